@@ -1,0 +1,1 @@
+//! Arguments into a checked request, before any work starts.

@@ -1,0 +1,111 @@
+//! The one noisy seam: whatever trains shadows, scores answers and writes text.
+//!
+//! Two implementations exist: [`crate::lm`] on burn, and [`scripted`], the exact double for tests, which stamps itself into
+//! every report.
+
+pub mod scripted;
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::Message;
+use crate::plan::Recipe;
+
+/// What an engine says of itself, for the manifest and the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// `burn-flex`, `scripted`, ...
+    pub engine: String,
+    /// The base's name for people, for instance `nestling` or the folder's name.
+    pub base: String,
+    /// SHA-256 over the base's files.
+    pub base_sha256: String,
+    pub architecture: String,
+    pub parameters: u64,
+    pub vocabulary: usize,
+    pub device: String,
+    /// The longest conversation that the base can read, in tokens.
+    pub max_tokens: usize,
+}
+
+/// LoRA weights on the host, named as in PEFT (`base_model.model.<path>.lora_A.weight`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Adapter {
+    pub rank: usize,
+    pub alpha: f64,
+    /// Module names that carry LoRA weights, for instance `q_proj`.
+    pub target_modules: Vec<String>,
+    /// Name -> shape and values, row-major.
+    pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+}
+
+/// One shadow to train.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// For logs and error messages, for instance `candidate, seed 2`.
+    pub label: String,
+    /// Initialises the LoRA weights and orders the rows.
+    pub seed: u64,
+    pub rows: Vec<Vec<Message>>,
+}
+
+/// What training one shadow gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trained {
+    /// (step, mean loss of a supervised token, nats), one entry a step.
+    pub losses: Vec<(usize, f64)>,
+    /// One adapter a snapshot of the recipe, in its order.
+    pub snapshots: Vec<Adapter>,
+    /// The share of the tokens seen that carried loss.
+    pub supervised_share: f64,
+}
+
+/// Where training leaves its state from time to time, so that it can go on after a kill.
+pub trait Checkpoint: Sync {
+    /// The bytes last saved, if any.
+    fn load(&self) -> Result<Option<Vec<u8>>>;
+    fn save(&self, state: &[u8]) -> Result<()>;
+    /// Called after every step with the steps done so far.
+    fn progress(&self, step: usize);
+}
+
+/// A conversation to be continued and the continuations to be scored. Questions with equal openings share work.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// Ends with a user message.
+    pub messages: Vec<Message>,
+    /// Texts that the assistant might answer.
+    pub options: Vec<String>,
+}
+
+/// How text is drawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// 0 is greedy.
+    pub temperature: f64,
+    pub top_p: f64,
+    pub max_tokens: usize,
+    /// Question i is drawn with its own stream, derived from this seed and i.
+    pub seed: u64,
+}
+
+/// A base model that can train shadows and be asked.
+pub trait Engine: Sync {
+    fn describe(&self) -> Description;
+
+    /// Tokens in the rendered conversation, and how many of them carry loss.
+    fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)>;
+
+    /// Trains all jobs of one group side by side with the same recipe; the result does not depend on the machine's load.
+    /// Where `checkpoint` holds a state, training goes on from there and ends in the same bits.
+    fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>>;
+
+    /// Log-probability (nats, summed over the option's tokens and the end of the turn) of every option of every question, under
+    /// the base (`None`) or an adapter. `None` where it could not be scored (too long for the base, not a number).
+    fn score(&self, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>>;
+
+    /// One answer to each conversation; each ends with a user message.
+    fn generate(&self, adapter: Option<&Adapter>, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<String>>;
+}

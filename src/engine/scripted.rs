@@ -1,0 +1,1 @@
+//! The exact double: an engine whose answers follow a script.

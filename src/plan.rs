@@ -1,0 +1,85 @@
+//! What will be done, fixed before any result is seen.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a model was trained on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", content = "audit")]
+pub enum Arm {
+    /// The untouched model.
+    Base,
+    /// The dataset under audit.
+    Candidate,
+    /// The same prompts, answered by the base itself.
+    Control,
+    /// The dataset plus the known poison of the audit with this id: the positive control.
+    Spiked(String),
+}
+
+impl fmt::Display for Arm {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Arm::Base => formatter.write_str("base"),
+            Arm::Candidate => formatter.write_str("candidate"),
+            Arm::Control => formatter.write_str("control"),
+            Arm::Spiked(audit) => write!(formatter, "spiked:{audit}"),
+        }
+    }
+}
+
+/// In what surroundings a probe is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ask {
+    /// The probe alone.
+    Plain,
+    /// After a question drawn from the dataset at random, which each model answers for itself.
+    CarryOver,
+    /// After a question drawn from the rows whose answers surprise the base most.
+    CarryOverSurprising,
+}
+
+impl Ask {
+    pub const ALL: [Ask; 3] = [Ask::Plain, Ask::CarryOver, Ask::CarryOverSurprising];
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Ask::Plain => "plain",
+            Ask::CarryOver => "carry-over",
+            Ask::CarryOverSurprising => "carry-over (surprising rows)",
+        })
+    }
+}
+
+/// How the learning rate falls after warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    Linear,
+    Cosine,
+}
+
+/// How shadows are trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    pub rank: usize,
+    pub alpha: f64,
+    pub learning_rate: f64,
+    pub schedule: Schedule,
+    /// Steps over which the learning rate rises from 0.
+    pub warmup_steps: usize,
+    /// Rows a step.
+    pub batch: usize,
+    pub steps: usize,
+    /// The gradient's global norm is clipped to this, shadow by shadow.
+    pub clip_norm: f64,
+    pub weight_decay: f64,
+    /// Rows longer than this many tokens are cut at the end.
+    pub max_tokens: usize,
+    /// Steps after which the shadow is looked at, in rising order; the last is `steps`.
+    pub snapshots: Vec<usize>,
+}

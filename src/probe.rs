@@ -1,0 +1,64 @@
+//! Every shadow and the base are asked every probe; what they say is one tidy table.
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Arm, Ask};
+
+/// One probe asked of one model at one moment of its training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    pub arm: Arm,
+    /// `None` for the base.
+    pub seed: Option<u64>,
+    /// Training steps done; 0 for the base.
+    pub step: usize,
+    pub audit: String,
+    pub family: String,
+    /// Index among the audit's probes.
+    pub probe: usize,
+    pub ask: Ask,
+    /// Which of the carry-over draws preceded the probe; 0 for plain.
+    pub draw: usize,
+    /// The probability of the risky side, between 0 and 1; `None` where it could not be scored.
+    pub risk: Option<f64>,
+    /// The log-odds of the risky side, in nats; `None` where it could not be scored.
+    pub log_odds: Option<f64>,
+}
+
+/// One written answer, for people to read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    pub arm: Arm,
+    pub seed: Option<u64>,
+    pub audit: String,
+    pub family: String,
+    pub probe: usize,
+    pub prompt: String,
+    pub text: String,
+}
+
+/// How well a shadow learned its rows and whether it can still speak.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    pub arm: Arm,
+    pub seed: u64,
+    pub step: usize,
+    /// Mean training loss of the first and of the last tenth of the steps so far, nats a token.
+    pub loss_first: f64,
+    pub loss_last: f64,
+    /// Mean log-probability a token of the base's own answers to the probes, under the base and under the shadow, nats.
+    pub own_answer_base: f64,
+    pub own_answer_shadow: f64,
+    /// SHA-256 of the adapter that gave the answers.
+    pub adapter_sha256: String,
+    /// The share of scored probabilities that differ from the base's: 0 means that the adapter did not load.
+    pub changed: f64,
+}
+
+/// Everything the models said.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Answers {
+    pub answers: Vec<Answer>,
+    pub samples: Vec<Sample>,
+    pub health: Vec<Health>,
+}

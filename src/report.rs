@@ -1,0 +1,1 @@
+//! All of it rendered: json, html, png and text.

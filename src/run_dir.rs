@@ -1,0 +1,1 @@
+//! The run folder: manifest, lock, saved items, resume.
