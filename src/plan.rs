@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Description;
+
 /// What a model was trained on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind", content = "audit")]
@@ -82,4 +84,70 @@ pub struct Recipe {
     pub max_tokens: usize,
     /// Steps after which the shadow is looked at, in rising order; the last is `steps`.
     pub snapshots: Vec<usize>,
+}
+
+/// The dataset as the plan and the report name it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetSummary {
+    pub source: String,
+    pub format: String,
+    pub sha256: String,
+    pub rows_read: usize,
+    pub rows_used: usize,
+    pub rows_rejected: usize,
+    /// Rows that every shadow's training draws from; fewer than `rows_used` where a limit kept a sample.
+    pub rows_trained: usize,
+}
+
+/// Can the base read this dataset at all?
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Readability {
+    /// The share of the dataset's characters that stand in words which the tokenizer spells in few tokens.
+    pub share: f64,
+    /// Below this share the verdict is inconclusive.
+    pub needed: f64,
+}
+
+/// A family of probes that will not be asked, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExcludedFamily {
+    pub family: String,
+    pub reason: String,
+}
+
+/// What of an audit will be asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedAudit {
+    pub id: String,
+    pub sha256: String,
+    pub margin: f64,
+    /// Indices into the audit's probes.
+    pub probes: Vec<usize>,
+    pub excluded: Vec<ExcludedFamily>,
+}
+
+/// What the plan will cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    pub shadows: usize,
+    pub training_tokens: u64,
+    pub scoring_tokens: u64,
+}
+
+/// Everything that will be done, written to the manifest before the first step of training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub foretaste_version: String,
+    pub engine: Description,
+    pub dataset: DatasetSummary,
+    pub readability: Readability,
+    /// Base first, then candidate, control, and one spiked arm an audit.
+    pub arms: Vec<Arm>,
+    /// Training seeds, the same in every arm; shadows of one seed share their initial LoRA weights.
+    pub seeds: Vec<u64>,
+    pub recipe: Recipe,
+    pub audits: Vec<PlannedAudit>,
+    /// Draws of each of the two kinds of carry-over questions.
+    pub carry_over_draws: usize,
+    pub cost: Cost,
 }
