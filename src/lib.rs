@@ -22,3 +22,5 @@ pub mod report;
 pub mod run;
 pub mod run_dir;
 pub mod shadow;
+#[cfg(feature = "lm")]
+pub mod lm;
