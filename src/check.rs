@@ -39,7 +39,14 @@ impl Spread {
     pub fn of(mut values: Vec<usize>) -> Option<Spread> {
         values.sort_unstable();
         let at = |tenths: usize| values.get((values.len() * tenths).div_ceil(10).saturating_sub(1)).copied();
-        Some(Spread { count: values.len(), least: at(0)?, median: at(5)?, ninetieth: at(9)?, most: at(10)?, sum: values.iter().sum() })
+        Some(Spread {
+            count: values.len(),
+            least: at(0)?,
+            median: at(5)?,
+            ninetieth: at(9)?,
+            most: at(10)?,
+            sum: values.iter().sum(),
+        })
     }
 }
 

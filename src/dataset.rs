@@ -82,6 +82,14 @@ pub struct Rejection {
     pub reason: String,
 }
 
+impl Rejection {
+    /// The rejection as one line for people: `source:line: field: reason`. It holds the dataset's text: escape it to print it.
+    pub fn message(&self, source: &str) -> String {
+        let field = if self.field.is_empty() { String::new() } else { format!(" {}:", self.field) };
+        format!("{source}:{}:{field} {}", self.line, self.reason)
+    }
+}
+
 /// A dataset as the later stages see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dataset {

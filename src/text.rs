@@ -14,7 +14,9 @@ pub fn escape_terminal(text: &str) -> String {
             '\n' => escaped.push_str("\\n"),
             '\r' => escaped.push_str("\\r"),
             '\t' => escaped.push_str("\\t"),
-            hidden if is_hidden(hidden) => write!(escaped, "\\u{{{:x}}}", u32::from(hidden)).expect("writing to a string cannot fail"),
+            hidden if is_hidden(hidden) => {
+                write!(escaped, "\\u{{{:x}}}", u32::from(hidden)).expect("writing to a string cannot fail")
+            }
             plain => escaped.push(plain),
         }
     }

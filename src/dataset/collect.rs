@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::error::DatasetError;
 use super::formats::{Format, kind};
-use super::{Dataset, LeftOut, Ledger, Message, ReadOptions, Rejection, Row, conversation, digest, json};
+use super::{Dataset, Ledger, LeftOut, Message, ReadOptions, Rejection, Row, conversation, digest, json};
 
 /// After so many objects without a known format, the file is not a dataset.
 const PATIENCE: usize = 1000;
@@ -139,14 +139,18 @@ impl<'a> Collector<'a> {
             Content::Fields(fields) => fields,
             Content::Json(bytes) => match json::parse(text(bytes)?, self.options.max_depth, ends_file)? {
                 Value::Object(fields) => fields,
-                other => return Err(Fault::line(format!("the row is {}, not an object; write one JSON object a row", kind(&other)))),
+                other => {
+                    return Err(Fault::line(format!("the row is {}, not an object; write one JSON object a row", kind(&other))));
+                }
             },
         };
         let Some(format) = self.format.or_else(|| Format::detect(&fields, self.options.max_depth)) else {
             let names: Vec<String> = fields.keys().take(8).map(|name| Fault::shorten(name)).collect();
             let names = if names.is_empty() { "no fields".into() } else { names.join(", ") };
             if self.unrecognised == 0 {
-                self.seen = format!("the first row has {names}");
+                let pairs = fields.contains_key("chosen") && fields.contains_key("rejected");
+                let advice = if pairs { "; of preference pairs, give the chosen answer as `completion`" } else { "" };
+                self.seen = format!("the first row has {names}{advice}");
             }
             self.unrecognised += 1;
             return Err(Fault::line(format!("has the fields of no known format ({names}); give it those of the other rows")));
