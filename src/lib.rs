@@ -12,15 +12,15 @@ pub mod seed;
 pub mod text;
 
 pub mod audit;
-pub mod check;
-pub mod cli;
 pub mod dataset;
+pub mod check;
 pub mod engine;
 pub mod finding;
 pub mod plan;
 pub mod probe;
+pub mod stats;
+pub mod cli;
 pub mod report;
 pub mod run;
 pub mod run_dir;
 pub mod shadow;
-pub mod stats;

@@ -4,11 +4,11 @@ mod audit;
 mod dataset;
 mod finding;
 mod flow;
-#[cfg(feature = "lm")]
-mod lm;
-#[cfg(feature = "lm")]
-mod nestling;
 mod plan;
 mod report;
 mod stats;
 mod tree;
+#[cfg(feature = "lm")]
+mod lm;
+#[cfg(feature = "lm")]
+mod nestling;
