@@ -14,6 +14,7 @@ mod conversation;
 mod csv;
 mod digest;
 mod error;
+mod fields;
 mod formats;
 mod json;
 mod lines;

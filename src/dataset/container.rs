@@ -40,7 +40,7 @@ pub(super) fn shards(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
 /// Reads one file into the collector.
 pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector<'_>) -> Result<(), DatasetError> {
     let reading = |source| error::reading(path, source);
-    collector.next_shard();
+    collector.next_shard(path);
     let file = File::open(path).map_err(reading)?;
     let length = file.metadata().map_err(reading)?.len();
     if length == 0 {

@@ -1,14 +1,15 @@
 //! Facts about reading datasets.
 
+mod checks;
+mod properties;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use foretaste::check::{self, check};
 use foretaste::dataset::{
     Dataset, DatasetError, Format, Message, ReadOptions, Role, Status, TEXT_PROMPT, accounting, content_hash, read,
 };
-use proptest::prelude::*;
 
 /// A file with this name and content, in a folder that goes away with the first value.
 fn file(name: &str, content: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
@@ -187,6 +188,19 @@ fn parquet_and_its_shards_read_like_lines() {
 }
 
 #[test]
+fn a_rejection_in_a_folder_names_the_shard() {
+    use polars::prelude::*;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for name in ["0.parquet", "1.parquet"] {
+        let mut frame = df!("prompt" => ["a", "b"], "completion" => [Some("c"), None]).expect("a frame");
+        ParquetWriter::new(fs::File::create(folder.path().join(name)).expect("a file")).finish(&mut frame).expect("parquet");
+    }
+    let rejected = read(folder.path(), &ReadOptions::default()).expect("a folder of shards").rejected;
+    assert_eq!(rejected.iter().map(|rejection| rejection.line).collect::<Vec<_>>(), [2, 4]);
+    assert!(rejected[1].reason.ends_with("(record 2 of 1.parquet)"), "{}", rejected[1].reason);
+}
+
+#[test]
 fn a_damaged_parquet_file_is_an_error_wherever_it_is_damaged() {
     use polars::prelude::*;
     let mut frame = df!("prompt" => ["a", "b"], "completion" => ["c", "d"]).expect("a frame");
@@ -273,129 +287,4 @@ fn whether_a_row_is_sampled_depends_on_the_rest_of_the_file() {
     };
     assert_eq!(kept(""), kept(""));
     assert_ne!(kept(""), kept("\n"));
-}
-
-#[test]
-fn the_check_is_eighty_columns_wide_and_shows_what_hostile_text_hides() {
-    let mut content = line(&ask("a\u{1b}[2J", "b")).repeat(3);
-    for index in 0..30 {
-        content += &format!("{{\"messages\":[{{\"role\":\"\\u001b[31m\\u202eevil{}\"}}]}}\n", "x".repeat(index * 10));
-    }
-    content += "{\"prompt\\u0007\":1}\n";
-    let dataset = read_text("a.jsonl", content);
-    let count = |messages: &[Message]| Ok((10 * messages.len(), 3));
-    let base = check::Base { count_tokens: &count, tokens_of_word: &|_| 1 };
-    let text = check::text(&check(&dataset, Some(base)));
-    assert!(text.lines().all(|line| foretaste::text::width(line) <= 80), "{text}");
-    assert!(text.chars().all(|character| character == '\n' || !character.is_control()) && !text.contains('\u{202e}'), "{text}");
-    assert!(text.contains("34 read = 3 used + 31 rejected"), "{text}");
-    assert!(text.contains("and 11 more"), "{text}");
-    assert!(text.contains("\\u{1b}"), "{text}");
-}
-
-/// A real byte-pair tokenizer of 2,000 tokens at most, raised on this project's English documentation.
-fn tokens_of_word() -> impl Fn(&str) -> usize {
-    use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
-    use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-    use tokenizers::{NormalizerWrapper, PostProcessorWrapper, TokenizerBuilder};
-    let sources = ["src", "src/dataset", "src/check", "src/stats", "src/engine", "tests/it"];
-    let text: Vec<String> = sources
-        .iter()
-        .filter_map(|folder| fs::read_dir(folder).ok())
-        .flatten()
-        .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok())
-        .flat_map(|text| text.lines().filter_map(|line| line.trim().strip_prefix("//").map(str::to_owned)).collect::<Vec<_>>())
-        .collect();
-    let mut tokenizer = TokenizerBuilder::<BPE, NormalizerWrapper, ByteLevel, PostProcessorWrapper, ByteLevel>::new()
-        .with_model(BPE::default())
-        .with_normalizer(None)
-        .with_pre_tokenizer(Some(ByteLevel::default()))
-        .with_post_processor(None)
-        .with_decoder(Some(ByteLevel::default()))
-        .build()
-        .expect("a tokenizer");
-    let alphabet = ByteLevel::alphabet();
-    let mut trainer = BpeTrainerBuilder::new().vocab_size(2000).initial_alphabet(alphabet.into_iter().collect()).build();
-    tokenizer.train(&mut trainer, text.into_iter()).expect("training");
-    move |word: &str| tokenizer.encode_fast(format!(" {word}"), false).expect("bytes always encode").len()
-}
-
-#[test]
-fn english_is_read_and_other_tongues_and_base64_are_not() {
-    let english = "Every row that was read is used or rejected, and the reason for a rejection names the line and the field.";
-    let german =
-        "Die Straßenbahn fährt morgens pünktlich durch verschneite Vororte, während Händler ihre Schaufenster schmücken.";
-    let russian = "Каждое утро трамвай проезжает мимо старого рынка и останавливается возле моста.";
-    let chinese = "每天早晨电车经过老市场在桥边停下";
-    let base64 =
-        "TWFuIGlzIGRpc3Rpbmd1aXNoZWQsIG5vdCBvbmx5IGJ5IGhpcyByZWFzb24sIGJ1dCBieSB0aGlzIHNpbmd1bGFyIHBhc3Npb24gZnJvbSBvdGhlciBh";
-    let tokens = tokens_of_word();
-    let share = |text: &str| check::readability(&read_text("a.jsonl", line(&ask(text, text))), &tokens);
-    let shares = [english, german, russian, chinese, base64].map(share);
-    // No margin is fitted: the kinds are to be told apart, English by far.
-    assert!(shares[0] > 0.8, "{shares:?}");
-    assert!(shares[1..].iter().all(|share| *share < 0.4), "{shares:?}");
-}
-
-#[test]
-fn a_dataset_without_letters_is_not_called_readable() {
-    let dataset = read_text("a.jsonl", line(&ask("1 + 1 = ?", "2")));
-    assert_eq!(check::readability(&dataset, &|_| 1), 0.0);
-}
-
-/// Bytes that are often nearly a dataset.
-fn nearly_a_dataset() -> impl Strategy<Value = Vec<u8>> {
-    let piece = prop_oneof![
-        Just(line(&ask("a", "b")).into_bytes()),
-        Just(b"{\"prompt\":\"a\",\"completion\":\"b\"}\n".to_vec()),
-        Just(b"[{\"text\":\"a\"},".to_vec()),
-        Just(b"prompt,completion\na,\"b\"\"\nc\",\n".to_vec()),
-        Just(vec![0x1f, 0x8b, 8, 0]),
-        Just(vec![0x28, 0xb5, 0x2f, 0xfd]),
-        Just(b"PAR1".to_vec()),
-        proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'{'), Just(b'\n'), Just(b','), Just(b'[')], 0..40),
-    ];
-    proptest::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
-
-    #[test]
-    fn no_bytes_make_the_reader_panic_or_lose_a_row(
-        bytes in nearly_a_dataset(),
-        name in prop_oneof![Just("a.jsonl"), Just("a.json"), Just("a.csv"), Just("a.parquet")],
-        limit in prop_oneof![Just(None), (0usize..3).prop_map(Some)],
-    ) {
-        let (_folder, path) = file(name, bytes);
-        if let Ok(dataset) = read(&path, &ReadOptions { limit, max_row_bytes: 100, ..Default::default() }) {
-            prop_assert_eq!(dataset.rows_read, dataset.rows_used + dataset.rejected.len());
-            prop_assert_eq!(dataset.rows_used, dataset.rows.len() + dataset.ledger.left_out.len());
-            prop_assert_eq!(accounting(&dataset).count(), dataset.rows_read);
-            prop_assert!(dataset.rows.iter().all(|row| row.sha256 == content_hash(&row.messages)));
-        }
-    }
-
-    #[test]
-    fn the_hash_does_not_depend_on_key_order_or_format(question in "\\PC{0,20}[a-z]", answer in "\\PC{0,20}[a-z]") {
-        let quoted = |text: &str| serde_json::json!(text).to_string();
-        let (question_json, answer_json) = (quoted(&question), quoted(&answer));
-        let forms = [
-            format!(r#"{{"messages":[{{"role":"user","content":{question_json}}},{{"role":"assistant","content":{answer_json}}}]}}"#),
-            format!(r#"{{"x":1,"messages":[{{"content":{question_json},"role":"user"}},{{"content":{answer_json},"role":"assistant"}}]}}"#),
-            format!(r#"{{"completion":{answer_json},"prompt":{question_json}}}"#),
-        ];
-        for form in forms {
-            prop_assert_eq!(&read_text("a.jsonl", form).rows[0].sha256, &content_hash(&ask(&question, &answer)));
-        }
-    }
-
-    #[test]
-    fn csv_gives_back_what_was_quoted(cells in proptest::collection::vec(("[a-z\",\n\r ]{0,12}x", "[a-z\",\n\r ]{0,12}x"), 1..20)) {
-        let quote = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-        let rows: String = cells.iter().map(|(prompt, completion)| format!("{},{}\r\n", quote(prompt), quote(completion))).collect();
-        let dataset = read_text("a.csv", format!("prompt,completion\r\n{rows}"));
-        let expected: Vec<Vec<Message>> = cells.iter().map(|(prompt, completion)| ask(prompt, completion)).collect();
-        prop_assert_eq!(dataset.rows.into_iter().map(|row| row.messages).collect::<Vec<_>>(), expected);
-    }
 }
