@@ -21,6 +21,9 @@ pub struct Cell {
     pub clipped: bool,
 }
 
+/// (step, seed) -> one entry a planned probe and draw.
+type Sheets = BTreeMap<(usize, Option<u64>), Vec<Option<Cell>>>;
+
 /// All answers to one audit, asked one way.
 #[derive(Debug)]
 pub struct Panel<'a> {
@@ -31,8 +34,7 @@ pub struct Panel<'a> {
     pub probes: usize,
     /// The family of every cell; cells are probes x draws.
     family_of: Vec<usize>,
-    /// Arm -> (step, seed) -> its cells.
-    sheets: BTreeMap<&'a Arm, BTreeMap<(usize, Option<u64>), Vec<Option<Cell>>>>,
+    sheets: BTreeMap<&'a Arm, Sheets>,
     unasked: Vec<Option<Cell>>,
 }
 
@@ -108,16 +110,18 @@ struct Group<'a, 'b> {
 }
 
 fn panel<'a>(audit: &'a PlannedAudit, ask: Ask, probes: &[(usize, &str)], group: Group<'a, '_>) -> Panel<'a> {
-    let families: Vec<String> = probes.iter().map(|(_, family)| *family).collect::<BTreeSet<_>>().into_iter().map(String::from).collect();
+    let families: Vec<String> =
+        probes.iter().map(|(_, family)| *family).collect::<BTreeSet<_>>().into_iter().map(String::from).collect();
     let position: BTreeMap<usize, usize> = probes.iter().enumerate().map(|(position, (probe, _))| (*probe, position)).collect();
     let seen: BTreeSet<usize> = group.answers.iter().map(|answer| answer.draw).collect();
     let draw_of: BTreeMap<usize, usize> = seen.iter().enumerate().map(|(position, draw)| (*draw, position)).collect();
     let draws = group.draws.max(seen.len());
-    let family_at = |name: &str| families.binary_search_by(|family| family.as_str().cmp(name)).expect("families hold every probe's");
+    let family_at =
+        |name: &str| families.binary_search_by(|family| family.as_str().cmp(name)).expect("families hold every probe's");
     let family_of: Vec<usize> = probes.iter().flat_map(|(_, family)| std::iter::repeat_n(family_at(family), draws)).collect();
 
     let unasked = vec![None; family_of.len()];
-    let mut sheets: BTreeMap<&Arm, BTreeMap<(usize, Option<u64>), Vec<Option<Cell>>>> = BTreeMap::new();
+    let mut sheets: BTreeMap<&Arm, Sheets> = BTreeMap::new();
     for answer in group.answers {
         let Some(probe) = position.get(&answer.probe) else { continue };
         let key = if answer.arm == Arm::Base { (0, None) } else { (answer.step, answer.seed) };
