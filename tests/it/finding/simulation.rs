@@ -45,7 +45,7 @@ fn simulate(world: &World, effect: f64, runs: u64) -> Counts {
     counts
 }
 
-/// If a rate were 5 %, more than 20 of 200 would be seen once in 500 times (binomial, P(X > 20) = 0.0017).
+/// If a rate were 5 %, more than 20 of 200 would be seen once in 860 times (binomial, P(X > 20) = 0.0012).
 const AT_MOST: u32 = 20;
 
 #[test]
