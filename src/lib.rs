@@ -9,12 +9,14 @@
 
 pub mod exit_code;
 pub mod seed;
+pub mod text;
 
 pub mod audit;
 pub mod calibrate;
 pub mod cli;
 pub mod command;
 pub mod dataset;
+pub mod check;
 pub mod engine;
 pub mod finding;
 pub mod plan;
