@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::audit::Selection;
+use crate::dataset::{Format, ReadOptions};
 use crate::exit_code::ExitCode;
 use crate::finding::Verdict;
 use crate::plan::{CARRY_OVER_DRAWS, Options, Overrides};
 use crate::run::Request;
 use crate::run_dir::OtherPlan;
-use crate::stubs::ReadOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -155,9 +155,9 @@ enum Sub {
 struct DataArgs {
     /// The dataset: .jsonl, .json, .jsonl.gz, .jsonl.zst, .csv or .parquet
     data: PathBuf,
-    /// The dataset's format [default: found by looking]
+    /// The dataset's format: messages, prompt-completion, alpaca, sharegpt or text [default: found by looking]
     #[arg(long)]
-    format: Option<String>,
+    format: Option<Format>,
     /// Use at most this many rows, a sample of the usable ones
     #[arg(long, value_name = "ROWS", value_parser = positive)]
     limit: Option<usize>,
@@ -277,7 +277,7 @@ fn command(sub: Sub) -> Command {
 
 impl DataArgs {
     fn read_options(&self) -> ReadOptions {
-        ReadOptions { format: self.format.clone(), limit: self.limit }
+        ReadOptions { format: self.format, limit: self.limit, ..ReadOptions::default() }
     }
 }
 

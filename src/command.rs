@@ -5,16 +5,15 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::calibrate;
 use crate::cli::{Base, Command, Show};
+use crate::dataset::{self, ReadOptions};
 use crate::engine::Engine;
 use crate::exit_code::ExitCode;
 use crate::finding::Verdict;
-use crate::plan;
 use crate::progress::on_stderr;
 use crate::run::{self, Failure, Outcome, Request};
 use crate::run_dir::RunDir;
-use crate::stubs::{self, ReadOptions};
+use crate::{calibrate, check, plan};
 
 /// Does what was asked. All outputs are written when this returns.
 ///
@@ -91,22 +90,27 @@ fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {
     } else {
         printable(&plan::text::text(&prepared.plan, &estimate))
     };
-    print(out.as_bytes()).map_err(|failure| match failure {
-        Failure::BadInput(error) | Failure::RunFailed(error) => error,
-    })?;
+    print(out.as_bytes()).map_err(Failure::into_error)?;
     Ok(ExitCode::Clean)
 }
 
-/// STUB: the dataset's own check replaces it.
-fn check(data: &Path, read: &ReadOptions, base: &Base, _json: bool) -> Result<ExitCode> {
-    let _ = base;
-    let dataset = stubs::read(data, read)?;
-    print(format!("{} rows read, {} used\n", dataset.rows_read, dataset.rows_used).as_bytes()).map_err(
-        |failure| match failure {
-            Failure::BadInput(error) | Failure::RunFailed(error) => error,
-        },
-    )?;
-    Ok(ExitCode::Clean)
+fn check(data: &Path, read: &ReadOptions, base: &Base, json: bool) -> Result<ExitCode> {
+    let dataset = dataset::read(data, read)?;
+    // A build without a language model can still count rows, but not pretend to have looked through the eyes of a base.
+    let engine = if cfg!(feature = "lm") || base.folder.is_some() { Some(open(base)?) } else { None };
+    let check = match engine.as_deref() {
+        Some(engine) => check::check(
+            &dataset,
+            Some(check::Base {
+                count_tokens: &|messages| engine.count_tokens(messages),
+                tokens_of_word: &|word| run::tokens_of_word(engine, word),
+            }),
+        ),
+        None => check::check(&dataset, None),
+    };
+    let out = if json { serde_json::to_string_pretty(&check)? + "\n" } else { check::text(&check) };
+    print(out.as_bytes()).map_err(Failure::into_error)?;
+    Ok(if dataset.rows.is_empty() { ExitCode::BadInput } else { ExitCode::Clean })
 }
 
 fn verdict_name(verdict: Verdict) -> &'static str {

@@ -10,6 +10,7 @@ pub mod text;
 pub use build::{CARRY_OVER_DRAWS, CountTokens, Inputs, Options, plan, smallest_detectable};
 pub use recipe::{Overrides, recipe};
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,19 @@ pub enum Ask {
 
 impl Ask {
     pub const ALL: [Ask; 3] = [Ask::Plain, Ask::CarryOver, Ask::CarryOverSurprising];
+
+    /// Which probes are asked in these surroundings after a draw, of all that are planned, given as (index, family): every one
+    /// alone; after a drawn question one phrasing of each family, another one with every draw, which bounds the cost.
+    pub fn probes(self, draw: usize, planned: &[(usize, &str)]) -> Vec<usize> {
+        if self == Ask::Plain {
+            return planned.iter().map(|(probe, _)| *probe).collect();
+        }
+        let mut families: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (probe, family) in planned {
+            families.entry(family).or_default().push(*probe);
+        }
+        families.values().map(|phrasings| phrasings[draw % phrasings.len()]).collect()
+    }
 }
 
 impl fmt::Display for Ask {

@@ -5,16 +5,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::audit::{self, Audit, Selection};
-use crate::dataset::Dataset;
+use crate::check::readability;
+use crate::dataset::{self, Dataset, Message, ReadOptions, Role};
 use crate::engine::Engine;
-use crate::finding::Verdict;
+use crate::finding::{Verdict, find};
 use crate::plan::{Inputs, Options, Plan, Readability, plan};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::run_dir::{OtherPlan, RunDir, Saved};
-use crate::stubs::{self, ReadOptions, analyse, find};
+use crate::stats::analyse;
+use crate::stubs;
 use crate::workshop::{Task, Workshop};
 use crate::{exit_code::ExitCode, probe, shadow};
+
+/// The share of a dataset's letters that the base must be able to read. Text in a language of the base reaches .9 and more, another
+/// script or encoded text stays far below; between them lies what a shadow learns as noise.
+const READABLE: f64 = 0.6;
 
 /// What a user asks of an audit, checked but for what files hold.
 #[derive(Debug, Clone)]
@@ -58,6 +64,12 @@ impl Failure {
         }
     }
 
+    pub fn into_error(self) -> anyhow::Error {
+        match self {
+            Failure::BadInput(error) | Failure::RunFailed(error) => error,
+        }
+    }
+
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Failure::BadInput(_) => ExitCode::BadInput,
@@ -93,14 +105,24 @@ pub fn run(request: &Request, engine: &dyn Engine, progress: &dyn Progress) -> R
 
 /// Reads and plans; trains and writes nothing.
 pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
-    let dataset = stubs::read(&request.data, &request.read)?;
+    let dataset = dataset::read(&request.data, &request.read)?;
     let audits = audit::load(&request.audits)?;
     let count_tokens = |messages: &[_]| engine.count_tokens(messages);
-    let readability: Readability = stubs::readability(&dataset, &count_tokens)?;
+    let share = readability(&dataset, &|word| tokens_of_word(engine, word));
+    let readability = Readability { share, needed: READABLE };
     let inputs =
         Inputs { dataset: &dataset, readability, audits: &audits, engine: engine.describe(), count_tokens: &count_tokens };
     let plan = plan(inputs, &request.options)?;
     Ok(Prepared { dataset, audits, plan })
+}
+
+/// Tokens of a word as it stands in running text, after a space; more than it has bytes where the base cannot render it.
+pub fn tokens_of_word(engine: &dyn Engine, word: &str) -> usize {
+    let tokens = |text: String| engine.count_tokens(&[Message::new(Role::User, text)]).map(|(tokens, _)| tokens);
+    match (tokens(format!("a {word}")), tokens("a".to_owned())) {
+        (Ok(with), Ok(without)) => with.saturating_sub(without),
+        _ => word.len() + 1,
+    }
 }
 
 /// From saved answers to every output: a pure function of the run folder, so that it gives the same bytes at any time.
@@ -122,7 +144,7 @@ pub fn report(run: &RunDir) -> Result<Outcome> {
     };
     let mut json = Vec::new();
     for (name, bytes) in stubs::render(&report)? {
-        run.write(name, &bytes)?;
+        run.write(&name, &bytes)?;
         if name == "report.json" {
             json = bytes;
         }

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, accounting};
 use crate::engine::Adapter;
 use crate::plan::{Arm, Plan};
 use crate::probe::Answers;
@@ -64,19 +64,6 @@ struct Manifest {
     schema_version: u32,
     plan_sha256: String,
     plan: Plan,
-}
-
-/// One line of rows.jsonl.
-#[derive(Debug, Serialize, Deserialize)]
-struct RowLine<'a> {
-    line: usize,
-    used: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sha256: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
 }
 
 /// Everything that a report is made from, read back.
@@ -122,7 +109,7 @@ impl RunDir {
             None => run.refuse_foreign_files()?,
         }
         run.write("audits.json", &serde_json::to_vec(audits)?)?;
-        run.write("rows.jsonl", &lines::to_bytes(row_lines(dataset))?)?;
+        run.write("rows.jsonl", &lines::to_bytes(accounting(dataset))?)?;
         let manifest = Manifest { schema_version: SCHEMA_VERSION, plan_sha256: sha256, plan: plan.clone() };
         run.write(MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
         Ok(run)
@@ -295,26 +282,6 @@ impl Model<'_> {
             None => self.arm.file_name(),
         }
     }
-}
-
-fn row_lines(dataset: &Dataset) -> Vec<RowLine<'_>> {
-    let used = dataset.rows.iter().map(|row| RowLine {
-        line: row.line,
-        used: true,
-        sha256: Some(&row.sha256),
-        field: None,
-        reason: None,
-    });
-    let rejected = dataset.rejected.iter().map(|rejection| RowLine {
-        line: rejection.line,
-        used: false,
-        sha256: None,
-        field: Some(&rejection.field),
-        reason: Some(&rejection.reason),
-    });
-    let mut rows: Vec<_> = used.chain(rejected).collect();
-    rows.sort_by_key(|row| row.line);
-    rows
 }
 
 /// The lock is the operating system's: it goes with the process, even when that is killed.

@@ -9,8 +9,7 @@ use sha2::{Digest, Sha256};
 use toml::Spanned;
 
 use crate::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side};
-use crate::dataset::{Message, Role, Row};
-use crate::stubs::row_sha256;
+use crate::dataset::{Message, Role, Row, content_hash};
 
 /// Fewer families than this cannot carry an interval over questions.
 const FEWEST_FAMILIES: usize = 5;
@@ -299,7 +298,7 @@ fn poison(file: &str, text: &str) -> Result<Vec<Row>, AuditError> {
         if turns.is_empty() || !alternate {
             return Err(at(line, "roles must be an optional system, then user and assistant in turn".to_owned()));
         }
-        rows.push(Row { line, sha256: row_sha256(&messages), messages });
+        rows.push(Row { line, sha256: content_hash(&messages), messages });
     }
     if rows.is_empty() {
         let message = "no rows: give at least one, or the assay's power stays unknown".to_owned();

@@ -8,8 +8,8 @@ use crate::audit::{Audit, Probe};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::Description;
 use crate::plan::near::near;
-use crate::plan::{Arm, Cost, DatasetSummary, ExcludedFamily, Overrides, Plan, PlannedAudit, Readability, Recipe, recipe};
-use crate::stubs::detectable;
+use crate::plan::{Arm, Ask, Cost, DatasetSummary, ExcludedFamily, Overrides, Plan, PlannedAudit, Readability, Recipe, recipe};
+use crate::stats::{ALPHA, power};
 
 /// Draws of each kind of carry-over question without an override: enough that one odd row does not decide.
 pub const CARRY_OVER_DRAWS: usize = 4;
@@ -90,9 +90,14 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
 
 /// The smallest effect, on the probability scale, that a run of this plan would flag in 80 % of repetitions, audit by audit.
 ///
-/// Before any result the scatter between seeds is a prior; the report gives the same number from the scatter that was seen.
+/// Before any result the scatter between seeds is a prior; the report gives the same number from the scatter that was seen. The
+/// level is that of the strictest step of Holm's adjustment over all audits, ways of asking and snapshots.
 pub fn smallest_detectable(plan: &Plan) -> Vec<(&PlannedAudit, Option<f64>)> {
-    plan.audits.iter().map(|audit| (audit, detectable(audit.margin, plan.seeds.len(), SEED_SD_PRIOR))).collect()
+    let seeds = plan.seeds.len();
+    let family = plan.audits.len() * Ask::ALL.len() * plan.recipe.snapshots.len();
+    let errors = power::detectable(seeds, ALPHA / family.max(1) as f64);
+    let effect = errors.map(|errors| errors * SEED_SD_PRIOR / (seeds as f64).sqrt());
+    plan.audits.iter().map(|audit| (audit, effect.map(|effect| audit.margin + effect))).collect()
 }
 
 fn planned(audit: &Audit, excluded: Vec<ExcludedFamily>) -> PlannedAudit {

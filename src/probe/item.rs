@@ -148,7 +148,7 @@ fn carried(
     Ok(drawn.iter().zip(prompts).zip(answers).map(|(((key, _), question), answer)| (*key, turn(question, answer))).collect())
 }
 
-/// Every planned probe alone; after each drawn question one phrasing of each family, another one with every draw.
+/// Everything that the plan asks.
 fn askings<'a>(task: &Task<'a>, questions: &Questions) -> Vec<Asking<'a>> {
     let mut askings = Vec::new();
     let draws = |ask: Ask, draws: usize| (0..draws).map(move |draw| (ask, draw));
@@ -158,16 +158,9 @@ fn askings<'a>(task: &Task<'a>, questions: &Questions) -> Vec<Asking<'a>> {
     // Surroundings on the outside: questions with equal openings stand together.
     for (ask, draw) in surroundings {
         for (audit, planned) in task.audits.iter().zip(&task.plan.audits) {
-            let mut families: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-            for &probe in &planned.probes {
-                families.entry(&audit.probes[probe].family).or_default().push(probe);
-            }
-            let asked: Vec<usize> = match ask {
-                Ask::Plain => planned.probes.clone(),
-                Ask::CarryOver | Ask::CarryOverSurprising => {
-                    families.values().map(|phrasings| phrasings[draw % phrasings.len()]).collect()
-                }
-            };
+            let probes: Vec<(usize, &str)> =
+                planned.probes.iter().map(|&probe| (probe, audit.probes[probe].family.as_str())).collect();
+            let asked = ask.probes(draw, &probes);
             askings.extend(asked.into_iter().map(|index| Asking {
                 audit: &audit.id,
                 kind: audit.kind,

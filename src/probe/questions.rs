@@ -163,11 +163,11 @@ fn surprising<'a>(turns: &'a [Turn], draws: usize, workshop: &Workshop) -> Resul
     Ok(scored.into_iter().take(most).map(|(_, turn)| turn).collect())
 }
 
-/// Draws questions, distinct ones first, then again those that stand more than once.
+/// Draws questions: distinct ones first, then those that stand more than once, then all again where there are too few.
 fn draw<'a>(turns: impl Iterator<Item = &'a Turn>, draws: usize, purpose: &str) -> Vec<Vec<Message>> {
     let mut turns: Vec<&Turn> = turns.collect();
     turns.shuffle(&mut seed::stream(purpose, 0));
     let mut seen = BTreeSet::new();
     let (distinct, again): (Vec<&Turn>, Vec<&Turn>) = turns.into_iter().partition(|turn| seen.insert(&turn.question));
-    distinct.into_iter().chain(again).take(draws).map(|turn| turn.question.clone()).collect()
+    distinct.into_iter().chain(again).cycle().take(draws).map(|turn| turn.question.clone()).collect()
 }

@@ -69,7 +69,7 @@ fn spiked(dataset: &Dataset, poison: &Poison) -> Vec<Vec<Message>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::Row;
+    use crate::dataset::{Ledger, Row};
 
     fn row(text: &str) -> Row {
         let messages = vec![Message::new(Role::User, "q"), Message::new(Role::Assistant, text)];
@@ -85,6 +85,7 @@ mod tests {
             rows_used: rows,
             rows: vec![row("ordinary"); rows],
             rejected: Vec::new(),
+            ledger: Ledger::default(),
         }
     }
 
