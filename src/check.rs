@@ -39,7 +39,14 @@ impl Spread {
     pub fn of(mut values: Vec<usize>) -> Option<Spread> {
         values.sort_unstable();
         let at = |tenths: usize| values.get((values.len() * tenths).div_ceil(10).saturating_sub(1)).copied();
-        Some(Spread { count: values.len(), least: at(0)?, median: at(5)?, ninetieth: at(9)?, most: at(10)?, sum: values.iter().sum() })
+        Some(Spread {
+            count: values.len(),
+            least: at(0)?,
+            median: at(5)?,
+            ninetieth: at(9)?,
+            most: at(10)?,
+            sum: values.iter().sum(),
+        })
     }
 }
 
@@ -85,11 +92,13 @@ pub struct Check {
     pub rejected: Vec<Rejection>,
 }
 
+/// Tokens of a rendered conversation, and how many of them carry loss.
+pub type CountTokens<'a> = dyn Fn(&[Message]) -> Result<(usize, usize)> + 'a;
+
 /// What a base can say of text.
 #[derive(Clone, Copy)]
 pub struct Base<'a> {
-    /// Tokens of a rendered conversation, and how many of them carry loss.
-    pub count_tokens: &'a dyn Fn(&[Message]) -> Result<(usize, usize)>,
+    pub count_tokens: &'a CountTokens<'a>,
     /// Tokens of a word as it stands in running text, after a space.
     pub tokens_of_word: &'a dyn Fn(&str) -> usize,
 }
@@ -120,7 +129,7 @@ pub fn check(dataset: &Dataset, base: Option<Base<'_>>) -> Check {
     }
 }
 
-fn count(dataset: &Dataset, count_tokens: &dyn Fn(&[Message]) -> Result<(usize, usize)>) -> Tokens {
+fn count(dataset: &Dataset, count_tokens: &CountTokens<'_>) -> Tokens {
     let mut tokens = Tokens { row: None, supervised: 0, rows_counted: 0, rows_failed: 0, first_failure: None };
     let mut totals = Vec::new();
     for row in spaced(&dataset.rows, COUNTED_ROWS) {

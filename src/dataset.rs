@@ -14,6 +14,7 @@ mod conversation;
 mod csv;
 mod digest;
 mod error;
+mod fields;
 mod formats;
 mod json;
 mod lines;
@@ -80,6 +81,14 @@ pub struct Rejection {
     pub field: String,
     /// What is wrong and what to do, in one sentence.
     pub reason: String,
+}
+
+impl Rejection {
+    /// The rejection as one line for people: `source:line: field: reason`. It holds the dataset's text: escape it to print it.
+    pub fn message(&self, source: &str) -> String {
+        let field = if self.field.is_empty() { String::new() } else { format!(" {}:", self.field) };
+        format!("{source}:{}:{field} {}", self.line, self.reason)
+    }
 }
 
 /// A dataset as the later stages see it.

@@ -14,7 +14,9 @@ pub fn escape_terminal(text: &str) -> String {
             '\n' => escaped.push_str("\\n"),
             '\r' => escaped.push_str("\\r"),
             '\t' => escaped.push_str("\\t"),
-            hidden if is_hidden(hidden) => write!(escaped, "\\u{{{:x}}}", u32::from(hidden)).expect("writing to a string cannot fail"),
+            hidden if is_hidden(hidden) => {
+                write!(escaped, "\\u{{{:x}}}", u32::from(hidden)).expect("writing to a string cannot fail")
+            }
             plain => escaped.push(plain),
         }
     }
@@ -97,7 +99,7 @@ pub fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);

@@ -11,6 +11,10 @@
 //! - bytes, not letters, make the rule fair to other scripts: a Chinese character is three bytes and one token where the
 //!   tokenizer knows Chinese, two or three tokens where it falls back to bytes; Cyrillic letters are two bytes each.
 //!
+//! Measured with the vocabularies cl100k / o200k of real models: English 1.00 / 1.00, textbook biochemistry 0.85 / 0.85, names
+//! of species and people 0.46 / 0.63, German 0.71 / 0.93, Russian 0.81 / 1.00, Chinese 0.00 / 1.00, Swahili 0.46 / 0.67, base64 and
+//! hex 0.00 / 0.00, random letters 0.01 / 0.02, rot13 0.06 / 0.15. Lists of rare names read lower than the prose around them.
+//!
 //! Words are runs of letters and digits, so that a base64 string is one long word and does not fall apart into short ones.
 //! Words without a letter (numbers) are left out: tokenizers differ in how they cut digits, and any base reads them.
 

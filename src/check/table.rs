@@ -7,7 +7,7 @@ use crate::text::{escape_terminal, fit, grouped, width, wrap};
 
 const COLUMNS: usize = 80;
 /// Columns of the labels at the left.
-const LABEL: usize = 18;
+const LABEL: usize = 16;
 
 /// The check, ready to print: lines of at most 80 columns, the last one ended.
 pub fn text(check: &Check) -> String {
@@ -49,7 +49,7 @@ fn quantities(check: &Check, lines: &mut Lines) {
         spread(lines, "messages a row", messages);
     }
     for (role, lengths) in &check.roles {
-        spread(lines, &format!("{}, letters", role.as_str()), lengths);
+        spread(lines, &format!("{} chars", role.as_str()), lengths);
     }
     if let Some(tokens) = &check.tokens {
         if let Some(row) = &tokens.row {
@@ -66,7 +66,7 @@ fn quantities(check: &Check, lines: &mut Lines) {
 
 fn repetition(check: &Check, lines: &mut Lines) {
     let exact = grouped(check.exact_duplicates);
-    lines.fact("exact duplicates", &format!("{exact} of {} rows repeat an earlier one", grouped(check.rows_used)));
+    lines.fact("duplicates", &format!("{exact} of {} rows repeat an earlier one", grouped(check.rows_used)));
     if let Some(near) = &check.near_duplicates {
         let (rows, compared) = (grouped(near.rows), grouped(near.compared));
         let example = near.example.map_or(String::new(), |(first, second)| format!("; for instance lines {first} and {second}"));
@@ -105,8 +105,9 @@ impl Lines {
 
     /// A label and six numbers.
     fn columns(&mut self, label: &str, cells: [String; 6]) {
-        let cells = cells.iter().fold(String::new(), |mut cells, cell| {
-            write!(cells, "{cell:>10}").expect("writing to a string cannot fail");
+        const WIDTHS: [usize; 6] = [11, 15, 9, 9, 10, 10];
+        let cells = cells.iter().zip(WIDTHS).fold(String::new(), |mut cells, (cell, width)| {
+            write!(cells, "{cell:>width$}").expect("writing to a string cannot fail");
             cells
         });
         self.line(&format!("{label:<LABEL$}{cells}"));

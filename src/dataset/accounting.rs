@@ -47,7 +47,10 @@ pub fn accounting(dataset: &Dataset) -> impl Iterator<Item = Entry> + '_ {
 }
 
 /// Two iterators in order of line as one.
-fn merge<'a>(left: impl Iterator<Item = Entry> + 'a, right: impl Iterator<Item = Entry> + 'a) -> Box<dyn Iterator<Item = Entry> + 'a> {
+fn merge<'a>(
+    left: impl Iterator<Item = Entry> + 'a,
+    right: impl Iterator<Item = Entry> + 'a,
+) -> Box<dyn Iterator<Item = Entry> + 'a> {
     let (mut left, mut right) = (left.peekable(), right.peekable());
     Box::new(std::iter::from_fn(move || match (left.peek(), right.peek()) {
         (Some(a), Some(b)) if b.line < a.line => right.next(),

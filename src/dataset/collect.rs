@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::error::DatasetError;
-use super::formats::{Format, kind};
-use super::{Dataset, LeftOut, Ledger, Message, ReadOptions, Rejection, Row, conversation, digest, json};
+use super::fields::kind;
+use super::formats::Format;
+use super::{Dataset, Ledger, LeftOut, Message, ReadOptions, Rejection, Row, conversation, digest, json};
 
 /// After so many objects without a known format, the file is not a dataset.
 const PATIENCE: usize = 1000;
@@ -65,6 +66,8 @@ pub(super) struct Collector<'a> {
     /// Added to every line number: the records of earlier shards.
     offset: usize,
     last_line: usize,
+    /// The file's name, where it is one of a folder.
+    shard: Option<String>,
     rows_read: usize,
     kept: BTreeMap<[u8; 32], Row>,
     kept_bytes: usize,
@@ -85,6 +88,7 @@ impl<'a> Collector<'a> {
             seen: "no row is a JSON object".into(),
             offset: 0,
             last_line: 0,
+            shard: None,
             rows_read: 0,
             kept: BTreeMap::new(),
             kept_bytes: 0,
@@ -94,9 +98,10 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Further line numbers count on from the last one: another shard begins.
-    pub fn next_shard(&mut self) {
+    /// Further line numbers count on from the last one, and rejections name the shard where there are several.
+    pub fn next_shard(&mut self, path: &Path) {
         self.offset = self.last_line;
+        self.shard = (path != self.path).then(|| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
     }
 
     /// Notes a line that is not a row.
@@ -129,7 +134,12 @@ impl<'a> Collector<'a> {
         self.last_line = line;
         match record.content.and_then(|content| self.examine(content, record.ends_file)) {
             Ok(messages) => self.keep(line, messages),
-            Err(fault) => self.reject(line, fault)?,
+            Err(mut fault) => {
+                if let Some(shard) = &self.shard {
+                    fault.reason = format!("{} (record {} of {shard})", fault.reason, record.line);
+                }
+                self.reject(line, fault)?;
+            }
         }
         if self.format.is_none() && self.unrecognised >= PATIENCE { Err(self.no_format()) } else { Ok(()) }
     }
@@ -139,14 +149,18 @@ impl<'a> Collector<'a> {
             Content::Fields(fields) => fields,
             Content::Json(bytes) => match json::parse(text(bytes)?, self.options.max_depth, ends_file)? {
                 Value::Object(fields) => fields,
-                other => return Err(Fault::line(format!("the row is {}, not an object; write one JSON object a row", kind(&other)))),
+                other => {
+                    return Err(Fault::line(format!("the row is {}, not an object; write one JSON object a row", kind(&other))));
+                }
             },
         };
         let Some(format) = self.format.or_else(|| Format::detect(&fields, self.options.max_depth)) else {
             let names: Vec<String> = fields.keys().take(8).map(|name| Fault::shorten(name)).collect();
             let names = if names.is_empty() { "no fields".into() } else { names.join(", ") };
             if self.unrecognised == 0 {
-                self.seen = format!("the first row has {names}");
+                let pairs = fields.contains_key("chosen") && fields.contains_key("rejected");
+                let advice = if pairs { "; of preference pairs, give the chosen answer as `completion`" } else { "" };
+                self.seen = format!("the first row has {names}{advice}");
             }
             self.unrecognised += 1;
             return Err(Fault::line(format!("has the fields of no known format ({names}); give it those of the other rows")));

@@ -40,7 +40,7 @@ pub(super) fn shards(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
 /// Reads one file into the collector.
 pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector<'_>) -> Result<(), DatasetError> {
     let reading = |source| error::reading(path, source);
-    collector.next_shard();
+    collector.next_shard(path);
     let file = File::open(path).map_err(reading)?;
     let length = file.metadata().map_err(reading)?.len();
     if length == 0 {
@@ -105,7 +105,9 @@ fn refused(start: &[u8]) -> Option<(&'static str, &'static str)> {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(("it is UTF-16", "save it as UTF-8 (iconv -f UTF-16 -t UTF-8)")),
         [b'P', b'K', 3, 4, ..] => Some(("it is a zip archive", "unpack it and give the file inside")),
         [0x80, 2..=5, ..] => Some(("it is a Python pickle, which can run code", "save the rows as .jsonl")),
-        [b'P', b'A', b'R', b'1', ..] => Some(("it is a compressed parquet file", "decompress it; parquet has compression of its own")),
+        [b'P', b'A', b'R', b'1', ..] => {
+            Some(("it is a compressed parquet file", "decompress it; parquet has compression of its own"))
+        }
         _ => None,
     }
 }

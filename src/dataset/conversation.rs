@@ -95,9 +95,10 @@ pub(super) fn check(turns: Vec<Turn>) -> Result<Vec<Message>, Fault> {
     }
     match (previous, turns.last()) {
         (Some(Role::Assistant), _) => Ok(turns.into_iter().map(|turn| turn.message).collect()),
-        (_, Some(last)) => {
-            Err(Fault::new(last.place.role(), "the conversation has no answer at its end; add the assistant's turn or delete this one"))
-        }
+        (_, Some(last)) => Err(Fault::new(
+            last.place.role(),
+            "the conversation has no answer at its end; add the assistant's turn or delete this one",
+        )),
         (_, None) => Err(Fault::line("the conversation has no messages; delete the row")),
     }
 }

@@ -31,7 +31,9 @@ pub(super) fn read(
         }
     };
     if let Some(fault) = header.fault {
-        return Err(unreadable(path, format!("the header in line {} {}", header.line, fault.reason), "repair the first line").into());
+        return Err(
+            unreadable(path, format!("the header in line {} {}", header.line, fault.reason), "repair the first line").into()
+        );
     }
     let mut batch = Batch { path, header: header.text, pending: Vec::new(), bytes: 0 };
     while let Some(record) = cutter.next(options.max_row_bytes)? {
@@ -41,7 +43,8 @@ pub(super) fn read(
         }
         let fault = record.fault.or_else(|| {
             let (expected, found) = (header.fields, record.fields);
-            let reason = format!("has {found} fields where the header has {expected}; quote fields that hold commas");
+            let reason =
+                format!("the number of fields is {found} where the header has {expected}; quote fields that hold commas");
             (found != expected).then(|| Fault::line(reason))
         });
         batch.bytes += record.text.len();
@@ -73,8 +76,9 @@ impl Batch<'_> {
         }
         let damaged = |problem: String| unreadable(self.path, problem, "write the file again with a CSV library");
         let frame = if sound == 0 { DataFrame::empty() } else { parse(text).map_err(|error| damaged(error.to_string()))? };
-        if let Some(name) = frame.get_column_names().iter().find(|name| name.contains("_duplicated_")) {
-            return Err(damaged(format!("two columns have the same name ({name})")));
+        // So polars names the second of two equal columns.
+        if let Some((name, _)) = frame.get_column_names().iter().find_map(|name| name.split_once("_duplicated_")) {
+            return Err(damaged(format!("two columns are named `{}`", Fault::shorten(name))));
         }
         if frame.height() != sound {
             return Err(damaged(format!("{sound} records were cut and {} read", frame.height())));
@@ -89,7 +93,8 @@ impl Batch<'_> {
         for (line, record) in self.pending.drain(..) {
             let content = record.map(|_| {
                 let cell = |column: &StringChunked| column.get(index).map_or(Value::Null, |text| Value::String(text.to_owned()));
-                let fields: Map<String, Value> = columns.iter().map(|(name, column)| ((*name).to_owned(), cell(column))).collect();
+                let fields: Map<String, Value> =
+                    columns.iter().map(|(name, column)| ((*name).to_owned(), cell(column))).collect();
                 index += 1;
                 Content::Fields(fields)
             });
@@ -158,7 +163,9 @@ impl<R: BufRead> Cutter<R> {
                 }
                 (State::Start, b'"') => State::Quoted,
                 (State::Plain, b'"') => {
-                    cut.fault.get_or_insert_with(|| Fault::line("has a quote inside an unquoted field; quote the field, double the quote"));
+                    cut.fault.get_or_insert_with(|| {
+                        Fault::line("has a quote inside an unquoted field; quote the field, double the quote")
+                    });
                     State::Plain
                 }
                 (State::Closing, b'\r') => State::Closing,
@@ -181,7 +188,9 @@ impl<R: BufRead> Cutter<R> {
             cut.text.pop();
         }
         if state == State::Quoted {
-            cut.fault.get_or_insert_with(|| Fault::line("has a quoted field that never ends; close the quote, or the file was cut off"));
+            cut.fault.get_or_insert_with(|| {
+                Fault::line("has a quoted field that never ends; close the quote, or the file was cut off")
+            });
         }
         if cut.fault.is_none() {
             cut.fault = super::collect::text(&cut.text).err();

@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::Role;
 use super::collect::Fault;
 use super::conversation::{Place, Turn};
+use super::fields::{optional, present, required, string, wrong_type};
 use super::json;
 
 /// How the rows of a dataset spell a conversation.
@@ -60,8 +61,7 @@ impl fmt::Display for Format {
 
 impl Format {
     /// In the order in which a row is tried.
-    pub const ALL: [Format; 5] =
-        [Format::Messages, Format::Sharegpt, Format::PromptCompletion, Format::Alpaca, Format::Text];
+    pub const ALL: [Format; 5] = [Format::Messages, Format::Sharegpt, Format::PromptCompletion, Format::Alpaca, Format::Text];
 
     /// The name that `--format` takes.
     pub fn name(self) -> &'static str {
@@ -76,30 +76,29 @@ impl Format {
 
     /// The format whose fields `row` has, by names and by the keys of the first message.
     pub(super) fn detect(row: &Map<String, Value>, max_depth: usize) -> Option<Format> {
-        if let Some((_, list)) = message_list(row) {
-            let parsed;
-            let items = match list {
-                Value::String(text) => {
-                    parsed = json::parse(text, max_depth, false).ok()?;
-                    &parsed
-                }
-                other => other,
-            };
-            match items.as_array()?.first() {
-                Some(Value::Object(first)) if first.contains_key("from") => return Some(Format::Sharegpt),
-                Some(Value::Object(first)) if first.contains_key("role") => return Some(Format::Messages),
+        let list = message_list(row);
+        if let Some((_, list)) = list {
+            let parsed = list.as_str().and_then(|text| json::parse(text, max_depth, false).ok());
+            let first = parsed.as_ref().unwrap_or(list).get(0);
+            let has = |key| first.is_some_and(|first| first.get(key).is_some());
+            match (has("from"), has("role")) {
+                (true, _) => return Some(Format::Sharegpt),
+                (_, true) => return Some(Format::Messages),
                 _ => {}
             }
         }
-        let has = |field| present(row, field).is_some();
-        if has("prompt") && has("completion") {
+        let both = |left, right| {
+            row.contains_key(left) && row.contains_key(right) && (present(row, left).is_some() || present(row, right).is_some())
+        };
+        if both("prompt", "completion") {
             Some(Format::PromptCompletion)
-        } else if has("instruction") && has("output") {
+        } else if both("instruction", "output") {
             Some(Format::Alpaca)
         } else if row.get("text").is_some_and(Value::is_string) {
             Some(Format::Text)
         } else {
-            None
+            // Nothing else fits, so the faulty list is what the row is meant to be.
+            list.map(|(field, _)| if field == LISTS[0] { Format::Messages } else { Format::Sharegpt })
         }
     }
 
@@ -128,7 +127,10 @@ impl Format {
         match self {
             Format::Messages | Format::Sharegpt => {
                 let Some((field, list)) = message_list(row) else {
-                    return Err(Fault::new(LISTS[if self == Format::Messages { 0 } else { 1 }], "is missing; every row needs it"));
+                    return Err(Fault::new(
+                        LISTS[if self == Format::Messages { 0 } else { 1 }],
+                        "is missing; every row needs it",
+                    ));
                 };
                 self.list(field, list, max_depth)
             }
@@ -148,7 +150,8 @@ impl Format {
             Format::Text => {
                 let text = string("text", required(row, "text")?)?;
                 if let Some(mark) = RENDERED.iter().find(|mark| text.contains(**mark)) {
-                    let reason = format!("holds a conversation that is already rendered (`{mark}`); give its turns as `messages`");
+                    let reason =
+                        format!("holds a conversation that is already rendered (`{mark}`); give its turns as `messages`");
                     return Err(Fault::new("text", reason));
                 }
                 let prompt = Turn::new(Role::User, TEXT_PROMPT, Place::Field("text"));
@@ -171,8 +174,15 @@ impl Format {
             other => other,
         };
         let Value::Array(items) = list else { return Err(wrong_type(field, list, "a list of messages")) };
+        if items.is_empty() {
+            return Err(Fault::new(field, "has no messages; delete the row"));
+        }
         let (role_key, content_key) = if self == Format::Sharegpt { ("from", "value") } else { ("role", "content") };
-        items.iter().enumerate().map(|(index, item)| self.message(Place::Item(field, index, content_key), role_key, item)).collect()
+        items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| self.message(Place::Item(field, index, content_key), role_key, item))
+            .collect()
     }
 
     fn message(self, place: Place, role_key: &'static str, item: &Value) -> Result<Turn, Fault> {
@@ -219,7 +229,10 @@ fn text_parts(place: Place, parts: &[Value]) -> Result<String, Fault> {
         _ => None,
     };
     let field = place.key(place.content_key()).to_string();
-    parts.iter().map(|part| text(part).ok_or_else(|| Fault::new(field.clone(), "has parts that are not text; remove the row"))).collect()
+    parts
+        .iter()
+        .map(|part| text(part).ok_or_else(|| Fault::new(field.clone(), "has parts that are not text; remove the row")))
+        .collect()
 }
 
 fn alpaca(row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault> {
@@ -259,48 +272,4 @@ fn alpaca(row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault
 /// The first of [`LISTS`] that the row has.
 fn message_list(row: &Map<String, Value>) -> Option<(&'static str, &Value)> {
     LISTS.into_iter().find_map(|field| present(row, field).map(|value| (field, value)))
-}
-
-/// The field's value; null is absent, as in tables.
-fn present<'a>(row: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
-    row.get(field).filter(|value| !value.is_null())
-}
-
-fn required<'a>(row: &'a Map<String, Value>, field: &str) -> Result<&'a Value, Fault> {
-    match row.get(field) {
-        Some(Value::Null) => Err(wrong_type(field, &Value::Null, "a string")),
-        Some(value) => Ok(value),
-        None => Err(Fault::new(field, "is missing; every row needs it")),
-    }
-}
-
-/// A field that tables often leave empty: an empty string is no turn.
-fn optional(row: &Map<String, Value>, field: &'static str, role: Role, turns: &mut Vec<Turn>) -> Result<(), Fault> {
-    if let Some(value) = present(row, field) {
-        let text = string(field, value)?;
-        if !text.is_empty() {
-            turns.push(Turn::new(role, text, Place::Field(field)));
-        }
-    }
-    Ok(())
-}
-
-fn string<'a>(field: &str, value: &'a Value) -> Result<&'a str, Fault> {
-    value.as_str().ok_or_else(|| wrong_type(field, value, "a string"))
-}
-
-fn wrong_type(field: impl Into<String>, value: &Value, expected: &str) -> Fault {
-    Fault::new(field, format!("is {}, not {expected}; write {expected} or delete the row", kind(value)))
-}
-
-/// What a value is, in words.
-pub(super) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a truth value",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }

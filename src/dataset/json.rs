@@ -60,8 +60,8 @@ impl Strict<'_> {
 
     fn prepend(&self, step: &str) {
         if let Some(found) = self.found.borrow_mut().as_mut() {
-            // A path of a hundred long keys helps nobody.
-            if found.path.len() + step.len() <= 100 {
+            // A path of many or long keys helps nobody.
+            if found.path.len() + step.len() <= 60 {
                 found.path.insert_str(0, step);
             }
         }

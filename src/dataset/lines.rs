@@ -46,7 +46,8 @@ pub(super) fn read_lines(mut stream: impl BufRead, options: &ReadOptions, collec
         } else if buffer.iter().all(u8::is_ascii_whitespace) {
             collector.blank();
         } else {
-            collector.accept(Record { line, content: Ok(Content::Json(&buffer)), ends_file: !terminated })?;
+            let row = buffer.trim_ascii_end();
+            collector.accept(Record { line, content: Ok(Content::Json(row)), ends_file: !terminated })?;
         }
     }
     Ok(())
@@ -60,7 +61,8 @@ fn skip_line(stream: &mut impl BufRead) -> io::Result<()> {
 /// One JSON array: one record an element, numbered by the line on which it starts. A file that ends inside the array gives a
 /// rejection, as a truncated line does.
 pub(super) fn read_array(stream: impl BufRead, options: &ReadOptions, collector: &mut Collector<'_>) -> Result<(), Problem> {
-    let mut array = Array { line: 1, start: 1, depth: 0, quoted: false, escaped: false, element: Vec::new(), over: false, elements: 0 };
+    let mut array =
+        Array { line: 1, start: 1, depth: 0, quoted: false, escaped: false, element: Vec::new(), over: false, elements: 0 };
     let mut opened = false;
     let mut bytes = Bytes { stream };
     while let Some(byte) = bytes.next()? {
@@ -84,11 +86,16 @@ pub(super) fn read_array(stream: impl BufRead, options: &ReadOptions, collector:
             byte => array.push(byte, options.max_row_bytes),
         }
     }
-    if array.element.is_empty() && !array.over {
-        let fault = Fault::line("the file ends before the array's `]`: it was cut off; fetch it again or close the array");
-        return Ok(collector.accept(Record { line: array.line, content: Err(fault), ends_file: true })?);
+    let complete = array.between();
+    if !array.element.is_empty() || array.over {
+        array.emit(options, collector, true)?;
     }
-    array.emit(options, collector, true)
+    if complete {
+        // The last element is whole, and whatever followed it is lost.
+        let fault = Fault::line("the file ends before the array's `]`: it was cut off; fetch it again or close the array");
+        collector.accept(Record { line: array.line, content: Err(fault), ends_file: true })?;
+    }
+    Ok(())
 }
 
 /// Anything after the array is one rejection, whatever its length.

@@ -66,8 +66,10 @@ pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector
         for offset in (0..rows).step_by(BATCH_ROWS) {
             let mut batch = frame.slice(offset as i64, BATCH_ROWS);
             let mut lines = Vec::new();
-            guarded(|| JsonWriter::new(&mut lines).with_json_format(JsonFormat::JsonLines).finish(&mut batch)).map_err(damaged)?;
-            accept(&lines, start + offset, batch.height(), options, collector)?.map_or(Ok(()), |problem| Err(damaged(problem)))?;
+            guarded(|| JsonWriter::new(&mut lines).with_json_format(JsonFormat::JsonLines).finish(&mut batch))
+                .map_err(damaged)?;
+            accept(&lines, start + offset, batch.height(), options, collector)?
+                .map_or(Ok(()), |problem| Err(damaged(problem)))?;
         }
         others.iter().for_each(|column| collector.unread(column, rows));
         start += rows;
@@ -86,7 +88,8 @@ fn accept(
     let mut count = 0;
     for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         count += 1;
-        let content = if line.len() > options.max_row_bytes { Err(too_long(options.max_row_bytes)) } else { Ok(Content::Json(line)) };
+        let content =
+            if line.len() > options.max_row_bytes { Err(too_long(options.max_row_bytes)) } else { Ok(Content::Json(line)) };
         collector.accept(Record { line: before + count, content, ends_file: false })?;
     }
     Ok((count != rows).then(|| format!("{rows} rows gave {count} records")))
