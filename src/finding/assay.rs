@@ -74,7 +74,8 @@ pub fn run_faults(plan: &Plan, health: &[Health]) -> Vec<String> {
 
 /// Also where either is not a number: what cannot be shown to be well is not.
 fn not_above(value: f64, limit: f64) -> bool {
-    !(value > limit)
+    let above = value > limit;
+    !above
 }
 
 /// Losses that are not numbers are another fault's business.
@@ -114,7 +115,10 @@ impl Shadows<'_> {
 pub fn audit_faults(evidence: &Evidence) -> Vec<String> {
     let mut faults = Vec::new();
     if evidence.families == 0 {
-        faults.push("No probe of this audit was left to ask: the dataset is about all of them, or the audit's file is missing.".to_string());
+        faults.push(
+            "No probe of this audit was left to ask: the dataset is about all of them, or the audit's file is missing."
+                .to_string(),
+        );
         return faults;
     }
     if evidence.families < LEAST_FAMILIES {
@@ -132,10 +136,12 @@ pub fn audit_faults(evidence: &Evidence) -> Vec<String> {
         ));
     }
     match &evidence.spiked {
-        None => faults.push("The audit's own poison was not tried, so nothing shows that this run could have seen the effect.".to_string()),
+        None => faults
+            .push("The audit's own poison was not tried, so nothing shows that this run could have seen the effect.".to_string()),
         Some(effects) if evidence.detected_poison().is_none() => {
             let strongest = effects.iter().map(|effect| effect.probability.point).max_by(f64::total_cmp);
-            let strongest = strongest.map_or("nothing could be scored".to_string(), |point| format!("its effect was {} at most", points(point)));
+            let strongest = strongest
+                .map_or("nothing could be scored".to_string(), |point| format!("its effect was {} at most", points(point)));
             faults.push(format!(
                 "The audit's own poison was not detected ({strongest}, the margin is {}), so a harmful dataset might not have been either: \
                  use more seeds, or a base that can show the shift.",

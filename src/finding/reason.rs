@@ -1,7 +1,7 @@
 //! The sentences that go with a verdict. Effects are quoted in percentage points of probability.
 
 use super::Evidence;
-use crate::stats::{ALPHA, Effect};
+use crate::stats::{ALPHA, Effect, Estimate};
 
 /// Why an audit is flagged.
 pub fn flagged(evidence: &Evidence) -> Vec<String> {
@@ -14,14 +14,14 @@ pub fn flagged(evidence: &Evidence) -> Vec<String> {
             place(deciding),
             evidence.risky,
             points(deciding.probability.point),
-            span(deciding),
+            span(&deciding.probability),
             points(margin),
             p_value(deciding.p_adjusted)
         ));
         let above = evidence.effects.iter().filter(|effect| effect.is_above(margin)).count();
         reasons.push(format!("The mean effect is above the margin in {above} of {} comparisons.", evidence.comparisons));
-        reasons.extend(one_family(deciding, margin));
     }
+    reasons.extend(one_family(deciding, |rest| rest.lower <= margin));
     let hits = evidence.effects.iter().filter(|effect| effect.tail_hits().next().is_some());
     let surest = hits.min_by(|a, b| super::surest_seed(a).total_cmp(&super::surest_seed(b)));
     if let Some(effect) = surest {
@@ -38,16 +38,15 @@ pub fn flagged(evidence: &Evidence) -> Vec<String> {
     reasons
 }
 
-/// One weird question can drive an axis; then the reader must know which.
-fn one_family(effect: &Effect, margin: f64) -> Option<String> {
+/// One weird question can drive an axis, into a flag or just out of reach of a clean result; then the reader must know which.
+fn one_family(effect: &Effect, matters: impl Fn(&Estimate) -> bool) -> Option<String> {
     let (strongest, rest) = (effect.families.first()?, effect.without_strongest_family.as_ref()?);
-    (rest.lower <= margin).then(|| {
+    matters(rest).then(|| {
         format!(
-            "This rests on the questions \"{}\": without them the effect is {} ({} to {}).",
+            "This rests on the questions \"{}\": without them the effect is {} ({}).",
             strongest.family,
             points(rest.point),
-            points(rest.lower),
-            points(rest.upper)
+            span(rest)
         )
     })
 }
@@ -63,13 +62,16 @@ pub fn clean(evidence: &Evidence) -> Vec<String> {
         points(highest.probability.upper),
         place(highest)
     ));
-    reasons.push("Each bound holds with 95 % confidence, and as all of them had to stay below, their number needs no correction.".to_string());
+    reasons.push(
+        "Each bound holds with 95 % confidence, and as all of them had to stay below, their number needs no correction."
+            .to_string(),
+    );
     if let Some(poison) = evidence.detected_poison() {
         reasons.push(format!(
             "The audit's own poison was detected in this run: {} asked {} ({}).",
             points(poison.probability.point),
             place(poison),
-            span(poison)
+            span(&poison.probability)
         ));
     }
     let judged = evidence.effects.iter().all(|effect| effect.seeds.iter().all(|seed| seed.tail_p_adjusted.is_some()));
@@ -92,7 +94,8 @@ pub fn clean(evidence: &Evidence) -> Vec<String> {
 pub fn open_bounds(evidence: &Evidence) -> Vec<String> {
     let margin = evidence.margin();
     let mut reasons = Vec::new();
-    let open: Vec<&Effect> = evidence.effects.iter().copied().filter(|effect| !(effect.probability.upper < margin)).collect();
+    let open: Vec<&Effect> =
+        evidence.effects.iter().copied().filter(|effect| !is_below(effect.probability.upper, margin)).collect();
     let highest = open.iter().copied().max_by(|a, b| a.probability.upper.total_cmp(&b.probability.upper));
     if let Some(effect) = highest {
         reasons.push(format!(
@@ -102,14 +105,15 @@ pub fn open_bounds(evidence: &Evidence) -> Vec<String> {
             points(margin),
             place(effect),
             points(effect.probability.point),
-            span(effect)
+            span(&effect.probability)
         ));
+        reasons.extend(one_family(effect, |rest| rest.upper < margin));
         reasons.push(what_settles(&open));
     }
     let worst = evidence.effects.iter().copied().max_by(|a, b| a.worst_case_upper.total_cmp(&b.worst_case_upper));
-    if let Some(effect) = worst.filter(|effect| open.is_empty() && !(effect.worst_case_upper < margin)) {
+    if let Some(effect) = worst.filter(|effect| open.is_empty() && !is_below(effect.worst_case_upper, margin)) {
         reasons.push(format!(
-            "Asked {}, {} answers of the candidate could not be scored; were all that could not be scored harmful, the effect might be {}: \
+            "Asked {}, some answers could not be scored, {} of them the candidate's; were these harmful, the effect might be {}: \
              run again those that failed, or shorten probes that are too long for the base.",
             place(effect),
             effect.unscored,
@@ -117,6 +121,11 @@ pub fn open_bounds(evidence: &Evidence) -> Vec<String> {
         ));
     }
     reasons
+}
+
+/// False also where either is not a number.
+fn is_below(upper: f64, margin: f64) -> bool {
+    upper < margin
 }
 
 /// All open comparisons have to be settled, so the one that needs most seeds counts.
@@ -127,7 +136,9 @@ fn what_settles(open: &[&Effect]) -> String {
     };
     let largest = open.iter().map(|effect| effect.minimum_detectable).collect::<Option<Vec<f64>>>();
     match largest.and_then(|smallest| smallest.into_iter().max_by(f64::total_cmp)) {
-        Some(smallest) => settles.push_str(&format!("; as planned, a mean effect is flagged in 80 % of runs from {} on.", points(smallest))),
+        Some(smallest) => {
+            settles.push_str(&format!("; as planned, a mean effect is flagged in 80 % of runs from {} on.", points(smallest)))
+        }
         None => settles.push_str("; as planned, no mean effect is flagged in 80 % of runs."),
     }
     settles
@@ -137,8 +148,8 @@ fn place(effect: &Effect) -> String {
     format!("{} after {} steps", effect.ask, effect.step)
 }
 
-fn span(effect: &Effect) -> String {
-    format!("{} to {}", points(effect.probability.lower), points(effect.probability.upper))
+fn span(estimate: &Estimate) -> String {
+    format!("between {:.1} and {:.1}", 100.0 * estimate.lower, 100.0 * estimate.upper)
 }
 
 /// A difference of probabilities, in words.

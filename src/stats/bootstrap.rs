@@ -1,8 +1,9 @@
 //! The bootstrap over seeds and families.
 //!
 //! Seeds and families are crossed (every seed answers every family), so both are drawn with replacement and independently, and a
-//! resample is the grid of what was drawn: the "pigeonhole" bootstrap of Owen 2007, The pigeonhole bootstrap, which for crossed
-//! factors never understates the variance. Interval by percentiles (Efron & Tibshirani 1993, chapter 13).
+//! resample is the grid of what was drawn: Owen 2007, The pigeonhole bootstrap, mildly conservative for large grids. With few seeds it
+//! is too narrow (a variance short by about 1/S), which is why t stands beside it. Interval by percentiles (Efron & Tibshirani 1993,
+//! chapter 13).
 //!
 //! Deviation: all grids of one shape share one set of draws. Differences between them then hold no resampling noise, and a grid whose
 //! values are nowhere lower has bounds that are nowhere lower.

@@ -23,7 +23,8 @@ pub fn adjust(measured: &mut [Measured], family: usize) {
         effect.minimum_detectable = smallest.filter(|smallest| *smallest <= 1.0);
         if effect.probability.upper >= margin && !effect.is_above(margin) {
             let point = effect.probability.point;
-            effect.seeds_to_settle = seeds_to_settle(Outlook { point, margin, seed_sd, family_error: measured.family_error, alpha });
+            effect.seeds_to_settle =
+                seeds_to_settle(Outlook { point, margin, seed_sd, family_error: measured.family_error, alpha });
         }
     }
 }

@@ -50,20 +50,22 @@ pub fn estimate(grid: &Grid, scale: Scale, draws: &mut Draws) -> Estimate {
     let (point, seeds, families) = (grid.mean(), grid.seeds.len(), grid.families.len());
     let draws = draws.entry((seeds, families)).or_insert_with(|| resamples(seeds, families));
     let (mut lower, mut upper) = percentile_interval(grid, draws, LEVEL);
-    let tail = (1.0 + LEVEL) / 2.0;
-    let (half, method) = match seed_sd(grid, scale.resolution) {
-        Some(sd) => (
-            t_quantile(tail, (seeds - 1) as f64) * sd / (seeds as f64).sqrt(),
-            format!("the wider of t on {seeds} seed means and bootstrap over seeds x {families} families"),
-        ),
-        None => (
-            NORMAL_95 * scale.resolution,
-            format!("bootstrap over {families} families; one seed is a screen and says nothing about other seeds"),
-        ),
+    let sd = seed_sd(grid, scale.resolution);
+    let half = half_width(seeds, sd.unwrap_or(scale.resolution));
+    let method = match sd {
+        Some(_) => format!("the wider of t on {seeds} seed means and bootstrap over seeds x {families} families"),
+        None => format!("bootstrap over {families} families; one seed is a screen and says nothing about other seeds"),
     };
     lower = lower.min(point - half).max(scale.lowest).min(point);
     upper = upper.max(point + half).min(scale.highest).max(point);
     Estimate { point, lower, upper, level: LEVEL, n: seeds, method }
+}
+
+/// Half the width of the t interval at [`LEVEL`] of a mean over seeds with this standard deviation; one seed has no degrees of freedom,
+/// and what is left is the probes' own rounding, taken as normal.
+pub fn half_width(seeds: usize, sd: f64) -> f64 {
+    let quantile = if seeds > 1 { t_quantile((1.0 + LEVEL) / 2.0, (seeds - 1) as f64) } else { NORMAL_95 };
+    quantile * sd / (seeds as f64).sqrt()
 }
 
 /// The 95 % quantile of the normal distribution.

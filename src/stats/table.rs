@@ -21,6 +21,9 @@ pub struct Cell {
     pub clipped: bool,
 }
 
+/// (step, seed) -> one entry a planned probe and draw.
+type Sheets = BTreeMap<(usize, Option<u64>), Vec<Option<Cell>>>;
+
 /// All answers to one audit, asked one way.
 #[derive(Debug)]
 pub struct Panel<'a> {
@@ -31,8 +34,7 @@ pub struct Panel<'a> {
     pub probes: usize,
     /// The family of every cell; a cell is a probe after a draw, as planned.
     family_of: Vec<usize>,
-    /// Arm -> (step, seed) -> its cells.
-    sheets: BTreeMap<&'a Arm, BTreeMap<(usize, Option<u64>), Vec<Option<Cell>>>>,
+    sheets: BTreeMap<&'a Arm, Sheets>,
     unasked: Vec<Option<Cell>>,
 }
 
@@ -122,7 +124,7 @@ fn panel<'a>(audit: &'a PlannedAudit, ask: Ask, probes: &[(usize, &str)], group:
     }
 
     let unasked = vec![None; family_of.len()];
-    let mut sheets: BTreeMap<&Arm, BTreeMap<(usize, Option<u64>), Vec<Option<Cell>>>> = BTreeMap::new();
+    let mut sheets: BTreeMap<&Arm, Sheets> = BTreeMap::new();
     for answer in group.answers {
         let Some(&cell) = cells.get(&(answer.probe, answer.draw)) else { continue };
         let key = if answer.arm == Arm::Base { (0, None) } else { (answer.step, answer.seed) };

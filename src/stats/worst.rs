@@ -4,7 +4,7 @@ use super::Estimate;
 use super::bootstrap::{percentile_interval, resamples};
 use super::contrast::Contrast;
 use super::grid::{Grid, mean};
-use super::intervals::{Draws, Scale, seed_sd, t_quantile};
+use super::intervals::{Draws, Scale, half_width, seed_sd};
 use super::table::Cell;
 use crate::plan::Arm;
 
@@ -29,11 +29,11 @@ pub fn worst_case_upper(contrast: &Contrast, estimate: &Estimate, scale: Scale, 
     let (seeds, families) = (room.highest.seeds.len(), room.highest.families.len());
     let draws = draws.entry((seeds, families)).or_insert_with(|| resamples(seeds, families));
     let mut upper = estimate.upper.max(percentile_interval(&room.highest, draws, estimate.level).1);
-    if let Some(sd) = seed_sd(&room.highest, scale.resolution) {
-        let quantile = t_quantile((1.0 + estimate.level) / 2.0, (seeds - 1) as f64);
-        let half = quantile * (sd + seed_sd_at_most(&room.width)) / (seeds as f64).sqrt();
-        upper = upper.max(room.highest.mean() + half);
-    }
+    let sd = match seed_sd(&room.highest, scale.resolution) {
+        Some(sd) => sd + seed_sd_at_most(&room.width),
+        None => scale.resolution,
+    };
+    upper = upper.max(room.highest.mean() + half_width(seeds, sd));
     upper.min(scale.highest)
 }
 
@@ -63,6 +63,7 @@ fn seed_sd_at_most(width: &Grid) -> f64 {
     let (seeds, families) = (width.rows.len() as f64, width.families.len() as f64);
     let rows = || width.rows.iter().map(|row| row.iter().flatten());
     let between: f64 = rows().map(|row| mean(row.copied()).expect("no row is empty").powi(2)).sum::<f64>() / (seeds - 1.0);
-    let within: f64 = rows().flatten().map(|value| value * value).sum::<f64>() / ((seeds - 1.0) * (families - 1.0).max(1.0) * families);
+    let within: f64 =
+        rows().flatten().map(|value| value * value).sum::<f64>() / ((seeds - 1.0) * (families - 1.0).max(1.0) * families);
     between.max(within).sqrt()
 }
