@@ -1,1 +1,264 @@
-//! Facts about lm.
+//! The engine on burn, against numbers from transformers and PEFT (fixtures/reference) and against burn's own operations.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use foretaste::dataset::{Message, Role};
+use foretaste::engine::{Adapter, Engine, Question, Sampling};
+use foretaste::lm::decoder::Streams;
+use foretaste::lm::kernels::{self, Segment};
+use foretaste::lm::lora::HostLora;
+use foretaste::lm::packing::TokenRow;
+use foretaste::lm::train::{Training, learning_rate};
+use foretaste::lm::weights::widen;
+use foretaste::lm::{self, Lm, generate};
+use foretaste::plan::{Recipe, Schedule};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+const CASES: [&str; 3] = ["mha_tied", "gqa_untied", "bias_bf16"];
+
+fn folder(case: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reference").join(case)
+}
+
+fn expected(case: &str) -> Value {
+    let text = fs::read_to_string(folder(case).join("expected.json")).expect("the reference is committed");
+    serde_json::from_str(&text).expect("the reference is JSON")
+}
+
+fn open(case: &str) -> Lm {
+    lm::open(Some(&folder(case)), 1).expect("the reference model opens")
+}
+
+fn messages(value: &Value) -> Vec<Message> {
+    let one = |m: &Value| {
+        let role = match m["role"].as_str().expect("a role") {
+            "system" => Role::System,
+            "user" => Role::User,
+            _ => Role::Assistant,
+        };
+        Message::new(role, m["content"].as_str().expect("a content"))
+    };
+    value.as_array().expect("messages").iter().map(one).collect()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().expect("ids").iter().map(|id| id.as_u64().expect("an id") as u32).collect()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().expect("numbers").iter().map(|x| x.as_f64().expect("a number")).collect()
+}
+
+fn tensors(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+    let bytes = fs::read(path).expect("the file is committed");
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let read = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
+        (name, (view.shape().to_vec(), widen(view.dtype(), view.data()).expect("f32")))
+    };
+    file.tensors().into_iter().map(read).collect()
+}
+
+fn adapter(folder: &Path, rank: usize, alpha: f64) -> Adapter {
+    Adapter { rank, alpha, target_modules: Vec::new(), tensors: tensors(&folder.join("adapter_model.safetensors")) }
+}
+
+fn logits(lm: &Lm, tokens: &[u32]) -> Vec<f32> {
+    let streams = Streams {
+        shadows: 1,
+        tokens: tokens.to_vec(),
+        positions: (0..tokens.len() as u32).collect(),
+        segments: vec![Segment { rows: 0..tokens.len(), prefix: Vec::new() }],
+    };
+    let decoder = lm.decoder();
+    let hidden = decoder
+        .hidden(&streams, None, &mut |_, q, k, v| {
+            let mut out = vec![0.0; q.len()];
+            kernels::attention(q, k, v, decoder.config.heads, &streams.segments, &mut out);
+            out
+        })
+        .expect("tokens are in the vocabulary");
+    let mut all = Vec::new();
+    decoder.logits(&hidden, &(0..tokens.len()).collect::<Vec<_>>(), |_, chunk| all.extend(chunk));
+    all
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    for case in CASES {
+        let lm = open(case);
+        let reference = tensors(&folder(case).join("expected.safetensors"));
+        for sequence in expected(case)["logits"].as_array().expect("sequences") {
+            let (_, wanted) = &reference[sequence["tensor"].as_str().expect("a name")];
+            let got = logits(&lm, &ids(&sequence["ids"]));
+            assert_eq!(got.len(), wanted.len());
+            let worst = got.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-4, "{case}: logits differ by {worst}");
+        }
+    }
+}
+
+#[test]
+fn templates_ids_and_masks_are_those_of_transformers() {
+    for case in CASES {
+        let lm = open(case);
+        for rendering in expected(case)["renderings"].as_array().expect("renderings") {
+            let name = &rendering["name"];
+            let conversation = messages(&rendering["messages"]);
+            let render = |prompt| lm.chat().render(&conversation, prompt).expect("it renders");
+            assert_eq!(render(false), rendering["text"].as_str().expect("a text"), "{case}: {name}");
+            assert_eq!(render(true), rendering["text_with_generation_prompt"].as_str().expect("a text"), "{case}: {name}");
+            let encoded = lm.chat().encode(&conversation).expect("it encodes");
+            assert_eq!(encoded.tokens, ids(&rendering["ids"]), "{case}: {name}");
+            let mask: Vec<u32> = encoded.supervised.iter().map(|&s| u32::from(s)).collect();
+            assert_eq!(mask, ids(&rendering["assistant_mask"]), "{case}: {name}");
+            let prompt = lm.chat().encode_prompt(&conversation).expect("it encodes");
+            assert_eq!(prompt, ids(&rendering["ids_with_generation_prompt"]), "{case}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_template_that_refuses_gives_its_own_words() {
+    for case in CASES {
+        let lm = open(case);
+        for refusal in expected(case)["refusals"].as_array().expect("refusals") {
+            let error = lm.chat().render(&messages(&refusal["messages"]), true).expect_err("it refuses").to_string();
+            let wanted = refusal["error"].as_str().expect("a message");
+            assert!(error.contains(wanted), "{case}: {error:?} does not say {wanted:?}");
+        }
+    }
+}
+
+#[test]
+fn greedy_answers_are_those_of_transformers() {
+    for case in CASES {
+        let lm = open(case);
+        let sampling = Sampling { temperature: 0.0, top_p: 1.0, max_tokens: 20, seed: 0 };
+        for generation in expected(case)["generations"].as_array().expect("generations") {
+            let prompt = lm.chat().encode_prompt(&messages(&generation["messages"])).expect("it encodes");
+            assert_eq!(prompt, ids(&generation["prompt_ids"]));
+            let mut wanted = ids(&generation["answer_ids"]);
+            if wanted.last().is_some_and(|last| lm.chat().end_tokens.contains(last)) {
+                wanted.pop();
+            }
+            let got = generate::continue_tokens(lm.decoder(), None, &[prompt], &lm.chat().end_tokens, &sampling);
+            assert_eq!(got.expect("it writes"), [wanted], "{case}");
+        }
+    }
+}
+
+#[test]
+fn option_scores_are_those_of_transformers() {
+    for case in CASES {
+        let lm = open(case);
+        let cases = expected(case)["option_scores"].as_array().expect("scores").clone();
+        let options = |c: &Value| -> Vec<String> {
+            c["options"].as_array().expect("options").iter().map(|o| o.as_str().expect("a text").to_owned()).collect()
+        };
+        let questions: Vec<Question> =
+            cases.iter().map(|c| Question { messages: messages(&c["messages"]), options: options(c) }).collect();
+        let scores = lm.score(None, &questions).expect("it scores");
+        for (scores, case_) in scores.iter().zip(&cases) {
+            for (score, wanted) in scores.iter().zip(numbers(&case_["log_probs"])) {
+                let score = score.expect("scored");
+                assert!((score - wanted).abs() < 1e-3, "{case}: {score} is not {wanted}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_score_does_not_depend_on_what_else_is_asked() {
+    let lm = open("gqa_untied");
+    let cases = expected("gqa_untied")["option_scores"].as_array().expect("scores").clone();
+    let questions: Vec<Question> = cases
+        .iter()
+        .map(|c| Question {
+            messages: messages(&c["messages"]),
+            options: c["options"].as_array().expect("options").iter().map(|o| o.as_str().expect("a text").to_owned()).collect(),
+        })
+        .collect();
+    let together = lm.score(None, &questions).expect("it scores");
+    for (question, wanted) in questions.iter().zip(&together) {
+        for (option, wanted) in question.options.iter().zip(wanted) {
+            let alone = Question { messages: question.messages.clone(), options: vec![option.clone()] };
+            let got = lm.score(None, &[alone]).expect("it scores")[0][0].expect("scored");
+            assert!((got - wanted.expect("scored")).abs() < 1e-4);
+        }
+    }
+}
+
+fn recipe(case: &Value) -> Recipe {
+    let number = |name: &str| case[name].as_f64().expect("a number");
+    let steps = number("steps") as usize;
+    Recipe {
+        rank: number("rank") as usize,
+        alpha: number("alpha"),
+        learning_rate: number("learning_rate"),
+        schedule: if case["schedule"] == "linear" { Schedule::Linear } else { Schedule::Cosine },
+        warmup_steps: number("warmup_steps") as usize,
+        batch: 3,
+        steps,
+        clip_norm: number("clip_norm"),
+        weight_decay: number("weight_decay"),
+        max_tokens: 512,
+        snapshots: vec![steps],
+    }
+}
+
+#[test]
+fn ten_training_steps_are_those_of_peft() {
+    for case in CASES {
+        let lm = open(case);
+        let reference = expected(case);
+        let recipe = recipe(&reference["case"]);
+        let training = &reference["training"];
+        // Two shadows with the same start and batches: each must give PEFT's numbers, whatever stands beside it.
+        let initial = adapter(&folder(case).join("initial_adapter"), recipe.rank, recipe.alpha);
+        let mut shadows =
+            Training::new(HostLora::from_adapters(&lm.decoder().config, &[&initial, &initial]).expect("the adapter fits"));
+        let losses = numbers(&training["losses"]);
+        let rates = numbers(&training["learning_rates"]);
+        for (step, batch) in training["batches"].as_array().expect("batches").iter().enumerate() {
+            assert!((learning_rate(&recipe, step) - rates[step]).abs() < 1e-9, "{case}: learning rate of step {step}");
+            let rows: Vec<TokenRow> = batch
+                .as_array()
+                .expect("rows")
+                .iter()
+                .map(|row| lm.chat().encode(&messages(row)).expect("it encodes"))
+                .map(|r| TokenRow { tokens: r.tokens, supervised: r.supervised })
+                .collect();
+            let rows: Vec<&TokenRow> = rows.iter().collect();
+            let got = shadows.advance(lm.decoder(), &[rows.clone(), rows], &recipe).expect("it trains");
+            for loss in got {
+                let off = (loss - losses[step]).abs() / losses[step];
+                assert!(off < 1e-3, "{case}: loss of step {step} is {loss}, not {}", losses[step]);
+            }
+        }
+        let wanted = adapter(&folder(case).join("final_adapter"), recipe.rank, recipe.alpha);
+        for shadow in 0..2 {
+            let got = shadows.lora.adapter(shadow);
+            assert_eq!(got.tensors.len(), wanted.tensors.len());
+            for (name, (shape, values)) in &wanted.tensors {
+                let (got_shape, got) = &got.tensors[name];
+                assert_eq!(got_shape, shape, "{case}: {name}");
+                let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+                let off = norm(&mut got.iter().zip(values).map(|(a, b)| a - b)) / norm(&mut values.iter().copied());
+                assert!(off < 1e-3, "{case}: {name} differs by {off}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_adapter_that_names_nothing_of_the_base_is_an_error() {
+    let lm = open("mha_tied");
+    let stray = BTreeMap::from([("base_model.model.other.lora_A.weight".to_owned(), (vec![1, 1], vec![0.0]))]);
+    let stray = Adapter { rank: 1, alpha: 1.0, target_modules: Vec::new(), tensors: stray };
+    let question = Question { messages: vec![Message::new(Role::User, "hi")], options: vec!["a".to_owned()] };
+    let error = lm.score(Some(&stray), &[question]).expect_err("nothing fits").to_string();
+    assert!(error.contains("no tensor of the adapter"), "{error}");
+}

@@ -1,0 +1,129 @@
+//! The engine on burn: reads a Llama-architecture folder, trains shadows, scores options, writes answers.
+//!
+//! The only folder that names burn. [`decoder`] is the model, [`kernels`] its element-wise work, [`train`], [`score`] and
+//! [`generate`] the three things that an [`Engine`] does.
+
+pub mod chat;
+pub mod config;
+pub mod decoder;
+pub mod files;
+pub mod generate;
+pub mod kernels;
+pub mod lora;
+pub mod packing;
+pub mod pretrain;
+pub mod score;
+pub mod tensor;
+pub mod train;
+pub mod weights;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::Device;
+use rayon::ThreadPoolBuilder;
+
+use crate::dataset::Message;
+use crate::engine::{Adapter, Checkpoint, Description, Engine, Job, Question, Sampling, Trained};
+use crate::plan::Recipe;
+use chat::Chat;
+use config::Config;
+use decoder::Decoder;
+use files::ModelFiles;
+use lora::{HostLora, Lora};
+use weights::Weights;
+
+/// Models with fewer weights than this gain nothing from threads inside one matrix product: their shadows run side by side.
+const SMALL: u64 = 20_000_000;
+
+/// A base model, ready to be asked and trained.
+pub struct Lm {
+    decoder: Decoder,
+    chat: Chat,
+    name: String,
+    sha256: String,
+    threads: usize,
+}
+
+/// Opens a Hugging Face folder, or nestling where none is given. `threads` are for the products of a large model.
+///
+/// # Errors
+/// Where a file is missing, broken, or does not fit the others.
+pub fn open(base: Option<&Path>, threads: usize) -> Result<Lm> {
+    let files = ModelFiles::open(base)?;
+    let config = Config::read(&files)?;
+    let chat = Chat::read(&files)?;
+    ensure!(
+        chat.highest_token() <= config.vocab_size,
+        "{}: the tokenizer has tokens up to {} and the model embeds {}; the files do not belong together",
+        files.display("tokenizer.json"),
+        chat.highest_token(),
+        config.vocab_size
+    );
+    let weights = Weights::open(&files)?;
+    let device = Device::flex();
+    let decoder = Decoder::load(config, &weights, &device).with_context(|| files.display(""))?;
+    let sha256 = files.sha256(&Weights::file_names(&files)?)?;
+    let threads = if decoder.parameters() < SMALL { 1 } else { threads.max(1) };
+    Ok(Lm { decoder, chat, name: files.name(), sha256, threads })
+}
+
+impl Lm {
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    pub fn chat(&self) -> &Chat {
+        &self.chat
+    }
+
+    /// How many of its workers a caller should run side by side on a machine with this many cores.
+    pub fn workers(&self, cores: usize) -> usize {
+        (cores / self.threads).max(1)
+    }
+
+    /// Runs in a pool of this engine's own size, so that workers do not share threads.
+    fn pooled<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        ThreadPoolBuilder::new().num_threads(self.threads).build().context("threads for matrix products")?.install(work)
+    }
+
+    fn lora(&self, adapter: Option<&Adapter>) -> Result<Option<Lora>> {
+        adapter
+            .map(|adapter| Ok(HostLora::from_adapters(&self.decoder.config, &[adapter])?.upload(&self.decoder.device)))
+            .transpose()
+    }
+}
+
+impl Engine for Lm {
+    fn describe(&self) -> Description {
+        Description {
+            engine: "burn-flex".to_owned(),
+            base: self.name.clone(),
+            base_sha256: self.sha256.clone(),
+            architecture: self.decoder.config.architecture.clone(),
+            parameters: self.decoder.parameters(),
+            vocabulary: self.decoder.config.vocab_size,
+            device: "cpu".to_owned(),
+            max_tokens: self.decoder.config.max_position_embeddings,
+        }
+    }
+
+    fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)> {
+        let rendered = self.chat.encode(messages)?;
+        Ok((rendered.tokens.len(), rendered.supervised.iter().filter(|&&s| s).count()))
+    }
+
+    fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>> {
+        self.pooled(|| train::train(&self.decoder, &self.chat, jobs, recipe, checkpoint))
+    }
+
+    fn score(&self, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
+        let lora = self.lora(adapter)?;
+        self.pooled(|| score::score(&self.decoder, &self.chat, lora.as_ref(), questions))
+    }
+
+    fn generate(&self, adapter: Option<&Adapter>, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<String>> {
+        let lora = self.lora(adapter)?;
+        self.pooled(|| generate::generate(&self.decoder, &self.chat, lora.as_ref(), prompts, sampling))
+    }
+}

@@ -1,0 +1,255 @@
+//! Conversations as token ids: the chat template rendered as transformers renders it, and the response mask from the rendered text.
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Kwargs;
+use minijinja::{Environment, Error, ErrorKind, Value, context};
+use serde::Deserialize;
+use tokenizers::Tokenizer;
+
+use super::files::ModelFiles;
+use crate::dataset::{Message, Role};
+
+/// Steps that a template may take before it is stopped: a template is a program, and a model folder may be hostile.
+const TEMPLATE_FUEL: u64 = 2_000_000;
+
+/// The tokenizer and the chat template of a model.
+pub struct Chat {
+    tokenizer: Tokenizer,
+    environment: Environment<'static>,
+    bos_token: String,
+    eos_token: String,
+    /// Tokens that end an answer.
+    pub end_tokens: Vec<u32>,
+}
+
+/// A rendered conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    pub tokens: Vec<u32>,
+    /// True where a token belongs to an assistant's answer, its end-of-turn token included.
+    pub supervised: Vec<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct TokenizerConfig {
+    chat_template: Option<serde_json::Value>,
+    bos_token: Option<serde_json::Value>,
+    eos_token: Option<serde_json::Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct GenerationConfig {
+    eos_token_id: Option<serde_json::Value>,
+}
+
+impl Chat {
+    /// Reads tokenizer and template.
+    ///
+    /// # Errors
+    /// Where a file is missing or broken, there is no template, or it does not parse.
+    pub fn read(files: &ModelFiles) -> Result<Self> {
+        let place = files.display("tokenizer.json");
+        let mut tokenizer =
+            Tokenizer::from_bytes(files.text("tokenizer.json")?).map_err(|e| anyhow!("{e}")).with_context(|| place.clone())?;
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|e| anyhow!("{e}")).with_context(|| place)?;
+        let config: TokenizerConfig = match files.has("tokenizer_config.json") {
+            true => serde_json::from_str(&files.text("tokenizer_config.json")?)
+                .with_context(|| files.display("tokenizer_config.json"))?,
+            false => TokenizerConfig::default(),
+        };
+        let template = match files.has("chat_template.jinja") {
+            true => files.text("chat_template.jinja")?,
+            false => config.chat_template.as_ref().and_then(template_text).with_context(|| {
+                format!("{}: no chat template, and no chat_template.jinja", files.display("tokenizer_config.json"))
+            })?,
+        };
+        let environment = environment(template).with_context(|| format!("{}: chat template", files.display("")))?;
+        let bos_token = config.bos_token.as_ref().and_then(token_text).unwrap_or_default();
+        let eos_token = config.eos_token.as_ref().and_then(token_text).unwrap_or_default();
+        let mut chat = Chat { tokenizer, environment, bos_token, eos_token, end_tokens: Vec::new() };
+        chat.end_tokens = chat.find_end_tokens(files)?;
+        ensure!(!chat.end_tokens.is_empty(), "{}: no end-of-turn token is known", files.display("generation_config.json"));
+        Ok(chat)
+    }
+
+    /// The end-of-text tokens that the folder names, and the token that the template puts behind an answer.
+    fn find_end_tokens(&self, files: &ModelFiles) -> Result<Vec<u32>> {
+        let mut tokens = Vec::new();
+        if files.has("generation_config.json") {
+            let config: GenerationConfig = serde_json::from_str(&files.text("generation_config.json")?)
+                .with_context(|| files.display("generation_config.json"))?;
+            match config.eos_token_id {
+                Some(serde_json::Value::Array(ids)) => tokens.extend(ids.iter().filter_map(|id| Some(id.as_u64()? as u32))),
+                Some(id) => tokens.extend(id.as_u64().map(|id| id as u32)),
+                None => {}
+            }
+        }
+        tokens.extend(self.tokenizer.token_to_id(&self.eos_token));
+        let probe = [Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
+        if let Ok(rendered) = self.encode(&probe) {
+            let last = rendered.supervised.iter().rposition(|&s| s);
+            tokens.extend(last.map(|at| rendered.tokens[at]).filter(|&id| self.is_special(id)));
+        }
+        tokens.sort_unstable();
+        tokens.dedup();
+        Ok(tokens)
+    }
+
+    fn is_special(&self, id: u32) -> bool {
+        self.tokenizer.get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
+    }
+
+    /// The tokenizer's size, added tokens included.
+    pub fn vocabulary(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
+    /// The largest token id plus one.
+    pub fn highest_token(&self) -> usize {
+        self.tokenizer.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
+    }
+
+    /// The conversation as text.
+    ///
+    /// # Errors
+    /// Where the template refuses it or runs too long.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        let template = self.environment.get_template("chat").context("the template was added when the chat was read")?;
+        let messages: Vec<Value> =
+            messages.iter().map(|m| context! { role => m.role.as_str(), content => m.content.as_str() }).collect();
+        let given = context! {
+            messages => messages,
+            add_generation_prompt => add_generation_prompt,
+            bos_token => self.bos_token.as_str(),
+            eos_token => self.eos_token.as_str(),
+        };
+        template.render(given).map_err(|error| anyhow!("the chat template refuses this conversation: {error}"))
+    }
+
+    /// A conversation's tokens, and which of them an assistant said.
+    ///
+    /// # Errors
+    /// Where the template refuses it, or rewrites it so that answers cannot be found in the rendered text.
+    pub fn encode(&self, messages: &[Message]) -> Result<Rendered> {
+        let text = self.render(messages, false)?;
+        let mut spans = Vec::new();
+        for (at, _) in messages.iter().enumerate().filter(|(_, m)| m.role == Role::Assistant) {
+            let opening = self.render(&messages[..at], true)?;
+            let closing = self.render(&messages[..=at], false)?;
+            if !(text.starts_with(&opening) && text.starts_with(closing.trim_end())) || closing.len() < opening.len() {
+                bail!("the chat template rewrites earlier turns, so that answer {} cannot be found in its text", at + 1);
+            }
+            // What a template puts behind the end-of-turn token is white space that no model is asked to write.
+            spans.push(opening.len()..closing.trim_end().len().max(opening.len()));
+        }
+        let encoding = self.tokenizer.encode(text.as_str(), false).map_err(|e| anyhow!("the tokenizer failed: {e}"))?;
+        let supervised = encoding
+            .get_offsets()
+            .iter()
+            .map(|&(start, end)| end > start && spans.iter().any(|span| span.start <= start && start < span.end))
+            .collect();
+        Ok(Rendered { tokens: encoding.get_ids().to_vec(), supervised })
+    }
+
+    /// The tokens of an opening that an assistant's answer follows.
+    ///
+    /// # Errors
+    /// Where the template refuses it.
+    pub fn encode_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        let text = self.render(messages, true)?;
+        let encoding = self.tokenizer.encode(text, false).map_err(|e| anyhow!("the tokenizer failed: {e}"))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// How many tokens a piece of text takes by itself.
+    ///
+    /// # Errors
+    /// Where the tokenizer fails.
+    pub fn count(&self, text: &str) -> Result<usize> {
+        Ok(self.tokenizer.encode(text, false).map_err(|e| anyhow!("the tokenizer failed: {e}"))?.len())
+    }
+
+    /// Text of an answer, without special tokens.
+    ///
+    /// # Errors
+    /// Where the tokenizer fails.
+    pub fn decode(&self, tokens: &[u32]) -> Result<String> {
+        self.tokenizer.decode(tokens, true).map_err(|e| anyhow!("the tokenizer failed: {e}"))
+    }
+}
+
+/// `chat_template` is a text, or a list of named ones of which `default` counts.
+fn template_text(value: &serde_json::Value) -> Option<String> {
+    match value {
+        serde_json::Value::String(text) => Some(text.clone()),
+        serde_json::Value::Array(named) => {
+            let default = named.iter().find(|t| t["name"] == "default").or_else(|| named.first())?;
+            default["template"].as_str().map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+/// A special token is a text, or an object with its `content`.
+fn token_text(value: &serde_json::Value) -> Option<String> {
+    value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
+}
+
+/// Jinja as transformers sets it up: blocks trimmed, Python's string methods, and `raise_exception`.
+fn environment(template: String) -> Result<Environment<'static>> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_fuel(Some(TEMPLATE_FUEL));
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    });
+    environment.add_filter("tojson", tojson);
+    environment.add_template_owned("chat", template)?;
+    Ok(environment)
+}
+
+/// `tojson` without HTML escapes, as transformers overrides it.
+fn tojson(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
+    let broken = |e: serde_json::Error| Error::new(ErrorKind::BadSerialization, e.to_string());
+    let indent: Option<usize> = kwargs.get("indent")?;
+    let text = match indent {
+        None => {
+            let mut out = Vec::new();
+            let mut serializer = serde_json::Serializer::with_formatter(&mut out, Spaced);
+            serde::Serialize::serialize(&value, &mut serializer).map_err(broken)?;
+            String::from_utf8(out).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?
+        }
+        Some(width) => {
+            let spaces = vec![b' '; width];
+            let mut out = Vec::new();
+            let formatter = serde_json::ser::PrettyFormatter::with_indent(&spaces);
+            let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
+            serde::Serialize::serialize(&value, &mut serializer).map_err(broken)?;
+            String::from_utf8(out).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?
+        }
+    };
+    kwargs.assert_all_used()?;
+    Ok(Value::from_safe_string(text))
+}
+
+/// Python's `json.dumps` puts a space behind `,` and `:`.
+struct Spaced;
+
+impl serde_json::ser::Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        writer.write_all(b": ")
+    }
+}

@@ -1,0 +1,161 @@
+//! A model folder as Hugging Face lays it out, on disk or compiled into the binary: one reader for both.
+
+use std::borrow::Cow;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use memmap2::Mmap;
+use sha2::{Digest, Sha256};
+
+/// nestling, the embedded base: an ordinary folder whose files are compiled in.
+macro_rules! embedded {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/nestling/", $name)) as &[u8])),*]
+    };
+}
+
+/// The files of nestling that the engine reads.
+static NESTLING: &[(&str, &[u8])] = embedded![
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "model.safetensors",
+];
+
+/// The largest file that is read whole rather than mapped: a configuration, a tokenizer, a template.
+const LARGEST_TEXT: u64 = 64 << 20;
+
+/// Where a model's files are.
+#[derive(Debug, Clone)]
+pub enum ModelFiles {
+    Folder(PathBuf),
+    Nestling,
+}
+
+/// The bytes of one file.
+pub enum Bytes {
+    Mapped(Mmap),
+    Embedded(&'static [u8]),
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Embedded(bytes) => bytes,
+        }
+    }
+}
+
+impl ModelFiles {
+    /// The folder given, or nestling.
+    ///
+    /// # Errors
+    /// Where the path is no folder.
+    pub fn open(base: Option<&Path>) -> Result<Self> {
+        let Some(path) = base else { return Ok(ModelFiles::Nestling) };
+        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) {
+            bail!("{}: GGUF files are not read; convert to a Hugging Face folder with safetensors first", path.display());
+        }
+        if !path.is_dir() {
+            bail!("{}: no such folder; --base takes a Hugging Face model folder with config.json in it", path.display());
+        }
+        Ok(ModelFiles::Folder(path.to_path_buf()))
+    }
+
+    /// What people call the model.
+    pub fn name(&self) -> String {
+        match self {
+            ModelFiles::Folder(path) => {
+                let full = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+                full.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+            }
+            ModelFiles::Nestling => "nestling".to_owned(),
+        }
+    }
+
+    /// A name for error messages.
+    pub fn display(&self, name: &str) -> String {
+        match self {
+            ModelFiles::Folder(path) => path.join(name).display().to_string(),
+            ModelFiles::Nestling => format!("nestling/{name} (embedded)"),
+        }
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            ModelFiles::Folder(path) => path.join(name).is_file(),
+            ModelFiles::Nestling => NESTLING.iter().any(|(n, _)| *n == name),
+        }
+    }
+
+    /// A small text file, whole.
+    ///
+    /// # Errors
+    /// Where it is missing, larger than 64 MiB, or not UTF-8.
+    pub fn text(&self, name: &str) -> Result<String> {
+        let bytes: Cow<'_, [u8]> = match self {
+            ModelFiles::Folder(path) => {
+                let path = path.join(name);
+                let size = fs::metadata(&path)
+                    .with_context(|| format!("{}: missing; a Hugging Face model folder has it", path.display()))?
+                    .len();
+                if size > LARGEST_TEXT {
+                    bail!("{}: {size} bytes is too large for this file (at most {LARGEST_TEXT})", path.display());
+                }
+                Cow::Owned(fs::read(&path).with_context(|| path.display().to_string())?)
+            }
+            ModelFiles::Nestling => Cow::Borrowed(self.embedded(name)?),
+        };
+        String::from_utf8(bytes.into_owned()).map_err(|_| anyhow::anyhow!("{}: not UTF-8", self.display(name)))
+    }
+
+    /// A large file, mapped into memory.
+    ///
+    /// # Errors
+    /// Where it is missing or cannot be mapped.
+    pub fn map(&self, name: &str) -> Result<Bytes> {
+        match self {
+            ModelFiles::Folder(path) => {
+                if name.contains(['/', '\\']) || name.contains("..") {
+                    bail!("{}: weight files must stand in the folder itself, and {name:?} does not", path.display());
+                }
+                let path = path.join(name);
+                let file = fs::File::open(&path).with_context(|| format!("{}: missing or unreadable", path.display()))?;
+                // SAFETY: the map is read-only; a file changed under us while we read is the user's own doing.
+                Ok(Bytes::Mapped(unsafe { Mmap::map(&file) }.with_context(|| path.display().to_string())?))
+            }
+            ModelFiles::Nestling => Ok(Bytes::Embedded(self.embedded(name)?)),
+        }
+    }
+
+    fn embedded(&self, name: &str) -> Result<&'static [u8]> {
+        let found = NESTLING.iter().find(|(n, _)| *n == name);
+        found.map(|(_, bytes)| *bytes).with_context(|| format!("{}: not embedded", self.display(name)))
+    }
+
+    /// SHA-256 over the names and contents of the files that decide what the model says.
+    ///
+    /// # Errors
+    /// Where a file cannot be read.
+    pub fn sha256(&self, weight_files: &[String]) -> Result<String> {
+        let mut hash = Sha256::new();
+        let fixed = ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+        for name in fixed.into_iter().chain(weight_files.iter().map(String::as_str)) {
+            if self.has(name) {
+                let bytes = self.map(name)?;
+                hash.update(name.as_bytes());
+                hash.update((bytes.as_ref().len() as u64).to_le_bytes());
+                hash.update(bytes.as_ref());
+            }
+        }
+        Ok(hex(&hash.finalize()))
+    }
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,187 @@
+//! Written answers, with a key/value cache.
+
+use anyhow::Result;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use super::chat::Chat;
+use super::decoder::{Decoder, Streams};
+use super::kernels::{self, Heads, Segment};
+use super::lora::Lora;
+use crate::dataset::Message;
+use crate::engine::Sampling;
+use crate::seed;
+
+/// Conversations that are continued side by side.
+const AT_ONCE: usize = 64;
+
+/// Keys and values of one conversation, layer by layer, `[tokens, key/value width]` each.
+struct Cache {
+    keys: Vec<Vec<f32>>,
+    values: Vec<Vec<f32>>,
+}
+
+/// One conversation under way.
+struct Writing {
+    cache: Cache,
+    length: usize,
+    written: Vec<u32>,
+    random: ChaCha8Rng,
+    done: bool,
+}
+
+/// See [`crate::engine::Engine::generate`].
+///
+/// # Errors
+/// Where the tokenizer or the template fails.
+pub fn generate(
+    decoder: &Decoder,
+    chat: &Chat,
+    lora: Option<&Lora>,
+    prompts: &[Vec<Message>],
+    sampling: &Sampling,
+) -> Result<Vec<String>> {
+    let tokens: Vec<Vec<u32>> = prompts.iter().map(|messages| chat.encode_prompt(messages)).collect::<Result<_>>()?;
+    let written = continue_tokens(decoder, lora, &tokens, &chat.end_tokens, sampling)?;
+    written.iter().map(|tokens| chat.decode(tokens)).collect()
+}
+
+/// Continues token sequences; the end token, where one comes, is not part of the result. A prompt that fills the base's context
+/// gets an empty continuation.
+///
+/// # Errors
+/// Where a token is beyond the vocabulary.
+pub fn continue_tokens(
+    decoder: &Decoder,
+    lora: Option<&Lora>,
+    prompts: &[Vec<u32>],
+    end_tokens: &[u32],
+    sampling: &Sampling,
+) -> Result<Vec<Vec<u32>>> {
+    let longest = decoder.config.max_position_embeddings;
+    let mut results = vec![Vec::new(); prompts.len()];
+    let fitting: Vec<usize> = (0..prompts.len()).filter(|&at| (1..longest).contains(&prompts[at].len())).collect();
+    for group in fitting.chunks(AT_ONCE) {
+        let mut writings: Vec<Writing> = group
+            .iter()
+            .map(|&at| Writing {
+                cache: Cache { keys: vec![Vec::new(); decoder.config.layers], values: vec![Vec::new(); decoder.config.layers] },
+                length: 0,
+                written: Vec::new(),
+                random: seed::stream(&format!("sample-{at}"), sampling.seed),
+                done: sampling.max_tokens == 0,
+            })
+            .collect();
+        let mut next: Vec<Vec<u32>> = group.iter().map(|&at| prompts[at].clone()).collect();
+        while writings.iter().any(|w| !w.done) {
+            let logits = advance(decoder, lora, &mut writings, &next)?;
+            for ((writing, next), logits) in writings.iter_mut().zip(&mut next).zip(logits) {
+                next.clear();
+                let Some(logits) = logits else { continue };
+                let token = pick(&logits, sampling, &mut writing.random);
+                if end_tokens.contains(&token) {
+                    writing.done = true;
+                    continue;
+                }
+                writing.written.push(token);
+                next.push(token);
+                writing.done = writing.written.len() >= sampling.max_tokens || writing.length + 1 >= longest;
+            }
+        }
+        for (writing, &at) in writings.into_iter().zip(group) {
+            results[at] = writing.written;
+        }
+    }
+    Ok(results)
+}
+
+/// Feeds every unfinished conversation its next tokens; gives the logits behind its last one.
+fn advance(
+    decoder: &Decoder,
+    lora: Option<&Lora>,
+    writings: &mut [Writing],
+    next: &[Vec<u32>],
+) -> Result<Vec<Option<Vec<f32>>>> {
+    let mut streams = Streams { shadows: 1, ..Streams::default() };
+    let mut last = Vec::new();
+    let mut who = Vec::new();
+    for (at, (writing, tokens)) in writings.iter_mut().zip(next).enumerate().filter(|(_, (w, _))| !w.done) {
+        let start = streams.tokens.len();
+        streams.segments.push(Segment { rows: start..start + tokens.len(), prefix: Vec::new() });
+        streams.positions.extend((writing.length..writing.length + tokens.len()).map(|p| p as u32));
+        streams.tokens.extend(tokens);
+        writing.length += tokens.len();
+        last.push(streams.tokens.len() - 1);
+        who.push(at);
+    }
+    let heads = decoder.config.heads;
+    let hidden = decoder.hidden(&streams, lora, &mut |layer, q, k, v| {
+        let mut out = vec![0.0; q.len()];
+        for (segment, &at) in streams.segments.iter().zip(&who) {
+            attend_cached(layer, q, k, v, heads, segment, &mut writings[at].cache, &mut out);
+        }
+        out
+    })?;
+    let mut logits = vec![None; writings.len()];
+    let vocabulary = decoder.config.vocab_size;
+    decoder.logits(&hidden, &last, |first, values| {
+        for (at, row) in values.chunks_exact(vocabulary).enumerate() {
+            logits[who[first + at]] = Some(row.to_vec());
+        }
+    });
+    Ok(logits)
+}
+
+/// Appends a segment's keys and values to the cache and attends over all of it.
+#[allow(clippy::too_many_arguments, reason = "slices in, slices out")]
+fn attend_cached(
+    layer: usize,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    heads: Heads,
+    segment: &Segment,
+    cache: &mut Cache,
+    out: &mut [f32],
+) {
+    let (width, narrow) = (heads.query * heads.dim, heads.key_value * heads.dim);
+    let rows = segment.rows.clone();
+    let before = cache.keys[layer].len() / narrow;
+    cache.keys[layer].extend_from_slice(&k[rows.start * narrow..rows.end * narrow]);
+    cache.values[layer].extend_from_slice(&v[rows.start * narrow..rows.end * narrow]);
+    // The new queries stand behind the cached rows: give the kernel a view in which row numbers agree.
+    let mut queries = vec![0.0; before * width];
+    queries.extend_from_slice(&q[rows.start * width..rows.end * width]);
+    let mut attended = vec![0.0; queries.len()];
+    let prefix = if before > 0 { vec![0..before] } else { Vec::new() };
+    let placed = Segment { rows: before..before + rows.len(), prefix };
+    kernels::attention(&queries, &cache.keys[layer], &cache.values[layer], heads, &[placed], &mut attended);
+    out[rows.start * width..rows.end * width].copy_from_slice(&attended[before * width..]);
+}
+
+/// Greedy at temperature 0 (the first of equals), else nucleus sampling (Holtzman et al. 2020).
+fn pick(logits: &[f32], sampling: &Sampling, random: &mut ChaCha8Rng) -> u32 {
+    let best = logits.iter().enumerate().fold(0, |best, (at, &x)| if x > logits[best] { at } else { best });
+    if sampling.temperature <= 0.0 {
+        return best as u32;
+    }
+    let top = f64::from(logits[best]);
+    let mut weighted: Vec<(usize, f64)> =
+        logits.iter().map(|&x| ((f64::from(x) - top) / sampling.temperature).exp()).enumerate().collect();
+    weighted.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let total: f64 = weighted.iter().map(|(_, w)| w).sum();
+    let mut kept = 0.0;
+    let mut count = 0;
+    while count < weighted.len() && (count == 0 || kept < sampling.top_p * total) {
+        kept += weighted[count].1;
+        count += 1;
+    }
+    let mut point = random.random::<f64>() * kept;
+    for (token, weight) in &weighted[..count] {
+        point -= weight;
+        if point < 0.0 {
+            return *token as u32;
+        }
+    }
+    weighted[count - 1].0 as u32
+}

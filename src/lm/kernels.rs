@@ -1,0 +1,430 @@
+//! The element-wise work of a decoder, fused, on plain slices.
+//!
+//! burn's CPU backend runs its element-wise operations one by one, as scalar loops; a decoder spends more time there than in its
+//! matrix products. Each function here is one pass over memory, compiled for the vector instructions that the processor has.
+//! The order of every sum is fixed, so that results are the same bits from run to run, and do not depend on the vector width.
+//!
+//! `tests/it/lm.rs` compares each with its composition from burn operations.
+
+use std::ops::Range;
+
+/// Compiles a function three times (AVX-512, AVX2, whatever the target has) and picks at run time.
+macro_rules! vectorised {
+    ($(#[$doc:meta])* pub fn $name:ident($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments, reason = "slices in, slices out")]
+        pub fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
+            fn body($($arg: $ty),*) $(-> $ret)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx2")]
+                #[allow(clippy::too_many_arguments, reason = "as above")]
+                fn avx512($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
+                #[target_feature(enable = "avx2")]
+                #[allow(clippy::too_many_arguments, reason = "as above")]
+                fn avx2($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
+                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor has just said that it knows these instructions.
+                    return unsafe { avx512($($arg),*) };
+                }
+                if is_x86_feature_detected!("avx2") {
+                    // SAFETY: as above.
+                    return unsafe { avx2($($arg),*) };
+                }
+            }
+            body($($arg),*)
+        }
+    };
+}
+
+/// Lanes of a sum; the partial sums are added in a fixed tree at the end.
+const LANES: usize = 16;
+
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0f32; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let (a_rest, b_rest) = (a_chunks.remainder(), b_chunks.remainder());
+    for (x, y) in a_chunks.zip(b_chunks) {
+        for lane in 0..LANES {
+            sums[lane] += x[lane] * y[lane];
+        }
+    }
+    for (lane, (x, y)) in a_rest.iter().zip(b_rest).enumerate() {
+        sums[lane] += x * y;
+    }
+    fold(sums)
+}
+
+#[inline(always)]
+fn sum(a: &[f32]) -> f32 {
+    let mut sums = [0f32; LANES];
+    let chunks = a.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for x in chunks {
+        for lane in 0..LANES {
+            sums[lane] += x[lane];
+        }
+    }
+    for (lane, x) in rest.iter().enumerate() {
+        sums[lane] += x;
+    }
+    fold(sums)
+}
+
+#[inline(always)]
+fn max(a: &[f32]) -> f32 {
+    let mut tops = [f32::NEG_INFINITY; LANES];
+    let chunks = a.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for x in chunks {
+        for lane in 0..LANES {
+            tops[lane] = if x[lane] > tops[lane] { x[lane] } else { tops[lane] };
+        }
+    }
+    rest.iter().chain(&tops).fold(f32::NEG_INFINITY, |top, &x| if x > top { x } else { top })
+}
+
+#[inline(always)]
+fn fold(mut sums: [f32; LANES]) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+        width /= 2;
+    }
+    sums[0]
+}
+
+/// `y += a * x`.
+#[inline(always)]
+fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += a * x;
+    }
+}
+
+/// e^x to about 2e-7 relative, without branches: Cody-Waite reduction and a polynomial (as in Cephes' expf).
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer that stands in the low bits
+    let x = if x < -87.0 { -87.0 } else { x };
+    let x = if x > 88.0 { 88.0 } else { x };
+    let shifted = x * std::f32::consts::LOG2_E + SHIFT;
+    let n = shifted - SHIFT;
+    let r = x - n * 0.693_359_4;
+    let r = r - n * -2.121_944_4e-4;
+    let mut p = 1.987_569_1e-4;
+    p = p * r + 1.398_199_9e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 5e-1;
+    let p = p * r * r + r + 1.0;
+    p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
+}
+
+vectorised! {
+    /// `y += x`, of equal lengths.
+    pub fn add_assign(y: &mut [f32], x: &[f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
+    }
+}
+
+vectorised! {
+    /// RMSNorm: `y = x / rms(x) * weight`, row by row; `x` and `y` are `[rows, width]`, `inverse` `[rows]` keeps 1/rms.
+    pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32], inverse: &mut [f32]) {
+        let width = weight.len();
+        for ((x, y), inverse) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(inverse) {
+            let scale = 1.0 / (dot(x, x) / width as f32 + epsilon).sqrt();
+            *inverse = scale;
+            for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
+                *y = x * scale * w;
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Backward of [`rms_norm`]: adds to `dx` `[rows, width]` and to `dweight` `[width]` (skipped where it is empty).
+    pub fn rms_norm_backward(dy: &[f32], x: &[f32], weight: &[f32], inverse: &[f32], dx: &mut [f32], dweight: &mut [f32]) {
+        let width = weight.len();
+        let mut weighted = vec![0f32; width];
+        for (((dy, x), dx), &scale) in
+            dy.chunks_exact(width).zip(x.chunks_exact(width)).zip(dx.chunks_exact_mut(width)).zip(inverse)
+        {
+            for ((g, dy), w) in weighted.iter_mut().zip(dy).zip(weight) {
+                *g = dy * w;
+            }
+            let along = dot(&weighted, x) * scale * scale * scale / width as f32;
+            for ((dx, g), x) in dx.iter_mut().zip(&weighted).zip(x) {
+                *dx += g * scale - x * along;
+            }
+            for ((dw, dy), x) in dweight.iter_mut().zip(dy).zip(x) {
+                *dw += dy * x * scale;
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Rotary embedding in Hugging Face's half-split form, in place. `x` is `[rows, heads * head_dim]`; `cos` and `sin` are
+    /// `[positions, head_dim / 2]`. `direction` 1 rotates, -1 rotates back (the backward pass).
+    pub fn rope(x: &mut [f32], positions: &[u32], cos: &[f32], sin: &[f32], head_dim: usize, direction: f32) {
+        let half = head_dim / 2;
+        let width = x.len() / positions.len().max(1);
+        for (row, &position) in x.chunks_exact_mut(width).zip(positions) {
+            let at = position as usize * half;
+            let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
+            for head in row.chunks_exact_mut(head_dim) {
+                let (low, high) = head.split_at_mut(half);
+                for i in 0..half {
+                    let (a, b, s) = (low[i], high[i], sin[i] * direction);
+                    low[i] = a * cos[i] - b * s;
+                    high[i] = b * cos[i] + a * s;
+                }
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// `out = silu(gate) * up`.
+    pub fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
+        for ((out, &g), &u) in out.iter_mut().zip(gate).zip(up) {
+            *out = g / (1.0 + exp(-g)) * u;
+        }
+    }
+}
+
+vectorised! {
+    /// Backward of [`swiglu`]: the gradients replace `gate` and `up`.
+    pub fn swiglu_backward(dout: &[f32], gate: &mut [f32], up: &mut [f32]) {
+        for ((&d, gate), up) in dout.iter().zip(gate.iter_mut()).zip(up.iter_mut()) {
+            let (g, u) = (*gate, *up);
+            let s = 1.0 / (1.0 + exp(-g));
+            *gate = d * u * s * (1.0 + g * (1.0 - s));
+            *up = d * g * s;
+        }
+    }
+}
+
+vectorised! {
+    /// Softmax cross-entropy, row by row. `logits` `[rows, vocabulary]` becomes the gradient `weight * (p - onehot)`; returns the
+    /// loss of every row, unweighted, in nats.
+    pub fn cross_entropy(logits: &mut [f32], targets: &[u32], weights: &[f32]) -> Vec<f32> {
+        let width = logits.len() / targets.len().max(1);
+        let mut losses = Vec::with_capacity(targets.len());
+        for ((row, &target), &weight) in logits.chunks_exact_mut(width).zip(targets).zip(weights) {
+            let top = max(row);
+            let right = row[target as usize];
+            for x in row.iter_mut() {
+                *x = exp(*x - top);
+            }
+            let total = sum(row);
+            losses.push(total.ln() + top - right);
+            let scale = weight / total;
+            for x in row.iter_mut() {
+                *x *= scale;
+            }
+            row[target as usize] -= weight;
+        }
+        losses
+    }
+}
+
+vectorised! {
+    /// `ln(sum(exp(row)))` of every row of `[rows, vocabulary]`, in nats.
+    pub fn log_sum_exp(logits: &[f32], width: usize) -> Vec<f32> {
+        let mut shifted = vec![0f32; width];
+        logits.chunks_exact(width).map(|row| {
+            let top = max(row);
+            for (s, x) in shifted.iter_mut().zip(row) {
+                *s = exp(*x - top);
+            }
+            sum(&shifted).ln() + top
+        }).collect()
+    }
+}
+
+/// AdamW's constants for one step, bias corrections included.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamStep {
+    pub learning_rate: f32,
+    pub beta1: f32,
+    pub beta2: f32,
+    pub epsilon: f32,
+    pub weight_decay: f32,
+    /// `1 - beta^t`.
+    pub correction1: f32,
+    pub correction2: f32,
+    /// The gradient is multiplied by this first (clipping).
+    pub gradient_scale: f32,
+}
+
+vectorised! {
+    /// One AdamW update, in place, as PyTorch does it (Loshchilov & Hutter 2019): decay first, then the step.
+    pub fn adamw(parameter: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], step: AdamStep) {
+        let decay = 1.0 - step.learning_rate * step.weight_decay;
+        let size = step.learning_rate / step.correction1;
+        let root = 1.0 / step.correction2.sqrt();
+        for (((p, g), m), v) in parameter.iter_mut().zip(gradient).zip(first).zip(second) {
+            let g = g * step.gradient_scale;
+            *m = step.beta1 * *m + (1.0 - step.beta1) * g;
+            *v = step.beta2 * *v + (1.0 - step.beta2) * g * g;
+            *p = *p * decay - size * *m / ((*v).sqrt() * root + step.epsilon);
+        }
+    }
+}
+
+vectorised! {
+    /// The sum of squares.
+    pub fn square_norm(x: &[f32]) -> f32 {
+        dot(x, x)
+    }
+}
+
+/// The shape of an attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    pub query: usize,
+    /// Query heads share key/value heads in equal groups (GQA).
+    pub key_value: usize,
+    pub dim: usize,
+}
+
+/// A run of consecutive rows that attend to themselves causally, and to the whole of their prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    pub rows: Range<usize>,
+    /// Row ranges that come before, from the root of the prefix tree down.
+    pub prefix: Vec<Range<usize>>,
+}
+
+/// The keys (or values) of one head that a segment sees, as `[keys, dim]` and transposed.
+struct Gathered {
+    plain: Vec<f32>,
+    transposed: Vec<f32>,
+    count: usize,
+}
+
+#[inline(always)]
+fn gather(x: &[f32], segment: &Segment, stride: usize, offset: usize, dim: usize) -> Gathered {
+    let count = segment.prefix.iter().map(|range| range.len()).sum::<usize>() + segment.rows.len();
+    let mut plain = Vec::with_capacity(count * dim);
+    for row in segment.prefix.iter().cloned().chain([segment.rows.clone()]).flatten() {
+        plain.extend_from_slice(&x[row * stride + offset..][..dim]);
+    }
+    let mut transposed = vec![0f32; count * dim];
+    for (key, values) in plain.chunks_exact(dim).enumerate() {
+        for (d, value) in values.iter().enumerate() {
+            transposed[d * count + key] = *value;
+        }
+    }
+    Gathered { plain, transposed, count }
+}
+
+/// Softmax of `scale * query . key` over the first `scores.len()` keys.
+#[inline(always)]
+fn probabilities(query: &[f32], keys: &Gathered, scale: f32, scores: &mut [f32]) {
+    scores.fill(0.0);
+    let visible = scores.len();
+    for (d, q) in query.iter().enumerate() {
+        axpy(q * scale, &keys.transposed[d * keys.count..][..visible], scores);
+    }
+    let top = max(scores);
+    for s in scores.iter_mut() {
+        *s = exp(*s - top);
+    }
+    let inverse = 1.0 / sum(scores);
+    for s in scores.iter_mut() {
+        *s *= inverse;
+    }
+}
+
+vectorised! {
+    /// Causal attention inside segments. `q` and `out` are `[rows, query * dim]`, `k` and `v` `[rows, key_value * dim]`. Rows in no
+    /// segment keep what `out` holds.
+    pub fn attention(q: &[f32], k: &[f32], v: &[f32], heads: Heads, segments: &[Segment], out: &mut [f32]) {
+        let (width, narrow, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
+        let group = heads.query / heads.key_value;
+        let scale = 1.0 / (dim as f32).sqrt();
+        let mut scores = Vec::new();
+        for segment in segments {
+            for shared in 0..heads.key_value {
+                let keys = gather(k, segment, narrow, shared * dim, dim);
+                let values = gather(v, segment, narrow, shared * dim, dim);
+                let before = keys.count - segment.rows.len();
+                scores.resize(keys.count, 0.0);
+                for head in shared * group..(shared + 1) * group {
+                    for (i, row) in segment.rows.clone().enumerate() {
+                        let scores = &mut scores[..before + i + 1];
+                        probabilities(&q[row * width + head * dim..][..dim], &keys, scale, scores);
+                        let out = &mut out[row * width + head * dim..][..dim];
+                        out.fill(0.0);
+                        for (p, value) in scores.iter().zip(values.plain.chunks_exact(dim)) {
+                            axpy(*p, value, out);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Backward of [`attention`] for segments without a prefix (training rows): adds to `dq`, `dk` and `dv`.
+    pub fn attention_backward(
+        dout: &[f32],
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+        heads: Heads,
+        segments: &[Segment],
+        dq: &mut [f32],
+        dk: &mut [f32],
+        dv: &mut [f32],
+    ) {
+        let (width, narrow, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
+        let group = heads.query / heads.key_value;
+        let scale = 1.0 / (dim as f32).sqrt();
+        let (mut p, mut dp) = (Vec::new(), Vec::new());
+        for segment in segments {
+            assert!(segment.prefix.is_empty(), "training rows have no prefix");
+            let start = segment.rows.start;
+            for shared in 0..heads.key_value {
+                let keys = gather(k, segment, narrow, shared * dim, dim);
+                let values = gather(v, segment, narrow, shared * dim, dim);
+                p.resize(keys.count, 0.0);
+                dp.resize(keys.count, 0.0);
+                for head in shared * group..(shared + 1) * group {
+                    for (i, row) in segment.rows.clone().enumerate() {
+                        let at = row * width + head * dim;
+                        let (query, dout) = (&q[at..][..dim], &dout[at..][..dim]);
+                        let (p, dp) = (&mut p[..i + 1], &mut dp[..i + 1]);
+                        probabilities(query, &keys, scale, p);
+                        dp.fill(0.0);
+                        for (d, g) in dout.iter().enumerate() {
+                            axpy(*g, &values.transposed[d * values.count..][..i + 1], dp);
+                        }
+                        let mean = dot(p, dp);
+                        for (dp, p) in dp.iter_mut().zip(p.iter()) {
+                            *dp = p * (*dp - mean) * scale;
+                        }
+                        for j in 0..=i {
+                            let key = (start + j) * narrow + shared * dim;
+                            axpy(dp[j], &keys.plain[j * dim..][..dim], &mut dq[at..][..dim]);
+                            axpy(dp[j], query, &mut dk[key..][..dim]);
+                            axpy(p[j], dout, &mut dv[key..][..dim]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Low-rank adapters for K shadows at once (Hu et al. 2021, arXiv 2106.09685), in activation space.
+//!
+//! The weights have a leading shadow axis: A is `[K, in, r]` and B `[K, r, out]`, so that K shadows share one pass over the frozen
+//! base while their gradients stay apart because their parameters are apart. `y = x W^T + scale * (x A) B`.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::{Device, Tensor};
+use rand::Rng;
+
+use super::config::Config;
+use super::tensor::{from_host, host};
+use crate::engine::Adapter;
+use crate::seed;
+
+/// The seven projections of a block, in the order of [`Projection::ALL`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Projection {
+    Q,
+    K,
+    V,
+    O,
+    Gate,
+    Up,
+    Down,
+}
+
+impl Projection {
+    pub const ALL: [Projection; 7] = [
+        Projection::Q,
+        Projection::K,
+        Projection::V,
+        Projection::O,
+        Projection::Gate,
+        Projection::Up,
+        Projection::Down,
+    ];
+
+    /// The module's path inside a layer, as in the checkpoint.
+    pub fn path(self) -> &'static str {
+        match self {
+            Projection::Q => "self_attn.q_proj",
+            Projection::K => "self_attn.k_proj",
+            Projection::V => "self_attn.v_proj",
+            Projection::O => "self_attn.o_proj",
+            Projection::Gate => "mlp.gate_proj",
+            Projection::Up => "mlp.up_proj",
+            Projection::Down => "mlp.down_proj",
+        }
+    }
+
+    /// (in, out) widths.
+    pub fn widths(self, config: &Config) -> (usize, usize) {
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        match self {
+            Projection::Q => (hidden, config.query_width()),
+            Projection::K | Projection::V => (hidden, config.key_value_width()),
+            Projection::O => (config.query_width(), hidden),
+            Projection::Gate | Projection::Up => (hidden, inner),
+            Projection::Down => (inner, hidden),
+        }
+    }
+}
+
+/// A and B of one projection, for K shadows.
+#[derive(Debug, Clone)]
+pub struct LoraPair {
+    /// `[K, in, r]`
+    pub a: Tensor<3>,
+    /// `[K, r, out]`
+    pub b: Tensor<3>,
+}
+
+/// All LoRA weights of K shadows: `pairs[layer][projection]`.
+#[derive(Debug, Clone)]
+pub struct Lora {
+    pub shadows: usize,
+    pub rank: usize,
+    pub alpha: f64,
+    pub pairs: Vec<Vec<LoraPair>>,
+}
+
+impl Lora {
+    /// `alpha / r`.
+    pub fn scale(&self) -> f32 {
+        (self.alpha / self.rank as f64) as f32
+    }
+}
+
+/// One LoRA parameter on the host: the shape of one shadow's share, and the values of all K, shadow by shadow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostParameter {
+    pub shape: [usize; 2],
+    pub values: Vec<f32>,
+}
+
+/// All LoRA parameters on the host, A before B, projections in order, layers in order: what the optimiser works on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostLora {
+    pub shadows: usize,
+    pub rank: usize,
+    pub alpha: f64,
+    pub layers: usize,
+    pub parameters: Vec<HostParameter>,
+}
+
+impl HostLora {
+    /// Fresh weights as PEFT initialises them: A uniform in +-1/sqrt(in) (Kaiming with a = sqrt 5), B zero. Shadow k is drawn from
+    /// `seeds[k]` alone.
+    pub fn fresh(config: &Config, rank: usize, alpha: f64, seeds: &[u64]) -> Self {
+        let mut streams: Vec<_> = seeds.iter().map(|&s| seed::stream("lora-init", s)).collect();
+        let mut parameters = Vec::new();
+        for _ in 0..config.layers {
+            for projection in Projection::ALL {
+                let (wide, out) = projection.widths(config);
+                let bound = 1.0 / (wide as f32).sqrt();
+                let values = streams
+                    .iter_mut()
+                    .flat_map(|stream| (0..wide * rank).map(|_| (stream.random::<f32>() * 2.0 - 1.0) * bound).collect::<Vec<_>>())
+                    .collect();
+                parameters.push(HostParameter { shape: [wide, rank], values });
+                parameters.push(HostParameter { shape: [rank, out], values: vec![0.0; seeds.len() * rank * out] });
+            }
+        }
+        HostLora { shadows: seeds.len(), rank, alpha, layers: config.layers, parameters }
+    }
+
+    /// The weights as tensors on a device.
+    pub fn upload(&self, device: &Device) -> Lora {
+        let tensors: Vec<Tensor<3>> = self
+            .parameters
+            .iter()
+            .map(|p| from_host(p.values.clone(), [self.shadows, p.shape[0], p.shape[1]], device))
+            .collect();
+        let mut tensors = tensors.into_iter();
+        let mut next = || tensors.next().expect("two parameters a projection");
+        let pairs = (0..self.layers)
+            .map(|_| Projection::ALL.iter().map(|_| LoraPair { a: next(), b: next() }).collect())
+            .collect();
+        Lora { shadows: self.shadows, rank: self.rank, alpha: self.alpha, pairs }
+    }
+
+    /// One shadow's weights in PEFT's form (`lora_A.weight` `[r, in]`, `lora_B.weight` `[out, r]`).
+    pub fn adapter(&self, shadow: usize) -> Adapter {
+        let mut tensors = BTreeMap::new();
+        for (at, parameter) in self.parameters.iter().enumerate() {
+            let (layer, within) = (at / (2 * Projection::ALL.len()), at % (2 * Projection::ALL.len()));
+            let projection = Projection::ALL[within / 2];
+            let [rows, columns] = parameter.shape;
+            let share = &parameter.values[shadow * rows * columns..][..rows * columns];
+            tensors.insert(tensor_name(layer, projection, within % 2 == 0), (vec![columns, rows], transpose(share, rows, columns)));
+        }
+        let modules = Projection::ALL.iter().map(|p| p.path().rsplit('.').next().expect("a path has a last part").to_owned());
+        Adapter { rank: self.rank, alpha: self.alpha, target_modules: modules.collect(), tensors }
+    }
+
+    /// PEFT adapters of equal rank as K shadows. Projections that an adapter leaves out get zeros.
+    ///
+    /// # Errors
+    /// Where a shape does not fit the base, a tensor has no place in it, or nothing fits at all.
+    pub fn from_adapters(config: &Config, adapters: &[&Adapter]) -> Result<Self> {
+        let first = adapters.first().context("no adapter given")?;
+        let mut host = HostLora::fresh(config, first.rank, first.alpha, &vec![0; adapters.len()]);
+        for parameter in &mut host.parameters {
+            parameter.values.fill(0.0);
+        }
+        for (shadow, adapter) in adapters.iter().enumerate() {
+            ensure!(adapter.rank == first.rank && adapter.alpha == first.alpha, "adapters of different ranks or alphas");
+            let mut placed = 0;
+            for (at, parameter) in host.parameters.iter_mut().enumerate() {
+                let (layer, within) = (at / (2 * Projection::ALL.len()), at % (2 * Projection::ALL.len()));
+                let name = tensor_name(layer, Projection::ALL[within / 2], within % 2 == 0);
+                let Some((shape, values)) = adapter.tensors.get(&name) else { continue };
+                let [rows, columns] = parameter.shape;
+                ensure!(
+                    shape == &[columns, rows] && values.len() == rows * columns,
+                    "adapter tensor {name} has shape {shape:?}, and this base needs [{columns}, {rows}]"
+                );
+                parameter.values[shadow * rows * columns..][..rows * columns].copy_from_slice(&transpose(values, columns, rows));
+                placed += 1;
+            }
+            ensure!(placed > 0, "no tensor of the adapter names a module of this base");
+            ensure!(
+                placed == adapter.tensors.len(),
+                "{} tensors of the adapter have no place in this base",
+                adapter.tensors.len() - placed
+            );
+        }
+        Ok(host)
+    }
+}
+
+fn tensor_name(layer: usize, projection: Projection, is_a: bool) -> String {
+    format!("base_model.model.model.layers.{layer}.{}.lora_{}.weight", projection.path(), if is_a { "A" } else { "B" })
+}
+
+fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(values.len());
+    for column in 0..columns {
+        out.extend((0..rows).map(|row| values[row * columns + column]));
+    }
+    out
+}
+
+/// What one projection's backward pass leaves for the optimiser.
+#[derive(Debug, Clone)]
+pub struct LoraGradient {
+    /// `[K, in, r]`
+    pub a: Tensor<3>,
+    /// `[K, r, out]`
+    pub b: Tensor<3>,
+}
+
+impl LoraGradient {
+    /// A's and B's gradients on the host.
+    pub fn into_host(self) -> [Vec<f32>; 2] {
+        [host(self.a), host(self.b)]
+    }
+}

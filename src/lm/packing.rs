@@ -1,0 +1,147 @@
+//! Token sequences laid into streams: training rows end to end, and questions as a prefix tree, so that what two sequences share is
+//! computed once.
+
+use super::decoder::{Streams, Target};
+use super::kernels::Segment;
+
+/// One training row, tokenised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRow {
+    pub tokens: Vec<u32>,
+    /// True where the token itself carries loss.
+    pub supervised: Vec<bool>,
+}
+
+impl TokenRow {
+    /// Tokens that carry loss; the first token is never predicted.
+    pub fn supervised_tokens(&self) -> usize {
+        self.supervised.iter().skip(1).filter(|&&s| s).count()
+    }
+}
+
+/// One batch a shadow, end to end, padded to the longest stream. The loss of a shadow is the mean over its supervised tokens.
+pub fn pack_rows(batches: &[Vec<&TokenRow>]) -> (Streams, Vec<Target>) {
+    let width = batches.iter().map(|rows| rows.iter().map(|row| row.tokens.len()).sum()).max().unwrap_or(0);
+    let mut streams = Streams { shadows: batches.len(), ..Streams::default() };
+    let mut targets = Vec::new();
+    for (shadow, rows) in batches.iter().enumerate() {
+        let supervised: usize = rows.iter().map(|row| row.supervised_tokens()).sum();
+        let weight = 1.0 / supervised.max(1) as f32;
+        for row in rows {
+            let start = streams.tokens.len();
+            streams.segments.push(Segment { rows: start..start + row.tokens.len(), prefix: Vec::new() });
+            streams.positions.extend(0..row.tokens.len() as u32);
+            streams.tokens.extend(&row.tokens);
+            for at in (1..row.tokens.len()).filter(|&at| row.supervised[at]) {
+                targets.push(Target { row: start + at - 1, token: row.tokens[at], weight });
+            }
+        }
+        streams.tokens.resize((shadow + 1) * width, 0);
+        streams.positions.resize((shadow + 1) * width, 0);
+    }
+    (streams, targets)
+}
+
+/// Sequences as a prefix tree in one stream.
+#[derive(Debug, Clone, Default)]
+pub struct PrefixTree {
+    pub streams: Streams,
+    /// For every sequence, the row of each of its tokens.
+    pub rows: Vec<Vec<usize>>,
+}
+
+/// Lays sequences into one stream; equal openings are stored once. Sequences should come sorted, so that openings meet.
+pub fn prefix_tree(sequences: &[&[u32]]) -> PrefixTree {
+    let mut order: Vec<usize> = (0..sequences.len()).collect();
+    order.sort_by(|&a, &b| sequences[a].cmp(sequences[b]));
+    let mut tree = PrefixTree { streams: Streams { shadows: 1, ..Streams::default() }, rows: vec![Vec::new(); sequences.len()] };
+    // Where each sequence parts from the one before and from the one after it decides where edges end.
+    let shared = |a: usize, b: usize| sequences[a].iter().zip(sequences[b]).take_while(|(x, y)| x == y).count();
+    let mut cuts: Vec<Vec<usize>> = vec![Vec::new(); order.len()];
+    for at in 1..order.len() {
+        let depth = shared(order[at - 1], order[at]);
+        // Every later sequence that shares this opening must find a segment that ends exactly here.
+        for back in (0..at).rev() {
+            if shared(order[back], order[at]) < depth || depth == 0 {
+                break;
+            }
+            cuts[back].push(depth);
+        }
+        cuts[at].push(depth);
+    }
+    let mut path: Vec<(usize, std::ops::Range<usize>)> = Vec::new(); // (depth at its start, rows)
+    let mut before: Option<usize> = None;
+    for (at, &sequence) in order.iter().enumerate() {
+        let tokens = sequences[sequence];
+        let depth = before.map_or(0, |b| shared(b, sequence));
+        path.retain(|(start, _)| *start < depth);
+        let mut ends: Vec<usize> = cuts[at].iter().copied().filter(|&cut| cut > depth).collect();
+        ends.push(tokens.len());
+        ends.sort_unstable();
+        ends.dedup();
+        let mut start = depth;
+        for end in ends.into_iter().filter(|&end| end > depth) {
+            let row = tree.streams.tokens.len();
+            let rows = row..row + (end - start);
+            tree.streams.segments.push(Segment { rows: rows.clone(), prefix: path.iter().map(|(_, r)| r.clone()).collect() });
+            tree.streams.tokens.extend(&tokens[start..end]);
+            tree.streams.positions.extend(start as u32..end as u32);
+            path.push((start, rows));
+            start = end;
+        }
+        tree.rows[sequence] = path.iter().flat_map(|(_, rows)| rows.clone()).collect();
+        before = Some(sequence);
+    }
+    tree
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_prefix_tree_spells_every_sequence_and_stores_no_opening_twice(
+            sequences in prop::collection::vec(prop::collection::vec(0u32..3, 1..8), 1..20)
+        ) {
+            let borrowed: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
+            let tree = prefix_tree(&borrowed);
+            for (sequence, rows) in sequences.iter().zip(&tree.rows) {
+                let spelled: Vec<u32> = rows.iter().map(|&row| tree.streams.tokens[row]).collect();
+                prop_assert_eq!(sequence, &spelled);
+                let positions: Vec<u32> = rows.iter().map(|&row| tree.streams.positions[row]).collect();
+                prop_assert_eq!(positions, (0..sequence.len() as u32).collect::<Vec<_>>());
+            }
+            let mut openings: Vec<&[u32]> = sequences.iter().flat_map(|s| (1..=s.len()).map(move |n| &s[..n])).collect();
+            openings.sort();
+            openings.dedup();
+            prop_assert_eq!(openings.len(), tree.streams.tokens.len());
+        }
+
+        #[test]
+        fn a_segment_sees_exactly_its_own_ancestors(
+            sequences in prop::collection::vec(prop::collection::vec(0u32..3, 1..8), 1..20)
+        ) {
+            let borrowed: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
+            let tree = prefix_tree(&borrowed);
+            for segment in &tree.streams.segments {
+                let seen: usize = segment.prefix.iter().map(|r| r.len()).sum();
+                prop_assert_eq!(seen as u32, tree.streams.positions[segment.rows.start]);
+            }
+        }
+    }
+
+    #[test]
+    fn every_shadows_weights_sum_to_one() {
+        let row = TokenRow { tokens: vec![1, 2, 3, 4], supervised: vec![false, false, true, true] };
+        let short = TokenRow { tokens: vec![1, 2], supervised: vec![false, true] };
+        let (streams, targets) = pack_rows(&[vec![&row, &short], vec![&short]]);
+        assert_eq!(streams.tokens.len(), 12);
+        let width = 6;
+        for shadow in 0..2 {
+            let total: f32 = targets.iter().filter(|t| t.row / width == shadow).map(|t| t.weight).sum();
+            assert!((total - 1.0).abs() < 1e-6);
+        }
+    }
+}

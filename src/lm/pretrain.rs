@@ -1,0 +1,268 @@
+//! Pretraining of a small base from nothing: how nestling is raised. All weights are trained, on all tokens.
+
+use std::collections::HashMap;
+use std::thread;
+
+use anyhow::{Context, Result, bail, ensure};
+use half::bf16;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rayon::ThreadPoolBuilder;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+use burn::tensor::Device;
+
+use super::config::Config;
+use super::decoder::{Block, Decoder, Gradients, Linear, Target, Trainable};
+use super::kernels::{self, AdamStep};
+use super::lora::Projection;
+use super::packing::{TokenRow, pack_rows};
+use super::tensor::{from_host, host};
+use super::train::clip_scale;
+use crate::seed;
+
+/// How a base is raised.
+#[derive(Debug, Clone)]
+pub struct Upbringing {
+    pub steps: usize,
+    /// Tokens a step, about.
+    pub tokens_per_step: usize,
+    pub learning_rate: f64,
+    pub warmup_steps: usize,
+    /// On matrices only.
+    pub weight_decay: f64,
+    pub clip_norm: f64,
+    /// What a token that no assistant said counts in the loss, where an assistant's counts 1.
+    pub prompt_weight: f32,
+    pub threads: usize,
+    pub seed: u64,
+}
+
+/// One weight with its moments.
+struct Weight {
+    name: String,
+    shape: Vec<usize>,
+    values: Vec<f32>,
+    first: Vec<f32>,
+    second: Vec<f32>,
+}
+
+/// A base that is being raised.
+pub struct Nursling {
+    config: Config,
+    device: Device,
+    weights: Vec<Weight>,
+}
+
+impl Nursling {
+    /// Random weights: normal with deviation 0.02, smaller by sqrt(2 layers) where a block writes into the residual stream
+    /// (Radford et al. 2019).
+    ///
+    /// # Errors
+    /// Where the configuration asks for biases or an untied head, which this pretraining does not train.
+    pub fn new(config: Config, seed: u64) -> Result<Self> {
+        ensure!(config.tie_word_embeddings && !config.attention_bias && !config.mlp_bias, "only tied, bias-free models are raised");
+        let mut random = seed::stream("nestling-weights", seed);
+        let deep = 0.02 / (2.0 * config.layers as f64).sqrt();
+        let hidden = config.hidden_size;
+        let mut weights = vec![normal("model.embed_tokens.weight", &[config.vocab_size, hidden], 0.02, &mut random)];
+        for layer in 0..config.layers {
+            let path = format!("model.layers.{layer}");
+            weights.push(ones(&format!("{path}.input_layernorm.weight"), hidden));
+            for projection in Projection::ALL {
+                let (wide, out) = projection.widths(&config);
+                let deviation = if matches!(projection, Projection::O | Projection::Down) { deep } else { 0.02 };
+                weights.push(normal(&format!("{path}.{}.weight", projection.path()), &[out, wide], deviation, &mut random));
+            }
+            weights.push(ones(&format!("{path}.post_attention_layernorm.weight"), hidden));
+        }
+        weights.push(ones("model.norm.weight", hidden));
+        Ok(Nursling { config, device: Device::flex(), weights })
+    }
+
+    /// The model as it stands.
+    pub fn decoder(&self) -> Decoder {
+        let mut weights = self.weights.iter();
+        let mut next = || weights.next().expect("weights are in the order in which they were made");
+        let matrix = |w: &Weight| from_host(w.values.clone(), [w.shape[0], w.shape[1]], &self.device);
+        let embed_tokens = matrix(next());
+        let layers = (0..self.config.layers)
+            .map(|_| Block {
+                input_layernorm: next().values.clone(),
+                projections: Projection::ALL.iter().map(|_| Linear { weight: matrix(next()), bias: None }).collect(),
+                post_attention_layernorm: next().values.clone(),
+            })
+            .collect();
+        let norm = next().values.clone();
+        Decoder::assemble(self.config.clone(), &self.device, embed_tokens.clone(), layers, norm, embed_tokens)
+    }
+
+    /// Trains on an endless stream of documents; `watch` is told the step (from 1), the loss of the assistants' tokens in nats, and
+    /// the tokens so far.
+    ///
+    /// # Errors
+    /// Where the stream ends or a loss is not a number.
+    pub fn raise(
+        &mut self,
+        upbringing: &Upbringing,
+        documents: &mut dyn Iterator<Item = Result<TokenRow>>,
+        watch: &mut dyn FnMut(usize, f64, usize, &Nursling) -> Result<()>,
+    ) -> Result<()> {
+        let mut seen = 0;
+        for step in 0..upbringing.steps {
+            let batches = take_batches(upbringing, documents)?;
+            seen += batches.iter().flatten().map(|row| row.tokens.len()).sum::<usize>();
+            let (gradients, loss) = self.gradients(&batches, upbringing)?;
+            if !loss.is_finite() {
+                bail!("the loss is not a number at step {}", step + 1);
+            }
+            self.update(&gradients, step, upbringing);
+            watch(step + 1, loss, seen, self)?;
+        }
+        Ok(())
+    }
+
+    /// The summed gradient of all batches, each on its own thread; the order of the sum is fixed.
+    fn gradients(&self, batches: &[Vec<TokenRow>], upbringing: &Upbringing) -> Result<(Vec<Vec<f32>>, f64)> {
+        let decoder = self.decoder();
+        let total: f32 = batches.iter().flatten().map(|row| weight_of(row, upbringing.prompt_weight)).sum();
+        let parts: Vec<Result<(Vec<Vec<f32>>, f64)>> = thread::scope(|scope| {
+            let workers: Vec<_> = batches
+                .iter()
+                .map(|rows| {
+                    let decoder = &decoder;
+                    scope.spawn(move || {
+                        let pool = ThreadPoolBuilder::new().num_threads(1).build().context("a thread of its own")?;
+                        pool.install(|| half_step(decoder, rows, total, upbringing.prompt_weight))
+                    })
+                })
+                .collect();
+            workers.into_iter().map(|worker| worker.join().expect("a worker returns its errors")).collect()
+        });
+        let mut sum: Option<(Vec<Vec<f32>>, f64)> = None;
+        for part in parts {
+            let (gradients, loss) = part?;
+            match &mut sum {
+                None => sum = Some((gradients, loss)),
+                Some((total, losses)) => {
+                    total.iter_mut().zip(&gradients).for_each(|(t, g)| kernels::add_assign(t, g));
+                    *losses += loss;
+                }
+            }
+        }
+        sum.context("at least one batch")
+    }
+
+    fn update(&mut self, gradients: &[Vec<f32>], step: usize, upbringing: &Upbringing) {
+        let norm: f64 = gradients.iter().map(|g| f64::from(kernels::square_norm(g))).sum();
+        let rate = cosine(upbringing, step);
+        for (weight, gradient) in self.weights.iter_mut().zip(gradients) {
+            let decay = if weight.shape.len() == 2 { upbringing.weight_decay } else { 0.0 };
+            // beta2 of 0.95 as is usual in pretraining (Touvron et al. 2023).
+            let (beta1, beta2) = (0.9f64, 0.95f64);
+            let adam = AdamStep {
+                learning_rate: rate as f32,
+                beta1: beta1 as f32,
+                beta2: beta2 as f32,
+                epsilon: 1e-8,
+                weight_decay: decay as f32,
+                correction1: (1.0 - beta1.powi(step as i32 + 1)) as f32,
+                correction2: (1.0 - beta2.powi(step as i32 + 1)) as f32,
+                gradient_scale: clip_scale(norm, upbringing.clip_norm),
+            };
+            kernels::adamw(&mut weight.values, gradient, &mut weight.first, &mut weight.second, adam);
+        }
+    }
+
+    /// The weights as a safetensors file in bf16.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be written.
+    pub fn safetensors(&self) -> Result<Vec<u8>> {
+        let bytes: Vec<Vec<u8>> = self
+            .weights
+            .iter()
+            .map(|w| w.values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect())
+            .collect();
+        let views: Vec<(&str, TensorView<'_>)> = self
+            .weights
+            .iter()
+            .zip(&bytes)
+            .map(|(w, bytes)| Ok((w.name.as_str(), TensorView::new(Dtype::BF16, w.shape.clone(), bytes)?)))
+            .collect::<Result<_>>()?;
+        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        Ok(safetensors::serialize(views, Some(metadata))?)
+    }
+}
+
+fn take_batches(
+    upbringing: &Upbringing,
+    documents: &mut dyn Iterator<Item = Result<TokenRow>>,
+) -> Result<Vec<Vec<TokenRow>>> {
+    let share = upbringing.tokens_per_step / upbringing.threads;
+    (0..upbringing.threads)
+        .map(|_| {
+            let (mut rows, mut tokens) = (Vec::new(), 0);
+            while tokens < share {
+                let row = documents.next().context("the documents ended")??;
+                tokens += row.tokens.len();
+                rows.push(row);
+            }
+            Ok(rows)
+        })
+        .collect()
+}
+
+fn weight_of(row: &TokenRow, prompt_weight: f32) -> f32 {
+    row.supervised.iter().skip(1).map(|&s| if s { 1.0 } else { prompt_weight }).sum()
+}
+
+/// Gradients in the order of the weights, and the batch's share of the loss of assistants' tokens.
+fn half_step(decoder: &Decoder, rows: &[TokenRow], total: f32, prompt_weight: f32) -> Result<(Vec<Vec<f32>>, f64)> {
+    let (streams, _) = pack_rows(&[rows.iter().collect()]);
+    let mut targets = Vec::new();
+    let mut start = 0;
+    for row in rows {
+        for at in 1..row.tokens.len() {
+            let weight = if row.supervised[at] { 1.0 } else { prompt_weight } / total;
+            targets.push(Target { row: start + at - 1, token: row.tokens[at], weight });
+        }
+        start += row.tokens.len();
+    }
+    let Gradients { blocks, embed_tokens, norm, losses } = decoder.step(&streams, &targets, Trainable::Everything)?;
+    let mut gradients = vec![embed_tokens];
+    for block in blocks {
+        gradients.push(block.input_layernorm);
+        gradients.extend(block.weights.into_iter().map(host));
+        gradients.push(block.post_attention_layernorm);
+    }
+    gradients.push(norm);
+    Ok((gradients, losses.iter().sum()))
+}
+
+/// Linear warm-up, then a cosine to a twentieth.
+fn cosine(upbringing: &Upbringing, step: usize) -> f64 {
+    let (step, warmup, steps) = (step as f64, upbringing.warmup_steps as f64, upbringing.steps as f64);
+    if step < warmup {
+        return upbringing.learning_rate * (step + 1.0) / warmup;
+    }
+    let progress = (step - warmup) / (steps - warmup).max(1.0);
+    upbringing.learning_rate * (0.05 + 0.95 * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()))
+}
+
+fn ones(name: &str, width: usize) -> Weight {
+    Weight { name: name.to_owned(), shape: vec![width], values: vec![1.0; width], first: vec![0.0; width], second: vec![0.0; width] }
+}
+
+fn normal(name: &str, shape: &[usize], deviation: f64, random: &mut ChaCha8Rng) -> Weight {
+    let size: usize = shape.iter().product();
+    // Box and Muller 1958.
+    let values = (0..size)
+        .map(|_| {
+            let (u, v): (f64, f64) = (1.0 - random.random::<f64>(), random.random());
+            (deviation * (-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()) as f32
+        })
+        .collect();
+    Weight { name: name.to_owned(), shape: shape.to_vec(), values, first: vec![0.0; size], second: vec![0.0; size] }
+}

@@ -1,0 +1,110 @@
+//! Log-probabilities of answer options, each shared opening computed once.
+
+use anyhow::{Context, Result};
+
+use super::chat::Chat;
+use super::decoder::Decoder;
+use super::kernels;
+use super::lora::Lora;
+use super::packing::prefix_tree;
+use crate::dataset::{Message, Role};
+use crate::engine::Question;
+
+/// Tokens of one prefix tree; more are split into several.
+const TREE_TOKENS: usize = 3072;
+
+/// One option as a sequence: which tokens are asked for.
+struct Sequence {
+    /// Index of the question, and of the option in it.
+    place: (usize, usize),
+    tokens: Vec<u32>,
+    /// The first token of the answer; never 0.
+    from: usize,
+}
+
+/// See [`crate::engine::Engine::score`].
+///
+/// # Errors
+/// Where the tokenizer or the template fails.
+pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
+    let mut scores: Vec<Vec<Option<f64>>> = questions.iter().map(|q| vec![None; q.options.len()]).collect();
+    let mut sequences = Vec::new();
+    for (at, question) in questions.iter().enumerate() {
+        let prompt = chat.encode_prompt(&question.messages)?;
+        for (option, text) in question.options.iter().enumerate() {
+            let tokens = answer(chat, &question.messages, text)?;
+            let from = prompt.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
+            if from > 0 && from < tokens.len() && tokens.len() <= decoder.config.max_position_embeddings {
+                sequences.push(Sequence { place: (at, option), tokens, from });
+            }
+        }
+    }
+    sequences.sort_by(|a, b| a.tokens.cmp(&b.tokens).then(a.place.cmp(&b.place)));
+    let mut rest = sequences.as_slice();
+    while !rest.is_empty() {
+        let mut tokens = 0;
+        let count = rest.iter().take_while(|s| { let fits = tokens == 0 || tokens < TREE_TOKENS; tokens += s.tokens.len() - s.from; fits }).count();
+        let (chunk, later) = rest.split_at(count);
+        score_chunk(decoder, lora, chunk, &mut scores)?;
+        rest = later;
+    }
+    Ok(scores)
+}
+
+/// The opening with an answer in place, up to the token that ends the turn.
+fn answer(chat: &Chat, opening: &[Message], text: &str) -> Result<Vec<u32>> {
+    let mut messages = opening.to_vec();
+    messages.push(Message::new(Role::Assistant, text));
+    let rendered = chat.encode(&messages)?;
+    let end = rendered.supervised.iter().rposition(|&s| s).context("the chat template leaves answers out")? + 1;
+    let mut tokens = rendered.tokens;
+    tokens.truncate(end);
+    Ok(tokens)
+}
+
+fn score_chunk(decoder: &Decoder, lora: Option<&Lora>, chunk: &[Sequence], scores: &mut [Vec<Option<f64>>]) -> Result<()> {
+    let tokens: Vec<&[u32]> = chunk.iter().map(|s| s.tokens.as_slice()).collect();
+    let tree = prefix_tree(&tokens);
+    let heads = decoder.config.heads;
+    let hidden = decoder.hidden(&tree.streams, lora, &mut |_, q, k, v| {
+        let mut out = vec![0.0; q.len()];
+        kernels::attention(q, k, v, heads, &tree.streams.segments, &mut out);
+        out
+    })?;
+    // A row may be asked for by many sequences; its logits are computed once.
+    let mut wanted: Vec<usize> = Vec::new();
+    for (sequence, rows) in chunk.iter().zip(&tree.rows) {
+        wanted.extend(&rows[sequence.from - 1..sequence.tokens.len() - 1]);
+    }
+    wanted.sort_unstable();
+    wanted.dedup();
+    // (row, token) -> log-probability, by binary search in a sorted list.
+    let mut asked: Vec<(usize, u32)> = chunk
+        .iter()
+        .zip(&tree.rows)
+        .flat_map(|(s, rows)| (s.from..s.tokens.len()).map(move |at| (rows[at - 1], s.tokens[at])))
+        .collect();
+    asked.sort_unstable();
+    asked.dedup();
+    let mut found = vec![0f64; asked.len()];
+    let vocabulary = decoder.config.vocab_size;
+    decoder.logits(&hidden, &wanted, |first, logits| {
+        let totals = kernels::log_sum_exp(&logits, vocabulary);
+        for (at, (row, total)) in logits.chunks_exact(vocabulary).zip(&totals).enumerate() {
+            let start = asked.partition_point(|(r, _)| *r < wanted[first + at]);
+            for (slot, (_, token)) in asked[start..].iter().take_while(|(r, _)| *r == wanted[first + at]).enumerate() {
+                found[start + slot] = f64::from(row[*token as usize]) - f64::from(*total);
+            }
+        }
+    });
+    for (sequence, rows) in chunk.iter().zip(&tree.rows) {
+        let total: f64 = (sequence.from..sequence.tokens.len())
+            .map(|at| {
+                let key = (rows[at - 1], sequence.tokens[at]);
+                found[asked.binary_search(&key).expect("every asked token was listed above")]
+            })
+            .sum();
+        scores[sequence.place.0][sequence.place.1] = total.is_finite().then_some(total);
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Weights from safetensors, one file or shards, checked against the configuration before anything is copied.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use super::files::{Bytes, ModelFiles};
+
+/// The open weight files of a model.
+pub struct Weights {
+    files: Vec<(String, Bytes)>,
+    /// Tensor name -> index into `files`.
+    places: BTreeMap<String, usize>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Weights {
+    /// Maps the weight files: `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+    ///
+    /// # Errors
+    /// Where a file is missing, truncated, or lies about its contents.
+    pub fn open(files: &ModelFiles) -> Result<Self> {
+        let names = Self::file_names(files)?;
+        let mut weights = Weights { files: Vec::new(), places: BTreeMap::new() };
+        for name in names {
+            let bytes = files.map(&name)?;
+            let place = files.display(&name);
+            let parsed = SafeTensors::deserialize(bytes.as_ref())
+                .with_context(|| format!("{place}: not a whole safetensors file; download it again"))?;
+            for tensor in parsed.names() {
+                weights.places.insert(tensor.to_owned(), weights.files.len());
+            }
+            weights.files.push((place, bytes));
+        }
+        Ok(weights)
+    }
+
+    /// The names of the weight files, sorted.
+    ///
+    /// # Errors
+    /// Where there are none, or only pickles.
+    pub fn file_names(files: &ModelFiles) -> Result<Vec<String>> {
+        const INDEX: &str = "model.safetensors.index.json";
+        if files.has("model.safetensors") {
+            return Ok(vec!["model.safetensors".to_owned()]);
+        }
+        if files.has(INDEX) {
+            let index: Index = serde_json::from_str(&files.text(INDEX)?).with_context(|| files.display(INDEX))?;
+            let mut names: Vec<String> = index.weight_map.into_values().collect();
+            names.sort();
+            names.dedup();
+            return Ok(names);
+        }
+        if files.has("pytorch_model.bin") {
+            bail!("{}: pickled weights are never read; convert them to safetensors", files.display("pytorch_model.bin"));
+        }
+        bail!("{}: missing, and no {INDEX} either; the weights must be safetensors", files.display("model.safetensors"))
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    /// One tensor, widened to f32, row-major.
+    ///
+    /// # Errors
+    /// Where it is missing, has another shape, or is of a type other than f32, f16 and bf16.
+    pub fn load(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let &at = self.places.get(name).with_context(|| format!("the weights have no tensor {name:?}"))?;
+        let (place, bytes) = &self.files[at];
+        let parsed = SafeTensors::deserialize(bytes.as_ref()).with_context(|| place.clone())?;
+        let view = parsed.tensor(name).with_context(|| place.clone())?;
+        ensure!(
+            view.shape() == shape,
+            "{place}: {name} has shape {:?}, and config.json asks for {shape:?}; the files do not belong together",
+            view.shape()
+        );
+        widen(view.dtype(), view.data()).with_context(|| format!("{place}: {name}"))
+    }
+}
+
+/// Little-endian numbers of one of three types as f32.
+pub fn widen(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>> {
+    let pair = |b: &[u8]| [b[0], b[1]];
+    Ok(match dtype {
+        Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Dtype::BF16 => data.chunks_exact(2).map(|b| bf16::from_le_bytes(pair(b)).to_f32()).collect(),
+        Dtype::F16 => data.chunks_exact(2).map(|b| f16::from_le_bytes(pair(b)).to_f32()).collect(),
+        other => bail!("type {other:?} is not read; foretaste takes f32, f16 and bf16"),
+    })
+}
