@@ -41,10 +41,10 @@ impl Checkpoint for NoCheckpoint {
 }
 
 /// Trains a few steps of as many groups as would train at the same time, asks a few questions, and scales up.
-pub fn measure(prepared: &Prepared, engine: &dyn Engine, threads: usize) -> Result<Estimate> {
+pub fn measure(prepared: &Prepared, engine: &dyn Engine, workers: usize) -> Result<Estimate> {
     let Prepared { dataset, plan, .. } = prepared;
     let groups = plan.trained_arms().count();
-    let at_once = threads.clamp(1, groups.max(1));
+    let at_once = workers.clamp(1, groups.max(1));
     let rows: Vec<Vec<Message>> = dataset.rows.iter().take(QUESTIONS).map(|row| row.messages.clone()).collect();
 
     // Asking first: it also warms up what the engine loads late.
@@ -69,8 +69,8 @@ pub fn measure(prepared: &Prepared, engine: &dyn Engine, threads: usize) -> Resu
             tokens += engine.count_tokens(&[question.messages[0].clone(), Message::new(Role::Assistant, option)])?.1;
         }
     }
-    let scoring = timed(|| side_by_side(threads, threads, |_| engine.score(None, &questions)))?;
-    let seconds_a_token = scoring / (tokens * threads).max(1) as f64;
+    let scoring = timed(|| side_by_side(workers, workers, |_| engine.score(None, &questions)))?;
+    let seconds_a_token = scoring / (tokens * workers).max(1) as f64;
     let prompts: Vec<Vec<Message>> = rows.iter().map(|row| row[..row.len().saturating_sub(1)].to_vec()).collect();
     let sampling = Sampling { temperature: 1.0, top_p: 1.0, max_tokens: 64, seed: 0 };
     let generating = timed(|| engine.generate(None, &prompts, &sampling))? / prompts.len().max(1) as f64;

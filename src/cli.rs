@@ -1,6 +1,7 @@
 //! Arguments into a checked request, before any work starts. The only file that names clap.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -10,7 +11,7 @@ use crate::dataset::{Format, ReadOptions};
 use crate::exit_code::ExitCode;
 use crate::finding::Verdict;
 use crate::plan::{CARRY_OVER_DRAWS, Options, Overrides};
-use crate::run::Request;
+use crate::run::{Page, Request};
 use crate::run_dir::OtherPlan;
 
 const EXAMPLES: &str = "\
@@ -301,7 +302,8 @@ impl PlanArgs {
             options: Options { seeds: self.seeds, recipe, carry_over_draws: self.draws },
             out,
             other_plan,
-            threads: base.threads,
+            workers: base.threads,
+            page: page(),
         };
         (Box::new(request), base)
     }
@@ -311,6 +313,12 @@ impl ShowArgs {
     fn checked(self) -> Show {
         Show { json: self.json, quiet: self.quiet, fail_on: self.fail_on }
     }
+}
+
+/// 80 columns, as the table of `check`; colours where stdout is a terminal, unless <https://no-color.org> says otherwise.
+pub fn page() -> Page {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Page { width: 80, colour: std::io::stdout().is_terminal() && !unwanted }
 }
 
 fn positive(text: &str) -> Result<usize, String> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::cli::{Base, Command, Show};
+use crate::cli::{Base, Command, Show, page};
 use crate::dataset::{self, ReadOptions};
 use crate::engine::Engine;
 use crate::exit_code::ExitCode;
@@ -22,13 +22,14 @@ use crate::{calibrate, check, plan};
 pub fn execute(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Audit { request, base, show } => {
-            let engine = open(&base).map_err(Failure::BadInput)?;
+            let (engine, workers) = open(&base).map_err(Failure::BadInput)?;
+            let request = Request { workers, ..*request };
             let outcome = run::run(&request, &*engine, &*on_stderr(show.quiet))?;
             show_outcome(&outcome, show)
         }
         Command::Report { run, show } => {
             let run = RunDir::open(&run).map_err(Failure::BadInput)?;
-            show_outcome(&run::report(&run).map_err(Failure::RunFailed)?, show)
+            show_outcome(&run::report(&run, page()).map_err(Failure::RunFailed)?, show)
         }
         Command::Gate { run, show } => gate(&run, show),
         Command::Plan { request, base, json } => plan(&request, &base, json).map_err(Failure::BadInput),
@@ -37,13 +38,16 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
     }
 }
 
+/// The base, and how many workers it wants side by side on so many threads.
 #[cfg(feature = "lm")]
-fn open(base: &Base) -> Result<Box<dyn Engine>> {
-    crate::lm::open(base.folder.as_deref(), base.threads)
+fn open(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
+    let lm = crate::lm::open(base.folder.as_deref(), base.threads)?;
+    let workers = lm.workers(base.threads);
+    Ok((Box::new(lm), workers))
 }
 
 #[cfg(not(feature = "lm"))]
-fn open(_: &Base) -> Result<Box<dyn Engine>> {
+fn open(_: &Base) -> Result<(Box<dyn Engine>, usize)> {
     anyhow::bail!("this foretaste was built without a language model: build it with the feature `lm` (it is a default)")
 }
 
@@ -75,9 +79,9 @@ fn gate(folder: &Path, show: Show) -> Result<ExitCode, Failure> {
 }
 
 fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {
-    let engine = open(base)?;
+    let (engine, workers) = open(base)?;
     let prepared = run::prepare(request, &*engine)?;
-    let estimate = calibrate::measure(&prepared, &*engine, base.threads)?;
+    let estimate = calibrate::measure(&prepared, &*engine, workers)?;
     let out = if json {
         let smallest: serde_json::Map<_, _> = plan::smallest_detectable(&prepared.plan)
             .into_iter()
@@ -98,12 +102,12 @@ fn check(data: &Path, read: &ReadOptions, base: &Base, json: bool) -> Result<Exi
     let dataset = dataset::read(data, read)?;
     // A build without a language model can still count rows, but not pretend to have looked through the eyes of a base.
     let engine = if cfg!(feature = "lm") || base.folder.is_some() { Some(open(base)?) } else { None };
-    let check = match engine.as_deref() {
-        Some(engine) => check::check(
+    let check = match &engine {
+        Some((engine, _)) => check::check(
             &dataset,
             Some(check::Base {
                 count_tokens: &|messages| engine.count_tokens(messages),
-                tokens_of_word: &|word| run::tokens_of_word(engine, word),
+                tokens_of_word: &|word| run::tokens_of_word(&**engine, word),
             }),
         ),
         None => check::check(&dataset, None),

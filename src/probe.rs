@@ -89,7 +89,7 @@ pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Answe
     let questions = questions::questions(task, workshop)?;
     let base = item::base(&questions, task, workshop)?;
     workshop.progress.advance(1);
-    let items = side_by_side(workshop.threads, models.len(), |index| {
+    let items = side_by_side(workshop.workers, models.len(), |index| {
         let (model, adapter, shadow) = models[index];
         let item =
             item::shadow(&item::Asked { model, adapter, record: &shadow.record, base: &base }, &questions, task, workshop)?;

@@ -11,10 +11,9 @@ use crate::engine::Engine;
 use crate::finding::{Verdict, find};
 use crate::plan::{Inputs, Options, Plan, Readability, plan};
 use crate::progress::Progress;
-use crate::report::Report;
+use crate::report::{self, Report};
 use crate::run_dir::{OtherPlan, RunDir, Saved};
 use crate::stats::analyse;
-use crate::stubs;
 use crate::workshop::{Task, Workshop};
 use crate::{exit_code::ExitCode, probe, shadow};
 
@@ -33,7 +32,17 @@ pub struct Request {
     pub out: Option<PathBuf>,
     pub other_plan: OtherPlan,
     /// Groups and models that are worked on at the same time; no result depends on it.
-    pub threads: usize,
+    pub workers: usize,
+    pub page: Page,
+}
+
+/// How the summary for a terminal is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Columns, at least 40.
+    pub width: usize,
+    /// ANSI colours.
+    pub colour: bool,
 }
 
 /// What a run comes to.
@@ -95,12 +104,12 @@ pub fn run(request: &Request, engine: &dyn Engine, progress: &dyn Progress) -> R
     let folder = request.out.clone().unwrap_or_else(|| default_folder(&request.data, &plan));
     let run = RunDir::create(&folder, &plan, &audits, &dataset, request.other_plan).map_err(Failure::BadInput)?;
     let task = Task { plan: &plan, dataset: &dataset, audits: &audits };
-    let workshop = Workshop { engine, run: &run, progress, threads: request.threads.max(1) };
+    let workshop = Workshop { engine, run: &run, progress, workers: request.workers.max(1) };
     let shadows = shadow::train(&task, &workshop).map_err(Failure::RunFailed)?;
     let answers = probe::ask(&task, &shadows, &workshop).map_err(Failure::RunFailed)?;
     let trainings: Vec<_> = shadows.into_iter().map(|shadow| shadow.record).collect();
     run.save_answers(&trainings, &answers).map_err(Failure::RunFailed)?;
-    report(&run).map_err(Failure::RunFailed)
+    report(&run, request.page).map_err(Failure::RunFailed)
 }
 
 /// Reads and plans; trains and writes nothing.
@@ -129,7 +138,7 @@ pub fn tokens_of_word(engine: &dyn Engine, word: &str) -> usize {
 ///
 /// # Errors
 /// Where the run is not finished, a saved file is damaged, or an output cannot be written.
-pub fn report(run: &RunDir) -> Result<Outcome> {
+pub fn report(run: &RunDir, page: Page) -> Result<Outcome> {
     let Saved { plan, audits, trainings, answers } = run.saved()?;
     let analysis = analyse(&plan, &audits, &answers);
     let (findings, verdict) = find(&plan, &audits, &analysis, &answers.health);
@@ -142,14 +151,17 @@ pub fn report(run: &RunDir) -> Result<Outcome> {
         findings: &findings,
         verdict,
     };
-    let mut json = Vec::new();
-    for (name, bytes) in stubs::render(&report)? {
-        run.write(&name, &bytes)?;
-        if name == "report.json" {
-            json = bytes;
-        }
+    for (name, bytes) in report::plots(&report) {
+        run.write(&format!("plots/{name}"), &bytes)?;
     }
-    Ok(Outcome { verdict, folder: run.root().to_owned(), text: stubs::text(&report), json })
+    run.write("report.html", &report::html(&report))?;
+    run.write("summary.md", report::summary_md(&report).as_bytes())?;
+    run.write("junit.xml", &report::junit(&report))?;
+    run.write("results.sarif", &report::sarif(&report))?;
+    // Last, because a gate reads it: where it is, everything is.
+    let json = report::json(&report);
+    run.write("report.json", &json)?;
+    Ok(Outcome { verdict, folder: run.root().to_owned(), text: report::text(&report, page.width, page.colour), json })
 }
 
 /// `runs/NAME-HASH`: the dataset's name, and the plan's hash, so that the same command finds its own run again.

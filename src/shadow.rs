@@ -42,7 +42,7 @@ pub struct TrainingRecord {
 pub fn train(task: &Task, workshop: &Workshop) -> Result<Vec<Shadow>> {
     let arms: Vec<&Arm> = task.plan.trained_arms().collect();
     workshop.progress.stage("training shadows", (task.plan.recipe.steps * task.plan.cost.shadows) as u64);
-    let groups = side_by_side(workshop.threads, arms.len(), |index| group::train(arms[index], task, workshop))?;
+    let groups = side_by_side(workshop.workers, arms.len(), |index| group::train(arms[index], task, workshop))?;
     workshop.progress.end();
     Ok(groups.into_iter().flatten().collect())
 }

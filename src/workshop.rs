@@ -28,20 +28,20 @@ pub struct Workshop<'a> {
     /// Where finished items are kept.
     pub run: &'a RunDir,
     pub progress: &'a dyn Progress,
-    /// Items that are worked on at the same time, at least 1.
-    pub threads: usize,
+    /// Threads that each work on an item of their own, at least 1.
+    pub workers: usize,
 }
 
-/// Does `count` items on up to `threads` threads and gives their results in the order of the items.
+/// Does `count` items on up to `workers` threads and gives their results in the order of the items.
 ///
 /// # Errors
 /// The error of the first item that failed; items that had not begun by then are left.
-pub fn side_by_side<T: Send>(threads: usize, count: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
+pub fn side_by_side<T: Send>(workers: usize, count: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let results: Vec<Mutex<Option<Result<T>>>> = (0..count).map(|_| Mutex::new(None)).collect();
     std::thread::scope(|scope| {
-        for _ in 0..threads.min(count) {
+        for _ in 0..workers.min(count) {
             scope.spawn(|| {
                 while !failed.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);

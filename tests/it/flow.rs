@@ -12,7 +12,7 @@ use foretaste::exit_code::ExitCode;
 use foretaste::finding::Verdict;
 use foretaste::plan::{Ask, Options, Overrides};
 use foretaste::progress::Silent;
-use foretaste::run::{self, Failure, Outcome, Request};
+use foretaste::run::{self, Failure, Outcome, Page, Request};
 use foretaste::run_dir::{OtherPlan, RunDir};
 use tempfile::TempDir;
 
@@ -79,7 +79,8 @@ impl World {
             options: Options { seeds: 3, recipe, carry_over_draws: 2 },
             out: Some(self.path(out)),
             other_plan: OtherPlan::Refuse,
-            threads: 2,
+            workers: 2,
+            page: Page { width: 80, colour: false },
         }
     }
 
@@ -187,13 +188,13 @@ fn a_finished_run_needs_no_engine_to_run_again() {
 }
 
 #[test]
-fn threads_change_nothing() {
+fn workers_change_nothing() {
     let world = World::new(40);
-    for threads in [1, 5] {
-        let request = Request { threads, ..world.request(&format!("threads-{threads}")) };
+    for workers in [1, 5] {
+        let request = Request { workers, ..world.request(&format!("workers-{workers}")) };
         run::run(&request, &engine(None), &Silent).expect("the run goes through");
     }
-    assert_same(&world.path("threads-1"), &world.path("threads-5"));
+    assert_same(&world.path("workers-1"), &world.path("workers-5"));
 }
 
 #[test]
