@@ -14,7 +14,7 @@ const STYLE: &str = include_str!("page.css");
 
 /// The page's bytes, UTF-8.
 pub fn html(report: &Report) -> Vec<u8> {
-    let mut environment = Environment::empty();
+    let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_formatter(format);
