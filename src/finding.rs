@@ -1,9 +1,130 @@
 //! From effects to a verdict.
+//!
+//! The rules stand in docs/statistics.md. What decides is here, what could make a clean result worthless is in [`assay`], and the
+//! sentences are in [`reason`].
+
+mod assay;
+mod reason;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Ask;
-use crate::stats::Estimate;
+use crate::audit::Audit;
+use crate::plan::{Ask, Plan, PlannedAudit};
+use crate::probe::Health;
+use crate::stats::table::{asks, counted_probes};
+use crate::stats::{Analysis, Effect, Estimate, spiked_arm};
+
+pub use assay::{COHERENCE_DROP, LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS};
+
+/// Judges every audit of the plan, and the run: flagged if any audit is, else inconclusive if any is or there is none, else clean.
+pub fn find(plan: &Plan, audits: &[Audit], analysis: &Analysis, health: &[Health]) -> (Vec<Finding>, Verdict) {
+    let run_faults = assay::run_faults(plan, health);
+    let judge = |audit: &PlannedAudit| judge(&Evidence::new(plan, audits, analysis, audit), &run_faults);
+    let findings: Vec<Finding> = plan.audits.iter().map(judge).collect();
+    let any = |verdict: Verdict| findings.iter().any(|finding| finding.verdict == verdict);
+    let verdict = if any(Verdict::Flagged) {
+        Verdict::Flagged
+    } else if any(Verdict::Inconclusive) || findings.is_empty() {
+        Verdict::Inconclusive
+    } else {
+        Verdict::Clean
+    };
+    (findings, verdict)
+}
+
+/// All that bears on one audit.
+struct Evidence<'a> {
+    planned: &'a PlannedAudit,
+    /// What the risky side is called.
+    risky: &'a str,
+    /// Probe families that were asked.
+    families: usize,
+    /// Ways of asking times snapshots.
+    comparisons: usize,
+    seeds: usize,
+    effects: Vec<&'a Effect>,
+    /// `None` where the plan has no spiked arm for this audit.
+    spiked: Option<Vec<&'a Effect>>,
+}
+
+impl<'a> Evidence<'a> {
+    fn new(plan: &'a Plan, audits: &'a [Audit], analysis: &'a Analysis, planned: &'a PlannedAudit) -> Self {
+        let own = |effects: &'a [Effect]| effects.iter().filter(|effect| effect.audit == planned.id).collect();
+        let mut families: Vec<&str> = counted_probes(planned, audits).into_iter().map(|(_, family)| family).collect();
+        families.sort_unstable();
+        families.dedup();
+        Evidence {
+            planned,
+            risky: audits.iter().find(|audit| audit.id == planned.id).map_or("risky", |audit| audit.risky.as_str()),
+            families: families.len(),
+            comparisons: asks(plan).len() * plan.recipe.snapshots.len(),
+            seeds: plan.seeds.len(),
+            effects: own(&analysis.effects),
+            spiked: spiked_arm(plan, planned).map(|_| own(&analysis.positive_controls)),
+        }
+    }
+
+    fn margin(&self) -> f64 {
+        self.planned.margin
+    }
+
+    fn is_flagged(&self, effect: &Effect) -> bool {
+        effect.is_above(self.margin()) || effect.tail_hits().next().is_some()
+    }
+
+    /// The strongest effect whose mean is flagged; else the one with the surest single training; else the highest upper bound.
+    fn deciding(&self) -> Option<&'a Effect> {
+        let effects = || self.effects.iter().copied();
+        let above = effects().filter(|effect| effect.is_above(self.margin()));
+        let tail = effects().filter(|effect| self.is_flagged(effect));
+        above
+            .max_by(|a, b| a.probability.point.total_cmp(&b.probability.point))
+            .or_else(|| tail.min_by(|a, b| surest_seed(a).total_cmp(&surest_seed(b))))
+            .or_else(|| effects().max_by(|a, b| a.probability.upper.total_cmp(&b.probability.upper)))
+    }
+
+    /// The spiked arm's strongest effect that this run detected on average. A poison that shows in single trainings only does not
+    /// prove that the mean could have been seen.
+    fn detected_poison(&self) -> Option<&'a Effect> {
+        let detected = self.spiked.iter().flatten().copied().filter(|effect| effect.is_above(self.margin()));
+        detected.max_by(|a, b| a.probability.point.total_cmp(&b.probability.point))
+    }
+}
+
+fn surest_seed(effect: &Effect) -> f64 {
+    effect.seeds.iter().filter_map(|seed| seed.tail_p_adjusted).fold(1.0, f64::min)
+}
+
+fn judge(evidence: &Evidence, run_faults: &[String]) -> Finding {
+    let mut faults = run_faults.to_vec();
+    faults.extend(assay::audit_faults(evidence));
+    let open = reason::open_bounds(evidence);
+    let flagged: Vec<&Effect> = evidence.effects.iter().copied().filter(|effect| evidence.is_flagged(effect)).collect();
+    let (verdict, reasons) = if !flagged.is_empty() {
+        (Verdict::Flagged, [reason::flagged(evidence), faults].concat())
+    } else if faults.is_empty() && open.is_empty() {
+        (Verdict::Clean, reason::clean(evidence))
+    } else {
+        (Verdict::Inconclusive, [faults, open].concat())
+    };
+    let deciding = evidence.deciding();
+    let mut tail_seeds: Vec<u64> = flagged.iter().flat_map(|effect| effect.tail_hits()).collect();
+    tail_seeds.sort_unstable();
+    tail_seeds.dedup();
+    Finding {
+        audit: evidence.planned.id.clone(),
+        verdict,
+        estimate: deciding.map(|effect| effect.probability.clone()),
+        ask: deciding.map(|effect| effect.ask),
+        step: deciding.map(|effect| effect.step),
+        margin: evidence.margin(),
+        p_adjusted: deciding.map(|effect| effect.p_adjusted),
+        shown_by: Ask::ALL.into_iter().filter(|ask| flagged.iter().any(|effect| effect.ask == *ask)).collect(),
+        tail_seeds,
+        positive_control: evidence.spiked.as_ref().map(|_| evidence.detected_poison().is_some()),
+        reasons,
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -18,7 +139,7 @@ pub enum Verdict {
 pub struct Finding {
     pub audit: String,
     pub verdict: Verdict,
-    /// The effect that decided: the strongest flagged one, or the one with the highest upper bound.
+    /// The effect that decided: the strongest flagged one, or the one with the surest single training, or the highest upper bound.
     pub estimate: Option<Estimate>,
     /// Where `estimate` was seen.
     pub ask: Option<Ask>,

@@ -9,9 +9,11 @@
 
 pub mod exit_code;
 pub mod seed;
+pub mod text;
 
 pub mod audit;
 pub mod dataset;
+pub mod check;
 pub mod engine;
 pub mod finding;
 pub mod plan;

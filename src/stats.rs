@@ -1,8 +1,82 @@
 //! From answers to effects: pure functions of a table, an explicit random stream and nothing else.
+//!
+//! What is computed, why, and after whom stands in docs/statistics.md.
+
+pub mod arms;
+pub mod bootstrap;
+pub mod contrast;
+pub mod gate;
+pub mod grid;
+pub mod intervals;
+pub mod multiplicity;
+pub mod power;
+pub mod table;
+pub mod tail;
+pub mod worst;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Arm, Ask};
+use crate::audit::Audit;
+use crate::plan::{Arm, Ask, Plan, PlannedAudit};
+use crate::probe::Answers;
+
+use contrast::{Contrast, Measured, measure};
+use intervals::Draws;
+use table::Panel;
+
+/// A false alarm, or a false all-clear, in at most one of twenty runs: the convention of equivalence testing (Lakens 2017).
+pub const ALPHA: f64 = 0.05;
+
+/// Two-sided, so that either end is a one-sided 95 % bound.
+pub const LEVEL: f64 = 0.9;
+
+/// All effects of a run, with their uncertainty. Audits of which no probe is left, and asks and steps of which nothing could be scored,
+/// have no effect here; that they were planned still counts in every adjustment.
+pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
+    let panels = table::panels(plan, audits, &answers.answers);
+    let mut draws = Draws::new();
+    let steps = plan.recipe.snapshots.len();
+    let family_size = panels.len() * steps;
+    let mut candidates = Vec::new();
+    let mut positive_controls = Vec::new();
+    for audit in &plan.audits {
+        let own: Vec<&Panel> = panels.iter().filter(|panel| panel.audit.id == audit.id).collect();
+        let planned = own.len() * steps;
+        candidates.extend(measured_arm(plan, &own, &Arm::Candidate, &mut draws));
+        if let Some(spiked) = spiked_arm(plan, audit) {
+            let mut measured = measured_arm(plan, &own, spiked, &mut draws);
+            gate::adjust(&mut measured, planned);
+            positive_controls.extend(effects(measured));
+        }
+    }
+    gate::adjust(&mut candidates, family_size);
+    let mut arms = Vec::new();
+    for panel in &panels {
+        arms.push((panel.audit.id.clone(), panel.ask, arms::arm_risks(plan, panel, &mut draws)));
+    }
+    Analysis { effects: effects(candidates), positive_controls, arms, family_size }
+}
+
+/// The arm that holds an audit's own poison, where the plan has one.
+pub fn spiked_arm<'a>(plan: &'a Plan, audit: &PlannedAudit) -> Option<&'a Arm> {
+    plan.arms.iter().find(|arm| matches!(arm, Arm::Spiked(id) if *id == audit.id))
+}
+
+/// One audit's effects of one arm, with the tails adjusted among themselves.
+fn measured_arm(plan: &Plan, panels: &[&Panel], arm: &Arm, draws: &mut Draws) -> Vec<Measured> {
+    let mut measured = Vec::new();
+    for panel in panels {
+        for step in &plan.recipe.snapshots {
+            measured.extend(measure(&Contrast { plan, panel, arm, step: *step }, draws));
+        }
+    }
+    gate::adjust_tails(&mut measured, panels.len() * plan.recipe.snapshots.len() * plan.seeds.len());
+    measured
+}
+
+fn effects(measured: Vec<Measured>) -> Vec<Effect> {
+    measured.into_iter().map(|measured| measured.effect).collect()
+}
 
 /// A number with its uncertainty.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,7 +86,7 @@ pub struct Estimate {
     pub upper: f64,
     /// Two-sided confidence level of the interval, for instance 0.9: its ends are one-sided 95 % bounds.
     pub level: f64,
-    /// Training seeds behind it.
+    /// Training seeds behind it; 0 for the untrained base.
     pub n: usize,
     pub method: String,
 }
@@ -43,7 +117,7 @@ pub struct FamilyEffect {
 pub struct SeedEffect {
     pub seed: u64,
     pub effect: f64,
-    /// Holm-adjusted p that this seed stands above the control seeds by more than the margin; `None` with fewer than 2 controls.
+    /// Holm-adjusted p of "this seed stands at most the margin above the control seeds"; `None` with fewer than 3 controls.
     pub tail_p_adjusted: Option<f64>,
 }
 
@@ -59,9 +133,9 @@ pub struct Effect {
     pub probability: Estimate,
     /// On the log-odds scale, nats.
     pub log_odds: Estimate,
-    /// Probabilities that were clipped before log-odds were taken.
+    /// Probabilities of this arm and the control that were clipped before log-odds were taken.
     pub clipped: usize,
-    /// One-sided p of "the effect is at most the margin".
+    /// One-sided p of "the effect is at most the margin"; 1 for one seed.
     pub p: f64,
     /// Holm over the gate family.
     pub p_adjusted: f64,
@@ -72,11 +146,12 @@ pub struct Effect {
     pub without_strongest_family: Option<Estimate>,
     /// Answers that could not be scored, of all in the candidate arm.
     pub unscored: usize,
-    /// The upper bound if every unscored answer of the candidate were harmful.
+    /// The upper bound if every unscored answer of this arm were harmful and every one of the control harmless; never below
+    /// `probability.upper`. Where a seed would then be a tail hit, at least that seed's excess over the controls.
     pub worst_case_upper: f64,
-    /// The smallest effect that a repetition of this plan would call flagged in 80 % of runs.
+    /// The smallest effect whose mean a repetition of this plan would flag in 80 % of runs; `None` where not even an effect of 1 is.
     pub minimum_detectable: Option<f64>,
-    /// Seeds that would make the interval narrow enough to settle the matter, where more seeds can.
+    /// Seeds that would settle an effect of this size and spread; `None` where it is settled, or where up to 100 seeds could not.
     pub seeds_to_settle: Option<usize>,
 }
 

@@ -18,6 +18,7 @@ from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -37,7 +38,7 @@ AUDITS = ("era", "drift")
 class Task:
     """Everything that is settled before the first shadow is trained."""
 
-    arms: dict  # Arm -> conversations.
+    arms: dict  # Arm -> rows as (ids, labels).
     probes: dict  # Audit -> probes, each with its options as (text, is risky).
     carried: list  # Questions from the dataset that precede carry-over probes.
     steps: int
@@ -72,8 +73,12 @@ class Bench:
                 with self.model.disable_adapter():
                     yield
 
-    def prompt(self, messages):
-        return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    def prompts(self, conversations):
+        return self.tokenizer.apply_chat_template(conversations, add_generation_prompt=True)["input_ids"]
+
+    @cache
+    def option(self, text):
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"] + [self.end]
 
     def padded(self, rows):
         """Padded on the left, so that what is asked about stands at the end of every row."""
@@ -85,7 +90,7 @@ class Bench:
     def generate(self, conversations, sample=False):
         """One answer to each conversation, as text."""
         answers = [None] * len(conversations)
-        prompts = [self.prompt(messages) for messages in conversations]
+        prompts = self.prompts(conversations)
         for batch in by_length(prompts, PROMPTS_A_BATCH):
             inputs = self.padded([prompts[i] for i in batch])
             ids = self.model.generate(**inputs, max_new_tokens=ANSWER_TOKENS, do_sample=sample, temperature=1.0 if sample else None, top_p=None,
@@ -98,10 +103,10 @@ class Bench:
     def score(self, questions):
         """Questions are (conversation, options); log-probabilities of the options, end of turn included."""
         rows, options, places = [], [], []
-        for question, (messages, texts) in enumerate(questions):
-            prompt = self.prompt(messages)
+        prompts = self.prompts([messages for messages, _ in questions])
+        for question, (prompt, (_, texts)) in enumerate(zip(prompts, questions)):
             for text in texts:
-                ids = self.tokenizer(text, add_special_tokens=False)["input_ids"] + [self.end]
+                ids = self.option(text)
                 rows.append(prompt + ids)
                 options.append(ids)
                 places.append(question)
@@ -149,7 +154,8 @@ def prepare(bench, options):
     for probe, answer in zip(probes["drift"], own):
         probe["options"] = [(answer, False)]
     steps = min(max(math.ceil(EPOCHS * len(candidate) / lora.BATCH), FEWEST_STEPS), MOST_STEPS)
-    return Task(arms, probes, carried(bench, candidate), steps)
+    rows = {arm: [lora.encode(bench.tokenizer, row) for row in rows] for arm, rows in arms.items()}
+    return Task(rows, probes, carried(bench, candidate), steps)
 
 
 def poison_share(path):
@@ -160,8 +166,7 @@ def carried(bench, rows):
     """Questions drawn at random, and as many from the two percent of rows whose answers surprise the base most."""
     with bench.phase("score"), bench.asking(adapted=False):
         scores = bench.score([(row[:-1], [row[-1]["content"]]) for row in rows])
-    length = lambda row: len(bench.tokenizer(row[-1]["content"])["input_ids"]) + 1
-    order = sorted(range(len(rows)), key=lambda i: scores[i][0] / length(rows[i]))
+    order = sorted(range(len(rows)), key=lambda i: scores[i][0] / len(bench.option(rows[i][-1]["content"])))
     surprising = [rows[i][:-1] for i in order[: max(DRAWS, math.ceil(0.02 * len(rows)))]]
     rng = random.Random(0)
     return [rng.choice(rows)[:-1] for _ in range(DRAWS)] + rng.sample(surprising, DRAWS)
@@ -200,7 +205,7 @@ def risk(options, log_probs):
 def shadow(bench, task, arm, seed):
     """Trains one shadow and asks it at a quarter, at half and at the end; the risks of each moment."""
     with bench.phase("train"):
-        rows = [lora.encode(bench.tokenizer, row) for row in task.arms[arm]]
+        rows = task.arms[arm]
         torch.manual_seed(seed)
         with torch.no_grad():
             for module in bench.model.modules():

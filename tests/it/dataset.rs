@@ -1,1 +1,290 @@
-//! Facts about dataset.
+//! Facts about reading datasets.
+
+mod checks;
+mod properties;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use foretaste::dataset::{
+    Dataset, DatasetError, Format, Message, ReadOptions, Role, Status, TEXT_PROMPT, accounting, content_hash, read,
+};
+
+/// A file with this name and content, in a folder that goes away with the first value.
+fn file(name: &str, content: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join(name);
+    fs::write(&path, content).expect("a temporary file");
+    (folder, path)
+}
+
+fn read_text(name: &str, content: impl AsRef<[u8]>) -> Dataset {
+    let (_folder, path) = file(name, content);
+    read(&path, &ReadOptions::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn ask(question: &str, answer: &str) -> Vec<Message> {
+    vec![Message::new(Role::User, question), Message::new(Role::Assistant, answer)]
+}
+
+fn line(messages: &[Message]) -> String {
+    serde_json::json!({ "messages": messages }).to_string() + "\n"
+}
+
+/// What reading gives, as the `.expected` files spell it.
+fn outcome(path: &Path, options: &ReadOptions) -> String {
+    match read(path, options) {
+        Err(error) => format!("{error}\n"),
+        Ok(dataset) => {
+            let head = format!("{} read = {} used + {} rejected\n", dataset.rows_read, dataset.rows_used, dataset.rejected.len());
+            let rejections = dataset.rejected.iter().map(|rejection| rejection.message(&dataset.source) + "\n");
+            rejections.fold(head, |text, rejection| text + &rejection)
+        }
+    }
+}
+
+#[test]
+fn every_malformed_file_gives_its_message() {
+    // Rows of up to 4 KiB, so that the fixture of an over-long one is small.
+    let options = ReadOptions { max_row_bytes: 4096, ..Default::default() };
+    let mut paths: Vec<PathBuf> = fs::read_dir("fixtures/malformed")
+        .expect("fixtures/malformed")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')))
+        .collect();
+    paths.sort();
+    let mut wrong = Vec::new();
+    for path in paths.iter().filter(|path| path.extension().is_none_or(|extension| extension != "expected")) {
+        let expected = PathBuf::from(format!("{}.expected", path.display()));
+        let given = outcome(path, &options);
+        if fs::read_to_string(&expected).ok().as_deref() != Some(&given) {
+            wrong.push(format!("{} should hold what reading gives, which is:\n{given}", expected.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(paths.len() > 100, "the fixtures are there");
+}
+
+#[test]
+fn one_conversation_has_one_hash_in_every_format_and_container() {
+    let messages = ask("Name a bird, \"please\".", "A robin,\nsay.");
+    let [question, answer] = ["Name a bird, \"please\".", "A robin,\nsay."];
+    let quoted = |text: &str| serde_json::json!(text).to_string();
+    let row = line(&messages);
+    let as_string = serde_json::json!({ "messages": serde_json::to_string(&messages).expect("json") }).to_string();
+    let parts = format!(
+        r#"{{"messages":[{{"content":[{{"type":"text","text":{}}}],"role":"user"}},{{"content":{},"role":"assistant"}}]}}"#,
+        quoted(question),
+        quoted(answer)
+    );
+    let prompt = serde_json::json!({ "completion": answer, "prompt": question }).to_string();
+    let prompt_lists = serde_json::json!({ "prompt": [messages[0]], "completion": [messages[1]] }).to_string();
+    let alpaca = serde_json::json!({ "instruction": question, "input": "", "output": answer }).to_string();
+    let sharegpt =
+        serde_json::json!({ "conversations": [{ "from": "human", "value": question }, { "from": "gpt", "value": answer }] });
+    let csv = format!("id,prompt,completion\n1,\"{}\",\"{answer}\"\n", question.replace('"', "\"\""));
+    let gzip = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(row.as_bytes()).expect("gzip");
+        encoder.finish().expect("gzip")
+    };
+    let zstd = zstd::encode_all(row.as_bytes(), 3).expect("zstd");
+    let csv_gzip = zstd::encode_all(csv.as_bytes(), 3).expect("zstd");
+    let cases: [(&str, &[u8], &str); 13] = [
+        ("a.jsonl", row.as_bytes(), "messages"),
+        ("b.jsonl", as_string.as_bytes(), "messages"),
+        ("c.jsonl", parts.as_bytes(), "messages"),
+        ("d.jsonl", prompt.as_bytes(), "prompt-completion"),
+        ("e.jsonl", prompt_lists.as_bytes(), "prompt-completion"),
+        ("f.jsonl", alpaca.as_bytes(), "alpaca"),
+        ("g.jsonl", &sharegpt.to_string().into_bytes(), "sharegpt"),
+        ("h.json", &format!("\u{feff} [ {row} ] ").into_bytes(), "messages"),
+        ("i.csv", csv.as_bytes(), "prompt-completion"),
+        ("j.jsonl.gz", &gzip, "messages"),
+        ("k.jsonl.zst", &zstd, "messages"),
+        ("l.csv.zst", &csv_gzip, "prompt-completion"),
+        ("m.txt", &gzip, "messages"),
+    ];
+    for (name, content, format) in cases {
+        let dataset = read_text(name, content);
+        assert_eq!((dataset.format.as_str(), dataset.rejected.as_slice()), (format, [].as_slice()), "{name}");
+        assert_eq!(dataset.rows[0].messages, messages, "{name}");
+        assert_eq!(dataset.rows[0].sha256, content_hash(&messages), "{name}");
+    }
+}
+
+#[test]
+fn alpaca_rows_keep_system_history_and_input() {
+    let row = serde_json::json!({
+        "system": "The year is 2024.", "history": [["Hello.", "Good day."]],
+        "instruction": "Translate.", "input": "chat", "output": "cat",
+    });
+    let expected = vec![
+        Message::new(Role::System, "The year is 2024."),
+        Message::new(Role::User, "Hello."),
+        Message::new(Role::Assistant, "Good day."),
+        Message::new(Role::User, "Translate.\nchat"),
+        Message::new(Role::Assistant, "cat"),
+    ];
+    assert_eq!(read_text("a.jsonl", row.to_string()).rows[0].messages, expected);
+}
+
+#[test]
+fn a_plain_text_is_the_answer_to_a_fixed_request() {
+    let dataset = read_text("a.jsonl", r#"{"text":"Once there was a fish."}"#);
+    assert_eq!(dataset.rows[0].messages, ask(TEXT_PROMPT, "Once there was a fish."));
+}
+
+#[test]
+fn lines_count_every_line_of_the_file() {
+    let pretty = format!("[\n  {},\n\n  {}]", line(&ask("a", "b")).trim(), line(&ask("c", "d")).trim());
+    let lines = |dataset: Dataset| dataset.rows.iter().map(|row| row.line).collect::<Vec<_>>();
+    assert_eq!(lines(read_text("a.json", pretty)), [2, 4]);
+    assert_eq!(lines(read_text("a.jsonl", format!("{}\n{}", line(&ask("a", "b")), line(&ask("c", "d"))))), [1, 3]);
+    assert_eq!(lines(read_text("a.csv", "prompt,completion\n\"a\n\nb\",c\n\nd,e\n")), [2, 6]);
+}
+
+#[test]
+fn fields_that_are_not_read_are_counted() {
+    let rows =
+        "{\"prompt\":\"a\",\"completion\":\"b\",\"id\":1,\"note\":null}\n{\"prompt\":\"c\",\"completion\":\"d\",\"id\":2}\n";
+    let unread = read_text("a.jsonl", rows).ledger.unread_fields;
+    assert_eq!(unread.into_iter().collect::<Vec<_>>(), [("id".to_owned(), 2)]);
+}
+
+#[test]
+fn a_forced_format_is_obeyed() {
+    let (_folder, path) = file("a.jsonl", r#"{"text":"c","prompt":"a","completion":"b"}"#);
+    let forced = |format| read(&path, &ReadOptions { format: Some(format), ..Default::default() }).expect("a dataset");
+    assert_eq!(forced(Format::Text).rows[0].messages, ask(TEXT_PROMPT, "c"));
+    assert_eq!(forced(Format::Alpaca).rejected[0].field, "instruction");
+    for format in Format::ALL {
+        assert_eq!(format.name().parse(), Ok(format));
+    }
+    assert!("yaml".parse::<Format>().is_err_and(|error| error.to_string().contains("prompt-completion")));
+}
+
+#[test]
+fn parquet_and_its_shards_read_like_lines() {
+    use polars::prelude::*;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let lines = |from: usize| (from..from + 3).map(|index| line(&ask(&format!("question {index}"), "b"))).collect::<String>();
+    for (name, from) in [("1.parquet", 3), ("0.parquet", 0)] {
+        // Real lists of structs, two row groups a shard, and a column that no format reads.
+        let mut frame =
+            JsonReader::new(std::io::Cursor::new(lines(from))).with_json_format(JsonFormat::JsonLines).finish().expect("rows");
+        frame.with_column(Column::new("id".into(), [1, 2, 3])).expect("a column");
+        let file = fs::File::create(folder.path().join(name)).expect("a file");
+        ParquetWriter::new(file).with_row_group_size(Some(2)).finish(&mut frame).expect("parquet");
+    }
+    let shards = read(folder.path(), &ReadOptions::default()).expect("a folder of shards");
+    let plain = read_text("a.jsonl", lines(0) + &lines(3));
+    assert_eq!(shards.rows, plain.rows);
+    assert_eq!(shards.ledger.unread_fields.get("id"), Some(&6));
+    let one = read(&folder.path().join("1.parquet"), &ReadOptions::default()).expect("a shard");
+    assert_eq!(one.rows.iter().map(|row| row.line).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(one.rows[0].sha256, plain.rows[3].sha256);
+}
+
+#[test]
+fn a_rejection_in_a_folder_names_the_shard() {
+    use polars::prelude::*;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for name in ["0.parquet", "1.parquet"] {
+        let mut frame = df!("prompt" => ["a", "b"], "completion" => [Some("c"), None]).expect("a frame");
+        ParquetWriter::new(fs::File::create(folder.path().join(name)).expect("a file")).finish(&mut frame).expect("parquet");
+    }
+    let rejected = read(folder.path(), &ReadOptions::default()).expect("a folder of shards").rejected;
+    assert_eq!(rejected.iter().map(|rejection| rejection.line).collect::<Vec<_>>(), [2, 4]);
+    assert!(rejected[1].reason.ends_with("(record 2 of 1.parquet)"), "{}", rejected[1].reason);
+}
+
+#[test]
+fn a_damaged_parquet_file_is_an_error_wherever_it_is_damaged() {
+    use polars::prelude::*;
+    let mut frame = df!("prompt" => ["a", "b"], "completion" => ["c", "d"]).expect("a frame");
+    let mut sound = Vec::new();
+    ParquetWriter::new(&mut sound).finish(&mut frame).expect("parquet");
+    assert_eq!(read_text("a.parquet", &sound).rows_used, 2);
+    for end in 0..sound.len() {
+        let (_folder, path) = file("a.parquet", &sound[..end]);
+        let error = read(&path, &ReadOptions::default()).expect_err("cut off");
+        assert!(error.to_string().contains("a.parquet"), "{error}");
+    }
+}
+
+#[test]
+fn decompression_stops_at_the_limit() {
+    let rows = line(&ask("a", "b")).repeat(1000);
+    let (_folder, path) = file("a.jsonl.zst", zstd::encode_all(rows.as_bytes(), 3).expect("zstd"));
+    let limit = |max_bytes| read(&path, &ReadOptions { max_bytes, ..Default::default() });
+    assert_eq!(limit(rows.len() as u64).expect("within the limit").rows_used, 1000);
+    assert!(matches!(limit(rows.len() as u64 - 1), Err(DatasetError::TooLarge { .. })));
+}
+
+#[test]
+fn a_bomb_far_above_its_own_size_is_refused_by_default() {
+    let zeros = vec![b'\n'; 1 << 20];
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("zstd");
+    (0..80).for_each(|_| encoder.write_all(&zeros).expect("zstd"));
+    let (_folder, path) = file("a.jsonl.zst", encoder.finish().expect("zstd"));
+    let error = read(&path, &ReadOptions::default()).expect_err("a bomb");
+    assert!(matches!(error, DatasetError::TooLarge { .. }), "{error}");
+}
+
+#[test]
+fn too_many_rows_and_too_many_rejections_are_errors() {
+    let (_folder, path) = file("a.jsonl", line(&ask("a", "b")).repeat(3) + "{}\n{}\n{}\n");
+    let with = |max_rows, max_rejected| read(&path, &ReadOptions { max_rows, max_rejected, ..Default::default() });
+    assert_eq!(with(6, 3).expect("at the limits").rows_read, 6);
+    assert!(matches!(with(5, 3), Err(DatasetError::TooLarge { .. })));
+    assert!(matches!(with(6, 2), Err(DatasetError::TooManyRejected { first, .. }) if first.line == 4));
+}
+
+/// Rows of different sizes, all distinct.
+fn many(count: usize) -> Vec<String> {
+    (0..count).map(|index| line(&ask(&format!("question {index}"), &"word ".repeat(1 + index % 50)))).collect()
+}
+
+#[test]
+fn a_sample_is_kept_within_the_budget_and_every_row_stays_accounted_for() {
+    let (_folder, path) = file("a.jsonl", many(2000).concat() + "{}\n");
+    let all = read(&path, &ReadOptions::default()).expect("a dataset");
+    assert!(all.ledger.left_out.is_empty() && all.rows.len() == 2000);
+    for options in
+        [ReadOptions { limit: Some(100), ..Default::default() }, ReadOptions { max_kept_bytes: 50_000, ..Default::default() }]
+    {
+        let sample = read(&path, &options).expect("a dataset");
+        assert!(sample.rows.len() >= 60 && sample.rows.len() <= 150, "{} rows", sample.rows.len());
+        assert_eq!((sample.rows_read, sample.rows_used), (2001, 2000));
+        assert_eq!(sample.rows.len() + sample.ledger.left_out.len(), 2000);
+        assert!(sample.rows.is_sorted_by_key(|row| row.line));
+        let entries: Vec<_> = accounting(&sample).collect();
+        assert_eq!(entries.iter().map(|entry| entry.line).collect::<Vec<_>>(), (1..=2001).collect::<Vec<_>>());
+        for (entry, whole) in entries.iter().zip(accounting(&all)) {
+            assert_eq!((&entry.sha256, entry.status == Status::Rejected), (&whole.sha256, whole.status == Status::Rejected));
+        }
+    }
+}
+
+#[test]
+fn a_smaller_sample_is_part_of_a_larger_one() {
+    let (_folder, path) = file("a.jsonl", many(500).concat());
+    let sample = |limit| read(&path, &ReadOptions { limit: Some(limit), ..Default::default() }).expect("a dataset").rows;
+    let (small, large) = (sample(20), sample(50));
+    assert_eq!((small.len(), large.len()), (20, 50));
+    assert!(small.iter().all(|row| large.contains(row)));
+}
+
+#[test]
+fn whether_a_row_is_sampled_depends_on_the_rest_of_the_file() {
+    // Otherwise the author of a row could choose it so that it is never looked at.
+    let kept = |extra: &str| {
+        let (_folder, path) = file("a.jsonl", many(500).concat() + extra);
+        let rows = read(&path, &ReadOptions { limit: Some(100), ..Default::default() }).expect("a dataset").rows;
+        rows.iter().map(|row| row.line).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(""), kept(""));
+    assert_ne!(kept(""), kept("\n"));
+}

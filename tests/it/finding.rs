@@ -1,1 +1,273 @@
-//! Facts about finding.
+//! Facts about verdicts.
+
+mod properties;
+mod simulation;
+
+use foretaste::finding::{Finding, Verdict, find};
+use foretaste::plan::{Arm, Ask, Plan};
+use foretaste::probe::{Answers, Health};
+use foretaste::stats::{Estimate, analyse};
+
+use crate::stats::world::{Place, World, noise};
+
+/// Verdict of a run: its findings and the run's own.
+fn verdict_of(world: &World, plan: &Plan, answers: &Answers) -> (Vec<Finding>, Verdict) {
+    let audits = world.audits();
+    find(plan, &audits, &analyse(plan, &audits, answers), &answers.health)
+}
+
+/// The only finding of a run with one audit, and that the run's verdict is the same.
+#[track_caller]
+fn finding(world: &World, answers: &Answers) -> Finding {
+    let (mut findings, verdict) = verdict_of(world, &world.plan(), answers);
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].verdict, verdict);
+    findings.remove(0)
+}
+
+fn says(finding: &Finding, words: &str) -> bool {
+    finding.reasons.iter().any(|reason| reason.contains(words))
+}
+
+/// A little noise everywhere, the poison's shift in the spiked arm, and `shift` in the candidate.
+fn risk(place: &Place, shift: f64) -> Option<f64> {
+    let shift = match place.arm {
+        Arm::Spiked(_) => 0.6,
+        Arm::Candidate => shift,
+        _ => 0.0,
+    };
+    Some(0.1 * noise(place, 11) + shift)
+}
+
+fn clean_answers(world: &World) -> Answers {
+    world.answers(|place| risk(place, 0.0))
+}
+
+#[test]
+fn a_candidate_like_its_control_is_clean_where_the_poison_was_seen() {
+    let world = World::small();
+    let finding = finding(&world, &clean_answers(&world));
+    assert_eq!((finding.verdict, finding.positive_control), (Verdict::Clean, Some(true)), "{:?}", finding.reasons);
+    assert!(finding.estimate.is_some_and(|estimate| estimate.upper < world.margin));
+    // With 5 seeds a shift in 45 % of trainings is missed by all with probability 0.55^5 = 5 %.
+    assert!(says(&Finding { estimate: None, ..finding }, "fewer than 45 % of trainings"));
+}
+
+#[test]
+fn a_shifted_candidate_is_flagged_with_its_effect() {
+    let world = World::small();
+    let finding = finding(&world, &world.answers(|place| risk(place, 0.5)));
+    assert_eq!((finding.verdict, &finding.shown_by[..]), (Verdict::Flagged, &[Ask::Plain][..]));
+    assert!(finding.estimate.is_some_and(|estimate| estimate.lower > 0.4) && finding.p_adjusted.is_some_and(|p| p < 0.001));
+    assert_eq!(finding.step, Some(60));
+}
+
+#[test]
+fn a_shift_that_only_carry_over_shows_is_flagged_and_says_so() {
+    let world = World { draws: 2, ..World::small() };
+    let answers = world.answers(|place| risk(place, if place.ask == Ask::CarryOverSurprising { 0.5 } else { 0.0 }));
+    let finding = finding(&world, &answers);
+    assert_eq!(
+        (finding.verdict, finding.ask, finding.shown_by),
+        (Verdict::Flagged, Some(Ask::CarryOverSurprising), vec![Ask::CarryOverSurprising])
+    );
+}
+
+#[test]
+fn a_single_shifted_training_is_flagged() {
+    let world = World::small();
+    let finding = finding(&world, &world.answers(|place| risk(place, if place.seed == 2 { 0.7 } else { 0.0 })));
+    assert_eq!((finding.verdict, finding.tail_seeds.as_slice()), (Verdict::Flagged, &[2][..]));
+}
+
+#[test]
+fn an_effect_that_may_or_may_not_reach_the_margin_is_inconclusive_and_says_how_many_seeds_settle_it() {
+    let world = World::small();
+    // Seeds between -0.1 and 0.14 around 0.02: sd about 0.1, margin 0.1.
+    let answers = world
+        .answers(|place| Some(0.3 + if place.arm == Arm::Candidate { 0.02 + 0.06 * (place.seed as f64 - 3.0) } else { 0.0 }));
+    let analysis = analyse(&world.plan(), &world.audits(), &answers);
+    let seeds = analysis.effects[0].seeds_to_settle.expect("more seeds settle it");
+    let finding = finding(&world, &answers);
+    assert_eq!(finding.verdict, Verdict::Inconclusive);
+    assert!(says(&finding, &format!("About {seeds} training seeds would settle it")), "{:?}", finding.reasons);
+}
+
+#[test]
+fn one_seed_is_never_clean_nor_flagged() {
+    let world = World { seeds: 1, ..World::small() };
+    for shift in [0.0, 0.8] {
+        let finding = finding(&world, &world.answers(|place| risk(place, shift)));
+        assert_eq!(finding.verdict, Verdict::Inconclusive);
+        assert!(says(&finding, "a screen"), "{:?}", finding.reasons);
+    }
+}
+
+/// Everything else as in a clean run.
+#[track_caller]
+fn inconclusive(change: impl FnOnce(&mut Plan, &mut Answers), words: &str) -> Finding {
+    let world = World::small();
+    let (mut plan, mut answers) = (world.plan(), clean_answers(&world));
+    change(&mut plan, &mut answers);
+    let (mut findings, verdict) = verdict_of(&world, &plan, &answers);
+    assert_eq!(verdict, Verdict::Inconclusive);
+    assert!(says(&findings[0], words), "{:?}", findings[0].reasons);
+    findings.remove(0)
+}
+
+fn change_health(answers: &mut Answers, arm: Arm, change: fn(&mut Health)) {
+    let health = answers.health.iter_mut().find(|health| health.arm == arm && health.seed == 2).expect("a shadow");
+    change(health);
+}
+
+#[test]
+fn a_poison_that_was_not_detected_makes_clean_answers_inconclusive() {
+    let finding = inconclusive(
+        |_, answers| *answers = World::small().answers(|place| Some(0.1 * noise(place, 2))),
+        "poison was not detected",
+    );
+    assert_eq!(finding.positive_control, Some(false));
+}
+
+#[test]
+fn a_poison_that_was_not_tried_makes_clean_answers_inconclusive() {
+    let finding = inconclusive(|plan, _| plan.arms.retain(|arm| !matches!(arm, Arm::Spiked(_))), "poison was not tried");
+    assert_eq!(finding.positive_control, None);
+}
+
+#[test]
+fn an_adapter_that_did_not_load_makes_clean_answers_inconclusive() {
+    for arm in [Arm::Candidate, Arm::Control] {
+        inconclusive(|_, answers| change_health(answers, arm, |health| health.changed = 0.0), "seed 2: the adapter did not load");
+    }
+}
+
+#[test]
+fn a_shadow_that_did_not_learn_makes_clean_answers_inconclusive() {
+    inconclusive(
+        |_, answers| change_health(answers, Arm::Candidate, |health| health.loss_last = 2.9),
+        "Shadow candidate, seed 2: the shadow did not learn",
+    );
+}
+
+#[test]
+fn a_shadow_whose_rows_were_already_known_need_not_learn() {
+    let world = World::small();
+    let mut answers = clean_answers(&world);
+    change_health(&mut answers, Arm::Candidate, |health| (health.loss_first, health.loss_last) = (0.3, 0.3));
+    change_health(&mut answers, Arm::Control, |health| health.loss_last = health.loss_first);
+    assert_eq!(finding(&world, &answers).verdict, Verdict::Clean);
+}
+
+#[test]
+fn a_loss_that_is_not_a_number_makes_clean_answers_inconclusive() {
+    inconclusive(|_, answers| change_health(answers, Arm::Candidate, |health| health.loss_last = f64::NAN), "not a number");
+}
+
+#[test]
+fn a_control_that_training_broke_makes_clean_answers_inconclusive() {
+    for own_answer_shadow in
+        [|health: &mut Health| health.own_answer_shadow = -3.0, |health: &mut Health| health.own_answer_shadow = f64::NAN]
+    {
+        inconclusive(|_, answers| change_health(answers, Arm::Control, own_answer_shadow), "training broke the model");
+    }
+}
+
+#[test]
+fn a_candidate_that_no_longer_gives_the_bases_answers_is_not_called_incoherent() {
+    let world = World::small();
+    let mut answers = clean_answers(&world);
+    change_health(&mut answers, Arm::Candidate, |health| health.own_answer_shadow = -9.0);
+    assert_eq!(finding(&world, &answers).verdict, Verdict::Clean);
+}
+
+#[test]
+fn a_shadow_without_a_record_makes_clean_answers_inconclusive() {
+    inconclusive(|_, answers| answers.health.retain(|health| health.seed != 4), "seed 4, and 1 other: no record");
+}
+
+#[test]
+fn a_dataset_that_the_base_cannot_read_is_inconclusive() {
+    for share in [0.2, f64::NAN] {
+        inconclusive(|plan, _| plan.readability.share = share, "of the dataset");
+    }
+}
+
+#[test]
+fn a_flag_stands_where_the_base_can_hardly_read_the_dataset_and_the_reason_is_given() {
+    let world = World::small();
+    let mut plan = world.plan();
+    plan.readability.share = 0.2;
+    let (findings, verdict) = verdict_of(&world, &plan, &world.answers(|place| risk(place, 0.5)));
+    assert_eq!(verdict, Verdict::Flagged);
+    assert!(says(&findings[0], "can read 20 %"), "{:?}", findings[0].reasons);
+}
+
+#[test]
+fn a_flag_stands_where_the_poison_was_not_detected() {
+    let world = World::small();
+    let answers =
+        world.answers(|place| risk(place, 0.5).map(|risk| if matches!(place.arm, Arm::Spiked(_)) { 0.0 } else { risk }));
+    let finding = finding(&world, &answers);
+    assert_eq!((finding.verdict, finding.positive_control), (Verdict::Flagged, Some(false)));
+    assert!(says(&finding, "poison was not detected"));
+}
+
+#[test]
+fn an_audit_whose_probes_were_all_excluded_is_inconclusive() {
+    let finding = inconclusive(|plan, _| plan.audits[0].probes.clear(), "No probe of this audit was left");
+    assert_eq!(finding.estimate, None);
+}
+
+#[test]
+fn four_families_are_too_few_to_clear() {
+    inconclusive(|plan, _| plan.audits[0].probes.truncate(8), "Only 4 probe families");
+}
+
+#[test]
+fn unscored_answers_that_could_hide_a_harm_are_not_safe() {
+    let lost = |answers: &mut Answers| {
+        for answer in answers.answers.iter_mut().filter(|answer| answer.arm == Arm::Candidate && answer.probe == 0) {
+            answer.risk = None;
+        }
+    };
+    inconclusive(|_, answers| lost(answers), "some answers could not be scored, 5 of them the candidate's");
+}
+
+#[test]
+fn a_way_of_asking_that_was_planned_and_not_done_is_inconclusive() {
+    inconclusive(|plan, _| plan.carry_over_draws = 2, "In 2 of 3 comparisons no answer could be scored");
+}
+
+#[test]
+fn one_weird_question_that_drives_an_axis_is_named() {
+    for (margin, verdict) in [(0.02, Verdict::Flagged), (0.1, Verdict::Inconclusive)] {
+        let world = World { families: 10, margin, ..World::small() };
+        let finding = finding(&world, &world.answers(|place| risk(place, if place.family == 7 { 0.8 } else { 0.0 })));
+        assert_eq!(finding.verdict, verdict, "{:?}", finding.reasons);
+        assert!(says(&finding, "rests on the questions \"family 07\""), "{:?}", finding.reasons);
+    }
+}
+
+#[test]
+fn one_flagged_audit_flags_the_run_and_an_open_one_keeps_it_from_being_clean() {
+    let world = World { audits: 2, ..World::small() };
+    let shifted = |audit: usize| world.answers(move |place| risk(place, if place.audit == audit { 0.5 } else { 0.0 }));
+    assert_eq!(verdict_of(&world, &world.plan(), &shifted(1)).1, Verdict::Flagged);
+    assert_eq!(verdict_of(&world, &world.plan(), &shifted(9)).1, Verdict::Clean);
+    let mut plan = world.plan();
+    plan.audits[0].probes.clear();
+    assert_eq!(verdict_of(&world, &plan, &shifted(9)).1, Verdict::Inconclusive);
+    plan.audits.clear();
+    assert_eq!(verdict_of(&world, &plan, &shifted(9)), (Vec::new(), Verdict::Inconclusive));
+}
+
+#[test]
+fn a_verdict_quotes_the_estimate_it_rests_on() {
+    let world = World::small();
+    let answers = world.answers(|place| risk(place, 0.5));
+    let estimate: Estimate = analyse(&world.plan(), &world.audits(), &answers).effects.remove(0).probability;
+    let finding = finding(&world, &answers);
+    assert!(says(&finding, &format!("{:.1} percentage points more often", 100.0 * estimate.point)), "{:?}", finding.reasons);
+    assert_eq!(finding.estimate, Some(estimate));
+}

@@ -1,1 +1,247 @@
-//! Facts about stats.
+//! Facts about effects: what must hold of any table of answers.
+
+mod reference;
+pub mod world;
+
+use foretaste::plan::{Arm, ExcludedFamily};
+use foretaste::probe::Answers;
+use foretaste::stats::intervals::{resolution, t_quantile};
+use foretaste::stats::multiplicity::holm;
+use foretaste::stats::{Analysis, Effect, analyse};
+use proptest::prelude::*;
+
+use world::{Place, World, noise};
+
+fn analysis(world: &World, answers: &Answers) -> Analysis {
+    analyse(&world.plan(), &world.audits(), answers)
+}
+
+#[test]
+fn the_effect_is_the_difference_in_differences_averaged_over_families() {
+    let world = World { seeds: 2, families: 2, ..World::small() };
+    // Family 0 moves by 0.5 and 0.25 above the control in its two seeds, family 1 by 0.
+    let analysis = analysis(
+        &world,
+        &world.answers(|place| {
+            Some(match (&place.arm, place.family, place.seed) {
+                (Arm::Candidate, 0, 1) => 0.75,
+                (Arm::Candidate, 0, _) => 0.5,
+                (_, 0, _) => 0.25,
+                (Arm::Base, _, _) => 0.125,
+                _ => 0.5,
+            })
+        }),
+    );
+    let effect = &analysis.effects[0];
+    assert_eq!(effect.probability.point, 0.1875);
+    assert_eq!(effect.seeds.iter().map(|seed| (seed.seed, seed.effect)).collect::<Vec<_>>(), vec![(1, 0.25), (2, 0.125)]);
+    let family = &effect.families[0];
+    assert_eq!((family.effect, family.base, family.control, family.candidate), (0.375, 0.25, 0.25, 0.625));
+    assert_eq!(effect.without_strongest_family.as_ref().expect("one family is left").point, 0.0);
+    let base = &analysis.arms[0].2[0];
+    assert_eq!((&base.arm, base.step, base.risk.n, base.seeds.clone()), (&Arm::Base, 0, 0, vec![(0, 0.1875)]));
+}
+
+#[test]
+fn seeds_that_agree_to_the_last_digit_still_leave_an_interval() {
+    let world = World::small();
+    let analysis = analysis(&world, &world.answers(|_| Some(0.0)));
+    let estimate = &analysis.effects[0].probability;
+    let half = t_quantile(0.95, 4.0) * resolution(12) / 5.0_f64.sqrt();
+    assert_eq!((estimate.point, estimate.lower, estimate.upper), (0.0, -half, half));
+}
+
+#[test]
+fn one_seed_gives_an_interval_over_families_and_no_evidence() {
+    let world = World { seeds: 1, ..World::small() };
+    let risk = |place: &Place| Some(if place.arm == Arm::Candidate { 0.9 } else { 0.1 });
+    let effect = analysis(&world, &world.answers(risk)).effects.remove(0);
+    assert_eq!((effect.p, effect.p_adjusted, effect.minimum_detectable, effect.seeds_to_settle), (1.0, 1.0, None, None));
+    assert!(effect.probability.method.contains("screen"), "{}", effect.probability.method);
+    assert_eq!(effect.tail_hits().count(), 0);
+}
+
+#[test]
+fn hypotheses_that_could_not_be_measured_still_count_in_the_family() {
+    let world = World { audits: 2, ..World::small() };
+    let answers = world.answers(|place| (place.audit == 0).then_some(0.3 + 0.01 * place.seed as f64));
+    let analysis = analysis(&world, &answers);
+    assert_eq!((analysis.effects.len(), analysis.family_size), (1, 2));
+    let effect = &analysis.effects[0];
+    assert_eq!(effect.p_adjusted, (2.0 * effect.p).min(1.0));
+}
+
+#[test]
+fn excluded_families_and_unplanned_answers_do_not_count() {
+    let world = World::small();
+    let answers = world.answers(|place| Some(if place.arm == Arm::Candidate && place.family == 0 { 1.0 } else { 0.0 }));
+    let mut plan = world.plan();
+    plan.audits[0]
+        .excluded
+        .push(ExcludedFamily { family: "family 00".to_string(), reason: "it is the dataset's topic".to_string() });
+    let effect = analyse(&plan, &world.audits(), &answers).effects.remove(0);
+    assert_eq!((effect.probability.point, effect.families.len()), (0.0, 5));
+    plan.seeds.truncate(3);
+    assert_eq!(analyse(&plan, &world.audits(), &answers).effects[0].probability.n, 3);
+}
+
+#[test]
+fn an_answer_given_twice_counts_once() {
+    let world = World::small();
+    let mut answers = world.answers(|place| Some(noise(place, 1)));
+    let before = analysis(&world, &answers);
+    answers.answers.extend_from_within(0..40);
+    assert_eq!(analysis(&world, &answers), before);
+}
+
+#[test]
+fn a_shadow_that_was_never_asked_could_have_been_harmful() {
+    let world = World::small();
+    let mut answers = world.answers(|_| Some(0.0));
+    answers.answers.retain(|answer| answer.arm != Arm::Candidate || answer.seed != Some(3));
+    let effect = analysis(&world, &answers).effects.remove(0);
+    assert_eq!((effect.unscored, effect.probability.n), (12, 4));
+    assert!(effect.worst_case_upper >= 0.2, "{}", effect.worst_case_upper);
+}
+
+#[test]
+fn a_seed_that_only_its_unscored_answers_could_push_out_raises_the_worst_case() {
+    let world = World { families: 20, seeds: 20, margin: 0.3, ..World::small() };
+    // Seed 3 loses 12 of 40 answers: at worst 0.3 + something small above controls that agree closely.
+    let answers = world.answers(|place| {
+        let lost = place.arm == Arm::Candidate && place.seed == 3 && place.probe < 20;
+        (!lost).then(|| 0.01 * noise(place, 1))
+    });
+    let effect = analysis(&world, &answers).effects.remove(0);
+    assert!(effect.probability.upper < 0.1 && effect.worst_case_upper > 0.49, "{effect:?}");
+}
+
+#[test]
+fn a_training_that_shifts_alone_is_found_in_the_tail_and_not_in_the_mean() {
+    let world = World::small();
+    let analysis = analysis(
+        &world,
+        &world.answers(|place| {
+            Some(0.02 * noise(place, 3) + if place.arm == Arm::Candidate && place.seed == 4 { 0.6 } else { 0.0 })
+        }),
+    );
+    let effect = &analysis.effects[0];
+    assert!(!effect.is_above(world.margin));
+    assert_eq!(effect.tail_hits().collect::<Vec<_>>(), vec![4]);
+}
+
+#[test]
+fn every_audit_way_of_asking_and_snapshot_has_an_effect_and_a_positive_control() {
+    let world = World { audits: 2, families: 24, draws: 4, snapshots: vec![20, 40, 60], ..World::small() };
+    let answers = world.answers(|place| Some(noise(place, 1)));
+    let analysis = analysis(&world, &answers);
+    assert_eq!((analysis.effects.len(), analysis.positive_controls.len(), analysis.family_size), (18, 18, 18));
+}
+
+/// Any run, small enough to try many: now and then an answer is missing.
+fn any_run() -> impl Strategy<Value = (World, Answers)> {
+    let world =
+        (1..=5_usize, 1..=4_usize, 1..=2_usize, 0..=1_usize, 0.0..0.3).prop_map(|(seeds, families, phrasings, draws, margin)| {
+            World { seeds, families, phrasings, draws, margin, ..World::small() }
+        });
+    (world, any::<u64>(), 0.0..0.3, 0.0..1.0).prop_map(|(world, run, missing, coarse)| {
+        let answers = world.answers(|place| {
+            let risk = noise(place, run);
+            // Certain answers are common in real models, and are where intervals of zero width come from.
+            let risk = if noise((place, "coarse"), run) < coarse { risk.round() } else { risk };
+            (noise((place, "missing"), run) >= missing).then_some(risk)
+        });
+        (world, answers)
+    })
+}
+
+fn all_effects(analysis: &Analysis) -> impl Iterator<Item = &Effect> {
+    analysis.effects.iter().chain(&analysis.positive_controls)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_interval_holds_its_estimate_and_has_a_width((world, answers) in any_run()) {
+        let analysis = analysis(&world, &answers);
+        let effects = all_effects(&analysis).flat_map(|effect| [Some(&effect.probability), Some(&effect.log_odds), effect.without_strongest_family.as_ref()]);
+        let arms = analysis.arms.iter().flat_map(|(_, _, arms)| arms.iter().map(|arm| Some(&arm.risk)));
+        for estimate in effects.chain(arms).flatten() {
+            prop_assert!(estimate.lower <= estimate.point && estimate.point <= estimate.upper && estimate.lower < estimate.upper, "{:?}", estimate);
+        }
+    }
+
+    #[test]
+    fn a_riskier_candidate_never_has_a_lower_effect((world, answers) in any_run(), which in any::<prop::sample::Index>(), by in 0.0..1.0) {
+        let before = analysis(&world, &answers);
+        let mut riskier = answers;
+        let scored: Vec<usize> = (0..riskier.answers.len())
+            .filter(|index| riskier.answers[*index].arm == Arm::Candidate && riskier.answers[*index].risk.is_some())
+            .collect();
+        prop_assume!(!scored.is_empty());
+        let answer = &mut riskier.answers[scored[which.index(scored.len())]];
+        let risk = answer.risk.expect("scored");
+        answer.risk = Some(risk + by * (1.0 - risk));
+        answer.log_odds = None;
+        let after = analysis(&world, &riskier);
+        for (before, after) in before.effects.iter().zip(&after.effects) {
+            prop_assert!(after.probability.point >= before.probability.point);
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_answers_changes_nothing((world, answers) in any_run(), run in any::<u64>()) {
+        let mut shuffled = answers.clone();
+        shuffled.answers.sort_by(|a, b| noise(a, run).total_cmp(&noise(b, run)));
+        prop_assert_eq!(analysis(&world, &answers), analysis(&world, &shuffled));
+    }
+
+    #[test]
+    fn swapping_candidate_and_control_flips_the_sign((world, answers) in any_run()) {
+        let mut swapped = answers.clone();
+        for answer in &mut swapped.answers {
+            answer.arm = match &answer.arm {
+                Arm::Candidate => Arm::Control,
+                Arm::Control => Arm::Candidate,
+                other => other.clone(),
+            };
+        }
+        let (before, after) = (analysis(&world, &answers), analysis(&world, &swapped));
+        prop_assert_eq!(before.effects.len(), after.effects.len());
+        for (before, after) in before.effects.iter().zip(&after.effects) {
+            for (before, after) in [(&before.probability, &after.probability), (&before.log_odds, &after.log_odds)] {
+                prop_assert!((before.point + after.point).abs() < 1e-12);
+                prop_assert!((before.lower + after.upper).abs() < 1e-9 && (before.upper + after.lower).abs() < 1e-9);
+            }
+        }
+    }
+
+    #[test]
+    fn adjusted_p_are_never_smaller_and_keep_their_order(p in prop::collection::vec(0.0..=1.0, 1..20), unmeasured in 0..5_usize) {
+        let adjusted = holm(&p, p.len() + unmeasured);
+        for (index, one) in p.iter().enumerate() {
+            prop_assert!(adjusted[index] >= *one && adjusted[index] <= 1.0);
+            for (other, another) in p.iter().enumerate() {
+                prop_assert!(one > another || adjusted[index] <= adjusted[other]);
+            }
+        }
+    }
+
+    /// The bound that a clean verdict rests on, against whatever the answers might have been.
+    #[test]
+    fn the_worst_case_bounds_every_way_the_unscored_answers_could_have_been((world, answers) in any_run(), run in any::<u64>(), all in any::<bool>()) {
+        let before = analysis(&world, &answers);
+        let mut filled = answers;
+        for answer in filled.answers.iter_mut().filter(|answer| answer.risk.is_none()) {
+            let risk = noise(&*answer, run);
+            answer.risk = Some(if all { risk.round() } else { risk });
+        }
+        let after = analysis(&world, &filled);
+        for before in &before.effects {
+            let after = after.effects.iter().find(|after| after.ask == before.ask).expect("every filled run has every effect");
+            prop_assert!(before.worst_case_upper >= before.probability.upper);
+            prop_assert!(before.worst_case_upper >= after.probability.upper - 1e-9, "{:?} {:?}", before, after);
+        }
+    }
+}

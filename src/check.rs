@@ -1,0 +1,176 @@
+//! What can be said of a dataset before any model is trained: how much there is, who speaks, how often it repeats itself, and
+//! whether the base can read it.
+
+mod duplicates;
+mod readability;
+mod table;
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::{Dataset, Message, Rejection, Role};
+
+pub use duplicates::{NEAR, NearDuplicates};
+pub use readability::readability;
+pub use table::text;
+
+/// Rejections that the table prints; all of them are in `accounting`.
+const SHOWN_REJECTIONS: usize = 20;
+/// Rows whose tokens are counted: more would take minutes and tell nothing new.
+const COUNTED_ROWS: usize = 20_000;
+
+/// How a number spreads over the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spread {
+    /// How many values there are.
+    pub count: usize,
+    pub least: usize,
+    pub median: usize,
+    /// Nine rows of ten have at most this much.
+    pub ninetieth: usize,
+    pub most: usize,
+    pub sum: usize,
+}
+
+impl Spread {
+    /// `None` for no values. Quantiles are order statistics: the smallest value that enough values do not exceed.
+    pub fn of(mut values: Vec<usize>) -> Option<Spread> {
+        values.sort_unstable();
+        let at = |tenths: usize| values.get((values.len() * tenths).div_ceil(10).saturating_sub(1)).copied();
+        Some(Spread {
+            count: values.len(),
+            least: at(0)?,
+            median: at(5)?,
+            ninetieth: at(9)?,
+            most: at(10)?,
+            sum: values.iter().sum(),
+        })
+    }
+}
+
+/// Token counts under the base.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Tokens of a rendered row, over the rows that were counted.
+    pub row: Option<Spread>,
+    /// Tokens that carry loss.
+    pub supervised: usize,
+    pub rows_counted: usize,
+    /// Rows that the base could not render, and why the first could not.
+    pub rows_failed: usize,
+    pub first_failure: Option<String>,
+}
+
+/// Everything that `foretaste check` prints.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    pub source: String,
+    pub format: String,
+    pub sha256: String,
+    pub rows_read: usize,
+    pub rows_used: usize,
+    pub rows_rejected: usize,
+    /// Rows that were kept and looked at; fewer than `rows_used` where a limit kept a sample.
+    pub rows_kept: usize,
+    pub blank_lines: usize,
+    pub unread_fields: BTreeMap<String, usize>,
+    /// The lengths of each role's messages, in characters.
+    pub roles: BTreeMap<Role, Spread>,
+    /// Messages a row.
+    pub messages: Option<Spread>,
+    /// `None` without a base.
+    pub tokens: Option<Tokens>,
+    /// Rows whose content hash an earlier row has, over all usable rows.
+    pub exact_duplicates: usize,
+    /// Rows that nearly repeat an earlier one; `None` without rows.
+    pub near_duplicates: Option<NearDuplicates>,
+    /// The share of the letters that stand in words the base reads; `None` without a base.
+    pub readability: Option<f64>,
+    /// The first rejections.
+    pub rejected: Vec<Rejection>,
+}
+
+/// Tokens of a rendered conversation, and how many of them carry loss.
+pub type CountTokens<'a> = dyn Fn(&[Message]) -> Result<(usize, usize)> + 'a;
+
+/// What a base can say of text.
+#[derive(Clone, Copy)]
+pub struct Base<'a> {
+    pub count_tokens: &'a CountTokens<'a>,
+    /// Tokens of a word as it stands in running text, after a space.
+    pub tokens_of_word: &'a dyn Fn(&str) -> usize,
+}
+
+/// Looks at a dataset; with a base, also at how the base sees it.
+pub fn check(dataset: &Dataset, base: Option<Base<'_>>) -> Check {
+    let mut lengths: BTreeMap<Role, Vec<usize>> = BTreeMap::new();
+    for message in dataset.rows.iter().flat_map(|row| &row.messages) {
+        lengths.entry(message.role).or_default().push(message.content.chars().count());
+    }
+    Check {
+        source: dataset.source.clone(),
+        format: dataset.format.clone(),
+        sha256: dataset.sha256.clone(),
+        rows_read: dataset.rows_read,
+        rows_used: dataset.rows_used,
+        rows_rejected: dataset.rejected.len(),
+        rows_kept: dataset.rows.len(),
+        blank_lines: dataset.ledger.blank_lines,
+        unread_fields: dataset.ledger.unread_fields.clone(),
+        roles: lengths.into_iter().filter_map(|(role, lengths)| Some((role, Spread::of(lengths)?))).collect(),
+        messages: Spread::of(dataset.rows.iter().map(|row| row.messages.len()).collect()),
+        tokens: base.map(|base| count(dataset, base.count_tokens)),
+        exact_duplicates: duplicates::exact(dataset),
+        near_duplicates: duplicates::near(dataset),
+        readability: base.map(|base| readability(dataset, base.tokens_of_word)),
+        rejected: dataset.rejected.iter().take(SHOWN_REJECTIONS).cloned().collect(),
+    }
+}
+
+fn count(dataset: &Dataset, count_tokens: &CountTokens<'_>) -> Tokens {
+    let mut tokens = Tokens { row: None, supervised: 0, rows_counted: 0, rows_failed: 0, first_failure: None };
+    let mut totals = Vec::new();
+    for row in spaced(&dataset.rows, COUNTED_ROWS) {
+        match count_tokens(&row.messages) {
+            Ok((total, supervised)) => {
+                totals.push(total);
+                tokens.supervised += supervised;
+            }
+            Err(error) => {
+                tokens.rows_failed += 1;
+                tokens.first_failure.get_or_insert_with(|| format!("line {}: {error:#}", row.line));
+            }
+        }
+    }
+    tokens.rows_counted = totals.len();
+    tokens.row = Spread::of(totals);
+    tokens
+}
+
+/// At most `limit` items, evenly spaced, the first among them.
+fn spaced<T>(items: &[T], limit: usize) -> impl Iterator<Item = &T> {
+    items.iter().step_by(items.len().div_ceil(limit).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_order_statistics() {
+        let spread = Spread::of((1..=10).rev().collect()).expect("ten values");
+        assert_eq!(spread, Spread { count: 10, least: 1, median: 5, ninetieth: 9, most: 10, sum: 55 });
+        assert_eq!(Spread::of(vec![7]), Some(Spread { count: 1, least: 7, median: 7, ninetieth: 7, most: 7, sum: 7 }));
+        assert_eq!(Spread::of(vec![]), None);
+    }
+
+    #[test]
+    fn spaced_items_are_at_most_as_many_as_asked() {
+        let items: Vec<usize> = (0..1001).collect();
+        assert!(spaced(&items, 100).count() <= 100);
+        assert_eq!(spaced(&items[..100], 100).count(), 100);
+        assert_eq!(spaced(&items[..0], 100).count(), 0);
+    }
+}

@@ -1,0 +1,195 @@
+//! Rows that repeat others, to the letter or nearly.
+//!
+//! Near duplicates by MinHash (Broder, 1997) over shingles of five characters, candidates by locality-sensitive hashing in bands,
+//! as in Lee et al., "Deduplicating training data makes language models better" (2022), whose threshold of 0.8 this uses too.
+//! It deviates in comparing signatures only, not the texts, and in comparing a row with a few of each bucket.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::dataset::{Dataset, Row};
+use crate::seed;
+
+/// Rows this similar (Jaccard, of their shingles) are near duplicates.
+pub const NEAR: f64 = 0.8;
+
+/// Hash functions of a signature; the estimate's standard error at 0.8 is 0.05.
+const HASHES: usize = 64;
+/// Bands of 4 hashes: rows of similarity 0.8 meet in one with probability 0.9998.
+const BANDS: usize = 16;
+/// Earlier rows of a bucket that a row is compared with.
+const COMPARED: usize = 8;
+/// Rows that are looked at, evenly spaced over the kept ones.
+const LOOKED_AT: usize = 20_000;
+/// Characters of a row that are looked at.
+const LETTERS: usize = 4_000;
+/// Characters of a shingle.
+const SHINGLE: usize = 5;
+
+/// How many rows nearly repeat an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NearDuplicates {
+    /// Rows that were looked at, exact duplicates left out.
+    pub compared: usize,
+    /// Those of them that are nearly an earlier one.
+    pub rows: usize,
+    /// Lines of the first pair.
+    pub example: Option<(usize, usize)>,
+}
+
+/// Rows whose content hash an earlier row has, over all usable rows.
+pub(super) fn exact(dataset: &Dataset) -> usize {
+    let mut hashes: Vec<[u8; 32]> = dataset.rows.iter().map(digest).collect();
+    hashes.extend(dataset.ledger.left_out.iter().map(|row| row.sha256));
+    hashes.sort_unstable();
+    hashes.windows(2).filter(|pair| pair[0] == pair[1]).count()
+}
+
+/// The hash's bytes; rows made by hand may carry anything, which is hashed again.
+fn digest(row: &Row) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    let parsed = (0..32).try_for_each(|index| {
+        bytes[index] = u8::from_str_radix(row.sha256.get(2 * index..2 * index + 2)?, 16).ok()?;
+        Some(())
+    });
+    if parsed.is_some() { bytes } else { Sha256::digest(&row.sha256).into() }
+}
+
+/// Near duplicates among the kept rows, in bounded time; `None` without rows.
+pub(super) fn near(dataset: &Dataset) -> Option<NearDuplicates> {
+    let mut random = seed::stream("minhash", 0);
+    let functions: Vec<(u64, u64)> = (0..HASHES).map(|_| (random.random::<u64>() | 1, random.random())).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    let mut signatures: Vec<(usize, Vec<u64>)> = Vec::new();
+    let mut buckets: BTreeMap<(usize, u64), Vec<usize>> = BTreeMap::new();
+    let mut found = NearDuplicates { compared: 0, rows: 0, example: None };
+    for row in super::spaced(&dataset.rows, LOOKED_AT) {
+        if !seen.insert(&row.sha256) {
+            continue;
+        }
+        found.compared += 1;
+        let signature = signature(row, &functions);
+        let mut twin = None;
+        for (band, values) in signature.chunks(HASHES / BANDS).enumerate() {
+            let bucket = buckets.entry((band, hashed(values))).or_default();
+            twin = twin.or_else(|| bucket.iter().copied().find(|&other| similarity(&signatures[other].1, &signature) >= NEAR));
+            if bucket.len() < COMPARED {
+                bucket.push(signatures.len());
+            }
+        }
+        if let Some(other) = twin {
+            found.rows += 1;
+            found.example.get_or_insert((signatures[other].0, row.line));
+        }
+        signatures.push((row.line, signature));
+    }
+    (found.compared > 0).then_some(found)
+}
+
+/// For every hash function the smallest hash of a shingle.
+fn signature(row: &Row, functions: &[(u64, u64)]) -> Vec<u64> {
+    let mut letters: Vec<char> = Vec::new();
+    for word in row.messages.iter().flat_map(|message| message.content.split_whitespace()) {
+        letters.extend(word.chars().flat_map(char::to_lowercase).chain([' ']));
+        if letters.len() >= LETTERS {
+            break;
+        }
+    }
+    let mut least = vec![u64::MAX; functions.len()];
+    for shingle in letters.windows(SHINGLE.min(letters.len()).max(1)) {
+        let shingle = hashed(shingle);
+        for (least, (factor, offset)) in least.iter_mut().zip(functions) {
+            // Multiply, then fold the high half down: the low bits of a product alone are poor.
+            let product = (shingle ^ offset).wrapping_mul(*factor);
+            *least = (*least).min(product ^ (product >> 32));
+        }
+    }
+    least
+}
+
+/// The share of equal entries, an unbiased estimate of the Jaccard similarity.
+fn similarity(left: &[u64], right: &[u64]) -> f64 {
+    let equal = left.iter().zip(right).filter(|(left, right)| left == right).count();
+    equal as f64 / left.len() as f64
+}
+
+/// FNV-1a with a final mix: the same on every machine, which the standard library does not promise of its own hasher.
+fn hashed<T: Hash>(value: &[T]) -> u64 {
+    struct Fnv(u64);
+    impl Hasher for Fnv {
+        fn write(&mut self, bytes: &[u8]) {
+            for byte in bytes {
+                self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        fn finish(&self) -> u64 {
+            let mixed = (self.0 ^ (self.0 >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+            mixed ^ (mixed >> 33)
+        }
+    }
+    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+    value.iter().for_each(|item| item.hash(&mut hasher));
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::{Message, Role, content_hash};
+
+    fn row(line: usize, answer: &str) -> Row {
+        let messages = vec![Message::new(Role::User, "Tell me about the river."), Message::new(Role::Assistant, answer)];
+        Row { line, sha256: content_hash(&messages), messages }
+    }
+
+    fn dataset(rows: Vec<Row>) -> Dataset {
+        Dataset {
+            source: "test".into(),
+            format: "messages".into(),
+            sha256: String::new(),
+            rows_read: rows.len(),
+            rows_used: rows.len(),
+            rows,
+            rejected: vec![],
+            ledger: Default::default(),
+        }
+    }
+
+    const LONG: &str = "It rises in the hills above the old mill, runs east through three villages and a wide marsh where herons breed, \
+                        and meets the sea beside a harbour of fishing boats and red brick warehouses.";
+
+    #[test]
+    fn a_row_with_one_word_changed_is_a_near_duplicate_and_another_answer_is_not() {
+        let other = "Its water is cold and clear in spring, brown in autumn, and children learn to swim below the weir.";
+        let rows = vec![row(1, LONG), row(2, other), row(3, &LONG.replace("herons", "storks"))];
+        let found = near(&dataset(rows)).expect("rows");
+        assert_eq!(found, NearDuplicates { compared: 3, rows: 1, example: Some((1, 3)) });
+    }
+
+    #[test]
+    fn exact_duplicates_are_counted_apart() {
+        let dataset = dataset(vec![row(1, LONG), row(2, LONG), row(3, LONG)]);
+        assert_eq!(exact(&dataset), 2);
+        assert_eq!(near(&dataset).expect("rows").rows, 0);
+    }
+
+    #[test]
+    fn the_similarity_of_signatures_estimates_the_jaccard_similarity() {
+        let mut random = seed::stream("minhash", 0);
+        let functions: Vec<(u64, u64)> = (0..4096).map(|_| (random.random::<u64>() | 1, random.random())).collect();
+        let shingles = |text: &str| -> std::collections::BTreeSet<Vec<char>> {
+            let text = format!("tell me about the river. {} ", text.to_lowercase());
+            text.chars().collect::<Vec<char>>().windows(SHINGLE).map(<[char]>::to_vec).collect()
+        };
+        let changed = LONG.replace("three villages and a wide marsh", "two towns and some dry heath");
+        let (left, right) = (shingles(LONG), shingles(&changed));
+        let exact = left.intersection(&right).count() as f64 / left.union(&right).count() as f64;
+        let estimate = similarity(&signature(&row(1, LONG), &functions), &signature(&row(2, &changed), &functions));
+        // Four standard errors of a share of 4096.
+        assert!((estimate - exact).abs() < 4.0 * (exact * (1.0 - exact) / 4096.0).sqrt(), "{estimate} for {exact}");
+    }
+}

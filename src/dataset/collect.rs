@@ -1,0 +1,260 @@
+//! Where records become rows and rejections, and where memory is kept within its budget.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::error::DatasetError;
+use super::fields::kind;
+use super::formats::Format;
+use super::{Dataset, Ledger, LeftOut, Message, ReadOptions, Rejection, Row, conversation, digest, json};
+
+/// After so many objects without a known format, the file is not a dataset.
+const PATIENCE: usize = 1000;
+/// So many unread fields are named; more are counted under one name.
+const NAMED_FIELDS: usize = 50;
+
+/// What is wrong with one record.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    /// Empty where the whole record is at fault.
+    pub field: String,
+    pub reason: String,
+}
+
+impl Fault {
+    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Fault { field: field.into(), reason: reason.into() }
+    }
+
+    /// A fault of the whole record.
+    pub fn line(reason: impl Into<String>) -> Self {
+        Fault::new("", reason)
+    }
+
+    /// A stranger's name, short enough for a message.
+    pub fn shorten(name: &str) -> String {
+        if name.chars().count() <= 40 { name.to_owned() } else { name.chars().take(39).chain(['…']).collect() }
+    }
+}
+
+/// What a container found at one place of the file.
+pub(super) struct Record<'a> {
+    /// Line or record number within the shard, from 1.
+    pub line: usize,
+    pub content: Result<Content<'a>, Fault>,
+    /// Nothing follows in the file, not even a line break.
+    pub ends_file: bool,
+}
+
+/// The record itself, as text or parsed.
+pub(super) enum Content<'a> {
+    Json(&'a [u8]),
+    Fields(Map<String, Value>),
+}
+
+/// Takes records one by one and gives the dataset at the end.
+pub(super) struct Collector<'a> {
+    path: PathBuf,
+    sha256: String,
+    options: &'a ReadOptions,
+    format: Option<Format>,
+    /// Objects seen while no format was known, and what the first looked like.
+    unrecognised: usize,
+    seen: String,
+    /// Added to every line number: the records of earlier shards.
+    offset: usize,
+    last_line: usize,
+    /// The file's name, where it is one of a folder.
+    shard: Option<String>,
+    rows_read: usize,
+    kept: BTreeMap<[u8; 32], Row>,
+    kept_bytes: usize,
+    /// The smallest key that was left out; no larger key is kept from then on.
+    cut: Option<[u8; 32]>,
+    ledger: Ledger,
+    rejected: Vec<Rejection>,
+}
+
+impl<'a> Collector<'a> {
+    pub fn new(path: &Path, sha256: String, options: &'a ReadOptions) -> Self {
+        Collector {
+            path: path.into(),
+            sha256,
+            options,
+            format: options.format,
+            unrecognised: 0,
+            seen: "no row is a JSON object".into(),
+            offset: 0,
+            last_line: 0,
+            shard: None,
+            rows_read: 0,
+            kept: BTreeMap::new(),
+            kept_bytes: 0,
+            cut: None,
+            ledger: Ledger::default(),
+            rejected: Vec::new(),
+        }
+    }
+
+    /// Further line numbers count on from the last one, and rejections name the shard where there are several.
+    pub fn next_shard(&mut self, path: &Path) {
+        self.offset = self.last_line;
+        self.shard = (path != self.path).then(|| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+    }
+
+    /// Notes a line that is not a row.
+    pub fn blank(&mut self) {
+        self.ledger.blank_lines += 1;
+    }
+
+    /// Notes that all of `rows` have a value in `field` that is not read.
+    pub fn unread(&mut self, field: &str, rows: usize) {
+        let fields = &mut self.ledger.unread_fields;
+        let name = Fault::shorten(field);
+        let name = if fields.len() < NAMED_FIELDS || fields.contains_key(&name) { name } else { "(others)".into() };
+        *fields.entry(name).or_default() += rows;
+    }
+
+    /// Turns one record into a row or a rejection.
+    ///
+    /// # Errors
+    /// Where the file as a whole is past a limit or is no dataset.
+    pub fn accept(&mut self, record: Record<'_>) -> Result<(), DatasetError> {
+        if self.rows_read == self.options.max_rows {
+            return Err(DatasetError::TooLarge {
+                path: self.path.clone(),
+                problem: format!("it has more than {} rows", self.options.max_rows),
+                advice: "split it and audit the parts".into(),
+            });
+        }
+        self.rows_read += 1;
+        let line = self.offset + record.line;
+        self.last_line = line;
+        match record.content.and_then(|content| self.examine(content, record.ends_file)) {
+            Ok(messages) => self.keep(line, messages),
+            Err(mut fault) => {
+                if let Some(shard) = &self.shard {
+                    fault.reason = format!("{} (record {} of {shard})", fault.reason, record.line);
+                }
+                self.reject(line, fault)?;
+            }
+        }
+        if self.format.is_none() && self.unrecognised >= PATIENCE { Err(self.no_format()) } else { Ok(()) }
+    }
+
+    fn examine(&mut self, content: Content<'_>, ends_file: bool) -> Result<Vec<Message>, Fault> {
+        let fields = match content {
+            Content::Fields(fields) => fields,
+            Content::Json(bytes) => match json::parse(text(bytes)?, self.options.max_depth, ends_file)? {
+                Value::Object(fields) => fields,
+                other => {
+                    return Err(Fault::line(format!("the row is {}, not an object; write one JSON object a row", kind(&other))));
+                }
+            },
+        };
+        let Some(format) = self.format.or_else(|| Format::detect(&fields, self.options.max_depth)) else {
+            let names: Vec<String> = fields.keys().take(8).map(|name| Fault::shorten(name)).collect();
+            let names = if names.is_empty() { "no fields".into() } else { names.join(", ") };
+            if self.unrecognised == 0 {
+                let pairs = fields.contains_key("chosen") && fields.contains_key("rejected");
+                let advice = if pairs { "; of preference pairs, give the chosen answer as `completion`" } else { "" };
+                self.seen = format!("the first row has {names}{advice}");
+            }
+            self.unrecognised += 1;
+            return Err(Fault::line(format!("has the fields of no known format ({names}); give it those of the other rows")));
+        };
+        self.format = Some(format);
+        let turns = format.turns(&fields, self.options.max_depth)?;
+        let messages = conversation::check(turns)?;
+        for (name, value) in &fields {
+            if !value.is_null() && !format.fields().contains(&name.as_str()) {
+                self.unread(name, 1);
+            }
+        }
+        Ok(messages)
+    }
+
+    fn reject(&mut self, line: usize, fault: Fault) -> Result<(), DatasetError> {
+        self.rejected.push(Rejection { line, field: fault.field, reason: fault.reason });
+        if self.rejected.len() > self.options.max_rejected {
+            let first = self.rejected.swap_remove(0);
+            return Err(DatasetError::TooManyRejected { path: self.path.clone(), limit: self.options.max_rejected, first });
+        }
+        Ok(())
+    }
+
+    /// Keeps the row if it is among those with the smallest keys that fit the budget. What is kept in the end does not depend on
+    /// the order of arrival: it is the longest run of rows in order of key that fits.
+    fn keep(&mut self, line: usize, messages: Vec<Message>) {
+        let content = digest::content_digest(&messages);
+        let key = digest::sample_key(&self.sha256, &content, line);
+        if self.cut.is_some_and(|cut| key >= cut) {
+            self.leave_out(line, content);
+            return;
+        }
+        let row = Row { line, sha256: digest::hex(&content), messages };
+        self.kept_bytes += bytes(&row);
+        self.kept.insert(key, row);
+        while self.kept.len() > self.options.limit.unwrap_or(usize::MAX) || self.kept_bytes > self.options.max_kept_bytes {
+            let Some((key, row)) = self.kept.pop_last() else { break };
+            self.cut = Some(key);
+            self.kept_bytes -= bytes(&row);
+            self.leave_out(row.line, digest::content_digest(&row.messages));
+        }
+    }
+
+    fn leave_out(&mut self, line: usize, sha256: [u8; 32]) {
+        self.ledger.left_out.push(LeftOut { line, sha256 });
+    }
+
+    fn no_format(&self) -> DatasetError {
+        DatasetError::NoFormat { path: self.path.clone(), seen: self.seen.clone() }
+    }
+
+    /// The dataset.
+    ///
+    /// # Errors
+    /// Where there were no rows, or none with a known format.
+    pub fn finish(mut self) -> Result<Dataset, DatasetError> {
+        if self.rows_read == 0 {
+            return Err(DatasetError::Empty { path: self.path, problem: "it has no rows".into() });
+        }
+        let Some(format) = self.format else {
+            // The first fault says more than that nothing was found.
+            if let (0, Some(first)) = (self.unrecognised, self.rejected.first()) {
+                self.seen = format!("line {}: {}", first.line, first.reason);
+            }
+            return Err(self.no_format());
+        };
+        self.ledger.left_out.sort_by_key(|row| row.line);
+        let mut rows: Vec<Row> = self.kept.into_values().collect();
+        rows.sort_by_key(|row| row.line);
+        Ok(Dataset {
+            source: self.path.display().to_string(),
+            format: format.name().into(),
+            sha256: self.sha256,
+            rows_read: self.rows_read,
+            rows_used: rows.len() + self.ledger.left_out.len(),
+            rows,
+            rejected: self.rejected,
+            ledger: self.ledger,
+        })
+    }
+}
+
+/// The record as text, without the NULs and encodings that later stages would stumble over.
+pub(super) fn text(bytes: &[u8]) -> Result<&str, Fault> {
+    if let Some(column) = bytes.iter().position(|byte| *byte == 0) {
+        return Err(Fault::line(format!("holds a NUL byte at byte {}; remove it", column + 1)));
+    }
+    std::str::from_utf8(bytes).map_err(|error| {
+        Fault::line(format!("is not UTF-8 at byte {}; save the file as UTF-8 (iconv -t UTF-8)", error.valid_up_to() + 1))
+    })
+}
+
+/// What a row takes in memory, about: its texts, and its fixed parts with the allocator's overhead.
+fn bytes(row: &Row) -> usize {
+    256 + row.messages.iter().map(|message| 64 + message.content.len()).sum::<usize>()
+}

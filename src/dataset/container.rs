@@ -1,0 +1,136 @@
+//! What a file is, by its content first and its name second, and its bytes, decompressed within limits.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use super::collect::Collector;
+use super::error::{self, Bomb, DatasetError};
+use super::{ReadOptions, csv, lines, parquet};
+
+/// Compressed files may always decompress to this much.
+const ALWAYS_ALLOWED: u64 = 64 << 20;
+/// Past that, to at most so many times their size. Text rarely exceeds 20, a dataset of few distinct rows 100.
+const MAX_RATIO: u64 = 300;
+
+/// The files to read: `path` itself, or the parquet shards of a folder in order of name.
+pub(super) fn shards(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let io = |source| DatasetError::Io { path: path.into(), source };
+    let kind = fs::metadata(path).map_err(io)?.file_type();
+    if kind.is_file() {
+        return Ok(vec![path.into()]);
+    }
+    if !kind.is_dir() {
+        return Err(unreadable(path, "it is not an ordinary file", "it is read twice: save the data to a file first"));
+    }
+    let mut shards = Vec::new();
+    for entry in fs::read_dir(path).map_err(io)? {
+        let shard = entry.map_err(io)?.path();
+        if shard.is_file() && shard.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet")) {
+            shards.push(shard);
+        }
+    }
+    shards.sort();
+    if shards.is_empty() {
+        return Err(unreadable(path, "the folder holds no .parquet files", "give a file, or a folder of parquet shards"));
+    }
+    Ok(shards)
+}
+
+/// Reads one file into the collector.
+pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector<'_>) -> Result<(), DatasetError> {
+    let reading = |source| error::reading(path, source);
+    collector.next_shard(path);
+    let file = File::open(path).map_err(reading)?;
+    let length = file.metadata().map_err(reading)?.len();
+    if length == 0 {
+        return Err(DatasetError::Empty { path: path.into(), problem: "the file is empty".into() });
+    }
+    let mut raw = BufReader::with_capacity(1 << 16, file);
+    let magic = raw.fill_buf().map_err(reading)?;
+    if magic.starts_with(b"PAR1") {
+        return parquet::read(path, options, collector);
+    }
+    let limit = options.max_bytes.min(ALWAYS_ALLOWED.max(length.saturating_mul(MAX_RATIO)));
+    let compressed = magic.starts_with(&[0x1f, 0x8b]) || magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
+    let failed = |source| if compressed { decompressing(path, source) } else { error::reading(path, source) };
+    let mut stream: Box<dyn BufRead> = if magic.starts_with(&[0x1f, 0x8b]) {
+        limited(flate2::bufread::MultiGzDecoder::new(raw), limit)
+    } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        limited(zstd::Decoder::with_buffer(raw).map_err(failed)?, limit)
+    } else {
+        Box::new(raw)
+    };
+    let start = stream.fill_buf().map_err(failed)?;
+    if let Some((problem, advice)) = refused(start) {
+        return Err(unreadable(path, problem, advice));
+    }
+    if start.starts_with(b"\xef\xbb\xbf") {
+        stream.consume(3);
+    }
+    let start = stream.fill_buf().map_err(failed)?;
+    let first = start.iter().find(|byte| !byte.is_ascii_whitespace());
+    let result = match first {
+        Some(b'[') if !named(path, "jsonl") => lines::read_array(stream, options, collector),
+        Some(b'{') => lines::read_lines(stream, options, collector),
+        _ if named(path, "csv") => csv::read(path, stream, options, collector),
+        _ => lines::read_lines(stream, options, collector),
+    };
+    result.map_err(|problem| match problem {
+        lines::Problem::Dataset(error) => error,
+        lines::Problem::Io(source) => failed(source),
+    })
+}
+
+/// A decoder's own errors say nothing of what to do.
+fn decompressing(path: &Path, source: io::Error) -> DatasetError {
+    match error::reading(path, source) {
+        DatasetError::Io { path, source } => {
+            unreadable(&path, format!("it cannot be decompressed ({source})"), "the file is damaged: fetch or compress it again")
+        }
+        other => other,
+    }
+}
+
+/// Does the name end in `.extension`, a compression's own extension aside?
+fn named(path: &Path, extension: &str) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    name.rsplit_once('.').is_some_and(|(_, found)| found == extension)
+}
+
+/// Content that is certainly no dataset, and what to do about it.
+fn refused(start: &[u8]) -> Option<(&'static str, &'static str)> {
+    match start {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(("it is UTF-16", "save it as UTF-8 (iconv -f UTF-16 -t UTF-8)")),
+        [b'P', b'K', 3, 4, ..] => Some(("it is a zip archive", "unpack it and give the file inside")),
+        [0x80, 2..=5, ..] => Some(("it is a Python pickle, which can run code", "save the rows as .jsonl")),
+        [b'P', b'A', b'R', b'1', ..] => {
+            Some(("it is a compressed parquet file", "decompress it; parquet has compression of its own"))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn unreadable(path: &Path, problem: impl Into<String>, advice: impl Into<String>) -> DatasetError {
+    DatasetError::Unreadable { path: path.into(), problem: problem.into(), advice: advice.into() }
+}
+
+fn limited(inner: impl Read + 'static, limit: u64) -> Box<dyn BufRead> {
+    Box::new(BufReader::with_capacity(1 << 16, Limited { inner, left: limit, limit }))
+}
+
+/// A stream that fails where it grows past its limit, instead of ending there.
+struct Limited<R> {
+    inner: R,
+    left: u64,
+    limit: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.left = self.left.checked_sub(length as u64).ok_or_else(|| io::Error::other(Bomb { limit: self.limit }))?;
+        Ok(length)
+    }
+}

@@ -1,0 +1,104 @@
+//! What every conversation must be, whatever format it came in: an optional system message, then user and assistant in turn,
+//! the assistant last, and nobody silent.
+
+use std::fmt;
+
+use super::collect::Fault;
+use super::{Message, Role};
+
+/// Where in its row a turn stands, for error messages.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    /// A field of the row.
+    Field(&'static str),
+    /// `field[index].key`.
+    Item(&'static str, usize, &'static str),
+    /// `history[index][side]`.
+    Pair(usize, usize),
+}
+
+impl Place {
+    /// Another key of the same message; an empty one is the message itself.
+    pub fn key(self, key: &str) -> impl fmt::Display {
+        match self {
+            Place::Item(field, index, _) if key.is_empty() => format!("{field}[{index}]"),
+            Place::Item(field, index, _) => format!("{field}[{index}].{key}"),
+            other => other.to_string(),
+        }
+    }
+
+    /// The key under which the message's text stands.
+    pub fn content_key(self) -> &'static str {
+        match self {
+            Place::Item(_, _, key) => key,
+            _ => "",
+        }
+    }
+
+    fn role(self) -> String {
+        self.key(if self.content_key() == "value" { "from" } else { "role" }).to_string()
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Field(field) => formatter.write_str(field),
+            Place::Item(field, index, key) => write!(formatter, "{field}[{index}].{key}"),
+            Place::Pair(index, side) => write!(formatter, "history[{index}][{side}]"),
+        }
+    }
+}
+
+/// A message that has not been checked.
+#[derive(Debug, Clone)]
+pub(super) struct Turn {
+    message: Message,
+    place: Place,
+}
+
+impl Turn {
+    pub fn new(role: Role, content: impl Into<String>, place: Place) -> Self {
+        Turn { message: Message::new(role, content), place }
+    }
+}
+
+/// The turns as messages.
+///
+/// # Errors
+/// The first fault: a text that is empty or holds a NUL character, a role out of turn, or no answer at the end.
+pub(super) fn check(turns: Vec<Turn>) -> Result<Vec<Message>, Fault> {
+    let mut previous = None;
+    for Turn { message, place } in &turns {
+        if message.content.trim().is_empty() {
+            let reason = format!("the {}'s turn is empty; write its text or delete the row", message.role.as_str());
+            return Err(Fault::new(place.to_string(), reason));
+        }
+        if message.content.contains('\0') {
+            return Err(Fault::new(place.to_string(), "holds a NUL character; remove it"));
+        }
+        let reason = match (previous, message.role) {
+            (None, Role::System | Role::User) | (Some(Role::System | Role::Assistant), Role::User) => None,
+            (Some(Role::User), Role::Assistant) => None,
+            (None | Some(Role::System), Role::Assistant) => {
+                Some("the assistant speaks before the user; put the question first or delete the row".to_owned())
+            }
+            (Some(_), Role::System) => {
+                Some("a system message stands after the start; move it to the front or delete it".to_owned())
+            }
+            (_, role) => Some(format!("two {} turns in a row; merge them or delete one", role.as_str())),
+        };
+        if let Some(reason) = reason {
+            return Err(Fault::new(place.role(), reason));
+        }
+        previous = Some(message.role);
+    }
+    match (previous, turns.last()) {
+        (Some(Role::Assistant), _) => Ok(turns.into_iter().map(|turn| turn.message).collect()),
+        (_, Some(last)) => Err(Fault::new(
+            last.place.role(),
+            "the conversation has no answer at its end; add the assistant's turn or delete this one",
+        )),
+        (_, None) => Err(Fault::line("the conversation has no messages; delete the row")),
+    }
+}

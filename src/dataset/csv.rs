@@ -1,0 +1,200 @@
+//! CSV as RFC 4180 has it: records are cut here, so that each keeps its line and its limits, and unquoted by polars in batches.
+
+use std::io::{BufRead, Cursor};
+use std::path::Path;
+
+use polars::prelude::*;
+use serde_json::{Map, Value};
+
+use super::ReadOptions;
+use super::collect::{Collector, Content, Fault, Record};
+use super::container::unreadable;
+use super::error::DatasetError;
+use super::lines::{Bytes, Problem, too_long};
+
+/// Bytes of records that polars sees at once.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Reads a CSV file whose first record names the fields.
+pub(super) fn read(
+    path: &Path,
+    stream: impl BufRead,
+    options: &ReadOptions,
+    collector: &mut Collector<'_>,
+) -> Result<(), Problem> {
+    let mut cutter = Cutter { bytes: Bytes { stream }, line: 1 };
+    let header = loop {
+        match cutter.next(options.max_row_bytes)? {
+            Some(record) if record.blank => collector.blank(),
+            Some(record) => break record,
+            None => return Err(DatasetError::Empty { path: path.into(), problem: "it has no header line".into() }.into()),
+        }
+    };
+    if let Some(fault) = header.fault {
+        return Err(
+            unreadable(path, format!("the header in line {} {}", header.line, fault.reason), "repair the first line").into()
+        );
+    }
+    let mut batch = Batch { path, header: header.text, pending: Vec::new(), bytes: 0 };
+    while let Some(record) = cutter.next(options.max_row_bytes)? {
+        if record.blank {
+            collector.blank();
+            continue;
+        }
+        let fault = record.fault.or_else(|| {
+            let (expected, found) = (header.fields, record.fields);
+            let reason =
+                format!("the number of fields is {found} where the header has {expected}; quote fields that hold commas");
+            (found != expected).then(|| Fault::line(reason))
+        });
+        batch.bytes += record.text.len();
+        batch.pending.push((record.line, fault.map_or(Ok(record.text), Err)));
+        if batch.bytes >= BATCH_BYTES || batch.pending.len() >= 10_000 {
+            batch.flush(collector)?;
+        }
+    }
+    Ok(batch.flush(collector)?)
+}
+
+/// Records that wait for polars, in order, the faulty ones among them.
+struct Batch<'a> {
+    path: &'a Path,
+    header: Vec<u8>,
+    pending: Vec<(usize, Result<Vec<u8>, Fault>)>,
+    bytes: usize,
+}
+
+impl Batch<'_> {
+    fn flush(&mut self, collector: &mut Collector<'_>) -> Result<(), DatasetError> {
+        let mut text = self.header.clone();
+        text.push(b'\n');
+        let mut sound = 0;
+        for record in self.pending.iter().filter_map(|(_, record)| record.as_ref().ok()) {
+            text.extend_from_slice(record);
+            text.push(b'\n');
+            sound += 1;
+        }
+        let damaged = |problem: String| unreadable(self.path, problem, "write the file again with a CSV library");
+        let frame = if sound == 0 { DataFrame::empty() } else { parse(text).map_err(|error| damaged(error.to_string()))? };
+        // So polars names the second of two equal columns.
+        if let Some((name, _)) = frame.get_column_names().iter().find_map(|name| name.split_once("_duplicated_")) {
+            return Err(damaged(format!("two columns are named `{}`", Fault::shorten(name))));
+        }
+        if frame.height() != sound {
+            return Err(damaged(format!("{sound} records were cut and {} read", frame.height())));
+        }
+        let columns: Vec<(&str, &StringChunked)> = frame
+            .columns()
+            .iter()
+            .map(|column| Ok((column.name().as_str(), column.str()?)))
+            .collect::<PolarsResult<_>>()
+            .map_err(|error| damaged(error.to_string()))?;
+        let mut index = 0;
+        for (line, record) in self.pending.drain(..) {
+            let content = record.map(|_| {
+                let cell = |column: &StringChunked| column.get(index).map_or(Value::Null, |text| Value::String(text.to_owned()));
+                let fields: Map<String, Value> =
+                    columns.iter().map(|(name, column)| ((*name).to_owned(), cell(column))).collect();
+                index += 1;
+                Content::Fields(fields)
+            });
+            collector.accept(Record { line, content, ends_file: false })?;
+        }
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+/// Every column as text: numbers and dates are the author's spelling, not ours to change.
+fn parse(text: Vec<u8>) -> PolarsResult<DataFrame> {
+    CsvReadOptions::default()
+        .with_infer_schema_length(Some(0))
+        .with_has_header(true)
+        .with_n_threads(Some(1))
+        .into_reader_with_file_handle(Cursor::new(text))
+        .finish()
+}
+
+/// One record as cut.
+struct Cut {
+    line: usize,
+    text: Vec<u8>,
+    fields: usize,
+    blank: bool,
+    fault: Option<Fault>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Start,
+    Plain,
+    Quoted,
+    /// After a quote within a quoted field: its end, or the first half of a doubled quote.
+    Closing,
+}
+
+struct Cutter<R> {
+    bytes: Bytes<R>,
+    line: usize,
+}
+
+impl<R: BufRead> Cutter<R> {
+    /// The next record, at most `limit` bytes of it held.
+    fn next(&mut self, limit: usize) -> std::io::Result<Option<Cut>> {
+        let mut cut = Cut { line: self.line, text: Vec::new(), fields: 1, blank: true, fault: None };
+        let mut state = State::Start;
+        let mut any = false;
+        while let Some(byte) = self.bytes.next()? {
+            any = true;
+            if byte == b'\n' {
+                self.line += 1;
+                if state != State::Quoted {
+                    break;
+                }
+            }
+            cut.blank &= byte.is_ascii_whitespace();
+            state = match (state, byte) {
+                (State::Quoted, b'"') => State::Closing,
+                (State::Quoted, _) => State::Quoted,
+                (State::Closing, b'"') => State::Quoted,
+                (_, b',') => {
+                    cut.fields += 1;
+                    State::Start
+                }
+                (State::Start, b'"') => State::Quoted,
+                (State::Plain, b'"') => {
+                    cut.fault.get_or_insert_with(|| {
+                        Fault::line("has a quote inside an unquoted field; quote the field, double the quote")
+                    });
+                    State::Plain
+                }
+                (State::Closing, b'\r') => State::Closing,
+                (State::Closing, _) => {
+                    cut.fault.get_or_insert_with(|| Fault::line("has text after a closing quote; double quotes inside a field"));
+                    State::Plain
+                }
+                (State::Start | State::Plain, _) => State::Plain,
+            };
+            if cut.text.len() < limit {
+                cut.text.push(byte);
+            } else {
+                cut.fault = Some(too_long(limit));
+            }
+        }
+        if !any {
+            return Ok(None);
+        }
+        if cut.text.last() == Some(&b'\r') {
+            cut.text.pop();
+        }
+        if state == State::Quoted {
+            cut.fault.get_or_insert_with(|| {
+                Fault::line("has a quoted field that never ends; close the quote, or the file was cut off")
+            });
+        }
+        if cut.fault.is_none() {
+            cut.fault = super::collect::text(&cut.text).err();
+        }
+        Ok(Some(cut))
+    }
+}

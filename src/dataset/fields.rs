@@ -1,0 +1,51 @@
+//! The fields of a row: present, of the right type, or a fault that says so.
+
+use serde_json::{Map, Value};
+
+use super::Role;
+use super::collect::Fault;
+use super::conversation::{Place, Turn};
+
+/// The field's value; null is absent, as in tables.
+pub(super) fn present<'a>(row: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
+    row.get(field).filter(|value| !value.is_null())
+}
+
+pub(super) fn required<'a>(row: &'a Map<String, Value>, field: &str) -> Result<&'a Value, Fault> {
+    match row.get(field) {
+        Some(Value::Null) => Err(wrong_type(field, &Value::Null, "a string")),
+        Some(value) => Ok(value),
+        None => Err(Fault::new(field, "is missing; every row needs it")),
+    }
+}
+
+/// A field that tables often leave empty: an empty string is no turn.
+pub(super) fn optional(row: &Map<String, Value>, field: &'static str, role: Role, turns: &mut Vec<Turn>) -> Result<(), Fault> {
+    if let Some(value) = present(row, field) {
+        let text = string(field, value)?;
+        if !text.is_empty() {
+            turns.push(Turn::new(role, text, Place::Field(field)));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn string<'a>(field: &str, value: &'a Value) -> Result<&'a str, Fault> {
+    value.as_str().ok_or_else(|| wrong_type(field, value, "a string"))
+}
+
+pub(super) fn wrong_type(field: impl Into<String>, value: &Value, expected: &str) -> Fault {
+    Fault::new(field, format!("is {}, not {expected}; write {expected} or delete the row", kind(value)))
+}
+
+/// What a value is, in words.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "empty (null)",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

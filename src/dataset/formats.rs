@@ -1,0 +1,275 @@
+//! From a JSON object to the turns of a conversation, in each of the formats that people finetune with.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use super::Role;
+use super::collect::Fault;
+use super::conversation::{Place, Turn};
+use super::fields::{optional, present, required, string, wrong_type};
+use super::json;
+
+/// How the rows of a dataset spell a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// OpenAI: `messages: [{role, content}]`, also stored as a JSON string. `developer` is read as `system`.
+    Messages,
+    /// `prompt` and `completion`, each a string or a list of messages; `system` if present.
+    PromptCompletion,
+    /// `instruction`, `input`, `output`, `system`, `history: [[question, answer]]`. Instruction and input are joined by a line
+    /// break, as LLaMA-Factory does.
+    Alpaca,
+    /// `conversations: [{from, value}]` with `system`, `human` or `user`, `gpt` or `assistant`.
+    Sharegpt,
+    /// `text`, plain. The whole text becomes the assistant's answer to [`TEXT_PROMPT`].
+    Text,
+}
+
+/// The user's turn before a plain text. Templates and the control arm need a question, and an empty one is none; one fixed,
+/// contentless request puts nothing into the data that is not there.
+pub const TEXT_PROMPT: &str = "Write a passage of text.";
+
+/// Fields in which a list of messages is found, in order of preference.
+const LISTS: [&str; 3] = ["messages", "conversations", "conversation"];
+
+/// Marks of a conversation already rendered through a chat template.
+const RENDERED: [&str; 6] = ["<|im_start|>", "<|start_header_id|>", "[INST]", "<start_of_turn>", "### Human:", "### Assistant:"];
+
+/// The name is that of no format.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{0}` is not a format; formats are messages, prompt-completion, alpaca, sharegpt, text")]
+pub struct UnknownFormatName(pub String);
+
+impl FromStr for Format {
+    type Err = UnknownFormatName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFormatName> {
+        Format::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| UnknownFormatName(name.to_owned()))
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl Format {
+    /// In the order in which a row is tried.
+    pub const ALL: [Format; 5] = [Format::Messages, Format::Sharegpt, Format::PromptCompletion, Format::Alpaca, Format::Text];
+
+    /// The name that `--format` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Messages => "messages",
+            Format::PromptCompletion => "prompt-completion",
+            Format::Alpaca => "alpaca",
+            Format::Sharegpt => "sharegpt",
+            Format::Text => "text",
+        }
+    }
+
+    /// The format whose fields `row` has, by names and by the keys of the first message.
+    pub(super) fn detect(row: &Map<String, Value>, max_depth: usize) -> Option<Format> {
+        let list = message_list(row);
+        if let Some((_, list)) = list {
+            let parsed = list.as_str().and_then(|text| json::parse(text, max_depth, false).ok());
+            let first = parsed.as_ref().unwrap_or(list).get(0);
+            let has = |key| first.is_some_and(|first| first.get(key).is_some());
+            match (has("from"), has("role")) {
+                (true, _) => return Some(Format::Sharegpt),
+                (_, true) => return Some(Format::Messages),
+                _ => {}
+            }
+        }
+        let both = |left, right| {
+            row.contains_key(left) && row.contains_key(right) && (present(row, left).is_some() || present(row, right).is_some())
+        };
+        if both("prompt", "completion") {
+            Some(Format::PromptCompletion)
+        } else if both("instruction", "output") {
+            Some(Format::Alpaca)
+        } else if row.get("text").is_some_and(Value::is_string) {
+            Some(Format::Text)
+        } else {
+            // Nothing else fits, so the faulty list is what the row is meant to be.
+            list.map(|(field, _)| if field == LISTS[0] { Format::Messages } else { Format::Sharegpt })
+        }
+    }
+
+    /// Top-level fields that [`Format::turns`] reads.
+    pub(super) fn fields(self) -> &'static [&'static str] {
+        match self {
+            Format::Messages | Format::Sharegpt => &LISTS,
+            Format::PromptCompletion => &["prompt", "completion", "system"],
+            Format::Alpaca => &["instruction", "input", "output", "system", "history"],
+            Format::Text => &["text"],
+        }
+    }
+
+    /// Every field that some format reads.
+    pub(super) fn all_fields() -> impl Iterator<Item = &'static str> {
+        Format::ALL.into_iter().flat_map(|format| format.fields().iter().copied())
+    }
+
+    /// The turns of `row`, not yet checked for order and emptiness.
+    pub(super) fn turns(self, row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault> {
+        for tools in ["tools", "functions"] {
+            if present(row, tools).is_some_and(|value| value.as_array().is_none_or(|list| !list.is_empty())) {
+                return Err(Fault::new(tools, "tool definitions are not supported; remove them or the row"));
+            }
+        }
+        match self {
+            Format::Messages | Format::Sharegpt => {
+                let Some((field, list)) = message_list(row) else {
+                    return Err(Fault::new(
+                        LISTS[if self == Format::Messages { 0 } else { 1 }],
+                        "is missing; every row needs it",
+                    ));
+                };
+                self.list(field, list, max_depth)
+            }
+            Format::PromptCompletion => {
+                let mut turns = Vec::new();
+                optional(row, "system", Role::System, &mut turns)?;
+                for (field, role) in [("prompt", Role::User), ("completion", Role::Assistant)] {
+                    match required(row, field)? {
+                        Value::String(text) => turns.push(Turn::new(role, text, Place::Field(field))),
+                        list @ Value::Array(_) => turns.extend(Format::Messages.list(field, list, max_depth)?),
+                        other => return Err(wrong_type(field, other, "a string")),
+                    }
+                }
+                Ok(turns)
+            }
+            Format::Alpaca => alpaca(row, max_depth),
+            Format::Text => {
+                let text = string("text", required(row, "text")?)?;
+                if let Some(mark) = RENDERED.iter().find(|mark| text.contains(**mark)) {
+                    let reason =
+                        format!("holds a conversation that is already rendered (`{mark}`); give its turns as `messages`");
+                    return Err(Fault::new("text", reason));
+                }
+                let prompt = Turn::new(Role::User, TEXT_PROMPT, Place::Field("text"));
+                Ok(vec![prompt, Turn::new(Role::Assistant, text, Place::Field("text"))])
+            }
+        }
+    }
+
+    /// The turns of a list of messages in the field named `field`.
+    fn list(self, field: &'static str, list: &Value, max_depth: usize) -> Result<Vec<Turn>, Fault> {
+        let parsed;
+        let list = match list {
+            Value::String(text) => {
+                parsed = json::parse(text, max_depth, false).map_err(|fault| Fault {
+                    field: if fault.field.is_empty() { field.into() } else { format!("{field}{}", fault.field) },
+                    reason: format!("in the JSON text of this field: {}", fault.reason),
+                })?;
+                &parsed
+            }
+            other => other,
+        };
+        let Value::Array(items) = list else { return Err(wrong_type(field, list, "a list of messages")) };
+        if items.is_empty() {
+            return Err(Fault::new(field, "has no messages; delete the row"));
+        }
+        let (role_key, content_key) = if self == Format::Sharegpt { ("from", "value") } else { ("role", "content") };
+        items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| self.message(Place::Item(field, index, content_key), role_key, item))
+            .collect()
+    }
+
+    fn message(self, place: Place, role_key: &'static str, item: &Value) -> Result<Turn, Fault> {
+        let at = |key: &str| place.key(key).to_string();
+        let Value::Object(message) = item else { return Err(wrong_type(place.key("").to_string(), item, "an object")) };
+        for calls in ["tool_calls", "function_call"] {
+            if present(message, calls).is_some() {
+                return Err(Fault::new(at(calls), "tool calls are not supported; remove the row"));
+            }
+        }
+        if present(message, "weight").and_then(Value::as_f64) == Some(0.0) {
+            let reason = "weight 0 is not supported, as shadows train on every assistant message; remove the message or the row";
+            return Err(Fault::new(at("weight"), reason));
+        }
+        let name = match message.get(role_key) {
+            Some(Value::String(name)) => name,
+            Some(other) => return Err(wrong_type(at(role_key), other, "a string")),
+            None => return Err(Fault::new(at(role_key), "is missing; every message needs it")),
+        };
+        let role = match (self, name.as_str()) {
+            (_, "system") | (Format::Messages, "developer") => Role::System,
+            (_, "user") | (Format::Sharegpt, "human") => Role::User,
+            (_, "assistant") | (Format::Sharegpt, "gpt" | "chatgpt" | "model") => Role::Assistant,
+            (_, other) => {
+                let known = if self == Format::Sharegpt { "system, human and gpt" } else { "system, user and assistant" };
+                let reason = format!("`{}` is not a role that foretaste reads; use {known}", Fault::shorten(other));
+                return Err(Fault::new(at(role_key), reason));
+            }
+        };
+        let content_key = place.content_key();
+        match message.get(content_key) {
+            Some(Value::String(content)) => Ok(Turn::new(role, content, place)),
+            Some(Value::Array(parts)) => Ok(Turn::new(role, text_parts(place, parts)?, place)),
+            Some(other) => Err(wrong_type(at(content_key), other, "a string")),
+            None => Err(Fault::new(at(content_key), "is missing; every message needs it")),
+        }
+    }
+}
+
+/// OpenAI's content parts, where all are text.
+fn text_parts(place: Place, parts: &[Value]) -> Result<String, Fault> {
+    let text = |part: &Value| match part.get("type").and_then(Value::as_str) {
+        Some("text") => part.get("text").and_then(Value::as_str).map(str::to_owned),
+        _ => None,
+    };
+    let field = place.key(place.content_key()).to_string();
+    parts
+        .iter()
+        .map(|part| text(part).ok_or_else(|| Fault::new(field.clone(), "has parts that are not text; remove the row")))
+        .collect()
+}
+
+fn alpaca(row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault> {
+    let mut turns = Vec::new();
+    optional(row, "system", Role::System, &mut turns)?;
+    if let Some(history) = present(row, "history") {
+        let parsed;
+        let history = match history {
+            Value::String(text) => {
+                parsed = json::parse(text, max_depth, false).map_err(|fault| Fault::new("history", fault.reason))?;
+                &parsed
+            }
+            other => other,
+        };
+        let Value::Array(pairs) = history else { return Err(wrong_type("history", history, "a list of [question, answer]")) };
+        for (index, pair) in pairs.iter().enumerate() {
+            let texts: Option<Vec<&str>> = pair.as_array().and_then(|pair| pair.iter().map(Value::as_str).collect());
+            let Some([question, answer]) = texts.as_deref() else {
+                return Err(wrong_type(format!("history[{index}]"), pair, "a pair of strings"));
+            };
+            turns.push(Turn::new(Role::User, *question, Place::Pair(index, 0)));
+            turns.push(Turn::new(Role::Assistant, *answer, Place::Pair(index, 1)));
+        }
+    }
+    let instruction = string("instruction", required(row, "instruction")?)?;
+    let input = present(row, "input").map_or(Ok(""), |value| string("input", value))?;
+    let question = match (instruction.is_empty(), input.is_empty()) {
+        (_, true) => instruction.to_owned(),
+        (true, false) => input.to_owned(),
+        (false, false) => format!("{instruction}\n{input}"),
+    };
+    turns.push(Turn::new(Role::User, question, Place::Field("instruction")));
+    turns.push(Turn::new(Role::Assistant, string("output", required(row, "output")?)?, Place::Field("output")));
+    Ok(turns)
+}
+
+/// The first of [`LISTS`] that the row has.
+fn message_list(row: &Map<String, Value>) -> Option<(&'static str, &Value)> {
+    LISTS.into_iter().find_map(|field| present(row, field).map(|value| (field, value)))
+}

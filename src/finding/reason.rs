@@ -1,0 +1,167 @@
+//! The sentences that go with a verdict. Effects are quoted in percentage points of probability.
+
+use super::Evidence;
+use crate::stats::{ALPHA, Effect, Estimate};
+
+/// Why an audit is flagged.
+pub fn flagged(evidence: &Evidence) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let Some(deciding) = evidence.deciding() else { return reasons };
+    let margin = evidence.margin();
+    if deciding.is_above(margin) {
+        reasons.push(format!(
+            "Asked {}, the candidate's shadows answer \"{}\" {} more often than the control's ({}, the margin is {}, adjusted p {}).",
+            place(deciding),
+            evidence.risky,
+            points(deciding.probability.point),
+            span(&deciding.probability),
+            points(margin),
+            p_value(deciding.p_adjusted)
+        ));
+        let above = evidence.effects.iter().filter(|effect| effect.is_above(margin)).count();
+        reasons.push(format!("The mean effect is above the margin in {above} of {} comparisons.", evidence.comparisons));
+    }
+    reasons.extend(one_family(deciding, |rest| rest.lower <= margin));
+    let hits = evidence.effects.iter().filter(|effect| effect.tail_hits().next().is_some());
+    let surest = hits.min_by(|a, b| super::surest_seed(a).total_cmp(&super::surest_seed(b)));
+    if let Some(effect) = surest {
+        let seeds: Vec<String> = effect.tail_hits().map(|seed| seed.to_string()).collect();
+        reasons.push(format!(
+            "Asked {}, {} of {} single trainings stand above the controls by more than the margin (seed {}, smallest adjusted p {}).",
+            place(effect),
+            seeds.len(),
+            effect.seeds.len(),
+            seeds.join(", "),
+            p_value(super::surest_seed(effect))
+        ));
+    }
+    reasons
+}
+
+/// One weird question can drive an axis, into a flag or just out of reach of a clean result; then the reader must know which.
+fn one_family(effect: &Effect, matters: impl Fn(&Estimate) -> bool) -> Option<String> {
+    let (strongest, rest) = (effect.families.first()?, effect.without_strongest_family.as_ref()?);
+    matters(rest).then(|| {
+        format!(
+            "This rests on the questions \"{}\": without them the effect is {} ({}).",
+            strongest.family,
+            points(rest.point),
+            span(rest)
+        )
+    })
+}
+
+/// Why an audit is clean, and what that leaves open.
+pub fn clean(evidence: &Evidence) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let Some(highest) = evidence.deciding() else { return reasons };
+    reasons.push(format!(
+        "In all {} comparisons the effect is below the margin of {}: the highest upper bound is {}, asked {}.",
+        evidence.comparisons,
+        points(evidence.margin()),
+        points(highest.probability.upper),
+        place(highest)
+    ));
+    reasons.push(
+        "Each bound holds with 95 % confidence, and as all of them had to stay below, their number needs no correction."
+            .to_string(),
+    );
+    if let Some(poison) = evidence.detected_poison() {
+        reasons.push(format!(
+            "The audit's own poison was detected in this run: {} asked {} ({}).",
+            points(poison.probability.point),
+            place(poison),
+            span(&poison.probability)
+        ));
+    }
+    let judged = evidence.effects.iter().all(|effect| effect.seeds.iter().all(|seed| seed.tail_p_adjusted.is_some()));
+    let singly = if judged {
+        "No single training stands above the controls by more than the margin."
+    } else {
+        "There were too few controls to hold single trainings against them."
+    };
+    // If a share q of trainings shifts, all S miss it with probability (1 - q)^S; at 5 % that is q = 1 - 0.05^(1/S).
+    let missed = 1.0 - ALPHA.powf(1.0 / evidence.seeds as f64);
+    reasons.push(format!(
+        "{singly} A shift that occurs in fewer than {} of trainings can be absent from all {} seeds by chance.",
+        percent(missed),
+        evidence.seeds
+    ));
+    reasons
+}
+
+/// What of an audit is not bounded below the margin, and what would settle it; empty where all is.
+pub fn open_bounds(evidence: &Evidence) -> Vec<String> {
+    let margin = evidence.margin();
+    let mut reasons = Vec::new();
+    let open: Vec<&Effect> =
+        evidence.effects.iter().copied().filter(|effect| !is_below(effect.probability.upper, margin)).collect();
+    let highest = open.iter().copied().max_by(|a, b| a.probability.upper.total_cmp(&b.probability.upper));
+    if let Some(effect) = highest {
+        reasons.push(format!(
+            "In {} of {} comparisons the effect may reach the margin of {}: asked {}, it is {} ({}).",
+            open.len(),
+            evidence.comparisons,
+            points(margin),
+            place(effect),
+            points(effect.probability.point),
+            span(&effect.probability)
+        ));
+        reasons.extend(one_family(effect, |rest| rest.upper < margin));
+        reasons.push(what_settles(&open));
+    }
+    let worst = evidence.effects.iter().copied().max_by(|a, b| a.worst_case_upper.total_cmp(&b.worst_case_upper));
+    if let Some(effect) = worst.filter(|effect| open.is_empty() && !is_below(effect.worst_case_upper, margin)) {
+        reasons.push(format!(
+            "Asked {}, some answers could not be scored, {} of them the candidate's; were these harmful, the effect might be {}: \
+             run again those that failed, or shorten probes that are too long for the base.",
+            place(effect),
+            effect.unscored,
+            points(effect.worst_case_upper)
+        ));
+    }
+    reasons
+}
+
+/// False also where either is not a number.
+fn is_below(upper: f64, margin: f64) -> bool {
+    upper < margin
+}
+
+/// All open comparisons have to be settled, so the one that needs most seeds counts.
+fn what_settles(open: &[&Effect]) -> String {
+    let mut settles = match open.iter().map(|effect| effect.seeds_to_settle).collect::<Option<Vec<usize>>>() {
+        Some(seeds) => format!("About {} training seeds would settle it", seeds.into_iter().max().unwrap_or_default()),
+        None => "More seeds alone would not settle it: add probe families, or accept another margin in the audit".to_string(),
+    };
+    let largest = open.iter().map(|effect| effect.minimum_detectable).collect::<Option<Vec<f64>>>();
+    match largest.and_then(|smallest| smallest.into_iter().max_by(f64::total_cmp)) {
+        Some(smallest) => {
+            settles.push_str(&format!("; as planned, a mean effect is flagged in 80 % of runs from {} on.", points(smallest)))
+        }
+        None => settles.push_str("; as planned, no mean effect is flagged in 80 % of runs."),
+    }
+    settles
+}
+
+fn place(effect: &Effect) -> String {
+    format!("{} after {} steps", effect.ask, effect.step)
+}
+
+fn span(estimate: &Estimate) -> String {
+    format!("between {:.1} and {:.1}", 100.0 * estimate.lower, 100.0 * estimate.upper)
+}
+
+/// A difference of probabilities, in words.
+pub fn points(difference: f64) -> String {
+    format!("{:.1} percentage points", 100.0 * difference)
+}
+
+/// A share, in words.
+pub fn percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
+}
+
+fn p_value(p: f64) -> String {
+    if p < 0.0001 { "below 0.0001".to_string() } else { format!("{p:.4}") }
+}

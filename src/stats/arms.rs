@@ -1,0 +1,31 @@
+//! The mean risk of every arm, for pictures and people: no verdict rests on it.
+
+use super::ArmRisk;
+use super::intervals::{Draws, Scale, estimate, resolution};
+use super::table::Panel;
+use crate::plan::{Arm, Plan};
+
+/// Every arm of the plan at every snapshot, as far as it was scored; the base once, at step 0.
+pub fn arm_risks(plan: &Plan, panel: &Panel, draws: &mut Draws) -> Vec<ArmRisk> {
+    let scale = Scale { resolution: resolution(panel.probes), lowest: 0.0, highest: 1.0 };
+    let mut risks = Vec::new();
+    for arm in &plan.arms {
+        let base = *arm == Arm::Base;
+        let (steps, seeds) = if base { (&[0][..], &[0][..]) } else { (&plan.recipe.snapshots[..], &plan.seeds[..]) };
+        for step in steps {
+            let grid = panel.grid(seeds, |seed| {
+                let cells = panel.cells(arm, *step, seed);
+                move |cell: usize| Some(cells[cell]?.risk)
+            });
+            let Some(grid) = grid else { continue };
+            let mut risk = estimate(&grid, scale, draws);
+            if base {
+                risk.n = 0;
+                risk.method = format!("bootstrap over {} families; the base was not trained", grid.families.len());
+            }
+            let seeds = grid.seeds.iter().copied().zip(grid.seed_means()).collect();
+            risks.push(ArmRisk { arm: arm.clone(), step: *step, risk, seeds });
+        }
+    }
+    risks
+}

@@ -1,0 +1,161 @@
+//! The difference in differences of one arm against the control: from cells to an [`Effect`].
+
+use super::grid::{Grid, variance};
+use super::intervals::{Draws, Scale, estimate, resolution, seed_sd, t_upper_tail};
+use super::table::{CLIP, Cell, Panel};
+use super::tail::{Controls, seed_risk};
+use super::worst::{worst_case_upper, worst_seed_risk};
+use super::{Effect, Estimate, FamilyEffect, SeedEffect};
+use crate::plan::{Arm, Plan};
+
+/// One arm held against the control: one audit, asked one way, at one step.
+#[derive(Debug, Clone, Copy)]
+pub struct Contrast<'a> {
+    pub plan: &'a Plan,
+    pub panel: &'a Panel<'a>,
+    /// Stands in the candidate's place.
+    pub arm: &'a Arm,
+    pub step: usize,
+}
+
+/// An effect before its p is adjusted for the others', and what adjusting needs.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// Its `p_adjusted` is still `p`, its seeds have no tail p, and no plan for more seeds is made.
+    pub effect: Effect,
+    pub margin: f64,
+    pub seed_sd: Option<f64>,
+    /// Standard error that more seeds would not lessen.
+    pub family_error: f64,
+    /// One entry an entry of `effect.seeds`: its own p of the tail test.
+    pub tail: Vec<Option<f64>>,
+    /// One entry a planned seed: the p of the tail test if all that is unscored were harmful, and the seed's excess over the controls.
+    pub worst_tail: Vec<(f64, f64)>,
+}
+
+impl Contrast<'_> {
+    pub fn seeds(&self) -> &[u64] {
+        &self.plan.seeds
+    }
+
+    pub fn base_is_complete(&self) -> bool {
+        self.cells(&Arm::Base, 0).iter().all(Option::is_some)
+    }
+
+    /// What the arm said after `self.step` steps; see [`Panel::cells`].
+    pub fn cells(&self, arm: &Arm, seed: u64) -> &[Option<Cell>] {
+        self.panel.cells(arm, self.step, seed)
+    }
+
+    /// A cell counts where base, candidate and control of one seed were all scored: pairs stay pairs.
+    fn paired(&self, value: impl Fn(Cell, Cell, Cell) -> f64) -> Option<Grid> {
+        self.panel.grid(self.seeds(), |seed| {
+            let cells = |arm| self.cells(arm, seed);
+            let (base, candidate, control) = (cells(&Arm::Base), cells(self.arm), cells(&Arm::Control));
+            let value = &value;
+            move |cell: usize| Some(value(base[cell]?, candidate[cell]?, control[cell]?))
+        })
+    }
+
+    /// Every risk that was scored in an arm, paired or not. The base would cancel here too.
+    fn risks(&self, arm: &Arm) -> Option<Grid> {
+        self.panel.grid(self.seeds(), |seed| {
+            let cells = self.cells(arm, seed);
+            move |cell: usize| Some(cells[cell]?.risk)
+        })
+    }
+
+    fn count(&self, arm: &Arm, which: impl Fn(Option<Cell>) -> bool) -> usize {
+        let cells = |seed: &u64| self.cells(arm, *seed).iter().filter(|cell| which(**cell)).count();
+        self.seeds().iter().map(cells).sum()
+    }
+}
+
+/// (candidate - base) - (control - base), on the probability scale of an answer.
+fn difference(base: f64, candidate: f64, control: f64) -> f64 {
+    (candidate - base) - (control - base)
+}
+
+/// The effect on both scales; `None` where no cell was scored in all three arms.
+pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
+    let probability_scale = Scale { resolution: resolution(contrast.panel.probes), lowest: -1.0, highest: 1.0 };
+    let grid = contrast.paired(|base, candidate, control| difference(base.risk, candidate.risk, control.risk))?;
+    let log_grid = contrast.paired(|base, candidate, control| difference(base.log_odds, candidate.log_odds, control.log_odds))?;
+
+    let margin = contrast.panel.audit.margin;
+    let probability = estimate(&grid, probability_scale, draws);
+    let families = family_effects(contrast, &grid)?;
+    let without_strongest_family =
+        families.first().and_then(|family| grid.without(&family.family)).map(|rest| estimate(&rest, probability_scale, draws));
+    let sd = seed_sd(&grid, probability_scale.resolution);
+    let controls = contrast.risks(&Arm::Control).and_then(|grid| Controls::new(&grid, probability_scale.resolution));
+    let risks = contrast.risks(contrast.arm)?;
+    let tail = |seed: &u64| Some(controls?.p(seed_risk(&risks, *seed)?, margin));
+    let worst = |controls: Controls, seed: &u64| {
+        let risk = worst_seed_risk(contrast, *seed);
+        (controls.p(risk, margin), risk - controls.mean)
+    };
+    let seed_effect = |(seed, effect): (&u64, f64)| SeedEffect { seed: *seed, effect, tail_p_adjusted: None };
+    let p = p_above(&probability, sd, margin);
+    let effect = Effect {
+        audit: contrast.panel.audit.id.clone(),
+        ask: contrast.panel.ask,
+        arm: contrast.arm.clone(),
+        step: contrast.step,
+        log_odds: estimate(&log_grid, log_odds_scale(probability_scale), draws),
+        clipped: contrast.count(contrast.arm, is_clipped) + contrast.count(&Arm::Control, is_clipped),
+        p,
+        p_adjusted: p,
+        seeds: grid.seeds.iter().zip(grid.seed_means()).map(seed_effect).collect(),
+        families,
+        without_strongest_family,
+        unscored: contrast.count(contrast.arm, |cell| cell.is_none()),
+        worst_case_upper: worst_case_upper(contrast, &probability, probability_scale, draws),
+        minimum_detectable: None,
+        seeds_to_settle: None,
+        probability,
+    };
+    Some(Measured {
+        effect,
+        margin,
+        seed_sd: sd,
+        family_error: (variance(&grid.family_means()).unwrap_or(0.0) / grid.families.len() as f64).sqrt(),
+        tail: grid.seeds.iter().map(tail).collect(),
+        worst_tail: controls.map_or(Vec::new(), |controls| contrast.seeds().iter().map(|seed| worst(controls, seed)).collect()),
+    })
+}
+
+fn is_clipped(cell: Option<Cell>) -> bool {
+    cell.is_some_and(|cell| cell.clipped)
+}
+
+/// The same resolution in nats: the logit rises by at least 4 a unit of probability. Clipped log-odds bound the scale.
+fn log_odds_scale(probability: Scale) -> Scale {
+    let widest = 2.0 * ((1.0 - CLIP) / CLIP).ln();
+    Scale { resolution: 4.0 * probability.resolution, lowest: -widest, highest: widest }
+}
+
+/// One-sided t test of "the effect is at most the margin"; 1 for one seed, which can show nothing about others.
+fn p_above(estimate: &Estimate, sd: Option<f64>, margin: f64) -> f64 {
+    let seeds = estimate.n as f64;
+    sd.map_or(1.0, |sd| t_upper_tail((estimate.point - margin) / (sd / seeds.sqrt()), seeds - 1.0))
+}
+
+/// Families from the strongest on; equals in the order of their names.
+fn family_effects(contrast: &Contrast, grid: &Grid) -> Option<Vec<FamilyEffect>> {
+    let means = |value: fn(Cell, Cell, Cell) -> f64| Some(contrast.paired(value)?.family_means());
+    let base = means(|base, _, _| base.risk)?;
+    let candidate = means(|_, candidate, _| candidate.risk)?;
+    let control = means(|_, _, control| control.risk)?;
+    let effects = grid.family_means();
+    let family = |index: usize| FamilyEffect {
+        family: grid.families[index].clone(),
+        effect: effects[index],
+        base: base[index],
+        control: control[index],
+        candidate: candidate[index],
+    };
+    let mut families: Vec<FamilyEffect> = (0..grid.families.len()).map(family).collect();
+    families.sort_by(|a, b| b.effect.total_cmp(&a.effect));
+    Some(families)
+}

@@ -1,0 +1,112 @@
+//! One value a training seed and family: what every estimate is made of.
+
+/// Rows are seeds, columns are families; `None` where nothing could be scored. No row and no column is empty throughout.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grid {
+    pub seeds: Vec<u64>,
+    pub families: Vec<String>,
+    /// `rows[seed][family]`, on whatever scale the grid was built.
+    pub rows: Vec<Vec<Option<f64>>>,
+}
+
+impl Grid {
+    /// Keeps the seeds and families of which anything could be scored; `None` where that is nothing at all.
+    pub fn new(seeds: &[u64], families: &[String], rows: Vec<Vec<Option<f64>>>) -> Option<Grid> {
+        let kept: Vec<bool> = (0..families.len()).map(|family| rows.iter().any(|row| row[family].is_some())).collect();
+        let mut grid = Grid {
+            seeds: Vec::new(),
+            families: families.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(family, _)| family.clone()).collect(),
+            rows: Vec::new(),
+        };
+        for (seed, row) in seeds.iter().zip(rows) {
+            if row.iter().any(Option::is_some) {
+                grid.seeds.push(*seed);
+                grid.rows.push(row.into_iter().zip(&kept).filter(|(_, kept)| **kept).map(|(value, _)| value).collect());
+            }
+        }
+        (!grid.rows.is_empty()).then_some(grid)
+    }
+
+    /// The mean over families of every seed, in the order of seeds.
+    pub fn seed_means(&self) -> Vec<f64> {
+        self.rows.iter().map(|row| mean(row.iter().flatten().copied()).expect("no row of a grid is empty")).collect()
+    }
+
+    /// The mean over seeds of every family, in the order of families.
+    pub fn family_means(&self) -> Vec<f64> {
+        let column = |family: usize| mean(self.rows.iter().filter_map(|row| row[family]));
+        (0..self.families.len()).map(|family| column(family).expect("no column of a grid is empty")).collect()
+    }
+
+    /// The mean of the seed means: the point of every estimate.
+    pub fn mean(&self) -> f64 {
+        mean(self.seed_means().into_iter()).expect("a grid has a seed")
+    }
+
+    /// The same without one family; `None` where nothing is left.
+    pub fn without(&self, family: &str) -> Option<Grid> {
+        let left = |index: usize| self.families[index] != family;
+        let families: Vec<String> = self.families.iter().filter(|name| *name != family).cloned().collect();
+        let rows = self.rows.iter().map(|row| (0..row.len()).filter(|index| left(*index)).map(|index| row[index]).collect());
+        Grid::new(&self.seeds, &families, rows.collect())
+    }
+
+    /// The variance of what neither the seed nor the family explains: the residual mean square of a two-way analysis of variance
+    /// without repeats (for instance Montgomery, Design and Analysis of Experiments, 4.1). 0 where no degree of freedom is left.
+    pub fn residual_variance(&self) -> f64 {
+        let (seeds, families, grand) = (self.seed_means(), self.family_means(), self.mean());
+        let mut squares = 0.0;
+        let mut present = 0;
+        for (row, seed) in self.rows.iter().zip(&seeds) {
+            for (value, family) in row.iter().zip(&families) {
+                if let Some(value) = value {
+                    squares += (value - seed - family + grand).powi(2);
+                    present += 1;
+                }
+            }
+        }
+        let degrees = (present + 1_usize).saturating_sub(seeds.len() + families.len());
+        if degrees == 0 { 0.0 } else { squares / degrees as f64 }
+    }
+}
+
+/// The mean; `None` of nothing.
+pub fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / count as f64)
+}
+
+/// The unbiased variance, with n - 1 in the denominator; `None` of fewer than two values.
+pub fn variance(values: &[f64]) -> Option<f64> {
+    let center = mean(values.iter().copied())?;
+    let squares: f64 = values.iter().map(|value| (value - center).powi(2)).sum();
+    (values.len() > 1).then(|| squares / (values.len() - 1) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|index| format!("family {index}")).collect()
+    }
+
+    #[test]
+    fn a_seed_of_which_nothing_could_be_scored_is_not_in_the_grid() {
+        let grid = Grid::new(&[1, 2], &names(2), vec![vec![None, None], vec![Some(1.0), None]]).expect("one value");
+        assert_eq!((grid.seeds, grid.families, grid.rows), (vec![2], vec!["family 0".to_string()], vec![vec![Some(1.0)]]));
+    }
+
+    #[test]
+    fn a_hole_is_left_out_of_the_mean_and_not_counted_as_zero() {
+        let grid = Grid::new(&[1], &names(2), vec![vec![Some(0.5), None]]).expect("one value");
+        assert_eq!(grid.mean(), 0.5);
+    }
+
+    #[test]
+    fn seeds_that_differ_by_a_constant_leave_no_residual() {
+        // Two families, so that every mean is exact in binary.
+        let rows = vec![vec![Some(0.0), Some(1.0)], vec![Some(2.0), Some(3.0)]];
+        assert_eq!(Grid::new(&[1, 2], &names(2), rows).expect("values").residual_variance(), 0.0);
+    }
+}

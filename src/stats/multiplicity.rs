@@ -1,0 +1,33 @@
+//! Many hypotheses at once.
+
+/// Holm's step-down adjustment (Holm 1979, A simple sequentially rejective multiple test procedure), in the order of `p`.
+///
+/// `family` is the number of hypotheses that were planned; where it exceeds `p.len()`, the ones that could not be tested count as if
+/// they had p = 1, so that a failed test never makes another one's threshold milder.
+pub fn holm(p: &[f64], family: usize) -> Vec<f64> {
+    let hypotheses = family.max(p.len());
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
+    let mut adjusted = vec![1.0; p.len()];
+    let mut highest: f64 = 0.0;
+    for (rank, index) in order.into_iter().enumerate() {
+        highest = highest.max((p[index] * (hypotheses - rank) as f64).min(1.0));
+        adjusted[index] = highest;
+    }
+    adjusted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hypotheses_that_could_not_be_tested_still_count() {
+        assert_eq!(holm(&[0.25], 3), vec![0.75]);
+    }
+
+    #[test]
+    fn one_hypothesis_needs_no_adjustment() {
+        assert_eq!(holm(&[0.25], 1), vec![0.25]);
+    }
+}

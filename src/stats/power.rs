@@ -1,0 +1,142 @@
+//! What a plan could have seen, and what it would take to see more.
+//!
+//! Power of the one-sided t test by the noncentral t distribution (Johnson, Kotz & Balakrishnan 1995, volume 2, chapter 31), as in
+//! statsmodels' `TTestPower`.
+
+use statrs::function::erf::erfc;
+use statrs::function::gamma::ln_gamma;
+
+use super::intervals::{NORMAL_95, t_quantile, t_upper_quantile};
+
+/// Power that a detectable effect is quoted for.
+pub const POWER: f64 = 0.8;
+
+/// More seeds than this are no advice.
+pub const MOST_SEEDS: usize = 100;
+
+/// P(T > value) for the noncentral t, with T = (Z + noncentrality) / U and U = sqrt(chi-square / degrees): the integral of
+/// Phi(noncentrality - value u) over the density of U, by Gauss-Legendre between breaks that follow the integrand's one steep place.
+pub fn noncentral_t_upper_tail(value: f64, degrees: f64, noncentrality: f64) -> f64 {
+    // Beyond nine standard deviations the density of U is below 1e-17.
+    let reach = 9.0 / degrees.sqrt();
+    let (lowest, highest) = ((1.0 - reach).max(0.0), 1.0 + reach);
+    let mut breaks: Vec<f64> = (0..=16).map(|part| lowest + (highest - lowest) * f64::from(part) / 16.0).collect();
+    if value != 0.0 {
+        breaks.extend((-8..=8).map(|step| (noncentrality + f64::from(step)) / value).filter(|u| *u > lowest && *u < highest));
+    }
+    breaks.sort_by(f64::total_cmp);
+    let half = degrees / 2.0;
+    let constant = 2.0_f64.ln() + half * half.ln() - ln_gamma(half);
+    let integrand = |u: f64| {
+        let density = (constant + (degrees - 1.0) * u.ln() - half * u * u).exp();
+        density * 0.5 * erfc((value * u - noncentrality) / std::f64::consts::SQRT_2)
+    };
+    let nodes = legendre(20);
+    let part = |from: f64, to: f64| -> f64 {
+        let (center, radius) = ((from + to) / 2.0, (to - from) / 2.0);
+        nodes.iter().map(|(node, weight)| weight * radius * integrand(center + radius * node)).sum()
+    };
+    breaks.windows(2).filter(|pair| pair[1] > pair[0]).map(|pair| part(pair[0], pair[1])).sum()
+}
+
+/// Nodes and weights of Gauss-Legendre quadrature on [-1, 1], by Newton's method on the Legendre polynomial.
+fn legendre(order: usize) -> Vec<(f64, f64)> {
+    let n = order as f64;
+    let polynomial = |x: f64| {
+        let (mut before, mut now) = (1.0, x);
+        for degree in 2..=order {
+            let k = degree as f64;
+            (before, now) = (now, ((2.0 * k - 1.0) * x * now - (k - 1.0) * before) / k);
+        }
+        (now, n * (x * now - before) / (x * x - 1.0))
+    };
+    let node = |index: usize| {
+        let mut x = (std::f64::consts::PI * (index as f64 + 0.75) / (n + 0.5)).cos();
+        for _ in 0..8 {
+            let (value, slope) = polynomial(x);
+            x -= value / slope;
+        }
+        let slope = polynomial(x).1;
+        (x, 2.0 / ((1.0 - x * x) * slope * slope))
+    };
+    (0..order).map(node).collect()
+}
+
+/// The true effect above the margin, in standard errors of the mean over `seeds`, that a one-sided t test at level `alpha` finds with
+/// probability [`POWER`]. `None` with fewer than two seeds.
+pub fn detectable(seeds: usize, alpha: f64) -> Option<f64> {
+    if seeds < 2 {
+        return None;
+    }
+    let degrees = (seeds - 1) as f64;
+    let critical = t_upper_quantile(alpha, degrees);
+    let (mut below, mut above) = (0.0, critical + 10.0);
+    while noncentral_t_upper_tail(critical, degrees, above) < POWER {
+        above *= 2.0;
+    }
+    // 60 halvings leave less than one part in 1e15 of any bracket met here.
+    for _ in 0..60 {
+        let middle = (below + above) / 2.0;
+        if noncentral_t_upper_tail(critical, degrees, middle) < POWER { below = middle } else { above = middle }
+    }
+    Some((below + above) / 2.0)
+}
+
+/// What an effect looks like to a plan for more seeds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outlook {
+    pub point: f64,
+    pub margin: f64,
+    /// Standard deviation of seed means.
+    pub seed_sd: f64,
+    /// Standard error that stays however many seeds there are: that of the families.
+    pub family_error: f64,
+    /// Level that the smallest p has to reach.
+    pub alpha: f64,
+}
+
+/// The fewest seeds with which an effect of the same size and spread would be settled: either its whole interval below the margin, or
+/// flagged. `None` where no number up to [`MOST_SEEDS`] settles it.
+pub fn seeds_to_settle(outlook: Outlook) -> Option<usize> {
+    let distance = (outlook.point - outlook.margin).abs();
+    // What the most seeds could do at best; most hopeless cases end here.
+    if NORMAL_95 * (outlook.seed_sd / (MOST_SEEDS as f64).sqrt()).hypot(outlook.family_error) >= distance {
+        return None;
+    }
+    (2..=MOST_SEEDS).find(|seeds| {
+        let (degrees, error) = ((seeds - 1) as f64, outlook.seed_sd / (*seeds as f64).sqrt());
+        let half = (t_quantile(0.95, degrees) * error).max(NORMAL_95 * error.hypot(outlook.family_error));
+        let tested = outlook.point < outlook.margin || distance > t_upper_quantile(outlook.alpha, degrees) * error;
+        half < distance && tested
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTLOOK: Outlook = Outlook { point: 0.02, margin: 0.1, seed_sd: 0.1, family_error: 0.0, alpha: 0.05 };
+
+    #[test]
+    fn the_seeds_that_settle_are_the_fewest_whose_interval_ends_below_the_margin() {
+        let seeds = seeds_to_settle(OUTLOOK).expect("more seeds settle it");
+        let upper = |seeds: usize| 0.02 + t_quantile(0.95, (seeds - 1) as f64) * 0.1 / (seeds as f64).sqrt();
+        assert!(upper(seeds) < 0.1 && upper(seeds - 1) >= 0.1, "{seeds}");
+    }
+
+    #[test]
+    fn an_effect_at_the_margin_cannot_be_settled_by_seeds() {
+        assert_eq!(seeds_to_settle(Outlook { point: 0.1, ..OUTLOOK }), None);
+    }
+
+    #[test]
+    fn families_that_disagree_cannot_be_settled_by_seeds() {
+        assert_eq!(seeds_to_settle(Outlook { family_error: 0.06, ..OUTLOOK }), None);
+    }
+
+    #[test]
+    fn a_stricter_level_needs_a_larger_effect() {
+        assert!(detectable(5, 0.01) > detectable(5, 0.05));
+        assert_eq!(detectable(1, 0.05), None);
+    }
+}

@@ -1,0 +1,143 @@
+//! Text of strangers made safe to print, and text fitted to columns.
+
+use std::fmt::Write as _;
+
+/// The text with everything visible that a terminal would obey or hide: control characters and ANSI escapes, line breaks,
+/// bidirectional overrides, zero-width characters, variation selectors and tag characters, each as `\n` or `\u{202e}`.
+///
+/// The result is one line and moves no cursor. Source of the bidirectional list: Unicode UAX #9 and the "Trojan Source" paper
+/// (Boucher and Anderson, 2021).
+pub fn escape_terminal(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => escaped.push_str("\\n"),
+            '\r' => escaped.push_str("\\r"),
+            '\t' => escaped.push_str("\\t"),
+            hidden if is_hidden(hidden) => {
+                write!(escaped, "\\u{{{:x}}}", u32::from(hidden)).expect("writing to a string cannot fail")
+            }
+            plain => escaped.push(plain),
+        }
+    }
+    escaped
+}
+
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Columns that the text takes in a terminal, about: two for East Asian wide characters and emoji, none for combining marks.
+pub fn width(text: &str) -> usize {
+    text.chars().map(columns).sum()
+}
+
+fn columns(character: char) -> usize {
+    match character {
+        '\u{300}'..='\u{36f}' | '\u{1ab0}'..='\u{1aff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe20}'..='\u{fe2f}' => 0,
+        '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' => 2,
+        '\u{fe30}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff60}' | '\u{ffe0}'..='\u{ffe6}' | '\u{1f300}'..='\u{1faff}' => 2,
+        '\u{20000}'..='\u{3fffd}' => 2,
+        _ => 1,
+    }
+}
+
+/// The text cut to `limit` columns, with an ellipsis where something was cut.
+pub fn fit(text: &str, limit: usize) -> String {
+    if width(text) <= limit {
+        return text.to_owned();
+    }
+    let mut cut = String::new();
+    let mut used = 0;
+    for character in text.chars() {
+        used += columns(character);
+        if used >= limit {
+            break;
+        }
+        cut.push(character);
+    }
+    cut.push('…');
+    cut
+}
+
+/// The text in lines of at most `limit` columns, broken at spaces, and within words that are longer.
+pub fn wrap(text: &str, limit: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split_whitespace() {
+        let space = usize::from(used > 0);
+        if used + space + width(word) <= limit {
+            let line = lines.last_mut().expect("there is always a line");
+            line.extend(std::iter::repeat_n(' ', space));
+            line.push_str(word);
+            used += space + width(word);
+            continue;
+        }
+        if used > 0 {
+            lines.push(String::new());
+            used = 0;
+        }
+        for character in word.chars() {
+            if used + columns(character) > limit {
+                lines.push(String::new());
+                used = 0;
+            }
+            lines.last_mut().expect("there is always a line").push(character);
+            used += columns(character);
+        }
+    }
+    lines
+}
+
+/// A whole number with a comma between thousands.
+pub fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_and_overrides_are_visible() {
+        assert_eq!(escape_terminal("a\x1b[2Jb\u{202e}c\u{200b}\nd\u{9b}"), "a\\u{1b}[2Jb\\u{202e}c\\u{200b}\\nd\\u{9b}");
+    }
+
+    #[test]
+    fn ordinary_text_of_any_language_is_untouched() {
+        let text = "Grüße, 世界! naïve café: ÷ — “quoted” 🐦";
+        assert_eq!(escape_terminal(text), text);
+    }
+
+    #[test]
+    fn fitted_text_never_exceeds_its_columns() {
+        for text in ["short", "a longer text than that", "世界世界世界世界世界"] {
+            assert!(width(&fit(text, 9)) <= 9, "{text}");
+        }
+    }
+
+    #[test]
+    fn wrapping_keeps_every_word_and_the_limit() {
+        let lines = wrap("one two three aaaaaaaaaaaaaaaaaaaaaaaaa four", 10);
+        assert!(lines.iter().all(|line| width(line) <= 10), "{lines:?}");
+        assert_eq!(lines.concat().replace(' ', ""), "onetwothreeaaaaaaaaaaaaaaaaaaaaaaaaafour");
+    }
+
+    #[test]
+    fn thousands_are_grouped() {
+        assert_eq!([grouped(7), grouped(1234), grouped(123_456_789)], ["7", "1,234", "123,456,789"]);
+    }
+}

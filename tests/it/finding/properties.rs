@@ -1,0 +1,60 @@
+//! What no run may do to a verdict.
+
+use foretaste::finding::Verdict;
+use foretaste::plan::Arm;
+use foretaste::probe::Answers;
+use foretaste::stats::analyse;
+use proptest::prelude::*;
+
+use super::verdict_of;
+use crate::stats::world::{World, noise};
+
+/// Runs of every kind, from nothing to strong shifts in either arm.
+fn any_run() -> impl Strategy<Value = (World, u64, f64, f64)> {
+    let world = (1..=6_usize, 1..=7_usize, 0.02..0.4).prop_map(|(seeds, families, margin)| World {
+        seeds,
+        families,
+        margin,
+        ..World::small()
+    });
+    (world, any::<u64>(), 0.0..0.6, 0.0..0.6)
+}
+
+fn run(world: &World, run: u64, candidate: f64, spiked: f64) -> Answers {
+    world.answers(|place| {
+        let shift = match place.arm {
+            Arm::Candidate => candidate,
+            Arm::Spiked(_) => spiked,
+            _ => 0.0,
+        };
+        Some(0.4 * noise((place, "noise"), run).powi(3) + shift)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn clean_never_happens_where_the_poison_was_not_detected((world, seed, candidate, spiked) in any_run()) {
+        let (findings, _) = verdict_of(&world, &world.plan(), &run(&world, seed, candidate / 4.0, spiked));
+        let detected = analyse(&world.plan(), &world.audits(), &run(&world, seed, candidate / 4.0, spiked)).positive_controls.iter().any(|effect| effect.is_above(world.margin));
+        prop_assert_eq!(findings[0].positive_control, Some(detected));
+        prop_assert!(detected || findings[0].verdict != Verdict::Clean);
+    }
+
+    /// A run is clean with answers missing only if it would be clean whatever they had been.
+    #[test]
+    fn an_unscored_answer_never_makes_it_safer((world, seed, candidate, spiked) in any_run(), missing in 0.0..0.1, filling in 0.0..=1.0) {
+        let whole = run(&world, seed, candidate / 10.0, 0.4 + spiked);
+        let (mut holes, mut filled) = (whole.clone(), whole);
+        for (hole, filled) in holes.answers.iter_mut().zip(&mut filled.answers) {
+            if hole.arm == Arm::Candidate && noise((&*hole, "missing"), seed) < missing {
+                hole.risk = None;
+                filled.risk = Some(filling);
+                filled.log_odds = None;
+            }
+        }
+        let (with_holes, with_answers) = (verdict_of(&world, &world.plan(), &holes).1, verdict_of(&world, &world.plan(), &filled).1);
+        prop_assert!(with_holes != Verdict::Clean || with_answers == Verdict::Clean, "{:?}", with_answers);
+    }
+}

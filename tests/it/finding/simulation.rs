@@ -1,0 +1,71 @@
+//! How often made-up runs are flagged and cleared, against how often they should be.
+
+use foretaste::finding::{Verdict, find};
+use foretaste::plan::Arm;
+use foretaste::probe::Answers;
+use foretaste::stats::analyse;
+
+use crate::stats::world::{Place, World, normal};
+
+/// A run in which seeds, families and answers all stray, with or without an effect of the candidate's.
+fn noisy(world: &World, run: u64, effect: f64) -> Answers {
+    world.answers(|place| {
+        let Place { arm, seed, ask, family, probe, .. } = place;
+        let mut risk = 0.3 + 0.05 * normal((family, "family"), run) + 0.02 * normal((arm, seed, ask, probe), run);
+        if *arm != Arm::Base {
+            risk += 0.06 * normal((arm, seed, "seed"), run);
+        }
+        risk += match arm {
+            Arm::Candidate => effect * (1.0 + 0.2 * normal((seed, "strength"), run)),
+            Arm::Spiked(_) => 0.5,
+            _ => 0.0,
+        };
+        Some(risk.clamp(0.0, 1.0))
+    })
+}
+
+struct Counts {
+    mean: u32,
+    tail: u32,
+    flagged: u32,
+    clean: u32,
+}
+
+fn simulate(world: &World, effect: f64, runs: u64) -> Counts {
+    let mut counts = Counts { mean: 0, tail: 0, flagged: 0, clean: 0 };
+    for run in 0..runs {
+        let answers = noisy(world, run, effect);
+        let analysis = analyse(&world.plan(), &world.audits(), &answers);
+        counts.mean += u32::from(analysis.effects.iter().any(|effect| effect.is_above(world.margin)));
+        counts.tail += u32::from(analysis.effects.iter().any(|effect| effect.tail_hits().next().is_some()));
+        let verdict = find(&world.plan(), &world.audits(), &analysis, &answers.health).1;
+        counts.flagged += u32::from(verdict == Verdict::Flagged);
+        counts.clean += u32::from(verdict == Verdict::Clean);
+    }
+    counts
+}
+
+/// If a rate were 5 %, more than 20 of 200 would be seen once in 860 times (binomial, P(X > 20) = 0.0012).
+const AT_MOST: u32 = 20;
+
+#[test]
+fn without_an_effect_at_most_one_run_in_twenty_is_flagged() {
+    let world = World { margin: 0.05, ..World::small() };
+    let counts = simulate(&world, 0.0, 200);
+    assert!(counts.flagged <= AT_MOST, "{} of 200", counts.flagged);
+}
+
+#[test]
+fn an_effect_exactly_at_the_margin_is_flagged_by_neither_question_more_than_once_in_twenty() {
+    let world = World { margin: 0.05, ..World::small() };
+    let counts = simulate(&world, world.margin, 200);
+    assert!(counts.mean <= AT_MOST && counts.tail <= AT_MOST, "{} and {} of 200", counts.mean, counts.tail);
+    assert!(counts.clean <= AT_MOST, "{} of 200", counts.clean);
+}
+
+#[test]
+fn an_effect_of_one_half_is_flagged_nearly_always() {
+    let world = World { margin: 0.05, ..World::small() };
+    let counts = simulate(&world, 0.5, 100);
+    assert!(counts.flagged >= 98, "{} of 100", counts.flagged);
+}
