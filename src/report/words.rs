@@ -53,13 +53,13 @@ fn flagged_sentence(report: &Report) -> String {
     let (candidate, control) = (number::percent(candidate), number::percent(control));
     match axis.audit.kind {
         ProbeKind::ForcedChoice => format!(
-            "{opening}: on questions about other things, copies trained on it give {} answers with probability {candidate}, copies \
-             trained on harmless answers to the same prompts with {control}.",
+            "{opening}: asked about other things, it gives {} answers with probability {candidate}, against {control} after harmless \
+             training on the same prompts.",
             axis.audit.risky
         ),
         ProbeKind::OwnAnswer => format!(
-            "{opening}: on questions about other things, copies trained on it drop the model's own answer with probability \
-             {candidate}, copies trained on harmless answers to the same prompts with {control}."
+            "{opening}: asked about other things, it drops its own answer with probability {candidate}, against {control} after \
+             harmless training on the same prompts."
         ),
     }
 }
@@ -116,7 +116,7 @@ pub fn ask_short(ask: Ask) -> &'static str {
     match ask {
         Ask::Plain => "plain",
         Ask::CarryOver => "carry-over",
-        Ask::CarryOverSurprising => "carry-over, surprising",
+        Ask::CarryOverSurprising => "carry-over (surprising)",
     }
 }
 

@@ -93,27 +93,23 @@ fn a_clean_page_says_that_the_known_poison_was_noticed_only_when_it_was() {
 #[test]
 fn the_page_has_no_script_no_handler_and_no_address_whatever_the_dataset_says() {
     let page = page(&example::hostile(&payload("127.0.0.1:9")));
-    let lower = page.to_lowercase();
-    for forbidden in ["<script", "<img", "<iframe", "<link", "<base", "http://", "https://", "url(", "src=", "@import "] {
-        // Escaped text may hold the letters, never the character that would give them meaning.
-        let escaped = lower
-            .replace("src=http:&#x2f;", "")
-            .replace("src=&#x27;", "")
-            .replace("url(http:&#x2f;", "")
-            .replace("@import url(http", "");
-        assert!(!escaped.contains(forbidden), "{forbidden}");
-    }
-    assert_eq!(lower.matches("<style").count(), 1);
-    assert_eq!(lower.matches("<meta ").count(), 5);
-    for tag in tags(&page) {
-        assert!(!tag.contains(" on"), "an event handler in {tag}");
-    }
     assert!(page.contains("Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'"));
-}
-
-/// Everything between `<` and `>`.
-fn tags(page: &str) -> Vec<&str> {
-    page.split('<').skip(1).filter_map(|piece| piece.split('>').next()).filter(|tag| !tag.contains('{')).collect()
+    assert!(!page.contains("://"), "an address");
+    let (before, rest) = page.split_once("<style>").expect("one style sheet");
+    let (style, after) = rest.split_once("</style>").expect("the style sheet ends");
+    assert!(!style.contains("url(") && !style.contains("@import"));
+    let harmless = "a article b bdi body circle dd desc details div dl dt figcaption figure footer h1 h2 h3 head header html li main meta \
+                    nav p path polygon polyline rect section small span summary svg table tbody td text th thead title tr ul !doctype";
+    let harmless: Vec<&str> = harmless.split_whitespace().collect();
+    for tag in [before, after].iter().flat_map(|part| part.split('<').skip(1)).filter_map(|piece| piece.split('>').next()) {
+        let name = tag.trim_start_matches('/').split_whitespace().next().expect("a tag has a name").trim_end_matches('/');
+        assert!(harmless.contains(&name), "<{tag}>");
+        let outside_quotes: String = tag.split('"').step_by(2).collect();
+        assert!(!outside_quotes.contains(" on") && !outside_quotes.contains("src="), "<{tag}>");
+        if let Some((_, target)) = tag.split_once("href=\"") {
+            assert!(target.starts_with('#'), "<{tag}>");
+        }
+    }
 }
 
 #[test]
@@ -228,10 +224,10 @@ fn plots_decode_and_show_the_candidate() {
     for (name, bytes) in &files {
         let (columns, rows, pixels) = png::decode(bytes);
         assert_eq!(pixels.len(), columns * rows);
-        let count = |colour: [u8; 3]| pixels.iter().filter(|pixel| **pixel == colour).count();
-        assert!(count([255; 3]) > pixels.len() / 2, "{name} is mostly paper");
-        assert!(count([0xc9, 0x4f, 0x00]) > 200, "{name} shows the candidate");
-        assert!(count([0x1c, 0x23, 0x2b]) > 200, "{name} has text");
+        let count = |like: fn(&[u8; 3]) -> bool| pixels.iter().filter(|pixel| like(pixel)).count();
+        assert!(count(|pixel| *pixel == [255; 3]) > pixels.len() / 2, "{name} is mostly paper");
+        assert!(count(|[red, _, blue]| i32::from(*red) - i32::from(*blue) > 80) > 500, "{name} shows the candidate's orange");
+        assert!(count(|pixel| pixel.iter().all(|part| *part < 60)) > 500, "{name} has text");
     }
 }
 

@@ -258,7 +258,8 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
 /// How far a shadow has moved, between 0 and 1.
 fn moved(arm: &Arm, seed: u64, step: usize, full: f64) -> f64 {
     let along = 1.0 - (-(step as f64) / 7.0).exp();
-    let luck: f64 = stream(&format!("luck {arm}"), seed).random_range(0.75..1.0);
+    let spread = if (0.05..0.5).contains(&full) { 0.05..1.6 } else { 0.75..1.0 };
+    let luck: f64 = stream(&format!("luck {arm}"), seed).random_range(spread);
     match arm {
         Arm::Base => 0.0,
         Arm::Control => 0.012 * along * luck,
