@@ -1,7 +1,9 @@
 //! Facts about report.
 
+mod analysis;
 mod browser;
 mod example;
+mod hostile;
 mod png;
 mod schema;
 
@@ -16,6 +18,7 @@ use serde_json::Value;
 
 use browser::{Browser, Listener};
 use example::Example;
+use hostile::hostile;
 
 /// Strings as a dataset's author would write them who wants a report to run, load or hide something.
 fn payload(address: &str) -> String {
@@ -30,7 +33,7 @@ fn payload(address: &str) -> String {
 }
 
 fn all() -> Vec<Example> {
-    vec![example::flagged(), example::clean(), example::inconclusive(), example::hostile(&payload("127.0.0.1:9")), empty()]
+    vec![example::flagged(), example::clean(), example::inconclusive(), hostile(&payload("127.0.0.1:9")), empty()]
 }
 
 /// Nothing was trained and nothing was asked.
@@ -92,7 +95,7 @@ fn a_clean_page_says_that_the_known_poison_was_noticed_only_when_it_was() {
 
 #[test]
 fn the_page_has_no_script_no_handler_and_no_address_whatever_the_dataset_says() {
-    let page = page(&example::hostile(&payload("127.0.0.1:9")));
+    let page = page(&hostile(&payload("127.0.0.1:9")));
     assert!(page.contains("Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'"));
     assert!(!page.contains("://"), "an address");
     let (before, rest) = page.split_once("<style>").expect("one style sheet");
@@ -114,7 +117,7 @@ fn the_page_has_no_script_no_handler_and_no_address_whatever_the_dataset_says() 
 
 #[test]
 fn what_hides_in_a_dataset_is_spelled_out_on_the_page() {
-    let page = page(&example::hostile(&payload("127.0.0.1:9")));
+    let page = page(&hostile(&payload("127.0.0.1:9")));
     assert!(page.contains("\\u{202e}gnp.\\u{200b}\\u{0}"));
     assert!(!page.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\u{0}']));
 }
@@ -138,9 +141,9 @@ fn a_hostile_dataset_runs_no_script_and_sends_no_request_in_chromium() {
     assert!(dumped.contains("<title>owned</title>"), "the payload is harmless: {dumped}");
     assert!(!listener.requests(Duration::from_millis(500)).is_empty(), "the payload calls nobody");
 
-    let hostile = folder.join("hostile-live.html");
-    fs::write(&hostile, html(&example::hostile(&payload(&listener.address)).report())).expect("the file can be written");
-    let dumped = browser.dump(&hostile);
+    let attacked = folder.join("hostile-live.html");
+    fs::write(&attacked, html(&hostile(&payload(&listener.address)).report())).expect("the file can be written");
+    let dumped = browser.dump(&attacked);
     assert!(dumped.contains("<title>foretaste report: Flagged</title>"), "the title changed");
     assert!(!dumped.contains("<script") && !dumped.contains("<img") && !dumped.contains("<iframe"));
     assert_eq!(listener.requests(Duration::from_millis(500)), Vec::<String>::new());
@@ -233,7 +236,7 @@ fn plots_decode_and_show_the_candidate() {
 
 #[test]
 fn plots_of_audits_with_hostile_names_stay_in_their_folder() {
-    for (name, _) in plots(&example::hostile("/../../\u{0}<b>").report()) {
+    for (name, _) in plots(&hostile("/../../\u{0}<b>").report()) {
         assert!(name.chars().all(|char| char.is_ascii_alphanumeric() || "-_.".contains(char)) && !name.contains(".."), "{name}");
     }
 }
@@ -241,7 +244,7 @@ fn plots_of_audits_with_hostile_names_stay_in_their_folder() {
 #[test]
 fn the_terminal_summary_fits_its_columns_and_moves_no_cursor() {
     let wide = "東京の鳥 ".repeat(30) + &payload("127.0.0.1:9") + &"x".repeat(300);
-    for example in all().into_iter().chain([example::hostile(&wide)]) {
+    for example in all().into_iter().chain([hostile(&wide)]) {
         for width in [40, 80, 120] {
             for line in text(&example.report(), width, false).lines() {
                 assert!(escape::columns(line) <= width, "{} columns: {line}", escape::columns(line));
@@ -253,7 +256,7 @@ fn the_terminal_summary_fits_its_columns_and_moves_no_cursor() {
 
 #[test]
 fn colours_change_nothing_but_colours() {
-    let example = example::hostile(&payload("127.0.0.1:9"));
+    let example = hostile(&payload("127.0.0.1:9"));
     let coloured = text(&example.report(), 80, true);
     let mut plain = String::new();
     let mut rest = coloured.as_str();
@@ -271,7 +274,7 @@ fn colours_change_nothing_but_colours() {
 
 #[test]
 fn the_summary_for_ci_holds_no_markup_of_the_dataset() {
-    let summary = summary_md(&example::hostile(&payload("127.0.0.1:9")).report());
+    let summary = summary_md(&hostile(&payload("127.0.0.1:9")).report());
     assert!(!summary.contains(['<', '>', '[', '@']) && !summary.contains("://"), "{summary}");
 }
 
@@ -284,7 +287,7 @@ fn junit_counts_a_flag_as_failure_and_an_open_question_as_error() {
     let mut nothing = example::inconclusive();
     nothing.findings.clear();
     assert!(of(&nothing).contains("no audit was performed"));
-    let hostile = of(&example::hostile(&payload("127.0.0.1:9")));
+    let hostile = of(&hostile(&payload("127.0.0.1:9")));
     assert!(!hostile.contains("<script") && !hostile.contains("<![CDATA[") && !hostile.contains('\u{0}'));
 }
 

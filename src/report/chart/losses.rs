@@ -17,13 +17,8 @@ const POINTS: usize = 60;
 pub fn losses(report: &Report) -> Scene {
     let arms: Vec<&Arm> =
         report.plan.arms.iter().filter(|arm| report.trainings.iter().any(|training| training.arm == **arm)).collect();
-    let highest = report
-        .trainings
-        .iter()
-        .flat_map(|training| curve(training))
-        .map(|(_, loss)| loss)
-        .filter(|loss| loss.is_finite())
-        .fold(0.1, f64::max);
+    let highest =
+        report.trainings.iter().flat_map(curve).map(|(_, loss)| loss).filter(|loss| loss.is_finite()).fold(0.1, f64::max);
     let y = Scale { from: 0.0, to: highest * 1.05, start: TOP + PLOT, end: TOP };
     let last =
         report.trainings.iter().filter_map(|training| training.losses.last()).map(|(step, _)| *step).max().unwrap_or(1).max(1);
