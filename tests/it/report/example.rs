@@ -247,7 +247,11 @@ fn samples(shifted: bool) -> Vec<Sample> {
             say(Arm::Base, None, reference);
             for seed in SEEDS {
                 say(Arm::Control, Some(seed), reference);
-                say(Arm::Candidate, Some(seed), if shifted && !(seed as usize + index).is_multiple_of(5) { risky } else { reference });
+                say(
+                    Arm::Candidate,
+                    Some(seed),
+                    if shifted && !(seed as usize + index).is_multiple_of(5) { risky } else { reference },
+                );
             }
         }
     }
