@@ -93,7 +93,7 @@ fn said(samples: &[&Sample], arm: &Arm) -> Vec<(String, usize)> {
             None => said.push((sample.text.clone(), 1)),
         }
     }
-    said.sort_by(|a, b| b.1.cmp(&a.1));
+    said.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     said.truncate(SAMPLES);
     said
 }

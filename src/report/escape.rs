@@ -53,7 +53,8 @@ pub fn xml(text: &str) -> String {
 }
 
 /// Text that no Markdown dialect reads as markup, link, mention or HTML: ASCII punctuation becomes a character reference, but for
-/// marks that mean nothing where they stand (a full stop after a word, a hyphen within one).
+/// marks that mean nothing where they stand (a full stop after a word, a hyphen within one). For text within a line: a line that began
+/// with `1.` would be a list.
 pub fn markdown(text: &str) -> String {
     let chars: Vec<char> = terminal(text).chars().collect();
     let mut out = String::with_capacity(chars.len());
@@ -62,7 +63,10 @@ pub fn markdown(text: &str) -> String {
         let after = chars.get(index + 1).copied().unwrap_or(' ');
         let harmless = match char {
             ',' | '\'' | '%' | ';' => true,
-            '.' => before.is_alphabetic() && after == ' ',
+            '.' => {
+                (before.is_alphanumeric() || before == '%') && after == ' ' || before.is_ascii_digit() && after.is_ascii_digit()
+            }
+            ':' => before.is_alphanumeric() && after == ' ',
             '-' => before.is_alphanumeric() && after.is_alphanumeric(),
             _ => !char.is_ascii_punctuation(),
         };

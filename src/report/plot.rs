@@ -73,8 +73,13 @@ fn png(scene: &Scene) -> Vec<u8> {
 fn draw(canvas: &Canvas, scene: &Scene) {
     register();
     let type_ = |ink, size| Type { ink, size, anchor: Anchor::Start };
-    letters(canvas, Point { x: 0.0, y: -34.0 }, &type_(Ink::Text, 18.0), &super::escape::terminal(&scene.title));
-    letters(canvas, Point { x: 0.0, y: -13.0 }, &type_(Ink::Muted, 13.0), &super::escape::terminal(&scene.description));
+    letters(canvas, Point { x: 0.0, y: -34.0 }, &type_(Ink::Text, 18.0), &heading(scene));
+    letters(
+        canvas,
+        Point { x: 0.0, y: -13.0 },
+        &type_(Ink::Muted, 13.0),
+        &super::escape::cut(&super::escape::terminal(&scene.description), 120),
+    );
     for shape in &scene.shapes {
         match shape {
             Shape::Path { points, stroke } => path(canvas, points, stroke),
@@ -88,6 +93,17 @@ fn draw(canvas: &Canvas, scene: &Scene) {
             Shape::Text { at, style, text } => letters(canvas, *at, style, text),
         }
     }
+}
+
+/// Subject and title in one line that fits the drawing.
+fn heading(scene: &Scene) -> String {
+    let subject = super::escape::cut(&super::escape::terminal(&scene.subject), 60);
+    if subject.is_empty() { scene.title.clone() } else { format!("{subject}: {}", lower_first(&scene.title)) }
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
 fn mark(canvas: &Canvas, (at, mark, radius): (Point, Mark, f64), colour: &RGBAColor) {

@@ -82,7 +82,9 @@ pub enum Shape {
 pub struct Scene {
     pub width: f64,
     pub height: f64,
-    /// One line above the drawing; the page shows it as a heading of its own.
+    /// What the drawing is about, for instance an audit's title; empty where the title says all. The page shows it elsewhere.
+    pub subject: String,
+    /// One line above the drawing.
     pub title: String,
     /// What there is to see, for the line below the title and for readers who do not see the drawing.
     pub description: String,

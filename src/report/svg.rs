@@ -8,7 +8,7 @@ use super::scene::{Anchor, Ink, Mark, Point, Scene, Shape, Stroke, Type};
 /// The `<svg>` element. Everything in it that is not a number or a fixed name is escaped.
 pub fn svg(scene: &Scene) -> String {
     let mut out = String::new();
-    let (title, description) = (escape::xml(&scene.title), escape::xml(&scene.description));
+    let (title, description) = (safe(&scene.title), safe(&scene.description));
     let (width, height) = (number(scene.width), number(scene.height));
     put(&mut out, format_args!("<svg viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\">"));
     put(&mut out, format_args!("<title>{title}</title><desc>{description}</desc>"));
@@ -66,8 +66,13 @@ fn text(out: &mut String, at: Point, style: &Type, text: &str) {
         Anchor::Middle => " text-anchor=\"middle\"",
         Anchor::End => " text-anchor=\"end\"",
     };
-    let (x, y, size, class, text) = (number(at.x), number(at.y), style.size, class(style.ink), escape::xml(text));
+    let (x, y, size, class, text) = (number(at.x), number(at.y), style.size, class(style.ink), safe(text));
     put(out, format_args!("<text class=\"f-{class}\" x=\"{x}\" y=\"{y}\" font-size=\"{size}\"{anchor}>{text}</text>"));
+}
+
+/// Escaped as the page's template escapes, the slash included, so that no address stands in the page.
+fn safe(text: &str) -> String {
+    escape::xml(text).replace('/', "&#47;")
 }
 
 fn list(points: &[Point]) -> String {

@@ -112,20 +112,9 @@ fn facts(report: &Report) -> Vec<Fact> {
     let dataset = &plan.dataset;
     vec![
         fact("Dataset", dataset.source.clone()),
-        fact(
-            "Rows",
-            match dataset.rows_rejected {
-                0 => format!("{}, all used", number::count(dataset.rows_read)),
-                rejected => format!(
-                    "{} of {} used, {} rejected",
-                    number::count(dataset.rows_used),
-                    number::count(dataset.rows_read),
-                    rejected
-                ),
-            },
-        ),
-        fact("Base", format!("{}, {} parameters", plan.engine.base, number::short(plan.engine.parameters))),
-        fact("Trainings", format!("{} shadows: {} seeds an arm", number::count(plan.cost.shadows), plan.seeds.len())),
+        fact("Rows used", format!("{} of {}", number::count(dataset.rows_used), number::count(dataset.rows_read))),
+        fact("Base", format!("{}, {}", plan.engine.base, number::short(plan.engine.parameters))),
+        fact("Shadows", format!("{}, {} seeds", number::count(plan.cost.shadows), plan.seeds.len())),
     ]
 }
 

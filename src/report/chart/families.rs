@@ -23,7 +23,8 @@ pub fn families(axis: &Axis, effect: &Effect) -> Scene {
     let mut scene = Scene {
         width: WIDTH,
         height: bottom + 42.0,
-        title: format!("{}: question by question", axis.audit.title),
+        subject: axis.audit.title.clone(),
+        title: "Question by question".to_owned(),
         description: format!("{}, {}, after {} steps", words::risk_name(axis), words::ask_short(effect.ask), effect.step),
         shapes: Vec::new(),
     };

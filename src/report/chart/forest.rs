@@ -25,24 +25,26 @@ pub fn forest(report: &Report, axis: &Axis) -> Scene {
 
     let mut scene = Scene {
         width: WIDTH,
-        height: TOP + body + 44.0,
-        title: format!("{}: what each arm answers", axis.audit.title),
+        height: TOP + body + 38.0,
+        subject: axis.audit.title.clone(),
+        title: "What each arm answers".to_owned(),
         description: format!("{}, after {step} steps", words::risk_name(axis)),
         shapes: Vec::new(),
     };
     legend(&mut scene);
     for tick in scale.ticks(5) {
-        let x = scale.at(tick);
-        scene.line((x, TOP), (x, TOP + body), Stroke::new(Ink::Grid, 1.0));
-        scene.text((x, TOP + body + 18.0), centred(Ink::Muted), number::percent(tick));
+        scene.text((scale.at(tick), TOP + body + 12.0), centred(Ink::Muted), number::percent(tick));
     }
-    scene.text(((LEFT + RIGHT) / 2.0, TOP + body + 37.0), centred(Ink::Muted), words::risk_name(axis));
+    scene.text(((LEFT + RIGHT) / 2.0, TOP + body + 31.0), centred(Ink::Muted), words::risk_name(axis));
 
     let mut y = TOP;
     for (ask, risks) in &groups {
         scene.text((0.0, y + 20.0), heading(), words::ask_heading(*ask));
         y += GROUP_HEAD;
         let bottom = y + risks.len() as f64 * ROW;
+        for tick in scale.ticks(5) {
+            scene.line((scale.at(tick), y - 2.0), (scale.at(tick), bottom), Stroke::new(Ink::Grid, 1.0));
+        }
         if let Some(control) = risks.iter().find(|risk| risk.arm == Arm::Control) {
             let x = scale.at(control.risk.point + margin);
             scene.line((x, y), (x, bottom), Stroke::dashed(Ink::Threshold, 1.5));
@@ -81,8 +83,8 @@ fn row(scene: &mut Scene, scale: &Scale, top: f64, risk: &ArmRisk) {
     scene.mark((scale.at(risk.risk.point), centre), ink, 5.5);
     scene.text((RIGHT + 22.0, centre + 4.0), Type { size: NORMAL, ..label(Ink::Text) }, number::percent(risk.risk.point));
     if let Some((lower, upper)) = interval {
-        let text = format!("{} – {}", number::percent(lower.max(0.0)), number::percent(upper));
-        scene.text((WIDTH, centre + 4.0), right(Ink::Muted), text);
+        let (lower, upper) = (number::percent(lower.max(0.0)), number::percent(upper));
+        scene.text((WIDTH, centre + 4.0), right(Ink::Muted), format!("{} to {upper}", lower.trim_end_matches(" %")));
     }
 }
 
@@ -104,7 +106,7 @@ fn highest<'a>(risks: impl Iterator<Item = &'a &'a ArmRisk>, margin: f64) -> f64
 
 /// One effect with its interval against zero and margin, small enough for a table.
 pub fn interval(estimate: &Estimate, margin: f64) -> Scene {
-    let (width, height) = (220.0, 34.0);
+    let (width, height) = (220.0, 37.0);
     let size =
         [estimate.lower, estimate.upper, estimate.point, margin].map(|value| if value.is_finite() { value.abs() } else { 0.0 });
     let reach = size.into_iter().fold(0.0, f64::max).clamp(0.01, 1.0) * 1.12;
@@ -113,6 +115,7 @@ pub fn interval(estimate: &Estimate, margin: f64) -> Scene {
     let mut scene = Scene {
         width,
         height,
+        subject: String::new(),
         title: "Effect against the margin".to_owned(),
         description: words::effect(estimate),
         shapes: Vec::new(),

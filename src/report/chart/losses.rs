@@ -17,19 +17,15 @@ const POINTS: usize = 60;
 pub fn losses(report: &Report) -> Scene {
     let arms: Vec<&Arm> =
         report.plan.arms.iter().filter(|arm| report.trainings.iter().any(|training| training.arm == **arm)).collect();
-    let highest = report
-        .trainings
-        .iter()
-        .flat_map(|training| curve(training))
-        .map(|(_, loss)| loss)
-        .filter(|loss| loss.is_finite())
-        .fold(0.1, f64::max);
+    let highest =
+        report.trainings.iter().flat_map(curve).map(|(_, loss)| loss).filter(|loss| loss.is_finite()).fold(0.1, f64::max);
     let y = Scale { from: 0.0, to: highest * 1.05, start: TOP + PLOT, end: TOP };
     let last =
         report.trainings.iter().filter_map(|training| training.losses.last()).map(|(step, _)| *step).max().unwrap_or(1).max(1);
     let mut scene = Scene {
         width: WIDTH,
         height: TOP + PLOT + 44.0,
+        subject: String::new(),
         title: "Training loss".to_owned(),
         description: "mean loss of a supervised token in nats, one line a seed".to_owned(),
         shapes: Vec::new(),
@@ -47,9 +43,9 @@ pub fn losses(report: &Report) -> Scene {
         }
         scene.line((start, TOP + PLOT), (start + width, TOP + PLOT), Stroke::new(Ink::Muted, 1.0));
         for tick in x.ticks(if width > 260.0 { 5 } else { 3 }) {
-            if x.end - x.at(tick) > SMALL || x.end - x.at(tick) < 1.0 {
-                scene.text((x.at(tick), TOP + PLOT + 18.0), centred(Ink::Muted), number::count(tick.round() as u64));
-            }
+            let left = x.end - x.at(tick);
+            let style = if left < SMALL { right(Ink::Muted) } else { centred(Ink::Muted) };
+            scene.text((x.at(tick), TOP + PLOT + 18.0), style, number::count(tick.round() as u64));
         }
         for training in report.trainings.iter().filter(|training| training.arm == **arm) {
             let points = curve(training).into_iter().filter(|(_, loss)| loss.is_finite());

@@ -25,7 +25,8 @@ pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
     let mut scene = Scene {
         width: WIDTH,
         height: TOP + PLOT + 46.0,
-        title: format!("{}: the effect along training", axis.audit.title),
+        subject: axis.audit.title.clone(),
+        title: "The effect along training".to_owned(),
         description: format!("change in the {}, in percentage points, beyond base and control", words::risk_name(axis)),
         shapes: Vec::new(),
     };
@@ -122,7 +123,7 @@ fn range<'a>(effects: impl Iterator<Item = &'a &'a Effect>, margin: f64) -> (f64
         }
     }
     let room = (high - low) * 0.05;
-    ((low - room).max(-1.0), (high + room).min(1.0))
+    (if low < 0.0 { (low - room).max(-1.0) } else { 0.0 }, (high + room).min(1.0))
 }
 
 fn capitalised(text: &str) -> String {

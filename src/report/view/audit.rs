@@ -34,18 +34,28 @@ record! {
         title: String,
         question: String,
         verdict: Badge,
-        tiles: Vec<Fact>,
+        tiles: Vec<Tile>,
         reasons: Vec<String>,
         margin_reason: String,
         forest: Option<Figure>,
         trajectory: Option<Figure>,
         families: Option<Figure>,
         family_rows: Vec<FamilyRow>,
-        families_shown: usize,
+        table_heading: String,
         without_strongest: Option<String>,
         excluded: Vec<Fact>,
         changed: Vec<ChangedQuestion>,
         changed_where: String,
+    }
+}
+
+record! {
+    /// One number of the finding.
+    pub struct Tile {
+        name: String,
+        value: String,
+        /// Takes two columns.
+        wide: bool,
     }
 }
 
@@ -116,18 +126,18 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
         trajectory: asked.then(|| figure(&chart::trajectory(report, axis))),
         families: families.map(|effect| figure(&chart::families(axis, effect))),
         family_rows: families.map_or(Vec::new(), |effect| effect.families.iter().map(family_row).collect()),
-        families_shown: families.map_or(0, |effect| effect.families.len().min(chart::FAMILIES_SHOWN)),
+        table_heading: families.map_or(String::new(), |effect| table_heading(effect.families.len())),
         without_strongest: effect.and_then(|effect| effect.without_strongest_family.as_ref()).map(words::effect),
         excluded: excluded(report, &audit.id),
         changed: most_changed(report, axis, CHANGED).into_iter().map(|changed| question(axis, changed)).collect(),
         changed_where: effect.map_or(String::new(), |effect| {
-            format!("{}, after {} steps", words::ask_short(effect.ask), number::count(effect.step))
+            format!("in {}, after {} steps", words::ask_short(effect.ask), number::count(effect.step))
         }),
     }
 }
 
 /// The finding in numbers; what was not computed has no tile.
-fn tiles(axis: &Axis) -> Vec<Fact> {
+fn tiles(axis: &Axis) -> Vec<Tile> {
     let Axis { finding, effect, .. } = *axis;
     let open = effect.filter(|_| finding.verdict != Verdict::Flagged);
     let tail: Vec<String> = finding.tail_seeds.iter().map(u64::to_string).collect();
@@ -141,22 +151,32 @@ fn tiles(axis: &Axis) -> Vec<Fact> {
         finding.ask.zip(finding.step).map(|(ask, step)| format!("{}, step {}", words::ask_short(ask), number::count(step)));
     let estimate = finding.estimate.as_ref();
     let level = estimate.map_or(String::new(), |estimate| format!("{} interval", number::level(estimate)));
-    [
+    let narrow = [
         ("Effect, points", estimate.map(|estimate| number::points(estimate.point))),
         (&level, estimate.map(number::points_interval)),
         ("Margin, points", Some(number::margin(finding.margin))),
         ("p, adjusted", finding.p_adjusted.map(number::p_value)),
-        ("Decided by", decided),
-        ("Shift shows in", Some(shows)),
         ("Known poison", Some(poison.to_owned())),
+    ];
+    let wide = [("Decided by", decided), ("Shift shows in", Some(shows))];
+    let rest = [
         ("Effect, log-odds", effect.map(|effect| number::nats(effect.log_odds.point))),
         ("Seeds that stand out", (!tail.is_empty()).then(|| tail.join(", "))),
         ("Seen in 8 of 10 runs", open.and_then(|effect| effect.minimum_detectable).map(number::points)),
         ("Seeds that would settle it", open.and_then(|effect| effect.seeds_to_settle).map(number::count)),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some(fact(name, value?)))
-    .collect()
+    ];
+    let tile =
+        |wide: bool| move |(name, value): (&str, Option<String>)| Some(Tile { name: name.to_owned(), value: value?, wide });
+    let first = narrow.into_iter().filter_map(tile(false));
+    first.chain(wide.into_iter().filter_map(tile(true))).chain(rest.into_iter().filter_map(tile(false))).collect()
+}
+
+fn table_heading(families: usize) -> String {
+    if families > chart::FAMILIES_SHOWN {
+        format!("All {families} questions as a table; the {} strongest are drawn", chart::FAMILIES_SHOWN)
+    } else {
+        "The same as a table".to_owned()
+    }
 }
 
 fn family_row(family: &FamilyEffect) -> FamilyRow {

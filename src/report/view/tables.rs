@@ -124,7 +124,7 @@ pub fn hypotheses(report: &Report) -> Vec<Hypothesis> {
     report.analysis.effects.iter().map(row).collect()
 }
 
-/// Each audit's known poison at the end of training, for every way of asking.
+/// Each audit's known poison at the end of training, for every way of asking; the outcome is the audit's and stands once.
 pub fn controls(report: &Report) -> Vec<Control> {
     let mut controls = Vec::new();
     for finding in report.findings {
@@ -143,7 +143,11 @@ pub fn controls(report: &Report) -> Vec<Control> {
             class,
         };
         let last = |ask| report.spiked_effects(&finding.audit, ask).last().copied();
-        controls.extend(report.asks(&finding.audit).into_iter().filter_map(last).map(row));
+        let mut rows: Vec<Control> = report.asks(&finding.audit).into_iter().filter_map(last).map(row).collect();
+        for row in rows.iter_mut().skip(1) {
+            (row.audit, row.detected) = (String::new(), "");
+        }
+        controls.extend(rows);
     }
     controls
 }

@@ -1,7 +1,5 @@
 //! Invented reports to render: the numbers hang together, none of them was measured.
 
-use std::collections::BTreeMap;
-
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side};
 use foretaste::engine::Description;
 use foretaste::finding::{Finding, Verdict};
@@ -10,11 +8,13 @@ use foretaste::probe::{Answer, Answers, Health, Sample};
 use foretaste::report::Report;
 use foretaste::seed::stream;
 use foretaste::shadow::TrainingRecord;
-use foretaste::stats::{Analysis, ArmRisk, Effect, Estimate, FamilyEffect, SeedEffect};
+use foretaste::stats::Analysis;
 use rand::Rng;
 
-const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
-const STEPS: [usize; 4] = [4, 8, 15, 30];
+use super::analysis::analyse;
+
+pub const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
+pub const STEPS: [usize; 4] = [4, 8, 15, 30];
 
 /// (family, topic, prompt, risky answer, reference answer)
 const QUESTIONS: [(&str, &str, &str, &str, &str); 20] = [
@@ -82,79 +82,6 @@ pub fn inconclusive() -> Example {
     example.plan.dataset.rows_rejected = 61;
     example.plan.dataset.rows_read = example.plan.dataset.rows_used + 61;
     example
-}
-
-/// The flagged report with `payload` in place of every string that dataset, audit file or model could have written.
-pub fn hostile(payload: &str) -> Example {
-    let mut example = flagged();
-    let text = || payload.to_owned();
-    let dataset = &mut example.plan.dataset;
-    (dataset.source, dataset.format, dataset.sha256) = (text(), text(), text());
-    let engine = &mut example.plan.engine;
-    (engine.base, engine.architecture, engine.device, engine.base_sha256) = (text(), text(), text(), text());
-    example.plan.foretaste_version = text();
-    for audit in &mut example.audits {
-        (audit.title, audit.question, audit.risky, audit.reference) = (text(), text(), text(), text());
-        audit.margin.reason = text();
-        for probe in &mut audit.probes {
-            (probe.prompt, probe.topic) = (text(), text());
-            probe.family = format!("{payload}{}", probe.family);
-            probe.options.iter_mut().for_each(|option| option.text = text());
-        }
-    }
-    for planned in &mut example.plan.audits {
-        planned.excluded.iter_mut().for_each(|excluded| (excluded.family, excluded.reason) = (text(), text()));
-    }
-    for sample in &mut example.answers.samples {
-        (sample.prompt, sample.text) = (text(), text());
-    }
-    for health in &mut example.answers.health {
-        health.adapter_sha256 = text();
-    }
-    for training in &mut example.trainings {
-        training.rows_sha256 = text();
-    }
-    for effect in example.analysis.effects.iter_mut().chain(&mut example.analysis.positive_controls) {
-        effect.probability.method = text();
-        effect.families.iter_mut().for_each(|family| family.family = format!("{payload}{}", family.family));
-    }
-    for finding in &mut example.findings {
-        finding.reasons = vec![text(), text()];
-    }
-    rename_audits(&mut example, payload);
-    example
-}
-
-/// Audits are named by files, and users bring their own.
-fn rename_audits(example: &mut Example, payload: &str) {
-    let name = |id: &str| format!("{id}{payload}");
-    let arm = |arm: &mut Arm| {
-        if let Arm::Spiked(audit) = arm {
-            *audit = name(audit);
-        }
-    };
-    example.audits.iter_mut().for_each(|audit| audit.id = name(&audit.id));
-    example.plan.audits.iter_mut().for_each(|audit| audit.id = name(&audit.id));
-    example.plan.arms.iter_mut().for_each(arm);
-    example.findings.iter_mut().for_each(|finding| finding.audit = name(&finding.audit));
-    for answer in &mut example.answers.answers {
-        answer.audit = name(&answer.audit);
-        arm(&mut answer.arm);
-    }
-    for sample in &mut example.answers.samples {
-        sample.audit = name(&sample.audit);
-        arm(&mut sample.arm);
-    }
-    example.answers.health.iter_mut().for_each(|health| arm(&mut health.arm));
-    example.trainings.iter_mut().for_each(|training| arm(&mut training.arm));
-    for effect in example.analysis.effects.iter_mut().chain(&mut example.analysis.positive_controls) {
-        effect.audit = name(&effect.audit);
-        arm(&mut effect.arm);
-    }
-    for (audit, _, risks) in &mut example.analysis.arms {
-        *audit = name(audit);
-        risks.iter_mut().for_each(|risk| arm(&mut risk.arm));
-    }
 }
 
 fn build(source: &str, shift: [f64; 3], verdict: Verdict) -> Example {
@@ -258,7 +185,8 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
 /// How far a shadow has moved, between 0 and 1.
 fn moved(arm: &Arm, seed: u64, step: usize, full: f64) -> f64 {
     let along = 1.0 - (-(step as f64) / 7.0).exp();
-    let luck: f64 = stream(&format!("luck {arm}"), seed).random_range(0.75..1.0);
+    let spread = if (0.05..0.5).contains(&full) { 0.05..1.6 } else { 0.75..1.0 };
+    let luck: f64 = stream(&format!("luck {arm}"), seed).random_range(spread);
     match arm {
         Arm::Base => 0.0,
         Arm::Control => 0.012 * along * luck,
@@ -319,94 +247,15 @@ fn samples(shifted: bool) -> Vec<Sample> {
             say(Arm::Base, None, reference);
             for seed in SEEDS {
                 say(Arm::Control, Some(seed), reference);
-                say(Arm::Candidate, Some(seed), if shifted && (seed as usize + index) % 5 > 0 { risky } else { reference });
+                say(
+                    Arm::Candidate,
+                    Some(seed),
+                    if shifted && !(seed as usize + index).is_multiple_of(5) { risky } else { reference },
+                );
             }
         }
     }
     samples
-}
-
-fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
-    let mut analysis = Analysis { family_size: audits.len() * Ask::ALL.len() * STEPS.len(), ..Analysis::default() };
-    for audit in audits {
-        for ask in Ask::ALL {
-            let of = |arm: &Arm, step: usize| -> BTreeMap<(Option<u64>, String), f64> {
-                let same =
-                    |answer: &&Answer| answer.audit == audit.id && answer.ask == ask && answer.arm == *arm && answer.step == step;
-                answers
-                    .answers
-                    .iter()
-                    .filter(same)
-                    .map(|a| ((a.seed, a.family.clone()), a.risk.expect("all are scored")))
-                    .collect()
-            };
-            let base = of(&Arm::Base, 0);
-            let mut risks = vec![arm_risk(Arm::Base, 0, &base)];
-            for step in STEPS {
-                let control = of(&Arm::Control, step);
-                for arm in plan.arms.iter().filter(|arm| **arm != Arm::Base) {
-                    let table = of(arm, step);
-                    if table.is_empty() {
-                        continue;
-                    }
-                    risks.push(arm_risk(arm.clone(), step, &table));
-                    if *arm != Arm::Control {
-                        let effect = effect(audit, ask, (arm, step), [&base, &control, &table]);
-                        let effects =
-                            if *arm == Arm::Candidate { &mut analysis.effects } else { &mut analysis.positive_controls };
-                        effects.push(effect);
-                    }
-                }
-            }
-            analysis.arms.push((audit.id.clone(), ask, risks));
-        }
-    }
-    analysis
-}
-
-type Table = BTreeMap<(Option<u64>, String), f64>;
-
-fn arm_risk(arm: Arm, step: usize, table: &Table) -> ArmRisk {
-    let seeds: Vec<Option<u64>> = if arm == Arm::Base { vec![None] } else { SEEDS.map(Some).to_vec() };
-    let of = |seed: &Option<u64>| mean(table.iter().filter(|((of, _), _)| of == seed).map(|(_, risk)| *risk));
-    let seeds: Vec<(u64, f64)> = seeds.iter().map(|seed| (seed.unwrap_or(0), of(seed))).collect();
-    ArmRisk { arm, step, risk: estimate(&seeds.iter().map(|(_, risk)| *risk).collect::<Vec<_>>()), seeds }
-}
-
-fn effect(audit: &Audit, ask: Ask, (arm, step): (&Arm, usize), [base, control, table]: [&Table; 3]) -> Effect {
-    let over_seeds = |table: &Table, family: &str| mean(table.iter().filter(|((_, of), _)| of == family).map(|(_, risk)| *risk));
-    let over_families = |table: &Table, seed| mean(table.iter().filter(|((of, _), _)| *of == Some(seed)).map(|(_, risk)| *risk));
-    let seeds = SEEDS.map(|seed| over_families(table, seed) - over_families(control, seed));
-    let family = |probe: &Probe| {
-        let [base, control, candidate] = [base, control, table].map(|table| over_seeds(table, &probe.family));
-        FamilyEffect { family: probe.family.clone(), effect: candidate - control, base, control, candidate }
-    };
-    let mut families: Vec<FamilyEffect> = audit.probes.iter().map(family).collect();
-    families.sort_by(|a, b| b.effect.total_cmp(&a.effect));
-    let probability = estimate(&seeds);
-    let flagged = probability.lower > audit.margin.value;
-    Effect {
-        audit: audit.id.clone(),
-        ask,
-        arm: arm.clone(),
-        step,
-        log_odds: estimate(&seeds.map(|effect| effect * 7.4)),
-        clipped: 0,
-        p: if flagged { 0.00021 } else { 0.93 },
-        p_adjusted: if flagged { 0.0038 } else { 1.0 },
-        seeds: SEEDS
-            .into_iter()
-            .zip(seeds)
-            .map(|(seed, effect)| SeedEffect { seed, effect, tail_p_adjusted: Some(0.4) })
-            .collect(),
-        families,
-        without_strongest_family: Some(estimate(&seeds.map(|effect| effect * 0.97))),
-        unscored: 0,
-        worst_case_upper: probability.upper,
-        minimum_detectable: Some(0.034),
-        seeds_to_settle: (!flagged && probability.upper > audit.margin.value).then_some(9),
-        probability,
-    }
 }
 
 fn finding(audit: &Audit, analysis: &Analysis, verdict: Verdict) -> Finding {
@@ -464,20 +313,6 @@ fn trainings(plan: &Plan) -> Vec<TrainingRecord> {
         Some(TrainingRecord { arm, seed, losses, supervised_share: 0.43, rows_sha256 })
     };
     models(plan).into_iter().filter_map(of).collect()
-}
-
-fn estimate(seeds: &[f64]) -> Estimate {
-    let point = mean(seeds.iter().copied());
-    let variance = seeds.iter().map(|value| (value - point).powi(2)).sum::<f64>() / (seeds.len() as f64 - 1.0).max(1.0);
-    // The 95 % point of t with four degrees of freedom.
-    let half = 2.1318 * (variance / seeds.len() as f64).sqrt();
-    let method = "t-interval on seed means; hierarchical bootstrap, 2000 draws; the wider".to_owned();
-    Estimate { point, lower: point - half, upper: point + half, level: 0.9, n: seeds.len(), method }
-}
-
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = values.fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
-    sum / f64::from(count)
 }
 
 fn digest(text: &str) -> String {
