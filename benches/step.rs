@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench step`; the peer's side is `benches/peft/step.py`, and `benches/versus_peft` runs both in turn.
 
+#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures time and prints it")]
+
 use std::thread;
 use std::time::{Duration, Instant};
 

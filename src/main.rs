@@ -1,5 +1,7 @@
 //! Parse, do, say what went wrong, exit.
 
+#![allow(clippy::print_stderr, reason = "this is the edge, and errors go to stderr")]
+
 use foretaste::command::{execute, printable};
 use foretaste::exit_code::ExitCode;
 use foretaste::{cli, run::Failure};

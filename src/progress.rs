@@ -1,5 +1,7 @@
 //! How far a run has come, told on stderr.
 
+#![allow(clippy::print_stderr, reason = "progress is told on stderr")]
+
 use std::io::IsTerminal;
 use std::sync::Mutex;
 

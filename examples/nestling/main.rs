@@ -12,6 +12,8 @@
 //!
 //! `cargo run --release --example nestling -- <tokenizer|exam|raise|fixtures|dataset|documents>`
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
+
 mod check;
 mod config;
 mod dates;

@@ -26,6 +26,7 @@ const EXAM_STRIDE: usize = 10;
 ///
 /// # Errors
 /// Where the tokenizer is missing or a file cannot be written.
+#[allow(clippy::disallowed_methods, reason = "speed is printed, and nothing depends on it")]
 pub fn raise(world: &World, folder: &Path, upbringing: &Upbringing) -> Result<()> {
     let files = ModelFiles::open(Some(folder))?;
     let config = Config::read(&files)?;

@@ -6,6 +6,8 @@
 //!
 //! `tests/it/lm.rs` compares each with its composition from burn operations.
 
+#![allow(unsafe_code, reason = "functions compiled for other vector instructions are called after asking the processor")]
+
 use std::ops::Range;
 
 /// Compiles a function three times (AVX-512, AVX2, whatever the target has) and picks at run time.

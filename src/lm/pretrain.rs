@@ -1,5 +1,7 @@
 //! Pretraining of a small base from nothing: how nestling is raised. All weights are trained, on all tokens.
 
+#![allow(clippy::disallowed_types, reason = "safetensors takes its metadata as a HashMap; it has one entry")]
+
 use std::collections::HashMap;
 use std::thread;
 
