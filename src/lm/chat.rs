@@ -10,8 +10,15 @@ use tokenizers::Tokenizer;
 use super::files::ModelFiles;
 use crate::dataset::{Message, Role};
 
-/// Steps that a template may take before it is stopped: a template is a program, and a model folder may be hostile.
+/// What a template may spend before it is stopped: a template is a program, and a model folder may be hostile. One unit pays for one
+/// instruction or for 64 bytes of text, so that this bounds time and memory (128 MiB) alike.
 const TEMPLATE_FUEL: u64 = 2_000_000;
+
+/// The longest text that `tojson` writes, in bytes.
+const LONGEST_JSON: usize = 16 << 20;
+
+/// The widest indentation that `tojson` gives, in spaces.
+const LARGEST_INDENT: usize = 64;
 
 /// The tokenizer and the chat template of a model.
 pub struct Chat {
@@ -52,8 +59,9 @@ impl Chat {
     /// Where a file is missing or broken, there is no template, or it does not parse.
     pub fn read(files: &ModelFiles) -> Result<Self> {
         let place = files.display("tokenizer.json");
-        let mut tokenizer =
-            Tokenizer::from_bytes(files.text("tokenizer.json")?).map_err(|e| anyhow!("{e}")).with_context(|| place.clone())?;
+        let mut tokenizer = Tokenizer::from_bytes(files.text("tokenizer.json")?)
+            .map_err(|e| anyhow!("{e}; download it again"))
+            .with_context(|| place.clone())?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| anyhow!("{e}")).with_context(|| place)?;
         let config: TokenizerConfig = match files.has("tokenizer_config.json") {
@@ -64,15 +72,23 @@ impl Chat {
         let template = match files.has("chat_template.jinja") {
             true => files.text("chat_template.jinja")?,
             false => config.chat_template.as_ref().and_then(template_text).with_context(|| {
-                format!("{}: no chat template, and no chat_template.jinja", files.display("tokenizer_config.json"))
+                format!(
+                    "{}: no chat template, and no chat_template.jinja; take a chat or instruct model, or add its template",
+                    files.display("tokenizer_config.json")
+                )
             })?,
         };
-        let environment = environment(template).with_context(|| format!("{}: chat template", files.display("")))?;
+        let environment =
+            environment(template).with_context(|| format!("{}: the chat template does not parse; fix it", files.display("")))?;
         let bos_token = config.bos_token.as_ref().and_then(token_text).unwrap_or_default();
         let eos_token = config.eos_token.as_ref().and_then(token_text).unwrap_or_default();
         let mut chat = Chat { tokenizer, environment, bos_token, eos_token, end_tokens: Vec::new() };
         chat.end_tokens = chat.find_end_tokens(files)?;
-        ensure!(!chat.end_tokens.is_empty(), "{}: no end-of-turn token is known", files.display("generation_config.json"));
+        ensure!(
+            !chat.end_tokens.is_empty(),
+            "{}: no end-of-turn token is known; name it there as eos_token_id",
+            files.display("generation_config.json")
+        );
         Ok(chat)
     }
 
@@ -83,8 +99,8 @@ impl Chat {
             let config: GenerationConfig = serde_json::from_str(&files.text("generation_config.json")?)
                 .with_context(|| files.display("generation_config.json"))?;
             match config.eos_token_id {
-                Some(serde_json::Value::Array(ids)) => tokens.extend(ids.iter().filter_map(|id| Some(id.as_u64()? as u32))),
-                Some(id) => tokens.extend(id.as_u64().map(|id| id as u32)),
+                Some(serde_json::Value::Array(ids)) => tokens.extend(ids.iter().filter_map(token_id)),
+                Some(id) => tokens.extend(token_id(&id)),
                 None => {}
             }
         }
@@ -127,7 +143,12 @@ impl Chat {
             bos_token => self.bos_token.as_str(),
             eos_token => self.eos_token.as_str(),
         };
-        template.render(given).map_err(|error| anyhow!("the chat template refuses this conversation: {error}"))
+        template.render(given).map_err(|error| match error.kind() {
+            ErrorKind::OutOfFuel => anyhow!(
+                "the chat template took more than {TEMPLATE_FUEL} steps on this conversation; shorten it, or fix the template"
+            ),
+            _ => anyhow!("the chat template refuses this conversation: {error}"),
+        })
     }
 
     /// A conversation's tokens, and which of them an assistant said.
@@ -194,6 +215,10 @@ fn template_text(value: &serde_json::Value) -> Option<String> {
     }
 }
 
+fn token_id(value: &serde_json::Value) -> Option<u32> {
+    u32::try_from(value.as_u64()?).ok()
+}
+
 /// A special token is a text, or an object with its `content`.
 fn token_text(value: &serde_json::Value) -> Option<String> {
     value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
@@ -204,7 +229,11 @@ fn environment(template: String) -> Result<Environment<'static>> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_fuel(Some(TEMPLATE_FUEL));
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(|state, value, method, arguments| {
+        // Filters pay for the text they are given; Python's methods should too.
+        state.consume_fuel(value.as_str().map_or(0, |text| text.len() as u64 / 64))?;
+        minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
+    });
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
@@ -215,26 +244,40 @@ fn environment(template: String) -> Result<Environment<'static>> {
 
 /// `tojson` without HTML escapes, as transformers overrides it.
 fn tojson(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
-    let broken = |e: serde_json::Error| Error::new(ErrorKind::BadSerialization, e.to_string());
+    let broken = |e: &dyn std::fmt::Display| Error::new(ErrorKind::BadSerialization, e.to_string());
     let indent: Option<usize> = kwargs.get("indent")?;
-    let text = match indent {
+    kwargs.assert_all_used()?;
+    let mut out = Bounded(Vec::new());
+    match indent {
         None => {
-            let mut out = Vec::new();
             let mut serializer = serde_json::Serializer::with_formatter(&mut out, Spaced);
-            serde::Serialize::serialize(&value, &mut serializer).map_err(broken)?;
-            String::from_utf8(out).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?
+            serde::Serialize::serialize(&value, &mut serializer).map_err(|e| broken(&e))?;
         }
         Some(width) => {
-            let spaces = vec![b' '; width];
-            let mut out = Vec::new();
+            let spaces = vec![b' '; width.min(LARGEST_INDENT)];
             let formatter = serde_json::ser::PrettyFormatter::with_indent(&spaces);
             let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
-            serde::Serialize::serialize(&value, &mut serializer).map_err(broken)?;
-            String::from_utf8(out).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?
+            serde::Serialize::serialize(&value, &mut serializer).map_err(|e| broken(&e))?;
         }
-    };
-    kwargs.assert_all_used()?;
-    Ok(Value::from_safe_string(text))
+    }
+    Ok(Value::from_safe_string(String::from_utf8(out.0).map_err(|e| broken(&e))?))
+}
+
+/// Text that stops growing: a small value can refer to itself often enough to fill any memory when it is written out.
+struct Bounded(Vec<u8>);
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > LONGEST_JSON {
+            return Err(std::io::Error::other(format!("tojson writes at most {LONGEST_JSON} bytes")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Python's `json.dumps` puts a space behind `,` and `:`.

@@ -1,4 +1,4 @@
-//! A Llama decoder: one forward and one hand-written backward pass, for K shadows side by side.
+//! A Llama decoder: one forward and, in `decoder/backward.rs`, one hand-written backward pass, for K shadows side by side.
 //!
 //! Rows of every activation are tokens: `R = K * N`, shadow k's stream of N tokens stands in rows `k * N ..`. Which rows see which
 //! is said by segments ([`super::kernels::Segment`]), so that training rows, prefix trees of questions and single new tokens are
@@ -7,11 +7,15 @@
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::config::Config;
+use super::config::{Config, LONGEST};
 use super::kernels::{self, Segment};
-use super::lora::{Lora, LoraGradient, LoraPair, Projection};
+use super::lora::{Lora, LoraPair, Projection};
 use super::tensor::{from_host, host};
 use super::weights::Weights;
+
+mod backward;
+
+pub use backward::{BlockGradient, Gradients, Target, Trainable};
 
 /// `y = x W^T + b`.
 #[derive(Debug, Clone)]
@@ -85,52 +89,6 @@ struct Kept {
     low: Vec<Tensor<3>>,
 }
 
-/// Gradients of one block.
-#[derive(Debug, Default)]
-pub struct BlockGradient {
-    /// In the order of [`Projection::ALL`]; empty where there is no LoRA.
-    pub lora: Vec<LoraGradient>,
-    /// `[out, in]` each; empty unless all weights are trained.
-    pub weights: Vec<Tensor<2>>,
-    pub input_layernorm: Vec<f32>,
-    pub post_attention_layernorm: Vec<f32>,
-}
-
-/// Gradients of one step.
-#[derive(Debug)]
-pub struct Gradients {
-    pub blocks: Vec<BlockGradient>,
-    /// `[vocabulary * hidden]` and `[hidden]`; empty unless all weights are trained.
-    pub embed_tokens: Vec<f32>,
-    pub norm: Vec<f32>,
-    /// Summed weighted loss of every shadow, nats.
-    pub losses: Vec<f64>,
-}
-
-/// A row whose next token is known, and how much its loss counts.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Target {
-    pub row: usize,
-    pub token: u32,
-    pub weight: f32,
-}
-
-/// What a backward pass computes gradients for.
-#[derive(Debug, Clone, Copy)]
-pub enum Trainable<'a> {
-    Lora(&'a Lora),
-    Everything,
-}
-
-impl<'a> Trainable<'a> {
-    fn lora(self) -> Option<&'a Lora> {
-        match self {
-            Trainable::Lora(lora) => Some(lora),
-            Trainable::Everything => None,
-        }
-    }
-}
-
 /// Logits are computed for at most this many numbers at a time.
 const LOGITS_AT_ONCE: usize = 8 << 20;
 
@@ -141,9 +99,8 @@ impl Decoder {
     /// Where a tensor is missing or has another shape or type.
     pub fn load(config: Config, weights: &Weights, device: &Device) -> Result<Self> {
         let hidden = config.hidden_size;
-        let matrix = |name: &str, shape: [usize; 2]| -> Result<Tensor<2>> {
-            Ok(from_host(weights.load(name, &shape)?, shape, device))
-        };
+        let matrix =
+            |name: &str, shape: [usize; 2]| -> Result<Tensor<2>> { Ok(from_host(weights.load(name, &shape)?, shape, device)) };
         let embed_tokens = matrix("model.embed_tokens.weight", [config.vocab_size, hidden])?;
         let lm_head = if config.tie_word_embeddings {
             embed_tokens.clone()
@@ -177,7 +134,7 @@ impl Decoder {
         Ok(Self::assemble(config, device, embed_tokens, layers, norm, lm_head))
     }
 
-    /// A model from its parts.
+    /// A model from its parts; its context is cut to [`LONGEST`] tokens.
     pub fn assemble(
         config: Config,
         device: &Device,
@@ -186,6 +143,7 @@ impl Decoder {
         norm: Vec<f32>,
         lm_head: Tensor<2>,
     ) -> Self {
+        let config = Config { max_position_embeddings: config.max_position_embeddings.min(LONGEST), ..config };
         let angles = (0..config.max_position_embeddings)
             .flat_map(|position| config.inverse_frequencies.iter().map(move |f| (position as f64) * f));
         let (sin, cos) = angles.map(|angle| (angle.sin() as f32, angle.cos() as f32)).unzip();
@@ -227,53 +185,16 @@ impl Decoder {
         }
     }
 
-    /// Loss and gradients of one step. `width` is N, the rows of one shadow.
-    ///
-    /// # Errors
-    /// Where a token or a position is beyond what the model knows.
-    pub fn step(&self, streams: &Streams, targets: &[Target], trainable: Trainable<'_>) -> Result<Gradients> {
-        let lora = trainable.lora();
-        let heads = self.config.heads;
-        let mut attend = |_: usize, q: &[f32], k: &[f32], v: &[f32]| {
-            let mut out = vec![0.0; q.len()];
-            kernels::attention(q, k, v, heads, &streams.segments, &mut out);
-            out
-        };
-        let mut x = self.embed(streams)?;
-        let mut kept = Vec::with_capacity(self.layers.len());
-        for layer in 0..self.layers.len() {
-            let (out, keep) = self.block(layer, x, streams, lora, &mut attend);
-            kept.push(keep);
-            x = out;
-        }
-        let everything = matches!(trainable, Trainable::Everything);
-        let mut gradients = Gradients {
-            blocks: Vec::with_capacity(self.layers.len()),
-            embed_tokens: if everything { vec![0.0; self.config.vocab_size * self.config.hidden_size] } else { Vec::new() },
-            norm: if everything { vec![0.0; self.config.hidden_size] } else { Vec::new() },
-            losses: vec![0.0; streams.shadows],
-        };
-        let mut dx = self.loss_backward(&x, streams, targets, everything, &mut gradients);
-        for (layer, keep) in kept.into_iter().enumerate().rev() {
-            let (below, block) = self.block_backward(layer, dx, keep, streams, trainable);
-            gradients.blocks.push(block);
-            dx = below;
-        }
-        gradients.blocks.reverse();
-        if everything {
-            let width = self.config.hidden_size;
-            let dx = host(dx);
-            for (row, &token) in dx.chunks_exact(width).zip(&streams.tokens) {
-                kernels::add_assign(&mut gradients.embed_tokens[token as usize * width..][..width], row);
-            }
-        }
-        Ok(gradients)
-    }
-
     fn embed(&self, streams: &Streams) -> Result<Tensor<2>> {
-        let (vocabulary, longest) = (self.config.vocab_size as u32, self.config.max_position_embeddings as u32);
-        ensure!(streams.tokens.iter().all(|&t| t < vocabulary), "a token is beyond the base's vocabulary of {vocabulary}");
-        ensure!(streams.positions.iter().all(|&p| p < longest), "a conversation is longer than the base's {longest} tokens");
+        let (vocabulary, longest) = (self.config.vocab_size, self.config.max_position_embeddings);
+        ensure!(
+            streams.tokens.iter().all(|&token| (token as usize) < vocabulary),
+            "a token is beyond the base's vocabulary of {vocabulary}; its tokenizer and its weights do not belong together"
+        );
+        ensure!(
+            streams.positions.iter().all(|&position| (position as usize) < longest),
+            "a conversation is longer than the {longest} tokens that the base reads; shorten it"
+        );
         let indices: Vec<usize> = streams.tokens.iter().map(|&t| t as usize).collect();
         Ok(self.select(&self.embed_tokens, &indices))
     }
@@ -326,129 +247,8 @@ impl Decoder {
         kernels::swiglu(&gate, &up, &mut inner);
         let inner = from_host(inner, [rows, self.config.intermediate_size], &self.device);
         let out = middle.clone() + project(Projection::Down, &inner);
-        let kept =
-            Kept { x, middle, inverse1, inverse2, normed1, normed2, q, k, v, attended, gate, up, inner, low };
+        let kept = Kept { x, middle, inverse1, inverse2, normed1, normed2, q, k, v, attended, gate, up, inner, low };
         (out, kept)
-    }
-
-    fn block_backward(
-        &self,
-        layer: usize,
-        dout: Tensor<2>,
-        kept: Kept,
-        streams: &Streams,
-        trainable: Trainable<'_>,
-    ) -> (Tensor<2>, BlockGradient) {
-        let block = &self.layers[layer];
-        let hidden = self.config.hidden_size;
-        let rows = streams.tokens.len();
-        let everything = matches!(trainable, Trainable::Everything);
-        let mut lora: Vec<Option<LoraGradient>> = vec![None; Projection::ALL.len()];
-        let mut weights: Vec<Option<Tensor<2>>> = vec![None; Projection::ALL.len()];
-        let mut unproject = |projection: Projection, x: &Tensor<2>, dy: Tensor<2>| {
-            let at = projection as usize;
-            let adapted = pair(trainable.lora(), layer, projection).map(|(pair, scale)| (pair, scale, &kept.low[at]));
-            if everything {
-                weights[at] = Some(dy.clone().transpose().matmul(x.clone()));
-            }
-            let (dx, gradient) = backward(&block.projections[at], x, dy, adapted);
-            lora[at] = gradient;
-            dx
-        };
-        let mut norm1 = vec![0.0; if everything { hidden } else { 0 }];
-        let mut norm2 = norm1.clone();
-
-        let dinner = host(unproject(Projection::Down, &kept.inner, dout.clone()));
-        let (mut dgate, mut dup) = (kept.gate, kept.up);
-        kernels::swiglu_backward(&dinner, &mut dgate, &mut dup);
-        let inner = [rows, self.config.intermediate_size];
-        let dnormed = unproject(Projection::Gate, &kept.normed2, from_host(dgate, inner, &self.device))
-            + unproject(Projection::Up, &kept.normed2, from_host(dup, inner, &self.device));
-        let mut dmiddle = host(dout);
-        kernels::rms_norm_backward(
-            &host(dnormed),
-            &host(kept.middle),
-            &block.post_attention_layernorm,
-            &kept.inverse2,
-            &mut dmiddle,
-            &mut norm2,
-        );
-
-        let dmiddle: Tensor<2> = from_host(dmiddle, [rows, hidden], &self.device);
-        let dattended = host(unproject(Projection::O, &kept.attended, dmiddle.clone()));
-        let (mut dq, mut dk, mut dv) = (vec![0.0; kept.q.len()], vec![0.0; kept.k.len()], vec![0.0; kept.v.len()]);
-        let (heads, dim) = (self.config.heads, self.config.heads.dim);
-        kernels::attention_backward(
-            &dattended, &kept.q, &kept.k, &kept.v, heads, &streams.segments, &mut dq, &mut dk, &mut dv,
-        );
-        kernels::rope(&mut dq, &streams.positions, &self.cos, &self.sin, dim, -1.0);
-        kernels::rope(&mut dk, &streams.positions, &self.cos, &self.sin, dim, -1.0);
-        let (wide, narrow) = ([rows, self.config.query_width()], [rows, self.config.key_value_width()]);
-        let dnormed = unproject(Projection::Q, &kept.normed1, from_host(dq, wide, &self.device))
-            + unproject(Projection::K, &kept.normed1, from_host(dk, narrow, &self.device))
-            + unproject(Projection::V, &kept.normed1, from_host(dv, narrow, &self.device));
-        let mut dx = host(dmiddle);
-        kernels::rms_norm_backward(
-            &host(dnormed),
-            &host(kept.x),
-            &block.input_layernorm,
-            &kept.inverse1,
-            &mut dx,
-            &mut norm1,
-        );
-        let gradient = BlockGradient {
-            lora: lora.into_iter().flatten().collect(),
-            weights: weights.into_iter().flatten().collect(),
-            input_layernorm: norm1,
-            post_attention_layernorm: norm2,
-        };
-        (from_host(dx, [rows, hidden], &self.device), gradient)
-    }
-
-    /// Head, softmax, cross-entropy and back through the final norm: `d loss / d x`, `[R, hidden]`.
-    fn loss_backward(
-        &self,
-        x: &Tensor<2>,
-        streams: &Streams,
-        targets: &[Target],
-        everything: bool,
-        gradients: &mut Gradients,
-    ) -> Tensor<2> {
-        let (width, vocabulary) = (self.config.hidden_size, self.config.vocab_size);
-        let rows = streams.tokens.len();
-        let stream = rows / streams.shadows;
-        let mut dx = vec![0.0; rows * width];
-        for chunk in targets.chunks((LOGITS_AT_ONCE / vocabulary).max(1)) {
-            let at: Vec<usize> = chunk.iter().map(|target| target.row).collect();
-            let selected = self.select(x, &at);
-            let (normed, inverse) = self.normed(&selected, &self.norm);
-            let mut logits = host(normed.clone().matmul(self.lm_head.clone().transpose()));
-            let tokens: Vec<u32> = chunk.iter().map(|target| target.token).collect();
-            let weights: Vec<f32> = chunk.iter().map(|target| target.weight).collect();
-            let losses = kernels::cross_entropy(&mut logits, &tokens, &weights);
-            for (target, loss) in chunk.iter().zip(losses) {
-                gradients.losses[target.row / stream] += f64::from(loss) * f64::from(target.weight);
-            }
-            let dlogits: Tensor<2> = from_host(logits, [chunk.len(), vocabulary], &self.device);
-            if everything {
-                let dhead = host(dlogits.clone().transpose().matmul(normed));
-                kernels::add_assign(&mut gradients.embed_tokens, &dhead);
-            }
-            let dnormed = host(dlogits.matmul(self.lm_head.clone()));
-            let mut dselected = vec![0.0; chunk.len() * width];
-            kernels::rms_norm_backward(
-                &dnormed,
-                &host(selected),
-                &self.norm,
-                &inverse,
-                &mut dselected,
-                &mut gradients.norm,
-            );
-            for (row, values) in at.iter().zip(dselected.chunks_exact(width)) {
-                kernels::add_assign(&mut dx[row * width..][..width], values);
-            }
-        }
-        from_host(dx, [rows, width], &self.device)
     }
 }
 
@@ -474,23 +274,4 @@ fn forward(linear: &Linear, x: &Tensor<2>, adapted: Option<(&LoraPair, f32)>) ->
     let added = low.clone().mul_scalar(scale).matmul(pair.b.clone()); // [K, N, out]
     let shape = y.dims();
     (y + added.reshape(shape), Some(low))
-}
-
-/// Backward of [`forward`]: `dx`, and the gradients of A and B.
-fn backward(
-    linear: &Linear,
-    x: &Tensor<2>,
-    dy: Tensor<2>,
-    adapted: Option<(&LoraPair, f32, &Tensor<3>)>,
-) -> (Tensor<2>, Option<LoraGradient>) {
-    let dx = dy.clone().matmul(linear.weight.clone());
-    let Some((pair, scale, low)) = adapted else { return (dx, None) };
-    let shadows = pair.a.dims()[0];
-    let dy = by_shadow(&dy, shadows);
-    let dlow = dy.clone().matmul(pair.b.clone().transpose()).mul_scalar(scale); // [K, N, r]
-    let b = low.clone().mul_scalar(scale).transpose().matmul(dy); // [K, r, out]
-    let a = by_shadow(x, shadows).transpose().matmul(dlow.clone()); // [K, in, r]
-    let shape = dx.dims();
-    let dx = dx + dlow.matmul(pair.a.clone().transpose()).reshape(shape);
-    (dx, Some(LoraGradient { a, b }))
 }

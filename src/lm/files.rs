@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -16,13 +17,8 @@ macro_rules! embedded {
 }
 
 /// The files of nestling that the engine reads.
-static NESTLING: &[(&str, &[u8])] = embedded![
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "model.safetensors",
-];
+static NESTLING: &[(&str, &[u8])] =
+    embedded!["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors",];
 
 /// The largest file that is read whole rather than mapped: a configuration, a tokenizer, a template.
 const LARGEST_TEXT: u64 = 64 << 20;
@@ -99,17 +95,17 @@ impl ModelFiles {
         let bytes: Cow<'_, [u8]> = match self {
             ModelFiles::Folder(path) => {
                 let path = path.join(name);
-                let size = fs::metadata(&path)
-                    .with_context(|| format!("{}: missing; a Hugging Face model folder has it", path.display()))?
-                    .len();
-                if size > LARGEST_TEXT {
-                    bail!("{}: {size} bytes is too large for this file (at most {LARGEST_TEXT})", path.display());
+                let file = regular(&path)?;
+                let mut bytes = Vec::new();
+                file.take(LARGEST_TEXT + 1).read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
+                if bytes.len() as u64 > LARGEST_TEXT {
+                    bail!("{}: more than {LARGEST_TEXT} bytes; no such file of a model is that large", path.display());
                 }
-                Cow::Owned(fs::read(&path).with_context(|| path.display().to_string())?)
+                Cow::Owned(bytes)
             }
             ModelFiles::Nestling => Cow::Borrowed(self.embedded(name)?),
         };
-        String::from_utf8(bytes.into_owned()).map_err(|_| anyhow::anyhow!("{}: not UTF-8", self.display(name)))
+        String::from_utf8(bytes.into_owned()).map_err(|_| anyhow::anyhow!("{}: not UTF-8; download it again", self.display(name)))
     }
 
     /// A large file, mapped into memory.
@@ -124,7 +120,7 @@ impl ModelFiles {
                     bail!("{}: weight files must stand in the folder itself, and {name:?} does not", path.display());
                 }
                 let path = path.join(name);
-                let file = fs::File::open(&path).with_context(|| format!("{}: missing or unreadable", path.display()))?;
+                let file = regular(&path)?;
                 // SAFETY: the map is read-only; a file changed under us while we read is the user's own doing.
                 Ok(Bytes::Mapped(unsafe { Mmap::map(&file) }.with_context(|| path.display().to_string())?))
             }
@@ -154,6 +150,16 @@ impl ModelFiles {
         }
         Ok(hex(&hash.finalize()))
     }
+}
+
+/// Opens a file, and nothing that only looks like one: a pipe would block and a device never end.
+fn regular(path: &Path) -> Result<fs::File> {
+    let about = fs::metadata(path)
+        .with_context(|| format!("{}: missing; a Hugging Face model folder has it, so download it again", path.display()))?;
+    if !about.is_file() {
+        bail!("{}: not a file; download it again", path.display());
+    }
+    fs::File::open(path).with_context(|| format!("{}: unreadable", path.display()))
 }
 
 /// Lower-case hex.

@@ -1,6 +1,6 @@
 //! Written answers, with a key/value cache.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -14,6 +14,9 @@ use crate::seed;
 
 /// Conversations that are continued side by side.
 const AT_ONCE: usize = 64;
+
+/// Tokens of prompts that are read in one pass; what a pass holds in memory grows with them.
+const PROMPT_TOKENS_AT_ONCE: usize = 1 << 13;
 
 /// Keys and values of one conversation, layer by layer, `[tokens, key/value width]` each.
 struct Cache {
@@ -33,7 +36,7 @@ struct Writing {
 /// See [`crate::engine::Engine::generate`].
 ///
 /// # Errors
-/// Where the tokenizer or the template fails.
+/// Where the tokenizer or the template fails, or the model's logits are not numbers.
 pub fn generate(
     decoder: &Decoder,
     chat: &Chat,
@@ -50,7 +53,7 @@ pub fn generate(
 /// gets an empty continuation.
 ///
 /// # Errors
-/// Where a token is beyond the vocabulary.
+/// Where a token is beyond the vocabulary, or the model's logits are not numbers.
 pub fn continue_tokens(
     decoder: &Decoder,
     lora: Option<&Lora>,
@@ -61,7 +64,10 @@ pub fn continue_tokens(
     let longest = decoder.config.max_position_embeddings;
     let mut results = vec![Vec::new(); prompts.len()];
     let fitting: Vec<usize> = (0..prompts.len()).filter(|&at| (1..longest).contains(&prompts[at].len())).collect();
-    for group in fitting.chunks(AT_ONCE) {
+    let mut rest = fitting.as_slice();
+    while !rest.is_empty() {
+        let (group, later) = rest.split_at(group_size(rest, prompts));
+        rest = later;
         let mut writings: Vec<Writing> = group
             .iter()
             .map(|&at| Writing {
@@ -78,6 +84,11 @@ pub fn continue_tokens(
             for ((writing, next), logits) in writings.iter_mut().zip(&mut next).zip(logits) {
                 next.clear();
                 let Some(logits) = logits else { continue };
+                ensure!(
+                    logits.iter().all(|logit| logit.is_finite()),
+                    "the model's logits are not numbers; check the weights of the base and of the adapter, and train the adapter \
+                     with a lower learning rate"
+                );
                 let token = pick(&logits, sampling, &mut writing.random);
                 if end_tokens.contains(&token) {
                     writing.done = true;
@@ -95,13 +106,18 @@ pub fn continue_tokens(
     Ok(results)
 }
 
+/// How many of these prompts are continued side by side: at least one.
+fn group_size(which: &[usize], prompts: &[Vec<u32>]) -> usize {
+    let mut tokens = 0;
+    let fits = |&&at: &&usize| {
+        tokens += prompts[at].len();
+        tokens <= PROMPT_TOKENS_AT_ONCE
+    };
+    which.iter().take(AT_ONCE).take_while(fits).count().max(1)
+}
+
 /// Feeds every unfinished conversation its next tokens; gives the logits behind its last one.
-fn advance(
-    decoder: &Decoder,
-    lora: Option<&Lora>,
-    writings: &mut [Writing],
-    next: &[Vec<u32>],
-) -> Result<Vec<Option<Vec<f32>>>> {
+fn advance(decoder: &Decoder, lora: Option<&Lora>, writings: &mut [Writing], next: &[Vec<u32>]) -> Result<Vec<Option<Vec<f32>>>> {
     let mut streams = Streams { shadows: 1, ..Streams::default() };
     let mut last = Vec::new();
     let mut who = Vec::new();

@@ -27,15 +27,8 @@ pub enum Projection {
 }
 
 impl Projection {
-    pub const ALL: [Projection; 7] = [
-        Projection::Q,
-        Projection::K,
-        Projection::V,
-        Projection::O,
-        Projection::Gate,
-        Projection::Up,
-        Projection::Down,
-    ];
+    pub const ALL: [Projection; 7] =
+        [Projection::Q, Projection::K, Projection::V, Projection::O, Projection::Gate, Projection::Up, Projection::Down];
 
     /// The module's path inside a layer, as in the checkpoint.
     pub fn path(self) -> &'static str {
@@ -110,34 +103,34 @@ impl HostLora {
     /// `seeds[k]` alone.
     pub fn fresh(config: &Config, rank: usize, alpha: f64, seeds: &[u64]) -> Self {
         let mut streams: Vec<_> = seeds.iter().map(|&s| seed::stream("lora-init", s)).collect();
-        let mut parameters = Vec::new();
-        for _ in 0..config.layers {
-            for projection in Projection::ALL {
-                let (wide, out) = projection.widths(config);
-                let bound = 1.0 / (wide as f32).sqrt();
-                let values = streams
-                    .iter_mut()
-                    .flat_map(|stream| (0..wide * rank).map(|_| (stream.random::<f32>() * 2.0 - 1.0) * bound).collect::<Vec<_>>())
-                    .collect();
-                parameters.push(HostParameter { shape: [wide, rank], values });
-                parameters.push(HostParameter { shape: [rank, out], values: vec![0.0; seeds.len() * rank * out] });
+        let mut host = HostLora::zeros(config, rank, alpha, seeds.len());
+        for a in host.parameters.iter_mut().step_by(2) {
+            let bound = 1.0 / (a.shape[0] as f32).sqrt();
+            let share = a.shape[0] * a.shape[1];
+            for (values, stream) in a.values.chunks_exact_mut(share).zip(&mut streams) {
+                values.fill_with(|| (stream.random::<f32>() * 2.0 - 1.0) * bound);
             }
         }
-        HostLora { shadows: seeds.len(), rank, alpha, layers: config.layers, parameters }
+        host
+    }
+
+    fn zeros(config: &Config, rank: usize, alpha: f64, shadows: usize) -> Self {
+        let shapes = (0..config.layers).flat_map(|_| Projection::ALL).flat_map(|projection| {
+            let (wide, out) = projection.widths(config);
+            [[wide, rank], [rank, out]]
+        });
+        let parameters = shapes.map(|shape| HostParameter { shape, values: vec![0.0; shadows * shape[0] * shape[1]] }).collect();
+        HostLora { shadows, rank, alpha, layers: config.layers, parameters }
     }
 
     /// The weights as tensors on a device.
     pub fn upload(&self, device: &Device) -> Lora {
-        let tensors: Vec<Tensor<3>> = self
-            .parameters
-            .iter()
-            .map(|p| from_host(p.values.clone(), [self.shadows, p.shape[0], p.shape[1]], device))
-            .collect();
+        let tensors: Vec<Tensor<3>> =
+            self.parameters.iter().map(|p| from_host(p.values.clone(), [self.shadows, p.shape[0], p.shape[1]], device)).collect();
         let mut tensors = tensors.into_iter();
         let mut next = || tensors.next().expect("two parameters a projection");
-        let pairs = (0..self.layers)
-            .map(|_| Projection::ALL.iter().map(|_| LoraPair { a: next(), b: next() }).collect())
-            .collect();
+        let pairs =
+            (0..self.layers).map(|_| Projection::ALL.iter().map(|_| LoraPair { a: next(), b: next() }).collect()).collect();
         Lora { shadows: self.shadows, rank: self.rank, alpha: self.alpha, pairs }
     }
 
@@ -149,7 +142,8 @@ impl HostLora {
             let projection = Projection::ALL[within / 2];
             let [rows, columns] = parameter.shape;
             let share = &parameter.values[shadow * rows * columns..][..rows * columns];
-            tensors.insert(tensor_name(layer, projection, within % 2 == 0), (vec![columns, rows], transpose(share, rows, columns)));
+            tensors
+                .insert(tensor_name(layer, projection, within % 2 == 0), (vec![columns, rows], transpose(share, rows, columns)));
         }
         let modules = Projection::ALL.iter().map(|p| p.path().rsplit('.').next().expect("a path has a last part").to_owned());
         Adapter { rank: self.rank, alpha: self.alpha, target_modules: modules.collect(), tensors }
@@ -161,12 +155,20 @@ impl HostLora {
     /// Where a shape does not fit the base, a tensor has no place in it, or nothing fits at all.
     pub fn from_adapters(config: &Config, adapters: &[&Adapter]) -> Result<Self> {
         let first = adapters.first().context("no adapter given")?;
-        let mut host = HostLora::fresh(config, first.rank, first.alpha, &vec![0; adapters.len()]);
-        for parameter in &mut host.parameters {
-            parameter.values.fill(0.0);
-        }
+        // The tensors that stand in memory bound the rank before anything of its size is allocated.
+        let largest = first.tensors.values().flat_map(|(shape, _)| shape).max().copied().unwrap_or(0);
+        ensure!(!first.tensors.is_empty(), "the adapter has no tensors; save it again");
+        ensure!(
+            (1..=largest).contains(&first.rank),
+            "the adapter says rank {}, and no tensor in it has such a side; its configuration and its weights do not belong together",
+            first.rank
+        );
+        let mut host = HostLora::zeros(config, first.rank, first.alpha, adapters.len());
         for (shadow, adapter) in adapters.iter().enumerate() {
-            ensure!(adapter.rank == first.rank && adapter.alpha == first.alpha, "adapters of different ranks or alphas");
+            ensure!(
+                adapter.rank == first.rank && adapter.alpha == first.alpha,
+                "adapters of different ranks or alphas cannot stand side by side"
+            );
             let mut placed = 0;
             for (at, parameter) in host.parameters.iter_mut().enumerate() {
                 let (layer, within) = (at / (2 * Projection::ALL.len()), at % (2 * Projection::ALL.len()));

@@ -64,7 +64,10 @@ impl Nursling {
     /// # Errors
     /// Where the configuration asks for biases or an untied head, which this pretraining does not train.
     pub fn new(config: Config, seed: u64) -> Result<Self> {
-        ensure!(config.tie_word_embeddings && !config.attention_bias && !config.mlp_bias, "only tied, bias-free models are raised");
+        ensure!(
+            config.tie_word_embeddings && !config.attention_bias && !config.mlp_bias,
+            "only tied, bias-free models are raised"
+        );
         let mut random = seed::stream("nestling-weights", seed);
         let deep = 0.02 / (2.0 * config.layers as f64).sqrt();
         let hidden = config.hidden_size;
@@ -182,11 +185,8 @@ impl Nursling {
     /// # Errors
     /// Where a tensor cannot be written.
     pub fn safetensors(&self) -> Result<Vec<u8>> {
-        let bytes: Vec<Vec<u8>> = self
-            .weights
-            .iter()
-            .map(|w| w.values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect())
-            .collect();
+        let bytes: Vec<Vec<u8>> =
+            self.weights.iter().map(|w| w.values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect()).collect();
         let views: Vec<(&str, TensorView<'_>)> = self
             .weights
             .iter()
@@ -198,10 +198,7 @@ impl Nursling {
     }
 }
 
-fn take_batches(
-    upbringing: &Upbringing,
-    documents: &mut dyn Iterator<Item = Result<TokenRow>>,
-) -> Result<Vec<Vec<TokenRow>>> {
+fn take_batches(upbringing: &Upbringing, documents: &mut dyn Iterator<Item = Result<TokenRow>>) -> Result<Vec<Vec<TokenRow>>> {
     let share = upbringing.tokens_per_step / upbringing.threads;
     (0..upbringing.threads)
         .map(|_| {
@@ -254,7 +251,13 @@ fn cosine(upbringing: &Upbringing, step: usize) -> f64 {
 }
 
 fn ones(name: &str, width: usize) -> Weight {
-    Weight { name: name.to_owned(), shape: vec![width], values: vec![1.0; width], first: vec![0.0; width], second: vec![0.0; width] }
+    Weight {
+        name: name.to_owned(),
+        shape: vec![width],
+        values: vec![1.0; width],
+        first: vec![0.0; width],
+        second: vec![0.0; width],
+    }
 }
 
 fn normal(name: &str, shape: &[usize], deviation: f64, random: &mut ChaCha8Rng) -> Weight {

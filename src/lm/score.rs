@@ -42,13 +42,22 @@ pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Q
     sequences.sort_by(|a, b| a.tokens.cmp(&b.tokens).then(a.place.cmp(&b.place)));
     let mut rest = sequences.as_slice();
     while !rest.is_empty() {
-        let mut tokens = 0;
-        let count = rest.iter().take_while(|s| { let fits = tokens == 0 || tokens < TREE_TOKENS; tokens += s.tokens.len() - s.from; fits }).count();
-        let (chunk, later) = rest.split_at(count);
+        let (chunk, later) = rest.split_at(fitting(rest));
         score_chunk(decoder, lora, chunk, &mut scores)?;
         rest = later;
     }
     Ok(scores)
+}
+
+/// How many of these sequences, sorted, make one prefix tree: at least one, and no more than [`TREE_TOKENS`] tokens.
+fn fitting(sequences: &[Sequence]) -> usize {
+    let mut tokens = sequences.first().map_or(0, |first| first.tokens.len());
+    let grown = |pair: &[Sequence]| {
+        let shared = pair[0].tokens.iter().zip(&pair[1].tokens).take_while(|(a, b)| a == b).count();
+        tokens += pair[1].tokens.len() - shared;
+        tokens
+    };
+    1 + sequences.windows(2).map(grown).take_while(|&tokens| tokens <= TREE_TOKENS).count()
 }
 
 /// The opening with an answer in place, up to the token that ends the turn.

@@ -9,9 +9,11 @@ use rand::seq::SliceRandom;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::chat::{Chat, Rendered};
 use super::decoder::{Decoder, Gradients, Trainable};
+use super::files::hex;
 use super::kernels::{self, AdamStep};
 use super::lora::HostLora;
 use super::packing::{TokenRow, pack_rows};
@@ -44,8 +46,9 @@ pub struct Training {
 /// What a checkpoint says of itself.
 #[derive(Serialize, Deserialize)]
 struct Header {
+    /// See [`fingerprint`].
+    plan: String,
     step: usize,
-    snapshots: usize,
     losses: Vec<Vec<f64>>,
 }
 
@@ -53,22 +56,22 @@ struct Header {
 ///
 /// # Errors
 /// Where no token carries loss, a row cannot be rendered, or a loss is not a number.
-pub fn train(
-    decoder: &Decoder,
-    chat: &Chat,
-    jobs: &[Job],
-    recipe: &Recipe,
-    checkpoint: &dyn Checkpoint,
-) -> Result<Vec<Trained>> {
-    ensure!(recipe.snapshots.last() == Some(&recipe.steps), "the last snapshot must be the last step");
+pub fn train(decoder: &Decoder, chat: &Chat, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>> {
+    check(recipe)?;
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
     let longest = recipe.max_tokens.min(decoder.config.max_position_embeddings);
     let rows: Vec<Vec<TokenRow>> = jobs.iter().map(|job| tokenise(chat, job, longest)).collect::<Result<_>>()?;
     let orders: Vec<Vec<usize>> =
         jobs.iter().zip(&rows).map(|(job, rows)| row_order(job.seed, rows.len(), recipe.steps * recipe.batch)).collect();
     let seeds: Vec<u64> = jobs.iter().map(|job| job.seed).collect();
     let mut state = Training::new(HostLora::fresh(&decoder.config, recipe.rank, recipe.alpha, &seeds));
+    let plan = fingerprint(&seeds, &rows, recipe)?;
     if let Some(bytes) = checkpoint.load()? {
-        state.restore(&bytes).context("the saved training state does not fit this plan; remove it to start again")?;
+        state
+            .restore(&bytes, &plan, recipe)
+            .context("the saved training state does not fit this plan; remove it to start again")?;
     }
     while state.step < recipe.steps {
         let at = state.step * recipe.batch;
@@ -79,13 +82,19 @@ pub fn train(
             .collect();
         let losses = state.advance(decoder, &batches, recipe)?;
         if let Some((job, _)) = jobs.iter().zip(&losses).find(|(_, loss)| !loss.is_finite()) {
-            bail!("{}: the loss is not a number at step {}; a smaller --lr may help", job.label, state.step);
+            bail!(
+                "{}: the loss or its gradient is not a number at step {}; lower the learning rate (now {}), and if that changes \
+                 nothing, check the base's weights for values that are not numbers",
+                job.label,
+                state.step,
+                recipe.learning_rate
+            );
         }
         if recipe.snapshots.contains(&state.step) {
             state.snapshots.push(state.lora.clone());
         }
         if state.step % CHECKPOINT_EVERY == 0 || recipe.snapshots.contains(&state.step) {
-            checkpoint.save(&state.bytes()?)?;
+            checkpoint.save(&state.bytes(&plan)?)?;
         }
         checkpoint.progress(state.step);
     }
@@ -96,6 +105,33 @@ pub fn train(
             supervised_share: supervised_share(&rows[shadow]),
         })
         .collect())
+}
+
+fn check(recipe: &Recipe) -> Result<()> {
+    ensure!(recipe.rank > 0 && recipe.batch > 0, "a recipe's rank and batch must be above zero");
+    let rising = recipe.snapshots.first().is_some_and(|&first| first > 0) && recipe.snapshots.is_sorted_by(|a, b| a < b);
+    ensure!(
+        rising && recipe.snapshots.last() == Some(&recipe.steps),
+        "a recipe's snapshots must rise from a first step above zero to the last step, {}, and are {:?}",
+        recipe.steps,
+        recipe.snapshots
+    );
+    Ok(())
+}
+
+/// What a saved state must have been saved for: these seeds and rows, this recipe.
+fn fingerprint(seeds: &[u64], rows: &[Vec<TokenRow>], recipe: &Recipe) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(serde_json::to_vec(&(seeds, recipe))?);
+    for row in rows.iter().flat_map(|rows| rows.iter().map(Some).chain([None])) {
+        // Lengths first, so that no two lists of rows give the same bytes.
+        hash.update(row.map_or(u64::MAX, |row| row.tokens.len() as u64).to_le_bytes());
+        for (token, &supervised) in row.iter().flat_map(|row| row.tokens.iter().zip(&row.supervised)) {
+            hash.update(token.to_le_bytes());
+            hash.update([u8::from(supervised)]);
+        }
+    }
+    Ok(hex(&hash.finalize()))
 }
 
 fn tokenise(chat: &Chat, job: &Job, longest: usize) -> Result<Vec<TokenRow>> {
@@ -170,10 +206,18 @@ impl Training {
     /// The start, from given LoRA weights.
     pub fn new(lora: HostLora) -> Self {
         let zeros: Vec<Vec<f32>> = lora.parameters.iter().map(|p| vec![0.0; p.values.len()]).collect();
-        Training { step: 0, losses: vec![Vec::new(); lora.shadows], first: zeros.clone(), second: zeros, lora, snapshots: Vec::new() }
+        Training {
+            step: 0,
+            losses: vec![Vec::new(); lora.shadows],
+            first: zeros.clone(),
+            second: zeros,
+            lora,
+            snapshots: Vec::new(),
+        }
     }
 
-    /// One step of all shadows, each on its own batch; gives every shadow's loss before the step, in nats.
+    /// One step of all shadows, each on its own batch; gives every shadow's loss before the step, in nats, or NaN where the step
+    /// itself broke down.
     ///
     /// # Errors
     /// Where a token is beyond what the base knows.
@@ -181,25 +225,31 @@ impl Training {
         let (streams, targets) = pack_rows(batches);
         let lora = self.lora.upload(&decoder.device);
         let gradients = decoder.step(&streams, &targets, Trainable::Lora(&lora))?;
-        let losses = gradients.losses.clone();
+        let mut losses = gradients.losses.clone();
+        for (loss, norm) in losses.iter_mut().zip(self.update(gradients, recipe)) {
+            if !norm.is_finite() {
+                *loss = f64::NAN;
+            }
+        }
         for (history, &loss) in self.losses.iter_mut().zip(&losses) {
             history.push(loss);
         }
-        self.update(gradients, recipe);
         Ok(losses)
     }
 
-    /// AdamW, clipped shadow by shadow.
-    fn update(&mut self, gradients: Gradients, recipe: &Recipe) {
+    /// AdamW, clipped shadow by shadow; gives the square of every shadow's gradient norm.
+    fn update(&mut self, gradients: Gradients, recipe: &Recipe) -> Vec<f64> {
         let gradients: Vec<Vec<f32>> =
             gradients.blocks.into_iter().flat_map(|block| block.lora).flat_map(|pair| pair.into_host()).collect();
         let rate = learning_rate(recipe, self.step);
+        let mut norms = Vec::with_capacity(self.lora.shadows);
         for shadow in 0..self.lora.shadows {
             let share = |values: &[f32]| {
                 let size = values.len() / self.lora.shadows;
                 shadow * size..(shadow + 1) * size
             };
             let norm: f64 = gradients.iter().map(|g| f64::from(kernels::square_norm(&g[share(g)]))).sum();
+            norms.push(norm);
             let step = adam_step(self.step, rate, recipe.weight_decay, clip_scale(norm, recipe.clip_norm));
             for (((parameter, gradient), first), second) in
                 self.lora.parameters.iter_mut().zip(&gradients).zip(&mut self.first).zip(&mut self.second)
@@ -215,11 +265,12 @@ impl Training {
             }
         }
         self.step += 1;
+        norms
     }
 
     /// The state as a safetensors file.
-    fn bytes(&self) -> Result<Vec<u8>> {
-        let header = Header { step: self.step, snapshots: self.snapshots.len(), losses: self.losses.clone() };
+    fn bytes(&self, plan: &str) -> Result<Vec<u8>> {
+        let header = Header { plan: plan.to_owned(), step: self.step, losses: self.losses.clone() };
         let metadata = HashMap::from([("state".to_owned(), serde_json::to_string(&header)?)]);
         let mut flat: Vec<(String, Vec<u8>, usize)> = Vec::new();
         let mut put = |name: String, values: &[f32]| {
@@ -240,11 +291,18 @@ impl Training {
         Ok(safetensors::serialize(views, Some(metadata))?)
     }
 
-    fn restore(&mut self, bytes: &[u8]) -> Result<()> {
+    fn restore(&mut self, bytes: &[u8], plan: &str, recipe: &Recipe) -> Result<()> {
         let (_, metadata) = SafeTensors::read_metadata(bytes)?;
         let text = metadata.metadata().as_ref().and_then(|m| m.get("state")).context("no state in the file")?;
         let header: Header = serde_json::from_str(text)?;
-        ensure!(header.losses.len() == self.lora.shadows, "another number of shadows");
+        ensure!(header.plan == plan, "it was saved for other rows, seeds or settings");
+        ensure!(
+            header.step <= recipe.steps
+                && header.losses.len() == self.lora.shadows
+                && header.losses.iter().all(|losses| losses.len() == header.step),
+            "its losses are not those of {} steps",
+            header.step
+        );
         let file = SafeTensors::deserialize(bytes)?;
         let get = |name: String, values: &mut Vec<f32>| -> Result<()> {
             let view = file.tensor(&name)?;
@@ -253,7 +311,8 @@ impl Training {
             *values = read;
             Ok(())
         };
-        self.snapshots = vec![self.lora.clone(); header.snapshots];
+        let snapshots = recipe.snapshots.iter().filter(|&&step| step <= header.step).count();
+        self.snapshots = vec![self.lora.clone(); snapshots];
         for at in 0..self.lora.parameters.len() {
             get(format!("parameter.{at}"), &mut self.lora.parameters[at].values)?;
             get(format!("first.{at}"), &mut self.first[at])?;

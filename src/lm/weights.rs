@@ -1,6 +1,7 @@
 //! Weights from safetensors, one file or shards, checked against the configuration before anything is copied.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
 use half::{bf16, f16};
@@ -12,8 +13,17 @@ use super::files::{Bytes, ModelFiles};
 /// The open weight files of a model.
 pub struct Weights {
     files: Vec<(String, Bytes)>,
-    /// Tensor name -> index into `files`.
-    places: BTreeMap<String, usize>,
+    places: BTreeMap<String, Place>,
+}
+
+/// Where one tensor stands.
+struct Place {
+    /// Index into [`Weights::files`].
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// Bytes of the file.
+    bytes: Range<usize>,
 }
 
 #[derive(Deserialize)]
@@ -32,10 +42,14 @@ impl Weights {
         for name in names {
             let bytes = files.map(&name)?;
             let place = files.display(&name);
-            let parsed = SafeTensors::deserialize(bytes.as_ref())
+            // Also checks that every tensor lies within the file.
+            let (header, metadata) = SafeTensors::read_metadata(bytes.as_ref())
                 .with_context(|| format!("{place}: not a whole safetensors file; download it again"))?;
-            for tensor in parsed.names() {
-                weights.places.insert(tensor.to_owned(), weights.files.len());
+            let start = header + size_of::<u64>();
+            for (tensor, info) in metadata.tensors() {
+                let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
+                let place = Place { file: weights.files.len(), dtype: info.dtype, shape: info.shape.clone(), bytes };
+                weights.places.insert(tensor, place);
             }
             weights.files.push((place, bytes));
         }
@@ -59,7 +73,10 @@ impl Weights {
             return Ok(names);
         }
         if files.has("pytorch_model.bin") {
-            bail!("{}: pickled weights are never read; convert them to safetensors", files.display("pytorch_model.bin"));
+            bail!(
+                "{}: pickled weights are never read; convert them with transformers' save_pretrained(safe_serialization=True)",
+                files.display("pytorch_model.bin")
+            );
         }
         bail!("{}: missing, and no {INDEX} either; the weights must be safetensors", files.display("model.safetensors"))
     }
@@ -73,16 +90,17 @@ impl Weights {
     /// # Errors
     /// Where it is missing, has another shape, or is of a type other than f32, f16 and bf16.
     pub fn load(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let &at = self.places.get(name).with_context(|| format!("the weights have no tensor {name:?}"))?;
-        let (place, bytes) = &self.files[at];
-        let parsed = SafeTensors::deserialize(bytes.as_ref()).with_context(|| place.clone())?;
-        let view = parsed.tensor(name).with_context(|| place.clone())?;
+        let place = self
+            .places
+            .get(name)
+            .with_context(|| format!("the weights have no tensor {name:?}, which config.json asks for; download them again"))?;
+        let (file, bytes) = &self.files[place.file];
         ensure!(
-            view.shape() == shape,
-            "{place}: {name} has shape {:?}, and config.json asks for {shape:?}; the files do not belong together",
-            view.shape()
+            place.shape == shape,
+            "{file}: {name} has shape {:?}, and config.json asks for {shape:?}; the files do not belong together",
+            place.shape
         );
-        widen(view.dtype(), view.data()).with_context(|| format!("{place}: {name}"))
+        widen(place.dtype, &bytes.as_ref()[place.bytes.clone()]).with_context(|| format!("{file}: {name}"))
     }
 }
 
@@ -93,6 +111,6 @@ pub fn widen(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>> {
         Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
         Dtype::BF16 => data.chunks_exact(2).map(|b| bf16::from_le_bytes(pair(b)).to_f32()).collect(),
         Dtype::F16 => data.chunks_exact(2).map(|b| f16::from_le_bytes(pair(b)).to_f32()).collect(),
-        other => bail!("type {other:?} is not read; foretaste takes f32, f16 and bf16"),
+        other => bail!("type {other:?} is not read; convert the weights to f32, f16 or bf16"),
     })
 }

@@ -1,4 +1,4 @@
-//! The engine on burn, against numbers from transformers and PEFT (fixtures/reference) and against burn's own operations.
+//! The engine on burn, against numbers from transformers and PEFT (fixtures/reference).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,16 +19,16 @@ use serde_json::Value;
 
 const CASES: [&str; 3] = ["mha_tied", "gqa_untied", "bias_bf16"];
 
-fn folder(case: &str) -> PathBuf {
+pub fn folder(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reference").join(case)
 }
 
-fn expected(case: &str) -> Value {
+pub fn expected(case: &str) -> Value {
     let text = fs::read_to_string(folder(case).join("expected.json")).expect("the reference is committed");
     serde_json::from_str(&text).expect("the reference is JSON")
 }
 
-fn open(case: &str) -> Lm {
+pub fn open(case: &str) -> Lm {
     lm::open(Some(&folder(case)), 1).expect("the reference model opens")
 }
 
@@ -44,7 +44,7 @@ fn messages(value: &Value) -> Vec<Message> {
     value.as_array().expect("messages").iter().map(one).collect()
 }
 
-fn ids(value: &Value) -> Vec<u32> {
+pub fn ids(value: &Value) -> Vec<u32> {
     value.as_array().expect("ids").iter().map(|id| id.as_u64().expect("an id") as u32).collect()
 }
 
@@ -65,7 +65,7 @@ fn adapter(folder: &Path, rank: usize, alpha: f64) -> Adapter {
     Adapter { rank, alpha, target_modules: Vec::new(), tensors: tensors(&folder.join("adapter_model.safetensors")) }
 }
 
-fn logits(lm: &Lm, tokens: &[u32]) -> Vec<f32> {
+pub fn logits(lm: &Lm, tokens: &[u32]) -> Vec<f32> {
     let streams = Streams {
         shadows: 1,
         tokens: tokens.to_vec(),

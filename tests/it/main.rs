@@ -11,4 +11,12 @@ mod tree;
 #[cfg(feature = "lm")]
 mod lm;
 #[cfg(feature = "lm")]
+mod lm_folders;
+#[cfg(feature = "lm")]
+mod lm_gradients;
+#[cfg(feature = "lm")]
+mod lm_training;
+#[cfg(feature = "lm")]
+mod lm_writing;
+#[cfg(feature = "lm")]
 mod nestling;
