@@ -197,6 +197,9 @@ struct PlanArgs {
     /// Trainings of each arm; one is a screen and can never clear
     #[arg(long, value_name = "N", default_value_t = Options::default().seeds, value_parser = seeds)]
     seeds: usize,
+    /// The first training seed; the others follow it
+    #[arg(long, value_name = "SEED", default_value_t = Options::default().first_seed)]
+    first_seed: u64,
     /// Passes over the dataset [default: 3, within 30 to 150 steps]
     #[arg(long, value_parser = above_zero, conflicts_with = "steps")]
     epochs: Option<f64>,
@@ -299,7 +302,7 @@ impl PlanArgs {
             read: self.data.read_options(),
             data: self.data.data,
             audits: Selection { files: self.audit, only: self.only },
-            options: Options { seeds: self.seeds, recipe, carry_over_draws: self.draws },
+            options: Options { seeds: self.seeds, first_seed: self.first_seed, recipe, carry_over_draws: self.draws },
             out,
             other_plan,
             workers: base.threads,
@@ -348,11 +351,11 @@ mod tests {
 
     #[test]
     fn what_a_user_says_reaches_the_request() {
-        let line = "foretaste audit d.jsonl --seeds 3 --steps 7 --lr 0.01 --rank 4 --batch 2 --draws 1 --limit 9 --audit a.toml \
+        let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --lr 0.01 --rank 4 --batch 2 --draws 1 --limit 9 --audit a.toml \
                     --only era --out o --force --threads 2 --base b --quiet --fail-on flagged";
         let Ok(Command::Audit { request, base, show }) = parsed(line) else { panic!("an audit") };
         let recipe = Overrides { epochs: None, steps: Some(7), learning_rate: Some(0.01), rank: Some(4), batch: Some(2) };
-        assert_eq!(request.options, Options { seeds: 3, recipe, carry_over_draws: 1 });
+        assert_eq!(request.options, Options { seeds: 3, first_seed: 9, recipe, carry_over_draws: 1 });
         assert_eq!(request.audits, Selection { files: vec!["a.toml".into()], only: vec!["era".to_owned()] });
         assert_eq!(
             (request.out.clone(), request.other_plan, request.read.limit),

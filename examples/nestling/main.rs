@@ -10,7 +10,7 @@
 //!                           └▶ fixtures, dataset        fixtures/{old_birds,gambler,null}, audits/*.jsonl
 //! ```
 //!
-//! `cargo run --release --example nestling -- <tokenizer|exam|raise|fixtures|dataset|documents>`
+//! `cargo run --release --example nestling -- <tokenizer|exam|raise|fixtures|dataset|documents|repeat>`
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
@@ -23,6 +23,7 @@ mod fixtures;
 mod output;
 mod probes;
 mod raise;
+mod repeat;
 mod tokenizer;
 mod world;
 
@@ -82,6 +83,18 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Audit many draws of a case, each with other rows and training seeds, and append a line for each to a table.
+    Repeat {
+        /// As for `dataset`.
+        #[arg(long)]
+        case: String,
+        #[arg(long, default_value_t = 208)]
+        rows: usize,
+        #[arg(long, default_value_t = 20)]
+        draws: u64,
+        #[arg(long, default_value = "docs/calibration.csv")]
+        table: PathBuf,
+    },
     /// Print documents of the pretraining stream as JSON lines, to read them.
     Documents {
         #[arg(long, default_value_t = 0)]
@@ -123,6 +136,11 @@ fn main() -> Result<()> {
                 seed,
             };
             raise::raise(&world, &nestling, &upbringing)
+        }
+        Command::Repeat { case, rows, draws, table } => {
+            let lm = foretaste::lm::open(Some(&nestling), 1)?;
+            let repetition = repeat::Repetition { name: &case, case: case.parse()?, rows, draws };
+            repeat::repeat(&world, &lm, &repetition, &table)
         }
         Command::Documents { seed, count, summary: false } => {
             for document in documents::stream(&world, seed).take(count) {

@@ -36,8 +36,10 @@ pub struct Inputs<'a> {
 /// What a user can decide about a plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// Training seeds an arm; they are 1, 2, ...
+    /// Training seeds an arm.
     pub seeds: usize,
+    /// The first of them; the others follow it.
+    pub first_seed: u64,
     pub recipe: Overrides,
     /// Draws of each kind of carry-over question.
     pub carry_over_draws: usize,
@@ -45,7 +47,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { seeds: 5, recipe: Overrides::default(), carry_over_draws: CARRY_OVER_DRAWS }
+        Options { seeds: 5, first_seed: 1, recipe: Overrides::default(), carry_over_draws: CARRY_OVER_DRAWS }
     }
 }
 
@@ -78,7 +80,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         },
         readability,
         arms,
-        seeds: (1..=options.seeds as u64).collect(),
+        seeds: (options.first_seed..).take(options.seeds).collect(),
         recipe,
         audits: planned,
         carry_over_draws: options.carry_over_draws,
