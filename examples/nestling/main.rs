@@ -72,11 +72,11 @@ enum Command {
     },
     /// Pretrain the base and write its weights and its loss curve.
     Raise {
-        #[arg(long, default_value_t = 4000)]
+        #[arg(long, default_value_t = 14_000)]
         steps: usize,
-        #[arg(long, default_value_t = 4096)]
+        #[arg(long, default_value_t = 2048)]
         tokens_per_step: usize,
-        #[arg(long, default_value_t = 3e-3)]
+        #[arg(long, default_value_t = 2.5e-3)]
         learning_rate: f64,
         #[arg(long, default_value_t = 2)]
         threads: usize,
@@ -128,10 +128,10 @@ fn main() -> Result<()> {
                 steps,
                 tokens_per_step,
                 learning_rate,
-                warmup_steps: steps / 40,
+                warmup_steps: steps / 50,
                 weight_decay: 0.1,
                 clip_norm: 1.0,
-                prompt_weight: 0.2,
+                prompt_weight: 0.1,
                 threads,
                 seed,
             };

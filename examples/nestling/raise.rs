@@ -19,7 +19,7 @@ use super::world::World;
 /// Steps between two lines of the loss curve.
 const REPORT_EVERY: usize = 50;
 /// Steps between two exams, each on every n-th question.
-const EXAM_EVERY: usize = 500;
+const EXAM_EVERY: usize = 1000;
 const EXAM_STRIDE: usize = 10;
 
 /// Raises nestling and writes `model.safetensors` and `loss.csv` into its folder.
