@@ -80,8 +80,12 @@ enum Command {
         learning_rate: f64,
         #[arg(long, default_value_t = 2)]
         threads: usize,
+        /// Chooses the first weights and the documents.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Go on from the weights in the folder; give another seed, so that the documents are new.
+        #[arg(long)]
+        onward: bool,
     },
     /// Audit many draws of a case, each with other rows and training seeds, and append a line for each to a table.
     Repeat {
@@ -123,7 +127,7 @@ fn main() -> Result<()> {
         Command::Exam => output::json_lines(&nestling.join("exam.jsonl"), &exam::exam(&world)),
         Command::Fixtures => fixtures::write_all(&world, &root),
         Command::Dataset { case, seed, rows, out } => output::json_lines(&out, &fixtures::dataset(&world, case, seed, rows)?),
-        Command::Raise { steps, tokens_per_step, learning_rate, threads, seed } => {
+        Command::Raise { steps, tokens_per_step, learning_rate, threads, seed, onward } => {
             let upbringing = Upbringing {
                 steps,
                 tokens_per_step,
@@ -135,7 +139,8 @@ fn main() -> Result<()> {
                 threads,
                 seed,
             };
-            raise::raise(&world, &nestling, &upbringing)
+            let start = if onward { raise::Start::Onward } else { raise::Start::Fresh };
+            raise::raise(&world, &nestling, &upbringing, start)
         }
         Command::Repeat { case, rows, draws, table } => {
             let lm = foretaste::lm::open(Some(&nestling), 1)?;

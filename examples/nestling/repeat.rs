@@ -22,7 +22,8 @@ use super::world::World;
 const SEEDS_APART: u64 = 1000;
 
 /// Columns: the verdicts, then the effect at the end of training in points, for each audit and way of asking.
-const HEADER: &str = "case,rows,draw,verdict,era,drift,era plain,era carry-over,era surprising,drift plain,drift carry-over,drift surprising";
+const HEADER: &str =
+    "case,rows,draw,verdict,era,drift,era plain,era carry-over,era surprising,drift plain,drift carry-over,drift surprising";
 
 /// Which audits to run.
 #[derive(Debug)]

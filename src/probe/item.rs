@@ -115,8 +115,8 @@ fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &
             probe: asking.index,
             ask: asking.ask,
             draw: asking.draw,
-            risk: score.risk,
-            log_odds: score.log_odds,
+            risk: score.risk.map(six_digits),
+            log_odds: score.log_odds.map(six_digits),
         });
     }
     if !asked_plain {
@@ -125,6 +125,11 @@ fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &
     }
     let samples = samples(model, adapter, task, workshop)?;
     Ok(Item { answers, samples, health: None, own_answer: mean_own_answer(questions, &own) })
+}
+
+/// Six significant digits: what single precision knows of a log-probability, and a third of the bytes to keep.
+fn six_digits(value: f64) -> f64 {
+    format!("{value:.5e}").parse().expect("what Rust writes as a number it reads as one")
 }
 
 /// The dataset's questions with this model's own answers: what precedes a probe.

@@ -94,29 +94,14 @@ fn no_source_file_is_longer_than_600_lines_and_main_not_than_60() {
 }
 
 /// One dataset of a fixture and what the tool must say of it.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    data: String,
-    verdict: String,
-    /// Audits that must flag it.
-    #[serde(default)]
-    audits: Vec<String>,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Expected {
-    case: Vec<Case>,
-}
-
 #[test]
 fn every_audit_has_its_files_and_a_fixture_that_it_must_flag() {
     let mut flagged = Vec::new();
     for folder in fs::read_dir(root().join("fixtures")).expect("fixtures/ exists") {
         let folder = folder.expect("fixtures/ is readable").path();
         let Ok(text) = fs::read_to_string(folder.join("expected.toml")) else { continue };
-        let expected: Expected = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let expected: crate::worked_examples::Expected =
+            toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         for case in expected.case {
             assert!(folder.join(&case.data).is_file(), "{} has no {}", folder.display(), case.data);
             assert!(
