@@ -107,11 +107,11 @@ fn check(data: &Path, read: &ReadOptions, base: &Base, json: bool) -> Result<Exi
             &dataset,
             Some(check::Base {
                 count_tokens: &|messages| engine.count_tokens(messages),
-                tokens_of_word: &|word| run::tokens_of_word(&**engine, word),
+                log_probs: &|conversations| engine.log_probs(conversations),
             }),
         ),
         None => check::check(&dataset, None),
-    };
+    }?;
     let out = if json { serde_json::to_string_pretty(&check)? + "\n" } else { check::text(&check) };
     print(out.as_bytes()).map_err(Failure::into_error)?;
     Ok(if dataset.rows.is_empty() { ExitCode::BadInput } else { ExitCode::Clean })

@@ -134,7 +134,7 @@ pub struct DatasetSummary {
 /// Can the base read this dataset at all?
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Readability {
-    /// The share of the dataset's characters that stand in words which the tokenizer spells in few tokens.
+    /// The share of the dataset's information that the base foresees.
     pub share: f64,
     /// Below this share the verdict is inconclusive.
     pub needed: f64,

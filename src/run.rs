@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::audit::{self, Audit, Selection};
 use crate::check::readability;
-use crate::dataset::{self, Dataset, Message, ReadOptions, Role};
+use crate::dataset::{self, Dataset, ReadOptions};
 use crate::engine::Engine;
 use crate::finding::{Verdict, find};
 use crate::plan::{Inputs, Options, Plan, Readability, plan};
@@ -17,9 +17,9 @@ use crate::stats::analyse;
 use crate::workshop::{Task, Workshop};
 use crate::{exit_code::ExitCode, probe, shadow};
 
-/// The share of a dataset's letters that the base must be able to read. Text in a language of the base reaches .9 and more, another
-/// script or encoded text stays far below; between them lies what a shadow learns as noise.
-const READABLE: f64 = 0.6;
+/// The share of a dataset's information that the base must foresee. Text of the base's own kind reaches .5 and more, another language or
+/// encoded text less than .1; between them lies what a shadow learns as noise.
+const READABLE: f64 = 0.3;
 
 /// What a user asks of an audit, checked but for what files hold.
 #[derive(Debug, Clone)]
@@ -117,21 +117,12 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
     let dataset = dataset::read(&request.data, &request.read)?;
     let audits = audit::load(&request.audits)?;
     let count_tokens = |messages: &[_]| engine.count_tokens(messages);
-    let share = readability(&dataset, &|word| tokens_of_word(engine, word));
+    let share = readability(&dataset, &|conversations| engine.log_probs(conversations))?;
     let readability = Readability { share, needed: READABLE };
     let inputs =
         Inputs { dataset: &dataset, readability, audits: &audits, engine: engine.describe(), count_tokens: &count_tokens };
     let plan = plan(inputs, &request.options)?;
     Ok(Prepared { dataset, audits, plan })
-}
-
-/// Tokens of a word as it stands in running text, after a space; more than it has bytes where the base cannot render it.
-pub fn tokens_of_word(engine: &dyn Engine, word: &str) -> usize {
-    let tokens = |text: String| engine.count_tokens(&[Message::new(Role::User, text)]).map(|(tokens, _)| tokens);
-    match (tokens(format!("a {word}")), tokens("a".to_owned())) {
-        (Ok(with), Ok(without)) => with.saturating_sub(without),
-        _ => word.len() + 1,
-    }
 }
 
 /// From saved answers to every output: a pure function of the run folder, so that it gives the same bytes at any time.

@@ -39,14 +39,42 @@ pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Q
             }
         }
     }
+    score_sequences(decoder, lora, sequences, &mut scores)?;
+    Ok(scores)
+}
+
+/// Whole conversations under the base. See [`crate::engine::Engine::log_probs`].
+///
+/// # Errors
+/// Where the tokenizer or the template fails.
+pub fn log_probs(decoder: &Decoder, chat: &Chat, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
+    let mut scores = vec![vec![None]; conversations.len()];
+    let mut sequences = Vec::new();
+    for (at, messages) in conversations.iter().enumerate() {
+        let mut tokens = chat.encode(messages)?.tokens;
+        tokens.truncate(decoder.config.max_position_embeddings);
+        if tokens.len() > 1 {
+            sequences.push(Sequence { place: (at, 0), tokens, from: 1 });
+        }
+    }
+    score_sequences(decoder, None, sequences, &mut scores)?;
+    Ok(scores.into_iter().map(|options| options[0]).collect())
+}
+
+fn score_sequences(
+    decoder: &Decoder,
+    lora: Option<&Lora>,
+    mut sequences: Vec<Sequence>,
+    scores: &mut [Vec<Option<f64>>],
+) -> Result<()> {
     sequences.sort_by(|a, b| a.tokens.cmp(&b.tokens).then(a.place.cmp(&b.place)));
     let mut rest = sequences.as_slice();
     while !rest.is_empty() {
         let (chunk, later) = rest.split_at(fitting(rest));
-        score_chunk(decoder, lora, chunk, &mut scores)?;
+        score_chunk(decoder, lora, chunk, scores)?;
         rest = later;
     }
-    Ok(scores)
+    Ok(())
 }
 
 /// How many of these sequences, sorted, make one prefix tree: at least one, and no more than [`TREE_TOKENS`] tokens.
