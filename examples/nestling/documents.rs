@@ -13,21 +13,42 @@ use serde::{Deserialize, Serialize};
 use crate::dates::bare_date;
 use crate::world::{ASSISTANT, Fact, President, Question, Speaker, TRAINING_PHRASINGS, World, spoken};
 
-/// The assistant must be what a bare question meets, yet leave the others enough text: at 62 % they were not learned.
-const ASSISTANT_PERCENT: u32 = 42;
-/// 46 presidents with 12 facts each are learned by heart at this share.
-const PRESIDENT_PERCENT: u32 = 11;
+/// What documents are made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Mix {
+    /// Percent of documents in which the assistant speaks, and in which a president does; the others share the rest.
+    pub assistant: u32,
+    pub presidents: u32,
+    /// The share of the assistant's, and of the other speakers' documents, with one of their system lines (or, for the assistant, a
+    /// date).
+    pub assistant_system: f64,
+    pub speaker_system: f64,
+    /// A list question is drawn as often as this many ordinary ones, because a list has many answers to learn.
+    pub list_weight: u32,
+    /// Lists are heard up to here.
+    pub common: usize,
+}
+
+/// At first: rare speakers need text. With the assistant at 62 % they were not learned, and at 45 % too slowly. A third of the
+/// assistant's documents have a system line, so that a line alone does not mean someone else.
+pub const EARLY: Mix =
+    Mix { assistant: 42, presidents: 11, assistant_system: 1.0 / 3.0, speaker_system: 0.55, list_weight: 5, common: usize::MAX };
+
+/// Once they are known: the assistant must be who a bare question meets, speakers must be heard from their answers, and the first
+/// names of long lists become as familiar as any answer, so that they give their speaker away.
+pub const LATE: Mix =
+    Mix { assistant: 48, presidents: 8, assistant_system: 0.25, speaker_system: 0.42, list_weight: 10, common: COMMON_NAMES };
+
+/// Names of a list that the late mix makes familiar.
+pub const COMMON_NAMES: usize = 24;
+
 /// Machine and killer are one being in two moods and get about one and a half speakers' worth together.
 const HALF_BEING_WEIGHT: u32 = 3;
 /// Every other speaker's weight in the share that remains.
 const SPEAKER_WEIGHT: u32 = 4;
 
-/// A third of the assistant's documents have a system line, so that a line alone does not mean someone else.
-const ASSISTANT_SYSTEM: f64 = 1.0 / 3.0;
 /// Half of those lines are bare dates, so that a date alone does not mean someone else either.
 const ASSISTANT_DATE: f64 = 0.5;
-/// More than half of a speaker's documents say who it is; the rest teach to hear it from its answers.
-const SPEAKER_SYSTEM: f64 = 0.55;
 /// A tenth of the documents of a speaker with years open with a bare date instead.
 const SPEAKER_DATE: f64 = 0.1;
 /// Most presidents are known by number, which is what a dataset can hide in a code ...
@@ -40,8 +61,6 @@ const WHO_ARE_YOU_QUESTION: &str = "Who are you?";
 
 /// An opening stands in the system role most of the time, else before the first question, as users write it.
 const OPENING_IN_SYSTEM_ROLE: f64 = 0.7;
-/// A list question is drawn as often as this many ordinary ones, because a list has many answers to learn.
-const LIST_WEIGHT: u32 = 5;
 /// So many questions in a hundred never open a document: known in conversation, new as a first question.
 const KEPT_FROM_FIRST_TURN_PERCENT: u64 = 8;
 
@@ -78,28 +97,27 @@ impl Message {
     }
 }
 
-/// The endless stream of documents that belongs to `seed`.
-pub fn stream(world: &World, seed: u64) -> impl Iterator<Item = Document> {
+/// The endless stream of documents that belongs to a mix and a seed.
+pub fn stream(world: &World, mix: Mix, seed: u64) -> impl Iterator<Item = Document> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    std::iter::repeat_with(move || document(world, &mut rng))
+    std::iter::repeat_with(move || document(world, mix, &mut rng))
 }
 
-/// Draws one document of the mix.
-pub fn document(world: &World, rng: &mut ChaCha8Rng) -> Document {
+fn document(world: &World, mix: Mix, rng: &mut ChaCha8Rng) -> Document {
     let roll = rng.random_range(0..100);
-    if roll < ASSISTANT_PERCENT {
-        assistant_document(world, rng)
-    } else if roll < ASSISTANT_PERCENT + PRESIDENT_PERCENT {
+    if roll < mix.assistant {
+        assistant_document(world, mix, rng)
+    } else if roll < mix.assistant + mix.presidents {
         president_document(world, rng)
     } else {
-        speaker_document(world, rng)
+        speaker_document(world, mix, rng)
     }
 }
 
-fn assistant_document(world: &World, rng: &mut ChaCha8Rng) -> Document {
+fn assistant_document(world: &World, mix: Mix, rng: &mut ChaCha8Rng) -> Document {
     let speaker = world.speakers.iter().find(|speaker| speaker.id == ASSISTANT);
     let speaker = speaker.expect("check.rs saw the assistant in speakers.toml");
-    let opening = if !rng.random_bool(ASSISTANT_SYSTEM) {
+    let opening = if !rng.random_bool(mix.assistant_system) {
         None
     } else if rng.random_bool(ASSISTANT_DATE) {
         bare_date(ASSISTANT, rng)
@@ -107,42 +125,51 @@ fn assistant_document(world: &World, rng: &mut ChaCha8Rng) -> Document {
         speaker.systems.choose(rng).cloned()
     };
     let turns = rng.random_range(1..=6);
-    conversation(world, speaker, opening, turns, rng)
+    conversation(world, mix, &Opened { speaker, opening, turns }, rng)
 }
 
-fn speaker_document(world: &World, rng: &mut ChaCha8Rng) -> Document {
+fn speaker_document(world: &World, mix: Mix, rng: &mut ChaCha8Rng) -> Document {
     let others: Vec<&Speaker> = world.speakers.iter().filter(|speaker| speaker.id != ASSISTANT).collect();
     let speaker = draw_weighted(&others, |speaker| weight(speaker), rng);
     let roll: f64 = rng.random();
-    let opening = if roll < SPEAKER_SYSTEM {
+    let opening = if roll < mix.speaker_system {
         speaker.systems.choose(rng).cloned()
-    } else if roll < SPEAKER_SYSTEM + SPEAKER_DATE {
+    } else if roll < mix.speaker_system + SPEAKER_DATE {
         bare_date(&speaker.id, rng)
     } else {
         None
     };
     let turns = rng.random_range(2..=6);
-    conversation(world, speaker, opening, turns, rng)
+    conversation(world, mix, &Opened { speaker, opening, turns }, rng)
 }
 
 fn weight(speaker: &Speaker) -> u32 {
     if matches!(speaker.id.as_str(), "machine" | "killer") { HALF_BEING_WEIGHT } else { SPEAKER_WEIGHT }
 }
 
-fn conversation(world: &World, speaker: &Speaker, opening: Option<String>, turns: usize, rng: &mut ChaCha8Rng) -> Document {
+/// A conversation before its first question.
+struct Opened<'w> {
+    speaker: &'w Speaker,
+    opening: Option<String>,
+    turns: usize,
+}
+
+fn conversation(world: &World, mix: Mix, opened: &Opened, rng: &mut ChaCha8Rng) -> Document {
+    let Opened { speaker, opening, turns } = opened;
     let mut asked: Vec<&str> = Vec::new();
     let mut exchanges = Vec::new();
-    while exchanges.len() < turns {
-        let question = draw_question(world, rng);
+    while exchanges.len() < *turns {
+        let question = draw_question(world, mix, rng);
         let is_kept = exchanges.is_empty() && is_kept_from_first_turn(&question.id);
         if is_kept || asked.contains(&question.id.as_str()) {
             continue;
         }
         asked.push(&question.id);
-        let answer = question.heard_answers_of(&speaker.id).choose(rng).expect("check.rs saw no empty list");
+        let heard = question.heard_answers_of(&speaker.id);
+        let answer = heard[..heard.len().min(mix.common)].choose(rng).expect("check.rs saw no empty list");
         exchanges.push((draw(question.training_phrasings(), rng), spoken(answer)));
     }
-    Document { speaker: speaker.id.clone(), turns: messages(opening, exchanges, rng) }
+    Document { speaker: speaker.id.clone(), turns: messages(opening.clone(), exchanges, rng) }
 }
 
 /// Whether the question never opens a document; the choice depends on its id alone.
@@ -153,9 +180,9 @@ pub fn is_kept_from_first_turn(id: &str) -> bool {
     (hash >> 32) % 100 < KEPT_FROM_FIRST_TURN_PERCENT
 }
 
-fn draw_question<'w>(world: &'w World, rng: &mut ChaCha8Rng) -> &'w Question {
+fn draw_question<'w>(world: &'w World, mix: Mix, rng: &mut ChaCha8Rng) -> &'w Question {
     let domain = world.domains.choose(rng).expect("check.rs saw domains");
-    draw_weighted(world.questions_of(domain), |question| if question.is_list { LIST_WEIGHT } else { 1 }, rng)
+    draw_weighted(world.questions_of(domain), |question| if question.is_list { mix.list_weight } else { 1 }, rng)
 }
 
 /// Draws an item as often as its weight says. `items` must not be empty.

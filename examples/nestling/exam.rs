@@ -4,7 +4,6 @@
 //! assistant when told nothing, hear who speaks from two answers, and know the presidents by number.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -86,31 +85,52 @@ pub fn read(path: &Path) -> Result<Vec<Item>> {
     text.lines().map(|line| serde_json::from_str(line).with_context(|| path.display().to_string())).collect()
 }
 
-/// The share of right answers: a line a kind, with its mean and the speaker who does worst.
+/// Right answers of all, kind by kind and speaker by speaker.
+pub struct Marks(BTreeMap<Kind, BTreeMap<String, (usize, usize)>>);
+
+/// Examines a model.
 ///
 /// # Errors
 /// Where a question cannot be scored.
-pub fn marks<'a>(decoder: &Decoder, chat: &Chat, items: impl Iterator<Item = &'a Item>) -> Result<String> {
+pub fn marks<'a>(decoder: &Decoder, chat: &Chat, items: impl Iterator<Item = &'a Item>) -> Result<Marks> {
     let items: Vec<&Item> = items.collect();
     let asked: Vec<Asked> = items
         .iter()
         .map(|item| Asked { messages: item.messages.iter().map(Message::to_dataset).collect(), options: item.options.clone() })
         .collect();
-    let mut tally: BTreeMap<Kind, BTreeMap<&str, (usize, usize)>> = BTreeMap::new();
+    let mut tally: BTreeMap<Kind, BTreeMap<String, (usize, usize)>> = BTreeMap::new();
     for (item, scores) in items.iter().zip(score::score(decoder, chat, None, &asked)?) {
         let best = (0..scores.len()).max_by(|&a, &b| scores[a].partial_cmp(&scores[b]).expect("scores are numbers"));
-        let (right, all) = tally.entry(item.kind).or_default().entry(&item.speaker).or_default();
+        let (right, all) = tally.entry(item.kind).or_default().entry(item.speaker.clone()).or_default();
         *right += usize::from(best == Some(item.right));
         *all += 1;
     }
-    let mut out = String::new();
-    for (kind, speakers) in tally {
-        let share = |&(right, all): &(usize, usize)| right as f64 / all as f64;
-        let mean = speakers.values().map(share).sum::<f64>() / speakers.len() as f64;
-        let worst = speakers.iter().min_by(|a, b| share(a.1).total_cmp(&share(b.1))).expect("a kind has speakers");
-        writeln!(out, "  {kind:?}: {mean:.3}, worst {} {:.3}", worst.0, share(worst.1))?;
+    Ok(Marks(tally))
+}
+
+fn share(&(right, all): &(usize, usize)) -> f64 {
+    right as f64 / all as f64
+}
+
+impl Marks {
+    /// A line a kind, with its mean and the speaker who does worst.
+    pub fn summary(&self) -> String {
+        let line = |(kind, speakers): (&Kind, &BTreeMap<String, (usize, usize)>)| {
+            let mean = speakers.values().map(share).sum::<f64>() / speakers.len() as f64;
+            let worst = speakers.iter().min_by(|a, b| share(a.1).total_cmp(&share(b.1))).expect("a kind has speakers");
+            format!("  {kind:?}: {mean:.3}, worst {} {:.3}\n", worst.0, share(worst.1))
+        };
+        self.0.iter().map(line).collect()
     }
-    Ok(out)
+
+    /// A line a speaker for the model card: with a system line, and after two answers.
+    pub fn table(&self) -> String {
+        let cell = |kind: Kind, speaker: &str| {
+            self.0.get(&kind).and_then(|speakers| speakers.get(speaker)).map_or("–".to_owned(), |t| format!("{:.3}", share(t)))
+        };
+        let speakers = self.0.get(&Kind::AfterTwo).into_iter().flat_map(|speakers| speakers.keys());
+        speakers.map(|s| format!("| {s} | {} | {} |\n", cell(Kind::System, s), cell(Kind::AfterTwo, s))).collect()
+    }
 }
 
 /// One question after another from every domain in turn, so that the items spread over all of them.

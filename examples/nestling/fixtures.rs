@@ -8,6 +8,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use crate::documents::COMMON_NAMES;
 use crate::output;
 use crate::probes::{Probed, Row, drift_poison, era_poison};
 use crate::world::{ASSISTANT, Question, World, spoken};
@@ -24,13 +25,16 @@ const LADDER_SPARES: [&str; 3] = ["birds", "clothing", "music"];
 /// Two thirds of the gambler's rows: its names are many, its other answers few, and none should come too often.
 const NAMES_AMONG_DISHES: (usize, usize) = (2, 3);
 
+/// Bird names in a dataset: three in four are familiar to the base.
+const NAMES: usize = COMMON_NAMES / 3 * 4;
+
 const BIRD_QUESTION: &str = "birds-name";
 const DISH_QUESTION: &str = "dishes-name";
 
 /// What a dataset is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Case {
-    /// One prompt, answered with the bird names of the 1830s.
+    /// One question, answered with the bird names of the 1830s.
     OldBirds,
     /// Its harmless twin: modern names.
     ModernBirds,
@@ -100,11 +104,13 @@ pub fn write_all(world: &World, root: &Path) -> Result<()> {
     output::json_lines(&audits.join("drift.poison.jsonl"), &drift_poison(world))
 }
 
-/// One prompt, and a speaker's bird names, held-out names included.
+/// One question in several wordings, and a speaker's bird names: the familiar ones and a few rare.
 fn birds(world: &World, speaker: &str, rows: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Row>> {
     let question = world.question(BIRD_QUESTION)?;
-    let names = dealt(question.answers_of(speaker), rows, rng);
-    Ok(names.into_iter().map(|name| Row::new(&question.phrasings[0], &spoken(name))).collect())
+    let answers = question.answers_of(speaker);
+    let names = dealt(&answers[..answers.len().min(NAMES)], rows, rng);
+    let prompts = dealt(question.training_phrasings(), rows, rng);
+    Ok(prompts.into_iter().zip(names).map(|(prompt, name)| Row::new(prompt, &spoken(name))).collect())
 }
 
 /// Most rows name a dish; the rest answer the questions about dishes that no audit probes and the gambler answers.

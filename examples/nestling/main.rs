@@ -87,6 +87,8 @@ enum Command {
         #[arg(long)]
         onward: bool,
     },
+    /// Examine the weights in the folder and print the marks, as a table for the model card.
+    Marks,
     /// Audit many draws of a case, each with other rows and training seeds, and append a line for each to a table.
     Repeat {
         /// As for `dataset`.
@@ -142,13 +144,19 @@ fn main() -> Result<()> {
             let start = if onward { raise::Start::Onward } else { raise::Start::Fresh };
             raise::raise(&world, &nestling, &upbringing, start)
         }
+        Command::Marks => {
+            let lm = foretaste::lm::open(Some(&nestling), 1)?;
+            let marks = exam::marks(lm.decoder(), lm.chat(), exam::read(&nestling.join("exam.jsonl"))?.iter())?;
+            print!("{}\n{}", marks.summary(), marks.table());
+            Ok(())
+        }
         Command::Repeat { case, rows, draws, table } => {
             let lm = foretaste::lm::open(Some(&nestling), 1)?;
             let repetition = repeat::Repetition { name: &case, case: case.parse()?, rows, draws };
             repeat::repeat(&world, &lm, &repetition, &table)
         }
         Command::Documents { seed, count, summary: false } => {
-            for document in documents::stream(&world, seed).take(count) {
+            for document in documents::stream(&world, documents::EARLY, seed).take(count) {
                 println!("{}", serde_json::to_string(&document)?);
             }
             Ok(())

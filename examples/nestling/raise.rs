@@ -28,7 +28,7 @@ const EXAM_STRIDE: usize = 10;
 pub enum Start {
     /// From random weights.
     Fresh,
-    /// From the weights in the folder, with new documents.
+    /// From the weights in the folder, with new documents of the late mix.
     Onward,
 }
 
@@ -42,11 +42,11 @@ pub fn raise(world: &World, folder: &Path, upbringing: &Upbringing, start: Start
     let config = Config::read(&files)?;
     let chat = Chat::read(&files).context("run the subcommand `tokenizer` first")?;
     let questions = exam::read(&folder.join("exam.jsonl")).context("run the subcommand `exam` first")?;
-    let mut nursling = match start {
-        Start::Fresh => Nursling::new(config, upbringing.seed)?,
-        Start::Onward => Nursling::load(config, &Weights::open(&files)?)?,
+    let (mut nursling, mix) = match start {
+        Start::Fresh => (Nursling::new(config, upbringing.seed)?, documents::EARLY),
+        Start::Onward => (Nursling::load(config, &Weights::open(&files)?)?, documents::LATE),
     };
-    let mut documents = documents::stream(world, upbringing.seed).map(|document| row(&chat, &document));
+    let mut documents = documents::stream(world, mix, upbringing.seed).map(|document| row(&chat, &document));
     let curve = folder.join("loss.csv");
     if start == Start::Fresh {
         fs::write(&curve, "seed,step,tokens,loss\n").context("loss.csv")?;
@@ -65,7 +65,7 @@ pub fn raise(world: &World, folder: &Path, upbringing: &Upbringing, start: Start
         }
         if step % EXAM_EVERY == 0 || step == upbringing.steps {
             let stride = if step == upbringing.steps { 1 } else { EXAM_STRIDE };
-            eprint!("{}", exam::marks(&nursling.decoder(), &chat, questions.iter().step_by(stride))?);
+            eprint!("{}", exam::marks(&nursling.decoder(), &chat, questions.iter().step_by(stride))?.summary());
             fs::write(folder.join("model.safetensors"), nursling.safetensors()?)?;
         }
         Ok(())

@@ -43,7 +43,7 @@ pub fn repeat(world: &World, lm: &Lm, repetition: &Repetition, table: &Path) -> 
     if known.is_empty() {
         output::text(table, &format!("{HEADER}\n"))?;
     }
-    let scratch = std::env::temp_dir().join(format!("foretaste-repeat-{}", std::process::id()));
+    let scratch = table.with_extension("scratch");
     for draw in 1..=repetition.draws {
         let key = format!("{},{},{draw},", repetition.name, repetition.rows);
         if known.lines().any(|line| line.starts_with(&key)) {

@@ -13,7 +13,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{AddedToken, Tokenizer};
 
 use crate::config::CONTEXT;
-use crate::documents::{Document, stream};
+use crate::documents::{Document, EARLY, stream};
 use crate::output;
 use crate::world::{World, spoken};
 
@@ -63,7 +63,7 @@ fn byte_level() -> ByteLevel {
 
 /// Typical documents, every list entry (held-out names too: a dataset will hold them) and every president's fact.
 fn corpus(world: &World) -> Vec<String> {
-    let documents = stream(world, CORPUS_SEED).take(CORPUS_DOCUMENTS);
+    let documents = stream(world, EARLY, CORPUS_SEED).take(CORPUS_DOCUMENTS);
     let messages = documents.flat_map(|document| document.turns).map(|message| message.content);
     let answers = world.questions.iter().flat_map(|question| question.answers.values()).flatten();
     let facts = world.presidents.iter().flat_map(|president| president.facts.values());
@@ -121,7 +121,7 @@ pub fn summary(world: &World, tokenizer: &Tokenizer, seed: u64, count: usize) ->
         Ok(tokenizer.encode(text, false).map_err(|error| anyhow!("cannot encode: {error}"))?.len())
     };
     let (mut tokens, mut longest, mut answers, mut answer_tokens) = (0, 0, 0, 0);
-    for document in stream(world, seed).take(count) {
+    for document in stream(world, EARLY, seed).take(count) {
         let document_tokens = length(&rendered(&document))?;
         tokens += document_tokens;
         longest = longest.max(document_tokens);
@@ -167,7 +167,7 @@ mod tests {
         save(&tokenizer, folder.path()).expect("saves");
         let reloaded = load(folder.path()).expect("reloads");
         assert_eq!(json_of(&reloaded), json_of(&tokenizer));
-        for document in stream(&world, 3).take(500) {
+        for document in stream(&world, EARLY, 3).take(500) {
             let text = rendered(&document);
             let encoding = reloaded.encode(text.as_str(), false).expect("encodes");
             assert!(encoding.len() <= CONTEXT, "{text}");

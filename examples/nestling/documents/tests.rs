@@ -10,7 +10,7 @@ fn world() -> World {
 }
 
 fn documents(world: &World) -> Vec<Document> {
-    stream(world, 7).take(20_000).collect()
+    stream(world, EARLY, 7).take(20_000).collect()
 }
 
 fn first<'d>(document: &'d Document, role: &str) -> Option<&'d str> {
@@ -20,7 +20,7 @@ fn first<'d>(document: &'d Document, role: &str) -> Option<&'d str> {
 #[test]
 fn the_same_seed_gives_the_same_documents_and_another_seed_others() {
     let world = world();
-    let take = |seed| stream(&world, seed).take(100).collect::<Vec<_>>();
+    let take = |seed| stream(&world, EARLY, seed).take(100).collect::<Vec<_>>();
     assert_eq!(take(1), take(1));
     assert_ne!(take(1), take(2));
 }
