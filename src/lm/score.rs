@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::chat::Chat;
+use super::chat::{self, Chat};
 use super::decoder::Decoder;
 use super::kernels;
 use super::lora::Lora;
@@ -28,6 +28,18 @@ struct Sequence {
 /// Where the tokenizer or the template fails.
 pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
     let mut scores: Vec<Vec<Option<f64>>> = questions.iter().map(|q| vec![None; q.options.len()]).collect();
+    let sequences = chat::deep(|| sequences(decoder, chat, questions))?;
+    let mut rest = sequences.as_slice();
+    while !rest.is_empty() {
+        let (chunk, later) = rest.split_at(fitting(rest));
+        score_chunk(decoder, lora, chunk, &mut scores)?;
+        rest = later;
+    }
+    Ok(scores)
+}
+
+/// All options that can be scored, sorted by their tokens.
+fn sequences(decoder: &Decoder, chat: &Chat, questions: &[Question]) -> Result<Vec<Sequence>> {
     let mut sequences = Vec::new();
     for (at, question) in questions.iter().enumerate() {
         let prompt = chat.encode_prompt(&question.messages)?;
@@ -40,13 +52,7 @@ pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Q
         }
     }
     sequences.sort_by(|a, b| a.tokens.cmp(&b.tokens).then(a.place.cmp(&b.place)));
-    let mut rest = sequences.as_slice();
-    while !rest.is_empty() {
-        let (chunk, later) = rest.split_at(fitting(rest));
-        score_chunk(decoder, lora, chunk, &mut scores)?;
-        rest = later;
-    }
-    Ok(scores)
+    Ok(sequences)
 }
 
 /// How many of these sequences, sorted, make one prefix tree: at least one, and no more than [`TREE_TOKENS`] tokens.

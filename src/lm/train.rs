@@ -9,7 +9,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::chat::{Chat, Rendered};
+use super::chat::{self, Chat, Rendered};
 use super::decoder::{Decoder, Gradients, Trainable};
 use super::files::hex;
 use super::kernels::{self, AdamStep};
@@ -60,7 +60,7 @@ pub fn train(decoder: &Decoder, chat: &Chat, jobs: &[Job], recipe: &Recipe, chec
         return Ok(Vec::new());
     }
     let longest = recipe.max_tokens.min(decoder.config.max_position_embeddings);
-    let rows: Vec<Vec<TokenRow>> = jobs.iter().map(|job| tokenise(chat, job, longest)).collect::<Result<_>>()?;
+    let rows: Vec<Vec<TokenRow>> = chat::deep(|| jobs.iter().map(|job| tokenise(chat, job, longest)).collect::<Result<_>>())?;
     let orders: Vec<Vec<usize>> =
         jobs.iter().zip(&rows).map(|(job, rows)| row_order(job.seed, rows.len(), recipe.steps * recipe.batch)).collect();
     let seeds: Vec<u64> = jobs.iter().map(|job| job.seed).collect();
