@@ -170,7 +170,7 @@ fn attend_cached(
     let mut queries = vec![0.0; before * width];
     queries.extend_from_slice(&q[rows.start * width..rows.end * width]);
     let mut attended = vec![0.0; queries.len()];
-    let prefix = if before > 0 { vec![0..before] } else { Vec::new() };
+    let prefix = (before > 0).then_some(0..before).into_iter().collect();
     let placed = Segment { rows: before..before + rows.len(), prefix };
     kernels::attention(&queries, &cache.keys[layer], &cache.values[layer], heads, &[placed], &mut attended);
     out[rows.start * width..rows.end * width].copy_from_slice(&attended[before * width..]);

@@ -91,7 +91,7 @@ pub fn train(decoder: &Decoder, chat: &Chat, jobs: &[Job], recipe: &Recipe, chec
         if recipe.snapshots.contains(&state.step) {
             state.snapshots.push(state.lora.clone());
         }
-        if state.step % CHECKPOINT_EVERY == 0 || recipe.snapshots.contains(&state.step) {
+        if state.step.is_multiple_of(CHECKPOINT_EVERY) || recipe.snapshots.contains(&state.step) {
             checkpoint.save(&state.bytes(&plan)?)?;
         }
         checkpoint.progress(state.step);
