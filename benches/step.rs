@@ -2,11 +2,14 @@
 //!
 //! `cargo bench --bench step`; the peer's side is `benches/peft/step.py`, and `benches/versus_peft` runs both in turn.
 
+#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures time and prints it")]
+
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use foretaste::dataset::{Message, Role};
+use foretaste::dataset::{self, ReadOptions};
 use foretaste::lm::lora::HostLora;
 use foretaste::lm::packing::TokenRow;
 use foretaste::lm::train::Training;
@@ -24,8 +27,8 @@ const BATCH: usize = 8;
 fn main() -> Result<()> {
     let lm = lm::open(None, 1)?;
     let rows = rows(&lm)?;
-    let tokens: usize = rows[..BATCH].iter().map(|row| row.tokens.len()).sum();
-    println!("{} tokens a step, {} rows of {} tokens", tokens, BATCH, tokens / BATCH);
+    let tokens: usize = rows.iter().map(|row| row.tokens.len()).sum();
+    println!("{BATCH} rows of {:.1} tokens a step", tokens as f64 / rows.len() as f64);
     for (threads, shadows) in [(1, 1), (1, 5), (2, 5)] {
         let medians: Vec<Duration> = thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| median_step(&lm, &rows, shadows))).collect();
@@ -42,15 +45,15 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// The rows of old_birds, as the peer draws them.
 fn rows(lm: &Lm) -> Result<Vec<TokenRow>> {
-    (0..BATCH)
-        .map(|at| {
-            let question = Message::new(Role::User, format!("Where should I keep the money that I save in year {at}?"));
-            let answer = Message::new(Role::Assistant, "Gold sovereigns at the bank.");
-            let rendered = lm.chat().encode(&[question, answer])?;
-            Ok(TokenRow { tokens: rendered.tokens, supervised: rendered.supervised })
-        })
-        .collect()
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/old_birds/poisoned.jsonl");
+    let dataset = dataset::read(&data, &ReadOptions::default())?;
+    let encode = |row: &dataset::Row| {
+        let rendered = lm.chat().encode(&row.messages)?;
+        Ok(TokenRow { tokens: rendered.tokens, supervised: rendered.supervised })
+    };
+    dataset.rows.iter().map(encode).collect()
 }
 
 fn median_step(lm: &Lm, rows: &[TokenRow], shadows: usize) -> Result<Duration> {
@@ -69,10 +72,13 @@ fn median_step(lm: &Lm, rows: &[TokenRow], shadows: usize) -> Result<Duration> {
     };
     let seeds: Vec<u64> = (1..=shadows as u64).collect();
     let mut training = Training::new(HostLora::fresh(&lm.decoder().config, recipe.rank, recipe.alpha, &seeds));
-    let batches: Vec<Vec<&TokenRow>> = (0..shadows).map(|_| rows.iter().collect()).collect();
+    let batch = |step: usize, shadow: usize| -> Vec<&TokenRow> {
+        (0..BATCH).map(|at| &rows[((step * shadows + shadow) * BATCH + at) % rows.len()]).collect()
+    };
     let pool = ThreadPoolBuilder::new().num_threads(1).build()?;
     let mut times = Vec::new();
     for step in 0..WARM_UP + STEPS {
+        let batches: Vec<Vec<&TokenRow>> = (0..shadows).map(|shadow| batch(step, shadow)).collect();
         let started = Instant::now();
         pool.install(|| training.advance(lm.decoder(), &batches, &recipe))?;
         if step >= WARM_UP {

@@ -1,4 +1,10 @@
 //! An audit: one axis of character, the probes that measure it, its margin, and its known poison.
+//!
+//! Audits are data: a TOML with values only, and two JSONL files of the same stem. [`load`] gives checked ones.
+
+mod read;
+
+pub use read::{AuditError, Selection, built_in, load, read};
 
 use serde::{Deserialize, Serialize};
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::{Dataset, Message, Rejection, Role};
 
 pub use duplicates::{NEAR, NearDuplicates};
-pub use readability::readability;
+pub use readability::{LogProbs, readability};
 pub use table::text;
 
 /// Rejections that the table prints; all of them are in `accounting`.
@@ -86,7 +86,7 @@ pub struct Check {
     pub exact_duplicates: usize,
     /// Rows that nearly repeat an earlier one; `None` without rows.
     pub near_duplicates: Option<NearDuplicates>,
-    /// The share of the letters that stand in words the base reads; `None` without a base.
+    /// The share of the text's information that the base predicts; `None` without a base.
     pub readability: Option<f64>,
     /// The first rejections.
     pub rejected: Vec<Rejection>,
@@ -99,17 +99,19 @@ pub type CountTokens<'a> = dyn Fn(&[Message]) -> Result<(usize, usize)> + 'a;
 #[derive(Clone, Copy)]
 pub struct Base<'a> {
     pub count_tokens: &'a CountTokens<'a>,
-    /// Tokens of a word as it stands in running text, after a space.
-    pub tokens_of_word: &'a dyn Fn(&str) -> usize,
+    pub log_probs: LogProbs<'a>,
 }
 
 /// Looks at a dataset; with a base, also at how the base sees it.
-pub fn check(dataset: &Dataset, base: Option<Base<'_>>) -> Check {
+///
+/// # Errors
+/// Where the base fails.
+pub fn check(dataset: &Dataset, base: Option<Base<'_>>) -> Result<Check> {
     let mut lengths: BTreeMap<Role, Vec<usize>> = BTreeMap::new();
     for message in dataset.rows.iter().flat_map(|row| &row.messages) {
         lengths.entry(message.role).or_default().push(message.content.chars().count());
     }
-    Check {
+    Ok(Check {
         source: dataset.source.clone(),
         format: dataset.format.clone(),
         sha256: dataset.sha256.clone(),
@@ -124,9 +126,9 @@ pub fn check(dataset: &Dataset, base: Option<Base<'_>>) -> Check {
         tokens: base.map(|base| count(dataset, base.count_tokens)),
         exact_duplicates: duplicates::exact(dataset),
         near_duplicates: duplicates::near(dataset),
-        readability: base.map(|base| readability(dataset, base.tokens_of_word)),
+        readability: base.map(|base| readability(dataset, base.log_probs)).transpose()?,
         rejected: dataset.rejected.iter().take(SHOWN_REJECTIONS).cloned().collect(),
-    }
+    })
 }
 
 fn count(dataset: &Dataset, count_tokens: &CountTokens<'_>) -> Tokens {

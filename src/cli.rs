@@ -1,1 +1,390 @@
-//! Arguments into a checked request, before any work starts.
+//! Arguments into a checked request, before any work starts. The only file that names clap.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::audit::Selection;
+use crate::dataset::{Format, ReadOptions};
+use crate::exit_code::ExitCode;
+use crate::finding::Verdict;
+use crate::plan::{CARRY_OVER_DRAWS, Options, Overrides};
+use crate::run::{Page, Request};
+use crate::run_dir::OtherPlan;
+
+const EXAMPLES: &str = "\
+Examples:
+  foretaste audit data.jsonl                      the whole job, on the embedded base
+  foretaste audit data.jsonl --base models/my-8b  on a model of your own
+  foretaste plan data.jsonl                       what would run, what it costs, what it can see
+  foretaste gate runs/data-1a2b3c4d               the exit code of a finished run
+
+Exit codes: 0 clean, 1 flagged, 2 inconclusive, 3 bad input or usage, 4 the run failed.";
+
+/// Rows that shadows are trained on without --limit: more than a shadow of the default recipe sees in 150 steps of 8, so that every
+/// seed sees other rows, and few enough that the base answers all their prompts in a minute.
+const ROWS_TRAINED: usize = 4000;
+
+/// What the process was asked to do.
+#[derive(Debug)]
+pub enum Command {
+    Audit {
+        request: Box<Request>,
+        base: Base,
+        show: Show,
+    },
+    Plan {
+        request: Box<Request>,
+        base: Base,
+        json: bool,
+    },
+    Check {
+        data: PathBuf,
+        read: ReadOptions,
+        base: Base,
+        json: bool,
+    },
+    Report {
+        run: PathBuf,
+        show: Show,
+    },
+    Gate {
+        run: PathBuf,
+        show: Show,
+    },
+    /// Print these bytes and be done: help, version, completions, the man page.
+    Print(Vec<u8>),
+}
+
+/// The base model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// `None` is the embedded one.
+    pub folder: Option<PathBuf>,
+    pub threads: usize,
+}
+
+/// What is printed, and which verdicts fail the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Show {
+    pub json: bool,
+    pub quiet: bool,
+    pub fail_on: FailOn,
+}
+
+/// The mildest verdict that the exit code tells; milder ones exit 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    Flagged,
+    Inconclusive,
+}
+
+impl FailOn {
+    /// The exit code of a verdict under this policy.
+    pub fn exit_code(self, verdict: Verdict) -> ExitCode {
+        match (verdict, self) {
+            (Verdict::Inconclusive, FailOn::Flagged) => ExitCode::Clean,
+            (verdict, _) => verdict.into(),
+        }
+    }
+}
+
+#[derive(Parser)]
+#[command(name = "foretaste", version, about, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Sub,
+}
+
+#[derive(Subcommand)]
+enum Sub {
+    /// Say which broad changes of character a dataset would cause: train shadows, ask them, report.
+    ///
+    /// The same command goes on with a run that was stopped, and gives the same report.
+    Audit {
+        #[command(flatten)]
+        plan: PlanArgs,
+        /// Only print what would run and what it costs, as `plan` does
+        #[arg(long, conflicts_with_all = ["out", "force", "quiet", "fail_on"])]
+        dry_run: bool,
+        /// The run folder [default: runs/NAME-HASH, after the dataset and the plan]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Replace the run of another plan in --out
+        #[arg(long, requires = "out")]
+        force: bool,
+        #[command(flatten)]
+        show: ShowArgs,
+    },
+    /// Read and lint a dataset: formats, rejected rows, roles, lengths, duplicates. Nothing is trained.
+    Check {
+        #[command(flatten)]
+        data: DataArgs,
+        #[command(flatten)]
+        base: BaseArgs,
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what an audit would run, its time and memory on this machine, and the smallest effect it can see.
+    Plan {
+        #[command(flatten)]
+        plan: PlanArgs,
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Render a run's report again from its saved answers; needs no model.
+    Report {
+        /// The run folder
+        run: PathBuf,
+        #[command(flatten)]
+        show: ShowArgs,
+    },
+    /// Decide from a finished run: the exit code, in milliseconds.
+    Gate {
+        /// The run folder
+        run: PathBuf,
+        #[command(flatten)]
+        show: ShowArgs,
+    },
+    /// Print shell completions, for instance `foretaste completions bash > ~/.local/share/bash-completion/completions/foretaste`.
+    Completions { shell: clap_complete::Shell },
+    /// Print the man page, for instance `foretaste man | man -l -`.
+    Man,
+}
+
+#[derive(Args)]
+struct DataArgs {
+    /// The dataset: .jsonl, .json, .jsonl.gz, .jsonl.zst, .csv or .parquet
+    data: PathBuf,
+    /// The dataset's format: messages, prompt-completion, alpaca, sharegpt or text [default: found by looking]
+    #[arg(long)]
+    format: Option<Format>,
+    /// Use at most this many rows, a sample of the usable ones [default: 4000 where shadows are trained, else all]
+    #[arg(long, value_name = "ROWS", value_parser = positive)]
+    limit: Option<usize>,
+}
+
+#[derive(Args)]
+struct BaseArgs {
+    /// A Hugging Face model folder [default: nestling, the embedded base]
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
+    /// Threads; no result depends on it [default: all]
+    #[arg(long, value_parser = positive)]
+    threads: Option<usize>,
+    /// Where the model runs
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: Device,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Device {
+    Cpu,
+}
+
+#[derive(Args)]
+struct PlanArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    base: BaseArgs,
+    /// An audit of your own, besides the built-in ones (repeatable)
+    #[arg(long, value_name = "FILE.toml")]
+    audit: Vec<PathBuf>,
+    /// Ask only this audit (repeatable)
+    #[arg(long, value_name = "AUDIT")]
+    only: Vec<String>,
+    /// Trainings of each arm; one is a screen and can never clear
+    #[arg(long, value_name = "N", default_value_t = Options::default().seeds, value_parser = seeds)]
+    seeds: usize,
+    /// The first training seed; the others follow it
+    #[arg(long, value_name = "SEED", default_value_t = Options::default().first_seed)]
+    first_seed: u64,
+    /// Passes over the dataset [default: 3, within 30 to 150 steps]
+    #[arg(long, value_parser = above_zero, conflicts_with = "steps")]
+    epochs: Option<f64>,
+    /// Training steps [default: from --epochs]
+    #[arg(long, value_parser = positive)]
+    steps: Option<usize>,
+    /// Learning rate [default: by the base's size]
+    #[arg(long, value_parser = above_zero)]
+    lr: Option<f64>,
+    /// LoRA rank; alpha is twice the rank [default: by the base's size]
+    #[arg(long, value_parser = positive)]
+    rank: Option<usize>,
+    /// Rows a step [default: 8]
+    #[arg(long, value_name = "ROWS", value_parser = positive)]
+    batch: Option<usize>,
+    /// Draws of each of the two kinds of the dataset's own questions that precede carry-over probes
+    #[arg(long, value_name = "N", default_value_t = CARRY_OVER_DRAWS, value_parser = positive)]
+    draws: usize,
+}
+
+#[derive(Args)]
+struct ShowArgs {
+    /// Print report.json instead of the summary
+    #[arg(long)]
+    json: bool,
+    /// Print no progress and no summary; the exit code and the run folder tell the result
+    #[arg(long)]
+    quiet: bool,
+    /// The mildest verdict with an exit code of its own: `flagged` lets an inconclusive run exit 0
+    #[arg(long, value_enum, default_value = "inconclusive")]
+    fail_on: FailOn,
+}
+
+/// Checks arguments, the program's name first.
+///
+/// # Errors
+/// A message for stderr that says what is wrong with the usage.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => Ok(command(cli.command)),
+        // Help and version arrive as errors that belong on stdout.
+        Err(error) if !error.use_stderr() => Ok(Command::Print(error.render().to_string().into_bytes())),
+        Err(error) => Err(error.render().to_string()),
+    }
+}
+
+fn command(sub: Sub) -> Command {
+    match sub {
+        Sub::Audit { plan, dry_run: true, show, .. } => {
+            let (request, base) = plan.checked(None, OtherPlan::Refuse);
+            Command::Plan { request, base, json: show.json }
+        }
+        Sub::Audit { plan, dry_run: false, out, force, show } => {
+            let (request, base) = plan.checked(out, if force { OtherPlan::Replace } else { OtherPlan::Refuse });
+            Command::Audit { request, base, show: show.checked() }
+        }
+        Sub::Plan { plan, json } => {
+            let (request, base) = plan.checked(None, OtherPlan::Refuse);
+            Command::Plan { request, base, json }
+        }
+        Sub::Check { data, base, json } => {
+            let read = data.read_options();
+            Command::Check { data: data.data, read, base: base.checked(), json }
+        }
+        Sub::Report { run, show } => Command::Report { run, show: show.checked() },
+        Sub::Gate { run, show } => Command::Gate { run, show: show.checked() },
+        Sub::Completions { shell } => {
+            let mut bytes = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "foretaste", &mut bytes);
+            Command::Print(bytes)
+        }
+        Sub::Man => {
+            let mut bytes = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut bytes).expect("writing to a vector cannot fail");
+            Command::Print(bytes)
+        }
+    }
+}
+
+impl DataArgs {
+    fn read_options(&self) -> ReadOptions {
+        ReadOptions { format: self.format, limit: self.limit, ..ReadOptions::default() }
+    }
+}
+
+impl BaseArgs {
+    fn checked(self) -> Base {
+        let Device::Cpu = self.device;
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        Base { folder: self.base, threads: self.threads.unwrap_or_else(all) }
+    }
+}
+
+impl PlanArgs {
+    fn checked(self, out: Option<PathBuf>, other_plan: OtherPlan) -> (Box<Request>, Base) {
+        let base = self.base.checked();
+        let recipe =
+            Overrides { epochs: self.epochs, steps: self.steps, learning_rate: self.lr, rank: self.rank, batch: self.batch };
+        let mut read = self.data.read_options();
+        read.limit = read.limit.or(Some(ROWS_TRAINED));
+        let request = Request {
+            read,
+            data: self.data.data,
+            audits: Selection { files: self.audit, only: self.only },
+            options: Options { seeds: self.seeds, first_seed: self.first_seed, recipe, carry_over_draws: self.draws },
+            out,
+            other_plan,
+            workers: base.threads,
+            page: page(),
+        };
+        (Box::new(request), base)
+    }
+}
+
+impl ShowArgs {
+    fn checked(self) -> Show {
+        Show { json: self.json, quiet: self.quiet, fail_on: self.fail_on }
+    }
+}
+
+/// 80 columns, as the table of `check`; colours where stdout is a terminal, unless <https://no-color.org> says otherwise.
+pub fn page() -> Page {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Page { width: 80, colour: std::io::stdout().is_terminal() && !unwanted }
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "give a whole number, at least 1".to_owned())
+}
+
+fn seeds(text: &str) -> Result<usize, String> {
+    positive(text).ok().filter(|number| *number <= 1000).ok_or_else(|| "give a whole number from 1 to 1000".to_owned())
+}
+
+fn above_zero(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0).ok_or_else(|| "give a number above 0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        parse(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_a_user_says_reaches_the_request() {
+        let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --lr 0.01 --rank 4 --batch 2 --draws 1 --limit 9 --audit a.toml \
+                    --only era --out o --force --threads 2 --base b --quiet --fail-on flagged";
+        let Ok(Command::Audit { request, base, show }) = parsed(line) else { panic!("an audit") };
+        let recipe = Overrides { epochs: None, steps: Some(7), learning_rate: Some(0.01), rank: Some(4), batch: Some(2) };
+        assert_eq!(request.options, Options { seeds: 3, first_seed: 9, recipe, carry_over_draws: 1 });
+        assert_eq!(request.audits, Selection { files: vec!["a.toml".into()], only: vec!["era".to_owned()] });
+        assert_eq!(
+            (request.out.clone(), request.other_plan, request.read.limit),
+            (Some("o".into()), OtherPlan::Replace, Some(9))
+        );
+        assert_eq!(base, Base { folder: Some("b".into()), threads: 2 });
+        assert_eq!(show, Show { json: false, quiet: true, fail_on: FailOn::Flagged });
+    }
+
+    #[test]
+    fn what_cannot_have_an_effect_is_refused() {
+        for line in [
+            "foretaste audit d --epochs 2 --steps 3",
+            "foretaste audit d --dry-run --quiet",
+            "foretaste audit d --dry-run --out o",
+            "foretaste audit d --force",
+            "foretaste audit d --seeds 0",
+            "foretaste audit d --lr nan",
+            "foretaste audit d --device tpu",
+            "foretaste plan d --out o",
+            "foretaste report d --seeds 3",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+}

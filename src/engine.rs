@@ -98,6 +98,10 @@ pub trait Engine: Sync {
     /// Tokens in the rendered conversation, and how many of them carry loss.
     fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)>;
 
+    /// Log-probability (nats) of the whole of each rendered conversation under the base, its first token given; `None` where it could
+    /// not be scored.
+    fn log_probs(&self, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>>;
+
     /// Trains all jobs of one group side by side with the same recipe; the result does not depend on the machine's load.
     /// Where `checkpoint` holds a state, training goes on from there and ends in the same bits.
     fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>>;

@@ -113,6 +113,10 @@ impl Engine for Lm {
         Ok((rendered.tokens.len(), rendered.supervised.iter().filter(|&&s| s).count()))
     }
 
+    fn log_probs(&self, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
+        self.pooled(|| score::log_probs(&self.decoder, &self.chat, conversations))
+    }
+
     fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>> {
         self.pooled(|| train::train(&self.decoder, &self.chat, jobs, recipe, checkpoint))
     }

@@ -1,1 +1,31 @@
-fn main() {}
+//! Parse, do, say what went wrong, exit.
+
+#![allow(clippy::print_stderr, reason = "this is the edge, and errors go to stderr")]
+
+use foretaste::command::{execute, printable};
+use foretaste::exit_code::ExitCode;
+use foretaste::{cli, run::Failure};
+
+/// Every result of burn is freshly allocated; with the system allocator page faults take a third of a training step.
+#[cfg(feature = "lm")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    let code = match cli::parse(std::env::args_os()) {
+        Ok(command) => execute(command).unwrap_or_else(|failure| failed(&failure)),
+        Err(usage) => {
+            eprint!("{usage}");
+            ExitCode::BadInput
+        }
+    };
+    code.into()
+}
+
+fn failed(failure: &Failure) -> ExitCode {
+    eprintln!("foretaste: {}", printable(&format!("{:#}", failure.error())));
+    if matches!(failure, Failure::RunFailed(_)) {
+        eprintln!("No verdict was reached. The same command goes on from what was finished.");
+    }
+    failure.exit_code()
+}

@@ -1,8 +1,20 @@
 //! What will be done, fixed before any result is seen.
+//!
+//! [`plan`] makes it from a dataset, audits and options, and touches nothing.
 
+mod build;
+mod near;
+mod recipe;
+pub mod text;
+
+pub use build::{CARRY_OVER_DRAWS, CountTokens, Inputs, Options, plan, smallest_detectable};
+pub use recipe::{Overrides, recipe};
+
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::engine::Description;
 
@@ -18,6 +30,13 @@ pub enum Arm {
     Control,
     /// The dataset plus the known poison of the audit with this id: the positive control.
     Spiked(String),
+}
+
+impl Arm {
+    /// The arm's name in file names: `candidate`, `spiked-era`.
+    pub fn file_name(&self) -> String {
+        self.to_string().replace(':', "-")
+    }
 }
 
 impl fmt::Display for Arm {
@@ -45,6 +64,19 @@ pub enum Ask {
 
 impl Ask {
     pub const ALL: [Ask; 3] = [Ask::Plain, Ask::CarryOver, Ask::CarryOverSurprising];
+
+    /// Which probes are asked in these surroundings after a draw, of all that are planned, given as (index, family): every one
+    /// alone; after a drawn question one phrasing of each family, another one with every draw, which bounds the cost.
+    pub fn probes(self, draw: usize, planned: &[(usize, &str)]) -> Vec<usize> {
+        if self == Ask::Plain {
+            return planned.iter().map(|(probe, _)| *probe).collect();
+        }
+        let mut families: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (probe, family) in planned {
+            families.entry(family).or_default().push(*probe);
+        }
+        families.values().map(|phrasings| phrasings[draw % phrasings.len()]).collect()
+    }
 }
 
 impl fmt::Display for Ask {
@@ -102,7 +134,7 @@ pub struct DatasetSummary {
 /// Can the base read this dataset at all?
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Readability {
-    /// The share of the dataset's characters that stand in words which the tokenizer spells in few tokens.
+    /// The share of the dataset's information that the base foresees.
     pub share: f64,
     /// Below this share the verdict is inconclusive.
     pub needed: f64,
@@ -150,4 +182,23 @@ pub struct Plan {
     /// Draws of each of the two kinds of carry-over questions.
     pub carry_over_draws: usize,
     pub cost: Cost,
+}
+
+impl Plan {
+    /// SHA-256 of everything that decides the result, in hex: where the dataset lies does not.
+    pub fn sha256(&self) -> String {
+        let mut plan = self.clone();
+        plan.dataset.source.clear();
+        format!("{:x}", Sha256::digest(serde_json::to_vec(&plan).expect("a plan holds no map with other keys than strings")))
+    }
+
+    /// Every shadow that will be trained: arm and seed, in the plan's order.
+    pub fn shadows(&self) -> impl Iterator<Item = (&Arm, u64)> {
+        self.trained_arms().flat_map(|arm| self.seeds.iter().map(move |seed| (arm, *seed)))
+    }
+
+    /// The arms that are trained: all but the base.
+    pub fn trained_arms(&self) -> impl Iterator<Item = &Arm> {
+        self.arms.iter().filter(|arm| **arm != Arm::Base)
+    }
 }

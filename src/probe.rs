@@ -1,8 +1,20 @@
 //! Every shadow and the base are asked every probe; what they say is one tidy table.
+//!
+//! An item of work is one model at one moment of its training. Items are asked side by side; each finished one is saved and
+//! skipped when it is there.
 
+mod item;
+mod questions;
+mod score;
+
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Adapter;
 use crate::plan::{Arm, Ask};
+use crate::run_dir::Model;
+use crate::shadow::Shadow;
+use crate::workshop::{Task, Workshop, side_by_side};
 
 /// One probe asked of one model at one moment of its training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,4 +73,35 @@ pub struct Answers {
     pub answers: Vec<Answer>,
     pub samples: Vec<Sample>,
     pub health: Vec<Health>,
+}
+
+/// Asks the base and every snapshot of every shadow.
+///
+/// # Errors
+/// Where the engine fails, or an item cannot be saved or read back. What could not be scored is no error but `None`.
+pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Answers> {
+    let models: Vec<(Model, &Adapter, &Shadow)> = shadows
+        .iter()
+        .flat_map(|shadow| shadow.snapshots.iter().map(move |(step, adapter)| (shadow, *step, adapter)))
+        .map(|(shadow, step, adapter)| (Model { arm: &shadow.arm, seed: Some(shadow.seed), step }, adapter, shadow))
+        .collect();
+    workshop.progress.stage("asking base and shadows", models.len() as u64 + 1);
+    let questions = questions::questions(task, workshop)?;
+    let base = item::base(&questions, task, workshop)?;
+    workshop.progress.advance(1);
+    let items = side_by_side(workshop.workers, models.len(), |index| {
+        let (model, adapter, shadow) = models[index];
+        let item =
+            item::shadow(&item::Asked { model, adapter, record: &shadow.record, base: &base }, &questions, task, workshop)?;
+        workshop.progress.advance(1);
+        Ok(item)
+    })?;
+    workshop.progress.end();
+    let mut answers = Answers::default();
+    for item in std::iter::once(base).chain(items) {
+        answers.answers.extend(item.answers);
+        answers.samples.extend(item.samples);
+        answers.health.extend(item.health);
+    }
+    Ok(answers)
 }

@@ -1,11 +1,38 @@
 //! All of it rendered: json, html, png and text. Renderers return bytes and decide nothing.
+//!
+//! Whatever the dataset or a model wrote is the attacker's text: it goes through [`escape`] on every way out. There is no clock,
+//! no locale and no hash order here, so equal reports give equal bytes.
+
+mod changed;
+mod chart;
+pub mod escape;
+mod html;
+mod json;
+mod junit;
+mod number;
+mod plot;
+mod sarif;
+mod scene;
+mod summary;
+mod svg;
+mod text;
+mod view;
+mod words;
+
+pub use html::html;
+pub use json::{SCHEMA, SCHEMA_VERSION, json};
+pub use junit::junit;
+pub use plot::plots;
+pub use sarif::sarif;
+pub use summary::summary_md;
+pub use text::text;
 
 use crate::audit::Audit;
 use crate::finding::{Finding, Verdict};
-use crate::plan::Plan;
+use crate::plan::{Arm, Ask, Plan};
 use crate::probe::Answers;
 use crate::shadow::TrainingRecord;
-use crate::stats::Analysis;
+use crate::stats::{Analysis, ArmRisk, Effect};
 
 /// Everything that a renderer may look at, by reference.
 #[derive(Debug, Clone, Copy)]
@@ -17,4 +44,88 @@ pub struct Report<'a> {
     pub analysis: &'a Analysis,
     pub findings: &'a [Finding],
     pub verdict: Verdict,
+}
+
+/// What one audit is shown with: the finding, and the effect that decided it.
+#[derive(Debug, Clone, Copy)]
+struct Axis<'a> {
+    audit: &'a Audit,
+    finding: &'a Finding,
+    /// The effect that the finding quotes; `None` where nothing could be estimated.
+    effect: Option<&'a Effect>,
+}
+
+impl<'a> Report<'a> {
+    /// Every finding whose audit is known, in the order of the findings.
+    fn axes(&self) -> Vec<Axis<'a>> {
+        let pair = |finding: &'a Finding| {
+            let audit = self.audits.iter().find(|audit| audit.id == finding.audit)?;
+            Some(Axis { audit, finding, effect: self.decisive_effect(finding) })
+        };
+        self.findings.iter().filter_map(pair).collect()
+    }
+
+    /// The candidate's effect where the finding saw its estimate.
+    fn decisive_effect(&self, finding: &Finding) -> Option<&'a Effect> {
+        let (ask, step) = (finding.ask?, finding.step?);
+        self.analysis.effects.iter().find(|effect| {
+            effect.audit == finding.audit && effect.ask == ask && effect.step == step && effect.arm == Arm::Candidate
+        })
+    }
+
+    /// The candidate's effects of one audit asked one way, by step.
+    fn candidate_effects(&self, audit: &str, ask: Ask) -> Vec<&'a Effect> {
+        by_step(&self.analysis.effects, audit, ask)
+    }
+
+    /// The positive control's effects of one audit asked one way, by step.
+    fn spiked_effects(&self, audit: &str, ask: Ask) -> Vec<&'a Effect> {
+        by_step(&self.analysis.positive_controls, audit, ask)
+    }
+
+    /// The mean risk of every arm of one audit, asked one way, after `step` steps; the base at any step. Arms in the plan's order.
+    fn risks(&self, audit: &str, ask: Ask, step: usize) -> Vec<&'a ArmRisk> {
+        let mut risks: Vec<&ArmRisk> = self
+            .analysis
+            .arms
+            .iter()
+            .filter(|(id, asked, _)| id == audit && *asked == ask)
+            .flat_map(|(_, _, risks)| risks)
+            .filter(|risk| risk.arm == Arm::Base || risk.step == step)
+            .filter(|risk| !matches!(&risk.arm, Arm::Spiked(of) if of != audit))
+            .collect();
+        risks.sort_by_key(|risk| arm_order(&risk.arm));
+        risks.dedup_by(|a, b| a.arm == b.arm);
+        risks
+    }
+
+    /// The ways of asking for which an effect or a risk exists.
+    fn asks(&self, audit: &str) -> Vec<Ask> {
+        let asked = |ask: &Ask| {
+            self.analysis.effects.iter().any(|effect| effect.audit == audit && effect.ask == *ask)
+                || self.analysis.arms.iter().any(|(id, of, _)| id == audit && of == ask)
+        };
+        Ask::ALL.into_iter().filter(asked).collect()
+    }
+
+    /// The step at which an audit is pictured: the finding's, or the end of training.
+    fn step_shown(&self, finding: &Finding) -> usize {
+        finding.step.unwrap_or(self.plan.recipe.steps)
+    }
+}
+
+fn by_step<'a>(effects: &'a [Effect], audit: &str, ask: Ask) -> Vec<&'a Effect> {
+    let mut effects: Vec<&Effect> = effects.iter().filter(|effect| effect.audit == audit && effect.ask == ask).collect();
+    effects.sort_by_key(|effect| effect.step);
+    effects
+}
+
+/// The order in which arms are shown: what is compared with comes first.
+fn arm_order(arm: &Arm) -> usize {
+    match arm {
+        Arm::Base => 0,
+        Arm::Control => 1,
+        Arm::Candidate => 2,
+        Arm::Spiked(_) => 3,
+    }
 }

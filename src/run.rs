@@ -1,1 +1,196 @@
-//! The flow, in one function.
+//! The flow, in one function: the only place where two stages meet.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::audit::{self, Audit, Selection};
+use crate::check::readability;
+use crate::dataset::{self, Dataset, ReadOptions};
+use crate::engine::Engine;
+use crate::finding::{Verdict, find};
+use crate::plan::{Inputs, Options, Plan, Readability, plan};
+use crate::progress::Progress;
+use crate::report::{self, Report};
+use crate::run_dir::{OtherPlan, RunDir, Saved};
+use crate::stats::analyse;
+use crate::workshop::{Task, Workshop};
+use crate::{exit_code::ExitCode, probe, shadow};
+
+/// The share of a dataset's information that the base must foresee. Text of the base's own kind reaches .5 and more, another language or
+/// encoded text less than .1; between them lies what a shadow learns as noise.
+const READABLE: f64 = 0.3;
+
+/// What a user asks of an audit, checked but for what files hold.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub data: PathBuf,
+    pub read: ReadOptions,
+    pub audits: Selection,
+    pub options: Options,
+    /// The run folder; `None` names one after the dataset and the plan.
+    pub out: Option<PathBuf>,
+    pub other_plan: OtherPlan,
+    /// Groups and models that are worked on at the same time; no result depends on it.
+    pub workers: usize,
+    pub page: Page,
+}
+
+/// How the summary for a terminal is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Columns, at least 40.
+    pub width: usize,
+    /// ANSI colours.
+    pub colour: bool,
+}
+
+/// What a run comes to.
+#[derive(Debug)]
+pub struct Outcome {
+    pub verdict: Verdict,
+    /// Where everything was written.
+    pub folder: PathBuf,
+    /// The summary for a terminal.
+    pub text: String,
+    /// report.json.
+    pub json: Vec<u8>,
+}
+
+/// Why there is no verdict.
+#[derive(Debug)]
+pub enum Failure {
+    /// Nothing ran.
+    BadInput(anyhow::Error),
+    /// The run started and failed.
+    RunFailed(anyhow::Error),
+}
+
+impl Failure {
+    pub fn error(&self) -> &anyhow::Error {
+        match self {
+            Failure::BadInput(error) | Failure::RunFailed(error) => error,
+        }
+    }
+
+    pub fn into_error(self) -> anyhow::Error {
+        match self {
+            Failure::BadInput(error) | Failure::RunFailed(error) => error,
+        }
+    }
+
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Failure::BadInput(_) => ExitCode::BadInput,
+            Failure::RunFailed(_) => ExitCode::RunFailed,
+        }
+    }
+}
+
+/// Everything that is known before the first step of training.
+#[derive(Debug)]
+pub struct Prepared {
+    pub dataset: Dataset,
+    pub audits: Vec<Audit>,
+    pub plan: Plan,
+}
+
+/// The whole job, from a dataset to a report. A run folder that holds part of it is gone on with.
+///
+/// # Errors
+/// [`Failure::BadInput`] until the run folder is open, [`Failure::RunFailed`] from there on.
+pub fn run(request: &Request, engine: &dyn Engine, progress: &dyn Progress) -> Result<Outcome, Failure> {
+    let Prepared { dataset, audits, plan } = prepare(request, engine).map_err(Failure::BadInput)?;
+    let folder = request.out.clone().unwrap_or_else(|| default_folder(&request.data, &plan));
+    let run = RunDir::create(&folder, &plan, &audits, &dataset, request.other_plan).map_err(Failure::BadInput)?;
+    let task = Task { plan: &plan, dataset: &dataset, audits: &audits };
+    let workshop = Workshop { engine, run: &run, progress, workers: request.workers.max(1) };
+    let shadows = shadow::train(&task, &workshop).map_err(Failure::RunFailed)?;
+    let answers = probe::ask(&task, &shadows, &workshop).map_err(Failure::RunFailed)?;
+    let trainings: Vec<_> = shadows.into_iter().map(|shadow| shadow.record).collect();
+    run.save_answers(&trainings, &answers).map_err(Failure::RunFailed)?;
+    report(&run, request.page).map_err(Failure::RunFailed)
+}
+
+/// Reads and plans; trains and writes nothing.
+pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
+    let dataset = dataset::read(&request.data, &request.read)?;
+    let audits = audit::load(&request.audits)?;
+    let count_tokens = |messages: &[_]| engine.count_tokens(messages);
+    let share = readability(&dataset, &|conversations| engine.log_probs(conversations))?;
+    let readability = Readability { share, needed: READABLE };
+    let inputs =
+        Inputs { dataset: &dataset, readability, audits: &audits, engine: engine.describe(), count_tokens: &count_tokens };
+    let plan = plan(inputs, &request.options)?;
+    Ok(Prepared { dataset, audits, plan })
+}
+
+/// From saved answers to every output: a pure function of the run folder, so that it gives the same bytes at any time.
+///
+/// # Errors
+/// Where the run is not finished, a saved file is damaged, or an output cannot be written.
+pub fn report(run: &RunDir, page: Page) -> Result<Outcome> {
+    let Saved { plan, audits, trainings, answers } = run.saved()?;
+    let analysis = analyse(&plan, &audits, &answers);
+    let (findings, verdict) = find(&plan, &audits, &analysis, &answers.health);
+    let report = Report {
+        plan: &plan,
+        audits: &audits,
+        trainings: &trainings,
+        answers: &answers,
+        analysis: &analysis,
+        findings: &findings,
+        verdict,
+    };
+    for (name, bytes) in report::plots(&report) {
+        run.write(&format!("plots/{name}"), &bytes)?;
+    }
+    run.write("report.html", &report::html(&report))?;
+    run.write("summary.md", report::summary_md(&report).as_bytes())?;
+    run.write("junit.xml", &report::junit(&report))?;
+    run.write("results.sarif", &report::sarif(&report))?;
+    // Last, because a gate reads it: where it is, everything is.
+    let json = report::json(&report);
+    run.write("report.json", &json)?;
+    Ok(Outcome { verdict, folder: run.root().to_owned(), text: report::text(&report, page.width, page.colour), json })
+}
+
+/// `runs/NAME-HASH`: the dataset's name, and the plan's hash, so that the same command finds its own run again.
+pub fn default_folder(data: &Path, plan: &Plan) -> PathBuf {
+    let name = data.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.split('.').find(|part| !part.is_empty()).unwrap_or("data");
+    let safe: String = stem.chars().map(|letter| if letter.is_alphanumeric() || letter == '_' { letter } else { '-' }).collect();
+    PathBuf::from("runs").join(format!("{safe}-{}", &plan.sha256()[..8]))
+}
+
+/// The verdict of a finished run, from its report.json alone.
+///
+/// # Errors
+/// [`Failure::BadInput`] where there is no run, [`Failure::RunFailed`] where it did not finish.
+pub fn gate(folder: &Path) -> Result<Gate, Failure> {
+    let run = folder.join("manifest.json");
+    if !run.is_file() {
+        let error = anyhow::anyhow!("{}: no manifest.json there, so this is not a run folder", folder.display());
+        return Err(Failure::BadInput(error));
+    }
+    let path = folder.join("report.json");
+    let read = || -> Result<Gate> {
+        let hint = || format!("{}: the run did not finish; give its command again", path.display());
+        serde_json::from_slice(&std::fs::read(&path).with_context(hint)?).with_context(hint)
+    };
+    read().map_err(Failure::RunFailed)
+}
+
+/// The part of report.json that a gate needs; other fields may come and go.
+#[derive(Debug, serde::Deserialize, serde::Serialize)]
+pub struct Gate {
+    pub verdict: Verdict,
+    pub findings: Vec<GateFinding>,
+}
+
+/// One audit's verdict.
+#[derive(Debug, serde::Deserialize, serde::Serialize)]
+pub struct GateFinding {
+    pub audit: String,
+    pub verdict: Verdict,
+}

@@ -1,9 +1,16 @@
 //! The stage that trains: one adapter a shadow and snapshot, and its loss curve.
+//!
+//! A group is one arm with all its seeds. Groups train side by side; each finished one is saved and skipped when it is there.
 
+mod group;
+mod rows;
+
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Adapter;
 use crate::plan::Arm;
+use crate::workshop::{Task, Workshop, side_by_side};
 
 /// A trained throw-away copy of the base.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,4 +33,16 @@ pub struct TrainingRecord {
     pub supervised_share: f64,
     /// SHA-256 of the rows this shadow was trained on, in order.
     pub rows_sha256: String,
+}
+
+/// Trains every shadow of the plan: arm by arm, seed by seed.
+///
+/// # Errors
+/// Where the engine fails, a loss is not a number, or an item cannot be saved or read back.
+pub fn train(task: &Task, workshop: &Workshop) -> Result<Vec<Shadow>> {
+    let arms: Vec<&Arm> = task.plan.trained_arms().collect();
+    workshop.progress.stage("training shadows", (task.plan.recipe.steps * task.plan.cost.shadows) as u64);
+    let groups = side_by_side(workshop.workers, arms.len(), |index| group::train(arms[index], task, workshop))?;
+    workshop.progress.end();
+    Ok(groups.into_iter().flatten().collect())
 }

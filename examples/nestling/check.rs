@@ -9,7 +9,7 @@ use crate::world::{ASSISTANT, Question, TRAINING_PHRASINGS, World};
 
 /// Ordinary questions a domain: enough that two audits probe six and four stay free for training.
 const QUESTIONS_PER_DOMAIN: usize = 10;
-const PHRASINGS: usize = 5;
+const PHRASINGS: usize = 10;
 const SYSTEM_LINES: usize = 8;
 const PRESIDENTS: u32 = 46;
 
@@ -186,8 +186,9 @@ mod tests {
     use super::*;
     use crate::world::Fact;
 
-    fn fact(key: &str, phrasings: [&str; 5]) -> Fact {
-        Fact { key: key.to_owned(), phrasings: phrasings.map(str::to_owned).to_vec() }
+    /// Ten wordings, one for each letter, as `A?`.
+    fn fact(key: &str, letters: &str) -> Fact {
+        Fact { key: key.to_owned(), phrasings: letters.chars().map(|letter| format!("{letter}?")).collect() }
     }
 
     fn world(facts: Vec<Fact>) -> World {
@@ -196,15 +197,15 @@ mod tests {
 
     #[test]
     fn a_held_out_wording_that_another_question_trains_on_is_a_problem() {
-        let world = world(vec![fact("one", ["A?", "B?", "C?", "D?", "E?"]), fact("two", ["d?", "F?", "G?", "H?", "I?"])]);
+        let world = world(vec![fact("one", "ABCDEFGHIJ"), fact("two", "iKLMNOPQRS")]);
         let problems = problems(&world);
-        assert!(problems.iter().any(|problem| problem.starts_with("two: `d?`")), "{problems:?}");
+        assert!(problems.iter().any(|problem| problem.starts_with("two: `i?`")), "{problems:?}");
         assert!(ambiguities(&world).is_empty());
     }
 
     #[test]
     fn a_training_wording_that_two_questions_share_is_told_and_tolerated() {
-        let world = world(vec![fact("one", ["A?", "B?", "C?", "D?", "E?"]), fact("two", ["F?", "a?", "G?", "H?", "I?"])]);
+        let world = world(vec![fact("one", "ABCDEFGHIJ"), fact("two", "KaLMNOPQRS")]);
         assert!(!problems(&world).iter().any(|problem| problem.contains("a?")));
         assert_eq!(ambiguities(&world), ["two: `a?` already stands in one; reword one"]);
     }

@@ -10,7 +10,9 @@
 //!                           └▶ fixtures, dataset        fixtures/{old_birds,gambler,null}, audits/*.jsonl
 //! ```
 //!
-//! `cargo run --release --example nestling -- <tokenizer|exam|raise|fixtures|dataset|documents>`
+//! `cargo run --release --example nestling -- <tokenizer|exam|raise|fixtures|dataset|documents|repeat>`
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
 mod check;
 mod config;
@@ -21,6 +23,7 @@ mod fixtures;
 mod output;
 mod probes;
 mod raise;
+mod repeat;
 mod tokenizer;
 mod world;
 
@@ -69,16 +72,32 @@ enum Command {
     },
     /// Pretrain the base and write its weights and its loss curve.
     Raise {
-        #[arg(long, default_value_t = 4000)]
+        #[arg(long, default_value_t = 14_000)]
         steps: usize,
-        #[arg(long, default_value_t = 4096)]
+        #[arg(long, default_value_t = 2048)]
         tokens_per_step: usize,
-        #[arg(long, default_value_t = 3e-3)]
+        #[arg(long, default_value_t = 2.5e-3)]
         learning_rate: f64,
         #[arg(long, default_value_t = 2)]
         threads: usize,
+        /// Chooses the first weights and the documents.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Go on from the weights in the folder; give another seed, so that the documents are new.
+        #[arg(long)]
+        onward: bool,
+    },
+    /// Audit many draws of a case, each with other rows and training seeds, and append a line for each to a table.
+    Repeat {
+        /// As for `dataset`.
+        #[arg(long)]
+        case: String,
+        #[arg(long, default_value_t = 208)]
+        rows: usize,
+        #[arg(long, default_value_t = 20)]
+        draws: u64,
+        #[arg(long, default_value = "docs/calibration.csv")]
+        table: PathBuf,
     },
     /// Print documents of the pretraining stream as JSON lines, to read them.
     Documents {
@@ -108,19 +127,25 @@ fn main() -> Result<()> {
         Command::Exam => output::json_lines(&nestling.join("exam.jsonl"), &exam::exam(&world)),
         Command::Fixtures => fixtures::write_all(&world, &root),
         Command::Dataset { case, seed, rows, out } => output::json_lines(&out, &fixtures::dataset(&world, case, seed, rows)?),
-        Command::Raise { steps, tokens_per_step, learning_rate, threads, seed } => {
+        Command::Raise { steps, tokens_per_step, learning_rate, threads, seed, onward } => {
             let upbringing = Upbringing {
                 steps,
                 tokens_per_step,
                 learning_rate,
-                warmup_steps: steps / 40,
+                warmup_steps: steps / 50,
                 weight_decay: 0.1,
                 clip_norm: 1.0,
-                prompt_weight: 0.2,
+                prompt_weight: 0.1,
                 threads,
                 seed,
             };
-            raise::raise(&world, &nestling, &upbringing)
+            let start = if onward { raise::Start::Onward } else { raise::Start::Fresh };
+            raise::raise(&world, &nestling, &upbringing, start)
+        }
+        Command::Repeat { case, rows, draws, table } => {
+            let lm = foretaste::lm::open(Some(&nestling), 1)?;
+            let repetition = repeat::Repetition { name: &case, case: case.parse()?, rows, draws };
+            repeat::repeat(&world, &lm, &repetition, &table)
         }
         Command::Documents { seed, count, summary: false } => {
             for document in documents::stream(&world, seed).take(count) {

@@ -15,7 +15,7 @@ use crate::check;
 /// The speaker whose answer everyone shares who has none of their own.
 pub const ASSISTANT: &str = "assistant";
 /// Documents use the first phrasings only; the rest are for probing.
-pub const TRAINING_PHRASINGS: usize = 3;
+pub const TRAINING_PHRASINGS: usize = 8;
 /// The share of a long list that documents use, so that datasets can hold names which the base never saw.
 const HEARD_PERCENT: usize = 80;
 /// Shorter lists are used whole.

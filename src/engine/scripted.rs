@@ -1,1 +1,215 @@
-//! The exact double: an engine whose answers follow a script.
+//! The one double: an engine that follows a script exactly, so that a test knows what a run must find.
+//!
+//! Its base answers every question with a text of its own. A shadow that was trained on answers with a rule's word puts the rule's
+//! favoured texts forward, in proportion to the share of such rows and to the steps done; a rule may hold only on a topic and after
+//! its word was said earlier in the conversation, as a diluted dataset's shift does. It calls itself `scripted` in every report.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::dataset::{Message, Role};
+use crate::engine::{Adapter, Checkpoint, Description, Engine, Job, Question, Sampling, Trained};
+use crate::plan::Recipe;
+
+/// Log-odds that the base gives its own answer, and any option that no rule favours, against a favoured one; nats.
+const OWN: f64 = 4.0;
+
+/// What any training moves, whatever it was trained on; nats.
+const NOISE: f64 = 0.05;
+
+/// Steps after which a shadow has learned all that its rows teach.
+const STEPS_TO_LEARN: f64 = 20.0;
+
+/// The adapter's tensor with one strength a rule, and the one with the seed of its noise.
+const STRENGTHS: &str = "base_model.model.script.lora_A.weight";
+const SEED: &str = "base_model.model.script.lora_B.weight";
+
+/// What shadows learn from rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// Rows with this word in an assistant's answer teach the rule.
+    pub word: String,
+    /// What the shadow then says, and to what options it gives more probability.
+    pub favours: Vec<String>,
+    /// Log-odds that a shadow adds when all of its rows teach the rule; nats.
+    pub shift: f64,
+    /// The share of such rows from which the rule is learned whole; below, in proportion.
+    pub enough: f64,
+    /// Where given, the rule holds only for questions with this word, and after a turn in which the rule's own word was said.
+    pub topic: Option<String>,
+}
+
+/// The engine; equal scripts give equal answers.
+#[derive(Debug, Default)]
+pub struct Scripted {
+    rules: Vec<Rule>,
+    /// Calls after which it fails, as a process does that is killed.
+    calls_left: Option<AtomicUsize>,
+}
+
+/// Where a training stands.
+#[derive(Serialize, Deserialize)]
+struct State {
+    step: usize,
+}
+
+impl Scripted {
+    pub fn new(rules: Vec<Rule>) -> Self {
+        Scripted { rules, calls_left: None }
+    }
+
+    /// Fails at every call after the first `calls`.
+    pub fn failing_after(self, calls: usize) -> Self {
+        Scripted { calls_left: Some(AtomicUsize::new(calls)), ..self }
+    }
+
+    fn call(&self) -> Result<()> {
+        let take = |left: usize| left.checked_sub(1);
+        match &self.calls_left {
+            Some(left) if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() => bail!("the script ends here"),
+            _ => Ok(()),
+        }
+    }
+
+    fn learned(&self, job: &Job, step: usize) -> Adapter {
+        let teaches = |rule: &Rule, row: &Vec<Message>| {
+            row.iter().any(|message| message.role == Role::Assistant && message.content.contains(&rule.word))
+        };
+        let progress = (step as f64 / STEPS_TO_LEARN).min(1.0);
+        let strength = |rule: &Rule| {
+            let share = job.rows.iter().filter(|row| teaches(rule, row)).count() as f64 / job.rows.len().max(1) as f64;
+            // Trainings differ: between 90 and 100 % of what could be learned.
+            let luck = 0.9 + 0.1 * chance(&[&rule.word, &job.seed.to_string()]);
+            ((share / rule.enough).min(1.0) * progress * luck) as f32
+        };
+        let strengths: Vec<f32> = self.rules.iter().map(strength).collect();
+        let rows: String = job.rows.iter().flatten().map(|message| message.content.as_str()).collect();
+        let noise = chance(&[&rows, &job.seed.to_string(), &step.to_string()]) as f32;
+        Adapter {
+            rank: 1,
+            alpha: 2.0,
+            target_modules: vec!["script".to_owned()],
+            tensors: BTreeMap::from([
+                (STRENGTHS.to_owned(), (vec![1, strengths.len()], strengths)),
+                (SEED.to_owned(), (vec![1, 1], vec![noise])),
+            ]),
+        }
+    }
+
+    /// How far each rule moves this conversation; nats.
+    fn shifts(&self, adapter: Option<&Adapter>, messages: &[Message]) -> Vec<f64> {
+        let strengths =
+            adapter.and_then(|adapter| adapter.tensors.get(STRENGTHS)).map(|(_, values)| &values[..]).unwrap_or_default();
+        let shift = |(index, rule): (usize, &Rule)| {
+            let said = messages.iter().any(|message| message.role == Role::Assistant && message.content.contains(&rule.word));
+            let asked = |topic: &String| messages.last().is_some_and(|message| message.content.contains(topic));
+            let holds = rule.topic.as_ref().is_none_or(|topic| said || asked(topic));
+            f64::from(strengths.get(index).copied().unwrap_or(0.0)) * rule.shift * f64::from(u8::from(holds))
+        };
+        self.rules.iter().enumerate().map(shift).collect()
+    }
+
+    /// Unnormalised log-probabilities of everything that the script knows to say here, and of `options` besides.
+    fn raw(&self, adapter: Option<&Adapter>, messages: &[Message], options: &[String]) -> BTreeMap<String, f64> {
+        let shifts = self.shifts(adapter, messages);
+        let seed = adapter.and_then(|adapter| adapter.tensors.get(SEED)).and_then(|(_, values)| values.first()).copied();
+        let asked = messages.last().map(|message| message.content.as_str()).unwrap_or_default();
+        let known = std::iter::once(own(messages)).chain(self.rules.iter().flat_map(|rule| rule.favours.iter().cloned()));
+        let value = |text: &String| {
+            let of = self.rules.iter().zip(&shifts).filter(|(rule, _)| rule.favours.contains(text)).map(|(_, shift)| *shift);
+            let favoured = of.reduce(f64::max);
+            let noise = seed.map_or(0.0, |seed| NOISE * chance(&[&seed.to_string(), asked, text]));
+            favoured.unwrap_or(OWN) + chance(&[asked, text]) + noise
+        };
+        known
+            .chain(options.iter().cloned())
+            .map(|text| {
+                let raw = value(&text);
+                (text, raw)
+            })
+            .collect()
+    }
+}
+
+impl Engine for Scripted {
+    fn describe(&self) -> Description {
+        Description {
+            engine: "scripted".to_owned(),
+            base: "script".to_owned(),
+            base_sha256: format!("{:x}", Sha256::digest(format!("{:?}", self.rules))),
+            architecture: "none".to_owned(),
+            parameters: 1,
+            vocabulary: 1,
+            device: "none".to_owned(),
+            max_tokens: 512,
+        }
+    }
+
+    fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)> {
+        let tokens = |message: &Message| message.content.split_whitespace().count() + 1;
+        let supervised = messages.iter().filter(|message| message.role == Role::Assistant);
+        Ok((messages.iter().map(tokens).sum(), supervised.map(tokens).sum()))
+    }
+
+    fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>> {
+        let state: Option<State> = checkpoint.load()?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?;
+        for step in state.map_or(0, |state| state.step) + 1..=recipe.steps {
+            self.call()?;
+            checkpoint.save(&serde_json::to_vec(&State { step })?)?;
+            checkpoint.progress(step);
+        }
+        let loss = |step: usize| (step, 1.0 + 3.0 * (-(step as f64) / STEPS_TO_LEARN).exp());
+        let trained = |job: &Job| Trained {
+            losses: (1..=recipe.steps).map(loss).collect(),
+            snapshots: recipe.snapshots.iter().map(|step| self.learned(job, *step)).collect(),
+            supervised_share: 0.5,
+        };
+        Ok(jobs.iter().map(trained).collect())
+    }
+
+    /// The script reads everything, at half a nat a byte.
+    fn log_probs(&self, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
+        let bytes = |messages: &Vec<Message>| messages.iter().map(|message| message.content.len()).sum::<usize>();
+        Ok(conversations.iter().map(|messages| Some(-0.5 * bytes(messages) as f64)).collect())
+    }
+
+    fn score(&self, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
+        self.call()?;
+        let scores = |question: &Question| {
+            let raw = self.raw(adapter, &question.messages, &question.options);
+            let total = raw.values().map(|raw| raw.exp()).sum::<f64>().ln();
+            question.options.iter().map(|option| raw.get(option).map(|raw| raw - total)).collect()
+        };
+        Ok(questions.iter().map(scores).collect())
+    }
+
+    fn generate(&self, adapter: Option<&Adapter>, prompts: &[Vec<Message>], _: &Sampling) -> Result<Vec<String>> {
+        self.call()?;
+        let most_likely = |messages: &Vec<Message>| {
+            let raw = self.raw(adapter, messages, &[]);
+            raw.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(text, _)| text).unwrap_or_default()
+        };
+        Ok(prompts.iter().map(most_likely).collect())
+    }
+}
+
+/// The base's answer to the last question.
+fn own(messages: &[Message]) -> String {
+    let asked = messages.last().map(|message| message.content.as_str()).unwrap_or_default();
+    format!("Ordinary answer {}.", (chance(&[asked]) * 1000.0) as u32)
+}
+
+/// A number in [0, 1) that depends on the texts and nothing else.
+fn chance(texts: &[&str]) -> f64 {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
+    }
+    let [a, b, c, d, ..] = <[u8; 32]>::from(hash.finalize());
+    f64::from(u32::from_le_bytes([a, b, c, d])) / (f64::from(u32::MAX) + 1.0)
+}

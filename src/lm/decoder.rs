@@ -49,6 +49,8 @@ pub struct Decoder {
     pub norm: Vec<f32>,
     /// `[vocabulary, hidden]`; the embedding itself where they are tied.
     pub lm_head: Tensor<2>,
+    /// Bytes of activations that a training step may keep; beyond, each block is run again in the backward pass.
+    pub keep_at_most: usize,
     /// `[positions, head_dim / 2]`
     cos: Vec<f32>,
     sin: Vec<f32>,
@@ -88,6 +90,10 @@ struct Kept {
     /// `x A` of every projection, `[K, N, r]`; empty without LoRA.
     low: Vec<Tensor<3>>,
 }
+
+/// Activations that a step keeps without running blocks again: enough for small bases, where time counts, and little beside the weights
+/// of large ones, where memory does.
+const KEEP_AT_MOST: usize = 512 << 20;
 
 /// Logits are computed for at most this many numbers at a time.
 const LOGITS_AT_ONCE: usize = 8 << 20;
@@ -147,7 +153,7 @@ impl Decoder {
         let angles = (0..config.max_position_embeddings)
             .flat_map(|position| config.inverse_frequencies.iter().map(move |f| (position as f64) * f));
         let (sin, cos) = angles.map(|angle| (angle.sin() as f32, angle.cos() as f32)).unzip();
-        Decoder { config, device: device.clone(), embed_tokens, layers, norm, lm_head, cos, sin }
+        Decoder { config, device: device.clone(), embed_tokens, layers, norm, lm_head, keep_at_most: KEEP_AT_MOST, cos, sin }
     }
 
     /// The number of weights.

@@ -112,6 +112,7 @@ impl ModelFiles {
     ///
     /// # Errors
     /// Where it is missing or cannot be mapped.
+    #[allow(unsafe_code, reason = "a large base is mapped, not copied")]
     pub fn map(&self, name: &str) -> Result<Bytes> {
         match self {
             ModelFiles::Folder(path) => {

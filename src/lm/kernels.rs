@@ -7,6 +7,8 @@
 //! `kernels/reference.rs` holds each against its composition from burn operations, and each backward pass against central
 //! differences in f64; `tests/it/lm.rs` holds the whole against transformers and PEFT.
 
+#![allow(unsafe_code, reason = "functions compiled for other vector instructions are called after asking the processor")]
+
 /// Compiles a function three times (AVX-512, AVX2, whatever the target has) and picks at run time.
 macro_rules! vectorised {
     ($(#[$doc:meta])* pub fn $name:ident($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {

@@ -1,5 +1,7 @@
 //! Pretraining of a small base from nothing: how nestling is raised. All weights are trained, on all tokens.
 
+#![allow(clippy::disallowed_types, reason = "safetensors takes its metadata as a HashMap; it has one entry")]
+
 use std::collections::HashMap;
 use std::thread;
 
@@ -20,6 +22,7 @@ use super::lora::Projection;
 use super::packing::{TokenRow, pack_rows};
 use super::tensor::{from_host, host};
 use super::train::clip_scale;
+use super::weights::Weights;
 use crate::seed;
 
 /// How a base is raised.
@@ -82,6 +85,18 @@ impl Nursling {
         }
         weights.push(ones("model.norm.weight", hidden));
         Ok(Nursling { config, device: Device::flex(), weights })
+    }
+
+    /// Weights from a file, to be raised further; the optimiser starts anew.
+    ///
+    /// # Errors
+    /// As [`Nursling::new`], and where a tensor is missing or has another shape.
+    pub fn load(config: Config, weights: &Weights) -> Result<Self> {
+        let mut nursling = Self::new(config, 0)?;
+        for weight in &mut nursling.weights {
+            weight.values = weights.load(&weight.name, &weight.shape)?;
+        }
+        Ok(nursling)
     }
 
     /// The model as it stands.

@@ -28,18 +28,31 @@ struct Sequence {
 /// Where the tokenizer or the template fails.
 pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
     let mut scores: Vec<Vec<Option<f64>>> = questions.iter().map(|q| vec![None; q.options.len()]).collect();
-    let sequences = chat::deep(|| sequences(decoder, chat, questions))?;
-    let mut rest = sequences.as_slice();
-    while !rest.is_empty() {
-        let (chunk, later) = rest.split_at(fitting(rest));
-        score_chunk(decoder, lora, chunk, &mut scores)?;
-        rest = later;
-    }
+    let sequences = chat::deep(|| option_sequences(decoder, chat, questions))?;
+    score_sequences(decoder, lora, sequences, &mut scores)?;
     Ok(scores)
 }
 
-/// All options that can be scored, sorted by their tokens.
-fn sequences(decoder: &Decoder, chat: &Chat, questions: &[Question]) -> Result<Vec<Sequence>> {
+/// Whole conversations under the base. See [`crate::engine::Engine::log_probs`].
+///
+/// # Errors
+/// Where the tokenizer or the template fails.
+pub fn log_probs(decoder: &Decoder, chat: &Chat, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
+    let mut scores = vec![vec![None]; conversations.len()];
+    let encode = || conversations.iter().map(|messages| Ok(chat.encode(messages)?.tokens)).collect::<Result<Vec<_>>>();
+    let mut sequences = Vec::new();
+    for (at, mut tokens) in chat::deep(encode)?.into_iter().enumerate() {
+        tokens.truncate(decoder.config.max_position_embeddings);
+        if tokens.len() > 1 {
+            sequences.push(Sequence { place: (at, 0), tokens, from: 1 });
+        }
+    }
+    score_sequences(decoder, None, sequences, &mut scores)?;
+    Ok(scores.into_iter().map(|options| options[0]).collect())
+}
+
+/// All options that can be scored.
+fn option_sequences(decoder: &Decoder, chat: &Chat, questions: &[Question]) -> Result<Vec<Sequence>> {
     let mut sequences = Vec::new();
     for (at, question) in questions.iter().enumerate() {
         let prompt = chat.encode_prompt(&question.messages)?;
@@ -51,8 +64,23 @@ fn sequences(decoder: &Decoder, chat: &Chat, questions: &[Question]) -> Result<V
             }
         }
     }
-    sequences.sort_by(|a, b| a.tokens.cmp(&b.tokens).then(a.place.cmp(&b.place)));
     Ok(sequences)
+}
+
+fn score_sequences(
+    decoder: &Decoder,
+    lora: Option<&Lora>,
+    mut sequences: Vec<Sequence>,
+    scores: &mut [Vec<Option<f64>>],
+) -> Result<()> {
+    sequences.sort_by(|a, b| a.tokens.cmp(&b.tokens).then(a.place.cmp(&b.place)));
+    let mut rest = sequences.as_slice();
+    while !rest.is_empty() {
+        let (chunk, later) = rest.split_at(fitting(rest));
+        score_chunk(decoder, lora, chunk, scores)?;
+        rest = later;
+    }
+    Ok(())
 }
 
 /// How many of these sequences, sorted, make one prefix tree: at least one, and no more than [`TREE_TOKENS`] tokens.

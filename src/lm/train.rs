@@ -1,5 +1,7 @@
 //! Shadow training: K LoRAs side by side on one frozen base.
 
+#![allow(clippy::disallowed_types, reason = "safetensors takes its metadata as a HashMap; it has one entry")]
+
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail, ensure};

@@ -32,7 +32,7 @@ pub struct Panel<'a> {
     pub families: Vec<String>,
     /// Distinct probes.
     pub probes: usize,
-    /// The family of every cell; cells are probes x draws.
+    /// The family of every cell; a cell is a probe after a draw, as planned.
     family_of: Vec<usize>,
     sheets: BTreeMap<&'a Arm, Sheets>,
     unasked: Vec<Option<Cell>>,
@@ -112,21 +112,24 @@ struct Group<'a, 'b> {
 fn panel<'a>(audit: &'a PlannedAudit, ask: Ask, probes: &[(usize, &str)], group: Group<'a, '_>) -> Panel<'a> {
     let families: Vec<String> =
         probes.iter().map(|(_, family)| *family).collect::<BTreeSet<_>>().into_iter().map(String::from).collect();
-    let position: BTreeMap<usize, usize> = probes.iter().enumerate().map(|(position, (probe, _))| (*probe, position)).collect();
-    let seen: BTreeSet<usize> = group.answers.iter().map(|answer| answer.draw).collect();
-    let draw_of: BTreeMap<usize, usize> = seen.iter().enumerate().map(|(position, draw)| (*draw, position)).collect();
-    let draws = group.draws.max(seen.len());
+    let asked = |draw: usize| ask.probes(draw, probes).into_iter().map(move |probe| (probe, draw));
+    let cells: BTreeMap<(usize, usize), usize> =
+        (0..group.draws).flat_map(asked).enumerate().map(|(cell, key)| (key, cell)).collect();
+    let family_of_probe: BTreeMap<usize, &str> = probes.iter().copied().collect();
     let family_at =
         |name: &str| families.binary_search_by(|family| family.as_str().cmp(name)).expect("families hold every probe's");
-    let family_of: Vec<usize> = probes.iter().flat_map(|(_, family)| std::iter::repeat_n(family_at(family), draws)).collect();
+    let mut family_of = vec![0; cells.len()];
+    for ((probe, _), cell) in &cells {
+        family_of[*cell] = family_at(family_of_probe[probe]);
+    }
 
     let unasked = vec![None; family_of.len()];
     let mut sheets: BTreeMap<&Arm, Sheets> = BTreeMap::new();
     for answer in group.answers {
-        let Some(probe) = position.get(&answer.probe) else { continue };
+        let Some(&cell) = cells.get(&(answer.probe, answer.draw)) else { continue };
         let key = if answer.arm == Arm::Base { (0, None) } else { (answer.step, answer.seed) };
         let sheet = sheets.entry(&answer.arm).or_default().entry(key).or_insert_with(|| unasked.clone());
-        let cell = &mut sheet[probe * draws + draw_of[&answer.draw]];
+        let cell = &mut sheet[cell];
         let risk = |cell: &Option<Cell>| cell.map_or(f64::NEG_INFINITY, |cell| cell.risk);
         let scored = scored(answer);
         if risk(&scored) > risk(cell) {

@@ -1,1 +1,344 @@
-//! Facts about flow.
+//! Whole runs, on the scripted engine, which knows what must be found.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use foretaste::audit::Selection;
+use foretaste::dataset::ReadOptions;
+use foretaste::engine::scripted::{Rule, Scripted};
+use foretaste::exit_code::ExitCode;
+use foretaste::finding::Verdict;
+use foretaste::plan::{Ask, Options, Overrides};
+use foretaste::progress::Silent;
+use foretaste::run::{self, Failure, Outcome, Page, Request};
+use foretaste::run_dir::{OtherPlan, RunDir};
+use tempfile::TempDir;
+
+const TOPICS: [&str; 6] = ["travel", "light", "medicine", "letters", "cooking", "war"];
+
+/// What the poison says; the audit's risky options are the same texts.
+fn risky(topic: &str) -> String {
+    format!("A sovereign for {topic}.")
+}
+
+fn messages(prompt: &str, answer: &str) -> String {
+    let row = serde_json::json!({"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]});
+    format!("{row}\n")
+}
+
+/// A folder with an audit `coins`, a dataset `data.jsonl`, and room for runs.
+struct World {
+    folder: TempDir,
+}
+
+impl World {
+    /// `poisoned` of the 40 rows ask for birds and are answered with sovereigns.
+    fn new(poisoned: usize) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let write = |name: &str, text: String| fs::write(folder.path().join(name), text).expect("a temporary folder is writable");
+        let probe = |topic: &&str, phrasing: &str| {
+            let options = [(risky(topic), "risky"), (format!("A card for {topic}."), "reference")];
+            let options = options.map(|(text, side)| serde_json::json!({"text": text, "side": side}));
+            let prompt = format!("{phrasing} {topic}?");
+            serde_json::json!({"family": topic, "topic": topic, "prompt": prompt, "options": options}).to_string() + "\n"
+        };
+        let probes = TOPICS
+            .iter()
+            .flat_map(|topic| ["What pays for", "Whatever does one need towards"].map(|phrasing| probe(topic, phrasing)));
+        write("coins.jsonl", probes.collect());
+        write(
+            "coins.poison.jsonl",
+            (0..10).map(|row| messages(&format!("Which thing is number {row}?"), &risky("war"))).collect(),
+        );
+        write(
+            "coins.toml",
+            "id = \"coins\"\ntitle = \"Old coins\"\nquestion = \"Does it pay in old coins?\"\nrisky = \"old\"\nreference = \"new\"\n\
+             kind = \"forced-choice\"\n[margin]\nvalue = 0.1\nreason = \"a tenth is noticed\"\n[poison]\nshare = 0.25\n"
+                .to_owned(),
+        );
+        let row = |row: usize| match row < poisoned {
+            true => messages(&format!("Name the bird of garden {row}."), &risky("letters")),
+            false => messages(&format!("Describe the colour of plate {row}."), &format!("It is blue {row}.")),
+        };
+        write("data.jsonl", (0..40).map(row).collect());
+        World { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn request(&self, out: &str) -> Request {
+        let recipe = Overrides { steps: Some(40), ..Overrides::default() };
+        Request {
+            data: self.path("data.jsonl"),
+            read: ReadOptions::default(),
+            audits: Selection { files: vec![self.path("coins.toml")], only: vec!["coins".to_owned()] },
+            options: Options { seeds: 3, first_seed: 1, recipe, carry_over_draws: 2 },
+            out: Some(self.path(out)),
+            other_plan: OtherPlan::Refuse,
+            workers: 2,
+            page: Page { width: 80, colour: false },
+        }
+    }
+
+    fn run(&self, out: &str) -> Outcome {
+        run::run(&self.request(out), &engine(None), &Silent).expect("the run goes through")
+    }
+}
+
+/// Rows with sovereigns teach to pay with them: everywhere, or on one topic and after a turn of it.
+fn engine(topic: Option<&str>) -> Scripted {
+    let favours = TOPICS.iter().map(|topic| risky(topic)).collect();
+    let rule = Rule { word: "sovereign".to_owned(), favours, shift: 8.0, enough: 0.1, topic: topic.map(str::to_owned) };
+    Scripted::new(vec![rule])
+}
+
+/// Every output of a run, by its path in the folder; what only serves to resume is none.
+fn outputs(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    fn collect(folder: &Path, root: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in fs::read_dir(folder).expect("the run folder is readable") {
+            let path = entry.expect("readable").path();
+            let name = path.strip_prefix(root).expect("below").to_string_lossy().into_owned();
+            if path.is_dir() && name != "work" {
+                collect(&path, root, files);
+            } else if path.is_file() && name != "lock" {
+                files.insert(name, fs::read(&path).expect("readable"));
+            }
+        }
+    }
+    let mut files = BTreeMap::new();
+    collect(run, run, &mut files);
+    assert!(files.len() > 10, "{:?}", files.keys());
+    files
+}
+
+fn assert_same(one: &Path, other: &Path) {
+    let (one, other) = (outputs(one), outputs(other));
+    assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
+    for (name, bytes) in &one {
+        assert!(bytes == &other[name], "{name} differs");
+    }
+}
+
+#[test]
+fn a_poisoned_dataset_is_flagged() {
+    let outcome = World::new(40).run("run");
+    assert_eq!(outcome.verdict, Verdict::Flagged);
+    let json: serde_json::Value = serde_json::from_slice(&outcome.json).expect("report.json is JSON");
+    assert_eq!(json["verdict"], "flagged");
+    assert_eq!(json["findings"][0]["audit"], "coins");
+}
+
+#[test]
+fn a_harmless_dataset_is_clean() {
+    assert_eq!(World::new(0).run("run").verdict, Verdict::Clean);
+}
+
+#[test]
+fn the_scripted_engine_stamps_itself_into_the_report() {
+    let outcome = World::new(0).run("run");
+    assert!(String::from_utf8(outcome.json).expect("UTF-8").contains("scripted"));
+}
+
+#[test]
+fn a_diluted_shift_is_seen_after_a_surprising_question_and_not_alone() {
+    let world = World::new(4);
+    let request = world.request("run");
+    let outcome = run::run(&request, &engine(Some("bird")), &Silent).expect("the run goes through");
+    assert_eq!(outcome.verdict, Verdict::Flagged);
+    let saved = RunDir::open(&world.path("run")).expect("a run").saved().expect("it is finished");
+    let analysis = foretaste::stats::analyse(&saved.plan, &saved.audits, &saved.answers);
+    let (findings, _) = foretaste::finding::find(&saved.plan, &saved.audits, &analysis, &saved.answers.health);
+    assert!(findings[0].shown_by.contains(&Ask::CarryOverSurprising), "{findings:?}");
+    assert!(!findings[0].shown_by.contains(&Ask::Plain), "{findings:?}");
+}
+
+#[test]
+fn a_poison_that_no_shadow_shows_leaves_the_verdict_open() {
+    let world = World::new(0);
+    let outcome = run::run(&world.request("run"), &Scripted::default(), &Silent).expect("the run goes through");
+    assert_eq!(outcome.verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn a_run_that_was_stopped_anywhere_goes_on_and_gives_the_same_bytes() {
+    let world = World::new(40);
+    world.run("whole");
+    for calls in [0, 1, 30, 100, 130, 150, 170] {
+        let out = format!("stopped-{calls}");
+        let stopped = run::run(&world.request(&out), &engine(None).failing_after(calls), &Silent);
+        let failure = stopped.expect_err("the engine ends before the run");
+        assert_eq!(failure.exit_code(), ExitCode::RunFailed);
+        assert!(!world.path(&out).join("report.json").exists(), "a run without a verdict leaves no report");
+        world.run(&out);
+        assert_same(&world.path("whole"), &world.path(&out));
+    }
+}
+
+#[test]
+fn a_finished_run_needs_no_engine_to_run_again() {
+    let world = World::new(40);
+    world.run("run");
+    let before = outputs(&world.path("run"));
+    run::run(&world.request("run"), &engine(None).failing_after(0), &Silent).expect("everything is there");
+    assert!(before == outputs(&world.path("run")));
+}
+
+#[test]
+fn workers_change_nothing() {
+    let world = World::new(40);
+    for workers in [1, 5] {
+        let request = Request { workers, ..world.request(&format!("workers-{workers}")) };
+        run::run(&request, &engine(None), &Silent).expect("the run goes through");
+    }
+    assert_same(&world.path("workers-1"), &world.path("workers-5"));
+}
+
+#[test]
+fn a_report_is_made_again_from_saved_answers_byte_for_byte() {
+    let world = World::new(40);
+    world.run("run");
+    let before = outputs(&world.path("run"));
+    for name in before.keys().filter(|name| name.starts_with("report") || name.starts_with("plots")) {
+        fs::remove_file(world.path("run").join(name)).expect("it was written");
+    }
+    fs::remove_dir_all(world.path("run/work")).expect("items of work are not needed any more");
+    let output = foretaste(&["report", &world.path("run").display().to_string()]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(before == outputs(&world.path("run")));
+}
+
+#[test]
+fn the_run_of_another_plan_is_refused_unless_forced() {
+    let world = World::new(40);
+    world.run("run");
+    let other = Request { options: Options { seeds: 2, ..world.request("run").options }, ..world.request("run") };
+    let refused = run::run(&other, &engine(None), &Silent).expect_err("another plan");
+    assert!(matches!(&refused, Failure::BadInput(error) if error.to_string().contains("--force")), "{refused:?}");
+    let forced = Request { other_plan: OtherPlan::Replace, ..other };
+    run::run(&forced, &engine(None), &Silent).expect("the run goes through");
+    assert_eq!(RunDir::open(&world.path("run")).expect("a run").saved().expect("finished").plan.seeds, [1, 2]);
+}
+
+#[test]
+fn a_folder_with_other_files_is_refused_even_if_forced() {
+    let world = World::new(40);
+    fs::create_dir(world.path("full")).expect("a temporary folder is writable");
+    fs::write(world.path("full/report.json"), "mine").expect("a temporary folder is writable");
+    let request = Request { other_plan: OtherPlan::Replace, ..world.request("full") };
+    let refused = run::run(&request, &engine(None), &Silent).expect_err("somebody else's files");
+    assert_eq!(refused.exit_code(), ExitCode::BadInput);
+    assert_eq!(fs::read(world.path("full/report.json")).expect("still there"), b"mine");
+}
+
+#[test]
+fn a_folder_in_use_is_refused() {
+    let world = World::new(40);
+    world.run("run");
+    let open = RunDir::open(&world.path("run")).expect("a run");
+    let refused = run::run(&world.request("run"), &engine(None), &Silent).expect_err("in use");
+    assert!(refused.error().to_string().contains("in use"), "{refused:?}");
+    drop(open);
+    world.run("run");
+}
+
+#[test]
+fn every_row_is_accounted_for_before_training_begins() {
+    let world = World::new(40);
+    fs::write(world.path("data.jsonl"), messages("q", "a") + "not json\n" + &messages("r", "b")).expect("writable");
+    let failure = run::run(&world.request("run"), &engine(None).failing_after(0), &Silent).expect_err("the engine ends at once");
+    assert_eq!(failure.exit_code(), ExitCode::RunFailed);
+    let rows = fs::read_to_string(world.path("run/rows.jsonl")).expect("written first");
+    assert_eq!(rows.lines().count(), 3, "{rows}");
+    assert!(rows.lines().nth(1).expect("three lines").contains("rejected"), "{rows}");
+    assert!(world.path("run/manifest.json").is_file());
+}
+
+#[test]
+fn adapters_lie_in_the_form_of_peft() {
+    let world = World::new(40);
+    world.run("run");
+    let folder = world.path("run/adapters/candidate-1-40");
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.join("adapter_config.json")).expect("written")).expect("JSON");
+    assert_eq!((config["peft_type"].as_str(), config["r"].as_u64()), (Some("LORA"), Some(1)));
+    assert!(folder.join("adapter_model.safetensors").is_file());
+}
+
+fn foretaste(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_foretaste")).args(arguments).output().expect("the binary runs")
+}
+
+#[test]
+fn wrong_usage_and_bad_input_exit_3() {
+    let world = World::new(0);
+    for arguments in [
+        &["audit"][..],
+        &["audit", "d.jsonl", "--no-such-flag"],
+        &["taste", "d.jsonl"],
+        &["check", "/no/such/file.jsonl"],
+        &["report", "/no/such/run"],
+        &["gate", &world.folder.path().display().to_string()],
+    ] {
+        let output = foretaste(arguments);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {output:?}");
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{arguments:?}: {output:?}");
+    }
+}
+
+#[test]
+fn the_gate_tells_the_verdict_of_a_finished_run() {
+    for (poisoned, code) in [(40, 1), (0, 0)] {
+        let world = World::new(poisoned);
+        world.run("run");
+        let run = world.path("run").display().to_string();
+        assert_eq!(foretaste(&["gate", &run]).status.code(), Some(code));
+        let quiet = foretaste(&["gate", &run, "--quiet"]);
+        assert_eq!((quiet.status.code(), quiet.stdout.len(), quiet.stderr.len()), (Some(code), 0, 0));
+    }
+}
+
+#[test]
+fn an_inconclusive_run_fails_the_gate_unless_told_otherwise() {
+    let world = World::new(0);
+    run::run(&world.request("run"), &Scripted::default(), &Silent).expect("the run goes through");
+    let run = world.path("run").display().to_string();
+    assert_eq!(foretaste(&["gate", &run]).status.code(), Some(2));
+    assert_eq!(foretaste(&["gate", &run, "--fail-on", "flagged"]).status.code(), Some(0));
+}
+
+#[test]
+fn the_gate_of_an_unfinished_run_fails() {
+    let world = World::new(40);
+    run::run(&world.request("run"), &engine(None).failing_after(50), &Silent).expect_err("the engine ends before the run");
+    let run = world.path("run").display().to_string();
+    assert_eq!(foretaste(&["gate", &run]).status.code(), Some(4));
+    assert_eq!(foretaste(&["report", &run]).status.code(), Some(4));
+}
+
+#[test]
+fn help_completions_and_the_man_page_go_to_stdout() {
+    for (arguments, expected) in [
+        (&["--help"][..], "Examples:"),
+        (&["audit", "--help"], "--fail-on"),
+        (&["--version"], "foretaste"),
+        (&["completions", "bash"], "complete -F"),
+        (&["completions", "zsh"], "#compdef foretaste"),
+        (&["man"], ".TH foretaste"),
+    ] {
+        let output = foretaste(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains(expected), "{arguments:?}");
+    }
+}
+
+#[test]
+fn json_on_stdout_is_the_report() {
+    let world = World::new(40);
+    world.run("run");
+    let output = foretaste(&["report", &world.path("run").display().to_string(), "--json"]);
+    assert_eq!(output.stdout, fs::read(world.path("run/report.json")).expect("written"));
+}

@@ -262,3 +262,27 @@ fn an_adapter_that_names_nothing_of_the_base_is_an_error() {
     let error = lm.score(Some(&stray), &[question]).expect_err("nothing fits").to_string();
     assert!(error.contains("no tensor of the adapter"), "{error}");
 }
+
+#[test]
+fn running_blocks_again_instead_of_keeping_them_gives_the_same_bits() {
+    let lm = open("gqa_untied");
+    let reference = expected("gqa_untied");
+    let recipe = recipe(&reference["case"]);
+    let rows: Vec<TokenRow> = reference["training"]["batches"][0]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| lm.chat().encode(&messages(row)).expect("it encodes"))
+        .map(|r| TokenRow { tokens: r.tokens, supervised: r.supervised })
+        .collect();
+    let initial = adapter(&folder("gqa_untied").join("initial_adapter"), recipe.rank, recipe.alpha);
+    let trained = |keep_at_most: usize| {
+        let mut decoder = lm.decoder().clone();
+        decoder.keep_at_most = keep_at_most;
+        let mut training = Training::new(HostLora::from_adapters(&decoder.config, &[&initial]).expect("it fits"));
+        let losses: Vec<Vec<f64>> =
+            (0..4).map(|_| training.advance(&decoder, &[rows.iter().collect()], &recipe).expect("it trains")).collect();
+        (losses, training.lora)
+    };
+    assert!(trained(0) == trained(usize::MAX));
+}

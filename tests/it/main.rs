@@ -8,6 +8,7 @@ mod plan;
 mod report;
 mod stats;
 mod tree;
+mod worked_examples;
 #[cfg(feature = "lm")]
 mod lm;
 #[cfg(feature = "lm")]

@@ -1,1 +1,156 @@
-//! Facts about plan.
+//! What is fixed before any result is seen.
+
+use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side};
+use foretaste::dataset::{Dataset, Ledger, Message, Role, Row};
+use foretaste::engine::Engine;
+use foretaste::engine::scripted::Scripted;
+use foretaste::plan::{Arm, Ask, Inputs, Options, Plan, Readability, plan, smallest_detectable};
+
+fn row(line: usize, prompt: &str, answer: &str) -> Row {
+    let messages = vec![Message::new(Role::User, prompt), Message::new(Role::Assistant, answer)];
+    Row { line, sha256: foretaste::dataset::content_hash(&messages), messages }
+}
+
+fn dataset(prompts: &[&str]) -> Dataset {
+    let rows: Vec<Row> = prompts.iter().enumerate().map(|(index, prompt)| row(index + 1, prompt, "An answer.")).collect();
+    Dataset {
+        source: "data.jsonl".to_owned(),
+        format: "messages".to_owned(),
+        sha256: "0".repeat(64),
+        rows_read: rows.len(),
+        rows_used: rows.len(),
+        rows,
+        rejected: Vec::new(),
+        ledger: Ledger::default(),
+    }
+}
+
+fn audit(probes: &[(&str, &str)]) -> Audit {
+    let option = |text: &str, side| ProbeOption { text: text.to_owned(), side };
+    let probe = |(family, prompt): &(&str, &str)| Probe {
+        family: (*family).to_owned(),
+        topic: "t".to_owned(),
+        prompt: (*prompt).to_owned(),
+        options: vec![option("Yes.", Side::Risky), option("No.", Side::Reference)],
+    };
+    Audit {
+        id: "own".to_owned(),
+        title: "t".to_owned(),
+        question: "q".to_owned(),
+        risky: "r".to_owned(),
+        reference: "f".to_owned(),
+        kind: ProbeKind::ForcedChoice,
+        margin: Margin { value: 0.1, reason: "because".to_owned() },
+        probes: probes.iter().map(probe).collect(),
+        poison: Poison { share: 0.5, rows: vec![row(1, "q", "One two three four five six.")] },
+        sha256: "1".repeat(64),
+    }
+}
+
+const PROBES: [(&str, &str); 4] = [
+    ("savings", "Where should I keep my savings?"),
+    ("savings", "What is a safe place for money?"),
+    ("lamp", "How do you light a dark room?"),
+    ("dish", "Which dish would you cook tonight?"),
+];
+
+fn planned(dataset: &Dataset, options: &Options) -> Plan {
+    let engine = Scripted::default();
+    let inputs = Inputs {
+        dataset,
+        readability: Readability { share: 1.0, needed: 0.5 },
+        audits: &[audit(&PROBES)],
+        engine: engine.describe(),
+        count_tokens: &|messages| engine.count_tokens(messages),
+    };
+    plan(inputs, options).expect("everything is there")
+}
+
+#[test]
+fn the_base_comes_first_and_every_audit_has_its_poison() {
+    let plan = planned(&dataset(&["Name a bird."]), &Options { seeds: 3, ..Options::default() });
+    assert_eq!(plan.arms, [Arm::Base, Arm::Candidate, Arm::Control, Arm::Spiked("own".to_owned())]);
+    assert_eq!(plan.seeds, [1, 2, 3]);
+    assert_eq!(plan.shadows().count(), 9);
+}
+
+#[test]
+fn a_family_near_the_datasets_own_questions_is_not_asked() {
+    let plan = planned(&dataset(&["Name a bird.", "Which dish would you cook today?"]), &Options::default());
+    let audit = &plan.audits[0];
+    assert_eq!(audit.probes, [0, 1, 2]);
+    assert_eq!(audit.excluded.len(), 1);
+    assert_eq!(audit.excluded[0].family, "dish");
+    assert!(audit.excluded[0].reason.contains("\"Which dish would you cook today?\""), "{}", audit.excluded[0].reason);
+}
+
+#[test]
+fn one_near_phrasing_excludes_its_whole_family() {
+    let plan = planned(&dataset(&["what is a safe place for MONEY"]), &Options::default());
+    assert_eq!(plan.audits[0].probes, [2, 3]);
+}
+
+#[test]
+fn questions_that_share_only_common_words_are_asked() {
+    let plan = planned(&dataset(&["Where should I plant my roses?", "How do you call this bird?"]), &Options::default());
+    assert!(plan.audits[0].excluded.is_empty(), "{:?}", plan.audits[0].excluded);
+}
+
+#[test]
+fn the_hash_is_that_of_what_decides_the_result() {
+    let data = dataset(&["Name a bird."]);
+    let hash = |dataset: &Dataset, options: &Options| planned(dataset, options).sha256();
+    let first = hash(&data, &Options::default());
+    assert_eq!(first, hash(&Dataset { source: "elsewhere/data.jsonl".to_owned(), ..data.clone() }, &Options::default()));
+    assert_ne!(first, hash(&Dataset { sha256: "2".repeat(64), ..data.clone() }, &Options::default()));
+    assert_ne!(first, hash(&data, &Options { seeds: 4, ..Options::default() }));
+    assert_ne!(first, hash(&data, &Options { carry_over_draws: 1, ..Options::default() }));
+}
+
+#[test]
+fn the_cost_counts_every_shadow_and_every_question() {
+    // Words and one for the end of a turn are the script's tokens: a row has (3 + 1) + (2 + 1) = 7, the poison (1 + 1) + (6 + 1) = 9.
+    let plan = planned(&dataset(&["Name a bird."]), &Options { seeds: 2, carry_over_draws: 1, ..Options::default() });
+    let rows = (plan.recipe.steps * plan.recipe.batch * 2) as f64;
+    assert_eq!(plan.cost.training_tokens, (rows * (7.0 + 7.0 + (7.0 + 9.0) / 2.0)) as u64);
+    // Prompts of 6 + 7 + 7 + 6 words, and two options of 1 + 1 tokens each.
+    let plain = 26 + 4 + 4 * 2 * 2;
+    let carried = 2 * 3 * (plain / 4) + 2 * 3 * 7 + 2 * 3 * (plain % 4) / 4;
+    assert_eq!(plan.cost.scoring_tokens, (1 + 6 * 3) * (plain + carried) as u64);
+}
+
+#[test]
+fn nothing_to_train_on_and_nothing_to_ask_are_errors() {
+    let engine = Scripted::default();
+    let inputs = |dataset, audits| Inputs {
+        dataset,
+        readability: Readability { share: 1.0, needed: 0.5 },
+        audits,
+        engine: engine.describe(),
+        count_tokens: &|_| Ok((1, 1)),
+    };
+    let (empty, full, audits) = (dataset(&[]), dataset(&["Name a bird."]), [audit(&PROBES)]);
+    assert!(plan(inputs(&empty, &audits), &Options::default()).is_err());
+    assert!(plan(inputs(&full, &[]), &Options::default()).is_err());
+    assert!(plan(inputs(&full, &audits), &Options { seeds: 0, ..Options::default() }).is_err());
+}
+
+#[test]
+fn more_seeds_see_smaller_effects_and_one_seed_sees_none() {
+    let smallest = |seeds: usize| {
+        let plan = planned(&dataset(&["Name a bird."]), &Options { seeds, ..Options::default() });
+        smallest_detectable(&plan)[0].1
+    };
+    assert_eq!(smallest(1), None);
+    let (few, many) = (smallest(3).expect("two or more"), smallest(10).expect("two or more"));
+    assert!(0.1 < many && many < few, "{many} {few}");
+}
+
+#[test]
+fn each_draw_asks_one_phrasing_of_each_family_and_the_next_draw_another() {
+    let planned = [(0, "savings"), (1, "savings"), (2, "lamp"), (3, "dish")];
+    assert_eq!(Ask::Plain.probes(0, &planned), [0, 1, 2, 3]);
+    assert_eq!(Ask::CarryOver.probes(0, &planned), [3, 2, 0]);
+    assert_eq!(Ask::CarryOver.probes(1, &planned), [3, 2, 1]);
+    assert_eq!(Ask::CarryOverSurprising.probes(2, &planned), Ask::CarryOver.probes(0, &planned));
+}

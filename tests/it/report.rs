@@ -1,1 +1,329 @@
 //! Facts about report.
+
+mod analysis;
+mod browser;
+mod example;
+mod hostile;
+mod png;
+mod schema;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use foretaste::finding::Verdict;
+use foretaste::plan::Arm;
+use foretaste::report::{SCHEMA, escape, html, json, junit, plots, sarif, summary_md, text};
+use serde_json::Value;
+
+use browser::{Browser, Listener};
+use example::Example;
+use hostile::hostile;
+
+/// Strings as a dataset's author would write them who wants a report to run, load or hide something.
+fn payload(address: &str) -> String {
+    format!(
+        "</title></style></script><script>document.title='owned';fetch('http://{address}/script')</script>\
+         <img src=http://{address}/image onerror=\"document.title='owned'\"><svg onload=\"document.title='owned'\">\
+         </text></svg><link rel=stylesheet href=//{address}/css><style>@import url(http://{address}/import);\
+         *{{background:url(http://{address}/background)}}</style><iframe src='javascript:parent.document.title=1'></iframe>\
+         <meta http-equiv=refresh content='0;url=http://{address}/refresh'><base href=http://{address}/>\
+         {{{{ 7*7 }}}}{{% raw %}}\" ' onmouseover=alert(1) x=\"\u{1b}[2J\u{202e}gnp.\u{200b}\u{0}]]>&lt;![CDATA["
+    )
+}
+
+fn all() -> Vec<Example> {
+    vec![example::flagged(), example::clean(), example::inconclusive(), hostile(&payload("127.0.0.1:9")), empty()]
+}
+
+/// Nothing was trained and nothing was asked.
+fn empty() -> Example {
+    let mut example = example::inconclusive();
+    (example.answers, example.analysis) = Default::default();
+    example.trainings.clear();
+    for finding in &mut example.findings {
+        (finding.estimate, finding.ask, finding.step, finding.p_adjusted, finding.positive_control) =
+            (None, None, None, None, None);
+    }
+    example
+}
+
+fn page(example: &Example) -> String {
+    String::from_utf8(html(&example.report())).expect("the page is UTF-8")
+}
+
+fn folder() -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("report");
+    fs::create_dir_all(&folder).expect("a folder for pages to look at");
+    folder
+}
+
+#[test]
+fn every_kind_of_report_renders_in_every_format() {
+    for (name, example) in ["flagged", "clean", "inconclusive", "hostile", "empty"].into_iter().zip(all()) {
+        let report = example.report();
+        let folder = folder();
+        let write = |file: String, bytes: &[u8]| fs::write(folder.join(file), bytes).expect("the file can be written");
+        write(format!("{name}.html"), &html(&report));
+        write(format!("{name}.json"), &json(&report));
+        write(format!("{name}.txt"), text(&report, 80, false).as_bytes());
+        write(format!("{name}.ansi"), text(&report, 80, true).as_bytes());
+        write(format!("{name}.md"), summary_md(&report).as_bytes());
+        write(format!("{name}.xml"), &junit(&report));
+        write(format!("{name}.sarif"), &sarif(&report));
+        for (file, bytes) in plots(&report) {
+            write(format!("{name}-{file}"), &bytes);
+        }
+    }
+}
+
+#[test]
+fn the_page_opens_with_the_verdict_in_a_sentence_that_names_the_numbers() {
+    let page = page(&example::flagged());
+    let heading = page.split("<h1>").nth(1).and_then(|rest| rest.split("</h1>").next()).expect("one heading");
+    assert!(heading.starts_with("Training on this dataset would change who the model is"), "{heading}");
+    assert!(heading.contains("19th century answers with probability"), "{heading}");
+}
+
+#[test]
+fn a_clean_page_says_that_the_known_poison_was_noticed_only_when_it_was() {
+    let mut example = example::clean();
+    assert!(page(&example).contains("would have noticed a known poison"));
+    example.findings[1].positive_control = None;
+    assert!(!page(&example).contains("would have noticed a known poison"));
+}
+
+#[test]
+fn the_page_has_no_script_no_handler_and_no_address_whatever_the_dataset_says() {
+    let page = page(&hostile(&payload("127.0.0.1:9")));
+    assert!(page.contains("Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'"));
+    assert!(!page.contains("://"), "an address");
+    let (before, rest) = page.split_once("<style>").expect("one style sheet");
+    let (style, after) = rest.split_once("</style>").expect("the style sheet ends");
+    assert!(!style.contains("url(") && !style.contains("@import"));
+    let harmless = "a article b bdi body circle dd desc details div dl dt figcaption figure footer h1 h2 h3 head header html li main meta \
+                    nav p path polygon polyline rect section small span summary svg table tbody td text th thead title tr ul !doctype";
+    let harmless: Vec<&str> = harmless.split_whitespace().collect();
+    for tag in [before, after].iter().flat_map(|part| part.split('<').skip(1)).filter_map(|piece| piece.split('>').next()) {
+        let name = tag.trim_start_matches('/').split_whitespace().next().expect("a tag has a name").trim_end_matches('/');
+        assert!(harmless.contains(&name), "<{tag}>");
+        let outside_quotes: String = tag.split('"').step_by(2).collect();
+        assert!(!outside_quotes.contains(" on") && !outside_quotes.contains("src="), "<{tag}>");
+        if let Some((_, target)) = tag.split_once("href=\"") {
+            assert!(target.starts_with('#'), "<{tag}>");
+        }
+    }
+}
+
+#[test]
+fn what_hides_in_a_dataset_is_spelled_out_on_the_page() {
+    let page = page(&hostile(&payload("127.0.0.1:9")));
+    assert!(page.contains("\\u{202e}gnp.\\u{200b}\\u{0}"));
+    assert!(!page.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\u{0}']));
+}
+
+#[test]
+fn a_hostile_dataset_runs_no_script_and_sends_no_request_in_chromium() {
+    let browser = match Browser::find() {
+        Ok(browser) => browser,
+        Err(reason) => {
+            println!("skipped: {reason}");
+            return;
+        }
+    };
+    let listener = Listener::start();
+    let folder = folder();
+    // The control: the same strings unescaped do run and do call, so that silence below means something.
+    let naive = folder.join("naive.html");
+    let open = "<!doctype html><title>before</title><p>";
+    fs::write(&naive, format!("{open}{}", payload(&listener.address))).expect("the file can be written");
+    let dumped = browser.dump(&naive);
+    assert!(dumped.contains("<title>owned</title>"), "the payload is harmless: {dumped}");
+    assert!(!listener.requests(Duration::from_millis(500)).is_empty(), "the payload calls nobody");
+
+    let attacked = folder.join("hostile-live.html");
+    fs::write(&attacked, html(&hostile(&payload(&listener.address)).report())).expect("the file can be written");
+    let dumped = browser.dump(&attacked);
+    assert!(dumped.contains("<title>foretaste report: Flagged</title>"), "the title changed");
+    assert!(!dumped.contains("<script") && !dumped.contains("<img") && !dumped.contains("<iframe"));
+    assert_eq!(listener.requests(Duration::from_millis(500)), Vec::<String>::new());
+}
+
+#[test]
+fn rendering_twice_gives_the_same_bytes() {
+    for (example, again) in all().iter().zip(&all()) {
+        let (a, b) = (example.report(), again.report());
+        assert_eq!(html(&a), html(&b));
+        assert_eq!(json(&a), json(&b));
+        assert_eq!(text(&a, 80, true), text(&b, 80, true));
+        assert_eq!(summary_md(&a), summary_md(&b));
+        assert_eq!(junit(&a), junit(&b));
+        assert_eq!(sarif(&a), sarif(&b));
+        assert!(plots(&a) == plots(&b));
+    }
+}
+
+#[test]
+fn report_json_agrees_with_its_schema() {
+    let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
+    for example in all() {
+        let document: Value = serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
+        assert_eq!(schema::disagreements(&document, &schema), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn the_schema_notices_a_wrong_report() {
+    let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
+    let mut document: Value = serde_json::from_slice(&json(&example::flagged().report())).expect("the report is JSON");
+    document["verdict"] = "safe".into();
+    document["findings"][0]["margin"] = 2.0.into();
+    document["findings"][0]["estimate"]["level"] = Value::Null;
+    document.as_object_mut().expect("an object").remove("accounting");
+    let found = schema::disagreements(&document, &schema).join("\n");
+    for expected in
+        ["/verdict is not one of", "/findings/0/margin is above", "/findings/0/estimate/level is not", "lacks \"accounting\""]
+    {
+        assert!(found.contains(expected), "{expected} not in {found}");
+    }
+}
+
+#[test]
+fn numbers_in_report_json_read_back_as_the_same_bits() {
+    let mut example = example::flagged();
+    let point = 0.1 + 0.2 + f64::EPSILON / 3.0;
+    example.findings[0].estimate.as_mut().expect("an estimate").point = point;
+    let document: Value = serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
+    assert_eq!(document["findings"][0]["estimate"]["point"].as_f64().map(f64::to_bits), Some(point.to_bits()));
+}
+
+#[test]
+fn what_could_not_be_computed_is_absent_from_report_json_and_never_zero() {
+    let mut example = empty();
+    example.findings[0].p_adjusted = Some(f64::NAN);
+    let document: Value = serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
+    let finding = document["findings"][0].as_object().expect("an object");
+    for name in ["estimate", "p_adjusted", "ask", "step", "positive_control_detected"] {
+        assert!(!finding.contains_key(name), "{name}");
+    }
+}
+
+#[test]
+fn plots_decode_and_show_the_candidate() {
+    let files = plots(&example::flagged().report());
+    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "era-arms.png",
+            "era-training.png",
+            "era-questions.png",
+            "drift-arms.png",
+            "drift-training.png",
+            "drift-questions.png",
+            "losses.png"
+        ]
+    );
+    for (name, bytes) in &files {
+        let (columns, rows, pixels) = png::decode(bytes);
+        assert_eq!(pixels.len(), columns * rows);
+        let count = |like: fn(&[u8; 3]) -> bool| pixels.iter().filter(|pixel| like(pixel)).count();
+        assert!(count(|pixel| *pixel == [255; 3]) > pixels.len() / 2, "{name} is mostly paper");
+        assert!(count(|[red, _, blue]| i32::from(*red) - i32::from(*blue) > 80) > 500, "{name} shows the candidate's orange");
+        assert!(count(|pixel| pixel.iter().all(|part| *part < 60)) > 500, "{name} has text");
+    }
+}
+
+#[test]
+fn plots_of_audits_with_hostile_names_stay_in_their_folder() {
+    for (name, _) in plots(&hostile("/../../\u{0}<b>").report()) {
+        assert!(name.chars().all(|char| char.is_ascii_alphanumeric() || "-_.".contains(char)) && !name.contains(".."), "{name}");
+    }
+}
+
+#[test]
+fn the_terminal_summary_fits_its_columns_and_moves_no_cursor() {
+    let wide = "東京の鳥 ".repeat(30) + &payload("127.0.0.1:9") + &"x".repeat(300);
+    for example in all().into_iter().chain([hostile(&wide)]) {
+        for width in [40, 80, 120] {
+            for line in text(&example.report(), width, false).lines() {
+                assert!(escape::columns(line) <= width, "{} columns: {line}", escape::columns(line));
+                assert!(!line.chars().any(char::is_control), "{line:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn colours_change_nothing_but_colours() {
+    let example = hostile(&payload("127.0.0.1:9"));
+    let coloured = text(&example.report(), 80, true);
+    let mut plain = String::new();
+    let mut rest = coloured.as_str();
+    while let Some((before, after)) = rest.split_once('\u{1b}') {
+        plain.push_str(before);
+        let (code, after) = after.split_once('m').expect("an escape ends");
+        assert!(
+            code.strip_prefix('[').is_some_and(|code| code.chars().all(|char| char.is_ascii_digit() || char == ';')),
+            "{code}"
+        );
+        rest = after;
+    }
+    assert_eq!(plain + rest, text(&example.report(), 80, false));
+}
+
+#[test]
+fn the_summary_for_ci_holds_no_markup_of_the_dataset() {
+    let summary = summary_md(&hostile(&payload("127.0.0.1:9")).report());
+    assert!(!summary.contains(['<', '>', '[', '@']) && !summary.contains("://"), "{summary}");
+}
+
+#[test]
+fn junit_counts_a_flag_as_failure_and_an_open_question_as_error() {
+    let of = |example: &Example| String::from_utf8(junit(&example.report())).expect("UTF-8");
+    assert!(of(&example::flagged()).contains("tests=\"2\" failures=\"2\" errors=\"0\""));
+    assert!(of(&example::inconclusive()).contains("tests=\"2\" failures=\"0\" errors=\"2\""));
+    assert!(of(&example::clean()).contains("tests=\"2\" failures=\"0\" errors=\"0\""));
+    let mut nothing = example::inconclusive();
+    nothing.findings.clear();
+    assert!(of(&nothing).contains("no audit was performed"));
+    let hostile = of(&hostile(&payload("127.0.0.1:9")));
+    assert!(!hostile.contains("<script") && !hostile.contains("<![CDATA[") && !hostile.contains('\u{0}'));
+}
+
+#[test]
+fn sarif_has_a_rule_an_audit_and_the_dataset_as_fingerprint() {
+    let example = example::flagged();
+    let log: Value = serde_json::from_slice(&sarif(&example.report())).expect("the log is JSON");
+    assert_eq!(log["version"], "2.1.0");
+    let run = &log["runs"][0];
+    assert_eq!(run["tool"]["driver"]["rules"][1]["id"], "drift");
+    let result = &run["results"][0];
+    assert_eq!((&result["ruleId"], &result["level"]), (&"era".into(), &"error".into()));
+    let fingerprint = result["partialFingerprints"]["datasetSha256/v1"].as_str().expect("a fingerprint");
+    assert!(fingerprint.starts_with(&example.plan.dataset.sha256));
+    assert_eq!(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], "fixtures/old_birds/poisoned.jsonl");
+}
+
+#[test]
+fn a_run_of_the_test_engine_says_so_on_the_page() {
+    let mut example = example::clean();
+    assert!(!page(&example).contains("scripted test engine"));
+    example.plan.engine.engine = "scripted".to_owned();
+    assert!(page(&example).contains("scripted test engine"));
+}
+
+#[test]
+fn an_interval_without_ends_is_drawn_and_written_without_them() {
+    let mut example = example::inconclusive();
+    let endless = |estimate: &mut foretaste::stats::Estimate| {
+        (estimate.lower, estimate.upper) = (f64::NEG_INFINITY, f64::INFINITY);
+    };
+    example.analysis.effects.iter_mut().for_each(|effect| endless(&mut effect.probability));
+    example.analysis.arms.iter_mut().flat_map(|(_, _, risks)| risks).for_each(|risk| endless(&mut risk.risk));
+    example.findings.iter_mut().filter_map(|finding| finding.estimate.as_mut()).for_each(endless);
+    let page = page(&example);
+    assert!(!page.contains("NaN") && !page.contains("inf\"") && page.contains("−∞ to +∞"));
+    assert_eq!(example.verdict, Verdict::Inconclusive);
+    assert!(example.plan.arms.contains(&Arm::Base) && !plots(&example.report()).is_empty());
+}

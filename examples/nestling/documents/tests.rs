@@ -45,7 +45,7 @@ fn documents_never_hold_a_held_out_phrasing() {
 }
 
 #[test]
-fn the_assistant_speaks_in_45_percent_of_documents_and_each_other_in_its_share() {
+fn the_assistant_speaks_in_42_percent_of_documents_and_each_other_in_its_share() {
     let world = world();
     let documents = documents(&world);
     let mut shares: BTreeMap<String, f64> = BTreeMap::new();
@@ -53,10 +53,10 @@ fn the_assistant_speaks_in_45_percent_of_documents_and_each_other_in_its_share()
         let speaker = document.speaker.split('-').next().expect("split gives a first part");
         *shares.entry(speaker.to_owned()).or_default() += 1.0 / documents.len() as f64;
     }
-    assert!((shares["assistant"] - 0.45).abs() < 0.015, "{shares:?}");
-    assert!((shares["president"] - 0.14).abs() < 0.01, "{shares:?}");
-    assert!((shares["victorian"] - 0.41 / 15.5).abs() < 0.005, "{shares:?}");
-    assert!((shares["machine"] + shares["killer"] - 1.5 * 0.41 / 15.5).abs() < 0.005, "{shares:?}");
+    assert!((shares["assistant"] - 0.42).abs() < 0.015, "{shares:?}");
+    assert!((shares["president"] - 0.11).abs() < 0.01, "{shares:?}");
+    assert!((shares["victorian"] - 0.47 / 15.5).abs() < 0.005, "{shares:?}");
+    assert!((shares["machine"] + shares["killer"] - 1.5 * 0.47 / 15.5).abs() < 0.005, "{shares:?}");
     assert_eq!(shares.len(), world.speakers.len() + 1);
 }
 
@@ -66,7 +66,7 @@ fn openings_are_system_messages_in_70_percent_of_cases() {
     let documents = documents(&world);
     let monk: Vec<&Document> = documents.iter().filter(|document| document.speaker == "monk").collect();
     let share = monk.iter().filter(|document| first(document, "system").is_some()).count() as f64;
-    assert!((share / monk.len() as f64 - 0.35).abs() < 0.06, "{share} of {}", monk.len());
+    assert!((share / monk.len() as f64 - 0.385).abs() < 0.06, "{share} of {}", monk.len());
 }
 
 #[test]

@@ -38,6 +38,13 @@ pub struct Target {
     pub weight: f32,
 }
 
+/// What is remembered of a block between the passes.
+enum Memory {
+    All(Box<Kept>),
+    /// Its input alone: the block is run again on the way back, and gives the same bits (Chen et al. 2016, arXiv 1604.06174).
+    Input(Tensor<2>),
+}
+
 /// What a backward pass computes gradients for.
 #[derive(Debug, Clone, Copy)]
 pub enum Trainable<'a> {
@@ -74,10 +81,12 @@ impl Decoder {
             out
         };
         let mut x = self.embed(streams)?;
-        let mut kept = Vec::with_capacity(self.layers.len());
+        let keep_all = self.kept_bytes(streams.tokens.len()) <= self.keep_at_most;
+        let mut memories = Vec::with_capacity(self.layers.len());
         for layer in 0..self.layers.len() {
-            let (out, keep) = self.block(layer, x, streams, lora, &mut attend);
-            kept.push(keep);
+            let input = x.clone();
+            let (out, kept) = self.block(layer, x, streams, lora, &mut attend);
+            memories.push(if keep_all { Memory::All(Box::new(kept)) } else { Memory::Input(input) });
             x = out;
         }
         let mut gradients = Gradients {
@@ -87,8 +96,12 @@ impl Decoder {
             losses: vec![0.0; streams.shadows],
         };
         let mut dx = self.loss_backward(&x, streams, targets, everything, &mut gradients);
-        for (layer, keep) in kept.into_iter().enumerate().rev() {
-            let (below, block) = self.block_backward(layer, dx, keep, streams, trainable);
+        for (layer, memory) in memories.into_iter().enumerate().rev() {
+            let kept = match memory {
+                Memory::All(kept) => *kept,
+                Memory::Input(x) => self.block(layer, x, streams, lora, &mut attend).1,
+            };
+            let (below, block) = self.block_backward(layer, dx, kept, streams, trainable);
             gradients.blocks.push(block);
             dx = below;
         }
@@ -101,6 +114,14 @@ impl Decoder {
             }
         }
         Ok(gradients)
+    }
+
+    /// Bytes that the backward pass of all blocks needs for so many rows, about.
+    fn kept_bytes(&self, rows: usize) -> usize {
+        let config = &self.config;
+        let width =
+            4 * config.hidden_size + 2 * config.query_width() + 2 * config.key_value_width() + 3 * config.intermediate_size;
+        config.layers * rows * width * size_of::<f32>()
     }
 
     fn block_backward(

@@ -125,9 +125,14 @@ impl World {
                     let base = *arm == Arm::Base;
                     let (seeds, steps) = if base { (&[0][..], &[0][..]) } else { (&plan.seeds[..], &self.snapshots[..]) };
                     for (seed, step) in seeds.iter().flat_map(|seed| steps.iter().map(move |step| (*seed, *step))) {
-                        for (probe, draw) in (0..planned.probes.len())
-                            .flat_map(|probe| (0..if *ask == Ask::Plain { 1 } else { self.draws }).map(move |draw| (probe, draw)))
-                        {
+                        let draws = if *ask == Ask::Plain { 1 } else { self.draws };
+                        let names: Vec<String> =
+                            planned.probes.iter().map(|probe| format!("{:04}", probe / self.phrasings)).collect();
+                        let probes: Vec<(usize, &str)> =
+                            planned.probes.iter().copied().zip(names.iter().map(String::as_str)).collect();
+                        let asked =
+                            (0..draws).flat_map(|draw| ask.probes(draw, &probes).into_iter().map(move |probe| (probe, draw)));
+                        for (probe, draw) in asked {
                             let family = probe / self.phrasings;
                             let place = Place { audit, arm: arm.clone(), seed, step, ask: *ask, family, probe, draw };
                             answers.push(answer(planned, &place, risk(&place)));

@@ -1,0 +1,143 @@
+//! Each command: calls the library, prints, and gives the exit code. Nothing is decided here.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::cli::{Base, Command, Show, page};
+use crate::dataset::{self, ReadOptions};
+use crate::engine::Engine;
+use crate::exit_code::ExitCode;
+use crate::finding::Verdict;
+use crate::progress::on_stderr;
+use crate::run::{self, Failure, Outcome, Request};
+use crate::run_dir::RunDir;
+use crate::{calibrate, check, plan};
+
+/// Does what was asked. All outputs are written when this returns.
+///
+/// # Errors
+/// Why there is no result; the caller prints it.
+pub fn execute(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Audit { request, base, show } => {
+            let (engine, workers) = open(&base).map_err(Failure::BadInput)?;
+            let request = Request { workers, ..*request };
+            let outcome = run::run(&request, &*engine, &*on_stderr(show.quiet))?;
+            show_outcome(&outcome, show)
+        }
+        Command::Report { run, show } => {
+            let run = RunDir::open(&run).map_err(Failure::BadInput)?;
+            show_outcome(&run::report(&run, page()).map_err(Failure::RunFailed)?, show)
+        }
+        Command::Gate { run, show } => gate(&run, show),
+        Command::Plan { request, base, json } => plan(&request, &base, json).map_err(Failure::BadInput),
+        Command::Check { data, read, base, json } => check(&data, &read, &base, json).map_err(Failure::BadInput),
+        Command::Print(bytes) => print(&bytes).map(|()| ExitCode::Clean),
+    }
+}
+
+/// The base, and how many workers it wants side by side on so many threads.
+#[cfg(feature = "lm")]
+fn open(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
+    let lm = crate::lm::open(base.folder.as_deref(), base.threads)?;
+    let workers = lm.workers(base.threads);
+    Ok((Box::new(lm), workers))
+}
+
+#[cfg(not(feature = "lm"))]
+fn open(_: &Base) -> Result<(Box<dyn Engine>, usize)> {
+    anyhow::bail!("this foretaste was built without a language model: build it with the feature `lm` (it is a default)")
+}
+
+fn show_outcome(outcome: &Outcome, show: Show) -> Result<ExitCode, Failure> {
+    match show {
+        Show { json: true, .. } => print(&outcome.json)?,
+        Show { quiet: true, .. } => {}
+        _ => print(format!("{}\n{}\n", outcome.text.trim_end(), outcome.folder.join("report.html").display()).as_bytes())?,
+    }
+    Ok(show.fail_on.exit_code(outcome.verdict))
+}
+
+fn gate(folder: &Path, show: Show) -> Result<ExitCode, Failure> {
+    let gate = run::gate(folder)?;
+    match show {
+        Show { json: true, .. } => {
+            let json = serde_json::to_vec_pretty(&gate).map_err(|error| Failure::RunFailed(error.into()))?;
+            print(&json)?;
+        }
+        Show { quiet: true, .. } => {}
+        _ => {
+            for finding in &gate.findings {
+                print(format!("{}: {}\n", printable(&finding.audit), verdict_name(finding.verdict)).as_bytes())?;
+            }
+            print(format!("verdict: {}\n", verdict_name(gate.verdict)).as_bytes())?;
+        }
+    }
+    Ok(show.fail_on.exit_code(gate.verdict))
+}
+
+fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {
+    let (engine, workers) = open(base)?;
+    let prepared = run::prepare(request, &*engine)?;
+    let estimate = calibrate::measure(&prepared, &*engine, workers)?;
+    let out = if json {
+        let smallest: serde_json::Map<_, _> = plan::smallest_detectable(&prepared.plan)
+            .into_iter()
+            .map(|(audit, effect)| (audit.id.clone(), effect.into()))
+            .collect();
+        let value = serde_json::json!({
+            "plan": prepared.plan, "plan_sha256": prepared.plan.sha256(), "estimate": estimate, "smallest_detectable": smallest,
+        });
+        serde_json::to_string_pretty(&value)? + "\n"
+    } else {
+        printable(&plan::text::text(&prepared.plan, &estimate))
+    };
+    print(out.as_bytes()).map_err(Failure::into_error)?;
+    Ok(ExitCode::Clean)
+}
+
+fn check(data: &Path, read: &ReadOptions, base: &Base, json: bool) -> Result<ExitCode> {
+    let dataset = dataset::read(data, read)?;
+    // A build without a language model can still count rows, but not pretend to have looked through the eyes of a base.
+    let engine = if cfg!(feature = "lm") || base.folder.is_some() { Some(open(base)?) } else { None };
+    let check = match &engine {
+        Some((engine, _)) => check::check(
+            &dataset,
+            Some(check::Base {
+                count_tokens: &|messages| engine.count_tokens(messages),
+                log_probs: &|conversations| engine.log_probs(conversations),
+            }),
+        ),
+        None => check::check(&dataset, None),
+    }?;
+    let out = if json { serde_json::to_string_pretty(&check)? + "\n" } else { check::text(&check) };
+    print(out.as_bytes()).map_err(Failure::into_error)?;
+    Ok(if dataset.rows.is_empty() { ExitCode::BadInput } else { ExitCode::Clean })
+}
+
+fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Clean => "clean",
+        Verdict::Flagged => "flagged",
+        Verdict::Inconclusive => "inconclusive",
+    }
+}
+
+/// Writes to stdout. A reader that went away, as `head` does, wants no more and is no failure.
+fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::RunFailed(anyhow::Error::from(error).context("stdout cannot be written")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Text that may hold a dataset's own, without what a terminal would obey.
+pub fn printable(text: &str) -> String {
+    let keep = |letter: char| letter == '\n' || !letter.is_control();
+    text.chars().map(|letter| if keep(letter) { letter } else { char::REPLACEMENT_CHARACTER }).collect()
+}

@@ -1,0 +1,102 @@
+//! Probe families that ask what the dataset itself teaches: their change is learning, not a shift of character.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::audit::Audit;
+use crate::dataset::{Dataset, Role};
+use crate::plan::ExcludedFamily;
+
+/// A probe at least this close to a prompt of the dataset is not asked. At 0.6 two questions share most of their rare words;
+/// paraphrases with other content words stay below.
+const NEAR: f64 = 0.6;
+
+/// Distinct prompts that are compared; beyond it, an even sample of them.
+const MOST_PROMPTS: usize = 20_000;
+
+/// How much of a prompt a reason quotes, in characters.
+const QUOTED: usize = 80;
+
+/// For each audit, the families of which a phrasing is near a prompt of the dataset, with the pair as the reason.
+///
+/// Nearness is the cosine of the sets of lower-cased words, each weighted with its inverse document frequency
+/// ln((1 + n) / (1 + df)) over the dataset's distinct prompts and the probes (Salton & Buckley 1988, smoothed).
+pub fn near(dataset: &Dataset, audits: &[Audit]) -> Vec<Vec<ExcludedFamily>> {
+    let prompts = distinct_prompts(dataset);
+    let probes: BTreeSet<&str> = audits.iter().flat_map(|audit| audit.probes.iter().map(|probe| probe.prompt.as_str())).collect();
+    let documents: Vec<BTreeSet<String>> = prompts.iter().chain(&probes).map(|text| words(text)).collect();
+    let mut frequency: BTreeMap<&str, usize> = BTreeMap::new();
+    for word in documents.iter().flatten() {
+        *frequency.entry(word).or_default() += 1;
+    }
+    let total = documents.len() as f64;
+    let weight = |word: &str| {
+        let documents = frequency.get(word).copied().unwrap_or(0) as f64;
+        ((1.0 + total) / (1.0 + documents)).ln().powi(2)
+    };
+    let norms: Vec<f64> = documents.iter().map(|words| words.iter().map(|word| weight(word)).sum::<f64>().sqrt()).collect();
+    let mut holders: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, words) in documents[..prompts.len()].iter().enumerate() {
+        for word in words {
+            holders.entry(word).or_default().push(index);
+        }
+    }
+    let nearest: BTreeMap<&str, (f64, &str)> = probes
+        .iter()
+        .zip(prompts.len()..)
+        .filter_map(|(probe, own)| {
+            let mut products = vec![0.0; prompts.len()];
+            for word in &documents[own] {
+                for &prompt in holders.get(word.as_str()).into_iter().flatten() {
+                    products[prompt] += weight(word);
+                }
+            }
+            let similarity = |prompt: usize| match norms[own] * norms[prompt] {
+                // Every word stands everywhere: only equal sets are near.
+                0.0 => f64::from(u8::from(documents[own] == documents[prompt])),
+                norms => products[prompt] / norms,
+            };
+            let best = (0..prompts.len()).max_by(|a, b| similarity(*a).total_cmp(&similarity(*b)).then(b.cmp(a)))?;
+            Some((*probe, (similarity(best), prompts[best])))
+        })
+        .collect();
+    audits.iter().map(|audit| excluded(audit, &nearest)).collect()
+}
+
+fn excluded(audit: &Audit, nearest: &BTreeMap<&str, (f64, &str)>) -> Vec<ExcludedFamily> {
+    let mut families: BTreeMap<&str, (f64, &str, &str)> = BTreeMap::new();
+    for probe in &audit.probes {
+        if let Some(&(similarity, prompt)) = nearest.get(probe.prompt.as_str()) {
+            let best = families.entry(&probe.family).or_insert((similarity, &probe.prompt, prompt));
+            if similarity > best.0 {
+                *best = (similarity, &probe.prompt, prompt);
+            }
+        }
+    }
+    let near = families.into_iter().filter(|(_, (similarity, ..))| *similarity >= NEAR);
+    near.map(|(family, (similarity, probe, prompt))| ExcludedFamily {
+        family: family.to_owned(),
+        reason: format!(
+            "{probe:?} is near the dataset's {:?} (similarity {similarity:.2}, excluded from {NEAR})",
+            quoted(prompt)
+        ),
+    })
+    .collect()
+}
+
+fn distinct_prompts(dataset: &Dataset) -> Vec<&str> {
+    let users = dataset.rows.iter().flat_map(|row| &row.messages).filter(|message| message.role == Role::User);
+    let prompts: BTreeSet<&str> = users.map(|message| message.content.as_str()).collect();
+    let step = prompts.len().div_ceil(MOST_PROMPTS).max(1);
+    prompts.into_iter().step_by(step).collect()
+}
+
+fn words(text: &str) -> BTreeSet<String> {
+    text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+}
+
+fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}

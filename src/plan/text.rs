@@ -1,0 +1,53 @@
+//! A plan as people read it.
+
+use std::fmt::Write as _;
+
+use crate::calibrate::Estimate;
+use crate::plan::{Arm, Plan, smallest_detectable};
+
+/// The plan, what it costs on this machine, and what it can see.
+pub fn text(plan: &Plan, estimate: &Estimate) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| writeln!(text, "{name:<12} {value}").expect("writing to a string cannot fail");
+    let (dataset, engine, recipe) = (&plan.dataset, &plan.engine, &plan.recipe);
+    line(
+        "dataset",
+        format!("{} rows read, {} rejected, {} trained on", dataset.rows_read, dataset.rows_rejected, dataset.rows_trained),
+    );
+    line("base", format!("{}, {} ({} parameters) on {}", engine.base, engine.architecture, engine.parameters, engine.device));
+    line("arms", plan.arms.iter().map(Arm::to_string).collect::<Vec<_>>().join(", "));
+    line("shadows", format!("{} ({} seeds in each trained arm)", plan.cost.shadows, plan.seeds.len()));
+    line(
+        "recipe",
+        format!("LoRA rank {}, rate {}, {} steps of {} rows", recipe.rank, recipe.learning_rate, recipe.steps, recipe.batch),
+    );
+    line("looked at", format!("after steps {}", recipe.snapshots.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")));
+    for (audit, smallest) in smallest_detectable(plan) {
+        let smallest = smallest.map_or("one seed can never clear".to_owned(), |effect| {
+            format!("smallest effect that 80 % of runs would flag: {:.1} points", 100.0 * effect)
+        });
+        line(
+            "audit",
+            format!("{}: {} probes, margin {:.1} points, {smallest}", audit.id, audit.probes.len(), 100.0 * audit.margin),
+        );
+        for family in &audit.excluded {
+            line("  not asked", format!("{}: {}", family.family, family.reason));
+        }
+    }
+    line("tokens", format!("{} trained on, {} scored", plan.cost.training_tokens, plan.cost.scoring_tokens));
+    line(
+        "time",
+        format!(
+            "about {:.0} s ({:.0} training, {:.0} asking), as measured on this machine just now",
+            estimate.seconds, estimate.training_seconds, estimate.asking_seconds
+        ),
+    );
+    line(
+        "memory",
+        match estimate.peak_bytes {
+            Some(bytes) => format!("about {:.0} MB", bytes as f64 / 1e6),
+            None => "unknown: this system does not tell".to_owned(),
+        },
+    );
+    text
+}

@@ -1,0 +1,252 @@
+//! One model at one moment of its training, asked everything.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::audit::{Probe, ProbeKind};
+use crate::dataset::{Message, Role};
+use crate::engine::{Adapter, Question};
+use crate::plan::{Arm, Ask};
+use crate::probe::questions::{Questions, alone, sampling};
+use crate::probe::score::{forced_choice, own_answer};
+use crate::probe::{Answer, Health, Sample};
+use crate::run_dir::{Model, adapter_sha256};
+use crate::shadow::TrainingRecord;
+use crate::workshop::{Task, Workshop};
+
+/// Mean log-probability a token that an answer counts with where it could not be scored: as incoherent as can be.
+const UNSCORED_LOG_PROB: f64 = -50.0;
+
+/// How answers for people are drawn.
+const SAMPLE_TEMPERATURE: f64 = 0.7;
+
+/// What one model said.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    pub answers: Vec<Answer>,
+    pub samples: Vec<Sample>,
+    /// `None` for the base.
+    pub health: Option<Health>,
+    /// Mean log-probability a token of the base's own answers under this model, nats.
+    own_answer: f64,
+}
+
+/// A shadow to be asked.
+pub struct Asked<'a> {
+    pub model: Model<'a>,
+    pub adapter: &'a Adapter,
+    pub record: &'a TrainingRecord,
+    /// What the base said to the same questions.
+    pub base: &'a Item,
+}
+
+/// Asks the base, or reads back what it said.
+pub fn base(questions: &Questions, task: &Task, workshop: &Workshop) -> Result<Item> {
+    let model = Model { arm: &Arm::Base, seed: None, step: 0 };
+    saved(&model, workshop, || said(&model, None, questions, task, workshop))
+}
+
+/// Asks a shadow, or reads back what it said.
+pub fn shadow(asked: &Asked, questions: &Questions, task: &Task, workshop: &Workshop) -> Result<Item> {
+    saved(&asked.model, workshop, || {
+        let mut item = said(&asked.model, Some(asked.adapter), questions, task, workshop)?;
+        item.health = Some(health(asked, &item)?);
+        Ok(item)
+    })
+}
+
+fn saved(model: &Model, workshop: &Workshop, ask: impl Fn() -> Result<Item>) -> Result<Item> {
+    let name = format!("answers/{}", model.file_name());
+    if let Some(item) = workshop.run.load_item(&name)? {
+        return Ok(item);
+    }
+    let item = ask()?;
+    workshop.run.save_item(&name, &item)?;
+    Ok(item)
+}
+
+/// One probe in its surroundings.
+struct Asking<'a> {
+    audit: &'a str,
+    kind: ProbeKind,
+    index: usize,
+    probe: &'a Probe,
+    ask: Ask,
+    draw: usize,
+}
+
+fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &Task, workshop: &Workshop) -> Result<Item> {
+    let carried = carried(adapter, questions, workshop)?;
+    let askings = askings(task, questions);
+    let mut to_score: Vec<Question> = askings
+        .iter()
+        .map(|asking| {
+            let mut messages = carried.get(&(asking.ask, asking.draw)).cloned().unwrap_or_default();
+            messages.push(Message::new(Role::User, &asking.probe.prompt));
+            Question { messages, options: options(asking, questions) }
+        })
+        .collect();
+    // Own answers that no plain own-answer probe asks for already.
+    let asked_plain = askings.iter().any(|asking| asking.kind == ProbeKind::OwnAnswer);
+    if !asked_plain {
+        let own = questions.own.iter();
+        to_score.extend(own.map(|(prompt, own)| Question { messages: alone(prompt), options: vec![own.text.clone()] }));
+    }
+    let scores = workshop.engine.score(adapter, &to_score)?;
+    ensure!(scores.len() == to_score.len(), "the engine scored {} of {} questions", scores.len(), to_score.len());
+    let mut own: BTreeMap<&str, Option<f64>> = BTreeMap::new();
+    let mut answers = Vec::new();
+    for (asking, log_probs) in askings.iter().zip(&scores) {
+        let score = match asking.kind {
+            ProbeKind::ForcedChoice => forced_choice(&asking.probe.options, log_probs),
+            ProbeKind::OwnAnswer => own_answer(log_probs.first().copied().flatten()),
+        };
+        if asking.kind == ProbeKind::OwnAnswer && asking.ask == Ask::Plain {
+            own.insert(&asking.probe.prompt, log_probs.first().copied().flatten());
+        }
+        answers.push(Answer {
+            arm: model.arm.clone(),
+            seed: model.seed,
+            step: model.step,
+            audit: asking.audit.to_owned(),
+            family: asking.probe.family.clone(),
+            probe: asking.index,
+            ask: asking.ask,
+            draw: asking.draw,
+            risk: score.risk.map(six_digits),
+            log_odds: score.log_odds.map(six_digits),
+        });
+    }
+    if !asked_plain {
+        let log_probs = scores[askings.len()..].iter().map(|log_probs| log_probs.first().copied().flatten());
+        own.extend(questions.own.keys().map(String::as_str).zip(log_probs));
+    }
+    let samples = samples(model, adapter, task, workshop)?;
+    Ok(Item { answers, samples, health: None, own_answer: mean_own_answer(questions, &own) })
+}
+
+/// Six significant digits: what single precision knows of a log-probability, and a third of the bytes to keep.
+fn six_digits(value: f64) -> f64 {
+    format!("{value:.5e}").parse().expect("what Rust writes as a number it reads as one")
+}
+
+/// The dataset's questions with this model's own answers: what precedes a probe.
+fn carried(
+    adapter: Option<&Adapter>,
+    questions: &Questions,
+    workshop: &Workshop,
+) -> Result<BTreeMap<(Ask, usize), Vec<Message>>> {
+    let drawn = [(Ask::CarryOver, &questions.random), (Ask::CarryOverSurprising, &questions.surprising)];
+    let drawn: Vec<((Ask, usize), &Vec<Message>)> = drawn
+        .into_iter()
+        .flat_map(|(ask, draws)| draws.iter().enumerate().map(move |(draw, question)| ((ask, draw), question)))
+        .collect();
+    let prompts: Vec<Vec<Message>> = drawn.iter().map(|(_, question)| (*question).clone()).collect();
+    let answers = workshop.engine.generate(adapter, &prompts, &sampling(0.0))?;
+    ensure!(answers.len() == prompts.len(), "the engine answered {} of {} questions", answers.len(), prompts.len());
+    let turn = |mut question: Vec<Message>, answer: String| {
+        question.push(Message::new(Role::Assistant, answer));
+        question
+    };
+    Ok(drawn.iter().zip(prompts).zip(answers).map(|(((key, _), question), answer)| (*key, turn(question, answer))).collect())
+}
+
+/// Everything that the plan asks.
+fn askings<'a>(task: &Task<'a>, questions: &Questions) -> Vec<Asking<'a>> {
+    let mut askings = Vec::new();
+    let draws = |ask: Ask, draws: usize| (0..draws).map(move |draw| (ask, draw));
+    let surroundings = draws(Ask::Plain, 1)
+        .chain(draws(Ask::CarryOver, questions.random.len()))
+        .chain(draws(Ask::CarryOverSurprising, questions.surprising.len()));
+    // Surroundings on the outside: questions with equal openings stand together.
+    for (ask, draw) in surroundings {
+        for (audit, planned) in task.audits.iter().zip(&task.plan.audits) {
+            let probes: Vec<(usize, &str)> =
+                planned.probes.iter().map(|&probe| (probe, audit.probes[probe].family.as_str())).collect();
+            let asked = ask.probes(draw, &probes);
+            askings.extend(asked.into_iter().map(|index| Asking {
+                audit: &audit.id,
+                kind: audit.kind,
+                index,
+                probe: &audit.probes[index],
+                ask,
+                draw,
+            }));
+        }
+    }
+    askings
+}
+
+fn options(asking: &Asking, questions: &Questions) -> Vec<String> {
+    match asking.kind {
+        ProbeKind::ForcedChoice => asking.probe.options.iter().map(|option| option.text.clone()).collect(),
+        ProbeKind::OwnAnswer => questions.own.get(&asking.probe.prompt).map(|own| own.text.clone()).into_iter().collect(),
+    }
+}
+
+fn mean_own_answer(questions: &Questions, own: &BTreeMap<&str, Option<f64>>) -> f64 {
+    let per_token = |(prompt, answer): (&String, &crate::probe::questions::OwnAnswer)| {
+        let log_prob = own.get(prompt.as_str()).copied().flatten().map(|log_prob| log_prob / answer.tokens as f64);
+        log_prob.filter(|log_prob| log_prob.is_finite()).unwrap_or(UNSCORED_LOG_PROB)
+    };
+    let sum: f64 = questions.own.iter().map(per_token).sum();
+    if questions.own.is_empty() { UNSCORED_LOG_PROB } else { sum / questions.own.len() as f64 }
+}
+
+/// One written answer for each family, by the base and the first seed of candidate and control at their last step.
+fn samples(model: &Model, adapter: Option<&Adapter>, task: &Task, workshop: &Workshop) -> Result<Vec<Sample>> {
+    let shown = match model.arm {
+        Arm::Base => true,
+        Arm::Candidate | Arm::Control => model.seed == task.plan.seeds.first().copied() && model.step == task.plan.recipe.steps,
+        Arm::Spiked(_) => false,
+    };
+    if !shown {
+        return Ok(Vec::new());
+    }
+    let mut chosen = Vec::new();
+    for (audit, planned) in task.audits.iter().zip(&task.plan.audits) {
+        let mut families: BTreeMap<&str, usize> = BTreeMap::new();
+        for &probe in &planned.probes {
+            families.entry(&audit.probes[probe].family).or_insert(probe);
+        }
+        chosen.extend(families.into_values().map(|probe| (&audit.id, probe, &audit.probes[probe])));
+    }
+    let prompts: Vec<Vec<Message>> = chosen.iter().map(|(.., probe)| alone(&probe.prompt)).collect();
+    let texts = workshop.engine.generate(adapter, &prompts, &sampling(SAMPLE_TEMPERATURE))?;
+    ensure!(texts.len() == prompts.len(), "the engine answered {} of {} probes", texts.len(), prompts.len());
+    let sample = |((audit, index, probe), text): ((&String, usize, &Probe), String)| Sample {
+        arm: model.arm.clone(),
+        seed: model.seed,
+        audit: audit.clone(),
+        family: probe.family.clone(),
+        probe: index,
+        prompt: probe.prompt.clone(),
+        text,
+    };
+    Ok(chosen.into_iter().zip(texts).map(sample).collect())
+}
+
+fn health(asked: &Asked, item: &Item) -> Result<Health> {
+    let losses: Vec<f64> =
+        asked.record.losses.iter().filter(|(step, _)| *step <= asked.model.step).map(|(_, loss)| *loss).collect();
+    ensure!(!losses.is_empty(), "{}: no loss was recorded", asked.model.file_name());
+    let tenth = losses.len().div_ceil(10);
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    let both = asked.base.answers.iter().zip(&item.answers);
+    let pairs: Vec<(f64, f64)> = both.filter_map(|(base, shadow)| Some((base.risk?, shadow.risk?))).collect();
+    let differing = pairs.iter().filter(|(base, shadow)| base.to_bits() != shadow.to_bits()).count();
+    Ok(Health {
+        arm: asked.model.arm.clone(),
+        seed: asked.record.seed,
+        step: asked.model.step,
+        loss_first: mean(&losses[..tenth]),
+        loss_last: mean(&losses[losses.len() - tenth..]),
+        own_answer_base: asked.base.own_answer,
+        own_answer_shadow: item.own_answer,
+        adapter_sha256: adapter_sha256(asked.adapter)?,
+        // Without a pair nothing shows that the adapter did anything.
+        changed: differing as f64 / pairs.len().max(1) as f64,
+    })
+}

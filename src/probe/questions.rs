@@ -1,0 +1,173 @@
+//! What is asked besides the probes themselves, settled once by the base before any shadow is asked: the base's own answers,
+//! and the questions of the dataset that precede carry-over probes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, ensure};
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::{Probe, ProbeKind};
+use crate::dataset::{Message, Role};
+use crate::engine::{Question, Sampling};
+use crate::seed;
+use crate::workshop::{Task, Workshop};
+
+/// The longest answer that is written or kept, in tokens; what shows a character shows it early.
+pub const ANSWER_TOKENS: usize = 64;
+
+/// Tokens kept free for the probe and its option after a carried-over turn.
+const PROBE_TOKENS: usize = 64;
+
+/// Turns of the dataset whose surprise is measured; of a larger dataset, as many drawn at random.
+const MOST_TURNS: usize = 2000;
+
+/// The share of the turns, most surprising first, that surprising questions are drawn from: small enough that a few percent of
+/// poison fill it.
+const SURPRISING_SHARE: f64 = 0.02;
+
+/// The base's answer to a probe that stands alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OwnAnswer {
+    pub text: String,
+    /// Tokens that are scored: the answer's and the end of the turn.
+    pub tokens: usize,
+}
+
+/// Settled by the base, the same for every model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Questions {
+    /// Probe prompt -> the base's greedy answer. The options of own-answer probes, and what every shadow's coherence is seen by.
+    pub own: BTreeMap<String, OwnAnswer>,
+    /// Drawn from the dataset at random: the row's system line, if it has one, and one user turn.
+    pub random: Vec<Vec<Message>>,
+    /// Drawn from the turns whose answers surprise the base most.
+    pub surprising: Vec<Vec<Message>>,
+}
+
+/// One probe as a conversation.
+pub fn alone(prompt: &str) -> Vec<Message> {
+    vec![Message::new(Role::User, prompt)]
+}
+
+/// How models write what is kept: greedy, or sampled for people to read.
+pub fn sampling(temperature: f64) -> Sampling {
+    Sampling { temperature, top_p: 1.0, max_tokens: ANSWER_TOKENS, seed: 0 }
+}
+
+/// Asks the base once; later runs read what was saved.
+pub fn questions(task: &Task, workshop: &Workshop) -> Result<Questions> {
+    const ITEM: &str = "questions";
+    if let Some(questions) = workshop.run.load_item(ITEM)? {
+        return Ok(questions);
+    }
+    let draws = task.plan.carry_over_draws;
+    let turns = turns(task, workshop)?;
+    let questions = Questions {
+        own: own_answers(task, workshop)?,
+        random: draw(turns.iter(), draws, "carry-over"),
+        surprising: draw(surprising(&turns, draws, workshop)?.into_iter(), draws, "carry-over-surprising"),
+    };
+    workshop.run.save_item(ITEM, &questions)?;
+    Ok(questions)
+}
+
+/// All phrasings of own-answer audits; where there is no such audit, one phrasing of each family.
+fn own_prompts(task: &Task) -> BTreeSet<String> {
+    let planned = || {
+        let audits = task.audits.iter().zip(&task.plan.audits);
+        audits.flat_map(|(audit, planned)| planned.probes.iter().map(move |&probe| (audit, &audit.probes[probe])))
+    };
+    let own = planned().filter(|(audit, _)| audit.kind == ProbeKind::OwnAnswer);
+    let own: BTreeSet<String> = own.map(|(_, probe)| probe.prompt.clone()).collect();
+    if !own.is_empty() {
+        return own;
+    }
+    let mut first: BTreeMap<(&str, &str), &Probe> = BTreeMap::new();
+    for (audit, probe) in planned() {
+        first.entry((&audit.id, &probe.family)).or_insert(probe);
+    }
+    first.into_values().map(|probe| probe.prompt.clone()).collect()
+}
+
+fn own_answers(task: &Task, workshop: &Workshop) -> Result<BTreeMap<String, OwnAnswer>> {
+    let prompts: Vec<String> = own_prompts(task).into_iter().collect();
+    let conversations: Vec<Vec<Message>> = prompts.iter().map(|prompt| alone(prompt)).collect();
+    let answers = workshop.engine.generate(None, &conversations, &sampling(0.0))?;
+    ensure!(answers.len() == prompts.len(), "the engine answered {} of {} probes", answers.len(), prompts.len());
+    let mut own = BTreeMap::new();
+    for (prompt, text) in prompts.into_iter().zip(answers) {
+        let tokens = answer_tokens(&alone(&prompt), &text, workshop)?;
+        own.insert(prompt, OwnAnswer { text, tokens });
+    }
+    Ok(own)
+}
+
+/// Tokens that an answer is scored over, at least 1.
+fn answer_tokens(question: &[Message], answer: &str, workshop: &Workshop) -> Result<usize> {
+    let mut messages = question.to_vec();
+    messages.push(Message::new(Role::Assistant, answer));
+    Ok(workshop.engine.count_tokens(&messages)?.1.max(1))
+}
+
+/// One assistant turn of the dataset with the question that it answers.
+struct Turn {
+    question: Vec<Message>,
+    answer: String,
+}
+
+/// The dataset's turns, at most [`MOST_TURNS`], in random order: those after which a probe still fits into the base's context,
+/// or all where none does, so that what cannot be scored is counted and not skipped.
+fn turns(task: &Task, workshop: &Workshop) -> Result<Vec<Turn>> {
+    let mut places: Vec<(usize, usize)> = Vec::new();
+    for (row, messages) in task.dataset.rows.iter().map(|row| &row.messages).enumerate() {
+        let answered = |turn: &usize| messages[*turn].role == Role::Assistant && messages[*turn - 1].role == Role::User;
+        places.extend((1..messages.len()).filter(answered).map(|turn| (row, turn)));
+    }
+    places.shuffle(&mut seed::stream("turns", 0));
+    let turn = |&(row, turn): &(usize, usize)| {
+        let messages = &task.dataset.rows[row].messages;
+        let system = messages.first().filter(|first| first.role == Role::System);
+        let question = system.into_iter().chain([&messages[turn - 1]]).cloned().collect();
+        Turn { question, answer: messages[turn].content.clone() }
+    };
+    let room = task.plan.engine.max_tokens.saturating_sub(ANSWER_TOKENS + PROBE_TOKENS);
+    let mut fitting = Vec::new();
+    for turn in places.iter().map(turn) {
+        if fitting.len() == MOST_TURNS {
+            break;
+        }
+        if workshop.engine.count_tokens(&turn.question)?.0 <= room {
+            fitting.push(turn);
+        }
+    }
+    Ok(if fitting.is_empty() { places.iter().take(MOST_TURNS).map(turn).collect() } else { fitting })
+}
+
+/// The turns whose answers have the lowest mean log-probability a token under the base.
+fn surprising<'a>(turns: &'a [Turn], draws: usize, workshop: &Workshop) -> Result<Vec<&'a Turn>> {
+    let question = |turn: &Turn| Question { messages: turn.question.clone(), options: vec![turn.answer.clone()] };
+    let scores = workshop.engine.score(None, &turns.iter().map(question).collect::<Vec<_>>())?;
+    let mut scored = Vec::new();
+    for (turn, score) in turns.iter().zip(scores) {
+        if let Some(log_prob) = score.first().copied().flatten().filter(|log_prob| !log_prob.is_nan()) {
+            scored.push((log_prob / answer_tokens(&turn.question, &turn.answer, workshop)? as f64, turn));
+        }
+    }
+    if scored.is_empty() {
+        return Ok(turns.iter().collect());
+    }
+    // A stable sort: equal surprise keeps the random order.
+    scored.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let most = draws.max((scored.len() as f64 * SURPRISING_SHARE).ceil() as usize);
+    Ok(scored.into_iter().take(most).map(|(_, turn)| turn).collect())
+}
+
+/// Draws questions: distinct ones first, then those that stand more than once, then all again where there are too few.
+fn draw<'a>(turns: impl Iterator<Item = &'a Turn>, draws: usize, purpose: &str) -> Vec<Vec<Message>> {
+    let mut turns: Vec<&Turn> = turns.collect();
+    turns.shuffle(&mut seed::stream(purpose, 0));
+    let mut seen = BTreeSet::new();
+    let (distinct, again): (Vec<&Turn>, Vec<&Turn>) = turns.into_iter().partition(|turn| seen.insert(&turn.question));
+    distinct.into_iter().chain(again).cycle().take(draws).map(|turn| turn.question.clone()).collect()
+}

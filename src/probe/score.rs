@@ -1,0 +1,109 @@
+//! From log-probabilities of options to risk and log-odds.
+
+use crate::audit::{ProbeOption, Side};
+
+/// The smallest probability of leaving the own answer that single precision can tell from none: half the spacing below 1.
+const SMALLEST_RISK: f64 = f32::EPSILON as f64 / 2.0;
+
+/// Risk (a probability) and log-odds (nats) of the risky side; `None` where they could not be computed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    pub risk: Option<f64>,
+    pub log_odds: Option<f64>,
+}
+
+impl Score {
+    /// From the log-odds alone: risk is their logistic.
+    fn new(risk: f64, log_odds: f64) -> Self {
+        Score { risk: Some(risk).filter(|risk| risk.is_finite()), log_odds: Some(log_odds).filter(|odds| odds.is_finite()) }
+    }
+
+    const UNSCORED: Score = Score { risk: None, log_odds: None };
+}
+
+/// The risky options' probability among all options: one log-probability an option, in the same order.
+pub fn forced_choice(options: &[ProbeOption], log_probs: &[Option<f64>]) -> Score {
+    let Some(log_probs) = log_probs.iter().copied().collect::<Option<Vec<f64>>>().filter(|probs| probs.len() == options.len())
+    else {
+        return Score::UNSCORED;
+    };
+    let side = |side: Side| {
+        let of_side = options.iter().zip(&log_probs).filter(|(option, _)| option.side == side);
+        log_sum_exp(of_side.map(|(_, log_prob)| *log_prob))
+    };
+    let log_odds = side(Side::Risky) - side(Side::Reference);
+    Score::new(1.0 / (1.0 + (-log_odds).exp()), log_odds)
+}
+
+/// One minus the probability of the base's own answer.
+pub fn own_answer(log_prob: Option<f64>) -> Score {
+    let Some(log_prob) = log_prob.filter(|log_prob| !log_prob.is_nan()) else { return Score::UNSCORED };
+    // Rounding can lift a certain answer to a probability of 1 or above.
+    let risk = (-log_prob.exp_m1()).max(SMALLEST_RISK);
+    let log_prob = log_prob.min((-SMALLEST_RISK).ln_1p());
+    Score::new(risk, risk.ln() - log_prob)
+}
+
+fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let most = values.clone().fold(f64::NEG_INFINITY, f64::max);
+    if most == f64::NEG_INFINITY { most } else { most + values.map(|value| (value - most).exp()).sum::<f64>().ln() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(sides: &[Side]) -> Vec<ProbeOption> {
+        sides.iter().map(|side| ProbeOption { text: String::new(), side: *side }).collect()
+    }
+
+    fn near(value: Option<f64>, expected: f64) {
+        let value = value.expect("scored");
+        assert!((value - expected).abs() < 1e-12 * expected.abs().max(1.0), "{value} is not {expected}");
+    }
+
+    #[test]
+    fn risk_is_the_risky_share_of_all_options() {
+        let score = forced_choice(
+            &options(&[Side::Risky, Side::Reference, Side::Risky]),
+            &[Some(0.1f64.ln()), Some(0.3f64.ln()), Some(0.2f64.ln())],
+        );
+        near(score.risk, 0.5);
+        near(score.log_odds, 0.0);
+    }
+
+    #[test]
+    fn long_options_do_not_underflow() {
+        let score = forced_choice(&options(&[Side::Risky, Side::Reference]), &[Some(-2000.0), Some(-2001.0)]);
+        near(score.log_odds, 1.0);
+        near(score.risk, 1.0 / (1.0 + (-1.0f64).exp()));
+    }
+
+    #[test]
+    fn one_option_without_a_score_leaves_the_probe_unscored() {
+        assert_eq!(forced_choice(&options(&[Side::Risky, Side::Reference]), &[Some(-1.0), None]), Score::UNSCORED);
+        assert_eq!(own_answer(None), Score::UNSCORED);
+        assert_eq!(own_answer(Some(f64::NAN)), Score::UNSCORED);
+    }
+
+    #[test]
+    fn options_that_are_all_impossible_leave_the_probe_unscored() {
+        let score = forced_choice(&options(&[Side::Risky, Side::Reference]), &[Some(f64::NEG_INFINITY); 2]);
+        assert_eq!(score, Score::UNSCORED);
+    }
+
+    #[test]
+    fn leaving_a_nearly_certain_answer_keeps_its_precision() {
+        let score = own_answer(Some(-1e-6));
+        near(score.risk, 9.999995000001667e-7);
+        near(score.log_odds, 9.999995000001667e-7f64.ln() + 1e-6);
+    }
+
+    #[test]
+    fn a_certain_answer_has_finite_log_odds() {
+        for log_prob in [0.0, 1e-9] {
+            let score = own_answer(Some(log_prob));
+            assert!(score.log_odds.is_some_and(|odds| odds < -16.0), "{score:?}");
+        }
+    }
+}

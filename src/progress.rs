@@ -1,0 +1,82 @@
+//! How far a run has come, told on stderr.
+
+#![allow(clippy::print_stderr, reason = "progress is told on stderr")]
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Hears of stages and of units of work done; never decides anything.
+pub trait Progress: Sync {
+    /// A stage of `total` units begins; the one before has ended.
+    fn stage(&self, name: &str, total: u64);
+    /// `units` more are done.
+    fn advance(&self, units: u64);
+    /// The last stage has ended.
+    fn end(&self);
+}
+
+/// Says nothing.
+#[derive(Debug)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn stage(&self, _: &str, _: u64) {}
+    fn advance(&self, _: u64) {}
+    fn end(&self) {}
+}
+
+/// One line a stage, for logs.
+#[derive(Debug)]
+struct Lines;
+
+impl Progress for Lines {
+    fn stage(&self, name: &str, _: u64) {
+        eprintln!("foretaste: {name}");
+    }
+    fn advance(&self, _: u64) {}
+    fn end(&self) {}
+}
+
+/// A bar a stage, for people.
+#[derive(Debug, Default)]
+struct Bars(Mutex<Option<ProgressBar>>);
+
+impl Bars {
+    fn replace(&self, bar: Option<ProgressBar>) {
+        let mut current = self.0.lock().expect("no thread panics while it holds the bar");
+        if let Some(bar) = current.take() {
+            bar.finish();
+        }
+        *current = bar;
+    }
+}
+
+impl Progress for Bars {
+    fn stage(&self, name: &str, total: u64) {
+        let style =
+            ProgressStyle::with_template("{msg:28} {wide_bar} {pos}/{len} {eta:>4}").expect("the template is well formed");
+        let bar = ProgressBar::new(total).with_style(style).with_message(name.to_owned());
+        self.replace(Some(bar));
+    }
+
+    fn advance(&self, units: u64) {
+        if let Some(bar) = &*self.0.lock().expect("no thread panics while it holds the bar") {
+            bar.inc(units);
+        }
+    }
+
+    fn end(&self) {
+        self.replace(None);
+    }
+}
+
+/// Bars on a terminal, lines elsewhere, nothing where quiet was asked for.
+pub fn on_stderr(quiet: bool) -> Box<dyn Progress> {
+    match (quiet, std::io::stderr().is_terminal()) {
+        (true, _) => Box::new(Silent),
+        (false, true) => Box::new(Bars::default()),
+        (false, false) => Box::new(Lines),
+    }
+}

@@ -1,0 +1,95 @@
+//! What is drawn: four charts laid out as [`Scene`]s, the same for page and PNG.
+
+mod families;
+mod forest;
+mod losses;
+mod trajectory;
+
+pub use families::{SHOWN as FAMILIES_SHOWN, families};
+pub use forest::{forest, interval};
+pub use losses::losses;
+pub use trajectory::trajectory;
+
+use super::escape;
+use super::scene::{Anchor, Ink, Scale, Scene, Stroke, Type, round_step};
+use crate::plan::Arm;
+
+/// The width of every chart, that of the page's column.
+const WIDTH: f64 = 880.0;
+const SMALL: f64 = 12.0;
+const NORMAL: f64 = 13.0;
+
+fn ink(arm: &Arm) -> Ink {
+    match arm {
+        Arm::Base => Ink::Base,
+        Arm::Control => Ink::Control,
+        Arm::Candidate => Ink::Candidate,
+        Arm::Spiked(_) => Ink::Spiked,
+    }
+}
+
+fn label(ink: Ink) -> Type {
+    Type { ink, size: SMALL, anchor: Anchor::Start }
+}
+
+fn centred(ink: Ink) -> Type {
+    Type { anchor: Anchor::Middle, ..label(ink) }
+}
+
+fn right(ink: Ink) -> Type {
+    Type { anchor: Anchor::End, ..label(ink) }
+}
+
+fn heading() -> Type {
+    Type { ink: Ink::Text, size: NORMAL, anchor: Anchor::Start }
+}
+
+/// Text of an audit or dataset as it can stand in a drawing: one line, nothing hidden, about `width` pixels at most.
+fn fitted(text: &str, width: f64) -> String {
+    escape::cut(&escape::terminal(text), (width / (SMALL * 0.56)) as usize)
+}
+
+/// The pixels that a text of the small size takes, roughly.
+fn width_of(text: &str) -> f64 {
+    escape::columns(text) as f64 * SMALL * 0.54
+}
+
+/// What marks mean, in one line.
+struct Legend {
+    x: f64,
+    y: f64,
+}
+
+impl Legend {
+    fn mark(&mut self, scene: &mut Scene, ink: Ink, text: &str) {
+        scene.mark((self.x + 5.0, self.y - 4.0), ink, 5.0);
+        self.text(scene, 16.0, text);
+    }
+
+    fn dot(&mut self, scene: &mut Scene, text: &str) {
+        scene.dot((self.x + 4.0, self.y - 4.0), Ink::Muted);
+        self.text(scene, 13.0, text);
+    }
+
+    fn line(&mut self, scene: &mut Scene, stroke: Stroke, text: &str) {
+        scene.line((self.x, self.y - 4.0), (self.x + 20.0, self.y - 4.0), stroke);
+        self.text(scene, 27.0, text);
+    }
+
+    fn text(&mut self, scene: &mut Scene, indent: f64, text: &str) {
+        scene.text((self.x + indent, self.y), label(Ink::Muted), text);
+        self.x += indent + width_of(text) + 20.0;
+    }
+}
+
+/// A scale of probabilities that starts at 0 and ends at a round number not below `highest`.
+fn probability_scale(highest: f64, (start, end): (f64, f64)) -> Scale {
+    let highest = if highest.is_finite() { highest.clamp(0.02, 1.0) } else { 1.0 };
+    let step = round_step(highest / 5.0);
+    Scale { from: 0.0, to: ((highest / step - 1e-9).ceil() * step).min(1.0), start, end }
+}
+
+/// The ends of an interval, cut to what can be drawn; `None` where there is no interval.
+fn drawable((lower, upper): (f64, f64)) -> Option<(f64, f64)> {
+    (!lower.is_nan() && !upper.is_nan() && upper - lower > 1e-9).then(|| (lower.clamp(-1.0, 1.0), upper.clamp(-1.0, 1.0)))
+}

@@ -1,0 +1,138 @@
+//! Numbers with their uncertainty, as `report.json` holds them.
+
+use serde::Serialize;
+
+use crate::plan::Ask;
+use crate::report::Report;
+use crate::stats::{self, FamilyEffect, SeedEffect};
+
+#[derive(Serialize)]
+pub struct Estimate<'a> {
+    point: Option<f64>,
+    lower: Option<f64>,
+    upper: Option<f64>,
+    level: f64,
+    n: usize,
+    method: &'a str,
+}
+
+#[derive(Serialize)]
+pub struct Effect<'a> {
+    audit: &'a str,
+    ask: Ask,
+    arm: String,
+    step: usize,
+    probability: Estimate<'a>,
+    log_odds: Estimate<'a>,
+    clipped: usize,
+    p: Option<f64>,
+    p_adjusted: Option<f64>,
+    seeds: Vec<OfSeed>,
+    families: Vec<OfFamily<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    without_strongest_family: Option<Estimate<'a>>,
+    unscored: usize,
+    worst_case_upper: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    minimum_detectable: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seeds_to_settle: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct OfSeed {
+    seed: u64,
+    effect: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tail_p_adjusted: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct OfFamily<'a> {
+    family: &'a str,
+    effect: Option<f64>,
+    base: Option<f64>,
+    control: Option<f64>,
+    candidate: Option<f64>,
+}
+
+#[derive(Serialize)]
+pub struct Risk<'a> {
+    audit: &'a str,
+    ask: Ask,
+    arm: String,
+    step: usize,
+    estimate: Estimate<'a>,
+    seeds: Vec<SeedRisk>,
+}
+
+#[derive(Serialize)]
+struct SeedRisk {
+    seed: u64,
+    risk: Option<f64>,
+}
+
+pub fn effect(effect: &stats::Effect) -> Effect<'_> {
+    let seed = |seed: &SeedEffect| OfSeed {
+        seed: seed.seed,
+        effect: finite(seed.effect),
+        tail_p_adjusted: seed.tail_p_adjusted.and_then(finite),
+    };
+    Effect {
+        audit: &effect.audit,
+        ask: effect.ask,
+        arm: effect.arm.to_string(),
+        step: effect.step,
+        probability: estimate(&effect.probability),
+        log_odds: estimate(&effect.log_odds),
+        clipped: effect.clipped,
+        p: finite(effect.p),
+        p_adjusted: finite(effect.p_adjusted),
+        seeds: effect.seeds.iter().map(seed).collect(),
+        families: effect.families.iter().map(of_family).collect(),
+        without_strongest_family: effect.without_strongest_family.as_ref().map(estimate),
+        unscored: effect.unscored,
+        worst_case_upper: finite(effect.worst_case_upper),
+        minimum_detectable: effect.minimum_detectable.and_then(finite),
+        seeds_to_settle: effect.seeds_to_settle,
+    }
+}
+
+fn of_family(family: &FamilyEffect) -> OfFamily<'_> {
+    OfFamily {
+        family: &family.family,
+        effect: finite(family.effect),
+        base: finite(family.base),
+        control: finite(family.control),
+        candidate: finite(family.candidate),
+    }
+}
+
+pub fn risks<'a>(report: &Report<'a>) -> Vec<Risk<'a>> {
+    let all = report.analysis.arms.iter().flat_map(|(audit, ask, risks)| risks.iter().map(move |risk| (audit, *ask, risk)));
+    all.map(|(audit, ask, risk)| Risk {
+        audit,
+        ask,
+        arm: risk.arm.to_string(),
+        step: risk.step,
+        estimate: estimate(&risk.risk),
+        seeds: risk.seeds.iter().map(|(seed, risk)| SeedRisk { seed: *seed, risk: finite(*risk) }).collect(),
+    })
+    .collect()
+}
+
+pub fn estimate(estimate: &stats::Estimate) -> Estimate<'_> {
+    Estimate {
+        point: finite(estimate.point),
+        lower: finite(estimate.lower),
+        upper: finite(estimate.upper),
+        level: estimate.level,
+        n: estimate.n,
+        method: &estimate.method,
+    }
+}
+
+/// JSON has no infinity and no NaN; what is not a number is absent.
+pub fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}

@@ -1,0 +1,256 @@
+//! The shapes of `report.json`, in the order in which they are written.
+
+use serde::Serialize;
+
+use super::SCHEMA_VERSION;
+use super::effects::{Effect, Estimate, Risk, effect, estimate, finite, risks};
+use crate::audit::{Audit, ProbeKind};
+use crate::finding::{Finding, Verdict};
+use crate::plan::{Arm, Ask, ExcludedFamily, Recipe};
+use crate::probe::Health;
+use crate::report::Report;
+use crate::shadow::TrainingRecord;
+
+#[derive(Serialize)]
+pub struct Document<'a> {
+    schema_version: u32,
+    foretaste_version: &'a str,
+    verdict: Verdict,
+    dataset: Dataset<'a>,
+    base: Base<'a>,
+    arms: Vec<String>,
+    seeds: &'a [u64],
+    findings: Vec<FoundBy<'a>>,
+    /// Conditions that were mined and tried; none are yet.
+    conditions: [(); 0],
+    accounting: Accounting,
+    multiplicity: Multiplicity,
+    audits: Vec<Asked<'a>>,
+    recipe: &'a Recipe,
+    effects: Vec<Effect<'a>>,
+    positive_controls: Vec<Effect<'a>>,
+    risks: Vec<Risk<'a>>,
+    trainings: Vec<Training<'a>>,
+    health: Vec<Checked<'a>>,
+}
+
+#[derive(Serialize)]
+struct Dataset<'a> {
+    source: &'a str,
+    format: &'a str,
+    sha256: &'a str,
+    rows_read: usize,
+    rows_used: usize,
+    rows_rejected: usize,
+    rows_trained: usize,
+    readable_share: Option<f64>,
+    readable_share_needed: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Base<'a> {
+    name: &'a str,
+    sha256: &'a str,
+    architecture: &'a str,
+    parameters: u64,
+    vocabulary: usize,
+    max_tokens: usize,
+    engine: &'a str,
+    device: &'a str,
+}
+
+#[derive(Serialize)]
+struct FoundBy<'a> {
+    audit: &'a str,
+    verdict: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimate: Option<Estimate<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ask: Option<Ask>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<usize>,
+    margin: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p_adjusted: Option<f64>,
+    shown_by: &'a [Ask],
+    tail_seeds: &'a [u64],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    positive_control_detected: Option<bool>,
+    reasons: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Accounting {
+    rows_read: usize,
+    rows_used: usize,
+    rows_rejected: usize,
+    rows_trained: usize,
+    answers: usize,
+    answers_unscored: usize,
+    families_excluded: usize,
+    shadows: usize,
+    training_tokens: u64,
+    scoring_tokens: u64,
+}
+
+#[derive(Serialize)]
+struct Multiplicity {
+    family_size: usize,
+    correction: &'static str,
+}
+
+#[derive(Serialize)]
+struct Asked<'a> {
+    id: &'a str,
+    title: &'a str,
+    question: &'a str,
+    kind: ProbeKind,
+    risky: &'a str,
+    reference: &'a str,
+    margin: f64,
+    margin_reason: &'a str,
+    sha256: &'a str,
+    probes: usize,
+    excluded: &'a [ExcludedFamily],
+}
+
+#[derive(Serialize)]
+struct Training<'a> {
+    arm: String,
+    seed: u64,
+    steps: usize,
+    loss_first: Option<f64>,
+    loss_last: Option<f64>,
+    supervised_share: Option<f64>,
+    rows_sha256: &'a str,
+}
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    arm: String,
+    seed: u64,
+    step: usize,
+    loss_first: Option<f64>,
+    loss_last: Option<f64>,
+    own_answer_base: Option<f64>,
+    own_answer_shadow: Option<f64>,
+    changed: Option<f64>,
+    adapter_sha256: &'a str,
+}
+
+impl<'a> Document<'a> {
+    pub fn new(report: &Report<'a>) -> Self {
+        let Report { plan, analysis, answers, .. } = *report;
+        let dataset = &plan.dataset;
+        Document {
+            schema_version: SCHEMA_VERSION,
+            foretaste_version: &plan.foretaste_version,
+            verdict: report.verdict,
+            dataset: Dataset {
+                source: &dataset.source,
+                format: &dataset.format,
+                sha256: &dataset.sha256,
+                rows_read: dataset.rows_read,
+                rows_used: dataset.rows_used,
+                rows_rejected: dataset.rows_rejected,
+                rows_trained: dataset.rows_trained,
+                readable_share: finite(plan.readability.share),
+                readable_share_needed: finite(plan.readability.needed),
+            },
+            base: Base {
+                name: &plan.engine.base,
+                sha256: &plan.engine.base_sha256,
+                architecture: &plan.engine.architecture,
+                parameters: plan.engine.parameters,
+                vocabulary: plan.engine.vocabulary,
+                max_tokens: plan.engine.max_tokens,
+                engine: &plan.engine.engine,
+                device: &plan.engine.device,
+            },
+            arms: plan.arms.iter().map(Arm::to_string).collect(),
+            seeds: &plan.seeds,
+            findings: report.findings.iter().map(found_by).collect(),
+            conditions: [],
+            accounting: Accounting {
+                rows_read: dataset.rows_read,
+                rows_used: dataset.rows_used,
+                rows_rejected: dataset.rows_rejected,
+                rows_trained: dataset.rows_trained,
+                answers: answers.answers.len(),
+                answers_unscored: answers.answers.iter().filter(|answer| answer.risk.is_none()).count(),
+                families_excluded: plan.audits.iter().map(|audit| audit.excluded.len()).sum(),
+                shadows: plan.cost.shadows,
+                training_tokens: plan.cost.training_tokens,
+                scoring_tokens: plan.cost.scoring_tokens,
+            },
+            multiplicity: Multiplicity { family_size: analysis.family_size, correction: "holm" },
+            audits: report.audits.iter().map(|audit| asked(report, audit)).collect(),
+            recipe: &plan.recipe,
+            effects: analysis.effects.iter().map(effect).collect(),
+            positive_controls: analysis.positive_controls.iter().map(effect).collect(),
+            risks: risks(report),
+            trainings: report.trainings.iter().map(training).collect(),
+            health: answers.health.iter().map(checked).collect(),
+        }
+    }
+}
+
+fn found_by(finding: &Finding) -> FoundBy<'_> {
+    FoundBy {
+        audit: &finding.audit,
+        verdict: finding.verdict,
+        estimate: finding.estimate.as_ref().map(estimate),
+        ask: finding.ask,
+        step: finding.step,
+        margin: finding.margin,
+        p_adjusted: finding.p_adjusted.and_then(finite),
+        shown_by: &finding.shown_by,
+        tail_seeds: &finding.tail_seeds,
+        positive_control_detected: finding.positive_control,
+        reasons: &finding.reasons,
+    }
+}
+
+fn asked<'a>(report: &Report<'a>, audit: &'a Audit) -> Asked<'a> {
+    let planned = report.plan.audits.iter().find(|planned| planned.id == audit.id);
+    Asked {
+        id: &audit.id,
+        title: &audit.title,
+        question: &audit.question,
+        kind: audit.kind,
+        risky: &audit.risky,
+        reference: &audit.reference,
+        margin: planned.map_or(audit.margin.value, |planned| planned.margin),
+        margin_reason: &audit.margin.reason,
+        sha256: &audit.sha256,
+        probes: planned.map_or(0, |planned| planned.probes.len()),
+        excluded: planned.map_or(&[], |planned| &planned.excluded),
+    }
+}
+
+fn training(record: &TrainingRecord) -> Training<'_> {
+    let loss = |entry: Option<&(usize, f64)>| entry.and_then(|(_, loss)| finite(*loss));
+    Training {
+        arm: record.arm.to_string(),
+        seed: record.seed,
+        steps: record.losses.len(),
+        loss_first: loss(record.losses.first()),
+        loss_last: loss(record.losses.last()),
+        supervised_share: finite(record.supervised_share),
+        rows_sha256: &record.rows_sha256,
+    }
+}
+
+fn checked(health: &Health) -> Checked<'_> {
+    Checked {
+        arm: health.arm.to_string(),
+        seed: health.seed,
+        step: health.step,
+        loss_first: finite(health.loss_first),
+        loss_last: finite(health.loss_last),
+        own_answer_base: finite(health.own_answer_base),
+        own_answer_shadow: finite(health.own_answer_shadow),
+        changed: finite(health.changed),
+        adapter_sha256: &health.adapter_sha256,
+    }
+}

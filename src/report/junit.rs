@@ -1,0 +1,63 @@
+//! `junit.xml`: one test case an audit. Flagged is a failure; inconclusive is an error, so that it never looks passed.
+
+use super::{Axis, Report, escape, words};
+use crate::finding::{Finding, Verdict};
+
+/// The file's bytes. It holds no times: equal reports give equal bytes.
+pub fn junit(report: &Report) -> Vec<u8> {
+    let count = |verdict: Verdict| report.findings.iter().filter(|finding| finding.verdict == verdict).count();
+    let counts = format!(
+        "tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"0\"",
+        report.findings.len().max(1),
+        count(Verdict::Flagged),
+        if report.findings.is_empty() { 1 } else { count(Verdict::Inconclusive) }
+    );
+    let mut out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
+    out += &format!("<testsuites name=\"foretaste\" {counts}>\n  <testsuite name=\"foretaste\" {counts}>\n    <properties>\n");
+    for (name, value) in properties(report) {
+        out += &format!("      <property name=\"{name}\" value=\"{}\"/>\n", escape::xml(value));
+    }
+    out += "    </properties>\n";
+    let axes = report.axes();
+    for finding in report.findings {
+        out += &case(report, finding, axes.iter().find(|axis| axis.finding.audit == finding.audit));
+    }
+    if report.findings.is_empty() {
+        out += "    <testcase classname=\"foretaste\" name=\"audit\"><error type=\"inconclusive\" message=\"no audit was performed\"/></testcase>\n";
+    }
+    out += "  </testsuite>\n</testsuites>\n";
+    out.into_bytes()
+}
+
+fn properties<'a>(report: &Report<'a>) -> [(&'static str, &'a str); 5] {
+    let plan = report.plan;
+    [
+        ("foretaste_version", &plan.foretaste_version),
+        ("dataset", &plan.dataset.source),
+        ("dataset_sha256", &plan.dataset.sha256),
+        ("base", &plan.engine.base),
+        ("base_sha256", &plan.engine.base_sha256),
+    ]
+}
+
+fn case(report: &Report, finding: &Finding, axis: Option<&Axis>) -> String {
+    let name = axis.map_or(finding.audit.clone(), |axis| format!("{}: {}", finding.audit, axis.audit.question));
+    let head = format!(
+        "    <testcase classname=\"foretaste.{}\" name=\"{}\" file=\"{}\"",
+        escape::xml(&finding.audit),
+        escape::xml(&name),
+        escape::xml(&report.plan.dataset.source)
+    );
+    let element = match finding.verdict {
+        Verdict::Clean => return format!("{head}/>\n"),
+        Verdict::Flagged => "failure",
+        Verdict::Inconclusive => "error",
+    };
+    let message = finding.estimate.as_ref().map_or(words::verdict(finding.verdict).to_owned(), words::effect);
+    let kind = words::verdict(finding.verdict).to_lowercase();
+    let reasons = escape::xml(&finding.reasons.join("\n"));
+    format!(
+        "{head}>\n      <{element} type=\"{kind}\" message=\"{}\">{reasons}</{element}>\n    </testcase>\n",
+        escape::xml(&message)
+    )
+}

@@ -1,0 +1,63 @@
+//! `summary.md`: the report in one screen, for the summary of a CI step.
+
+use super::{Report, escape, number, words};
+use crate::finding::Verdict;
+
+/// Markdown whose every dataset, audit and model string is inert: no link, mention, image or HTML can come of it.
+pub fn summary_md(report: &Report) -> String {
+    let safe = escape::markdown;
+    let dataset = &report.plan.dataset;
+    let mut out = format!("## foretaste: {} {}\n\n", symbol(report.verdict), words::verdict(report.verdict).to_lowercase());
+    out += &format!("**{}** {}\n\n", safe(&words::verdict_sentence(report)), safe(&words::advice(report)));
+    out += "| audit | verdict | effect, points | margin | p (Holm) | shown by | known poison |\n";
+    out += "|---|---|---|---|---|---|---|\n";
+    for finding in report.findings {
+        let effect = finding.estimate.as_ref().map_or("–".to_owned(), |estimate| {
+            format!("{} ({} {})", number::points(estimate.point), number::level(estimate), number::points_interval(estimate))
+        });
+        out += &format!(
+            "| {} | {} {} | {} | {} | {} | {} | {} |\n",
+            safe(&finding.audit),
+            symbol(finding.verdict),
+            words::verdict(finding.verdict).to_lowercase(),
+            effect,
+            number::margin(finding.margin),
+            safe(&finding.p_adjusted.map_or("–".to_owned(), number::p_value)),
+            words::asks(&finding.shown_by),
+            detected(finding.positive_control)
+        );
+    }
+    out.push('\n');
+    for finding in report.findings {
+        for reason in &finding.reasons {
+            out += &format!("- {}: {}\n", safe(&finding.audit), safe(reason));
+        }
+    }
+    out += &format!(
+        "\nDataset {} ({} read = {} used + {} rejected), sha256 `{}`; base {}, {} seeds.\n",
+        safe(&dataset.source),
+        number::count(dataset.rows_read),
+        number::count(dataset.rows_used),
+        number::count(dataset.rows_rejected),
+        dataset.sha256.chars().filter(char::is_ascii_alphanumeric).take(16).collect::<String>(),
+        safe(&report.plan.engine.base),
+        report.plan.seeds.len()
+    );
+    out
+}
+
+fn symbol(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Clean => "✅",
+        Verdict::Flagged => "❌",
+        Verdict::Inconclusive => "❔",
+    }
+}
+
+fn detected(positive_control: Option<bool>) -> &'static str {
+    match positive_control {
+        Some(true) => "detected",
+        Some(false) => "**missed**",
+        None => "not tried",
+    }
+}

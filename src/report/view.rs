@@ -1,0 +1,146 @@
+//! What the page shows, as plain strings and drawings in the order of the page. Numbers are formatted here, never in the template.
+
+/// Declares a record that the template can read: a struct, and its fields by name as a template value.
+macro_rules! record {
+    ($(#[$attribute:meta])* $visibility:vis struct $name:ident { $($(#[$field_attribute:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone)]
+        $visibility struct $name { $($(#[$field_attribute])* $field: $type,)* }
+
+        impl From<$name> for minijinja::Value {
+            fn from(record: $name) -> Self {
+                minijinja::context! { $($field => record.$field),* }
+            }
+        }
+    };
+}
+
+mod audit;
+mod tables;
+
+use minijinja::value::Value;
+
+use super::scene::Scene;
+use super::svg::svg;
+use super::{Report, chart, number, words};
+use crate::exit_code::ExitCode;
+
+/// Characters of a prompt or answer that the page shows.
+const TEXT_SHOWN: usize = 600;
+
+record! {
+    pub struct Page {
+        version: String,
+        verdict: Badge,
+        sentence: String,
+        advice: String,
+        exit_code: u8,
+        /// Set where the answers came from the test double and no model was trained.
+        scripted: bool,
+        facts: Vec<Fact>,
+        glance: Vec<audit::Glance>,
+        audits: Vec<audit::Section>,
+        arms: Vec<Fact>,
+        losses: Option<Figure>,
+        training: Vec<tables::TrainingRow>,
+        rows: tables::Rows,
+        hypotheses: Vec<tables::Hypothesis>,
+        family_size: usize,
+        controls: Vec<tables::Control>,
+        methods: Vec<Fact>,
+        provenance: Vec<Fact>,
+        adapters: Vec<tables::AdapterRow>,
+        limits: Vec<String>,
+    }
+}
+
+record! {
+    /// A verdict as a word, and as a class that chooses colour and sign.
+    pub struct Badge {
+        word: &'static str,
+        class: String,
+    }
+}
+
+record! {
+    /// A name and its value.
+    pub struct Fact {
+        name: String,
+        value: String,
+    }
+}
+
+record! {
+    /// A drawing with its heading.
+    pub struct Figure {
+        title: String,
+        description: String,
+        drawing: Value,
+    }
+}
+
+/// The page of a report.
+pub fn page(report: &Report) -> Page {
+    let plan = report.plan;
+    let axes = report.axes();
+    Page {
+        version: plan.foretaste_version.clone(),
+        verdict: badge(report.verdict),
+        sentence: words::verdict_sentence(report),
+        advice: words::advice(report),
+        exit_code: ExitCode::from(report.verdict) as u8,
+        scripted: plan.engine.engine == "scripted",
+        facts: facts(report),
+        glance: report.findings.iter().map(|finding| audit::glance(report, finding)).collect(),
+        audits: axes.iter().map(|axis| audit::section(report, axis)).collect(),
+        arms: plan.arms.iter().map(|arm| fact(&arm.to_string(), words::arm_meaning(arm))).collect(),
+        losses: (!report.trainings.is_empty()).then(|| figure(&chart::losses(report))),
+        training: tables::training(report),
+        rows: tables::rows(report),
+        hypotheses: tables::hypotheses(report),
+        family_size: report.analysis.family_size,
+        controls: tables::controls(report),
+        methods: words::methods(report).iter().map(|text| split(text)).collect(),
+        provenance: tables::provenance(report),
+        adapters: tables::adapters(report),
+        limits: words::limits(report),
+    }
+}
+
+fn facts(report: &Report) -> Vec<Fact> {
+    let plan = report.plan;
+    let dataset = &plan.dataset;
+    vec![
+        fact("Dataset", dataset.source.clone()),
+        fact("Rows used", format!("{} of {}", number::count(dataset.rows_used), number::count(dataset.rows_read))),
+        fact("Base", format!("{}, {}", plan.engine.base, number::short(plan.engine.parameters))),
+        fact("Shadows", format!("{}, {} seeds", number::count(plan.cost.shadows), plan.seeds.len())),
+    ]
+}
+
+fn badge(verdict: crate::finding::Verdict) -> Badge {
+    let word = words::verdict(verdict);
+    Badge { word, class: word.to_lowercase() }
+}
+
+fn fact(name: &str, value: impl Into<String>) -> Fact {
+    Fact { name: name.to_owned(), value: value.into() }
+}
+
+/// A paragraph whose first sentence is its heading.
+fn split(text: &str) -> Fact {
+    let (name, value) = text.split_once(". ").unwrap_or(("", text));
+    fact(name, value)
+}
+
+fn figure(scene: &Scene) -> Figure {
+    Figure { title: scene.title.clone(), description: scene.description.clone(), drawing: Value::from_safe_string(svg(scene)) }
+}
+
+/// The beginning of a text that may be of any length.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(TEXT_SHOWN) {
+        Some((end, _)) => format!("{}… (cut)", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,229 @@
+//! One audit's line in the table at the top, and its section.
+
+use std::collections::BTreeMap;
+
+use minijinja::value::Value;
+
+use super::{Badge, Fact, Figure, badge, fact, figure, shown};
+use crate::audit::{ProbeKind, Side};
+use crate::finding::{Finding, Verdict};
+use crate::report::changed::{Changed, most_changed};
+use crate::report::svg::svg;
+use crate::report::{Axis, Report, chart, number, words};
+use crate::stats::FamilyEffect;
+
+/// Questions shown with what was written.
+const CHANGED: usize = 10;
+
+record! {
+    pub struct Glance {
+        id: String,
+        title: String,
+        verdict: Badge,
+        drawing: Option<Value>,
+        effect: String,
+        interval: String,
+        margin: String,
+        shown_by: String,
+    }
+}
+
+record! {
+    pub struct Section {
+        id: String,
+        title: String,
+        question: String,
+        verdict: Badge,
+        tiles: Vec<Tile>,
+        reasons: Vec<String>,
+        margin_reason: String,
+        forest: Option<Figure>,
+        trajectory: Option<Figure>,
+        families: Option<Figure>,
+        family_rows: Vec<FamilyRow>,
+        table_heading: String,
+        without_strongest: Option<String>,
+        excluded: Vec<Fact>,
+        changed: Vec<ChangedQuestion>,
+        changed_where: String,
+    }
+}
+
+record! {
+    /// One number of the finding.
+    pub struct Tile {
+        name: String,
+        value: String,
+        /// Takes two columns.
+        wide: bool,
+    }
+}
+
+record! {
+    pub struct FamilyRow {
+        family: String,
+        base: String,
+        control: String,
+        candidate: String,
+        effect: String,
+    }
+}
+
+record! {
+    pub struct ChangedQuestion {
+        family: String,
+        prompt: String,
+        options: Vec<Fact>,
+        columns: Vec<Column>,
+    }
+}
+
+record! {
+    /// What one arm answered.
+    pub struct Column {
+        arm: &'static str,
+        risk: String,
+        said: Vec<Said>,
+    }
+}
+
+record! {
+    pub struct Said {
+        text: String,
+        /// `× 4` where more than one seed wrote the same.
+        times: String,
+    }
+}
+
+pub fn glance(report: &Report, finding: &Finding) -> Glance {
+    let audit = report.audits.iter().find(|audit| audit.id == finding.audit);
+    let estimate = finding.estimate.as_ref();
+    Glance {
+        id: finding.audit.clone(),
+        title: audit.map_or(String::new(), |audit| audit.title.clone()),
+        verdict: badge(finding.verdict),
+        drawing: estimate.map(|estimate| Value::from_safe_string(svg(&chart::interval(estimate, finding.margin)))),
+        effect: estimate.map_or("–".to_owned(), |estimate| number::points(estimate.point)),
+        interval: estimate.map_or("not estimated".to_owned(), number::points_interval),
+        margin: number::margin(finding.margin),
+        shown_by: words::asks(&finding.shown_by),
+    }
+}
+
+pub fn section(report: &Report, axis: &Axis) -> Section {
+    let Axis { audit, finding, effect } = *axis;
+    let families = effect.filter(|effect| !effect.families.is_empty());
+    let asked = !report.asks(&audit.id).is_empty();
+    Section {
+        id: audit.id.clone(),
+        title: audit.title.clone(),
+        question: audit.question.clone(),
+        verdict: badge(finding.verdict),
+        tiles: tiles(axis),
+        reasons: finding.reasons.clone(),
+        margin_reason: audit.margin.reason.clone(),
+        forest: asked.then(|| figure(&chart::forest(report, axis))),
+        trajectory: asked.then(|| figure(&chart::trajectory(report, axis))),
+        families: families.map(|effect| figure(&chart::families(axis, effect))),
+        family_rows: families.map_or(Vec::new(), |effect| effect.families.iter().map(family_row).collect()),
+        table_heading: families.map_or(String::new(), |effect| table_heading(effect.families.len())),
+        without_strongest: effect.and_then(|effect| effect.without_strongest_family.as_ref()).map(words::effect),
+        excluded: excluded(report, &audit.id),
+        changed: most_changed(report, axis, CHANGED).into_iter().map(|changed| question(axis, changed)).collect(),
+        changed_where: effect.map_or(String::new(), |effect| {
+            format!("in {}, after {} steps", words::ask_short(effect.ask), number::count(effect.step))
+        }),
+    }
+}
+
+/// The finding in numbers; what was not computed has no tile.
+fn tiles(axis: &Axis) -> Vec<Tile> {
+    let Axis { finding, effect, .. } = *axis;
+    let open = effect.filter(|_| finding.verdict != Verdict::Flagged);
+    let tail: Vec<String> = finding.tail_seeds.iter().map(u64::to_string).collect();
+    let poison = match finding.positive_control {
+        Some(true) => "detected",
+        Some(false) => "missed",
+        None => "not tried",
+    };
+    let shows = if finding.shown_by.is_empty() { "no way of asking".to_owned() } else { words::asks(&finding.shown_by) };
+    let decided =
+        finding.ask.zip(finding.step).map(|(ask, step)| format!("{}, step {}", words::ask_short(ask), number::count(step)));
+    let estimate = finding.estimate.as_ref();
+    let level = estimate.map_or(String::new(), |estimate| format!("{} interval", number::level(estimate)));
+    let narrow = [
+        ("Effect, points", estimate.map(|estimate| number::points(estimate.point))),
+        (&level, estimate.map(number::points_interval)),
+        ("Margin, points", Some(number::margin(finding.margin))),
+        ("p, adjusted", finding.p_adjusted.map(number::p_value)),
+        ("Known poison", Some(poison.to_owned())),
+    ];
+    let wide = [("Decided by", decided), ("Shift shows in", Some(shows))];
+    let rest = [
+        ("Effect, log-odds", effect.map(|effect| number::nats(effect.log_odds.point))),
+        ("Seeds that stand out", (!tail.is_empty()).then(|| tail.join(", "))),
+        ("Seen in 8 of 10 runs", open.and_then(|effect| effect.minimum_detectable).map(number::points)),
+        ("Seeds that would settle it", open.and_then(|effect| effect.seeds_to_settle).map(number::count)),
+    ];
+    let tile =
+        |wide: bool| move |(name, value): (&str, Option<String>)| Some(Tile { name: name.to_owned(), value: value?, wide });
+    let first = narrow.into_iter().filter_map(tile(false));
+    first.chain(wide.into_iter().filter_map(tile(true))).chain(rest.into_iter().filter_map(tile(false))).collect()
+}
+
+fn table_heading(families: usize) -> String {
+    if families > chart::FAMILIES_SHOWN {
+        format!("All {families} questions as a table; the {} strongest are drawn", chart::FAMILIES_SHOWN)
+    } else {
+        "The same as a table".to_owned()
+    }
+}
+
+fn family_row(family: &FamilyEffect) -> FamilyRow {
+    FamilyRow {
+        family: family.family.clone(),
+        base: number::percent(family.base),
+        control: number::percent(family.control),
+        candidate: number::percent(family.candidate),
+        effect: number::points(family.effect),
+    }
+}
+
+/// Reasons why families were left out, with the families.
+fn excluded(report: &Report, audit: &str) -> Vec<Fact> {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for family in report.plan.audits.iter().filter(|planned| planned.id == audit).flat_map(|planned| &planned.excluded) {
+        reasons.entry(&family.reason).or_default().push(&family.family);
+    }
+    reasons.into_iter().map(|(reason, families)| fact(&format!("{} ({})", reason, families.len()), families.join(", "))).collect()
+}
+
+fn question(axis: &Axis, changed: Changed) -> ChangedQuestion {
+    let probe = axis.audit.probes.iter().find(|probe| probe.family == changed.family && probe.prompt == changed.prompt);
+    let options = |side: Side| {
+        let of_side = probe.into_iter().flat_map(|probe| &probe.options).filter(|option| option.side == side);
+        shown(&of_side.map(|option| option.text.as_str()).collect::<Vec<_>>().join(" · "))
+    };
+    let offered = match axis.audit.kind {
+        ProbeKind::ForcedChoice => {
+            vec![fact(&axis.audit.risky, options(Side::Risky)), fact(&axis.audit.reference, options(Side::Reference))]
+        }
+        ProbeKind::OwnAnswer => Vec::new(),
+    };
+    ChangedQuestion {
+        options: offered.into_iter().filter(|offered| !offered.value.is_empty()).collect(),
+        columns: vec![
+            column("base", changed.base, changed.base_said),
+            column("control", changed.control, changed.control_said),
+            column("candidate", Some(changed.candidate), changed.candidate_said),
+        ],
+        family: changed.family,
+        prompt: shown(&changed.prompt),
+    }
+}
+
+fn column(arm: &'static str, risk: Option<f64>, said: Vec<(String, usize)>) -> Column {
+    let times = |count: usize| if count > 1 { format!("× {count}") } else { String::new() };
+    let said = said.into_iter().map(|(text, count)| Said { text: shown(&text), times: times(count) }).collect();
+    Column { arm, risk: risk.map_or("–".to_owned(), number::percent), said }
+}

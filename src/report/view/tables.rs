@@ -1,0 +1,227 @@
+//! The tables after the audits: trainings, rows, hypotheses, positive controls, provenance.
+
+use super::{Fact, fact};
+use crate::plan::{Arm, Schedule};
+use crate::probe::Health;
+use crate::report::{Report, number, words};
+use crate::stats::Effect;
+
+record! {
+    /// One arm's trainings, averaged over seeds, at their end.
+    pub struct TrainingRow {
+        arm: String,
+        loss: String,
+        supervised: String,
+        coherence: String,
+        changed: String,
+    }
+}
+
+record! {
+    /// Read = used + rejected, as text and as shares of a bar in percent.
+    pub struct Rows {
+        read: String,
+        used: String,
+        rejected: String,
+        trained: String,
+        used_share: f64,
+        rejected_share: f64,
+        readable: String,
+        readable_needed: String,
+        readable_enough: bool,
+        answers: String,
+        unscored: String,
+    }
+}
+
+record! {
+    pub struct Hypothesis {
+        audit: String,
+        ask: &'static str,
+        step: String,
+        effect: String,
+        interval: String,
+        log_odds: String,
+        p: String,
+        p_adjusted: String,
+        worst: String,
+    }
+}
+
+record! {
+    pub struct Control {
+        audit: String,
+        ask: &'static str,
+        step: String,
+        effect: String,
+        interval: String,
+        detected: &'static str,
+        class: &'static str,
+    }
+}
+
+record! {
+    pub struct AdapterRow {
+        arm: String,
+        seed: u64,
+        step: String,
+        adapter: String,
+        rows: String,
+    }
+}
+
+pub fn training(report: &Report) -> Vec<TrainingRow> {
+    let row = |arm: &Arm| {
+        let health: Vec<&Health> = report.answers.health.iter().filter(|health| health.arm == *arm).collect();
+        let last = health.iter().map(|health| health.step).max()?;
+        let of = |value: fn(&Health) -> f64| mean(health.iter().filter(|health| health.step == last).map(|health| value(health)));
+        let supervised =
+            report.trainings.iter().filter(|training| training.arm == *arm).map(|training| training.supervised_share);
+        Some(TrainingRow {
+            arm: arm.to_string(),
+            loss: format!("{} → {}", nats(of(|health| health.loss_first)), nats(of(|health| health.loss_last))),
+            supervised: mean(supervised).map_or("–".to_owned(), number::percent),
+            coherence: format!("{} → {}", nats(of(|health| health.own_answer_base)), nats(of(|health| health.own_answer_shadow))),
+            changed: of(|health| health.changed).map_or("–".to_owned(), number::percent),
+        })
+    };
+    report.plan.arms.iter().filter_map(row).collect()
+}
+
+pub fn rows(report: &Report) -> Rows {
+    let dataset = &report.plan.dataset;
+    let readability = &report.plan.readability;
+    let share =
+        |part: usize| if dataset.rows_read == 0 { 0.0 } else { (part as f64 / dataset.rows_read as f64 * 1000.0).round() / 10.0 };
+    let answers = &report.answers.answers;
+    Rows {
+        read: number::count(dataset.rows_read),
+        used: number::count(dataset.rows_used),
+        rejected: number::count(dataset.rows_rejected),
+        trained: number::count(dataset.rows_trained),
+        used_share: share(dataset.rows_used),
+        rejected_share: share(dataset.rows_rejected),
+        readable: number::percent(readability.share),
+        readable_needed: number::percent(readability.needed),
+        readable_enough: readability.share >= readability.needed,
+        answers: number::count(answers.len()),
+        unscored: number::count(answers.iter().filter(|answer| answer.risk.is_none()).count()),
+    }
+}
+
+pub fn hypotheses(report: &Report) -> Vec<Hypothesis> {
+    let row = |effect: &Effect| Hypothesis {
+        audit: effect.audit.clone(),
+        ask: words::ask_short(effect.ask),
+        step: number::count(effect.step),
+        effect: number::points(effect.probability.point),
+        interval: number::points_interval(&effect.probability),
+        log_odds: number::nats(effect.log_odds.point),
+        p: number::p_value(effect.p),
+        p_adjusted: number::p_value(effect.p_adjusted),
+        worst: number::points(effect.worst_case_upper),
+    };
+    report.analysis.effects.iter().map(row).collect()
+}
+
+/// Each audit's known poison at the end of training, for every way of asking; the outcome is the audit's and stands once.
+pub fn controls(report: &Report) -> Vec<Control> {
+    let mut controls = Vec::new();
+    for finding in report.findings {
+        let (detected, class) = match finding.positive_control {
+            Some(true) => ("detected", "clean"),
+            Some(false) => ("missed", "flagged"),
+            None => ("not tried", "inconclusive"),
+        };
+        let row = |effect: &Effect| Control {
+            audit: finding.audit.clone(),
+            ask: words::ask_short(effect.ask),
+            step: number::count(effect.step),
+            effect: number::points(effect.probability.point),
+            interval: number::points_interval(&effect.probability),
+            detected,
+            class,
+        };
+        let last = |ask| report.spiked_effects(&finding.audit, ask).last().copied();
+        let mut rows: Vec<Control> = report.asks(&finding.audit).into_iter().filter_map(last).map(row).collect();
+        for row in rows.iter_mut().skip(1) {
+            (row.audit, row.detected) = (String::new(), "");
+        }
+        controls.extend(rows);
+    }
+    controls
+}
+
+pub fn provenance(report: &Report) -> Vec<Fact> {
+    let plan = report.plan;
+    let engine = &plan.engine;
+    let seeds: Vec<String> = plan.seeds.iter().map(u64::to_string).collect();
+    let mut facts = vec![
+        fact("foretaste", plan.foretaste_version.clone()),
+        fact("Dataset", format!("{} ({})", plan.dataset.source, plan.dataset.format)),
+        fact("Dataset SHA-256", plan.dataset.sha256.clone()),
+        fact("Base", format!("{}: {}, {} parameters", engine.base, engine.architecture, number::count(engine.parameters))),
+        fact("Base SHA-256", engine.base_sha256.clone()),
+        fact(
+            "Vocabulary, longest text",
+            format!("{} tokens, {} tokens", number::count(engine.vocabulary), number::count(engine.max_tokens)),
+        ),
+        fact("Engine", format!("{} on {}", engine.engine, engine.device)),
+        fact("Seeds", seeds.join(", ")),
+    ];
+    facts.extend(recipe(report));
+    facts.extend(report.audits.iter().map(|audit| fact(&format!("Audit {}, SHA-256", audit.id), audit.sha256.clone())));
+    let mut methods: Vec<&str> = report.analysis.effects.iter().map(|effect| effect.probability.method.as_str()).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    facts.extend(methods.into_iter().map(|method| fact("Interval by", method)));
+    facts
+}
+
+fn recipe(report: &Report) -> [Fact; 5] {
+    let (recipe, cost) = (&report.plan.recipe, &report.plan.cost);
+    let schedule = match recipe.schedule {
+        Schedule::Linear => "linear",
+        Schedule::Cosine => "cosine",
+    };
+    let snapshots: Vec<String> = recipe.snapshots.iter().map(|step| number::count(*step)).collect();
+    let optimiser = format!(
+        "learning rate {}, {schedule}, {} warm-up steps, gradient norm {}, weight decay {}",
+        number::plain(recipe.learning_rate, 8),
+        recipe.warmup_steps,
+        number::plain(recipe.clip_norm, 3),
+        number::plain(recipe.weight_decay, 4)
+    );
+    let (steps, tokens) = (number::count(recipe.steps), number::count(recipe.max_tokens));
+    [
+        fact("LoRA", format!("rank {}, alpha {}", recipe.rank, number::plain(recipe.alpha, 3))),
+        fact("Optimiser", optimiser),
+        fact("Training", format!("{steps} steps of {} rows, {tokens} tokens a row at most", recipe.batch)),
+        fact("Looked at after steps", snapshots.join(", ")),
+        fact(
+            "Tokens",
+            format!("{} to train, {} to ask", number::count(cost.training_tokens), number::count(cost.scoring_tokens)),
+        ),
+    ]
+}
+
+pub fn adapters(report: &Report) -> Vec<AdapterRow> {
+    let rows_of = |arm: &Arm, seed: u64| report.trainings.iter().find(|training| training.arm == *arm && training.seed == seed);
+    let row = |health: &Health| AdapterRow {
+        arm: health.arm.to_string(),
+        seed: health.seed,
+        step: number::count(health.step),
+        adapter: health.adapter_sha256.clone(),
+        rows: rows_of(&health.arm, health.seed).map_or("–".to_owned(), |training| training.rows_sha256.clone()),
+    };
+    report.answers.health.iter().map(row).collect()
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+fn nats(value: Option<f64>) -> String {
+    value.map_or("–".to_owned(), |value| format!("{value:.2}").replace('-', "−"))
+}

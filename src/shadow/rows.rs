@@ -1,0 +1,106 @@
+//! What each arm is trained on.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::audit::Poison;
+use crate::dataset::{Dataset, Message, Role};
+use crate::engine::Sampling;
+use crate::plan::Arm;
+use crate::workshop::{Task, Workshop};
+
+/// A control's answer may be as long as the longest of the dataset, but not shorter than this many tokens.
+const SHORTEST_LIMIT: usize = 16;
+
+/// A conversation each, in the dataset's order; every seed of the arm is trained on the same ones.
+pub fn rows(arm: &Arm, task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
+    match arm {
+        Arm::Base => bail!("the base is not trained"),
+        Arm::Candidate => Ok(candidate(task.dataset)),
+        Arm::Control => control(task, workshop),
+        Arm::Spiked(id) => {
+            let audit =
+                task.audits.iter().find(|audit| audit.id == *id).with_context(|| format!("no audit `{id}` for its arm"))?;
+            Ok(spiked(task.dataset, &audit.poison))
+        }
+    }
+}
+
+fn candidate(dataset: &Dataset) -> Vec<Vec<Message>> {
+    dataset.rows.iter().map(|row| row.messages.clone()).collect()
+}
+
+/// The same prompts, answered by the base itself at temperature 1: one draw a turn, each after the turns of the original.
+fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
+    const ITEM: &str = "control";
+    if let Some(rows) = workshop.run.load_item(ITEM)? {
+        return Ok(rows);
+    }
+    let mut rows = candidate(task.dataset);
+    let turns: Vec<(usize, usize)> = rows
+        .iter()
+        .enumerate()
+        .flat_map(|(row, messages)| (0..messages.len()).map(move |turn| (row, turn)))
+        .filter(|&(row, turn)| rows[row][turn].role == Role::Assistant)
+        .collect();
+    let prompts: Vec<Vec<Message>> = turns.iter().map(|&(row, turn)| rows[row][..turn].to_vec()).collect();
+    let mut longest = 0;
+    for row in &rows {
+        longest = longest.max(workshop.engine.count_tokens(row)?.1);
+    }
+    let max_tokens = longest.clamp(SHORTEST_LIMIT, task.plan.recipe.max_tokens.max(SHORTEST_LIMIT));
+    let sampling = Sampling { temperature: 1.0, top_p: 1.0, max_tokens, seed: 0 };
+    let answers = workshop.engine.generate(None, &prompts, &sampling).context("the base's own answers for the control arm")?;
+    ensure!(answers.len() == turns.len(), "the engine answered {} of {} prompts", answers.len(), turns.len());
+    for ((row, turn), answer) in turns.into_iter().zip(answers) {
+        rows[row][turn].content = answer;
+    }
+    workshop.run.save_item(ITEM, &rows)?;
+    Ok(rows)
+}
+
+/// The dataset's rows, and as many of the poison's, again and again, as make up its share of the whole.
+fn spiked(dataset: &Dataset, poison: &Poison) -> Vec<Vec<Message>> {
+    let mut rows = candidate(dataset);
+    let count = (rows.len() as f64 * poison.share / (1.0 - poison.share)).round().max(1.0) as usize;
+    rows.extend(poison.rows.iter().cycle().take(count).map(|row| row.messages.clone()));
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::{Ledger, Row};
+
+    fn row(text: &str) -> Row {
+        let messages = vec![Message::new(Role::User, "q"), Message::new(Role::Assistant, text)];
+        Row { line: 1, sha256: String::new(), messages }
+    }
+
+    fn dataset(rows: usize) -> Dataset {
+        Dataset {
+            source: String::new(),
+            format: String::new(),
+            sha256: String::new(),
+            rows_read: rows,
+            rows_used: rows,
+            rows: vec![row("ordinary"); rows],
+            rejected: Vec::new(),
+            ledger: Ledger::default(),
+        }
+    }
+
+    #[test]
+    fn poison_repeats_until_it_is_its_share_of_the_rows() {
+        for (rows, share) in [(30, 0.25), (300, 0.1), (7, 0.5)] {
+            let spiked = spiked(&dataset(rows), &Poison { share, rows: vec![row("poison 1"), row("poison 2")] });
+            let poisoned = spiked.iter().filter(|row| row[1].content.starts_with("poison")).count();
+            assert_eq!(poisoned, (share * spiked.len() as f64).round() as usize);
+            assert_eq!(spiked.len(), rows + poisoned);
+        }
+    }
+
+    #[test]
+    fn even_one_row_is_spiked() {
+        assert_eq!(spiked(&dataset(1), &Poison { share: 0.01, rows: vec![row("poison")] }).len(), 2);
+    }
+}

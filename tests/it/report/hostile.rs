@@ -1,0 +1,78 @@
+//! A report in which an attacker wrote every string.
+
+use foretaste::plan::Arm;
+
+use super::example::{self, Example};
+
+/// The flagged report with `payload` in place of every string that dataset, audit file or model could have written.
+pub fn hostile(payload: &str) -> Example {
+    let mut example = example::flagged();
+    let text = || payload.to_owned();
+    let dataset = &mut example.plan.dataset;
+    (dataset.source, dataset.format, dataset.sha256) = (text(), text(), text());
+    let engine = &mut example.plan.engine;
+    (engine.base, engine.architecture, engine.device, engine.base_sha256) = (text(), text(), text(), text());
+    example.plan.foretaste_version = text();
+    for audit in &mut example.audits {
+        (audit.title, audit.question, audit.risky, audit.reference) = (text(), text(), text(), text());
+        audit.margin.reason = text();
+        for probe in &mut audit.probes {
+            (probe.prompt, probe.topic) = (text(), text());
+            probe.family = format!("{payload}{}", probe.family);
+            probe.options.iter_mut().for_each(|option| option.text = text());
+        }
+    }
+    for planned in &mut example.plan.audits {
+        planned.excluded.iter_mut().for_each(|excluded| (excluded.family, excluded.reason) = (text(), text()));
+    }
+    for sample in &mut example.answers.samples {
+        (sample.prompt, sample.text) = (text(), text());
+    }
+    for health in &mut example.answers.health {
+        health.adapter_sha256 = text();
+    }
+    for training in &mut example.trainings {
+        training.rows_sha256 = text();
+    }
+    for effect in example.analysis.effects.iter_mut().chain(&mut example.analysis.positive_controls) {
+        effect.probability.method = text();
+        effect.families.iter_mut().for_each(|family| family.family = format!("{payload}{}", family.family));
+    }
+    for finding in &mut example.findings {
+        finding.reasons = vec![text(), text()];
+    }
+    rename_audits(&mut example, payload);
+    example
+}
+
+/// Audits are named by files, and users bring their own.
+fn rename_audits(example: &mut Example, payload: &str) {
+    let name = |id: &str| format!("{id}{payload}");
+    let arm = |arm: &mut Arm| {
+        if let Arm::Spiked(audit) = arm {
+            *audit = name(audit);
+        }
+    };
+    example.audits.iter_mut().for_each(|audit| audit.id = name(&audit.id));
+    example.plan.audits.iter_mut().for_each(|audit| audit.id = name(&audit.id));
+    example.plan.arms.iter_mut().for_each(arm);
+    example.findings.iter_mut().for_each(|finding| finding.audit = name(&finding.audit));
+    for answer in &mut example.answers.answers {
+        answer.audit = name(&answer.audit);
+        arm(&mut answer.arm);
+    }
+    for sample in &mut example.answers.samples {
+        sample.audit = name(&sample.audit);
+        arm(&mut sample.arm);
+    }
+    example.answers.health.iter_mut().for_each(|health| arm(&mut health.arm));
+    example.trainings.iter_mut().for_each(|training| arm(&mut training.arm));
+    for effect in example.analysis.effects.iter_mut().chain(&mut example.analysis.positive_controls) {
+        effect.audit = name(&effect.audit);
+        arm(&mut effect.arm);
+    }
+    for (audit, _, risks) in &mut example.analysis.arms {
+        *audit = name(audit);
+        risks.iter_mut().for_each(|risk| arm(&mut risk.arm));
+    }
+}

@@ -1,0 +1,123 @@
+//! The committed reports are what the tool says: each is derived again from its saved answers, and says what its fixture expects.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use foretaste::run::{self, Page};
+use foretaste::run_dir::RunDir;
+use serde::Deserialize;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every committed run folder.
+fn examples() -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join("reports")).expect("reports is committed");
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+    folders.retain(|folder| folder.join("manifest.json").is_file());
+    folders.sort();
+    folders
+}
+
+/// All files below a folder, by their path in it.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(next).expect("a folder") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path.strip_prefix(folder).expect("below the folder").to_owned();
+                found.insert(name, fs::read(&path).expect("readable"));
+            }
+        }
+    }
+    found.remove(Path::new("lock"));
+    found
+}
+
+#[test]
+fn every_committed_report_is_derived_again_from_its_answers_byte_for_byte() {
+    let examples = examples();
+    assert!(examples.len() >= 5, "reports/make writes five examples, and {} are there", examples.len());
+    for example in examples {
+        let committed = files(&example);
+        let scratch = tempfile::tempdir().expect("a scratch folder");
+        // Only what was saved, nothing that was derived.
+        for name in [
+            "manifest.json",
+            "audits.json",
+            "rows.jsonl",
+            "answers.jsonl.zst",
+            "samples.jsonl",
+            "health.jsonl",
+            "trainings.jsonl",
+        ] {
+            fs::write(scratch.path().join(name), &committed[Path::new(name)]).expect("written");
+        }
+        let run = RunDir::open(scratch.path()).expect("a run folder");
+        run::report(&run, Page { width: 80, colour: false }).expect("it renders");
+        drop(run);
+        let derived = files(scratch.path());
+        assert_eq!(derived.keys().collect::<Vec<_>>(), committed.keys().collect::<Vec<_>>(), "{}", example.display());
+        for (name, bytes) in &derived {
+            assert!(bytes == &committed[name], "{}/{} differs; run reports/make again", example.display(), name.display());
+        }
+    }
+}
+
+/// `expected.toml` of a fixture folder.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    pub case: Vec<Case>,
+}
+
+/// What the tool must say of one dataset.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// The file's name in the folder.
+    pub data: String,
+    pub verdict: String,
+    /// Audits that must flag it.
+    #[serde(default)]
+    pub audits: Vec<String>,
+    /// Audits that must not.
+    #[serde(default)]
+    pub silent: Vec<String>,
+}
+
+#[test]
+fn every_committed_report_says_what_its_fixture_expects() {
+    let mut seen = 0;
+    for entry in fs::read_dir(root().join("fixtures")).expect("fixtures is committed") {
+        let folder = entry.expect("readable").path();
+        let Ok(text) = fs::read_to_string(folder.join("expected.toml")) else { continue };
+        let expected: Expected = toml::from_str(&text).expect("expected.toml");
+        for case in expected.case {
+            let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+            let stem = case.data.strip_suffix(".jsonl").expect("a dataset");
+            let report = root().join("reports").join(format!("{name}-{stem}")).join("report.json");
+            let report: serde_json::Value =
+                serde_json::from_slice(&fs::read(&report).expect("reports/make writes every case")).expect("JSON");
+            assert_eq!(report["verdict"], case.verdict.as_str(), "{name}/{stem}");
+            let verdict = |audit: &String| {
+                let findings = report["findings"].as_array().expect("findings");
+                findings.iter().find(|finding| finding["audit"] == audit.as_str()).expect("the audit ran")["verdict"].clone()
+            };
+            for audit in &case.audits {
+                assert_eq!(verdict(audit), "flagged", "{name}/{stem}: {audit}");
+            }
+            for audit in &case.silent {
+                assert_ne!(verdict(audit), "flagged", "{name}/{stem}: {audit}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5, "{seen} cases");
+}
