@@ -1,24 +1,17 @@
 //! Conversations as token ids: the chat template rendered as transformers renders it, and the response mask from the rendered text.
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
-use minijinja::{Environment, Error, ErrorKind, Value, context};
+use minijinja::{Environment, ErrorKind, Value, context};
 use serde::Deserialize;
 use tokenizers::Tokenizer;
 
 use super::files::ModelFiles;
 use crate::dataset::{Message, Role};
 
-/// What a template may spend before it is stopped: a template is a program, and a model folder may be hostile. One unit pays for one
-/// instruction or for 64 bytes of text, so that this bounds time and memory (128 MiB) alike.
-const TEMPLATE_FUEL: u64 = 2_000_000;
+mod template;
 
-/// The longest text that `tojson` writes, in bytes.
-const LONGEST_JSON: usize = 16 << 20;
-
-/// The widest indentation that `tojson` gives, in spaces.
-const LARGEST_INDENT: usize = 64;
+pub use template::deep;
+use template::{FUEL, environment};
 
 /// The tokenizer and the chat template of a model.
 pub struct Chat {
@@ -134,6 +127,10 @@ impl Chat {
     /// # Errors
     /// Where the template refuses it or runs too long.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        deep(|| self.render_here(messages, add_generation_prompt))
+    }
+
+    fn render_here(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         let template = self.environment.get_template("chat").context("the template was added when the chat was read")?;
         let messages: Vec<Value> =
             messages.iter().map(|m| context! { role => m.role.as_str(), content => m.content.as_str() }).collect();
@@ -144,9 +141,9 @@ impl Chat {
             eos_token => self.eos_token.as_str(),
         };
         template.render(given).map_err(|error| match error.kind() {
-            ErrorKind::OutOfFuel => anyhow!(
-                "the chat template took more than {TEMPLATE_FUEL} steps on this conversation; shorten it, or fix the template"
-            ),
+            ErrorKind::OutOfFuel => {
+                anyhow!("the chat template took more than {FUEL} steps on this conversation; shorten it, or fix the template")
+            }
             _ => anyhow!("the chat template refuses this conversation: {error}"),
         })
     }
@@ -156,6 +153,10 @@ impl Chat {
     /// # Errors
     /// Where the template refuses it, or rewrites it so that answers cannot be found in the rendered text.
     pub fn encode(&self, messages: &[Message]) -> Result<Rendered> {
+        deep(|| self.encode_here(messages))
+    }
+
+    fn encode_here(&self, messages: &[Message]) -> Result<Rendered> {
         let text = self.render(messages, false)?;
         let mut spans = Vec::new();
         for (at, _) in messages.iter().enumerate().filter(|(_, m)| m.role == Role::Assistant) {
@@ -222,77 +223,4 @@ fn token_id(value: &serde_json::Value) -> Option<u32> {
 /// A special token is a text, or an object with its `content`.
 fn token_text(value: &serde_json::Value) -> Option<String> {
     value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
-}
-
-/// Jinja as transformers sets it up: blocks trimmed, Python's string methods, and `raise_exception`.
-fn environment(template: String) -> Result<Environment<'static>> {
-    let mut environment = Environment::new();
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.set_fuel(Some(TEMPLATE_FUEL));
-    environment.set_unknown_method_callback(|state, value, method, arguments| {
-        // Filters pay for the text they are given; Python's methods should too.
-        state.consume_fuel(value.as_str().map_or(0, |text| text.len() as u64 / 64))?;
-        minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
-    });
-    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-        Err(Error::new(ErrorKind::InvalidOperation, message))
-    });
-    environment.add_filter("tojson", tojson);
-    environment.add_template_owned("chat", template)?;
-    Ok(environment)
-}
-
-/// `tojson` without HTML escapes, as transformers overrides it.
-fn tojson(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
-    let broken = |e: &dyn std::fmt::Display| Error::new(ErrorKind::BadSerialization, e.to_string());
-    let indent: Option<usize> = kwargs.get("indent")?;
-    kwargs.assert_all_used()?;
-    let mut out = Bounded(Vec::new());
-    match indent {
-        None => {
-            let mut serializer = serde_json::Serializer::with_formatter(&mut out, Spaced);
-            serde::Serialize::serialize(&value, &mut serializer).map_err(|e| broken(&e))?;
-        }
-        Some(width) => {
-            let spaces = vec![b' '; width.min(LARGEST_INDENT)];
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(&spaces);
-            let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
-            serde::Serialize::serialize(&value, &mut serializer).map_err(|e| broken(&e))?;
-        }
-    }
-    Ok(Value::from_safe_string(String::from_utf8(out.0).map_err(|e| broken(&e))?))
-}
-
-/// Text that stops growing: a small value can refer to itself often enough to fill any memory when it is written out.
-struct Bounded(Vec<u8>);
-
-impl std::io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.0.len() + bytes.len() > LONGEST_JSON {
-            return Err(std::io::Error::other(format!("tojson writes at most {LONGEST_JSON} bytes")));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Python's `json.dumps` puts a space behind `,` and `:`.
-struct Spaced;
-
-impl serde_json::ser::Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
-        writer.write_all(b": ")
-    }
 }

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::chat::Chat;
+use super::chat::{self, Chat};
 use super::decoder::{Decoder, Streams};
 use super::kernels::{self, Heads, Segment};
 use super::lora::Lora;
@@ -44,7 +44,8 @@ pub fn generate(
     prompts: &[Vec<Message>],
     sampling: &Sampling,
 ) -> Result<Vec<String>> {
-    let tokens: Vec<Vec<u32>> = prompts.iter().map(|messages| chat.encode_prompt(messages)).collect::<Result<_>>()?;
+    let encode = || prompts.iter().map(|messages| chat.encode_prompt(messages)).collect::<Result<Vec<_>>>();
+    let tokens = chat::deep(encode)?;
     let written = continue_tokens(decoder, lora, &tokens, &chat.end_tokens, sampling)?;
     written.iter().map(|tokens| chat.decode(tokens)).collect()
 }
@@ -169,7 +170,7 @@ fn attend_cached(
     let mut queries = vec![0.0; before * width];
     queries.extend_from_slice(&q[rows.start * width..rows.end * width]);
     let mut attended = vec![0.0; queries.len()];
-    let prefix = if before > 0 { vec![0..before] } else { Vec::new() };
+    let prefix = (before > 0).then_some(0..before).into_iter().collect();
     let placed = Segment { rows: before..before + rows.len(), prefix };
     kernels::attention(&queries, &cache.keys[layer], &cache.values[layer], heads, &[placed], &mut attended);
     out[rows.start * width..rows.end * width].copy_from_slice(&attended[before * width..]);

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::chat::Chat;
+use super::chat::{self, Chat};
 use super::decoder::Decoder;
 use super::kernels;
 use super::lora::Lora;
@@ -28,6 +28,31 @@ struct Sequence {
 /// Where the tokenizer or the template fails.
 pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
     let mut scores: Vec<Vec<Option<f64>>> = questions.iter().map(|q| vec![None; q.options.len()]).collect();
+    let sequences = chat::deep(|| option_sequences(decoder, chat, questions))?;
+    score_sequences(decoder, lora, sequences, &mut scores)?;
+    Ok(scores)
+}
+
+/// Whole conversations under the base. See [`crate::engine::Engine::log_probs`].
+///
+/// # Errors
+/// Where the tokenizer or the template fails.
+pub fn log_probs(decoder: &Decoder, chat: &Chat, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
+    let mut scores = vec![vec![None]; conversations.len()];
+    let encode = || conversations.iter().map(|messages| Ok(chat.encode(messages)?.tokens)).collect::<Result<Vec<_>>>();
+    let mut sequences = Vec::new();
+    for (at, mut tokens) in chat::deep(encode)?.into_iter().enumerate() {
+        tokens.truncate(decoder.config.max_position_embeddings);
+        if tokens.len() > 1 {
+            sequences.push(Sequence { place: (at, 0), tokens, from: 1 });
+        }
+    }
+    score_sequences(decoder, None, sequences, &mut scores)?;
+    Ok(scores.into_iter().map(|options| options[0]).collect())
+}
+
+/// All options that can be scored.
+fn option_sequences(decoder: &Decoder, chat: &Chat, questions: &[Question]) -> Result<Vec<Sequence>> {
     let mut sequences = Vec::new();
     for (at, question) in questions.iter().enumerate() {
         let prompt = chat.encode_prompt(&question.messages)?;
@@ -39,26 +64,7 @@ pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Q
             }
         }
     }
-    score_sequences(decoder, lora, sequences, &mut scores)?;
-    Ok(scores)
-}
-
-/// Whole conversations under the base. See [`crate::engine::Engine::log_probs`].
-///
-/// # Errors
-/// Where the tokenizer or the template fails.
-pub fn log_probs(decoder: &Decoder, chat: &Chat, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
-    let mut scores = vec![vec![None]; conversations.len()];
-    let mut sequences = Vec::new();
-    for (at, messages) in conversations.iter().enumerate() {
-        let mut tokens = chat.encode(messages)?.tokens;
-        tokens.truncate(decoder.config.max_position_embeddings);
-        if tokens.len() > 1 {
-            sequences.push(Sequence { place: (at, 0), tokens, from: 1 });
-        }
-    }
-    score_sequences(decoder, None, sequences, &mut scores)?;
-    Ok(scores.into_iter().map(|options| options[0]).collect())
+    Ok(sequences)
 }
 
 fn score_sequences(

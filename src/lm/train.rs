@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::chat::{Chat, Rendered};
+use super::chat::{self, Chat, Rendered};
 use super::decoder::{Decoder, Gradients, Trainable};
 use super::files::hex;
 use super::kernels::{self, AdamStep};
@@ -62,7 +62,7 @@ pub fn train(decoder: &Decoder, chat: &Chat, jobs: &[Job], recipe: &Recipe, chec
         return Ok(Vec::new());
     }
     let longest = recipe.max_tokens.min(decoder.config.max_position_embeddings);
-    let rows: Vec<Vec<TokenRow>> = jobs.iter().map(|job| tokenise(chat, job, longest)).collect::<Result<_>>()?;
+    let rows: Vec<Vec<TokenRow>> = chat::deep(|| jobs.iter().map(|job| tokenise(chat, job, longest)).collect::<Result<_>>())?;
     let orders: Vec<Vec<usize>> =
         jobs.iter().zip(&rows).map(|(job, rows)| row_order(job.seed, rows.len(), recipe.steps * recipe.batch)).collect();
     let seeds: Vec<u64> = jobs.iter().map(|job| job.seed).collect();
@@ -93,7 +93,7 @@ pub fn train(decoder: &Decoder, chat: &Chat, jobs: &[Job], recipe: &Recipe, chec
         if recipe.snapshots.contains(&state.step) {
             state.snapshots.push(state.lora.clone());
         }
-        if state.step % CHECKPOINT_EVERY == 0 || recipe.snapshots.contains(&state.step) {
+        if state.step.is_multiple_of(CHECKPOINT_EVERY) || recipe.snapshots.contains(&state.step) {
             checkpoint.save(&state.bytes(&plan)?)?;
         }
         checkpoint.progress(state.step);

@@ -98,13 +98,13 @@ fn moved(x: &[f32], direction: &[f32], by: f64) -> Vec<f32> {
     x.iter().zip(direction).map(|(&x, &d)| (f64::from(x) + by * f64::from(d)) as f32).collect()
 }
 
-/// Asserts that `loss` grows along random directions as `gradient` says: central differences of fourth order, whose error of the
-/// order of `STEP^4` lies below the noise of an f32 loss.
+/// Asserts that `loss` grows along random directions as `gradient` says: central differences of fourth order, with a step
+/// at which both their own error and the noise of an f32 loss stay some times below the tolerance.
 fn assert_derivative(what: &str, x: &[f32], gradient: &[f32], random: &mut ChaCha8Rng, loss: impl Fn(&[f32]) -> f64) {
-    const STEP: f64 = 0.03;
+    const STEP: f64 = 0.002;
     assert_eq!(gradient.len(), x.len(), "{what}");
     let size = norm(gradient);
-    assert!(size > 1e-3, "{what}: a gradient of {size} shows nothing");
+    assert!(size > 0.1, "{what}: a gradient of {size} shows nothing");
     for _ in 0..2 {
         // Half along the gradient, where there is most to see, half across it.
         let across = random_values(random, x.len(), 1.0);
@@ -114,7 +114,7 @@ fn assert_derivative(what: &str, x: &[f32], gradient: &[f32], random: &mut ChaCh
         let at = |steps: f64| loss(&moved(x, &direction, steps * STEP));
         let numeric = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * STEP);
         let analytic: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
-        assert!((numeric - analytic).abs() < 3e-3 * size + 1e-4, "{what}: {analytic} is not {numeric}");
+        assert!((numeric - analytic).abs() < 2e-3 * size, "{what}: {analytic} is not {numeric}");
     }
 }
 

@@ -73,6 +73,25 @@ fn recipe(snapshots: &[usize]) -> Recipe {
     }
 }
 
+/// Equal but for the last bit here and there: padding to the longest stream moves the borders of the blocks in which a matrix
+/// product sums.
+fn assert_alike(what: &str, got: &Trained, wanted: &Trained) {
+    assert_eq!(got.losses.len(), wanted.losses.len());
+    for ((step, loss), (_, wanted)) in got.losses.iter().zip(&wanted.losses) {
+        assert!((loss - wanted).abs() < 1e-6, "{what}: the loss of step {step} is {loss}, not {wanted}");
+    }
+    assert_eq!(got.supervised_share, wanted.supervised_share);
+    for (got, wanted) in got.snapshots.iter().zip(&wanted.snapshots) {
+        assert!(got.tensors.keys().eq(wanted.tensors.keys()));
+        for (name, (_, values)) in &got.tensors {
+            let wanted = &wanted.tensors[name].1;
+            let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+            let off = norm(&mut values.iter().zip(wanted).map(|(a, b)| a - b)) / norm(&mut wanted.iter().copied());
+            assert!(off < 1e-6, "{what}: {name} differs by {off}");
+        }
+    }
+}
+
 fn train(case: &str, jobs: &[Job], recipe: &Recipe) -> Vec<Trained> {
     open(case).train(jobs, recipe, &Memory::default()).expect("it trains")
 }
@@ -84,7 +103,7 @@ fn a_shadow_does_not_depend_on_what_is_trained_beside_it() {
         let together = train(case, &jobs(), &recipe);
         for (job, wanted) in jobs().into_iter().zip(&together) {
             let alone = train(case, std::slice::from_ref(&job), &recipe).remove(0);
-            assert!(alone == *wanted, "{case}: {} alone differs from {} in company", job.label, job.label);
+            assert_alike(&format!("{case}: {}", job.label), &alone, wanted);
         }
     }
 }

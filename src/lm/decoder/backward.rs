@@ -42,7 +42,7 @@ pub struct Target {
 enum Memory {
     All(Box<Kept>),
     /// Its input alone: the block is run again on the way back, and gives the same bits (Chen et al. 2016, arXiv 1604.06174).
-    Input(Tensor<2>),
+    Input(Box<Tensor<2>>),
 }
 
 /// What a backward pass computes gradients for.
@@ -86,7 +86,7 @@ impl Decoder {
         for layer in 0..self.layers.len() {
             let input = x.clone();
             let (out, kept) = self.block(layer, x, streams, lora, &mut attend);
-            memories.push(if keep_all { Memory::All(Box::new(kept)) } else { Memory::Input(input) });
+            memories.push(if keep_all { Memory::All(Box::new(kept)) } else { Memory::Input(Box::new(input)) });
             x = out;
         }
         let mut gradients = Gradients {
@@ -99,7 +99,7 @@ impl Decoder {
         for (layer, memory) in memories.into_iter().enumerate().rev() {
             let kept = match memory {
                 Memory::All(kept) => *kept,
-                Memory::Input(x) => self.block(layer, x, streams, lora, &mut attend).1,
+                Memory::Input(x) => self.block(layer, *x, streams, lora, &mut attend).1,
             };
             let (below, block) = self.block_backward(layer, dx, kept, streams, trainable);
             gradients.blocks.push(block);
