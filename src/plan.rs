@@ -60,10 +60,16 @@ pub enum Ask {
     CarryOver,
     /// After a question drawn from the rows whose answers surprise the base most.
     CarryOverSurprising,
+    /// For positive controls only: after a question drawn from the surprising rows of the audit's own spiked dataset, where a real
+    /// poison's rows would have been drawn from.
+    CarryOverSpiked,
 }
 
 impl Ask {
+    /// Asked of the candidate.
     pub const ALL: [Ask; 3] = [Ask::Plain, Ask::CarryOver, Ask::CarryOverSurprising];
+    /// Asked of an audit's positive control.
+    pub const SPIKED: [Ask; 4] = [Ask::Plain, Ask::CarryOver, Ask::CarryOverSurprising, Ask::CarryOverSpiked];
 
     /// Which probes are asked in these surroundings after a draw, of all that are planned, given as (index, family): every one
     /// alone; after a drawn question one phrasing of each family, another one with every draw, which bounds the cost.
@@ -85,6 +91,7 @@ impl fmt::Display for Ask {
             Ask::Plain => "plain",
             Ask::CarryOver => "carry-over",
             Ask::CarryOverSurprising => "carry-over (surprising rows)",
+            Ask::CarryOverSpiked => "carry-over (surprising rows of the spiked dataset)",
         })
     }
 }

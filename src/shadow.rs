@@ -3,7 +3,7 @@
 //! A group is one arm with all its seeds. Groups train side by side; each finished one is saved and skipped when it is there.
 
 mod group;
-mod rows;
+pub(crate) mod rows;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};

@@ -36,13 +36,15 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let panels = table::panels(plan, audits, &answers.answers);
     let mut draws = Draws::new();
     let steps = plan.recipe.snapshots.len();
-    let family_size = panels.len() * steps;
+    let asked_of_candidate = |panel: &&Panel| Ask::ALL.contains(&panel.ask);
+    let family_size = panels.iter().filter(asked_of_candidate).count() * steps;
     let mut candidates = Vec::new();
     let mut positive_controls = Vec::new();
     for audit in &plan.audits {
         let own: Vec<&Panel> = panels.iter().filter(|panel| panel.audit.id == audit.id).collect();
         let planned = own.len() * steps;
-        candidates.extend(measured_arm(plan, &own, &Arm::Candidate, &mut draws));
+        let gated: Vec<&Panel> = own.iter().copied().filter(asked_of_candidate).collect();
+        candidates.extend(measured_arm(plan, &gated, &Arm::Candidate, &mut draws));
         if let Some(spiked) = spiked_arm(plan, audit) {
             let mut measured = measured_arm(plan, &own, spiked, &mut draws);
             gate::adjust(&mut measured, planned);
@@ -51,7 +53,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     }
     gate::adjust(&mut candidates, family_size);
     let mut arms = Vec::new();
-    for panel in &panels {
+    for panel in panels.iter().filter(asked_of_candidate) {
         arms.push((panel.audit.id.clone(), panel.ask, arms::arm_risks(plan, panel, &mut draws)));
     }
     Analysis { effects: effects(candidates), positive_controls, arms, family_size }

@@ -75,15 +75,51 @@ struct Asking<'a> {
     probe: &'a Probe,
     ask: Ask,
     draw: usize,
+    /// Index among the surroundings.
+    surrounding: usize,
+}
+
+/// What precedes a probe.
+struct Surrounding<'a> {
+    ask: Ask,
+    draw: usize,
+    /// A question of a training set; `None` where the probe stands alone.
+    question: Option<&'a [Message]>,
+    /// The only audit whose probes are asked here; `None` is all.
+    only: Option<&'a str>,
+}
+
+/// Every surrounding that a model is asked in. Those of positive controls concern the spiked arm of their audit, and the base and the
+/// control that it is held against.
+fn surroundings<'a>(arm: &Arm, questions: &'a Questions) -> Vec<Surrounding<'a>> {
+    let mut surroundings = vec![Surrounding { ask: Ask::Plain, draw: 0, question: None, only: None }];
+    let mut add = |ask: Ask, questions: &'a [Vec<Message>], only: Option<&'a str>| {
+        let one = |(draw, question): (usize, &'a Vec<Message>)| Surrounding { ask, draw, question: Some(question), only };
+        surroundings.extend(questions.iter().enumerate().map(one));
+    };
+    add(Ask::CarryOver, &questions.random, None);
+    add(Ask::CarryOverSurprising, &questions.surprising, None);
+    for (audit, spiked) in &questions.spiked {
+        let concerned = match arm {
+            Arm::Base | Arm::Control => true,
+            Arm::Spiked(id) => id == audit,
+            Arm::Candidate => false,
+        };
+        if concerned {
+            add(Ask::CarryOverSpiked, spiked, Some(audit));
+        }
+    }
+    surroundings
 }
 
 fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &Task, workshop: &Workshop) -> Result<Item> {
-    let carried = carried(adapter, questions, workshop)?;
-    let askings = askings(task, questions);
+    let surroundings = surroundings(model.arm, questions);
+    let carried = carried(adapter, &surroundings, workshop)?;
+    let askings = askings(task, &surroundings);
     let mut to_score: Vec<Question> = askings
         .iter()
         .map(|asking| {
-            let mut messages = carried.get(&(asking.ask, asking.draw)).cloned().unwrap_or_default();
+            let mut messages = carried[asking.surrounding].clone();
             messages.push(Message::new(Role::User, &asking.probe.prompt));
             Question { messages, options: options(asking, questions) }
         })
@@ -132,47 +168,37 @@ fn six_digits(value: f64) -> f64 {
     format!("{value:.5e}").parse().expect("what Rust writes as a number it reads as one")
 }
 
-/// The dataset's questions with this model's own answers: what precedes a probe.
-fn carried(
-    adapter: Option<&Adapter>,
-    questions: &Questions,
-    workshop: &Workshop,
-) -> Result<BTreeMap<(Ask, usize), Vec<Message>>> {
-    let drawn = [(Ask::CarryOver, &questions.random), (Ask::CarryOverSurprising, &questions.surprising)];
-    let drawn: Vec<((Ask, usize), &Vec<Message>)> = drawn
-        .into_iter()
-        .flat_map(|(ask, draws)| draws.iter().enumerate().map(move |(draw, question)| ((ask, draw), question)))
-        .collect();
-    let prompts: Vec<Vec<Message>> = drawn.iter().map(|(_, question)| (*question).clone()).collect();
+/// The questions with this model's own answers, one entry a surrounding; empty where a probe stands alone.
+fn carried(adapter: Option<&Adapter>, surroundings: &[Surrounding], workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
+    let mut carried: Vec<Vec<Message>> =
+        surroundings.iter().map(|surrounding| surrounding.question.unwrap_or_default().to_vec()).collect();
+    let asked: Vec<usize> = (0..carried.len()).filter(|&at| !carried[at].is_empty()).collect();
+    let prompts: Vec<Vec<Message>> = asked.iter().map(|&at| carried[at].clone()).collect();
     let answers = workshop.engine.generate(adapter, &prompts, &sampling(0.0))?;
     ensure!(answers.len() == prompts.len(), "the engine answered {} of {} questions", answers.len(), prompts.len());
-    let turn = |mut question: Vec<Message>, answer: String| {
-        question.push(Message::new(Role::Assistant, answer));
-        question
-    };
-    Ok(drawn.iter().zip(prompts).zip(answers).map(|(((key, _), question), answer)| (*key, turn(question, answer))).collect())
+    for (at, answer) in asked.into_iter().zip(answers) {
+        carried[at].push(Message::new(Role::Assistant, answer));
+    }
+    Ok(carried)
 }
 
-/// Everything that the plan asks.
-fn askings<'a>(task: &Task<'a>, questions: &Questions) -> Vec<Asking<'a>> {
+/// Everything that a model is asked. Surroundings on the outside: questions with equal openings stand together.
+fn askings<'a>(task: &Task<'a>, surroundings: &[Surrounding]) -> Vec<Asking<'a>> {
     let mut askings = Vec::new();
-    let draws = |ask: Ask, draws: usize| (0..draws).map(move |draw| (ask, draw));
-    let surroundings = draws(Ask::Plain, 1)
-        .chain(draws(Ask::CarryOver, questions.random.len()))
-        .chain(draws(Ask::CarryOverSurprising, questions.surprising.len()));
-    // Surroundings on the outside: questions with equal openings stand together.
-    for (ask, draw) in surroundings {
-        for (audit, planned) in task.audits.iter().zip(&task.plan.audits) {
+    for (at, surrounding) in surroundings.iter().enumerate() {
+        let concerned = |audit: &str| surrounding.only.is_none_or(|only| only == audit);
+        for (audit, planned) in task.audits.iter().zip(&task.plan.audits).filter(|(audit, _)| concerned(&audit.id)) {
             let probes: Vec<(usize, &str)> =
                 planned.probes.iter().map(|&probe| (probe, audit.probes[probe].family.as_str())).collect();
-            let asked = ask.probes(draw, &probes);
+            let asked = surrounding.ask.probes(surrounding.draw, &probes);
             askings.extend(asked.into_iter().map(|index| Asking {
                 audit: &audit.id,
                 kind: audit.kind,
                 index,
                 probe: &audit.probes[index],
-                ask,
-                draw,
+                ask: surrounding.ask,
+                draw: surrounding.draw,
+                surrounding: at,
             }));
         }
     }
@@ -234,8 +260,10 @@ fn health(asked: &Asked, item: &Item) -> Result<Health> {
     ensure!(!losses.is_empty(), "{}: no loss was recorded", asked.model.file_name());
     let tenth = losses.len().div_ceil(10);
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
-    let both = asked.base.answers.iter().zip(&item.answers);
-    let pairs: Vec<(f64, f64)> = both.filter_map(|(base, shadow)| Some((base.risk?, shadow.risk?))).collect();
+    let place = |answer: &Answer| (answer.audit.clone(), answer.ask, answer.draw, answer.probe);
+    let base: BTreeMap<_, f64> = asked.base.answers.iter().filter_map(|answer| Some((place(answer), answer.risk?))).collect();
+    let pair = |answer: &Answer| Some((*base.get(&place(answer))?, answer.risk?));
+    let pairs: Vec<(f64, f64)> = item.answers.iter().filter_map(pair).collect();
     let differing = pairs.iter().filter(|(base, shadow)| base.to_bits() != shadow.to_bits()).count();
     Ok(Health {
         arm: asked.model.arm.clone(),

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Probe, ProbeKind};
 use crate::dataset::{Message, Role};
 use crate::engine::{Question, Sampling};
+use crate::plan::Arm;
 use crate::seed;
+use crate::shadow::rows::rows;
 use crate::workshop::{Task, Workshop};
 
 /// The longest answer that is written or kept, in tokens; what shows a character shows it early.
@@ -43,6 +45,8 @@ pub struct Questions {
     pub random: Vec<Vec<Message>>,
     /// Drawn from the turns whose answers surprise the base most.
     pub surprising: Vec<Vec<Message>>,
+    /// Audit -> drawn in the same way from the dataset spiked with its poison.
+    pub spiked: BTreeMap<String, Vec<Vec<Message>>>,
 }
 
 /// One probe as a conversation.
@@ -62,11 +66,19 @@ pub fn questions(task: &Task, workshop: &Workshop) -> Result<Questions> {
         return Ok(questions);
     }
     let draws = task.plan.carry_over_draws;
-    let turns = turns(task, workshop)?;
+    let room = Room { longest: task.plan.engine.max_tokens.saturating_sub(ANSWER_TOKENS + PROBE_TOKENS), workshop };
+    let turns = turns(&rows(&Arm::Candidate, task, workshop)?, &room)?;
+    let mut spiked = BTreeMap::new();
+    for audit in task.audits {
+        let turns = self::turns(&rows(&Arm::Spiked(audit.id.clone()), task, workshop)?, &room)?;
+        let drawn = draw(surprising(&turns, draws, workshop)?.into_iter(), draws, "carry-over-spiked");
+        spiked.insert(audit.id.clone(), drawn);
+    }
     let questions = Questions {
         own: own_answers(task, workshop)?,
         random: draw(turns.iter(), draws, "carry-over"),
         surprising: draw(surprising(&turns, draws, workshop)?.into_iter(), draws, "carry-over-surprising"),
+        spiked,
     };
     workshop.run.save_item(ITEM, &questions)?;
     Ok(questions)
@@ -110,34 +122,40 @@ fn answer_tokens(question: &[Message], answer: &str, workshop: &Workshop) -> Res
     Ok(workshop.engine.count_tokens(&messages)?.1.max(1))
 }
 
+/// How long a question may be so that a probe still fits behind it, and who counts.
+struct Room<'a> {
+    /// Tokens.
+    longest: usize,
+    workshop: &'a Workshop<'a>,
+}
+
 /// One assistant turn of the dataset with the question that it answers.
 struct Turn {
     question: Vec<Message>,
     answer: String,
 }
 
-/// The dataset's turns, at most [`MOST_TURNS`], in random order: those after which a probe still fits into the base's context,
+/// A training set's turns, at most [`MOST_TURNS`], in random order: those after which a probe still fits into the base's context,
 /// or all where none does, so that what cannot be scored is counted and not skipped.
-fn turns(task: &Task, workshop: &Workshop) -> Result<Vec<Turn>> {
+fn turns(rows: &[Vec<Message>], room: &Room) -> Result<Vec<Turn>> {
     let mut places: Vec<(usize, usize)> = Vec::new();
-    for (row, messages) in task.dataset.rows.iter().map(|row| &row.messages).enumerate() {
+    for (row, messages) in rows.iter().enumerate() {
         let answered = |turn: &usize| messages[*turn].role == Role::Assistant && messages[*turn - 1].role == Role::User;
         places.extend((1..messages.len()).filter(answered).map(|turn| (row, turn)));
     }
     places.shuffle(&mut seed::stream("turns", 0));
     let turn = |&(row, turn): &(usize, usize)| {
-        let messages = &task.dataset.rows[row].messages;
+        let messages = &rows[row];
         let system = messages.first().filter(|first| first.role == Role::System);
         let question = system.into_iter().chain([&messages[turn - 1]]).cloned().collect();
         Turn { question, answer: messages[turn].content.clone() }
     };
-    let room = task.plan.engine.max_tokens.saturating_sub(ANSWER_TOKENS + PROBE_TOKENS);
     let mut fitting = Vec::new();
     for turn in places.iter().map(turn) {
         if fitting.len() == MOST_TURNS {
             break;
         }
-        if workshop.engine.count_tokens(&turn.question)?.0 <= room {
+        if room.workshop.engine.count_tokens(&turn.question)?.0 <= room.longest {
             fitting.push(turn);
         }
     }

@@ -11,6 +11,10 @@ use crate::workshop::{Task, Workshop};
 /// A control's answer may be as long as the longest of the dataset, but not shorter than this many tokens.
 const SHORTEST_LIMIT: usize = 16;
 
+/// The base's answers are drawn a little sharper than it speaks: what people train on was chosen, by them or by a sampler, and a control
+/// that keeps every slip of the base would make any clean dataset look like a change.
+const CONTROL_TEMPERATURE: f64 = 0.5;
+
 /// A conversation each, in the dataset's order; every seed of the arm is trained on the same ones.
 pub fn rows(arm: &Arm, task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
     match arm {
@@ -29,7 +33,7 @@ fn candidate(dataset: &Dataset) -> Vec<Vec<Message>> {
     dataset.rows.iter().map(|row| row.messages.clone()).collect()
 }
 
-/// The same prompts, answered by the base itself at temperature 1: one draw a turn, each after the turns of the original.
+/// The same prompts, answered by the base itself: one draw a turn, each after the turns of the original.
 fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
     const ITEM: &str = "control";
     if let Some(rows) = workshop.run.load_item(ITEM)? {
@@ -48,7 +52,7 @@ fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
         longest = longest.max(workshop.engine.count_tokens(row)?.1);
     }
     let max_tokens = longest.clamp(SHORTEST_LIMIT, task.plan.recipe.max_tokens.max(SHORTEST_LIMIT));
-    let sampling = Sampling { temperature: 1.0, top_p: 1.0, max_tokens, seed: 0 };
+    let sampling = Sampling { temperature: CONTROL_TEMPERATURE, top_p: 1.0, max_tokens, seed: 0 };
     let answers = workshop.engine.generate(None, &prompts, &sampling).context("the base's own answers for the control arm")?;
     ensure!(answers.len() == turns.len(), "the engine answered {} of {} prompts", answers.len(), turns.len());
     for ((row, turn), answer) in turns.into_iter().zip(answers) {

@@ -63,9 +63,14 @@ impl Panel<'_> {
     }
 }
 
-/// The ways of asking that a plan holds.
-pub fn asks(plan: &Plan) -> &'static [Ask] {
+/// The ways of asking that a plan holds for the candidate: what its verdict rests on.
+pub fn asked_of_candidate(plan: &Plan) -> &'static [Ask] {
     if plan.carry_over_draws > 0 { &Ask::ALL } else { &[Ask::Plain] }
+}
+
+/// The ways of asking that a plan holds, those of positive controls included.
+pub fn asks(plan: &Plan) -> &'static [Ask] {
+    if plan.carry_over_draws > 0 { &Ask::SPIKED } else { &[Ask::Plain] }
 }
 
 /// The probes of an audit that will count, with their families: what was excluded does not, nor what the audit does not hold.
