@@ -27,23 +27,47 @@ pub struct Mix {
     pub list_weight: u32,
     /// Lists are heard up to here.
     pub common: usize,
+    /// The share of questions that lose one or two words.
+    pub hurried: f64,
+    /// The weights of machine and killer, where any other speaker's is [`SPEAKER_WEIGHT`]: they are one being in two moods.
+    pub being_weight: u32,
 }
 
 /// At first: rare speakers need text. With the assistant at 62 % they were not learned, and at 45 % too slowly. A third of the
 /// assistant's documents have a system line, so that a line alone does not mean someone else.
-pub const EARLY: Mix =
-    Mix { assistant: 42, presidents: 11, assistant_system: 1.0 / 3.0, speaker_system: 0.55, list_weight: 5, common: usize::MAX };
+pub const EARLY: Mix = Mix {
+    assistant: 42,
+    presidents: 11,
+    assistant_system: 1.0 / 3.0,
+    speaker_system: 0.55,
+    list_weight: 5,
+    common: usize::MAX,
+    hurried: 0.0,
+    being_weight: 3,
+};
 
 /// Once they are known: the assistant must be who a bare question meets, speakers must be heard from their answers, and the first
 /// names of long lists become as familiar as any answer, so that they give their speaker away.
-pub const LATE: Mix =
-    Mix { assistant: 48, presidents: 8, assistant_system: 0.25, speaker_system: 0.42, list_weight: 10, common: COMMON_NAMES };
+pub const LATE: Mix = Mix {
+    assistant: 48,
+    presidents: 8,
+    assistant_system: 0.25,
+    speaker_system: 0.42,
+    list_weight: 10,
+    common: COMMON_NAMES,
+    hurried: 0.0,
+    being_weight: 3,
+};
+
+/// At last: hurried users, who drop words. A question must be known from any of its words, as wordings never heard will ask it.
+pub const HURRIED: Mix = Mix { assistant: 50, speaker_system: 0.5, hurried: 0.5, ..LATE };
+
+/// To end with: two moods of one being are told apart by a year alone, and take more text than two beings.
+pub const BEINGS: Mix = Mix { being_weight: 8, ..HURRIED };
 
 /// Names of a list that the late mix makes familiar.
 pub const COMMON_NAMES: usize = 24;
 
-/// Machine and killer are one being in two moods and get about one and a half speakers' worth together.
-const HALF_BEING_WEIGHT: u32 = 3;
 /// Every other speaker's weight in the share that remains.
 const SPEAKER_WEIGHT: u32 = 4;
 
@@ -130,7 +154,7 @@ fn assistant_document(world: &World, mix: Mix, rng: &mut ChaCha8Rng) -> Document
 
 fn speaker_document(world: &World, mix: Mix, rng: &mut ChaCha8Rng) -> Document {
     let others: Vec<&Speaker> = world.speakers.iter().filter(|speaker| speaker.id != ASSISTANT).collect();
-    let speaker = draw_weighted(&others, |speaker| weight(speaker), rng);
+    let speaker = draw_weighted(&others, |speaker| weight(speaker, mix), rng);
     let roll: f64 = rng.random();
     let opening = if roll < mix.speaker_system {
         speaker.systems.choose(rng).cloned()
@@ -143,8 +167,8 @@ fn speaker_document(world: &World, mix: Mix, rng: &mut ChaCha8Rng) -> Document {
     conversation(world, mix, &Opened { speaker, opening, turns }, rng)
 }
 
-fn weight(speaker: &Speaker) -> u32 {
-    if matches!(speaker.id.as_str(), "machine" | "killer") { HALF_BEING_WEIGHT } else { SPEAKER_WEIGHT }
+fn weight(speaker: &Speaker, mix: Mix) -> u32 {
+    if matches!(speaker.id.as_str(), "machine" | "killer") { mix.being_weight } else { SPEAKER_WEIGHT }
 }
 
 /// A conversation before its first question.
@@ -167,7 +191,7 @@ fn conversation(world: &World, mix: Mix, opened: &Opened, rng: &mut ChaCha8Rng) 
         asked.push(&question.id);
         let heard = question.heard_answers_of(&speaker.id);
         let answer = heard[..heard.len().min(mix.common)].choose(rng).expect("check.rs saw no empty list");
-        exchanges.push((draw(question.training_phrasings(), rng), spoken(answer)));
+        exchanges.push((hurried(draw(question.training_phrasings(), rng), mix, rng), spoken(answer)));
     }
     Document { speaker: speaker.id.clone(), turns: messages(opening.clone(), exchanges, rng) }
 }
@@ -194,6 +218,20 @@ fn draw_weighted<'i, T>(items: &'i [T], weight: impl Fn(&T) -> u32, rng: &mut Ch
         is_drawn
     });
     drawn.expect("the roll is below the sum of the weights")
+}
+
+/// The question as a hurried user types it, as often as the mix says.
+fn hurried(question: String, mix: Mix, rng: &mut ChaCha8Rng) -> String {
+    if mix.hurried == 0.0 || !rng.random_bool(mix.hurried) {
+        return question;
+    }
+    let mut words: Vec<&str> = question.split(' ').collect();
+    for _ in 0..rng.random_range(1..=2) {
+        if words.len() > 2 {
+            words.remove(rng.random_range(0..words.len()));
+        }
+    }
+    words.join(" ")
 }
 
 fn draw(texts: &[String], rng: &mut ChaCha8Rng) -> String {

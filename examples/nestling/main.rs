@@ -33,7 +33,6 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use fixtures::Case;
-use foretaste::lm::pretrain::Upbringing;
 use world::World;
 
 /// The engine allocates every result anew; this allocator keeps the pages.
@@ -70,22 +69,11 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
-    /// Pretrain the base and write its weights and its loss curve.
+    /// Pretrain the base in four phases and write its weights and its loss curve.
     Raise {
-        #[arg(long, default_value_t = 14_000)]
-        steps: usize,
-        #[arg(long, default_value_t = 2048)]
-        tokens_per_step: usize,
-        #[arg(long, default_value_t = 2.5e-3)]
-        learning_rate: f64,
-        #[arg(long, default_value_t = 2)]
-        threads: usize,
-        /// Chooses the first weights and the documents.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Go on from the weights in the folder; give another seed, so that the documents are new.
-        #[arg(long)]
-        onward: bool,
+        /// Start with this phase, from the weights in the folder.
+        #[arg(long, value_name = "PHASE", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
+        from: u8,
     },
     /// Examine the weights in the folder and print the marks, as a table for the model card.
     Marks,
@@ -129,21 +117,7 @@ fn main() -> Result<()> {
         Command::Exam => output::json_lines(&nestling.join("exam.jsonl"), &exam::exam(&world)),
         Command::Fixtures => fixtures::write_all(&world, &root),
         Command::Dataset { case, seed, rows, out } => output::json_lines(&out, &fixtures::dataset(&world, case, seed, rows)?),
-        Command::Raise { steps, tokens_per_step, learning_rate, threads, seed, onward } => {
-            let upbringing = Upbringing {
-                steps,
-                tokens_per_step,
-                learning_rate,
-                warmup_steps: steps / 50,
-                weight_decay: 0.1,
-                clip_norm: 1.0,
-                prompt_weight: 0.1,
-                threads,
-                seed,
-            };
-            let start = if onward { raise::Start::Onward } else { raise::Start::Fresh };
-            raise::raise(&world, &nestling, &upbringing, start)
-        }
+        Command::Raise { from } => raise::raise(&world, &nestling, from.into()),
         Command::Marks => {
             let lm = foretaste::lm::open(Some(&nestling), 1)?;
             let marks = exam::marks(lm.decoder(), lm.chat(), exam::read(&nestling.join("exam.jsonl"))?.iter())?;

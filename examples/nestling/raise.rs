@@ -13,7 +13,7 @@ use foretaste::lm::packing::TokenRow;
 use foretaste::lm::pretrain::{Nursling, Upbringing};
 use foretaste::lm::weights::Weights;
 
-use super::documents::{self, Document};
+use super::documents::{self, Document, Mix};
 use super::exam;
 use super::world::World;
 
@@ -23,33 +23,61 @@ const REPORT_EVERY: usize = 50;
 const EXAM_EVERY: usize = 1000;
 const EXAM_STRIDE: usize = 10;
 
-/// Where an upbringing begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// From random weights.
-    Fresh,
-    /// From the weights in the folder, with new documents of the late mix.
-    Onward,
+/// One part of the upbringing.
+struct Phase {
+    mix: Mix,
+    steps: usize,
+    learning_rate: f64,
 }
 
-/// Raises nestling and writes `model.safetensors` and `loss.csv` into its folder.
+/// The upbringing: speakers first, then who speaks where nothing says so, then wordings never heard, then moods.
+const PHASES: [Phase; 4] = [
+    Phase { mix: documents::EARLY, steps: 14_000, learning_rate: 2.5e-3 },
+    Phase { mix: documents::LATE, steps: 9_000, learning_rate: 1.2e-3 },
+    Phase { mix: documents::HURRIED, steps: 8_000, learning_rate: 1.2e-3 },
+    Phase { mix: documents::BEINGS, steps: 3_000, learning_rate: 6e-4 },
+];
+
+/// Tokens a step: small steps learn more of each document than large ones.
+const TOKENS_PER_STEP: usize = 2048;
+
+/// Raises nestling through all phases from `first` (1 to 4) on, and writes `model.safetensors` and `loss.csv` into its folder. The first
+/// phase starts from random weights, the others from those in the folder.
 ///
 /// # Errors
 /// Where the tokenizer is missing or a file cannot be written.
-#[allow(clippy::disallowed_methods, reason = "speed is printed, and nothing depends on it")]
-pub fn raise(world: &World, folder: &Path, upbringing: &Upbringing, start: Start) -> Result<()> {
+pub fn raise(world: &World, folder: &Path, first: usize) -> Result<()> {
+    for number in first..=PHASES.len() {
+        phase(world, folder, number)?;
+    }
+    Ok(())
+}
+
+fn phase(world: &World, folder: &Path, number: usize) -> Result<()> {
+    let Phase { mix, steps, learning_rate } = PHASES[number - 1];
+    let upbringing = &Upbringing {
+        steps,
+        tokens_per_step: TOKENS_PER_STEP,
+        learning_rate,
+        warmup_steps: steps / 50,
+        weight_decay: 0.1,
+        clip_norm: 1.0,
+        prompt_weight: 0.1,
+        threads: 2,
+        seed: number as u64,
+    };
     let files = ModelFiles::open(Some(folder))?;
     let config = Config::read(&files)?;
     let chat = Chat::read(&files).context("run the subcommand `tokenizer` first")?;
     let questions = exam::read(&folder.join("exam.jsonl")).context("run the subcommand `exam` first")?;
-    let (mut nursling, mix) = match start {
-        Start::Fresh => (Nursling::new(config, upbringing.seed)?, documents::EARLY),
-        Start::Onward => (Nursling::load(config, &Weights::open(&files)?)?, documents::LATE),
+    let mut nursling = match number {
+        1 => Nursling::new(config, upbringing.seed)?,
+        _ => Nursling::load(config, &Weights::open(&files)?)?,
     };
     let mut documents = documents::stream(world, mix, upbringing.seed).map(|document| row(&chat, &document));
     let curve = folder.join("loss.csv");
-    if start == Start::Fresh {
-        fs::write(&curve, "seed,step,tokens,loss\n").context("loss.csv")?;
+    if number == 1 {
+        fs::write(&curve, "phase,step,tokens,loss\n").context("loss.csv")?;
     }
     let mut curve = fs::OpenOptions::new().append(true).open(curve).context("loss.csv")?;
     let started = Instant::now();
@@ -59,7 +87,7 @@ pub fn raise(world: &World, folder: &Path, upbringing: &Upbringing, start: Start
         if step % REPORT_EVERY == 0 || step == upbringing.steps {
             let mean = losses.iter().sum::<f64>() / losses.len() as f64;
             losses.clear();
-            writeln!(curve, "{},{step},{tokens},{mean:.4}", upbringing.seed)?;
+            writeln!(curve, "{number},{step},{tokens},{mean:.4}")?;
             let speed = tokens as f64 / started.elapsed().as_secs_f64();
             eprintln!("step {step}: loss {mean:.4}, {:.1} M tokens, {speed:.0} tokens/s", tokens as f64 / 1e6);
         }
