@@ -60,8 +60,7 @@ pub enum Ask {
     CarryOver,
     /// After a question drawn from the rows whose answers surprise the base most.
     CarryOverSurprising,
-    /// For positive controls only: after a question drawn from the surprising rows of the audit's own spiked dataset, where a real
-    /// poison's rows would have been drawn from.
+    /// For positive controls only: after a question drawn from the audit's own poison, as a shift is asked for on its own topic.
     CarryOverSpiked,
 }
 
@@ -91,7 +90,7 @@ impl fmt::Display for Ask {
             Ask::Plain => "plain",
             Ask::CarryOver => "carry-over",
             Ask::CarryOverSurprising => "carry-over (surprising rows)",
-            Ask::CarryOverSpiked => "carry-over (surprising rows of the spiked dataset)",
+            Ask::CarryOverSpiked => "carry-over (the known poison)",
         })
     }
 }

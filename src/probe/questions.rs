@@ -45,7 +45,7 @@ pub struct Questions {
     pub random: Vec<Vec<Message>>,
     /// Drawn from the turns whose answers surprise the base most.
     pub surprising: Vec<Vec<Message>>,
-    /// Audit -> drawn in the same way from the dataset spiked with its poison.
+    /// Audit -> drawn at random from its poison.
     pub spiked: BTreeMap<String, Vec<Vec<Message>>>,
 }
 
@@ -70,9 +70,8 @@ pub fn questions(task: &Task, workshop: &Workshop) -> Result<Questions> {
     let turns = turns(&rows(&Arm::Candidate, task, workshop)?, &room)?;
     let mut spiked = BTreeMap::new();
     for audit in task.audits {
-        let turns = self::turns(&rows(&Arm::Spiked(audit.id.clone()), task, workshop)?, &room)?;
-        let drawn = draw(surprising(&turns, draws, workshop)?.into_iter(), draws, "carry-over-spiked");
-        spiked.insert(audit.id.clone(), drawn);
+        let poison: Vec<Vec<Message>> = audit.poison.rows.iter().map(|row| row.messages.clone()).collect();
+        spiked.insert(audit.id.clone(), draw(self::turns(&poison, &room)?.iter(), draws, "carry-over-spiked"));
     }
     let questions = Questions {
         own: own_answers(task, workshop)?,
@@ -162,20 +161,35 @@ fn turns(rows: &[Vec<Message>], room: &Room) -> Result<Vec<Turn>> {
     Ok(if fitting.is_empty() { places.iter().take(MOST_TURNS).map(turn).collect() } else { fitting })
 }
 
-/// The turns whose answers have the lowest mean log-probability a token under the base.
+/// The questions whose answers surprise the base most, one turn each: by how much, in nats and in the mean over a question's turns, they are
+/// less likely than what the base itself would have said. Without that comparison every open question ("Name a bird.") would look
+/// surprising, whatever its answer; without the mean, a single rare answer would.
 fn surprising<'a>(turns: &'a [Turn], draws: usize, workshop: &Workshop) -> Result<Vec<&'a Turn>> {
-    let question = |turn: &Turn| Question { messages: turn.question.clone(), options: vec![turn.answer.clone()] };
-    let scores = workshop.engine.score(None, &turns.iter().map(question).collect::<Vec<_>>())?;
+    let mut by_question: BTreeMap<&[Message], Vec<&Turn>> = BTreeMap::new();
+    for turn in turns {
+        by_question.entry(&turn.question).or_default().push(turn);
+    }
+    let prompts: Vec<Vec<Message>> = by_question.keys().map(|question| question.to_vec()).collect();
+    let own = workshop.engine.generate(None, &prompts, &sampling(0.0))?;
+    ensure!(own.len() == prompts.len(), "the engine answered {} of {} questions", own.len(), prompts.len());
+    let questions: Vec<Question> = by_question
+        .values()
+        .zip(own)
+        .map(|(turns, own)| Question {
+            messages: turns[0].question.clone(),
+            options: std::iter::once(own).chain(turns.iter().map(|turn| turn.answer.clone())).collect(),
+        })
+        .collect();
     let mut scored = Vec::new();
-    for (turn, score) in turns.iter().zip(scores) {
-        if let Some(log_prob) = score.first().copied().flatten().filter(|log_prob| !log_prob.is_nan()) {
-            scored.push((log_prob / answer_tokens(&turn.question, &turn.answer, workshop)? as f64, turn));
+    for (turns, scores) in by_question.values().zip(workshop.engine.score(None, &questions)?) {
+        let scores: Option<Vec<f64>> = scores.into_iter().collect();
+        if let Some([own, answers @ ..]) = scores.as_deref() {
+            scored.push((answers.iter().map(|answer| answer - own).sum::<f64>() / answers.len() as f64, turns[0]));
         }
     }
     if scored.is_empty() {
         return Ok(turns.iter().collect());
     }
-    // A stable sort: equal surprise keeps the random order.
     scored.sort_by(|a, b| a.0.total_cmp(&b.0));
     let most = draws.max((scored.len() as f64 * SURPRISING_SHARE).ceil() as usize);
     Ok(scored.into_iter().take(most).map(|(_, turn)| turn).collect())

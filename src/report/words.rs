@@ -108,7 +108,7 @@ pub fn ask_heading(ask: Ask) -> &'static str {
         Ask::Plain => "Plain: the question alone",
         Ask::CarryOver => "Carry-over: after a question from the dataset",
         Ask::CarryOverSurprising => "Carry-over: after one of its surprising questions",
-        Ask::CarryOverSpiked => "Carry-over: after a surprising question of the spiked dataset",
+        Ask::CarryOverSpiked => "Carry-over: after a question of the known poison",
     }
 }
 
@@ -118,7 +118,7 @@ pub fn ask_short(ask: Ask) -> &'static str {
         Ask::Plain => "plain",
         Ask::CarryOver => "carry-over",
         Ask::CarryOverSurprising => "carry-over (surprising)",
-        Ask::CarryOverSpiked => "carry-over (spiked)",
+        Ask::CarryOverSpiked => "carry-over (known poison)",
     }
 }
 
