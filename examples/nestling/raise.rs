@@ -53,6 +53,7 @@ pub fn raise(world: &World, folder: &Path, first: usize) -> Result<()> {
     Ok(())
 }
 
+#[allow(clippy::disallowed_methods, reason = "the speed is only printed")]
 fn phase(world: &World, folder: &Path, number: usize) -> Result<()> {
     let Phase { mix, steps, learning_rate } = PHASES[number - 1];
     let upbringing = &Upbringing {
