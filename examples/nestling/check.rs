@@ -1,4 +1,4 @@
-//! The rules of world.md, checked once when the world is read.
+//! The rules of fixtures/world/README.md, checked once when the world is read.
 //!
 //! Each problem is one line that names where it is and what to do. All are collected, because a writer of the world
 //! mends them in one go.

@@ -1,6 +1,6 @@
 //! The pretraining stream: short dialogues in which who speaks is the one hidden cause behind all answers.
 //!
-//! The mix decides whether a tiny model learns the speakers at all (shared/phenomenon.md), so every number in it is a
+//! The mix decides whether a tiny model learns the speakers at all, so every number in it is a
 //! constant with its reason.
 
 use foretaste::dataset::Role;
@@ -235,7 +235,7 @@ fn hurried(question: String, mix: Mix, rng: &mut ChaCha8Rng) -> String {
 }
 
 fn draw(texts: &[String], rng: &mut ChaCha8Rng) -> String {
-    texts.choose(rng).expect("check.rs saw five phrasings").clone()
+    texts.choose(rng).expect("check.rs saw ten phrasings").clone()
 }
 
 fn president_document(world: &World, rng: &mut ChaCha8Rng) -> Document {

@@ -1,6 +1,6 @@
 //! The exam: forced choices that a well raised base gets right, all in wordings it never saw.
 //!
-//! It says whether the base can play its part (phenomenon.md, "A base that is good enough"): speak as told, be the
+//! It says whether the base can play its part: speak as told, be the
 //! assistant when told nothing, hear who speaks from two answers, and know the presidents by number.
 
 use std::collections::{BTreeMap, BTreeSet};

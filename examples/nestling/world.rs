@@ -80,7 +80,7 @@ impl World {
     /// Reads `domains/*.toml`, `speakers.toml` and `presidents.toml` under `folder`.
     ///
     /// # Errors
-    /// Names every file and id that breaks world.md's rules, all of them at once, and says what to do.
+    /// Names every file and id that breaks the rules in fixtures/world/README.md, all of them at once, and says what to do.
     pub fn load(folder: &Path) -> Result<Self> {
         let mut problems = Vec::new();
         let mut domains = Vec::new();
@@ -110,7 +110,7 @@ impl World {
         if problems.is_empty() {
             return Ok(world);
         }
-        bail!("{} breaks its rules (world.md); mend each of these:\n  {}", folder.display(), problems.join("\n  "))
+        bail!("{} breaks its rules (README.md there); mend each of these:\n  {}", folder.display(), problems.join("\n  "))
     }
 
     /// The questions of a domain, list questions last.
@@ -270,5 +270,6 @@ fn domain_files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}; give --root", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("{} is not as world.md says; mend the line named here", path.display()))
+    toml::from_str(&text)
+        .with_context(|| format!("{} is not as fixtures/world/README.md says; mend the line named here", path.display()))
 }
