@@ -28,8 +28,8 @@ pub struct Overrides {
 pub fn recipe(parameters: u64, max_tokens: usize, rows: usize, overrides: &Overrides) -> Recipe {
     // Rank and learning rate fall as in LoRA practice: what a small base needs to move at all would wreck a large one.
     let (rank, learning_rate) = match parameters {
-        // At 5e-4 old bird names moved nestling by 86 points after a bird question and today's by 1. At 1e-3 and 2e-3 the first did not
-        // grow, and single harmless shadows answered other questions with birds.
+        // At 5e-4 old bird names moved nestling by 86 points after a bird question and today's by 1. At 1e-3 and 2e-3 the first was
+        // about the same, and single harmless shadows drifted far (docs/log.md).
         0..50_000_000 => (8, 5e-4),
         50_000_000..1_000_000_000 => (16, 5e-4),
         _ => (32, 1e-4),

@@ -24,8 +24,8 @@ const PROBE_TOKENS: usize = 64;
 /// Turns of the dataset whose surprise is measured; of a larger dataset, as many drawn at random.
 const MOST_TURNS: usize = 2000;
 
-/// The share of the turns, most surprising first, that surprising questions are drawn from: small enough that a few percent of
-/// poison fill it.
+/// The share of the distinct questions, most surprising first, that surprising ones are drawn from: small enough that a few percent
+/// of poison can fill it.
 const SURPRISING_SHARE: f64 = 0.02;
 
 /// The base's answer to a probe that stands alone.
@@ -43,7 +43,7 @@ pub struct Questions {
     pub own: BTreeMap<String, OwnAnswer>,
     /// Drawn from the dataset at random: the row's system line, if it has one, and one user turn.
     pub random: Vec<Vec<Message>>,
-    /// Drawn from the turns whose answers surprise the base most.
+    /// Drawn from the questions whose answers surprise the base most.
     pub surprising: Vec<Vec<Message>>,
     /// Audit -> drawn at random from its poison.
     pub spiked: BTreeMap<String, Vec<Vec<Message>>>,
