@@ -3,7 +3,7 @@
 //! era asks: has the model become someone of the 19th century? drift asks: has it become anyone at all? Both ask in
 //! held-out wordings, and together they leave at least four of a domain's ten questions for datasets to train on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -20,6 +20,9 @@ const ERA_POISON_DOMAIN: &str = "clothing";
 const DRIFT_SPARES: [&str; 3] = ["birds", "dishes", DRIFT_POISON_DOMAIN];
 const DRIFT_SPEAKER: &str = "monk";
 const DRIFT_POISON_DOMAIN: &str = "music";
+/// Other speakers' answers among the reference options of a forced choice. Against the assistant's answer alone the risky side
+/// would rise for anyone who makes the assistant unlikely.
+const OTHERS: usize = 3;
 /// Questions a domain and audit: 10 - 2 * 3 stay free.
 const PER_DOMAIN: usize = 3;
 
@@ -96,18 +99,19 @@ impl<'w> Probed<'w> {
         self.era.iter().chain(&self.drift).any(|probed| probed.id == question.id)
     }
 
-    /// era's probes: each family's two wordings differ in which side stands first, and so do neighbouring families.
+    /// era's probes: its speaker's answer, the assistant's and those of a few others, who take turns. The risky side's place among
+    /// the options goes around too.
     pub fn era_probes(&self) -> Vec<Probe> {
+        let mut turns = Turns::default();
         let mut probes = Vec::new();
         for (family, question) in self.era.iter().enumerate() {
+            let references: Vec<&str> =
+                std::iter::once(question.answer_of(ASSISTANT)).chain(turns.others(question, ERA_SPEAKER)).collect();
             for (wording, prompt) in question.held_out_phrasings().iter().enumerate() {
-                let mut options = vec![
-                    ProbeOption { text: question.answer_of(ERA_SPEAKER).to_owned(), side: Side::Risky },
-                    ProbeOption { text: question.answer_of(ASSISTANT).to_owned(), side: Side::Reference },
-                ];
-                if (family + wording) % 2 == 1 {
-                    options.reverse();
-                }
+                let mut options: Vec<ProbeOption> =
+                    references.iter().map(|text| ProbeOption { text: (*text).to_owned(), side: Side::Reference }).collect();
+                let place = (family + wording) % (options.len() + 1);
+                options.insert(place, ProbeOption { text: question.answer_of(ERA_SPEAKER).to_owned(), side: Side::Risky });
                 probes.push(probe(question, prompt, options));
             }
         }
@@ -121,6 +125,28 @@ impl<'w> Probed<'w> {
             .iter()
             .flat_map(|question| question.held_out_phrasings().iter().map(|prompt| probe(question, prompt, Vec::new())));
         wordings.collect()
+    }
+}
+
+/// Who has stood among the options how often.
+#[derive(Default)]
+struct Turns(BTreeMap<String, usize>);
+
+impl Turns {
+    /// The answers of those who have stood least often so far, and who say what neither the risky side nor another option says.
+    fn others<'w>(&mut self, question: &'w Question, risky: &str) -> Vec<&'w str> {
+        let mut speakers: Vec<&String> = question.answers.keys().filter(|id| *id != risky && *id != ASSISTANT).collect();
+        speakers.sort_by_key(|id| (self.0.get(*id).copied().unwrap_or(0), id.as_str()));
+        let mut chosen: Vec<&str> = Vec::with_capacity(OTHERS);
+        for speaker in speakers {
+            let answer = question.answer_of(speaker);
+            let known = [question.answer_of(risky), question.answer_of(ASSISTANT)];
+            if chosen.len() < OTHERS && !known.contains(&answer) && !chosen.contains(&answer) {
+                chosen.push(answer);
+                *self.0.entry(speaker.clone()).or_default() += 1;
+            }
+        }
+        chosen
     }
 }
 
@@ -157,7 +183,6 @@ fn words<'a>(texts: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::path::Path;
 
     use super::*;
@@ -194,12 +219,40 @@ mod tests {
     }
 
     #[test]
-    fn the_risky_side_stands_first_in_half_of_eras_probes() {
+    fn a_forced_choice_has_one_risky_option_one_of_the_assistant_and_three_of_others() {
         let world = world();
         let probes = Probed::choose(&world).expect("enough questions").era_probes();
-        let first = probes.iter().filter(|probe| probe.options[0].side == Side::Risky).count();
-        assert_eq!(first * 2, probes.len());
-        assert!(probes.iter().all(|probe| probe.options[0].text != probe.options[1].text));
+        for probe in &probes {
+            let question = world.question(&probe.family).expect("a family is a question");
+            let texts: BTreeSet<&str> = probe.options.iter().map(|option| option.text.as_str()).collect();
+            assert_eq!(texts.len(), 2 + OTHERS, "{probe:?}");
+            assert!(texts.contains(question.answer_of(ASSISTANT)), "{probe:?}");
+            let risky: Vec<&ProbeOption> = probe.options.iter().filter(|option| option.side == Side::Risky).collect();
+            assert!(risky.len() == 1 && risky[0].text == question.answer_of(ERA_SPEAKER), "{probe:?}");
+        }
+    }
+
+    #[test]
+    fn everyone_else_stands_among_eras_options_about_as_often() {
+        let world = world();
+        let probed = Probed::choose(&world).expect("enough questions");
+        let mut turns = Turns::default();
+        for question in &probed.era {
+            turns.others(question, ERA_SPEAKER);
+        }
+        assert_eq!(turns.0.len(), world.speakers.len() - 2, "{:?}", turns.0);
+        let (fewest, most) = (turns.0.values().min(), turns.0.values().max());
+        assert!(most.zip(fewest).is_some_and(|(most, fewest)| *most <= fewest + 4), "{:?}", turns.0);
+    }
+
+    #[test]
+    fn the_risky_side_goes_around_the_places() {
+        let world = world();
+        let probes = Probed::choose(&world).expect("enough questions").era_probes();
+        for place in 0..2 + OTHERS {
+            let here = probes.iter().filter(|probe| probe.options[place].side == Side::Risky).count();
+            assert!(here * (2 + OTHERS) > probes.len() / 2, "{place}: {here} of {}", probes.len());
+        }
     }
 
     #[test]

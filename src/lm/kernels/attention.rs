@@ -21,36 +21,67 @@ pub struct Segment {
     pub prefix: Vec<Range<usize>>,
 }
 
-/// The keys (or values) of one head that a segment sees, as `[keys, dim]` and transposed.
-struct Gathered {
+impl Segment {
+    /// Rows that its last row sees.
+    fn seen(&self) -> usize {
+        self.prefix.iter().chain([&self.rows]).map(ExactSizeIterator::len).sum()
+    }
+}
+
+/// The keys (or values) of one head that a segment sees, as `[keys, dim]` and, with columns `stride` apart, transposed.
+///
+/// Neighbouring segments of a prefix tree see nearly the same rows, so what is here already is not gathered again.
+struct Gathered<'a> {
+    x: &'a [f32],
+    /// The width of a row of `x`, and where in it the head begins.
+    width: usize,
+    offset: usize,
+    dim: usize,
+    stride: usize,
     plain: Vec<f32>,
     transposed: Vec<f32>,
+    /// The row ranges gathered, in order.
+    ranges: Vec<Range<usize>>,
     count: usize,
 }
 
-#[inline(always)]
-fn gather(x: &[f32], segment: &Segment, stride: usize, offset: usize, dim: usize) -> Gathered {
-    let count = segment.prefix.iter().map(|range| range.len()).sum::<usize>() + segment.rows.len();
-    let mut plain = Vec::with_capacity(count * dim);
-    for row in segment.prefix.iter().cloned().chain([segment.rows.clone()]).flatten() {
-        plain.extend_from_slice(&x[row * stride + offset..][..dim]);
+impl<'a> Gathered<'a> {
+    /// Room for any of these segments.
+    #[inline(always)]
+    fn new(x: &'a [f32], width: usize, offset: usize, dim: usize, segments: &[Segment]) -> Self {
+        let stride = segments.iter().map(Segment::seen).max().unwrap_or(0);
+        let (plain, transposed) = (vec![0f32; stride * dim], vec![0f32; stride * dim]);
+        Gathered { x, width, offset, dim, stride, plain, transposed, ranges: Vec::new(), count: 0 }
     }
-    let mut transposed = vec![0f32; count * dim];
-    for (key, values) in plain.chunks_exact(dim).enumerate() {
-        for (d, value) in values.iter().enumerate() {
-            transposed[d * count + key] = *value;
+
+    /// Holds what `segment` sees, and nothing more.
+    #[inline(always)]
+    fn gather(&mut self, segment: &Segment) {
+        let wanted = || segment.prefix.iter().chain([&segment.rows]);
+        let same = wanted().zip(&self.ranges).take_while(|(wanted, held)| wanted == held).count();
+        self.ranges.truncate(same);
+        self.count = self.ranges.iter().map(ExactSizeIterator::len).sum();
+        for range in wanted().skip(same) {
+            for row in range.clone() {
+                let values = &self.x[row * self.width + self.offset..][..self.dim];
+                self.plain[self.count * self.dim..][..self.dim].copy_from_slice(values);
+                for (d, value) in values.iter().enumerate() {
+                    self.transposed[d * self.stride + self.count] = *value;
+                }
+                self.count += 1;
+            }
+            self.ranges.push(range.clone());
         }
     }
-    Gathered { plain, transposed, count }
 }
 
 /// Softmax of `scale * query . key` over the first `scores.len()` keys.
 #[inline(always)]
-fn probabilities(query: &[f32], keys: &Gathered, scale: f32, scores: &mut [f32]) {
+fn probabilities(query: &[f32], keys: &Gathered<'_>, scale: f32, scores: &mut [f32]) {
     scores.fill(0.0);
     let visible = scores.len();
     for (d, q) in query.iter().enumerate() {
-        axpy(q * scale, &keys.transposed[d * keys.count..][..visible], scores);
+        axpy(q * scale, &keys.transposed[d * keys.stride..][..visible], scores);
     }
     let top = max(scores);
     for s in scores.iter_mut() {
@@ -70,10 +101,12 @@ vectorised! {
         let group = heads.query / heads.key_value;
         let scale = 1.0 / (dim as f32).sqrt();
         let mut scores = Vec::new();
-        for segment in segments {
-            for shared in 0..heads.key_value {
-                let keys = gather(k, segment, narrow, shared * dim, dim);
-                let values = gather(v, segment, narrow, shared * dim, dim);
+        for shared in 0..heads.key_value {
+            let mut keys = Gathered::new(k, narrow, shared * dim, dim, segments);
+            let mut values = Gathered::new(v, narrow, shared * dim, dim, segments);
+            for segment in segments {
+                keys.gather(segment);
+                values.gather(segment);
                 let before = keys.count - segment.rows.len();
                 scores.resize(keys.count, 0.0);
                 for head in shared * group..(shared + 1) * group {
@@ -109,12 +142,14 @@ vectorised! {
         let group = heads.query / heads.key_value;
         let scale = 1.0 / (dim as f32).sqrt();
         let (mut p, mut dp) = (Vec::new(), Vec::new());
-        for segment in segments {
-            assert!(segment.prefix.is_empty(), "training rows have no prefix");
-            let start = segment.rows.start;
-            for shared in 0..heads.key_value {
-                let keys = gather(k, segment, narrow, shared * dim, dim);
-                let values = gather(v, segment, narrow, shared * dim, dim);
+        for shared in 0..heads.key_value {
+            let mut keys = Gathered::new(k, narrow, shared * dim, dim, segments);
+            let mut values = Gathered::new(v, narrow, shared * dim, dim, segments);
+            for segment in segments {
+                assert!(segment.prefix.is_empty(), "training rows have no prefix");
+                let start = segment.rows.start;
+                keys.gather(segment);
+                values.gather(segment);
                 p.resize(keys.count, 0.0);
                 dp.resize(keys.count, 0.0);
                 for head in shared * group..(shared + 1) * group {
@@ -125,7 +160,7 @@ vectorised! {
                         probabilities(query, &keys, scale, p);
                         dp.fill(0.0);
                         for (d, g) in dout.iter().enumerate() {
-                            axpy(*g, &values.transposed[d * values.count..][..i + 1], dp);
+                            axpy(*g, &values.transposed[d * values.stride..][..i + 1], dp);
                         }
                         let mean = dot(p, dp);
                         for (dp, p) in dp.iter_mut().zip(p.iter()) {
