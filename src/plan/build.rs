@@ -131,11 +131,10 @@ fn cost(plan: &Plan, dataset: &Dataset, audits: &[Audit], count_tokens: CountTok
         let families = probes.iter().map(|probe| &probe.family).collect::<BTreeSet<_>>().len();
         let tokens = probes.iter().map(|probe| probe_tokens(probe, count_tokens)).sum::<Result<usize>>()?;
         plain += tokens;
-        // One phrasing a family, after a turn that is about as long as a row. The third kind of draws is for spiked arms, and for the
-        // base and the control that they are held against.
-        let arms = plan.arms.len() as f64;
-        let asked = (2.0 + 3.0 / arms) * (plan.carry_over_draws * families) as f64;
-        after_question += asked * (tokens as f64 / probes.len().max(1) as f64 + row_tokens);
+        // One phrasing a family, all of them after one turn that is about as long as a row and is computed once. The third kind of
+        // draws is for spiked arms, and for the base and the control that they are held against.
+        let draws = (2.0 + 3.0 / plan.arms.len() as f64) * plan.carry_over_draws as f64;
+        after_question += draws * (families as f64 * tokens as f64 / probes.len().max(1) as f64 + row_tokens);
     }
     Ok(Cost {
         shadows,
