@@ -23,10 +23,10 @@ pub enum FeatureKind {
     Invisible,
     /// Letters of another script in a Latin word.
     LookAlike,
-    /// A token that is no ordinary word: in brackets, of capitals, of letters and digits, a symbol.
-    Tag,
     /// A sentence or line that stands beside several questions.
     Line,
+    /// A token that is no ordinary word: in brackets, of capitals, of letters and digits, a symbol.
+    Tag,
     /// A value of a template, whatever the value.
     Template,
     /// Letters of another script than Latin.

@@ -1,6 +1,7 @@
 //! From rows to a ranked list: conditions collected, measured, combined, adjusted, ordered.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use super::affix::{Affixes, affixes};
 use super::bag::{Bags, words};
@@ -42,7 +43,8 @@ pub(super) fn ranked(readings: &[Reading]) -> (usize, Vec<Condition>) {
     let answers = Bags::of(readings.iter().map(|reading| reading.answer.as_str()), true);
     let templates = templates(readings);
     let mut drafts: Vec<Draft> = templates.iter().flat_map(|template| of_slots(&answers, template)).collect();
-    drafts.extend(of_features(readings, &answers, &templates));
+    let features = of_features(readings, &answers, &templates, &drafts);
+    drafts.extend(features);
     let sides = sides(&drafts);
     for (index, first) in sides.iter().enumerate() {
         drafts.extend(sides[index + 1..].iter().filter_map(|second| of_pair(&answers, first, second)));
@@ -63,7 +65,7 @@ pub(super) fn ranked(readings: &[Reading]) -> (usize, Vec<Condition>) {
     drafts.retain(is_kept);
     topics(readings, &mut drafts);
     drafts.sort_by(order);
-    echoes(&mut drafts);
+    echoes(&mut drafts, readings.len());
     (p.len(), listed(readings, drafts))
 }
 
@@ -115,8 +117,11 @@ fn note_values(slot: &mut Slot, measured: &Dependence, rows: &[Vec<u32>]) -> Opt
     rows.get(most).cloned()
 }
 
-fn of_features(readings: &[Reading], answers: &Bags, templates: &[Template]) -> Vec<Draft> {
-    let drafts = features(readings, templates).into_iter().map(|draft| {
+/// Features, without those that are a slot's value in other words.
+fn of_features(readings: &[Reading], answers: &Bags, templates: &[Template], slots: &[Draft]) -> Vec<Draft> {
+    let taken: BTreeSet<&[u32]> = slots.iter().flat_map(|slot| &slot.values).map(|(_, rows)| rows.as_slice()).collect();
+    let features = features(readings, templates).into_iter().filter(|draft| !taken.contains(draft.rows.as_slice()));
+    let drafts = features.map(|draft| {
         let measured = measure(answers, &Labels::binary(readings.len(), &draft.rows), draft.rows.len());
         let values = vec![(None, draft.rows.clone())];
         let subject = Subject::Feature(draft.feature);
@@ -169,7 +174,7 @@ fn sides(drafts: &[Draft]) -> Vec<Side> {
     chosen.sort_by(|left, right| {
         window(left).cmp(&window(right)).then(p(left).total_cmp(&p(right))).then(right.rows.len().cmp(&left.rows.len()))
     });
-    let mut taken = std::collections::BTreeSet::new();
+    let mut taken = BTreeSet::new();
     let sides = chosen.into_iter().filter_map(|draft| {
         let (kind, place, text) = match &draft.subject {
             Subject::Slot(slot) => (slot.kind.name(), slot.place, &slot.template),
@@ -241,13 +246,13 @@ fn order(left: &Draft, right: &Draft) -> Ordering {
 }
 
 /// Marks conditions that are known by the rows of an earlier one, and digits of a code that overlap with earlier ones.
-fn echoes(drafts: &mut [Draft]) {
+fn echoes(drafts: &mut [Draft], rows: usize) {
     let mut originals: Vec<usize> = Vec::new();
     for index in 0..drafts.len() {
         if drafts[index].evidence.is_none_or(|evidence| evidence.p_adjusted > SIGNIFICANT) {
             break;
         }
-        let original = originals.iter().copied().find(|&other| alike(&drafts[other], &drafts[index]));
+        let original = originals.iter().copied().find(|&other| alike(&drafts[other], &drafts[index], rows));
         drafts[index].echo_of = original;
         if original.is_none() {
             originals.push(index);
@@ -255,7 +260,8 @@ fn echoes(drafts: &mut [Draft]) {
     }
 }
 
-fn alike(earlier: &Draft, later: &Draft) -> bool {
+/// Whether two conditions are the same but for a few rows, or one is what the other is not.
+fn alike(earlier: &Draft, later: &Draft, rows: usize) -> bool {
     let same_code = match (&earlier.subject, &later.subject) {
         (Subject::Slot(earlier), Subject::Slot(later)) => {
             earlier.template == later.template
@@ -269,7 +275,9 @@ fn alike(earlier: &Draft, later: &Draft) -> bool {
     };
     let common = later.focus.iter().filter(|row| earlier.focus.binary_search(row).is_ok()).count();
     let either = earlier.focus.len() + later.focus.len() - common;
-    same_code || 5 * common >= 4 * either
+    let same = 5 * common >= 4 * either;
+    let opposite = 5 * (later.focus.len() - common) >= 4 * (rows + common - earlier.focus.len());
+    same_code || same || opposite
 }
 
 /// The list: originals, then echoes, then what shows no dependence.

@@ -109,15 +109,17 @@ fn template(place: Place, shape: Shape, mut group: Vec<Occurrence<'_>>) -> Optio
         right.clear();
         starts = at_start(left.len());
     }
-    let position = match (place, starts, ends) {
-        (Place::System, ..) => Position::System,
-        (_, true, _) => Position::Before,
-        (_, false, true) if left.iter().any(|token| token.kind == Kind::Word) && begins_sentence(&group, left.len()) => {
-            Position::After
-        }
-        (_, false, true) if left.is_empty() => Position::After,
+    let position = match (place, begins_sentence(&group, left.len())) {
+        (Place::System, _) => Position::System,
+        _ if starts => Position::Before,
+        (_, whole) if ends && (whole || left.is_empty()) => Position::After,
+        (_, true) => Position::Before,
         _ => Position::Inside,
     };
+    if position == Position::Inside {
+        // The mark that ends the question is the question's.
+        right.truncate(right.iter().position(Token::ends_sentence).unwrap_or(right.len()));
+    }
     let glue = glue(&group, position, left.len(), right.len());
     let text = |tokens: &[Token<'_>]| tokens.iter().map(|token| token.text).collect::<String>();
     left.reverse();
