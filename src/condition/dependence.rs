@@ -158,7 +158,8 @@ fn strength(bags: &Bags, labels: &Labels, counts: &[usize], present: usize) -> (
     let mut mixed = vec![0.0; labels.values + 1];
     for (value, bits) in saved {
         let others = 1.0 / (1.0 + (ODDS - (sums[value] - bits)).exp2());
-        mixed[value] += (1.0 - others + others * bits.exp2()).log2();
+        // Beyond a thousand bits a number has no room, and no difference.
+        mixed[value] += (1.0 - others + others * bits.min(1_000.0).exp2()).log2();
     }
     let sum: f64 = mixed.iter().sum();
     let labelled: usize = counts[1..].iter().sum();

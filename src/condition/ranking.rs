@@ -124,14 +124,19 @@ fn of_features(readings: &[Reading], answers: &Bags, templates: &[Template], slo
     let drafts = features.map(|draft| {
         let measured = measure(answers, &Labels::binary(readings.len(), &draft.rows), draft.rows.len());
         let values = vec![(None, draft.rows.clone())];
-        let subject = Subject::Feature(draft.feature);
+        // A template is worn with its most frequent value.
+        let of_template = || slots.iter().find(|slot| matches!(&slot.subject, Subject::Slot(slot) if slot.template == draft.feature.text));
+        let dressing = match draft.feature.kind {
+            FeatureKind::Template => of_template().and_then(|slot| slot.dressing.clone()),
+            _ => draft.dressing,
+        };
         Draft {
-            subject,
+            subject: Subject::Feature(draft.feature),
             focus: draft.rows.clone(),
             rows: draft.rows,
             measured,
             evidence: None,
-            dressing: draft.dressing,
+            dressing,
             values,
             echo_of: None,
         }
@@ -260,7 +265,7 @@ fn echoes(drafts: &mut [Draft], rows: usize) {
     }
 }
 
-/// Whether two conditions are the same but for a few rows, or one is what the other is not.
+/// Whether the later condition is the earlier one but for a few rows, or what it is not, or a part of it.
 fn alike(earlier: &Draft, later: &Draft, rows: usize) -> bool {
     let same_code = match (&earlier.subject, &later.subject) {
         (Subject::Slot(earlier), Subject::Slot(later)) => {
@@ -277,7 +282,9 @@ fn alike(earlier: &Draft, later: &Draft, rows: usize) -> bool {
     let either = earlier.focus.len() + later.focus.len() - common;
     let same = 5 * common >= 4 * either;
     let opposite = 5 * (later.focus.len() - common) >= 4 * (rows + common - earlier.focus.len());
-    same_code || same || opposite
+    // Part of the rows of a stronger condition that few rows have.
+    let part = 10 * common >= 9 * later.focus.len() && 2 * earlier.focus.len() <= rows;
+    same_code || same || opposite || part
 }
 
 /// The list: originals, then echoes, then what shows no dependence.
