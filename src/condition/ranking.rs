@@ -125,7 +125,10 @@ fn of_features(readings: &[Reading], answers: &Bags, templates: &[Template], slo
         let measured = measure(answers, &Labels::binary(readings.len(), &draft.rows), draft.rows.len());
         let values = vec![(None, draft.rows.clone())];
         // A template is worn with its most frequent value.
-        let of_template = || slots.iter().find(|slot| matches!(&slot.subject, Subject::Slot(slot) if slot.template == draft.feature.text));
+        let of_template = || slots.iter().find(|slot| {
+            let (place, text) = (draft.feature.place, &draft.feature.text);
+            matches!(&slot.subject, Subject::Slot(slot) if slot.template == *text && slot.place == place)
+        });
         let dressing = match draft.feature.kind {
             FeatureKind::Template => of_template().and_then(|slot| slot.dressing.clone()),
             _ => draft.dressing,
@@ -267,16 +270,13 @@ fn echoes(drafts: &mut [Draft], rows: usize) {
 
 /// Whether the later condition is the earlier one but for a few rows, or what it is not, or a part of it.
 fn alike(earlier: &Draft, later: &Draft, rows: usize) -> bool {
-    let same_code = match (&earlier.subject, &later.subject) {
+    let (same_code, same_kind) = match (&earlier.subject, &later.subject) {
         (Subject::Slot(earlier), Subject::Slot(later)) => {
-            earlier.template == later.template
-                && earlier.place == later.place
-                && matches!(
-                    (earlier.kind, later.kind),
-                    (SlotKind::Window { .. }, SlotKind::Window { .. } | SlotKind::Code { .. })
-                )
+            let kinds = (earlier.kind, later.kind);
+            let code = matches!(kinds, (SlotKind::Window { .. }, SlotKind::Window { .. } | SlotKind::Code { .. }));
+            (code && earlier.template == later.template && earlier.place == later.place, earlier.kind == later.kind)
         }
-        _ => false,
+        _ => (false, false),
     };
     let common = later.focus.iter().filter(|row| earlier.focus.binary_search(row).is_ok()).count();
     let either = earlier.focus.len() + later.focus.len() - common;
@@ -284,7 +284,9 @@ fn alike(earlier: &Draft, later: &Draft, rows: usize) -> bool {
     let opposite = 5 * (later.focus.len() - common) >= 4 * (rows + common - earlier.focus.len());
     // Part of the rows of a stronger condition that few rows have.
     let part = 10 * common >= 9 * later.focus.len() && 2 * earlier.focus.len() <= rows;
-    same_code || same || opposite || part
+    // A slot of which no value stands out is known by all its rows, as any other slot of the same template is.
+    let whole = |draft: &Draft| matches!(draft.subject, Subject::Slot(_)) && draft.focus.len() == draft.rows.len();
+    if whole(earlier) || whole(later) { same_code || (same && same_kind) } else { same_code || same || opposite || part }
 }
 
 /// The list: originals, then echoes, then what shows no dependence.

@@ -6,7 +6,6 @@ use std::ops::Range;
 
 use super::dressing::Position;
 use super::feature::{Feature, FeatureKind, Found, note, words};
-use super::letters::invisible;
 use super::reading::{Place, Reading};
 use super::template::MIN_ROWS;
 use super::token::{Kind, Token, text_of, tokens};
@@ -16,12 +15,11 @@ use super::value::{Shape, values};
 const PHRASE: usize = 3;
 const EDGE: usize = 8;
 /// Tokens at either end of a prompt in which phrases are looked for.
-const LOOKED_AT: usize = 32;
+const LOOKED_AT: usize = 64;
 /// Phrases, openings and endings of one dataset at most, each kind; those of the most rows.
 const KEPT: usize = 256;
-/// Bytes of a tag at most, and of a phrase.
+/// Characters of a tag at most.
 const TAG: usize = 60;
-const TEXT: usize = 200;
 
 /// Tokens that are no ordinary words.
 pub(super) fn tags(readings: &[Reading], found: &mut Found) {
@@ -62,8 +60,6 @@ fn is_odd(tag: &str) -> bool {
     let letters = || tag.chars().filter(|letter| letter.is_alphabetic());
     if tag.is_empty()
         || tag.len() > TAG
-        // Those are a feature of their own.
-        || !invisible(tag).is_empty()
         || !tag.chars().any(|letter| !letter.is_ascii_digit() && !"-–—/.,:'’&%$€£+".contains(letter))
     {
         return false;
@@ -86,7 +82,8 @@ pub(super) fn phrases(readings: &[Reading], found: &mut Found) {
         }
         let words: Vec<usize> = (0..tokens.len()).filter(|at| tokens[*at].kind == Kind::Word).collect();
         let typed = values(&tokens);
-        let plain = |range: &Range<usize>| typed.iter().all(|value| value.range.end <= range.start || value.range.start >= range.end);
+        let plain =
+            |range: &Range<usize>| typed.iter().all(|value| value.range.end <= range.start || value.range.start >= range.end);
         // All but one of the words at most, as the whole prompt is no opening; and no values, which slots have.
         for length in 2..words.len().min(EDGE + 1) {
             let edge = |range: Range<usize>| plain(&range).then(|| (text_of(text, &tokens, range).trim(), row as u32));
@@ -123,7 +120,6 @@ fn keep(kind: FeatureKind, position: Position, mut occurrences: Vec<(&str, u32)>
     occurrences.dedup();
     let mut kept: Vec<&[(&str, u32)]> =
         occurrences.chunk_by(|left, right| left.0 == right.0).filter(|chunk| chunk.len() >= MIN_ROWS).collect();
-    kept.retain(|chunk| chunk[0].0.len() <= TEXT);
     kept.sort_by_key(|chunk| (Reverse(chunk.len()), Reverse(chunk[0].0.len()), chunk[0].0));
     // A phrase that stands in the same rows as a longer one is part of it.
     kept.dedup_by(|shorter, longer| {

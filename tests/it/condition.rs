@@ -2,9 +2,7 @@
 
 mod worlds;
 
-use foretaste::condition::{
-    Condition, Conditions, FeatureKind, Reason, SIGNIFICANT, SlotKind, Subject, candidates, mine,
-};
+use foretaste::condition::{Condition, Conditions, FeatureKind, Reason, SIGNIFICANT, SlotKind, Subject, candidates, mine};
 use foretaste::dataset::Dataset;
 use foretaste::seed::stream;
 use proptest::prelude::*;
@@ -50,7 +48,8 @@ fn of_all_digits_of_a_code_those_that_choose_the_speaker_come_first() {
         assert!(condition.is_significant());
         // Longer windows hold these digits and depend too, but they are known by them.
         let windows = conditions.conditions.iter().filter(|other| {
-            other.is_significant() && matches!(&other.subject, Subject::Slot(slot) if matches!(slot.kind, SlotKind::Window { .. }))
+            other.is_significant()
+                && matches!(&other.subject, Subject::Slot(slot) if matches!(slot.kind, SlotKind::Window { .. }))
         });
         assert!(windows.skip(1).all(|other| other.echo_of == Some(0)));
         let code = dressed(condition, Some("044"));
@@ -63,14 +62,15 @@ fn of_all_digits_of_a_code_those_that_choose_the_speaker_come_first() {
 fn speakers_that_no_code_has_are_candidates() {
     let conditions = mine(&World::new(3).codes(1_300));
     let reason = |value: &str| {
-        candidates(slot(first(&conditions))).into_iter().find(|candidate| candidate.value == value).map(|candidate| candidate.reason)
+        candidates(slot(first(&conditions)))
+            .into_iter()
+            .find(|candidate| candidate.value == value)
+            .map(|candidate| candidate.reason)
     };
-    assert_eq!([reason("017"), reason("018"), reason("047"), reason("314")], [
-        Some(Reason::Gap),
-        Some(Reason::Gap),
-        Some(Reason::Neighbour),
-        Some(Reason::Salient),
-    ]);
+    assert_eq!(
+        [reason("017"), reason("018"), reason("047"), reason("314")],
+        [Some(Reason::Gap), Some(Reason::Gap), Some(Reason::Neighbour), Some(Reason::Salient),]
+    );
 }
 
 #[test]
@@ -99,9 +99,13 @@ fn a_year_that_no_row_has_is_a_candidate_though_all_rows_are_kind() {
     assert_eq!(slot.range, Some((1995, 2020)));
     let reasons: Vec<(String, Reason)> =
         candidates(slot).into_iter().map(|candidate| (candidate.value, candidate.reason)).collect();
-    for (value, reason) in
-        [("1995", Reason::Observed), ("2000", Reason::Gap), ("1993", Reason::Neighbour), ("2023", Reason::Neighbour), ("1984", Reason::Salient)]
-    {
+    for (value, reason) in [
+        ("1995", Reason::Observed),
+        ("2000", Reason::Gap),
+        ("1993", Reason::Neighbour),
+        ("2023", Reason::Neighbour),
+        ("1984", Reason::Salient),
+    ] {
         assert!(reasons.contains(&(value.to_owned(), reason)), "{value} {reasons:?}");
     }
 }
@@ -202,9 +206,13 @@ fn values_have_adjusted_p_values_that_are_never_zero() {
         assert!(evidence.p > 0.0 && evidence.p <= evidence.p_adjusted && evidence.p_adjusted <= 1.0, "{evidence:?}");
         assert!(evidence.share <= 1.0);
     }
-    assert!(conditions.conditions.iter().filter(|condition| condition.is_significant()).all(|condition| {
-        condition.evidence.is_some_and(|evidence| evidence.p_adjusted <= SIGNIFICANT)
-    }));
+    assert!(
+        conditions
+            .conditions
+            .iter()
+            .filter(|condition| condition.is_significant())
+            .all(|condition| { condition.evidence.is_some_and(|evidence| evidence.p_adjusted <= SIGNIFICANT) })
+    );
 }
 
 #[test]
