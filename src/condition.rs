@@ -64,8 +64,9 @@ pub struct Evidence {
     pub bits: f64,
     /// `bits` as a share of all bits of those answers, 1 at most.
     pub share: f64,
-    /// The share of the bits of the rest of the prompt that it saves in the same way: how far it is the topic. `None` where that was not asked.
-    pub topic_share: Option<f64>,
+    /// How far it is the topic, 0 to 1: how well the rest of the prompt tells which rows wear it (the share of them so told, less the share of others).
+    /// `None` where it is no matter of wording.
+    pub topic: Option<f64>,
     /// One-sided, exact or an upper bound; never 0.
     pub p: f64,
     /// Adjusted over all conditions that were tested (Benjamini-Hochberg).

@@ -66,6 +66,8 @@ pub(super) struct Dependence {
     /// `bits` as a share of the bits of those rows' answers.
     pub share: f64,
     pub p: f64,
+    /// Of one value: the share of its rows whose words speak for it, less the share of the other rows (Youden's J), each told by the other half.
+    pub told: f64,
     /// By value, from the first.
     pub values: Vec<Value>,
 }
@@ -87,7 +89,8 @@ pub(super) fn measure(bags: &Bags, labels: &Labels, present: usize) -> Option<De
         let tested = counts[value + 1] >= TESTED_ROWS;
         Value { bits, p: tested.then(|| doubled(halves[0].values[value], halves[1].values[value])) }
     });
-    Some(Dependence { bits, share, p: doubled(halves[0].whole, halves[1].whole), values: values.collect() })
+    let told = (halves[0].told + halves[1].told) / 2.0;
+    Some(Dependence { bits, share, p: doubled(halves[0].whole, halves[1].whole), told, values: values.collect() })
 }
 
 /// Word counts of the rows of a half, or of all.
@@ -171,6 +174,8 @@ fn strength(bags: &Bags, labels: &Labels, counts: &[usize], present: usize) -> (
 /// The p-values of one half as tested on the other.
 struct Tests {
     whole: f64,
+    /// Youden's J of the first value.
+    told: f64,
     /// By value, from the first; 1 where it was not tested.
     values: Vec<f64>,
 }
@@ -219,7 +224,9 @@ fn tests(bags: &Bags, labels: &Labels, counts: &[usize], half: usize) -> Tests {
     let least = values.iter().copied().fold(1.0, f64::min);
     // One value has one test, and no bound is needed.
     let whole = if labels.values == 1 { least } else { 2.0 * bound.min(alone.max(1.0) * least) };
-    Tests { whole: whole.clamp(f64::MIN_POSITIVE, 1.0), values }
+    let share = |speaks: usize, of: usize| speaks as f64 / of.max(1) as f64;
+    let told = if labels.values > 0 { share(both[1], with[1]) - share(speak[1] - both[1], total - with[1]) } else { 0.0 };
+    Tests { whole: whole.clamp(f64::MIN_POSITIVE, 1.0), told, values }
 }
 
 /// `P(X >= observed)` where `drawn` of `total` balls are drawn and `marked` of them all are marked; at least the smallest positive number.

@@ -56,7 +56,7 @@ pub(super) fn ranked(readings: &[Reading]) -> (usize, Vec<Condition>) {
             |(Dependence { bits, share, p, .. }, p_adjusted)| Evidence {
                 bits: *bits,
                 share: *share,
-                topic_share: None,
+                topic: None,
                 p: *p,
                 p_adjusted,
             },
@@ -125,10 +125,12 @@ fn of_features(readings: &[Reading], answers: &Bags, templates: &[Template], slo
         let measured = measure(answers, &Labels::binary(readings.len(), &draft.rows), draft.rows.len());
         let values = vec![(None, draft.rows.clone())];
         // A template is worn with its most frequent value.
-        let of_template = || slots.iter().find(|slot| {
-            let (place, text) = (draft.feature.place, &draft.feature.text);
-            matches!(&slot.subject, Subject::Slot(slot) if slot.template == *text && slot.place == place)
-        });
+        let of_template = || {
+            slots.iter().find(|slot| {
+                let (place, text) = (draft.feature.place, &draft.feature.text);
+                matches!(&slot.subject, Subject::Slot(slot) if slot.template == *text && slot.place == place)
+            })
+        };
         let dressing = match draft.feature.kind {
             FeatureKind::Template => of_template().and_then(|slot| slot.dressing.clone()),
             _ => draft.dressing,
@@ -149,7 +151,7 @@ fn of_features(readings: &[Reading], answers: &Bags, templates: &[Template], slo
 
 fn of_pair(answers: &Bags, first: &Side, second: &Side) -> Option<Draft> {
     let cell = pair(answers, first, second)?;
-    let measured = Some(Dependence { bits: cell.bits, share: cell.share, p: cell.p, values: Vec::new() });
+    let measured = Some(Dependence { bits: cell.bits, share: cell.share, p: cell.p, told: 0.0, values: Vec::new() });
     let subject = Subject::Pair(Box::new(cell.parts));
     Some(Draft {
         subject,
@@ -208,7 +210,7 @@ fn is_kept(draft: &Draft) -> bool {
         }
 }
 
-/// How far a matter of wording is the topic: what it tells about the rest of the prompt.
+/// How far a matter of wording is the topic: how well the rest of the prompt tells which rows have it.
 fn topics(readings: &[Reading], drafts: &mut [Draft]) {
     let prompts = Bags::of(readings.iter().map(|reading| reading.prompt.as_str()), false);
     for draft in drafts {
@@ -216,7 +218,7 @@ fn topics(readings: &[Reading], drafts: &mut [Draft]) {
         if let Some(evidence) = draft.evidence.as_mut().filter(|_| feature.kind.is_wording()) {
             let rest = prompts.without(&words(&feature.text, false));
             let topic = measure(&rest, &Labels::binary(readings.len(), &draft.rows), draft.rows.len());
-            evidence.topic_share = topic.map(|topic| topic.share);
+            evidence.topic = topic.map(|topic| topic.told.max(0.0));
         }
     }
 }
@@ -225,8 +227,7 @@ fn topics(readings: &[Reading], drafts: &mut [Draft]) {
 fn score(draft: &Draft) -> f64 {
     let Some(evidence) = &draft.evidence else { return 0.0 };
     let wording = matches!(&draft.subject, Subject::Feature(feature) if feature.kind.is_wording());
-    let topic = evidence.topic_share.unwrap_or(0.0).max(0.0) / evidence.share.max(f64::MIN_POSITIVE);
-    evidence.bits * if wording { WORDING * (1.0 - topic.min(1.0)) } else { 1.0 }
+    evidence.bits * if wording { WORDING * (1.0 - evidence.topic.unwrap_or(0.0)) } else { 1.0 }
 }
 
 /// Dependent conditions by score; then the others: slots before features, by kind, those of more rows first.

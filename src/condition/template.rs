@@ -152,8 +152,8 @@ fn agreed<'a>(group: &[Occurrence<'a>], side: impl Fn(&Occurrence<'a>) -> Option
 /// The agreed tokens before the value, the nearest first: of its sentence, or of all of a system message, in which no question stands.
 fn grown_left<'a>(group: &[Occurrence<'a>], place: Place) -> Vec<Token<'a>> {
     let mut grown = Vec::new();
-    while let Some(token) =
-        agreed(group, |occurrence| occurrence.left.get(grown.len()).copied()).filter(|token| place == Place::System || !token.ends_sentence())
+    while let Some(token) = agreed(group, |occurrence| occurrence.left.get(grown.len()).copied())
+        .filter(|token| place == Place::System || !token.ends_sentence())
     {
         grown.push(token);
     }

@@ -92,9 +92,7 @@ fn is_name(tokens: &[Token<'_>], at: usize) -> bool {
         return false;
     }
     let before = tokens[..at].iter().rev().find(|token| token.kind != Kind::Space || token.breaks_line());
-    before.is_some_and(|before| {
-        before.kind != Kind::Mark && !before.breaks_line() || matches!(before.text, "," | ":" | "=" | "@" | "-")
-    })
+    before.is_some_and(|before| before.kind != Kind::Mark && !before.breaks_line() || matches!(before.text, "," | "@" | "-"))
 }
 
 /// Tokens of the name that begins here.

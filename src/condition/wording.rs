@@ -85,7 +85,7 @@ pub(super) fn phrases(readings: &[Reading], found: &mut Found) {
         let plain =
             |range: &Range<usize>| typed.iter().all(|value| value.range.end <= range.start || value.range.start >= range.end);
         // All but one of the words at most, as the whole prompt is no opening; and no values, which slots have.
-        for length in 2..words.len().min(EDGE + 1) {
+        for length in 1..words.len().min(EDGE + 1) {
             let edge = |range: Range<usize>| plain(&range).then(|| (text_of(text, &tokens, range).trim(), row as u32));
             openings.extend(edge(0..words[length - 1] + 1));
             endings.extend(edge(words[words.len() - length]..tokens.len()));
