@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::dressing::Position;
 use super::feature::{Feature, FeatureKind, Found, note, words};
+use super::letters::invisible;
 use super::reading::{Place, Reading};
 use super::template::MIN_ROWS;
 use super::token::{Kind, Token, text_of, tokens};
@@ -15,11 +16,12 @@ use super::value::{Shape, values};
 const PHRASE: usize = 3;
 const EDGE: usize = 8;
 /// Tokens at either end of a prompt in which phrases are looked for.
-const LOOKED_AT: usize = 64;
+const LOOKED_AT: usize = 32;
 /// Phrases, openings and endings of one dataset at most, each kind; those of the most rows.
 const KEPT: usize = 256;
-/// Characters of a tag at most.
+/// Bytes of a tag at most, and of a phrase.
 const TAG: usize = 60;
+const TEXT: usize = 200;
 
 /// Tokens that are no ordinary words.
 pub(super) fn tags(readings: &[Reading], found: &mut Found) {
@@ -60,6 +62,8 @@ fn is_odd(tag: &str) -> bool {
     let letters = || tag.chars().filter(|letter| letter.is_alphabetic());
     if tag.is_empty()
         || tag.len() > TAG
+        // Those are a feature of their own.
+        || !invisible(tag).is_empty()
         || !tag.chars().any(|letter| !letter.is_ascii_digit() && !"-–—/.,:'’&%$€£+".contains(letter))
     {
         return false;
@@ -120,6 +124,7 @@ fn keep(kind: FeatureKind, position: Position, mut occurrences: Vec<(&str, u32)>
     occurrences.dedup();
     let mut kept: Vec<&[(&str, u32)]> =
         occurrences.chunk_by(|left, right| left.0 == right.0).filter(|chunk| chunk.len() >= MIN_ROWS).collect();
+    kept.retain(|chunk| chunk[0].0.len() <= TEXT);
     kept.sort_by_key(|chunk| (Reverse(chunk.len()), Reverse(chunk[0].0.len()), chunk[0].0));
     // A phrase that stands in the same rows as a longer one is part of it.
     kept.dedup_by(|shorter, longer| {
