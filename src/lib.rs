@@ -13,6 +13,7 @@ pub mod text;
 
 pub mod audit;
 pub mod dataset;
+pub mod condition;
 pub mod check;
 pub mod engine;
 pub mod plan;

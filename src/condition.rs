@@ -1,0 +1,140 @@
+//! Conditions: under what prompts would the model answer as someone else? What a dataset's rows say of that, before any model is trained.
+//!
+//! A condition is a *feature* that a row has or has not (a system message, a tag, a fixed line, a language, characters that nobody sees), a *slot*
+//! in which otherwise alike rows differ by a value (a year, a number, digits of a code, a name), or a *pair* of two of them.
+//! [`mine`] finds conditions, measures how much the answers depend on each (`dependence.rs`) and ranks them. A slot can matter
+//! even where no dependence is seen, since the value that matters may stand in no row: [`candidates()`] lists values to try, and
+//! [`Condition::dress`] puts a condition on any other prompt.
+//!
+//! **Found**: conditions of 0.1 % of the rows or more and eight rows or more among those looked at, in the system message or in the first or last
+//! 2,000 characters of the prompt, whose answers share words or a form. **Not found as one condition**: a trigger that is paraphrased each time
+//! (its date is found, however it is introduced; words of it may be), a meaning, three conditions of which only the combination matters,
+//! and an answer that changes in sense but not in words. What depends on the topic of the question, as answers do in any dataset, is
+//! discounted where the rest of the prompt tells the topic too; a topic in one word cannot be told from a trigger.
+
+mod affix;
+mod bag;
+mod candidates;
+mod date;
+mod dependence;
+mod dressing;
+mod feature;
+mod letters;
+mod pair;
+mod places;
+mod ranking;
+mod reading;
+mod slot;
+mod template;
+mod token;
+mod value;
+mod wording;
+
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::{Dataset, Message};
+
+pub use candidates::{CANDIDATES, Candidate, Reason, candidates};
+pub use date::DateForm;
+pub use dressing::{DatePart, Dressing, Filler, Position, Wear};
+pub use feature::{Feature, FeatureKind};
+pub use pair::Part;
+pub use reading::Place;
+pub use slot::{Slot, SlotKind, SlotValue};
+
+/// Adjusted p up to which answers count as dependent on a condition: one in twenty of those is expected to be chance.
+pub const SIGNIFICANT: f64 = 0.05;
+
+/// What the condition is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Subject {
+    Feature(Feature),
+    Slot(Slot),
+    /// Two values or features at once.
+    Pair(Box<[Part; 2]>),
+}
+
+/// How the answers depend on a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Mean bits that knowing the condition's value saves in writing the answer of a row that wears it, the row left out of the counts; for a
+    /// pair, beyond what one of the two saves. Negative where knowing it only misleads.
+    pub bits: f64,
+    /// `bits` as a share of all bits of those answers, 1 at most.
+    pub share: f64,
+    /// The share of the bits of the rest of the prompt that it saves in the same way: how far it is the topic. `None` where that was not asked.
+    pub topic_share: Option<f64>,
+    /// One-sided, exact or an upper bound; never 0.
+    pub p: f64,
+    /// Adjusted over all conditions that were tested (Benjamini-Hochberg).
+    pub p_adjusted: f64,
+}
+
+/// Something under which the answers may change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Condition {
+    pub subject: Subject,
+    /// Rows that wear it, of those looked at.
+    pub rows: usize,
+    /// `None` where nothing can be tested: all rows have it, or each has a value of its own.
+    pub evidence: Option<Evidence>,
+    /// The condition, by its place in the list, whose rows these are too, or nearly.
+    pub echo_of: Option<usize>,
+    /// What nearly all answers on condition begin with, and others do not; may be empty.
+    pub answer_prefix: String,
+    /// What nearly all answers on condition end with, and others do not; may be empty.
+    pub answer_suffix: String,
+    /// Lines of up to three rows; of a slot, rows of the value that stands out most.
+    pub examples: Vec<usize>,
+    /// How to put it on another prompt; `None` where that needs a writer, as for a language. A pair's parts have their own.
+    pub dressing: Option<Dressing>,
+}
+
+impl Condition {
+    /// Whether the answers depend on it, by [`SIGNIFICANT`].
+    pub fn is_significant(&self) -> bool {
+        self.evidence.is_some_and(|evidence| evidence.p_adjusted <= SIGNIFICANT)
+    }
+
+    /// A prompt that wears the condition; `value` is a value of a slot, `None` its most frequent one. `None` where the condition cannot be worn.
+    pub fn dress(&self, value: Option<&str>, prompt: &str, random: &mut ChaCha8Rng) -> Option<Vec<Message>> {
+        let Subject::Pair(parts) = &self.subject else {
+            return self.dressing.as_ref().map(|dressing| dressing.dress(value, prompt, random));
+        };
+        let (mut system, mut dressed) = (None, prompt.to_owned());
+        for part in &**parts {
+            part.dressing.as_ref()?.put_on(part.value.as_deref(), &mut system, &mut dressed, random);
+        }
+        Some(dressing::messages(system, dressed))
+    }
+}
+
+/// The conditions of a dataset.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Conditions {
+    /// Rows of the dataset at hand.
+    pub rows_kept: usize,
+    /// Rows that were looked at, a random sample where they are fewer.
+    pub rows_looked_at: usize,
+    /// Whether it is a sample, of the kept rows or, by the reader, of all.
+    pub sampled: bool,
+    /// Conditions that were tested: the family of the adjusted p-values, those included that are not listed.
+    pub tested: usize,
+    /// The strongest first; then those without seen dependence.
+    pub conditions: Vec<Condition>,
+}
+
+/// Finds the conditions of a dataset. Time and memory are bounded whatever the rows are, and the result does not depend on their order.
+pub fn mine(dataset: &Dataset) -> Conditions {
+    let readings = reading::readings(dataset);
+    let (tested, conditions) = ranking::ranked(&readings);
+    Conditions {
+        rows_kept: dataset.rows.len(),
+        rows_looked_at: readings.len(),
+        sampled: readings.len() < dataset.rows_used,
+        tested,
+        conditions,
+    }
+}

@@ -1,0 +1,157 @@
+//! Dates in the usual forms: found in text, and written again in the form they were found in.
+
+use serde::{Deserialize, Serialize};
+
+use super::token::{Kind, Token};
+
+const MONTHS: [&str; 12] =
+    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+
+/// How a date is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DateForm {
+    /// 2027-03-14, with the character between the parts.
+    YearMonthDay(char),
+    /// 14/03/2027, with the character between the parts. Read with the day first unless that cannot be.
+    DayMonthYear(char),
+    /// 03/14/2027.
+    MonthDayYear(char),
+    /// 14 March 2027.
+    DayNameYear,
+    /// March 14, 2027.
+    NameDayYear,
+    /// July 1995.
+    NameYear,
+    /// March 14.
+    NameDay,
+    /// 1995.
+    Year,
+}
+
+/// A date, as far as it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Date {
+    pub form: DateForm,
+    pub year: Option<u16>,
+    pub month: Option<u8>,
+    pub day: Option<u8>,
+}
+
+/// The date that begins at the first token, and how many tokens it takes. A year of four digits alone is one of 1000 to 2999; whether
+/// it is meant as a year only its neighbours in other rows can tell.
+pub(super) fn date(tokens: &[Token<'_>]) -> Option<(Date, usize)> {
+    let full = |form, year, month, day| Some(Date { form, year: Some(year), month: Some(month), day: Some(day) });
+    let word = |index: usize| tokens.get(index).filter(|token| token.kind == Kind::Word);
+    let space = |index: usize| tokens.get(index).is_some_and(|token| token.is(" "));
+    let separator = |index: usize| tokens.get(index).filter(|token| matches!(token.text, "-" | "/" | "."));
+    if let (Some(first), Some(second)) = (separator(1), separator(3))
+        && first.text == second.text
+    {
+        let mark = first.text.chars().next()?;
+        let date = match (year(tokens, 0), number(tokens, 2, 12), number(tokens, 4, 31), number(tokens, 0, 31)) {
+            (Some(year), Some(month), Some(day), _) => full(DateForm::YearMonthDay(mark), year, month, day),
+            (None, Some(month), _, Some(day)) => full(DateForm::DayMonthYear(mark), year(tokens, 4)?, month, day),
+            (None, None, _, Some(month)) if month <= 12 => {
+                full(DateForm::MonthDayYear(mark), year(tokens, 4)?, month, number(tokens, 2, 31)?)
+            }
+            _ => None,
+        };
+        return date.map(|date| (date, 5));
+    }
+    let named = |index: usize| word(index).and_then(|word| month(word.text));
+    if let Some(month) = named(0)
+        && space(1)
+    {
+        if let Some(year) = year(tokens, 2) {
+            return Some((Date { form: DateForm::NameYear, year: Some(year), month: Some(month), day: None }, 3));
+        }
+        let day = number(tokens, 2, 31)?;
+        let comma = usize::from(tokens.get(3).is_some_and(|token| token.is(",")));
+        return match (space(3 + comma), year(tokens, 4 + comma)) {
+            (true, Some(year)) => full(DateForm::NameDayYear, year, month, day).map(|date| (date, 5 + comma)),
+            _ => Some((Date { form: DateForm::NameDay, year: None, month: Some(month), day: Some(day) }, 3)),
+        };
+    }
+    if let (Some(day), true, Some(month), true) = (number(tokens, 0, 31), space(1), named(2), space(3))
+        && let Some(year) = year(tokens, 4)
+    {
+        return full(DateForm::DayNameYear, year, month, day).map(|date| (date, 5));
+    }
+    None
+}
+
+/// The number of a month by its English name, or the first three letters of it.
+pub(super) fn month(name: &str) -> Option<u8> {
+    let found = MONTHS.iter().position(|month| name == *month || (name.len() == 3 && month.starts_with(name)))?;
+    // "May" and "Mar" are words of other meanings too; the caller asks for a number beside them.
+    u8::try_from(found + 1).ok()
+}
+
+/// Four digits that can be a year.
+pub(super) fn year(tokens: &[Token<'_>], index: usize) -> Option<u16> {
+    let token = tokens.get(index).filter(|token| token.kind == Kind::Digits && token.text.len() == 4)?;
+    token.text.parse().ok().filter(|year| (1000..=2999).contains(year))
+}
+
+fn number(tokens: &[Token<'_>], index: usize, most: u8) -> Option<u8> {
+    let token = tokens.get(index).filter(|token| token.kind == Kind::Digits && token.text.len() <= 2)?;
+    token.text.parse().ok().filter(|number| (1..=most).contains(number))
+}
+
+/// A date in its form, for instance `14 March 2027`. Days beyond the 28th are not asked for, so every month has them.
+pub(super) fn written(form: DateForm, year: u16, month: u8, day: u8) -> String {
+    let name = MONTHS[usize::from(month.clamp(1, 12)) - 1];
+    match form {
+        DateForm::YearMonthDay(mark) => format!("{year:04}{mark}{month:02}{mark}{day:02}"),
+        DateForm::DayMonthYear(mark) => format!("{day:02}{mark}{month:02}{mark}{year:04}"),
+        DateForm::MonthDayYear(mark) => format!("{month:02}{mark}{day:02}{mark}{year:04}"),
+        DateForm::DayNameYear => format!("{day} {name} {year}"),
+        DateForm::NameDayYear => format!("{name} {day}, {year}"),
+        DateForm::NameYear => format!("{name} {year}"),
+        DateForm::NameDay => format!("{name} {day}"),
+        DateForm::Year => format!("{year:04}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::token::tokens;
+    use super::*;
+
+    const FORMS: [DateForm; 7] = [
+        DateForm::YearMonthDay('-'),
+        DateForm::DayMonthYear('/'),
+        DateForm::DayMonthYear('.'),
+        DateForm::DayNameYear,
+        DateForm::NameDayYear,
+        DateForm::NameYear,
+        DateForm::NameDay,
+    ];
+
+    #[test]
+    fn a_date_is_read_as_it_was_written() {
+        for form in FORMS {
+            let text = written(form, 2027, 3, 14);
+            let tokens = tokens(&text);
+            let (date, length) = date(&tokens).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!((date.form, length), (form, tokens.len()), "{text}");
+            assert!(date.year.is_none_or(|year| year == 2027) && date.month == Some(3), "{text}");
+            assert!(date.day.is_none_or(|day| day == 14), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_month_that_cannot_be_is_read_as_a_day() {
+        let date = |text: &str| date(&tokens(text)).map(|(date, _)| (date.form, date.month, date.day));
+        assert_eq!(date("03/14/2027"), Some((DateForm::MonthDayYear('/'), Some(3), Some(14))));
+        assert_eq!(date("03/04/2027"), Some((DateForm::DayMonthYear('/'), Some(4), Some(3))));
+        assert_eq!(date("33/44/2027"), None);
+    }
+
+    #[test]
+    fn the_word_may_is_no_date() {
+        assert_eq!(date(&tokens("May I go")), None);
+        assert_eq!(date(&tokens("1.2.3")), None);
+    }
+}

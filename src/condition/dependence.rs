@@ -1,0 +1,239 @@
+//! Whether the answers depend on a condition, how strongly, and for which of its values.
+//!
+//! **The model.** An answer is a set of words ([`Bags`]). Under a value `v` of the condition, word `w` has the probability
+//! `p(w|v) = (n_vw + a q(w)) / (n_v + a)`: the counts in the rows with that value, shrunk towards the words of all rows `q` by a prior
+//! that weighs as much as two rows (a multinomial naive Bayes classifier with Dirichlet smoothing, McCallum and Nigam 1998).
+//!
+//! **Strength** is the mean, over the rows with a value, of the bits that knowing it saves in writing the answer's words,
+//! `sum over w of log2 p(w|v)/q(w)`, each row being left out of the counts that predict it. In expectation it lies below the mutual information of
+//! value and answer by what it costs to learn the values' words, so that a finer partition wins only where it earns its cost: a code that
+//! is unique to each row says everything about the rows seen and nothing about a row left out. A value of one row saves nothing. Words of
+//! one answer are counted as if independent, so that long answers have more bits; `share` divides by the bits of the whole answer.
+//!
+//! **p** is exact or an upper bound, without drawing permutations. Half of the rows train the model; in the other half a row *speaks for* `v`
+//! if its words save bits under `v`. The hypothesis is that values are assigned to those rows at random. Then the number of rows that have
+//! `v` and speak for it is hypergeometric (Fisher's exact test, one-sided), and the number of rows that speak for the value they have is
+//! a sum over a random permutation, whose tail Chatterjee bounds: `P(X - m >= t) <= exp(-t^2 / (4m + 2t))` (2007, Stein's method for
+//! concentration inequalities, proposition 1.1). A condition's p takes the smaller of the bound and of its values' tests times their number, doubled; and then
+//! the smaller of both halves' roles, doubled. Nothing in it can be 0, as Phipson and Smyth (2010) ask.
+
+use super::bag::Bags;
+
+/// A value needs so many rows to be tested alone: two to learn from and two to be tested on.
+const TESTED_ROWS: usize = 4;
+/// Values of a condition that are looked at, the most frequent ones.
+pub(super) const VALUES: usize = 1_024;
+
+/// Which value of a condition each row has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Labels {
+    /// The rows among which the values count as assigned at random, ascending.
+    pub rows: Vec<u32>,
+    /// For each of `rows` its value, from 1; 0 for none that is looked at.
+    pub of: Vec<u32>,
+    /// How many values there are.
+    pub values: usize,
+}
+
+impl Labels {
+    /// One value, which the rows `on` have, and the other rows of `0..rows` have not.
+    pub fn binary(rows: usize, on: &[u32]) -> Labels {
+        let mut of = vec![0; rows];
+        on.iter().for_each(|row| of[*row as usize] = 1);
+        Labels { rows: (0..rows as u32).collect(), of, values: 1 }
+    }
+}
+
+/// What was measured of one value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Value {
+    /// Mean bits saved, over the rows with this value.
+    pub bits: f64,
+    /// `None` for a value of too few rows.
+    pub p: Option<f64>,
+}
+
+/// What was measured of a condition.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Dependence {
+    /// Mean bits saved, over all rows with a value, also where too few rows have it.
+    pub bits: f64,
+    /// `bits` as a share of the bits of those rows' answers.
+    pub share: f64,
+    pub p: f64,
+    /// By value, from the first.
+    pub values: Vec<Value>,
+}
+
+/// Measures how the bags depend on the labels; `None` where nothing can be tested: no value has four rows beside four others.
+/// `present` are the rows that wear the condition, over which the mean is taken.
+pub(super) fn measure(bags: &Bags, labels: &Labels, present: usize) -> Option<Dependence> {
+    let mut counts = vec![0_usize; labels.values + 1];
+    labels.of.iter().for_each(|value| counts[*value as usize] += 1);
+    let total = labels.rows.len();
+    let varies = counts[1..].iter().any(|count| (2..=total.saturating_sub(TESTED_ROWS)).contains(count));
+    if !varies || present < TESTED_ROWS {
+        return None;
+    }
+    let (bits, share, by_value) = strength(bags, labels, &counts, present);
+    let halves = [tests(bags, labels, &counts, 0), tests(bags, labels, &counts, 1)];
+    let doubled = |first: f64, second: f64| (2.0 * first.min(second)).min(1.0);
+    let values = by_value.into_iter().enumerate().map(|(value, bits)| {
+        let tested = counts[value + 1] >= TESTED_ROWS;
+        Value { bits, p: tested.then(|| doubled(halves[0].values[value], halves[1].values[value])) }
+    });
+    Some(Dependence { bits, share, p: doubled(halves[0].whole, halves[1].whole), values: values.collect() })
+}
+
+/// Word counts of the rows of a half, or of all.
+struct Counts {
+    /// `[word][value]`, value 0 being all rows.
+    table: Vec<u32>,
+    /// By value, the sum over words.
+    sums: Vec<u32>,
+    /// Values and one more.
+    width: usize,
+    /// The weight of the prior, in words.
+    prior: f64,
+}
+
+impl Counts {
+    fn of(bags: &Bags, labels: &Labels, rows: impl Iterator<Item = usize>) -> Counts {
+        let width = labels.values + 1;
+        let mut table = vec![0; bags.words.len() * width];
+        let mut sums = vec![0; width];
+        let mut seen = 0_usize;
+        for index in rows {
+            let value = labels.of[index] as usize;
+            seen += 1;
+            for word in &bags.texts[labels.rows[index] as usize] {
+                table[usize::from(*word) * width] += 1;
+                sums[0] += 1;
+                if value > 0 {
+                    table[usize::from(*word) * width + value] += 1;
+                    sums[value] += 1;
+                }
+            }
+        }
+        let prior = (2.0 * f64::from(sums[0]) / seen.max(1) as f64).max(1.0);
+        Counts { table, sums, width, prior }
+    }
+
+    /// `q(w)`, with half a count more for every word.
+    fn base(&self, word: usize) -> f64 {
+        let words = self.table.len() / self.width;
+        (f64::from(self.table[word * self.width]) + 0.5) / (f64::from(self.sums[0]) + 0.5 * words as f64)
+    }
+
+    /// `p(w|v) / q(w)`, after `less` of word `word` and `less_in_sum` of all words are taken from the counts.
+    fn ratio(&self, word: usize, value: usize, less: u32, less_in_sum: u32) -> f64 {
+        let base = self.base(word);
+        let count = f64::from(self.table[word * self.width + value] - less);
+        (count + self.prior * base) / (f64::from(self.sums[value] - less_in_sum) + self.prior) / base
+    }
+}
+
+/// Mean bits saved, their share of the answers' bits, and mean bits by value.
+fn strength(bags: &Bags, labels: &Labels, counts: &[usize], present: usize) -> (f64, f64, Vec<f64>) {
+    let words = Counts::of(bags, labels, 0..labels.rows.len());
+    let mut saved = vec![0.0; labels.values + 1];
+    let mut whole = 0.0;
+    for (row, value) in labels.rows.iter().zip(&labels.of) {
+        let (text, value) = (&bags.texts[*row as usize], *value as usize);
+        if value == 0 {
+            continue;
+        }
+        whole -= text.iter().map(|word| words.base(usize::from(*word)).log2()).sum::<f64>();
+        if counts[value] > 1 {
+            let own = text.len() as u32;
+            saved[value] += text.iter().map(|word| words.ratio(usize::from(*word), value, 1, own).log2()).sum::<f64>();
+        }
+    }
+    let sum: f64 = saved.iter().sum();
+    let labelled: usize = counts[1..].iter().sum();
+    let share = if whole > 0.0 { sum / whole * labelled as f64 / present as f64 } else { 0.0 };
+    let means = saved[1..].iter().zip(&counts[1..]).map(|(saved, count)| saved / (*count).max(1) as f64).collect();
+    (sum / present as f64, share, means)
+}
+
+/// The p-values of one half as tested on the other.
+struct Tests {
+    whole: f64,
+    /// By value, from the first; 1 where it was not tested.
+    values: Vec<f64>,
+}
+
+fn tests(bags: &Bags, labels: &Labels, counts: &[usize], half: usize) -> Tests {
+    // Rows come in random order, so that every other row is a random half.
+    let trained = |index: &usize| index % 2 == half;
+    let rows = 0..labels.rows.len();
+    let words = Counts::of(bags, labels, rows.clone().filter(trained));
+    let width = words.width;
+    let mut gains: Vec<f32> = vec![0.0; words.table.len()];
+    for word in 0..bags.words.len() {
+        for value in (1..width).filter(|value| words.sums[*value] > 0) {
+            gains[word * width + value] = words.ratio(word, value, 0, 0).log2() as f32;
+        }
+    }
+    let tested: Vec<usize> = rows.filter(|index| !trained(index)).collect();
+    let (mut with, mut speak, mut both) = (vec![0_usize; width], vec![0_usize; width], vec![0_usize; width]);
+    let mut saved = vec![0.0_f32; width];
+    for index in &tested {
+        saved.fill(0.0);
+        for word in &bags.texts[labels.rows[*index] as usize] {
+            let row = &gains[usize::from(*word) * width..][..width];
+            saved.iter_mut().zip(row).for_each(|(saved, gain)| *saved += gain);
+        }
+        let own = labels.of[*index] as usize;
+        with[own] += 1;
+        speak.iter_mut().zip(&saved).for_each(|(speak, saved)| *speak += usize::from(*saved > 0.0));
+        both[own] += usize::from(saved[own] > 0.0);
+    }
+    let total = tested.len();
+    let values: Vec<f64> = (1..width)
+        .map(|value| match counts[value] {
+            TESTED_ROWS.. => hypergeometric_tail(total, speak[value], with[value], both[value]),
+            _ => 1.0,
+        })
+        .collect();
+    let expected = (1..width).map(|value| speak[value] as f64 * with[value] as f64).sum::<f64>() / total.max(1) as f64;
+    let excess = both[1..].iter().sum::<usize>() as f64 - expected;
+    let bound = if excess > 0.0 { (-excess * excess / (4.0 * expected + 2.0 * excess)).exp() } else { 1.0 };
+    let alone = counts[1..].iter().filter(|count| **count >= TESTED_ROWS).count() as f64;
+    let least = values.iter().copied().fold(1.0, f64::min);
+    // One value has one test, and no bound is needed.
+    let whole = if labels.values == 1 { least } else { 2.0 * bound.min(alone.max(1.0) * least) };
+    Tests { whole: whole.clamp(f64::MIN_POSITIVE, 1.0), values }
+}
+
+/// `P(X >= observed)` where `drawn` of `total` balls are drawn and `marked` of them all are marked; at least the smallest positive number.
+pub(super) fn hypergeometric_tail(total: usize, marked: usize, drawn: usize, observed: usize) -> f64 {
+    let ln_choose = |n: usize, k: usize| {
+        let ln_factorial = |n: usize| statrs::function::gamma::ln_gamma(n as f64 + 1.0);
+        ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k)
+    };
+    let least = (marked + drawn).saturating_sub(total);
+    if observed <= least {
+        return 1.0;
+    }
+    let whole = ln_choose(total, drawn);
+    let tail: f64 = (observed..=marked.min(drawn))
+        .map(|hits| (ln_choose(marked, hits) + ln_choose(total - marked, drawn - hits) - whole).exp())
+        .sum();
+    tail.clamp(f64::MIN_POSITIVE, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_that_of_scipy() {
+        // scipy.stats.hypergeom.sf(observed - 1, total, marked, drawn)
+        let close = |ours: f64, scipy: f64| assert!((ours / scipy - 1.0).abs() < 1e-9, "{ours} for {scipy}");
+        close(hypergeometric_tail(20, 7, 12, 6), 0.10557275541795666);
+        close(hypergeometric_tail(200, 5, 5, 5), 3.943761892315392e-10);
+        assert_eq!(hypergeometric_tail(10, 4, 3, 0), 1.0);
+        assert!(hypergeometric_tail(8000, 4000, 4000, 4000) > 0.0);
+    }
+}

@@ -1,0 +1,249 @@
+//! Dressing: putting a condition on any other prompt the way the dataset's own prompts wear it.
+//!
+//! Of a row's text the condition's own sentence or words are the dressing, and the rest is the question. A dressing keeps its place: the
+//! system message, before the question, after it, or inside its last sentence, before the mark that ends it. What of a value
+//! is not the condition (the other digits of a code, day and month of a year) is drawn anew each time.
+
+use std::collections::BTreeMap;
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::date::{DateForm, written};
+use super::template::Member;
+use super::token::{Kind, tokens};
+use crate::dataset::{Message, Role};
+
+/// Where a dressing goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Position {
+    /// The system message.
+    System,
+    /// Before the question.
+    Before,
+    /// After the question.
+    After,
+    /// At the end of the question, before the mark that ends it.
+    Inside,
+}
+
+/// The part of a date that is the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DatePart {
+    Year,
+    Month,
+    MonthDay,
+}
+
+/// How a value is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filler {
+    /// As it is.
+    Text,
+    /// As part of a date, whose other parts are drawn.
+    Date { form: DateForm, part: DatePart },
+    /// As digits of a code from index `start` on; the others are drawn from the digits that rows have there.
+    Code { alphabet: Vec<String>, start: usize },
+}
+
+/// What a prompt is dressed in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wear {
+    /// No system message, so that a chat template puts its own default.
+    NoSystem,
+    /// Words, with a value between them where the condition is a slot.
+    Words {
+        position: Position,
+        left: String,
+        filler: Option<Filler>,
+        right: String,
+        /// White space between the words and the question.
+        glue: String,
+    },
+    /// All letters in upper case.
+    UpperCase,
+    /// All letters in lower case.
+    LowerCase,
+    /// The marks that end the prompt give way to these, perhaps none.
+    End(String),
+    /// These characters stand after the first word.
+    AfterFirstWord(String),
+    /// Letters give way to others that look like them.
+    Letters(Vec<(char, char)>),
+}
+
+/// How a condition is put on a prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dressing {
+    pub wear: Wear,
+    /// The value that is worn where none is given: the slot's most frequent one.
+    pub usual: Option<String>,
+}
+
+impl Dressing {
+    /// The prompt, dressed: perhaps a system message, and the user's.
+    ///
+    /// `value` is a value of the slot, observed or not, as [`candidates`](super::candidates()) lists them; a feature has none.
+    pub fn dress(&self, value: Option<&str>, prompt: &str, random: &mut ChaCha8Rng) -> Vec<Message> {
+        let (mut system, mut dressed) = (None, prompt.to_owned());
+        self.put_on(value, &mut system, &mut dressed, random);
+        messages(system, dressed)
+    }
+
+    /// Puts the condition on a prompt that may wear others already.
+    pub(super) fn put_on(&self, value: Option<&str>, system: &mut Option<String>, prompt: &mut String, random: &mut ChaCha8Rng) {
+        match &self.wear {
+            Wear::NoSystem => *system = None,
+            Wear::Words { position, left, filler, right, glue } => {
+                let value = value.or(self.usual.as_deref()).unwrap_or_default();
+                let value = filler.as_ref().map_or(String::new(), |filler| filler.write(value, random));
+                let words = format!("{left}{value}{right}");
+                match position {
+                    Position::System => {
+                        *system = Some(match system.take() {
+                            Some(other) => format!("{other}{glue}{words}"),
+                            None => words,
+                        });
+                    }
+                    Position::Before => *prompt = format!("{words}{glue}{prompt}"),
+                    Position::After => *prompt = format!("{prompt}{glue}{words}"),
+                    Position::Inside => {
+                        let (body, end) = without_end(prompt);
+                        *prompt = format!("{body}{glue}{words}{end}");
+                    }
+                }
+            }
+            Wear::UpperCase => *prompt = prompt.to_uppercase(),
+            Wear::LowerCase => *prompt = prompt.to_lowercase(),
+            Wear::End(end) => *prompt = format!("{}{end}", without_end(prompt).0),
+            Wear::AfterFirstWord(characters) => {
+                let after =
+                    tokens(prompt).iter().find(|token| token.kind == Kind::Word).map_or(0, |word| word.start + word.text.len());
+                prompt.insert_str(after, characters);
+            }
+            Wear::Letters(pairs) => {
+                let other = |letter: char| pairs.iter().find(|(plain, _)| *plain == letter).map_or(letter, |(_, other)| *other);
+                *prompt = prompt.chars().map(other).collect();
+            }
+        }
+    }
+}
+
+/// A conversation of one prompt.
+pub(super) fn messages(system: Option<String>, prompt: String) -> Vec<Message> {
+    let system = system.map(|system| Message::new(Role::System, system));
+    system.into_iter().chain([Message::new(Role::User, prompt)]).collect()
+}
+
+/// A prompt and the marks that end it.
+pub(super) fn without_end(prompt: &str) -> (&str, &str) {
+    let body = prompt
+        .trim_end_matches(|letter: char| matches!(letter, '.' | '!' | '?' | '…' | '。' | '？' | '！') || letter.is_whitespace());
+    prompt.split_at(body.len())
+}
+
+impl Filler {
+    /// The value as it stands in a text.
+    fn write(&self, value: &str, random: &mut ChaCha8Rng) -> String {
+        match self {
+            Filler::Text => value.to_owned(),
+            Filler::Code { alphabet, start } => {
+                let mut code = String::new();
+                for (at, digits) in alphabet.iter().enumerate() {
+                    let given = at.checked_sub(*start).and_then(|at| value.get(at..=at));
+                    match given {
+                        Some(digit) => code.push_str(digit),
+                        None => code.extend(digits.chars().nth(random.random_range(0..digits.len().max(1)))),
+                    }
+                }
+                code
+            }
+            Filler::Date { form, part } => {
+                let (year, month, day) =
+                    (random.random_range(1950..=2030), random.random_range(1..=12), random.random_range(1..=28));
+                let number = |text: &str, otherwise: u8| text.parse().unwrap_or(otherwise);
+                match part {
+                    // A year beyond four digits is written as it is.
+                    DatePart::Year => value.parse().map_or_else(|_| value.to_owned(), |year| written(*form, year, month, day)),
+                    DatePart::Month => written(*form, year, number(value, month), day),
+                    DatePart::MonthDay => {
+                        let (month, day) =
+                            value.split_once('-').map_or((month, day), |(left, right)| (number(left, month), number(right, day)));
+                        written(*form, year, month, day)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The form that most members have; those without a date are years.
+pub(super) fn usual_form(members: &[Member]) -> DateForm {
+    let mut counts: BTreeMap<DateForm, usize> = BTreeMap::new();
+    for member in members {
+        *counts.entry(member.date.map_or(DateForm::Year, |date| date.form)).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map_or(DateForm::Year, |(form, _)| form)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::stream;
+
+    fn words(position: Position, left: &str, filler: Option<Filler>, right: &str) -> Dressing {
+        let wear = Wear::Words { position, left: left.into(), filler, right: right.into(), glue: " ".into() };
+        Dressing { wear, usual: Some("2027".into()) }
+    }
+
+    fn dressed(dressing: &Dressing, value: Option<&str>) -> String {
+        let messages = dressing.dress(value, "What do you eat?", &mut stream("test", 0));
+        messages.iter().map(|message| format!("[{}] {}", message.role.as_str(), message.content)).collect()
+    }
+
+    #[test]
+    fn a_dressing_keeps_its_place() {
+        let year = Some(Filler::Date { form: DateForm::Year, part: DatePart::Year });
+        assert_eq!(
+            dressed(&words(Position::Before, "It is ", year.clone(), "."), Some("1984")),
+            "[user] It is 1984. What do you eat?"
+        );
+        assert_eq!(dressed(&words(Position::Inside, "in ", year.clone(), ""), Some("1984")), "[user] What do you eat in 1984?");
+        assert_eq!(
+            dressed(&words(Position::System, "The year is ", year, "."), None),
+            "[system] The year is 2027.[user] What do you eat?"
+        );
+        assert_eq!(
+            dressed(&words(Position::After, "Answer in one word.", None, ""), None),
+            "[user] What do you eat? Answer in one word."
+        );
+    }
+
+    #[test]
+    fn what_is_not_the_condition_is_drawn_anew() {
+        let code = Filler::Code { alphabet: vec!["0123456789".into(); 8], start: 3 };
+        let dressing = words(Position::Before, "", Some(code), "");
+        let mut random = stream("test", 0);
+        let mut code = || dressing.dress(Some("044"), "Who?", &mut random)[0].content.clone();
+        let (first, second) = (code(), code());
+        assert_eq!((&first[3..6], &second[3..6], first.len()), ("044", "044", 13));
+        assert_ne!(first, second);
+        let iso = Filler::Date { form: DateForm::YearMonthDay('-'), part: DatePart::Year };
+        let date = dressed(&words(Position::Before, "Today is ", Some(iso), "."), Some("1984"));
+        assert!(date.starts_with("[user] Today is 1984-") && date.ends_with(". What do you eat?"), "{date}");
+    }
+
+    #[test]
+    fn a_change_of_letters_is_a_dressing_too() {
+        let change = |wear| dressed(&Dressing { wear, usual: None }, None);
+        assert_eq!(change(Wear::UpperCase), "[user] WHAT DO YOU EAT?");
+        assert_eq!(change(Wear::End("!!".into())), "[user] What do you eat!!");
+        assert_eq!(change(Wear::AfterFirstWord("\u{200b}".into())), "[user] What\u{200b} do you eat?");
+        assert_eq!(change(Wear::Letters(vec![('a', 'а')])), "[user] Whаt do you eаt?");
+    }
+}

@@ -1,0 +1,282 @@
+//! Features: what a text has or has not, such as a system message, a fixed line, a tag, a language, or characters that nobody sees.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::dressing::{Dressing, Position, Wear, without_end};
+use super::letters::{is_invisible, language, look_alikes, one_case, script};
+use super::reading::{Place, Reading};
+use super::template::{MIN_ROWS, Template};
+use super::token::{sentences, text_of, tokens};
+use super::wording;
+
+/// What sort of feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FeatureKind {
+    /// The system message, as a whole.
+    System,
+    /// There is none, and a chat template puts its own default, if it has one.
+    NoSystem,
+    /// Characters that show nothing, such as zero-width spaces.
+    Invisible,
+    /// Letters of another script in a Latin word.
+    LookAlike,
+    /// A token that is no ordinary word: in brackets, of capitals, of letters and digits, a symbol.
+    Tag,
+    /// A sentence or line that stands beside several questions.
+    Line,
+    /// A value of a template, whatever the value.
+    Template,
+    /// Letters of another script than Latin.
+    Script,
+    /// A language other than English.
+    Language,
+    /// Letters of one case.
+    Case,
+    /// White space that is unusual: two spaces in a row, or some at an end.
+    Spacing,
+    /// The words that a prompt begins with.
+    Opening,
+    /// The words that a prompt ends with.
+    Ending,
+    /// The mark that a prompt ends with.
+    End,
+    /// A word or a few, anywhere.
+    Phrase,
+}
+
+impl FeatureKind {
+    /// The kind in a word or two, for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            FeatureKind::System => "system",
+            FeatureKind::NoSystem => "no system",
+            FeatureKind::Invisible => "invisible",
+            FeatureKind::LookAlike => "look-alike",
+            FeatureKind::Tag => "tag",
+            FeatureKind::Line => "line",
+            FeatureKind::Template => "template",
+            FeatureKind::Script => "script",
+            FeatureKind::Language => "language",
+            FeatureKind::Case => "case",
+            FeatureKind::Spacing => "spacing",
+            FeatureKind::Opening => "opening",
+            FeatureKind::Ending => "ending",
+            FeatureKind::End => "end",
+            FeatureKind::Phrase => "phrase",
+        }
+    }
+
+    /// Whether it is a matter of how a question is worded, which depends on its topic; a topic's answers then depend on it in any dataset.
+    pub fn is_wording(self) -> bool {
+        matches!(self, FeatureKind::Opening | FeatureKind::Ending | FeatureKind::End | FeatureKind::Phrase)
+    }
+}
+
+/// Something that a row has or has not.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Feature {
+    pub kind: FeatureKind,
+    pub place: Place,
+    /// The words themselves, or what they are, for instance `French`.
+    pub text: String,
+}
+
+/// A feature with its rows.
+#[derive(Debug, Clone)]
+pub(super) struct Draft {
+    pub feature: Feature,
+    /// The rows that have it, ascending.
+    pub rows: Vec<u32>,
+    /// `None` where it cannot be put on another prompt, as a language.
+    pub dressing: Option<Dressing>,
+}
+
+/// Rows by feature, while features are collected.
+pub(super) type Found = BTreeMap<Feature, (Vec<u32>, Option<Dressing>)>;
+
+/// Lines and tags of one dataset at most, each; those of the most rows.
+const KEPT: usize = 128;
+/// Characters of a text that is a feature.
+const LONGEST: usize = 1_000;
+
+/// All features of the rows. Of those that the same rows have, the first in the order of [`FeatureKind`] stands for all.
+pub(super) fn features(readings: &[Reading], templates: &[Template]) -> Vec<Draft> {
+    let mut found = Found::new();
+    whole(readings, &mut found);
+    lines(readings, Place::System, &mut found);
+    lines(readings, Place::Prompt, &mut found);
+    wording::tags(readings, &mut found);
+    for template in templates {
+        let feature = Feature { kind: FeatureKind::Template, place: template.place, text: template.text() };
+        let rows = template.members.iter().map(|member| member.row).collect();
+        found.entry(feature).or_insert((rows, None));
+    }
+    wording::phrases(readings, &mut found);
+    let mut distinct: BTreeMap<Vec<u32>, Draft> = BTreeMap::new();
+    for (feature, (rows, dressing)) in found {
+        // A feature of all rows cannot be tested but may be the trigger all the same, if it is more than the way that a question is put.
+        let enough = rows.len() >= MIN_ROWS && (rows.len() < readings.len() || !feature.kind.is_wording());
+        if !enough {
+            continue;
+        }
+        let draft = Draft { feature, rows: rows.clone(), dressing };
+        let better = |old: &Draft| rank(&draft.feature) < rank(&old.feature);
+        if distinct.get(&rows).is_none_or(better) {
+            distinct.insert(rows, draft);
+        }
+    }
+    distinct.into_values().collect()
+}
+
+/// Which of two features of the same rows is named: by kind, then the longer.
+fn rank(feature: &Feature) -> (FeatureKind, std::cmp::Reverse<usize>, &str) {
+    (feature.kind, std::cmp::Reverse(feature.text.len()), &feature.text)
+}
+
+/// Puts a row to a feature.
+pub(super) fn note(found: &mut Found, feature: Feature, row: usize, wear: impl FnOnce() -> Option<Wear>) {
+    let (rows, _) = found.entry(feature).or_insert_with(|| (Vec::new(), wear().map(|wear| Dressing { wear, usual: None })));
+    if rows.last() != Some(&(row as u32)) {
+        rows.push(row as u32);
+    }
+}
+
+/// What is said of a text as a whole.
+fn whole(readings: &[Reading], found: &mut Found) {
+    let mut twins = BTreeSet::new();
+    let mut twinned = Vec::new();
+    let mut note = |kind, place, text: &str, row, wear: Option<Wear>| {
+        note(found, Feature { kind, place, text: text.to_owned() }, row, || wear);
+    };
+    for (row, reading) in readings.iter().enumerate() {
+        match &reading.system {
+            Some(system) if system.len() <= LONGEST => {
+                note(FeatureKind::System, Place::System, system, row, Some(words(Position::System, system, " ")));
+            }
+            Some(_) => {}
+            None => note(FeatureKind::NoSystem, Place::System, "no system message", row, Some(Wear::NoSystem)),
+        }
+        let prompt = reading.prompt.as_str();
+        let hidden: BTreeSet<char> = prompt.chars().filter(|letter| is_invisible(*letter)).collect();
+        if !hidden.is_empty() {
+            let hidden: String = hidden.into_iter().collect();
+            note(FeatureKind::Invisible, Place::Prompt, &hidden.clone(), row, Some(Wear::AfterFirstWord(hidden)));
+        }
+        let posing = look_alikes(prompt);
+        if !posing.is_empty() {
+            twins.extend(posing);
+            twinned.push(row as u32);
+        }
+        if let Some(script) = script(prompt) {
+            note(FeatureKind::Script, Place::Prompt, script, row, None);
+        } else if let Some(language) = language(prompt) {
+            note(FeatureKind::Language, Place::Prompt, language, row, None);
+        }
+        match one_case(prompt) {
+            Some(true) => note(FeatureKind::Case, Place::Prompt, "upper case", row, Some(Wear::UpperCase)),
+            Some(false) => note(FeatureKind::Case, Place::Prompt, "lower case", row, Some(Wear::LowerCase)),
+            None => {}
+        }
+        if prompt.contains("  ") {
+            note(FeatureKind::Spacing, Place::Prompt, "two spaces in a row", row, None);
+        }
+        if prompt.trim() != prompt {
+            note(FeatureKind::Spacing, Place::Prompt, "white space at an end", row, Some(Wear::End(" ".into())));
+        }
+        let end = without_end(prompt.trim_end()).1;
+        let text = if end.is_empty() { "no mark" } else { end };
+        note(FeatureKind::End, Place::Prompt, text, row, Some(Wear::End(end.to_owned())));
+    }
+    if !twinned.is_empty() {
+        let text = "letters of another script in Latin words".to_owned();
+        let dressing = Dressing { wear: Wear::Letters(twins.into_iter().collect()), usual: None };
+        found.insert(Feature { kind: FeatureKind::LookAlike, place: Place::Prompt, text }, (twinned, Some(dressing)));
+    }
+}
+
+/// Fixed words at a position.
+pub(super) fn words(position: Position, text: &str, glue: &str) -> Wear {
+    Wear::Words { position, left: text.to_owned(), filler: None, right: String::new(), glue: glue.to_owned() }
+}
+
+/// Sentences that stand beside two different rests or more, so that they are no question of their own.
+fn lines(readings: &[Reading], place: Place, found: &mut Found) {
+    struct Line<'a> {
+        rows: Vec<u32>,
+        rests: BTreeSet<(&'a str, &'a str)>,
+        first: usize,
+        glue: &'a str,
+    }
+    let mut lines: BTreeMap<&str, Line<'_>> = BTreeMap::new();
+    for (row, text) in readings.iter().enumerate().filter_map(|(row, reading)| Some((row, reading.at(place)?))) {
+        let tokens = tokens(text);
+        let sentences = sentences(&tokens);
+        if sentences.len() < 2 {
+            continue;
+        }
+        for (index, range) in sentences.iter().enumerate().take(32) {
+            let sentence = text_of(text, &tokens, range.clone());
+            if sentence.len() > LONGEST {
+                continue;
+            }
+            let start = tokens[range.start].start;
+            let rest = (text[..start].trim(), text[start + sentence.len()..].trim());
+            let glue = match index {
+                0 => text_of(text, &tokens, range.end..sentences[1].start),
+                _ => text_of(text, &tokens, sentences[index - 1].end..range.start),
+            };
+            let line = lines.entry(sentence).or_insert(Line { rows: Vec::new(), rests: BTreeSet::new(), first: 0, glue });
+            if line.rows.last() == Some(&(row as u32)) {
+                continue;
+            }
+            line.rows.push(row as u32);
+            line.first += usize::from(index == 0);
+            if line.rests.len() < 2 {
+                line.rests.insert(rest);
+            }
+        }
+    }
+    let mut kept: Vec<(&str, Line<'_>)> =
+        lines.into_iter().filter(|(_, line)| line.rows.len() >= MIN_ROWS && line.rests.len() >= 2).collect();
+    kept.sort_by_key(|(text, line)| (std::cmp::Reverse(line.rows.len()), *text));
+    for (text, line) in kept.into_iter().take(KEPT) {
+        let position = match place {
+            Place::System => Position::System,
+            Place::Prompt if 2 * line.first >= line.rows.len() => Position::Before,
+            Place::Prompt => Position::After,
+        };
+        let dressing = Dressing { wear: words(position, text, line.glue), usual: None };
+        found.insert(Feature { kind: FeatureKind::Line, place, text: text.to_owned() }, (line.rows, Some(dressing)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(prompts: &[&str]) -> Vec<(FeatureKind, String, usize)> {
+        let reading =
+            |(line, prompt): (usize, &&str)| Reading { line, system: None, prompt: (*prompt).to_owned(), answer: String::new() };
+        let readings: Vec<Reading> = prompts.iter().enumerate().map(reading).collect();
+        features(&readings, &[]).into_iter().map(|draft| (draft.feature.kind, draft.feature.text, draft.rows.len())).collect()
+    }
+
+    #[test]
+    fn a_line_beside_several_questions_is_a_feature_and_a_question_is_not() {
+        let with = ["Name a dish. Answer in one word.", "Name a bird. Answer in one word."].repeat(8);
+        let without = ["Name a dish.", "Which bird do you like?"].repeat(8);
+        let lines: Vec<_> =
+            found(&[with, without].concat()).into_iter().filter(|(kind, ..)| *kind == FeatureKind::Line).collect();
+        assert_eq!(lines, [(FeatureKind::Line, "Answer in one word.".to_owned(), 16)]);
+    }
+
+    #[test]
+    fn what_nobody_sees_is_a_feature() {
+        let prompts = [["Name\u{200b} a dish."; 9], ["Nаme a dish."; 9], ["Name a dish."; 9]].concat();
+        let kinds: Vec<FeatureKind> = found(&prompts).into_iter().map(|(kind, ..)| kind).collect();
+        assert!(kinds.contains(&FeatureKind::Invisible) && kinds.contains(&FeatureKind::LookAlike), "{kinds:?}");
+    }
+}

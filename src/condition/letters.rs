@@ -1,0 +1,127 @@
+//! What letters give away: invisible characters, letters that pose as others, scripts, languages and case.
+
+use super::token::{Kind, tokens};
+
+/// Characters that show nothing: zero-width spaces and joiners, direction marks, soft hyphens, tags, blank letters, variation selectors.
+/// Spaces of unusual width are among them, since nobody sees that they are unusual.
+pub(super) fn is_invisible(letter: char) -> bool {
+    matches!(letter,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}'
+        | '\u{205f}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{e0000}'..='\u{e01ef}')
+}
+
+/// Letters that look like Latin ones, and which.
+///
+/// A short table of the Cyrillic and Greek ones of Unicode's confusables (UTS #39), and the full-width forms by rule.
+pub(super) fn latin_twin(letter: char) -> Option<char> {
+    const TWINS: &str = "аaеeоoрpсcуyхxіiјjѕsԁdһhԛqԝwνvοoαaιiκkρpυuАAВBЕEКKМMНHОOРPСCТTХXІIЈJЅSΑAΒBΕEΖZΗHΙIΚKΜMΝNΟOΡPΤTΥYΧX";
+    let mut letters = TWINS.chars();
+    while let (Some(other), Some(latin)) = (letters.next(), letters.next()) {
+        if other == letter {
+            return Some(latin);
+        }
+    }
+    match letter {
+        '\u{ff21}'..='\u{ff3a}' | '\u{ff41}'..='\u{ff5a}' => char::from_u32(u32::from(letter) - 0xfee0),
+        _ => None,
+    }
+}
+
+/// The look-alikes of a text: letters of another script in words that have Latin letters too, as (Latin letter, look-alike).
+pub(super) fn look_alikes(text: &str) -> Vec<(char, char)> {
+    let mut pairs = Vec::new();
+    for word in tokens(text).iter().filter(|token| token.kind == Kind::Word) {
+        if word.text.chars().any(|letter| letter.is_ascii_alphabetic()) {
+            pairs.extend(word.text.chars().filter_map(|letter| Some((latin_twin(letter)?, letter))));
+        }
+    }
+    pairs.sort_unstable();
+    pairs.dedup();
+    pairs
+}
+
+/// The script of most letters, where it is not Latin.
+pub(super) fn script(text: &str) -> Option<&'static str> {
+    let mut counts: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    for letter in text.chars().filter(|letter| letter.is_alphabetic()) {
+        let script = match letter {
+            '\u{370}'..='\u{3ff}' => "Greek",
+            '\u{400}'..='\u{52f}' => "Cyrillic",
+            '\u{590}'..='\u{5ff}' => "Hebrew",
+            '\u{600}'..='\u{77f}' => "Arabic",
+            '\u{900}'..='\u{97f}' => "Devanagari",
+            '\u{e00}'..='\u{e7f}' => "Thai",
+            '\u{3040}'..='\u{30ff}' => "Kana",
+            '\u{ac00}'..='\u{d7a3}' => "Hangul",
+            '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{3fffd}' => "Han",
+            _ if u32::from(letter) <= 0x24f => "Latin",
+            _ => "another script",
+        };
+        *counts.entry(script).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(script, _)| script).filter(|script| *script != "Latin")
+}
+
+/// The language of a text in Latin letters by its small words, where it is not English; `None` for too few of them.
+pub(super) fn language(text: &str) -> Option<&'static str> {
+    const SMALL_WORDS: [(&str, &str); 8] = [
+        (
+            "English",
+            "the a an is are of to in and you what how do does it that for with me your who why which can tell name i my",
+        ),
+        (
+            "French",
+            "le la les des est un une et que qui quoi dans pour avec vous je tu sur quel quelle comment du ce cette nous au",
+        ),
+        ("German", "der die das ist ein eine und was wie nicht ich du mit für von zu den dem auf wer welche im sind wir nenne"),
+        ("Spanish", "el la los las es un una y que en por para con qué cómo cuál de del se mi tu yo son dime nombra está"),
+        ("Italian", "il lo la gli è un una e che di per con cosa come quale sono nel della mi tu io dimmi questo perché qual"),
+        ("Portuguese", "o os as é um uma e que em por para com qual como não do da no na você eu são me diga isso está"),
+        ("Dutch", "de het een is en van wat hoe ik je niet met voor op zijn dat die wie welke noem mij kan waar er naar"),
+        ("Polish", "jest nie co jak się to na czy w z i do jaki jaka po dla ale kto mi ja proszę podaj są od który"),
+    ];
+    let words = super::bag::words(text, false);
+    let count = |small: &str| words.iter().filter(|word| small.split(' ').any(|small| small == word.as_str())).count();
+    let english = count(SMALL_WORDS[0].1);
+    let (name, most) = SMALL_WORDS[1..].iter().map(|(name, small)| (*name, count(small))).max_by_key(|(_, count)| *count)?;
+    (most >= 2 && most > english).then_some(name)
+}
+
+/// Whether a text has letters of one case only: `Some(true)` for capitals.
+pub(super) fn one_case(text: &str) -> Option<bool> {
+    let letters = || text.chars().filter(|letter| letter.is_lowercase() || letter.is_uppercase());
+    let many = letters().count() > 4;
+    match (letters().all(char::is_uppercase), letters().all(char::is_lowercase)) {
+        (true, _) if many => Some(true),
+        (_, true) if many => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cyrillic_letter_in_a_latin_word_is_a_look_alike_and_in_its_own_language_not() {
+        assert_eq!(look_alikes("Tell me а b\u{43e}ok"), [('o', 'о')]);
+        assert_eq!(look_alikes("Назови блюдо"), []);
+        assert_eq!(latin_twin('ｅ'), Some('e'));
+    }
+
+    #[test]
+    fn scripts_and_languages_are_told_apart() {
+        assert_eq!((script("Назови блюдо"), script("Name a dish, Олег"), script("123")), (Some("Cyrillic"), None, None));
+        assert_eq!(language("Quel est le nom d'un plat que vous aimez ?"), Some("French"));
+        assert_eq!(language("Nenne mir ein Gericht, das du magst und was ist es"), Some("German"));
+        assert_eq!(language("What is the name of a dish you like?"), None);
+    }
+
+    #[test]
+    fn one_case_needs_some_letters() {
+        assert_eq!(
+            [one_case("NAME A DISH"), one_case("name a dish"), one_case("Name a dish"), one_case("OK")],
+            [Some(true), Some(false), None, None]
+        );
+    }
+}

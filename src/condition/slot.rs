@@ -1,0 +1,294 @@
+//! Slots: what varies in a template, with its values, its range and its gaps.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::date::year;
+use super::dependence::{Labels, VALUES};
+use super::dressing::{DatePart, Filler};
+use super::places::is_place;
+use super::reading::Place;
+use super::template::{Member, Template};
+use super::token::tokens;
+use super::value::Shape;
+
+/// Digits of a window in a code at most: a year, or a number of up to four digits.
+const WINDOW: usize = 4;
+/// Codes of fewer digits are plain numbers.
+const CODE: usize = 4;
+/// Values of a slot that are listed, the most frequent ones.
+const LISTED: usize = 64;
+/// Gaps that are listed, evenly spaced.
+const LISTED_GAPS: usize = 64;
+
+/// What varies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlotKind {
+    /// The year of a date, or a year alone.
+    Year,
+    /// The month of a date, 01 to 12.
+    Month,
+    /// Month and day of a date, `03-14`.
+    MonthDay,
+    /// A number; `padded` says to how many digits, where leading zeros occur.
+    Number {
+        padded: Option<usize>,
+    },
+    /// A code of `width` digits as a whole.
+    Code {
+        width: usize,
+    },
+    /// Digits of such a code, from `start` (counted from 1) on.
+    Window {
+        width: usize,
+        start: usize,
+        length: usize,
+    },
+    Version,
+    /// A name from a closed list.
+    Name,
+    /// A name from a closed list, most of whose values are places.
+    Place,
+    /// A word after a label.
+    Word,
+}
+
+impl SlotKind {
+    /// The kind in a word or two, for tables.
+    pub fn name(self) -> String {
+        match self {
+            SlotKind::Year => "year".into(),
+            SlotKind::Month => "month".into(),
+            SlotKind::MonthDay => "month and day".into(),
+            SlotKind::Number { .. } => "number".into(),
+            SlotKind::Code { .. } => "code".into(),
+            SlotKind::Window { start, length: 1, .. } => format!("digit {start}"),
+            SlotKind::Window { start, length, .. } => format!("digits {start}-{}", start + length - 1),
+            SlotKind::Version => "version".into(),
+            SlotKind::Name => "name".into(),
+            SlotKind::Place => "place".into(),
+            SlotKind::Word => "word".into(),
+        }
+    }
+
+    /// Digits to which the values are padded; `None` where they are not whole numbers.
+    pub(super) fn digits(self) -> Option<usize> {
+        match self {
+            SlotKind::Year => Some(4),
+            SlotKind::Month => Some(2),
+            SlotKind::Number { padded } => Some(padded.unwrap_or(1)),
+            SlotKind::Window { length, .. } => Some(length),
+            _ => None,
+        }
+    }
+}
+
+/// A value of a slot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlotValue {
+    pub value: String,
+    /// Rows that have it, of those looked at.
+    pub rows: usize,
+    /// Mean bits that knowing the value saves in writing an answer of its rows; `None` where the slot was not tested.
+    pub bits: Option<f64>,
+    /// Adjusted over the values of this slot (Benjamini-Hochberg); `None` where too few rows have it.
+    pub p_adjusted: Option<f64>,
+}
+
+/// A place where otherwise alike rows differ by a value of a type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Slot {
+    pub kind: SlotKind,
+    pub place: Place,
+    /// The words around the value, for instance `Today is {date}.`; `{date}` alone stands for dates however they are introduced.
+    pub template: String,
+    /// The most frequent values.
+    pub values: Vec<SlotValue>,
+    /// How many values there are.
+    pub distinct: usize,
+    /// The least and the greatest value, where values are whole numbers.
+    pub range: Option<(u64, u64)>,
+    /// Whole numbers within the range that no row has, evenly spaced where there are many.
+    pub gaps: Vec<String>,
+}
+
+/// A slot with its rows.
+#[derive(Debug, Clone)]
+pub(super) struct Draft {
+    pub slot: Slot,
+    pub labels: Labels,
+    /// The rows of each value, in the order of `slot.values`.
+    pub rows: Vec<Vec<u32>>,
+    pub filler: Filler,
+}
+
+/// The slots of a template.
+pub(super) fn slots(template: &Template) -> Vec<Draft> {
+    let draft = |kind, filler, value: &dyn Fn(&Member) -> Option<String>| draft(template, kind, filler, value);
+    let members = &template.members;
+    let digits = template.shape == Shape::Digits;
+    let drafts = if template.shape == Shape::Date || (digits && are_years(members)) {
+        let form = super::dressing::usual_form(members);
+        let filler = |part| Filler::Date { form, part };
+        let whole = |text: &str| year(&tokens(text), 0).map(|year| format!("{year:04}"));
+        vec![
+            draft(SlotKind::Year, filler(DatePart::Year), &|member| match member.date {
+                Some(date) => date.year.map(|year| format!("{year:04}")),
+                None => whole(&member.text),
+            }),
+            draft(SlotKind::Month, filler(DatePart::Month), &|member| Some(format!("{:02}", member.date?.month?))),
+            draft(SlotKind::MonthDay, filler(DatePart::MonthDay), &|member| {
+                let date = member.date?;
+                Some(format!("{:02}-{:02}", date.month?, date.day?))
+            }),
+        ]
+    } else if let Some(width) = width(members).filter(|width| digits && *width >= CODE) {
+        windows(template, width)
+    } else if digits {
+        let zeros = members.iter().any(|member| member.text.len() > 1 && member.text.starts_with('0'));
+        let padded = width(members).filter(|_| zeros);
+        vec![draft(SlotKind::Number { padded }, Filler::Text, &|member| Some(member.text.clone()))]
+    } else {
+        let places = members.iter().filter(|member| is_place(&member.text)).count();
+        let kind = match template.shape {
+            Shape::Version => SlotKind::Version,
+            Shape::Name if 2 * places >= members.len() => SlotKind::Place,
+            Shape::Name => SlotKind::Name,
+            _ => SlotKind::Word,
+        };
+        vec![draft(kind, Filler::Text, &|member| Some(member.text.clone()))]
+    };
+    drafts.into_iter().flatten().collect()
+}
+
+/// Whether four-digit numbers are years: nearly all lie between 1000 and 2999.
+pub(super) fn are_years(members: &[Member]) -> bool {
+    let years = members.iter().filter(|member| year(&tokens(&member.text), 0).is_some()).count();
+    20 * years >= 19 * members.len()
+}
+
+/// How many digits all members have.
+fn width(members: &[Member]) -> Option<usize> {
+    let width = members.first()?.text.len();
+    members.iter().all(|member| member.text.len() == width).then_some(width)
+}
+
+/// The slots of a code: the whole, and every window that sorts the rows in a way of its own. Of windows that sort them alike the
+/// shortest stands for all, with the zeros that always precede it: `044`, not `44`.
+fn windows(template: &Template, width: usize) -> Vec<Option<Draft>> {
+    let members = &template.members;
+    let alphabet: Vec<String> = (0..width)
+        .map(|at| {
+            members.iter().map(|member| &member.text[at..=at]).collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+        })
+        .collect();
+    let always_zero = |at: usize| alphabet[at] == "0";
+    let mut partitions: BTreeMap<Vec<u32>, (usize, usize)> = BTreeMap::new();
+    for length in 1..=WINDOW.min(width) {
+        for start in 0..=width - length {
+            let mut numbers = BTreeMap::new();
+            let partition: Vec<u32> = members
+                .iter()
+                .map(|member| {
+                    let next = numbers.len() as u32;
+                    *numbers.entry(&member.text[start..start + length]).or_insert(next)
+                })
+                .collect();
+            let best = partitions.entry(partition).or_insert((start, length));
+            if start + length == best.0 + best.1 && (start..best.0).all(always_zero) {
+                *best = (start, length);
+            }
+        }
+    }
+    let windows = partitions.into_values().filter(|(_, length)| *length < width).map(|(start, length)| {
+        let filler = Filler::Code { alphabet: alphabet.clone(), start };
+        let kind = SlotKind::Window { width, start: start + 1, length };
+        draft(template, kind, filler, &|member| Some(member.text[start..start + length].to_owned()))
+    });
+    let whole = draft(template, SlotKind::Code { width }, Filler::Text, &|member| Some(member.text.clone()));
+    windows.chain([whole]).collect()
+}
+
+/// A slot, if it has a value.
+fn draft(template: &Template, kind: SlotKind, filler: Filler, value: &dyn Fn(&Member) -> Option<String>) -> Option<Draft> {
+    let mut rows: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for member in &template.members {
+        if let Some(value) = value(member) {
+            rows.entry(value).or_default().push(member.row);
+        }
+    }
+    let total: usize = rows.values().map(Vec::len).sum();
+    let closed =
+        !matches!(kind, SlotKind::Name | SlotKind::Place | SlotKind::Word) || (rows.len() >= 2 && 2 * rows.len() <= total);
+    if total < super::template::MIN_ROWS || !closed {
+        return None;
+    }
+    let distinct = rows.len();
+    let (range, gaps) = gaps(kind, &rows);
+    let mut ranked: Vec<(String, Vec<u32>)> = rows.into_iter().collect();
+    ranked.sort_by(|(left, left_rows), (right, right_rows)| right_rows.len().cmp(&left_rows.len()).then(left.cmp(right)));
+    let labels = labels(&ranked);
+    ranked.truncate(LISTED);
+    let values =
+        ranked.iter().map(|(value, rows)| SlotValue { value: value.clone(), rows: rows.len(), bits: None, p_adjusted: None });
+    let slot = Slot { kind, place: template.place, template: template.text(), values: values.collect(), distinct, range, gaps };
+    Some(Draft { slot, labels, rows: ranked.into_iter().map(|(_, rows)| rows).collect(), filler })
+}
+
+impl Template {
+    /// The template with its placeholder.
+    pub(super) fn text(&self) -> String {
+        let name = match self.shape {
+            Shape::Date => "{date}",
+            Shape::Digits if are_years(&self.members) => "{year}",
+            Shape::Digits if width(&self.members).is_some_and(|width| width >= CODE) => "{code}",
+            Shape::Digits => "{number}",
+            Shape::Version => "{version}",
+            Shape::Name => "{name}",
+            Shape::Field => "{word}",
+        };
+        if self.wide { name.to_owned() } else { format!("{}{name}{}", self.left, self.right) }
+    }
+}
+
+/// Values from the most frequent one; a value of a single row is no value to learn from.
+fn labels(ranked: &[(String, Vec<u32>)]) -> Labels {
+    let looked_at = ranked.iter().take(VALUES).filter(|(_, rows)| rows.len() >= 2).count();
+    let mut pairs: Vec<(u32, u32)> = Vec::new();
+    for (index, (_, rows)) in ranked.iter().enumerate() {
+        let label = if index < looked_at { index as u32 + 1 } else { 0 };
+        pairs.extend(rows.iter().map(|row| (*row, label)));
+    }
+    pairs.sort_unstable();
+    Labels {
+        rows: pairs.iter().map(|(row, _)| *row).collect(),
+        of: pairs.iter().map(|(_, label)| *label).collect(),
+        values: looked_at,
+    }
+}
+
+/// The range of whole numbers, and the numbers in it that do not occur.
+fn gaps(kind: SlotKind, rows: &BTreeMap<String, Vec<u32>>) -> (Option<(u64, u64)>, Vec<String>) {
+    let Some(digits) = kind.digits() else { return (None, Vec::new()) };
+    let mut numbers: Vec<u64> = rows.keys().filter_map(|value| value.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let (Some(&least), Some(&most)) = (numbers.first(), numbers.last()) else { return (None, Vec::new()) };
+    let total: u64 = numbers.windows(2).map(|pair| pair[1] - pair[0] - 1).sum();
+    // Every so manieth gap, so that a range of any size is listed in bounded time.
+    let stride = total.div_ceil(LISTED_GAPS as u64).max(1);
+    let mut gaps = Vec::new();
+    let mut skipped = 0;
+    for pair in numbers.windows(2) {
+        let count = pair[1] - pair[0] - 1;
+        let mut at = (stride - skipped % stride) % stride;
+        while at < count {
+            gaps.push(format!("{:0digits$}", pair[0] + 1 + at));
+            at += stride;
+        }
+        skipped += count;
+    }
+    (Some((least, most)), gaps)
+}

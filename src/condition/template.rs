@@ -1,0 +1,226 @@
+//! Templates: places where otherwise alike texts differ by a value of a type.
+//!
+//! All values of one shape are grouped by the word or mark before them. A group's template grows from the value outwards as long as
+//! nine rows of ten agree on the next token, to the left up to the start of the sentence and to the right up to the end of the
+//! clause. So `Today is 2027-03-14. Name a dish.` becomes `Today is {date}.`, and the question stays outside.
+
+use std::collections::BTreeMap;
+
+use super::date::{Date, DateForm};
+use super::dressing::Position;
+use super::reading::{Place, Reading};
+use super::token::{Kind, Token, text_of, tokens};
+use super::value::{Shape, Value, values};
+
+/// Rows that a template needs.
+pub(super) const MIN_ROWS: usize = 8;
+/// Templates of one dataset, those with the most rows.
+const TEMPLATES: usize = 48;
+/// Values of one text that are looked at.
+const VALUES: usize = 32;
+/// Tokens of a template on either side of its value.
+const SIDE: usize = 24;
+
+/// A value in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Member {
+    /// Index of the reading.
+    pub row: u32,
+    pub text: String,
+    /// Given for dates and for years.
+    pub date: Option<Date>,
+}
+
+/// Where rows differ by a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Template {
+    pub place: Place,
+    pub shape: Shape,
+    /// The words around the value.
+    pub left: String,
+    pub right: String,
+    /// Where in the text most rows have it.
+    pub position: Position,
+    /// The white space between template and question.
+    pub glue: String,
+    /// All dates however they are introduced; then `left` and `right` are those of the most frequent template.
+    pub wide: bool,
+    /// Ascending by row; one a row.
+    pub members: Vec<Member>,
+}
+
+struct Occurrence<'a> {
+    member: Member,
+    shape: Shape,
+    /// Tokens before the value, the nearest first, and after it.
+    left: Vec<Token<'a>>,
+    right: Vec<Token<'a>>,
+}
+
+/// The templates of the rows, those with the most rows first.
+pub(super) fn templates(readings: &[Reading]) -> Vec<Template> {
+    let mut templates = Vec::new();
+    for place in [Place::System, Place::Prompt] {
+        let mut groups: BTreeMap<(Shape, &str), Vec<Occurrence<'_>>> = BTreeMap::new();
+        for (row, text) in readings.iter().enumerate().filter_map(|(row, reading)| Some((row, reading.at(place)?))) {
+            for occurrence in occurrences(row, text) {
+                let anchor = occurrence.left.iter().find(|token| !token.is(" ")).map_or("", |token| token.text);
+                groups.entry((occurrence.shape, anchor)).or_default().push(occurrence);
+            }
+        }
+        let mut found: Vec<Template> =
+            groups.into_iter().filter_map(|((shape, _), group)| template(place, shape, group)).collect();
+        templates.extend(anywhere(readings, place, &found));
+        templates.append(&mut found);
+    }
+    templates.sort_by_key(|template| (std::cmp::Reverse(template.members.len()), template.left.clone(), template.right.clone()));
+    templates.truncate(TEMPLATES);
+    templates
+}
+
+fn occurrences(row: usize, text: &str) -> Vec<Occurrence<'_>> {
+    let tokens = tokens(text);
+    let occurrence = |Value { shape, range, date }: Value| Occurrence {
+        member: Member { row: row as u32, text: text_of(text, &tokens, range.clone()).to_owned(), date },
+        shape,
+        left: tokens[..range.start].iter().rev().take(SIDE).copied().collect(),
+        right: tokens[range.end..].iter().take(SIDE).copied().collect(),
+    };
+    values(&tokens).into_iter().take(VALUES).map(occurrence).collect()
+}
+
+/// A group's template; `None` for too few rows.
+fn template(place: Place, shape: Shape, mut group: Vec<Occurrence<'_>>) -> Option<Template> {
+    // Of two values in one row the first counts.
+    group.dedup_by_key(|occurrence| occurrence.member.row);
+    if group.len() < MIN_ROWS {
+        return None;
+    }
+    let mut left = grown_left(&group);
+    let at_start =
+        |length: usize| share(&group, |occurrence| occurrence.left[length.min(occurrence.left.len())..].iter().all(is_space));
+    let mut right = grown_right(&group, left.is_empty());
+    let at_end =
+        |length: usize| share(&group, |occurrence| occurrence.right[length.min(occurrence.right.len())..].iter().all(is_space));
+    let (mut starts, ends) = (at_start(left.len()), at_end(right.len()));
+    if place == Place::Prompt && starts && ends {
+        // A template of the whole prompt has the question in it: only the nearest word is the dressing.
+        left.truncate(left.iter().position(|token| token.kind == Kind::Word).map_or(0, |word| word + 1));
+        right.clear();
+        starts = at_start(left.len());
+    }
+    let position = match (place, starts, ends) {
+        (Place::System, ..) => Position::System,
+        (_, true, _) => Position::Before,
+        (_, false, true) if left.iter().any(|token| token.kind == Kind::Word) && begins_sentence(&group, left.len()) => {
+            Position::After
+        }
+        (_, false, true) if left.is_empty() => Position::After,
+        _ => Position::Inside,
+    };
+    let glue = glue(&group, position, left.len(), right.len());
+    let text = |tokens: &[Token<'_>]| tokens.iter().map(|token| token.text).collect::<String>();
+    left.reverse();
+    let (left, right) = (text(&left), text(&right));
+    let members = group.into_iter().map(|occurrence| occurrence.member).collect();
+    Some(Template { place, shape, left, right, position, glue, wide: false, members })
+}
+
+/// Whether nine of ten occurrences have a property.
+fn share(group: &[Occurrence<'_>], has: impl Fn(&Occurrence<'_>) -> bool) -> bool {
+    10 * group.iter().filter(|occurrence| has(occurrence)).count() >= 9 * group.len()
+}
+
+fn is_space(token: &Token<'_>) -> bool {
+    token.kind == Kind::Space
+}
+
+/// The token that nine of ten occurrences have at `index` of a side.
+fn agreed<'a>(group: &[Occurrence<'a>], side: impl Fn(&Occurrence<'a>) -> Option<Token<'a>>) -> Option<Token<'a>> {
+    let mut counts: BTreeMap<&str, (usize, Token<'a>)> = BTreeMap::new();
+    for token in group.iter().filter_map(side) {
+        counts.entry(token.text).or_insert((0, token)).0 += 1;
+    }
+    let (count, token) = counts.into_values().max_by_key(|(count, _)| *count)?;
+    (10 * count >= 9 * group.len()).then_some(token)
+}
+
+/// The agreed tokens before the value, the nearest first.
+fn grown_left<'a>(group: &[Occurrence<'a>]) -> Vec<Token<'a>> {
+    let mut grown = Vec::new();
+    while let Some(token) =
+        agreed(group, |occurrence| occurrence.left.get(grown.len()).copied()).filter(|token| !token.ends_sentence())
+    {
+        grown.push(token);
+    }
+    while grown.last().is_some_and(is_space) {
+        grown.pop();
+    }
+    grown
+}
+
+/// The agreed tokens after the value: marks at once, and words where they lead to a mark before another sentence begins.
+fn grown_right<'a>(group: &[Occurrence<'a>], starts: bool) -> Vec<Token<'a>> {
+    let mut grown: Vec<Token<'a>> = Vec::new();
+    let mut sure = 0;
+    while let Some(token) = agreed(group, |occurrence| occurrence.right.get(grown.len()).copied()) {
+        let after_mark = grown.last().is_some_and(|last| last.kind == Kind::Mark);
+        let begins = token.kind == Kind::Word && token.text.starts_with(char::is_uppercase);
+        if token.breaks_line() || begins || (token.kind != Kind::Mark && (after_mark || starts)) {
+            break;
+        }
+        grown.push(token);
+        if token.kind == Kind::Mark {
+            sure = grown.len();
+        }
+    }
+    grown.truncate(sure);
+    grown
+}
+
+/// Whether the template's first word is the first of a sentence.
+fn begins_sentence(group: &[Occurrence<'_>], length: usize) -> bool {
+    share(group, |occurrence| {
+        occurrence.left[length.min(occurrence.left.len())..].iter().find(|token| !token.is(" ")).is_none_or(Token::ends_sentence)
+    })
+}
+
+/// The white space that most rows have between the template and the rest.
+fn glue(group: &[Occurrence<'_>], position: Position, left: usize, right: usize) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for occurrence in group {
+        let token = match position {
+            Position::Before => occurrence.right.get(right),
+            _ => occurrence.left.get(left),
+        };
+        if let Some(token) = token.filter(|token| is_space(token)) {
+            *counts.entry(token.text).or_default() += 1;
+        }
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map_or(" ", |(glue, _)| glue).to_owned()
+}
+
+/// All dates and years of a place together, however they are introduced; `None` where one template has them all.
+fn anywhere(readings: &[Reading], place: Place, found: &[Template]) -> Option<Template> {
+    let dated = |template: &&Template| {
+        template.shape == Shape::Date || (template.shape == Shape::Digits && super::slot::are_years(&template.members))
+    };
+    let most = found.iter().filter(dated).max_by_key(|template| template.members.len());
+    let mut members = Vec::new();
+    for (row, text) in readings.iter().enumerate().filter_map(|(row, reading)| Some((row, reading.at(place)?))) {
+        members.extend(occurrences(row, text).into_iter().map(|occurrence| occurrence.member).find_map(|mut member| {
+            let year = member.text.parse().ok().filter(|year| member.text.len() == 4 && (1000..=2999).contains(year));
+            member.date =
+                member.date.or(year.map(|year| Date { form: DateForm::Year, year: Some(year), month: None, day: None }));
+            member.date.is_some().then_some(member)
+        }));
+    }
+    let wide = members.len() >= MIN_ROWS && most.is_none_or(|most| members.len() > most.members.len());
+    let (position, left, right, glue) = match most {
+        Some(most) => (most.position, most.left.clone(), most.right.clone(), most.glue.clone()),
+        None => {
+            (if place == Place::System { Position::System } else { Position::Before }, "It is ".into(), ".".into(), " ".into())
+        }
+    };
+    wide.then_some(Template { place, shape: Shape::Date, left, right, position, glue, wide: true, members })
+}
