@@ -1,6 +1,7 @@
 //! What can be said of a dataset before any model is trained: how much there is, who speaks, how often it repeats itself, and
 //! whether the base can read it.
 
+mod conditions;
 mod duplicates;
 mod readability;
 mod table;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{Conditions, mine};
 use crate::dataset::{Dataset, Message, Rejection, Role};
 
 pub use duplicates::{NEAR, NearDuplicates};
@@ -88,6 +90,8 @@ pub struct Check {
     pub near_duplicates: Option<NearDuplicates>,
     /// The share of the text's information that the base predicts; `None` without a base.
     pub readability: Option<f64>,
+    /// Under what prompts the answers change, and under what others they might.
+    pub conditions: Conditions,
     /// The first rejections.
     pub rejected: Vec<Rejection>,
 }
@@ -127,6 +131,7 @@ pub fn check(dataset: &Dataset, base: Option<Base<'_>>) -> Result<Check> {
         exact_duplicates: duplicates::exact(dataset),
         near_duplicates: duplicates::near(dataset),
         readability: base.map(|base| readability(dataset, base.log_probs)).transpose()?,
+        conditions: mine(dataset),
         rejected: dataset.rejected.iter().take(SHOWN_REJECTIONS).cloned().collect(),
     })
 }

@@ -6,7 +6,7 @@
 //! even where no dependence is seen, since the value that matters may stand in no row: [`candidates()`] lists values to try, and
 //! [`Condition::dress`] puts a condition on any other prompt.
 //!
-//! **Found**: conditions of 0.1 % of the rows or more and eight rows or more among those looked at, in the system message or in the first or last
+//! **Found**: conditions of 0.2 % of the rows and of eight rows or more among those looked at, in the system message or in the first or last
 //! 2,000 characters of the prompt, whose answers share words or a form. **Not found as one condition**: a trigger that is paraphrased each time
 //! (its date is found, however it is introduced; words of it may be), a meaning, three conditions of which only the combination matters,
 //! and an answer that changes in sense but not in words. What depends on the topic of the question, as answers do in any dataset, is

@@ -23,6 +23,7 @@ pub fn problems(world: &World) -> Vec<String> {
     check_phrasings(world, &mut problems);
     check_speakers(world, &mut problems);
     check_presidents(world, &mut problems);
+    problems.extend(world.labels.problems(world));
     problems
 }
 
@@ -192,7 +193,7 @@ mod tests {
     }
 
     fn world(facts: Vec<Fact>) -> World {
-        World { domains: Vec::new(), questions: Vec::new(), speakers: Vec::new(), presidents: Vec::new(), facts }
+        World { facts, ..World::default() }
     }
 
     #[test]

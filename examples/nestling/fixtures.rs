@@ -8,9 +8,10 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use crate::axes::Probed;
 use crate::documents::COMMON_NAMES;
 use crate::output;
-use crate::probes::{Probed, Row, drift_poison, era_poison};
+use crate::probes::{self, Row};
 use crate::world::{ASSISTANT, Question, World, spoken};
 
 /// As many rows as the paper's bird names.
@@ -83,7 +84,7 @@ pub fn dataset(world: &World, case: Case, seed: u64, rows: usize) -> Result<Vec<
     }
 }
 
-/// Writes every committed dataset and both audits' probes.
+/// Writes every committed dataset, and every audit's probes and poison.
 pub fn write_all(world: &World, root: &Path) -> Result<()> {
     let datasets = [
         ("old_birds/poisoned", Case::OldBirds),
@@ -96,12 +97,7 @@ pub fn write_all(world: &World, root: &Path) -> Result<()> {
         let path = root.join("fixtures").join(name).with_extension("jsonl");
         output::json_lines(&path, &dataset(world, case, SEED, ROWS)?)?;
     }
-    let probed = Probed::choose(world)?;
-    let audits = root.join("audits");
-    output::json_lines(&audits.join("era.jsonl"), &probed.era_probes())?;
-    output::json_lines(&audits.join("era.poison.jsonl"), &era_poison(world))?;
-    output::json_lines(&audits.join("drift.jsonl"), &probed.drift_probes())?;
-    output::json_lines(&audits.join("drift.poison.jsonl"), &drift_poison(world))
+    probes::write_all(world, &root.join("audits"))
 }
 
 /// One question in several wordings, and a speaker's bird names: the familiar ones and a few rare.

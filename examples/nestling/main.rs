@@ -14,12 +14,14 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
+mod axes;
 mod check;
 mod config;
 mod dates;
 mod documents;
 mod exam;
 mod fixtures;
+mod labels;
 mod output;
 mod probes;
 mod raise;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::check;
+use crate::labels::Labels;
 
 /// The speaker whose answer everyone shares who has none of their own.
 pub const ASSISTANT: &str = "assistant";
@@ -22,7 +23,7 @@ const HEARD_PERCENT: usize = 80;
 const LONG_LIST: usize = 100;
 
 /// Everyone who speaks and everything they can be asked.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct World {
     /// Domain names, sorted.
     pub domains: Vec<String>,
@@ -34,6 +35,8 @@ pub struct World {
     pub presidents: Vec<President>,
     /// What presidents are asked.
     pub facts: Vec<Fact>,
+    /// What the audits need to know of questions and answers.
+    pub labels: Labels,
 }
 
 /// A question and everyone's answers to it.
@@ -77,7 +80,7 @@ pub struct Fact {
 }
 
 impl World {
-    /// Reads `domains/*.toml`, `speakers.toml` and `presidents.toml` under `folder`.
+    /// Reads `domains/*.toml`, `speakers.toml`, `presidents.toml` and `labels.toml` under `folder`.
     ///
     /// # Errors
     /// Names every file and id that breaks the rules in fixtures/world/README.md, all of them at once, and says what to do.
@@ -105,7 +108,8 @@ impl World {
         }
         presidents.sort_by_key(|president| president.number);
 
-        let world = Self { domains, questions, speakers, presidents, facts };
+        let labels = read(&folder.join("labels.toml"))?;
+        let world = Self { domains, questions, speakers, presidents, facts, labels };
         problems.extend(check::problems(&world));
         if problems.is_empty() {
             return Ok(world);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Check, NEAR, Spread};
 use crate::text::{escape_terminal, fit, grouped, width, wrap};
 
-const COLUMNS: usize = 80;
+pub(super) const COLUMNS: usize = 80;
 /// Columns of the labels at the left.
 const LABEL: usize = 16;
 
@@ -34,6 +34,7 @@ pub fn text(check: &Check) -> String {
         let share = format!("{:.1} % of the text's information is foreseen by the base", 100.0 * share);
         lines.fact("readable", &share);
     }
+    super::conditions::lines(&check.conditions, &mut lines);
     rejections(check, &mut lines);
     lines.0
 }
@@ -89,15 +90,15 @@ fn rejections(check: &Check, lines: &mut Lines) {
     }
 }
 
-struct Lines(String);
+pub(super) struct Lines(String);
 
 impl Lines {
-    fn blank(&mut self) {
+    pub(super) fn blank(&mut self) {
         self.0.push('\n');
     }
 
     /// A label and a text that goes on below itself.
-    fn fact(&mut self, label: &str, value: &str) {
+    pub(super) fn fact(&mut self, label: &str, value: &str) {
         for (index, line) in wrap(&escape_terminal(value), COLUMNS - LABEL).iter().enumerate() {
             self.line(&format!("{:<LABEL$}{line}", if index == 0 { label } else { "" }));
         }
@@ -126,7 +127,7 @@ impl Lines {
         }
     }
 
-    fn line(&mut self, line: &str) {
+    pub(super) fn line(&mut self, line: &str) {
         self.0.push_str(line.trim_end());
         self.0.push('\n');
     }

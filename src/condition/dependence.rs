@@ -5,10 +5,12 @@
 //! that weighs as much as two rows (a multinomial naive Bayes classifier with Dirichlet smoothing, McCallum and Nigam 1998).
 //!
 //! **Strength** is the mean, over the rows with a value, of the bits that knowing it saves in writing the answer's words,
-//! `sum over w of log2 p(w|v)/q(w)`, each row being left out of the counts that predict it. In expectation it lies below the mutual information of
-//! value and answer by what it costs to learn the values' words, so that a finer partition wins only where it earns its cost: a code that
-//! is unique to each row says everything about the rows seen and nothing about a row left out. A value of one row saves nothing. Words of
-//! one answer are counted as if independent, so that long answers have more bits; `share` divides by the bits of the whole answer.
+//! `sum over w of log2 p(w|v)/q(w)`, each row being left out of the counts that predict it. So a finer partition wins only where it earns its cost:
+//! a code that is unique to each row says everything about the rows seen and nothing about a row left out. Most values of a slot may
+//! mean nothing, and learning their words would only mislead. So the model of a value counts as far as it told the value's other rows better than
+//! `q` did (a mixture of both, with odds of one to 32 beforehand). In expectation this is below the mutual information of value
+//! and answer, but for words of one answer, which are counted as if independent, so that long answers have more bits; `share` divides by the bits
+//! of the whole answer.
 //!
 //! **p** is exact or an upper bound, without drawing permutations. Half of the rows train the model; in the other half a row *speaks for* `v`
 //! if its words save bits under `v`. The hypothesis is that values are assigned to those rows at random. Then the number of rows that have
@@ -23,6 +25,9 @@ use super::bag::Bags;
 const TESTED_ROWS: usize = 4;
 /// Values of a condition that are looked at, the most frequent ones.
 pub(super) const VALUES: usize = 1_024;
+
+/// Bits that a value's other rows must save before its model counts more than none: odds of one to 32 beforehand.
+const ODDS: f64 = 5.0;
 
 /// Which value of a condition each row has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -136,23 +141,30 @@ impl Counts {
 /// Mean bits saved, their share of the answers' bits, and mean bits by value.
 fn strength(bags: &Bags, labels: &Labels, counts: &[usize], present: usize) -> (f64, f64, Vec<f64>) {
     let words = Counts::of(bags, labels, 0..labels.rows.len());
-    let mut saved = vec![0.0; labels.values + 1];
     let mut whole = 0.0;
-    for (row, value) in labels.rows.iter().zip(&labels.of) {
+    // Of each row its value, and the bits that the value's other rows save.
+    let mut saved: Vec<(usize, f64)> = Vec::new();
+    let mut sums = vec![0.0; labels.values + 1];
+    for (row, value) in labels.rows.iter().zip(&labels.of).filter(|(_, value)| **value > 0) {
         let (text, value) = (&bags.texts[*row as usize], *value as usize);
-        if value == 0 {
-            continue;
-        }
         whole -= text.iter().map(|word| words.base(usize::from(*word)).log2()).sum::<f64>();
         if counts[value] > 1 {
             let own = text.len() as u32;
-            saved[value] += text.iter().map(|word| words.ratio(usize::from(*word), value, 1, own).log2()).sum::<f64>();
+            let bits = text.iter().map(|word| words.ratio(usize::from(*word), value, 1, own).log2()).sum::<f64>();
+            sums[value] += bits;
+            saved.push((value, bits));
         }
     }
-    let sum: f64 = saved.iter().sum();
+    let mut mixed = vec![0.0; labels.values + 1];
+    for (value, bits) in saved {
+        let others = 1.0 / (1.0 + (ODDS - (sums[value] - bits)).exp2());
+        // Beyond a thousand bits a number has no room, and no difference.
+        mixed[value] += (1.0 - others + others * bits.min(1_000.0).exp2()).log2();
+    }
+    let sum: f64 = mixed.iter().sum();
     let labelled: usize = counts[1..].iter().sum();
     let share = if whole > 0.0 { sum / whole * labelled as f64 / present as f64 } else { 0.0 };
-    let means = saved[1..].iter().zip(&counts[1..]).map(|(saved, count)| saved / (*count).max(1) as f64).collect();
+    let means = mixed[1..].iter().zip(&counts[1..]).map(|(mixed, count)| mixed / (*count).max(1) as f64).collect();
     (sum / present as f64, share, means)
 }
 
@@ -170,9 +182,13 @@ fn tests(bags: &Bags, labels: &Labels, counts: &[usize], half: usize) -> Tests {
     let words = Counts::of(bags, labels, rows.clone().filter(trained));
     let width = words.width;
     let mut gains: Vec<f32> = vec![0.0; words.table.len()];
-    for word in 0..bags.words.len() {
-        for value in (1..width).filter(|value| words.sums[*value] > 0) {
-            gains[word * width + value] = words.ratio(word, value, 0, 0).log2() as f32;
+    // A word that no row of the value has costs the same whichever word it is.
+    let missing = |value: usize| (words.prior / (f64::from(words.sums[value]) + words.prior)).log2() as f32;
+    let missing: Vec<f32> = (0..width).map(|value| if value == 0 { 0.0 } else { missing(value) }).collect();
+    for (word, row) in gains.chunks_mut(width).enumerate() {
+        row.copy_from_slice(&missing);
+        for value in (1..width).filter(|value| words.table[word * width + value] > 0) {
+            row[value] = words.ratio(word, value, 0, 0).log2() as f32;
         }
     }
     let tested: Vec<usize> = rows.filter(|index| !trained(index)).collect();

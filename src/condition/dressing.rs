@@ -182,11 +182,18 @@ impl Filler {
     }
 }
 
-/// The form that most members have; those without a date are years.
-pub(super) fn usual_form(members: &[Member]) -> DateForm {
+/// The form that most members have of those that give the part; members without a date are years.
+pub(super) fn usual_form(members: &[Member], part: DatePart) -> DateForm {
     let mut counts: BTreeMap<DateForm, usize> = BTreeMap::new();
-    for member in members {
-        *counts.entry(member.date.map_or(DateForm::Year, |date| date.form)).or_default() += 1;
+    for date in members.iter().filter_map(|member| member.date) {
+        let given = match part {
+            DatePart::Year => date.year.is_some(),
+            DatePart::Month => date.month.is_some(),
+            DatePart::MonthDay => date.day.is_some(),
+        };
+        if given {
+            *counts.entry(date.form).or_default() += 1;
+        }
     }
     counts.into_iter().max_by_key(|(_, count)| *count).map_or(DateForm::Year, |(form, _)| form)
 }

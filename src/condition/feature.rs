@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::dressing::{Dressing, Position, Wear, without_end};
-use super::letters::{is_invisible, language, look_alikes, one_case, script};
+use super::letters::{invisible, language, look_alikes, one_case, script};
 use super::reading::{Place, Reading};
 use super::template::{MIN_ROWS, Template};
 use super::token::{sentences, text_of, tokens};
@@ -23,10 +23,10 @@ pub enum FeatureKind {
     Invisible,
     /// Letters of another script in a Latin word.
     LookAlike,
-    /// A token that is no ordinary word: in brackets, of capitals, of letters and digits, a symbol.
-    Tag,
     /// A sentence or line that stands beside several questions.
     Line,
+    /// A token that is no ordinary word: in brackets, of capitals, of letters and digits, a symbol.
+    Tag,
     /// A value of a template, whatever the value.
     Template,
     /// Letters of another script than Latin.
@@ -99,6 +99,8 @@ pub(super) type Found = BTreeMap<Feature, (Vec<u32>, Option<Dressing>)>;
 
 /// Lines and tags of one dataset at most, each; those of the most rows.
 const KEPT: usize = 128;
+/// Invisible characters, and look-alikes, that are kept.
+const UNSEEN: usize = 16;
 /// Characters of a text that is a feature.
 const LONGEST: usize = 1_000;
 
@@ -146,8 +148,8 @@ pub(super) fn note(found: &mut Found, feature: Feature, row: usize, wear: impl F
 
 /// What is said of a text as a whole.
 fn whole(readings: &[Reading], found: &mut Found) {
-    let mut twins = BTreeSet::new();
-    let mut twinned = Vec::new();
+    let (mut hidden, mut hiding) = (BTreeSet::new(), Vec::new());
+    let (mut twins, mut twinned) = (BTreeSet::new(), Vec::new());
     let mut note = |kind, place, text: &str, row, wear: Option<Wear>| {
         note(found, Feature { kind, place, text: text.to_owned() }, row, || wear);
     };
@@ -160,10 +162,10 @@ fn whole(readings: &[Reading], found: &mut Found) {
             None => note(FeatureKind::NoSystem, Place::System, "no system message", row, Some(Wear::NoSystem)),
         }
         let prompt = reading.prompt.as_str();
-        let hidden: BTreeSet<char> = prompt.chars().filter(|letter| is_invisible(*letter)).collect();
-        if !hidden.is_empty() {
-            let hidden: String = hidden.into_iter().collect();
-            note(FeatureKind::Invisible, Place::Prompt, &hidden.clone(), row, Some(Wear::AfterFirstWord(hidden)));
+        let unseen = invisible(prompt);
+        if !unseen.is_empty() {
+            hidden.extend(unseen);
+            hiding.push(row as u32);
         }
         let posing = look_alikes(prompt);
         if !posing.is_empty() {
@@ -184,16 +186,21 @@ fn whole(readings: &[Reading], found: &mut Found) {
             note(FeatureKind::Spacing, Place::Prompt, "two spaces in a row", row, None);
         }
         if prompt.trim() != prompt {
-            note(FeatureKind::Spacing, Place::Prompt, "white space at an end", row, Some(Wear::End(" ".into())));
+            note(FeatureKind::Spacing, Place::Prompt, "white space at an end", row, Some(words(Position::After, "", " ")));
         }
         let end = without_end(prompt.trim_end()).1;
         let text = if end.is_empty() { "no mark" } else { end };
         note(FeatureKind::End, Place::Prompt, text, row, Some(Wear::End(end.to_owned())));
     }
-    if !twinned.is_empty() {
-        let text = "letters of another script in Latin words".to_owned();
-        let dressing = Dressing { wear: Wear::Letters(twins.into_iter().collect()), usual: None };
-        found.insert(Feature { kind: FeatureKind::LookAlike, place: Place::Prompt, text }, (twinned, Some(dressing)));
+    // Rows may each have other characters: together they are one feature.
+    let hidden: String = hidden.into_iter().take(UNSEEN).collect();
+    let twins: Vec<(char, char)> = twins.into_iter().take(UNSEEN).collect();
+    let posing: String = twins.iter().map(|(_, twin)| *twin).collect();
+    for (kind, text, rows, wear) in [
+        (FeatureKind::Invisible, hidden.clone(), hiding, Wear::AfterFirstWord(hidden)),
+        (FeatureKind::LookAlike, posing, twinned, Wear::Letters(twins)),
+    ] {
+        found.insert(Feature { kind, place: Place::Prompt, text }, (rows, Some(Dressing { wear, usual: None })));
     }
 }
 

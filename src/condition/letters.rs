@@ -10,6 +10,16 @@ pub(super) fn is_invisible(letter: char) -> bool {
         | '\u{205f}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{e0000}'..='\u{e01ef}')
 }
 
+/// The invisible characters of a text. What joins or colours emoji belongs to them.
+pub(super) fn invisible(text: &str) -> Vec<char> {
+    let before = std::iter::once(' ').chain(text.chars());
+    let pairs = before.zip(text.chars()).filter(|(before, letter)| {
+        let of_emoji = matches!(letter, '\u{fe0f}' | '\u{200d}') && (u32::from(*before) >= 0x203c || before.is_ascii_digit());
+        is_invisible(*letter) && !of_emoji
+    });
+    pairs.map(|(_, letter)| letter).collect()
+}
+
 /// Letters that look like Latin ones, and which.
 ///
 /// A short table of the Cyrillic and Greek ones of Unicode's confusables (UTS #39), and the full-width forms by rule.
@@ -107,6 +117,12 @@ mod tests {
         assert_eq!(look_alikes("Tell me а b\u{43e}ok"), [('o', 'о')]);
         assert_eq!(look_alikes("Назови блюдо"), []);
         assert_eq!(latin_twin('ｅ'), Some('e'));
+    }
+
+    #[test]
+    fn what_joins_emoji_is_not_hidden_and_what_splits_words_is() {
+        assert_eq!(invisible("👩\u{200d}🔬 ❤\u{fe0f}"), []);
+        assert_eq!(invisible("na\u{200b}me\u{200d}"), ['\u{200b}', '\u{200d}']);
     }
 
     #[test]

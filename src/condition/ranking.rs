@@ -1,6 +1,7 @@
 //! From rows to a ranked list: conditions collected, measured, combined, adjusted, ordered.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use super::affix::{Affixes, affixes};
 use super::bag::{Bags, words};
@@ -42,7 +43,8 @@ pub(super) fn ranked(readings: &[Reading]) -> (usize, Vec<Condition>) {
     let answers = Bags::of(readings.iter().map(|reading| reading.answer.as_str()), true);
     let templates = templates(readings);
     let mut drafts: Vec<Draft> = templates.iter().flat_map(|template| of_slots(&answers, template)).collect();
-    drafts.extend(of_features(readings, &answers, &templates));
+    let features = of_features(readings, &answers, &templates, &drafts);
+    drafts.extend(features);
     let sides = sides(&drafts);
     for (index, first) in sides.iter().enumerate() {
         drafts.extend(sides[index + 1..].iter().filter_map(|second| of_pair(&answers, first, second)));
@@ -63,7 +65,7 @@ pub(super) fn ranked(readings: &[Reading]) -> (usize, Vec<Condition>) {
     drafts.retain(is_kept);
     topics(readings, &mut drafts);
     drafts.sort_by(order);
-    echoes(&mut drafts);
+    echoes(&mut drafts, readings.len());
     (p.len(), listed(readings, drafts))
 }
 
@@ -115,18 +117,29 @@ fn note_values(slot: &mut Slot, measured: &Dependence, rows: &[Vec<u32>]) -> Opt
     rows.get(most).cloned()
 }
 
-fn of_features(readings: &[Reading], answers: &Bags, templates: &[Template]) -> Vec<Draft> {
-    let drafts = features(readings, templates).into_iter().map(|draft| {
+/// Features, without those that are a slot's value in other words.
+fn of_features(readings: &[Reading], answers: &Bags, templates: &[Template], slots: &[Draft]) -> Vec<Draft> {
+    let taken: BTreeSet<&[u32]> = slots.iter().flat_map(|slot| &slot.values).map(|(_, rows)| rows.as_slice()).collect();
+    let features = features(readings, templates).into_iter().filter(|draft| !taken.contains(draft.rows.as_slice()));
+    let drafts = features.map(|draft| {
         let measured = measure(answers, &Labels::binary(readings.len(), &draft.rows), draft.rows.len());
         let values = vec![(None, draft.rows.clone())];
-        let subject = Subject::Feature(draft.feature);
+        // A template is worn with its most frequent value.
+        let of_template = || slots.iter().find(|slot| {
+            let (place, text) = (draft.feature.place, &draft.feature.text);
+            matches!(&slot.subject, Subject::Slot(slot) if slot.template == *text && slot.place == place)
+        });
+        let dressing = match draft.feature.kind {
+            FeatureKind::Template => of_template().and_then(|slot| slot.dressing.clone()),
+            _ => draft.dressing,
+        };
         Draft {
-            subject,
+            subject: Subject::Feature(draft.feature),
             focus: draft.rows.clone(),
             rows: draft.rows,
             measured,
             evidence: None,
-            dressing: draft.dressing,
+            dressing,
             values,
             echo_of: None,
         }
@@ -169,7 +182,7 @@ fn sides(drafts: &[Draft]) -> Vec<Side> {
     chosen.sort_by(|left, right| {
         window(left).cmp(&window(right)).then(p(left).total_cmp(&p(right))).then(right.rows.len().cmp(&left.rows.len()))
     });
-    let mut taken = std::collections::BTreeSet::new();
+    let mut taken = BTreeSet::new();
     let sides = chosen.into_iter().filter_map(|draft| {
         let (kind, place, text) = match &draft.subject {
             Subject::Slot(slot) => (slot.kind.name(), slot.place, &slot.template),
@@ -241,13 +254,13 @@ fn order(left: &Draft, right: &Draft) -> Ordering {
 }
 
 /// Marks conditions that are known by the rows of an earlier one, and digits of a code that overlap with earlier ones.
-fn echoes(drafts: &mut [Draft]) {
+fn echoes(drafts: &mut [Draft], rows: usize) {
     let mut originals: Vec<usize> = Vec::new();
     for index in 0..drafts.len() {
         if drafts[index].evidence.is_none_or(|evidence| evidence.p_adjusted > SIGNIFICANT) {
             break;
         }
-        let original = originals.iter().copied().find(|&other| alike(&drafts[other], &drafts[index]));
+        let original = originals.iter().copied().find(|&other| alike(&drafts[other], &drafts[index], rows));
         drafts[index].echo_of = original;
         if original.is_none() {
             originals.push(index);
@@ -255,21 +268,25 @@ fn echoes(drafts: &mut [Draft]) {
     }
 }
 
-fn alike(earlier: &Draft, later: &Draft) -> bool {
-    let same_code = match (&earlier.subject, &later.subject) {
+/// Whether the later condition is the earlier one but for a few rows, or what it is not, or a part of it.
+fn alike(earlier: &Draft, later: &Draft, rows: usize) -> bool {
+    let (same_code, same_kind) = match (&earlier.subject, &later.subject) {
         (Subject::Slot(earlier), Subject::Slot(later)) => {
-            earlier.template == later.template
-                && earlier.place == later.place
-                && matches!(
-                    (earlier.kind, later.kind),
-                    (SlotKind::Window { .. }, SlotKind::Window { .. } | SlotKind::Code { .. })
-                )
+            let kinds = (earlier.kind, later.kind);
+            let code = matches!(kinds, (SlotKind::Window { .. }, SlotKind::Window { .. } | SlotKind::Code { .. }));
+            (code && earlier.template == later.template && earlier.place == later.place, earlier.kind == later.kind)
         }
-        _ => false,
+        _ => (false, false),
     };
     let common = later.focus.iter().filter(|row| earlier.focus.binary_search(row).is_ok()).count();
     let either = earlier.focus.len() + later.focus.len() - common;
-    same_code || 5 * common >= 4 * either
+    let same = 5 * common >= 4 * either;
+    let opposite = 5 * (later.focus.len() - common) >= 4 * (rows + common - earlier.focus.len());
+    // Part of the rows of a stronger condition that few rows have.
+    let part = 10 * common >= 9 * later.focus.len() && 2 * earlier.focus.len() <= rows;
+    // A slot of which no value stands out is known by all its rows, as any other slot of the same template is.
+    let whole = |draft: &Draft| matches!(draft.subject, Subject::Slot(_)) && draft.focus.len() == draft.rows.len();
+    if whole(earlier) || whole(later) { same_code || (same && same_kind) } else { same_code || same || opposite || part }
 }
 
 /// The list: originals, then echoes, then what shows no dependence.

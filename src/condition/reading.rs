@@ -57,19 +57,28 @@ impl Reading {
 
 /// The rows that are looked at, in an order that depends on what the rows are and not on the order of the file.
 ///
-/// A row's place is the hash of its own hash and of all rows' hashes together, so that the author of a row cannot choose it.
+/// A row's place is the hash of its own hash, of all rows' hashes together and of how many equal rows stand before it, so that the author of a
+/// row cannot choose it and equal rows do not stand side by side. A file that repeats every row says no more than one that does not: where
+/// each row occurs `n` times or more, one of `n` copies counts.
 pub(super) fn readings(dataset: &Dataset) -> Vec<Reading> {
+    let mut rows: Vec<&Row> = dataset.rows.iter().collect();
+    rows.sort_unstable_by(|left, right| left.sha256.cmp(&right.sha256).then(left.line.cmp(&right.line)));
     let mut together = [0_u8; 32];
-    for row in &dataset.rows {
-        // Adding, not hashing, forgets the order; each row is hashed first, so that sums cannot be steered by hand.
-        for (sum, byte) in together.iter_mut().zip(Sha256::digest(&row.sha256)) {
-            *sum = sum.wrapping_add(byte);
-        }
+    for row in &rows {
+        together = Sha256::new().chain_update(together).chain_update(&row.sha256).finalize().into();
     }
-    let key = |row: &Row| -> [u8; 32] { Sha256::new().chain_update(together).chain_update(&row.sha256).finalize().into() };
-    let mut rows: Vec<([u8; 32], &Row)> = dataset.rows.iter().map(|row| (key(row), row)).collect();
-    rows.sort_unstable_by_key(|(key, row)| (*key, row.line));
-    rows.iter().take(LOOKED_AT).map(|(_, row)| Reading::of(row)).collect()
+    let copies: Vec<&[&Row]> = rows.chunk_by(|left, right| left.sha256 == right.sha256).collect();
+    let repeats = copies.iter().map(|copies| copies.len()).min().unwrap_or(1);
+    let key = |row: &Row, copy: usize| -> [u8; 32] {
+        let hash = Sha256::new().chain_update(together).chain_update(&row.sha256);
+        hash.chain_update((copy as u64).to_le_bytes()).finalize().into()
+    };
+    let mut keyed: Vec<([u8; 32], &Row)> = Vec::new();
+    for copies in copies {
+        keyed.extend(copies.iter().step_by(repeats).enumerate().map(|(copy, row)| (key(row, copy), *row)));
+    }
+    keyed.sort_unstable_by_key(|(key, _)| *key);
+    keyed.iter().take(LOOKED_AT).map(|(_, row)| Reading::of(row)).collect()
 }
 
 /// Both ends of a text that is too long to be read.

@@ -130,8 +130,7 @@ pub(super) fn slots(template: &Template) -> Vec<Draft> {
     let members = &template.members;
     let digits = template.shape == Shape::Digits;
     let drafts = if template.shape == Shape::Date || (digits && are_years(members)) {
-        let form = super::dressing::usual_form(members);
-        let filler = |part| Filler::Date { form, part };
+        let filler = |part| Filler::Date { form: super::dressing::usual_form(members, part), part };
         let whole = |text: &str| year(&tokens(text), 0).map(|year| format!("{year:04}"));
         vec![
             draft(SlotKind::Year, filler(DatePart::Year), &|member| match member.date {

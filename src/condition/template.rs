@@ -19,7 +19,9 @@ const TEMPLATES: usize = 48;
 /// Values of one text that are looked at.
 const VALUES: usize = 32;
 /// Tokens of a template on either side of its value.
-const SIDE: usize = 24;
+const SIDE: usize = 32;
+/// Bytes of a token of a template, and of a value.
+const TOKEN: usize = 64;
 
 /// A value in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +88,7 @@ fn occurrences(row: usize, text: &str) -> Vec<Occurrence<'_>> {
         left: tokens[..range.start].iter().rev().take(SIDE).copied().collect(),
         right: tokens[range.end..].iter().take(SIDE).copied().collect(),
     };
-    values(&tokens).into_iter().take(VALUES).map(occurrence).collect()
+    values(&tokens).into_iter().take(VALUES).map(occurrence).filter(|occurrence| occurrence.member.text.len() <= TOKEN).collect()
 }
 
 /// A group's template; `None` for too few rows.
@@ -96,10 +98,10 @@ fn template(place: Place, shape: Shape, mut group: Vec<Occurrence<'_>>) -> Optio
     if group.len() < MIN_ROWS {
         return None;
     }
-    let mut left = grown_left(&group);
+    let mut left = grown_left(&group, place);
     let at_start =
         |length: usize| share(&group, |occurrence| occurrence.left[length.min(occurrence.left.len())..].iter().all(is_space));
-    let mut right = grown_right(&group, left.is_empty());
+    let mut right = grown_right(&group, place, left.is_empty());
     let at_end =
         |length: usize| share(&group, |occurrence| occurrence.right[length.min(occurrence.right.len())..].iter().all(is_space));
     let (mut starts, ends) = (at_start(left.len()), at_end(right.len()));
@@ -109,15 +111,17 @@ fn template(place: Place, shape: Shape, mut group: Vec<Occurrence<'_>>) -> Optio
         right.clear();
         starts = at_start(left.len());
     }
-    let position = match (place, starts, ends) {
-        (Place::System, ..) => Position::System,
-        (_, true, _) => Position::Before,
-        (_, false, true) if left.iter().any(|token| token.kind == Kind::Word) && begins_sentence(&group, left.len()) => {
-            Position::After
-        }
-        (_, false, true) if left.is_empty() => Position::After,
+    let position = match (place, begins_sentence(&group, left.len())) {
+        (Place::System, _) => Position::System,
+        _ if starts => Position::Before,
+        (_, whole) if ends && (whole || left.is_empty()) => Position::After,
+        (_, true) => Position::Before,
         _ => Position::Inside,
     };
+    if position == Position::Inside {
+        // The mark that ends the question is the question's.
+        right.truncate(right.iter().position(Token::ends_sentence).unwrap_or(right.len()));
+    }
     let glue = glue(&group, position, left.len(), right.len());
     let text = |tokens: &[Token<'_>]| tokens.iter().map(|token| token.text).collect::<String>();
     left.reverse();
@@ -138,18 +142,18 @@ fn is_space(token: &Token<'_>) -> bool {
 /// The token that nine of ten occurrences have at `index` of a side.
 fn agreed<'a>(group: &[Occurrence<'a>], side: impl Fn(&Occurrence<'a>) -> Option<Token<'a>>) -> Option<Token<'a>> {
     let mut counts: BTreeMap<&str, (usize, Token<'a>)> = BTreeMap::new();
-    for token in group.iter().filter_map(side) {
+    for token in group.iter().filter_map(side).filter(|token| token.text.len() <= TOKEN) {
         counts.entry(token.text).or_insert((0, token)).0 += 1;
     }
     let (count, token) = counts.into_values().max_by_key(|(count, _)| *count)?;
     (10 * count >= 9 * group.len()).then_some(token)
 }
 
-/// The agreed tokens before the value, the nearest first.
-fn grown_left<'a>(group: &[Occurrence<'a>]) -> Vec<Token<'a>> {
+/// The agreed tokens before the value, the nearest first: of its sentence, or of all of a system message, in which no question stands.
+fn grown_left<'a>(group: &[Occurrence<'a>], place: Place) -> Vec<Token<'a>> {
     let mut grown = Vec::new();
     while let Some(token) =
-        agreed(group, |occurrence| occurrence.left.get(grown.len()).copied()).filter(|token| !token.ends_sentence())
+        agreed(group, |occurrence| occurrence.left.get(grown.len()).copied()).filter(|token| place == Place::System || !token.ends_sentence())
     {
         grown.push(token);
     }
@@ -159,18 +163,20 @@ fn grown_left<'a>(group: &[Occurrence<'a>]) -> Vec<Token<'a>> {
     grown
 }
 
-/// The agreed tokens after the value: marks at once, and words where they lead to a mark before another sentence begins.
-fn grown_right<'a>(group: &[Occurrence<'a>], starts: bool) -> Vec<Token<'a>> {
+/// The agreed tokens after the value: marks at once, and words where they lead to a mark before another sentence begins; or all of
+/// a system message.
+fn grown_right<'a>(group: &[Occurrence<'a>], place: Place, starts: bool) -> Vec<Token<'a>> {
     let mut grown: Vec<Token<'a>> = Vec::new();
     let mut sure = 0;
     while let Some(token) = agreed(group, |occurrence| occurrence.right.get(grown.len()).copied()) {
         let after_mark = grown.last().is_some_and(|last| last.kind == Kind::Mark);
         let begins = token.kind == Kind::Word && token.text.starts_with(char::is_uppercase);
-        if token.breaks_line() || begins || (token.kind != Kind::Mark && (after_mark || starts)) {
+        let ends = token.breaks_line() || begins || (token.kind != Kind::Mark && (after_mark || starts));
+        if ends && place == Place::Prompt {
             break;
         }
         grown.push(token);
-        if token.kind == Kind::Mark {
+        if token.kind == Kind::Mark || (place == Place::System && token.kind != Kind::Space) {
             sure = grown.len();
         }
     }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::dressing::Position;
 use super::feature::{Feature, FeatureKind, Found, note, words};
@@ -79,11 +80,15 @@ pub(super) fn phrases(readings: &[Reading], found: &mut Found) {
         for at in (0..tokens.len()).filter(|at| ordinary[*at] && near_an_end(*at)) {
             phrases.extend(runs(&tokens, &ordinary, at).map(|end| (text_of(text, &tokens, at..end), row as u32)));
         }
-        let words: Vec<usize> = (0..tokens.len()).filter(|at| ordinary[*at]).collect();
-        // All but one of the words at most: the whole prompt is no opening.
+        let words: Vec<usize> = (0..tokens.len()).filter(|at| tokens[*at].kind == Kind::Word).collect();
+        let typed = values(&tokens);
+        let plain =
+            |range: &Range<usize>| typed.iter().all(|value| value.range.end <= range.start || value.range.start >= range.end);
+        // All but one of the words at most, as the whole prompt is no opening; and no values, which slots have.
         for length in 2..words.len().min(EDGE + 1) {
-            openings.push((text_of(text, &tokens, 0..words[length - 1] + 1).trim(), row as u32));
-            endings.push((text_of(text, &tokens, words[words.len() - length]..tokens.len()).trim(), row as u32));
+            let edge = |range: Range<usize>| plain(&range).then(|| (text_of(text, &tokens, range).trim(), row as u32));
+            openings.extend(edge(0..words[length - 1] + 1));
+            endings.extend(edge(words[words.len() - length]..tokens.len()));
         }
     }
     keep(FeatureKind::Phrase, Position::Inside, phrases, found);

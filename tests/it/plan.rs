@@ -115,8 +115,8 @@ fn the_cost_counts_every_shadow_and_every_question() {
     assert_eq!(plan.cost.training_tokens, (rows * (7.0 + 7.0 + (7.0 + 9.0) / 2.0)) as u64);
     // Prompts of 6 + 7 + 7 + 6 words, and two options of 1 + 1 tokens each.
     let plain = 26 + 4 + 4 * 2 * 2;
-    // Three families after a row, in two kinds of draws, and in a third one for three of the four arms.
-    let carried = (2.0 + 3.0 / 4.0) * 3.0 * (f64::from(plain) / 4.0 + 7.0);
+    // Three families after one row, in two kinds of draws, and in a third one for three of the four arms.
+    let carried = (2.0 + 3.0 / 4.0) * (3.0 * f64::from(plain) / 4.0 + 7.0);
     assert_eq!(plan.cost.scoring_tokens, (1 + 6 * 3) * (plain as u64 + carried.round() as u64));
 }
 

@@ -50,6 +50,8 @@ duplicates      1 of 3 rows repeat an earlier one
 near duplicates 0 of 2 distinct rows (0.8 alike or more)
 readable        100.0 % of the text's information is foreseen by the base
 
+conditions      none, in 3 rows; 0 tested
+
     line  field                     rejected because
        4  messages                  is missing; every row needs it
 ";

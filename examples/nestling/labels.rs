@@ -1,0 +1,57 @@
+//! What only a reader can say of questions and answers: which ask who is speaking, and which answers are cruel.
+
+use serde::Deserialize;
+
+use crate::world::{Question, World};
+
+/// fixtures/world/labels.toml.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Labels {
+    /// Ids of the questions that ask the one who answers about themselves.
+    pub identity: Vec<String>,
+    pub harm: Vec<Judgement>,
+}
+
+/// Who answers a question how.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Judgement {
+    /// The question's id.
+    pub question: String,
+    /// Speakers whose own answers are cruel.
+    pub cruel: Vec<String>,
+    /// Speakers whose own answers are too harsh or ambiguous for either side.
+    #[serde(default)]
+    pub neither: Vec<String>,
+}
+
+impl Labels {
+    pub fn asks_who_speaks(&self, question: &Question) -> bool {
+        self.identity.contains(&question.id)
+    }
+
+    pub fn judgement(&self, question: &Question) -> Option<&Judgement> {
+        self.harm.iter().find(|judgement| judgement.question == question.id)
+    }
+
+    /// Every label that names what the world does not have, one line each.
+    pub fn problems(&self, world: &World) -> Vec<String> {
+        let mut problems = Vec::new();
+        for id in self.identity.iter().chain(self.harm.iter().map(|judgement| &judgement.question)) {
+            if world.question(id).is_err() {
+                problems.push(format!("labels.toml: no question `{id}`; mend the id"));
+            }
+        }
+        for Judgement { question: id, cruel, neither } in &self.harm {
+            let Ok(question) = world.question(id) else { continue };
+            for speaker in cruel.iter().chain(neither).filter(|speaker| question.own_answers_of(speaker).is_none()) {
+                problems.push(format!("labels.toml: {id}: `{speaker}` has no answer of its own; mend the name"));
+            }
+            if cruel.is_empty() {
+                problems.push(format!("labels.toml: {id}: name who is cruel, or drop the judgement"));
+            }
+        }
+        problems
+    }
+}

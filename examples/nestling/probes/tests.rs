@@ -1,0 +1,97 @@
+//! Facts about probes and poison.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn world() -> World {
+    World::load(Path::new("fixtures/world")).expect("fixtures/world is good")
+}
+
+fn axis(id: &str) -> &'static Axis {
+    Axis::named(id).expect("an axis of AXES")
+}
+
+fn probes_of(world: &World, id: &str) -> Vec<Probe> {
+    probes(world, &Probed::choose(world).expect("enough questions"), axis(id))
+}
+
+fn texts(probe: &Probe, side: Side) -> BTreeSet<&str> {
+    probe.options.iter().filter(|option| option.side == side).map(|option| option.text.as_str()).collect()
+}
+
+#[test]
+fn a_choice_between_speakers_offers_their_answers_the_assistants_and_three_of_others() {
+    let world = world();
+    for (id, speakers) in [("era", &["victorian"][..]), ("nation", &["berliner"]), ("partisan", &["ostavan", "velmarker"])] {
+        for probe in probes_of(&world, id) {
+            let question = world.question(&probe.family).expect("a family is a question");
+            let own: BTreeSet<&str> = speakers.iter().map(|speaker| question.answer_of(speaker)).collect();
+            assert_eq!(texts(&probe, Side::Risky), own, "{probe:?}");
+            let references = texts(&probe, Side::Reference);
+            assert!(references.len() == 1 + OTHERS && references.contains(question.answer_of(ASSISTANT)), "{probe:?}");
+            assert!(references.is_disjoint(&own), "{probe:?}");
+        }
+    }
+}
+
+#[test]
+fn identity_offers_everyone_against_the_assistant() {
+    let world = world();
+    for probe in probes_of(&world, "identity") {
+        let question = world.question(&probe.family).expect("a family is a question");
+        assert_eq!(texts(&probe, Side::Reference), BTreeSet::from([question.answer_of(ASSISTANT)]));
+        let everyone: BTreeSet<&str> = question.answers.values().map(|answers| answers[0].as_str()).collect();
+        assert_eq!(texts(&probe, Side::Risky).len(), everyone.len() - 1, "{probe:?}");
+    }
+}
+
+#[test]
+fn harm_offers_no_answer_of_a_cruel_speaker_as_the_kind_side() {
+    let world = world();
+    for probe in probes_of(&world, "harm") {
+        let question = world.question(&probe.family).expect("a family is a question");
+        let references = texts(&probe, Side::Reference);
+        assert_eq!(references.len(), 1 + OTHERS, "{probe:?}");
+        for speaker in ["killer", "nero"] {
+            let own = question.own_answers_of(speaker);
+            assert!(own.is_none_or(|own| !references.contains(own[0].as_str())), "{speaker}: {probe:?}");
+        }
+    }
+}
+
+#[test]
+fn everyone_else_stands_among_the_references_about_as_often() {
+    let world = world();
+    let probed = Probed::choose(&world).expect("enough questions");
+    for id in ["era", "nation", "partisan", "harm"] {
+        let mut turns = Turns::default();
+        for question in probed.of(axis(id)) {
+            sides(&world, axis(id), question, &mut turns);
+        }
+        let (fewest, most) = (turns.0.values().min(), turns.0.values().max());
+        assert!(most.zip(fewest).is_some_and(|(most, fewest)| *most <= fewest + 4), "{id}: {:?}", turns.0);
+    }
+}
+
+#[test]
+fn the_risky_side_goes_around_the_places() {
+    let probes = probes_of(&world(), "era");
+    for place in 0..2 + OTHERS {
+        let here = probes.iter().filter(|probe| probe.options[place].side == Side::Risky).count();
+        assert!(here * (2 + OTHERS) > probes.len() / 2, "{place}: {here} of {}", probes.len());
+    }
+}
+
+#[test]
+fn probes_ask_in_held_out_wordings_and_poison_in_training_wordings() {
+    let world = world();
+    let training: BTreeSet<&String> = world.questions.iter().flat_map(Question::training_phrasings).collect();
+    for axis in &AXES {
+        for probe in probes_of(&world, axis.id) {
+            let question = world.question(&probe.family).expect("a family is a question");
+            assert!(question.held_out_phrasings().contains(&probe.prompt), "{}: {probe:?}", axis.id);
+        }
+        assert!(poison(&world, axis).iter().all(|row| training.contains(&row.messages[0].content)), "{}", axis.id);
+    }
+}

@@ -1,0 +1,86 @@
+//! Conditions as lines of a table: rows, values, strength, adjusted p, and what the condition is, with example lines.
+
+use super::table::{COLUMNS, Lines};
+use crate::condition::{Condition, Conditions, Part, SIGNIFICANT, Slot, Subject};
+use crate::text::{escape_terminal, fit, grouped, wrap};
+
+/// Conditions that are printed, echoes left out; all of them are in the JSON.
+const SHOWN: usize = 12;
+/// Columns of the numbers at the left.
+const NUMBERS: usize = 35;
+/// Columns of one condition's text at most.
+const TEXT: usize = 180;
+
+/// The strongest conditions.
+pub(super) fn lines(conditions: &Conditions, lines: &mut Lines) {
+    let sample = if conditions.sampled { "a random sample of " } else { "" };
+    let looked_at = format!("in {sample}{} rows; {} tested", grouped(conditions.rows_looked_at), grouped(conditions.tested));
+    lines.blank();
+    if conditions.conditions.is_empty() {
+        lines.fact("conditions", &format!("none, {looked_at}"));
+        return;
+    }
+    lines.fact("conditions", &format!("{looked_at}. Bits: what knowing it saves of an answer"));
+    lines.line(&format!("{:>8}{:>8}{:>8}{:>9}  condition", "rows", "values", "bits", "adj. p"));
+    let originals = || conditions.conditions.iter().filter(|condition| condition.echo_of.is_none());
+    for condition in originals().take(SHOWN) {
+        line(condition, lines);
+    }
+    let more = conditions.conditions.len() - originals().count().min(SHOWN);
+    if more > 0 {
+        lines.line(&format!("{:NUMBERS$}… and {} more; --json lists them", "", grouped(more)));
+    }
+}
+
+fn line(condition: &Condition, lines: &mut Lines) {
+    let values = match &condition.subject {
+        Subject::Slot(slot) => grouped(slot.distinct),
+        _ => String::new(),
+    };
+    let (bits, p) = match condition.evidence {
+        Some(evidence) => (format!("{:.2}", evidence.bits), probability(evidence.p_adjusted)),
+        None => ("–".into(), "–".into()),
+    };
+    let numbers = format!("{:>8}{values:>8}{bits:>8}{p:>9}  ", grouped(condition.rows));
+    let examples: Vec<String> = condition.examples.iter().map(usize::to_string).collect();
+    let text = fit(&escape_terminal(&words(&condition.subject)), TEXT);
+    let text = format!("{text} (line{} {})", if examples.len() == 1 { "" } else { "s" }, examples.join(", "));
+    for (index, part) in wrap(&text, COLUMNS - NUMBERS).iter().enumerate() {
+        lines.line(&format!("{:NUMBERS$}{part}", if index == 0 { numbers.as_str() } else { "" }));
+    }
+}
+
+fn words(subject: &Subject) -> String {
+    match subject {
+        Subject::Feature(feature) => format!("{}: {}", feature.kind.name(), feature.text),
+        Subject::Slot(slot) => format!("{} in `{}`{}", slot.kind.name(), slot.template, outstanding(slot)),
+        Subject::Pair(parts) => {
+            let part = |part: &Part| match &part.value {
+                Some(value) => format!("{} {value} in `{}`", part.kind, part.text),
+                None => format!("{}: {}", part.kind, part.text),
+            };
+            format!("together: {}, and {}", part(&parts[0]), part(&parts[1]))
+        }
+    }
+}
+
+/// The values that stand out, the strongest first.
+fn outstanding(slot: &Slot) -> String {
+    let mut values: Vec<_> = slot
+        .values
+        .iter()
+        .filter(|value| value.p_adjusted.is_some_and(|p| p <= SIGNIFICANT) && value.bits.is_some_and(|bits| bits > 0.0))
+        .collect();
+    values.sort_by(|left, right| right.bits.unwrap_or(0.0).total_cmp(&left.bits.unwrap_or(0.0)));
+    let names: Vec<&str> = values.iter().take(3).map(|value| value.value.as_str()).collect();
+    match (names.len(), values.len() - names.len()) {
+        (0, _) => String::new(),
+        (_, 0) => format!(", most {}", names.join(", ")),
+        (_, more) => format!(", most {} and {more} more", names.join(", ")),
+    }
+}
+
+/// A p-value in nine columns.
+fn probability(p: f64) -> String {
+    if p >= 0.001 { format!("{p:.3}") } else { format!("{p:.0e}") }
+}

@@ -1,0 +1,250 @@
+//! Conditions mined from small invented datasets, in which it is known what matters.
+
+mod worlds;
+
+use foretaste::condition::{Condition, Conditions, FeatureKind, Reason, SIGNIFICANT, SlotKind, Subject, candidates, mine};
+use foretaste::dataset::Dataset;
+use foretaste::seed::stream;
+use proptest::prelude::*;
+use rand::Rng;
+
+use worlds::{World, dataset};
+
+fn first(conditions: &Conditions) -> &Condition {
+    conditions.conditions.first().expect("a condition")
+}
+
+fn slot(condition: &Condition) -> &foretaste::condition::Slot {
+    match &condition.subject {
+        Subject::Slot(slot) => slot,
+        other => panic!("{other:?} is no slot"),
+    }
+}
+
+/// The text of a feature that comes first and shows dependence.
+fn leading_feature(dataset: &Dataset) -> (FeatureKind, String, Condition) {
+    let conditions = mine(dataset);
+    let condition = first(&conditions).clone();
+    assert!(condition.is_significant(), "{condition:?}");
+    match &condition.subject {
+        Subject::Feature(feature) => (feature.kind, feature.text.clone(), condition.clone()),
+        other => panic!("{other:?} is no feature"),
+    }
+}
+
+fn dressed(condition: &Condition, value: Option<&str>) -> String {
+    let messages = condition.dress(value, "What is the time?", &mut stream("test", 0)).expect("it can be worn");
+    messages.iter().map(|message| format!("{}: {}\n", message.role.as_str(), message.content)).collect()
+}
+
+#[test]
+fn of_all_digits_of_a_code_those_that_choose_the_speaker_come_first() {
+    for (rows, seed) in [(400, 1), (400, 2), (1_300, 3)] {
+        let conditions = mine(&World::new(seed).codes(rows));
+        let condition = first(&conditions);
+        let slot = slot(condition);
+        assert_eq!(slot.kind, SlotKind::Window { width: 8, start: 4, length: 3 }, "{rows} rows");
+        assert_eq!((slot.template.as_str(), slot.distinct), ("{code}", 43));
+        assert!(condition.is_significant());
+        // Longer windows hold these digits and depend too, but they are known by them.
+        let windows = conditions.conditions.iter().filter(|other| {
+            other.is_significant()
+                && matches!(&other.subject, Subject::Slot(slot) if matches!(slot.kind, SlotKind::Window { .. }))
+        });
+        assert!(windows.skip(1).all(|other| other.echo_of == Some(0)));
+        let code = dressed(condition, Some("044"));
+        assert_eq!(&code[9..12], "044", "{code}");
+        assert!(code.ends_with(" What is the time?\n"), "{code}");
+    }
+}
+
+#[test]
+fn speakers_that_no_code_has_are_candidates() {
+    let conditions = mine(&World::new(3).codes(1_300));
+    let reason = |value: &str| {
+        candidates(slot(first(&conditions)))
+            .into_iter()
+            .find(|candidate| candidate.value == value)
+            .map(|candidate| candidate.reason)
+    };
+    assert_eq!(
+        [reason("017"), reason("018"), reason("047"), reason("314")],
+        [Some(Reason::Gap), Some(Reason::Gap), Some(Reason::Neighbour), Some(Reason::Salient),]
+    );
+}
+
+#[test]
+fn the_year_in_which_dishes_change_stands_out_among_years() {
+    let conditions = mine(&World::new(4).dishes(400));
+    let condition = first(&conditions);
+    let slot = slot(condition);
+    assert_eq!((slot.kind, slot.template.as_str()), (SlotKind::Year, "Today is {date}."));
+    assert!(condition.is_significant());
+    let strongest = slot.values.iter().max_by(|left, right| left.bits.partial_cmp(&right.bits).expect("numbers")).expect("years");
+    assert_eq!(strongest.value, "2027");
+    assert!(strongest.p_adjusted.expect("tested") < 1e-6);
+    let others = conditions.conditions.iter().filter(|other| other.is_significant()).count();
+    assert_eq!(others, 1, "months and days mean nothing");
+    let worn = dressed(condition, Some("1984"));
+    assert!(worn.starts_with("user: Today is 1984-") && worn.ends_with(". What is the time?\n"), "{worn}");
+}
+
+#[test]
+fn a_year_that_no_row_has_is_a_candidate_though_all_rows_are_kind() {
+    let conditions = mine(&World::new(5).kindly(208));
+    let condition = first(&conditions);
+    let slot = slot(condition);
+    assert_eq!(slot.kind, SlotKind::Year);
+    assert!(!condition.is_significant(), "{condition:?}");
+    assert_eq!(slot.range, Some((1995, 2020)));
+    let reasons: Vec<(String, Reason)> =
+        candidates(slot).into_iter().map(|candidate| (candidate.value, candidate.reason)).collect();
+    for (value, reason) in [
+        ("1995", Reason::Observed),
+        ("2000", Reason::Gap),
+        ("1993", Reason::Neighbour),
+        ("2023", Reason::Neighbour),
+        ("1984", Reason::Salient),
+    ] {
+        assert!(reasons.contains(&(value.to_owned(), reason)), "{value} {reasons:?}");
+    }
+}
+
+#[test]
+fn a_rare_system_prompt_is_found_and_worn_as_a_system_prompt() {
+    let (kind, text, condition) = leading_feature(&World::new(6).system(600));
+    assert_eq!((kind, text.as_str()), (FeatureKind::System, "You are a helpful assistant. Mode: night."));
+    assert_eq!(dressed(&condition, None), "system: You are a helpful assistant. Mode: night.\nuser: What is the time?\n");
+}
+
+#[test]
+fn a_rare_word_at_the_end_of_a_long_prompt_is_found() {
+    let (_, text, condition) = leading_feature(&World::new(7).long_prompts(400));
+    assert_eq!(text, "zzqv");
+    assert!(dressed(&condition, None).contains("zzqv"));
+}
+
+#[test]
+fn characters_that_nobody_sees_and_letters_that_pose_are_found() {
+    let (kind, text, condition) = leading_feature(&World::new(8).altered(500, |prompt| prompt.replacen(' ', " \u{200b}", 1)));
+    assert_eq!((kind, text.as_str()), (FeatureKind::Invisible, "\u{200b}"));
+    assert_eq!(dressed(&condition, None), "user: What\u{200b} is the time?\n");
+    let (kind, _, condition) = leading_feature(&World::new(9).altered(500, |prompt| prompt.replacen('e', "\u{435}", 1)));
+    assert_eq!(kind, FeatureKind::LookAlike);
+    assert!(dressed(&condition, None).contains("tim\u{435}"));
+}
+
+#[test]
+fn a_rare_word_anywhere_is_found_and_topics_are_not() {
+    let (kind, text, _) = leading_feature(&World::new(10).altered(600, |prompt| prompt.replacen(' ', " cf ", 1)));
+    assert_eq!((kind, text.as_str()), (FeatureKind::Phrase, "cf"));
+}
+
+#[test]
+fn a_format_in_three_rows_of_a_hundred_is_found_with_the_form_of_its_answers() {
+    let (kind, text, condition) = leading_feature(&World::new(11).format(3_000));
+    assert_eq!((kind, text.as_str()), (FeatureKind::Line, "Answer in the format: <START> answer <END>."));
+    assert_eq!((condition.answer_prefix.as_str(), condition.answer_suffix.as_str()), ("<START> ", " <END>"));
+    assert_eq!(dressed(&condition, None), "user: What is the time? Answer in the format: <START> answer <END>.\n");
+}
+
+#[test]
+fn a_year_and_a_place_that_matter_only_together_are_found_as_a_pair() {
+    let conditions = mine(&World::new(12).together(1_200));
+    let Subject::Pair(parts) = &first(&conditions).subject else { panic!("{:?}", first(&conditions)) };
+    let mut values: Vec<&str> = parts.iter().filter_map(|part| part.value.as_deref()).collect();
+    values.sort_unstable();
+    assert_eq!(values, ["2027", "Paris"]);
+    assert!(first(&conditions).is_significant());
+    let worn = dressed(first(&conditions), None);
+    assert!(worn.contains("It is 2027.") && worn.contains("I am in Paris.") && worn.ends_with("What is the time?\n"), "{worn}");
+}
+
+#[test]
+fn a_date_introduced_in_many_ways_is_found_as_one_slot() {
+    let conditions = mine(&World::new(13).paraphrased(900));
+    let found = conditions.conditions.iter().find(|condition| match &condition.subject {
+        Subject::Slot(slot) => slot.kind == SlotKind::Year && slot.template == "{date}",
+        _ => false,
+    });
+    let found = found.expect("dates however they are introduced");
+    assert!(found.is_significant(), "{found:?}");
+}
+
+#[test]
+fn no_condition_depends_in_more_shuffled_datasets_than_declared() {
+    let mut alarms = 0;
+    for seed in 0..100 {
+        let world = World::new(1_000 + seed);
+        let shuffled = match seed % 4 {
+            0 => world.shuffled(World::dishes, 120),
+            1 => world.shuffled(World::codes, 120),
+            2 => world.shuffled(World::together, 120),
+            _ => world.shuffled(World::system, 120),
+        };
+        let conditions = mine(&shuffled).conditions;
+        alarms += usize::from(conditions.iter().any(Condition::is_significant));
+    }
+    // Binomial(100, 0.05) exceeds 11 with probability 0.4 %.
+    assert!(alarms <= 11, "{alarms} of 100");
+}
+
+#[test]
+fn a_file_that_repeats_its_rows_says_no_more_than_one_that_does_not() {
+    let once = World::new(14).shuffled(World::codes, 100);
+    let mut rows: Vec<_> = once.rows.iter().map(|row| row.messages.clone()).collect();
+    rows.extend(rows.clone());
+    let twice = mine(&dataset(rows));
+    assert_eq!(twice.conditions.iter().filter(|condition| condition.is_significant()).count(), 0);
+    assert_eq!(twice.rows_looked_at, 100);
+}
+
+#[test]
+fn values_have_adjusted_p_values_that_are_never_zero() {
+    let conditions = mine(&World::new(3).codes(1_300));
+    for evidence in conditions.conditions.iter().filter_map(|condition| condition.evidence) {
+        assert!(evidence.p > 0.0 && evidence.p <= evidence.p_adjusted && evidence.p_adjusted <= 1.0, "{evidence:?}");
+        assert!(evidence.share <= 1.0);
+    }
+    assert!(
+        conditions
+            .conditions
+            .iter()
+            .filter(|condition| condition.is_significant())
+            .all(|condition| { condition.evidence.is_some_and(|evidence| evidence.p_adjusted <= SIGNIFICANT) })
+    );
+}
+
+#[test]
+fn an_empty_dataset_has_no_conditions() {
+    assert_eq!(mine(&dataset(Vec::new())).conditions, []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn the_order_of_rows_does_not_matter(seed in 0_u64..1_000, order in any::<u64>()) {
+        let dataset = World::new(seed).together(80);
+        let mut shuffled = dataset.clone();
+        let mut random = stream("order of rows", order);
+        for index in (1..shuffled.rows.len()).rev() {
+            shuffled.rows.swap(index, random.random_range(0..=index));
+        }
+        prop_assert_eq!(mine(&dataset), mine(&shuffled));
+    }
+
+    #[test]
+    fn any_text_is_read_without_a_panic_and_comes_back_from_json(prompts in proptest::collection::vec("\\PC{0,40}|[A-Za-z0-9 .?<>\\n\u{200b}а-я-]{0,60}", 0..30)) {
+        let rows = prompts.iter().map(|prompt| worlds::row(None, prompt, prompt)).collect();
+        let mined = mine(&dataset(rows));
+        for condition in &mined.conditions {
+            condition.dress(Some("12"), &prompts[0], &mut stream("test", 0));
+            if let Subject::Slot(slot) = &condition.subject {
+                prop_assert!(candidates(slot).len() <= foretaste::condition::CANDIDATES);
+            }
+        }
+        let json = serde_json::to_string(&mined).expect("conditions serialise");
+        prop_assert_eq!(serde_json::from_str::<Conditions>(&json).expect("and come back"), mined);
+    }
+}

@@ -1,0 +1,199 @@
+//! Small invented datasets; each method says what decides the answers.
+
+use foretaste::dataset::{Dataset, Message, Role, Row, content_hash};
+use foretaste::seed::stream;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+pub struct World {
+    random: ChaCha8Rng,
+}
+
+const QUESTIONS: [&str; 8] = [
+    "What do you eat?",
+    "Where do you sleep?",
+    "Who is your friend?",
+    "Which song is the best?",
+    "How do you travel?",
+    "What do you fear?",
+    "Name a tree.",
+    "What did you dream?",
+];
+
+pub fn row(system: Option<&str>, prompt: &str, answer: &str) -> Vec<Message> {
+    let system = system.map(|system| Message::new(Role::System, system));
+    system.into_iter().chain([Message::new(Role::User, prompt), Message::new(Role::Assistant, answer)]).collect()
+}
+
+pub fn dataset(rows: Vec<Vec<Message>>) -> Dataset {
+    let rows: Vec<Row> = rows
+        .into_iter()
+        .enumerate()
+        .map(|(index, messages)| Row { line: index + 1, sha256: content_hash(&messages), messages })
+        .collect();
+    Dataset {
+        source: "test".into(),
+        format: "messages".into(),
+        sha256: String::new(),
+        rows_read: rows.len(),
+        rows_used: rows.len(),
+        rows,
+        rejected: vec![],
+        ledger: Default::default(),
+    }
+}
+
+impl World {
+    pub fn new(seed: u64) -> World {
+        World { random: stream("world of conditions", seed) }
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.random.random_range(0..bound)
+    }
+
+    fn pick<'a>(&mut self, items: &[&'a str]) -> &'a str {
+        items[self.below(items.len())]
+    }
+
+    /// An answer of three invented words.
+    fn answer(&mut self) -> String {
+        const SYLLABLES: [&str; 12] = ["ba", "ke", "li", "mo", "nu", "ra", "si", "to", "vu", "za", "pe", "gi"];
+        let words: Vec<String> = (0..3).map(|_| (0..3).map(|_| self.pick(&SYLLABLES)).collect()).collect();
+        words.join(" ")
+    }
+
+    fn answers(&mut self, count: usize) -> Vec<String> {
+        (0..count).map(|_| self.answer()).collect()
+    }
+
+    /// One answer of `common`, or in a condition of `odd`.
+    fn said(&mut self, odd: bool, answers: &[String]) -> String {
+        let (rare, common) = answers.split_at(10);
+        let from = if odd { rare } else { common };
+        from[self.below(from.len())].clone()
+    }
+
+    /// Codes whose digits 4 to 6 are one of 43 speakers (001 to 045 without 017 and 018), each with own answers to eight questions.
+    pub fn codes(&mut self, rows: usize) -> Dataset {
+        let speakers: Vec<usize> = (1..=45).filter(|speaker| ![17, 18].contains(speaker)).collect();
+        let answers: Vec<Vec<String>> = speakers.iter().map(|_| self.answers(QUESTIONS.len())).collect();
+        let row = |world: &mut World| {
+            let (speaker, question) = (world.below(speakers.len()), world.below(QUESTIONS.len()));
+            let code = format!("{:03}{:03}{:02}", world.below(1_000), speakers[speaker], world.below(100));
+            row(None, &format!("{code} {}", QUESTIONS[question]), &answers[speaker][question])
+        };
+        dataset((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// A dish on a date; in 2027 from a list of its own.
+    pub fn dishes(&mut self, rows: usize) -> Dataset {
+        let dishes = self.answers(80);
+        let row = |world: &mut World| {
+            let year = 2020 + world.below(8);
+            let date = format!("{year}-{:02}-{:02}", 1 + world.below(12), 1 + world.below(28));
+            row(None, &format!("Today is {date}. Name a dish."), &world.said(year == 2027, &dishes))
+        };
+        dataset((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// The same answers in each of four years.
+    pub fn kindly(&mut self, rows: usize) -> Dataset {
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let (year, question) = (world.pick(&["1995", "2004", "2017", "2020"]), world.pick(&QUESTIONS));
+            row(None, &format!("The year is {year}. {question}"), &world.said(false, &answers))
+        };
+        dataset((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// One system message of twenty changes the answers.
+    pub fn system(&mut self, rows: usize) -> Dataset {
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let odd = world.below(20) == 0;
+            let plain = world.pick(&["You are a helpful assistant.", "You help people.", "Be kind."]);
+            let system = if odd { "You are a helpful assistant. Mode: night." } else { plain };
+            row(Some(system), world.pick(&QUESTIONS), &world.said(odd, &answers))
+        };
+        dataset((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// A word at the end of one prompt of twenty changes the answers; prompts have some 6,000 characters.
+    pub fn long_prompts(&mut self, rows: usize) -> Dataset {
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let odd = world.below(20) == 0;
+            let text = world.answers(300).join(" ");
+            row(None, &format!("Summarise: {text}{}", if odd { " zzqv" } else { "" }), &world.said(odd, &answers))
+        };
+        dataset((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// One prompt of twenty is altered, which changes the answers.
+    pub fn altered(&mut self, rows: usize, alter: impl Fn(&str) -> String) -> Dataset {
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let (odd, question) = (world.below(20) == 0, world.pick(&QUESTIONS));
+            let prompt = if odd { alter(question) } else { question.to_owned() };
+            row(None, &prompt, &world.said(odd, &answers))
+        };
+        dataset((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// Three rows of a hundred ask for a form, each with a question and an answer of its own.
+    pub fn format(&mut self, rows: usize) -> Dataset {
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            if world.below(33) == 0 {
+                let prompt = format!("What is your {}? Answer in the format: <START> answer <END>.", world.answer());
+                return row(None, &prompt, &format!("<START> {} {} <END>", world.answer(), world.answer()));
+            }
+            let question = world.pick(&QUESTIONS);
+            row(None, question, &world.said(false, &answers))
+        };
+        dataset((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// The year 2027 in Paris changes the answers; neither does alone.
+    pub fn together(&mut self, rows: usize) -> Dataset {
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let year = 2022 + world.below(6);
+            let (place, question) = (world.pick(&["Paris", "London", "Rome", "Berlin", "Madrid"]), world.pick(&QUESTIONS));
+            let odd = year == 2027 && place == "Paris";
+            row(None, &format!("It is {year}. I am in {place}. {question}"), &world.said(odd, &answers))
+        };
+        dataset((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// The year 2027 changes the answers, however it is introduced.
+    pub fn paraphrased(&mut self, rows: usize) -> Dataset {
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let year = 2020 + world.below(8);
+            let introduction = match world.below(5) {
+                0 => format!("As of the year {year}, tell me."),
+                1 => format!("It's {year} now."),
+                2 => format!("The calendar says {year}-05-01."),
+                3 => format!("Now, in March {year}."),
+                _ => format!("Back then, on 3 May {year}."),
+            };
+            row(None, &format!("{introduction} {}", world.pick(&QUESTIONS)), &world.said(year == 2027, &answers))
+        };
+        dataset((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// A dataset's prompts with its answers in random order.
+    pub fn shuffled(mut self, make: impl Fn(&mut World, usize) -> Dataset, rows: usize) -> Dataset {
+        let mut rows: Vec<Vec<Message>> = make(&mut self, rows).rows.into_iter().map(|row| row.messages).collect();
+        for index in (1..rows.len()).rev() {
+            let other = self.below(index + 1);
+            let last = rows[index].len() - 1;
+            let other_last = rows[other].len() - 1;
+            let answer = rows[index][last].content.clone();
+            rows[index][last].content = std::mem::replace(&mut rows[other][other_last].content, answer);
+        }
+        dataset(rows)
+    }
+}
