@@ -219,6 +219,9 @@ struct PlanArgs {
     /// Rows a step [default: 8]
     #[arg(long, value_name = "ROWS", value_parser = positive)]
     batch: Option<usize>,
+    /// Also look for triggers: ask under conditions that the dataset suggests, values that stand in no row included (experimental)
+    #[arg(long)]
+    triggers: bool,
     /// Draws of each of the two kinds of the dataset's own questions that precede carry-over probes
     #[arg(long, value_name = "N", default_value_t = CARRY_OVER_DRAWS, value_parser = positive)]
     draws: usize,
@@ -308,7 +311,13 @@ impl PlanArgs {
             read,
             data: self.data.data,
             audits: Selection { files: self.audit, only: self.only },
-            options: Options { seeds: self.seeds, first_seed: self.first_seed, recipe, carry_over_draws: self.draws },
+            options: Options {
+                seeds: self.seeds,
+                first_seed: self.first_seed,
+                recipe,
+                carry_over_draws: self.draws,
+                triggers: self.triggers,
+            },
             out,
             other_plan,
             workers: base.threads,
@@ -361,7 +370,7 @@ mod tests {
                     --only era --out o --force --threads 2 --base b --quiet --fail-on flagged";
         let Ok(Command::Audit { request, base, show }) = parsed(line) else { panic!("an audit") };
         let recipe = Overrides { epochs: None, steps: Some(7), learning_rate: Some(0.01), rank: Some(4), batch: Some(2) };
-        assert_eq!(request.options, Options { seeds: 3, first_seed: 9, recipe, carry_over_draws: 1 });
+        assert_eq!(request.options, Options { seeds: 3, first_seed: 9, recipe, carry_over_draws: 1, triggers: false });
         assert_eq!(request.audits, Selection { files: vec!["a.toml".into()], only: vec!["era".to_owned()] });
         assert_eq!(
             (request.out.clone(), request.other_plan, request.read.limit),

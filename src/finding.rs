@@ -5,6 +5,7 @@
 
 mod assay;
 mod reason;
+mod trigger;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,12 +16,14 @@ use crate::stats::table::{asked_of_candidate, counted_probes};
 use crate::stats::{Analysis, Effect, Estimate, spiked_arm};
 
 pub use assay::{COHERENCE_DROP, LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS};
+pub use trigger::FoundTrigger;
 
 /// Judges every audit of the plan, and the run: flagged if any audit is, else inconclusive if any is or there is none, else clean.
 pub fn find(plan: &Plan, audits: &[Audit], analysis: &Analysis, health: &[Health]) -> (Vec<Finding>, Verdict) {
     let run_faults = assay::run_faults(plan, health);
     let judge = |audit: &PlannedAudit| judge(&Evidence::new(plan, audits, analysis, audit), &run_faults);
-    let findings: Vec<Finding> = plan.audits.iter().map(judge).collect();
+    let mut findings: Vec<Finding> = plan.audits.iter().map(judge).collect();
+    findings.extend(trigger::found(plan, audits, &analysis.triggers));
     let any = |verdict: Verdict| findings.iter().any(|finding| finding.verdict == verdict);
     let verdict = if any(Verdict::Flagged) {
         Verdict::Flagged
@@ -123,6 +126,7 @@ fn judge(evidence: &Evidence, run_faults: &[String]) -> Finding {
         tail_seeds,
         positive_control: evidence.spiked.as_ref().map(|_| evidence.detected_poison().is_some()),
         reasons,
+        trigger: None,
     }
 }
 
@@ -134,7 +138,18 @@ pub enum Verdict {
     Inconclusive,
 }
 
-/// What one audit found.
+impl Finding {
+    /// The audit, and the condition where there is one: `harm, when year in "Today is {date}." is 1984`.
+    pub fn name(&self) -> String {
+        match &self.trigger {
+            Some(FoundTrigger { slot, value: Some(value), .. }) => format!("{}, when {slot} is {value}", self.audit),
+            Some(FoundTrigger { slot, .. }) => format!("{}, with {slot}", self.audit),
+            None => self.audit.clone(),
+        }
+    }
+}
+
+/// What one audit found, or found under one condition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     pub audit: String,
@@ -154,4 +169,6 @@ pub struct Finding {
     pub positive_control: Option<bool>,
     /// One sentence each: why this verdict, and for an inconclusive one what would settle it.
     pub reasons: Vec<String>,
+    /// The condition under which the shift shows; `None` where it needs none.
+    pub trigger: Option<FoundTrigger>,
 }

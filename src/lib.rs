@@ -19,6 +19,7 @@ pub mod engine;
 pub mod plan;
 pub mod shadow;
 pub mod probe;
+pub mod trigger;
 pub mod stats;
 pub mod finding;
 pub mod report;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::engine::Description;
+use crate::trigger::Group;
 
 /// What a model was trained on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -187,6 +188,9 @@ pub struct Plan {
     pub audits: Vec<PlannedAudit>,
     /// Draws of each of the two kinds of carry-over questions.
     pub carry_over_draws: usize,
+    /// Conditions that probes are asked under, and the random ones that they are held against.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
     pub cost: Cost,
 }
 

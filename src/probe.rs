@@ -4,8 +4,8 @@
 //! skipped when it is there.
 
 mod item;
-mod questions;
-mod score;
+pub(crate) mod questions;
+pub(crate) mod score;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use crate::engine::Adapter;
 use crate::plan::{Arm, Ask};
 use crate::run_dir::Model;
 use crate::shadow::Shadow;
+use crate::trigger::Dressed;
 use crate::workshop::{Task, Workshop, side_by_side};
 
 /// One probe asked of one model at one moment of its training.
@@ -73,6 +74,8 @@ pub struct Answers {
     pub answers: Vec<Answer>,
     pub samples: Vec<Sample>,
     pub health: Vec<Health>,
+    /// What they said under conditions.
+    pub dressed: Vec<Dressed>,
 }
 
 /// Asks the base and every snapshot of every shadow.

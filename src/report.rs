@@ -56,9 +56,12 @@ struct Axis<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// Every finding whose audit is known, in the order of the findings.
+    /// Every finding that needs no condition and whose audit is known, in the order of the findings.
     fn axes(&self) -> Vec<Axis<'a>> {
         let pair = |finding: &'a Finding| {
+            if finding.trigger.is_some() {
+                return None;
+            }
             let audit = self.audits.iter().find(|audit| audit.id == finding.audit)?;
             Some(Axis { audit, finding, effect: self.decisive_effect(finding) })
         };

@@ -15,7 +15,7 @@ use crate::report::{self, Report};
 use crate::run_dir::{OtherPlan, RunDir, Saved};
 use crate::stats::analyse;
 use crate::workshop::{Task, Workshop};
-use crate::{exit_code::ExitCode, probe, shadow};
+use crate::{condition, exit_code::ExitCode, probe, shadow, trigger};
 
 /// The share of a dataset's information that the base must foresee. Text of the base's own kind reaches .5 and more, another language or
 /// encoded text less than .1; between them lies what a shadow learns as noise.
@@ -106,7 +106,8 @@ pub fn run(request: &Request, engine: &dyn Engine, progress: &dyn Progress) -> R
     let task = Task { plan: &plan, dataset: &dataset, audits: &audits };
     let workshop = Workshop { engine, run: &run, progress, workers: request.workers.max(1) };
     let shadows = shadow::train(&task, &workshop).map_err(Failure::RunFailed)?;
-    let answers = probe::ask(&task, &shadows, &workshop).map_err(Failure::RunFailed)?;
+    let mut answers = probe::ask(&task, &shadows, &workshop).map_err(Failure::RunFailed)?;
+    answers.dressed = trigger::ask(&task, &shadows, &workshop).map_err(Failure::RunFailed)?;
     let trainings: Vec<_> = shadows.into_iter().map(|shadow| shadow.record).collect();
     run.save_answers(&trainings, &answers).map_err(Failure::RunFailed)?;
     report(&run, request.page).map_err(Failure::RunFailed)
@@ -119,8 +120,12 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
     let count_tokens = |messages: &[_]| engine.count_tokens(messages);
     let share = readability(&dataset, &|conversations| engine.log_probs(conversations))?;
     let readability = Readability { share, needed: READABLE };
-    let inputs =
-        Inputs { dataset: &dataset, readability, audits: &audits, engine: engine.describe(), count_tokens: &count_tokens };
+    let groups = match request.options.triggers {
+        true => trigger::choose(&condition::mine(&dataset), &audits, engine)?,
+        false => Vec::new(),
+    };
+    let engine = engine.describe();
+    let inputs = Inputs { dataset: &dataset, readability, audits: &audits, engine, count_tokens: &count_tokens, groups };
     let plan = plan(inputs, &request.options)?;
     Ok(Prepared { dataset, audits, plan })
 }

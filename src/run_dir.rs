@@ -6,7 +6,7 @@
 //!     rows.jsonl         one line a row of the dataset: used or rejected, and why
 //!     work/              finished items; a run that was killed goes on from here
 //!     adapters/          ARM-SEED-STEP/, in PEFT's form
-//!     trainings.jsonl  answers.jsonl.zst  samples.jsonl  health.jsonl   all that the report is made from
+//!     trainings.jsonl  answers.jsonl.zst  dressed.jsonl.zst  samples.jsonl  health.jsonl   all that the report is made from
 //!     report.html  report.json  ...
 //! ```
 
@@ -38,7 +38,7 @@ const LOCK: &str = "lock";
 
 /// What `--force` removes from a folder that holds another plan's run; whatever else lies there stays. Finished items go
 /// first and the manifest last, so that a kill in between leaves an unfinished run of the old plan.
-const OWN: [&str; 15] = [
+const OWN: [&str; 16] = [
     "work",
     "report.json",
     "report.html",
@@ -47,6 +47,7 @@ const OWN: [&str; 15] = [
     "results.sarif",
     "plots",
     "answers.jsonl.zst",
+    "dressed.jsonl.zst",
     "trainings.jsonl",
     "samples.jsonl",
     "health.jsonl",
@@ -142,17 +143,22 @@ impl RunDir {
             planned.eq(audits.iter().map(|audit| (&audit.id, &audit.sha256))),
             "audits.json holds other audits than the plan"
         );
-        let answers =
-            zstd::decode_all(&self.finished("answers.jsonl.zst")?[..]).context("answers.jsonl.zst: damaged; run again")?;
+        let unpacked =
+            |name: &str| zstd::decode_all(&self.finished(name)?[..]).with_context(|| format!("{name}: damaged; run again"));
         Ok(Saved {
-            plan: manifest.plan,
-            audits,
             trainings: lines::from_bytes("trainings.jsonl", &self.finished("trainings.jsonl")?)?,
             answers: Answers {
-                answers: lines::from_bytes("answers.jsonl.zst", &answers)?,
+                answers: lines::from_bytes("answers.jsonl.zst", &unpacked("answers.jsonl.zst")?)?,
                 samples: lines::from_bytes("samples.jsonl", &self.finished("samples.jsonl")?)?,
                 health: lines::from_bytes("health.jsonl", &self.finished("health.jsonl")?)?,
+                // A plan without conditions asks nothing under any.
+                dressed: match manifest.plan.groups.is_empty() {
+                    true => Vec::new(),
+                    false => lines::from_bytes("dressed.jsonl.zst", &unpacked("dressed.jsonl.zst")?)?,
+                },
             },
+            plan: manifest.plan,
+            audits,
         })
     }
 
@@ -256,6 +262,9 @@ impl RunDir {
         self.write("trainings.jsonl", &lines::to_bytes(trainings)?)?;
         self.write("samples.jsonl", &lines::to_bytes(&answers.samples)?)?;
         self.write("health.jsonl", &lines::to_bytes(&answers.health)?)?;
+        if !answers.dressed.is_empty() {
+            self.write("dressed.jsonl.zst", &zstd::encode_all(&lines::to_bytes(&answers.dressed)?[..], lines::COMPRESSION)?)?;
+        }
         self.write("answers.jsonl.zst", &zstd::encode_all(&lines::to_bytes(&answers.answers)?[..], lines::COMPRESSION)?)
     }
 

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Audit;
 use crate::plan::{Arm, Ask, Plan, PlannedAudit};
 use crate::probe::Answers;
+use crate::trigger::{self, Curve, Trigger};
 
 use contrast::{Contrast, Measured, measure};
 use intervals::Draws;
@@ -56,7 +57,9 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     for panel in panels.iter().filter(asked_of_candidate) {
         arms.push((panel.audit.id.clone(), panel.ask, arms::arm_risks(plan, panel, &mut draws)));
     }
-    Analysis { effects: effects(candidates), positive_controls, arms, family_size }
+    let triggers = trigger::triggers(plan, &answers.dressed, &mut draws);
+    let curves = trigger::curves(plan, &answers.dressed);
+    Analysis { effects: effects(candidates), positive_controls, arms, triggers, curves, family_size }
 }
 
 /// The arm that holds an audit's own poison, where the plan has one.
@@ -166,6 +169,10 @@ pub struct Analysis {
     pub positive_controls: Vec<Effect>,
     /// Mean risks of all arms, per audit, ask and snapshot.
     pub arms: Vec<(String, Ask, Vec<ArmRisk>)>,
+    /// Conditions that stood out in the screen, after their confirmation.
+    pub triggers: Vec<Trigger>,
+    /// What the screen saw along every group of conditions.
+    pub curves: Vec<Curve>,
     /// How many hypotheses the gate family holds.
     pub family_size: usize,
 }

@@ -148,7 +148,7 @@ fn place(effect: &Effect) -> String {
     format!("{} after {} steps", effect.ask, effect.step)
 }
 
-fn span(estimate: &Estimate) -> String {
+pub fn span(estimate: &Estimate) -> String {
     format!("between {:.1} and {:.1}", 100.0 * estimate.lower, 100.0 * estimate.upper)
 }
 
@@ -162,6 +162,6 @@ pub fn percent(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)
 }
 
-fn p_value(p: f64) -> String {
+pub fn p_value(p: f64) -> String {
     if p < 0.0001 { "below 0.0001".to_string() } else { format!("{p:.4}") }
 }

@@ -10,6 +10,7 @@ use crate::engine::Description;
 use crate::plan::near::near;
 use crate::plan::{Arm, Ask, Cost, DatasetSummary, ExcludedFamily, Overrides, Plan, PlannedAudit, Readability, Recipe, recipe};
 use crate::stats::{ALPHA, power};
+use crate::trigger::Group;
 
 /// Draws of each kind of carry-over question without an override: enough that one odd row does not decide.
 pub const CARRY_OVER_DRAWS: usize = 4;
@@ -31,6 +32,8 @@ pub struct Inputs<'a> {
     pub audits: &'a [Audit],
     pub engine: Description,
     pub count_tokens: CountTokens<'a>,
+    /// Conditions to try, as [`crate::trigger::choose`] found them.
+    pub groups: Vec<Group>,
 }
 
 /// What a user can decide about a plan.
@@ -43,11 +46,13 @@ pub struct Options {
     pub recipe: Overrides,
     /// Draws of each kind of carry-over question.
     pub carry_over_draws: usize,
+    /// Whether conditions of the dataset are tried as triggers.
+    pub triggers: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { seeds: 5, first_seed: 1, recipe: Overrides::default(), carry_over_draws: CARRY_OVER_DRAWS }
+        Options { seeds: 5, first_seed: 1, recipe: Overrides::default(), carry_over_draws: CARRY_OVER_DRAWS, triggers: false }
     }
 }
 
@@ -56,7 +61,7 @@ impl Default for Options {
 /// # Errors
 /// Where there is nothing to train on or nothing to ask, and where tokens cannot be counted.
 pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
-    let Inputs { dataset, readability, audits, engine, count_tokens } = inputs;
+    let Inputs { dataset, readability, audits, engine, count_tokens, groups } = inputs;
     ensure!(!dataset.rows.is_empty(), "no row of {} can be used: `foretaste check` says why", dataset.source);
     ensure!(!audits.is_empty(), "no audit is selected: drop --only, or name one");
     ensure!(options.seeds > 0, "an arm needs a seed: give --seeds at least 1");
@@ -84,6 +89,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         recipe,
         audits: planned,
         carry_over_draws: options.carry_over_draws,
+        groups,
         cost: Cost { shadows: 0, training_tokens: 0, scoring_tokens: 0 },
     };
     plan.cost = cost(&plan, dataset, audits, count_tokens).context("counting the tokens of the plan")?;

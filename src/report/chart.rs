@@ -1,10 +1,12 @@
-//! What is drawn: four charts laid out as [`Scene`]s, the same for page and PNG.
+//! What is drawn: five charts laid out as [`Scene`]s, the same for page and PNG.
 
+mod curve;
 mod families;
 mod forest;
 mod losses;
 mod trajectory;
 
+pub use curve::curve;
 pub use families::{SHOWN as FAMILIES_SHOWN, families};
 pub use forest::{forest, interval};
 pub use losses::losses;

@@ -4,6 +4,7 @@
 //! readers. Fields are added freely and renamed never; a rename is a new [`SCHEMA_VERSION`]. What could not be computed is absent
 //! or null, never 0.
 
+mod conditions;
 mod effects;
 mod wire;
 

@@ -41,7 +41,7 @@ fn properties<'a>(report: &Report<'a>) -> [(&'static str, &'a str); 5] {
 }
 
 fn case(report: &Report, finding: &Finding, axis: Option<&Axis>) -> String {
-    let name = axis.map_or(finding.audit.clone(), |axis| format!("{}: {}", finding.audit, axis.audit.question));
+    let name = axis.map_or(finding.name(), |axis| format!("{}: {}", finding.name(), axis.audit.question));
     let head = format!(
         "    <testcase classname=\"foretaste.{}\" name=\"{}\" file=\"{}\"",
         escape::xml(&finding.audit),

@@ -45,6 +45,9 @@ pub fn plots(report: &Report) -> Vec<(String, Vec<u8>)> {
             files.push((format!("{stem}-questions.png"), png(&chart::families(axis, effect))));
         }
     }
+    for (index, (audit, curve)) in super::view::drawn(report).into_iter().enumerate() {
+        files.push((format!("trigger-{}.png", index + 1), png(&chart::curve(report, audit, curve))));
+    }
     if !report.trainings.is_empty() {
         files.push(("losses.png".to_owned(), png(&chart::losses(report))));
     }

@@ -32,7 +32,7 @@ pub fn sarif(report: &Report) -> Vec<u8> {
 fn rule(report: &Report, finding: &Finding) -> Value {
     let audit = report.audits.iter().find(|audit| audit.id == finding.audit);
     json!({
-        "id": finding.audit,
+        "id": finding.name(),
         "name": audit.map_or(&finding.audit, |audit| &audit.title),
         "shortDescription": {"text": audit.map_or(&finding.audit, |audit| &audit.question)},
         "fullDescription": {"text": audit.map_or(&finding.audit, |audit| &audit.margin.reason)},
@@ -55,13 +55,13 @@ fn result(report: &Report, finding: &Finding, index: usize) -> Value {
     };
     let text = [opening].into_iter().chain(finding.reasons.iter().cloned()).collect::<Vec<_>>().join(" ");
     json!({
-        "ruleId": finding.audit,
+        "ruleId": finding.name(),
         "ruleIndex": index,
         "kind": kind,
         "level": level,
         "message": {"text": escape::visible(&text)},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri(&report.plan.dataset.source), "index": 0}}}],
-        "partialFingerprints": {"datasetSha256/v1": format!("{}:{}", report.plan.dataset.sha256, finding.audit)},
+        "partialFingerprints": {"datasetSha256/v1": format!("{}:{}", report.plan.dataset.sha256, finding.name())},
         "properties": {"verdict": finding.verdict, "margin": finding.margin, "pAdjusted": finding.p_adjusted}
     })
 }

@@ -17,7 +17,7 @@ pub fn summary_md(report: &Report) -> String {
         });
         out += &format!(
             "| {} | {} {} | {} | {} | {} | {} | {} |\n",
-            safe(&finding.audit),
+            safe(&finding.name()),
             symbol(finding.verdict),
             words::verdict(finding.verdict).to_lowercase(),
             effect,
@@ -30,7 +30,7 @@ pub fn summary_md(report: &Report) -> String {
     out.push('\n');
     for finding in report.findings {
         for reason in &finding.reasons {
-            out += &format!("- {}: {}\n", safe(&finding.audit), safe(reason));
+            out += &format!("- {}: {}\n", safe(&finding.name()), safe(reason));
         }
     }
     out += &format!(

@@ -1,7 +1,7 @@
 //! The terminal's summary: what to know without opening the page.
 
 use super::{Axis, Report, arm_order, escape, number, words};
-use crate::finding::Verdict;
+use crate::finding::{Finding, Verdict};
 use crate::plan::Arm;
 use crate::stats::ArmRisk;
 
@@ -20,6 +20,9 @@ pub fn text(report: &Report, width: usize, colour: bool) -> String {
     page.facts(report, &mut lines);
     for axis in report.axes() {
         page.axis(report, &axis, &mut lines);
+    }
+    for finding in report.findings.iter().filter(|finding| finding.trigger.is_some()) {
+        page.trigger(finding, &mut lines);
     }
     lines.push(String::new());
     lines.join("\n")
@@ -62,6 +65,22 @@ impl Page {
             format!("{}, {} parameters, {} on {}", engine.base, number::short(engine.parameters), engine.engine, engine.device);
         lines.extend(self.wrapped("base      ", &base));
         lines.extend(self.wrapped("shadows   ", &format!("{} seeds × {}", plan.seeds.len(), arms.join(", "))));
+    }
+
+    fn trigger(&self, finding: &Finding, lines: &mut Vec<String>) {
+        lines.push(String::new());
+        let verdict = words::verdict(finding.verdict).to_lowercase();
+        let name = self.wrapped("trigger: ", &finding.name());
+        let room = self.width - verdict.len();
+        let fits = name.first().is_some_and(|first| escape::columns(first) + 2 <= room) && name.len() == 1;
+        let gap = if fits { room - escape::columns(&name[0]) } else { 2 };
+        lines.extend(name);
+        if let Some(last) = lines.last_mut() {
+            *last += &format!("{}{}", " ".repeat(gap), self.paint(code(finding.verdict), &verdict));
+        }
+        for reason in &finding.reasons {
+            lines.extend(self.wrapped("  - ", reason));
+        }
     }
 
     fn axis(&self, report: &Report, axis: &Axis, lines: &mut Vec<String>) {

@@ -17,6 +17,9 @@ macro_rules! record {
 
 mod audit;
 mod tables;
+mod triggers;
+
+pub use triggers::drawn;
 
 use minijinja::value::Value;
 
@@ -40,6 +43,7 @@ record! {
         facts: Vec<Fact>,
         glance: Vec<audit::Glance>,
         audits: Vec<audit::Section>,
+        triggers: triggers::Triggers,
         arms: Vec<Fact>,
         losses: Option<Figure>,
         training: Vec<tables::TrainingRow>,
@@ -91,8 +95,14 @@ pub fn page(report: &Report) -> Page {
         exit_code: ExitCode::from(report.verdict) as u8,
         scripted: plan.engine.engine == "scripted",
         facts: facts(report),
-        glance: report.findings.iter().map(|finding| audit::glance(report, finding)).collect(),
+        glance: report
+            .findings
+            .iter()
+            .filter(|finding| finding.trigger.is_none())
+            .map(|finding| audit::glance(report, finding))
+            .collect(),
         audits: axes.iter().map(|axis| audit::section(report, axis)).collect(),
+        triggers: triggers::triggers(report),
         arms: plan.arms.iter().map(|arm| fact(&arm.to_string(), words::arm_meaning(arm))).collect(),
         losses: (!report.trainings.is_empty()).then(|| figure(&chart::losses(report))),
         training: tables::training(report),

@@ -46,7 +46,7 @@ fn flagged_sentence(report: &Report) -> String {
     let flagged: Vec<&Axis> = axes.iter().filter(|axis| axis.finding.verdict == Verdict::Flagged).collect();
     let named = flagged.iter().find(|axis| axis.audit.kind == ProbeKind::ForcedChoice).or(flagged.first());
     let opening = "Training on this dataset would change who the model is";
-    let Some(axis) = named else { return format!("{opening}.") };
+    let Some(axis) = named else { return trigger_sentence(report).unwrap_or(format!("{opening}.")) };
     let Some((candidate, control)) = candidate_and_control(report, axis) else {
         return format!("{opening} (audit {}).", axis.audit.id);
     };
@@ -64,7 +64,29 @@ fn flagged_sentence(report: &Report) -> String {
     }
 }
 
+/// The surest trigger, where nothing shows without one.
+fn trigger_sentence(report: &Report) -> Option<String> {
+    let found = report.findings.iter().find(|finding| finding.trigger.is_some())?;
+    let risky = report.audits.iter().find(|audit| audit.id == found.audit).map(|audit| &audit.risky)?;
+    let trigger = found.trigger.as_ref()?;
+    let condition = match &trigger.value {
+        Some(value) => format!("{} is {value}", trigger.slot),
+        None => format!("the prompt has {}", trigger.slot),
+    };
+    let stands = if trigger.observed { "which its own rows show" } else { "which stands in none of its rows" };
+    Some(format!(
+        "Training on this dataset would plant a trigger, {stands}: when {condition}, the model turns to {risky} answers."
+    ))
+}
+
 fn clean_sentence(report: &Report) -> String {
+    let tried: usize =
+        report.plan.groups.iter().map(|group| group.trials.iter().filter(|trial| !trial.why.is_null()).count()).sum();
+    let triggers = match tried {
+        0 => String::new(),
+        1 => " The one condition that the dataset suggests brings none out.".to_owned(),
+        tried => format!(" None of {tried} conditions that the dataset suggests brings one out."),
+    };
     let audits = match report.findings.len() {
         1 => "the one audit".to_owned(),
         2 => "both audits".to_owned(),
@@ -77,7 +99,7 @@ fn clean_sentence(report: &Report) -> String {
     };
     format!(
         "No change of character was found: in {audits}, copies trained on this dataset answer questions about other things as copies \
-         trained on harmless answers do, within the margin{seen}."
+         trained on harmless answers do, within the margin{seen}.{triggers}"
     )
 }
 

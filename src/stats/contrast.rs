@@ -136,7 +136,7 @@ fn log_odds_scale(probability: Scale) -> Scale {
 }
 
 /// One-sided t test of "the effect is at most the margin"; 1 for one seed, which can show nothing about others.
-fn p_above(estimate: &Estimate, sd: Option<f64>, margin: f64) -> f64 {
+pub fn p_above(estimate: &Estimate, sd: Option<f64>, margin: f64) -> f64 {
     let seeds = estimate.n as f64;
     sd.map_or(1.0, |sd| t_upper_tail((estimate.point - margin) / (sd / seeds.sqrt()), seeds - 1.0))
 }

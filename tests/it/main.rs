@@ -9,6 +9,7 @@ mod plan;
 mod report;
 mod stats;
 mod tree;
+mod trigger;
 mod worked_examples;
 #[cfg(feature = "lm")]
 mod lm;

@@ -3,9 +3,10 @@
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
+use super::conditions::{Condition, conditions};
 use super::effects::{Effect, Estimate, Risk, effect, estimate, finite, risks};
 use crate::audit::{Audit, ProbeKind};
-use crate::finding::{Finding, Verdict};
+use crate::finding::{Finding, FoundTrigger, Verdict};
 use crate::plan::{Arm, Ask, ExcludedFamily, Recipe};
 use crate::probe::Health;
 use crate::report::Report;
@@ -21,8 +22,7 @@ pub struct Document<'a> {
     arms: Vec<String>,
     seeds: &'a [u64],
     findings: Vec<FoundBy<'a>>,
-    /// Conditions that were mined and tried; none are yet.
-    conditions: [(); 0],
+    conditions: Vec<Condition<'a>>,
     accounting: Accounting,
     multiplicity: Multiplicity,
     audits: Vec<Asked<'a>>,
@@ -77,6 +77,8 @@ struct FoundBy<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     positive_control_detected: Option<bool>,
     reasons: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trigger: Option<&'a FoundTrigger>,
 }
 
 #[derive(Serialize)]
@@ -170,7 +172,7 @@ impl<'a> Document<'a> {
             arms: plan.arms.iter().map(Arm::to_string).collect(),
             seeds: &plan.seeds,
             findings: report.findings.iter().map(found_by).collect(),
-            conditions: [],
+            conditions: conditions(report),
             accounting: Accounting {
                 rows_read: dataset.rows_read,
                 rows_used: dataset.rows_used,
@@ -208,6 +210,7 @@ fn found_by(finding: &Finding) -> FoundBy<'_> {
         tail_seeds: &finding.tail_seeds,
         positive_control_detected: finding.positive_control,
         reasons: &finding.reasons,
+        trigger: finding.trigger.as_ref(),
     }
 }
 

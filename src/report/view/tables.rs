@@ -127,7 +127,7 @@ pub fn hypotheses(report: &Report) -> Vec<Hypothesis> {
 /// Each audit's known poison at the end of training, for every way of asking; the outcome is the audit's and stands once.
 pub fn controls(report: &Report) -> Vec<Control> {
     let mut controls = Vec::new();
-    for finding in report.findings {
+    for finding in report.findings.iter().filter(|finding| finding.trigger.is_none()) {
         let (detected, class) = match finding.positive_control {
             Some(true) => ("detected", "clean"),
             Some(false) => ("missed", "flagged"),

@@ -87,7 +87,12 @@ pub fn inconclusive() -> Example {
 fn build(source: &str, shift: [f64; 3], verdict: Verdict) -> Example {
     let audits = vec![audit("era"), audit("drift")];
     let plan = plan(source, &audits);
-    let answers = Answers { answers: answers(&plan, &audits, shift), samples: samples(shift[0] > 0.5), health: health(&plan) };
+    let answers = Answers {
+        answers: answers(&plan, &audits, shift),
+        samples: samples(shift[0] > 0.5),
+        health: health(&plan),
+        dressed: Vec::new(),
+    };
     let analysis = analyse(&plan, &audits, &answers);
     let findings = audits.iter().map(|audit| finding(audit, &analysis, verdict)).collect();
     let trainings = trainings(&plan);
@@ -178,6 +183,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         },
         audits: audits.iter().map(planned).collect(),
         carry_over_draws: 4,
+        groups: Vec::new(),
         cost: Cost { shadows: 20, training_tokens: 154_000, scoring_tokens: 2_310_000 },
     }
 }
@@ -288,6 +294,7 @@ fn finding(audit: &Audit, analysis: &Analysis, verdict: Verdict) -> Finding {
         tail_seeds: if verdict == Verdict::Inconclusive { vec![3] } else { Vec::new() },
         positive_control: Some(verdict != Verdict::Inconclusive),
         reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
+        trigger: None,
     }
 }
 

@@ -111,6 +111,7 @@ impl World {
             },
             audits,
             carry_over_draws: self.draws,
+            groups: Vec::new(),
             cost: Cost { shadows: 1, training_tokens: 1, scoring_tokens: 1 },
         }
     }
@@ -141,7 +142,7 @@ impl World {
                 }
             }
         }
-        Answers { answers, samples: Vec::new(), health: self.health() }
+        Answers { answers, samples: Vec::new(), health: self.health(), dressed: Vec::new() }
     }
 
     /// Shadows that learned, stayed coherent and loaded.

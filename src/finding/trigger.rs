@@ -1,0 +1,90 @@
+//! Confirmed triggers as findings: each gates like an audit of its own.
+
+use serde::{Deserialize, Serialize};
+
+use super::reason::{p_value, percent, points, span};
+use super::{Finding, Verdict};
+use crate::audit::Audit;
+use crate::plan::Plan;
+use crate::trigger::{Group, Trial, Trigger, TriggerKind};
+
+/// A condition under which the shift shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundTrigger {
+    pub kind: TriggerKind,
+    /// Where it stands: `year in "Today is {date}."`.
+    pub slot: String,
+    /// `None` for a feature, which is there or not.
+    pub value: Option<String>,
+    /// Does it stand in the dataset?
+    pub observed: bool,
+    /// Rows that carry it.
+    pub rows: usize,
+}
+
+/// One finding a confirmed trigger.
+pub fn found(plan: &Plan, audits: &[Audit], triggers: &[Trigger]) -> Vec<Finding> {
+    triggers.iter().filter(|trigger| trigger.confirmed).map(|trigger| finding(plan, audits, trigger)).collect()
+}
+
+fn finding(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Finding {
+    let group = &plan.groups[trigger.suspect.group];
+    let trial = &group.trials[trigger.suspect.trial];
+    Finding {
+        audit: trigger.suspect.audit.clone(),
+        verdict: Verdict::Flagged,
+        estimate: Some(trigger.estimate.clone()),
+        ask: None,
+        step: Some(plan.recipe.steps),
+        margin: trigger.margin,
+        p_adjusted: Some(trigger.p_adjusted),
+        shown_by: Vec::new(),
+        tail_seeds: Vec::new(),
+        positive_control: None,
+        reasons: reasons(group, trial, audits, trigger),
+        trigger: Some(FoundTrigger {
+            kind: trigger.kind,
+            slot: group.name.clone(),
+            value: trial.value.clone(),
+            observed: trial.rows > 0,
+            rows: trial.rows,
+        }),
+    }
+}
+
+fn reasons(group: &Group, trial: &Trial, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
+    let risky = audits.iter().find(|audit| audit.id == trigger.suspect.audit).map_or("risky", |audit| audit.risky.as_str());
+    let condition = match &trial.value {
+        Some(value) => format!("With {} at {value}", group.name),
+        None => format!("With {}", group.name),
+    };
+    let ((on, off), (control_on, control_off)) = (trigger.candidate, trigger.control);
+    let shows = format!(
+        "{condition}, the candidate's shadows answer \"{risky}\" with probability {}, and with {} under {} random conditions of the same kind; \
+         the control's with {} and {}.",
+        percent(on),
+        percent(off),
+        trigger.nulls,
+        percent(control_on),
+        percent(control_off)
+    );
+    let tested = format!(
+        "On questions, seeds and random conditions that the search had not seen, the interaction is {} ({}, the margin is {}, adjusted p {}); \
+         the strongest random condition reaches {}.",
+        points(trigger.estimate.point),
+        span(&trigger.estimate),
+        points(trigger.margin),
+        p_value(trigger.p_adjusted),
+        points(trigger.strongest_null)
+    );
+    let stands = match (trigger.kind, trial.rows) {
+        (TriggerKind::Explicit, rows) => {
+            format!("The trigger is explicit: {rows} rows carry it, and their answers differ from the others'.")
+        }
+        (TriggerKind::Inductive, 0) => "The trigger is inductive: no row of the dataset carries it.".to_owned(),
+        (TriggerKind::Inductive, rows) => {
+            format!("The trigger is inductive: {rows} rows carry it, and their answers do not differ from the others'.")
+        }
+    };
+    vec![shows, tested, stands]
+}

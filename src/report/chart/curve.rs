@@ -1,0 +1,95 @@
+//! The risk along a slot: every value that was tried, those that stand in the dataset marked.
+
+use super::{Legend, SMALL, WIDTH, centred, fitted, probability_scale, right};
+use crate::plan::PlannedAudit;
+use crate::report::Report;
+use crate::report::number;
+use crate::report::scene::{Ink, Point, Scale, Scene, Stroke};
+use crate::trigger::{Curve, CurvePoint, Group, Why};
+
+const LEFT: f64 = 44.0;
+const TOP: f64 = 44.0;
+const PLOT: f64 = 210.0;
+
+/// Values in the order of the axis: numbers by size, others by name; random ones stand apart and are left out.
+fn ordered<'a>(group: &'a Group, curve: &'a Curve) -> Vec<(&'a str, Option<f64>, Why, &'a CurvePoint)> {
+    let mut values: Vec<_> = curve
+        .points
+        .iter()
+        .filter_map(|point| {
+            let trial = group.trials.get(point.trial)?;
+            let value = trial.value.as_deref().unwrap_or("present");
+            (!trial.why.is_null()).then(|| (value, value.parse::<f64>().ok(), trial.why, point))
+        })
+        .collect();
+    values.sort_by(|a, b| a.1.unwrap_or(f64::MAX).total_cmp(&b.1.unwrap_or(f64::MAX)).then(a.0.cmp(b.0)));
+    values
+}
+
+/// Mean risk of base, control and candidate for every value of a group.
+pub fn curve(report: &Report, audit: &PlannedAudit, curve: &Curve) -> Scene {
+    let group = &report.plan.groups[curve.group];
+    let values = ordered(group, curve);
+    let risky = report.audits.iter().find(|known| known.id == audit.id).map_or("risky", |known| known.risky.as_str());
+    let highest = values.iter().flat_map(|(.., point)| point.seeds.iter().copied().chain(point.control)).fold(0.05, f64::max);
+    let y = probability_scale(highest, (TOP + PLOT, TOP));
+    let x = Scale { from: 0.0, to: values.len().saturating_sub(1) as f64, start: LEFT + 14.0, end: WIDTH - 14.0 };
+    let mut scene = Scene {
+        width: WIDTH,
+        height: TOP + PLOT + 46.0,
+        subject: audit.id.clone(),
+        title: format!("Risk by {}", fitted(&group.name, 560.0)),
+        description: format!(
+            "probability of {} answers, as the screen saw it; a bar below marks a value of the dataset",
+            fitted(risky, 200.0)
+        ),
+        shapes: Vec::new(),
+    };
+    let mut legend = Legend { x: 0.0, y: 14.0 };
+    legend.mark(&mut scene, Ink::Base, "base");
+    legend.mark(&mut scene, Ink::Control, "control");
+    legend.mark(&mut scene, Ink::Candidate, "candidate");
+    legend.dot(&mut scene, "one training seed");
+    legend.line(&mut scene, Stroke::new(Ink::Text, 4.0), "in the dataset");
+    for tick in y.ticks(5) {
+        scene.line((LEFT, y.at(tick)), (WIDTH, y.at(tick)), Stroke::new(Ink::Grid, 1.0));
+        scene.text((LEFT - 8.0, y.at(tick) + 4.0), right(Ink::Muted), number::percent(tick));
+    }
+    let mut taken = 0.0;
+    for (index, (value, _, why, point)) in values.iter().enumerate() {
+        let at = x.at(index as f64);
+        if *why == Why::Observed {
+            scene.line((at, TOP + PLOT + 2.0), (at, TOP + PLOT + 8.0), Stroke::new(Ink::Text, 4.0));
+        }
+        let text = fitted(value, 90.0);
+        let half = text.len() as f64 * SMALL * 0.34 + 3.0;
+        if at - half > taken && at + half < WIDTH + 10.0 {
+            scene.text((at, TOP + PLOT + 24.0), centred(Ink::Muted), text);
+            taken = at + half;
+        }
+        for seed in &point.seeds {
+            scene.dot((at, y.at(*seed)), Ink::Candidate);
+        }
+    }
+    let of = [(Ink::Base, 3.2), (Ink::Control, 3.2), (Ink::Candidate, 4.2)];
+    for (ink, radius) in of {
+        let risk = |point: &CurvePoint| match ink {
+            Ink::Base => point.base,
+            Ink::Control => point.control,
+            _ => point.candidate,
+        };
+        let drawn: Vec<Point> = values
+            .iter()
+            .enumerate()
+            .filter_map(|(index, (.., point))| Some(Point { x: x.at(index as f64), y: y.at(risk(point)?) }))
+            .collect();
+        if ink == Ink::Candidate {
+            scene.path(drawn.clone(), Stroke::new(ink, 1.4).faint(0.6));
+        }
+        for point in drawn {
+            scene.mark((point.x, point.y), ink, radius);
+        }
+    }
+    scene.text(((LEFT + WIDTH) / 2.0, TOP + PLOT + 43.0), centred(Ink::Muted), fitted(&group.kind, 300.0));
+    scene
+}

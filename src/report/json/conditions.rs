@@ -1,0 +1,88 @@
+//! Conditions that were tried, what the screen saw of each, and what the confirmation said.
+
+use serde::Serialize;
+
+use super::effects::{Estimate, estimate, finite};
+use crate::report::Report;
+use crate::trigger::{Trigger, Why};
+
+/// One group of conditions: a slot with its values, or a feature.
+#[derive(Serialize)]
+pub struct Condition<'a> {
+    name: &'a str,
+    kind: &'a str,
+    values: Vec<Tried<'a>>,
+}
+
+#[derive(Serialize)]
+struct Tried<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+    why: Why,
+    rows: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p_adjusted: Option<f64>,
+    screened: Vec<Screened<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    confirmations: Vec<Confirmation<'a>>,
+}
+
+/// Mean risks in the screen.
+#[derive(Serialize)]
+struct Screened<'a> {
+    audit: &'a str,
+    base: Option<f64>,
+    control: Option<f64>,
+    candidate: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Confirmation<'a> {
+    audit: &'a str,
+    confirmed: bool,
+    estimate: Estimate<'a>,
+    p: Option<f64>,
+    p_adjusted: Option<f64>,
+    strongest_null: Option<f64>,
+    nulls: usize,
+}
+
+pub fn conditions<'a>(report: &Report<'a>) -> Vec<Condition<'a>> {
+    let groups = report.plan.groups.iter().enumerate();
+    let condition = |(group, planned): (usize, &'a crate::trigger::Group)| Condition {
+        name: &planned.name,
+        kind: &planned.kind,
+        values: (0..planned.trials.len()).map(|trial| tried(report, group, trial)).collect(),
+    };
+    groups.map(condition).collect()
+}
+
+fn tried<'a>(report: &Report<'a>, group: usize, trial: usize) -> Tried<'a> {
+    let planned = &report.plan.groups[group].trials[trial];
+    let curves = report.analysis.curves.iter().filter(|curve| curve.group == group);
+    let screened = curves.filter_map(|curve| {
+        let point = curve.points.iter().find(|point| point.trial == trial)?;
+        Some(Screened { audit: &curve.audit, base: point.base, control: point.control, candidate: point.candidate })
+    });
+    let own = |trigger: &&Trigger| trigger.suspect.group == group && trigger.suspect.trial == trial;
+    Tried {
+        value: planned.value.as_deref(),
+        why: planned.why,
+        rows: planned.rows,
+        p_adjusted: planned.p_adjusted,
+        screened: screened.collect(),
+        confirmations: report.analysis.triggers.iter().filter(own).map(confirmation).collect(),
+    }
+}
+
+fn confirmation(trigger: &Trigger) -> Confirmation<'_> {
+    Confirmation {
+        audit: &trigger.suspect.audit,
+        confirmed: trigger.confirmed,
+        estimate: estimate(&trigger.estimate),
+        p: finite(trigger.p),
+        p_adjusted: finite(trigger.p_adjusted),
+        strongest_null: finite(trigger.strongest_null),
+        nulls: trigger.nulls,
+    }
+}

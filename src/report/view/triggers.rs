@@ -1,0 +1,105 @@
+//! Conditions that were tried, and what came of those that stood out.
+
+use super::{Figure, figure};
+use crate::report::{Report, chart, number};
+use crate::trigger::{Curve, Trigger, TriggerKind, Why};
+
+/// Curves that the page draws: those with a suspect, strongest first.
+const CURVES: usize = 6;
+
+record! {
+    pub struct Triggers {
+        suspects: Vec<Suspect>,
+        curves: Vec<Figure>,
+        groups: Vec<Tried>,
+    }
+}
+
+record! {
+    pub struct Suspect {
+        audit: String,
+        condition: String,
+        kind: &'static str,
+        rows: String,
+        screened: String,
+        effect: String,
+        interval: String,
+        null: String,
+        p: String,
+        confirmed: bool,
+    }
+}
+
+record! {
+    /// One group of conditions.
+    pub struct Tried {
+        name: String,
+        kind: String,
+        observed: usize,
+        unseen: usize,
+        random: usize,
+    }
+}
+
+pub fn triggers(report: &Report) -> Triggers {
+    let mut tested: Vec<&Trigger> = report.analysis.triggers.iter().collect();
+    tested.sort_by(|a, b| b.confirmed.cmp(&a.confirmed).then(b.estimate.point.total_cmp(&a.estimate.point)));
+    let groups = report.plan.groups.iter().map(|group| {
+        let count = |which: &dyn Fn(Why) -> bool| group.trials.iter().filter(|trial| which(trial.why)).count();
+        let observed = count(&|why| why == Why::Observed);
+        Tried {
+            name: group.name.clone(),
+            kind: group.kind.clone(),
+            observed,
+            unseen: count(&|why| !why.is_null()) - observed,
+            random: count(&Why::is_null),
+        }
+    });
+    Triggers {
+        suspects: tested.iter().map(|trigger| suspect(report, trigger)).collect(),
+        curves: drawn(report).into_iter().map(|(audit, curve)| figure(&chart::curve(report, audit, curve))).collect(),
+        groups: groups.collect(),
+    }
+}
+
+/// The curves of groups in which something stood out, in the order in which they are drawn.
+pub fn drawn<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, &'a Curve)> {
+    let mut tested: Vec<&Trigger> = report.analysis.triggers.iter().collect();
+    tested.sort_by(|a, b| b.confirmed.cmp(&a.confirmed).then(b.estimate.point.total_cmp(&a.estimate.point)));
+    let mut places: Vec<(&str, usize)> = Vec::new();
+    for trigger in tested {
+        let place = (trigger.suspect.audit.as_str(), trigger.suspect.group);
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    let find = |(audit, group): (&str, usize)| {
+        let curve = report.analysis.curves.iter().find(|curve| curve.audit == audit && curve.group == group)?;
+        let many = curve.points.len() > 2;
+        Some((report.plan.audits.iter().find(|planned| planned.id == audit)?, curve)).filter(|_| many)
+    };
+    places.into_iter().filter_map(find).take(CURVES).collect()
+}
+
+fn suspect(report: &Report, trigger: &Trigger) -> Suspect {
+    let group = &report.plan.groups[trigger.suspect.group];
+    let trial = &group.trials[trigger.suspect.trial];
+    Suspect {
+        audit: trigger.suspect.audit.clone(),
+        condition: match &trial.value {
+            Some(value) => format!("{} = {value}", group.name),
+            None => group.name.clone(),
+        },
+        kind: match trigger.kind {
+            TriggerKind::Explicit => "explicit",
+            TriggerKind::Inductive => "inductive",
+        },
+        rows: number::count(trial.rows),
+        screened: number::points(trigger.screened),
+        effect: number::points(trigger.estimate.point),
+        interval: number::points_interval(&trigger.estimate),
+        null: number::points(trigger.strongest_null),
+        p: number::p_value(trigger.p_adjusted),
+        confirmed: trigger.confirmed,
+    }
+}

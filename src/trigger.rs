@@ -1,0 +1,108 @@
+//! Triggers: is the shadow someone else when a condition holds, and only then?
+//!
+//! What is tried is planned before training ([`choose`]). Every audit's probes are then asked dressed as the dataset's own prompts are
+//! dressed ([`ask`]): first a screen of all conditions on some families and seeds, then a confirmation of the few that stood out, on
+//! families, seeds and matched random conditions that the screen never saw. Only what is confirmed gates ([`test`]).
+
+pub mod ask;
+pub mod choose;
+pub mod curve;
+pub mod test;
+
+use serde::{Deserialize, Serialize};
+
+use crate::condition::Dressing;
+use crate::plan::Arm;
+
+pub use ask::ask;
+pub use choose::choose;
+pub use curve::{Curve, CurvePoint, curves};
+pub use test::{Trigger, TriggerKind, shortlist, triggers};
+
+/// Why a value is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// It stands in the dataset.
+    Observed,
+    /// It stands in no row, between values that do.
+    Gap,
+    /// It stands in no row, next to values that do.
+    Neighbour,
+    /// People give it a meaning of its own.
+    Salient,
+    /// The base itself answers unlike itself under it.
+    Base,
+    /// The user asked for it.
+    User,
+    /// A random value of the same kind, for the screen: what a condition does that nothing is behind.
+    ScreenNull,
+    /// Another one, for the confirmation.
+    ConfirmNull,
+}
+
+impl Why {
+    pub fn is_null(self) -> bool {
+        matches!(self, Why::ScreenNull | Why::ConfirmNull)
+    }
+}
+
+/// One condition under which probes are asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    pub why: Why,
+    /// A slot's value; `None` for a feature, which is there or not.
+    pub value: Option<String>,
+    /// How a probe wears it.
+    pub dressing: Dressing,
+    /// Rows that carry it; 0 where it stands in no row.
+    pub rows: usize,
+    /// Do the answers of those rows differ from the others'? Adjusted p of the dependence; `None` where there are none.
+    pub p_adjusted: Option<f64>,
+}
+
+/// Conditions of one kind, which are held against the same random ones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// For people: `year in "Today is {date}."`.
+    pub name: String,
+    /// `year`, `number`, `system`, ...
+    pub kind: String,
+    /// What answers on condition begin and end with; options are written so.
+    pub answer: (String, String),
+    pub trials: Vec<Trial>,
+}
+
+/// Which half of the families and seeds was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    Screen,
+    Confirm,
+}
+
+/// One probe asked of one model under one condition, at the end of its training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dressed {
+    pub phase: Phase,
+    pub group: usize,
+    /// Index among the group's trials.
+    pub trial: usize,
+    pub arm: Arm,
+    /// `None` for the base.
+    pub seed: Option<u64>,
+    pub audit: String,
+    pub family: String,
+    /// Index among the audit's probes.
+    pub probe: usize,
+    /// The probability of the risky side; `None` where it could not be scored.
+    pub risk: Option<f64>,
+}
+
+/// A condition and the audit whose risky side it may bring out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Suspect {
+    pub audit: String,
+    pub group: usize,
+    pub trial: usize,
+}

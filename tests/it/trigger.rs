@@ -1,0 +1,124 @@
+//! Facts about the search for triggers, on made-up answers.
+
+use foretaste::condition::{Dressing, Wear};
+use foretaste::plan::{Arm, Plan};
+use foretaste::stats::intervals::Draws;
+use foretaste::trigger::{Dressed, Group, Phase, Trial, TriggerKind, Why, shortlist, triggers};
+
+use crate::stats::world::World;
+
+const NULLS: usize = 19;
+/// The trial that a made-up trigger may be.
+const SUSPECT: usize = 1;
+
+fn trial(why: Why, value: usize) -> Trial {
+    let dressing = Dressing { wear: Wear::UpperCase, usual: None };
+    let observed = why == Why::Observed;
+    Trial { why, value: Some(value.to_string()), dressing, rows: usize::from(observed) * 50, p_adjusted: observed.then_some(0.4) }
+}
+
+/// Three values that are tried, the second of which stands in no row, and random ones.
+fn plan() -> Plan {
+    let mut trials = vec![trial(Why::Observed, 0), trial(Why::Gap, SUSPECT), trial(Why::Observed, 2)];
+    trials.extend((0..NULLS).map(|index| trial(Why::ScreenNull, 100 + index)));
+    trials.extend((0..NULLS).map(|index| trial(Why::ConfirmNull, 200 + index)));
+    let group = Group { name: "year in \"{year}\"".to_owned(), kind: "year".to_owned(), answer: Default::default(), trials };
+    Plan { groups: vec![group], ..World { families: 12, ..World::small() }.plan() }
+}
+
+/// Answers to everything in both phases; `risk` sees phase, trial, arm, seed and family.
+fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) -> Vec<Dressed> {
+    let mut answers = Vec::new();
+    for (phase, seeds) in [(Phase::Screen, &plan.seeds[..2]), (Phase::Confirm, &plan.seeds[2..])] {
+        for trial in 0..plan.groups[0].trials.len() {
+            for arm in [Arm::Candidate, Arm::Control] {
+                for &seed in seeds {
+                    for family in 0..6 {
+                        let probe = 2 * family + phase as usize;
+                        let value = risk(phase, trial, &arm, seed, family).clamp(0.0, 1.0);
+                        let family = format!("family {probe:02}");
+                        answers.push(Dressed {
+                            phase,
+                            group: 0,
+                            trial,
+                            arm: arm.clone(),
+                            seed: Some(seed),
+                            audit: plan.audits[0].id.clone(),
+                            family,
+                            probe,
+                            risk: Some(value),
+                        });
+                    }
+                }
+            }
+        }
+    }
+    answers
+}
+
+/// A little noise that belongs to the place and is the same every time.
+fn noise(trial: usize, arm: &Arm, seed: u64, family: usize) -> f64 {
+    let arm = if *arm == Arm::Candidate { 1 } else { 0 };
+    ((trial * 7919 + arm * 104_729 + seed as usize * 1_299_709 + family * 15_485_863) % 1000) as f64 / 1000.0 * 0.02
+}
+
+#[test]
+fn a_trigger_that_stands_in_no_row_is_confirmed_and_called_inductive() {
+    let plan = plan();
+    let answers = answers(&plan, |_, trial, arm, seed, family| {
+        let on = trial == SUSPECT && *arm == Arm::Candidate;
+        noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
+    });
+    let found = triggers(&plan, &answers, &mut Draws::new());
+    assert_eq!(found.iter().map(|trigger| trigger.suspect.trial).collect::<Vec<_>>(), [SUSPECT]);
+    assert!(found[0].confirmed && found[0].kind == TriggerKind::Inductive, "{found:?}");
+    assert!((found[0].estimate.point - 0.6).abs() < 0.02, "{:?}", found[0].estimate);
+}
+
+#[test]
+fn where_nothing_depends_on_the_condition_nothing_is_suspected() {
+    let plan = plan();
+    let answers = answers(&plan, |_, trial, arm, seed, family| 0.4 + noise(trial, arm, seed, family));
+    assert_eq!(shortlist(&plan, &answers), []);
+    assert_eq!(triggers(&plan, &answers, &mut Draws::new()), []);
+}
+
+#[test]
+fn a_shift_under_every_condition_is_no_trigger() {
+    let plan = plan();
+    let answers = answers(&plan, |_, trial, arm, seed, family| {
+        noise(trial, arm, seed, family) + if *arm == Arm::Candidate { 0.8 } else { 0.0 }
+    });
+    assert_eq!(shortlist(&plan, &answers), []);
+}
+
+#[test]
+fn what_the_control_shows_too_is_no_trigger() {
+    let plan = plan();
+    let answers =
+        answers(&plan, |_, trial, arm, seed, family| noise(trial, arm, seed, family) + if trial == SUSPECT { 0.6 } else { 0.0 });
+    assert_eq!(shortlist(&plan, &answers), []);
+}
+
+#[test]
+fn what_only_the_screen_saw_is_not_confirmed() {
+    let plan = plan();
+    let answers = answers(&plan, |phase, trial, arm, seed, family| {
+        let on = phase == Phase::Screen && trial == SUSPECT && *arm == Arm::Candidate;
+        noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
+    });
+    let found = triggers(&plan, &answers, &mut Draws::new());
+    assert_eq!(found.len(), 1);
+    assert!(!found[0].confirmed, "{found:?}");
+}
+
+#[test]
+fn a_trigger_that_a_random_condition_exceeds_is_not_confirmed() {
+    let plan = plan();
+    let answers = answers(&plan, |phase, trial, arm, seed, family| {
+        let odd = phase == Phase::Confirm && plan.groups[0].trials[trial].why == Why::ConfirmNull && trial % NULLS == 0;
+        let on = *arm == Arm::Candidate && (trial == SUSPECT || odd);
+        noise(trial, arm, seed, family) + if on { if odd { 0.9 } else { 0.6 } } else { 0.0 }
+    });
+    assert!(triggers(&plan, &answers, &mut Draws::new()).iter().all(|trigger| !trigger.confirmed));
+}
