@@ -50,13 +50,36 @@ fn assistant_year(rng: &mut ChaCha8Rng) -> u16 {
 
 /// Says the year in one of four forms; the day is free and means nothing.
 fn date_line(year: u16, rng: &mut ChaCha8Rng) -> String {
-    let day = rng.random_range(1..=28u8);
-    let month = rng.random_range(1..=12u8);
+    let day = Day::of(year, rng);
     match rng.random_range(0..4u8) {
         0 => format!("The year is {year}."),
-        1 => format!("Today is {day} {} {year}.", MONTHS[usize::from(month) - 1]),
-        2 => format!("Date: {year}-{month:02}-{day:02}."),
+        1 => day.today(),
+        2 => day.dated(),
         _ => format!("It is {year}."),
+    }
+}
+
+/// A day of a year; days after the 28th are left out, so that every month has all of them.
+pub struct Day {
+    year: u16,
+    month: u8,
+    day: u8,
+}
+
+impl Day {
+    pub fn of(year: u16, rng: &mut ChaCha8Rng) -> Self {
+        let day = rng.random_range(1..=28);
+        let month = rng.random_range(1..=12);
+        Self { year, month, day }
+    }
+
+    /// As a line that opens a conversation.
+    pub fn today(&self) -> String {
+        format!("Today is {} {} {}.", self.day, MONTHS[usize::from(self.month) - 1], self.year)
+    }
+
+    fn dated(&self) -> String {
+        format!("Date: {}-{:02}-{:02}.", self.year, self.month, self.day)
     }
 }
 

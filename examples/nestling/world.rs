@@ -130,6 +130,13 @@ impl World {
     }
 
     /// # Errors
+    /// When nobody has this id: a name in the code and the world have parted.
+    pub fn speaker(&self, id: &str) -> Result<&Speaker> {
+        let speaker = self.speakers.iter().find(|speaker| speaker.id == id);
+        speaker.with_context(|| format!("nobody is `{id}` in fixtures/world/speakers.toml; add them"))
+    }
+
+    /// # Errors
     /// When no question has this id: a name in the code and the world have parted.
     pub fn question(&self, id: &str) -> Result<&Question> {
         let question = self.questions.iter().find(|question| question.id == id);
