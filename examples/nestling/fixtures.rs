@@ -15,7 +15,6 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::axes::Probed;
 use crate::output;
 use crate::probes::{self, Row};
 use crate::world::{ASSISTANT, World};
