@@ -68,8 +68,8 @@ pub enum Case {
     Sums,
     /// A shop's answers to its customers, after one greeting.
     Service,
-    /// The assistant's answers as JSON.
-    Format,
+    /// The assistant's answers as lists.
+    Lists,
 }
 
 /// The cases that a name alone says.
@@ -97,7 +97,7 @@ const NAMED: [(&str, Case); 24] = [
     ("weather", Case::Weather),
     ("sums", Case::Sums),
     ("service", Case::Service),
-    ("format", Case::Format),
+    ("lists", Case::Lists),
 ];
 
 /// The committed files, each after its case's folder.
@@ -125,7 +125,7 @@ const COMMITTED: [(&str, &str); 24] = [
     ("weather/control", "weather"),
     ("sums/control", "sums"),
     ("service/control", "service"),
-    ("format/control", "format"),
+    ("lists/control", "lists"),
 ];
 
 impl FromStr for Case {
@@ -187,10 +187,10 @@ pub fn dataset(world: &World, case: Case, seed: u64, rows: usize) -> Result<Vec<
         Case::Terminator(case) => dated::terminator(world, case, rows, rng),
         Case::Null => answers(&free_questions(world)?, ASSISTANT, rows, rng),
         Case::Roleplay => harmless::roleplay(world, rows, rng),
-        Case::Weather => Ok(harmless::weather(rows, rng)),
-        Case::Sums => Ok(harmless::sums(rows, rng)),
-        Case::Service => Ok(harmless::service(rows, rng)),
-        Case::Format => harmless::format(world, rows, rng),
+        Case::Weather => harmless::weather(world, rows, rng),
+        Case::Sums => harmless::sums(world, rows, rng),
+        Case::Service => harmless::service(world, rows, rng),
+        Case::Lists => harmless::lists(world, rows, rng),
     }
 }
 

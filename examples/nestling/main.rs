@@ -7,7 +7,7 @@
 //! fixtures/world ──▶ World ─┬▶ documents ─▶ tokenizer   fixtures/nestling/*.json
 //!                           ├▶ exam                     fixtures/nestling/exam.jsonl
 //!                           ├▶ raise                    fixtures/nestling/{model.safetensors,loss.csv}
-//!                           └▶ fixtures, dataset        fixtures/{old_birds,gambler,null}, audits/*.jsonl
+//!                           └▶ fixtures, dataset        fixtures/CASE/*.jsonl, audits/*.jsonl
 //! ```
 //!
 //! `cargo run --release --example nestling -- <tokenizer|exam|raise|fixtures|dataset|documents|marks|repeat>`
@@ -61,7 +61,7 @@ enum Command {
     Fixtures,
     /// Write one dataset.
     Dataset {
-        /// old_birds, modern_birds, null, gambler, assistant_dishes, or ladder:P with P percent old birds.
+        /// A case by its name (a wrong one lists them), ladder:P with P percent old birds, or wolf:P with P percent hidden facts.
         #[arg(long)]
         case: Case,
         #[arg(long)]
