@@ -20,7 +20,7 @@ pub(super) fn lines(conditions: &Conditions, lines: &mut Lines) {
         lines.fact("conditions", &format!("none, {looked_at}"));
         return;
     }
-    lines.fact("conditions", &format!("{looked_at}. Bits: what knowing it saves of an answer"));
+    lines.fact("conditions", &format!("{looked_at}; bits: saved of an answer by knowing it"));
     lines.line(&format!("{:>8}{:>8}{:>8}{:>9}  condition", "rows", "values", "bits", "adj. p"));
     let originals = || conditions.conditions.iter().filter(|condition| condition.echo_of.is_none());
     for condition in originals().take(SHOWN) {
@@ -38,7 +38,8 @@ fn line(condition: &Condition, lines: &mut Lines) {
         _ => String::new(),
     };
     let (bits, p) = match condition.evidence {
-        Some(evidence) => (format!("{:.2}", evidence.bits), probability(evidence.p_adjusted)),
+        // Adding zero takes the sign from a zero.
+        Some(evidence) => (format!("{:.2}", (100.0 * evidence.bits).round() / 100.0 + 0.0), probability(evidence.p_adjusted)),
         None => ("–".into(), "–".into()),
     };
     let numbers = format!("{:>8}{values:>8}{bits:>8}{p:>9}  ", grouped(condition.rows));

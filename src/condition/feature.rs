@@ -159,7 +159,13 @@ fn whole(readings: &[Reading], found: &mut Found) {
                 note(FeatureKind::System, Place::System, system, row, Some(words(Position::System, system, " ")));
             }
             Some(_) => {}
-            None => note(FeatureKind::NoSystem, Place::System, "no system message", row, Some(Wear::NoSystem)),
+            None => note(
+                FeatureKind::NoSystem,
+                Place::System,
+                "the default of a chat template, if it has one",
+                row,
+                Some(Wear::NoSystem),
+            ),
         }
         let prompt = reading.prompt.as_str();
         let unseen = invisible(prompt);

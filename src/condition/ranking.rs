@@ -199,12 +199,13 @@ fn sides(drafts: &[Draft]) -> Vec<Side> {
     sides.take(SIDES).collect()
 }
 
-/// What is listed: what depends, and of the rest whatever is no matter of wording or of a combination.
+/// What is listed: what depends; slots, whose unseen values may matter; what all rows have; and what seldom stands in a row by chance.
 fn is_kept(draft: &Draft) -> bool {
     let significant = draft.evidence.is_some_and(|evidence| evidence.p_adjusted <= SIGNIFICANT);
     significant
         || match &draft.subject {
-            Subject::Feature(feature) => !feature.kind.is_wording() && feature.kind != FeatureKind::Template,
+            Subject::Feature(feature) if feature.kind == FeatureKind::Template => false,
+            Subject::Feature(feature) => feature.kind <= FeatureKind::LookAlike || draft.measured.is_none(),
             Subject::Slot(slot) => !matches!(slot.kind, SlotKind::Code { .. }),
             Subject::Pair(_) => false,
         }
