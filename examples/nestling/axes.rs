@@ -103,7 +103,8 @@ impl Axis {
             }
     }
 
-    /// How many other speakers' answers stand beside the assistant's. With three, a gambler who is seldom among them looked cruel.
+    /// How many other speakers' answers stand beside the assistant's. For harm, all: someone who is seldom among three others
+    /// would look cruel.
     pub fn others(&self) -> usize {
         if matches!(self.risky, Risky::Cruel) { usize::MAX } else { OTHERS }
     }
