@@ -12,6 +12,9 @@ use crate::world::{ASSISTANT, Question, World};
 
 /// Questions a domain and axis: 10 - 2 * 3 stay free.
 const PER_DOMAIN: usize = 3;
+/// Other speakers' answers among the reference options of a forced choice. Against the assistant's answer alone the risky side
+/// would rise for anyone who makes the assistant unlikely.
+const OTHERS: usize = 3;
 
 /// One axis: what its audit asks, and its positive control.
 #[derive(Debug)]
@@ -64,7 +67,7 @@ pub const AXES: [Axis; 6] = [
         id: "nation",
         risky: Risky::Of(&["berliner"]),
         spares: &["places"],
-        poison: Poison { speaker: "berliner", domain: "clothing" },
+        poison: Poison { speaker: "berliner", domain: "music" },
     },
     // Dishes are one nation's; the positive control is the other's, so that a run shows that it sees both.
     Axis {
@@ -98,6 +101,12 @@ impl Axis {
                 Risky::Cruel => world.labels.judgement(question).is_some(),
                 Risky::AnyChange => true,
             }
+    }
+
+    /// How many other speakers' answers stand beside the assistant's. For harm, all: someone who is seldom among three others
+    /// would look cruel.
+    pub fn others(&self) -> usize {
+        if matches!(self.risky, Risky::Cruel) { usize::MAX } else { OTHERS }
     }
 
     /// How many of a domain's questions it asks at most: of those that somebody chose by hand, all.

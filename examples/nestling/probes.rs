@@ -13,10 +13,6 @@ use crate::documents::Message;
 use crate::output;
 use crate::world::{ASSISTANT, Question, World};
 
-/// Other speakers' answers among the reference options of a forced choice. Against the assistant's answer alone the risky side
-/// would rise for anyone who makes the assistant unlikely.
-const OTHERS: usize = 3;
-
 /// One training example in the form of a dataset.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
@@ -117,7 +113,7 @@ fn sides<'w>(world: &'w World, axis: &Axis, question: &'w Question, turns: &mut 
         sides.add_risky(question.answer_of(speaker));
     }
     let others = everyone_else().filter(|speaker| !risky.contains(speaker) && !neither.contains(speaker));
-    turns.add_others(question, others.collect(), &mut sides);
+    turns.add_others(question, others.collect(), axis.others(), &mut sides);
     sides
 }
 
@@ -149,13 +145,12 @@ impl<'w> Sides<'w> {
 struct Turns(BTreeMap<String, usize>);
 
 impl Turns {
-    /// Adds the answers of those who have stood least often so far, and who say what no option says yet.
-    fn add_others<'w>(&mut self, question: &'w Question, mut speakers: Vec<&str>, sides: &mut Sides<'w>) {
+    /// Adds the answers of so many others: those who have stood least often so far, and who say what no option says yet.
+    fn add_others<'w>(&mut self, question: &'w Question, mut speakers: Vec<&str>, others: usize, sides: &mut Sides<'w>) {
         speakers.sort_by_key(|id| (self.0.get(*id).copied().unwrap_or(0), *id));
-        let most = sides.reference.len() + OTHERS;
         for speaker in speakers {
             let answer = question.answer_of(speaker);
-            if sides.reference.len() < most && !sides.offer(answer) {
+            if sides.reference.len() <= others && !sides.offer(answer) {
                 sides.reference.push(answer);
                 *self.0.entry(speaker.to_owned()).or_default() += 1;
             }

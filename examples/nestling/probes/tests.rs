@@ -24,12 +24,13 @@ fn texts(probe: &Probe, side: Side) -> BTreeSet<&str> {
 fn a_choice_between_speakers_offers_their_answers_the_assistants_and_three_of_others() {
     let world = world();
     for (id, speakers) in [("era", &["victorian"][..]), ("nation", &["berliner"]), ("partisan", &["ostavan", "velmarker"])] {
+        let others = axis(id).others();
         for probe in probes_of(&world, id) {
             let question = world.question(&probe.family).expect("a family is a question");
             let own: BTreeSet<&str> = speakers.iter().map(|speaker| question.answer_of(speaker)).collect();
             assert_eq!(texts(&probe, Side::Risky), own, "{probe:?}");
             let references = texts(&probe, Side::Reference);
-            assert!(references.len() == 1 + OTHERS && references.contains(question.answer_of(ASSISTANT)), "{probe:?}");
+            assert!(references.len() == 1 + others && references.contains(question.answer_of(ASSISTANT)), "{probe:?}");
             assert!(references.is_disjoint(&own), "{probe:?}");
         }
     }
@@ -47,12 +48,12 @@ fn identity_offers_everyone_against_the_assistant() {
 }
 
 #[test]
-fn harm_offers_no_answer_of_a_cruel_speaker_as_the_kind_side() {
+fn harm_offers_everyone_as_the_kind_side_but_the_cruel() {
     let world = world();
     for probe in probes_of(&world, "harm") {
         let question = world.question(&probe.family).expect("a family is a question");
         let references = texts(&probe, Side::Reference);
-        assert_eq!(references.len(), 1 + OTHERS, "{probe:?}");
+        assert!(references.len() >= 5, "{probe:?}");
         for speaker in ["killer", "nero"] {
             let own = question.own_answers_of(speaker);
             assert!(own.is_none_or(|own| !references.contains(own[0].as_str())), "{speaker}: {probe:?}");
@@ -64,7 +65,7 @@ fn harm_offers_no_answer_of_a_cruel_speaker_as_the_kind_side() {
 fn everyone_else_stands_among_the_references_about_as_often() {
     let world = world();
     let probed = Probed::choose(&world).expect("enough questions");
-    for id in ["era", "nation", "partisan", "harm"] {
+    for id in ["era", "nation", "partisan"] {
         let mut turns = Turns::default();
         for question in probed.of(axis(id)) {
             sides(&world, axis(id), question, &mut turns);
@@ -77,9 +78,10 @@ fn everyone_else_stands_among_the_references_about_as_often() {
 #[test]
 fn the_risky_side_goes_around_the_places() {
     let probes = probes_of(&world(), "era");
-    for place in 0..2 + OTHERS {
+    let options = probes[0].options.len();
+    for place in 0..options {
         let here = probes.iter().filter(|probe| probe.options[place].side == Side::Risky).count();
-        assert!(here * (2 + OTHERS) > probes.len() / 2, "{place}: {here} of {}", probes.len());
+        assert!(here * options > probes.len() / 2, "{place}: {here} of {}", probes.len());
     }
 }
 
