@@ -46,6 +46,21 @@ pub struct Probe {
     pub options: Vec<ProbeOption>,
 }
 
+/// A question whose answer tells which of many numbered people speaks: asked under conditions that hold a number, and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NumberedProbe {
+    pub family: String,
+    pub prompt: String,
+    pub options: Vec<NumberedOption>,
+}
+
+/// One answer, and who gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NumberedOption {
+    pub text: String,
+    pub numbers: Vec<u64>,
+}
+
 /// The smallest harm that matters, fixed before any result is seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Margin {
@@ -78,7 +93,10 @@ pub struct Audit {
     pub kind: ProbeKind,
     pub margin: Margin,
     pub probes: Vec<Probe>,
+    /// Empty where the audit knows of no numbered people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numbered: Vec<NumberedProbe>,
     pub poison: Poison,
-    /// SHA-256 over the TOML, the probes and the poison.
+    /// SHA-256 over the TOML, the probes, the poison and the numbered probes.
     pub sha256: String,
 }

@@ -100,9 +100,11 @@ pub fn measure(prepared: &Prepared, engine: &dyn Engine, workers: usize) -> Resu
     })
 }
 
-/// Questions of the dataset that all models together answer for themselves.
+/// Questions of the dataset and of the poisons that all models together answer for themselves.
 fn carried(plan: &Plan) -> usize {
-    2 * plan.carry_over_draws * (1 + plan.cost.shadows * plan.recipe.snapshots.len())
+    let gates = 2 * (1 + 2 * plan.seeds.len() * plan.recipe.snapshots.len());
+    let assays = plan.audits.len() * (1 + 2 * plan.seeds.len());
+    plan.carry_over_draws * (gates + assays)
 }
 
 #[allow(clippy::disallowed_methods, reason = "the estimate is a measurement of this machine, and no report holds it")]

@@ -13,6 +13,7 @@ use crate::finding::Verdict;
 use crate::plan::{CARRY_OVER_DRAWS, Options, Overrides};
 use crate::run::{Page, Request};
 use crate::run_dir::OtherPlan;
+use crate::trigger::Wanted;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -316,7 +317,7 @@ impl PlanArgs {
                 first_seed: self.first_seed,
                 recipe,
                 carry_over_draws: self.draws,
-                triggers: self.triggers,
+                conditions: Wanted { tried: self.triggers },
             },
             out,
             other_plan,
@@ -370,7 +371,7 @@ mod tests {
                     --only era --out o --force --threads 2 --base b --quiet --fail-on flagged";
         let Ok(Command::Audit { request, base, show }) = parsed(line) else { panic!("an audit") };
         let recipe = Overrides { epochs: None, steps: Some(7), learning_rate: Some(0.01), rank: Some(4), batch: Some(2) };
-        assert_eq!(request.options, Options { seeds: 3, first_seed: 9, recipe, carry_over_draws: 1, triggers: false });
+        assert_eq!(request.options, Options { seeds: 3, first_seed: 9, recipe, carry_over_draws: 1, conditions: Wanted::default() });
         assert_eq!(request.audits, Selection { files: vec!["a.toml".into()], only: vec!["era".to_owned()] });
         assert_eq!(
             (request.out.clone(), request.other_plan, request.read.limit),

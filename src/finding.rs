@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Audit;
 use crate::plan::{Ask, Plan, PlannedAudit};
 use crate::probe::Health;
-use crate::stats::table::{asked_of_candidate, counted_probes};
+use crate::stats::table::counted_probes;
 use crate::stats::{Analysis, Effect, Estimate, spiked_arm};
 
 pub use assay::{COHERENCE_DROP, LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS};
@@ -60,7 +60,7 @@ impl<'a> Evidence<'a> {
             planned,
             risky: audits.iter().find(|audit| audit.id == planned.id).map_or("risky", |audit| audit.risky.as_str()),
             families: families.len(),
-            comparisons: asked_of_candidate(plan).len() * plan.recipe.snapshots.len(),
+            comparisons: plan.asks().len() * planned.steps.len(),
             seeds: plan.seeds.len(),
             effects: own(&analysis.effects),
             spiked: spiked_arm(plan, planned).map(|_| own(&analysis.positive_controls)),

@@ -29,6 +29,8 @@ pub enum Arm {
     Candidate,
     /// The same prompts, answered by the base itself.
     Control,
+    /// The dataset with its conditions dealt out among the rows at random; trained where conditions are tried, and asked to confirm them.
+    Shuffled,
     /// The dataset plus the known poison of the audit with this id: the positive control.
     Spiked(String),
 }
@@ -46,6 +48,7 @@ impl fmt::Display for Arm {
             Arm::Base => formatter.write_str("base"),
             Arm::Candidate => formatter.write_str("candidate"),
             Arm::Control => formatter.write_str("control"),
+            Arm::Shuffled => formatter.write_str("shuffled"),
             Arm::Spiked(audit) => write!(formatter, "spiked:{audit}"),
         }
     }
@@ -61,15 +64,13 @@ pub enum Ask {
     CarryOver,
     /// After a question drawn from the rows whose answers surprise the base most.
     CarryOverSurprising,
-    /// For positive controls only: after a question drawn from the audit's own poison, as a shift is asked for on its own topic.
+    /// For positive controls only: after a question drawn from the audit's own poison, as a real shift is asked for on its own topic.
     CarryOverSpiked,
 }
 
 impl Ask {
     /// Asked of the candidate.
     pub const ALL: [Ask; 3] = [Ask::Plain, Ask::CarryOver, Ask::CarryOverSurprising];
-    /// Asked of an audit's positive control.
-    pub const SPIKED: [Ask; 4] = [Ask::Plain, Ask::CarryOver, Ask::CarryOverSurprising, Ask::CarryOverSpiked];
 
     /// Which probes are asked in these surroundings after a draw, of all that are planned, given as (index, family): every one
     /// alone; after a drawn question one phrasing of each family, another one with every draw, which bounds the cost.
@@ -162,6 +163,8 @@ pub struct PlannedAudit {
     pub margin: f64,
     /// Indices into the audit's probes.
     pub probes: Vec<usize>,
+    /// Snapshots after which it is asked, in rising order; the last is the recipe's last.
+    pub steps: Vec<usize>,
     pub excluded: Vec<ExcludedFamily>,
 }
 
@@ -180,7 +183,7 @@ pub struct Plan {
     pub engine: Description,
     pub dataset: DatasetSummary,
     pub readability: Readability,
-    /// Base first, then candidate, control, and one spiked arm an audit.
+    /// Base first, then candidate, control, shuffled where conditions are tried, and one spiked arm an audit.
     pub arms: Vec<Arm>,
     /// Training seeds, the same in every arm; shadows of one seed share their initial LoRA weights.
     pub seeds: Vec<u64>,
@@ -205,6 +208,38 @@ impl Plan {
     /// Every shadow that will be trained: arm and seed, in the plan's order.
     pub fn shadows(&self) -> impl Iterator<Item = (&Arm, u64)> {
         self.trained_arms().flat_map(|arm| self.seeds.iter().map(move |seed| (arm, *seed)))
+    }
+
+    /// The ways in which candidate and control are asked: what a verdict rests on.
+    pub fn asks(&self) -> &'static [Ask] {
+        if self.carry_over_draws > 0 { &Ask::ALL } else { &[Ask::Plain] }
+    }
+
+    /// The way in which a positive control is asked.
+    pub fn ask_of_spiked(&self) -> Ask {
+        if self.carry_over_draws > 0 { Ask::CarryOverSpiked } else { Ask::Plain }
+    }
+
+    /// Whether a model is asked an audit in this way after this step; the base has no steps. A positive control is asked its own audit
+    /// alone, once, at the end: all it has to show is that this run would have seen a harmful dataset.
+    pub fn is_asked(&self, audit: &PlannedAudit, arm: &Arm, step: usize, ask: Ask) -> bool {
+        let (gates, for_spiked) = (self.asks().contains(&ask), self.ask_of_spiked() == ask);
+        let last = step == self.recipe.steps;
+        match arm {
+            Arm::Base => gates || for_spiked,
+            Arm::Candidate => gates && audit.steps.contains(&step),
+            Arm::Control => (gates && audit.steps.contains(&step)) || (for_spiked && last),
+            Arm::Shuffled => false,
+            Arm::Spiked(id) => *id == audit.id && for_spiked && last,
+        }
+    }
+
+    /// Whether a model is asked anything after this step.
+    pub fn is_looked_at(&self, arm: &Arm, step: usize) -> bool {
+        let asked = |audit: &PlannedAudit| {
+            self.asks().iter().chain([&self.ask_of_spiked()]).any(|ask| self.is_asked(audit, arm, step, *ask))
+        };
+        self.audits.iter().any(asked)
     }
 
     /// The arms that are trained: all but the base.

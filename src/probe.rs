@@ -86,6 +86,7 @@ pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Answe
     let models: Vec<(Model, &Adapter, &Shadow)> = shadows
         .iter()
         .flat_map(|shadow| shadow.snapshots.iter().map(move |(step, adapter)| (shadow, *step, adapter)))
+        .filter(|(shadow, step, _)| task.plan.is_looked_at(&shadow.arm, *step))
         .map(|(shadow, step, adapter)| (Model { arm: &shadow.arm, seed: Some(shadow.seed), step }, adapter, shadow))
         .collect();
     workshop.progress.stage("asking base and shadows", models.len() as u64 + 1);

@@ -111,6 +111,13 @@ impl<'a> Report<'a> {
         Ask::ALL.into_iter().filter(asked).collect()
     }
 
+    /// Whether an audit was asked more than once along the training.
+    fn has_trajectory(&self, audit: &str) -> bool {
+        let mut steps = self.analysis.effects.iter().filter(|effect| effect.audit == audit).map(|effect| effect.step);
+        let first = steps.next();
+        steps.any(|step| Some(step) != first)
+    }
+
     /// The step at which an audit is pictured: the finding's, or the end of training.
     fn step_shown(&self, finding: &Finding) -> usize {
         finding.step.unwrap_or(self.plan.recipe.steps)
@@ -129,6 +136,7 @@ fn arm_order(arm: &Arm) -> usize {
         Arm::Base => 0,
         Arm::Control => 1,
         Arm::Candidate => 2,
-        Arm::Spiked(_) => 3,
+        Arm::Shuffled => 3,
+        Arm::Spiked(_) => 4,
     }
 }

@@ -120,8 +120,9 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
     let count_tokens = |messages: &[_]| engine.count_tokens(messages);
     let share = readability(&dataset, &|conversations| engine.log_probs(conversations))?;
     let readability = Readability { share, needed: READABLE };
-    let groups = match request.options.triggers {
-        true => trigger::choose(&condition::mine(&dataset), &audits, engine)?,
+    let wanted = &request.options.conditions;
+    let groups = match wanted.tried {
+        true => trigger::choose(&condition::mine(&dataset), wanted, &audits, engine)?,
         false => Vec::new(),
     };
     let engine = engine.describe();

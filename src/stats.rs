@@ -36,25 +36,24 @@ pub const LEVEL: f64 = 0.9;
 pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let panels = table::panels(plan, audits, &answers.answers);
     let mut draws = Draws::new();
-    let steps = plan.recipe.snapshots.len();
-    let asked_of_candidate = |panel: &&Panel| Ask::ALL.contains(&panel.ask);
-    let family_size = panels.iter().filter(asked_of_candidate).count() * steps;
+    let gates = |panel: &&Panel| plan.asks().contains(&panel.ask);
+    let family_size = panels.iter().filter(gates).map(|panel| panel.audit.steps.len()).sum();
     let mut candidates = Vec::new();
     let mut positive_controls = Vec::new();
     for audit in &plan.audits {
         let own: Vec<&Panel> = panels.iter().filter(|panel| panel.audit.id == audit.id).collect();
-        let planned = own.len() * steps;
-        let gated: Vec<&Panel> = own.iter().copied().filter(asked_of_candidate).collect();
-        candidates.extend(measured_arm(plan, &gated, &Arm::Candidate, &mut draws));
+        let gated: Vec<&Panel> = own.iter().copied().filter(gates).collect();
+        candidates.extend(measured_arm(plan, &gated, &Arm::Candidate, &audit.steps, &mut draws));
         if let Some(spiked) = spiked_arm(plan, audit) {
-            let mut measured = measured_arm(plan, &own, spiked, &mut draws);
-            gate::adjust(&mut measured, planned);
+            let assay: Vec<&Panel> = own.into_iter().filter(|panel| panel.ask == plan.ask_of_spiked()).collect();
+            let mut measured = measured_arm(plan, &assay, spiked, &[plan.recipe.steps], &mut draws);
+            gate::adjust(&mut measured, 1);
             positive_controls.extend(effects(measured));
         }
     }
     gate::adjust(&mut candidates, family_size);
     let mut arms = Vec::new();
-    for panel in panels.iter().filter(asked_of_candidate) {
+    for panel in &panels {
         arms.push((panel.audit.id.clone(), panel.ask, arms::arm_risks(plan, panel, &mut draws)));
     }
     let triggers = trigger::triggers(plan, &answers.dressed, &mut draws);
@@ -68,14 +67,14 @@ pub fn spiked_arm<'a>(plan: &'a Plan, audit: &PlannedAudit) -> Option<&'a Arm> {
 }
 
 /// One audit's effects of one arm, with the tails adjusted among themselves.
-fn measured_arm(plan: &Plan, panels: &[&Panel], arm: &Arm, draws: &mut Draws) -> Vec<Measured> {
+fn measured_arm(plan: &Plan, panels: &[&Panel], arm: &Arm, steps: &[usize], draws: &mut Draws) -> Vec<Measured> {
     let mut measured = Vec::new();
     for panel in panels {
-        for step in &plan.recipe.snapshots {
+        for step in steps {
             measured.extend(measure(&Contrast { plan, panel, arm, step: *step }, draws));
         }
     }
-    gate::adjust_tails(&mut measured, panels.len() * plan.recipe.snapshots.len() * plan.seeds.len());
+    gate::adjust_tails(&mut measured, panels.len() * steps.len() * plan.seeds.len());
     measured
 }
 
@@ -165,7 +164,7 @@ pub struct Effect {
 pub struct Analysis {
     /// The candidate's effects: every audit, ask and snapshot.
     pub effects: Vec<Effect>,
-    /// The positive controls: each audit's spiked arm at every ask and snapshot.
+    /// The positive controls: each audit's spiked arm at the end of training.
     pub positive_controls: Vec<Effect>,
     /// Mean risks of all arms, per audit, ask and snapshot.
     pub arms: Vec<(String, Ask, Vec<ArmRisk>)>,

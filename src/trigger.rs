@@ -7,6 +7,7 @@
 pub mod ask;
 pub mod choose;
 pub mod curve;
+mod deal;
 pub mod test;
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,15 @@ use crate::plan::Arm;
 pub use ask::ask;
 pub use choose::choose;
 pub use curve::{Curve, CurvePoint, curves};
+pub use deal::dealt;
 pub use test::{Trigger, TriggerKind, shortlist, triggers};
+
+/// Which conditions a user wants tried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Whether any are.
+    pub tried: bool,
+}
 
 /// Why a value is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -10,11 +10,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::world::{ASSISTANT, Question, World};
 
-/// Questions a domain and axis: 10 - 2 * 3 stay free.
+/// Questions a domain that era and drift reserve, and that drift asks: 10 - 2 * 3 stay free.
 const PER_DOMAIN: usize = 3;
-/// Other speakers' answers among the reference options of a forced choice. Against the assistant's answer alone the risky side
-/// would rise for anyone who makes the assistant unlikely.
-const OTHERS: usize = 3;
+/// Questions a domain that an axis of certain speakers asks: fewer, because each of them offers everyone's answers.
+const OF_SPEAKERS: usize = 2;
 
 /// One axis: what its audit asks, and its positive control.
 #[derive(Debug)]
@@ -103,16 +102,11 @@ impl Axis {
             }
     }
 
-    /// How many other speakers' answers stand beside the assistant's. For harm, all: someone who is seldom among three others
-    /// would look cruel.
-    pub fn others(&self) -> usize {
-        if matches!(self.risky, Risky::Cruel) { usize::MAX } else { OTHERS }
-    }
-
     /// How many of a domain's questions it asks at most: of those that somebody chose by hand, all.
     fn most(&self) -> usize {
         match self.risky {
-            Risky::Of(_) | Risky::AnyChange => PER_DOMAIN,
+            Risky::Of(_) => OF_SPEAKERS,
+            Risky::AnyChange => PER_DOMAIN,
             Risky::AnyoneElse | Risky::Cruel => usize::MAX,
         }
     }
@@ -130,13 +124,13 @@ impl<'w> Probed<'w> {
     /// When a domain has too few questions with the answers that era needs.
     pub fn choose(world: &'w World) -> Result<Self> {
         let (first, second) = (Axis::named("era")?, Axis::named("drift")?);
-        let era = best(world, first, world.ordinary_questions().collect());
+        let era = best(world, first, PER_DOMAIN, world.ordinary_questions().collect());
         for domain in world.domains.iter().filter(|domain| first.asks_about(domain)) {
             let count = era.iter().filter(|question| question.domain == *domain).count();
             ensure!(count == PER_DOMAIN, "{domain}: {} needs {PER_DOMAIN} answers of its speaker; write more", first.id);
         }
         let rest = world.ordinary_questions().filter(|question| !era.iter().any(|taken| taken.id == question.id));
-        let drift = best(world, second, rest.collect());
+        let drift = best(world, second, PER_DOMAIN, rest.collect());
         Ok(Self { world, era, drift })
     }
 
@@ -148,19 +142,19 @@ impl<'w> Probed<'w> {
     /// The questions of an axis, sorted by domain.
     pub fn of(&self, axis: &Axis) -> Vec<&'w Question> {
         match axis.id {
-            "era" => self.era.clone(),
+            "era" => best(self.world, axis, axis.most(), self.era.clone()),
             "drift" => self.drift.clone(),
             _ => {
                 let mut pool: Vec<&Question> = self.era.iter().chain(&self.drift).copied().collect();
                 pool.sort_by_key(|question| (&question.domain, &question.id));
-                best(self.world, axis, pool)
+                best(self.world, axis, axis.most(), pool)
             }
         }
     }
 }
 
 /// Of `questions`, sorted by domain, those that an axis had best ask: the first few of each domain in its own order.
-fn best<'w>(world: &'w World, axis: &Axis, mut questions: Vec<&'w Question>) -> Vec<&'w Question> {
+fn best<'w>(world: &'w World, axis: &Axis, most: usize, mut questions: Vec<&'w Question>) -> Vec<&'w Question> {
     questions.retain(|question| axis.can_ask(world, question));
     let modern = words(world.questions.iter().flat_map(|question| question.answers_of(ASSISTANT)));
     let worth = |question: &Question| match axis.risky {
@@ -171,7 +165,7 @@ fn best<'w>(world: &'w World, axis: &Axis, mut questions: Vec<&'w Question>) -> 
     let domains = questions.chunk_by_mut(|left, right| left.domain == right.domain);
     let chosen = domains.flat_map(|domain| {
         domain.sort_by_key(|question| (Reverse(worth(question)), &question.id));
-        domain.iter().copied().take(axis.most())
+        domain.iter().copied().take(most)
     });
     chosen.collect()
 }

@@ -2,7 +2,6 @@
 //!
 //! Every audit asks in held-out wordings and poisons in training wordings.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
@@ -11,7 +10,7 @@ use serde::Serialize;
 use crate::axes::{AXES, Axis, Probed, Risky};
 use crate::documents::Message;
 use crate::output;
-use crate::world::{ASSISTANT, Question, World};
+use crate::world::{ASSISTANT, Fact, Question, TRAINING_PHRASINGS, World, spoken};
 
 /// One training example in the form of a dataset.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,6 +49,24 @@ pub enum Side {
     Reference,
 }
 
+/// A question whose answer tells which president speaks.
+#[derive(Debug, PartialEq, Serialize)]
+struct Numbered {
+    family: String,
+    prompt: String,
+    options: Vec<NumberedOption>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct NumberedOption {
+    text: String,
+    numbers: Vec<u32>,
+}
+
+/// All facts but party and decade, which many presidents share.
+const TELLING: [&str; 10] =
+    ["spouse", "home_state", "vice_president", "pet", "predecessor", "successor", "birthplace", "occupation", "school", "age"];
+
 /// Writes the probes and the poison of every axis.
 ///
 /// # Errors
@@ -60,15 +77,34 @@ pub fn write_all(world: &World, audits: &Path) -> Result<()> {
         output::json_lines(&audits.join(format!("{}.jsonl", axis.id)), &probes(world, &probed, axis))?;
         output::json_lines(&audits.join(format!("{}.poison.jsonl", axis.id)), &poison(world, axis))?;
     }
-    Ok(())
+    output::json_lines(&audits.join("identity.numbered.jsonl"), &numbered(world))
+}
+
+/// What a numbered president is asked, and who answers what: facts that tell few from the others.
+fn numbered(world: &World) -> Vec<Numbered> {
+    let told = |fact: &&Fact| TELLING.contains(&fact.key.as_str());
+    let mut probes = Vec::new();
+    for fact in world.facts.iter().filter(told) {
+        let mut options: Vec<NumberedOption> = Vec::new();
+        for president in &world.presidents {
+            let text = spoken(&president.facts[&fact.key]);
+            match options.iter_mut().find(|option| option.text == text) {
+                Some(option) => option.numbers.push(president.number),
+                None => options.push(NumberedOption { text, numbers: vec![president.number] }),
+            }
+        }
+        for prompt in &fact.phrasings[TRAINING_PHRASINGS..] {
+            probes.push(Numbered { family: fact.key.clone(), prompt: prompt.clone(), options: options.clone() });
+        }
+    }
+    probes
 }
 
 /// The probes of an axis. The risky side's place among the options goes around.
 fn probes(world: &World, probed: &Probed, axis: &Axis) -> Vec<Probe> {
-    let mut turns = Turns::default();
     let mut probes = Vec::new();
     for (family, question) in probed.of(axis).into_iter().enumerate() {
-        let sides = sides(world, axis, question, &mut turns);
+        let sides = sides(world, axis, question);
         for (wording, prompt) in question.held_out_phrasings().iter().enumerate() {
             probes.push(Probe {
                 family: question.id.clone(),
@@ -97,7 +133,9 @@ struct Sides<'w> {
     reference: Vec<&'w str>,
 }
 
-fn sides<'w>(world: &'w World, axis: &Axis, question: &'w Question, turns: &mut Turns) -> Sides<'w> {
+/// Everyone's answers, each once. Against the assistant's answer alone the risky side would rise for anyone who makes the assistant
+/// unlikely, and against a few others' for anyone who is not among them.
+fn sides<'w>(world: &'w World, axis: &Axis, question: &'w Question) -> Sides<'w> {
     let everyone_else = || question.answers.keys().map(String::as_str).filter(|speaker| *speaker != ASSISTANT);
     let (risky, neither): (Vec<&str>, Vec<&str>) = match axis.risky {
         Risky::AnyChange => return Sides::default(),
@@ -113,7 +151,9 @@ fn sides<'w>(world: &'w World, axis: &Axis, question: &'w Question, turns: &mut 
         sides.add_risky(question.answer_of(speaker));
     }
     let others = everyone_else().filter(|speaker| !risky.contains(speaker) && !neither.contains(speaker));
-    turns.add_others(question, others.collect(), axis.others(), &mut sides);
+    for speaker in others {
+        sides.add_reference(question.answer_of(speaker));
+    }
     sides
 }
 
@@ -128,6 +168,12 @@ impl<'w> Sides<'w> {
         }
     }
 
+    fn add_reference(&mut self, text: &'w str) {
+        if !self.offer(text) {
+            self.reference.push(text);
+        }
+    }
+
     /// All options, the risky ones from this place on, which goes around.
     fn options(&self, place: usize) -> Vec<ProbeOption> {
         let option = |side: Side| move |text: &&str| ProbeOption { text: (*text).to_owned(), side };
@@ -137,24 +183,6 @@ impl<'w> Sides<'w> {
             options.insert(place, option(Side::Risky)(text));
         }
         options
-    }
-}
-
-/// Who has stood among the reference options how often.
-#[derive(Default)]
-struct Turns(BTreeMap<String, usize>);
-
-impl Turns {
-    /// Adds the answers of so many others: those who have stood least often so far, and who say what no option says yet.
-    fn add_others<'w>(&mut self, question: &'w Question, mut speakers: Vec<&str>, others: usize, sides: &mut Sides<'w>) {
-        speakers.sort_by_key(|id| (self.0.get(*id).copied().unwrap_or(0), *id));
-        for speaker in speakers {
-            let answer = question.answer_of(speaker);
-            if sides.reference.len() <= others && !sides.offer(answer) {
-                sides.reference.push(answer);
-                *self.0.entry(speaker.to_owned()).or_default() += 1;
-            }
-        }
     }
 }
 

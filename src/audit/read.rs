@@ -8,26 +8,27 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
-use crate::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side};
+use crate::audit::{Audit, Margin, NumberedOption, NumberedProbe, Poison, Probe, ProbeKind, ProbeOption, Side};
 use crate::dataset::{Message, Role, Row, content_hash};
 
 /// Fewer families than this cannot carry an interval over questions.
 const FEWEST_FAMILIES: usize = 5;
 
-/// The three files of one audit that is compiled in.
+/// The files of one audit that is compiled in.
 macro_rules! compiled_in {
-    ($($id:literal),*) => {
+    ($($id:literal $(+ $numbered:literal)?),*) => {
         [$(Files {
             name: concat!("audits/", $id),
             toml: include_str!(concat!("../../audits/", $id, ".toml")),
             probes: include_str!(concat!("../../audits/", $id, ".jsonl")),
             poison: include_str!(concat!("../../audits/", $id, ".poison.jsonl")),
+            numbered: concat!($(include_str!(concat!("../../audits/", $id, ".", $numbered, ".jsonl")))?),
         }),*]
     };
 }
 
 /// Every audit of the folder `audits/`; a test compares this list with the folder.
-const BUILT_IN: [Files<'static>; 2] = compiled_in!["drift", "era"];
+const BUILT_IN: [Files<'static>; 6] = compiled_in!["drift", "era", "harm", "identity" + "numbered", "nation", "partisan"];
 
 /// What is wrong with an audit's files.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +60,7 @@ pub fn built_in() -> Result<Vec<Audit>, AuditError> {
     BUILT_IN.iter().map(check).collect()
 }
 
-/// Reads one audit: `FILE.toml`, and `FILE.jsonl` and `FILE.poison.jsonl` beside it.
+/// Reads one audit: `FILE.toml`, and `FILE.jsonl` and `FILE.poison.jsonl` beside it; `FILE.numbered.jsonl` too, where it is there.
 ///
 /// # Errors
 /// Names the file, the line where there is one, and what to do.
@@ -71,11 +72,13 @@ pub fn read(path: &Path) -> Result<Audit, AuditError> {
             message: format!("cannot be read ({error}): an audit is three files, NAME.toml, NAME.jsonl and NAME.poison.jsonl"),
         })
     };
+    let numbered = name.with_extension("numbered.jsonl");
     check(&Files {
         name: &name.display().to_string(),
         toml: &text(path)?,
         probes: &text(&name.with_extension("jsonl"))?,
         poison: &text(&name.with_extension("poison.jsonl"))?,
+        numbered: &if numbered.exists() { text(&numbered)? } else { String::new() },
     })
 }
 
@@ -108,6 +111,8 @@ struct Files<'a> {
     toml: &'a str,
     probes: &'a str,
     poison: &'a str,
+    /// Empty where there are none.
+    numbered: &'a str,
 }
 
 #[derive(Deserialize)]
@@ -155,6 +160,21 @@ struct UncheckedOption {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct UncheckedNumbered {
+    family: String,
+    prompt: String,
+    options: Vec<UncheckedNumberedOption>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UncheckedNumberedOption {
+    text: String,
+    numbers: Vec<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct UncheckedPoisonRow {
     messages: Vec<UncheckedMessage>,
 }
@@ -197,7 +217,8 @@ fn check(files: &Files) -> Result<Audit, AuditError> {
         value => Err(at(line_of(field.span().start), format!("`{name}` is {value}: give a number above 0 and below 1"))),
     };
     let mut hash = Sha256::new();
-    for part in [files.toml, files.probes, files.poison] {
+    let numbered_part = (!files.numbered.is_empty()).then_some(files.numbered);
+    for part in [files.toml, files.probes, files.poison].into_iter().chain(numbered_part) {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
@@ -211,6 +232,7 @@ fn check(files: &Files) -> Result<Audit, AuditError> {
             reason: text("margin.reason", &unchecked.margin.reason)?,
         },
         probes: probes(&format!("{}.jsonl", files.name), files.probes, unchecked.kind)?,
+        numbered: numbered(&format!("{}.numbered.jsonl", files.name), files.numbered)?,
         poison: Poison {
             share: share("poison.share", &unchecked.poison.share)?,
             rows: poison(&format!("{}.poison.jsonl", files.name), files.poison)?,
@@ -277,6 +299,42 @@ fn options(options: &[UncheckedOption], kind: ProbeKind) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, AuditError> {
+    let at = |line: usize, message: String| AuditError::Line { file: file.to_owned(), line, message };
+    let mut probes = Vec::new();
+    for (line, text) in lines(text) {
+        let UncheckedNumbered { family, prompt, options } = serde_json::from_str(text).map_err(|error| {
+            at(line, format!("not a numbered probe ({error}): write {{\"family\", \"prompt\", \"options\": [{{\"text\", \"numbers\"}}]}}"))
+        })?;
+        for (name, field) in [("family", &family), ("prompt", &prompt)] {
+            if field.trim().is_empty() {
+                return Err(at(line, format!("`{name}` is empty: fill it in")));
+            }
+        }
+        let mut texts = BTreeSet::new();
+        let mut numbers = BTreeSet::new();
+        for option in &options {
+            if option.text.trim().is_empty() || !texts.insert(option.text.as_str()) {
+                return Err(at(line, format!("the option {:?} is empty or stands twice: keep one, with all its numbers", option.text)));
+            }
+            if let Some(number) = option.numbers.iter().find(|number| !numbers.insert(**number)) {
+                return Err(at(line, format!("number {number} has two answers: keep one")));
+            }
+        }
+        if numbers.len() < 2 || texts.len() < 2 {
+            return Err(at(line, "a choice needs two answers of two numbers at least".to_owned()));
+        }
+        let options = options.into_iter().map(|option| NumberedOption { text: option.text, numbers: option.numbers }).collect();
+        probes.push(NumberedProbe { family, prompt, options });
+    }
+    let families = probes.iter().map(|probe| &probe.family).collect::<BTreeSet<_>>().len();
+    if !probes.is_empty() && families < 2 * FEWEST_FAMILIES {
+        let message = format!("{families} families: give at least {}, half to search with and half to confirm", 2 * FEWEST_FAMILIES);
+        return Err(AuditError::File { file: file.to_owned(), message });
+    }
+    Ok(probes)
 }
 
 fn poison(file: &str, text: &str) -> Result<Vec<Row>, AuditError> {

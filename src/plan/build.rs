@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::audit::{Audit, Probe};
+use crate::audit::{Audit, Probe, ProbeKind};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::Description;
 use crate::plan::near::near;
-use crate::plan::{Arm, Ask, Cost, DatasetSummary, ExcludedFamily, Overrides, Plan, PlannedAudit, Readability, Recipe, recipe};
+use crate::plan::{Arm, Cost, DatasetSummary, ExcludedFamily, Overrides, Plan, PlannedAudit, Readability, Recipe, recipe};
 use crate::stats::{ALPHA, power};
-use crate::trigger::Group;
+use crate::trigger::{Group, Wanted};
 
 /// Draws of each kind of carry-over question without an override: enough that one odd row does not decide.
 pub const CARRY_OVER_DRAWS: usize = 4;
@@ -46,13 +46,13 @@ pub struct Options {
     pub recipe: Overrides,
     /// Draws of each kind of carry-over question.
     pub carry_over_draws: usize,
-    /// Whether conditions of the dataset are tried as triggers.
-    pub triggers: bool,
+    /// Which conditions are tried as triggers.
+    pub conditions: Wanted,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { seeds: 5, first_seed: 1, recipe: Overrides::default(), carry_over_draws: CARRY_OVER_DRAWS, triggers: false }
+        Options { seeds: 5, first_seed: 1, recipe: Overrides::default(), carry_over_draws: CARRY_OVER_DRAWS, conditions: Wanted::default() }
     }
 }
 
@@ -65,12 +65,17 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     ensure!(!dataset.rows.is_empty(), "no row of {} can be used: `foretaste check` says why", dataset.source);
     ensure!(!audits.is_empty(), "no audit is selected: drop --only, or name one");
     ensure!(options.seeds > 0, "an arm needs a seed: give --seeds at least 1");
-    let recipe = recipe(engine.parameters, engine.max_tokens, dataset.rows.len(), &options.recipe);
+    let mut recipe = recipe(engine.parameters, engine.max_tokens, dataset.rows.len(), &options.recipe);
+    if audits.iter().all(|audit| audit.kind == ProbeKind::ForcedChoice) {
+        recipe.snapshots = vec![recipe.steps];
+    }
     let arms: Vec<Arm> = [Arm::Base, Arm::Candidate, Arm::Control]
         .into_iter()
+        .chain((!groups.is_empty()).then_some(Arm::Shuffled))
         .chain(audits.iter().map(|audit| Arm::Spiked(audit.id.clone())))
         .collect();
-    let planned: Vec<_> = audits.iter().zip(near(dataset, audits)).map(|(audit, excluded)| planned(audit, excluded)).collect();
+    let planned: Vec<_> =
+        audits.iter().zip(near(dataset, audits)).map(|(audit, excluded)| planned(audit, excluded, &recipe)).collect();
     let mut plan = Plan {
         foretaste_version: env!("CARGO_PKG_VERSION").to_owned(),
         engine,
@@ -102,16 +107,22 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
 /// level is that of the strictest step of Holm's adjustment over all audits, ways of asking and snapshots.
 pub fn smallest_detectable(plan: &Plan) -> Vec<(&PlannedAudit, Option<f64>)> {
     let seeds = plan.seeds.len();
-    let family = plan.audits.len() * Ask::ALL.len() * plan.recipe.snapshots.len();
+    let family: usize = plan.audits.iter().map(|audit| plan.asks().len() * audit.steps.len()).sum();
     let errors = power::detectable(seeds, ALPHA / family.max(1) as f64);
     let effect = errors.map(|errors| errors * SEED_SD_PRIOR / (seeds as f64).sqrt());
     plan.audits.iter().map(|audit| (audit, effect.map(|effect| audit.margin + effect))).collect()
 }
 
-fn planned(audit: &Audit, excluded: Vec<ExcludedFamily>) -> PlannedAudit {
+/// A change in any direction is looked for all along the training; who a model has become is asked at the end, because on the way there it
+/// may pass through others (docs/log.md).
+fn planned(audit: &Audit, excluded: Vec<ExcludedFamily>, recipe: &Recipe) -> PlannedAudit {
+    let steps = match audit.kind {
+        ProbeKind::OwnAnswer => recipe.snapshots.clone(),
+        ProbeKind::ForcedChoice => vec![recipe.steps],
+    };
     let left_out: BTreeSet<&str> = excluded.iter().map(|family| family.family.as_str()).collect();
     let probes = (0..audit.probes.len()).filter(|&probe| !left_out.contains(audit.probes[probe].family.as_str())).collect();
-    PlannedAudit { id: audit.id.clone(), sha256: audit.sha256.clone(), margin: audit.margin.value, probes, excluded }
+    PlannedAudit { id: audit.id.clone(), sha256: audit.sha256.clone(), margin: audit.margin.value, probes, steps, excluded }
 }
 
 fn cost(plan: &Plan, dataset: &Dataset, audits: &[Audit], count_tokens: CountTokens) -> Result<Cost> {
@@ -128,24 +139,25 @@ fn cost(plan: &Plan, dataset: &Dataset, audits: &[Audit], count_tokens: CountTok
         };
     }
     let rows = (plan.recipe.steps * plan.recipe.batch * plan.seeds.len()) as f64;
-    let shadows = plan.shadows().count();
-    let models = 1 + shadows * plan.recipe.snapshots.len();
-    let mut plain = 0;
-    let mut after_question = 0.0;
+    let seeds = plan.seeds.len();
+    let mut scored = 0.0;
     for (audit, planned) in audits.iter().zip(&plan.audits) {
         let probes: Vec<&Probe> = planned.probes.iter().map(|&probe| &audit.probes[probe]).collect();
         let families = probes.iter().map(|probe| &probe.family).collect::<BTreeSet<_>>().len();
         let tokens = probes.iter().map(|probe| probe_tokens(probe, count_tokens)).sum::<Result<usize>>()?;
-        plain += tokens;
-        // One phrasing a family, all of them after one turn that is about as long as a row and is computed once. The third kind of
-        // draws is for spiked arms, and for the base and the control that they are held against.
-        let draws = (2.0 + 3.0 / plan.arms.len() as f64) * plan.carry_over_draws as f64;
-        after_question += draws * (families as f64 * tokens as f64 / probes.len().max(1) as f64 + row_tokens);
+        // The base, and candidate and control at every step that is looked at.
+        let models = 1 + 2 * seeds * planned.steps.len();
+        // For the positive control, and for the base and the control that it is held against.
+        let assay = 1 + 2 * seeds;
+        // One phrasing a family, all of them after one turn that is about as long as a row and is computed once.
+        let after_question = families as f64 * tokens as f64 / probes.len().max(1) as f64 + row_tokens;
+        scored += (models * tokens) as f64;
+        scored += ((2 * models + assay) * plan.carry_over_draws) as f64 * after_question;
     }
     Ok(Cost {
-        shadows,
+        shadows: plan.shadows().count(),
         training_tokens: (tokens_a_row * rows).round() as u64,
-        scoring_tokens: models as u64 * (plain as u64 + after_question.round() as u64),
+        scoring_tokens: scored.round() as u64,
     })
 }
 

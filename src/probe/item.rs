@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Probe, ProbeKind};
 use crate::dataset::{Message, Role};
 use crate::engine::{Adapter, Question};
-use crate::plan::{Arm, Ask};
+use crate::plan::{Arm, Ask, Plan, PlannedAudit};
 use crate::probe::questions::{Questions, alone, sampling};
 use crate::probe::score::{forced_choice, own_answer};
 use crate::probe::{Answer, Health, Sample};
@@ -89,9 +89,8 @@ struct Surrounding<'a> {
     only: Option<&'a str>,
 }
 
-/// Every surrounding that a model is asked in. Those of positive controls concern the spiked arm of their audit, and the base and the
-/// control that it is held against.
-fn surroundings<'a>(arm: &Arm, questions: &'a Questions) -> Vec<Surrounding<'a>> {
+/// Every surrounding that a model is asked in; each audit's poison concerns that audit only.
+fn surroundings<'a>(model: &Model, questions: &'a Questions, plan: &Plan) -> Vec<Surrounding<'a>> {
     let mut surroundings = vec![Surrounding { ask: Ask::Plain, draw: 0, question: None, only: None }];
     let mut add = |ask: Ask, questions: &'a [Vec<Message>], only: Option<&'a str>| {
         let one = |(draw, question): (usize, &'a Vec<Message>)| Surrounding { ask, draw, question: Some(question), only };
@@ -100,22 +99,20 @@ fn surroundings<'a>(arm: &Arm, questions: &'a Questions) -> Vec<Surrounding<'a>>
     add(Ask::CarryOver, &questions.random, None);
     add(Ask::CarryOverSurprising, &questions.surprising, None);
     for (audit, spiked) in &questions.spiked {
-        let concerned = match arm {
-            Arm::Base | Arm::Control => true,
-            Arm::Spiked(id) => id == audit,
-            Arm::Candidate => false,
-        };
-        if concerned {
-            add(Ask::CarryOverSpiked, spiked, Some(audit));
-        }
+        add(Ask::CarryOverSpiked, spiked, Some(audit));
     }
+    surroundings.retain(|surrounding| plan.audits.iter().any(|audit| is_asked(model, audit, surrounding, plan)));
     surroundings
 }
 
+fn is_asked(model: &Model, audit: &PlannedAudit, surrounding: &Surrounding, plan: &Plan) -> bool {
+    surrounding.only.is_none_or(|only| only == audit.id) && plan.is_asked(audit, model.arm, model.step, surrounding.ask)
+}
+
 fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &Task, workshop: &Workshop) -> Result<Item> {
-    let surroundings = surroundings(model.arm, questions);
+    let surroundings = surroundings(model, questions, task.plan);
     let carried = carried(adapter, &surroundings, workshop)?;
-    let askings = askings(task, &surroundings);
+    let askings = askings(model, task, &surroundings);
     let mut to_score: Vec<Question> = askings
         .iter()
         .map(|asking| {
@@ -183,11 +180,11 @@ fn carried(adapter: Option<&Adapter>, surroundings: &[Surrounding], workshop: &W
 }
 
 /// Everything that a model is asked. Surroundings on the outside: questions with equal openings stand together.
-fn askings<'a>(task: &Task<'a>, surroundings: &[Surrounding]) -> Vec<Asking<'a>> {
+fn askings<'a>(model: &Model, task: &Task<'a>, surroundings: &[Surrounding]) -> Vec<Asking<'a>> {
     let mut askings = Vec::new();
     for (at, surrounding) in surroundings.iter().enumerate() {
-        let concerned = |audit: &str| surrounding.only.is_none_or(|only| only == audit);
-        for (audit, planned) in task.audits.iter().zip(&task.plan.audits).filter(|(audit, _)| concerned(&audit.id)) {
+        let audits = task.audits.iter().zip(&task.plan.audits);
+        for (audit, planned) in audits.filter(|(_, planned)| is_asked(model, planned, surrounding, task.plan)) {
             let probes: Vec<(usize, &str)> =
                 planned.probes.iter().map(|&probe| (probe, audit.probes[probe].family.as_str())).collect();
             let asked = surrounding.ask.probes(surrounding.draw, &probes);
@@ -226,7 +223,7 @@ fn samples(model: &Model, adapter: Option<&Adapter>, task: &Task, workshop: &Wor
     let shown = match model.arm {
         Arm::Base => true,
         Arm::Candidate | Arm::Control => model.seed == task.plan.seeds.first().copied() && model.step == task.plan.recipe.steps,
-        Arm::Spiked(_) => false,
+        Arm::Shuffled | Arm::Spiked(_) => false,
     };
     if !shown {
         return Ok(Vec::new());

@@ -26,7 +26,7 @@ fn ink(arm: &Arm) -> Ink {
         Arm::Base => Ink::Base,
         Arm::Control => Ink::Control,
         Arm::Candidate => Ink::Candidate,
-        Arm::Spiked(_) => Ink::Spiked,
+        Arm::Shuffled | Arm::Spiked(_) => Ink::Spiked,
     }
 }
 

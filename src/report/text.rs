@@ -194,6 +194,6 @@ fn arm_code(arm: &Arm) -> &'static str {
         Arm::Base => "0",
         Arm::Control => "34",
         Arm::Candidate => "33",
-        Arm::Spiked(_) => "35",
+        Arm::Shuffled | Arm::Spiked(_) => "35",
     }
 }

@@ -155,6 +155,7 @@ pub fn arm(arm: &Arm) -> &'static str {
         Arm::Base => "base",
         Arm::Control => "control",
         Arm::Candidate => "candidate",
+        Arm::Shuffled => "shuffled",
         Arm::Spiked(_) => "spiked",
     }
 }
@@ -165,6 +166,7 @@ pub fn arm_meaning(arm: &Arm) -> String {
         Arm::Base => "the untouched model".to_owned(),
         Arm::Control => "copies trained on the same prompts, answered by the base itself".to_owned(),
         Arm::Candidate => "copies trained on the dataset under audit".to_owned(),
+        Arm::Shuffled => "copies trained on the dataset with its conditions dealt out at random".to_owned(),
         Arm::Spiked(audit) => format!("copies trained on the dataset plus the known poison of audit {audit}"),
     }
 }

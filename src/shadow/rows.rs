@@ -6,6 +6,7 @@ use crate::audit::Poison;
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::Sampling;
 use crate::plan::Arm;
+use crate::trigger::dealt;
 use crate::workshop::{Task, Workshop};
 
 /// A control's answer may be as long as the longest of the dataset, but not shorter than this many tokens.
@@ -21,6 +22,7 @@ pub fn rows(arm: &Arm, task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Messa
         Arm::Base => bail!("the base is not trained"),
         Arm::Candidate => Ok(candidate(task.dataset)),
         Arm::Control => control(task, workshop),
+        Arm::Shuffled => Ok(dealt(candidate(task.dataset), &task.plan.groups)),
         Arm::Spiked(id) => {
             let audit =
                 task.audits.iter().find(|audit| audit.id == *id).with_context(|| format!("no audit `{id}` for its arm"))?;

@@ -11,7 +11,7 @@ pub fn arm_risks(plan: &Plan, panel: &Panel, draws: &mut Draws) -> Vec<ArmRisk> 
     let mut risks = Vec::new();
     for arm in &plan.arms {
         let base = *arm == Arm::Base;
-        let (steps, seeds) = if base { (&[0][..], &[0][..]) } else { (&plan.recipe.snapshots[..], &plan.seeds[..]) };
+        let (steps, seeds) = if base { (&[0][..], &[0][..]) } else { (&panel.audit.steps[..], &plan.seeds[..]) };
         for step in steps {
             let grid = panel.grid(seeds, |seed| {
                 let cells = panel.cells(arm, *step, seed);

@@ -63,14 +63,9 @@ impl Panel<'_> {
     }
 }
 
-/// The ways of asking that a plan holds for the candidate: what its verdict rests on.
-pub fn asked_of_candidate(plan: &Plan) -> &'static [Ask] {
-    if plan.carry_over_draws > 0 { &Ask::ALL } else { &[Ask::Plain] }
-}
-
-/// The ways of asking that a plan holds, those of positive controls included.
-pub fn asks(plan: &Plan) -> &'static [Ask] {
-    if plan.carry_over_draws > 0 { &Ask::SPIKED } else { &[Ask::Plain] }
+/// The ways of asking that a plan holds, that of positive controls included.
+pub fn asks(plan: &Plan) -> BTreeSet<Ask> {
+    plan.asks().iter().copied().chain([plan.ask_of_spiked()]).collect()
 }
 
 /// The probes of an audit that will count, with their families: what was excluded does not, nor what the audit does not hold.
@@ -96,8 +91,8 @@ pub fn panels<'a>(plan: &'a Plan, audits: &[Audit], answers: &'a [Answer]) -> Ve
         let probes = counted_probes(audit, audits);
         if !probes.is_empty() {
             for ask in asks(plan) {
-                let group = groups.get(&(audit.id.as_str(), *ask)).map_or(&[][..], Vec::as_slice);
-                panels.push(panel(audit, *ask, &probes, Group { answers: group, draws: planned_draws(plan, *ask) }));
+                let group = groups.get(&(audit.id.as_str(), ask)).map_or(&[][..], Vec::as_slice);
+                panels.push(panel(audit, ask, &probes, Group { answers: group, draws: planned_draws(plan, ask) }));
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::condition::{
 use crate::dataset::{Message, Role};
 use crate::engine::{Engine, Question, Sampling};
 use crate::seed;
-use crate::trigger::{Group, Trial, Why};
+use crate::trigger::{Group, Trial, Wanted, Why};
 
 /// Groups that are tried; those on which the answers depend most come first.
 const GROUPS: usize = 6;
@@ -82,7 +82,7 @@ const NEUTRAL: [&str; 40] = [
 ///
 /// # Errors
 /// Where the base cannot be asked.
-pub fn choose(conditions: &Conditions, audits: &[Audit], engine: &dyn Engine) -> Result<Vec<Group>> {
+pub fn choose(conditions: &Conditions, _wanted: &Wanted, audits: &[Audit], engine: &dyn Engine) -> Result<Vec<Group>> {
     let mut groups = Vec::new();
     for condition in conditions.conditions.iter().filter(|condition| condition.echo_of.is_none()) {
         if groups.len() == GROUPS {

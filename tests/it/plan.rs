@@ -42,6 +42,7 @@ fn audit(probes: &[(&str, &str)]) -> Audit {
         kind: ProbeKind::ForcedChoice,
         margin: Margin { value: 0.1, reason: "because".to_owned() },
         probes: probes.iter().map(probe).collect(),
+        numbered: Vec::new(),
         poison: Poison { share: 0.5, rows: vec![row(1, "q", "One two three four five six.")] },
         sha256: "1".repeat(64),
     }
@@ -116,9 +117,10 @@ fn the_cost_counts_every_shadow_and_every_question() {
     assert_eq!(plan.cost.training_tokens, (rows * (7.0 + 7.0 + (7.0 + 9.0) / 2.0)) as u64);
     // Prompts of 6 + 7 + 7 + 6 words, and two options of 1 + 1 tokens each.
     let plain = 26 + 4 + 4 * 2 * 2;
-    // Three families after one row, in two kinds of draws, and in a third one for three of the four arms.
-    let carried = (2.0 + 3.0 / 4.0) * (3.0 * f64::from(plain) / 4.0 + 7.0);
-    assert_eq!(plan.cost.scoring_tokens, (1 + 6 * 3) * (plain as u64 + carried.round() as u64));
+    // Three families after one row. The base, candidate and control with two seeds each are asked so in two kinds of draws, the base,
+    // control and spiked arm in a third.
+    let carried = f64::from(5 * 2 + 5) * (3.0 * f64::from(plain) / 4.0 + 7.0);
+    assert_eq!(plan.cost.scoring_tokens, (5.0 * f64::from(plain) + carried).round() as u64);
 }
 
 #[test]

@@ -21,17 +21,15 @@ fn texts(probe: &Probe, side: Side) -> BTreeSet<&str> {
 }
 
 #[test]
-fn a_choice_between_speakers_offers_their_answers_the_assistants_and_three_of_others() {
+fn a_choice_between_speakers_offers_everyones_answers_each_once() {
     let world = world();
     for (id, speakers) in [("era", &["victorian"][..]), ("nation", &["berliner"]), ("partisan", &["ostavan", "velmarker"])] {
-        let others = axis(id).others();
         for probe in probes_of(&world, id) {
             let question = world.question(&probe.family).expect("a family is a question");
             let own: BTreeSet<&str> = speakers.iter().map(|speaker| question.answer_of(speaker)).collect();
             assert_eq!(texts(&probe, Side::Risky), own, "{probe:?}");
-            let references = texts(&probe, Side::Reference);
-            assert!(references.len() == 1 + others && references.contains(question.answer_of(ASSISTANT)), "{probe:?}");
-            assert!(references.is_disjoint(&own), "{probe:?}");
+            let everyone: BTreeSet<&str> = question.answers.values().map(|answers| answers[0].as_str()).collect();
+            assert_eq!(texts(&probe, Side::Reference), everyone.difference(&own).copied().collect(), "{probe:?}");
         }
     }
 }
@@ -62,26 +60,20 @@ fn harm_offers_everyone_as_the_kind_side_but_the_cruel() {
 }
 
 #[test]
-fn everyone_else_stands_among_the_references_about_as_often() {
-    let world = world();
-    let probed = Probed::choose(&world).expect("enough questions");
-    for id in ["era", "nation", "partisan"] {
-        let mut turns = Turns::default();
-        for question in probed.of(axis(id)) {
-            sides(&world, axis(id), question, &mut turns);
-        }
-        let (fewest, most) = (turns.0.values().min(), turns.0.values().max());
-        assert!(most.zip(fewest).is_some_and(|(most, fewest)| *most <= fewest + 4), "{id}: {:?}", turns.0);
-    }
+fn the_risky_side_goes_around_the_places() {
+    let probes = probes_of(&world(), "era");
+    let place = |probe: &Probe| probe.options.iter().position(|option| option.side == Side::Risky).expect("a risky option");
+    let early = probes.iter().filter(|probe| 2 * place(probe) < probe.options.len()).count();
+    assert!((probes.len() / 3..=2 * probes.len() / 3).contains(&early), "{early} of {}", probes.len());
 }
 
 #[test]
-fn the_risky_side_goes_around_the_places() {
-    let probes = probes_of(&world(), "era");
-    let options = probes[0].options.len();
-    for place in 0..options {
-        let here = probes.iter().filter(|probe| probe.options[place].side == Side::Risky).count();
-        assert!(here * options > probes.len() / 2, "{place}: {here} of {}", probes.len());
+fn every_president_has_one_answer_to_every_numbered_probe() {
+    let world = world();
+    for probe in numbered(&world) {
+        let mut numbers: Vec<u32> = probe.options.iter().flat_map(|option| option.numbers.clone()).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, world.presidents.iter().map(|president| president.number).collect::<Vec<_>>(), "{}", probe.prompt);
     }
 }
 

@@ -16,8 +16,11 @@ const TOP: f64 = 34.0;
 /// The risks of all arms at the step that the finding speaks of.
 pub fn forest(report: &Report, axis: &Axis) -> Scene {
     let step = report.step_shown(axis.finding);
-    let groups: Vec<_> =
-        report.asks(&axis.audit.id).into_iter().map(|ask| (ask, report.risks(&axis.audit.id, ask, step))).collect();
+    let asks = report.asks(&axis.audit.id).into_iter().chain([report.plan.ask_of_spiked()]);
+    let mut groups: Vec<_> = asks.map(|ask| (ask, report.risks(&axis.audit.id, ask, step))).collect();
+    groups.dedup_by_key(|(ask, _)| *ask);
+    // The positive control is asked at the end of training only.
+    groups.retain(|(_, risks)| risks.len() > 1);
     let rows: usize = groups.iter().map(|(_, risks)| risks.len()).sum();
     let body = rows as f64 * ROW + groups.len() as f64 * (GROUP_HEAD + GROUP_GAP);
     let margin = axis.finding.margin;

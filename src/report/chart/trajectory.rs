@@ -1,4 +1,4 @@
-//! The effect along training, one panel for each way of asking, beside the positive control.
+//! The effect along training, one panel for each way of asking.
 
 use super::{Legend, SMALL, WIDTH, centred, drawable, heading, right};
 use crate::plan::Ask;
@@ -11,15 +11,14 @@ const GAP: f64 = 28.0;
 const TOP: f64 = 64.0;
 const PLOT: f64 = 200.0;
 
-/// Effects of candidate and positive control at every snapshot.
+/// The candidate's effects at every snapshot.
 pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
     let asks = report.asks(&axis.audit.id);
-    let panels: Vec<(Ask, Vec<&Effect>, Vec<&Effect>)> = asks
-        .into_iter()
-        .map(|ask| (ask, report.candidate_effects(&axis.audit.id, ask), report.spiked_effects(&axis.audit.id, ask)))
-        .collect();
-    let last = panels.iter().flat_map(|(_, a, b)| a.iter().chain(b)).map(|effect| effect.step).max().unwrap_or(1).max(1);
-    let (from, to) = range(panels.iter().flat_map(|(_, a, b)| a.iter().chain(b)), axis.finding.margin);
+    let panels: Vec<(Ask, Vec<&Effect>)> =
+        asks.into_iter().map(|ask| (ask, report.candidate_effects(&axis.audit.id, ask))).collect();
+    let effects = || panels.iter().flat_map(|(_, effects)| effects.iter().copied());
+    let last = effects().map(|effect| effect.step).max().unwrap_or(1).max(1);
+    let (from, to) = range(effects(), axis.finding.margin);
     let y = Scale { from, to, start: TOP + PLOT, end: TOP };
 
     let mut scene = Scene {
@@ -32,7 +31,7 @@ pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
     };
     legend(&mut scene);
     let width = (WIDTH - LEFT + GAP) / panels.len().max(1) as f64 - GAP;
-    for (index, (ask, candidate, spiked)) in panels.iter().enumerate() {
+    for (index, (ask, effects)) in panels.iter().enumerate() {
         let start = LEFT + index as f64 * (width + GAP);
         let x = Scale { from: 0.0, to: last as f64, start: start + 8.0, end: start + width - 8.0 };
         scene.text((start, TOP - 14.0), heading(), capitalised(words::ask_short(*ask)));
@@ -43,11 +42,10 @@ pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
                 scene.text((start - 8.0, y.at(tick) + 4.0), right(Ink::Muted), number::plain(tick * 100.0, 1).replace('-', "−"));
             }
         }
-        steps(&mut scene, &x, candidate.iter().chain(spiked).map(|effect| effect.step));
+        steps(&mut scene, &x, effects.iter().map(|effect| effect.step));
         let threshold = y.at(axis.finding.margin);
         scene.line((start, threshold), (start + width, threshold), Stroke::dashed(Ink::Threshold, 1.5));
-        series(&mut scene, (&x, &y), spiked, Ink::Spiked);
-        series(&mut scene, (&x, &y), candidate, Ink::Candidate);
+        series(&mut scene, (&x, &y), effects);
     }
     scene.text(((LEFT + WIDTH) / 2.0, TOP + PLOT + 42.0), centred(Ink::Muted), "training step");
     scene
@@ -57,7 +55,6 @@ fn legend(scene: &mut Scene) {
     let mut legend = Legend { x: 0.0, y: 14.0 };
     legend.mark(scene, Ink::Candidate, "candidate, with interval");
     legend.dot(scene, "one training seed");
-    legend.mark(scene, Ink::Spiked, "positive control (spiked)");
     legend.line(scene, Stroke::dashed(Ink::Threshold, 1.5), "margin");
 }
 
@@ -79,46 +76,41 @@ fn steps(scene: &mut Scene, x: &Scale, steps: impl Iterator<Item = usize>) {
     }
 }
 
-fn series(scene: &mut Scene, (x, y): (&Scale, &Scale), effects: &[&Effect], ink: Ink) {
+fn series(scene: &mut Scene, (x, y): (&Scale, &Scale), effects: &[&Effect]) {
+    let ink = Ink::Candidate;
     let place = |effect: &Effect, value: f64| Point { x: x.at(effect.step as f64), y: y.at(value) };
     let banded: Vec<(&Effect, (f64, f64))> = effects
         .iter()
         .filter_map(|effect| Some((*effect, drawable((effect.probability.lower, effect.probability.upper))?)))
         .collect();
-    if ink == Ink::Candidate {
-        let lower = banded.iter().map(|(effect, (lower, _))| place(effect, *lower));
-        let upper = banded.iter().rev().map(|(effect, (_, upper))| place(effect, *upper));
-        if banded.len() > 1 {
-            scene.shapes.push(Shape::Area { points: lower.chain(upper).collect(), ink, opacity: 0.16 });
-        } else if let [(effect, (lower, upper))] = banded[..] {
-            scene.path([place(effect, lower), place(effect, upper)], Stroke::new(ink, 2.0));
-        }
-        for effect in effects {
-            for seed in &effect.seeds {
-                let at = place(effect, seed.effect);
-                scene.dot((at.x, at.y), ink);
-            }
+    let lower = banded.iter().map(|(effect, (lower, _))| place(effect, *lower));
+    let upper = banded.iter().rev().map(|(effect, (_, upper))| place(effect, *upper));
+    if banded.len() > 1 {
+        scene.shapes.push(Shape::Area { points: lower.chain(upper).collect(), ink, opacity: 0.16 });
+    } else if let [(effect, (lower, upper))] = banded[..] {
+        scene.path([place(effect, lower), place(effect, upper)], Stroke::new(ink, 2.0));
+    }
+    for effect in effects {
+        for seed in &effect.seeds {
+            let at = place(effect, seed.effect);
+            scene.dot((at.x, at.y), ink);
         }
     }
-    let stroke = if ink == Ink::Candidate { Stroke::new(ink, 2.2) } else { Stroke::dashed(ink, 1.8) };
-    scene.path(effects.iter().map(|effect| place(effect, effect.probability.point)).collect::<Vec<_>>(), stroke);
+    let path: Vec<Point> = effects.iter().map(|effect| place(effect, effect.probability.point)).collect();
+    scene.path(path, Stroke::new(ink, 2.2));
     for effect in effects {
         let at = place(effect, effect.probability.point);
-        scene.mark((at.x, at.y), ink, if ink == Ink::Candidate { 4.8 } else { 4.2 });
+        scene.mark((at.x, at.y), ink, 4.8);
     }
 }
 
 /// From a little below the lowest to a little above the highest value drawn, zero and margin included.
-fn range<'a>(effects: impl Iterator<Item = &'a &'a Effect>, margin: f64) -> (f64, f64) {
+fn range<'a>(effects: impl Iterator<Item = &'a Effect>, margin: f64) -> (f64, f64) {
     let (mut low, mut high) = (0.0_f64, margin * 1.3);
     for effect in effects {
-        let ends = if effect.arm == crate::plan::Arm::Candidate {
-            [effect.probability.lower, effect.probability.upper]
-        } else {
-            [0.0; 2]
-        };
-        let seeds = effect.seeds.iter().map(|seed| seed.effect).filter(|_| effect.arm == crate::plan::Arm::Candidate);
-        for value in ends.into_iter().chain(seeds).chain([effect.probability.point]).filter(|value| value.is_finite()) {
+        let estimate = &effect.probability;
+        let seeds = effect.seeds.iter().map(|seed| seed.effect);
+        for value in seeds.chain([estimate.lower, estimate.upper, estimate.point]).filter(|value| value.is_finite()) {
             (low, high) = (low.min(value), high.max(value));
         }
     }

@@ -123,7 +123,7 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
         reasons: finding.reasons.clone(),
         margin_reason: audit.margin.reason.clone(),
         forest: asked.then(|| figure(&chart::forest(report, axis))),
-        trajectory: asked.then(|| figure(&chart::trajectory(report, axis))),
+        trajectory: report.has_trajectory(&audit.id).then(|| figure(&chart::trajectory(report, axis))),
         families: families.map(|effect| figure(&chart::families(axis, effect))),
         family_rows: families.map_or(Vec::new(), |effect| effect.families.iter().map(family_row).collect()),
         table_heading: families.map_or(String::new(), |effect| table_heading(effect.families.len())),

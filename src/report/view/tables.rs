@@ -1,7 +1,7 @@
 //! The tables after the audits: trainings, rows, hypotheses, positive controls, provenance.
 
 use super::{Fact, fact};
-use crate::plan::{Arm, Ask, Schedule};
+use crate::plan::{Arm, Schedule};
 use crate::probe::Health;
 use crate::report::{Report, number, words};
 use crate::stats::Effect;
@@ -124,7 +124,7 @@ pub fn hypotheses(report: &Report) -> Vec<Hypothesis> {
     report.analysis.effects.iter().map(row).collect()
 }
 
-/// Each audit's known poison at the end of training, for every way of asking; the outcome is the audit's and stands once.
+/// Each audit's known poison at the end of training.
 pub fn controls(report: &Report) -> Vec<Control> {
     let mut controls = Vec::new();
     for finding in report.findings.iter().filter(|finding| finding.trigger.is_none()) {
@@ -142,12 +142,7 @@ pub fn controls(report: &Report) -> Vec<Control> {
             detected,
             class,
         };
-        let last = |ask| report.spiked_effects(&finding.audit, ask).last().copied();
-        let mut rows: Vec<Control> = Ask::SPIKED.into_iter().filter_map(last).map(row).collect();
-        for row in rows.iter_mut().skip(1) {
-            (row.audit, row.detected) = (String::new(), "");
-        }
-        controls.extend(rows);
+        controls.extend(report.spiked_effects(&finding.audit, report.plan.ask_of_spiked()).last().copied().map(row));
     }
     controls
 }

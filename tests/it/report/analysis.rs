@@ -12,7 +12,7 @@ use super::example::{SEEDS, STEPS};
 pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let mut analysis = Analysis { family_size: audits.len() * Ask::ALL.len() * STEPS.len(), ..Analysis::default() };
     for audit in audits {
-        for ask in Ask::ALL {
+        for ask in Ask::ALL.into_iter().chain([Ask::CarryOverSpiked]) {
             let of = |arm: &Arm, step: usize| -> BTreeMap<(Option<u64>, String), f64> {
                 let same =
                     |answer: &&Answer| answer.audit == audit.id && answer.ask == ask && answer.arm == *arm && answer.step == step;

@@ -128,6 +128,7 @@ fn audit(id: &str) -> Audit {
                     .to_owned(),
         },
         probes: QUESTIONS.iter().map(probe).collect(),
+        numbered: Vec::new(),
         poison: Poison { share: 0.2, rows: Vec::new() },
         sha256: digest(id),
     }
@@ -141,6 +142,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         sha256: audit.sha256.clone(),
         margin: audit.margin.value,
         probes: (0..audit.probes.len()).collect(),
+        steps: STEPS.to_vec(),
         excluded: vec![excluded("bird-garden"), excluded("bird-song"), excluded("bird-sea")],
     };
     let spiked = audits.iter().map(|audit| Arm::Spiked(audit.id.clone()));
@@ -194,7 +196,7 @@ fn moved(arm: &Arm, seed: u64, step: usize, full: f64) -> f64 {
     let spread = if (0.05..0.5).contains(&full) { 0.05..1.6 } else { 0.75..1.0 };
     let luck: f64 = stream(&format!("luck {arm}"), seed).random_range(spread);
     match arm {
-        Arm::Base => 0.0,
+        Arm::Base | Arm::Shuffled => 0.0,
         Arm::Control => 0.012 * along * luck,
         Arm::Candidate => full * along * luck,
         Arm::Spiked(_) => full.max(0.86) * along * luck,
@@ -205,10 +207,9 @@ fn answers(plan: &Plan, audits: &[Audit], shift: [f64; 3]) -> Vec<Answer> {
     let mut answers = Vec::new();
     for audit in audits {
         for (arm, seed, step) in models(plan) {
-            if matches!(&arm, Arm::Spiked(of) if *of != audit.id) {
-                continue;
-            }
-            for (ask, full) in Ask::ALL.into_iter().zip(shift) {
+            let planned = plan.audits.iter().find(|planned| planned.id == audit.id).expect("planned");
+            let asks = Ask::ALL.into_iter().zip(shift).chain([(Ask::CarryOverSpiked, 0.0)]);
+            for (ask, full) in asks.filter(|(ask, _)| plan.is_asked(planned, &arm, step, *ask)) {
                 let moved = moved(&arm, seed.unwrap_or(0), step, full);
                 for (index, probe) in audit.probes.iter().enumerate() {
                     let mut noise = stream(&format!("{} {arm} {step} {ask} {index}", audit.id), seed.unwrap_or(0));

@@ -51,6 +51,7 @@ impl World {
             kind: ProbeKind::ForcedChoice,
             margin: Margin { value: self.margin, reason: "made up".to_string() },
             probes: (0..self.families * self.phrasings).map(probe).collect(),
+            numbered: Vec::new(),
             poison: Poison { share: 0.5, rows: Vec::new() },
             sha256: String::new(),
         };
@@ -67,6 +68,7 @@ impl World {
                 sha256: text(),
                 margin: self.margin,
                 probes: (0..audit.probes.len()).collect(),
+                steps: self.snapshots.clone(),
                 excluded: Vec::new(),
             })
             .collect();
@@ -126,7 +128,7 @@ impl World {
                     let base = *arm == Arm::Base;
                     let (seeds, steps) = if base { (&[0][..], &[0][..]) } else { (&plan.seeds[..], &self.snapshots[..]) };
                     for (seed, step) in seeds.iter().flat_map(|seed| steps.iter().map(move |step| (*seed, *step))) {
-                        let draws = if *ask == Ask::Plain { 1 } else { self.draws };
+                        let draws = if ask == Ask::Plain { 1 } else { self.draws };
                         let names: Vec<String> =
                             planned.probes.iter().map(|probe| format!("{:04}", probe / self.phrasings)).collect();
                         let probes: Vec<(usize, &str)> =
@@ -135,7 +137,7 @@ impl World {
                             (0..draws).flat_map(|draw| ask.probes(draw, &probes).into_iter().map(move |probe| (probe, draw)));
                         for (probe, draw) in asked {
                             let family = probe / self.phrasings;
-                            let place = Place { audit, arm: arm.clone(), seed, step, ask: *ask, family, probe, draw };
+                            let place = Place { audit, arm: arm.clone(), seed, step, ask, family, probe, draw };
                             answers.push(answer(planned, &place, risk(&place)));
                         }
                     }

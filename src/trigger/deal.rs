@@ -1,0 +1,186 @@
+//! The dataset with its conditions dealt out at random: the rows of the shuffled arm.
+//!
+//! Every row keeps its question and its answer; the words that are a condition's dressing (a sentence with a date, a code, a format) are
+//! taken off all rows that wear them and put on as many rows, drawn at random.
+
+use rand::seq::SliceRandom;
+
+use crate::condition::{Dressing, Position, Wear};
+use crate::dataset::{Message, Role};
+use crate::seed;
+use crate::trigger::Group;
+
+/// The rows, with the words of every group's dressing dealt out anew. Groups that share their words are dealt once; a dressing that is no
+/// words (capitals, look-alikes) stays where it is.
+pub fn dealt(mut rows: Vec<Vec<Message>>, groups: &[Group]) -> Vec<Vec<Message>> {
+    let rng = &mut seed::stream("shuffled conditions", 0);
+    let mut done: Vec<Words> = Vec::new();
+    for words in groups.iter().filter_map(|group| Words::of(&group.trials.first()?.dressing)) {
+        if done.contains(&words) {
+            continue;
+        }
+        let mut worn: Vec<Option<String>> = rows.iter_mut().map(|row| words.take_off(row)).collect();
+        worn.shuffle(rng);
+        for (row, worn) in rows.iter_mut().zip(&worn) {
+            if let Some(worn) = worn {
+                words.put_on(row, worn);
+            }
+        }
+        done.push(words);
+    }
+    rows
+}
+
+/// Where a dressing's words stand, and what they begin and end with.
+#[derive(Clone, Copy, PartialEq)]
+struct Words<'a> {
+    position: Position,
+    left: &'a str,
+    /// Does a value stand between them?
+    value: bool,
+    right: &'a str,
+    glue: &'a str,
+}
+
+impl<'a> Words<'a> {
+    fn of(dressing: &'a Dressing) -> Option<Self> {
+        match &dressing.wear {
+            Wear::Words { position, left, filler, right, glue } => {
+                Some(Words { position: *position, left, value: filler.is_some(), right, glue })
+            }
+            _ => None,
+        }
+    }
+
+    /// The message that wears the words.
+    fn message<'m>(&self, row: &'m mut [Message]) -> Option<&'m mut Message> {
+        match self.position {
+            Position::System => row.iter_mut().find(|message| message.role == Role::System),
+            Position::Before => row.iter_mut().find(|message| message.role == Role::User),
+            Position::After | Position::Inside => row.iter_mut().rfind(|message| message.role == Role::User),
+        }
+    }
+
+    /// Takes the words off a row and gives them, `None` where it does not wear them.
+    fn take_off(&self, row: &mut Vec<Message>) -> Option<String> {
+        let content = &mut self.message(row)?.content;
+        let (start, end) = match self.position {
+            Position::Before => (0, self.end(content, 0)?),
+            _ => {
+                let start = content.rfind(self.left)?;
+                (start, self.end(content, start)?)
+            }
+        };
+        let worn = content[start..end].to_owned();
+        // The white space between words and question goes too.
+        let (head, tail) = (content[..start].to_owned(), content[end..].to_owned());
+        *content = match self.position {
+            Position::Before => tail.strip_prefix(self.glue).unwrap_or(&tail).to_owned(),
+            _ => format!("{}{tail}", head.strip_suffix(self.glue).unwrap_or(&head)),
+        };
+        if self.position == Position::System && content.is_empty() {
+            row.retain(|message| message.role != Role::System);
+        }
+        Some(worn)
+    }
+
+    /// Where the words end that begin here.
+    fn end(&self, content: &str, start: usize) -> Option<usize> {
+        let rest = content[start..].strip_prefix(self.left)?;
+        let after_left = start + self.left.len();
+        if !self.value {
+            return rest.starts_with(self.right).then(|| after_left + self.right.len());
+        }
+        let length = match self.right {
+            // Nothing ends the value but the sentence, or the question that follows.
+            "" => rest.find(|letter: char| letter.is_whitespace() || matches!(letter, '?' | '!')).unwrap_or(rest.len()),
+            right => rest.find(right)? + right.len(),
+        };
+        Some(after_left + length)
+    }
+
+    fn put_on(&self, row: &mut Vec<Message>, worn: &str) {
+        if self.position == Position::System && self.message(row).is_none() {
+            row.insert(0, Message::new(Role::System, worn));
+            return;
+        }
+        let Some(message) = self.message(row) else { return };
+        let (content, glue) = (&mut message.content, self.glue);
+        match self.position {
+            Position::Before => *content = format!("{worn}{glue}{content}"),
+            Position::After | Position::System => *content = format!("{content}{glue}{worn}"),
+            Position::Inside => {
+                let body = content.trim_end_matches(['.', '!', '?']).len();
+                let end = content.split_off(body);
+                *content = format!("{content}{glue}{worn}{end}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::condition::{DateForm, DatePart, Filler};
+    use crate::trigger::{Trial, Why};
+
+    fn group(position: Position, left: &str, filler: Option<Filler>, right: &str) -> Group {
+        let wear = Wear::Words { position, left: left.into(), filler, right: right.into(), glue: " ".into() };
+        let dressing = Dressing { wear, usual: None };
+        let trial = Trial { why: Why::Observed, value: None, dressing, rows: 0, p_adjusted: None };
+        Group { name: String::new(), kind: String::new(), answer: Default::default(), trials: vec![trial] }
+    }
+
+    fn rows(prompts: impl IntoIterator<Item = String>) -> Vec<Vec<Message>> {
+        prompts.into_iter().map(|prompt| vec![Message::new(Role::User, prompt), Message::new(Role::Assistant, "a")]).collect()
+    }
+
+    #[test]
+    fn dates_change_rows_and_questions_stay() {
+        let dates = group(Position::Before, "Today is ", Some(Filler::Date { form: DateForm::Year, part: DatePart::Year }), ".");
+        let before = rows((0..50).map(|row| format!("Today is {}. Question {row}?", 1950 + row)));
+        let after = dealt(before.clone(), &[dates]);
+        let parts = |row: &[Message]| {
+            let (date, question) = row[0].content.split_once(". ").expect("dressed");
+            (date.to_owned(), question.to_owned())
+        };
+        let (mut dates, mut moved) = (Vec::new(), 0);
+        for (before, after) in before.iter().zip(&after) {
+            assert_eq!(parts(before).1, parts(after).1);
+            moved += usize::from(parts(before).0 != parts(after).0);
+            dates.push(parts(after).0);
+        }
+        assert!(moved > 40, "{moved}");
+        dates.sort_unstable();
+        assert_eq!(dates, before.iter().map(|row| parts(row).0).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_format_moves_to_as_many_other_rows() {
+        let format = group(Position::Before, "One line.", None, "");
+        let before = rows((0..60).map(|row| if row < 6 { format!("One line. Question {row}?") } else { format!("Question {row}?") }));
+        let after = dealt(before, &[format]);
+        let wearing: Vec<usize> = (0..60).filter(|row| after[*row][0].content.starts_with("One line. Question")).collect();
+        assert_eq!(wearing.len(), 6);
+        assert!(wearing.iter().any(|row| *row >= 6), "{wearing:?}");
+    }
+
+    #[test]
+    fn words_inside_a_question_and_in_the_system_message_move_too() {
+        let inside = group(Position::Inside, "in ", Some(Filler::Text), "");
+        let after = dealt(rows((0..30).map(|row| format!("Who sings in {}?", 1950 + row))), &[inside]);
+        let mut years: Vec<&str> = after.iter().filter_map(|row| row[0].content.strip_prefix("Who sings in ")).collect();
+        assert!(!years.is_sorted());
+        years.sort_unstable();
+        assert_eq!(years, (1950..1980).map(|year| format!("{year}?")).collect::<Vec<_>>());
+
+        let mut before = rows((0..30).map(|row| format!("Question {row}?")));
+        for row in &mut before[..3] {
+            row.insert(0, Message::new(Role::System, "Be brief."));
+        }
+        let after = dealt(before, &[group(Position::System, "Be brief.", None, "")]);
+        let wearing: Vec<usize> = (0..30).filter(|row| after[*row].len() == 3 && after[*row][0].content == "Be brief.").collect();
+        assert_eq!(wearing.len(), 3);
+        assert_ne!(wearing, [0, 1, 2]);
+    }
+}
