@@ -96,7 +96,7 @@ pub struct Condition {
     pub answer_suffix: String,
     /// Lines of up to three rows; of a slot, rows of the value that stands out most.
     pub examples: Vec<usize>,
-    /// How to put it on another prompt; `None` where that needs a writer, as for a language. A pair's parts have their own.
+    /// How to put it on another prompt; of a pair, both parts ([`Wear::Both`]). `None` where that needs a writer, as for a language.
     pub dressing: Option<Dressing>,
 }
 
@@ -112,16 +112,10 @@ impl Condition {
         topic::is_topic(&self.subject, self.evidence.as_ref())
     }
 
-    /// A prompt that wears the condition; `value` is a value of a slot, `None` its most frequent one. `None` where the condition cannot be worn.
+    /// A prompt that wears the condition; `value` is a value of a slot, `None` its most frequent one. A pair is worn with the values of both parts.
+    /// `None` where the condition cannot be worn.
     pub fn dress(&self, value: Option<&str>, prompt: &str, random: &mut ChaCha8Rng) -> Option<Vec<Message>> {
-        let Subject::Pair(parts) = &self.subject else {
-            return self.dressing.as_ref().map(|dressing| dressing.dress(value, prompt, random));
-        };
-        let (mut system, mut dressed) = (None, prompt.to_owned());
-        for part in &**parts {
-            part.dressing.as_ref()?.put_on(part.value.as_deref(), &mut system, &mut dressed, random);
-        }
-        Some(dressing::messages(system, dressed))
+        self.dressing.as_ref().map(|dressing| dressing.dress(value, prompt, random))
     }
 }
 

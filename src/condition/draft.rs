@@ -6,8 +6,8 @@ use super::bag::Bags;
 use super::dependence::{Dependence, Labels, measure};
 use super::dressing::{Dressing, Wear};
 use super::feature::{FeatureKind, features};
-use super::pair::{Part, Side, pair};
-use super::reading::Reading;
+use super::pair::{Cell, Part, Side, pair};
+use super::reading::{Place, Reading};
 use super::slot::{Slot, SlotKind, slots};
 use super::template::Template;
 use super::topic::{Asked, asks};
@@ -16,6 +16,8 @@ use crate::stats::multiplicity::benjamini_hochberg;
 
 /// Conditions of which pairs are made.
 const SIDES: usize = 8;
+/// Rows of a pair whose order of the two parts is looked at.
+const COMPARED: usize = 100;
 
 /// A condition on its way.
 pub(super) struct Draft {
@@ -113,19 +115,25 @@ pub(super) fn of_features(readings: &[Reading], answers: &Bags, templates: &[Tem
 }
 
 /// All pairs of the strongest conditions.
-pub(super) fn of_pairs(answers: &Bags, drafts: &[Draft]) -> Vec<Draft> {
+pub(super) fn of_pairs(readings: &[Reading], answers: &Bags, drafts: &[Draft]) -> Vec<Draft> {
     let sides = sides(drafts);
     let mut pairs = Vec::new();
     for (index, first) in sides.iter().enumerate() {
-        pairs.extend(sides[index + 1..].iter().filter_map(|second| of_pair(answers, first, second)));
+        let cells = sides[index + 1..].iter().filter_map(|second| pair(answers, first, second));
+        pairs.extend(cells.map(|cell| of_cell(readings, cell)));
     }
     pairs
 }
 
-fn of_pair(answers: &Bags, first: &Side, second: &Side) -> Option<Draft> {
-    let cell = pair(answers, first, second)?;
-    let measured = Some(Dependence { bits: cell.bits, share: cell.share, p: cell.p, told: 0.0, values: Vec::new() });
-    Some(Draft::of(Subject::Pair(Box::new(cell.parts)), cell.rows, measured, None))
+fn of_cell(readings: &[Reading], cell: Cell) -> Draft {
+    let [one, other] = &cell.parts;
+    // Both parts may stand in the system message; elsewhere their order tells nothing of how they are put on.
+    let place = if one.place == other.place { one.place } else { Place::Prompt };
+    let texts = cell.rows.iter().take(COMPARED).filter_map(|row| readings[*row as usize].at(place));
+    let dressings = one.dressing.clone().zip(other.dressing.clone());
+    let dressing = dressings.map(|(one, other)| Dressing::both(one, other, texts));
+    let measured = Dependence { bits: cell.bits, share: cell.share, p: cell.p, told: 0.0, values: Vec::new() };
+    Draft::of(Subject::Pair(Box::new(cell.parts)), cell.rows, Some(measured), dressing)
 }
 
 /// The conditions of which pairs are made: slots of few values, one a template, and features that are no matter of wording and no topic.

@@ -27,7 +27,7 @@ pub(super) fn ranked(readings: &[Reading]) -> (usize, Vec<Condition>) {
     let mut features = of_features(readings, &answers, &templates, &drafts);
     measure_topics(readings, &templates, &mut features);
     drafts.append(&mut features);
-    let mut pairs = of_pairs(&answers, &drafts);
+    let mut pairs = of_pairs(readings, &answers, &drafts);
     drafts.append(&mut pairs);
     let tested = adjust(&mut drafts);
     drafts.retain(is_kept);
