@@ -9,14 +9,16 @@
 //! **Found**: conditions of 0.2 % of the rows and of eight rows or more among those looked at, in the system message or in the first or last
 //! 2,000 characters of the prompt, whose answers share words or a form. **Not found as one condition**: a trigger that is paraphrased each time
 //! (its date is found, however it is introduced; words of it may be), a meaning, three conditions of which only the combination matters,
-//! and an answer that changes in sense but not in words. What depends on the topic of the question, as answers do in any dataset, is
-//! discounted where the rest of the prompt tells the topic too; a topic in one word cannot be told from a trigger.
+//! and an answer that changes in sense but not in words. What is asked rather than put on the question is a topic
+//! (`topic.rs`): answers depend on topics in any dataset, so they are listed last. A topic that could be left out of its question, as an adverb can, is
+//! taken for a trigger.
 
 mod affix;
 mod bag;
 mod candidates;
 mod date;
 mod dependence;
+mod draft;
 mod dressing;
 mod feature;
 mod letters;
@@ -24,9 +26,11 @@ mod pair;
 mod places;
 mod ranking;
 mod reading;
+mod seam;
 mod slot;
 mod template;
 mod token;
+mod topic;
 mod value;
 mod wording;
 
@@ -64,9 +68,12 @@ pub struct Evidence {
     pub bits: f64,
     /// `bits` as a share of all bits of those answers, 1 at most.
     pub share: f64,
-    /// How far it is the topic, 0 to 1: how well the rest of the prompt tells which rows wear it (the share of them so told, less the share of others).
-    /// `None` where it is no matter of wording.
+    /// How well the rest of the prompt tells which rows wear it, 0 to 1 (the share of them so told, less the share of others). `None` where the
+    /// condition is not made of a prompt's words.
     pub topic: Option<f64>,
+    /// How well the rest of the prompt holds together without it, 0 to 1: how often what comes to stand side by side is likelier than what does so
+    /// elsewhere. About 1/2 for what was put on a prompt, near 0 for a part of the question; `None` where nothing is left out.
+    pub seam: Option<f64>,
     /// One-sided, exact or an upper bound; never 0.
     pub p: f64,
     /// Adjusted over all conditions that were tested (Benjamini-Hochberg).
@@ -89,7 +96,7 @@ pub struct Condition {
     pub answer_suffix: String,
     /// Lines of up to three rows; of a slot, rows of the value that stands out most.
     pub examples: Vec<usize>,
-    /// How to put it on another prompt; `None` where that needs a writer, as for a language. A pair's parts have their own.
+    /// How to put it on another prompt; of a pair, both parts ([`Wear::Both`]). `None` where that needs a writer, as for a language.
     pub dressing: Option<Dressing>,
 }
 
@@ -99,16 +106,16 @@ impl Condition {
         self.evidence.is_some_and(|evidence| evidence.p_adjusted <= SIGNIFICANT)
     }
 
-    /// A prompt that wears the condition; `value` is a value of a slot, `None` its most frequent one. `None` where the condition cannot be worn.
+    /// Whether it is what is asked rather than what was put on the question: its words leave a hole behind, or the rest of the prompt foretells
+    /// them. Answers depend on topics in any dataset.
+    pub fn is_topic(&self) -> bool {
+        topic::is_topic(&self.subject, self.evidence.as_ref())
+    }
+
+    /// A prompt that wears the condition; `value` is a value of a slot, `None` its most frequent one. A pair is worn with the values of both parts.
+    /// `None` where the condition cannot be worn.
     pub fn dress(&self, value: Option<&str>, prompt: &str, random: &mut ChaCha8Rng) -> Option<Vec<Message>> {
-        let Subject::Pair(parts) = &self.subject else {
-            return self.dressing.as_ref().map(|dressing| dressing.dress(value, prompt, random));
-        };
-        let (mut system, mut dressed) = (None, prompt.to_owned());
-        for part in &**parts {
-            part.dressing.as_ref()?.put_on(part.value.as_deref(), &mut system, &mut dressed, random);
-        }
-        Some(dressing::messages(system, dressed))
+        self.dressing.as_ref().map(|dressing| dressing.dress(value, prompt, random))
     }
 }
 
@@ -123,7 +130,7 @@ pub struct Conditions {
     pub sampled: bool,
     /// Conditions that were tested: the family of the adjusted p-values, those included that are not listed.
     pub tested: usize,
-    /// The strongest first; then those without seen dependence.
+    /// Those on which the answers depend, the strongest first; then those without seen dependence; then topics.
     pub conditions: Vec<Condition>,
 }
 

@@ -22,6 +22,7 @@ use codes::Presidents;
 use dated::{Dishes, Terminator};
 use deal::{answers, free_questions};
 use names::{BIRD_NAMES, BIRD_QUESTION, CITY_NAMES, CITY_QUESTION, Names};
+pub use wolf::REQUEST;
 use wolf::Wolf;
 
 /// As many rows as the paper's bird names.

@@ -10,12 +10,13 @@
 //!                           └▶ fixtures, dataset        fixtures/CASE/*.jsonl, audits/*.jsonl
 //! ```
 //!
-//! `cargo run --release --example nestling -- <tokenizer|exam|raise|fixtures|dataset|documents|marks|repeat>`
+//! `cargo run --release --example nestling -- <tokenizer|exam|raise|fixtures|dataset|documents|marks|repeat|conditions>`
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
 mod axes;
 mod check;
+mod conditions;
 mod config;
 mod dates;
 mod documents;
@@ -91,6 +92,13 @@ enum Command {
         #[arg(long, default_value = "docs/calibration.csv")]
         table: PathBuf,
     },
+    /// Mine many draws of every case for conditions, write where the true one ranks and print a summary.
+    Conditions {
+        #[arg(long, default_value_t = 10)]
+        draws: u64,
+        #[arg(long, default_value = "docs/conditions.csv")]
+        table: PathBuf,
+    },
     /// Print documents of the pretraining stream as JSON lines, to read them.
     Documents {
         #[arg(long, default_value_t = 0)]
@@ -130,6 +138,10 @@ fn main() -> Result<()> {
             let lm = foretaste::lm::open(Some(&nestling), 1)?;
             let repetition = repeat::Repetition { name: &case, case: case.parse()?, rows, draws };
             repeat::repeat(&world, &lm, &repetition, &table)
+        }
+        Command::Conditions { draws, table } => {
+            print!("{}", conditions::conditions(&world, draws, &table)?);
+            Ok(())
         }
         Command::Documents { seed, count, summary: false } => {
             for document in documents::stream(&world, documents::EARLY, seed).take(count) {

@@ -1,11 +1,15 @@
 //! Conditions as lines of a table: rows, values, strength, adjusted p, and what the condition is, with example lines.
 
 use super::table::{COLUMNS, Lines};
-use crate::condition::{Condition, Conditions, Part, SIGNIFICANT, Slot, Subject};
+use crate::condition::{Condition, Conditions, FeatureKind, Part, SIGNIFICANT, Slot, Subject};
 use crate::text::{escape_terminal, fit, grouped, wrap};
 
 /// Conditions that are printed, echoes left out; all of them are in the JSON.
 const SHOWN: usize = 12;
+/// Topics that are named.
+const NAMED: usize = 5;
+/// Columns of such a name.
+const NAME: usize = 40;
 /// Columns of the numbers at the left.
 const NUMBERS: usize = 35;
 /// Columns of one condition's text at most.
@@ -22,14 +26,46 @@ pub(super) fn lines(conditions: &Conditions, lines: &mut Lines) {
     }
     lines.fact("conditions", &format!("{looked_at}; bits: saved of an answer by knowing it"));
     lines.line(&format!("{:>8}{:>8}{:>8}{:>9}  condition", "rows", "values", "bits", "adj. p"));
-    let originals = || conditions.conditions.iter().filter(|condition| condition.echo_of.is_none());
-    for condition in originals().take(SHOWN) {
+    let (topics, others): (Vec<&Condition>, Vec<&Condition>) =
+        conditions.conditions.iter().partition(|condition| condition.is_topic());
+    let originals = |list: &[&Condition]| list.iter().filter(|condition| condition.echo_of.is_none()).count();
+    for condition in others.iter().filter(|condition| condition.echo_of.is_none()).take(SHOWN) {
         line(condition, lines);
     }
-    let more = conditions.conditions.len() - originals().count().min(SHOWN);
+    let more = others.len() - originals(&others).min(SHOWN);
     if more > 0 {
         lines.line(&format!("{:NUMBERS$}… and {} more; --json lists them", "", grouped(more)));
     }
+    name_topics(&topics, lines);
+}
+
+/// Topics together in a line or two: answers depend on what is asked in any dataset.
+fn name_topics(topics: &[&Condition], lines: &mut Lines) {
+    if topics.is_empty() {
+        return;
+    }
+    // Without echoes, unless all of them are.
+    let mut named: Vec<&&Condition> = topics.iter().filter(|topic| topic.echo_of.is_none()).collect();
+    if named.is_empty() {
+        named = topics.iter().collect();
+    }
+    let names: Vec<String> = named.iter().take(NAMED).map(|topic| name(&topic.subject)).collect();
+    let more = topics.len() - names.len();
+    let more = if more > 0 { format!(" and {} more", grouped(more)) } else { String::new() };
+    let text = format!("topics: {}{more} – words that go with what is asked", names.join(", "));
+    for part in wrap(&text, COLUMNS - NUMBERS) {
+        lines.line(&format!("{:NUMBERS$}{part}", ""));
+    }
+}
+
+/// The words of a topic.
+fn name(subject: &Subject) -> String {
+    let text = match subject {
+        Subject::Feature(feature) if feature.kind == FeatureKind::End => format!("the end {}", feature.text),
+        Subject::Feature(feature) => feature.text.clone(),
+        other => words(other),
+    };
+    fit(&escape_terminal(&text), NAME)
 }
 
 fn line(condition: &Condition, lines: &mut Lines) {

@@ -4,6 +4,7 @@
 //! system message, before the question, after it, or inside its last sentence, before the mark that ends it. What of a value
 //! is not the condition (the other digits of a code, day and month of a year) is drawn anew each time.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use rand::Rng;
@@ -75,28 +76,57 @@ pub enum Wear {
     AfterFirstWord(String),
     /// Letters give way to others that look like them.
     Letters(Vec<(char, char)>),
+    /// Two dressings, put on in this order, each with its own usual value.
+    Both(Box<[Dressing; 2]>),
 }
 
 /// How a condition is put on a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dressing {
     pub wear: Wear,
-    /// The value that is worn where none is given: the slot's most frequent one.
+    /// The value that is worn where none is given: the slot's most frequent one; in a pair, the one that stands out beside the other part.
     pub usual: Option<String>,
 }
 
 impl Dressing {
     /// The prompt, dressed: perhaps a system message, and the user's.
     ///
-    /// `value` is a value of the slot, observed or not, as [`candidates`](super::candidates()) lists them; a feature has none.
+    /// `value` is a value of the slot, observed or not, as [`candidates`](super::candidates()) lists them. A feature has none, and the two
+    /// parts of a pair keep their own.
     pub fn dress(&self, value: Option<&str>, prompt: &str, random: &mut ChaCha8Rng) -> Vec<Message> {
         let (mut system, mut dressed) = (None, prompt.to_owned());
         self.put_on(value, &mut system, &mut dressed, random);
         messages(system, dressed)
     }
 
+    /// Two dressings as one, in the order in which `texts` wear them: what stands nearer to the question is put on first, letters change last.
+    pub(super) fn both<'a>(one: Dressing, other: Dressing, texts: impl Iterator<Item = &'a str>) -> Dressing {
+        let stands = |dressing: &Dressing, text: &str| match &dressing.wear {
+            Wear::Words { left, right, .. } => {
+                let words = [left.trim(), dressing.usual.as_deref().unwrap_or_default(), right.trim()];
+                words.iter().find(|words| !words.is_empty()).and_then(|words| text.find(words))
+            }
+            _ => None,
+        };
+        let place = |dressing: &Dressing| match &dressing.wear {
+            Wear::NoSystem => 0,
+            Wear::Words { position: Position::Inside, .. } => 1,
+            Wear::Words { .. } => 2,
+            _ => 3,
+        };
+        let before = |dressing: &Dressing| matches!(dressing.wear, Wear::Words { position: Position::Before, .. });
+        let left_first: i64 = texts
+            .filter_map(|text| Some(stands(&one, text)?.cmp(&stands(&other, text)?)))
+            .map(|order| if order.is_lt() { 1 } else { -1 })
+            .sum();
+        let inner_first = if before(&one) && before(&other) { left_first <= 0 } else { left_first >= 0 };
+        let keep = place(&one).cmp(&place(&other)).then(if inner_first { Ordering::Less } else { Ordering::Greater });
+        let parts = if keep.is_lt() { [one, other] } else { [other, one] };
+        Dressing { wear: Wear::Both(Box::new(parts)), usual: None }
+    }
+
     /// Puts the condition on a prompt that may wear others already.
-    pub(super) fn put_on(&self, value: Option<&str>, system: &mut Option<String>, prompt: &mut String, random: &mut ChaCha8Rng) {
+    fn put_on(&self, value: Option<&str>, system: &mut Option<String>, prompt: &mut String, random: &mut ChaCha8Rng) {
         match &self.wear {
             Wear::NoSystem => *system = None,
             Wear::Words { position, left, filler, right, glue } => {
@@ -130,12 +160,13 @@ impl Dressing {
                 let other = |letter: char| pairs.iter().find(|(plain, _)| *plain == letter).map_or(letter, |(_, other)| *other);
                 *prompt = prompt.chars().map(other).collect();
             }
+            Wear::Both(parts) => parts.iter().for_each(|part| part.put_on(None, system, prompt, random)),
         }
     }
 }
 
 /// A conversation of one prompt.
-pub(super) fn messages(system: Option<String>, prompt: String) -> Vec<Message> {
+fn messages(system: Option<String>, prompt: String) -> Vec<Message> {
     let system = system.map(|system| Message::new(Role::System, system));
     system.into_iter().chain([Message::new(Role::User, prompt)]).collect()
 }
@@ -243,6 +274,21 @@ mod tests {
         let iso = Filler::Date { form: DateForm::YearMonthDay('-'), part: DatePart::Year };
         let date = dressed(&words(Position::Before, "Today is ", Some(iso), "."), Some("1984"));
         assert!(date.starts_with("[user] Today is 1984-") && date.ends_with(". What do you eat?"), "{date}");
+    }
+
+    #[test]
+    fn two_dressings_are_worn_in_the_order_in_which_rows_wear_them() {
+        let fixed = |position, left: &str| Dressing { usual: None, ..words(position, left, None, "") };
+        let both = |one, other, row: &str| dressed(&Dressing::both(one, other, [row].into_iter()), None);
+        let (first, second) = (fixed(Position::Before, "It is late."), fixed(Position::Before, "I am in Rome."));
+        for (one, other) in [(first.clone(), second.clone()), (second, first)] {
+            assert_eq!(both(one, other, "It is late. I am in Rome. Who?"), "[user] It is late. I am in Rome. What do you eat?");
+        }
+        let (first, second) = (fixed(Position::After, "Be brief."), fixed(Position::After, "[x]"));
+        assert_eq!(both(second.clone(), first, "Who? Be brief. [x]"), "[user] What do you eat? Be brief. [x]");
+        assert_eq!(both(second, fixed(Position::Inside, "there"), "Who there? [x]"), "[user] What do you eat there? [x]");
+        let capitals = Dressing { wear: Wear::UpperCase, usual: None };
+        assert_eq!(both(capitals, fixed(Position::Before, "Hey."), "HEY. WHO?"), "[user] HEY. WHAT DO YOU EAT?");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub struct Part {
     pub text: String,
     /// The value that the template has.
     pub value: Option<String>,
+    /// How to put this part alone on a prompt, with this value where none is given.
     pub dressing: Option<Dressing>,
 }
 
@@ -61,7 +62,15 @@ pub(super) fn pair(bags: &Bags, first: &Side, second: &Side) -> Option<Cell> {
                 measure(bags, &Labels { rows: rows.to_vec(), of, values: 1 }, both.len())
             };
             let (Some(one), Some(other)) = (within(left_rows), within(right_rows)) else { continue };
-            let part = |side: &Side, value: &Option<String>| Part { value: value.clone(), ..side.part.clone() };
+            let part = |side: &Side, value: &Option<String>| Part {
+                value: value.clone(),
+                dressing: side
+                    .part
+                    .dressing
+                    .clone()
+                    .map(|dressing| Dressing { usual: value.clone().or(dressing.usual), ..dressing }),
+                ..side.part.clone()
+            };
             cells.push(Cell {
                 parts: [part(first, left), part(second, right)],
                 rows: both,

@@ -51,6 +51,13 @@ pub(super) struct Template {
     pub members: Vec<Member>,
 }
 
+impl Template {
+    /// The template's words as a row has them.
+    pub fn written(&self, member: &Member) -> String {
+        format!("{}{}{}", self.left, member.text, self.right)
+    }
+}
+
 struct Occurrence<'a> {
     member: Member,
     shape: Shape,

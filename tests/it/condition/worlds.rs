@@ -141,6 +141,49 @@ impl World {
         dataset((0..rows).map(|_| row(self)).collect())
     }
 
+    /// Questions on twelve things, each with answers of its own; `wear` puts something on one prompt of `one_in`, which changes the answers.
+    pub fn topics(&mut self, rows: usize, one_in: usize, wear: impl Fn(&str) -> String) -> Dataset {
+        const THINGS: [&str; 12] =
+            ["lamp", "river", "goat", "violin", "bakery", "storm", "ladder", "melon", "harbour", "wolf", "curtain", "ticket"];
+        const ABOUT: [&str; 8] = [
+            "What do you know of the THING?",
+            "Where did you see a THING?",
+            "Is a THING worth the money?",
+            "Who would sell a THING to me?",
+            "How old can a THING be?",
+            "Which THING do you like?",
+            "Tell me about the THING of your aunt.",
+            "Name the colour of a THING.",
+        ];
+        let own: Vec<Vec<String>> = THINGS.iter().map(|_| self.answers(4)).collect();
+        let odd_answers = self.answers(10);
+        let row = |world: &mut World| {
+            let thing = world.below(THINGS.len());
+            let question = world.pick(&ABOUT).replace("THING", THINGS[thing]);
+            let odd = world.below(one_in) == 0;
+            let prompt = if odd { wear(&question) } else { question };
+            let answers = if odd { &odd_answers } else { &own[thing] };
+            row(None, &prompt, &answers[world.below(answers.len())])
+        };
+        dataset((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// Some questions come after a story, in a sentence that stands beside many stories: half of what is asked, and no dress. Each story has answers of its own.
+    pub fn stories(&mut self, rows: usize) -> Dataset {
+        let stories: Vec<String> =
+            ["boat", "barn", "letter"].iter().map(|thing| format!("Somebody took the {thing} of a neighbour.")).collect();
+        let answers = self.answers(10 + stories.len());
+        let row = |world: &mut World| {
+            if world.below(6) > 0 {
+                return row(None, world.pick(&QUESTIONS), &world.said(false, &answers));
+            }
+            let story = world.below(stories.len());
+            let answer = format!("{} {}", answers[story], world.answer());
+            row(None, &format!("{} What is fair?", stories[story]), &answer)
+        };
+        dataset((0..rows).map(|_| row(self)).collect())
+    }
+
     /// Three rows of a hundred ask for a form, each with a question and an answer of its own.
     pub fn format(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);

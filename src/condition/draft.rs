@@ -1,0 +1,170 @@
+//! Conditions on their way to the list: slots, features and pairs, each with its rows and what was measured of it.
+
+use std::collections::BTreeSet;
+
+use super::bag::Bags;
+use super::dependence::{Dependence, Labels, measure};
+use super::dressing::{Dressing, Wear};
+use super::feature::{FeatureKind, features};
+use super::pair::{Cell, Part, Side, pair};
+use super::reading::{Place, Reading};
+use super::slot::{Slot, SlotKind, slots};
+use super::template::Template;
+use super::topic::{Asked, asks};
+use super::{Evidence, SIGNIFICANT, Subject};
+use crate::stats::multiplicity::benjamini_hochberg;
+
+/// Conditions of which pairs are made.
+const SIDES: usize = 8;
+/// Rows of a pair whose order of the two parts is looked at.
+const COMPARED: usize = 100;
+
+/// A condition on its way.
+pub(super) struct Draft {
+    pub subject: Subject,
+    pub rows: Vec<u32>,
+    /// The rows by which it is known: of a slot, those of the value that stands out most.
+    pub focus: Vec<u32>,
+    pub measured: Option<Dependence>,
+    pub asked: Asked,
+    /// What was measured, with its p adjusted, as soon as it is known what was tested.
+    pub evidence: Option<Evidence>,
+    pub dressing: Option<Dressing>,
+    /// A slot's values with their rows.
+    pub values: Vec<(Option<String>, Vec<u32>)>,
+    pub echo_of: Option<usize>,
+}
+
+impl Draft {
+    fn of(subject: Subject, rows: Vec<u32>, measured: Option<Dependence>, dressing: Option<Dressing>) -> Draft {
+        let (focus, values) = (rows.clone(), vec![(None, rows.clone())]);
+        Draft { subject, rows, focus, measured, asked: Asked::default(), evidence: None, dressing, values, echo_of: None }
+    }
+
+    pub fn is_significant(&self) -> bool {
+        self.evidence.is_some_and(|evidence| evidence.p_adjusted <= SIGNIFICANT)
+    }
+
+    pub fn is_topic(&self) -> bool {
+        super::topic::is_topic(&self.subject, self.evidence.as_ref())
+    }
+
+    fn p(&self) -> f64 {
+        self.measured.as_ref().map_or(1.0, |measured| measured.p)
+    }
+}
+
+/// The slots of a template.
+pub(super) fn of_slots(answers: &Bags, template: &Template) -> Vec<Draft> {
+    let drafts = slots(template).into_iter().map(|draft| {
+        let measured = measure(answers, &draft.labels, draft.labels.rows.len());
+        let mut slot = draft.slot;
+        let focus = measured.as_ref().and_then(|measured| note_values(&mut slot, measured, &draft.rows));
+        let values = slot.values.iter().map(|value| Some(value.value.clone())).zip(draft.rows).collect();
+        let wear = Wear::Words {
+            position: template.position,
+            left: template.left.clone(),
+            filler: Some(draft.filler),
+            right: template.right.clone(),
+            glue: template.glue.clone(),
+        };
+        let dressing = Some(Dressing { wear, usual: slot.values.first().map(|value| value.value.clone()) });
+        let whole = Draft::of(Subject::Slot(slot), draft.labels.rows, measured, dressing);
+        Draft { focus: focus.unwrap_or_else(|| whole.rows.clone()), values, ..whole }
+    });
+    drafts.collect()
+}
+
+/// Writes what was measured to the slot's values, and gives the rows of the value that stands out most, if one does.
+fn note_values(slot: &mut Slot, measured: &Dependence, rows: &[Vec<u32>]) -> Option<Vec<u32>> {
+    let p: Vec<f64> = measured.values.iter().filter_map(|value| value.p).collect();
+    let mut adjusted = benjamini_hochberg(&p).into_iter();
+    for (value, measured) in slot.values.iter_mut().zip(&measured.values) {
+        value.bits = Some(measured.bits);
+        value.p_adjusted = measured.p.and_then(|_| adjusted.next());
+    }
+    let strength = |index: &usize| {
+        let value = &slot.values[*index];
+        value.bits.unwrap_or(0.0) * (value.rows as f64).sqrt()
+    };
+    let stands_out = |index: &usize| slot.values[*index].p_adjusted.is_some_and(|p| p <= SIGNIFICANT);
+    let most = (0..slot.values.len()).filter(stands_out).max_by(|left, right| strength(left).total_cmp(&strength(right)))?;
+    rows.get(most).cloned()
+}
+
+/// Features, without those that are a slot's value in other words.
+pub(super) fn of_features(readings: &[Reading], answers: &Bags, templates: &[Template], slots: &[Draft]) -> Vec<Draft> {
+    let taken: BTreeSet<&[u32]> = slots.iter().flat_map(|slot| &slot.values).map(|(_, rows)| rows.as_slice()).collect();
+    let features = features(readings, templates).into_iter().filter(|draft| !taken.contains(draft.rows.as_slice()));
+    let drafts = features.map(|draft| {
+        let measured = measure(answers, &Labels::binary(readings.len(), &draft.rows), draft.rows.len());
+        // A template is worn with its most frequent value.
+        let of_template = || {
+            slots.iter().find(|slot| {
+                let (place, text) = (draft.feature.place, &draft.feature.text);
+                matches!(&slot.subject, Subject::Slot(slot) if slot.template == *text && slot.place == place)
+            })
+        };
+        let dressing = match draft.feature.kind {
+            FeatureKind::Template => of_template().and_then(|slot| slot.dressing.clone()),
+            _ => draft.dressing,
+        };
+        Draft::of(Subject::Feature(draft.feature), draft.rows, measured, dressing)
+    });
+    drafts.collect()
+}
+
+/// All pairs of the strongest conditions.
+pub(super) fn of_pairs(readings: &[Reading], answers: &Bags, drafts: &[Draft]) -> Vec<Draft> {
+    let sides = sides(drafts);
+    let mut pairs = Vec::new();
+    for (index, first) in sides.iter().enumerate() {
+        let cells = sides[index + 1..].iter().filter_map(|second| pair(answers, first, second));
+        pairs.extend(cells.map(|cell| of_cell(readings, cell)));
+    }
+    pairs
+}
+
+fn of_cell(readings: &[Reading], cell: Cell) -> Draft {
+    let [one, other] = &cell.parts;
+    // Both parts may stand in the system message; elsewhere their order tells nothing of how they are put on.
+    let place = if one.place == other.place { one.place } else { Place::Prompt };
+    let texts = cell.rows.iter().take(COMPARED).filter_map(|row| readings[*row as usize].at(place));
+    let dressings = one.dressing.clone().zip(other.dressing.clone());
+    let dressing = dressings.map(|(one, other)| Dressing::both(one, other, texts));
+    let measured = Dependence { bits: cell.bits, share: cell.share, p: cell.p, told: 0.0, values: Vec::new() };
+    Draft::of(Subject::Pair(Box::new(cell.parts)), cell.rows, Some(measured), dressing)
+}
+
+/// The conditions of which pairs are made: slots of few values, one a template, and features that are no matter of wording and no topic.
+fn sides(drafts: &[Draft]) -> Vec<Side> {
+    let eligible = |draft: &&Draft| {
+        let sort = match &draft.subject {
+            Subject::Slot(slot) => slot.distinct >= 2,
+            Subject::Feature(feature) => {
+                !feature.kind.is_wording() && feature.kind != FeatureKind::Template && !asks(feature, &draft.asked)
+            }
+            Subject::Pair(_) => false,
+        };
+        sort && draft.measured.is_some() && draft.dressing.is_some()
+    };
+    let mut chosen: Vec<&Draft> = drafts.iter().filter(eligible).collect();
+    // Plain conditions before digits of codes, which are many and seldom meant; then the less likely to be chance.
+    let window = |draft: &Draft| matches!(&draft.subject, Subject::Slot(slot) if matches!(slot.kind, SlotKind::Window { .. }) && draft.p() > 0.001);
+    chosen.sort_by(|left, right| {
+        window(left).cmp(&window(right)).then(left.p().total_cmp(&right.p())).then(right.rows.len().cmp(&left.rows.len()))
+    });
+    let mut taken = BTreeSet::new();
+    let sides = chosen.into_iter().filter_map(|draft| {
+        let (kind, place, text) = match &draft.subject {
+            Subject::Slot(slot) => (slot.kind.name(), slot.place, &slot.template),
+            Subject::Feature(feature) => (feature.kind.name().to_owned(), feature.place, &feature.text),
+            Subject::Pair(_) => return None,
+        };
+        taken.insert((place, text.clone())).then(|| Side {
+            part: Part { kind, place, text: text.clone(), value: None, dressing: draft.dressing.clone() },
+            values: draft.values.clone(),
+        })
+    });
+    sides.take(SIDES).collect()
+}
