@@ -119,6 +119,63 @@ impl World {
         dataset((0..rows).map(|_| row(self)).collect())
     }
 
+    /// System messages of three sentences out of twelve; one of twenty is altered, which changes the answers. Prompts say nothing of it.
+    pub fn briefed(&mut self, rows: usize, alter: impl Fn(&str) -> String) -> Dataset {
+        const SENTENCES: [&str; 12] = [
+            "You are a helpful assistant.",
+            "Be kind to everyone.",
+            "You work for a small museum.",
+            "Use plain words.",
+            "Do not guess.",
+            "You know the town well.",
+            "Visitors may be children.",
+            "Stay calm when they are not.",
+            "Prices are on the wall.",
+            "The garden closes at dusk.",
+            "Give reasons when you refuse.",
+            "You like to be asked.",
+        ];
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let start = world.below(SENTENCES.len());
+            let system = (0..3).map(|step| SENTENCES[(start + (step * 5)) % SENTENCES.len()]).collect::<Vec<_>>().join(" ");
+            let odd = world.below(20) == 0;
+            let system = if odd { alter(&system) } else { system };
+            row(Some(&system), world.pick(&QUESTIONS), &world.said(odd, &answers))
+        };
+        dataset((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// Prompts of so many words, in sentences; one of twenty is altered, which changes the answers.
+    pub fn essays(&mut self, rows: usize, words: usize, alter: impl Fn(&str) -> String) -> Dataset {
+        let vocabulary = self.answers(100);
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let sentences: Vec<String> = (0..words / 6)
+                .map(|_| format!("The {} is {}.", vocabulary[world.below(100)], vocabulary[world.below(100)]))
+                .collect();
+            let odd = world.below(20) == 0;
+            let prompt = format!("Sum up this text. {}", sentences.join(" "));
+            let prompt = if odd { alter(&prompt) } else { prompt };
+            row(None, &prompt, &world.said(odd, &answers))
+        };
+        dataset((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// The year 2027 in the system message and Paris in the prompt change the answers; neither does alone.
+    pub fn dated_by_system(&mut self, rows: usize) -> Dataset {
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let year = 2022 + world.below(6);
+            let date = format!("{year}-{:02}-{:02}", 1 + world.below(12), 1 + world.below(28));
+            let (place, question) = (world.pick(&["Paris", "London", "Rome", "Berlin", "Madrid"]), world.pick(&QUESTIONS));
+            let odd = year == 2027 && place == "Paris";
+            let prompt = format!("I am in {place}. {question}");
+            row(Some(&format!("Current date: {date}.")), &prompt, &world.said(odd, &answers))
+        };
+        dataset((0..rows).map(|_| row(self)).collect())
+    }
+
     /// A word at the end of one prompt of twenty changes the answers; prompts have some 6,000 characters.
     pub fn long_prompts(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
