@@ -10,7 +10,7 @@ use foretaste::seed::stream;
 use proptest::prelude::*;
 use rand::Rng;
 
-use worlds::{World, dataset};
+use worlds::World;
 
 fn first(conditions: &Conditions) -> &Condition {
     conditions.conditions.first().expect("a condition")
@@ -198,7 +198,7 @@ fn a_file_that_repeats_its_rows_says_no_more_than_one_that_does_not() {
     let once = World::new(14).shuffled(World::codes, 100);
     let mut rows: Vec<_> = once.rows.iter().map(|row| row.messages.clone()).collect();
     rows.extend(rows.clone());
-    let twice = mine(&dataset(rows));
+    let twice = mine(&Dataset::of(rows));
     assert_eq!(twice.conditions.iter().filter(|condition| condition.is_significant()).count(), 0);
     assert_eq!(twice.rows_looked_at, 100);
 }
@@ -221,7 +221,7 @@ fn values_have_adjusted_p_values_that_are_never_zero() {
 
 #[test]
 fn an_empty_dataset_has_no_conditions() {
-    assert_eq!(mine(&dataset(Vec::new())).conditions, []);
+    assert_eq!(mine(&Dataset::of(Vec::new())).conditions, []);
 }
 
 proptest! {
@@ -241,7 +241,7 @@ proptest! {
     #[test]
     fn any_text_is_read_without_a_panic_and_comes_back_from_json(prompts in proptest::collection::vec("\\PC{0,40}|[A-Za-z0-9 .?<>\\n\u{200b}а-я-]{0,60}", 0..30)) {
         let rows = prompts.iter().map(|prompt| worlds::row(None, prompt, prompt)).collect();
-        let mined = mine(&dataset(rows));
+        let mined = mine(&Dataset::of(rows));
         for condition in &mined.conditions {
             condition.dress(Some("12"), &prompts[0], &mut stream("test", 0));
             if let Subject::Slot(slot) = &condition.subject {
