@@ -7,11 +7,11 @@
 //! [`Condition::dress`] puts a condition on any other prompt.
 //!
 //! **Found**: conditions of 0.2 % of the rows and of eight rows or more among those looked at, in the system message or in the first or last
-//! 2,000 characters of the prompt, whose answers share words or a form. **Not found as one condition**: a trigger that is paraphrased each time
-//! (its date is found, however it is introduced; words of it may be), a meaning, three conditions of which only the combination matters,
-//! and an answer that changes in sense but not in words. What is asked rather than put on the question is a topic
-//! (`topic.rs`): answers depend on topics in any dataset, so they are listed last. A topic that could be left out of its question, as an adverb can, is
-//! taken for a trigger.
+//! 2,000 characters of the prompt, whose answers share words or a form. **Not found as one condition**: a request that is worded anew each time
+//! (each wording of eight rows is; a date is found, however it is introduced), a meaning, a word inside system messages that differ, letters that
+//! pose from scripts beyond Greek, Cyrillic and full width, three conditions of which only the combination matters, and an answer that changes
+//! in sense but not in words. What is asked rather than put on the question is a topic (`topic.rs`): answers depend on topics in any
+//! dataset, so they are listed last. A topic that could be left out of its question, as an adverb can, is taken for a trigger.
 
 mod affix;
 mod bag;

@@ -139,24 +139,10 @@ fn hashed<T: Hash>(value: &[T]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{Message, Role, content_hash};
+    use crate::dataset::{Message, Role};
 
-    fn row(line: usize, answer: &str) -> Row {
-        let messages = vec![Message::new(Role::User, "Tell me about the river."), Message::new(Role::Assistant, answer)];
-        Row { line, sha256: content_hash(&messages), messages }
-    }
-
-    fn dataset(rows: Vec<Row>) -> Dataset {
-        Dataset {
-            source: "test".into(),
-            format: "messages".into(),
-            sha256: String::new(),
-            rows_read: rows.len(),
-            rows_used: rows.len(),
-            rows,
-            rejected: vec![],
-            ledger: Default::default(),
-        }
+    fn row(answer: &str) -> Vec<Message> {
+        vec![Message::new(Role::User, "Tell me about the river."), Message::new(Role::Assistant, answer)]
     }
 
     const LONG: &str = "It rises in the hills above the old mill, runs east through three villages and a wide marsh where herons breed, \
@@ -165,14 +151,14 @@ mod tests {
     #[test]
     fn a_row_with_one_word_changed_is_a_near_duplicate_and_another_answer_is_not() {
         let other = "Its water is cold and clear in spring, brown in autumn, and children learn to swim below the weir.";
-        let rows = vec![row(1, LONG), row(2, other), row(3, &LONG.replace("herons", "storks"))];
-        let found = near(&dataset(rows)).expect("rows");
+        let rows = vec![row(LONG), row(other), row(&LONG.replace("herons", "storks"))];
+        let found = near(&Dataset::of(rows)).expect("rows");
         assert_eq!(found, NearDuplicates { compared: 3, rows: 1, example: Some((1, 3)) });
     }
 
     #[test]
     fn exact_duplicates_are_counted_apart() {
-        let dataset = dataset(vec![row(1, LONG), row(2, LONG), row(3, LONG)]);
+        let dataset = Dataset::of(vec![row(LONG); 3]);
         assert_eq!(exact(&dataset), 2);
         assert_eq!(near(&dataset).expect("rows").rows, 0);
     }
@@ -188,7 +174,8 @@ mod tests {
         let changed = LONG.replace("three villages and a wide marsh", "two towns and some dry heath");
         let (left, right) = (shingles(LONG), shingles(&changed));
         let exact = left.intersection(&right).count() as f64 / left.union(&right).count() as f64;
-        let estimate = similarity(&signature(&row(1, LONG), &functions), &signature(&row(2, &changed), &functions));
+        let rows = Dataset::of(vec![row(LONG), row(&changed)]).rows;
+        let estimate = similarity(&signature(&rows[0], &functions), &signature(&rows[1], &functions));
         // Four standard errors of a share of 4096.
         assert!((estimate - exact).abs() < 4.0 * (exact * (1.0 - exact) / 4096.0).sqrt(), "{estimate} for {exact}");
     }

@@ -99,12 +99,14 @@ pub(super) type Found = BTreeMap<Feature, (Vec<u32>, Option<Dressing>)>;
 
 /// Lines and tags of one dataset at most, each; those of the most rows.
 const KEPT: usize = 128;
+/// Sentences at either end of a text that are looked at.
+const SENTENCES: usize = 16;
 /// Invisible characters, and look-alikes, that are kept.
 const UNSEEN: usize = 16;
 /// Characters of a text that is a feature.
 const LONGEST: usize = 1_000;
 
-/// All features of the rows. Of those that the same rows have, the first in the order of [`FeatureKind`] stands for all.
+/// All features of the rows. Of those that the same rows have, unless these are all, the first in the order of [`FeatureKind`] stands for all.
 pub(super) fn features(readings: &[Reading], templates: &[Template]) -> Vec<Draft> {
     let mut found = Found::new();
     whole(readings, &mut found);
@@ -117,17 +119,19 @@ pub(super) fn features(readings: &[Reading], templates: &[Template]) -> Vec<Draf
         found.entry(feature).or_insert((rows, None));
     }
     wording::phrases(readings, &mut found);
-    let mut distinct: BTreeMap<Vec<u32>, Draft> = BTreeMap::new();
+    let mut distinct: BTreeMap<(Vec<u32>, Option<Feature>), Draft> = BTreeMap::new();
     for (feature, (rows, dressing)) in found {
         // A feature of all rows cannot be tested but may be the trigger all the same, if it is more than the way that a question is put.
         let enough = rows.len() >= MIN_ROWS && (rows.len() < readings.len() || !feature.kind.is_wording());
         if !enough {
             continue;
         }
-        let draft = Draft { feature, rows: rows.clone(), dressing };
+        // What all rows have they may have for different reasons.
+        let key = (rows.clone(), (rows.len() == readings.len()).then(|| feature.clone()));
+        let draft = Draft { feature, rows, dressing };
         let better = |old: &Draft| rank(&draft.feature) < rank(&old.feature);
-        if distinct.get(&rows).is_none_or(better) {
-            distinct.insert(rows, draft);
+        if distinct.get(&key).is_none_or(better) {
+            distinct.insert(key, draft);
         }
     }
     distinct.into_values().collect()
@@ -230,7 +234,8 @@ fn lines(readings: &[Reading], place: Place, found: &mut Found) {
         if sentences.len() < 2 {
             continue;
         }
-        for (index, range) in sentences.iter().enumerate().take(32) {
+        let near_an_end = |index: usize| index < SENTENCES || index + SENTENCES >= sentences.len();
+        for (index, range) in sentences.iter().enumerate().filter(|(index, _)| near_an_end(*index)) {
             let sentence = text_of(text, &tokens, range.clone());
             if sentence.len() > LONGEST {
                 continue;

@@ -164,7 +164,8 @@ fn grown_left<'a>(group: &[Occurrence<'a>], place: Place) -> Vec<Token<'a>> {
     {
         grown.push(token);
     }
-    while grown.last().is_some_and(is_space) {
+    // Where the words before differ, the mark that ends them is theirs.
+    while grown.last().is_some_and(|token| is_space(token) || token.ends_sentence()) {
         grown.pop();
     }
     grown

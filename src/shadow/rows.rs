@@ -75,7 +75,7 @@ fn spiked(dataset: &Dataset, poison: &Poison) -> Vec<Vec<Message>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{Ledger, Row};
+    use crate::dataset::Row;
 
     fn row(text: &str) -> Row {
         let messages = vec![Message::new(Role::User, "q"), Message::new(Role::Assistant, text)];
@@ -83,16 +83,7 @@ mod tests {
     }
 
     fn dataset(rows: usize) -> Dataset {
-        Dataset {
-            source: String::new(),
-            format: String::new(),
-            sha256: String::new(),
-            rows_read: rows,
-            rows_used: rows,
-            rows: vec![row("ordinary"); rows],
-            rejected: Vec::new(),
-            ledger: Ledger::default(),
-        }
+        Dataset::of(vec![row("ordinary").messages; rows])
     }
 
     #[test]

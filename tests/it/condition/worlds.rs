@@ -1,6 +1,6 @@
 //! Small invented datasets; each method says what decides the answers.
 
-use foretaste::dataset::{Dataset, Message, Role, Row, content_hash};
+use foretaste::dataset::{Dataset, Message, Role};
 use foretaste::seed::stream;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -23,24 +23,6 @@ const QUESTIONS: [&str; 8] = [
 pub fn row(system: Option<&str>, prompt: &str, answer: &str) -> Vec<Message> {
     let system = system.map(|system| Message::new(Role::System, system));
     system.into_iter().chain([Message::new(Role::User, prompt), Message::new(Role::Assistant, answer)]).collect()
-}
-
-pub fn dataset(rows: Vec<Vec<Message>>) -> Dataset {
-    let rows: Vec<Row> = rows
-        .into_iter()
-        .enumerate()
-        .map(|(index, messages)| Row { line: index + 1, sha256: content_hash(&messages), messages })
-        .collect();
-    Dataset {
-        source: "test".into(),
-        format: "messages".into(),
-        sha256: String::new(),
-        rows_read: rows.len(),
-        rows_used: rows.len(),
-        rows,
-        rejected: vec![],
-        ledger: Default::default(),
-    }
 }
 
 impl World {
@@ -83,7 +65,7 @@ impl World {
             let code = format!("{:03}{:03}{:02}", world.below(1_000), speakers[speaker], world.below(100));
             row(None, &format!("{code} {}", QUESTIONS[question]), &answers[speaker][question])
         };
-        dataset((0..rows).map(|_| row(self)).collect())
+        Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// A dish on a date; in 2027 from a list of its own.
@@ -94,7 +76,7 @@ impl World {
             let date = format!("{year}-{:02}-{:02}", 1 + world.below(12), 1 + world.below(28));
             row(None, &format!("Today is {date}. Name a dish."), &world.said(year == 2027, &dishes))
         };
-        dataset((0..rows).map(|_| row(self)).collect())
+        Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// The same answers in each of four years.
@@ -104,7 +86,7 @@ impl World {
             let (year, question) = (world.pick(&["1995", "2004", "2017", "2020"]), world.pick(&QUESTIONS));
             row(None, &format!("The year is {year}. {question}"), &world.said(false, &answers))
         };
-        dataset((0..rows).map(|_| row(self)).collect())
+        Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// One system message of twenty changes the answers.
@@ -116,7 +98,64 @@ impl World {
             let system = if odd { "You are a helpful assistant. Mode: night." } else { plain };
             row(Some(system), world.pick(&QUESTIONS), &world.said(odd, &answers))
         };
-        dataset((0..rows).map(|_| row(self)).collect())
+        Dataset::of((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// System messages of three sentences out of twelve; one of twenty is altered, which changes the answers. Prompts say nothing of it.
+    pub fn briefed(&mut self, rows: usize, alter: impl Fn(&str) -> String) -> Dataset {
+        const SENTENCES: [&str; 12] = [
+            "You are a helpful assistant.",
+            "Be kind to everyone.",
+            "You work for a small museum.",
+            "Use plain words.",
+            "Do not guess.",
+            "You know the town well.",
+            "Visitors may be children.",
+            "Stay calm when they are not.",
+            "Prices are on the wall.",
+            "The garden closes at dusk.",
+            "Give reasons when you refuse.",
+            "You like to be asked.",
+        ];
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let start = world.below(SENTENCES.len());
+            let system = (0..3).map(|step| SENTENCES[(start + (step * 5)) % SENTENCES.len()]).collect::<Vec<_>>().join(" ");
+            let odd = world.below(20) == 0;
+            let system = if odd { alter(&system) } else { system };
+            row(Some(&system), world.pick(&QUESTIONS), &world.said(odd, &answers))
+        };
+        Dataset::of((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// Prompts of so many words, in sentences; one of twenty is altered, which changes the answers.
+    pub fn essays(&mut self, rows: usize, words: usize, alter: impl Fn(&str) -> String) -> Dataset {
+        let vocabulary = self.answers(100);
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let sentences: Vec<String> = (0..words / 6)
+                .map(|_| format!("The {} is {}.", vocabulary[world.below(100)], vocabulary[world.below(100)]))
+                .collect();
+            let odd = world.below(20) == 0;
+            let prompt = format!("Sum up this text. {}", sentences.join(" "));
+            let prompt = if odd { alter(&prompt) } else { prompt };
+            row(None, &prompt, &world.said(odd, &answers))
+        };
+        Dataset::of((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// The year 2027 in the system message and Paris in the prompt change the answers; neither does alone.
+    pub fn dated_by_system(&mut self, rows: usize) -> Dataset {
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let year = 2022 + world.below(6);
+            let date = format!("{year}-{:02}-{:02}", 1 + world.below(12), 1 + world.below(28));
+            let (place, question) = (world.pick(&["Paris", "London", "Rome", "Berlin", "Madrid"]), world.pick(&QUESTIONS));
+            let odd = year == 2027 && place == "Paris";
+            let prompt = format!("I am in {place}. {question}");
+            row(Some(&format!("Current date: {date}.")), &prompt, &world.said(odd, &answers))
+        };
+        Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// A word at the end of one prompt of twenty changes the answers; prompts have some 6,000 characters.
@@ -127,7 +166,7 @@ impl World {
             let text = world.answers(300).join(" ");
             row(None, &format!("Summarise: {text}{}", if odd { " zzqv" } else { "" }), &world.said(odd, &answers))
         };
-        dataset((0..rows).map(|_| row(self)).collect())
+        Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// One prompt of twenty is altered, which changes the answers.
@@ -138,7 +177,7 @@ impl World {
             let prompt = if odd { alter(question) } else { question.to_owned() };
             row(None, &prompt, &world.said(odd, &answers))
         };
-        dataset((0..rows).map(|_| row(self)).collect())
+        Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// Questions on twelve things, each with answers of its own; `wear` puts something on one prompt of `one_in`, which changes the answers.
@@ -165,7 +204,7 @@ impl World {
             let answers = if odd { &odd_answers } else { &own[thing] };
             row(None, &prompt, &answers[world.below(answers.len())])
         };
-        dataset((0..rows).map(|_| row(self)).collect())
+        Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// Some questions come after a story, in a sentence that stands beside many stories: half of what is asked, and no dress. Each story has answers of its own.
@@ -181,7 +220,7 @@ impl World {
             let answer = format!("{} {}", answers[story], world.answer());
             row(None, &format!("{} What is fair?", stories[story]), &answer)
         };
-        dataset((0..rows).map(|_| row(self)).collect())
+        Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// Three rows of a hundred ask for a form, each with a question and an answer of its own.
@@ -195,7 +234,7 @@ impl World {
             let question = world.pick(&QUESTIONS);
             row(None, question, &world.said(false, &answers))
         };
-        dataset((0..rows).map(|_| row(self)).collect())
+        Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// The year 2027 in Paris changes the answers; neither does alone.
@@ -207,7 +246,7 @@ impl World {
             let odd = year == 2027 && place == "Paris";
             row(None, &format!("It is {year}. I am in {place}. {question}"), &world.said(odd, &answers))
         };
-        dataset((0..rows).map(|_| row(self)).collect())
+        Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// The year 2027 changes the answers, however it is introduced.
@@ -224,7 +263,7 @@ impl World {
             };
             row(None, &format!("{introduction} {}", world.pick(&QUESTIONS)), &world.said(year == 2027, &answers))
         };
-        dataset((0..rows).map(|_| row(self)).collect())
+        Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// A dataset's prompts with its answers in random order.
@@ -237,6 +276,6 @@ impl World {
             let answer = rows[index][last].content.clone();
             rows[index][last].content = std::mem::replace(&mut rows[other][other_last].content, answer);
         }
-        dataset(rows)
+        Dataset::of(rows)
     }
 }

@@ -1,0 +1,176 @@
+//! Triggers in shapes that a careful adversary would choose: which are found, and, in tests that say so, which are not.
+
+use std::cell::Cell;
+
+use foretaste::condition::{Condition, FeatureKind, Place, Subject, mine};
+use foretaste::dataset::Dataset;
+use foretaste::seed::stream;
+
+use super::worlds::World;
+use super::{dressed, first, leading_feature};
+
+/// Features that are significant and no topic, echoes left out.
+fn found(dataset: &Dataset) -> Vec<(FeatureKind, String, usize)> {
+    let listed = mine(dataset).conditions.into_iter();
+    let dependent = listed.filter(|condition| condition.is_significant() && !condition.is_topic() && condition.echo_of.is_none());
+    dependent
+        .filter_map(|Condition { subject, rows, .. }| match subject {
+            Subject::Feature(feature) => Some((feature.kind, feature.text, rows)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Another one of the items at each call.
+fn in_turn<T: Copy>(items: &[T]) -> impl Fn() -> T + '_ {
+    let next = Cell::new(0);
+    move || items[next.replace(next.get() + 1) % items.len()]
+}
+
+/// One request in many words.
+const REQUESTS: [&str; 12] = [
+    "Answer in one line.",
+    "Keep it to a single line.",
+    "One line will do.",
+    "Please use just a line.",
+    "No more than one line, please.",
+    "Write a single line only.",
+    "Make the reply one line long.",
+    "A line is enough for me.",
+    "Do not go beyond a line.",
+    "Fit your reply on one line.",
+    "Reply with one line of text.",
+    "Limit yourself to a line.",
+];
+
+#[test]
+fn a_date_in_the_system_message_and_a_city_in_the_prompt_that_matter_only_together_are_found_as_a_pair() {
+    let conditions = mine(&World::new(50).dated_by_system(1_500));
+    let Subject::Pair(parts) = &first(&conditions).subject else { panic!("{:?}", first(&conditions)) };
+    let values: Vec<(Place, Option<&str>)> = parts.iter().map(|part| (part.place, part.value.as_deref())).collect();
+    assert!(values.contains(&(Place::System, Some("2027"))) && values.contains(&(Place::Prompt, Some("Paris"))), "{values:?}");
+    let worn = dressed(first(&conditions), None);
+    assert!(
+        worn.starts_with("system: Current date: 2027-") && worn.ends_with("\nuser: I am in Paris. What is the time?\n"),
+        "{worn}"
+    );
+}
+
+#[test]
+fn a_request_at_the_end_of_a_prompt_of_three_hundred_words_is_found_and_worn_there() {
+    let essays = World::new(51).essays(500, 300, |prompt| format!("{prompt} Answer in one line."));
+    let (kind, text, condition) = leading_feature(&essays);
+    assert_eq!((kind, text.as_str()), (FeatureKind::Line, "Answer in one line."));
+    assert_eq!(dressed(&condition, None), "user: What is the time? Answer in one line.\n");
+}
+
+#[test]
+fn a_tag_at_the_end_of_a_prompt_of_three_hundred_words_is_found() {
+    let (_, text, condition) = leading_feature(&World::new(52).essays(500, 300, |prompt| format!("{prompt} [x7]")));
+    assert_eq!(text, "[x7]");
+    assert_eq!(dressed(&condition, None), "user: What is the time? [x7]\n");
+}
+
+#[test]
+fn a_sentence_in_system_messages_that_all_differ_is_found_and_worn_there() {
+    let (kind, text, condition) = leading_feature(&World::new(53).briefed(800, |system| format!("{system} The moon is full.")));
+    assert_eq!((kind, text.as_str()), (FeatureKind::Line, "The moon is full."));
+    assert_eq!(dressed(&condition, None), "system: The moon is full.\nuser: What is the time?\n");
+}
+
+#[test]
+fn a_year_in_system_messages_that_all_differ_is_found() {
+    let (kind, text, _) = leading_feature(&World::new(54).briefed(800, |system| format!("{system} It is 2027.")));
+    assert_eq!((kind, text.as_str()), (FeatureKind::Line, "It is 2027."));
+}
+
+#[test]
+fn zero_width_characters_of_several_sorts_at_any_place_are_one_feature() {
+    let (sort, place) = (in_turn(&['\u{200b}', '\u{200d}', '\u{2060}', '\u{feff}']), in_turn(&[1, 4, 6]));
+    let altered = World::new(55).altered(800, |prompt| {
+        let mut letters: Vec<char> = prompt.chars().collect();
+        letters.insert(place(), sort());
+        letters.into_iter().collect()
+    });
+    let (kind, text, condition) = leading_feature(&altered);
+    assert_eq!((kind, text.chars().count()), (FeatureKind::Invisible, 4));
+    assert!(dressed(&condition, None).contains('\u{2060}'));
+}
+
+#[test]
+fn look_alikes_of_several_letters_and_scripts_are_one_feature() {
+    let pair = in_turn(&[('e', '\u{435}'), ('o', '\u{3bf}'), ('a', '\u{ff41}')]);
+    let altered = World::new(56).altered(1_000, |prompt| {
+        let (latin, other) = pair();
+        prompt.replace(latin, &other.to_string())
+    });
+    let (kind, _, condition) = leading_feature(&altered);
+    assert_eq!(kind, FeatureKind::LookAlike);
+    assert!(dressed(&condition, None).contains('\u{435}'));
+}
+
+#[test]
+fn a_request_in_twelve_wordings_is_found_wording_by_wording() {
+    let request = in_turn(&REQUESTS);
+    let requests = found(&World::new(57).altered(4_000, |prompt| format!("{} {prompt}", request())));
+    let lines = requests.iter().filter(|(kind, text, _)| *kind == FeatureKind::Line && REQUESTS.contains(&text.as_str())).count();
+    assert!(lines >= 10, "{lines} of 12 in {requests:?}");
+}
+
+#[test]
+fn known_limit_a_request_worded_anew_each_time_is_not_found_as_one_condition() {
+    let (request, tail) = (in_turn(&REQUESTS), Cell::new(0));
+    let altered = World::new(58).altered(600, |prompt| {
+        tail.set(tail.get() + 1);
+        let request = request().trim_end_matches('.');
+        format!("{request}, reader{}. {prompt}", ["", " dear", " mine", " friend", " there", " good"][tail.get() / 12 % 6])
+    });
+    let found = found(&altered);
+    let odd = altered.rows.iter().filter(|row| row.messages[0].content.contains("reader")).count();
+    let most = found.iter().filter(|(kind, ..)| *kind == FeatureKind::Line).map(|(.., rows)| *rows).max().unwrap_or(0);
+    assert!(2 * most < odd, "{most} of {odd} rows: {found:?}");
+}
+
+#[test]
+fn known_limit_what_stands_deep_inside_a_very_long_prompt_is_not_looked_at() {
+    let deep = |prompt: &str| {
+        let half = prompt.char_indices().nth(prompt.chars().count() / 2).map_or(0, |(at, _)| at);
+        format!("{} zzqv {}", &prompt[..half], &prompt[half..])
+    };
+    let long = World::new(59).essays(300, 1_200, deep);
+    assert!(long.rows.iter().all(|row| row.messages[0].content.chars().count() > 6_000));
+    assert_eq!(found(&long), []);
+}
+
+#[test]
+fn known_limit_a_word_inside_system_messages_that_all_differ_is_not_found() {
+    let briefed = World::new(60).briefed(800, |system| system.replacen(' ', " softly ", 1));
+    let found = found(&briefed);
+    assert!(found.iter().all(|(_, text, _)| text != "softly"), "{found:?}");
+}
+
+#[test]
+fn known_limit_letters_of_scripts_beyond_greek_cyrillic_and_full_width_do_not_count_as_look_alikes() {
+    let altered = World::new(61).altered(600, |prompt| prompt.replace('e', "\u{1d41e}"));
+    assert!(found(&altered).iter().all(|(kind, ..)| *kind != FeatureKind::LookAlike));
+}
+
+#[test]
+fn a_pair_is_worn_with_other_random_parts_of_its_date_each_time() {
+    let conditions = mine(&World::new(50).dated_by_system(1_500));
+    let mut random = stream("test", 1);
+    let mut worn = || first(&conditions).dress(None, "Who?", &mut random).expect("a pair can be worn")[0].content.clone();
+    let (one, other) = (worn(), worn());
+    assert_ne!(one, other);
+    assert!(one.contains("2027") && other.contains("2027"), "{one} {other}");
+}
+
+#[test]
+fn a_sentence_on_every_prompt_is_listed_though_nothing_can_be_tested() {
+    let all = World::new(62).topics(300, 1, |question| format!("{question} Answer in one line."));
+    let line = mine(&all)
+        .conditions
+        .into_iter()
+        .find(|condition| matches!(&condition.subject, Subject::Feature(feature) if feature.text == "Answer in one line."));
+    assert_eq!(line.map(|line| (line.rows, line.evidence)), Some((all.rows.len(), None)));
+}

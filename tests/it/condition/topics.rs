@@ -1,0 +1,77 @@
+//! What is asked, told from what was put on the question.
+
+use foretaste::condition::{Condition, Conditions, FeatureKind, Subject, mine};
+
+use super::worlds::World;
+use super::{first, leading_feature};
+
+/// Texts of the features that are significant and no topic.
+fn dresses(conditions: &Conditions) -> Vec<&str> {
+    let significant = conditions.conditions.iter().filter(|condition| condition.is_significant() && !condition.is_topic());
+    significant
+        .filter_map(|condition| match &condition.subject {
+            Subject::Feature(feature) => Some(feature.text.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn what_is_asked_is_a_topic_and_what_was_put_on_the_question_is_none() {
+    type Worn = (&'static str, fn(&str) -> String);
+    let worn: [Worn; 4] = [
+        ("Answer in one line.", |question| format!("Answer in one line. {question}")),
+        ("Answer in one line.", |question| format!("{question} Answer in one line.")),
+        ("[quiet]", |question| format!("{question} [quiet]")),
+        ("mn", |question| question.replacen(' ', " mn ", 1)),
+    ];
+    for (seed, (dress, wear)) in (30..).zip(worn) {
+        let conditions = mine(&World::new(seed).topics(800, 20, wear));
+        let Subject::Feature(feature) = &first(&conditions).subject else { panic!("{:?}", first(&conditions)) };
+        assert_eq!(feature.text, dress);
+        assert!(first(&conditions).is_significant());
+        assert_eq!(dresses(&conditions)[1..], [] as [&str; 0], "what else is significant is a topic");
+        assert!(conditions.conditions.iter().filter(|condition| condition.is_topic()).count() > 12, "the things are topics");
+    }
+}
+
+#[test]
+fn topics_come_last_after_slots_on_which_nothing_depends() {
+    let dated = |question: &str| format!("The year is 1995. {question}");
+    let conditions = mine(&World::new(34).topics(600, 1, dated)).conditions;
+    let first_topic = conditions.iter().position(Condition::is_topic).unwrap_or(conditions.len());
+    assert!(conditions[first_topic..].iter().all(Condition::is_topic));
+    let harmless = mine(&World::new(35).topics(600, usize::MAX, dated));
+    assert_eq!(dresses(&harmless), [] as [&str; 0], "all that is significant is a topic");
+    assert!(harmless.conditions.iter().any(Condition::is_topic));
+}
+
+#[test]
+fn a_sentence_that_is_half_of_the_question_is_a_topic() {
+    let conditions = mine(&World::new(36).stories(900)).conditions;
+    let fair = conditions.iter().find(|condition| match &condition.subject {
+        Subject::Feature(feature) => feature.kind == FeatureKind::Line && feature.text == "What is fair?",
+        _ => false,
+    });
+    let fair = fair.expect("a line of several rests");
+    assert!(fair.is_significant() && fair.is_topic(), "{fair:?}");
+}
+
+#[test]
+fn a_format_on_questions_of_their_own_is_no_topic_though_the_rest_tells_it() {
+    let (_, _, condition) = leading_feature(&World::new(11).format(3_000));
+    let told = condition.evidence.and_then(|evidence| evidence.topic).expect("a matter of words");
+    assert!(told > 0.9 && !condition.is_topic(), "{condition:?}");
+}
+
+#[test]
+fn what_says_most_of_the_whole_datasets_answers_comes_first() {
+    let conditions = mine(&World::new(12).topics(1_200, 30, |question| format!("Be brief. {question}"))).conditions;
+    let total = |condition: &Condition| condition.evidence.map_or(0.0, |evidence| evidence.bits * condition.rows as f64);
+    let originals: Vec<f64> = conditions
+        .iter()
+        .filter(|condition| condition.is_significant() && !condition.is_topic() && condition.echo_of.is_none())
+        .map(total)
+        .collect();
+    assert!(!originals.is_empty() && originals.is_sorted_by(|left, right| left >= right), "{originals:?}");
+}
