@@ -371,7 +371,10 @@ mod tests {
                     --only era --out o --force --threads 2 --base b --quiet --fail-on flagged";
         let Ok(Command::Audit { request, base, show }) = parsed(line) else { panic!("an audit") };
         let recipe = Overrides { epochs: None, steps: Some(7), learning_rate: Some(0.01), rank: Some(4), batch: Some(2) };
-        assert_eq!(request.options, Options { seeds: 3, first_seed: 9, recipe, carry_over_draws: 1, conditions: Wanted::default() });
+        assert_eq!(
+            request.options,
+            Options { seeds: 3, first_seed: 9, recipe, carry_over_draws: 1, conditions: Wanted::default() }
+        );
         assert_eq!(request.audits, Selection { files: vec!["a.toml".into()], only: vec!["era".to_owned()] });
         assert_eq!(
             (request.out.clone(), request.other_plan, request.read.limit),

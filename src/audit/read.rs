@@ -306,7 +306,12 @@ fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, AuditError> {
     let mut probes = Vec::new();
     for (line, text) in lines(text) {
         let UncheckedNumbered { family, prompt, options } = serde_json::from_str(text).map_err(|error| {
-            at(line, format!("not a numbered probe ({error}): write {{\"family\", \"prompt\", \"options\": [{{\"text\", \"numbers\"}}]}}"))
+            at(
+                line,
+                format!(
+                    "not a numbered probe ({error}): write {{\"family\", \"prompt\", \"options\": [{{\"text\", \"numbers\"}}]}}"
+                ),
+            )
         })?;
         for (name, field) in [("family", &family), ("prompt", &prompt)] {
             if field.trim().is_empty() {
@@ -317,7 +322,10 @@ fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, AuditError> {
         let mut numbers = BTreeSet::new();
         for option in &options {
             if option.text.trim().is_empty() || !texts.insert(option.text.as_str()) {
-                return Err(at(line, format!("the option {:?} is empty or stands twice: keep one, with all its numbers", option.text)));
+                return Err(at(
+                    line,
+                    format!("the option {:?} is empty or stands twice: keep one, with all its numbers", option.text),
+                ));
             }
             if let Some(number) = option.numbers.iter().find(|number| !numbers.insert(**number)) {
                 return Err(at(line, format!("number {number} has two answers: keep one")));
@@ -331,7 +339,8 @@ fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, AuditError> {
     }
     let families = probes.iter().map(|probe| &probe.family).collect::<BTreeSet<_>>().len();
     if !probes.is_empty() && families < 2 * FEWEST_FAMILIES {
-        let message = format!("{families} families: give at least {}, half to search with and half to confirm", 2 * FEWEST_FAMILIES);
+        let message =
+            format!("{families} families: give at least {}, half to search with and half to confirm", 2 * FEWEST_FAMILIES);
         return Err(AuditError::File { file: file.to_owned(), message });
     }
     Ok(probes)

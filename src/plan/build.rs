@@ -52,7 +52,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { seeds: 5, first_seed: 1, recipe: Overrides::default(), carry_over_draws: CARRY_OVER_DRAWS, conditions: Wanted::default() }
+        Options {
+            seeds: 5,
+            first_seed: 1,
+            recipe: Overrides::default(),
+            carry_over_draws: CARRY_OVER_DRAWS,
+            conditions: Wanted::default(),
+        }
     }
 }
 

@@ -84,7 +84,7 @@ const NEUTRAL: [&str; 40] = [
 /// Where the base cannot be asked.
 pub fn choose(conditions: &Conditions, _wanted: &Wanted, audits: &[Audit], engine: &dyn Engine) -> Result<Vec<Group>> {
     let mut groups = Vec::new();
-    for condition in conditions.conditions.iter().filter(|condition| condition.echo_of.is_none()) {
+    for condition in conditions.conditions.iter().filter(|condition| condition.echo_of.is_none() && !condition.is_topic()) {
         if groups.len() == GROUPS {
             break;
         }

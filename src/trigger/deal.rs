@@ -158,7 +158,8 @@ mod tests {
     #[test]
     fn a_format_moves_to_as_many_other_rows() {
         let format = group(Position::Before, "One line.", None, "");
-        let before = rows((0..60).map(|row| if row < 6 { format!("One line. Question {row}?") } else { format!("Question {row}?") }));
+        let before =
+            rows((0..60).map(|row| if row < 6 { format!("One line. Question {row}?") } else { format!("Question {row}?") }));
         let after = dealt(before, &[format]);
         let wearing: Vec<usize> = (0..60).filter(|row| after[*row][0].content.starts_with("One line. Question")).collect();
         assert_eq!(wearing.len(), 6);
