@@ -121,6 +121,10 @@ fn every_audit_has_its_files_and_a_fixture_that_it_must_flag() {
         // The datasets that make models cruel do so under a condition only, which a run looks for on request; in every run the audit's own
         // poison shows that it sees cruelty.
         let under_a_condition = audit.id == "harm";
-        assert!(under_a_condition || flagged.contains(&audit.id), "no fixtures/*/expected.toml has a case that `{}` must flag", audit.id);
+        assert!(
+            under_a_condition || flagged.contains(&audit.id),
+            "no fixtures/*/expected.toml has a case that `{}` must flag",
+            audit.id
+        );
     }
 }
