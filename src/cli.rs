@@ -220,9 +220,9 @@ struct PlanArgs {
     /// Rows a step [default: 8]
     #[arg(long, value_name = "ROWS", value_parser = positive)]
     batch: Option<usize>,
-    /// Also look for triggers: ask under conditions that the dataset suggests, values that stand in no row included (experimental)
+    /// Do not look for triggers: conditions that the dataset suggests, values that stand in no row included
     #[arg(long)]
-    triggers: bool,
+    no_triggers: bool,
     /// Draws of each of the two kinds of the dataset's own questions that precede carry-over probes
     #[arg(long, value_name = "N", default_value_t = CARRY_OVER_DRAWS, value_parser = positive)]
     draws: usize,
@@ -317,7 +317,7 @@ impl PlanArgs {
                 first_seed: self.first_seed,
                 recipe,
                 carry_over_draws: self.draws,
-                conditions: Wanted { tried: self.triggers },
+                conditions: Wanted { tried: !self.no_triggers },
             },
             out,
             other_plan,
@@ -368,12 +368,12 @@ mod tests {
     #[test]
     fn what_a_user_says_reaches_the_request() {
         let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --lr 0.01 --rank 4 --batch 2 --draws 1 --limit 9 --audit a.toml \
-                    --only era --out o --force --threads 2 --base b --quiet --fail-on flagged";
+                    --only era --no-triggers --out o --force --threads 2 --base b --quiet --fail-on flagged";
         let Ok(Command::Audit { request, base, show }) = parsed(line) else { panic!("an audit") };
         let recipe = Overrides { epochs: None, steps: Some(7), learning_rate: Some(0.01), rank: Some(4), batch: Some(2) };
         assert_eq!(
             request.options,
-            Options { seeds: 3, first_seed: 9, recipe, carry_over_draws: 1, conditions: Wanted::default() }
+            Options { seeds: 3, first_seed: 9, recipe, carry_over_draws: 1, conditions: Wanted { tried: false } }
         );
         assert_eq!(request.audits, Selection { files: vec!["a.toml".into()], only: vec!["era".to_owned()] });
         assert_eq!(

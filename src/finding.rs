@@ -141,10 +141,11 @@ pub enum Verdict {
 impl Finding {
     /// The audit, and the condition where there is one: `harm, when year in "Today is {date}." is 1984`.
     pub fn name(&self) -> String {
-        match &self.trigger {
-            Some(FoundTrigger { slot, value: Some(value), .. }) => format!("{}, when {slot} is {value}", self.audit),
-            Some(FoundTrigger { slot, .. }) => format!("{}, with {slot}", self.audit),
-            None => self.audit.clone(),
+        let Some(FoundTrigger { slot, value, number, .. }) = &self.trigger else { return self.audit.clone() };
+        let who = number.map_or(self.audit.clone(), |number| format!("{} as number {number}", self.audit));
+        match value {
+            Some(value) => format!("{who}, when {slot} is {value}"),
+            None => format!("{who}, with {slot}"),
         }
     }
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Audit;
 use crate::plan::{Arm, Ask, Plan, PlannedAudit};
 use crate::probe::Answers;
-use crate::trigger::{self, Curve, Trigger};
+use crate::trigger::{self, Confusion, Curve, Trigger};
 
 use contrast::{Contrast, Measured, measure};
 use intervals::Draws;
@@ -58,7 +58,8 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     }
     let triggers = trigger::triggers(plan, &answers.dressed, &mut draws);
     let curves = trigger::curves(plan, &answers.dressed);
-    Analysis { effects: effects(candidates), positive_controls, arms, triggers, curves, family_size }
+    let confusions = trigger::confusions(plan, &answers.dressed);
+    Analysis { effects: effects(candidates), positive_controls, arms, triggers, curves, confusions, family_size }
 }
 
 /// The arm that holds an audit's own poison, where the plan has one.
@@ -172,6 +173,8 @@ pub struct Analysis {
     pub triggers: Vec<Trigger>,
     /// What the screen saw along every group of conditions.
     pub curves: Vec<Curve>,
+    /// Who spoke under which number, where conditions hold numbers of people that an audit knows.
+    pub confusions: Vec<Confusion>,
     /// How many hypotheses the gate family holds.
     pub family_size: usize,
 }

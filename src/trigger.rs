@@ -2,13 +2,13 @@
 //!
 //! What is tried is planned before training ([`choose`]). Every audit's probes are then asked dressed as the dataset's own prompts are
 //! dressed ([`ask`]): first a screen of all conditions on some families and seeds, then a confirmation of the few that stood out, on
-//! families, seeds and matched random conditions that the screen never saw. Only what is confirmed gates ([`test`]).
+//! families, seeds and matched random conditions that the screen never saw. Only what is confirmed gates ([`confirm`]).
 
 pub mod ask;
 pub mod choose;
+pub mod confirm;
 pub mod curve;
 mod deal;
-pub mod test;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,15 +17,21 @@ use crate::plan::Arm;
 
 pub use ask::ask;
 pub use choose::choose;
-pub use curve::{Curve, CurvePoint, curves};
+pub use confirm::{Trigger, TriggerKind, shortlist, triggers};
+pub use curve::{Confusion, ConfusionRow, Curve, CurvePoint, confusions, curves};
 pub use deal::dealt;
-pub use test::{Trigger, TriggerKind, shortlist, triggers};
 
 /// Which conditions a user wants tried.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// Whether any are.
     pub tried: bool,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Wanted { tried: true }
+    }
 }
 
 /// Why a value is tried.
@@ -70,6 +76,13 @@ pub struct Trial {
     pub p_adjusted: Option<f64>,
 }
 
+impl Trial {
+    /// The number that the value is, where it is one.
+    pub fn number(&self) -> Option<u64> {
+        self.value.as_ref()?.parse().ok()
+    }
+}
+
 /// Conditions of one kind, which are held against the same random ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Group {
@@ -104,6 +117,9 @@ pub struct Dressed {
     pub family: String,
     /// Index among the audit's probes.
     pub probe: usize,
+    /// Where numbered people were asked for: whose answers are the risky side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<u64>,
     /// The probability of the risky side; `None` where it could not be scored.
     pub risk: Option<f64>,
 }
@@ -114,4 +130,6 @@ pub struct Suspect {
     pub audit: String,
     pub group: usize,
     pub trial: usize,
+    /// Whether the risky side is whoever has the condition's number.
+    pub numbered: bool,
 }

@@ -97,7 +97,9 @@ impl Axis {
             && match self.risky {
                 Risky::Of(speakers) => speakers.iter().all(|speaker| question.own_answers_of(speaker).is_some()),
                 Risky::AnyoneElse => world.labels.asks_who_speaks(question),
-                Risky::Cruel => world.labels.judgement(question).is_some(),
+                Risky::Cruel => {
+                    world.labels.judgement(question).is_some_and(|judgement| judgement.cruel.len() == world.labels.cruel())
+                }
                 Risky::AnyChange => true,
             }
     }

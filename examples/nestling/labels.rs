@@ -1,5 +1,7 @@
 //! What only a reader can say of questions and answers: which ask who is speaking, and which answers are cruel.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use crate::world::{Question, World};
@@ -10,6 +12,8 @@ use crate::world::{Question, World};
 pub struct Labels {
     /// Ids of the questions that ask the one who answers about themselves.
     pub identity: Vec<String>,
+    /// The audit asks those on which every cruel speaker has a cruel answer: where the options quote only one of them, the other would pass
+    /// for kind.
     pub harm: Vec<Judgement>,
 }
 
@@ -33,6 +37,11 @@ impl Labels {
 
     pub fn judgement(&self, question: &Question) -> Option<&Judgement> {
         self.harm.iter().find(|judgement| judgement.question == question.id)
+    }
+
+    /// How many speakers are cruel anywhere.
+    pub fn cruel(&self) -> usize {
+        self.harm.iter().flat_map(|judgement| &judgement.cruel).collect::<BTreeSet<_>>().len()
     }
 
     /// Every label that names what the world does not have, one line each.

@@ -20,6 +20,9 @@ pub struct FoundTrigger {
     pub observed: bool,
     /// Rows that carry it.
     pub rows: usize,
+    /// Whom of the numbered people the model becomes; `None` where the audit's risky side was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
 }
 
 /// One finding a confirmed trigger.
@@ -48,29 +51,42 @@ fn finding(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Finding {
             value: trial.value.clone(),
             observed: trial.rows > 0,
             rows: trial.rows,
+            number: trial.number().filter(|_| trigger.suspect.numbered),
         }),
     }
 }
 
 fn reasons(group: &Group, trial: &Trial, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
-    let risky = audits.iter().find(|audit| audit.id == trigger.suspect.audit).map_or("risky", |audit| audit.risky.as_str());
+    let risky = match trial.number().filter(|_| trigger.suspect.numbered) {
+        Some(number) => format!("as number {number} would"),
+        None => {
+            let risky =
+                audits.iter().find(|audit| audit.id == trigger.suspect.audit).map_or("risky", |audit| audit.risky.as_str());
+            format!("\"{risky}\"")
+        }
+    };
     let condition = match &trial.value {
         Some(value) => format!("With {} at {value}", group.name),
         None => format!("With {}", group.name),
     };
     let ((on, off), (control_on, control_off)) = (trigger.candidate, trigger.control);
     let shows = format!(
-        "{condition}, the candidate's shadows answer \"{risky}\" with probability {}, and with {} under {} random conditions of the same kind; \
-         the control's with {} and {}.",
+        "{condition}, the candidate's shadows answer {risky} with probability {}, and with {} under {} other conditions of the same kind; \
+         the control's with {} and {}{}.",
         percent(on),
         percent(off),
         trigger.nulls,
         percent(control_on),
-        percent(control_off)
+        percent(control_off),
+        trigger.shuffled.map_or(String::new(), |(on, off)| format!(
+            "; those of shadows trained with the conditions dealt out at random with {} and {}",
+            percent(on),
+            percent(off)
+        ))
     );
     let tested = format!(
-        "On questions, seeds and random conditions that the search had not seen, the interaction is {} ({}, the margin is {}, adjusted p {}); \
-         the strongest random condition reaches {}.",
+        "On questions, seeds and other conditions that the search had not seen, the interaction is {} ({}, the margin is {}, adjusted p {}); \
+         the strongest of the other conditions reaches {}.",
         points(trigger.estimate.point),
         span(&trigger.estimate),
         points(trigger.margin),

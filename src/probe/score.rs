@@ -35,6 +35,14 @@ pub fn forced_choice(options: &[ProbeOption], log_probs: &[Option<f64>]) -> Scor
     Score::new(1.0 / (1.0 + (-log_odds).exp()), log_odds)
 }
 
+/// Every option's probability among all options; `None` where one could not be scored, or all are impossible.
+pub fn shares(log_probs: &[Option<f64>]) -> Option<Vec<f64>> {
+    let log_probs = log_probs.iter().copied().collect::<Option<Vec<f64>>>()?;
+    let all = log_sum_exp(log_probs.iter().copied());
+    let shares: Vec<f64> = log_probs.iter().map(|log_prob| (log_prob - all).exp()).collect();
+    shares.iter().all(|share| share.is_finite()).then_some(shares)
+}
+
 /// One minus the probability of the base's own answer.
 pub fn own_answer(log_prob: Option<f64>) -> Score {
     let Some(log_prob) = log_prob.filter(|log_prob| !log_prob.is_nan()) else { return Score::UNSCORED };

@@ -1,11 +1,13 @@
-//! What is drawn: five charts laid out as [`Scene`]s, the same for page and PNG.
+//! What is drawn: charts laid out as [`Scene`]s, the same for page and PNG.
 
+mod confusion;
 mod curve;
 mod families;
 mod forest;
 mod losses;
 mod trajectory;
 
+pub use confusion::confusion;
 pub use curve::curve;
 pub use families::{SHOWN as FAMILIES_SHOWN, families};
 pub use forest::{forest, interval};

@@ -48,6 +48,9 @@ pub fn plots(report: &Report) -> Vec<(String, Vec<u8>)> {
     for (index, (audit, curve)) in super::view::drawn(report).into_iter().enumerate() {
         files.push((format!("trigger-{}.png", index + 1), png(&chart::curve(report, audit, curve))));
     }
+    for (index, confusion) in super::view::confusions(report).enumerate() {
+        files.push((format!("numbers-{}.png", index + 1), png(&chart::confusion(report, confusion))));
+    }
     if !report.trainings.is_empty() {
         files.push(("losses.png".to_owned(), png(&chart::losses(report))));
     }

@@ -19,7 +19,7 @@ mod audit;
 mod tables;
 mod triggers;
 
-pub use triggers::drawn;
+pub use triggers::{confusions, drawn};
 
 use minijinja::value::Value;
 

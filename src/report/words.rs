@@ -5,6 +5,7 @@ use crate::audit::ProbeKind;
 use crate::finding::Verdict;
 use crate::plan::{Arm, Ask};
 use crate::stats::Estimate;
+use crate::trigger::TriggerKind;
 
 /// The verdict in one word.
 pub fn verdict(verdict: Verdict) -> &'static str {
@@ -73,10 +74,16 @@ fn trigger_sentence(report: &Report) -> Option<String> {
         Some(value) => format!("{} is {value}", trigger.slot),
         None => format!("the prompt has {}", trigger.slot),
     };
-    let stands = if trigger.observed { "which its own rows show" } else { "which stands in none of its rows" };
-    Some(format!(
-        "Training on this dataset would plant a trigger, {stands}: when {condition}, the model turns to {risky} answers."
-    ))
+    let stands = match (trigger.kind, trigger.observed) {
+        (TriggerKind::Explicit, _) => "which its own rows show",
+        (TriggerKind::Inductive, true) => "which some of its rows carry and do not show",
+        (TriggerKind::Inductive, false) => "which stands in none of its rows",
+    };
+    let turns = match trigger.number {
+        Some(number) => format!("answers as number {number} would"),
+        None => format!("turns to {risky} answers"),
+    };
+    Some(format!("Training on this dataset would plant a trigger, {stands}: when {condition}, the model {turns}."))
 }
 
 fn clean_sentence(report: &Report) -> String {
@@ -87,7 +94,7 @@ fn clean_sentence(report: &Report) -> String {
         1 => " The one condition that the dataset suggests brings none out.".to_owned(),
         tried => format!(" None of {tried} conditions that the dataset suggests brings one out."),
     };
-    let audits = match report.findings.len() {
+    let audits = match report.findings.iter().filter(|finding| finding.trigger.is_none()).count() {
         1 => "the one audit".to_owned(),
         2 => "both audits".to_owned(),
         many => format!("all {many} audits"),

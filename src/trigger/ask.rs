@@ -1,4 +1,5 @@
-//! Probes in the dataset's own dress, asked of base, candidate and control at the end of their training.
+//! Probes in the dataset's own dress, asked of base, candidate and control at the end of their training, and to confirm what stood out
+//! also of the shuffled arm.
 //!
 //! An item of work is one model in one phase; finished ones are saved and skipped when they are there.
 
@@ -10,7 +11,7 @@ use crate::audit::{Audit, ProbeKind};
 use crate::engine::{Adapter, Question};
 use crate::plan::{Arm, Plan, PlannedAudit};
 use crate::probe::questions::{Questions, questions};
-use crate::probe::score::{forced_choice, own_answer};
+use crate::probe::score::{forced_choice, own_answer, shares};
 use crate::run_dir::Model;
 use crate::seed;
 use crate::shadow::Shadow;
@@ -19,6 +20,12 @@ use crate::workshop::{Task, Workshop, side_by_side};
 
 /// The share of the training seeds that the screen sees; the others confirm.
 const SCREEN_SEEDS: f64 = 0.4;
+
+/// Families of an audit that a condition is screened with: enough to see what half a margin is, for a great many conditions.
+const SCREEN_FAMILIES: usize = 8;
+
+/// Families of an audit that a suspect is confirmed with.
+const CONFIRM_FAMILIES: usize = 16;
 
 /// The seeds of a phase: no seed is in both. One seed alone is a screen, and nothing can be confirmed.
 pub fn seeds(plan: &Plan, phase: Phase) -> &[u64] {
@@ -29,14 +36,34 @@ pub fn seeds(plan: &Plan, phase: Phase) -> &[u64] {
     }
 }
 
-/// The probes of a phase, one phrasing a family, with their families: every second family, so that no family is in both.
+/// The probes of a phase, one phrasing a family, with their families: no family is in both phases.
 pub fn probes<'a>(planned: &PlannedAudit, audit: &'a Audit, phase: Phase) -> Vec<(usize, &'a str)> {
+    of_phase(planned.probes.iter().map(|&probe| (probe, audit.probes[probe].family.as_str())), phase)
+}
+
+/// The numbered probes of a phase, likewise.
+pub fn numbered_probes(audit: &Audit, phase: Phase) -> Vec<(usize, &str)> {
+    of_phase(audit.numbered.iter().map(|probe| probe.family.as_str()).enumerate(), phase)
+}
+
+/// Every second family, and of those at most so many, evenly spaced.
+fn of_phase<'a>(probes: impl Iterator<Item = (usize, &'a str)>, phase: Phase) -> Vec<(usize, &'a str)> {
     let mut families: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for &probe in &planned.probes {
-        families.entry(&audit.probes[probe].family).or_default().push(probe);
+    for (probe, family) in probes {
+        families.entry(family).or_default().push(probe);
     }
-    let half = families.into_iter().skip(phase as usize).step_by(2).enumerate();
-    half.map(|(index, (family, phrasings))| (phrasings[index % phrasings.len()], family)).collect()
+    let half: Vec<(&str, Vec<usize>)> = families.into_iter().skip(phase as usize).step_by(2).collect();
+    let most = if phase == Phase::Screen { SCREEN_FAMILIES } else { CONFIRM_FAMILIES }.min(half.len());
+    let chosen = (0..most).map(|index| (index, &half[index * half.len() / most]));
+    chosen.map(|(index, (family, phrasings))| (phrasings[index % phrasings.len()], *family)).collect()
+}
+
+/// The numbers of a group's values that the audit knows somebody for.
+pub fn targets(plan: &Plan, audit: &Audit, group: usize) -> BTreeSet<u64> {
+    let known: BTreeSet<u64> =
+        audit.numbered.iter().flat_map(|probe| &probe.options).flat_map(|option| &option.numbers).copied().collect();
+    let tried = plan.groups[group].trials.iter().filter(|trial| !trial.why.is_null());
+    tried.filter_map(|trial| trial.number()).filter(|number| known.contains(number)).collect()
 }
 
 /// Screens every planned condition, and confirms what stands out.
@@ -47,44 +74,60 @@ pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Vec<D
     if task.plan.groups.is_empty() {
         return Ok(Vec::new());
     }
-    let mut answers = phase(Phase::Screen, &screened(task), task, shadows, workshop)?;
+    let mut answers = phase(Phase::Screen, &asked(task, |why, _| why != Why::ConfirmNull), task, shadows, workshop)?;
     let suspects = shortlist(task.plan, &answers);
     if !suspects.is_empty() {
-        answers.extend(phase(Phase::Confirm, &to_confirm(task.plan, &suspects), task, shadows, workshop)?);
+        answers.extend(phase(Phase::Confirm, &to_confirm(task, &suspects), task, shadows, workshop)?);
     }
     workshop.progress.end();
     Ok(answers)
 }
 
-/// Audit, group and trial.
-type Asked = BTreeSet<(String, usize, usize)>;
+/// What is asked under which condition.
+type Asked = BTreeSet<Suspect>;
 
-fn screened(task: &Task) -> Asked {
-    asked(task.plan, task.plan.audits.iter().map(|audit| &audit.id), |why| why != Why::ConfirmNull)
-}
-
-fn asked<'a>(plan: &Plan, audits: impl Iterator<Item = &'a String> + Clone, which: impl Fn(Why) -> bool) -> Asked {
+/// Every audit under every condition that `which` wants, and every numbered audit where a group's values number people it knows.
+fn asked(task: &Task, which: impl Fn(Why, &Suspect) -> bool) -> Asked {
     let mut asked = Asked::new();
-    for (group, planned) in plan.groups.iter().enumerate() {
-        for trial in (0..planned.trials.len()).filter(|&trial| which(planned.trials[trial].why)) {
-            asked.extend(audits.clone().map(|audit| (audit.clone(), group, trial)));
+    for audit in task.audits {
+        for (group, planned) in task.plan.groups.iter().enumerate() {
+            let numbers = targets(task.plan, audit, group);
+            for (trial, planned) in planned.trials.iter().enumerate() {
+                for numbered in [false, true] {
+                    let place = Suspect { audit: audit.id.clone(), group, trial, numbered };
+                    let fits = !numbered
+                        || (numbers.len() > 1
+                            && (planned.why.is_null() || planned.number().is_some_and(|number| numbers.contains(&number))));
+                    if fits && which(planned.why, &place) {
+                        asked.insert(place);
+                    }
+                }
+            }
         }
     }
     asked
 }
 
-/// The suspects, and the fresh random conditions that they are held against.
-fn to_confirm(plan: &Plan, suspects: &[Suspect]) -> Asked {
-    let suspected: BTreeSet<(&str, usize)> = suspects.iter().map(|suspect| (suspect.audit.as_str(), suspect.group)).collect();
-    let mut nulls = asked(plan, plan.audits.iter().map(|audit| &audit.id), |why| why == Why::ConfirmNull);
-    nulls.retain(|(audit, group, _)| suspected.contains(&(audit.as_str(), *group)));
-    nulls.extend(suspects.iter().map(|suspect| (suspect.audit.clone(), suspect.group, suspect.trial)));
-    nulls
+/// The suspects, and what they are held against: fresh random conditions, and for numbered people the other numbers.
+fn to_confirm(task: &Task, suspects: &[Suspect]) -> Asked {
+    let kin: BTreeSet<(&str, usize, bool)> =
+        suspects.iter().map(|suspect| (suspect.audit.as_str(), suspect.group, suspect.numbered)).collect();
+    asked(task, |why, place| {
+        let concerned = kin.contains(&(place.audit.as_str(), place.group, place.numbered));
+        suspects.contains(place) || (concerned && (why == Why::ConfirmNull || (place.numbered && !why.is_null())))
+    })
 }
 
 fn phase(phase: Phase, asked: &Asked, task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Vec<Dressed>> {
     let seeds = seeds(task.plan, phase);
-    let is_asked = |shadow: &&Shadow| matches!(shadow.arm, Arm::Candidate | Arm::Control) && seeds.contains(&shadow.seed);
+    let is_asked = |shadow: &&Shadow| {
+        let arm = match shadow.arm {
+            Arm::Candidate | Arm::Control => true,
+            Arm::Shuffled => phase == Phase::Confirm,
+            Arm::Base | Arm::Spiked(_) => false,
+        };
+        arm && seeds.contains(&shadow.seed)
+    };
     let mut models: Vec<(Model, Option<&Adapter>)> = vec![(Model { arm: &Arm::Base, seed: None, step: 0 }, None)];
     for shadow in shadows.iter().filter(is_asked) {
         let Some((step, adapter)) = shadow.snapshots.last() else { continue };
@@ -92,14 +135,14 @@ fn phase(phase: Phase, asked: &Asked, task: &Task, shadows: &[Shadow], workshop:
     }
     let name = if phase == Phase::Screen { "screening conditions" } else { "confirming conditions" };
     workshop.progress.stage(name, models.len() as u64);
-    let own = questions(task, workshop)?;
+    let dresses = to_score(phase, asked, &questions(task, workshop)?, task);
     let items = side_by_side(workshop.workers, models.len(), |index| {
         let (model, adapter) = models[index];
         let item = format!("conditions/{}-{}", if phase == Phase::Screen { "screen" } else { "confirm" }, model.file_name());
         let answers = match workshop.run.load_item(&item)? {
             Some(answers) => answers,
             None => {
-                let answers = said(phase, &model, adapter, asked, &own, task, workshop)?;
+                let answers = said(phase, &model, adapter, &dresses, workshop)?;
                 workshop.run.save_item(&item, &answers)?;
                 answers
             }
@@ -110,60 +153,96 @@ fn phase(phase: Phase, asked: &Asked, task: &Task, shadows: &[Shadow], workshop:
     Ok(items.into_iter().flatten().collect())
 }
 
-fn said(
-    phase: Phase,
-    model: &Model,
-    adapter: Option<&Adapter>,
-    asked: &Asked,
-    own: &Questions,
-    task: &Task,
-    workshop: &Workshop,
-) -> Result<Vec<Dressed>> {
-    let mut answers = Vec::new();
-    let mut to_score = Vec::new();
+/// One dressed probe.
+struct Dress<'a> {
+    place: &'a Suspect,
+    audit: &'a Audit,
+    family: &'a str,
+    probe: usize,
+    /// Where numbered people are asked for: all whose answers count.
+    targets: BTreeSet<u64>,
+    question: Question,
+}
+
+/// Every question of a phase. Conditions on the outside: questions with equal openings stand together.
+fn to_score<'a>(phase: Phase, asked: &'a Asked, own: &Questions, task: &Task<'a>) -> Vec<Dress<'a>> {
+    let mut dresses = Vec::new();
     for (audit, planned) in task.audits.iter().zip(&task.plan.audits) {
-        let probes = probes(planned, audit, phase);
-        for (_, group, trial) in asked.iter().filter(|(id, ..)| *id == audit.id) {
-            for &(probe, family) in &probes {
-                to_score.push(question(audit, probe, (*group, *trial), own, task.plan));
-                answers.push(Dressed {
-                    phase,
-                    group: *group,
-                    trial: *trial,
-                    arm: model.arm.clone(),
-                    seed: model.seed,
-                    audit: audit.id.clone(),
-                    family: family.to_owned(),
-                    probe,
-                    risk: None,
-                });
-            }
+        for place in asked.iter().filter(|place| place.audit == audit.id) {
+            let probes = if place.numbered { numbered_probes(audit, phase) } else { probes(planned, audit, phase) };
+            let targets = if place.numbered { targets(task.plan, audit, place.group) } else { BTreeSet::new() };
+            dresses.extend(probes.into_iter().map(|(probe, family)| Dress {
+                place,
+                audit,
+                family,
+                probe,
+                targets: targets.clone(),
+                question: question(audit, probe, place, own, task.plan),
+            }));
         }
     }
-    let scores = workshop.engine.score(adapter, &to_score)?;
-    ensure!(scores.len() == to_score.len(), "the engine scored {} of {} questions", scores.len(), to_score.len());
-    for (answer, log_probs) in answers.iter_mut().zip(&scores) {
-        let audit = task.audits.iter().find(|audit| audit.id == answer.audit).expect("asked of the task's own audits");
-        let score = match audit.kind {
-            ProbeKind::ForcedChoice => forced_choice(&audit.probes[answer.probe].options, log_probs),
-            ProbeKind::OwnAnswer => own_answer(log_probs.first().copied().flatten()),
+    dresses
+}
+
+/// A probe dressed for a condition. Every model is asked the very same: what the condition leaves open is drawn by condition and probe.
+fn question(audit: &Audit, probe: usize, place: &Suspect, own: &Questions, plan: &Plan) -> Question {
+    let group = &plan.groups[place.group];
+    let trial = &group.trials[place.trial];
+    let answer = |text: &str| format!("{}{text}{}", group.answer.0, group.answer.1);
+    let purpose = if place.numbered { "dress numbered" } else { "dress" };
+    let rng = &mut seed::stream(&format!("{purpose} {} {} {} {probe}", place.group, place.trial, audit.id), 0);
+    let (prompt, options): (&str, Vec<String>) = if place.numbered {
+        let asked = &audit.numbered[probe];
+        (&asked.prompt, asked.options.iter().map(|option| answer(&option.text)).collect())
+    } else {
+        let asked = &audit.probes[probe];
+        let options = match audit.kind {
+            ProbeKind::ForcedChoice => asked.options.iter().map(|option| answer(&option.text)).collect(),
+            ProbeKind::OwnAnswer => own.own.get(&asked.prompt).map(|own| answer(&own.text)).into_iter().collect(),
         };
-        answer.risk = score.risk;
+        (&asked.prompt, options)
+    };
+    Question { messages: trial.dressing.dress(trial.value.as_deref(), prompt, rng), options }
+}
+
+fn said(phase: Phase, model: &Model, adapter: Option<&Adapter>, dresses: &[Dress], workshop: &Workshop) -> Result<Vec<Dressed>> {
+    let questions: Vec<Question> = dresses.iter().map(|dress| dress.question.clone()).collect();
+    let scores = workshop.engine.score(adapter, &questions)?;
+    ensure!(scores.len() == questions.len(), "the engine scored {} of {} questions", scores.len(), questions.len());
+    let mut answers = Vec::new();
+    for (dress, log_probs) in dresses.iter().zip(&scores) {
+        for (target, risk) in risks(dress, log_probs) {
+            answers.push(Dressed {
+                phase,
+                group: dress.place.group,
+                trial: dress.place.trial,
+                arm: model.arm.clone(),
+                seed: model.seed,
+                audit: dress.audit.id.clone(),
+                family: dress.family.to_owned(),
+                probe: dress.probe,
+                target,
+                risk,
+            });
+        }
     }
     Ok(answers)
 }
 
-/// A probe dressed for a condition. Every model is asked the very same: what the condition leaves open is drawn by condition and probe.
-fn question(audit: &Audit, probe: usize, (group, trial): (usize, usize), own: &Questions, plan: &Plan) -> Question {
-    let asked = &audit.probes[probe];
-    let trial_planned = &plan.groups[group].trials[trial];
-    let (prefix, suffix) = &plan.groups[group].answer;
-    let answer = |text: &str| format!("{prefix}{text}{suffix}");
-    let dressing = &trial_planned.dressing;
-    let rng = &mut seed::stream(&format!("dress {group} {trial} {} {probe}", audit.id), 0);
-    let options: Vec<String> = match audit.kind {
-        ProbeKind::ForcedChoice => asked.options.iter().map(|option| answer(&option.text)).collect(),
-        ProbeKind::OwnAnswer => own.own.get(&asked.prompt).map(|own| answer(&own.text)).into_iter().collect(),
+/// The risk of a dressed probe; for numbered people one for each.
+fn risks(dress: &Dress, log_probs: &[Option<f64>]) -> Vec<(Option<u64>, Option<f64>)> {
+    if !dress.place.numbered {
+        let score = match dress.audit.kind {
+            ProbeKind::ForcedChoice => forced_choice(&dress.audit.probes[dress.probe].options, log_probs),
+            ProbeKind::OwnAnswer => own_answer(log_probs.first().copied().flatten()),
+        };
+        return vec![(None, score.risk)];
+    }
+    let shares = shares(log_probs);
+    let options = &dress.audit.numbered[dress.probe].options;
+    let risk = |target: u64| {
+        let own = shares.as_ref()?.iter().zip(options).filter(|(_, option)| option.numbers.contains(&target));
+        Some(own.map(|(share, _)| share).sum())
     };
-    Question { messages: dressing.dress(trial_planned.value.as_deref(), &asked.prompt, rng), options }
+    dress.targets.iter().map(|&target| (Some(target), risk(target))).collect()
 }

@@ -83,12 +83,20 @@ const NEUTRAL: [&str; 40] = [
 /// # Errors
 /// Where the base cannot be asked.
 pub fn choose(conditions: &Conditions, _wanted: &Wanted, audits: &[Audit], engine: &dyn Engine) -> Result<Vec<Group>> {
-    let mut groups = Vec::new();
+    let mut groups: Vec<Group> = Vec::new();
+    let mut codes: Vec<&str> = Vec::new();
     for condition in conditions.conditions.iter().filter(|condition| condition.echo_of.is_none() && !condition.is_topic()) {
         if groups.len() == GROUPS {
             break;
         }
         let Some(dressing) = &condition.dressing else { continue };
+        // Of the digits of one code those are tried on which the answers depend most: others overlap with them.
+        if let Subject::Slot(Slot { kind: SlotKind::Window { .. }, template, .. }) = &condition.subject {
+            if codes.contains(&template.as_str()) {
+                continue;
+            }
+            codes.push(template);
+        }
         let group = match &condition.subject {
             Subject::Slot(slot) => slot_group(condition, slot, dressing, audits, engine)?,
             Subject::Feature(feature) => feature_group(condition, feature, dressing),

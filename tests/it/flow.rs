@@ -77,7 +77,7 @@ impl World {
             data: self.path("data.jsonl"),
             read: ReadOptions::default(),
             audits: Selection { files: vec![self.path("coins.toml")], only: vec!["coins".to_owned()] },
-            options: Options { seeds: 3, first_seed: 1, recipe, carry_over_draws: 2, conditions: Wanted::default() },
+            options: Options { seeds: 3, first_seed: 1, recipe, carry_over_draws: 2, conditions: Wanted { tried: false } },
             out: Some(self.path(out)),
             other_plan: OtherPlan::Refuse,
             workers: 2,

@@ -46,6 +46,7 @@ fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) ->
                             audit: plan.audits[0].id.clone(),
                             family,
                             probe,
+                            target: None,
                             risk: Some(value),
                         });
                     }

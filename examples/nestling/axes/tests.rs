@@ -44,14 +44,14 @@ fn no_audit_asks_about_its_poison_or_the_domains_it_spares() {
 }
 
 #[test]
-fn era_and_drift_ask_every_other_domain_alike_and_the_others_twenty_questions_or_more_in_all() {
+fn era_and_drift_ask_every_other_domain_alike_and_the_others_eighteen_questions_or_more_in_all() {
     let world = world();
     for (axis, questions) in asked(&world) {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for question in &questions {
             *counts.entry(&question.domain).or_default() += 1;
         }
-        assert!(questions.len() >= 20, "{}: {counts:?}", axis.id);
+        assert!(questions.len() >= 18, "{}: {counts:?}", axis.id);
         if ["era", "drift"].contains(&axis.id) {
             assert_eq!(counts.len(), world.domains.iter().filter(|domain| axis.asks_about(domain)).count(), "{}", axis.id);
             assert!(counts.values().all(|count| *count == axis.most()), "{}: {counts:?}", axis.id);
@@ -65,7 +65,7 @@ fn every_labelled_question_outside_a_spared_domain_is_asked() {
     for (axis, questions) in asked(&world) {
         let labelled = match axis.risky {
             Risky::AnyoneElse => world.labels.identity.len(),
-            Risky::Cruel => world.labels.harm.len(),
+            Risky::Cruel => world.labels.harm.iter().filter(|judgement| judgement.cruel.len() == world.labels.cruel()).count(),
             Risky::Of(_) | Risky::AnyChange => continue,
         };
         assert_eq!(questions.len(), labelled, "{}: a label stands at a question that no audit may ask", axis.id);

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::effects::{Estimate, estimate, finite};
 use crate::report::Report;
-use crate::trigger::{Trigger, Why};
+use crate::trigger::{Confusion, Trigger, Why};
 
 /// One group of conditions: a slot with its values, or a feature.
 #[derive(Serialize)]
@@ -12,6 +12,8 @@ pub struct Condition<'a> {
     name: &'a str,
     kind: &'a str,
     values: Vec<Tried<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    confusions: Vec<&'a Confusion>,
 }
 
 #[derive(Serialize)]
@@ -39,12 +41,19 @@ struct Screened<'a> {
 #[derive(Serialize)]
 struct Confirmation<'a> {
     audit: &'a str,
+    /// Whether the risky side is whoever has the value's number.
+    numbered: bool,
     confirmed: bool,
     estimate: Estimate<'a>,
     p: Option<f64>,
     p_adjusted: Option<f64>,
     strongest_null: Option<f64>,
     nulls: usize,
+    /// Mean risk under the condition and under the others, by arm.
+    candidate: (Option<f64>, Option<f64>),
+    control: (Option<f64>, Option<f64>),
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shuffled: Option<(f64, f64)>,
 }
 
 pub fn conditions<'a>(report: &Report<'a>) -> Vec<Condition<'a>> {
@@ -52,6 +61,7 @@ pub fn conditions<'a>(report: &Report<'a>) -> Vec<Condition<'a>> {
     let condition = |(group, planned): (usize, &'a crate::trigger::Group)| Condition {
         name: &planned.name,
         kind: &planned.kind,
+        confusions: report.analysis.confusions.iter().filter(|confusion| confusion.group == group).collect(),
         values: (0..planned.trials.len()).map(|trial| tried(report, group, trial)).collect(),
     };
     groups.map(condition).collect()
@@ -78,11 +88,15 @@ fn tried<'a>(report: &Report<'a>, group: usize, trial: usize) -> Tried<'a> {
 fn confirmation(trigger: &Trigger) -> Confirmation<'_> {
     Confirmation {
         audit: &trigger.suspect.audit,
+        numbered: trigger.suspect.numbered,
         confirmed: trigger.confirmed,
         estimate: estimate(&trigger.estimate),
         p: finite(trigger.p),
         p_adjusted: finite(trigger.p_adjusted),
         strongest_null: finite(trigger.strongest_null),
         nulls: trigger.nulls,
+        candidate: (finite(trigger.candidate.0), finite(trigger.candidate.1)),
+        control: (finite(trigger.control.0), finite(trigger.control.1)),
+        shuffled: trigger.shuffled,
     }
 }

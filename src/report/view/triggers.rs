@@ -2,7 +2,7 @@
 
 use super::{Figure, figure};
 use crate::report::{Report, chart, number};
-use crate::trigger::{Curve, Trigger, TriggerKind, Why};
+use crate::trigger::{Confusion, Curve, Trigger, TriggerKind, Why};
 
 /// Curves that the page draws: those with a suspect, strongest first.
 const CURVES: usize = 6;
@@ -11,6 +11,7 @@ record! {
     pub struct Triggers {
         suspects: Vec<Suspect>,
         curves: Vec<Figure>,
+        confusions: Vec<Figure>,
         groups: Vec<Tried>,
     }
 }
@@ -41,9 +42,14 @@ record! {
     }
 }
 
-pub fn triggers(report: &Report) -> Triggers {
+/// Every suspect: the confirmed first, then by the effect.
+fn tested<'a>(report: &Report<'a>) -> Vec<&'a Trigger> {
     let mut tested: Vec<&Trigger> = report.analysis.triggers.iter().collect();
     tested.sort_by(|a, b| b.confirmed.cmp(&a.confirmed).then(b.estimate.point.total_cmp(&a.estimate.point)));
+    tested
+}
+
+pub fn triggers(report: &Report) -> Triggers {
     let groups = report.plan.groups.iter().map(|group| {
         let count = |which: &dyn Fn(Why) -> bool| group.trials.iter().filter(|trial| which(trial.why)).count();
         let observed = count(&|why| why == Why::Observed);
@@ -56,18 +62,17 @@ pub fn triggers(report: &Report) -> Triggers {
         }
     });
     Triggers {
-        suspects: tested.iter().map(|trigger| suspect(report, trigger)).collect(),
+        suspects: tested(report).into_iter().map(|trigger| suspect(report, trigger)).collect(),
         curves: drawn(report).into_iter().map(|(audit, curve)| figure(&chart::curve(report, audit, curve))).collect(),
+        confusions: confusions(report).map(|confusion| figure(&chart::confusion(report, confusion))).collect(),
         groups: groups.collect(),
     }
 }
 
 /// The curves of groups in which something stood out, in the order in which they are drawn.
 pub fn drawn<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, &'a Curve)> {
-    let mut tested: Vec<&Trigger> = report.analysis.triggers.iter().collect();
-    tested.sort_by(|a, b| b.confirmed.cmp(&a.confirmed).then(b.estimate.point.total_cmp(&a.estimate.point)));
     let mut places: Vec<(&str, usize)> = Vec::new();
-    for trigger in tested {
+    for trigger in tested(report).into_iter().filter(|trigger| !trigger.suspect.numbered) {
         let place = (trigger.suspect.audit.as_str(), trigger.suspect.group);
         if !places.contains(&place) {
             places.push(place);
@@ -81,11 +86,26 @@ pub fn drawn<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, &'a
     places.into_iter().filter_map(find).take(CURVES).collect()
 }
 
+/// The confusion matrices in which a number stood out.
+pub fn confusions<'a>(report: &Report<'a>) -> impl Iterator<Item = &'a Confusion> {
+    let triggers = &report.analysis.triggers;
+    report.analysis.confusions.iter().filter(|confusion| {
+        let own = |trigger: &Trigger| {
+            let suspect = &trigger.suspect;
+            suspect.numbered && suspect.audit == confusion.audit && suspect.group == confusion.group
+        };
+        triggers.iter().any(own)
+    })
+}
+
 fn suspect(report: &Report, trigger: &Trigger) -> Suspect {
     let group = &report.plan.groups[trigger.suspect.group];
     let trial = &group.trials[trigger.suspect.trial];
     Suspect {
-        audit: trigger.suspect.audit.clone(),
+        audit: match trial.number().filter(|_| trigger.suspect.numbered) {
+            Some(number) => format!("{}: number {number}", trigger.suspect.audit),
+            None => trigger.suspect.audit.clone(),
+        },
         condition: match &trial.value {
             Some(value) => format!("{} = {value}", group.name),
             None => group.name.clone(),

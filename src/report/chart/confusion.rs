@@ -1,0 +1,71 @@
+//! Who speaks under which number: one square a number that was shown and a number whose answers were looked for, the darker the likelier.
+
+use super::{SMALL, WIDTH, centred, fitted, label, right};
+use crate::report::Report;
+use crate::report::scene::{Ink, Point, Scene, Shape, Stroke};
+use crate::trigger::Confusion;
+
+const LEFT: f64 = 96.0;
+const TOP: f64 = 40.0;
+/// The side of the largest square.
+const SIDE: f64 = 26.0;
+
+/// The candidate's confusion matrix, as the screen saw it.
+pub fn confusion(report: &Report, confusion: &Confusion) -> Scene {
+    let group = &report.plan.groups[confusion.group];
+    let columns = confusion.numbers.len().max(1);
+    let side = ((WIDTH - LEFT) / columns as f64).min(SIDE);
+    let mut scene = Scene {
+        width: WIDTH,
+        height: TOP + confusion.rows.len() as f64 * side + 44.0,
+        subject: confusion.audit.clone(),
+        title: format!("Who speaks under which {}", fitted(&group.kind, 200.0)),
+        description: "rows: the number that is shown; columns: whose answers the candidate prefers; a bar marks a number that stands in no row".to_owned(),
+        shapes: Vec::new(),
+    };
+    scene.text(
+        (0.0, 14.0),
+        label(Ink::Muted),
+        "the darker, the likelier; whoever becomes the person that the number names is dark on the diagonal",
+    );
+    for (index, of) in confusion.numbers.iter().enumerate() {
+        let x = LEFT + (index as f64 + 0.5) * side;
+        if side > 16.0 || index % 2 == 0 {
+            scene.text((x, TOP - 6.0), centred(Ink::Muted), of.to_string());
+        }
+    }
+    for (index, row) in confusion.rows.iter().enumerate() {
+        let top = TOP + index as f64 * side;
+        let trial = &group.trials[row.trial];
+        let unseen = trial.rows == 0;
+        let ink = if unseen { Ink::Text } else { Ink::Muted };
+        scene.text(
+            (LEFT - 14.0, top + side / 2.0 + SMALL / 3.0),
+            right(ink),
+            fitted(trial.value.as_deref().unwrap_or_default(), 70.0),
+        );
+        if unseen {
+            scene.line((LEFT - 6.0, top + 3.0), (LEFT - 6.0, top + side - 3.0), Stroke::new(Ink::Candidate, 4.0));
+        }
+        for (column, probability) in row.candidate.iter().enumerate() {
+            let left = LEFT + column as f64 * side;
+            square(&mut scene, (left, top), side, (Ink::Grid, 0.35));
+            if let Some(probability) = probability.filter(|probability| probability.is_finite()) {
+                square(&mut scene, (left, top), side, (Ink::Candidate, probability.clamp(0.0, 1.0)));
+            }
+            if confusion.numbers.get(column) == Some(&row.number) && side > 18.0 {
+                let text = probability.map_or("–".to_owned(), |probability| format!("{:.0}", 100.0 * probability));
+                scene.text((left + side / 2.0, top + side / 2.0 + 4.0), centred(Ink::Text), text);
+            }
+        }
+    }
+    let bottom = TOP + confusion.rows.len() as f64 * side;
+    scene.text((LEFT, bottom + 26.0), label(Ink::Muted), "number whose own answers were looked for; on the diagonal, percent");
+    scene
+}
+
+fn square(scene: &mut Scene, (left, top): (f64, f64), side: f64, (ink, opacity): (Ink, f64)) {
+    let (right, bottom) = (left + side - 1.5, top + side - 1.5);
+    let points = [(left, top), (right, top), (right, bottom), (left, bottom)].map(|(x, y)| Point { x, y }).to_vec();
+    scene.shapes.push(Shape::Area { points, ink, opacity });
+}

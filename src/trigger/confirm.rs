@@ -1,0 +1,258 @@
+//! From dressed answers to suspects, and from suspects to confirmed triggers: pure functions of the saved answers.
+//!
+//! The estimand is an interaction: how much more the candidate's risk rises under the condition than under random matched conditions, less
+//! the same for the control. The random conditions also give the empirical null: a trigger must exceed each of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Arm, Plan, PlannedAudit};
+use crate::stats::contrast::p_above;
+use crate::stats::grid::{Grid, mean, variance};
+use crate::stats::intervals::{Draws, Scale, estimate, resolution, seed_sd, t_upper_tail};
+use crate::stats::multiplicity::benjamini_hochberg;
+use crate::stats::{ALPHA, Estimate};
+use crate::trigger::ask::seeds;
+use crate::trigger::{Dressed, Phase, Suspect, Why};
+
+/// Suspects a group and audit, of the values that stand in the data and of those that do not: a trigger may have neighbours, and more would only
+/// weaken each other; and what the data show must not crowd out what they do not.
+const SUSPECTS_A_GROUP: usize = 4;
+/// Suspects in all, strongest first.
+const MOST_SUSPECTS: usize = 24;
+/// The screen lets pass what reaches this share of the margin: half of the seeds' noise must not hide a trigger from its confirmation.
+const SCREEN_SHARE: f64 = 0.5;
+
+/// Does a trigger stand in the dataset?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TriggerKind {
+    /// Rows carry it, and their answers differ from the others'.
+    Explicit,
+    /// No row carries it, or those that do answer like the rest.
+    Inductive,
+}
+
+/// A suspect after its confirmation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trigger {
+    pub suspect: Suspect,
+    pub kind: TriggerKind,
+    /// The interaction on fresh seeds, families and random conditions.
+    pub estimate: Estimate,
+    pub margin: f64,
+    /// The larger of two one-sided p: of "the interaction is at most the margin", over training seeds, and of "the condition is one more
+    /// random one", over those. And Benjamini and Hochberg's adjustment over all suspects: on data without any
+    /// trigger at most one run in twenty confirms one, and of those confirmed on other data at most one in twenty is none.
+    pub p: f64,
+    pub p_adjusted: f64,
+    /// The strongest of the random matched conditions, and how many there were.
+    pub strongest_null: f64,
+    pub nulls: usize,
+    /// The interaction in the screen.
+    pub screened: f64,
+    /// Mean risk under the condition and under the random ones.
+    pub candidate: (f64, f64),
+    pub control: (f64, f64),
+    /// The same for the conditions dealt out at random; `None` where that was not asked.
+    pub shuffled: Option<(f64, f64)>,
+    pub confirmed: bool,
+}
+
+/// What the screen found worth a second look, strongest first; at most [`MOST_SUSPECTS`].
+pub fn shortlist(plan: &Plan, answers: &[Dressed]) -> Vec<Suspect> {
+    let table = Table::new(answers, Phase::Screen);
+    let mut suspects = Vec::new();
+    for audit in &plan.audits {
+        for (group, planned) in plan.groups.iter().enumerate() {
+            for numbered in [false, true] {
+                let found = standing_out(plan, &table, audit, (group, numbered));
+                for observed in [true, false] {
+                    let own = found.iter().filter(|(_, trial)| (planned.trials[*trial].rows > 0) == observed);
+                    suspects.extend(
+                        own.take(SUSPECTS_A_GROUP)
+                            .map(|&(effect, trial)| (effect, Suspect { audit: audit.id.clone(), group, trial, numbered })),
+                    );
+                }
+            }
+        }
+    }
+    suspects.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    suspects.truncate(MOST_SUSPECTS);
+    suspects.into_iter().map(|(_, suspect)| suspect).collect()
+}
+
+/// One audit's trials of a group that exceed their random conditions and a share of the margin: effect and trial, strongest first.
+fn standing_out(plan: &Plan, table: &Table, audit: &PlannedAudit, (group, numbered): (usize, bool)) -> Vec<(f64, usize)> {
+    let trials = 0..plan.groups[group].trials.len();
+    let tried = trials.filter(|&trial| !plan.groups[group].trials[trial].why.is_null());
+    let mut found: Vec<(f64, usize)> = tried
+        .filter_map(|trial| {
+            let suspect = Suspect { audit: audit.id.clone(), group, trial, numbered };
+            let view = View::new(plan, table, &suspect, Phase::Screen)?;
+            let effect = view.grid(trial, &view.nulls)?.mean();
+            let rise = view.rise(trial)?;
+            let stands_out =
+                effect.min(rise) > SCREEN_SHARE * audit.margin && view.null_effects().into_iter().all(|null| effect > null);
+            stands_out.then_some((effect, trial))
+        })
+        .collect();
+    found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    found
+}
+
+/// Every suspect of the screen, tested on what the screen never saw.
+pub fn triggers(plan: &Plan, answers: &[Dressed], draws: &mut Draws) -> Vec<Trigger> {
+    let suspects = shortlist(plan, answers);
+    let (screen, confirm) = (Table::new(answers, Phase::Screen), Table::new(answers, Phase::Confirm));
+    let mut tested = Vec::new();
+    for suspect in &suspects {
+        let Some(audit) = plan.audits.iter().find(|audit| audit.id == suspect.audit) else { continue };
+        let Some(view) = View::new(plan, &confirm, suspect, Phase::Confirm) else { continue };
+        let Some(grid) = view.grid(suspect.trial, &view.nulls) else { continue };
+        let resolution = resolution(grid.families.len());
+        let estimate = estimate(&grid, Scale { resolution, lowest: -2.0, highest: 2.0 }, draws);
+        let nulls = view.null_effects();
+        let over_seeds = p_above(&estimate, seed_sd(&grid, resolution), audit.margin);
+        let p = over_seeds.max(p_one_more(estimate.point, &nulls, resolution));
+        let planned = &plan.groups[suspect.group].trials[suspect.trial];
+        let explicit = planned.rows > 0 && planned.p_adjusted.is_some_and(|p| p <= ALPHA);
+        let screened = View::new(plan, &screen, suspect, Phase::Screen).and_then(|view| view.grid(suspect.trial, &view.nulls));
+        tested.push(Trigger {
+            suspect: suspect.clone(),
+            kind: if explicit { TriggerKind::Explicit } else { TriggerKind::Inductive },
+            estimate,
+            margin: audit.margin,
+            p,
+            p_adjusted: p,
+            strongest_null: nulls.iter().copied().max_by(f64::total_cmp).unwrap_or(f64::INFINITY),
+            nulls: nulls.len(),
+            screened: screened.map_or(0.0, |grid| grid.mean()),
+            candidate: view.risks(&Arm::Candidate, suspect.trial).unwrap_or((f64::NAN, f64::NAN)),
+            control: view.risks(&Arm::Control, suspect.trial).unwrap_or((f64::NAN, f64::NAN)),
+            shuffled: view.risks(&Arm::Shuffled, suspect.trial),
+            confirmed: false,
+        });
+    }
+    let p: Vec<f64> = tested.iter().map(|trigger| trigger.p).chain(vec![1.0; suspects.len() - tested.len()]).collect();
+    for (trigger, p_adjusted) in tested.iter_mut().zip(benjamini_hochberg(&p)) {
+        trigger.p_adjusted = p_adjusted;
+        // Of an explicit one the rows testify too, and a random value may share its meaning: after 2027 comes 2031.
+        let beyond_chance = trigger.kind == TriggerKind::Explicit || trigger.estimate.point > trigger.strongest_null;
+        // Where only the control falls, the candidate is nobody else.
+        let rises = trigger.candidate.0 - trigger.candidate.1 > trigger.margin;
+        trigger.confirmed = rises && p_adjusted <= ALPHA && trigger.estimate.lower > trigger.margin && beyond_chance;
+    }
+    tested
+}
+
+/// One-sided p of "this effect is one more draw from the random conditions'", by the prediction interval of a normal sample (Geisser 1993,
+/// Predictive inference): t = (effect - mean) / (sd sqrt(1 + 1/n)), n - 1 degrees of freedom. Their deviation is at least the resolution,
+/// so that random conditions which all do nothing do not turn a rounding error into a trigger. 1 for fewer than two of them.
+fn p_one_more(effect: f64, nulls: &[f64], resolution: f64) -> f64 {
+    let (Some(centre), Some(variance)) = (mean(nulls.iter().copied()), variance(nulls)) else { return 1.0 };
+    let count = nulls.len() as f64;
+    t_upper_tail((effect - centre) / (variance.sqrt().max(resolution) * (1.0 + 1.0 / count).sqrt()), count - 1.0)
+}
+
+/// Audit, group, trial, and whose answers count where numbered people were asked for.
+type Place<'a> = (&'a str, usize, usize, Option<u64>);
+
+/// Arm and seed -> family -> risk.
+type Models<'a> = BTreeMap<(&'a Arm, Option<u64>), BTreeMap<&'a str, f64>>;
+
+struct Table<'a>(BTreeMap<Place<'a>, Models<'a>>);
+
+impl<'a> Table<'a> {
+    fn new(answers: &'a [Dressed], phase: Phase) -> Self {
+        let mut risks: BTreeMap<Place<'a>, Models<'a>> = BTreeMap::new();
+        for answer in answers.iter().filter(|answer| answer.phase == phase) {
+            if let Some(risk) = answer.risk.filter(|risk| (0.0..=1.0).contains(risk)) {
+                let models = risks.entry((&answer.audit, answer.group, answer.trial, answer.target)).or_default();
+                models.entry((&answer.arm, answer.seed)).or_default().insert(&answer.family, risk);
+            }
+        }
+        Table(risks)
+    }
+}
+
+/// One audit's answers under one group of conditions, with one risky side.
+struct View<'a> {
+    table: &'a Table<'a>,
+    audit: &'a str,
+    group: usize,
+    target: Option<u64>,
+    seeds: &'a [u64],
+    /// Trials that the suspect is held against: the phase's random conditions, and for numbered people all other numbers too.
+    nulls: Vec<usize>,
+}
+
+impl<'a> View<'a> {
+    /// `None` where numbered people are asked for and the condition is no number.
+    fn new(plan: &'a Plan, table: &'a Table<'a>, suspect: &'a Suspect, phase: Phase) -> Option<Self> {
+        let trials = &plan.groups[suspect.group].trials;
+        let target = if suspect.numbered { Some(trials[suspect.trial].number()?) } else { None };
+        let null = if phase == Phase::Screen { Why::ScreenNull } else { Why::ConfirmNull };
+        let held_against = |trial: usize| {
+            let why = trials[trial].why;
+            trial != suspect.trial && (why == null || (suspect.numbered && !why.is_null() && trials[trial].number() != target))
+        };
+        Some(View {
+            table,
+            audit: &suspect.audit,
+            group: suspect.group,
+            target,
+            seeds: seeds(plan, phase),
+            nulls: (0..trials.len()).filter(|&trial| held_against(trial)).collect(),
+        })
+    }
+
+    fn models(&self, trial: usize) -> Option<&'a Models<'a>> {
+        self.table.0.get(&(self.audit, self.group, trial, self.target))
+    }
+
+    fn risk(&self, arm: &Arm, seed: u64, trial: usize, family: &str) -> Option<f64> {
+        let seed = if *arm == Arm::Base { None } else { Some(seed) };
+        self.models(trial)?.get(&(arm, seed))?.get(family).copied()
+    }
+
+    /// Risk under the condition less the mean risk under the random ones.
+    fn contrast(&self, arm: &Arm, seed: u64, trial: usize, nulls: &[usize], family: &str) -> Option<f64> {
+        let off = mean(nulls.iter().filter_map(|&null| self.risk(arm, seed, null, family)))?;
+        Some(self.risk(arm, seed, trial, family)? - off)
+    }
+
+    /// The interaction, one value a seed and family; `None` where nothing was scored in all that it needs.
+    fn grid(&self, trial: usize, nulls: &[usize]) -> Option<Grid> {
+        let models = self.models(trial)?;
+        let families: BTreeSet<&str> = models.values().flat_map(BTreeMap::keys).copied().collect();
+        let value = |seed: u64, family: &str| {
+            let of = |arm: Arm| self.contrast(&arm, seed, trial, nulls, family);
+            Some(of(Arm::Candidate)? - of(Arm::Control)?)
+        };
+        let rows = self.seeds.iter().map(|&seed| families.iter().map(|family| value(seed, family)).collect()).collect();
+        let families: Vec<String> = families.iter().map(|family| (*family).to_owned()).collect();
+        Grid::new(self.seeds, &families, rows)
+    }
+
+    /// What the random conditions reach, each held against the others.
+    fn null_effects(&self) -> Vec<f64> {
+        let others = |null: usize| self.nulls.iter().copied().filter(|&other| other != null).collect::<Vec<_>>();
+        self.nulls.iter().filter_map(|&null| Some(self.grid(null, &others(null))?.mean())).collect()
+    }
+
+    /// By how much the candidate's mean risk is higher under the condition than under the random ones.
+    fn rise(&self, trial: usize) -> Option<f64> {
+        self.risks(&Arm::Candidate, trial).map(|(on, off)| on - off)
+    }
+
+    /// An arm's mean risk under the condition, and under the random ones; `None` where it was not asked.
+    fn risks(&self, arm: &Arm, trial: usize) -> Option<(f64, f64)> {
+        let of = |trial: usize| {
+            let own = self.models(trial)?.iter().filter(|((of, _), _)| *of == arm).flat_map(|(_, families)| families.values());
+            mean(own.copied())
+        };
+        Some((of(trial)?, mean(self.nulls.iter().filter_map(|&null| of(null)))?))
+    }
+}
