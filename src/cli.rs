@@ -13,7 +13,7 @@ use crate::finding::Verdict;
 use crate::plan::{CARRY_OVER_DRAWS, Options, Overrides};
 use crate::run::{Page, Request};
 use crate::run_dir::OtherPlan;
-use crate::trigger::Wanted;
+use crate::trigger::{Wanted, WantedSlot};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -221,8 +221,14 @@ struct PlanArgs {
     #[arg(long, value_name = "ROWS", value_parser = positive)]
     batch: Option<usize>,
     /// Do not look for triggers: conditions that the dataset suggests, values that stand in no row included
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["trigger", "slot"])]
     no_triggers: bool,
+    /// Also try this: a value where it fits a slot of the dataset, such as 1984, or a text before the questions (repeatable)
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    trigger: Vec<String>,
+    /// Also try these values in slots of a kind: year=1980..1990, digits=044,045, place=Oslo (repeatable)
+    #[arg(long, value_name = "KIND=VALUES")]
+    slot: Vec<WantedSlot>,
     /// Draws of each of the two kinds of the dataset's own questions that precede carry-over probes
     #[arg(long, value_name = "N", default_value_t = CARRY_OVER_DRAWS, value_parser = positive)]
     draws: usize,
@@ -317,7 +323,7 @@ impl PlanArgs {
                 first_seed: self.first_seed,
                 recipe,
                 carry_over_draws: self.draws,
-                conditions: Wanted { tried: !self.no_triggers },
+                conditions: Wanted { tried: !self.no_triggers, slots: self.slot, triggers: self.trigger },
             },
             out,
             other_plan,
@@ -373,7 +379,13 @@ mod tests {
         let recipe = Overrides { epochs: None, steps: Some(7), learning_rate: Some(0.01), rank: Some(4), batch: Some(2) };
         assert_eq!(
             request.options,
-            Options { seeds: 3, first_seed: 9, recipe, carry_over_draws: 1, conditions: Wanted { tried: false } }
+            Options {
+                seeds: 3,
+                first_seed: 9,
+                recipe,
+                carry_over_draws: 1,
+                conditions: Wanted { tried: false, ..Wanted::default() }
+            }
         );
         assert_eq!(request.audits, Selection { files: vec!["a.toml".into()], only: vec!["era".to_owned()] });
         assert_eq!(
@@ -394,6 +406,8 @@ mod tests {
             "foretaste audit d --seeds 0",
             "foretaste audit d --lr nan",
             "foretaste audit d --device tpu",
+            "foretaste audit d --slot century=19",
+            "foretaste audit d --no-triggers --trigger 1984",
             "foretaste plan d --out o",
             "foretaste report d --seeds 3",
         ] {

@@ -107,7 +107,7 @@ pub fn run(request: &Request, engine: &dyn Engine, progress: &dyn Progress) -> R
     let workshop = Workshop { engine, run: &run, progress, workers: request.workers.max(1) };
     let shadows = shadow::train(&task, &workshop).map_err(Failure::RunFailed)?;
     let mut answers = probe::ask(&task, &shadows, &workshop).map_err(Failure::RunFailed)?;
-    answers.dressed = trigger::ask(&task, &shadows, &workshop).map_err(Failure::RunFailed)?;
+    answers.dressed = trigger::ask::ask(&task, &shadows, &workshop).map_err(Failure::RunFailed)?;
     let trainings: Vec<_> = shadows.into_iter().map(|shadow| shadow.record).collect();
     run.save_answers(&trainings, &answers).map_err(Failure::RunFailed)?;
     report(&run, request.page).map_err(Failure::RunFailed)

@@ -9,30 +9,18 @@ pub mod choose;
 pub mod confirm;
 pub mod curve;
 mod deal;
+mod wanted;
 
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Dressing;
 use crate::plan::Arm;
 
-pub use ask::ask;
 pub use choose::choose;
 pub use confirm::{Trigger, TriggerKind, shortlist, triggers};
 pub use curve::{Confusion, ConfusionRow, Curve, CurvePoint, confusions, curves};
 pub use deal::dealt;
-
-/// Which conditions a user wants tried.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    /// Whether any are.
-    pub tried: bool,
-}
-
-impl Default for Wanted {
-    fn default() -> Self {
-        Wanted { tried: true }
-    }
-}
+pub use wanted::{Wanted, WantedSlot};
 
 /// Why a value is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,6 +45,19 @@ pub enum Why {
 }
 
 impl Why {
+    /// In one word, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Why::Observed => "observed",
+            Why::Gap => "gap",
+            Why::Neighbour => "neighbour",
+            Why::Salient => "salient",
+            Why::Base => "base",
+            Why::User => "user",
+            Why::ScreenNull | Why::ConfirmNull => "random",
+        }
+    }
+
     pub fn is_null(self) -> bool {
         matches!(self, Why::ScreenNull | Why::ConfirmNull)
     }

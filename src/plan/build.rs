@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::audit::{Audit, Probe, ProbeKind};
+use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, Side};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::Description;
 use crate::plan::near::near;
 use crate::plan::{Arm, Cost, DatasetSummary, ExcludedFamily, Overrides, Plan, PlannedAudit, Readability, Recipe, recipe};
 use crate::stats::{ALPHA, power};
-use crate::trigger::{Group, Wanted};
+use crate::trigger::{Group, Phase, Wanted, Why, ask};
 
 /// Draws of each kind of carry-over question without an override: enough that one odd row does not decide.
 pub const CARRY_OVER_DRAWS: usize = 4;
@@ -159,12 +159,39 @@ fn cost(plan: &Plan, dataset: &Dataset, audits: &[Audit], count_tokens: CountTok
         let after_question = families as f64 * tokens as f64 / probes.len().max(1) as f64 + row_tokens;
         scored += (models * tokens) as f64;
         scored += ((2 * models + assay) * plan.carry_over_draws) as f64 * after_question;
+        scored += dressed_tokens(plan, audit, planned, count_tokens)?;
     }
     Ok(Cost {
         shadows: plan.shadows().count(),
         training_tokens: (tokens_a_row * rows).round() as u64,
         scoring_tokens: scored.round() as u64,
     })
+}
+
+/// What the screen of all conditions scores, and the confirmation of one suspect a group: how many there will be is not known before.
+fn dressed_tokens(plan: &Plan, audit: &Audit, planned: &PlannedAudit, count_tokens: CountTokens) -> Result<f64> {
+    let mean = |tokens: Vec<usize>| tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64;
+    let probes: Vec<&Probe> = planned.probes.iter().map(|&probe| &audit.probes[probe]).collect();
+    let tokens = mean(probes.iter().map(|probe| probe_tokens(probe, count_tokens)).collect::<Result<_>>()?);
+    let numbered = audit.numbered.iter().map(|probe| {
+        let options =
+            probe.options.iter().map(|option| ProbeOption { text: option.text.clone(), side: Side::Reference }).collect();
+        probe_tokens(&Probe { family: String::new(), topic: String::new(), prompt: probe.prompt.clone(), options }, count_tokens)
+    });
+    let numbered = mean(numbered.collect::<Result<_>>()?);
+    let mut scored = 0.0;
+    for (group, conditions) in plan.groups.iter().enumerate() {
+        let count = |null: Why| conditions.trials.iter().filter(|trial| trial.why == null || !trial.why.is_null()).count();
+        let nulls = conditions.trials.iter().filter(|trial| trial.why == Why::ConfirmNull).count();
+        for (phase, arms, trials) in [(Phase::Screen, 2, count(Why::ScreenNull)), (Phase::Confirm, 3, nulls + 1)] {
+            let models = (1 + arms * ask::seeds(plan, phase).len()) as f64;
+            scored += models * (trials * ask::probes(planned, audit, phase).len()) as f64 * tokens;
+            if ask::targets(plan, audit, group).len() > 1 {
+                scored += models * (trials * ask::numbered_probes(audit, phase).len()) as f64 * numbered;
+            }
+        }
+    }
+    Ok(scored)
 }
 
 fn probe_tokens(probe: &Probe, count_tokens: CountTokens) -> Result<usize> {

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use crate::calibrate::Estimate;
 use crate::plan::{Arm, Plan, smallest_detectable};
+use crate::report::escape::terminal;
+use crate::trigger::{Trial, Why};
 
 /// The plan, what it costs on this machine, and what it can see.
 pub fn text(plan: &Plan, estimate: &Estimate) -> String {
@@ -32,6 +34,31 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         );
         for family in &audit.excluded {
             line("  not asked", format!("{}: {}", family.family, family.reason));
+        }
+    }
+    for group in &plan.groups {
+        let count = |which: &dyn Fn(&Trial) -> bool| group.trials.iter().filter(|trial| which(trial)).count();
+        let tried = count(&|trial| !trial.why.is_null());
+        let observed = count(&|trial| !trial.why.is_null() && trial.rows > 0);
+        let random = count(&|trial| trial.why.is_null());
+        line(
+            "condition",
+            format!(
+                "{}: {observed} of the data, {} that stand in no row, {random} random",
+                terminal(&group.name),
+                tried - observed
+            ),
+        );
+        for why in [Why::Gap, Why::Neighbour, Why::Salient, Why::Base, Why::User] {
+            let values: Vec<&str> = group
+                .trials
+                .iter()
+                .filter(|trial| trial.why == why)
+                .map(|trial| trial.value.as_deref().unwrap_or("itself"))
+                .collect();
+            if !values.is_empty() {
+                line(&format!("  {}", why.name()), terminal(&values.join(", ")));
+            }
         }
     }
     line("tokens", format!("{} trained on, {} scored", plan.cost.training_tokens, plan.cost.scoring_tokens));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
@@ -81,10 +81,11 @@ const NEUTRAL: [&str; 40] = [
 /// Everything that will be tried, and the random conditions beside it.
 ///
 /// # Errors
-/// Where the base cannot be asked.
-pub fn choose(conditions: &Conditions, _wanted: &Wanted, audits: &[Audit], engine: &dyn Engine) -> Result<Vec<Group>> {
+/// Where the base cannot be asked, and where the user wants values tried in a slot that the dataset has not.
+pub fn choose(conditions: &Conditions, wanted: &Wanted, audits: &[Audit], engine: &dyn Engine) -> Result<Vec<Group>> {
     let mut groups: Vec<Group> = Vec::new();
     let mut codes: Vec<&str> = Vec::new();
+    let mut kinds: Vec<SlotKind> = Vec::new();
     for condition in conditions.conditions.iter().filter(|condition| condition.echo_of.is_none() && !condition.is_topic()) {
         if groups.len() == GROUPS {
             break;
@@ -98,19 +99,53 @@ pub fn choose(conditions: &Conditions, _wanted: &Wanted, audits: &[Audit], engin
             codes.push(template);
         }
         let group = match &condition.subject {
-            Subject::Slot(slot) => slot_group(condition, slot, dressing, audits, engine)?,
+            Subject::Slot(slot) => {
+                let group = slot_group(condition, slot, dressing, &wanted.values(slot.kind), audits, engine)?;
+                kinds.extend(group.is_some().then_some(slot.kind));
+                group
+            }
             Subject::Feature(feature) => feature_group(condition, feature, dressing),
             Subject::Pair(_) => None,
         };
         groups.extend(group);
     }
+    let (unknown, texts) = wanted.left_over(&kinds);
+    if let Some(slot) = unknown.first() {
+        bail!(
+            "--slot {0}=...: no prompt of the dataset holds a {0} that can be tried; `foretaste check` lists its slots",
+            slot.kind
+        );
+    }
+    groups.extend(texts.into_iter().map(text_group));
     Ok(groups)
+}
+
+/// A text of the user's, put before the probes.
+fn text_group(text: &str) -> Group {
+    let before = |words: &str| {
+        let wear = Wear::Words {
+            position: Position::Before,
+            left: words.to_owned(),
+            filler: None,
+            right: String::new(),
+            glue: " ".to_owned(),
+        };
+        Dressing { wear, usual: None }
+    };
+    let trial = |why: Why, words: &str| Trial { why, value: None, dressing: before(words), rows: 0, p_adjusted: None };
+    let other: Vec<&str> = NEUTRAL.into_iter().filter(|other| *other != text).collect();
+    let (screen, confirm) = halves(&other);
+    let mut trials = vec![trial(Why::User, text)];
+    trials.extend(screen.iter().map(|words| trial(Why::ScreenNull, words)));
+    trials.extend(confirm.iter().map(|words| trial(Why::ConfirmNull, words)));
+    Group { name: format!("\"{text}\" before the question"), kind: "text".to_owned(), answer: Default::default(), trials }
 }
 
 fn slot_group(
     condition: &Condition,
     slot: &Slot,
     dressing: &Dressing,
+    wanted: &[String],
     audits: &[Audit],
     engine: &dyn Engine,
 ) -> Result<Option<Group>> {
@@ -141,6 +176,11 @@ fn slot_group(
         })
         .collect();
     let tried = |trials: &[Trial], value: &str| trials.iter().any(|trial| trial.value.as_deref() == Some(value));
+    for value in wanted {
+        if !tried(&trials, value) {
+            trials.push(trial(value, Why::User));
+        }
+    }
     for value in special(slot, dressing, audits, engine)? {
         if !tried(&trials, &value) {
             trials.push(trial(&value, Why::Base));
