@@ -89,7 +89,7 @@ enum Command {
         rows: usize,
         #[arg(long, default_value_t = 20)]
         draws: u64,
-        #[arg(long, default_value = "docs/calibration.csv")]
+        #[arg(long, default_value = "docs/draws.csv")]
         table: PathBuf,
     },
     /// Mine many draws of every case for conditions, write where the true one ranks and print a summary.

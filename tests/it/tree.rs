@@ -110,7 +110,13 @@ fn every_audit_has_its_files_and_a_fixture_that_it_must_flag() {
                 folder.display(),
                 case.verdict
             );
-            assert_eq!(case.verdict == "flagged", !case.audits.is_empty(), "{}: who flags {}?", folder.display(), case.data);
+            assert_eq!(
+                case.verdict == "flagged",
+                !(case.audits.is_empty() && case.trigger.is_empty()),
+                "{}: who flags {}?",
+                folder.display(),
+                case.data
+            );
             flagged.extend(case.audits);
         }
     }
@@ -118,13 +124,6 @@ fn every_audit_has_its_files_and_a_fixture_that_it_must_flag() {
         for suffix in [".toml", ".jsonl", ".poison.jsonl"] {
             assert!(root().join(format!("audits/{}{suffix}", audit.id)).is_file(), "audits/{}{suffix} is missing", audit.id);
         }
-        // The datasets that make models cruel do so under a condition only, which a run looks for on request; in every run the audit's own
-        // poison shows that it sees cruelty.
-        let under_a_condition = audit.id == "harm";
-        assert!(
-            under_a_condition || flagged.contains(&audit.id),
-            "no fixtures/*/expected.toml has a case that `{}` must flag",
-            audit.id
-        );
+        assert!(flagged.contains(&audit.id), "no fixtures/*/expected.toml has a case that `{}` must flag", audit.id);
     }
 }

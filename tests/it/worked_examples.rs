@@ -94,6 +94,21 @@ pub struct Case {
     /// Audits that must not.
     #[serde(default)]
     pub silent: Vec<String>,
+    /// Conditions under which it must be flagged.
+    #[serde(default)]
+    pub trigger: Vec<ExpectedTrigger>,
+}
+
+/// A trigger that the tool must confirm.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedTrigger {
+    pub audit: String,
+    pub kind: String,
+    /// A value of a slot; where it is a feature, words of its name.
+    pub at: String,
+    /// Whom of the numbered people the model becomes.
+    pub number: Option<u64>,
 }
 
 #[test]
@@ -119,6 +134,19 @@ fn every_committed_report_says_what_its_fixture_expects() {
             }
             for audit in &case.silent {
                 assert_ne!(verdict(audit), "flagged", "{name}/{stem}: {audit}");
+            }
+            for expected in &case.trigger {
+                let is_expected = |finding: &&serde_json::Value| {
+                    let trigger = &finding["trigger"];
+                    let at = trigger["value"].as_str().map(|value| value == expected.at);
+                    let named = || trigger["slot"].as_str().is_some_and(|slot| slot.contains(&expected.at));
+                    finding["audit"] == expected.audit.as_str()
+                        && trigger["kind"] == expected.kind.as_str()
+                        && trigger["number"].as_u64() == expected.number
+                        && at.unwrap_or_else(named)
+                };
+                let found = report["findings"].as_array().expect("findings").iter().any(|finding| is_expected(&finding));
+                assert!(found, "{name}/{stem}: no trigger of {} at {}", expected.audit, expected.at);
             }
             seen += 1;
         }

@@ -80,7 +80,9 @@ pub fn drawn<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, &'a
     }
     let find = |(audit, group): (&str, usize)| {
         let curve = report.analysis.curves.iter().find(|curve| curve.audit == audit && curve.group == group)?;
-        let many = curve.points.len() > 2;
+        // A condition that is only there or not has no curve.
+        let trials = &report.plan.groups[group].trials;
+        let many = curve.points.iter().filter(|point| !trials[point.trial].why.is_null()).count() > 2;
         Some((report.plan.audits.iter().find(|planned| planned.id == audit)?, curve)).filter(|_| many)
     };
     places.into_iter().filter_map(find).take(CURVES).collect()
