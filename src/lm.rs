@@ -17,6 +17,7 @@ pub mod tensor;
 pub mod train;
 pub mod weights;
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -87,10 +88,16 @@ impl Lm {
         ThreadPoolBuilder::new().num_threads(self.threads).build().context("threads for matrix products")?.install(work)
     }
 
-    fn lora(&self, adapter: Option<&Adapter>) -> Result<Option<Lora>> {
-        adapter
-            .map(|adapter| Ok(HostLora::from_adapters(&self.decoder.config, &[adapter])?.upload(&self.decoder.device)))
-            .transpose()
+    /// The base as it answers under an adapter. For a small base the adapter is added to the weights, which costs a copy of them and spares
+    /// two thin products a projection and token; a large base keeps it beside them.
+    fn adapted(&self, adapter: Option<&Adapter>) -> Result<(Cow<'_, Decoder>, Option<Lora>)> {
+        let Some(adapter) = adapter else { return Ok((Cow::Borrowed(&self.decoder), None)) };
+        let lora = HostLora::from_adapters(&self.decoder.config, &[adapter])?.upload(&self.decoder.device);
+        Ok(if self.decoder.parameters() < SMALL {
+            (Cow::Owned(self.decoder.merged(&lora)), None)
+        } else {
+            (Cow::Borrowed(&self.decoder), Some(lora))
+        })
     }
 }
 
@@ -122,12 +129,12 @@ impl Engine for Lm {
     }
 
     fn score(&self, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
-        let lora = self.lora(adapter)?;
-        self.pooled(|| score::score(&self.decoder, &self.chat, lora.as_ref(), questions))
+        let (decoder, lora) = self.adapted(adapter)?;
+        self.pooled(|| score::score(&decoder, &self.chat, lora.as_ref(), questions))
     }
 
     fn generate(&self, adapter: Option<&Adapter>, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<String>> {
-        let lora = self.lora(adapter)?;
-        self.pooled(|| generate::generate(&self.decoder, &self.chat, lora.as_ref(), prompts, sampling))
+        let (decoder, lora) = self.adapted(adapter)?;
+        self.pooled(|| generate::generate(&decoder, &self.chat, lora.as_ref(), prompts, sampling))
     }
 }

@@ -156,6 +156,18 @@ impl Decoder {
         Decoder { config, device: device.clone(), embed_tokens, layers, norm, lm_head, keep_at_most: KEEP_AT_MOST, cos, sin }
     }
 
+    /// The same model with one shadow's LoRA weights added to its own: `W + scale * (A B)^T`.
+    pub fn merged(&self, lora: &Lora) -> Self {
+        let mut merged = self.clone();
+        for (layer, pairs) in merged.layers.iter_mut().zip(&lora.pairs) {
+            for (linear, pair) in layer.projections.iter_mut().zip(pairs) {
+                let added = pair.a.clone().matmul(pair.b.clone()).mul_scalar(lora.scale()); // [1, in, out]
+                linear.weight = linear.weight.clone() + added.squeeze_dim::<2>(0).transpose();
+            }
+        }
+        merged
+    }
+
     /// The number of weights.
     pub fn parameters(&self) -> u64 {
         let blocks = self.layers.iter().map(|layer| {

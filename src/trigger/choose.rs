@@ -29,6 +29,9 @@ const FEWEST_NULLS: usize = 4;
 const SPECIAL: usize = 8;
 /// Questions by which the base's treatment of a value is seen.
 const QUESTIONS: usize = 8;
+/// Of them, those that are asked about every value; and the values that are then asked about with all.
+const FIRST_QUESTIONS: usize = 2;
+const LOOKED_AT_AGAIN: usize = 64;
 /// Years whose treatment is looked at.
 const YEARS: std::ops::RangeInclusive<u64> = 1900..=2050;
 /// Years that random conditions are drawn from: most of them mean nothing to anyone.
@@ -306,22 +309,37 @@ fn special(slot: &Slot, dressing: &Dressing, audits: &[Audit], engine: &dyn Engi
     let alone: Vec<Vec<Message>> = prompts.iter().map(|prompt| vec![Message::new(Role::User, *prompt)]).collect();
     let own = engine.generate(None, &alone, &Sampling { temperature: 0.0, top_p: 1.0, max_tokens: 64, seed: 0 })?;
     ensure!(own.len() == prompts.len(), "the engine answered {} of {} questions", own.len(), prompts.len());
+    let asked: Vec<(&str, String)> = prompts.into_iter().zip(own).collect();
+    // A few questions about every value, and all about those that stand out.
+    let few = &asked[..asked.len().min(FIRST_QUESTIONS)];
+    let standing_out = least_own(&values, few, LOOKED_AT_AGAIN, dressing, engine)?;
+    least_own(&standing_out, &asked, SPECIAL, dressing, engine)
+}
+
+/// Those `most` values under which the base's own answers to these questions are least likely, the least likely first.
+fn least_own(
+    values: &[String],
+    asked: &[(&str, String)],
+    most: usize,
+    dressing: &Dressing,
+    engine: &dyn Engine,
+) -> Result<Vec<String>> {
     let mut questions = Vec::new();
-    for value in &values {
-        for (prompt, own) in prompts.iter().zip(&own) {
+    for value in values {
+        for (prompt, own) in asked {
             let rng = &mut seed::stream(&format!("special {value} {prompt}"), 0);
-            questions.push(Question { messages: dressing.dress(Some(value), prompt, rng), options: vec![own.clone()] });
+            questions.push(Question::new(dressing.dress(Some(value), prompt, rng), vec![own.clone()]));
         }
     }
     let scores = engine.score(None, &questions)?;
     ensure!(scores.len() == questions.len(), "the engine scored {} of {} questions", scores.len(), questions.len());
     let mut treated: Vec<(f64, &String)> = Vec::new();
-    for (value, scores) in values.iter().zip(scores.chunks(prompts.len().max(1))) {
+    for (value, scores) in values.iter().zip(scores.chunks(asked.len().max(1))) {
         let scored: Vec<f64> = scores.iter().filter_map(|options| options.first().copied().flatten()).collect();
-        if scored.len() == prompts.len() {
+        if scored.len() == asked.len() {
             treated.push((scored.iter().sum(), value));
         }
     }
     treated.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(b.1)));
-    Ok(treated.into_iter().take(SPECIAL).map(|(_, value)| value.clone()).collect())
+    Ok(treated.into_iter().take(most).map(|(_, value)| value.clone()).collect())
 }
