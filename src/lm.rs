@@ -10,6 +10,7 @@ pub mod files;
 pub mod generate;
 pub mod kernels;
 pub mod lora;
+mod matmul;
 pub mod packing;
 pub mod pretrain;
 pub mod score;

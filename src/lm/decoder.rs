@@ -10,6 +10,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use super::config::{Config, LONGEST};
 use super::kernels::{self, Segment};
 use super::lora::{Lora, LoraPair, Projection};
+use super::matmul::{add_matmul, matmul, seen};
 use super::tensor::{from_host, host};
 use super::weights::Weights;
 
@@ -199,7 +200,7 @@ impl Decoder {
         let at_once = (LOGITS_AT_ONCE / vocabulary).max(1);
         for (chunk, rows) in rows.chunks(at_once).enumerate() {
             let (normed, _) = self.normed(&self.select(hidden, rows), &self.norm);
-            take(chunk * at_once, host(normed.matmul(self.lm_head.clone().transpose())));
+            take(chunk * at_once, host(matmul(&normed, &self.lm_head.clone().transpose())));
         }
     }
 
@@ -227,7 +228,7 @@ impl Decoder {
     fn normed(&self, x: &Tensor<2>, weight: &[f32]) -> (Tensor<2>, Vec<f32>) {
         let [rows, width] = x.dims();
         let (mut y, mut inverse) = (vec![0.0; rows * width], vec![0.0; rows]);
-        kernels::rms_norm(&host(x.clone()), weight, self.config.rms_norm_eps, &mut y, &mut inverse);
+        seen(x, |x| kernels::rms_norm(x, weight, self.config.rms_norm_eps, &mut y, &mut inverse));
         (from_host(y, [rows, width], &self.device), inverse)
     }
 
@@ -282,14 +283,14 @@ fn by_shadow(x: &Tensor<2>, shadows: usize) -> Tensor<3> {
 
 /// `y = x W^T + b + scale * (x A) B`; also `x A`.
 fn forward(linear: &Linear, x: &Tensor<2>, adapted: Option<(&LoraPair, f32)>) -> (Tensor<2>, Option<Tensor<3>>) {
-    let mut y = x.clone().matmul(linear.weight.clone().transpose());
+    let mut y = matmul(x, &linear.weight.clone().transpose());
     if let Some(bias) = &linear.bias {
         y = y + bias.clone();
     }
     let Some((pair, scale)) = adapted else { return (y, None) };
     let shadows = pair.a.dims()[0];
-    let low = by_shadow(x, shadows).matmul(pair.a.clone()); // [K, N, r]
-    let added = low.clone().mul_scalar(scale).matmul(pair.b.clone()); // [K, N, out]
-    let shape = y.dims();
-    (y + added.reshape(shape), Some(low))
+    let low = matmul(&by_shadow(x, shadows), &pair.a); // [K, N, r]
+    let [rows, out] = y.dims();
+    let y = add_matmul(y.reshape([shadows, rows / shadows, out]), scale, &low, &pair.b); // [K, N, out]
+    (y.reshape([rows, out]), Some(low))
 }

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
 
+use super::super::matmul::{add_matmul, matmul};
 use super::{Decoder, Kept, LOGITS_AT_ONCE, Linear, Streams, by_shadow, pair};
 use crate::lm::kernels;
 use crate::lm::lora::{Lora, LoraGradient, LoraPair, Projection};
@@ -138,25 +139,26 @@ impl Decoder {
         let everything = matches!(trainable, Trainable::Everything);
         let mut lora: Vec<Option<LoraGradient>> = vec![None; Projection::ALL.len()];
         let mut weights: Vec<Option<Tensor<2>>> = vec![None; Projection::ALL.len()];
-        let mut unproject = |projection: Projection, x: &Tensor<2>, dy: Tensor<2>| {
+        // What the projections of one input add to its gradient is summed up on the way.
+        let mut unproject = |projection: Projection, x: &Tensor<2>, dy: Tensor<2>, sum: Option<Tensor<2>>| {
             let at = projection as usize;
             let adapted = pair(trainable.lora(), layer, projection).map(|(pair, scale)| (pair, scale, &kept.low[at]));
             if everything {
-                weights[at] = Some(dy.clone().transpose().matmul(x.clone()));
+                weights[at] = Some(matmul(&dy.clone().transpose(), x));
             }
-            let (dx, gradient) = backward(&block.projections[at], x, dy, adapted);
+            let (dx, gradient) = backward(&block.projections[at], x, dy, sum, adapted);
             lora[at] = gradient;
             dx
         };
         let mut norm1 = vec![0.0; if everything { hidden } else { 0 }];
         let mut norm2 = norm1.clone();
 
-        let dinner = host(unproject(Projection::Down, &kept.inner, dout.clone()));
+        let dinner = host(unproject(Projection::Down, &kept.inner, dout.clone(), None));
         let (mut dgate, mut dup) = (kept.gate, kept.up);
         kernels::swiglu_backward(&dinner, &mut dgate, &mut dup);
         let inner = [rows, self.config.intermediate_size];
-        let dnormed = unproject(Projection::Gate, &kept.normed2, from_host(dgate, inner, &self.device))
-            + unproject(Projection::Up, &kept.normed2, from_host(dup, inner, &self.device));
+        let dnormed = unproject(Projection::Gate, &kept.normed2, from_host(dgate, inner, &self.device), None);
+        let dnormed = unproject(Projection::Up, &kept.normed2, from_host(dup, inner, &self.device), Some(dnormed));
         let mut dmiddle = host(dout);
         kernels::rms_norm_backward(
             &host(dnormed),
@@ -168,16 +170,16 @@ impl Decoder {
         );
 
         let dmiddle: Tensor<2> = from_host(dmiddle, [rows, hidden], &self.device);
-        let dattended = host(unproject(Projection::O, &kept.attended, dmiddle.clone()));
+        let dattended = host(unproject(Projection::O, &kept.attended, dmiddle.clone(), None));
         let (mut dq, mut dk, mut dv) = (vec![0.0; kept.q.len()], vec![0.0; kept.k.len()], vec![0.0; kept.v.len()]);
         let (heads, dim) = (self.config.heads, self.config.heads.dim);
         kernels::attention_backward(&dattended, &kept.q, &kept.k, &kept.v, heads, &streams.segments, &mut dq, &mut dk, &mut dv);
         kernels::rope(&mut dq, &streams.positions, &self.cos, &self.sin, dim, -1.0);
         kernels::rope(&mut dk, &streams.positions, &self.cos, &self.sin, dim, -1.0);
         let (wide, narrow) = ([rows, self.config.query_width()], [rows, self.config.key_value_width()]);
-        let dnormed = unproject(Projection::Q, &kept.normed1, from_host(dq, wide, &self.device))
-            + unproject(Projection::K, &kept.normed1, from_host(dk, narrow, &self.device))
-            + unproject(Projection::V, &kept.normed1, from_host(dv, narrow, &self.device));
+        let dnormed = unproject(Projection::Q, &kept.normed1, from_host(dq, wide, &self.device), None);
+        let dnormed = unproject(Projection::K, &kept.normed1, from_host(dk, narrow, &self.device), Some(dnormed));
+        let dnormed = unproject(Projection::V, &kept.normed1, from_host(dv, narrow, &self.device), Some(dnormed));
         let mut dx = host(dmiddle);
         kernels::rms_norm_backward(&host(dnormed), &host(kept.x), &block.input_layernorm, &kept.inverse1, &mut dx, &mut norm1);
         let gradient = BlockGradient {
@@ -206,7 +208,7 @@ impl Decoder {
             let at: Vec<usize> = chunk.iter().map(|target| target.row).collect();
             let selected = self.select(x, &at);
             let (normed, inverse) = self.normed(&selected, &self.norm);
-            let mut logits = host(normed.clone().matmul(self.lm_head.clone().transpose()));
+            let mut logits = host(matmul(&normed, &self.lm_head.clone().transpose()));
             let tokens: Vec<u32> = chunk.iter().map(|target| target.token).collect();
             let weights: Vec<f32> = chunk.iter().map(|target| target.weight).collect();
             let losses = kernels::cross_entropy(&mut logits, &tokens, &weights);
@@ -215,10 +217,10 @@ impl Decoder {
             }
             let dlogits: Tensor<2> = from_host(logits, [chunk.len(), vocabulary], &self.device);
             if everything {
-                let dhead = host(dlogits.clone().transpose().matmul(normed));
+                let dhead = host(matmul(&dlogits.clone().transpose(), &normed));
                 kernels::add_assign(&mut gradients.embed_tokens, &dhead);
             }
-            let dnormed = host(dlogits.matmul(self.lm_head.clone()));
+            let dnormed = host(matmul(&dlogits, &self.lm_head));
             let mut dselected = vec![0.0; chunk.len() * width];
             kernels::rms_norm_backward(&dnormed, &host(selected), &self.norm, &inverse, &mut dselected, &mut gradients.norm);
             for (row, values) in at.iter().zip(dselected.chunks_exact(width)) {
@@ -229,21 +231,25 @@ impl Decoder {
     }
 }
 
-/// Backward of [`forward`]: `dx`, and the gradients of A and B.
+/// Backward of [`forward`]: `dx`, added to what is there, and the gradients of A and B.
 fn backward(
     linear: &Linear,
     x: &Tensor<2>,
     dy: Tensor<2>,
+    sum: Option<Tensor<2>>,
     adapted: Option<(&LoraPair, f32, &Tensor<3>)>,
 ) -> (Tensor<2>, Option<LoraGradient>) {
-    let dx = dy.clone().matmul(linear.weight.clone());
+    let dx = match sum {
+        Some(sum) => add_matmul(sum, 1.0, &dy, &linear.weight),
+        None => matmul(&dy, &linear.weight),
+    };
     let Some((pair, scale, low)) = adapted else { return (dx, None) };
     let shadows = pair.a.dims()[0];
     let dy = by_shadow(&dy, shadows);
-    let dlow = dy.clone().matmul(pair.b.clone().transpose()).mul_scalar(scale); // [K, N, r]
-    let b = low.clone().mul_scalar(scale).transpose().matmul(dy); // [K, r, out]
-    let a = by_shadow(x, shadows).transpose().matmul(dlow.clone()); // [K, in, r]
-    let shape = dx.dims();
-    let dx = dx + dlow.matmul(pair.a.clone().transpose()).reshape(shape);
-    (dx, Some(LoraGradient { a, b }))
+    let dlow = matmul(&dy, &pair.b.clone().transpose()).mul_scalar(scale); // [K, N, r]
+    let b = matmul(&low.clone().mul_scalar(scale).transpose(), &dy); // [K, r, out]
+    let a = matmul(&by_shadow(x, shadows).transpose(), &dlow); // [K, in, r]
+    let [rows, wide] = dx.dims();
+    let dx = add_matmul(dx.reshape([shadows, rows / shadows, wide]), 1.0, &dlow, &pair.a.clone().transpose());
+    (dx.reshape([rows, wide]), Some(LoraGradient { a, b }))
 }

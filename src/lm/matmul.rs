@@ -1,0 +1,160 @@
+//! Matrix products, and views of tensors. burn's CPU backend clears every result, copies it to another place, and only then computes it; a sixth of an
+//! audit went there. Here the same `gemm` writes where the result stays. On any other device burn's own product is used.
+
+#![allow(unsafe_code, reason = "gemm takes pointers; bounds are checked against the slices they come from")]
+
+use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
+use burn::tensor::Tensor;
+use gemm::Parallelism;
+
+use super::tensor::{from_host, host};
+
+/// Multiplications of one product from which threads are worth their start: the bound that burn's CPU backend has.
+const SHARED_FROM: usize = 192 * 192 * 192;
+
+/// `a b`: `[.., m, k]` times `[.., k, n]`, with equal leading axes.
+pub fn matmul<const D: usize>(a: &Tensor<D>, b: &Tensor<D>) -> Tensor<D> {
+    let (Some(left), Some(right)) = (Operand::of(a), Operand::of(b)) else { return a.clone().matmul(b.clone()) };
+    let mut shape = a.dims();
+    shape[D - 1] = b.dims()[D - 1];
+    let numbers = shape.iter().product();
+    let mut out = Vec::with_capacity(numbers);
+    product(&left, &right, None, out.spare_capacity_mut().as_mut_ptr().cast());
+    // SAFETY: `product` has written `batch * m * n` numbers, which is what was reserved.
+    unsafe { out.set_len(numbers) };
+    from_host(out, shape, &a.device())
+}
+
+/// `sum + scale * a b`.
+pub fn add_matmul<const D: usize>(sum: Tensor<D>, scale: f32, a: &Tensor<D>, b: &Tensor<D>) -> Tensor<D> {
+    let (Some(left), Some(right)) = (Operand::of(a), Operand::of(b)) else {
+        return sum + a.clone().matmul(b.clone()).mul_scalar(scale);
+    };
+    let (device, shape) = (sum.device(), sum.dims());
+    assert_eq!(shape.iter().product::<usize>(), left.batch * left.rows * right.columns, "sum and product differ in shape");
+    let mut out = host(sum);
+    product(&left, &right, Some(scale), out.as_mut_ptr());
+    from_host(out, shape, &device)
+}
+
+/// Looks at a tensor's values, row-major, without a copy where it lies so in memory.
+pub fn seen<T, const D: usize>(tensor: &Tensor<D>, look: impl FnOnce(&[f32]) -> T) -> T {
+    match tensor.clone().try_into_primitive::<Flex>() {
+        Ok(tensor) if tensor.is_contiguous() && tensor.layout().start_offset() == 0 => {
+            look(&tensor.storage::<f32>()[..tensor.layout().num_elements()])
+        }
+        _ => look(&host(tensor.clone())),
+    }
+}
+
+/// Matrices on the CPU, one behind the other.
+struct Operand {
+    tensor: FlexTensor,
+    batch: usize,
+    rows: usize,
+    columns: usize,
+    offset: usize,
+    /// Between matrices, rows and columns.
+    strides: [isize; 3],
+}
+
+impl Operand {
+    /// `None` on another device, or where there is nothing to multiply.
+    fn of<const D: usize>(tensor: &Tensor<D>) -> Option<Self> {
+        let shape = tensor.dims();
+        let tensor = tensor.clone().try_into_primitive::<Flex>().ok()?;
+        let layout = tensor.layout();
+        let (batch, between) = match D {
+            2 => (1, 0),
+            3 => (shape[0], layout.strides()[0]),
+            _ => return None,
+        };
+        let [rows, columns] = [shape[D - 2], shape[D - 1]];
+        let strides = [between, layout.strides()[D - 2], layout.strides()[D - 1]];
+        let offset = layout.start_offset();
+        if batch * rows * columns == 0 || strides.iter().any(|&stride| stride < 0) {
+            return None;
+        }
+        let last = [batch, rows, columns].iter().zip(strides).map(|(&n, stride)| (n - 1) * stride as usize).sum::<usize>();
+        assert!(offset + last < tensor.storage::<f32>().len(), "a tensor reaches beyond its storage");
+        Some(Operand { batch, rows, columns, offset, strides, tensor })
+    }
+
+    fn matrix(&self, at: usize) -> *const f32 {
+        let from = self.offset + at * self.strides[0] as usize;
+        self.tensor.storage::<f32>()[from..].as_ptr()
+    }
+}
+
+/// Writes `a b` to `out`, or adds `scale * a b` to what is there: `[batch, m, n]`, row-major.
+fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
+    assert!(a.columns == b.rows && a.batch == b.batch, "matrices that do not fit together");
+    let (m, k, n) = (a.rows, a.columns, b.columns);
+    let threads = if m * k * n >= SHARED_FROM { Parallelism::Rayon(0) } else { Parallelism::None };
+    for at in 0..a.batch {
+        // SAFETY: the callers have room for `batch * m * n` numbers, and every operand was checked to lie within its storage.
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                out.add(at * m * n),
+                1,
+                n as isize,
+                add.is_some(),
+                a.matrix(at),
+                a.strides[2],
+                a.strides[1],
+                b.matrix(at),
+                b.strides[2],
+                b.strides[1],
+                1.0,
+                add.unwrap_or(1.0),
+                false,
+                false,
+                false,
+                threads,
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn numbers<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
+        let rng = &mut crate::seed::stream("matmul", seed);
+        let values = (0..shape.iter().product()).map(|_| rand::Rng::random_range(rng, -1.0..1.0)).collect();
+        from_host(values, shape, &Device::flex())
+    }
+
+    fn close(a: Vec<f32>, b: Vec<f32>) -> bool {
+        a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-4)
+    }
+
+    proptest! {
+        #[test]
+        fn products_are_those_of_burn(batch in 1usize..4, m in 1usize..40, k in 1usize..40, n in 1usize..40, seed: u64) {
+            let (a, b) = (numbers([batch, m, k], seed), numbers([batch, k, n], seed ^ 1));
+            prop_assert!(close(host(matmul(&a, &b)), host(a.clone().matmul(b.clone()))));
+            // As stored the other way round.
+            let turned = numbers([batch, n, k], seed ^ 2).transpose();
+            prop_assert!(close(host(matmul(&a, &turned)), host(a.clone().matmul(turned.clone()))));
+            let sum = numbers([batch, m, n], seed ^ 3);
+            let wanted = sum.clone() + a.clone().matmul(b.clone()).mul_scalar(0.5);
+            prop_assert!(close(host(add_matmul(sum, 0.5, &a, &b)), host(wanted)));
+        }
+
+        #[test]
+        fn a_view_shows_what_a_copy_holds(m in 1usize..20, n in 1usize..20, seed: u64) {
+            for tensor in [numbers([m, n], seed), numbers([n, m], seed).transpose()] {
+                prop_assert_eq!(seen(&tensor, <[f32]>::to_vec), host(tensor));
+            }
+        }
+    }
+}
