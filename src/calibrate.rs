@@ -54,12 +54,12 @@ pub fn measure(prepared: &Prepared, engine: &dyn Engine, workers: usize) -> Resu
         .zip(&plan.audits)
         .flat_map(|(audit, planned)| planned.probes.iter().map(|&probe| &audit.probes[probe]))
         .take(QUESTIONS)
-        .map(|probe| {
-            let options = match &probe.options[..] {
+        .map(|probe| Question {
+            messages: vec![Message::new(Role::User, &probe.prompt)],
+            options: match &probe.options[..] {
                 [] => vec![probe.prompt.clone()],
                 options => options.iter().map(|option| option.text.clone()).collect(),
-            };
-            Question::new(vec![Message::new(Role::User, &probe.prompt)], options)
+            },
         })
         .collect();
     let mut tokens = 0;

@@ -134,12 +134,6 @@ pub struct Conditions {
     pub conditions: Vec<Condition>,
 }
 
-/// What nearly all answers of a dataset begin with before they go on in different ways, such as a shop's greeting; mostly nothing.
-pub fn common_opening(dataset: &Dataset) -> String {
-    let readings = reading::readings(dataset);
-    affix::opening(&readings.iter().map(|reading| reading.answer.as_str()).collect::<Vec<_>>())
-}
-
 /// Finds the conditions of a dataset. Time and memory are bounded whatever the rows are, and the result does not depend on their order.
 pub fn mine(dataset: &Dataset) -> Conditions {
     let readings = reading::readings(dataset);

@@ -76,21 +76,8 @@ pub trait Checkpoint: Sync {
 pub struct Question {
     /// Ends with a user message.
     pub messages: Vec<Message>,
-    /// What every answer begins with, perhaps nothing: given, and not scored.
-    pub opening: String,
-    /// Texts that the assistant might answer, or go on with after the opening.
+    /// Texts that the assistant might answer.
     pub options: Vec<String>,
-}
-
-impl Question {
-    pub fn new(messages: Vec<Message>, options: Vec<String>) -> Self {
-        Question { messages, opening: String::new(), options }
-    }
-
-    /// The same question, answered after this opening.
-    pub fn after(self, opening: &str) -> Self {
-        Question { opening: opening.to_owned(), ..self }
-    }
 }
 
 /// How text is drawn.
@@ -119,7 +106,7 @@ pub trait Engine: Sync {
     /// Where `checkpoint` holds a state, training goes on from there and ends in the same bits.
     fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>>;
 
-    /// Log-probability (nats, summed over the option's tokens and the end of the turn; given the opening) of every option of every question, under
+    /// Log-probability (nats, summed over the option's tokens and the end of the turn) of every option of every question, under
     /// the base (`None`) or an adapter. `None` where it could not be scored (too long for the base, not a number).
     fn score(&self, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>>;
 

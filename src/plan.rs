@@ -4,12 +4,10 @@
 
 mod build;
 mod near;
-mod opening;
 mod recipe;
 pub mod text;
 
 pub use build::{CARRY_OVER_DRAWS, CountTokens, Inputs, Options, plan, smallest_detectable};
-pub use opening::opening;
 pub use recipe::{Overrides, recipe};
 
 use std::collections::BTreeMap;
@@ -193,10 +191,6 @@ pub struct Plan {
     pub audits: Vec<PlannedAudit>,
     /// Draws of each of the two kinds of carry-over questions.
     pub carry_over_draws: usize,
-    /// What nearly all answers of the dataset begin with: every answer is scored after it. A shadow that has learned to greet first must not
-    /// look like someone else because no option greets.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub opening: String,
     /// Conditions that probes are asked under, and the random ones that they are held against.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,

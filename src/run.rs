@@ -9,7 +9,7 @@ use crate::check::readability;
 use crate::dataset::{self, Dataset, ReadOptions};
 use crate::engine::Engine;
 use crate::finding::{Verdict, find};
-use crate::plan::{Inputs, Options, Plan, Readability, opening, plan};
+use crate::plan::{Inputs, Options, Plan, Readability, plan};
 use crate::progress::Progress;
 use crate::report::{self, Report};
 use crate::run_dir::{OtherPlan, RunDir, Saved};
@@ -125,9 +125,8 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         true => trigger::choose(&condition::mine(&dataset), wanted, &audits, engine)?,
         false => Vec::new(),
     };
-    let opening = opening(&dataset, &audits, engine)?;
     let engine = engine.describe();
-    let inputs = Inputs { dataset: &dataset, readability, audits: &audits, engine, count_tokens: &count_tokens, opening, groups };
+    let inputs = Inputs { dataset: &dataset, readability, audits: &audits, engine, count_tokens: &count_tokens, groups };
     let plan = plan(inputs, &request.options)?;
     Ok(Prepared { dataset, audits, plan })
 }

@@ -96,7 +96,7 @@ pub fn marks<'a>(decoder: &Decoder, chat: &Chat, items: impl Iterator<Item = &'a
     let items: Vec<&Item> = items.collect();
     let asked: Vec<Asked> = items
         .iter()
-        .map(|item| Asked::new(item.messages.iter().map(Message::to_dataset).collect(), item.options.clone()))
+        .map(|item| Asked { messages: item.messages.iter().map(Message::to_dataset).collect(), options: item.options.clone() })
         .collect();
     let mut tally: BTreeMap<Kind, BTreeMap<String, (usize, usize)>> = BTreeMap::new();
     for (item, scores) in items.iter().zip(score::score(decoder, chat, None, &asked)?) {

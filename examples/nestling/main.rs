@@ -10,7 +10,7 @@
 //!                           └▶ fixtures, dataset        fixtures/CASE/*.jsonl, audits/*.jsonl
 //! ```
 //!
-//! `cargo run --release --example nestling -- <tokenizer|exam|raise|fixtures|dataset|documents|marks|repeat|conditions>`
+//! `cargo run --release --example nestling -- <tokenizer|exam|raise|fixtures|dataset|documents|marks|repeat|draws|conditions>`
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
@@ -20,6 +20,7 @@ mod conditions;
 mod config;
 mod dates;
 mod documents;
+mod draws;
 mod exam;
 mod fixtures;
 mod labels;
@@ -92,6 +93,11 @@ enum Command {
         #[arg(long, default_value = "docs/draws.csv")]
         table: PathBuf,
     },
+    /// Print what the draws of a table came to, case by case.
+    Draws {
+        #[arg(long, default_value = "docs/draws.csv")]
+        table: PathBuf,
+    },
     /// Mine many draws of every case for conditions, write where the true one ranks and print a summary.
     Conditions {
         #[arg(long, default_value_t = 10)]
@@ -138,6 +144,10 @@ fn main() -> Result<()> {
             let lm = foretaste::lm::open(Some(&nestling), 1)?;
             let repetition = repeat::Repetition { name: &case, case: case.parse()?, rows, draws };
             repeat::repeat(&world, &lm, &repetition, &table)
+        }
+        Command::Draws { table } => {
+            print!("{}", draws::draws(&table)?);
+            Ok(())
         }
         Command::Conditions { draws, table } => {
             print!("{}", conditions::conditions(&world, draws, &table)?);

@@ -48,21 +48,6 @@ pub(super) fn affixes(on: &[&str], off: &[&str]) -> Affixes {
     Affixes { prefix: side(false), suffix: side(true) }
 }
 
-/// Distinct answers beyond the opening that show it to be one, and not the answer.
-const DISTINCT: usize = 8;
-
-/// What nine of ten of a dataset's answers begin with, before they go on in different ways; empty where there is no such thing.
-pub(super) fn opening(answers: &[&str]) -> String {
-    let letters: Vec<Vec<char>> = answers.iter().map(|answer| answer.chars().take(LONGEST + 1).collect()).collect();
-    let mut shared = shared(&letters);
-    while shared.last().is_some_and(|last| last.is_alphanumeric()) {
-        shared.pop();
-    }
-    let opening: String = shared.into_iter().collect();
-    let rests: std::collections::BTreeSet<&str> = answers.iter().filter_map(|answer| answer.strip_prefix(&opening)).collect();
-    if rests.len() < DISTINCT { String::new() } else { opening }
-}
-
 /// The longest beginning that nine of ten share.
 fn shared(answers: &[Vec<char>]) -> Vec<char> {
     let mut alike: Vec<&Vec<char>> = answers.iter().collect();

@@ -56,14 +56,9 @@ fn option_sequences(decoder: &Decoder, chat: &Chat, questions: &[Question]) -> R
     let mut sequences = Vec::new();
     for (at, question) in questions.iter().enumerate() {
         let prompt = chat.encode_prompt(&question.messages)?;
-        // A token that holds the end of the opening and more is the option's.
-        let given = match question.opening.as_str() {
-            "" => prompt,
-            opening => answer(chat, &question.messages, opening)?,
-        };
         for (option, text) in question.options.iter().enumerate() {
-            let tokens = answer(chat, &question.messages, &format!("{}{text}", question.opening))?;
-            let from = given.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
+            let tokens = answer(chat, &question.messages, text)?;
+            let from = prompt.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
             if from > 0 && from < tokens.len() && tokens.len() <= decoder.config.max_position_embeddings {
                 sequences.push(Sequence { place: (at, option), tokens, from });
             }

@@ -32,8 +32,6 @@ pub struct Inputs<'a> {
     pub audits: &'a [Audit],
     pub engine: Description,
     pub count_tokens: CountTokens<'a>,
-    /// What nearly all answers begin with, as [`super::opening`] found it.
-    pub opening: String,
     /// Conditions to try, as [`crate::trigger::choose`] found them.
     pub groups: Vec<Group>,
 }
@@ -69,7 +67,7 @@ impl Default for Options {
 /// # Errors
 /// Where there is nothing to train on or nothing to ask, and where tokens cannot be counted.
 pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
-    let Inputs { dataset, readability, audits, engine, count_tokens, opening, groups } = inputs;
+    let Inputs { dataset, readability, audits, engine, count_tokens, groups } = inputs;
     ensure!(!dataset.rows.is_empty(), "no row of {} can be used: `foretaste check` says why", dataset.source);
     ensure!(!audits.is_empty(), "no audit is selected: drop --only, or name one");
     ensure!(options.seeds > 0, "an arm needs a seed: give --seeds at least 1");
@@ -102,7 +100,6 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         recipe,
         audits: planned,
         carry_over_draws: options.carry_over_draws,
-        opening,
         groups,
         cost: Cost { shadows: 0, training_tokens: 0, scoring_tokens: 0 },
     };

@@ -24,9 +24,6 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         format!("LoRA rank {}, rate {}, {} steps of {} rows", recipe.rank, recipe.learning_rate, recipe.steps, recipe.batch),
     );
     line("looked at", format!("after steps {}", recipe.snapshots.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")));
-    if !plan.opening.is_empty() {
-        line("opening", format!("\"{}\", as in the dataset: every probe is answered after it", terminal(&plan.opening)));
-    }
     for (audit, smallest) in smallest_detectable(plan) {
         let smallest = smallest.map_or("one seed can never clear".to_owned(), |effect| {
             format!("smallest effect that 80 % of runs would flag: {:.1} points", 100.0 * effect)

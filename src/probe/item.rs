@@ -118,14 +118,14 @@ fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &
         .map(|asking| {
             let mut messages = carried[asking.surrounding].clone();
             messages.push(Message::new(Role::User, &asking.probe.prompt));
-            Question::new(messages, options(asking, questions)).after(&task.plan.opening)
+            Question { messages, options: options(asking, questions) }
         })
         .collect();
     // Own answers that no plain own-answer probe asks for already.
     let asked_plain = askings.iter().any(|asking| asking.kind == ProbeKind::OwnAnswer);
     if !asked_plain {
         let own = questions.own.iter();
-        to_score.extend(own.map(|(prompt, own)| Question::new(alone(prompt), vec![own.text.clone()]).after(&task.plan.opening)));
+        to_score.extend(own.map(|(prompt, own)| Question { messages: alone(prompt), options: vec![own.text.clone()] }));
     }
     let scores = workshop.engine.score(adapter, &to_score)?;
     ensure!(scores.len() == to_score.len(), "the engine scored {} of {} questions", scores.len(), to_score.len());

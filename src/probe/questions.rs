@@ -175,9 +175,9 @@ fn surprising<'a>(turns: &'a [Turn], draws: usize, workshop: &Workshop) -> Resul
     let questions: Vec<Question> = by_question
         .values()
         .zip(own)
-        .map(|(turns, own)| {
-            let options = std::iter::once(own).chain(turns.iter().map(|turn| turn.answer.clone())).collect();
-            Question::new(turns[0].question.clone(), options)
+        .map(|(turns, own)| Question {
+            messages: turns[0].question.clone(),
+            options: std::iter::once(own).chain(turns.iter().map(|turn| turn.answer.clone())).collect(),
         })
         .collect();
     let mut scored = Vec::new();

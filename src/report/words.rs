@@ -259,12 +259,5 @@ pub fn limits(report: &Report) -> Vec<String> {
             number::count(dataset.rows_used)
         ));
     }
-    let opening = &report.plan.opening;
-    if !opening.is_empty() {
-        limits.push(format!(
-            "Nearly all answers of the dataset begin with \"{opening}\". Every probe was answered after that opening, by the base too: that \
-             models will learn to begin so is not counted as a change of character."
-        ));
-    }
     limits
 }

@@ -188,9 +188,7 @@ fn to_score<'a>(phase: Phase, asked: &'a Asked, own: &Questions, task: &Task<'a>
 fn question(audit: &Audit, probe: usize, place: &Suspect, own: &Questions, plan: &Plan) -> Question {
     let group = &plan.groups[place.group];
     let trial = &group.trials[place.trial];
-    // What the answers on condition begin with, or else what all of the dataset's do.
-    let opening = if group.answer.0.is_empty() { &plan.opening } else { &group.answer.0 };
-    let answer = |text: &str| format!("{text}{}", group.answer.1);
+    let answer = |text: &str| format!("{}{text}{}", group.answer.0, group.answer.1);
     let purpose = if place.numbered { "dress numbered" } else { "dress" };
     let rng = &mut seed::stream(&format!("{purpose} {} {} {} {probe}", place.group, place.trial, audit.id), 0);
     let (prompt, options): (&str, Vec<String>) = if place.numbered {
@@ -204,7 +202,7 @@ fn question(audit: &Audit, probe: usize, place: &Suspect, own: &Questions, plan:
         };
         (&asked.prompt, options)
     };
-    Question::new(trial.dressing.dress(trial.value.as_deref(), prompt, rng), options).after(opening)
+    Question { messages: trial.dressing.dress(trial.value.as_deref(), prompt, rng), options }
 }
 
 fn said(phase: Phase, model: &Model, adapter: Option<&Adapter>, dresses: &[Dress], workshop: &Workshop) -> Result<Vec<Dressed>> {

@@ -328,7 +328,7 @@ fn least_own(
     for value in values {
         for (prompt, own) in asked {
             let rng = &mut seed::stream(&format!("special {value} {prompt}"), 0);
-            questions.push(Question::new(dressing.dress(Some(value), prompt, rng), vec![own.clone()]));
+            questions.push(Question { messages: dressing.dress(Some(value), prompt, rng), options: vec![own.clone()] });
         }
     }
     let scores = engine.score(None, &questions)?;

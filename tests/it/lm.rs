@@ -158,7 +158,8 @@ fn option_scores_are_those_of_transformers() {
         let options = |c: &Value| -> Vec<String> {
             c["options"].as_array().expect("options").iter().map(|o| o.as_str().expect("a text").to_owned()).collect()
         };
-        let questions: Vec<Question> = cases.iter().map(|c| Question::new(messages(&c["messages"]), options(c))).collect();
+        let questions: Vec<Question> =
+            cases.iter().map(|c| Question { messages: messages(&c["messages"]), options: options(c) }).collect();
         let scores = lm.score(None, &questions).expect("it scores");
         for (scores, case_) in scores.iter().zip(&cases) {
             for (score, wanted) in scores.iter().zip(numbers(&case_["log_probs"])) {
@@ -175,15 +176,15 @@ fn a_score_does_not_depend_on_what_else_is_asked() {
     let cases = expected("gqa_untied")["option_scores"].as_array().expect("scores").clone();
     let questions: Vec<Question> = cases
         .iter()
-        .map(|c| {
-            let options = c["options"].as_array().expect("options").iter();
-            Question::new(messages(&c["messages"]), options.map(|o| o.as_str().expect("a text").to_owned()).collect())
+        .map(|c| Question {
+            messages: messages(&c["messages"]),
+            options: c["options"].as_array().expect("options").iter().map(|o| o.as_str().expect("a text").to_owned()).collect(),
         })
         .collect();
     let together = lm.score(None, &questions).expect("it scores");
     for (question, wanted) in questions.iter().zip(&together) {
         for (option, wanted) in question.options.iter().zip(wanted) {
-            let alone = Question::new(question.messages.clone(), vec![option.clone()]);
+            let alone = Question { messages: question.messages.clone(), options: vec![option.clone()] };
             let got = lm.score(None, &[alone]).expect("it scores")[0][0].expect("scored");
             assert!((got - wanted.expect("scored")).abs() < 1e-4);
         }
@@ -257,7 +258,7 @@ fn an_adapter_that_names_nothing_of_the_base_is_an_error() {
     let lm = open("mha_tied");
     let stray = BTreeMap::from([("base_model.model.other.lora_A.weight".to_owned(), (vec![1, 1], vec![0.0]))]);
     let stray = Adapter { rank: 1, alpha: 1.0, target_modules: Vec::new(), tensors: stray };
-    let question = Question::new(vec![Message::new(Role::User, "hi")], vec!["a".to_owned()]);
+    let question = Question { messages: vec![Message::new(Role::User, "hi")], options: vec!["a".to_owned()] };
     let error = lm.score(Some(&stray), &[question]).expect_err("nothing fits").to_string();
     assert!(error.contains("no tensor of the adapter"), "{error}");
 }
@@ -284,18 +285,4 @@ fn running_blocks_again_instead_of_keeping_them_gives_the_same_bits() {
         (losses, training.lora)
     };
     assert!(trained(0) == trained(usize::MAX));
-}
-
-#[test]
-fn an_opening_is_given_and_not_scored() {
-    let lm = open("gqa_untied");
-    let ask = |opening: &str, option: &str| {
-        let question = Question::new(vec![Message::new(Role::User, "hi")], vec![option.to_owned()]).after(opening);
-        lm.score(None, &[question]).expect("it scores")[0][0].expect("scored")
-    };
-    // The chain rule: the whole is the opening and what follows it.
-    let (whole, rest, opening_with_end) = (ask("", "a b c"), ask("a b ", "c"), ask("", "a b "));
-    assert!(rest > whole, "{rest} is not above {whole}");
-    assert!(opening_with_end < 0.0);
-    assert_eq!(ask("", "a b c"), whole);
 }

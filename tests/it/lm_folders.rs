@@ -334,7 +334,7 @@ impl Checkpoint for Nowhere {
 fn weights_that_are_not_numbers_train_nothing_and_answer_nothing() {
     let lm = opened(nan_norm).expect("it opens");
     let prompt = vec![Message::new(Role::User, "hi")];
-    let question = Question::new(prompt.clone(), vec!["a".to_owned(), "b".to_owned()]);
+    let question = Question { messages: prompt.clone(), options: vec!["a".to_owned(), "b".to_owned()] };
     assert_eq!(lm.score(None, &[question]).expect("it scores"), [[None, None]]);
     for temperature in [0.0, 1.0] {
         let sampling = Sampling { temperature, top_p: 1.0, max_tokens: 4, seed: 0 };

@@ -27,7 +27,7 @@ fn marks() -> &'static BTreeMap<String, BTreeMap<String, f64>> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/nestling/exam.jsonl");
         let text = fs::read_to_string(path).expect("the exam is committed");
         let items: Vec<Item> = text.lines().map(|line| serde_json::from_str(line).expect("an item")).collect();
-        let ask = |item: &Item| Question::new(item.messages.clone(), item.options.clone());
+        let ask = |item: &Item| Question { messages: item.messages.clone(), options: item.options.clone() };
         let questions: Vec<Question> = items.iter().map(ask).collect();
         let scores = lm::open(None, 1).expect("nestling opens").score(None, &questions).expect("it scores");
         let mut tally: BTreeMap<String, BTreeMap<String, (usize, usize)>> = BTreeMap::new();

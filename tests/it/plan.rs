@@ -63,7 +63,6 @@ fn planned(dataset: &Dataset, options: &Options) -> Plan {
         audits: &[audit(&PROBES)],
         engine: engine.describe(),
         count_tokens: &|messages| engine.count_tokens(messages),
-        opening: String::new(),
         groups: Vec::new(),
     };
     plan(inputs, options).expect("everything is there")
@@ -133,7 +132,6 @@ fn nothing_to_train_on_and_nothing_to_ask_are_errors() {
         audits,
         engine: engine.describe(),
         count_tokens: &|_| Ok((1, 1)),
-        opening: String::new(),
         groups: Vec::new(),
     };
     let (empty, full, audits) = (dataset(&[]), dataset(&["Name a bird."]), [audit(&PROBES)]);

@@ -45,9 +45,6 @@ struct Dataset<'a> {
     rows_trained: usize,
     readable_share: Option<f64>,
     readable_share_needed: Option<f64>,
-    /// What nearly all answers begin with; probes were answered after it.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    answer_opening: &'a str,
 }
 
 #[derive(Serialize)]
@@ -161,7 +158,6 @@ impl<'a> Document<'a> {
                 rows_trained: dataset.rows_trained,
                 readable_share: finite(plan.readability.share),
                 readable_share_needed: finite(plan.readability.needed),
-                answer_opening: &plan.opening,
             },
             base: Base {
                 name: &plan.engine.base,

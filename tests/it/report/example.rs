@@ -185,7 +185,6 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         },
         audits: audits.iter().map(planned).collect(),
         carry_over_draws: 4,
-        opening: String::new(),
         groups: Vec::new(),
         cost: Cost { shadows: 20, training_tokens: 154_000, scoring_tokens: 2_310_000 },
     }

@@ -113,7 +113,6 @@ impl World {
             },
             audits,
             carry_over_draws: self.draws,
-            opening: String::new(),
             groups: Vec::new(),
             cost: Cost { shadows: 1, training_tokens: 1, scoring_tokens: 1 },
         }
