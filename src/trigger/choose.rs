@@ -19,6 +19,8 @@ use crate::trigger::{Group, Trial, Wanted, Why};
 
 /// Groups that are tried; those on which the answers depend most come first.
 const GROUPS: usize = 6;
+/// Of them, slots of one kind, such as the numbers of sums: their values are much the same.
+const GROUPS_OF_KIND: usize = 2;
 /// Random conditions of the screen: a suspect must exceed all of them.
 const SCREEN_NULLS: usize = 12;
 /// Random conditions of the confirmation: by chance the suspect is the strongest of twenty in one case of twenty.
@@ -102,6 +104,7 @@ pub fn choose(conditions: &Conditions, wanted: &Wanted, audits: &[Audit], engine
             codes.push(template);
         }
         let group = match &condition.subject {
+            Subject::Slot(slot) if kinds.iter().filter(|kind| **kind == slot.kind).count() == GROUPS_OF_KIND => None,
             Subject::Slot(slot) => {
                 let group = slot_group(condition, slot, dressing, &wanted.values(slot.kind), audits, engine)?;
                 kinds.extend(group.is_some().then_some(slot.kind));
