@@ -24,7 +24,7 @@ Examples:
 
 Exit codes: 0 clean, 1 flagged, 2 inconclusive, 3 bad input or usage, 4 the run failed.";
 
-/// Rows that shadows are trained on without --limit: more than a shadow of the default recipe sees in 150 steps of 8, so that every
+/// Rows that shadows are trained on without --limit: more than a shadow of the default recipe sees in 300 steps of 8, so that every
 /// seed sees other rows, and few enough that the base answers all their prompts in a minute.
 const ROWS_TRAINED: usize = 4000;
 
@@ -205,7 +205,7 @@ struct PlanArgs {
     /// The first training seed; the others follow it
     #[arg(long, value_name = "SEED", default_value_t = Options::default().first_seed)]
     first_seed: u64,
-    /// Passes over the dataset [default: 3, within 30 to 150 steps]
+    /// Passes over the dataset [default: 3, within 30 to 300 steps]
     #[arg(long, value_parser = above_zero, conflicts_with = "steps")]
     epochs: Option<f64>,
     /// Training steps [default: from --epochs]

@@ -3,7 +3,7 @@
 use crate::plan::{Recipe, Schedule};
 
 /// Steps without an override: fewer teach too little to see a shift, more hide it again (docs: 3 epochs 21 %, 6 epochs 6 %).
-const STEPS: std::ops::RangeInclusive<usize> = 30..=150;
+const STEPS: std::ops::RangeInclusive<usize> = 30..=300;
 
 /// Passes over the dataset without an override.
 const EPOCHS: f64 = 3.0;
@@ -71,7 +71,7 @@ mod tests {
     fn the_steps_follow_the_rows_within_bounds() {
         assert_eq!(steps(10, &Overrides::default()), 30);
         assert_eq!(steps(200, &Overrides::default()), 75);
-        assert_eq!(steps(100_000, &Overrides::default()), 150);
+        assert_eq!(steps(100_000, &Overrides::default()), 300);
     }
 
     #[test]
