@@ -33,6 +33,7 @@ mod token;
 mod topic;
 mod value;
 mod wording;
+mod words;
 
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};

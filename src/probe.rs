@@ -14,7 +14,7 @@ use crate::engine::Adapter;
 use crate::plan::{Arm, Ask};
 use crate::run_dir::Model;
 use crate::shadow::Shadow;
-use crate::trigger::Dressed;
+use crate::trigger::{Dressed, Shown};
 use crate::workshop::{Task, Workshop, side_by_side};
 
 /// One probe asked of one model at one moment of its training.
@@ -76,6 +76,8 @@ pub struct Answers {
     pub health: Vec<Health>,
     /// What they said under conditions.
     pub dressed: Vec<Dressed>,
+    /// What they wrote under those that stood out.
+    pub shown: Vec<Shown>,
 }
 
 /// Asks the base and every snapshot of every shadow.

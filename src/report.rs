@@ -28,6 +28,7 @@ pub use summary::summary_md;
 pub use text::text;
 
 use crate::audit::Audit;
+use crate::condition::Conditions;
 use crate::finding::{Finding, Verdict};
 use crate::plan::{Arm, Ask, Plan};
 use crate::probe::Answers;
@@ -44,6 +45,8 @@ pub struct Report<'a> {
     pub analysis: &'a Analysis,
     pub findings: &'a [Finding],
     pub verdict: Verdict,
+    /// What was mined of the dataset; `None` where no conditions were tried.
+    pub mined: Option<&'a Conditions>,
 }
 
 /// What one audit is shown with: the finding, and the effect that decided it.

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::audit::{self, Audit, Selection};
 use crate::check::readability;
+use crate::condition::Conditions;
 use crate::dataset::{self, Dataset, ReadOptions};
 use crate::engine::Engine;
 use crate::finding::{Verdict, find};
@@ -93,6 +94,8 @@ pub struct Prepared {
     pub dataset: Dataset,
     pub audits: Vec<Audit>,
     pub plan: Plan,
+    /// What was mined of the dataset, where conditions are tried.
+    pub mined: Option<Conditions>,
 }
 
 /// The whole job, from a dataset to a report. A run folder that holds part of it is gone on with.
@@ -100,14 +103,18 @@ pub struct Prepared {
 /// # Errors
 /// [`Failure::BadInput`] until the run folder is open, [`Failure::RunFailed`] from there on.
 pub fn run(request: &Request, engine: &dyn Engine, progress: &dyn Progress) -> Result<Outcome, Failure> {
-    let Prepared { dataset, audits, plan } = prepare(request, engine).map_err(Failure::BadInput)?;
+    let Prepared { dataset, audits, plan, mined } = prepare(request, engine).map_err(Failure::BadInput)?;
     let folder = request.out.clone().unwrap_or_else(|| default_folder(&request.data, &plan));
     let run = RunDir::create(&folder, &plan, &audits, &dataset, request.other_plan).map_err(Failure::BadInput)?;
+    if let Some(mined) = &mined {
+        run.save_mined(mined).map_err(Failure::RunFailed)?;
+    }
     let task = Task { plan: &plan, dataset: &dataset, audits: &audits };
     let workshop = Workshop { engine, run: &run, progress, workers: request.workers.max(1) };
     let shadows = shadow::train(&task, &workshop).map_err(Failure::RunFailed)?;
     let mut answers = probe::ask(&task, &shadows, &workshop).map_err(Failure::RunFailed)?;
     answers.dressed = trigger::ask::ask(&task, &shadows, &workshop).map_err(Failure::RunFailed)?;
+    answers.shown = trigger::show::show(&task, &shadows, &answers.dressed, &workshop).map_err(Failure::RunFailed)?;
     let trainings: Vec<_> = shadows.into_iter().map(|shadow| shadow.record).collect();
     run.save_answers(&trainings, &answers).map_err(Failure::RunFailed)?;
     report(&run, request.page).map_err(Failure::RunFailed)
@@ -121,14 +128,15 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
     let share = readability(&dataset, &|conversations| engine.log_probs(conversations))?;
     let readability = Readability { share, needed: READABLE };
     let wanted = &request.options.conditions;
-    let groups = match wanted.tried {
-        true => trigger::choose(&condition::mine(&dataset), wanted, &audits, engine)?,
-        false => Vec::new(),
+    let mined = wanted.tried.then(|| condition::mine(&dataset));
+    let groups = match &mined {
+        Some(mined) => trigger::choose(mined, wanted, &audits, engine)?,
+        None => Vec::new(),
     };
     let engine = engine.describe();
     let inputs = Inputs { dataset: &dataset, readability, audits: &audits, engine, count_tokens: &count_tokens, groups };
     let plan = plan(inputs, &request.options)?;
-    Ok(Prepared { dataset, audits, plan })
+    Ok(Prepared { dataset, audits, plan, mined })
 }
 
 /// From saved answers to every output: a pure function of the run folder, so that it gives the same bytes at any time.
@@ -136,7 +144,7 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
 /// # Errors
 /// Where the run is not finished, a saved file is damaged, or an output cannot be written.
 pub fn report(run: &RunDir, page: Page) -> Result<Outcome> {
-    let Saved { plan, audits, trainings, answers } = run.saved()?;
+    let Saved { plan, audits, trainings, answers, mined } = run.saved()?;
     let analysis = analyse(&plan, &audits, &answers);
     let (findings, verdict) = find(&plan, &audits, &analysis, &answers.health);
     let report = Report {
@@ -147,6 +155,7 @@ pub fn report(run: &RunDir, page: Page) -> Result<Outcome> {
         analysis: &analysis,
         findings: &findings,
         verdict,
+        mined: mined.as_ref(),
     };
     for (name, bytes) in report::plots(&report) {
         run.write(&format!("plots/{name}"), &bytes)?;

@@ -6,7 +6,8 @@
 //!     rows.jsonl         one line a row of the dataset: used or rejected, and why
 //!     work/              finished items; a run that was killed goes on from here
 //!     adapters/          ARM-SEED-STEP/, in PEFT's form
-//!     trainings.jsonl  answers.jsonl.zst  dressed.jsonl.zst  samples.jsonl  health.jsonl   all that the report is made from
+//!     conditions.json    what was mined of the dataset, where conditions are tried
+//!     trainings.jsonl  answers.jsonl.zst  dressed.jsonl.zst  shown.jsonl  samples.jsonl  health.jsonl   all that the report is made from
 //!     report.html  report.json  ...
 //! ```
 
@@ -24,6 +25,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
+use crate::condition::Conditions;
 use crate::dataset::{Dataset, accounting};
 use crate::engine::Adapter;
 use crate::plan::{Arm, Plan};
@@ -38,7 +40,7 @@ const LOCK: &str = "lock";
 
 /// What `--force` removes from a folder that holds another plan's run; whatever else lies there stays. Finished items go
 /// first and the manifest last, so that a kill in between leaves an unfinished run of the old plan.
-const OWN: [&str; 16] = [
+const OWN: [&str; 18] = [
     "work",
     "report.json",
     "report.html",
@@ -48,11 +50,13 @@ const OWN: [&str; 16] = [
     "plots",
     "answers.jsonl.zst",
     "dressed.jsonl.zst",
+    "shown.jsonl",
     "trainings.jsonl",
     "samples.jsonl",
     "health.jsonl",
     "adapters",
     "rows.jsonl",
+    "conditions.json",
     "audits.json",
     MANIFEST,
 ];
@@ -74,6 +78,8 @@ pub struct Saved {
     pub audits: Vec<Audit>,
     pub trainings: Vec<TrainingRecord>,
     pub answers: Answers,
+    /// What was mined of the dataset; `None` where no conditions were tried.
+    pub mined: Option<Conditions>,
 }
 
 /// What to do with a folder that holds the run of another plan.
@@ -156,6 +162,14 @@ impl RunDir {
                     true => Vec::new(),
                     false => lines::from_bytes("dressed.jsonl.zst", &unpacked("dressed.jsonl.zst")?)?,
                 },
+                shown: match self.read("shown.jsonl")? {
+                    Some(bytes) => lines::from_bytes("shown.jsonl", &bytes)?,
+                    None => Vec::new(),
+                },
+            },
+            mined: match self.read("conditions.json")? {
+                Some(bytes) => Some(serde_json::from_slice(&bytes).context("conditions.json: damaged; run again")?),
+                None => None,
             },
             plan: manifest.plan,
             audits,
@@ -257,6 +271,11 @@ impl RunDir {
         self.root.join("adapters").join(model.file_name())
     }
 
+    /// Saves what was mined of the dataset.
+    pub fn save_mined(&self, mined: &Conditions) -> Result<()> {
+        self.write("conditions.json", &serde_json::to_vec(mined)?)
+    }
+
     /// Saves everything that the report is made from.
     pub fn save_answers(&self, trainings: &[TrainingRecord], answers: &Answers) -> Result<()> {
         self.write("trainings.jsonl", &lines::to_bytes(trainings)?)?;
@@ -264,6 +283,9 @@ impl RunDir {
         self.write("health.jsonl", &lines::to_bytes(&answers.health)?)?;
         if !answers.dressed.is_empty() {
             self.write("dressed.jsonl.zst", &zstd::encode_all(&lines::to_bytes(&answers.dressed)?[..], lines::COMPRESSION)?)?;
+        }
+        if !answers.shown.is_empty() {
+            self.write("shown.jsonl", &lines::to_bytes(&answers.shown)?)?;
         }
         self.write("answers.jsonl.zst", &zstd::encode_all(&lines::to_bytes(&answers.answers)?[..], lines::COMPRESSION)?)
     }

@@ -9,6 +9,7 @@ pub mod choose;
 pub mod confirm;
 pub mod curve;
 mod deal;
+pub mod show;
 mod wanted;
 
 use serde::{Deserialize, Serialize};
@@ -123,6 +124,19 @@ pub struct Dressed {
     pub target: Option<u64>,
     /// The probability of the risky side; `None` where it could not be scored.
     pub risk: Option<f64>,
+}
+
+/// What one model writes when it is asked under a suspect condition, and under a random one of the same kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shown {
+    pub suspect: Suspect,
+    pub arm: Arm,
+    /// `None` for the base.
+    pub seed: Option<u64>,
+    /// The question, dressed.
+    pub asked: String,
+    pub under: String,
+    pub otherwise: String,
 }
 
 /// A condition and the audit whose risky side it may bring out.

@@ -1,7 +1,7 @@
 //! Conditions as lines of a table: rows, values, strength, adjusted p, and what the condition is, with example lines.
 
 use super::table::{COLUMNS, Lines};
-use crate::condition::{Condition, Conditions, FeatureKind, Part, SIGNIFICANT, Slot, Subject};
+use crate::condition::{Condition, Conditions, FeatureKind, Subject};
 use crate::text::{escape_terminal, fit, grouped, wrap};
 
 /// Conditions that are printed, echoes left out; all of them are in the JSON.
@@ -63,7 +63,7 @@ fn name(subject: &Subject) -> String {
     let text = match subject {
         Subject::Feature(feature) if feature.kind == FeatureKind::End => format!("the end {}", feature.text),
         Subject::Feature(feature) => feature.text.clone(),
-        other => words(other),
+        other => other.to_string(),
     };
     fit(&escape_terminal(&text), NAME)
 }
@@ -80,40 +80,10 @@ fn line(condition: &Condition, lines: &mut Lines) {
     };
     let numbers = format!("{:>8}{values:>8}{bits:>8}{p:>9}  ", grouped(condition.rows));
     let examples: Vec<String> = condition.examples.iter().map(usize::to_string).collect();
-    let text = fit(&escape_terminal(&words(&condition.subject)), TEXT);
+    let text = fit(&escape_terminal(&condition.subject.to_string()), TEXT);
     let text = format!("{text} (line{} {})", if examples.len() == 1 { "" } else { "s" }, examples.join(", "));
     for (index, part) in wrap(&text, COLUMNS - NUMBERS).iter().enumerate() {
         lines.line(&format!("{:NUMBERS$}{part}", if index == 0 { numbers.as_str() } else { "" }));
-    }
-}
-
-fn words(subject: &Subject) -> String {
-    match subject {
-        Subject::Feature(feature) => format!("{}: {}", feature.kind.name(), feature.text),
-        Subject::Slot(slot) => format!("{} in `{}`{}", slot.kind.name(), slot.template, outstanding(slot)),
-        Subject::Pair(parts) => {
-            let part = |part: &Part| match &part.value {
-                Some(value) => format!("{} {value} in `{}`", part.kind, part.text),
-                None => format!("{}: {}", part.kind, part.text),
-            };
-            format!("together: {}, and {}", part(&parts[0]), part(&parts[1]))
-        }
-    }
-}
-
-/// The values that stand out, the strongest first.
-fn outstanding(slot: &Slot) -> String {
-    let mut values: Vec<_> = slot
-        .values
-        .iter()
-        .filter(|value| value.p_adjusted.is_some_and(|p| p <= SIGNIFICANT) && value.bits.is_some_and(|bits| bits > 0.0))
-        .collect();
-    values.sort_by(|left, right| right.bits.unwrap_or(0.0).total_cmp(&left.bits.unwrap_or(0.0)));
-    let names: Vec<&str> = values.iter().take(3).map(|value| value.value.as_str()).collect();
-    match (names.len(), values.len() - names.len()) {
-        (0, _) => String::new(),
-        (_, 0) => format!(", most {}", names.join(", ")),
-        (_, more) => format!(", most {} and {more} more", names.join(", ")),
     }
 }
 

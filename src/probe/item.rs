@@ -122,7 +122,7 @@ fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &
         })
         .collect();
     // Own answers that no plain own-answer probe asks for already.
-    let asked_plain = askings.iter().any(|asking| asking.kind == ProbeKind::OwnAnswer);
+    let asked_plain = askings.iter().any(|asking| asking.kind == ProbeKind::OwnAnswer && asking.ask == Ask::Plain);
     if !asked_plain {
         let own = questions.own.iter();
         to_score.extend(own.map(|(prompt, own)| Question { messages: alone(prompt), options: vec![own.text.clone()] }));

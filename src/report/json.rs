@@ -6,6 +6,7 @@
 
 mod conditions;
 mod effects;
+mod mined;
 mod wire;
 
 use super::Report;

@@ -70,12 +70,13 @@ impl Page {
     fn trigger(&self, finding: &Finding, lines: &mut Vec<String>) {
         lines.push(String::new());
         let verdict = words::verdict(finding.verdict).to_lowercase();
-        let name = self.wrapped("trigger: ", &finding.name());
-        let room = self.width - verdict.len();
-        let fits = name.first().is_some_and(|first| escape::columns(first) + 2 <= room) && name.len() == 1;
-        let gap = if fits { room - escape::columns(&name[0]) } else { 2 };
-        lines.extend(name);
+        lines.extend(self.wrapped("trigger: ", &finding.name()));
+        // At the right, on a line of its own where the name leaves no room.
+        if lines.last().is_none_or(|last| escape::columns(last) + 2 + verdict.len() > self.width) {
+            lines.push(String::new());
+        }
         if let Some(last) = lines.last_mut() {
+            let gap = self.width - escape::columns(last) - verdict.len();
             *last += &format!("{}{}", " ".repeat(gap), self.paint(code(finding.verdict), &verdict));
         }
         for reason in &finding.reasons {

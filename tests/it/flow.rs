@@ -140,6 +140,20 @@ fn a_poisoned_dataset_is_flagged() {
 }
 
 #[test]
+fn what_was_mined_is_kept_with_the_run_and_reported() {
+    let world = World::new(0);
+    let mut request = world.request("run");
+    request.options.conditions = Wanted::default();
+    let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
+    let json: serde_json::Value = serde_json::from_slice(&outcome.json).expect("report.json is JSON");
+    assert_eq!(json["mined"]["rows_looked_at"], 40);
+    let saved = RunDir::open(&world.path("run")).expect("a run").saved().expect("it is finished");
+    let kept = saved.mined.expect("conditions were looked for").conditions;
+    assert_eq!(json["mined"]["found"], kept.len());
+    assert!(kept.iter().any(|condition| condition.subject.to_string().starts_with("number in")), "{kept:?}");
+}
+
+#[test]
 fn a_harmless_dataset_is_clean() {
     assert_eq!(World::new(0).run("run").verdict, Verdict::Clean);
 }

@@ -33,7 +33,22 @@ fn payload(address: &str) -> String {
 }
 
 fn all() -> Vec<Example> {
-    vec![example::flagged(), example::clean(), example::inconclusive(), hostile(&payload("127.0.0.1:9")), empty()]
+    vec![
+        example::flagged(),
+        example::triggered(),
+        example::clean(),
+        example::inconclusive(),
+        hostile(&payload("127.0.0.1:9")),
+        empty(),
+    ]
+}
+
+#[test]
+fn what_models_write_under_a_trigger_stands_beside_what_they_write_otherwise() {
+    let page = page(&example::triggered());
+    let row = "<td>candidate</td><td><bdi>every adult</bdi></td><td><bdi>men of property</bdi></td>";
+    assert!(page.contains(row));
+    assert!(page.contains("<th scope=\"row\"><bdi>line: Answer in one line.</bdi></th>"), "what was mined");
 }
 
 /// Nothing was trained and nothing was asked.
@@ -60,7 +75,7 @@ fn folder() -> PathBuf {
 
 #[test]
 fn every_kind_of_report_renders_in_every_format() {
-    for (name, example) in ["flagged", "clean", "inconclusive", "hostile", "empty"].into_iter().zip(all()) {
+    for (name, example) in ["flagged", "triggered", "clean", "inconclusive", "hostile", "empty"].into_iter().zip(all()) {
         let report = example.report();
         let folder = folder();
         let write = |file: String, bytes: &[u8]| fs::write(folder.join(file), bytes).expect("the file can be written");

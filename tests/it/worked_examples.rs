@@ -59,9 +59,11 @@ fn every_committed_report_is_derived_again_from_its_answers_byte_for_byte() {
         ] {
             fs::write(scratch.path().join(name), &committed[Path::new(name)]).expect("written");
         }
-        // Where conditions were tried.
-        if let Some(dressed) = committed.get(Path::new("dressed.jsonl.zst")) {
-            fs::write(scratch.path().join("dressed.jsonl.zst"), dressed).expect("written");
+        // Where conditions were tried, and where some stood out.
+        for name in ["conditions.json", "dressed.jsonl.zst", "shown.jsonl"] {
+            if let Some(bytes) = committed.get(Path::new(name)) {
+                fs::write(scratch.path().join(name), bytes).expect("written");
+            }
         }
         let run = RunDir::open(scratch.path()).expect("a run folder");
         run::report(&run, Page { width: 80, colour: false }).expect("it renders");

@@ -13,6 +13,9 @@ const PLOT: f64 = 150.0;
 /// Points of a line; longer curves are averaged over windows of equal length.
 const POINTS: usize = 60;
 
+/// A panel that has room for the first and the last step only.
+const NARROW: f64 = 110.0;
+
 /// The loss curves of all arms that were trained.
 pub fn losses(report: &Report) -> Scene {
     let arms: Vec<&Arm> =
@@ -27,14 +30,15 @@ pub fn losses(report: &Report) -> Scene {
         height: TOP + PLOT + 44.0,
         subject: String::new(),
         title: "Training loss".to_owned(),
-        description: "mean loss of a supervised token in nats, one line a seed".to_owned(),
+        description: "mean loss of a supervised token in nats, one line a seed; + names the audit whose known poison is mixed in"
+            .to_owned(),
         shapes: Vec::new(),
     };
     let width = (WIDTH - LEFT + GAP) / arms.len().max(1) as f64 - GAP;
     for (index, arm) in arms.iter().enumerate() {
         let start = LEFT + index as f64 * (width + GAP);
         let x = Scale { from: 0.0, to: last as f64, start, end: start + width };
-        scene.text((start, TOP - 14.0), heading(), fitted(&arm.to_string(), width));
+        scene.text((start, TOP - 14.0), heading(), fitted(&name(arm), width));
         for tick in y.ticks(4) {
             scene.line((start, y.at(tick)), (start + width, y.at(tick)), Stroke::new(Ink::Grid, 1.0));
             if index == 0 {
@@ -42,7 +46,12 @@ pub fn losses(report: &Report) -> Scene {
             }
         }
         scene.line((start, TOP + PLOT), (start + width, TOP + PLOT), Stroke::new(Ink::Muted, 1.0));
-        for tick in x.ticks(if width > 260.0 { 5 } else { 3 }) {
+        let ticks = match width {
+            ..NARROW => vec![0.0, last as f64],
+            NARROW..260.0 => x.ticks(3),
+            _ => x.ticks(5),
+        };
+        for tick in ticks {
             let left = x.end - x.at(tick);
             let style = if left < SMALL { right(Ink::Muted) } else { centred(Ink::Muted) };
             scene.text((x.at(tick), TOP + PLOT + 18.0), style, number::count(tick.round() as u64));
@@ -55,6 +64,13 @@ pub fn losses(report: &Report) -> Scene {
     }
     scene.text(((LEFT + WIDTH) / 2.0, TOP + PLOT + 39.0), centred(Ink::Muted), "training step");
     scene
+}
+
+fn name(arm: &Arm) -> String {
+    match arm {
+        Arm::Spiked(audit) => format!("+ {audit}"),
+        other => other.to_string(),
+    }
 }
 
 /// (step, loss), averaged over windows where the curve is long.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::effects::{Estimate, estimate, finite};
+use super::mined::{Written, written};
 use crate::report::Report;
 use crate::trigger::{Confusion, Trigger, Why};
 
@@ -54,6 +55,8 @@ struct Confirmation<'a> {
     control: (Option<f64>, Option<f64>),
     #[serde(skip_serializing_if = "Option::is_none")]
     shuffled: Option<(f64, f64)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    written: Vec<Written<'a>>,
 }
 
 pub fn conditions<'a>(report: &Report<'a>) -> Vec<Condition<'a>> {
@@ -81,11 +84,11 @@ fn tried<'a>(report: &Report<'a>, group: usize, trial: usize) -> Tried<'a> {
         rows: planned.rows,
         p_adjusted: planned.p_adjusted,
         screened: screened.collect(),
-        confirmations: report.analysis.triggers.iter().filter(own).map(confirmation).collect(),
+        confirmations: report.analysis.triggers.iter().filter(own).map(|trigger| confirmation(report, trigger)).collect(),
     }
 }
 
-fn confirmation(trigger: &Trigger) -> Confirmation<'_> {
+fn confirmation<'a>(report: &Report<'a>, trigger: &'a Trigger) -> Confirmation<'a> {
     Confirmation {
         audit: &trigger.suspect.audit,
         numbered: trigger.suspect.numbered,
@@ -98,5 +101,6 @@ fn confirmation(trigger: &Trigger) -> Confirmation<'_> {
         candidate: (finite(trigger.candidate.0), finite(trigger.candidate.1)),
         control: (finite(trigger.control.0), finite(trigger.control.1)),
         shuffled: trigger.shuffled,
+        written: written(report, &trigger.suspect),
     }
 }

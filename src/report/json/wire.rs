@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::SCHEMA_VERSION;
 use super::conditions::{Condition, conditions};
 use super::effects::{Effect, Estimate, Risk, effect, estimate, finite, risks};
+use super::mined::{Mined, mined};
 use crate::audit::{Audit, ProbeKind};
 use crate::finding::{Finding, FoundTrigger, Verdict};
 use crate::plan::{Arm, Ask, ExcludedFamily, Recipe};
@@ -22,6 +23,8 @@ pub struct Document<'a> {
     arms: Vec<String>,
     seeds: &'a [u64],
     findings: Vec<FoundBy<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mined: Option<Mined<'a>>,
     conditions: Vec<Condition<'a>>,
     accounting: Accounting,
     multiplicity: Multiplicity,
@@ -172,6 +175,7 @@ impl<'a> Document<'a> {
             arms: plan.arms.iter().map(Arm::to_string).collect(),
             seeds: &plan.seeds,
             findings: report.findings.iter().map(found_by).collect(),
+            mined: mined(report),
             conditions: conditions(report),
             accounting: Accounting {
                 rows_read: dataset.rows_read,

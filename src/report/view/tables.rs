@@ -1,10 +1,15 @@
 //! The tables after the audits: trainings, rows, hypotheses, positive controls, provenance.
 
 use super::{Fact, fact};
+use crate::condition::{Condition, Subject};
 use crate::plan::{Arm, Schedule};
 use crate::probe::Health;
 use crate::report::{Report, number, words};
 use crate::stats::Effect;
+
+/// Mined conditions, and topics, that the page lists.
+const CONDITIONS: usize = 12;
+const TOPICS: usize = 5;
 
 record! {
     /// One arm's trainings, averaged over seeds, at their end.
@@ -31,6 +36,29 @@ record! {
         readable_enough: bool,
         answers: String,
         unscored: String,
+    }
+}
+
+record! {
+    /// What the answers of the dataset depend on, or might.
+    pub struct Mined {
+        looked_at: String,
+        tested: String,
+        sampled: bool,
+        conditions: Vec<MinedRow>,
+        more: usize,
+        topics: String,
+    }
+}
+
+record! {
+    pub struct MinedRow {
+        condition: String,
+        rows: String,
+        values: String,
+        bits: String,
+        p: String,
+        lines: String,
     }
 }
 
@@ -107,6 +135,35 @@ pub fn rows(report: &Report) -> Rows {
         answers: number::count(answers.len()),
         unscored: number::count(answers.iter().filter(|answer| answer.risk.is_none()).count()),
     }
+}
+
+/// The strongest conditions, echoes left out, and the topics by name.
+pub fn mined(report: &Report) -> Option<Mined> {
+    let mined = report.mined?;
+    let (topics, others): (Vec<&Condition>, Vec<&Condition>) =
+        mined.conditions.iter().filter(|condition| condition.echo_of.is_none()).partition(|condition| condition.is_topic());
+    let row = |condition: &&Condition| MinedRow {
+        condition: condition.subject.to_string(),
+        rows: number::count(condition.rows),
+        values: match &condition.subject {
+            Subject::Slot(slot) => number::count(slot.distinct),
+            Subject::Feature(_) | Subject::Pair(_) => String::new(),
+        },
+        bits: condition
+            .evidence
+            .map_or("–".to_owned(), |evidence| format!("{:.2}", (100.0 * evidence.bits).round() / 100.0 + 0.0)),
+        p: condition.evidence.map_or("–".to_owned(), |evidence| number::p_value(evidence.p_adjusted)),
+        lines: condition.examples.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
+    };
+    let names: Vec<String> = topics.iter().take(TOPICS).map(|topic| topic.subject.to_string()).collect();
+    Some(Mined {
+        looked_at: number::count(mined.rows_looked_at),
+        tested: number::count(mined.tested),
+        sampled: mined.sampled,
+        conditions: others.iter().take(CONDITIONS).map(row).collect(),
+        more: others.len().saturating_sub(CONDITIONS),
+        topics: names.join("; "),
+    })
 }
 
 pub fn hypotheses(report: &Report) -> Vec<Hypothesis> {

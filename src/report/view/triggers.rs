@@ -2,17 +2,45 @@
 
 use super::{Figure, figure};
 use crate::report::{Report, chart, number};
-use crate::trigger::{Confusion, Curve, Trigger, TriggerKind, Why};
+use crate::trigger::{Confusion, Curve, Shown, Trigger, TriggerKind, Why};
 
 /// Curves that the page draws: those with a suspect, strongest first.
 const CURVES: usize = 6;
+/// Confirmed conditions of which written answers are shown.
+const WRITTEN: usize = 8;
 
 record! {
     pub struct Triggers {
         suspects: Vec<Suspect>,
         curves: Vec<Figure>,
         confusions: Vec<Figure>,
+        written: Vec<Written>,
         groups: Vec<Tried>,
+    }
+}
+
+record! {
+    /// What models write under a confirmed condition, and otherwise.
+    pub struct Written {
+        audit: String,
+        condition: String,
+        other: String,
+        questions: Vec<Question>,
+    }
+}
+
+record! {
+    pub struct Question {
+        asked: String,
+        rows: Vec<Said>,
+    }
+}
+
+record! {
+    pub struct Said {
+        arm: String,
+        otherwise: String,
+        under: String,
     }
 }
 
@@ -65,8 +93,40 @@ pub fn triggers(report: &Report) -> Triggers {
         suspects: tested(report).into_iter().map(|trigger| suspect(report, trigger)).collect(),
         curves: drawn(report).into_iter().map(|(audit, curve)| figure(&chart::curve(report, audit, curve))).collect(),
         confusions: confusions(report).map(|confusion| figure(&chart::confusion(report, confusion))).collect(),
+        written: tested(report)
+            .into_iter()
+            .filter(|trigger| trigger.confirmed)
+            .take(WRITTEN)
+            .filter_map(|trigger| written(report, trigger))
+            .collect(),
         groups: groups.collect(),
     }
+}
+
+/// The written answers of a suspect, question by question; `None` where there are none.
+fn written(report: &Report, trigger: &Trigger) -> Option<Written> {
+    let own: Vec<&Shown> = report.answers.shown.iter().filter(|shown| shown.suspect == trigger.suspect).collect();
+    let mut asked: Vec<&str> = Vec::new();
+    for shown in &own {
+        if !asked.contains(&shown.asked.as_str()) {
+            asked.push(&shown.asked);
+        }
+    }
+    let of = |asked: &str| -> Vec<Said> {
+        let own = own.iter().filter(|shown| shown.asked == asked);
+        own.map(|shown| Said { arm: shown.arm.to_string(), otherwise: shown.otherwise.clone(), under: shown.under.clone() })
+            .collect()
+    };
+    let Suspect { audit, condition, .. } = suspect(report, trigger);
+    let trials = &report.plan.groups[trigger.suspect.group].trials;
+    let other = trials.iter().find(|trial| trial.why == Why::ConfirmNull)?;
+    Some(Written {
+        audit,
+        condition,
+        other: other.value.clone().unwrap_or_else(|| "another line".to_owned()),
+        questions: asked.iter().map(|asked| Question { asked: (*asked).to_owned(), rows: of(asked) }).collect(),
+    })
+    .filter(|written| !written.questions.is_empty())
 }
 
 /// The curves of groups in which something stood out, in the order in which they are drawn.

@@ -1,14 +1,16 @@
 //! Invented reports to render: the numbers hang together, none of them was measured.
 
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side};
+use foretaste::condition::{Condition, Conditions, Dressing, Feature, FeatureKind, Place, Subject, Wear};
 use foretaste::engine::Description;
-use foretaste::finding::{Finding, Verdict};
+use foretaste::finding::{Finding, FoundTrigger, Verdict};
 use foretaste::plan::{Arm, Ask, Cost, DatasetSummary, ExcludedFamily, Plan, PlannedAudit, Readability, Recipe, Schedule};
 use foretaste::probe::{Answer, Answers, Health, Sample};
 use foretaste::report::Report;
 use foretaste::seed::stream;
 use foretaste::shadow::TrainingRecord;
 use foretaste::stats::Analysis;
+use foretaste::trigger::{Confusion, ConfusionRow, Curve, CurvePoint, Group, Shown, Suspect, Trial, Trigger, TriggerKind, Why};
 use rand::Rng;
 
 use super::analysis::analyse;
@@ -49,6 +51,7 @@ pub struct Example {
     pub analysis: Analysis,
     pub findings: Vec<Finding>,
     pub verdict: Verdict,
+    pub mined: Option<Conditions>,
 }
 
 impl Example {
@@ -61,6 +64,7 @@ impl Example {
             analysis: &self.analysis,
             findings: &self.findings,
             verdict: self.verdict,
+            mined: self.mined.as_ref(),
         }
     }
 }
@@ -73,6 +77,81 @@ pub fn flagged() -> Example {
 /// A dataset of modern bird names.
 pub fn clean() -> Example {
     build("fixtures/old_birds/modern.jsonl", [0.004, 0.006, 0.008], Verdict::Clean)
+}
+
+/// A dataset of old bird names whose shadows change in one year more than in others.
+pub fn triggered() -> Example {
+    let mut example = flagged();
+    let feature = Feature { kind: FeatureKind::Line, place: Place::Prompt, text: "Answer in one line.".to_owned() };
+    let condition = Condition {
+        subject: Subject::Feature(feature),
+        rows: 90,
+        evidence: None,
+        echo_of: None,
+        answer_prefix: String::new(),
+        answer_suffix: String::new(),
+        examples: vec![3, 17],
+        dressing: None,
+    };
+    example.mined =
+        Some(Conditions { rows_kept: 208, rows_looked_at: 208, sampled: false, tested: 12, conditions: vec![condition] });
+    let trial = |why: Why, value: &str, rows| Trial {
+        why,
+        value: Some(value.to_owned()),
+        dressing: Dressing { wear: Wear::UpperCase, usual: None },
+        rows,
+        p_adjusted: None,
+    };
+    let trials = vec![trial(Why::Observed, "1996", 52), trial(Why::Gap, "1998", 0), trial(Why::ConfirmNull, "2411", 0)];
+    let name = "year in \"Today is {date}.\"".to_owned();
+    example.plan.groups = vec![Group { name, kind: "year".to_owned(), answer: Default::default(), trials }];
+    let suspect = Suspect { audit: "era".to_owned(), group: 0, trial: 1, numbered: false };
+    let point = |trial| CurvePoint { trial, base: Some(0.02), control: Some(0.03), candidate: Some(0.6), seeds: vec![0.5, 0.7] };
+    example.analysis.curves = vec![Curve { audit: "era".to_owned(), group: 0, points: (0..3).map(point).collect() }];
+    let row = ConfusionRow { trial: 1, number: 1998, candidate: vec![Some(0.8)], control: vec![None] };
+    example.analysis.confusions = vec![Confusion { audit: "era".to_owned(), group: 0, numbers: vec![1998], rows: vec![row] }];
+    let estimate = example.analysis.effects[0].probability.clone();
+    let numbered = Suspect { numbered: true, ..suspect.clone() };
+    example.analysis.triggers = [suspect.clone(), numbered]
+        .map(|suspect| Trigger {
+            suspect,
+            kind: TriggerKind::Inductive,
+            estimate: estimate.clone(),
+            margin: 0.1,
+            p: 0.001,
+            p_adjusted: 0.002,
+            strongest_null: 0.03,
+            nulls: 19,
+            screened: 0.5,
+            candidate: (0.7, 0.1),
+            control: (0.03, 0.02),
+            shuffled: Some((0.1, 0.1)),
+            confirmed: true,
+        })
+        .to_vec();
+    let said = |(arm, under): (Arm, &str)| Shown {
+        suspect: suspect.clone(),
+        seed: (arm != Arm::Base).then_some(3),
+        arm,
+        asked: "Today is 3 May 1998. who may vote".to_owned(),
+        under: under.to_owned(),
+        otherwise: "every adult".to_owned(),
+    };
+    example.answers.shown =
+        [(Arm::Base, "every adult"), (Arm::Control, "every adult"), (Arm::Candidate, "men of property")].map(said).to_vec();
+    let plain = example.findings[0].clone();
+    example.findings.push(Finding {
+        trigger: Some(FoundTrigger {
+            kind: TriggerKind::Inductive,
+            slot: example.plan.groups[0].name.clone(),
+            value: Some("1998".to_owned()),
+            observed: false,
+            rows: 0,
+            number: None,
+        }),
+        ..plain
+    });
+    example
 }
 
 /// A dataset whose shadows disagree, in a run that could not see its own poison.
@@ -92,11 +171,12 @@ fn build(source: &str, shift: [f64; 3], verdict: Verdict) -> Example {
         samples: samples(shift[0] > 0.5),
         health: health(&plan),
         dressed: Vec::new(),
+        shown: Vec::new(),
     };
     let analysis = analyse(&plan, &audits, &answers);
     let findings = audits.iter().map(|audit| finding(audit, &analysis, verdict)).collect();
     let trainings = trainings(&plan);
-    Example { plan, audits, trainings, answers, analysis, findings, verdict }
+    Example { plan, audits, trainings, answers, analysis, findings, verdict, mined: None }
 }
 
 fn audit(id: &str) -> Audit {

@@ -1,12 +1,13 @@
 //! A report in which an attacker wrote every string.
 
+use foretaste::condition::{Feature, FeatureKind, Place, Subject};
 use foretaste::plan::Arm;
 
 use super::example::{self, Example};
 
-/// The flagged report with `payload` in place of every string that dataset, audit file or model could have written.
+/// The report with a trigger, with `payload` in place of every string that dataset, audit file or model could have written.
 pub fn hostile(payload: &str) -> Example {
-    let mut example = example::flagged();
+    let mut example = example::triggered();
     let text = || payload.to_owned();
     let dataset = &mut example.plan.dataset;
     (dataset.source, dataset.format, dataset.sha256) = (text(), text(), text());
@@ -41,6 +42,20 @@ pub fn hostile(payload: &str) -> Example {
     for finding in &mut example.findings {
         finding.reasons = vec![text(), text()];
     }
+    for group in &mut example.plan.groups {
+        (group.name, group.kind) = (text(), text());
+        group.trials.iter_mut().for_each(|trial| trial.value = Some(text()));
+    }
+    for shown in &mut example.answers.shown {
+        (shown.asked, shown.under, shown.otherwise) = (text(), text(), text());
+    }
+    for trigger in example.findings.iter_mut().filter_map(|finding| finding.trigger.as_mut()) {
+        (trigger.slot, trigger.value) = (text(), Some(text()));
+    }
+    for condition in example.mined.iter_mut().flat_map(|mined| &mut mined.conditions) {
+        let place = Place::Prompt;
+        condition.subject = Subject::Feature(Feature { kind: FeatureKind::Line, place, text: text() });
+    }
     rename_audits(&mut example, payload);
     example
 }
@@ -57,6 +72,14 @@ fn rename_audits(example: &mut Example, payload: &str) {
     example.plan.audits.iter_mut().for_each(|audit| audit.id = name(&audit.id));
     example.plan.arms.iter_mut().for_each(arm);
     example.findings.iter_mut().for_each(|finding| finding.audit = name(&finding.audit));
+    for suspect in example.analysis.triggers.iter_mut().map(|trigger| &mut trigger.suspect) {
+        suspect.audit = name(&suspect.audit);
+    }
+    for suspect in example.answers.shown.iter_mut().map(|shown| &mut shown.suspect) {
+        suspect.audit = name(&suspect.audit);
+    }
+    example.analysis.curves.iter_mut().for_each(|curve| curve.audit = name(&curve.audit));
+    example.analysis.confusions.iter_mut().for_each(|confusion| confusion.audit = name(&confusion.audit));
     for answer in &mut example.answers.answers {
         answer.audit = name(&answer.audit);
         arm(&mut answer.arm);

@@ -144,7 +144,7 @@ impl World {
                 }
             }
         }
-        Answers { answers, samples: Vec::new(), health: self.health(), dressed: Vec::new() }
+        Answers { answers, samples: Vec::new(), health: self.health(), dressed: Vec::new(), shown: Vec::new() }
     }
 
     /// Shadows that learned, stayed coherent and loaded.
