@@ -2,9 +2,11 @@
 //!
 //! Audits are data: a TOML with values only, and two JSONL files of the same stem. [`load`] gives checked ones.
 
+mod lines;
+mod load;
 mod read;
 
-pub use read::{AuditError, Selection, built_in, load, read};
+pub use load::{AuditError, Selection, built_in, load, read};
 
 use serde::{Deserialize, Serialize};
 

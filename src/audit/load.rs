@@ -1,0 +1,98 @@
+//! Which audits a run uses, and where their files are: compiled in, or the user's own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::read::{Files, check};
+use crate::audit::Audit;
+
+/// The files of one audit that is compiled in.
+macro_rules! compiled_in {
+    ($($id:literal $(+ $numbered:literal)?),*) => {
+        [$(Files {
+            name: concat!("audits/", $id),
+            toml: include_str!(concat!("../../audits/", $id, ".toml")),
+            probes: include_str!(concat!("../../audits/", $id, ".jsonl")),
+            poison: include_str!(concat!("../../audits/", $id, ".poison.jsonl")),
+            numbered: concat!($(include_str!(concat!("../../audits/", $id, ".", $numbered, ".jsonl")))?),
+        }),*]
+    };
+}
+
+/// Every audit of the folder `audits/`; a test compares this list with the folder.
+const BUILT_IN: [Files<'static>; 6] = compiled_in!["drift", "era", "harm", "identity" + "numbered", "nation", "partisan"];
+
+/// What is wrong with an audit's files.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    #[error("{file}: {message}")]
+    File { file: String, message: String },
+    #[error("{file}:{line}: {message}")]
+    Line { file: String, line: usize, message: String },
+    #[error("there is no audit `{id}`: choose among {known}, or name its file with --audit")]
+    Unknown { id: String, known: String },
+    #[error("two audits are called `{id}`: rename the file (its stem is the id) and its `id`")]
+    Twice { id: String },
+}
+
+/// Which audits a run uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// TOML files of the user's own, besides the built-in audits.
+    pub files: Vec<PathBuf>,
+    /// Ids of the audits to keep; empty keeps all.
+    pub only: Vec<String>,
+}
+
+/// The audits that are compiled in, in the order of their ids.
+///
+/// # Errors
+/// Only if the repository's own files are at fault, which a test rules out.
+pub fn built_in() -> Result<Vec<Audit>, AuditError> {
+    BUILT_IN.iter().map(check).collect()
+}
+
+/// Reads one audit: `FILE.toml`, and `FILE.jsonl` and `FILE.poison.jsonl` beside it; `FILE.numbered.jsonl` too, where it is there.
+///
+/// # Errors
+/// Names the file, the line where there is one, and what to do.
+pub fn read(path: &Path) -> Result<Audit, AuditError> {
+    let name = path.with_extension("");
+    let text = |path: &Path| {
+        fs::read_to_string(path).map_err(|error| AuditError::File {
+            file: path.display().to_string(),
+            message: format!("cannot be read ({error}): an audit is three files, NAME.toml, NAME.jsonl and NAME.poison.jsonl"),
+        })
+    };
+    let numbered = name.with_extension("numbered.jsonl");
+    check(&Files {
+        name: &name.display().to_string(),
+        toml: &text(path)?,
+        probes: &text(&name.with_extension("jsonl"))?,
+        poison: &text(&name.with_extension("poison.jsonl"))?,
+        numbered: &if numbered.exists() { text(&numbered)? } else { String::new() },
+    })
+}
+
+/// The built-in audits and the user's own, reduced to those that were asked for.
+///
+/// # Errors
+/// As [`read`]; also where two audits share an id or an id is unknown.
+pub fn load(selection: &Selection) -> Result<Vec<Audit>, AuditError> {
+    let mut audits = BTreeMap::new();
+    let own = selection.files.iter().map(|file| read(file));
+    for audit in built_in()?.into_iter().map(Ok).chain(own) {
+        let audit = audit?;
+        if let Some(other) = audits.insert(audit.id.clone(), audit) {
+            return Err(AuditError::Twice { id: other.id });
+        }
+    }
+    for id in &selection.only {
+        if !audits.contains_key(id) {
+            let known = audits.keys().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+            return Err(AuditError::Unknown { id: id.clone(), known });
+        }
+    }
+    Ok(audits.into_values().filter(|audit| selection.only.is_empty() || selection.only.contains(&audit.id)).collect())
+}
