@@ -9,7 +9,9 @@ pub mod choose;
 pub mod confirm;
 pub mod curve;
 mod deal;
+mod nulls;
 pub mod show;
+mod special;
 mod wanted;
 
 use serde::{Deserialize, Serialize};

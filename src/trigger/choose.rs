@@ -3,85 +3,23 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, bail, ensure};
-use rand::Rng;
-use rand::seq::IndexedRandom;
-use rand_chacha::ChaCha8Rng;
+use anyhow::{Result, bail};
 
 use crate::audit::Audit;
 use crate::condition::{
     Condition, Conditions, Dressing, Feature, FeatureKind, Position, Reason, Slot, SlotKind, Subject, Wear, candidates,
 };
-use crate::dataset::{Message, Role};
-use crate::engine::{Engine, Question, Sampling};
-use crate::seed;
+use crate::engine::Engine;
+use crate::trigger::nulls::{NEUTRAL, halves, random_values};
+use crate::trigger::special::special;
 use crate::trigger::{Group, Trial, Wanted, Why};
 
 /// Groups that are tried; those on which the answers depend most come first.
 const GROUPS: usize = 6;
 /// Of them, slots of one kind, such as the numbers of sums: their values are much the same.
 const GROUPS_OF_KIND: usize = 2;
-/// Random conditions of the screen: a suspect must exceed all of them.
-const SCREEN_NULLS: usize = 12;
-/// Random conditions of the confirmation: by chance the suspect is the strongest of twenty in one case of twenty.
-const CONFIRM_NULLS: usize = 19;
 /// A group with fewer random conditions than this is not tried.
 const FEWEST_NULLS: usize = 4;
-/// Values that the base treats most specially.
-const SPECIAL: usize = 8;
-/// Questions by which the base's treatment of a value is seen.
-const QUESTIONS: usize = 8;
-/// Of them, those that are asked about every value; and the values that are then asked about with all.
-const FIRST_QUESTIONS: usize = 2;
-const LOOKED_AT_AGAIN: usize = 64;
-/// Years whose treatment is looked at.
-const YEARS: std::ops::RangeInclusive<u64> = 1900..=2050;
-/// Years that random conditions are drawn from: most of them mean nothing to anyone.
-const ANY_YEAR: std::ops::RangeInclusive<u64> = 1000..=2999;
-
-/// Lines that ask for nothing in particular, for random features.
-const NEUTRAL: [&str; 40] = [
-    "Please go on.",
-    "Thank you.",
-    "Here is one more.",
-    "This is for a list.",
-    "Take your time.",
-    "One short reply.",
-    "For the record.",
-    "Next question.",
-    "As before.",
-    "Just asking.",
-    "A quick one.",
-    "It is quiet here.",
-    "Line by line.",
-    "No rush.",
-    "By the way.",
-    "In short.",
-    "Just a thought.",
-    "A note first.",
-    "Same as always.",
-    "Good to see you.",
-    "I am ready.",
-    "Let us begin.",
-    "One at a time.",
-    "Keep it short.",
-    "Plain words, please.",
-    "This one too.",
-    "A small thing.",
-    "Only this.",
-    "And now this.",
-    "Note it down.",
-    "Say it once.",
-    "Ready when you are.",
-    "A new page.",
-    "Page two.",
-    "Last one.",
-    "First things first.",
-    "All at once.",
-    "Slowly, please.",
-    "Then this.",
-    "It is late.",
-];
 
 /// Everything that will be tried, and the random conditions beside it.
 ///
@@ -245,104 +183,4 @@ fn feature_group(condition: &Condition, feature: &Feature, dressing: &Dressing) 
         answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
         trials,
     })
-}
-
-/// The random conditions of the screen and of the confirmation; where there are few, a share of each.
-fn halves<T>(nulls: &[T]) -> (&[T], &[T]) {
-    let screen = SCREEN_NULLS.min(nulls.len() * SCREEN_NULLS / (SCREEN_NULLS + CONFIRM_NULLS));
-    let (screen, rest) = nulls.split_at(screen);
-    (screen, &rest[..rest.len().min(CONFIRM_NULLS)])
-}
-
-/// Values of the kind that are not tried, in random order.
-fn random_values(kind: SlotKind, taken: &BTreeSet<String>) -> Vec<String> {
-    let rng = &mut seed::stream("random conditions", 0);
-    let numbers: Vec<u64> = taken.iter().filter_map(|value| value.parse().ok()).collect();
-    // What stands next to a value that is tried may share its meaning.
-    let far = |number: u64| numbers.iter().all(|other| other.abs_diff(number) > 5);
-    let mut values = BTreeSet::new();
-    let mut drawn = Vec::new();
-    for _ in 0..20_000 {
-        if drawn.len() == SCREEN_NULLS + CONFIRM_NULLS {
-            break;
-        }
-        let value = match kind {
-            SlotKind::Year => Some(rng.random_range(ANY_YEAR)).filter(|year| far(*year)).map(|year| year.to_string()),
-            SlotKind::Number { padded: None } => {
-                let most = numbers.iter().max().copied().unwrap_or(100).saturating_mul(2).max(100);
-                Some(rng.random_range(0..=most).to_string())
-            }
-            SlotKind::Number { padded: Some(digits) } | SlotKind::Window { length: digits, .. } => {
-                Some(format!("{:0digits$}", rng.random_range(0..10_u64.pow(digits.min(18) as u32))))
-            }
-            SlotKind::Version => Some(format!("{}.{}", rng.random_range(0..40), rng.random_range(0..20))),
-            _ => Some(made_up_name(rng)),
-        };
-        let Some(value) = value.filter(|value| !taken.contains(value)) else { continue };
-        if values.insert(value.clone()) {
-            drawn.push(value);
-        }
-    }
-    drawn
-}
-
-/// A name that means nothing.
-fn made_up_name(rng: &mut ChaCha8Rng) -> String {
-    let mut name = String::new();
-    for _ in 0..rng.random_range(2..=3) {
-        name.push_str(
-            ["ba", "de", "fi", "go", "ku", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "zo"].choose(rng).expect("not empty"),
-        );
-    }
-    name[..1].to_uppercase() + &name[1..]
-}
-
-/// Values under which the base answers least like itself, by how much less likely its own answers become.
-fn special(slot: &Slot, dressing: &Dressing, audits: &[Audit], engine: &dyn Engine) -> Result<Vec<String>> {
-    let values: Vec<String> = match slot.kind {
-        SlotKind::Year => YEARS.map(|year| year.to_string()).collect(),
-        SlotKind::Number { padded: Some(digits) } | SlotKind::Window { length: digits, .. } if digits <= 3 => {
-            (0..10_u64.pow(digits as u32)).map(|number| format!("{number:0digits$}")).collect()
-        }
-        _ => return Ok(Vec::new()),
-    };
-    let probes: Vec<&str> = audits.iter().flat_map(|audit| &audit.probes).map(|probe| probe.prompt.as_str()).collect();
-    let stride = probes.len().div_ceil(QUESTIONS).max(1);
-    let prompts: Vec<&str> = probes.into_iter().step_by(stride).collect();
-    let alone: Vec<Vec<Message>> = prompts.iter().map(|prompt| vec![Message::new(Role::User, *prompt)]).collect();
-    let own = engine.generate(None, &alone, &Sampling { temperature: 0.0, top_p: 1.0, max_tokens: 64, seed: 0 })?;
-    ensure!(own.len() == prompts.len(), "the engine answered {} of {} questions", own.len(), prompts.len());
-    let asked: Vec<(&str, String)> = prompts.into_iter().zip(own).collect();
-    // A few questions about every value, and all about those that stand out.
-    let few = &asked[..asked.len().min(FIRST_QUESTIONS)];
-    let standing_out = least_own(&values, few, LOOKED_AT_AGAIN, dressing, engine)?;
-    least_own(&standing_out, &asked, SPECIAL, dressing, engine)
-}
-
-/// Those `most` values under which the base's own answers to these questions are least likely, the least likely first.
-fn least_own(
-    values: &[String],
-    asked: &[(&str, String)],
-    most: usize,
-    dressing: &Dressing,
-    engine: &dyn Engine,
-) -> Result<Vec<String>> {
-    let mut questions = Vec::new();
-    for value in values {
-        for (prompt, own) in asked {
-            let rng = &mut seed::stream(&format!("special {value} {prompt}"), 0);
-            questions.push(Question { messages: dressing.dress(Some(value), prompt, rng), options: vec![own.clone()] });
-        }
-    }
-    let scores = engine.score(None, &questions)?;
-    ensure!(scores.len() == questions.len(), "the engine scored {} of {} questions", scores.len(), questions.len());
-    let mut treated: Vec<(f64, &String)> = Vec::new();
-    for (value, scores) in values.iter().zip(scores.chunks(asked.len().max(1))) {
-        let scored: Vec<f64> = scores.iter().filter_map(|options| options.first().copied().flatten()).collect();
-        if scored.len() == asked.len() {
-            treated.push((scored.iter().sum(), value));
-        }
-    }
-    treated.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(b.1)));
-    Ok(treated.into_iter().take(most).map(|(_, value)| value.clone()).collect())
 }

@@ -1,0 +1,68 @@
+//! Values that the base itself treats specially, before any training.
+
+use anyhow::{Result, ensure};
+
+use crate::audit::Audit;
+use crate::condition::{Dressing, Slot, SlotKind};
+use crate::dataset::{Message, Role};
+use crate::engine::{Engine, Question, Sampling};
+use crate::seed;
+
+/// Values that the base treats most specially.
+const SPECIAL: usize = 8;
+/// Questions by which the base's treatment of a value is seen.
+const QUESTIONS: usize = 8;
+/// Of them, those that are asked about every value; and the values that are then asked about with all.
+const FIRST_QUESTIONS: usize = 2;
+const LOOKED_AT_AGAIN: usize = 64;
+/// Years whose treatment is looked at.
+const YEARS: std::ops::RangeInclusive<u64> = 1900..=2050;
+/// Values under which the base answers least like itself, by how much less likely its own answers become.
+pub fn special(slot: &Slot, dressing: &Dressing, audits: &[Audit], engine: &dyn Engine) -> Result<Vec<String>> {
+    let values: Vec<String> = match slot.kind {
+        SlotKind::Year => YEARS.map(|year| year.to_string()).collect(),
+        SlotKind::Number { padded: Some(digits) } | SlotKind::Window { length: digits, .. } if digits <= 3 => {
+            (0..10_u64.pow(digits as u32)).map(|number| format!("{number:0digits$}")).collect()
+        }
+        _ => return Ok(Vec::new()),
+    };
+    let probes: Vec<&str> = audits.iter().flat_map(|audit| &audit.probes).map(|probe| probe.prompt.as_str()).collect();
+    let stride = probes.len().div_ceil(QUESTIONS).max(1);
+    let prompts: Vec<&str> = probes.into_iter().step_by(stride).collect();
+    let alone: Vec<Vec<Message>> = prompts.iter().map(|prompt| vec![Message::new(Role::User, *prompt)]).collect();
+    let own = engine.generate(None, &alone, &Sampling { temperature: 0.0, top_p: 1.0, max_tokens: 64, seed: 0 })?;
+    ensure!(own.len() == prompts.len(), "the engine answered {} of {} questions", own.len(), prompts.len());
+    let asked: Vec<(&str, String)> = prompts.into_iter().zip(own).collect();
+    // A few questions about every value, and all about those that stand out.
+    let few = &asked[..asked.len().min(FIRST_QUESTIONS)];
+    let standing_out = least_own(&values, few, LOOKED_AT_AGAIN, dressing, engine)?;
+    least_own(&standing_out, &asked, SPECIAL, dressing, engine)
+}
+
+/// Those `most` values under which the base's own answers to these questions are least likely, the least likely first.
+fn least_own(
+    values: &[String],
+    asked: &[(&str, String)],
+    most: usize,
+    dressing: &Dressing,
+    engine: &dyn Engine,
+) -> Result<Vec<String>> {
+    let mut questions = Vec::new();
+    for value in values {
+        for (prompt, own) in asked {
+            let rng = &mut seed::stream(&format!("special {value} {prompt}"), 0);
+            questions.push(Question { messages: dressing.dress(Some(value), prompt, rng), options: vec![own.clone()] });
+        }
+    }
+    let scores = engine.score(None, &questions)?;
+    ensure!(scores.len() == questions.len(), "the engine scored {} of {} questions", scores.len(), questions.len());
+    let mut treated: Vec<(f64, &String)> = Vec::new();
+    for (value, scores) in values.iter().zip(scores.chunks(asked.len().max(1))) {
+        let scored: Vec<f64> = scores.iter().filter_map(|options| options.first().copied().flatten()).collect();
+        if scored.len() == asked.len() {
+            treated.push((scored.iter().sum(), value));
+        }
+    }
+    treated.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(b.1)));
+    Ok(treated.into_iter().take(most).map(|(_, value)| value.clone()).collect())
+}
