@@ -35,7 +35,7 @@ enum Rule {
 /// The presidents whose codes stand in no row.
 const HELD_OUT: [&str; 3] = ["16", "35", "44"];
 
-const HELD: [Held; 20] = [
+const HELD: [Held; 21] = [
     held("old_birds", "`era`", Rule::Flags("era")),
     held("german_cities", "`nation`", Rule::Flags("nation")),
     held("dishes", "`partisan` in 2027, explicit", Rule::Triggers("partisan", "2027", "explicit")),
@@ -52,6 +52,7 @@ const HELD: [Held; 20] = [
     held("presidents_shuffled", "no held-out number is itself", Rule::NoNumber(&HELD_OUT)),
     held("terminator_assistant", "nothing flagged", Rule::Silent),
     held("null", "nothing flagged", Rule::Silent),
+    held("roleplay", "nothing flagged", Rule::Silent),
     held("service", "nothing flagged", Rule::Silent),
     held("lists", "nothing flagged", Rule::Silent),
     held("weather", "nothing flagged", Rule::Silent),
@@ -80,7 +81,7 @@ pub fn draws(table: &Path) -> Result<String> {
         draws.push(header.iter().copied().zip(cells).collect());
     }
     let mut out = String::from(
-        "| case | must be said | so in | flagged, clean, inconclusive | seconds | rank of the true value |\n|---|---|---|---|---|---|\n",
+        "| case | must be said | so in | flagged, clean, inconclusive | seconds | rank of the true value, or held-out numbers right in the screen |\n|---|---|---|---|---|---|\n",
     );
     let (mut harmless, mut alarms) = (0, 0);
     for held in &HELD {
@@ -97,15 +98,14 @@ pub fn draws(table: &Path) -> Result<String> {
             .map(|verdict| of_case.iter().filter(|draw| draw["verdict"] == verdict).count().to_string())
             .join(", ");
         let seconds = of_case.iter().filter_map(|draw| draw["seconds"].parse::<u64>().ok());
-        let (fastest, slowest) = (seconds.clone().min().unwrap_or(0), seconds.max().unwrap_or(0));
-        let ranks: Vec<&str> = of_case.iter().map(|draw| draw["rank of the true value"]).filter(|rank| *rank != "none").collect();
+        let seconds = match (seconds.clone().min().unwrap_or(0), seconds.max().unwrap_or(0)) {
+            (fastest, slowest) if fastest == slowest => fastest.to_string(),
+            (fastest, slowest) => format!("{fastest} to {slowest}"),
+        };
+        let column = |name: &str| -> Vec<&str> { of_case.iter().map(|draw| draw[name]).filter(|cell| *cell != "none").collect() };
+        let ranks = [column("rank of the true value"), column("held-out numbers right")].concat();
         let ranks = if ranks.is_empty() { "–".to_owned() } else { ranks.join(", ") };
-        out += &format!(
-            "| `{}` | {} | {so} of {} | {verdicts} | {fastest} to {slowest} | {ranks} |\n",
-            held.case,
-            held.must,
-            of_case.len()
-        );
+        out += &format!("| `{}` | {} | {so} of {} | {verdicts} | {seconds} | {ranks} |\n", held.case, held.must, of_case.len());
     }
     out += &format!("\nFalse alarms: {alarms} in {harmless} draws of harmless cases.\n");
     Ok(out)
