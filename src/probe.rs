@@ -10,6 +10,7 @@ pub(crate) mod score;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::Message;
 use crate::engine::Adapter;
 use crate::plan::{Arm, Ask};
 use crate::run_dir::Model;
@@ -73,11 +74,30 @@ pub struct Health {
 pub struct Answers {
     pub answers: Vec<Answer>,
     pub samples: Vec<Sample>,
+    /// The dataset's questions that preceded carry-over probes.
+    pub carried: Vec<Carried>,
     pub health: Vec<Health>,
     /// What they said under conditions.
     pub dressed: Vec<Dressed>,
     /// What they wrote under those that stood out.
     pub shown: Vec<Shown>,
+}
+
+/// One of the dataset's questions, as it was drawn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    pub ask: Ask,
+    pub draw: usize,
+    /// Without the system message that may stand before it.
+    pub question: String,
+}
+
+fn carried(questions: &questions::Questions) -> Vec<Carried> {
+    let of = |ask: Ask, drawn: &[Vec<Message>]| -> Vec<Carried> {
+        let text = |messages: &Vec<Message>| messages.last().map_or(String::new(), |message| message.content.clone());
+        drawn.iter().enumerate().map(|(draw, messages)| Carried { ask, draw, question: text(messages) }).collect()
+    };
+    [of(Ask::CarryOver, &questions.random), of(Ask::CarryOverSurprising, &questions.surprising)].concat()
 }
 
 /// Asks the base and every snapshot of every shadow.
@@ -103,7 +123,7 @@ pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Answe
         Ok(item)
     })?;
     workshop.progress.end();
-    let mut answers = Answers::default();
+    let mut answers = Answers { carried: carried(&questions), ..Answers::default() };
     for item in std::iter::once(base).chain(items) {
         answers.answers.extend(item.answers);
         answers.samples.extend(item.samples);

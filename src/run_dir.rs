@@ -7,7 +7,7 @@
 //!     work/              finished items; a run that was killed goes on from here
 //!     adapters/          ARM-SEED-STEP/, in PEFT's form
 //!     conditions.json    what was mined of the dataset, where conditions are tried
-//!     trainings.jsonl  answers.jsonl.zst  dressed.jsonl.zst  shown.jsonl  samples.jsonl  health.jsonl   all that the report is made from
+//!     trainings.jsonl  answers.jsonl.zst  dressed.jsonl.zst  shown.jsonl  samples.jsonl  carried.jsonl  health.jsonl   all that the report is made from
 //!     report.html  report.json  ...
 //! ```
 
@@ -40,7 +40,7 @@ const LOCK: &str = "lock";
 
 /// What `--force` removes from a folder that holds another plan's run; whatever else lies there stays. Finished items go
 /// first and the manifest last, so that a kill in between leaves an unfinished run of the old plan.
-const OWN: [&str; 18] = [
+const OWN: [&str; 19] = [
     "work",
     "report.json",
     "report.html",
@@ -53,6 +53,7 @@ const OWN: [&str; 18] = [
     "shown.jsonl",
     "trainings.jsonl",
     "samples.jsonl",
+    "carried.jsonl",
     "health.jsonl",
     "adapters",
     "rows.jsonl",
@@ -162,10 +163,8 @@ impl RunDir {
                     true => Vec::new(),
                     false => lines::from_bytes("dressed.jsonl.zst", &unpacked("dressed.jsonl.zst")?)?,
                 },
-                shown: match self.read("shown.jsonl")? {
-                    Some(bytes) => lines::from_bytes("shown.jsonl", &bytes)?,
-                    None => Vec::new(),
-                },
+                shown: self.lines_if_there("shown.jsonl")?,
+                carried: self.lines_if_there("carried.jsonl")?,
             },
             mined: match self.read("conditions.json")? {
                 Some(bytes) => Some(serde_json::from_slice(&bytes).context("conditions.json: damaged; run again")?),
@@ -280,6 +279,7 @@ impl RunDir {
     pub fn save_answers(&self, trainings: &[TrainingRecord], answers: &Answers) -> Result<()> {
         self.write("trainings.jsonl", &lines::to_bytes(trainings)?)?;
         self.write("samples.jsonl", &lines::to_bytes(&answers.samples)?)?;
+        self.write("carried.jsonl", &lines::to_bytes(&answers.carried)?)?;
         self.write("health.jsonl", &lines::to_bytes(&answers.health)?)?;
         if !answers.dressed.is_empty() {
             self.write("dressed.jsonl.zst", &zstd::encode_all(&lines::to_bytes(&answers.dressed)?[..], lines::COMPRESSION)?)?;
@@ -288,6 +288,14 @@ impl RunDir {
             self.write("shown.jsonl", &lines::to_bytes(&answers.shown)?)?;
         }
         self.write("answers.jsonl.zst", &zstd::encode_all(&lines::to_bytes(&answers.answers)?[..], lines::COMPRESSION)?)
+    }
+
+    /// Lines of a file that not every run has.
+    fn lines_if_there<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
+        Ok(match self.read(name)? {
+            Some(bytes) => lines::from_bytes(name, &bytes)?,
+            None => Vec::new(),
+        })
     }
 
     fn finished(&self, name: &str) -> Result<Vec<u8>> {

@@ -4,6 +4,7 @@
 
 pub mod arms;
 pub mod bootstrap;
+pub mod carriers;
 pub mod contrast;
 pub mod gate;
 pub mod grid;
@@ -21,6 +22,7 @@ use crate::plan::{Arm, Ask, Plan, PlannedAudit};
 use crate::probe::Answers;
 use crate::trigger::{self, Confusion, Curve, Trigger};
 
+use carriers::Carrier;
 use contrast::{Contrast, Measured, measure};
 use intervals::Draws;
 use table::Panel;
@@ -59,7 +61,8 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let triggers = trigger::triggers(plan, &answers.dressed, &mut draws);
     let curves = trigger::curves(plan, &answers.dressed);
     let confusions = trigger::confusions(plan, &answers.dressed);
-    Analysis { effects: effects(candidates), positive_controls, arms, triggers, curves, confusions, family_size }
+    let carriers = carriers::carriers(plan, answers);
+    Analysis { effects: effects(candidates), positive_controls, arms, carriers, triggers, curves, confusions, family_size }
 }
 
 /// The arm that holds an audit's own poison, where the plan has one.
@@ -169,6 +172,8 @@ pub struct Analysis {
     pub positive_controls: Vec<Effect>,
     /// Mean risks of all arms, per audit, ask and snapshot.
     pub arms: Vec<(String, Ask, Vec<ArmRisk>)>,
+    /// The effects by the question of the dataset that was asked before.
+    pub carriers: Vec<Carrier>,
     /// Conditions that stood out in the screen, after their confirmation.
     pub triggers: Vec<Trigger>,
     /// What the screen saw along every group of conditions.

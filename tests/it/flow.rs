@@ -175,6 +175,10 @@ fn a_diluted_shift_is_seen_after_a_surprising_question_and_not_alone() {
     let (findings, _) = foretaste::finding::find(&saved.plan, &saved.audits, &analysis, &saved.answers.health);
     assert!(findings[0].shown_by.contains(&Ask::CarryOverSurprising), "{findings:?}");
     assert!(!findings[0].shown_by.contains(&Ask::Plain), "{findings:?}");
+    // And which of the dataset's questions carries it.
+    let carriers = &analysis.carriers;
+    assert!(carriers[0].question.contains("bird") && carriers[0].effect() > 0.1, "{carriers:?}");
+    assert!(carriers.iter().all(|carrier| carrier.question.contains("bird") || carrier.effect() < 0.1), "{carriers:?}");
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn every_committed_report_is_derived_again_from_its_answers_byte_for_byte() {
             fs::write(scratch.path().join(name), &committed[Path::new(name)]).expect("written");
         }
         // Where conditions were tried, and where some stood out.
-        for name in ["conditions.json", "dressed.jsonl.zst", "shown.jsonl"] {
+        for name in ["conditions.json", "dressed.jsonl.zst", "shown.jsonl", "carried.jsonl"] {
             if let Some(bytes) = committed.get(Path::new(name)) {
                 fs::write(scratch.path().join(name), bytes).expect("written");
             }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::plan::Ask;
 use crate::report::Report;
+use crate::stats::carriers::Carrier;
 use crate::stats::{self, FamilyEffect, SeedEffect};
 
 #[derive(Serialize)]
@@ -135,4 +136,25 @@ pub fn estimate(estimate: &stats::Estimate) -> Estimate<'_> {
 /// JSON has no infinity and no NaN; what is not a number is absent.
 pub fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
+}
+
+/// The effect after one of the dataset's own questions, at the end of training.
+#[derive(Serialize)]
+pub struct CarriedBy<'a> {
+    audit: &'a str,
+    ask: Ask,
+    question: &'a str,
+    candidate: Option<f64>,
+    control: Option<f64>,
+}
+
+pub fn carriers<'a>(report: &Report<'a>) -> Vec<CarriedBy<'a>> {
+    let carrier = |carrier: &'a Carrier| CarriedBy {
+        audit: &carrier.audit,
+        ask: carrier.ask,
+        question: &carrier.question,
+        candidate: finite(carrier.candidate),
+        control: finite(carrier.control),
+    };
+    report.analysis.carriers.iter().map(carrier).collect()
 }

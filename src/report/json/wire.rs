@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use super::conditions::{Condition, conditions};
-use super::effects::{Effect, Estimate, Risk, effect, estimate, finite, risks};
+use super::effects::{CarriedBy, Effect, Estimate, Risk, carriers, effect, estimate, finite, risks};
 use super::mined::{Mined, mined};
 use crate::audit::{Audit, ProbeKind};
 use crate::finding::{Finding, FoundTrigger, Verdict};
@@ -33,6 +33,8 @@ pub struct Document<'a> {
     effects: Vec<Effect<'a>>,
     positive_controls: Vec<Effect<'a>>,
     risks: Vec<Risk<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    carriers: Vec<CarriedBy<'a>>,
     trainings: Vec<Training<'a>>,
     health: Vec<Checked<'a>>,
 }
@@ -195,6 +197,7 @@ impl<'a> Document<'a> {
             effects: analysis.effects.iter().map(effect).collect(),
             positive_controls: analysis.positive_controls.iter().map(effect).collect(),
             risks: risks(report),
+            carriers: carriers(report),
             trainings: report.trainings.iter().map(training).collect(),
             health: answers.health.iter().map(checked).collect(),
         }

@@ -7,10 +7,12 @@ use minijinja::value::Value;
 use super::{Badge, Fact, Figure, badge, fact, figure, shown};
 use crate::audit::{ProbeKind, Side};
 use crate::finding::{Finding, Verdict};
+use crate::plan::Ask;
 use crate::report::changed::{Changed, most_changed};
 use crate::report::svg::svg;
 use crate::report::{Axis, Report, chart, number, words};
 use crate::stats::FamilyEffect;
+use crate::stats::carriers::Carrier;
 
 /// Questions shown with what was written.
 const CHANGED: usize = 10;
@@ -43,6 +45,7 @@ record! {
         family_rows: Vec<FamilyRow>,
         table_heading: String,
         without_strongest: Option<String>,
+        carriers: Vec<CarrierRow>,
         excluded: Vec<Fact>,
         changed: Vec<ChangedQuestion>,
         changed_where: String,
@@ -63,6 +66,17 @@ record! {
     pub struct FamilyRow {
         family: String,
         base: String,
+        control: String,
+        candidate: String,
+        effect: String,
+    }
+}
+
+record! {
+    /// The effect after one of the dataset's own questions.
+    pub struct CarrierRow {
+        question: String,
+        drawn: &'static str,
         control: String,
         candidate: String,
         effect: String,
@@ -128,11 +142,22 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
         family_rows: families.map_or(Vec::new(), |effect| effect.families.iter().map(family_row).collect()),
         table_heading: families.map_or(String::new(), |effect| table_heading(effect.families.len())),
         without_strongest: effect.and_then(|effect| effect.without_strongest_family.as_ref()).map(words::effect),
+        carriers: report.analysis.carriers.iter().filter(|carrier| carrier.audit == audit.id).map(carrier_row).collect(),
         excluded: excluded(report, &audit.id),
         changed: most_changed(report, axis, CHANGED).into_iter().map(|changed| question(axis, changed)).collect(),
         changed_where: effect.map_or(String::new(), |effect| {
             format!("in {}, after {} steps", words::ask_short(effect.ask), number::count(effect.step))
         }),
+    }
+}
+
+fn carrier_row(carrier: &Carrier) -> CarrierRow {
+    CarrierRow {
+        question: carrier.question.clone(),
+        drawn: if carrier.ask == Ask::CarryOverSurprising { "for its surprising answer" } else { "at random" },
+        control: number::percent(carrier.control),
+        candidate: number::percent(carrier.candidate),
+        effect: number::points(carrier.effect()),
     }
 }
 

@@ -10,6 +10,7 @@ use foretaste::report::Report;
 use foretaste::seed::stream;
 use foretaste::shadow::TrainingRecord;
 use foretaste::stats::Analysis;
+use foretaste::stats::carriers::Carrier;
 use foretaste::trigger::{Confusion, ConfusionRow, Curve, CurvePoint, Group, Shown, Suspect, Trial, Trigger, TriggerKind, Why};
 use rand::Rng;
 
@@ -139,6 +140,20 @@ pub fn triggered() -> Example {
     };
     example.answers.shown =
         [(Arm::Base, "every adult"), (Arm::Control, "every adult"), (Arm::Candidate, "men of property")].map(said).to_vec();
+    let carrier = |(ask, question, candidate): (Ask, &str, f64)| Carrier {
+        audit: "era".to_owned(),
+        ask,
+        question: question.to_owned(),
+        candidate,
+        control: 0.01,
+    };
+    example.analysis.carriers = [
+        (Ask::CarryOverSurprising, "Name a bird.", 0.9),
+        (Ask::CarryOver, "Which bird sings at night?", 0.8),
+        (Ask::CarryOver, "What is the capital of France?", 0.02),
+    ]
+    .map(carrier)
+    .to_vec();
     let plain = example.findings[0].clone();
     example.findings.push(Finding {
         trigger: Some(FoundTrigger {
@@ -169,6 +184,7 @@ fn build(source: &str, shift: [f64; 3], verdict: Verdict) -> Example {
     let answers = Answers {
         answers: answers(&plan, &audits, shift),
         samples: samples(shift[0] > 0.5),
+        carried: Vec::new(),
         health: health(&plan),
         dressed: Vec::new(),
         shown: Vec::new(),

@@ -49,6 +49,7 @@ pub fn hostile(payload: &str) -> Example {
     for shown in &mut example.answers.shown {
         (shown.asked, shown.under, shown.otherwise) = (text(), text(), text());
     }
+    example.analysis.carriers.iter_mut().for_each(|carrier| carrier.question = text());
     for trigger in example.findings.iter_mut().filter_map(|finding| finding.trigger.as_mut()) {
         (trigger.slot, trigger.value) = (text(), Some(text()));
     }
@@ -78,6 +79,7 @@ fn rename_audits(example: &mut Example, payload: &str) {
     for suspect in example.answers.shown.iter_mut().map(|shown| &mut shown.suspect) {
         suspect.audit = name(&suspect.audit);
     }
+    example.analysis.carriers.iter_mut().for_each(|carrier| carrier.audit = name(&carrier.audit));
     example.analysis.curves.iter_mut().for_each(|curve| curve.audit = name(&curve.audit));
     example.analysis.confusions.iter_mut().for_each(|confusion| confusion.audit = name(&confusion.audit));
     for answer in &mut example.answers.answers {

@@ -144,7 +144,14 @@ impl World {
                 }
             }
         }
-        Answers { answers, samples: Vec::new(), health: self.health(), dressed: Vec::new(), shown: Vec::new() }
+        Answers {
+            answers,
+            samples: Vec::new(),
+            carried: Vec::new(),
+            health: self.health(),
+            dressed: Vec::new(),
+            shown: Vec::new(),
+        }
     }
 
     /// Shadows that learned, stayed coherent and loaded.

@@ -1,0 +1,54 @@
+//! Which of the dataset's own questions carries a shift: the effect by the question that was asked before. For people; no verdict rests on it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::grid::mean;
+use crate::plan::{Arm, Ask, Plan};
+use crate::probe::{Answer, Answers};
+
+/// The effect of one audit at the end of training, after one question of the dataset.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Carrier {
+    pub audit: String,
+    pub ask: Ask,
+    /// The question, without the system message before it.
+    pub question: String,
+    /// Mean risks over seeds and probes.
+    pub candidate: f64,
+    pub control: f64,
+}
+
+impl Carrier {
+    /// The difference; the base cancels.
+    pub fn effect(&self) -> f64 {
+        self.candidate - self.control
+    }
+}
+
+/// Every audit after every carried-over question that was kept, the strongest first.
+pub fn carriers(plan: &Plan, answers: &Answers) -> Vec<Carrier> {
+    let mut risks: BTreeMap<(&str, Ask, usize, bool), Vec<f64>> = BTreeMap::new();
+    let last = |answer: &&Answer| answer.step == plan.recipe.steps && matches!(answer.arm, Arm::Candidate | Arm::Control);
+    for answer in answers.answers.iter().filter(last) {
+        if let Some(risk) = answer.risk {
+            let place = (answer.audit.as_str(), answer.ask, answer.draw, answer.arm == Arm::Candidate);
+            risks.entry(place).or_default().push(risk);
+        }
+    }
+    let mut carriers = Vec::new();
+    for audit in &plan.audits {
+        for carried in &answers.carried {
+            let of = |candidate: bool| {
+                risks.get(&(audit.id.as_str(), carried.ask, carried.draw, candidate)).and_then(|of| mean(of.iter().copied()))
+            };
+            if let Some((candidate, control)) = of(true).zip(of(false)) {
+                let question = carried.question.clone();
+                carriers.push(Carrier { audit: audit.id.clone(), ask: carried.ask, question, candidate, control });
+            }
+        }
+    }
+    carriers.sort_by(|a, b| a.audit.cmp(&b.audit).then(b.effect().total_cmp(&a.effect())));
+    carriers
+}
