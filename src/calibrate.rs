@@ -1,10 +1,12 @@
 //! What a plan would take on this machine, measured by doing a little of it. The only place that looks at a clock.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::audit::Probe;
 use crate::dataset::{Message, Role};
 use crate::engine::{Checkpoint, Engine, Job, Question, Sampling};
 use crate::plan::{Plan, Recipe};
@@ -14,8 +16,11 @@ use crate::workshop::side_by_side;
 /// Steps that are trained to measure their speed.
 const STEPS: usize = 2;
 
-/// Questions that are scored, and prompts that are answered, to measure the speed.
-const QUESTIONS: usize = 64;
+/// Rows that are trained on and answered to measure the speed.
+const ROWS: usize = 64;
+
+/// Prompts of probes that are scored.
+const PROMPTS: usize = 32;
 
 /// An estimate for this machine as it is now.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -45,23 +50,9 @@ pub fn measure(prepared: &Prepared, engine: &dyn Engine, workers: usize) -> Resu
     let Prepared { dataset, plan, .. } = prepared;
     let groups = plan.trained_arms().count();
     let at_once = workers.clamp(1, groups.max(1));
-    let rows: Vec<Vec<Message>> = dataset.rows.iter().take(QUESTIONS).map(|row| row.messages.clone()).collect();
+    let rows: Vec<Vec<Message>> = dataset.rows.iter().take(ROWS).map(|row| row.messages.clone()).collect();
 
-    // Asking first: it also warms up what the engine loads late.
-    let questions: Vec<Question> = prepared
-        .audits
-        .iter()
-        .zip(&plan.audits)
-        .flat_map(|(audit, planned)| planned.probes.iter().map(|&probe| &audit.probes[probe]))
-        .take(QUESTIONS)
-        .map(|probe| Question {
-            messages: vec![Message::new(Role::User, &probe.prompt)],
-            options: match &probe.options[..] {
-                [] => vec![probe.prompt.clone()],
-                options => options.iter().map(|option| option.text.clone()).collect(),
-            },
-        })
-        .collect();
+    let questions = questions(prepared);
     let mut tokens = 0;
     for question in &questions {
         tokens += engine.count_tokens(&question.messages)?.0;
@@ -69,6 +60,8 @@ pub fn measure(prepared: &Prepared, engine: &dyn Engine, workers: usize) -> Resu
             tokens += engine.count_tokens(&[question.messages[0].clone(), Message::new(Role::Assistant, option)])?.1;
         }
     }
+    // Once without the clock: what the engine loads late.
+    engine.score(None, &questions[..questions.len().min(1)])?;
     let scoring = timed(|| side_by_side(workers, workers, |_| engine.score(None, &questions)))?;
     let seconds_a_token = scoring / (tokens * workers).max(1) as f64;
     let prompts: Vec<Vec<Message>> = rows.iter().map(|row| row[..row.len().saturating_sub(1)].to_vec()).collect();
@@ -98,6 +91,23 @@ pub fn measure(prepared: &Prepared, engine: &dyn Engine, workers: usize) -> Resu
         asking_seconds,
         peak_bytes: peak_so_far().map(|peak| peak + adapters),
     })
+}
+
+/// Some prompts, with every probe of every audit that asks them: what is shared between them in a run is shared here too.
+fn questions(prepared: &Prepared) -> Vec<Question> {
+    let audits = prepared.audits.iter().zip(&prepared.plan.audits);
+    let probes: Vec<&Probe> =
+        audits.flat_map(|(audit, planned)| planned.probes.iter().map(|&probe| &audit.probes[probe])).collect();
+    let prompts: BTreeSet<&str> = probes.iter().map(|probe| probe.prompt.as_str()).collect();
+    let some: BTreeSet<&str> = prompts.iter().step_by(prompts.len().div_ceil(PROMPTS).max(1)).copied().collect();
+    let question = |probe: &Probe| Question {
+        messages: vec![Message::new(Role::User, &probe.prompt)],
+        options: match &probe.options[..] {
+            [] => vec![probe.prompt.clone()],
+            options => options.iter().map(|option| option.text.clone()).collect(),
+        },
+    };
+    probes.into_iter().filter(|probe| some.contains(probe.prompt.as_str())).map(question).collect()
 }
 
 /// Questions of the dataset and of the poisons that all models together answer for themselves.
