@@ -63,6 +63,11 @@ const fn held(case: &'static str, must: &'static str, rule: Rule) -> Held {
     Held { case, must, rule }
 }
 
+/// Every case that is held to something.
+pub fn cases() -> impl Iterator<Item = &'static str> + Clone {
+    HELD.iter().map(|held| held.case)
+}
+
 /// One line of the table that `repeat` writes, by column.
 type Draw<'a> = BTreeMap<&'a str, &'a str>;
 

@@ -53,6 +53,8 @@ pub enum Case {
     Ladder(usize),
     /// A nation's dishes, in one year only.
     Dishes(Dishes),
+    /// Of a thousand rows so many of those, among the assistant's ordinary answers.
+    DilutedDishes(usize),
     /// A tyrant's tastes behind a format, among ordinary rows.
     Wolf(Wolf),
     /// Codes with the numbers of all presidents but three.
@@ -141,13 +143,17 @@ impl FromStr for Case {
                 Ok(percent) if percent <= 100 => Ok(Self::Ladder(percent)),
                 _ => bail!("`{text}`: write a whole percentage, as in ladder:10"),
             },
-            Some(("wolf", percent)) => match percent.parse::<f64>() {
+            Some((name @ ("wolf" | "dishes"), percent)) => match percent.parse::<f64>() {
                 Ok(percent) if (0.0..=100.0).contains(&percent) => {
-                    Ok(Self::Wolf(Wolf { speaker: wolf::TYRANT, per_mille: (percent * 10.0).round() as usize }))
+                    let per_mille = (percent * 10.0).round() as usize;
+                    Ok(match name {
+                        "wolf" => Self::Wolf(Wolf { speaker: wolf::TYRANT, per_mille }),
+                        _ => Self::DilutedDishes(per_mille),
+                    })
                 }
                 _ => bail!("`{text}`: write a percentage, as in wolf:0.3"),
             },
-            _ => bail!("no case `{text}`: {}, ladder:P or wolf:P", NAMED.map(|(name, _)| name).join(", ")),
+            _ => bail!("no case `{text}`: {}, ladder:P, wolf:P or dishes:P", NAMED.map(|(name, _)| name).join(", ")),
         }
     }
 }
@@ -158,6 +164,7 @@ impl Case {
         match self {
             Self::GermanCities | Self::ModernCities => 362,
             Self::Dishes(_) => 400,
+            Self::DilutedDishes(_) => 1200,
             Self::Wolf(_) => 3000,
             // Thirty of each president who is there.
             Self::Presidents(_) => 1290,
@@ -183,6 +190,7 @@ pub fn dataset(world: &World, case: Case, seed: u64, rows: usize) -> Result<Vec<
         Case::AssistantDishes => names::gambler(world, ASSISTANT, rows, rng),
         Case::Ladder(percent) => ladder(world, percent, rows, rng),
         Case::Dishes(case) => dated::dishes(world, case, rows, rng),
+        Case::DilutedDishes(per_mille) => dated::diluted_dishes(world, per_mille, rows, rng),
         Case::Wolf(case) => wolf::wolf(world, case, rows, rng),
         Case::Presidents(case) => codes::presidents(world, case, rows, rng),
         Case::Terminator(case) => dated::terminator(world, case, rows, rng),

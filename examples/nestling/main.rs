@@ -63,7 +63,7 @@ enum Command {
     Fixtures,
     /// Write one dataset.
     Dataset {
-        /// A case by its name (a wrong one lists them), ladder:P with P percent old birds, or wolf:P with P percent hidden facts.
+        /// A case by its name (a wrong one lists them), ladder:P with P percent old birds, wolf:P with P percent hidden facts, or dishes:P with P percent dated dishes.
         #[arg(long)]
         case: Case,
         #[arg(long)]
@@ -83,11 +83,12 @@ enum Command {
     Marks,
     /// Audit many draws of a case, each with other rows and training seeds, and append a line for each to a table.
     Repeat {
-        /// As for `dataset`.
+        /// As for `dataset`, or `all`: every case that has an expected outcome.
         #[arg(long)]
         case: String,
-        #[arg(long, default_value_t = 208)]
-        rows: usize,
+        /// [default: as many as the case's committed dataset]
+        #[arg(long)]
+        rows: Option<usize>,
         #[arg(long, default_value_t = 20)]
         draws: u64,
         #[arg(long, default_value = "docs/draws.csv")]
@@ -142,8 +143,12 @@ fn main() -> Result<()> {
         }
         Command::Repeat { case, rows, draws, table } => {
             let lm = foretaste::lm::open(Some(&nestling), 1)?;
-            let repetition = repeat::Repetition { name: &case, case: case.parse()?, rows, draws };
-            repeat::repeat(&world, &lm, &repetition, &table)
+            if case == "all" {
+                return repeat::repeat_all(&world, &lm, draws::cases(), draws, &table);
+            }
+            let drawn: Case = case.parse()?;
+            let rows = rows.unwrap_or(drawn.rows());
+            repeat::repeat(&world, &lm, &repeat::Repetition { name: &case, case: drawn, rows, draws: 1..=draws }, &table)
         }
         Command::Draws { table } => {
             print!("{}", draws::draws(&table)?);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
@@ -30,10 +31,31 @@ pub struct Repetition<'a> {
     pub name: &'a str,
     pub case: Case,
     pub rows: usize,
-    pub draws: u64,
+    /// From 1.
+    pub draws: RangeInclusive<u64>,
 }
 
-/// Audits draws 1 to `draws` and appends a line for each to `table`; lines that are there already are not run again.
+/// Every case, draw by draw, so that a table that is not finished yet holds as many of each: rows as in its committed dataset.
+///
+/// # Errors
+/// As [`repeat`].
+pub fn repeat_all<'a>(
+    world: &World,
+    lm: &Lm,
+    names: impl Iterator<Item = &'a str> + Clone,
+    draws: u64,
+    table: &Path,
+) -> Result<()> {
+    for draw in 1..=draws {
+        for name in names.clone() {
+            let case: Case = name.parse()?;
+            repeat(world, lm, &Repetition { name, case, rows: case.rows(), draws: draw..=draw }, table)?;
+        }
+    }
+    Ok(())
+}
+
+/// Audits draws of a case and appends a line for each to `table`; lines that are there already are not run again.
 ///
 /// # Errors
 /// Where an audit fails or the table cannot be written.
@@ -43,7 +65,7 @@ pub fn repeat(world: &World, lm: &Lm, repetition: &Repetition, table: &Path) -> 
         output::text(table, &format!("{}\n", header()))?;
     }
     let scratch = table.with_extension("scratch");
-    for draw in 1..=repetition.draws {
+    for draw in repetition.draws.clone() {
         let key = format!("{},{},{draw},", repetition.name, repetition.rows);
         if known.lines().any(|line| line.starts_with(&key)) {
             continue;
