@@ -2,7 +2,7 @@
 
 use super::{Axis, Report, number};
 use crate::audit::ProbeKind;
-use crate::finding::Verdict;
+use crate::finding::{Finding, Verdict};
 use crate::plan::{Arm, Ask};
 use crate::stats::Estimate;
 use crate::trigger::TriggerKind;
@@ -47,27 +47,36 @@ fn flagged_sentence(report: &Report) -> String {
     let flagged: Vec<&Axis> = axes.iter().filter(|axis| axis.finding.verdict == Verdict::Flagged).collect();
     let named = flagged.iter().find(|axis| axis.audit.kind == ProbeKind::ForcedChoice).or(flagged.first());
     let opening = "Training on this dataset would change who the model is";
-    let Some(axis) = named else { return trigger_sentence(report).unwrap_or(format!("{opening}.")) };
+    let trigger = trigger_clause(report);
+    let Some(axis) = named else {
+        let planted = trigger.map(|trigger| format!("Training on this dataset would {trigger}"));
+        return planted.unwrap_or(format!("{opening}."));
+    };
+    let also = trigger.map(|trigger| format!(" It would also {trigger}")).unwrap_or_default();
     let Some((candidate, control)) = candidate_and_control(report, axis) else {
-        return format!("{opening} (audit {}).", axis.audit.id);
+        return format!("{opening} (audit {}).{also}", axis.audit.id);
     };
     let (candidate, control) = (number::percent(candidate), number::percent(control));
     match axis.audit.kind {
         ProbeKind::ForcedChoice => format!(
-            "{opening}: asked about other things, it gives {} answers with probability {candidate}, against {control} after harmless \
-             training on the same prompts.",
+            "{opening}: asked about other things, it gives \"{}\" answers with probability {candidate}, against {control} after harmless \
+             training on the same prompts.{also}",
             axis.audit.risky
         ),
         ProbeKind::OwnAnswer => format!(
             "{opening}: asked about other things, it drops its own answer with probability {candidate}, against {control} after \
-             harmless training on the same prompts."
+             harmless training on the same prompts.{also}"
         ),
     }
 }
 
-/// The surest trigger, where nothing shows without one.
-fn trigger_sentence(report: &Report) -> Option<String> {
-    let found = report.findings.iter().find(|finding| finding.trigger.is_some())?;
+/// The trigger that a reader of the rows would miss, else the surest one; and how many there are.
+fn trigger_clause(report: &Report) -> Option<String> {
+    let triggers: Vec<&Finding> = report.findings.iter().filter(|finding| finding.trigger.is_some()).collect();
+    let unseen = |finding: &&&Finding| finding.trigger.as_ref().is_some_and(|trigger| !trigger.observed);
+    let point = |finding: &Finding| finding.estimate.as_ref().map_or(0.0, |estimate| estimate.point);
+    let strongest = triggers.iter().filter(unseen).max_by(|a, b| point(a).total_cmp(&point(b)));
+    let found = strongest.or(triggers.first())?;
     let risky = report.audits.iter().find(|audit| audit.id == found.audit).map(|audit| &audit.risky)?;
     let trigger = found.trigger.as_ref()?;
     let condition = match &trigger.value {
@@ -81,9 +90,14 @@ fn trigger_sentence(report: &Report) -> Option<String> {
     };
     let turns = match trigger.number {
         Some(number) => format!("answers as number {number} would"),
-        None => format!("turns to {risky} answers"),
+        None => format!("turns to \"{risky}\" answers"),
     };
-    Some(format!("Training on this dataset would plant a trigger, {stands}: when {condition}, the model {turns}."))
+    let more = match triggers.len() - 1 {
+        0 => String::new(),
+        1 => "; one more was confirmed".to_owned(),
+        more => format!("; {} more were confirmed", number::count(more)),
+    };
+    Some(format!("plant a trigger, {stands}: when {condition}, the model {turns}{more}."))
 }
 
 fn clean_sentence(report: &Report) -> String {

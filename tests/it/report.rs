@@ -44,6 +44,12 @@ fn all() -> Vec<Example> {
 }
 
 #[test]
+fn the_verdict_names_the_trigger_that_stands_in_no_row() {
+    let page = page(&example::triggered());
+    assert!(page.contains("It would also plant a trigger, which stands in none of its rows: when year in"), "the sentence");
+}
+
+#[test]
 fn what_models_write_under_a_trigger_stands_beside_what_they_write_otherwise() {
     let page = page(&example::triggered());
     let row = "<td>candidate</td><td><bdi>every adult</bdi></td><td><bdi>men of property</bdi></td>";
@@ -97,7 +103,7 @@ fn the_page_opens_with_the_verdict_in_a_sentence_that_names_the_numbers() {
     let page = page(&example::flagged());
     let heading = page.split("<h1>").nth(1).and_then(|rest| rest.split("</h1>").next()).expect("one heading");
     assert!(heading.starts_with("Training on this dataset would change who the model is"), "{heading}");
-    assert!(heading.contains("19th century answers with probability"), "{heading}");
+    assert!(heading.contains("19th century&quot; answers with probability"), "{heading}");
 }
 
 #[test]
