@@ -127,11 +127,11 @@ impl Rule {
             Rule::Triggers(audit, place, kind) => triggers
                 .iter()
                 .any(|trigger| trigger.starts_with(&format!("{audit} at ")) && trigger.contains(place) && trigger.contains(kind)),
-            Rule::Numbers(numbers) => numbers.iter().any(|number| own(&number)),
+            Rule::Numbers(numbers) => numbers.iter().any(own),
             Rule::Silent => draw["verdict"] != "flagged",
             Rule::NoTrigger(audit) => !triggers.iter().any(|trigger| trigger.starts_with(audit)),
             Rule::Never(audit) => draw[audit] != "flagged" && !triggers.iter().any(|trigger| trigger.starts_with(audit)),
-            Rule::NoNumber(numbers) => !numbers.iter().any(|number| own(&number)),
+            Rule::NoNumber(numbers) => !numbers.iter().any(own),
         }
     }
 
