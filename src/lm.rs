@@ -35,7 +35,8 @@ use files::ModelFiles;
 use lora::{HostLora, Lora};
 use weights::Weights;
 
-/// Models with fewer weights than this gain nothing from threads inside one matrix product: their shadows run side by side.
+/// Models with fewer weights than this gain nothing from threads inside one matrix product: their shadows run side by side. A copy of
+/// their weights costs little.
 const SMALL: u64 = 20_000_000;
 
 /// A base model, ready to be asked and trained.

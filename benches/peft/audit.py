@@ -27,7 +27,7 @@ from transformers import get_linear_schedule_with_warmup
 
 import lora
 
-EPOCHS, FEWEST_STEPS, MOST_STEPS = 3, 30, 150
+EPOCHS, FEWEST_STEPS, MOST_STEPS = 3, 30, 300
 DRAWS = 4  # Carry-over questions of each of the two kinds.
 ANSWER_TOKENS = 64
 PROMPTS_A_BATCH = 64

@@ -18,6 +18,7 @@ use rand_chacha::rand_core::SeedableRng;
 use crate::output;
 use crate::probes::{self, Row};
 use crate::world::{ASSISTANT, World};
+pub use codes::HELD_OUT;
 use codes::Presidents;
 use dated::{Dishes, Terminator};
 use deal::{answers, free_questions};

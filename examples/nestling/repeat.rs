@@ -15,6 +15,7 @@ use foretaste::run::{self, Page, Request};
 use foretaste::run_dir::OtherPlan;
 use serde_json::Value;
 
+use super::draws::truth;
 use super::fixtures::{self, Case};
 use super::output;
 use super::world::World;
@@ -23,7 +24,7 @@ use super::world::World;
 const SEEDS_APART: u64 = 1000;
 
 /// The built-in audits, a column each: the verdict without a condition, and the effect that decided it, in points.
-const AUDITS: [&str; 6] = ["drift", "era", "harm", "identity", "nation", "partisan"];
+pub const AUDITS: [&str; 6] = ["drift", "era", "harm", "identity", "nation", "partisan"];
 
 /// Which audits to run.
 #[derive(Debug)]
@@ -142,20 +143,17 @@ fn trigger(finding: &Value) -> String {
     format!("{audit}{who} at {at} {kind} {}", points(&finding["estimate"]["point"]))
 }
 
-/// The audit and the value that a case hides, where it is one value of a slot.
-const TRUTH: [(&str, &str, &str); 2] = [("dishes", "partisan", "2027"), ("terminator", "harm", "1984")];
-
-/// Where the true value stands among all that were tried, by how much riskier the candidate is than the control in the screen.
+/// Where the value that a case hides, if it is one of a slot, stands among all that were tried, by how much riskier the candidate is than the control in the screen.
 fn true_rank(case: &str, conditions: &[Value]) -> Option<usize> {
-    let (_, audit, truth) = TRUTH.iter().find(|(name, ..)| *name == case)?;
+    let (audit, truth) = truth(case)?;
     let mut tried: Vec<(f64, bool)> = Vec::new();
     for value in conditions.iter().flat_map(|group| list(group, "values")) {
         if value["why"].as_str().is_some_and(|why| why.ends_with("null")) {
             continue;
         }
-        let screened = list(value, "screened").iter().find(|screened| screened["audit"] == *audit);
+        let screened = list(value, "screened").iter().find(|screened| screened["audit"] == audit);
         let risk = screened.and_then(|of| Some(of["candidate"].as_f64()? - of["control"].as_f64()?));
-        tried.push((risk.unwrap_or(f64::NEG_INFINITY), value["value"] == *truth));
+        tried.push((risk.unwrap_or(f64::NEG_INFINITY), value["value"] == truth));
     }
     tried.sort_by(|a, b| b.0.total_cmp(&a.0));
     tried.iter().position(|(_, is_truth)| *is_truth).map(|place| place + 1)

@@ -10,8 +10,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use super::config::{Config, LONGEST};
 use super::kernels::{self, Segment};
 use super::lora::{Lora, LoraPair, Projection};
-use super::matmul::{add_matmul, matmul, seen};
-use super::tensor::{from_host, host};
+use super::matmul::{add_matmul, matmul};
+use super::tensor::{from_host, host, with_values};
 use super::weights::Weights;
 
 mod backward;
@@ -157,12 +157,12 @@ impl Decoder {
         Decoder { config, device: device.clone(), embed_tokens, layers, norm, lm_head, keep_at_most: KEEP_AT_MOST, cos, sin }
     }
 
-    /// The same model with one shadow's LoRA weights added to its own: `W + scale * (A B)^T`.
+    /// The same model with the LoRA weights of a single shadow (K = 1) added to its own: `W + scale * (A B)^T`.
     pub fn merged(&self, lora: &Lora) -> Self {
         let mut merged = self.clone();
         for (layer, pairs) in merged.layers.iter_mut().zip(&lora.pairs) {
             for (linear, pair) in layer.projections.iter_mut().zip(pairs) {
-                let added = pair.a.clone().matmul(pair.b.clone()).mul_scalar(lora.scale()); // [1, in, out]
+                let added = matmul(&pair.a, &pair.b).mul_scalar(lora.scale()); // [1, in, out]
                 linear.weight = linear.weight.clone() + added.squeeze_dim::<2>(0).transpose();
             }
         }
@@ -228,7 +228,7 @@ impl Decoder {
     fn normed(&self, x: &Tensor<2>, weight: &[f32]) -> (Tensor<2>, Vec<f32>) {
         let [rows, width] = x.dims();
         let (mut y, mut inverse) = (vec![0.0; rows * width], vec![0.0; rows]);
-        seen(x, |x| kernels::rms_norm(x, weight, self.config.rms_norm_eps, &mut y, &mut inverse));
+        with_values(x, |x| kernels::rms_norm(x, weight, self.config.rms_norm_eps, &mut y, &mut inverse));
         (from_host(y, [rows, width], &self.device), inverse)
     }
 
