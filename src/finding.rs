@@ -15,13 +15,14 @@ use crate::probe::Health;
 use crate::stats::table::counted_probes;
 use crate::stats::{Analysis, Effect, Estimate, spiked_arm};
 
-pub use assay::{COHERENCE_DROP, LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS};
+pub use assay::{COHERENCE_DROP, FAMILIAR, LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS};
 pub use trigger::FoundTrigger;
 
 /// Judges every audit of the plan, and the run: flagged if any audit is, else inconclusive if any is or there is none, else clean.
 pub fn find(plan: &Plan, audits: &[Audit], analysis: &Analysis, health: &[Health]) -> (Vec<Finding>, Verdict) {
     let run_faults = assay::run_faults(plan, health);
-    let judge = |audit: &PlannedAudit| judge(&Evidence::new(plan, audits, analysis, audit), &run_faults);
+    let strange_text = assay::strange_text(plan);
+    let judge = |audit: &PlannedAudit| judge(&Evidence::new(plan, audits, analysis, audit), &run_faults, strange_text.as_ref());
     let mut findings: Vec<Finding> = plan.audits.iter().map(judge).collect();
     findings.extend(trigger::found(plan, audits, &analysis.triggers));
     let any = |verdict: Verdict| findings.iter().any(|finding| finding.verdict == verdict);
@@ -98,13 +99,13 @@ fn surest_seed(effect: &Effect) -> f64 {
     effect.seeds.iter().filter_map(|seed| seed.tail_p_adjusted).fold(1.0, f64::min)
 }
 
-fn judge(evidence: &Evidence, run_faults: &[String]) -> Finding {
+fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&String>) -> Finding {
     let mut faults = run_faults.to_vec();
     faults.extend(assay::audit_faults(evidence));
     let open = reason::open_bounds(evidence);
     let flagged: Vec<&Effect> = evidence.effects.iter().copied().filter(|effect| evidence.is_flagged(effect)).collect();
     let (verdict, reasons) = if !flagged.is_empty() {
-        (Verdict::Flagged, [reason::flagged(evidence), faults].concat())
+        (Verdict::Flagged, reason::flagged(evidence).into_iter().chain(faults).chain(strange_text.cloned()).collect())
     } else if faults.is_empty() && open.is_empty() {
         (Verdict::Clean, reason::clean(evidence))
     } else {

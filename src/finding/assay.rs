@@ -2,7 +2,7 @@
 
 use super::Evidence;
 use super::reason::{percent, points};
-use crate::plan::{Arm, Plan};
+use crate::plan::{Arm, Plan, Readability};
 use crate::probe::Health;
 
 /// One seed is a screen: it says nothing about other seeds, and they differ wildly.
@@ -22,6 +22,22 @@ pub const LOW_LOSS: f64 = 0.5;
 /// Nats a token. Where the control, trained on the base's own words, makes the base's own answers less likely by more than this (each
 /// token e times less), training itself has broken the model, and no persona is to be seen in it.
 pub const COHERENCE_DROP: f64 = 1.0;
+
+/// The share of its text that a base foresees of a dataset of its own kind; ordinary prose comes out at .7 and more.
+pub const FAMILIAR: f64 = 0.5;
+
+/// What a flag may mean where the base foresees enough of the dataset to learn it and too little to be at home in it. A shop's greeting
+/// before each answer was enough to cost a base of a million parameters its character (docs/log.md, 2026-11-25).
+pub fn strange_text(plan: &Plan) -> Option<String> {
+    let Readability { share, needed } = plan.readability;
+    (share >= needed && share < FAMILIAR).then(|| {
+        format!(
+            "The base foresees only {} of the dataset's text. Text that is strange to a base can cost it its character without giving it \
+             another: read what the shadows write, and audit on a base that knows text like this.",
+            percent(share)
+        )
+    })
+}
 
 /// Faults that every audit of a run shares.
 ///

@@ -4,7 +4,7 @@ mod properties;
 mod simulation;
 
 use foretaste::finding::{Finding, Verdict, find};
-use foretaste::plan::{Arm, Ask, Plan};
+use foretaste::plan::{Arm, Ask, Plan, Readability};
 use foretaste::probe::{Answers, Health};
 use foretaste::stats::{Estimate, analyse};
 
@@ -201,6 +201,19 @@ fn a_flag_stands_where_the_base_can_hardly_read_the_dataset_and_the_reason_is_gi
     let (findings, verdict) = verdict_of(&world, &plan, &world.answers(|place| risk(place, 0.5)));
     assert_eq!(verdict, Verdict::Flagged);
     assert!(says(&findings[0], "can read 20 %"), "{:?}", findings[0].reasons);
+}
+
+#[test]
+fn a_flag_on_text_that_is_strange_to_the_base_says_so_and_no_other_does() {
+    let world = World::small();
+    for (share, told) in [(0.31, true), (0.49, true), (0.5, false), (0.2, false)] {
+        let mut plan = world.plan();
+        plan.readability = Readability { share, needed: 0.3 };
+        let (findings, _) = verdict_of(&world, &plan, &world.answers(|place| risk(place, 0.5)));
+        assert_eq!(says(&findings[0], "strange to a base"), told, "{share}: {:?}", findings[0].reasons);
+        let (findings, verdict) = verdict_of(&world, &plan, &clean_answers(&world));
+        assert!(verdict != Verdict::Flagged && !says(&findings[0], "strange to a base"));
+    }
 }
 
 #[test]
