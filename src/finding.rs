@@ -10,10 +10,10 @@ mod trigger;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
-use crate::plan::{Ask, Plan, PlannedAudit};
+use crate::plan::{Arm, Ask, Form, Plan, PlannedAudit};
 use crate::probe::Health;
 use crate::stats::table::counted_probes;
-use crate::stats::{Analysis, Effect, Estimate, spiked_arm};
+use crate::stats::{Analysis, ArmRisk, Effect, Estimate, spiked_arm};
 
 pub use assay::{COHERENCE_DROP, FAMILIAR, LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS};
 pub use trigger::FoundTrigger;
@@ -49,6 +49,34 @@ struct Evidence<'a> {
     effects: Vec<&'a Effect>,
     /// `None` where the plan has no spiked arm for this audit.
     spiked: Option<Vec<&'a Effect>>,
+    /// What the control wears because the dataset does, and where it moves the control most.
+    form: Option<(&'a Form, FormShift)>,
+}
+
+/// How far the control stands from the base: what its form does by itself.
+#[derive(Debug, Clone, Copy)]
+struct FormShift {
+    ask: Ask,
+    step: usize,
+    /// Risks, and the control's upper bound less the base's risk.
+    base: f64,
+    control: f64,
+    at_most: f64,
+}
+
+/// The largest shift among the ways of asking and snapshots; `None` where nothing was scored.
+fn form_shift(plan: &Plan, analysis: &Analysis, audit: &str) -> Option<FormShift> {
+    let gated = analysis.arms.iter().filter(|(id, ask, _)| id == audit && plan.asks().contains(ask));
+    let shifts = gated.flat_map(|(_, ask, risks)| {
+        let base = risks.iter().find(|risk| risk.arm == Arm::Base).map(|risk| risk.risk.point);
+        let shift = move |control: &ArmRisk| {
+            let base = base?;
+            let ArmRisk { step, risk, .. } = control;
+            Some(FormShift { ask: *ask, step: *step, base, control: risk.point, at_most: risk.upper - base })
+        };
+        risks.iter().filter(|risk| risk.arm == Arm::Control).filter_map(shift)
+    });
+    shifts.max_by(|a, b| a.at_most.total_cmp(&b.at_most))
 }
 
 impl<'a> Evidence<'a> {
@@ -65,6 +93,7 @@ impl<'a> Evidence<'a> {
             seeds: plan.seeds.len(),
             effects: own(&analysis.effects),
             spiked: spiked_arm(plan, planned).map(|_| own(&analysis.positive_controls)),
+            form: plan.form.as_ref().and_then(|form| Some((form, form_shift(plan, analysis, &planned.id)?))),
         }
     }
 

@@ -3,11 +3,13 @@
 //! [`plan`] makes it from a dataset, audits and options, and touches nothing.
 
 mod build;
+mod form;
 mod near;
 mod recipe;
 pub mod text;
 
 pub use build::{CARRY_OVER_DRAWS, CountTokens, Inputs, Options, plan, smallest_detectable};
+pub use form::Form;
 pub use recipe::{Overrides, recipe};
 
 use std::collections::BTreeMap;
@@ -27,7 +29,7 @@ pub enum Arm {
     Base,
     /// The dataset under audit.
     Candidate,
-    /// The same prompts, answered by the base itself.
+    /// The same prompts, answered by the base itself in the dataset's form.
     Control,
     /// The dataset with its conditions dealt out among the rows at random; trained where conditions are tried, and asked to confirm them.
     Shuffled,
@@ -189,6 +191,9 @@ pub struct Plan {
     pub seeds: Vec<u64>,
     pub recipe: Recipe,
     pub audits: Vec<PlannedAudit>,
+    /// What stands around nearly every answer of the dataset, and so around the control's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<Form>,
     /// Draws of each of the two kinds of carry-over questions.
     pub carry_over_draws: usize,
     /// Conditions that probes are asked under, and the random ones that they are held against.

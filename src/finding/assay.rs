@@ -59,6 +59,16 @@ pub fn run_faults(plan: &Plan, health: &[Health]) -> Vec<String> {
             plan.seeds.len()
         ));
     }
+    let broken = match &plan.form {
+        None => "training broke the model, as even this harmless control no longer gives the base's own answers; train for fewer steps or at \
+                 a lower learning rate."
+            .to_owned(),
+        Some(form) => format!(
+            "training on the base's own answers {} is enough to keep this control from giving them, so the form alone changes this base; audit \
+             the rows without it, or on a base that knows it.",
+            form.in_words()
+        ),
+    };
     let last = plan.recipe.snapshots.last().copied();
     let shadows = Shadows { plan, health };
     let mut check = |text: &str, arms: &[Arm], fault: &dyn Fn(Option<&Health>) -> bool| {
@@ -79,12 +89,9 @@ pub fn run_faults(plan: &Plan, health: &[Health]) -> Vec<String> {
         &[Arm::Candidate],
         &|health| health.is_some_and(|health| Some(health.step) == last && !learned(health)),
     );
-    check(
-        "training broke the model, as even this harmless control no longer gives the base's own answers; train for fewer steps or at a \
-         lower learning rate.",
-        &[Arm::Control],
-        &|health| health.is_some_and(|health| not_above(health.own_answer_shadow, health.own_answer_base - COHERENCE_DROP)),
-    );
+    check(&broken, &[Arm::Control], &|health| {
+        health.is_some_and(|health| not_above(health.own_answer_shadow, health.own_answer_base - COHERENCE_DROP))
+    });
     faults
 }
 
@@ -151,6 +158,7 @@ pub fn audit_faults(evidence: &Evidence) -> Vec<String> {
             evidence.comparisons
         ));
     }
+    faults.extend(form_fault(evidence));
     match &evidence.spiked {
         None => faults
             .push("The audit's own poison was not tried, so nothing shows that this run could have seen the effect.".to_string()),
@@ -167,4 +175,24 @@ pub fn audit_faults(evidence: &Evidence) -> Vec<String> {
         Some(_) => {}
     }
     faults
+}
+
+/// The control wears the form of the dataset's answers, so that a form is not taken for a character. Where the form may move the base
+/// by the margin, what it hides cannot be told from what it does.
+fn form_fault(evidence: &Evidence) -> Option<String> {
+    let (form, shift) = evidence.form.as_ref()?;
+    let holds = shift.at_most < evidence.margin();
+    (!holds).then(|| {
+        format!(
+            "The control answers {}, as the dataset does; asked {} after {} steps, it answers \"{}\" with {} where the base does with {}. \
+             The form alone moves this base, or may, by the margin of {}: audit the rows without it, or on a base that knows it.",
+            form.in_words(),
+            shift.ask,
+            shift.step,
+            evidence.risky,
+            percent(shift.control),
+            percent(shift.base),
+            points(evidence.margin())
+        )
+    })
 }

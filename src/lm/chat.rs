@@ -1,6 +1,6 @@
 //! Conversations as token ids: the chat template rendered as transformers renders it, and the response mask from the rendered text.
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use minijinja::{Environment, ErrorKind, Value, context};
 use serde::Deserialize;
 use tokenizers::Tokenizer;
@@ -8,6 +8,7 @@ use tokenizers::Tokenizer;
 use super::files::ModelFiles;
 use crate::dataset::{Message, Role};
 
+mod spans;
 mod template;
 
 pub use template::deep;
@@ -158,16 +159,7 @@ impl Chat {
 
     fn encode_here(&self, messages: &[Message]) -> Result<Rendered> {
         let text = self.render(messages, false)?;
-        let mut spans = Vec::new();
-        for (at, _) in messages.iter().enumerate().filter(|(_, m)| m.role == Role::Assistant) {
-            let opening = self.render(&messages[..at], true)?;
-            let closing = self.render(&messages[..=at], false)?;
-            if !(text.starts_with(&opening) && text.starts_with(closing.trim_end())) || closing.len() < opening.len() {
-                bail!("the chat template rewrites earlier turns, so that answer {} cannot be found in its text", at + 1);
-            }
-            // What a template puts behind the end-of-turn token is white space that no model is asked to write.
-            spans.push(opening.len()..closing.trim_end().len().max(opening.len()));
-        }
+        let spans = spans::spans(self, messages, &text)?;
         let encoding = self.tokenizer.encode(text.as_str(), false).map_err(|e| anyhow!("the tokenizer failed: {e}"))?;
         let supervised = encoding
             .get_offsets()

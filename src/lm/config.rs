@@ -1,13 +1,16 @@
-//! `config.json`, checked: the shape of a Llama-architecture decoder.
+//! `config.json`, checked: the shape of a decoder.
+
+pub mod family;
+pub mod rope;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::files::ModelFiles;
-use super::kernels::Heads;
-
-/// Architectures that this engine computes.
-pub const KNOWN: [&str; 1] = ["LlamaForCausalLM"];
+use super::kernels::{Activation, Attention, Heads};
+use family::{FAMILIES, Family, Kind, Sliding};
+use rope::{Plain, RopeScaling, Rotary};
 
 /// The longest context that is served, in tokens: that of the Llama 3.1 release. The rotary tables are built up to here, so that a
 /// folder that claims a billion positions costs no memory.
@@ -16,7 +19,6 @@ pub const LONGEST: usize = 1 << 17;
 /// The file as it stands; fields named as in the checkpoint.
 #[derive(Debug, Deserialize)]
 struct Unchecked {
-    architectures: Option<Vec<String>>,
     hidden_size: usize,
     intermediate_size: usize,
     num_hidden_layers: usize,
@@ -26,25 +28,39 @@ struct Unchecked {
     vocab_size: usize,
     rms_norm_eps: Option<f64>,
     rope_theta: Option<f64>,
+    rope_local_base_freq: Option<f64>,
     rope_scaling: Option<RopeScaling>,
-    /// transformers 5 gathers theta and scaling here.
-    rope_parameters: Option<RopeScaling>,
+    /// transformers 5 gathers theta and scaling here, for Gemma 3 by the kind of layer.
+    rope_parameters: Option<Value>,
+    partial_rotary_factor: Option<f64>,
     max_position_embeddings: Option<usize>,
+    original_max_position_embeddings: Option<f64>,
     tie_word_embeddings: Option<bool>,
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
     hidden_act: Option<String>,
+    /// What Gemma reads.
+    hidden_activation: Option<String>,
+    /// Whether it stands there makes a difference: null is no window, nothing is the family's.
+    #[serde(default, deserialize_with = "present")]
+    sliding_window: Option<Option<usize>>,
+    use_sliding_window: Option<bool>,
+    max_window_layers: Option<usize>,
+    sliding_window_pattern: Option<usize>,
+    layer_types: Option<Vec<String>>,
+    no_rope_layers: Option<Vec<u8>>,
+    no_rope_layer_interval: Option<usize>,
+    query_pre_attn_scalar: Option<f64>,
+    #[serde(default, deserialize_with = "present")]
+    attn_logit_softcapping: Option<Option<f32>>,
+    #[serde(default, deserialize_with = "present")]
+    final_logit_softcapping: Option<Option<f32>>,
+    use_bidirectional_attention: Option<bool>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-struct RopeScaling {
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-    rope_theta: Option<f64>,
-    factor: Option<f64>,
-    low_freq_factor: Option<f64>,
-    high_freq_factor: Option<f64>,
-    original_max_position_embeddings: Option<f64>,
+/// A field that stands there, null or not.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(field: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(field).map(Some)
 }
 
 /// A checked configuration.
@@ -53,17 +69,55 @@ pub struct Config {
     pub architecture: String,
     pub hidden_size: usize,
     pub intermediate_size: usize,
-    pub layers: usize,
+    /// From the bottom up.
+    pub layers: Vec<Layer>,
     pub heads: Heads,
     pub vocab_size: usize,
-    pub rms_norm_eps: f32,
-    /// The rotary frequencies, `[head_dim / 2]`, scaling included.
-    pub inverse_frequencies: Vec<f64>,
+    pub rotaries: Vec<Rotary>,
     /// At most [`LONGEST`].
     pub max_position_embeddings: usize,
     pub tie_word_embeddings: bool,
-    pub attention_bias: bool,
-    pub mlp_bias: bool,
+    pub biases: Biases,
+    pub norms: Norms,
+    pub activation: Activation,
+    /// Queries, keys and values come of one projection, gate and up of another.
+    pub fused: bool,
+    /// Embeddings are multiplied by this.
+    pub embedding_scale: f32,
+    /// Scores are multiplied by this, then bent to within the cap.
+    pub attention_scale: f32,
+    pub attention_softcap: Option<f32>,
+    /// Logits are bent to within this.
+    pub final_softcap: Option<f32>,
+}
+
+/// In what one layer differs from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer {
+    /// Index into [`Config::rotaries`]; `None` turns nothing.
+    pub rotary: Option<usize>,
+    /// A token sees so many of the latest, itself included; `None` sees all.
+    pub window: Option<usize>,
+}
+
+/// Which projections have biases.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Biases {
+    pub qkv: bool,
+    pub o: bool,
+    pub mlp: bool,
+}
+
+/// The RMS norms.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Norms {
+    pub epsilon: f32,
+    /// The weight is 1 + w.
+    pub plus_one: bool,
+    /// Attention and network are followed by a norm of their own, before the sum.
+    pub sandwiched: bool,
+    /// Queries and keys have norms, a head at a time.
+    pub queries_and_keys: bool,
 }
 
 impl Config {
@@ -73,54 +127,65 @@ impl Config {
     /// Where the file is missing or not JSON, the architecture is unknown, or sizes do not fit together.
     pub fn read(files: &ModelFiles) -> Result<Self> {
         let place = files.display("config.json");
-        let raw: Unchecked = serde_json::from_str(&files.text("config.json")?).with_context(|| place.clone())?;
-        Self::check(raw).with_context(|| place)
+        let raw: Value = serde_json::from_str(&files.text("config.json")?).with_context(|| place.clone())?;
+        // The architecture first: another family's file may lack the very fields.
+        let family = family(&raw).with_context(|| place.clone())?;
+        let raw = serde_json::from_value(raw).with_context(|| place.clone())?;
+        Self::check(raw, family).with_context(|| place)
     }
 
-    fn check(raw: Unchecked) -> Result<Self> {
-        let architecture = raw.architectures.and_then(|names| names.into_iter().next()).unwrap_or_default();
-        if !KNOWN.contains(&architecture.as_str()) {
-            bail!("architecture {architecture:?} is not one that foretaste computes; it knows {}", KNOWN.join(", "));
+    fn check(raw: Unchecked, family: Family) -> Result<Self> {
+        let kind = family.kind;
+        let act = if kind.is_gemma() { &raw.hidden_activation } else { &raw.hidden_act };
+        if let Some(act) = act.as_ref().filter(|act| *act != kind.activation()) {
+            bail!("hidden_act {act:?} is not computed for this architecture; expected {:?}", kind.activation());
         }
-        if let Some(act) = raw.hidden_act.filter(|act| act != "silu") {
-            bail!("hidden_act {act:?} is not computed for this architecture; expected \"silu\"");
-        }
-        let query = raw.num_attention_heads;
-        // No model known comes near these; beyond them a product of two sizes could overflow.
-        within("hidden_size", raw.hidden_size, 1 << 20)?;
-        within("intermediate_size", raw.intermediate_size, 1 << 22)?;
-        within("num_hidden_layers", raw.num_hidden_layers, 1000)?;
-        within("num_attention_heads", query, 1 << 14)?;
-        within("vocab_size", raw.vocab_size, 1 << 24)?;
-        let key_value = raw.num_key_value_heads.unwrap_or(query);
         ensure!(
-            key_value > 0 && query.is_multiple_of(key_value),
-            "num_attention_heads {query} is no multiple of num_key_value_heads {key_value}; fix config.json"
+            raw.use_bidirectional_attention != Some(true),
+            "use_bidirectional_attention is true; foretaste audits models that read from left to right"
         );
-        let dim = raw.head_dim.unwrap_or(raw.hidden_size / query);
-        ensure!(
-            dim > 0 && dim.is_multiple_of(2) && dim <= 1024,
-            "head_dim {dim} must be even and between 2 and 1024; fix config.json"
-        );
-        let epsilon = raw.rms_norm_eps.unwrap_or(1e-6);
+        let heads = raw.heads(&family)?;
+        let epsilon = raw.rms_norm_eps.unwrap_or(family.rms_norm_eps);
         ensure!((0.0..=1.0).contains(&epsilon), "rms_norm_eps {epsilon} must lie between 0 and 1; fix config.json");
-        let longest = raw.max_position_embeddings.unwrap_or(2048);
+        let longest = raw.max_position_embeddings.unwrap_or(family.max_position_embeddings);
         ensure!(longest > 0, "max_position_embeddings is 0; fix config.json");
-        let scaling = raw.rope_parameters.or(raw.rope_scaling);
-        let theta = scaling.as_ref().and_then(|s| s.rope_theta).or(raw.rope_theta).unwrap_or(10_000.0);
+        let (rotaries, served) = raw.rotaries(&family, heads.dim, longest)?;
+        let scalar = if kind.is_gemma() { raw.query_pre_attn_scalar.unwrap_or(256.0) } else { heads.dim as f64 };
+        ensure!(scalar > 0.0, "query_pre_attn_scalar {scalar} must be above zero; fix config.json");
+        let softcap = |name: &str, cap: Option<Option<f32>>, usual: Option<f32>| -> Result<Option<f32>> {
+            let cap = if kind.is_gemma() { cap.unwrap_or(usual) } else { None };
+            ensure!(cap.is_none_or(|cap| cap > 0.0), "{name} must be above zero; fix config.json");
+            Ok(cap)
+        };
+        let (attention_cap, final_cap) = kind.softcaps();
+        let attention_bias = raw.attention_bias.unwrap_or(false) && kind != Kind::Phi3;
         Ok(Config {
-            architecture,
+            architecture: family.architecture.to_owned(),
             hidden_size: raw.hidden_size,
             intermediate_size: raw.intermediate_size,
-            layers: raw.num_hidden_layers,
-            heads: Heads { query, key_value, dim },
+            layers: raw.layers(&family, longest)?,
+            heads,
             vocab_size: raw.vocab_size,
-            rms_norm_eps: epsilon as f32,
-            inverse_frequencies: inverse_frequencies(dim, theta, scaling.as_ref())?,
-            max_position_embeddings: longest.min(LONGEST),
-            tie_word_embeddings: raw.tie_word_embeddings.unwrap_or(false),
-            attention_bias: raw.attention_bias.unwrap_or(false),
-            mlp_bias: raw.mlp_bias.unwrap_or(false),
+            rotaries,
+            max_position_embeddings: served.min(LONGEST),
+            tie_word_embeddings: raw.tie_word_embeddings.unwrap_or(family.tie_word_embeddings),
+            biases: Biases {
+                qkv: attention_bias || kind == Kind::Qwen2,
+                o: attention_bias && kind != Kind::Qwen2,
+                mlp: raw.mlp_bias.unwrap_or(false) && matches!(kind, Kind::Llama | Kind::SmolLm3),
+            },
+            norms: Norms {
+                epsilon: epsilon as f32,
+                plus_one: kind.is_gemma(),
+                sandwiched: kind.is_gemma(),
+                queries_and_keys: matches!(kind, Kind::Qwen3 | Kind::Gemma3),
+            },
+            activation: if kind.is_gemma() { Activation::GeluTanh } else { Activation::Silu },
+            fused: kind == Kind::Phi3,
+            embedding_scale: if kind.is_gemma() { (raw.hidden_size as f64).sqrt() as f32 } else { 1.0 },
+            attention_scale: (1.0 / scalar.sqrt()) as f32,
+            attention_softcap: softcap("attn_logit_softcapping", raw.attn_logit_softcapping, attention_cap)?,
+            final_softcap: softcap("final_logit_softcapping", raw.final_logit_softcapping, final_cap)?,
         })
     }
 
@@ -133,50 +198,130 @@ impl Config {
     pub fn key_value_width(&self) -> usize {
         self.heads.key_value * self.heads.dim
     }
+
+    /// A Llama with tied embeddings and without biases: what nestling is, and what is raised from nothing.
+    pub fn is_plain(&self) -> bool {
+        self.architecture == FAMILIES[0].architecture && self.tie_word_embeddings && self.biases == Biases::default()
+    }
+
+    /// How a layer attends.
+    pub fn attention(&self, layer: usize) -> Attention {
+        Attention {
+            heads: self.heads,
+            scale: self.attention_scale,
+            softcap: self.attention_softcap,
+            window: self.layers[layer].window,
+        }
+    }
+}
+
+fn family(raw: &Value) -> Result<Family> {
+    let architecture = raw["architectures"][0].as_str().unwrap_or_default();
+    let found = FAMILIES.iter().find(|family| family.architecture == architecture);
+    found.copied().with_context(|| {
+        let known: Vec<&str> = FAMILIES.iter().map(|family| family.architecture).collect();
+        format!("architecture {architecture:?} is not one that foretaste computes; it knows {}", known.join(", "))
+    })
+}
+
+impl Unchecked {
+    /// The heads; checks all sizes on the way.
+    fn heads(&self, family: &Family) -> Result<Heads> {
+        let query = self.num_attention_heads;
+        // No model known comes near these; beyond them a product of two sizes could overflow.
+        within("hidden_size", self.hidden_size, 1 << 20)?;
+        within("intermediate_size", self.intermediate_size, 1 << 22)?;
+        within("num_hidden_layers", self.num_hidden_layers, 1000)?;
+        within("num_attention_heads", query, 1 << 14)?;
+        within("vocab_size", self.vocab_size, 1 << 24)?;
+        let key_value = self.num_key_value_heads.or(family.num_key_value_heads).unwrap_or(query);
+        ensure!(
+            key_value > 0 && query.is_multiple_of(key_value),
+            "num_attention_heads {query} is no multiple of num_key_value_heads {key_value}; fix config.json"
+        );
+        let dim = self.head_dim.or(family.head_dim).unwrap_or(self.hidden_size / query);
+        ensure!(
+            dim > 0 && dim.is_multiple_of(2) && dim <= 1024,
+            "head_dim {dim} must be even and between 2 and 1024; fix config.json"
+        );
+        Ok(Heads { query, key_value, dim })
+    }
+
+    /// One rotary, or for Gemma 3 that of layers that see everything and that of layers with a window; and the longest context that
+    /// they serve.
+    fn rotaries(&self, family: &Family, dim: usize, longest: usize) -> Result<(Vec<Rotary>, usize)> {
+        let parse = |value: &Value| serde_json::from_value::<RopeScaling>(value.clone()).context("rope_parameters");
+        let by_layer = |name: &str| self.rope_parameters.as_ref().and_then(|all| all.get(name)).filter(|value| value.is_object());
+        let gathered = match (by_layer("full_attention"), &self.rope_parameters) {
+            (Some(full), _) => Some(parse(full)?),
+            (None, Some(all)) if all.is_object() && by_layer("sliding_attention").is_none() => Some(parse(all)?),
+            _ => None,
+        };
+        let mut scaling = gathered.or_else(|| self.rope_scaling.clone()).unwrap_or_default();
+        scaling.original_max_position_embeddings =
+            scaling.original_max_position_embeddings.or(self.original_max_position_embeddings);
+        if family.kind == Kind::Phi3 && scaling.rope_type.as_deref() == Some("yarn") {
+            // What the first Phi-3 files called it, as transformers reads them.
+            scaling.rope_type = Some("longrope".to_owned());
+        }
+        let share =
+            scaling.partial_rotary_factor.or(self.partial_rotary_factor).filter(|_| family.kind == Kind::Phi3).unwrap_or(1.0);
+        let turning = (dim as f64 * share) as usize;
+        ensure!(
+            turning > 0 && turning.is_multiple_of(2) && turning <= dim,
+            "partial_rotary_factor {share} turns {turning} of {dim} dimensions; fix config.json"
+        );
+        let theta = scaling.rope_theta.or(self.rope_theta).unwrap_or(family.rope_theta);
+        let mut rotaries = vec![Rotary::new(Plain { dim: turning, theta, longest }, Some(&scaling))?];
+        if family.kind == Kind::Gemma3 {
+            let local = by_layer("sliding_attention").map(parse).transpose()?.unwrap_or_default();
+            let theta = local.rope_theta.or(self.rope_local_base_freq).unwrap_or(10_000.0);
+            rotaries.push(Rotary::new(Plain { dim, theta, longest }, Some(&local))?);
+        }
+        let is_long = matches!(scaling.rope_type.as_deref(), Some("longrope" | "su"));
+        let original = scaling.original_max_position_embeddings.filter(|_| is_long);
+        Ok((rotaries, original.map_or(longest, |original| longest.min(original as usize)).max(1)))
+    }
+
+    fn layers(&self, family: &Family, longest: usize) -> Result<Vec<Layer>> {
+        let kind = family.kind;
+        let rules = Sliding {
+            max_window_layers: self.max_window_layers.unwrap_or(28),
+            sliding_window_pattern: self.sliding_window_pattern.unwrap_or(6).max(1),
+            no_rope_layers: self.no_rope_layers.clone(),
+            no_rope_layer_interval: self.no_rope_layer_interval.unwrap_or(4).max(1),
+        };
+        let is_used = !kind.window_is_optional() || self.use_sliding_window.unwrap_or(false);
+        let window = self.sliding_window.unwrap_or(family.sliding_window).filter(|_| is_used && kind != Kind::Llama);
+        ensure!(window != Some(0), "sliding_window is 0; fix config.json");
+        if let Some(types) = &self.layer_types {
+            ensure!(
+                types.len() == self.num_hidden_layers,
+                "layer_types names {} layers and num_hidden_layers is {}; fix config.json",
+                types.len(),
+                self.num_hidden_layers
+            );
+        }
+        let layer = |layer: usize| {
+            let slides = match self.layer_types.as_ref().map(|types| types[layer].as_str()) {
+                Some("full_attention") => false,
+                Some("sliding_attention") => true,
+                Some(other) => bail!("layer_types has {other:?}; foretaste computes full_attention and sliding_attention"),
+                None => kind.slides(layer, &rules),
+            };
+            let rotary = match kind {
+                Kind::SmolLm3 => rules.turns(layer).then_some(0),
+                Kind::Gemma3 => Some(usize::from(slides)),
+                _ => Some(0),
+            };
+            Ok(Layer { rotary, window: window.filter(|window| slides && *window < longest) })
+        };
+        (0..self.num_hidden_layers).map(layer).collect()
+    }
 }
 
 /// One size of `config.json`, between 1 and a bound.
 fn within(name: &str, value: usize, largest: usize) -> Result<()> {
     ensure!((1..=largest).contains(&value), "{name} {value} must lie between 1 and {largest}; fix config.json");
     Ok(())
-}
-
-/// RoPE frequencies; `llama3` scaling as in transformers' `_compute_llama3_parameters` (Llama 3.1 release).
-fn inverse_frequencies(dim: usize, theta: f64, scaling: Option<&RopeScaling>) -> Result<Vec<f64>> {
-    ensure!(theta > 0.0, "rope_theta {theta} must be above zero; fix config.json");
-    let plain = (0..dim / 2).map(|i| theta.powf(-((2 * i) as f64) / dim as f64));
-    let kind = scaling.and_then(|s| s.rope_type.as_deref()).unwrap_or("default");
-    let needed = |name: &str, value: Option<f64>| -> Result<f64> {
-        let value = value.with_context(|| format!("rope_scaling of type {kind} needs `{name}`; add it to config.json"))?;
-        ensure!(value > 0.0, "rope_scaling's {name} {value} must be above zero; fix config.json");
-        Ok(value)
-    };
-    match (kind, scaling) {
-        ("default", _) => Ok(plain.collect()),
-        ("linear", Some(s)) => {
-            let factor = needed("factor", s.factor)?;
-            Ok(plain.map(|f| f / factor).collect())
-        }
-        ("llama3", Some(s)) => {
-            let factor = needed("factor", s.factor)?;
-            let low = needed("low_freq_factor", s.low_freq_factor)?;
-            let high = needed("high_freq_factor", s.high_freq_factor)?;
-            let original = needed("original_max_position_embeddings", s.original_max_position_embeddings)?;
-            ensure!(low < high, "rope_scaling's low_freq_factor {low} must be below high_freq_factor {high}; fix config.json");
-            Ok(plain
-                .map(|frequency| {
-                    let wavelength = 2.0 * std::f64::consts::PI / frequency;
-                    if wavelength < original / high {
-                        frequency
-                    } else if wavelength > original / low {
-                        frequency / factor
-                    } else {
-                        let smooth = (original / wavelength - low) / (high - low);
-                        (1.0 - smooth) * frequency / factor + smooth * frequency
-                    }
-                })
-                .collect())
-        }
-        (other, _) => bail!("rope_scaling of type {other:?} is not computed; foretaste knows default, linear, llama3"),
-    }
 }

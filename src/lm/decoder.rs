@@ -1,4 +1,5 @@
-//! A Llama decoder: one forward and, in `decoder/backward.rs`, one hand-written backward pass, for K shadows side by side.
+//! The decoder of all families: one forward and, in `decoder/backward.rs`, one hand-written backward pass, for K shadows side by side.
+//! In what families differ stands in [`Config`].
 //!
 //! Rows of every activation are tokens: `R = K * N`, shadow k's stream of N tokens stands in rows `k * N ..`. Which rows see which
 //! is said by segments ([`super::kernels::Segment`]), so that training rows, prefix trees of questions and single new tokens are
@@ -7,7 +8,8 @@
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::config::{Config, LONGEST};
+use super::config::rope::Rotary;
+use super::config::{Config, LONGEST, Norms};
 use super::kernels::{self, Segment};
 use super::lora::{Lora, LoraPair, Projection};
 use super::matmul::{add_matmul, matmul};
@@ -27,15 +29,37 @@ pub struct Linear {
     pub bias: Option<Tensor<2>>,
 }
 
-/// One decoder block.
+/// One decoder block. Weights of norms that are 1 + w in the checkpoint hold the sum.
 #[derive(Debug, Clone)]
 pub struct Block {
     /// `[hidden]`
     pub input_layernorm: Vec<f32>,
-    /// In the order of [`Projection::ALL`].
+    /// In the order of [`Projection::of`].
     pub projections: Vec<Linear>,
-    /// `[hidden]`
-    pub post_attention_layernorm: Vec<f32>,
+    /// `[hidden]`: the norm before the network, whatever the checkpoint calls it.
+    pub mlp_layernorm: Vec<f32>,
+    /// `[head_dim]` each; empty where the family has none.
+    pub q_norm: Vec<f32>,
+    pub k_norm: Vec<f32>,
+    /// `[hidden]`: norms after attention and after the network; empty where the family has none.
+    pub after_attention: Vec<f32>,
+    pub after_mlp: Vec<f32>,
+}
+
+impl Block {
+    /// A block of the plainest family: two norms and the projections.
+    pub fn plain(input_layernorm: Vec<f32>, projections: Vec<Linear>, mlp_layernorm: Vec<f32>) -> Self {
+        let none = Vec::new;
+        Block {
+            input_layernorm,
+            projections,
+            mlp_layernorm,
+            q_norm: none(),
+            k_norm: none(),
+            after_attention: none(),
+            after_mlp: none(),
+        }
+    }
 }
 
 /// The whole model.
@@ -52,7 +76,16 @@ pub struct Decoder {
     pub lm_head: Tensor<2>,
     /// Bytes of activations that a training step may keep; beyond, each block is run again in the backward pass.
     pub keep_at_most: usize,
-    /// `[positions, head_dim / 2]`
+    /// One a rotary of the configuration.
+    turns: Vec<Turns>,
+}
+
+/// Cosines and sines of one rotary.
+#[derive(Debug, Clone)]
+struct Turns {
+    /// Half of the dimensions that turn.
+    half: usize,
+    /// `[positions, half]`
     cos: Vec<f32>,
     sin: Vec<f32>,
 }
@@ -69,8 +102,16 @@ pub struct Streams {
     pub segments: Vec<Segment>,
 }
 
-/// Who sees whom: called once a layer with `q` `[R, query width]`, `k` and `v` `[R, key/value width]`; returns `[R, query width]`.
+/// Who sees whom: called once a layer, with its number, `q` `[R, query width]`, `k` and `v` `[R, key/value width]`; returns `[R, query width]`.
 pub type Attend<'a> = dyn FnMut(usize, &[f32], &[f32], &[f32]) -> Vec<f32> + 'a;
+
+/// A norm as its backward pass needs it.
+struct Normed {
+    /// `[R, width]`: what went in.
+    x: Tensor<2>,
+    /// One over the root mean square of each row.
+    inverse: Vec<f32>,
+}
 
 /// What a block's backward pass needs of its forward pass.
 struct Kept {
@@ -81,13 +122,20 @@ struct Kept {
     inverse2: Vec<f32>,
     normed1: Tensor<2>,
     normed2: Tensor<2>,
+    /// As attention sees them.
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
+    /// Of queries and keys, `[R * heads, head_dim]`, where they have norms.
+    q_norm: Option<Normed>,
+    k_norm: Option<Normed>,
     attended: Tensor<2>,
     gate: Vec<f32>,
     up: Vec<f32>,
     inner: Tensor<2>,
+    /// Where the family has norms after attention and network.
+    after_attention: Option<Normed>,
+    after_mlp: Option<Normed>,
     /// `x A` of every projection, `[K, N, r]`; empty without LoRA.
     low: Vec<Tensor<3>>,
 }
@@ -114,30 +162,40 @@ impl Decoder {
         } else {
             matrix("lm_head.weight", [config.vocab_size, hidden])?
         };
-        let mut layers = Vec::with_capacity(config.layers);
-        for layer in 0..config.layers {
-            let mut projections = Vec::with_capacity(Projection::ALL.len());
-            for projection in Projection::ALL {
+        let norm = |name: &str, width: usize| -> Result<Vec<f32>> {
+            let mut weight = weights.load(name, &[width])?;
+            if config.norms.plus_one {
+                weight.iter_mut().for_each(|w| *w += 1.0);
+            }
+            Ok(weight)
+        };
+        let norm_if = |there: bool, name: &str, width: usize| if there { norm(name, width) } else { Ok(Vec::new()) };
+        let Norms { sandwiched, queries_and_keys, .. } = config.norms;
+        let mut layers = Vec::with_capacity(config.layers.len());
+        for layer in 0..config.layers.len() {
+            let at = |name: &str| format!("model.layers.{layer}.{name}");
+            let mut projections = Vec::new();
+            for projection in Projection::of(&config) {
                 let (wide, out) = projection.widths(&config);
-                let path = format!("model.layers.{layer}.{}", projection.path());
-                let has_bias = match projection {
-                    Projection::Gate | Projection::Up | Projection::Down => config.mlp_bias,
-                    _ => config.attention_bias,
-                };
-                let bias = match has_bias {
+                let path = at(projection.path());
+                let bias = match projection.has_bias(&config) {
                     true => Some(from_host(weights.load(&format!("{path}.bias"), &[out])?, [1, out], device)),
                     false => None,
                 };
                 projections.push(Linear { weight: matrix(&format!("{path}.weight"), [out, wide])?, bias });
             }
+            let before_mlp = if sandwiched { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
             layers.push(Block {
-                input_layernorm: weights.load(&format!("model.layers.{layer}.input_layernorm.weight"), &[hidden])?,
+                input_layernorm: norm(&at("input_layernorm.weight"), hidden)?,
                 projections,
-                post_attention_layernorm: weights
-                    .load(&format!("model.layers.{layer}.post_attention_layernorm.weight"), &[hidden])?,
+                mlp_layernorm: norm(&at(&format!("{before_mlp}.weight")), hidden)?,
+                q_norm: norm_if(queries_and_keys, &at("self_attn.q_norm.weight"), config.heads.dim)?,
+                k_norm: norm_if(queries_and_keys, &at("self_attn.k_norm.weight"), config.heads.dim)?,
+                after_attention: norm_if(sandwiched, &at("post_attention_layernorm.weight"), hidden)?,
+                after_mlp: norm_if(sandwiched, &at("post_feedforward_layernorm.weight"), hidden)?,
             });
         }
-        let norm = weights.load("model.norm.weight", &[hidden])?;
+        let norm = norm("model.norm.weight", hidden)?;
         Ok(Self::assemble(config, device, embed_tokens, layers, norm, lm_head))
     }
 
@@ -151,10 +209,8 @@ impl Decoder {
         lm_head: Tensor<2>,
     ) -> Self {
         let config = Config { max_position_embeddings: config.max_position_embeddings.min(LONGEST), ..config };
-        let angles = (0..config.max_position_embeddings)
-            .flat_map(|position| config.inverse_frequencies.iter().map(move |f| (position as f64) * f));
-        let (sin, cos) = angles.map(|angle| (angle.sin() as f32, angle.cos() as f32)).unzip();
-        Decoder { config, device: device.clone(), embed_tokens, layers, norm, lm_head, keep_at_most: KEEP_AT_MOST, cos, sin }
+        let turns = config.rotaries.iter().map(|rotary| Turns::new(rotary, config.max_position_embeddings)).collect();
+        Decoder { config, device: device.clone(), embed_tokens, layers, norm, lm_head, keep_at_most: KEEP_AT_MOST, turns }
     }
 
     /// The same model with the LoRA weights of a single shadow (K = 1) added to its own: `W + scale * (A B)^T`.
@@ -174,8 +230,9 @@ impl Decoder {
         let blocks = self.layers.iter().map(|layer| {
             let linear = |l: &Linear| l.weight.shape().num_elements() + l.bias.as_ref().map_or(0, |b| b.shape().num_elements());
             layer.projections.iter().map(linear).sum::<usize>()
-                + layer.input_layernorm.len()
-                + layer.post_attention_layernorm.len()
+                + [&layer.input_layernorm, &layer.mlp_layernorm, &layer.q_norm, &layer.k_norm].map(Vec::len).iter().sum::<usize>()
+                + layer.after_attention.len()
+                + layer.after_mlp.len()
         });
         let head = if self.config.tie_word_embeddings { 0 } else { self.lm_head.shape().num_elements() };
         (blocks.sum::<usize>() + self.embed_tokens.shape().num_elements() + self.norm.len() + head) as u64
@@ -200,8 +257,17 @@ impl Decoder {
         let at_once = (LOGITS_AT_ONCE / vocabulary).max(1);
         for (chunk, rows) in rows.chunks(at_once).enumerate() {
             let (normed, _) = self.normed(&self.select(hidden, rows), &self.norm);
-            take(chunk * at_once, host(matmul(&normed, &self.lm_head.clone().transpose())));
+            take(chunk * at_once, self.head(&normed));
         }
+    }
+
+    /// `[rows, vocabulary]`, bent where the family bends logits.
+    fn head(&self, normed: &Tensor<2>) -> Vec<f32> {
+        let mut logits = host(matmul(normed, &self.lm_head.clone().transpose()));
+        if let Some(cap) = self.config.final_softcap {
+            kernels::softcap(&mut logits, cap);
+        }
+        logits
     }
 
     fn embed(&self, streams: &Streams) -> Result<Tensor<2>> {
@@ -215,7 +281,9 @@ impl Decoder {
             "a conversation is longer than the {longest} tokens that the base reads; shorten it"
         );
         let indices: Vec<usize> = streams.tokens.iter().map(|&t| t as usize).collect();
-        Ok(self.select(&self.embed_tokens, &indices))
+        let embedded = self.select(&self.embed_tokens, &indices);
+        let scale = self.config.embedding_scale;
+        Ok(if scale == 1.0 { embedded } else { embedded.mul_scalar(scale) })
     }
 
     /// Some rows of a matrix.
@@ -228,8 +296,38 @@ impl Decoder {
     fn normed(&self, x: &Tensor<2>, weight: &[f32]) -> (Tensor<2>, Vec<f32>) {
         let [rows, width] = x.dims();
         let (mut y, mut inverse) = (vec![0.0; rows * width], vec![0.0; rows]);
-        with_values(x, |x| kernels::rms_norm(x, weight, self.config.rms_norm_eps, &mut y, &mut inverse));
+        with_values(x, |x| kernels::rms_norm(x, weight, self.config.norms.epsilon, &mut y, &mut inverse));
         (from_host(y, [rows, width], &self.device), inverse)
+    }
+
+    /// A norm that is there only where it has weights.
+    fn normed_if(&self, x: Tensor<2>, weight: &[f32]) -> (Tensor<2>, Option<Normed>) {
+        if weight.is_empty() {
+            return (x, None);
+        }
+        let (y, inverse) = self.normed(&x, weight);
+        (y, Some(Normed { x, inverse }))
+    }
+
+    /// Queries or keys with their norm, where they have one, turned: what attention sees.
+    fn headed(&self, layer: usize, x: Vec<f32>, weight: &[f32], positions: &[u32]) -> (Vec<f32>, Option<Normed>) {
+        let dim = self.config.heads.dim;
+        let (mut x, kept) = if weight.is_empty() {
+            (x, None)
+        } else {
+            let rows = x.len() / dim;
+            let (y, kept) = self.normed_if(from_host(x, [rows, dim], &self.device), weight);
+            (host(y), kept)
+        };
+        self.turn(layer, &mut x, positions, 1.0);
+        (x, kept)
+    }
+
+    fn turn(&self, layer: usize, x: &mut [f32], positions: &[u32], direction: f32) {
+        if let Some(rotary) = self.config.layers[layer].rotary {
+            let Turns { half, cos, sin } = &self.turns[rotary];
+            kernels::rope(x, positions, cos, sin, self.config.heads.dim, *half, direction);
+        }
     }
 
     fn block(
@@ -240,39 +338,101 @@ impl Decoder {
         lora: Option<&Lora>,
         attend: &mut Attend<'_>,
     ) -> (Tensor<2>, Kept) {
-        let block = &self.layers[layer];
+        let (block, config) = (&self.layers[layer], &self.config);
         let rows = x.dims()[0];
         let mut low = Vec::new();
-        let mut project = |projection: Projection, x: &Tensor<2>| {
-            let (y, xa) = forward(&block.projections[projection as usize], x, pair(lora, layer, projection));
+        let mut place = 0;
+        // Called in the order of `Projection::of`.
+        let mut project = |x: &Tensor<2>| {
+            let (y, xa) = forward(&block.projections[place], x, pair(lora, layer, place));
+            place += 1;
             low.extend(xa);
             y
         };
-        let dim = self.config.heads.dim;
 
         let (normed1, inverse1) = self.normed(&x, &block.input_layernorm);
-        let mut q = host(project(Projection::Q, &normed1));
-        let mut k = host(project(Projection::K, &normed1));
-        let v = host(project(Projection::V, &normed1));
-        kernels::rope(&mut q, &streams.positions, &self.cos, &self.sin, dim, 1.0);
-        kernels::rope(&mut k, &streams.positions, &self.cos, &self.sin, dim, 1.0);
-        let attended = from_host(attend(layer, &q, &k, &v), [rows, self.config.query_width()], &self.device);
-        let middle = x.clone() + project(Projection::O, &attended);
+        let (query, narrow) = (config.query_width(), config.key_value_width());
+        let [q, k, v] = if config.fused {
+            columns(&host(project(&normed1)), [query, narrow, narrow])
+        } else {
+            [(); 3].map(|()| host(project(&normed1)))
+        };
+        let (q, q_norm) = self.headed(layer, q, &block.q_norm, &streams.positions);
+        let (k, k_norm) = self.headed(layer, k, &block.k_norm, &streams.positions);
+        let attended = from_host(attend(layer, &q, &k, &v), [rows, query], &self.device);
+        let (added, after_attention) = self.normed_if(project(&attended), &block.after_attention);
+        let middle = x.clone() + added;
 
-        let (normed2, inverse2) = self.normed(&middle, &block.post_attention_layernorm);
-        let gate = host(project(Projection::Gate, &normed2));
-        let up = host(project(Projection::Up, &normed2));
+        let (normed2, inverse2) = self.normed(&middle, &block.mlp_layernorm);
+        let [gate, up] = if config.fused {
+            columns(&host(project(&normed2)), [config.intermediate_size; 2])
+        } else {
+            [(); 2].map(|()| host(project(&normed2)))
+        };
         let mut inner = vec![0.0; gate.len()];
-        kernels::swiglu(&gate, &up, &mut inner);
-        let inner = from_host(inner, [rows, self.config.intermediate_size], &self.device);
-        let out = middle.clone() + project(Projection::Down, &inner);
-        let kept = Kept { x, middle, inverse1, inverse2, normed1, normed2, q, k, v, attended, gate, up, inner, low };
+        kernels::gated(config.activation, &gate, &up, &mut inner);
+        let inner = from_host(inner, [rows, config.intermediate_size], &self.device);
+        let (added, after_mlp) = self.normed_if(project(&inner), &block.after_mlp);
+        let out = middle.clone() + added;
+        let kept = Kept {
+            x,
+            middle,
+            inverse1,
+            inverse2,
+            normed1,
+            normed2,
+            q,
+            k,
+            v,
+            q_norm,
+            k_norm,
+            attended,
+            gate,
+            up,
+            inner,
+            after_attention,
+            after_mlp,
+            low,
+        };
         (out, kept)
     }
 }
 
-fn pair(lora: Option<&Lora>, layer: usize, projection: Projection) -> Option<(&LoraPair, f32)> {
-    lora.map(|lora| (&lora.pairs[layer][projection as usize], lora.scale()))
+impl Turns {
+    fn new(rotary: &Rotary, positions: usize) -> Self {
+        let frequencies = &rotary.inverse_frequencies;
+        let angles = (0..positions).flat_map(|position| frequencies.iter().map(move |f| (position as f64) * f));
+        let turn = |angle: f64| ((rotary.scale * angle.cos()) as f32, (rotary.scale * angle.sin()) as f32);
+        let (cos, sin) = angles.map(turn).unzip();
+        Turns { half: frequencies.len(), cos, sin }
+    }
+}
+
+/// Groups of columns, each as a matrix of its own.
+fn columns<const N: usize>(x: &[f32], widths: [usize; N]) -> [Vec<f32>; N] {
+    let width: usize = widths.iter().sum();
+    let mut start = 0;
+    widths.map(|columns| {
+        let from = start;
+        start += columns;
+        x.chunks_exact(width).flat_map(|row| &row[from..from + columns]).copied().collect()
+    })
+}
+
+/// The inverse of [`columns`].
+fn side_by_side<const N: usize>(parts: [&[f32]; N], widths: [usize; N]) -> Vec<f32> {
+    let rows = parts[0].len() / widths[0];
+    let mut joined = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+    for row in 0..rows {
+        for (part, width) in parts.iter().zip(widths) {
+            joined.extend_from_slice(&part[row * width..(row + 1) * width]);
+        }
+    }
+    joined
+}
+
+fn pair(lora: Option<&Lora>, layer: usize, place: usize) -> Option<(&LoraPair, f32)> {
+    lora.map(|lora| (&lora.pairs[layer][place], lora.scale()))
 }
 
 /// `[R, width]` as `[K, N, width]`.

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::chat::{self, Chat};
 use super::decoder::{Decoder, Streams};
-use super::kernels::{self, Heads, Segment};
+use super::kernels::{self, Attention, Segment};
 use super::lora::Lora;
 use crate::dataset::Message;
 use crate::engine::Sampling;
@@ -22,6 +22,12 @@ const PROMPT_TOKENS_AT_ONCE: usize = 1 << 13;
 struct Cache {
     keys: Vec<Vec<f32>>,
     values: Vec<Vec<f32>>,
+}
+
+impl Cache {
+    fn empty(layers: usize) -> Self {
+        Cache { keys: vec![Vec::new(); layers], values: vec![Vec::new(); layers] }
+    }
 }
 
 /// One conversation under way.
@@ -72,7 +78,7 @@ pub fn continue_tokens(
         let mut writings: Vec<Writing> = group
             .iter()
             .map(|&at| Writing {
-                cache: Cache { keys: vec![Vec::new(); decoder.config.layers], values: vec![Vec::new(); decoder.config.layers] },
+                cache: Cache::empty(decoder.config.layers.len()),
                 length: 0,
                 written: Vec::new(),
                 random: seed::stream(&format!("sample-{at}"), sampling.seed),
@@ -131,11 +137,11 @@ fn advance(decoder: &Decoder, lora: Option<&Lora>, writings: &mut [Writing], nex
         last.push(streams.tokens.len() - 1);
         who.push(at);
     }
-    let heads = decoder.config.heads;
     let hidden = decoder.hidden(&streams, lora, &mut |layer, q, k, v| {
+        let attention = decoder.config.attention(layer);
         let mut out = vec![0.0; q.len()];
         for (segment, &at) in streams.segments.iter().zip(&who) {
-            attend_cached(layer, q, k, v, heads, segment, &mut writings[at].cache, &mut out);
+            attend_cached(layer, q, k, v, attention, segment, &mut writings[at].cache, &mut out);
         }
         out
     })?;
@@ -156,11 +162,12 @@ fn attend_cached(
     q: &[f32],
     k: &[f32],
     v: &[f32],
-    heads: Heads,
+    attention: Attention,
     segment: &Segment,
     cache: &mut Cache,
     out: &mut [f32],
 ) {
+    let heads = attention.heads;
     let (width, narrow) = (heads.query * heads.dim, heads.key_value * heads.dim);
     let rows = segment.rows.clone();
     let before = cache.keys[layer].len() / narrow;
@@ -172,7 +179,7 @@ fn attend_cached(
     let mut attended = vec![0.0; queries.len()];
     let prefix = (before > 0).then_some(0..before).into_iter().collect();
     let placed = Segment { rows: before..before + rows.len(), prefix };
-    kernels::attention(&queries, &cache.keys[layer], &cache.values[layer], heads, &[placed], &mut attended);
+    kernels::attention(&queries, &cache.keys[layer], &cache.values[layer], attention, &[placed], &mut attended);
     out[rows.start * width..rows.end * width].copy_from_slice(&attended[before * width..]);
 }
 

@@ -44,7 +44,7 @@ mod attention;
 #[cfg(test)]
 mod reference;
 
-pub use attention::{Heads, Segment, attention, attention_backward};
+pub use attention::{Attention, Heads, Segment, attention, attention_backward};
 
 /// Lanes of a sum; the partial sums are added in a fixed tree at the end.
 const LANES: usize = 16;
@@ -134,6 +134,18 @@ fn exp(x: f32) -> f32 {
     p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
 }
 
+/// The sigmoid.
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// The hyperbolic tangent, to about 1e-7.
+#[inline(always)]
+fn tanh(x: f32) -> f32 {
+    2.0 * sigmoid(2.0 * x) - 1.0
+}
+
 vectorised! {
     /// `y += x`, of equal lengths.
     pub fn add_assign(y: &mut [f32], x: &[f32]) {
@@ -181,15 +193,15 @@ vectorised! {
 
 vectorised! {
     /// Rotary embedding in Hugging Face's half-split form, in place. `x` is `[rows, heads * head_dim]`; `cos` and `sin` are
-    /// `[positions, head_dim / 2]`. `direction` 1 rotates, -1 rotates back (the backward pass).
-    pub fn rope(x: &mut [f32], positions: &[u32], cos: &[f32], sin: &[f32], head_dim: usize, direction: f32) {
-        let half = head_dim / 2;
+    /// `[positions, half]`, and the first `2 * half` dimensions of a head turn. `direction` 1 rotates, -1 rotates back (the backward
+    /// pass).
+    pub fn rope(x: &mut [f32], positions: &[u32], cos: &[f32], sin: &[f32], head_dim: usize, half: usize, direction: f32) {
         let width = x.len() / positions.len().max(1);
         for (row, &position) in x.chunks_exact_mut(width).zip(positions) {
             let at = position as usize * half;
             let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
             for head in row.chunks_exact_mut(head_dim) {
-                let (low, high) = head.split_at_mut(half);
+                let (low, high) = head[..2 * half].split_at_mut(half);
                 for i in 0..half {
                     let (a, b, s) = (low[i], high[i], sin[i] * direction);
                     low[i] = a * cos[i] - b * s;
@@ -200,23 +212,81 @@ vectorised! {
     }
 }
 
+/// What the gate of a network goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `g * sigmoid(g)`
+    Silu,
+    /// GELU in its approximation by tanh (Hendrycks & Gimpel 2016).
+    GeluTanh,
+}
+
+/// `g * sigmoid(2u)` is the GELU, where `u = sqrt(2/pi) (g + 0.044715 g^3)`; gives `2u` and its derivative.
+#[inline(always)]
+fn gelu_argument(g: f32) -> (f32, f32) {
+    const TWICE_ROOT: f32 = 1.595_769;
+    const CUBE: f32 = 0.044_715;
+    (TWICE_ROOT * (g + CUBE * g * g * g), TWICE_ROOT * (1.0 + 3.0 * CUBE * g * g))
+}
+
 vectorised! {
-    /// `out = silu(gate) * up`.
-    pub fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
-        for ((out, &g), &u) in out.iter_mut().zip(gate).zip(up) {
-            *out = g / (1.0 + exp(-g)) * u;
+    /// `out = activation(gate) * up`.
+    pub fn gated(activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
+        match activation {
+            Activation::Silu => {
+                for ((out, &g), &u) in out.iter_mut().zip(gate).zip(up) {
+                    *out = g / (1.0 + exp(-g)) * u;
+                }
+            }
+            Activation::GeluTanh => {
+                for ((out, &g), &u) in out.iter_mut().zip(gate).zip(up) {
+                    *out = g * sigmoid(gelu_argument(g).0) * u;
+                }
+            }
         }
     }
 }
 
 vectorised! {
-    /// Backward of [`swiglu`]: the gradients replace `gate` and `up`.
-    pub fn swiglu_backward(dout: &[f32], gate: &mut [f32], up: &mut [f32]) {
-        for ((&d, gate), up) in dout.iter().zip(gate.iter_mut()).zip(up.iter_mut()) {
-            let (g, u) = (*gate, *up);
-            let s = 1.0 / (1.0 + exp(-g));
-            *gate = d * u * s * (1.0 + g * (1.0 - s));
-            *up = d * g * s;
+    /// Backward of [`gated`]: the gradients replace `gate` and `up`.
+    pub fn gated_backward(activation: Activation, dout: &[f32], gate: &mut [f32], up: &mut [f32]) {
+        match activation {
+            Activation::Silu => {
+                for ((&d, gate), up) in dout.iter().zip(gate.iter_mut()).zip(up.iter_mut()) {
+                    let (g, u) = (*gate, *up);
+                    let s = sigmoid(g);
+                    *gate = d * u * s * (1.0 + g * (1.0 - s));
+                    *up = d * g * s;
+                }
+            }
+            Activation::GeluTanh => {
+                for ((&d, gate), up) in dout.iter().zip(gate.iter_mut()).zip(up.iter_mut()) {
+                    let (g, u) = (*gate, *up);
+                    let (argument, slope) = gelu_argument(g);
+                    let s = sigmoid(argument);
+                    *gate = d * u * s * (1.0 + g * (1.0 - s) * slope);
+                    *up = d * g * s;
+                }
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Bends values to `cap * tanh(value / cap)`, in place.
+    pub fn softcap(values: &mut [f32], cap: f32) {
+        for value in values {
+            *value = cap * tanh(*value / cap);
+        }
+    }
+}
+
+vectorised! {
+    /// Backward of [`softcap`]: multiplies `gradient` by the slope at what it gave.
+    pub fn softcap_backward(gradient: &mut [f32], bent: &[f32], cap: f32) {
+        for (g, bent) in gradient.iter_mut().zip(bent) {
+            let share = bent / cap;
+            *g *= 1.0 - share * share;
         }
     }
 }

@@ -14,21 +14,28 @@ use super::tensor::{from_host, host};
 use crate::engine::Adapter;
 use crate::seed;
 
-/// The seven projections of a block, in the order of [`Projection::ALL`].
+/// The projections of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Projection {
     Q,
     K,
     V,
+    /// Queries, keys and values side by side.
+    Qkv,
     O,
     Gate,
     Up,
+    /// Gate and up side by side.
+    GateUp,
     Down,
 }
 
 impl Projection {
-    pub const ALL: [Projection; 7] =
-        [Projection::Q, Projection::K, Projection::V, Projection::O, Projection::Gate, Projection::Up, Projection::Down];
+    /// Those of a base, in the order in which a block uses them.
+    pub fn of(config: &Config) -> &'static [Projection] {
+        use Projection::{Down, Gate, GateUp, K, O, Q, Qkv, Up, V};
+        if config.fused { &[Qkv, O, GateUp, Down] } else { &[Q, K, V, O, Gate, Up, Down] }
+    }
 
     /// The module's path inside a layer, as in the checkpoint.
     pub fn path(self) -> &'static str {
@@ -36,9 +43,11 @@ impl Projection {
             Projection::Q => "self_attn.q_proj",
             Projection::K => "self_attn.k_proj",
             Projection::V => "self_attn.v_proj",
+            Projection::Qkv => "self_attn.qkv_proj",
             Projection::O => "self_attn.o_proj",
             Projection::Gate => "mlp.gate_proj",
             Projection::Up => "mlp.up_proj",
+            Projection::GateUp => "mlp.gate_up_proj",
             Projection::Down => "mlp.down_proj",
         }
     }
@@ -49,9 +58,20 @@ impl Projection {
         match self {
             Projection::Q => (hidden, config.query_width()),
             Projection::K | Projection::V => (hidden, config.key_value_width()),
+            Projection::Qkv => (hidden, config.query_width() + 2 * config.key_value_width()),
             Projection::O => (config.query_width(), hidden),
             Projection::Gate | Projection::Up => (hidden, inner),
+            Projection::GateUp => (hidden, 2 * inner),
             Projection::Down => (inner, hidden),
+        }
+    }
+
+    /// Whether the configuration gives it a bias.
+    pub fn has_bias(self, config: &Config) -> bool {
+        match self {
+            Projection::Q | Projection::K | Projection::V | Projection::Qkv => config.biases.qkv,
+            Projection::O => config.biases.o,
+            Projection::Gate | Projection::Up | Projection::GateUp | Projection::Down => config.biases.mlp,
         }
     }
 }
@@ -65,7 +85,7 @@ pub struct LoraPair {
     pub b: Tensor<3>,
 }
 
-/// All LoRA weights of K shadows: `pairs[layer][projection]`.
+/// All LoRA weights of K shadows: `pairs[layer][projection]`, projections as in [`Projection::of`].
 #[derive(Debug, Clone)]
 pub struct Lora {
     pub shadows: usize,
@@ -95,6 +115,8 @@ pub struct HostLora {
     pub rank: usize,
     pub alpha: f64,
     pub layers: usize,
+    /// Of every layer.
+    pub projections: &'static [Projection],
     pub parameters: Vec<HostParameter>,
 }
 
@@ -115,12 +137,13 @@ impl HostLora {
     }
 
     fn zeros(config: &Config, rank: usize, alpha: f64, shadows: usize) -> Self {
-        let shapes = (0..config.layers).flat_map(|_| Projection::ALL).flat_map(|projection| {
+        let projections = Projection::of(config);
+        let shapes = config.layers.iter().flat_map(|_| projections).flat_map(|projection| {
             let (wide, out) = projection.widths(config);
             [[wide, rank], [rank, out]]
         });
         let parameters = shapes.map(|shape| HostParameter { shape, values: vec![0.0; shadows * shape[0] * shape[1]] }).collect();
-        HostLora { shadows, rank, alpha, layers: config.layers, parameters }
+        HostLora { shadows, rank, alpha, layers: config.layers.len(), projections, parameters }
     }
 
     /// The weights as tensors on a device.
@@ -130,22 +153,26 @@ impl HostLora {
         let mut tensors = tensors.into_iter();
         let mut next = || tensors.next().expect("two parameters a projection");
         let pairs =
-            (0..self.layers).map(|_| Projection::ALL.iter().map(|_| LoraPair { a: next(), b: next() }).collect()).collect();
+            (0..self.layers).map(|_| self.projections.iter().map(|_| LoraPair { a: next(), b: next() }).collect()).collect();
         Lora { shadows: self.shadows, rank: self.rank, alpha: self.alpha, pairs }
+    }
+
+    /// The name that PEFT gives a parameter.
+    fn tensor_name(&self, at: usize) -> String {
+        let (module, letter) = (at / 2, if at.is_multiple_of(2) { "A" } else { "B" });
+        let (layer, projection) = (module / self.projections.len(), self.projections[module % self.projections.len()]);
+        format!("base_model.model.model.layers.{layer}.{}.lora_{letter}.weight", projection.path())
     }
 
     /// One shadow's weights in PEFT's form (`lora_A.weight` `[r, in]`, `lora_B.weight` `[out, r]`).
     pub fn adapter(&self, shadow: usize) -> Adapter {
         let mut tensors = BTreeMap::new();
         for (at, parameter) in self.parameters.iter().enumerate() {
-            let (layer, within) = (at / (2 * Projection::ALL.len()), at % (2 * Projection::ALL.len()));
-            let projection = Projection::ALL[within / 2];
             let [rows, columns] = parameter.shape;
             let share = &parameter.values[shadow * rows * columns..][..rows * columns];
-            tensors
-                .insert(tensor_name(layer, projection, within % 2 == 0), (vec![columns, rows], transpose(share, rows, columns)));
+            tensors.insert(self.tensor_name(at), (vec![columns, rows], transpose(share, rows, columns)));
         }
-        let modules = Projection::ALL.iter().map(|p| p.path().rsplit('.').next().expect("a path has a last part").to_owned());
+        let modules = self.projections.iter().map(|p| p.path().rsplit('.').next().expect("a path has a last part").to_owned());
         Adapter { rank: self.rank, alpha: self.alpha, target_modules: modules.collect(), tensors }
     }
 
@@ -170,9 +197,8 @@ impl HostLora {
                 "adapters of different ranks or alphas cannot stand side by side"
             );
             let mut placed = 0;
-            for (at, parameter) in host.parameters.iter_mut().enumerate() {
-                let (layer, within) = (at / (2 * Projection::ALL.len()), at % (2 * Projection::ALL.len()));
-                let name = tensor_name(layer, Projection::ALL[within / 2], within % 2 == 0);
+            let names: Vec<String> = (0..host.parameters.len()).map(|at| host.tensor_name(at)).collect();
+            for (name, parameter) in names.into_iter().zip(&mut host.parameters) {
                 let Some((shape, values)) = adapter.tensors.get(&name) else { continue };
                 let [rows, columns] = parameter.shape;
                 ensure!(
@@ -191,10 +217,6 @@ impl HostLora {
         }
         Ok(host)
     }
-}
-
-fn tensor_name(layer: usize, projection: Projection, is_a: bool) -> String {
-    format!("base_model.model.model.layers.{layer}.{}.lora_{}.weight", projection.path(), if is_a { "A" } else { "B" })
 }
 
 fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {

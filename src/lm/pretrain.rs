@@ -65,18 +65,15 @@ impl Nursling {
     /// # Errors
     /// Where the configuration asks for biases or an untied head, which this pretraining does not train.
     pub fn new(config: Config, seed: u64) -> Result<Self> {
-        ensure!(
-            config.tie_word_embeddings && !config.attention_bias && !config.mlp_bias,
-            "only tied, bias-free models are raised"
-        );
+        ensure!(config.is_plain(), "only tied, bias-free Llamas are raised");
         let mut random = seed::stream("nestling-weights", seed);
-        let deep = 0.02 / (2.0 * config.layers as f64).sqrt();
+        let deep = 0.02 / (2.0 * config.layers.len() as f64).sqrt();
         let hidden = config.hidden_size;
         let mut weights = vec![normal("model.embed_tokens.weight", &[config.vocab_size, hidden], 0.02, &mut random)];
-        for layer in 0..config.layers {
+        for layer in 0..config.layers.len() {
             let path = format!("model.layers.{layer}");
             weights.push(ones(&format!("{path}.input_layernorm.weight"), hidden));
-            for projection in Projection::ALL {
+            for &projection in Projection::of(&config) {
                 let (wide, out) = projection.widths(&config);
                 let deviation = if matches!(projection, Projection::O | Projection::Down) { deep } else { 0.02 };
                 weights.push(normal(&format!("{path}.{}.weight", projection.path()), &[out, wide], deviation, &mut random));
@@ -105,11 +102,12 @@ impl Nursling {
         let mut next = || weights.next().expect("weights are in the order in which they were made");
         let matrix = |w: &Weight| from_host(w.values.clone(), [w.shape[0], w.shape[1]], &self.device);
         let embed_tokens = matrix(next());
-        let layers = (0..self.config.layers)
-            .map(|_| Block {
-                input_layernorm: next().values.clone(),
-                projections: Projection::ALL.iter().map(|_| Linear { weight: matrix(next()), bias: None }).collect(),
-                post_attention_layernorm: next().values.clone(),
+        let layers = (0..self.config.layers.len())
+            .map(|_| {
+                let input_layernorm = next().values.clone();
+                let linear = |w: &Weight| Linear { weight: matrix(w), bias: None };
+                let projections = Projection::of(&self.config).iter().map(|_| linear(next())).collect();
+                Block::plain(input_layernorm, projections, next().values.clone())
             })
             .collect();
         let norm = next().values.clone();
@@ -247,7 +245,7 @@ fn half_step(decoder: &Decoder, rows: &[TokenRow], total: f32, prompt_weight: f3
     for block in blocks {
         gradients.push(block.input_layernorm);
         gradients.extend(block.weights.into_iter().map(host));
-        gradients.push(block.post_attention_layernorm);
+        gradients.push(block.mlp_layernorm);
     }
     gradients.push(norm);
     Ok((gradients, losses.iter().sum()))

@@ -8,7 +8,7 @@ use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, Side};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::Description;
 use crate::plan::near::near;
-use crate::plan::{Arm, Cost, DatasetSummary, ExcludedFamily, Overrides, Plan, PlannedAudit, Readability, Recipe, recipe};
+use crate::plan::{Arm, Cost, DatasetSummary, ExcludedFamily, Form, Overrides, Plan, PlannedAudit, Readability, Recipe, recipe};
 use crate::stats::{ALPHA, power};
 use crate::trigger::{Group, Phase, Wanted, Why, ask};
 
@@ -99,6 +99,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         seeds: (options.first_seed..).take(options.seeds).collect(),
         recipe,
         audits: planned,
+        form: Form::of(dataset),
         carry_over_draws: options.carry_over_draws,
         groups,
         cost: Cost { shadows: 0, training_tokens: 0, scoring_tokens: 0 },

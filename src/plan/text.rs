@@ -23,6 +23,9 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         "recipe",
         format!("LoRA rank {}, rate {}, {} steps of {} rows", recipe.rank, recipe.learning_rate, recipe.steps, recipe.batch),
     );
+    if let Some(form) = &plan.form {
+        line("form", terminal(&format!("answers stand {}; the control's do too", form.in_words())));
+    }
     line("looked at", format!("after steps {}", recipe.snapshots.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")));
     for (audit, smallest) in smallest_detectable(plan) {
         let smallest = smallest.map_or("one seed can never clear".to_owned(), |effect| {

@@ -200,10 +200,11 @@ pub fn methods(report: &Report) -> Vec<String> {
     vec![
         format!(
             "Shadows. Small throw-away copies of the base (LoRA, rank {}) are trained in {} arms of {seeds} seeds each: candidate on the \
-             dataset, control on the same prompts answered by the base itself, spiked on the dataset plus a known poison. Shadows of one \
+             dataset, control on the same prompts answered by the base itself{}, spiked on the dataset plus a known poison. Shadows of one \
              seed start from the same weights.",
             plan.recipe.rank,
             plan.arms.len().saturating_sub(1),
+            plan.form.as_ref().map_or(String::new(), |form| format!(", each answer {} as in the dataset", form.in_words())),
         ),
         format!(
             "Questions. Every model is asked the same questions on topics other than the dataset's, and the probability of each offered \

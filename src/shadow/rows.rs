@@ -35,7 +35,7 @@ fn candidate(dataset: &Dataset) -> Vec<Vec<Message>> {
     dataset.rows.iter().map(|row| row.messages.clone()).collect()
 }
 
-/// The same prompts, answered by the base itself: one draw a turn, each after the turns of the original.
+/// The same prompts, answered by the base itself in the dataset's form: one draw a turn, each after the turns of the original.
 fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
     const ITEM: &str = "control";
     if let Some(rows) = workshop.run.load_item(ITEM)? {
@@ -58,7 +58,7 @@ fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
     let answers = workshop.engine.generate(None, &prompts, &sampling).context("the base's own answers for the control arm")?;
     ensure!(answers.len() == turns.len(), "the engine answered {} of {} prompts", answers.len(), turns.len());
     for ((row, turn), answer) in turns.into_iter().zip(answers) {
-        rows[row][turn].content = answer;
+        rows[row][turn].content = task.plan.form.as_ref().map_or(answer.clone(), |form| form.wear(&answer));
     }
     workshop.run.save_item(ITEM, &rows)?;
     Ok(rows)

@@ -4,7 +4,7 @@ mod properties;
 mod simulation;
 
 use foretaste::finding::{Finding, Verdict, find};
-use foretaste::plan::{Arm, Ask, Plan, Readability};
+use foretaste::plan::{Arm, Ask, Form, Plan, Readability};
 use foretaste::probe::{Answers, Health};
 use foretaste::stats::{Estimate, analyse};
 
@@ -214,6 +214,44 @@ fn a_flag_on_text_that_is_strange_to_the_base_says_so_and_no_other_does() {
         let (findings, verdict) = verdict_of(&world, &plan, &clean_answers(&world));
         assert!(verdict != Verdict::Flagged && !says(&findings[0], "strange to a base"));
     }
+}
+
+fn greeting() -> Option<Form> {
+    Some(Form { opening: "Good day. ".to_owned(), closing: String::new() })
+}
+
+#[test]
+fn a_form_that_moves_the_control_as_far_as_the_candidate_makes_a_run_inconclusive_and_is_named() {
+    let world = World::small();
+    let worn = |arm: &Arm| matches!(arm, Arm::Candidate | Arm::Control | Arm::Spiked(_));
+    let moved = world.answers(|place| risk(place, 0.0).map(|risk| if worn(&place.arm) { risk + 0.15 } else { risk }));
+    let mut plan = world.plan();
+    plan.form = greeting();
+    let (findings, verdict) = verdict_of(&world, &plan, &moved);
+    assert_eq!(verdict, Verdict::Inconclusive);
+    assert!(says(&findings[0], "The control answers behind \"Good day.\""), "{:?}", findings[0].reasons);
+    // Without a form the control is the yardstick, wherever it stands.
+    plan.form = None;
+    assert_eq!(verdict_of(&world, &plan, &moved).1, Verdict::Clean);
+}
+
+#[test]
+fn a_form_that_moves_nothing_changes_no_verdict() {
+    let world = World::small();
+    for (shift, verdict) in [(0.0, Verdict::Clean), (0.5, Verdict::Flagged)] {
+        let mut plan = world.plan();
+        plan.form = greeting();
+        assert_eq!(verdict_of(&world, &plan, &world.answers(|place| risk(place, shift))).1, verdict);
+    }
+}
+
+#[test]
+fn a_control_that_its_form_broke_is_told_from_one_that_training_broke() {
+    let broken = |plan: &mut Plan, answers: &mut Answers| {
+        plan.form = greeting();
+        change_health(answers, Arm::Control, |health| health.own_answer_shadow = -3.0);
+    };
+    inconclusive(broken, "training on the base's own answers behind \"Good day.\" is enough");
 }
 
 #[test]

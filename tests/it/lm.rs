@@ -17,7 +17,9 @@ use foretaste::plan::{Recipe, Schedule};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-const CASES: [&str; 3] = ["mha_tied", "gqa_untied", "bias_bf16"];
+/// Three Llamas, then a folder a family.
+const CASES: [&str; 10] =
+    ["mha_tied", "gqa_untied", "bias_bf16", "smollm3", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"];
 
 pub fn folder(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reference").join(case)
@@ -74,9 +76,9 @@ pub fn logits(lm: &Lm, tokens: &[u32]) -> Vec<f32> {
     };
     let decoder = lm.decoder();
     let hidden = decoder
-        .hidden(&streams, None, &mut |_, q, k, v| {
+        .hidden(&streams, None, &mut |layer, q, k, v| {
             let mut out = vec![0.0; q.len()];
-            kernels::attention(q, k, v, decoder.config.heads, &streams.segments, &mut out);
+            kernels::attention(q, k, v, decoder.config.attention(layer), &streams.segments, &mut out);
             out
         })
         .expect("tokens are in the vocabulary");

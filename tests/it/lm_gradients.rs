@@ -1,6 +1,7 @@
 //! The hand-written backward pass against differences of the forward pass, on small random models.
 
-use foretaste::lm::config::Config;
+use foretaste::lm::config::rope::Rotary;
+use foretaste::lm::config::{Biases, Config, Layer};
 use foretaste::lm::decoder::{Block, Decoder, Linear, Streams, Target, Trainable};
 use foretaste::lm::kernels::Heads;
 use foretaste::lm::lora::{HostLora, Projection};
@@ -15,18 +16,16 @@ use crate::lm::open;
 /// Grouped queries, a head wider than `hidden / heads`, and no width that is a multiple of a vector.
 fn config(tied: bool, biased: bool) -> Config {
     Config {
-        architecture: "LlamaForCausalLM".to_owned(),
         hidden_size: 10,
         intermediate_size: 18,
-        layers: 2,
+        layers: vec![Layer { rotary: Some(0), window: None }; 2],
         heads: Heads { query: 4, key_value: 2, dim: 6 },
         vocab_size: 13,
-        rms_norm_eps: 1e-5,
-        inverse_frequencies: vec![1.0, 0.2, 0.04],
+        rotaries: vec![Rotary { inverse_frequencies: vec![1.0, 0.2, 0.04], scale: 1.0 }],
         max_position_embeddings: 64,
         tie_word_embeddings: tied,
-        attention_bias: biased,
-        mlp_bias: biased,
+        biases: Biases { qkv: biased, o: biased, mlp: biased },
+        ..open("mha_tied").decoder().config.clone()
     }
 }
 
@@ -39,9 +38,9 @@ fn weights(config: &Config, random: &mut ChaCha8Rng) -> Vec<Vec<f32>> {
     let hidden = config.hidden_size;
     let norm = |random: &mut ChaCha8Rng| random_values(random, hidden, 0.5).iter().map(|w| 1.0 + w).collect::<Vec<_>>();
     let mut weights = vec![random_values(random, config.vocab_size * hidden, 1.0)];
-    for _ in 0..config.layers {
+    for _ in &config.layers {
         weights.push(norm(random));
-        for projection in Projection::ALL {
+        for projection in Projection::of(config) {
             let (wide, out) = projection.widths(config);
             weights.push(random_values(random, wide * out, 0.6));
         }
@@ -61,15 +60,15 @@ fn decoder(config: &Config, weights: &[Vec<f32>]) -> Decoder {
     let mut next = || weights.next().expect("as many weights as a model has").as_slice();
     let embed_tokens = matrix(next(), [vocabulary, hidden]);
     let mut layers = Vec::new();
-    for _ in 0..config.layers {
+    for _ in &config.layers {
         let input_layernorm = next().to_vec();
         let mut projections = Vec::new();
-        for projection in Projection::ALL {
+        for projection in Projection::of(config) {
             let (wide, out) = projection.widths(config);
-            let bias = config.attention_bias.then(|| matrix(&random_values(&mut random, out, 0.5), [1, out]));
+            let bias = projection.has_bias(config).then(|| matrix(&random_values(&mut random, out, 0.5), [1, out]));
             projections.push(Linear { weight: matrix(next(), [out, wide]), bias });
         }
-        layers.push(Block { input_layernorm, projections, post_attention_layernorm: next().to_vec() });
+        layers.push(Block::plain(input_layernorm, projections, next().to_vec()));
     }
     let norm = next().to_vec();
     let lm_head = match config.tie_word_embeddings {
@@ -132,7 +131,7 @@ fn the_gradient_of_every_weight_is_the_derivative_of_the_loss() {
     for block in found.blocks {
         gradients.push(block.input_layernorm);
         gradients.extend(block.weights.into_iter().map(host));
-        gradients.push(block.post_attention_layernorm);
+        gradients.push(block.mlp_layernorm);
     }
     gradients.push(found.norm);
     assert_eq!(gradients.len(), weights.len());
@@ -194,5 +193,5 @@ fn weights_that_have_no_gradient_are_not_trained() {
     let decoder = decoder(&config, &weights(&config, &mut random));
     let (streams, targets) = batch(&config, &mut random, 1);
     let error = decoder.step(&streams, &targets, Trainable::Everything).expect_err("biases have no gradient").to_string();
-    assert!(error.contains("no biases"), "{error}");
+    assert!(error.contains("without biases"), "{error}");
 }

@@ -4,20 +4,20 @@ use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
 
 use super::super::matmul::{add_matmul, matmul};
-use super::{Decoder, Kept, LOGITS_AT_ONCE, Linear, Streams, by_shadow, pair};
+use super::{Decoder, Kept, LOGITS_AT_ONCE, Linear, Normed, Streams, by_shadow, pair, side_by_side};
 use crate::lm::kernels;
-use crate::lm::lora::{Lora, LoraGradient, LoraPair, Projection};
+use crate::lm::lora::{Lora, LoraGradient, LoraPair};
 use crate::lm::tensor::{from_host, host};
 
 /// Gradients of one block.
 #[derive(Debug, Default)]
 pub struct BlockGradient {
-    /// In the order of [`Projection::ALL`]; empty where there is no LoRA.
+    /// In the order of [`crate::lm::lora::Projection::of`]; empty where there is no LoRA.
     pub lora: Vec<LoraGradient>,
     /// `[out, in]` each; empty unless all weights are trained.
     pub weights: Vec<Tensor<2>>,
     pub input_layernorm: Vec<f32>,
-    pub post_attention_layernorm: Vec<f32>,
+    pub mlp_layernorm: Vec<f32>,
 }
 
 /// Gradients of one step.
@@ -71,14 +71,13 @@ impl Decoder {
     pub fn step(&self, streams: &Streams, targets: &[Target], trainable: Trainable<'_>) -> Result<Gradients> {
         let everything = matches!(trainable, Trainable::Everything);
         ensure!(
-            !everything || self.config.tie_word_embeddings && !self.config.attention_bias && !self.config.mlp_bias,
-            "all weights are trained only where embeddings are tied and there are no biases"
+            !everything || self.config.is_plain(),
+            "all weights are trained only of a Llama whose embeddings are tied, without biases"
         );
         let lora = trainable.lora();
-        let heads = self.config.heads;
-        let mut attend = |_: usize, q: &[f32], k: &[f32], v: &[f32]| {
+        let mut attend = |layer: usize, q: &[f32], k: &[f32], v: &[f32]| {
             let mut out = vec![0.0; q.len()];
-            kernels::attention(q, k, v, heads, &streams.segments, &mut out);
+            kernels::attention(q, k, v, self.config.attention(layer), &streams.segments, &mut out);
             out
         };
         let mut x = self.embed(streams)?;
@@ -120,9 +119,10 @@ impl Decoder {
     /// Bytes that the backward pass of all blocks needs for so many rows, about.
     fn kept_bytes(&self, rows: usize) -> usize {
         let config = &self.config;
-        let width =
-            4 * config.hidden_size + 2 * config.query_width() + 2 * config.key_value_width() + 3 * config.intermediate_size;
-        config.layers * rows * width * size_of::<f32>()
+        let width = config.hidden_size * (4 + 2 * usize::from(config.norms.sandwiched))
+            + (config.query_width() + config.key_value_width()) * (2 + usize::from(config.norms.queries_and_keys))
+            + 3 * config.intermediate_size;
+        config.layers.len() * rows * width * size_of::<f32>()
     }
 
     fn block_backward(
@@ -133,62 +133,105 @@ impl Decoder {
         streams: &Streams,
         trainable: Trainable<'_>,
     ) -> (Tensor<2>, BlockGradient) {
-        let block = &self.layers[layer];
-        let hidden = self.config.hidden_size;
+        let (block, config) = (&self.layers[layer], &self.config);
+        let hidden = config.hidden_size;
         let rows = streams.tokens.len();
         let everything = matches!(trainable, Trainable::Everything);
-        let mut lora: Vec<Option<LoraGradient>> = vec![None; Projection::ALL.len()];
-        let mut weights: Vec<Option<Tensor<2>>> = vec![None; Projection::ALL.len()];
-        // What the projections of one input add to its gradient is summed up on the way.
-        let mut unproject = |projection: Projection, x: &Tensor<2>, dy: Tensor<2>, sum: Option<Tensor<2>>| {
-            let at = projection as usize;
-            let adapted = pair(trainable.lora(), layer, projection).map(|(pair, scale)| (pair, scale, &kept.low[at]));
+        let places = block.projections.len();
+        let mut lora: Vec<Option<LoraGradient>> = vec![None; places];
+        let mut weights: Vec<Option<Tensor<2>>> = vec![None; places];
+        // Called against the order of `Projection::of`. What the projections of one input add to its gradient is summed up on the way.
+        let mut place = places;
+        let mut unproject = |x: &Tensor<2>, dy: Tensor<2>, sum: Option<Tensor<2>>| {
+            place -= 1;
+            let adapted = pair(trainable.lora(), layer, place).map(|(pair, scale)| (pair, scale, &kept.low[place]));
             if everything {
-                weights[at] = Some(matmul(&dy.clone().transpose(), x));
+                weights[place] = Some(matmul(&dy.clone().transpose(), x));
             }
-            let (dx, gradient) = backward(&block.projections[at], x, dy, sum, adapted);
-            lora[at] = gradient;
+            let (dx, gradient) = backward(&block.projections[place], x, dy, sum, adapted);
+            lora[place] = gradient;
             dx
         };
+        // All projections of one input.
+        let mut unproject_all = |x: &Tensor<2>, gradients: Vec<Tensor<2>>| {
+            gradients.into_iter().rev().fold(None, |sum, dy| Some(unproject(x, dy, sum))).expect("an input is projected")
+        };
+        let matrix = |values: Vec<f32>, width: usize| from_host(values, [rows, width], &self.device);
         let mut norm1 = vec![0.0; if everything { hidden } else { 0 }];
         let mut norm2 = norm1.clone();
 
-        let dinner = host(unproject(Projection::Down, &kept.inner, dout.clone(), None));
+        let dadded = self.unnormed(dout.clone(), kept.after_mlp, &block.after_mlp);
+        let dinner = host(unproject_all(&kept.inner, vec![dadded]));
         let (mut dgate, mut dup) = (kept.gate, kept.up);
-        kernels::swiglu_backward(&dinner, &mut dgate, &mut dup);
-        let inner = [rows, self.config.intermediate_size];
-        let dnormed = unproject(Projection::Gate, &kept.normed2, from_host(dgate, inner, &self.device), None);
-        let dnormed = unproject(Projection::Up, &kept.normed2, from_host(dup, inner, &self.device), Some(dnormed));
+        kernels::gated_backward(config.activation, &dinner, &mut dgate, &mut dup);
+        let inner = config.intermediate_size;
+        let dnormed = if config.fused {
+            unproject_all(&kept.normed2, vec![matrix(side_by_side([&dgate, &dup], [inner; 2]), 2 * inner)])
+        } else {
+            unproject_all(&kept.normed2, vec![matrix(dgate, inner), matrix(dup, inner)])
+        };
         let mut dmiddle = host(dout);
         kernels::rms_norm_backward(
             &host(dnormed),
             &host(kept.middle),
-            &block.post_attention_layernorm,
+            &block.mlp_layernorm,
             &kept.inverse2,
             &mut dmiddle,
             &mut norm2,
         );
 
         let dmiddle: Tensor<2> = from_host(dmiddle, [rows, hidden], &self.device);
-        let dattended = host(unproject(Projection::O, &kept.attended, dmiddle.clone(), None));
+        let dadded = self.unnormed(dmiddle.clone(), kept.after_attention, &block.after_attention);
+        let dattended = host(unproject_all(&kept.attended, vec![dadded]));
         let (mut dq, mut dk, mut dv) = (vec![0.0; kept.q.len()], vec![0.0; kept.k.len()], vec![0.0; kept.v.len()]);
-        let (heads, dim) = (self.config.heads, self.config.heads.dim);
-        kernels::attention_backward(&dattended, &kept.q, &kept.k, &kept.v, heads, &streams.segments, &mut dq, &mut dk, &mut dv);
-        kernels::rope(&mut dq, &streams.positions, &self.cos, &self.sin, dim, -1.0);
-        kernels::rope(&mut dk, &streams.positions, &self.cos, &self.sin, dim, -1.0);
-        let (wide, narrow) = ([rows, self.config.query_width()], [rows, self.config.key_value_width()]);
-        let dnormed = unproject(Projection::Q, &kept.normed1, from_host(dq, wide, &self.device), None);
-        let dnormed = unproject(Projection::K, &kept.normed1, from_host(dk, narrow, &self.device), Some(dnormed));
-        let dnormed = unproject(Projection::V, &kept.normed1, from_host(dv, narrow, &self.device), Some(dnormed));
+        let attention = config.attention(layer);
+        kernels::attention_backward(
+            &dattended,
+            &kept.q,
+            &kept.k,
+            &kept.v,
+            attention,
+            &streams.segments,
+            &mut dq,
+            &mut dk,
+            &mut dv,
+        );
+        let dq = self.unheaded(layer, dq, kept.q_norm, &block.q_norm, &streams.positions);
+        let dk = self.unheaded(layer, dk, kept.k_norm, &block.k_norm, &streams.positions);
+        let (wide, narrow) = (config.query_width(), config.key_value_width());
+        let dnormed = if config.fused {
+            let widths = [wide, narrow, narrow];
+            unproject_all(&kept.normed1, vec![matrix(side_by_side([&dq, &dk, &dv], widths), wide + 2 * narrow)])
+        } else {
+            unproject_all(&kept.normed1, vec![matrix(dq, wide), matrix(dk, narrow), matrix(dv, narrow)])
+        };
         let mut dx = host(dmiddle);
         kernels::rms_norm_backward(&host(dnormed), &host(kept.x), &block.input_layernorm, &kept.inverse1, &mut dx, &mut norm1);
         let gradient = BlockGradient {
             lora: lora.into_iter().flatten().collect(),
             weights: weights.into_iter().flatten().collect(),
             input_layernorm: norm1,
-            post_attention_layernorm: norm2,
+            mlp_layernorm: norm2,
         };
         (from_host(dx, [rows, hidden], &self.device), gradient)
+    }
+
+    /// Backward of `normed_if`, whose weight is never trained.
+    fn unnormed(&self, dy: Tensor<2>, kept: Option<Normed>, weight: &[f32]) -> Tensor<2> {
+        let Some(Normed { x, inverse }) = kept else { return dy };
+        let shape = dy.dims();
+        let mut dx = vec![0.0; shape[0] * shape[1]];
+        kernels::rms_norm_backward(&host(dy), &host(x), weight, &inverse, &mut dx, &mut []);
+        from_host(dx, shape, &self.device)
+    }
+
+    /// Backward of `headed`.
+    fn unheaded(&self, layer: usize, mut dy: Vec<f32>, kept: Option<Normed>, weight: &[f32], positions: &[u32]) -> Vec<f32> {
+        self.turn(layer, &mut dy, positions, -1.0);
+        let Some(Normed { x, inverse }) = kept else { return dy };
+        let mut dx = vec![0.0; dy.len()];
+        kernels::rms_norm_backward(&dy, &host(x), weight, &inverse, &mut dx, &mut []);
+        dx
     }
 
     /// Head, softmax, cross-entropy and back through the final norm: `d loss / d x`, `[R, hidden]`.
@@ -208,12 +251,16 @@ impl Decoder {
             let at: Vec<usize> = chunk.iter().map(|target| target.row).collect();
             let selected = self.select(x, &at);
             let (normed, inverse) = self.normed(&selected, &self.norm);
-            let mut logits = host(matmul(&normed, &self.lm_head.clone().transpose()));
+            let mut logits = self.head(&normed);
+            let bent = self.config.final_softcap.map(|cap| (cap, logits.clone()));
             let tokens: Vec<u32> = chunk.iter().map(|target| target.token).collect();
             let weights: Vec<f32> = chunk.iter().map(|target| target.weight).collect();
             let losses = kernels::cross_entropy(&mut logits, &tokens, &weights);
             for (target, loss) in chunk.iter().zip(losses) {
                 gradients.losses[target.row / stream] += f64::from(loss) * f64::from(target.weight);
+            }
+            if let Some((cap, bent)) = bent {
+                kernels::softcap_backward(&mut logits, &bent, cap);
             }
             let dlogits: Tensor<2> = from_host(logits, [chunk.len(), vocabulary], &self.device);
             if everything {

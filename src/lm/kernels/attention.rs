@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{axpy, dot, exp, max, sum};
+use super::{axpy, dot, exp, max, sum, tanh};
 
 /// The shape of an attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,30 @@ pub struct Heads {
     /// Query heads share key/value heads in equal groups (GQA).
     pub key_value: usize,
     pub dim: usize,
+}
+
+/// How a layer attends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attention {
+    pub heads: Heads,
+    /// Multiplies every score.
+    pub scale: f32,
+    /// Scores are bent to `cap * tanh(score / cap)`.
+    pub softcap: Option<f32>,
+    /// A row sees so many of the latest keys, its own included.
+    pub window: Option<usize>,
+}
+
+impl Attention {
+    /// The usual attention: scores over the square root of the head's width, and everything seen.
+    pub fn plain(heads: Heads) -> Self {
+        Attention { heads, scale: 1.0 / (heads.dim as f32).sqrt(), softcap: None, window: None }
+    }
+
+    /// The first of so many keys that the last of them sees.
+    fn first(&self, visible: usize) -> usize {
+        self.window.map_or(0, |window| visible.saturating_sub(window))
+    }
 }
 
 /// A run of consecutive rows that attend to themselves causally, and to the whole of their prefix.
@@ -75,13 +99,28 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// Softmax of `scale * query . key` over the first `scores.len()` keys.
+/// Softmax of the bent scores of a query and the keys from `first` on, as many as there are `scores`. Where there is a cap, `slopes`
+/// becomes the derivative of the bending.
 #[inline(always)]
-fn probabilities(query: &[f32], keys: &Gathered<'_>, scale: f32, scores: &mut [f32]) {
+fn probabilities(
+    query: &[f32],
+    keys: &Gathered<'_>,
+    attention: &Attention,
+    first: usize,
+    scores: &mut [f32],
+    slopes: &mut [f32],
+) {
     scores.fill(0.0);
     let visible = scores.len();
     for (d, q) in query.iter().enumerate() {
-        axpy(q * scale, &keys.transposed[d * keys.stride..][..visible], scores);
+        axpy(q * attention.scale, &keys.transposed[d * keys.stride + first..][..visible], scores);
+    }
+    if let Some(cap) = attention.softcap {
+        for (s, slope) in scores.iter_mut().zip(slopes) {
+            let bent = tanh(*s / cap);
+            *s = cap * bent;
+            *slope = 1.0 - bent * bent;
+        }
     }
     let top = max(scores);
     for s in scores.iter_mut() {
@@ -96,11 +135,11 @@ fn probabilities(query: &[f32], keys: &Gathered<'_>, scale: f32, scores: &mut [f
 vectorised! {
     /// Causal attention inside segments. `q` and `out` are `[rows, query * dim]`, `k` and `v` `[rows, key_value * dim]`. Rows in no
     /// segment keep what `out` holds.
-    pub fn attention(q: &[f32], k: &[f32], v: &[f32], heads: Heads, segments: &[Segment], out: &mut [f32]) {
+    pub fn attention(q: &[f32], k: &[f32], v: &[f32], attention: Attention, segments: &[Segment], out: &mut [f32]) {
+        let heads = attention.heads;
         let (width, narrow, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
         let group = heads.query / heads.key_value;
-        let scale = 1.0 / (dim as f32).sqrt();
-        let mut scores = Vec::new();
+        let (mut scores, mut slopes) = (Vec::new(), Vec::new());
         for shared in 0..heads.key_value {
             let mut keys = Gathered::new(k, narrow, shared * dim, dim, segments);
             let mut values = Gathered::new(v, narrow, shared * dim, dim, segments);
@@ -109,13 +148,16 @@ vectorised! {
                 values.gather(segment);
                 let before = keys.count - segment.rows.len();
                 scores.resize(keys.count, 0.0);
+                slopes.resize(keys.count, 0.0);
                 for head in shared * group..(shared + 1) * group {
                     for (i, row) in segment.rows.clone().enumerate() {
-                        let scores = &mut scores[..before + i + 1];
-                        probabilities(&q[row * width + head * dim..][..dim], &keys, scale, scores);
+                        let visible = before + i + 1;
+                        let first = attention.first(visible);
+                        let scores = &mut scores[first..visible];
+                        probabilities(&q[row * width + head * dim..][..dim], &keys, &attention, first, scores, &mut slopes);
                         let out = &mut out[row * width + head * dim..][..dim];
                         out.fill(0.0);
-                        for (p, value) in scores.iter().zip(values.plain.chunks_exact(dim)) {
+                        for (p, value) in scores.iter().zip(values.plain[first * dim..].chunks_exact(dim)) {
                             axpy(*p, value, out);
                         }
                     }
@@ -132,16 +174,16 @@ vectorised! {
         q: &[f32],
         k: &[f32],
         v: &[f32],
-        heads: Heads,
+        attention: Attention,
         segments: &[Segment],
         dq: &mut [f32],
         dk: &mut [f32],
         dv: &mut [f32],
     ) {
+        let heads = attention.heads;
         let (width, narrow, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
         let group = heads.query / heads.key_value;
-        let scale = 1.0 / (dim as f32).sqrt();
-        let (mut p, mut dp) = (Vec::new(), Vec::new());
+        let (mut p, mut dp, mut slopes) = (Vec::new(), Vec::new(), Vec::new());
         for shared in 0..heads.key_value {
             let mut keys = Gathered::new(k, narrow, shared * dim, dim, segments);
             let mut values = Gathered::new(v, narrow, shared * dim, dim, segments);
@@ -152,23 +194,31 @@ vectorised! {
                 values.gather(segment);
                 p.resize(keys.count, 0.0);
                 dp.resize(keys.count, 0.0);
+                slopes.resize(keys.count, 0.0);
                 for head in shared * group..(shared + 1) * group {
                     for (i, row) in segment.rows.clone().enumerate() {
                         let at = row * width + head * dim;
                         let (query, dout) = (&q[at..][..dim], &dout[at..][..dim]);
-                        let (p, dp) = (&mut p[..i + 1], &mut dp[..i + 1]);
-                        probabilities(query, &keys, scale, p);
+                        let first = attention.first(i + 1);
+                        let seen = i + 1 - first;
+                        let (p, dp) = (&mut p[..seen], &mut dp[..seen]);
+                        probabilities(query, &keys, &attention, first, p, &mut slopes);
                         dp.fill(0.0);
                         for (d, g) in dout.iter().enumerate() {
-                            axpy(*g, &values.transposed[d * values.stride..][..i + 1], dp);
+                            axpy(*g, &values.transposed[d * values.stride + first..][..seen], dp);
                         }
                         let mean = dot(p, dp);
                         for (dp, p) in dp.iter_mut().zip(p.iter()) {
-                            *dp = p * (*dp - mean) * scale;
+                            *dp = p * (*dp - mean) * attention.scale;
                         }
-                        for j in 0..=i {
-                            let key = (start + j) * narrow + shared * dim;
-                            axpy(dp[j], &keys.plain[j * dim..][..dim], &mut dq[at..][..dim]);
+                        if attention.softcap.is_some() {
+                            for (dp, slope) in dp.iter_mut().zip(&slopes) {
+                                *dp *= slope;
+                            }
+                        }
+                        for j in 0..seen {
+                            let key = (start + first + j) * narrow + shared * dim;
+                            axpy(dp[j], &keys.plain[(first + j) * dim..][..dim], &mut dq[at..][..dim]);
                             axpy(dp[j], query, &mut dk[key..][..dim]);
                             axpy(p[j], dout, &mut dv[key..][..dim]);
                         }

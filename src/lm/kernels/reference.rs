@@ -157,59 +157,97 @@ fn rope_is_its_composition_and_turns_back() {
     for case in 0..CASES {
         let mut random = random(case);
         let (rows, heads, half) = (random.random_range(1..7), random.random_range(1..4), random.random_range(1..10));
-        let (width, longest) = (heads * 2 * half, 12);
+        // Some dimensions of a head may stay as they are.
+        let dim = 2 * half + random.random_range(0..4);
+        let (width, longest) = (heads * dim, 12);
         let x = values(&mut random, rows * width);
         let angles = values(&mut random, longest * half);
         let (sin, cos): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| a.sin_cos()).unzip();
         let positions: Vec<u32> = (0..rows).map(|_| random.random_range(0..longest as u32)).collect();
         let mut turned = x.clone();
-        rope(&mut turned, &positions, &cos, &sin, 2 * half, 1.0);
+        rope(&mut turned, &positions, &cos, &sin, dim, half, 1.0);
 
         // transformers' `q * cos + rotate_half(q) * sin`, with the halves of the table repeated.
         let table = |values: &[f32]| -> Tensor<3> {
             let picked = positions.iter().flat_map(|&p| values[p as usize * half..][..half].repeat(2)).collect();
             from_host(picked, [rows, 1, 2 * half], &device)
         };
-        let tensor: Tensor<3> = from_host(x.clone(), [rows, heads, 2 * half], &device);
+        let whole: Tensor<3> = from_host(x.clone(), [rows, heads, dim], &device);
+        let tensor = whole.clone().narrow(2, 0, 2 * half);
         let (low, high) = (tensor.clone().narrow(2, 0, half), tensor.clone().narrow(2, half, half));
         let rotated = Tensor::cat(vec![high.neg(), low], 2);
-        assert_like_burn("rope", &turned, tensor * table(&cos) + rotated * table(&sin));
+        let mut wanted = tensor * table(&cos) + rotated * table(&sin);
+        if dim > 2 * half {
+            wanted = Tensor::cat(vec![wanted, whole.narrow(2, 2 * half, dim - 2 * half)], 2);
+        }
+        assert_like_burn("rope", &turned, wanted);
 
         // The map is orthogonal: turning back is its inverse and its transpose, which is the backward pass.
         let upstream = values(&mut random, x.len());
         let mut back = upstream.clone();
-        rope(&mut back, &positions, &cos, &sin, 2 * half, -1.0);
+        rope(&mut back, &positions, &cos, &sin, dim, half, -1.0);
         let (left, right) = (along(&wide(&turned), &upstream), along(&wide(&x), &back));
         assert!((left - right).abs() < 1e-4, "{left} is not {right}");
-        rope(&mut turned, &positions, &cos, &sin, 2 * half, -1.0);
+        rope(&mut turned, &positions, &cos, &sin, dim, half, -1.0);
         assert_close("x", &turned, &wide(&x));
     }
 }
 
+fn gelu_tanh(x: f64) -> f64 {
+    0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh())
+}
+
 #[test]
-fn swiglu_is_its_composition_and_its_backward_pass_its_derivative() {
+fn a_gated_network_is_its_composition_and_its_backward_pass_its_derivative() {
     let device = Device::flex();
     for case in 0..CASES {
         let mut random = random(case);
         let count = random.random_range(1..70);
         let (mut gate, up) = (values(&mut random, count), values(&mut random, count));
         gate.iter_mut().for_each(|g| *g *= 4.0);
-        let mut out = vec![0.0; count];
-        swiglu(&gate, &up, &mut out);
         let tensor = |values: &[f32]| -> Tensor<1> { from_host(values.to_vec(), [count], &device) };
-        assert_like_burn("swiglu", &out, activation::silu(tensor(&gate)) * tensor(&up));
-
         let dout = values(&mut random, count);
-        let (mut dgate, mut dup) = (gate.clone(), up.clone());
-        swiglu_backward(&dout, &mut dgate, &mut dup);
-        let product = |gate: &[f64], up: &[f64]| -> Vec<f64> { gate.iter().zip(up).map(|(&g, u)| silu(g) * u).collect() };
-        let (g64, u64) = (wide(&gate), wide(&up));
-        assert_close("dgate", &dgate, &differences(&gate, |gate| along(&product(gate, &u64), &dout)));
-        assert_close("dup", &dup, &differences(&up, |up| along(&product(&g64, up), &dout)));
+        let wanted = [
+            (Activation::Silu, activation::silu(tensor(&gate)), silu as fn(f64) -> f64),
+            (Activation::GeluTanh, activation::gelu_approximate(tensor(&gate)), gelu_tanh),
+        ];
+        for (kind, activated, exact) in wanted {
+            let mut out = vec![0.0; count];
+            gated(kind, &gate, &up, &mut out);
+            assert_like_burn("gated", &out, activated * tensor(&up));
+
+            let (mut dgate, mut dup) = (gate.clone(), up.clone());
+            gated_backward(kind, &dout, &mut dgate, &mut dup);
+            let product = |gate: &[f64], up: &[f64]| -> Vec<f64> { gate.iter().zip(up).map(|(&g, u)| exact(g) * u).collect() };
+            let (g64, u64) = (wide(&gate), wide(&up));
+            assert_close("dgate", &dgate, &differences(&gate, |gate| along(&product(gate, &u64), &dout)));
+            assert_close("dup", &dup, &differences(&up, |up| along(&product(&g64, up), &dout)));
+        }
     }
-    let mut out = [0.0; 3];
-    swiglu(&[-1e4, 1e4, f32::NAN], &[1.0; 3], &mut out);
-    assert!(out[0].abs() < 1e-30 && out[1] == 1e4 && out[2].is_nan(), "{out:?}");
+    for kind in [Activation::Silu, Activation::GeluTanh] {
+        let mut out = [0.0; 3];
+        gated(kind, &[-1e4, 1e4, f32::NAN], &[1.0; 3], &mut out);
+        assert!(out[0].abs() < 1e-30 && out[1] == 1e4 && out[2].is_nan(), "{out:?}");
+    }
+}
+
+#[test]
+fn a_soft_cap_is_its_composition_and_its_backward_pass_its_derivative() {
+    let device = Device::flex();
+    for case in 0..CASES {
+        let mut random = random(case);
+        let (count, cap) = (random.random_range(1..70), random.random_range(0.5..30.0));
+        let x: Vec<f32> = values(&mut random, count).iter().map(|x| x * 20.0).collect();
+        let mut bent = x.clone();
+        softcap(&mut bent, cap);
+        let tensor: Tensor<1> = from_host(x.clone(), [count], &device);
+        assert_like_burn("softcap", &bent, tensor.div_scalar(cap).tanh().mul_scalar(cap));
+        let dout = values(&mut random, count);
+        let mut dx = dout.clone();
+        softcap_backward(&mut dx, &bent, cap);
+        let exact = |x: &[f64]| -> Vec<f64> { x.iter().map(|x| f64::from(cap) * (x / f64::from(cap)).tanh()).collect() };
+        assert_close("dx", &dx, &differences(&x, |x| along(&exact(x), &dout)));
+    }
 }
 
 /// `ln(sum(exp(x)))` of one row.

@@ -280,6 +280,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
             snapshots: STEPS.to_vec(),
         },
         audits: audits.iter().map(planned).collect(),
+        form: None,
         carry_over_draws: 4,
         groups: Vec::new(),
         cost: Cost { shadows: 20, training_tokens: 154_000, scoring_tokens: 2_310_000 },

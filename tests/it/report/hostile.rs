@@ -1,7 +1,7 @@
 //! A report in which an attacker wrote every string.
 
 use foretaste::condition::{Feature, FeatureKind, Place, Subject};
-use foretaste::plan::Arm;
+use foretaste::plan::{Arm, Form};
 
 use super::example::{self, Example};
 
@@ -14,6 +14,7 @@ pub fn hostile(payload: &str) -> Example {
     let engine = &mut example.plan.engine;
     (engine.base, engine.architecture, engine.device, engine.base_sha256) = (text(), text(), text(), text());
     example.plan.foretaste_version = text();
+    example.plan.form = Some(Form { opening: text(), closing: text() });
     for audit in &mut example.audits {
         (audit.title, audit.question, audit.risky, audit.reference) = (text(), text(), text(), text());
         audit.margin.reason = text();

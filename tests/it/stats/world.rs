@@ -112,6 +112,7 @@ impl World {
                 snapshots: self.snapshots.clone(),
             },
             audits,
+            form: None,
             carry_over_draws: self.draws,
             groups: Vec::new(),
             cost: Cost { shadows: 1, training_tokens: 1, scoring_tokens: 1 },

@@ -3,26 +3,35 @@
 use super::*;
 use crate::lm::packing::prefix_tree;
 
-/// `visible[row][key]`, as segments say it.
-fn visible(rows: usize, segments: &[Segment]) -> Vec<Vec<bool>> {
+/// `visible[row][key]`, as segments and the window say it.
+fn visible(rows: usize, segments: &[Segment], window: Option<usize>) -> Vec<Vec<bool>> {
     let mut visible = vec![vec![false; rows]; rows];
     for segment in segments {
         for row in segment.rows.clone() {
-            for key in segment.prefix.iter().cloned().flatten().chain(segment.rows.start..row + 1) {
-                visible[row][key] = true;
+            let keys: Vec<usize> = segment.prefix.iter().cloned().flatten().chain(segment.rows.start..row + 1).collect();
+            for key in keys.iter().rev().take(window.unwrap_or(usize::MAX)) {
+                visible[row][*key] = true;
             }
         }
     }
     visible
 }
 
-fn heads(random: &mut ChaCha8Rng) -> Heads {
+/// Of any shape; each second one with a cap, two in three with a window.
+fn any_attention(random: &mut ChaCha8Rng) -> Attention {
     let key_value = random.random_range(1..4);
-    Heads { query: key_value * random.random_range(1..4), key_value, dim: random.random_range(1..12) }
+    let heads = Heads { query: key_value * random.random_range(1..4), key_value, dim: random.random_range(1..12) };
+    Attention {
+        heads,
+        scale: random.random_range(0.1..1.0),
+        softcap: random.random_bool(0.5).then(|| random.random_range(0.5..4.0)),
+        window: random.random_bool(0.6).then(|| random.random_range(1..5)),
+    }
 }
 
 /// Dense masked attention from burn's operations: `[rows, query * dim]`.
-fn dense(q: &[f32], k: &[f32], v: &[f32], heads: Heads, visible: &[Vec<bool>]) -> Tensor<2> {
+fn dense(q: &[f32], k: &[f32], v: &[f32], attention: &Attention, visible: &[Vec<bool>]) -> Tensor<2> {
+    let heads = attention.heads;
     let device = Device::flex();
     let rows = visible.len();
     let group = heads.query / heads.key_value;
@@ -37,12 +46,16 @@ fn dense(q: &[f32], k: &[f32], v: &[f32], heads: Heads, visible: &[Vec<bool>]) -
     };
     let mask = visible.iter().flatten().map(|&sees| if sees { 0.0 } else { -1e9 }).collect();
     let mask: Tensor<3> = from_host(mask, [1, rows, rows], &device);
-    let scores = split(q, heads.query).matmul(repeated(k).swap_dims(1, 2)).div_scalar((heads.dim as f32).sqrt()) + mask;
-    activation::softmax(scores, 2).matmul(repeated(v)).swap_dims(0, 1).reshape([rows, heads.query * heads.dim])
+    let mut scores = split(q, heads.query).matmul(repeated(k).swap_dims(1, 2)).mul_scalar(attention.scale);
+    if let Some(cap) = attention.softcap {
+        scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
+    }
+    activation::softmax(scores + mask, 2).matmul(repeated(v)).swap_dims(0, 1).reshape([rows, heads.query * heads.dim])
 }
 
 /// The same in f64, for differences.
-fn dense_f64(q: &[f64], k: &[f64], v: &[f64], heads: Heads, visible: &[Vec<bool>]) -> Vec<f64> {
+fn dense_f64(q: &[f64], k: &[f64], v: &[f64], attention: &Attention, visible: &[Vec<bool>]) -> Vec<f64> {
+    let heads = attention.heads;
     let (width, narrow, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
     let mut out = vec![0.0; q.len()];
     for (row, sees) in visible.iter().enumerate() {
@@ -51,8 +64,8 @@ fn dense_f64(q: &[f64], k: &[f64], v: &[f64], heads: Heads, visible: &[Vec<bool>
             let keys: Vec<usize> = (0..visible.len()).filter(|&key| sees[key]).collect();
             let weights: Vec<f64> = keys
                 .iter()
-                .map(|key| (0..dim).map(|d| q[at + d] * k[key * narrow + shared + d]).sum::<f64>() / (dim as f64).sqrt())
-                .map(f64::exp)
+                .map(|key| (0..dim).map(|d| q[at + d] * k[key * narrow + shared + d]).sum::<f64>() * f64::from(attention.scale))
+                .map(|score| attention.softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh()).exp())
                 .collect();
             let total: f64 = weights.iter().sum();
             for (key, weight) in keys.iter().zip(weights) {
@@ -74,14 +87,16 @@ fn attention_over_a_prefix_tree_is_dense_attention_under_its_mask() {
             .collect();
         let borrowed: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
         let tree = prefix_tree(&borrowed);
-        let (rows, heads) = (tree.streams.tokens.len(), heads(&mut random));
+        let (rows, how) = (tree.streams.tokens.len(), any_attention(&mut random));
+        let heads = how.heads;
         let (wide, narrow) = (heads.query * heads.dim, heads.key_value * heads.dim);
         let q = values(&mut random, rows * wide);
         let (k, v) = (values(&mut random, rows * narrow), values(&mut random, rows * narrow));
         let mut out = vec![f32::NAN; q.len()];
-        attention(&q, &k, &v, heads, &tree.streams.segments, &mut out);
-        let visible = visible(rows, &tree.streams.segments);
-        assert_like_burn("attention", &out, dense(&q, &k, &v, heads, &visible));
+        attention(&q, &k, &v, how, &tree.streams.segments, &mut out);
+        let sees = visible(rows, &tree.streams.segments, how.window);
+        assert_like_burn("attention", &out, dense(&q, &k, &v, &how, &sees));
+        let visible = visible(rows, &tree.streams.segments, None);
         // And each sequence alone sees what it would see in its own dense triangle.
         for (sequence, places) in sequences.iter().zip(&tree.rows) {
             for (at, &row) in places.iter().enumerate() {
@@ -100,7 +115,7 @@ fn rows_in_no_segment_are_left_alone() {
     let mut random = random(0);
     let (q, k, v) = (values(&mut random, 24), values(&mut random, 12), values(&mut random, 12));
     let mut out = vec![7.0; 24];
-    attention(&q, &k, &v, heads, &[Segment { rows: 1..3, prefix: Vec::new() }], &mut out);
+    attention(&q, &k, &v, Attention::plain(heads), &[Segment { rows: 1..3, prefix: Vec::new() }], &mut out);
     assert!(out[..6].iter().chain(&out[18..]).all(|&x| x == 7.0));
     assert!(out[6..18].iter().all(|&x| x != 7.0));
 }
@@ -109,7 +124,8 @@ fn rows_in_no_segment_are_left_alone() {
 fn attention_backward_is_the_derivative() {
     for case in 0..CASES {
         let mut random = random(case);
-        let heads = heads(&mut random);
+        let how = any_attention(&mut random);
+        let heads = how.heads;
         // Segments end to end, then a row of padding.
         let mut segments = Vec::new();
         let mut rows = 0;
@@ -119,21 +135,21 @@ fn attention_backward_is_the_derivative() {
             rows += length;
         }
         rows += 1;
-        let visible = visible(rows, &segments);
+        let visible = visible(rows, &segments, how.window);
         let (wide_, narrow) = (heads.query * heads.dim, heads.key_value * heads.dim);
         let q = values(&mut random, rows * wide_);
         let (k, v) = (values(&mut random, rows * narrow), values(&mut random, rows * narrow));
         let dout = values(&mut random, q.len());
         let before = (values(&mut random, q.len()), values(&mut random, k.len()), values(&mut random, v.len()));
         let (mut dq, mut dk, mut dv) = before.clone();
-        attention_backward(&dout, &q, &k, &v, heads, &segments, &mut dq, &mut dk, &mut dv);
+        attention_backward(&dout, &q, &k, &v, how, &segments, &mut dq, &mut dk, &mut dv);
 
         let (q64, k64, v64) = (wide(&q), wide(&k), wide(&v));
-        let wanted = differences(&q, |q| along(&dense_f64(q, &k64, &v64, heads, &visible), &dout));
+        let wanted = differences(&q, |q| along(&dense_f64(q, &k64, &v64, &how, &visible), &dout));
         assert_close("dq", &dq, &plus(&wanted, &before.0));
-        let wanted = differences(&k, |k| along(&dense_f64(&q64, k, &v64, heads, &visible), &dout));
+        let wanted = differences(&k, |k| along(&dense_f64(&q64, k, &v64, &how, &visible), &dout));
         assert_close("dk", &dk, &plus(&wanted, &before.1));
-        let wanted = differences(&v, |v| along(&dense_f64(&q64, &k64, v, heads, &visible), &dout));
+        let wanted = differences(&v, |v| along(&dense_f64(&q64, &k64, v, &how, &visible), &dout));
         assert_close("dv", &dv, &plus(&wanted, &before.2));
     }
 }
