@@ -13,6 +13,7 @@ mod trigger;
 mod worked_examples;
 #[cfg(feature = "lm")]
 mod lm;
+mod lm_config;
 #[cfg(feature = "lm")]
 mod lm_folders;
 #[cfg(feature = "lm")]
