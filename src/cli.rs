@@ -171,7 +171,7 @@ struct DataArgs {
 
 #[derive(Args)]
 struct BaseArgs {
-    /// A Hugging Face model folder [default: nestling, the embedded base]
+    /// A Hugging Face model folder, or org/name as in the local Hugging Face cache [default: nestling, the embedded base]
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
     /// Threads; no result depends on it [default: all]

@@ -1,4 +1,4 @@
-//! The engine on burn: reads a Llama-architecture folder, trains shadows, scores options, writes answers.
+//! The engine on burn: reads a model folder, trains shadows, scores options, writes answers.
 //!
 //! The only folder that names burn. [`decoder`] is the model, [`kernels`] its element-wise work, [`train`], [`score`] and
 //! [`generate`] the three things that an [`Engine`] does.
@@ -8,6 +8,7 @@ pub mod config;
 pub mod decoder;
 pub mod files;
 pub mod generate;
+pub mod hub;
 pub mod kernels;
 pub mod lora;
 mod matmul;

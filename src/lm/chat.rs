@@ -8,6 +8,8 @@ use tokenizers::Tokenizer;
 use super::files::ModelFiles;
 use crate::dataset::{Message, Role};
 
+mod json;
+mod python;
 mod spans;
 mod template;
 
@@ -140,6 +142,9 @@ impl Chat {
             add_generation_prompt => add_generation_prompt,
             bos_token => self.bos_token.as_str(),
             eos_token => self.eos_token.as_str(),
+            // There, and nothing: templates ask whether they are none.
+            tools => Value::from(()),
+            documents => Value::from(()),
         };
         template.render(given).map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => {

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
+use super::hub;
+
 /// nestling, the embedded base: an ordinary folder whose files are compiled in.
 macro_rules! embedded {
     ($($name:literal),* $(,)?) => {
@@ -26,7 +28,11 @@ const LARGEST_TEXT: u64 = 64 << 20;
 /// Where a model's files are.
 #[derive(Debug, Clone)]
 pub enum ModelFiles {
-    Folder(PathBuf),
+    Folder {
+        path: PathBuf,
+        /// What people call it.
+        name: String,
+    },
     Nestling,
 }
 
@@ -46,28 +52,30 @@ impl AsRef<[u8]> for Bytes {
 }
 
 impl ModelFiles {
-    /// The folder given, or nestling.
+    /// The folder given, the model of this name in the local cache of the Hugging Face Hub, or nestling.
     ///
     /// # Errors
-    /// Where the path is no folder.
+    /// Where the path is no folder and no name that the cache knows.
     pub fn open(base: Option<&Path>) -> Result<Self> {
         let Some(path) = base else { return Ok(ModelFiles::Nestling) };
         if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) {
             bail!("{}: GGUF files are not read; convert to a Hugging Face folder with safetensors first", path.display());
         }
-        if !path.is_dir() {
-            bail!("{}: no such folder; --base takes a Hugging Face model folder with config.json in it", path.display());
+        if path.is_dir() {
+            let full = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+            let name = full.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+            return Ok(ModelFiles::Folder { path: path.to_path_buf(), name });
         }
-        Ok(ModelFiles::Folder(path.to_path_buf()))
+        if let Some(name) = path.to_str().and_then(hub::Name::parse) {
+            return Ok(ModelFiles::Folder { path: name.folder(&hub::cache()?)?, name: name.to_string() });
+        }
+        bail!("{}: no such folder; --base takes a Hugging Face model folder with config.json in it, or org/name", path.display());
     }
 
     /// What people call the model.
     pub fn name(&self) -> String {
         match self {
-            ModelFiles::Folder(path) => {
-                let full = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-                full.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
-            }
+            ModelFiles::Folder { name, .. } => name.clone(),
             ModelFiles::Nestling => "nestling".to_owned(),
         }
     }
@@ -75,14 +83,14 @@ impl ModelFiles {
     /// A name for error messages.
     pub fn display(&self, name: &str) -> String {
         match self {
-            ModelFiles::Folder(path) => path.join(name).display().to_string(),
+            ModelFiles::Folder { path, .. } => path.join(name).display().to_string(),
             ModelFiles::Nestling => format!("nestling/{name} (embedded)"),
         }
     }
 
     pub fn has(&self, name: &str) -> bool {
         match self {
-            ModelFiles::Folder(path) => path.join(name).is_file(),
+            ModelFiles::Folder { path, .. } => path.join(name).is_file(),
             ModelFiles::Nestling => NESTLING.iter().any(|(n, _)| *n == name),
         }
     }
@@ -93,7 +101,7 @@ impl ModelFiles {
     /// Where it is missing, larger than 64 MiB, or not UTF-8.
     pub fn text(&self, name: &str) -> Result<String> {
         let bytes: Cow<'_, [u8]> = match self {
-            ModelFiles::Folder(path) => {
+            ModelFiles::Folder { path, .. } => {
                 let path = path.join(name);
                 let file = regular(&path)?;
                 let mut bytes = Vec::new();
@@ -115,7 +123,7 @@ impl ModelFiles {
     #[allow(unsafe_code, reason = "a large base is mapped, not copied")]
     pub fn map(&self, name: &str) -> Result<Bytes> {
         match self {
-            ModelFiles::Folder(path) => {
+            ModelFiles::Folder { path, .. } => {
                 if name.contains(['/', '\\']) || name.contains("..") {
                     bail!("{}: weight files must stand in the folder itself, and {name:?} does not", path.display());
                 }

@@ -19,6 +19,7 @@ mod lm_folders;
 #[cfg(feature = "lm")]
 mod lm_gradients;
 #[cfg(feature = "lm")]
+mod lm_templates;
 mod lm_training;
 #[cfg(feature = "lm")]
 mod lm_writing;

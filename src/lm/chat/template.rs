@@ -5,8 +5,10 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
 use minijinja::{Environment, Error, ErrorKind, Value};
+
+use super::json::tojson;
+use super::python;
 
 /// What one rendering may spend. One unit pays for one instruction or for 64 bytes of text, so that this bounds time and memory (16
 /// MiB) alike; a real template takes some tens for each message. The one thing that minijinja 3.1 charges for only afterwards is
@@ -17,12 +19,6 @@ pub const FUEL: u64 = 250_000;
 /// such values recursively: about 1 KiB for each of 40,000 levels, where a thread of a pool has 2 MiB. Only what is used is ever
 /// taken from memory.
 const STACK: usize = 64 << 20;
-
-/// The longest text that `tojson` writes, in bytes.
-const LONGEST_JSON: usize = 16 << 20;
-
-/// The widest indentation that `tojson` gives, in spaces.
-const LARGEST_INDENT: usize = 64;
 
 thread_local! {
     /// Whether this thread was made by [`deep`].
@@ -49,7 +45,8 @@ pub fn deep<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     })
 }
 
-/// Jinja as transformers sets it up: blocks trimmed, Python's string methods, and `raise_exception`.
+/// Jinja as transformers sets it up: blocks trimmed, loop controls, Python's methods, `raise_exception`, `strftime_now`, `tojson` without
+/// HTML escapes, and `generation` blocks, which mark an answer for trainers and render as what is in them.
 pub fn environment(template: String) -> Result<Environment<'static>> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
@@ -57,69 +54,52 @@ pub fn environment(template: String) -> Result<Environment<'static>> {
     environment.set_unknown_method_callback(|state, value, method, arguments| {
         // Filters pay for the text they are given; Python's methods should too.
         state.consume_fuel(value.as_str().map_or(0, |text| text.len() as u64 / 64))?;
-        minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
+        python::method(state, value, method, arguments)
     });
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
+    environment.add_function("strftime_now", strftime_now);
     environment.add_filter("tojson", tojson);
+    environment.add_filter("indent", python::indent);
     // Its indentation grows with the square of the depth, and no template needs it.
     environment.remove_filter("pprint");
-    environment.add_template_owned("chat", template)?;
+    environment.add_template_owned("chat", without_generation_tags(&template))?;
     Ok(environment)
 }
 
-/// `tojson` without HTML escapes, as transformers overrides it.
-fn tojson(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
-    let broken = |e: &dyn std::fmt::Display| Error::new(ErrorKind::BadSerialization, e.to_string());
-    let indent: Option<usize> = kwargs.get("indent")?;
-    kwargs.assert_all_used()?;
-    let mut out = Bounded(Vec::new());
-    match indent {
-        None => {
-            let mut serializer = serde_json::Serializer::with_formatter(&mut out, Spaced);
-            serde::Serialize::serialize(&value, &mut serializer).map_err(|e| broken(&e))?;
-        }
-        Some(width) => {
-            let spaces = vec![b' '; width.min(LARGEST_INDENT)];
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(&spaces);
-            let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
-            serde::Serialize::serialize(&value, &mut serializer).map_err(|e| broken(&e))?;
-        }
+/// `generation` and `endgeneration` as a condition that always holds: the same text, and the same care of white space around the tags.
+fn without_generation_tags(template: &str) -> String {
+    let mut plain = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(start) = rest.find("{%") {
+        let (before, tag) = rest.split_at(start);
+        plain.push_str(before);
+        let Some(length) = tag.find("%}") else { break };
+        let inside = &tag[2..length];
+        let word = inside.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
+        let put = match word {
+            "generation" => inside.replace("generation", " if true "),
+            "endgeneration" => inside.replace("endgeneration", " endif "),
+            _ => inside.to_owned(),
+        };
+        plain.push_str("{%");
+        plain.push_str(&put);
+        plain.push_str("%}");
+        rest = &tag[length + 2..];
     }
-    Ok(Value::from_safe_string(String::from_utf8(out.0).map_err(|e| broken(&e))?))
+    plain.push_str(rest);
+    plain
 }
 
-/// Text that stops growing: a small value can refer to itself often enough to fill any memory when it is written out.
-struct Bounded(Vec<u8>);
-
-impl std::io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.0.len() + bytes.len() > LONGEST_JSON {
-            return Err(std::io::Error::other(format!("tojson writes at most {LONGEST_JSON} bytes")));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Python's `json.dumps` puts a space behind `,` and `:`.
-struct Spaced;
-
-impl serde_json::ser::Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
-        writer.write_all(b": ")
-    }
+/// The date that templates are told is always this one: a run gives the same answers on every day. It is the day that Llama 3's own
+/// template names where it is told none.
+fn strftime_now(format: &str) -> Result<String, Error> {
+    use std::fmt::Write;
+    let day = chrono::NaiveDate::from_ymd_opt(2024, 7, 26).and_then(|day| day.and_hms_opt(0, 0, 0));
+    let day = day.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "no such day"))?;
+    let mut text = String::new();
+    let written = write!(text, "{}", day.format(format));
+    written.map_err(|_| Error::new(ErrorKind::InvalidOperation, format!("strftime_now does not know the format {format:?}")))?;
+    Ok(text)
 }
