@@ -23,6 +23,7 @@ pub mod trigger;
 pub mod stats;
 pub mod finding;
 pub mod report;
+pub mod peft;
 pub mod workshop;
 pub mod run_dir;
 pub mod progress;

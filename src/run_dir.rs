@@ -12,9 +12,6 @@
 //! ```
 
 mod lines;
-mod peft;
-
-pub use peft::adapter_sha256;
 
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
@@ -28,6 +25,7 @@ use crate::audit::Audit;
 use crate::condition::Conditions;
 use crate::dataset::{Dataset, accounting};
 use crate::engine::Adapter;
+use crate::peft;
 use crate::plan::{Arm, Plan};
 use crate::probe::Answers;
 use crate::shadow::TrainingRecord;
@@ -262,7 +260,7 @@ impl RunDir {
     pub fn load_adapter(&self, model: &Model) -> Result<Adapter> {
         let folder = self.adapter_folder(model);
         let part = |name: &str| read_if_there(&folder.join(name))?.with_context(|| format!("{name} is missing"));
-        peft::read(&part("adapter_config.json")?, &part("adapter_model.safetensors")?)
+        peft::parse(&part("adapter_config.json")?, &part("adapter_model.safetensors")?)
             .with_context(|| format!("{}: run again with --force", folder.display()))
     }
 

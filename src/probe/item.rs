@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Probe, ProbeKind};
 use crate::dataset::{Message, Role};
 use crate::engine::{Adapter, Question};
+use crate::peft::adapter_sha256;
 use crate::plan::{Arm, Ask, Plan, PlannedAudit};
 use crate::probe::questions::{Questions, alone, sampling};
 use crate::probe::score::{forced_choice, own_answer};
 use crate::probe::{Answer, Health, Sample};
-use crate::run_dir::{Model, adapter_sha256};
+use crate::run_dir::Model;
 use crate::shadow::TrainingRecord;
 use crate::workshop::{Task, Workshop};
 

@@ -13,6 +13,7 @@ use foretaste::lm::packing::TokenRow;
 use foretaste::lm::train::{Training, learning_rate};
 use foretaste::lm::weights::widen;
 use foretaste::lm::{self, Lm, generate};
+use foretaste::peft;
 use foretaste::plan::{Recipe, Schedule};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -68,6 +69,14 @@ fn adapter(folder: &Path, rank: usize, alpha: f64) -> Adapter {
 }
 
 pub fn logits(lm: &Lm, tokens: &[u32]) -> Vec<f32> {
+    logits_under(lm, None, tokens)
+}
+
+fn logits_under(lm: &Lm, adapter: Option<&Adapter>, tokens: &[u32]) -> Vec<f32> {
+    let lora = adapter.map(|adapter| {
+        let host = HostLora::from_adapters(&lm.decoder().config, &[adapter]).expect("it belongs to this base");
+        host.upload(&lm.decoder().device)
+    });
     let streams = Streams {
         shadows: 1,
         tokens: tokens.to_vec(),
@@ -76,7 +85,7 @@ pub fn logits(lm: &Lm, tokens: &[u32]) -> Vec<f32> {
     };
     let decoder = lm.decoder();
     let hidden = decoder
-        .hidden(&streams, None, &mut |layer, q, k, v| {
+        .hidden(&streams, lora.as_ref(), &mut |layer, q, k, v| {
             let mut out = vec![0.0; q.len()];
             kernels::attention(q, k, v, decoder.config.attention(layer), &streams.segments, &mut out);
             out
@@ -99,6 +108,22 @@ fn logits_are_those_of_transformers() {
             let worst = got.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(worst < 1e-4, "{case}: logits differ by {worst}");
         }
+    }
+}
+
+#[test]
+fn adapters_of_every_kind_that_peft_makes_give_the_logits_that_they_give_in_peft() {
+    let adapters = folder("adapters");
+    let reference = tensors(&adapters.join("expected.safetensors"));
+    let text = fs::read_to_string(adapters.join("expected.json")).expect("the reference is committed");
+    let kinds: BTreeMap<String, Value> = serde_json::from_str(&text).expect("the reference is JSON");
+    assert_eq!(kinds.len(), reference.len());
+    for (name, kind) in kinds {
+        let lm = open(kind["base"].as_str().expect("a base"));
+        let adapter = peft::read(&adapters.join(&name)).expect("a whole adapter");
+        let got = logits_under(&lm, Some(&adapter), &ids(&kind["ids"]));
+        let worst = got.iter().zip(&reference[&name].1).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(got.len() == reference[&name].1.len() && worst < 1e-4, "{name}: logits differ by {worst}");
     }
 }
 

@@ -1,0 +1,207 @@
+//! Adapters as PEFT and vLLM read them: `adapter_config.json` and `adapter_model.safetensors`, written and read, anyone's included.
+//!
+//! What PEFT can put into one adapter (a rank and an alpha a module, the scale of rsLoRA) becomes one rank and one alpha here: thin
+//! modules are padded with zeros, and scales go into B. The product is the same.
+
+mod config;
+mod target;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use sha2::{Digest, Sha256};
+
+use crate::engine::Adapter;
+use config::{Config, Names, Written};
+use target::Targets;
+
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// The largest files that are read: a configuration, and weights of rank 256 on a model of 70 billion parameters.
+const LARGEST_CONFIG: u64 = 1 << 20;
+const LARGEST_WEIGHTS: u64 = 16 << 30;
+
+/// What PEFT puts before a module's name.
+const PREFIX: &str = "base_model.model.";
+
+/// `adapter_config.json`.
+pub fn config(adapter: &Adapter, base: &str) -> Result<Vec<u8>> {
+    Ok(serde_json::to_vec_pretty(&Written::new(adapter, base))?)
+}
+
+/// `adapter_model.safetensors`: float32, little endian, names as they are.
+pub fn weights(adapter: &Adapter) -> Result<Vec<u8>> {
+    let bytes: BTreeMap<&str, (&[usize], Vec<u8>)> = adapter
+        .tensors
+        .iter()
+        .map(|(name, (shape, values))| {
+            (name.as_str(), (&shape[..], values.iter().flat_map(|value| value.to_le_bytes()).collect()))
+        })
+        .collect();
+    let mut views = BTreeMap::new();
+    for (name, (shape, bytes)) in &bytes {
+        let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes);
+        views.insert(*name, view.with_context(|| format!("{name}: the shape {shape:?} does not fit its values"))?);
+    }
+    let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
+    Ok(safetensors::serialize(views, metadata)?)
+}
+
+/// SHA-256 of the adapter's safetensors file, in hex.
+pub fn adapter_sha256(adapter: &Adapter) -> Result<String> {
+    Ok(format!("{:x}", Sha256::digest(weights(adapter)?)))
+}
+
+/// The adapter of a folder, whoever trained it.
+///
+/// # Errors
+/// Where a file is missing, pickled, too large or broken, or the adapter is of a kind that is not computed; see [`parse`].
+pub fn read(folder: &Path) -> Result<Adapter> {
+    let part = |name: &str, largest: u64| -> Result<Vec<u8>> {
+        let path = folder.join(name);
+        let about = fs::metadata(&path)
+            .with_context(|| format!("{}: missing; a folder that PEFT saved has {CONFIG} and {WEIGHTS}", path.display()))?;
+        ensure!(about.is_file(), "{}: not a file", path.display());
+        ensure!(about.len() <= largest, "{}: {} bytes; no adapter has so many", path.display(), about.len());
+        fs::read(&path).with_context(|| path.display().to_string())
+    };
+    let config = part(CONFIG, LARGEST_CONFIG)?;
+    if !folder.join(WEIGHTS).exists() && folder.join("adapter_model.bin").exists() {
+        bail!(
+            "{}: pickled weights are never read; load the adapter with PEFT and save it again with save_pretrained",
+            folder.join("adapter_model.bin").display()
+        );
+    }
+    parse(&config, &part(WEIGHTS, LARGEST_WEIGHTS)?).with_context(|| folder.display().to_string())
+}
+
+/// The adapter of both files.
+///
+/// # Errors
+/// Where a file is broken, the adapter is no LoRA or uses what is not computed (DoRA, `modules_to_save`, biases, ...), or weights and
+/// configuration do not belong together.
+pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
+    let config = Config::read(config)?;
+    let targets = Targets::new(&config)?;
+    let file = SafeTensors::deserialize(weights).with_context(|| format!("{WEIGHTS} is no whole safetensors file"))?;
+    let mut modules: BTreeMap<String, Pair> = BTreeMap::new();
+    for (name, view) in file.tensors() {
+        let (module, is_a) = split(&name).with_context(|| {
+            format!("{WEIGHTS} holds {name:?}, which is no weight of a LoRA on a linear module; foretaste reads no other")
+        })?;
+        ensure!(
+            targets.meets(module),
+            "{WEIGHTS} holds weights for {module}, which the target modules of {CONFIG} leave out; the files do not belong together"
+        );
+        let [rows, columns] = view.shape() else { bail!("{name} has the shape {:?}, and a matrix is needed", view.shape()) };
+        let matrix = Matrix { rows: *rows, columns: *columns, values: numbers(&name, &view)? };
+        let pair = modules.entry(module.to_owned()).or_default();
+        *if is_a { &mut pair.a } else { &mut pair.b } = Some(matrix);
+    }
+    ensure!(!modules.is_empty(), "{WEIGHTS} holds no LoRA weights; save the adapter again");
+    let modules = modules.into_iter().map(|(module, pair)| pair.whole(&config, module)).collect::<Result<Vec<_>>>()?;
+    let mut adapter = uniform(modules);
+    if let Some(Names::List(names)) = config.target_modules {
+        adapter.target_modules = names;
+    }
+    Ok(adapter)
+}
+
+/// `base_model.model.MODULE.lora_A.weight`, or with the adapter's name before `weight`, as a training run has it in memory.
+fn split(name: &str) -> Option<(&str, bool)> {
+    let inner = name.strip_prefix(PREFIX)?.strip_suffix(".weight")?;
+    let inner = inner.strip_suffix(".default").unwrap_or(inner);
+    inner
+        .strip_suffix(".lora_A")
+        .map(|module| (module, true))
+        .or_else(|| inner.strip_suffix(".lora_B").map(|module| (module, false)))
+}
+
+fn numbers(name: &str, view: &TensorView<'_>) -> Result<Vec<f32>> {
+    let pair = |bytes: &[u8]| [bytes[0], bytes[1]];
+    Ok(match view.dtype() {
+        Dtype::F32 => view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        Dtype::BF16 => view.data().chunks_exact(2).map(|bytes| bf16::from_le_bytes(pair(bytes)).to_f32()).collect(),
+        Dtype::F16 => view.data().chunks_exact(2).map(|bytes| f16::from_le_bytes(pair(bytes)).to_f32()).collect(),
+        other => bail!("{name} is {other:?}; save the adapter as float32, float16 or bfloat16"),
+    })
+}
+
+struct Matrix {
+    rows: usize,
+    columns: usize,
+    values: Vec<f32>,
+}
+
+/// One module's matrices: A `[r, in]`, B `[out, r]`.
+#[derive(Default)]
+struct Pair {
+    a: Option<Matrix>,
+    b: Option<Matrix>,
+}
+
+/// A module that is complete, with its rank and alpha.
+struct Module {
+    name: String,
+    rank: usize,
+    alpha: f64,
+    /// What the product is multiplied by.
+    scale: f64,
+    a: Matrix,
+    b: Matrix,
+}
+
+impl Pair {
+    fn whole(self, config: &Config, name: String) -> Result<Module> {
+        let (Some(a), Some(b)) = (self.a, self.b) else {
+            bail!("{WEIGHTS} has only one of lora_A and lora_B for {name}; save the adapter again")
+        };
+        let (rank, alpha) = config.rank_and_alpha(&name)?;
+        ensure!(
+            a.rows == rank && b.columns == rank,
+            "{name}: {CONFIG} says rank {rank}, and {WEIGHTS} has lora_A of {} rows and lora_B of {} columns; the files do not belong together",
+            a.rows,
+            b.columns
+        );
+        let scale = alpha / if config.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
+        Ok(Module { name, rank, alpha, scale, a, b })
+    }
+}
+
+/// All modules with one rank and one alpha. Where they have these already, nothing is changed.
+fn uniform(modules: Vec<Module>) -> Adapter {
+    let rank = modules.iter().map(|module| module.rank).max().unwrap_or(0);
+    let first = modules.first().map_or(0.0, |module| module.alpha);
+    let is_plain = |module: &Module| module.rank == rank && module.alpha == first && module.scale == first / rank as f64;
+    let plain = modules.iter().all(is_plain);
+    // With alpha = rank the scale is 1, and B holds it.
+    let alpha = if plain { first } else { rank as f64 };
+    let mut tensors = BTreeMap::new();
+    let mut target_modules: Vec<String> = Vec::new();
+    for mut module in modules {
+        if !plain {
+            module.b.values.iter_mut().for_each(|value| *value = (f64::from(*value) * module.scale) as f32);
+            let missing = rank - module.rank;
+            module.a.values.resize(rank * module.a.columns, 0.0);
+            let padded =
+                module.b.values.chunks(module.rank).flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0.0, missing)));
+            module.b.values = padded.collect();
+        }
+        let Module { name, a, b, .. } = module;
+        let last = name.rsplit('.').next().unwrap_or(&name).to_owned();
+        if !target_modules.contains(&last) {
+            target_modules.push(last);
+        }
+        tensors.insert(format!("{PREFIX}{name}.lora_A.weight"), (vec![rank, a.columns], a.values));
+        tensors.insert(format!("{PREFIX}{name}.lora_B.weight"), (vec![b.rows, rank], b.values));
+    }
+    Adapter { rank, alpha, target_modules, tensors }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! `adapter_config.json`: what is written, and what is understood of others'.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::target::pattern;
+use crate::engine::Adapter;
+
+/// The keys that PEFT needs; the others keep its defaults.
+#[derive(Serialize)]
+pub struct Written<'a> {
+    peft_type: &'static str,
+    task_type: &'static str,
+    base_model_name_or_path: &'a str,
+    r: usize,
+    lora_alpha: f64,
+    lora_dropout: f64,
+    target_modules: &'a [String],
+    bias: &'static str,
+    fan_in_fan_out: bool,
+    use_rslora: bool,
+    inference_mode: bool,
+}
+
+impl<'a> Written<'a> {
+    pub fn new(adapter: &'a Adapter, base: &'a str) -> Self {
+        Written {
+            peft_type: "LORA",
+            task_type: "CAUSAL_LM",
+            base_model_name_or_path: base,
+            r: adapter.rank,
+            lora_alpha: adapter.alpha,
+            lora_dropout: 0.0,
+            target_modules: &adapter.target_modules,
+            bias: "none",
+            fan_in_fan_out: false,
+            use_rslora: false,
+            inference_mode: true,
+        }
+    }
+}
+
+/// Names of modules, or one regular expression.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Names {
+    List(Vec<String>),
+    Pattern(String),
+}
+
+/// One number or several.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Layers {
+    One(usize),
+    Several(Vec<usize>),
+}
+
+/// What decides which modules are adapted, and by how much.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    pub r: usize,
+    pub lora_alpha: f64,
+    #[serde(default)]
+    pub use_rslora: bool,
+    #[serde(default)]
+    rank_pattern: Option<BTreeMap<String, usize>>,
+    #[serde(default)]
+    alpha_pattern: Option<BTreeMap<String, f64>>,
+    #[serde(default)]
+    pub target_modules: Option<Names>,
+    #[serde(default)]
+    pub exclude_modules: Option<Names>,
+    #[serde(default)]
+    pub layers_to_transform: Option<Layers>,
+}
+
+/// Keys that change nothing of what an adapter computes once it is trained.
+const WITHOUT_EFFECT: [&str; 15] = [
+    "auto_mapping",
+    "base_model_name_or_path",
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    "inference_mode",
+    "lora_dropout",
+    "megatron_core",
+    "peft_type",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+    "task_type",
+    "lora_ga_config",
+];
+
+/// Keys that are read here.
+const READ: [&str; 11] = [
+    "r",
+    "lora_alpha",
+    "use_rslora",
+    "rank_pattern",
+    "alpha_pattern",
+    "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "layers_pattern",
+    "bias",
+    "init_lora_weights",
+];
+
+/// Ways of starting that change the base's own weights, which an adapter file does not hold.
+const CHANGED_BASE: [&str; 6] = ["pissa", "olora", "loftq", "corda", "lora_ga", "pissa_init"];
+
+impl Config {
+    /// # Errors
+    /// Where it is not JSON, no LoRA, or asks for something that is not computed; the message names it.
+    pub fn read(bytes: &[u8]) -> Result<Self> {
+        let all: Value = serde_json::from_slice(bytes).context("adapter_config.json is not JSON")?;
+        let fields = all.as_object().context("adapter_config.json is not an object")?;
+        let kind = all["peft_type"].as_str().unwrap_or_default();
+        ensure!(kind == "LORA", "the adapter is of type {kind:?}; foretaste computes LORA");
+        for (name, value) in fields {
+            let is_off = match value {
+                Value::Null | Value::Bool(false) => true,
+                Value::String(text) => text.is_empty(),
+                Value::Array(items) => items.is_empty(),
+                Value::Object(fields) => fields.is_empty(),
+                _ => false,
+            };
+            if !is_off && !READ.contains(&name.as_str()) && !WITHOUT_EFFECT.contains(&name.as_str()) {
+                bail!(
+                    "the adapter uses {name} ({value}), which foretaste does not compute; train it as a plain LoRA, or merge it into the base"
+                );
+            }
+        }
+        let bias = all["bias"].as_str().unwrap_or("none");
+        ensure!(bias == "none", "the adapter trains biases (bias {bias:?}), which foretaste does not compute");
+        if let Some(start) =
+            all["init_lora_weights"].as_str().filter(|start| CHANGED_BASE.iter().any(|changed| start.starts_with(changed)))
+        {
+            bail!(
+                "the adapter began as {start:?}, which changes the base's own weights; convert it to a plain LoRA with PEFT when saving"
+            );
+        }
+        let pattern = &all["layers_pattern"];
+        let usual = matches!(pattern, Value::Null)
+            || pattern == "layers"
+            || pattern == &serde_json::json!(["layers"])
+            || pattern == &serde_json::json!([]);
+        ensure!(usual, "layers_pattern {pattern} is not computed; in these models layers are called \"layers\"");
+        let config: Config = serde_json::from_value(all).context("adapter_config.json")?;
+        ensure!(config.r > 0, "the adapter has rank 0");
+        ensure!(config.lora_alpha.is_finite(), "lora_alpha is not a number");
+        Ok(config)
+    }
+
+    /// A module's own rank and alpha: those of the pattern that its name ends with, else the adapter's.
+    pub fn rank_and_alpha(&self, module: &str) -> Result<(usize, f64)> {
+        let rank = own(self.rank_pattern.as_ref(), module)?.unwrap_or(self.r);
+        let alpha = own(self.alpha_pattern.as_ref(), module)?.unwrap_or(self.lora_alpha);
+        ensure!(rank > 0 && alpha.is_finite(), "{module}: rank {rank} and alpha {alpha} make no LoRA");
+        Ok((rank, alpha))
+    }
+}
+
+/// As PEFT's `get_pattern_key`: `(.*\.)?(KEY)$` from the start. PEFT takes the first that fits; where two fit and differ, this does not guess
+/// which that was.
+fn own<T: Copy + PartialEq>(patterns: Option<&BTreeMap<String, T>>, module: &str) -> Result<Option<T>> {
+    let mut found = None;
+    for (key, value) in patterns.into_iter().flatten() {
+        if pattern(&format!(r"(.*\.)?({key})"))?.is_match(module) {
+            ensure!(
+                found.is_none_or(|found| found == *value),
+                "two patterns of adapter_config.json fit {module} and differ; keep one"
+            );
+            found = Some(*value);
+        }
+    }
+    Ok(found)
+}

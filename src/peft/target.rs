@@ -1,0 +1,89 @@
+//! Which modules an adapter's configuration names, as PEFT's `check_target_module_exists` decides it.
+
+use anyhow::{Context, Result};
+use regex::{Regex, RegexBuilder};
+
+use super::config::{Config, Layers, Names};
+
+/// A compiled pattern may take so many bytes: it comes from a stranger's file.
+const LARGEST_PATTERN: usize = 1 << 20;
+
+pub struct Targets {
+    included: Option<Rule>,
+    excluded: Option<Rule>,
+    /// Only for lists of names.
+    layers: Option<Vec<usize>>,
+}
+
+enum Rule {
+    /// A module's whole name, or what stands behind one of its dots.
+    Names(Vec<String>),
+    Pattern(Regex),
+    /// `all-linear`
+    All,
+}
+
+impl Targets {
+    /// # Errors
+    /// Where a pattern cannot be compiled.
+    pub fn new(config: &Config) -> Result<Self> {
+        let rule = |names: &Names| -> Result<Rule> {
+            Ok(match names {
+                Names::List(names) => Rule::Names(names.clone()),
+                Names::Pattern(all) if all == "all-linear" => Rule::All,
+                Names::Pattern(text) => Rule::Pattern(pattern(text)?),
+            })
+        };
+        let layers = match &config.layers_to_transform {
+            None => None,
+            Some(Layers::One(layer)) => Some(vec![*layer]),
+            Some(Layers::Several(layers)) => Some(layers.clone()).filter(|layers| !layers.is_empty()),
+        };
+        Ok(Targets {
+            included: config.target_modules.as_ref().map(rule).transpose()?,
+            excluded: config.exclude_modules.as_ref().map(rule).transpose()?,
+            layers,
+        })
+    }
+
+    /// Whether a module, by its name in the base, is adapted.
+    pub fn meets(&self, module: &str) -> bool {
+        if self.excluded.as_ref().is_some_and(|rule| rule.meets(module)) {
+            return false;
+        }
+        let Some(rule) = &self.included else { return true };
+        let in_layers = match (rule, &self.layers) {
+            (Rule::Names(_), Some(layers)) => layer(module).is_some_and(|layer| layers.contains(&layer)),
+            _ => true,
+        };
+        rule.meets(module) && in_layers
+    }
+}
+
+impl Rule {
+    fn meets(&self, module: &str) -> bool {
+        match self {
+            Rule::Names(names) => names
+                .iter()
+                .any(|name| module.strip_suffix(name.as_str()).is_some_and(|before| before.is_empty() || before.ends_with('.'))),
+            Rule::Pattern(pattern) => pattern.is_match(module),
+            Rule::All => true,
+        }
+    }
+}
+
+/// The first number among a module's parts.
+fn layer(module: &str) -> Option<usize> {
+    module.split('.').find_map(|part| part.parse().ok())
+}
+
+/// A regular expression that has to fit the whole of a name. Python's look-around is not known here.
+///
+/// # Errors
+/// Where it does not compile, or would take too much memory.
+pub fn pattern(text: &str) -> Result<Regex> {
+    RegexBuilder::new(&format!("^(?:{text})$"))
+        .size_limit(LARGEST_PATTERN)
+        .build()
+        .with_context(|| format!("the pattern {text:?} of adapter_config.json cannot be read; name the modules one by one"))
+}
