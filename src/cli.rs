@@ -65,6 +65,8 @@ pub struct Base {
     /// `None` is the embedded one.
     pub folder: Option<PathBuf>,
     pub threads: usize,
+    /// Weights stay in bf16 where their files have them so.
+    pub bf16: bool,
 }
 
 /// What is printed, and which verdicts fail the process.
@@ -180,6 +182,15 @@ struct BaseArgs {
     /// Where the model runs
     #[arg(long, value_enum, default_value = "cpu")]
     device: Device,
+    /// How a base's weights are kept: bf16, where its files have them so, takes half the memory; products are computed in f32 either way
+    #[arg(long, value_enum, default_value = "f32")]
+    weights: WeightsAs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WeightsAs {
+    F32,
+    Bf16,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -303,7 +314,7 @@ impl BaseArgs {
     fn checked(self) -> Base {
         let Device::Cpu = self.device;
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        Base { folder: self.base, threads: self.threads.unwrap_or_else(all) }
+        Base { folder: self.base, threads: self.threads.unwrap_or_else(all), bf16: self.weights == WeightsAs::Bf16 }
     }
 }
 
@@ -392,7 +403,7 @@ mod tests {
             (request.out.clone(), request.other_plan, request.read.limit),
             (Some("o".into()), OtherPlan::Replace, Some(9))
         );
-        assert_eq!(base, Base { folder: Some("b".into()), threads: 2 });
+        assert_eq!(base, Base { folder: Some("b".into()), threads: 2, bf16: false });
         assert_eq!(show, Show { json: false, quiet: true, fail_on: FailOn::Flagged });
     }
 

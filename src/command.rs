@@ -41,7 +41,9 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
 /// The base, and how many workers it wants side by side on so many threads.
 #[cfg(feature = "lm")]
 fn open(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
-    let lm = crate::lm::open(base.folder.as_deref(), base.threads)?;
+    use crate::lm::decoder::Kept;
+    let kept = if base.bf16 { Kept::Bf16 } else { Kept::F32 };
+    let lm = crate::lm::open_as(base.folder.as_deref(), base.threads, kept)?;
     let workers = lm.workers(base.threads);
     Ok((Box::new(lm), workers))
 }

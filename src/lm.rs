@@ -12,6 +12,7 @@ pub mod hub;
 pub mod kernels;
 pub mod lora;
 mod matmul;
+pub mod matrix;
 pub mod packing;
 pub mod pretrain;
 pub mod score;
@@ -31,7 +32,7 @@ use crate::engine::{Adapter, Checkpoint, Description, Engine, Job, Question, Sam
 use crate::plan::Recipe;
 use chat::Chat;
 use config::Config;
-use decoder::Decoder;
+use decoder::{Decoder, Kept};
 use files::ModelFiles;
 use lora::{HostLora, Lora};
 use weights::Weights;
@@ -47,6 +48,7 @@ pub struct Lm {
     name: String,
     sha256: String,
     threads: usize,
+    kept: Kept,
 }
 
 /// Opens a Hugging Face folder, or nestling where none is given. `threads` are for the products of a large model.
@@ -54,6 +56,14 @@ pub struct Lm {
 /// # Errors
 /// Where a file is missing, broken, or does not fit the others.
 pub fn open(base: Option<&Path>, threads: usize) -> Result<Lm> {
+    open_as(base, threads, Kept::F32)
+}
+
+/// The same, with its matrices kept as the caller says.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_as(base: Option<&Path>, threads: usize, kept: Kept) -> Result<Lm> {
     let files = ModelFiles::open(base)?;
     let config = Config::read(&files)?;
     let chat = Chat::read(&files)?;
@@ -66,10 +76,10 @@ pub fn open(base: Option<&Path>, threads: usize) -> Result<Lm> {
     );
     let weights = Weights::open(&files)?;
     let device = Device::flex();
-    let decoder = Decoder::load(config, &weights, &device).with_context(|| files.display(""))?;
+    let decoder = Decoder::load(config, &weights, kept, &device).with_context(|| files.display(""))?;
     let sha256 = files.sha256(&Weights::file_names(&files)?)?;
     let threads = if decoder.parameters() < SMALL { 1 } else { threads.max(1) };
-    Ok(Lm { decoder, chat, name: files.name(), sha256, threads })
+    Ok(Lm { decoder, chat, name: files.name(), sha256, threads, kept })
 }
 
 impl Lm {
@@ -113,7 +123,7 @@ impl Engine for Lm {
             architecture: self.decoder.config.architecture.clone(),
             parameters: self.decoder.parameters(),
             vocabulary: self.decoder.config.vocab_size,
-            device: "cpu".to_owned(),
+            device: if self.kept == Kept::Bf16 { "cpu, weights in bf16" } else { "cpu" }.to_owned(),
             max_tokens: self.decoder.config.max_position_embeddings,
         }
     }

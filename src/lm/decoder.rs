@@ -13,6 +13,7 @@ use super::config::{Config, LONGEST, Norms};
 use super::kernels::{self, Segment};
 use super::lora::{Lora, LoraPair, Projection};
 use super::matmul::{add_matmul, matmul};
+use super::matrix::Matrix;
 use super::tensor::{from_host, host, with_values};
 use super::weights::Weights;
 
@@ -24,7 +25,7 @@ pub use backward::{BlockGradient, Gradients, Target, Trainable};
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// `[out, in]`
-    pub weight: Tensor<2>,
+    pub weight: Matrix,
     /// `[1, out]`
     pub bias: Option<Tensor<2>>,
 }
@@ -68,12 +69,12 @@ pub struct Decoder {
     pub config: Config,
     pub device: Device,
     /// `[vocabulary, hidden]`
-    pub embed_tokens: Tensor<2>,
+    pub embed_tokens: Matrix,
     pub layers: Vec<Block>,
     /// `[hidden]`
     pub norm: Vec<f32>,
     /// `[vocabulary, hidden]`; the embedding itself where they are tied.
-    pub lm_head: Tensor<2>,
+    pub lm_head: Matrix,
     /// Bytes of activations that a training step may keep; beyond, each block is run again in the backward pass.
     pub keep_at_most: usize,
     /// One a rotary of the configuration.
@@ -88,6 +89,16 @@ struct Turns {
     /// `[positions, half]`
     cos: Vec<f32>,
     sin: Vec<f32>,
+}
+
+/// How the large matrices of a base are kept in memory; products are computed in f32 either way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// Widened.
+    #[default]
+    F32,
+    /// As they lie in the file, where they are bf16 there: half the memory.
+    Bf16,
 }
 
 /// Tokens in K streams of equal length.
@@ -114,7 +125,7 @@ struct Normed {
 }
 
 /// What a block's backward pass needs of its forward pass.
-struct Kept {
+struct Remembered {
     /// `[R, hidden]`: the block's input, and the sum after attention.
     x: Tensor<2>,
     middle: Tensor<2>,
@@ -152,10 +163,15 @@ impl Decoder {
     ///
     /// # Errors
     /// Where a tensor is missing or has another shape or type.
-    pub fn load(config: Config, weights: &Weights, device: &Device) -> Result<Self> {
+    pub fn load(config: Config, weights: &Weights, kept: Kept, device: &Device) -> Result<Self> {
         let hidden = config.hidden_size;
-        let matrix =
-            |name: &str, shape: [usize; 2]| -> Result<Tensor<2>> { Ok(from_host(weights.load(name, &shape)?, shape, device)) };
+        let matrix = |name: &str, shape: [usize; 2]| -> Result<Matrix> {
+            let stored = if kept == Kept::Bf16 { weights.stored(name, shape)? } else { None };
+            Ok(match stored {
+                Some(stored) => Matrix::Bf16(stored),
+                None => Matrix::F32(from_host(weights.load(name, &shape)?, shape, device)),
+            })
+        };
         let embed_tokens = matrix("model.embed_tokens.weight", [config.vocab_size, hidden])?;
         let lm_head = if config.tie_word_embeddings {
             embed_tokens.clone()
@@ -203,10 +219,10 @@ impl Decoder {
     pub fn assemble(
         config: Config,
         device: &Device,
-        embed_tokens: Tensor<2>,
+        embed_tokens: Matrix,
         layers: Vec<Block>,
         norm: Vec<f32>,
-        lm_head: Tensor<2>,
+        lm_head: Matrix,
     ) -> Self {
         let config = Config { max_position_embeddings: config.max_position_embeddings.min(LONGEST), ..config };
         let turns = config.rotaries.iter().map(|rotary| Turns::new(rotary, config.max_position_embeddings)).collect();
@@ -219,7 +235,7 @@ impl Decoder {
         for (layer, pairs) in merged.layers.iter_mut().zip(&lora.pairs) {
             for (linear, pair) in layer.projections.iter_mut().zip(pairs) {
                 let added = matmul(&pair.a, &pair.b).mul_scalar(lora.scale()); // [1, in, out]
-                linear.weight = linear.weight.clone() + added.squeeze_dim::<2>(0).transpose();
+                linear.weight = linear.weight.plus(added.squeeze_dim::<2>(0).transpose());
             }
         }
         merged
@@ -227,15 +243,16 @@ impl Decoder {
 
     /// The number of weights.
     pub fn parameters(&self) -> u64 {
+        let size = |matrix: &Matrix| matrix.shape().iter().product::<usize>();
         let blocks = self.layers.iter().map(|layer| {
-            let linear = |l: &Linear| l.weight.shape().num_elements() + l.bias.as_ref().map_or(0, |b| b.shape().num_elements());
+            let linear = |l: &Linear| size(&l.weight) + l.bias.as_ref().map_or(0, |b| b.shape().num_elements());
             layer.projections.iter().map(linear).sum::<usize>()
                 + [&layer.input_layernorm, &layer.mlp_layernorm, &layer.q_norm, &layer.k_norm].map(Vec::len).iter().sum::<usize>()
                 + layer.after_attention.len()
                 + layer.after_mlp.len()
         });
-        let head = if self.config.tie_word_embeddings { 0 } else { self.lm_head.shape().num_elements() };
-        (blocks.sum::<usize>() + self.embed_tokens.shape().num_elements() + self.norm.len() + head) as u64
+        let head = if self.config.tie_word_embeddings { 0 } else { size(&self.lm_head) };
+        (blocks.sum::<usize>() + size(&self.embed_tokens) + self.norm.len() + head) as u64
     }
 
     /// Runs all blocks without keeping anything: `[R, hidden]` before the final norm.
@@ -263,7 +280,7 @@ impl Decoder {
 
     /// `[rows, vocabulary]`, bent where the family bends logits.
     fn head(&self, normed: &Tensor<2>) -> Vec<f32> {
-        let mut logits = host(matmul(normed, &self.lm_head.clone().transpose()));
+        let mut logits = host(self.lm_head.apply(normed));
         if let Some(cap) = self.config.final_softcap {
             kernels::softcap(&mut logits, cap);
         }
@@ -281,7 +298,7 @@ impl Decoder {
             "a conversation is longer than the {longest} tokens that the base reads; shorten it"
         );
         let indices: Vec<usize> = streams.tokens.iter().map(|&t| t as usize).collect();
-        let embedded = self.select(&self.embed_tokens, &indices);
+        let embedded = self.embed_tokens.select(&indices, &self.device);
         let scale = self.config.embedding_scale;
         Ok(if scale == 1.0 { embedded } else { embedded.mul_scalar(scale) })
     }
@@ -337,7 +354,7 @@ impl Decoder {
         streams: &Streams,
         lora: Option<&Lora>,
         attend: &mut Attend<'_>,
-    ) -> (Tensor<2>, Kept) {
+    ) -> (Tensor<2>, Remembered) {
         let (block, config) = (&self.layers[layer], &self.config);
         let rows = x.dims()[0];
         let mut low = Vec::new();
@@ -374,7 +391,7 @@ impl Decoder {
         let inner = from_host(inner, [rows, config.intermediate_size], &self.device);
         let (added, after_mlp) = self.normed_if(project(&inner), &block.after_mlp);
         let out = middle.clone() + added;
-        let kept = Kept {
+        let kept = Remembered {
             x,
             middle,
             inverse1,
@@ -443,7 +460,7 @@ fn by_shadow(x: &Tensor<2>, shadows: usize) -> Tensor<3> {
 
 /// `y = x W^T + b + scale * (x A) B`; also `x A`.
 fn forward(linear: &Linear, x: &Tensor<2>, adapted: Option<(&LoraPair, f32)>) -> (Tensor<2>, Option<Tensor<3>>) {
-    let mut y = matmul(x, &linear.weight.clone().transpose());
+    let mut y = linear.weight.apply(x);
     if let Some(bias) = &linear.bias {
         y = y + bias.clone();
     }

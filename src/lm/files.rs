@@ -3,10 +3,13 @@
 use std::borrow::Cow;
 use std::fs;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use sha2::{Digest, Sha256};
 
 use super::hub;
@@ -25,6 +28,9 @@ static NESTLING: &[(&str, &[u8])] =
 /// The largest file that is read whole rather than mapped: a configuration, a tokenizer, a template.
 const LARGEST_TEXT: u64 = 64 << 20;
 
+/// Bytes of a mapped file that are hashed before their memory is let go.
+const HASHED_AT_ONCE: usize = 16 << 20;
+
 /// Where a model's files are.
 #[derive(Debug, Clone)]
 pub enum ModelFiles {
@@ -37,9 +43,11 @@ pub enum ModelFiles {
 }
 
 /// The bytes of one file.
+#[derive(Debug)]
 pub enum Bytes {
     Mapped(Mmap),
     Embedded(&'static [u8]),
+    Owned(Vec<u8>),
 }
 
 impl AsRef<[u8]> for Bytes {
@@ -47,6 +55,20 @@ impl AsRef<[u8]> for Bytes {
         match self {
             Bytes::Mapped(map) => map,
             Bytes::Embedded(bytes) => bytes,
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl Bytes {
+    /// Lets go of the memory that a part takes; where it is looked at again, it is read again.
+    #[allow(unsafe_code, reason = "advice about pages of a file")]
+    pub fn forget(&self, part: Range<usize>) {
+        #[cfg(unix)]
+        if let Bytes::Mapped(map) = self {
+            // SAFETY: the map is of a file and read-only, so its pages can be read from there again. That the advice is not taken does
+            // no harm.
+            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, part.start, part.len()) };
         }
     }
 }
@@ -151,9 +173,14 @@ impl ModelFiles {
         for name in fixed.into_iter().chain(weight_files.iter().map(String::as_str)) {
             if self.has(name) {
                 let bytes = self.map(name)?;
+                let all = bytes.as_ref();
                 hash.update(name.as_bytes());
-                hash.update((bytes.as_ref().len() as u64).to_le_bytes());
-                hash.update(bytes.as_ref());
+                hash.update((all.len() as u64).to_le_bytes());
+                for (number, part) in all.chunks(HASHED_AT_ONCE).enumerate() {
+                    hash.update(part);
+                    let start = number * HASHED_AT_ONCE;
+                    bytes.forget(start..start + part.len());
+                }
             }
         }
         Ok(hex(&hash.finalize()))

@@ -19,6 +19,7 @@ use super::config::Config;
 use super::decoder::{Block, Decoder, Gradients, Linear, Target, Trainable};
 use super::kernels::{self, AdamStep};
 use super::lora::Projection;
+use super::matrix::Matrix;
 use super::packing::{TokenRow, pack_rows};
 use super::tensor::{from_host, host};
 use super::train::clip_scale;
@@ -101,11 +102,11 @@ impl Nursling {
         let mut weights = self.weights.iter();
         let mut next = || weights.next().expect("weights are in the order in which they were made");
         let matrix = |w: &Weight| from_host(w.values.clone(), [w.shape[0], w.shape[1]], &self.device);
-        let embed_tokens = matrix(next());
+        let embed_tokens = Matrix::F32(matrix(next()));
         let layers = (0..self.config.layers.len())
             .map(|_| {
                 let input_layernorm = next().values.clone();
-                let linear = |w: &Weight| Linear { weight: matrix(w), bias: None };
+                let linear = |w: &Weight| Linear { weight: matrix(w).into(), bias: None };
                 let projections = Projection::of(&self.config).iter().map(|_| linear(next())).collect();
                 Block::plain(input_layernorm, projections, next().values.clone())
             })

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use half::{bf16, f16};
@@ -9,10 +10,11 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use super::files::{Bytes, ModelFiles};
+use super::matrix::Stored;
 
 /// The open weight files of a model.
 pub struct Weights {
-    files: Vec<(String, Bytes)>,
+    files: Vec<(String, Arc<Bytes>)>,
     places: BTreeMap<String, Place>,
 }
 
@@ -51,7 +53,7 @@ impl Weights {
                 let place = Place { file: weights.files.len(), dtype: info.dtype, shape: info.shape.clone(), bytes };
                 weights.places.insert(tensor, place);
             }
-            weights.files.push((place, bytes));
+            weights.files.push((place, Arc::new(bytes)));
         }
         Ok(weights)
     }
@@ -90,6 +92,24 @@ impl Weights {
     /// # Errors
     /// Where it is missing, has another shape, or is of a type other than f32, f16 and bf16.
     pub fn load(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let (file, bytes, place) = self.place(name, shape)?;
+        let wide =
+            widen(place.dtype, &bytes.as_ref().as_ref()[place.bytes.clone()]).with_context(|| format!("{file}: {name}"))?;
+        // A base in f32 does not need its file in memory besides.
+        bytes.forget(place.bytes.clone());
+        Ok(wide)
+    }
+
+    /// One matrix as it lies in its file, where it is bf16 there.
+    ///
+    /// # Errors
+    /// Where it is missing or has another shape.
+    pub fn stored(&self, name: &str, shape: [usize; 2]) -> Result<Option<Stored>> {
+        let (_, file, place) = self.place(name, &shape)?;
+        Ok((place.dtype == Dtype::BF16).then(|| Stored { file: Arc::clone(file), bytes: place.bytes.clone(), shape }))
+    }
+
+    fn place(&self, name: &str, shape: &[usize]) -> Result<(&str, &Arc<Bytes>, &Place)> {
         let place = self
             .places
             .get(name)
@@ -100,7 +120,7 @@ impl Weights {
             "{file}: {name} has shape {:?}, and config.json asks for {shape:?}; the files do not belong together",
             place.shape
         );
-        widen(place.dtype, &bytes.as_ref()[place.bytes.clone()]).with_context(|| format!("{file}: {name}"))
+        Ok((file, bytes, place))
     }
 }
 

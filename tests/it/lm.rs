@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use foretaste::dataset::{Message, Role};
 use foretaste::engine::{Adapter, Engine, Question, Sampling};
-use foretaste::lm::decoder::Streams;
+use foretaste::lm::decoder::{Kept, Streams};
 use foretaste::lm::kernels::{self, Segment};
 use foretaste::lm::lora::HostLora;
 use foretaste::lm::packing::TokenRow;
@@ -33,6 +33,12 @@ pub fn expected(case: &str) -> Value {
 
 pub fn open(case: &str) -> Lm {
     lm::open(Some(&folder(case)), 1).expect("the reference model opens")
+}
+
+/// Every case with its matrices in f32, then with those that are bf16 in the file left there.
+fn each_as_it_may_be_kept() -> impl Iterator<Item = (&'static str, Lm)> {
+    let kept = |kept: Kept| CASES.map(move |case| (case, lm::open_as(Some(&folder(case)), 1, kept).expect("it opens")));
+    kept(Kept::F32).into_iter().chain(kept(Kept::Bf16))
 }
 
 fn messages(value: &Value) -> Vec<Message> {
@@ -98,8 +104,7 @@ fn logits_under(lm: &Lm, adapter: Option<&Adapter>, tokens: &[u32]) -> Vec<f32> 
 
 #[test]
 fn logits_are_those_of_transformers() {
-    for case in CASES {
-        let lm = open(case);
+    for (case, lm) in each_as_it_may_be_kept() {
         let reference = tensors(&folder(case).join("expected.safetensors"));
         for sequence in expected(case)["logits"].as_array().expect("sequences") {
             let (_, wanted) = &reference[sequence["tensor"].as_str().expect("a name")];
@@ -179,8 +184,7 @@ fn greedy_answers_are_those_of_transformers() {
 
 #[test]
 fn option_scores_are_those_of_transformers() {
-    for case in CASES {
-        let lm = open(case);
+    for (case, lm) in each_as_it_may_be_kept() {
         let cases = expected(case)["option_scores"].as_array().expect("scores").clone();
         let options = |c: &Value| -> Vec<String> {
             c["options"].as_array().expect("options").iter().map(|o| o.as_str().expect("a text").to_owned()).collect()
@@ -238,8 +242,7 @@ fn recipe(case: &Value) -> Recipe {
 
 #[test]
 fn ten_training_steps_are_those_of_peft() {
-    for case in CASES {
-        let lm = open(case);
+    for (case, lm) in each_as_it_may_be_kept() {
         let reference = expected(case);
         let recipe = recipe(&reference["case"]);
         let training = &reference["training"];

@@ -5,6 +5,7 @@ use foretaste::lm::config::{Biases, Config, Layer};
 use foretaste::lm::decoder::{Block, Decoder, Linear, Streams, Target, Trainable};
 use foretaste::lm::kernels::Heads;
 use foretaste::lm::lora::{HostLora, Projection};
+use foretaste::lm::matrix::Matrix;
 use foretaste::lm::packing::{TokenRow, pack_rows};
 use foretaste::lm::tensor::{from_host, host};
 use foretaste::seed;
@@ -58,7 +59,7 @@ fn decoder(config: &Config, weights: &[Vec<f32>]) -> Decoder {
     let (vocabulary, hidden) = (config.vocab_size, config.hidden_size);
     let mut weights = weights.iter();
     let mut next = || weights.next().expect("as many weights as a model has").as_slice();
-    let embed_tokens = matrix(next(), [vocabulary, hidden]);
+    let embed_tokens: Matrix = matrix(next(), [vocabulary, hidden]).into();
     let mut layers = Vec::new();
     for _ in &config.layers {
         let input_layernorm = next().to_vec();
@@ -66,14 +67,14 @@ fn decoder(config: &Config, weights: &[Vec<f32>]) -> Decoder {
         for projection in Projection::of(config) {
             let (wide, out) = projection.widths(config);
             let bias = projection.has_bias(config).then(|| matrix(&random_values(&mut random, out, 0.5), [1, out]));
-            projections.push(Linear { weight: matrix(next(), [out, wide]), bias });
+            projections.push(Linear { weight: matrix(next(), [out, wide]).into(), bias });
         }
         layers.push(Block::plain(input_layernorm, projections, next().to_vec()));
     }
     let norm = next().to_vec();
     let lm_head = match config.tie_word_embeddings {
         true => embed_tokens.clone(),
-        false => matrix(&random_values(&mut random, vocabulary * hidden, 1.0), [vocabulary, hidden]),
+        false => matrix(&random_values(&mut random, vocabulary * hidden, 1.0), [vocabulary, hidden]).into(),
     };
     Decoder::assemble(config.clone(), &device, embed_tokens, layers, norm, lm_head)
 }

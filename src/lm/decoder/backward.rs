@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
 
 use super::super::matmul::{add_matmul, matmul};
-use super::{Decoder, Kept, LOGITS_AT_ONCE, Linear, Normed, Streams, by_shadow, pair, side_by_side};
+use super::{Decoder, LOGITS_AT_ONCE, Linear, Normed, Remembered, Streams, by_shadow, pair, side_by_side};
 use crate::lm::kernels;
 use crate::lm::lora::{Lora, LoraGradient, LoraPair};
 use crate::lm::tensor::{from_host, host};
@@ -41,7 +41,7 @@ pub struct Target {
 
 /// What is remembered of a block between the passes.
 enum Memory {
-    All(Box<Kept>),
+    All(Box<Remembered>),
     /// Its input alone: the block is run again on the way back, and gives the same bits (Chen et al. 2016, arXiv 1604.06174).
     Input(Box<Tensor<2>>),
 }
@@ -129,7 +129,7 @@ impl Decoder {
         &self,
         layer: usize,
         dout: Tensor<2>,
-        kept: Kept,
+        kept: Remembered,
         streams: &Streams,
         trainable: Trainable<'_>,
     ) -> (Tensor<2>, BlockGradient) {
@@ -267,7 +267,7 @@ impl Decoder {
                 let dhead = host(matmul(&dlogits.clone().transpose(), &normed));
                 kernels::add_assign(&mut gradients.embed_tokens, &dhead);
             }
-            let dnormed = host(matmul(&dlogits, &self.lm_head));
+            let dnormed = host(self.lm_head.apply_back(&dlogits, None));
             let mut dselected = vec![0.0; chunk.len() * width];
             kernels::rms_norm_backward(&dnormed, &host(selected), &self.norm, &inverse, &mut dselected, &mut gradients.norm);
             for (row, values) in at.iter().zip(dselected.chunks_exact(width)) {
@@ -286,10 +286,7 @@ fn backward(
     sum: Option<Tensor<2>>,
     adapted: Option<(&LoraPair, f32, &Tensor<3>)>,
 ) -> (Tensor<2>, Option<LoraGradient>) {
-    let dx = match sum {
-        Some(sum) => add_matmul(sum, 1.0, &dy, &linear.weight),
-        None => matmul(&dy, &linear.weight),
-    };
+    let dx = linear.weight.apply_back(&dy, sum);
     let Some((pair, scale, low)) = adapted else { return (dx, None) };
     let shadows = pair.a.dims()[0];
     let dy = by_shadow(&dy, shadows);

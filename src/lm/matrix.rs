@@ -1,0 +1,184 @@
+//! A weight matrix of a base, in the precision in which it is kept: f32, or bf16 where it lies in the mapped file.
+//!
+//! Products are computed in f32 either way. What lies in bf16 is widened panel by panel, a few rows at a time, so that a base takes
+//! half the memory, and the time of a few more passes over its weights.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use half::bf16;
+
+use super::files::Bytes;
+use super::matmul::{add_matmul, matmul};
+use super::tensor::{from_host, host};
+
+/// Numbers that are widened at a time; more would leave the processor's cache.
+const PANEL: usize = 1 << 18;
+
+/// `[rows, columns]`
+#[derive(Debug, Clone)]
+pub enum Matrix {
+    F32(Tensor<2>),
+    Bf16(Stored),
+}
+
+/// Little-endian bf16 in a file.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    pub file: Arc<Bytes>,
+    pub bytes: Range<usize>,
+    pub shape: [usize; 2],
+}
+
+impl Stored {
+    /// Some rows, widened.
+    fn rows(&self, rows: Range<usize>) -> Vec<f32> {
+        let width = 2 * self.shape[1];
+        let bytes = &self.file.as_ref().as_ref()[self.bytes.clone()][rows.start * width..rows.end * width];
+        let (numbers, _) = bytes.as_chunks::<2>();
+        numbers.iter().map(|number| bf16::from_le_bytes(*number).to_f32()).collect()
+    }
+
+    /// All rows in panels: the first row and the panel `[rows, columns]`.
+    fn panels(&self, device: &Device) -> impl Iterator<Item = (usize, Tensor<2>)> {
+        let [rows, columns] = self.shape;
+        let at_once = (PANEL / columns).max(1);
+        (0..rows).step_by(at_once).map(move |first| {
+            let panel = first..rows.min(first + at_once);
+            (first, from_host(self.rows(panel.clone()), [panel.len(), columns], device))
+        })
+    }
+}
+
+impl Matrix {
+    pub fn shape(&self) -> [usize; 2] {
+        match self {
+            Matrix::F32(tensor) => tensor.dims(),
+            Matrix::Bf16(stored) => stored.shape,
+        }
+    }
+
+    /// `x W^T`: `[R, columns]` becomes `[R, rows]`.
+    pub fn apply(&self, x: &Tensor<2>) -> Tensor<2> {
+        let stored = match self {
+            Matrix::F32(tensor) => return matmul(x, &tensor.clone().transpose()),
+            Matrix::Bf16(stored) => stored,
+        };
+        let (device, count, rows) = (x.device(), x.dims()[0], stored.shape[0]);
+        let mut out = vec![0.0; count * rows];
+        for (first, panel) in stored.panels(&device) {
+            let width = panel.dims()[0];
+            let part = host(matmul(x, &panel.transpose()));
+            for (out, part) in out.chunks_exact_mut(rows).zip(part.chunks_exact(width)) {
+                out[first..first + width].copy_from_slice(part);
+            }
+        }
+        from_host(out, [count, rows], &device)
+    }
+
+    /// `dy W`, added to what is there: `[R, rows]` becomes `[R, columns]`.
+    pub fn apply_back(&self, dy: &Tensor<2>, sum: Option<Tensor<2>>) -> Tensor<2> {
+        let stored = match (self, sum) {
+            (Matrix::F32(tensor), None) => return matmul(dy, tensor),
+            (Matrix::F32(tensor), Some(sum)) => return add_matmul(sum, 1.0, dy, tensor),
+            (Matrix::Bf16(stored), sum) => (stored, sum),
+        };
+        let (stored, sum) = stored;
+        let device = dy.device();
+        let shape = [dy.dims()[0], stored.shape[1]];
+        let start = sum.unwrap_or_else(|| from_host(vec![0.0; shape[0] * shape[1]], shape, &device));
+        stored.panels(&device).fold(start, |sum, (first, panel)| {
+            let part = dy.clone().narrow(1, first, panel.dims()[0]);
+            add_matmul(sum, 1.0, &part, &panel)
+        })
+    }
+
+    /// Some rows, as `[indices.len(), columns]`.
+    pub fn select(&self, indices: &[usize], device: &Device) -> Tensor<2> {
+        match self {
+            Matrix::F32(tensor) => {
+                let indices: Vec<i32> = indices.iter().map(|&row| row as i32).collect();
+                let count = indices.len();
+                tensor.clone().select(0, Tensor::<1, Int>::from_data(TensorData::new(indices, [count]), device))
+            }
+            Matrix::Bf16(stored) => {
+                let rows: Vec<f32> = indices.iter().flat_map(|&row| stored.rows(row..row + 1)).collect();
+                from_host(rows, [indices.len(), stored.shape[1]], device)
+            }
+        }
+    }
+
+    /// The sum with another matrix, in f32.
+    pub fn plus(&self, added: Tensor<2>) -> Matrix {
+        let device = added.device();
+        Matrix::F32(match self {
+            Matrix::F32(tensor) => tensor.clone() + added,
+            Matrix::Bf16(stored) => from_host(stored.rows(0..stored.shape[0]), stored.shape, &device) + added,
+        })
+    }
+}
+
+impl From<Tensor<2>> for Matrix {
+    fn from(tensor: Tensor<2>) -> Self {
+        Matrix::F32(tensor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The same numbers both ways; every one of them is a bf16.
+    fn both(shape: [usize; 2], seed: u64) -> (Matrix, Matrix) {
+        let random = &mut crate::seed::stream("matrix", seed);
+        let numbers: Vec<bf16> =
+            (0..shape[0] * shape[1]).map(|_| bf16::from_f32(rand::Rng::random_range(random, -1.0f32..1.0))).collect();
+        // Behind an odd number of other bytes, as a header may leave it.
+        let mut bytes = vec![0u8; 7];
+        bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        let stored = Stored { bytes: 7..bytes.len(), file: Arc::new(Bytes::Owned(bytes)), shape };
+        let wide = numbers.iter().map(|number| number.to_f32()).collect();
+        (Matrix::F32(from_host(wide, shape, &Device::flex())), Matrix::Bf16(stored))
+    }
+
+    fn numbers(shape: [usize; 2], seed: u64) -> Tensor<2> {
+        let random = &mut crate::seed::stream("matrix-x", seed);
+        let values = (0..shape[0] * shape[1]).map(|_| rand::Rng::random_range(random, -1.0..1.0)).collect();
+        from_host(values, shape, &Device::flex())
+    }
+
+    fn close(a: Tensor<2>, b: Tensor<2>) -> bool {
+        a.dims() == b.dims() && host(a).iter().zip(host(b)).all(|(a, b)| (a - b).abs() < 1e-4)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_matrix_kept_in_bf16_gives_the_products_of_its_f32(rows in 1usize..50, columns in 1usize..50, count in 1usize..20, seed: u64) {
+            let (wide, narrow) = both([rows, columns], seed);
+            let (x, dy) = (numbers([count, columns], seed), numbers([count, rows], seed ^ 1));
+            prop_assert!(close(wide.apply(&x), narrow.apply(&x)));
+            prop_assert!(close(wide.apply_back(&dy, None), narrow.apply_back(&dy, None)));
+            let sum = numbers([count, columns], seed ^ 2);
+            prop_assert!(close(wide.apply_back(&dy, Some(sum.clone())), narrow.apply_back(&dy, Some(sum))));
+            let picked = [rows - 1, 0, rows / 2];
+            prop_assert!(close(wide.select(&picked, &Device::flex()), narrow.select(&picked, &Device::flex())));
+            let added = numbers([rows, columns], seed ^ 3);
+            let (Matrix::F32(a), Matrix::F32(b)) = (wide.plus(added.clone()), narrow.plus(added)) else { panic!("a sum is in f32") };
+            prop_assert!(close(a, b));
+        }
+    }
+
+    #[test]
+    fn a_matrix_of_several_panels_is_the_same_too() {
+        let (wide, narrow) = both([PANEL / 64 * 2 + 5, 64], 1);
+        let x = numbers([3, 64], 2);
+        assert!(close(wide.apply(&x), narrow.apply(&x)));
+        let dy = numbers([3, wide.shape()[0]], 3);
+        let difference = host(wide.apply_back(&dy, None) - narrow.apply_back(&dy, None));
+        assert!(difference.iter().all(|difference| difference.abs() < 2e-3), "sums of eight thousand numbers");
+    }
+}
