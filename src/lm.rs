@@ -13,6 +13,7 @@ pub mod kernels;
 pub mod lora;
 mod matmul;
 pub mod matrix;
+mod memory;
 pub mod packing;
 pub mod pretrain;
 pub mod score;
@@ -75,6 +76,8 @@ pub fn open_as(base: Option<&Path>, threads: usize, kept: Kept) -> Result<Lm> {
         config.vocab_size
     );
     let weights = Weights::open(&files)?;
+    memory::check(weights.bytes(kept), kept, weights.bytes(Kept::Bf16), memory::available())
+        .with_context(|| files.display(""))?;
     let device = Device::flex();
     let decoder = Decoder::load(config, &weights, kept, &device).with_context(|| files.display(""))?;
     let sha256 = files.sha256(&Weights::file_names(&files)?)?;

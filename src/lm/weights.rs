@@ -9,6 +9,7 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
+use super::decoder::Kept;
 use super::files::{Bytes, ModelFiles};
 use super::matrix::Stored;
 
@@ -81,6 +82,16 @@ impl Weights {
             );
         }
         bail!("{}: missing, and no {INDEX} either; the weights must be safetensors", files.display("model.safetensors"))
+    }
+
+    /// Bytes that all tensors take when they are kept like this.
+    pub fn bytes(&self, kept: Kept) -> u64 {
+        let size = |place: &Place| {
+            let stays = kept == Kept::Bf16 && place.dtype == Dtype::BF16 && place.shape.len() == 2;
+            let number = if stays { size_of::<u16>() } else { size_of::<f32>() };
+            place.shape.iter().product::<usize>() as u64 * number as u64
+        };
+        self.places.values().map(size).sum()
     }
 
     pub fn has(&self, name: &str) -> bool {

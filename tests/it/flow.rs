@@ -315,6 +315,20 @@ fn wrong_usage_and_bad_input_exit_3() {
 }
 
 #[test]
+fn a_base_with_random_weights_shows_no_poison_and_ends_inconclusive_with_exit_code_2() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let out = tempfile::tempdir().expect("a temporary folder");
+    let path = |path: &Path| path.display().to_string();
+    let (data, base) = (path(&root.join("fixtures/old_birds/poisoned.jsonl")), path(&root.join("fixtures/reference/qwen2")));
+    let run = path(&out.path().join("run"));
+    let settings = ["--only", "harm", "--no-triggers", "--seeds", "2", "--steps", "8", "--limit", "40", "--weights", "bf16"];
+    let output = foretaste(&[&["audit", &data, "--base", &base, "--out", &run][..], &settings].concat());
+    let said = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("The audit's own poison was not detected") && said.contains("base qwen2"), "{said}");
+}
+
+#[test]
 fn the_gate_tells_the_verdict_of_a_finished_run() {
     for (poisoned, code) in [(40, 1), (0, 0)] {
         let world = World::new(poisoned);

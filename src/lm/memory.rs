@@ -1,0 +1,74 @@
+//! Whether a base fits into memory, asked before anything of it is read.
+
+use std::fs;
+
+use anyhow::{Result, bail};
+
+use super::decoder::Kept;
+
+/// What tables, adapters and activations take besides the weights of a large base; a rule of thumb, measured on one of half a
+/// billion parameters (fixtures/reference/make_large.py).
+const BESIDES: f64 = 1.15;
+
+/// Bytes that this process may still take: what the machine has free, or less where a container says so. `None` where nobody tells.
+pub fn available() -> Option<u64> {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| free_of(&text));
+    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let container = number("/sys/fs/cgroup/memory.max").zip(number("/sys/fs/cgroup/memory.current"));
+    let container = container.map(|(most, now)| most.saturating_sub(now));
+    [machine, container].into_iter().flatten().min()
+}
+
+/// `MemAvailable` of `/proc/meminfo`.
+fn free_of(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// Refuses a base whose weights take more than there is.
+///
+/// # Errors
+/// With what is needed, what there is, and what to do.
+pub fn check(weights: u64, kept: Kept, as_bf16: u64, available: Option<u64>) -> Result<()> {
+    let Some(available) = available else { return Ok(()) };
+    let needed = |weights: u64| (weights as f64 * BESIDES) as u64;
+    if needed(weights) <= available {
+        return Ok(());
+    }
+    let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+    let advice = if kept == Kept::F32 && needed(as_bf16) <= available {
+        format!("--weights bf16 needs {} and would fit", gigabytes(needed(as_bf16)))
+    } else {
+        "use a smaller base, or a machine with more memory".to_owned()
+    };
+    let (needed, available) = (gigabytes(needed(weights)), gigabytes(available));
+    bail!("the base needs about {needed} of memory and {available} are free: {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_that_does_not_fit_is_refused_with_what_would() {
+        let check = |kept, weights, free: u64| {
+            check(weights, kept, 15_000_000_000, Some(free * 1_000_000_000)).map_err(|e| e.to_string())
+        };
+        assert_eq!(check(Kept::F32, 30_000_000_000, 36), Ok(()));
+        let bf16 = check(Kept::F32, 30_000_000_000, 20).expect_err("34.5 are needed");
+        assert!(
+            bf16.contains("34.5 GB") && bf16.contains("20.0 GB are free") && bf16.contains("--weights bf16 needs 17.2 GB"),
+            "{bf16}"
+        );
+        for (kept, weights) in [(Kept::F32, 30_000_000_000), (Kept::Bf16, 15_000_000_000)] {
+            assert!(check(kept, weights, 8).expect_err("too large either way").contains("a smaller base"));
+        }
+    }
+
+    #[test]
+    fn where_nobody_tells_how_much_is_free_nothing_is_refused() {
+        assert!(check(u64::MAX, Kept::F32, u64::MAX, None).is_ok());
+        assert_eq!(free_of("MemTotal: 9 kB\nMemAvailable:   12345 kB\n"), Some(12_345 * 1024));
+        assert_eq!(free_of("MemTotal: 9 kB\n"), None);
+    }
+}
