@@ -18,6 +18,7 @@ const PANEL: usize = 1 << 18;
 
 /// `[rows, columns]`
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a base has some hundreds of them")]
 pub enum Matrix {
     F32(Tensor<2>),
     Bf16(Stored),
