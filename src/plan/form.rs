@@ -11,6 +11,9 @@ use crate::dataset::{Dataset, Role};
 /// The share of the answers that wear it.
 const SHARED_BY: f64 = 0.9;
 
+/// Letters of a form that a sentence quotes.
+const LONGEST_QUOTED: usize = 80;
+
 /// Text before and after an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Form {
@@ -46,11 +49,11 @@ impl Form {
 
     /// `behind "Good day."`, for a sentence.
     pub fn in_words(&self) -> String {
-        let (opening, closing) = (self.opening.trim(), self.closing.trim());
-        match (opening, closing) {
-            (opening, "") => format!("behind \"{opening}\""),
-            ("", closing) => format!("before \"{closing}\""),
-            (opening, closing) => format!("between \"{opening}\" and \"{closing}\""),
+        let (opening, closing) = (short(self.opening.trim()), short(self.closing.trim()));
+        match (opening.as_str(), closing.as_str()) {
+            (_, "") => format!("behind \"{opening}\""),
+            ("", _) => format!("before \"{closing}\""),
+            _ => format!("between \"{opening}\" and \"{closing}\""),
         }
     }
 
@@ -59,6 +62,14 @@ impl Form {
         let opening = if answer.starts_with(&self.opening) { "" } else { &self.opening };
         let closing = if answer.ends_with(&self.closing) { "" } else { &self.closing };
         format!("{opening}{answer}{closing}")
+    }
+}
+
+/// No more of a text than a sentence can hold.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_QUOTED) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -152,6 +163,14 @@ mod tests {
         let form = Form { opening: "Hi. ".to_owned(), closing: " Bye.".to_owned() };
         assert_eq!(form.wear("Tea."), "Hi. Tea. Bye.");
         assert_eq!(form.wear(&form.wear("Tea.")), "Hi. Tea. Bye.");
+    }
+
+    #[test]
+    fn a_sentence_quotes_no_more_of_a_form_than_it_can_hold() {
+        let words = |opening: &str, closing: &str| Form { opening: opening.to_owned(), closing: closing.to_owned() }.in_words();
+        assert_eq!(words("Hi. ", ""), "behind \"Hi.\"");
+        assert_eq!(words("Hi. ", " Bye."), "between \"Hi.\" and \"Bye.\"");
+        assert_eq!(words("", &format!(" {}", "é".repeat(9000))), format!("before \"{}…\"", "é".repeat(80)));
     }
 
     #[test]
