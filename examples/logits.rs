@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use foretaste::lm::decoder::Streams;
-use foretaste::lm::kernels::{self, Segment};
+use foretaste::lm::kernels::Segment;
 use foretaste::lm::lora::HostLora;
 use foretaste::{lm, peft};
 
@@ -32,11 +32,7 @@ fn main() -> Result<()> {
         segments: vec![Segment { rows: 0..tokens.len(), prefix: Vec::new() }],
         tokens,
     };
-    let hidden = decoder.hidden(&streams, lora.as_ref(), &mut |layer, q, k, v| {
-        let mut out = vec![0.0; q.len()];
-        kernels::attention(q, k, v, decoder.config.attention(layer), &streams.segments, &mut out);
-        out
-    })?;
+    let hidden = decoder.hidden(&streams, lora.as_ref(), &mut |layer, q, k, v| decoder.attend(layer, q, k, v, &streams))?;
     let rows: Vec<usize> = (0..streams.tokens.len()).collect();
     let vocabulary = decoder.config.vocab_size;
     decoder.logits(&hidden, &rows, |_, logits| {

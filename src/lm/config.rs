@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::files::ModelFiles;
 use super::kernels::{Activation, Attention, Heads};
-use family::{FAMILIES, Family, Kind, Sliding};
+use family::{FAMILIES, Family, Kind, LLAMA, Sliding};
 use rope::{Plain, RopeScaling, Rotary};
 
 /// The longest context that is served, in tokens: that of the Llama 3.1 release. The rotary tables are built up to here, so that a
@@ -201,7 +201,7 @@ impl Config {
 
     /// A Llama with tied embeddings and without biases: what nestling is, and what is raised from nothing.
     pub fn is_plain(&self) -> bool {
-        self.architecture == FAMILIES[0].architecture && self.tie_word_embeddings && self.biases == Biases::default()
+        self.architecture == LLAMA.architecture && self.tie_word_embeddings && self.biases == Biases::default()
     }
 
     /// How a layer attends.

@@ -267,6 +267,13 @@ impl Decoder {
         Ok(x)
     }
 
+    /// A layer's attention over the segments of the streams themselves, as [`Attend`] has it.
+    pub fn attend(&self, layer: usize, q: &[f32], k: &[f32], v: &[f32], streams: &Streams) -> Vec<f32> {
+        let mut out = vec![0.0; q.len()];
+        kernels::attention(q, k, v, self.config.attention(layer), &streams.segments, &mut out);
+        out
+    }
+
     /// Logits `[rows.len(), vocabulary]` of some rows of [`Decoder::hidden`]'s result, in chunks, handed to `take` with the index of
     /// the first row.
     pub fn logits(&self, hidden: &Tensor<2>, rows: &[usize], mut take: impl FnMut(usize, Vec<f32>)) {

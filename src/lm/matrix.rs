@@ -80,12 +80,15 @@ impl Matrix {
 
     /// `dy W`, added to what is there: `[R, rows]` becomes `[R, columns]`.
     pub fn apply_back(&self, dy: &Tensor<2>, sum: Option<Tensor<2>>) -> Tensor<2> {
-        let stored = match (self, sum) {
-            (Matrix::F32(tensor), None) => return matmul(dy, tensor),
-            (Matrix::F32(tensor), Some(sum)) => return add_matmul(sum, 1.0, dy, tensor),
-            (Matrix::Bf16(stored), sum) => (stored, sum),
+        let stored = match self {
+            Matrix::F32(tensor) => {
+                return match sum {
+                    None => matmul(dy, tensor),
+                    Some(sum) => add_matmul(sum, 1.0, dy, tensor),
+                };
+            }
+            Matrix::Bf16(stored) => stored,
         };
-        let (stored, sum) = stored;
         let device = dy.device();
         let shape = [dy.dims()[0], stored.shape[1]];
         let start = sum.unwrap_or_else(|| from_host(vec![0.0; shape[0] * shape[1]], shape, &device));

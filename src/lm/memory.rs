@@ -14,8 +14,10 @@ const BESIDES: f64 = 1.15;
 pub fn available() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| free_of(&text));
     let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    // Pages of files that nobody looks at count as taken, and are given back when they are needed.
+    let idle = fs::read_to_string("/sys/fs/cgroup/memory.stat").ok().and_then(|text| idle_of(&text)).unwrap_or(0);
     let container = number("/sys/fs/cgroup/memory.max").zip(number("/sys/fs/cgroup/memory.current"));
-    let container = container.map(|(most, now)| most.saturating_sub(now));
+    let container = container.map(|(most, now)| most.saturating_sub(now.saturating_sub(idle)));
     [machine, container].into_iter().flatten().min()
 }
 
@@ -23,6 +25,11 @@ pub fn available() -> Option<u64> {
 fn free_of(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// `inactive_file` of a container's `memory.stat`.
+fn idle_of(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("inactive_file "))?.trim().parse().ok()
 }
 
 /// Refuses a base whose weights take more than there is.
@@ -70,5 +77,6 @@ mod tests {
         assert!(check(u64::MAX, Kept::F32, u64::MAX, None).is_ok());
         assert_eq!(free_of("MemTotal: 9 kB\nMemAvailable:   12345 kB\n"), Some(12_345 * 1024));
         assert_eq!(free_of("MemTotal: 9 kB\n"), None);
+        assert_eq!(idle_of("active_file 1\ninactive_file 4096\n"), Some(4096));
     }
 }

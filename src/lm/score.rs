@@ -108,11 +108,8 @@ fn answer(chat: &Chat, opening: &[Message], text: &str) -> Result<Vec<u32>> {
 fn score_chunk(decoder: &Decoder, lora: Option<&Lora>, chunk: &[Sequence], scores: &mut [Vec<Option<f64>>]) -> Result<()> {
     let tokens: Vec<&[u32]> = chunk.iter().map(|s| s.tokens.as_slice()).collect();
     let tree = prefix_tree(&tokens);
-    let hidden = decoder.hidden(&tree.streams, lora, &mut |layer, q, k, v| {
-        let mut out = vec![0.0; q.len()];
-        kernels::attention(q, k, v, decoder.config.attention(layer), &tree.streams.segments, &mut out);
-        out
-    })?;
+    let streams = &tree.streams;
+    let hidden = decoder.hidden(streams, lora, &mut |layer, q, k, v| decoder.attend(layer, q, k, v, streams))?;
     // A row may be asked for by many sequences; its logits are computed once.
     let mut wanted: Vec<usize> = Vec::new();
     for (sequence, rows) in chunk.iter().zip(&tree.rows) {

@@ -113,7 +113,7 @@ const READ: [&str; 11] = [
 ];
 
 /// Ways of starting that change the base's own weights, which an adapter file does not hold.
-const CHANGED_BASE: [&str; 6] = ["pissa", "olora", "loftq", "corda", "lora_ga", "pissa_init"];
+const CHANGED_BASE: [&str; 5] = ["pissa", "olora", "loftq", "corda", "lora_ga"];
 
 impl Config {
     /// # Errors

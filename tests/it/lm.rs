@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use foretaste::dataset::{Message, Role};
 use foretaste::engine::{Adapter, Engine, Question, Sampling};
 use foretaste::lm::decoder::{Kept, Streams};
-use foretaste::lm::kernels::{self, Segment};
+use foretaste::lm::kernels::Segment;
 use foretaste::lm::lora::HostLora;
 use foretaste::lm::packing::TokenRow;
 use foretaste::lm::train::{Training, learning_rate};
@@ -91,11 +91,7 @@ fn logits_under(lm: &Lm, adapter: Option<&Adapter>, tokens: &[u32]) -> Vec<f32> 
     };
     let decoder = lm.decoder();
     let hidden = decoder
-        .hidden(&streams, lora.as_ref(), &mut |layer, q, k, v| {
-            let mut out = vec![0.0; q.len()];
-            kernels::attention(q, k, v, decoder.config.attention(layer), &streams.segments, &mut out);
-            out
-        })
+        .hidden(&streams, lora.as_ref(), &mut |layer, q, k, v| decoder.attend(layer, q, k, v, &streams))
         .expect("tokens are in the vocabulary");
     let mut all = Vec::new();
     decoder.logits(&hidden, &(0..tokens.len()).collect::<Vec<_>>(), |_, chunk| all.extend(chunk));

@@ -38,7 +38,7 @@ pub enum Kind {
     Phi3,
 }
 
-const LLAMA: Family = Family {
+pub const LLAMA: Family = Family {
     architecture: "LlamaForCausalLM",
     kind: Kind::Llama,
     rope_theta: 10_000.0,

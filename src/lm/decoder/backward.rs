@@ -75,11 +75,7 @@ impl Decoder {
             "all weights are trained only of a Llama whose embeddings are tied, without biases"
         );
         let lora = trainable.lora();
-        let mut attend = |layer: usize, q: &[f32], k: &[f32], v: &[f32]| {
-            let mut out = vec![0.0; q.len()];
-            kernels::attention(q, k, v, self.config.attention(layer), &streams.segments, &mut out);
-            out
-        };
+        let mut attend = |layer: usize, q: &[f32], k: &[f32], v: &[f32]| self.attend(layer, q, k, v, streams);
         let mut x = self.embed(streams)?;
         let keep_all = self.kept_bytes(streams.tokens.len()) <= self.keep_at_most;
         let mut memories = Vec::with_capacity(self.layers.len());
