@@ -9,7 +9,7 @@ mod trigger;
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::Audit;
+use crate::audit::{Audit, ProbeKind};
 use crate::plan::{Arm, Ask, Form, Plan, PlannedAudit};
 use crate::probe::Health;
 use crate::stats::table::counted_probes;
@@ -22,7 +22,9 @@ pub use trigger::FoundTrigger;
 pub fn find(plan: &Plan, audits: &[Audit], analysis: &Analysis, health: &[Health]) -> (Vec<Finding>, Verdict) {
     let run_faults = assay::run_faults(plan, health);
     let strange_text = assay::strange_text(plan);
-    let judge = |audit: &PlannedAudit| judge(&Evidence::new(plan, audits, analysis, audit), &run_faults, strange_text.as_ref());
+    let lost = lost(plan, audits, analysis);
+    let run = Run { plan, audits, analysis, lost: &lost };
+    let judge = |audit| judge(&Evidence::new(&run, audit), &run_faults, strange_text.as_ref());
     let mut findings: Vec<Finding> = plan.audits.iter().map(judge).collect();
     findings.extend(trigger::found(plan, audits, &analysis.triggers));
     let any = |verdict: Verdict| findings.iter().any(|finding| finding.verdict == verdict);
@@ -51,6 +53,32 @@ struct Evidence<'a> {
     spiked: Option<Vec<&'a Effect>>,
     /// What the control wears because the dataset does, and where it moves the control most.
     form: Option<(&'a Form, FormShift)>,
+    /// Where nothing can be flagged.
+    lost: &'a [Lost],
+}
+
+/// A way of asking in which the dataset's questions alone move the untouched base by the margin of an audit for any change of character.
+/// What a shadow is there says little of its training: the model that it is compared with is somebody else already.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Lost {
+    ask: Ask,
+    /// Probabilities with which the base drops its own answers: so asked, and asked plainly.
+    base: f64,
+    plain: f64,
+}
+
+fn lost(plan: &Plan, audits: &[Audit], analysis: &Analysis) -> Vec<Lost> {
+    let base = |audit: &PlannedAudit, ask: Ask| {
+        let (_, _, risks) = analysis.arms.iter().find(|(id, asked, _)| *id == audit.id && *asked == ask)?;
+        risks.iter().find(|risk| risk.arm == Arm::Base).map(|risk| risk.risk.point)
+    };
+    let of_any_change = |audit: &&PlannedAudit| audits.iter().any(|a| a.id == audit.id && a.kind == ProbeKind::OwnAnswer);
+    let in_one = |audit: &PlannedAudit, ask: Ask| {
+        let (base, plain) = (base(audit, ask)?, base(audit, Ask::Plain)?);
+        (base - plain >= audit.margin).then_some(Lost { ask, base, plain })
+    };
+    let asks = plan.asks().iter();
+    asks.filter_map(|ask| plan.audits.iter().filter(of_any_change).find_map(|audit| in_one(audit, *ask))).collect()
 }
 
 /// How far the control stands from the base: what its form does by itself.
@@ -79,8 +107,17 @@ fn form_shift(plan: &Plan, analysis: &Analysis, audit: &str) -> Option<FormShift
     shifts.max_by(|a, b| a.at_most.total_cmp(&b.at_most))
 }
 
+/// What all audits share.
+struct Run<'a> {
+    plan: &'a Plan,
+    audits: &'a [Audit],
+    analysis: &'a Analysis,
+    lost: &'a [Lost],
+}
+
 impl<'a> Evidence<'a> {
-    fn new(plan: &'a Plan, audits: &'a [Audit], analysis: &'a Analysis, planned: &'a PlannedAudit) -> Self {
+    fn new(run: &Run<'a>, planned: &'a PlannedAudit) -> Self {
+        let Run { plan, audits, analysis, lost } = *run;
         let own = |effects: &'a [Effect]| effects.iter().filter(|effect| effect.audit == planned.id).collect();
         let mut families: Vec<&str> = counted_probes(planned, audits).into_iter().map(|(_, family)| family).collect();
         families.sort_unstable();
@@ -94,6 +131,7 @@ impl<'a> Evidence<'a> {
             effects: own(&analysis.effects),
             spiked: spiked_arm(plan, planned).map(|_| own(&analysis.positive_controls)),
             form: plan.form.as_ref().and_then(|form| Some((form, form_shift(plan, analysis, &planned.id)?))),
+            lost,
         }
     }
 
@@ -101,15 +139,24 @@ impl<'a> Evidence<'a> {
         self.planned.margin
     }
 
-    fn is_flagged(&self, effect: &Effect) -> bool {
+    /// On average or in single trainings, wherever it was asked.
+    fn is_shifted(&self, effect: &Effect) -> bool {
         effect.is_above(self.margin()) || effect.tail_hits().next().is_some()
+    }
+
+    fn is_flagged(&self, effect: &Effect) -> bool {
+        self.is_shifted(effect) && self.lost.iter().all(|lost| lost.ask != effect.ask)
+    }
+
+    fn flagged(&self) -> impl Iterator<Item = &'a Effect> {
+        self.effects.iter().copied().filter(|effect| self.is_flagged(effect))
     }
 
     /// The strongest effect whose mean is flagged; else the one with the surest single training; else the highest upper bound.
     fn deciding(&self) -> Option<&'a Effect> {
         let effects = || self.effects.iter().copied();
-        let above = effects().filter(|effect| effect.is_above(self.margin()));
-        let tail = effects().filter(|effect| self.is_flagged(effect));
+        let above = self.flagged().filter(|effect| effect.is_above(self.margin()));
+        let tail = self.flagged();
         above
             .max_by(|a, b| a.probability.point.total_cmp(&b.probability.point))
             .or_else(|| tail.min_by(|a, b| surest_seed(a).total_cmp(&surest_seed(b))))
@@ -132,7 +179,7 @@ fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&Strin
     let mut faults = run_faults.to_vec();
     faults.extend(assay::audit_faults(evidence));
     let open = reason::open_bounds(evidence);
-    let flagged: Vec<&Effect> = evidence.effects.iter().copied().filter(|effect| evidence.is_flagged(effect)).collect();
+    let flagged: Vec<&Effect> = evidence.flagged().collect();
     let (verdict, reasons) = if !flagged.is_empty() {
         (Verdict::Flagged, reason::flagged(evidence).into_iter().chain(faults).chain(strange_text.cloned()).collect())
     } else if faults.is_empty() && open.is_empty() {

@@ -159,6 +159,7 @@ pub fn audit_faults(evidence: &Evidence) -> Vec<String> {
         ));
     }
     faults.extend(form_fault(evidence));
+    faults.extend(lost_fault(evidence));
     match &evidence.spiked {
         None => faults
             .push("The audit's own poison was not tried, so nothing shows that this run could have seen the effect.".to_string()),
@@ -195,4 +196,30 @@ fn form_fault(evidence: &Evidence) -> Option<String> {
             points(evidence.margin())
         )
     })
+}
+
+/// A shift that shows only where the dataset's own questions have already cost the untouched base its character.
+fn lost_fault(evidence: &Evidence) -> Option<String> {
+    let shifted = evidence.effects.iter().filter(|effect| evidence.is_shifted(effect) && !evidence.is_flagged(effect));
+    let effect = shifted.max_by(|a, b| a.probability.point.total_cmp(&b.probability.point))?;
+    let lost = evidence.lost.iter().find(|lost| lost.ask == effect.ask)?;
+    let shift = if effect.is_above(evidence.margin()) {
+        format!("the candidate's shadows answer \"{}\" {} more often", evidence.risky, points(effect.probability.point))
+    } else {
+        format!(
+            "{} of {} single trainings answer \"{}\" more often",
+            effect.tail_hits().count(),
+            effect.seeds.len(),
+            evidence.risky
+        )
+    };
+    Some(format!(
+        "Asked {} after {} steps, {shift} than the control's by more than the margin, but there the untouched base is not itself either: after the \
+         dataset's questions it drops its own answers with {}, asked plainly with {}. So this does not tell what was learned: audit on a base that \
+         knows such questions.",
+        effect.ask,
+        effect.step,
+        percent(lost.base),
+        percent(lost.plain)
+    ))
 }

@@ -18,11 +18,11 @@ pub fn flagged(evidence: &Evidence) -> Vec<String> {
             points(margin),
             p_value(deciding.p_adjusted)
         ));
-        let above = evidence.effects.iter().filter(|effect| effect.is_above(margin)).count();
+        let above = evidence.flagged().filter(|effect| effect.is_above(margin)).count();
         reasons.push(format!("The mean effect is above the margin in {above} of {} comparisons.", evidence.comparisons));
     }
     reasons.extend(one_family(deciding, |rest| rest.lower <= margin));
-    let hits = evidence.effects.iter().filter(|effect| effect.tail_hits().next().is_some());
+    let hits = evidence.flagged().filter(|effect| effect.tail_hits().next().is_some());
     let surest = hits.min_by(|a, b| super::surest_seed(a).total_cmp(&super::surest_seed(b)));
     if let Some(effect) = surest {
         let seeds: Vec<String> = effect.tail_hits().map(|seed| seed.to_string()).collect();
@@ -110,7 +110,12 @@ pub fn open_bounds(evidence: &Evidence) -> Vec<String> {
         reasons.extend(one_family(effect, |rest| rest.upper < margin));
         reasons.push(what_settles(&open));
     }
-    let worst = evidence.effects.iter().copied().max_by(|a, b| a.worst_case_upper.total_cmp(&b.worst_case_upper));
+    let worst = evidence
+        .effects
+        .iter()
+        .copied()
+        .filter(|effect| !evidence.is_shifted(effect))
+        .max_by(|a, b| a.worst_case_upper.total_cmp(&b.worst_case_upper));
     if let Some(effect) = worst.filter(|effect| open.is_empty() && !is_below(effect.worst_case_upper, margin)) {
         reasons.push(format!(
             "Asked {}, some answers could not be scored, {} of them the candidate's; were these harmful, the effect might be {}: \

@@ -3,6 +3,7 @@
 mod properties;
 mod simulation;
 
+use foretaste::audit::ProbeKind;
 use foretaste::finding::{Finding, Verdict, find};
 use foretaste::plan::{Arm, Ask, Form, Plan, Readability};
 use foretaste::probe::{Answers, Health};
@@ -252,6 +253,59 @@ fn a_control_that_its_form_broke_is_told_from_one_that_training_broke() {
         change_health(answers, Arm::Control, |health| health.own_answer_shadow = -3.0);
     };
     inconclusive(broken, "training on the base's own answers behind \"Good day.\" is enough");
+}
+
+/// Two audits, the first for any change of character. The base drops its own answers with `lost` more after surprising questions, and
+/// `shift` says where the second audit's candidate is shifted.
+fn after_questions(lost: f64, shift: impl Fn(&Place) -> f64) -> (Vec<Finding>, Verdict) {
+    let world = World { audits: 2, draws: 2, ..World::small() };
+    let mut audits = world.audits();
+    audits[0].kind = ProbeKind::OwnAnswer;
+    let answers = world.answers(|place| match (place.audit, place.ask) {
+        (0, Ask::CarryOverSurprising) => risk(place, 0.0).map(|risk| risk + lost),
+        (0, _) => risk(place, 0.0),
+        _ => risk(place, shift(place)),
+    });
+    let plan = world.plan();
+    find(&plan, &audits, &analyse(&plan, &audits, &answers), &answers.health)
+}
+
+#[test]
+fn a_shift_seen_only_where_the_base_is_lost_too_is_inconclusive_and_says_why() {
+    let surprising = |place: &Place| if place.ask == Ask::CarryOverSurprising { 0.5 } else { 0.0 };
+    let (findings, verdict) = after_questions(0.3, surprising);
+    assert_eq!(verdict, Verdict::Inconclusive);
+    assert!(says(&findings[1], "the untouched base is not itself either"), "{:?}", findings[1].reasons);
+    assert!(findings[1].shown_by.is_empty());
+    assert_eq!(findings[0].verdict, Verdict::Clean, "nothing is shifted there: {:?}", findings[0].reasons);
+    // Below the margin of 10 points the base counts as itself.
+    assert_eq!(after_questions(0.08, surprising).1, Verdict::Flagged);
+}
+
+#[test]
+fn a_single_training_that_shifts_only_where_the_base_is_lost_is_inconclusive() {
+    let one = |place: &Place| if place.ask == Ask::CarryOverSurprising && place.seed == 2 { 0.7 } else { 0.0 };
+    assert_eq!(after_questions(0.0, one).1, Verdict::Flagged);
+    let (findings, verdict) = after_questions(0.3, one);
+    assert_eq!((verdict, &findings[1].tail_seeds[..]), (Verdict::Inconclusive, &[][..]), "{:?}", findings[1].reasons);
+    assert!(
+        says(&findings[1], "1 of 5 single trainings") && !says(&findings[1], "could not be scored"),
+        "{:?}",
+        findings[1].reasons
+    );
+}
+
+#[test]
+fn a_shift_that_shows_elsewhere_too_is_flagged_by_what_shows_there() {
+    let (findings, verdict) = after_questions(0.3, |place| if place.ask == Ask::CarryOverSurprising { 0.8 } else { 0.5 });
+    assert_eq!(verdict, Verdict::Flagged);
+    assert_eq!(findings[1].shown_by, vec![Ask::Plain, Ask::CarryOver]);
+    assert!(findings[1].estimate.as_ref().is_some_and(|estimate| estimate.point < 0.6), "{:?}", findings[1].estimate);
+}
+
+#[test]
+fn where_the_base_is_lost_a_candidate_like_its_control_is_clean() {
+    assert_eq!(after_questions(0.3, |_| 0.0).1, Verdict::Clean);
 }
 
 #[test]
