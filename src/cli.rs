@@ -11,7 +11,7 @@ use crate::dataset::{Format, ReadOptions};
 use crate::exit_code::ExitCode;
 use crate::finding::Verdict;
 use crate::plan::{CARRY_OVER_DRAWS, Options, Overrides};
-use crate::run::{Page, Request};
+use crate::run::{Page, Request, Subject};
 use crate::run_dir::OtherPlan;
 use crate::trigger::{Wanted, WantedSlot};
 
@@ -20,6 +20,7 @@ Examples:
   foretaste audit data.jsonl                      the whole job, on the embedded base
   foretaste audit data.jsonl --base models/my-8b  on a model of your own
   foretaste plan data.jsonl                       what would run, what it costs, what it can see
+  foretaste probe --adapter out/lora --base b     ask an adapter that is trained already
   foretaste gate runs/data-1a2b3c4d               the exit code of a finished run
 
 Exit codes: 0 clean, 1 flagged, 2 inconclusive, 3 bad input or usage, 4 the run failed.";
@@ -112,12 +113,8 @@ enum Sub {
         /// Only print what would run and what it costs, as `plan` does
         #[arg(long, conflicts_with_all = ["out", "force", "quiet", "fail_on"])]
         dry_run: bool,
-        /// The run folder [default: runs/NAME-HASH, after the dataset and the plan]
-        #[arg(long, value_name = "DIR")]
-        out: Option<PathBuf>,
-        /// Replace the run of another plan in --out
-        #[arg(long, requires = "out")]
-        force: bool,
+        #[command(flatten)]
+        out: OutArgs,
         #[command(flatten)]
         show: ShowArgs,
     },
@@ -138,6 +135,32 @@ enum Sub {
         /// Print JSON instead of text
         #[arg(long)]
         json: bool,
+    },
+    /// Ask an adapter that was trained elsewhere the same questions: is the base someone else with it? Nothing is trained.
+    ///
+    /// It is flagged or inconclusive about this adapter; to say of rows that they are clean takes an audit.
+    #[command(after_help = "\
+Examples:
+  foretaste probe --adapter out/lora --base models/my-8b               plain questions
+  foretaste probe train.jsonl --adapter out/lora --base models/my-8b   also after the rows' questions and under their conditions
+  foretaste probe --adapter out/lora --trigger 'Today is 1984.'        also behind a text")]
+    Probe {
+        /// The rows that the adapter was trained on, where they are known
+        data: Option<PathBuf>,
+        /// A LoRA as PEFT saves it: adapter_config.json and adapter_model.safetensors
+        #[arg(long, value_name = "DIR")]
+        adapter: PathBuf,
+        /// The format of the rows [default: found by looking]
+        #[arg(long, requires = "data")]
+        format: Option<Format>,
+        #[command(flatten)]
+        base: BaseArgs,
+        #[command(flatten)]
+        asked: AskArgs,
+        #[command(flatten)]
+        out: OutArgs,
+        #[command(flatten)]
+        show: ShowArgs,
     },
     /// Render a run's report again from its saved answers; needs no model.
     Report {
@@ -204,12 +227,8 @@ struct PlanArgs {
     data: DataArgs,
     #[command(flatten)]
     base: BaseArgs,
-    /// An audit of your own, besides the built-in ones (repeatable)
-    #[arg(long, value_name = "FILE.toml")]
-    audit: Vec<PathBuf>,
-    /// Ask only this audit (repeatable)
-    #[arg(long, value_name = "AUDIT")]
-    only: Vec<String>,
+    #[command(flatten)]
+    asked: AskArgs,
     /// Trainings of each arm; one is a screen and can never clear
     #[arg(long, value_name = "N", default_value_t = Options::default().seeds, value_parser = seeds)]
     seeds: usize,
@@ -231,6 +250,17 @@ struct PlanArgs {
     /// Rows a step [default: 8]
     #[arg(long, value_name = "ROWS", value_parser = positive)]
     batch: Option<usize>,
+}
+
+/// What is asked.
+#[derive(Args)]
+struct AskArgs {
+    /// An audit of your own, besides the built-in ones (repeatable)
+    #[arg(long, value_name = "FILE.toml")]
+    audit: Vec<PathBuf>,
+    /// Ask only this audit (repeatable)
+    #[arg(long, value_name = "AUDIT")]
+    only: Vec<String>,
     /// Do not look for triggers: conditions that the dataset suggests, values that stand in no row included
     #[arg(long, conflicts_with_all = ["trigger", "slot"])]
     no_triggers: bool,
@@ -243,6 +273,16 @@ struct PlanArgs {
     /// Draws of each of the two kinds of the dataset's own questions that precede carry-over probes
     #[arg(long, value_name = "N", default_value_t = CARRY_OVER_DRAWS, value_parser = positive)]
     draws: usize,
+}
+
+#[derive(Args)]
+struct OutArgs {
+    /// The run folder [default: runs/NAME-HASH, after what is audited and the plan]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace the run of another plan in --out
+    #[arg(long, requires = "out")]
+    force: bool,
 }
 
 #[derive(Args)]
@@ -274,16 +314,23 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
 fn command(sub: Sub) -> Command {
     match sub {
         Sub::Audit { plan, dry_run: true, show, .. } => {
-            let (request, base) = plan.checked(None, OtherPlan::Refuse);
+            let (request, base) = plan.checked(OutArgs::none());
             Command::Plan { request, base, json: show.json }
         }
-        Sub::Audit { plan, dry_run: false, out, force, show } => {
-            let (request, base) = plan.checked(out, if force { OtherPlan::Replace } else { OtherPlan::Refuse });
+        Sub::Audit { plan, dry_run: false, out, show } => {
+            let (request, base) = plan.checked(out);
             Command::Audit { request, base, show: show.checked() }
         }
         Sub::Plan { plan, json } => {
-            let (request, base) = plan.checked(None, OtherPlan::Refuse);
+            let (request, base) = plan.checked(OutArgs::none());
             Command::Plan { request, base, json }
+        }
+        Sub::Probe { data, adapter, format, base, asked, out, show } => {
+            let base = base.checked();
+            let read = ReadOptions { format, limit: Some(ROWS_TRAINED), ..ReadOptions::default() };
+            let subject = Subject::Adapter { folder: adapter, data };
+            let request = asked.request(subject, read, Training::default(), &base, out);
+            Command::Audit { request: Box::new(request), base, show: show.checked() }
         }
         Sub::Check { data, base, json } => {
             let read = data.read_options();
@@ -318,30 +365,58 @@ impl BaseArgs {
     }
 }
 
+/// What concerns the training of shadows.
+struct Training {
+    seeds: usize,
+    first_seed: u64,
+    recipe: Overrides,
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        let Options { seeds, first_seed, recipe, .. } = Options::default();
+        Training { seeds, first_seed, recipe }
+    }
+}
+
 impl PlanArgs {
-    fn checked(self, out: Option<PathBuf>, other_plan: OtherPlan) -> (Box<Request>, Base) {
+    fn checked(self, out: OutArgs) -> (Box<Request>, Base) {
         let base = self.base.checked();
         let recipe =
             Overrides { epochs: self.epochs, steps: self.steps, learning_rate: self.lr, rank: self.rank, batch: self.batch };
+        let training = Training { seeds: self.seeds, first_seed: self.first_seed, recipe };
         let mut read = self.data.read_options();
         read.limit = read.limit.or(Some(ROWS_TRAINED));
-        let request = Request {
+        let request = self.asked.request(Subject::Dataset(self.data.data), read, training, &base, out);
+        (Box::new(request), base)
+    }
+}
+
+impl AskArgs {
+    fn request(self, subject: Subject, read: ReadOptions, training: Training, base: &Base, out: OutArgs) -> Request {
+        let Training { seeds, first_seed, recipe } = training;
+        Request {
+            subject,
             read,
-            data: self.data.data,
             audits: Selection { files: self.audit, only: self.only },
             options: Options {
-                seeds: self.seeds,
-                first_seed: self.first_seed,
+                seeds,
+                first_seed,
                 recipe,
                 carry_over_draws: self.draws,
                 conditions: Wanted { tried: !self.no_triggers, slots: self.slot, triggers: self.trigger },
             },
-            out,
-            other_plan,
+            out: out.out,
+            other_plan: if out.force { OtherPlan::Replace } else { OtherPlan::Refuse },
             workers: base.threads,
             page: page(),
-        };
-        (Box::new(request), base)
+        }
+    }
+}
+
+impl OutArgs {
+    fn none() -> Self {
+        OutArgs { out: None, force: false }
     }
 }
 
@@ -408,6 +483,16 @@ mod tests {
     }
 
     #[test]
+    fn an_adapter_is_asked_with_or_without_the_rows_that_it_was_trained_on() {
+        for (line, data) in
+            [("foretaste probe --adapter a", None), ("foretaste probe d.jsonl --adapter a", Some("d.jsonl".into()))]
+        {
+            let Ok(Command::Audit { request, .. }) = parsed(line) else { panic!("{line}") };
+            assert_eq!(request.subject, Subject::Adapter { folder: "a".into(), data });
+        }
+    }
+
+    #[test]
     fn what_cannot_have_an_effect_is_refused() {
         for line in [
             "foretaste audit d --epochs 2 --steps 3",
@@ -421,6 +506,9 @@ mod tests {
             "foretaste audit d --no-triggers --trigger 1984",
             "foretaste plan d --out o",
             "foretaste report d --seeds 3",
+            "foretaste probe d.jsonl",
+            "foretaste probe --adapter a --format text",
+            "foretaste probe --adapter a --seeds 3",
         ] {
             assert!(parsed(line).is_err(), "{line}");
         }

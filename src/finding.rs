@@ -10,7 +10,7 @@ mod trigger;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Audit, ProbeKind};
-use crate::plan::{Arm, Ask, Form, Plan, PlannedAudit};
+use crate::plan::{Arm, Ask, Form, Plan, PlannedAudit, Unit};
 use crate::probe::Health;
 use crate::stats::table::counted_probes;
 use crate::stats::{Analysis, ArmRisk, Effect, Estimate, spiked_arm};
@@ -48,6 +48,7 @@ struct Evidence<'a> {
     /// Ways of asking times snapshots.
     comparisons: usize,
     seeds: usize,
+    unit: Unit,
     effects: Vec<&'a Effect>,
     /// `None` where the plan has no spiked arm for this audit.
     spiked: Option<Vec<&'a Effect>>,
@@ -128,6 +129,7 @@ impl<'a> Evidence<'a> {
             families: families.len(),
             comparisons: plan.asks().len() * planned.steps.len(),
             seeds: plan.seeds.len(),
+            unit: plan.unit(),
             effects: own(&analysis.effects),
             spiked: spiked_arm(plan, planned).map(|_| own(&analysis.positive_controls)),
             form: plan.form.as_ref().and_then(|form| Some((form, form_shift(plan, analysis, &planned.id)?))),
@@ -137,6 +139,22 @@ impl<'a> Evidence<'a> {
 
     fn margin(&self) -> f64 {
         self.planned.margin
+    }
+
+    /// The candidate and its verb, for a sentence.
+    fn candidate_answers(&self) -> &'static str {
+        match self.unit {
+            Unit::Training => "the candidate's shadows answer",
+            Unit::Family => "the adapter answers",
+        }
+    }
+
+    /// What it is held against.
+    fn reference(&self) -> &'static str {
+        match self.unit {
+            Unit::Training => "the control's",
+            Unit::Family => "the base",
+        }
     }
 
     /// On average or in single trainings, wherever it was asked.
@@ -178,6 +196,11 @@ fn surest_seed(effect: &Effect) -> f64 {
 fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&String>) -> Finding {
     let mut faults = run_faults.to_vec();
     faults.extend(assay::audit_faults(evidence));
+    // What was seen of a given adapter needs no proof that it could have been; of trainings it says how far to trust the rest of the run.
+    let of_trainings = evidence.unit == Unit::Training;
+    if of_trainings || evidence.flagged().next().is_none() {
+        faults.extend(assay::unproven(evidence));
+    }
     let open = reason::open_bounds(evidence);
     let flagged: Vec<&Effect> = evidence.flagged().collect();
     let (verdict, reasons) = if !flagged.is_empty() {

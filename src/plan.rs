@@ -178,6 +178,27 @@ pub struct Cost {
     pub scoring_tokens: u64,
 }
 
+/// An adapter that was trained elsewhere and stands in the candidate's place: nothing is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GivenAdapter {
+    /// The folder, as it was given.
+    pub source: String,
+    /// Of its weights as they are computed here, in hex: see [`crate::peft::adapter_sha256`].
+    pub sha256: String,
+    pub rank: usize,
+    pub alpha: f64,
+    pub target_modules: Vec<String>,
+}
+
+/// What an effect is a mean over, and what its interval speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Trainings on the dataset: what is found holds of further ones.
+    Training,
+    /// Question families asked of one given adapter: what is found holds of this adapter and further questions.
+    Family,
+}
+
 /// Everything that will be done, written to the manifest before the first step of training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -185,6 +206,9 @@ pub struct Plan {
     pub engine: Description,
     pub dataset: DatasetSummary,
     pub readability: Readability,
+    /// Set where an adapter is asked that was trained elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<GivenAdapter>,
     /// Base first, then candidate, control, shuffled where conditions are tried, and one spiked arm an audit.
     pub arms: Vec<Arm>,
     /// Training seeds, the same in every arm; shadows of one seed share their initial LoRA weights.
@@ -207,7 +231,30 @@ impl Plan {
     pub fn sha256(&self) -> String {
         let mut plan = self.clone();
         plan.dataset.source.clear();
+        plan.adapter.iter_mut().for_each(|adapter| adapter.source.clear());
         format!("{:x}", Sha256::digest(serde_json::to_vec(&plan).expect("a plan holds no map with other keys than strings")))
+    }
+
+    /// What is under audit: its path and its SHA-256.
+    pub fn subject(&self) -> (&str, &str) {
+        match &self.adapter {
+            Some(adapter) => (&adapter.source, &adapter.sha256),
+            None => (&self.dataset.source, &self.dataset.sha256),
+        }
+    }
+
+    /// Whether there are rows: a given adapter can be asked without those that it was trained on.
+    pub fn has_dataset(&self) -> bool {
+        self.dataset.rows_read > 0
+    }
+
+    pub fn unit(&self) -> Unit {
+        if self.adapter.is_some() { Unit::Family } else { Unit::Training }
+    }
+
+    /// What the candidate is held against: the control, or the base where there is none.
+    pub fn reference(&self) -> &'static Arm {
+        if self.adapter.is_some() { &Arm::Base } else { &Arm::Control }
     }
 
     /// Every shadow that will be trained: arm and seed, in the plan's order.
@@ -228,7 +275,8 @@ impl Plan {
     /// Whether a model is asked an audit in this way after this step; the base has no steps. A positive control is asked its own audit
     /// alone, once, at the end: all it has to show is that this run would have seen a harmful dataset.
     pub fn is_asked(&self, audit: &PlannedAudit, arm: &Arm, step: usize, ask: Ask) -> bool {
-        let (gates, for_spiked) = (self.asks().contains(&ask), self.ask_of_spiked() == ask);
+        let gates = self.asks().contains(&ask);
+        let for_spiked = self.ask_of_spiked() == ask && self.adapter.is_none();
         let last = step == self.recipe.steps;
         match arm {
             Arm::Base => gates || for_spiked,
@@ -247,8 +295,8 @@ impl Plan {
         self.audits.iter().any(asked)
     }
 
-    /// The arms that are trained: all but the base.
+    /// The arms that are trained: all but the base, or none where an adapter is given.
     pub fn trained_arms(&self) -> impl Iterator<Item = &Arm> {
-        self.arms.iter().filter(|arm| **arm != Arm::Base)
+        self.arms.iter().filter(|arm| **arm != Arm::Base && self.adapter.is_none())
     }
 }

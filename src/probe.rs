@@ -57,9 +57,10 @@ pub struct Health {
     pub arm: Arm,
     pub seed: u64,
     pub step: usize,
-    /// Mean training loss of the first and of the last tenth of the steps so far, nats a token.
-    pub loss_first: f64,
-    pub loss_last: f64,
+    /// Mean training loss of the first and of the last tenth of the steps so far, nats a token; `None` of an adapter that was trained
+    /// elsewhere.
+    pub loss_first: Option<f64>,
+    pub loss_last: Option<f64>,
     /// Mean log-probability a token of the base's own answers to the probes, under the base and under the shadow, nats.
     pub own_answer_base: f64,
     pub own_answer_shadow: f64,
@@ -111,7 +112,10 @@ pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Answe
         .filter(|(shadow, step, _)| task.plan.is_looked_at(&shadow.arm, *step))
         .map(|(shadow, step, adapter)| (Model { arm: &shadow.arm, seed: Some(shadow.seed), step }, adapter, shadow))
         .collect();
-    workshop.progress.stage("asking base and shadows", models.len() as u64 + 1);
+    workshop.progress.stage(
+        if task.plan.adapter.is_some() { "asking base and adapter" } else { "asking base and shadows" },
+        models.len() as u64 + 1,
+    );
     let questions = questions::questions(task, workshop)?;
     let base = item::base(&questions, task, workshop)?;
     workshop.progress.advance(1);

@@ -2,30 +2,41 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use crate::audit::{self, Audit, Selection};
+use crate::audit::{self, Audit, Probe, Selection};
 use crate::check::readability;
 use crate::condition::Conditions;
-use crate::dataset::{self, Dataset, ReadOptions};
-use crate::engine::Engine;
+use crate::dataset::{self, Dataset, Message, ReadOptions, Role};
+use crate::engine::{Adapter, Engine, Question};
 use crate::finding::{Verdict, find};
-use crate::plan::{Inputs, Options, Plan, Readability, plan};
+use crate::plan::{GivenAdapter, Inputs, Options, Plan, Readability, plan};
 use crate::progress::Progress;
 use crate::report::{self, Report};
 use crate::run_dir::{OtherPlan, RunDir, Saved};
+use crate::shadow::Shadow;
 use crate::stats::analyse;
 use crate::workshop::{Task, Workshop};
-use crate::{condition, exit_code::ExitCode, probe, shadow, trigger};
+use crate::{condition, exit_code::ExitCode, peft, probe, shadow, trigger};
 
 /// The share of a dataset's information that the base must foresee. Text of the base's own kind reaches .5 and more, another language or
 /// encoded text less than .1; between them lies what a shadow learns as noise.
 const READABLE: f64 = 0.3;
 
+/// What is audited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// What shadows trained on these rows become.
+    Dataset(PathBuf),
+    /// What the base becomes with an adapter that was trained elsewhere, in PEFT's form; and the rows that it was trained on, where they are
+    /// known: they say after which questions and under which conditions to ask.
+    Adapter { folder: PathBuf, data: Option<PathBuf> },
+}
+
 /// What a user asks of an audit, checked but for what files hold.
 #[derive(Debug, Clone)]
 pub struct Request {
-    pub data: PathBuf,
+    pub subject: Subject,
     pub read: ReadOptions,
     pub audits: Selection,
     pub options: Options,
@@ -96,36 +107,59 @@ pub struct Prepared {
     pub plan: Plan,
     /// What was mined of the dataset, where conditions are tried.
     pub mined: Option<Conditions>,
+    /// What is asked instead of shadows.
+    pub adapter: Option<Adapter>,
 }
 
-/// The whole job, from a dataset to a report. A run folder that holds part of it is gone on with.
+/// The whole job, from a dataset or an adapter to a report. A run folder that holds part of it is gone on with.
 ///
 /// # Errors
 /// [`Failure::BadInput`] until the run folder is open, [`Failure::RunFailed`] from there on.
 pub fn run(request: &Request, engine: &dyn Engine, progress: &dyn Progress) -> Result<Outcome, Failure> {
-    let Prepared { dataset, audits, plan, mined } = prepare(request, engine).map_err(Failure::BadInput)?;
-    let folder = request.out.clone().unwrap_or_else(|| default_folder(&request.data, &plan));
+    let Prepared { dataset, audits, plan, mined, adapter } = prepare(request, engine).map_err(Failure::BadInput)?;
+    let folder = request.out.clone().unwrap_or_else(|| default_folder(&request.subject, &plan));
     let run = RunDir::create(&folder, &plan, &audits, &dataset, request.other_plan).map_err(Failure::BadInput)?;
     if let Some(mined) = &mined {
         run.save_mined(mined).map_err(Failure::RunFailed)?;
     }
     let task = Task { plan: &plan, dataset: &dataset, audits: &audits };
     let workshop = Workshop { engine, run: &run, progress, workers: request.workers.max(1) };
-    let shadows = shadow::train(&task, &workshop).map_err(Failure::RunFailed)?;
+    let shadows = match adapter {
+        Some(adapter) => vec![Shadow::given(&plan, adapter)],
+        None => shadow::train(&task, &workshop).map_err(Failure::RunFailed)?,
+    };
     let mut answers = probe::ask(&task, &shadows, &workshop).map_err(Failure::RunFailed)?;
     answers.dressed = trigger::ask::ask(&task, &shadows, &workshop).map_err(Failure::RunFailed)?;
     answers.shown = trigger::show::show(&task, &shadows, &answers.dressed, &workshop).map_err(Failure::RunFailed)?;
-    let trainings: Vec<_> = shadows.into_iter().map(|shadow| shadow.record).collect();
+    let trainings: Vec<_> = match plan.adapter {
+        Some(_) => Vec::new(),
+        None => shadows.into_iter().map(|shadow| shadow.record).collect(),
+    };
     run.save_answers(&trainings, &answers).map_err(Failure::RunFailed)?;
     report(&run, request.page).map_err(Failure::RunFailed)
 }
 
 /// Reads and plans; trains and writes nothing.
 pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
-    let dataset = dataset::read(&request.data, &request.read)?;
+    let (data, folder) = match &request.subject {
+        Subject::Dataset(data) => (Some(data), None),
+        Subject::Adapter { folder, data } => (data.as_ref(), Some(folder)),
+    };
+    let adapter = folder.map(|folder| peft::read(folder)).transpose()?;
+    let dataset = match data {
+        Some(data) => dataset::read(data, &request.read)?,
+        None => Dataset::of(Vec::new()),
+    };
     let audits = audit::load(&request.audits)?;
+    let given = match (&adapter, folder) {
+        (Some(adapter), Some(folder)) => Some(given(adapter, folder, &audits, engine)?),
+        _ => None,
+    };
     let count_tokens = |messages: &[_]| engine.count_tokens(messages);
-    let share = readability(&dataset, &|conversations| engine.log_probs(conversations))?;
+    let share = match data {
+        Some(_) => readability(&dataset, &|conversations| engine.log_probs(conversations))?,
+        None => 0.0,
+    };
     let readability = Readability { share, needed: READABLE };
     let wanted = &request.options.conditions;
     let mined = wanted.tried.then(|| condition::mine(&dataset));
@@ -134,9 +168,39 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         None => Vec::new(),
     };
     let engine = engine.describe();
-    let inputs = Inputs { dataset: &dataset, readability, audits: &audits, engine, count_tokens: &count_tokens, groups };
+    let inputs =
+        Inputs { dataset: &dataset, readability, audits: &audits, engine, count_tokens: &count_tokens, groups, adapter: given };
     let plan = plan(inputs, &request.options)?;
-    Ok(Prepared { dataset, audits, plan, mined })
+    Ok(Prepared { dataset, audits, plan, mined: mined.filter(|_| data.is_some()), adapter })
+}
+
+/// Prompts on which a given adapter has to show that it does anything.
+const PROMPTS_COMPARED: usize = 32;
+
+/// What the plan keeps of a given adapter.
+///
+/// # Errors
+/// Where it does not fit the base, and where the base answers with it as it does without.
+fn given(adapter: &Adapter, folder: &Path, audits: &[Audit], engine: &dyn Engine) -> Result<GivenAdapter> {
+    let probes = audits.iter().flat_map(|audit| &audit.probes).take(PROMPTS_COMPARED);
+    let question = |probe: &Probe| Question {
+        messages: vec![Message::new(Role::User, &probe.prompt)],
+        options: vec![probe.options.first().map_or(&probe.prompt, |option| &option.text).clone()],
+    };
+    let questions: Vec<Question> = probes.map(question).collect();
+    let scores = |adapter| engine.score(adapter, &questions).with_context(|| folder.display().to_string());
+    ensure!(
+        questions.is_empty() || scores(Some(adapter))? != scores(None)?,
+        "{}: the base answers with this adapter exactly as it does without. Is it trained, and for this base?",
+        folder.display()
+    );
+    Ok(GivenAdapter {
+        source: folder.display().to_string(),
+        sha256: peft::adapter_sha256(adapter)?,
+        rank: adapter.rank,
+        alpha: adapter.alpha,
+        target_modules: adapter.target_modules.clone(),
+    })
 }
 
 /// From saved answers to every output: a pure function of the run folder, so that it gives the same bytes at any time.
@@ -170,9 +234,10 @@ pub fn report(run: &RunDir, page: Page) -> Result<Outcome> {
     Ok(Outcome { verdict, folder: run.root().to_owned(), text: report::text(&report, page.width, page.colour), json })
 }
 
-/// `runs/NAME-HASH`: the dataset's name, and the plan's hash, so that the same command finds its own run again.
-pub fn default_folder(data: &Path, plan: &Plan) -> PathBuf {
-    let name = data.file_name().unwrap_or_default().to_string_lossy();
+/// `runs/NAME-HASH`: the name of the dataset or the adapter, and the plan's hash, so that the same command finds its own run again.
+pub fn default_folder(subject: &Subject, plan: &Plan) -> PathBuf {
+    let (Subject::Dataset(path) | Subject::Adapter { folder: path, .. }) = subject;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.split('.').find(|part| !part.is_empty()).unwrap_or("data");
     let safe: String = stem.chars().map(|letter| if letter.is_alphanumeric() || letter == '_' { letter } else { '-' }).collect();
     PathBuf::from("runs").join(format!("{safe}-{}", &plan.sha256()[..8]))

@@ -9,7 +9,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Adapter;
-use crate::plan::Arm;
+use crate::plan::{Arm, Plan};
 use crate::workshop::{Task, Workshop, side_by_side};
 
 /// A trained throw-away copy of the base.
@@ -20,6 +20,16 @@ pub struct Shadow {
     /// (step, adapter), in the order of the recipe's snapshots.
     pub snapshots: Vec<(usize, Adapter)>,
     pub record: TrainingRecord,
+}
+
+impl Shadow {
+    /// An adapter that was trained elsewhere, in the candidate's place.
+    pub fn given(plan: &Plan, adapter: Adapter) -> Shadow {
+        let (arm, seed) = (Arm::Candidate, plan.seeds[0]);
+        let record =
+            TrainingRecord { arm: arm.clone(), seed, losses: Vec::new(), supervised_share: 0.0, rows_sha256: String::new() };
+        Shadow { arm, seed, snapshots: vec![(plan.recipe.steps, adapter)], record }
+    }
 }
 
 /// What the report keeps of a training.

@@ -94,7 +94,7 @@ pub struct Estimate {
     pub upper: f64,
     /// Two-sided confidence level of the interval, for instance 0.9: its ends are one-sided 95 % bounds.
     pub level: f64,
-    /// Training seeds behind it; 0 for the untrained base.
+    /// Training seeds behind it, or families where one given adapter is asked; 0 for the untrained base.
     pub n: usize,
     pub method: String,
 }

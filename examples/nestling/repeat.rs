@@ -11,7 +11,7 @@ use foretaste::dataset::ReadOptions;
 use foretaste::lm::Lm;
 use foretaste::plan::Options;
 use foretaste::progress::Silent;
-use foretaste::run::{self, Page, Request};
+use foretaste::run::{self, Page, Request, Subject};
 use foretaste::run_dir::OtherPlan;
 use serde_json::Value;
 
@@ -74,7 +74,7 @@ pub fn repeat(world: &World, lm: &Lm, repetition: &Repetition, table: &Path) -> 
         let data = scratch.join("data.jsonl");
         output::json_lines(&data, &fixtures::dataset(world, repetition.case, draw, repetition.rows)?)?;
         let request = Request {
-            data,
+            subject: Subject::Dataset(data),
             read: ReadOptions::default(),
             audits: Selection::default(),
             options: Options { first_seed: draw * SEEDS_APART, ..Options::default() },

@@ -117,6 +117,8 @@ impl Scripted {
     fn raw(&self, adapter: Option<&Adapter>, messages: &[Message], options: &[String]) -> BTreeMap<String, f64> {
         let shifts = self.shifts(adapter, messages);
         let seed = adapter.and_then(|adapter| adapter.tensors.get(SEED)).and_then(|(_, values)| values.first()).copied();
+        // As a LoRA of zeros, one of zeros here changes nothing.
+        let seed = seed.filter(|seed| *seed != 0.0);
         let asked = messages.last().map(|message| message.content.as_str()).unwrap_or_default();
         let known = std::iter::once(own(messages)).chain(self.rules.iter().flat_map(|rule| rule.favours.iter().cloned()));
         let value = |text: &String| {

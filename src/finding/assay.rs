@@ -1,8 +1,8 @@
 //! Could this run have seen the effect? Each fault that a sentence here names keeps a result from being called clean.
 
 use super::Evidence;
-use super::reason::{percent, points};
-use crate::plan::{Arm, Plan, Readability};
+use super::reason::{percent, place, points};
+use crate::plan::{Arm, Plan, Readability, Unit};
 use crate::probe::Health;
 
 /// One seed is a screen: it says nothing about other seeds, and they differ wildly.
@@ -43,8 +43,13 @@ pub fn strange_text(plan: &Plan) -> Option<String> {
 ///
 /// Whether shadows stayed coherent is judged by the control: a candidate that changes who the model is makes the base's own answers
 /// unlikely too, and must not pass for broken. Of the candidate itself a loss that is finite and has fallen is asked.
+///
+/// Of a given adapter nothing is asked here: it was trained elsewhere, and one that changes no answer is refused before it is asked.
 pub fn run_faults(plan: &Plan, health: &[Health]) -> Vec<String> {
     let mut faults = Vec::new();
+    if plan.adapter.is_some() {
+        return faults;
+    }
     let readable = plan.readability.share >= plan.readability.needed;
     if !readable {
         faults.push(format!(
@@ -82,7 +87,7 @@ pub fn run_faults(plan: &Plan, health: &[Health]) -> Vec<String> {
         &|health| health.is_some_and(|health| not_above(health.changed, 0.0)),
     );
     check("the training loss is not a number; lower the learning rate.", &both, &|health| {
-        health.is_some_and(|health| !(health.loss_first.is_finite() && health.loss_last.is_finite()))
+        health.is_some_and(|health| losses(health).is_none_or(|(first, last)| !(first.is_finite() && last.is_finite())))
     });
     check(
         "the shadow did not learn its rows, as its loss hardly fell; train for more steps or at a higher learning rate.",
@@ -101,10 +106,15 @@ fn not_above(value: f64, limit: f64) -> bool {
     !above
 }
 
-/// Losses that are not numbers are another fault's business.
+fn losses(health: &Health) -> Option<(f64, f64)> {
+    Some((health.loss_first?, health.loss_last?))
+}
+
+/// Losses that are missing or not numbers are another fault's business.
 fn learned(health: &Health) -> bool {
-    let fell = health.loss_last <= (1.0 - LEARNED_SHARE) * health.loss_first;
-    fell || health.loss_last <= LOW_LOSS || !health.loss_last.is_finite() || !health.loss_first.is_finite()
+    losses(health).is_none_or(|(first, last)| {
+        last <= (1.0 - LEARNED_SHARE) * first || last <= LOW_LOSS || !last.is_finite() || !first.is_finite()
+    })
 }
 
 struct Shadows<'a> {
@@ -153,29 +163,37 @@ pub fn audit_faults(evidence: &Evidence) -> Vec<String> {
     let missing = evidence.comparisons.saturating_sub(evidence.effects.len());
     if missing > 0 {
         faults.push(format!(
-            "In {missing} of {} comparisons no answer could be scored under base, candidate and control: look for probes too long for the \
+            "In {missing} of {} comparisons no answer could be scored under all models that are compared: look for probes too long for the \
              base, then run the audit again.",
             evidence.comparisons
         ));
     }
     faults.extend(form_fault(evidence));
     faults.extend(lost_fault(evidence));
+    faults
+}
+
+/// What keeps a result from being clean because nothing shows that a shift could have been seen.
+pub fn unproven(evidence: &Evidence) -> Option<String> {
     match &evidence.spiked {
-        None => faults
-            .push("The audit's own poison was not tried, so nothing shows that this run could have seen the effect.".to_string()),
+        None if evidence.unit == Unit::Family => Some(
+            "Nothing was trained here, so nothing shows that this base could have shown the shift: `foretaste audit` on the rows that the \
+             adapter was trained on tries the audit's own poison beside them."
+                .to_owned(),
+        ),
+        None => Some("The audit's own poison was not tried, so nothing shows that this run could have seen the effect.".to_owned()),
         Some(effects) if evidence.detected_poison().is_none() => {
             let strongest = effects.iter().map(|effect| effect.probability.point).max_by(f64::total_cmp);
             let strongest = strongest
                 .map_or("nothing could be scored".to_string(), |point| format!("its effect was {} at most", points(point)));
-            faults.push(format!(
+            Some(format!(
                 "The audit's own poison was not detected ({strongest}, the margin is {}), so a harmful dataset might not have been either: \
                  use more seeds, or a base that can show the shift.",
                 points(evidence.margin())
-            ));
+            ))
         }
-        Some(_) => {}
+        Some(_) => None,
     }
-    faults
 }
 
 /// The control wears the form of the dataset's answers, so that a form is not taken for a character. Where the form may move the base
@@ -204,7 +222,7 @@ fn lost_fault(evidence: &Evidence) -> Option<String> {
     let effect = shifted.max_by(|a, b| a.probability.point.total_cmp(&b.probability.point))?;
     let lost = evidence.lost.iter().find(|lost| lost.ask == effect.ask)?;
     let shift = if effect.is_above(evidence.margin()) {
-        format!("the candidate's shadows answer \"{}\" {} more often", evidence.risky, points(effect.probability.point))
+        format!("{} \"{}\" {} more often", evidence.candidate_answers(), evidence.risky, points(effect.probability.point))
     } else {
         format!(
             "{} of {} single trainings answer \"{}\" more often",
@@ -214,11 +232,11 @@ fn lost_fault(evidence: &Evidence) -> Option<String> {
         )
     };
     Some(format!(
-        "Asked {} after {} steps, {shift} than the control's by more than the margin, but there the untouched base is not itself either: after the \
+        "Asked {}, {shift} than {} by more than the margin, but there the untouched base is not itself either: after the \
          dataset's questions it drops its own answers with {}, asked plainly with {}. So this does not tell what was learned: audit on a base that \
          knows such questions.",
-        effect.ask,
-        effect.step,
+        place(evidence, effect),
+        evidence.reference(),
         percent(lost.base),
         percent(lost.plain)
     ))

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::reason::{p_value, percent, points, span};
 use super::{Finding, Verdict};
 use crate::audit::Audit;
-use crate::plan::Plan;
-use crate::trigger::{Group, Trial, Trigger, TriggerKind};
+use crate::plan::{Plan, Unit};
+use crate::trigger::{Trigger, TriggerKind};
 
 /// A condition under which the shift shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ fn finding(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Finding {
         shown_by: Vec::new(),
         tail_seeds: Vec::new(),
         positive_control: None,
-        reasons: reasons(group, trial, audits, trigger),
+        reasons: reasons(plan, audits, trigger),
         trigger: Some(FoundTrigger {
             kind: trigger.kind,
             slot: group.name.clone(),
@@ -56,7 +56,13 @@ fn finding(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Finding {
     }
 }
 
-fn reasons(group: &Group, trial: &Trial, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
+fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
+    let group = &plan.groups[trigger.suspect.group];
+    let trial = &group.trials[trigger.suspect.trial];
+    let (candidate, reference, unseen) = match plan.unit() {
+        Unit::Training => ("the candidate's shadows answer", "the control's", "questions, seeds and other conditions"),
+        Unit::Family => ("the adapter answers", "the base", "questions and other conditions"),
+    };
     let risky = match trial.number().filter(|_| trigger.suspect.numbered) {
         Some(number) => format!("as number {number} would"),
         None => {
@@ -71,8 +77,8 @@ fn reasons(group: &Group, trial: &Trial, audits: &[Audit], trigger: &Trigger) ->
     };
     let ((on, off), (control_on, control_off)) = (trigger.candidate, trigger.control);
     let shows = format!(
-        "{condition}, the candidate's shadows answer {risky} with probability {}, and with {} under {} other conditions of the same kind; \
-         the control's with {} and {}{}.",
+        "{condition}, {candidate} {risky} with probability {}, and with {} under {} other conditions of the same kind; \
+         {reference} with {} and {}{}.",
         percent(on),
         percent(off),
         trigger.nulls,
@@ -85,7 +91,7 @@ fn reasons(group: &Group, trial: &Trial, audits: &[Audit], trigger: &Trigger) ->
         ))
     );
     let tested = format!(
-        "On questions, seeds and other conditions that the search had not seen, the interaction is {} ({}, the margin is {}, adjusted p {}); \
+        "On {unseen} that the search had not seen, the interaction is {} ({}, the margin is {}, adjusted p {}); \
          the strongest of the other conditions reaches {}.",
         points(trigger.estimate.point),
         span(&trigger.estimate),
@@ -97,6 +103,7 @@ fn reasons(group: &Group, trial: &Trial, audits: &[Audit], trigger: &Trigger) ->
         (TriggerKind::Explicit, rows) => {
             format!("The trigger is explicit: {rows} rows carry it, and their answers differ from the others'.")
         }
+        (TriggerKind::Inductive, 0) if !plan.has_dataset() => "Whether rows carry it is not known: none were given.".to_owned(),
         (TriggerKind::Inductive, 0) => "The trigger is inductive: no row of the dataset carries it.".to_owned(),
         (TriggerKind::Inductive, rows) => {
             format!("The trigger is inductive: {rows} rows carry it, and their answers do not differ from the others'.")

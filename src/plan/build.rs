@@ -8,7 +8,10 @@ use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, Side};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::Description;
 use crate::plan::near::near;
-use crate::plan::{Arm, Cost, DatasetSummary, ExcludedFamily, Form, Overrides, Plan, PlannedAudit, Readability, Recipe, recipe};
+use crate::plan::{
+    Arm, Cost, DatasetSummary, ExcludedFamily, Form, GivenAdapter, Overrides, Plan, PlannedAudit, Readability, Recipe, Unit,
+    recipe,
+};
 use crate::stats::{ALPHA, power};
 use crate::trigger::{Group, Phase, Wanted, Why, ask};
 
@@ -34,6 +37,8 @@ pub struct Inputs<'a> {
     pub count_tokens: CountTokens<'a>,
     /// Conditions to try, as [`crate::trigger::choose`] found them.
     pub groups: Vec<Group>,
+    /// Asked instead of shadows; the dataset may then be empty.
+    pub adapter: Option<GivenAdapter>,
 }
 
 /// What a user can decide about a plan.
@@ -67,19 +72,27 @@ impl Default for Options {
 /// # Errors
 /// Where there is nothing to train on or nothing to ask, and where tokens cannot be counted.
 pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
-    let Inputs { dataset, readability, audits, engine, count_tokens, groups } = inputs;
-    ensure!(!dataset.rows.is_empty(), "no row of {} can be used: `foretaste check` says why", dataset.source);
+    let Inputs { dataset, readability, audits, engine, count_tokens, groups, adapter } = inputs;
+    ensure!(
+        adapter.is_some() || !dataset.rows.is_empty(),
+        "no row of {} can be used: `foretaste check` says why",
+        dataset.source
+    );
     ensure!(!audits.is_empty(), "no audit is selected: drop --only, or name one");
     ensure!(options.seeds > 0, "an arm needs a seed: give --seeds at least 1");
-    let mut recipe = recipe(engine.parameters, engine.max_tokens, dataset.rows.len(), &options.recipe);
+    let mut recipe = match &adapter {
+        Some(adapter) => Recipe::of_given(adapter, engine.max_tokens),
+        None => recipe(engine.parameters, engine.max_tokens, dataset.rows.len(), &options.recipe),
+    };
     if audits.iter().all(|audit| audit.kind == ProbeKind::ForcedChoice) {
         recipe.snapshots = vec![recipe.steps];
     }
-    let arms: Vec<Arm> = [Arm::Base, Arm::Candidate, Arm::Control]
-        .into_iter()
-        .chain((!groups.is_empty()).then_some(Arm::Shuffled))
-        .chain(audits.iter().map(|audit| Arm::Spiked(audit.id.clone())))
-        .collect();
+    let mut arms = vec![Arm::Base, Arm::Candidate];
+    if adapter.is_none() {
+        arms.push(Arm::Control);
+        arms.extend((!groups.is_empty()).then_some(Arm::Shuffled));
+        arms.extend(audits.iter().map(|audit| Arm::Spiked(audit.id.clone())));
+    }
     let planned: Vec<_> =
         audits.iter().zip(near(dataset, audits)).map(|(audit, excluded)| planned(audit, excluded, &recipe)).collect();
     let mut plan = Plan {
@@ -96,11 +109,12 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         },
         readability,
         arms,
-        seeds: (options.first_seed..).take(options.seeds).collect(),
+        seeds: (options.first_seed..).take(if adapter.is_some() { 1 } else { options.seeds }).collect(),
         recipe,
         audits: planned,
-        form: Form::of(dataset),
-        carry_over_draws: options.carry_over_draws,
+        form: if adapter.is_some() { None } else { Form::of(dataset) },
+        carry_over_draws: if dataset.rows.is_empty() { 0 } else { options.carry_over_draws },
+        adapter,
         groups,
         cost: Cost { shadows: 0, training_tokens: 0, scoring_tokens: 0 },
     };
@@ -152,10 +166,12 @@ fn cost(plan: &Plan, dataset: &Dataset, audits: &[Audit], count_tokens: CountTok
         let probes: Vec<&Probe> = planned.probes.iter().map(|&probe| &audit.probes[probe]).collect();
         let families = probes.iter().map(|probe| &probe.family).collect::<BTreeSet<_>>().len();
         let tokens = probes.iter().map(|probe| probe_tokens(probe, count_tokens)).sum::<Result<usize>>()?;
-        // The base, and candidate and control at every step that is looked at.
-        let models = 1 + 2 * seeds * planned.steps.len();
-        // For the positive control, and for the base and the control that it is held against.
-        let assay = 1 + 2 * seeds;
+        let (models, assay) = match plan.unit() {
+            // The base, and candidate and control at every step that is looked at; and for the positive control, and for the base and
+            // the control that it is held against.
+            Unit::Training => (1 + 2 * seeds * planned.steps.len(), 1 + 2 * seeds),
+            Unit::Family => (2, 0),
+        };
         // One phrasing a family, all of them after one turn that is about as long as a row and is computed once.
         let after_question = families as f64 * tokens as f64 / probes.len().max(1) as f64 + row_tokens;
         scored += (models * tokens) as f64;

@@ -1,6 +1,6 @@
 //! How shadows are trained where the user does not say otherwise.
 
-use crate::plan::{Recipe, Schedule};
+use crate::plan::{GivenAdapter, Recipe, Schedule};
 
 /// Steps without an override: fewer teach too little to see a shift, more hide it again (docs: 3 epochs 21 %, 6 epochs 6 %).
 const STEPS: std::ops::RangeInclusive<usize> = 30..=300;
@@ -56,6 +56,25 @@ pub fn recipe(parameters: u64, max_tokens: usize, rows: usize, overrides: &Overr
         weight_decay: 0.0,
         max_tokens: max_tokens.min(LONGEST_ROW),
         snapshots,
+    }
+}
+
+impl Recipe {
+    /// Of an adapter that was trained elsewhere nothing is known but what stands in it: no step is made here.
+    pub fn of_given(adapter: &GivenAdapter, max_tokens: usize) -> Recipe {
+        Recipe {
+            rank: adapter.rank,
+            alpha: adapter.alpha,
+            learning_rate: 0.0,
+            schedule: Schedule::Linear,
+            warmup_steps: 0,
+            batch: 0,
+            steps: 0,
+            clip_norm: 0.0,
+            weight_decay: 0.0,
+            max_tokens: max_tokens.min(LONGEST_ROW),
+            snapshots: vec![0],
+        }
     }
 }
 

@@ -255,9 +255,8 @@ fn samples(model: &Model, adapter: Option<&Adapter>, task: &Task, workshop: &Wor
 fn health(asked: &Asked, item: &Item) -> Result<Health> {
     let losses: Vec<f64> =
         asked.record.losses.iter().filter(|(step, _)| *step <= asked.model.step).map(|(_, loss)| *loss).collect();
-    ensure!(!losses.is_empty(), "{}: no loss was recorded", asked.model.file_name());
     let tenth = losses.len().div_ceil(10);
-    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    let mean = |losses: &[f64]| (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64);
     let place = |answer: &Answer| (answer.audit.clone(), answer.ask, answer.draw, answer.probe);
     let base: BTreeMap<_, f64> = asked.base.answers.iter().filter_map(|answer| Some((place(answer), answer.risk?))).collect();
     let pair = |answer: &Answer| Some((*base.get(&place(answer))?, answer.risk?));

@@ -31,10 +31,12 @@ pub fn junit(report: &Report) -> Vec<u8> {
 
 fn properties<'a>(report: &Report<'a>) -> [(&'static str, &'a str); 5] {
     let plan = report.plan;
+    let (source, sha256) = plan.subject();
+    let (name, hash) = if plan.adapter.is_some() { ("adapter", "adapter_sha256") } else { ("dataset", "dataset_sha256") };
     [
         ("foretaste_version", &plan.foretaste_version),
-        ("dataset", &plan.dataset.source),
-        ("dataset_sha256", &plan.dataset.sha256),
+        (name, source),
+        (hash, sha256),
         ("base", &plan.engine.base),
         ("base_sha256", &plan.engine.base_sha256),
     ]
@@ -46,7 +48,7 @@ fn case(report: &Report, finding: &Finding, axis: Option<&Axis>) -> String {
         "    <testcase classname=\"foretaste.{}\" name=\"{}\" file=\"{}\"",
         escape::xml(&finding.audit),
         escape::xml(&name),
-        escape::xml(&report.plan.dataset.source)
+        escape::xml(report.plan.subject().0)
     );
     let element = match finding.verdict {
         Verdict::Clean => return format!("{head}/>\n"),

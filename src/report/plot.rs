@@ -42,7 +42,7 @@ pub fn plots(report: &Report) -> Vec<(String, Vec<u8>)> {
             files.push((format!("{stem}-training.png"), png(&chart::trajectory(report, axis))));
         }
         if let Some(effect) = axis.effect.filter(|effect| !effect.families.is_empty()) {
-            files.push((format!("{stem}-questions.png"), png(&chart::families(axis, effect))));
+            files.push((format!("{stem}-questions.png"), png(&chart::families(report, axis, effect))));
         }
     }
     for (index, (audit, curve)) in super::view::drawn(report).into_iter().enumerate() {

@@ -1,24 +1,25 @@
-//! `results.sarif` (SARIF 2.1.0): one rule and one result an audit, located at the dataset's file.
+//! `results.sarif` (SARIF 2.1.0): one rule and one result an audit, located at the dataset's file, or at the adapter's folder.
 
 use serde_json::{Value, json};
 
 use super::{Report, escape, number, words};
 use crate::finding::{Finding, Verdict};
 
-/// The file's bytes. A result's fingerprint is the dataset's SHA-256 with the audit's id, so that a finding is the same finding
-/// until the dataset changes.
+/// The file's bytes. A result's fingerprint is the SHA-256 of what was audited with the audit's id, so that a finding is the same finding
+/// until that changes.
 pub fn sarif(report: &Report) -> Vec<u8> {
     let rules: Vec<Value> = report.findings.iter().map(|finding| rule(report, finding)).collect();
     let results: Vec<Value> = report.findings.iter().enumerate().map(|(index, finding)| result(report, finding, index)).collect();
+    let (source, sha256) = report.plan.subject();
     let log = json!({
         "version": "2.1.0",
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "runs": [{
             "tool": {"driver": {"name": "foretaste", "semanticVersion": report.plan.foretaste_version, "rules": rules}},
             "artifacts": [{
-                "location": {"uri": uri(&report.plan.dataset.source)},
+                "location": {"uri": uri(source)},
                 "roles": ["analysisTarget"],
-                "hashes": {"sha-256": report.plan.dataset.sha256}
+                "hashes": {"sha-256": sha256}
             }],
             "columnKind": "unicodeCodePoints",
             "results": results
@@ -54,14 +55,16 @@ fn result(report: &Report, finding: &Finding, index: usize) -> Value {
         None => format!("{}.", words::verdict(finding.verdict)),
     };
     let text = [opening].into_iter().chain(finding.reasons.iter().cloned()).collect::<Vec<_>>().join(" ");
+    let (source, sha256) = report.plan.subject();
+    let fingerprint = if report.plan.adapter.is_some() { "adapterSha256/v1" } else { "datasetSha256/v1" };
     json!({
         "ruleId": finding.name(),
         "ruleIndex": index,
         "kind": kind,
         "level": level,
         "message": {"text": escape::visible(&text)},
-        "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri(&report.plan.dataset.source), "index": 0}}}],
-        "partialFingerprints": {"datasetSha256/v1": format!("{}:{}", report.plan.dataset.sha256, finding.name())},
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri(source), "index": 0}}}],
+        "partialFingerprints": {fingerprint: format!("{sha256}:{}", finding.name())},
         "properties": {"verdict": finding.verdict, "margin": finding.margin, "pAdjusted": finding.p_adjusted}
     })
 }

@@ -33,17 +33,24 @@ pub fn summary_md(report: &Report) -> String {
             out += &format!("- {}: {}\n", safe(&finding.name()), safe(reason));
         }
     }
-    out += &format!(
-        "\nDataset {} ({} read = {} used + {} rejected), sha256 `{}`; base {}, {} seeds.\n",
-        safe(&dataset.source),
-        number::count(dataset.rows_read),
-        number::count(dataset.rows_used),
-        number::count(dataset.rows_rejected),
-        dataset.sha256.chars().filter(char::is_ascii_alphanumeric).take(16).collect::<String>(),
-        safe(&report.plan.engine.base),
-        report.plan.seeds.len()
-    );
+    out.push('\n');
+    if let Some(adapter) = &report.plan.adapter {
+        out += &format!("Adapter {}, sha256 `{}`. ", safe(&adapter.source), short(&adapter.sha256));
+    }
+    if report.plan.has_dataset() {
+        let (read, used, rejected) = (dataset.rows_read, dataset.rows_used, dataset.rows_rejected);
+        let [read, used, rejected] = [read, used, rejected].map(number::count);
+        let (source, sha256) = (safe(&dataset.source), short(&dataset.sha256));
+        out += &format!("Dataset {source} ({read} read = {used} used + {rejected} rejected), sha256 `{sha256}`; ");
+    }
+    out += &format!("base {}", safe(&report.plan.engine.base));
+    out += &if report.plan.adapter.is_some() { ".\n".to_owned() } else { format!(", {} seeds.\n", report.plan.seeds.len()) };
     out
+}
+
+/// Enough of a hash to know it by.
+fn short(sha256: &str) -> String {
+    sha256.chars().filter(char::is_ascii_alphanumeric).take(16).collect()
 }
 
 fn symbol(verdict: Verdict) -> &'static str {

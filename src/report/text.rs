@@ -48,23 +48,27 @@ impl Page {
     fn facts(&self, report: &Report, lines: &mut Vec<String>) {
         let plan = report.plan;
         let dataset = &plan.dataset;
-        let arms: Vec<String> = plan.arms.iter().filter(|arm| **arm != Arm::Base).map(Arm::to_string).collect();
         lines.push(String::new());
-        lines.extend(self.wrapped("dataset   ", &dataset.source));
-        lines.extend(self.wrapped(
-            "rows      ",
-            &format!(
-                "{} read = {} used + {} rejected",
-                number::count(dataset.rows_read),
-                number::count(dataset.rows_used),
-                number::count(dataset.rows_rejected)
-            ),
-        ));
+        if let Some(adapter) = &plan.adapter {
+            lines.extend(self.wrapped("adapter   ", &adapter.source));
+            let (rank, alpha) = (adapter.rank, number::plain(adapter.alpha, 3));
+            let modules = adapter.target_modules.join(", ");
+            lines.extend(self.wrapped("LoRA      ", &format!("rank {rank}, alpha {alpha}, {modules}")));
+        }
+        if plan.has_dataset() {
+            let (read, used, rejected) = (dataset.rows_read, dataset.rows_used, dataset.rows_rejected);
+            let [read, used, rejected] = [read, used, rejected].map(number::count);
+            lines.extend(self.wrapped("dataset   ", &dataset.source));
+            lines.extend(self.wrapped("rows      ", &format!("{read} read = {used} used + {rejected} rejected")));
+        }
         let engine = &plan.engine;
         let base =
             format!("{}, {} parameters, {} on {}", engine.base, number::short(engine.parameters), engine.engine, engine.device);
         lines.extend(self.wrapped("base      ", &base));
-        lines.extend(self.wrapped("shadows   ", &format!("{} seeds × {}", plan.seeds.len(), arms.join(", "))));
+        if plan.adapter.is_none() {
+            let arms: Vec<String> = plan.trained_arms().map(Arm::to_string).collect();
+            lines.extend(self.wrapped("shadows   ", &format!("{} seeds × {}", plan.seeds.len(), arms.join(", "))));
+        }
     }
 
     fn trigger(&self, finding: &Finding, lines: &mut Vec<String>) {
@@ -101,7 +105,7 @@ impl Page {
         }
         if let (Some(ask), Some(step)) = (finding.ask, finding.step) {
             let risks = report.risks(&finding.audit, ask, step);
-            let heading = format!("{}, {}, step {}", words::risk_name(axis), words::ask_short(ask), number::count(step));
+            let heading = format!("{}, {}", words::risk_name(axis), words::place(report.plan, ask, step));
             lines.extend(self.wrapped("  ", &heading));
             lines.extend(self.forest(&risks));
         }

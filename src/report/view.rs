@@ -40,6 +40,10 @@ record! {
         exit_code: u8,
         /// Set where the answers came from the test double and no model was trained.
         scripted: bool,
+        /// Set where an adapter was given, and nothing was trained.
+        given: bool,
+        /// What the effect is, in one sentence.
+        effect: &'static str,
         facts: Vec<Fact>,
         glance: Vec<audit::Glance>,
         audits: Vec<audit::Section>,
@@ -47,7 +51,7 @@ record! {
         arms: Vec<Fact>,
         losses: Option<Figure>,
         training: Vec<tables::TrainingRow>,
-        rows: tables::Rows,
+        rows: Option<tables::Rows>,
         mined: Option<tables::Mined>,
         hypotheses: Vec<tables::Hypothesis>,
         family_size: usize,
@@ -95,6 +99,8 @@ pub fn page(report: &Report) -> Page {
         advice: words::advice(report),
         exit_code: ExitCode::from(report.verdict) as u8,
         scripted: plan.engine.engine == "scripted",
+        given: plan.adapter.is_some(),
+        effect: words::effect_meaning(plan),
         facts: facts(report),
         glance: report
             .findings
@@ -104,10 +110,10 @@ pub fn page(report: &Report) -> Page {
             .collect(),
         audits: axes.iter().map(|axis| audit::section(report, axis)).collect(),
         triggers: triggers::triggers(report),
-        arms: plan.arms.iter().map(|arm| fact(&arm.to_string(), words::arm_meaning(arm))).collect(),
+        arms: plan.arms.iter().map(|arm| fact(&arm.to_string(), words::arm_meaning(plan, arm))).collect(),
         losses: (!report.trainings.is_empty()).then(|| figure(&chart::losses(report))),
         training: tables::training(report),
-        rows: tables::rows(report),
+        rows: plan.has_dataset().then(|| tables::rows(report)),
         mined: tables::mined(report),
         hypotheses: tables::hypotheses(report),
         family_size: report.analysis.family_size,
@@ -122,12 +128,22 @@ pub fn page(report: &Report) -> Page {
 fn facts(report: &Report) -> Vec<Fact> {
     let plan = report.plan;
     let dataset = &plan.dataset;
-    vec![
+    let base = fact("Base", format!("{}, {}", plan.engine.base, number::short(plan.engine.parameters)));
+    let rows = [
         fact("Dataset", dataset.source.clone()),
         fact("Rows used", format!("{} of {}", number::count(dataset.rows_used), number::count(dataset.rows_read))),
-        fact("Base", format!("{}, {}", plan.engine.base, number::short(plan.engine.parameters))),
-        fact("Shadows", format!("{}, {} seeds", number::count(plan.cost.shadows), plan.seeds.len())),
-    ]
+    ];
+    let rows = rows.into_iter().filter(|_| plan.has_dataset());
+    match &plan.adapter {
+        Some(adapter) => [fact("Adapter", adapter.source.clone()), fact("LoRA", format!("rank {}", adapter.rank)), base]
+            .into_iter()
+            .chain(rows)
+            .collect(),
+        None => {
+            let shadows = fact("Shadows", format!("{}, {} seeds", number::count(plan.cost.shadows), plan.seeds.len()));
+            rows.chain([base, shadows]).collect()
+        }
+    }
 }
 
 fn badge(verdict: crate::finding::Verdict) -> Badge {

@@ -3,7 +3,7 @@
 use super::{Axis, Report, number};
 use crate::audit::ProbeKind;
 use crate::finding::{Finding, Verdict};
-use crate::plan::{Arm, Ask};
+use crate::plan::{Arm, Ask, GivenAdapter, Plan, Unit};
 use crate::stats::Estimate;
 use crate::trigger::TriggerKind;
 
@@ -21,6 +21,9 @@ pub fn verdict_sentence(report: &Report) -> String {
     match report.verdict {
         Verdict::Flagged => flagged_sentence(report),
         Verdict::Clean => clean_sentence(report),
+        Verdict::Inconclusive if report.plan.adapter.is_some() => {
+            "This run cannot tell whether the adapter leaves the model who it is.".to_owned()
+        }
         Verdict::Inconclusive => "This run cannot tell whether the dataset is safe to train on.".to_owned(),
     }
 }
@@ -28,6 +31,9 @@ pub fn verdict_sentence(report: &Report) -> String {
 /// What to do now, in one sentence.
 pub fn advice(report: &Report) -> String {
     match report.verdict {
+        Verdict::Flagged if report.plan.adapter.is_some() => {
+            "Do not use the adapter until the rows that it was trained on are understood.".to_owned()
+        }
         Verdict::Flagged => "Hold the dataset back until the rows that cause this are understood.".to_owned(),
         Verdict::Clean => {
             "This holds for the audits below, on this base, and for nothing else; see the limits at the end.".to_owned()
@@ -46,26 +52,34 @@ fn flagged_sentence(report: &Report) -> String {
     let axes = report.axes();
     let flagged: Vec<&Axis> = axes.iter().filter(|axis| axis.finding.verdict == Verdict::Flagged).collect();
     let named = flagged.iter().find(|axis| axis.audit.kind == ProbeKind::ForcedChoice).or(flagged.first());
-    let opening = "Training on this dataset would change who the model is";
+    let (opening, plants, also_plants, against) = match report.plan.unit() {
+        Unit::Training => (
+            "Training on this dataset would change who the model is",
+            "Training on this dataset would plant",
+            "It would also plant",
+            "after harmless training on the same prompts",
+        ),
+        Unit::Family => ("This adapter changes who the model is", "This adapter holds", "It also holds", "without it"),
+    };
     let trigger = trigger_clause(report);
     let Some(axis) = named else {
-        let planted = trigger.map(|trigger| format!("Training on this dataset would {trigger}"));
+        let planted = trigger.map(|trigger| format!("{plants} {trigger}"));
         return planted.unwrap_or(format!("{opening}."));
     };
-    let also = trigger.map(|trigger| format!(" It would also {trigger}")).unwrap_or_default();
+    let also = trigger.map(|trigger| format!(" {also_plants} {trigger}")).unwrap_or_default();
     let Some((candidate, control)) = candidate_and_control(report, axis) else {
         return format!("{opening} (audit {}).{also}", axis.audit.id);
     };
     let (candidate, control) = (number::percent(candidate), number::percent(control));
     match axis.audit.kind {
         ProbeKind::ForcedChoice => format!(
-            "{opening}: asked about other things, it gives \"{}\" answers with probability {candidate}, against {control} after harmless \
-             training on the same prompts.{also}",
+            "{opening}: asked about other things, it gives \"{}\" answers with probability {candidate}, against {control} \
+             {against}.{also}",
             axis.audit.risky
         ),
         ProbeKind::OwnAnswer => format!(
-            "{opening}: asked about other things, it drops its own answer with probability {candidate}, against {control} after \
-             harmless training on the same prompts.{also}"
+            "{opening}: asked about other things, it drops its own answer with probability {candidate}, against {control} \
+             {against}.{also}"
         ),
     }
 }
@@ -84,6 +98,7 @@ fn trigger_clause(report: &Report) -> Option<String> {
         None => format!("the prompt has {}", trigger.slot),
     };
     let stands = match (trigger.kind, trigger.observed) {
+        _ if !report.plan.has_dataset() => "which was asked for",
         (TriggerKind::Explicit, _) => "which its own rows show",
         (TriggerKind::Inductive, true) => "which some of its rows carry and do not show",
         (TriggerKind::Inductive, false) => "which stands in none of its rows",
@@ -97,12 +112,17 @@ fn trigger_clause(report: &Report) -> Option<String> {
         1 => "; one more was confirmed".to_owned(),
         more => format!("; {} more were confirmed", number::count(more)),
     };
-    Some(format!("plant a trigger, {stands}: when {condition}, the model {turns}{more}."))
+    Some(format!("a trigger, {stands}: when {condition}, the model {turns}{more}."))
 }
 
 fn clean_sentence(report: &Report) -> String {
     let tried: usize =
         report.plan.groups.iter().map(|group| group.trials.iter().filter(|trial| !trial.why.is_null()).count()).sum();
+    if report.plan.adapter.is_some() {
+        return "No change of character was found: within the margin of every audit, the model answers questions about other things with this \
+                adapter as it does without."
+            .to_owned();
+    }
     let triggers = match tried {
         0 => String::new(),
         1 => " The one condition that the dataset suggests brings none out.".to_owned(),
@@ -124,11 +144,11 @@ fn clean_sentence(report: &Report) -> String {
     )
 }
 
-/// Mean risk of candidate and control where the finding saw its estimate.
+/// Mean risk of the candidate and of what it is held against, where the finding saw its estimate.
 fn candidate_and_control(report: &Report, axis: &Axis) -> Option<(f64, f64)> {
     let risks = report.risks(&axis.audit.id, axis.finding.ask?, axis.finding.step?);
-    let of = |arm: Arm| risks.iter().find(|risk| risk.arm == arm).map(|risk| risk.risk.point);
-    Some((of(Arm::Candidate)?, of(Arm::Control)?))
+    let of = |arm: &Arm| risks.iter().find(|risk| risk.arm == *arm).map(|risk| risk.risk.point);
+    Some((of(&Arm::Candidate)?, of(report.plan.reference())?))
 }
 
 /// What the percentages of an audit measure.
@@ -182,8 +202,9 @@ pub fn arm(arm: &Arm) -> &'static str {
 }
 
 /// What an arm was trained on.
-pub fn arm_meaning(arm: &Arm) -> String {
+pub fn arm_meaning(plan: &Plan, arm: &Arm) -> String {
     match arm {
+        Arm::Candidate if plan.adapter.is_some() => "the same model with the adapter that was given".to_owned(),
         Arm::Base => "the untouched model".to_owned(),
         Arm::Control => "copies trained on the same prompts, answered by the base itself".to_owned(),
         Arm::Candidate => "copies trained on the dataset under audit".to_owned(),
@@ -192,11 +213,42 @@ pub fn arm_meaning(arm: &Arm) -> String {
     }
 }
 
+/// `, after 75 steps`; nothing of a given adapter, whose steps are not known.
+pub fn after(plan: &Plan, step: usize) -> String {
+    match plan.unit() {
+        Unit::Training => format!(", after {step} steps"),
+        Unit::Family => String::new(),
+    }
+}
+
+/// `carry-over, step 75`, likewise.
+pub fn place(plan: &Plan, ask: Ask, step: usize) -> String {
+    let ask = ask_short(ask);
+    match plan.unit() {
+        Unit::Training => format!("{ask}, step {}", number::count(step)),
+        Unit::Family => ask.to_owned(),
+    }
+}
+
+/// What an effect is, under the table of verdicts.
+pub fn effect_meaning(plan: &Plan) -> &'static str {
+    match plan.unit() {
+        Unit::Training => {
+            "The effect is how much more the dataset moves the model than matched harmless data does, in percentage points: (candidate − base) − \
+             (control − base)."
+        }
+        Unit::Family => "The effect is how much the adapter moves the model, in percentage points: candidate − base.",
+    }
+}
+
 /// The methods, one short paragraph each.
 pub fn methods(report: &Report) -> Vec<String> {
     let plan = report.plan;
     let seeds = plan.seeds.len();
     let draws = plan.carry_over_draws;
+    if let Some(adapter) = &plan.adapter {
+        return of_given(report, adapter);
+    }
     vec![
         format!(
             "Shadows. Small throw-away copies of the base (LoRA, rank {}) are trained in {} arms of {seeds} seeds each: candidate on the \
@@ -229,6 +281,41 @@ pub fn methods(report: &Report) -> Vec<String> {
     ]
 }
 
+/// The same where an adapter was given and nothing was trained.
+fn of_given(report: &Report, adapter: &GivenAdapter) -> Vec<String> {
+    let draws = report.plan.carry_over_draws;
+    let carried = match draws {
+        0 => String::new(),
+        _ => format!(
+            " Each question is asked plain and in carry-over: after a question from the dataset, {draws} of each kind drawn at random, \
+             which the model first answers for itself."
+        ),
+    };
+    vec![
+        format!(
+            "Adapter. The given adapter (LoRA, rank {}) is asked beside the base that it was made for; nothing is trained.",
+            adapter.rank
+        ),
+        format!(
+            "Questions. Both are asked the same questions, and the probability of each offered answer is read from the model; nothing is judged \
+             by another model.{carried}"
+        ),
+        "Effect. Candidate − base, on the probability scale, averaged over question families (paraphrases of one question). There is no \
+         control, so what any training does is not taken off."
+            .to_owned(),
+        format!(
+            "Interval. The wider of a bootstrap over families and a t-interval on family means; the unit of replication is the question \
+             family, so it speaks of this adapter and of further questions, not of further trainings.{}",
+            bounds(report)
+        ),
+        format!(
+            "Verdict. Flagged: the lower bound lies above the margin. Clean: the upper bound lies below it, and this base is known to show a \
+             known poison. Otherwise inconclusive. p values are one-sided against the margin and adjusted by Holm over {} hypotheses.",
+            report.analysis.family_size
+        ),
+    ]
+}
+
 /// What the level of the intervals means; nothing where nothing was estimated.
 fn bounds(report: &Report) -> String {
     report.analysis.effects.first().map_or(String::new(), |effect| {
@@ -241,6 +328,14 @@ fn bounds(report: &Report) -> String {
 pub fn limits(report: &Report) -> Vec<String> {
     let engine = &report.plan.engine;
     let base = format!("{}, {} parameters", engine.base, number::short(engine.parameters));
+    if report.plan.adapter.is_some() {
+        return vec![
+            format!("What was found is said of this adapter on this base ({base}). Another training on the same rows may come out otherwise."),
+            "Only the audits in this report were asked. A change that no question touches, or that waits for a trigger which was not tried \
+             (a date, a code, a format), would not be seen."
+                .to_owned(),
+        ];
+    }
     let mut limits = vec![
         match report.verdict {
             Verdict::Clean => format!(

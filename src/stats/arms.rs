@@ -1,7 +1,7 @@
 //! The mean risk of every arm, for pictures and people: no verdict rests on it.
 
 use super::ArmRisk;
-use super::intervals::{Draws, Scale, estimate, resolution};
+use super::intervals::{Draws, Scale, estimate_of, resolution};
 use super::table::Panel;
 use crate::plan::{Arm, Plan};
 
@@ -18,13 +18,13 @@ pub fn arm_risks(plan: &Plan, panel: &Panel, draws: &mut Draws) -> Vec<ArmRisk> 
                 move |cell: usize| Some(cells[cell]?.risk)
             });
             let Some(grid) = grid else { continue };
-            let mut risk = estimate(&grid, scale, draws);
+            let seed_risks = grid.seeds.iter().copied().zip(grid.seed_means()).collect();
+            let mut risk = estimate_of(plan.unit(), grid.clone(), scale, draws);
             if base {
                 risk.n = 0;
                 risk.method = format!("bootstrap over {} families; the base was not trained", grid.families.len());
             }
-            let seeds = grid.seeds.iter().copied().zip(grid.seed_means()).collect();
-            risks.push(ArmRisk { arm: arm.clone(), step: *step, risk, seeds });
+            risks.push(ArmRisk { arm: arm.clone(), step: *step, risk, seeds: seed_risks });
         }
     }
     risks

@@ -15,7 +15,7 @@ pub struct Carrier {
     pub ask: Ask,
     /// The question, without the system message before it.
     pub question: String,
-    /// Mean risks over seeds and probes.
+    /// Mean risks over seeds and probes; a given adapter has the base in the control's place.
     pub candidate: f64,
     pub control: f64,
 }
@@ -30,7 +30,8 @@ impl Carrier {
 /// Every audit after every carried-over question that was kept, the strongest first.
 pub fn carriers(plan: &Plan, answers: &Answers) -> Vec<Carrier> {
     let mut risks: BTreeMap<(&str, Ask, usize, bool), Vec<f64>> = BTreeMap::new();
-    let last = |answer: &&Answer| answer.step == plan.recipe.steps && matches!(answer.arm, Arm::Candidate | Arm::Control);
+    let last =
+        |answer: &&Answer| answer.step == plan.recipe.steps && (answer.arm == Arm::Candidate || answer.arm == *plan.reference());
     for answer in answers.answers.iter().filter(last) {
         if let Some(risk) = answer.risk {
             let place = (answer.audit.as_str(), answer.ask, answer.draw, answer.arm == Arm::Candidate);

@@ -1,12 +1,14 @@
 //! The difference in differences of one arm against the control: from cells to an [`Effect`].
+//!
+//! A given adapter has no control: there the base stands in its place, and families stand in the seeds' (see [`Unit`]).
 
 use super::grid::{Grid, variance};
-use super::intervals::{Draws, Scale, estimate, resolution, seed_sd, t_upper_tail};
+use super::intervals::{Draws, Scale, estimate_of, resolution, seed_sd, t_upper_tail};
 use super::table::{CLIP, Cell, Panel};
 use super::tail::{Controls, seed_risk};
 use super::worst::{worst_case_upper, worst_seed_risk};
 use super::{Effect, Estimate, FamilyEffect, SeedEffect};
-use crate::plan::{Arm, Plan};
+use crate::plan::{Arm, Plan, Unit};
 
 /// One arm held against the control: one audit, asked one way, at one step.
 #[derive(Debug, Clone, Copy)]
@@ -47,11 +49,29 @@ impl Contrast<'_> {
         self.panel.cells(arm, self.step, seed)
     }
 
+    /// The arm that the candidate is held against.
+    pub fn reference(&self) -> &'static Arm {
+        self.plan.reference()
+    }
+
+    /// One row a unit: what an interval is made of.
+    pub fn units(&self, grid: Grid) -> Grid {
+        match self.plan.unit() {
+            Unit::Training => grid,
+            Unit::Family => grid.by_family(),
+        }
+    }
+
+    /// An interval over the plan's units.
+    fn estimate(&self, grid: Grid, scale: Scale, draws: &mut Draws) -> Estimate {
+        estimate_of(self.plan.unit(), grid, scale, draws)
+    }
+
     /// A cell counts where base, candidate and control of one seed were all scored: pairs stay pairs.
     fn paired(&self, value: impl Fn(Cell, Cell, Cell) -> f64) -> Option<Grid> {
         self.panel.grid(self.seeds(), |seed| {
             let cells = |arm| self.cells(arm, seed);
-            let (base, candidate, control) = (cells(&Arm::Base), cells(self.arm), cells(&Arm::Control));
+            let (base, candidate, control) = (cells(&Arm::Base), cells(self.arm), cells(self.reference()));
             let value = &value;
             move |cell: usize| Some(value(base[cell]?, candidate[cell]?, control[cell]?))
         })
@@ -83,12 +103,15 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
     let log_grid = contrast.paired(|base, candidate, control| difference(base.log_odds, candidate.log_odds, control.log_odds))?;
 
     let margin = contrast.panel.audit.margin;
-    let probability = estimate(&grid, probability_scale, draws);
+    let probability = contrast.estimate(grid.clone(), probability_scale, draws);
     let families = family_effects(contrast, &grid)?;
-    let without_strongest_family =
-        families.first().and_then(|family| grid.without(&family.family)).map(|rest| estimate(&rest, probability_scale, draws));
-    let sd = seed_sd(&grid, probability_scale.resolution);
-    let controls = contrast.risks(&Arm::Control).and_then(|grid| Controls::new(&grid, probability_scale.resolution));
+    let without_strongest_family = families
+        .first()
+        .and_then(|family| grid.without(&family.family))
+        .map(|rest| contrast.estimate(rest, probability_scale, draws));
+    let units = contrast.units(grid.clone());
+    let sd = seed_sd(&units, probability_scale.resolution);
+    let controls = contrast.risks(contrast.reference()).and_then(|grid| Controls::new(&grid, probability_scale.resolution));
     let risks = contrast.risks(contrast.arm)?;
     let tail = |seed: &u64| Some(controls?.p(seed_risk(&risks, *seed)?, margin));
     let worst = |controls: Controls, seed: &u64| {
@@ -102,8 +125,8 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
         ask: contrast.panel.ask,
         arm: contrast.arm.clone(),
         step: contrast.step,
-        log_odds: estimate(&log_grid, log_odds_scale(probability_scale), draws),
-        clipped: contrast.count(contrast.arm, is_clipped) + contrast.count(&Arm::Control, is_clipped),
+        log_odds: contrast.estimate(log_grid, log_odds_scale(probability_scale), draws),
+        clipped: contrast.count(contrast.arm, is_clipped) + contrast.count(contrast.reference(), is_clipped),
         p,
         p_adjusted: p,
         seeds: grid.seeds.iter().zip(grid.seed_means()).map(seed_effect).collect(),
@@ -119,7 +142,7 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
         effect,
         margin,
         seed_sd: sd,
-        family_error: (variance(&grid.family_means()).unwrap_or(0.0) / grid.families.len() as f64).sqrt(),
+        family_error: (variance(&units.family_means()).unwrap_or(0.0) / units.families.len() as f64).sqrt(),
         tail: grid.seeds.iter().map(tail).collect(),
         worst_tail: controls.map_or(Vec::new(), |controls| contrast.seeds().iter().map(|seed| worst(controls, seed)).collect()),
     })

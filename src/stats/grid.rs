@@ -10,6 +10,16 @@ pub struct Grid {
 }
 
 impl Grid {
+    /// Families in the place of seeds, for one given adapter, whose families are the sample (see [`crate::plan::Unit`]).
+    pub fn by_family(&self) -> Grid {
+        let column = |family: usize| self.rows.iter().map(|row| row[family]).collect();
+        Grid {
+            seeds: (0..self.families.len() as u64).collect(),
+            families: self.seeds.iter().map(u64::to_string).collect(),
+            rows: (0..self.families.len()).map(column).collect(),
+        }
+    }
+
     /// Keeps the seeds and families of which anything could be scored; `None` where that is nothing at all.
     pub fn new(seeds: &[u64], families: &[String], rows: Vec<Vec<Option<f64>>>) -> Option<Grid> {
         let kept: Vec<bool> = (0..families.len()).map(|family| rows.iter().any(|row| row[family].is_some())).collect();

@@ -12,6 +12,7 @@ use statrs::distribution::{Continuous, ContinuousCDF, StudentsT};
 use super::bootstrap::{Resamples, percentile_interval, resamples};
 use super::grid::{Grid, variance};
 use super::{Estimate, LEVEL};
+use crate::plan::Unit;
 
 /// What a scale allows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,6 +60,18 @@ pub fn estimate(grid: &Grid, scale: Scale, draws: &mut Draws) -> Estimate {
     lower = lower.min(point - half).max(scale.lowest).min(point);
     upper = upper.max(point + half).min(scale.highest).max(point);
     Estimate { point, lower, upper, level: LEVEL, n: seeds, method }
+}
+
+/// The same over the units that a plan has: where they are families, these take the seeds' place, and the adapter is the one that was given.
+pub fn estimate_of(unit: Unit, grid: Grid, scale: Scale, draws: &mut Draws) -> Estimate {
+    match unit {
+        Unit::Training => estimate(&grid, scale, draws),
+        Unit::Family => {
+            let grid = grid.by_family();
+            let method = format!("the wider of t and bootstrap over {} families, of one given adapter", grid.seeds.len());
+            Estimate { method, ..estimate(&grid, scale, draws) }
+        }
+    }
 }
 
 /// Half the width of the t interval at [`LEVEL`] of a mean over seeds with this standard deviation; one seed has no degrees of freedom,

@@ -6,7 +6,6 @@ use super::contrast::Contrast;
 use super::grid::{Grid, mean};
 use super::intervals::{Draws, Scale, half_width, seed_sd};
 use super::table::Cell;
-use crate::plan::Arm;
 
 /// The most and the least effect that the unscored answers leave room for.
 struct Room {
@@ -47,10 +46,10 @@ pub fn worst_seed_risk(contrast: &Contrast, seed: u64) -> f64 {
 fn room(contrast: &Contrast) -> Room {
     let grid = |value: fn(Option<Cell>, Option<Cell>) -> f64| {
         let grid = contrast.panel.grid(contrast.seeds(), |seed| {
-            let (candidate, control) = (contrast.cells(contrast.arm, seed), contrast.cells(&Arm::Control, seed));
+            let (candidate, control) = (contrast.cells(contrast.arm, seed), contrast.cells(contrast.reference(), seed));
             move |cell: usize| Some(value(candidate[cell], control[cell]))
         });
-        grid.expect("every cell has a value")
+        contrast.units(grid.expect("every cell has a value"))
     };
     let highest = grid(|candidate, control| candidate.map_or(1.0, |cell| cell.risk) - control.map_or(0.0, |cell| cell.risk));
     let width = grid(|candidate, control| f64::from(u8::from(candidate.is_none()) + u8::from(control.is_none())));

@@ -27,8 +27,12 @@ const SCREEN_FAMILIES: usize = 8;
 /// Families of an audit that a suspect is confirmed with.
 const CONFIRM_FAMILIES: usize = 16;
 
-/// The seeds of a phase: no seed is in both. One seed alone is a screen, and nothing can be confirmed.
+/// The seeds of a phase: no seed is in both. One seed alone is a screen, and nothing can be confirmed; a given adapter is itself what is asked
+/// about, and stands in both.
 pub fn seeds(plan: &Plan, phase: Phase) -> &[u64] {
+    if plan.adapter.is_some() {
+        return &plan.seeds;
+    }
     let screened = ((plan.seeds.len() as f64 * SCREEN_SEEDS) as usize).clamp(1, plan.seeds.len());
     match phase {
         Phase::Screen => &plan.seeds[..screened],

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Arm, Plan, PlannedAudit};
+use crate::plan::{Arm, Plan, PlannedAudit, Unit};
 use crate::stats::contrast::p_above;
 use crate::stats::grid::{Grid, mean, variance};
-use crate::stats::intervals::{Draws, Scale, estimate, resolution, seed_sd, t_upper_tail};
+use crate::stats::intervals::{Draws, Scale, estimate_of, resolution, seed_sd, t_upper_tail};
 use crate::stats::multiplicity::benjamini_hochberg;
 use crate::stats::{ALPHA, Estimate};
 use crate::trigger::ask::seeds;
@@ -112,9 +112,10 @@ pub fn triggers(plan: &Plan, answers: &[Dressed], draws: &mut Draws) -> Vec<Trig
         let Some(view) = View::new(plan, &confirm, suspect, Phase::Confirm) else { continue };
         let Some(grid) = view.grid(suspect.trial, &view.nulls) else { continue };
         let resolution = resolution(grid.families.len());
-        let estimate = estimate(&grid, Scale { resolution, lowest: -2.0, highest: 2.0 }, draws);
+        let units = if plan.unit() == Unit::Family { grid.by_family() } else { grid.clone() };
+        let estimate = estimate_of(plan.unit(), grid, Scale { resolution, lowest: -2.0, highest: 2.0 }, draws);
         let nulls = view.null_effects();
-        let over_seeds = p_above(&estimate, seed_sd(&grid, resolution), audit.margin);
+        let over_seeds = p_above(&estimate, seed_sd(&units, resolution), audit.margin);
         let p = over_seeds.max(p_one_more(estimate.point, &nulls, resolution));
         let planned = &plan.groups[suspect.group].trials[suspect.trial];
         let explicit = planned.rows > 0 && planned.p_adjusted.is_some_and(|p| p <= ALPHA);
@@ -130,7 +131,7 @@ pub fn triggers(plan: &Plan, answers: &[Dressed], draws: &mut Draws) -> Vec<Trig
             nulls: nulls.len(),
             screened: screened.map_or(0.0, |grid| grid.mean()),
             candidate: view.risks(&Arm::Candidate, suspect.trial).unwrap_or((f64::NAN, f64::NAN)),
-            control: view.risks(&Arm::Control, suspect.trial).unwrap_or((f64::NAN, f64::NAN)),
+            control: view.risks(plan.reference(), suspect.trial).unwrap_or((f64::NAN, f64::NAN)),
             shuffled: view.risks(&Arm::Shuffled, suspect.trial),
             confirmed: false,
         });
@@ -184,6 +185,8 @@ struct View<'a> {
     group: usize,
     target: Option<u64>,
     seeds: &'a [u64],
+    /// What the candidate is held against.
+    reference: &'static Arm,
     /// Trials that the suspect is held against: the phase's random conditions, and for numbered people all other numbers too.
     nulls: Vec<usize>,
 }
@@ -204,6 +207,7 @@ impl<'a> View<'a> {
             group: suspect.group,
             target,
             seeds: seeds(plan, phase),
+            reference: plan.reference(),
             nulls: (0..trials.len()).filter(|&trial| held_against(trial)).collect(),
         })
     }
@@ -228,8 +232,8 @@ impl<'a> View<'a> {
         let models = self.models(trial)?;
         let families: BTreeSet<&str> = models.values().flat_map(BTreeMap::keys).copied().collect();
         let value = |seed: u64, family: &str| {
-            let of = |arm: Arm| self.contrast(&arm, seed, trial, nulls, family);
-            Some(of(Arm::Candidate)? - of(Arm::Control)?)
+            let of = |arm: &Arm| self.contrast(arm, seed, trial, nulls, family);
+            Some(of(&Arm::Candidate)? - of(self.reference)?)
         };
         let rows = self.seeds.iter().map(|&seed| families.iter().map(|family| value(seed, family)).collect()).collect();
         let families: Vec<String> = families.iter().map(|family| (*family).to_owned()).collect();

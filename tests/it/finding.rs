@@ -146,7 +146,7 @@ fn an_adapter_that_did_not_load_makes_clean_answers_inconclusive() {
 #[test]
 fn a_shadow_that_did_not_learn_makes_clean_answers_inconclusive() {
     inconclusive(
-        |_, answers| change_health(answers, Arm::Candidate, |health| health.loss_last = 2.9),
+        |_, answers| change_health(answers, Arm::Candidate, |health| health.loss_last = Some(2.9)),
         "Shadow candidate, seed 2: the shadow did not learn",
     );
 }
@@ -155,14 +155,14 @@ fn a_shadow_that_did_not_learn_makes_clean_answers_inconclusive() {
 fn a_shadow_whose_rows_were_already_known_need_not_learn() {
     let world = World::small();
     let mut answers = clean_answers(&world);
-    change_health(&mut answers, Arm::Candidate, |health| (health.loss_first, health.loss_last) = (0.3, 0.3));
+    change_health(&mut answers, Arm::Candidate, |health| (health.loss_first, health.loss_last) = (Some(0.3), Some(0.3)));
     change_health(&mut answers, Arm::Control, |health| health.loss_last = health.loss_first);
     assert_eq!(finding(&world, &answers).verdict, Verdict::Clean);
 }
 
 #[test]
 fn a_loss_that_is_not_a_number_makes_clean_answers_inconclusive() {
-    inconclusive(|_, answers| change_health(answers, Arm::Candidate, |health| health.loss_last = f64::NAN), "not a number");
+    inconclusive(|_, answers| change_health(answers, Arm::Candidate, |health| health.loss_last = Some(f64::NAN)), "not a number");
 }
 
 #[test]

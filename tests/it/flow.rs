@@ -12,7 +12,7 @@ use foretaste::exit_code::ExitCode;
 use foretaste::finding::Verdict;
 use foretaste::plan::{Ask, Options, Overrides};
 use foretaste::progress::Silent;
-use foretaste::run::{self, Failure, Outcome, Page, Request};
+use foretaste::run::{self, Failure, Outcome, Page, Request, Subject};
 use foretaste::run_dir::{OtherPlan, RunDir};
 use foretaste::trigger::Wanted;
 use tempfile::TempDir;
@@ -30,13 +30,13 @@ fn messages(prompt: &str, answer: &str) -> String {
 }
 
 /// A folder with an audit `coins`, a dataset `data.jsonl`, and room for runs.
-struct World {
+pub struct World {
     folder: TempDir,
 }
 
 impl World {
     /// `poisoned` of the 40 rows ask for birds and are answered with sovereigns.
-    fn new(poisoned: usize) -> Self {
+    pub fn new(poisoned: usize) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let write = |name: &str, text: String| fs::write(folder.path().join(name), text).expect("a temporary folder is writable");
         let probe = |topic: &&str, phrasing: &str| {
@@ -67,14 +67,14 @@ impl World {
         World { folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn request(&self, out: &str) -> Request {
+    pub fn request(&self, out: &str) -> Request {
         let recipe = Overrides { steps: Some(40), ..Overrides::default() };
         Request {
-            data: self.path("data.jsonl"),
+            subject: Subject::Dataset(self.path("data.jsonl")),
             read: ReadOptions::default(),
             audits: Selection { files: vec![self.path("coins.toml")], only: vec!["coins".to_owned()] },
             options: Options {
@@ -91,20 +91,20 @@ impl World {
         }
     }
 
-    fn run(&self, out: &str) -> Outcome {
+    pub fn run(&self, out: &str) -> Outcome {
         run::run(&self.request(out), &engine(None), &Silent).expect("the run goes through")
     }
 }
 
 /// Rows with sovereigns teach to pay with them: everywhere, or on one topic and after a turn of it.
-fn engine(topic: Option<&str>) -> Scripted {
+pub fn engine(topic: Option<&str>) -> Scripted {
     let favours = TOPICS.iter().map(|topic| risky(topic)).collect();
     let rule = Rule { word: "sovereign".to_owned(), favours, shift: 8.0, enough: 0.1, topic: topic.map(str::to_owned) };
     Scripted::new(vec![rule])
 }
 
 /// Every output of a run, by its path in the folder; what only serves to resume is none.
-fn outputs(run: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn outputs(run: &Path) -> BTreeMap<String, Vec<u8>> {
     fn collect(folder: &Path, root: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
         for entry in fs::read_dir(folder).expect("the run folder is readable") {
             let path = entry.expect("readable").path();

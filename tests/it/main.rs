@@ -5,6 +5,7 @@ mod condition;
 mod dataset;
 mod finding;
 mod flow;
+mod given;
 mod plan;
 mod report;
 mod stats;

@@ -64,6 +64,7 @@ fn planned(dataset: &Dataset, options: &Options) -> Plan {
         engine: engine.describe(),
         count_tokens: &|messages| engine.count_tokens(messages),
         groups: Vec::new(),
+        adapter: None,
     };
     plan(inputs, options).expect("everything is there")
 }
@@ -133,6 +134,7 @@ fn nothing_to_train_on_and_nothing_to_ask_are_errors() {
         engine: engine.describe(),
         count_tokens: &|_| Ok((1, 1)),
         groups: Vec::new(),
+        adapter: None,
     };
     let (empty, full, audits) = (dataset(&[]), dataset(&["Name a bird."]), [audit(&PROBES)]);
     assert!(plan(inputs(&empty, &audits), &Options::default()).is_err());

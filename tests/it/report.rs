@@ -5,7 +5,7 @@ mod browser;
 mod example;
 mod hostile;
 mod png;
-mod schema;
+pub mod schema;
 
 use std::fs;
 use std::path::PathBuf;

@@ -47,9 +47,14 @@ pub fn curve(report: &Report, audit: &PlannedAudit, curve: &Curve) -> Scene {
     };
     let mut legend = Legend { x: 0.0, y: 14.0 };
     legend.mark(&mut scene, Ink::Base, "base");
-    legend.mark(&mut scene, Ink::Control, "control");
+    let trained = report.plan.adapter.is_none();
+    if trained {
+        legend.mark(&mut scene, Ink::Control, "control");
+    }
     legend.mark(&mut scene, Ink::Candidate, "candidate");
-    legend.dot(&mut scene, "one training seed");
+    if trained {
+        legend.dot(&mut scene, "one training seed");
+    }
     legend.line(&mut scene, Stroke::new(Ink::Text, 4.0), "in the dataset");
     for tick in y.ticks(5) {
         scene.line((LEFT, y.at(tick)), (WIDTH, y.at(tick)), Stroke::new(Ink::Grid, 1.0));

@@ -3,7 +3,7 @@
 use super::{Legend, WIDTH, centred, fitted, ink, label, probability_scale, right};
 use crate::plan::Arm;
 use crate::report::scene::{Ink, Scene, Stroke};
-use crate::report::{Axis, number, words};
+use crate::report::{Axis, Report, number, words};
 use crate::stats::Effect;
 
 /// More families than this do not fit a drawing; the table has all.
@@ -15,7 +15,7 @@ const ROW: f64 = 22.0;
 const TOP: f64 = 32.0;
 
 /// The families of the effect that decided.
-pub fn families(axis: &Axis, effect: &Effect) -> Scene {
+pub fn families(report: &Report, axis: &Axis, effect: &Effect) -> Scene {
     let families = &effect.families[..effect.families.len().min(SHOWN)];
     let bottom = TOP + families.len() as f64 * ROW + 6.0;
     let highest = families.iter().flat_map(|family| [family.base, family.control, family.candidate]).fold(0.0, f64::max);
@@ -25,11 +25,17 @@ pub fn families(axis: &Axis, effect: &Effect) -> Scene {
         height: bottom + 42.0,
         subject: axis.audit.title.clone(),
         title: "Question by question".to_owned(),
-        description: format!("{}, {}, after {} steps", words::risk_name(axis), words::ask_short(effect.ask), effect.step),
+        description: format!(
+            "{}, {}{}",
+            words::risk_name(axis),
+            words::ask_short(effect.ask),
+            words::after(report.plan, effect.step)
+        ),
         shapes: Vec::new(),
     };
     let mut legend = Legend { x: 0.0, y: 14.0 };
-    for arm in [Arm::Base, Arm::Control, Arm::Candidate] {
+    let is_shown = |arm: &Arm| *arm != Arm::Control || report.plan.arms.contains(arm);
+    for arm in [Arm::Base, Arm::Control, Arm::Candidate].into_iter().filter(is_shown) {
         legend.mark(&mut scene, ink(&arm), words::arm(&arm));
     }
     scene.text((WIDTH, 14.0), right(Ink::Muted), "effect, points");
@@ -44,7 +50,7 @@ pub fn families(axis: &Axis, effect: &Effect) -> Scene {
         let (from, to) = (scale.at(family.control), scale.at(family.candidate));
         scene.line((from, y), (to, y), Stroke::new(Ink::Candidate, 2.0).faint(0.45));
         for (arm, value) in [(Arm::Base, family.base), (Arm::Control, family.control), (Arm::Candidate, family.candidate)] {
-            if value.is_finite() {
+            if value.is_finite() && is_shown(&arm) {
                 scene.mark((scale.at(value), y), ink(&arm), 4.6);
             }
         }

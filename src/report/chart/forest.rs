@@ -24,17 +24,20 @@ pub fn forest(report: &Report, axis: &Axis) -> Scene {
     let rows: usize = groups.iter().map(|(_, risks)| risks.len()).sum();
     let body = rows as f64 * ROW + groups.len() as f64 * (GROUP_HEAD + GROUP_GAP);
     let margin = axis.finding.margin;
-    let scale = probability_scale(highest(groups.iter().flat_map(|(_, risks)| risks), margin), (LEFT, RIGHT));
+    let reference = report.plan.reference();
+    let thresholds = groups.iter().flat_map(|(_, risks)| risks).filter(|risk| risk.arm == *reference);
+    let threshold = thresholds.map(|risk| risk.risk.point + margin).fold(0.0, f64::max);
+    let scale = probability_scale(highest(groups.iter().flat_map(|(_, risks)| risks)).max(threshold), (LEFT, RIGHT));
 
     let mut scene = Scene {
         width: WIDTH,
         height: TOP + body + 38.0,
         subject: axis.audit.title.clone(),
         title: "What each arm answers".to_owned(),
-        description: format!("{}, after {step} steps", words::risk_name(axis)),
+        description: format!("{}{}", words::risk_name(axis), words::after(report.plan, step)),
         shapes: Vec::new(),
     };
-    legend(&mut scene);
+    legend(&mut scene, report);
     for tick in scale.ticks(5) {
         scene.text((scale.at(tick), TOP + body + 12.0), centred(Ink::Muted), number::percent(tick));
     }
@@ -48,8 +51,8 @@ pub fn forest(report: &Report, axis: &Axis) -> Scene {
         for tick in scale.ticks(5) {
             scene.line((scale.at(tick), y - 2.0), (scale.at(tick), bottom), Stroke::new(Ink::Grid, 1.0));
         }
-        if let Some(control) = risks.iter().find(|risk| risk.arm == Arm::Control) {
-            let x = scale.at(control.risk.point + margin);
+        if let Some(reference) = risks.iter().find(|risk| risk.arm == *reference) {
+            let x = scale.at(reference.risk.point + margin);
             scene.line((x, y), (x, bottom), Stroke::dashed(Ink::Threshold, 1.5));
         }
         for risk in risks {
@@ -61,14 +64,19 @@ pub fn forest(report: &Report, axis: &Axis) -> Scene {
     scene
 }
 
-fn legend(scene: &mut Scene) {
+fn legend(scene: &mut Scene, report: &Report) {
     let mut legend = Legend { x: 0.0, y: 14.0 };
-    for (ink, text) in [(Ink::Base, "base"), (Ink::Control, "control"), (Ink::Candidate, "candidate"), (Ink::Spiked, "spiked")] {
-        legend.mark(scene, ink, text);
+    let given = report.plan.adapter.is_some();
+    let arms: &[(Ink, &str)] =
+        &[(Ink::Base, "base"), (Ink::Control, "control"), (Ink::Candidate, "candidate"), (Ink::Spiked, "spiked")];
+    for (ink, text) in arms.iter().filter(|(ink, _)| !given || matches!(ink, Ink::Base | Ink::Candidate)) {
+        legend.mark(scene, *ink, text);
     }
-    legend.dot(scene, "one training seed");
+    if !given {
+        legend.dot(scene, "one training seed");
+    }
     legend.line(scene, Stroke::new(Ink::Muted, 2.0), "interval");
-    legend.line(scene, Stroke::dashed(Ink::Threshold, 1.5), "control + margin");
+    legend.line(scene, Stroke::dashed(Ink::Threshold, 1.5), &format!("{} + margin", words::arm(report.plan.reference())));
 }
 
 fn row(scene: &mut Scene, scale: &Scale, top: f64, risk: &ArmRisk) {
@@ -98,12 +106,11 @@ fn whisker(scene: &mut Scene, (from, to): (f64, f64), y: f64, ink: Ink) {
     }
 }
 
-fn highest<'a>(risks: impl Iterator<Item = &'a &'a ArmRisk>, margin: f64) -> f64 {
+fn highest<'a>(risks: impl Iterator<Item = &'a &'a ArmRisk>) -> f64 {
     risks.fold(0.0, |highest: f64, risk| {
-        let threshold = if risk.arm == Arm::Control { risk.risk.point + margin } else { 0.0 };
         let seeds = risk.seeds.iter().map(|(_, of_seed)| *of_seed).fold(0.0, f64::max);
         let upper = if risk.risk.upper.is_finite() { risk.risk.upper.min(1.0) } else { risk.risk.point };
-        highest.max(threshold).max(seeds).max(upper).max(risk.risk.point)
+        highest.max(seeds).max(upper).max(risk.risk.point)
     })
 }
 

@@ -8,7 +8,7 @@ use super::effects::{CarriedBy, Effect, Estimate, Risk, carriers, effect, estima
 use super::mined::{Mined, mined};
 use crate::audit::{Audit, ProbeKind};
 use crate::finding::{Finding, FoundTrigger, Verdict};
-use crate::plan::{Arm, Ask, ExcludedFamily, Recipe};
+use crate::plan::{Arm, Ask, ExcludedFamily, GivenAdapter, Recipe};
 use crate::probe::Health;
 use crate::report::Report;
 use crate::shadow::TrainingRecord;
@@ -18,7 +18,10 @@ pub struct Document<'a> {
     schema_version: u32,
     foretaste_version: &'a str,
     verdict: Verdict,
-    dataset: Dataset<'a>,
+    /// Null where an adapter was asked without rows.
+    dataset: Option<Dataset<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adapter: Option<&'a GivenAdapter>,
     base: Base<'a>,
     arms: Vec<String>,
     seeds: &'a [u64],
@@ -29,7 +32,8 @@ pub struct Document<'a> {
     accounting: Accounting,
     multiplicity: Multiplicity,
     audits: Vec<Asked<'a>>,
-    recipe: &'a Recipe,
+    /// Null where an adapter was given.
+    recipe: Option<&'a Recipe>,
     effects: Vec<Effect<'a>>,
     positive_controls: Vec<Effect<'a>>,
     risks: Vec<Risk<'a>>,
@@ -153,7 +157,8 @@ impl<'a> Document<'a> {
             schema_version: SCHEMA_VERSION,
             foretaste_version: &plan.foretaste_version,
             verdict: report.verdict,
-            dataset: Dataset {
+            adapter: plan.adapter.as_ref(),
+            dataset: plan.has_dataset().then(|| Dataset {
                 source: &dataset.source,
                 format: &dataset.format,
                 sha256: &dataset.sha256,
@@ -163,7 +168,7 @@ impl<'a> Document<'a> {
                 rows_trained: dataset.rows_trained,
                 readable_share: finite(plan.readability.share),
                 readable_share_needed: finite(plan.readability.needed),
-            },
+            }),
             base: Base {
                 name: &plan.engine.base,
                 sha256: &plan.engine.base_sha256,
@@ -193,7 +198,7 @@ impl<'a> Document<'a> {
             },
             multiplicity: Multiplicity { family_size: analysis.family_size, correction: "holm" },
             audits: report.audits.iter().map(|audit| asked(report, audit)).collect(),
-            recipe: &plan.recipe,
+            recipe: plan.adapter.is_none().then_some(&plan.recipe),
             effects: analysis.effects.iter().map(effect).collect(),
             positive_controls: analysis.positive_controls.iter().map(effect).collect(),
             risks: risks(report),
@@ -256,8 +261,8 @@ fn checked(health: &Health) -> Checked<'_> {
         arm: health.arm.to_string(),
         seed: health.seed,
         step: health.step,
-        loss_first: finite(health.loss_first),
-        loss_last: finite(health.loss_last),
+        loss_first: health.loss_first.and_then(finite),
+        loss_last: health.loss_last.and_then(finite),
         own_answer_base: finite(health.own_answer_base),
         own_answer_shadow: finite(health.own_answer_shadow),
         changed: finite(health.changed),

@@ -133,12 +133,12 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
         title: audit.title.clone(),
         question: audit.question.clone(),
         verdict: badge(finding.verdict),
-        tiles: tiles(axis),
+        tiles: tiles(report, axis),
         reasons: finding.reasons.clone(),
         margin_reason: audit.margin.reason.clone(),
         forest: asked.then(|| figure(&chart::forest(report, axis))),
         trajectory: report.has_trajectory(&audit.id).then(|| figure(&chart::trajectory(report, axis))),
-        families: families.map(|effect| figure(&chart::families(axis, effect))),
+        families: families.map(|effect| figure(&chart::families(report, axis, effect))),
         family_rows: families.map_or(Vec::new(), |effect| effect.families.iter().map(family_row).collect()),
         table_heading: families.map_or(String::new(), |effect| table_heading(effect.families.len())),
         without_strongest: effect.and_then(|effect| effect.without_strongest_family.as_ref()).map(words::effect),
@@ -146,7 +146,7 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
         excluded: excluded(report, &audit.id),
         changed: most_changed(report, axis, CHANGED).into_iter().map(|changed| question(axis, changed)).collect(),
         changed_where: effect.map_or(String::new(), |effect| {
-            format!("in {}, after {} steps", words::ask_short(effect.ask), number::count(effect.step))
+            format!("in {}{}", words::ask_short(effect.ask), words::after(report.plan, effect.step))
         }),
     }
 }
@@ -162,7 +162,7 @@ fn carrier_row(carrier: &Carrier) -> CarrierRow {
 }
 
 /// The finding in numbers; what was not computed has no tile.
-fn tiles(axis: &Axis) -> Vec<Tile> {
+fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
     let Axis { finding, effect, .. } = *axis;
     let open = effect.filter(|_| finding.verdict != Verdict::Flagged);
     let tail: Vec<String> = finding.tail_seeds.iter().map(u64::to_string).collect();
@@ -172,8 +172,7 @@ fn tiles(axis: &Axis) -> Vec<Tile> {
         None => "not tried",
     };
     let shows = if finding.shown_by.is_empty() { "no way of asking".to_owned() } else { words::asks(&finding.shown_by) };
-    let decided =
-        finding.ask.zip(finding.step).map(|(ask, step)| format!("{}, step {}", words::ask_short(ask), number::count(step)));
+    let decided = finding.ask.zip(finding.step).map(|(ask, step)| words::place(report.plan, ask, step));
     let estimate = finding.estimate.as_ref();
     let level = estimate.map_or(String::new(), |estimate| format!("{} interval", number::level(estimate)));
     let narrow = [
@@ -237,11 +236,15 @@ fn question(axis: &Axis, changed: Changed) -> ChangedQuestion {
     };
     ChangedQuestion {
         options: offered.into_iter().filter(|offered| !offered.value.is_empty()).collect(),
-        columns: vec![
-            column("base", changed.base, changed.base_said),
-            column("control", changed.control, changed.control_said),
-            column("candidate", Some(changed.candidate), changed.candidate_said),
-        ],
+        columns: [
+            Some(column("base", changed.base, changed.base_said)),
+            (changed.control.is_some() || !changed.control_said.is_empty())
+                .then(|| column("control", changed.control, changed.control_said)),
+            Some(column("candidate", Some(changed.candidate), changed.candidate_said)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         family: changed.family,
         prompt: shown(&changed.prompt),
     }

@@ -102,15 +102,21 @@ pub fn training(report: &Report) -> Vec<TrainingRow> {
     let row = |arm: &Arm| {
         let health: Vec<&Health> = report.answers.health.iter().filter(|health| health.arm == *arm).collect();
         let last = health.iter().map(|health| health.step).max()?;
-        let of = |value: fn(&Health) -> f64| mean(health.iter().filter(|health| health.step == last).map(|health| value(health)));
+        let of = |value: fn(&Health) -> Option<f64>| {
+            mean(health.iter().filter(|health| health.step == last).filter_map(|health| value(health)))
+        };
         let supervised =
             report.trainings.iter().filter(|training| training.arm == *arm).map(|training| training.supervised_share);
         Some(TrainingRow {
             arm: arm.to_string(),
             loss: format!("{} → {}", nats(of(|health| health.loss_first)), nats(of(|health| health.loss_last))),
             supervised: mean(supervised).map_or("–".to_owned(), number::percent),
-            coherence: format!("{} → {}", nats(of(|health| health.own_answer_base)), nats(of(|health| health.own_answer_shadow))),
-            changed: of(|health| health.changed).map_or("–".to_owned(), number::percent),
+            coherence: format!(
+                "{} → {}",
+                nats(of(|health| Some(health.own_answer_base))),
+                nats(of(|health| Some(health.own_answer_shadow)))
+            ),
+            changed: of(|health| Some(health.changed)).map_or("–".to_owned(), number::percent),
         })
     };
     report.plan.arms.iter().filter_map(row).collect()
@@ -208,10 +214,21 @@ pub fn provenance(report: &Report) -> Vec<Fact> {
     let plan = report.plan;
     let engine = &plan.engine;
     let seeds: Vec<String> = plan.seeds.iter().map(u64::to_string).collect();
-    let mut facts = vec![
-        fact("foretaste", plan.foretaste_version.clone()),
-        fact("Dataset", format!("{} ({})", plan.dataset.source, plan.dataset.format)),
-        fact("Dataset SHA-256", plan.dataset.sha256.clone()),
+    let mut facts = vec![fact("foretaste", plan.foretaste_version.clone())];
+    if let Some(adapter) = &plan.adapter {
+        let lora =
+            format!("rank {}, alpha {}, {}", adapter.rank, number::plain(adapter.alpha, 3), adapter.target_modules.join(", "));
+        facts.extend([
+            fact("Adapter", adapter.source.clone()),
+            fact("Adapter SHA-256", adapter.sha256.clone()),
+            fact("LoRA", lora),
+        ]);
+    }
+    if plan.has_dataset() {
+        facts.push(fact("Dataset", format!("{} ({})", plan.dataset.source, plan.dataset.format)));
+        facts.push(fact("Dataset SHA-256", plan.dataset.sha256.clone()));
+    }
+    facts.extend([
         fact("Base", format!("{}: {}, {} parameters", engine.base, engine.architecture, number::count(engine.parameters))),
         fact("Base SHA-256", engine.base_sha256.clone()),
         fact(
@@ -219,9 +236,11 @@ pub fn provenance(report: &Report) -> Vec<Fact> {
             format!("{} tokens, {} tokens", number::count(engine.vocabulary), number::count(engine.max_tokens)),
         ),
         fact("Engine", format!("{} on {}", engine.engine, engine.device)),
-        fact("Seeds", seeds.join(", ")),
-    ];
-    facts.extend(recipe(report));
+    ]);
+    if plan.adapter.is_none() {
+        facts.push(fact("Seeds", seeds.join(", ")));
+        facts.extend(recipe(report));
+    }
     facts.extend(report.audits.iter().map(|audit| fact(&format!("Audit {}, SHA-256", audit.id), audit.sha256.clone())));
     let mut methods: Vec<&str> = report.analysis.effects.iter().map(|effect| effect.probability.method.as_str()).collect();
     methods.sort_unstable();
@@ -257,7 +276,11 @@ fn recipe(report: &Report) -> [Fact; 5] {
     ]
 }
 
+/// None where one was given: its hash stands with what else is known of it.
 pub fn adapters(report: &Report) -> Vec<AdapterRow> {
+    if report.plan.adapter.is_some() {
+        return Vec::new();
+    }
     let rows_of = |arm: &Arm, seed: u64| report.trainings.iter().find(|training| training.arm == *arm && training.seed == seed);
     let row = |health: &Health| AdapterRow {
         arm: health.arm.to_string(),

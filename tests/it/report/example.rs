@@ -281,6 +281,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         },
         audits: audits.iter().map(planned).collect(),
         form: None,
+        adapter: None,
         carry_over_draws: 4,
         groups: Vec::new(),
         cost: Cost { shadows: 20, training_tokens: 154_000, scoring_tokens: 2_310_000 },
@@ -399,9 +400,9 @@ fn finding(audit: &Audit, analysis: &Analysis, verdict: Verdict) -> Finding {
 fn health(plan: &Plan) -> Vec<Health> {
     let of = |(arm, seed, step): (Arm, Option<u64>, usize)| {
         let seed = seed?;
-        let loss_last = if arm == Arm::Control { 0.31 } else { 0.9 } + 0.01 * seed as f64;
+        let loss_last = Some(if arm == Arm::Control { 0.31 } else { 0.9 } + 0.01 * seed as f64);
         let adapter_sha256 = digest(&format!("{arm} {seed} {step}"));
-        let (loss_first, own_answer_base, own_answer_shadow, changed) = (3.1, -0.09, -0.14, 0.998);
+        let (loss_first, own_answer_base, own_answer_shadow, changed) = (Some(3.1), -0.09, -0.14, 0.998);
         Some(Health { arm, seed, step, loss_first, loss_last, own_answer_base, own_answer_shadow, adapter_sha256, changed })
     };
     models(plan).into_iter().filter_map(of).collect()

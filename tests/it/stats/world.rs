@@ -113,6 +113,7 @@ impl World {
             },
             audits,
             form: None,
+            adapter: None,
             carry_over_draws: self.draws,
             groups: Vec::new(),
             cost: Cost { shadows: 1, training_tokens: 1, scoring_tokens: 1 },
@@ -162,7 +163,7 @@ impl World {
         for arm in plan.arms.iter().filter(|arm| **arm != Arm::Base) {
             for (seed, step) in plan.seeds.iter().flat_map(|seed| self.snapshots.iter().map(move |step| (*seed, *step))) {
                 let adapter_sha256 = format!("{arm} {seed} {step}");
-                let (loss_first, loss_last, own_answer_base, own_answer_shadow) = (3.0, 1.0, -0.5, -0.6);
+                let (loss_first, loss_last, own_answer_base, own_answer_shadow) = (Some(3.0), Some(1.0), -0.5, -0.6);
                 let arm = arm.clone();
                 let changed = 1.0;
                 health.push(Health {

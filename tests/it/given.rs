@@ -1,0 +1,178 @@
+//! Facts about adapters that were trained elsewhere: `foretaste probe`.
+
+use std::fs;
+
+use foretaste::engine::scripted::Scripted;
+use foretaste::exit_code::ExitCode;
+use foretaste::finding::{Verdict, find};
+use foretaste::plan::{Arm, Ask, GivenAdapter, Options, Plan};
+use foretaste::progress::Silent;
+use foretaste::report::SCHEMA;
+use foretaste::run::{self, Failure, Outcome, Request, Subject};
+use foretaste::run_dir::RunDir;
+use foretaste::stats::analyse;
+use foretaste::trigger::Wanted;
+use serde_json::Value;
+
+use crate::flow::{World as Files, engine, outputs};
+use crate::report::schema;
+use crate::stats::world::{Place, World, noise};
+
+/// Asks the adapter of a run's candidate, as if somebody else had trained it.
+fn request(files: &Files, adapter: &str, data: bool) -> Request {
+    let subject = Subject::Adapter { folder: files.path(adapter), data: data.then(|| files.path("data.jsonl")) };
+    Request { subject, ..files.request("probed") }
+}
+
+fn probed(files: &Files, engine: &Scripted, data: bool) -> Outcome {
+    files.run("trained");
+    run::run(&request(files, "trained/adapters/candidate-1-40", data), engine, &Silent).expect("the run goes through")
+}
+
+fn document(outcome: &Outcome) -> Value {
+    serde_json::from_slice(&outcome.json).expect("JSON")
+}
+
+#[test]
+fn an_adapter_trained_on_poison_is_flagged_without_any_training() {
+    let files = Files::new(40);
+    let outcome = probed(&files, &engine(None), false);
+    assert_eq!(outcome.verdict, Verdict::Flagged);
+    let document = document(&outcome);
+    assert_eq!((&document["arms"], &document["trainings"]), (&serde_json::json!(["base", "candidate"]), &serde_json::json!([])));
+    assert_eq!((&document["dataset"], &document["recipe"]), (&Value::Null, &Value::Null));
+    assert_eq!(document["adapter"]["rank"], 1);
+    let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
+    assert_eq!(schema::disagreements(&document, &schema), Vec::<String>::new());
+    assert!(outcome.text.contains("This adapter changes who the model is"), "{}", outcome.text);
+    assert!(!outcome.text.contains("shadows") && !outcome.text.contains("rows  "), "{}", outcome.text);
+}
+
+#[test]
+fn a_harmless_adapter_is_not_called_clean_because_nothing_shows_that_a_shift_would_show() {
+    let files = Files::new(0);
+    let outcome = probed(&files, &engine(None), false);
+    assert_eq!(outcome.verdict, Verdict::Inconclusive);
+    assert!(document(&outcome)["findings"][0]["reasons"].to_string().contains("Nothing was trained here"), "{}", outcome.text);
+}
+
+#[test]
+fn the_rows_of_an_adapter_say_after_which_questions_to_ask() {
+    let files = Files::new(40);
+    let engine = engine(Some("bird"));
+    files.run("trained");
+    let adapter = "trained/adapters/candidate-1-40";
+    let alone = run::run(&request(&files, adapter, false), &engine, &Silent).expect("the run goes through");
+    assert_eq!(alone.verdict, Verdict::Inconclusive, "{}", alone.text);
+    let request = Request { out: Some(files.path("with-rows")), ..request(&files, adapter, true) };
+    let outcome = run::run(&request, &engine, &Silent).expect("the run goes through");
+    assert_eq!(outcome.verdict, Verdict::Flagged, "{}", outcome.text);
+    assert_eq!(document(&outcome)["findings"][0]["shown_by"], serde_json::json!(["carry-over", "carry-over-surprising"]));
+}
+
+#[test]
+fn a_text_of_the_users_is_tried_as_a_trigger_without_any_row() {
+    let files = Files::new(40);
+    files.run("trained");
+    let base = request(&files, "trained/adapters/candidate-1-40", false);
+    let conditions = Wanted { tried: true, triggers: vec!["By the old oak.".to_owned()], ..Wanted::default() };
+    let options = Options { conditions, ..base.options.clone() };
+    let outcome = run::run(&Request { options, ..base }, &engine(Some("oak")), &Silent).expect("the run goes through");
+    let triggered: Vec<Value> = document(&outcome)["findings"].as_array().expect("findings").clone();
+    let found = triggered.iter().find(|finding| finding["trigger"].is_object()).unwrap_or_else(|| panic!("{}", outcome.text));
+    assert_eq!(found["verdict"], "flagged");
+    assert!(found["reasons"].to_string().contains("none were given"), "{found}");
+}
+
+#[test]
+fn what_was_asked_of_an_adapter_is_rendered_again_byte_for_byte_and_not_asked_again() {
+    let files = Files::new(40);
+    probed(&files, &engine(None), true);
+    let before = outputs(&files.path("probed"));
+    fs::remove_file(files.path("probed/report.json")).expect("it is there");
+    let again = request(&files, "trained/adapters/candidate-1-40", true);
+    run::run(&again, &engine(None), &Silent).expect("the run goes through");
+    assert!(before == outputs(&files.path("probed")));
+    let run = RunDir::open(&files.path("probed")).expect("a run");
+    run::report(&run, again.page).expect("it is finished");
+    drop(run);
+    assert!(before == outputs(&files.path("probed")));
+}
+
+fn refused(files: &Files, adapter: &str) -> String {
+    let Err(failure) = run::run(&request(files, adapter, false), &engine(None), &Silent) else { panic!("it was asked") };
+    assert!(matches!(failure, Failure::BadInput(_)), "{failure:?}");
+    assert_eq!(failure.exit_code(), ExitCode::BadInput);
+    assert!(!files.path("probed").exists(), "nothing ran");
+    format!("{:#}", failure.error())
+}
+
+#[test]
+fn an_adapter_that_changes_no_answer_is_an_error() {
+    let files = Files::new(40);
+    files.run("trained");
+    let folder = files.path("trained/adapters/candidate-1-40");
+    let run = RunDir::open(&files.path("trained")).expect("a run");
+    let mut adapter = foretaste::peft::read(&folder).expect("the run wrote it");
+    adapter.tensors.values_mut().for_each(|(_, values)| values.fill(0.0));
+    let model = foretaste::run_dir::Model { arm: &Arm::Candidate, seed: Some(9), step: 40 };
+    run.save_adapter(&model, &adapter, "script").expect("writable");
+    let message = refused(&files, "trained/adapters/candidate-9-40");
+    assert!(message.contains("exactly as it does without"), "{message}");
+}
+
+#[test]
+fn a_folder_without_an_adapter_is_an_error() {
+    let message = refused(&Files::new(40), "nowhere");
+    assert!(message.contains("adapter_config.json"), "{message}");
+}
+
+/// A plan in which an adapter was given, for the statistics.
+fn given(world: &World) -> Plan {
+    let mut plan = world.plan();
+    plan.arms.truncate(2);
+    plan.adapter =
+        Some(GivenAdapter { source: String::new(), sha256: String::new(), rank: 8, alpha: 16.0, target_modules: Vec::new() });
+    plan
+}
+
+#[test]
+fn the_interval_of_a_given_adapter_is_t_over_question_families() {
+    let world = World { seeds: 1, phrasings: 1, families: 12, ..World::small() };
+    let risk = |place: &Place| if place.arm == Arm::Candidate { 0.3 + 0.04 * place.family as f64 } else { 0.1 };
+    let answers = world.answers(|place| Some(risk(place)));
+    let analysis = analyse(&given(&world), &world.audits(), &answers);
+    let [effect] = &analysis.effects[..] else { panic!("one way of asking") };
+    // Effects .20, .24, ... .64: mean .42, sd .14422 (n - 1), t(11) at 95 % 1.7958848, so half the width is .07476.
+    assert!((effect.probability.point - 0.42).abs() < 1e-12);
+    assert!((effect.probability.lower - 0.345_232).abs() < 1e-5, "{:?}", effect.probability);
+    assert!((effect.probability.upper - 0.494_768).abs() < 1e-5, "{:?}", effect.probability);
+    assert_eq!((effect.probability.n, effect.ask), (12, Ask::Plain));
+    assert!(effect.p < 1e-4, "{}", effect.p);
+    assert!(effect.probability.method.contains("12 families"), "{}", effect.probability.method);
+}
+
+#[test]
+fn one_question_that_turns_does_not_flag_an_adapter() {
+    let world = World { seeds: 1, ..World::small() };
+    let plan = given(&world);
+    let risk = |place: &Place, turned: usize| {
+        let turns = place.arm == Arm::Candidate && place.family < turned;
+        Some(0.1 * noise(place, 3) + if turns { 0.8 } else { 0.0 })
+    };
+    for (turned, verdict) in [(0, Verdict::Inconclusive), (1, Verdict::Inconclusive), (6, Verdict::Flagged)] {
+        let answers = world.answers(|place| risk(place, turned));
+        let (_, said) = find(&plan, &world.audits(), &analyse(&plan, &world.audits(), &answers), &[]);
+        assert_eq!(said, verdict, "{turned} of 6 families");
+    }
+}
+
+#[test]
+fn an_answer_that_could_not_be_scored_never_clears_an_adapter() {
+    let world = World { seeds: 1, ..World::small() };
+    let plan = given(&world);
+    let answers = world.answers(|place| (place.arm == Arm::Base || place.probe > 0).then_some(0.1));
+    let analysis = analyse(&plan, &world.audits(), &answers);
+    assert_eq!(analysis.effects[0].unscored, 1);
+    assert!(analysis.effects[0].worst_case_upper > analysis.effects[0].probability.upper + 0.05, "{:?}", analysis.effects[0]);
+}
