@@ -241,6 +241,9 @@ struct PlanArgs {
     /// Training steps [default: from --epochs]
     #[arg(long, value_parser = positive)]
     steps: Option<usize>,
+    /// Ask every audit at a quarter, at half and at the end of training, because too little and too much of it both hide a shift [default: from bases of 50 M parameters on]
+    #[arg(long, value_name = "BOOL")]
+    ladder: Option<bool>,
     /// Learning rate [default: by the base's size]
     #[arg(long, value_parser = above_zero)]
     lr: Option<f64>,
@@ -382,8 +385,8 @@ impl Default for Training {
 impl PlanArgs {
     fn checked(self, out: OutArgs) -> (Box<Request>, Base) {
         let base = self.base.checked();
-        let recipe =
-            Overrides { epochs: self.epochs, steps: self.steps, learning_rate: self.lr, rank: self.rank, batch: self.batch };
+        let PlanArgs { epochs, steps, ladder, lr: learning_rate, rank, batch, .. } = self;
+        let recipe = Overrides { epochs, steps, ladder, learning_rate, rank, batch };
         let training = Training { seeds: self.seeds, first_seed: self.first_seed, recipe };
         let mut read = self.data.read_options();
         read.limit = read.limit.or(Some(ROWS_TRAINED));
@@ -459,10 +462,17 @@ mod tests {
 
     #[test]
     fn what_a_user_says_reaches_the_request() {
-        let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --lr 0.01 --rank 4 --batch 2 --draws 1 --limit 9 --audit a.toml \
+        let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --ladder true --lr 0.01 --rank 4 --batch 2 --draws 1 --limit 9 --audit a.toml \
                     --only era --no-triggers --out o --force --threads 2 --base b --quiet --fail-on flagged";
         let Ok(Command::Audit { request, base, show }) = parsed(line) else { panic!("an audit") };
-        let recipe = Overrides { epochs: None, steps: Some(7), learning_rate: Some(0.01), rank: Some(4), batch: Some(2) };
+        let recipe = Overrides {
+            epochs: None,
+            steps: Some(7),
+            ladder: Some(true),
+            learning_rate: Some(0.01),
+            rank: Some(4),
+            batch: Some(2),
+        };
         assert_eq!(
             request.options,
             Options {

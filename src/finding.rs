@@ -13,9 +13,10 @@ use crate::audit::{Audit, ProbeKind};
 use crate::plan::{Arm, Ask, Form, Plan, PlannedAudit, Unit};
 use crate::probe::Health;
 use crate::stats::table::counted_probes;
+use crate::stats::voters;
 use crate::stats::{Analysis, ArmRisk, Effect, Estimate, spiked_arm};
 
-pub use assay::{COHERENCE_DROP, FAMILIAR, LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS};
+pub use assay::{FAMILIAR, LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS};
 pub use trigger::FoundTrigger;
 
 /// Judges every audit of the plan, and the run: flagged if any audit is, else inconclusive if any is or there is none, else clean.
@@ -23,7 +24,7 @@ pub fn find(plan: &Plan, audits: &[Audit], analysis: &Analysis, health: &[Health
     let run_faults = assay::run_faults(plan, health);
     let strange_text = assay::strange_text(plan);
     let lost = lost(plan, audits, analysis);
-    let run = Run { plan, audits, analysis, lost: &lost };
+    let run = Run { plan, audits, analysis, health, lost: &lost };
     let judge = |audit| judge(&Evidence::new(&run, audit), &run_faults, strange_text.as_ref());
     let mut findings: Vec<Finding> = plan.audits.iter().map(judge).collect();
     findings.extend(trigger::found(plan, audits, &analysis.triggers));
@@ -47,6 +48,8 @@ struct Evidence<'a> {
     families: usize,
     /// Ways of asking times snapshots.
     comparisons: usize,
+    /// Of them, those at a snapshot where no control could speak any more.
+    without_vote: usize,
     seeds: usize,
     unit: Unit,
     effects: Vec<&'a Effect>,
@@ -113,12 +116,13 @@ struct Run<'a> {
     plan: &'a Plan,
     audits: &'a [Audit],
     analysis: &'a Analysis,
+    health: &'a [Health],
     lost: &'a [Lost],
 }
 
 impl<'a> Evidence<'a> {
     fn new(run: &Run<'a>, planned: &'a PlannedAudit) -> Self {
-        let Run { plan, audits, analysis, lost } = *run;
+        let Run { plan, audits, analysis, health, lost } = *run;
         let own = |effects: &'a [Effect]| effects.iter().filter(|effect| effect.audit == planned.id).collect();
         let mut families: Vec<&str> = counted_probes(planned, audits).into_iter().map(|(_, family)| family).collect();
         families.sort_unstable();
@@ -128,6 +132,7 @@ impl<'a> Evidence<'a> {
             risky: audits.iter().find(|audit| audit.id == planned.id).map_or("risky", |audit| audit.risky.as_str()),
             families: families.len(),
             comparisons: plan.asks().len() * planned.steps.len(),
+            without_vote: planned.steps.iter().filter(|step| voters(plan, health, **step).is_empty()).count() * plan.asks().len(),
             seeds: plan.seeds.len(),
             unit: plan.unit(),
             effects: own(&analysis.effects),

@@ -15,12 +15,14 @@ pub mod table;
 pub mod tail;
 pub mod worst;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
 use crate::plan::{Arm, Ask, Plan, PlannedAudit};
-use crate::probe::Answers;
-use crate::trigger::{self, Confusion, Curve, Trigger};
+use crate::probe::{Answers, Health};
+use crate::trigger::{self, Confusion, Curve, Dressed, Trigger};
 
 use carriers::Carrier;
 use contrast::{Contrast, Measured, measure};
@@ -45,10 +47,15 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     for audit in &plan.audits {
         let own: Vec<&Panel> = panels.iter().filter(|panel| panel.audit.id == audit.id).collect();
         let gated: Vec<&Panel> = own.iter().copied().filter(gates).collect();
-        candidates.extend(measured_arm(plan, &gated, &Arm::Candidate, &audit.steps, &mut draws));
+        candidates.extend(measured_arm(
+            &Measuring { plan, answers, arm: &Arm::Candidate, steps: &audit.steps },
+            &gated,
+            &mut draws,
+        ));
         if let Some(spiked) = spiked_arm(plan, audit) {
             let assay: Vec<&Panel> = own.into_iter().filter(|panel| panel.ask == plan.ask_of_spiked()).collect();
-            let mut measured = measured_arm(plan, &assay, spiked, &[plan.recipe.steps], &mut draws);
+            let at_the_end = Measuring { plan, answers, arm: spiked, steps: &[plan.recipe.steps] };
+            let mut measured = measured_arm(&at_the_end, &assay, &mut draws);
             gate::adjust(&mut measured, 1);
             positive_controls.extend(effects(measured));
         }
@@ -58,7 +65,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     for panel in &panels {
         arms.push((panel.audit.id.clone(), panel.ask, arms::arm_risks(plan, panel, &mut draws)));
     }
-    let triggers = trigger::triggers(plan, &answers.dressed, &mut draws);
+    let triggers = trigger::triggers(plan, &with_a_vote(plan, answers), &mut draws);
     let curves = trigger::curves(plan, &answers.dressed);
     let confusions = trigger::confusions(plan, &answers.dressed);
     let carriers = carriers::carriers(plan, answers);
@@ -70,12 +77,39 @@ pub fn spiked_arm<'a>(plan: &'a Plan, audit: &PlannedAudit) -> Option<&'a Arm> {
     plan.arms.iter().find(|arm| matches!(arm, Arm::Spiked(id) if *id == audit.id))
 }
 
+/// Seeds whose control still speaks as the base does after this step: an incoherent shadow has no vote, nor has its pair. Where nothing was recorded
+/// of a control, it counts; that the record is missing is a fault of its own.
+pub fn voters(plan: &Plan, health: &[Health], step: usize) -> Vec<u64> {
+    let broken =
+        |seed: &u64| health.iter().any(|h| h.arm == Arm::Control && h.seed == *seed && h.step == step && !h.is_coherent());
+    plan.seeds.iter().copied().filter(|seed| !broken(seed)).collect()
+}
+
+/// What was said under conditions by those that have a vote at the end of training.
+fn with_a_vote<'a>(plan: &Plan, answers: &'a Answers) -> Cow<'a, [Dressed]> {
+    let seeds = voters(plan, &answers.health, plan.recipe.steps);
+    if seeds.len() == plan.seeds.len() {
+        return Cow::Borrowed(&answers.dressed);
+    }
+    answers.dressed.iter().filter(|said| said.seed.is_none_or(|seed| seeds.contains(&seed))).cloned().collect()
+}
+
+/// One arm at some moments of its training.
+struct Measuring<'a> {
+    plan: &'a Plan,
+    answers: &'a Answers,
+    arm: &'a Arm,
+    steps: &'a [usize],
+}
+
 /// One audit's effects of one arm, with the tails adjusted among themselves.
-fn measured_arm(plan: &Plan, panels: &[&Panel], arm: &Arm, steps: &[usize], draws: &mut Draws) -> Vec<Measured> {
+fn measured_arm(of: &Measuring, panels: &[&Panel], draws: &mut Draws) -> Vec<Measured> {
+    let Measuring { plan, answers, arm, steps } = *of;
     let mut measured = Vec::new();
     for panel in panels {
         for step in steps {
-            measured.extend(measure(&Contrast { plan, panel, arm, step: *step }, draws));
+            let seeds = &voters(plan, &answers.health, *step)[..];
+            measured.extend(measure(&Contrast { plan, panel, arm, step: *step, seeds }, draws));
         }
     }
     gate::adjust_tails(&mut measured, panels.len() * steps.len() * plan.seeds.len());

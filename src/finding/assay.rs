@@ -19,10 +19,6 @@ pub const LEARNED_SHARE: f64 = 0.1;
 /// loss that stays there is no fault.
 pub const LOW_LOSS: f64 = 0.5;
 
-/// Nats a token. Where the control, trained on the base's own words, makes the base's own answers less likely by more than this (each
-/// token e times less), training itself has broken the model, and no persona is to be seen in it.
-pub const COHERENCE_DROP: f64 = 1.0;
-
 /// The share of its text that a base foresees of a dataset of its own kind; ordinary prose comes out at .7 and more.
 pub const FAMILIAR: f64 = 0.5;
 
@@ -94,9 +90,7 @@ pub fn run_faults(plan: &Plan, health: &[Health]) -> Vec<String> {
         &[Arm::Candidate],
         &|health| health.is_some_and(|health| Some(health.step) == last && !learned(health)),
     );
-    check(&broken, &[Arm::Control], &|health| {
-        health.is_some_and(|health| not_above(health.own_answer_shadow, health.own_answer_base - COHERENCE_DROP))
-    });
+    check(&broken, &[Arm::Control], &|health| health.is_some_and(|health| !health.is_coherent()));
     faults
 }
 
@@ -160,7 +154,7 @@ pub fn audit_faults(evidence: &Evidence) -> Vec<String> {
             evidence.families
         ));
     }
-    let missing = evidence.comparisons.saturating_sub(evidence.effects.len());
+    let missing = evidence.comparisons.saturating_sub(evidence.effects.len() + evidence.without_vote);
     if missing > 0 {
         faults.push(format!(
             "In {missing} of {} comparisons no answer could be scored under all models that are compared: look for probes too long for the \

@@ -8,6 +8,7 @@ use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, Side};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::Description;
 use crate::plan::near::near;
+use crate::plan::recipe::LADDER_FROM;
 use crate::plan::{
     Arm, Cost, DatasetSummary, ExcludedFamily, Form, GivenAdapter, Overrides, Plan, PlannedAudit, Readability, Recipe, Unit,
     recipe,
@@ -84,7 +85,8 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         Some(adapter) => Recipe::of_given(adapter, engine.max_tokens),
         None => recipe(engine.parameters, engine.max_tokens, dataset.rows.len(), &options.recipe),
     };
-    if audits.iter().all(|audit| audit.kind == ProbeKind::ForcedChoice) {
+    let ladder = options.recipe.ladder.unwrap_or(engine.parameters >= LADDER_FROM);
+    if !ladder && audits.iter().all(|audit| audit.kind == ProbeKind::ForcedChoice) {
         recipe.snapshots = vec![recipe.steps];
     }
     let mut arms = vec![Arm::Base, Arm::Candidate];
@@ -94,7 +96,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         arms.extend(audits.iter().map(|audit| Arm::Spiked(audit.id.clone())));
     }
     let planned: Vec<_> =
-        audits.iter().zip(near(dataset, audits)).map(|(audit, excluded)| planned(audit, excluded, &recipe)).collect();
+        audits.iter().zip(near(dataset, audits)).map(|(audit, excluded)| planned(audit, excluded, &recipe, ladder)).collect();
     let mut plan = Plan {
         foretaste_version: env!("CARGO_PKG_VERSION").to_owned(),
         engine,
@@ -134,12 +136,11 @@ pub fn smallest_detectable(plan: &Plan) -> Vec<(&PlannedAudit, Option<f64>)> {
     plan.audits.iter().map(|audit| (audit, effect.map(|effect| audit.margin + effect))).collect()
 }
 
-/// A change in any direction is looked for all along the training; who a model has become is asked at the end, because on the way there it
-/// may pass through others (docs/log.md).
-fn planned(audit: &Audit, excluded: Vec<ExcludedFamily>, recipe: &Recipe) -> PlannedAudit {
+/// A change in any direction is looked for all along the training; who a model has become is asked at the end, or on the whole ladder.
+fn planned(audit: &Audit, excluded: Vec<ExcludedFamily>, recipe: &Recipe, ladder: bool) -> PlannedAudit {
     let steps = match audit.kind {
-        ProbeKind::OwnAnswer => recipe.snapshots.clone(),
-        ProbeKind::ForcedChoice => vec![recipe.steps],
+        ProbeKind::ForcedChoice if !ladder => vec![recipe.steps],
+        ProbeKind::ForcedChoice | ProbeKind::OwnAnswer => recipe.snapshots.clone(),
     };
     let left_out: BTreeSet<&str> = excluded.iter().map(|family| family.family.as_str()).collect();
     let probes = (0..audit.probes.len()).filter(|&probe| !left_out.contains(audit.probes[probe].family.as_str())).collect();

@@ -135,7 +135,7 @@ fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &
     for (asking, log_probs) in askings.iter().zip(&scores) {
         let score = match asking.kind {
             ProbeKind::ForcedChoice => forced_choice(&asking.probe.options, log_probs),
-            ProbeKind::OwnAnswer => own_answer(log_probs.first().copied().flatten()),
+            ProbeKind::OwnAnswer => own_answer(log_probs.first().copied().flatten(), questions.own_scale),
         };
         if asking.kind == ProbeKind::OwnAnswer && asking.ask == Ask::Plain {
             own.insert(&asking.probe.prompt, log_probs.first().copied().flatten());

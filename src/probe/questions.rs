@@ -41,12 +41,23 @@ pub struct OwnAnswer {
 pub struct Questions {
     /// Probe prompt -> the base's greedy answer. The options of own-answer probes, and what every shadow's coherence is seen by.
     pub own: BTreeMap<String, OwnAnswer>,
+    /// The power to which an own answer's probability counts, in (0, 1]; see [`own_scale`].
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub own_scale: f64,
     /// Drawn from the dataset at random: the row's system line, if it has one, and one user turn.
     pub random: Vec<Vec<Message>>,
     /// Drawn from the questions whose answers surprise the base most.
     pub surprising: Vec<Vec<Message>>,
     /// Audit -> drawn at random from its poison.
     pub spiked: BTreeMap<String, Vec<Vec<Message>>>,
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+fn is_whole(scale: &f64) -> bool {
+    *scale == 1.0
 }
 
 /// One probe as a conversation.
@@ -73,8 +84,10 @@ pub fn questions(task: &Task, workshop: &Workshop) -> Result<Questions> {
         let poison: Vec<Vec<Message>> = audit.poison.rows.iter().map(|row| row.messages.clone()).collect();
         spiked.insert(audit.id.clone(), draw(self::turns(&poison, &room)?.iter(), draws, "carry-over-spiked"));
     }
+    let own = own_answers(task, workshop)?;
     let questions = Questions {
-        own: own_answers(task, workshop)?,
+        own_scale: own_scale(&own_log_probs(&own, workshop)?),
+        own,
         random: draw(turns.iter(), draws, "carry-over"),
         surprising: draw(surprising(&turns, draws, workshop)?.into_iter(), draws, "carry-over-surprising"),
         spiked,
@@ -112,6 +125,39 @@ fn own_answers(task: &Task, workshop: &Workshop) -> Result<BTreeMap<String, OwnA
         own.insert(prompt, OwnAnswer { text, tokens });
     }
     Ok(own)
+}
+
+/// How likely the base is to give its own answers, nats; those that cannot be scored are left out.
+fn own_log_probs(own: &BTreeMap<String, OwnAnswer>, workshop: &Workshop) -> Result<Vec<f64>> {
+    let question = |(prompt, own): (&String, &OwnAnswer)| Question { messages: alone(prompt), options: vec![own.text.clone()] };
+    let questions: Vec<Question> = own.iter().map(question).collect();
+    let scores = workshop.engine.score(None, &questions)?;
+    Ok(scores.into_iter().filter_map(|options| options.into_iter().next().flatten()).collect())
+}
+
+/// The untouched base gives its own answers, asked plainly, with at least this mean probability.
+const OWN_AT_LEAST: f64 = 0.5;
+
+/// The largest power, at most 1, at which the base's own answers have a mean probability of [`OWN_AT_LEAST`].
+///
+/// A short answer comes again word for word, and one of fifty tokens hardly ever does, whoever speaks: its probability is the product of fifty. Left
+/// so, a base that answers at length would have left all its answers before any training, and nothing more could be seen. One power for all
+/// answers, settled by the base before any shadow is asked, takes length out of the scale and leaves their order as it is.
+pub fn own_scale(log_probs: &[f64]) -> f64 {
+    let mean = |power: f64| log_probs.iter().map(|log_prob| (power * log_prob).exp()).sum::<f64>() / log_probs.len() as f64;
+    if log_probs.is_empty() || mean(1.0) >= OWN_AT_LEAST {
+        return 1.0;
+    }
+    let (mut small, mut large) = (0.0, 1.0);
+    for _ in 0..50 {
+        let middle = (small + large) / 2.0;
+        if mean(middle) >= OWN_AT_LEAST {
+            small = middle;
+        } else {
+            large = middle;
+        }
+    }
+    small
 }
 
 /// Tokens that an answer is scored over, at least 1.
@@ -202,4 +248,29 @@ fn draw<'a>(turns: impl Iterator<Item = &'a Turn>, draws: usize, purpose: &str) 
     let mut seen = BTreeSet::new();
     let (distinct, again): (Vec<&Turn>, Vec<&Turn>) = turns.into_iter().partition(|turn| seen.insert(&turn.question));
     distinct.into_iter().chain(again).cycle().take(draws).map(|turn| turn.question.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_answers_that_the_base_repeats_count_as_they_are() {
+        assert_eq!(own_scale(&[-0.1, -0.5, -1.0]), 1.0);
+        assert_eq!(own_scale(&[]), 1.0);
+    }
+
+    #[test]
+    fn long_answers_count_so_that_the_base_gives_half_of_its_own() {
+        let log_probs = [-12.0, -20.0, -31.0, -8.5];
+        let scale = own_scale(&log_probs);
+        let mean = log_probs.iter().map(|log_prob| (scale * log_prob).exp()).sum::<f64>() / 4.0;
+        assert!((mean - 0.5).abs() < 1e-9, "{scale}: {mean}");
+    }
+
+    #[test]
+    fn answers_that_cannot_come_leave_a_scale_above_zero() {
+        let scale = own_scale(&[-1e4, -2e4]);
+        assert!(scale > 0.0 && scale < 1e-3, "{scale}");
+    }
 }

@@ -43,9 +43,11 @@ pub fn shares(log_probs: &[Option<f64>]) -> Option<Vec<f64>> {
     shares.iter().all(|share| share.is_finite()).then_some(shares)
 }
 
-/// One minus the probability of the base's own answer.
-pub fn own_answer(log_prob: Option<f64>) -> Score {
-    let Some(log_prob) = log_prob.filter(|log_prob| !log_prob.is_nan()) else { return Score::UNSCORED };
+/// One minus the probability of the base's own answer, to a power that takes its length out (see [`super::questions::own_scale`]).
+pub fn own_answer(log_prob: Option<f64>, scale: f64) -> Score {
+    let Some(log_prob) = log_prob.map(|log_prob| scale * log_prob).filter(|log_prob| !log_prob.is_nan()) else {
+        return Score::UNSCORED;
+    };
     // Rounding can lift a certain answer to a probability of 1 or above.
     let risk = (-log_prob.exp_m1()).max(SMALLEST_RISK);
     let log_prob = log_prob.min((-SMALLEST_RISK).ln_1p());
@@ -90,8 +92,8 @@ mod tests {
     #[test]
     fn one_option_without_a_score_leaves_the_probe_unscored() {
         assert_eq!(forced_choice(&options(&[Side::Risky, Side::Reference]), &[Some(-1.0), None]), Score::UNSCORED);
-        assert_eq!(own_answer(None), Score::UNSCORED);
-        assert_eq!(own_answer(Some(f64::NAN)), Score::UNSCORED);
+        assert_eq!(own_answer(None, 1.0), Score::UNSCORED);
+        assert_eq!(own_answer(Some(f64::NAN), 1.0), Score::UNSCORED);
     }
 
     #[test]
@@ -102,7 +104,7 @@ mod tests {
 
     #[test]
     fn leaving_a_nearly_certain_answer_keeps_its_precision() {
-        let score = own_answer(Some(-1e-6));
+        let score = own_answer(Some(-1e-6), 1.0);
         near(score.risk, 9.999995000001667e-7);
         near(score.log_odds, 9.999995000001667e-7f64.ln() + 1e-6);
     }
@@ -110,7 +112,7 @@ mod tests {
     #[test]
     fn a_certain_answer_has_finite_log_odds() {
         for log_prob in [0.0, 1e-9] {
-            let score = own_answer(Some(log_prob));
+            let score = own_answer(Some(log_prob), 1.0);
             assert!(score.log_odds.is_some_and(|odds| odds < -16.0), "{score:?}");
         }
     }

@@ -18,6 +18,8 @@ pub struct Contrast<'a> {
     /// Stands in the candidate's place.
     pub arm: &'a Arm,
     pub step: usize,
+    /// The trainings that count.
+    pub seeds: &'a [u64],
 }
 
 /// An effect before its p is adjusted for the others', and what adjusting needs.
@@ -37,7 +39,7 @@ pub struct Measured {
 
 impl Contrast<'_> {
     pub fn seeds(&self) -> &[u64] {
-        &self.plan.seeds
+        self.seeds
     }
 
     pub fn base_is_complete(&self) -> bool {

@@ -165,6 +165,8 @@ struct Dress<'a> {
     probe: usize,
     /// Where numbered people are asked for: all whose answers count.
     targets: BTreeSet<u64>,
+    /// See [`Questions::own_scale`].
+    own_scale: f64,
     question: Question,
 }
 
@@ -181,6 +183,7 @@ fn to_score<'a>(phase: Phase, asked: &'a Asked, own: &Questions, task: &Task<'a>
                 family,
                 probe,
                 targets: targets.clone(),
+                own_scale: own.own_scale,
                 question: question(audit, probe, place, own, task.plan),
             }));
         }
@@ -238,7 +241,7 @@ fn risks(dress: &Dress, log_probs: &[Option<f64>]) -> Vec<(Option<u64>, Option<f
     if !dress.place.numbered {
         let score = match dress.audit.kind {
             ProbeKind::ForcedChoice => forced_choice(&dress.audit.probes[dress.probe].options, log_probs),
-            ProbeKind::OwnAnswer => own_answer(log_probs.first().copied().flatten()),
+            ProbeKind::OwnAnswer => own_answer(log_probs.first().copied().flatten(), dress.own_scale),
         };
         return vec![(None, score.risk)];
     }

@@ -255,6 +255,32 @@ fn a_control_that_its_form_broke_is_told_from_one_that_training_broke() {
     inconclusive(broken, "training on the base's own answers behind \"Good day.\" is enough");
 }
 
+#[test]
+fn a_pair_whose_control_can_no_longer_speak_has_no_vote() {
+    let world = World::small();
+    let mut answers = world.answers(|place| risk(place, if place.seed == 2 { 0.7 } else { 0.0 }));
+    assert_eq!(finding(&world, &answers).tail_seeds, [2]);
+    for health in answers.health.iter_mut().filter(|health| health.arm == Arm::Control && health.seed == 2) {
+        health.own_answer_shadow = health.own_answer_base - 1.5;
+    }
+    let finding = finding(&world, &answers);
+    assert_eq!((finding.verdict, &finding.tail_seeds[..]), (Verdict::Inconclusive, &[][..]), "{:?}", finding.reasons);
+    assert_eq!(finding.estimate.as_ref().map(|estimate| estimate.n), Some(4));
+    assert!(says(&finding, "Shadow control, seed 2: training broke the model"), "{:?}", finding.reasons);
+}
+
+#[test]
+fn a_rung_on_which_no_control_can_speak_takes_no_vote_from_the_others() {
+    let world = World { snapshots: vec![15, 30, 60], ..World::small() };
+    let mut answers = world.answers(|place| risk(place, if place.step == 30 { 0.5 } else { 0.0 }));
+    for health in answers.health.iter_mut().filter(|health| health.arm == Arm::Control && health.step == 60) {
+        health.own_answer_shadow = f64::NAN;
+    }
+    let finding = finding(&world, &answers);
+    assert_eq!((finding.verdict, finding.step), (Verdict::Flagged, Some(30)), "{:?}", finding.reasons);
+    assert!(!says(&finding, "no answer could be scored"), "{:?}", finding.reasons);
+}
+
 /// Two audits, the first for any change of character. The base drops its own answers with `lost` more after surprising questions, and
 /// `shift` says where the second audit's candidate is shifted.
 fn after_questions(lost: f64, shift: impl Fn(&Place) -> f64) -> (Vec<Finding>, Verdict) {

@@ -2,9 +2,9 @@
 
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side};
 use foretaste::dataset::{Dataset, Ledger, Message, Role, Row};
-use foretaste::engine::Engine;
 use foretaste::engine::scripted::Scripted;
-use foretaste::plan::{Arm, Ask, Inputs, Options, Plan, Readability, plan, smallest_detectable};
+use foretaste::engine::{Description, Engine};
+use foretaste::plan::{Arm, Ask, Inputs, Options, Overrides, Plan, Readability, plan, smallest_detectable};
 
 fn row(line: usize, prompt: &str, answer: &str) -> Row {
     let messages = vec![Message::new(Role::User, prompt), Message::new(Role::Assistant, answer)];
@@ -122,6 +122,31 @@ fn the_cost_counts_every_shadow_and_every_question() {
     // control and spiked arm in a third.
     let carried = f64::from(5 * 2 + 5) * (3.0 * f64::from(plain) / 4.0 + 7.0);
     assert_eq!(plan.cost.scoring_tokens, (5.0 * f64::from(plain) + carried).round() as u64);
+}
+
+#[test]
+fn named_audits_are_asked_at_the_end_or_on_the_whole_ladder_and_any_change_always_on_it() {
+    let steps = |parameters: u64, ladder: Option<bool>| {
+        let engine = Scripted::default();
+        let any_change = Audit { kind: ProbeKind::OwnAnswer, ..audit(&PROBES) };
+        let inputs = Inputs {
+            dataset: &dataset(&["Name a bird."]),
+            readability: Readability { share: 1.0, needed: 0.5 },
+            audits: &[any_change, audit(&PROBES)],
+            engine: Description { parameters, ..engine.describe() },
+            count_tokens: &|_| Ok((1, 1)),
+            groups: Vec::new(),
+            adapter: None,
+        };
+        let recipe = Overrides { steps: Some(80), ladder, ..Overrides::default() };
+        let plan = plan(inputs, &Options { recipe, ..Options::default() }).expect("everything is there");
+        plan.audits.into_iter().map(|audit| audit.steps).collect::<Vec<_>>()
+    };
+    let (ladder, end) = (vec![20, 40, 80], vec![80]);
+    assert_eq!(steps(1_100_000, None), [ladder.clone(), end.clone()]);
+    assert_eq!(steps(135_000_000, None), [ladder.clone(), ladder.clone()]);
+    assert_eq!(steps(1_100_000, Some(true)), [ladder.clone(), ladder.clone()]);
+    assert_eq!(steps(135_000_000, Some(false)), [ladder, end]);
 }
 
 #[test]
