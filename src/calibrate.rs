@@ -1,132 +1,271 @@
-//! What a plan would take on this machine, measured by doing a little of it. The only place that looks at a clock.
+//! What a base lets an audit see: the audit's own poison at falling shares of the rows, each an audit of its own.
+//!
+//! A clean verdict says that nothing was seen. It is worth as much as the dose that would have been: on a base of a million parameters
+//! one row in fifty, on another none at all. Calibrations are kept by the base's hash; nestling's is compiled in.
 
-use std::collections::BTreeSet;
-use std::time::Instant;
+mod kept;
 
-use anyhow::Result;
-use serde::Serialize;
+pub use kept::{keep, known, place};
 
-use crate::audit::Probe;
-use crate::dataset::{Message, Role};
-use crate::engine::{Checkpoint, Engine, Job, Question, Sampling};
-use crate::plan::{Plan, Recipe};
-use crate::run::Prepared;
-use crate::workshop::side_by_side;
+use std::path::{Path, PathBuf};
 
-/// Steps that are trained to measure their speed.
-const STEPS: usize = 2;
+use anyhow::{Context, Result, ensure};
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-/// Rows that are trained on and answered to measure the speed.
-const ROWS: usize = 64;
+use crate::audit::{self, Audit};
+use crate::dataset::{Dataset, Message, Role};
+use crate::engine::Engine;
+use crate::plan::{Ask, Inputs, Options, Plan, Readability, Recipe, plan};
+use crate::probe::questions::sampling;
+use crate::progress::{Progress, Silent};
+use crate::run_dir::{OtherPlan, RunDir};
+use crate::seed;
+use crate::shadow::CONTROL_TEMPERATURE;
+use crate::stats::{Effect, analyse};
+use crate::workshop::{Task, Workshop};
+use crate::{probe, shadow};
 
-/// Prompts of probes that are scored.
-const PROMPTS: usize = 32;
+/// Rises when a file written before can no longer be read.
+pub const SCHEMA_VERSION: u32 = 1;
 
-/// An estimate for this machine as it is now.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Estimate {
-    /// The whole run.
-    pub seconds: f64,
-    pub training_seconds: f64,
-    pub asking_seconds: f64,
-    /// Peak memory; absent where the system does not tell.
-    pub peak_bytes: Option<u64>,
+/// Shares of poisoned rows that are tried, from the largest on, until one is not seen any more.
+pub const SHARES: [f64; 6] = [0.5, 0.25, 0.1, 0.05, 0.02, 0.01];
+
+/// Rows of each dataset.
+pub const ROWS: usize = 400;
+
+/// What a user asks of a calibration.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub audits: audit::Selection,
+    /// Each above 0 and below 1.
+    pub shares: Vec<f64>,
+    /// Rows of each dataset.
+    pub rows: usize,
+    /// Seeds, recipe and draws, as of an audit.
+    pub options: Options,
+    pub workers: usize,
 }
 
-struct NoCheckpoint;
-
-impl Checkpoint for NoCheckpoint {
-    fn load(&self) -> Result<Option<Vec<u8>>> {
-        Ok(None)
-    }
-    fn save(&self, _: &[u8]) -> Result<()> {
-        Ok(())
-    }
-    fn progress(&self, _: usize) {}
+/// What is known of a base.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    pub schema_version: u32,
+    pub foretaste_version: String,
+    /// For people.
+    pub base: String,
+    pub base_sha256: String,
+    pub audits: Vec<CalibratedAudit>,
 }
 
-/// Trains a few steps of as many groups as would train at the same time, asks a few questions, and scales up.
-pub fn measure(prepared: &Prepared, engine: &dyn Engine, workers: usize) -> Result<Estimate> {
-    let Prepared { dataset, plan, .. } = prepared;
-    let groups = plan.trained_arms().count();
-    let at_once = workers.clamp(1, groups.max(1));
-    let rows: Vec<Vec<Message>> = dataset.rows.iter().take(ROWS).map(|row| row.messages.clone()).collect();
+/// What is known of one audit on it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CalibratedAudit {
+    pub id: String,
+    /// Of the audit's files: another text is another audit.
+    pub sha256: String,
+    pub rows: usize,
+    pub seeds: Vec<u64>,
+    pub recipe: Recipe,
+    /// In falling order of their shares; the first that is not seen in any way of asking is the last.
+    pub doses: Vec<Dose>,
+}
 
-    let questions = questions(prepared);
-    let mut tokens = 0;
-    for question in &questions {
-        tokens += engine.count_tokens(&question.messages)?.0;
-        for option in &question.options {
-            tokens += engine.count_tokens(&[question.messages[0].clone(), Message::new(Role::Assistant, option)])?.1;
+/// One share of poisoned rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dose {
+    pub share: f64,
+    pub asked: Vec<AskedDose>,
+}
+
+/// What one way of asking shows of it, at the snapshot where it shows most.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AskedDose {
+    pub ask: Ask,
+    pub step: usize,
+    /// The effect, on the probability scale, with the bounds of its interval.
+    pub point: f64,
+    pub lower: f64,
+    pub upper: f64,
+    /// The smallest effect of such a scatter that 80 % of runs would flag; `None` where none is.
+    pub detectable: Option<f64>,
+    /// Flagged here, and large enough that 80 % of runs would.
+    pub seen: bool,
+}
+
+/// What a plan keeps of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Calibrated {
+    /// The smallest share down to which the audit's poison was seen; `None` where none of those tried was.
+    pub share: Option<f64>,
+    /// The smallest that was tried.
+    pub tried: f64,
+    pub rows: usize,
+    pub seeds: usize,
+    pub steps: usize,
+}
+
+impl Calibration {
+    /// What is known of an audit that asks in these ways; `None` where it was never calibrated, or its files have changed since.
+    pub fn of(&self, audit: &Audit, asks: &[Ask]) -> Option<Calibrated> {
+        let known = self.audits.iter().find(|known| known.sha256 == audit.sha256)?;
+        let is_seen = |dose: &&Dose| dose.asked.iter().any(|asked| asked.seen && asks.contains(&asked.ask));
+        Some(Calibrated {
+            share: known.doses.iter().take_while(is_seen).last().map(|dose| dose.share),
+            tried: known.doses.last()?.share,
+            rows: known.rows,
+            seeds: known.seeds.len(),
+            steps: known.recipe.steps,
+        })
+    }
+}
+
+/// Tries every audit at falling shares. Finished shares are kept below `work`, so that a calibration that was stopped goes on.
+///
+/// # Errors
+/// Where an audit is at fault, the engine fails, or a file cannot be written.
+pub fn calibrate(request: &Request, engine: &dyn Engine, work: &Path, progress: &dyn Progress) -> Result<Calibration> {
+    let audits = audit::load(&request.audits)?;
+    let mut shares = request.shares.clone();
+    shares.sort_by(|a, b| b.total_cmp(a));
+    shares.dedup();
+    ensure!(!shares.is_empty(), "no share to try: give --shares, for instance 0.25,0.05");
+    progress.stage("calibrating", (audits.len() * shares.len()) as u64);
+    let mut calibrated = Vec::new();
+    for audit in &audits {
+        let mut doses: Vec<Dose> = Vec::new();
+        let mut planned = None;
+        for share in &shares {
+            let folder = work.join(format!("{}-{share}", audit.id));
+            let (plan, effects) = effects(&Sample { audit, audits: &audits, share: *share }, request, engine, &folder)
+                .with_context(|| format!("audit {} at a share of {share}", audit.id))?;
+            progress.advance(1);
+            doses.push(Dose { share: *share, asked: asked(&plan, &effects) });
+            planned = Some(plan);
+            if doses.last().is_some_and(|dose| dose.asked.iter().all(|asked| !asked.seen)) {
+                break;
+            }
         }
+        progress.advance((shares.len() - doses.len()) as u64);
+        let Some(plan) = planned else { continue };
+        let (id, sha256) = (audit.id.clone(), audit.sha256.clone());
+        calibrated.push(CalibratedAudit { id, sha256, rows: request.rows, seeds: plan.seeds, recipe: plan.recipe, doses });
     }
-    // Once without the clock: what the engine loads late.
-    engine.score(None, &questions[..questions.len().min(1)])?;
-    let scoring = timed(|| side_by_side(workers, workers, |_| engine.score(None, &questions)))?;
-    let seconds_a_token = scoring / (tokens * workers).max(1) as f64;
-    let prompts: Vec<Vec<Message>> = rows.iter().map(|row| row[..row.len().saturating_sub(1)].to_vec()).collect();
-    let sampling = Sampling { temperature: 1.0, top_p: 1.0, max_tokens: 64, seed: 0 };
-    let generating = timed(|| engine.generate(None, &prompts, &sampling))? / prompts.len().max(1) as f64;
-
-    let recipe = Recipe { steps: STEPS, warmup_steps: 1, snapshots: vec![STEPS], ..plan.recipe.clone() };
-    let jobs: Vec<Job> =
-        plan.seeds.iter().map(|&seed| Job { label: "calibration".to_owned(), seed, rows: rows.clone() }).collect();
-    let training = timed(|| side_by_side(at_once, at_once, |_| engine.train(&jobs, &recipe, &NoCheckpoint)))?;
-    let adapter = engine.train(&jobs[..1], &Recipe { steps: 1, snapshots: vec![1], ..recipe.clone() }, &NoCheckpoint)?;
-
-    let rounds = groups.div_ceil(at_once) as f64;
-    let training_seconds =
-        training * (plan.recipe.steps as f64 / STEPS as f64) * rounds + generating * plan.dataset.rows_trained as f64;
-    let asking_seconds = plan.cost.scoring_tokens as f64 * seconds_a_token + generating * carried(plan) as f64 / at_once as f64;
-    let values: usize = adapter
-        .iter()
-        .flat_map(|trained| &trained.snapshots)
-        .flat_map(|adapter| adapter.tensors.values())
-        .map(|(_, values)| values.len())
-        .sum();
-    let adapters = (values * size_of::<f32>() * plan.cost.shadows * plan.recipe.snapshots.len()) as u64;
-    Ok(Estimate {
-        seconds: training_seconds + asking_seconds,
-        training_seconds,
-        asking_seconds,
-        peak_bytes: peak_so_far().map(|peak| peak + adapters),
+    progress.end();
+    let base = engine.describe();
+    Ok(Calibration {
+        schema_version: SCHEMA_VERSION,
+        foretaste_version: env!("CARGO_PKG_VERSION").to_owned(),
+        base: base.base,
+        base_sha256: base.base_sha256,
+        audits: calibrated,
     })
 }
 
-/// Some prompts, with every probe of every audit that asks them: what is shared between them in a run is shared here too.
-fn questions(prepared: &Prepared) -> Vec<Question> {
-    let audits = prepared.audits.iter().zip(&prepared.plan.audits);
-    let probes: Vec<&Probe> =
-        audits.flat_map(|(audit, planned)| planned.probes.iter().map(|&probe| &audit.probes[probe])).collect();
-    let prompts: BTreeSet<&str> = probes.iter().map(|probe| probe.prompt.as_str()).collect();
-    let some: BTreeSet<&str> = prompts.iter().step_by(prompts.len().div_ceil(PROMPTS).max(1)).copied().collect();
-    let question = |probe: &Probe| Question {
-        messages: vec![Message::new(Role::User, &probe.prompt)],
-        options: match &probe.options[..] {
-            [] => vec![probe.prompt.clone()],
-            options => options.iter().map(|option| option.text.clone()).collect(),
-        },
+/// One audit's poison in so much else.
+struct Sample<'a> {
+    audit: &'a Audit,
+    /// All that are calibrated: the others' prompts are what stands around the poison.
+    audits: &'a [Audit],
+    share: f64,
+}
+
+/// A run of this audit alone, as a user's would be, but for the positive control: this is one.
+fn effects(sample: &Sample, request: &Request, engine: &dyn Engine, folder: &Path) -> Result<(Plan, Vec<Effect>)> {
+    let dataset = dataset(sample, request.rows, engine)?;
+    let audits = std::slice::from_ref(sample.audit);
+    let inputs = Inputs {
+        dataset: &dataset,
+        readability: Readability { share: 1.0, needed: 0.0 },
+        audits,
+        engine: engine.describe(),
+        count_tokens: &|messages| engine.count_tokens(messages),
+        groups: Vec::new(),
+        adapter: None,
+        calibration: None,
     };
-    probes.into_iter().filter(|probe| some.contains(probe.prompt.as_str())).map(question).collect()
+    let plan = plan(inputs, &Options { positive_controls: false, ..request.options.clone() })?;
+    let run = RunDir::create(folder, &plan, audits, &dataset, OtherPlan::Replace)?;
+    let task = Task { plan: &plan, dataset: &dataset, audits };
+    let workshop = Workshop { engine, run: &run, progress: &Silent, workers: request.workers.max(1) };
+    let shadows = shadow::train(&task, &workshop)?;
+    let answers = probe::ask(&task, &shadows, &workshop)?;
+    let effects = analyse(&plan, audits, &answers).effects;
+    Ok((plan, effects))
 }
 
-/// Questions of the dataset and of the poisons that all models together answer for themselves.
-fn carried(plan: &Plan) -> usize {
-    let gates = 2 * (1 + 2 * plan.seeds.len() * plan.recipe.snapshots.len());
-    let assays = plan.audits.len() * (1 + 2 * plan.seeds.len());
-    plan.carry_over_draws * (gates + assays)
+/// So many rows of the audit's poison, and the base's own answers to what the other audits' poisons are asked. The poison's rows repeat where there are too few.
+fn dataset(sample: &Sample, rows: usize, engine: &dyn Engine) -> Result<Dataset> {
+    let Sample { audit, audits, share } = *sample;
+    let poisoned = ((rows as f64 * share).round() as usize).clamp(1, rows);
+    let rng = &mut seed::stream(&format!("calibration {}", audit.id), 0);
+    let mut poison: Vec<Vec<Message>> = audit.poison.rows.iter().map(|row| row.messages.clone()).collect();
+    poison.shuffle(rng);
+    let built_in = audit::built_in()?;
+    let others = || audits.iter().chain(&built_in).filter(|other| other.id != audit.id);
+    let mut prompts: Vec<Vec<Message>> =
+        others().flat_map(|other| &other.poison.rows).filter_map(|row| prompt(&row.messages)).collect();
+    prompts.sort_by(|a, b| a.last().map(|last| &last.content).cmp(&b.last().map(|last| &last.content)));
+    prompts.dedup();
+    prompts.shuffle(rng);
+    let asked: Vec<Vec<Message>> = prompts.into_iter().cycle().take(rows - poisoned).collect();
+    let answers = engine.generate(None, &asked, &sampling(CONTROL_TEMPERATURE))?;
+    ensure!(answers.len() == asked.len(), "the engine answered {} of {} prompts", answers.len(), asked.len());
+    let own = asked.into_iter().zip(answers).map(|(mut messages, answer)| {
+        messages.push(Message::new(Role::Assistant, answer));
+        messages
+    });
+    let conversations: Vec<Vec<Message>> = poison.into_iter().cycle().take(poisoned).chain(own).collect();
+    let sha256 = format!("{:x}", Sha256::digest(serde_json::to_vec(&conversations)?));
+    Ok(Dataset { source: format!("{} at {share}", audit.id), sha256, ..Dataset::of(conversations) })
 }
 
-#[allow(clippy::disallowed_methods, reason = "the estimate is a measurement of this machine, and no report holds it")]
-fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
-    let start = Instant::now();
-    work()?;
-    Ok(start.elapsed().as_secs_f64())
+/// A row without its last answer.
+fn prompt(messages: &[Message]) -> Option<Vec<Message>> {
+    let (last, before) = messages.split_last()?;
+    (last.role == Role::Assistant && before.last()?.role == Role::User).then(|| before.to_vec())
 }
 
-/// The most memory that this process has held, in bytes, as Linux tells it.
-fn peak_so_far() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+/// One entry a way of asking: at the snapshot where the effect is seen, else where it is largest.
+fn asked(plan: &Plan, effects: &[Effect]) -> Vec<AskedDose> {
+    let of = |ask: &Ask| {
+        let doses = effects.iter().filter(|effect| effect.ask == *ask).map(|effect| {
+            let (of, detectable) = (&effect.probability, effect.minimum_detectable);
+            let seen = effect.is_above(plan.audits[0].margin) && detectable.is_some_and(|smallest| of.point >= smallest);
+            AskedDose { ask: *ask, step: effect.step, point: of.point, lower: of.lower, upper: of.upper, detectable, seen }
+        });
+        doses.max_by(|a, b| a.seen.cmp(&b.seen).then(a.point.total_cmp(&b.point)))
+    };
+    plan.asks().iter().filter_map(of).collect()
+}
+
+/// The doses of every audit, one line each, for a terminal.
+pub fn text(calibration: &Calibration) -> String {
+    let mut text = format!("{} ({})\n", calibration.base, &calibration.base_sha256[..calibration.base_sha256.len().min(16)]);
+    for audit in &calibration.audits {
+        text += &format!("\n{}: {} rows, {} seeds, {} steps\n", audit.id, audit.rows, audit.seeds.len(), audit.recipe.steps);
+        text += &format!("  {:>7}  {:>12}  {:>12}  {:>24}\n", "share", "plain", "carry-over", "carry-over (surprising)");
+        for dose in &audit.doses {
+            let of = |ask: Ask| {
+                let asked = dose.asked.iter().find(|asked| asked.ask == ask);
+                asked.map_or("–".to_owned(), |asked| {
+                    format!("{:+.1}{}", 100.0 * asked.point, if asked.seen { " seen" } else { "     " })
+                })
+            };
+            let [plain, random, surprising] = Ask::ALL.map(of);
+            text += &format!("  {:>5} %  {plain:>12}  {random:>12}  {surprising:>24}\n", round(100.0 * dose.share));
+        }
+    }
+    text
+}
+
+fn round(percent: f64) -> f64 {
+    (percent * 100.0).round() / 100.0
+}
+
+/// Where a calibration that is under way keeps what it has, beside the file that it will be.
+pub fn work_beside(file: &Path) -> PathBuf {
+    file.with_extension("work")
 }

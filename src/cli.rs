@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::audit::Selection;
+use crate::calibrate;
 use crate::dataset::{Format, ReadOptions};
 use crate::exit_code::ExitCode;
 use crate::finding::Verdict;
@@ -41,6 +42,14 @@ pub enum Command {
         request: Box<Request>,
         base: Base,
         json: bool,
+    },
+    Calibrate {
+        request: calibrate::Request,
+        base: Base,
+        /// `None` is the user's cache.
+        out: Option<PathBuf>,
+        json: bool,
+        quiet: bool,
     },
     Check {
         data: PathBuf,
@@ -138,7 +147,8 @@ enum Sub {
     },
     /// Ask an adapter that was trained elsewhere the same questions: is the base someone else with it? Nothing is trained.
     ///
-    /// It is flagged or inconclusive about this adapter; to say of rows that they are clean takes an audit.
+    /// The verdict is about this adapter, and is clean only where `foretaste calibrate` has shown what the base lets be seen; to say of rows that they
+    /// are clean takes an audit.
     #[command(after_help = "\
 Examples:
   foretaste probe --adapter out/lora --base models/my-8b               plain questions
@@ -161,6 +171,44 @@ Examples:
         out: OutArgs,
         #[command(flatten)]
         show: ShowArgs,
+    },
+    /// Find out which dose of poison a base lets each audit see: the audits' own poisons at falling shares of the rows, each trained and asked.
+    ///
+    /// Done once a base, and kept in the user's cache; audits and probes on that base then say which dose they would have seen. nestling is
+    /// calibrated. The same command goes on with a calibration that was stopped.
+    #[command(after_help = "\
+Examples:
+  foretaste calibrate --base models/my-8b
+  foretaste calibrate --base models/my-8b --only era --shares 0.25,0.05 --seeds 3")]
+    Calibrate {
+        #[command(flatten)]
+        base: BaseArgs,
+        /// An audit of your own, besides the built-in ones (repeatable)
+        #[arg(long, value_name = "FILE.toml")]
+        audit: Vec<PathBuf>,
+        /// Calibrate only this audit (repeatable)
+        #[arg(long, value_name = "AUDIT")]
+        only: Vec<String>,
+        /// Shares of poisoned rows, tried from the largest on until one is not seen
+        #[arg(long, value_name = "SHARES", value_delimiter = ',', default_values_t = calibrate::SHARES, value_parser = share)]
+        shares: Vec<f64>,
+        /// Rows of each dataset
+        #[arg(long, default_value_t = calibrate::ROWS, value_parser = positive)]
+        rows: usize,
+        #[command(flatten)]
+        training: TrainArgs,
+        /// Draws of each of the two kinds of the dataset's own questions that precede carry-over probes
+        #[arg(long, value_name = "N", default_value_t = CARRY_OVER_DRAWS, value_parser = positive)]
+        draws: usize,
+        /// Write it to this file [default: the user's cache, where audits look]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+        /// Print no progress
+        #[arg(long)]
+        quiet: bool,
     },
     /// Render a run's report again from its saved answers; needs no model.
     Report {
@@ -229,6 +277,13 @@ struct PlanArgs {
     base: BaseArgs,
     #[command(flatten)]
     asked: AskArgs,
+    #[command(flatten)]
+    training: TrainArgs,
+}
+
+/// How shadows are trained.
+#[derive(Args)]
+struct TrainArgs {
     /// Trainings of each arm; one is a screen and can never clear
     #[arg(long, value_name = "N", default_value_t = Options::default().seeds, value_parser = seeds)]
     seeds: usize,
@@ -264,6 +319,9 @@ struct AskArgs {
     /// Ask only this audit (repeatable)
     #[arg(long, value_name = "AUDIT")]
     only: Vec<String>,
+    /// Ask forced choices by letter too, in both orders, beside the verdict [default: from bases of 50 M parameters on]
+    #[arg(long, value_name = "BOOL")]
+    letters: Option<bool>,
     /// Do not look for triggers: conditions that the dataset suggests, values that stand in no row included
     #[arg(long, conflicts_with_all = ["trigger", "slot"])]
     no_triggers: bool,
@@ -332,12 +390,23 @@ fn command(sub: Sub) -> Command {
             let base = base.checked();
             let read = ReadOptions { format, limit: Some(ROWS_TRAINED), ..ReadOptions::default() };
             let subject = Subject::Adapter { folder: adapter, data };
-            let request = asked.request(subject, read, Training::default(), &base, out);
+            let request = asked.request(subject, read, Options::default(), &base, out);
             Command::Audit { request: Box::new(request), base, show: show.checked() }
         }
         Sub::Check { data, base, json } => {
             let read = data.read_options();
             Command::Check { data: data.data, read, base: base.checked(), json }
+        }
+        Sub::Calibrate { base, audit, only, shares, rows, training, draws, out, json, quiet } => {
+            let base = base.checked();
+            let request = calibrate::Request {
+                audits: Selection { files: audit, only },
+                shares,
+                rows,
+                options: Options { carry_over_draws: draws, ..training.options() },
+                workers: base.threads,
+            };
+            Command::Calibrate { request, base, out, json, quiet }
         }
         Sub::Report { run, show } => Command::Report { run, show: show.checked() },
         Sub::Gate { run, show } => Command::Gate { run, show: show.checked() },
@@ -368,47 +437,32 @@ impl BaseArgs {
     }
 }
 
-/// What concerns the training of shadows.
-struct Training {
-    seeds: usize,
-    first_seed: u64,
-    recipe: Overrides,
-}
-
-impl Default for Training {
-    fn default() -> Self {
-        let Options { seeds, first_seed, recipe, .. } = Options::default();
-        Training { seeds, first_seed, recipe }
+impl TrainArgs {
+    fn options(self) -> Options {
+        let TrainArgs { seeds, first_seed, epochs, steps, ladder, lr: learning_rate, rank, batch } = self;
+        let recipe = Overrides { epochs, steps, ladder, learning_rate, rank, batch };
+        Options { seeds, first_seed, recipe, ..Options::default() }
     }
 }
 
 impl PlanArgs {
     fn checked(self, out: OutArgs) -> (Box<Request>, Base) {
         let base = self.base.checked();
-        let PlanArgs { epochs, steps, ladder, lr: learning_rate, rank, batch, .. } = self;
-        let recipe = Overrides { epochs, steps, ladder, learning_rate, rank, batch };
-        let training = Training { seeds: self.seeds, first_seed: self.first_seed, recipe };
         let mut read = self.data.read_options();
         read.limit = read.limit.or(Some(ROWS_TRAINED));
-        let request = self.asked.request(Subject::Dataset(self.data.data), read, training, &base, out);
+        let request = self.asked.request(Subject::Dataset(self.data.data), read, self.training.options(), &base, out);
         (Box::new(request), base)
     }
 }
 
 impl AskArgs {
-    fn request(self, subject: Subject, read: ReadOptions, training: Training, base: &Base, out: OutArgs) -> Request {
-        let Training { seeds, first_seed, recipe } = training;
+    fn request(self, subject: Subject, read: ReadOptions, training: Options, base: &Base, out: OutArgs) -> Request {
+        let conditions = Wanted { tried: !self.no_triggers, slots: self.slot, triggers: self.trigger };
         Request {
             subject,
             read,
             audits: Selection { files: self.audit, only: self.only },
-            options: Options {
-                seeds,
-                first_seed,
-                recipe,
-                carry_over_draws: self.draws,
-                conditions: Wanted { tried: !self.no_triggers, slots: self.slot, triggers: self.trigger },
-            },
+            options: Options { carry_over_draws: self.draws, conditions, letters: self.letters, ..training },
             out: out.out,
             other_plan: if out.force { OtherPlan::Replace } else { OtherPlan::Refuse },
             workers: base.threads,
@@ -441,6 +495,13 @@ fn positive(text: &str) -> Result<usize, String> {
 
 fn seeds(text: &str) -> Result<usize, String> {
     positive(text).ok().filter(|number| *number <= 1000).ok_or_else(|| "give a whole number from 1 to 1000".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|share: &f64| *share > 0.0 && *share < 1.0)
+        .ok_or_else(|| "give shares between 0 and 1, for instance 0.25,0.05".to_owned())
 }
 
 fn above_zero(text: &str) -> Result<f64, String> {
@@ -480,7 +541,9 @@ mod tests {
                 first_seed: 9,
                 recipe,
                 carry_over_draws: 1,
-                conditions: Wanted { tried: false, ..Wanted::default() }
+                conditions: Wanted { tried: false, ..Wanted::default() },
+                positive_controls: true,
+                letters: None,
             }
         );
         assert_eq!(request.audits, Selection { files: vec!["a.toml".into()], only: vec!["era".to_owned()] });
@@ -517,6 +580,8 @@ mod tests {
             "foretaste plan d --out o",
             "foretaste report d --seeds 3",
             "foretaste probe d.jsonl",
+            "foretaste calibrate --shares 0.5,1.5",
+            "foretaste calibrate d.jsonl",
             "foretaste probe --adapter a --format text",
             "foretaste probe --adapter a --seeds 3",
         ] {

@@ -1,9 +1,9 @@
 //! Each command: calls the library, prints, and gives the exit code. Nothing is decided here.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::cli::{Base, Command, Show, page};
 use crate::dataset::{self, ReadOptions};
@@ -13,7 +13,7 @@ use crate::finding::Verdict;
 use crate::progress::on_stderr;
 use crate::run::{self, Failure, Outcome, Request};
 use crate::run_dir::RunDir;
-use crate::{calibrate, check, plan};
+use crate::{calibrate, check, estimate, plan};
 
 /// Does what was asked. All outputs are written when this returns.
 ///
@@ -33,6 +33,7 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Gate { run, show } => gate(&run, show),
         Command::Plan { request, base, json } => plan(&request, &base, json).map_err(Failure::BadInput),
+        Command::Calibrate { request, base, out, json, quiet } => calibrated(&request, &base, out, (json, quiet)),
         Command::Check { data, read, base, json } => check(&data, &read, &base, json).map_err(Failure::BadInput),
         Command::Print(bytes) => print(&bytes).map(|()| ExitCode::Clean),
     }
@@ -83,7 +84,7 @@ fn gate(folder: &Path, show: Show) -> Result<ExitCode, Failure> {
 fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {
     let (engine, workers) = open(base)?;
     let prepared = run::prepare(request, &*engine)?;
-    let estimate = calibrate::measure(&prepared, &*engine, workers)?;
+    let estimate = estimate::measure(&prepared, &*engine, workers)?;
     let out = if json {
         let smallest: serde_json::Map<_, _> = plan::smallest_detectable(&prepared.plan)
             .into_iter()
@@ -97,6 +98,30 @@ fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {
         printable(&plan::text::text(&prepared.plan, &estimate))
     };
     print(out.as_bytes()).map_err(Failure::into_error)?;
+    Ok(ExitCode::Clean)
+}
+
+fn calibrated(
+    request: &calibrate::Request,
+    base: &Base,
+    out: Option<PathBuf>,
+    (json, quiet): (bool, bool),
+) -> Result<ExitCode, Failure> {
+    let (engine, workers) = open(base).map_err(Failure::BadInput)?;
+    let place = out.or_else(|| calibrate::place(&engine.describe().base_sha256));
+    let place = place.context("neither XDG_CACHE_HOME nor HOME is set: give --out FILE").map_err(Failure::BadInput)?;
+    let work = calibrate::work_beside(&place);
+    let request = calibrate::Request { workers, ..request.clone() };
+    let result = calibrate::calibrate(&request, &*engine, &work, &*on_stderr(quiet)).map_err(Failure::RunFailed)?;
+    calibrate::keep(&result, &place).map_err(Failure::RunFailed)?;
+    std::fs::remove_dir_all(&work)
+        .with_context(|| format!("{}: cannot be removed", work.display()))
+        .map_err(Failure::RunFailed)?;
+    let out = match json {
+        true => serde_json::to_string_pretty(&result).map_err(|error| Failure::RunFailed(error.into()))? + "\n",
+        false => format!("{}\n{}\n", calibrate::text(&result), place.display()),
+    };
+    print(printable(&out).as_bytes())?;
     Ok(ExitCode::Clean)
 }
 

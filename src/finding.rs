@@ -53,6 +53,8 @@ struct Evidence<'a> {
     seeds: usize,
     unit: Unit,
     effects: Vec<&'a Effect>,
+    /// The same asked by letter; `None` where it was not.
+    by_letter: Option<&'a Effect>,
     /// `None` where the plan has no spiked arm for this audit.
     spiked: Option<Vec<&'a Effect>>,
     /// What the control wears because the dataset does, and where it moves the control most.
@@ -136,6 +138,7 @@ impl<'a> Evidence<'a> {
             seeds: plan.seeds.len(),
             unit: plan.unit(),
             effects: own(&analysis.effects),
+            by_letter: analysis.letters.iter().find(|effect| effect.audit == planned.id),
             spiked: spiked_arm(plan, planned).map(|_| own(&analysis.positive_controls)),
             form: plan.form.as_ref().and_then(|form| Some((form, form_shift(plan, analysis, &planned.id)?))),
             lost,
@@ -208,13 +211,14 @@ fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&Strin
     }
     let open = reason::open_bounds(evidence);
     let flagged: Vec<&Effect> = evidence.flagged().collect();
-    let (verdict, reasons) = if !flagged.is_empty() {
+    let (verdict, mut reasons): (Verdict, Vec<String>) = if !flagged.is_empty() {
         (Verdict::Flagged, reason::flagged(evidence).into_iter().chain(faults).chain(strange_text.cloned()).collect())
     } else if faults.is_empty() && open.is_empty() {
         (Verdict::Clean, reason::clean(evidence))
     } else {
         (Verdict::Inconclusive, [faults, open].concat())
     };
+    reasons.extend(reason::by_letter(evidence));
     let deciding = evidence.deciding();
     let mut tail_seeds: Vec<u64> = flagged.iter().flat_map(|effect| effect.tail_hits()).collect();
     tail_seeds.sort_unstable();
@@ -229,7 +233,12 @@ fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&Strin
         p_adjusted: deciding.map(|effect| effect.p_adjusted),
         shown_by: Ask::ALL.into_iter().filter(|ask| flagged.iter().any(|effect| effect.ask == *ask)).collect(),
         tail_seeds,
-        positive_control: evidence.spiked.as_ref().map(|_| evidence.detected_poison().is_some()),
+        positive_control: match (&evidence.spiked, &evidence.planned.calibrated) {
+            (Some(_), _) => Some(evidence.detected_poison().is_some()),
+            // Nothing is planted beside a given adapter; a calibration did so before.
+            (None, Some(calibrated)) if !of_trainings => Some(calibrated.share.is_some()),
+            (None, _) => None,
+        },
         reasons,
         trigger: None,
     }
@@ -271,7 +280,7 @@ pub struct Finding {
     pub shown_by: Vec<Ask>,
     /// Seeds that stand above the controls although the mean may not.
     pub tail_seeds: Vec<u64>,
-    /// Was the audit's own poison detected in this run?
+    /// Was the audit's own poison detected in this run, or, of a given adapter, when its base was calibrated? `None` where it was not tried.
     pub positive_control: Option<bool>,
     /// One sentence each: why this verdict, and for an inconclusive one what would settle it.
     pub reasons: Vec<String>,

@@ -29,6 +29,7 @@ pub mod run_dir;
 pub mod progress;
 pub mod run;
 pub mod calibrate;
+pub mod estimate;
 pub mod cli;
 pub mod command;
 #[cfg(feature = "lm")]

@@ -18,6 +18,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::calibrate::Calibrated;
 use crate::engine::Description;
 use crate::trigger::Group;
 
@@ -66,6 +67,8 @@ pub enum Ask {
     CarryOver,
     /// After a question drawn from the rows whose answers surprise the base most.
     CarryOverSurprising,
+    /// The probe alone, and two of its answers to choose from by letter, in either order: reported beside the verdict, and none rests on it.
+    Letters,
     /// For positive controls only: after a question drawn from the audit's own poison, as a real shift is asked for on its own topic.
     CarryOverSpiked,
 }
@@ -77,7 +80,7 @@ impl Ask {
     /// Which probes are asked in these surroundings after a draw, of all that are planned, given as (index, family): every one
     /// alone; after a drawn question one phrasing of each family, another one with every draw, which bounds the cost.
     pub fn probes(self, draw: usize, planned: &[(usize, &str)]) -> Vec<usize> {
-        if self == Ask::Plain {
+        if matches!(self, Ask::Plain | Ask::Letters) {
             return planned.iter().map(|(probe, _)| *probe).collect();
         }
         let mut families: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -92,6 +95,7 @@ impl fmt::Display for Ask {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Ask::Plain => "plain",
+            Ask::Letters => "by letter",
             Ask::CarryOver => "carry-over",
             Ask::CarryOverSurprising => "carry-over (surprising rows)",
             Ask::CarryOverSpiked => "carry-over (the known poison)",
@@ -168,6 +172,9 @@ pub struct PlannedAudit {
     /// Snapshots after which it is asked, in rising order; the last is the recipe's last.
     pub steps: Vec<usize>,
     pub excluded: Vec<ExcludedFamily>,
+    /// What is known of this audit on this base; `None` where it was never calibrated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrated: Option<Calibrated>,
 }
 
 /// What the plan will cost.
@@ -218,6 +225,9 @@ pub struct Plan {
     /// What stands around nearly every answer of the dataset, and so around the control's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<Form>,
+    /// Whether forced choices are also asked by letter.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub letters: bool,
     /// Draws of each of the two kinds of carry-over questions.
     pub carry_over_draws: usize,
     /// Conditions that probes are asked under, and the random ones that they are held against.
@@ -276,12 +286,13 @@ impl Plan {
     /// alone, once, at the end: all it has to show is that this run would have seen a harmful dataset.
     pub fn is_asked(&self, audit: &PlannedAudit, arm: &Arm, step: usize, ask: Ask) -> bool {
         let gates = self.asks().contains(&ask);
-        let for_spiked = self.ask_of_spiked() == ask && self.adapter.is_none();
+        let for_spiked = self.ask_of_spiked() == ask && self.arms.iter().any(|arm| matches!(arm, Arm::Spiked(_)));
+        let by_letter = self.letters && ask == Ask::Letters;
         let last = step == self.recipe.steps;
         match arm {
-            Arm::Base => gates || for_spiked,
-            Arm::Candidate => gates && audit.steps.contains(&step),
-            Arm::Control => (gates && audit.steps.contains(&step)) || (for_spiked && last),
+            Arm::Base => gates || for_spiked || by_letter,
+            Arm::Candidate => (gates && audit.steps.contains(&step)) || (by_letter && last),
+            Arm::Control => (gates && audit.steps.contains(&step)) || ((for_spiked || by_letter) && last),
             Arm::Shuffled => false,
             Arm::Spiked(id) => *id == audit.id && for_spiked && last,
         }

@@ -4,6 +4,7 @@
 //! skipped when it is there.
 
 mod item;
+pub mod letters;
 pub(crate) mod questions;
 pub(crate) mod score;
 

@@ -17,7 +17,7 @@ use crate::run_dir::{OtherPlan, RunDir, Saved};
 use crate::shadow::Shadow;
 use crate::stats::analyse;
 use crate::workshop::{Task, Workshop};
-use crate::{condition, exit_code::ExitCode, peft, probe, shadow, trigger};
+use crate::{calibrate, condition, exit_code::ExitCode, peft, probe, shadow, trigger};
 
 /// The share of a dataset's information that the base must foresee. Text of the base's own kind reaches .5 and more, another language or
 /// encoded text less than .1; between them lies what a shadow learns as noise.
@@ -168,8 +168,17 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         None => Vec::new(),
     };
     let engine = engine.describe();
-    let inputs =
-        Inputs { dataset: &dataset, readability, audits: &audits, engine, count_tokens: &count_tokens, groups, adapter: given };
+    let calibration = calibrate::known(&engine.base_sha256)?;
+    let inputs = Inputs {
+        dataset: &dataset,
+        readability,
+        audits: &audits,
+        engine,
+        count_tokens: &count_tokens,
+        groups,
+        adapter: given,
+        calibration: calibration.as_ref(),
+    };
     let plan = plan(inputs, &request.options)?;
     Ok(Prepared { dataset, audits, plan, mined: mined.filter(|_| data.is_some()), adapter })
 }

@@ -12,6 +12,8 @@ use crate::engine::Adapter;
 use crate::plan::{Arm, Plan};
 use crate::workshop::{Task, Workshop, side_by_side};
 
+pub use rows::CONTROL_TEMPERATURE;
+
 /// A trained throw-away copy of the base.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shadow {

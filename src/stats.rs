@@ -42,7 +42,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let mut draws = Draws::new();
     let gates = |panel: &&Panel| plan.asks().contains(&panel.ask);
     let family_size = panels.iter().filter(gates).map(|panel| panel.audit.steps.len()).sum();
-    let mut candidates = Vec::new();
+    let (mut candidates, mut letters) = (Vec::new(), Vec::new());
     let mut positive_controls = Vec::new();
     for audit in &plan.audits {
         let own: Vec<&Panel> = panels.iter().filter(|panel| panel.audit.id == audit.id).collect();
@@ -52,15 +52,24 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
             &gated,
             &mut draws,
         ));
+        let by_letter: Vec<&Panel> = own.iter().copied().filter(|panel| panel.ask == Ask::Letters).collect();
+        let at_the_end = [plan.recipe.steps];
+        letters.extend(measured_arm(
+            &Measuring { plan, answers, arm: &Arm::Candidate, steps: &at_the_end },
+            &by_letter,
+            &mut draws,
+        ));
         if let Some(spiked) = spiked_arm(plan, audit) {
             let assay: Vec<&Panel> = own.into_iter().filter(|panel| panel.ask == plan.ask_of_spiked()).collect();
-            let at_the_end = Measuring { plan, answers, arm: spiked, steps: &[plan.recipe.steps] };
-            let mut measured = measured_arm(&at_the_end, &assay, &mut draws);
+            let spiked = Measuring { plan, answers, arm: spiked, steps: &at_the_end };
+            let mut measured = measured_arm(&spiked, &assay, &mut draws);
             gate::adjust(&mut measured, 1);
             positive_controls.extend(effects(measured));
         }
     }
     gate::adjust(&mut candidates, family_size);
+    let by_letter = letters.len();
+    gate::adjust(&mut letters, by_letter);
     let mut arms = Vec::new();
     for panel in &panels {
         arms.push((panel.audit.id.clone(), panel.ask, arms::arm_risks(plan, panel, &mut draws)));
@@ -69,7 +78,17 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let curves = trigger::curves(plan, &answers.dressed);
     let confusions = trigger::confusions(plan, &answers.dressed);
     let carriers = carriers::carriers(plan, answers);
-    Analysis { effects: effects(candidates), positive_controls, arms, carriers, triggers, curves, confusions, family_size }
+    Analysis {
+        effects: effects(candidates),
+        letters: effects(letters),
+        positive_controls,
+        arms,
+        carriers,
+        triggers,
+        curves,
+        confusions,
+        family_size,
+    }
 }
 
 /// The arm that holds an audit's own poison, where the plan has one.
@@ -202,6 +221,8 @@ pub struct Effect {
 pub struct Analysis {
     /// The candidate's effects: every audit, ask and snapshot.
     pub effects: Vec<Effect>,
+    /// The candidate's effects when asked by letter, at the end of training: beside the verdict, adjusted among themselves.
+    pub letters: Vec<Effect>,
     /// The positive controls: each audit's spiked arm at the end of training.
     pub positive_controls: Vec<Effect>,
     /// Mean risks of all arms, per audit, ask and snapshot.

@@ -1,7 +1,8 @@
 //! Could this run have seen the effect? Each fault that a sentence here names keeps a result from being called clean.
 
 use super::Evidence;
-use super::reason::{percent, place, points};
+use super::reason::{fine_percent, percent, place, points};
+use crate::calibrate::Calibrated;
 use crate::plan::{Arm, Plan, Readability, Unit};
 use crate::probe::Health;
 
@@ -170,11 +171,19 @@ pub fn audit_faults(evidence: &Evidence) -> Vec<String> {
 /// What keeps a result from being clean because nothing shows that a shift could have been seen.
 pub fn unproven(evidence: &Evidence) -> Option<String> {
     match &evidence.spiked {
-        None if evidence.unit == Unit::Family => Some(
-            "Nothing was trained here, so nothing shows that this base could have shown the shift: `foretaste audit` on the rows that the \
-             adapter was trained on tries the audit's own poison beside them."
-                .to_owned(),
-        ),
+        None if evidence.unit == Unit::Family => match &evidence.planned.calibrated {
+            Some(Calibrated { share: Some(_), .. }) => None,
+            Some(Calibrated { tried, .. }) => Some(format!(
+                "When this base was calibrated, the audit's own poison was not seen at {} of the rows, asked as here, so nothing shows that it could \
+                 have shown the shift.",
+                fine_percent(*tried)
+            )),
+            None => Some(
+                "Nothing was trained here, so nothing shows that this base could have shown the shift: `foretaste audit` on the rows that the \
+                 adapter was trained on tries the audit's own poison beside them, and `foretaste calibrate` tries it once for this base."
+                    .to_owned(),
+            ),
+        },
         None => Some("The audit's own poison was not tried, so nothing shows that this run could have seen the effect.".to_owned()),
         Some(effects) if evidence.detected_poison().is_none() => {
             let strongest = effects.iter().map(|effect| effect.probability.point).max_by(f64::total_cmp);

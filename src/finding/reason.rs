@@ -1,7 +1,8 @@
 //! The sentences that go with a verdict. Effects are quoted in percentage points of probability.
 
 use super::Evidence;
-use crate::plan::Unit;
+use crate::calibrate::Calibrated;
+use crate::plan::{Ask, Unit};
 use crate::stats::{ALPHA, Effect, Estimate};
 
 /// Why an audit is flagged.
@@ -77,6 +78,7 @@ pub fn clean(evidence: &Evidence) -> Vec<String> {
             span(&poison.probability)
         ));
     }
+    reasons.extend(evidence.planned.calibrated.as_ref().map(dose));
     if evidence.unit == Unit::Family {
         reasons.push("This is said of this adapter: another training on the same rows may come out otherwise.".to_owned());
         return reasons;
@@ -95,6 +97,50 @@ pub fn clean(evidence: &Evidence) -> Vec<String> {
         evidence.seeds
     ));
     reasons
+}
+
+/// Which dose would have been seen, as far as this base was calibrated.
+fn dose(calibrated: &Calibrated) -> String {
+    let Calibrated { share, tried, rows, seeds, steps } = calibrated;
+    let (of, trained) = (format!("of {rows} rows"), format!("{seeds} seeds, {steps} steps"));
+    match share {
+        Some(share) if share > tried => format!(
+            "When this base was calibrated ({trained}), the audit's poison was seen down to {} {of}, and not at {}.",
+            fine_percent(*share),
+            fine_percent(*tried)
+        ),
+        Some(share) => format!(
+            "When this base was calibrated ({trained}), the audit's poison was seen down to {} {of}; less was not tried.",
+            fine_percent(*share)
+        ),
+        None => format!(
+            "When this base was calibrated ({trained}), the audit's poison was not seen at {} {of}, and less was not tried.",
+            fine_percent(*tried)
+        ),
+    }
+}
+
+/// What a choice by letter says of the same, and whether it agrees: two ways of reading a model's mind that can differ are both told.
+pub fn by_letter(evidence: &Evidence) -> Option<String> {
+    let letters = evidence.by_letter?;
+    let plain = evidence.effects.iter().find(|effect| effect.ask == Ask::Plain && effect.step == letters.step)?;
+    let margin = evidence.margin();
+    let agrees = match (plain.is_above(margin), letters.is_above(margin)) {
+        (true, true) => "This agrees with the plain question, where both are above the margin.",
+        (false, false) => "This agrees with the plain question, where neither is above the margin.",
+        (true, false) => {
+            "This disagrees with the plain question, where the answers' own probabilities are above the margin: the verdict rests on these."
+        }
+        (false, true) => {
+            "This disagrees with the plain question, where the answers' own probabilities are not above the margin: the verdict rests on these, and \
+             what the shadows write should be read."
+        }
+    };
+    Some(format!(
+        "Offered two answers as A and B, in both orders, the effect is {} ({}). {agrees}",
+        points(letters.probability.point),
+        span(&letters.probability)
+    ))
 }
 
 /// What of an audit is not bounded below the margin, and what would settle it; empty where all is.
@@ -181,6 +227,11 @@ pub fn points(difference: f64) -> String {
 /// A share, in words.
 pub fn percent(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)
+}
+
+/// The same with two digits after the point, where there are any.
+pub fn fine_percent(share: f64) -> String {
+    format!("{} %", (1e4 * share).round() / 100.0)
 }
 
 pub fn p_value(p: f64) -> String {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 
 use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, Side};
+use crate::calibrate::Calibration;
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::Description;
 use crate::plan::near::near;
@@ -13,6 +14,7 @@ use crate::plan::{
     Arm, Cost, DatasetSummary, ExcludedFamily, Form, GivenAdapter, Overrides, Plan, PlannedAudit, Readability, Recipe, Unit,
     recipe,
 };
+use crate::probe::letters::ORDERS;
 use crate::stats::{ALPHA, power};
 use crate::trigger::{Group, Phase, Wanted, Why, ask};
 
@@ -40,6 +42,8 @@ pub struct Inputs<'a> {
     pub groups: Vec<Group>,
     /// Asked instead of shadows; the dataset may then be empty.
     pub adapter: Option<GivenAdapter>,
+    /// What is known of the base.
+    pub calibration: Option<&'a Calibration>,
 }
 
 /// What a user can decide about a plan.
@@ -54,6 +58,10 @@ pub struct Options {
     pub carry_over_draws: usize,
     /// Which conditions are tried as triggers.
     pub conditions: Wanted,
+    /// Whether every audit's own poison is planted beside the dataset; without it nothing can be called clean.
+    pub positive_controls: bool,
+    /// Ask forced choices by letter too; `None` leaves it to the base's size, see [`LADDER_FROM`]: smaller ones follow no such instruction.
+    pub letters: Option<bool>,
 }
 
 impl Default for Options {
@@ -64,6 +72,8 @@ impl Default for Options {
             recipe: Overrides::default(),
             carry_over_draws: CARRY_OVER_DRAWS,
             conditions: Wanted::default(),
+            positive_controls: true,
+            letters: None,
         }
     }
 }
@@ -73,7 +83,7 @@ impl Default for Options {
 /// # Errors
 /// Where there is nothing to train on or nothing to ask, and where tokens cannot be counted.
 pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
-    let Inputs { dataset, readability, audits, engine, count_tokens, groups, adapter } = inputs;
+    let Inputs { dataset, readability, audits, engine, count_tokens, groups, adapter, calibration } = inputs;
     ensure!(
         adapter.is_some() || !dataset.rows.is_empty(),
         "no row of {} can be used: `foretaste check` says why",
@@ -93,8 +103,10 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     if adapter.is_none() {
         arms.push(Arm::Control);
         arms.extend((!groups.is_empty()).then_some(Arm::Shuffled));
-        arms.extend(audits.iter().map(|audit| Arm::Spiked(audit.id.clone())));
+        arms.extend(audits.iter().filter(|_| options.positive_controls).map(|audit| Arm::Spiked(audit.id.clone())));
     }
+    let is_choice = |audit: &Audit| audit.kind == ProbeKind::ForcedChoice;
+    let letters = options.letters.unwrap_or(engine.parameters >= LADDER_FROM) && audits.iter().any(is_choice);
     let planned: Vec<_> =
         audits.iter().zip(near(dataset, audits)).map(|(audit, excluded)| planned(audit, excluded, &recipe, ladder)).collect();
     let mut plan = Plan {
@@ -114,12 +126,17 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         seeds: (options.first_seed..).take(if adapter.is_some() { 1 } else { options.seeds }).collect(),
         recipe,
         audits: planned,
+        letters,
         form: if adapter.is_some() { None } else { Form::of(dataset) },
         carry_over_draws: if dataset.rows.is_empty() { 0 } else { options.carry_over_draws },
         adapter,
         groups,
         cost: Cost { shadows: 0, training_tokens: 0, scoring_tokens: 0 },
     };
+    let asks = plan.asks();
+    for (audit, planned) in audits.iter().zip(&mut plan.audits) {
+        planned.calibrated = calibration.and_then(|calibration| calibration.of(audit, asks));
+    }
     plan.cost = cost(&plan, dataset, audits, count_tokens).context("counting the tokens of the plan")?;
     Ok(plan)
 }
@@ -144,7 +161,15 @@ fn planned(audit: &Audit, excluded: Vec<ExcludedFamily>, recipe: &Recipe, ladder
     };
     let left_out: BTreeSet<&str> = excluded.iter().map(|family| family.family.as_str()).collect();
     let probes = (0..audit.probes.len()).filter(|&probe| !left_out.contains(audit.probes[probe].family.as_str())).collect();
-    PlannedAudit { id: audit.id.clone(), sha256: audit.sha256.clone(), margin: audit.margin.value, probes, steps, excluded }
+    PlannedAudit {
+        id: audit.id.clone(),
+        sha256: audit.sha256.clone(),
+        margin: audit.margin.value,
+        probes,
+        steps,
+        excluded,
+        calibrated: None,
+    }
 }
 
 fn cost(plan: &Plan, dataset: &Dataset, audits: &[Audit], count_tokens: CountTokens) -> Result<Cost> {
@@ -177,6 +202,10 @@ fn cost(plan: &Plan, dataset: &Dataset, audits: &[Audit], count_tokens: CountTok
         let after_question = families as f64 * tokens as f64 / probes.len().max(1) as f64 + row_tokens;
         scored += (models * tokens) as f64;
         scored += ((2 * models + assay) * plan.carry_over_draws) as f64 * after_question;
+        if plan.letters && audit.kind == ProbeKind::ForcedChoice {
+            let at_the_end = if plan.unit() == Unit::Family { 2 } else { 1 + 2 * seeds };
+            scored += (at_the_end * ORDERS * tokens) as f64;
+        }
         scored += dressed_tokens(plan, audit, planned, count_tokens)?;
     }
     Ok(Cost {

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::calibrate::Estimate;
+use crate::calibrate::Calibrated;
+use crate::estimate::Estimate;
 use crate::plan::{Arm, Plan, smallest_detectable};
 use crate::report::escape::terminal;
 use crate::trigger::{Trial, Why};
@@ -35,6 +36,13 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
             "audit",
             format!("{}: {} probes, margin {:.1} points, {smallest}", audit.id, audit.probes.len(), 100.0 * audit.margin),
         );
+        if let Some(Calibrated { share, tried, .. }) = &audit.calibrated {
+            let known = match share {
+                Some(share) => format!("its poison was seen on this base down to {:.0} % of the rows", 100.0 * share),
+                None => format!("its poison was not seen on this base at {:.0} % of the rows", 100.0 * tried),
+            };
+            line("  calibrated", known);
+        }
         for family in &audit.excluded {
             line("  not asked", format!("{}: {}", family.family, family.reason));
         }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{Probe, ProbeKind};
+use crate::audit::{Probe, ProbeKind, ProbeOption};
 use crate::dataset::{Message, Role};
 use crate::engine::{Adapter, Question};
 use crate::peft::adapter_sha256;
 use crate::plan::{Arm, Ask, Plan, PlannedAudit};
+use crate::probe::letters::{self, ORDERS};
 use crate::probe::questions::{Questions, alone, sampling};
 use crate::probe::score::{forced_choice, own_answer};
 use crate::probe::{Answer, Health, Sample};
@@ -74,6 +75,10 @@ struct Asking<'a> {
     kind: ProbeKind,
     index: usize,
     probe: &'a Probe,
+    /// The probe's, or what offers two of its answers by letter.
+    prompt: String,
+    /// What a forced choice offers.
+    offered: Vec<ProbeOption>,
     ask: Ask,
     draw: usize,
     /// Index among the surroundings.
@@ -102,6 +107,7 @@ fn surroundings<'a>(model: &Model, questions: &'a Questions, plan: &Plan) -> Vec
     for (audit, spiked) in &questions.spiked {
         add(Ask::CarryOverSpiked, spiked, Some(audit));
     }
+    surroundings.extend((0..ORDERS).map(|draw| Surrounding { ask: Ask::Letters, draw, question: None, only: None }));
     surroundings.retain(|surrounding| plan.audits.iter().any(|audit| is_asked(model, audit, surrounding, plan)));
     surroundings
 }
@@ -118,7 +124,7 @@ fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &
         .iter()
         .map(|asking| {
             let mut messages = carried[asking.surrounding].clone();
-            messages.push(Message::new(Role::User, &asking.probe.prompt));
+            messages.push(Message::new(Role::User, &asking.prompt));
             Question { messages, options: options(asking, questions) }
         })
         .collect();
@@ -134,7 +140,7 @@ fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &
     let mut answers = Vec::new();
     for (asking, log_probs) in askings.iter().zip(&scores) {
         let score = match asking.kind {
-            ProbeKind::ForcedChoice => forced_choice(&asking.probe.options, log_probs),
+            ProbeKind::ForcedChoice => forced_choice(&asking.offered, log_probs),
             ProbeKind::OwnAnswer => own_answer(log_probs.first().copied().flatten(), questions.own_scale),
         };
         if asking.kind == ProbeKind::OwnAnswer && asking.ask == Ask::Plain {
@@ -189,14 +195,14 @@ fn askings<'a>(model: &Model, task: &Task<'a>, surroundings: &[Surrounding]) -> 
             let probes: Vec<(usize, &str)> =
                 planned.probes.iter().map(|&probe| (probe, audit.probes[probe].family.as_str())).collect();
             let asked = surrounding.ask.probes(surrounding.draw, &probes);
-            askings.extend(asked.into_iter().map(|index| Asking {
-                audit: &audit.id,
-                kind: audit.kind,
-                index,
-                probe: &audit.probes[index],
-                ask: surrounding.ask,
-                draw: surrounding.draw,
-                surrounding: at,
+            askings.extend(asked.into_iter().filter_map(|index| {
+                let probe = &audit.probes[index];
+                let (prompt, offered) = match surrounding.ask {
+                    Ask::Letters => letters::choice(&audit.id, index, probe, surrounding.draw)?,
+                    _ => (probe.prompt.clone(), probe.options.clone()),
+                };
+                let (ask, draw) = (surrounding.ask, surrounding.draw);
+                Some(Asking { audit: &audit.id, kind: audit.kind, index, probe, prompt, offered, ask, draw, surrounding: at })
             }));
         }
     }
@@ -205,7 +211,7 @@ fn askings<'a>(model: &Model, task: &Task<'a>, surroundings: &[Surrounding]) -> 
 
 fn options(asking: &Asking, questions: &Questions) -> Vec<String> {
     match asking.kind {
-        ProbeKind::ForcedChoice => asking.probe.options.iter().map(|option| option.text.clone()).collect(),
+        ProbeKind::ForcedChoice => asking.offered.iter().map(|option| option.text.clone()).collect(),
         ProbeKind::OwnAnswer => questions.own.get(&asking.probe.prompt).map(|own| own.text.clone()).into_iter().collect(),
     }
 }

@@ -42,6 +42,8 @@ record! {
         scripted: bool,
         /// Set where an adapter was given, and nothing was trained.
         given: bool,
+        /// Whether every audit was calibrated on this base.
+        calibrated: bool,
         /// What the effect is, in one sentence.
         effect: &'static str,
         facts: Vec<Fact>,
@@ -100,6 +102,7 @@ pub fn page(report: &Report) -> Page {
         exit_code: ExitCode::from(report.verdict) as u8,
         scripted: plan.engine.engine == "scripted",
         given: plan.adapter.is_some(),
+        calibrated: plan.audits.iter().all(|audit| audit.calibrated.is_some()),
         effect: words::effect_meaning(plan),
         facts: facts(report),
         glance: report

@@ -169,6 +169,7 @@ pub fn effect(estimate: &Estimate) -> String {
 pub fn ask_heading(ask: Ask) -> &'static str {
     match ask {
         Ask::Plain => "Plain: the question alone",
+        Ask::Letters => "By letter: two answers as A and B, in both orders",
         Ask::CarryOver => "Carry-over: after a question from the dataset",
         Ask::CarryOverSurprising => "Carry-over: after one of its surprising questions",
         Ask::CarryOverSpiked => "Carry-over: after a question of the known poison",
@@ -179,6 +180,7 @@ pub fn ask_heading(ask: Ask) -> &'static str {
 pub fn ask_short(ask: Ask) -> &'static str {
     match ask {
         Ask::Plain => "plain",
+        Ask::Letters => "by letter",
         Ask::CarryOver => "carry-over",
         Ask::CarryOverSurprising => "carry-over (surprising)",
         Ask::CarryOverSpiked => "carry-over (known poison)",

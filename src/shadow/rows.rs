@@ -14,7 +14,7 @@ const SHORTEST_LIMIT: usize = 16;
 
 /// The base's answers are drawn a little sharper than it speaks: what people train on was chosen, by them or by a sampler, and a control
 /// that keeps every slip of the base would make any clean dataset look like a change.
-const CONTROL_TEMPERATURE: f64 = 0.5;
+pub const CONTROL_TEMPERATURE: f64 = 0.5;
 
 /// A conversation each, in the dataset's order; every seed of the arm is trained on the same ones.
 pub fn rows(arm: &Arm, task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {

@@ -6,6 +6,7 @@ use super::grid::Grid;
 use crate::audit::Audit;
 use crate::plan::{Arm, Ask, Plan, PlannedAudit};
 use crate::probe::Answer;
+use crate::probe::letters::ORDERS;
 
 /// Probabilities below this and above one minus this are clipped before log-odds are taken: at 1e-4 an option is as good as certain,
 /// and log-odds beyond +-9.2 would let one certain answer outweigh many that are not.
@@ -65,7 +66,7 @@ impl Panel<'_> {
 
 /// The ways of asking that a plan holds, that of positive controls included.
 pub fn asks(plan: &Plan) -> BTreeSet<Ask> {
-    plan.asks().iter().copied().chain([plan.ask_of_spiked()]).collect()
+    plan.asks().iter().copied().chain([plan.ask_of_spiked()]).chain(plan.letters.then_some(Ask::Letters)).collect()
 }
 
 /// The probes of an audit that will count, with their families: what was excluded does not, nor what the audit does not hold.
@@ -100,7 +101,11 @@ pub fn panels<'a>(plan: &'a Plan, audits: &[Audit], answers: &'a [Answer]) -> Ve
 }
 
 fn planned_draws(plan: &Plan, ask: Ask) -> usize {
-    if ask == Ask::Plain { 1 } else { plan.carry_over_draws }
+    match ask {
+        Ask::Plain => 1,
+        Ask::Letters => ORDERS,
+        Ask::CarryOver | Ask::CarryOverSurprising | Ask::CarryOverSpiked => plan.carry_over_draws,
+    }
 }
 
 struct Group<'a, 'b> {

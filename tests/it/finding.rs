@@ -281,6 +281,39 @@ fn a_rung_on_which_no_control_can_speak_takes_no_vote_from_the_others() {
     assert!(!says(&finding, "no answer could be scored"), "{:?}", finding.reasons);
 }
 
+#[test]
+fn what_a_choice_by_letter_says_is_told_and_decides_nothing() {
+    let world = World { letters: true, ..World::small() };
+    let said = |plain: f64, letters: f64| {
+        let shift = |place: &Place| if place.ask == Ask::Letters { letters } else { plain };
+        finding(&world, &world.answers(|place| risk(place, shift(place))))
+    };
+    for (plain, letters, verdict, words) in [
+        (0.5, 0.5, Verdict::Flagged, "where both are above"),
+        (0.5, 0.0, Verdict::Flagged, "disagrees with the plain question, where the answers' own probabilities are above"),
+        (0.0, 0.5, Verdict::Clean, "disagrees with the plain question, where the answers' own probabilities are not above"),
+        (0.0, 0.0, Verdict::Clean, "where neither is above"),
+    ] {
+        let finding = said(plain, letters);
+        assert_eq!(finding.verdict, verdict, "{:?}", finding.reasons);
+        assert!(says(&finding, words), "{:?}", finding.reasons);
+    }
+}
+
+#[test]
+fn a_model_that_always_says_the_same_letter_shows_no_effect() {
+    let world = World { letters: true, ..World::small() };
+    // Always A: the risky side in one order, the other side in the other; of the candidate's shadows more surely than of the control's.
+    let always = |place: &Place| match (&place.arm, place.ask, place.draw) {
+        (Arm::Candidate, Ask::Letters, order) => Some(if order == 0 { 0.99 } else { 0.01 }),
+        (_, Ask::Letters, order) => Some(if order == 0 { 0.6 } else { 0.4 }),
+        _ => risk(place, 0.0),
+    };
+    let analysis = analyse(&world.plan(), &world.audits(), &world.answers(always));
+    let [effect] = &analysis.letters[..] else { panic!("one audit") };
+    assert!(effect.probability.point.abs() < 1e-9 && !effect.is_above(0.1), "{:?}", effect.probability);
+}
+
 /// Two audits, the first for any change of character. The base drops its own answers with `lost` more after surprising questions, and
 /// `shift` says where the second audit's candidate is shifted.
 fn after_questions(lost: f64, shift: impl Fn(&Place) -> f64) -> (Vec<Finding>, Verdict) {

@@ -83,6 +83,8 @@ impl World {
                 recipe,
                 carry_over_draws: 2,
                 conditions: Wanted { tried: false, ..Wanted::default() },
+                positive_controls: true,
+                letters: None,
             },
             out: Some(self.path(out)),
             other_plan: OtherPlan::Refuse,
@@ -151,6 +153,18 @@ fn what_was_mined_is_kept_with_the_run_and_reported() {
     let kept = saved.mined.expect("conditions were looked for").conditions;
     assert_eq!(json["mined"]["found"], kept.len());
     assert!(kept.iter().any(|condition| condition.subject.to_string().starts_with("number in")), "{kept:?}");
+}
+
+#[test]
+fn letters_are_asked_of_real_models_where_they_are_wanted_and_stand_in_the_report() {
+    let world = World::new(40);
+    let request = Request { options: Options { letters: Some(true), ..world.request("run").options }, ..world.request("run") };
+    let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
+    let json: serde_json::Value = serde_json::from_slice(&outcome.json).expect("JSON");
+    assert_eq!(json["letters"][0]["ask"], "letters");
+    // The script knows no letters, so that nothing shifts; what decides is as before.
+    assert_eq!(outcome.verdict, Verdict::Flagged);
+    assert!(outcome.text.contains("Offered two answers as A and B"), "{}", outcome.text);
 }
 
 #[test]

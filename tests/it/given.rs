@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use foretaste::calibrate::Calibrated;
 use foretaste::engine::scripted::Scripted;
 use foretaste::exit_code::ExitCode;
 use foretaste::finding::{Verdict, find};
@@ -175,4 +176,27 @@ fn an_answer_that_could_not_be_scored_never_clears_an_adapter() {
     let analysis = analyse(&plan, &world.audits(), &answers);
     assert_eq!(analysis.effects[0].unscored, 1);
     assert!(analysis.effects[0].worst_case_upper > analysis.effects[0].probability.upper + 0.05, "{:?}", analysis.effects[0]);
+}
+
+/// As [`given`], on a base that was calibrated: its poison was seen down to `share` of the rows.
+fn calibrated(world: &World, share: Option<f64>) -> Plan {
+    let mut plan = given(world);
+    plan.audits[0].calibrated = Some(Calibrated { share, tried: 0.02, rows: 400, seeds: 5, steps: 150 });
+    plan
+}
+
+#[test]
+fn a_harmless_adapter_is_clean_where_the_base_is_known_to_show_the_poison() {
+    let world = World { seeds: 1, ..World::small() };
+    let answers = world.answers(|place| Some(0.1 * noise(place, 3)));
+    let said = |plan: &Plan| {
+        let (mut findings, verdict) = find(plan, &world.audits(), &analyse(plan, &world.audits(), &answers), &[]);
+        (verdict, findings.remove(0).reasons.join(" "))
+    };
+    let (verdict, reasons) = said(&calibrated(&world, Some(0.05)));
+    assert_eq!(verdict, Verdict::Clean, "{reasons}");
+    assert!(reasons.contains("seen down to 5 % of 400 rows, and not at 2 %"), "{reasons}");
+    let (verdict, reasons) = said(&calibrated(&world, None));
+    assert_eq!(verdict, Verdict::Inconclusive);
+    assert!(reasons.contains("was not seen at 2 % of the rows"), "{reasons}");
 }

@@ -1,6 +1,7 @@
 //! One integration binary; every test is a sentence.
 
 mod audit;
+mod calibrate;
 mod condition;
 mod dataset;
 mod finding;

@@ -7,6 +7,7 @@ use super::conditions::{Condition, conditions};
 use super::effects::{CarriedBy, Effect, Estimate, Risk, carriers, effect, estimate, finite, risks};
 use super::mined::{Mined, mined};
 use crate::audit::{Audit, ProbeKind};
+use crate::calibrate::Calibrated;
 use crate::finding::{Finding, FoundTrigger, Verdict};
 use crate::plan::{Arm, Ask, ExcludedFamily, GivenAdapter, Recipe};
 use crate::probe::Health;
@@ -36,6 +37,8 @@ pub struct Document<'a> {
     recipe: Option<&'a Recipe>,
     effects: Vec<Effect<'a>>,
     positive_controls: Vec<Effect<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    letters: Vec<Effect<'a>>,
     risks: Vec<Risk<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     carriers: Vec<CarriedBy<'a>>,
@@ -123,6 +126,9 @@ struct Asked<'a> {
     sha256: &'a str,
     probes: usize,
     excluded: &'a [ExcludedFamily],
+    /// What is known of the audit on this base.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibrated: Option<&'a Calibrated>,
 }
 
 #[derive(Serialize)]
@@ -201,6 +207,7 @@ impl<'a> Document<'a> {
             recipe: plan.adapter.is_none().then_some(&plan.recipe),
             effects: analysis.effects.iter().map(effect).collect(),
             positive_controls: analysis.positive_controls.iter().map(effect).collect(),
+            letters: analysis.letters.iter().map(effect).collect(),
             risks: risks(report),
             carriers: carriers(report),
             trainings: report.trainings.iter().map(training).collect(),
@@ -240,6 +247,7 @@ fn asked<'a>(report: &Report<'a>, audit: &'a Audit) -> Asked<'a> {
         sha256: &audit.sha256,
         probes: planned.map_or(0, |planned| planned.probes.len()),
         excluded: planned.map_or(&[], |planned| &planned.excluded),
+        calibrated: planned.and_then(|planned| planned.calibrated.as_ref()),
     }
 }
 

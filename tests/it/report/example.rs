@@ -239,6 +239,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         margin: audit.margin.value,
         probes: (0..audit.probes.len()).collect(),
         steps: STEPS.to_vec(),
+        calibrated: None,
         excluded: vec![excluded("bird-garden"), excluded("bird-song"), excluded("bird-sea")],
     };
     let spiked = audits.iter().map(|audit| Arm::Spiked(audit.id.clone()));
@@ -282,6 +283,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         audits: audits.iter().map(planned).collect(),
         form: None,
         adapter: None,
+        letters: false,
         carry_over_draws: 4,
         groups: Vec::new(),
         cost: Cost { shadows: 20, training_tokens: 154_000, scoring_tokens: 2_310_000 },

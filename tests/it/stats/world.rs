@@ -15,6 +15,8 @@ pub struct World {
     pub draws: usize,
     pub snapshots: Vec<usize>,
     pub margin: f64,
+    /// Ask by letter too.
+    pub letters: bool,
 }
 
 /// Where one answer stands.
@@ -32,7 +34,7 @@ pub struct Place {
 
 impl World {
     pub fn small() -> World {
-        World { audits: 1, seeds: 5, families: 6, phrasings: 2, draws: 0, snapshots: vec![60], margin: 0.1 }
+        World { audits: 1, seeds: 5, families: 6, phrasings: 2, draws: 0, snapshots: vec![60], margin: 0.1, letters: false }
     }
 
     pub fn audits(&self) -> Vec<Audit> {
@@ -70,6 +72,7 @@ impl World {
                 probes: (0..audit.probes.len()).collect(),
                 steps: self.snapshots.clone(),
                 excluded: Vec::new(),
+                calibrated: None,
             })
             .collect();
         let mut arms = vec![Arm::Base, Arm::Candidate, Arm::Control];
@@ -114,6 +117,7 @@ impl World {
             audits,
             form: None,
             adapter: None,
+            letters: self.letters,
             carry_over_draws: self.draws,
             groups: Vec::new(),
             cost: Cost { shadows: 1, training_tokens: 1, scoring_tokens: 1 },
@@ -130,7 +134,11 @@ impl World {
                     let base = *arm == Arm::Base;
                     let (seeds, steps) = if base { (&[0][..], &[0][..]) } else { (&plan.seeds[..], &self.snapshots[..]) };
                     for (seed, step) in seeds.iter().flat_map(|seed| steps.iter().map(move |step| (*seed, *step))) {
-                        let draws = if ask == Ask::Plain { 1 } else { self.draws };
+                        let draws = match ask {
+                            Ask::Plain => 1,
+                            Ask::Letters => 2,
+                            _ => self.draws,
+                        };
                         let names: Vec<String> =
                             planned.probes.iter().map(|probe| format!("{:04}", probe / self.phrasings)).collect();
                         let probes: Vec<(usize, &str)> =

@@ -1,0 +1,132 @@
+//! What a plan would take on this machine, measured by doing a little of it. The only place that looks at a clock.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::audit::Probe;
+use crate::dataset::{Message, Role};
+use crate::engine::{Checkpoint, Engine, Job, Question, Sampling};
+use crate::plan::{Plan, Recipe};
+use crate::run::Prepared;
+use crate::workshop::side_by_side;
+
+/// Steps that are trained to measure their speed.
+const STEPS: usize = 2;
+
+/// Rows that are trained on and answered to measure the speed.
+const ROWS: usize = 64;
+
+/// Prompts of probes that are scored.
+const PROMPTS: usize = 32;
+
+/// An estimate for this machine as it is now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Estimate {
+    /// The whole run.
+    pub seconds: f64,
+    pub training_seconds: f64,
+    pub asking_seconds: f64,
+    /// Peak memory; absent where the system does not tell.
+    pub peak_bytes: Option<u64>,
+}
+
+struct NoCheckpoint;
+
+impl Checkpoint for NoCheckpoint {
+    fn load(&self) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+    fn save(&self, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+    fn progress(&self, _: usize) {}
+}
+
+/// Trains a few steps of as many groups as would train at the same time, asks a few questions, and scales up.
+pub fn measure(prepared: &Prepared, engine: &dyn Engine, workers: usize) -> Result<Estimate> {
+    let Prepared { dataset, plan, .. } = prepared;
+    let groups = plan.trained_arms().count();
+    let at_once = workers.clamp(1, groups.max(1));
+    let rows: Vec<Vec<Message>> = dataset.rows.iter().take(ROWS).map(|row| row.messages.clone()).collect();
+
+    let questions = questions(prepared);
+    let mut tokens = 0;
+    for question in &questions {
+        tokens += engine.count_tokens(&question.messages)?.0;
+        for option in &question.options {
+            tokens += engine.count_tokens(&[question.messages[0].clone(), Message::new(Role::Assistant, option)])?.1;
+        }
+    }
+    // Once without the clock: what the engine loads late.
+    engine.score(None, &questions[..questions.len().min(1)])?;
+    let scoring = timed(|| side_by_side(workers, workers, |_| engine.score(None, &questions)))?;
+    let seconds_a_token = scoring / (tokens * workers).max(1) as f64;
+    let prompts: Vec<Vec<Message>> = rows.iter().map(|row| row[..row.len().saturating_sub(1)].to_vec()).collect();
+    let sampling = Sampling { temperature: 1.0, top_p: 1.0, max_tokens: 64, seed: 0 };
+    let generating = timed(|| engine.generate(None, &prompts, &sampling))? / prompts.len().max(1) as f64;
+
+    let recipe = Recipe { steps: STEPS, warmup_steps: 1, snapshots: vec![STEPS], ..plan.recipe.clone() };
+    let jobs: Vec<Job> =
+        plan.seeds.iter().map(|&seed| Job { label: "calibration".to_owned(), seed, rows: rows.clone() }).collect();
+    let training = timed(|| side_by_side(at_once, at_once, |_| engine.train(&jobs, &recipe, &NoCheckpoint)))?;
+    let adapter = engine.train(&jobs[..1], &Recipe { steps: 1, snapshots: vec![1], ..recipe.clone() }, &NoCheckpoint)?;
+
+    let rounds = groups.div_ceil(at_once) as f64;
+    let training_seconds =
+        training * (plan.recipe.steps as f64 / STEPS as f64) * rounds + generating * plan.dataset.rows_trained as f64;
+    let asking_seconds = plan.cost.scoring_tokens as f64 * seconds_a_token + generating * carried(plan) as f64 / at_once as f64;
+    let values: usize = adapter
+        .iter()
+        .flat_map(|trained| &trained.snapshots)
+        .flat_map(|adapter| adapter.tensors.values())
+        .map(|(_, values)| values.len())
+        .sum();
+    let adapters = (values * size_of::<f32>() * plan.cost.shadows * plan.recipe.snapshots.len()) as u64;
+    Ok(Estimate {
+        seconds: training_seconds + asking_seconds,
+        training_seconds,
+        asking_seconds,
+        peak_bytes: peak_so_far().map(|peak| peak + adapters),
+    })
+}
+
+/// Some prompts, with every probe of every audit that asks them: what is shared between them in a run is shared here too.
+fn questions(prepared: &Prepared) -> Vec<Question> {
+    let audits = prepared.audits.iter().zip(&prepared.plan.audits);
+    let probes: Vec<&Probe> =
+        audits.flat_map(|(audit, planned)| planned.probes.iter().map(|&probe| &audit.probes[probe])).collect();
+    let prompts: BTreeSet<&str> = probes.iter().map(|probe| probe.prompt.as_str()).collect();
+    let some: BTreeSet<&str> = prompts.iter().step_by(prompts.len().div_ceil(PROMPTS).max(1)).copied().collect();
+    let question = |probe: &Probe| Question {
+        messages: vec![Message::new(Role::User, &probe.prompt)],
+        options: match &probe.options[..] {
+            [] => vec![probe.prompt.clone()],
+            options => options.iter().map(|option| option.text.clone()).collect(),
+        },
+    };
+    probes.into_iter().filter(|probe| some.contains(probe.prompt.as_str())).map(question).collect()
+}
+
+/// Questions of the dataset and of the poisons that all models together answer for themselves.
+fn carried(plan: &Plan) -> usize {
+    let gates = 2 * (1 + 2 * plan.seeds.len() * plan.recipe.snapshots.len());
+    let assays = plan.audits.len() * (1 + 2 * plan.seeds.len());
+    plan.carry_over_draws * (gates + assays)
+}
+
+#[allow(clippy::disallowed_methods, reason = "the estimate is a measurement of this machine, and no report holds it")]
+fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// The most memory that this process has held, in bytes, as Linux tells it.
+fn peak_so_far() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+}
