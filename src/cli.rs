@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::audit::Selection;
 use crate::calibrate;
 use crate::dataset::{Format, ReadOptions};
+use crate::engine::Place;
 use crate::exit_code::ExitCode;
 use crate::finding::Verdict;
 use crate::plan::{CARRY_OVER_DRAWS, Options, Overrides};
@@ -77,6 +78,7 @@ pub struct Base {
     pub threads: usize,
     /// Weights stay in bf16 where their files have them so.
     pub bf16: bool,
+    pub place: Place,
 }
 
 /// What is printed, and which verdicts fail the process.
@@ -250,9 +252,9 @@ struct BaseArgs {
     /// Threads; no result depends on it [default: all]
     #[arg(long, value_parser = positive)]
     threads: Option<usize>,
-    /// Where the model runs
-    #[arg(long, value_enum, default_value = "cpu")]
-    device: Device,
+    /// Where the model runs: auto (a CUDA card where there is one and this program was built for it), cpu or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: Place,
     /// How a base's weights are kept: bf16, where its files have them so, takes half the memory; products are computed in f32 either way
     #[arg(long, value_enum, default_value = "f32")]
     weights: WeightsAs,
@@ -262,11 +264,6 @@ struct BaseArgs {
 enum WeightsAs {
     F32,
     Bf16,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Device {
-    Cpu,
 }
 
 #[derive(Args)]
@@ -431,9 +428,13 @@ impl DataArgs {
 
 impl BaseArgs {
     fn checked(self) -> Base {
-        let Device::Cpu = self.device;
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        Base { folder: self.base, threads: self.threads.unwrap_or_else(all), bf16: self.weights == WeightsAs::Bf16 }
+        Base {
+            folder: self.base,
+            threads: self.threads.unwrap_or_else(all),
+            bf16: self.weights == WeightsAs::Bf16,
+            place: self.device,
+        }
     }
 }
 
@@ -524,7 +525,7 @@ mod tests {
     #[test]
     fn what_a_user_says_reaches_the_request() {
         let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --ladder true --lr 0.01 --rank 4 --batch 2 --draws 1 --limit 9 --audit a.toml \
-                    --only era --no-triggers --out o --force --threads 2 --base b --quiet --fail-on flagged";
+                    --only era --no-triggers --out o --force --threads 2 --device cuda:1 --base b --quiet --fail-on flagged";
         let Ok(Command::Audit { request, base, show }) = parsed(line) else { panic!("an audit") };
         let recipe = Overrides {
             epochs: None,
@@ -551,7 +552,7 @@ mod tests {
             (request.out.clone(), request.other_plan, request.read.limit),
             (Some("o".into()), OtherPlan::Replace, Some(9))
         );
-        assert_eq!(base, Base { folder: Some("b".into()), threads: 2, bf16: false });
+        assert_eq!(base, Base { folder: Some("b".into()), threads: 2, bf16: false, place: Place::Cuda(1) });
         assert_eq!(show, Show { json: false, quiet: true, fail_on: FailOn::Flagged });
     }
 
@@ -575,6 +576,7 @@ mod tests {
             "foretaste audit d --seeds 0",
             "foretaste audit d --lr nan",
             "foretaste audit d --device tpu",
+            "foretaste audit d --device cuda:x",
             "foretaste audit d --slot century=19",
             "foretaste audit d --no-triggers --trigger 1984",
             "foretaste plan d --out o",

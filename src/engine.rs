@@ -13,6 +13,31 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::Message;
 use crate::plan::Recipe;
 
+/// Where a model runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Place {
+    /// The first CUDA card, where there is one and the program was built for it; else this processor.
+    #[default]
+    Auto,
+    Cpu,
+    /// The CUDA card with this number, counted from 0.
+    Cuda(usize),
+}
+
+impl std::str::FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("cuda:").map(str::parse)) {
+            ("auto", _) => Ok(Place::Auto),
+            ("cpu", _) => Ok(Place::Cpu),
+            ("cuda", _) => Ok(Place::Cuda(0)),
+            (_, Some(Ok(index))) => Ok(Place::Cuda(index)),
+            _ => Err("give auto, cpu or cuda:N, N counted from 0".to_owned()),
+        }
+    }
+}
+
 /// What an engine says of itself, for the manifest and the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {

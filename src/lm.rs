@@ -6,6 +6,7 @@
 pub mod chat;
 pub mod config;
 pub mod decoder;
+pub mod device;
 pub mod files;
 pub mod generate;
 pub mod hub;
@@ -25,11 +26,10 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use burn::tensor::Device;
 use rayon::ThreadPoolBuilder;
 
 use crate::dataset::Message;
-use crate::engine::{Adapter, Checkpoint, Description, Engine, Job, Question, Sampling, Trained};
+use crate::engine::{Adapter, Checkpoint, Description, Engine, Job, Place, Question, Sampling, Trained};
 use crate::plan::Recipe;
 use chat::Chat;
 use config::Config;
@@ -52,19 +52,31 @@ pub struct Lm {
     kept: Kept,
 }
 
-/// Opens a Hugging Face folder, or nestling where none is given. `threads` are for the products of a large model.
+/// Opens a Hugging Face folder, or nestling where none is given, on this processor. `threads` are for the products of a large model.
 ///
 /// # Errors
 /// Where a file is missing, broken, or does not fit the others.
 pub fn open(base: Option<&Path>, threads: usize) -> Result<Lm> {
-    open_as(base, threads, Kept::F32)
+    open_as(base, &How { threads, kept: Kept::F32, place: Place::Cpu })
 }
 
-/// The same, with its matrices kept as the caller says.
+/// How a base is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// For the products of a large model.
+    pub threads: usize,
+    /// How its matrices are kept.
+    pub kept: Kept,
+    pub place: Place,
+}
+
+/// The same, on any device and with its matrices kept as the caller says.
 ///
 /// # Errors
-/// As [`open`].
-pub fn open_as(base: Option<&Path>, threads: usize, kept: Kept) -> Result<Lm> {
+/// As [`open`], and where the device cannot compute.
+pub fn open_as(base: Option<&Path>, how: &How) -> Result<Lm> {
+    let How { threads, kept, place } = *how;
+    let device = device::find(place)?;
     let files = ModelFiles::open(base)?;
     let config = Config::read(&files)?;
     let chat = Chat::read(&files)?;
@@ -78,7 +90,6 @@ pub fn open_as(base: Option<&Path>, threads: usize, kept: Kept) -> Result<Lm> {
     let weights = Weights::open(&files)?;
     memory::check(weights.bytes(kept), kept, weights.bytes(Kept::Bf16), memory::available())
         .with_context(|| files.display(""))?;
-    let device = Device::flex();
     let decoder = Decoder::load(config, &weights, kept, &device).with_context(|| files.display(""))?;
     let sha256 = files.sha256(&Weights::file_names(&files)?)?;
     let threads = if decoder.parameters() < SMALL { 1 } else { threads.max(1) };
@@ -96,7 +107,7 @@ impl Lm {
 
     /// How many of its workers a caller should run side by side on a machine with this many cores.
     pub fn workers(&self, cores: usize) -> usize {
-        (cores / self.threads).max(1)
+        if device::is_shared(&self.decoder.device) { 1 } else { (cores / self.threads).max(1) }
     }
 
     /// Runs in a pool of this engine's own size, so that workers do not share threads.
@@ -119,14 +130,15 @@ impl Lm {
 
 impl Engine for Lm {
     fn describe(&self) -> Description {
+        let (engine, device) = device::describe(&self.decoder.device);
         Description {
-            engine: "burn-flex".to_owned(),
+            engine: engine.to_owned(),
             base: self.name.clone(),
             base_sha256: self.sha256.clone(),
             architecture: self.decoder.config.architecture.clone(),
             parameters: self.decoder.parameters(),
             vocabulary: self.decoder.config.vocab_size,
-            device: if self.kept == Kept::Bf16 { "cpu, weights in bf16" } else { "cpu" }.to_owned(),
+            device: if self.kept == Kept::Bf16 { format!("{device}, weights in bf16") } else { device },
             max_tokens: self.decoder.config.max_position_embeddings,
         }
     }

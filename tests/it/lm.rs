@@ -5,14 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use foretaste::dataset::{Message, Role};
-use foretaste::engine::{Adapter, Engine, Question, Sampling};
+use foretaste::engine::{Adapter, Engine, Place, Question, Sampling};
 use foretaste::lm::decoder::{Kept, Streams};
 use foretaste::lm::kernels::Segment;
 use foretaste::lm::lora::HostLora;
 use foretaste::lm::packing::TokenRow;
 use foretaste::lm::train::{Training, learning_rate};
 use foretaste::lm::weights::widen;
-use foretaste::lm::{self, Lm, generate};
+use foretaste::lm::{self, How, Lm, generate};
 use foretaste::peft;
 use foretaste::plan::{Recipe, Schedule};
 use safetensors::SafeTensors;
@@ -37,7 +37,11 @@ pub fn open(case: &str) -> Lm {
 
 /// Every case with its matrices in f32, then with those that are bf16 in the file left there.
 fn each_as_it_may_be_kept() -> impl Iterator<Item = (&'static str, Lm)> {
-    let kept = |kept: Kept| CASES.map(move |case| (case, lm::open_as(Some(&folder(case)), 1, kept).expect("it opens")));
+    let kept = |kept: Kept| {
+        CASES.map(move |case| {
+            (case, lm::open_as(Some(&folder(case)), &How { threads: 1, kept, place: Place::Cpu }).expect("it opens"))
+        })
+    };
     kept(Kept::F32).into_iter().chain(kept(Kept::Bf16))
 }
 
