@@ -15,6 +15,7 @@ pub mod lora;
 mod matmul;
 pub mod matrix;
 mod memory;
+pub mod ops;
 pub mod packing;
 pub mod pretrain;
 pub mod score;
@@ -99,6 +100,11 @@ pub fn open_as(base: Option<&Path>, how: &How) -> Result<Lm> {
 impl Lm {
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
+    }
+
+    /// To compute otherwise than the device asks for.
+    pub fn decoder_mut(&mut self) -> &mut Decoder {
+        &mut self.decoder
     }
 
     pub fn chat(&self) -> &Chat {

@@ -10,11 +10,12 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::config::rope::Rotary;
 use super::config::{Config, LONGEST, Norms};
-use super::kernels::{self, Segment};
+use super::kernels::Segment;
 use super::lora::{Lora, LoraPair, Projection};
 use super::matmul::{add_matmul, matmul};
 use super::matrix::Matrix;
-use super::tensor::{from_host, host, with_values};
+use super::ops::{Ops, Turns};
+use super::tensor::{from_host, host};
 use super::weights::Weights;
 
 mod backward;
@@ -77,18 +78,10 @@ pub struct Decoder {
     pub lm_head: Matrix,
     /// Bytes of activations that a training step may keep; beyond, each block is run again in the backward pass.
     pub keep_at_most: usize,
+    /// How everything but products is done; see [`Ops`].
+    pub ops: Ops,
     /// One a rotary of the configuration.
     turns: Vec<Turns>,
-}
-
-/// Cosines and sines of one rotary.
-#[derive(Debug, Clone)]
-struct Turns {
-    /// Half of the dimensions that turn.
-    half: usize,
-    /// `[positions, half]`
-    cos: Vec<f32>,
-    sin: Vec<f32>,
 }
 
 /// How the large matrices of a base are kept in memory; products are computed in f32 either way.
@@ -114,14 +107,14 @@ pub struct Streams {
 }
 
 /// Who sees whom: called once a layer, with its number, `q` `[R, query width]`, `k` and `v` `[R, key/value width]`; returns `[R, query width]`.
-pub type Attend<'a> = dyn FnMut(usize, &[f32], &[f32], &[f32]) -> Vec<f32> + 'a;
+pub type Attend<'a> = dyn FnMut(usize, &Tensor<2>, &Tensor<2>, &Tensor<2>) -> Tensor<2> + 'a;
 
 /// A norm as its backward pass needs it.
 struct Normed {
     /// `[R, width]`: what went in.
     x: Tensor<2>,
-    /// One over the root mean square of each row.
-    inverse: Vec<f32>,
+    /// `[R, 1]`: one over the root mean square of each row.
+    inverse: Tensor<2>,
 }
 
 /// What a block's backward pass needs of its forward pass.
@@ -129,20 +122,20 @@ struct Remembered {
     /// `[R, hidden]`: the block's input, and the sum after attention.
     x: Tensor<2>,
     middle: Tensor<2>,
-    inverse1: Vec<f32>,
-    inverse2: Vec<f32>,
+    inverse1: Tensor<2>,
+    inverse2: Tensor<2>,
     normed1: Tensor<2>,
     normed2: Tensor<2>,
     /// As attention sees them.
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
     /// Of queries and keys, `[R * heads, head_dim]`, where they have norms.
     q_norm: Option<Normed>,
     k_norm: Option<Normed>,
     attended: Tensor<2>,
-    gate: Vec<f32>,
-    up: Vec<f32>,
+    gate: Tensor<2>,
+    up: Tensor<2>,
     inner: Tensor<2>,
     /// Where the family has norms after attention and network.
     after_attention: Option<Normed>,
@@ -225,8 +218,18 @@ impl Decoder {
         lm_head: Matrix,
     ) -> Self {
         let config = Config { max_position_embeddings: config.max_position_embeddings.min(LONGEST), ..config };
-        let turns = config.rotaries.iter().map(|rotary| Turns::new(rotary, config.max_position_embeddings)).collect();
-        Decoder { config, device: device.clone(), embed_tokens, layers, norm, lm_head, keep_at_most: KEEP_AT_MOST, turns }
+        let turns = config.rotaries.iter().map(|rotary| turns(rotary, config.max_position_embeddings)).collect();
+        Decoder {
+            config,
+            device: device.clone(),
+            embed_tokens,
+            layers,
+            norm,
+            lm_head,
+            keep_at_most: KEEP_AT_MOST,
+            ops: Ops::of(device),
+            turns,
+        }
     }
 
     /// The same model with the LoRA weights of a single shadow (K = 1) added to its own: `W + scale * (A B)^T`.
@@ -268,10 +271,8 @@ impl Decoder {
     }
 
     /// A layer's attention over the segments of the streams themselves, as [`Attend`] has it.
-    pub fn attend(&self, layer: usize, q: &[f32], k: &[f32], v: &[f32], streams: &Streams) -> Vec<f32> {
-        let mut out = vec![0.0; q.len()];
-        kernels::attention(q, k, v, self.config.attention(layer), &streams.segments, &mut out);
-        out
+    pub fn attend(&self, layer: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, streams: &Streams) -> Tensor<2> {
+        self.ops.attention(q, k, v, self.config.attention(layer), &streams.segments)
     }
 
     /// Logits `[rows.len(), vocabulary]` of some rows of [`Decoder::hidden`]'s result, in chunks, handed to `take` with the index of
@@ -281,17 +282,17 @@ impl Decoder {
         let at_once = (LOGITS_AT_ONCE / vocabulary).max(1);
         for (chunk, rows) in rows.chunks(at_once).enumerate() {
             let (normed, _) = self.normed(&self.select(hidden, rows), &self.norm);
-            take(chunk * at_once, self.head(&normed));
+            take(chunk * at_once, host(self.head(&normed)));
         }
     }
 
     /// `[rows, vocabulary]`, bent where the family bends logits.
-    fn head(&self, normed: &Tensor<2>) -> Vec<f32> {
-        let mut logits = host(self.lm_head.apply(normed));
-        if let Some(cap) = self.config.final_softcap {
-            kernels::softcap(&mut logits, cap);
+    fn head(&self, normed: &Tensor<2>) -> Tensor<2> {
+        let logits = self.lm_head.apply(normed);
+        match self.config.final_softcap {
+            Some(cap) => self.ops.softcap(logits, cap),
+            None => logits,
         }
-        logits
     }
 
     fn embed(&self, streams: &Streams) -> Result<Tensor<2>> {
@@ -317,11 +318,8 @@ impl Decoder {
         x.clone().select(0, indices)
     }
 
-    fn normed(&self, x: &Tensor<2>, weight: &[f32]) -> (Tensor<2>, Vec<f32>) {
-        let [rows, width] = x.dims();
-        let (mut y, mut inverse) = (vec![0.0; rows * width], vec![0.0; rows]);
-        with_values(x, |x| kernels::rms_norm(x, weight, self.config.norms.epsilon, &mut y, &mut inverse));
-        (from_host(y, [rows, width], &self.device), inverse)
+    fn normed(&self, x: &Tensor<2>, weight: &[f32]) -> (Tensor<2>, Tensor<2>) {
+        self.ops.rms_norm(x, weight, self.config.norms.epsilon)
     }
 
     /// A norm that is there only where it has weights.
@@ -334,23 +332,19 @@ impl Decoder {
     }
 
     /// Queries or keys with their norm, where they have one, turned: what attention sees.
-    fn headed(&self, layer: usize, x: Vec<f32>, weight: &[f32], positions: &[u32]) -> (Vec<f32>, Option<Normed>) {
-        let dim = self.config.heads.dim;
-        let (mut x, kept) = if weight.is_empty() {
-            (x, None)
-        } else {
-            let rows = x.len() / dim;
-            let (y, kept) = self.normed_if(from_host(x, [rows, dim], &self.device), weight);
-            (host(y), kept)
-        };
-        self.turn(layer, &mut x, positions, 1.0);
-        (x, kept)
+    fn headed(&self, layer: usize, x: Tensor<2>, weight: &[f32], positions: &[u32]) -> (Tensor<2>, Option<Normed>) {
+        let ([rows, width], dim) = (x.dims(), self.config.heads.dim);
+        if weight.is_empty() {
+            return (self.turn(layer, x, positions, 1.0), None);
+        }
+        let (y, kept) = self.normed_if(x.reshape([rows * (width / dim), dim]), weight);
+        (self.turn(layer, y.reshape([rows, width]), positions, 1.0), kept)
     }
 
-    fn turn(&self, layer: usize, x: &mut [f32], positions: &[u32], direction: f32) {
-        if let Some(rotary) = self.config.layers[layer].rotary {
-            let Turns { half, cos, sin } = &self.turns[rotary];
-            kernels::rope(x, positions, cos, sin, self.config.heads.dim, *half, direction);
+    fn turn(&self, layer: usize, x: Tensor<2>, positions: &[u32], direction: f32) -> Tensor<2> {
+        match self.config.layers[layer].rotary {
+            Some(rotary) => self.ops.rope(x, positions, &self.turns[rotary], self.config.heads.dim, direction),
+            None => x,
         }
     }
 
@@ -363,7 +357,6 @@ impl Decoder {
         attend: &mut Attend<'_>,
     ) -> (Tensor<2>, Remembered) {
         let (block, config) = (&self.layers[layer], &self.config);
-        let rows = x.dims()[0];
         let mut low = Vec::new();
         let mut place = 0;
         // Called in the order of `Projection::of`.
@@ -376,26 +369,21 @@ impl Decoder {
 
         let (normed1, inverse1) = self.normed(&x, &block.input_layernorm);
         let (query, narrow) = (config.query_width(), config.key_value_width());
-        let [q, k, v] = if config.fused {
-            columns(&host(project(&normed1)), [query, narrow, narrow])
-        } else {
-            [(); 3].map(|()| host(project(&normed1)))
-        };
+        let [q, k, v] =
+            if config.fused { columns(&project(&normed1), [query, narrow, narrow]) } else { [(); 3].map(|()| project(&normed1)) };
         let (q, q_norm) = self.headed(layer, q, &block.q_norm, &streams.positions);
         let (k, k_norm) = self.headed(layer, k, &block.k_norm, &streams.positions);
-        let attended = from_host(attend(layer, &q, &k, &v), [rows, query], &self.device);
+        let attended = attend(layer, &q, &k, &v);
         let (added, after_attention) = self.normed_if(project(&attended), &block.after_attention);
         let middle = x.clone() + added;
 
         let (normed2, inverse2) = self.normed(&middle, &block.mlp_layernorm);
         let [gate, up] = if config.fused {
-            columns(&host(project(&normed2)), [config.intermediate_size; 2])
+            columns(&project(&normed2), [config.intermediate_size; 2])
         } else {
-            [(); 2].map(|()| host(project(&normed2)))
+            [(); 2].map(|()| project(&normed2))
         };
-        let mut inner = vec![0.0; gate.len()];
-        kernels::gated(config.activation, &gate, &up, &mut inner);
-        let inner = from_host(inner, [rows, config.intermediate_size], &self.device);
+        let inner = self.ops.gated(config.activation, &gate, &up);
         let (added, after_mlp) = self.normed_if(project(&inner), &block.after_mlp);
         let out = middle.clone() + added;
         let kept = Remembered {
@@ -422,37 +410,23 @@ impl Decoder {
     }
 }
 
-impl Turns {
-    fn new(rotary: &Rotary, positions: usize) -> Self {
-        let frequencies = &rotary.inverse_frequencies;
-        let angles = (0..positions).flat_map(|position| frequencies.iter().map(move |f| (position as f64) * f));
-        let turn = |angle: f64| ((rotary.scale * angle.cos()) as f32, (rotary.scale * angle.sin()) as f32);
-        let (cos, sin) = angles.map(turn).unzip();
-        Turns { half: frequencies.len(), cos, sin }
-    }
+/// Cosines and sines of a rotary at every position.
+fn turns(rotary: &Rotary, positions: usize) -> Turns {
+    let frequencies = &rotary.inverse_frequencies;
+    let angles = (0..positions).flat_map(|position| frequencies.iter().map(move |f| (position as f64) * f));
+    let turn = |angle: f64| ((rotary.scale * angle.cos()) as f32, (rotary.scale * angle.sin()) as f32);
+    let (cos, sin) = angles.map(turn).unzip();
+    Turns { half: frequencies.len(), cos, sin }
 }
 
 /// Groups of columns, each as a matrix of its own.
-fn columns<const N: usize>(x: &[f32], widths: [usize; N]) -> [Vec<f32>; N] {
-    let width: usize = widths.iter().sum();
+fn columns<const N: usize>(x: &Tensor<2>, widths: [usize; N]) -> [Tensor<2>; N] {
     let mut start = 0;
-    widths.map(|columns| {
+    widths.map(|width| {
         let from = start;
-        start += columns;
-        x.chunks_exact(width).flat_map(|row| &row[from..from + columns]).copied().collect()
+        start += width;
+        x.clone().narrow(1, from, width)
     })
-}
-
-/// The inverse of [`columns`].
-fn side_by_side<const N: usize>(parts: [&[f32]; N], widths: [usize; N]) -> Vec<f32> {
-    let rows = parts[0].len() / widths[0];
-    let mut joined = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
-    for row in 0..rows {
-        for (part, width) in parts.iter().zip(widths) {
-            joined.extend_from_slice(&part[row * width..(row + 1) * width]);
-        }
-    }
-    joined
 }
 
 fn pair(lora: Option<&Lora>, layer: usize, place: usize) -> Option<(&LoraPair, f32)> {

@@ -8,6 +8,7 @@ use super::chat::{self, Chat};
 use super::decoder::{Decoder, Streams};
 use super::kernels::{self, Attention, Segment};
 use super::lora::Lora;
+use super::tensor::{from_host, with_values};
 use crate::dataset::Message;
 use crate::engine::Sampling;
 use crate::seed;
@@ -139,11 +140,15 @@ fn advance(decoder: &Decoder, lora: Option<&Lora>, writings: &mut [Writing], nex
     }
     let hidden = decoder.hidden(&streams, lora, &mut |layer, q, k, v| {
         let attention = decoder.config.attention(layer);
-        let mut out = vec![0.0; q.len()];
-        for (segment, &at) in streams.segments.iter().zip(&who) {
-            attend_cached(layer, q, k, v, attention, segment, &mut writings[at].cache, &mut out);
-        }
-        out
+        let shape = q.dims();
+        let mut out = vec![0.0; shape[0] * shape[1]];
+        let mut attend = |q: &[f32], k: &[f32], v: &[f32]| {
+            for (segment, &at) in streams.segments.iter().zip(&who) {
+                attend_cached(layer, q, k, v, attention, segment, &mut writings[at].cache, &mut out);
+            }
+        };
+        with_values(q, |q| with_values(k, |k| with_values(v, |v| attend(q, k, v))));
+        from_host(out, shape, &decoder.device)
     })?;
     let mut logits = vec![None; writings.len()];
     let vocabulary = decoder.config.vocab_size;

@@ -9,6 +9,7 @@ use foretaste::engine::{Adapter, Engine, Place, Question, Sampling};
 use foretaste::lm::decoder::{Kept, Streams};
 use foretaste::lm::kernels::Segment;
 use foretaste::lm::lora::HostLora;
+use foretaste::lm::ops::Ops;
 use foretaste::lm::packing::TokenRow;
 use foretaste::lm::train::{Training, learning_rate};
 use foretaste::lm::weights::widen;
@@ -35,14 +36,20 @@ pub fn open(case: &str) -> Lm {
     lm::open(Some(&folder(case)), 1).expect("the reference model opens")
 }
 
-/// Every case with its matrices in f32, then with those that are bf16 in the file left there.
-fn each_as_it_may_be_kept() -> impl Iterator<Item = (&'static str, Lm)> {
+/// Every case with its matrices in f32, then with those that are bf16 in the file left there, then as another device computes it: everything but products
+/// composed from burn's operations, here on this processor.
+fn each_as_it_may_be_computed() -> impl Iterator<Item = (&'static str, Lm)> {
+    let composed = CASES.map(|case| {
+        let mut lm = open(case);
+        lm.decoder_mut().ops = Ops::Composed;
+        (case, lm)
+    });
     let kept = |kept: Kept| {
         CASES.map(move |case| {
             (case, lm::open_as(Some(&folder(case)), &How { threads: 1, kept, place: Place::Cpu }).expect("it opens"))
         })
     };
-    kept(Kept::F32).into_iter().chain(kept(Kept::Bf16))
+    kept(Kept::F32).into_iter().chain(kept(Kept::Bf16)).chain(composed)
 }
 
 /// The largest deviation of one kind; `cargo test --release --test it lm:: -- --nocapture` shows them all.
@@ -54,7 +61,8 @@ struct Figure {
 
 impl Figure {
     fn new(case: &str, lm: &Lm, what: &str, limit: f64) -> Self {
-        Figure { name: format!("{case:<10}  {:<20}  {what:<30}", lm.describe().device), limit, worst: 0.0 }
+        let how = if lm.decoder().ops == Ops::Composed { "composed".to_owned() } else { lm.describe().device };
+        Figure { name: format!("{case:<10}  {how:<20}  {what:<30}"), limit, worst: 0.0 }
     }
 
     /// A deviation that is not a number is the largest.
@@ -129,7 +137,7 @@ fn logits_under(lm: &Lm, adapter: Option<&Adapter>, tokens: &[u32]) -> Vec<f32> 
 
 #[test]
 fn logits_are_those_of_transformers() {
-    for (case, lm) in each_as_it_may_be_kept() {
+    for (case, lm) in each_as_it_may_be_computed() {
         let reference = tensors(&folder(case).join("expected.safetensors"));
         let mut figure = Figure::new(case, &lm, "logits, largest difference", 1e-4);
         for sequence in expected(case)["logits"].as_array().expect("sequences") {
@@ -210,7 +218,7 @@ fn greedy_answers_are_those_of_transformers() {
 
 #[test]
 fn option_scores_are_those_of_transformers() {
-    for (case, lm) in each_as_it_may_be_kept() {
+    for (case, lm) in each_as_it_may_be_computed() {
         let cases = expected(case)["option_scores"].as_array().expect("scores").clone();
         let options = |c: &Value| -> Vec<String> {
             c["options"].as_array().expect("options").iter().map(|o| o.as_str().expect("a text").to_owned()).collect()
@@ -269,7 +277,7 @@ fn recipe(case: &Value) -> Recipe {
 
 #[test]
 fn ten_training_steps_are_those_of_peft() {
-    for (case, lm) in each_as_it_may_be_kept() {
+    for (case, lm) in each_as_it_may_be_computed() {
         let reference = expected(case);
         let recipe = recipe(&reference["case"]);
         let training = &reference["training"];

@@ -4,10 +4,10 @@ use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
 
 use super::super::matmul::{add_matmul, matmul};
-use super::{Decoder, LOGITS_AT_ONCE, Linear, Normed, Remembered, Streams, by_shadow, pair, side_by_side};
+use super::{Decoder, LOGITS_AT_ONCE, Linear, Normed, Remembered, Streams, by_shadow, pair};
 use crate::lm::kernels;
 use crate::lm::lora::{Lora, LoraGradient, LoraPair};
-use crate::lm::tensor::{from_host, host};
+use crate::lm::tensor::host;
 
 /// Gradients of one block.
 #[derive(Debug, Default)]
@@ -75,7 +75,7 @@ impl Decoder {
             "all weights are trained only of a Llama whose embeddings are tied, without biases"
         );
         let lora = trainable.lora();
-        let mut attend = |layer: usize, q: &[f32], k: &[f32], v: &[f32]| self.attend(layer, q, k, v, streams);
+        let mut attend = |layer: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| self.attend(layer, q, k, v, streams);
         let mut x = self.embed(streams)?;
         let keep_all = self.kept_bytes(streams.tokens.len()) <= self.keep_at_most;
         let mut memories = Vec::with_capacity(self.layers.len());
@@ -131,7 +131,6 @@ impl Decoder {
     ) -> (Tensor<2>, BlockGradient) {
         let (block, config) = (&self.layers[layer], &self.config);
         let hidden = config.hidden_size;
-        let rows = streams.tokens.len();
         let everything = matches!(trainable, Trainable::Everything);
         let places = block.projections.len();
         let mut lora: Vec<Option<LoraGradient>> = vec![None; places];
@@ -152,82 +151,47 @@ impl Decoder {
         let mut unproject_all = |x: &Tensor<2>, gradients: Vec<Tensor<2>>| {
             gradients.into_iter().rev().fold(None, |sum, dy| Some(unproject(x, dy, sum))).expect("an input is projected")
         };
-        let matrix = |values: Vec<f32>, width: usize| from_host(values, [rows, width], &self.device);
         let mut norm1 = vec![0.0; if everything { hidden } else { 0 }];
         let mut norm2 = norm1.clone();
 
         let dadded = self.unnormed(dout.clone(), kept.after_mlp, &block.after_mlp);
-        let dinner = host(unproject_all(&kept.inner, vec![dadded]));
-        let (mut dgate, mut dup) = (kept.gate, kept.up);
-        kernels::gated_backward(config.activation, &dinner, &mut dgate, &mut dup);
-        let inner = config.intermediate_size;
-        let dnormed = if config.fused {
-            unproject_all(&kept.normed2, vec![matrix(side_by_side([&dgate, &dup], [inner; 2]), 2 * inner)])
-        } else {
-            unproject_all(&kept.normed2, vec![matrix(dgate, inner), matrix(dup, inner)])
-        };
-        let mut dmiddle = host(dout);
-        kernels::rms_norm_backward(
-            &host(dnormed),
-            &host(kept.middle),
-            &block.mlp_layernorm,
-            &kept.inverse2,
-            &mut dmiddle,
-            &mut norm2,
-        );
+        let dinner = unproject_all(&kept.inner, vec![dadded]);
+        let [dgate, dup] = self.ops.gated_backward(config.activation, dinner, kept.gate, kept.up);
+        let dnormed = unproject_all(&kept.normed2, side_by_side(config.fused, vec![dgate, dup]));
+        let of = (&kept.middle, &kept.inverse2);
+        let dmiddle = self.ops.rms_norm_backward(dnormed, of, &block.mlp_layernorm, Some(dout), &mut norm2);
 
-        let dmiddle: Tensor<2> = from_host(dmiddle, [rows, hidden], &self.device);
         let dadded = self.unnormed(dmiddle.clone(), kept.after_attention, &block.after_attention);
-        let dattended = host(unproject_all(&kept.attended, vec![dadded]));
-        let (mut dq, mut dk, mut dv) = (vec![0.0; kept.q.len()], vec![0.0; kept.k.len()], vec![0.0; kept.v.len()]);
-        let attention = config.attention(layer);
-        kernels::attention_backward(
-            &dattended,
-            &kept.q,
-            &kept.k,
-            &kept.v,
-            attention,
-            &streams.segments,
-            &mut dq,
-            &mut dk,
-            &mut dv,
-        );
+        let dattended = unproject_all(&kept.attended, vec![dadded]);
+        let [dq, dk, dv] =
+            self.ops.attention_backward(dattended, [&kept.q, &kept.k, &kept.v], config.attention(layer), &streams.segments);
         let dq = self.unheaded(layer, dq, kept.q_norm, &block.q_norm, &streams.positions);
         let dk = self.unheaded(layer, dk, kept.k_norm, &block.k_norm, &streams.positions);
-        let (wide, narrow) = (config.query_width(), config.key_value_width());
-        let dnormed = if config.fused {
-            let widths = [wide, narrow, narrow];
-            unproject_all(&kept.normed1, vec![matrix(side_by_side([&dq, &dk, &dv], widths), wide + 2 * narrow)])
-        } else {
-            unproject_all(&kept.normed1, vec![matrix(dq, wide), matrix(dk, narrow), matrix(dv, narrow)])
-        };
-        let mut dx = host(dmiddle);
-        kernels::rms_norm_backward(&host(dnormed), &host(kept.x), &block.input_layernorm, &kept.inverse1, &mut dx, &mut norm1);
+        let dnormed = unproject_all(&kept.normed1, side_by_side(config.fused, vec![dq, dk, dv]));
+        let of = (&kept.x, &kept.inverse1);
+        let dx = self.ops.rms_norm_backward(dnormed, of, &block.input_layernorm, Some(dmiddle), &mut norm1);
         let gradient = BlockGradient {
             lora: lora.into_iter().flatten().collect(),
             weights: weights.into_iter().flatten().collect(),
             input_layernorm: norm1,
             mlp_layernorm: norm2,
         };
-        (from_host(dx, [rows, hidden], &self.device), gradient)
+        (dx, gradient)
     }
 
     /// Backward of `normed_if`, whose weight is never trained.
     fn unnormed(&self, dy: Tensor<2>, kept: Option<Normed>, weight: &[f32]) -> Tensor<2> {
         let Some(Normed { x, inverse }) = kept else { return dy };
-        let shape = dy.dims();
-        let mut dx = vec![0.0; shape[0] * shape[1]];
-        kernels::rms_norm_backward(&host(dy), &host(x), weight, &inverse, &mut dx, &mut []);
-        from_host(dx, shape, &self.device)
+        self.ops.rms_norm_backward(dy, (&x, &inverse), weight, None, &mut [])
     }
 
     /// Backward of `headed`.
-    fn unheaded(&self, layer: usize, mut dy: Vec<f32>, kept: Option<Normed>, weight: &[f32], positions: &[u32]) -> Vec<f32> {
-        self.turn(layer, &mut dy, positions, -1.0);
-        let Some(Normed { x, inverse }) = kept else { return dy };
-        let mut dx = vec![0.0; dy.len()];
-        kernels::rms_norm_backward(&dy, &host(x), weight, &inverse, &mut dx, &mut []);
-        dx
+    fn unheaded(&self, layer: usize, dy: Tensor<2>, kept: Option<Normed>, weight: &[f32], positions: &[u32]) -> Tensor<2> {
+        let dy = self.turn(layer, dy, positions, -1.0);
+        let shape = dy.dims();
+        let Some(Normed { x, .. }) = &kept else { return dy };
+        let dy = dy.reshape(x.dims());
+        self.unnormed(dy, kept, weight).reshape(shape)
     }
 
     /// Head, softmax, cross-entropy and back through the final norm: `d loss / d x`, `[R, hidden]`.
@@ -242,36 +206,40 @@ impl Decoder {
         let (width, vocabulary) = (self.config.hidden_size, self.config.vocab_size);
         let rows = streams.tokens.len();
         let stream = rows / streams.shadows;
-        let mut dx = vec![0.0; rows * width];
+        let (mut parts, mut places) = (Vec::new(), Vec::new());
         for chunk in targets.chunks((LOGITS_AT_ONCE / vocabulary).max(1)) {
             let at: Vec<usize> = chunk.iter().map(|target| target.row).collect();
             let selected = self.select(x, &at);
             let (normed, inverse) = self.normed(&selected, &self.norm);
-            let mut logits = self.head(&normed);
+            let logits = self.head(&normed);
             let bent = self.config.final_softcap.map(|cap| (cap, logits.clone()));
             let tokens: Vec<u32> = chunk.iter().map(|target| target.token).collect();
             let weights: Vec<f32> = chunk.iter().map(|target| target.weight).collect();
-            let losses = kernels::cross_entropy(&mut logits, &tokens, &weights);
+            let (losses, mut dlogits) = self.ops.cross_entropy(logits, &tokens, &weights);
             for (target, loss) in chunk.iter().zip(losses) {
                 gradients.losses[target.row / stream] += f64::from(loss) * f64::from(target.weight);
             }
             if let Some((cap, bent)) = bent {
-                kernels::softcap_backward(&mut logits, &bent, cap);
+                dlogits = self.ops.softcap_backward(dlogits, &bent, cap);
             }
-            let dlogits: Tensor<2> = from_host(logits, [chunk.len(), vocabulary], &self.device);
             if everything {
                 let dhead = host(matmul(&dlogits.clone().transpose(), &normed));
                 kernels::add_assign(&mut gradients.embed_tokens, &dhead);
             }
-            let dnormed = host(self.lm_head.apply_back(&dlogits, None));
-            let mut dselected = vec![0.0; chunk.len() * width];
-            kernels::rms_norm_backward(&dnormed, &host(selected), &self.norm, &inverse, &mut dselected, &mut gradients.norm);
-            for (row, values) in at.iter().zip(dselected.chunks_exact(width)) {
-                kernels::add_assign(&mut dx[row * width..][..width], values);
-            }
+            let dnormed = self.lm_head.apply_back(&dlogits, None);
+            parts.push(self.ops.rms_norm_backward(dnormed, (&selected, &inverse), &self.norm, None, &mut gradients.norm));
+            places.extend(at);
         }
-        from_host(dx, [rows, width], &self.device)
+        if parts.is_empty() {
+            return Tensor::zeros([rows, width], &self.device);
+        }
+        self.ops.spread(parts, &places, rows, &self.device)
     }
+}
+
+/// The gradients of what one fused projection gave, side by side; or as they are.
+fn side_by_side(fused: bool, gradients: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
+    if fused { vec![Tensor::cat(gradients, 1)] } else { gradients }
 }
 
 /// Backward of [`forward`]: `dx`, added to what is there, and the gradients of A and B.

@@ -1,0 +1,278 @@
+//! What a decoder does besides products, on tensors: a fused kernel where the values lie on this processor ([`super::kernels`]), a
+//! composition of burn's operations on any other device, where nothing may come back to the host in between.
+//!
+//! Both give the same numbers up to rounding, and each is held against transformers and PEFT (`tests/it/lm.rs`), the composition too on this
+//! processor. Shapes: `R` rows, one a token.
+
+mod attention;
+
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
+
+use super::kernels::{self, Activation, Attention, Segment};
+use super::tensor::{from_host, host, with_values};
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ops {
+    Fused,
+    Composed,
+}
+
+/// Cosines and sines of one rotary, on the host.
+#[derive(Debug, Clone)]
+pub struct Turns {
+    /// Half of the dimensions that turn.
+    pub half: usize,
+    /// `[positions, half]`
+    pub cos: Vec<f32>,
+    pub sin: Vec<f32>,
+}
+
+impl Ops {
+    pub fn of(device: &Device) -> Self {
+        if *device == Device::flex() { Ops::Fused } else { Ops::Composed }
+    }
+
+    /// RMSNorm: `x / rms(x) * weight` `[R, width]`, and 1/rms `[R, 1]`.
+    pub fn rms_norm(self, x: &Tensor<2>, weight: &[f32], epsilon: f32) -> (Tensor<2>, Tensor<2>) {
+        let ([rows, width], device) = (x.dims(), x.device());
+        match self {
+            Ops::Fused => {
+                let (mut y, mut inverse) = (vec![0.0; rows * width], vec![0.0; rows]);
+                with_values(x, |x| kernels::rms_norm(x, weight, epsilon, &mut y, &mut inverse));
+                (from_host(y, [rows, width], &device), from_host(inverse, [rows, 1], &device))
+            }
+            Ops::Composed => {
+                let inverse = x.clone().square().mean_dim(1).add_scalar(epsilon).sqrt().recip();
+                (x.clone() * inverse.clone() * line(weight, &device), inverse)
+            }
+        }
+    }
+
+    /// Backward of [`Ops::rms_norm`]: `dx`, added to what is there; adds to `dweight` `[width]` too, unless it is empty.
+    pub fn rms_norm_backward(
+        self,
+        dy: Tensor<2>,
+        (x, inverse): (&Tensor<2>, &Tensor<2>),
+        weight: &[f32],
+        sum: Option<Tensor<2>>,
+        dweight: &mut [f32],
+    ) -> Tensor<2> {
+        let (shape, device) = (dy.dims(), dy.device());
+        match self {
+            Ops::Fused => {
+                let mut dx = sum.map_or_else(|| vec![0.0; shape[0] * shape[1]], host);
+                let mut backward = |dy: &[f32], x: &[f32], inverse: &[f32]| {
+                    kernels::rms_norm_backward(dy, x, weight, inverse, &mut dx, dweight);
+                };
+                with_values(&dy, |dy| with_values(x, |x| with_values(inverse, |inverse| backward(dy, x, inverse))));
+                from_host(dx, shape, &device)
+            }
+            Ops::Composed => {
+                if !dweight.is_empty() {
+                    let along = host((dy.clone() * x.clone() * inverse.clone()).sum_dim(0));
+                    kernels::add_assign(dweight, &along);
+                }
+                let weighted = dy * line(weight, &device);
+                let along = (weighted.clone() * x.clone()).mean_dim(1) * inverse.clone().powi_scalar(3);
+                let dx = weighted * inverse.clone() - x.clone() * along;
+                sum.map_or(dx.clone(), |sum| sum + dx)
+            }
+        }
+    }
+
+    /// Rotary embedding of heads of `dim`, half-split; direction 1 turns, -1 turns back, which is the backward pass. `[R, heads * dim]`
+    pub fn rope(self, x: Tensor<2>, positions: &[u32], turns: &Turns, dim: usize, direction: f32) -> Tensor<2> {
+        let (shape, device, half) = (x.dims(), x.device(), turns.half);
+        match self {
+            Ops::Fused => {
+                let mut x = host(x);
+                kernels::rope(&mut x, positions, &turns.cos, &turns.sin, dim, half, direction);
+                from_host(x, shape, &device)
+            }
+            Ops::Composed => {
+                let rows = positions.len();
+                let table = |values: &[f32]| -> Tensor<3> {
+                    let picked = positions.iter().flat_map(|&p| &values[p as usize * half..][..half]).copied().collect();
+                    from_host(picked, [rows, 1, half], &device)
+                };
+                let (cos, sin) = (table(&turns.cos), table(&turns.sin).mul_scalar(direction));
+                let whole: Tensor<3> = x.reshape([rows, shape[1] / dim, dim]);
+                let (low, high) = (whole.clone().narrow(2, 0, half), whole.clone().narrow(2, half, half));
+                let mut parts = vec![low.clone() * cos.clone() - high.clone() * sin.clone(), high * cos + low * sin];
+                if dim > 2 * half {
+                    parts.push(whole.narrow(2, 2 * half, dim - 2 * half));
+                }
+                Tensor::cat(parts, 2).reshape(shape)
+            }
+        }
+    }
+
+    /// `activation(gate) * up`
+    pub fn gated(self, kind: Activation, gate: &Tensor<2>, up: &Tensor<2>) -> Tensor<2> {
+        match self {
+            Ops::Fused => {
+                let shape = gate.dims();
+                let mut out = vec![0.0; shape[0] * shape[1]];
+                with_values(gate, |gate| with_values(up, |up| kernels::gated(kind, gate, up, &mut out)));
+                from_host(out, shape, &gate.device())
+            }
+            Ops::Composed => activated(kind, gate).0 * up.clone(),
+        }
+    }
+
+    /// Backward of [`Ops::gated`]: the gradients of gate and up.
+    pub fn gated_backward(self, kind: Activation, dout: Tensor<2>, gate: Tensor<2>, up: Tensor<2>) -> [Tensor<2>; 2] {
+        match self {
+            Ops::Fused => {
+                let (shape, device) = (gate.dims(), gate.device());
+                let (mut gate, mut up) = (host(gate), host(up));
+                with_values(&dout, |dout| kernels::gated_backward(kind, dout, &mut gate, &mut up));
+                [gate, up].map(|values| from_host(values, shape, &device))
+            }
+            Ops::Composed => {
+                let (value, slope) = activated(kind, &gate);
+                [dout.clone() * up * slope, dout * value]
+            }
+        }
+    }
+
+    /// `cap * tanh(x / cap)`
+    pub fn softcap(self, x: Tensor<2>, cap: f32) -> Tensor<2> {
+        match self {
+            Ops::Fused => {
+                let (shape, device) = (x.dims(), x.device());
+                let mut x = host(x);
+                kernels::softcap(&mut x, cap);
+                from_host(x, shape, &device)
+            }
+            Ops::Composed => x.div_scalar(cap).tanh().mul_scalar(cap),
+        }
+    }
+
+    /// Backward of [`Ops::softcap`], from what it gave.
+    pub fn softcap_backward(self, dout: Tensor<2>, bent: &Tensor<2>, cap: f32) -> Tensor<2> {
+        match self {
+            Ops::Fused => {
+                let (shape, device) = (dout.dims(), dout.device());
+                let mut dx = host(dout);
+                with_values(bent, |bent| kernels::softcap_backward(&mut dx, bent, cap));
+                from_host(dx, shape, &device)
+            }
+            Ops::Composed => dout * bent.clone().div_scalar(cap).square().neg().add_scalar(1.0),
+        }
+    }
+
+    /// Cross-entropy of logits `[R, vocabulary]` against one token a row: the losses, nats, and the gradient of their weighted sum.
+    pub fn cross_entropy(self, logits: Tensor<2>, tokens: &[u32], weights: &[f32]) -> (Vec<f32>, Tensor<2>) {
+        let (shape, device) = (logits.dims(), logits.device());
+        match self {
+            Ops::Fused => {
+                let mut logits = host(logits);
+                let losses = kernels::cross_entropy(&mut logits, tokens, weights);
+                (losses, from_host(logits, shape, &device))
+            }
+            Ops::Composed => {
+                let indices: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
+                let indices = Tensor::<2, Int>::from_data(TensorData::new(indices, [shape[0], 1]), &device);
+                let log_probs = activation::log_softmax(logits, 1);
+                let losses = host(log_probs.clone().gather(1, indices.clone()).neg());
+                let weights: Tensor<2> = from_host(weights.to_vec(), [shape[0], 1], &device);
+                let expected = log_probs.exp() * weights.clone();
+                (losses, expected.scatter(1, indices, weights.neg(), IndexingUpdateOp::Add))
+            }
+        }
+    }
+
+    /// Rows of some parts, one behind the other, put where `places` says in a matrix of `rows` rows that is zero elsewhere. No place is taken twice.
+    pub fn spread(self, parts: Vec<Tensor<2>>, places: &[usize], rows: usize, device: &Device) -> Tensor<2> {
+        let width = parts.first().map_or(0, |part| part.dims()[1]);
+        match self {
+            Ops::Fused => {
+                let mut out = vec![0.0; rows * width];
+                let mut places = places.iter();
+                for part in parts {
+                    for (row, place) in host(part).chunks_exact(width).zip(places.by_ref()) {
+                        out[place * width..][..width].copy_from_slice(row);
+                    }
+                }
+                from_host(out, [rows, width], device)
+            }
+            Ops::Composed => {
+                // The last row of all is zero, and stands where nothing else does.
+                let mut from = vec![places.len() as i32; rows];
+                places.iter().enumerate().for_each(|(row, &place)| from[place] = row as i32);
+                let zero: Tensor<2> = Tensor::zeros([1, width], device);
+                Tensor::cat(parts.into_iter().chain([zero]).collect(), 0).select(0, picked(&from, device))
+            }
+        }
+    }
+
+    /// Causal attention over segments: `q` `[R, query width]`, `k` and `v` `[R, key/value width]`; rows in no segment are zero.
+    pub fn attention(self, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, how: Attention, segments: &[Segment]) -> Tensor<2> {
+        match self {
+            Ops::Fused => {
+                let shape = q.dims();
+                let mut out = vec![0.0; shape[0] * shape[1]];
+                let mut attend = |q: &[f32], k: &[f32], v: &[f32]| kernels::attention(q, k, v, how, segments, &mut out);
+                with_values(q, |q| with_values(k, |k| with_values(v, |v| attend(q, k, v))));
+                from_host(out, shape, &q.device())
+            }
+            Ops::Composed => attention::forward(q, k, v, how, segments),
+        }
+    }
+
+    /// Backward of [`Ops::attention`] over segments without prefixes: the gradients of `q`, `k` and `v`.
+    pub fn attention_backward(
+        self,
+        dout: Tensor<2>,
+        [q, k, v]: [&Tensor<2>; 3],
+        how: Attention,
+        segments: &[Segment],
+    ) -> [Tensor<2>; 3] {
+        match self {
+            Ops::Fused => {
+                let mut gradients = [q, k, v].map(|x| vec![0.0; x.dims().iter().product()]);
+                let [dq, dk, dv] = &mut gradients;
+                let mut backward = |dout: &[f32], q: &[f32], k: &[f32], v: &[f32]| {
+                    kernels::attention_backward(dout, q, k, v, how, segments, dq, dk, dv);
+                };
+                with_values(&dout, |dout| {
+                    with_values(q, |q| with_values(k, |k| with_values(v, |v| backward(dout, q, k, v))));
+                });
+                let mut shapes = [q, k, v].into_iter().map(|x| x.dims());
+                gradients.map(|values| from_host(values, shapes.next().expect("three of each"), &dout.device()))
+            }
+            Ops::Composed => attention::backward(dout, [q, k, v], how, segments),
+        }
+    }
+}
+
+/// An activation and its derivative.
+fn activated(kind: Activation, gate: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+    let g = || gate.clone();
+    match kind {
+        Activation::Silu => {
+            let s = activation::sigmoid(g());
+            let slope = s.clone() * (g() * s.clone().neg().add_scalar(1.0)).add_scalar(1.0);
+            (g() * s, slope)
+        }
+        Activation::GeluTanh => {
+            // As in the kernel: g * sigmoid(2u), u = sqrt(2/pi) (g + 0.044715 g^3).
+            let (twice_root, cube) = ((8.0 / std::f64::consts::PI).sqrt(), 0.044_715);
+            let s = activation::sigmoid((g() + g().powi_scalar(3).mul_scalar(cube)).mul_scalar(twice_root));
+            let inner = g().square().mul_scalar(3.0 * cube).add_scalar(1.0).mul_scalar(twice_root);
+            let slope = s.clone() + g() * s.clone() * s.clone().neg().add_scalar(1.0) * inner;
+            (g() * s, slope)
+        }
+    }
+}
+
+/// A vector as `[1, width]`.
+fn line(values: &[f32], device: &Device) -> Tensor<2> {
+    from_host(values.to_vec(), [1, values.len()], device)
+}
+
+fn picked(rows: &[i32], device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(rows.to_vec(), [rows.len()]), device)
+}
