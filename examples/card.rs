@@ -1,0 +1,230 @@
+//! What a device does: whether it computes what the processor computes, and how fast. Random weights in the shapes of released bases; no file is read.
+//!
+//! `cargo run --release --features cuda --example card -- --device cuda:0 --shapes qwen-0.5b,llama-1b,llama-8b`. `benches/card` runs it beside
+//! PyTorch. One JSON object a line.
+
+#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures time and prints it")]
+
+use std::fs;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use burn::tensor::{Device, Distribution, Tensor};
+use foretaste::engine::Place;
+use foretaste::lm::config::Config;
+use foretaste::lm::decoder::{Block, Decoder, Linear};
+use foretaste::lm::device;
+use foretaste::lm::files::ModelFiles;
+use foretaste::lm::lora::{HostLora, Projection};
+use foretaste::lm::matrix::Matrix;
+use foretaste::lm::packing::{TokenRow, prefix_tree};
+use foretaste::lm::tensor::{from_host, host};
+use foretaste::lm::train::Training;
+use foretaste::plan::{Recipe, Schedule};
+use foretaste::seed;
+use rand::Rng;
+use serde_json::{Value, json};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// `config.json` of a shape: hidden, network, layers, heads, key/value heads, vocabulary, rank.
+const SHAPES: [(&str, [usize; 7]); 4] = [
+    ("tiny", [128, 384, 4, 4, 2, 2048, 8]),
+    ("qwen-0.5b", [896, 4864, 24, 14, 2, 151_936, 16]),
+    ("llama-1b", [2048, 8192, 16, 32, 8, 128_256, 32]),
+    ("llama-8b", [4096, 14_336, 32, 32, 8, 128_256, 32]),
+];
+
+/// Rows a step and tokens a row.
+const BATCH: usize = 8;
+const TOKENS: usize = 128;
+
+fn main() -> Result<()> {
+    let mut place = Place::Auto;
+    let mut shapes = vec!["tiny".to_owned()];
+    let mut steps = 20;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().with_context(|| format!("{name} wants a value"))?;
+        match name.as_str() {
+            "--device" => place = value.parse().map_err(anyhow::Error::msg)?,
+            "--shapes" => shapes = value.split(',').map(str::to_owned).collect(),
+            "--steps" => steps = value.parse()?,
+            other => bail!("{other}: give --device, --shapes or --steps"),
+        }
+    }
+    let device = device::find(place)?;
+    let (engine, name) = device::describe(&device);
+    println!("{}", json!({"engine": engine, "device": name}));
+    agreement(&device)?;
+    products(&device)?;
+    for shape in &shapes {
+        training(&device, shape, steps)?;
+        scoring(&device, shape)?;
+    }
+    Ok(())
+}
+
+fn shape(name: &str) -> Result<(Config, usize)> {
+    let (_, [hidden, inner, layers, heads, shared, vocabulary, rank]) =
+        SHAPES.iter().find(|(known, _)| *known == name).with_context(|| format!("no shape {name}"))?;
+    let config: Value = json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": hidden,
+        "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": shared,
+        "vocab_size": vocabulary, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "rope_theta": 500_000.0,
+        "tie_word_embeddings": name != "llama-8b", "torch_dtype": "bfloat16",
+    });
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("config.json"), serde_json::to_vec(&config)?)?;
+    Ok((Config::read(&ModelFiles::open(Some(folder.path()))?)?, *rank))
+}
+
+/// Weights that `matrix` makes, of the deviation that released bases begin with.
+fn decoder(config: &Config, device: &Device, matrix: &mut dyn FnMut([usize; 2]) -> Tensor<2>) -> Decoder {
+    let embed = Matrix::F32(matrix([config.vocab_size, config.hidden_size]));
+    let head =
+        if config.tie_word_embeddings { embed.clone() } else { Matrix::F32(matrix([config.vocab_size, config.hidden_size])) };
+    let ones = || vec![1.0; config.hidden_size];
+    let mut layers = Vec::new();
+    for _ in 0..config.layers.len() {
+        let projections = Projection::of(config).iter().map(|projection| {
+            let (wide, out) = projection.widths(config);
+            Linear { weight: Matrix::F32(matrix([out, wide])), bias: None }
+        });
+        layers.push(Block::plain(ones(), projections.collect(), ones()));
+    }
+    Decoder::assemble(config.clone(), device, embed, layers, ones(), head)
+}
+
+fn rows(config: &Config, purpose: &str, count: usize) -> Vec<TokenRow> {
+    let random = &mut seed::stream(purpose, 0);
+    let row = |_| TokenRow {
+        tokens: (0..TOKENS).map(|_| random.random_range(0..config.vocab_size as u32)).collect(),
+        supervised: (0..TOKENS).map(|at| at >= TOKENS / 2).collect(),
+    };
+    (0..count).map(row).collect()
+}
+
+fn recipe(rank: usize, steps: usize) -> Recipe {
+    Recipe {
+        rank,
+        alpha: 2.0 * rank as f64,
+        learning_rate: 2e-4,
+        schedule: Schedule::Linear,
+        warmup_steps: 0,
+        batch: BATCH,
+        steps,
+        clip_norm: 1.0,
+        weight_decay: 0.0,
+        max_tokens: TOKENS,
+        snapshots: vec![steps],
+    }
+}
+
+/// Five steps of two shadows on the processor and on the device, from the same weights: losses and adapters.
+fn agreement(device: &Device) -> Result<()> {
+    let (config, rank) = shape("tiny")?;
+    let trained = |device: &Device| -> Result<(Vec<f64>, Vec<f32>)> {
+        let random = &mut seed::stream("card weights", 0);
+        let mut matrix = |shape: [usize; 2]| {
+            let values = (0..shape[0] * shape[1]).map(|_| random.random_range(-0.05..0.05)).collect();
+            from_host(values, shape, device)
+        };
+        let decoder = decoder(&config, device, &mut matrix);
+        let rows = rows(&config, "card rows", 2 * BATCH);
+        let batches: Vec<Vec<&TokenRow>> = rows.chunks(BATCH).map(|rows| rows.iter().collect()).collect();
+        let mut training = Training::new(HostLora::fresh(&config, rank, 2.0 * rank as f64, &[1, 2]));
+        let mut losses = Vec::new();
+        for _ in 0..5 {
+            losses.extend(training.advance(&decoder, &batches, &recipe(rank, 10))?);
+        }
+        let values = training.lora.adapter(0).tensors.into_values().flat_map(|(_, values)| values).collect();
+        Ok((losses, values))
+    };
+    let (wanted, got) = (trained(&Device::flex())?, trained(device)?);
+    let losses = wanted.0.iter().zip(&got.0).map(|(a, b)| (a - b).abs() / a).fold(0.0, f64::max);
+    let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+    let adapters = norm(&mut wanted.1.iter().zip(&got.1).map(|(a, b)| a - b)) / norm(&mut wanted.1.iter().copied());
+    println!("{}", json!({"agreement": {"losses, relative": losses, "adapters, relative": adapters}}));
+    ensure!(losses < 1e-2 && adapters < 1e-1, "the device does not compute what the processor computes");
+    Ok(())
+}
+
+/// Square products: what the device's products reach at most.
+fn products(device: &Device) -> Result<()> {
+    for size in [1024, 4096] {
+        let matrix = || Tensor::<2>::random([size, size], Distribution::Normal(0.0, 1.0), device);
+        let (a, b) = (matrix(), matrix());
+        let product = || {
+            let start = Instant::now();
+            // One number is fetched, so that the clock stops when the product is there.
+            host(a.clone().matmul(b.clone()).narrow(0, 0, 1).narrow(1, 0, 1));
+            start.elapsed().as_secs_f64()
+        };
+        let seconds = median((0..if size > 2000 { 4 } else { 8 }).map(|_| product()).skip(1).collect());
+        println!("{}", json!({"product f32": size, "TFLOP/s": 2.0 * (size as f64).powi(3) / seconds / 1e12}));
+    }
+    Ok(())
+}
+
+fn random_decoder(config: &Config, device: &Device) -> Decoder {
+    decoder(config, device, &mut |shape| Tensor::random(shape, Distribution::Normal(0.0, 0.02), device))
+}
+
+/// Tokens a second of LoRA steps, for 1, 4 and 8 shadows side by side.
+fn training(device: &Device, name: &str, steps: usize) -> Result<()> {
+    let (config, rank) = shape(name)?;
+    let decoder = random_decoder(&config, device);
+    for shadows in [1, 4, 8] {
+        let rows = rows(&config, "card training", shadows * BATCH);
+        let batches: Vec<Vec<&TokenRow>> = rows.chunks(BATCH).map(|rows| rows.iter().collect()).collect();
+        let seeds: Vec<u64> = (1..=shadows as u64).collect();
+        let mut training = Training::new(HostLora::fresh(&config, rank, 2.0 * rank as f64, &seeds));
+        let mut times = Vec::new();
+        for step in 0..steps + 3 {
+            let start = Instant::now();
+            training.advance(&decoder, &batches, &recipe(rank, steps + 3))?;
+            if step >= 3 {
+                times.push(start.elapsed().as_secs_f64());
+            }
+        }
+        let tokens = (shadows * BATCH * TOKENS) as f64;
+        let (first, last) = (median(times[..times.len() / 2].to_vec()), median(times[times.len() / 2..].to_vec()));
+        println!(
+            "{}",
+            json!({"training": name, "shadows": shadows, "ms a step": 1e3 * last, "tokens/s": tokens / last, "later steps against earlier": last / first})
+        );
+    }
+    Ok(())
+}
+
+/// Tokens a second of scoring: a shared opening, and 64 options behind it, all logits of the options computed.
+fn scoring(device: &Device, name: &str) -> Result<()> {
+    let (config, _) = shape(name)?;
+    let decoder = random_decoder(&config, device);
+    let rows = rows(&config, "card scoring", 65);
+    let sequences: Vec<Vec<u32>> =
+        rows[1..].iter().map(|row| rows[0].tokens.iter().chain(&row.tokens[..16]).copied().collect()).collect();
+    let borrowed: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
+    let tree = prefix_tree(&borrowed);
+    let asked: Vec<usize> = tree.rows.iter().flat_map(|rows| rows[TOKENS - 1..].iter().copied()).collect();
+    let mut times = Vec::new();
+    for _ in 0..4 {
+        let start = Instant::now();
+        let streams = &tree.streams;
+        let hidden = decoder.hidden(streams, None, &mut |layer, q, k, v| decoder.attend(layer, q, k, v, streams))?;
+        let mut seen = 0;
+        decoder.logits(&hidden, &asked, |_, logits| seen += logits.len());
+        ensure!(seen == asked.len() * config.vocab_size, "logits are missing");
+        times.push(start.elapsed().as_secs_f64());
+    }
+    let seconds = median(times[1..].to_vec());
+    println!("{}", json!({"scoring": name, "tokens/s": tree.streams.tokens.len() as f64 / seconds}));
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
