@@ -216,12 +216,18 @@ pub fn place(evidence: &Evidence, effect: &Effect) -> String {
 }
 
 pub fn span(estimate: &Estimate) -> String {
-    format!("between {:.1} and {:.1}", 100.0 * estimate.lower, 100.0 * estimate.upper)
+    let [lower, upper] = [estimate.lower, estimate.upper].map(|bound| without_sign_of_zero(100.0 * bound));
+    format!("between {lower:.1} and {upper:.1}")
 }
 
 /// A difference of probabilities, in words.
 pub fn points(difference: f64) -> String {
-    format!("{:.1} percentage points", 100.0 * difference)
+    format!("{:.1} percentage points", without_sign_of_zero(100.0 * difference))
+}
+
+/// What is rounded to nought is neither above nor below it.
+fn without_sign_of_zero(value: f64) -> f64 {
+    if value.abs() < 0.05 { 0.0 } else { value }
 }
 
 /// A share, in words.
