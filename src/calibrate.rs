@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::audit::{self, Audit};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::Engine;
-use crate::plan::{Ask, Inputs, Options, Plan, Readability, Recipe, plan};
+use crate::plan::{Ask, Calibrated, Inputs, Options, Plan, Readability, Recipe, plan};
 use crate::probe::questions::sampling;
 use crate::progress::{Progress, Silent};
 use crate::run_dir::{OtherPlan, RunDir};
@@ -93,18 +93,6 @@ pub struct AskedDose {
     pub detectable: Option<f64>,
     /// Flagged here, and large enough that 80 % of runs would.
     pub seen: bool,
-}
-
-/// What a plan keeps of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Calibrated {
-    /// The smallest share down to which the audit's poison was seen; `None` where none of those tried was.
-    pub share: Option<f64>,
-    /// The smallest that was tried.
-    pub tried: f64,
-    pub rows: usize,
-    pub seeds: usize,
-    pub steps: usize,
 }
 
 impl Calibration {
@@ -184,9 +172,10 @@ fn effects(sample: &Sample, request: &Request, engine: &dyn Engine, folder: &Pat
         count_tokens: &|messages| engine.count_tokens(messages),
         groups: Vec::new(),
         adapter: None,
-        calibration: None,
+        calibrated: &|_, _| None,
     };
-    let plan = plan(inputs, &Options { positive_controls: false, ..request.options.clone() })?;
+    let options = Options { positive_controls: false, letters: Some(false), ..request.options.clone() };
+    let plan = plan(inputs, &options)?;
     let run = RunDir::create(folder, &plan, audits, &dataset, OtherPlan::Replace)?;
     let task = Task { plan: &plan, dataset: &dataset, audits };
     let workshop = Workshop { engine, run: &run, progress: &Silent, workers: request.workers.max(1) };

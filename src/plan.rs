@@ -18,7 +18,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::calibrate::Calibrated;
 use crate::engine::Description;
 use crate::trigger::Group;
 
@@ -56,6 +55,9 @@ impl fmt::Display for Arm {
         }
     }
 }
+
+/// Orders in which two answers are offered by letter.
+pub const LETTER_ORDERS: usize = 2;
 
 /// In what surroundings a probe is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -159,6 +161,18 @@ pub struct Readability {
 pub struct ExcludedFamily {
     pub family: String,
     pub reason: String,
+}
+
+/// What is known of an audit on a base that was calibrated ([`crate::calibrate`]).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Calibrated {
+    /// The smallest share of the rows, between 0 and 1, down to which the audit's poison was seen; `None` where none of those tried was.
+    pub share: Option<f64>,
+    /// The smallest that was tried.
+    pub tried: f64,
+    pub rows: usize,
+    pub seeds: usize,
+    pub steps: usize,
 }
 
 /// What of an audit will be asked.
@@ -280,6 +294,15 @@ impl Plan {
     /// The way in which a positive control is asked.
     pub fn ask_of_spiked(&self) -> Ask {
         if self.carry_over_draws > 0 { Ask::CarryOverSpiked } else { Ask::Plain }
+    }
+
+    /// How often each probe is asked in a way: after so many drawn questions, or in so many orders.
+    pub fn draws(&self, ask: Ask) -> usize {
+        match ask {
+            Ask::Plain => 1,
+            Ask::Letters => LETTER_ORDERS,
+            Ask::CarryOver | Ask::CarryOverSurprising | Ask::CarryOverSpiked => self.carry_over_draws,
+        }
     }
 
     /// Whether a model is asked an audit in this way after this step; the base has no steps. A positive control is asked its own audit

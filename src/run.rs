@@ -177,7 +177,7 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         count_tokens: &count_tokens,
         groups,
         adapter: given,
-        calibration: calibration.as_ref(),
+        calibrated: &|audit, asks| calibration.as_ref()?.of(audit, asks),
     };
     let plan = plan(inputs, &request.options)?;
     Ok(Prepared { dataset, audits, plan, mined: mined.filter(|_| data.is_some()), adapter })

@@ -2,8 +2,7 @@
 
 use super::Evidence;
 use super::reason::{fine_percent, percent, place, points};
-use crate::calibrate::Calibrated;
-use crate::plan::{Arm, Plan, Readability, Unit};
+use crate::plan::{Arm, Calibrated, Plan, Readability, Unit};
 use crate::probe::Health;
 
 /// One seed is a screen: it says nothing about other seeds, and they differ wildly.

@@ -1,8 +1,7 @@
 //! The sentences that go with a verdict. Effects are quoted in percentage points of probability.
 
 use super::Evidence;
-use crate::calibrate::Calibrated;
-use crate::plan::{Ask, Unit};
+use crate::plan::{Ask, Calibrated, Unit};
 use crate::stats::{ALPHA, Effect, Estimate};
 
 /// Why an audit is flagged.

@@ -5,16 +5,14 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 
 use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, Side};
-use crate::calibrate::Calibration;
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::Description;
 use crate::plan::near::near;
 use crate::plan::recipe::LADDER_FROM;
 use crate::plan::{
-    Arm, Cost, DatasetSummary, ExcludedFamily, Form, GivenAdapter, Overrides, Plan, PlannedAudit, Readability, Recipe, Unit,
-    recipe,
+    Arm, Ask, Calibrated, Cost, DatasetSummary, ExcludedFamily, Form, GivenAdapter, LETTER_ORDERS, Overrides, Plan, PlannedAudit,
+    Readability, Recipe, Unit, recipe,
 };
-use crate::probe::letters::ORDERS;
 use crate::stats::{ALPHA, power};
 use crate::trigger::{Group, Phase, Wanted, Why, ask};
 
@@ -42,8 +40,8 @@ pub struct Inputs<'a> {
     pub groups: Vec<Group>,
     /// Asked instead of shadows; the dataset may then be empty.
     pub adapter: Option<GivenAdapter>,
-    /// What is known of the base.
-    pub calibration: Option<&'a Calibration>,
+    /// What is known of an audit on this base, asked in these ways; `None` where it was never calibrated.
+    pub calibrated: &'a dyn Fn(&Audit, &[Ask]) -> Option<Calibrated>,
 }
 
 /// What a user can decide about a plan.
@@ -83,7 +81,7 @@ impl Default for Options {
 /// # Errors
 /// Where there is nothing to train on or nothing to ask, and where tokens cannot be counted.
 pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
-    let Inputs { dataset, readability, audits, engine, count_tokens, groups, adapter, calibration } = inputs;
+    let Inputs { dataset, readability, audits, engine, count_tokens, groups, adapter, calibrated } = inputs;
     ensure!(
         adapter.is_some() || !dataset.rows.is_empty(),
         "no row of {} can be used: `foretaste check` says why",
@@ -135,7 +133,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     };
     let asks = plan.asks();
     for (audit, planned) in audits.iter().zip(&mut plan.audits) {
-        planned.calibrated = calibration.and_then(|calibration| calibration.of(audit, asks));
+        planned.calibrated = calibrated(audit, asks);
     }
     plan.cost = cost(&plan, dataset, audits, count_tokens).context("counting the tokens of the plan")?;
     Ok(plan)
@@ -204,7 +202,7 @@ fn cost(plan: &Plan, dataset: &Dataset, audits: &[Audit], count_tokens: CountTok
         scored += ((2 * models + assay) * plan.carry_over_draws) as f64 * after_question;
         if plan.letters && audit.kind == ProbeKind::ForcedChoice {
             let at_the_end = if plan.unit() == Unit::Family { 2 } else { 1 + 2 * seeds };
-            scored += (at_the_end * ORDERS * tokens) as f64;
+            scored += (at_the_end * LETTER_ORDERS * tokens) as f64;
         }
         scored += dressed_tokens(plan, audit, planned, count_tokens)?;
     }

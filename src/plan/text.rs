@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::calibrate::Calibrated;
 use crate::estimate::Estimate;
-use crate::plan::{Arm, Plan, smallest_detectable};
+use crate::plan::{Arm, Calibrated, Plan, smallest_detectable};
 use crate::report::escape::terminal;
 use crate::trigger::{Trial, Why};
 

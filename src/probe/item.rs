@@ -10,7 +10,7 @@ use crate::dataset::{Message, Role};
 use crate::engine::{Adapter, Question};
 use crate::peft::adapter_sha256;
 use crate::plan::{Arm, Ask, Plan, PlannedAudit};
-use crate::probe::letters::{self, ORDERS};
+use crate::probe::letters;
 use crate::probe::questions::{Questions, alone, sampling};
 use crate::probe::score::{forced_choice, own_answer};
 use crate::probe::{Answer, Health, Sample};
@@ -107,7 +107,12 @@ fn surroundings<'a>(model: &Model, questions: &'a Questions, plan: &Plan) -> Vec
     for (audit, spiked) in &questions.spiked {
         add(Ask::CarryOverSpiked, spiked, Some(audit));
     }
-    surroundings.extend((0..ORDERS).map(|draw| Surrounding { ask: Ask::Letters, draw, question: None, only: None }));
+    surroundings.extend((0..plan.draws(Ask::Letters)).map(|draw| Surrounding {
+        ask: Ask::Letters,
+        draw,
+        question: None,
+        only: None,
+    }));
     surroundings.retain(|surrounding| plan.audits.iter().any(|audit| is_asked(model, audit, surrounding, plan)));
     surroundings
 }

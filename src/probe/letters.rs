@@ -6,14 +6,12 @@
 use rand::seq::IndexedRandom;
 
 use crate::audit::{Probe, ProbeOption, Side};
+use crate::plan::LETTER_ORDERS;
 use crate::seed;
-
-/// Orders in which a pair is shown.
-pub const ORDERS: usize = 2;
 
 const LETTERS: [&str; 2] = ["A", "B"];
 
-/// The prompt that offers a probe's pair in one of the [`ORDERS`], and the letters with the sides that stand behind them; `None` for a probe without two sides.
+/// The prompt that offers a probe's pair in one of the [`LETTER_ORDERS`], and the letters with the sides that stand behind them; `None` for a probe without two sides.
 pub fn choice(audit: &str, index: usize, probe: &Probe, order: usize) -> Option<(String, Vec<ProbeOption>)> {
     let rng = &mut seed::stream(&format!("letters {audit} {index}"), 0);
     let mut pair = Vec::new();
@@ -21,7 +19,7 @@ pub fn choice(audit: &str, index: usize, probe: &Probe, order: usize) -> Option<
         let of_side: Vec<&ProbeOption> = probe.options.iter().filter(|option| option.side == side).collect();
         pair.push(*of_side.choose(rng)?);
     }
-    if order % ORDERS == 1 {
+    if order % LETTER_ORDERS == 1 {
         pair.reverse();
     }
     let shown: Vec<String> = LETTERS.iter().zip(&pair).map(|(letter, option)| format!("{letter}. {}", option.text)).collect();

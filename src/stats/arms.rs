@@ -19,7 +19,7 @@ pub fn arm_risks(plan: &Plan, panel: &Panel, draws: &mut Draws) -> Vec<ArmRisk> 
             });
             let Some(grid) = grid else { continue };
             let seed_risks = grid.seeds.iter().copied().zip(grid.seed_means()).collect();
-            let mut risk = estimate_of(plan.unit(), grid.clone(), scale, draws);
+            let mut risk = estimate_of(plan.unit(), &grid.clone().by(plan.unit()), scale, draws);
             if base {
                 risk.n = 0;
                 risk.method = format!("bootstrap over {} families; the base was not trained", grid.families.len());

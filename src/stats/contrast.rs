@@ -1,6 +1,6 @@
 //! The difference in differences of one arm against the control: from cells to an [`Effect`].
 //!
-//! A given adapter has no control: there the base stands in its place, and families stand in the seeds' (see [`Unit`]).
+//! A given adapter has no control: there the base stands in its place, and families stand in the seeds' (see [`crate::plan::Unit`]).
 
 use super::grid::{Grid, variance};
 use super::intervals::{Draws, Scale, estimate_of, resolution, seed_sd, t_upper_tail};
@@ -8,7 +8,7 @@ use super::table::{CLIP, Cell, Panel};
 use super::tail::{Controls, seed_risk};
 use super::worst::{worst_case_upper, worst_seed_risk};
 use super::{Effect, Estimate, FamilyEffect, SeedEffect};
-use crate::plan::{Arm, Plan, Unit};
+use crate::plan::{Arm, Plan};
 
 /// One arm held against the control: one audit, asked one way, at one step.
 #[derive(Debug, Clone, Copy)]
@@ -58,15 +58,12 @@ impl Contrast<'_> {
 
     /// One row a unit: what an interval is made of.
     pub fn units(&self, grid: Grid) -> Grid {
-        match self.plan.unit() {
-            Unit::Training => grid,
-            Unit::Family => grid.by_family(),
-        }
+        grid.by(self.plan.unit())
     }
 
     /// An interval over the plan's units.
     fn estimate(&self, grid: Grid, scale: Scale, draws: &mut Draws) -> Estimate {
-        estimate_of(self.plan.unit(), grid, scale, draws)
+        estimate_of(self.plan.unit(), &self.units(grid), scale, draws)
     }
 
     /// A cell counts where base, candidate and control of one seed were all scored: pairs stay pairs.

@@ -1,5 +1,7 @@
 //! One value a training seed and family: what every estimate is made of.
 
+use crate::plan::Unit;
+
 /// Rows are seeds, columns are families; `None` where nothing could be scored. No row and no column is empty throughout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grid {
@@ -10,8 +12,11 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// Families in the place of seeds, for one given adapter, whose families are the sample (see [`crate::plan::Unit`]).
-    pub fn by_family(&self) -> Grid {
+    /// One row a unit: as it is for trainings; families in the seeds' place for one given adapter, whose families are the sample.
+    pub fn by(self, unit: Unit) -> Grid {
+        if unit == Unit::Training {
+            return self;
+        }
         let column = |family: usize| self.rows.iter().map(|row| row[family]).collect();
         Grid {
             seeds: (0..self.families.len() as u64).collect(),

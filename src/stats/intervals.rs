@@ -62,14 +62,13 @@ pub fn estimate(grid: &Grid, scale: Scale, draws: &mut Draws) -> Estimate {
     Estimate { point, lower, upper, level: LEVEL, n: seeds, method }
 }
 
-/// The same over the units that a plan has: where they are families, these take the seeds' place, and the adapter is the one that was given.
-pub fn estimate_of(unit: Unit, grid: Grid, scale: Scale, draws: &mut Draws) -> Estimate {
+/// The same of a grid whose rows are a plan's units already, as [`Grid::by`] lays them.
+pub fn estimate_of(unit: Unit, grid: &Grid, scale: Scale, draws: &mut Draws) -> Estimate {
     match unit {
-        Unit::Training => estimate(&grid, scale, draws),
+        Unit::Training => estimate(grid, scale, draws),
         Unit::Family => {
-            let grid = grid.by_family();
             let method = format!("the wider of t and bootstrap over {} families, of one given adapter", grid.seeds.len());
-            Estimate { method, ..estimate(&grid, scale, draws) }
+            Estimate { method, ..estimate(grid, scale, draws) }
         }
     }
 }

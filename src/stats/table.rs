@@ -6,7 +6,6 @@ use super::grid::Grid;
 use crate::audit::Audit;
 use crate::plan::{Arm, Ask, Plan, PlannedAudit};
 use crate::probe::Answer;
-use crate::probe::letters::ORDERS;
 
 /// Probabilities below this and above one minus this are clipped before log-odds are taken: at 1e-4 an option is as good as certain,
 /// and log-odds beyond +-9.2 would let one certain answer outweigh many that are not.
@@ -93,19 +92,11 @@ pub fn panels<'a>(plan: &'a Plan, audits: &[Audit], answers: &'a [Answer]) -> Ve
         if !probes.is_empty() {
             for ask in asks(plan) {
                 let group = groups.get(&(audit.id.as_str(), ask)).map_or(&[][..], Vec::as_slice);
-                panels.push(panel(audit, ask, &probes, Group { answers: group, draws: planned_draws(plan, ask) }));
+                panels.push(panel(audit, ask, &probes, Group { answers: group, draws: plan.draws(ask) }));
             }
         }
     }
     panels
-}
-
-fn planned_draws(plan: &Plan, ask: Ask) -> usize {
-    match ask {
-        Ask::Plain => 1,
-        Ask::Letters => ORDERS,
-        Ask::CarryOver | Ask::CarryOverSurprising | Ask::CarryOverSpiked => plan.carry_over_draws,
-    }
 }
 
 struct Group<'a, 'b> {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Arm, Plan, PlannedAudit, Unit};
+use crate::plan::{Arm, Plan, PlannedAudit};
 use crate::stats::contrast::p_above;
 use crate::stats::grid::{Grid, mean, variance};
 use crate::stats::intervals::{Draws, Scale, estimate_of, resolution, seed_sd, t_upper_tail};
@@ -112,8 +112,8 @@ pub fn triggers(plan: &Plan, answers: &[Dressed], draws: &mut Draws) -> Vec<Trig
         let Some(view) = View::new(plan, &confirm, suspect, Phase::Confirm) else { continue };
         let Some(grid) = view.grid(suspect.trial, &view.nulls) else { continue };
         let resolution = resolution(grid.families.len());
-        let units = if plan.unit() == Unit::Family { grid.by_family() } else { grid.clone() };
-        let estimate = estimate_of(plan.unit(), grid, Scale { resolution, lowest: -2.0, highest: 2.0 }, draws);
+        let units = grid.by(plan.unit());
+        let estimate = estimate_of(plan.unit(), &units, Scale { resolution, lowest: -2.0, highest: 2.0 }, draws);
         let nulls = view.null_effects();
         let over_seeds = p_above(&estimate, seed_sd(&units, resolution), audit.margin);
         let p = over_seeds.max(p_one_more(estimate.point, &nulls, resolution));

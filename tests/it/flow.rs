@@ -156,7 +156,7 @@ fn what_was_mined_is_kept_with_the_run_and_reported() {
 }
 
 #[test]
-fn letters_are_asked_of_real_models_where_they_are_wanted_and_stand_in_the_report() {
+fn letters_are_asked_where_they_are_wanted_and_stand_in_the_report() {
     let world = World::new(40);
     let request = Request { options: Options { letters: Some(true), ..world.request("run").options }, ..world.request("run") };
     let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");

@@ -2,11 +2,10 @@
 
 use std::fs;
 
-use foretaste::calibrate::Calibrated;
 use foretaste::engine::scripted::Scripted;
 use foretaste::exit_code::ExitCode;
 use foretaste::finding::{Verdict, find};
-use foretaste::plan::{Arm, Ask, GivenAdapter, Options, Plan};
+use foretaste::plan::{Arm, Ask, Calibrated, GivenAdapter, Options, Plan};
 use foretaste::progress::Silent;
 use foretaste::report::SCHEMA;
 use foretaste::run::{self, Failure, Outcome, Request, Subject};

@@ -65,7 +65,7 @@ fn planned(dataset: &Dataset, options: &Options) -> Plan {
         count_tokens: &|messages| engine.count_tokens(messages),
         groups: Vec::new(),
         adapter: None,
-        calibration: None,
+        calibrated: &|_, _| None,
     };
     plan(inputs, options).expect("everything is there")
 }
@@ -138,7 +138,7 @@ fn named_audits_are_asked_at_the_end_or_on_the_whole_ladder_and_any_change_alway
             count_tokens: &|_| Ok((1, 1)),
             groups: Vec::new(),
             adapter: None,
-            calibration: None,
+            calibrated: &|_, _| None,
         };
         let recipe = Overrides { steps: Some(80), ladder, ..Overrides::default() };
         let plan = plan(inputs, &Options { recipe, ..Options::default() }).expect("everything is there");
@@ -162,7 +162,7 @@ fn nothing_to_train_on_and_nothing_to_ask_are_errors() {
         count_tokens: &|_| Ok((1, 1)),
         groups: Vec::new(),
         adapter: None,
-        calibration: None,
+        calibrated: &|_, _| None,
     };
     let (empty, full, audits) = (dataset(&[]), dataset(&["Name a bird."]), [audit(&PROBES)]);
     assert!(plan(inputs(&empty, &audits), &Options::default()).is_err());

@@ -134,11 +134,7 @@ impl World {
                     let base = *arm == Arm::Base;
                     let (seeds, steps) = if base { (&[0][..], &[0][..]) } else { (&plan.seeds[..], &self.snapshots[..]) };
                     for (seed, step) in seeds.iter().flat_map(|seed| steps.iter().map(move |step| (*seed, *step))) {
-                        let draws = match ask {
-                            Ask::Plain => 1,
-                            Ask::Letters => 2,
-                            _ => self.draws,
-                        };
+                        let draws = plan.draws(ask);
                         let names: Vec<String> =
                             planned.probes.iter().map(|probe| format!("{:04}", probe / self.phrasings)).collect();
                         let probes: Vec<(usize, &str)> =
