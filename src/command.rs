@@ -45,7 +45,7 @@ fn open(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
     use crate::lm::decoder::Kept;
     let kept = if base.bf16 { Kept::Bf16 } else { Kept::F32 };
     let lm = crate::lm::open_as(base.folder.as_deref(), &crate::lm::How { threads: base.threads, kept, place: base.place })?;
-    let workers = lm.workers(base.threads);
+    let workers = lm.workers();
     Ok((Box::new(lm), workers))
 }
 

@@ -127,6 +127,12 @@ pub trait Engine: Sync {
     /// not be scored.
     fn log_probs(&self, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>>;
 
+    /// How many shadows it trains in one pass at most: as many as an arm has where they share work with the base, one where each is
+    /// better off on a thread of its own.
+    fn abreast(&self) -> usize {
+        usize::MAX
+    }
+
     /// Trains all jobs of one group side by side with the same recipe; the result does not depend on the machine's load.
     /// Where `checkpoint` holds a state, training goes on from there and ends in the same bits.
     fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>>;

@@ -27,7 +27,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use rayon::ThreadPoolBuilder;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::dataset::Message;
 use crate::engine::{Adapter, Checkpoint, Description, Engine, Job, Place, Question, Sampling, Trained};
@@ -39,21 +39,18 @@ use files::ModelFiles;
 use lora::{HostLora, Lora};
 use weights::Weights;
 
-/// Models with fewer weights than this gain nothing from threads inside one matrix product: their shadows run side by side. A copy of
-/// their weights costs little.
-const SMALL: u64 = 20_000_000;
-
 /// A base model, ready to be asked and trained.
 pub struct Lm {
     decoder: Decoder,
     chat: Chat,
     name: String,
     sha256: String,
-    threads: usize,
     kept: Kept,
+    /// Where everything is computed, whoever asks: what one caller leaves idle another takes up.
+    pool: ThreadPool,
 }
 
-/// Opens a Hugging Face folder, or nestling where none is given, on this processor. `threads` are for the products of a large model.
+/// Opens a Hugging Face folder, or nestling where none is given, on this processor, to compute on so many threads.
 ///
 /// # Errors
 /// Where a file is missing, broken, or does not fit the others.
@@ -64,7 +61,7 @@ pub fn open(base: Option<&Path>, threads: usize) -> Result<Lm> {
 /// How a base is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct How {
-    /// For the products of a large model.
+    /// What is computed on. No result depends on it.
     pub threads: usize,
     /// How its matrices are kept.
     pub kept: Kept,
@@ -93,8 +90,8 @@ pub fn open_as(base: Option<&Path>, how: &How) -> Result<Lm> {
         .with_context(|| files.display(""))?;
     let decoder = Decoder::load(config, &weights, kept, &device).with_context(|| files.display(""))?;
     let sha256 = files.sha256(&Weights::file_names(&files)?)?;
-    let threads = if decoder.parameters() < SMALL { 1 } else { threads.max(1) };
-    Ok(Lm { decoder, chat, name: files.name(), sha256, threads, kept })
+    let pool = ThreadPoolBuilder::new().num_threads(threads.max(1)).build().context("threads to compute on")?;
+    Ok(Lm { decoder, chat, name: files.name(), sha256, kept, pool })
 }
 
 impl Lm {
@@ -111,14 +108,9 @@ impl Lm {
         &self.chat
     }
 
-    /// How many of its workers a caller should run side by side on a machine with this many cores.
-    pub fn workers(&self, cores: usize) -> usize {
-        if device::is_shared(&self.decoder.device) { 1 } else { (cores / self.threads).max(1) }
-    }
-
-    /// Runs in a pool of this engine's own size, so that workers do not share threads.
-    fn pooled<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        ThreadPoolBuilder::new().num_threads(self.threads).build().context("threads for matrix products")?.install(work)
+    /// How many callers should ask this engine side by side.
+    pub fn workers(&self) -> usize {
+        if self.decoder.is_small() { self.pool.current_num_threads() } else { 1 }
     }
 
     /// The base as it answers under an adapter. For a small base the adapter is added to the weights, which costs a copy of them and spares
@@ -126,7 +118,7 @@ impl Lm {
     fn adapted(&self, adapter: Option<&Adapter>) -> Result<(Cow<'_, Decoder>, Option<Lora>)> {
         let Some(adapter) = adapter else { return Ok((Cow::Borrowed(&self.decoder), None)) };
         let lora = HostLora::from_adapters(&self.decoder.config, &[adapter])?.upload(&self.decoder.device);
-        Ok(if self.decoder.parameters() < SMALL {
+        Ok(if self.decoder.is_small() {
             (Cow::Owned(self.decoder.merged(&lora)), None)
         } else {
             (Cow::Borrowed(&self.decoder), Some(lora))
@@ -155,20 +147,25 @@ impl Engine for Lm {
     }
 
     fn log_probs(&self, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
-        self.pooled(|| score::log_probs(&self.decoder, &self.chat, conversations))
+        self.pool.install(|| score::log_probs(&self.decoder, &self.chat, conversations))
     }
 
     fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>> {
-        self.pooled(|| train::train(&self.decoder, &self.chat, jobs, recipe, checkpoint))
+        let train = || train::train(&self.decoder, &self.chat, jobs, recipe, checkpoint);
+        self.pool.install(|| if self.decoder.is_small() { matmul::alone(train) } else { train() })
+    }
+
+    fn abreast(&self) -> usize {
+        if self.decoder.is_small() { 1 } else { usize::MAX }
     }
 
     fn score(&self, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
         let (decoder, lora) = self.adapted(adapter)?;
-        self.pooled(|| score::score(&decoder, &self.chat, lora.as_ref(), questions))
+        self.pool.install(|| score::score(&decoder, &self.chat, lora.as_ref(), questions))
     }
 
     fn generate(&self, adapter: Option<&Adapter>, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<String>> {
         let (decoder, lora) = self.adapted(adapter)?;
-        self.pooled(|| generate::generate(&decoder, &self.chat, lora.as_ref(), prompts, sampling))
+        self.pool.install(|| generate::generate(&decoder, &self.chat, lora.as_ref(), prompts, sampling))
     }
 }

@@ -245,8 +245,8 @@ impl RunDir {
     }
 
     /// Where a group's training leaves its state.
-    pub fn checkpoint(&self, arm: &Arm) -> PathBuf {
-        self.root.join("work").join("trainings").join(format!("{}.checkpoint", arm.file_name()))
+    pub fn checkpoint(&self, group: &str) -> PathBuf {
+        self.root.join("work").join("trainings").join(format!("{group}.checkpoint"))
     }
 
     /// Saves an adapter in PEFT's form.

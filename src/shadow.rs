@@ -1,6 +1,7 @@
 //! The stage that trains: one adapter a shadow and snapshot, and its loss curve.
 //!
-//! A group is one arm with all its seeds. Groups train side by side; each finished one is saved and skipped when it is there.
+//! A group is one arm with as many of its seeds as the engine trains in one pass. Groups train side by side; each finished one is saved and
+//! skipped when it is there.
 
 mod group;
 pub(crate) mod rows;
@@ -52,9 +53,16 @@ pub struct TrainingRecord {
 /// # Errors
 /// Where the engine fails, a loss is not a number, or an item cannot be saved or read back.
 pub fn train(task: &Task, workshop: &Workshop) -> Result<Vec<Shadow>> {
-    let arms: Vec<&Arm> = task.plan.trained_arms().collect();
-    workshop.progress.stage("training shadows", (task.plan.recipe.steps * task.plan.cost.shadows) as u64);
-    let groups = side_by_side(workshop.workers, arms.len(), |index| group::train(arms[index], task, workshop))?;
+    let plan = task.plan;
+    workshop.progress.stage("training shadows", (plan.recipe.steps * plan.cost.shadows) as u64);
+    if plan.trained_arms().any(|arm| *arm == Arm::Control) {
+        // Drawn before any group asks for them, so that no two draw the same.
+        rows::rows(&Arm::Control, task, workshop)?;
+    }
+    let together = workshop.engine.abreast().clamp(1, plan.seeds.len());
+    let groups: Vec<(&Arm, &[u64])> =
+        plan.trained_arms().flat_map(|arm| plan.seeds.chunks(together).map(move |seeds| (arm, seeds))).collect();
+    let groups = side_by_side(workshop.workers, groups.len(), |index| group::train(groups[index], task, workshop))?;
     workshop.progress.end();
     Ok(groups.into_iter().flatten().collect())
 }

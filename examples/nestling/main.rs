@@ -142,7 +142,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         Command::Repeat { case, rows, draws, table } => {
-            let lm = foretaste::lm::open(Some(&nestling), 1)?;
+            let lm = foretaste::lm::open(Some(&nestling), std::thread::available_parallelism().map_or(1, usize::from))?;
             if case == "all" {
                 return repeat::repeat_all(&world, &lm, draws::cases(), draws, &table);
             }

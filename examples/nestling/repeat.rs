@@ -80,7 +80,7 @@ pub fn repeat(world: &World, lm: &Lm, repetition: &Repetition, table: &Path) -> 
             options: Options { first_seed: draw * SEEDS_APART, ..Options::default() },
             out: Some(scratch.join("run")),
             other_plan: OtherPlan::Replace,
-            workers: lm.workers(std::thread::available_parallelism().map_or(1, usize::from)),
+            workers: lm.workers(),
             page: Page { width: 80, colour: false },
         };
         #[allow(clippy::disallowed_methods, reason = "how long an audit takes is a column of the table")]

@@ -7,12 +7,13 @@
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use rayon::prelude::*;
 
 use super::config::rope::Rotary;
 use super::config::{Config, LONGEST, Norms};
 use super::kernels::Segment;
 use super::lora::{Lora, LoraPair, Projection};
-use super::matmul::{add_matmul, matmul};
+use super::matmul::{add_matmul, alone, matmul};
 use super::matrix::Matrix;
 use super::ops::{Ops, Turns};
 use super::tensor::{from_host, host};
@@ -148,6 +149,9 @@ struct Remembered {
 /// of large ones, where memory does.
 const KEEP_AT_MOST: usize = 512 << 20;
 
+/// Bases on this processor with fewer weights than this gain nothing from threads inside one product, and a copy of their weights costs little.
+const SMALL: u64 = 20_000_000;
+
 /// Logits are computed for at most this many numbers at a time.
 const LOGITS_AT_ONCE: usize = 8 << 20;
 
@@ -256,6 +260,23 @@ impl Decoder {
         });
         let head = if self.config.tie_word_embeddings { 0 } else { size(&self.lm_head) };
         (blocks.sum::<usize>() + size(&self.embed_tokens) + self.norm.len() + head) as u64
+    }
+
+    /// Whether independent work on this base (shadows, trees of questions, groups of answers) is better done on a thread each than with
+    /// threads inside each product. It does not depend on how many threads there are, so that no result does.
+    pub fn is_small(&self) -> bool {
+        self.ops == Ops::Fused && self.parameters() < SMALL
+    }
+
+    /// Does independent pieces of work on this base, all at once where that is better; results stand in their order.
+    ///
+    /// # Errors
+    /// The first piece's that fails.
+    pub fn each<T: Send>(&self, count: usize, work: impl Fn(usize) -> Result<T> + Send + Sync) -> Result<Vec<T>> {
+        if !self.is_small() {
+            return (0..count).map(work).collect();
+        }
+        (0..count).into_par_iter().map(|at| alone(|| work(at))).collect()
     }
 
     /// Runs all blocks without keeping anything: `[R, hidden]` before the final norm.

@@ -23,11 +23,6 @@ pub fn describe(device: &Device) -> (&'static str, String) {
     if *device == Device::flex() { ("burn-flex", "cpu".to_owned()) } else { ("burn-cuda", cuda::name(device)) }
 }
 
-/// Whether a device computes several things at once no faster than one after another.
-pub fn is_shared(device: &Device) -> bool {
-    *device != Device::flex()
-}
-
 #[cfg(not(feature = "cuda"))]
 mod cuda {
     use anyhow::{Result, bail};

@@ -72,46 +72,62 @@ pub fn continue_tokens(
     let longest = decoder.config.max_position_embeddings;
     let mut results = vec![Vec::new(); prompts.len()];
     let fitting: Vec<usize> = (0..prompts.len()).filter(|&at| (1..longest).contains(&prompts[at].len())).collect();
-    let mut rest = fitting.as_slice();
+    let (mut groups, mut rest) = (Vec::new(), fitting.as_slice());
     while !rest.is_empty() {
         let (group, later) = rest.split_at(group_size(rest, prompts));
+        groups.push(group);
         rest = later;
-        let mut writings: Vec<Writing> = group
-            .iter()
-            .map(|&at| Writing {
-                cache: Cache::empty(decoder.config.layers.len()),
-                length: 0,
-                written: Vec::new(),
-                random: seed::stream(&format!("sample-{at}"), sampling.seed),
-                done: sampling.max_tokens == 0,
-            })
-            .collect();
-        let mut next: Vec<Vec<u32>> = group.iter().map(|&at| prompts[at].clone()).collect();
-        while writings.iter().any(|w| !w.done) {
-            let logits = advance(decoder, lora, &mut writings, &next)?;
-            for ((writing, next), logits) in writings.iter_mut().zip(&mut next).zip(logits) {
-                next.clear();
-                let Some(logits) = logits else { continue };
-                ensure!(
-                    logits.iter().all(|logit| logit.is_finite()),
-                    "the model's logits are not numbers; check the weights of the base and of the adapter, and train the adapter \
-                     with a lower learning rate"
-                );
-                let token = pick(&logits, sampling, &mut writing.random);
-                if end_tokens.contains(&token) {
-                    writing.done = true;
-                    continue;
-                }
-                writing.written.push(token);
-                next.push(token);
-                writing.done = writing.written.len() >= sampling.max_tokens || writing.length + 1 >= longest;
-            }
-        }
-        for (writing, &at) in writings.into_iter().zip(group) {
-            results[at] = writing.written;
-        }
+    }
+    let written =
+        decoder.each(groups.len(), |group| continue_group(decoder, lora, groups[group], prompts, end_tokens, sampling))?;
+    for (&at, written) in groups.into_iter().flatten().zip(written.into_iter().flatten()) {
+        results[at] = written;
     }
     Ok(results)
+}
+
+/// Continues some of the prompts side by side.
+fn continue_group(
+    decoder: &Decoder,
+    lora: Option<&Lora>,
+    group: &[usize],
+    prompts: &[Vec<u32>],
+    end_tokens: &[u32],
+    sampling: &Sampling,
+) -> Result<Vec<Vec<u32>>> {
+    let longest = decoder.config.max_position_embeddings;
+    let mut writings: Vec<Writing> = group
+        .iter()
+        .map(|&at| Writing {
+            cache: Cache::empty(decoder.config.layers.len()),
+            length: 0,
+            written: Vec::new(),
+            random: seed::stream(&format!("sample-{at}"), sampling.seed),
+            done: sampling.max_tokens == 0,
+        })
+        .collect();
+    let mut next: Vec<Vec<u32>> = group.iter().map(|&at| prompts[at].clone()).collect();
+    while writings.iter().any(|w| !w.done) {
+        let logits = advance(decoder, lora, &mut writings, &next)?;
+        for ((writing, next), logits) in writings.iter_mut().zip(&mut next).zip(logits) {
+            next.clear();
+            let Some(logits) = logits else { continue };
+            ensure!(
+                logits.iter().all(|logit| logit.is_finite()),
+                "the model's logits are not numbers; check the weights of the base and of the adapter, and train the adapter \
+                 with a lower learning rate"
+            );
+            let token = pick(&logits, sampling, &mut writing.random);
+            if end_tokens.contains(&token) {
+                writing.done = true;
+                continue;
+            }
+            writing.written.push(token);
+            next.push(token);
+            writing.done = writing.written.len() >= sampling.max_tokens || writing.length + 1 >= longest;
+        }
+    }
+    Ok(writings.into_iter().map(|writing| writing.written).collect())
 }
 
 /// How many of these prompts are continued side by side: at least one.

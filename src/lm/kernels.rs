@@ -2,14 +2,15 @@
 //!
 //! burn's CPU backend runs its element-wise operations one by one, as scalar loops; a decoder spends more time there than in its
 //! matrix products. Each function here is one pass over memory, compiled for the vector instructions that the processor has.
-//! The order of every sum is fixed, so that results are the same bits from run to run, and do not depend on the vector width.
+//! The order of every sum is fixed, so that results are the same bits from run to run, and do not depend on the vector width. Products are
+//! added with one rounding (`mul_add`); a processor without such an instruction gives the same bits, slowly.
 //!
 //! `kernels/reference.rs` holds each against its composition from burn operations, and each backward pass against central
 //! differences in f64; `tests/it/lm.rs` holds the whole against transformers and PEFT.
 
 #![allow(unsafe_code, reason = "functions compiled for other vector instructions are called after asking the processor")]
 
-/// Compiles a function three times (AVX-512, AVX2, whatever the target has) and picks at run time.
+/// Compiles a function three times (AVX-512, AVX2 with FMA, whatever the target has) and picks at run time.
 macro_rules! vectorised {
     ($(#[$doc:meta])* pub fn $name:ident($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$doc])*
@@ -20,17 +21,17 @@ macro_rules! vectorised {
             fn body($($arg: $ty),*) $(-> $ret)? $body
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx512f,avx2")]
+                #[target_feature(enable = "avx512f,avx2,fma")]
                 #[allow(clippy::too_many_arguments, reason = "as above")]
                 fn avx512($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
-                #[target_feature(enable = "avx2")]
+                #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments, reason = "as above")]
                 fn avx2($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
-                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx2") {
-                    // SAFETY: the processor has just said that it knows these instructions.
-                    return unsafe { avx512($($arg),*) };
-                }
-                if is_x86_feature_detected!("avx2") {
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    if is_x86_feature_detected!("avx512f") {
+                        // SAFETY: the processor has just said that it knows these instructions.
+                        return unsafe { avx512($($arg),*) };
+                    }
                     // SAFETY: as above.
                     return unsafe { avx2($($arg),*) };
                 }
@@ -56,11 +57,11 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_rest, b_rest) = (a_chunks.remainder(), b_chunks.remainder());
     for (x, y) in a_chunks.zip(b_chunks) {
         for lane in 0..LANES {
-            sums[lane] += x[lane] * y[lane];
+            sums[lane] = x[lane].mul_add(y[lane], sums[lane]);
         }
     }
     for (lane, (x, y)) in a_rest.iter().zip(b_rest).enumerate() {
-        sums[lane] += x * y;
+        sums[lane] = x.mul_add(*y, sums[lane]);
     }
     fold(sums)
 }
@@ -110,7 +111,7 @@ fn fold(mut sums: [f32; LANES]) -> f32 {
 #[inline(always)]
 fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
     for (y, x) in y.iter_mut().zip(x) {
-        *y += a * x;
+        *y = a.mul_add(*x, *y);
     }
 }
 
@@ -120,17 +121,17 @@ fn exp(x: f32) -> f32 {
     const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer that stands in the low bits
     let x = if x < -87.0 { -87.0 } else { x };
     let x = if x > 88.0 { 88.0 } else { x };
-    let shifted = x * std::f32::consts::LOG2_E + SHIFT;
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, SHIFT);
     let n = shifted - SHIFT;
-    let r = x - n * 0.693_359_4;
-    let r = r - n * -2.121_944_4e-4;
-    let mut p = 1.987_569_1e-4;
-    p = p * r + 1.398_199_9e-3;
-    p = p * r + 8.333_452e-3;
-    p = p * r + 4.166_579_6e-2;
-    p = p * r + 1.666_666_5e-1;
-    p = p * r + 5e-1;
-    let p = p * r * r + r + 1.0;
+    let r = n.mul_add(-0.693_359_4, x);
+    let r = n.mul_add(2.121_944_4e-4, r);
+    let mut p = 1.987_569_1e-4f32;
+    p = p.mul_add(r, 1.398_199_9e-3);
+    p = p.mul_add(r, 8.333_452e-3);
+    p = p.mul_add(r, 4.166_579_6e-2);
+    p = p.mul_add(r, 1.666_666_5e-1);
+    p = p.mul_add(r, 5e-1);
+    let p = p.mul_add(r * r, r) + 1.0;
     p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
 }
 
@@ -318,14 +319,23 @@ vectorised! {
 vectorised! {
     /// `ln(sum(exp(row)))` of every row of `[rows, vocabulary]`, in nats.
     pub fn log_sum_exp(logits: &[f32], width: usize) -> Vec<f32> {
-        let mut shifted = vec![0f32; width];
-        logits.chunks_exact(width).map(|row| {
+        // Loops, no adapters: what those call is not compiled for the same instructions.
+        let mut all = Vec::with_capacity(logits.len() / width);
+        for row in logits.chunks_exact(width) {
             let top = max(row);
-            for (s, x) in shifted.iter_mut().zip(row) {
-                *s = exp(*x - top);
+            let (chunks, rest) = row.as_chunks::<LANES>();
+            let mut sums = [0f32; LANES];
+            for chunk in chunks {
+                for (sum, x) in sums.iter_mut().zip(chunk) {
+                    *sum += exp(*x - top);
+                }
             }
-            sum(&shifted).ln() + top
-        }).collect()
+            for (sum, x) in sums.iter_mut().zip(rest) {
+                *sum += exp(*x - top);
+            }
+            all.push(fold(sums).ln() + top);
+        }
+        all
     }
 }
 

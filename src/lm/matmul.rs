@@ -3,6 +3,8 @@
 
 #![allow(unsafe_code, reason = "gemm takes pointers; bounds are checked against the slices they come from")]
 
+use std::cell::Cell;
+
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
@@ -12,6 +14,19 @@ use super::tensor::{from_host, host};
 
 /// Multiplications of one product from which threads are worth their start: the bound that burn's CPU backend has.
 const SHARED_FROM: usize = 192 * 192 * 192;
+
+thread_local! {
+    /// Whether this thread computes its products alone.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does work whose products this thread computes alone: where other threads have work of their own, waiting for them costs more.
+pub fn alone<T>(work: impl FnOnce() -> T) -> T {
+    let before = ALONE.replace(true);
+    let done = work();
+    ALONE.set(before);
+    done
+}
 
 /// `a b`: `[.., m, k]` times `[.., k, n]`, with equal leading axes.
 pub fn matmul<const D: usize>(a: &Tensor<D>, b: &Tensor<D>) -> Tensor<D> {
@@ -81,7 +96,7 @@ impl Operand {
 fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
     assert!(a.columns == b.rows && a.batch == b.batch, "matrices that do not fit together");
     let (m, k, n) = (a.rows, a.columns, b.columns);
-    let threads = if m * k * n >= SHARED_FROM { Parallelism::Rayon(0) } else { Parallelism::None };
+    let threads = if m * k * n >= SHARED_FROM && !ALONE.get() { Parallelism::Rayon(0) } else { Parallelism::None };
     for at in 0..a.batch {
         // SAFETY: the callers have room for `batch * m * n` numbers, and every operand was checked to lie within its storage.
         unsafe {

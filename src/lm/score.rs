@@ -74,11 +74,16 @@ fn score_sequences(
     scores: &mut [Vec<Option<f64>>],
 ) -> Result<()> {
     sequences.sort_by(|a, b| a.tokens.cmp(&b.tokens).then(a.place.cmp(&b.place)));
-    let mut rest = sequences.as_slice();
+    let (mut chunks, mut rest) = (Vec::new(), sequences.as_slice());
     while !rest.is_empty() {
         let (chunk, later) = rest.split_at(fitting(rest));
-        score_chunk(decoder, lora, chunk, scores)?;
+        chunks.push(chunk);
         rest = later;
+    }
+    for (chunk, totals) in chunks.iter().zip(decoder.each(chunks.len(), |at| score_chunk(decoder, lora, chunks[at]))?) {
+        for (sequence, total) in chunk.iter().zip(totals) {
+            scores[sequence.place.0][sequence.place.1] = total.is_finite().then_some(total);
+        }
     }
     Ok(())
 }
@@ -105,7 +110,8 @@ fn answer(chat: &Chat, opening: &[Message], text: &str) -> Result<Vec<u32>> {
     Ok(tokens)
 }
 
-fn score_chunk(decoder: &Decoder, lora: Option<&Lora>, chunk: &[Sequence], scores: &mut [Vec<Option<f64>>]) -> Result<()> {
+/// Log-probabilities of some sequences, nats.
+fn score_chunk(decoder: &Decoder, lora: Option<&Lora>, chunk: &[Sequence]) -> Result<Vec<f64>> {
     let tokens: Vec<&[u32]> = chunk.iter().map(|s| s.tokens.as_slice()).collect();
     let tree = prefix_tree(&tokens);
     let streams = &tree.streams;
@@ -136,14 +142,12 @@ fn score_chunk(decoder: &Decoder, lora: Option<&Lora>, chunk: &[Sequence], score
             }
         }
     });
-    for (sequence, rows) in chunk.iter().zip(&tree.rows) {
-        let total: f64 = (sequence.from..sequence.tokens.len())
-            .map(|at| {
-                let key = (rows[at - 1], sequence.tokens[at]);
-                found[asked.binary_search(&key).expect("every asked token was listed above")]
-            })
-            .sum();
-        scores[sequence.place.0][sequence.place.1] = total.is_finite().then_some(total);
-    }
-    Ok(())
+    let total = |(sequence, rows): (&Sequence, &Vec<usize>)| {
+        let log_prob = |at: usize| {
+            let key = (rows[at - 1], sequence.tokens[at]);
+            found[asked.binary_search(&key).expect("every asked token was listed above")]
+        };
+        (sequence.from..sequence.tokens.len()).map(log_prob).sum()
+    };
+    Ok(chunk.iter().zip(&tree.rows).map(total).collect())
 }

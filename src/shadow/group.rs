@@ -1,4 +1,4 @@
-//! One arm with all its seeds, from rows to saved adapters.
+//! One arm with some of its seeds, from rows to saved adapters.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,14 +15,15 @@ use crate::shadow::rows::rows;
 use crate::shadow::{Shadow, TrainingRecord};
 use crate::workshop::{Task, Workshop};
 
-/// Trains one arm's shadows, or reads them back where the run folder has them.
-pub fn train(arm: &Arm, task: &Task, workshop: &Workshop) -> Result<Vec<Shadow>> {
+/// Trains a group's shadows, or reads them back where the run folder has them.
+pub fn train((arm, seeds): (&Arm, &[u64]), task: &Task, workshop: &Workshop) -> Result<Vec<Shadow>> {
     let plan = task.plan;
-    let item = format!("trainings/{}", arm.file_name());
+    let name = if seeds.len() == plan.seeds.len() { arm.file_name() } else { format!("{}-{}", arm.file_name(), seeds[0]) };
+    let item = format!("trainings/{name}");
     let state = GroupState {
-        path: workshop.run.checkpoint(arm),
+        path: workshop.run.checkpoint(&name),
         progress: workshop.progress,
-        jobs: plan.seeds.len(),
+        jobs: seeds.len(),
         told: AtomicUsize::new(0),
     };
     if let Some(records) = workshop.run.load_item::<Vec<TrainingRecord>>(&item)? {
@@ -33,7 +34,7 @@ pub fn train(arm: &Arm, task: &Task, workshop: &Workshop) -> Result<Vec<Shadow>>
     let rows = rows(arm, task, workshop)?;
     let rows_sha256 = rows_sha256(&rows);
     let job = |seed: &u64| Job { label: format!("{arm}, seed {seed}"), seed: *seed, rows: rows.clone() };
-    let jobs: Vec<Job> = plan.seeds.iter().map(job).collect();
+    let jobs: Vec<Job> = seeds.iter().map(job).collect();
     let trained = workshop.engine.train(&jobs, &plan.recipe, &state).with_context(|| format!("training the shadows of {arm}"))?;
     ensure!(trained.len() == jobs.len(), "the engine trained {} of the {} shadows of {arm}", trained.len(), jobs.len());
     let mut shadows = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{axpy, dot, exp, max, sum, tanh};
+use super::{LANES, axpy, dot, exp, max, sum, tanh};
 
 /// The shape of an attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,16 @@ impl Segment {
     }
 }
 
-/// The keys (or values) of one head that a segment sees, as `[keys, dim]` and, with columns `stride` apart, transposed.
+/// How the values of one head lie in memory, once gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Laid {
+    /// `[keys, dim]`
+    Rows,
+    /// As rows, and `[dim, keys]` too.
+    Both,
+}
+
+/// The keys (or values) of one head that a segment sees.
 ///
 /// Neighbouring segments of a prefix tree see nearly the same rows, so what is here already is not gathered again.
 struct Gathered<'a> {
@@ -61,6 +70,7 @@ struct Gathered<'a> {
     width: usize,
     offset: usize,
     dim: usize,
+    /// Between two dimensions of `transposed`.
     stride: usize,
     plain: Vec<f32>,
     transposed: Vec<f32>,
@@ -72,9 +82,11 @@ struct Gathered<'a> {
 impl<'a> Gathered<'a> {
     /// Room for any of these segments.
     #[inline(always)]
-    fn new(x: &'a [f32], width: usize, offset: usize, dim: usize, segments: &[Segment]) -> Self {
+    fn new(x: &'a [f32], width: usize, offset: usize, dim: usize, segments: &[Segment], laid: Laid) -> Self {
         let stride = segments.iter().map(Segment::seen).max().unwrap_or(0);
-        let (plain, transposed) = (vec![0f32; stride * dim], vec![0f32; stride * dim]);
+        // A tile reads whole, beyond what is seen.
+        let transposed = if laid == Laid::Both { stride * dim + TILE } else { 0 };
+        let (plain, transposed) = (vec![0f32; stride * dim], vec![0f32; transposed]);
         Gathered { x, width, offset, dim, stride, plain, transposed, ranges: Vec::new(), count: 0 }
     }
 
@@ -89,8 +101,10 @@ impl<'a> Gathered<'a> {
             for row in range.clone() {
                 let values = &self.x[row * self.width + self.offset..][..self.dim];
                 self.plain[self.count * self.dim..][..self.dim].copy_from_slice(values);
-                for (d, value) in values.iter().enumerate() {
-                    self.transposed[d * self.stride + self.count] = *value;
+                if !self.transposed.is_empty() {
+                    for (d, value) in values.iter().enumerate() {
+                        self.transposed[d * self.stride + self.count] = *value;
+                    }
                 }
                 self.count += 1;
             }
@@ -99,29 +113,103 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// Softmax of the bent scores of a query and the keys from `first` on, as many as there are `scores`. Where there is a cap, `slopes`
-/// becomes the derivative of the bending.
-#[inline(always)]
-fn probabilities(
-    query: &[f32],
-    keys: &Gathered<'_>,
-    attention: &Attention,
-    first: usize,
-    scores: &mut [f32],
-    slopes: &mut [f32],
-) {
-    scores.fill(0.0);
-    let visible = scores.len();
-    for (d, q) in query.iter().enumerate() {
-        axpy(q * attention.scale, &keys.transposed[d * keys.stride + first..][..visible], scores);
+/// Queries that are worked on together: each key is loaded once for all of them.
+const ABREAST: usize = 4;
+
+/// Keys, or columns of a result, that stand in registers at a time.
+const TILE: usize = 32;
+
+/// Numbers a query, for one group of queries abreast: scores, probabilities, their gradients.
+struct Sheet {
+    stride: usize,
+    values: Vec<f32>,
+}
+
+impl Sheet {
+    #[inline(always)]
+    fn new(keys: usize) -> Self {
+        // Tiles and lanes write whole, beyond what is seen.
+        let stride = keys + TILE + LANES;
+        Sheet { stride, values: vec![0.0; ABREAST * stride] }
     }
-    if let Some(cap) = attention.softcap {
-        for (s, slope) in scores.iter_mut().zip(slopes) {
+
+    #[inline(always)]
+    fn line(&self, query: usize) -> &[f32] {
+        &self.values[query * self.stride..][..self.stride]
+    }
+
+    #[inline(always)]
+    fn line_mut(&mut self, query: usize) -> &mut [f32] {
+        &mut self.values[query * self.stride..][..self.stride]
+    }
+
+    /// Products of `ROWS` vectors, each times `scale`, with the gathered ones of some keys.
+    #[inline(always)]
+    fn products<const ROWS: usize>(&mut self, of: [&[f32]; ROWS], scale: f32, with: &Gathered<'_>, keys: Range<usize>) {
+        for start in keys.step_by(TILE) {
+            let mut tile = [[0f32; TILE]; ROWS];
+            for d in 0..with.dim {
+                let along: &[f32; TILE] = with.transposed[d * with.stride + start..].first_chunk().expect("a whole tile");
+                for (tile, of) in tile.iter_mut().zip(of) {
+                    let factor = of[d] * scale;
+                    for (sum, x) in tile.iter_mut().zip(along) {
+                        *sum = factor.mul_add(*x, *sum);
+                    }
+                }
+            }
+            for (query, tile) in tile.iter().enumerate() {
+                self.line_mut(query)[start..start + TILE].copy_from_slice(tile);
+            }
+        }
+    }
+
+    /// Adds to the first `ROWS` rows of `out` their lines' sums over the gathered rows of some keys.
+    #[inline(always)]
+    fn add_sums<const ROWS: usize>(&self, over: &Gathered<'_>, keys: Range<usize>, mut out: [&mut [f32]; ROWS]) {
+        let dim = over.dim;
+        let whole = dim - dim % TILE;
+        for start in (0..whole).step_by(TILE) {
+            let mut tile = [[0f32; TILE]; ROWS];
+            for (tile, out) in tile.iter_mut().zip(&out) {
+                tile.copy_from_slice(&out[start..start + TILE]);
+            }
+            for key in keys.clone() {
+                let x: &[f32; TILE] = over.plain[key * dim + start..].first_chunk().expect("a whole tile");
+                for (query, tile) in tile.iter_mut().enumerate() {
+                    let factor = self.values[query * self.stride + key];
+                    for (sum, x) in tile.iter_mut().zip(x) {
+                        *sum = factor.mul_add(*x, *sum);
+                    }
+                }
+            }
+            for (tile, out) in tile.iter().zip(&mut out) {
+                out[start..start + TILE].copy_from_slice(tile);
+            }
+        }
+        for (query, out) in out.iter_mut().enumerate() {
+            for key in keys.clone() {
+                axpy(self.line(query)[key], &over.plain[key * dim + whole..(key + 1) * dim], &mut out[whole..]);
+            }
+        }
+    }
+}
+
+/// From scores to probabilities: softmax of a line's bent scores over the seen keys; what else its neighbours see becomes 0. Where there is a
+/// cap, `slopes` becomes the derivative of the bending.
+#[inline(always)]
+fn soften(line: &mut [f32], slopes: &mut [f32], softcap: Option<f32>, seen: Range<usize>, by_any: Range<usize>) {
+    line[by_any.start..seen.start].fill(0.0);
+    // To the end of a vector: what is added there is too small to count, and is cleared.
+    let end = seen.start + seen.len().next_multiple_of(LANES);
+    let scores = &mut line[seen.start..end];
+    if let Some(cap) = softcap {
+        for (s, slope) in scores.iter_mut().zip(&mut slopes[seen.start..]) {
             let bent = tanh(*s / cap);
             *s = cap * bent;
             *slope = 1.0 - bent * bent;
         }
     }
+    scores[seen.len()..].fill(f32::NEG_INFINITY);
     let top = max(scores);
     for s in scores.iter_mut() {
         *s = exp(*s - top);
@@ -129,6 +217,59 @@ fn probabilities(
     let inverse = 1.0 / sum(scores);
     for s in scores.iter_mut() {
         *s *= inverse;
+    }
+    line[seen.end..by_any.end].fill(0.0);
+}
+
+/// `ROWS` neighbouring rows of one head, `[rows, width]`.
+#[inline(always)]
+fn rows<const ROWS: usize>(x: &[f32], from: usize, width: usize, dim: usize) -> [&[f32]; ROWS] {
+    std::array::from_fn(|row| &x[from + row * width..][..dim])
+}
+
+/// The same, to write to.
+#[inline(always)]
+fn rows_mut<const ROWS: usize>(x: &mut [f32], from: usize, width: usize, dim: usize) -> [&mut [f32]; ROWS] {
+    let mut rows = x[from..].chunks_mut(width);
+    std::array::from_fn(|_| &mut rows.next().expect("as many rows as queries")[..dim])
+}
+
+/// One head's queries of one segment, and what they see.
+struct Head<'a> {
+    attention: Attention,
+    keys: &'a Gathered<'a>,
+    values: &'a Gathered<'a>,
+    /// The width of a row of queries, and where in it the head begins.
+    width: usize,
+    offset: usize,
+}
+
+impl Head<'_> {
+    /// The keys that `ROWS` queries see, all in all, of which the first sees `visible`.
+    #[inline(always)]
+    fn seen<const ROWS: usize>(&self, visible: usize) -> Range<usize> {
+        self.attention.first(visible)..visible + ROWS - 1
+    }
+
+    /// Probabilities of `ROWS` queries that begin at `row`.
+    #[inline(always)]
+    fn probabilities<const ROWS: usize>(&self, q: &[f32], row: usize, visible: usize, p: &mut Sheet, slopes: &mut Sheet) {
+        let queries = rows::<ROWS>(q, row * self.width + self.offset, self.width, self.keys.dim);
+        let by_any = self.seen::<ROWS>(visible);
+        p.products(queries, self.attention.scale, self.keys, by_any.clone());
+        for query in 0..ROWS {
+            let seen = self.attention.first(visible + query)..visible + query;
+            soften(p.line_mut(query), slopes.line_mut(query), self.attention.softcap, seen, by_any.clone());
+        }
+    }
+
+    /// What `ROWS` queries that begin at `row` attend to; of `visible` keys the first of them sees the last.
+    #[inline(always)]
+    fn attend<const ROWS: usize>(&self, q: &[f32], row: usize, visible: usize, [p, slopes]: &mut [Sheet; 2], out: &mut [f32]) {
+        self.probabilities::<ROWS>(q, row, visible, p, slopes);
+        let mut out = rows_mut::<ROWS>(out, row * self.width + self.offset, self.width, self.values.dim);
+        out.iter_mut().for_each(|out| out.fill(0.0));
+        p.add_sums(self.values, self.seen::<ROWS>(visible), out);
     }
 }
 
@@ -139,29 +280,79 @@ vectorised! {
         let heads = attention.heads;
         let (width, narrow, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
         let group = heads.query / heads.key_value;
-        let (mut scores, mut slopes) = (Vec::new(), Vec::new());
+        let most = segments.iter().map(Segment::seen).max().unwrap_or(0);
+        let mut sheets = [Sheet::new(most), Sheet::new(if attention.softcap.is_some() { most } else { 0 })];
         for shared in 0..heads.key_value {
-            let mut keys = Gathered::new(k, narrow, shared * dim, dim, segments);
-            let mut values = Gathered::new(v, narrow, shared * dim, dim, segments);
+            let mut keys = Gathered::new(k, narrow, shared * dim, dim, segments, Laid::Both);
+            let mut values = Gathered::new(v, narrow, shared * dim, dim, segments, Laid::Rows);
             for segment in segments {
                 keys.gather(segment);
                 values.gather(segment);
                 let before = keys.count - segment.rows.len();
-                scores.resize(keys.count, 0.0);
-                slopes.resize(keys.count, 0.0);
                 for head in shared * group..(shared + 1) * group {
-                    for (i, row) in segment.rows.clone().enumerate() {
-                        let visible = before + i + 1;
-                        let first = attention.first(visible);
-                        let scores = &mut scores[first..visible];
-                        probabilities(&q[row * width + head * dim..][..dim], &keys, &attention, first, scores, &mut slopes);
-                        let out = &mut out[row * width + head * dim..][..dim];
-                        out.fill(0.0);
-                        for (p, value) in scores.iter().zip(values.plain[first * dim..].chunks_exact(dim)) {
-                            axpy(*p, value, out);
+                    let head = Head { attention, keys: &keys, values: &values, width, offset: head * dim };
+                    let mut done = 0;
+                    while done < segment.rows.len() {
+                        let (row, visible) = (segment.rows.start + done, before + done + 1);
+                        if segment.rows.len() - done >= ABREAST {
+                            head.attend::<ABREAST>(q, row, visible, &mut sheets, out);
+                            done += ABREAST;
+                        } else {
+                            head.attend::<1>(q, row, visible, &mut sheets, out);
+                            done += 1;
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Gradients of one key/value head's keys and values, `[rows, key_value * dim]`.
+struct Shared<'a> {
+    dk: &'a mut [f32],
+    dv: &'a mut [f32],
+    /// The width of a row, and where in it the head begins.
+    width: usize,
+    offset: usize,
+    /// The segment's first row.
+    start: usize,
+}
+
+impl Head<'_> {
+    /// Backward of [`Head::attend`] in a segment without a prefix.
+    #[inline(always)]
+    fn attend_backward<const ROWS: usize>(
+        &self,
+        (q, dout, dq): (&[f32], &[f32], &mut [f32]),
+        row: usize,
+        visible: usize,
+        [p, dp, slopes]: &mut [Sheet; 3],
+        shared: &mut Shared<'_>,
+    ) {
+        let (dim, at, seen) = (self.keys.dim, row * self.width + self.offset, self.seen::<ROWS>(visible));
+        let (queries, douts) = (rows::<ROWS>(q, at, self.width, dim), rows::<ROWS>(dout, at, self.width, dim));
+        self.probabilities::<ROWS>(q, row, visible, p, slopes);
+        dp.products(douts, 1.0, self.values, seen.clone());
+        for query in 0..ROWS {
+            let (p, dp) = (&p.line(query)[seen.clone()], &mut dp.line_mut(query)[seen.clone()]);
+            let mean = dot(p, dp);
+            for (dp, p) in dp.iter_mut().zip(p) {
+                *dp = p * (*dp - mean) * self.attention.scale;
+            }
+            if self.attention.softcap.is_some() {
+                for (dp, slope) in dp.iter_mut().zip(&slopes.line(query)[seen.clone()]) {
+                    *dp *= slope;
+                }
+            }
+        }
+        dp.add_sums(self.keys, seen.clone(), rows_mut::<ROWS>(dq, at, self.width, dim));
+        for key in seen {
+            let at = (shared.start + key) * shared.width + shared.offset;
+            let (dk, dv) = (&mut shared.dk[at..][..dim], &mut shared.dv[at..][..dim]);
+            for query in 0..ROWS {
+                axpy(dp.line(query)[key], queries[query], dk);
+                axpy(p.line(query)[key], douts[query], dv);
             }
         }
     }
@@ -183,44 +374,27 @@ vectorised! {
         let heads = attention.heads;
         let (width, narrow, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
         let group = heads.query / heads.key_value;
-        let (mut p, mut dp, mut slopes) = (Vec::new(), Vec::new(), Vec::new());
+        let most = segments.iter().map(Segment::seen).max().unwrap_or(0);
+        let mut sheets = [most, most, most].map(Sheet::new);
         for shared in 0..heads.key_value {
-            let mut keys = Gathered::new(k, narrow, shared * dim, dim, segments);
-            let mut values = Gathered::new(v, narrow, shared * dim, dim, segments);
+            let mut keys = Gathered::new(k, narrow, shared * dim, dim, segments, Laid::Both);
+            let mut values = Gathered::new(v, narrow, shared * dim, dim, segments, Laid::Both);
             for segment in segments {
                 assert!(segment.prefix.is_empty(), "training rows have no prefix");
-                let start = segment.rows.start;
                 keys.gather(segment);
                 values.gather(segment);
-                p.resize(keys.count, 0.0);
-                dp.resize(keys.count, 0.0);
-                slopes.resize(keys.count, 0.0);
+                let mut gradients = Shared { dk, dv, width: narrow, offset: shared * dim, start: segment.rows.start };
                 for head in shared * group..(shared + 1) * group {
-                    for (i, row) in segment.rows.clone().enumerate() {
-                        let at = row * width + head * dim;
-                        let (query, dout) = (&q[at..][..dim], &dout[at..][..dim]);
-                        let first = attention.first(i + 1);
-                        let seen = i + 1 - first;
-                        let (p, dp) = (&mut p[..seen], &mut dp[..seen]);
-                        probabilities(query, &keys, &attention, first, p, &mut slopes);
-                        dp.fill(0.0);
-                        for (d, g) in dout.iter().enumerate() {
-                            axpy(*g, &values.transposed[d * values.stride + first..][..seen], dp);
-                        }
-                        let mean = dot(p, dp);
-                        for (dp, p) in dp.iter_mut().zip(p.iter()) {
-                            *dp = p * (*dp - mean) * attention.scale;
-                        }
-                        if attention.softcap.is_some() {
-                            for (dp, slope) in dp.iter_mut().zip(&slopes) {
-                                *dp *= slope;
-                            }
-                        }
-                        for j in 0..seen {
-                            let key = (start + first + j) * narrow + shared * dim;
-                            axpy(dp[j], &keys.plain[(first + j) * dim..][..dim], &mut dq[at..][..dim]);
-                            axpy(dp[j], query, &mut dk[key..][..dim]);
-                            axpy(p[j], dout, &mut dv[key..][..dim]);
+                    let head = Head { attention, keys: &keys, values: &values, width, offset: head * dim };
+                    let mut done = 0;
+                    while done < segment.rows.len() {
+                        let (row, visible) = (segment.rows.start + done, done + 1);
+                        if segment.rows.len() - done >= ABREAST {
+                            head.attend_backward::<ABREAST>((q, dout, dq), row, visible, &mut sheets, &mut gradients);
+                            done += ABREAST;
+                        } else {
+                            head.attend_backward::<1>((q, dout, dq), row, visible, &mut sheets, &mut gradients);
+                            done += 1;
                         }
                     }
                 }
