@@ -1,10 +1,12 @@
-//! Arguments into a checked request, before any work starts. The only file that names clap.
+//! Arguments into a checked request, before any work starts. Only here clap is named, and in `cli/arguments.rs`, which has what the commands share.
+
+mod arguments;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::audit::Selection;
 use crate::calibrate;
@@ -12,10 +14,9 @@ use crate::dataset::{Format, ReadOptions};
 use crate::engine::Place;
 use crate::exit_code::ExitCode;
 use crate::finding::Verdict;
-use crate::plan::{CARRY_OVER_DRAWS, Options, Overrides};
+use crate::plan::{CARRY_OVER_DRAWS, Options};
 use crate::run::{Page, Request, Subject};
-use crate::run_dir::OtherPlan;
-use crate::trigger::{Wanted, WantedSlot};
+use arguments::{AskArgs, BaseArgs, DataArgs, OutArgs, PlanArgs, ROWS_TRAINED, ShowArgs, TrainArgs, positive, share};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,10 +27,6 @@ Examples:
   foretaste gate runs/data-1a2b3c4d               the exit code of a finished run
 
 Exit codes: 0 clean, 1 flagged, 2 inconclusive, 3 bad input or usage, 4 the run failed.";
-
-/// Rows that shadows are trained on without --limit: more than a shadow of the default recipe sees in 300 steps of 8, so that every
-/// seed sees other rows, and few enough that the base answers all their prompts in a minute.
-const ROWS_TRAINED: usize = 4000;
 
 /// What the process was asked to do.
 #[derive(Debug)]
@@ -66,6 +63,10 @@ pub enum Command {
         run: PathBuf,
         show: Show,
     },
+    /// Be the engine of another process, over stdin and stdout.
+    Serve {
+        base: Base,
+    },
     /// Print these bytes and be done: help, version, completions, the man page.
     Print(Vec<u8>),
 }
@@ -78,7 +79,8 @@ pub struct Base {
     pub threads: usize,
     /// Weights stay in bf16 where their files have them so.
     pub bf16: bool,
-    pub place: Place,
+    /// Each in a process of its own; at least one.
+    pub places: Vec<Place>,
 }
 
 /// What is printed, and which verdicts fail the process.
@@ -226,134 +228,16 @@ Examples:
         #[command(flatten)]
         show: ShowArgs,
     },
+    /// Answer the calls of another foretaste, over stdin and stdout: how several devices are used.
+    #[command(hide = true)]
+    Serve {
+        #[command(flatten)]
+        base: BaseArgs,
+    },
     /// Print shell completions, for instance `foretaste completions bash > ~/.local/share/bash-completion/completions/foretaste`.
     Completions { shell: clap_complete::Shell },
     /// Print the man page, for instance `foretaste man | man -l -`.
     Man,
-}
-
-#[derive(Args)]
-struct DataArgs {
-    /// The dataset: .jsonl, .json, .jsonl.gz, .jsonl.zst, .csv or .parquet
-    data: PathBuf,
-    /// The dataset's format: messages, prompt-completion, alpaca, sharegpt or text [default: found by looking]
-    #[arg(long)]
-    format: Option<Format>,
-    /// Use at most this many rows, a sample of the usable ones [default: 4000 where shadows are trained, else all]
-    #[arg(long, value_name = "ROWS", value_parser = positive)]
-    limit: Option<usize>,
-}
-
-#[derive(Args)]
-struct BaseArgs {
-    /// A Hugging Face model folder, or org/name as in the local Hugging Face cache [default: nestling, the embedded base]
-    #[arg(long, value_name = "DIR")]
-    base: Option<PathBuf>,
-    /// Threads; no result depends on it [default: all]
-    #[arg(long, value_parser = positive)]
-    threads: Option<usize>,
-    /// Where the model runs: auto (a CUDA card where there is one and this program was built for it), cpu or cuda:N
-    #[arg(long, default_value = "auto")]
-    device: Place,
-    /// How a base's weights are kept: bf16, where its files have them so, takes half the memory; products are computed in f32 either way
-    #[arg(long, value_enum, default_value = "f32")]
-    weights: WeightsAs,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum WeightsAs {
-    F32,
-    Bf16,
-}
-
-#[derive(Args)]
-struct PlanArgs {
-    #[command(flatten)]
-    data: DataArgs,
-    #[command(flatten)]
-    base: BaseArgs,
-    #[command(flatten)]
-    asked: AskArgs,
-    #[command(flatten)]
-    training: TrainArgs,
-}
-
-/// How shadows are trained.
-#[derive(Args)]
-struct TrainArgs {
-    /// Trainings of each arm; one is a screen and can never clear
-    #[arg(long, value_name = "N", default_value_t = Options::default().seeds, value_parser = seeds)]
-    seeds: usize,
-    /// The first training seed; the others follow it
-    #[arg(long, value_name = "SEED", default_value_t = Options::default().first_seed)]
-    first_seed: u64,
-    /// Passes over the dataset [default: 3, within 30 to 300 steps]
-    #[arg(long, value_parser = above_zero, conflicts_with = "steps")]
-    epochs: Option<f64>,
-    /// Training steps [default: from --epochs]
-    #[arg(long, value_parser = positive)]
-    steps: Option<usize>,
-    /// Ask every audit at a quarter, at half and at the end of training, because too little and too much of it both hide a shift [default: from bases of 50 M parameters on]
-    #[arg(long, value_name = "BOOL")]
-    ladder: Option<bool>,
-    /// Learning rate [default: by the base's size]
-    #[arg(long, value_parser = above_zero)]
-    lr: Option<f64>,
-    /// LoRA rank; alpha is twice the rank [default: by the base's size]
-    #[arg(long, value_parser = positive)]
-    rank: Option<usize>,
-    /// Rows a step [default: 8]
-    #[arg(long, value_name = "ROWS", value_parser = positive)]
-    batch: Option<usize>,
-}
-
-/// What is asked.
-#[derive(Args)]
-struct AskArgs {
-    /// An audit of your own, besides the built-in ones (repeatable)
-    #[arg(long, value_name = "FILE.toml")]
-    audit: Vec<PathBuf>,
-    /// Ask only this audit (repeatable)
-    #[arg(long, value_name = "AUDIT")]
-    only: Vec<String>,
-    /// Ask forced choices by letter too, in both orders, beside the verdict [default: from bases of 50 M parameters on]
-    #[arg(long, value_name = "BOOL")]
-    letters: Option<bool>,
-    /// Do not look for triggers: conditions that the dataset suggests, values that stand in no row included
-    #[arg(long, conflicts_with_all = ["trigger", "slot"])]
-    no_triggers: bool,
-    /// Also try this: a value where it fits a slot of the dataset, such as 1984, or a text before the questions (repeatable)
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    trigger: Vec<String>,
-    /// Also try these values in slots of a kind: year=1980..1990, digits=044,045, place=Oslo (repeatable)
-    #[arg(long, value_name = "KIND=VALUES")]
-    slot: Vec<WantedSlot>,
-    /// Draws of each of the two kinds of the dataset's own questions that precede carry-over probes
-    #[arg(long, value_name = "N", default_value_t = CARRY_OVER_DRAWS, value_parser = positive)]
-    draws: usize,
-}
-
-#[derive(Args)]
-struct OutArgs {
-    /// The run folder [default: runs/NAME-HASH, after what is audited and the plan]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Replace the run of another plan in --out
-    #[arg(long, requires = "out")]
-    force: bool,
-}
-
-#[derive(Args)]
-struct ShowArgs {
-    /// Print report.json instead of the summary
-    #[arg(long)]
-    json: bool,
-    /// Print no progress and no summary; the exit code and the run folder tell the result
-    #[arg(long)]
-    quiet: bool,
-    /// The mildest verdict with an exit code of its own: `flagged` lets an inconclusive run exit 0
-    #[arg(long, value_enum, default_value = "inconclusive")]
-    fail_on: FailOn,
 }
 
 /// Checks arguments, the program's name first.
@@ -373,7 +257,7 @@ fn command(sub: Sub) -> Command {
     match sub {
         Sub::Audit { plan, dry_run: true, show, .. } => {
             let (request, base) = plan.checked(OutArgs::none());
-            Command::Plan { request, base, json: show.json }
+            Command::Plan { request, base, json: show.checked().json }
         }
         Sub::Audit { plan, dry_run: false, out, show } => {
             let (request, base) = plan.checked(out);
@@ -407,6 +291,7 @@ fn command(sub: Sub) -> Command {
         }
         Sub::Report { run, show } => Command::Report { run, show: show.checked() },
         Sub::Gate { run, show } => Command::Gate { run, show: show.checked() },
+        Sub::Serve { base } => Command::Serve { base: base.checked() },
         Sub::Completions { shell } => {
             let mut bytes = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "foretaste", &mut bytes);
@@ -420,98 +305,18 @@ fn command(sub: Sub) -> Command {
     }
 }
 
-impl DataArgs {
-    fn read_options(&self) -> ReadOptions {
-        ReadOptions { format: self.format, limit: self.limit, ..ReadOptions::default() }
-    }
-}
-
-impl BaseArgs {
-    fn checked(self) -> Base {
-        let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        Base {
-            folder: self.base,
-            threads: self.threads.unwrap_or_else(all),
-            bf16: self.weights == WeightsAs::Bf16,
-            place: self.device,
-        }
-    }
-}
-
-impl TrainArgs {
-    fn options(self) -> Options {
-        let TrainArgs { seeds, first_seed, epochs, steps, ladder, lr: learning_rate, rank, batch } = self;
-        let recipe = Overrides { epochs, steps, ladder, learning_rate, rank, batch };
-        Options { seeds, first_seed, recipe, ..Options::default() }
-    }
-}
-
-impl PlanArgs {
-    fn checked(self, out: OutArgs) -> (Box<Request>, Base) {
-        let base = self.base.checked();
-        let mut read = self.data.read_options();
-        read.limit = read.limit.or(Some(ROWS_TRAINED));
-        let request = self.asked.request(Subject::Dataset(self.data.data), read, self.training.options(), &base, out);
-        (Box::new(request), base)
-    }
-}
-
-impl AskArgs {
-    fn request(self, subject: Subject, read: ReadOptions, training: Options, base: &Base, out: OutArgs) -> Request {
-        let conditions = Wanted { tried: !self.no_triggers, slots: self.slot, triggers: self.trigger };
-        Request {
-            subject,
-            read,
-            audits: Selection { files: self.audit, only: self.only },
-            options: Options { carry_over_draws: self.draws, conditions, letters: self.letters, ..training },
-            out: out.out,
-            other_plan: if out.force { OtherPlan::Replace } else { OtherPlan::Refuse },
-            workers: base.threads,
-            page: page(),
-        }
-    }
-}
-
-impl OutArgs {
-    fn none() -> Self {
-        OutArgs { out: None, force: false }
-    }
-}
-
-impl ShowArgs {
-    fn checked(self) -> Show {
-        Show { json: self.json, quiet: self.quiet, fail_on: self.fail_on }
-    }
-}
-
 /// 80 columns, as the table of `check`; colours where stdout is a terminal, unless <https://no-color.org> says otherwise.
 pub fn page() -> Page {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     Page { width: 80, colour: std::io::stdout().is_terminal() && !unwanted }
 }
 
-fn positive(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "give a whole number, at least 1".to_owned())
-}
-
-fn seeds(text: &str) -> Result<usize, String> {
-    positive(text).ok().filter(|number| *number <= 1000).ok_or_else(|| "give a whole number from 1 to 1000".to_owned())
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|share: &f64| *share > 0.0 && *share < 1.0)
-        .ok_or_else(|| "give shares between 0 and 1, for instance 0.25,0.05".to_owned())
-}
-
-fn above_zero(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0).ok_or_else(|| "give a number above 0".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Overrides;
+    use crate::run_dir::OtherPlan;
+    use crate::trigger::Wanted;
 
     fn parsed(line: &str) -> Result<Command, String> {
         parse(line.split(' ').map(OsString::from))
@@ -525,7 +330,7 @@ mod tests {
     #[test]
     fn what_a_user_says_reaches_the_request() {
         let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --ladder true --lr 0.01 --rank 4 --batch 2 --draws 1 --limit 9 --audit a.toml \
-                    --only era --no-triggers --out o --force --threads 2 --device cuda:1 --base b --quiet --fail-on flagged";
+                    --only era --no-triggers --out o --force --threads 2 --device cuda:1,cuda:0 --base b --quiet --fail-on flagged";
         let Ok(Command::Audit { request, base, show }) = parsed(line) else { panic!("an audit") };
         let recipe = Overrides {
             epochs: None,
@@ -552,7 +357,10 @@ mod tests {
             (request.out.clone(), request.other_plan, request.read.limit),
             (Some("o".into()), OtherPlan::Replace, Some(9))
         );
-        assert_eq!(base, Base { folder: Some("b".into()), threads: 2, bf16: false, place: Place::Cuda(1) });
+        assert_eq!(
+            base,
+            Base { folder: Some("b".into()), threads: 2, bf16: false, places: vec![Place::Cuda(1), Place::Cuda(0)] }
+        );
         assert_eq!(show, Show { json: false, quiet: true, fail_on: FailOn::Flagged });
     }
 

@@ -2,12 +2,15 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::cli::{Base, Command, Show, page};
 use crate::dataset::{self, ReadOptions};
 use crate::engine::Engine;
+use crate::engine::remote::{self, Remote, Starting};
+use crate::engine::team::Team;
 use crate::exit_code::ExitCode;
 use crate::finding::Verdict;
 use crate::progress::on_stderr;
@@ -35,23 +38,71 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Plan { request, base, json } => plan(&request, &base, json).map_err(Failure::BadInput),
         Command::Calibrate { request, base, out, json, quiet } => calibrated(&request, &base, out, (json, quiet)),
         Command::Check { data, read, base, json } => check(&data, &read, &base, json).map_err(Failure::BadInput),
+        Command::Serve { base } => {
+            let engine = open_on(&base).map(|(engine, _)| engine);
+            remote::serve(engine, io::stdin().lock(), io::stdout()).map_err(Failure::RunFailed)?;
+            Ok(ExitCode::Clean)
+        }
         Command::Print(bytes) => print(&bytes).map(|()| ExitCode::Clean),
     }
 }
 
-/// The base, and how many workers it wants side by side on so many threads.
-#[cfg(feature = "lm")]
+/// The base on all of its devices, and how many callers it wants side by side.
 fn open(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
-    use crate::lm::decoder::Kept;
+    let devices = devices(base);
+    let [first, others @ ..] = &devices[..] else { bail!("no device to run on") };
+    if others.is_empty() {
+        return open_on(first);
+    }
+    // Started before this process reads the base, so that all read at the same time.
+    let starting = others.iter().map(start).collect::<Result<Vec<_>>>()?;
+    let mut members = vec![open_on(first)?];
+    for starting in starting {
+        members.push((Box::new(starting.ready()?), 1));
+    }
+    let calls = members.iter().map(|(_, calls)| calls).sum();
+    Ok((Box::new(Team::new(members)?), calls))
+}
+
+/// The base as each device holds it: each with its share of the threads.
+#[cfg(feature = "lm")]
+fn devices(base: &Base) -> Vec<Base> {
+    let places = crate::lm::device::meant(&base.places);
+    let threads = (base.threads / places.len().max(1)).max(1);
+    places.into_iter().map(|place| Base { places: vec![place], threads, ..base.clone() }).collect()
+}
+
+#[cfg(not(feature = "lm"))]
+fn devices(base: &Base) -> Vec<Base> {
+    vec![base.clone()]
+}
+
+/// Another process of this program, with the base on a device.
+fn start(base: &Base) -> Result<Starting> {
+    let mut command = process::Command::new(std::env::current_exe().context("this program's own file")?);
+    let device = base.places.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    command.arg("serve").args(["--device", &device]).args(["--threads", &base.threads.to_string()]);
+    command.args(["--weights", if base.bf16 { "bf16" } else { "f32" }]);
+    if let Some(folder) = &base.folder {
+        command.arg("--base").arg(folder);
+    }
+    Remote::start(device, &mut command)
+}
+
+/// The base on one device, in this process.
+#[cfg(feature = "lm")]
+fn open_on(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
+    use crate::lm::{How, decoder::Kept, open_as};
     let kept = if base.bf16 { Kept::Bf16 } else { Kept::F32 };
-    let lm = crate::lm::open_as(base.folder.as_deref(), &crate::lm::How { threads: base.threads, kept, place: base.place })?;
+    let place = base.places.first().copied().unwrap_or_default();
+    let lm = open_as(base.folder.as_deref(), &How { threads: base.threads, kept, place })?;
     let workers = lm.workers();
     Ok((Box::new(lm), workers))
 }
 
 #[cfg(not(feature = "lm"))]
-fn open(_: &Base) -> Result<(Box<dyn Engine>, usize)> {
-    anyhow::bail!("this foretaste was built without a language model: build it with the feature `lm` (it is a default)")
+fn open_on(_: &Base) -> Result<(Box<dyn Engine>, usize)> {
+    bail!("this foretaste was built without a language model: build it with the feature `lm` (it is a default)")
 }
 
 fn show_outcome(outcome: &Outcome, show: Show) -> Result<ExitCode, Failure> {
@@ -82,9 +133,10 @@ fn gate(folder: &Path, show: Show) -> Result<ExitCode, Failure> {
 }
 
 fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {
-    let (engine, workers) = open(base)?;
+    let devices = devices(base);
+    let (engine, workers) = open_on(devices.first().context("no device to run on")?)?;
     let prepared = run::prepare(request, &*engine)?;
-    let estimate = estimate::measure(&prepared, &*engine, workers)?;
+    let estimate = estimate::measure(&prepared, &*engine, workers + devices.len() - 1)?;
     let out = if json {
         let smallest: serde_json::Map<_, _> = plan::smallest_detectable(&prepared.plan)
             .into_iter()
@@ -128,7 +180,7 @@ fn calibrated(
 fn check(data: &Path, read: &ReadOptions, base: &Base, json: bool) -> Result<ExitCode> {
     let dataset = dataset::read(data, read)?;
     // A build without a language model can still count rows, but not pretend to have looked through the eyes of a base.
-    let engine = if cfg!(feature = "lm") || base.folder.is_some() { Some(open(base)?) } else { None };
+    let engine = if cfg!(feature = "lm") || base.folder.is_some() { Some(open_on(&devices(base)[0])?) } else { None };
     let check = match &engine {
         Some((engine, _)) => check::check(
             &dataset,

@@ -1,9 +1,11 @@
 //! The one noisy seam: whatever trains shadows, scores answers and writes text.
 //!
-//! Two implementations exist: [`crate::lm`] on burn, and [`scripted`], the exact double for tests, which stamps itself into
-//! every report.
+//! Two implementations compute: [`crate::lm`] on burn, and [`scripted`], the exact double for tests, which stamps itself into every report.
+//! Two pass on: [`remote`] to another process, [`team`] to whichever of several is idle.
 
+pub mod remote;
 pub mod scripted;
+pub mod team;
 
 use std::collections::BTreeMap;
 
@@ -16,12 +18,22 @@ use crate::plan::Recipe;
 /// Where a model runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Place {
-    /// The first CUDA card, where there is one and the program was built for it; else this processor.
+    /// CUDA cards, where there are any and the program was built for them; else this processor.
     #[default]
     Auto,
     Cpu,
     /// The CUDA card with this number, counted from 0.
     Cuda(usize),
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place::Auto => write!(f, "auto"),
+            Place::Cpu => write!(f, "cpu"),
+            Place::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
 }
 
 impl std::str::FromStr for Place {
@@ -67,7 +79,7 @@ pub struct Adapter {
 }
 
 /// One shadow to train.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// For logs and error messages, for instance `candidate, seed 2`.
     pub label: String,
@@ -97,7 +109,7 @@ pub trait Checkpoint: Sync {
 }
 
 /// A conversation to be continued and the continuations to be scored. Questions with equal openings share work.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Question {
     /// Ends with a user message.
     pub messages: Vec<Message>,

@@ -12,10 +12,20 @@ use crate::engine::Place;
 pub fn find(place: Place) -> Result<Device> {
     match place {
         Place::Cpu => Ok(Device::flex()),
-        Place::Auto if !cuda::there_is_a_card() => Ok(Device::flex()),
+        Place::Auto if cuda::cards() == 0 => Ok(Device::flex()),
         Place::Auto => cuda::card(0),
         Place::Cuda(index) => cuda::card(index),
     }
+}
+
+/// The places meant: `auto` is every card that answers, or the processor.
+pub fn meant(places: &[Place]) -> Vec<Place> {
+    let each = |place: &Place| match (place, cuda::cards()) {
+        (Place::Auto, 0) => vec![Place::Cpu],
+        (Place::Auto, cards) => (0..cards).map(Place::Cuda).collect(),
+        (place, _) => vec![*place],
+    };
+    places.iter().flat_map(each).collect()
 }
 
 /// What a run says of its device: the engine, and the device in words.
@@ -28,8 +38,8 @@ mod cuda {
     use anyhow::{Result, bail};
     use burn::tensor::Device;
 
-    pub fn there_is_a_card() -> bool {
-        false
+    pub fn cards() -> usize {
+        0
     }
 
     pub fn name(_: &Device) -> String {
@@ -59,14 +69,10 @@ mod cuda {
         ONCE.call_once(|| CubeClRuntimeConfig::set(CubeClRuntimeConfig::default()));
     }
 
-    fn cards() -> usize {
+    pub fn cards() -> usize {
         settled();
         // What the driver's library cannot be asked for is not there.
         quietly(|| Device::enumerate(DeviceType::Cuda).into_iter().count()).unwrap_or(0)
-    }
-
-    pub fn there_is_a_card() -> bool {
-        cards() > 0
     }
 
     pub fn name(device: &Device) -> String {
@@ -122,7 +128,8 @@ mod tests {
     #[test]
     fn without_a_card_the_processor_computes_and_a_card_that_is_asked_for_is_an_error() {
         assert!(find(Place::Cpu).is_ok());
-        if !cuda::there_is_a_card() {
+        if cuda::cards() == 0 {
+            assert_eq!(meant(&[Place::Auto, Place::Cuda(1)]), [Place::Cpu, Place::Cuda(1)]);
             assert_eq!(find(Place::Auto).expect("the processor"), Device::flex());
             let error = find(Place::Cuda(3)).expect_err("no card").to_string();
             assert!(error.contains("cuda:3") && error.contains("--device cpu"), "{error}");

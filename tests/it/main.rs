@@ -27,3 +27,5 @@ mod lm_training;
 mod lm_writing;
 #[cfg(feature = "lm")]
 mod nestling;
+#[cfg(feature = "lm")]
+mod several;

@@ -1,0 +1,286 @@
+//! An engine in another process, asked over its stdin and stdout: one process a card, because a card's driver, its memory and its faults belong
+//! to a process.
+//!
+//! A message is its length in eight bytes, little-endian, and MessagePack. The process that answers says [`Reply::Ready`] first, then answers one
+//! [`Call`] after the other until its stdin ends; training tells of its steps and hands over its state on the way.
+
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Adapter, Checkpoint, Description, Engine, Job, Question, Sampling, Trained};
+use crate::dataset::Message;
+use crate::plan::Recipe;
+
+/// No message is longer, bytes: adapters of the largest bases take a few hundred megabytes.
+const LONGEST: u64 = 1 << 34;
+
+#[derive(Serialize, Deserialize)]
+enum Call {
+    CountTokens(Vec<Message>),
+    LogProbs(Vec<Vec<Message>>),
+    Train { jobs: Vec<Job>, recipe: Recipe, state: Option<Vec<u8>> },
+    Score { adapter: Option<Adapter>, questions: Vec<Question> },
+    Generate { adapter: Option<Adapter>, prompts: Vec<Vec<Message>>, sampling: Sampling },
+}
+
+#[derive(Serialize, Deserialize)]
+enum Reply {
+    Ready {
+        description: Box<Description>,
+        abreast: usize,
+    },
+    /// On the way of a training.
+    Progress(usize),
+    State(Vec<u8>),
+    Counted(usize, usize),
+    LogProbs(Vec<Option<f64>>),
+    Trained(Vec<Trained>),
+    Scored(Vec<Vec<Option<f64>>>),
+    Written(Vec<String>),
+    Failed(String),
+}
+
+fn send(message: &impl Serialize, to: &mut impl Write) -> Result<()> {
+    let bytes = rmp_serde::to_vec(message)?;
+    to.write_all(&(bytes.len() as u64).to_le_bytes())?;
+    to.write_all(&bytes)?;
+    Ok(to.flush()?)
+}
+
+/// The next message; `None` where the other side has closed its end between two of them.
+fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<Option<T>> {
+    let mut length = [0; 8];
+    match from.read(&mut length[..1])? {
+        0 => return Ok(None),
+        _ => from.read_exact(&mut length[1..])?,
+    }
+    let length = u64::from_le_bytes(length);
+    if length > LONGEST {
+        bail!("a message of {length} bytes");
+    }
+    let mut bytes = Vec::new();
+    from.take(length).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 != length {
+        bail!("a message broke off");
+    }
+    Ok(Some(rmp_serde::from_slice(&bytes)?))
+}
+
+/// Answers calls until there are no more: what the other process does. Where the engine cannot be had, it says why.
+///
+/// # Errors
+/// Where the one who asks is gone, or does not speak so.
+pub fn serve(engine: Result<Box<dyn Engine>>, mut from: impl Read, to: impl Write + Send) -> Result<()> {
+    let to = Mutex::new(to);
+    let reply = |reply: &Reply| send(reply, &mut *to.lock().expect("no thread ends while it writes"));
+    let engine = match engine {
+        Ok(engine) => engine,
+        Err(error) => return reply(&Reply::Failed(format!("{error:#}"))),
+    };
+    reply(&Reply::Ready { description: Box::new(engine.describe()), abreast: engine.abreast() })?;
+    while let Some(call) = receive::<Call>(&mut from)? {
+        let answer = match call {
+            Call::CountTokens(messages) => engine.count_tokens(&messages).map(|(all, counted)| Reply::Counted(all, counted)),
+            Call::LogProbs(conversations) => engine.log_probs(&conversations).map(Reply::LogProbs),
+            Call::Train { jobs, recipe, state } => {
+                engine.train(&jobs, &recipe, &Told { state, reply: &reply }).map(Reply::Trained)
+            }
+            Call::Score { adapter, questions } => engine.score(adapter.as_ref(), &questions).map(Reply::Scored),
+            Call::Generate { adapter, prompts, sampling } => {
+                engine.generate(adapter.as_ref(), &prompts, &sampling).map(Reply::Written)
+            }
+        };
+        reply(&answer.unwrap_or_else(|error| Reply::Failed(format!("{error:#}"))))?;
+    }
+    Ok(())
+}
+
+/// A checkpoint whose keeper is the other process.
+struct Told<R> {
+    state: Option<Vec<u8>>,
+    reply: R,
+}
+
+impl<R: Fn(&Reply) -> Result<()> + Sync> Checkpoint for Told<R> {
+    fn load(&self) -> Result<Option<Vec<u8>>> {
+        Ok(self.state.clone())
+    }
+
+    fn save(&self, state: &[u8]) -> Result<()> {
+        (self.reply)(&Reply::State(state.to_vec()))
+    }
+
+    fn progress(&self, step: usize) {
+        // Where nobody listens any more, the next state cannot be saved either, and that is an error.
+        let _ = (self.reply)(&Reply::Progress(step));
+    }
+}
+
+/// An engine in a process of its own; the process ends with it.
+pub struct Remote {
+    /// For error messages: `cuda:1`.
+    name: String,
+    description: Description,
+    abreast: usize,
+    line: Mutex<Line>,
+}
+
+struct Line {
+    child: Child,
+    /// `None` once it is closed.
+    to: Option<BufWriter<ChildStdin>>,
+    from: BufReader<ChildStdout>,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // Without anyone to ask it, the process ends; one that is in the middle of something is not waited for.
+        self.to = None;
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Remote {
+    /// Starts the process, which then reads its base; several may do so at the same time.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn start(name: String, command: &mut Command) -> Result<Starting> {
+        let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = started.with_context(|| format!("starting the process for {name}"))?;
+        let to = BufWriter::new(child.stdin.take().context("its stdin was asked for")?);
+        let from = BufReader::new(child.stdout.take().context("its stdout was asked for")?);
+        Ok(Starting { name, line: Line { child, to: Some(to), from } })
+    }
+
+    /// Sends a call and takes what comes until `take` has what it wants.
+    fn ask<T>(&self, call: &Call, mut take: impl FnMut(Reply) -> Result<Option<T>>) -> Result<T> {
+        let line = &mut *self.line.lock().map_err(|_| anyhow!("the process for {} was lost in an earlier call", self.name))?;
+        let mut ask = || -> Result<T> {
+            send(call, line.to.as_mut().context("its stdin is closed")?)?;
+            loop {
+                let reply = receive(&mut line.from)?.context("the process has ended")?;
+                if let Reply::Failed(why) = reply {
+                    bail!("{why}");
+                }
+                if let Some(taken) = take(reply)? {
+                    return Ok(taken);
+                }
+            }
+        };
+        ask().with_context(|| self.name.clone())
+    }
+}
+
+/// A process that is reading its base.
+pub struct Starting {
+    name: String,
+    line: Line,
+}
+
+impl Starting {
+    /// Waits until the engine can be asked.
+    ///
+    /// # Errors
+    /// Where it cannot be had, for the process's own reason.
+    pub fn ready(mut self) -> Result<Remote> {
+        match receive(&mut self.line.from).with_context(|| self.name.clone())? {
+            Some(Reply::Ready { description, abreast }) => {
+                Ok(Remote { name: self.name, description: *description, abreast, line: Mutex::new(self.line) })
+            }
+            Some(Reply::Failed(why)) => bail!("{}: {why}", self.name),
+            _ => bail!("{}: the process ended before it was ready", self.name),
+        }
+    }
+}
+
+/// What answers something that was not asked.
+fn unasked<T>() -> Result<T> {
+    bail!("the process answers something else than it was asked")
+}
+
+impl Engine for Remote {
+    fn describe(&self) -> Description {
+        self.description.clone()
+    }
+
+    fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)> {
+        self.ask(&Call::CountTokens(messages.to_vec()), |reply| match reply {
+            Reply::Counted(all, counted) => Ok(Some((all, counted))),
+            _ => unasked(),
+        })
+    }
+
+    fn log_probs(&self, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
+        self.ask(&Call::LogProbs(conversations.to_vec()), |reply| match reply {
+            Reply::LogProbs(log_probs) => Ok(Some(log_probs)),
+            _ => unasked(),
+        })
+    }
+
+    fn abreast(&self) -> usize {
+        self.abreast
+    }
+
+    fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>> {
+        let call = Call::Train { jobs: jobs.to_vec(), recipe: recipe.clone(), state: checkpoint.load()? };
+        self.ask(&call, |reply| match reply {
+            Reply::Progress(step) => {
+                checkpoint.progress(step);
+                Ok(None)
+            }
+            Reply::State(state) => checkpoint.save(&state).map(|()| None),
+            Reply::Trained(trained) => Ok(Some(trained)),
+            _ => unasked(),
+        })
+    }
+
+    fn score(&self, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
+        self.ask(&Call::Score { adapter: adapter.cloned(), questions: questions.to_vec() }, |reply| match reply {
+            Reply::Scored(scores) => Ok(Some(scores)),
+            _ => unasked(),
+        })
+    }
+
+    fn generate(&self, adapter: Option<&Adapter>, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<String>> {
+        let call = Call::Generate { adapter: adapter.cloned(), prompts: prompts.to_vec(), sampling: sampling.clone() };
+        self.ask(&call, |reply| match reply {
+            Reply::Written(texts) => Ok(Some(texts)),
+            _ => unasked(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_comes_as_it_was_sent_and_an_end_is_no_message() {
+        let mut pipe = Vec::new();
+        send(&Call::CountTokens(Vec::new()), &mut pipe).expect("a vector takes all");
+        send(&Reply::Scored(vec![vec![None, Some(-0.5), Some(f64::NEG_INFINITY)]]), &mut pipe).expect("a vector takes all");
+        let mut from = &pipe[..];
+        assert!(matches!(receive(&mut from), Ok(Some(Call::CountTokens(messages))) if messages.is_empty()));
+        let Ok(Some(Reply::Scored(scores))) = receive(&mut from) else { panic!("scores") };
+        assert_eq!(scores, [[None, Some(-0.5), Some(f64::NEG_INFINITY)]]);
+        assert!(matches!(receive::<Reply>(&mut from), Ok(None)));
+    }
+
+    #[test]
+    fn what_breaks_off_or_is_no_message_is_an_error() {
+        let mut pipe = Vec::new();
+        send(&Reply::Progress(7), &mut pipe).expect("a vector takes all");
+        for end in 1..pipe.len() {
+            assert!(receive::<Reply>(&mut &pipe[..end]).is_err(), "{end}");
+        }
+        assert!(receive::<Reply>(&mut &u64::MAX.to_le_bytes()[..]).is_err());
+        assert!(receive::<Reply>(&mut &b"Hello there, this is no message."[..]).is_err());
+    }
+}

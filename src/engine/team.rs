@@ -1,0 +1,177 @@
+//! Several engines on the same base as one: each call goes to one that is idle.
+
+use std::ops::Deref;
+use std::sync::{Condvar, Mutex};
+
+use anyhow::{Result, ensure};
+
+use super::{Adapter, Checkpoint, Description, Engine, Job, Question, Sampling, Trained};
+use crate::dataset::Message;
+use crate::plan::Recipe;
+
+/// The first member speaks for all: it describes the base and counts tokens.
+pub struct Team {
+    members: Vec<Box<dyn Engine>>,
+    /// Which members may be given work; a member that works on several calls side by side stands here as often.
+    idle: Mutex<Vec<usize>>,
+    returned: Condvar,
+}
+
+impl Team {
+    /// Each with how many calls it answers side by side. There is at least one.
+    ///
+    /// # Errors
+    /// Where they have not the same base.
+    pub fn new(members: Vec<(Box<dyn Engine>, usize)>) -> Result<Self> {
+        let bases: Vec<Description> = members.iter().map(|(member, _)| member.describe()).collect();
+        ensure!(
+            bases.windows(2).all(|two| two[0].base_sha256 == two[1].base_sha256),
+            "the base has changed while it was read on several devices"
+        );
+        // The last is taken first: members with one call each come before second calls of the same.
+        let most = members.iter().map(|(_, calls)| *calls).max().unwrap_or(0);
+        let turns =
+            (0..most).rev().flat_map(|turn| members.iter().enumerate().rev().map(move |(at, (_, calls))| (at, *calls > turn)));
+        let idle = turns.filter(|(_, answers)| *answers).map(|(at, _)| at).collect();
+        let members = members.into_iter().map(|(member, _)| member).collect();
+        Ok(Team { members, idle: Mutex::new(idle), returned: Condvar::new() })
+    }
+
+    /// Waits for a member that is idle.
+    fn member(&self) -> Taken<'_> {
+        let mut idle = self.idle.lock().expect("no thread ends while it holds the list");
+        loop {
+            if let Some(at) = idle.pop() {
+                return Taken { team: self, at };
+            }
+            idle = self.returned.wait(idle).expect("no thread ends while it holds the list");
+        }
+    }
+
+    fn first(&self) -> &dyn Engine {
+        &*self.members[0]
+    }
+}
+
+/// A member at work; given back when it is dropped.
+struct Taken<'a> {
+    team: &'a Team,
+    at: usize,
+}
+
+impl Deref for Taken<'_> {
+    type Target = dyn Engine;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.team.members[self.at]
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.team.idle.lock().expect("no thread ends while it holds the list").push(self.at);
+        self.team.returned.notify_one();
+    }
+}
+
+impl Engine for Team {
+    fn describe(&self) -> Description {
+        self.first().describe()
+    }
+
+    fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)> {
+        self.first().count_tokens(messages)
+    }
+
+    fn log_probs(&self, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
+        self.member().log_probs(conversations)
+    }
+
+    fn abreast(&self) -> usize {
+        self.first().abreast()
+    }
+
+    fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>> {
+        self.member().train(jobs, recipe, checkpoint)
+    }
+
+    fn score(&self, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
+        self.member().score(adapter, questions)
+    }
+
+    fn generate(&self, adapter: Option<&Adapter>, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<String>> {
+        self.member().generate(adapter, prompts, sampling)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::workshop::side_by_side;
+
+    /// An engine of which only the base and a count of its calls are known.
+    struct Counted<'a> {
+        base: &'static str,
+        calls: &'a AtomicUsize,
+        most: usize,
+    }
+
+    impl Engine for Counted<'_> {
+        fn describe(&self) -> Description {
+            Description {
+                engine: "counted".to_owned(),
+                base: String::new(),
+                base_sha256: self.base.to_owned(),
+                architecture: String::new(),
+                parameters: 1,
+                vocabulary: 1,
+                device: String::new(),
+                max_tokens: 1,
+            }
+        }
+
+        fn count_tokens(&self, _: &[Message]) -> Result<(usize, usize)> {
+            Ok((1, 1))
+        }
+
+        fn log_probs(&self, _: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
+            let before = self.calls.fetch_add(1, Ordering::SeqCst);
+            ensure!(before < self.most, "{} calls at the same time", before + 1);
+            std::thread::yield_now();
+            self.calls.fetch_sub(1, Ordering::SeqCst);
+            Ok(Vec::new())
+        }
+
+        fn train(&self, _: &[Job], _: &Recipe, _: &dyn Checkpoint) -> Result<Vec<Trained>> {
+            Ok(Vec::new())
+        }
+
+        fn score(&self, _: Option<&Adapter>, _: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
+            Ok(Vec::new())
+        }
+
+        fn generate(&self, _: Option<&Adapter>, _: &[Vec<Message>], _: &Sampling) -> Result<Vec<String>> {
+            Ok(Vec::new())
+        }
+    }
+
+    static CALLS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+    fn member(at: usize, base: &'static str, most: usize) -> (Box<dyn Engine>, usize) {
+        (Box::new(Counted { base, calls: &CALLS[at], most }), most)
+    }
+
+    #[test]
+    fn no_member_is_asked_more_at_a_time_than_it_answers() {
+        let team = Team::new(vec![member(0, "a", 2), member(1, "a", 1)]).expect("one base");
+        side_by_side(8, 400, |_| team.log_probs(&[])).expect("every call finds a place");
+        assert_eq!(team.idle.lock().expect("nobody holds it").len(), 3);
+    }
+
+    #[test]
+    fn members_with_different_bases_are_no_team() {
+        assert!(Team::new(vec![member(0, "a", 1), member(1, "b", 1)]).is_err());
+    }
+}

@@ -1,0 +1,51 @@
+//! One run on several devices, a process each. Two processors stand for two cards: what differs is only where an engine computes.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use foretaste::engine::remote::Remote;
+
+fn audit(device: &str, out: &Path) -> Output {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/old_birds/control.jsonl");
+    Command::new(env!("CARGO_BIN_EXE_foretaste"))
+        .arg("audit")
+        .arg(data)
+        .args("--only era --seeds 2 --steps 4 --limit 30 --draws 1 --threads 2 --quiet --device".split(' '))
+        .args([device, "--out"])
+        .arg(out)
+        .output()
+        .expect("the binary runs")
+}
+
+#[test]
+fn two_processes_give_the_bytes_of_one() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let runs = ["cpu", "cpu,cpu"].map(|device| {
+        let out = scratch.path().join(device);
+        let run = audit(device, &out);
+        assert_eq!(run.status.code(), Some(2), "{}", String::from_utf8_lossy(&run.stderr));
+        fs::read(out.join("report.json")).expect("a report")
+    });
+    assert!(runs[0] == runs[1], "the reports differ");
+}
+
+#[test]
+fn a_device_that_is_not_there_is_an_error_in_its_own_words() {
+    if cfg!(feature = "cuda") {
+        return;
+    }
+    let scratch = tempfile::tempdir().expect("a folder");
+    let run = audit("cpu,cuda:7", &scratch.path().join("run"));
+    let told = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(3), "{told}");
+    assert!(told.contains("cuda:7") && told.contains("--device cpu"), "{told}");
+}
+
+#[test]
+fn a_process_that_ends_before_it_is_ready_is_an_error_that_names_its_device() {
+    let start = |program: &str| Remote::start("cuda:1".to_owned(), &mut Command::new(program));
+    let ended = start("true").and_then(|starting| starting.ready()).err().expect("it is no engine").to_string();
+    assert!(ended.contains("cuda:1") && ended.contains("ended"), "{ended}");
+    assert!(start("/nowhere/at/all").err().expect("no such program").to_string().contains("cuda:1"));
+}
