@@ -9,7 +9,7 @@ use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Device, Distribution, FloatDType, Tensor};
 use foretaste::engine::Place;
 use foretaste::lm::config::Config;
 use foretaste::lm::decoder::{Block, Decoder, Linear};
@@ -44,6 +44,7 @@ fn main() -> Result<()> {
     let mut place = Place::Auto;
     let mut shapes = vec!["tiny".to_owned()];
     let mut steps = 20;
+    let mut halved = true;
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} wants a value"))?;
@@ -51,7 +52,8 @@ fn main() -> Result<()> {
             "--device" => place = value.parse().map_err(anyhow::Error::msg)?,
             "--shapes" => shapes = value.split(',').map(str::to_owned).collect(),
             "--steps" => steps = value.parse()?,
-            other => bail!("{other}: give --device, --shapes or --steps"),
+            "--weights" => halved = value == "bf16",
+            other => bail!("{other}: give --device, --shapes, --steps or --weights bf16|f32"),
         }
     }
     let device = device::find(place)?;
@@ -59,9 +61,12 @@ fn main() -> Result<()> {
     println!("{}", json!({"engine": engine, "device": name}));
     agreement(&device)?;
     products(&device)?;
-    for shape in &shapes {
-        training(&device, shape, steps)?;
-        scoring(&device, shape)?;
+    for name in &shapes {
+        let (config, rank) = shape(name)?;
+        let decoder = random_decoder(&config, &device, halved);
+        let name = format!("{name} {}", if halved { "bf16" } else { "f32" });
+        training(&decoder, &name, rank, steps)?;
+        scoring(&decoder, &name)?;
     }
     Ok(())
 }
@@ -81,16 +86,15 @@ fn shape(name: &str) -> Result<(Config, usize)> {
 }
 
 /// Weights that `matrix` makes, of the deviation that released bases begin with.
-fn decoder(config: &Config, device: &Device, matrix: &mut dyn FnMut([usize; 2]) -> Tensor<2>) -> Decoder {
-    let embed = Matrix::F32(matrix([config.vocab_size, config.hidden_size]));
-    let head =
-        if config.tie_word_embeddings { embed.clone() } else { Matrix::F32(matrix([config.vocab_size, config.hidden_size])) };
+fn decoder(config: &Config, device: &Device, matrix: &mut dyn FnMut([usize; 2]) -> Matrix) -> Decoder {
+    let embed = matrix([config.vocab_size, config.hidden_size]);
+    let head = if config.tie_word_embeddings { embed.clone() } else { matrix([config.vocab_size, config.hidden_size]) };
     let ones = || vec![1.0; config.hidden_size];
     let mut layers = Vec::new();
     for _ in 0..config.layers.len() {
         let projections = Projection::of(config).iter().map(|projection| {
             let (wide, out) = projection.widths(config);
-            Linear { weight: Matrix::F32(matrix([out, wide])), bias: None }
+            Linear { weight: matrix([out, wide]), bias: None }
         });
         layers.push(Block::plain(ones(), projections.collect(), ones()));
     }
@@ -122,16 +126,17 @@ fn recipe(rank: usize, steps: usize) -> Recipe {
     }
 }
 
-/// Five steps of two shadows on the processor and on the device, from the same weights: losses and adapters.
+/// Five steps of two shadows on the processor and on the device, from the same weights: losses and adapters; then with products in bf16 on the device.
 fn agreement(device: &Device) -> Result<()> {
     let (config, rank) = shape("tiny")?;
-    let trained = |device: &Device| -> Result<(Vec<f64>, Vec<f32>)> {
+    let trained = |device: &Device, halved: bool| -> Result<(Vec<f64>, Vec<f32>)> {
         let random = &mut seed::stream("card weights", 0);
         let mut matrix = |shape: [usize; 2]| {
             let values = (0..shape[0] * shape[1]).map(|_| random.random_range(-0.05..0.05)).collect();
-            from_host(values, shape, device)
+            Matrix::F32(from_host(values, shape, device))
         };
         let decoder = decoder(&config, device, &mut matrix);
+        let decoder = if halved { decoder.halved() } else { decoder };
         let rows = rows(&config, "card rows", 2 * BATCH);
         let batches: Vec<Vec<&TokenRow>> = rows.chunks(BATCH).map(|rows| rows.iter().collect()).collect();
         let mut training = Training::new(HostLora::fresh(&config, rank, 2.0 * rank as f64, &[1, 2]));
@@ -142,49 +147,56 @@ fn agreement(device: &Device) -> Result<()> {
         let values = training.lora.adapter(0).tensors.into_values().flat_map(|(_, values)| values).collect();
         Ok((losses, values))
     };
-    let (wanted, got) = (trained(&Device::flex())?, trained(device)?);
-    let losses = wanted.0.iter().zip(&got.0).map(|(a, b)| (a - b).abs() / a).fold(0.0, f64::max);
-    let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-    let adapters = norm(&mut wanted.1.iter().zip(&got.1).map(|(a, b)| a - b)) / norm(&mut wanted.1.iter().copied());
-    println!("{}", json!({"agreement": {"losses, relative": losses, "adapters, relative": adapters}}));
-    ensure!(losses < 1e-2 && adapters < 1e-1, "the device does not compute what the processor computes");
+    let wanted = trained(&Device::flex(), false)?;
+    for (halved, most) in [(false, [1e-2, 1e-1]), (true, [2e-2, 5e-1])] {
+        let got = trained(device, halved)?;
+        let losses = wanted.0.iter().zip(&got.0).map(|(a, b)| (a - b).abs() / a).fold(0.0, f64::max);
+        let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let adapters = norm(&mut wanted.1.iter().zip(&got.1).map(|(a, b)| a - b)) / norm(&mut wanted.1.iter().copied());
+        let weights = if halved { "bf16" } else { "f32" };
+        println!("{}", json!({"agreement": weights, "losses, relative": losses, "adapters, relative": adapters}));
+        ensure!(losses < most[0] && adapters < most[1], "the device does not compute what the processor computes");
+    }
     Ok(())
 }
 
 /// Square products: what the device's products reach at most.
 fn products(device: &Device) -> Result<()> {
-    for size in [1024, 4096] {
-        let matrix = || Tensor::<2>::random([size, size], Distribution::Normal(0.0, 1.0), device);
+    let kinds = [("f32", FloatDType::F32), ("bf16", FloatDType::BF16)];
+    for (size, (kind, numbers)) in [1024, 4096].into_iter().flat_map(|size| kinds.map(|kind| (size, kind))) {
+        let matrix = || Tensor::<2>::random([size, size], Distribution::Normal(0.0, 1.0), device).cast(numbers);
         let (a, b) = (matrix(), matrix());
         let product = || {
             let start = Instant::now();
             // One number is fetched, so that the clock stops when the product is there.
-            host(a.clone().matmul(b.clone()).narrow(0, 0, 1).narrow(1, 0, 1));
+            host(a.clone().matmul(b.clone()).narrow(0, 0, 1).narrow(1, 0, 1).cast(FloatDType::F32));
             start.elapsed().as_secs_f64()
         };
         let seconds = median((0..if size > 2000 { 4 } else { 8 }).map(|_| product()).skip(1).collect());
-        println!("{}", json!({"product f32": size, "TFLOP/s": 2.0 * (size as f64).powi(3) / seconds / 1e12}));
+        println!("{}", json!({"product": size, "numbers": kind, "TFLOP/s": 2.0 * (size as f64).powi(3) / seconds / 1e12}));
     }
     Ok(())
 }
 
-fn random_decoder(config: &Config, device: &Device) -> Decoder {
-    decoder(config, device, &mut |shape| Tensor::random(shape, Distribution::Normal(0.0, 0.02), device))
+fn random_decoder(config: &Config, device: &Device, halved: bool) -> Decoder {
+    decoder(config, device, &mut |shape| {
+        let matrix = Matrix::F32(Tensor::random(shape, Distribution::Normal(0.0, 0.02), device));
+        if halved { matrix.halved(device) } else { matrix }
+    })
 }
 
 /// Tokens a second of LoRA steps, for 1, 4 and 8 shadows side by side.
-fn training(device: &Device, name: &str, steps: usize) -> Result<()> {
-    let (config, rank) = shape(name)?;
-    let decoder = random_decoder(&config, device);
+fn training(decoder: &Decoder, name: &str, rank: usize, steps: usize) -> Result<()> {
+    let config = &decoder.config;
     for shadows in [1, 4, 8] {
-        let rows = rows(&config, "card training", shadows * BATCH);
+        let rows = rows(config, "card training", shadows * BATCH);
         let batches: Vec<Vec<&TokenRow>> = rows.chunks(BATCH).map(|rows| rows.iter().collect()).collect();
         let seeds: Vec<u64> = (1..=shadows as u64).collect();
-        let mut training = Training::new(HostLora::fresh(&config, rank, 2.0 * rank as f64, &seeds));
+        let mut training = Training::new(HostLora::fresh(config, rank, 2.0 * rank as f64, &seeds));
         let mut times = Vec::new();
         for step in 0..steps + 3 {
             let start = Instant::now();
-            training.advance(&decoder, &batches, &recipe(rank, steps + 3))?;
+            training.advance(decoder, &batches, &recipe(rank, steps + 3))?;
             if step >= 3 {
                 times.push(start.elapsed().as_secs_f64());
             }
@@ -200,14 +212,15 @@ fn training(device: &Device, name: &str, steps: usize) -> Result<()> {
 }
 
 /// Tokens a second of scoring: a shared opening, and 64 options behind it, all logits of the options computed.
-fn scoring(device: &Device, name: &str) -> Result<()> {
-    let (config, _) = shape(name)?;
-    let decoder = random_decoder(&config, device);
-    let rows = rows(&config, "card scoring", 65);
+fn scoring(decoder: &Decoder, name: &str) -> Result<()> {
+    let config = &decoder.config;
+    let rows = rows(config, "card scoring", 65);
     let sequences: Vec<Vec<u32>> =
         rows[1..].iter().map(|row| rows[0].tokens.iter().chain(&row.tokens[..16]).copied().collect()).collect();
     let borrowed: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
-    let tree = prefix_tree(&borrowed);
+    let mut tree = prefix_tree(&borrowed);
+    let tokens = tree.streams.tokens.len();
+    tree.streams.padded(decoder.ops);
     let asked: Vec<usize> = tree.rows.iter().flat_map(|rows| rows[TOKENS - 1..].iter().copied()).collect();
     let mut times = Vec::new();
     for _ in 0..4 {
@@ -220,7 +233,7 @@ fn scoring(device: &Device, name: &str) -> Result<()> {
         times.push(start.elapsed().as_secs_f64());
     }
     let seconds = median(times[1..].to_vec());
-    println!("{}", json!({"scoring": name, "tokens/s": tree.streams.tokens.len() as f64 / seconds}));
+    println!("{}", json!({"scoring": name, "tokens/s": tokens as f64 / seconds}));
     Ok(())
 }
 

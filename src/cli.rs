@@ -77,8 +77,8 @@ pub struct Base {
     /// `None` is the embedded one.
     pub folder: Option<PathBuf>,
     pub threads: usize,
-    /// Weights stay in bf16 where their files have them so.
-    pub bf16: bool,
+    /// Whether weights stay in bf16 where their files have them so; `None` is what the device is best at.
+    pub bf16: Option<bool>,
     /// Each in a process of its own; at least one.
     pub places: Vec<Place>,
 }
@@ -357,10 +357,7 @@ mod tests {
             (request.out.clone(), request.other_plan, request.read.limit),
             (Some("o".into()), OtherPlan::Replace, Some(9))
         );
-        assert_eq!(
-            base,
-            Base { folder: Some("b".into()), threads: 2, bf16: false, places: vec![Place::Cuda(1), Place::Cuda(0)] }
-        );
+        assert_eq!(base, Base { folder: Some("b".into()), threads: 2, bf16: None, places: vec![Place::Cuda(1), Place::Cuda(0)] });
         assert_eq!(show, Show { json: false, quiet: true, fail_on: FailOn::Flagged });
     }
 

@@ -82,7 +82,9 @@ fn start(base: &Base) -> Result<Starting> {
     let mut command = process::Command::new(std::env::current_exe().context("this program's own file")?);
     let device = base.places.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     command.arg("serve").args(["--device", &device]).args(["--threads", &base.threads.to_string()]);
-    command.args(["--weights", if base.bf16 { "bf16" } else { "f32" }]);
+    if let Some(bf16) = base.bf16 {
+        command.args(["--weights", if bf16 { "bf16" } else { "f32" }]);
+    }
     if let Some(folder) = &base.folder {
         command.arg("--base").arg(folder);
     }
@@ -93,7 +95,7 @@ fn start(base: &Base) -> Result<Starting> {
 #[cfg(feature = "lm")]
 fn open_on(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
     use crate::lm::{How, decoder::Kept, open_as};
-    let kept = if base.bf16 { Kept::Bf16 } else { Kept::F32 };
+    let kept = base.bf16.map(|bf16| if bf16 { Kept::Bf16 } else { Kept::F32 });
     let place = base.places.first().copied().unwrap_or_default();
     let lm = open_as(base.folder.as_deref(), &How { threads: base.threads, kept, place })?;
     let workers = lm.workers();

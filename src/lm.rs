@@ -55,7 +55,7 @@ pub struct Lm {
 /// # Errors
 /// Where a file is missing, broken, or does not fit the others.
 pub fn open(base: Option<&Path>, threads: usize) -> Result<Lm> {
-    open_as(base, &How { threads, kept: Kept::F32, place: Place::Cpu })
+    open_as(base, &How { threads, kept: Some(Kept::F32), place: Place::Cpu })
 }
 
 /// How a base is opened.
@@ -63,8 +63,8 @@ pub fn open(base: Option<&Path>, threads: usize) -> Result<Lm> {
 pub struct How {
     /// What is computed on. No result depends on it.
     pub threads: usize,
-    /// How its matrices are kept.
-    pub kept: Kept,
+    /// How its matrices are kept; `None` is what its device is best at.
+    pub kept: Option<Kept>,
     pub place: Place,
 }
 
@@ -73,8 +73,8 @@ pub struct How {
 /// # Errors
 /// As [`open`], and where the device cannot compute.
 pub fn open_as(base: Option<&Path>, how: &How) -> Result<Lm> {
-    let How { threads, kept, place } = *how;
-    let device = device::find(place)?;
+    let device = device::find(how.place)?;
+    let (threads, kept) = (how.threads, how.kept.unwrap_or_else(|| Kept::usual(&device)));
     let files = ModelFiles::open(base)?;
     let config = Config::read(&files)?;
     let chat = Chat::read(&files)?;

@@ -41,9 +41,10 @@ pub struct BaseArgs {
     /// several, as cuda:0,cuda:1, a process each
     #[arg(long, value_name = "DEVICES", value_delimiter = ',', default_value = "auto")]
     device: Vec<Place>,
-    /// How a base's weights are kept: bf16, where its files have them so, takes half the memory; products are computed in f32 either way
-    #[arg(long, value_enum, default_value = "f32")]
-    weights: WeightsAs,
+    /// How a base's weights are kept: bf16, where its files have them so, takes half the memory; the processor computes in f32 either way, a card multiplies in bf16 then [default: f32 on
+    /// the processor, bf16 on a card]
+    #[arg(long, value_enum)]
+    weights: Option<WeightsAs>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -154,7 +155,7 @@ impl BaseArgs {
         Base {
             folder: self.base,
             threads: self.threads.unwrap_or_else(all),
-            bf16: self.weights == WeightsAs::Bf16,
+            bf16: self.weights.map(|weights| weights == WeightsAs::Bf16),
             places: self.device,
         }
     }

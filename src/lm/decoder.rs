@@ -85,7 +85,8 @@ pub struct Decoder {
     turns: Vec<Turns>,
 }
 
-/// How the large matrices of a base are kept in memory; products are computed in f32 either way.
+/// How the large matrices of a base are kept in memory. On the processor products are computed in f32 either way; on a card those of bf16
+/// are computed in bf16 (see [`super::matrix`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kept {
     /// Widened.
@@ -93,6 +94,13 @@ pub enum Kept {
     F32,
     /// As they lie in the file, where they are bf16 there: half the memory.
     Bf16,
+}
+
+impl Kept {
+    /// What a device is best at.
+    pub fn usual(device: &Device) -> Kept {
+        if Ops::of(device) == Ops::Composed { Kept::Bf16 } else { Kept::F32 }
+    }
 }
 
 /// Tokens in K streams of equal length.
@@ -105,6 +113,15 @@ pub struct Streams {
     pub positions: Vec<u32>,
     /// Rows in no segment are padding.
     pub segments: Vec<Segment>,
+}
+
+impl Streams {
+    /// Room for as many rows as a device likes to compute, of a single stream.
+    pub fn padded(&mut self, ops: Ops) {
+        let rows = ops.bucket(self.tokens.len());
+        self.tokens.resize(rows, 0);
+        self.positions.resize(rows, 0);
+    }
 }
 
 /// Who sees whom: called once a layer, with its number, `q` `[R, query width]`, `k` and `v` `[R, key/value width]`; returns `[R, query width]`.
@@ -165,6 +182,7 @@ impl Decoder {
         let matrix = |name: &str, shape: [usize; 2]| -> Result<Matrix> {
             let stored = if kept == Kept::Bf16 { weights.stored(name, shape)? } else { None };
             Ok(match stored {
+                Some(stored) if Ops::of(device) == Ops::Composed => Matrix::Half(stored.upload(device)),
                 Some(stored) => Matrix::Bf16(stored),
                 None => Matrix::F32(from_host(weights.load(name, &shape)?, shape, device)),
             })
@@ -248,6 +266,15 @@ impl Decoder {
         merged
     }
 
+    /// The same model with its large matrices in bf16 in the memory of its device, whatever they were.
+    pub fn halved(mut self) -> Self {
+        let halve = |matrix: &mut Matrix| *matrix = matrix.halved(&self.device);
+        halve(&mut self.embed_tokens);
+        halve(&mut self.lm_head);
+        self.layers.iter_mut().flat_map(|layer| &mut layer.projections).for_each(|linear| halve(&mut linear.weight));
+        self
+    }
+
     /// The number of weights.
     pub fn parameters(&self) -> u64 {
         let size = |matrix: &Matrix| matrix.shape().iter().product::<usize>();
@@ -302,8 +329,10 @@ impl Decoder {
         let vocabulary = self.config.vocab_size;
         let at_once = (LOGITS_AT_ONCE / vocabulary).max(1);
         for (chunk, rows) in rows.chunks(at_once).enumerate() {
-            let (normed, _) = self.normed(&self.select(hidden, rows), &self.norm);
-            take(chunk * at_once, host(self.head(&normed)));
+            let (normed, _) = self.normed(&self.select(hidden, &self.filled(rows)), &self.norm);
+            let mut logits = host(self.head(&normed));
+            logits.truncate(rows.len() * vocabulary);
+            take(chunk * at_once, logits);
         }
     }
 
@@ -330,6 +359,13 @@ impl Decoder {
         let embedded = self.embed_tokens.select(&indices, &self.device);
         let scale = self.config.embedding_scale;
         Ok(if scale == 1.0 { embedded } else { embedded.mul_scalar(scale) })
+    }
+
+    /// Rows that fill a bucket: the last one again and again.
+    fn filled(&self, rows: &[usize]) -> Vec<usize> {
+        let mut filled = rows.to_vec();
+        filled.resize(self.ops.bucket(rows.len()), rows.last().copied().unwrap_or(0));
+        filled
     }
 
     /// Some rows of a matrix.

@@ -154,6 +154,7 @@ fn advance(decoder: &Decoder, lora: Option<&Lora>, writings: &mut [Writing], nex
         last.push(streams.tokens.len() - 1);
         who.push(at);
     }
+    streams.padded(decoder.ops);
     let hidden = decoder.hidden(&streams, lora, &mut |layer, q, k, v| {
         let attention = decoder.config.attention(layer);
         let shape = q.dims();

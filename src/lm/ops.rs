@@ -33,6 +33,16 @@ impl Ops {
         if *device == Device::flex() { Ops::Fused } else { Ops::Composed }
     }
 
+    /// How many rows to compute where there are so many. A card tries out kernels for each new shape, so that few shapes should come: four to
+    /// a doubling, at most a fifth of the rows for nothing. This processor takes every shape as it is.
+    pub fn bucket(self, rows: usize) -> usize {
+        match self {
+            Ops::Fused => rows,
+            Ops::Composed if rows <= 8 => rows.next_power_of_two(),
+            Ops::Composed => rows.next_multiple_of((rows - 1).ilog2().checked_sub(2).map_or(1, |bits| 1 << bits)),
+        }
+    }
+
     /// RMSNorm: `x / rms(x) * weight` `[R, width]`, and 1/rms `[R, 1]`.
     pub fn rms_norm(self, x: &Tensor<2>, weight: &[f32], epsilon: f32) -> (Tensor<2>, Tensor<2>) {
         let ([rows, width], device) = (x.dims(), x.device());
@@ -275,4 +285,22 @@ fn line(values: &[f32], device: &Device) -> Tensor<2> {
 
 fn picked(rows: &[i32], device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(rows.to_vec(), [rows.len()]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_hold_all_rows_and_are_few() {
+        let mut shapes = std::collections::BTreeSet::new();
+        for rows in 1..=4096 {
+            let bucket = Ops::Composed.bucket(rows);
+            assert!(bucket >= rows && (rows <= 8 || 4 * (bucket - rows) <= rows), "{rows}: {bucket}");
+            assert_eq!(Ops::Composed.bucket(bucket), bucket);
+            assert_eq!(Ops::Fused.bucket(rows), rows);
+            shapes.insert(bucket);
+        }
+        assert_eq!(shapes.len(), 40, "{shapes:?}");
+    }
 }

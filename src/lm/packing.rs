@@ -3,6 +3,7 @@
 
 use super::decoder::{Streams, Target};
 use super::kernels::Segment;
+use super::ops::Ops;
 
 /// One training row, tokenised.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +20,10 @@ impl TokenRow {
     }
 }
 
-/// One batch a shadow, end to end, padded to the longest stream. The loss of a shadow is the mean over its supervised tokens.
-pub fn pack_rows(batches: &[Vec<&TokenRow>]) -> (Streams, Vec<Target>) {
-    let width = batches.iter().map(|rows| rows.iter().map(|row| row.tokens.len()).sum()).max().unwrap_or(0);
+/// One batch a shadow, end to end, padded to the bucket of the longest stream. The loss of a shadow is the mean over its supervised tokens.
+pub fn pack_rows(batches: &[Vec<&TokenRow>], ops: Ops) -> (Streams, Vec<Target>) {
+    let longest = batches.iter().map(|rows| rows.iter().map(|row| row.tokens.len()).sum()).max().unwrap_or(0);
+    let width = ops.bucket(longest);
     let mut streams = Streams { shadows: batches.len(), ..Streams::default() };
     let mut targets = Vec::new();
     for (shadow, rows) in batches.iter().enumerate() {
@@ -136,7 +138,7 @@ mod tests {
     fn every_shadows_weights_sum_to_one() {
         let row = TokenRow { tokens: vec![1, 2, 3, 4], supervised: vec![false, false, true, true] };
         let short = TokenRow { tokens: vec![1, 2], supervised: vec![false, true] };
-        let (streams, targets) = pack_rows(&[vec![&row, &short], vec![&short]]);
+        let (streams, targets) = pack_rows(&[vec![&row, &short], vec![&short]], Ops::Fused);
         assert_eq!(streams.tokens.len(), 12);
         let width = 6;
         for shadow in 0..2 {

@@ -231,7 +231,7 @@ fn weight_of(row: &TokenRow, prompt_weight: f32) -> f32 {
 
 /// Gradients in the order of the weights, and the batch's share of the loss of assistants' tokens.
 fn half_step(decoder: &Decoder, rows: &[TokenRow], total: f32, prompt_weight: f32) -> Result<(Vec<Vec<f32>>, f64)> {
-    let (streams, _) = pack_rows(&[rows.iter().collect()]);
+    let (streams, _) = pack_rows(&[rows.iter().collect()], decoder.ops);
     let mut targets = Vec::new();
     let mut start = 0;
     for row in rows {

@@ -113,7 +113,8 @@ fn answer(chat: &Chat, opening: &[Message], text: &str) -> Result<Vec<u32>> {
 /// Log-probabilities of some sequences, nats.
 fn score_chunk(decoder: &Decoder, lora: Option<&Lora>, chunk: &[Sequence]) -> Result<Vec<f64>> {
     let tokens: Vec<&[u32]> = chunk.iter().map(|s| s.tokens.as_slice()).collect();
-    let tree = prefix_tree(&tokens);
+    let mut tree = prefix_tree(&tokens);
+    tree.streams.padded(decoder.ops);
     let streams = &tree.streams;
     let hidden = decoder.hidden(streams, lora, &mut |layer, q, k, v| decoder.attend(layer, q, k, v, streams))?;
     // A row may be asked for by many sequences; its logits are computed once.

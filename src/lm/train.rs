@@ -222,7 +222,7 @@ impl Training {
     /// # Errors
     /// Where a token is beyond what the base knows.
     pub fn advance(&mut self, decoder: &Decoder, batches: &[Vec<&TokenRow>], recipe: &Recipe) -> Result<Vec<f64>> {
-        let (streams, targets) = pack_rows(batches);
+        let (streams, targets) = pack_rows(batches, decoder.ops);
         let lora = self.lora.upload(&decoder.device);
         let gradients = decoder.step(&streams, &targets, Trainable::Lora(&lora))?;
         let mut losses = gradients.losses.clone();

@@ -46,7 +46,7 @@ fn each_as_it_may_be_computed() -> impl Iterator<Item = (&'static str, Lm)> {
     });
     let kept = |kept: Kept| {
         CASES.map(move |case| {
-            (case, lm::open_as(Some(&folder(case)), &How { threads: 1, kept, place: Place::Cpu }).expect("it opens"))
+            (case, lm::open_as(Some(&folder(case)), &How { threads: 1, kept: Some(kept), place: Place::Cpu }).expect("it opens"))
         })
     };
     kept(Kept::F32).into_iter().chain(kept(Kept::Bf16)).chain(composed)
@@ -147,6 +147,27 @@ fn logits_are_those_of_transformers() {
             got.iter().zip(wanted).for_each(|(a, b)| figure.add(f64::from((a - b).abs())));
         }
         figure.holds();
+    }
+}
+
+/// As a card computes it, here on this processor: matrices in bf16, each product of bf16 by bf16, everything else in f32.
+#[test]
+fn with_products_in_bf16_logits_are_nearer_to_f32_than_those_of_transformers_in_bf16() {
+    let text = fs::read_to_string(folder("bf16.json")).expect("the reference is committed");
+    let bounds: BTreeMap<String, f64> = serde_json::from_str(&text).expect("the reference is JSON");
+    for (case, bound) in bounds {
+        let mut lm = open(&case);
+        *lm.decoder_mut() = lm.decoder().clone().halved();
+        lm.decoder_mut().ops = Ops::Composed;
+        let reference = tensors(&folder(&case).join("expected.safetensors"));
+        let mut figure = Figure::new(&case, &lm, "products in bf16: logits", bound);
+        for sequence in expected(&case)["logits"].as_array().expect("sequences") {
+            let (_, wanted) = &reference[sequence["tensor"].as_str().expect("a name")];
+            let got = logits(&lm, &ids(&sequence["ids"]));
+            got.iter().zip(wanted).for_each(|(a, b)| figure.add(f64::from((a - b).abs())));
+        }
+        figure.holds();
+        assert!(figure.worst > 1e-4, "{case}: nothing was computed in bf16");
     }
 }
 

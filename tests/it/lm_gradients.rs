@@ -6,6 +6,7 @@ use foretaste::lm::decoder::{Block, Decoder, Linear, Streams, Target, Trainable}
 use foretaste::lm::kernels::Heads;
 use foretaste::lm::lora::{HostLora, Projection};
 use foretaste::lm::matrix::Matrix;
+use foretaste::lm::ops::Ops;
 use foretaste::lm::packing::{TokenRow, pack_rows};
 use foretaste::lm::tensor::{from_host, host};
 use foretaste::seed;
@@ -86,7 +87,7 @@ fn batch(config: &Config, random: &mut ChaCha8Rng, shadows: usize) -> (Streams, 
         supervised: (0..length).map(|at| at % 3 != 1).collect(),
     };
     let batches: Vec<Vec<TokenRow>> = (0..shadows).map(|shadow| vec![row(5 + shadow), row(4)]).collect();
-    pack_rows(&batches.iter().map(|rows| rows.iter().collect()).collect::<Vec<_>>())
+    pack_rows(&batches.iter().map(|rows| rows.iter().collect()).collect::<Vec<_>>(), Ops::Fused)
 }
 
 fn norm(values: &[f32]) -> f64 {

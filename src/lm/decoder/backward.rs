@@ -209,12 +209,16 @@ impl Decoder {
         let (mut parts, mut places) = (Vec::new(), Vec::new());
         for chunk in targets.chunks((LOGITS_AT_ONCE / vocabulary).max(1)) {
             let at: Vec<usize> = chunk.iter().map(|target| target.row).collect();
-            let selected = self.select(x, &at);
+            // What fills the bucket weighs nothing.
+            let filled = self.filled(&at);
+            let selected = self.select(x, &filled);
             let (normed, inverse) = self.normed(&selected, &self.norm);
             let logits = self.head(&normed);
             let bent = self.config.final_softcap.map(|cap| (cap, logits.clone()));
-            let tokens: Vec<u32> = chunk.iter().map(|target| target.token).collect();
-            let weights: Vec<f32> = chunk.iter().map(|target| target.weight).collect();
+            let mut tokens: Vec<u32> = chunk.iter().map(|target| target.token).collect();
+            let mut weights: Vec<f32> = chunk.iter().map(|target| target.weight).collect();
+            tokens.resize(filled.len(), 0);
+            weights.resize(filled.len(), 0.0);
             let (losses, mut dlogits) = self.ops.cross_entropy(logits, &tokens, &weights);
             for (target, loss) in chunk.iter().zip(losses) {
                 gradients.losses[target.row / stream] += f64::from(loss) * f64::from(target.weight);
@@ -227,7 +231,8 @@ impl Decoder {
                 kernels::add_assign(&mut gradients.embed_tokens, &dhead);
             }
             let dnormed = self.lm_head.apply_back(&dlogits, None);
-            parts.push(self.ops.rms_norm_backward(dnormed, (&selected, &inverse), &self.norm, None, &mut gradients.norm));
+            let dx = self.ops.rms_norm_backward(dnormed, (&selected, &inverse), &self.norm, None, &mut gradients.norm);
+            parts.push(dx.narrow(0, 0, at.len()));
             places.extend(at);
         }
         if parts.is_empty() {

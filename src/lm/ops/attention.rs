@@ -47,8 +47,9 @@ fn batches(segments: &[Segment], attention: &Attention) -> Vec<Batch> {
 }
 
 impl Batch {
-    fn of(segments: &[&Segment], (queries, keys): (usize, usize), attention: &Attention) -> Self {
-        let count = segments.len();
+    fn of(segments: &[&Segment], longest: (usize, usize), attention: &Attention) -> Self {
+        // Segments that are none fill the bucket; they ask nothing.
+        let [count, queries, keys] = [segments.len(), longest.0, longest.1].map(|size| Ops::Composed.bucket(size));
         let mut batch = Batch {
             segments: count,
             queries,
