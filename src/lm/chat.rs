@@ -10,15 +10,17 @@ use crate::dataset::{Message, Role};
 
 mod json;
 mod python;
+mod sections;
 mod spans;
 mod template;
 
+use sections::Sections;
 pub use template::deep;
 use template::{FUEL, environment};
 
 /// The tokenizer and the chat template of a model.
 pub struct Chat {
-    tokenizer: Tokenizer,
+    sections: Sections,
     environment: Environment<'static>,
     bos_token: String,
     eos_token: String,
@@ -78,7 +80,7 @@ impl Chat {
             environment(template).with_context(|| format!("{}: the chat template does not parse; fix it", files.display("")))?;
         let bos_token = config.bos_token.as_ref().and_then(token_text).unwrap_or_default();
         let eos_token = config.eos_token.as_ref().and_then(token_text).unwrap_or_default();
-        let mut chat = Chat { tokenizer, environment, bos_token, eos_token, end_tokens: Vec::new() };
+        let mut chat = Chat { sections: Sections::new(tokenizer), environment, bos_token, eos_token, end_tokens: Vec::new() };
         chat.end_tokens = chat.find_end_tokens(files)?;
         ensure!(
             !chat.end_tokens.is_empty(),
@@ -100,7 +102,7 @@ impl Chat {
                 None => {}
             }
         }
-        tokens.extend(self.tokenizer.token_to_id(&self.eos_token));
+        tokens.extend(self.sections.tokenizer().token_to_id(&self.eos_token));
         let probe = [Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
         if let Ok(rendered) = self.encode(&probe) {
             let last = rendered.supervised.iter().rposition(|&s| s);
@@ -112,17 +114,17 @@ impl Chat {
     }
 
     fn is_special(&self, id: u32) -> bool {
-        self.tokenizer.get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
+        self.sections.tokenizer().get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
     }
 
     /// The tokenizer's size, added tokens included.
     pub fn vocabulary(&self) -> usize {
-        self.tokenizer.get_vocab_size(true)
+        self.sections.tokenizer().get_vocab_size(true)
     }
 
     /// The largest token id plus one.
     pub fn highest_token(&self) -> usize {
-        self.tokenizer.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
+        self.sections.tokenizer().get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
     }
 
     /// The conversation as text.
@@ -165,13 +167,13 @@ impl Chat {
     fn encode_here(&self, messages: &[Message]) -> Result<Rendered> {
         let text = self.render(messages, false)?;
         let spans = spans::spans(self, messages, &text)?;
-        let encoding = self.tokenizer.encode(text.as_str(), false).map_err(|e| anyhow!("the tokenizer failed: {e}"))?;
-        let supervised = encoding
-            .get_offsets()
+        let encoded = self.sections.encode(&text)?;
+        let supervised = encoded
+            .offsets
             .iter()
             .map(|&(start, end)| end > start && spans.iter().any(|span| span.start <= start && start < span.end))
             .collect();
-        Ok(Rendered { tokens: encoding.get_ids().to_vec(), supervised })
+        Ok(Rendered { tokens: encoded.ids, supervised })
     }
 
     /// The tokens of an opening that an assistant's answer follows.
@@ -180,8 +182,7 @@ impl Chat {
     /// Where the template refuses it.
     pub fn encode_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
         let text = self.render(messages, true)?;
-        let encoding = self.tokenizer.encode(text, false).map_err(|e| anyhow!("the tokenizer failed: {e}"))?;
-        Ok(encoding.get_ids().to_vec())
+        Ok(self.sections.encode(&text)?.ids)
     }
 
     /// How many tokens a piece of text takes by itself.
@@ -189,7 +190,7 @@ impl Chat {
     /// # Errors
     /// Where the tokenizer fails.
     pub fn count(&self, text: &str) -> Result<usize> {
-        Ok(self.tokenizer.encode(text, false).map_err(|e| anyhow!("the tokenizer failed: {e}"))?.len())
+        Ok(self.sections.encode(text)?.ids.len())
     }
 
     /// Text of an answer, without special tokens.
@@ -197,7 +198,7 @@ impl Chat {
     /// # Errors
     /// Where the tokenizer fails.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
-        self.tokenizer.decode(tokens, true).map_err(|e| anyhow!("the tokenizer failed: {e}"))
+        self.sections.tokenizer().decode(tokens, true).map_err(|e| anyhow!("the tokenizer failed: {e}"))
     }
 }
 

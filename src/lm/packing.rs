@@ -20,9 +20,10 @@ impl TokenRow {
     }
 }
 
-/// One batch a shadow, end to end, padded to the bucket of the longest stream. The loss of a shadow is the mean over its supervised tokens.
+/// One batch a shadow, end to end, padded to the bucket of the longest stream. The loss of a shadow is the mean over its supervised tokens. A
+/// row's last token predicts nothing and is only a target.
 pub fn pack_rows(batches: &[Vec<&TokenRow>], ops: Ops) -> (Streams, Vec<Target>) {
-    let longest = batches.iter().map(|rows| rows.iter().map(|row| row.tokens.len()).sum()).max().unwrap_or(0);
+    let longest = batches.iter().map(|rows| rows.iter().map(|row| row.tokens.len().saturating_sub(1)).sum()).max().unwrap_or(0);
     let width = ops.bucket(longest);
     let mut streams = Streams { shadows: batches.len(), ..Streams::default() };
     let mut targets = Vec::new();
@@ -31,9 +32,10 @@ pub fn pack_rows(batches: &[Vec<&TokenRow>], ops: Ops) -> (Streams, Vec<Target>)
         let weight = 1.0 / supervised.max(1) as f32;
         for row in rows {
             let start = streams.tokens.len();
-            streams.segments.push(Segment { rows: start..start + row.tokens.len(), prefix: Vec::new() });
-            streams.positions.extend(0..row.tokens.len() as u32);
-            streams.tokens.extend(&row.tokens);
+            let Some((_, read)) = row.tokens.split_last() else { continue };
+            streams.segments.push(Segment { rows: start..start + read.len(), prefix: Vec::new() });
+            streams.positions.extend(0..read.len() as u32);
+            streams.tokens.extend(read);
             for at in (1..row.tokens.len()).filter(|&at| row.supervised[at]) {
                 targets.push(Target { row: start + at - 1, token: row.tokens[at], weight });
             }
@@ -139,8 +141,8 @@ mod tests {
         let row = TokenRow { tokens: vec![1, 2, 3, 4], supervised: vec![false, false, true, true] };
         let short = TokenRow { tokens: vec![1, 2], supervised: vec![false, true] };
         let (streams, targets) = pack_rows(&[vec![&row, &short], vec![&short]], Ops::Fused);
-        assert_eq!(streams.tokens.len(), 12);
-        let width = 6;
+        assert_eq!(streams.tokens.len(), 8);
+        let width = 4;
         for shadow in 0..2 {
             let total: f32 = targets.iter().filter(|t| t.row / width == shadow).map(|t| t.weight).sum();
             assert!((total - 1.0).abs() < 1e-6);

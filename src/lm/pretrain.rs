@@ -233,13 +233,11 @@ fn weight_of(row: &TokenRow, prompt_weight: f32) -> f32 {
 fn half_step(decoder: &Decoder, rows: &[TokenRow], total: f32, prompt_weight: f32) -> Result<(Vec<Vec<f32>>, f64)> {
     let (streams, _) = pack_rows(&[rows.iter().collect()], decoder.ops);
     let mut targets = Vec::new();
-    let mut start = 0;
-    for row in rows {
+    for (row, segment) in rows.iter().zip(&streams.segments) {
         for at in 1..row.tokens.len() {
             let weight = if row.supervised[at] { 1.0 } else { prompt_weight } / total;
-            targets.push(Target { row: start + at - 1, token: row.tokens[at], weight });
+            targets.push(Target { row: segment.rows.start + at - 1, token: row.tokens[at], weight });
         }
-        start += row.tokens.len();
     }
     let Gradients { blocks, embed_tokens, norm, losses } = decoder.step(&streams, &targets, Trainable::Everything)?;
     let mut gradients = vec![embed_tokens];

@@ -112,7 +112,8 @@ fn answer(chat: &Chat, opening: &[Message], text: &str) -> Result<Vec<u32>> {
 
 /// Log-probabilities of some sequences, nats.
 fn score_chunk(decoder: &Decoder, lora: Option<&Lora>, chunk: &[Sequence]) -> Result<Vec<f64>> {
-    let tokens: Vec<&[u32]> = chunk.iter().map(|s| s.tokens.as_slice()).collect();
+    // A sequence's last token is asked for and read by nobody.
+    let tokens: Vec<&[u32]> = chunk.iter().map(|s| &s.tokens[..s.tokens.len() - 1]).collect();
     let mut tree = prefix_tree(&tokens);
     tree.streams.padded(decoder.ops);
     let streams = &tree.streams;

@@ -1,0 +1,184 @@
+//! Text into tokens, section by section: from one special token to the next. A tokenizer cuts at special tokens before it does anything else, so that a
+//! section gives the same tokens wherever it stands; and the same few turns are asked again and again, of every model, so that what a section
+//! gave is kept.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Result, anyhow};
+use regex::Regex;
+use tokenizers::Tokenizer;
+
+/// See [`Sections::most`].
+const KEPT_AT_MOST: usize = 8 << 20;
+
+/// Tokens, and where in the text each stands, in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Encoded {
+    pub ids: Vec<u32>,
+    pub offsets: Vec<(usize, usize)>,
+}
+
+pub struct Sections {
+    tokenizer: Tokenizer,
+    /// Finds where a section begins; `None` where no special token is such that text may be cut before it.
+    beginnings: Option<Regex>,
+    kept: Mutex<Kept>,
+    /// Bytes of text whose tokens are kept; beyond, all are let go and keeping begins anew.
+    most: usize,
+}
+
+#[derive(Default)]
+struct Kept {
+    sections: BTreeMap<String, Arc<Encoded>>,
+    bytes: usize,
+}
+
+impl Sections {
+    pub fn new(tokenizer: Tokenizer) -> Self {
+        let any = beginnings(&tokenizer).iter().map(|text| regex::escape(text)).collect::<Vec<_>>().join("|");
+        let beginnings = if any.is_empty() { None } else { Regex::new(&any).ok() };
+        Sections { tokenizer, beginnings, kept: Mutex::default(), most: KEPT_AT_MOST }
+    }
+
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The tokens of a text, none added.
+    ///
+    /// # Errors
+    /// Where the tokenizer fails.
+    pub fn encode(&self, text: &str) -> Result<Encoded> {
+        let mut all = Encoded::default();
+        for section in self.cut(text) {
+            let start = all.offsets.len();
+            let from = section.as_ptr() as usize - text.as_ptr() as usize;
+            let encoded = self.section(section)?;
+            all.ids.extend(&encoded.ids);
+            all.offsets.extend(&encoded.offsets);
+            all.offsets[start..].iter_mut().for_each(|(a, b)| (*a, *b) = (*a + from, *b + from));
+        }
+        Ok(all)
+    }
+
+    fn cut<'a>(&self, text: &'a str) -> Vec<&'a str> {
+        let found = self.beginnings.iter().flat_map(|beginnings| beginnings.find_iter(text).map(|found| found.start()));
+        let mut cuts: Vec<usize> = std::iter::once(0).chain(found).chain([text.len()]).collect();
+        cuts.dedup();
+        cuts.windows(2).map(|two| &text[two[0]..two[1]]).collect()
+    }
+
+    fn section(&self, text: &str) -> Result<Arc<Encoded>> {
+        const HELD: &str = "no thread ends while it looks";
+        if let Some(known) = self.kept.lock().expect(HELD).sections.get(text) {
+            return Ok(Arc::clone(known));
+        }
+        let encoding = self.tokenizer.encode(text, false).map_err(|e| anyhow!("the tokenizer failed: {e}"))?;
+        let encoded = Arc::new(Encoded { ids: encoding.get_ids().to_vec(), offsets: encoding.get_offsets().to_vec() });
+        let mut kept = self.kept.lock().expect(HELD);
+        if kept.bytes + text.len() > self.most {
+            *kept = Kept::default();
+        }
+        kept.bytes += text.len();
+        kept.sections.insert(text.to_owned(), Arc::clone(&encoded));
+        Ok(encoded)
+    }
+}
+
+/// Special tokens before which any text may be cut: they are found in the text as it is written, take nothing of what stands beside them, and
+/// cannot be part of another token that begins earlier.
+fn beginnings(tokenizer: &Tokenizer) -> Vec<String> {
+    let added: Vec<_> = tokenizer.get_added_tokens_decoder().into_values().collect();
+    let inside_another = |text: &str| added.iter().any(|other| other.content.match_indices(text).any(|(at, _)| at > 0));
+    let whole = |text: &str| text.starts_with(|letter: char| !letter.is_alphanumeric() && !letter.is_whitespace());
+    let plain =
+        added.iter().filter(|token| token.special && !token.normalized && !token.lstrip && !token.rstrip && !token.single_word);
+    let mut found: Vec<String> =
+        plain.map(|token| token.content.clone()).filter(|text| whole(text) && !inside_another(text)).collect();
+    // The longest of those that begin alike is the one that a tokenizer finds.
+    found.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::Rng;
+
+    use super::*;
+    use crate::seed;
+
+    /// The tokenizers of the reference models and of nestling, each padding and cutting nothing.
+    fn tokenizers() -> Vec<(&'static str, Tokenizer)> {
+        let cases = ["mha_tied", "gqa_untied", "bias_bf16", "smollm3", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"];
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+        let folders =
+            cases.map(|case| (case, root.join("reference").join(case))).into_iter().chain([("nestling", root.join("nestling"))]);
+        folders
+            .map(|(case, folder)| {
+                let mut tokenizer = Tokenizer::from_file(folder.join("tokenizer.json")).expect("a tokenizer");
+                tokenizer.with_padding(None).with_truncation(None).expect("none is always possible");
+                (case, tokenizer)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_text_in_sections_gives_the_tokens_and_places_of_the_whole() {
+        const PIECES: [&str; 14] = [
+            "Hello",
+            " world",
+            "\n",
+            "\n\n",
+            "  ",
+            "é",
+            "1984",
+            "<|",
+            "|>",
+            "<",
+            "a",
+            " user\n",
+            "▁",
+            "Name a bird. The year is 1984.",
+        ];
+        for (case, tokenizer) in tokenizers() {
+            let special: Vec<String> = tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content).collect();
+            let sections = Sections::new(tokenizer.clone());
+            let mut random = seed::stream("sections", 0);
+            for _ in 0..400 {
+                let pieces = random.random_range(0..12);
+                let piece = |_| match random.random_range(0..3) {
+                    0 if !special.is_empty() => special[random.random_range(0..special.len())].clone(),
+                    _ => PIECES[random.random_range(0..PIECES.len())].to_owned(),
+                };
+                let text: String = (0..pieces).map(piece).collect();
+                let whole = tokenizer.encode(text.as_str(), false).expect("it encodes");
+                let got = sections.encode(&text).expect("it encodes");
+                assert_eq!((&got.ids[..], &got.offsets[..]), (whole.get_ids(), whole.get_offsets()), "{case}: {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_turns_of_a_chat_are_sections_of_their_own() {
+        let (_, tokenizer) = tokenizers().pop().expect("nestling");
+        let mut special: Vec<String> = beginnings(&tokenizer);
+        special.sort();
+        assert!(!special.is_empty(), "nestling's turns begin with special tokens");
+        let sections = Sections::new(tokenizer);
+        let text = format!("{0}Hello.{0}Goodbye.", special[0]);
+        assert_eq!(sections.cut(&text).len(), 2);
+        sections.encode(&text).expect("it encodes");
+        assert_eq!(sections.kept.lock().expect("nobody holds it").sections.len(), 2);
+    }
+
+    #[test]
+    fn what_is_kept_does_not_grow_without_end() {
+        let (_, tokenizer) = tokenizers().pop().expect("nestling");
+        let sections = Sections { most: 100, ..Sections::new(tokenizer) };
+        for count in 0..60 {
+            sections.encode(&"a ".repeat(count)).expect("it encodes");
+            assert!(count > 50 || sections.kept.lock().expect("nobody holds it").bytes <= 100);
+        }
+    }
+}
