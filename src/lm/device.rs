@@ -20,12 +20,12 @@ pub fn find(place: Place) -> Result<Device> {
 
 /// The places meant: `auto` is every card that answers, or the processor.
 pub fn meant(places: &[Place]) -> Vec<Place> {
-    let each = |place: &Place| match (place, cuda::cards()) {
-        (Place::Auto, 0) => vec![Place::Cpu],
-        (Place::Auto, cards) => (0..cards).map(Place::Cuda).collect(),
-        (place, _) => vec![*place],
+    // Cards are looked for only where nobody says which.
+    let all = || match cuda::cards() {
+        0 => vec![Place::Cpu],
+        cards => (0..cards).map(Place::Cuda).collect(),
     };
-    places.iter().flat_map(each).collect()
+    places.iter().flat_map(|place| if *place == Place::Auto { all() } else { vec![*place] }).collect()
 }
 
 /// What a run says of its device: the engine, and the device in words.
