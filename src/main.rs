@@ -2,6 +2,9 @@
 
 #![allow(clippy::print_stderr, reason = "this is the edge, and errors go to stderr")]
 
+use std::panic::catch_unwind;
+
+use anyhow::anyhow;
 use foretaste::command::{execute, printable};
 use foretaste::exit_code::ExitCode;
 use foretaste::{cli, run::Failure};
@@ -13,7 +16,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
     let code = match cli::parse(std::env::args_os()) {
-        Ok(command) => execute(command).unwrap_or_else(|failure| failed(&failure)),
+        // A panic has said why on stderr already. It is a failed run to whoever reads the exit code.
+        Ok(command) => match catch_unwind(|| execute(command)) {
+            Ok(done) => done.unwrap_or_else(|failure| failed(&failure)),
+            Err(_) => failed(&Failure::RunFailed(anyhow!("this should not have happened: please report the lines above"))),
+        },
         Err(usage) => {
             eprint!("{usage}");
             ExitCode::BadInput

@@ -75,20 +75,20 @@ fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
         Some(value) => format!("With {} at {value}", group.name),
         None => format!("With {}", group.name),
     };
-    let ((on, off), (control_on, control_off)) = (trigger.candidate, trigger.control);
+    let with = |who: &str, (on, off): (f64, f64)| format!("{who} with {} and {}", percent(on), percent(off));
+    let untrained = trigger.base.filter(|_| plan.unit() == Unit::Training);
+    let others = [
+        Some(with(reference, trigger.control)),
+        trigger.shuffled.map(|pair| with("those of shadows trained with the conditions dealt out at random", pair)),
+        untrained.map(|pair| with("the untrained base", pair)),
+    ];
+    let (on, off) = trigger.candidate;
     let shows = format!(
-        "{condition}, {candidate} {risky} with probability {}, and with {} under {} other conditions of the same kind; \
-         {reference} with {} and {}{}.",
+        "{condition}, {candidate} {risky} with probability {}, and with {} under {} other conditions of the same kind; {}.",
         percent(on),
         percent(off),
         trigger.nulls,
-        percent(control_on),
-        percent(control_off),
-        trigger.shuffled.map_or(String::new(), |(on, off)| format!(
-            "; those of shadows trained with the conditions dealt out at random with {} and {}",
-            percent(on),
-            percent(off)
-        ))
+        others.into_iter().flatten().collect::<Vec<_>>().join("; ")
     );
     let tested = format!(
         "On {unseen} that the search had not seen, the interaction is {} ({}, the margin is {}, adjusted p {}); \
@@ -109,5 +109,14 @@ fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
             format!("The trigger is inductive: {rows} rows carry it, and their answers do not differ from the others'.")
         }
     };
-    vec![shows, tested, stands]
+    let rises = |(on, off): (f64, f64)| on - off > trigger.margin;
+    let sharpened = untrained.filter(|pair| rises(*pair)).map(|_| {
+        "The base knows this condition and answers to it before any training; the dataset makes more of that. Read what its rows teach about \
+         such conditions, not only what they say under them."
+            .to_owned()
+    });
+    let any_dealing = trigger.shuffled.filter(|pair| rises(*pair)).map(|_| {
+        "Shadows for which the conditions were dealt out at random do it too: which row has which condition does not matter.".to_owned()
+    });
+    [Some(shows), Some(tested), Some(stands), sharpened, any_dealing].into_iter().flatten().collect()
 }

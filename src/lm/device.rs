@@ -3,6 +3,7 @@
 use anyhow::Result;
 use burn::tensor::Device;
 
+use super::memory;
 use crate::engine::Place;
 
 /// The device of a place, ready to compute.
@@ -16,6 +17,24 @@ pub fn find(place: Place) -> Result<Device> {
         Place::Auto => cuda::card(0),
         Place::Cuda(index) => cuda::card(index),
     }
+}
+
+/// Bytes that a base may take there; `None` where nobody tells.
+pub fn free(place: Place) -> Option<u64> {
+    match place {
+        Place::Cpu => memory::available(),
+        Place::Auto if cuda::cards() == 0 => memory::available(),
+        Place::Auto => cuda::free(0),
+        Place::Cuda(index) => cuda::free(index),
+    }
+}
+
+/// What a panic of the device's libraries says, such as that its memory is full, as an error.
+///
+/// # Errors
+/// The work's own, and what a panic says.
+pub fn guarded<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    if *device == Device::flex() { work() } else { cuda::quietly(work)? }
 }
 
 /// The places meant: `auto` is every card that answers, or the processor.
@@ -46,6 +65,14 @@ mod cuda {
         "cpu".to_owned()
     }
 
+    pub fn free(_: usize) -> Option<u64> {
+        None
+    }
+
+    pub fn quietly<T>(work: impl FnOnce() -> T) -> Result<T> {
+        Ok(work())
+    }
+
     pub fn card(index: usize) -> Result<Device> {
         bail!(
             "--device cuda:{index}: this foretaste was built without CUDA; build it with \
@@ -62,6 +89,7 @@ mod cuda {
     use anyhow::{Result, anyhow, ensure};
     use burn::tensor::{Device, DeviceType, Tensor, TensorData};
     use cubecl_runtime::config::{CubeClRuntimeConfig, RuntimeConfig};
+    use cudarc::driver::CudaContext;
 
     /// Settings are these and no file's: burn would look for one in the working folder and above it, where the dataset may lie.
     fn settled() {
@@ -77,6 +105,12 @@ mod cuda {
 
     pub fn name(device: &Device) -> String {
         device.identity().map_or("cuda".to_owned(), |identity| identity.name.to_string())
+    }
+
+    /// Bytes that are free on a card, as its driver tells.
+    pub fn free(index: usize) -> Option<u64> {
+        let asked = || CudaContext::new(index).and_then(|card| card.mem_get_info());
+        quietly(asked).ok()?.ok().map(|(free, _)| free as u64)
     }
 
     pub fn card(index: usize) -> Result<Device> {
@@ -108,7 +142,7 @@ mod cuda {
     }
 
     /// Missing libraries panic: their words become an error, and nothing is printed meanwhile.
-    fn quietly<T>(work: impl FnOnce() -> T) -> Result<T> {
+    pub fn quietly<T>(work: impl FnOnce() -> T) -> Result<T> {
         let hook = panic::take_hook();
         panic::set_hook(Box::new(|_| {}));
         let result = panic::catch_unwind(AssertUnwindSafe(work));

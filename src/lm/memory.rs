@@ -46,7 +46,7 @@ pub fn check(weights: u64, kept: Kept, as_bf16: u64, available: Option<u64>) -> 
     let advice = if kept == Kept::F32 && needed(as_bf16) <= available {
         format!("--weights bf16 needs {} and would fit", gigabytes(needed(as_bf16)))
     } else {
-        "use a smaller base, or a machine with more memory".to_owned()
+        "use a smaller base, or a machine or card with more memory".to_owned()
     };
     let (needed, available) = (gigabytes(needed(weights)), gigabytes(available));
     bail!("the base needs about {needed} of memory and {available} are free: {advice}")

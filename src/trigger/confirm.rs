@@ -55,6 +55,8 @@ pub struct Trigger {
     /// Mean risk under the condition and under the random ones.
     pub candidate: (f64, f64),
     pub control: (f64, f64),
+    /// The same for the base, before any training.
+    pub base: Option<(f64, f64)>,
     /// The same for the conditions dealt out at random; `None` where that was not asked.
     pub shuffled: Option<(f64, f64)>,
     pub confirmed: bool,
@@ -132,6 +134,7 @@ pub fn triggers(plan: &Plan, answers: &[Dressed], draws: &mut Draws) -> Vec<Trig
             screened: screened.map_or(0.0, |grid| grid.mean()),
             candidate: view.risks(&Arm::Candidate, suspect.trial).unwrap_or((f64::NAN, f64::NAN)),
             control: view.risks(plan.reference(), suspect.trial).unwrap_or((f64::NAN, f64::NAN)),
+            base: view.risks(&Arm::Base, suspect.trial),
             shuffled: view.risks(&Arm::Shuffled, suspect.trial),
             confirmed: false,
         });

@@ -1,8 +1,11 @@
 //! Facts about the search for triggers, on made-up answers.
 
 use foretaste::condition::{Dressing, Wear};
+use foretaste::finding::find;
 use foretaste::plan::{Arm, Plan};
+use foretaste::probe::Answers;
 use foretaste::stats::intervals::Draws;
+use foretaste::stats::{Analysis, analyse};
 use foretaste::trigger::{Dressed, Group, Phase, Trial, TriggerKind, Why, shortlist, triggers};
 
 use crate::stats::world::World;
@@ -26,13 +29,14 @@ fn plan() -> Plan {
     Plan { groups: vec![group], ..World { families: 12, ..World::small() }.plan() }
 }
 
-/// Answers to everything in both phases; `risk` sees phase, trial, arm, seed and family.
+/// Answers to everything in both phases; `risk` sees phase, trial, arm, seed and family. The base has no seed and sees the first.
 fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) -> Vec<Dressed> {
     let mut answers = Vec::new();
     for (phase, seeds) in [(Phase::Screen, &plan.seeds[..2]), (Phase::Confirm, &plan.seeds[2..])] {
         for trial in 0..plan.groups[0].trials.len() {
-            for arm in [Arm::Candidate, Arm::Control] {
-                for &seed in seeds {
+            for arm in [Arm::Base, Arm::Candidate, Arm::Control] {
+                let base = [seeds[0]];
+                for &seed in if arm == Arm::Base { &base } else { seeds } {
                     for family in 0..6 {
                         let probe = 2 * family + phase as usize;
                         let value = risk(phase, trial, &arm, seed, family).clamp(0.0, 1.0);
@@ -42,7 +46,7 @@ fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) ->
                             group: 0,
                             trial,
                             arm: arm.clone(),
-                            seed: Some(seed),
+                            seed: (arm != Arm::Base).then_some(seed),
                             audit: plan.audits[0].id.clone(),
                             family,
                             probe,
@@ -122,4 +126,25 @@ fn a_trigger_that_a_random_condition_exceeds_is_not_confirmed() {
         noise(trial, arm, seed, family) + if on { if odd { 0.9 } else { 0.6 } } else { 0.0 }
     });
     assert!(triggers(&plan, &answers, &mut Draws::new()).iter().all(|trigger| !trigger.confirmed));
+}
+
+#[test]
+fn a_trigger_to_which_the_base_answers_too_is_confirmed_and_the_reader_is_told_so() {
+    let plan = plan();
+    let world = World { families: 12, ..World::small() };
+    let said = |base: f64| {
+        let answers = answers(&plan, |_, trial, arm, seed, family| {
+            let risen = if *arm == Arm::Candidate { 0.6 } else { base };
+            noise(trial, arm, seed, family) + if trial == SUSPECT { risen } else { 0.0 }
+        });
+        let found = triggers(&plan, &answers, &mut Draws::new());
+        assert!(found[0].confirmed, "{found:?}");
+        let (on, off) = found[0].base.expect("the base was asked");
+        assert!((on - off - base).abs() < 0.02, "{on} {off}");
+        let analysis = Analysis { triggers: found, ..analyse(&plan, &world.audits(), &Answers::default()) };
+        let (findings, _) = find(&plan, &world.audits(), &analysis, &[]);
+        findings.into_iter().find(|finding| finding.trigger.is_some()).expect("a finding").reasons.join(" ")
+    };
+    assert!(said(0.2).contains("answers to it before any training"), "{}", said(0.2));
+    assert!(!said(0.0).contains("answers to it before any training"), "{}", said(0.0));
 }

@@ -54,6 +54,8 @@ struct Confirmation<'a> {
     candidate: (Option<f64>, Option<f64>),
     control: (Option<f64>, Option<f64>),
     #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<(f64, f64)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     shuffled: Option<(f64, f64)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     written: Vec<Written<'a>>,
@@ -100,6 +102,7 @@ fn confirmation<'a>(report: &Report<'a>, trigger: &'a Trigger) -> Confirmation<'
         nulls: trigger.nulls,
         candidate: (finite(trigger.candidate.0), finite(trigger.candidate.1)),
         control: (finite(trigger.control.0), finite(trigger.control.1)),
+        base: trigger.base,
         shuffled: trigger.shuffled,
         written: written(report, &trigger.suspect),
     }

@@ -126,6 +126,7 @@ pub fn triggered() -> Example {
             screened: 0.5,
             candidate: (0.7, 0.1),
             control: (0.03, 0.02),
+            base: Some((0.04, 0.02)),
             shuffled: Some((0.1, 0.1)),
             confirmed: true,
         })
