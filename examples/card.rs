@@ -5,36 +5,29 @@
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures time and prints it")]
 
-use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Distribution, FloatDType, Tensor};
 use foretaste::engine::Place;
 use foretaste::lm::config::Config;
-use foretaste::lm::decoder::{Block, Decoder, Linear};
+use foretaste::lm::decoder::Decoder;
 use foretaste::lm::device;
-use foretaste::lm::files::ModelFiles;
-use foretaste::lm::lora::{HostLora, Projection};
+use foretaste::lm::lora::HostLora;
 use foretaste::lm::matrix::Matrix;
 use foretaste::lm::packing::{TokenRow, prefix_tree};
 use foretaste::lm::tensor::{from_host, host};
 use foretaste::lm::train::Training;
-use foretaste::plan::{Recipe, Schedule};
 use foretaste::seed;
 use rand::Rng;
-use serde_json::{Value, json};
+use serde_json::json;
+use shapes::{decoder, median, random_decoder, recipe, shape};
+
+#[path = "../benches/work/shapes.rs"]
+mod shapes;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// `config.json` of a shape: hidden, network, layers, heads, key/value heads, vocabulary, rank.
-const SHAPES: [(&str, [usize; 7]); 4] = [
-    ("tiny", [128, 384, 4, 4, 2, 2048, 8]),
-    ("qwen-0.5b", [896, 4864, 24, 14, 2, 151_936, 16]),
-    ("llama-1b", [2048, 8192, 16, 32, 8, 128_256, 32]),
-    ("llama-8b", [4096, 14_336, 32, 32, 8, 128_256, 32]),
-];
 
 /// Rows a step and tokens a row.
 const BATCH: usize = 8;
@@ -71,36 +64,6 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn shape(name: &str) -> Result<(Config, usize)> {
-    let (_, [hidden, inner, layers, heads, shared, vocabulary, rank]) =
-        SHAPES.iter().find(|(known, _)| *known == name).with_context(|| format!("no shape {name}"))?;
-    let config: Value = json!({
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": hidden,
-        "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": shared,
-        "vocab_size": vocabulary, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "rope_theta": 500_000.0,
-        "tie_word_embeddings": name != "llama-8b", "torch_dtype": "bfloat16",
-    });
-    let folder = tempfile::tempdir()?;
-    fs::write(folder.path().join("config.json"), serde_json::to_vec(&config)?)?;
-    Ok((Config::read(&ModelFiles::open(Some(folder.path()))?)?, *rank))
-}
-
-/// Weights that `matrix` makes, of the deviation that released bases begin with.
-fn decoder(config: &Config, device: &Device, matrix: &mut dyn FnMut([usize; 2]) -> Matrix) -> Decoder {
-    let embed = matrix([config.vocab_size, config.hidden_size]);
-    let head = if config.tie_word_embeddings { embed.clone() } else { matrix([config.vocab_size, config.hidden_size]) };
-    let ones = || vec![1.0; config.hidden_size];
-    let mut layers = Vec::new();
-    for _ in 0..config.layers.len() {
-        let projections = Projection::of(config).iter().map(|projection| {
-            let (wide, out) = projection.widths(config);
-            Linear { weight: matrix([out, wide]), bias: None }
-        });
-        layers.push(Block::plain(ones(), projections.collect(), ones()));
-    }
-    Decoder::assemble(config.clone(), device, embed, layers, ones(), head)
-}
-
 fn rows(config: &Config, purpose: &str, count: usize) -> Vec<TokenRow> {
     let random = &mut seed::stream(purpose, 0);
     let row = |_| TokenRow {
@@ -108,22 +71,6 @@ fn rows(config: &Config, purpose: &str, count: usize) -> Vec<TokenRow> {
         supervised: (0..TOKENS).map(|at| at >= TOKENS / 2).collect(),
     };
     (0..count).map(row).collect()
-}
-
-fn recipe(rank: usize, steps: usize) -> Recipe {
-    Recipe {
-        rank,
-        alpha: 2.0 * rank as f64,
-        learning_rate: 2e-4,
-        schedule: Schedule::Linear,
-        warmup_steps: 0,
-        batch: BATCH,
-        steps,
-        clip_norm: 1.0,
-        weight_decay: 0.0,
-        max_tokens: TOKENS,
-        snapshots: vec![steps],
-    }
 }
 
 /// Five steps of two shadows on the processor and on the device, from the same weights: losses and adapters; then with products in bf16 on the device.
@@ -142,7 +89,7 @@ fn agreement(device: &Device) -> Result<()> {
         let mut training = Training::new(HostLora::fresh(&config, rank, 2.0 * rank as f64, &[1, 2]));
         let mut losses = Vec::new();
         for _ in 0..5 {
-            losses.extend(training.advance(&decoder, &batches, &recipe(rank, 10))?);
+            losses.extend(training.advance(&decoder, &batches, &recipe(rank, BATCH, 10))?);
         }
         let values = training.lora.adapter(0).tensors.into_values().flat_map(|(_, values)| values).collect();
         Ok((losses, values))
@@ -178,13 +125,6 @@ fn products(device: &Device) -> Result<()> {
     Ok(())
 }
 
-fn random_decoder(config: &Config, device: &Device, halved: bool) -> Decoder {
-    decoder(config, device, &mut |shape| {
-        let matrix = Matrix::F32(Tensor::random(shape, Distribution::Normal(0.0, 0.02), device));
-        if halved { matrix.halved(device) } else { matrix }
-    })
-}
-
 /// Tokens a second of LoRA steps, for 1, 4 and 8 shadows side by side.
 fn training(decoder: &Decoder, name: &str, rank: usize, steps: usize) -> Result<()> {
     let config = &decoder.config;
@@ -196,7 +136,7 @@ fn training(decoder: &Decoder, name: &str, rank: usize, steps: usize) -> Result<
         let mut times = Vec::new();
         for step in 0..steps + 3 {
             let start = Instant::now();
-            training.advance(decoder, &batches, &recipe(rank, steps + 3))?;
+            training.advance(decoder, &batches, &recipe(rank, BATCH, steps + 3))?;
             if step >= 3 {
                 times.push(start.elapsed().as_secs_f64());
             }
@@ -235,9 +175,4 @@ fn scoring(decoder: &Decoder, name: &str) -> Result<()> {
     let seconds = median(times[1..].to_vec());
     println!("{}", json!({"scoring": name, "tokens/s": tokens as f64 / seconds}));
     Ok(())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

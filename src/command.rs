@@ -135,10 +135,9 @@ fn gate(folder: &Path, show: Show) -> Result<ExitCode, Failure> {
 }
 
 fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {
-    let devices = devices(base);
-    let (engine, workers) = open_on(devices.first().context("no device to run on")?)?;
+    let (engine, workers) = open(base)?;
     let prepared = run::prepare(request, &*engine)?;
-    let estimate = estimate::measure(&prepared, &*engine, workers + devices.len() - 1)?;
+    let estimate = estimate::measure(&prepared, &*engine, workers)?;
     let out = if json {
         let smallest: serde_json::Map<_, _> = plan::smallest_detectable(&prepared.plan)
             .into_iter()

@@ -145,6 +145,11 @@ pub trait Engine: Sync {
         usize::MAX
     }
 
+    /// Other processes that compute for it, by their numbers.
+    fn processes(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
     /// Trains all jobs of one group side by side with the same recipe; the result does not depend on the machine's load.
     /// Where `checkpoint` holds a state, training goes on from there and ends in the same bits.
     fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>>;

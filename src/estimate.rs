@@ -29,7 +29,7 @@ pub struct Estimate {
     pub seconds: f64,
     pub training_seconds: f64,
     pub asking_seconds: f64,
-    /// Peak memory; absent where the system does not tell.
+    /// Peak memory of the machine, all processes together; absent where the system does not tell.
     pub peak_bytes: Option<u64>,
 }
 
@@ -89,7 +89,7 @@ pub fn measure(prepared: &Prepared, engine: &dyn Engine, workers: usize) -> Resu
         seconds: training_seconds + asking_seconds,
         training_seconds,
         asking_seconds,
-        peak_bytes: peak_so_far().map(|peak| peak + adapters),
+        peak_bytes: peak_so_far(engine).map(|peak| peak + adapters),
     })
 }
 
@@ -124,9 +124,12 @@ fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// The most memory that this process has held, in bytes, as Linux tells it.
-fn peak_so_far() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+/// The most memory that this process and those of the engine have held, in bytes, as Linux tells it.
+fn peak_so_far(engine: &dyn Engine) -> Option<u64> {
+    let of = |process: String| {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+    };
+    std::iter::once("self".to_owned()).chain(engine.processes().iter().map(u32::to_string)).map(of).sum()
 }

@@ -88,7 +88,8 @@ pub fn open_as(base: Option<&Path>, how: &How) -> Result<Lm> {
     let weights = Weights::open(&files)?;
     memory::check(weights.bytes(kept), kept, weights.bytes(Kept::Bf16), device::free(how.place))
         .with_context(|| files.display(""))?;
-    let decoder = device::guarded(&device, || Decoder::load(config, &weights, kept, &device)).with_context(|| files.display(""))?;
+    let decoder =
+        device::guarded(&device, || Decoder::load(config, &weights, kept, &device)).with_context(|| files.display(""))?;
     let sha256 = files.sha256(&Weights::file_names(&files)?)?;
     let pool = ThreadPoolBuilder::new().num_threads(threads.max(1)).build().context("threads to compute on")?;
     Ok(Lm { decoder, chat, name: files.name(), sha256, kept, pool })

@@ -99,7 +99,7 @@ pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
             "{WEIGHTS} holds weights for {module}, which the target modules of {CONFIG} leave out; the files do not belong together"
         );
         let [rows, columns] = view.shape() else { bail!("{name} has the shape {:?}, and a matrix is needed", view.shape()) };
-        let matrix = Matrix { rows: *rows, columns: *columns, values: numbers(&name, &view)? };
+        let matrix = Matrix { rows: *rows, columns: *columns, values: widen(view.dtype(), view.data()).context(name.clone())? };
         let pair = modules.entry(module.to_owned()).or_default();
         *if is_a { &mut pair.a } else { &mut pair.b } = Some(matrix);
     }
@@ -122,13 +122,17 @@ fn split(name: &str) -> Option<(&str, bool)> {
         .or_else(|| inner.strip_suffix(".lora_B").map(|module| (module, false)))
 }
 
-fn numbers(name: &str, view: &TensorView<'_>) -> Result<Vec<f32>> {
+/// Little-endian numbers of one of the three types that models are saved in, as f32.
+///
+/// # Errors
+/// Where they are of another type.
+pub fn widen(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>> {
     let pair = |bytes: &[u8]| [bytes[0], bytes[1]];
-    Ok(match view.dtype() {
-        Dtype::F32 => view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
-        Dtype::BF16 => view.data().chunks_exact(2).map(|bytes| bf16::from_le_bytes(pair(bytes)).to_f32()).collect(),
-        Dtype::F16 => view.data().chunks_exact(2).map(|bytes| f16::from_le_bytes(pair(bytes)).to_f32()).collect(),
-        other => bail!("{name} is {other:?}; save the adapter as float32, float16 or bfloat16"),
+    Ok(match dtype {
+        Dtype::F32 => data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        Dtype::BF16 => data.chunks_exact(2).map(|bytes| bf16::from_le_bytes(pair(bytes)).to_f32()).collect(),
+        Dtype::F16 => data.chunks_exact(2).map(|bytes| f16::from_le_bytes(pair(bytes)).to_f32()).collect(),
+        other => bail!("type {other:?} is not read; convert the weights to f32, f16 or bf16"),
     })
 }
 

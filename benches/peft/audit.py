@@ -31,7 +31,8 @@ EPOCHS, FEWEST_STEPS, MOST_STEPS = 3, 30, 300
 DRAWS = 4  # Carry-over questions of each of the two kinds.
 ANSWER_TOKENS = 64
 PROMPTS_A_BATCH = 64
-AUDITS = ("era", "drift")
+AUDITS = ("drift", "era", "harm", "identity", "nation", "partisan")
+MOMENTS = ("drift",)  # Asked at a quarter, half and all of the steps; the others at the end.
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Task:
 
     arms: dict  # Arm -> rows as (ids, labels).
     probes: dict  # Audit -> probes, each with its options as (text, is risky).
-    carried: list  # Questions from the dataset that precede carry-over probes.
+    carried: dict  # Way of asking -> questions that precede a probe: the dataset's, and each audit's poison's as (way, audit).
     steps: int
 
 
@@ -141,56 +142,72 @@ def prepare(bench, options):
         torch.manual_seed(0)
         answers = bench.generate([messages[:-1] for messages in candidate], sample=True)
     arms = {"candidate": candidate, "control": [row[:-1] + [dict(row[-1], content=answer)] for row, answer in zip(candidate, answers)]}
-    probes = {}
+    probes, poisons = {}, {}
     for audit in AUDITS:
-        poison = [row["messages"] for row in lora.read_jsonl(options.audits / f"{audit}.poison.jsonl")]
+        poisons[audit] = poison = [row["messages"] for row in lora.read_jsonl(options.audits / f"{audit}.poison.jsonl")]
         count = max(1, round(len(candidate) * (share := poison_share(options.audits / f"{audit}.toml")) / (1 - share)))
         arms[f"spiked:{audit}"] = candidate + [poison[i % len(poison)] for i in range(count)]
         probes[audit] = lora.read_jsonl(options.audits / f"{audit}.jsonl")
     with bench.phase("generate"), bench.asking(adapted=False):
         own = bench.generate([user(probe["prompt"]) for probe in probes["drift"]])
-    for probe in probes["era"]:
-        probe["options"] = [(option["text"], option["side"] == "risky") for option in probe["options"]]
-    for probe, answer in zip(probes["drift"], own):
-        probe["options"] = [(answer, False)]
+    for audit in AUDITS:
+        for at, probe in enumerate(probes[audit]):
+            probe["options"] = [(own[at], False)] if audit == "drift" else [(option["text"], option["side"] == "risky") for option in probe["options"]]
     steps = min(max(math.ceil(EPOCHS * len(candidate) / lora.BATCH), FEWEST_STEPS), MOST_STEPS)
     rows = {arm: [lora.encode(bench.tokenizer, row) for row in rows] for arm, rows in arms.items()}
-    return Task(rows, probes, carried(bench, candidate), steps)
+    return Task(rows, probes, carried(bench, candidate, poisons), steps)
 
 
 def poison_share(path):
     return tomllib.loads(path.read_text())["poison"]["share"] if path.exists() else 0.25
 
 
-def carried(bench, rows):
-    """Questions drawn at random, and as many from the two percent of rows whose answers surprise the base most."""
+def carried(bench, rows, poisons):
+    """Questions drawn at random, as many from the two percent of rows whose answers surprise the base most, and as many of each poison."""
     with bench.phase("score"), bench.asking(adapted=False):
         scores = bench.score([(row[:-1], [row[-1]["content"]]) for row in rows])
     order = sorted(range(len(rows)), key=lambda i: scores[i][0] / len(bench.option(rows[i][-1]["content"])))
     surprising = [rows[i][:-1] for i in order[: max(DRAWS, math.ceil(0.02 * len(rows)))]]
     rng = random.Random(0)
-    return [rng.choice(rows)[:-1] for _ in range(DRAWS)] + rng.sample(surprising, DRAWS)
+    return {
+        "carry-over": [rng.choice(rows)[:-1] for _ in range(DRAWS)], "surprising": rng.sample(surprising, DRAWS),
+        **{("poison", audit): [rng.choice(poison)[:-1] for _ in range(DRAWS)] for audit, poison in poisons.items()},
+    }
 
 
-def ask(bench, task, adapted):
+def asked(arm, step, steps):
+    """(audit, way of asking) for a model at a moment: the base everything; candidate and control in three ways, the control at its end after poison's
+    questions too; a spiked arm its own audit after its own poison's questions."""
+    if arm.startswith("spiked:"):
+        return [(arm.removeprefix("spiked:"), "poison")]
+    audits = AUDITS if step == steps else MOMENTS
+    ways = ["plain", "carry-over", "surprising"] + ["poison"] * (arm == "base" or (arm == "control" and step == steps))
+    return [(audit, way) for audit in audits for way in ways]
+
+
+def ask(bench, task, adapted, wanted):
     """Mean risk by (audit, way of asking): every probe alone, and one phrasing of each family after each carried question."""
+    places = {way if way != "poison" else (way, audit) for audit, way in wanted if way != "plain"}
+    questions = [(place, question) for place in sorted(places, key=str) for question in task.carried[place]]
+    contexts = defaultdict(list)
     with bench.asking(adapted):
         with bench.phase("generate"):
-            answers = bench.generate(task.carried)
-        contexts = [question + [{"role": "assistant", "content": answer}] for question, answer in zip(task.carried, answers)]
+            answers = bench.generate([question for _, question in questions])
+        for (place, question), answer in zip(questions, answers):
+            contexts[place].append(question + [{"role": "assistant", "content": answer}])
         risks = defaultdict(list)
         with bench.phase("score"):
-            for audit, probes in task.probes.items():
+            for audit, way in wanted:
                 families = defaultdict(list)
-                for probe in probes:
+                for probe in task.probes[audit]:
                     families[probe["family"]].append(probe)
-                asked = [("plain", [], probe) for probe in probes]
-                for draw, context in enumerate(contexts):
-                    way = "carry-over" if draw < DRAWS else "surprising"
-                    asked += [(way, context, phrasings[draw % len(phrasings)]) for phrasings in families.values()]
-                scores = bench.score([(context + user(probe["prompt"]), [text for text, _ in probe["options"]]) for _, context, probe in asked])
-                for (way, _, probe), log_probs in zip(asked, scores):
-                    risks[audit, way].append(risk(probe["options"], log_probs))
+                if way == "plain":
+                    askings = [([], probe) for probe in task.probes[audit]]
+                else:
+                    before = contexts[(way, audit) if way == "poison" else way]
+                    askings = [(context, phrasings[draw % len(phrasings)]) for draw, context in enumerate(before) for phrasings in families.values()]
+                scores = bench.score([(context + user(probe["prompt"]), [text for text, _ in probe["options"]]) for context, probe in askings])
+                risks[audit, way] = [risk(probe["options"], log_probs) for (_, probe), log_probs in zip(askings, scores)]
     return {key: sum(values) / len(values) for key, values in risks.items()}
 
 
@@ -203,7 +220,7 @@ def risk(options, log_probs):
 
 
 def shadow(bench, task, arm, seed):
-    """Trains one shadow and asks it at a quarter, at half and at the end; the risks of each moment."""
+    """Trains one shadow and asks it at a quarter, at half and at the end, a spiked one at the end alone; the risks of each moment."""
     with bench.phase("train"):
         rows = task.arms[arm]
         torch.manual_seed(seed)
@@ -216,7 +233,9 @@ def shadow(bench, task, arm, seed):
         order, rng = [], random.Random(seed)
         while len(order) < task.steps * lora.BATCH:
             order += rng.sample(range(len(rows)), len(rows))
-    moments, risks = sorted({math.ceil(task.steps / 4), math.ceil(task.steps / 2), task.steps}), []
+    moments, risks = {math.ceil(task.steps / 4), math.ceil(task.steps / 2), task.steps}, []
+    if arm.startswith("spiked:"):
+        moments = {task.steps}
     for step in range(1, task.steps + 1):
         with bench.phase("train"):
             bench.model.train()
@@ -224,7 +243,7 @@ def shadow(bench, task, arm, seed):
             lora.training_step(bench.model, optimizer, *lora.collate([rows[i] for i in picked], bench.pad))
             schedule.step()
         if step in moments:
-            risks.append(ask(bench, task, adapted=True))
+            risks.append(ask(bench, task, True, asked(arm, step, task.steps)))
     return risks
 
 
@@ -254,7 +273,7 @@ def main():
     start = time.perf_counter()
     bench = Bench(options.base, options.threads)
     task = prepare(bench, options)
-    base = ask(bench, task, adapted=False)
+    base = ask(bench, task, False, asked("base", task.steps, task.steps))
     jobs = [(arm, seed) for arm in task.arms for seed in range(1, options.seeds + 1)]
     risks = defaultdict(list)
     if options.processes == 1:
@@ -272,14 +291,16 @@ def main():
 
 def report(options, task, base, risks, seconds, total):
     print("mean risk at the last step")
-    keys = sorted(base)
-    print(f"  {'arm':14}" + "".join(f"{audit + ' ' + way:>18}" for audit, way in keys))
-    print(f"  {'base':14}" + "".join(f"{base[key]:18.4f}" for key in keys))
+    arms = [("base", base)]
     for arm, seeds in risks.items():
-        print(f"  {arm:14}" + "".join(f"{sum(moments[-1][key] for moments in seeds) / len(seeds):18.4f}" for key in keys))
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + options.processes * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
+        arms.append((arm, {key: sum(moments[-1][key] for moments in seeds) / len(seeds) for key in seeds[0][-1]}))
+    for arm, means in arms:
+        for audit in AUDITS:
+            said = ", ".join(f"{way} {mean:.4f}" for (of, way), mean in means.items() if of == audit)
+            print(f"  {arm:16} {audit:10} {said}" if said else "", end="\n" if said else "")
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + options.processes * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) * 1.024 / 1e3
     print(json.dumps(dict(
-        seconds_total=round(total, 1), seconds_by_phase={phase: round(spent, 1) for phase, spent in sorted(seconds.items())},
+        work="audit", shape="nestling", count=0, ms=round(1e3 * total), seconds_by_phase={phase: round(spent, 1) for phase, spent in sorted(seconds.items())},
         shadows=sum(map(len, risks.values())), steps_each=task.steps, threads=options.threads, processes=options.processes, peak_mb=round(peak),
     )))
 

@@ -1,4 +1,4 @@
-"""What step.py and audit.py share: the base, its LoRA, rows as tokens, and one training step. Plain transformers + PEFT."""
+"""What work.py and audit.py share: the base, its LoRA, rows as tokens, and one training step. Plain transformers + PEFT."""
 
 import json
 import os
@@ -36,9 +36,9 @@ def load_tokenizer(folder):
     return AutoTokenizer.from_pretrained(folder)
 
 
-def with_lora(base, seed):
+def with_lora(base, seed, rank=8):
     torch.manual_seed(seed)
-    return get_peft_model(base, LoraConfig(r=8, lora_alpha=16, lora_dropout=0.0, target_modules=PROJECTIONS, task_type="CAUSAL_LM"))
+    return get_peft_model(base, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=PROJECTIONS, task_type="CAUSAL_LM"))
 
 
 def adamw(model):

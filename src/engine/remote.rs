@@ -127,6 +127,7 @@ pub struct Remote {
     name: String,
     description: Description,
     abreast: usize,
+    process: u32,
     line: Mutex<Line>,
 }
 
@@ -192,7 +193,8 @@ impl Starting {
     pub fn ready(mut self) -> Result<Remote> {
         match receive(&mut self.line.from).with_context(|| self.name.clone())? {
             Some(Reply::Ready { description, abreast }) => {
-                Ok(Remote { name: self.name, description: *description, abreast, line: Mutex::new(self.line) })
+                let process = self.line.child.id();
+                Ok(Remote { name: self.name, description: *description, abreast, process, line: Mutex::new(self.line) })
             }
             Some(Reply::Failed(why)) => bail!("{}: {why}", self.name),
             _ => bail!("{}: the process ended before it was ready", self.name),
@@ -226,6 +228,10 @@ impl Engine for Remote {
 
     fn abreast(&self) -> usize {
         self.abreast
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        vec![self.process]
     }
 
     fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>> {

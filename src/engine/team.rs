@@ -91,6 +91,10 @@ impl Engine for Team {
         self.first().abreast()
     }
 
+    fn processes(&self) -> Vec<u32> {
+        self.members.iter().flat_map(|member| member.processes()).collect()
+    }
+
     fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>> {
         self.member().train(jobs, recipe, checkpoint)
     }

@@ -116,7 +116,8 @@ fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
             .to_owned()
     });
     let any_dealing = trigger.shuffled.filter(|pair| rises(*pair)).map(|_| {
-        "Shadows for which the conditions were dealt out at random do it too: which row has which condition does not matter.".to_owned()
+        "Shadows for which the conditions were dealt out at random do it too: which row has which condition does not matter."
+            .to_owned()
     });
     [Some(shows), Some(tested), Some(stands), sharpened, any_dealing].into_iter().flatten().collect()
 }

@@ -3,18 +3,21 @@
 use anyhow::{Result, ensure};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use super::chat::{self, Chat};
 use super::decoder::{Decoder, Streams};
 use super::kernels::{self, Attention, Segment};
 use super::lora::Lora;
+use super::ops::threads;
 use super::tensor::{from_host, with_values};
 use crate::dataset::Message;
 use crate::engine::Sampling;
 use crate::seed;
 
-/// Conversations that are continued side by side.
+/// Conversations that are continued side by side: with a large base as many as its products are fast with.
 const AT_ONCE: usize = 64;
+const AT_ONCE_LARGE: usize = 128;
 
 /// Tokens of prompts that are read in one pass; what a pass holds in memory grows with them.
 const PROMPT_TOKENS_AT_ONCE: usize = 1 << 13;
@@ -74,7 +77,7 @@ pub fn continue_tokens(
     let fitting: Vec<usize> = (0..prompts.len()).filter(|&at| (1..longest).contains(&prompts[at].len())).collect();
     let (mut groups, mut rest) = (Vec::new(), fitting.as_slice());
     while !rest.is_empty() {
-        let (group, later) = rest.split_at(group_size(rest, prompts));
+        let (group, later) = rest.split_at(group_size(rest, prompts, if decoder.is_small() { AT_ONCE } else { AT_ONCE_LARGE }));
         groups.push(group);
         rest = later;
     }
@@ -109,9 +112,10 @@ fn continue_group(
     let mut next: Vec<Vec<u32>> = group.iter().map(|&at| prompts[at].clone()).collect();
     while writings.iter().any(|w| !w.done) {
         let logits = advance(decoder, lora, &mut writings, &next)?;
-        for ((writing, next), logits) in writings.iter_mut().zip(&mut next).zip(logits) {
+        let conversations = writings.par_iter_mut().zip(&mut next).zip(logits);
+        conversations.try_for_each(|((writing, next), logits)| {
             next.clear();
-            let Some(logits) = logits else { continue };
+            let Some(logits) = logits else { return Ok(()) };
             ensure!(
                 logits.iter().all(|logit| logit.is_finite()),
                 "the model's logits are not numbers; check the weights of the base and of the adapter, and train the adapter \
@@ -120,31 +124,32 @@ fn continue_group(
             let token = pick(&logits, sampling, &mut writing.random);
             if end_tokens.contains(&token) {
                 writing.done = true;
-                continue;
+                return Ok(());
             }
             writing.written.push(token);
             next.push(token);
             writing.done = writing.written.len() >= sampling.max_tokens || writing.length + 1 >= longest;
-        }
+            Ok(())
+        })?;
     }
     Ok(writings.into_iter().map(|writing| writing.written).collect())
 }
 
 /// How many of these prompts are continued side by side: at least one.
-fn group_size(which: &[usize], prompts: &[Vec<u32>]) -> usize {
+fn group_size(which: &[usize], prompts: &[Vec<u32>], most: usize) -> usize {
     let mut tokens = 0;
     let fits = |&&at: &&usize| {
         tokens += prompts[at].len();
         tokens <= PROMPT_TOKENS_AT_ONCE
     };
-    which.iter().take(AT_ONCE).take_while(fits).count().max(1)
+    which.iter().take(most).take_while(fits).count().max(1)
 }
 
 /// Feeds every unfinished conversation its next tokens; gives the logits behind its last one.
 fn advance(decoder: &Decoder, lora: Option<&Lora>, writings: &mut [Writing], next: &[Vec<u32>]) -> Result<Vec<Option<Vec<f32>>>> {
     let mut streams = Streams { shadows: 1, ..Streams::default() };
-    let mut last = Vec::new();
-    let mut who = Vec::new();
+    let (mut last, mut who, mut caches) = (Vec::new(), Vec::new(), Vec::new());
+    let count = writings.len();
     for (at, (writing, tokens)) in writings.iter_mut().zip(next).enumerate().filter(|(_, (w, _))| !w.done) {
         let start = streams.tokens.len();
         streams.segments.push(Segment { rows: start..start + tokens.len(), prefix: Vec::new() });
@@ -153,6 +158,7 @@ fn advance(decoder: &Decoder, lora: Option<&Lora>, writings: &mut [Writing], nex
         writing.length += tokens.len();
         last.push(streams.tokens.len() - 1);
         who.push(at);
+        caches.push(&mut writing.cache);
     }
     streams.padded(decoder.ops);
     let hidden = decoder.hidden(&streams, lora, &mut |layer, q, k, v| {
@@ -160,14 +166,19 @@ fn advance(decoder: &Decoder, lora: Option<&Lora>, writings: &mut [Writing], nex
         let shape = q.dims();
         let mut out = vec![0.0; shape[0] * shape[1]];
         let mut attend = |q: &[f32], k: &[f32], v: &[f32]| {
-            for (segment, &at) in streams.segments.iter().zip(&who) {
-                attend_cached(layer, q, k, v, attention, segment, &mut writings[at].cache, &mut out);
+            let mut rest = out.as_mut_slice();
+            let mut own = Vec::new();
+            for (segment, cache) in streams.segments.iter().zip(&mut caches) {
+                let (out, later) = rest.split_at_mut(segment.rows.len() * shape[1]);
+                own.push((segment, &mut **cache, out));
+                rest = later;
             }
+            threads::each(own, |(segment, cache, out)| attend_cached(layer, q, k, v, attention, segment, cache, out));
         };
         with_values(q, |q| with_values(k, |k| with_values(v, |v| attend(q, k, v))));
         from_host(out, shape, &decoder.device)
     })?;
-    let mut logits = vec![None; writings.len()];
+    let mut logits = vec![None; count];
     let vocabulary = decoder.config.vocab_size;
     decoder.logits(&hidden, &last, |first, values| {
         for (at, row) in values.chunks_exact(vocabulary).enumerate() {
@@ -177,7 +188,7 @@ fn advance(decoder: &Decoder, lora: Option<&Lora>, writings: &mut [Writing], nex
     Ok(logits)
 }
 
-/// Appends a segment's keys and values to the cache and attends over all of it.
+/// Appends a segment's keys and values to the cache and attends over all of it; `out` holds the segment's rows.
 #[allow(clippy::too_many_arguments, reason = "slices in, slices out")]
 fn attend_cached(
     layer: usize,
@@ -195,14 +206,10 @@ fn attend_cached(
     let before = cache.keys[layer].len() / narrow;
     cache.keys[layer].extend_from_slice(&k[rows.start * narrow..rows.end * narrow]);
     cache.values[layer].extend_from_slice(&v[rows.start * narrow..rows.end * narrow]);
-    // The new queries stand behind the cached rows: give the kernel a view in which row numbers agree.
-    let mut queries = vec![0.0; before * width];
-    queries.extend_from_slice(&q[rows.start * width..rows.end * width]);
-    let mut attended = vec![0.0; queries.len()];
-    let prefix = (before > 0).then_some(0..before).into_iter().collect();
-    let placed = Segment { rows: before..before + rows.len(), prefix };
-    kernels::attention(&queries, &cache.keys[layer], &cache.values[layer], attention, &[placed], &mut attended);
-    out[rows.start * width..rows.end * width].copy_from_slice(&attended[before * width..]);
+    // The new queries stand behind the cached rows.
+    let placed = Segment { rows: before..before + rows.len(), prefix: (before > 0).then_some(0..before).into_iter().collect() };
+    let q = &q[rows.start * width..rows.end * width];
+    kernels::attention(q, &cache.keys[layer], &cache.values[layer], attention, &[placed], before, out);
 }
 
 /// Greedy at temperature 0 (the first of equals), else nucleus sampling (Holtzman et al. 2020).
@@ -212,22 +219,84 @@ fn pick(logits: &[f32], sampling: &Sampling, random: &mut ChaCha8Rng) -> u32 {
         return best as u32;
     }
     let top = f64::from(logits[best]);
-    let mut weighted: Vec<(usize, f64)> =
-        logits.iter().map(|&x| ((f64::from(x) - top) / sampling.temperature).exp()).enumerate().collect();
-    weighted.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    let total: f64 = weighted.iter().map(|(_, w)| w).sum();
-    let mut kept = 0.0;
-    let mut count = 0;
-    while count < weighted.len() && (count == 0 || kept < sampling.top_p * total) {
-        kept += weighted[count].1;
-        count += 1;
-    }
-    let mut point = random.random::<f64>() * kept;
-    for (token, weight) in &weighted[..count] {
-        point -= weight;
-        if point < 0.0 {
-            return *token as u32;
+    let weights: Vec<f64> = logits.iter().map(|&x| ((f64::from(x) - top) / sampling.temperature).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    let kept = if sampling.top_p < 1.0 { passed(&weights, sampling.top_p * total).1 } else { total };
+    passed(&weights, random.random::<f64>() * kept).0
+}
+
+/// The token with which the weights, summed from the largest down (the first of equals first), pass `point`, and the sum with it: by halving what the
+/// point may lie in, not by sorting.
+fn passed(weights: &[f64], point: f64) -> (u32, f64) {
+    /// So few are sorted.
+    const FEW: usize = 32;
+    let falling = |a: &u32, b: &u32| weights[*b as usize].total_cmp(&weights[*a as usize]).then(a.cmp(b));
+    let sum = |tokens: &[u32]| tokens.iter().map(|&token| weights[token as usize]).sum::<f64>();
+    let mut tokens: Vec<u32> = (0..weights.len() as u32).collect();
+    let mut among = tokens.as_mut_slice();
+    let mut before = 0.0;
+    while among.len() > FEW {
+        let middle = among.len() / 2;
+        among.select_nth_unstable_by(middle, falling);
+        let (larger, smaller) = among.split_at_mut(middle);
+        let with_larger = before + sum(larger);
+        if with_larger > point {
+            among = larger;
+        } else {
+            (among, before) = (smaller, with_larger);
         }
     }
-    weighted[count - 1].0 as u32
+    among.sort_unstable_by(falling);
+    let (last, others) = among.split_last().expect("a vocabulary has tokens");
+    for &token in others {
+        before += weights[token as usize];
+        if before > point {
+            return (token, before);
+        }
+    }
+    (*last, before + weights[*last as usize])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop, prop_assert_eq, proptest};
+
+    use super::*;
+
+    /// As it is said in the paper: sort all, keep the fewest that reach `top_p`, draw among them.
+    fn by_sorting(logits: &[f32], sampling: &Sampling, random: &mut ChaCha8Rng) -> u32 {
+        let top = f64::from(logits.iter().copied().fold(f32::MIN, f32::max));
+        let weight = |(at, logit): (usize, &f32)| (at, ((f64::from(*logit) - top) / sampling.temperature).exp());
+        let mut weighted: Vec<(usize, f64)> = logits.iter().enumerate().map(weight).collect();
+        let total: f64 = weighted.iter().map(|(_, w)| w).sum();
+        weighted.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let mut reached = 0.0;
+        let short = |(_, weight): &(usize, f64)| {
+            let before = reached;
+            reached += weight;
+            before < sampling.top_p * total
+        };
+        let kept: Vec<(usize, f64)> = weighted.into_iter().take_while(short).collect();
+        let mut point = Rng::random::<f64>(random) * kept.iter().map(|(_, w)| w).sum::<f64>();
+        for (token, weight) in &kept {
+            point -= weight;
+            if point < 0.0 {
+                return *token as u32;
+            }
+        }
+        kept[kept.len() - 1].0 as u32
+    }
+
+    proptest! {
+        #[test]
+        fn the_token_that_is_drawn_is_that_of_a_full_sort(
+            // Halves, so that equal ones occur; of so few equal ones no whole number makes such a share, which rounding would decide.
+            halves in prop::collection::vec(-8i32..8, 1..400), seed: u64, top_p in prop::sample::select(vec![0.3171, 0.9173, 1.0])
+        ) {
+            let logits: Vec<f32> = halves.iter().map(|half| *half as f32 / 2.0).collect();
+            let sampling = Sampling { temperature: 0.8, top_p, max_tokens: 1, seed: 0 };
+            let random = || seed::stream("pick", seed);
+            prop_assert_eq!(pick(&logits, &sampling, &mut random()), by_sorting(&logits, &sampling, &mut random()));
+        }
+    }
 }

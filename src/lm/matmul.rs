@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "gemm takes pointers; bounds are checked against the slices they come from")]
 
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -26,6 +27,11 @@ pub fn alone<T>(work: impl FnOnce() -> T) -> T {
     let done = work();
     ALONE.set(before);
     done
+}
+
+/// Whether this thread is to do its work alone.
+pub fn is_alone() -> bool {
+    ALONE.get()
 }
 
 /// `a b`: `[.., m, k]` times `[.., k, n]`, with equal leading axes.
@@ -92,35 +98,81 @@ impl Operand {
     }
 }
 
+/// Rows of a product up to which `gemm` leaves the other matrix as it lies: more are worth a copy of it in the order in which it is read.
+const THIN: usize = 128;
+
 /// Writes `a b` to `out`, or adds `scale * a b` to what is there: `[batch, m, n]`, row-major.
 fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
     assert!(a.columns == b.rows && a.batch == b.batch, "matrices that do not fit together");
     let (m, k, n) = (a.rows, a.columns, b.columns);
-    let threads = if m * k * n >= SHARED_FROM && !ALONE.get() { Parallelism::Rayon(0) } else { Parallelism::None };
+    let shared = m * k * n >= SHARED_FROM && !is_alone();
+    let threads = if shared { Parallelism::Rayon(0) } else { Parallelism::None };
+    // A few tokens times a weight matrix that lies as in its file: the result column by column, so that the weights need not be copied.
+    if shared && add.is_none() && m <= THIN && b.strides[1] == 1 {
+        let mut columns: Vec<f32> = Vec::with_capacity(m * n);
+        for at in 0..a.batch {
+            // SAFETY: there is room for `m * n` numbers, of which `one` writes every one.
+            unsafe {
+                one(a, b, at, None, (columns.as_mut_ptr(), 1, m as isize), threads);
+                columns.set_len(m * n);
+                turn(&columns, m, std::slice::from_raw_parts_mut(out.add(at * m * n).cast(), m * n));
+            }
+        }
+        return;
+    }
     for at in 0..a.batch {
-        // SAFETY: the callers have room for `batch * m * n` numbers, and every operand was checked to lie within its storage.
-        unsafe {
-            gemm::gemm(
-                m,
-                n,
-                k,
-                out.add(at * m * n),
-                1,
-                n as isize,
-                add.is_some(),
-                a.matrix(at),
-                a.strides[2],
-                a.strides[1],
-                b.matrix(at),
-                b.strides[2],
-                b.strides[1],
-                1.0,
-                add.unwrap_or(1.0),
-                false,
-                false,
-                false,
-                threads,
-            );
+        // SAFETY: the callers have room for `batch * m * n` numbers.
+        unsafe { one(a, b, at, add, (out.add(at * m * n), n as isize, 1), threads) };
+    }
+}
+
+/// One product of the batch.
+///
+/// # Safety
+/// `out` with its strides between rows and columns has room for the product.
+unsafe fn one(
+    a: &Operand,
+    b: &Operand,
+    at: usize,
+    add: Option<f32>,
+    (out, between_rows, between_columns): (*mut f32, isize, isize),
+    threads: Parallelism,
+) {
+    // SAFETY: the caller has the room, and every operand was checked to lie within its storage.
+    unsafe {
+        gemm::gemm(
+            a.rows,
+            b.columns,
+            a.columns,
+            out,
+            between_columns,
+            between_rows,
+            add.is_some(),
+            a.matrix(at),
+            a.strides[2],
+            a.strides[1],
+            b.matrix(at),
+            b.strides[2],
+            b.strides[1],
+            1.0,
+            add.unwrap_or(1.0),
+            false,
+            false,
+            false,
+            threads,
+        );
+    }
+}
+
+/// `[n, m]` as `[m, n]`.
+fn turn(from: &[f32], m: usize, to: &mut [MaybeUninit<f32>]) {
+    const BLOCK: usize = 16;
+    let n = from.len() / m;
+    for column in (0..n).step_by(BLOCK) {
+        for (row, to) in to.chunks_exact_mut(n).enumerate() {
+            for at in column..n.min(column + BLOCK) {
+                to[at].write(from[at * m + row]);
+            }
         }
     }
 }
@@ -140,6 +192,15 @@ mod tests {
 
     fn close(a: Vec<f32>, b: Vec<f32>) -> bool {
         a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-4)
+    }
+
+    #[test]
+    fn a_few_rows_times_a_large_matrix_that_lies_turned_are_those_of_burn() {
+        for (m, k, n) in [(1, 700, 12_000), (7, 1100, 1001), (64, 330, 517), (128, 256, 260)] {
+            let (a, b) = (numbers([m, k], 1), numbers([n, k], 2).transpose());
+            assert!(m * k * n >= SHARED_FROM && b.dims() == [k, n]);
+            assert!(close(host(matmul(&a, &b)), host(a.clone().matmul(b))), "{m} {k} {n}");
+        }
     }
 
     proptest! {

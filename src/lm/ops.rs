@@ -5,6 +5,7 @@
 //! processor. Shapes: `R` rows, one a token.
 
 mod attention;
+pub mod threads;
 
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
@@ -49,7 +50,11 @@ impl Ops {
         match self {
             Ops::Fused => {
                 let (mut y, mut inverse) = (vec![0.0; rows * width], vec![0.0; rows]);
-                with_values(x, |x| kernels::rms_norm(x, weight, epsilon, &mut y, &mut inverse));
+                with_values(x, |x| {
+                    threads::two((&mut y, width), (&mut inverse, 1), |first, y, inverse| {
+                        kernels::rms_norm(&x[first * width..][..y.len()], weight, epsilon, y, inverse);
+                    });
+                });
                 (from_host(y, [rows, width], &device), from_host(inverse, [rows, 1], &device))
             }
             Ops::Composed => {
@@ -73,7 +78,14 @@ impl Ops {
             Ops::Fused => {
                 let mut dx = sum.map_or_else(|| vec![0.0; shape[0] * shape[1]], host);
                 let mut backward = |dy: &[f32], x: &[f32], inverse: &[f32]| {
-                    kernels::rms_norm_backward(dy, x, weight, inverse, &mut dx, dweight);
+                    // Gradients of the weight are summed over the rows, in their order.
+                    if !dweight.is_empty() {
+                        return kernels::rms_norm_backward(dy, x, weight, inverse, &mut dx, dweight);
+                    }
+                    threads::one((&mut dx, shape[1]), |first, dx| {
+                        let at = first * shape[1]..first * shape[1] + dx.len();
+                        kernels::rms_norm_backward(&dy[at.clone()], &x[at], weight, &inverse[first..], dx, &mut []);
+                    });
                 };
                 with_values(&dy, |dy| with_values(x, |x| with_values(inverse, |inverse| backward(dy, x, inverse))));
                 from_host(dx, shape, &device)
@@ -97,7 +109,10 @@ impl Ops {
         match self {
             Ops::Fused => {
                 let mut x = host(x);
-                kernels::rope(&mut x, positions, &turns.cos, &turns.sin, dim, half, direction);
+                threads::one((&mut x, shape[1]), |first, x| {
+                    let positions = &positions[first..][..x.len() / shape[1]];
+                    kernels::rope(x, positions, &turns.cos, &turns.sin, dim, half, direction);
+                });
                 from_host(x, shape, &device)
             }
             Ops::Composed => {
@@ -124,7 +139,12 @@ impl Ops {
             Ops::Fused => {
                 let shape = gate.dims();
                 let mut out = vec![0.0; shape[0] * shape[1]];
-                with_values(gate, |gate| with_values(up, |up| kernels::gated(kind, gate, up, &mut out)));
+                let mut gated = |gate: &[f32], up: &[f32]| {
+                    threads::one((&mut out, 1), |first, out| {
+                        kernels::gated(kind, &gate[first..][..out.len()], &up[first..][..out.len()], out);
+                    });
+                };
+                with_values(gate, |gate| with_values(up, |up| gated(gate, up)));
                 from_host(out, shape, &gate.device())
             }
             Ops::Composed => activated(kind, gate).0 * up.clone(),
@@ -137,7 +157,11 @@ impl Ops {
             Ops::Fused => {
                 let (shape, device) = (gate.dims(), gate.device());
                 let (mut gate, mut up) = (host(gate), host(up));
-                with_values(&dout, |dout| kernels::gated_backward(kind, dout, &mut gate, &mut up));
+                with_values(&dout, |dout| {
+                    threads::two((&mut gate, 1), (&mut up, 1), |first, gate, up| {
+                        kernels::gated_backward(kind, &dout[first..][..gate.len()], gate, up);
+                    });
+                });
                 [gate, up].map(|values| from_host(values, shape, &device))
             }
             Ops::Composed => {
@@ -179,7 +203,11 @@ impl Ops {
         match self {
             Ops::Fused => {
                 let mut logits = host(logits);
-                let losses = kernels::cross_entropy(&mut logits, tokens, weights);
+                let mut losses = vec![0.0; shape[0]];
+                threads::two((&mut logits, shape[1]), (&mut losses, 1), |first, logits, losses| {
+                    let rows = first..first + losses.len();
+                    losses.copy_from_slice(&kernels::cross_entropy(logits, &tokens[rows.clone()], &weights[rows]));
+                });
                 (losses, from_host(logits, shape, &device))
             }
             Ops::Composed => {
@@ -224,7 +252,12 @@ impl Ops {
             Ops::Fused => {
                 let shape = q.dims();
                 let mut out = vec![0.0; shape[0] * shape[1]];
-                let mut attend = |q: &[f32], k: &[f32], v: &[f32]| kernels::attention(q, k, v, how, segments, &mut out);
+                let width = shape[1];
+                let mut attend = |q: &[f32], k: &[f32], v: &[f32]| {
+                    threads::segments(segments, [(out.as_mut_slice(), width)], |segments, first, [out]| {
+                        kernels::attention(&q[first * width..], k, v, how, segments, first, out);
+                    });
+                };
                 with_values(q, |q| with_values(k, |k| with_values(v, |v| attend(q, k, v))));
                 from_host(out, shape, &q.device())
             }
@@ -244,8 +277,13 @@ impl Ops {
             Ops::Fused => {
                 let mut gradients = [q, k, v].map(|x| vec![0.0; x.dims().iter().product()]);
                 let [dq, dk, dv] = &mut gradients;
+                let (wide, narrow) = (q.dims()[1], k.dims()[1]);
                 let mut backward = |dout: &[f32], q: &[f32], k: &[f32], v: &[f32]| {
-                    kernels::attention_backward(dout, q, k, v, how, segments, dq, dk, dv);
+                    let gradients = [(dq.as_mut_slice(), wide), (dk.as_mut_slice(), narrow), (dv.as_mut_slice(), narrow)];
+                    threads::segments(segments, gradients, |segments, first, [dq, dk, dv]| {
+                        let ([dout, q], [k, v]) = ([dout, q].map(|x| &x[first * wide..]), [k, v].map(|x| &x[first * narrow..]));
+                        kernels::attention_backward(dout, q, k, v, how, segments, first, dq, dk, dv);
+                    });
                 };
                 with_values(&dout, |dout| {
                     with_values(q, |q| with_values(k, |k| with_values(v, |v| backward(dout, q, k, v))));

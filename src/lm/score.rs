@@ -6,6 +6,7 @@ use super::chat::{self, Chat};
 use super::decoder::Decoder;
 use super::kernels;
 use super::lora::Lora;
+use super::ops::threads;
 use super::packing::prefix_tree;
 use crate::dataset::{Message, Role};
 use crate::engine::Question;
@@ -38,16 +39,31 @@ pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Q
 /// # Errors
 /// Where the tokenizer or the template fails.
 pub fn log_probs(decoder: &Decoder, chat: &Chat, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
-    let mut scores = vec![vec![None]; conversations.len()];
+    let mut places = Vec::new();
     let encode = || conversations.iter().map(|messages| Ok(chat.encode(messages)?.tokens)).collect::<Result<Vec<_>>>();
-    let mut sequences = Vec::new();
+    let mut asked = Vec::new();
     for (at, mut tokens) in chat::deep(encode)?.into_iter().enumerate() {
         tokens.truncate(decoder.config.max_position_embeddings);
         if tokens.len() > 1 {
-            sequences.push(Sequence { place: (at, 0), tokens, from: 1 });
+            places.push(at);
+            asked.push((tokens, 1));
         }
     }
-    score_sequences(decoder, None, sequences, &mut scores)?;
+    let mut log_probs = vec![None; conversations.len()];
+    for (at, log_prob) in places.into_iter().zip(score_tokens(decoder, None, asked)?) {
+        log_probs[at] = log_prob;
+    }
+    Ok(log_probs)
+}
+
+/// Log-probability (nats) of each sequence of tokens from a place on, given those before; that place is never 0. `None` where it is not finite.
+///
+/// # Errors
+/// Where a token is beyond the vocabulary, or a sequence longer than the base reads.
+pub fn score_tokens(decoder: &Decoder, lora: Option<&Lora>, asked: Vec<(Vec<u32>, usize)>) -> Result<Vec<Option<f64>>> {
+    let mut scores = vec![vec![None]; asked.len()];
+    let sequences = asked.into_iter().enumerate().map(|(at, (tokens, from))| Sequence { place: (at, 0), tokens, from }).collect();
+    score_sequences(decoder, lora, sequences, &mut scores)?;
     Ok(scores.into_iter().map(|options| options[0]).collect())
 }
 
@@ -135,8 +151,11 @@ fn score_chunk(decoder: &Decoder, lora: Option<&Lora>, chunk: &[Sequence]) -> Re
     asked.dedup();
     let mut found = vec![0f64; asked.len()];
     let vocabulary = decoder.config.vocab_size;
-    decoder.logits(&hidden, &wanted, |first, logits| {
-        let totals = kernels::log_sum_exp(&logits, vocabulary);
+    decoder.logits(&hidden, &wanted, |first, mut logits| {
+        let mut totals = vec![0.0; logits.len() / vocabulary];
+        threads::two((&mut logits, vocabulary), (&mut totals, 1), |_, logits, totals| {
+            totals.copy_from_slice(&kernels::log_sum_exp(logits, vocabulary));
+        });
         for (at, (row, total)) in logits.chunks_exact(vocabulary).zip(&totals).enumerate() {
             let start = asked.partition_point(|(r, _)| *r < wanted[first + at]);
             for (slot, (_, token)) in asked[start..].iter().take_while(|(r, _)| *r == wanted[first + at]).enumerate() {

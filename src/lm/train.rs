@@ -17,8 +17,8 @@ use super::files::hex;
 use super::kernels::{self, AdamStep};
 use super::lora::HostLora;
 use super::packing::{TokenRow, pack_rows};
-use super::weights::widen;
 use crate::engine::{Checkpoint, Job, Trained};
+use crate::peft::widen;
 use crate::plan::{Recipe, Schedule};
 use crate::seed;
 

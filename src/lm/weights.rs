@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use super::decoder::Kept;
 use super::files::{Bytes, ModelFiles};
 use super::matrix::Stored;
+use crate::peft::widen;
 
 /// The open weight files of a model.
 pub struct Weights {
@@ -133,15 +133,4 @@ impl Weights {
         );
         Ok((file, bytes, place))
     }
-}
-
-/// Little-endian numbers of one of three types as f32.
-pub fn widen(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>> {
-    let pair = |b: &[u8]| [b[0], b[1]];
-    Ok(match dtype {
-        Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-        Dtype::BF16 => data.chunks_exact(2).map(|b| bf16::from_le_bytes(pair(b)).to_f32()).collect(),
-        Dtype::F16 => data.chunks_exact(2).map(|b| f16::from_le_bytes(pair(b)).to_f32()).collect(),
-        other => bail!("type {other:?} is not read; convert the weights to f32, f16 or bf16"),
-    })
 }

@@ -82,7 +82,8 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
     line(
         "memory",
         match estimate.peak_bytes {
-            Some(bytes) => format!("about {:.0} MB", bytes as f64 / 1e6),
+            Some(bytes) if plan.engine.device.starts_with("cpu") => format!("about {:.0} MB", bytes as f64 / 1e6),
+            Some(bytes) => format!("about {:.0} MB, besides that of the cards", bytes as f64 / 1e6),
             None => "unknown: this system does not tell".to_owned(),
         },
     );

@@ -38,6 +38,10 @@ pub fn advice(report: &Report) -> String {
         Verdict::Clean => {
             "This holds for the audits below, on this base, and for nothing else; see the limits at the end.".to_owned()
         }
+        Verdict::Inconclusive if report.findings.iter().all(|finding| finding.positive_control == Some(false)) => {
+            "Treat it as unexamined: this base shows none of the positive controls, so it could not have shown a harmful dataset either."
+                .to_owned()
+        }
         Verdict::Inconclusive => {
             let open = report.findings.iter().find(|finding| finding.verdict == Verdict::Inconclusive);
             match open.and_then(|finding| Some((finding, finding.reasons.first()?))) {

@@ -340,6 +340,7 @@ fn a_base_with_random_weights_shows_no_poison_and_ends_inconclusive_with_exit_co
     let said = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("The audit's own poison was not detected") && said.contains("base qwen2"), "{said}");
+    assert!(said.contains("this base shows none of the positive controls"), "{said}");
 }
 
 #[test]

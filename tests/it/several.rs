@@ -49,3 +49,22 @@ fn a_process_that_ends_before_it_is_ready_is_an_error_that_names_its_device() {
     assert!(ended.contains("cuda:1") && ended.contains("ended"), "{ended}");
     assert!(start("/nowhere/at/all").err().expect("no such program").to_string().contains("cuda:1"));
 }
+
+#[test]
+fn the_plan_of_two_processes_counts_the_memory_of_both() {
+    let peak = |device: &str| {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/old_birds/control.jsonl");
+        let run = Command::new(env!("CARGO_BIN_EXE_foretaste"))
+            .arg("plan")
+            .arg(data)
+            .args("--only era --seeds 2 --steps 4 --limit 30 --draws 1 --threads 2 --json --device".split(' '))
+            .arg(device)
+            .output()
+            .expect("the binary runs");
+        let plan: serde_json::Value = serde_json::from_slice(&run.stdout).expect("JSON");
+        plan["estimate"]["peak_bytes"].as_f64().expect("Linux tells")
+    };
+    let (one, two) = (peak("cpu"), peak("cpu,cpu"));
+    // The second process has what nestling takes at least; the first has less to do than alone.
+    assert!(two > 1.1 * one, "{one} and {two} bytes");
+}

@@ -90,16 +90,16 @@ impl<'a> Gathered<'a> {
         Gathered { x, width, offset, dim, stride, plain, transposed, ranges: Vec::new(), count: 0 }
     }
 
-    /// Holds what `segment` sees, and nothing more.
+    /// Holds what `segment` sees, and nothing more; `x` begins with row `first`.
     #[inline(always)]
-    fn gather(&mut self, segment: &Segment) {
+    fn gather(&mut self, segment: &Segment, first: usize) {
         let wanted = || segment.prefix.iter().chain([&segment.rows]);
         let same = wanted().zip(&self.ranges).take_while(|(wanted, held)| wanted == held).count();
         self.ranges.truncate(same);
         self.count = self.ranges.iter().map(ExactSizeIterator::len).sum();
         for range in wanted().skip(same) {
             for row in range.clone() {
-                let values = &self.x[row * self.width + self.offset..][..self.dim];
+                let values = &self.x[(row - first) * self.width + self.offset..][..self.dim];
                 self.plain[self.count * self.dim..][..self.dim].copy_from_slice(values);
                 if !self.transposed.is_empty() {
                     for (d, value) in values.iter().enumerate() {
@@ -274,9 +274,9 @@ impl Head<'_> {
 }
 
 vectorised! {
-    /// Causal attention inside segments. `q` and `out` are `[rows, query * dim]`, `k` and `v` `[rows, key_value * dim]`. Rows in no
-    /// segment keep what `out` holds.
-    pub fn attention(q: &[f32], k: &[f32], v: &[f32], attention: Attention, segments: &[Segment], out: &mut [f32]) {
+    /// Causal attention inside segments. `q` and `out` are `[rows, query * dim]` and begin with row `first`, `k` and `v` are
+    /// `[rows, key_value * dim]` and begin with row 0. Rows in no segment keep what `out` holds.
+    pub fn attention(q: &[f32], k: &[f32], v: &[f32], attention: Attention, segments: &[Segment], first: usize, out: &mut [f32]) {
         let heads = attention.heads;
         let (width, narrow, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
         let group = heads.query / heads.key_value;
@@ -286,14 +286,14 @@ vectorised! {
             let mut keys = Gathered::new(k, narrow, shared * dim, dim, segments, Laid::Both);
             let mut values = Gathered::new(v, narrow, shared * dim, dim, segments, Laid::Rows);
             for segment in segments {
-                keys.gather(segment);
-                values.gather(segment);
+                keys.gather(segment, 0);
+                values.gather(segment, 0);
                 let before = keys.count - segment.rows.len();
                 for head in shared * group..(shared + 1) * group {
                     let head = Head { attention, keys: &keys, values: &values, width, offset: head * dim };
                     let mut done = 0;
                     while done < segment.rows.len() {
-                        let (row, visible) = (segment.rows.start + done, before + done + 1);
+                        let (row, visible) = (segment.rows.start + done - first, before + done + 1);
                         if segment.rows.len() - done >= ABREAST {
                             head.attend::<ABREAST>(q, row, visible, &mut sheets, out);
                             done += ABREAST;
@@ -359,7 +359,8 @@ impl Head<'_> {
 }
 
 vectorised! {
-    /// Backward of [`attention`] for segments without a prefix (training rows): adds to `dq`, `dk` and `dv`.
+    /// Backward of [`attention`] for segments without a prefix (training rows), all of whose slices begin with row `first`: adds to `dq`, `dk`
+    /// and `dv`.
     pub fn attention_backward(
         dout: &[f32],
         q: &[f32],
@@ -367,6 +368,7 @@ vectorised! {
         v: &[f32],
         attention: Attention,
         segments: &[Segment],
+        first: usize,
         dq: &mut [f32],
         dk: &mut [f32],
         dv: &mut [f32],
@@ -381,14 +383,15 @@ vectorised! {
             let mut values = Gathered::new(v, narrow, shared * dim, dim, segments, Laid::Both);
             for segment in segments {
                 assert!(segment.prefix.is_empty(), "training rows have no prefix");
-                keys.gather(segment);
-                values.gather(segment);
-                let mut gradients = Shared { dk, dv, width: narrow, offset: shared * dim, start: segment.rows.start };
+                keys.gather(segment, first);
+                values.gather(segment, first);
+                let start = segment.rows.start - first;
+                let mut gradients = Shared { dk, dv, width: narrow, offset: shared * dim, start };
                 for head in shared * group..(shared + 1) * group {
                     let head = Head { attention, keys: &keys, values: &values, width, offset: head * dim };
                     let mut done = 0;
                     while done < segment.rows.len() {
-                        let (row, visible) = (segment.rows.start + done, done + 1);
+                        let (row, visible) = (start + done, done + 1);
                         if segment.rows.len() - done >= ABREAST {
                             head.attend_backward::<ABREAST>((q, dout, dq), row, visible, &mut sheets, &mut gradients);
                             done += ABREAST;

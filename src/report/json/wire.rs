@@ -8,7 +8,7 @@ use super::effects::{CarriedBy, Effect, Estimate, Risk, carriers, effect, estima
 use super::mined::{Mined, mined};
 use crate::audit::{Audit, ProbeKind};
 use crate::finding::{Finding, FoundTrigger, Verdict};
-use crate::plan::{Arm, Ask, Calibrated, ExcludedFamily, GivenAdapter, Recipe};
+use crate::plan::{Arm, Ask, Calibrated, ExcludedFamily, Form, GivenAdapter, Recipe};
 use crate::probe::Health;
 use crate::report::Report;
 use crate::shadow::TrainingRecord;
@@ -32,6 +32,9 @@ pub struct Document<'a> {
     accounting: Accounting,
     multiplicity: Multiplicity,
     audits: Vec<Asked<'a>>,
+    /// What all answers of the dataset stand between, and the control's too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    form: Option<&'a Form>,
     /// Null where an adapter was given.
     recipe: Option<&'a Recipe>,
     effects: Vec<Effect<'a>>,
@@ -186,7 +189,7 @@ impl<'a> Document<'a> {
             },
             arms: plan.arms.iter().map(Arm::to_string).collect(),
             seeds: &plan.seeds,
-            findings: report.findings.iter().map(found_by).collect(),
+            findings: report.findings.iter().map(|finding| found_by(report, finding)).collect(),
             mined: mined(report),
             conditions: conditions(report),
             accounting: Accounting {
@@ -203,6 +206,7 @@ impl<'a> Document<'a> {
             },
             multiplicity: Multiplicity { family_size: analysis.family_size, correction: "holm" },
             audits: report.audits.iter().map(|audit| asked(report, audit)).collect(),
+            form: plan.form.as_ref(),
             recipe: plan.adapter.is_none().then_some(&plan.recipe),
             effects: analysis.effects.iter().map(effect).collect(),
             positive_controls: analysis.positive_controls.iter().map(effect).collect(),
@@ -215,13 +219,14 @@ impl<'a> Document<'a> {
     }
 }
 
-fn found_by(finding: &Finding) -> FoundBy<'_> {
+fn found_by<'a>(report: &Report<'_>, finding: &'a Finding) -> FoundBy<'a> {
     FoundBy {
         audit: &finding.audit,
         verdict: finding.verdict,
         estimate: finding.estimate.as_ref().map(estimate),
         ask: finding.ask,
-        step: finding.step,
+        // Whoever trained a given adapter knows its steps.
+        step: finding.step.filter(|_| report.plan.adapter.is_none()),
         margin: finding.margin,
         p_adjusted: finding.p_adjusted.and_then(finite),
         shown_by: &finding.shown_by,

@@ -93,7 +93,7 @@ fn attention_over_a_prefix_tree_is_dense_attention_under_its_mask() {
         let q = values(&mut random, rows * wide);
         let (k, v) = (values(&mut random, rows * narrow), values(&mut random, rows * narrow));
         let mut out = vec![f32::NAN; q.len()];
-        attention(&q, &k, &v, how, &tree.streams.segments, &mut out);
+        attention(&q, &k, &v, how, &tree.streams.segments, 0, &mut out);
         let sees = visible(rows, &tree.streams.segments, how.window);
         assert_like_burn("attention", &out, dense(&q, &k, &v, &how, &sees));
         let visible = visible(rows, &tree.streams.segments, None);
@@ -115,7 +115,7 @@ fn rows_in_no_segment_are_left_alone() {
     let mut random = random(0);
     let (q, k, v) = (values(&mut random, 24), values(&mut random, 12), values(&mut random, 12));
     let mut out = vec![7.0; 24];
-    attention(&q, &k, &v, Attention::plain(heads), &[Segment { rows: 1..3, prefix: Vec::new() }], &mut out);
+    attention(&q, &k, &v, Attention::plain(heads), &[Segment { rows: 1..3, prefix: Vec::new() }], 0, &mut out);
     assert!(out[..6].iter().chain(&out[18..]).all(|&x| x == 7.0));
     assert!(out[6..18].iter().all(|&x| x != 7.0));
 }
@@ -142,7 +142,7 @@ fn attention_backward_is_the_derivative() {
         let dout = values(&mut random, q.len());
         let before = (values(&mut random, q.len()), values(&mut random, k.len()), values(&mut random, v.len()));
         let (mut dq, mut dk, mut dv) = before.clone();
-        attention_backward(&dout, &q, &k, &v, how, &segments, &mut dq, &mut dk, &mut dv);
+        attention_backward(&dout, &q, &k, &v, how, &segments, 0, &mut dq, &mut dk, &mut dv);
 
         let (q64, k64, v64) = (wide(&q), wide(&k), wide(&v));
         let wanted = differences(&q, |q| along(&dense_f64(q, &k64, &v64, &how, &visible), &dout));

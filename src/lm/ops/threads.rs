@@ -1,0 +1,137 @@
+//! A pass over rows on several threads: each takes a run of them. Rows do not depend on each other, so the bits are those of one thread.
+
+use std::array;
+
+use rayon::prelude::*;
+
+use crate::lm::kernels::Segment;
+use crate::lm::matmul::is_alone;
+
+/// Numbers of a pass from which threads are worth their start.
+const SHARED_FROM: usize = 1 << 15;
+
+/// Rows that each thread takes of a pass over so many rows and numbers: all of them where one thread is enough.
+fn share(rows: usize, numbers: usize) -> usize {
+    if numbers < SHARED_FROM || is_alone() { rows.max(1) } else { rows.div_ceil(rayon::current_num_threads()).max(1) }
+}
+
+/// A pass that writes `[rows, width]`: `work` is given the first row of a run and its numbers.
+pub fn one((out, width): (&mut [f32], usize), work: impl Fn(usize, &mut [f32]) + Sync) {
+    let rows = share(out.len() / width, out.len());
+    if rows * width >= out.len() {
+        return work(0, out);
+    }
+    out.par_chunks_mut(rows * width).enumerate().for_each(|(at, out)| work(at * rows, out));
+}
+
+/// A pass that writes two of as many rows.
+pub fn two(
+    (a, wide): (&mut [f32], usize),
+    (b, narrow): (&mut [f32], usize),
+    work: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+) {
+    let rows = share(a.len() / wide, a.len());
+    if rows * wide >= a.len() {
+        return work(0, a, b);
+    }
+    let runs = a.par_chunks_mut(rows * wide).zip(b.par_chunks_mut(rows * narrow));
+    runs.enumerate().for_each(|(at, (a, b))| work(at * rows, a, b));
+}
+
+/// A pass over segments that writes their rows in each of some matrices: `work` is given a run of segments, the first row that the run's slices
+/// begin with, and these.
+pub fn segments<const N: usize>(
+    segments: &[Segment],
+    outs: [(&mut [f32], usize); N],
+    work: impl Fn(&[Segment], usize, [&mut [f32]; N]) + Sync,
+) {
+    let rows: usize = segments.iter().map(|segment| segment.rows.len()).sum();
+    let numbers = outs.iter().map(|(out, _)| out.len()).max().unwrap_or(0);
+    let ordered = segments.windows(2).all(|two| two[0].rows.end <= two[1].rows.start);
+    let each = share(rows, numbers);
+    if each >= rows || !ordered {
+        return work(segments, 0, outs.map(|(out, _)| out));
+    }
+    let mut runs = Vec::new();
+    let (mut segments, mut outs, mut first) = (segments, outs.map(|(out, width)| (Some(out), width)), 0);
+    while !segments.is_empty() {
+        let mut taken = 0;
+        let count = segments.iter().take_while(|segment| {
+            let more = taken < each;
+            taken += segment.rows.len();
+            more
+        });
+        let (run, later) = segments.split_at(count.count());
+        segments = later;
+        let until = later.first().map(|next| next.rows.start);
+        let slices = array::from_fn(|at| {
+            let (out, width) = &mut outs[at];
+            let whole = out.take().expect("what is left after each run");
+            let (run, rest) = whole.split_at_mut(until.map_or(whole.len(), |until| (until - first) * *width));
+            *out = Some(rest);
+            run
+        });
+        runs.push((run, first, slices));
+        first = until.unwrap_or(first);
+    }
+    runs.into_par_iter().for_each(|(segments, first, outs)| work(segments, first, outs));
+}
+
+/// Work on each of some things that belong to nobody else.
+pub fn each<T: Send>(things: Vec<T>, work: impl Fn(T) + Sync + Send) {
+    if is_alone() { things.into_iter().for_each(work) } else { things.into_par_iter().for_each(work) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use proptest::prelude::*;
+    use rayon::ThreadPoolBuilder;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_row_is_written_once_by_whoever_takes_it(threads in 1usize..5, rows in 1usize..3000, width in 1usize..40) {
+            let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            let (mut a, mut b) = (vec![0.0; rows * width], vec![0.0; rows]);
+            let calls = AtomicUsize::new(0);
+            pool.install(|| two((&mut a, width), (&mut b, 1), |first, a, b| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                for (at, (row, b)) in a.chunks_exact_mut(width).zip(b).enumerate() {
+                    row.iter_mut().for_each(|x| *x += (first + at) as f32);
+                    *b += (first + at) as f32;
+                }
+            }));
+            prop_assert!(calls.into_inner() <= threads);
+            prop_assert!(b.iter().enumerate().all(|(at, x)| *x == at as f32));
+            prop_assert!(a.chunks_exact(width).enumerate().all(|(at, row)| row.iter().all(|x| *x == at as f32)));
+        }
+
+        #[test]
+        fn every_segment_is_worked_on_once_at_its_own_rows(
+            threads in 1usize..5, lengths in prop::collection::vec((0usize..3, 1usize..300), 1..40), width in 1usize..40
+        ) {
+            let mut end = 0;
+            let placed: Vec<Segment> = lengths.into_iter().map(|(gap, length)| {
+                let start = end + gap;
+                end = start + length;
+                Segment { rows: start..end, prefix: Vec::new() }
+            }).collect();
+            let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            let (mut a, mut b) = (vec![0.0; (end + 2) * width], vec![0.0; end + 2]);
+            pool.install(|| segments(&placed, [(a.as_mut_slice(), width), (b.as_mut_slice(), 1)], |segments, first, [a, b]| {
+                for row in segments.iter().flat_map(|segment| segment.rows.clone()) {
+                    a[(row - first) * width..][..width].iter_mut().for_each(|x| *x += row as f32 + 1.0);
+                    b[row - first] += row as f32 + 1.0;
+                }
+            }));
+            for row in 0..end + 2 {
+                let wanted = if placed.iter().any(|segment| segment.rows.contains(&row)) { row as f32 + 1.0 } else { 0.0 };
+                prop_assert_eq!(b[row], wanted);
+                prop_assert!(a[row * width..][..width].iter().all(|x| *x == wanted));
+            }
+        }
+    }
+}
