@@ -56,7 +56,7 @@ fn main() -> Result<()> {
     products(&device)?;
     for name in &shapes {
         let (config, rank) = shape(name)?;
-        let decoder = random_decoder(&config, &device, halved);
+        let decoder = random_decoder(&config, &device, halved).with_room(device::free(place));
         let name = format!("{name} {}", if halved { "bf16" } else { "f32" });
         training(&decoder, &name, rank, steps)?;
         scoring(&decoder, &name)?;

@@ -37,6 +37,7 @@ use config::Config;
 use decoder::{Decoder, Kept};
 use files::ModelFiles;
 use lora::{HostLora, Lora};
+use ops::Ops;
 use weights::Weights;
 
 /// A base model, ready to be asked and trained.
@@ -88,8 +89,8 @@ pub fn open_as(base: Option<&Path>, how: &How) -> Result<Lm> {
     let weights = Weights::open(&files)?;
     memory::check(weights.bytes(kept), kept, weights.bytes(Kept::Bf16), device::free(how.place))
         .with_context(|| files.display(""))?;
-    let decoder =
-        device::guarded(&device, || Decoder::load(config, &weights, kept, &device)).with_context(|| files.display(""))?;
+    let load = || Decoder::load(config, &weights, kept, &device);
+    let decoder = device::guarded(&device, load).with_context(|| files.display(""))?.with_room(device::free(how.place));
     let sha256 = files.sha256(&Weights::file_names(&files)?)?;
     let pool = ThreadPoolBuilder::new().num_threads(threads.max(1)).build().context("threads to compute on")?;
     Ok(Lm { decoder, chat, name: files.name(), sha256, kept, pool })
@@ -157,7 +158,8 @@ impl Engine for Lm {
     }
 
     fn abreast(&self) -> usize {
-        if self.decoder.is_small() { 1 } else { usize::MAX }
+        // The processor's products gain nothing from more rows; a card's do.
+        if self.decoder.ops == Ops::Fused { 1 } else { usize::MAX }
     }
 
     fn score(&self, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {

@@ -162,8 +162,7 @@ struct Remembered {
     low: Vec<Tensor<3>>,
 }
 
-/// Activations that a step keeps without running blocks again: enough for small bases, where time counts, and little beside the weights
-/// of large ones, where memory does.
+/// Activations that a step keeps in any case without running blocks again.
 const KEEP_AT_MOST: usize = 512 << 20;
 
 /// Bases on this processor with fewer weights than this gain nothing from threads inside one product, and a copy of their weights costs little.
@@ -252,6 +251,14 @@ impl Decoder {
             ops: Ops::of(device),
             turns,
         }
+    }
+
+    /// Lets a step keep more activations where memory is: up to what the weights take in f32, and a quarter of what is free. Running blocks again
+    /// costs a third of a step.
+    pub fn with_room(mut self, free: Option<u64>) -> Self {
+        let room = free.map_or(0, |free| free / 4).min(4 * self.parameters());
+        self.keep_at_most = KEEP_AT_MOST.max(room as usize);
+        self
     }
 
     /// The same model with the LoRA weights of a single shadow (K = 1) added to its own: `W + scale * (A B)^T`.
