@@ -149,8 +149,16 @@ impl Page {
         let room = self.width - indent.len();
         let mut lines = Vec::new();
         let mut line = String::new();
+        let mut words: Vec<String> = Vec::new();
         for word in escape::terminal(text).split(' ').filter(|word| !word.is_empty()) {
-            for piece in pieces(word, room) {
+            match words.last_mut() {
+                // No line begins with the sign of the number before.
+                Some(number) if word.starts_with('%') => *number += &format!(" {word}"),
+                _ => words.push(word.to_owned()),
+            }
+        }
+        for word in words {
+            for piece in pieces(&word, room) {
                 let gap = usize::from(!line.is_empty());
                 if escape::columns(&line) + gap + escape::columns(&piece) > room {
                     lines.push(std::mem::take(&mut line));

@@ -263,13 +263,14 @@ fn plots_of_audits_with_hostile_names_stay_in_their_folder() {
 }
 
 #[test]
-fn the_terminal_summary_fits_its_columns_and_moves_no_cursor() {
+fn the_terminal_summary_fits_its_columns_breaks_no_percentage_and_moves_no_cursor() {
     let wide = "東京の鳥 ".repeat(30) + &payload("127.0.0.1:9") + &"x".repeat(300);
     for example in all().into_iter().chain([hostile(&wide)]) {
         for width in [40, 80, 120] {
             for line in text(&example.report(), width, false).lines() {
                 assert!(escape::columns(line) <= width, "{} columns: {line}", escape::columns(line));
                 assert!(!line.chars().any(char::is_control), "{line:?}");
+                assert!(!line.trim_start().starts_with('%'), "a number without its sign stands above: {line}");
             }
         }
     }
