@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -101,6 +102,9 @@ impl Operand {
 /// Rows of a product up to which `gemm` leaves the other matrix as it lies: more are worth a copy of it in the order in which it is read.
 const THIN: usize = 128;
 
+/// Columns of such a product that are computed at a time, so that they are still in the cache when they are put in their place.
+const AT_ONCE: usize = 4096;
+
 /// Writes `a b` to `out`, or adds `scale * a b` to what is there: `[batch, m, n]`, row-major.
 fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
     assert!(a.columns == b.rows && a.batch == b.batch, "matrices that do not fit together");
@@ -109,31 +113,33 @@ fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
     let threads = if shared { Parallelism::Rayon(0) } else { Parallelism::None };
     // A few tokens times a weight matrix that lies as in its file: the result column by column, so that the weights need not be copied.
     if shared && add.is_none() && m <= THIN && b.strides[1] == 1 {
-        let mut columns: Vec<f32> = Vec::with_capacity(m * n);
-        for at in 0..a.batch {
-            // SAFETY: there is room for `m * n` numbers, of which `one` writes every one.
+        let mut turned: Vec<f32> = Vec::with_capacity(m * n.min(AT_ONCE));
+        for (at, first) in (0..a.batch).flat_map(|at| (0..n).step_by(AT_ONCE).map(move |first| (at, first))) {
+            let columns = first..n.min(first + AT_ONCE);
+            // SAFETY: there is room for the columns, of which `one` writes every number, and the callers have room for `batch * m * n`.
             unsafe {
-                one(a, b, at, None, (columns.as_mut_ptr(), 1, m as isize), threads);
-                columns.set_len(m * n);
-                turn(&columns, m, std::slice::from_raw_parts_mut(out.add(at * m * n).cast(), m * n));
+                one(a, b, at, columns.clone(), None, (turned.as_mut_ptr(), 1, m as isize), threads);
+                turned.set_len(m * columns.len());
+                turn(&turned, columns, std::slice::from_raw_parts_mut(out.add(at * m * n).cast(), m * n), n);
             }
         }
         return;
     }
     for at in 0..a.batch {
         // SAFETY: the callers have room for `batch * m * n` numbers.
-        unsafe { one(a, b, at, add, (out.add(at * m * n), n as isize, 1), threads) };
+        unsafe { one(a, b, at, 0..n, add, (out.add(at * m * n), n as isize, 1), threads) };
     }
 }
 
-/// One product of the batch.
+/// Some columns of one product of the batch.
 ///
 /// # Safety
-/// `out` with its strides between rows and columns has room for the product.
+/// `out` with its strides between rows and columns has room for them.
 unsafe fn one(
     a: &Operand,
     b: &Operand,
     at: usize,
+    columns: Range<usize>,
     add: Option<f32>,
     (out, between_rows, between_columns): (*mut f32, isize, isize),
     threads: Parallelism,
@@ -142,7 +148,7 @@ unsafe fn one(
     unsafe {
         gemm::gemm(
             a.rows,
-            b.columns,
+            columns.len(),
             a.columns,
             out,
             between_columns,
@@ -151,7 +157,7 @@ unsafe fn one(
             a.matrix(at),
             a.strides[2],
             a.strides[1],
-            b.matrix(at),
+            b.matrix(at).offset(columns.start as isize * b.strides[2]),
             b.strides[2],
             b.strides[1],
             1.0,
@@ -164,14 +170,14 @@ unsafe fn one(
     }
 }
 
-/// `[n, m]` as `[m, n]`.
-fn turn(from: &[f32], m: usize, to: &mut [MaybeUninit<f32>]) {
+/// Puts columns `[columns, m]` into a matrix `[m, n]`.
+fn turn(from: &[f32], columns: Range<usize>, to: &mut [MaybeUninit<f32>], n: usize) {
     const BLOCK: usize = 16;
-    let n = from.len() / m;
-    for column in (0..n).step_by(BLOCK) {
+    let m = from.len() / columns.len();
+    for start in columns.clone().step_by(BLOCK) {
         for (row, to) in to.chunks_exact_mut(n).enumerate() {
-            for at in column..n.min(column + BLOCK) {
-                to[at].write(from[at * m + row]);
+            for column in start..columns.end.min(start + BLOCK) {
+                to[column].write(from[(column - columns.start) * m + row]);
             }
         }
     }
