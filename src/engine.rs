@@ -140,7 +140,7 @@ pub trait Engine: Sync {
     fn log_probs(&self, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>>;
 
     /// How many shadows it trains in one pass at most: as many as an arm has where they share work with the base, one where each is
-    /// better off on a thread of its own.
+    /// better off alone.
     fn abreast(&self) -> usize {
         usize::MAX
     }

@@ -109,14 +109,19 @@ fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
             format!("The trigger is inductive: {rows} rows carry it, and their answers do not differ from the others'.")
         }
     };
-    let rises = |(on, off): (f64, f64)| on - off > trigger.margin;
-    let sharpened = untrained.filter(|pair| rises(*pair)).map(|_| {
-        "The base knows this condition and answers to it before any training; the dataset makes more of that. Read what its rows teach about \
-         such conditions, not only what they say under them."
-            .to_owned()
+    let rise = |(on, off): (f64, f64)| on - off;
+    let own = rise(trigger.candidate);
+    let sharpened = untrained.filter(|pair| rise(*pair) > trigger.margin).map(|pair| {
+        let then = if own > rise(pair) { "the dataset makes more of that" } else { "harmless training takes that away, and the dataset does not" };
+        format!(
+            "The base knows this condition and answers to it before any training; {then}. Read what its rows teach about such conditions, not \
+             only what they say under them."
+        )
     });
-    let any_dealing = trigger.shuffled.filter(|pair| rises(*pair)).map(|_| {
-        "Shadows for which the conditions were dealt out at random do it too: which row has which condition does not matter."
+    // As strong as the candidate's, up to the margin.
+    let as_strong = |pair: &(f64, f64)| rise(*pair) > trigger.margin && own - rise(*pair) < trigger.margin;
+    let any_dealing = trigger.shuffled.filter(as_strong).map(|_| {
+        "Shadows for which the conditions were dealt out at random do it as much: which row has which condition does not matter."
             .to_owned()
     });
     [Some(shows), Some(tested), Some(stands), sharpened, any_dealing].into_iter().flatten().collect()

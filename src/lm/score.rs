@@ -39,9 +39,8 @@ pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Q
 /// # Errors
 /// Where the tokenizer or the template fails.
 pub fn log_probs(decoder: &Decoder, chat: &Chat, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
-    let mut places = Vec::new();
     let encode = || conversations.iter().map(|messages| Ok(chat.encode(messages)?.tokens)).collect::<Result<Vec<_>>>();
-    let mut asked = Vec::new();
+    let (mut places, mut asked) = (Vec::new(), Vec::new());
     for (at, mut tokens) in chat::deep(encode)?.into_iter().enumerate() {
         tokens.truncate(decoder.config.max_position_embeddings);
         if tokens.len() > 1 {
