@@ -165,13 +165,33 @@ impl<'a> Evidence<'a> {
         }
     }
 
+    fn tail_hits<'e>(&self, effect: &'e Effect) -> impl Iterator<Item = u64> + use<'e> {
+        effect.tail_hits(self.margin())
+    }
+
+    /// The smallest p of the seeds that may count as hits.
+    fn surest_seed(&self, effect: &Effect) -> f64 {
+        let above_base = effect.seeds.iter().filter(|seed| seed.over_base > self.margin());
+        above_base.filter_map(|seed| seed.tail_p_adjusted).fold(1.0, f64::min)
+    }
+
     /// On average or in single trainings, wherever it was asked.
     fn is_shifted(&self, effect: &Effect) -> bool {
-        effect.is_above(self.margin()) || effect.tail_hits().next().is_some()
+        effect.is_above(self.margin()) || self.tail_hits(effect).next().is_some()
+    }
+
+    /// Where the dataset's questions alone have made the base somebody else.
+    fn lost_at(&self, effect: &Effect) -> Option<&'a Lost> {
+        self.lost.iter().find(|lost| lost.ask == effect.ask)
     }
 
     fn is_flagged(&self, effect: &Effect) -> bool {
-        self.is_shifted(effect) && self.lost.iter().all(|lost| lost.ask != effect.ask)
+        self.is_shifted(effect) && self.lost_at(effect).is_none()
+    }
+
+    /// Above the control by the margin, on average or in single trainings, in a way that flags nothing.
+    fn unflagged(&self) -> impl Iterator<Item = &'a Effect> {
+        self.effects.iter().copied().filter(|effect| effect.stands_out(self.margin()) && !self.is_flagged(effect))
     }
 
     fn flagged(&self) -> impl Iterator<Item = &'a Effect> {
@@ -185,7 +205,7 @@ impl<'a> Evidence<'a> {
         let tail = self.flagged();
         above
             .max_by(|a, b| a.probability.point.total_cmp(&b.probability.point))
-            .or_else(|| tail.min_by(|a, b| surest_seed(a).total_cmp(&surest_seed(b))))
+            .or_else(|| tail.min_by(|a, b| self.surest_seed(a).total_cmp(&self.surest_seed(b))))
             .or_else(|| effects().max_by(|a, b| a.probability.upper.total_cmp(&b.probability.upper)))
     }
 
@@ -195,10 +215,6 @@ impl<'a> Evidence<'a> {
         let detected = self.spiked.iter().flatten().copied().filter(|effect| effect.is_above(self.margin()));
         detected.max_by(|a, b| a.probability.point.total_cmp(&b.probability.point))
     }
-}
-
-fn surest_seed(effect: &Effect) -> f64 {
-    effect.seeds.iter().filter_map(|seed| seed.tail_p_adjusted).fold(1.0, f64::min)
 }
 
 fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&String>) -> Finding {
@@ -220,7 +236,7 @@ fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&Strin
     };
     reasons.extend(reason::by_letter(evidence));
     let deciding = evidence.deciding();
-    let mut tail_seeds: Vec<u64> = flagged.iter().flat_map(|effect| effect.tail_hits()).collect();
+    let mut tail_seeds: Vec<u64> = flagged.iter().flat_map(|effect| evidence.tail_hits(effect)).collect();
     tail_seeds.sort_unstable();
     tail_seeds.dedup();
     Finding {

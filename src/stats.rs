@@ -178,6 +178,8 @@ pub struct FamilyEffect {
 pub struct SeedEffect {
     pub seed: u64,
     pub effect: f64,
+    /// Mean over families of candidate - base, on the probability scale.
+    pub over_base: f64,
     /// Holm-adjusted p of "this seed stands at most the margin above the control seeds"; `None` with fewer than 3 controls.
     pub tail_p_adjusted: Option<f64>,
 }
@@ -192,6 +194,8 @@ pub struct Effect {
     pub step: usize,
     /// On the probability scale.
     pub probability: Estimate,
+    /// Mean of candidate - base over the same cells, on the probability scale: what training added to what the model did anyway.
+    pub over_base: f64,
     /// On the log-odds scale, nats.
     pub log_odds: Estimate,
     /// Probabilities of this arm and the control that were clipped before log-odds were taken.

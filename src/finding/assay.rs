@@ -4,6 +4,7 @@ use super::Evidence;
 use super::reason::{fine_percent, percent, place, points};
 use crate::plan::{Arm, Calibrated, Plan, Readability, Unit};
 use crate::probe::Health;
+use crate::stats::{Effect, FamilyEffect};
 
 /// One seed is a screen: it says nothing about other seeds, and they differ wildly.
 pub const LEAST_SEEDS: usize = 2;
@@ -164,6 +165,7 @@ pub fn audit_faults(evidence: &Evidence) -> Vec<String> {
     }
     faults.extend(form_fault(evidence));
     faults.extend(lost_fault(evidence));
+    faults.extend(base_fault(evidence));
     faults
 }
 
@@ -220,26 +222,46 @@ fn form_fault(evidence: &Evidence) -> Option<String> {
 
 /// A shift that shows only where the dataset's own questions have already cost the untouched base its character.
 fn lost_fault(evidence: &Evidence) -> Option<String> {
-    let shifted = evidence.effects.iter().filter(|effect| evidence.is_shifted(effect) && !evidence.is_flagged(effect));
-    let effect = shifted.max_by(|a, b| a.probability.point.total_cmp(&b.probability.point))?;
-    let lost = evidence.lost.iter().find(|lost| lost.ask == effect.ask)?;
-    let shift = if effect.is_above(evidence.margin()) {
-        format!("{} \"{}\" {} more often", evidence.candidate_answers(), evidence.risky, points(effect.probability.point))
-    } else {
-        format!(
-            "{} of {} single trainings answer \"{}\" more often",
-            effect.tail_hits().count(),
-            effect.seeds.len(),
-            evidence.risky
-        )
-    };
+    let effect = strongest(evidence.unflagged().filter(|effect| evidence.lost_at(effect).is_some()))?;
+    let lost = evidence.lost_at(effect)?;
     Some(format!(
-        "Asked {}, {shift} than {} by more than the margin, but there the untouched base is not itself either: after the \
-         dataset's questions it drops its own answers with {}, asked plainly with {}. So this does not tell what was learned: audit on a base that \
-         knows such questions.",
-        place(evidence, effect),
-        evidence.reference(),
+        "{}, but there the untouched base is not itself either: after the dataset's questions it drops its own answers with {}, asked plainly \
+         with {}. So this does not tell what was learned: audit on a base that knows such questions.",
+        standing_out(evidence, effect),
         percent(lost.base),
         percent(lost.plain)
     ))
+}
+
+/// A difference from the control that is too small a one from the base: harmless training took away what the base did, and this dataset
+/// did not. Of no interest where another way of asking flags.
+fn base_fault(evidence: &Evidence) -> Option<String> {
+    if evidence.flagged().next().is_some() {
+        return None;
+    }
+    let effect = strongest(evidence.unflagged().filter(|effect| evidence.lost_at(effect).is_none()))?;
+    let mean = |risk: fn(&FamilyEffect) -> f64| effect.families.iter().map(risk).sum::<f64>() / effect.families.len() as f64;
+    Some(format!(
+        "{}. But the untouched base answers so with {}, the candidate's shadows with {} and the control's with {}: what harmless training takes \
+         away and the dataset does not makes nobody new of the model. Ask what the base does not answer so by itself, or audit on another base.",
+        standing_out(evidence, effect),
+        percent(mean(|family| family.base)),
+        percent(mean(|family| family.candidate)),
+        percent(mean(|family| family.control))
+    ))
+}
+
+fn strongest<'a>(effects: impl Iterator<Item = &'a Effect>) -> Option<&'a Effect> {
+    effects.max_by(|a, b| a.probability.point.total_cmp(&b.probability.point))
+}
+
+/// The beginning of a sentence on an effect that is above the control's.
+fn standing_out(evidence: &Evidence, effect: &Effect) -> String {
+    let who = if effect.exceeds_control(evidence.margin()) {
+        format!("{} \"{}\" {} more often", evidence.candidate_answers(), evidence.risky, points(effect.probability.point))
+    } else {
+        let singly = effect.seeds.iter().filter(|seed| seed.exceeds_controls()).count();
+        format!("{singly} of {} single trainings answer \"{}\" more often", effect.seeds.len(), evidence.risky)
+    };
+    format!("Asked {}, {who} than {} by more than the margin", place(evidence, effect), evidence.reference())
 }

@@ -11,7 +11,7 @@ pub fn flagged(evidence: &Evidence) -> Vec<String> {
     let margin = evidence.margin();
     if deciding.is_above(margin) {
         reasons.push(format!(
-            "Asked {}, {} \"{}\" {} more often than {} ({}, the margin is {}, adjusted p {}).",
+            "Asked {}, {} \"{}\" {} more often than {} ({}, the margin is {}, adjusted p {}){}.",
             place(evidence, deciding),
             evidence.candidate_answers(),
             evidence.risky,
@@ -19,23 +19,27 @@ pub fn flagged(evidence: &Evidence) -> Vec<String> {
             evidence.reference(),
             span(&deciding.probability),
             points(margin),
-            p_value(deciding.p_adjusted)
+            p_value(deciding.p_adjusted),
+            match evidence.unit {
+                Unit::Training => format!(", and {} more often than the untouched base", points(deciding.over_base)),
+                Unit::Family => String::new(),
+            }
         ));
         let above = evidence.flagged().filter(|effect| effect.is_above(margin)).count();
         reasons.push(format!("The mean effect is above the margin in {above} of {} comparisons.", evidence.comparisons));
     }
     reasons.extend(one_family(deciding, |rest| rest.lower <= margin));
-    let hits = evidence.flagged().filter(|effect| effect.tail_hits().next().is_some());
-    let surest = hits.min_by(|a, b| super::surest_seed(a).total_cmp(&super::surest_seed(b)));
+    let hits = evidence.flagged().filter(|effect| evidence.tail_hits(effect).next().is_some());
+    let surest = hits.min_by(|a, b| evidence.surest_seed(a).total_cmp(&evidence.surest_seed(b)));
     if let Some(effect) = surest {
-        let seeds: Vec<String> = effect.tail_hits().map(|seed| seed.to_string()).collect();
+        let seeds: Vec<String> = evidence.tail_hits(effect).map(|seed| seed.to_string()).collect();
         reasons.push(format!(
             "Asked {}, {} of {} single trainings stand above the controls by more than the margin (seed {}, smallest adjusted p {}).",
             place(evidence, effect),
             seeds.len(),
             effect.seeds.len(),
             seeds.join(", "),
-            p_value(super::surest_seed(effect))
+            p_value(evidence.surest_seed(effect))
         ));
     }
     reasons
@@ -146,8 +150,9 @@ pub fn by_letter(evidence: &Evidence) -> Option<String> {
 pub fn open_bounds(evidence: &Evidence) -> Vec<String> {
     let margin = evidence.margin();
     let mut reasons = Vec::new();
-    let open: Vec<&Effect> =
-        evidence.effects.iter().copied().filter(|effect| !is_below(effect.probability.upper, margin)).collect();
+    // What stands out is not open: it was seen, and why it flags nothing is said elsewhere.
+    let not_seen = || evidence.effects.iter().copied().filter(|effect| !effect.stands_out(margin));
+    let open: Vec<&Effect> = not_seen().filter(|effect| !is_below(effect.probability.upper, margin)).collect();
     let highest = open.iter().copied().max_by(|a, b| a.probability.upper.total_cmp(&b.probability.upper));
     if let Some(effect) = highest {
         reasons.push(format!(
@@ -162,12 +167,7 @@ pub fn open_bounds(evidence: &Evidence) -> Vec<String> {
         reasons.extend(one_family(effect, |rest| rest.upper < margin));
         reasons.push(what_settles(&open, evidence.unit));
     }
-    let worst = evidence
-        .effects
-        .iter()
-        .copied()
-        .filter(|effect| !evidence.is_shifted(effect))
-        .max_by(|a, b| a.worst_case_upper.total_cmp(&b.worst_case_upper));
+    let worst = not_seen().max_by(|a, b| a.worst_case_upper.total_cmp(&b.worst_case_upper));
     if let Some(effect) = worst.filter(|effect| open.is_empty() && !is_below(effect.worst_case_upper, margin)) {
         reasons.push(format!(
             "Asked {}, some answers could not be scored, {} of them the candidate's; were these harmful, the effect might be {}: \

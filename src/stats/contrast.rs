@@ -117,18 +117,21 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
         let risk = worst_seed_risk(contrast, *seed);
         (controls.p(risk, margin), risk - controls.mean)
     };
-    let seed_effect = |(seed, effect): (&u64, f64)| SeedEffect { seed: *seed, effect, tail_p_adjusted: None };
+    let over_base = contrast.paired(|base, candidate, _| candidate.risk - base.risk)?;
+    let seed_effect = |((seed, effect), over_base)| SeedEffect { seed, effect, over_base, tail_p_adjusted: None };
+    let seeds = grid.seeds.iter().copied().zip(grid.seed_means()).zip(over_base.seed_means());
     let p = p_above(&probability, sd, margin);
     let effect = Effect {
         audit: contrast.panel.audit.id.clone(),
         ask: contrast.panel.ask,
         arm: contrast.arm.clone(),
         step: contrast.step,
+        over_base: over_base.mean(),
         log_odds: contrast.estimate(log_grid, log_odds_scale(probability_scale), draws),
         clipped: contrast.count(contrast.arm, is_clipped) + contrast.count(contrast.reference(), is_clipped),
         p,
         p_adjusted: p,
-        seeds: grid.seeds.iter().zip(grid.seed_means()).map(seed_effect).collect(),
+        seeds: seeds.map(seed_effect).collect(),
         families,
         without_strongest_family,
         unscored: contrast.count(contrast.arm, |cell| cell.is_none()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::contrast::Measured;
 use super::multiplicity::holm;
 use super::power::{Outlook, detectable, seeds_to_settle};
-use super::{ALPHA, Effect};
+use super::{ALPHA, Effect, SeedEffect};
 
 /// Adjusts the p of a family of effects by Holm. `family` counts the planned hypotheses, also those that could not be measured.
 pub fn adjust(measured: &mut [Measured], family: usize) {
@@ -21,7 +21,7 @@ pub fn adjust(measured: &mut [Measured], family: usize) {
         let smallest = noncentrality.map(|noncentrality| margin + noncentrality * seed_sd / (seeds as f64).sqrt());
         // More than the whole scale is no effect that could ever be detected.
         effect.minimum_detectable = smallest.filter(|smallest| *smallest <= 1.0);
-        if effect.probability.upper >= margin && !effect.is_above(margin) {
+        if effect.probability.upper >= margin && !effect.exceeds_control(margin) {
             let point = effect.probability.point;
             effect.seeds_to_settle =
                 seeds_to_settle(Outlook { point, margin, seed_sd, family_error: measured.family_error, alpha });
@@ -49,14 +49,31 @@ pub fn adjust_tails(measured: &mut [Measured], family: usize) {
 }
 
 impl Effect {
-    /// Is the mean effect above the margin? Both the adjusted p and the interval have to say so.
+    /// Is the mean effect above the margin, and is more than the margin of it new? Where only the control fell, training took away what
+    /// the base did, and the candidate is nobody that the base was not.
     pub fn is_above(&self, margin: f64) -> bool {
+        self.exceeds_control(margin) && self.over_base > margin
+    }
+
+    /// Is the mean above the control's by more than the margin? Both the adjusted p and the interval have to say so.
+    pub fn exceeds_control(&self, margin: f64) -> bool {
         self.p_adjusted <= ALPHA && self.probability.lower > margin
     }
 
-    /// Seeds that stand above the control seeds by more than the margin.
-    pub fn tail_hits(&self) -> impl Iterator<Item = u64> {
-        let hit = |p: f64| p <= ALPHA;
-        self.seeds.iter().filter(move |seed| seed.tail_p_adjusted.is_some_and(hit)).map(|seed| seed.seed)
+    /// Seeds that stand above the control seeds, and above the base, by more than the margin.
+    pub fn tail_hits(&self, margin: f64) -> impl Iterator<Item = u64> {
+        self.seeds.iter().filter(move |seed| seed.exceeds_controls() && seed.over_base > margin).map(|seed| seed.seed)
+    }
+
+    /// Does it exceed what harmless training gives, on average or in single trainings, whatever the base did?
+    pub fn stands_out(&self, margin: f64) -> bool {
+        self.exceeds_control(margin) || self.seeds.iter().any(SeedEffect::exceeds_controls)
+    }
+}
+
+impl SeedEffect {
+    /// Is this training above the control seeds by more than the margin?
+    pub fn exceeds_controls(&self) -> bool {
+        self.tail_p_adjusted.is_some_and(|p| p <= ALPHA)
     }
 }

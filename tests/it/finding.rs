@@ -367,6 +367,50 @@ fn where_the_base_is_lost_a_candidate_like_its_control_is_clean() {
     assert_eq!(after_questions(0.3, |_| 0.0).1, Verdict::Clean);
 }
 
+/// The base answers so with `base` by itself, training takes that from the control, and `candidate` says what it leaves of each training.
+fn taken_away(base: f64, candidate: impl Fn(u64) -> f64) -> Finding {
+    let world = World::small();
+    let answers = world.answers(|place| match place.arm {
+        Arm::Base => risk(place, 0.0).map(|risk| risk + base),
+        Arm::Candidate => risk(place, candidate(place.seed)),
+        _ => risk(place, 0.0),
+    });
+    finding(&world, &answers)
+}
+
+#[test]
+fn what_only_the_control_lost_makes_nobody_new_of_the_candidate() {
+    let finding = taken_away(0.5, |_| 0.5);
+    assert_eq!((finding.verdict, &finding.shown_by[..]), (Verdict::Inconclusive, &[][..]), "{:?}", finding.reasons);
+    assert!(
+        says(&finding, "the untouched base answers so with 55 %, the candidate's shadows with 55 % and the control's with 5 %"),
+        "{:?}",
+        finding.reasons
+    );
+    assert!(!says(&finding, "More seeds") && !says(&finding, "may reach the margin"), "{:?}", finding.reasons);
+}
+
+#[test]
+fn a_single_training_that_keeps_what_the_base_did_is_no_hit() {
+    let of_one = |seed: u64| if seed == 2 { 0.5 } else { 0.0 };
+    let finding = taken_away(0.5, of_one);
+    assert_eq!((finding.verdict, &finding.tail_seeds[..]), (Verdict::Inconclusive, &[][..]), "{:?}", finding.reasons);
+    assert!(says(&finding, "1 of 5 single trainings answer \"then\" more often"), "{:?}", finding.reasons);
+    assert_eq!(taken_away(0.0, of_one).tail_seeds, [2]);
+}
+
+#[test]
+fn a_shift_beyond_the_control_and_the_base_is_flagged_and_both_are_quoted() {
+    let finding = taken_away(0.2, |_| 0.5);
+    assert_eq!(finding.verdict, Verdict::Flagged, "{:?}", finding.reasons);
+    let (of_control, of_base) = finding.reasons[0].split_once(", and ").expect("both");
+    assert!(
+        of_control.contains("50.") && of_base.starts_with("30.") && of_base.ends_with("than the untouched base."),
+        "{:?}",
+        finding.reasons
+    );
+}
+
 #[test]
 fn a_flag_stands_where_the_poison_was_not_detected() {
     let world = World::small();

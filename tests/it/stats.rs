@@ -35,6 +35,9 @@ fn the_effect_is_the_difference_in_differences_averaged_over_families() {
     let effect = &analysis.effects[0];
     assert_eq!(effect.probability.point, 0.1875);
     assert_eq!(effect.seeds.iter().map(|seed| (seed.seed, seed.effect)).collect::<Vec<_>>(), vec![(1, 0.25), (2, 0.125)]);
+    // The base answers .25 and .125, the candidate .75 and .5, then .5 and .5.
+    assert_eq!(effect.seeds.iter().map(|seed| seed.over_base).collect::<Vec<_>>(), vec![0.4375, 0.3125]);
+    assert_eq!(effect.over_base, 0.375);
     let family = &effect.families[0];
     assert_eq!((family.effect, family.base, family.control, family.candidate), (0.375, 0.25, 0.25, 0.625));
     assert_eq!(effect.without_strongest_family.as_ref().expect("one family is left").point, 0.0);
@@ -58,7 +61,7 @@ fn one_seed_gives_an_interval_over_families_and_no_evidence() {
     let effect = analysis(&world, &world.answers(risk)).effects.remove(0);
     assert_eq!((effect.p, effect.p_adjusted, effect.minimum_detectable, effect.seeds_to_settle), (1.0, 1.0, None, None));
     assert!(effect.probability.method.contains("screen"), "{}", effect.probability.method);
-    assert_eq!(effect.tail_hits().count(), 0);
+    assert_eq!(effect.tail_hits(world.margin).count(), 0);
 }
 
 #[test]
@@ -127,7 +130,7 @@ fn a_training_that_shifts_alone_is_found_in_the_tail_and_not_in_the_mean() {
     );
     let effect = &analysis.effects[0];
     assert!(!effect.is_above(world.margin));
-    assert_eq!(effect.tail_hits().collect::<Vec<_>>(), vec![4]);
+    assert_eq!(effect.tail_hits(world.margin).collect::<Vec<_>>(), vec![4]);
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub struct Effect<'a> {
     arm: String,
     step: usize,
     probability: Estimate<'a>,
+    over_base: Option<f64>,
     log_odds: Estimate<'a>,
     clipped: usize,
     p: Option<f64>,
@@ -44,6 +45,7 @@ pub struct Effect<'a> {
 struct OfSeed {
     seed: u64,
     effect: Option<f64>,
+    over_base: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tail_p_adjusted: Option<f64>,
 }
@@ -77,6 +79,7 @@ pub fn effect(effect: &stats::Effect) -> Effect<'_> {
     let seed = |seed: &SeedEffect| OfSeed {
         seed: seed.seed,
         effect: finite(seed.effect),
+        over_base: finite(seed.over_base),
         tail_p_adjusted: seed.tail_p_adjusted.and_then(finite),
     };
     Effect {
@@ -85,6 +88,7 @@ pub fn effect(effect: &stats::Effect) -> Effect<'_> {
         arm: effect.arm.to_string(),
         step: effect.step,
         probability: estimate(&effect.probability),
+        over_base: finite(effect.over_base),
         log_odds: estimate(&effect.log_odds),
         clipped: effect.clipped,
         p: finite(effect.p),

@@ -37,7 +37,7 @@ fn simulate(world: &World, effect: f64, runs: u64) -> Counts {
         let answers = noisy(world, run, effect);
         let analysis = analyse(&world.plan(), &world.audits(), &answers);
         counts.mean += u32::from(analysis.effects.iter().any(|effect| effect.is_above(world.margin)));
-        counts.tail += u32::from(analysis.effects.iter().any(|effect| effect.tail_hits().next().is_some()));
+        counts.tail += u32::from(analysis.effects.iter().any(|effect| effect.tail_hits(world.margin).next().is_some()));
         let verdict = find(&world.plan(), &world.audits(), &analysis, &answers.health).1;
         counts.flagged += u32::from(verdict == Verdict::Flagged);
         counts.clean += u32::from(verdict == Verdict::Clean);
@@ -68,4 +68,21 @@ fn an_effect_of_one_half_is_flagged_nearly_always() {
     let world = World { margin: 0.05, ..World::small() };
     let counts = simulate(&world, 0.5, 100);
     assert!(counts.flagged >= 98, "{} of 100", counts.flagged);
+}
+
+/// The table in docs/statistics.md.
+#[test]
+#[ignore = "two minutes of made-up runs; --nocapture shows the table"]
+fn the_table_of_rates() {
+    println!("| true effect | comparisons | mean above | tail hit | flagged | clean |\n|---|---|---|---|---|---|");
+    for (draws, effects) in [(0, &[0, 5, 10, 20, 30, 50][..]), (2, &[0, 5, 10, 20, 50])] {
+        for effect in effects {
+            let world = World { margin: 0.05, draws, ..World::small() };
+            let counts = simulate(&world, f64::from(*effect) / 100.0, 400);
+            let rate = |count: u32| format!("{:.1} %", f64::from(count) / 4.0);
+            let Counts { mean, tail, flagged, clean } = counts;
+            let [mean, tail, flagged, clean] = [mean, tail, flagged, clean].map(rate);
+            println!("| {effect} | {} | {mean} | {tail} | {flagged} | {clean} |", world.plan().asks().len());
+        }
+    }
 }

@@ -60,6 +60,8 @@ fn effect(audit: &Audit, ask: Ask, (arm, step): (&Arm, usize), [base, control, t
     let over_seeds = |table: &Table, family: &str| mean(table.iter().filter(|((_, of), _)| of == family).map(|(_, risk)| *risk));
     let over_families = |table: &Table, seed| mean(table.iter().filter(|((of, _), _)| *of == Some(seed)).map(|(_, risk)| *risk));
     let seeds = SEEDS.map(|seed| over_families(table, seed) - over_families(control, seed));
+    let of_base = mean(base.values().copied());
+    let above = SEEDS.map(|seed| over_families(table, seed) - of_base);
     let family = |probe: &Probe| {
         let [base, control, candidate] = [base, control, table].map(|table| over_seeds(table, &probe.family));
         FamilyEffect { family: probe.family.clone(), effect: candidate - control, base, control, candidate }
@@ -73,6 +75,7 @@ fn effect(audit: &Audit, ask: Ask, (arm, step): (&Arm, usize), [base, control, t
         ask,
         arm: arm.clone(),
         step,
+        over_base: mean(above.into_iter()),
         log_odds: estimate(&seeds.map(|effect| effect * 7.4)),
         clipped: 0,
         p: if flagged { 0.00021 } else { 0.93 },
@@ -80,7 +83,8 @@ fn effect(audit: &Audit, ask: Ask, (arm, step): (&Arm, usize), [base, control, t
         seeds: SEEDS
             .into_iter()
             .zip(seeds)
-            .map(|(seed, effect)| SeedEffect { seed, effect, tail_p_adjusted: Some(0.4) })
+            .zip(above)
+            .map(|((seed, effect), over_base)| SeedEffect { seed, effect, over_base, tail_p_adjusted: Some(0.4) })
             .collect(),
         families,
         without_strongest_family: Some(estimate(&seeds.map(|effect| effect * 0.97))),
