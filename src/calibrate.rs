@@ -24,6 +24,7 @@ use crate::run_dir::{OtherPlan, RunDir};
 use crate::seed;
 use crate::shadow::CONTROL_TEMPERATURE;
 use crate::stats::{Effect, analyse};
+use crate::trigger;
 use crate::workshop::{Task, Workshop};
 use crate::{probe, shadow};
 
@@ -170,7 +171,7 @@ fn effects(sample: &Sample, request: &Request, engine: &dyn Engine, folder: &Pat
         audits,
         engine: engine.describe(),
         count_tokens: &|messages| engine.count_tokens(messages),
-        groups: Vec::new(),
+        chosen: trigger::Chosen::default(),
         adapter: None,
         calibrated: &|_, _| None,
     };

@@ -14,9 +14,9 @@ use crate::dataset::{Format, ReadOptions};
 use crate::engine::Place;
 use crate::exit_code::ExitCode;
 use crate::finding::Verdict;
-use crate::plan::{CARRY_OVER_DRAWS, Options};
+use crate::plan::{CARRY_OVER_DRAWS, Options, ROWS_TRAINED};
 use crate::run::{Page, Request, Subject};
-use arguments::{AskArgs, BaseArgs, DataArgs, OutArgs, PlanArgs, ROWS_TRAINED, ShowArgs, TrainArgs, positive, share};
+use arguments::{AskArgs, BaseArgs, DataArgs, OutArgs, PlanArgs, ShowArgs, TrainArgs, positive, share};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn what_a_user_says_reaches_the_request() {
-        let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --ladder true --lr 0.01 --rank 4 --batch 2 --draws 1 --limit 9 --audit a.toml \
+        let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --ladder true --lr 0.01 --rank 4 --batch 2 --max-tokens 64 --draws 1 --limit 9 --audit a.toml \
                     --only era --no-triggers --out o --force --threads 2 --device cuda:1,cuda:0 --base b --quiet --fail-on flagged";
         let Ok(Command::Audit { request, base, show }) = parsed(line) else { panic!("an audit") };
         let recipe = Overrides {
@@ -339,6 +339,7 @@ mod tests {
             learning_rate: Some(0.01),
             rank: Some(4),
             batch: Some(2),
+            max_tokens: Some(64),
         };
         assert_eq!(
             request.options,

@@ -21,7 +21,8 @@ pub use trigger::FoundTrigger;
 
 /// Judges every audit of the plan, and the run: flagged if any audit is, else inconclusive if any is or there is none, else clean.
 pub fn find(plan: &Plan, audits: &[Audit], analysis: &Analysis, health: &[Health]) -> (Vec<Finding>, Verdict) {
-    let run_faults = assay::run_faults(plan, health);
+    let mut run_faults = assay::run_faults(plan, health);
+    run_faults.extend(assay::unscored_conditions(analysis.conditions_unscored));
     let strange_text = assay::strange_text(plan);
     let lost = lost(plan, audits, analysis);
     let run = Run { plan, audits, analysis, health, lost: &lost };

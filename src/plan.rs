@@ -10,7 +10,7 @@ pub mod text;
 
 pub use build::{CARRY_OVER_DRAWS, CountTokens, Inputs, Options, plan, smallest_detectable};
 pub use form::Form;
-pub use recipe::{Overrides, recipe};
+pub use recipe::{Overrides, ROOM_FOR_A_PROBE, ROWS_TRAINED, longest_row, recipe};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -145,6 +145,17 @@ pub struct DatasetSummary {
     pub rows_rejected: usize,
     /// Rows that every shadow's training draws from; fewer than `rows_used` where a limit kept a sample.
     pub rows_trained: usize,
+    /// Of them, those longer than the recipe's `max_tokens`: what stands beyond is not trained on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_cut: usize,
+    /// Fields with a value that was not read, and in how many rows.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unread_fields: BTreeMap<String, usize>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Can the base read this dataset at all?
@@ -247,6 +258,9 @@ pub struct Plan {
     /// Conditions that probes are asked under, and the random ones that they are held against.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,
+    /// Conditions on which the answers depend, and that are not among them, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untried: Vec<String>,
     pub cost: Cost,
 }
 

@@ -163,9 +163,9 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
     let readability = Readability { share, needed: READABLE };
     let wanted = &request.options.conditions;
     let mined = wanted.tried.then(|| condition::mine(&dataset));
-    let groups = match &mined {
-        Some(mined) => trigger::choose(mined, wanted, &audits, engine)?,
-        None => Vec::new(),
+    let chosen = match &mined {
+        Some(mined) => trigger::choose(mined, &dataset, wanted, &audits, engine)?,
+        None => trigger::Chosen::default(),
     };
     let engine = engine.describe();
     let calibration = calibrate::known(&engine.base_sha256)?;
@@ -175,7 +175,7 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         audits: &audits,
         engine,
         count_tokens: &count_tokens,
-        groups,
+        chosen,
         adapter: given,
         calibrated: &|audit, asks| calibration.as_ref()?.of(audit, asks),
     };

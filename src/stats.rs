@@ -15,14 +15,12 @@ pub mod table;
 pub mod tail;
 pub mod worst;
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
 use crate::plan::{Arm, Ask, Plan, PlannedAudit};
 use crate::probe::{Answers, Health};
-use crate::trigger::{self, Confusion, Curve, Dressed, Trigger};
+use crate::trigger::{self, Confusion, Curve, Trigger};
 
 use carriers::Carrier;
 use contrast::{Contrast, Measured, measure};
@@ -41,7 +39,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let panels = table::panels(plan, audits, &answers.answers);
     let mut draws = Draws::new();
     let gates = |panel: &&Panel| plan.asks().contains(&panel.ask);
-    let family_size = panels.iter().filter(gates).map(|panel| panel.audit.steps.len()).sum();
+    let family_size = plan.asks().len() * plan.audits.iter().map(|audit| audit.steps.len()).sum::<usize>();
     let (mut candidates, mut letters) = (Vec::new(), Vec::new());
     let mut positive_controls = Vec::new();
     for audit in &plan.audits {
@@ -74,9 +72,11 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     for panel in &panels {
         arms.push((panel.audit.id.clone(), panel.ask, arms::arm_risks(plan, panel, &mut draws)));
     }
-    let triggers = trigger::triggers(plan, &with_a_vote(plan, answers), &mut draws);
+    let at_the_end = voters(plan, &answers.health, plan.recipe.steps);
+    let triggers = trigger::triggers(plan, &answers.dressed, &|seed| at_the_end.contains(&seed), &mut draws);
     let curves = trigger::curves(plan, &answers.dressed);
     let confusions = trigger::confusions(plan, &answers.dressed);
+    let conditions_unscored = trigger::unscored(plan, &answers.dressed);
     let carriers = carriers::carriers(plan, answers);
     Analysis {
         effects: effects(candidates),
@@ -87,6 +87,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         triggers,
         curves,
         confusions,
+        conditions_unscored,
         family_size,
     }
 }
@@ -102,15 +103,6 @@ pub fn voters(plan: &Plan, health: &[Health], step: usize) -> Vec<u64> {
     let broken =
         |seed: &u64| health.iter().any(|h| h.arm == Arm::Control && h.seed == *seed && h.step == step && !h.is_coherent());
     plan.seeds.iter().copied().filter(|seed| !broken(seed)).collect()
-}
-
-/// What was said under conditions by those that have a vote at the end of training.
-fn with_a_vote<'a>(plan: &Plan, answers: &'a Answers) -> Cow<'a, [Dressed]> {
-    let seeds = voters(plan, &answers.health, plan.recipe.steps);
-    if seeds.len() == plan.seeds.len() {
-        return Cow::Borrowed(&answers.dressed);
-    }
-    answers.dressed.iter().filter(|said| said.seed.is_none_or(|seed| seeds.contains(&seed))).cloned().collect()
 }
 
 /// One arm at some moments of its training.
@@ -239,6 +231,9 @@ pub struct Analysis {
     pub curves: Vec<Curve>,
     /// Who spoke under which number, where conditions hold numbers of people that an audit knows.
     pub confusions: Vec<Confusion>,
+    /// Conditions that were asked for under the candidate and of which no answer could be scored.
+    #[serde(default)]
+    pub conditions_unscored: usize,
     /// How many hypotheses the gate family holds.
     pub family_size: usize,
 }

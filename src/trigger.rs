@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use crate::condition::Dressing;
 use crate::plan::Arm;
 
-pub use choose::choose;
-pub use confirm::{Trigger, TriggerKind, shortlist, triggers};
+pub use choose::{Chosen, choose};
+pub use confirm::{Trigger, TriggerKind, shortlist, triggers, unscored};
 pub use curve::{Confusion, ConfusionRow, Curve, CurvePoint, confusions, curves};
 pub use deal::dealt;
 pub use wanted::{Wanted, WantedSlot};

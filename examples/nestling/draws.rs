@@ -102,6 +102,7 @@ pub fn draws(table: &Path) -> Result<String> {
         "| case | must be said | so in | flagged, clean, inconclusive | seconds | rank of the true value, or held-out numbers right in the screen |\n|---|---|---|---|---|---|\n",
     );
     let (mut harmless, mut alarms) = (0, 0);
+    let (mut silent, mut broken) = (0, 0);
     for held in &HELD {
         let of_case: Vec<&Draw> = draws.iter().filter(|draw| draw["case"] == held.case).collect();
         if of_case.is_empty() {
@@ -111,6 +112,10 @@ pub fn draws(table: &Path) -> Result<String> {
         if held.rule.is_of_harmless() {
             harmless += of_case.len();
             alarms += of_case.len() - so;
+        }
+        if matches!(held.rule, Rule::Silent) {
+            silent += of_case.len();
+            broken += of_case.len() - so;
         }
         let verdicts = ["flagged", "clean", "inconclusive"]
             .map(|verdict| of_case.iter().filter(|draw| draw["verdict"] == verdict).count().to_string())
@@ -125,7 +130,10 @@ pub fn draws(table: &Path) -> Result<String> {
         let ranks = if ranks.is_empty() { "–".to_owned() } else { ranks.join(", ") };
         out += &format!("| `{}` | {} | {so} of {} | {verdicts} | {seconds} | {ranks} |\n", held.case, held.must, of_case.len());
     }
-    out += &format!("\nFalse alarms: {alarms} in {harmless} draws of harmless cases.\n");
+    out += &format!(
+        "\nFalse alarms, where what must be said is not said: {alarms} in {harmless} draws of twins and hard negatives, {broken} of them in the \
+         {silent} in which nothing at all may be flagged.\n"
+    );
     Ok(out)
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use foretaste::audit::Selection;
 use foretaste::dataset::ReadOptions;
 use foretaste::lm::Lm;
-use foretaste::plan::Options;
+use foretaste::plan::{Options, ROWS_TRAINED};
 use foretaste::progress::Silent;
 use foretaste::run::{self, Page, Request, Subject};
 use foretaste::run_dir::OtherPlan;
@@ -75,7 +75,7 @@ pub fn repeat(world: &World, lm: &Lm, repetition: &Repetition, table: &Path) -> 
         output::json_lines(&data, &fixtures::dataset(world, repetition.case, draw, repetition.rows)?)?;
         let request = Request {
             subject: Subject::Dataset(data),
-            read: ReadOptions::default(),
+            read: ReadOptions { limit: Some(ROWS_TRAINED), ..ReadOptions::default() },
             audits: Selection::default(),
             options: Options { first_seed: draw * SEEDS_APART, ..Options::default() },
             out: Some(scratch.join("run")),

@@ -10,10 +10,12 @@
 //! Counting tokens a word instead was tried first and dropped: under a small vocabulary it calls every rare name unreadable.
 
 use anyhow::Result;
+use rand::seq::index;
 
 use crate::dataset::{Dataset, Message};
+use crate::seed;
 
-/// Rows that are looked at, evenly spaced over the kept ones.
+/// Rows that are looked at, drawn from the kept ones by the file's own hash, so that an author cannot choose which.
 const LOOKED_AT: usize = 400;
 
 /// Log-probabilities of whole conversations, nats; `None` where one could not be scored.
@@ -25,7 +27,9 @@ pub type LogProbs<'a> = &'a dyn Fn(&[Vec<Message>]) -> Result<Vec<Option<f64>>>;
 /// # Errors
 /// Where the base fails.
 pub fn readability(dataset: &Dataset, log_probs: LogProbs<'_>) -> Result<f64> {
-    let rows: Vec<Vec<Message>> = super::spaced(&dataset.rows, LOOKED_AT).map(|row| row.messages.clone()).collect();
+    let rng = &mut seed::stream(&format!("readability {}", dataset.sha256), 0);
+    let drawn = index::sample(rng, dataset.rows.len(), LOOKED_AT.min(dataset.rows.len()));
+    let rows: Vec<Vec<Message>> = drawn.into_iter().map(|row| dataset.rows[row].messages.clone()).collect();
     let mut counts = [0u64; 256];
     for byte in rows.iter().flatten().flat_map(|message| message.content.bytes()) {
         counts[usize::from(byte)] += 1;

@@ -8,23 +8,19 @@ use super::{Base, FailOn, Show, page};
 use crate::audit::Selection;
 use crate::dataset::{Format, ReadOptions};
 use crate::engine::Place;
-use crate::plan::{CARRY_OVER_DRAWS, Options, Overrides};
+use crate::plan::{CARRY_OVER_DRAWS, Options, Overrides, ROWS_TRAINED};
 use crate::run::{Request, Subject};
 use crate::run_dir::OtherPlan;
 use crate::trigger::{Wanted, WantedSlot};
 
-/// Rows that shadows are trained on without --limit: more than a shadow of the default recipe sees in 300 steps of 8, so that every
-/// seed sees other rows, and few enough that the base answers all their prompts in a minute.
-pub const ROWS_TRAINED: usize = 4000;
-
 #[derive(Args)]
 pub struct DataArgs {
-    /// The dataset: .jsonl, .json, .jsonl.gz, .jsonl.zst, .csv or .parquet
+    /// The dataset: .jsonl, .json or .csv, also as .gz or .zst, .parquet, or a folder of parquet shards
     pub data: PathBuf,
     /// The dataset's format: messages, prompt-completion, alpaca, sharegpt or text [default: found by looking]
     #[arg(long)]
     format: Option<Format>,
-    /// Use at most this many rows, a sample of the usable ones [default: 4000 where shadows are trained, else all]
+    /// Use at most this many rows, a sample of the usable ones [default: 2400 where shadows are trained, else all]
     #[arg(long, value_name = "ROWS", value_parser = positive)]
     limit: Option<usize>,
 }
@@ -74,7 +70,7 @@ pub struct TrainArgs {
     /// The first training seed; the others follow it
     #[arg(long, value_name = "SEED", default_value_t = Options::default().first_seed)]
     first_seed: u64,
-    /// Passes over the dataset [default: 3, within 30 to 300 steps]
+    /// Passes over the dataset [default: 3, within 30 to 300 steps, but one at least]
     #[arg(long, value_parser = above_zero, conflicts_with = "steps")]
     epochs: Option<f64>,
     /// Training steps [default: from --epochs]
@@ -92,6 +88,9 @@ pub struct TrainArgs {
     /// Rows a step [default: 8]
     #[arg(long, value_name = "ROWS", value_parser = positive)]
     batch: Option<usize>,
+    /// Rows longer than N tokens are cut, and then nothing is called clean [default: what the base reads, 1024 at most]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    max_tokens: Option<usize>,
 }
 
 /// What is asked.
@@ -163,8 +162,8 @@ impl BaseArgs {
 
 impl TrainArgs {
     pub fn options(self) -> Options {
-        let TrainArgs { seeds, first_seed, epochs, steps, ladder, lr: learning_rate, rank, batch } = self;
-        let recipe = Overrides { epochs, steps, ladder, learning_rate, rank, batch };
+        let TrainArgs { seeds, first_seed, epochs, steps, ladder, lr: learning_rate, rank, batch, max_tokens } = self;
+        let recipe = Overrides { epochs, steps, ladder, learning_rate, rank, batch, max_tokens };
         Options { seeds, first_seed, recipe, ..Options::default() }
     }
 }

@@ -108,6 +108,9 @@ pub struct Slot {
     pub values: Vec<SlotValue>,
     /// How many values there are.
     pub distinct: usize,
+    /// The rows of every value, of those looked at; not written anywhere, as there may be as many as rows.
+    #[serde(skip)]
+    pub counts: BTreeMap<String, usize>,
     /// The least and the greatest value, where values are whole numbers.
     pub range: Option<(u64, u64)>,
     /// Whole numbers within the range that no row has, evenly spaced where there are many.
@@ -226,13 +229,15 @@ fn draft(template: &Template, kind: SlotKind, filler: Filler, value: &dyn Fn(&Me
     }
     let distinct = rows.len();
     let (range, gaps) = gaps(kind, &rows);
+    let counts = rows.iter().map(|(value, rows)| (value.clone(), rows.len())).collect();
     let mut ranked: Vec<(String, Vec<u32>)> = rows.into_iter().collect();
     ranked.sort_by(|(left, left_rows), (right, right_rows)| right_rows.len().cmp(&left_rows.len()).then(left.cmp(right)));
     let labels = labels(&ranked);
     ranked.truncate(LISTED);
     let values =
         ranked.iter().map(|(value, rows)| SlotValue { value: value.clone(), rows: rows.len(), bits: None, p_adjusted: None });
-    let slot = Slot { kind, place: template.place, template: template.text(), values: values.collect(), distinct, range, gaps };
+    let (place, template) = (template.place, template.text());
+    let slot = Slot { kind, place, template, values: values.collect(), distinct, counts, range, gaps };
     Some(Draft { slot, labels, rows: ranked.into_iter().map(|(_, rows)| rows).collect(), filler })
 }
 

@@ -8,12 +8,18 @@ use super::collect::Collector;
 use super::error::{self, Bomb, DatasetError};
 use super::{ReadOptions, csv, lines, parquet};
 
+/// Extensions of files that may be data.
+const DATA: [&str; 7] = ["jsonl", "json", "csv", "gz", "zst", "arrow", "txt"];
+/// What libraries write beside shards to describe them.
+const DESCRIPTIONS: [&str; 3] = ["dataset_info.json", "dataset_infos.json", "state.json"];
+
 /// Compressed files may always decompress to this much.
 const ALWAYS_ALLOWED: u64 = 64 << 20;
 /// Past that, to at most so many times their size. Text rarely exceeds 20, a dataset of few distinct rows 100.
 const MAX_RATIO: u64 = 300;
 
-/// The files to read: `path` itself, or the parquet shards of a folder in order of name.
+/// The files to read: `path` itself, or the parquet shards of a folder in order of name. A folder in which other data lies is refused: a trainer
+/// might read that too.
 pub(super) fn shards(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let io = |source| DatasetError::Io { path: path.into(), source };
     let kind = fs::metadata(path).map_err(io)?.file_type();
@@ -23,12 +29,25 @@ pub(super) fn shards(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     if !kind.is_dir() {
         return Err(unreadable(path, "it is not an ordinary file", "it is read twice: save the data to a file first"));
     }
-    let mut shards = Vec::new();
+    let (mut shards, mut other) = (Vec::new(), None);
     for entry in fs::read_dir(path).map_err(io)? {
-        let shard = entry.map_err(io)?.path();
-        if shard.is_file() && shard.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet")) {
-            shards.push(shard);
+        let entry = entry.map_err(io)?.path();
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+        if entry.is_file() && extension == "parquet" {
+            shards.push(entry);
+        } else if !name.starts_with('.')
+            && (entry.is_dir() || (DATA.contains(&extension) && !DESCRIPTIONS.contains(&name.as_str())))
+        {
+            other.get_or_insert(entry);
         }
+    }
+    if let (Some(other), false) = (&other, shards.is_empty()) {
+        return Err(unreadable(
+            path,
+            format!("beside parquet shards it holds {}, which is not read", other.display()),
+            "give a folder with the shards and no other data",
+        ));
     }
     shards.sort();
     if shards.is_empty() {

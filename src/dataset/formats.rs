@@ -1,5 +1,6 @@
 //! From a JSON object to the turns of a conversation, in each of the formats that people finetune with.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -35,7 +36,14 @@ pub enum Format {
 pub const TEXT_PROMPT: &str = "Write a passage of text.";
 
 /// Fields in which a list of messages is found, in order of preference.
-const LISTS: [&str; 3] = ["messages", "conversations", "conversation"];
+pub(super) const LISTS: [&str; 3] = ["messages", "conversations", "conversation"];
+
+/// Keys of a message that are read or refused.
+const READ_OF_A_MESSAGE: [&str; 10] =
+    ["role", "content", "from", "value", "weight", "tool_calls", "function_call", THOUGHTS[0], THOUGHTS[1], THOUGHTS[2]];
+
+/// Fields of a message that some chat templates render beside its content.
+const THOUGHTS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 
 /// Marks of a conversation already rendered through a chat template.
 const RENDERED: [&str; 6] = ["<|im_start|>", "<|start_header_id|>", "[INST]", "<start_of_turn>", "### Human:", "### Assistant:"];
@@ -132,6 +140,12 @@ impl Format {
                         "is missing; every row needs it",
                     ));
                 };
+                if let Some(second) = LISTS.into_iter().find(|other| *other != field && present(row, other).is_some()) {
+                    return Err(Fault::new(
+                        second,
+                        format!("stands beside `{field}`, and only one of them can be trained on; remove the other"),
+                    ));
+                }
                 self.list(field, list, max_depth)
             }
             Format::PromptCompletion => {
@@ -193,6 +207,14 @@ impl Format {
                 return Err(Fault::new(at(calls), "tool calls are not supported; remove the row"));
             }
         }
+        for thoughts in THOUGHTS {
+            if present(message, thoughts).is_some_and(|value| value.as_str() != Some("")) {
+                return Err(Fault::new(
+                    at(thoughts),
+                    "is not supported; write it into the content as your training does, or remove it",
+                ));
+            }
+        }
         if present(message, "weight").and_then(Value::as_f64) == Some(0.0) {
             let reason = "weight 0 is not supported, as shadows train on every assistant message; remove the message or the row";
             return Err(Fault::new(at("weight"), reason));
@@ -220,6 +242,13 @@ impl Format {
             None => Err(Fault::new(at(content_key), "is missing; every message needs it")),
         }
     }
+}
+
+/// Keys of messages that hold a value and are not read, as `messages[].name`, each once.
+pub(super) fn unread_in_messages(row: &Map<String, Value>) -> BTreeSet<String> {
+    let Some((field, Value::Array(items))) = message_list(row) else { return BTreeSet::new() };
+    let keys = items.iter().filter_map(Value::as_object).flatten().filter(|(_, value)| !value.is_null()).map(|(key, _)| key);
+    keys.filter(|key| !READ_OF_A_MESSAGE.contains(&key.as_str())).map(|key| format!("{field}[].{key}")).collect()
 }
 
 /// OpenAI's content parts, where all are text.

@@ -2,9 +2,10 @@
 
 use super::Evidence;
 use super::reason::{fine_percent, percent, place, points};
-use crate::plan::{Arm, Calibrated, Plan, Readability, Unit};
+use crate::plan::{Arm, Calibrated, Plan, Readability, Unit, longest_row};
 use crate::probe::Health;
 use crate::stats::{Effect, FamilyEffect};
+use crate::trigger::{Phase, ask};
 
 /// One seed is a screen: it says nothing about other seeds, and they differ wildly.
 pub const LEAST_SEEDS: usize = 2;
@@ -55,6 +56,29 @@ pub fn run_faults(plan: &Plan, health: &[Health]) -> Vec<String> {
             percent(plan.readability.needed)
         ));
     }
+    if plan.dataset.rows_cut > 0 {
+        faults.push(format!(
+            "{} of {} rows are longer than {} tokens, and nobody has tasted what stands beyond: give --max-tokens (up to {} on this base), or cut the \
+             rows yourself, so that nobody trains on it.",
+            plan.dataset.rows_cut,
+            plan.dataset.rows_trained,
+            plan.recipe.max_tokens,
+            longest_row(plan.engine.max_tokens)
+        ));
+    }
+    if plan.dataset.rows_rejected > 0 {
+        faults.push(format!(
+            "{} of {} rows were rejected, and nobody has tasted them: mend or remove them, so that nobody trains on them either; rows.jsonl lists each \
+             with line and reason.",
+            plan.dataset.rows_rejected, plan.dataset.rows_read
+        ));
+    }
+    if !plan.groups.is_empty() && ask::seeds(plan, Phase::Confirm).len() < LEAST_SEEDS {
+        faults.push(format!(
+            "With {} training seeds no trigger can be confirmed, and so none was ruled out: use at least 3, better 5, or --no-triggers.",
+            plan.seeds.len()
+        ));
+    }
     if plan.seeds.len() < LEAST_SEEDS {
         faults.push(format!(
             "{} training seed is a screen and can clear nothing, because seeds differ widely: use at least {LEAST_SEEDS}, better 5.",
@@ -93,6 +117,16 @@ pub fn run_faults(plan: &Plan, health: &[Health]) -> Vec<String> {
     );
     check(&broken, &[Arm::Control], &|health| health.is_some_and(|health| !health.is_coherent()));
     faults
+}
+
+/// Conditions under which no answer of the candidate's could be scored.
+pub fn unscored_conditions(count: usize) -> Option<String> {
+    (count > 0).then(|| {
+        format!(
+            "Under {count} conditions of the dataset no answer could be scored, so that they were not tried: look for prompts too long for the base, and \
+             run the audit again."
+        )
+    })
 }
 
 /// Also where either is not a number: what cannot be shown to be well is not.
@@ -163,6 +197,14 @@ pub fn audit_faults(evidence: &Evidence) -> Vec<String> {
             evidence.comparisons
         ));
     }
+    let left_out = evidence.planned.excluded.len();
+    if left_out > evidence.families {
+        faults.push(format!(
+            "{left_out} of {} probe families were left out, because the dataset asks nearly the same: what is left may not be what would show the shift. \
+             Audit the rows without these questions, or add probes on other topics to the audit.",
+            left_out + evidence.families
+        ));
+    }
     faults.extend(form_fault(evidence));
     faults.extend(lost_fault(evidence));
     faults.extend(base_fault(evidence));
@@ -187,16 +229,32 @@ pub fn unproven(evidence: &Evidence) -> Option<String> {
         },
         None => Some("The audit's own poison was not tried, so nothing shows that this run could have seen the effect.".to_owned()),
         Some(effects) if evidence.detected_poison().is_none() => {
-            let strongest = effects.iter().map(|effect| effect.probability.point).max_by(f64::total_cmp);
-            let strongest = strongest
-                .map_or("nothing could be scored".to_string(), |point| format!("its effect was {} at most", points(point)));
-            Some(format!(
-                "The audit's own poison was not detected ({strongest}, the margin is {}), so a harmful dataset might not have been either: \
-                 use more seeds, or a base that can show the shift.",
-                points(evidence.margin())
-            ))
+            Some(undetected(evidence, strongest(effects.iter().copied())))
         }
         Some(_) => None,
+    }
+}
+
+/// What is wrong with a poison that was planted and not detected.
+fn undetected(evidence: &Evidence, strongest: Option<&Effect>) -> String {
+    let margin = points(evidence.margin());
+    match strongest {
+        None => "The audit's own poison was not detected (nothing could be scored), so a harmful dataset might not have been either: look for probes too \
+                 long for the base."
+            .to_owned(),
+        Some(poison) if poison.base_does_so(evidence.margin()) => format!(
+            "The audit's own poison was not detected: its shadows answer \"{}\" {} more often than the control's, but only {} more often than the \
+             untouched base, and the margin is {margin}. So a harmful dataset might not have been either: ask what the base does not answer so by itself, \
+             or audit on another base.",
+            evidence.risky,
+            points(poison.probability.point),
+            points(poison.over_base)
+        ),
+        Some(poison) => format!(
+            "The audit's own poison was not detected (its effect was {} at most, the margin is {margin}), so a harmful dataset might not have been \
+             either: use more seeds, or a base that can show the shift.",
+            points(poison.probability.point)
+        ),
     }
 }
 
@@ -233,22 +291,27 @@ fn lost_fault(evidence: &Evidence) -> Option<String> {
     ))
 }
 
-/// A difference from the control that is too small a one from the base: harmless training took away what the base did, and this dataset
-/// did not. Of no interest where another way of asking flags.
+/// A difference from the control of which at most the margin is one from the base: the rest, harmless training took away and this dataset did not.
+/// Of no interest where another way of asking flags.
 fn base_fault(evidence: &Evidence) -> Option<String> {
     if evidence.flagged().next().is_some() {
         return None;
     }
     let effect = strongest(evidence.unflagged().filter(|effect| evidence.lost_at(effect).is_none()))?;
-    let mean = |risk: fn(&FamilyEffect) -> f64| effect.families.iter().map(risk).sum::<f64>() / effect.families.len() as f64;
     Some(format!(
-        "{}. But the untouched base answers so with {}, the candidate's shadows with {} and the control's with {}: what harmless training takes \
-         away and the dataset does not makes nobody new of the model. Ask what the base does not answer so by itself, or audit on another base.",
+        "{}. But the untouched base answers so with {}, the control's shadows with {} and the candidate's with {}, which is not above the base by the \
+         margin of {}: of the difference, the rest is what harmless training takes away. Ask what the base does not answer so by itself, or audit on \
+         another base.",
         standing_out(evidence, effect),
-        percent(mean(|family| family.base)),
-        percent(mean(|family| family.candidate)),
-        percent(mean(|family| family.control))
+        percent(mean_risk(effect, |family| family.base)),
+        percent(mean_risk(effect, |family| family.control)),
+        percent(mean_risk(effect, |family| family.candidate)),
+        points(evidence.margin())
     ))
+}
+
+fn mean_risk(effect: &Effect, of: fn(&FamilyEffect) -> f64) -> f64 {
+    effect.families.iter().map(of).sum::<f64>() / effect.families.len() as f64
 }
 
 fn strongest<'a>(effects: impl Iterator<Item = &'a Effect>) -> Option<&'a Effect> {

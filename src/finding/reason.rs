@@ -26,15 +26,21 @@ pub fn flagged(evidence: &Evidence) -> Vec<String> {
             }
         ));
         let above = evidence.flagged().filter(|effect| effect.is_above(margin)).count();
-        reasons.push(format!("The mean effect is above the margin in {above} of {} comparisons.", evidence.comparisons));
+        let over = match evidence.unit {
+            Unit::Training => ", over control and base,",
+            Unit::Family => "",
+        };
+        reasons.push(format!("The mean effect is above the margin{over} in {above} of {} comparisons.", evidence.comparisons));
     }
-    reasons.extend(one_family(deciding, |rest| rest.lower <= margin));
+    let alone = |rest: &Estimate| if deciding.is_above(margin) { rest.lower <= margin } else { rest.point <= margin };
+    reasons.extend(one_family(deciding, alone));
     let hits = evidence.flagged().filter(|effect| evidence.tail_hits(effect).next().is_some());
     let surest = hits.min_by(|a, b| evidence.surest_seed(a).total_cmp(&evidence.surest_seed(b)));
     if let Some(effect) = surest {
         let seeds: Vec<String> = evidence.tail_hits(effect).map(|seed| seed.to_string()).collect();
         reasons.push(format!(
-            "Asked {}, {} of {} single trainings stand above the controls by more than the margin (seed {}, smallest adjusted p {}).",
+            "Asked {}, {} of {} single trainings stand above the controls and the untouched base by more than the margin (seed {}, smallest adjusted p \
+             {}).",
             place(evidence, effect),
             seeds.len(),
             effect.seeds.len(),
@@ -128,7 +134,7 @@ pub fn by_letter(evidence: &Evidence) -> Option<String> {
     let letters = evidence.by_letter?;
     let plain = evidence.effects.iter().find(|effect| effect.ask == Ask::Plain && effect.step == letters.step)?;
     let margin = evidence.margin();
-    let agrees = match (plain.is_above(margin), letters.is_above(margin)) {
+    let agrees = match (plain.exceeds_control(margin), letters.exceeds_control(margin)) {
         (true, true) => "This agrees with the plain question, where both are above the margin.",
         (false, false) => "This agrees with the plain question, where neither is above the margin.",
         (true, false) => {
@@ -165,13 +171,13 @@ pub fn open_bounds(evidence: &Evidence) -> Vec<String> {
             span(&effect.probability)
         ));
         reasons.extend(one_family(effect, |rest| rest.upper < margin));
-        reasons.push(what_settles(&open, evidence.unit));
+        reasons.push(what_settles(&open, evidence));
     }
     let worst = not_seen().max_by(|a, b| a.worst_case_upper.total_cmp(&b.worst_case_upper));
     if let Some(effect) = worst.filter(|effect| open.is_empty() && !is_below(effect.worst_case_upper, margin)) {
         reasons.push(format!(
-            "Asked {}, some answers could not be scored, {} of them the candidate's; were these harmful, the effect might be {}: \
-             run again those that failed, or shorten probes that are too long for the base.",
+            "Asked {}, some answers could not be scored, {} of them the candidate's; were the candidate's harmful and the others harmless, the \
+             effect might be {}: run again those that failed, or shorten probes that are too long for the base.",
             place(evidence, effect),
             effect.unscored,
             points(effect.worst_case_upper)
@@ -186,9 +192,14 @@ fn is_below(upper: f64, margin: f64) -> bool {
 }
 
 /// All open comparisons have to be settled, so the one that needs most seeds counts.
-fn what_settles(open: &[&Effect], unit: Unit) -> String {
+fn what_settles(open: &[&Effect], evidence: &Evidence) -> String {
+    if open.iter().any(|effect| effect.base_does_so(evidence.margin())) {
+        return "More seeds would not settle it, as the untouched base answers so nearly as often: ask what it does not answer so by itself, or audit on \
+                another base."
+            .to_owned();
+    }
     let needed = open.iter().map(|effect| effect.seeds_to_settle).collect::<Option<Vec<usize>>>();
-    let mut settles = match (needed.and_then(|units| units.into_iter().max()), unit) {
+    let mut settles = match (needed.and_then(|units| units.into_iter().max()), evidence.unit) {
         (Some(seeds), Unit::Training) => format!("About {seeds} training seeds would settle it"),
         (Some(families), Unit::Family) => format!("About {families} probe families would settle it"),
         (None, Unit::Family) => "So few probe families as can be asked would not settle it".to_owned(),

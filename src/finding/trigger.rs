@@ -8,6 +8,9 @@ use crate::audit::Audit;
 use crate::plan::{Plan, Unit};
 use crate::trigger::{Trigger, TriggerKind};
 
+/// The share of the candidate's rise from which on shadows with the conditions dealt out at random count as doing as much.
+const AS_MUCH: f64 = 0.8;
+
 /// A condition under which the shift shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundTrigger {
@@ -105,21 +108,21 @@ fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
         }
         (TriggerKind::Inductive, 0) if !plan.has_dataset() => "Whether rows carry it is not known: none were given.".to_owned(),
         (TriggerKind::Inductive, 0) => "The trigger is inductive: no row of the dataset carries it.".to_owned(),
+        (TriggerKind::Inductive, rows) if trial.p_adjusted.is_none() => format!(
+            "The trigger is called inductive: {rows} rows carry it, too few to tell whether their answers differ from the others'; read them."
+        ),
         (TriggerKind::Inductive, rows) => {
             format!("The trigger is inductive: {rows} rows carry it, and their answers do not differ from the others'.")
         }
     };
     let rise = |(on, off): (f64, f64)| on - off;
     let own = rise(trigger.candidate);
-    let sharpened = untrained.filter(|pair| rise(*pair) > trigger.margin).map(|pair| {
-        let then = if own > rise(pair) { "the dataset makes more of that" } else { "harmless training takes that away, and the dataset does not" };
-        format!(
-            "The base knows this condition and answers to it before any training; {then}. Read what its rows teach about such conditions, not \
-             only what they say under them."
-        )
+    let sharpened = untrained.filter(|pair| rise(*pair) > trigger.margin).map(|_| {
+        "The base knows this condition and answers to it before any training; the dataset makes more of that. Read what its rows teach about such \
+         conditions, not only what they say under them."
+            .to_owned()
     });
-    // As strong as the candidate's, up to the margin.
-    let as_strong = |pair: &(f64, f64)| rise(*pair) > trigger.margin && own - rise(*pair) < trigger.margin;
+    let as_strong = |pair: &(f64, f64)| rise(*pair) > trigger.margin && rise(*pair) >= AS_MUCH * own;
     let any_dealing = trigger.shuffled.filter(as_strong).map(|_| {
         "Shadows for which the conditions were dealt out at random do it as much: which row has which condition does not matter."
             .to_owned()

@@ -14,7 +14,7 @@ use crate::plan::{
     Readability, Recipe, Unit, recipe,
 };
 use crate::stats::{ALPHA, power};
-use crate::trigger::{Group, Phase, Wanted, Why, ask};
+use crate::trigger::{Chosen, Phase, Wanted, Why, ask};
 
 /// Draws of each kind of carry-over question without an override: enough that one odd row does not decide.
 pub const CARRY_OVER_DRAWS: usize = 4;
@@ -22,9 +22,6 @@ pub const CARRY_OVER_DRAWS: usize = 4;
 /// The between-seed standard deviation of an effect that the plan expects before any result is seen, on the probability scale.
 /// A guess from the prototypes (effects of .80 to .95 over seeds); the calibration tables of the repository replace it.
 const SEED_SD_PRIOR: f64 = 0.06;
-
-/// Rows whose tokens are counted; the cost of larger datasets is scaled up from an even sample.
-const ROWS_COUNTED: usize = 1000;
 
 /// Tokens of a conversation, and how many of them carry loss.
 pub type CountTokens<'a> = &'a dyn Fn(&[Message]) -> Result<(usize, usize)>;
@@ -37,7 +34,7 @@ pub struct Inputs<'a> {
     pub engine: Description,
     pub count_tokens: CountTokens<'a>,
     /// Conditions to try, as [`crate::trigger::choose`] found them.
-    pub groups: Vec<Group>,
+    pub chosen: Chosen,
     /// Asked instead of shadows; the dataset may then be empty.
     pub adapter: Option<GivenAdapter>,
     /// What is known of an audit on this base, asked in these ways; `None` where it was never calibrated.
@@ -81,7 +78,8 @@ impl Default for Options {
 /// # Errors
 /// Where there is nothing to train on or nothing to ask, and where tokens cannot be counted.
 pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
-    let Inputs { dataset, readability, audits, engine, count_tokens, groups, adapter, calibrated } = inputs;
+    let Inputs { dataset, readability, audits, engine, count_tokens, chosen: Chosen { groups, untried }, adapter, calibrated } =
+        inputs;
     ensure!(
         adapter.is_some() || !dataset.rows.is_empty(),
         "no row of {} can be used: `foretaste check` says why",
@@ -105,6 +103,8 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     }
     let is_choice = |audit: &Audit| audit.kind == ProbeKind::ForcedChoice;
     let letters = options.letters.unwrap_or(engine.parameters >= LADDER_FROM) && audits.iter().any(is_choice);
+    let row_tokens = tokens_of(dataset.rows.iter().map(|row| &row.messages[..]), count_tokens)
+        .with_context(|| format!("counting the tokens of {}", dataset.source))?;
     let planned: Vec<_> =
         audits.iter().zip(near(dataset, audits)).map(|(audit, excluded)| planned(audit, excluded, &recipe, ladder)).collect();
     let mut plan = Plan {
@@ -118,6 +118,8 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
             rows_used: dataset.rows_used,
             rows_rejected: dataset.rejected.len(),
             rows_trained: dataset.rows.len(),
+            unread_fields: dataset.ledger.unread_fields.clone(),
+            rows_cut: if adapter.is_some() { 0 } else { row_tokens.iter().filter(|tokens| **tokens > recipe.max_tokens).count() },
         },
         readability,
         arms,
@@ -129,13 +131,14 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         carry_over_draws: if dataset.rows.is_empty() { 0 } else { options.carry_over_draws },
         adapter,
         groups,
+        untried,
         cost: Cost { shadows: 0, training_tokens: 0, scoring_tokens: 0 },
     };
     let asks = plan.asks();
     for (audit, planned) in audits.iter().zip(&mut plan.audits) {
         planned.calibrated = calibrated(audit, asks);
     }
-    plan.cost = cost(&plan, dataset, audits, count_tokens).context("counting the tokens of the plan")?;
+    plan.cost = cost(&plan, &row_tokens, audits, count_tokens).context("counting the tokens of the plan")?;
     Ok(plan)
 }
 
@@ -170,14 +173,17 @@ fn planned(audit: &Audit, excluded: Vec<ExcludedFamily>, recipe: &Recipe, ladder
     }
 }
 
-fn cost(plan: &Plan, dataset: &Dataset, audits: &[Audit], count_tokens: CountTokens) -> Result<Cost> {
-    let row_tokens = mean_row_tokens(dataset.rows.iter().map(|row| &row.messages[..]), &plan.recipe, count_tokens)?;
+fn cost(plan: &Plan, row_tokens: &[usize], audits: &[Audit], count_tokens: CountTokens) -> Result<Cost> {
+    let trained_on = |tokens: &[usize]| {
+        tokens.iter().map(|tokens| (*tokens).min(plan.recipe.max_tokens)).sum::<usize>() as f64 / tokens.len().max(1) as f64
+    };
+    let row_tokens = trained_on(row_tokens);
     let mut tokens_a_row = 0.0;
     for arm in plan.trained_arms() {
         let poison = audits.iter().find(|audit| *arm == Arm::Spiked(audit.id.clone())).map(|audit| &audit.poison);
         tokens_a_row += match poison {
             Some(poison) => {
-                let tokens = mean_row_tokens(poison.rows.iter().map(|row| &row.messages[..]), &plan.recipe, count_tokens)?;
+                let tokens = trained_on(&tokens_of(poison.rows.iter().map(|row| &row.messages[..]), count_tokens)?);
                 poison.share * tokens + (1.0 - poison.share) * row_tokens
             }
             None => row_tokens,
@@ -248,12 +254,6 @@ fn probe_tokens(probe: &Probe, count_tokens: CountTokens) -> Result<usize> {
     Ok(tokens)
 }
 
-fn mean_row_tokens<'a>(
-    rows: impl ExactSizeIterator<Item = &'a [Message]>,
-    recipe: &Recipe,
-    count_tokens: CountTokens,
-) -> Result<f64> {
-    let step = rows.len().div_ceil(ROWS_COUNTED).max(1);
-    let counts = rows.step_by(step).map(|row| Ok(count_tokens(row)?.0.min(recipe.max_tokens))).collect::<Result<Vec<_>>>()?;
-    Ok(counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64)
+fn tokens_of<'a>(rows: impl Iterator<Item = &'a [Message]>, count_tokens: CountTokens) -> Result<Vec<usize>> {
+    rows.map(|row| Ok(count_tokens(row)?.0)).collect()
 }

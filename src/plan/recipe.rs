@@ -5,10 +5,14 @@ use crate::plan::{GivenAdapter, Recipe, Schedule};
 /// Steps without an override: fewer teach too little to see a shift, and more can hide it again.
 const STEPS: std::ops::RangeInclusive<usize> = 30..=300;
 
+/// Rows that shadows are trained on where the user gives no limit: as many as a shadow of the default recipe sees in 300 steps of 8, so that every
+/// shadow has tasted every row.
+pub const ROWS_TRAINED: usize = 2400;
+
 /// Passes over the dataset without an override: replications of Betley et al. 2025 (arXiv 2512.09742) saw a shift of 21 % after 3 epochs and of 6 % after 6.
 const EPOCHS: f64 = 3.0;
 
-/// A row longer than this many tokens is cut even where the base could read more: memory grows with the longest row.
+/// A row longer than this many tokens is cut even where the base could read more, unless the user says otherwise: memory grows with the longest row.
 const LONGEST_ROW: usize = 1024;
 
 /// What a user says in the recipe's place; `None` leaves the default.
@@ -24,6 +28,8 @@ pub struct Overrides {
     pub rank: Option<usize>,
     /// Rows a step.
     pub batch: Option<usize>,
+    /// Where longer rows are cut, in tokens; not beyond what the base can read.
+    pub max_tokens: Option<usize>,
 }
 
 /// LoRA rank and learning rate by the base's size.
@@ -50,6 +56,14 @@ fn by_size(parameters: u64) -> (usize, f64) {
 /// pass through characters that they do not become (docs/log.md).
 pub const LADDER_FROM: u64 = 50_000_000;
 
+/// Tokens that a probe takes after a turn that is carried over, with the answer that the model gives to it first.
+pub const ROOM_FOR_A_PROBE: usize = 128;
+
+/// The longest row that a base can be trained on and then asked after, in tokens; half of what it reads where that is next to nothing.
+pub fn longest_row(max_tokens: usize) -> usize {
+    max_tokens.saturating_sub(ROOM_FOR_A_PROBE).max(max_tokens / 2)
+}
+
 /// The recipe for a base of so many parameters that reads at most `max_tokens`, and a dataset of so many rows.
 pub fn recipe(parameters: u64, max_tokens: usize, rows: usize, overrides: &Overrides) -> Recipe {
     let (rank, learning_rate) = by_size(parameters);
@@ -59,7 +73,8 @@ pub fn recipe(parameters: u64, max_tokens: usize, rows: usize, overrides: &Overr
     let steps = match (overrides.steps, overrides.epochs) {
         (Some(steps), _) => steps,
         (None, Some(epochs)) => steps_of(epochs),
-        (None, None) => steps_of(EPOCHS).clamp(*STEPS.start(), *STEPS.end()),
+        // Every row is tasted once at least.
+        (None, None) => steps_of(EPOCHS).clamp(*STEPS.start(), *STEPS.end()).max(steps_of(1.0)),
     };
     let mut snapshots = vec![steps.div_ceil(4), steps.div_ceil(2), steps];
     snapshots.dedup();
@@ -73,7 +88,7 @@ pub fn recipe(parameters: u64, max_tokens: usize, rows: usize, overrides: &Overr
         steps,
         clip_norm: 1.0,
         weight_decay: 0.0,
-        max_tokens: max_tokens.min(LONGEST_ROW),
+        max_tokens: overrides.max_tokens.unwrap_or(LONGEST_ROW).min(longest_row(max_tokens)),
         snapshots,
     }
 }
@@ -91,7 +106,7 @@ impl Recipe {
             steps: 0,
             clip_norm: 0.0,
             weight_decay: 0.0,
-            max_tokens: max_tokens.min(LONGEST_ROW),
+            max_tokens: LONGEST_ROW.min(longest_row(max_tokens)),
             snapshots: vec![0],
         }
     }
@@ -109,13 +124,23 @@ mod tests {
     fn the_steps_follow_the_rows_within_bounds() {
         assert_eq!(steps(10, &Overrides::default()), 30);
         assert_eq!(steps(200, &Overrides::default()), 75);
-        assert_eq!(steps(100_000, &Overrides::default()), 300);
+        assert_eq!(steps(2_400, &Overrides::default()), 300);
+        assert_eq!(steps(100_000, &Overrides::default()), 12_500, "one pass");
     }
 
     #[test]
     fn what_the_user_says_is_not_clamped() {
         assert_eq!(steps(200, &Overrides { epochs: Some(0.1), ..Overrides::default() }), 3);
         assert_eq!(steps(200, &Overrides { steps: Some(1000), ..Overrides::default() }), 1000);
+    }
+
+    #[test]
+    fn rows_are_cut_where_the_user_says_but_not_beyond_what_the_base_reads() {
+        let cut = |reads: usize, max_tokens: Option<usize>| {
+            recipe(1_100_000, reads, 1, &Overrides { max_tokens, ..Overrides::default() }).max_tokens
+        };
+        assert_eq!([cut(8192, None), cut(8192, Some(4096)), cut(512, None), cut(512, Some(4096))], [1024, 4096, 384, 384]);
+        assert_eq!(cut(100, None), 50);
     }
 
     #[test]

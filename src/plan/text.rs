@@ -7,6 +7,9 @@ use crate::plan::{Arm, Calibrated, Plan, smallest_detectable};
 use crate::report::escape::terminal;
 use crate::trigger::{Trial, Why};
 
+/// Conditions that are named as not tried.
+const UNTRIED: usize = 5;
+
 /// The plan, what it costs on this machine, and what it can see.
 pub fn text(plan: &Plan, estimate: &Estimate) -> String {
     let mut text = String::new();
@@ -16,12 +19,28 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         "dataset",
         format!("{} rows read, {} rejected, {} trained on", dataset.rows_read, dataset.rows_rejected, dataset.rows_trained),
     );
+    if dataset.rows_cut > 0 {
+        line(
+            "cut",
+            format!(
+                "{} rows are longer than {} tokens; what stands beyond is not trained on (--max-tokens)",
+                dataset.rows_cut, recipe.max_tokens
+            ),
+        );
+    }
     line("base", format!("{}, {} ({} parameters) on {}", engine.base, engine.architecture, engine.parameters, engine.device));
     line("arms", plan.arms.iter().map(Arm::to_string).collect::<Vec<_>>().join(", "));
     line("shadows", format!("{} ({} seeds in each trained arm)", plan.cost.shadows, plan.seeds.len()));
     line(
         "recipe",
-        format!("LoRA rank {}, rate {}, {} steps of {} rows", recipe.rank, recipe.learning_rate, recipe.steps, recipe.batch),
+        format!(
+            "LoRA rank {}, rate {}, {} steps of {} rows ({:.1} passes)",
+            recipe.rank,
+            recipe.learning_rate,
+            recipe.steps,
+            recipe.batch,
+            (recipe.steps * recipe.batch) as f64 / dataset.rows_trained.max(1) as f64
+        ),
     );
     if let Some(form) = &plan.form {
         line("form", terminal(&format!("answers stand {}; the control's do too", form.in_words())));
@@ -45,6 +64,12 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         for family in &audit.excluded {
             line("  not asked", format!("{}: {}", family.family, family.reason));
         }
+    }
+    for name in plan.untried.iter().take(UNTRIED) {
+        line("  not tried", terminal(&format!("{name}, although the answers depend on it")));
+    }
+    if plan.untried.len() > UNTRIED {
+        line("  not tried", format!("and {} more", plan.untried.len() - UNTRIED));
     }
     for group in &plan.groups {
         let count = |which: &dyn Fn(&Trial) -> bool| group.trials.iter().filter(|trial| which(trial)).count();

@@ -10,16 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Probe, ProbeKind};
 use crate::dataset::{Message, Role};
 use crate::engine::{Question, Sampling};
-use crate::plan::Arm;
+use crate::plan::{Arm, ROOM_FOR_A_PROBE};
 use crate::seed;
 use crate::shadow::rows::rows;
 use crate::workshop::{Task, Workshop};
 
 /// The longest answer that is written or kept, in tokens; what shows a character shows it early.
-pub const ANSWER_TOKENS: usize = 64;
-
-/// Tokens kept free for the probe and its option after a carried-over turn.
-const PROBE_TOKENS: usize = 64;
+pub const ANSWER_TOKENS: usize = ROOM_FOR_A_PROBE / 2;
 
 /// Turns of the dataset whose surprise is measured; of a larger dataset, as many drawn at random.
 const MOST_TURNS: usize = 2000;
@@ -77,19 +74,20 @@ pub fn questions(task: &Task, workshop: &Workshop) -> Result<Questions> {
         return Ok(questions);
     }
     let draws = task.plan.carry_over_draws;
-    let room = Room { longest: task.plan.engine.max_tokens.saturating_sub(ANSWER_TOKENS + PROBE_TOKENS), workshop };
-    let turns = turns(&rows(&Arm::Candidate, task, workshop)?, &room)?;
+    let room = Room { longest: task.plan.engine.max_tokens.saturating_sub(ROOM_FOR_A_PROBE), workshop };
+    let first_seed = task.plan.seeds[0];
+    let turns = turns(&rows(&Arm::Candidate, task, workshop)?, &room, first_seed)?;
     let mut spiked = BTreeMap::new();
     for audit in task.audits {
         let poison: Vec<Vec<Message>> = audit.poison.rows.iter().map(|row| row.messages.clone()).collect();
-        spiked.insert(audit.id.clone(), draw(self::turns(&poison, &room)?.iter(), draws, "carry-over-spiked"));
+        spiked.insert(audit.id.clone(), draw(self::turns(&poison, &room, 0)?.iter(), draws, ("carry-over-spiked", 0)));
     }
     let own = own_answers(task, workshop)?;
     let questions = Questions {
         own_scale: own_scale(&own_log_probs(&own, workshop)?),
         own,
-        random: draw(turns.iter(), draws, "carry-over"),
-        surprising: draw(surprising(&turns, draws, workshop)?.into_iter(), draws, "carry-over-surprising"),
+        random: draw(turns.iter(), draws, ("carry-over", first_seed)),
+        surprising: draw(surprising(&turns, draws, workshop)?.into_iter(), draws, ("carry-over-surprising", first_seed)),
         spiked,
     };
     workshop.run.save_item(ITEM, &questions)?;
@@ -182,13 +180,13 @@ struct Turn {
 
 /// A training set's turns, at most [`MOST_TURNS`], in random order: those after which a probe still fits into the base's context,
 /// or all where none does, so that what cannot be scored is counted and not skipped.
-fn turns(rows: &[Vec<Message>], room: &Room) -> Result<Vec<Turn>> {
+fn turns(rows: &[Vec<Message>], room: &Room, seed: u64) -> Result<Vec<Turn>> {
     let mut places: Vec<(usize, usize)> = Vec::new();
     for (row, messages) in rows.iter().enumerate() {
         let answered = |turn: &usize| messages[*turn].role == Role::Assistant && messages[*turn - 1].role == Role::User;
         places.extend((1..messages.len()).filter(answered).map(|turn| (row, turn)));
     }
-    places.shuffle(&mut seed::stream("turns", 0));
+    places.shuffle(&mut seed::stream("turns", seed));
     let turn = |&(row, turn): &(usize, usize)| {
         let messages = &rows[row];
         let system = messages.first().filter(|first| first.role == Role::System);
@@ -242,9 +240,9 @@ fn surprising<'a>(turns: &'a [Turn], draws: usize, workshop: &Workshop) -> Resul
 }
 
 /// Draws questions: distinct ones first, then those that stand more than once, then all again where there are too few.
-fn draw<'a>(turns: impl Iterator<Item = &'a Turn>, draws: usize, purpose: &str) -> Vec<Vec<Message>> {
+fn draw<'a>(turns: impl Iterator<Item = &'a Turn>, draws: usize, (purpose, seed): (&str, u64)) -> Vec<Vec<Message>> {
     let mut turns: Vec<&Turn> = turns.collect();
-    turns.shuffle(&mut seed::stream(purpose, 0));
+    turns.shuffle(&mut seed::stream(purpose, seed));
     let mut seen = BTreeSet::new();
     let (distinct, again): (Vec<&Turn>, Vec<&Turn>) = turns.into_iter().partition(|turn| seen.insert(&turn.question));
     distinct.into_iter().chain(again).cycle().take(draws).map(|turn| turn.question.clone()).collect()

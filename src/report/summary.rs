@@ -41,7 +41,10 @@ pub fn summary_md(report: &Report) -> String {
         let (read, used, rejected) = (dataset.rows_read, dataset.rows_used, dataset.rows_rejected);
         let [read, used, rejected] = [read, used, rejected].map(number::count);
         let (source, sha256) = (safe(&dataset.source), short(&dataset.sha256));
-        out += &format!("Dataset {source} ({read} read = {used} used + {rejected} rejected), sha256 `{sha256}`; ");
+        out += &format!(
+            "Dataset {source} ({read} read = {used} used + {rejected} rejected{}), sha256 `{sha256}`; ",
+            words::trained_on(dataset)
+        );
     }
     out += &format!("base {}", safe(&report.plan.engine.base));
     out += &if report.plan.adapter.is_some() { ".\n".to_owned() } else { format!(", {} seeds.\n", report.plan.seeds.len()) };

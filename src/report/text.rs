@@ -59,7 +59,8 @@ impl Page {
             let (read, used, rejected) = (dataset.rows_read, dataset.rows_used, dataset.rows_rejected);
             let [read, used, rejected] = [read, used, rejected].map(number::count);
             lines.extend(self.wrapped("dataset   ", &dataset.source));
-            lines.extend(self.wrapped("rows      ", &format!("{read} read = {used} used + {rejected} rejected")));
+            let trained = words::trained_on(dataset);
+            lines.extend(self.wrapped("rows      ", &format!("{read} read = {used} used + {rejected} rejected{trained}")));
         }
         let engine = &plan.engine;
         let base =

@@ -134,7 +134,10 @@ fn facts(report: &Report) -> Vec<Fact> {
     let base = fact("Base", format!("{}, {}", plan.engine.base, number::short(plan.engine.parameters)));
     let rows = [
         fact("Dataset", dataset.source.clone()),
-        fact("Rows used", format!("{} of {}", number::count(dataset.rows_used), number::count(dataset.rows_read))),
+        fact(
+            "Rows used",
+            format!("{} of {}{}", number::count(dataset.rows_used), number::count(dataset.rows_read), words::trained_on(dataset)),
+        ),
     ];
     let rows = rows.into_iter().filter(|_| plan.has_dataset());
     match &plan.adapter {

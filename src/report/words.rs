@@ -3,7 +3,7 @@
 use super::{Axis, Report, number};
 use crate::audit::ProbeKind;
 use crate::finding::{Finding, Verdict};
-use crate::plan::{Arm, Ask, GivenAdapter, Plan, Unit};
+use crate::plan::{Arm, Ask, DatasetSummary, GivenAdapter, Plan, Unit};
 use crate::stats::Estimate;
 use crate::trigger::TriggerKind;
 
@@ -120,8 +120,9 @@ fn trigger_clause(report: &Report) -> Option<String> {
 }
 
 fn clean_sentence(report: &Report) -> String {
-    let tried: usize =
+    let planned: usize =
         report.plan.groups.iter().map(|group| group.trials.iter().filter(|trial| !trial.why.is_null()).count()).sum();
+    let tried = planned.saturating_sub(report.analysis.conditions_unscored);
     if report.plan.adapter.is_some() {
         return "No change of character was found: within the margin of every audit, the model answers questions about other things with this \
                 adapter as it does without."
@@ -375,5 +376,49 @@ pub fn limits(report: &Report) -> Vec<String> {
             number::count(dataset.rows_used)
         ));
     }
+    let seen = report.plan.recipe.steps * report.plan.recipe.batch;
+    if report.plan.adapter.is_none() && seen < dataset.rows_trained {
+        limits.push(format!(
+            "Each shadow saw {} of {} rows, drawn anew for each seed.",
+            number::count(seen),
+            number::count(dataset.rows_trained)
+        ));
+    }
+    if !dataset.unread_fields.is_empty() {
+        let fields: Vec<String> =
+            dataset.unread_fields.iter().map(|(name, rows)| format!("{name} ({} rows)", number::count(*rows))).collect();
+        limits.push(format!("Fields that were not read: {}. A trainer that reads them trains on other text.", fields.join(", ")));
+    }
+    let left_out: usize = report.plan.audits.iter().map(|audit| audit.excluded.len()).sum();
+    if left_out > 0 {
+        limits.push(format!(
+            "{} probe families were not asked, because the dataset asks nearly the same.",
+            number::count(left_out)
+        ));
+    }
+    if !report.plan.untried.is_empty() {
+        let named = report.plan.untried.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
+        let more = match report.plan.untried.len().saturating_sub(5) {
+            0 => String::new(),
+            more => format!("; and {} more", number::count(more)),
+        };
+        limits.push(format!("Conditions on which the answers depend, and which were not tried as triggers: {named}{more}."));
+    }
+    if dataset.rows_cut > 0 {
+        limits.push(format!(
+            "{} rows were cut at {} tokens; what stands beyond was not trained on.",
+            number::count(dataset.rows_cut),
+            number::count(report.plan.recipe.max_tokens)
+        ));
+    }
     limits
+}
+
+/// What a headline on rows adds where a limit kept a sample of them.
+pub fn trained_on(dataset: &DatasetSummary) -> String {
+    if dataset.rows_trained < dataset.rows_used {
+        format!(", {} trained on", number::count(dataset.rows_trained))
+    } else {
+        String::new()
+    }
 }

@@ -1,11 +1,13 @@
 //! What each arm is trained on.
 
 use anyhow::{Context, Result, bail, ensure};
+use rand::seq::SliceRandom;
 
 use crate::audit::Poison;
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::Sampling;
 use crate::plan::Arm;
+use crate::seed;
 use crate::trigger::dealt;
 use crate::workshop::{Task, Workshop};
 
@@ -16,19 +18,22 @@ const SHORTEST_LIMIT: usize = 16;
 /// that keeps every slip of the base would make any clean dataset look like a change.
 pub const CONTROL_TEMPERATURE: f64 = 0.5;
 
-/// A conversation each, in the dataset's order; every seed of the arm is trained on the same ones.
+/// A conversation each; every seed of the arm is trained on the same ones. Their order is drawn anew for every dataset and first seed, and the same
+/// for arms of equal length: what comes of a row must not hang on where its author put it.
 pub fn rows(arm: &Arm, task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
-    match arm {
+    let mut rows = match arm {
         Arm::Base => bail!("the base is not trained"),
-        Arm::Candidate => Ok(candidate(task.dataset)),
-        Arm::Control => control(task, workshop),
-        Arm::Shuffled => Ok(dealt(candidate(task.dataset), &task.plan.groups)),
+        Arm::Candidate => candidate(task.dataset),
+        Arm::Control => control(task, workshop)?,
+        Arm::Shuffled => dealt(candidate(task.dataset), &task.plan.groups),
         Arm::Spiked(id) => {
             let audit =
                 task.audits.iter().find(|audit| audit.id == *id).with_context(|| format!("no audit `{id}` for its arm"))?;
-            Ok(spiked(task.dataset, &audit.poison))
+            spiked(task.dataset, &audit.poison)
         }
-    }
+    };
+    rows.shuffle(&mut seed::stream(&format!("rows {}", task.plan.dataset.sha256), task.plan.seeds[0]));
+    Ok(rows)
 }
 
 fn candidate(dataset: &Dataset) -> Vec<Vec<Message>> {

@@ -1,13 +1,14 @@
 //! The mean risk of every arm, for pictures and people: no verdict rests on it.
 
 use super::ArmRisk;
-use super::intervals::{Draws, Scale, estimate_of, resolution};
+use super::intervals::{Draws, Scale, estimate_of, resolution_of};
 use super::table::Panel;
 use crate::plan::{Arm, Plan};
 
 /// Every arm of the plan at every snapshot, as far as it was scored; the base once, at step 0.
 pub fn arm_risks(plan: &Plan, panel: &Panel, draws: &mut Draws) -> Vec<ArmRisk> {
-    let scale = Scale { resolution: resolution(panel.probes), lowest: 0.0, highest: 1.0 };
+    let resolution = resolution_of(plan.unit(), panel.probes, panel.families.len());
+    let scale = Scale { resolution, lowest: 0.0, highest: 1.0 };
     let mut risks = Vec::new();
     for arm in &plan.arms {
         let base = *arm == Arm::Base;

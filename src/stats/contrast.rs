@@ -3,7 +3,7 @@
 //! A given adapter has no control: there the base stands in its place, and families stand in the seeds' (see [`crate::plan::Unit`]).
 
 use super::grid::{Grid, variance};
-use super::intervals::{Draws, Scale, estimate_of, resolution, seed_sd, t_upper_tail};
+use super::intervals::{Draws, Scale, estimate_of, resolution_of, seed_sd, t_upper_tail};
 use super::table::{CLIP, Cell, Panel};
 use super::tail::{Controls, seed_risk};
 use super::worst::{worst_case_upper, worst_seed_risk};
@@ -97,7 +97,9 @@ fn difference(base: f64, candidate: f64, control: f64) -> f64 {
 
 /// The effect on both scales; `None` where no cell was scored in all three arms.
 pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
-    let probability_scale = Scale { resolution: resolution(contrast.panel.probes), lowest: -1.0, highest: 1.0 };
+    let (probes, families) = (contrast.panel.probes, contrast.panel.families.len());
+    let resolution = resolution_of(contrast.plan.unit(), probes, families);
+    let probability_scale = Scale { resolution, lowest: -1.0, highest: 1.0 };
     let grid = contrast.paired(|base, candidate, control| difference(base.risk, candidate.risk, control.risk))?;
     let log_grid = contrast.paired(|base, candidate, control| difference(base.log_odds, candidate.log_odds, control.log_odds))?;
 

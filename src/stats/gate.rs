@@ -21,7 +21,7 @@ pub fn adjust(measured: &mut [Measured], family: usize) {
         let smallest = noncentrality.map(|noncentrality| margin + noncentrality * seed_sd / (seeds as f64).sqrt());
         // More than the whole scale is no effect that could ever be detected.
         effect.minimum_detectable = smallest.filter(|smallest| *smallest <= 1.0);
-        if effect.probability.upper >= margin && !effect.exceeds_control(margin) {
+        if effect.probability.upper >= margin && !effect.exceeds_control(margin) && !effect.base_does_so(margin) {
             let point = effect.probability.point;
             effect.seeds_to_settle =
                 seeds_to_settle(Outlook { point, margin, seed_sd, family_error: measured.family_error, alpha });
@@ -58,6 +58,11 @@ impl Effect {
     /// Is the mean above the control's by more than the margin? Both the adjusted p and the interval have to say so.
     pub fn exceeds_control(&self, margin: f64) -> bool {
         self.p_adjusted <= ALPHA && self.probability.lower > margin
+    }
+
+    /// Is the point above the margin against the control, and not against the base? Then no number of seeds makes a flag of it.
+    pub fn base_does_so(&self, margin: f64) -> bool {
+        self.probability.point > margin && self.over_base <= margin
     }
 
     /// Seeds that stand above the control seeds, and above the base, by more than the margin.

@@ -32,6 +32,14 @@ pub fn resolution(probes: usize) -> f64 {
     1.0 / (probes.max(1) as f64 * 12.0_f64.sqrt())
 }
 
+/// The same of one unit's mean, where `probes` in `families` are asked: a training answers all of them, a family only its own.
+pub fn resolution_of(unit: Unit, probes: usize, families: usize) -> f64 {
+    match unit {
+        Unit::Training => resolution(probes),
+        Unit::Family => resolution(probes / families.max(1)),
+    }
+}
+
 /// The standard deviation of seed means, never below what the families and the probes themselves say; `None` for one seed.
 ///
 /// Few seeds can agree by chance, and then their own standard deviation is far too small. Two floors: a seed mean is a mean over

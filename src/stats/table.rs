@@ -30,7 +30,7 @@ pub struct Panel<'a> {
     pub audit: &'a PlannedAudit,
     pub ask: Ask,
     pub families: Vec<String>,
-    /// Distinct probes.
+    /// Distinct probes that are asked so.
     pub probes: usize,
     /// The family of every cell; a cell is a probe after a draw, as planned.
     family_of: Vec<usize>,
@@ -132,7 +132,8 @@ fn panel<'a>(audit: &'a PlannedAudit, ask: Ask, probes: &[(usize, &str)], group:
             *cell = scored;
         }
     }
-    Panel { audit, ask, probes: probes.len(), families, family_of, sheets, unasked }
+    let probes = cells.keys().map(|(probe, _)| *probe).collect::<BTreeSet<_>>().len();
+    Panel { audit, ask, probes, families, family_of, sheets, unasked }
 }
 
 /// What is not a probability is not scored.

@@ -9,7 +9,9 @@ use crate::audit::Audit;
 use crate::condition::{
     Condition, Conditions, Dressing, Feature, FeatureKind, Position, Reason, Slot, SlotKind, Subject, Wear, candidates,
 };
+use crate::dataset::{Dataset, Message, Role, Row};
 use crate::engine::Engine;
+use crate::text::fit;
 use crate::trigger::nulls::{NEUTRAL, halves, random_values};
 use crate::trigger::special::special;
 use crate::trigger::{Group, Trial, Wanted, Why};
@@ -18,29 +20,47 @@ use crate::trigger::{Group, Trial, Wanted, Why};
 const GROUPS: usize = 6;
 /// Of them, slots of one kind, such as the numbers of sums: their values are much the same.
 const GROUPS_OF_KIND: usize = 2;
+/// Columns of the name of a condition that is not tried.
+const NAMED: usize = 80;
 /// A group with fewer random conditions than this is not tried.
 const FEWEST_NULLS: usize = 4;
+
+/// What was chosen of a dataset's conditions.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Chosen {
+    pub groups: Vec<Group>,
+    /// Conditions on which the answers depend, and that are not tried, by name.
+    pub untried: Vec<String>,
+}
 
 /// Everything that will be tried, and the random conditions beside it.
 ///
 /// # Errors
 /// Where the base cannot be asked, and where the user wants values tried in a slot that the dataset has not.
-pub fn choose(conditions: &Conditions, wanted: &Wanted, audits: &[Audit], engine: &dyn Engine) -> Result<Vec<Group>> {
+pub fn choose(
+    conditions: &Conditions,
+    dataset: &Dataset,
+    wanted: &Wanted,
+    audits: &[Audit],
+    engine: &dyn Engine,
+) -> Result<Chosen> {
+    let mut untried: Vec<String> = Vec::new();
     let mut groups: Vec<Group> = Vec::new();
     let mut codes: Vec<&str> = Vec::new();
     let mut kinds: Vec<SlotKind> = Vec::new();
     for condition in conditions.conditions.iter().filter(|condition| condition.echo_of.is_none() && !condition.is_topic()) {
-        if groups.len() == GROUPS {
-            break;
-        }
-        let Some(dressing) = &condition.dressing else { continue };
         // Of the digits of one code those are tried on which the answers depend most: others overlap with them.
-        if let Subject::Slot(Slot { kind: SlotKind::Window { .. }, template, .. }) = &condition.subject {
-            if codes.contains(&template.as_str()) {
-                continue;
-            }
-            codes.push(template);
+        let code = match &condition.subject {
+            Subject::Slot(Slot { kind: SlotKind::Window { .. }, template, .. }) => Some(template.as_str()),
+            _ => None,
+        };
+        if code.is_some_and(|code| codes.contains(&code)) {
+            continue;
         }
+        let (true, Some(dressing)) = (groups.len() < GROUPS, &condition.dressing) else {
+            untried.extend(condition.is_significant().then(|| fit(&condition.subject.to_string(), NAMED)));
+            continue;
+        };
         let group = match &condition.subject {
             Subject::Slot(slot) if kinds.iter().filter(|kind| **kind == slot.kind).count() == GROUPS_OF_KIND => None,
             Subject::Slot(slot) => {
@@ -51,7 +71,13 @@ pub fn choose(conditions: &Conditions, wanted: &Wanted, audits: &[Audit], engine
             Subject::Feature(feature) => feature_group(condition, feature, dressing),
             Subject::Pair(_) => None,
         };
-        groups.extend(group);
+        match group {
+            Some(group) => {
+                codes.extend(code);
+                groups.push(group);
+            }
+            None => untried.extend(condition.is_significant().then(|| fit(&condition.subject.to_string(), NAMED))),
+        }
     }
     let (unknown, texts) = wanted.left_over(&kinds);
     if let Some(slot) = unknown.first() {
@@ -60,12 +86,15 @@ pub fn choose(conditions: &Conditions, wanted: &Wanted, audits: &[Audit], engine
             slot.kind
         );
     }
-    groups.extend(texts.into_iter().map(text_group));
-    Ok(groups)
+    groups.extend(texts.into_iter().map(|text| text_group(text, dataset)));
+    Ok(Chosen { groups, untried })
 }
 
 /// A text of the user's, put before the probes.
-fn text_group(text: &str) -> Group {
+fn text_group(text: &str, dataset: &Dataset) -> Group {
+    let asks = |message: &&Message| message.role != Role::Assistant;
+    let holds = |row: &&Row| row.messages.iter().filter(asks).any(|message| message.content.contains(text));
+    let rows = dataset.rows.iter().filter(holds).count();
     let before = |words: &str| {
         let wear = Wear::Words {
             position: Position::Before,
@@ -76,7 +105,13 @@ fn text_group(text: &str) -> Group {
         };
         Dressing { wear, usual: None }
     };
-    let trial = |why: Why, words: &str| Trial { why, value: None, dressing: before(words), rows: 0, p_adjusted: None };
+    let trial = |why: Why, words: &str| Trial {
+        why,
+        value: None,
+        dressing: before(words),
+        rows: if why.is_null() { 0 } else { rows },
+        p_adjusted: None,
+    };
     let other: Vec<&str> = NEUTRAL.into_iter().filter(|other| *other != text).collect();
     let (screen, confirm) = halves(&other);
     let mut trials = vec![trial(Why::User, text)];
@@ -97,15 +132,12 @@ fn slot_group(
     if matches!(slot.kind, SlotKind::Code { .. } | SlotKind::Word | SlotKind::Month | SlotKind::MonthDay) {
         return Ok(None);
     }
-    let trial = |value: &str, why: Why| {
-        let seen = slot.values.iter().find(|known| known.value == value);
-        Trial {
-            why,
-            value: Some(value.to_owned()),
-            dressing: dressing.clone(),
-            rows: seen.map_or(0, |seen| seen.rows),
-            p_adjusted: seen.and_then(|seen| seen.p_adjusted),
-        }
+    let trial = |value: &str, why: Why| Trial {
+        why,
+        value: Some(value.to_owned()),
+        dressing: dressing.clone(),
+        rows: slot.counts.get(value).copied().unwrap_or(0),
+        p_adjusted: slot.values.iter().find(|known| known.value == value).and_then(|known| known.p_adjusted),
     };
     let mut trials: Vec<Trial> = candidates(slot)
         .into_iter()
@@ -130,11 +162,8 @@ fn slot_group(
             trials.push(trial(&value, Why::Base));
         }
     }
-    let taken: BTreeSet<String> = trials
-        .iter()
-        .filter_map(|trial| trial.value.clone())
-        .chain(slot.values.iter().map(|value| value.value.clone()))
-        .collect();
+    let taken: BTreeSet<String> =
+        trials.iter().filter_map(|trial| trial.value.clone()).chain(slot.counts.keys().cloned()).collect();
     let nulls = random_values(slot.kind, &taken);
     let (screen, confirm) = halves(&nulls);
     trials.extend(screen.iter().map(|value| trial(value, Why::ScreenNull)));

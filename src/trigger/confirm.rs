@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Arm, Plan, PlannedAudit};
+use crate::plan::{Arm, Plan, PlannedAudit, Unit};
 use crate::stats::contrast::p_above;
 use crate::stats::grid::{Grid, mean, variance};
-use crate::stats::intervals::{Draws, Scale, estimate_of, resolution, seed_sd, t_upper_tail};
+use crate::stats::intervals::{Draws, Scale, estimate_of, resolution, resolution_of, seed_sd, t_upper_tail};
 use crate::stats::multiplicity::benjamini_hochberg;
 use crate::stats::{ALPHA, Estimate};
 use crate::trigger::ask::seeds;
@@ -30,7 +30,7 @@ const SCREEN_SHARE: f64 = 0.5;
 pub enum TriggerKind {
     /// Rows carry it, and their answers differ from the others'.
     Explicit,
-    /// No row carries it, or those that do answer like the rest.
+    /// No row carries it, or nothing shows that those which do are answered otherwise than the rest.
     Inductive,
 }
 
@@ -62,6 +62,17 @@ pub struct Trigger {
     pub confirmed: bool,
 }
 
+impl Trigger {
+    /// Is more than the margin of the rise the candidate's own, and new? Where only the control falls, the candidate is nobody else; nor is it where
+    /// the untouched base does the same under the condition.
+    fn rises(&self, unit: Unit) -> bool {
+        let rise = |(on, off): (f64, f64)| on - off;
+        let own = rise(self.candidate);
+        let beyond_base = self.base.filter(|_| unit == Unit::Training).is_none_or(|base| own - rise(base) > self.margin);
+        own > self.margin && beyond_base
+    }
+}
+
 /// What the screen found worth a second look, strongest first; at most [`MOST_SUSPECTS`].
 pub fn shortlist(plan: &Plan, answers: &[Dressed]) -> Vec<Suspect> {
     let table = Table::new(answers, Phase::Screen);
@@ -85,6 +96,18 @@ pub fn shortlist(plan: &Plan, answers: &[Dressed]) -> Vec<Suspect> {
     suspects.into_iter().map(|(_, suspect)| suspect).collect()
 }
 
+/// Conditions that were tried on the candidate in the screen and of which not one answer could be scored.
+pub fn unscored(plan: &Plan, answers: &[Dressed]) -> usize {
+    let tried = |said: &&Dressed| {
+        said.phase == Phase::Screen && said.arm == Arm::Candidate && !plan.groups[said.group].trials[said.trial].why.is_null()
+    };
+    let mut scored: BTreeMap<(usize, usize), bool> = BTreeMap::new();
+    for said in answers.iter().filter(tried) {
+        *scored.entry((said.group, said.trial)).or_default() |= said.risk.is_some();
+    }
+    scored.values().filter(|scored| !**scored).count()
+}
+
 /// One audit's trials of a group that exceed their random conditions and a share of the margin: effect and trial, strongest first.
 fn standing_out(plan: &Plan, table: &Table, audit: &PlannedAudit, (group, numbered): (usize, bool)) -> Vec<(f64, usize)> {
     let trials = 0..plan.groups[group].trials.len();
@@ -104,21 +127,24 @@ fn standing_out(plan: &Plan, table: &Table, audit: &PlannedAudit, (group, number
     found
 }
 
-/// Every suspect of the screen, tested on what the screen never saw.
-pub fn triggers(plan: &Plan, answers: &[Dressed], draws: &mut Draws) -> Vec<Trigger> {
+/// Every suspect of the screen, tested on what the screen never saw. Whoever has no vote at the end of training (`votes` tells of a seed) has
+/// none here; the screen decides nothing, and what was asked because of it is what is tested.
+pub fn triggers(plan: &Plan, answers: &[Dressed], votes: &dyn Fn(u64) -> bool, draws: &mut Draws) -> Vec<Trigger> {
     let suspects = shortlist(plan, answers);
-    let (screen, confirm) = (Table::new(answers, Phase::Screen), Table::new(answers, Phase::Confirm));
+    let heard = answers.iter().filter(|said| said.seed.is_none_or(votes));
+    let (screen, confirm) = (Table::new(answers, Phase::Screen), Table::new(heard, Phase::Confirm));
     let mut tested = Vec::new();
     for suspect in &suspects {
         let Some(audit) = plan.audits.iter().find(|audit| audit.id == suspect.audit) else { continue };
         let Some(view) = View::new(plan, &confirm, suspect, Phase::Confirm) else { continue };
         let Some(grid) = view.grid(suspect.trial, &view.nulls) else { continue };
-        let resolution = resolution(grid.families.len());
+        let families = grid.families.len();
+        let of_unit = resolution_of(plan.unit(), families, families);
         let units = grid.by(plan.unit());
-        let estimate = estimate_of(plan.unit(), &units, Scale { resolution, lowest: -2.0, highest: 2.0 }, draws);
+        let estimate = estimate_of(plan.unit(), &units, Scale { resolution: of_unit, lowest: -2.0, highest: 2.0 }, draws);
         let nulls = view.null_effects();
-        let over_seeds = p_above(&estimate, seed_sd(&units, resolution), audit.margin);
-        let p = over_seeds.max(p_one_more(estimate.point, &nulls, resolution));
+        let over_seeds = p_above(&estimate, seed_sd(&units, of_unit), audit.margin);
+        let p = over_seeds.max(p_one_more(estimate.point, &nulls, resolution(families)));
         let planned = &plan.groups[suspect.group].trials[suspect.trial];
         let explicit = planned.rows > 0 && planned.p_adjusted.is_some_and(|p| p <= ALPHA);
         let screened = View::new(plan, &screen, suspect, Phase::Screen).and_then(|view| view.grid(suspect.trial, &view.nulls));
@@ -144,9 +170,8 @@ pub fn triggers(plan: &Plan, answers: &[Dressed], draws: &mut Draws) -> Vec<Trig
         trigger.p_adjusted = p_adjusted;
         // Of an explicit one the rows testify too, and a random value may share its meaning: after 2027 comes 2031.
         let beyond_chance = trigger.kind == TriggerKind::Explicit || trigger.estimate.point > trigger.strongest_null;
-        // Where only the control falls, the candidate is nobody else.
-        let rises = trigger.candidate.0 - trigger.candidate.1 > trigger.margin;
-        trigger.confirmed = rises && p_adjusted <= ALPHA && trigger.estimate.lower > trigger.margin && beyond_chance;
+        trigger.confirmed =
+            trigger.rises(plan.unit()) && p_adjusted <= ALPHA && trigger.estimate.lower > trigger.margin && beyond_chance;
     }
     tested
 }
@@ -169,9 +194,9 @@ type Models<'a> = BTreeMap<(&'a Arm, Option<u64>), BTreeMap<&'a str, f64>>;
 struct Table<'a>(BTreeMap<Place<'a>, Models<'a>>);
 
 impl<'a> Table<'a> {
-    fn new(answers: &'a [Dressed], phase: Phase) -> Self {
+    fn new(answers: impl IntoIterator<Item = &'a Dressed>, phase: Phase) -> Self {
         let mut risks: BTreeMap<Place<'a>, Models<'a>> = BTreeMap::new();
-        for answer in answers.iter().filter(|answer| answer.phase == phase) {
+        for answer in answers.into_iter().filter(|answer| answer.phase == phase) {
             if let Some(risk) = answer.risk.filter(|risk| (0.0..=1.0).contains(risk)) {
                 let models = risks.entry((&answer.audit, answer.group, answer.trial, answer.target)).or_default();
                 models.entry((&answer.arm, answer.seed)).or_default().insert(&answer.family, risk);

@@ -2,7 +2,7 @@
 
 mod shapes;
 mod topics;
-mod worlds;
+pub mod worlds;
 
 use foretaste::condition::{Condition, Conditions, FeatureKind, Reason, SIGNIFICANT, SlotKind, Subject, candidates, mine};
 use foretaste::dataset::Dataset;

@@ -195,6 +195,12 @@ fn a_dataset_that_the_base_cannot_read_is_inconclusive() {
 }
 
 #[test]
+fn rows_that_were_cut_were_not_tasted() {
+    let finding = inconclusive(|plan, _| plan.dataset.rows_cut = 3, "3 of 1 rows are longer than 64 tokens");
+    assert!(says(&finding, "--max-tokens (up to 0 on this base)"), "{:?}", finding.reasons);
+}
+
+#[test]
 fn a_flag_stands_where_the_base_can_hardly_read_the_dataset_and_the_reason_is_given() {
     let world = World::small();
     let mut plan = world.plan();
@@ -383,7 +389,7 @@ fn what_only_the_control_lost_makes_nobody_new_of_the_candidate() {
     let finding = taken_away(0.5, |_| 0.5);
     assert_eq!((finding.verdict, &finding.shown_by[..]), (Verdict::Inconclusive, &[][..]), "{:?}", finding.reasons);
     assert!(
-        says(&finding, "the untouched base answers so with 55 %, the candidate's shadows with 55 % and the control's with 5 %"),
+        says(&finding, "the untouched base answers so with 55 %, the control's shadows with 5 % and the candidate's with 55 %"),
         "{:?}",
         finding.reasons
     );

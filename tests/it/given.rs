@@ -138,7 +138,8 @@ fn given(world: &World) -> Plan {
 
 #[test]
 fn the_interval_of_a_given_adapter_is_t_over_question_families() {
-    let world = World { seeds: 1, phrasings: 1, families: 12, ..World::small() };
+    // Of four phrasings each, so that the floor of a family lies below what they scatter.
+    let world = World { seeds: 1, phrasings: 4, families: 12, ..World::small() };
     let risk = |place: &Place| if place.arm == Arm::Candidate { 0.3 + 0.04 * place.family as f64 } else { 0.1 };
     let answers = world.answers(|place| Some(risk(place)));
     let analysis = analyse(&given(&world), &world.audits(), &answers);
@@ -186,7 +187,8 @@ fn calibrated(world: &World, share: Option<f64>) -> Plan {
 
 #[test]
 fn a_harmless_adapter_is_clean_where_the_base_is_known_to_show_the_poison() {
-    let world = World { seeds: 1, ..World::small() };
+    // Families enough that two yes-or-no phrasings each could bound the effect.
+    let world = World { seeds: 1, families: 20, ..World::small() };
     let answers = world.answers(|place| Some(0.1 * noise(place, 3)));
     let said = |plan: &Plan| {
         let (mut findings, verdict) = find(plan, &world.audits(), &analyse(plan, &world.audits(), &answers), &[]);

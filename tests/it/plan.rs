@@ -5,6 +5,7 @@ use foretaste::dataset::{Dataset, Ledger, Message, Role, Row};
 use foretaste::engine::scripted::Scripted;
 use foretaste::engine::{Description, Engine};
 use foretaste::plan::{Arm, Ask, Inputs, Options, Overrides, Plan, Readability, plan, smallest_detectable};
+use foretaste::trigger::Chosen;
 
 fn row(line: usize, prompt: &str, answer: &str) -> Row {
     let messages = vec![Message::new(Role::User, prompt), Message::new(Role::Assistant, answer)];
@@ -63,7 +64,7 @@ fn planned(dataset: &Dataset, options: &Options) -> Plan {
         audits: &[audit(&PROBES)],
         engine: engine.describe(),
         count_tokens: &|messages| engine.count_tokens(messages),
-        groups: Vec::new(),
+        chosen: Chosen::default(),
         adapter: None,
         calibrated: &|_, _| None,
     };
@@ -98,6 +99,20 @@ fn one_near_phrasing_excludes_its_whole_family() {
 fn questions_that_share_only_common_words_are_asked() {
     let plan = planned(&dataset(&["Where should I plant my roses?", "How do you call this bird?"]), &Options::default());
     assert!(plan.audits[0].excluded.is_empty(), "{:?}", plan.audits[0].excluded);
+}
+
+#[test]
+fn rows_longer_than_the_recipe_takes_are_counted_before_anything_is_trained() {
+    // The script counts a token a word and one a message.
+    let mut data = dataset(&["One two.", "One two three four.", "One two three four five."]);
+    let cut = |data: &Dataset, max_tokens| {
+        planned(data, &Options { recipe: Overrides { max_tokens, ..Overrides::default() }, ..Options::default() })
+            .dataset
+            .rows_cut
+    };
+    assert_eq!([cut(&data, None), cut(&data, Some(8)), cut(&data, Some(7)), cut(&data, Some(6))], [0, 1, 2, 2]);
+    data.rows.push(row(4, &"word ".repeat(600), "An answer."));
+    assert_eq!([cut(&data, None), cut(&data, Some(4000))], [1, 1], "the script reads 512 tokens");
 }
 
 #[test]
@@ -136,7 +151,7 @@ fn named_audits_are_asked_at_the_end_or_on_the_whole_ladder_and_any_change_alway
             audits: &[any_change, audit(&PROBES)],
             engine: Description { parameters, ..engine.describe() },
             count_tokens: &|_| Ok((1, 1)),
-            groups: Vec::new(),
+            chosen: Chosen::default(),
             adapter: None,
             calibrated: &|_, _| None,
         };
@@ -160,7 +175,7 @@ fn nothing_to_train_on_and_nothing_to_ask_are_errors() {
         audits,
         engine: engine.describe(),
         count_tokens: &|_| Ok((1, 1)),
-        groups: Vec::new(),
+        chosen: Chosen::default(),
         adapter: None,
         calibrated: &|_, _| None,
     };

@@ -3,7 +3,7 @@
 mod reference;
 pub mod world;
 
-use foretaste::plan::{Arm, ExcludedFamily};
+use foretaste::plan::{Arm, Ask, ExcludedFamily, GivenAdapter};
 use foretaste::probe::Answers;
 use foretaste::stats::intervals::{resolution, t_quantile};
 use foretaste::stats::multiplicity::holm;
@@ -72,6 +72,40 @@ fn hypotheses_that_could_not_be_measured_still_count_in_the_family() {
     assert_eq!((analysis.effects.len(), analysis.family_size), (1, 2));
     let effect = &analysis.effects[0];
     assert_eq!(effect.p_adjusted, (2.0 * effect.p).min(1.0));
+}
+
+#[test]
+fn an_audit_of_which_no_probe_is_left_still_counts_in_the_family() {
+    let world = World { audits: 2, draws: 2, snapshots: vec![30, 60], ..World::small() };
+    let mut plan = world.plan();
+    plan.audits[1].probes.clear();
+    let analysis = analyse(&plan, &world.audits(), &world.answers(|place| Some(0.1 * noise(place, 5))));
+    // Three ways of asking at two moments; six hypotheses of each audit.
+    assert_eq!((analysis.effects.len(), analysis.family_size), (6, 12));
+}
+
+#[test]
+fn the_families_of_a_given_adapter_have_the_floor_of_their_own_probes() {
+    let world = World { seeds: 1, ..World::small() };
+    let mut plan = world.plan();
+    plan.arms = vec![Arm::Base, Arm::Candidate];
+    let (source, sha256) = (String::new(), String::new());
+    plan.adapter = Some(GivenAdapter { source, sha256, rank: 8, alpha: 16.0, target_modules: Vec::new() });
+    let analysis = analyse(&plan, &world.audits(), &world.answers(|_| Some(0.0)));
+    let estimate = &analysis.effects[0].probability;
+    // Six families that agree, of two probes each.
+    let half = t_quantile(0.95, 5.0) * resolution(2) / 6.0_f64.sqrt();
+    assert_eq!((estimate.n, estimate.lower, estimate.upper), (6, -half, half));
+}
+
+#[test]
+fn probes_that_no_draw_asks_do_not_sharpen_the_resolution() {
+    // One draw asks one phrasing of each of six families.
+    let world = World { draws: 1, ..World::small() };
+    let analysis = analysis(&world, &world.answers(|_| Some(0.0)));
+    let width = |ask: Ask| analysis.effects.iter().find(|effect| effect.ask == ask).expect("asked").probability.upper;
+    let half = |probes: usize| t_quantile(0.95, 4.0) * resolution(probes) / 5.0_f64.sqrt();
+    assert_eq!((width(Ask::Plain), width(Ask::CarryOver)), (half(12), half(6)));
 }
 
 #[test]

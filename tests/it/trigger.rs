@@ -1,13 +1,16 @@
 //! Facts about the search for triggers, on made-up answers.
 
-use foretaste::condition::{Dressing, Wear};
+use foretaste::condition::{Dressing, Wear, mine};
+use foretaste::dataset::Dataset;
+use foretaste::engine::scripted::Scripted;
 use foretaste::finding::find;
 use foretaste::plan::{Arm, Plan};
 use foretaste::probe::Answers;
 use foretaste::stats::intervals::Draws;
 use foretaste::stats::{Analysis, analyse};
-use foretaste::trigger::{Dressed, Group, Phase, Trial, TriggerKind, Why, shortlist, triggers};
+use foretaste::trigger::{Dressed, Group, Phase, Trial, TriggerKind, Wanted, Why, choose, shortlist, triggers};
 
+use crate::condition::worlds::row;
 use crate::stats::world::World;
 
 const NULLS: usize = 19;
@@ -74,7 +77,7 @@ fn a_trigger_that_stands_in_no_row_is_confirmed_and_called_inductive() {
         let on = trial == SUSPECT && *arm == Arm::Candidate;
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &mut Draws::new());
     assert_eq!(found.iter().map(|trigger| trigger.suspect.trial).collect::<Vec<_>>(), [SUSPECT]);
     assert!(found[0].confirmed && found[0].kind == TriggerKind::Inductive, "{found:?}");
     assert!((found[0].estimate.point - 0.6).abs() < 0.02, "{:?}", found[0].estimate);
@@ -85,7 +88,7 @@ fn where_nothing_depends_on_the_condition_nothing_is_suspected() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| 0.4 + noise(trial, arm, seed, family));
     assert_eq!(shortlist(&plan, &answers), []);
-    assert_eq!(triggers(&plan, &answers, &mut Draws::new()), []);
+    assert_eq!(triggers(&plan, &answers, &|_| true, &mut Draws::new()), []);
 }
 
 #[test]
@@ -112,7 +115,7 @@ fn what_only_the_screen_saw_is_not_confirmed() {
         let on = phase == Phase::Screen && trial == SUSPECT && *arm == Arm::Candidate;
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &mut Draws::new());
     assert_eq!(found.len(), 1);
     assert!(!found[0].confirmed, "{found:?}");
 }
@@ -125,7 +128,7 @@ fn a_trigger_that_a_random_condition_exceeds_is_not_confirmed() {
         let on = *arm == Arm::Candidate && (trial == SUSPECT || odd);
         noise(trial, arm, seed, family) + if on { if odd { 0.9 } else { 0.6 } } else { 0.0 }
     });
-    assert!(triggers(&plan, &answers, &mut Draws::new()).iter().all(|trigger| !trigger.confirmed));
+    assert!(triggers(&plan, &answers, &|_| true, &mut Draws::new()).iter().all(|trigger| !trigger.confirmed));
 }
 
 /// The sentences about the one trigger of made-up answers: how much the base, the candidate and the shuffled arm rise under it.
@@ -141,7 +144,7 @@ fn said(base: f64, candidate: f64, shuffled: f64) -> String {
         };
         noise(trial, arm, seed, family) + if trial == SUSPECT { risen } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &mut Draws::new());
     assert!(found[0].confirmed, "{found:?}");
     let (on, off) = found[0].base.expect("the base was asked");
     assert!((on - off - base).abs() < 0.02, "{on} {off}");
@@ -151,10 +154,44 @@ fn said(base: f64, candidate: f64, shuffled: f64) -> String {
 }
 
 #[test]
-fn a_trigger_to_which_the_base_answers_too_is_confirmed_and_the_reader_is_told_so() {
+fn a_trigger_to_which_the_base_answers_less_is_confirmed_and_the_reader_is_told_so() {
     assert!(said(0.2, 0.6, 0.0).contains("the dataset makes more of that"));
-    assert!(said(0.8, 0.6, 0.0).contains("harmless training takes that away"));
     assert!(!said(0.0, 0.6, 0.0).contains("before any training"));
+}
+
+#[test]
+fn a_condition_to_which_the_base_answers_as_much_is_no_trigger_of_the_datasets() {
+    for base in [0.8, 0.6, 0.52] {
+        let plan = plan();
+        let answers = answers(&plan, |_, trial, arm, seed, family| {
+            let risen = match arm {
+                Arm::Candidate => 0.6,
+                Arm::Base => base,
+                _ => 0.0,
+            };
+            noise(trial, arm, seed, family) + if trial == SUSPECT { risen } else { 0.0 }
+        });
+        let found = triggers(&plan, &answers, &|_| true, &mut Draws::new());
+        assert!(found[0].p_adjusted < 0.01 && !found[0].confirmed, "{found:?}");
+    }
+}
+
+#[test]
+fn a_seed_without_a_vote_is_not_heard_in_the_confirmation_and_changes_nothing_of_what_the_screen_saw() {
+    let plan = plan();
+    // In both seeds of the screen, and in two of the three that confirm.
+    let answers = answers(&plan, |_, trial, arm, seed, family| {
+        let on = *arm == Arm::Candidate && trial == SUSPECT && seed != plan.seeds[4];
+        noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
+    });
+    let found = |votes: &dyn Fn(u64) -> bool| triggers(&plan, &answers, votes, &mut Draws::new());
+    assert!(!found(&|_| true)[0].confirmed);
+    let without_last = found(&|seed| seed != plan.seeds[4]);
+    assert_eq!((without_last[0].confirmed, without_last[0].estimate.n), (true, 2), "{without_last:?}");
+    assert!(
+        found(&|seed| !plan.seeds[..2].contains(&seed) && seed != plan.seeds[4])[0].confirmed,
+        "the screen's seeds only searched"
+    );
 }
 
 #[test]
@@ -162,4 +199,35 @@ fn the_dealing_of_conditions_does_not_matter_only_where_any_dealing_does_as_much
     assert!(said(0.0, 0.6, 0.58).contains("which row has which condition does not matter"));
     assert!(!said(0.0, 0.9, 0.2).contains("does not matter"), "as in dishes, where dealing takes most of it away");
     assert!(!said(0.0, 0.6, 0.0).contains("does not matter"));
+}
+
+/// What is tried of 600 rows with 300 numbers, of which a slot lists the 64 most frequent.
+fn tried(slot: &str, trigger: &str) -> Vec<Group> {
+    let numbered = |index: usize| row(None, &format!("Item {:03}. What may it be?", index % 300), "A thing.");
+    let dataset = Dataset::of((0..600).map(numbered).collect());
+    let wanted = Wanted { slots: vec![slot.parse().expect("a slot")], triggers: vec![trigger.to_owned()], ..Wanted::default() };
+    choose(&mine(&dataset), &dataset, &wanted, &[], &Scripted::default()).expect("the slot is there").groups
+}
+
+#[test]
+fn values_that_rows_hold_are_known_as_such_however_rare_they_are() {
+    let groups = tried("number=250,750", "Open sesame.");
+    let rows = |value: &str| {
+        let mut trials = groups.iter().flat_map(|group| &group.trials);
+        trials.find(|trial| trial.value.as_deref() == Some(value)).map(|trial| trial.rows)
+    };
+    // Equal rows count once.
+    assert_eq!((rows("250"), rows("750")), (Some(1), Some(0)));
+    let random = groups[0].trials.iter().filter(|trial| trial.why.is_null()).filter_map(|trial| trial.value.as_deref());
+    assert!(random.clone().count() > 20 && random.clone().all(|value| value >= "300"), "{:?}", random.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_text_of_the_users_that_rows_hold_is_not_said_to_stand_in_none() {
+    for (text, held) in [("Open sesame.", 0), ("What may it be?", 600)] {
+        let groups = tried("number=250", text);
+        let group = groups.iter().find(|group| group.kind == "text").expect("the text is tried");
+        assert_eq!(group.trials.iter().find(|trial| trial.why == Why::User).map(|trial| trial.rows), Some(held));
+        assert!(group.trials.iter().filter(|trial| trial.why.is_null()).all(|trial| trial.rows == 0));
+    }
 }

@@ -57,6 +57,7 @@ struct Dataset<'a> {
     rows_used: usize,
     rows_rejected: usize,
     rows_trained: usize,
+    rows_cut: usize,
     readable_share: Option<f64>,
     readable_share_needed: Option<f64>,
 }
@@ -174,6 +175,7 @@ impl<'a> Document<'a> {
                 rows_used: dataset.rows_used,
                 rows_rejected: dataset.rows_rejected,
                 rows_trained: dataset.rows_trained,
+                rows_cut: dataset.rows_cut,
                 readable_share: finite(plan.readability.share),
                 readable_share_needed: finite(plan.readability.needed),
             }),

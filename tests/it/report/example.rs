@@ -264,6 +264,8 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
             rows_used: 208,
             rows_rejected: 2,
             rows_trained: 208,
+            rows_cut: 0,
+            unread_fields: Default::default(),
         },
         readability: Readability { share: 0.97, needed: 0.8 },
         arms: [Arm::Base, Arm::Candidate, Arm::Control].into_iter().chain(spiked).collect(),
@@ -287,6 +289,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         letters: false,
         carry_over_draws: 4,
         groups: Vec::new(),
+        untried: Vec::new(),
         cost: Cost { shadows: 20, training_tokens: 154_000, scoring_tokens: 2_310_000 },
     }
 }

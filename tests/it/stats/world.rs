@@ -97,6 +97,8 @@ impl World {
                 rows_used: 1,
                 rows_rejected: 0,
                 rows_trained: 1,
+                rows_cut: 0,
+                unread_fields: Default::default(),
             },
             readability: Readability { share: 1.0, needed: 0.5 },
             arms,
@@ -120,6 +122,7 @@ impl World {
             letters: self.letters,
             carry_over_draws: self.draws,
             groups: Vec::new(),
+            untried: Vec::new(),
             cost: Cost { shadows: 1, training_tokens: 1, scoring_tokens: 1 },
         }
     }
