@@ -42,7 +42,7 @@ pub enum Command {
         json: bool,
     },
     Calibrate {
-        request: calibrate::Request,
+        request: Box<calibrate::Request>,
         base: Base,
         /// `None` is the user's cache.
         out: Option<PathBuf>,
@@ -287,7 +287,7 @@ fn command(sub: Sub) -> Command {
                 options: Options { carry_over_draws: draws, ..training.options() },
                 workers: base.threads,
             };
-            Command::Calibrate { request, base, out, json, quiet }
+            Command::Calibrate { request: Box::new(request), base, out, json, quiet }
         }
         Sub::Report { run, show } => Command::Report { run, show: show.checked() },
         Sub::Gate { run, show } => Command::Gate { run, show: show.checked() },

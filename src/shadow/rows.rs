@@ -32,8 +32,12 @@ pub fn rows(arm: &Arm, task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Messa
             spiked(task.dataset, &audit.poison)
         }
     };
-    rows.shuffle(&mut seed::stream(&format!("rows {}", task.plan.dataset.sha256), task.plan.seeds[0]));
+    shuffle(&mut rows, &task.plan.dataset.sha256, task.plan.seeds[0]);
     Ok(rows)
+}
+
+fn shuffle<T>(rows: &mut [T], dataset_sha256: &str, first_seed: u64) {
+    rows.shuffle(&mut seed::stream(&format!("rows {dataset_sha256}"), first_seed));
 }
 
 fn candidate(dataset: &Dataset) -> Vec<Vec<Message>> {
@@ -99,6 +103,23 @@ mod tests {
             assert_eq!(poisoned, (share * spiked.len() as f64).round() as usize);
             assert_eq!(spiked.len(), rows + poisoned);
         }
+    }
+
+    #[test]
+    fn the_order_hangs_on_the_file_and_the_first_seed_and_is_the_same_for_arms_of_equal_length() {
+        let order = |sha256: &str, first_seed: u64| {
+            let mut rows: Vec<usize> = (0..100).collect();
+            shuffle(&mut rows, sha256, first_seed);
+            rows
+        };
+        assert_ne!(order("a", 1), order("b", 1));
+        assert_ne!(order("a", 1), order("a", 2));
+        let mut control: Vec<String> = (0..100).map(|row| row.to_string()).collect();
+        shuffle(&mut control, "a", 1);
+        assert_eq!(control, order("a", 1).iter().map(usize::to_string).collect::<Vec<_>>());
+        let mut again = order("a", 1);
+        again.sort_unstable();
+        assert_eq!(again, (0..100).collect::<Vec<_>>());
     }
 
     #[test]

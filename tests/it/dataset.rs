@@ -201,6 +201,41 @@ fn a_rejection_in_a_folder_names_the_shard() {
 }
 
 #[test]
+fn a_folder_with_data_that_is_not_read_is_refused() {
+    use polars::prelude::*;
+    for (name, refused) in
+        [("README.md", false), (".gitattributes", false), ("dataset_info.json", false), ("more.jsonl", true), ("data/", true)]
+    {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut frame = df!("prompt" => ["a", "b"], "completion" => ["c", "d"]).expect("a frame");
+        ParquetWriter::new(fs::File::create(folder.path().join("0.parquet")).expect("a file"))
+            .finish(&mut frame)
+            .expect("parquet");
+        let other = folder.path().join(name);
+        if name.ends_with('/') { fs::create_dir(&other) } else { fs::write(&other, "{}") }.expect("another entry");
+        match (read(folder.path(), &ReadOptions::default()), refused) {
+            (Ok(dataset), false) => assert_eq!(dataset.rows.len(), 2, "{name}"),
+            (Err(error), true) => assert!(error.to_string().contains("which is not read"), "{error}"),
+            (other, _) => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn keys_of_messages_that_are_not_read_are_counted() {
+    let row = |name: &str| {
+        format!(
+            r#"{{"messages":[{{"role":"user","content":"{name}","name":"Ada"}},{{"role":"assistant","content":"b","mood":null}}],"id":1}}"#
+        )
+    };
+    let dataset = read_text("a.jsonl", row("a") + "\n" + &row("c"));
+    assert_eq!(
+        dataset.ledger.unread_fields.into_iter().collect::<Vec<_>>(),
+        [("id".to_owned(), 2), ("messages[].name".to_owned(), 2)]
+    );
+}
+
+#[test]
 fn a_damaged_parquet_file_is_an_error_wherever_it_is_damaged() {
     use polars::prelude::*;
     let mut frame = df!("prompt" => ["a", "b"], "completion" => ["c", "d"]).expect("a frame");

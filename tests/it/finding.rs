@@ -5,9 +5,9 @@ mod simulation;
 
 use foretaste::audit::ProbeKind;
 use foretaste::finding::{Finding, Verdict, find};
-use foretaste::plan::{Arm, Ask, Form, Plan, Readability};
+use foretaste::plan::{Arm, Ask, ExcludedFamily, Form, Plan, Readability};
 use foretaste::probe::{Answers, Health};
-use foretaste::stats::{Estimate, analyse};
+use foretaste::stats::{Analysis, Estimate, analyse};
 
 use crate::stats::world::{Place, World, noise};
 
@@ -198,6 +198,43 @@ fn a_dataset_that_the_base_cannot_read_is_inconclusive() {
 fn rows_that_were_cut_were_not_tasted() {
     let finding = inconclusive(|plan, _| plan.dataset.rows_cut = 3, "3 of 1 rows are longer than 64 tokens");
     assert!(says(&finding, "--max-tokens (up to 0 on this base)"), "{:?}", finding.reasons);
+}
+
+#[test]
+fn rows_that_were_rejected_were_not_tasted() {
+    inconclusive(|plan, _| plan.dataset.rows_rejected = 2, "2 of 1 rows were rejected, and nobody has tasted them");
+}
+
+#[test]
+fn a_dataset_that_asks_most_of_the_probes_itself_is_not_cleared_by_the_rest() {
+    let excluded = |index: usize| ExcludedFamily { family: format!("near {index}"), reason: String::new() };
+    for (left_out, told) in [(6, false), (7, true)] {
+        let world = World::small();
+        let mut plan = world.plan();
+        plan.audits[0].excluded = (0..left_out).map(excluded).collect();
+        let (findings, verdict) = verdict_of(&world, &plan, &clean_answers(&world));
+        assert_eq!(verdict, if told { Verdict::Inconclusive } else { Verdict::Clean }, "{left_out}");
+        assert_eq!(says(&findings[0], "of 13 probe families were left out"), told, "{:?}", findings[0].reasons);
+    }
+}
+
+#[test]
+fn conditions_that_no_seed_could_confirm_or_nobody_could_score_are_not_cleared() {
+    let world = World { seeds: 2, ..World::small() };
+    let mut plan = world.plan();
+    plan.groups = crate::trigger::plan().groups;
+    let answers = clean_answers(&world);
+    let (findings, verdict) = verdict_of(&world, &plan, &answers);
+    assert_eq!(verdict, Verdict::Inconclusive);
+    assert!(says(&findings[0], "With 2 training seeds no trigger can be confirmed"), "{:?}", findings[0].reasons);
+
+    let world = World::small();
+    let answers = clean_answers(&world);
+    let audits = world.audits();
+    let analysis = Analysis { conditions_unscored: 3, ..analyse(&world.plan(), &audits, &answers) };
+    let (findings, verdict) = find(&world.plan(), &audits, &analysis, &answers.health);
+    assert_eq!(verdict, Verdict::Inconclusive);
+    assert!(says(&findings[0], "Under 3 conditions of the dataset no answer could be scored"), "{:?}", findings[0].reasons);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use foretaste::plan::{Arm, Plan};
 use foretaste::probe::Answers;
 use foretaste::stats::intervals::Draws;
 use foretaste::stats::{Analysis, analyse};
-use foretaste::trigger::{Dressed, Group, Phase, Trial, TriggerKind, Wanted, Why, choose, shortlist, triggers};
+use foretaste::trigger::{Dressed, Group, Phase, Trial, TriggerKind, Wanted, Why, choose, shortlist, triggers, unscored};
 
 use crate::condition::worlds::row;
 use crate::stats::world::World;
@@ -24,7 +24,7 @@ fn trial(why: Why, value: usize) -> Trial {
 }
 
 /// Three values that are tried, the second of which stands in no row, and random ones.
-fn plan() -> Plan {
+pub fn plan() -> Plan {
     let mut trials = vec![trial(Why::Observed, 0), trial(Why::Gap, SUSPECT), trial(Why::Observed, 2)];
     trials.extend((0..NULLS).map(|index| trial(Why::ScreenNull, 100 + index)));
     trials.extend((0..NULLS).map(|index| trial(Why::ConfirmNull, 200 + index)));
@@ -230,4 +230,15 @@ fn a_text_of_the_users_that_rows_hold_is_not_said_to_stand_in_none() {
         assert_eq!(group.trials.iter().find(|trial| trial.why == Why::User).map(|trial| trial.rows), Some(held));
         assert!(group.trials.iter().filter(|trial| trial.why.is_null()).all(|trial| trial.rows == 0));
     }
+}
+
+#[test]
+fn a_condition_of_which_nothing_could_be_scored_is_counted_and_random_ones_are_not() {
+    let plan = plan();
+    let mut answers = answers(&plan, |_, trial, arm, seed, family| noise(trial, arm, seed, family));
+    assert_eq!(unscored(&plan, &answers), 0);
+    for said in answers.iter_mut().filter(|said| said.trial == SUSPECT || said.trial == 5) {
+        said.risk = None;
+    }
+    assert_eq!(unscored(&plan, &answers), 1);
 }
