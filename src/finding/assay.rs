@@ -320,11 +320,15 @@ fn strongest<'a>(effects: impl Iterator<Item = &'a Effect>) -> Option<&'a Effect
 
 /// The beginning of a sentence on an effect that is above the control's.
 fn standing_out(evidence: &Evidence, effect: &Effect) -> String {
-    let who = if effect.exceeds_control(evidence.margin()) {
-        format!("{} \"{}\" {} more often", evidence.candidate_answers(), evidence.risky, points(effect.probability.point))
-    } else {
-        let singly = effect.seeds.iter().filter(|seed| seed.exceeds_controls()).count();
-        format!("{singly} of {} single trainings answer \"{}\" more often", effect.seeds.len(), evidence.risky)
-    };
-    format!("Asked {}, {who} than {} by more than the margin", place(evidence, effect), evidence.reference())
+    let (place, risky, reference, margin) =
+        (place(evidence, effect), evidence.risky, evidence.reference(), points(evidence.margin()));
+    if effect.exceeds_control(evidence.margin()) {
+        let (who, how_much) = (evidence.candidate_answers(), points(effect.probability.point));
+        return format!("Asked {place}, {who} \"{risky}\" {how_much} more often than {reference} (the margin is {margin})");
+    }
+    let singly = effect.seeds.iter().filter(|seed| seed.exceeds_controls()).count();
+    format!(
+        "Asked {place}, {singly} of {} single trainings answer \"{risky}\" more often than {reference} by more than the margin of {margin}",
+        effect.seeds.len()
+    )
 }

@@ -32,7 +32,12 @@ pub fn flagged(evidence: &Evidence) -> Vec<String> {
         };
         reasons.push(format!("The mean effect is above the margin{over} in {above} of {} comparisons.", evidence.comparisons));
     }
-    let alone = |rest: &Estimate| if deciding.is_above(margin) { rest.lower <= margin } else { rest.point <= margin };
+    // A flag by single trainings rests on one question where the mean is above the margin with it only.
+    let point = deciding.probability.point;
+    let alone = |rest: &Estimate| match deciding.is_above(margin) {
+        true => rest.lower <= margin,
+        false => point > margin && rest.point <= margin,
+    };
     reasons.extend(one_family(deciding, alone));
     let hits = evidence.flagged().filter(|effect| evidence.tail_hits(effect).next().is_some());
     let surest = hits.min_by(|a, b| evidence.surest_seed(a).total_cmp(&evidence.surest_seed(b)));
