@@ -153,6 +153,13 @@ pub struct DatasetSummary {
     pub unread_fields: BTreeMap<String, usize>,
 }
 
+impl DatasetSummary {
+    /// Were usable rows left out, so that what stands in no row here may stand in one of those?
+    pub fn is_sample(&self) -> bool {
+        self.rows_trained < self.rows_used
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_zero(count: &usize) -> bool {
     *count == 0

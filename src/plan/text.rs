@@ -14,6 +14,7 @@ const UNTRIED: usize = 5;
 pub fn text(plan: &Plan, estimate: &Estimate) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| writeln!(text, "{name:<12} {value}").expect("writing to a string cannot fail");
+    let none = if plan.dataset.is_sample() { "no row that was kept" } else { "no row" };
     let (dataset, engine, recipe) = (&plan.dataset, &plan.engine, &plan.recipe);
     line(
         "dataset",
@@ -79,7 +80,7 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         line(
             "condition",
             format!(
-                "{}: {observed} of the data, {} that stand in no row, {random} random",
+                "{}: {observed} of the data, {} that stand in {none}, {random} random",
                 terminal(&group.name),
                 tried - observed
             ),

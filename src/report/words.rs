@@ -105,6 +105,9 @@ fn trigger_clause(report: &Report) -> Option<String> {
         _ if !report.plan.has_dataset() => "which was asked for",
         (TriggerKind::Explicit, _) => "which its own rows show",
         (TriggerKind::Inductive, true) => "which some of its rows carry and do not show",
+        (TriggerKind::Inductive, false) if report.plan.dataset.is_sample() => {
+            "which stands in none of the rows that were looked at"
+        }
         (TriggerKind::Inductive, false) => "which stands in none of its rows",
     };
     let turns = match trigger.number {
@@ -369,7 +372,7 @@ pub fn limits(report: &Report) -> Vec<String> {
         ),
     ];
     let dataset = &report.plan.dataset;
-    if dataset.rows_trained < dataset.rows_used {
+    if dataset.is_sample() {
         limits.push(format!(
             "Shadows drew from {} of {} usable rows; the other rows were not trained on.",
             number::count(dataset.rows_trained),
@@ -416,9 +419,5 @@ pub fn limits(report: &Report) -> Vec<String> {
 
 /// What a headline on rows adds where a limit kept a sample of them.
 pub fn trained_on(dataset: &DatasetSummary) -> String {
-    if dataset.rows_trained < dataset.rows_used {
-        format!(", {} trained on", number::count(dataset.rows_trained))
-    } else {
-        String::new()
-    }
+    if dataset.is_sample() { format!(", {} trained on", number::count(dataset.rows_trained)) } else { String::new() }
 }

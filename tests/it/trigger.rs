@@ -133,9 +133,12 @@ fn a_trigger_that_a_random_condition_exceeds_is_not_confirmed() {
 
 /// The sentences about the one trigger of made-up answers: how much the base, the candidate and the shuffled arm rise under it.
 fn said(base: f64, candidate: f64, shuffled: f64) -> String {
-    let plan = plan();
+    said_of(&plan(), base, candidate, shuffled)
+}
+
+fn said_of(plan: &Plan, base: f64, candidate: f64, shuffled: f64) -> String {
     let world = World { families: 12, ..World::small() };
-    let answers = answers(&plan, |_, trial, arm, seed, family| {
+    let answers = answers(plan, |_, trial, arm, seed, family| {
         let risen = match arm {
             Arm::Candidate => candidate,
             Arm::Shuffled => shuffled,
@@ -144,12 +147,12 @@ fn said(base: f64, candidate: f64, shuffled: f64) -> String {
         };
         noise(trial, arm, seed, family) + if trial == SUSPECT { risen } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &mut Draws::new());
+    let found = triggers(plan, &answers, &|_| true, &mut Draws::new());
     assert!(found[0].confirmed, "{found:?}");
     let (on, off) = found[0].base.expect("the base was asked");
     assert!((on - off - base).abs() < 0.02, "{on} {off}");
-    let analysis = Analysis { triggers: found, ..analyse(&plan, &world.audits(), &Answers::default()) };
-    let (findings, _) = find(&plan, &world.audits(), &analysis, &[]);
+    let analysis = Analysis { triggers: found, ..analyse(plan, &world.audits(), &Answers::default()) };
+    let (findings, _) = find(plan, &world.audits(), &analysis, &[]);
     findings.into_iter().find(|finding| finding.trigger.is_some()).expect("a finding").reasons.join(" ")
 }
 
@@ -241,4 +244,12 @@ fn a_condition_of_which_nothing_could_be_scored_is_counted_and_random_ones_are_n
         said.risk = None;
     }
     assert_eq!(unscored(&plan, &answers), 1);
+}
+
+#[test]
+fn what_stands_in_no_row_of_a_sample_is_not_said_to_stand_in_none() {
+    let mut plan = plan();
+    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
+    (plan.dataset.rows_read, plan.dataset.rows_used, plan.dataset.rows_trained) = (9000, 9000, 2400);
+    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("none of the 2400 rows that were kept of 9000 carries it"));
 }
