@@ -88,7 +88,7 @@ pub struct TrainArgs {
     /// Rows a step [default: 8]
     #[arg(long, value_name = "ROWS", value_parser = positive)]
     batch: Option<usize>,
-    /// Rows longer than N tokens are cut, and then nothing is called clean [default: what the base reads, 1024 at most]
+    /// Rows longer than N tokens are cut, and then nothing is called clean [default: as long as a probe still fits after them, 1024 at most]
     #[arg(long, value_name = "N", value_parser = positive)]
     max_tokens: Option<usize>,
 }

@@ -57,19 +57,16 @@ pub fn choose(
         if code.is_some_and(|code| codes.contains(&code)) {
             continue;
         }
-        let (true, Some(dressing)) = (groups.len() < GROUPS, &condition.dressing) else {
-            untried.extend(condition.is_significant().then(|| fit(&condition.subject.to_string(), NAMED)));
-            continue;
-        };
-        let group = match &condition.subject {
-            Subject::Slot(slot) if kinds.iter().filter(|kind| **kind == slot.kind).count() == GROUPS_OF_KIND => None,
-            Subject::Slot(slot) => {
+        let group = match (&condition.subject, &condition.dressing) {
+            _ if groups.len() == GROUPS => None,
+            (Subject::Slot(slot), _) if kinds.iter().filter(|kind| **kind == slot.kind).count() == GROUPS_OF_KIND => None,
+            (Subject::Slot(slot), Some(dressing)) => {
                 let group = slot_group(condition, slot, dressing, &wanted.values(slot.kind), audits, engine)?;
                 kinds.extend(group.is_some().then_some(slot.kind));
                 group
             }
-            Subject::Feature(feature) => feature_group(condition, feature, dressing),
-            Subject::Pair(_) => None,
+            (Subject::Feature(feature), Some(dressing)) => feature_group(condition, feature, dressing),
+            (Subject::Pair(_), _) | (_, None) => None,
         };
         match group {
             Some(group) => {
