@@ -108,7 +108,7 @@ pub struct Slot {
     pub values: Vec<SlotValue>,
     /// How many values there are.
     pub distinct: usize,
-    /// The rows of every value, of those looked at; not written anywhere, as there may be as many as rows.
+    /// The rows of every value, of those looked at; not written anywhere, as there may be as many as rows, so that a slot read back has none.
     #[serde(skip)]
     pub counts: BTreeMap<String, usize>,
     /// The least and the greatest value, where values are whole numbers.
