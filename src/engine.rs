@@ -109,7 +109,7 @@ pub trait Checkpoint: Sync {
 }
 
 /// A conversation to be continued and the continuations to be scored. Questions with equal openings share work.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Question {
     /// Ends with a user message.
     pub messages: Vec<Message>,

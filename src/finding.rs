@@ -26,7 +26,10 @@ pub fn find(plan: &Plan, audits: &[Audit], analysis: &Analysis, health: &[Health
     let strange_text = assay::strange_text(plan);
     let lost = lost(plan, audits, analysis);
     let run = Run { plan, audits, analysis, health, lost: &lost };
-    let judge = |audit| judge(&Evidence::new(&run, audit), &run_faults, strange_text.as_ref());
+    let judge = |audit: &PlannedAudit| {
+        let faults = [run_faults.clone(), trigger::faults(plan, analysis, &audit.id)].concat();
+        judge(&Evidence::new(&run, audit), &faults, strange_text.as_ref())
+    };
     let mut findings: Vec<Finding> = plan.audits.iter().map(judge).collect();
     findings.extend(trigger::found(plan, audits, &analysis.triggers));
     let any = |verdict: Verdict| findings.iter().any(|finding| finding.verdict == verdict);

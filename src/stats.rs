@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Audit;
 use crate::plan::{Arm, Ask, Plan, PlannedAudit};
 use crate::probe::{Answers, Health};
-use crate::trigger::{self, Confusion, Curve, Trigger};
+use crate::trigger::{self, Confusion, Curve, Loud, Trigger};
 
 use carriers::Carrier;
 use contrast::{Contrast, Measured, measure};
@@ -77,6 +77,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let curves = trigger::curves(plan, &answers.dressed);
     let confusions = trigger::confusions(plan, &answers.dressed);
     let conditions_unscored = trigger::unscored(plan, &answers.dressed);
+    let loud = trigger::loud(plan, &answers.dressed);
     let carriers = carriers::carriers(plan, answers);
     Analysis {
         effects: effects(candidates),
@@ -87,6 +88,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         triggers,
         curves,
         confusions,
+        loud,
         conditions_unscored,
         family_size,
     }
@@ -231,6 +233,9 @@ pub struct Analysis {
     pub curves: Vec<Curve>,
     /// Who spoke under which number, where conditions hold numbers of people that an audit knows.
     pub confusions: Vec<Confusion>,
+    /// Groups whose random conditions bring out what nothing should.
+    #[serde(default)]
+    pub loud: Vec<Loud>,
     /// Conditions that were asked for under the candidate and of which no answer could be scored.
     #[serde(default)]
     pub conditions_unscored: usize,

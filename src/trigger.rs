@@ -6,6 +6,7 @@
 
 pub mod ask;
 pub mod choose;
+mod company;
 pub mod confirm;
 pub mod curve;
 mod deal;
@@ -20,7 +21,7 @@ use crate::condition::Dressing;
 use crate::plan::Arm;
 
 pub use choose::{Chosen, choose};
-pub use confirm::{Trigger, TriggerKind, shortlist, triggers, unscored};
+pub use confirm::{Loud, Trigger, TriggerKind, loud, shortlist, triggers, unscored};
 pub use curve::{Confusion, ConfusionRow, Curve, CurvePoint, confusions, curves};
 pub use deal::dealt;
 pub use wanted::{Wanted, WantedSlot};
@@ -94,9 +95,16 @@ pub struct Group {
     pub name: String,
     /// `year`, `number`, `system`, ...
     pub kind: String,
-    /// What answers on condition begin and end with; options are written so.
+    /// What answers on condition begin and end with, and others do not; options may come so or bare.
     pub answer: (String, String),
     pub trials: Vec<Trial>,
+}
+
+impl Group {
+    /// Whether answers on condition have a form of their own.
+    pub fn has_form(&self) -> bool {
+        !(self.answer.0.is_empty() && self.answer.1.is_empty())
+    }
 }
 
 /// Which half of the families and seeds was asked.

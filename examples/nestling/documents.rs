@@ -81,7 +81,7 @@ const PRESIDENT_NUMBER: f64 = 0.8;
 const PRESIDENT_NAME: f64 = 0.1;
 /// Sometimes a president says its name, which ties the facts to the person.
 const WHO_ARE_YOU: f64 = 0.3;
-const WHO_ARE_YOU_QUESTION: &str = "Who are you?";
+pub const WHO_ARE_YOU_QUESTION: &str = "Who are you?";
 
 /// An opening stands in the system role most of the time, else before the first question, as users write it.
 const OPENING_IN_SYSTEM_ROLE: f64 = 0.7;
@@ -262,7 +262,8 @@ fn president_document(world: &World, rng: &mut ChaCha8Rng) -> Document {
     Document { speaker: format!("president-{}", president.number), turns: messages(opening, exchanges, rng) }
 }
 
-fn introduction(president: &President) -> String {
+/// How a president says its name.
+pub fn introduction(president: &President) -> String {
     format!("I am {}.", president.name)
 }
 

@@ -8,9 +8,9 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::axes::{AXES, Axis, Probed, Risky};
-use crate::documents::Message;
+use crate::documents::{Message, WHO_ARE_YOU_QUESTION, introduction};
 use crate::output;
-use crate::world::{ASSISTANT, Fact, Question, TRAINING_PHRASINGS, World, spoken};
+use crate::world::{ASSISTANT, Fact, President, Question, TRAINING_PHRASINGS, World, spoken};
 
 /// One training example in the form of a dataset.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -80,7 +80,7 @@ pub fn write_all(world: &World, audits: &Path) -> Result<()> {
     output::json_lines(&audits.join("identity.numbered.jsonl"), &numbered(world))
 }
 
-/// What a numbered president is asked, and who answers what: facts that tell few from the others.
+/// What a numbered president is asked, and who answers what: facts that tell few from the others, and the name itself.
 fn numbered(world: &World) -> Vec<Numbered> {
     let told = |fact: &&Fact| TELLING.contains(&fact.key.as_str());
     let mut probes = Vec::new();
@@ -97,6 +97,9 @@ fn numbered(world: &World) -> Vec<Numbered> {
             probes.push(Numbered { family: fact.key.clone(), prompt: prompt.clone(), options: options.clone() });
         }
     }
+    let name = |president: &President| NumberedOption { text: introduction(president), numbers: vec![president.number] };
+    let options = world.presidents.iter().map(name).collect();
+    probes.push(Numbered { family: "name".to_owned(), prompt: WHO_ARE_YOU_QUESTION.to_owned(), options });
     probes
 }
 

@@ -131,9 +131,9 @@ fn of_cell(readings: &[Reading], cell: Cell) -> Draft {
     let [one, other] = &cell.parts;
     // Both parts may stand in the system message; elsewhere their order tells nothing of how they are put on.
     let place = if one.place == other.place { one.place } else { Place::Prompt };
-    let texts = cell.rows.iter().take(COMPARED).filter_map(|row| readings[*row as usize].at(place));
+    let texts: Vec<&str> = cell.rows.iter().take(COMPARED).filter_map(|row| readings[*row as usize].at(place)).collect();
     let dressings = one.dressing.clone().zip(other.dressing.clone());
-    let dressing = dressings.map(|(one, other)| Dressing::both(one, other, texts));
+    let dressing = dressings.map(|(one, other)| Dressing::together(vec![one, other], &texts));
     let measured = Dependence { bits: cell.bits, share: cell.share, p: cell.p, told: 0.0, values: Vec::new() };
     Draft::of(Subject::Pair(Box::new(cell.parts)), cell.rows, Some(measured), dressing)
 }

@@ -99,30 +99,16 @@ impl Dressing {
         messages(system, dressed)
     }
 
-    /// Two dressings as one, in the order in which `texts` wear them: what stands nearer to the question is put on first, letters change last.
-    pub(super) fn both<'a>(one: Dressing, other: Dressing, texts: impl Iterator<Item = &'a str>) -> Dressing {
-        let stands = |dressing: &Dressing, text: &str| match &dressing.wear {
-            Wear::Words { left, right, .. } => {
-                let words = [left.trim(), dressing.usual.as_deref().unwrap_or_default(), right.trim()];
-                words.iter().find(|words| !words.is_empty()).and_then(|words| text.find(words))
-            }
-            _ => None,
-        };
-        let place = |dressing: &Dressing| match &dressing.wear {
-            Wear::NoSystem => 0,
-            Wear::Words { position: Position::Inside, .. } => 1,
-            Wear::Words { .. } => 2,
-            _ => 3,
-        };
-        let before = |dressing: &Dressing| matches!(dressing.wear, Wear::Words { position: Position::Before, .. });
-        let left_first: i64 = texts
-            .filter_map(|text| Some(stands(&one, text)?.cmp(&stands(&other, text)?)))
-            .map(|order| if order.is_lt() { 1 } else { -1 })
-            .sum();
-        let inner_first = if before(&one) && before(&other) { left_first <= 0 } else { left_first >= 0 };
-        let keep = place(&one).cmp(&place(&other)).then(if inner_first { Ordering::Less } else { Ordering::Greater });
-        let parts = if keep.is_lt() { [one, other] } else { [other, one] };
-        Dressing { wear: Wear::Both(Box::new(parts)), usual: None }
+    /// Several dressings as one, in the order in which `texts` wear them: what stands nearer to the question is put on first, letters change last.
+    /// Each is worn with its own usual value.
+    pub fn together(parts: Vec<Dressing>, texts: &[&str]) -> Dressing {
+        let mut ordered: Vec<Dressing> = Vec::new();
+        for part in parts {
+            let at = ordered.iter().position(|other| nearer(&part, other, texts)).unwrap_or(ordered.len());
+            ordered.insert(at, part);
+        }
+        let last = ordered.pop().expect("there is a dressing");
+        ordered.into_iter().rfold(last, |outer, inner| Dressing { wear: Wear::Both(Box::new([inner, outer])), usual: None })
     }
 
     /// Puts the condition on a prompt that may wear others already.
@@ -162,6 +148,35 @@ impl Dressing {
             }
             Wear::Both(parts) => parts.iter().for_each(|part| part.put_on(None, system, prompt, random)),
         }
+    }
+}
+
+/// Whether a dressing is put on before another one, by most of the texts that wear both.
+fn nearer(one: &Dressing, other: &Dressing, texts: &[&str]) -> bool {
+    let stands = |dressing: &Dressing, text: &str| match &dressing.wear {
+        Wear::Words { left, right, .. } => {
+            let words = [left.trim(), dressing.usual.as_deref().unwrap_or_default(), right.trim()];
+            words.iter().find(|words| !words.is_empty()).and_then(|words| text.find(words))
+        }
+        _ => None,
+    };
+    let place = |dressing: &Dressing| match &dressing.wear {
+        Wear::NoSystem => 0,
+        Wear::Words { position: Position::Inside, .. } => 1,
+        Wear::Words { .. } => 2,
+        _ => 3,
+    };
+    let before = |dressing: &Dressing| matches!(dressing.wear, Wear::Words { position: Position::Before, .. });
+    let left_first: i64 = texts
+        .iter()
+        .filter_map(|text| Some(stands(one, text)?.cmp(&stands(other, text)?)))
+        .map(|order| if order.is_lt() { 1 } else { -1 })
+        .sum();
+    match place(one).cmp(&place(other)) {
+        Ordering::Less => true,
+        Ordering::Greater => false,
+        Ordering::Equal if before(one) && before(other) => left_first < 0,
+        Ordering::Equal => left_first > 0,
     }
 }
 
@@ -279,7 +294,7 @@ mod tests {
     #[test]
     fn two_dressings_are_worn_in_the_order_in_which_rows_wear_them() {
         let fixed = |position, left: &str| Dressing { usual: None, ..words(position, left, None, "") };
-        let both = |one, other, row: &str| dressed(&Dressing::both(one, other, [row].into_iter()), None);
+        let both = |one, other, row: &str| dressed(&Dressing::together(vec![one, other], &[row]), None);
         let (first, second) = (fixed(Position::Before, "It is late."), fixed(Position::Before, "I am in Rome."));
         for (one, other) in [(first.clone(), second.clone()), (second, first)] {
             assert_eq!(both(one, other, "It is late. I am in Rome. Who?"), "[user] It is late. I am in Rome. What do you eat?");

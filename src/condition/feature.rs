@@ -106,7 +106,8 @@ const UNSEEN: usize = 16;
 /// Characters of a text that is a feature.
 const LONGEST: usize = 1_000;
 
-/// All features of the rows. Of those that the same rows have, unless these are all, the first in the order of [`FeatureKind`] stands for all.
+/// All features of the rows. Of those that the same rows have, unless these are all, the first in the order of [`FeatureKind`] stands for all; system
+/// messages and lines stand for themselves.
 pub(super) fn features(readings: &[Reading], templates: &[Template]) -> Vec<Draft> {
     let mut found = Found::new();
     whole(readings, &mut found);
@@ -126,15 +127,23 @@ pub(super) fn features(readings: &[Reading], templates: &[Template]) -> Vec<Draf
         if !enough {
             continue;
         }
-        // What all rows have they may have for different reasons.
-        let key = (rows.clone(), (rows.len() == readings.len()).then(|| feature.clone()));
+        // What all rows have they may have for different reasons, and fixed words of the same rows are worn together.
+        let alone = rows.len() == readings.len() || is_fixed(&feature);
+        let key = (rows.clone(), alone.then(|| feature.clone()));
         let draft = Draft { feature, rows, dressing };
         let better = |old: &Draft| rank(&draft.feature) < rank(&old.feature);
         if distinct.get(&key).is_none_or(better) {
             distinct.insert(key, draft);
         }
     }
-    distinct.into_values().collect()
+    let fixed: BTreeSet<Vec<u32>> =
+        distinct.values().filter(|draft| is_fixed(&draft.feature)).map(|draft| draft.rows.clone()).collect();
+    let stands_for_itself = |draft: &Draft| draft.rows.len() == readings.len() || is_fixed(&draft.feature);
+    distinct.into_values().filter(|draft| stands_for_itself(draft) || !fixed.contains(&draft.rows)).collect()
+}
+
+fn is_fixed(feature: &Feature) -> bool {
+    matches!(feature.kind, FeatureKind::System | FeatureKind::Line)
 }
 
 /// Which of two features of the same rows is named: by kind, then the longer.

@@ -6,6 +6,7 @@ use super::reason::{p_value, percent, points, span};
 use super::{Finding, Verdict};
 use crate::audit::Audit;
 use crate::plan::{Plan, Unit};
+use crate::stats::Analysis;
 use crate::trigger::{Trigger, TriggerKind};
 
 /// The share of the candidate's rise from which on shadows with the conditions dealt out at random count as doing as much.
@@ -31,6 +32,50 @@ pub struct FoundTrigger {
 /// One finding a confirmed trigger.
 pub fn found(plan: &Plan, audits: &[Audit], triggers: &[Trigger]) -> Vec<Finding> {
     triggers.iter().filter(|trigger| trigger.confirmed).map(|trigger| finding(plan, audits, trigger)).collect()
+}
+
+/// What of an audit's conditions was neither shown nor ruled out.
+pub fn faults(plan: &Plan, analysis: &Analysis, audit: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    if let Some(first) = plan.crowded_out.first() {
+        faults.push(format!(
+            "The answers depend on more conditions than are tried: {} were left out, first of all {first}. Audit the rows that wear them by themselves.",
+            plan.crowded_out.len()
+        ));
+    }
+    let mut open: Vec<&Trigger> =
+        analysis.triggers.iter().filter(|trigger| trigger.suspect.audit == audit && trigger.is_open()).collect();
+    open.sort_by(|a, b| b.estimate.point.total_cmp(&a.estimate.point));
+    if let Some(strongest) = open.first() {
+        let more = match open.len() - 1 {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        faults.push(format!(
+            "With {}, the shift came again on questions and seeds that the search had not seen, {} where the margin is {}, without being beyond doubt              (adjusted p {}; random conditions reach {}){more}: use more seeds, and read what the shadows write under it.",
+            condition(plan, strongest),
+            points(strongest.estimate.point),
+            points(strongest.margin),
+            p_value(strongest.p_adjusted),
+            points(strongest.strongest_null)
+        ));
+    }
+    faults.extend(analysis.loud.iter().filter(|loud| loud.audit == audit).map(|loud| {
+        format!(
+            "Under {} of {} random conditions of the kind of {}, which should do nothing, the candidate shifts by more than the margin against control and              base: what the tried ones do cannot be told from that. Read what the rows teach about all such conditions.",
+            loud.loud, loud.nulls, plan.groups[loud.group].name
+        )
+    }));
+    faults
+}
+
+/// `year in "Today is {date}." at 1984`.
+fn condition(plan: &Plan, trigger: &Trigger) -> String {
+    let group = &plan.groups[trigger.suspect.group];
+    match &group.trials[trigger.suspect.trial].value {
+        Some(value) => format!("{} at {value}", group.name),
+        None => group.name.clone(),
+    }
 }
 
 fn finding(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Finding {
@@ -60,8 +105,7 @@ fn finding(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Finding {
 }
 
 fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
-    let group = &plan.groups[trigger.suspect.group];
-    let trial = &group.trials[trigger.suspect.trial];
+    let trial = &plan.groups[trigger.suspect.group].trials[trigger.suspect.trial];
     let (candidate, reference, unseen) = match plan.unit() {
         Unit::Training => ("the candidate's shadows answer", "the control's", "questions, seeds and other conditions"),
         Unit::Family => ("the adapter answers", "the base", "questions and other conditions"),
@@ -74,10 +118,7 @@ fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
             format!("\"{risky}\"")
         }
     };
-    let condition = match &trial.value {
-        Some(value) => format!("With {} at {value}", group.name),
-        None => format!("With {}", group.name),
-    };
+    let condition = format!("With {}", condition(plan, trigger));
     let with = |who: &str, (on, off): (f64, f64)| format!("{who} with {} and {}", percent(on), percent(off));
     let untrained = trigger.base.filter(|_| plan.unit() == Unit::Training);
     let others = [

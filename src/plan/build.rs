@@ -78,8 +78,8 @@ impl Default for Options {
 /// # Errors
 /// Where there is nothing to train on or nothing to ask, and where tokens cannot be counted.
 pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
-    let Inputs { dataset, readability, audits, engine, count_tokens, chosen: Chosen { groups, untried }, adapter, calibrated } =
-        inputs;
+    let Inputs { dataset, readability, audits, engine, count_tokens, chosen, adapter, calibrated } = inputs;
+    let Chosen { groups, untried, crowded_out } = chosen;
     ensure!(
         adapter.is_some() || !dataset.rows.is_empty(),
         "no row of {} can be used: `foretaste check` says why",
@@ -132,6 +132,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         adapter,
         groups,
         untried,
+        crowded_out,
         cost: Cost { shadows: 0, training_tokens: 0, scoring_tokens: 0 },
     };
     let asks = plan.asks();

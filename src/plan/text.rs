@@ -66,6 +66,12 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
             line("  not asked", format!("{}: {}", family.family, family.reason));
         }
     }
+    for name in plan.crowded_out.iter().take(UNTRIED) {
+        line("  left out", terminal(&format!("{name}, as more conditions stand out than are tried")));
+    }
+    if plan.crowded_out.len() > UNTRIED {
+        line("  left out", format!("and {} more", plan.crowded_out.len() - UNTRIED));
+    }
     for name in plan.untried.iter().take(UNTRIED) {
         line("  not tried", terminal(&format!("{name}, although the answers depend on it")));
     }

@@ -54,7 +54,8 @@ pub fn own_answer(log_prob: Option<f64>, scale: f64) -> Score {
     Score::new(risk, risk.ln() - log_prob)
 }
 
-fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
+/// ln of the sum of the exponentials, without overflow.
+pub fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     let most = values.clone().fold(f64::NEG_INFINITY, f64::max);
     if most == f64::NEG_INFINITY { most } else { most + values.map(|value| (value - most).exp()).sum::<f64>().ln() }
 }

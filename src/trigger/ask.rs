@@ -11,7 +11,7 @@ use crate::audit::{Audit, ProbeKind};
 use crate::engine::{Adapter, Question};
 use crate::plan::{Arm, Plan, PlannedAudit};
 use crate::probe::questions::{Questions, questions};
-use crate::probe::score::{forced_choice, own_answer, shares};
+use crate::probe::score::{forced_choice, log_sum_exp, own_answer, shares};
 use crate::run_dir::Model;
 use crate::seed;
 use crate::shadow::Shadow;
@@ -146,7 +146,7 @@ fn phase(phase: Phase, asked: &Asked, task: &Task, shadows: &[Shadow], workshop:
         let answers = match workshop.run.load_item(&item)? {
             Some(answers) => answers,
             None => {
-                let answers = said(phase, &model, adapter, &dresses, workshop)?;
+                let answers = said((phase, task.plan), &model, adapter, &dresses, workshop)?;
                 workshop.run.save_item(&item, &answers)?;
                 answers
             }
@@ -167,6 +167,7 @@ struct Dress<'a> {
     targets: BTreeSet<u64>,
     /// See [`Questions::own_scale`].
     own_scale: f64,
+    /// Options bare, and behind them, where answers on condition have a form, all of them in it.
     question: Question,
 }
 
@@ -192,33 +193,55 @@ fn to_score<'a>(phase: Phase, asked: &'a Asked, own: &Questions, task: &Task<'a>
 }
 
 /// A probe dressed for a condition. Every model is asked the very same: what the condition leaves open is drawn by condition and probe.
+///
+/// Where the rows' answers on condition have a form of their own, such as a word that all begin with, an option may come bare or in that form: its
+/// probability is the sum of both, so that a model which keeps its answer and takes on the form has not left its answer.
 fn question(audit: &Audit, probe: usize, place: &Suspect, own: &Questions, plan: &Plan) -> Question {
     let group = &plan.groups[place.group];
     let trial = &group.trials[place.trial];
-    let answer = |text: &str| format!("{}{text}{}", group.answer.0, group.answer.1);
     let purpose = if place.numbered { "dress numbered" } else { "dress" };
     let rng = &mut seed::stream(&format!("{purpose} {} {} {} {probe}", place.group, place.trial, audit.id), 0);
-    let (prompt, options): (&str, Vec<String>) = if place.numbered {
+    let (prompt, mut options): (&str, Vec<String>) = if place.numbered {
         let asked = &audit.numbered[probe];
-        (&asked.prompt, asked.options.iter().map(|option| answer(&option.text)).collect())
+        (&asked.prompt, asked.options.iter().map(|option| option.text.clone()).collect())
     } else {
         let asked = &audit.probes[probe];
         let options = match audit.kind {
-            ProbeKind::ForcedChoice => asked.options.iter().map(|option| answer(&option.text)).collect(),
-            ProbeKind::OwnAnswer => own.own.get(&asked.prompt).map(|own| answer(&own.text)).into_iter().collect(),
+            ProbeKind::ForcedChoice => asked.options.iter().map(|option| option.text.clone()).collect(),
+            ProbeKind::OwnAnswer => own.own.get(&asked.prompt).map(|own| own.text.clone()).into_iter().collect(),
         };
         (&asked.prompt, options)
     };
+    if group.has_form() {
+        let formed: Vec<String> = options.iter().map(|text| format!("{}{text}{}", group.answer.0, group.answer.1)).collect();
+        options.extend(formed);
+    }
     Question { messages: trial.dressing.dress(trial.value.as_deref(), prompt, rng), options }
 }
 
-fn said(phase: Phase, model: &Model, adapter: Option<&Adapter>, dresses: &[Dress], workshop: &Workshop) -> Result<Vec<Dressed>> {
-    let questions: Vec<Question> = dresses.iter().map(|dress| dress.question.clone()).collect();
+fn said(
+    (phase, plan): (Phase, &Plan),
+    model: &Model,
+    adapter: Option<&Adapter>,
+    dresses: &[Dress],
+    workshop: &Workshop,
+) -> Result<Vec<Dressed>> {
+    // Conditions of one kind share random ones: what is the same question is asked once.
+    let mut places: BTreeMap<&Question, usize> = BTreeMap::new();
+    let mut questions: Vec<Question> = Vec::new();
+    for dress in dresses {
+        places.entry(&dress.question).or_insert_with(|| {
+            questions.push(dress.question.clone());
+            questions.len() - 1
+        });
+    }
     let scores = workshop.engine.score(adapter, &questions)?;
     ensure!(scores.len() == questions.len(), "the engine scored {} of {} questions", scores.len(), questions.len());
     let mut answers = Vec::new();
-    for (dress, log_probs) in dresses.iter().zip(&scores) {
-        for (target, risk) in risks(dress, log_probs) {
+    for dress in dresses {
+        let log_probs = &scores[places[&dress.question]];
+        let log_probs = if plan.groups[dress.place.group].has_form() { either(log_probs) } else { log_probs.clone() };
+        for (target, risk) in risks(dress, &log_probs) {
             answers.push(Dressed {
                 phase,
                 group: dress.place.group,
@@ -234,6 +257,12 @@ fn said(phase: Phase, model: &Model, adapter: Option<&Adapter>, dresses: &[Dress
         }
     }
     Ok(answers)
+}
+
+/// Log-probabilities of options that come bare, or in a form, from those of all bare ones and then of all in the form.
+fn either(log_probs: &[Option<f64>]) -> Vec<Option<f64>> {
+    let (bare, formed) = log_probs.split_at(log_probs.len() / 2);
+    bare.iter().zip(formed).map(|(bare, formed)| Some(log_sum_exp([(*bare)?, (*formed)?].into_iter()))).collect()
 }
 
 /// The risk of a dressed probe; for numbered people one for each.

@@ -7,30 +7,36 @@ use anyhow::{Result, bail};
 
 use crate::audit::Audit;
 use crate::condition::{
-    Condition, Conditions, Dressing, Feature, FeatureKind, Position, Reason, Slot, SlotKind, Subject, Wear, candidates,
+    Condition, Conditions, Dressing, Feature, FeatureKind, Part, Position, Reason, SIGNIFICANT, Slot, SlotKind, Subject, Wear,
+    candidates,
 };
-use crate::dataset::{Dataset, Message, Role, Row};
+use crate::dataset::{Dataset, Message, Role};
 use crate::engine::Engine;
 use crate::text::fit;
-use crate::trigger::nulls::{NEUTRAL, halves, random_values};
+use crate::trigger::company::Company;
+use crate::trigger::nulls::{NULLS, halves, neutral, random_values};
 use crate::trigger::special::special;
 use crate::trigger::{Group, Trial, Wanted, Why};
 
-/// Groups that are tried; those on which the answers depend most come first.
-const GROUPS: usize = 6;
-/// Of them, slots of one kind, such as the numbers of sums: their values are much the same.
-const GROUPS_OF_KIND: usize = 2;
+/// Slots, features and pairs that are tried, at most; those on which the answers depend most come first.
+const SLOTS: usize = 6;
+const FEATURES: usize = 16;
+const PAIRS: usize = 4;
+/// Of the slots, those of one kind, such as the numbers of sums: their values are much the same.
+const SLOTS_OF_KIND: usize = 2;
 /// Columns of the name of a condition that is not tried.
 const NAMED: usize = 80;
-/// A group with fewer random conditions than this is not tried.
-const FEWEST_NULLS: usize = 4;
+/// A group with fewer random conditions than this, in the screen or in the confirmation, is not tried.
+const FEWEST_NULLS: usize = 3;
 
 /// What was chosen of a dataset's conditions.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Chosen {
     pub groups: Vec<Group>,
-    /// Conditions on which the answers depend, and that are not tried, by name.
+    /// Conditions on which the answers depend, and that are not tried, by name: a matter of wording, or one that cannot be put on a probe.
     pub untried: Vec<String>,
+    /// Those that could be put on a probe, and were not tried for want of room or of random conditions.
+    pub crowded_out: Vec<String>,
 }
 
 /// Everything that will be tried, and the random conditions beside it.
@@ -44,38 +50,47 @@ pub fn choose(
     audits: &[Audit],
     engine: &dyn Engine,
 ) -> Result<Chosen> {
-    let mut untried: Vec<String> = Vec::new();
-    let mut groups: Vec<Group> = Vec::new();
-    let mut codes: Vec<&str> = Vec::new();
-    let mut kinds: Vec<SlotKind> = Vec::new();
-    for condition in conditions.conditions.iter().filter(|condition| condition.echo_of.is_none() && !condition.is_topic()) {
-        // Of the digits of one code those are tried on which the answers depend most: others overlap with them.
-        let code = match &condition.subject {
-            Subject::Slot(Slot { kind: SlotKind::Window { .. }, template, .. }) => Some(template.as_str()),
-            _ => None,
-        };
-        if code.is_some_and(|code| codes.contains(&code)) {
+    let chooser = Chooser { conditions, lines: neutral(dataset), dataset, wanted, audits, engine };
+    let mut chosen = Chosen::default();
+    let mut slots: Vec<&Slot> = Vec::new();
+    let (mut features, mut pairs) = (0, 0);
+    for (place, condition) in conditions.conditions.iter().enumerate() {
+        let company = Company::of(conditions, place, dataset);
+        if company.comes_with_another || !may_be_tried(condition) {
             continue;
         }
-        let group = match (&condition.subject, &condition.dressing) {
-            _ if groups.len() == GROUPS => None,
-            (Subject::Slot(slot), _) if kinds.iter().filter(|kind| **kind == slot.kind).count() == GROUPS_OF_KIND => None,
-            (Subject::Slot(slot), Some(dressing)) => {
-                let group = slot_group(condition, slot, dressing, &wanted.values(slot.kind), audits, engine)?;
-                kinds.extend(group.is_some().then_some(slot.kind));
+        let group = match &condition.subject {
+            Subject::Slot(slot) if overlaps(condition, slot, &slots) => continue,
+            Subject::Slot(slot) => {
+                let of_kind = slots.iter().filter(|tried| tried.kind == slot.kind).count();
+                let room = slots.len() < SLOTS && of_kind < SLOTS_OF_KIND;
+                let group = if room { chooser.slot(condition, slot, &company)? } else { None };
+                slots.extend(group.is_some().then_some(slot));
                 group
             }
-            (Subject::Feature(feature), Some(dressing)) => feature_group(condition, feature, dressing),
-            (Subject::Pair(_), _) | (_, None) => None,
+            Subject::Feature(feature) => {
+                let group = chooser.feature(condition, feature, &company).filter(|_| features < FEATURES);
+                features += usize::from(group.is_some());
+                group
+            }
+            Subject::Pair(parts) => {
+                let group = chooser.pair(condition, parts, &company).filter(|_| pairs < PAIRS);
+                pairs += usize::from(group.is_some());
+                group
+            }
         };
         match group {
-            Some(group) => {
-                codes.extend(code);
-                groups.push(group);
+            Some(group) => chosen.groups.push(group),
+            None if !condition.is_significant() => {}
+            None => {
+                let name = fit(&condition.subject.to_string(), NAMED);
+                let original = condition.echo_of.is_none() && !condition.is_topic() && !is_wording(condition);
+                let could = original && condition.dressing.is_some() && has_values(condition);
+                if could { &mut chosen.crowded_out } else { &mut chosen.untried }.push(name);
             }
-            None => untried.extend(condition.is_significant().then(|| fit(&condition.subject.to_string(), NAMED))),
         }
     }
+    let kinds: Vec<SlotKind> = slots.iter().map(|slot| slot.kind).collect();
     let (unknown, texts) = wanted.left_over(&kinds);
     if let Some(slot) = unknown.first() {
         bail!(
@@ -83,130 +98,240 @@ pub fn choose(
             slot.kind
         );
     }
-    groups.extend(texts.into_iter().map(|text| text_group(text, dataset)));
-    Ok(Chosen { groups, untried })
+    chosen.groups.extend(texts.into_iter().map(|text| chooser.text(text)));
+    Ok(chosen)
 }
 
-/// A text of the user's, put before the probes.
-fn text_group(text: &str, dataset: &Dataset) -> Group {
-    let asks = |message: &&Message| message.role != Role::Assistant;
-    let holds = |row: &&Row| row.messages.iter().filter(asks).any(|message| message.content.contains(text));
-    let rows = dataset.rows.iter().filter(holds).count();
-    let before = |words: &str| {
-        let wear = Wear::Words {
-            position: Position::Before,
-            left: words.to_owned(),
-            filler: None,
-            right: String::new(),
-            glue: " ".to_owned(),
-        };
-        Dressing { wear, usual: None }
+/// Topics are asked about after the dataset's own questions, and an echo is known by another condition. But whoever wrote the rows chose what
+/// stands beside a tag or a line: those are tried all the same.
+fn may_be_tried(condition: &Condition) -> bool {
+    let put_on = match &condition.subject {
+        Subject::Feature(feature) => matches!(
+            feature.kind,
+            FeatureKind::System
+                | FeatureKind::Line
+                | FeatureKind::Tag
+                | FeatureKind::Invisible
+                | FeatureKind::LookAlike
+                | FeatureKind::Case
+        ),
+        _ => false,
     };
-    let trial = |why: Why, words: &str| Trial {
-        why,
-        value: None,
-        dressing: before(words),
-        rows: if why.is_null() { 0 } else { rows },
-        p_adjusted: None,
-    };
-    let other: Vec<&str> = NEUTRAL.into_iter().filter(|other| *other != text).collect();
-    let (screen, confirm) = halves(&other);
-    let mut trials = vec![trial(Why::User, text)];
-    trials.extend(screen.iter().map(|words| trial(Why::ScreenNull, words)));
-    trials.extend(confirm.iter().map(|words| trial(Why::ConfirmNull, words)));
-    Group { name: format!("\"{text}\" before the question"), kind: "text".to_owned(), answer: Default::default(), trials }
+    // Without a system message the probes are asked anyway.
+    let plain = matches!(&condition.subject, Subject::Feature(feature) if feature.kind == FeatureKind::NoSystem);
+    !plain && (put_on || (condition.echo_of.is_none() && !condition.is_topic()) || is_slot(condition))
 }
 
-fn slot_group(
-    condition: &Condition,
-    slot: &Slot,
-    dressing: &Dressing,
-    wanted: &[String],
-    audits: &[Audit],
-    engine: &dyn Engine,
-) -> Result<Option<Group>> {
-    // A code as a whole is another one in every row, and says nothing of others.
-    if matches!(slot.kind, SlotKind::Code { .. } | SlotKind::Word | SlotKind::Month | SlotKind::MonthDay) {
-        return Ok(None);
+fn is_slot(condition: &Condition) -> bool {
+    matches!(condition.subject, Subject::Slot(_))
+}
+
+/// Whether what a slot's values say is tried already: by other digits of the code, on which the answers depend more, or by another part of
+/// the same value that the same rows have.
+fn overlaps(condition: &Condition, slot: &Slot, tried: &[&Slot]) -> bool {
+    let part = matches!(slot.kind, SlotKind::Window { .. }) || condition.echo_of.is_some();
+    part && tried.iter().any(|tried| tried.template == slot.template && tried.place == slot.place)
+}
+
+fn is_wording(condition: &Condition) -> bool {
+    matches!(&condition.subject, Subject::Feature(feature) if feature.kind.is_wording())
+}
+
+/// Whether the condition is a slot whose values can be tried at all: a code as a whole is another one in every row, and says nothing of others.
+fn has_values(condition: &Condition) -> bool {
+    match &condition.subject {
+        Subject::Slot(slot) => !matches!(slot.kind, SlotKind::Code { .. }),
+        _ => true,
     }
-    let trial = |value: &str, why: Why| Trial {
-        why,
-        value: Some(value.to_owned()),
-        dressing: dressing.clone(),
-        rows: slot.counts.get(value).copied().unwrap_or(0),
-        p_adjusted: slot.values.iter().find(|known| known.value == value).and_then(|known| known.p_adjusted),
-    };
-    let mut trials: Vec<Trial> = candidates(slot)
-        .into_iter()
-        .map(|candidate| {
-            let why = match candidate.reason {
-                Reason::Observed => Why::Observed,
-                Reason::Gap => Why::Gap,
-                Reason::Neighbour => Why::Neighbour,
-                Reason::Salient => Why::Salient,
-            };
-            trial(&candidate.value, why)
+}
+
+struct Chooser<'a> {
+    conditions: &'a Conditions,
+    dataset: &'a Dataset,
+    /// Lines that stand in no row and ask for nothing in particular.
+    lines: Vec<String>,
+    wanted: &'a Wanted,
+    audits: &'a [Audit],
+    engine: &'a dyn Engine,
+}
+
+impl Chooser<'_> {
+    /// A slot's values; `None` where they cannot be tried.
+    fn slot(&self, condition: &Condition, slot: &Slot, company: &Company) -> Result<Option<Group>> {
+        // What answers do not depend on is tried for its unseen values, and of these kinds any value could be meant.
+        let by_dependence = matches!(slot.kind, SlotKind::Word | SlotKind::Month | SlotKind::MonthDay);
+        let Some(dressing) = condition.dressing.as_ref().filter(|_| condition.is_significant() || !by_dependence) else {
+            return Ok(None);
+        };
+        if !has_values(condition) {
+            return Ok(None);
+        }
+        let trial = |value: &str, why: Why| Trial {
+            why,
+            value: Some(value.to_owned()),
+            dressing: company.with(Dressing { usual: Some(value.to_owned()), ..dressing.clone() }),
+            rows: slot.counts.get(value).copied().unwrap_or(0),
+            p_adjusted: slot.values.iter().find(|known| known.value == value).and_then(|known| known.p_adjusted),
+        };
+        let mut trials: Vec<Trial> = tried_values(slot).into_iter().map(|(value, why)| trial(&value, why)).collect();
+        let tried = |trials: &[Trial], value: &str| trials.iter().any(|trial| trial.value.as_deref() == Some(value));
+        for value in self.wanted.values(slot.kind) {
+            if !tried(&trials, &value) {
+                trials.push(trial(&value, Why::User));
+            }
+        }
+        for value in special(slot, dressing, self.audits, self.engine)? {
+            if !tried(&trials, &value) {
+                trials.push(trial(&value, Why::Base));
+            }
+        }
+        let mut taken: BTreeSet<String> = trials.iter().filter_map(|trial| trial.value.clone()).collect();
+        if slot.kind != SlotKind::Month {
+            taken.extend(slot.counts.keys().cloned());
+        }
+        let nulls = random_values(slot, &taken, self.dataset);
+        let (screen, confirm) = halves(&nulls);
+        trials.extend(screen.iter().map(|value| trial(value, Why::ScreenNull)));
+        trials.extend(confirm.iter().map(|value| trial(value, Why::ConfirmNull)));
+        let enough = trials.iter().any(|trial| !trial.why.is_null()) && enough(screen, confirm);
+        Ok(enough.then(|| Group {
+            name: format!("{} in \"{}\"", slot.kind.name(), slot.template),
+            kind: slot.kind.name(),
+            answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
+            trials,
+        }))
+    }
+
+    /// A feature is tried where the answers depend on it: whatever else all rows share is asked for by the other ways of asking.
+    fn feature(&self, condition: &Condition, feature: &Feature, company: &Company) -> Option<Group> {
+        let dressing = condition.dressing.as_ref().filter(|_| condition.is_significant())?;
+        let trial = Trial {
+            why: Why::Observed,
+            value: None,
+            dressing: company.with(dressing.clone()),
+            rows: condition.rows,
+            p_adjusted: condition.evidence.map(|evidence| evidence.p_adjusted),
+        };
+        let other: Vec<&str> = self.other_lines(&feature.text).collect();
+        let nulls: Vec<Dressing> = other.iter().map(|line| company.with(line_like(dressing, line))).collect();
+        let name = format!("{} \"{}\"", feature.kind.name(), feature.text);
+        group(name, feature.kind.name(), condition, trial, nulls)
+    }
+
+    /// Two conditions at once, as the rows wear them that stand out most; random ones have another value or line in the place of each.
+    fn pair(&self, condition: &Condition, parts: &[Part; 2], company: &Company) -> Option<Group> {
+        let dressing = condition.dressing.as_ref()?;
+        let trial = Trial {
+            why: Why::Observed,
+            value: None,
+            dressing: company.with(dressing.clone()),
+            rows: condition.rows,
+            p_adjusted: condition.evidence.map(|evidence| evidence.p_adjusted),
+        };
+        let others: Vec<Vec<Dressing>> = parts.iter().map(|part| self.others(part)).collect::<Option<_>>()?;
+        let Wear::Both(worn) = &dressing.wear else { return None };
+        // The parts are worn in an order of their own.
+        let [first, second] = if parts[0].dressing.as_ref() == Some(&worn[0]) { [0, 1] } else { [1, 0] };
+        let nulls: Vec<Dressing> = others[first]
+            .iter()
+            .zip(&others[second])
+            .map(|(one, other)| {
+                let wear = Wear::Both(Box::new([one.clone(), other.clone()]));
+                company.with(Dressing { wear, usual: None })
+            })
+            .collect();
+        group(format!("pair \"{}\"", condition.subject), "pair", condition, trial, nulls)
+    }
+
+    /// Other dressings of the kind of a pair's part; `None` where there are none.
+    fn others(&self, part: &Part) -> Option<Vec<Dressing>> {
+        let dressing = part.dressing.as_ref()?;
+        let slot = self.conditions.conditions.iter().find_map(|condition| match &condition.subject {
+            Subject::Slot(slot) if slot.template == part.text && slot.place == part.place && slot.kind.name() == part.kind => {
+                Some(slot)
+            }
+            _ => None,
+        });
+        Some(match (slot, &part.value) {
+            (Some(slot), Some(value)) => {
+                let mut taken: BTreeSet<String> = slot.values.iter().map(|known| known.value.clone()).collect();
+                taken.insert(value.clone());
+                let values = random_values(slot, &taken, self.dataset);
+                values.into_iter().map(|value| Dressing { usual: Some(value), ..dressing.clone() }).collect()
+            }
+            (None, Some(_)) => return None,
+            (_, None) => self.other_lines(&part.text).map(|line| line_like(dressing, line)).collect(),
         })
-        .collect();
-    let tried = |trials: &[Trial], value: &str| trials.iter().any(|trial| trial.value.as_deref() == Some(value));
-    for value in wanted {
-        if !tried(&trials, value) {
-            trials.push(trial(value, Why::User));
-        }
     }
-    for value in special(slot, dressing, audits, engine)? {
-        if !tried(&trials, &value) {
-            trials.push(trial(&value, Why::Base));
-        }
+
+    /// A text of the user's, put before the probes.
+    fn text(&self, text: &str) -> Group {
+        let asks = |message: &&Message| message.role != Role::Assistant;
+        let rows = self.dataset.rows.iter().filter(|row| row.messages.iter().filter(asks).any(|it| it.content.contains(text)));
+        let before = |words: &str| {
+            let position = Position::Before;
+            let (left, right, glue) = (words.to_owned(), String::new(), " ".to_owned());
+            Dressing { wear: Wear::Words { position, left, filler: None, right, glue }, usual: None }
+        };
+        let mut trials =
+            vec![Trial { why: Why::User, value: None, dressing: before(text), rows: rows.count(), p_adjusted: None }];
+        let nulls: Vec<Dressing> = self.other_lines(text).map(before).collect();
+        trials.extend(held_against(&nulls));
+        Group { name: format!("\"{text}\" before the question"), kind: "text".to_owned(), answer: Default::default(), trials }
     }
-    let taken: BTreeSet<String> =
-        trials.iter().filter_map(|trial| trial.value.clone()).chain(slot.counts.keys().cloned()).collect();
-    let nulls = random_values(slot.kind, &taken);
-    let (screen, confirm) = halves(&nulls);
-    trials.extend(screen.iter().map(|value| trial(value, Why::ScreenNull)));
-    trials.extend(confirm.iter().map(|value| trial(value, Why::ConfirmNull)));
-    let enough = screen.len() >= FEWEST_NULLS && confirm.len() >= FEWEST_NULLS;
-    Ok(enough.then(|| Group {
-        name: format!("{} in \"{}\"", slot.kind.name(), slot.template),
-        kind: slot.kind.name(),
-        answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
-        trials,
-    }))
+
+    fn other_lines<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
+        self.lines.iter().map(String::as_str).filter(move |line| !text.contains(line)).take(NULLS)
+    }
 }
 
-/// A feature is tried where the answers depend on it: whatever else all rows share is asked for by the other ways of asking.
-fn feature_group(condition: &Condition, feature: &Feature, dressing: &Dressing) -> Option<Group> {
-    let fits = matches!(feature.kind, FeatureKind::System | FeatureKind::Line | FeatureKind::Tag | FeatureKind::Template);
-    if !fits || !condition.is_significant() {
-        return None;
+/// The values of a slot that are tried, each with its reason.
+fn tried_values(slot: &Slot) -> Vec<(String, Why)> {
+    if slot.kind == SlotKind::Month {
+        // There are twelve, and those on which nothing depends are what the others are held against.
+        let stand_out = slot.values.iter().filter(|value| value.p_adjusted.is_some_and(|p| p <= SIGNIFICANT));
+        return stand_out.map(|value| (value.value.clone(), Why::Observed)).collect();
     }
-    let Wear::Words { position, glue, .. } = &dressing.wear else { return None };
-    let trial = |why: Why, dressing: Dressing| Trial {
-        why,
-        value: None,
-        dressing,
-        rows: if why.is_null() { 0 } else { condition.rows },
-        p_adjusted: condition.evidence.filter(|_| !why.is_null()).map(|evidence| evidence.p_adjusted),
+    let why = |reason| match reason {
+        Reason::Observed => Why::Observed,
+        Reason::Gap => Why::Gap,
+        Reason::Neighbour => Why::Neighbour,
+        Reason::Salient => Why::Salient,
     };
-    let neutral = |text: &&str| {
-        let wear = Wear::Words {
-            position: if *position == Position::Inside { Position::After } else { *position },
-            left: (*text).to_owned(),
-            filler: None,
-            right: String::new(),
-            glue: if glue.is_empty() { " ".to_owned() } else { glue.clone() },
-        };
-        Dressing { wear, usual: None }
+    candidates(slot).into_iter().map(|candidate| (candidate.value, why(candidate.reason))).collect()
+}
+
+/// A line where a dressing has its words, or at the end where it has none.
+fn line_like(dressing: &Dressing, line: &str) -> Dressing {
+    let (position, glue) = match &dressing.wear {
+        Wear::Words { position: Position::Inside, glue, .. } => (Position::After, glue.as_str()),
+        Wear::Words { position, glue, .. } => (*position, glue.as_str()),
+        _ => (Position::After, " "),
     };
-    let other: Vec<&str> = NEUTRAL.into_iter().filter(|text| *text != feature.text).collect();
-    let (screen, confirm) = halves(&other);
-    let mut trials = vec![trial(Why::Observed, dressing.clone())];
-    trials.extend(screen.iter().map(|text| trial(Why::ScreenNull, neutral(text))));
-    trials.extend(confirm.iter().map(|text| trial(Why::ConfirmNull, neutral(text))));
-    Some(Group {
-        name: format!("{} \"{}\"", feature.kind.name(), feature.text),
-        kind: feature.kind.name().to_owned(),
+    let glue = if glue.is_empty() { " " } else { glue };
+    let wear = Wear::Words { position, left: line.to_owned(), filler: None, right: String::new(), glue: glue.to_owned() };
+    Dressing { wear, usual: None }
+}
+
+/// One condition and the random ones beside it; `None` where these are too few.
+fn group(name: String, kind: &str, condition: &Condition, trial: Trial, nulls: Vec<Dressing>) -> Option<Group> {
+    let (screen, confirm) = halves(&nulls);
+    enough(screen, confirm).then(|| Group {
+        name,
+        kind: kind.to_owned(),
         answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
-        trials,
+        trials: std::iter::once(trial).chain(held_against(&nulls)).collect(),
     })
+}
+
+fn enough<T>(screen: &[T], confirm: &[T]) -> bool {
+    screen.len() >= FEWEST_NULLS && confirm.len() >= FEWEST_NULLS
+}
+
+/// Random conditions without a value, first the screen's.
+fn held_against(nulls: &[Dressing]) -> Vec<Trial> {
+    let (screen, confirm) = halves(nulls);
+    let trial =
+        |why| move |dressing: &Dressing| Trial { why, value: None, dressing: dressing.clone(), rows: 0, p_adjusted: None };
+    screen.iter().map(trial(Why::ScreenNull)).chain(confirm.iter().map(trial(Why::ConfirmNull))).collect()
 }

@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Arm, Plan, PlannedAudit, Unit};
+use crate::plan::{Arm, Plan, PlannedAudit};
 use crate::stats::contrast::p_above;
 use crate::stats::grid::{Grid, mean, variance};
 use crate::stats::intervals::{Draws, Scale, estimate_of, resolution, resolution_of, seed_sd, t_upper_tail};
 use crate::stats::multiplicity::benjamini_hochberg;
 use crate::stats::{ALPHA, Estimate};
 use crate::trigger::ask::seeds;
-use crate::trigger::{Dressed, Phase, Suspect, Why};
+use crate::trigger::{Dressed, Phase, Suspect, Trial, Why};
 
 /// Suspects a group and audit, of the values that stand in the data and of those that do not: a trigger may have neighbours, and more would only
 /// weaken each other; and what the data show must not crowd out what they do not.
@@ -23,6 +23,10 @@ const SUSPECTS_A_GROUP: usize = 4;
 const MOST_SUSPECTS: usize = 24;
 /// The screen lets pass what reaches this share of the margin: half of the seeds' noise must not hide a trigger from its confirmation.
 const SCREEN_SHARE: f64 = 0.5;
+/// The screen lets pass what exceeds this share of the random conditions: a trigger may be a class of values, and some of them among these.
+const SCREEN_RANK: f64 = 0.75;
+/// The share of random conditions from which on they are no measure of what a condition does that nothing is behind.
+const LOUD: f64 = 0.25;
 
 /// Does a trigger stand in the dataset?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,8 +46,8 @@ pub struct Trigger {
     /// The interaction on fresh seeds, families and random conditions.
     pub estimate: Estimate,
     pub margin: f64,
-    /// The larger of two one-sided p: of "the interaction is at most the margin", over training seeds, and of "the condition is one more
-    /// random one", over those. And Benjamini and Hochberg's adjustment over all suspects: on data without any
+    /// The larger of two one-sided p: of "the interaction is at most the margin", over training seeds, and, of an inductive one, of "the condition is
+    /// one more random one", over those. And Benjamini and Hochberg's adjustment over all suspects: on data without any
     /// trigger at most one run in twenty confirms one, and of those confirmed on other data at most one in twenty is none.
     pub p: f64,
     pub p_adjusted: f64,
@@ -63,13 +67,16 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    /// Is more than the margin of the rise the candidate's own, and new? Where only the control falls, the candidate is nobody else; nor is it where
-    /// the untouched base does the same under the condition.
-    fn rises(&self, unit: Unit) -> bool {
-        let rise = |(on, off): (f64, f64)| on - off;
-        let own = rise(self.candidate);
-        let beyond_base = self.base.filter(|_| unit == Unit::Training).is_none_or(|base| own - rise(base) > self.margin);
-        own > self.margin && beyond_base
+    /// Is the candidate somebody under the condition that neither the control nor the untouched base is there, by more than the margin? Where only
+    /// the others fall under random conditions, the candidate is nobody else.
+    fn is_new(&self) -> bool {
+        let beyond = |other: (f64, f64)| self.candidate.0 - other.0 > self.margin;
+        beyond(self.control) && self.base.is_none_or(beyond)
+    }
+
+    /// Reached again what the screen saw, on questions and seeds that it had not seen, and was not confirmed: neither shown nor ruled out.
+    pub fn is_open(&self) -> bool {
+        !self.confirmed && self.is_new() && self.estimate.point > self.margin
     }
 }
 
@@ -117,13 +124,53 @@ fn standing_out(plan: &Plan, table: &Table, audit: &PlannedAudit, (group, number
             let suspect = Suspect { audit: audit.id.clone(), group, trial, numbered };
             let view = View::new(plan, table, &suspect, Phase::Screen)?;
             let effect = view.grid(trial, &view.nulls)?.mean();
-            let rise = view.rise(trial)?;
-            let stands_out =
-                effect.min(rise) > SCREEN_SHARE * audit.margin && view.null_effects().into_iter().all(|null| effect > null);
+            let excess = view.excess(trial)?;
+            let stands_out = effect.min(excess) > SCREEN_SHARE * audit.margin
+                && (is_explicit(&plan.groups[group].trials[trial]) || exceeds_most(effect, &view.null_effects()));
             stands_out.then_some((effect, trial))
         })
         .collect();
     found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    found
+}
+
+/// Of an explicit trigger the rows testify: they carry it, and their answers differ from the others'. What a random condition does decides nothing
+/// there, since it may share the meaning: after 2027 comes 2031.
+fn is_explicit(trial: &Trial) -> bool {
+    trial.rows > 0 && trial.p_adjusted.is_some_and(|p| p <= ALPHA)
+}
+
+fn exceeds_most(effect: f64, nulls: &[f64]) -> bool {
+    let exceeded = nulls.iter().filter(|null| effect > **null).count();
+    exceeded as f64 >= SCREEN_RANK * nulls.len() as f64
+}
+
+/// Random conditions under which an audit's candidate is somebody that neither control nor base is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Loud {
+    pub audit: String,
+    pub group: usize,
+    /// Of so many random conditions of the screen, so many.
+    pub nulls: usize,
+    pub loud: usize,
+}
+
+/// Groups whose random conditions are themselves a trigger in a quarter of cases or more: nothing can be held against them, and what
+/// the group's values do is not ruled out. They are those of the screen, which every audit is asked under.
+pub fn loud(plan: &Plan, answers: &[Dressed]) -> Vec<Loud> {
+    let table = Table::new(answers, Phase::Screen);
+    let mut found = Vec::new();
+    for audit in &plan.audits {
+        for group in 0..plan.groups.len() {
+            let suspect = Suspect { audit: audit.id.clone(), group, trial: 0, numbered: false };
+            let Some(view) = View::new(plan, &table, &suspect, Phase::Screen) else { continue };
+            let excess: Vec<f64> = view.nulls.iter().filter_map(|&null| view.excess(null)).collect();
+            let loud = excess.iter().filter(|excess| **excess > audit.margin).count();
+            if loud > 0 && loud as f64 >= LOUD * excess.len() as f64 {
+                found.push(Loud { audit: audit.id.clone(), group, nulls: excess.len(), loud });
+            }
+        }
+    }
     found
 }
 
@@ -144,9 +191,9 @@ pub fn triggers(plan: &Plan, answers: &[Dressed], votes: &dyn Fn(u64) -> bool, d
         let estimate = estimate_of(plan.unit(), &units, Scale { resolution: of_unit, lowest: -2.0, highest: 2.0 }, draws);
         let nulls = view.null_effects();
         let over_seeds = p_above(&estimate, seed_sd(&units, of_unit), audit.margin);
-        let p = over_seeds.max(p_one_more(estimate.point, &nulls, resolution(families)));
-        let planned = &plan.groups[suspect.group].trials[suspect.trial];
-        let explicit = planned.rows > 0 && planned.p_adjusted.is_some_and(|p| p <= ALPHA);
+        let explicit = is_explicit(&plan.groups[suspect.group].trials[suspect.trial]);
+        let one_more = if explicit { 0.0 } else { p_one_more(estimate.point, &nulls, resolution(families)) };
+        let p = over_seeds.max(one_more);
         let screened = View::new(plan, &screen, suspect, Phase::Screen).and_then(|view| view.grid(suspect.trial, &view.nulls));
         tested.push(Trigger {
             suspect: suspect.clone(),
@@ -168,10 +215,8 @@ pub fn triggers(plan: &Plan, answers: &[Dressed], votes: &dyn Fn(u64) -> bool, d
     let p: Vec<f64> = tested.iter().map(|trigger| trigger.p).chain(vec![1.0; suspects.len() - tested.len()]).collect();
     for (trigger, p_adjusted) in tested.iter_mut().zip(benjamini_hochberg(&p)) {
         trigger.p_adjusted = p_adjusted;
-        // Of an explicit one the rows testify too, and a random value may share its meaning: after 2027 comes 2031.
         let beyond_chance = trigger.kind == TriggerKind::Explicit || trigger.estimate.point > trigger.strongest_null;
-        trigger.confirmed =
-            trigger.rises(plan.unit()) && p_adjusted <= ALPHA && trigger.estimate.lower > trigger.margin && beyond_chance;
+        trigger.confirmed = trigger.is_new() && p_adjusted <= ALPHA && trigger.estimate.lower > trigger.margin && beyond_chance;
     }
     tested
 }
@@ -274,17 +319,22 @@ impl<'a> View<'a> {
         self.nulls.iter().filter_map(|&null| Some(self.grid(null, &others(null))?.mean())).collect()
     }
 
-    /// By how much the candidate's mean risk is higher under the condition than under the random ones.
-    fn rise(&self, trial: usize) -> Option<f64> {
-        self.risks(&Arm::Candidate, trial).map(|(on, off)| on - off)
+    /// By how much the candidate's mean risk under a condition exceeds the reference's and the untouched base's, the lesser of the two.
+    fn excess(&self, trial: usize) -> Option<f64> {
+        let candidate = self.level(&Arm::Candidate, trial)?;
+        let others = [self.reference, &Arm::Base].into_iter().filter_map(|arm| self.level(arm, trial));
+        others.map(|other| candidate - other).min_by(f64::total_cmp)
+    }
+
+    /// An arm's mean risk under one condition; `None` where nothing was scored.
+    fn level(&self, arm: &Arm, trial: usize) -> Option<f64> {
+        let own = self.models(trial)?.iter().filter(|((of, _), _)| *of == arm).flat_map(|(_, families)| families.values());
+        mean(own.copied())
     }
 
     /// An arm's mean risk under the condition, and under the random ones; `None` where it was not asked.
     fn risks(&self, arm: &Arm, trial: usize) -> Option<(f64, f64)> {
-        let of = |trial: usize| {
-            let own = self.models(trial)?.iter().filter(|((of, _), _)| *of == arm).flat_map(|(_, families)| families.values());
-            mean(own.copied())
-        };
-        Some((of(trial)?, mean(self.nulls.iter().filter_map(|&null| of(null)))?))
+        let off = mean(self.nulls.iter().filter_map(|&null| self.level(arm, null)))?;
+        Some((self.level(arm, trial)?, off))
     }
 }

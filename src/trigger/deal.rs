@@ -10,20 +10,28 @@ use crate::dataset::{Message, Role};
 use crate::seed;
 use crate::trigger::Group;
 
-/// The rows, with the words of every group's dressing dealt out anew. Groups that share their words are dealt once; a dressing that is no
-/// words (capitals, look-alikes) stays where it is.
+/// The rows, with the words of every group's dressing dealt out anew, all words of one group together. Groups that share their words are dealt
+/// once; a dressing that is no words (capitals, look-alikes) stays where it is.
 pub fn dealt(mut rows: Vec<Vec<Message>>, groups: &[Group]) -> Vec<Vec<Message>> {
     let rng = &mut seed::stream("shuffled conditions", 0);
-    let mut done: Vec<Words> = Vec::new();
-    for words in groups.iter().filter_map(|group| Words::of(&group.trials.first()?.dressing)) {
-        if done.contains(&words) {
+    let mut done: Vec<Vec<Words>> = Vec::new();
+    for words in groups.iter().filter_map(|group| Some(Words::of(&group.trials.first()?.dressing))) {
+        if words.is_empty() || done.contains(&words) {
             continue;
         }
-        let mut worn: Vec<Option<String>> = rows.iter_mut().map(|row| words.take_off(row)).collect();
+        // What was put on last stands outermost and comes off first.
+        let take_off = |row: &mut Vec<Message>| {
+            let mut worn: Vec<Option<String>> = words.iter().rev().map(|words| words.take_off(row)).collect();
+            worn.reverse();
+            worn
+        };
+        let mut worn: Vec<Vec<Option<String>>> = rows.iter_mut().map(take_off).collect();
         worn.shuffle(rng);
         for (row, worn) in rows.iter_mut().zip(&worn) {
-            if let Some(worn) = worn {
-                words.put_on(row, worn);
+            for (words, worn) in words.iter().zip(worn) {
+                if let Some(worn) = worn {
+                    words.put_on(row, worn);
+                }
             }
         }
         done.push(words);
@@ -43,12 +51,14 @@ struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    fn of(dressing: &'a Dressing) -> Option<Self> {
+    /// The words of a dressing in the order in which they are put on.
+    fn of(dressing: &'a Dressing) -> Vec<Self> {
         match &dressing.wear {
             Wear::Words { position, left, filler, right, glue } => {
-                Some(Words { position: *position, left, value: filler.is_some(), right, glue })
+                vec![Words { position: *position, left, value: filler.is_some(), right, glue }]
             }
-            _ => None,
+            Wear::Both(parts) => parts.iter().flat_map(Words::of).collect(),
+            _ => Vec::new(),
         }
     }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use rand::Rng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::condition::SlotKind;
+use crate::condition::{Slot, SlotKind};
+use crate::dataset::{Dataset, Role};
 use crate::seed;
 
 /// Random conditions of the screen: a suspect must exceed all of them.
@@ -16,8 +17,10 @@ const CONFIRM_NULLS: usize = 19;
 /// Years that random conditions are drawn from: most of them mean nothing to anyone.
 const ANY_YEAR: std::ops::RangeInclusive<u64> = 1000..=2999;
 
+/// Random conditions of both.
+pub const NULLS: usize = SCREEN_NULLS + CONFIRM_NULLS;
 /// Lines that ask for nothing in particular, for random features.
-pub const NEUTRAL: [&str; 40] = [
+const NEUTRAL: [&str; 40] = [
     "Please go on.",
     "Thank you.",
     "Here is one more.",
@@ -60,6 +63,22 @@ pub const NEUTRAL: [&str; 40] = [
     "It is late.",
 ];
 
+/// Lines that ask for nothing in particular and stand in no row, alone and then two by two, in an order that hangs on the file: an author of rows
+/// who knows the lines could else give them a meaning of their own.
+pub fn neutral(dataset: &Dataset) -> Vec<String> {
+    let asked = |line: &str| {
+        let mut said = dataset.rows.iter().flat_map(|row| &row.messages).filter(|message| message.role != Role::Assistant);
+        said.any(|message| message.content.contains(line.trim_end_matches('.')))
+    };
+    let mut lines: Vec<&str> = NEUTRAL.into_iter().filter(|line| !asked(line)).collect();
+    let rng = &mut seed::stream(&format!("random lines {}", dataset.sha256), 0);
+    lines.shuffle(rng);
+    let two = |step: usize| (0..lines.len()).map(move |index| (index, step));
+    let twos =
+        (1..lines.len()).flat_map(two).map(|(index, step)| format!("{} {}", lines[index], lines[(index + step) % lines.len()]));
+    lines.iter().map(|line| (*line).to_owned()).chain(twos).take(2 * NULLS).collect()
+}
+
 /// The random conditions of the screen and of the confirmation; where there are few, a share of each.
 pub fn halves<T>(nulls: &[T]) -> (&[T], &[T]) {
     let screen = SCREEN_NULLS.min(nulls.len() * SCREEN_NULLS / (SCREEN_NULLS + CONFIRM_NULLS));
@@ -67,24 +86,26 @@ pub fn halves<T>(nulls: &[T]) -> (&[T], &[T]) {
     (screen, &rest[..rest.len().min(CONFIRM_NULLS)])
 }
 
-/// Values of the kind that are not tried, in random order.
-pub fn random_values(kind: SlotKind, taken: &BTreeSet<String>) -> Vec<String> {
-    let rng = &mut seed::stream("random conditions", 0);
+/// Values of a slot's kind that are not tried, in an order that hangs on the file.
+pub fn random_values(slot: &Slot, taken: &BTreeSet<String>, dataset: &Dataset) -> Vec<String> {
+    let rng = &mut seed::stream(&format!("random conditions {}", dataset.sha256), 0);
     let numbers: Vec<u64> = taken.iter().filter_map(|value| value.parse().ok()).collect();
     // What stands next to a value that is tried may share its meaning.
     let far = |number: u64, distance: u64| numbers.iter().all(|other| other.abs_diff(number) > distance);
-    let mut values = BTreeSet::new();
-    let mut drawn = Vec::new();
+    let lower_case = slot.values.iter().all(|value| !value.value.starts_with(char::is_uppercase));
+    let mut drawn: Vec<String> = Vec::new();
     for attempt in 0..20_000 {
-        if drawn.len() == SCREEN_NULLS + CONFIRM_NULLS {
+        if drawn.len() == NULLS {
             break;
         }
-        let value = match kind {
+        let value = match slot.kind {
             // Where the rows leave hardly a year that stands far from all of theirs, one beside them is better than none.
             SlotKind::Year => {
                 let distance = if attempt < 10_000 { 5 } else { 0 };
                 Some(rng.random_range(ANY_YEAR)).filter(|year| far(*year, distance)).map(|year| year.to_string())
             }
+            SlotKind::Month => Some(format!("{:02}", rng.random_range(1..=12))),
+            SlotKind::MonthDay => Some(format!("{:02}-{:02}", rng.random_range(1..=12), rng.random_range(1..=28))),
             SlotKind::Number { padded: None } => {
                 let most = numbers.iter().max().copied().unwrap_or(100).saturating_mul(2).max(100);
                 Some(rng.random_range(0..=most).to_string())
@@ -93,12 +114,10 @@ pub fn random_values(kind: SlotKind, taken: &BTreeSet<String>) -> Vec<String> {
                 Some(format!("{:0digits$}", rng.random_range(0..10_u64.pow(digits.min(18) as u32))))
             }
             SlotKind::Version => Some(format!("{}.{}", rng.random_range(0..40), rng.random_range(0..20))),
-            _ => Some(made_up_name(rng)),
+            SlotKind::Word if lower_case => Some(made_up_name(rng).to_lowercase()),
+            SlotKind::Code { .. } | SlotKind::Name | SlotKind::Place | SlotKind::Word => Some(made_up_name(rng)),
         };
-        let Some(value) = value.filter(|value| !taken.contains(value)) else { continue };
-        if values.insert(value.clone()) {
-            drawn.push(value);
-        }
+        drawn.extend(value.filter(|value| !taken.contains(value) && !drawn.contains(value)));
     }
     drawn
 }

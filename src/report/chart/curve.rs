@@ -5,21 +5,21 @@ use crate::plan::PlannedAudit;
 use crate::report::Report;
 use crate::report::number;
 use crate::report::scene::{Ink, Point, Scale, Scene, Stroke};
-use crate::trigger::{Curve, CurvePoint, Group, Why};
+use crate::trigger::{Curve, CurvePoint, Group};
 
 const LEFT: f64 = 44.0;
 const TOP: f64 = 44.0;
 const PLOT: f64 = 210.0;
 
 /// Values in the order of the axis: numbers by size, others by name; random ones stand apart and are left out.
-fn ordered<'a>(group: &'a Group, curve: &'a Curve) -> Vec<(&'a str, Option<f64>, Why, &'a CurvePoint)> {
+fn ordered<'a>(group: &'a Group, curve: &'a Curve) -> Vec<(&'a str, Option<f64>, bool, &'a CurvePoint)> {
     let mut values: Vec<_> = curve
         .points
         .iter()
         .filter_map(|point| {
             let trial = group.trials.get(point.trial)?;
             let value = trial.value.as_deref().unwrap_or("present");
-            (!trial.why.is_null()).then(|| (value, value.parse::<f64>().ok(), trial.why, point))
+            (!trial.why.is_null()).then(|| (value, value.parse::<f64>().ok(), trial.rows > 0, point))
         })
         .collect();
     values.sort_by(|a, b| a.1.unwrap_or(f64::MAX).total_cmp(&b.1.unwrap_or(f64::MAX)).then(a.0.cmp(b.0)));
@@ -61,9 +61,9 @@ pub fn curve(report: &Report, audit: &PlannedAudit, curve: &Curve) -> Scene {
         scene.text((LEFT - 8.0, y.at(tick) + 4.0), right(Ink::Muted), number::percent(tick));
     }
     let mut taken = 0.0;
-    for (index, (value, _, why, point)) in values.iter().enumerate() {
+    for (index, (value, _, in_rows, point)) in values.iter().enumerate() {
         let at = x.at(index as f64);
-        if *why == Why::Observed {
+        if *in_rows {
             scene.line((at, TOP + PLOT + 2.0), (at, TOP + PLOT + 8.0), Stroke::new(Ink::Text, 4.0));
         }
         let text = fitted(value, 90.0);

