@@ -4,7 +4,7 @@
 
 mod build;
 mod form;
-mod near;
+pub(crate) mod near;
 mod recipe;
 pub mod text;
 
@@ -65,7 +65,7 @@ pub const LETTER_ORDERS: usize = 2;
 pub enum Ask {
     /// The probe alone.
     Plain,
-    /// After a question drawn from the dataset at random, which each model answers for itself.
+    /// After a question of the dataset, drawn at random and one from each of its topics, which each model answers for itself.
     CarryOver,
     /// After a question drawn from the rows whose answers surprise the base most.
     CarryOverSurprising,

@@ -3,6 +3,7 @@
 //! An item of work is one model at one moment of its training. Items are asked side by side; each finished one is saved and
 //! skipped when it is there.
 
+mod clusters;
 mod item;
 pub mod letters;
 pub(crate) mod questions;
@@ -97,20 +98,33 @@ pub struct Answers {
 }
 
 /// One of the dataset's questions, as it was drawn.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Carried {
     pub ask: Ask,
     pub draw: usize,
     /// Without the system message that may stand before it.
     pub question: String,
+    /// The topic that it was drawn from; `None` where it was drawn from all questions, or for its surprising answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<Topic>,
+}
+
+/// Questions of the dataset that share words (see `probe/clusters.rs`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Topic {
+    /// Of the dataset's distinct questions, in (0, 1].
+    pub share: f64,
+    /// Up to three words that tell it from the rest, the strongest first; none where its questions share no word with any other.
+    pub words: Vec<String>,
 }
 
 fn carried(questions: &questions::Questions) -> Vec<Carried> {
-    let of = |ask: Ask, drawn: &[Vec<Message>]| -> Vec<Carried> {
+    let of = |ask: Ask, drawn: &[Vec<Message>], topics: &[Topic]| -> Vec<Carried> {
         let text = |messages: &Vec<Message>| messages.last().map_or(String::new(), |message| message.content.clone());
-        drawn.iter().enumerate().map(|(draw, messages)| Carried { ask, draw, question: text(messages) }).collect()
+        let carried = |(draw, messages)| Carried { ask, draw, question: text(messages), topic: topics.get(draw).cloned() };
+        drawn.iter().enumerate().map(carried).collect()
     };
-    [of(Ask::CarryOver, &questions.random), of(Ask::CarryOverSurprising, &questions.surprising)].concat()
+    [of(Ask::CarryOver, &questions.random, &questions.topics), of(Ask::CarryOverSurprising, &questions.surprising, &[])].concat()
 }
 
 /// Asks the base and every snapshot of every shadow.
@@ -146,4 +160,25 @@ pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Answe
         answers.health.extend(item.health);
     }
     Ok(answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_was_saved_without_a_topic_is_read_and_written_as_it_was() {
+        let saved = r#"{"ask":"carry-over","draw":1,"question":"Name a bird."}"#;
+        let carried: Carried = serde_json::from_str(saved).expect("it reads");
+        assert_eq!(carried.topic, None);
+        assert_eq!(serde_json::to_string(&carried).expect("it writes"), saved);
+    }
+
+    #[test]
+    fn a_question_keeps_its_topic_when_it_is_saved() {
+        let saved = r#"{"ask":"carry-over","draw":0,"question":"Name a bird.","topic":{"share":0.03,"words":["bird","garden"]}}"#;
+        let carried: Carried = serde_json::from_str(saved).expect("it reads");
+        assert_eq!(carried.topic, Some(Topic { share: 0.03, words: vec!["bird".to_owned(), "garden".to_owned()] }));
+        assert_eq!(serde_json::to_string(&carried).expect("it writes"), saved);
+    }
 }

@@ -19,7 +19,7 @@ const QUOTED: usize = 80;
 /// For each audit, the families of which a phrasing is near a prompt of the dataset, with the pair as the reason.
 ///
 /// Nearness is the cosine of the sets of lower-cased words, each weighted with its inverse document frequency
-/// ln((1 + n) / (1 + df)) over the dataset's distinct prompts and the probes (Salton & Buckley 1988, smoothed).
+/// over the dataset's distinct prompts and the probes.
 pub fn near(dataset: &Dataset, audits: &[Audit]) -> Vec<Vec<ExcludedFamily>> {
     let prompts = distinct_prompts(dataset);
     let probes: BTreeSet<&str> = audits.iter().flat_map(|audit| audit.probes.iter().map(|probe| probe.prompt.as_str())).collect();
@@ -28,11 +28,7 @@ pub fn near(dataset: &Dataset, audits: &[Audit]) -> Vec<Vec<ExcludedFamily>> {
     for word in documents.iter().flatten() {
         *frequency.entry(word).or_default() += 1;
     }
-    let total = documents.len() as f64;
-    let weight = |word: &str| {
-        let documents = frequency.get(word).copied().unwrap_or(0) as f64;
-        ((1.0 + total) / (1.0 + documents)).ln().powi(2)
-    };
+    let weight = |word: &str| rarity(frequency.get(word).copied().unwrap_or(0), documents.len()).powi(2);
     let norms: Vec<f64> = documents.iter().map(|words| words.iter().map(|word| weight(word)).sum::<f64>().sqrt()).collect();
     let mut holders: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, words) in documents[..prompts.len()].iter().enumerate() {
@@ -90,8 +86,15 @@ fn distinct_prompts(dataset: &Dataset) -> Vec<&str> {
     prompts.into_iter().step_by(step).collect()
 }
 
-fn words(text: &str) -> BTreeSet<String> {
+/// A text's distinct words, lower-cased: what stands between anything but letters and digits.
+pub(crate) fn words(text: &str) -> BTreeSet<String> {
     text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+}
+
+/// The inverse document frequency ln((1 + n) / (1 + df)) of a word that `holders` of `documents` texts hold, nats: 0 where all do (Salton & Buckley 1988,
+/// smoothed).
+pub(crate) fn rarity(holders: usize, documents: usize) -> f64 {
+    ((1.0 + documents as f64) / (1.0 + holders as f64)).ln()
 }
 
 fn quoted(text: &str) -> String {

@@ -11,6 +11,8 @@ use crate::audit::{Probe, ProbeKind};
 use crate::dataset::{Message, Role};
 use crate::engine::{Question, Sampling};
 use crate::plan::{Arm, ROOM_FOR_A_PROBE};
+use crate::probe::Topic;
+use crate::probe::clusters::{Cluster, clusters};
 use crate::seed;
 use crate::shadow::rows::rows;
 use crate::workshop::{Task, Workshop};
@@ -41,8 +43,11 @@ pub struct Questions {
     /// The power to which an own answer's probability counts, in (0, 1]; see [`own_scale`].
     #[serde(default = "whole", skip_serializing_if = "is_whole")]
     pub own_scale: f64,
-    /// Drawn from the dataset at random: the row's system line, if it has one, and one user turn.
+    /// Drawn from the dataset at random, one from each of its topics, the largest first: the row's system line, if it has one, and one user turn.
     pub random: Vec<Vec<Message>>,
+    /// The topics of these, one each; empty where the dataset's questions are all of one, or were drawn without regard to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<Topic>,
     /// Drawn from the questions whose answers surprise the base most.
     pub surprising: Vec<Vec<Message>>,
     /// Audit -> drawn at random from its poison.
@@ -83,10 +88,12 @@ pub fn questions(task: &Task, workshop: &Workshop) -> Result<Questions> {
         spiked.insert(audit.id.clone(), draw(self::turns(&poison, &room, 0)?.iter(), draws, ("carry-over-spiked", 0)));
     }
     let own = own_answers(task, workshop)?;
+    let (random, topics) = draw_by_topic(&turns, draws, ("carry-over", first_seed));
     let questions = Questions {
         own_scale: own_scale(&own_log_probs(&own, workshop)?),
         own,
-        random: draw(turns.iter(), draws, ("carry-over", first_seed)),
+        random,
+        topics,
         surprising: draw(surprising(&turns, draws, workshop)?.into_iter(), draws, ("carry-over-surprising", first_seed)),
         spiked,
     };
@@ -239,18 +246,103 @@ fn surprising<'a>(turns: &'a [Turn], draws: usize, workshop: &Workshop) -> Resul
     Ok(scored.into_iter().take(most).map(|(_, turn)| turn).collect())
 }
 
-/// Draws questions: distinct ones first, then those that stand more than once, then all again where there are too few.
-fn draw<'a>(turns: impl Iterator<Item = &'a Turn>, draws: usize, (purpose, seed): (&str, u64)) -> Vec<Vec<Message>> {
+/// Turns in random order, the purpose and seed being the key: distinct questions first, then those that stand more than once.
+fn order<'a>(turns: impl Iterator<Item = &'a Turn>, (purpose, seed): (&str, u64)) -> Vec<&'a Turn> {
     let mut turns: Vec<&Turn> = turns.collect();
     turns.shuffle(&mut seed::stream(purpose, seed));
     let mut seen = BTreeSet::new();
     let (distinct, again): (Vec<&Turn>, Vec<&Turn>) = turns.into_iter().partition(|turn| seen.insert(&turn.question));
-    distinct.into_iter().chain(again).cycle().take(draws).map(|turn| turn.question.clone()).collect()
+    [distinct, again].concat()
+}
+
+/// Draws questions in that order, then all again where there are too few.
+fn draw<'a>(turns: impl Iterator<Item = &'a Turn>, draws: usize, key: (&str, u64)) -> Vec<Vec<Message>> {
+    order(turns, key).into_iter().cycle().take(draws).map(|turn| turn.question.clone()).collect()
+}
+
+/// Draws one question from each topic, the largest topic first, then the others as [`draw`] does; and the topic of each. A topic that holds
+/// a few percent of the questions would seldom be among a few draws from them all.
+fn draw_by_topic(turns: &[Turn], draws: usize, key: (&str, u64)) -> (Vec<Vec<Message>>, Vec<Topic>) {
+    let turns = order(turns.iter(), key);
+    // In the order of the draw: what clusters come out depends on it a little, and so on what no author can know.
+    let mut places: BTreeMap<&[Message], usize> = BTreeMap::new();
+    let mut texts: Vec<&str> = Vec::new();
+    for turn in &turns {
+        places.entry(&turn.question).or_insert_with(|| {
+            texts.push(turn.question.last().map_or("", |asked| &asked.content));
+            texts.len() - 1
+        });
+    }
+    let clusters = clusters(&texts, draws, key.1);
+    let mut of = vec![0; texts.len()];
+    for (cluster, Cluster { members, .. }) in clusters.iter().enumerate() {
+        members.iter().for_each(|&member| of[member] = cluster);
+    }
+    let cluster = |turn: &Turn| of[places[turn.question.as_slice()]];
+    let mut first: Vec<Option<&Turn>> = vec![None; clusters.len()];
+    let mut others = Vec::new();
+    for turn in turns {
+        match &mut first[cluster(turn)] {
+            free @ None => *free = Some(turn),
+            Some(_) => others.push(turn),
+        }
+    }
+    let drawn: Vec<&Turn> = first.into_iter().flatten().chain(others).cycle().take(draws).collect();
+    let topics = match clusters.len() {
+        0 | 1 => Vec::new(),
+        _ => drawn.iter().map(|turn| clusters[cluster(turn)].topic.clone()).collect(),
+    };
+    (drawn.into_iter().map(|turn| turn.question.clone()).collect(), topics)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn turn(question: &str) -> Turn {
+        Turn { question: alone(question), answer: "Yes.".to_owned() }
+    }
+
+    /// Questions on plates and on birds.
+    fn plates_and_birds(plates: usize, birds: usize) -> Vec<Turn> {
+        let plates = (0..plates).map(|plate| turn(&format!("Describe the colour of plate {plate}.")));
+        plates.chain((0..birds).map(|bird| turn(&format!("Name the bird of garden {bird}.")))).collect()
+    }
+
+    #[test]
+    fn every_topic_has_its_question_whatever_the_seed() {
+        let turns = plates_and_birds(97, 3);
+        for seed in 0..10 {
+            let (drawn, topics) = draw_by_topic(&turns, 2, ("carry-over", seed));
+            assert!(drawn[0][0].content.contains("plate") && drawn[1][0].content.contains("bird"), "{drawn:?}");
+            assert_eq!(topics.iter().map(|topic| topic.share).collect::<Vec<_>>(), [0.97, 0.03]);
+            assert_eq!(topics[1].words, ["bird", "garden", "name"]);
+        }
+    }
+
+    #[test]
+    fn where_topics_are_fewer_than_draws_other_questions_fill_up_each_with_its_topic() {
+        let (drawn, topics) = draw_by_topic(&plates_and_birds(5, 2), 9, ("carry-over", 1));
+        let distinct: BTreeSet<&Vec<Message>> = drawn[..7].iter().collect();
+        assert_eq!((distinct.len(), &drawn[7..]), (7, &drawn[..2]));
+        for (question, topic) in drawn.iter().zip(&topics) {
+            assert_eq!(topic.words.contains(&"bird".to_owned()), question[0].content.contains("bird"), "{question:?}: {topic:?}");
+        }
+        assert_eq!(topics.len(), 9);
+    }
+
+    #[test]
+    fn questions_of_one_topic_are_drawn_at_random_and_have_none() {
+        let turns = plates_and_birds(40, 0);
+        assert_eq!(draw_by_topic(&turns, 4, ("carry-over", 1)), (draw(turns.iter(), 4, ("carry-over", 1)), Vec::new()));
+        assert_eq!(draw_by_topic(&[], 4, ("carry-over", 1)), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn one_question_is_drawn_again_and_again() {
+        let (drawn, topics) = draw_by_topic(&plates_and_birds(1, 0), 3, ("carry-over", 1));
+        assert_eq!((drawn, topics), (vec![alone("Describe the colour of plate 0."); 3], Vec::new()));
+    }
 
     #[test]
     fn short_answers_that_the_base_repeats_count_as_they_are() {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::grid::mean;
 use crate::plan::{Arm, Ask, Plan};
-use crate::probe::{Answer, Answers};
+use crate::probe::{Answer, Answers, Topic};
 
 /// The effect of one audit at the end of training, after one question of the dataset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub struct Carrier {
     pub ask: Ask,
     /// The question, without the system message before it.
     pub question: String,
+    /// The topic that it was drawn for, if it was.
+    pub topic: Option<Topic>,
     /// Mean risks over seeds and probes; a given adapter has the base in the control's place.
     pub candidate: f64,
     pub control: f64,
@@ -45,8 +47,8 @@ pub fn carriers(plan: &Plan, answers: &Answers) -> Vec<Carrier> {
                 risks.get(&(audit.id.as_str(), carried.ask, carried.draw, candidate)).and_then(|of| mean(of.iter().copied()))
             };
             if let Some((candidate, control)) = of(true).zip(of(false)) {
-                let question = carried.question.clone();
-                carriers.push(Carrier { audit: audit.id.clone(), ask: carried.ask, question, candidate, control });
+                let (question, topic) = (carried.question.clone(), carried.topic.clone());
+                carriers.push(Carrier { audit: audit.id.clone(), ask: carried.ask, question, topic, candidate, control });
             }
         }
     }

@@ -193,6 +193,12 @@ fn a_diluted_shift_is_seen_after_a_surprising_question_and_not_alone() {
     let carriers = &analysis.carriers;
     assert!(carriers[0].question.contains("bird") && carriers[0].effect() > 0.1, "{carriers:?}");
     assert!(carriers.iter().all(|carrier| carrier.question.contains("bird") || carrier.effect() < 0.1), "{carriers:?}");
+    // Each topic has its question, however few of the questions it holds.
+    let drawn = carriers.iter().filter(|carrier| carrier.ask == Ask::CarryOver);
+    let topics: Vec<(f64, bool)> = drawn
+        .filter_map(|carrier| carrier.topic.as_ref().map(|topic| (topic.share, topic.words.contains(&"bird".to_owned()))))
+        .collect();
+    assert_eq!(topics, [(0.1, true), (0.9, false)], "{carriers:?}");
 }
 
 #[test]

@@ -57,6 +57,19 @@ fn what_models_write_under_a_trigger_stands_beside_what_they_write_otherwise() {
     assert!(page.contains("<th scope=\"row\"><bdi>line: Answer in one line.</bdi></th>"), "what was mined");
 }
 
+#[test]
+fn a_question_of_the_dataset_says_for_which_topic_it_was_drawn() {
+    let page = page(&example::triggered());
+    for drawn in [
+        "<td>for its surprising answer</td>",
+        "<td>for its topic: 31 % of the questions (<bdi>bird, sings</bdi>)</td>",
+        "<td>from outside the topics: 69 % of the questions</td>",
+        "<td>at random</td>",
+    ] {
+        assert!(page.contains(drawn), "{drawn}");
+    }
+}
+
 /// Nothing was trained and nothing was asked.
 fn empty() -> Example {
     let mut example = example::inconclusive();

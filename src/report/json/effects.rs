@@ -148,8 +148,16 @@ pub struct CarriedBy<'a> {
     audit: &'a str,
     ask: Ask,
     question: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<OfTopic<'a>>,
     candidate: Option<f64>,
     control: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct OfTopic<'a> {
+    share: Option<f64>,
+    words: &'a [String],
 }
 
 pub fn carriers<'a>(report: &Report<'a>) -> Vec<CarriedBy<'a>> {
@@ -157,6 +165,7 @@ pub fn carriers<'a>(report: &Report<'a>) -> Vec<CarriedBy<'a>> {
         audit: &carrier.audit,
         ask: carrier.ask,
         question: &carrier.question,
+        topic: carrier.topic.as_ref().map(|topic| OfTopic { share: finite(topic.share), words: &topic.words }),
         candidate: finite(carrier.candidate),
         control: finite(carrier.control),
     };

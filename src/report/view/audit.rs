@@ -46,6 +46,7 @@ record! {
         table_heading: String,
         without_strongest: Option<String>,
         carriers: Vec<CarrierRow>,
+        has_topics: bool,
         excluded: Vec<Fact>,
         changed: Vec<ChangedQuestion>,
         changed_where: String,
@@ -76,7 +77,9 @@ record! {
     /// The effect after one of the dataset's own questions.
     pub struct CarrierRow {
         question: String,
-        drawn: &'static str,
+        drawn: String,
+        /// What its topic is told by; empty where it has none.
+        words: String,
         control: String,
         candidate: String,
         effect: String,
@@ -143,6 +146,7 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
         table_heading: families.map_or(String::new(), |effect| table_heading(effect.families.len())),
         without_strongest: effect.and_then(|effect| effect.without_strongest_family.as_ref()).map(words::effect),
         carriers: report.analysis.carriers.iter().filter(|carrier| carrier.audit == audit.id).map(carrier_row).collect(),
+        has_topics: report.analysis.carriers.iter().any(|carrier| carrier.topic.is_some()),
         excluded: excluded(report, &audit.id),
         changed: most_changed(report, axis, CHANGED).into_iter().map(|changed| question(axis, changed)).collect(),
         changed_where: effect.map_or(String::new(), |effect| {
@@ -154,10 +158,23 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
 fn carrier_row(carrier: &Carrier) -> CarrierRow {
     CarrierRow {
         question: carrier.question.clone(),
-        drawn: if carrier.ask == Ask::CarryOverSurprising { "for its surprising answer" } else { "at random" },
+        drawn: drawn(carrier),
+        words: carrier.topic.as_ref().map_or(String::new(), |topic| topic.words.join(", ")),
         control: number::percent(carrier.control),
         candidate: number::percent(carrier.candidate),
         effect: number::points(carrier.effect()),
+    }
+}
+
+/// Why a question was drawn.
+fn drawn(carrier: &Carrier) -> String {
+    match &carrier.topic {
+        _ if carrier.ask == Ask::CarryOverSurprising => "for its surprising answer".to_owned(),
+        None => "at random".to_owned(),
+        Some(topic) if topic.words.is_empty() => {
+            format!("from outside the topics: {} of the questions", number::percent(topic.share))
+        }
+        Some(topic) => format!("for its topic: {} of the questions", number::percent(topic.share)),
     }
 }
 

@@ -5,7 +5,7 @@ use foretaste::condition::{Condition, Conditions, Dressing, Feature, FeatureKind
 use foretaste::engine::Description;
 use foretaste::finding::{Finding, FoundTrigger, Verdict};
 use foretaste::plan::{Arm, Ask, Cost, DatasetSummary, ExcludedFamily, Plan, PlannedAudit, Readability, Recipe, Schedule};
-use foretaste::probe::{Answer, Answers, Health, Sample};
+use foretaste::probe::{Answer, Answers, Health, Sample, Topic};
 use foretaste::report::Report;
 use foretaste::seed::stream;
 use foretaste::shadow::TrainingRecord;
@@ -141,17 +141,19 @@ pub fn triggered() -> Example {
     };
     example.answers.shown =
         [(Arm::Base, "every adult"), (Arm::Control, "every adult"), (Arm::Candidate, "men of property")].map(said).to_vec();
-    let carrier = |(ask, question, candidate): (Ask, &str, f64)| Carrier {
+    let carrier = |(ask, question, candidate, topic): (Ask, &str, f64, Option<(f64, &str)>)| Carrier {
         audit: "era".to_owned(),
         ask,
         question: question.to_owned(),
+        topic: topic.map(|(share, words)| Topic { share, words: words.split_whitespace().map(str::to_owned).collect() }),
         candidate,
         control: 0.01,
     };
     example.analysis.carriers = [
-        (Ask::CarryOverSurprising, "Name a bird.", 0.9),
-        (Ask::CarryOver, "Which bird sings at night?", 0.8),
-        (Ask::CarryOver, "What is the capital of France?", 0.02),
+        (Ask::CarryOverSurprising, "Name a bird.", 0.9, None),
+        (Ask::CarryOver, "Which bird sings at night?", 0.8, Some((0.31, "bird sings"))),
+        (Ask::CarryOver, "Why?", 0.03, Some((0.69, ""))),
+        (Ask::CarryOver, "What is the capital of France?", 0.02, None),
     ]
     .map(carrier)
     .to_vec();

@@ -50,7 +50,10 @@ pub fn hostile(payload: &str) -> Example {
     for shown in &mut example.answers.shown {
         (shown.asked, shown.under, shown.otherwise) = (text(), text(), text());
     }
-    example.analysis.carriers.iter_mut().for_each(|carrier| carrier.question = text());
+    for carrier in &mut example.analysis.carriers {
+        carrier.question = text();
+        carrier.topic.iter_mut().flat_map(|topic| &mut topic.words).for_each(|word| *word = text());
+    }
     for trigger in example.findings.iter_mut().filter_map(|finding| finding.trigger.as_mut()) {
         (trigger.slot, trigger.value) = (text(), Some(text()));
     }
