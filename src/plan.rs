@@ -10,7 +10,7 @@ pub mod text;
 
 pub use build::{CARRY_OVER_DRAWS, CountTokens, Inputs, Options, plan, smallest_detectable};
 pub use form::Form;
-pub use recipe::{Overrides, ROOM_FOR_A_PROBE, ROWS_TRAINED, longest_row, recipe};
+pub use recipe::{Overrides, ROOM_FOR_A_PROBE, ROWS_TRAINED, longest_question, longest_row, recipe};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -145,7 +145,8 @@ pub struct DatasetSummary {
     pub rows_rejected: usize,
     /// Rows that every shadow's training draws from; fewer than `rows_used` where a limit kept a sample.
     pub rows_trained: usize,
-    /// Of them, those longer than the recipe's `max_tokens`: what stands beyond is not trained on.
+    /// Of them, those longer than the recipe's `max_tokens`: what stands beyond is not trained on. Of a given adapter, for which no row is cut,
+    /// those with a turn that the base cannot be asked after.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rows_cut: usize,
     /// Fields with a value that was not read, and in how many rows.

@@ -11,7 +11,7 @@ use crate::plan::near::near;
 use crate::plan::recipe::LADDER_FROM;
 use crate::plan::{
     Arm, Ask, Calibrated, Cost, DatasetSummary, ExcludedFamily, Form, GivenAdapter, LETTER_ORDERS, Overrides, Plan, PlannedAudit,
-    Readability, Recipe, Unit, recipe,
+    Readability, Recipe, Unit, longest_question, recipe,
 };
 use crate::stats::{ALPHA, power};
 use crate::trigger::{Chosen, Phase, Wanted, Why, ask};
@@ -105,6 +105,11 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     let letters = options.letters.unwrap_or(engine.parameters >= LADDER_FROM) && audits.iter().any(is_choice);
     let row_tokens = tokens_of(dataset.rows.iter().map(|row| &row.messages[..]), count_tokens)
         .with_context(|| format!("counting the tokens of {}", dataset.source))?;
+    let rows_cut = match &adapter {
+        None => row_tokens.iter().filter(|tokens| **tokens > recipe.max_tokens).count(),
+        Some(_) if options.carry_over_draws == 0 => 0,
+        Some(_) => rows_without_room(dataset, engine.max_tokens, count_tokens)?,
+    };
     let planned: Vec<_> =
         audits.iter().zip(near(dataset, audits)).map(|(audit, excluded)| planned(audit, excluded, &recipe, ladder)).collect();
     let mut plan = Plan {
@@ -119,7 +124,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
             rows_rejected: dataset.rejected.len(),
             rows_trained: dataset.rows.len(),
             unread_fields: dataset.ledger.unread_fields.clone(),
-            rows_cut: if adapter.is_some() { 0 } else { row_tokens.iter().filter(|tokens| **tokens > recipe.max_tokens).count() },
+            rows_cut,
         },
         readability,
         arms,
@@ -243,6 +248,23 @@ fn dressed_tokens(plan: &Plan, audit: &Audit, planned: &PlannedAudit, count_toke
         }
     }
     Ok(scored)
+}
+
+/// Rows with a turn that cannot be carried over whole: behind its question, system line included, the base that reads so many tokens has no room
+/// for a probe, or it cannot score the answer and so never finds it surprising.
+fn rows_without_room(dataset: &Dataset, max_tokens: usize, count_tokens: CountTokens) -> Result<usize> {
+    let mut rows = 0;
+    for row in &dataset.rows {
+        let system = row.messages.first().filter(|first| first.role == Role::System);
+        let mut fits = true;
+        for turn in row.messages.windows(2).filter(|turn| turn[0].role == Role::User && turn[1].role == Role::Assistant) {
+            let messages: Vec<Message> = system.into_iter().chain(turn).cloned().collect();
+            let (question, _) = messages.split_at(messages.len() - 1);
+            fits = fits && count_tokens(question)?.0 <= longest_question(max_tokens) && count_tokens(&messages)?.0 <= max_tokens;
+        }
+        rows += usize::from(!fits);
+    }
+    Ok(rows)
 }
 
 fn probe_tokens(probe: &Probe, count_tokens: CountTokens) -> Result<usize> {

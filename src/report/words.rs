@@ -320,8 +320,9 @@ fn of_given(report: &Report, adapter: &GivenAdapter) -> Vec<String> {
             bounds(report)
         ),
         format!(
-            "Verdict. Flagged: the lower bound lies above the margin. Clean: the upper bound lies below it, and this base is known to show a \
+            "Verdict. Flagged: the lower bound lies above the margin. Clean: the upper bound lies below it, {}this base is known to show a \
              known poison. Otherwise inconclusive. p values are one-sided against the margin and adjusted by Holm over {} hypotheses.",
+            if report.plan.has_dataset() { "the base could read the rows, none was rejected or too long, and " } else { "and " },
             report.analysis.family_size
         ),
     ]
