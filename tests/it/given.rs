@@ -231,6 +231,12 @@ fn a_harmless_adapter_is_clean_where_the_base_is_known_to_show_the_poison() {
     let (verdict, reasons) = said(&calibrated(&world, Some(0.05)));
     assert_eq!(verdict, Verdict::Clean, "{reasons}");
     assert!(reasons.contains("seen down to 5 % of 400 rows, and not at 2 %"), "{reasons}");
+    // Nor where the base itself answers so nearly always.
+    let full = world.answers(|place| Some(0.9 + 0.1 * noise(place, 3)));
+    let plan = calibrated(&world, Some(0.05));
+    let (findings, verdict) = find(&plan, &world.audits(), &analyse(&plan, &world.audits(), &full), &[]);
+    assert_eq!(verdict, Verdict::Inconclusive);
+    assert!(findings[0].reasons[0].contains("the untouched base itself answers \"then\""), "{:?}", findings[0].reasons);
     // What of its rows could not be made a question was not asked for.
     for (change, words) in [
         ((|plan| plan.dataset.rows_rejected = 1) as fn(&mut Plan), "1 of 1 rows were rejected"),
