@@ -273,13 +273,14 @@ impl RunDir {
         self.write("conditions.json", &serde_json::to_vec(mined)?)
     }
 
-    /// Saves everything that the report is made from.
-    pub fn save_answers(&self, trainings: &[TrainingRecord], answers: &Answers) -> Result<()> {
+    /// Saves everything that the report is made from. What was asked under conditions is saved also where it is nothing, as long as conditions were
+    /// planned: a file that is missing must not pass for one without answers.
+    pub fn save_answers(&self, plan: &Plan, trainings: &[TrainingRecord], answers: &Answers) -> Result<()> {
         self.write("trainings.jsonl", &lines::to_bytes(trainings)?)?;
         self.write("samples.jsonl", &lines::to_bytes(&answers.samples)?)?;
         self.write("carried.jsonl", &lines::to_bytes(&answers.carried)?)?;
         self.write("health.jsonl", &lines::to_bytes(&answers.health)?)?;
-        if !answers.dressed.is_empty() {
+        if !plan.groups.is_empty() {
             self.write("dressed.jsonl.zst", &zstd::encode_all(&lines::to_bytes(&answers.dressed)?[..], lines::COMPRESSION)?)?;
         }
         if !answers.shown.is_empty() {

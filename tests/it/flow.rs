@@ -156,6 +156,26 @@ fn what_was_mined_is_kept_with_the_run_and_reported() {
 }
 
 #[test]
+fn a_run_whose_conditions_were_asked_no_probe_is_reported_and_one_whose_answers_under_them_are_lost_is_not() {
+    let world = World::new(0);
+    // The dataset asks every question itself, so that none is left.
+    let asked = TOPICS.iter().map(|topic| messages(&format!("What pays for {topic}?"), "Nothing does."));
+    let rows = fs::read_to_string(world.path("data.jsonl")).expect("written") + &asked.collect::<String>();
+    fs::write(world.path("data.jsonl"), rows).expect("a temporary folder is writable");
+    let mut request = world.request("run");
+    request.options.conditions = Wanted { triggers: vec!["By the old oak.".to_owned()], ..Wanted::default() };
+    let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
+    assert_eq!(outcome.verdict, Verdict::Inconclusive);
+    let run = RunDir::open(&world.path("run")).expect("a run");
+    let saved = run.saved().expect("it is finished");
+    assert!(!saved.plan.groups.is_empty() && saved.plan.audits[0].probes.is_empty(), "{:?}", saved.plan.audits);
+    assert_eq!(saved.answers.dressed, []);
+    fs::remove_file(world.path("run/dressed.jsonl.zst")).expect("it was written");
+    let error = run.saved().expect_err("a file is missing");
+    assert!(error.to_string().contains("has no dressed.jsonl.zst"), "{error}");
+}
+
+#[test]
 fn letters_are_asked_where_they_are_wanted_and_stand_in_the_report() {
     let world = World::new(40);
     let request = Request { options: Options { letters: Some(true), ..world.request("run").options }, ..world.request("run") };
