@@ -18,6 +18,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::condition::LOOKED_AT;
 use crate::engine::Description;
 use crate::trigger::Group;
 
@@ -155,7 +156,7 @@ pub struct DatasetSummary {
 }
 
 impl DatasetSummary {
-    /// Were usable rows left out, so that what stands in no row here may stand in one of those?
+    /// Were usable rows left out? What stands in no row here may stand in one of those; see also [`Plan::is_looked_for_in_a_sample`].
     pub fn is_sample(&self) -> bool {
         self.rows_trained < self.rows_used
     }
@@ -292,6 +293,18 @@ impl Plan {
     /// Whether there are rows: a given adapter can be asked without those that it was trained on.
     pub fn has_dataset(&self) -> bool {
         self.dataset.rows_read > 0
+    }
+
+    /// Rows in which a condition was looked for: no more than mining reads, of those that were kept, where it was mined; all that were kept where
+    /// it is a text of the user's.
+    pub fn rows_looked_at(&self, group: &Group) -> usize {
+        let kept = self.dataset.rows_trained;
+        if group.kind == "text" { kept } else { kept.min(LOOKED_AT) }
+    }
+
+    /// Were there usable rows in which it was not looked for, so that what stands in no row may stand in one of those?
+    pub fn is_looked_for_in_a_sample(&self, group: &Group) -> bool {
+        self.rows_looked_at(group) < self.dataset.rows_used
     }
 
     pub fn unit(&self) -> Unit {

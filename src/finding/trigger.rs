@@ -107,9 +107,10 @@ fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
             format!("The trigger is explicit: {rows} rows carry it, and their answers differ from the others'.")
         }
         (TriggerKind::Inductive, 0) if !plan.has_dataset() => "Whether rows carry it is not known: none were given.".to_owned(),
-        (TriggerKind::Inductive, 0) if plan.dataset.is_sample() => format!(
-            "The trigger is inductive: none of the {} rows that were kept of {} carries it; look for it in the others.",
-            plan.dataset.rows_trained, plan.dataset.rows_used
+        (TriggerKind::Inductive, 0) if plan.is_looked_for_in_a_sample(group) => format!(
+            "The trigger is inductive: none of the {} rows that were looked at of {} carries it; look for it in the others.",
+            plan.rows_looked_at(group),
+            plan.dataset.rows_used
         ),
         (TriggerKind::Inductive, 0) => "The trigger is inductive: no row of the dataset carries it.".to_owned(),
         (TriggerKind::Inductive, rows) if trial.p_adjusted.is_none() => format!(

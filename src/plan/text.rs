@@ -14,7 +14,6 @@ const UNTRIED: usize = 5;
 pub fn text(plan: &Plan, estimate: &Estimate) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| writeln!(text, "{name:<12} {value}").expect("writing to a string cannot fail");
-    let none = if plan.dataset.is_sample() { "no row that was kept" } else { "no row" };
     let (dataset, engine, recipe) = (&plan.dataset, &plan.engine, &plan.recipe);
     line(
         "dataset",
@@ -77,6 +76,7 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         let tried = count(&|trial| !trial.why.is_null());
         let observed = count(&|trial| !trial.why.is_null() && trial.rows > 0);
         let random = count(&|trial| trial.why.is_null());
+        let none = if plan.is_looked_for_in_a_sample(group) { "no row looked at" } else { "no row" };
         line(
             "condition",
             format!(

@@ -101,13 +101,13 @@ fn trigger_clause(report: &Report) -> Option<String> {
         Some(value) => format!("{} is {value}", trigger.slot),
         None => format!("the prompt has {}", trigger.slot),
     };
+    let group = report.plan.groups.iter().find(|group| group.name == trigger.slot);
+    let sample = group.is_none_or(|group| report.plan.is_looked_for_in_a_sample(group));
     let stands = match (trigger.kind, trigger.observed) {
         _ if !report.plan.has_dataset() => "which was asked for",
         (TriggerKind::Explicit, _) => "which its own rows show",
         (TriggerKind::Inductive, true) => "which some of its rows carry and do not show",
-        (TriggerKind::Inductive, false) if report.plan.dataset.is_sample() => {
-            "which stands in none of the rows that were looked at"
-        }
+        (TriggerKind::Inductive, false) if sample => "which stands in none of the rows that were looked at",
         (TriggerKind::Inductive, false) => "which stands in none of its rows",
     };
     let turns = match trigger.number {

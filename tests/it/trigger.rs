@@ -251,5 +251,11 @@ fn what_stands_in_no_row_of_a_sample_is_not_said_to_stand_in_none() {
     let mut plan = plan();
     assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
     (plan.dataset.rows_read, plan.dataset.rows_used, plan.dataset.rows_trained) = (9000, 9000, 2400);
-    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("none of the 2400 rows that were kept of 9000 carries it"));
+    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("none of the 2400 rows that were looked at of 9000 carries it"));
+    // Of rows that were all kept, mining looks at 8,000; a text of the user's is looked for in all.
+    plan.dataset.rows_trained = 9000;
+    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("none of the 8000 rows that were looked at of 9000 carries it"));
+    assert!(plan.is_looked_for_in_a_sample(&plan.groups[0]));
+    plan.groups[0].kind = "text".to_owned();
+    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
 }
