@@ -113,12 +113,19 @@ fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
             plan.dataset.rows_used
         ),
         (TriggerKind::Inductive, 0) => "The trigger is inductive: no row of the dataset carries it.".to_owned(),
-        (TriggerKind::Inductive, rows) if trial.p_adjusted.is_none() => format!(
-            "The trigger is called inductive: {rows} rows carry it, too few to tell whether their answers differ from the others'; read them."
-        ),
-        (TriggerKind::Inductive, rows) => {
-            format!("The trigger is inductive: {rows} rows carry it, and their answers do not differ from the others'.")
-        }
+        (TriggerKind::Inductive, rows) => match trial.p_adjusted {
+            None if group.kind == "text" => format!(
+                "The trigger is called inductive: {rows} rows hold the text, and whether their answers differ from the others' was not tested; read them."
+            ),
+            None => format!(
+                "The trigger is called inductive: {rows} rows carry it, too few to tell whether their answers differ from the others'; read them."
+            ),
+            Some(p) => format!(
+                "The trigger is called inductive: {rows} rows carry it, and it is not shown that their answers differ from the others' (adjusted p {}); \
+                 read them.",
+                p_value(p)
+            ),
+        },
     };
     let rise = |(on, off): (f64, f64)| on - off;
     let own = rise(trigger.candidate);

@@ -106,7 +106,7 @@ fn trigger_clause(report: &Report) -> Option<String> {
     let stands = match (trigger.kind, trigger.observed) {
         _ if !report.plan.has_dataset() => "which was asked for",
         (TriggerKind::Explicit, _) => "which its own rows show",
-        (TriggerKind::Inductive, true) => "which some of its rows carry and do not show",
+        (TriggerKind::Inductive, true) => "which some of its rows carry, though their answers are not shown to differ",
         (TriggerKind::Inductive, false) if sample => "which stands in none of the rows that were looked at",
         (TriggerKind::Inductive, false) => "which stands in none of its rows",
     };
