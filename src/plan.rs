@@ -206,7 +206,7 @@ pub struct PlannedAudit {
     /// Snapshots after which it is asked, in rising order; the last is the recipe's last.
     pub steps: Vec<usize>,
     pub excluded: Vec<ExcludedFamily>,
-    /// What is known of this audit on this base; `None` where it was never calibrated.
+    /// What was known of this audit on this base when the plan was made; `None` where it was not calibrated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibrated: Option<Calibrated>,
 }
@@ -274,10 +274,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// SHA-256 of everything that decides the result, in hex: where the dataset lies does not.
+    /// SHA-256 of everything that decides the result, in hex: where the dataset lies does not. Nor does what is known of the base from a
+    /// calibration, where a poison is tried in the run itself: it is quoted as the manifest has it, and a base that is calibrated while a run stands
+    /// still does not keep it from going on. Of a given adapter it decides whether anything can be called clean.
     pub fn sha256(&self) -> String {
         let mut plan = self.clone();
         plan.dataset.source.clear();
+        if plan.adapter.is_none() {
+            plan.audits.iter_mut().for_each(|audit| audit.calibrated = None);
+        }
         plan.adapter.iter_mut().for_each(|adapter| adapter.source.clear());
         format!("{:x}", Sha256::digest(serde_json::to_vec(&plan).expect("a plan holds no map with other keys than strings")))
     }

@@ -30,8 +30,8 @@ use crate::plan::{Arm, Plan};
 use crate::probe::Answers;
 use crate::shadow::TrainingRecord;
 
-/// Rises when a folder written before can no longer be read.
-const SCHEMA_VERSION: u32 = 1;
+/// Rises when a folder written before can no longer be read: 2, when the plan's hash no longer covered calibrations.
+const SCHEMA_VERSION: u32 = 2;
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "lock";
@@ -96,7 +96,8 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Opens the folder for this plan: new, or to go on with the same plan. The manifest is on disk when this returns.
+    /// Opens the folder for this plan: new, or to go on with the same plan. The manifest is on disk when this returns; where it was there, it stays as
+    /// it is, and the report is made from its plan.
     ///
     /// # Errors
     /// Where another process works there, the folder holds another plan's run, or it holds other files.

@@ -10,7 +10,7 @@ use foretaste::dataset::ReadOptions;
 use foretaste::engine::scripted::{Rule, Scripted};
 use foretaste::exit_code::ExitCode;
 use foretaste::finding::Verdict;
-use foretaste::plan::{Ask, Options, Overrides};
+use foretaste::plan::{Ask, Calibrated, Options, Overrides};
 use foretaste::progress::Silent;
 use foretaste::run::{self, Failure, Outcome, Page, Request, Subject};
 use foretaste::run_dir::{OtherPlan, RunDir};
@@ -235,6 +235,20 @@ fn a_run_that_was_stopped_anywhere_goes_on_and_gives_the_same_bytes() {
         world.run(&out);
         assert_same(&world.path("whole"), &world.path(&out));
     }
+}
+
+#[test]
+fn a_run_goes_on_where_its_base_was_calibrated_meanwhile_and_quotes_what_was_known_when_it_began() {
+    let world = World::new(40);
+    let request = world.request("run");
+    let prepared = run::prepare(&request, &engine(None)).expect("it is planned");
+    let mut begun = prepared.plan.clone();
+    begun.audits[0].calibrated = Some(Calibrated { share: Some(0.05), tried: 0.02, rows: 400, seeds: 5, steps: 150 });
+    let folder = world.path("run");
+    drop(RunDir::create(&folder, &begun, &prepared.audits, &prepared.dataset, OtherPlan::Refuse).expect("a new folder"));
+    run::run(&request, &engine(None), &Silent).expect("it goes on");
+    assert_eq!(RunDir::open(&folder).expect("a run").saved().expect("finished").plan, begun);
+    assert_eq!(run::default_folder(&request.subject, &begun), run::default_folder(&request.subject, &prepared.plan));
 }
 
 #[test]

@@ -4,7 +4,9 @@ use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Sid
 use foretaste::dataset::{Dataset, Ledger, Message, Role, Row};
 use foretaste::engine::scripted::Scripted;
 use foretaste::engine::{Description, Engine};
-use foretaste::plan::{Arm, Ask, Inputs, Options, Overrides, Plan, Readability, plan, smallest_detectable};
+use foretaste::plan::{
+    Arm, Ask, Calibrated, GivenAdapter, Inputs, Options, Overrides, Plan, Readability, plan, smallest_detectable,
+};
 use foretaste::trigger::Chosen;
 
 fn row(line: usize, prompt: &str, answer: &str) -> Row {
@@ -124,6 +126,21 @@ fn the_hash_is_that_of_what_decides_the_result() {
     assert_ne!(first, hash(&Dataset { sha256: "2".repeat(64), ..data.clone() }, &Options::default()));
     assert_ne!(first, hash(&data, &Options { seeds: 4, ..Options::default() }));
     assert_ne!(first, hash(&data, &Options { carry_over_draws: 1, ..Options::default() }));
+}
+
+#[test]
+fn a_calibration_decides_nothing_of_trainings_and_something_of_a_given_adapter() {
+    let mut plan = planned(&dataset(&["Name a bird."]), &Options::default());
+    let mut hashes = |share: Option<f64>| {
+        plan.audits[0].calibrated = Some(Calibrated { share, tried: 0.02, rows: 400, seeds: 5, steps: 150 });
+        plan.adapter = None;
+        let of_trainings = plan.sha256();
+        let (source, sha256, target_modules) = (String::new(), String::new(), Vec::new());
+        plan.adapter = Some(GivenAdapter { source, sha256, rank: 8, alpha: 16.0, target_modules });
+        (of_trainings, plan.sha256())
+    };
+    let (seen, unseen) = (hashes(Some(0.05)), hashes(None));
+    assert!(seen.0 == unseen.0 && seen.1 != unseen.1);
 }
 
 #[test]
