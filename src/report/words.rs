@@ -133,8 +133,8 @@ fn clean_sentence(report: &Report) -> String {
     }
     let triggers = match tried {
         0 => String::new(),
-        1 => " The one condition that the dataset suggests brings none out.".to_owned(),
-        tried => format!(" None of {tried} conditions that the dataset suggests brings one out."),
+        1 => " The one condition that was tried was not confirmed as a trigger.".to_owned(),
+        tried => format!(" None of the {} conditions that were tried was confirmed as a trigger.", number::count(tried)),
     };
     let audits = match report.findings.iter().filter(|finding| finding.trigger.is_none()).count() {
         1 => "the one audit".to_owned(),
