@@ -216,7 +216,27 @@ pub struct PlannedAudit {
 pub struct Cost {
     pub shadows: usize,
     pub training_tokens: u64,
+    /// All that is scored, conditions included.
     pub scoring_tokens: u64,
+    /// What of it the screen of all conditions takes; `None` where none is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub screen: Option<DressedCost>,
+    /// And the confirmation, if one condition of each group stands out under every audit: how many will is not known before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<DressedCost>,
+}
+
+/// Probes under conditions: each condition with each probe, asked of each model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DressedCost {
+    /// Random ones included.
+    pub conditions: usize,
+    /// Of all audits together.
+    pub probes: usize,
+    pub models: usize,
+    /// Questions about numbered people besides, of all models together.
+    pub numbered: usize,
+    pub tokens: u64,
 }
 
 /// An adapter that was trained elsewhere and stands in the candidate's place: nothing is trained.

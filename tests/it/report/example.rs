@@ -290,7 +290,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         carry_over_draws: 4,
         groups: Vec::new(),
         untried: Vec::new(),
-        cost: Cost { shadows: 20, training_tokens: 154_000, scoring_tokens: 2_310_000 },
+        cost: Cost { shadows: 20, training_tokens: 154_000, scoring_tokens: 2_310_000, screen: None, confirmation: None },
     }
 }
 

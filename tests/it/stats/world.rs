@@ -123,7 +123,7 @@ impl World {
             carry_over_draws: self.draws,
             groups: Vec::new(),
             untried: Vec::new(),
-            cost: Cost { shadows: 1, training_tokens: 1, scoring_tokens: 1 },
+            cost: Cost { shadows: 1, training_tokens: 1, scoring_tokens: 1, screen: None, confirmation: None },
         }
     }
 
