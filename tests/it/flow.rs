@@ -153,6 +153,13 @@ fn what_was_mined_is_kept_with_the_run_and_reported() {
     let kept = saved.mined.expect("conditions were looked for").conditions;
     assert_eq!(json["mined"]["found"], kept.len());
     assert!(kept.iter().any(|condition| condition.subject.to_string().starts_with("number in")), "{kept:?}");
+    for (condition, listed) in kept.iter().zip(json["mined"]["conditions"].as_array().expect("a list")) {
+        let distinct = match &condition.subject {
+            foretaste::condition::Subject::Slot(slot) => serde_json::json!(slot.distinct),
+            _ => serde_json::Value::Null,
+        };
+        assert_eq!(listed["values"], distinct, "{listed}");
+    }
 }
 
 #[test]
