@@ -185,7 +185,7 @@ impl RunDir {
         let manifest: Manifest = serde_json::from_slice(&bytes).with_context(hint)?;
         ensure!(
             manifest.schema_version == SCHEMA_VERSION,
-            "{}: written by a version of foretaste with run folders of schema {}, this one has {SCHEMA_VERSION}",
+            "{}: written by a version of foretaste with run folders of schema {}, this one has {SCHEMA_VERSION}: give another --out",
             self.root.display(),
             manifest.schema_version
         );
