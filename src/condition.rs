@@ -45,6 +45,7 @@ pub use date::DateForm;
 pub use dressing::{DatePart, Dressing, Filler, Position, Wear};
 pub use feature::{Feature, FeatureKind};
 pub use pair::Part;
+pub(crate) use reading::LOOKED_AT;
 pub use reading::Place;
 pub use slot::{Slot, SlotKind, SlotValue};
 

@@ -10,7 +10,7 @@ pub mod text;
 
 pub use build::{CARRY_OVER_DRAWS, CountTokens, Inputs, Options, plan, smallest_detectable};
 pub use form::Form;
-pub use recipe::{Overrides, ROOM_FOR_A_PROBE, ROWS_TRAINED, longest_row, recipe};
+pub use recipe::{Overrides, ROOM_FOR_A_PROBE, ROWS_TRAINED, longest_question, longest_row, recipe};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +18,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::condition::LOOKED_AT;
 use crate::engine::Description;
 use crate::trigger::Group;
 
@@ -145,7 +146,8 @@ pub struct DatasetSummary {
     pub rows_rejected: usize,
     /// Rows that every shadow's training draws from; fewer than `rows_used` where a limit kept a sample.
     pub rows_trained: usize,
-    /// Of them, those longer than the recipe's `max_tokens`: what stands beyond is not trained on.
+    /// Of them, those longer than the recipe's `max_tokens`: what stands beyond is not trained on. Of a given adapter, for which no row is cut,
+    /// those with a turn that the base cannot be asked after.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rows_cut: usize,
     /// Fields with a value that was not read, and in how many rows.
@@ -154,7 +156,7 @@ pub struct DatasetSummary {
 }
 
 impl DatasetSummary {
-    /// Were usable rows left out, so that what stands in no row here may stand in one of those?
+    /// Were usable rows left out? What stands in no row here may stand in one of those; see also [`Plan::is_looked_for_in_a_sample`].
     pub fn is_sample(&self) -> bool {
         self.rows_trained < self.rows_used
     }
@@ -204,7 +206,7 @@ pub struct PlannedAudit {
     /// Snapshots after which it is asked, in rising order; the last is the recipe's last.
     pub steps: Vec<usize>,
     pub excluded: Vec<ExcludedFamily>,
-    /// What is known of this audit on this base; `None` where it was never calibrated.
+    /// What was known of this audit on this base when the plan was made; `None` where it was not calibrated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibrated: Option<Calibrated>,
 }
@@ -214,7 +216,27 @@ pub struct PlannedAudit {
 pub struct Cost {
     pub shadows: usize,
     pub training_tokens: u64,
+    /// All that is scored, conditions included.
     pub scoring_tokens: u64,
+    /// What of it the screen of all conditions takes; `None` where none is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub screen: Option<DressedCost>,
+    /// And the confirmation, if one condition of each group stands out under every audit: how many will is not known before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<DressedCost>,
+}
+
+/// Probes under conditions: each condition with each probe, asked of each model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DressedCost {
+    /// Random ones included.
+    pub conditions: usize,
+    /// Of all audits together.
+    pub probes: usize,
+    pub models: usize,
+    /// Questions about numbered people besides, of all models together.
+    pub numbered: usize,
+    pub tokens: u64,
 }
 
 /// An adapter that was trained elsewhere and stands in the candidate's place: nothing is trained.
@@ -275,10 +297,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// SHA-256 of everything that decides the result, in hex: where the dataset lies does not.
+    /// SHA-256 of everything that decides the result, in hex: where the dataset lies does not. Nor does what is known of the base from a
+    /// calibration, where a poison is tried in the run itself: it is quoted as the manifest has it, and a base that is calibrated while a run stands
+    /// still does not keep it from going on. Of a given adapter it decides whether anything can be called clean.
     pub fn sha256(&self) -> String {
         let mut plan = self.clone();
         plan.dataset.source.clear();
+        if plan.adapter.is_none() {
+            plan.audits.iter_mut().for_each(|audit| audit.calibrated = None);
+        }
         plan.adapter.iter_mut().for_each(|adapter| adapter.source.clear());
         format!("{:x}", Sha256::digest(serde_json::to_vec(&plan).expect("a plan holds no map with other keys than strings")))
     }
@@ -294,6 +321,18 @@ impl Plan {
     /// Whether there are rows: a given adapter can be asked without those that it was trained on.
     pub fn has_dataset(&self) -> bool {
         self.dataset.rows_read > 0
+    }
+
+    /// Rows in which a condition was looked for: no more than mining reads, of those that were kept, where it was mined; all that were kept where
+    /// it is a text of the user's.
+    pub fn rows_looked_at(&self, group: &Group) -> usize {
+        let kept = self.dataset.rows_trained;
+        if group.kind == "text" { kept } else { kept.min(LOOKED_AT) }
+    }
+
+    /// Were there usable rows in which it was not looked for, so that what stands in no row may stand in one of those?
+    pub fn is_looked_for_in_a_sample(&self, group: &Group) -> bool {
+        self.rows_looked_at(group) < self.dataset.rows_used
     }
 
     pub fn unit(&self) -> Unit {

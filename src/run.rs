@@ -135,7 +135,7 @@ pub fn run(request: &Request, engine: &dyn Engine, progress: &dyn Progress) -> R
         Some(_) => Vec::new(),
         None => shadows.into_iter().map(|shadow| shadow.record).collect(),
     };
-    run.save_answers(&trainings, &answers).map_err(Failure::RunFailed)?;
+    run.save_answers(&plan, &trainings, &answers).map_err(Failure::RunFailed)?;
     report(&run, request.page).map_err(Failure::RunFailed)
 }
 

@@ -30,8 +30,8 @@ use crate::plan::{Arm, Plan};
 use crate::probe::Answers;
 use crate::shadow::TrainingRecord;
 
-/// Rises when a folder written before can no longer be read.
-const SCHEMA_VERSION: u32 = 1;
+/// Rises when a folder written before can no longer be read: 2, when the plan's hash no longer covered calibrations.
+const SCHEMA_VERSION: u32 = 2;
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "lock";
@@ -96,7 +96,8 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Opens the folder for this plan: new, or to go on with the same plan. The manifest is on disk when this returns.
+    /// Opens the folder for this plan: new, or to go on with the same plan. The manifest is on disk when this returns; where it was there, it stays as
+    /// it is, and the report is made from its plan.
     ///
     /// # Errors
     /// Where another process works there, the folder holds another plan's run, or it holds other files.
@@ -184,7 +185,7 @@ impl RunDir {
         let manifest: Manifest = serde_json::from_slice(&bytes).with_context(hint)?;
         ensure!(
             manifest.schema_version == SCHEMA_VERSION,
-            "{}: written by a version of foretaste with run folders of schema {}, this one has {SCHEMA_VERSION}",
+            "{}: written by a version of foretaste with run folders of schema {}, this one has {SCHEMA_VERSION}: give another --out",
             self.root.display(),
             manifest.schema_version
         );
@@ -273,13 +274,14 @@ impl RunDir {
         self.write("conditions.json", &serde_json::to_vec(mined)?)
     }
 
-    /// Saves everything that the report is made from.
-    pub fn save_answers(&self, trainings: &[TrainingRecord], answers: &Answers) -> Result<()> {
+    /// Saves everything that the report is made from. What was asked under conditions is saved also where it is nothing, as long as conditions were
+    /// planned: a file that is missing must not pass for one without answers.
+    pub fn save_answers(&self, plan: &Plan, trainings: &[TrainingRecord], answers: &Answers) -> Result<()> {
         self.write("trainings.jsonl", &lines::to_bytes(trainings)?)?;
         self.write("samples.jsonl", &lines::to_bytes(&answers.samples)?)?;
         self.write("carried.jsonl", &lines::to_bytes(&answers.carried)?)?;
         self.write("health.jsonl", &lines::to_bytes(&answers.health)?)?;
-        if !answers.dressed.is_empty() {
+        if !plan.groups.is_empty() {
             self.write("dressed.jsonl.zst", &zstd::encode_all(&lines::to_bytes(&answers.dressed)?[..], lines::COMPRESSION)?)?;
         }
         if !answers.shown.is_empty() {

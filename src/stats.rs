@@ -190,6 +190,9 @@ pub struct Effect {
     pub probability: Estimate,
     /// Mean of candidate - base over the same cells, on the probability scale: what training added to what the model did anyway.
     pub over_base: f64,
+    /// Mean risk of what it is held against, the control or, of a given adapter, the base: over all of its answers that were scored, whether or
+    /// not this arm's were, so that an unscored answer makes no more room.
+    pub reference: f64,
     /// On the log-odds scale, nats.
     pub log_odds: Estimate,
     /// Probabilities of this arm and the control that were clipped before log-odds were taken.

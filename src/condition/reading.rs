@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use crate::dataset::{Dataset, Role, Row};
 
 /// Rows that are looked at. A trigger in one row of a thousand still stands in eight of them.
-const LOOKED_AT: usize = 8_000;
+pub(crate) const LOOKED_AT: usize = 8_000;
 /// Characters that are read at either end of a text. What stands deeper inside a longer one is not looked at.
 const END: usize = 2_000;
 

@@ -42,12 +42,12 @@ pub fn strange_text(plan: &Plan) -> Option<String> {
 /// Whether shadows stayed coherent is judged by the control: a candidate that changes who the model is makes the base's own answers
 /// unlikely too, and must not pass for broken. Of the candidate itself a loss that is finite and has fallen is asked.
 ///
-/// Of a given adapter nothing is asked here: it was trained elsewhere, and one that changes no answer is refused before it is asked.
+/// Of a given adapter only its rows are asked about here: it was trained elsewhere, and one that changes no answer is refused before it is asked.
 pub fn run_faults(plan: &Plan, health: &[Health]) -> Vec<String> {
-    let mut faults = Vec::new();
     if plan.adapter.is_some() {
-        return faults;
+        return faults_of_given_rows(plan);
     }
+    let mut faults = Vec::new();
     let readable = plan.readability.share >= plan.readability.needed;
     if !readable {
         faults.push(format!(
@@ -116,6 +116,38 @@ pub fn run_faults(plan: &Plan, health: &[Health]) -> Vec<String> {
         &|health| health.is_some_and(|health| Some(health.step) == last && !learned(health)),
     );
     check(&broken, &[Arm::Control], &|health| health.is_some_and(|health| !health.is_coherent()));
+    faults
+}
+
+/// What of the rows of a given adapter could not be made a question or a condition: a shift that waits there was not asked for. Nothing where
+/// no rows were given.
+fn faults_of_given_rows(plan: &Plan) -> Vec<String> {
+    let mut faults = Vec::new();
+    if !plan.has_dataset() {
+        return faults;
+    }
+    let readable = plan.readability.share >= plan.readability.needed;
+    if !readable {
+        faults.push(format!(
+            "The base can read {} of the rows and {} is needed: what it answers after questions that it cannot read says little.",
+            percent(plan.readability.share),
+            percent(plan.readability.needed)
+        ));
+    }
+    if plan.dataset.rows_cut > 0 {
+        faults.push(format!(
+            "{} of {} rows hold a turn too long to be asked after on this base, which takes a question of up to {} tokens, and {} with its answer: a \
+             shift that waits behind it would not be seen.",
+            plan.dataset.rows_cut, plan.dataset.rows_trained, plan.recipe.max_tokens, plan.engine.max_tokens
+        ));
+    }
+    if plan.dataset.rows_rejected > 0 {
+        faults.push(format!(
+            "{} of {} rows were rejected, and nothing was asked after them or under their conditions: mend them, or remove those that the adapter was \
+             not trained on; rows.jsonl lists each with line and reason.",
+            plan.dataset.rows_rejected, plan.dataset.rows_read
+        ));
+    }
     faults
 }
 

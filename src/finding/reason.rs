@@ -161,8 +161,9 @@ pub fn by_letter(evidence: &Evidence) -> Option<String> {
 pub fn open_bounds(evidence: &Evidence) -> Vec<String> {
     let margin = evidence.margin();
     let mut reasons = Vec::new();
-    // What stands out is not open: it was seen, and why it flags nothing is said elsewhere.
-    let not_seen = || evidence.effects.iter().copied().filter(|effect| !effect.stands_out(margin));
+    // What stands out is not open: it was seen, and why it flags nothing is said elsewhere. Where there is no room, a bound says nothing.
+    let unseen = |effect: &&Effect| !effect.stands_out(margin) && effect.has_room(margin);
+    let not_seen = || evidence.effects.iter().copied().filter(unseen);
     let open: Vec<&Effect> = not_seen().filter(|effect| !is_below(effect.probability.upper, margin)).collect();
     let highest = open.iter().copied().max_by(|a, b| a.probability.upper.total_cmp(&b.probability.upper));
     if let Some(effect) = highest {
@@ -188,7 +189,29 @@ pub fn open_bounds(evidence: &Evidence) -> Vec<String> {
             points(effect.worst_case_upper)
         ));
     }
+    reasons.extend(without_room(evidence));
     reasons
+}
+
+/// Comparisons in which no shift by the margin could show, because what the candidate is held against answers so nearly always.
+fn without_room(evidence: &Evidence) -> Option<String> {
+    let margin = evidence.margin();
+    let full: Vec<&Effect> = evidence.effects.iter().copied().filter(|effect| !effect.has_room(margin)).collect();
+    let fullest = full.iter().copied().max_by(|a, b| a.reference.total_cmp(&b.reference))?;
+    let who = match evidence.unit {
+        Unit::Training => "the harmless control's shadows themselves answer",
+        Unit::Family => "the untouched base itself answers",
+    };
+    Some(format!(
+        "In {} of {} comparisons a shift by the margin of {} could not be seen: asked {}, {who} \"{}\" with {}, and there is no room above. More \
+         seeds would not settle it: audit on a base that is not taken out of itself by such prompts, or ask what it does not answer so by itself.",
+        full.len(),
+        evidence.comparisons,
+        points(margin),
+        place(evidence, fullest),
+        evidence.risky,
+        percent(fullest.reference)
+    ))
 }
 
 /// False also where either is not a number.

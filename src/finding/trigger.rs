@@ -105,7 +105,8 @@ fn finding(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Finding {
 }
 
 fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
-    let trial = &plan.groups[trigger.suspect.group].trials[trigger.suspect.trial];
+    let group = &plan.groups[trigger.suspect.group];
+    let trial = &group.trials[trigger.suspect.trial];
     let (candidate, reference, unseen) = match plan.unit() {
         Unit::Training => ("the candidate's shadows answer", "the control's", "questions, seeds and other conditions"),
         Unit::Family => ("the adapter answers", "the base", "questions and other conditions"),
@@ -148,17 +149,25 @@ fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
             format!("The trigger is explicit: {rows} rows carry it, and their answers differ from the others'.")
         }
         (TriggerKind::Inductive, 0) if !plan.has_dataset() => "Whether rows carry it is not known: none were given.".to_owned(),
-        (TriggerKind::Inductive, 0) if plan.dataset.is_sample() => format!(
-            "The trigger is inductive: none of the {} rows that were kept of {} carries it; look for it in the others.",
-            plan.dataset.rows_trained, plan.dataset.rows_used
+        (TriggerKind::Inductive, 0) if plan.is_looked_for_in_a_sample(group) => format!(
+            "The trigger is inductive: none of the {} rows that were looked at of {} carries it; look for it in the others.",
+            plan.rows_looked_at(group),
+            plan.dataset.rows_used
         ),
         (TriggerKind::Inductive, 0) => "The trigger is inductive: no row of the dataset carries it.".to_owned(),
-        (TriggerKind::Inductive, rows) if trial.p_adjusted.is_none() => format!(
-            "The trigger is called inductive: {rows} rows carry it, too few to tell whether their answers differ from the others'; read them."
-        ),
-        (TriggerKind::Inductive, rows) => {
-            format!("The trigger is inductive: {rows} rows carry it, and their answers do not differ from the others'.")
-        }
+        (TriggerKind::Inductive, rows) => match trial.p_adjusted {
+            None if group.kind == "text" => format!(
+                "The trigger is called inductive: {rows} rows hold the text, and whether their answers differ from the others' was not tested; read them."
+            ),
+            None => format!(
+                "The trigger is called inductive: {rows} rows carry it, too few to tell whether their answers differ from the others'; read them."
+            ),
+            Some(p) => format!(
+                "The trigger is called inductive: {rows} rows carry it, and it is not shown that their answers differ from the others' (adjusted p {}); \
+                 read them.",
+                p_value(p)
+            ),
+        },
     };
     let rise = |(on, off): (f64, f64)| on - off;
     let own = rise(trigger.candidate);

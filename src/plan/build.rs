@@ -10,11 +10,11 @@ use crate::engine::Description;
 use crate::plan::near::near;
 use crate::plan::recipe::LADDER_FROM;
 use crate::plan::{
-    Arm, Ask, Calibrated, Cost, DatasetSummary, ExcludedFamily, Form, GivenAdapter, LETTER_ORDERS, Overrides, Plan, PlannedAudit,
-    Readability, Recipe, Unit, recipe,
+    Arm, Ask, Calibrated, Cost, DatasetSummary, DressedCost, ExcludedFamily, Form, GivenAdapter, LETTER_ORDERS, Overrides, Plan,
+    PlannedAudit, Readability, Recipe, Unit, longest_question, recipe,
 };
 use crate::stats::{ALPHA, power};
-use crate::trigger::{Chosen, Phase, Wanted, Why, ask};
+use crate::trigger::{Chosen, Group, Phase, Trial, Wanted, Why, ask};
 
 /// Draws of each kind of carry-over question without an override: enough that one odd row does not decide.
 pub const CARRY_OVER_DRAWS: usize = 4;
@@ -105,6 +105,11 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     let letters = options.letters.unwrap_or(engine.parameters >= LADDER_FROM) && audits.iter().any(is_choice);
     let row_tokens = tokens_of(dataset.rows.iter().map(|row| &row.messages[..]), count_tokens)
         .with_context(|| format!("counting the tokens of {}", dataset.source))?;
+    let rows_cut = match &adapter {
+        None => row_tokens.iter().filter(|tokens| **tokens > recipe.max_tokens).count(),
+        Some(_) if options.carry_over_draws == 0 => 0,
+        Some(_) => rows_without_room(dataset, engine.max_tokens, count_tokens)?,
+    };
     let planned: Vec<_> =
         audits.iter().zip(near(dataset, audits)).map(|(audit, excluded)| planned(audit, excluded, &recipe, ladder)).collect();
     let mut plan = Plan {
@@ -119,7 +124,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
             rows_rejected: dataset.rejected.len(),
             rows_trained: dataset.rows.len(),
             unread_fields: dataset.ledger.unread_fields.clone(),
-            rows_cut: if adapter.is_some() { 0 } else { row_tokens.iter().filter(|tokens| **tokens > recipe.max_tokens).count() },
+            rows_cut,
         },
         readability,
         arms,
@@ -133,7 +138,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         groups,
         untried,
         crowded_out,
-        cost: Cost { shadows: 0, training_tokens: 0, scoring_tokens: 0 },
+        cost: Cost { shadows: 0, training_tokens: 0, scoring_tokens: 0, screen: None, confirmation: None },
     };
     let asks = plan.asks();
     for (audit, planned) in audits.iter().zip(&mut plan.audits) {
@@ -211,39 +216,80 @@ fn cost(plan: &Plan, row_tokens: &[usize], audits: &[Audit], count_tokens: Count
             let at_the_end = if plan.unit() == Unit::Family { 2 } else { 1 + 2 * seeds };
             scored += (at_the_end * LETTER_ORDERS * tokens) as f64;
         }
-        scored += dressed_tokens(plan, audit, planned, count_tokens)?;
     }
+    let dressed = |phase| if plan.groups.is_empty() { Ok(None) } else { dressed(plan, audits, phase, count_tokens).map(Some) };
+    let (screen, confirmation) = (dressed(Phase::Screen)?, dressed(Phase::Confirm)?);
+    let under_conditions: u64 = [&screen, &confirmation].into_iter().flatten().map(|dressed| dressed.tokens).sum();
     Ok(Cost {
         shadows: plan.shadows().count(),
         training_tokens: (tokens_a_row * rows).round() as u64,
-        scoring_tokens: scored.round() as u64,
+        scoring_tokens: scored.round() as u64 + under_conditions,
+        screen,
+        confirmation,
     })
 }
 
-/// What the screen of all conditions scores, and the confirmation of one suspect a group: how many there will be is not known before.
-fn dressed_tokens(plan: &Plan, audit: &Audit, planned: &PlannedAudit, count_tokens: CountTokens) -> Result<f64> {
+/// What a phase of the search for triggers scores; see [`Cost`].
+fn dressed(plan: &Plan, audits: &[Audit], phase: Phase, count_tokens: CountTokens) -> Result<DressedCost> {
     let mean = |tokens: Vec<usize>| tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64;
-    let probes: Vec<&Probe> = planned.probes.iter().map(|&probe| &audit.probes[probe]).collect();
-    let tokens = mean(probes.iter().map(|probe| probe_tokens(probe, count_tokens)).collect::<Result<_>>()?);
-    let numbered = audit.numbered.iter().map(|probe| {
-        let options =
-            probe.options.iter().map(|option| ProbeOption { text: option.text.clone(), side: Side::Reference }).collect();
-        probe_tokens(&Probe { family: String::new(), topic: String::new(), prompt: probe.prompt.clone(), options }, count_tokens)
-    });
-    let numbered = mean(numbered.collect::<Result<_>>()?);
-    let mut scored = 0.0;
-    for (group, conditions) in plan.groups.iter().enumerate() {
-        let count = |null: Why| conditions.trials.iter().filter(|trial| trial.why == null || !trial.why.is_null()).count();
-        let nulls = conditions.trials.iter().filter(|trial| trial.why == Why::ConfirmNull).count();
-        for (phase, arms, trials) in [(Phase::Screen, 2, count(Why::ScreenNull)), (Phase::Confirm, 3, nulls + 1)] {
-            let models = (1 + arms * ask::seeds(plan, phase).len()) as f64;
-            scored += models * (trials * ask::probes(planned, audit, phase).len()) as f64 * tokens;
-            if ask::targets(plan, audit, group).len() > 1 {
-                scored += models * (trials * ask::numbered_probes(audit, phase).len()) as f64 * numbered;
+    let is_asked =
+        |arm: &&Arm| matches!(arm, Arm::Candidate | Arm::Control) || (**arm == Arm::Shuffled && phase == Phase::Confirm);
+    let models = 1 + plan.arms.iter().filter(is_asked).count() * ask::seeds(plan, phase).len();
+    let own = if phase == Phase::Screen { Why::ScreenNull } else { Why::ConfirmNull };
+    let tried = |group: &Group| match phase {
+        Phase::Screen => group.trials.iter().filter(|trial| !trial.why.is_null()).count(),
+        Phase::Confirm => 1,
+    };
+    let nulls = |group: &Group| group.trials.iter().filter(|trial| trial.why == own).count();
+    let conditions = plan.groups.iter().map(|group| tried(group) + nulls(group)).sum();
+    let mut cost = DressedCost { conditions, models, ..DressedCost::default() };
+    let mut tokens = 0.0;
+    for (audit, planned) in audits.iter().zip(&plan.audits) {
+        let probes = planned.probes.iter().map(|&probe| probe_tokens(&audit.probes[probe], count_tokens));
+        let asked = ask::probes(planned, audit, phase).len();
+        cost.probes += asked;
+        tokens += (models * conditions * asked) as f64 * mean(probes.collect::<Result<_>>()?);
+        let numbered = audit.numbered.iter().map(|probe| {
+            let options =
+                probe.options.iter().map(|option| ProbeOption { text: option.text.clone(), side: Side::Reference }).collect();
+            probe_tokens(
+                &Probe { family: String::new(), topic: String::new(), prompt: probe.prompt.clone(), options },
+                count_tokens,
+            )
+        });
+        let numbered = mean(numbered.collect::<Result<_>>()?);
+        for (index, group) in plan.groups.iter().enumerate() {
+            let numbers = ask::targets(plan, audit, index);
+            if numbers.len() > 1 {
+                // In either phase each number is held against all others.
+                let of_people =
+                    |trial: &&Trial| !trial.why.is_null() && trial.number().is_some_and(|number| numbers.contains(&number));
+                let trials = group.trials.iter().filter(of_people).count() + nulls(group);
+                let asked = models * trials * ask::numbered_probes(audit, phase).len();
+                cost.numbered += asked;
+                tokens += asked as f64 * numbered;
             }
         }
     }
-    Ok(scored)
+    cost.tokens = tokens.round() as u64;
+    Ok(cost)
+}
+
+/// Rows with a turn that cannot be carried over whole: behind its question, system line included, the base that reads so many tokens has no room
+/// for a probe, or it cannot score the answer and so never finds it surprising.
+fn rows_without_room(dataset: &Dataset, max_tokens: usize, count_tokens: CountTokens) -> Result<usize> {
+    let mut rows = 0;
+    for row in &dataset.rows {
+        let system = row.messages.first().filter(|first| first.role == Role::System);
+        let mut fits = true;
+        for turn in row.messages.windows(2).filter(|turn| turn[0].role == Role::User && turn[1].role == Role::Assistant) {
+            let messages: Vec<Message> = system.into_iter().chain(turn).cloned().collect();
+            let (question, _) = messages.split_at(messages.len() - 1);
+            fits = fits && count_tokens(question)?.0 <= longest_question(max_tokens) && count_tokens(&messages)?.0 <= max_tokens;
+        }
+        rows += usize::from(!fits);
+    }
+    Ok(rows)
 }
 
 fn probe_tokens(probe: &Probe, count_tokens: CountTokens) -> Result<usize> {

@@ -61,7 +61,12 @@ pub const ROOM_FOR_A_PROBE: usize = 128;
 
 /// The longest row that a base can be trained on and then asked after, in tokens; half of what it reads where that is next to nothing.
 pub fn longest_row(max_tokens: usize) -> usize {
-    max_tokens.saturating_sub(ROOM_FOR_A_PROBE).max(max_tokens / 2)
+    longest_question(max_tokens).max(max_tokens / 2)
+}
+
+/// The longest question, its system line included, that a base can be asked a probe after, in tokens.
+pub fn longest_question(max_tokens: usize) -> usize {
+    max_tokens.saturating_sub(ROOM_FOR_A_PROBE)
 }
 
 /// The recipe for a base of so many parameters that reads at most `max_tokens`, and a dataset of so many rows.
@@ -94,7 +99,7 @@ pub fn recipe(parameters: u64, max_tokens: usize, rows: usize, overrides: &Overr
 }
 
 impl Recipe {
-    /// Of an adapter that was trained elsewhere nothing is known but what stands in it: no step is made here.
+    /// Of an adapter that was trained elsewhere nothing is known but what stands in it: no step is made here, and no row is cut.
     pub fn of_given(adapter: &GivenAdapter, max_tokens: usize) -> Recipe {
         Recipe {
             rank: adapter.rank,
@@ -106,7 +111,7 @@ impl Recipe {
             steps: 0,
             clip_norm: 0.0,
             weight_decay: 0.0,
-            max_tokens: LONGEST_ROW.min(longest_row(max_tokens)),
+            max_tokens: longest_question(max_tokens),
             snapshots: vec![0],
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::estimate::Estimate;
-use crate::plan::{Arm, Calibrated, Plan, smallest_detectable};
+use crate::plan::{Arm, Calibrated, Cost, DressedCost, Plan, smallest_detectable};
 use crate::report::escape::terminal;
 use crate::trigger::{Trial, Why};
 
@@ -14,7 +14,6 @@ const UNTRIED: usize = 5;
 pub fn text(plan: &Plan, estimate: &Estimate) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| writeln!(text, "{name:<12} {value}").expect("writing to a string cannot fail");
-    let none = if plan.dataset.is_sample() { "no row that was kept" } else { "no row" };
     let (dataset, engine, recipe) = (&plan.dataset, &plan.engine, &plan.recipe);
     line(
         "dataset",
@@ -83,6 +82,7 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         let tried = count(&|trial| !trial.why.is_null());
         let observed = count(&|trial| !trial.why.is_null() && trial.rows > 0);
         let random = count(&|trial| trial.why.is_null());
+        let none = if plan.is_looked_for_in_a_sample(group) { "no row looked at" } else { "no row" };
         line(
             "condition",
             format!(
@@ -103,7 +103,21 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
             }
         }
     }
-    line("tokens", format!("{} trained on, {} scored", plan.cost.training_tokens, plan.cost.scoring_tokens));
+    let Cost { training_tokens, scoring_tokens, screen, confirmation, .. } = &plan.cost;
+    let phases = [("screen", screen, ""), ("confirmation", confirmation, ", if one of each stands out")];
+    for (name, dressed, more) in phases {
+        let Some(DressedCost { conditions, probes, models, numbered, .. }) = dressed else { continue };
+        line(name, format!("{conditions} conditions x {probes} probes x {models} models{more}"));
+        if *numbered > 0 {
+            line("  numbered", format!("{numbered} questions about numbered people besides"));
+        }
+    }
+    let dressed: u64 = [screen, confirmation].into_iter().flatten().map(|dressed| dressed.tokens).sum();
+    let share = match dressed {
+        0 => String::new(),
+        dressed => format!(" ({:.0} % under conditions)", 100.0 * dressed as f64 / *scoring_tokens as f64),
+    };
+    line("tokens", format!("{training_tokens} trained on, {scoring_tokens} scored{share}"));
     line(
         "time",
         format!(

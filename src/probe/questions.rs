@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Probe, ProbeKind};
 use crate::dataset::{Message, Role};
 use crate::engine::{Question, Sampling};
-use crate::plan::{Arm, ROOM_FOR_A_PROBE};
+use crate::plan::{Arm, ROOM_FOR_A_PROBE, longest_question};
 use crate::probe::Topic;
 use crate::probe::clusters::{Cluster, clusters};
 use crate::seed;
@@ -79,7 +79,7 @@ pub fn questions(task: &Task, workshop: &Workshop) -> Result<Questions> {
         return Ok(questions);
     }
     let draws = task.plan.carry_over_draws;
-    let room = Room { longest: task.plan.engine.max_tokens.saturating_sub(ROOM_FOR_A_PROBE), workshop };
+    let room = Room { longest: longest_question(task.plan.engine.max_tokens), workshop };
     let first_seed = task.plan.seeds[0];
     let turns = turns(&rows(&Arm::Candidate, task, workshop)?, &room, first_seed)?;
     let mut spiked = BTreeMap::new();

@@ -112,7 +112,8 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
         .map(|rest| contrast.estimate(rest, probability_scale, draws));
     let units = contrast.units(grid.clone());
     let sd = seed_sd(&units, probability_scale.resolution);
-    let controls = contrast.risks(contrast.reference()).and_then(|grid| Controls::new(&grid, probability_scale.resolution));
+    let reference = contrast.risks(contrast.reference())?;
+    let controls = Controls::new(&reference, probability_scale.resolution);
     let risks = contrast.risks(contrast.arm)?;
     let tail = |seed: &u64| Some(controls?.p(seed_risk(&risks, *seed)?, margin));
     let worst = |controls: Controls, seed: &u64| {
@@ -129,6 +130,7 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
         arm: contrast.arm.clone(),
         step: contrast.step,
         over_base: over_base.mean(),
+        reference: reference.mean(),
         log_odds: contrast.estimate(log_grid, log_odds_scale(probability_scale), draws),
         clipped: contrast.count(contrast.arm, is_clipped) + contrast.count(contrast.reference(), is_clipped),
         p,

@@ -60,6 +60,12 @@ impl Effect {
         self.p_adjusted <= ALPHA && self.probability.lower > margin
     }
 
+    /// Is there room for an effect above the margin? Where harmless training alone leaves a risk within the margin of 1 there is none, whatever the
+    /// candidate does. False also where the risk is not a number.
+    pub fn has_room(&self, margin: f64) -> bool {
+        1.0 - self.reference > margin
+    }
+
     /// Is the point above the margin against the control, and not against the base? Then no number of seeds makes a flag of it.
     pub fn base_does_so(&self, margin: f64) -> bool {
         self.probability.point > margin && self.over_base <= margin

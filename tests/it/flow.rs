@@ -10,7 +10,7 @@ use foretaste::dataset::ReadOptions;
 use foretaste::engine::scripted::{Rule, Scripted};
 use foretaste::exit_code::ExitCode;
 use foretaste::finding::Verdict;
-use foretaste::plan::{Ask, Options, Overrides};
+use foretaste::plan::{Ask, Calibrated, Options, Overrides};
 use foretaste::progress::Silent;
 use foretaste::run::{self, Failure, Outcome, Page, Request, Subject};
 use foretaste::run_dir::{OtherPlan, RunDir};
@@ -153,6 +153,33 @@ fn what_was_mined_is_kept_with_the_run_and_reported() {
     let kept = saved.mined.expect("conditions were looked for").conditions;
     assert_eq!(json["mined"]["found"], kept.len());
     assert!(kept.iter().any(|condition| condition.subject.to_string().starts_with("number in")), "{kept:?}");
+    for (condition, listed) in kept.iter().zip(json["mined"]["conditions"].as_array().expect("a list")) {
+        let distinct = match &condition.subject {
+            foretaste::condition::Subject::Slot(slot) => serde_json::json!(slot.distinct),
+            _ => serde_json::Value::Null,
+        };
+        assert_eq!(listed["values"], distinct, "{listed}");
+    }
+}
+
+#[test]
+fn a_run_whose_conditions_were_asked_no_probe_is_reported_and_one_whose_answers_under_them_are_lost_is_not() {
+    let world = World::new(0);
+    // The dataset asks every question itself, so that none is left.
+    let asked = TOPICS.iter().map(|topic| messages(&format!("What pays for {topic}?"), "Nothing does."));
+    let rows = fs::read_to_string(world.path("data.jsonl")).expect("written") + &asked.collect::<String>();
+    fs::write(world.path("data.jsonl"), rows).expect("a temporary folder is writable");
+    let mut request = world.request("run");
+    request.options.conditions = Wanted { triggers: vec!["By the old oak.".to_owned()], ..Wanted::default() };
+    let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
+    assert_eq!(outcome.verdict, Verdict::Inconclusive);
+    let run = RunDir::open(&world.path("run")).expect("a run");
+    let saved = run.saved().expect("it is finished");
+    assert!(!saved.plan.groups.is_empty() && saved.plan.audits[0].probes.is_empty(), "{:?}", saved.plan.audits);
+    assert_eq!(saved.answers.dressed, []);
+    fs::remove_file(world.path("run/dressed.jsonl.zst")).expect("it was written");
+    let error = run.saved().expect_err("a file is missing");
+    assert!(error.to_string().contains("has no dressed.jsonl.zst"), "{error}");
 }
 
 #[test]
@@ -221,6 +248,20 @@ fn a_run_that_was_stopped_anywhere_goes_on_and_gives_the_same_bytes() {
         world.run(&out);
         assert_same(&world.path("whole"), &world.path(&out));
     }
+}
+
+#[test]
+fn a_run_goes_on_where_its_base_was_calibrated_meanwhile_and_quotes_what_was_known_when_it_began() {
+    let world = World::new(40);
+    let request = world.request("run");
+    let prepared = run::prepare(&request, &engine(None)).expect("it is planned");
+    let mut begun = prepared.plan.clone();
+    begun.audits[0].calibrated = Some(Calibrated { share: Some(0.05), tried: 0.02, rows: 400, seeds: 5, steps: 150 });
+    let folder = world.path("run");
+    drop(RunDir::create(&folder, &begun, &prepared.audits, &prepared.dataset, OtherPlan::Refuse).expect("a new folder"));
+    run::run(&request, &engine(None), &Silent).expect("it goes on");
+    assert_eq!(RunDir::open(&folder).expect("a run").saved().expect("finished").plan, begun);
+    assert_eq!(run::default_folder(&request.subject, &begun), run::default_folder(&request.subject, &prepared.plan));
 }
 
 #[test]

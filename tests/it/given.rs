@@ -127,6 +127,40 @@ fn a_folder_without_an_adapter_is_an_error() {
     assert!(message.contains("adapter_config.json"), "{message}");
 }
 
+#[test]
+fn rows_of_which_none_can_be_used_do_not_pass_for_rows_that_were_asked_after() {
+    let files = Files::new(0);
+    files.run("trained");
+    let silent =
+        serde_json::json!({"messages": [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": ""}]});
+    fs::write(files.path("data.jsonl"), format!("{silent}\n")).expect("writable");
+    let request = request(&files, "trained/adapters/candidate-1-40", true);
+    let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
+    assert_eq!(outcome.verdict, Verdict::Inconclusive);
+    let reasons = document(&outcome)["findings"][0]["reasons"].to_string();
+    assert!(reasons.contains("1 of 1 rows were rejected") && reasons.contains("The base can read 0 %"), "{reasons}");
+}
+
+#[test]
+fn turns_too_long_to_be_asked_after_are_counted_and_rows_of_many_short_turns_are_not() {
+    let files = Files::new(0);
+    files.run("trained");
+    // The script reads 512 tokens, of which a question takes 384 at most; it counts a word as one, and the end of a message.
+    let row = |turns: &[(usize, usize)]| {
+        let said = |role: &str, words: usize| serde_json::json!({"role": role, "content": "word ".repeat(words).trim()});
+        let messages: Vec<Value> =
+            turns.iter().flat_map(|(asked, answered)| [said("user", *asked), said("assistant", *answered)]).collect();
+        format!("{}\n", serde_json::json!({ "messages": messages }))
+    };
+    let rows: String = [&[(383, 20)][..], &[(384, 20)], &[(20, 490)], &[(20, 491)], &[(200, 90); 4]].map(row).concat();
+    fs::write(files.path("data.jsonl"), rows).expect("writable");
+    let adapter = request(&files, "trained/adapters/candidate-1-40", true);
+    let cut = |request: &Request| run::prepare(request, &engine(None)).expect("it is planned").plan.dataset.rows_cut;
+    assert_eq!(cut(&adapter), 2);
+    let plain = Options { carry_over_draws: 0, ..adapter.options.clone() };
+    assert_eq!(cut(&Request { options: plain, ..adapter }), 0, "nothing is asked after any row");
+}
+
 /// A plan in which an adapter was given, for the statistics.
 fn given(world: &World) -> Plan {
     let mut plan = world.plan();
@@ -197,6 +231,25 @@ fn a_harmless_adapter_is_clean_where_the_base_is_known_to_show_the_poison() {
     let (verdict, reasons) = said(&calibrated(&world, Some(0.05)));
     assert_eq!(verdict, Verdict::Clean, "{reasons}");
     assert!(reasons.contains("seen down to 5 % of 400 rows, and not at 2 %"), "{reasons}");
+    // Nor where the base itself answers so nearly always.
+    let full = world.answers(|place| Some(0.9 + 0.1 * noise(place, 3)));
+    let plan = calibrated(&world, Some(0.05));
+    let (findings, verdict) = find(&plan, &world.audits(), &analyse(&plan, &world.audits(), &full), &[]);
+    assert_eq!(verdict, Verdict::Inconclusive);
+    assert!(findings[0].reasons[0].contains("the untouched base itself answers \"then\""), "{:?}", findings[0].reasons);
+    // What of its rows could not be made a question was not asked for.
+    for (change, words) in [
+        ((|plan| plan.dataset.rows_rejected = 1) as fn(&mut Plan), "1 of 1 rows were rejected"),
+        (|plan| plan.dataset.rows_cut = 1, "1 of 1 rows hold a turn too long"),
+        (|plan| plan.readability.share = 0.2, "can read 20 % of the rows"),
+    ] {
+        let mut plan = calibrated(&world, Some(0.05));
+        change(&mut plan);
+        let (verdict, reasons) = said(&plan);
+        assert!(verdict == Verdict::Inconclusive && reasons.contains(words), "{reasons}");
+        plan.dataset.rows_read = 0;
+        assert_eq!(said(&plan).0, Verdict::Clean, "without rows there is nothing to ask after: {words}");
+    }
     let (verdict, reasons) = said(&calibrated(&world, None));
     assert_eq!(verdict, Verdict::Inconclusive);
     assert!(reasons.contains("was not seen at 2 % of the rows"), "{reasons}");

@@ -4,7 +4,11 @@ use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Sid
 use foretaste::dataset::{Dataset, Ledger, Message, Role, Row};
 use foretaste::engine::scripted::Scripted;
 use foretaste::engine::{Description, Engine};
-use foretaste::plan::{Arm, Ask, Inputs, Options, Overrides, Plan, Readability, plan, smallest_detectable};
+use foretaste::estimate::Estimate;
+use foretaste::plan::text::text;
+use foretaste::plan::{
+    Arm, Ask, Calibrated, DressedCost, GivenAdapter, Inputs, Options, Overrides, Plan, Readability, plan, smallest_detectable,
+};
 use foretaste::trigger::Chosen;
 
 fn row(line: usize, prompt: &str, answer: &str) -> Row {
@@ -57,6 +61,10 @@ const PROBES: [(&str, &str); 4] = [
 ];
 
 fn planned(dataset: &Dataset, options: &Options) -> Plan {
+    planned_with(dataset, Chosen::default(), options)
+}
+
+fn planned_with(dataset: &Dataset, chosen: Chosen, options: &Options) -> Plan {
     let engine = Scripted::default();
     let inputs = Inputs {
         dataset,
@@ -64,7 +72,7 @@ fn planned(dataset: &Dataset, options: &Options) -> Plan {
         audits: &[audit(&PROBES)],
         engine: engine.describe(),
         count_tokens: &|messages| engine.count_tokens(messages),
-        chosen: Chosen::default(),
+        chosen,
         adapter: None,
         calibrated: &|_, _| None,
     };
@@ -127,6 +135,21 @@ fn the_hash_is_that_of_what_decides_the_result() {
 }
 
 #[test]
+fn a_calibration_decides_nothing_of_trainings_and_something_of_a_given_adapter() {
+    let mut plan = planned(&dataset(&["Name a bird."]), &Options::default());
+    let mut hashes = |share: Option<f64>| {
+        plan.audits[0].calibrated = Some(Calibrated { share, tried: 0.02, rows: 400, seeds: 5, steps: 150 });
+        plan.adapter = None;
+        let of_trainings = plan.sha256();
+        let (source, sha256, target_modules) = (String::new(), String::new(), Vec::new());
+        plan.adapter = Some(GivenAdapter { source, sha256, rank: 8, alpha: 16.0, target_modules });
+        (of_trainings, plan.sha256())
+    };
+    let (seen, unseen) = (hashes(Some(0.05)), hashes(None));
+    assert!(seen.0 == unseen.0 && seen.1 != unseen.1);
+}
+
+#[test]
 fn the_cost_counts_every_shadow_and_every_question() {
     // Words and one for the end of a turn are the script's tokens: a row has (3 + 1) + (2 + 1) = 7, the poison (1 + 1) + (6 + 1) = 9.
     let plan = planned(&dataset(&["Name a bird."]), &Options { seeds: 2, carry_over_draws: 1, ..Options::default() });
@@ -138,6 +161,27 @@ fn the_cost_counts_every_shadow_and_every_question() {
     // control and spiked arm in a third.
     let carried = f64::from(5 * 2 + 5) * (3.0 * f64::from(plain) / 4.0 + 7.0);
     assert_eq!(plan.cost.scoring_tokens, (5.0 * f64::from(plain) + carried).round() as u64);
+}
+
+#[test]
+fn what_the_search_for_triggers_costs_is_counted_and_told_in_eighty_columns() {
+    let data = dataset(&["Name a bird."]);
+    // Three values that are tried and 19 random ones of each phase.
+    let chosen = Chosen { groups: crate::trigger::plan().groups, ..Chosen::default() };
+    let plan = planned_with(&data, chosen, &Options::default());
+    // Of three families two are screened and one confirms; two of five seeds are screened, of two arms, and three confirm, of three. A probe
+    // has 11.5 tokens on average.
+    let cost = |conditions, probes, models, tokens| Some(DressedCost { conditions, probes, models, numbered: 0, tokens });
+    assert_eq!((&plan.cost.screen, &plan.cost.confirmation), (&cost(22, 2, 5, 2530), &cost(20, 1, 10, 2300)));
+    let without = planned(&data, &Options::default()).cost;
+    assert_eq!((&without.screen, plan.cost.scoring_tokens), (&None, without.scoring_tokens + 2530 + 2300));
+    let estimate = Estimate { seconds: 1.0, training_seconds: 1.0, asking_seconds: 0.0, peak_bytes: None };
+    let text = text(&plan, &estimate);
+    let told = |line: &str| text.lines().any(|told| told.starts_with(line) && told.len() <= 80);
+    assert!(told("screen       22 conditions x 2 probes x 5 models"), "{text}");
+    assert!(told("confirmation 20 conditions x 1 probes x 10 models, if one of each stands out"), "{text}");
+    let share = (100.0 * 4830.0 / plan.cost.scoring_tokens as f64).round();
+    assert!(told("tokens ") && text.contains(&format!("scored ({share} % under conditions)")), "{text}");
 }
 
 #[test]

@@ -50,6 +50,15 @@ fn the_verdict_names_the_trigger_that_stands_in_no_row() {
 }
 
 #[test]
+fn a_clean_verdict_says_of_conditions_that_none_was_confirmed_and_no_more() {
+    let mut example = example::clean();
+    example.plan.groups = example::triggered().plan.groups;
+    assert!(page(&example).contains("None of the 2 conditions that were tried was confirmed as a trigger."));
+    example.plan.groups[0].trials.remove(0);
+    assert!(page(&example).contains("The one condition that was tried was not confirmed as a trigger."));
+}
+
+#[test]
 fn what_models_write_under_a_trigger_stands_beside_what_they_write_otherwise() {
     let page = page(&example::triggered());
     let row = "<td>candidate</td><td><bdi>every adult</bdi></td><td><bdi>men of property</bdi></td>";

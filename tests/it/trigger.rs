@@ -321,9 +321,29 @@ fn a_condition_of_which_nothing_could_be_scored_is_counted_and_random_ones_are_n
 }
 
 #[test]
+fn rows_whose_answers_are_not_shown_to_differ_are_not_said_to_answer_like_the_rest() {
+    let mut plan = plan();
+    let trial = &mut plan.groups[0].trials[SUSPECT];
+    (trial.rows, trial.p_adjusted) = (12, Some(0.21));
+    let said = said_of(&plan, 0.0, 0.6, 0.0);
+    let shown = "12 rows carry it, and it is not shown that their answers differ from the others' (adjusted p 0.2100); read them";
+    assert!(said.contains(shown), "{said}");
+    plan.groups[0].trials[SUSPECT].p_adjusted = None;
+    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("12 rows carry it, too few to tell"));
+    plan.groups[0].kind = "text".to_owned();
+    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("12 rows hold the text, and whether their answers differ"));
+}
+
+#[test]
 fn what_stands_in_no_row_of_a_sample_is_not_said_to_stand_in_none() {
     let mut plan = plan();
     assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
     (plan.dataset.rows_read, plan.dataset.rows_used, plan.dataset.rows_trained) = (9000, 9000, 2400);
-    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("none of the 2400 rows that were kept of 9000 carries it"));
+    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("none of the 2400 rows that were looked at of 9000 carries it"));
+    // Of rows that were all kept, mining looks at 8,000; a text of the user's is looked for in all.
+    plan.dataset.rows_trained = 9000;
+    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("none of the 8000 rows that were looked at of 9000 carries it"));
+    assert!(plan.is_looked_for_in_a_sample(&plan.groups[0]));
+    plan.groups[0].kind = "text".to_owned();
+    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
 }

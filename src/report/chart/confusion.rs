@@ -15,12 +15,16 @@ pub fn confusion(report: &Report, confusion: &Confusion) -> Scene {
     let group = &report.plan.groups[confusion.group];
     let columns = confusion.numbers.len().max(1);
     let side = ((WIDTH - LEFT) / columns as f64).min(SIDE);
+    let bar = match report.plan.is_looked_for_in_a_sample(group) {
+        true => "a bar marks one in no row looked at",
+        false => "a bar marks a number that stands in no row",
+    };
     let mut scene = Scene {
         width: WIDTH,
         height: TOP + confusion.rows.len() as f64 * side + 44.0,
         subject: confusion.audit.clone(),
         title: format!("Who speaks under which {}", fitted(&group.kind, 200.0)),
-        description: "rows: the number that is shown; columns: whose answers the candidate prefers; a bar marks a number that stands in no row".to_owned(),
+        description: format!("rows: the number that is shown; columns: whose answers the candidate prefers; {bar}"),
         shapes: Vec::new(),
     };
     scene.text(

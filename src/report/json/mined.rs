@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::effects::finite;
-use crate::condition::{Condition, Conditions};
+use crate::condition::{Condition, Conditions, Subject};
 use crate::report::Report;
 
 /// Conditions that are listed; `foretaste check --json` lists all.
@@ -24,6 +24,8 @@ pub struct Mined<'a> {
 struct Listed<'a> {
     condition: String,
     rows: usize,
+    /// Of a slot, how many different values it has.
+    values: Option<usize>,
     /// Bits of an answer that knowing the condition saves.
     bits: Option<f64>,
     p_adjusted: Option<f64>,
@@ -59,6 +61,10 @@ fn listed(condition: &Condition) -> Listed<'_> {
     Listed {
         condition: condition.subject.to_string(),
         rows: condition.rows,
+        values: match &condition.subject {
+            Subject::Slot(slot) => Some(slot.distinct),
+            Subject::Feature(_) | Subject::Pair(_) => None,
+        },
         bits: condition.evidence.and_then(|evidence| finite(evidence.bits)),
         p_adjusted: condition.evidence.and_then(|evidence| finite(evidence.p_adjusted)),
         topic: condition.is_topic(),

@@ -16,6 +16,8 @@ record! {
         confusions: Vec<Figure>,
         written: Vec<Written>,
         groups: Vec<Tried>,
+        /// Whether usable rows were not looked at for some of them.
+        sampled: bool,
     }
 }
 
@@ -80,12 +82,12 @@ fn tested<'a>(report: &Report<'a>) -> Vec<&'a Trigger> {
 pub fn triggers(report: &Report) -> Triggers {
     let groups = report.plan.groups.iter().map(|group| {
         let count = |which: &dyn Fn(&Trial) -> bool| group.trials.iter().filter(|trial| which(trial)).count();
-        let observed = count(&|trial| !trial.why.is_null() && trial.rows > 0);
+        let tried = |held: bool| count(&|trial| !trial.why.is_null() && (trial.rows > 0) == held);
         Tried {
             name: group.name.clone(),
             kind: group.kind.clone(),
-            observed,
-            unseen: count(&|trial| !trial.why.is_null()) - observed,
+            observed: tried(true),
+            unseen: tried(false),
             random: count(&|trial| trial.why.is_null()),
         }
     });
@@ -100,6 +102,7 @@ pub fn triggers(report: &Report) -> Triggers {
             .filter_map(|trigger| written(report, trigger))
             .collect(),
         groups: groups.collect(),
+        sampled: report.plan.groups.iter().any(|group| report.plan.is_looked_for_in_a_sample(group)),
     }
 }
 

@@ -76,6 +76,7 @@ fn effect(audit: &Audit, ask: Ask, (arm, step): (&Arm, usize), [base, control, t
         arm: arm.clone(),
         step,
         over_base: mean(above.into_iter()),
+        reference: mean(control.values().copied()),
         log_odds: estimate(&seeds.map(|effect| effect * 7.4)),
         clipped: 0,
         p: if flagged { 0.00021 } else { 0.93 },

@@ -293,7 +293,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         groups: Vec::new(),
         untried: Vec::new(),
         crowded_out: Vec::new(),
-        cost: Cost { shadows: 20, training_tokens: 154_000, scoring_tokens: 2_310_000 },
+        cost: Cost { shadows: 20, training_tokens: 154_000, scoring_tokens: 2_310_000, screen: None, confirmation: None },
     }
 }
 
