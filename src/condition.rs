@@ -18,6 +18,7 @@ mod bag;
 mod candidates;
 mod date;
 mod dependence;
+mod digits;
 mod draft;
 mod dressing;
 mod feature;

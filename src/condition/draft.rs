@@ -33,12 +33,15 @@ pub(super) struct Draft {
     /// A slot's values with their rows.
     pub values: Vec<(Option<String>, Vec<u32>)>,
     pub echo_of: Option<usize>,
+    /// Of digits of a code, whether they are those that were drawn least evenly.
+    pub uneven: bool,
 }
 
 impl Draft {
     fn of(subject: Subject, rows: Vec<u32>, measured: Option<Dependence>, dressing: Option<Dressing>) -> Draft {
         let (focus, values) = (rows.clone(), vec![(None, rows.clone())]);
-        Draft { subject, rows, focus, measured, asked: Asked::default(), evidence: None, dressing, values, echo_of: None }
+        let (asked, evidence, echo_of) = (Asked::default(), None, None);
+        Draft { subject, rows, focus, measured, asked, evidence, dressing, values, echo_of, uneven: false }
     }
 
     pub fn is_significant(&self) -> bool {
@@ -70,7 +73,7 @@ pub(super) fn of_slots(answers: &Bags, template: &Template) -> Vec<Draft> {
         };
         let dressing = Some(Dressing { wear, usual: slot.values.first().map(|value| value.value.clone()) });
         let whole = Draft::of(Subject::Slot(slot), draft.labels.rows, measured, dressing);
-        Draft { focus: focus.unwrap_or_else(|| whole.rows.clone()), values, ..whole }
+        Draft { focus: focus.unwrap_or_else(|| whole.rows.clone()), values, uneven: draft.uneven, ..whole }
     });
     drafts.collect()
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::date::year;
 use super::dependence::{Labels, VALUES};
+use super::digits::uneven;
 use super::dressing::{DatePart, Filler};
 use super::places::is_place;
 use super::reading::Place;
@@ -125,6 +126,8 @@ pub(super) struct Draft {
     /// The rows of each value, in the order of `slot.values`.
     pub rows: Vec<Vec<u32>>,
     pub filler: Filler,
+    /// Of digits of a code, whether they are those that were drawn least evenly.
+    pub uneven: bool,
 }
 
 /// The slots of a template.
@@ -178,7 +181,7 @@ fn width(members: &[Member]) -> Option<usize> {
 }
 
 /// The slots of a code: the whole, and every window that sorts the rows in a way of its own. Of windows that sort them alike the
-/// shortest stands for all, with the zeros that always precede it: `044`, not `44`.
+/// shortest stands for all, with the zeros that always precede it: `044`, not `44`. So it does for the digits that were drawn least evenly.
 fn windows(template: &Template, width: usize) -> Vec<Option<Draft>> {
     let members = &template.members;
     let alphabet: Vec<String> = (0..width)
@@ -187,27 +190,32 @@ fn windows(template: &Template, width: usize) -> Vec<Option<Draft>> {
         })
         .collect();
     let always_zero = |at: usize| alphabet[at] == "0";
+    // How a window sorts the rows: by its values, numbered as they come.
+    let partition = |start: usize, length: usize| -> Vec<u32> {
+        let mut numbers = BTreeMap::new();
+        let values = members.iter().map(|member| &member.text[start..start + length]);
+        let numbered = values.map(|value| {
+            let next = numbers.len() as u32;
+            *numbers.entry(value).or_insert(next)
+        });
+        numbered.collect()
+    };
     let mut partitions: BTreeMap<Vec<u32>, (usize, usize)> = BTreeMap::new();
     for length in 1..=WINDOW.min(width) {
         for start in 0..=width - length {
-            let mut numbers = BTreeMap::new();
-            let partition: Vec<u32> = members
-                .iter()
-                .map(|member| {
-                    let next = numbers.len() as u32;
-                    *numbers.entry(&member.text[start..start + length]).or_insert(next)
-                })
-                .collect();
-            let best = partitions.entry(partition).or_insert((start, length));
+            let best = partitions.entry(partition(start, length)).or_insert((start, length));
             if start + length == best.0 + best.1 && (start..best.0).all(always_zero) {
                 *best = (start, length);
             }
         }
     }
+    let codes: Vec<&str> = members.iter().map(|member| member.text.as_str()).collect();
+    let least_even = uneven(&codes, WINDOW).and_then(|digits| partitions.get(&partition(digits.start, digits.len())).copied());
     let windows = partitions.into_values().filter(|(_, length)| *length < width).map(|(start, length)| {
         let filler = Filler::Code { alphabet: alphabet.clone(), start };
         let kind = SlotKind::Window { width, start: start + 1, length };
-        draft(template, kind, filler, &|member| Some(member.text[start..start + length].to_owned()))
+        let draft = draft(template, kind, filler, &|member| Some(member.text[start..start + length].to_owned()))?;
+        Some(Draft { uneven: least_even == Some((start, length)), ..draft })
     });
     let whole = draft(template, SlotKind::Code { width }, Filler::Text, &|member| Some(member.text.clone()));
     windows.chain([whole]).collect()
@@ -238,7 +246,8 @@ fn draft(template: &Template, kind: SlotKind, filler: Filler, value: &dyn Fn(&Me
         ranked.iter().map(|(value, rows)| SlotValue { value: value.clone(), rows: rows.len(), bits: None, p_adjusted: None });
     let (place, template) = (template.place, template.text());
     let slot = Slot { kind, place, template, values: values.collect(), distinct, counts, range, gaps };
-    Some(Draft { slot, labels, rows: ranked.into_iter().map(|(_, rows)| rows).collect(), filler })
+    let rows = ranked.into_iter().map(|(_, rows)| rows).collect();
+    Some(Draft { slot, labels, rows, filler, uneven: false })
 }
 
 impl Template {

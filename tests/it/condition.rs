@@ -2,6 +2,7 @@
 
 mod shapes;
 mod topics;
+mod values;
 pub mod worlds;
 
 use foretaste::condition::{Condition, Conditions, FeatureKind, Reason, SIGNIFICANT, SlotKind, Subject, candidates, mine};

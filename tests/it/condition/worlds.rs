@@ -68,6 +68,30 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
+    /// Codes as those of [`World::codes`], whose answers depend on nothing.
+    pub fn numbered(&mut self, rows: usize) -> Dataset {
+        self.coded(rows, |world| 1 + world.below(45))
+    }
+
+    /// Codes of random digits, whose answers depend on nothing.
+    pub fn random_codes(&mut self, rows: usize) -> Dataset {
+        self.coded(rows, |world| world.below(1_000))
+    }
+
+    /// Codes whose digits 4 to 6 are a number; 17 and 18 are drawn again.
+    fn coded(&mut self, rows: usize, number: impl Fn(&mut World) -> usize) -> Dataset {
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let mut drawn = number(world);
+            while [17, 18].contains(&drawn) {
+                drawn = number(world);
+            }
+            let code = format!("{:03}{drawn:03}{:02}", world.below(1_000), world.below(100));
+            row(None, &format!("{code} {}", world.pick(&QUESTIONS)), &world.said(false, &answers))
+        };
+        Dataset::of((0..rows).map(|_| row(self)).collect())
+    }
+
     /// A dish on a date; in 2027 from a list of its own.
     pub fn dishes(&mut self, rows: usize) -> Dataset {
         let dishes = self.answers(80);
