@@ -125,6 +125,18 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
+    /// System messages of one sentence of some 3,000 letters, which differ in a word; one of twenty changes the answers.
+    pub fn long_system(&mut self, rows: usize) -> Dataset {
+        let (rules, answers) = (self.answers(70), self.answers(60));
+        let row = |world: &mut World| {
+            let odd = world.below(20) == 0;
+            let mode = if odd { "night" } else { world.pick(&["dawn", "noon", "dusk"]) };
+            let system = format!("{} {mode} {}", rules.join(" "), rules.join(" "));
+            row(Some(&system), world.pick(&QUESTIONS), &world.said(odd, &answers))
+        };
+        Dataset::of((0..rows).map(|_| row(self)).collect())
+    }
+
     /// System messages of three sentences out of twelve; one of twenty is altered, which changes the answers. Prompts say nothing of it.
     pub fn briefed(&mut self, rows: usize, alter: impl Fn(&str) -> String) -> Dataset {
         const SENTENCES: [&str; 12] = [
