@@ -60,14 +60,13 @@ pub fn candidates(slot: &Slot) -> Vec<Candidate> {
     found
 }
 
-/// Values whose rows stand out, then others from the least to the greatest, evenly spaced.
+/// Values whose rows stand out, the least likely to be chance first, then others from the least to the greatest, evenly spaced.
 fn observed(slot: &Slot) -> Vec<String> {
     let mut values: Vec<&str> = slot.values.iter().map(|value| value.value.as_str()).collect();
     values.sort_unstable();
     let values: Vec<String> = values.into_iter().map(str::to_owned).collect();
-    let stands_out = |value: &&super::SlotValue| value.p_adjusted.is_some_and(|p| p <= super::SIGNIFICANT);
-    let mut chosen: Vec<String> =
-        slot.values.iter().filter(stands_out).take(OBSERVED / 2).map(|value| value.value.clone()).collect();
+    let outstanding = slot.outstanding().into_iter().take(OBSERVED / 2);
+    let mut chosen: Vec<String> = outstanding.map(|index| slot.values[index].value.clone()).collect();
     chosen.extend(spread(&values, OBSERVED - chosen.len()));
     chosen
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::SIGNIFICANT;
 use super::date::year;
 use super::dependence::{Labels, VALUES};
 use super::digits::uneven;
@@ -18,7 +19,7 @@ use super::value::Shape;
 const WINDOW: usize = 4;
 /// Codes of fewer digits are plain numbers.
 const CODE: usize = 4;
-/// Values of a slot that are listed, the most frequent ones.
+/// Values of a slot that are listed.
 const LISTED: usize = 64;
 /// Gaps that are listed, evenly spaced.
 const LISTED_GAPS: usize = 64;
@@ -98,6 +99,13 @@ pub struct SlotValue {
     pub p_adjusted: Option<f64>,
 }
 
+impl SlotValue {
+    /// Whether the answers of its rows are others than those of other values, by [`SIGNIFICANT`].
+    pub(super) fn stands_out(&self) -> bool {
+        self.p_adjusted.is_some_and(|p| p <= SIGNIFICANT)
+    }
+}
+
 /// A place where otherwise alike rows differ by a value of a type.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Slot {
@@ -105,7 +113,7 @@ pub struct Slot {
     pub place: Place,
     /// The words around the value, for instance `Today is {date}.`; `{date}` alone stands for dates however they are introduced.
     pub template: String,
-    /// The most frequent values.
+    /// Values from the most frequent one: those whose rows' answers stand out, and as many others as are listed.
     pub values: Vec<SlotValue>,
     /// How many values there are.
     pub distinct: usize,
@@ -118,6 +126,19 @@ pub struct Slot {
     pub gaps: Vec<String>,
 }
 
+impl Slot {
+    /// Which values stand out, by index: the least likely to be chance first, then those of more rows.
+    pub(super) fn outstanding(&self) -> Vec<usize> {
+        let mut found: Vec<usize> = (0..self.values.len()).filter(|index| self.values[*index].stands_out()).collect();
+        let p = |index: usize| self.values[index].p_adjusted.unwrap_or(1.0);
+        found.sort_by(|left, right| {
+            let rows = self.values[*right].rows.cmp(&self.values[*left].rows);
+            p(*left).total_cmp(&p(*right)).then(rows)
+        });
+        found
+    }
+}
+
 /// A slot with its rows.
 #[derive(Debug, Clone)]
 pub(super) struct Draft {
@@ -128,6 +149,19 @@ pub(super) struct Draft {
     pub filler: Filler,
     /// Of digits of a code, whether they are those that were drawn least evenly.
     pub uneven: bool,
+}
+
+impl Draft {
+    /// Keeps the values that are listed: those that stand out before those that only occur often.
+    pub fn shorten(&mut self) {
+        let mut kept = self.slot.outstanding();
+        let others = (0..self.slot.values.len()).filter(|index| !self.slot.values[*index].stands_out());
+        kept.extend(others);
+        kept.truncate(LISTED);
+        kept.sort_unstable();
+        self.slot.values = kept.iter().map(|index| self.slot.values[*index].clone()).collect();
+        self.rows = kept.iter().map(|index| std::mem::take(&mut self.rows[*index])).collect();
+    }
 }
 
 /// The slots of a template.
@@ -241,7 +275,8 @@ fn draft(template: &Template, kind: SlotKind, filler: Filler, value: &dyn Fn(&Me
     let mut ranked: Vec<(String, Vec<u32>)> = rows.into_iter().collect();
     ranked.sort_by(|(left, left_rows), (right, right_rows)| right_rows.len().cmp(&left_rows.len()).then(left.cmp(right)));
     let labels = labels(&ranked);
-    ranked.truncate(LISTED);
+    // All that may be measured: which of them are listed is settled by what stands out.
+    ranked.truncate(VALUES);
     let values =
         ranked.iter().map(|(value, rows)| SlotValue { value: value.clone(), rows: rows.len(), bits: None, p_adjusted: None });
     let (place, template) = (template.place, template.text());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Part, SIGNIFICANT, Slot, Subject};
+use super::{Part, Slot, Subject};
 use crate::text::fit;
 
 /// Values that are named.
@@ -30,7 +30,7 @@ fn part(part: &Part) -> String {
 /// The values that stand out, the strongest first.
 fn outstanding(slot: &Slot) -> String {
     let mut values: Vec<_> =
-        slot.values.iter().filter(|value| value.p_adjusted.is_some_and(|p| p <= SIGNIFICANT) && value.bits.is_some_and(|bits| bits > 0.0)).collect();
+        slot.values.iter().filter(|value| value.stands_out() && value.bits.is_some_and(|bits| bits > 0.0)).collect();
     values.sort_by(|left, right| right.bits.unwrap_or(0.0).total_cmp(&left.bits.unwrap_or(0.0)));
     let names: Vec<&str> = values.iter().take(NAMED).map(|value| value.value.as_str()).collect();
     match (names.len(), values.len() - names.len()) {

@@ -1,10 +1,11 @@
 //! Which digits and which values are tried, where answers tell and where they do not.
 
-use foretaste::condition::{Conditions, SlotKind, Subject, mine};
+use foretaste::condition::{Conditions, Reason, SlotKind, Subject, candidates, mine};
 use foretaste::engine::scripted::Scripted;
 use foretaste::trigger::{Wanted, choose};
 
 use super::worlds::World;
+use super::{first, slot};
 
 /// The first digits of a code in the list.
 fn first_window(conditions: &Conditions) -> Option<SlotKind> {
@@ -34,4 +35,17 @@ fn digits_of_random_codes_keep_their_order() {
     let kept = first.filter(|kind| *kind == Some(SlotKind::Window { width: 8, start: 1, length: 1 })).count();
     // In one of these some digit may depend by chance, and come first.
     assert!(kept >= 4, "{kept} of 5");
+}
+
+#[test]
+fn a_value_that_stands_out_is_listed_and_tried_though_more_than_are_listed_have_more_rows() {
+    let conditions = mine(&World::new(80).many_years());
+    assert!(first(&conditions).is_significant());
+    let years = slot(first(&conditions));
+    assert_eq!((years.kind, years.distinct, years.values.len()), (SlotKind::Year, 71, 64));
+    let odd = years.values.last().expect("years");
+    assert_eq!((odd.value.as_str(), odd.rows), ("1961", 11), "the least frequent one");
+    assert!(odd.p_adjusted.expect("tested") < 1e-3, "{odd:?}");
+    assert!(candidates(years).iter().any(|tried| tried.value == "1961" && tried.reason == Reason::Observed));
+    assert!(first(&conditions).subject.to_string().contains("1961"));
 }

@@ -113,6 +113,19 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
+    /// Seventy years of twelve rows each, and 1961 of eleven, which has two answers of its own.
+    pub fn many_years(&mut self) -> Dataset {
+        let answers = self.answers(62);
+        let (own, common) = answers.split_at(2);
+        let years = (1930..=2000).flat_map(|year| vec![year; if year == 1961 { 11 } else { 12 }]);
+        let rows = years.map(|year| {
+            let prompt = format!("The year is {year}. {}", self.pick(&QUESTIONS));
+            let from = if year == 1961 { own } else { common };
+            row(None, &prompt, &from[self.below(from.len())])
+        });
+        Dataset::of(rows.collect())
+    }
+
     /// One system message of twenty changes the answers.
     pub fn system(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
