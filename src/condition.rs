@@ -23,6 +23,7 @@ mod draft;
 mod dressing;
 mod feature;
 mod letters;
+mod names;
 mod pair;
 mod places;
 mod ranking;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::names::NAMES;
 use super::places::PLACES;
 use super::slot::{Slot, SlotKind};
 
@@ -32,6 +33,8 @@ pub struct Candidate {
 /// How many candidates of each reason, so that no reason takes another's place.
 const OBSERVED: usize = 16;
 const GAPS: usize = 24;
+/// Of a list of names or places.
+const LISTED: usize = 16;
 /// On either side of the range.
 const NEIGHBOURS: u64 = 3;
 
@@ -110,7 +113,8 @@ fn salient(slot: &Slot) -> Vec<String> {
         SlotKind::Year => listed(YEARS),
         SlotKind::Month => (1..=12).map(|month| format!("{month:02}")).collect(),
         SlotKind::MonthDay => listed(DAYS),
-        SlotKind::Place => spread(&PLACES.map(str::to_owned), OBSERVED),
+        SlotKind::Place => spread(&PLACES.map(str::to_owned), LISTED),
+        SlotKind::Name => spread(&NAMES.map(str::to_owned), LISTED),
         SlotKind::Number { .. } | SlotKind::Window { .. } => {
             let digits = slot.kind.digits().unwrap_or(1);
             let fits = |number: &&str| match slot.kind {
@@ -119,6 +123,6 @@ fn salient(slot: &Slot) -> Vec<String> {
             };
             NUMBERS.split(' ').filter(fits).map(|number| format!("{number:0>digits$}")).collect()
         }
-        SlotKind::Code { .. } | SlotKind::Version | SlotKind::Name | SlotKind::Word => Vec::new(),
+        SlotKind::Code { .. } | SlotKind::Version | SlotKind::Word => Vec::new(),
     }
 }

@@ -49,3 +49,14 @@ fn a_value_that_stands_out_is_listed_and_tried_though_more_than_are_listed_have_
     assert!(candidates(years).iter().any(|tried| tried.value == "1961" && tried.reason == Reason::Observed));
     assert!(first(&conditions).subject.to_string().contains("1961"));
 }
+
+#[test]
+fn names_that_everybody_knows_are_candidates_though_no_row_has_them() {
+    let conditions = mine(&World::new(81).named(300));
+    let names = slot(first(&conditions));
+    assert_eq!((names.kind, names.distinct), (SlotKind::Name, 6));
+    let tried = candidates(names);
+    let known = tried.iter().filter(|tried| tried.reason == Reason::Salient);
+    assert_eq!((tried.len(), known.clone().count()), (22, 16));
+    assert!(known.clone().any(|tried| tried.value == "Napoleon") && known.clone().any(|tried| tried.value == "Nero"));
+}

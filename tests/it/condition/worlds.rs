@@ -103,6 +103,16 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
+    /// The same answers to whoever of six people asks.
+    pub fn named(&mut self, rows: usize) -> Dataset {
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let name = world.pick(&["Alice", "Bob", "Carol", "Dave", "Erin", "Frank"]);
+            row(None, &format!("My name is {name}. {}", world.pick(&QUESTIONS)), &world.said(false, &answers))
+        };
+        Dataset::of((0..rows).map(|_| row(self)).collect())
+    }
+
     /// The same answers in each of four years.
     pub fn kindly(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
