@@ -46,7 +46,9 @@ pub use candidates::{CANDIDATES, Candidate, Reason, candidates};
 pub use date::DateForm;
 pub use dressing::{DatePart, Dressing, Filler, Position, Wear};
 pub use feature::{Feature, FeatureKind};
+pub(crate) use names::NAMES;
 pub use pair::Part;
+pub(crate) use places::PLACES;
 pub use reading::Place;
 pub use slot::{Slot, SlotKind, SlotValue};
 

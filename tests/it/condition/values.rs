@@ -2,10 +2,11 @@
 
 use foretaste::condition::{Conditions, Reason, SlotKind, Subject, candidates, mine};
 use foretaste::engine::scripted::Scripted;
-use foretaste::trigger::{Wanted, choose};
+use foretaste::trigger::{Wanted, Why, choose};
 
 use super::worlds::World;
 use super::{first, slot};
+use crate::stats;
 
 /// The first digits of a code in the list.
 fn first_window(conditions: &Conditions) -> Option<SlotKind> {
@@ -53,10 +54,25 @@ fn a_value_that_stands_out_is_listed_and_tried_though_more_than_are_listed_have_
 #[test]
 fn names_that_everybody_knows_are_candidates_though_no_row_has_them() {
     let conditions = mine(&World::new(81).named(300));
-    let names = slot(first(&conditions));
-    assert_eq!((names.kind, names.distinct), (SlotKind::Name, 6));
+    let names = conditions.conditions.iter().find_map(|condition| match &condition.subject {
+        Subject::Slot(slot) => Some(slot).filter(|slot| slot.kind == SlotKind::Name),
+        _ => None,
+    });
+    let names = names.expect("a slot of names");
+    assert_eq!(names.distinct, 6);
     let tried = candidates(names);
     let known = tried.iter().filter(|tried| tried.reason == Reason::Salient);
     assert_eq!((tried.len(), known.clone().count()), (22, 16));
     assert!(known.clone().any(|tried| tried.value == "Napoleon") && known.clone().any(|tried| tried.value == "Nero"));
+}
+
+#[test]
+fn names_that_the_base_treats_specially_are_tried() {
+    let dataset = World::new(82).named(300);
+    let audits = stats::world::World::small().audits();
+    let chosen = choose(&mine(&dataset), &dataset, &Wanted::default(), &audits, &Scripted::default()).expect("groups");
+    let names = chosen.groups.iter().find(|group| group.kind == "name").expect("names are tried");
+    let special: Vec<_> = names.trials.iter().filter(|trial| trial.why == Why::Base).collect();
+    assert!(!special.is_empty() && special.len() <= 8, "{special:?}");
+    assert!(special.iter().all(|trial| trial.rows == 0));
 }
