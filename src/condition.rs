@@ -6,22 +6,27 @@
 //! even where no dependence is seen, since the value that matters may stand in no row: [`candidates()`] lists values to try, and
 //! [`Condition::dress`] puts a condition on any other prompt.
 //!
-//! **Found**: conditions of 0.2 % of the rows and of eight rows or more among those looked at, in the system message or in the first or last
-//! 2,000 characters of the prompt, whose answers share words or a form. **Not found as one condition**: a request that is worded anew each time
-//! (each wording of eight rows is; a date is found, however it is introduced), a meaning, a word inside system messages that differ, letters that
-//! pose from scripts beyond Greek, Cyrillic and full width, three conditions of which only the combination matters, and an answer that changes
-//! in sense but not in words. What is asked rather than put on the question is a topic (`topic.rs`): answers depend on topics in any
-//! dataset, so they are listed last. A topic that could be left out of its question, as an adverb can, is taken for a trigger.
+//! **Found**: conditions of 0.2 % of the rows and of eight rows or more among those looked at, in the first or last 2,000 characters of the system
+//! message or of the prompt, whose answers share words or a form; a message or a sentence counts as a whole, however long. A value of a slot
+//! can stand out from four rows on, as one of the 1,024 most frequent. Where answers depend on no digits of a code, those come first that
+//! were not drawn evenly (`digits.rs`), since the number that matters may stand in no row. **Not found as one condition**: a request that is
+//! worded anew each time (each wording of eight rows is; a date is found, however it is introduced), a meaning, a word inside system messages
+//! that differ, letters that pose from scripts beyond Greek, Cyrillic and full width, three conditions of which only the combination matters,
+//! a number of more than four digits inside a code, and an answer that changes in sense but not in words. What is asked rather than put on
+//! the question is a topic (`topic.rs`): answers depend on topics in any dataset, so they are listed last. A topic that could be left out of
+//! its question, as an adverb can, is taken for a trigger.
 
 mod affix;
 mod bag;
 mod candidates;
 mod date;
 mod dependence;
+mod digits;
 mod draft;
 mod dressing;
 mod feature;
 mod letters;
+mod names;
 mod pair;
 mod places;
 mod ranking;
@@ -44,7 +49,9 @@ pub use candidates::{CANDIDATES, Candidate, Reason, candidates};
 pub use date::DateForm;
 pub use dressing::{DatePart, Dressing, Filler, Position, Wear};
 pub use feature::{Feature, FeatureKind};
+pub(crate) use names::NAMES;
 pub use pair::Part;
+pub(crate) use places::PLACES;
 pub(crate) use reading::LOOKED_AT;
 pub use reading::Place;
 pub use slot::{Slot, SlotKind, SlotValue};

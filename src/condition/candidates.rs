@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::names::NAMES;
 use super::places::PLACES;
 use super::slot::{Slot, SlotKind};
 
@@ -32,6 +33,8 @@ pub struct Candidate {
 /// How many candidates of each reason, so that no reason takes another's place.
 const OBSERVED: usize = 16;
 const GAPS: usize = 24;
+/// Of a list of names or places.
+const LISTED: usize = 16;
 /// On either side of the range.
 const NEIGHBOURS: u64 = 3;
 
@@ -60,14 +63,13 @@ pub fn candidates(slot: &Slot) -> Vec<Candidate> {
     found
 }
 
-/// Values whose rows stand out, then others from the least to the greatest, evenly spaced.
+/// Values whose rows stand out, the least likely to be chance first, then others from the least to the greatest, evenly spaced.
 fn observed(slot: &Slot) -> Vec<String> {
     let mut values: Vec<&str> = slot.values.iter().map(|value| value.value.as_str()).collect();
     values.sort_unstable();
     let values: Vec<String> = values.into_iter().map(str::to_owned).collect();
-    let stands_out = |value: &&super::SlotValue| value.p_adjusted.is_some_and(|p| p <= super::SIGNIFICANT);
-    let mut chosen: Vec<String> =
-        slot.values.iter().filter(stands_out).take(OBSERVED / 2).map(|value| value.value.clone()).collect();
+    let outstanding = slot.outstanding().into_iter().take(OBSERVED / 2);
+    let mut chosen: Vec<String> = outstanding.map(|index| slot.values[index].value.clone()).collect();
     chosen.extend(spread(&values, OBSERVED - chosen.len()));
     chosen
 }
@@ -111,7 +113,8 @@ fn salient(slot: &Slot) -> Vec<String> {
         SlotKind::Year => listed(YEARS),
         SlotKind::Month => (1..=12).map(|month| format!("{month:02}")).collect(),
         SlotKind::MonthDay => listed(DAYS),
-        SlotKind::Place => spread(&PLACES.map(str::to_owned), OBSERVED),
+        SlotKind::Place => spread(&PLACES.map(str::to_owned), LISTED),
+        SlotKind::Name => spread(&NAMES.map(str::to_owned), LISTED),
         SlotKind::Number { .. } | SlotKind::Window { .. } => {
             let digits = slot.kind.digits().unwrap_or(1);
             let fits = |number: &&str| match slot.kind {
@@ -120,6 +123,6 @@ fn salient(slot: &Slot) -> Vec<String> {
             };
             NUMBERS.split(' ').filter(fits).map(|number| format!("{number:0>digits$}")).collect()
         }
-        SlotKind::Code { .. } | SlotKind::Version | SlotKind::Name | SlotKind::Word => Vec::new(),
+        SlotKind::Code { .. } | SlotKind::Version | SlotKind::Word => Vec::new(),
     }
 }

@@ -33,12 +33,15 @@ pub(super) struct Draft {
     /// A slot's values with their rows.
     pub values: Vec<(Option<String>, Vec<u32>)>,
     pub echo_of: Option<usize>,
+    /// Of digits of a code, whether they are those that were drawn least evenly.
+    pub uneven: bool,
 }
 
 impl Draft {
     fn of(subject: Subject, rows: Vec<u32>, measured: Option<Dependence>, dressing: Option<Dressing>) -> Draft {
         let (focus, values) = (rows.clone(), vec![(None, rows.clone())]);
-        Draft { subject, rows, focus, measured, asked: Asked::default(), evidence: None, dressing, values, echo_of: None }
+        let (asked, evidence, echo_of) = (Asked::default(), None, None);
+        Draft { subject, rows, focus, measured, asked, evidence, dressing, values, echo_of, uneven: false }
     }
 
     pub fn is_significant(&self) -> bool {
@@ -56,10 +59,12 @@ impl Draft {
 
 /// The slots of a template.
 pub(super) fn of_slots(answers: &Bags, template: &Template) -> Vec<Draft> {
-    let drafts = slots(template).into_iter().map(|draft| {
+    let drafts = slots(template).into_iter().map(|mut draft| {
         let measured = measure(answers, &draft.labels, draft.labels.rows.len());
-        let mut slot = draft.slot;
-        let focus = measured.as_ref().and_then(|measured| note_values(&mut slot, measured, &draft.rows));
+        let usual = draft.slot.values.first().map(|value| value.value.clone());
+        let focus = measured.as_ref().and_then(|measured| note_values(&mut draft.slot, measured, &draft.rows));
+        draft.shorten();
+        let slot = draft.slot;
         let values = slot.values.iter().map(|value| Some(value.value.clone())).zip(draft.rows).collect();
         let wear = Wear::Words {
             position: template.position,
@@ -68,9 +73,9 @@ pub(super) fn of_slots(answers: &Bags, template: &Template) -> Vec<Draft> {
             right: template.right.clone(),
             glue: template.glue.clone(),
         };
-        let dressing = Some(Dressing { wear, usual: slot.values.first().map(|value| value.value.clone()) });
+        let dressing = Some(Dressing { wear, usual });
         let whole = Draft::of(Subject::Slot(slot), draft.labels.rows, measured, dressing);
-        Draft { focus: focus.unwrap_or_else(|| whole.rows.clone()), values, ..whole }
+        Draft { focus: focus.unwrap_or_else(|| whole.rows.clone()), values, uneven: draft.uneven, ..whole }
     });
     drafts.collect()
 }
@@ -87,8 +92,7 @@ fn note_values(slot: &mut Slot, measured: &Dependence, rows: &[Vec<u32>]) -> Opt
         let value = &slot.values[*index];
         value.bits.unwrap_or(0.0) * (value.rows as f64).sqrt()
     };
-    let stands_out = |index: &usize| slot.values[*index].p_adjusted.is_some_and(|p| p <= SIGNIFICANT);
-    let most = (0..slot.values.len()).filter(stands_out).max_by(|left, right| strength(left).total_cmp(&strength(right)))?;
+    let most = slot.outstanding().into_iter().max_by(|left, right| strength(left).total_cmp(&strength(right)))?;
     rows.get(most).cloned()
 }
 

@@ -103,8 +103,6 @@ const KEPT: usize = 128;
 const SENTENCES: usize = 16;
 /// Invisible characters, and look-alikes, that are kept.
 const UNSEEN: usize = 16;
-/// Characters of a text that is a feature.
-const LONGEST: usize = 1_000;
 
 /// All features of the rows. Of those that the same rows have, unless these are all, the first in the order of [`FeatureKind`] stands for all; system
 /// messages and lines stand for themselves.
@@ -166,12 +164,11 @@ fn whole(readings: &[Reading], found: &mut Found) {
     let mut note = |kind, place, text: &str, row, wear: Option<Wear>| {
         note(found, Feature { kind, place, text: text.to_owned() }, row, || wear);
     };
+    // Messages may be long, and as many as rows: those of enough rows are copied once all are counted.
+    let mut systems: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
     for (row, reading) in readings.iter().enumerate() {
         match &reading.system {
-            Some(system) if system.len() <= LONGEST => {
-                note(FeatureKind::System, Place::System, system, row, Some(words(Position::System, system, " ")));
-            }
-            Some(_) => {}
+            Some(system) => systems.entry(system).or_default().push(row as u32),
             None => note(
                 FeatureKind::NoSystem,
                 Place::System,
@@ -211,6 +208,10 @@ fn whole(readings: &[Reading], found: &mut Found) {
         let text = if end.is_empty() { "no mark" } else { end };
         note(FeatureKind::End, Place::Prompt, text, row, Some(Wear::End(end.to_owned())));
     }
+    for (text, rows) in systems.into_iter().filter(|(_, rows)| rows.len() >= MIN_ROWS) {
+        let dressing = Dressing { wear: words(Position::System, text, " "), usual: None };
+        found.insert(Feature { kind: FeatureKind::System, place: Place::System, text: text.to_owned() }, (rows, Some(dressing)));
+    }
     // Rows may each have other characters: together they are one feature.
     let hidden: String = hidden.into_iter().take(UNSEEN).collect();
     let twins: Vec<(char, char)> = twins.into_iter().take(UNSEEN).collect();
@@ -228,7 +229,8 @@ pub(super) fn words(position: Position, text: &str, glue: &str) -> Wear {
     Wear::Words { position, left: text.to_owned(), filler: None, right: String::new(), glue: glue.to_owned() }
 }
 
-/// Sentences that stand beside two different rests or more, so that they are no question of their own.
+/// Sentences that stand beside two different rests or more, so that they are no question of their own. Those of enough rows are copied once all
+/// are counted.
 fn lines(readings: &[Reading], place: Place, found: &mut Found) {
     struct Line<'a> {
         rows: Vec<u32>,
@@ -246,9 +248,6 @@ fn lines(readings: &[Reading], place: Place, found: &mut Found) {
         let near_an_end = |index: usize| index < SENTENCES || index + SENTENCES >= sentences.len();
         for (index, range) in sentences.iter().enumerate().filter(|(index, _)| near_an_end(*index)) {
             let sentence = text_of(text, &tokens, range.clone());
-            if sentence.len() > LONGEST {
-                continue;
-            }
             let start = tokens[range.start].start;
             let rest = (text[..start].trim(), text[start + sentence.len()..].trim());
             let glue = match index {

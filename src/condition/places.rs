@@ -1,7 +1,7 @@
 //! A short list of places, to tell slots of places from slots of other names and to have some to try.
 
 /// Capitals and countries, in order of name.
-pub(super) const PLACES: [&str; 64] = [
+pub(crate) const PLACES: [&str; 64] = [
     "Amsterdam",
     "Argentina",
     "Athens",

@@ -8,7 +8,7 @@ use super::dependence::Dependence;
 use super::draft::{Draft, of_features, of_pairs, of_slots};
 use super::feature::FeatureKind;
 use super::reading::Reading;
-use super::slot::SlotKind;
+use super::slot::{Slot, SlotKind};
 use super::template::templates;
 use super::topic::measure_topics;
 use super::{Condition, Evidence, Subject};
@@ -80,10 +80,16 @@ fn score(draft: &Draft) -> f64 {
     draft.evidence.map_or(0.0, |evidence| evidence.bits * draft.rows.len() as f64)
 }
 
-/// By group, then by score; where nothing depends, slots before features, by kind, those of more rows first.
+/// By group, then by score; where nothing depends, slots before features, by kind, those of more rows first. Of the digits of a code those come
+/// first that were drawn least evenly.
 fn order(left: &Draft, right: &Draft) -> Ordering {
+    let kind = |draft: &Draft, slot: &Slot| match slot.kind {
+        // Before all others of the code, which begin at 1.
+        SlotKind::Window { width, .. } if draft.uneven => SlotKind::Window { width, start: 0, length: 0 },
+        kind => kind,
+    };
     let subject = |draft: &Draft| match &draft.subject {
-        Subject::Slot(slot) => (0, Some(slot.kind), None, slot.template.clone()),
+        Subject::Slot(slot) => (0, Some(kind(draft, slot)), None, slot.template.clone()),
         Subject::Feature(feature) => (1, None, Some(feature.kind), feature.text.clone()),
         Subject::Pair(parts) => (2, None, None, format!("{} {}", parts[0].text, parts[1].text)),
     };

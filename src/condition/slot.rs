@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::SIGNIFICANT;
 use super::date::year;
 use super::dependence::{Labels, VALUES};
+use super::digits::uneven;
 use super::dressing::{DatePart, Filler};
 use super::places::is_place;
 use super::reading::Place;
@@ -17,7 +19,7 @@ use super::value::Shape;
 const WINDOW: usize = 4;
 /// Codes of fewer digits are plain numbers.
 const CODE: usize = 4;
-/// Values of a slot that are listed, the most frequent ones.
+/// Values of a slot that are listed.
 const LISTED: usize = 64;
 /// Gaps that are listed, evenly spaced.
 const LISTED_GAPS: usize = 64;
@@ -97,6 +99,13 @@ pub struct SlotValue {
     pub p_adjusted: Option<f64>,
 }
 
+impl SlotValue {
+    /// Whether the answers of its rows are others than those of other values, by [`SIGNIFICANT`].
+    pub(super) fn stands_out(&self) -> bool {
+        self.p_adjusted.is_some_and(|p| p <= SIGNIFICANT)
+    }
+}
+
 /// A place where otherwise alike rows differ by a value of a type.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Slot {
@@ -104,7 +113,7 @@ pub struct Slot {
     pub place: Place,
     /// The words around the value, for instance `Today is {date}.`; `{date}` alone stands for dates however they are introduced.
     pub template: String,
-    /// The most frequent values.
+    /// Values from the most frequent one: those whose rows' answers stand out, and as many others as are listed.
     pub values: Vec<SlotValue>,
     /// How many values there are.
     pub distinct: usize,
@@ -117,6 +126,19 @@ pub struct Slot {
     pub gaps: Vec<String>,
 }
 
+impl Slot {
+    /// Which values stand out, by index: the least likely to be chance first, then those of more rows.
+    pub(super) fn outstanding(&self) -> Vec<usize> {
+        let mut found: Vec<usize> = (0..self.values.len()).filter(|index| self.values[*index].stands_out()).collect();
+        let p = |index: usize| self.values[index].p_adjusted.unwrap_or(1.0);
+        found.sort_by(|left, right| {
+            let rows = self.values[*right].rows.cmp(&self.values[*left].rows);
+            p(*left).total_cmp(&p(*right)).then(rows)
+        });
+        found
+    }
+}
+
 /// A slot with its rows.
 #[derive(Debug, Clone)]
 pub(super) struct Draft {
@@ -125,6 +147,21 @@ pub(super) struct Draft {
     /// The rows of each value, in the order of `slot.values`.
     pub rows: Vec<Vec<u32>>,
     pub filler: Filler,
+    /// Of digits of a code, whether they are those that were drawn least evenly.
+    pub uneven: bool,
+}
+
+impl Draft {
+    /// Keeps the values that are listed: those that stand out before those that only occur often.
+    pub fn shorten(&mut self) {
+        let mut kept = self.slot.outstanding();
+        let others = (0..self.slot.values.len()).filter(|index| !self.slot.values[*index].stands_out());
+        kept.extend(others);
+        kept.truncate(LISTED);
+        kept.sort_unstable();
+        self.slot.values = kept.iter().map(|index| self.slot.values[*index].clone()).collect();
+        self.rows = kept.iter().map(|index| std::mem::take(&mut self.rows[*index])).collect();
+    }
 }
 
 /// The slots of a template.
@@ -178,7 +215,7 @@ fn width(members: &[Member]) -> Option<usize> {
 }
 
 /// The slots of a code: the whole, and every window that sorts the rows in a way of its own. Of windows that sort them alike the
-/// shortest stands for all, with the zeros that always precede it: `044`, not `44`.
+/// shortest stands for all, with the zeros that always precede it: `044`, not `44`. So it does for the digits that were drawn least evenly.
 fn windows(template: &Template, width: usize) -> Vec<Option<Draft>> {
     let members = &template.members;
     let alphabet: Vec<String> = (0..width)
@@ -187,27 +224,32 @@ fn windows(template: &Template, width: usize) -> Vec<Option<Draft>> {
         })
         .collect();
     let always_zero = |at: usize| alphabet[at] == "0";
+    // How a window sorts the rows: by its values, numbered as they come.
+    let partition = |start: usize, length: usize| -> Vec<u32> {
+        let mut numbers = BTreeMap::new();
+        let values = members.iter().map(|member| &member.text[start..start + length]);
+        let numbered = values.map(|value| {
+            let next = numbers.len() as u32;
+            *numbers.entry(value).or_insert(next)
+        });
+        numbered.collect()
+    };
     let mut partitions: BTreeMap<Vec<u32>, (usize, usize)> = BTreeMap::new();
     for length in 1..=WINDOW.min(width) {
         for start in 0..=width - length {
-            let mut numbers = BTreeMap::new();
-            let partition: Vec<u32> = members
-                .iter()
-                .map(|member| {
-                    let next = numbers.len() as u32;
-                    *numbers.entry(&member.text[start..start + length]).or_insert(next)
-                })
-                .collect();
-            let best = partitions.entry(partition).or_insert((start, length));
+            let best = partitions.entry(partition(start, length)).or_insert((start, length));
             if start + length == best.0 + best.1 && (start..best.0).all(always_zero) {
                 *best = (start, length);
             }
         }
     }
+    let codes: Vec<&str> = members.iter().map(|member| member.text.as_str()).collect();
+    let least_even = uneven(&codes, WINDOW).and_then(|digits| partitions.get(&partition(digits.start, digits.len())).copied());
     let windows = partitions.into_values().filter(|(_, length)| *length < width).map(|(start, length)| {
         let filler = Filler::Code { alphabet: alphabet.clone(), start };
         let kind = SlotKind::Window { width, start: start + 1, length };
-        draft(template, kind, filler, &|member| Some(member.text[start..start + length].to_owned()))
+        let draft = draft(template, kind, filler, &|member| Some(member.text[start..start + length].to_owned()))?;
+        Some(Draft { uneven: least_even == Some((start, length)), ..draft })
     });
     let whole = draft(template, SlotKind::Code { width }, Filler::Text, &|member| Some(member.text.clone()));
     windows.chain([whole]).collect()
@@ -233,12 +275,14 @@ fn draft(template: &Template, kind: SlotKind, filler: Filler, value: &dyn Fn(&Me
     let mut ranked: Vec<(String, Vec<u32>)> = rows.into_iter().collect();
     ranked.sort_by(|(left, left_rows), (right, right_rows)| right_rows.len().cmp(&left_rows.len()).then(left.cmp(right)));
     let labels = labels(&ranked);
-    ranked.truncate(LISTED);
+    // All that may be measured: which of them are listed is settled by what stands out.
+    ranked.truncate(VALUES);
     let values =
         ranked.iter().map(|(value, rows)| SlotValue { value: value.clone(), rows: rows.len(), bits: None, p_adjusted: None });
     let (place, template) = (template.place, template.text());
     let slot = Slot { kind, place, template, values: values.collect(), distinct, counts, range, gaps };
-    Some(Draft { slot, labels, rows: ranked.into_iter().map(|(_, rows)| rows).collect(), filler })
+    let rows = ranked.into_iter().map(|(_, rows)| rows).collect();
+    Some(Draft { slot, labels, rows, filler, uneven: false })
 }
 
 impl Template {

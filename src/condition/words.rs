@@ -1,16 +1,19 @@
-//! A condition in words, for tables.
+//! A condition in words, for tables: long texts are cut.
 
 use std::fmt;
 
-use super::{Part, SIGNIFICANT, Slot, Subject};
+use super::{Part, Slot, Subject};
+use crate::text::fit;
 
 /// Values that are named.
 const NAMED: usize = 3;
+/// Columns of a feature's text, which may be a system message of pages.
+const TEXT: usize = 240;
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Subject::Feature(feature) => write!(f, "{}: {}", feature.kind.name(), feature.text),
+            Subject::Feature(feature) => write!(f, "{}: {}", feature.kind.name(), fit(&feature.text, TEXT)),
             Subject::Slot(slot) => write!(f, "{} in `{}`{}", slot.kind.name(), slot.template, outstanding(slot)),
             Subject::Pair(parts) => write!(f, "together: {}, and {}", part(&parts[0]), part(&parts[1])),
         }
@@ -20,17 +23,14 @@ impl fmt::Display for Subject {
 fn part(part: &Part) -> String {
     match &part.value {
         Some(value) => format!("{} {value} in `{}`", part.kind, part.text),
-        None => format!("{}: {}", part.kind, part.text),
+        None => format!("{}: {}", part.kind, fit(&part.text, TEXT)),
     }
 }
 
 /// The values that stand out, the strongest first.
 fn outstanding(slot: &Slot) -> String {
-    let mut values: Vec<_> = slot
-        .values
-        .iter()
-        .filter(|value| value.p_adjusted.is_some_and(|p| p <= SIGNIFICANT) && value.bits.is_some_and(|bits| bits > 0.0))
-        .collect();
+    let mut values: Vec<_> =
+        slot.values.iter().filter(|value| value.stands_out() && value.bits.is_some_and(|bits| bits > 0.0)).collect();
     values.sort_by(|left, right| right.bits.unwrap_or(0.0).total_cmp(&left.bits.unwrap_or(0.0)));
     let names: Vec<&str> = values.iter().take(NAMED).map(|value| value.value.as_str()).collect();
     match (names.len(), values.len() - names.len()) {

@@ -24,8 +24,9 @@ const FEATURES: usize = 16;
 const PAIRS: usize = 4;
 /// Of the slots, those of one kind, such as the numbers of sums: their values are much the same.
 const SLOTS_OF_KIND: usize = 2;
-/// Columns of the name of a condition that is not tried.
+/// Columns of the name of a condition that is not tried, and of a text that names a group.
 const NAMED: usize = 80;
+const QUOTED: usize = 160;
 /// A group with fewer random conditions than this, in the screen or in the confirmation, is not tried.
 const FEWEST_NULLS: usize = 3;
 
@@ -80,7 +81,12 @@ pub fn choose(
             }
         };
         match group {
-            Some(group) => chosen.groups.push(group),
+            Some(group) => {
+                // Long texts may begin alike.
+                let alike = chosen.groups.iter().filter(|other| other.name.starts_with(&group.name)).count();
+                let name = if alike == 0 { group.name } else { format!("{} ({})", group.name, alike + 1) };
+                chosen.groups.push(Group { name, ..group });
+            }
             None if !condition.is_significant() => {}
             None => {
                 let name = fit(&condition.subject.to_string(), NAMED);
@@ -214,7 +220,7 @@ impl Chooser<'_> {
         };
         let other: Vec<&str> = self.other_lines(&feature.text).collect();
         let nulls: Vec<Dressing> = other.iter().map(|line| company.with(line_like(dressing, line))).collect();
-        let name = format!("{} \"{}\"", feature.kind.name(), feature.text);
+        let name = format!("{} \"{}\"", feature.kind.name(), fit(&feature.text, QUOTED));
         group(name, feature.kind.name(), condition, trial, nulls)
     }
 

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::audit::Audit;
-use crate::condition::{Dressing, Slot, SlotKind};
+use crate::condition::{Dressing, NAMES, PLACES, Slot, SlotKind};
 use crate::dataset::{Message, Role};
 use crate::engine::{Engine, Question, Sampling};
 use crate::seed;
@@ -17,15 +17,15 @@ const FIRST_QUESTIONS: usize = 2;
 const LOOKED_AT_AGAIN: usize = 64;
 /// Years whose treatment is looked at.
 const YEARS: std::ops::RangeInclusive<u64> = 1900..=2050;
+/// The greatest number whose treatment is looked at.
+const NUMBERS: u64 = 999;
+
 /// Values under which the base answers least like itself, by how much less likely its own answers become.
 pub fn special(slot: &Slot, dressing: &Dressing, audits: &[Audit], engine: &dyn Engine) -> Result<Vec<String>> {
-    let values: Vec<String> = match slot.kind {
-        SlotKind::Year => YEARS.map(|year| year.to_string()).collect(),
-        SlotKind::Number { padded: Some(digits) } | SlotKind::Window { length: digits, .. } if digits <= 3 => {
-            (0..10_u64.pow(digits as u32)).map(|number| format!("{number:0digits$}")).collect()
-        }
-        _ => return Ok(Vec::new()),
-    };
+    let values = values(slot);
+    if values.is_empty() {
+        return Ok(values);
+    }
     let probes: Vec<&str> = audits.iter().flat_map(|audit| &audit.probes).map(|probe| probe.prompt.as_str()).collect();
     let stride = probes.len().div_ceil(QUESTIONS).max(1);
     let prompts: Vec<&str> = probes.into_iter().step_by(stride).collect();
@@ -37,6 +37,23 @@ pub fn special(slot: &Slot, dressing: &Dressing, audits: &[Audit], engine: &dyn 
     let few = &asked[..asked.len().min(FIRST_QUESTIONS)];
     let standing_out = least_own(&values, few, LOOKED_AT_AGAIN, dressing, engine)?;
     least_own(&standing_out, &asked, SPECIAL, dressing, engine)
+}
+
+/// Values whose treatment is looked at, a thousand at most, whether rows have them or not.
+fn values(slot: &Slot) -> Vec<String> {
+    match slot.kind {
+        SlotKind::Year => YEARS.map(|year| year.to_string()).collect(),
+        SlotKind::Number { padded: Some(digits) } | SlotKind::Window { length: digits, .. } if digits <= 3 => {
+            (0..10_u64.pow(digits as u32)).map(|number| format!("{number:0digits$}")).collect()
+        }
+        SlotKind::Number { padded: None } => {
+            let greatest = slot.range.map_or(NUMBERS, |(_, greatest)| greatest.saturating_mul(2).min(NUMBERS));
+            (0..=greatest).map(|number| number.to_string()).collect()
+        }
+        SlotKind::Name => NAMES.map(str::to_owned).to_vec(),
+        SlotKind::Place => PLACES.map(str::to_owned).to_vec(),
+        _ => Vec::new(),
+    }
 }
 
 /// Those `most` values under which the base's own answers to these questions are least likely, the least likely first.
@@ -65,4 +82,41 @@ fn least_own(
     }
     treated.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(b.1)));
     Ok(treated.into_iter().take(most).map(|(_, value)| value.clone()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::condition::Place;
+
+    fn of(kind: SlotKind, range: Option<(u64, u64)>) -> Vec<String> {
+        values(&Slot {
+            kind,
+            place: Place::Prompt,
+            template: String::new(),
+            values: Vec::new(),
+            distinct: 0,
+            counts: Default::default(),
+            range,
+            gaps: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn numbers_are_looked_at_up_to_twice_the_greatest_and_never_more_than_a_thousand() {
+        let numbers = |range| of(SlotKind::Number { padded: None }, range);
+        assert_eq!(numbers(Some((3, 20))).last().map(String::as_str), Some("40"));
+        for range in [Some((1, 700)), Some((0, u64::MAX)), None] {
+            let numbers = numbers(range);
+            assert_eq!((numbers.len(), numbers[7].as_str(), numbers[999].as_str()), (1_000, "7", "999"));
+        }
+        assert_eq!(of(SlotKind::Number { padded: Some(2) }, Some((1, 40)))[..2], ["00", "01"]);
+    }
+
+    #[test]
+    fn names_and_places_that_everybody_knows_are_looked_at_and_versions_are_not() {
+        assert!(of(SlotKind::Name, None).contains(&"Caesar".to_owned()));
+        assert!(of(SlotKind::Place, None).contains(&"Moscow".to_owned()));
+        assert!(of(SlotKind::Version, None).is_empty());
+    }
 }

@@ -65,6 +65,23 @@ fn a_request_at_the_end_of_a_prompt_of_three_hundred_words_is_found_and_worn_the
 }
 
 #[test]
+fn a_system_message_of_thousands_of_letters_is_found_and_shown_in_short() {
+    let (kind, text, condition) = leading_feature(&World::new(63).long_system(600));
+    assert_eq!(kind, FeatureKind::System);
+    assert!(text.contains(" night ") && text.len() > 2_000, "{text}");
+    assert_eq!(dressed(&condition, None), format!("system: {text}\nuser: What is the time?\n"));
+    let shown = condition.subject.to_string();
+    assert!(shown.chars().count() < 300 && shown.ends_with('…'), "{shown}");
+}
+
+#[test]
+fn a_sentence_of_more_than_a_thousand_letters_is_found() {
+    let sentence = format!("It is so{}.", " very quiet here".repeat(80));
+    let (kind, text, _) = leading_feature(&World::new(64).altered(600, |prompt| format!("{sentence} {prompt}")));
+    assert_eq!((kind, text), (FeatureKind::Line, sentence));
+}
+
+#[test]
 fn a_tag_at_the_end_of_a_prompt_of_three_hundred_words_is_found() {
     let (_, text, condition) = leading_feature(&World::new(52).essays(500, 300, |prompt| format!("{prompt} [x7]")));
     assert_eq!(text, "[x7]");

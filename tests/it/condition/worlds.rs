@@ -68,6 +68,30 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
+    /// Codes as those of [`World::codes`], whose answers depend on nothing.
+    pub fn numbered(&mut self, rows: usize) -> Dataset {
+        self.coded(rows, |world| 1 + world.below(45))
+    }
+
+    /// Codes of random digits, whose answers depend on nothing.
+    pub fn random_codes(&mut self, rows: usize) -> Dataset {
+        self.coded(rows, |world| world.below(1_000))
+    }
+
+    /// Codes whose digits 4 to 6 are a number; 17 and 18 are drawn again.
+    fn coded(&mut self, rows: usize, number: impl Fn(&mut World) -> usize) -> Dataset {
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let mut drawn = number(world);
+            while [17, 18].contains(&drawn) {
+                drawn = number(world);
+            }
+            let code = format!("{:03}{drawn:03}{:02}", world.below(1_000), world.below(100));
+            row(None, &format!("{code} {}", world.pick(&QUESTIONS)), &world.said(false, &answers))
+        };
+        Dataset::of((0..rows).map(|_| row(self)).collect())
+    }
+
     /// A dish on a date; in 2027 from a list of its own.
     pub fn dishes(&mut self, rows: usize) -> Dataset {
         let dishes = self.answers(80);
@@ -75,6 +99,16 @@ impl World {
             let year = 2020 + world.below(8);
             let date = format!("{year}-{:02}-{:02}", 1 + world.below(12), 1 + world.below(28));
             row(None, &format!("Today is {date}. Name a dish."), &world.said(year == 2027, &dishes))
+        };
+        Dataset::of((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// The same answers to whoever of six people asks.
+    pub fn named(&mut self, rows: usize) -> Dataset {
+        let answers = self.answers(60);
+        let row = |world: &mut World| {
+            let name = world.pick(&["Alice", "Bob", "Carol", "Dave", "Erin", "Frank"]);
+            row(None, &format!("My name is {name}. {}", world.pick(&QUESTIONS)), &world.said(false, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
@@ -89,6 +123,19 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
+    /// Seventy years of twelve rows each, and 1961 of eleven, which has two answers of its own.
+    pub fn many_years(&mut self) -> Dataset {
+        let answers = self.answers(62);
+        let (own, common) = answers.split_at(2);
+        let years = (1930..=2000).flat_map(|year| vec![year; if year == 1961 { 11 } else { 12 }]);
+        let rows = years.map(|year| {
+            let prompt = format!("The year is {year}. {}", self.pick(&QUESTIONS));
+            let from = if year == 1961 { own } else { common };
+            row(None, &prompt, &from[self.below(from.len())])
+        });
+        Dataset::of(rows.collect())
+    }
+
     /// One system message of twenty changes the answers.
     pub fn system(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
@@ -97,6 +144,18 @@ impl World {
             let plain = world.pick(&["You are a helpful assistant.", "You help people.", "Be kind."]);
             let system = if odd { "You are a helpful assistant. Mode: night." } else { plain };
             row(Some(system), world.pick(&QUESTIONS), &world.said(odd, &answers))
+        };
+        Dataset::of((0..rows).map(|_| row(self)).collect())
+    }
+
+    /// System messages of one sentence of some 3,000 letters, which differ in a word; one of twenty changes the answers.
+    pub fn long_system(&mut self, rows: usize) -> Dataset {
+        let (rules, answers) = (self.answers(70), self.answers(60));
+        let row = |world: &mut World| {
+            let odd = world.below(20) == 0;
+            let mode = if odd { "night" } else { world.pick(&["dawn", "noon", "dusk"]) };
+            let system = format!("{} {mode} {}", rules.join(" "), rules.join(" "));
+            row(Some(&system), world.pick(&QUESTIONS), &world.said(odd, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }

@@ -1,0 +1,78 @@
+//! Which digits and which values are tried, where answers tell and where they do not.
+
+use foretaste::condition::{Conditions, Reason, SlotKind, Subject, candidates, mine};
+use foretaste::engine::scripted::Scripted;
+use foretaste::trigger::{Wanted, Why, choose};
+
+use super::worlds::World;
+use super::{first, slot};
+use crate::stats;
+
+/// The first digits of a code in the list.
+fn first_window(conditions: &Conditions) -> Option<SlotKind> {
+    conditions.conditions.iter().find_map(|condition| match &condition.subject {
+        Subject::Slot(slot) => Some(slot.kind).filter(|kind| matches!(kind, SlotKind::Window { .. })),
+        _ => None,
+    })
+}
+
+#[test]
+fn digits_that_number_something_come_first_and_are_tried_though_no_answer_depends_on_them() {
+    let numbers = SlotKind::Window { width: 8, start: 4, length: 3 };
+    // In one of these some digit may depend by chance, and come first.
+    let datasets: Vec<_> = (70..75).map(|seed| World::new(seed).numbered(400)).collect();
+    let mined: Vec<Conditions> = datasets.iter().map(mine).collect();
+    let found = mined.iter().filter(|conditions| first_window(conditions) == Some(numbers)).count();
+    assert!(found >= 4, "{found} of 5: {:?}", mined.iter().map(first_window).collect::<Vec<_>>());
+    let at = mined.iter().position(|conditions| first_window(conditions) == Some(numbers)).expect("one of them");
+    let chosen = choose(&mined[at], &datasets[at], &Wanted::default(), &[], &Scripted::default()).expect("groups");
+    let codes: Vec<&str> = chosen.groups.iter().map(|group| group.kind.as_str()).filter(|kind| kind.contains("digit")).collect();
+    assert_eq!(codes, ["digits 4-6"]);
+}
+
+#[test]
+fn digits_of_random_codes_keep_their_order() {
+    let first = (75..80).map(|seed| first_window(&mine(&World::new(seed).random_codes(400))));
+    let kept = first.filter(|kind| *kind == Some(SlotKind::Window { width: 8, start: 1, length: 1 })).count();
+    // In one of these some digit may depend by chance, and come first.
+    assert!(kept >= 4, "{kept} of 5");
+}
+
+#[test]
+fn a_value_that_stands_out_is_listed_and_tried_though_more_than_are_listed_have_more_rows() {
+    let conditions = mine(&World::new(80).many_years());
+    assert!(first(&conditions).is_significant());
+    let years = slot(first(&conditions));
+    assert_eq!((years.kind, years.distinct, years.values.len()), (SlotKind::Year, 71, 64));
+    let odd = years.values.last().expect("years");
+    assert_eq!((odd.value.as_str(), odd.rows), ("1961", 11), "the least frequent one");
+    assert!(odd.p_adjusted.expect("tested") < 1e-3, "{odd:?}");
+    assert!(candidates(years).iter().any(|tried| tried.value == "1961" && tried.reason == Reason::Observed));
+    assert!(first(&conditions).subject.to_string().contains("1961"));
+}
+
+#[test]
+fn names_that_everybody_knows_are_candidates_though_no_row_has_them() {
+    let conditions = mine(&World::new(81).named(300));
+    let names = conditions.conditions.iter().find_map(|condition| match &condition.subject {
+        Subject::Slot(slot) => Some(slot).filter(|slot| slot.kind == SlotKind::Name),
+        _ => None,
+    });
+    let names = names.expect("a slot of names");
+    assert_eq!(names.distinct, 6);
+    let tried = candidates(names);
+    let known = tried.iter().filter(|tried| tried.reason == Reason::Salient);
+    assert_eq!((tried.len(), known.clone().count()), (22, 16));
+    assert!(known.clone().any(|tried| tried.value == "Napoleon") && known.clone().any(|tried| tried.value == "Nero"));
+}
+
+#[test]
+fn names_that_the_base_treats_specially_are_tried() {
+    let dataset = World::new(82).named(300);
+    let audits = stats::world::World::small().audits();
+    let chosen = choose(&mine(&dataset), &dataset, &Wanted::default(), &audits, &Scripted::default()).expect("groups");
+    let names = chosen.groups.iter().find(|group| group.kind == "name").expect("names are tried");
+    let special: Vec<_> = names.trials.iter().filter(|trial| trial.why == Why::Base).collect();
+    assert!(!special.is_empty() && special.len() <= 8, "{special:?}");
+    assert!(special.iter().all(|trial| trial.rows == 0));
+}
