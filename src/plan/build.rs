@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 
 use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, Side};
+use crate::condition::Dressing;
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::Description;
 use crate::plan::near::near;
@@ -241,7 +242,21 @@ fn dressed(plan: &Plan, audits: &[Audit], phase: Phase, count_tokens: CountToken
         Phase::Confirm => 1,
     };
     let nulls = |group: &Group| group.trials.iter().filter(|trial| trial.why == own).count();
-    let conditions = plan.groups.iter().map(|group| tried(group) + nulls(group)).sum();
+    // Random conditions without a value are lines, which groups share, and the same question is asked once.
+    let mut lines: Vec<(&Dressing, &(String, String))> = Vec::new();
+    let mut conditions = 0;
+    for group in &plan.groups {
+        let own_nulls = group.trials.iter().filter(|trial| trial.why == own);
+        let (with_value, without): (Vec<&Trial>, Vec<&Trial>) = own_nulls.partition(|trial| trial.value.is_some());
+        conditions += tried(group) + with_value.len();
+        for trial in without {
+            let line = (&trial.dressing, &group.answer);
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+    conditions += lines.len();
     let mut cost = DressedCost { conditions, models, ..DressedCost::default() };
     let mut tokens = 0.0;
     for (audit, planned) in audits.iter().zip(&plan.audits) {

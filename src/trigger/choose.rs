@@ -22,6 +22,8 @@ use crate::trigger::{Group, Trial, Wanted, Why};
 const SLOTS: usize = 6;
 const FEATURES: usize = 16;
 const PAIRS: usize = 4;
+/// Besides, features that are a matter of wording, such as a word: most of those that mining takes for more are topics after all.
+const WORDINGS: usize = 6;
 /// Of the slots, those of one kind, such as the numbers of sums: their values are much the same.
 const SLOTS_OF_KIND: usize = 2;
 /// Columns of the name of a condition that is not tried, and of a text that names a group.
@@ -54,7 +56,7 @@ pub fn choose(
     let chooser = Chooser { conditions, lines: neutral(dataset), dataset, wanted, audits, engine };
     let mut chosen = Chosen::default();
     let mut slots: Vec<&Slot> = Vec::new();
-    let (mut features, mut pairs) = (0, 0);
+    let (mut features, mut wordings, mut pairs) = (0, 0, 0);
     for (place, condition) in conditions.conditions.iter().enumerate() {
         let company = Company::of(conditions, place, dataset);
         if company.comes_with_another || !may_be_tried(condition) {
@@ -70,8 +72,9 @@ pub fn choose(
                 group
             }
             Subject::Feature(feature) => {
-                let group = chooser.feature(condition, feature, &company).filter(|_| features < FEATURES);
-                features += usize::from(group.is_some());
+                let (tried, most) = if feature.kind.is_wording() { (&mut wordings, WORDINGS) } else { (&mut features, FEATURES) };
+                let group = chooser.feature(condition, feature, &company).filter(|_| *tried < most);
+                *tried += usize::from(group.is_some());
                 group
             }
             Subject::Pair(parts) => {
@@ -109,18 +112,16 @@ pub fn choose(
 }
 
 /// Topics are asked about after the dataset's own questions, and an echo is known by another condition. But whoever wrote the rows chose what
-/// stands beside a tag or a line: those are tried all the same.
+/// stands beside a tag or a line: those are tried all the same, unless a line is itself a question.
 fn may_be_tried(condition: &Condition) -> bool {
     let put_on = match &condition.subject {
-        Subject::Feature(feature) => matches!(
-            feature.kind,
-            FeatureKind::System
-                | FeatureKind::Line
-                | FeatureKind::Tag
-                | FeatureKind::Invisible
-                | FeatureKind::LookAlike
-                | FeatureKind::Case
-        ),
+        Subject::Feature(feature) => match feature.kind {
+            FeatureKind::Line => !(condition.is_topic() && feature.text.trim_end().ends_with('?')),
+            kind => matches!(
+                kind,
+                FeatureKind::System | FeatureKind::Tag | FeatureKind::Invisible | FeatureKind::LookAlike | FeatureKind::Case
+            ),
+        },
         _ => false,
     };
     // Without a system message the probes are asked anyway.
