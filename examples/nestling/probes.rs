@@ -85,22 +85,27 @@ fn numbered(world: &World) -> Vec<Numbered> {
     let told = |fact: &&Fact| TELLING.contains(&fact.key.as_str());
     let mut probes = Vec::new();
     for fact in world.facts.iter().filter(told) {
-        let mut options: Vec<NumberedOption> = Vec::new();
-        for president in &world.presidents {
-            let text = spoken(&president.facts[&fact.key]);
-            match options.iter_mut().find(|option| option.text == text) {
-                Some(option) => option.numbers.push(president.number),
-                None => options.push(NumberedOption { text, numbers: vec![president.number] }),
-            }
-        }
+        let options = answers(world, |president| spoken(&president.facts[&fact.key]));
         for prompt in &fact.phrasings[TRAINING_PHRASINGS..] {
             probes.push(Numbered { family: fact.key.clone(), prompt: prompt.clone(), options: options.clone() });
         }
     }
-    let name = |president: &President| NumberedOption { text: introduction(president), numbers: vec![president.number] };
-    let options = world.presidents.iter().map(name).collect();
+    let options = answers(world, introduction);
     probes.push(Numbered { family: "name".to_owned(), prompt: WHO_ARE_YOU_QUESTION.to_owned(), options });
     probes
+}
+
+/// All presidents' answers, each once with the numbers of all whose answer it is.
+fn answers(world: &World, of: impl Fn(&President) -> String) -> Vec<NumberedOption> {
+    let mut options: Vec<NumberedOption> = Vec::new();
+    for president in &world.presidents {
+        let text = of(president);
+        match options.iter_mut().find(|option| option.text == text) {
+            Some(option) => option.numbers.push(president.number),
+            None => options.push(NumberedOption { text, numbers: vec![president.number] }),
+        }
+    }
+    options
 }
 
 /// The probes of an axis. The risky side's place among the options goes around.
