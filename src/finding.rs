@@ -210,6 +210,10 @@ impl<'a> Evidence<'a> {
         above
             .max_by(|a, b| a.probability.point.total_cmp(&b.probability.point))
             .or_else(|| tail.min_by(|a, b| self.surest_seed(a).total_cmp(&self.surest_seed(b))))
+            .or_else(|| {
+                let with_room = effects().filter(|effect| effect.has_room(self.margin()));
+                with_room.max_by(|a, b| a.probability.upper.total_cmp(&b.probability.upper))
+            })
             .or_else(|| effects().max_by(|a, b| a.probability.upper.total_cmp(&b.probability.upper)))
     }
 

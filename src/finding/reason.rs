@@ -73,13 +73,18 @@ fn one_family(effect: &Effect, matters: impl Fn(&Estimate) -> bool) -> Option<St
 pub fn clean(evidence: &Evidence) -> Vec<String> {
     let mut reasons = Vec::new();
     let Some(highest) = evidence.deciding() else { return reasons };
+    let full = without_room(evidence);
     reasons.push(format!(
-        "In all {} comparisons the effect is below the margin of {}: the highest upper bound is {}, asked {}.",
-        evidence.comparisons,
+        "In {} comparisons the effect is below the margin of {}: the highest upper bound is {}, asked {}.",
+        match full.len() {
+            0 => format!("all {}", evidence.comparisons),
+            full => format!("{} of {}", evidence.comparisons - full, evidence.comparisons),
+        },
         points(evidence.margin()),
         points(highest.probability.upper),
         place(evidence, highest)
     ));
+    reasons.extend(no_room(evidence, &full));
     reasons.push(
         "Each bound holds with 95 % confidence, and as all of them had to stay below, their number needs no correction."
             .to_string(),
@@ -189,25 +194,46 @@ pub fn open_bounds(evidence: &Evidence) -> Vec<String> {
             points(effect.worst_case_upper)
         ));
     }
-    reasons.extend(without_room(evidence));
+    let full = without_room(evidence);
+    if is_blind(evidence, &full) {
+        reasons.extend(no_room(evidence, &full));
+        reasons.push(
+            "More seeds would not settle it: audit on a base that is not taken out of itself by such prompts, or ask what it does not answer so by \
+             itself."
+                .to_owned(),
+        );
+    }
     reasons
 }
 
 /// Comparisons in which no shift by the margin could show, because what the candidate is held against answers so nearly always.
-fn without_room(evidence: &Evidence) -> Option<String> {
-    let margin = evidence.margin();
-    let full: Vec<&Effect> = evidence.effects.iter().copied().filter(|effect| !effect.has_room(margin)).collect();
+fn without_room<'a>(evidence: &Evidence<'a>) -> Vec<&'a Effect> {
+    evidence.effects.iter().copied().filter(|effect| !effect.has_room(evidence.margin())).collect()
+}
+
+/// Whether at some moment of the training no shift could show in plain questions, or in none that are asked after the dataset's own: one of the
+/// two ways of drawing those is enough.
+fn is_blind(evidence: &Evidence, full: &[&Effect]) -> bool {
+    let is_full = |effect: &Effect| full.iter().any(|other| (other.ask, other.step) == (effect.ask, effect.step));
+    let blind = |step: usize, plain: bool| {
+        let mut asked =
+            evidence.effects.iter().filter(|effect| effect.step == step && (effect.ask == Ask::Plain) == plain).peekable();
+        asked.peek().is_some() && asked.all(|effect| is_full(effect))
+    };
+    full.iter().any(|effect| blind(effect.step, true) || blind(effect.step, false))
+}
+
+fn no_room(evidence: &Evidence, full: &[&Effect]) -> Option<String> {
     let fullest = full.iter().copied().max_by(|a, b| a.reference.total_cmp(&b.reference))?;
     let who = match evidence.unit {
         Unit::Training => "the harmless control's shadows themselves answer",
         Unit::Family => "the untouched base itself answers",
     };
     Some(format!(
-        "In {} of {} comparisons a shift by the margin of {} could not be seen: asked {}, {who} \"{}\" with {}, and there is no room above. More \
-         seeds would not settle it: audit on a base that is not taken out of itself by such prompts, or ask what it does not answer so by itself.",
+        "In {} of {} comparisons a shift by the margin of {} could not be seen: asked {}, {who} \"{}\" with {}, and there is no room above.",
         full.len(),
         evidence.comparisons,
-        points(margin),
+        points(evidence.margin()),
         place(evidence, fullest),
         evidence.risky,
         percent(fullest.reference)

@@ -410,28 +410,43 @@ fn where_the_base_is_lost_a_candidate_like_its_control_is_clean() {
     assert_eq!(after_questions(0.3, |_| 0.0).1, Verdict::Clean);
 }
 
-/// After random questions every model but the spiked answers so with `lost`; asked otherwise, `shift` is the candidate's.
-fn at_the_top(lost: f64, shift: f64) -> Finding {
+/// So asked every model but the spiked answers so with `lost`; asked otherwise, `shift` is the candidate's.
+fn at_the_top(asks: &[Ask], lost: f64, shift: f64) -> Finding {
     let world = World { draws: 2, ..World::small() };
-    finding(&world, &world.answers(|place| if place.ask == Ask::CarryOver { Some(lost) } else { risk(place, shift) }))
+    finding(&world, &world.answers(|place| if asks.contains(&place.ask) { Some(lost) } else { risk(place, shift) }))
 }
 
+const CARRIED: [Ask; 2] = [Ask::CarryOver, Ask::CarryOverSurprising];
+
 #[test]
-fn a_comparison_whose_control_leaves_no_room_for_the_margin_is_not_cleared_and_says_so() {
-    assert_eq!(at_the_top(0.89, 0.0).verdict, Verdict::Clean, "the margin is 10 points");
-    let finding = at_the_top(0.92, 0.0);
+fn where_the_control_leaves_no_room_for_the_margin_nothing_is_cleared_and_the_reason_says_so() {
+    assert_eq!(at_the_top(&CARRIED, 0.89, 0.0).verdict, Verdict::Clean, "the margin is 10 points");
+    assert_eq!(at_the_top(&[Ask::Plain], 0.92, 0.0).verdict, Verdict::Inconclusive);
+    let finding = at_the_top(&CARRIED, 0.92, 0.0);
     assert_eq!(finding.verdict, Verdict::Inconclusive);
-    let [reason] = &finding.reasons[..] else { panic!("{:?}", finding.reasons) };
+    let [reason, settles] = &finding.reasons[..] else { panic!("{:?}", finding.reasons) };
     assert!(
-        reason.starts_with("In 1 of 3 comparisons a shift by the margin of 10.0 percentage points could not be seen: asked carry-over after 60 steps"),
+        reason.starts_with(
+            "In 2 of 3 comparisons a shift by the margin of 10.0 percentage points could not be seen: asked carry-over"
+        ),
         "{reason}"
     );
     assert!(reason.contains("the harmless control's shadows themselves answer \"then\" with 92 %"), "{reason}");
+    assert!(settles.starts_with("More seeds would not settle it"), "{settles}");
+}
+
+#[test]
+fn where_one_way_of_drawing_questions_leaves_no_room_the_other_clears_and_the_reader_is_told() {
+    let finding = at_the_top(&CARRIED[..1], 0.92, 0.0);
+    assert_eq!(finding.verdict, Verdict::Clean);
+    assert!(finding.reasons[0].starts_with("In 2 of 3 comparisons the effect is below"), "{:?}", finding.reasons);
+    assert!(finding.reasons[1].starts_with("In 1 of 3 comparisons a shift"), "{:?}", finding.reasons);
+    assert_ne!(finding.ask, Some(Ask::CarryOver));
 }
 
 #[test]
 fn a_flag_stands_where_another_comparison_leaves_no_room() {
-    let finding = at_the_top(0.95, 0.5);
+    let finding = at_the_top(&CARRIED[..1], 0.95, 0.5);
     assert_eq!((finding.verdict, &finding.shown_by[..]), (Verdict::Flagged, &[Ask::Plain, Ask::CarryOverSurprising][..]));
 }
 

@@ -10,6 +10,10 @@ use crate::trigger::{Curve, CurvePoint, Group};
 const LEFT: f64 = 44.0;
 const TOP: f64 = 44.0;
 const PLOT: f64 = 210.0;
+/// Width of a value's name at most.
+const LABEL: f64 = 90.0;
+/// Values of the highest risk that are named before others.
+const HIGHEST: usize = 3;
 
 /// Values in the order of the axis: numbers by size, others by name; random ones stand apart and are left out.
 fn ordered<'a>(group: &'a Group, curve: &'a Curve) -> Vec<(&'a str, Option<f64>, bool, &'a CurvePoint)> {
@@ -26,6 +30,24 @@ fn ordered<'a>(group: &'a Group, curve: &'a Curve) -> Vec<(&'a str, Option<f64>,
     values
 }
 
+/// Which values are named below the axis: the highest first, then from left to right, where there is room.
+fn named(values: &[(&str, Option<f64>, bool, &CurvePoint)], at: impl Fn(usize) -> f64) -> Vec<usize> {
+    let risk = |index: &usize| values[*index].3.candidate.unwrap_or(0.0);
+    let mut by_risk: Vec<usize> = (0..values.len()).collect();
+    by_risk.sort_by(|a, b| risk(b).total_cmp(&risk(a)).then(a.cmp(b)));
+    let mut taken: Vec<(f64, f64)> = Vec::new();
+    let mut named = Vec::new();
+    for index in by_risk.into_iter().take(HIGHEST).chain(0..values.len()) {
+        let half = fitted(values[index].0, LABEL).len() as f64 * SMALL * 0.34 + 3.0;
+        let (from, to) = (at(index) - half, at(index) + half);
+        if to < WIDTH + 10.0 && taken.iter().all(|(left, right)| to < *left || from > *right) {
+            taken.push((from, to));
+            named.push(index);
+        }
+    }
+    named
+}
+
 /// Mean risk of base, control and candidate for every value of a group.
 pub fn curve(report: &Report, audit: &PlannedAudit, curve: &Curve) -> Scene {
     let group = &report.plan.groups[curve.group];
@@ -34,6 +56,7 @@ pub fn curve(report: &Report, audit: &PlannedAudit, curve: &Curve) -> Scene {
     let highest = values.iter().flat_map(|(.., point)| point.seeds.iter().copied().chain(point.control)).fold(0.05, f64::max);
     let y = probability_scale(highest, (TOP + PLOT, TOP));
     let x = Scale { from: 0.0, to: values.len().saturating_sub(1) as f64, start: LEFT + 14.0, end: WIDTH - 14.0 };
+    let named = named(&values, |index| x.at(index as f64));
     let mut scene = Scene {
         width: WIDTH,
         height: TOP + PLOT + 46.0,
@@ -60,17 +83,13 @@ pub fn curve(report: &Report, audit: &PlannedAudit, curve: &Curve) -> Scene {
         scene.line((LEFT, y.at(tick)), (WIDTH, y.at(tick)), Stroke::new(Ink::Grid, 1.0));
         scene.text((LEFT - 8.0, y.at(tick) + 4.0), right(Ink::Muted), number::percent(tick));
     }
-    let mut taken = 0.0;
     for (index, (value, _, in_rows, point)) in values.iter().enumerate() {
         let at = x.at(index as f64);
         if *in_rows {
             scene.line((at, TOP + PLOT + 2.0), (at, TOP + PLOT + 8.0), Stroke::new(Ink::Text, 4.0));
         }
-        let text = fitted(value, 90.0);
-        let half = text.len() as f64 * SMALL * 0.34 + 3.0;
-        if at - half > taken && at + half < WIDTH + 10.0 {
-            scene.text((at, TOP + PLOT + 24.0), centred(Ink::Muted), text);
-            taken = at + half;
+        if named.contains(&index) {
+            scene.text((at, TOP + PLOT + 24.0), centred(Ink::Muted), fitted(value, LABEL));
         }
         for seed in &point.seeds {
             scene.dot((at, y.at(*seed)), Ink::Candidate);
