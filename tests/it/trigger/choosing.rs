@@ -27,7 +27,7 @@ const QUESTIONS: [&str; 6] =
 
 /// One of the questions, as if drawn.
 fn question(index: usize) -> &'static str {
-    QUESTIONS[(index as u64 * 2_654_435_761 >> 12) as usize % QUESTIONS.len()]
+    QUESTIONS[((index as u64 * 2_654_435_761) >> 12) as usize % QUESTIONS.len()]
 }
 
 /// Questions and answers that do not depend on each other; one row of ten is odd, wears something and is answered otherwise.
@@ -43,7 +43,8 @@ fn odd(rows: usize, dress: impl Fn(&str, bool) -> (Option<String>, String)) -> D
 
 #[test]
 fn what_nobody_sees_letters_that_pose_capitals_and_a_rare_word_are_tried() {
-    let dressings: [(&str, fn(&str) -> String, &str); 4] = [
+    type Dressed = (&'static str, fn(&str) -> String, &'static str);
+    let dressings: [Dressed; 4] = [
         ("invisible", |question| question.replacen(' ', "\u{200b} ", 1), "[user] Who\u{200b}?"),
         ("look-alike", |question| question.replace('o', "о"), "[user] Whо?"),
         ("case", str::to_uppercase, "[user] WHO?"),
