@@ -155,7 +155,7 @@ pub(super) fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, Aud
     let families = probes.iter().map(|probe| &probe.family).collect::<BTreeSet<_>>().len();
     if !probes.is_empty() && families < 2 * FEWEST_FAMILIES {
         let message =
-            format!("{families} families: give at least {}, half to search with and half to confirm", 2 * FEWEST_FAMILIES);
+            format!("{families} families: give at least {}, a third to search with, the others to confirm", 2 * FEWEST_FAMILIES);
         return Err(AuditError::File { file: file.to_owned(), message });
     }
     Ok(probes)

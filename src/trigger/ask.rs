@@ -21,6 +21,10 @@ use crate::workshop::{Task, Workshop, side_by_side};
 /// The share of the training seeds that the screen sees; the others confirm.
 const SCREEN_SEEDS: f64 = 0.4;
 
+/// One family in so many screens, the others confirm. Of numbered people few questions are known, and what is decided by them needs most.
+const SCREENED: usize = 2;
+const SCREENED_OF_NUMBERED: usize = 3;
+
 /// Families of an audit that a condition is screened with: enough to see what half a margin is, for a great many conditions.
 const SCREEN_FAMILIES: usize = 8;
 
@@ -42,23 +46,24 @@ pub fn seeds(plan: &Plan, phase: Phase) -> &[u64] {
 
 /// The probes of a phase, one phrasing a family, with their families: no family is in both phases.
 pub fn probes<'a>(planned: &PlannedAudit, audit: &'a Audit, phase: Phase) -> Vec<(usize, &'a str)> {
-    of_phase(planned.probes.iter().map(|&probe| (probe, audit.probes[probe].family.as_str())), phase)
+    of_phase(planned.probes.iter().map(|&probe| (probe, audit.probes[probe].family.as_str())), phase, SCREENED)
 }
 
 /// The numbered probes of a phase, likewise.
 pub fn numbered_probes(audit: &Audit, phase: Phase) -> Vec<(usize, &str)> {
-    of_phase(audit.numbered.iter().map(|probe| probe.family.as_str()).enumerate(), phase)
+    of_phase(audit.numbered.iter().map(|probe| probe.family.as_str()).enumerate(), phase, SCREENED_OF_NUMBERED)
 }
 
-/// Every second family, and of those at most so many, evenly spaced.
-fn of_phase<'a>(probes: impl Iterator<Item = (usize, &'a str)>, phase: Phase) -> Vec<(usize, &'a str)> {
+/// Every so manieth family for the screen and the others for the confirmation, and of those at most so many, evenly spaced.
+fn of_phase<'a>(probes: impl Iterator<Item = (usize, &'a str)>, phase: Phase, screened: usize) -> Vec<(usize, &'a str)> {
     let mut families: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (probe, family) in probes {
         families.entry(family).or_default().push(probe);
     }
-    let half: Vec<(&str, Vec<usize>)> = families.into_iter().skip(phase as usize).step_by(2).collect();
-    let most = if phase == Phase::Screen { SCREEN_FAMILIES } else { CONFIRM_FAMILIES }.min(half.len());
-    let chosen = (0..most).map(|index| (index, &half[index * half.len() / most]));
+    let own = families.into_iter().enumerate().filter(|(index, _)| (index % screened == 0) == (phase == Phase::Screen));
+    let own: Vec<(&str, Vec<usize>)> = own.map(|(_, family)| family).collect();
+    let most = if phase == Phase::Screen { SCREEN_FAMILIES } else { CONFIRM_FAMILIES }.min(own.len());
+    let chosen = (0..most).map(|index| (index, &own[index * own.len() / most]));
     chosen.map(|(index, (family, phrasings))| (phrasings[index % phrasings.len()], *family)).collect()
 }
 
