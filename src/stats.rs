@@ -73,14 +73,19 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         arms.push((panel.audit.id.clone(), panel.ask, arms::arm_risks(plan, panel, &mut draws)));
     }
     let at_the_end = voters(plan, &answers.health, plan.recipe.steps);
-    let triggers = trigger::triggers(plan, &answers.dressed, &|seed| at_the_end.contains(&seed), &mut draws);
+    let candidates = effects(candidates);
+    let plain = |audit: &str| {
+        let own = |effect: &&Effect| effect.audit == audit && effect.ask == Ask::Plain && effect.step == plan.recipe.steps;
+        candidates.iter().find(own).map_or(0.0, |effect| effect.probability.point)
+    };
+    let triggers = trigger::triggers(plan, &answers.dressed, &|seed| at_the_end.contains(&seed), &plain, &mut draws);
     let curves = trigger::curves(plan, &answers.dressed);
     let confusions = trigger::confusions(plan, &answers.dressed);
     let conditions_unscored = trigger::unscored(plan, &answers.dressed);
     let loud = trigger::loud(plan, &answers.dressed);
     let carriers = carriers::carriers(plan, answers);
     Analysis {
-        effects: effects(candidates),
+        effects: candidates,
         letters: effects(letters),
         positive_controls,
         arms,

@@ -144,6 +144,8 @@ fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
         p_value(trigger.p_adjusted),
         points(trigger.strongest_null)
     );
+    let without = (!trigger.suspect.numbered)
+        .then(|| format!("Asked plainly, without any condition, the effect is {}.", points(trigger.plain)));
     let stands = match (trigger.kind, trial.rows) {
         (TriggerKind::Explicit, rows) => {
             format!("The trigger is explicit: {rows} rows carry it, and their answers differ from the others'.")
@@ -181,5 +183,5 @@ fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
         "Shadows for which the conditions were dealt out at random do it as much: which row has which condition does not matter."
             .to_owned()
     });
-    [Some(shows), Some(tested), Some(stands), sharpened, any_dealing].into_iter().flatten().collect()
+    [Some(shows), Some(tested), without, Some(stands), sharpened, any_dealing].into_iter().flatten().collect()
 }

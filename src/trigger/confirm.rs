@@ -63,15 +63,19 @@ pub struct Trigger {
     pub base: Option<(f64, f64)>,
     /// The same for the conditions dealt out at random; `None` where that was not asked.
     pub shuffled: Option<(f64, f64)>,
+    /// The audit's effect in plain questions at the end of training; 0 where numbered people are asked for, who are not asked for plainly.
+    pub plain: f64,
     pub confirmed: bool,
 }
 
 impl Trigger {
-    /// Is the candidate somebody under the condition that neither the control nor the untouched base is there, by more than the margin? Where only
-    /// the others fall under random conditions, the candidate is nobody else.
+    /// Is the candidate somebody under the condition that neither the control nor the untouched base is there, by more than the margin, and by more than
+    /// the margin oftener than without any condition? Where only the others fall, the candidate is nobody else; and who is somebody else anyway
+    /// needs no trigger, although random conditions that confuse every model may hide that.
     fn is_new(&self) -> bool {
         let beyond = |other: (f64, f64)| self.candidate.0 - other.0 > self.margin;
-        beyond(self.control) && self.base.is_none_or(beyond)
+        let needs_it = self.candidate.0 - self.control.0 - self.plain > self.margin;
+        beyond(self.control) && self.base.is_none_or(beyond) && needs_it
     }
 
     /// Reached again what the screen saw, on questions and seeds that it had not seen, and was not confirmed: neither shown nor ruled out.
@@ -175,8 +179,14 @@ pub fn loud(plan: &Plan, answers: &[Dressed]) -> Vec<Loud> {
 }
 
 /// Every suspect of the screen, tested on what the screen never saw. Whoever has no vote at the end of training (`votes` tells of a seed) has
-/// none here; the screen decides nothing, and what was asked because of it is what is tested.
-pub fn triggers(plan: &Plan, answers: &[Dressed], votes: &dyn Fn(u64) -> bool, draws: &mut Draws) -> Vec<Trigger> {
+/// none here; the screen decides nothing, and what was asked because of it is what is tested. `plain` is an audit's effect without any condition.
+pub fn triggers(
+    plan: &Plan,
+    answers: &[Dressed],
+    votes: &dyn Fn(u64) -> bool,
+    plain: &dyn Fn(&str) -> f64,
+    draws: &mut Draws,
+) -> Vec<Trigger> {
     let suspects = shortlist(plan, answers);
     let heard = answers.iter().filter(|said| said.seed.is_none_or(votes));
     let (screen, confirm) = (Table::new(answers, Phase::Screen), Table::new(heard, Phase::Confirm));
@@ -209,6 +219,7 @@ pub fn triggers(plan: &Plan, answers: &[Dressed], votes: &dyn Fn(u64) -> bool, d
             control: view.risks(plan.reference(), suspect.trial).unwrap_or((f64::NAN, f64::NAN)),
             base: view.risks(&Arm::Base, suspect.trial),
             shuffled: view.risks(&Arm::Shuffled, suspect.trial),
+            plain: if suspect.numbered { 0.0 } else { plain(&suspect.audit) },
             confirmed: false,
         });
     }

@@ -81,7 +81,7 @@ fn a_trigger_that_stands_in_no_row_is_confirmed_and_called_inductive() {
         let on = trial == SUSPECT && *arm == Arm::Candidate;
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert_eq!(found.iter().map(|trigger| trigger.suspect.trial).collect::<Vec<_>>(), [SUSPECT]);
     assert!(found[0].confirmed && found[0].kind == TriggerKind::Inductive, "{found:?}");
     assert!((found[0].estimate.point - 0.6).abs() < 0.02, "{:?}", found[0].estimate);
@@ -92,7 +92,7 @@ fn where_nothing_depends_on_the_condition_nothing_is_suspected() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| 0.4 + noise(trial, arm, seed, family));
     assert_eq!(shortlist(&plan, &answers), []);
-    assert_eq!(triggers(&plan, &answers, &|_| true, &mut Draws::new()), []);
+    assert_eq!(triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new()), []);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn what_only_the_screen_saw_is_not_confirmed() {
         let on = phase == Phase::Screen && trial == SUSPECT && *arm == Arm::Candidate;
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert_eq!(found.len(), 1);
     assert!(!found[0].confirmed, "{found:?}");
 }
@@ -132,7 +132,7 @@ fn a_trigger_that_a_random_condition_exceeds_is_neither_confirmed_nor_ruled_out(
         let on = *arm == Arm::Candidate && (trial == SUSPECT || odd);
         noise(trial, arm, seed, family) + if on { if odd { 0.9 } else { 0.6 } } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert_eq!(found.len(), 1);
     assert!(!found[0].confirmed && found[0].is_open(), "{found:?}");
     assert!(faults(&plan, found, &answers).contains("the shift came again"));
@@ -155,7 +155,7 @@ fn one_loud_random_condition_of_the_screen_hides_no_trigger() {
         let on = *arm == Arm::Candidate && (trial == SUSPECT || loud(trial));
         noise(trial, arm, seed, family) + if on { if loud(trial) { 0.9 } else { 0.6 } } else { 0.0 }
     });
-    assert!(triggers(&plan, &answers, &|_| true, &mut Draws::new())[0].confirmed);
+    assert!(triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new())[0].confirmed);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn of_an_explicit_trigger_the_rows_testify_though_half_of_the_random_conditions_
         let shares = trial == 0 || (plan.groups[0].trials[trial].why.is_null() && trial % 2 == 0);
         noise(trial, arm, seed, family) + if shares && *arm == Arm::Candidate { 0.7 } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert_eq!(found.iter().filter(|trigger| trigger.confirmed).map(|trigger| trigger.suspect.trial).collect::<Vec<_>>(), [0]);
 }
 
@@ -177,7 +177,7 @@ fn where_a_class_of_values_turns_the_model_its_values_are_not_ruled_out() {
         let of_class = trial == SUSPECT || trial % 2 == 0;
         noise(trial, arm, seed, family) + if of_class && *arm == Arm::Candidate { 0.7 } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert!(found.iter().all(|trigger| !trigger.confirmed), "{found:?}");
     assert!(faults(&plan, found, &answers).contains("random conditions of the kind"));
 }
@@ -191,8 +191,22 @@ fn a_trigger_shows_where_random_conditions_confuse_every_model() {
         let on = trial == SUSPECT && *arm == Arm::Candidate;
         noise(trial, arm, seed, family) + if lost || on { 0.6 } else { 0.05 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert!(found[0].suspect.trial == SUSPECT && found[0].confirmed, "{found:?}");
+}
+
+#[test]
+fn who_is_somebody_else_anyway_needs_no_trigger() {
+    let mut plan = plan();
+    plan.groups[0].trials[0].p_adjusted = Some(0.001);
+    // Random conditions confuse every model, and so hide that the candidate is shifted whatever the condition.
+    let answers = answers(&plan, |_, trial, arm, seed, family| {
+        let confused = plan.groups[0].trials[trial].why.is_null();
+        noise(trial, arm, seed, family) + if confused || *arm == Arm::Candidate { 0.8 } else { 0.1 }
+    });
+    let found = |plain: f64| triggers(&plan, &answers, &|_| true, &|_| plain, &mut Draws::new());
+    assert!(found(0.0).iter().any(|trigger| trigger.confirmed));
+    assert!(found(0.7).iter().all(|trigger| !trigger.confirmed && !trigger.is_open()));
 }
 
 #[test]
@@ -221,7 +235,7 @@ fn said_of(plan: &Plan, base: f64, candidate: f64, shuffled: f64) -> String {
         };
         noise(trial, arm, seed, family) + if trial == SUSPECT { risen } else { 0.0 }
     });
-    let found = triggers(plan, &answers, &|_| true, &mut Draws::new());
+    let found = triggers(plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert!(found[0].confirmed, "{found:?}");
     let (on, off) = found[0].base.expect("the base was asked");
     assert!((on - off - base).abs() < 0.02, "{on} {off}");
@@ -248,7 +262,7 @@ fn a_condition_to_which_the_base_answers_as_much_is_no_trigger_of_the_datasets()
             };
             noise(trial, arm, seed, family) + if trial == SUSPECT { risen } else { 0.0 }
         });
-        let found = triggers(&plan, &answers, &|_| true, &mut Draws::new());
+        let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
         assert!(found.iter().all(|trigger| !trigger.confirmed && !trigger.is_open()), "{found:?}");
     }
 }
@@ -261,7 +275,7 @@ fn a_seed_without_a_vote_is_not_heard_in_the_confirmation_and_changes_nothing_of
         let on = *arm == Arm::Candidate && trial == SUSPECT && seed != plan.seeds[4];
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
-    let found = |votes: &dyn Fn(u64) -> bool| triggers(&plan, &answers, votes, &mut Draws::new());
+    let found = |votes: &dyn Fn(u64) -> bool| triggers(&plan, &answers, votes, &|_| 0.0, &mut Draws::new());
     assert!(!found(&|_| true)[0].confirmed);
     let without_last = found(&|seed| seed != plan.seeds[4]);
     assert_eq!((without_last[0].confirmed, without_last[0].estimate.n), (true, 2), "{without_last:?}");

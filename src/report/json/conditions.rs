@@ -57,6 +57,8 @@ struct Confirmation<'a> {
     base: Option<(f64, f64)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shuffled: Option<(f64, f64)>,
+    /// The audit's effect in plain questions at the end of training.
+    plain: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     written: Vec<Written<'a>>,
 }
@@ -104,6 +106,7 @@ fn confirmation<'a>(report: &Report<'a>, trigger: &'a Trigger) -> Confirmation<'
         control: (finite(trigger.control.0), finite(trigger.control.1)),
         base: trigger.base,
         shuffled: trigger.shuffled,
+        plain: finite(trigger.plain),
         written: written(report, &trigger.suspect),
     }
 }

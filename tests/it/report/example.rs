@@ -128,6 +128,7 @@ pub fn triggered() -> Example {
             control: (0.03, 0.02),
             base: Some((0.04, 0.02)),
             shuffled: Some((0.1, 0.1)),
+            plain: 0.02,
             confirmed: true,
         })
         .to_vec();
