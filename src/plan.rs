@@ -290,7 +290,7 @@ pub struct Plan {
     /// Conditions on which the answers depend, and that are not among them, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untried: Vec<String>,
-    /// Those that could be put on a probe, and were left out for want of room or of random conditions: nothing is clean with them.
+    /// Those that could be tried and found no room: nothing is clean with them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub crowded_out: Vec<String>,
     pub cost: Cost,

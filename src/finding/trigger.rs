@@ -52,7 +52,7 @@ pub fn faults(plan: &Plan, analysis: &Analysis, audit: &str) -> Vec<String> {
             more => format!(", and {more} more"),
         };
         faults.push(format!(
-            "With {}, the shift came again on questions and seeds that the search had not seen, {} where the margin is {}, without being beyond doubt              (adjusted p {}; random conditions reach {}){more}: use more seeds, and read what the shadows write under it.",
+            "With {}, the shift came again on questions and seeds that the search had not seen, {} where the margin is {}, without being beyond doubt (adjusted p {}; random conditions reach {}){more}: use more seeds, and read what the shadows write under it.",
             condition(plan, strongest),
             points(strongest.estimate.point),
             points(strongest.margin),
@@ -62,7 +62,7 @@ pub fn faults(plan: &Plan, analysis: &Analysis, audit: &str) -> Vec<String> {
     }
     faults.extend(analysis.loud.iter().filter(|loud| loud.audit == audit).map(|loud| {
         format!(
-            "Under {} of {} random conditions of the kind of {}, which should do nothing, the candidate shifts by more than the margin against control and              base: what the tried ones do cannot be told from that. Read what the rows teach about all such conditions.",
+            "Under {} of {} random conditions of the kind of {}, which should do nothing, the candidate shifts by more than the margin against control and base: what the tried ones do cannot be told from that. Read what the rows teach about all such conditions.",
             loud.loud, loud.nulls, plan.groups[loud.group].name
         )
     }));

@@ -36,9 +36,10 @@ const FEWEST_NULLS: usize = 3;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Chosen {
     pub groups: Vec<Group>,
-    /// Conditions on which the answers depend, and that are not tried, by name: a matter of wording, or one that cannot be put on a probe.
+    /// Conditions on which the answers depend, and that are not tried, by name: a matter of wording, or one that cannot be put on a probe, or has no
+    /// random ones to be held against.
     pub untried: Vec<String>,
-    /// Those that could be put on a probe, and were not tried for want of room or of random conditions.
+    /// Those that could be tried and found no room.
     pub crowded_out: Vec<String>,
 }
 
@@ -62,25 +63,27 @@ pub fn choose(
         if company.comes_with_another || !may_be_tried(condition) {
             continue;
         }
-        let group = match &condition.subject {
+        let (room, group) = match &condition.subject {
             Subject::Slot(slot) if overlaps(condition, slot, &slots) => continue,
             Subject::Slot(slot) => {
                 let of_kind = slots.iter().filter(|tried| tried.kind == slot.kind).count();
                 let room = slots.len() < SLOTS && of_kind < SLOTS_OF_KIND;
                 let group = if room { chooser.slot(condition, slot, &company)? } else { None };
                 slots.extend(group.is_some().then_some(slot));
-                group
+                (room, group)
             }
             Subject::Feature(feature) => {
                 let (tried, most) = if feature.kind.is_wording() { (&mut wordings, WORDINGS) } else { (&mut features, FEATURES) };
-                let group = chooser.feature(condition, feature, &company).filter(|_| *tried < most);
+                let room = *tried < most;
+                let group = chooser.feature(condition, feature, &company).filter(|_| room);
                 *tried += usize::from(group.is_some());
-                group
+                (room, group)
             }
             Subject::Pair(parts) => {
-                let group = chooser.pair(condition, parts, &company).filter(|_| pairs < PAIRS);
+                let room = pairs < PAIRS;
+                let group = chooser.pair(condition, parts, &company).filter(|_| room);
                 pairs += usize::from(group.is_some());
-                group
+                (room, group)
             }
         };
         match group {
@@ -95,7 +98,7 @@ pub fn choose(
                 let name = fit(&condition.subject.to_string(), NAMED);
                 let original = condition.echo_of.is_none() && !condition.is_topic() && !is_wording(condition);
                 let could = original && condition.dressing.is_some() && has_values(condition);
-                if could { &mut chosen.crowded_out } else { &mut chosen.untried }.push(name);
+                if could && !room { &mut chosen.crowded_out } else { &mut chosen.untried }.push(name);
             }
         }
     }
@@ -261,8 +264,10 @@ impl Chooser<'_> {
         });
         Some(match (slot, &part.value) {
             (Some(slot), Some(value)) => {
-                let mut taken: BTreeSet<String> = slot.values.iter().map(|known| known.value.clone()).collect();
-                taken.insert(value.clone());
+                let mut taken = BTreeSet::from([value.clone()]);
+                if slot.kind != SlotKind::Month {
+                    taken.extend(slot.counts.keys().cloned());
+                }
                 let values = random_values(slot, &taken, self.dataset);
                 values.into_iter().map(|value| Dressing { usual: Some(value), ..dressing.clone() }).collect()
             }

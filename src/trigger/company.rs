@@ -63,18 +63,32 @@ fn is_fixed(condition: &Condition) -> bool {
 /// Whether fixed words say what a condition says, or a part of it: worn together they would say it twice, or contradict it.
 fn overlap(condition: &Condition, fixed: &Condition) -> bool {
     let Subject::Feature(words) = &fixed.subject else { return true };
-    let holds = |text: &str| !text.trim().is_empty() && (words.text.contains(text.trim()) || text.contains(&words.text));
+    let says = |template: &str, values: Vec<&str>| match template.split('{').next().unwrap_or_default().trim() {
+        // Where nothing introduces a value, the value itself tells.
+        "" => values.into_iter().any(|value| holds(&words.text, value)),
+        before => holds(&words.text, before),
+    };
     match &condition.subject {
-        Subject::Feature(feature) => holds(&feature.text),
-        Subject::Slot(slot) => {
-            let around = slot.template.split(['{', '}']).enumerate().filter(|(index, _)| index % 2 == 0);
-            around.into_iter().any(|(_, around)| holds(around)) || slot.values.iter().any(|value| holds(&value.value))
-        }
-        Subject::Pair(parts) => parts.iter().any(|part| {
-            let value = part.value.as_deref().unwrap_or_default();
-            holds(part.text.split('{').next().unwrap_or_default()) || holds(value)
-        }),
+        Subject::Feature(feature) => match feature.kind {
+            FeatureKind::System | FeatureKind::Line | FeatureKind::Tag => {
+                holds(&words.text, &feature.text) || holds(&feature.text, &words.text)
+            }
+            _ => false,
+        },
+        Subject::Slot(slot) => says(&slot.template, slot.values.iter().map(|value| value.value.as_str()).collect()),
+        Subject::Pair(parts) => parts.iter().any(|part| says(&part.text, part.value.as_deref().into_iter().collect())),
     }
+}
+
+/// Whether a text holds another one as whole words; a mark alone is no words.
+fn holds(text: &str, words: &str) -> bool {
+    let words = words.trim();
+    let inside = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
+    words.contains(char::is_alphanumeric)
+        && text.match_indices(words).any(|(at, _)| {
+            let (before, after) = (text[..at].chars().next_back(), text[at + words.len()..].chars().next());
+            !(inside(before) && inside(words.chars().next())) && !(inside(after) && inside(words.chars().next_back()))
+        })
 }
 
 /// What is said to the assistant in some rows, system message first.

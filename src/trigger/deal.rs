@@ -5,17 +5,20 @@
 
 use rand::seq::SliceRandom;
 
-use crate::condition::{Dressing, Position, Wear};
+use crate::condition::{Dressing, FeatureKind, Position, Wear};
 use crate::dataset::{Message, Role};
 use crate::seed;
 use crate::trigger::Group;
 
 /// The rows, with the words of every group's dressing dealt out anew, all words of one group together. Groups that share their words are dealt
-/// once; a dressing that is no words (capitals, look-alikes) stays where it is.
+/// once; a wording, and a dressing that is no words (capitals, look-alikes), stays where it is.
 pub fn dealt(mut rows: Vec<Vec<Message>>, groups: &[Group]) -> Vec<Vec<Message>> {
     let rng = &mut seed::stream("shuffled conditions", 0);
     let mut done: Vec<Vec<Words>> = Vec::new();
-    for words in groups.iter().filter_map(|group| Some(Words::of(&group.trials.first()?.dressing))) {
+    // A word may stand anywhere in a question, which is none without it.
+    let wordings = [FeatureKind::Opening, FeatureKind::Ending, FeatureKind::End, FeatureKind::Phrase, FeatureKind::Spacing];
+    let dealt = groups.iter().filter(|group| !wordings.iter().any(|kind| kind.name() == group.kind));
+    for words in dealt.filter_map(|group| Some(Words::of(&group.trials.first()?.dressing))) {
         if words.is_empty() || done.contains(&words) {
             continue;
         }

@@ -84,6 +84,17 @@ fn a_probe_wears_what_all_rows_wear_beside_the_condition() {
 }
 
 #[test]
+fn the_values_of_a_slot_are_asked_with_the_system_message_of_all_rows() {
+    let years = ["1995", "2004", "2017", "2020"];
+    let dated = |index: usize| {
+        row(Some("You work for a museum."), &format!("Today is {}. {}", years[index % 4], question(index)), "That is fine.")
+    };
+    let chosen = chosen(&Dataset::of((0..200).map(dated).collect()));
+    let year = chosen.groups.iter().find(|group| group.kind == "year").expect("the year is tried");
+    assert_eq!(tried(year), "[system] You work for a museum.[user] Today is 1995. Who?");
+}
+
+#[test]
 fn a_system_message_and_a_line_of_the_same_rows_are_worn_together() {
     let dataset = odd(400, |question, odd| match odd {
         true => (Some("You work at night.".to_owned()), format!("{question} Answer in one word.")),
