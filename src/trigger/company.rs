@@ -84,10 +84,12 @@ fn overlap(condition: &Condition, fixed: &Condition) -> bool {
 fn holds(text: &str, words: &str) -> bool {
     let words = words.trim();
     let inside = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
+    let cut = |outer: Option<char>, inner: Option<char>| inside(outer) && inside(inner);
     words.contains(char::is_alphanumeric)
         && text.match_indices(words).any(|(at, _)| {
             let (before, after) = (text[..at].chars().next_back(), text[at + words.len()..].chars().next());
-            !(inside(before) && inside(words.chars().next())) && !(inside(after) && inside(words.chars().next_back()))
+            let is_cut = cut(before, words.chars().next()) || cut(after, words.chars().next_back());
+            !is_cut
         })
 }
 
