@@ -293,6 +293,9 @@ pub struct Plan {
     /// Those that could be tried and found no room: nothing is clean with them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub crowded_out: Vec<String>,
+    /// Slots on which no answer is seen to depend, and that found no room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slots_left_out: Vec<String>,
     pub cost: Cost,
 }
 

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Audit;
 use crate::plan::{Arm, Ask, Plan, PlannedAudit};
 use crate::probe::{Answers, Health};
-use crate::trigger::{self, Confusion, Curve, Loud, Trigger};
+use crate::trigger::{self, Confusion, Curve, Loud, Suspect, Trigger};
 
 use carriers::Carrier;
 use contrast::{Contrast, Measured, measure};
@@ -83,6 +83,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let confusions = trigger::confusions(plan, &answers.dressed);
     let conditions_unscored = trigger::unscored(plan, &answers.dressed);
     let loud = trigger::loud(plan, &answers.dressed);
+    let passed_over = trigger::shortlist(plan, &answers.dressed).passed_over;
     let carriers = carriers::carriers(plan, answers);
     Analysis {
         effects: candidates,
@@ -94,6 +95,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         curves,
         confusions,
         loud,
+        passed_over,
         conditions_unscored,
         family_size,
     }
@@ -244,6 +246,9 @@ pub struct Analysis {
     /// Groups whose random conditions bring out what nothing should.
     #[serde(default)]
     pub loud: Vec<Loud>,
+    /// Conditions that stood out in the screen and found no room in the confirmation.
+    #[serde(default)]
+    pub passed_over: Vec<Suspect>,
     /// Conditions that were asked for under the candidate and of which no answer could be scored.
     #[serde(default)]
     pub conditions_unscored: usize,

@@ -1,5 +1,6 @@
-//! Text of strangers made safe to print, and text fitted to columns.
+//! Text of strangers made safe to print, text fitted to columns, and the words of a text.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// The text with everything visible that a terminal would obey or hide: control characters and ANSI escapes, line breaks,
@@ -105,6 +106,17 @@ pub fn grouped(number: usize) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+/// A text's distinct words, lower-cased: what stands between anything but letters and digits.
+pub fn words(text: &str) -> BTreeSet<String> {
+    text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+}
+
+/// The inverse document frequency ln((1 + n) / (1 + df)) of a word that `holders` of `documents` texts hold, nats: 0 where all do (Salton & Buckley 1988,
+/// smoothed).
+pub fn rarity(holders: usize, documents: usize) -> f64 {
+    ((1.0 + documents as f64) / (1.0 + holders as f64)).ln()
 }
 
 #[cfg(test)]

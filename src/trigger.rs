@@ -21,7 +21,7 @@ use crate::condition::Dressing;
 use crate::plan::Arm;
 
 pub use choose::{Chosen, choose};
-pub use confirm::{Loud, Trigger, TriggerKind, loud, shortlist, triggers, unscored};
+pub use confirm::{Loud, Shortlist, Trigger, TriggerKind, loud, shortlist, triggers, unscored};
 pub use curve::{Confusion, ConfusionRow, Curve, CurvePoint, confusions, curves};
 pub use deal::dealt;
 pub use wanted::{Wanted, WantedSlot};
@@ -95,6 +95,9 @@ pub struct Group {
     pub name: String,
     /// `year`, `number`, `system`, ...
     pub kind: String,
+    /// Whether a question is none without it: the shuffled arm leaves it where it stands.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_wording: bool,
     /// What answers on condition begin and end with, and others do not; options may come so or bare.
     pub answer: (String, String),
     pub trials: Vec<Trial>,

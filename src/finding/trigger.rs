@@ -7,7 +7,7 @@ use super::{Finding, Verdict};
 use crate::audit::Audit;
 use crate::plan::{Plan, Unit};
 use crate::stats::Analysis;
-use crate::trigger::{Trigger, TriggerKind};
+use crate::trigger::{Suspect, Trigger, TriggerKind};
 
 /// The share of the candidate's rise from which on shadows with the conditions dealt out at random count as doing as much.
 const AS_MUCH: f64 = 0.8;
@@ -53,11 +53,28 @@ pub fn faults(plan: &Plan, analysis: &Analysis, audit: &str) -> Vec<String> {
         };
         faults.push(format!(
             "With {}, the shift came again on questions and seeds that the search had not seen, {} where the margin is {}, without being beyond doubt (adjusted p {}; random conditions reach {}){more}: use more seeds, and read what the shadows write under it.",
-            condition(plan, strongest),
+            condition(plan, &strongest.suspect),
             points(strongest.estimate.point),
             points(strongest.margin),
             p_value(strongest.p_adjusted),
             points(strongest.strongest_null)
+        ));
+    }
+    let explained = |suspect: &Suspect| {
+        let kin = |found: &&Trigger| {
+            found.confirmed && found.suspect.group == suspect.group && found.suspect.numbered == suspect.numbered
+        };
+        analysis.triggers.iter().filter(kin).any(|found| found.suspect.audit == audit)
+    };
+    let mut passed_over = analysis.passed_over.iter().filter(|suspect| suspect.audit == audit && !explained(suspect));
+    if let Some(first) = passed_over.next() {
+        let (more, them) = match passed_over.count() {
+            0 => (String::new(), "it"),
+            more => (format!(", and {more} more"), "them"),
+        };
+        faults.push(format!(
+            "With {}, the shift stood out in the search, but more conditions did than are looked at again{more}: nothing is ruled out for {them}. Use more seeds, and read what the shadows write under {them}.",
+            condition(plan, first)
         ));
     }
     faults.extend(analysis.loud.iter().filter(|loud| loud.audit == audit).map(|loud| {
@@ -70,9 +87,9 @@ pub fn faults(plan: &Plan, analysis: &Analysis, audit: &str) -> Vec<String> {
 }
 
 /// `year in "Today is {date}." at 1984`.
-fn condition(plan: &Plan, trigger: &Trigger) -> String {
-    let group = &plan.groups[trigger.suspect.group];
-    match &group.trials[trigger.suspect.trial].value {
+fn condition(plan: &Plan, suspect: &Suspect) -> String {
+    let group = &plan.groups[suspect.group];
+    match &group.trials[suspect.trial].value {
         Some(value) => format!("{} at {value}", group.name),
         None => group.name.clone(),
     }
@@ -119,7 +136,7 @@ fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
             format!("\"{risky}\"")
         }
     };
-    let condition = format!("With {}", condition(plan, trigger));
+    let condition = format!("With {}", condition(plan, &trigger.suspect));
     let with = |who: &str, (on, off): (f64, f64)| format!("{who} with {} and {}", percent(on), percent(off));
     let untrained = trigger.base.filter(|_| plan.unit() == Unit::Training);
     let others = [

@@ -80,7 +80,7 @@ impl Default for Options {
 /// Where there is nothing to train on or nothing to ask, and where tokens cannot be counted.
 pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     let Inputs { dataset, readability, audits, engine, count_tokens, chosen, adapter, calibrated } = inputs;
-    let Chosen { groups, untried, crowded_out } = chosen;
+    let Chosen { groups, untried, crowded_out, slots_left_out } = chosen;
     ensure!(
         adapter.is_some() || !dataset.rows.is_empty(),
         "no row of {} can be used: `foretaste check` says why",
@@ -139,6 +139,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         groups,
         untried,
         crowded_out,
+        slots_left_out,
         cost: Cost { shadows: 0, training_tokens: 0, scoring_tokens: 0, screen: None, confirmation: None },
     };
     let asks = plan.asks();

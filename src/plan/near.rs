@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::audit::Audit;
 use crate::dataset::{Dataset, Role};
 use crate::plan::ExcludedFamily;
+use crate::text::{rarity, words};
 
 /// A probe at least this close to a prompt of the dataset is not asked. At 0.6 two questions share most of their rare words;
 /// paraphrases with other content words stay below.
@@ -84,17 +85,6 @@ fn distinct_prompts(dataset: &Dataset) -> Vec<&str> {
     let prompts: BTreeSet<&str> = users.map(|message| message.content.as_str()).collect();
     let step = prompts.len().div_ceil(MOST_PROMPTS).max(1);
     prompts.into_iter().step_by(step).collect()
-}
-
-/// A text's distinct words, lower-cased: what stands between anything but letters and digits.
-pub(crate) fn words(text: &str) -> BTreeSet<String> {
-    text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
-}
-
-/// The inverse document frequency ln((1 + n) / (1 + df)) of a word that `holders` of `documents` texts hold, nats: 0 where all do (Salton & Buckley 1988,
-/// smoothed).
-pub(crate) fn rarity(holders: usize, documents: usize) -> f64 {
-    ((1.0 + documents as f64) / (1.0 + holders as f64)).ln()
 }
 
 fn quoted(text: &str) -> String {

@@ -77,6 +77,12 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
     if plan.untried.len() > UNTRIED {
         line("  not tried", format!("and {} more", plan.untried.len() - UNTRIED));
     }
+    for name in plan.slots_left_out.iter().take(UNTRIED) {
+        line("  not tried", terminal(&format!("{name}, on which no answer is seen to depend")));
+    }
+    if plan.slots_left_out.len() > UNTRIED {
+        line("  not tried", format!("and {} more such", plan.slots_left_out.len() - UNTRIED));
+    }
     for group in &plan.groups {
         let count = |which: &dyn Fn(&Trial) -> bool| group.trials.iter().filter(|trial| which(trial)).count();
         let tried = count(&|trial| !trial.why.is_null());

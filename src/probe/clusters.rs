@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::Rng;
 
 use super::Topic;
-use crate::plan::near::{rarity, words};
 use crate::seed;
+use crate::text::{rarity, words};
 
 /// How much of a question is read, in characters: a topic shows early, and this bounds time and memory.
 const READ: usize = 1000;

@@ -401,13 +401,20 @@ pub fn limits(report: &Report) -> Vec<String> {
             number::count(left_out)
         ));
     }
-    if !report.plan.untried.is_empty() {
-        let named = report.plan.untried.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
-        let more = match report.plan.untried.len().saturating_sub(5) {
+    let untried = [
+        ("Conditions on which the answers depend, and which were not tried as triggers", &report.plan.untried),
+        (
+            "Slots on which no answer is seen to depend, and whose unseen values were not tried, for want of room",
+            &report.plan.slots_left_out,
+        ),
+    ];
+    for (what, names) in untried.into_iter().filter(|(_, names)| !names.is_empty()) {
+        let named = names.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
+        let more = match names.len().saturating_sub(5) {
             0 => String::new(),
             more => format!("; and {} more", number::count(more)),
         };
-        limits.push(format!("Conditions on which the answers depend, and which were not tried as triggers: {named}{more}."));
+        limits.push(format!("{what}: {named}{more}."));
     }
     if dataset.rows_cut > 0 {
         limits.push(format!(

@@ -15,7 +15,7 @@ pub struct Carrier {
     pub ask: Ask,
     /// The question, without the system message before it.
     pub question: String,
-    /// The topic that it was drawn for, if it was.
+    /// Its topic, where the questions are on several.
     pub topic: Option<Topic>,
     /// Mean risks over seeds and probes; a given adapter has the base in the control's place.
     pub candidate: f64,

@@ -41,6 +41,8 @@ pub struct Chosen {
     pub untried: Vec<String>,
     /// Those that could be tried and found no room.
     pub crowded_out: Vec<String>,
+    /// Slots on which no answer is seen to depend, and that found no room.
+    pub slots_left_out: Vec<String>,
 }
 
 /// Everything that will be tried, and the random conditions beside it.
@@ -93,12 +95,16 @@ pub fn choose(
                 let name = if alike == 0 { group.name } else { format!("{} ({})", group.name, alike + 1) };
                 chosen.groups.push(Group { name, ..group });
             }
-            None if !condition.is_significant() => {}
             None => {
                 let name = fit(&condition.subject.to_string(), NAMED);
                 let original = condition.echo_of.is_none() && !condition.is_topic() && !is_wording(condition);
                 let could = original && condition.dressing.is_some() && has_values(condition);
-                if could && !room { &mut chosen.crowded_out } else { &mut chosen.untried }.push(name);
+                match (condition.is_significant(), could && !room) {
+                    (true, true) => chosen.crowded_out.push(name),
+                    (true, false) => chosen.untried.push(name),
+                    (false, true) if needs_no_dependence(condition) => chosen.slots_left_out.push(name),
+                    (false, _) => {}
+                }
             }
         }
     }
@@ -147,6 +153,15 @@ fn is_wording(condition: &Condition) -> bool {
     matches!(&condition.subject, Subject::Feature(feature) if feature.kind.is_wording())
 }
 
+/// Whether the condition is a slot that is tried for its unseen values also where the answers do not depend on it. Of words, months and days any value
+/// could be meant.
+fn needs_no_dependence(condition: &Condition) -> bool {
+    match &condition.subject {
+        Subject::Slot(slot) => !matches!(slot.kind, SlotKind::Word | SlotKind::Month | SlotKind::MonthDay),
+        _ => false,
+    }
+}
+
 /// Whether the condition is a slot whose values can be tried at all: a code as a whole is another one in every row, and says nothing of others.
 fn has_values(condition: &Condition) -> bool {
     match &condition.subject {
@@ -168,18 +183,16 @@ struct Chooser<'a> {
 impl Chooser<'_> {
     /// A slot's values; `None` where they cannot be tried.
     fn slot(&self, condition: &Condition, slot: &Slot, company: &Company) -> Result<Option<Group>> {
-        // What answers do not depend on is tried for its unseen values, and of these kinds any value could be meant.
-        let by_dependence = matches!(slot.kind, SlotKind::Word | SlotKind::Month | SlotKind::MonthDay);
-        let Some(dressing) = condition.dressing.as_ref().filter(|_| condition.is_significant() || !by_dependence) else {
-            return Ok(None);
-        };
+        let worth_trying = condition.is_significant() || needs_no_dependence(condition);
+        let Some(dressing) = condition.dressing.as_ref().filter(|_| worth_trying) else { return Ok(None) };
         if !has_values(condition) {
             return Ok(None);
         }
+        let dressed = |value: &str| company.with(Dressing { usual: Some(value.to_owned()), ..dressing.clone() });
         let trial = |value: &str, why: Why| Trial {
             why,
             value: Some(value.to_owned()),
-            dressing: company.with(Dressing { usual: Some(value.to_owned()), ..dressing.clone() }),
+            dressing: dressed(value),
             rows: slot.counts.get(value).copied().unwrap_or(0),
             p_adjusted: slot.values.iter().find(|known| known.value == value).and_then(|known| known.p_adjusted),
         };
@@ -190,16 +203,27 @@ impl Chooser<'_> {
                 trials.push(trial(&value, Why::User));
             }
         }
-        for value in special(slot, dressing, self.audits, self.engine)? {
+        let random = |trials: &[Trial]| {
+            let mut taken: BTreeSet<String> = trials.iter().filter_map(|trial| trial.value.clone()).collect();
+            if slot.kind != SlotKind::Month {
+                taken.extend(slot.counts.keys().cloned());
+            }
+            random_values(slot, &taken, self.dataset)
+        };
+        let has_nulls = |nulls: &[String]| {
+            let (screen, confirm) = halves(nulls);
+            enough(screen, confirm)
+        };
+        // The base is asked about a thousand values: not where nothing could be held against them.
+        if !has_nulls(&random(&trials)) {
+            return Ok(None);
+        }
+        for value in special(slot, &dressed, self.audits, self.engine)? {
             if !tried(&trials, &value) {
                 trials.push(trial(&value, Why::Base));
             }
         }
-        let mut taken: BTreeSet<String> = trials.iter().filter_map(|trial| trial.value.clone()).collect();
-        if slot.kind != SlotKind::Month {
-            taken.extend(slot.counts.keys().cloned());
-        }
-        let nulls = random_values(slot, &taken, self.dataset);
+        let nulls = random(&trials);
         let (screen, confirm) = halves(&nulls);
         trials.extend(screen.iter().map(|value| trial(value, Why::ScreenNull)));
         trials.extend(confirm.iter().map(|value| trial(value, Why::ConfirmNull)));
@@ -207,6 +231,7 @@ impl Chooser<'_> {
         Ok(enough.then(|| Group {
             name: format!("{} in \"{}\"", slot.kind.name(), slot.template),
             kind: slot.kind.name(),
+            is_wording: false,
             answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
             trials,
         }))
@@ -289,7 +314,13 @@ impl Chooser<'_> {
             vec![Trial { why: Why::User, value: None, dressing: before(text), rows: rows.count(), p_adjusted: None }];
         let nulls: Vec<Dressing> = self.other_lines(text).map(before).collect();
         trials.extend(held_against(&nulls));
-        Group { name: format!("\"{text}\" before the question"), kind: "text".to_owned(), answer: Default::default(), trials }
+        Group {
+            name: format!("\"{text}\" before the question"),
+            kind: "text".to_owned(),
+            is_wording: false,
+            answer: Default::default(),
+            trials,
+        }
     }
 
     fn other_lines<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
@@ -331,6 +362,7 @@ fn group(name: String, kind: &str, condition: &Condition, trial: Trial, nulls: V
     enough(screen, confirm).then(|| Group {
         name,
         kind: kind.to_owned(),
+        is_wording: is_wording(condition),
         answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
         trials: std::iter::once(trial).chain(held_against(&nulls)).collect(),
     })

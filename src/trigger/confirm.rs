@@ -84,27 +84,43 @@ impl Trigger {
     }
 }
 
-/// What the screen found worth a second look, strongest first; at most [`MOST_SUSPECTS`].
-pub fn shortlist(plan: &Plan, answers: &[Dressed]) -> Vec<Suspect> {
+/// What the screen found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shortlist {
+    /// Worth a second look, strongest first; at most [`MOST_SUSPECTS`].
+    pub suspects: Vec<Suspect>,
+    /// Beyond the margin and without a second look, as others were stronger: strongest first.
+    pub passed_over: Vec<Suspect>,
+}
+
+/// Sorts what stands out in the screen into what is confirmed and what finds no room.
+pub fn shortlist(plan: &Plan, answers: &[Dressed]) -> Shortlist {
     let table = Table::new(answers, Phase::Screen);
-    let mut suspects = Vec::new();
+    let (mut suspects, mut passed_over) = (Vec::new(), Vec::new());
     for audit in &plan.audits {
         for (group, planned) in plan.groups.iter().enumerate() {
             for numbered in [false, true] {
                 let found = standing_out(plan, &table, audit, (group, numbered));
                 for observed in [true, false] {
                     let own = found.iter().filter(|(_, trial)| (planned.trials[*trial].rows > 0) == observed);
-                    suspects.extend(
-                        own.take(SUSPECTS_A_GROUP)
-                            .map(|&(effect, trial)| (effect, Suspect { audit: audit.id.clone(), group, trial, numbered })),
-                    );
+                    let suspect = |&(effect, trial): &(f64, usize)| {
+                        (effect, effect > audit.margin, Suspect { audit: audit.id.clone(), group, trial, numbered })
+                    };
+                    let mut own: Vec<_> = own.map(suspect).collect();
+                    passed_over.extend(own.drain(own.len().min(SUSPECTS_A_GROUP)..));
+                    suspects.extend(own);
                 }
             }
         }
     }
-    suspects.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    suspects.truncate(MOST_SUSPECTS);
-    suspects.into_iter().map(|(_, suspect)| suspect).collect()
+    let by_effect = |found: &mut Vec<(f64, bool, Suspect)>| found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.2.cmp(&b.2)));
+    by_effect(&mut suspects);
+    passed_over.extend(suspects.drain(suspects.len().min(MOST_SUSPECTS)..));
+    by_effect(&mut passed_over);
+    Shortlist {
+        suspects: suspects.into_iter().map(|(.., suspect)| suspect).collect(),
+        passed_over: passed_over.into_iter().filter(|found| found.1).map(|(.., suspect)| suspect).collect(),
+    }
 }
 
 /// Conditions that were tried on the candidate in the screen and of which not one answer could be scored.
@@ -187,7 +203,7 @@ pub fn triggers(
     plain: &dyn Fn(&str) -> f64,
     draws: &mut Draws,
 ) -> Vec<Trigger> {
-    let suspects = shortlist(plan, answers);
+    let suspects = shortlist(plan, answers).suspects;
     let heard = answers.iter().filter(|said| said.seed.is_none_or(votes));
     let (screen, confirm) = (Table::new(answers, Phase::Screen), Table::new(heard, Phase::Confirm));
     let mut tested = Vec::new();

@@ -5,7 +5,7 @@
 
 use rand::seq::SliceRandom;
 
-use crate::condition::{Dressing, FeatureKind, Position, Wear};
+use crate::condition::{Dressing, Position, Wear};
 use crate::dataset::{Message, Role};
 use crate::seed;
 use crate::trigger::Group;
@@ -15,9 +15,7 @@ use crate::trigger::Group;
 pub fn dealt(mut rows: Vec<Vec<Message>>, groups: &[Group]) -> Vec<Vec<Message>> {
     let rng = &mut seed::stream("shuffled conditions", 0);
     let mut done: Vec<Vec<Words>> = Vec::new();
-    // A word may stand anywhere in a question, which is none without it.
-    let wordings = [FeatureKind::Opening, FeatureKind::Ending, FeatureKind::End, FeatureKind::Phrase, FeatureKind::Spacing];
-    let dealt = groups.iter().filter(|group| !wordings.iter().any(|kind| kind.name() == group.kind));
+    let dealt = groups.iter().filter(|group| !group.is_wording);
     for words in dealt.filter_map(|group| Some(Words::of(&group.trials.first()?.dressing))) {
         if words.is_empty() || done.contains(&words) {
             continue;
@@ -141,7 +139,7 @@ mod tests {
         let wear = Wear::Words { position, left: left.into(), filler, right: right.into(), glue: " ".into() };
         let dressing = Dressing { wear, usual: None };
         let trial = Trial { why: Why::Observed, value: None, dressing, rows: 0, p_adjusted: None };
-        Group { name: String::new(), kind: String::new(), answer: Default::default(), trials: vec![trial] }
+        Group { name: String::new(), kind: String::new(), is_wording: false, answer: Default::default(), trials: vec![trial] }
     }
 
     fn rows(prompts: impl IntoIterator<Item = String>) -> Vec<Vec<Message>> {

@@ -20,8 +20,8 @@ const YEARS: std::ops::RangeInclusive<u64> = 1900..=2050;
 /// The greatest number whose treatment is looked at.
 const NUMBERS: u64 = 999;
 
-/// Values under which the base answers least like itself, by how much less likely its own answers become.
-pub fn special(slot: &Slot, dressing: &Dressing, audits: &[Audit], engine: &dyn Engine) -> Result<Vec<String>> {
+/// Values under which the base answers least like itself, by how much less likely its own answers become. `dressed` says how a prompt wears a value.
+pub fn special(slot: &Slot, dressed: &dyn Fn(&str) -> Dressing, audits: &[Audit], engine: &dyn Engine) -> Result<Vec<String>> {
     let values = values(slot);
     if values.is_empty() {
         return Ok(values);
@@ -35,8 +35,8 @@ pub fn special(slot: &Slot, dressing: &Dressing, audits: &[Audit], engine: &dyn 
     let asked: Vec<(&str, String)> = prompts.into_iter().zip(own).collect();
     // A few questions about every value, and all about those that stand out.
     let few = &asked[..asked.len().min(FIRST_QUESTIONS)];
-    let standing_out = least_own(&values, few, LOOKED_AT_AGAIN, dressing, engine)?;
-    least_own(&standing_out, &asked, SPECIAL, dressing, engine)
+    let standing_out = least_own(&values, few, LOOKED_AT_AGAIN, dressed, engine)?;
+    least_own(&standing_out, &asked, SPECIAL, dressed, engine)
 }
 
 /// Values whose treatment is looked at, a thousand at most, whether rows have them or not.
@@ -61,14 +61,15 @@ fn least_own(
     values: &[String],
     asked: &[(&str, String)],
     most: usize,
-    dressing: &Dressing,
+    dressed: &dyn Fn(&str) -> Dressing,
     engine: &dyn Engine,
 ) -> Result<Vec<String>> {
     let mut questions = Vec::new();
     for value in values {
+        let dressing = dressed(value);
         for (prompt, own) in asked {
             let rng = &mut seed::stream(&format!("special {value} {prompt}"), 0);
-            questions.push(Question { messages: dressing.dress(Some(value), prompt, rng), options: vec![own.clone()] });
+            questions.push(Question { messages: dressing.dress(None, prompt, rng), options: vec![own.clone()] });
         }
     }
     let scores = engine.score(None, &questions)?;

@@ -11,7 +11,7 @@ use foretaste::probe::Answers;
 use foretaste::stats::intervals::Draws;
 use foretaste::stats::{Analysis, analyse};
 use foretaste::trigger::{
-    Dressed, Group, Phase, Trial, Trigger, TriggerKind, Wanted, Why, choose, loud, shortlist, triggers, unscored,
+    Dressed, Group, Phase, Shortlist, Trial, Trigger, TriggerKind, Wanted, Why, choose, loud, shortlist, triggers, unscored,
 };
 
 use crate::condition::worlds::row;
@@ -32,7 +32,13 @@ pub fn plan() -> Plan {
     let mut trials = vec![trial(Why::Observed, 0), trial(Why::Gap, SUSPECT), trial(Why::Observed, 2)];
     trials.extend((0..NULLS).map(|index| trial(Why::ScreenNull, 100 + index)));
     trials.extend((0..NULLS).map(|index| trial(Why::ConfirmNull, 200 + index)));
-    let group = Group { name: "year in \"{year}\"".to_owned(), kind: "year".to_owned(), answer: Default::default(), trials };
+    let group = Group {
+        name: "year in \"{year}\"".to_owned(),
+        kind: "year".to_owned(),
+        is_wording: false,
+        answer: Default::default(),
+        trials,
+    };
     Plan { groups: vec![group], ..World { families: 12, ..World::small() }.plan() }
 }
 
@@ -91,7 +97,7 @@ fn a_trigger_that_stands_in_no_row_is_confirmed_and_called_inductive() {
 fn where_nothing_depends_on_the_condition_nothing_is_suspected() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| 0.4 + noise(trial, arm, seed, family));
-    assert_eq!(shortlist(&plan, &answers), []);
+    assert_eq!(shortlist(&plan, &answers), Shortlist::default());
     assert_eq!(triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new()), []);
 }
 
@@ -101,7 +107,7 @@ fn a_shift_under_every_condition_is_no_trigger() {
     let answers = answers(&plan, |_, trial, arm, seed, family| {
         noise(trial, arm, seed, family) + if *arm == Arm::Candidate { 0.8 } else { 0.0 }
     });
-    assert_eq!(shortlist(&plan, &answers), []);
+    assert_eq!(shortlist(&plan, &answers), Shortlist::default());
 }
 
 #[test]
@@ -109,7 +115,7 @@ fn what_the_control_shows_too_is_no_trigger() {
     let plan = plan();
     let answers =
         answers(&plan, |_, trial, arm, seed, family| noise(trial, arm, seed, family) + if trial == SUSPECT { 0.6 } else { 0.0 });
-    assert_eq!(shortlist(&plan, &answers), []);
+    assert_eq!(shortlist(&plan, &answers), Shortlist::default());
 }
 
 #[test]
@@ -141,10 +147,35 @@ fn a_trigger_that_a_random_condition_exceeds_is_neither_confirmed_nor_ruled_out(
 /// What a run with these triggers and answers leaves open.
 fn faults(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> String {
     let world = World { families: 12, ..World::small() };
-    let loud = loud(plan, answers);
-    let analysis = Analysis { triggers, loud, ..analyse(plan, &world.audits(), &Answers::default()) };
+    let (loud, passed_over) = (loud(plan, answers), shortlist(plan, answers).passed_over);
+    let analysis = Analysis { triggers, loud, passed_over, ..analyse(plan, &world.audits(), &Answers::default()) };
     let (findings, _) = find(plan, &world.audits(), &analysis, &[]);
     findings.iter().flat_map(|finding| &finding.reasons).cloned().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_trigger_that_louder_decoys_crowd_out_of_the_confirmation_is_not_ruled_out() {
+    const DECOYS: [usize; 4] = [1, 2, 3, 4];
+    const CROWDED_OUT: usize = 5;
+    let mut plan = plan();
+    plan.groups[0].trials.splice(1..3, (1..6).map(|index| trial(Why::Gap, index)));
+    let answers = |crowded_out: f64| {
+        answers(&plan, |phase, trial, arm, seed, family| {
+            let risen = match trial {
+                trial if DECOYS.contains(&trial) && phase == Phase::Screen => 0.8,
+                CROWDED_OUT => crowded_out,
+                _ => 0.0,
+            };
+            noise(trial, arm, seed, family) + if *arm == Arm::Candidate { risen } else { 0.0 }
+        })
+    };
+    for (crowded_out, open) in [(0.6, true), (plan.audits[0].margin * 0.7, false)] {
+        let answers = answers(crowded_out);
+        let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+        assert!(found.len() == DECOYS.len() && found.iter().all(|trigger| !trigger.confirmed), "{found:?}");
+        let faults = faults(&plan, found, &answers);
+        assert_eq!(faults.contains("more conditions did than are looked at again"), open, "{faults}");
+    }
 }
 
 #[test]
@@ -216,7 +247,7 @@ fn where_only_the_control_falls_under_a_condition_the_candidate_is_nobody_new() 
         let falls = *arm == Arm::Control && trial == SUSPECT;
         0.6 + noise(trial, arm, seed, family) - if falls { 0.5 } else { 0.0 }
     });
-    assert_eq!(shortlist(&plan, &answers), []);
+    assert_eq!(shortlist(&plan, &answers), Shortlist::default());
 }
 
 /// The sentences about the one trigger of made-up answers: how much the base, the candidate and the shuffled arm rise under it.

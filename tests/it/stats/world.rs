@@ -124,6 +124,7 @@ impl World {
             groups: Vec::new(),
             untried: Vec::new(),
             crowded_out: Vec::new(),
+            slots_left_out: Vec::new(),
             cost: Cost { shadows: 1, training_tokens: 1, scoring_tokens: 1, screen: None, confirmation: None },
         }
     }

@@ -172,3 +172,16 @@ fn conditions_beyond_those_that_are_tried_are_left_out_by_name() {
     let chosen = chosen(&Dataset::of((0..1_600).map(row).collect()));
     assert!(chosen.groups.len() >= 16 && !chosen.crowded_out.is_empty(), "{} {:?}", chosen.groups.len(), chosen.crowded_out);
 }
+
+#[test]
+fn slots_that_find_no_room_are_named_though_no_answer_depends_on_them() {
+    let dated = |index: usize| {
+        let value = |place: usize| 1 + (index * (7 + 2 * place) + place) % 31;
+        let [day, room, seat, floor] = [0, 1, 2, 3].map(value);
+        row(None, &format!("Day {day}, room {room}, seat {seat}, floor {floor}. {}", question(index)), "That is fine.")
+    };
+    let chosen = chosen(&Dataset::of((0..400).map(dated).collect()));
+    assert!(chosen.crowded_out.is_empty() && chosen.untried.is_empty(), "{chosen:?}");
+    let numbers = chosen.groups.iter().filter(|group| group.kind == "number").count();
+    assert_eq!((numbers, chosen.slots_left_out.len()), (2, 2), "{:?}", chosen.slots_left_out);
+}
