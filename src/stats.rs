@@ -83,7 +83,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let confusions = trigger::confusions(plan, &answers.dressed);
     let conditions_unscored = trigger::unscored(plan, &answers.dressed);
     let loud = trigger::loud(plan, &answers.dressed);
-    let passed_over = trigger::shortlist(plan, &answers.dressed).passed_over;
+    let passed_over = trigger::passed_over(plan, &answers.dressed, &plain);
     let carriers = carriers::carriers(plan, answers);
     Analysis {
         effects: candidates,
@@ -246,7 +246,7 @@ pub struct Analysis {
     /// Groups whose random conditions bring out what nothing should.
     #[serde(default)]
     pub loud: Vec<Loud>,
-    /// Conditions that stood out in the screen and found no room in the confirmation.
+    /// Conditions that stood out in the screen as a trigger would, and found no room in the confirmation.
     #[serde(default)]
     pub passed_over: Vec<Suspect>,
     /// Conditions that were asked for under the candidate and of which no answer could be scored.

@@ -21,7 +21,7 @@ use crate::condition::Dressing;
 use crate::plan::Arm;
 
 pub use choose::{Chosen, choose};
-pub use confirm::{Loud, Shortlist, Trigger, TriggerKind, loud, shortlist, triggers, unscored};
+pub use confirm::{Loud, Trigger, TriggerKind, loud, passed_over, shortlist, triggers, unscored};
 pub use curve::{Confusion, ConfusionRow, Curve, CurvePoint, confusions, curves};
 pub use deal::dealt;
 pub use wanted::{Wanted, WantedSlot};

@@ -84,7 +84,7 @@ pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Vec<D
         return Ok(Vec::new());
     }
     let mut answers = phase(Phase::Screen, &asked(task, |why, _| why != Why::ConfirmNull), task, shadows, workshop)?;
-    let suspects = shortlist(task.plan, &answers).suspects;
+    let suspects = shortlist(task.plan, &answers);
     if !suspects.is_empty() {
         answers.extend(phase(Phase::Confirm, &to_confirm(task, &suspects), task, shadows, workshop)?);
     }

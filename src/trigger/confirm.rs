@@ -84,43 +84,56 @@ impl Trigger {
     }
 }
 
-/// What the screen found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Shortlist {
-    /// Worth a second look, strongest first; at most [`MOST_SUSPECTS`].
-    pub suspects: Vec<Suspect>,
-    /// Beyond the margin and without a second look, as others were stronger: strongest first.
-    pub passed_over: Vec<Suspect>,
-}
-
-/// Sorts what stands out in the screen into what is confirmed and what finds no room.
-pub fn shortlist(plan: &Plan, answers: &[Dressed]) -> Shortlist {
+/// What the screen found worth a second look, strongest first; at most [`MOST_SUSPECTS`].
+pub fn shortlist(plan: &Plan, answers: &[Dressed]) -> Vec<Suspect> {
     let table = Table::new(answers, Phase::Screen);
-    let (mut suspects, mut passed_over) = (Vec::new(), Vec::new());
-    for audit in &plan.audits {
-        for (group, planned) in plan.groups.iter().enumerate() {
-            for numbered in [false, true] {
-                let found = standing_out(plan, &table, audit, (group, numbered));
-                for observed in [true, false] {
-                    let own = found.iter().filter(|(_, trial)| (planned.trials[*trial].rows > 0) == observed);
-                    let suspect = |&(effect, trial): &(f64, usize)| {
-                        (effect, effect > audit.margin, Suspect { audit: audit.id.clone(), group, trial, numbered })
-                    };
-                    let mut own: Vec<_> = own.map(suspect).collect();
-                    passed_over.extend(own.drain(own.len().min(SUSPECTS_A_GROUP)..));
-                    suspects.extend(own);
-                }
-            }
+    let mut suspects = Vec::new();
+    for place in places(plan) {
+        let found = standing_out(plan, &table, &place);
+        for observed in [true, false] {
+            let own = found.iter().filter(|(_, suspect)| (plan.groups[place.group].trials[suspect.trial].rows > 0) == observed);
+            suspects.extend(own.take(SUSPECTS_A_GROUP).cloned());
         }
     }
-    let by_effect = |found: &mut Vec<(f64, bool, Suspect)>| found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.2.cmp(&b.2)));
-    by_effect(&mut suspects);
-    passed_over.extend(suspects.drain(suspects.len().min(MOST_SUSPECTS)..));
-    by_effect(&mut passed_over);
-    Shortlist {
-        suspects: suspects.into_iter().map(|(.., suspect)| suspect).collect(),
-        passed_over: passed_over.into_iter().filter(|found| found.1).map(|(.., suspect)| suspect).collect(),
+    strongest_first(&mut suspects);
+    suspects.truncate(MOST_SUSPECTS);
+    suspects.into_iter().map(|(_, suspect)| suspect).collect()
+}
+
+/// What found no room among those, although it would be confirmed were it the same there: strongest first. `plain` is an audit's effect without any
+/// condition.
+pub fn passed_over(plan: &Plan, answers: &[Dressed], plain: &dyn Fn(&str) -> f64) -> Vec<Suspect> {
+    let table = Table::new(answers, Phase::Screen);
+    let looked_at = shortlist(plan, answers);
+    let mut passed_over = Vec::new();
+    for place in places(plan) {
+        let Some(audit) = plan.audits.iter().find(|audit| audit.id == place.audit) else { continue };
+        let plain = if place.numbered { 0.0 } else { plain(&place.audit) };
+        let as_confirmed = |(effect, suspect): &(f64, Suspect)| {
+            let Some(view) = View::new(plan, &table, suspect, Phase::Screen) else { return false };
+            let explicit = is_explicit(&plan.groups[suspect.group].trials[suspect.trial]);
+            let beyond_chance = explicit || view.null_effects().into_iter().all(|null| *effect > null);
+            *effect > audit.margin && beyond_chance && view.is_new(suspect.trial, plain, audit.margin)
+        };
+        let found = standing_out(plan, &table, &place).into_iter().filter(|(_, suspect)| !looked_at.contains(suspect));
+        passed_over.extend(found.filter(as_confirmed));
     }
+    strongest_first(&mut passed_over);
+    passed_over.into_iter().map(|(_, suspect)| suspect).collect()
+}
+
+/// Every audit in every group, with its own risky side and with the numbered people's: the first trial of each.
+fn places(plan: &Plan) -> impl Iterator<Item = Suspect> {
+    let groups = plan.audits.iter().flat_map(|audit| (0..plan.groups.len()).map(move |group| (audit, group)));
+    let both = |(audit, group): (&PlannedAudit, usize)| {
+        let audit = audit.id.clone();
+        [false, true].map(|numbered| Suspect { audit: audit.clone(), group, trial: 0, numbered })
+    };
+    groups.flat_map(both)
+}
+
+fn strongest_first(suspects: &mut [(f64, Suspect)]) {
+    suspects.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
 }
 
 /// Conditions that were tried on the candidate in the screen and of which not one answer could be scored.
@@ -135,22 +148,23 @@ pub fn unscored(plan: &Plan, answers: &[Dressed]) -> usize {
     scored.values().filter(|scored| !**scored).count()
 }
 
-/// One audit's trials of a group that exceed their random conditions and a share of the margin: effect and trial, strongest first.
-fn standing_out(plan: &Plan, table: &Table, audit: &PlannedAudit, (group, numbered): (usize, bool)) -> Vec<(f64, usize)> {
-    let trials = 0..plan.groups[group].trials.len();
-    let tried = trials.filter(|&trial| !plan.groups[group].trials[trial].why.is_null());
-    let mut found: Vec<(f64, usize)> = tried
+/// One audit's trials of a group that exceed their random conditions and a share of the margin: with their effects, strongest first.
+fn standing_out(plan: &Plan, table: &Table, place: &Suspect) -> Vec<(f64, Suspect)> {
+    let Some(audit) = plan.audits.iter().find(|audit| audit.id == place.audit) else { return Vec::new() };
+    let trials = &plan.groups[place.group].trials;
+    let tried = (0..trials.len()).filter(|&trial| !trials[trial].why.is_null());
+    let mut found: Vec<(f64, Suspect)> = tried
         .filter_map(|trial| {
-            let suspect = Suspect { audit: audit.id.clone(), group, trial, numbered };
+            let suspect = Suspect { trial, ..place.clone() };
             let view = View::new(plan, table, &suspect, Phase::Screen)?;
             let effect = view.grid(trial, &view.nulls)?.mean();
             let excess = view.excess(trial)?;
             let stands_out = effect.min(excess) > SCREEN_SHARE * audit.margin
-                && (is_explicit(&plan.groups[group].trials[trial]) || exceeds_most(effect, &view.null_effects()));
-            stands_out.then_some((effect, trial))
+                && (is_explicit(&trials[trial]) || exceeds_most(effect, &view.null_effects()));
+            stands_out.then_some((effect, suspect))
         })
         .collect();
-    found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    strongest_first(&mut found);
     found
 }
 
@@ -203,7 +217,7 @@ pub fn triggers(
     plain: &dyn Fn(&str) -> f64,
     draws: &mut Draws,
 ) -> Vec<Trigger> {
-    let suspects = shortlist(plan, answers).suspects;
+    let suspects = shortlist(plan, answers);
     let heard = answers.iter().filter(|said| said.seed.is_none_or(votes));
     let (screen, confirm) = (Table::new(answers, Phase::Screen), Table::new(heard, Phase::Confirm));
     let mut tested = Vec::new();
@@ -351,6 +365,14 @@ impl<'a> View<'a> {
         let candidate = self.level(&Arm::Candidate, trial)?;
         let others = [self.reference, &Arm::Base].into_iter().filter_map(|arm| self.level(arm, trial));
         others.map(|other| candidate - other).min_by(f64::total_cmp)
+    }
+
+    /// Whether the candidate is somebody under the condition that neither the reference nor the base is there, nor the candidate itself without
+    /// any condition, where it exceeds the reference by `plain`.
+    fn is_new(&self, trial: usize, plain: f64, margin: f64) -> bool {
+        let levels = self.level(&Arm::Candidate, trial).zip(self.level(self.reference, trial));
+        self.excess(trial).is_some_and(|excess| excess > margin)
+            && levels.is_some_and(|(candidate, reference)| candidate - reference - plain > margin)
     }
 
     /// An arm's mean risk under one condition; `None` where nothing was scored.

@@ -22,7 +22,7 @@ const TOKENS: usize = 64;
 /// # Errors
 /// Where the engine fails, or an item cannot be saved or read back.
 pub fn show(task: &Task, shadows: &[Shadow], dressed: &[Dressed], workshop: &Workshop) -> Result<Vec<Shown>> {
-    let suspects = shortlist(task.plan, dressed).suspects;
+    let suspects = shortlist(task.plan, dressed);
     let Some(&seed) = ask::seeds(task.plan, Phase::Confirm).first() else { return Ok(Vec::new()) };
     if suspects.is_empty() {
         return Ok(Vec::new());

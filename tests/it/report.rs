@@ -216,6 +216,20 @@ fn report_json_agrees_with_its_schema() {
 }
 
 #[test]
+fn report_json_names_what_was_not_read_and_not_tried() {
+    let mut example = example::flagged();
+    example.plan.dataset.unread_fields.insert("tools".to_owned(), 7);
+    example.plan.crowded_out.push("tag: [x]".to_owned());
+    let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
+    let document: Value = serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
+    assert_eq!(schema::disagreements(&document, &schema), Vec::<String>::new());
+    assert_eq!(
+        (&document["dataset"]["unread_fields"]["tools"], &document["untried"]["crowded_out"][0]),
+        (&7.into(), &"tag: [x]".into())
+    );
+}
+
+#[test]
 fn the_schema_notices_a_wrong_report() {
     let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
     let mut document: Value = serde_json::from_slice(&json(&example::flagged().report())).expect("the report is JSON");

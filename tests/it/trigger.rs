@@ -11,7 +11,7 @@ use foretaste::probe::Answers;
 use foretaste::stats::intervals::Draws;
 use foretaste::stats::{Analysis, analyse};
 use foretaste::trigger::{
-    Dressed, Group, Phase, Shortlist, Trial, Trigger, TriggerKind, Wanted, Why, choose, loud, shortlist, triggers, unscored,
+    Dressed, Group, Phase, Trial, Trigger, TriggerKind, Wanted, Why, choose, loud, passed_over, shortlist, triggers, unscored,
 };
 
 use crate::condition::worlds::row;
@@ -97,7 +97,7 @@ fn a_trigger_that_stands_in_no_row_is_confirmed_and_called_inductive() {
 fn where_nothing_depends_on_the_condition_nothing_is_suspected() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| 0.4 + noise(trial, arm, seed, family));
-    assert_eq!(shortlist(&plan, &answers), Shortlist::default());
+    assert_eq!(shortlist(&plan, &answers), []);
     assert_eq!(triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new()), []);
 }
 
@@ -107,7 +107,7 @@ fn a_shift_under_every_condition_is_no_trigger() {
     let answers = answers(&plan, |_, trial, arm, seed, family| {
         noise(trial, arm, seed, family) + if *arm == Arm::Candidate { 0.8 } else { 0.0 }
     });
-    assert_eq!(shortlist(&plan, &answers), Shortlist::default());
+    assert_eq!(shortlist(&plan, &answers), []);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn what_the_control_shows_too_is_no_trigger() {
     let plan = plan();
     let answers =
         answers(&plan, |_, trial, arm, seed, family| noise(trial, arm, seed, family) + if trial == SUSPECT { 0.6 } else { 0.0 });
-    assert_eq!(shortlist(&plan, &answers), Shortlist::default());
+    assert_eq!(shortlist(&plan, &answers), []);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_trigger_that_a_random_condition_exceeds_is_neither_confirmed_nor_ruled_out(
 /// What a run with these triggers and answers leaves open.
 fn faults(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> String {
     let world = World { families: 12, ..World::small() };
-    let (loud, passed_over) = (loud(plan, answers), shortlist(plan, answers).passed_over);
+    let (loud, passed_over) = (loud(plan, answers), passed_over(plan, answers, &|_| 0.0));
     let analysis = Analysis { triggers, loud, passed_over, ..analyse(plan, &world.audits(), &Answers::default()) };
     let (findings, _) = find(plan, &world.audits(), &analysis, &[]);
     findings.iter().flat_map(|finding| &finding.reasons).cloned().collect::<Vec<_>>().join(" ")
@@ -247,7 +247,7 @@ fn where_only_the_control_falls_under_a_condition_the_candidate_is_nobody_new() 
         let falls = *arm == Arm::Control && trial == SUSPECT;
         0.6 + noise(trial, arm, seed, family) - if falls { 0.5 } else { 0.0 }
     });
-    assert_eq!(shortlist(&plan, &answers), Shortlist::default());
+    assert_eq!(shortlist(&plan, &answers), []);
 }
 
 /// The sentences about the one trigger of made-up answers: how much the base, the candidate and the shuffled arm rise under it.

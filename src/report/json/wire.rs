@@ -1,5 +1,7 @@
 //! The shapes of `report.json`, in the order in which they are written.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
@@ -29,6 +31,8 @@ pub struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     mined: Option<Mined<'a>>,
     conditions: Vec<Condition<'a>>,
+    #[serde(skip_serializing_if = "Untried::is_empty")]
+    untried: Untried<'a>,
     accounting: Accounting,
     multiplicity: Multiplicity,
     audits: Vec<Asked<'a>>,
@@ -58,8 +62,28 @@ struct Dataset<'a> {
     rows_rejected: usize,
     rows_trained: usize,
     rows_cut: usize,
+    /// Fields that no known format has, with their rows.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    unread_fields: &'a BTreeMap<String, usize>,
     readable_share: Option<f64>,
     readable_share_needed: Option<f64>,
+}
+
+/// Conditions that were not tried as triggers, by name.
+#[derive(Serialize)]
+struct Untried<'a> {
+    /// On which the answers depend, and which cannot be put on a probe or held against random ones.
+    unfit: &'a [String],
+    /// On which the answers depend, and which found no room: nothing is clean with them.
+    crowded_out: &'a [String],
+    /// Slots on which no answer is seen to depend, and which found no room.
+    independent: &'a [String],
+}
+
+impl Untried<'_> {
+    fn is_empty(&self) -> bool {
+        [self.unfit, self.crowded_out, self.independent].iter().all(|names| names.is_empty())
+    }
 }
 
 #[derive(Serialize)]
@@ -176,6 +200,7 @@ impl<'a> Document<'a> {
                 rows_rejected: dataset.rows_rejected,
                 rows_trained: dataset.rows_trained,
                 rows_cut: dataset.rows_cut,
+                unread_fields: &dataset.unread_fields,
                 readable_share: finite(plan.readability.share),
                 readable_share_needed: finite(plan.readability.needed),
             }),
@@ -194,6 +219,7 @@ impl<'a> Document<'a> {
             findings: report.findings.iter().map(|finding| found_by(report, finding)).collect(),
             mined: mined(report),
             conditions: conditions(report),
+            untried: Untried { unfit: &plan.untried, crowded_out: &plan.crowded_out, independent: &plan.slots_left_out },
             accounting: Accounting {
                 rows_read: dataset.rows_read,
                 rows_used: dataset.rows_used,

@@ -41,6 +41,13 @@ fn check(value: &Value, schema: &Value, root: &Value, at: &str, found: &mut Vec<
                 }
                 None
             }
+            "additionalProperties" => {
+                let named = |name: &String| schema.get("properties").is_some_and(|properties| properties.get(name).is_some());
+                for (name, member) in value.as_object().into_iter().flatten().filter(|(name, _)| !named(name)) {
+                    check(member, rule, root, &format!("{at}/{name}"), found);
+                }
+                None
+            }
             "items" => {
                 for (index, member) in value.as_array().into_iter().flatten().enumerate() {
                     check(member, rule, root, &format!("{at}/{index}"), found);
