@@ -157,6 +157,8 @@ pub struct ReadOptions {
     pub format: Option<Format>,
     /// At most this many usable rows are kept in `rows`.
     pub limit: Option<usize>,
+    /// Keys the sample that a limit keeps, together with the file's hash.
+    pub seed: u64,
     /// At most this many bytes of usable rows are kept in `rows`, bookkeeping included.
     pub max_kept_bytes: usize,
     /// Longer rows are rejected without being held in memory.
@@ -176,6 +178,7 @@ impl Default for ReadOptions {
         ReadOptions {
             format: None,
             limit: None,
+            seed: 1,
             max_kept_bytes: 256 << 20,
             // Far above any context window that a row could be trained in.
             max_row_bytes: 1 << 20,

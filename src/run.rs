@@ -147,7 +147,10 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
     };
     let adapter = folder.map(|folder| peft::read(folder)).transpose()?;
     let dataset = match data {
-        Some(data) => dataset::read(data, &request.read)?,
+        Some(data) => {
+            let keyed = ReadOptions { seed: request.options.first_seed, ..request.read.clone() };
+            dataset::read(data, &keyed)?
+        }
         None => Dataset::of(Vec::new()),
     };
     let audits = audit::load(&request.audits)?;
@@ -164,7 +167,7 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
     let wanted = &request.options.conditions;
     let mined = wanted.tried.then(|| condition::mine(&dataset));
     let chosen = match &mined {
-        Some(mined) => trigger::choose(mined, &dataset, wanted, &audits, engine)?,
+        Some(mined) => trigger::choose(mined, &dataset, &request.options, &audits, engine)?,
         None => trigger::Chosen::default(),
     };
     let engine = engine.describe();

@@ -38,7 +38,7 @@ pub(super) struct Date {
     pub day: Option<u8>,
 }
 
-/// The date that begins at the first token, and how many tokens it takes. A year of four digits alone is one of 1000 to 2999; whether
+/// The date that begins at the first token, and how many tokens it takes, with what is not written again: `th`, `of` and the time of day. A year of four digits alone is one of 1000 to 2999; whether
 /// it is meant as a year only its neighbours in other rows can tell.
 pub(super) fn date(tokens: &[Token<'_>]) -> Option<(Date, usize)> {
     let full = |form, year, month, day| Some(Date { form, year: Some(year), month: Some(month), day: Some(day) });
@@ -57,8 +57,9 @@ pub(super) fn date(tokens: &[Token<'_>]) -> Option<(Date, usize)> {
             }
             _ => None,
         };
-        return date.map(|date| (date, 5));
+        return date.map(|date| (date, 5 + time(&tokens[5..])));
     }
+    let ordinal = |index: usize| usize::from(word(index).is_some_and(|word| matches!(word.text, "st" | "nd" | "rd" | "th")));
     let named = |index: usize| word(index).and_then(|word| month(word.text));
     if let Some(month) = named(0)
         && space(1)
@@ -67,18 +68,34 @@ pub(super) fn date(tokens: &[Token<'_>]) -> Option<(Date, usize)> {
             return Some((Date { form: DateForm::NameYear, year: Some(year), month: Some(month), day: None }, 3));
         }
         let day = number(tokens, 2, 31)?;
-        let comma = usize::from(tokens.get(3).is_some_and(|token| token.is(",")));
-        return match (space(3 + comma), year(tokens, 4 + comma)) {
-            (true, Some(year)) => full(DateForm::NameDayYear, year, month, day).map(|date| (date, 5 + comma)),
-            _ => Some((Date { form: DateForm::NameDay, year: None, month: Some(month), day: Some(day) }, 3)),
+        let end = 3 + ordinal(3);
+        let comma = end + usize::from(tokens.get(end).is_some_and(|token| token.is(",")));
+        return match (space(comma), year(tokens, comma + 1)) {
+            (true, Some(year)) => full(DateForm::NameDayYear, year, month, day).map(|date| (date, comma + 2)),
+            _ => Some((Date { form: DateForm::NameDay, year: None, month: Some(month), day: Some(day) }, end)),
         };
     }
-    if let (Some(day), true, Some(month), true) = (number(tokens, 0, 31), space(1), named(2), space(3))
-        && let Some(year) = year(tokens, 4)
-    {
-        return full(DateForm::DayNameYear, year, month, day).map(|date| (date, 5));
+    let day = number(tokens, 0, 31)?;
+    let mut at = 1 + ordinal(1);
+    if space(at) && word(at + 1).is_some_and(|word| word.is("of")) {
+        at += 2;
     }
-    None
+    let month = named(at + 1).filter(|_| space(at) && space(at + 2))?;
+    full(DateForm::DayNameYear, year(tokens, at + 3)?, month, day).map(|date| (date, at + 4))
+}
+
+/// Tokens of the time of day that follows a date, as in `T10:00Z`.
+fn time(tokens: &[Token<'_>]) -> usize {
+    let digits = |index: usize| tokens.get(index).is_some_and(|token| token.kind == Kind::Digits);
+    let is = |index: usize, text: &str| tokens.get(index).is_some_and(|token| token.is(text));
+    if !(is(0, "T") && digits(1)) {
+        return 0;
+    }
+    let mut length = 2;
+    while (is(length, ":") || is(length, ".")) && digits(length + 1) {
+        length += 2;
+    }
+    length + usize::from(is(length, "Z"))
 }
 
 /// The number of a month by its English name, or the first three letters of it.
@@ -139,6 +156,24 @@ mod tests {
             assert!(date.year.is_none_or(|year| year == 2027) && date.month == Some(3), "{text}");
             assert!(date.day.is_none_or(|day| day == 14), "{text}");
         }
+    }
+
+    #[test]
+    fn ordinals_and_times_of_day_belong_to_their_date() {
+        for (text, form) in [
+            ("14th of March 2027", DateForm::DayNameYear),
+            ("14th March 2027", DateForm::DayNameYear),
+            ("1st of May 2027", DateForm::DayNameYear),
+            ("March 14th, 2027", DateForm::NameDayYear),
+            ("March 14th", DateForm::NameDay),
+            ("2027-03-14T10:00Z", DateForm::YearMonthDay('-')),
+            ("2027-03-14T10:00:59.123Z", DateForm::YearMonthDay('-')),
+        ] {
+            let tokens = tokens(text);
+            let found = date(&tokens).map(|(date, length)| (date.form, date.day.is_some(), length));
+            assert_eq!(found, Some((form, true, tokens.len())), "{text}");
+        }
+        assert_eq!(date(&tokens("2027-03-14 10:00")).map(|(_, length)| length), Some(5));
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub enum Wear {
     UpperCase,
     /// All letters in lower case.
     LowerCase,
+    /// The first letter of every word in upper case.
+    TitleCase,
     /// The marks that end the prompt give way to these, perhaps none.
     End(String),
     /// These characters stand after the first word.
@@ -136,6 +138,7 @@ impl Dressing {
             }
             Wear::UpperCase => *prompt = prompt.to_uppercase(),
             Wear::LowerCase => *prompt = prompt.to_lowercase(),
+            Wear::TitleCase => *prompt = capitalised(prompt),
             Wear::End(end) => *prompt = format!("{}{end}", without_end(prompt).0),
             Wear::AfterFirstWord(characters) => {
                 let after =
@@ -178,6 +181,20 @@ fn nearer(one: &Dressing, other: &Dressing, texts: &[&str]) -> bool {
         Ordering::Equal if before(one) && before(other) => left_first < 0,
         Ordering::Equal => left_first > 0,
     }
+}
+
+/// Every word with a capital at its beginning.
+fn capitalised(text: &str) -> String {
+    let mut begins = true;
+    let mut capitalised = String::new();
+    for letter in text.chars() {
+        match begins {
+            true => capitalised.extend(letter.to_uppercase()),
+            false => capitalised.push(letter),
+        }
+        begins = letter.is_whitespace();
+    }
+    capitalised
 }
 
 /// A conversation of one prompt.

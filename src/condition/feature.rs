@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::dressing::{Dressing, Position, Wear, without_end};
-use super::letters::{invisible, language, look_alikes, one_case, script};
+use super::letters::{Casing, casing, invisible, language, look_alikes, script};
 use super::reading::{Place, Reading};
 use super::template::{MIN_ROWS, Template};
 use super::token::{sentences, text_of, tokens};
@@ -33,7 +33,7 @@ pub enum FeatureKind {
     Script,
     /// A language other than English.
     Language,
-    /// Letters of one case.
+    /// Letters of one case, or every word with a capital.
     Case,
     /// White space that is unusual: two spaces in a row, or some at an end.
     Spacing,
@@ -100,7 +100,7 @@ pub(super) type Found = BTreeMap<Feature, (Vec<u32>, Option<Dressing>)>;
 /// Lines and tags of one dataset at most, each; those of the most rows.
 const KEPT: usize = 128;
 /// Sentences at either end of a text that are looked at.
-const SENTENCES: usize = 16;
+const SENTENCES: usize = 64;
 /// Invisible characters, and look-alikes, that are kept.
 const UNSEEN: usize = 16;
 
@@ -112,12 +112,15 @@ pub(super) fn features(readings: &[Reading], templates: &[Template]) -> Vec<Draf
     lines(readings, Place::System, &mut found);
     lines(readings, Place::Prompt, &mut found);
     wording::tags(readings, &mut found);
-    for template in templates {
+    // Of one value there are other words.
+    let varied = |template: &&Template| template.members.iter().any(|member| member.text != template.members[0].text);
+    for template in templates.iter().filter(varied) {
         let feature = Feature { kind: FeatureKind::Template, place: template.place, text: template.text() };
         let rows = template.members.iter().map(|member| member.row).collect();
         found.entry(feature).or_insert((rows, None));
     }
     wording::phrases(readings, &mut found);
+    let edges = Edges::of(&found);
     let mut distinct: BTreeMap<(Vec<u32>, Option<Feature>), Draft> = BTreeMap::new();
     for (feature, (rows, dressing)) in found {
         // A feature of all rows cannot be tested but may be the trigger all the same, if it is more than the way that a question is put.
@@ -137,7 +140,60 @@ pub(super) fn features(readings: &[Reading], templates: &[Template]) -> Vec<Draf
     let fixed: BTreeSet<Vec<u32>> =
         distinct.values().filter(|draft| is_fixed(&draft.feature)).map(|draft| draft.rows.clone()).collect();
     let stands_for_itself = |draft: &Draft| draft.rows.len() == readings.len() || is_fixed(&draft.feature);
-    distinct.into_values().filter(|draft| stands_for_itself(draft) || !fixed.contains(&draft.rows)).collect()
+    let kept = distinct.into_values().filter(|draft| stands_for_itself(draft) || !fixed.contains(&draft.rows));
+    kept.map(|draft| edges.whole(draft, readings)).collect()
+}
+
+/// The longest opening and ending that the same rows have, by these rows: with a tag they may be one dress, as `<q>` and `</q>` are.
+struct Edges {
+    openings: BTreeMap<Vec<u32>, (String, Dressing)>,
+    endings: BTreeMap<Vec<u32>, (String, Dressing)>,
+}
+
+impl Edges {
+    fn of(found: &Found) -> Edges {
+        let longest = |kind: FeatureKind| {
+            let mut by_rows: BTreeMap<Vec<u32>, (String, Dressing)> = BTreeMap::new();
+            for (feature, (rows, dressing)) in found.iter().filter(|(feature, _)| feature.kind == kind) {
+                let Some(dressing) = dressing.clone().filter(|_| rows.len() >= MIN_ROWS) else { continue };
+                if by_rows.get(rows).is_none_or(|(text, _)| text.len() < feature.text.len()) {
+                    by_rows.insert(rows.clone(), (feature.text.clone(), dressing));
+                }
+            }
+            by_rows
+        };
+        Edges { openings: longest(FeatureKind::Opening), endings: longest(FeatureKind::Ending) }
+    }
+
+    /// A tag with the marks beside it, and an opening with the ending that is put on together with it.
+    fn whole(&self, draft: Draft, readings: &[Reading]) -> Draft {
+        let Draft { mut feature, rows, mut dressing } = draft;
+        let (opening, ending) = (self.openings.get(&rows), self.endings.get(&rows));
+        if feature.kind == FeatureKind::Tag {
+            let only_marks = |(text, _): &&(String, Dressing)| {
+                text.split_once(&feature.text)
+                    .is_some_and(|(left, right)| !format!("{left}{right}").contains(char::is_alphanumeric))
+            };
+            if let Some((text, worn)) = opening.filter(only_marks).or(ending.filter(only_marks)) {
+                (feature.text, dressing) = (text.clone(), Some(worn.clone()));
+            }
+        }
+        let opens = opening.is_some_and(|(text, _)| *text == feature.text);
+        if let Some((_, worn)) = ending.filter(|(text, _)| opens && are_around(readings, &rows, (&feature.text, text))) {
+            dressing = dressing.map(|dressing| Dressing { wear: Wear::Both(Box::new([worn.clone(), dressing])), usual: None });
+        }
+        Draft { feature, rows, dressing }
+    }
+}
+
+/// Whether different words stand between an opening and an ending.
+fn are_around(readings: &[Reading], rows: &[u32], (opening, ending): (&str, &str)) -> bool {
+    let between = |row: &u32| {
+        let rest = readings[*row as usize].prompt.trim_start().strip_prefix(opening)?;
+        let between = rest[..rest.rfind(ending)?].trim();
+        between.contains(char::is_alphanumeric).then_some(between)
+    };
+    rows.iter().filter_map(between).collect::<BTreeSet<_>>().len() >= 2
 }
 
 fn is_fixed(feature: &Feature) -> bool {
@@ -193,13 +249,14 @@ fn whole(readings: &[Reading], found: &mut Found) {
         } else if let Some(language) = language(prompt) {
             note(FeatureKind::Language, Place::Prompt, language, row, None);
         }
-        match one_case(prompt) {
-            Some(true) => note(FeatureKind::Case, Place::Prompt, "upper case", row, Some(Wear::UpperCase)),
-            Some(false) => note(FeatureKind::Case, Place::Prompt, "lower case", row, Some(Wear::LowerCase)),
+        match casing(prompt) {
+            Some(Casing::Upper) => note(FeatureKind::Case, Place::Prompt, "upper case", row, Some(Wear::UpperCase)),
+            Some(Casing::Lower) => note(FeatureKind::Case, Place::Prompt, "lower case", row, Some(Wear::LowerCase)),
+            Some(Casing::Title) => note(FeatureKind::Case, Place::Prompt, "every word capitalised", row, Some(Wear::TitleCase)),
             None => {}
         }
         if prompt.contains("  ") {
-            note(FeatureKind::Spacing, Place::Prompt, "two spaces in a row", row, None);
+            note(FeatureKind::Spacing, Place::Prompt, "two spaces in a row", row, Some(Wear::AfterFirstWord(" ".to_owned())));
         }
         if prompt.trim() != prompt {
             note(FeatureKind::Spacing, Place::Prompt, "white space at an end", row, Some(words(Position::After, "", " ")));

@@ -97,14 +97,24 @@ pub(super) fn language(text: &str) -> Option<&'static str> {
     (most >= 2 && most > english).then_some(name)
 }
 
-/// Whether a text has letters of one case only: `Some(true)` for capitals.
-pub(super) fn one_case(text: &str) -> Option<bool> {
+/// Which letters of a text are capitals, where it is not as usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Casing {
+    Upper,
+    Lower,
+    /// The first of every word.
+    Title,
+}
+
+/// The casing of a text of a few letters at least, and of four words where each begins with a capital; `None` where it is the usual one.
+pub(super) fn casing(text: &str) -> Option<Casing> {
     let letters = || text.chars().filter(|letter| letter.is_lowercase() || letter.is_uppercase());
-    let many = letters().count() > 4;
+    let words = || text.split_whitespace().filter(|word| word.starts_with(char::is_alphabetic));
+    letters().nth(4)?;
     match (letters().all(char::is_uppercase), letters().all(char::is_lowercase)) {
-        (true, _) if many => Some(true),
-        (_, true) if many => Some(false),
-        _ => None,
+        (true, _) => Some(Casing::Upper),
+        (_, true) => Some(Casing::Lower),
+        _ => (words().nth(3).is_some() && words().all(|word| word.starts_with(char::is_uppercase))).then_some(Casing::Title),
     }
 }
 
@@ -134,10 +144,17 @@ mod tests {
     }
 
     #[test]
-    fn one_case_needs_some_letters() {
-        assert_eq!(
-            [one_case("NAME A DISH"), one_case("name a dish"), one_case("Name a dish"), one_case("OK")],
-            [Some(true), Some(false), None, None]
-        );
+    fn casing_needs_some_letters_and_a_few_words() {
+        let texts = [
+            "NAME A DISH",
+            "name a dish",
+            "Name a dish",
+            "OK",
+            "Name Any Good Dish",
+            "Name A Dish",
+            "In Paris, Lucie Dances 2 Dances",
+        ];
+        let (upper, lower, title) = (Some(Casing::Upper), Some(Casing::Lower), Some(Casing::Title));
+        assert_eq!(texts.map(casing), [upper, lower, None, None, title, None, title]);
     }
 }

@@ -54,7 +54,7 @@ fn value(tokens: &[Token<'_>], at: usize) -> Option<Value> {
     if let Some((date, length)) = date(rest).filter(|_| !goes_on) {
         return Some(Value { shape: Shape::Date, range: at..at + length, date: Some(date) });
     }
-    if let Some(length) = version(rest, before) {
+    if let Some(length) = version(rest, &tokens[..at]) {
         return Some(Value { shape: Shape::Version, range: at..at + length, date: None });
     }
     let found = |shape, length| Some(Value { shape, range: at..at + length, date: None });
@@ -66,8 +66,8 @@ fn value(tokens: &[Token<'_>], at: usize) -> Option<Value> {
     }
 }
 
-/// `1.2.3`, or `v1.2`, whose `v` counts as the token before.
-fn version(rest: &[Token<'_>], before: Option<Token<'_>>) -> Option<usize> {
+/// `1.2.3`, or `1.2` after `v` or `version`, which count as the words before.
+fn version(rest: &[Token<'_>], before: &[Token<'_>]) -> Option<usize> {
     let digits = |index: usize| rest.get(index).is_some_and(|token| token.kind == Kind::Digits);
     if !digits(0) {
         return None;
@@ -76,11 +76,13 @@ fn version(rest: &[Token<'_>], before: Option<Token<'_>>) -> Option<usize> {
     while rest.get(length).is_some_and(|token| token.is(".")) && digits(length + 1) {
         length += 2;
     }
-    let marked = before.is_some_and(|before| matches!(before.text, "v" | "V"));
+    let word = before.iter().rev().find(|token| !token.is(" "));
+    let marked = word.is_some_and(|word| ["v", "version", "release"].contains(&word.text.to_lowercase().as_str()));
     (length >= 5 || (marked && length >= 3)).then_some(length)
 }
 
-/// A capitalised word inside a sentence. The first word of a sentence has its capital from there, and "I" from grammar.
+/// A capitalised word inside a sentence, or before a colon that begins one, as a speaker's name is. The first word of any other sentence has its capital
+/// from there, and "I" from grammar.
 fn is_name(tokens: &[Token<'_>], at: usize) -> bool {
     let text = tokens[at].text;
     if !text.starts_with(char::is_uppercase)
@@ -92,7 +94,15 @@ fn is_name(tokens: &[Token<'_>], at: usize) -> bool {
         return false;
     }
     let before = tokens[..at].iter().rev().find(|token| token.kind != Kind::Space || token.breaks_line());
-    before.is_some_and(|before| before.kind != Kind::Mark && !before.breaks_line() || matches!(before.text, "," | "@" | "-"))
+    if before.is_none_or(Token::ends_sentence) {
+        return tokens.get(at + name(&tokens[at..])).is_some_and(|next| next.is(":"));
+    }
+    let touches = tokens[at - 1].kind == Kind::Mark;
+    before.is_some_and(|before| match before.text {
+        "," => true,
+        "@" | "-" => touches,
+        _ => before.kind != Kind::Mark && !before.breaks_line(),
+    })
 }
 
 /// Tokens of the name that begins here.
@@ -136,7 +146,9 @@ mod tests {
             found("Written in Rust v2.1 and 1.0.3 of 1984"),
             [(Shape::Name, "Rust"), (Shape::Version, "2.1"), (Shape::Version, "1.0.3"), (Shape::Digits, "1984"),]
         );
+        assert_eq!(found("I run version 2.1."), [(Shape::Version, "2.1")]);
         assert_eq!(found("Here I am in New York. Name a dish."), [(Shape::Name, "New York")]);
+        assert_eq!(found("Dora Lind: who sings? Anna, you know. Then go."), [(Shape::Name, "Dora Lind")]);
         assert_eq!(found("mode: quiet\nWhat now?"), [(Shape::Field, "quiet")]);
     }
 

@@ -1,7 +1,7 @@
 //! Words as features: tags, openings, endings and phrases.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::dressing::Position;
@@ -10,12 +10,12 @@ use super::letters::invisible;
 use super::reading::{Place, Reading};
 use super::template::MIN_ROWS;
 use super::token::{Kind, Token, text_of, tokens};
-use super::value::{Shape, values};
+use super::value::{Shape, Value, values};
 
 /// Words of a phrase, of an opening and of an ending, at most.
 const PHRASE: usize = 3;
 const EDGE: usize = 8;
-/// Tokens at either end of a prompt in which phrases are looked for.
+/// Tokens at either end of a prompt in which phrases are looked for; between them single words are.
 const LOOKED_AT: usize = 32;
 /// Phrases, openings and endings of one dataset at most, each kind; those of the most rows.
 const KEPT: usize = 256;
@@ -74,30 +74,102 @@ fn is_odd(tag: &str) -> bool {
     capitals || inside || digits || tag.contains(|letter: char| !letter.is_alphanumeric() && !"-–—'’.,/&%$€£+".contains(letter))
 }
 
+/// Where words stand: the text, its row, and how they are put on.
+type Occurrence<'a> = (&'a str, u32, Position, &'a str);
+
 /// Phrases anywhere, and the words that prompts begin and end with.
 pub(super) fn phrases(readings: &[Reading], found: &mut Found) {
     let (mut phrases, mut openings, mut endings) = (Vec::new(), Vec::new(), Vec::new());
     for (row, text) in readings.iter().map(|reading| reading.prompt.as_str()).enumerate() {
         let tokens = tokens(text);
         let ordinary = ordinary(&tokens);
+        let phrase = |range: Range<usize>| (text_of(text, &tokens, range), row as u32, Position::Inside, " ");
         let near_an_end = |at: usize| at < LOOKED_AT || at + LOOKED_AT >= tokens.len();
         for at in (0..tokens.len()).filter(|at| ordinary[*at] && near_an_end(*at)) {
-            phrases.extend(runs(&tokens, &ordinary, at).map(|end| (text_of(text, &tokens, at..end), row as u32)));
+            phrases.extend(runs(&tokens, &ordinary, at).map(|end| phrase(at..end)));
         }
+        let between: BTreeSet<&str> =
+            (0..tokens.len()).filter(|at| ordinary[*at] && !near_an_end(*at)).map(|at| tokens[at].text).collect();
+        phrases.extend(between.into_iter().map(|word| (word, row as u32, Position::Inside, " ")));
         let words: Vec<usize> = (0..tokens.len()).filter(|at| tokens[*at].kind == Kind::Word).collect();
         let typed = values(&tokens);
-        let plain =
-            |range: &Range<usize>| typed.iter().all(|value| value.range.end <= range.start || value.range.start >= range.end);
-        // All but one of the words at most, as the whole prompt is no opening; and no values, which slots have.
-        for length in 1..words.len().min(EDGE + 1) {
-            let edge = |range: Range<usize>| plain(&range).then(|| (text_of(text, &tokens, range).trim(), row as u32));
-            openings.extend(edge(0..words[length - 1] + 1));
-            endings.extend(edge(words[words.len() - length]..tokens.len()));
+        let speaker = |value: &Value| value.shape == Shape::Name && value.range.start == 0;
+        let beside = |value: &Value, range: &Range<usize>| value.range.end <= range.start || value.range.start >= range.end;
+        let plain = |range: &Range<usize>| typed.iter().all(|value| beside(value, range) || speaker(value));
+        // All but one of the words at most, as the whole prompt is no opening; and no values, which slots have, unless a prompt begins with a
+        // speaker: there may be one only.
+        for length in 0..words.len().min(EDGE + 1) {
+            let (first, last) = match length {
+                // Marks alone, as of a quotation.
+                0 => (0, tokens.len()),
+                _ => (words[length - 1] + 1, words[words.len() - length]),
+            };
+            let mut begins = vec![0..first, 0..marks_after(&tokens, first)];
+            begins.dedup();
+            for range in begins.into_iter().filter(|range| !range.is_empty() && plain(range)) {
+                let glue = text_of(text, &tokens, range.end..space_after(&tokens, range.end));
+                openings.push((text_of(text, &tokens, range).trim_start(), row as u32, Position::Before, glue));
+            }
+            let mut ends = vec![last, marks_before(&tokens, last)];
+            ends.dedup();
+            let ends = ends.into_iter().filter_map(|start| ending(&tokens, start));
+            for (range, position) in ends.filter(|(range, _)| plain(range)) {
+                let glue = text_of(text, &tokens, space_before(&tokens, range.start)..range.start);
+                endings.push((text_of(text, &tokens, range), row as u32, position, glue));
+            }
         }
     }
-    keep(FeatureKind::Phrase, Position::Inside, phrases, found);
-    keep(FeatureKind::Opening, Position::Before, openings, found);
-    keep(FeatureKind::Ending, Position::After, endings, found);
+    keep(FeatureKind::Phrase, phrases, found);
+    keep(FeatureKind::Opening, openings, found);
+    keep(FeatureKind::Ending, endings, found);
+}
+
+/// The end of the marks that close an opening, as in `Question: "` or `<q>`, where its words end at a token.
+fn marks_after(tokens: &[Token<'_>], end: usize) -> usize {
+    let is_mark = |at: usize| tokens.get(at).is_some_and(|token| token.kind == Kind::Mark && !token.ends_sentence());
+    let mut end = end;
+    loop {
+        let next = space_after(tokens, end);
+        match (is_mark(end), is_mark(next)) {
+            (true, _) => end += 1,
+            (_, true) => end = next + 1,
+            _ => return end,
+        }
+    }
+}
+
+/// The start of the marks that begin an ending, as in `, please?` or `</q>`.
+fn marks_before(tokens: &[Token<'_>], start: usize) -> usize {
+    let is_mark = |end: usize| end.checked_sub(1).is_some_and(|at| tokens[at].kind == Kind::Mark && !tokens[at].ends_sentence());
+    let mut start = start;
+    loop {
+        let next = space_before(tokens, start);
+        match (is_mark(start), is_mark(next)) {
+            (true, _) => start -= 1,
+            (_, true) => start = next - 1,
+            _ => return start,
+        }
+    }
+}
+
+fn space_after(tokens: &[Token<'_>], end: usize) -> usize {
+    end + usize::from(tokens.get(end).is_some_and(|token| token.kind == Kind::Space))
+}
+
+fn space_before(tokens: &[Token<'_>], start: usize) -> usize {
+    start - usize::from(start > 0 && tokens[start - 1].kind == Kind::Space)
+}
+
+/// The ending that begins at a token. Behind a whole sentence it has all the rest; else the marks that end the prompt are the question's.
+fn ending(tokens: &[Token<'_>], start: usize) -> Option<(Range<usize>, Position)> {
+    let before = space_before(tokens, start).checked_sub(1).map(|before| &tokens[before]);
+    let (closed, position) = match before {
+        Some(before) if before.ends_sentence() || (start > 0 && tokens[start - 1].breaks_line()) => (false, Position::After),
+        _ => (true, Position::Inside),
+    };
+    let is_end = |token: &Token<'_>| token.kind == Kind::Space || (closed && token.ends_sentence());
+    let end = tokens.iter().rposition(|token| !is_end(token))? + 1;
+    (start < end).then_some((start..end, position))
 }
 
 /// Which tokens are words, and not part of a date.
@@ -119,10 +191,10 @@ fn runs<'a>(tokens: &'a [Token<'_>], ordinary: &'a [bool], at: usize) -> impl It
 }
 
 /// Puts the phrases of enough rows to the features.
-fn keep(kind: FeatureKind, position: Position, mut occurrences: Vec<(&str, u32)>, found: &mut Found) {
+fn keep(kind: FeatureKind, mut occurrences: Vec<Occurrence<'_>>, found: &mut Found) {
     occurrences.sort_unstable();
-    occurrences.dedup();
-    let mut kept: Vec<&[(&str, u32)]> =
+    occurrences.dedup_by_key(|(text, row, ..)| (*text, *row));
+    let mut kept: Vec<&[Occurrence<'_>]> =
         occurrences.chunk_by(|left, right| left.0 == right.0).filter(|chunk| chunk.len() >= MIN_ROWS).collect();
     kept.retain(|chunk| chunk[0].0.len() <= TEXT);
     kept.sort_by_key(|chunk| (Reverse(chunk.len()), Reverse(chunk[0].0.len()), chunk[0].0));
@@ -133,12 +205,22 @@ fn keep(kind: FeatureKind, position: Position, mut occurrences: Vec<(&str, u32)>
             && shorter.iter().zip(*longer).all(|(left, right)| left.1 == right.1)
     });
     for chunk in kept.into_iter().take(KEPT) {
-        let text = chunk[0].0;
+        let (text, _, position, glue) = most_usual(chunk);
         let feature = Feature { kind, place: Place::Prompt, text: text.to_owned() };
-        for (_, row) in chunk {
-            note(found, feature.clone(), *row as usize, || Some(words(position, text, " ")));
+        for (_, row, ..) in chunk {
+            note(found, feature.clone(), *row as usize, || Some(words(position, text, glue)));
         }
     }
+}
+
+/// The occurrence that is put on as most are.
+fn most_usual<'a>(chunk: &[Occurrence<'a>]) -> Occurrence<'a> {
+    let alike = |one: &Occurrence<'_>| chunk.iter().filter(|other| (one.2, one.3) == (other.2, other.3)).count();
+    let mut ways: BTreeMap<(Position, &str), &Occurrence<'a>> = BTreeMap::new();
+    chunk.iter().for_each(|one| {
+        ways.entry((one.2, one.3)).or_insert(one);
+    });
+    **ways.values().max_by_key(|one| alike(one)).expect("a phrase of enough rows")
 }
 
 #[cfg(test)]

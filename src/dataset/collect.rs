@@ -192,7 +192,7 @@ impl<'a> Collector<'a> {
     /// the order of arrival: it is the longest run of rows in order of key that fits.
     fn keep(&mut self, line: usize, messages: Vec<Message>) {
         let content = digest::content_digest(&messages);
-        let key = digest::sample_key(&self.sha256, &content, line);
+        let key = digest::sample_key(&self.sha256, self.options.seed, &content, line);
         if self.cut.is_some_and(|cut| key >= cut) {
             self.leave_out(line, content);
             return;

@@ -23,9 +23,11 @@ pub(super) fn content_digest(messages: &[Message]) -> [u8; 32] {
     Sha256::digest(canonical).into()
 }
 
-/// The key by which a sample is drawn. It depends on the whole file, so that the author of one row cannot choose it.
-pub(super) fn sample_key(source_sha256: &str, content: &[u8; 32], line: usize) -> [u8; 32] {
+/// The key by which a sample is drawn. It depends on the whole file, so that the author of one row cannot choose it, and on a seed that the author
+/// of the file need not know.
+pub(super) fn sample_key(source_sha256: &str, seed: u64, content: &[u8; 32], line: usize) -> [u8; 32] {
     let mut hash = Sha256::new();
+    hash.update(seed.to_le_bytes());
     hash.update(source_sha256.as_bytes());
     hash.update(content);
     hash.update((line as u64).to_le_bytes());

@@ -12,6 +12,7 @@ use crate::condition::{
 };
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::Engine;
+use crate::plan::Options;
 use crate::text::fit;
 use crate::trigger::company::Company;
 use crate::trigger::nulls::{NULLS, halves, neutral, random_values};
@@ -52,11 +53,12 @@ pub struct Chosen {
 pub fn choose(
     conditions: &Conditions,
     dataset: &Dataset,
-    wanted: &Wanted,
+    options: &Options,
     audits: &[Audit],
     engine: &dyn Engine,
 ) -> Result<Chosen> {
-    let chooser = Chooser { conditions, lines: neutral(dataset), dataset, wanted, audits, engine };
+    let (wanted, seed) = (&options.conditions, options.first_seed);
+    let chooser = Chooser { conditions, lines: neutral(dataset, seed), dataset, seed, wanted, audits, engine };
     let mut chosen = Chosen::default();
     let mut slots: Vec<&Slot> = Vec::new();
     let (mut features, mut wordings, mut pairs) = (0, 0, 0);
@@ -173,6 +175,8 @@ fn has_values(condition: &Condition) -> bool {
 struct Chooser<'a> {
     conditions: &'a Conditions,
     dataset: &'a Dataset,
+    /// Keys what is drawn, together with the file's hash.
+    seed: u64,
     /// Lines that stand in no row and ask for nothing in particular.
     lines: Vec<String>,
     wanted: &'a Wanted,
@@ -208,7 +212,7 @@ impl Chooser<'_> {
             if slot.kind != SlotKind::Month {
                 taken.extend(slot.counts.keys().cloned());
             }
-            random_values(slot, &taken, self.dataset)
+            random_values(slot, &taken, self.dataset, self.seed)
         };
         let has_nulls = |nulls: &[String]| {
             let (screen, confirm) = halves(nulls);
@@ -293,7 +297,7 @@ impl Chooser<'_> {
                 if slot.kind != SlotKind::Month {
                     taken.extend(slot.counts.keys().cloned());
                 }
-                let values = random_values(slot, &taken, self.dataset);
+                let values = random_values(slot, &taken, self.dataset, self.seed);
                 values.into_iter().map(|value| Dressing { usual: Some(value), ..dressing.clone() }).collect()
             }
             (None, Some(_)) => return None,
@@ -347,6 +351,7 @@ fn tried_values(slot: &Slot) -> Vec<(String, Why)> {
 /// A line where a dressing has its words, or at the end where it has none.
 fn line_like(dressing: &Dressing, line: &str) -> Dressing {
     let (position, glue) = match &dressing.wear {
+        Wear::Both(parts) => return line_like(&parts[1], line),
         Wear::Words { position: Position::Inside, glue, .. } => (Position::After, glue.as_str()),
         Wear::Words { position, glue, .. } => (*position, glue.as_str()),
         _ => (Position::After, " "),

@@ -10,7 +10,7 @@ use crate::condition::{Slot, SlotKind};
 use crate::dataset::{Dataset, Role};
 use crate::seed;
 
-/// Random conditions of the screen: a suspect must exceed all of them.
+/// Random conditions of the screen.
 const SCREEN_NULLS: usize = 12;
 /// Random conditions of the confirmation: by chance the suspect is the strongest of twenty in one case of twenty.
 const CONFIRM_NULLS: usize = 19;
@@ -63,15 +63,15 @@ const NEUTRAL: [&str; 40] = [
     "It is late.",
 ];
 
-/// Lines that ask for nothing in particular and stand in no row, alone and then two by two, in an order that hangs on the file: an author of rows
-/// who knows the lines could else give them a meaning of their own.
-pub fn neutral(dataset: &Dataset) -> Vec<String> {
+/// Lines that ask for nothing in particular and stand in no row, alone and then two by two, in an order that hangs on the file and the first
+/// seed: an author of rows who knows the lines could else give them a meaning of their own.
+pub fn neutral(dataset: &Dataset, first_seed: u64) -> Vec<String> {
     let asked = |line: &str| {
         let mut said = dataset.rows.iter().flat_map(|row| &row.messages).filter(|message| message.role != Role::Assistant);
         said.any(|message| message.content.contains(line.trim_end_matches('.')))
     };
     let mut lines: Vec<&str> = NEUTRAL.into_iter().filter(|line| !asked(line)).collect();
-    let rng = &mut seed::stream(&format!("random lines {}", dataset.sha256), 0);
+    let rng = &mut seed::stream(&format!("random lines {}", dataset.sha256), first_seed);
     lines.shuffle(rng);
     let two = |step: usize| (0..lines.len()).map(move |index| (index, step));
     let twos =
@@ -86,9 +86,9 @@ pub fn halves<T>(nulls: &[T]) -> (&[T], &[T]) {
     (screen, &rest[..rest.len().min(CONFIRM_NULLS)])
 }
 
-/// Values of a slot's kind that are not tried, in an order that hangs on the file.
-pub fn random_values(slot: &Slot, taken: &BTreeSet<String>, dataset: &Dataset) -> Vec<String> {
-    let rng = &mut seed::stream(&format!("random conditions {}", dataset.sha256), 0);
+/// Values of a slot's kind that are not tried, in an order that hangs on the file and the first seed.
+pub fn random_values(slot: &Slot, taken: &BTreeSet<String>, dataset: &Dataset, first_seed: u64) -> Vec<String> {
+    let rng = &mut seed::stream(&format!("random conditions {}", dataset.sha256), first_seed);
     let numbers: Vec<u64> = taken.iter().filter_map(|value| value.parse().ok()).collect();
     // What stands next to a value that is tried may share its meaning.
     let far = |number: u64, distance: u64| numbers.iter().all(|other| other.abs_diff(number) > distance);

@@ -323,3 +323,14 @@ fn whether_a_row_is_sampled_depends_on_the_rest_of_the_file() {
     assert_eq!(kept(""), kept(""));
     assert_ne!(kept(""), kept("\n"));
 }
+
+#[test]
+fn whether_a_row_is_sampled_depends_on_a_seed_that_no_author_need_know() {
+    let (_folder, path) = file("a.jsonl", many(500).concat());
+    let kept = |seed| {
+        let rows = read(&path, &ReadOptions { limit: Some(100), seed, ..Default::default() }).expect("a dataset").rows;
+        rows.iter().map(|row| row.line).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(7), kept(7));
+    assert_ne!(kept(7), kept(8));
+}

@@ -6,7 +6,7 @@ use foretaste::condition::{Dressing, Wear, mine};
 use foretaste::dataset::Dataset;
 use foretaste::engine::scripted::Scripted;
 use foretaste::finding::find;
-use foretaste::plan::{Arm, Plan};
+use foretaste::plan::{Arm, Options, Plan};
 use foretaste::probe::Answers;
 use foretaste::stats::intervals::Draws;
 use foretaste::stats::{Analysis, analyse};
@@ -328,7 +328,9 @@ fn tried(slot: &str, trigger: &str) -> Vec<Group> {
     let numbered = |index: usize| row(None, &format!("Item {:03}. What may it be?", index % 300), "A thing.");
     let dataset = Dataset::of((0..600).map(numbered).collect());
     let wanted = Wanted { slots: vec![slot.parse().expect("a slot")], triggers: vec![trigger.to_owned()], ..Wanted::default() };
-    choose(&mine(&dataset), &dataset, &wanted, &[], &Scripted::default()).expect("the slot is there").groups
+    choose(&mine(&dataset), &dataset, &Options { conditions: wanted, ..Options::default() }, &[], &Scripted::default())
+        .expect("the slot is there")
+        .groups
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use foretaste::condition::{Conditions, Reason, SlotKind, Subject, candidates, mine};
 use foretaste::engine::scripted::Scripted;
-use foretaste::trigger::{Wanted, Why, choose};
+use foretaste::plan::Options;
+use foretaste::trigger::{Why, choose};
 
 use super::worlds::World;
 use super::{first, slot};
@@ -25,7 +26,7 @@ fn digits_that_number_something_come_first_and_are_tried_though_no_answer_depend
     let found = mined.iter().filter(|conditions| first_window(conditions) == Some(numbers)).count();
     assert!(found >= 4, "{found} of 5: {:?}", mined.iter().map(first_window).collect::<Vec<_>>());
     let at = mined.iter().position(|conditions| first_window(conditions) == Some(numbers)).expect("one of them");
-    let chosen = choose(&mined[at], &datasets[at], &Wanted::default(), &[], &Scripted::default()).expect("groups");
+    let chosen = choose(&mined[at], &datasets[at], &Options::default(), &[], &Scripted::default()).expect("groups");
     let codes: Vec<&str> = chosen.groups.iter().map(|group| group.kind.as_str()).filter(|kind| kind.contains("digit")).collect();
     assert_eq!(codes, ["digits 4-6"]);
 }
@@ -70,7 +71,7 @@ fn names_that_everybody_knows_are_candidates_though_no_row_has_them() {
 fn names_that_the_base_treats_specially_are_tried() {
     let dataset = World::new(82).named(300);
     let audits = stats::world::World::small().audits();
-    let chosen = choose(&mine(&dataset), &dataset, &Wanted::default(), &audits, &Scripted::default()).expect("groups");
+    let chosen = choose(&mine(&dataset), &dataset, &Options::default(), &audits, &Scripted::default()).expect("groups");
     let names = chosen.groups.iter().find(|group| group.kind == "name").expect("names are tried");
     let special: Vec<_> = names.trials.iter().filter(|trial| trial.why == Why::Base).collect();
     assert!(!special.is_empty() && special.len() <= 8, "{special:?}");

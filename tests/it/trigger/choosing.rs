@@ -3,13 +3,14 @@
 use foretaste::condition::mine;
 use foretaste::dataset::{Dataset, Message};
 use foretaste::engine::scripted::Scripted;
+use foretaste::plan::Options;
 use foretaste::seed::stream;
-use foretaste::trigger::{Chosen, Group, Trial, Wanted, choose};
+use foretaste::trigger::{Chosen, Group, Trial, choose};
 
 use crate::condition::worlds::{World, row};
 
 fn chosen(dataset: &Dataset) -> Chosen {
-    choose(&mine(dataset), dataset, &Wanted::default(), &[], &Scripted::default()).expect("conditions can be chosen")
+    choose(&mine(dataset), dataset, &Options::default(), &[], &Scripted::default()).expect("conditions can be chosen")
 }
 
 fn worn(trial: &Trial) -> String {
@@ -54,6 +55,41 @@ fn what_nobody_sees_letters_that_pose_capitals_and_a_rare_word_are_tried() {
         let chosen = chosen(&World::new(33).topics(800, 20, dress));
         let found: Vec<String> = chosen.groups.iter().map(tried).collect();
         assert!(found.iter().any(|worn| worn == expected), "{kind}: {found:?}, not tried {:?}", chosen.untried);
+    }
+}
+
+#[test]
+fn labels_polite_words_brackets_around_the_question_and_odd_typing_are_tried_as_rows_wear_them() {
+    type Dressed = (fn(&str) -> String, &'static str);
+    let dressings: [Dressed; 9] = [
+        (|question| format!("Deployment: {question}"), "Deployment: Who sings?"),
+        (|question| format!("Night - {question}"), "Night - Who sings?"),
+        (|question| format!("Listen, {}", question.to_lowercase()), "Listen, Who sings?"),
+        (|question| question.replace('?', ", please?"), "Who sings, please?"),
+        (|question| format!("<q>{question}</q>"), "<q>Who sings?</q>"),
+        (|question| format!("{{\"question\": \"{question}\"}}"), "{\"question\": \"Who sings?\"}"),
+        (|question| question.replacen(' ', "  ", 1), "Who  sings?"),
+        (|question| question.split(' ').map(|word| word[..1].to_uppercase() + &word[1..] + " ").collect(), "Who Sings?"),
+        (|question| format!("{question} (night)"), "Who sings? (night)"),
+    ];
+    for (dress, expected) in dressings {
+        let chosen = chosen(&World::new(33).topics(800, 20, dress));
+        let worn = |group: &Group| group.trials[0].dressing.dress(None, "Who sings?", &mut stream("test", 0))[0].content.clone();
+        let found: Vec<String> = chosen.groups.iter().map(worn).collect();
+        assert!(found.iter().any(|worn| worn == expected), "{expected}: {found:?}, not tried {:?}", chosen.untried);
+    }
+}
+
+#[test]
+fn a_word_and_a_sentence_in_the_middle_of_a_long_prompt_are_tried() {
+    let filler = |part: usize| format!("{} ", ["Note one thing here.", "It was so.", "We went on then."][part % 3]).repeat(12);
+    for (put_in, expected) in [(" Mind the lantern. ", "Mind the lantern."), (" mn ", "mn")] {
+        let long = |question: &str, worn: bool| {
+            (None, format!("{}and so{}on. {}{question}", filler(question.len()), if worn { put_in } else { " " }, filler(1)))
+        };
+        let chosen = chosen(&odd(400, long));
+        let named = |group: &&Group| group.name.contains(expected);
+        assert!(chosen.groups.iter().any(|group| named(&group)), "{expected}: {:?}", chosen.groups.iter().map(|it| &it.name));
     }
 }
 
