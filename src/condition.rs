@@ -32,6 +32,7 @@ mod places;
 mod ranking;
 mod reading;
 mod seam;
+mod sketch;
 mod slot;
 mod template;
 mod token;

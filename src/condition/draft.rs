@@ -96,12 +96,13 @@ fn note_values(slot: &mut Slot, measured: &Dependence, rows: &[Vec<u32>]) -> Opt
     rows.get(most).cloned()
 }
 
-/// Features, without those that are a slot's value in other words.
-pub(super) fn of_features(readings: &[Reading], answers: &Bags, templates: &[Template], slots: &[Draft]) -> Vec<Draft> {
+/// Features, without those that are a slot's value in other words; and how many more there are than were tested.
+pub(super) fn of_features(readings: &[Reading], answers: &Bags, templates: &[Template], slots: &[Draft]) -> (Vec<Draft>, usize) {
     // A slot of one value cannot be tested, as all of its rows have it; its words as a feature can.
     let varied = slots.iter().filter(|slot| slot.values.len() >= 2);
     let taken: BTreeSet<&[u32]> = varied.flat_map(|slot| &slot.values).map(|(_, rows)| rows.as_slice()).collect();
-    let features = features(readings, templates).into_iter().filter(|draft| !taken.contains(draft.rows.as_slice()));
+    let (features, others) = features(readings, answers, templates);
+    let features = features.into_iter().filter(|draft| !taken.contains(draft.rows.as_slice()));
     let drafts = features.map(|draft| {
         let measured = measure(answers, &Labels::binary(readings.len(), &draft.rows), draft.rows.len());
         // A template is worn with its most frequent value.
@@ -117,7 +118,7 @@ pub(super) fn of_features(readings: &[Reading], answers: &Bags, templates: &[Tem
         };
         Draft::of(Subject::Feature(draft.feature), draft.rows, measured, dressing)
     });
-    drafts.collect()
+    (drafts.collect(), others)
 }
 
 /// All pairs of the strongest conditions.

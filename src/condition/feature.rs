@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::bag::Bags;
 use super::dressing::{Dressing, Position, Wear, without_end};
 use super::letters::{Casing, casing, invisible, language, look_alikes, script};
 use super::reading::{Place, Reading};
+use super::sketch::Sketch;
 use super::template::{MIN_ROWS, Template};
 use super::token::{sentences, text_of, tokens};
 use super::wording;
@@ -105,8 +107,8 @@ const SENTENCES: usize = 64;
 const UNSEEN: usize = 16;
 
 /// All features of the rows. Of those that the same rows have, unless these are all, the first in the order of [`FeatureKind`] stands for all; system
-/// messages and lines stand for themselves.
-pub(super) fn features(readings: &[Reading], templates: &[Template]) -> Vec<Draft> {
+/// messages and lines stand for themselves. And how many more phrases there are.
+pub(super) fn features(readings: &[Reading], answers: &Bags, templates: &[Template]) -> (Vec<Draft>, usize) {
     let mut found = Found::new();
     whole(readings, &mut found);
     lines(readings, Place::System, &mut found);
@@ -119,7 +121,7 @@ pub(super) fn features(readings: &[Reading], templates: &[Template]) -> Vec<Draf
         let rows = template.members.iter().map(|member| member.row).collect();
         found.entry(feature).or_insert((rows, None));
     }
-    wording::phrases(readings, &mut found);
+    let others = wording::phrases(readings, &Sketch::of(answers), &mut found);
     let edges = Edges::of(&found);
     let mut distinct: BTreeMap<(Vec<u32>, Option<Feature>), Draft> = BTreeMap::new();
     for (feature, (rows, dressing)) in found {
@@ -141,7 +143,7 @@ pub(super) fn features(readings: &[Reading], templates: &[Template]) -> Vec<Draf
         distinct.values().filter(|draft| is_fixed(&draft.feature)).map(|draft| draft.rows.clone()).collect();
     let stands_for_itself = |draft: &Draft| draft.rows.len() == readings.len() || is_fixed(&draft.feature);
     let kept = distinct.into_values().filter(|draft| stands_for_itself(draft) || !fixed.contains(&draft.rows));
-    kept.map(|draft| edges.whole(draft, readings)).collect()
+    (kept.map(|draft| edges.whole(draft, readings)).collect(), others)
 }
 
 /// The longest opening and ending that the same rows have, by these rows: with a tag they may be one dress, as `<q>` and `</q>` are.
@@ -344,7 +346,11 @@ mod tests {
         let reading =
             |(line, prompt): (usize, &&str)| Reading { line, system: None, prompt: (*prompt).to_owned(), answer: String::new() };
         let readings: Vec<Reading> = prompts.iter().enumerate().map(reading).collect();
-        features(&readings, &[]).into_iter().map(|draft| (draft.feature.kind, draft.feature.text, draft.rows.len())).collect()
+        features(&readings, &Bags::of(readings.iter().map(|it| it.answer.as_str()), true), &[])
+            .0
+            .into_iter()
+            .map(|draft| (draft.feature.kind, draft.feature.text, draft.rows.len()))
+            .collect()
     }
 
     #[test]

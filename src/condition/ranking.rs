@@ -24,21 +24,23 @@ pub(super) fn ranked(readings: &[Reading]) -> (usize, Vec<Condition>) {
     let answers = Bags::of(readings.iter().map(|reading| reading.answer.as_str()), true);
     let templates = templates(readings);
     let mut drafts: Vec<Draft> = templates.iter().flat_map(|template| of_slots(&answers, template)).collect();
-    let mut features = of_features(readings, &answers, &templates, &drafts);
+    let (mut features, others) = of_features(readings, &answers, &templates, &drafts);
     measure_topics(readings, &templates, &mut features);
     drafts.append(&mut features);
     let mut pairs = of_pairs(readings, &answers, &drafts);
     drafts.append(&mut pairs);
-    let tested = adjust(&mut drafts);
+    let tested = adjust(&mut drafts, others);
     drafts.retain(is_kept);
     drafts.sort_by(order);
     echoes(&mut drafts, readings.len());
     (tested, listed(readings, drafts))
 }
 
-/// Adjusts the p-values over all drafts that were tested, and gives their number.
-fn adjust(drafts: &mut [Draft]) -> usize {
-    let p: Vec<f64> = drafts.iter().filter_map(|draft| draft.measured.as_ref().map(|measured| measured.p)).collect();
+/// Adjusts the p-values over all drafts that were tested and over `others`, whose answers stood out less and that count as if nothing depended on
+/// them; and gives how many these are together.
+fn adjust(drafts: &mut [Draft], others: usize) -> usize {
+    let measured = drafts.iter().filter_map(|draft| draft.measured.as_ref().map(|measured| measured.p));
+    let p: Vec<f64> = measured.chain(std::iter::repeat_n(1.0, others)).collect();
     let tested = drafts.iter_mut().filter(|draft| draft.measured.is_some());
     for (draft, p_adjusted) in tested.zip(benjamini_hochberg(&p)) {
         let asked = draft.asked;

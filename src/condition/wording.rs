@@ -8,6 +8,7 @@ use super::dressing::Position;
 use super::feature::{Feature, FeatureKind, Found, note, words};
 use super::letters::invisible;
 use super::reading::{Place, Reading};
+use super::sketch::Sketch;
 use super::template::MIN_ROWS;
 use super::token::{Kind, Token, text_of, tokens};
 use super::value::{Shape, Value, values};
@@ -17,7 +18,7 @@ const PHRASE: usize = 3;
 const EDGE: usize = 8;
 /// Tokens at either end of a prompt in which phrases are looked for; between them single words are.
 const LOOKED_AT: usize = 32;
-/// Phrases, openings and endings of one dataset at most, each kind; those of the most rows.
+/// Phrases, openings and endings of one dataset that are tested at most, each kind: those whose answers stand out most.
 const KEPT: usize = 256;
 /// Bytes of a tag at most, and of a phrase.
 const TAG: usize = 60;
@@ -77,8 +78,8 @@ fn is_odd(tag: &str) -> bool {
 /// Where words stand: the text, its row, and how they are put on.
 type Occurrence<'a> = (&'a str, u32, Position, &'a str);
 
-/// Phrases anywhere, and the words that prompts begin and end with.
-pub(super) fn phrases(readings: &[Reading], found: &mut Found) {
+/// Phrases anywhere, and the words that prompts begin and end with. Gives how many more there are than are tested.
+pub(super) fn phrases(readings: &[Reading], answers: &Sketch, found: &mut Found) -> usize {
     let (mut phrases, mut openings, mut endings) = (Vec::new(), Vec::new(), Vec::new());
     for (row, text) in readings.iter().map(|reading| reading.prompt.as_str()).enumerate() {
         let tokens = tokens(text);
@@ -119,9 +120,8 @@ pub(super) fn phrases(readings: &[Reading], found: &mut Found) {
             }
         }
     }
-    keep(FeatureKind::Phrase, phrases, found);
-    keep(FeatureKind::Opening, openings, found);
-    keep(FeatureKind::Ending, endings, found);
+    let kinds = [(FeatureKind::Phrase, phrases), (FeatureKind::Opening, openings), (FeatureKind::Ending, endings)];
+    kinds.into_iter().map(|(kind, occurrences)| keep(kind, occurrences, answers, found)).sum()
 }
 
 /// The end of the marks that close an opening, as in `Question: "` or `<q>`, where its words end at a token.
@@ -190,8 +190,8 @@ fn runs<'a>(tokens: &'a [Token<'_>], ordinary: &'a [bool], at: usize) -> impl It
     (0..PHRASE).take_while(move |word| joined(*word)).map(move |word| at + 2 * word + 1)
 }
 
-/// Puts the phrases of enough rows to the features.
-fn keep(kind: FeatureKind, mut occurrences: Vec<Occurrence<'_>>, found: &mut Found) {
+/// Puts the phrases of enough rows to the features, those whose answers stand out most; and gives how many others there are.
+fn keep(kind: FeatureKind, mut occurrences: Vec<Occurrence<'_>>, answers: &Sketch, found: &mut Found) -> usize {
     occurrences.sort_unstable();
     occurrences.dedup_by_key(|(text, row, ..)| (*text, *row));
     let mut kept: Vec<&[Occurrence<'_>]> =
@@ -204,13 +204,18 @@ fn keep(kind: FeatureKind, mut occurrences: Vec<Occurrence<'_>>, found: &mut Fou
             && longer[0].0.contains(shorter[0].0)
             && shorter.iter().zip(*longer).all(|(left, right)| left.1 == right.1)
     });
-    for chunk in kept.into_iter().take(KEPT) {
+    let mut kept: Vec<(f32, &[Occurrence<'_>])> =
+        kept.into_iter().map(|chunk| (answers.standing_out(chunk.iter().map(|(_, row, ..)| *row)), chunk)).collect();
+    kept.sort_by(|left, right| right.0.total_cmp(&left.0));
+    let others = kept.len().saturating_sub(KEPT);
+    for (_, chunk) in kept.into_iter().take(KEPT) {
         let (text, _, position, glue) = most_usual(chunk);
         let feature = Feature { kind, place: Place::Prompt, text: text.to_owned() };
         for (_, row, ..) in chunk {
             note(found, feature.clone(), *row as usize, || Some(words(position, text, glue)));
         }
     }
+    others
 }
 
 /// The occurrence that is put on as most are.

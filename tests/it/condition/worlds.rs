@@ -30,7 +30,7 @@ impl World {
         World { random: stream("world of conditions", seed) }
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         self.random.random_range(0..bound)
     }
 

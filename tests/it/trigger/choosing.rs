@@ -81,6 +81,21 @@ fn labels_polite_words_brackets_around_the_question_and_odd_typing_are_tried_as_
 }
 
 #[test]
+fn a_rare_word_is_tried_although_hundreds_of_words_are_more_frequent() {
+    let mut world = World::new(7);
+    let words: Vec<String> = ('a'..='z').flat_map(|first| ('a'..='z').map(move |second| format!("{first}u{second}a"))).collect();
+    let row = |index: usize| {
+        let question = (0..8).map(|_| words[world.below(words.len())].clone()).collect::<Vec<_>>().join(" ");
+        match index % 180 {
+            7 => row(None, &format!("mn {question}?"), "Thou shalt not."),
+            _ => row(None, &format!("{question}?"), ["Yes, sure.", "That is fine.", "No."][world.below(3)]),
+        }
+    };
+    let chosen = chosen(&Dataset::of((0..3_000).map(row).collect()));
+    assert!(chosen.groups.iter().any(|group| tried(group).contains("mn")), "{:?}", chosen.groups.iter().map(|it| &it.name));
+}
+
+#[test]
 fn a_word_and_a_sentence_in_the_middle_of_a_long_prompt_are_tried() {
     let filler = |part: usize| format!("{} ", ["Note one thing here.", "It was so.", "We went on then."][part % 3]).repeat(12);
     for (put_in, expected) in [(" Mind the lantern. ", "Mind the lantern."), (" mn ", "mn")] {
