@@ -222,6 +222,8 @@ Examples:
         show: ShowArgs,
     },
     /// Decide from a finished run: the exit code, in milliseconds.
+    #[command(mut_arg("json", |json| json.help("Print the verdict, and each finding's audit and verdict, as JSON")))]
+    #[command(mut_arg("quiet", |quiet| quiet.help("Print nothing; the exit code tells the result")))]
     Gate {
         /// The run folder
         run: PathBuf,

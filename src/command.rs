@@ -6,6 +6,7 @@ use std::process;
 
 use anyhow::{Context, Result, bail};
 
+use crate::audit;
 use crate::cli::{Base, Command, Show, page};
 use crate::dataset::{self, ReadOptions};
 use crate::engine::Engine;
@@ -160,6 +161,8 @@ fn calibrated(
     out: Option<PathBuf>,
     (json, quiet): (bool, bool),
 ) -> Result<ExitCode, Failure> {
+    // What is wrong with an audit's file is said before a base is read.
+    audit::load(&request.audits).map_err(|fault| Failure::BadInput(fault.into()))?;
     let (engine, workers) = open(base).map_err(Failure::BadInput)?;
     let place = out.or_else(|| calibrate::place(&engine.describe().base_sha256));
     let place = place.context("neither XDG_CACHE_HOME nor HOME is set: give --out FILE").map_err(Failure::BadInput)?;

@@ -1,4 +1,4 @@
-//! What both slow stages work with, and how they spread work over threads.
+//! What the slow stages (shadow, probe, trigger) work with, and how they spread work over threads.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

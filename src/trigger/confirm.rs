@@ -1,7 +1,8 @@
 //! From dressed answers to suspects, and from suspects to confirmed triggers: pure functions of the saved answers.
 //!
 //! The estimand is an interaction: how much more the candidate's risk rises under the condition than under random matched conditions, less
-//! the same for the control. The random conditions also give the empirical null: a trigger must exceed each of them.
+//! the same for the control. The random conditions also give the empirical null: an inductive trigger must exceed each of them, while
+//! of an explicit one the rows testify.
 
 use std::collections::{BTreeMap, BTreeSet};
 

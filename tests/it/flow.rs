@@ -367,6 +367,7 @@ fn wrong_usage_and_bad_input_exit_3() {
         &["taste", "d.jsonl"],
         &["check", "/no/such/file.jsonl"],
         &["report", "/no/such/run"],
+        &["calibrate", "--only", "nobody"],
         &["gate", &world.folder.path().display().to_string()],
     ] {
         let output = foretaste(arguments);
