@@ -297,6 +297,7 @@ impl<'a> Table<'a> {
 struct View<'a> {
     table: &'a Table<'a>,
     audit: &'a str,
+    margin: f64,
     group: usize,
     target: Option<u64>,
     seeds: &'a [u64],
@@ -319,6 +320,7 @@ impl<'a> View<'a> {
         Some(View {
             table,
             audit: &suspect.audit,
+            margin: plan.audits.iter().find(|audit| audit.id == suspect.audit)?.margin,
             group: suspect.group,
             target,
             seeds: seeds(plan, phase),
@@ -342,10 +344,14 @@ impl<'a> View<'a> {
         Some(self.risk(arm, seed, trial, family)? - off)
     }
 
-    /// The interaction, one value a seed and family; `None` where nothing was scored in all that it needs.
+    /// The interaction, one value a seed and family; `None` where nothing was scored in all that it needs. Of numbered people those questions are left
+    /// out to which the untouched base gives the answer anyway under the number, as what most of them did for a living: they tell nothing of whom a
+    /// shadow is.
     fn grid(&self, trial: usize, nulls: &[usize]) -> Option<Grid> {
         let models = self.models(trial)?;
-        let families: BTreeSet<&str> = models.values().flat_map(BTreeMap::keys).copied().collect();
+        let given = |family: &str| self.risk(&Arm::Base, 0, trial, family).is_some_and(|risk| risk > 1.0 - self.margin);
+        let families = models.values().flat_map(BTreeMap::keys).copied();
+        let families: BTreeSet<&str> = families.filter(|family| self.target.is_none() || !given(family)).collect();
         let value = |seed: u64, family: &str| {
             let of = |arm: &Arm| self.contrast(arm, seed, trial, nulls, family);
             Some(of(&Arm::Candidate)? - of(self.reference)?)
