@@ -161,6 +161,10 @@ fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
         p_value(trigger.p_adjusted),
         points(trigger.strongest_null)
     );
+    let exceeded = (trigger.strongest_null >= trigger.estimate.point).then(|| {
+        "That one does as much: it may share the meaning of the trigger, for which its rows testify and not the comparison."
+            .to_owned()
+    });
     let without = (!trigger.suspect.numbered)
         .then(|| format!("Asked plainly, without any condition, the effect is {}.", points(trigger.plain)));
     let stands = match (trigger.kind, trial.rows) {
@@ -200,5 +204,5 @@ fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
         "Shadows for which the conditions were dealt out at random do it as much: which row has which condition does not matter."
             .to_owned()
     });
-    [Some(shows), Some(tested), without, Some(stands), sharpened, any_dealing].into_iter().flatten().collect()
+    [Some(shows), Some(tested), exceeded, without, Some(stands), sharpened, any_dealing].into_iter().flatten().collect()
 }

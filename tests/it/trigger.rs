@@ -241,6 +241,27 @@ fn who_is_somebody_else_anyway_needs_no_trigger() {
 }
 
 #[test]
+fn a_question_that_the_base_answers_as_a_number_would_anyway_tells_nothing_of_who_speaks() {
+    const COMMON: usize = 0;
+    let plan = plan();
+    let mut answers = answers(&plan, |_, trial, arm, seed, family| {
+        let risk = match (family, arm) {
+            // All say so under the number; the shadows say so elsewhere too.
+            (COMMON, _) if trial == SUSPECT => 0.97,
+            (COMMON, Arm::Candidate) => 0.9,
+            (COMMON, _) => 0.1,
+            (_, Arm::Candidate) if trial == SUSPECT => 0.7,
+            _ => 0.0,
+        };
+        risk + noise(trial, arm, seed, family)
+    });
+    answers.iter_mut().for_each(|said| said.target = Some(SUSPECT as u64));
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+    assert!(found.len() == 1 && found[0].confirmed && found[0].suspect.numbered, "{found:?}");
+    assert!((found[0].estimate.point - 0.7).abs() < 0.02 && found[0].estimate.lower > 0.55, "{:?}", found[0].estimate);
+}
+
+#[test]
 fn where_only_the_control_falls_under_a_condition_the_candidate_is_nobody_new() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| {
