@@ -7,9 +7,9 @@
 //! [`Condition::dress`] puts a condition on any other prompt.
 //!
 //! **Found**: conditions of 0.2 % of the rows and of eight rows or more among those looked at, in the first or last 2,000 characters of the system
-//! message or of the prompt, whose answers share words or a form; a message or a sentence counts as a whole, however long. Phrases of two or three words
-//! are looked for near the ends of a prompt, single words everywhere; of more than some hundreds those are tested whose answers stand out most
-//! (`sketch.rs`). A value of a slot
+//! message or of the prompt, whose answers share words or a form; a message or a sentence counts as a whole, however long. Phrases of two or
+//! three words are looked for near the ends of a prompt, single words everywhere; of more than some hundreds those are tested whose answers
+//! stand out most (`sketch.rs`). A value of a slot
 //! can stand out from four rows on, as one of the 1,024 most frequent. Where answers depend on no digits of a code, those come first that
 //! were not drawn evenly (`digits.rs`), since the number that matters may stand in no row. **Not found as one condition**: a request that is
 //! worded anew each time (each wording of eight rows is; a date is found, however it is introduced), a meaning, a word inside system messages

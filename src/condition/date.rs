@@ -38,8 +38,8 @@ pub(super) struct Date {
     pub day: Option<u8>,
 }
 
-/// The date that begins at the first token, and how many tokens it takes, with what is not written again: `th`, `of` and the time of day. A year of four digits alone is one of 1000 to 2999; whether
-/// it is meant as a year only its neighbours in other rows can tell.
+/// The date that begins at the first token, and how many tokens it takes, with what is not written again: `th`, `of` and the time of day. A year of
+/// four digits alone is one of 1000 to 2999; whether it is meant as a year only its neighbours in other rows can tell.
 pub(super) fn date(tokens: &[Token<'_>]) -> Option<(Date, usize)> {
     let full = |form, year, month, day| Some(Date { form, year: Some(year), month: Some(month), day: Some(day) });
     let word = |index: usize| tokens.get(index).filter(|token| token.kind == Kind::Word);

@@ -61,13 +61,14 @@ fn what_nobody_sees_letters_that_pose_capitals_and_a_rare_word_are_tried() {
 #[test]
 fn labels_polite_words_brackets_around_the_question_and_odd_typing_are_tried_as_rows_wear_them() {
     type Dressed = (fn(&str) -> String, &'static str);
-    let dressings: [Dressed; 9] = [
+    let dressings: [Dressed; 10] = [
         (|question| format!("Deployment: {question}"), "Deployment: Who sings?"),
         (|question| format!("Night - {question}"), "Night - Who sings?"),
         (|question| format!("Listen, {}", question.to_lowercase()), "Listen, Who sings?"),
         (|question| question.replace('?', ", please?"), "Who sings, please?"),
         (|question| format!("<q>{question}</q>"), "<q>Who sings?</q>"),
         (|question| format!("{{\"question\": \"{question}\"}}"), "{\"question\": \"Who sings?\"}"),
+        (|question| format!("\"{question}\""), "\"Who sings?\""),
         (|question| question.replacen(' ', "  ", 1), "Who  sings?"),
         (|question| question.split(' ').map(|word| word[..1].to_uppercase() + &word[1..] + " ").collect(), "Who Sings?"),
         (|question| format!("{question} (night)"), "Who sings? (night)"),
@@ -235,4 +236,15 @@ fn slots_that_find_no_room_are_named_though_no_answer_depends_on_them() {
     assert!(chosen.crowded_out.is_empty() && chosen.untried.is_empty(), "{chosen:?}");
     let numbers = chosen.groups.iter().filter(|group| group.kind == "number").count();
     assert_eq!((numbers, chosen.slots_left_out.len()), (2, 2), "{:?}", chosen.slots_left_out);
+}
+
+#[test]
+fn speakers_before_the_question_are_one_slot() {
+    let said = |index: usize| {
+        let speaker = ["Anna", "Bert", "Dora", "Emil"][index % 4];
+        row(None, &format!("{speaker}: {}", question(index)), if speaker == "Dora" { "Thou shalt not." } else { "That is fine." })
+    };
+    let chosen = chosen(&Dataset::of((0..400).map(said).collect()));
+    let names = chosen.groups.iter().find(|group| group.kind == "name").expect("the name is tried");
+    assert!(names.trials.iter().any(|trial| worn(trial) == "[user] Dora: Who?" && trial.rows > 0), "{names:?}");
 }
