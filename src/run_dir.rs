@@ -227,7 +227,8 @@ impl RunDir {
         write_whole(&self.root.join(name), bytes)
     }
 
-    fn item(&self, name: &str) -> PathBuf {
+    /// Where a finished item of work is kept.
+    pub fn item(&self, name: &str) -> PathBuf {
         self.root.join("work").join(format!("{name}.json.zst"))
     }
 
@@ -260,9 +261,12 @@ impl RunDir {
     /// Reads an adapter back, bit for bit.
     pub fn load_adapter(&self, model: &Model) -> Result<Adapter> {
         let folder = self.adapter_folder(model);
-        let part = |name: &str| read_if_there(&folder.join(name))?.with_context(|| format!("{name} is missing"));
+        let part = |name: &str| {
+            let path = folder.join(name);
+            read_if_there(&path)?.with_context(|| format!("{}: is missing", path.display()))
+        };
         peft::parse(&part("adapter_config.json")?, &part("adapter_model.safetensors")?)
-            .with_context(|| format!("{}: run again with --force", folder.display()))
+            .with_context(|| format!("{}: damaged", folder.display()))
     }
 
     fn adapter_folder(&self, model: &Model) -> PathBuf {

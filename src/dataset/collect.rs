@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::error::DatasetError;
 use super::fields::kind;
-use super::formats::{Format, LISTS, unread_in_messages};
+use super::formats::Format;
 use super::{Dataset, Ledger, LeftOut, Message, ReadOptions, Rejection, Row, conversation, digest, json};
 
 /// After so many objects without a known format, the file is not a dataset.
@@ -173,9 +173,7 @@ impl<'a> Collector<'a> {
                 self.unread(name, 1);
             }
         }
-        if format.fields().contains(&LISTS[0]) {
-            unread_in_messages(&fields).iter().for_each(|key| self.unread(key, 1));
-        }
+        format.unread_in_messages(&fields, self.options.max_depth).iter().for_each(|key| self.unread(key, 1));
         Ok(messages)
     }
 

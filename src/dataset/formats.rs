@@ -36,11 +36,10 @@ pub enum Format {
 pub const TEXT_PROMPT: &str = "Write a passage of text.";
 
 /// Fields in which a list of messages is found, in order of preference.
-pub(super) const LISTS: [&str; 3] = ["messages", "conversations", "conversation"];
+const LISTS: [&str; 3] = ["messages", "conversations", "conversation"];
 
-/// Keys of a message that are read or refused.
-const READ_OF_A_MESSAGE: [&str; 10] =
-    ["role", "content", "from", "value", "weight", "tool_calls", "function_call", THOUGHTS[0], THOUGHTS[1], THOUGHTS[2]];
+/// Keys of a message, besides its role and its content, that are heeded or refused.
+const HEEDED: [&str; 6] = ["weight", "tool_calls", "function_call", THOUGHTS[0], THOUGHTS[1], THOUGHTS[2]];
 
 /// Fields of a message that some chat templates render beside its content.
 const THOUGHTS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
@@ -191,12 +190,34 @@ impl Format {
         if items.is_empty() {
             return Err(Fault::new(field, "has no messages; delete the row"));
         }
-        let (role_key, content_key) = if self == Format::Sharegpt { ("from", "value") } else { ("role", "content") };
+        let [role_key, content_key] = self.message_keys();
         items
             .iter()
             .enumerate()
             .map(|(index, item)| self.message(Place::Item(field, index, content_key), role_key, item))
             .collect()
+    }
+
+    /// Keys of a message's role and content.
+    fn message_keys(self) -> [&'static str; 2] {
+        if self == Format::Sharegpt { ["from", "value"] } else { ["role", "content"] }
+    }
+
+    /// Keys of messages that hold a value and are not read, as `messages[].name`, each once.
+    pub(super) fn unread_in_messages(self, row: &Map<String, Value>, max_depth: usize) -> BTreeSet<String> {
+        let mut unread = BTreeSet::new();
+        for field in self.fields() {
+            // Elsewhere than in these, a string is text whatever it holds.
+            let text = row.get(*field).and_then(Value::as_str).filter(|_| LISTS.contains(field));
+            let parsed = text.and_then(|text| json::parse(text, max_depth, false).ok());
+            let Some(Value::Array(items)) = parsed.as_ref().or_else(|| row.get(*field)) else { continue };
+            for (key, value) in items.iter().filter_map(Value::as_object).flatten() {
+                if !value.is_null() && !self.message_keys().contains(&key.as_str()) && !HEEDED.contains(&key.as_str()) {
+                    unread.insert(format!("{field}[].{key}"));
+                }
+            }
+        }
+        unread
     }
 
     fn message(self, place: Place, role_key: &'static str, item: &Value) -> Result<Turn, Fault> {
@@ -242,13 +263,6 @@ impl Format {
             None => Err(Fault::new(at(content_key), "is missing; every message needs it")),
         }
     }
-}
-
-/// Keys of messages that hold a value and are not read, as `messages[].name`, each once.
-pub(super) fn unread_in_messages(row: &Map<String, Value>) -> BTreeSet<String> {
-    let Some((field, Value::Array(items))) = message_list(row) else { return BTreeSet::new() };
-    let keys = items.iter().filter_map(Value::as_object).flatten().filter(|(_, value)| !value.is_null()).map(|(key, _)| key);
-    keys.filter(|key| !READ_OF_A_MESSAGE.contains(&key.as_str())).map(|key| format!("{field}[].{key}")).collect()
 }
 
 /// OpenAI's content parts, where all are text.

@@ -27,7 +27,14 @@ pub fn train((arm, seeds): (&Arm, &[u64]), task: &Task, workshop: &Workshop) -> 
         told: AtomicUsize::new(0),
     };
     if let Some(records) = workshop.run.load_item::<Vec<TrainingRecord>>(&item)? {
-        let shadows = read_back(arm, records, plan, workshop).with_context(|| format!("reading the adapters of {arm}"))?;
+        let again = || {
+            let item = workshop.run.item(&item);
+            format!(
+                "the adapters of {arm} cannot be read back; to train them again, remove {} and run the same command",
+                item.display()
+            )
+        };
+        let shadows = read_back(arm, records, plan, workshop).with_context(again)?;
         state.progress(plan.recipe.steps);
         return Ok(shadows);
     }

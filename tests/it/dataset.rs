@@ -236,6 +236,28 @@ fn keys_of_messages_that_are_not_read_are_counted() {
 }
 
 #[test]
+fn a_second_text_of_a_message_is_counted_as_unread_wherever_the_list_lies() {
+    let list = |[role, content]: [&str; 2], second: &str| {
+        format!(r#"[{{"{role}":"user","{content}":"a"}},{{"{role}":"assistant","{content}":"b","{second}":"another"}}]"#)
+    };
+    let own = ["role", "content"];
+    let quoted = serde_json::json!(list(own, "value")).to_string();
+    let (prompt, completion) =
+        (r#"[{"role":"user","content":"a"}]"#, r#"[{"role":"assistant","content":"b","value":"another"}]"#);
+    for (row, unread) in [
+        (format!(r#"{{"conversations":{}}}"#, list(["from", "value"], "content")), "conversations[].content"),
+        (format!(r#"{{"messages":{}}}"#, list(own, "value")), "messages[].value"),
+        (format!(r#"{{"messages":{quoted}}}"#), "messages[].value"),
+        (format!(r#"{{"prompt":{prompt},"completion":{completion}}}"#), "completion[].value"),
+    ] {
+        let ledger = read_text("a.jsonl", row).ledger;
+        assert_eq!(ledger.unread_fields.into_iter().collect::<Vec<_>>(), [(unread.to_owned(), 1)]);
+    }
+    let text = r#"{"prompt":"[{\"role\":\"user\",\"mood\":\"b\"}]","completion":"b"}"#;
+    assert!(read_text("a.jsonl", text).ledger.unread_fields.is_empty(), "a prompt that is text is not looked into");
+}
+
+#[test]
 fn a_damaged_parquet_file_is_an_error_wherever_it_is_damaged() {
     use polars::prelude::*;
     let mut frame = df!("prompt" => ["a", "b"], "completion" => ["c", "d"]).expect("a frame");

@@ -274,6 +274,27 @@ fn a_finished_run_needs_no_engine_to_run_again() {
 }
 
 #[test]
+fn lost_and_damaged_adapters_are_trained_again_as_the_error_says() {
+    let world = World::new(40);
+    world.run("run");
+    let before = outputs(&world.path("run"));
+    let adapter = world.path("run/adapters/candidate-2-40");
+    let spoil: [fn(&Path); 2] = [
+        |adapter| fs::remove_dir_all(adapter).expect("it was written"),
+        |adapter| fs::write(adapter.join("adapter_model.safetensors"), "no tensors").expect("writable"),
+    ];
+    for spoil in spoil {
+        spoil(&adapter);
+        let failure = run::run(&world.request("run"), &engine(None), &Silent).expect_err("an adapter is not there");
+        let error = format!("{:#}", failure.error());
+        let item = error.split("remove ").nth(1).and_then(|rest| rest.split(" and run the same command").next());
+        fs::remove_file(item.unwrap_or_else(|| panic!("{error}"))).expect("the error names a file");
+        world.run("run");
+        assert!(before == outputs(&world.path("run")));
+    }
+}
+
+#[test]
 fn workers_change_nothing() {
     let world = World::new(40);
     for workers in [1, 5] {
