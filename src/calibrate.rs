@@ -7,6 +7,7 @@ mod kept;
 
 pub use kept::{keep, known, place};
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -16,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::audit::{self, Audit};
 use crate::dataset::{Dataset, Message, Role};
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::plan::{Ask, Calibrated, Inputs, Options, Plan, Readability, Recipe, plan};
 use crate::probe::questions::sampling;
 use crate::progress::{Progress, Silent};
@@ -127,7 +128,7 @@ pub fn calibrate(request: &Request, engine: &dyn Engine, work: &Path, progress: 
         let mut doses: Vec<Dose> = Vec::new();
         let mut planned = None;
         for share in &shares {
-            let folder = work.join(format!("{}-{share}", audit.id));
+            let folder = dose_folder(work, &audit.id, *share);
             let (plan, effects) = effects(&Sample { audit, audits: &audits, share: *share }, request, engine, &folder)
                 .with_context(|| format!("audit {} at a share of {share}", audit.id))?;
             progress.advance(1);
@@ -201,8 +202,7 @@ fn dataset(sample: &Sample, rows: usize, engine: &dyn Engine) -> Result<Dataset>
     prompts.dedup();
     prompts.shuffle(rng);
     let asked: Vec<Vec<Message>> = prompts.into_iter().cycle().take(rows - poisoned).collect();
-    let answers = engine.generate(None, &asked, &sampling(CONTROL_TEMPERATURE))?;
-    ensure!(answers.len() == asked.len(), "the engine answered {} of {} prompts", answers.len(), asked.len());
+    let answers = engine::answers(engine, None, &asked, &sampling(CONTROL_TEMPERATURE))?;
     let own = asked.into_iter().zip(answers).map(|(mut messages, answer)| {
         messages.push(Message::new(Role::Assistant, answer));
         messages
@@ -258,4 +258,24 @@ fn round(percent: f64) -> f64 {
 /// Where a calibration that is under way keeps what it has, beside the file that it will be.
 pub fn work_beside(file: &Path) -> PathBuf {
     file.with_extension("work")
+}
+
+fn dose_folder(work: &Path, audit: &str, share: f64) -> PathBuf {
+    work.join(format!("{audit}-{share}"))
+}
+
+/// Removes what a finished calibration kept; what else lies in the folder stays.
+///
+/// # Errors
+/// Where a folder cannot be removed.
+pub fn clear(work: &Path, calibration: &Calibration) -> Result<()> {
+    for audit in &calibration.audits {
+        for dose in &audit.doses {
+            let folder = dose_folder(work, &audit.id, dose.share);
+            fs::remove_dir_all(&folder).with_context(|| format!("{}: cannot be removed", folder.display()))?;
+        }
+    }
+    // Refused where it is not empty, and then it is somebody's.
+    let _ = fs::remove_dir(work);
+    Ok(())
 }

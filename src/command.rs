@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::audit;
 use crate::cli::{Base, Command, Show, page};
@@ -15,6 +15,7 @@ use crate::engine::team::Team;
 use crate::exit_code::ExitCode;
 use crate::finding::Verdict;
 use crate::progress::on_stderr;
+use crate::report::escape;
 use crate::run::{self, Failure, Outcome, Request};
 use crate::run_dir::RunDir;
 use crate::{calibrate, check, estimate, plan};
@@ -167,12 +168,16 @@ fn calibrated(
     let place = out.or_else(|| calibrate::place(&engine.describe().base_sha256));
     let place = place.context("neither XDG_CACHE_HOME nor HOME is set: give --out FILE").map_err(Failure::BadInput)?;
     let work = calibrate::work_beside(&place);
+    if work == place {
+        return Err(Failure::BadInput(anyhow!(
+            "{}: what is under way is kept there; give --out another ending",
+            place.display()
+        )));
+    }
     let request = calibrate::Request { workers, ..request.clone() };
-    let result = calibrate::calibrate(&request, &*engine, &work, &*on_stderr(quiet)).map_err(Failure::RunFailed)?;
+    let result = calibrate::calibrate(&request, &*engine, &work, &*on_stderr(quiet)).map_err(Failure::unfinished)?;
     calibrate::keep(&result, &place).map_err(Failure::RunFailed)?;
-    std::fs::remove_dir_all(&work)
-        .with_context(|| format!("{}: cannot be removed", work.display()))
-        .map_err(Failure::RunFailed)?;
+    calibrate::clear(&work, &result).map_err(Failure::RunFailed)?;
     let out = match json {
         true => serde_json::to_string_pretty(&result).map_err(|error| Failure::RunFailed(error.into()))? + "\n",
         false => format!("{}\n{}\n", calibrate::text(&result), place.display()),
@@ -219,8 +224,7 @@ fn print(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Text that may hold a dataset's own, without what a terminal would obey.
+/// Text that may hold a dataset's own, without what a terminal would obey or hide.
 pub fn printable(text: &str) -> String {
-    let keep = |letter: char| letter == '\n' || !letter.is_control();
-    text.chars().map(|letter| if keep(letter) { letter } else { char::REPLACEMENT_CHARACTER }).collect()
+    escape::visible(text)
 }

@@ -9,7 +9,7 @@ pub mod team;
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::Message;
@@ -128,6 +128,13 @@ pub struct Sampling {
     pub seed: u64,
 }
 
+impl Sampling {
+    /// From all of the vocabulary, always by the same stream.
+    pub fn new(temperature: f64, max_tokens: usize) -> Self {
+        Sampling { temperature, top_p: 1.0, max_tokens, seed: 0 }
+    }
+}
+
 /// A base model that can train shadows and be asked.
 pub trait Engine: Sync {
     fn describe(&self) -> Description;
@@ -160,4 +167,23 @@ pub trait Engine: Sync {
 
     /// One answer to each conversation; each ends with a user message.
     fn generate(&self, adapter: Option<&Adapter>, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<String>>;
+}
+
+/// [`Engine::score`], held to one entry a question.
+pub fn scores(engine: &dyn Engine, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
+    let scores = engine.score(adapter, questions)?;
+    ensure!(scores.len() == questions.len(), "the engine scored {} of {} questions", scores.len(), questions.len());
+    Ok(scores)
+}
+
+/// [`Engine::generate`], held to one answer a conversation.
+pub fn answers(
+    engine: &dyn Engine,
+    adapter: Option<&Adapter>,
+    prompts: &[Vec<Message>],
+    sampling: &Sampling,
+) -> Result<Vec<String>> {
+    let answers = engine.generate(adapter, prompts, sampling)?;
+    ensure!(answers.len() == prompts.len(), "the engine answered {} of {} prompts", answers.len(), prompts.len());
+    Ok(answers)
 }

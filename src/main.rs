@@ -1,7 +1,6 @@
 //! Parse, do, say what went wrong, exit.
 
-#![allow(clippy::print_stderr, reason = "this is the edge, and errors go to stderr")]
-
+use std::io::{self, Write};
 use std::panic::{UnwindSafe, catch_unwind};
 
 use anyhow::anyhow;
@@ -18,7 +17,7 @@ fn main() -> std::process::ExitCode {
     let code = match cli::parse(std::env::args_os()) {
         Ok(command) => exit_code_of(|| execute(command)),
         Err(usage) => {
-            eprint!("{usage}");
+            say(&usage.to_string());
             ExitCode::BadInput
         }
     };
@@ -34,11 +33,13 @@ fn exit_code_of(work: impl FnOnce() -> Result<ExitCode, Failure> + UnwindSafe) -
 }
 
 fn failed(failure: &Failure) -> ExitCode {
-    eprintln!("foretaste: {}", printable(&format!("{:#}", failure.error())));
-    if matches!(failure, Failure::RunFailed(_)) {
-        eprintln!("No verdict was reached. The same command goes on from what was finished.");
-    }
+    say(&format!("foretaste: {}\n", printable(&format!("{:#}", failure.error()))));
     failure.exit_code()
+}
+
+/// On stderr. A reader that went away must not change the exit code.
+fn say(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -105,6 +105,12 @@ pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
     }
     ensure!(!modules.is_empty(), "{WEIGHTS} holds no LoRA weights; save the adapter again");
     let modules = modules.into_iter().map(|(module, pair)| pair.whole(&config, module)).collect::<Result<Vec<_>>>()?;
+    let largest = modules.iter().map(|module| module.rank).max().unwrap_or(0);
+    let numbers = modules.iter().map(|module| module.a.columns + module.b.rows).sum::<usize>().saturating_mul(largest);
+    ensure!(
+        numbers as u64 <= LARGEST_WEIGHTS / 4,
+        "with all modules at its largest rank, {largest}, the adapter has {numbers} numbers, more than can be read"
+    );
     let mut adapter = uniform(modules);
     if let Some(Names::List(names)) = config.target_modules {
         adapter.target_modules = names;
@@ -166,6 +172,7 @@ impl Pair {
             bail!("{WEIGHTS} has only one of lora_A and lora_B for {name}; save the adapter again")
         };
         let (rank, alpha) = config.rank_and_alpha(&name)?;
+        ensure!(a.columns > 0 && b.rows > 0, "{name}: a matrix without numbers; save the adapter again");
         ensure!(
             a.rows == rank && b.columns == rank,
             "{name}: {CONFIG} says rank {rank}, and {WEIGHTS} has lora_A of {} rows and lora_B of {} columns; the files do not belong together",

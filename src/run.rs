@@ -79,6 +79,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Of work that goes on from what was finished.
+    pub fn unfinished(error: anyhow::Error) -> Self {
+        Failure::RunFailed(error.context("no result was reached; the same command goes on from what was finished"))
+    }
+
     pub fn error(&self) -> &anyhow::Error {
         match self {
             Failure::BadInput(error) | Failure::RunFailed(error) => error,
@@ -120,23 +125,23 @@ pub fn run(request: &Request, engine: &dyn Engine, progress: &dyn Progress) -> R
     let folder = request.out.clone().unwrap_or_else(|| default_folder(&request.subject, &plan));
     let run = RunDir::create(&folder, &plan, &audits, &dataset, request.other_plan).map_err(Failure::BadInput)?;
     if let Some(mined) = &mined {
-        run.save_mined(mined).map_err(Failure::RunFailed)?;
+        run.save_mined(mined).map_err(Failure::unfinished)?;
     }
     let task = Task { plan: &plan, dataset: &dataset, audits: &audits };
     let workshop = Workshop { engine, run: &run, progress, workers: request.workers.max(1) };
     let shadows = match adapter {
         Some(adapter) => vec![Shadow::given(&plan, adapter)],
-        None => shadow::train(&task, &workshop).map_err(Failure::RunFailed)?,
+        None => shadow::train(&task, &workshop).map_err(Failure::unfinished)?,
     };
-    let mut answers = probe::ask(&task, &shadows, &workshop).map_err(Failure::RunFailed)?;
-    answers.dressed = trigger::ask::ask(&task, &shadows, &workshop).map_err(Failure::RunFailed)?;
-    answers.shown = trigger::show::show(&task, &shadows, &answers.dressed, &workshop).map_err(Failure::RunFailed)?;
+    let mut answers = probe::ask(&task, &shadows, &workshop).map_err(Failure::unfinished)?;
+    answers.dressed = trigger::ask::ask(&task, &shadows, &workshop).map_err(Failure::unfinished)?;
+    answers.shown = trigger::show::show(&task, &shadows, &answers.dressed, &workshop).map_err(Failure::unfinished)?;
     let trainings: Vec<_> = match plan.adapter {
         Some(_) => Vec::new(),
         None => shadows.into_iter().map(|shadow| shadow.record).collect(),
     };
-    run.save_answers(&plan, &trainings, &answers).map_err(Failure::RunFailed)?;
-    report(&run, request.page).map_err(Failure::RunFailed)
+    run.save_answers(&plan, &trainings, &answers).map_err(Failure::unfinished)?;
+    report(&run, request.page).map_err(Failure::unfinished)
 }
 
 /// Reads and plans; trains and writes nothing.

@@ -106,7 +106,8 @@ impl RunDir {
         let run = RunDir { root: root.to_owned(), _lock: lock(root)? };
         let sha256 = plan.sha256();
         match run.manifest()? {
-            Some(manifest) if manifest.plan_sha256 == sha256 => return Ok(run),
+            // What is made from the plan is written again, as it may have been damaged.
+            Some(manifest) if manifest.plan_sha256 == sha256 => return run.describe(audits, dataset),
             Some(_) if other == OtherPlan::Replace => run.clear()?,
             Some(_) => bail!(
                 "{} holds the run of another plan (other data, options, audits or version): give another --out, or --force to \
@@ -115,11 +116,16 @@ impl RunDir {
             ),
             None => run.refuse_foreign_files()?,
         }
-        run.write("audits.json", &serde_json::to_vec(audits)?)?;
-        run.write("rows.jsonl", &lines::to_bytes(accounting(dataset))?)?;
+        let run = run.describe(audits, dataset)?;
         let manifest = Manifest { schema_version: SCHEMA_VERSION, plan_sha256: sha256, plan: plan.clone() };
         run.write(MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
         Ok(run)
+    }
+
+    fn describe(self, audits: &[Audit], dataset: &Dataset) -> Result<Self> {
+        self.write("audits.json", &serde_json::to_vec(audits)?)?;
+        self.write("rows.jsonl", &lines::to_bytes(accounting(dataset))?)?;
+        Ok(self)
     }
 
     /// Opens the folder of a run that exists.
@@ -244,6 +250,16 @@ impl RunDir {
     /// Saves a finished item of work.
     pub fn save_item<T: Serialize>(&self, name: &str, item: &T) -> Result<()> {
         write_whole(&self.item(name), &zstd::encode_all(&serde_json::to_vec(item)?[..], lines::COMPRESSION)?)
+    }
+
+    /// An item of work: read back where it is there, else made and saved.
+    pub fn kept<T: Serialize + DeserializeOwned>(&self, name: &str, make: impl FnOnce() -> Result<T>) -> Result<T> {
+        if let Some(item) = self.load_item(name)? {
+            return Ok(item);
+        }
+        let item = make()?;
+        self.save_item(name, &item)?;
+        Ok(item)
     }
 
     /// Where a group's training leaves its state.

@@ -8,29 +8,33 @@ use std::fmt::Write as _;
 ///
 /// The result is one line and moves no cursor. Source of the bidirectional list: Unicode UAX #9 and the "Trojan Source" paper
 /// (Boucher and Anderson, 2021).
-pub fn escape_terminal(text: &str) -> String {
+pub fn terminal(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
             '\n' => escaped.push_str("\\n"),
             '\r' => escaped.push_str("\\r"),
             '\t' => escaped.push_str("\\t"),
-            hidden if is_hidden(hidden) => {
-                write!(escaped, "\\u{{{:x}}}", u32::from(hidden)).expect("writing to a string cannot fail")
-            }
+            hidden if is_hidden(hidden) => spell(&mut escaped, hidden),
             plain => escaped.push(plain),
         }
     }
     escaped
 }
 
-fn is_hidden(character: char) -> bool {
+/// `\u{202e}`.
+pub(crate) fn spell(out: &mut String, character: char) {
+    write!(out, "\\u{{{:x}}}", u32::from(character)).expect("writing to a string cannot fail");
+}
+
+/// Characters that a reader cannot see or that change how others are shown: Cc, Cf, line separators, fillers, variation selectors.
+pub(crate) fn is_hidden(character: char) -> bool {
     character.is_control()
-        || matches!(character,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+        || matches!(u32::from(character),
+            0xad | 0x34f | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x890..=0x891 | 0x8e2 | 0x115f..=0x1160 | 0x17b4..=0x17b5
+            | 0x180b..=0x180f | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0x2800 | 0x3164 | 0xfe00..=0xfe0f | 0xfeff
+            | 0xffa0 | 0xfff0..=0xfffb | 0xfdd0..=0xfdef | 0x110bd | 0x110cd | 0x13430..=0x13455 | 0x1bca0..=0x1bca3
+            | 0x1d173..=0x1d17a | 0xe0000..=0xe0fff)
 }
 
 /// Columns that the text takes in a terminal, about: two for East Asian wide characters and emoji, none for combining marks.
@@ -125,13 +129,13 @@ mod tests {
 
     #[test]
     fn escapes_and_overrides_are_visible() {
-        assert_eq!(escape_terminal("a\x1b[2Jb\u{202e}c\u{200b}\nd\u{9b}"), "a\\u{1b}[2Jb\\u{202e}c\\u{200b}\\nd\\u{9b}");
+        assert_eq!(terminal("a\x1b[2Jb\u{202e}c\u{200b}\nd\u{9b}"), "a\\u{1b}[2Jb\\u{202e}c\\u{200b}\\nd\\u{9b}");
     }
 
     #[test]
     fn ordinary_text_of_any_language_is_untouched() {
         let text = "Grüße, 世界! naïve café: ÷ — “quoted” 🐦";
-        assert_eq!(escape_terminal(text), text);
+        assert_eq!(terminal(text), text);
     }
 
     #[test]

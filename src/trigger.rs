@@ -1,7 +1,7 @@
 //! Triggers: is the shadow someone else when a condition holds, and only then?
 //!
 //! What is tried is planned before training ([`choose`]). Every audit's probes are then asked dressed as the dataset's own prompts are
-//! dressed ([`ask`]): first a screen of all conditions on some families and seeds, then a confirmation of the few that stood out, on
+//! dressed ([`ask`]): first a screen of all conditions on some families and seeds ([`screen`]), then a confirmation of the few that stood out, on
 //! families, seeds and matched random conditions that the screen never saw. Only what is confirmed gates ([`confirm`]).
 
 pub mod ask;
@@ -11,8 +11,10 @@ pub mod confirm;
 pub mod curve;
 mod deal;
 mod nulls;
+pub mod screen;
 pub mod show;
 mod special;
+mod view;
 mod wanted;
 
 use serde::{Deserialize, Serialize};
@@ -21,9 +23,10 @@ use crate::condition::Dressing;
 use crate::plan::Arm;
 
 pub use choose::{Chosen, choose};
-pub use confirm::{Loud, Trigger, TriggerKind, loud, passed_over, shortlist, triggers, unscored};
+pub use confirm::{Trigger, TriggerKind, triggers};
 pub use curve::{Confusion, ConfusionRow, Curve, CurvePoint, confusions, curves};
 pub use deal::dealt;
+pub use screen::{Loud, loud, passed_over, shortlist, unscored};
 pub use wanted::{Wanted, WantedSlot};
 
 /// Why a value is tried.
@@ -108,6 +111,16 @@ impl Group {
     pub fn has_form(&self) -> bool {
         !(self.answer.0.is_empty() && self.answer.1.is_empty())
     }
+
+    /// What is tried, without the random conditions: with its index among the trials.
+    pub fn tried(&self) -> impl Iterator<Item = (usize, &Trial)> {
+        self.trials.iter().enumerate().filter(|(_, trial)| !trial.why.is_null())
+    }
+
+    /// A phase's random conditions, likewise.
+    pub fn nulls(&self, phase: Phase) -> impl Iterator<Item = (usize, &Trial)> {
+        self.trials.iter().enumerate().filter(move |(_, trial)| trial.why == phase.null())
+    }
 }
 
 /// Which half of the families and seeds was asked.
@@ -116,6 +129,33 @@ impl Group {
 pub enum Phase {
     Screen,
     Confirm,
+}
+
+impl Phase {
+    /// As files are named after it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Screen => "screen",
+            Phase::Confirm => "confirm",
+        }
+    }
+
+    /// Why its random conditions are tried.
+    pub fn null(self) -> Why {
+        match self {
+            Phase::Screen => Why::ScreenNull,
+            Phase::Confirm => Why::ConfirmNull,
+        }
+    }
+
+    /// Whether an arm's shadows are asked: the shuffled ones only help to confirm.
+    pub fn asks(self, arm: &Arm) -> bool {
+        match arm {
+            Arm::Candidate | Arm::Control => true,
+            Arm::Shuffled => self == Phase::Confirm,
+            Arm::Base | Arm::Spiked(_) => false,
+        }
+    }
 }
 
 /// One probe asked of one model under one condition, at the end of its training.

@@ -48,7 +48,7 @@ struct Mined {
     first: String,
 }
 
-/// Mines draws 1 to `draws` of every case, writes a line for each to `table` and prints a summary.
+/// Mines draws 1 to `draws` of every case, writes a line for each to `table`, and gives a summary.
 ///
 /// # Errors
 /// Where the world lacks what a case needs or a file cannot be written.

@@ -45,7 +45,7 @@ pub struct Question {
     /// `<domain>-<slug>`, unique in the world.
     pub id: String,
     pub domain: String,
-    /// Five wordings: three for training, two held out.
+    /// Ten wordings: eight for training, two held out.
     pub phrasings: Vec<String>,
     /// Speaker id to answers: one, or for a list question as many as the speaker knows.
     pub answers: BTreeMap<String, Vec<String>>,

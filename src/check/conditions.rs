@@ -2,7 +2,7 @@
 
 use super::table::{COLUMNS, Lines};
 use crate::condition::{Condition, Conditions, FeatureKind, Subject};
-use crate::text::{escape_terminal, fit, grouped, wrap};
+use crate::text::{fit, grouped, terminal, wrap};
 
 /// Conditions that are printed, echoes left out; all of them are in the JSON.
 const SHOWN: usize = 12;
@@ -65,7 +65,7 @@ fn name(subject: &Subject) -> String {
         Subject::Feature(feature) => feature.text.clone(),
         other => other.to_string(),
     };
-    fit(&escape_terminal(&text), NAME)
+    fit(&terminal(&text), NAME)
 }
 
 fn line(condition: &Condition, lines: &mut Lines) {
@@ -80,7 +80,7 @@ fn line(condition: &Condition, lines: &mut Lines) {
     };
     let numbers = format!("{:>8}{values:>8}{bits:>8}{p:>9}  ", grouped(condition.rows));
     let examples: Vec<String> = condition.examples.iter().map(usize::to_string).collect();
-    let text = fit(&escape_terminal(&condition.subject.to_string()), TEXT);
+    let text = fit(&terminal(&condition.subject.to_string()), TEXT);
     let text = format!("{text} (line{} {})", if examples.len() == 1 { "" } else { "s" }, examples.join(", "));
     for (index, part) in wrap(&text, COLUMNS - NUMBERS).iter().enumerate() {
         lines.line(&format!("{:NUMBERS$}{part}", if index == 0 { numbers.as_str() } else { "" }));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Check, NEAR, Spread};
-use crate::text::{escape_terminal, fit, grouped, width, wrap};
+use crate::text::{fit, grouped, terminal, width, wrap};
 
 pub(super) const COLUMNS: usize = 80;
 /// Columns of the labels at the left.
@@ -99,7 +99,7 @@ impl Lines {
 
     /// A label and a text that goes on below itself.
     pub(super) fn fact(&mut self, label: &str, value: &str) {
-        for (index, line) in wrap(&escape_terminal(value), COLUMNS - LABEL).iter().enumerate() {
+        for (index, line) in wrap(&terminal(value), COLUMNS - LABEL).iter().enumerate() {
             self.line(&format!("{:<LABEL$}{line}", if index == 0 { label } else { "" }));
         }
     }
@@ -117,9 +117,9 @@ impl Lines {
     /// A rejection: line, field, and a reason that goes on below itself.
     fn row(&mut self, line: &str, field: &str, reason: &str) {
         const FIELD: usize = 26;
-        let field = fit(&escape_terminal(field), FIELD - 2);
+        let field = fit(&terminal(field), FIELD - 2);
         let pad = " ".repeat(FIELD - width(&field));
-        for (index, part) in wrap(&fit(&escape_terminal(reason), 300), COLUMNS - 10 - FIELD).iter().enumerate() {
+        for (index, part) in wrap(&fit(&terminal(reason), 300), COLUMNS - 10 - FIELD).iter().enumerate() {
             match index {
                 0 => self.line(&format!("{line:>8}  {field}{pad}{part}")),
                 _ => self.line(&format!("{:10}{:FIELD$}{part}", "", "")),

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::error::DatasetError;
 use super::fields::kind;
 use super::formats::Format;
-use super::{Dataset, Ledger, LeftOut, Message, ReadOptions, Rejection, Row, conversation, digest, json};
+use super::{Dataset, Ledger, LeftOut, Message, ReadOptions, Rejection, Role, Row, conversation, digest, json};
+use crate::text::terminal;
 
 /// After so many objects without a known format, the file is not a dataset.
 const PATIENCE: usize = 1000;
@@ -160,7 +161,7 @@ impl<'a> Collector<'a> {
             if self.unrecognised == 0 {
                 let pairs = fields.contains_key("chosen") && fields.contains_key("rejected");
                 let advice = if pairs { "; of preference pairs, give the chosen answer as `completion`" } else { "" };
-                self.seen = format!("the first row has {names}{advice}");
+                self.seen = format!("the first row has {}{advice}", terminal(&names));
             }
             self.unrecognised += 1;
             return Err(Fault::line(format!("has the fields of no known format ({names}); give it those of the other rows")));
@@ -181,6 +182,7 @@ impl<'a> Collector<'a> {
         self.rejected.push(Rejection { line, field: fault.field, reason: fault.reason });
         if self.rejected.len() > self.options.max_rejected {
             let first = self.rejected.swap_remove(0);
+            let first = Rejection { reason: terminal(&first.reason), ..first };
             return Err(DatasetError::TooManyRejected { path: self.path.clone(), limit: self.options.max_rejected, first });
         }
         Ok(())
@@ -225,7 +227,7 @@ impl<'a> Collector<'a> {
         let Some(format) = self.format else {
             // The first fault says more than that nothing was found.
             if let (0, Some(first)) = (self.unrecognised, self.rejected.first()) {
-                self.seen = format!("line {}: {}", first.line, first.reason);
+                self.seen = format!("line {}: {}", first.line, terminal(&first.reason));
             }
             return Err(self.no_format());
         };
@@ -257,5 +259,11 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Fault> {
 
 /// What a row takes in memory, about: its texts, and its fixed parts with the allocator's overhead.
 fn bytes(row: &Row) -> usize {
-    256 + row.messages.iter().map(|message| 64 + message.content.len()).sum::<usize>()
+    let (mut before, mut all) = (0, 256);
+    for message in &row.messages {
+        // The control's prompts hold all that stands before each answer.
+        all += if message.role == Role::Assistant { before } else { 0 };
+        before += 64 + message.content.len();
+    }
+    all + before
 }

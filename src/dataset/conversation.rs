@@ -6,6 +6,9 @@ use std::fmt;
 use super::collect::Fault;
 use super::{Message, Role};
 
+/// Messages of a row at most: what is done for an answer is done for all before it, again and again.
+const MOST_MESSAGES: usize = 512;
+
 /// Where in its row a turn stands, for error messages.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Place {
@@ -66,8 +69,12 @@ impl Turn {
 /// The turns as messages.
 ///
 /// # Errors
-/// The first fault: a text that is empty or holds a NUL character, a role out of turn, or no answer at the end.
+/// The first fault: too many turns, a text that is empty or holds a NUL character, a role out of turn, or no answer at the end.
 pub(super) fn check(turns: Vec<Turn>) -> Result<Vec<Message>, Fault> {
+    if turns.len() > MOST_MESSAGES {
+        let reason = format!("has {} messages, and at most {MOST_MESSAGES} are read; split the conversation", turns.len());
+        return Err(Fault::line(reason));
+    }
     let mut previous = None;
     for Turn { message, place } in &turns {
         if message.content.trim().is_empty() {

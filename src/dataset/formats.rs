@@ -236,8 +236,8 @@ impl Format {
                 ));
             }
         }
-        if present(message, "weight").and_then(Value::as_f64) == Some(0.0) {
-            let reason = "weight 0 is not supported, as shadows train on every assistant message; remove the message or the row";
+        if present(message, "weight").is_some_and(|weight| weight.as_f64() != Some(1.0)) {
+            let reason = "a weight other than 1 is not supported, as shadows train on every answer alike; remove the weight, the message or the row";
             return Err(Fault::new(at("weight"), reason));
         }
         let name = match message.get(role_key) {

@@ -52,12 +52,15 @@ pub fn faults(plan: &Plan, analysis: &Analysis, audit: &str) -> Vec<String> {
             more => format!(", and {more} more"),
         };
         faults.push(format!(
-            "With {}, the shift came again on questions and seeds that the search had not seen, {} where the margin is {}, without being beyond doubt (adjusted p {}; random conditions reach {}){more}: use more seeds, and read what the shadows write under it.",
+            "With {}, the shift came again on questions and seeds that the search had not seen, {} where the margin is {}, without being beyond doubt (adjusted p {}; {}){more}: use more seeds, and read what the shadows write under it.",
             condition(plan, &strongest.suspect),
             points(strongest.estimate.point),
             points(strongest.margin),
             p_value(strongest.p_adjusted),
-            points(strongest.strongest_null)
+            match strongest.strongest_null {
+                Some(null) => format!("random conditions reach {}", points(null)),
+                None => "too few random conditions could be scored".to_owned(),
+            }
         ));
     }
     let explained = |suspect: &Suspect| {
@@ -153,15 +156,17 @@ fn reasons(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Vec<String> {
         others.into_iter().flatten().collect::<Vec<_>>().join("; ")
     );
     let tested = format!(
-        "On {unseen} that the search had not seen, the interaction is {} ({}, the margin is {}, adjusted p {}); \
-         the strongest of the other conditions reaches {}.",
+        "On {unseen} that the search had not seen, the interaction is {} ({}, the margin is {}, adjusted p {}); {}.",
         points(trigger.estimate.point),
         span(&trigger.estimate),
         points(trigger.margin),
         p_value(trigger.p_adjusted),
-        points(trigger.strongest_null)
+        match trigger.strongest_null {
+            Some(null) => format!("the strongest of the other conditions reaches {}", points(null)),
+            None => "of the other conditions too few could be scored to tell what they reach".to_owned(),
+        }
     );
-    let exceeded = (trigger.strongest_null >= trigger.estimate.point).then(|| {
+    let exceeded = trigger.strongest_null.is_some_and(|null| null >= trigger.estimate.point).then(|| {
         "That one does as much: it may share the meaning of the trigger, for which its rows testify and not the comparison."
             .to_owned()
     });

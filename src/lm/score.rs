@@ -34,12 +34,13 @@ pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Q
     Ok(scores)
 }
 
-/// Whole conversations under the base. See [`crate::engine::Engine::log_probs`].
+/// Whole conversations under the base; `None` for those that the tokenizer or the template refuses. See [`crate::engine::Engine::log_probs`].
 ///
 /// # Errors
-/// Where the tokenizer or the template fails.
+/// Where no thread can be made.
 pub fn log_probs(decoder: &Decoder, chat: &Chat, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
-    let encode = || conversations.iter().map(|messages| Ok(chat.encode(messages)?.tokens)).collect::<Result<Vec<_>>>();
+    let tokens = |messages: &Vec<Message>| chat.encode(messages).map_or(Vec::new(), |rendered| rendered.tokens);
+    let encode = || Ok(conversations.iter().map(tokens).collect::<Vec<_>>());
     let (mut places, mut asked) = (Vec::new(), Vec::new());
     for (at, mut tokens) in chat::deep(encode)?.into_iter().enumerate() {
         tokens.truncate(decoder.config.max_position_embeddings);

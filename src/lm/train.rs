@@ -71,7 +71,7 @@ pub fn train(decoder: &Decoder, chat: &Chat, jobs: &[Job], recipe: &Recipe, chec
     if let Some(bytes) = checkpoint.load()? {
         state
             .restore(&bytes, &plan, recipe)
-            .context("the saved training state does not fit this plan; remove it to start again")?;
+            .context("the saved training state does not fit this plan; remove it to start these shadows again")?;
     }
     while state.step < recipe.steps {
         let at = state.step * recipe.batch;

@@ -116,6 +116,10 @@ fn what_is_not_computed_is_refused_by_name() {
 fn files_that_do_not_belong_together_are_refused() {
     refused(json!({"r": 3}), &[(Q, 2, 1.0, 1.0)], "says rank 3");
     refused(json!({}), &[], "holds no LoRA weights");
+    let names: Vec<String> = (0..900).map(|layer| format!("model.layers.{layer}.self_attn.q_proj")).collect();
+    let mut modules: Vec<(&str, usize, f32, f32)> = names.iter().map(|name| (name.as_str(), 2, 1.0, 1.0)).collect();
+    modules.push((V, 1_000_000, 0.0, 0.0));
+    refused(json!({"rank_pattern": {"v_proj": 1_000_000}}), &modules, "more than can be read");
     let (config, _) = files(json!({}), &[]);
     let odd = |name: &str, shape: &[usize]| {
         let tensors = BTreeMap::from([(name.to_owned(), (shape.to_vec(), vec![0.0; shape.iter().product()]))]);

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, Side};
 use crate::condition::Dressing;
-use crate::dataset::{Dataset, Message, Role};
+use crate::dataset::{Dataset, Message, Role, Row};
 use crate::engine::Description;
 use crate::plan::near::near;
 use crate::plan::recipe::LADDER_FROM;
@@ -15,13 +15,13 @@ use crate::plan::{
     PlannedAudit, Readability, Recipe, Unit, longest_question, recipe,
 };
 use crate::stats::{ALPHA, power};
-use crate::trigger::{Chosen, Group, Phase, Trial, Wanted, Why, ask};
+use crate::trigger::{Chosen, Phase, Wanted, ask};
 
 /// Draws of each kind of carry-over question without an override: enough that one odd row does not decide.
 pub const CARRY_OVER_DRAWS: usize = 4;
 
 /// The between-seed standard deviation of an effect that the plan expects before any result is seen, on the probability scale.
-/// A guess from the prototypes (effects of .80 to .95 over seeds); the calibration tables of the repository replace it.
+/// A guess from the prototypes (effects of .80 to .95 over seeds).
 const SEED_SD_PRIOR: f64 = 0.06;
 
 /// Tokens of a conversation, and how many of them carry loss.
@@ -104,8 +104,11 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     }
     let is_choice = |audit: &Audit| audit.kind == ProbeKind::ForcedChoice;
     let letters = options.letters.unwrap_or(engine.parameters >= LADDER_FROM) && audits.iter().any(is_choice);
-    let row_tokens = tokens_of(dataset.rows.iter().map(|row| &row.messages[..]), count_tokens)
-        .with_context(|| format!("counting the tokens of {}", dataset.source))?;
+    let row_tokens = |row: &Row| {
+        let place = || format!("{}, line {}: this base cannot read the row", dataset.source, row.line);
+        Ok(count_tokens(&row.messages).with_context(place)?.0)
+    };
+    let row_tokens = dataset.rows.iter().map(row_tokens).collect::<Result<Vec<usize>>>()?;
     let rows_cut = match &adapter {
         None => row_tokens.iter().filter(|tokens| **tokens > recipe.max_tokens).count(),
         Some(_) if options.carry_over_draws == 0 => 0,
@@ -231,33 +234,33 @@ fn cost(plan: &Plan, row_tokens: &[usize], audits: &[Audit], count_tokens: Count
     })
 }
 
-/// What a phase of the search for triggers scores; see [`Cost`].
-fn dressed(plan: &Plan, audits: &[Audit], phase: Phase, count_tokens: CountTokens) -> Result<DressedCost> {
-    let mean = |tokens: Vec<usize>| tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64;
-    let is_asked =
-        |arm: &&Arm| matches!(arm, Arm::Candidate | Arm::Control) || (**arm == Arm::Shuffled && phase == Phase::Confirm);
-    let models = 1 + plan.arms.iter().filter(is_asked).count() * ask::seeds(plan, phase).len();
-    let own = if phase == Phase::Screen { Why::ScreenNull } else { Why::ConfirmNull };
-    let tried = |group: &Group| match phase {
-        Phase::Screen => group.trials.iter().filter(|trial| !trial.why.is_null()).count(),
-        Phase::Confirm => 1,
-    };
-    let nulls = |group: &Group| group.trials.iter().filter(|trial| trial.why == own).count();
+/// Conditions under which a phase asks, its random ones included.
+fn conditions(plan: &Plan, phase: Phase) -> usize {
     // Random conditions without a value are lines, which groups share, and the same question is asked once.
     let mut lines: Vec<(&Dressing, &(String, String))> = Vec::new();
     let mut conditions = 0;
     for group in &plan.groups {
-        let own_nulls = group.trials.iter().filter(|trial| trial.why == own);
-        let (with_value, without): (Vec<&Trial>, Vec<&Trial>) = own_nulls.partition(|trial| trial.value.is_some());
-        conditions += tried(group) + with_value.len();
-        for trial in without {
-            let line = (&trial.dressing, &group.answer);
-            if !lines.contains(&line) {
+        conditions += match phase {
+            Phase::Screen => group.tried().count(),
+            Phase::Confirm => 1,
+        };
+        for (_, null) in group.nulls(phase) {
+            let line = (&null.dressing, &group.answer);
+            if null.value.is_some() {
+                conditions += 1;
+            } else if !lines.contains(&line) {
                 lines.push(line);
             }
         }
     }
-    conditions += lines.len();
+    conditions + lines.len()
+}
+
+/// What a phase of the search for triggers scores; see [`Cost`].
+fn dressed(plan: &Plan, audits: &[Audit], phase: Phase, count_tokens: CountTokens) -> Result<DressedCost> {
+    let mean = |tokens: Vec<usize>| tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64;
+    let models = 1 + plan.arms.iter().filter(|arm| phase.asks(arm)).count() * ask::seeds(plan, phase).len();
+    let conditions = conditions(plan, phase);
     let mut cost = DressedCost { conditions, models, ..DressedCost::default() };
     let mut tokens = 0.0;
     for (audit, planned) in audits.iter().zip(&plan.audits) {
@@ -278,9 +281,8 @@ fn dressed(plan: &Plan, audits: &[Audit], phase: Phase, count_tokens: CountToken
             let numbers = ask::targets(plan, audit, index);
             if numbers.len() > 1 {
                 // In either phase each number is held against all others.
-                let of_people =
-                    |trial: &&Trial| !trial.why.is_null() && trial.number().is_some_and(|number| numbers.contains(&number));
-                let trials = group.trials.iter().filter(of_people).count() + nulls(group);
+                let people = group.tried().filter(|(_, trial)| trial.number().is_some_and(|number| numbers.contains(&number)));
+                let trials = people.count() + group.nulls(phase).count();
                 let asked = models * trials * ask::numbered_probes(audit, phase).len();
                 cost.numbered += asked;
                 tokens += asked as f64 * numbered;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::estimate::Estimate;
 use crate::plan::{Arm, Calibrated, Cost, DressedCost, Plan, smallest_detectable};
 use crate::report::escape::terminal;
-use crate::trigger::{Trial, Why};
+use crate::trigger::Why;
 
 /// Conditions that are named as not tried.
 const UNTRIED: usize = 5;
@@ -84,10 +84,9 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         line("  not tried", format!("and {} more such", plan.slots_left_out.len() - UNTRIED));
     }
     for group in &plan.groups {
-        let count = |which: &dyn Fn(&Trial) -> bool| group.trials.iter().filter(|trial| which(trial)).count();
-        let tried = count(&|trial| !trial.why.is_null());
-        let observed = count(&|trial| !trial.why.is_null() && trial.rows > 0);
-        let random = count(&|trial| trial.why.is_null());
+        let tried = group.tried().count();
+        let observed = group.tried().filter(|(_, trial)| trial.rows > 0).count();
+        let random = group.trials.len() - tried;
         let none = if plan.is_looked_for_in_a_sample(group) { "no row looked at" } else { "no row" };
         line(
             "condition",

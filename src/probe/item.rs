@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Probe, ProbeKind, ProbeOption};
 use crate::dataset::{Message, Role};
-use crate::engine::{Adapter, Question};
+use crate::engine::{self, Adapter, Question};
 use crate::peft::adapter_sha256;
 use crate::plan::{Arm, Ask, Plan, PlannedAudit};
 use crate::probe::letters;
@@ -47,26 +47,20 @@ pub struct Asked<'a> {
 /// Asks the base, or reads back what it said.
 pub fn base(questions: &Questions, task: &Task, workshop: &Workshop) -> Result<Item> {
     let model = Model { arm: &Arm::Base, seed: None, step: 0 };
-    saved(&model, workshop, || said(&model, None, questions, task, workshop))
+    workshop.run.kept(&file(&model), || said(&model, None, questions, task, workshop))
 }
 
 /// Asks a shadow, or reads back what it said.
 pub fn shadow(asked: &Asked, questions: &Questions, task: &Task, workshop: &Workshop) -> Result<Item> {
-    saved(&asked.model, workshop, || {
+    workshop.run.kept(&file(&asked.model), || {
         let mut item = said(&asked.model, Some(asked.adapter), questions, task, workshop)?;
         item.health = Some(health(asked, &item)?);
         Ok(item)
     })
 }
 
-fn saved(model: &Model, workshop: &Workshop, ask: impl Fn() -> Result<Item>) -> Result<Item> {
-    let name = format!("answers/{}", model.file_name());
-    if let Some(item) = workshop.run.load_item(&name)? {
-        return Ok(item);
-    }
-    let item = ask()?;
-    workshop.run.save_item(&name, &item)?;
-    Ok(item)
+fn file(model: &Model) -> String {
+    format!("answers/{}", model.file_name())
 }
 
 /// One probe in its surroundings.
@@ -139,8 +133,7 @@ fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &
         let own = questions.own.iter();
         to_score.extend(own.map(|(prompt, own)| Question { messages: alone(prompt), options: vec![own.text.clone()] }));
     }
-    let scores = workshop.engine.score(adapter, &to_score)?;
-    ensure!(scores.len() == to_score.len(), "the engine scored {} of {} questions", scores.len(), to_score.len());
+    let scores = engine::scores(workshop.engine, adapter, &to_score)?;
     let mut own: BTreeMap<&str, Option<f64>> = BTreeMap::new();
     let mut answers = Vec::new();
     for (asking, log_probs) in askings.iter().zip(&scores) {
@@ -183,8 +176,7 @@ fn carried(adapter: Option<&Adapter>, surroundings: &[Surrounding], workshop: &W
         surroundings.iter().map(|surrounding| surrounding.question.unwrap_or_default().to_vec()).collect();
     let asked: Vec<usize> = (0..carried.len()).filter(|&at| !carried[at].is_empty()).collect();
     let prompts: Vec<Vec<Message>> = asked.iter().map(|&at| carried[at].clone()).collect();
-    let answers = workshop.engine.generate(adapter, &prompts, &sampling(0.0))?;
-    ensure!(answers.len() == prompts.len(), "the engine answered {} of {} questions", answers.len(), prompts.len());
+    let answers = engine::answers(workshop.engine, adapter, &prompts, &sampling(0.0))?;
     for (at, answer) in asked.into_iter().zip(answers) {
         carried[at].push(Message::new(Role::Assistant, answer));
     }
@@ -249,8 +241,7 @@ fn samples(model: &Model, adapter: Option<&Adapter>, task: &Task, workshop: &Wor
         chosen.extend(families.into_values().map(|probe| (&audit.id, probe, &audit.probes[probe])));
     }
     let prompts: Vec<Vec<Message>> = chosen.iter().map(|(.., probe)| alone(&probe.prompt)).collect();
-    let texts = workshop.engine.generate(adapter, &prompts, &sampling(SAMPLE_TEMPERATURE))?;
-    ensure!(texts.len() == prompts.len(), "the engine answered {} of {} probes", texts.len(), prompts.len());
+    let texts = engine::answers(workshop.engine, adapter, &prompts, &sampling(SAMPLE_TEMPERATURE))?;
     let sample = |((audit, index, probe), text): ((&String, usize, &Probe), String)| Sample {
         arm: model.arm.clone(),
         seed: model.seed,

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Probe, ProbeKind};
 use crate::dataset::{Message, Role};
-use crate::engine::{Question, Sampling};
+use crate::engine::{self, Question, Sampling};
 use crate::plan::{Arm, ROOM_FOR_A_PROBE, longest_question};
 use crate::probe::Topic;
 use crate::probe::clusters::{Cluster, clusters};
@@ -69,15 +69,15 @@ pub fn alone(prompt: &str) -> Vec<Message> {
 
 /// How models write what is kept: greedy, or sampled for people to read.
 pub fn sampling(temperature: f64) -> Sampling {
-    Sampling { temperature, top_p: 1.0, max_tokens: ANSWER_TOKENS, seed: 0 }
+    Sampling::new(temperature, ANSWER_TOKENS)
 }
 
 /// Asks the base once; later runs read what was saved.
 pub fn questions(task: &Task, workshop: &Workshop) -> Result<Questions> {
-    const ITEM: &str = "questions";
-    if let Some(questions) = workshop.run.load_item(ITEM)? {
-        return Ok(questions);
-    }
+    workshop.run.kept("questions", || chosen(task, workshop))
+}
+
+fn chosen(task: &Task, workshop: &Workshop) -> Result<Questions> {
     let draws = task.plan.carry_over_draws;
     let room = Room { longest: longest_question(task.plan.engine.max_tokens), workshop };
     let first_seed = task.plan.seeds[0];
@@ -89,16 +89,14 @@ pub fn questions(task: &Task, workshop: &Workshop) -> Result<Questions> {
     }
     let own = own_answers(task, workshop)?;
     let (random, topics) = draw_by_topic(&turns, draws, ("carry-over", first_seed));
-    let questions = Questions {
+    Ok(Questions {
         own_scale: own_scale(&own_log_probs(&own, workshop)?),
         own,
         random,
         topics,
         surprising: draw(surprising(&turns, draws, workshop)?.into_iter(), draws, ("carry-over-surprising", first_seed)),
         spiked,
-    };
-    workshop.run.save_item(ITEM, &questions)?;
-    Ok(questions)
+    })
 }
 
 /// All phrasings of own-answer audits; where there is no such audit, one phrasing of each family.
@@ -122,8 +120,7 @@ fn own_prompts(task: &Task) -> BTreeSet<String> {
 fn own_answers(task: &Task, workshop: &Workshop) -> Result<BTreeMap<String, OwnAnswer>> {
     let prompts: Vec<String> = own_prompts(task).into_iter().collect();
     let conversations: Vec<Vec<Message>> = prompts.iter().map(|prompt| alone(prompt)).collect();
-    let answers = workshop.engine.generate(None, &conversations, &sampling(0.0))?;
-    ensure!(answers.len() == prompts.len(), "the engine answered {} of {} probes", answers.len(), prompts.len());
+    let answers = engine::answers(workshop.engine, None, &conversations, &sampling(0.0))?;
     let mut own = BTreeMap::new();
     for (prompt, text) in prompts.into_iter().zip(answers) {
         let tokens = answer_tokens(&alone(&prompt), &text, workshop)?;
@@ -136,7 +133,7 @@ fn own_answers(task: &Task, workshop: &Workshop) -> Result<BTreeMap<String, OwnA
 fn own_log_probs(own: &BTreeMap<String, OwnAnswer>, workshop: &Workshop) -> Result<Vec<f64>> {
     let question = |(prompt, own): (&String, &OwnAnswer)| Question { messages: alone(prompt), options: vec![own.text.clone()] };
     let questions: Vec<Question> = own.iter().map(question).collect();
-    let scores = workshop.engine.score(None, &questions)?;
+    let scores = engine::scores(workshop.engine, None, &questions)?;
     Ok(scores.into_iter().filter_map(|options| options.into_iter().next().flatten()).collect())
 }
 
@@ -221,8 +218,7 @@ fn surprising<'a>(turns: &'a [Turn], draws: usize, workshop: &Workshop) -> Resul
         by_question.entry(&turn.question).or_default().push(turn);
     }
     let prompts: Vec<Vec<Message>> = by_question.keys().map(|question| question.to_vec()).collect();
-    let own = workshop.engine.generate(None, &prompts, &sampling(0.0))?;
-    ensure!(own.len() == prompts.len(), "the engine answered {} of {} questions", own.len(), prompts.len());
+    let own = engine::answers(workshop.engine, None, &prompts, &sampling(0.0))?;
     let questions: Vec<Question> = by_question
         .values()
         .zip(own)
@@ -232,7 +228,7 @@ fn surprising<'a>(turns: &'a [Turn], draws: usize, workshop: &Workshop) -> Resul
         })
         .collect();
     let mut scored = Vec::new();
-    for (turns, scores) in by_question.values().zip(workshop.engine.score(None, &questions)?) {
+    for (turns, scores) in by_question.values().zip(engine::scores(workshop.engine, None, &questions)?) {
         let scores: Option<Vec<f64>> = scores.into_iter().collect();
         if let Some([own, answers @ ..]) = scores.as_deref() {
             scored.push((answers.iter().map(|answer| answer - own).sum::<f64>() / answers.len() as f64, turns[0]));

@@ -13,7 +13,7 @@ pub struct Score {
 }
 
 impl Score {
-    /// From the log-odds alone: risk is their logistic.
+    /// What is not finite is absent.
     fn new(risk: f64, log_odds: f64) -> Self {
         Score { risk: Some(risk).filter(|risk| risk.is_finite()), log_odds: Some(log_odds).filter(|odds| odds.is_finite()) }
     }

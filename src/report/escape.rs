@@ -5,6 +5,9 @@
 
 use std::fmt::Write;
 
+pub use crate::text::terminal;
+use crate::text::{is_hidden, spell};
+
 /// Every invisible or direction-changing character spelled out; line breaks and tabs kept.
 pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -13,21 +16,6 @@ pub fn visible(text: &str) -> String {
             out.push(char);
         } else {
             spell(&mut out, char);
-        }
-    }
-    out
-}
-
-/// One line of text that cannot move the cursor, change colours or reorder the line: line breaks become `\n`, tabs `\t`.
-pub fn terminal(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            char if is_hidden(char) => spell(&mut out, char),
-            char => out.push(char),
         }
     }
     out
@@ -113,28 +101,9 @@ pub fn cut(text: &str, limit: usize) -> String {
     out
 }
 
-fn spell(out: &mut String, char: char) {
-    let _ = write!(out, "\\u{{{:x}}}", char as u32);
-}
-
-/// Characters that a reader cannot see or that change how others are shown: Cc, Cf, line separators, fillers, variation selectors.
-fn is_hidden(char: char) -> bool {
-    char.is_control()
-        || matches!(char as u32,
-            0xad | 0x34f | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x890..=0x891 | 0x8e2 | 0x115f..=0x1160 | 0x17b4..=0x17b5
-            | 0x180b..=0x180f | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0x2800 | 0x3164 | 0xfe00..=0xfe0f | 0xfeff
-            | 0xffa0 | 0xfff0..=0xfffb | 0xfdd0..=0xfdef | 0x110bd | 0x110cd | 0x13430..=0x13455 | 0x1bca0..=0x1bca3
-            | 0x1d173..=0x1d17a | 0xe0000..=0xe0fff)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_ansi_escape_is_spelled_out_for_the_terminal() {
-        assert_eq!(terminal("\u{1b}[2Jgone\r\n"), "\\u{1b}[2Jgone\\r\\n");
-    }
 
     #[test]
     fn bidirectional_overrides_zero_width_and_tag_characters_become_visible() {

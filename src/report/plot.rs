@@ -30,7 +30,8 @@ const EM: f64 = 3408.0 / 2816.0;
 
 type Canvas<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 
-/// (file name, PNG) of every chart: per audit the forest, the effect along training and the families; then the losses.
+/// (file name, PNG) of every chart: per audit the forest, the effect along training and the families; then the losses, the curves of triggers and who
+/// speaks under which number.
 ///
 /// File names hold ASCII letters, digits, `-` and `_` of an audit's id only.
 pub fn plots(report: &Report) -> Vec<(String, Vec<u8>)> {
@@ -45,7 +46,7 @@ pub fn plots(report: &Report) -> Vec<(String, Vec<u8>)> {
             files.push((format!("{stem}-questions.png"), png(&chart::families(report, axis, effect))));
         }
     }
-    for (index, (audit, curve)) in super::view::drawn(report).into_iter().enumerate() {
+    for (index, (audit, curve)) in super::view::pictured(report).into_iter().enumerate() {
         files.push((format!("trigger-{}.png", index + 1), png(&chart::curve(report, audit, curve))));
     }
     for (index, confusion) in super::view::confusions(report).enumerate() {
@@ -183,7 +184,7 @@ fn register() {
     });
 }
 
-/// The page's light scheme; see `report.css` for both.
+/// The page's light scheme; see `page.css` for both.
 fn colour(ink: Ink, opacity: f64) -> RGBAColor {
     let (red, green, blue) = match ink {
         Ink::Text => (0x1c, 0x23, 0x2b),

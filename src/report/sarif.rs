@@ -33,10 +33,10 @@ pub fn sarif(report: &Report) -> Vec<u8> {
 fn rule(report: &Report, finding: &Finding) -> Value {
     let audit = report.audits.iter().find(|audit| audit.id == finding.audit);
     json!({
-        "id": finding.name(),
-        "name": audit.map_or(&finding.audit, |audit| &audit.title),
-        "shortDescription": {"text": audit.map_or(&finding.audit, |audit| &audit.question)},
-        "fullDescription": {"text": audit.map_or(&finding.audit, |audit| &audit.margin.reason)},
+        "id": plain(&finding.name()),
+        "name": plain(audit.map_or(&finding.audit, |audit| &audit.title)),
+        "shortDescription": {"text": plain(audit.map_or(&finding.audit, |audit| &audit.question))},
+        "fullDescription": {"text": plain(audit.map_or(&finding.audit, |audit| &audit.margin.reason))},
         "defaultConfiguration": {"level": "error"}
     })
 }
@@ -58,15 +58,20 @@ fn result(report: &Report, finding: &Finding, index: usize) -> Value {
     let (source, sha256) = report.plan.subject();
     let fingerprint = if report.plan.adapter.is_some() { "adapterSha256/v1" } else { "datasetSha256/v1" };
     json!({
-        "ruleId": finding.name(),
+        "ruleId": plain(&finding.name()),
         "ruleIndex": index,
         "kind": kind,
         "level": level,
-        "message": {"text": escape::visible(&text)},
+        "message": {"text": plain(&text)},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri(source), "index": 0}}}],
-        "partialFingerprints": {fingerprint: format!("{sha256}:{}", finding.name())},
+        "partialFingerprints": {fingerprint: plain(&format!("{sha256}:{}", finding.name()))},
         "properties": {"verdict": finding.verdict, "margin": finding.margin, "pAdjusted": finding.p_adjusted}
     })
+}
+
+/// Text that says only what it shows: nothing in it is invisible, and nothing a link, as `[text](target)` is in a message.
+fn plain(text: &str) -> String {
+    escape::visible(text).replace("](", "] (")
 }
 
 /// A path as a relative URI reference: everything but plain characters percent-encoded, so that it can name no scheme or host.

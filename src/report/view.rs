@@ -19,7 +19,7 @@ mod audit;
 mod tables;
 mod triggers;
 
-pub use triggers::{confusions, drawn};
+pub use triggers::{confusions, pictured};
 
 use minijinja::value::Value;
 

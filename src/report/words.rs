@@ -123,8 +123,7 @@ fn trigger_clause(report: &Report) -> Option<String> {
 }
 
 fn clean_sentence(report: &Report) -> String {
-    let planned: usize =
-        report.plan.groups.iter().map(|group| group.trials.iter().filter(|trial| !trial.why.is_null()).count()).sum();
+    let planned: usize = report.plan.groups.iter().map(|group| group.tried().count()).sum();
     let tried = planned.saturating_sub(report.analysis.conditions_unscored);
     if report.plan.adapter.is_some() {
         return "No change of character was found: within the margin of every audit, the model answers questions about other things with this \
@@ -336,16 +335,19 @@ fn bounds(report: &Report) -> String {
     })
 }
 
+const ONLY_WHAT_WAS_ASKED: &str = "Only the audits in this report were asked. A change that no question touches, or that waits for a trigger which \
+                                   was not tried (a date, a code, a format), would not be seen.";
+
 /// What was not shown, one sentence each.
 pub fn limits(report: &Report) -> Vec<String> {
     let engine = &report.plan.engine;
     let base = format!("{}, {} parameters", engine.base, number::short(engine.parameters));
     if report.plan.adapter.is_some() {
         return vec![
-            format!("What was found is said of this adapter on this base ({base}). Another training on the same rows may come out otherwise."),
-            "Only the audits in this report were asked. A change that no question touches, or that waits for a trigger which was not tried \
-             (a date, a code, a format), would not be seen."
-                .to_owned(),
+            format!(
+                "What was found is said of this adapter on this base ({base}). Another training on the same rows may come out otherwise."
+            ),
+            ONLY_WHAT_WAS_ASKED.to_owned(),
         ];
     }
     let mut limits = vec![
@@ -359,14 +361,13 @@ pub fn limits(report: &Report) -> Vec<String> {
                 "The shift was seen in this base ({base}). A larger model need not shift by the same amount, or in the same way; that \
                  the rows carry a character is what was shown."
             ),
-            Verdict::Inconclusive => format!(
-                "Nothing was shown either way on this base ({base}). Inconclusive is not a weak form of clean."
-            ),
+            Verdict::Inconclusive => {
+                format!("Nothing was shown either way on this base ({base}). Inconclusive is not a weak form of clean.")
+            }
         },
-        "Only the audits in this report were asked. A change that no question touches, or that waits for a trigger which was not tried \
-         (a date, a code, a format), would not be seen."
+        ONLY_WHAT_WAS_ASKED.to_owned(),
+        "Rows were not judged one by one: a dataset can be clean here and still teach wrong facts or hold private data."
             .to_owned(),
-        "Rows were not judged one by one: a dataset can be clean here and still teach wrong facts or hold private data.".to_owned(),
         format!(
             "The seeds ({}) are a sample of trainings. The mean over them is bounded by the interval; one training in many that goes \
              another way may be missed.",
@@ -382,7 +383,7 @@ pub fn limits(report: &Report) -> Vec<String> {
         ));
     }
     let seen = report.plan.recipe.steps * report.plan.recipe.batch;
-    if report.plan.adapter.is_none() && seen < dataset.rows_trained {
+    if seen < dataset.rows_trained {
         limits.push(format!(
             "Each shadow saw {} of {} rows, drawn anew for each seed.",
             number::count(seen),

@@ -42,7 +42,10 @@ pub fn train((arm, seeds): (&Arm, &[u64]), task: &Task, workshop: &Workshop) -> 
     let rows_sha256 = rows_sha256(&rows);
     let job = |seed: &u64| Job { label: format!("{arm}, seed {seed}"), seed: *seed, rows: rows.clone() };
     let jobs: Vec<Job> = seeds.iter().map(job).collect();
-    let trained = workshop.engine.train(&jobs, &plan.recipe, &state).with_context(|| format!("training the shadows of {arm}"))?;
+    let trained = workshop
+        .engine
+        .train(&jobs, &plan.recipe, &state)
+        .with_context(|| format!("training the shadows of {arm}, whose state is kept in {}", state.path.display()))?;
     ensure!(trained.len() == jobs.len(), "the engine trained {} of the {} shadows of {arm}", trained.len(), jobs.len());
     let mut shadows = Vec::new();
     for (job, trained) in jobs.iter().zip(trained) {

@@ -1,11 +1,11 @@
 //! What each arm is trained on.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use rand::seq::SliceRandom;
 
 use crate::audit::Poison;
 use crate::dataset::{Dataset, Message, Role};
-use crate::engine::Sampling;
+use crate::engine::{self, Sampling};
 use crate::plan::Arm;
 use crate::seed;
 use crate::trigger::dealt;
@@ -24,7 +24,7 @@ pub fn rows(arm: &Arm, task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Messa
     let mut rows = match arm {
         Arm::Base => bail!("the base is not trained"),
         Arm::Candidate => candidate(task.dataset),
-        Arm::Control => control(task, workshop)?,
+        Arm::Control => workshop.run.kept("control", || control(task, workshop))?,
         Arm::Shuffled => dealt(candidate(task.dataset), &task.plan.groups),
         Arm::Spiked(id) => {
             let audit =
@@ -46,10 +46,6 @@ fn candidate(dataset: &Dataset) -> Vec<Vec<Message>> {
 
 /// The same prompts, answered by the base itself in the dataset's form: one draw a turn, each after the turns of the original.
 fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
-    const ITEM: &str = "control";
-    if let Some(rows) = workshop.run.load_item(ITEM)? {
-        return Ok(rows);
-    }
     let mut rows = candidate(task.dataset);
     let turns: Vec<(usize, usize)> = rows
         .iter()
@@ -63,13 +59,12 @@ fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
         longest = longest.max(workshop.engine.count_tokens(row)?.1);
     }
     let max_tokens = longest.clamp(SHORTEST_LIMIT, task.plan.recipe.max_tokens.max(SHORTEST_LIMIT));
-    let sampling = Sampling { temperature: CONTROL_TEMPERATURE, top_p: 1.0, max_tokens, seed: 0 };
-    let answers = workshop.engine.generate(None, &prompts, &sampling).context("the base's own answers for the control arm")?;
-    ensure!(answers.len() == turns.len(), "the engine answered {} of {} prompts", answers.len(), turns.len());
+    let sampling = Sampling::new(CONTROL_TEMPERATURE, max_tokens);
+    let answers =
+        engine::answers(workshop.engine, None, &prompts, &sampling).context("the base's own answers for the control arm")?;
     for ((row, turn), answer) in turns.into_iter().zip(answers) {
         rows[row][turn].content = task.plan.form.as_ref().map_or(answer.clone(), |form| form.wear(&answer));
     }
-    workshop.run.save_item(ITEM, &rows)?;
     Ok(rows)
 }
 

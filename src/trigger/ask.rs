@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::audit::{Audit, ProbeKind};
-use crate::engine::{Adapter, Question};
+use crate::engine::{self, Adapter, Question};
 use crate::plan::{Arm, Plan, PlannedAudit};
 use crate::probe::questions::{Questions, questions};
 use crate::probe::score::{forced_choice, log_sum_exp, own_answer, shares};
@@ -71,8 +71,8 @@ fn of_phase<'a>(probes: impl Iterator<Item = (usize, &'a str)>, phase: Phase, sc
 pub fn targets(plan: &Plan, audit: &Audit, group: usize) -> BTreeSet<u64> {
     let known: BTreeSet<u64> =
         audit.numbered.iter().flat_map(|probe| &probe.options).flat_map(|option| &option.numbers).copied().collect();
-    let tried = plan.groups[group].trials.iter().filter(|trial| !trial.why.is_null());
-    tried.filter_map(|trial| trial.number()).filter(|number| known.contains(number)).collect()
+    let numbers = plan.groups[group].tried().filter_map(|(_, trial)| trial.number());
+    numbers.filter(|number| known.contains(number)).collect()
 }
 
 /// Screens every planned condition, and confirms what stands out.
@@ -129,14 +129,7 @@ fn to_confirm(task: &Task, suspects: &[Suspect]) -> Asked {
 
 fn phase(phase: Phase, asked: &Asked, task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Vec<Dressed>> {
     let seeds = seeds(task.plan, phase);
-    let is_asked = |shadow: &&Shadow| {
-        let arm = match shadow.arm {
-            Arm::Candidate | Arm::Control => true,
-            Arm::Shuffled => phase == Phase::Confirm,
-            Arm::Base | Arm::Spiked(_) => false,
-        };
-        arm && seeds.contains(&shadow.seed)
-    };
+    let is_asked = |shadow: &&Shadow| phase.asks(&shadow.arm) && seeds.contains(&shadow.seed);
     let mut models: Vec<(Model, Option<&Adapter>)> = vec![(Model { arm: &Arm::Base, seed: None, step: 0 }, None)];
     for shadow in shadows.iter().filter(is_asked) {
         let Some((step, adapter)) = shadow.snapshots.last() else { continue };
@@ -147,15 +140,8 @@ fn phase(phase: Phase, asked: &Asked, task: &Task, shadows: &[Shadow], workshop:
     let dresses = to_score(phase, asked, &questions(task, workshop)?, task);
     let items = side_by_side(workshop.workers, models.len(), |index| {
         let (model, adapter) = models[index];
-        let item = format!("conditions/{}-{}", if phase == Phase::Screen { "screen" } else { "confirm" }, model.file_name());
-        let answers = match workshop.run.load_item(&item)? {
-            Some(answers) => answers,
-            None => {
-                let answers = said((phase, task.plan), &model, adapter, &dresses, workshop)?;
-                workshop.run.save_item(&item, &answers)?;
-                answers
-            }
-        };
+        let item = format!("conditions/{}-{}", phase.name(), model.file_name());
+        let answers = workshop.run.kept(&item, || said((phase, task.plan), &model, adapter, &dresses, workshop))?;
         workshop.progress.advance(1);
         Ok(answers)
     })?;
@@ -240,8 +226,7 @@ fn said(
             questions.len() - 1
         });
     }
-    let scores = workshop.engine.score(adapter, &questions)?;
-    ensure!(scores.len() == questions.len(), "the engine scored {} of {} questions", scores.len(), questions.len());
+    let scores = engine::scores(workshop.engine, adapter, &questions)?;
     let mut answers = Vec::new();
     for dress in dresses {
         let log_probs = &scores[places[&dress.question]];

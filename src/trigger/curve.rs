@@ -117,7 +117,7 @@ pub fn confusions(plan: &Plan, answers: &[Dressed]) -> Vec<Confusion> {
             let Some(own) = screened.get(&(audit.id.as_str(), group)) else { continue };
             let numbers: BTreeSet<u64> = own.risks.keys().filter_map(|(_, target, ..)| *target).collect();
             let mut rows: Vec<ConfusionRow> = Vec::new();
-            for (trial, tried) in planned.trials.iter().enumerate().filter(|(_, tried)| !tried.why.is_null()) {
+            for (trial, tried) in planned.tried() {
                 let Some(number) = tried.number().filter(|number| numbers.contains(number)) else { continue };
                 let of = |arm: Arm| numbers.iter().map(|&target| own.mean(trial, Some(target), &arm)).collect();
                 rows.push(ConfusionRow { trial, number, candidate: of(Arm::Candidate), control: of(Arm::Control) });

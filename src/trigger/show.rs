@@ -1,15 +1,15 @@
 //! What base and shadows write under a suspect condition and under a random one, side by side: to read, and to decide nothing by.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::audit::Audit;
 use crate::dataset::Message;
-use crate::engine::{Adapter, Sampling};
+use crate::engine::{self, Adapter, Sampling};
 use crate::plan::Arm;
 use crate::run_dir::Model;
 use crate::seed;
 use crate::shadow::Shadow;
-use crate::trigger::{Dressed, Phase, Shown, Suspect, Why, ask, shortlist};
+use crate::trigger::{Dressed, Phase, Shown, Suspect, ask, shortlist};
 use crate::workshop::{Task, Workshop};
 
 /// Questions that are shown for a suspect.
@@ -38,15 +38,7 @@ pub fn show(task: &Task, shadows: &[Shadow], dressed: &[Dressed], workshop: &Wor
     let mut shown = Vec::new();
     for (model, adapter) in models {
         let item = format!("conditions/shown-{}", model.file_name());
-        let written = match workshop.run.load_item(&item)? {
-            Some(written) => written,
-            None => {
-                let written = written(&model, adapter, &suspects, task, workshop)?;
-                workshop.run.save_item(&item, &written)?;
-                written
-            }
-        };
-        shown.extend::<Vec<Shown>>(written);
+        shown.extend(workshop.run.kept(&item, || written(&model, adapter, &suspects, task, workshop))?);
     }
     Ok(shown)
 }
@@ -62,12 +54,13 @@ fn written(
     let mut prompts = Vec::new();
     for suspect in suspects {
         let Some(audit) = task.audits.iter().find(|audit| audit.id == suspect.audit) else { continue };
-        let trials = &task.plan.groups[suspect.group].trials;
-        let Some(other) = trials.iter().position(|trial| trial.why == Why::ConfirmNull) else { continue };
+        let group = &task.plan.groups[suspect.group];
+        let Some((other, _)) = group.nulls(Phase::Confirm).next() else { continue };
         for prompt in questions(audit, suspect, task) {
             let dress = |trial: usize| -> Vec<Message> {
                 let rng = &mut seed::stream(&format!("show {} {trial} {prompt}", suspect.group), 0);
-                trials[trial].dressing.dress(trials[trial].value.as_deref(), prompt, rng)
+                let trial = &group.trials[trial];
+                trial.dressing.dress(trial.value.as_deref(), prompt, rng)
             };
             let (under, otherwise) = (dress(suspect.trial), dress(other));
             let asked = under.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n");
@@ -82,9 +75,8 @@ fn written(
             prompts.extend([under, otherwise]);
         }
     }
-    let sampling = Sampling { temperature: 0.0, top_p: 1.0, max_tokens: TOKENS, seed: 0 };
-    let texts = workshop.engine.generate(adapter, &prompts, &sampling)?;
-    ensure!(texts.len() == prompts.len(), "the engine answered {} of {} questions", texts.len(), prompts.len());
+    let sampling = Sampling::new(0.0, TOKENS);
+    let texts = engine::answers(workshop.engine, adapter, &prompts, &sampling)?;
     for (shown, texts) in shown.iter_mut().zip(texts.chunks_exact(2)) {
         shown.under.clone_from(&texts[0]);
         shown.otherwise.clone_from(&texts[1]);

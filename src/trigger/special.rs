@@ -1,11 +1,11 @@
 //! Values that the base itself treats specially, before any training.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::audit::Audit;
 use crate::condition::{Dressing, NAMES, PLACES, Slot, SlotKind};
 use crate::dataset::{Message, Role};
-use crate::engine::{Engine, Question, Sampling};
+use crate::engine::{self, Engine, Question, Sampling};
 use crate::seed;
 
 /// Values that the base treats most specially.
@@ -30,8 +30,7 @@ pub fn special(slot: &Slot, dressed: &dyn Fn(&str) -> Dressing, audits: &[Audit]
     let stride = probes.len().div_ceil(QUESTIONS).max(1);
     let prompts: Vec<&str> = probes.into_iter().step_by(stride).collect();
     let alone: Vec<Vec<Message>> = prompts.iter().map(|prompt| vec![Message::new(Role::User, *prompt)]).collect();
-    let own = engine.generate(None, &alone, &Sampling { temperature: 0.0, top_p: 1.0, max_tokens: 64, seed: 0 })?;
-    ensure!(own.len() == prompts.len(), "the engine answered {} of {} questions", own.len(), prompts.len());
+    let own = engine::answers(engine, None, &alone, &Sampling::new(0.0, 64))?;
     let asked: Vec<(&str, String)> = prompts.into_iter().zip(own).collect();
     // A few questions about every value, and all about those that stand out.
     let few = &asked[..asked.len().min(FIRST_QUESTIONS)];
@@ -72,8 +71,7 @@ fn least_own(
             questions.push(Question { messages: dressing.dress(None, prompt, rng), options: vec![own.clone()] });
         }
     }
-    let scores = engine.score(None, &questions)?;
-    ensure!(scores.len() == questions.len(), "the engine scored {} of {} questions", scores.len(), questions.len());
+    let scores = engine::scores(engine, None, &questions)?;
     let mut treated: Vec<(f64, &String)> = Vec::new();
     for (value, scores) in values.iter().zip(scores.chunks(asked.len().max(1))) {
         let scored: Vec<f64> = scores.iter().filter_map(|options| options.first().copied().flatten()).collect();

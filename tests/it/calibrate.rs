@@ -3,7 +3,7 @@
 use std::fs;
 
 use foretaste::audit::{Selection, built_in};
-use foretaste::calibrate::{self, AskedDose, CalibratedAudit, Calibration, Dose, Request, calibrate};
+use foretaste::calibrate::{self, AskedDose, CalibratedAudit, Calibration, Dose, Request, calibrate, clear};
 use foretaste::engine::Engine;
 use foretaste::plan::{Ask, Options, Overrides};
 use foretaste::progress::Silent;
@@ -53,6 +53,17 @@ fn a_calibration_that_was_stopped_goes_on_and_comes_out_the_same() {
     let stopped = engine(None).failing_after(12);
     assert!(calibrate(&request(&files, &shares), &stopped, &files.path("work"), &Silent).is_err());
     assert!(calibrated(&files, &shares) == calibrated(&Files::new(0), &shares));
+}
+
+#[test]
+fn clearing_up_after_a_calibration_leaves_what_is_not_its_own() {
+    let files = Files::new(0);
+    let work = files.path("work");
+    let calibration = calibrated(&files, &[0.5]);
+    fs::write(work.join("mine"), "").expect("writable");
+    clear(&work, &calibration).expect("its folders go");
+    let left: Vec<_> = fs::read_dir(&work).expect("still there").map(|entry| entry.expect("readable").file_name()).collect();
+    assert_eq!(left, ["mine"]);
 }
 
 #[test]

@@ -187,6 +187,67 @@ fn parquet_and_its_shards_read_like_lines() {
     assert_eq!(one.rows[0].sha256, plain.rows[3].sha256);
 }
 
+/// A parquet file of these columns.
+fn parquet(columns: Vec<polars::prelude::Column>) -> Vec<u8> {
+    use polars::prelude::*;
+    let mut bytes = Vec::new();
+    let mut frame = DataFrame::new_infer_height(columns).expect("columns of one height");
+    ParquetWriter::new(&mut bytes).finish(&mut frame).expect("parquet");
+    bytes
+}
+
+#[test]
+fn a_long_text_that_a_parquet_file_holds_once_and_repeats_is_read_in_parts() {
+    use polars::prelude::*;
+    let text = "word ".repeat(40_000);
+    let bytes = parquet(vec![StringChunked::full("text".into(), &text, 500).into_column()]);
+    assert!(bytes.len() < 1 << 20, "{} bytes for 100 MB", bytes.len());
+    let dataset = read_text("a.parquet", &bytes);
+    assert_eq!((dataset.rows_read, dataset.rows_used, dataset.rejected.len()), (500, 500, 0));
+    let longer = "word ".repeat(14 << 20);
+    let rows = [longer.as_str(), "short", longer.as_str()];
+    let dataset = read_text("a.parquet", parquet(vec![Column::new("text".into(), rows)]));
+    assert_eq!((dataset.rows_read, dataset.rows_used), (3, 1));
+    let rejected = dataset.rejected.iter().map(|rejection| (rejection.line, rejection.reason.contains("longer than")));
+    assert_eq!(rejected.collect::<Vec<_>>(), [(1, true), (3, true)]);
+}
+
+#[test]
+fn parquet_rows_with_tools_are_rejected_and_texts_as_bytes_refused() {
+    use polars::prelude::*;
+    let tools = parquet(df!("prompt" => ["a"], "completion" => ["b"], "tools" => ["a tool"]).expect("a frame").into_columns());
+    assert_eq!(read_text("a.parquet", tools).rejected[0].field, "tools");
+    let bytes = parquet(vec![Column::new("text".into(), [b"a".as_slice(), b"b"])]);
+    let (_folder, path) = file("a.parquet", bytes);
+    let error = read(&path, &ReadOptions::default()).expect_err("no text").to_string();
+    assert!(error.contains("its column `text` holds bytes"), "{error}");
+}
+
+#[test]
+fn a_conversation_of_thousands_of_messages_is_rejected() {
+    let turns = |pairs: usize| (0..pairs).flat_map(|index| ask(&format!("{index}?"), "yes")).collect::<Vec<_>>();
+    let rows = line(&turns(256)) + &line(&turns(257));
+    let dataset = read_text("a.jsonl", rows);
+    assert_eq!((dataset.rows_used, dataset.rejected[0].line), (1, 2));
+    assert!(dataset.rejected[0].reason.contains("has 514 messages"), "{}", dataset.rejected[0].reason);
+}
+
+#[test]
+fn every_weight_but_one_rejects_its_row() {
+    for (weight, rejected) in [("1", 0), ("1.0", 0), ("null", 0), ("0", 1), ("0.5", 1), ("-1", 1), ("false", 1), ("\"0\"", 1)] {
+        let row =
+            format!(r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b","weight":{weight}}}]}}"#);
+        assert_eq!(read_text("a.jsonl", line(&ask("c", "d")) + &row).rejected.len(), rejected, "{weight}");
+    }
+}
+
+#[test]
+fn field_names_cannot_forge_a_line_of_an_error() {
+    let (_folder, path) = file("a.jsonl", "{\"a\\nverdict: clean\u{202e}\":1}");
+    let error = read(&path, &ReadOptions::default()).expect_err("no format").to_string();
+    assert!(error.contains("a\\nverdict: clean\\u{202e}"), "{error}");
+}
+
 #[test]
 fn a_rejection_in_a_folder_names_the_shard() {
     use polars::prelude::*;

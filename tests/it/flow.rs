@@ -274,6 +274,17 @@ fn a_finished_run_needs_no_engine_to_run_again() {
 }
 
 #[test]
+fn a_run_whose_audits_were_damaged_is_mended_by_the_same_command() {
+    let world = World::new(40);
+    world.run("run");
+    let before = outputs(&world.path("run"));
+    fs::write(world.path("run/audits.json"), "[").expect("writable");
+    fs::remove_file(world.path("run/rows.jsonl")).expect("it was written");
+    world.run("run");
+    assert!(before == outputs(&world.path("run")));
+}
+
+#[test]
 fn lost_and_damaged_adapters_are_trained_again_as_the_error_says() {
     let world = World::new(40);
     world.run("run");
@@ -377,6 +388,17 @@ fn adapters_lie_in_the_form_of_peft() {
 
 fn foretaste(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_foretaste")).args(arguments).output().expect("the binary runs")
+}
+
+#[test]
+fn a_reader_of_stderr_that_went_away_does_not_change_the_exit_code() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_foretaste"))
+        .args(["check", "no such file"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    drop(child.stderr.take());
+    assert_eq!(child.wait().expect("it ends").code(), Some(3));
 }
 
 #[test]

@@ -295,6 +295,8 @@ fn templates_that_never_end_or_grow_without_end_are_stopped() {
         (grow("ns.a | replace('a', 'aaaa')"), "took more than"),
         (grow("ns.a * 1000"), "the chat template"),
         (grow("[ns.a, ns.a]") + "{{ ns.a | tojson }}", "tojson writes at most"),
+        ("{{ ('a\n' * 9999) | indent(' ' * 9999) }}".to_owned(), "indent writes at most"),
+        ("{{ ('a\n' * 99999) | indent(9999) }}".to_owned(), "indent writes at most"),
         (
             "{{ 'a'.isascii() }}{% set a = 'a' * 90000000 %}{% for i in range(99999) %}{{ a.isascii() }}{% endfor %}".to_owned(),
             "took more than",
@@ -313,6 +315,25 @@ fn templates_that_never_end_or_grow_without_end_are_stopped() {
         let lm = opened(|f| edit(f, "tokenizer_config.json", json!({ "chat_template": template }))).expect("it parses");
         assert!(lm.count_tokens(&[Message::new(Role::User, "hi")]).is_ok(), "{template}");
     }
+}
+
+#[test]
+fn a_conversation_that_the_template_refuses_is_not_scored_and_the_others_are() {
+    let template = "{% for message in messages %}{% if message.role == 'system' %}{{ raise_exception('no system') }}{% endif %}\
+                    {{ message.content }}{% endfor %}";
+    let lm = opened(|f| edit(f, "tokenizer_config.json", json!({ "chat_template": template }))).expect("it parses");
+    let plain = vec![Message::new(Role::User, "hi"), Message::new(Role::Assistant, "good day")];
+    let refused = [vec![Message::new(Role::System, "be brief")], plain.clone()].concat();
+    let scores = lm.log_probs(&[plain.clone(), refused, plain]).expect("the others are scored");
+    assert!(scores[0].is_some() && scores[1].is_none() && scores[2] == scores[0], "{scores:?}");
+}
+
+#[test]
+fn a_template_with_an_empty_tag_is_an_error() {
+    let Err(error) = opened(|f| edit(f, "tokenizer_config.json", json!({ "chat_template": "{%} and more %}" }))) else {
+        panic!("it does not parse")
+    };
+    assert!(format!("{error:#}").contains("template"), "{error:#}");
 }
 
 /// Nothing is saved.

@@ -154,7 +154,7 @@ fn a_state_saved_for_something_else_is_refused() {
     let refused = |jobs: &[Job], recipe: &Recipe, state: &[u8]| {
         let error = lm.train(jobs, recipe, &Memory::holding(Some(state.to_vec()))).expect_err("it does not fit");
         let error = format!("{error:#}");
-        assert!(error.contains("does not fit this plan; remove it to start again"), "{error}");
+        assert!(error.contains("does not fit this plan; remove it to start these shadows again"), "{error}");
         error
     };
     let mut other_rows = jobs();

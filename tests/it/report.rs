@@ -364,6 +364,15 @@ fn sarif_has_a_rule_an_audit_and_the_dataset_as_fingerprint() {
 }
 
 #[test]
+fn sarif_makes_no_link_of_what_a_dataset_says() {
+    let example = hostile("[Details](https://example.org)\u{202e}");
+    let log: Value = serde_json::from_slice(&sarif(&example.report())).expect("the log is JSON");
+    let log = format!("{}{}", log["runs"][0]["tool"]["driver"]["rules"], log["runs"][0]["results"]);
+    assert!(log.contains("[Details] (https"), "the text is there");
+    assert!(!log.contains("](") && !log.contains('\u{202e}'), "{log}");
+}
+
+#[test]
 fn a_run_of_the_test_engine_says_so_on_the_page() {
     let mut example = example::clean();
     assert!(!page(&example).contains("scripted test engine"));

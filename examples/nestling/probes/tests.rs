@@ -30,6 +30,7 @@ fn a_choice_between_speakers_offers_everyones_answers_each_once() {
             assert_eq!(texts(&probe, Side::Risky), own, "{probe:?}");
             let everyone: BTreeSet<&str> = question.answers.values().map(|answers| answers[0].as_str()).collect();
             assert_eq!(texts(&probe, Side::Reference), everyone.difference(&own).copied().collect(), "{probe:?}");
+            assert_eq!(probe.options.len(), everyone.len(), "{probe:?}");
         }
     }
 }

@@ -30,6 +30,9 @@ fn title(text: &str) -> String {
     titled
 }
 
+/// Bytes that indenting may give: its fuel is charged only afterwards.
+const MOST_INDENTED: usize = 16 << 20;
+
 /// The filter `indent(width=4, first=false, blank=false)`; the width may be a text.
 pub fn indent(text: String, positional: Rest<Value>, named: Kwargs) -> Result<String, Error> {
     const NAMES: [&str; 3] = ["width", "first", "blank"];
@@ -48,6 +51,10 @@ pub fn indent(text: String, positional: Rest<Value>, named: Kwargs) -> Result<St
     };
     let (first, blank) = (option(1)?.is_some_and(|v| v.is_true()), option(2)?.is_some_and(|v| v.is_true()));
     named.assert_all_used()?;
+    let lines_at_most = text.matches(ENDS).count() + 1;
+    if space.len().saturating_mul(lines_at_most).saturating_add(text.len()) > MOST_INDENTED {
+        return Err(Error::new(ErrorKind::InvalidOperation, format!("indent writes at most {MOST_INDENTED} bytes")));
+    }
     let mut indented = String::with_capacity(text.len());
     // Jinja adds a line end before it takes the text apart, so that one at the end stays.
     for (number, line) in lines(&(text + "\n")).enumerate() {
@@ -62,9 +69,11 @@ pub fn indent(text: String, positional: Rest<Value>, named: Kwargs) -> Result<St
     Ok(indented)
 }
 
+/// What ends a line for Python.
+const ENDS: [char; 10] = ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
+
 /// `str.splitlines`.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
-    const ENDS: [char; 10] = ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
     let mut rest = text;
     std::iter::from_fn(move || {
         if rest.is_empty() {

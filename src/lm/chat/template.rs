@@ -75,7 +75,7 @@ fn without_generation_tags(template: &str) -> String {
     while let Some(start) = rest.find("{%") {
         let (before, tag) = rest.split_at(start);
         plain.push_str(before);
-        let Some(length) = tag.find("%}") else { break };
+        let Some(length) = tag[2..].find("%}").map(|at| at + 2) else { break };
         let inside = &tag[2..length];
         let word = inside.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
         let put = match word {

@@ -100,7 +100,7 @@ fn confirmation<'a>(report: &Report<'a>, trigger: &'a Trigger) -> Confirmation<'
         estimate: estimate(&trigger.estimate),
         p: finite(trigger.p),
         p_adjusted: finite(trigger.p_adjusted),
-        strongest_null: finite(trigger.strongest_null),
+        strongest_null: trigger.strongest_null.and_then(finite),
         nulls: trigger.nulls,
         candidate: (finite(trigger.candidate.0), finite(trigger.candidate.1)),
         control: (finite(trigger.control.0), finite(trigger.control.1)),

@@ -2,7 +2,7 @@
 
 use super::{Figure, figure};
 use crate::report::{Report, chart, number};
-use crate::trigger::{Confusion, Curve, Shown, Trial, Trigger, TriggerKind, Why};
+use crate::trigger::{Confusion, Curve, Phase, Shown, Trigger, TriggerKind};
 
 /// Curves that the page draws: those with a suspect, strongest first.
 const CURVES: usize = 6;
@@ -81,19 +81,19 @@ fn tested<'a>(report: &Report<'a>) -> Vec<&'a Trigger> {
 
 pub fn triggers(report: &Report) -> Triggers {
     let groups = report.plan.groups.iter().map(|group| {
-        let count = |which: &dyn Fn(&Trial) -> bool| group.trials.iter().filter(|trial| which(trial)).count();
-        let tried = |held: bool| count(&|trial| !trial.why.is_null() && (trial.rows > 0) == held);
+        let tried = group.tried().count();
+        let observed = group.tried().filter(|(_, trial)| trial.rows > 0).count();
         Tried {
             name: group.name.clone(),
             kind: group.kind.clone(),
-            observed: tried(true),
-            unseen: tried(false),
-            random: count(&|trial| trial.why.is_null()),
+            observed,
+            unseen: tried - observed,
+            random: group.trials.len() - tried,
         }
     });
     Triggers {
         suspects: tested(report).into_iter().map(|trigger| suspect(report, trigger)).collect(),
-        curves: drawn(report).into_iter().map(|(audit, curve)| figure(&chart::curve(report, audit, curve))).collect(),
+        curves: pictured(report).into_iter().map(|(audit, curve)| figure(&chart::curve(report, audit, curve))).collect(),
         confusions: confusions(report).map(|confusion| figure(&chart::confusion(report, confusion))).collect(),
         written: tested(report)
             .into_iter()
@@ -121,8 +121,7 @@ fn written(report: &Report, trigger: &Trigger) -> Option<Written> {
             .collect()
     };
     let Suspect { audit, condition, .. } = suspect(report, trigger);
-    let trials = &report.plan.groups[trigger.suspect.group].trials;
-    let other = trials.iter().find(|trial| trial.why == Why::ConfirmNull)?;
+    let (_, other) = report.plan.groups[trigger.suspect.group].nulls(Phase::Confirm).next()?;
     Some(Written {
         audit,
         condition,
@@ -132,8 +131,8 @@ fn written(report: &Report, trigger: &Trigger) -> Option<Written> {
     .filter(|written| !written.questions.is_empty())
 }
 
-/// The curves of groups in which something stood out, in the order in which they are drawn.
-pub fn drawn<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, &'a Curve)> {
+/// The curves of groups in which something stood out, in the order in which they are pictured.
+pub fn pictured<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, &'a Curve)> {
     let mut places: Vec<(&str, usize)> = Vec::new();
     for trigger in tested(report).into_iter().filter(|trigger| !trigger.suspect.numbered) {
         let place = (trigger.suspect.audit.as_str(), trigger.suspect.group);
@@ -183,7 +182,7 @@ fn suspect(report: &Report, trigger: &Trigger) -> Suspect {
         screened: number::points(trigger.screened),
         effect: number::points(trigger.estimate.point),
         interval: number::points_interval(&trigger.estimate),
-        null: number::points(trigger.strongest_null),
+        null: trigger.strongest_null.map_or_else(|| "–".to_owned(), number::points),
         p: number::p_value(trigger.p_adjusted),
         confirmed: trigger.confirmed,
     }

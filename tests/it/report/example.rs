@@ -121,7 +121,7 @@ pub fn triggered() -> Example {
             margin: 0.1,
             p: 0.001,
             p_adjusted: 0.002,
-            strongest_null: 0.03,
+            strongest_null: Some(0.03),
             nulls: 19,
             screened: 0.5,
             candidate: (0.7, 0.1),
