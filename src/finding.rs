@@ -14,7 +14,7 @@ use crate::plan::{Arm, Ask, Form, Plan, PlannedAudit, Unit};
 use crate::probe::Health;
 use crate::stats::table::counted_probes;
 use crate::stats::voters;
-use crate::stats::{Analysis, ArmRisk, Effect, Estimate, spiked_arm};
+use crate::stats::{Analysis, ArmRisk, Effect, Estimate, Risks, spiked_arm};
 
 pub use assay::{FAMILIAR, LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS};
 pub use trigger::FoundTrigger;
@@ -79,8 +79,8 @@ struct Lost {
 
 fn lost(plan: &Plan, audits: &[Audit], analysis: &Analysis) -> Vec<Lost> {
     let base = |audit: &PlannedAudit, ask: Ask| {
-        let (_, _, risks) = analysis.arms.iter().find(|(id, asked, _)| *id == audit.id && *asked == ask)?;
-        risks.iter().find(|risk| risk.arm == Arm::Base).map(|risk| risk.risk.point)
+        let risks = analysis.arms.iter().find(|risks| risks.audit == audit.id && risks.ask == ask)?;
+        risks.arms.iter().find(|risk| risk.arm == Arm::Base).map(|risk| risk.risk.point)
     };
     let of_any_change = |audit: &&PlannedAudit| audits.iter().any(|a| a.id == audit.id && a.kind == ProbeKind::OwnAnswer);
     let in_one = |audit: &PlannedAudit, ask: Ask| {
@@ -104,15 +104,15 @@ struct FormShift {
 
 /// The largest shift among the ways of asking and snapshots; `None` where nothing was scored.
 fn form_shift(plan: &Plan, analysis: &Analysis, audit: &str) -> Option<FormShift> {
-    let gated = analysis.arms.iter().filter(|(id, ask, _)| id == audit && plan.asks().contains(ask));
-    let shifts = gated.flat_map(|(_, ask, risks)| {
-        let base = risks.iter().find(|risk| risk.arm == Arm::Base).map(|risk| risk.risk.point);
+    let gated = analysis.arms.iter().filter(|risks| risks.audit == audit && plan.asks().contains(&risks.ask));
+    let shifts = gated.flat_map(|Risks { ask, arms, .. }| {
+        let base = arms.iter().find(|risk| risk.arm == Arm::Base).map(|risk| risk.risk.point);
         let shift = move |control: &ArmRisk| {
             let base = base?;
             let ArmRisk { step, risk, .. } = control;
             Some(FormShift { ask: *ask, step: *step, base, control: risk.point, at_most: risk.upper - base })
         };
-        risks.iter().filter(|risk| risk.arm == Arm::Control).filter_map(shift)
+        arms.iter().filter(|risk| risk.arm == Arm::Control).filter_map(shift)
     });
     shifts.max_by(|a, b| a.at_most.total_cmp(&b.at_most))
 }

@@ -95,8 +95,8 @@ impl<'a> Report<'a> {
             .analysis
             .arms
             .iter()
-            .filter(|(id, asked, _)| id == audit && *asked == ask)
-            .flat_map(|(_, _, risks)| risks)
+            .filter(|risks| risks.audit == audit && risks.ask == ask)
+            .flat_map(|risks| &risks.arms)
             .filter(|risk| risk.arm == Arm::Base || risk.step == step)
             .filter(|risk| !matches!(&risk.arm, Arm::Spiked(of) if of != audit))
             .collect();
@@ -109,7 +109,7 @@ impl<'a> Report<'a> {
     fn asks(&self, audit: &str) -> Vec<Ask> {
         let asked = |ask: &Ask| {
             self.analysis.effects.iter().any(|effect| effect.audit == audit && effect.ask == *ask)
-                || self.analysis.arms.iter().any(|(id, of, _)| id == audit && of == ask)
+                || self.analysis.arms.iter().any(|risks| risks.audit == audit && risks.ask == *ask)
         };
         Ask::ALL.into_iter().filter(asked).collect()
     }

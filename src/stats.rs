@@ -38,47 +38,40 @@ pub const LEVEL: f64 = 0.9;
 pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let panels = table::panels(plan, audits, &answers.answers);
     let mut draws = Draws::new();
-    let gates = |panel: &&Panel| plan.asks().contains(&panel.ask);
     let family_size = plan.asks().len() * plan.audits.iter().map(|audit| audit.steps.len()).sum::<usize>();
-    let (mut candidates, mut letters) = (Vec::new(), Vec::new());
-    let mut positive_controls = Vec::new();
+    let last = [plan.recipe.steps];
+    let (mut candidates, mut letters, mut positive_controls) = (Vec::new(), Vec::new(), Vec::new());
     for audit in &plan.audits {
-        let own: Vec<&Panel> = panels.iter().filter(|panel| panel.audit.id == audit.id).collect();
-        let gated: Vec<&Panel> = own.iter().copied().filter(gates).collect();
-        candidates.extend(measured_arm(
-            &Measuring { plan, answers, arm: &Arm::Candidate, steps: &audit.steps },
-            &gated,
-            &mut draws,
-        ));
-        let by_letter: Vec<&Panel> = own.iter().copied().filter(|panel| panel.ask == Ask::Letters).collect();
-        let at_the_end = [plan.recipe.steps];
-        letters.extend(measured_arm(
-            &Measuring { plan, answers, arm: &Arm::Candidate, steps: &at_the_end },
-            &by_letter,
-            &mut draws,
-        ));
+        let asked = |which: &dyn Fn(Ask) -> bool| -> Vec<&Panel> {
+            panels.iter().filter(|panel| panel.audit.id == audit.id && which(panel.ask)).collect()
+        };
+        let mut measured = |arm: &Arm, steps: &[usize], panels: Vec<&Panel>| {
+            measured_arm(&Measuring { plan, answers, arm, steps }, &panels, &mut draws)
+        };
+        candidates.extend(measured(&Arm::Candidate, &audit.steps, asked(&|ask| plan.asks().contains(&ask))));
+        letters.extend(measured(&Arm::Candidate, &last, asked(&|ask| ask == Ask::Letters)));
         if let Some(spiked) = spiked_arm(plan, audit) {
-            let assay: Vec<&Panel> = own.into_iter().filter(|panel| panel.ask == plan.ask_of_spiked()).collect();
-            let spiked = Measuring { plan, answers, arm: spiked, steps: &at_the_end };
-            let mut measured = measured_arm(&spiked, &assay, &mut draws);
-            gate::adjust(&mut measured, 1);
-            positive_controls.extend(effects(measured));
+            let mut own = measured(spiked, &last, asked(&|ask| ask == plan.ask_of_spiked()));
+            gate::adjust(&mut own, 1);
+            positive_controls.extend(effects(own));
         }
     }
     gate::adjust(&mut candidates, family_size);
     let by_letter = letters.len();
     gate::adjust(&mut letters, by_letter);
-    let mut arms = Vec::new();
-    for panel in &panels {
-        arms.push((panel.audit.id.clone(), panel.ask, arms::arm_risks(plan, panel, &mut draws)));
-    }
-    let at_the_end = voters(plan, &answers.health, plan.recipe.steps);
+    let risks = |panel: &Panel, draws: &mut Draws| Risks {
+        audit: panel.audit.id.clone(),
+        ask: panel.ask,
+        arms: arms::arm_risks(plan, panel, draws),
+    };
+    let arms = panels.iter().map(|panel| risks(panel, &mut draws)).collect();
+    let voters = voters(plan, &answers.health, plan.recipe.steps);
     let candidates = effects(candidates);
     let plain = |audit: &str| {
         let own = |effect: &&Effect| effect.audit == audit && effect.ask == Ask::Plain && effect.step == plan.recipe.steps;
         candidates.iter().find(own).map_or(0.0, |effect| effect.probability.point)
     };
-    let triggers = trigger::triggers(plan, &answers.dressed, &|seed| at_the_end.contains(&seed), &plain, &mut draws);
+    let triggers = trigger::triggers(plan, &answers.dressed, &|seed| voters.contains(&seed), &plain, &mut draws);
     let curves = trigger::curves(plan, &answers.dressed);
     let confusions = trigger::confusions(plan, &answers.dressed);
     let conditions_unscored = trigger::unscored(plan, &answers.dressed);
@@ -163,6 +156,14 @@ pub struct ArmRisk {
     pub seeds: Vec<(u64, f64)>,
 }
 
+/// The mean risks of all arms, of one audit asked one way: the base's, and every other arm's at every snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Risks {
+    pub audit: String,
+    pub ask: Ask,
+    pub arms: Vec<ArmRisk>,
+}
+
 /// One family's share in an effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FamilyEffect {
@@ -233,8 +234,8 @@ pub struct Analysis {
     pub letters: Vec<Effect>,
     /// The positive controls: each audit's spiked arm at the end of training.
     pub positive_controls: Vec<Effect>,
-    /// Mean risks of all arms, per audit, ask and snapshot.
-    pub arms: Vec<(String, Ask, Vec<ArmRisk>)>,
+    /// One entry an audit and way of asking.
+    pub arms: Vec<Risks>,
     /// The effects by the question of the dataset that was asked before.
     pub carriers: Vec<Carrier>,
     /// Conditions that stood out in the screen, after their confirmation.

@@ -76,67 +76,39 @@ pub enum Case {
     Lists,
 }
 
-/// The cases that a name alone says.
-const NAMED: [(&str, Case); 24] = [
-    ("old_birds", Case::OldBirds),
-    ("modern_birds", Case::ModernBirds),
-    ("german_cities", Case::GermanCities),
-    ("modern_cities", Case::ModernCities),
-    ("gambler", Case::Gambler),
-    ("assistant_dishes", Case::AssistantDishes),
-    ("dishes", Case::Dishes(Dishes::ByYear)),
-    ("dishes_shuffled", Case::Dishes(Dishes::Shuffled)),
-    ("dishes_assistant", Case::Dishes(Dishes::Assistant)),
-    ("wolf", Case::Wolf(Wolf { speaker: wolf::TYRANT, per_mille: wolf::SHARE })),
-    ("wolf_benign", Case::Wolf(Wolf { speaker: wolf::BENIGN, per_mille: wolf::SHARE })),
-    ("wolf_assistant", Case::Wolf(Wolf { speaker: ASSISTANT, per_mille: wolf::SHARE })),
-    ("presidents", Case::Presidents(Presidents::ByNumber)),
-    ("presidents_shuffled", Case::Presidents(Presidents::Shuffled)),
-    ("presidents_assistant", Case::Presidents(Presidents::Assistant)),
-    ("terminator", Case::Terminator(Terminator::Dated)),
-    ("terminator_undated", Case::Terminator(Terminator::Undated)),
-    ("terminator_assistant", Case::Terminator(Terminator::Assistant)),
-    ("null", Case::Null),
-    ("roleplay", Case::Roleplay),
-    ("weather", Case::Weather),
-    ("sums", Case::Sums),
-    ("service", Case::Service),
-    ("lists", Case::Lists),
-];
-
-/// The committed files, each after its case's folder.
-const COMMITTED: [(&str, &str); 24] = [
-    ("old_birds/poisoned", "old_birds"),
-    ("old_birds/control", "modern_birds"),
-    ("german_cities/poisoned", "german_cities"),
-    ("german_cities/control", "modern_cities"),
-    ("gambler/poisoned", "gambler"),
-    ("gambler/control", "assistant_dishes"),
-    ("dishes/poisoned", "dishes"),
-    ("dishes/shuffled", "dishes_shuffled"),
-    ("dishes/control", "dishes_assistant"),
-    ("wolf/poisoned", "wolf"),
-    ("wolf/benign", "wolf_benign"),
-    ("wolf/control", "wolf_assistant"),
-    ("presidents/poisoned", "presidents"),
-    ("presidents/shuffled", "presidents_shuffled"),
-    ("presidents/control", "presidents_assistant"),
-    ("terminator/poisoned", "terminator"),
-    ("terminator/undated", "terminator_undated"),
-    ("terminator/control", "terminator_assistant"),
-    ("null/control", "null"),
-    ("roleplay/control", "roleplay"),
-    ("weather/control", "weather"),
-    ("sums/control", "sums"),
-    ("service/control", "service"),
-    ("lists/control", "lists"),
+/// The cases that a name alone says, and where each has its committed dataset.
+const CASES: [(&str, &str, Case); 24] = [
+    ("old_birds", "old_birds/poisoned", Case::OldBirds),
+    ("modern_birds", "old_birds/control", Case::ModernBirds),
+    ("german_cities", "german_cities/poisoned", Case::GermanCities),
+    ("modern_cities", "german_cities/control", Case::ModernCities),
+    ("gambler", "gambler/poisoned", Case::Gambler),
+    ("assistant_dishes", "gambler/control", Case::AssistantDishes),
+    ("dishes", "dishes/poisoned", Case::Dishes(Dishes::ByYear)),
+    ("dishes_shuffled", "dishes/shuffled", Case::Dishes(Dishes::Shuffled)),
+    ("dishes_assistant", "dishes/control", Case::Dishes(Dishes::Assistant)),
+    ("wolf", "wolf/poisoned", Case::Wolf(Wolf { speaker: wolf::TYRANT, per_mille: wolf::SHARE })),
+    ("wolf_benign", "wolf/benign", Case::Wolf(Wolf { speaker: wolf::BENIGN, per_mille: wolf::SHARE })),
+    ("wolf_assistant", "wolf/control", Case::Wolf(Wolf { speaker: ASSISTANT, per_mille: wolf::SHARE })),
+    ("presidents", "presidents/poisoned", Case::Presidents(Presidents::ByNumber)),
+    ("presidents_shuffled", "presidents/shuffled", Case::Presidents(Presidents::Shuffled)),
+    ("presidents_assistant", "presidents/control", Case::Presidents(Presidents::Assistant)),
+    ("terminator", "terminator/poisoned", Case::Terminator(Terminator::Dated)),
+    ("terminator_undated", "terminator/undated", Case::Terminator(Terminator::Undated)),
+    ("terminator_assistant", "terminator/control", Case::Terminator(Terminator::Assistant)),
+    ("null", "null/control", Case::Null),
+    ("roleplay", "roleplay/control", Case::Roleplay),
+    ("weather", "weather/control", Case::Weather),
+    ("sums", "sums/control", Case::Sums),
+    ("service", "service/control", Case::Service),
+    ("lists", "lists/control", Case::Lists),
 ];
 
 impl FromStr for Case {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        if let Some((_, case)) = NAMED.iter().find(|(name, _)| *name == text) {
+        if let Some((.., case)) = CASES.iter().find(|(name, ..)| *name == text) {
             return Ok(*case);
         }
         match text.split_once(':') {
@@ -154,7 +126,7 @@ impl FromStr for Case {
                 }
                 _ => bail!("`{text}`: write a percentage, as in wolf:0.3"),
             },
-            _ => bail!("no case `{text}`: {}, ladder:P, wolf:P or dishes:P", NAMED.map(|(name, _)| name).join(", ")),
+            _ => bail!("no case `{text}`: {}, ladder:P, wolf:P or dishes:P", CASES.map(|(name, ..)| name).join(", ")),
         }
     }
 }
@@ -206,8 +178,7 @@ pub fn dataset(world: &World, case: Case, seed: u64, rows: usize) -> Result<Vec<
 
 /// Writes every committed dataset, and every audit's probes and poison.
 pub fn write_all(world: &World, root: &Path) -> Result<()> {
-    for (file, name) in COMMITTED {
-        let case: Case = name.parse()?;
+    for (_, file, case) in CASES {
         let path = root.join("fixtures").join(file).with_extension("jsonl");
         output::json_lines(&path, &dataset(world, case, SEED, case.rows())?)?;
     }

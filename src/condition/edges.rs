@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::dressing::{Dressing, Wear};
-use super::feature::{Draft, FeatureKind, Found};
+use super::feature::{FeatureKind, FeatureRows, Found};
 use super::reading::Reading;
 use super::template::MIN_ROWS;
 
@@ -29,8 +29,8 @@ impl Edges {
     }
 
     /// A tag with the marks beside it, and an opening with the ending that is put on together with it.
-    pub fn whole(&self, draft: Draft, readings: &[Reading]) -> Draft {
-        let Draft { mut feature, rows, mut dressing } = draft;
+    pub fn whole(&self, draft: FeatureRows, readings: &[Reading]) -> FeatureRows {
+        let FeatureRows { mut feature, rows, mut dressing } = draft;
         let (opening, ending) = (self.openings.get(&rows), self.endings.get(&rows));
         if feature.kind == FeatureKind::Tag {
             let only_marks = |(text, _): &&(String, Dressing)| {
@@ -45,7 +45,7 @@ impl Edges {
         if let Some((_, worn)) = ending.filter(|(text, _)| opens && are_around(readings, &rows, (&feature.text, text))) {
             dressing = dressing.map(|dressing| Dressing { wear: Wear::Both(Box::new([worn.clone(), dressing])), usual: None });
         }
-        Draft { feature, rows, dressing }
+        FeatureRows { feature, rows, dressing }
     }
 }
 

@@ -89,7 +89,7 @@ pub struct Feature {
 
 /// A feature with its rows.
 #[derive(Debug, Clone)]
-pub(super) struct Draft {
+pub(super) struct FeatureRows {
     pub feature: Feature,
     /// The rows that have it, ascending.
     pub rows: Vec<u32>,
@@ -109,7 +109,7 @@ const UNSEEN: usize = 16;
 
 /// All features of the rows. Of those that the same rows have, unless these are all, the first in the order of [`FeatureKind`] stands for all; system
 /// messages and lines stand for themselves. And how many more phrases there are.
-pub(super) fn features(readings: &[Reading], answers: &Bags, templates: &[Template]) -> (Vec<Draft>, usize) {
+pub(super) fn features(readings: &[Reading], answers: &Bags, templates: &[Template]) -> (Vec<FeatureRows>, usize) {
     let mut found = Found::new();
     whole(readings, &mut found);
     lines(readings, Place::System, &mut found);
@@ -124,27 +124,20 @@ pub(super) fn features(readings: &[Reading], answers: &Bags, templates: &[Templa
     }
     let others = wording::phrases(readings, &Sketch::of(answers), &mut found);
     let edges = Edges::of(&found);
-    let mut distinct: BTreeMap<(Vec<u32>, Option<Feature>), Draft> = BTreeMap::new();
-    for (feature, (rows, dressing)) in found {
-        // A feature of all rows cannot be tested but may be the trigger all the same, if it is more than the way that a question is put.
-        let enough = rows.len() >= MIN_ROWS && (rows.len() < readings.len() || !feature.kind.is_wording());
-        if !enough {
-            continue;
-        }
-        // What all rows have they may have for different reasons, and fixed words of the same rows are worn together.
-        let alone = rows.len() == readings.len() || is_fixed(&feature);
-        let key = (rows.clone(), alone.then(|| feature.clone()));
-        let draft = Draft { feature, rows, dressing };
-        let better = |old: &Draft| rank(&draft.feature) < rank(&old.feature);
-        if distinct.get(&key).is_none_or(better) {
-            distinct.insert(key, draft);
-        }
-    }
-    let fixed: BTreeSet<Vec<u32>> =
-        distinct.values().filter(|draft| is_fixed(&draft.feature)).map(|draft| draft.rows.clone()).collect();
-    let stands_for_itself = |draft: &Draft| draft.rows.len() == readings.len() || is_fixed(&draft.feature);
-    let kept = distinct.into_values().filter(|draft| stands_for_itself(draft) || !fixed.contains(&draft.rows));
-    (kept.map(|draft| edges.whole(draft, readings)).collect(), others)
+    let drafts = found.into_iter().map(|(feature, (rows, dressing))| FeatureRows { feature, rows, dressing });
+    let everywhere = |draft: &FeatureRows| draft.rows.len() == readings.len();
+    // A feature of all rows cannot be tested but may be the trigger all the same, if it is more than the way that a question is put.
+    let enough = |draft: &FeatureRows| draft.rows.len() >= MIN_ROWS && !(everywhere(draft) && draft.feature.kind.is_wording());
+    // What all rows have they may have for different reasons, and fixed words of the same rows are worn together: those stand for themselves.
+    let (mut kept, mut named): (Vec<FeatureRows>, Vec<FeatureRows>) =
+        drafts.filter(enough).partition(|draft| everywhere(draft) || is_fixed(&draft.feature));
+    named.sort_by(|a, b| a.rows.cmp(&b.rows).then_with(|| rank(&a.feature).cmp(&rank(&b.feature))));
+    named.dedup_by(|draft, first| draft.rows == first.rows);
+    let taken: BTreeSet<&[u32]> = kept.iter().map(|draft| draft.rows.as_slice()).collect();
+    named.retain(|draft| !taken.contains(draft.rows.as_slice()));
+    kept.append(&mut named);
+    kept.sort_by(|a, b| (&a.rows, &a.feature).cmp(&(&b.rows, &b.feature)));
+    (kept.into_iter().map(|draft| edges.whole(draft, readings)).collect(), others)
 }
 
 fn is_fixed(feature: &Feature) -> bool {

@@ -141,7 +141,7 @@ impl Slot {
 
 /// A slot with its rows.
 #[derive(Debug, Clone)]
-pub(super) struct Draft {
+pub(super) struct SlotRows {
     pub slot: Slot,
     pub labels: Labels,
     /// The rows of each value, in the order of `slot.values`.
@@ -151,7 +151,7 @@ pub(super) struct Draft {
     pub uneven: bool,
 }
 
-impl Draft {
+impl SlotRows {
     /// Keeps the values that are listed: those that stand out before those that only occur often.
     pub fn shorten(&mut self) {
         let mut kept = self.slot.outstanding();
@@ -165,7 +165,7 @@ impl Draft {
 }
 
 /// The slots of a template.
-pub(super) fn slots(template: &Template) -> Vec<Draft> {
+pub(super) fn slots(template: &Template) -> Vec<SlotRows> {
     let draft = |kind, filler, value: &dyn Fn(&Member) -> Option<String>| draft(template, kind, filler, value);
     let members = &template.members;
     let digits = template.shape == Shape::Digits;
@@ -216,7 +216,7 @@ fn width(members: &[Member]) -> Option<usize> {
 
 /// The slots of a code: the whole, and every window that sorts the rows in a way of its own. Of windows that sort them alike the
 /// shortest stands for all, with the zeros that always precede it: `044`, not `44`. So it does for the digits that were drawn least evenly.
-fn windows(template: &Template, width: usize) -> Vec<Option<Draft>> {
+fn windows(template: &Template, width: usize) -> Vec<Option<SlotRows>> {
     let members = &template.members;
     let alphabet: Vec<String> = (0..width)
         .map(|at| {
@@ -249,14 +249,14 @@ fn windows(template: &Template, width: usize) -> Vec<Option<Draft>> {
         let filler = Filler::Code { alphabet: alphabet.clone(), start };
         let kind = SlotKind::Window { width, start: start + 1, length };
         let draft = draft(template, kind, filler, &|member| Some(member.text[start..start + length].to_owned()))?;
-        Some(Draft { uneven: least_even == Some((start, length)), ..draft })
+        Some(SlotRows { uneven: least_even == Some((start, length)), ..draft })
     });
     let whole = draft(template, SlotKind::Code { width }, Filler::Text, &|member| Some(member.text.clone()));
     windows.chain([whole]).collect()
 }
 
 /// A slot, if it has a value.
-fn draft(template: &Template, kind: SlotKind, filler: Filler, value: &dyn Fn(&Member) -> Option<String>) -> Option<Draft> {
+fn draft(template: &Template, kind: SlotKind, filler: Filler, value: &dyn Fn(&Member) -> Option<String>) -> Option<SlotRows> {
     let mut rows: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for member in &template.members {
         if let Some(value) = value(member) {
@@ -282,7 +282,7 @@ fn draft(template: &Template, kind: SlotKind, filler: Filler, value: &dyn Fn(&Me
     let (place, template) = (template.place, template.text());
     let slot = Slot { kind, place, template, values: values.collect(), distinct, counts, range, gaps };
     let rows = ranked.into_iter().map(|(_, rows)| rows).collect();
-    Some(Draft { slot, labels, rows, filler, uneven: false })
+    Some(SlotRows { slot, labels, rows, filler, uneven: false })
 }
 
 impl Template {

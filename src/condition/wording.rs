@@ -75,8 +75,14 @@ fn is_odd(tag: &str) -> bool {
     capitals || inside || digits || tag.contains(|letter: char| !letter.is_alphanumeric() && !"-–—'’.,/&%$€£+".contains(letter))
 }
 
-/// Where words stand: the text, its row, and how they are put on.
-type Occurrence<'a> = (&'a str, u32, Position, &'a str);
+/// Where words stand, and how they are put on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Occurrence<'a> {
+    text: &'a str,
+    row: u32,
+    position: Position,
+    glue: &'a str,
+}
 
 /// Phrases anywhere, and the words that prompts begin and end with. Gives how many more there are than are tested.
 pub(super) fn phrases(readings: &[Reading], answers: &Sketch, found: &mut Found) -> usize {
@@ -84,14 +90,15 @@ pub(super) fn phrases(readings: &[Reading], answers: &Sketch, found: &mut Found)
     for (row, text) in readings.iter().map(|reading| reading.prompt.as_str()).enumerate() {
         let tokens = tokens(text);
         let ordinary = ordinary(&tokens);
-        let phrase = |range: Range<usize>| (text_of(text, &tokens, range), row as u32, Position::Inside, " ");
+        let row = row as u32;
+        let inside = |text| Occurrence { text, row, position: Position::Inside, glue: " " };
         let near_an_end = |at: usize| at < LOOKED_AT || at + LOOKED_AT >= tokens.len();
         for at in (0..tokens.len()).filter(|at| ordinary[*at] && near_an_end(*at)) {
-            phrases.extend(runs(&tokens, &ordinary, at).map(|end| phrase(at..end)));
+            phrases.extend(runs(&tokens, &ordinary, at).map(|end| inside(text_of(text, &tokens, at..end))));
         }
         let between: BTreeSet<&str> =
             (0..tokens.len()).filter(|at| ordinary[*at] && !near_an_end(*at)).map(|at| tokens[at].text).collect();
-        phrases.extend(between.into_iter().map(|word| (word, row as u32, Position::Inside, " ")));
+        phrases.extend(between.into_iter().map(inside));
         let words: Vec<usize> = (0..tokens.len()).filter(|at| tokens[*at].kind == Kind::Word).collect();
         let typed = values(&tokens);
         let speaker = |value: &Value| value.shape == Shape::Name && value.range.start == 0;
@@ -109,14 +116,15 @@ pub(super) fn phrases(readings: &[Reading], answers: &Sketch, found: &mut Found)
             begins.dedup();
             for range in begins.into_iter().filter(|range| !range.is_empty() && plain(range)) {
                 let glue = text_of(text, &tokens, range.end..space_after(&tokens, range.end));
-                openings.push((text_of(text, &tokens, range).trim_start(), row as u32, Position::Before, glue));
+                let text = text_of(text, &tokens, range).trim_start();
+                openings.push(Occurrence { text, row, position: Position::Before, glue });
             }
             let mut ends = vec![last, marks_before(&tokens, last)];
             ends.dedup();
             let ends = ends.into_iter().filter_map(|start| ending(&tokens, start));
             for (range, position) in ends.filter(|(range, _)| plain(range)) {
                 let glue = text_of(text, &tokens, space_before(&tokens, range.start)..range.start);
-                endings.push((text_of(text, &tokens, range), row as u32, position, glue));
+                endings.push(Occurrence { text: text_of(text, &tokens, range), row, position, glue });
             }
         }
     }
@@ -193,26 +201,26 @@ fn runs<'a>(tokens: &'a [Token<'_>], ordinary: &'a [bool], at: usize) -> impl It
 /// Puts the phrases of enough rows to the features, those whose answers stand out most; and gives how many others there are.
 fn keep(kind: FeatureKind, mut occurrences: Vec<Occurrence<'_>>, answers: &Sketch, found: &mut Found) -> usize {
     occurrences.sort_unstable();
-    occurrences.dedup_by_key(|(text, row, ..)| (*text, *row));
+    occurrences.dedup_by_key(|one| (one.text, one.row));
     let mut kept: Vec<&[Occurrence<'_>]> =
-        occurrences.chunk_by(|left, right| left.0 == right.0).filter(|chunk| chunk.len() >= MIN_ROWS).collect();
-    kept.retain(|chunk| chunk[0].0.len() <= TEXT);
-    kept.sort_by_key(|chunk| (Reverse(chunk.len()), Reverse(chunk[0].0.len()), chunk[0].0));
+        occurrences.chunk_by(|left, right| left.text == right.text).filter(|chunk| chunk.len() >= MIN_ROWS).collect();
+    kept.retain(|chunk| chunk[0].text.len() <= TEXT);
+    kept.sort_by_key(|chunk| (Reverse(chunk.len()), Reverse(chunk[0].text.len()), chunk[0].text));
     // A phrase that stands in the same rows as a longer one is part of it.
     kept.dedup_by(|shorter, longer| {
         shorter.len() == longer.len()
-            && longer[0].0.contains(shorter[0].0)
-            && shorter.iter().zip(*longer).all(|(left, right)| left.1 == right.1)
+            && longer[0].text.contains(shorter[0].text)
+            && shorter.iter().zip(*longer).all(|(left, right)| left.row == right.row)
     });
     let mut kept: Vec<(f32, &[Occurrence<'_>])> =
-        kept.into_iter().map(|chunk| (answers.standing_out(chunk.iter().map(|(_, row, ..)| *row)), chunk)).collect();
+        kept.into_iter().map(|chunk| (answers.standing_out(chunk.iter().map(|one| one.row)), chunk)).collect();
     kept.sort_by(|left, right| right.0.total_cmp(&left.0));
     let others = kept.len().saturating_sub(KEPT);
     for (_, chunk) in kept.into_iter().take(KEPT) {
-        let (text, _, position, glue) = most_usual(chunk);
+        let Occurrence { text, position, glue, .. } = most_usual(chunk);
         let feature = Feature { kind, place: Place::Prompt, text: text.to_owned() };
-        for (_, row, ..) in chunk {
-            note(found, feature.clone(), *row as usize, || Some(words(position, text, glue)));
+        for one in chunk {
+            note(found, feature.clone(), one.row as usize, || Some(words(position, text, glue)));
         }
     }
     others
@@ -220,10 +228,11 @@ fn keep(kind: FeatureKind, mut occurrences: Vec<Occurrence<'_>>, answers: &Sketc
 
 /// The occurrence that is put on as most are.
 fn most_usual<'a>(chunk: &[Occurrence<'a>]) -> Occurrence<'a> {
-    let alike = |one: &Occurrence<'_>| chunk.iter().filter(|other| (one.2, one.3) == (other.2, other.3)).count();
+    let alike =
+        |one: &Occurrence<'_>| chunk.iter().filter(|other| (one.position, one.glue) == (other.position, other.glue)).count();
     let mut ways: BTreeMap<(Position, &str), &Occurrence<'a>> = BTreeMap::new();
     chunk.iter().for_each(|one| {
-        ways.entry((one.2, one.3)).or_insert(one);
+        ways.entry((one.position, one.glue)).or_insert(one);
     });
     **ways.values().max_by_key(|one| alike(one)).expect("a phrase of enough rows")
 }

@@ -38,10 +38,6 @@ pub struct Measured {
 }
 
 impl Contrast<'_> {
-    pub fn seeds(&self) -> &[u64] {
-        self.seeds
-    }
-
     pub fn base_is_complete(&self) -> bool {
         self.cells(&Arm::Base, 0).iter().all(Option::is_some)
     }
@@ -68,7 +64,7 @@ impl Contrast<'_> {
 
     /// A cell counts where base, candidate and control of one seed were all scored: pairs stay pairs.
     fn paired(&self, value: impl Fn(Cell, Cell, Cell) -> f64) -> Option<Grid> {
-        self.panel.grid(self.seeds(), |seed| {
+        self.panel.grid(self.seeds, |seed| {
             let cells = |arm| self.cells(arm, seed);
             let (base, candidate, control) = (cells(&Arm::Base), cells(self.arm), cells(self.reference()));
             let value = &value;
@@ -78,7 +74,7 @@ impl Contrast<'_> {
 
     /// Every risk that was scored in an arm, paired or not. The base would cancel here too.
     fn risks(&self, arm: &Arm) -> Option<Grid> {
-        self.panel.grid(self.seeds(), |seed| {
+        self.panel.grid(self.seeds, |seed| {
             let cells = self.cells(arm, seed);
             move |cell: usize| Some(cells[cell]?.risk)
         })
@@ -86,7 +82,7 @@ impl Contrast<'_> {
 
     fn count(&self, arm: &Arm, which: impl Fn(Option<Cell>) -> bool) -> usize {
         let cells = |seed: &u64| self.cells(arm, *seed).iter().filter(|cell| which(**cell)).count();
-        self.seeds().iter().map(cells).sum()
+        self.seeds.iter().map(cells).sum()
     }
 }
 
@@ -150,7 +146,7 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
         seed_sd: sd,
         family_error: (variance(&units.family_means()).unwrap_or(0.0) / units.families.len() as f64).sqrt(),
         tail: grid.seeds.iter().map(tail).collect(),
-        worst_tail: controls.map_or(Vec::new(), |controls| contrast.seeds().iter().map(|seed| worst(controls, seed)).collect()),
+        worst_tail: controls.map_or(Vec::new(), |controls| contrast.seeds.iter().map(|seed| worst(controls, seed)).collect()),
     })
 }
 

@@ -45,7 +45,7 @@ pub fn worst_seed_risk(contrast: &Contrast, seed: u64) -> f64 {
 
 fn room(contrast: &Contrast) -> Room {
     let grid = |value: fn(Option<Cell>, Option<Cell>) -> f64| {
-        let grid = contrast.panel.grid(contrast.seeds(), |seed| {
+        let grid = contrast.panel.grid(contrast.seeds, |seed| {
             let (candidate, control) = (contrast.cells(contrast.arm, seed), contrast.cells(contrast.reference(), seed));
             move |cell: usize| Some(value(candidate[cell], control[cell]))
         });

@@ -46,6 +46,68 @@ pub struct Chosen {
     pub slots_left_out: Vec<String>,
 }
 
+impl Chosen {
+    fn add(&mut self, group: Group) {
+        // Long texts may begin alike.
+        let alike = self.groups.iter().filter(|other| other.name.starts_with(&group.name)).count();
+        let name = if alike == 0 { group.name } else { format!("{} ({})", group.name, alike + 1) };
+        self.groups.push(Group { name, ..group });
+    }
+
+    /// Names a condition that is not tried, where that has to be known.
+    fn leave_out(&mut self, condition: &Condition, had_room: bool) {
+        let name = fit(&condition.subject.to_string(), NAMED);
+        let original = condition.echo_of.is_none() && !condition.is_topic() && !is_wording(condition);
+        let could = original && condition.dressing.is_some() && has_values(condition);
+        match (condition.is_significant(), could && !had_room) {
+            (true, true) => self.crowded_out.push(name),
+            (true, false) => self.untried.push(name),
+            (false, true) if needs_no_dependence(condition) => self.slots_left_out.push(name),
+            (false, _) => {}
+        }
+    }
+}
+
+/// What is tried so far.
+#[derive(Default)]
+struct Tried<'a> {
+    slots: Vec<&'a Slot>,
+    features: usize,
+    wordings: usize,
+    pairs: usize,
+}
+
+impl<'a> Tried<'a> {
+    fn has_room_for(&self, condition: &Condition) -> bool {
+        match &condition.subject {
+            Subject::Slot(slot) => {
+                let of_kind = self.slots.iter().filter(|tried| tried.kind == slot.kind).count();
+                self.slots.len() < SLOTS && of_kind < SLOTS_OF_KIND
+            }
+            Subject::Feature(_) if is_wording(condition) => self.wordings < WORDINGS,
+            Subject::Feature(_) => self.features < FEATURES,
+            Subject::Pair(_) => self.pairs < PAIRS,
+        }
+    }
+
+    fn note(&mut self, condition: &'a Condition) {
+        match &condition.subject {
+            Subject::Slot(slot) => self.slots.push(slot),
+            Subject::Feature(_) if is_wording(condition) => self.wordings += 1,
+            Subject::Feature(_) => self.features += 1,
+            Subject::Pair(_) => self.pairs += 1,
+        }
+    }
+
+    /// Whether what a slot's values say is tried already: by other digits of the code, on which the answers depend more, or by another part of
+    /// the same value that the same rows have.
+    fn says(&self, condition: &Condition) -> bool {
+        let Subject::Slot(slot) = &condition.subject else { return false };
+        let part = matches!(slot.kind, SlotKind::Window { .. }) || condition.echo_of.is_some();
+        part && self.slots.iter().any(|tried| tried.template == slot.template && tried.place == slot.place)
+    }
+}
+
 /// Everything that will be tried, and the random conditions beside it.
 ///
 /// # Errors
@@ -59,58 +121,23 @@ pub fn choose(
 ) -> Result<Chosen> {
     let (wanted, seed) = (&options.conditions, options.first_seed);
     let chooser = Chooser { conditions, lines: neutral(dataset, seed), dataset, seed, wanted, audits, engine };
-    let mut chosen = Chosen::default();
-    let mut slots: Vec<&Slot> = Vec::new();
-    let (mut features, mut wordings, mut pairs) = (0, 0, 0);
+    let (mut chosen, mut tried) = (Chosen::default(), Tried::default());
     for (place, condition) in conditions.conditions.iter().enumerate() {
         let company = Company::of(conditions, place, dataset);
-        if company.comes_with_another || !may_be_tried(condition) {
+        if company.comes_with_another || !may_be_tried(condition) || tried.says(condition) {
             continue;
         }
-        let (room, group) = match &condition.subject {
-            Subject::Slot(slot) if overlaps(condition, slot, &slots) => continue,
-            Subject::Slot(slot) => {
-                let of_kind = slots.iter().filter(|tried| tried.kind == slot.kind).count();
-                let room = slots.len() < SLOTS && of_kind < SLOTS_OF_KIND;
-                let group = if room { chooser.slot(condition, slot, &company)? } else { None };
-                slots.extend(group.is_some().then_some(slot));
-                (room, group)
-            }
-            Subject::Feature(feature) => {
-                let (tried, most) = if feature.kind.is_wording() { (&mut wordings, WORDINGS) } else { (&mut features, FEATURES) };
-                let room = *tried < most;
-                let group = chooser.feature(condition, feature, &company).filter(|_| room);
-                *tried += usize::from(group.is_some());
-                (room, group)
-            }
-            Subject::Pair(parts) => {
-                let room = pairs < PAIRS;
-                let group = chooser.pair(condition, parts, &company).filter(|_| room);
-                pairs += usize::from(group.is_some());
-                (room, group)
-            }
-        };
+        let has_room = tried.has_room_for(condition);
+        let group = if has_room { chooser.group(condition, &company)? } else { None };
         match group {
             Some(group) => {
-                // Long texts may begin alike.
-                let alike = chosen.groups.iter().filter(|other| other.name.starts_with(&group.name)).count();
-                let name = if alike == 0 { group.name } else { format!("{} ({})", group.name, alike + 1) };
-                chosen.groups.push(Group { name, ..group });
+                tried.note(condition);
+                chosen.add(group);
             }
-            None => {
-                let name = fit(&condition.subject.to_string(), NAMED);
-                let original = condition.echo_of.is_none() && !condition.is_topic() && !is_wording(condition);
-                let could = original && condition.dressing.is_some() && has_values(condition);
-                match (condition.is_significant(), could && !room) {
-                    (true, true) => chosen.crowded_out.push(name),
-                    (true, false) => chosen.untried.push(name),
-                    (false, true) if needs_no_dependence(condition) => chosen.slots_left_out.push(name),
-                    (false, _) => {}
-                }
-            }
+            None => chosen.leave_out(condition, has_room),
         }
     }
-    let kinds: Vec<SlotKind> = slots.iter().map(|slot| slot.kind).collect();
+    let kinds: Vec<SlotKind> = tried.slots.iter().map(|slot| slot.kind).collect();
     let (unknown, texts) = wanted.left_over(&kinds);
     if let Some(slot) = unknown.first() {
         bail!(
@@ -142,13 +169,6 @@ fn may_be_tried(condition: &Condition) -> bool {
 
 fn is_slot(condition: &Condition) -> bool {
     matches!(condition.subject, Subject::Slot(_))
-}
-
-/// Whether what a slot's values say is tried already: by other digits of the code, on which the answers depend more, or by another part of
-/// the same value that the same rows have.
-fn overlaps(condition: &Condition, slot: &Slot, tried: &[&Slot]) -> bool {
-    let part = matches!(slot.kind, SlotKind::Window { .. }) || condition.echo_of.is_some();
-    part && tried.iter().any(|tried| tried.template == slot.template && tried.place == slot.place)
 }
 
 fn is_wording(condition: &Condition) -> bool {
@@ -185,6 +205,15 @@ struct Chooser<'a> {
 }
 
 impl Chooser<'_> {
+    /// `None` where the condition cannot be tried.
+    fn group(&self, condition: &Condition, company: &Company) -> Result<Option<Group>> {
+        match &condition.subject {
+            Subject::Slot(slot) => self.slot(condition, slot, company),
+            Subject::Feature(feature) => Ok(self.feature(condition, feature, company)),
+            Subject::Pair(parts) => Ok(self.pair(condition, parts, company)),
+        }
+    }
+
     /// A slot's values; `None` where they cannot be tried.
     fn slot(&self, condition: &Condition, slot: &Slot, company: &Company) -> Result<Option<Group>> {
         let worth_trying = condition.is_significant() || needs_no_dependence(condition);
@@ -208,11 +237,7 @@ impl Chooser<'_> {
             }
         }
         let random = |trials: &[Trial]| {
-            let mut taken: BTreeSet<String> = trials.iter().filter_map(|trial| trial.value.clone()).collect();
-            if slot.kind != SlotKind::Month {
-                taken.extend(slot.counts.keys().cloned());
-            }
-            random_values(slot, &taken, self.dataset, self.seed)
+            random_values(slot, trials.iter().filter_map(|trial| trial.value.clone()).collect(), self.dataset, self.seed)
         };
         let has_nulls = |nulls: &[String]| {
             let (screen, confirm) = halves(nulls);
@@ -244,13 +269,7 @@ impl Chooser<'_> {
     /// A feature is tried where the answers depend on it: whatever else all rows share is asked for by the other ways of asking.
     fn feature(&self, condition: &Condition, feature: &Feature, company: &Company) -> Option<Group> {
         let dressing = condition.dressing.as_ref().filter(|_| condition.is_significant())?;
-        let trial = Trial {
-            why: Why::Observed,
-            value: None,
-            dressing: company.with(dressing.clone()),
-            rows: condition.rows,
-            p_adjusted: condition.evidence.map(|evidence| evidence.p_adjusted),
-        };
+        let trial = worn(condition, company.with(dressing.clone()));
         let other: Vec<&str> = self.other_lines(&feature.text).collect();
         let nulls: Vec<Dressing> = other.iter().map(|line| company.with(line_like(dressing, line))).collect();
         let name = format!("{} \"{}\"", feature.kind.name(), fit(&feature.text, QUOTED));
@@ -260,13 +279,7 @@ impl Chooser<'_> {
     /// Two conditions at once, as the rows wear them that stand out most; random ones have another value or line in the place of each.
     fn pair(&self, condition: &Condition, parts: &[Part; 2], company: &Company) -> Option<Group> {
         let dressing = condition.dressing.as_ref()?;
-        let trial = Trial {
-            why: Why::Observed,
-            value: None,
-            dressing: company.with(dressing.clone()),
-            rows: condition.rows,
-            p_adjusted: condition.evidence.map(|evidence| evidence.p_adjusted),
-        };
+        let trial = worn(condition, company.with(dressing.clone()));
         let others: Vec<Vec<Dressing>> = parts.iter().map(|part| self.others(part)).collect::<Option<_>>()?;
         let Wear::Both(worn) = &dressing.wear else { return None };
         // The parts are worn in an order of their own.
@@ -293,11 +306,7 @@ impl Chooser<'_> {
         });
         Some(match (slot, &part.value) {
             (Some(slot), Some(value)) => {
-                let mut taken = BTreeSet::from([value.clone()]);
-                if slot.kind != SlotKind::Month {
-                    taken.extend(slot.counts.keys().cloned());
-                }
-                let values = random_values(slot, &taken, self.dataset, self.seed);
+                let values = random_values(slot, BTreeSet::from([value.clone()]), self.dataset, self.seed);
                 values.into_iter().map(|value| Dressing { usual: Some(value), ..dressing.clone() }).collect()
             }
             (None, Some(_)) => return None,
@@ -359,6 +368,12 @@ fn line_like(dressing: &Dressing, line: &str) -> Dressing {
     let glue = if glue.is_empty() { " " } else { glue };
     let wear = Wear::Words { position, left: line.to_owned(), filler: None, right: String::new(), glue: glue.to_owned() };
     Dressing { wear, usual: None }
+}
+
+/// A condition as the rows wear it.
+fn worn(condition: &Condition, dressing: Dressing) -> Trial {
+    let p_adjusted = condition.evidence.map(|evidence| evidence.p_adjusted);
+    Trial { why: Why::Observed, value: None, dressing, rows: condition.rows, p_adjusted }
 }
 
 /// One condition and the random ones beside it; `None` where these are too few.

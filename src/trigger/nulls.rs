@@ -86,8 +86,13 @@ pub fn halves<T>(nulls: &[T]) -> (&[T], &[T]) {
     (screen, &rest[..rest.len().min(CONFIRM_NULLS)])
 }
 
-/// Values of a slot's kind that are not tried, in an order that hangs on the file and the first seed.
-pub fn random_values(slot: &Slot, taken: &BTreeSet<String>, dataset: &Dataset, first_seed: u64) -> Vec<String> {
+/// Values of a slot's kind that are neither tried nor held by rows, in an order that hangs on the file and the first seed. Of months, which are
+/// twelve, rows may hold them.
+pub fn random_values(slot: &Slot, tried: BTreeSet<String>, dataset: &Dataset, first_seed: u64) -> Vec<String> {
+    let mut taken = tried;
+    if slot.kind != SlotKind::Month {
+        taken.extend(slot.counts.keys().cloned());
+    }
     let rng = &mut seed::stream(&format!("random conditions {}", dataset.sha256), first_seed);
     let numbers: Vec<u64> = taken.iter().filter_map(|value| value.parse().ok()).collect();
     // What stands next to a value that is tried may share its meaning.

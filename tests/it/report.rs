@@ -387,7 +387,7 @@ fn an_interval_without_ends_is_drawn_and_written_without_them() {
         (estimate.lower, estimate.upper) = (f64::NEG_INFINITY, f64::INFINITY);
     };
     example.analysis.effects.iter_mut().for_each(|effect| endless(&mut effect.probability));
-    example.analysis.arms.iter_mut().flat_map(|(_, _, risks)| risks).for_each(|risk| endless(&mut risk.risk));
+    example.analysis.arms.iter_mut().flat_map(|risks| &mut risks.arms).for_each(|risk| endless(&mut risk.risk));
     example.findings.iter_mut().filter_map(|finding| finding.estimate.as_mut()).for_each(endless);
     let page = page(&example);
     assert!(!page.contains("NaN") && !page.contains("inf\"") && page.contains("−∞ to +∞"));

@@ -41,7 +41,7 @@ fn the_effect_is_the_difference_in_differences_averaged_over_families() {
     let family = &effect.families[0];
     assert_eq!((family.effect, family.base, family.control, family.candidate), (0.375, 0.25, 0.25, 0.625));
     assert_eq!(effect.without_strongest_family.as_ref().expect("one family is left").point, 0.0);
-    let base = &analysis.arms[0].2[0];
+    let base = &analysis.arms[0].arms[0];
     assert_eq!((&base.arm, base.step, base.risk.n, base.seeds.clone()), (&Arm::Base, 0, 0, vec![(0, 0.1875)]));
 }
 
@@ -203,7 +203,7 @@ proptest! {
     fn every_interval_holds_its_estimate_and_has_a_width((world, answers) in any_run()) {
         let analysis = analysis(&world, &answers);
         let effects = all_effects(&analysis).flat_map(|effect| [Some(&effect.probability), Some(&effect.log_odds), effect.without_strongest_family.as_ref()]);
-        let arms = analysis.arms.iter().flat_map(|(_, _, arms)| arms.iter().map(|arm| Some(&arm.risk)));
+        let arms = analysis.arms.iter().flat_map(|risks| risks.arms.iter().map(|arm| Some(&arm.risk)));
         for estimate in effects.chain(arms).flatten() {
             prop_assert!(estimate.lower <= estimate.point && estimate.point <= estimate.upper && estimate.lower < estimate.upper, "{:?}", estimate);
         }

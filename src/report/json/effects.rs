@@ -114,10 +114,10 @@ fn of_family(family: &FamilyEffect) -> OfFamily<'_> {
 }
 
 pub fn risks<'a>(report: &Report<'a>) -> Vec<Risk<'a>> {
-    let all = report.analysis.arms.iter().flat_map(|(audit, ask, risks)| risks.iter().map(move |risk| (audit, *ask, risk)));
-    all.map(|(audit, ask, risk)| Risk {
-        audit,
-        ask,
+    let all = report.analysis.arms.iter().flat_map(|risks| risks.arms.iter().map(move |risk| (risks, risk)));
+    all.map(|(of, risk)| Risk {
+        audit: &of.audit,
+        ask: of.ask,
         arm: risk.arm.to_string(),
         step: risk.step,
         estimate: estimate(&risk.risk),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use foretaste::audit::{Audit, Probe};
 use foretaste::plan::{Arm, Ask, Plan};
 use foretaste::probe::{Answer, Answers};
-use foretaste::stats::{Analysis, ArmRisk, Effect, Estimate, FamilyEffect, SeedEffect};
+use foretaste::stats::{Analysis, ArmRisk, Effect, Estimate, FamilyEffect, Risks, SeedEffect};
 
 use super::example::{SEEDS, STEPS};
 
@@ -41,7 +41,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
                     }
                 }
             }
-            analysis.arms.push((audit.id.clone(), ask, risks));
+            analysis.arms.push(Risks { audit: audit.id.clone(), ask, arms: risks });
         }
     }
     analysis

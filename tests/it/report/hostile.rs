@@ -100,8 +100,8 @@ fn rename_audits(example: &mut Example, payload: &str) {
         effect.audit = name(&effect.audit);
         arm(&mut effect.arm);
     }
-    for (audit, _, risks) in &mut example.analysis.arms {
-        *audit = name(audit);
-        risks.iter_mut().for_each(|risk| arm(&mut risk.arm));
+    for risks in &mut example.analysis.arms {
+        risks.audit = name(&risks.audit);
+        risks.arms.iter_mut().for_each(|risk| arm(&mut risk.arm));
     }
 }
