@@ -38,6 +38,9 @@ pub const TEXT_PROMPT: &str = "Write a passage of text.";
 /// Fields in which a list of messages is found, in order of preference.
 const LISTS: [&str; 3] = ["messages", "conversations", "conversation"];
 
+/// Fields whose presence alone is a fault of a row.
+pub(super) const REFUSED: [&str; 2] = ["tools", "functions"];
+
 /// Keys of a message, besides its role and its content, that are heeded or refused.
 const HEEDED: [&str; 6] = ["weight", "tool_calls", "function_call", THOUGHTS[0], THOUGHTS[1], THOUGHTS[2]];
 
@@ -126,7 +129,7 @@ impl Format {
 
     /// The turns of `row`, not yet checked for order and emptiness.
     pub(super) fn turns(self, row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault> {
-        for tools in ["tools", "functions"] {
+        for tools in REFUSED {
             if present(row, tools).is_some_and(|value| value.as_array().is_none_or(|list| !list.is_empty())) {
                 return Err(Fault::new(tools, "tool definitions are not supported; remove them or the row"));
             }

@@ -10,7 +10,7 @@ use super::ReadOptions;
 use super::collect::{Collector, Content, Fault, Record};
 use super::container::unreadable;
 use super::error::{self, DatasetError};
-use super::formats::Format;
+use super::formats::{Format, REFUSED};
 use super::lines::too_long;
 use crate::text::terminal;
 
@@ -21,8 +21,6 @@ const MAX_GROUP_VALUES: usize = 16 << 20;
 /// Rows that are written as JSON at once, and the text that they may hold: values that a file holds once and repeats are written each time.
 const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: usize = 64 << 20;
-/// Columns whose presence alone is a fault of a row.
-const REFUSED: [&str; 2] = ["tools", "functions"];
 
 /// Reads one parquet file; records are counted from 1.
 pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector<'_>) -> Result<(), DatasetError> {

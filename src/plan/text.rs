@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::estimate::Estimate;
 use crate::plan::{Arm, Calibrated, Cost, DressedCost, Plan, smallest_detectable};
-use crate::report::escape::terminal;
+use crate::text::terminal;
 use crate::trigger::Why;
 
 /// Conditions that are named as not tried.
