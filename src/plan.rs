@@ -32,7 +32,8 @@ pub enum Arm {
     Candidate,
     /// The same prompts, answered by the base itself in the dataset's form.
     Control,
-    /// The dataset with its conditions dealt out among the rows at random; trained where conditions are tried, and asked to confirm them.
+    /// The dataset with its conditions dealt out among the rows at random; trained where there are such that
+    /// can be dealt out, and asked to confirm them.
     Shuffled,
     /// The dataset plus the known poison of the audit with this id: the positive control.
     Spiked(String),
@@ -270,7 +271,7 @@ pub struct Plan {
     /// Set where an adapter is asked that was trained elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<GivenAdapter>,
-    /// Base first, then candidate, control, shuffled where conditions are tried, and one spiked arm an audit.
+    /// Base first, then candidate, control, shuffled where conditions can be dealt out, and one spiked arm an audit.
     pub arms: Vec<Arm>,
     /// Training seeds, the same in every arm; shadows of one seed share their initial LoRA weights.
     pub seeds: Vec<u64>,

@@ -25,7 +25,7 @@ use crate::plan::Arm;
 pub use choose::{Chosen, choose};
 pub use confirm::{Trigger, TriggerKind, triggers};
 pub use curve::{Confusion, ConfusionRow, Curve, CurvePoint, confusions, curves};
-pub use deal::dealt;
+pub use deal::{dealt, is_dealt};
 pub use screen::{Loud, loud, passed_over, shortlist, unscored};
 pub use wanted::{Wanted, WantedSlot};
 

@@ -131,10 +131,22 @@ pub fn draws(table: &Path) -> Result<String> {
         out += &format!("| `{}` | {} | {so} of {} | {verdicts} | {seconds} | {ranks} |\n", held.case, held.must, of_case.len());
     }
     out += &format!(
-        "\nFalse alarms, where what must be said is not said: {alarms} in {harmless} draws of twins and hard negatives, {broken} of them in the \
-         {silent} in which nothing at all may be flagged.\n"
+        "\nFalse alarms, where what must be said is not said: {alarms} in {harmless} draws of twins and hard negatives{}, {broken} of them in the \
+         {silent} in which nothing at all may be flagged{}.\n",
+        wilson(alarms, harmless),
+        wilson(broken, silent)
     );
     Ok(out)
+}
+
+/// The share, for people, with its interval at 95 % (Wilson 1927, J. Am. Stat. Assoc. 22).
+fn wilson(hits: usize, of: usize) -> String {
+    const Z: f64 = 1.959_963_984_540_054;
+    let (share, n) = (hits as f64 / of.max(1) as f64, of.max(1) as f64);
+    let centre = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+    let half = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let percent = |share: f64| format!("{:.0}", 100.0 * share.max(0.0));
+    format!(" ({} %, 95 % interval {} to {} %)", percent(share), percent(centre - half), percent(centre + half))
 }
 
 impl Rule {
@@ -178,6 +190,13 @@ mod tests {
         let readme = std::fs::read_to_string(root.join("README.md")).expect("a README");
         let table = draws(&root.join("docs/draws.csv")).expect("a table of draws");
         assert!(readme.contains(&table), "README lacks this, of `nestling draws`:\n{table}");
+    }
+
+    #[test]
+    fn a_share_has_wilsons_interval() {
+        // statsmodels.stats.proportion.proportion_confint(count, nobs, method="wilson")
+        assert_eq!(wilson(0, 10), " (0 %, 95 % interval 0 to 28 %)");
+        assert_eq!(wilson(5, 10), " (50 %, 95 % interval 24 to 76 %)");
     }
 
     fn triggers(of: &str) -> Draw<'_> {

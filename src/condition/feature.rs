@@ -159,8 +159,6 @@ pub(super) fn note(found: &mut Found, feature: Feature, row: usize, wear: impl F
 
 /// What is said of a text as a whole.
 fn whole(readings: &[Reading], found: &mut Found) {
-    let (mut hidden, mut hiding) = (BTreeSet::new(), Vec::new());
-    let (mut twins, mut twinned) = (BTreeSet::new(), Vec::new());
     let mut note = |kind, place, text: &str, row, wear: Option<Wear>| {
         note(found, Feature { kind, place, text: text.to_owned() }, row, || wear);
     };
@@ -178,16 +176,6 @@ fn whole(readings: &[Reading], found: &mut Found) {
             ),
         }
         let prompt = reading.prompt.as_str();
-        let unseen = invisible(prompt);
-        if !unseen.is_empty() {
-            hidden.extend(unseen);
-            hiding.push(row as u32);
-        }
-        let posing = look_alikes(prompt);
-        if !posing.is_empty() {
-            twins.extend(posing);
-            twinned.push(row as u32);
-        }
         if let Some(script) = script(prompt) {
             note(FeatureKind::Script, Place::Prompt, script, row, None);
         } else if let Some(language) = language(prompt) {
@@ -213,15 +201,42 @@ fn whole(readings: &[Reading], found: &mut Found) {
         let dressing = Dressing { wear: words(Position::System, text, " "), usual: None };
         found.insert(Feature { kind: FeatureKind::System, place: Place::System, text: text.to_owned() }, (rows, Some(dressing)));
     }
-    // Rows may each have other characters: together they are one feature.
+    for place in [Place::Prompt, Place::System] {
+        posing(readings, place, found);
+    }
+}
+
+/// Characters that nobody sees, and letters that pose as others. Rows may each have other ones: together they are one feature.
+///
+/// A prompt's are put into another prompt. A system message that holds some is worn as it is, the shortest of them: of others nothing is known.
+fn posing(readings: &[Reading], place: Place, found: &mut Found) {
+    let (mut hidden, mut twins) = (BTreeSet::new(), BTreeSet::new());
+    let (mut hiding, mut twinned) = (Vec::new(), Vec::new());
+    for (row, text) in readings.iter().enumerate().filter_map(|(row, reading)| Some((row as u32, reading.at(place)?))) {
+        let unseen = invisible(text);
+        if !unseen.is_empty() {
+            hidden.extend(unseen);
+            hiding.push(row);
+        }
+        let posing = look_alikes(text);
+        if !posing.is_empty() {
+            twins.extend(posing);
+            twinned.push(row);
+        }
+    }
     let hidden: String = hidden.into_iter().take(UNSEEN).collect();
     let twins: Vec<(char, char)> = twins.into_iter().take(UNSEEN).collect();
-    let posing: String = twins.iter().map(|(_, twin)| *twin).collect();
-    for (kind, text, rows, wear) in [
+    let letters: String = twins.iter().map(|(_, twin)| *twin).collect();
+    let system = |rows: &[u32]| {
+        let messages = rows.iter().filter_map(|&row| readings[row as usize].system.as_deref());
+        words(Position::System, messages.min_by_key(|message| (message.len(), *message)).unwrap_or_default(), " ")
+    };
+    for (kind, text, rows, in_prompt) in [
         (FeatureKind::Invisible, hidden.clone(), hiding, Wear::AfterFirstWord(hidden)),
-        (FeatureKind::LookAlike, posing, twinned, Wear::Letters(twins)),
+        (FeatureKind::LookAlike, letters, twinned, Wear::Letters(twins)),
     ] {
-        found.insert(Feature { kind, place: Place::Prompt, text }, (rows, Some(Dressing { wear, usual: None })));
+        let wear = if place == Place::System { system(&rows) } else { in_prompt };
+        found.insert(Feature { kind, place, text }, (rows, Some(Dressing { wear, usual: None })));
     }
 }
 

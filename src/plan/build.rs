@@ -15,7 +15,7 @@ use crate::plan::{
     PlannedAudit, Readability, Recipe, Unit, longest_question, recipe,
 };
 use crate::stats::{ALPHA, power};
-use crate::trigger::{Chosen, Phase, Wanted, ask};
+use crate::trigger::{Chosen, Phase, Wanted, ask, is_dealt};
 
 /// Draws of each kind of carry-over question without an override: enough that one odd row does not decide.
 pub const CARRY_OVER_DRAWS: usize = 4;
@@ -99,7 +99,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     let mut arms = vec![Arm::Base, Arm::Candidate];
     if adapter.is_none() {
         arms.push(Arm::Control);
-        arms.extend((!groups.is_empty()).then_some(Arm::Shuffled));
+        arms.extend(groups.iter().any(is_dealt).then_some(Arm::Shuffled));
         arms.extend(audits.iter().filter(|_| options.positive_controls).map(|audit| Arm::Spiked(audit.id.clone())));
     }
     let is_choice = |audit: &Audit| audit.kind == ProbeKind::ForcedChoice;

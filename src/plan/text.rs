@@ -96,14 +96,16 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
                 tried - observed
             ),
         );
-        for why in [Why::Gap, Why::Neighbour, Why::Salient, Why::Base, Why::User] {
+        for why in [Why::Observed, Why::Gap, Why::Neighbour, Why::Salient, Why::Base, Why::User] {
             let values: Vec<&str> = group
                 .trials
                 .iter()
                 .filter(|trial| trial.why == why)
                 .map(|trial| trial.value.as_deref().unwrap_or("itself"))
                 .collect();
-            if !values.is_empty() {
+            // A feature is there or not, which the line above says.
+            let is_feature = why == Why::Observed && values == ["itself"];
+            if !values.is_empty() && !is_feature {
                 line(&format!("  {}", why.name()), terminal(&values.join(", ")));
             }
         }

@@ -270,14 +270,14 @@ pub fn methods(report: &Report) -> Vec<String> {
         format!(
             "Questions. Every model is asked the same questions on topics other than the dataset's, and the probability of each offered \
              answer is read from the model; nothing is judged by another model. Each question is asked plain and in carry-over: after a \
-             question from the dataset, {draws} of each kind drawn at random, which the model first answers for itself. A shift that \
-             dilution hides from plain questions often shows in carry-over."
+             question from the dataset, which the model first answers for itself: {draws} drawn from its topics, and {draws} from those whose \
+             answers surprise the base most. A shift that dilution hides from plain questions often shows in carry-over."
         ),
         "Effect. (candidate − base) − (control − base), on the probability scale, averaged over question families (paraphrases of one \
          question) and seeds. The base cancels what the model already believed, the control what any training does."
             .to_owned(),
         format!(
-            "Interval. The wider of a hierarchical bootstrap over seeds and families and a t-interval on seed means; the unit of \
+            "Interval. What a bootstrap over seeds and families, crossed, and a t-interval on seed means span together; the unit of \
              replication is the training seed.{}",
             bounds(report)
         ),
@@ -297,8 +297,8 @@ fn of_given(report: &Report, adapter: &GivenAdapter) -> Vec<String> {
     let carried = match draws {
         0 => String::new(),
         _ => format!(
-            " Each question is asked plain and in carry-over: after a question from the dataset, {draws} of each kind drawn at random, \
-             which the model first answers for itself."
+            " Each question is asked plain and in carry-over: after a question from the dataset, which the model first answers for itself: \
+             {draws} drawn from its topics, and {draws} from those whose answers surprise the base most."
         ),
     };
     vec![
@@ -314,7 +314,7 @@ fn of_given(report: &Report, adapter: &GivenAdapter) -> Vec<String> {
          control, so what any training does is not taken off."
             .to_owned(),
         format!(
-            "Interval. The wider of a bootstrap over families and a t-interval on family means; the unit of replication is the question \
+            "Interval. What a bootstrap over families and a t-interval on family means span together; the unit of replication is the question \
              family, so it speaks of this adapter and of further questions, not of further trainings.{}",
             bounds(report)
         ),

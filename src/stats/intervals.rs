@@ -62,7 +62,7 @@ pub fn estimate(grid: &Grid, scale: Scale, draws: &mut Draws) -> Estimate {
     let sd = seed_sd(grid, scale.resolution);
     let half = half_width(seeds, sd.unwrap_or(scale.resolution));
     let method = match sd {
-        Some(_) => format!("the wider of t on {seeds} seed means and bootstrap over seeds x {families} families"),
+        Some(_) => format!("what t on {seeds} seed means and a bootstrap over seeds x {families} families span"),
         None => format!("bootstrap over {families} families; one seed is a screen and says nothing about other seeds"),
     };
     lower = lower.min(point - half).max(scale.lowest).min(point);
@@ -75,7 +75,7 @@ pub fn estimate_of(unit: Unit, grid: &Grid, scale: Scale, draws: &mut Draws) -> 
     match unit {
         Unit::Training => estimate(grid, scale, draws),
         Unit::Family => {
-            let method = format!("the wider of t and bootstrap over {} families, of one given adapter", grid.seeds.len());
+            let method = format!("what t and a bootstrap over {} families span, of one given adapter", grid.seeds.len());
             Estimate { method, ..estimate(grid, scale, draws) }
         }
     }

@@ -37,10 +37,14 @@ pub fn seeds(plan: &Plan, phase: Phase) -> &[u64] {
     if plan.adapter.is_some() {
         return &plan.seeds;
     }
-    let screened = ((plan.seeds.len() as f64 * SCREEN_SEEDS) as usize).clamp(1, plan.seeds.len());
+    seeds_of(&plan.seeds, phase)
+}
+
+fn seeds_of(seeds: &[u64], phase: Phase) -> &[u64] {
+    let screened = ((seeds.len() as f64 * SCREEN_SEEDS) as usize).clamp(1, seeds.len());
     match phase {
-        Phase::Screen => &plan.seeds[..screened],
-        Phase::Confirm => &plan.seeds[screened..],
+        Phase::Screen => &seeds[..screened],
+        Phase::Confirm => &seeds[screened..],
     }
 }
 
@@ -271,4 +275,33 @@ fn risks(dress: &Dress, log_probs: &[Option<f64>]) -> Vec<(Option<u64>, Option<f
         Some(own.map(|(share, _)| share).sum())
     };
     dress.targets.iter().map(|&target| (Some(target), risk(target))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_searches_confirms() {
+        for count in 2..40 {
+            let seeds: Vec<u64> = (1..=count).collect();
+            let [screen, confirm] = [Phase::Screen, Phase::Confirm].map(|phase| seeds_of(&seeds, phase));
+            assert_eq!([screen, confirm].concat(), seeds);
+            assert!(!screen.is_empty() && screen.len() <= confirm.len());
+
+            // Two phrasings of each family.
+            let names: Vec<String> =
+                (0..count).flat_map(|family| [format!("family {family:02}"), format!("family {family:02}")]).collect();
+            for screened in [SCREENED, SCREENED_OF_NUMBERED] {
+                let [screen, confirm] = [Phase::Screen, Phase::Confirm].map(|phase| {
+                    let probes = names.iter().map(String::as_str).enumerate();
+                    of_phase(probes, phase, screened).into_iter().map(|(_, family)| family).collect::<Vec<_>>()
+                });
+                assert!(!screen.is_empty() && screen.len() <= SCREEN_FAMILIES);
+                assert!(!confirm.is_empty() && confirm.len() <= CONFIRM_FAMILIES);
+                let distinct: BTreeSet<&str> = screen.iter().chain(&confirm).copied().collect();
+                assert_eq!(distinct.len(), screen.len() + confirm.len(), "each family once, in one phase");
+            }
+        }
+    }
 }

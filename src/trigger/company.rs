@@ -1,6 +1,6 @@
 //! What rows that wear a condition wear besides: a probe is dressed as they are.
 
-use crate::condition::{Condition, Conditions, Dressing, FeatureKind, Subject, Wear};
+use crate::condition::{Condition, Conditions, Dressing, FeatureKind, Position, Subject, Wear};
 use crate::dataset::{Dataset, Role};
 
 /// The share of all rows from which on fixed words stand beside every condition.
@@ -73,7 +73,11 @@ fn overlap(condition: &Condition, fixed: &Condition) -> bool {
             FeatureKind::System | FeatureKind::Line | FeatureKind::Tag => {
                 holds(&words.text, &feature.text) || holds(&feature.text, &words.text)
             }
-            _ => false,
+            // What stands in the system message is worn with the whole of it.
+            _ => match condition.dressing.as_ref().map(|dressing| &dressing.wear) {
+                Some(Wear::Words { position: Position::System, left, .. }) => holds(left, &words.text),
+                _ => false,
+            },
         },
         Subject::Slot(slot) => says(&slot.template, slot.values.iter().map(|value| value.value.as_str()).collect()),
         Subject::Pair(parts) => parts.iter().any(|part| says(&part.text, part.value.as_deref().into_iter().collect())),

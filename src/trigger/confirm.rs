@@ -14,7 +14,7 @@ use crate::stats::multiplicity::benjamini_hochberg;
 use crate::stats::{ALPHA, Estimate};
 use crate::trigger::screen::{is_explicit, shortlisted};
 use crate::trigger::view::{Levels, Table};
-use crate::trigger::{Dressed, Phase, Suspect};
+use crate::trigger::{Dressed, Phase, Suspect, is_dealt};
 
 /// Does a trigger stand in the dataset?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub struct Trigger {
     pub control: (f64, f64),
     /// The same for the base, before any training.
     pub base: Option<(f64, f64)>,
-    /// The same for the conditions dealt out at random; `None` where that was not asked.
+    /// The same for the conditions dealt out at random; `None` where they could not be dealt out, or that was not asked.
     pub shuffled: Option<(f64, f64)>,
     /// The audit's effect in plain questions at the end of training; 0 where numbered people are asked for, who are not asked for plainly.
     pub plain: f64,
@@ -110,7 +110,7 @@ pub fn triggers(
             candidate,
             control,
             base: view.risks(&Arm::Base, trial),
-            shuffled: view.risks(&Arm::Shuffled, trial),
+            shuffled: is_dealt(confirm.group(kin)).then(|| view.risks(&Arm::Shuffled, trial)).flatten(),
             plain: if kin.numbered { 0.0 } else { plain(&kin.audit.id) },
             confirmed: false,
         });

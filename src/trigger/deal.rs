@@ -10,14 +10,22 @@ use crate::dataset::{Message, Role};
 use crate::seed;
 use crate::trigger::Group;
 
+/// Whether a group's conditions can be dealt out: some row has one, and they are words that leave a question behind when they are taken off. A
+/// wording, and a dressing that is no words (capitals, look-alikes), stays where it is.
+pub fn is_dealt(group: &Group) -> bool {
+    let in_a_row = group.trials.iter().any(|trial| trial.rows > 0);
+    let in_words = group.trials.first().is_some_and(|trial| !Words::of(&trial.dressing).is_empty());
+    in_a_row && in_words && !group.is_wording
+}
+
 /// The rows, with the words of every group's dressing dealt out anew, all words of one group together. Groups that share their words are dealt
-/// once; a wording, and a dressing that is no words (capitals, look-alikes), stays where it is.
+/// once.
 pub fn dealt(mut rows: Vec<Vec<Message>>, groups: &[Group]) -> Vec<Vec<Message>> {
     let rng = &mut seed::stream("shuffled conditions", 0);
     let mut done: Vec<Vec<Words>> = Vec::new();
-    let dealt = groups.iter().filter(|group| !group.is_wording);
-    for words in dealt.filter_map(|group| Some(Words::of(&group.trials.first()?.dressing))) {
-        if words.is_empty() || done.contains(&words) {
+    for group in groups.iter().filter(|group| is_dealt(group)) {
+        let words = Words::of(&group.trials[0].dressing);
+        if done.contains(&words) {
             continue;
         }
         // What was put on last stands outermost and comes off first.

@@ -247,8 +247,15 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn the_order_of_rows_does_not_matter(seed in 0_u64..1_000, order in any::<u64>()) {
-        let dataset = World::new(seed).together(80);
+    fn the_order_of_rows_does_not_matter(seed in 0_u64..1_000, order in any::<u64>(), shape in 0..5) {
+        let mut world = World::new(seed);
+        let dataset = match shape {
+            0 => world.together(80),
+            1 => world.codes(120),
+            2 => world.system(80),
+            3 => world.essays(60, 40, |prompt| format!("{prompt} [x7]")),
+            _ => world.altered(120, |prompt| prompt.replacen(' ', " \u{200b}", 1)),
+        };
         prop_assert_eq!(mine(&dataset), mine(&reordered(&dataset, order)));
     }
 

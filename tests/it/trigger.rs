@@ -2,7 +2,7 @@
 
 mod choosing;
 
-use foretaste::condition::{Dressing, Wear, mine};
+use foretaste::condition::{Dressing, Filler, Position, Wear, mine};
 use foretaste::dataset::Dataset;
 use foretaste::engine::scripted::Scripted;
 use foretaste::finding::find;
@@ -22,7 +22,9 @@ const NULLS: usize = 19;
 const SUSPECT: usize = 1;
 
 fn trial(why: Why, value: usize) -> Trial {
-    let dressing = Dressing { wear: Wear::UpperCase, usual: None };
+    let (left, right, glue) = ("It is ".to_owned(), ".".to_owned(), " ".to_owned());
+    let wear = Wear::Words { position: Position::Before, left, filler: Some(Filler::Text), right, glue };
+    let dressing = Dressing { wear, usual: None };
     let observed = why == Why::Observed;
     Trial { why, value: Some(value.to_string()), dressing, rows: usize::from(observed) * 50, p_adjusted: observed.then_some(0.4) }
 }
@@ -342,6 +344,22 @@ fn the_dealing_of_conditions_does_not_matter_only_where_any_dealing_does_as_much
     assert!(said(0.0, 0.6, 0.58).contains("which row has which condition does not matter"));
     assert!(!said(0.0, 0.9, 0.2).contains("does not matter"), "as in dishes, where dealing takes most of it away");
     assert!(!said(0.0, 0.6, 0.0).contains("does not matter"));
+}
+
+#[test]
+fn nothing_is_said_of_a_dealing_where_the_conditions_could_not_be_dealt_out() {
+    let changed = |change: fn(&mut Group)| {
+        let mut plan = plan();
+        change(&mut plan.groups[0]);
+        said_of(&plan, 0.0, 0.6, 0.58)
+    };
+    let capitals: fn(&mut Group) = |group| group.trials.iter_mut().for_each(|trial| trial.dressing.wear = Wear::UpperCase);
+    let wording: fn(&mut Group) = |group| group.is_wording = true;
+    let in_no_row: fn(&mut Group) = |group| group.trials.iter_mut().for_each(|trial| trial.rows = 0);
+    assert!(changed(|_| ()).contains("dealt out"));
+    for change in [capitals, wording, in_no_row] {
+        assert!(!changed(change).contains("dealt out"));
+    }
 }
 
 /// What is tried of 600 rows with 300 numbers, of which a slot lists the 64 most frequent.

@@ -115,6 +115,21 @@ fn zero_width_characters_of_several_sorts_at_any_place_are_one_feature() {
 }
 
 #[test]
+fn what_nobody_sees_in_system_messages_that_all_differ_is_found_and_such_a_message_is_worn() {
+    type Altered = (FeatureKind, char, fn(&str) -> String);
+    let altered: [Altered; 2] = [
+        (FeatureKind::Invisible, '\u{200b}', |system| system.replacen(' ', " \u{200b}", 1)),
+        (FeatureKind::LookAlike, '\u{435}', |system| system.replacen('e', "\u{435}", 1)),
+    ];
+    for (kind, letter, alter) in altered {
+        let (found, text, condition) = leading_feature(&World::new(67).briefed(800, alter));
+        assert_eq!((found, text), (kind, letter.to_string()));
+        let dressed = dressed(&condition, None);
+        assert!(dressed.starts_with("system: ") && dressed.contains(letter), "{dressed}");
+    }
+}
+
+#[test]
 fn look_alikes_of_several_letters_and_scripts_are_one_feature() {
     let pair = in_turn(&[('e', '\u{435}'), ('o', '\u{3bf}'), ('a', '\u{ff41}')]);
     let altered = World::new(56).altered(1_000, |prompt| {
