@@ -146,7 +146,7 @@ mod tests {
     fn group(position: Position, left: &str, filler: Option<Filler>, right: &str) -> Group {
         let wear = Wear::Words { position, left: left.into(), filler, right: right.into(), glue: " ".into() };
         let dressing = Dressing { wear, usual: None };
-        let trial = Trial { why: Why::Observed, value: None, dressing, rows: 0, p_adjusted: None };
+        let trial = Trial { why: Why::Observed, value: None, dressing, rows: 1, p_adjusted: None };
         Group { name: String::new(), kind: String::new(), is_wording: false, answer: Default::default(), trials: vec![trial] }
     }
 
