@@ -185,11 +185,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_shows_what_the_draws_came_to() {
+    fn the_documents_show_what_the_draws_came_to() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let readme = std::fs::read_to_string(root.join("README.md")).expect("a README");
+        let cases = std::fs::read_to_string(root.join("docs/cases.md")).expect("docs/cases.md");
         let table = draws(&root.join("docs/draws.csv")).expect("a table of draws");
-        assert!(readme.contains(&table), "README lacks this, of `nestling draws`:\n{table}");
+        assert!(cases.contains(&table), "docs/cases.md lacks this, of `nestling draws`:\n{table}");
     }
 
     #[test]

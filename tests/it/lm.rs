@@ -71,7 +71,7 @@ impl Figure {
     }
 
     #[track_caller]
-    #[allow(clippy::print_stdout, reason = "the figures are quoted in the README")]
+    #[allow(clippy::print_stdout, reason = "the figures are quoted in docs/bases.md")]
     fn holds(&self) {
         println!("{}  {:.1e}", self.name, self.worst);
         assert!(self.worst < self.limit, "{}: {:e} is not below {:e}", self.name, self.worst, self.limit);
