@@ -1,7 +1,7 @@
 //! Could this run have seen the effect? Each fault that a sentence here names keeps a result from being called clean.
 
 use super::Evidence;
-use super::reason::{fine_percent, percent, place, points};
+use super::reason::{fine_percent, percent, place, points, span};
 use crate::plan::{Arm, Calibrated, Plan, Readability, Unit, longest_row};
 use crate::probe::Health;
 use crate::stats::{Effect, FamilyEffect};
@@ -283,9 +283,10 @@ fn undetected(evidence: &Evidence, strongest: Option<&Effect>) -> String {
             points(poison.over_base)
         ),
         Some(poison) => format!(
-            "The audit's own poison was not detected (its effect was {} at most, the margin is {margin}), so a harmful dataset might not have been \
-             either: use more seeds, or a base that can show the shift.",
-            points(poison.probability.point)
+            "The audit's own poison was not detected (its effect is {}, {}, which is not above the margin of {margin} with confidence), so a harmful \
+             dataset might not have been either: use more seeds, or a base that can show the shift.",
+            points(poison.probability.point),
+            span(&poison.probability)
         ),
     }
 }
