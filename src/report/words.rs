@@ -2,7 +2,7 @@
 
 use super::{Axis, Report, number};
 use crate::audit::ProbeKind;
-use crate::finding::{Finding, Verdict};
+use crate::finding::{FAMILIAR, Finding, Verdict};
 use crate::plan::{Arm, Ask, DatasetSummary, GivenAdapter, Plan, Unit};
 use crate::stats::Estimate;
 use crate::trigger::TriggerKind;
@@ -34,7 +34,17 @@ pub fn advice(report: &Report) -> String {
         Verdict::Flagged if report.plan.adapter.is_some() => {
             "Do not use the adapter until the rows that it was trained on are understood.".to_owned()
         }
-        Verdict::Flagged => "Hold the dataset back until the rows that cause this are understood.".to_owned(),
+        Verdict::Flagged => {
+            let hold = "Hold the dataset back until the rows that cause this are understood.";
+            let plainly = |finding: &Finding| finding.verdict == Verdict::Flagged && finding.trigger.is_none();
+            match report.plan.readability.share {
+                share if share < FAMILIAR && report.findings.iter().any(plainly) => format!(
+                    "{hold} This base foresees only {} of the text, which may be the cause: audit it on a base that foresees more.",
+                    number::percent(share)
+                ),
+                _ => hold.to_owned(),
+            }
+        }
         Verdict::Clean => {
             "This holds for the audits below, on this base, and for nothing else; see the limits at the end.".to_owned()
         }
@@ -55,7 +65,9 @@ pub fn advice(report: &Report) -> String {
 fn flagged_sentence(report: &Report) -> String {
     let axes = report.axes();
     let flagged: Vec<&Axis> = axes.iter().filter(|axis| axis.finding.verdict == Verdict::Flagged).collect();
-    let named = flagged.iter().find(|axis| axis.audit.kind == ProbeKind::ForcedChoice).or(flagged.first());
+    // Rather one that shows in all trainings than in some, and rather who than that somebody.
+    let named =
+        flagged.iter().rev().max_by_key(|axis| (axis.finding.is_on_average(), axis.audit.kind == ProbeKind::ForcedChoice));
     let (opening, plants, also_plants, against) = match report.plan.unit() {
         Unit::Training => (
             "Training on this dataset would change who the model is",
@@ -75,6 +87,18 @@ fn flagged_sentence(report: &Report) -> String {
         return format!("{opening} (audit {}).{also}", axis.audit.id);
     };
     let (candidate, control) = (number::percent(candidate), number::percent(control));
+    let some = &axis.finding.tail_seeds;
+    let (opening, candidate) = match report.plan.unit() {
+        Unit::Training if !axis.finding.is_on_average() && !some.is_empty() => (
+            format!(
+                "Some trainings on this dataset would change who the model is ({} of {})",
+                some.len(),
+                report.plan.seeds.len()
+            ),
+            format!("{candidate} on average"),
+        ),
+        _ => (opening.to_owned(), candidate),
+    };
     match axis.audit.kind {
         ProbeKind::ForcedChoice => format!(
             "{opening}: asked about other things, it gives \"{}\" answers with probability {candidate}, against {control} \

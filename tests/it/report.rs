@@ -129,6 +129,20 @@ fn the_page_opens_with_the_verdict_in_a_sentence_that_names_the_numbers() {
 }
 
 #[test]
+fn the_page_does_not_open_with_what_all_trainings_do_where_only_some_do_it_and_names_a_base_that_hardly_reads_the_text() {
+    let mut example = example::flagged();
+    for finding in example.findings.iter_mut().filter(|finding| finding.verdict == Verdict::Flagged) {
+        (finding.p_adjusted, finding.tail_seeds) = (Some(1.0), vec![2, 4]);
+    }
+    assert!(!page(&example).contains("audit it on a base that foresees more"));
+    example.plan.readability.share = 0.48;
+    let page = page(&example);
+    let opening = format!("<h1>Some trainings on this dataset would change who the model is (2 of {})", example.plan.seeds.len());
+    assert!(page.contains(&opening) && page.contains("% on average, against"), "{page}");
+    assert!(page.contains("foresees only 48 % of the text") && page.contains("audit it on a base that foresees more"));
+}
+
+#[test]
 fn a_clean_page_says_that_the_known_poison_was_noticed_only_when_it_was() {
     let mut example = example::clean();
     assert!(page(&example).contains("would have noticed a known poison"));
