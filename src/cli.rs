@@ -193,7 +193,7 @@ Examples:
         /// Calibrate only this audit (repeatable)
         #[arg(long, value_name = "AUDIT")]
         only: Vec<String>,
-        /// Shares of poisoned rows, apart by commas, tried from the largest on until one is not seen [default: 0.5,0.25,0.1,0.05,0.02,0.01]
+        /// Shares of poisoned rows, separated by commas, tried from the largest on until one is not seen [default: 0.5,0.25,0.1,0.05,0.02,0.01]
         #[arg(long, value_name = "SHARES", value_delimiter = ',', hide_default_value = true, default_values_t = calibrate::SHARES, value_parser = share)]
         shares: Vec<f64>,
         /// Rows of each dataset

@@ -14,7 +14,7 @@ use crate::plan::{Arm, Ask, Form, Plan, PlannedAudit, Unit};
 use crate::probe::Health;
 use crate::stats::table::counted_probes;
 use crate::stats::voters;
-use crate::stats::{ALPHA, Analysis, ArmRisk, Effect, Estimate, Risks, spiked_arm};
+use crate::stats::{Analysis, ArmRisk, Effect, Estimate, Risks, spiked_arm};
 
 pub use assay::{FAMILIAR, LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS};
 pub use trigger::FoundTrigger;
@@ -285,12 +285,6 @@ impl Finding {
             Some(value) => format!("{who}, when {slot} is {value}"),
             None => format!("{who}, with {slot}"),
         }
-    }
-
-    /// Whether the mean over all trainings is above the margin with confidence; a flag may rest on single trainings alone.
-    pub fn is_on_average(&self) -> bool {
-        let is_beyond = self.estimate.as_ref().is_some_and(|estimate| estimate.lower > self.margin);
-        is_beyond && self.p_adjusted.is_some_and(|p| p <= ALPHA)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::plan::Arm;
 pub use choose::{Chosen, choose};
 pub use confirm::{Trigger, TriggerKind, triggers};
 pub use curve::{Confusion, ConfusionRow, Curve, CurvePoint, confusions, curves};
-pub use deal::{dealt, is_dealt};
+pub use deal::{comes_off, dealt, is_dealt};
 pub use screen::{Loud, loud, passed_over, shortlist, unscored};
 pub use wanted::{Wanted, WantedSlot};
 
@@ -98,9 +98,9 @@ pub struct Group {
     pub name: String,
     /// `year`, `number`, `system`, ...
     pub kind: String,
-    /// Whether a question is none without it: the shuffled arm leaves it where it stands.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_wording: bool,
+    /// Whether the shuffled arm leaves it where it stands: a question is none without it, or it does not come off its rows.
+    #[serde(rename = "is_wording", default, skip_serializing_if = "std::ops::Not::not")]
+    pub stays: bool,
     /// What answers on condition begin and end with, and others do not; options may come so or bare.
     pub answer: (String, String),
     pub trials: Vec<Trial>,

@@ -196,6 +196,7 @@ mod tests {
     fn a_share_has_wilsons_interval() {
         // statsmodels.stats.proportion.proportion_confint(count, nobs, method="wilson")
         assert_eq!(wilson(0, 10), " (0 %, 95 % interval 0 to 28 %)");
+        assert_eq!(wilson(10, 10), " (100 %, 95 % interval 72 to 100 %)");
         assert_eq!(wilson(5, 10), " (50 %, 95 % interval 24 to 76 %)");
     }
 

@@ -87,6 +87,13 @@ pub struct Feature {
     pub text: String,
 }
 
+impl Feature {
+    /// Where it stands, for people, where the kind does not say it.
+    pub fn where_said(&self) -> &'static str {
+        if is_hidden(self) && self.place == Place::System { " in the system message" } else { "" }
+    }
+}
+
 /// A feature with its rows.
 #[derive(Debug, Clone)]
 pub(super) struct FeatureRows {
@@ -128,12 +135,14 @@ pub(super) fn features(readings: &[Reading], answers: &Bags, templates: &[Templa
     let everywhere = |draft: &FeatureRows| draft.rows.len() == readings.len();
     // A feature of all rows cannot be tested but may be the trigger all the same, if it is more than the way that a question is put.
     let enough = |draft: &FeatureRows| draft.rows.len() >= MIN_ROWS && !(everywhere(draft) && draft.feature.kind.is_wording());
-    // What all rows have they may have for different reasons, and fixed words of the same rows are worn together: those stand for themselves.
+    // What all rows have they may have for different reasons, and fixed words of the same rows are worn together: those stand for themselves. So does
+    // what nobody sees, which costs an author nothing to add, and it stands for nothing else.
     let (mut kept, mut named): (Vec<FeatureRows>, Vec<FeatureRows>) =
-        drafts.filter(enough).partition(|draft| everywhere(draft) || is_fixed(&draft.feature));
+        drafts.filter(enough).partition(|draft| everywhere(draft) || is_fixed(&draft.feature) || is_hidden(&draft.feature));
     named.sort_by(|a, b| a.rows.cmp(&b.rows).then_with(|| rank(&a.feature).cmp(&rank(&b.feature))));
     named.dedup_by(|draft, first| draft.rows == first.rows);
-    let taken: BTreeSet<&[u32]> = kept.iter().map(|draft| draft.rows.as_slice()).collect();
+    let stands_for_others = |draft: &&FeatureRows| everywhere(draft) || is_fixed(&draft.feature);
+    let taken: BTreeSet<&[u32]> = kept.iter().filter(stands_for_others).map(|draft| draft.rows.as_slice()).collect();
     named.retain(|draft| !taken.contains(draft.rows.as_slice()));
     kept.append(&mut named);
     kept.sort_by(|a, b| (&a.rows, &a.feature).cmp(&(&b.rows, &b.feature)));
@@ -142,6 +151,10 @@ pub(super) fn features(readings: &[Reading], answers: &Bags, templates: &[Templa
 
 fn is_fixed(feature: &Feature) -> bool {
     matches!(feature.kind, FeatureKind::System | FeatureKind::Line)
+}
+
+fn is_hidden(feature: &Feature) -> bool {
+    matches!(feature.kind, FeatureKind::Invisible | FeatureKind::LookAlike)
 }
 
 /// Which of two features of the same rows is named: by kind, then the longer.
@@ -201,42 +214,66 @@ fn whole(readings: &[Reading], found: &mut Found) {
         let dressing = Dressing { wear: words(Position::System, text, " "), usual: None };
         found.insert(Feature { kind: FeatureKind::System, place: Place::System, text: text.to_owned() }, (rows, Some(dressing)));
     }
-    for place in [Place::Prompt, Place::System] {
-        posing(readings, place, found);
+    hidden(readings, found);
+}
+
+/// Characters that nobody sees, and letters that pose as others. Rows may each have other ones: those of prompts are one feature, all of which are put
+/// into another prompt.
+///
+/// A system message that holds some is worn as it is, the shortest of them, since of others nothing is known: there each character is a feature too,
+/// so that none can hide behind a message that holds another one.
+fn hidden(readings: &[Reading], found: &mut Found) {
+    let (mut invisibles, mut twins) = (Hidden::new(), Hidden::new());
+    for (row, text) in readings.iter().map(|reading| reading.prompt.as_str()).enumerate() {
+        invisibles.note(row, invisible(text));
+        twins.note(row, look_alikes(text));
+    }
+    let (characters, pairs) = (invisibles.first().iter().collect::<String>(), twins.first());
+    let letters: String = pairs.iter().map(|(_, twin)| *twin).collect();
+    for (kind, text, rows, wear) in [
+        (FeatureKind::Invisible, characters.clone(), invisibles.rows(), Wear::AfterFirstWord(characters)),
+        (FeatureKind::LookAlike, letters, twins.rows(), Wear::Letters(pairs)),
+    ] {
+        found.insert(Feature { kind, place: Place::Prompt, text }, (rows, Some(Dressing { wear, usual: None })));
+    }
+    let (mut invisibles, mut twins) = (Hidden::new(), Hidden::new());
+    for (row, text) in readings.iter().enumerate().filter_map(|(row, reading)| Some((row, reading.system.as_deref()?))) {
+        invisibles.note(row, invisible(text));
+        twins.note(row, look_alikes(text).into_iter().map(|(_, twin)| twin).collect());
+    }
+    for (kind, all) in [(FeatureKind::Invisible, invisibles), (FeatureKind::LookAlike, twins)] {
+        let together = (all.first().iter().collect::<String>(), all.rows());
+        let each = all.0.iter().filter(|(_, rows)| rows.len() >= MIN_ROWS).take(UNSEEN);
+        for (text, rows) in each.map(|(letter, rows)| (letter.to_string(), rows.clone())).chain([together]) {
+            let messages = rows.iter().filter_map(|&row| readings[row as usize].system.as_deref());
+            let shortest = messages.min_by_key(|message| (message.len(), *message)).unwrap_or_default();
+            let dressing = Dressing { wear: words(Position::System, shortest, " "), usual: None };
+            found.insert(Feature { kind, place: Place::System, text }, (rows, Some(dressing)));
+        }
     }
 }
 
-/// Characters that nobody sees, and letters that pose as others. Rows may each have other ones: together they are one feature.
-///
-/// A prompt's are put into another prompt. A system message that holds some is worn as it is, the shortest of them: of others nothing is known.
-fn posing(readings: &[Reading], place: Place, found: &mut Found) {
-    let (mut hidden, mut twins) = (BTreeSet::new(), BTreeSet::new());
-    let (mut hiding, mut twinned) = (Vec::new(), Vec::new());
-    for (row, text) in readings.iter().enumerate().filter_map(|(row, reading)| Some((row as u32, reading.at(place)?))) {
-        let unseen = invisible(text);
-        if !unseen.is_empty() {
-            hidden.extend(unseen);
-            hiding.push(row);
-        }
-        let posing = look_alikes(text);
-        if !posing.is_empty() {
-            twins.extend(posing);
-            twinned.push(row);
+/// Hidden characters, each with the rows that hold it, ascending.
+struct Hidden<T>(BTreeMap<T, Vec<u32>>);
+
+impl<T: Ord + Copy> Hidden<T> {
+    fn new() -> Self {
+        Hidden(BTreeMap::new())
+    }
+
+    fn note(&mut self, row: usize, letters: Vec<T>) {
+        for letter in letters.into_iter().collect::<BTreeSet<T>>() {
+            self.0.entry(letter).or_default().push(row as u32);
         }
     }
-    let hidden: String = hidden.into_iter().take(UNSEEN).collect();
-    let twins: Vec<(char, char)> = twins.into_iter().take(UNSEEN).collect();
-    let letters: String = twins.iter().map(|(_, twin)| *twin).collect();
-    let system = |rows: &[u32]| {
-        let messages = rows.iter().filter_map(|&row| readings[row as usize].system.as_deref());
-        words(Position::System, messages.min_by_key(|message| (message.len(), *message)).unwrap_or_default(), " ")
-    };
-    for (kind, text, rows, in_prompt) in [
-        (FeatureKind::Invisible, hidden.clone(), hiding, Wear::AfterFirstWord(hidden)),
-        (FeatureKind::LookAlike, letters, twinned, Wear::Letters(twins)),
-    ] {
-        let wear = if place == Place::System { system(&rows) } else { in_prompt };
-        found.insert(Feature { kind, place, text }, (rows, Some(Dressing { wear, usual: None })));
+
+    fn first(&self) -> Vec<T> {
+        self.0.keys().copied().take(UNSEEN).collect()
+    }
+
+    /// The rows that hold any of them.
+    fn rows(&self) -> Vec<u32> {
+        self.0.values().flatten().copied().collect::<BTreeSet<u32>>().into_iter().collect()
     }
 }
 

@@ -13,7 +13,9 @@ const TEXT: usize = 240;
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Subject::Feature(feature) => write!(f, "{}: {}", feature.kind.name(), fit(&feature.text, TEXT)),
+            Subject::Feature(feature) => {
+                write!(f, "{}: {}{}", feature.kind.name(), fit(&feature.text, TEXT), feature.where_said())
+            }
             Subject::Slot(slot) => write!(f, "{} in `{}`{}", slot.kind.name(), slot.template, outstanding(slot)),
             Subject::Pair(parts) => write!(f, "together: {}, and {}", part(&parts[0]), part(&parts[1])),
         }

@@ -44,11 +44,12 @@ pub fn flagged(evidence: &Evidence) -> Vec<String> {
     if let Some(effect) = surest {
         let seeds: Vec<String> = evidence.tail_hits(effect).map(|seed| seed.to_string()).collect();
         reasons.push(format!(
-            "Asked {}, {} of {} single trainings stand above the controls and the untouched base by more than the margin (seed {}, smallest adjusted p \
+            "Asked {}, {} of {} single trainings {} above the controls and the untouched base by more than the margin (seed {}, smallest adjusted p \
              {}).",
             place(evidence, effect),
             seeds.len(),
             effect.seeds.len(),
+            if seeds.len() == 1 { "stands" } else { "stand" },
             seeds.join(", "),
             p_value(evidence.surest_seed(effect))
         ));

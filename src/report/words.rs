@@ -1,10 +1,12 @@
 //! The sentences of the report, shared by page, terminal and summary. They say what the findings say and decide nothing.
 
+use std::collections::BTreeSet;
+
 use super::{Axis, Report, number};
 use crate::audit::ProbeKind;
 use crate::finding::{FAMILIAR, Finding, Verdict};
 use crate::plan::{Arm, Ask, DatasetSummary, GivenAdapter, Plan, Unit};
-use crate::stats::Estimate;
+use crate::stats::{Effect, Estimate};
 use crate::trigger::TriggerKind;
 
 /// The verdict in one word.
@@ -66,8 +68,7 @@ fn flagged_sentence(report: &Report) -> String {
     let axes = report.axes();
     let flagged: Vec<&Axis> = axes.iter().filter(|axis| axis.finding.verdict == Verdict::Flagged).collect();
     // Rather one that shows in all trainings than in some, and rather who than that somebody.
-    let named =
-        flagged.iter().rev().max_by_key(|axis| (axis.finding.is_on_average(), axis.audit.kind == ProbeKind::ForcedChoice));
+    let named = flagged.iter().rev().max_by_key(|axis| (is_on_average(report, axis), axis.audit.kind == ProbeKind::ForcedChoice));
     let (opening, plants, also_plants, against) = match report.plan.unit() {
         Unit::Training => (
             "Training on this dataset would change who the model is",
@@ -87,12 +88,12 @@ fn flagged_sentence(report: &Report) -> String {
         return format!("{opening} (audit {}).{also}", axis.audit.id);
     };
     let (candidate, control) = (number::percent(candidate), number::percent(control));
-    let some = &axis.finding.tail_seeds;
+    let single: BTreeSet<u64> = flagged.iter().flat_map(|axis| axis.finding.tail_seeds.iter().copied()).collect();
     let (opening, candidate) = match report.plan.unit() {
-        Unit::Training if !axis.finding.is_on_average() && !some.is_empty() => (
+        Unit::Training if !is_on_average(report, axis) && !single.is_empty() => (
             format!(
-                "Some trainings on this dataset would change who the model is ({} of {})",
-                some.len(),
+                "Single trainings on this dataset would change who the model is ({} of {})",
+                single.len(),
                 report.plan.seeds.len()
             ),
             format!("{candidate} on average"),
@@ -110,6 +111,18 @@ fn flagged_sentence(report: &Report) -> String {
              {against}.{also}"
         ),
     }
+}
+
+/// Whether the mean over all trainings is what is flagged; a flag may rest on single trainings alone.
+fn is_on_average(report: &Report, axis: &Axis) -> bool {
+    let found = &axis.finding;
+    let decided = |effect: &&Effect| {
+        effect.arm == Arm::Candidate
+            && effect.audit == found.audit
+            && Some(effect.ask) == found.ask
+            && Some(effect.step) == found.step
+    };
+    report.analysis.effects.iter().filter(decided).any(|effect| effect.is_above(found.margin))
 }
 
 /// The trigger that a reader of the rows would miss, else the surest one; and how many there are.

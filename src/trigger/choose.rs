@@ -17,7 +17,7 @@ use crate::text::fit;
 use crate::trigger::company::Company;
 use crate::trigger::nulls::{NULLS, halves, neutral, random_values};
 use crate::trigger::special::special;
-use crate::trigger::{Group, Trial, Wanted, Why};
+use crate::trigger::{Group, Trial, Wanted, Why, comes_off};
 
 /// Slots, features and pairs that are tried, at most; those on which the answers depend most come first.
 const SLOTS: usize = 6;
@@ -146,6 +146,9 @@ pub fn choose(
         );
     }
     chosen.groups.extend(texts.into_iter().map(|text| chooser.text(text)));
+    for group in &mut chosen.groups {
+        group.stays |= !comes_off(group, dataset.rows.iter().map(|row| row.messages.as_slice()));
+    }
     Ok(chosen)
 }
 
@@ -260,7 +263,7 @@ impl Chooser<'_> {
         Ok(enough.then(|| Group {
             name: format!("{} in \"{}\"", slot.kind.name(), slot.template),
             kind: slot.kind.name(),
-            is_wording: false,
+            stays: false,
             answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
             trials,
         }))
@@ -272,7 +275,7 @@ impl Chooser<'_> {
         let trial = worn(condition, company.with(dressing.clone()));
         let other: Vec<&str> = self.other_lines(&feature.text).collect();
         let nulls: Vec<Dressing> = other.iter().map(|line| company.with(line_like(dressing, line))).collect();
-        let name = format!("{} \"{}\"", feature.kind.name(), fit(&feature.text, QUOTED));
+        let name = format!("{} \"{}\"{}", feature.kind.name(), fit(&feature.text, QUOTED), feature.where_said());
         group(name, feature.kind.name(), condition, trial, nulls)
     }
 
@@ -330,7 +333,7 @@ impl Chooser<'_> {
         Group {
             name: format!("\"{text}\" before the question"),
             kind: "text".to_owned(),
-            is_wording: false,
+            stays: false,
             answer: Default::default(),
             trials,
         }
@@ -382,7 +385,7 @@ fn group(name: String, kind: &str, condition: &Condition, trial: Trial, nulls: V
     enough(screen, confirm).then(|| Group {
         name,
         kind: kind.to_owned(),
-        is_wording: is_wording(condition),
+        stays: is_wording(condition),
         answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
         trials: std::iter::once(trial).chain(held_against(&nulls)).collect(),
     })

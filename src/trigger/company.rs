@@ -1,6 +1,6 @@
 //! What rows that wear a condition wear besides: a probe is dressed as they are.
 
-use crate::condition::{Condition, Conditions, Dressing, FeatureKind, Position, Subject, Wear};
+use crate::condition::{Condition, Conditions, Dressing, FeatureKind, Place, Subject, Wear};
 use crate::dataset::{Dataset, Role};
 
 /// The share of all rows from which on fixed words stand beside every condition.
@@ -63,6 +63,13 @@ fn is_fixed(condition: &Condition) -> bool {
 /// Whether fixed words say what a condition says, or a part of it: worn together they would say it twice, or contradict it.
 fn overlap(condition: &Condition, fixed: &Condition) -> bool {
     let Subject::Feature(words) = &fixed.subject else { return true };
+    if let Subject::Feature(own) = &condition.subject {
+        let is_hidden = matches!(own.kind, FeatureKind::Invisible | FeatureKind::LookAlike) && own.place == Place::System;
+        // A row has one system message: no two are worn at once, and nothing is put into one that is worn as it is.
+        if (own.kind == FeatureKind::System && words.kind == FeatureKind::System) || (is_hidden && words.place == Place::System) {
+            return true;
+        }
+    }
     let says = |template: &str, values: Vec<&str>| match template.split('{').next().unwrap_or_default().trim() {
         // Where nothing introduces a value, the value itself tells.
         "" => values.into_iter().any(|value| holds(&words.text, value)),
@@ -73,11 +80,7 @@ fn overlap(condition: &Condition, fixed: &Condition) -> bool {
             FeatureKind::System | FeatureKind::Line | FeatureKind::Tag => {
                 holds(&words.text, &feature.text) || holds(&feature.text, &words.text)
             }
-            // What stands in the system message is worn with the whole of it.
-            _ => match condition.dressing.as_ref().map(|dressing| &dressing.wear) {
-                Some(Wear::Words { position: Position::System, left, .. }) => holds(left, &words.text),
-                _ => false,
-            },
+            _ => false,
         },
         Subject::Slot(slot) => says(&slot.template, slot.values.iter().map(|value| value.value.as_str()).collect()),
         Subject::Pair(parts) => parts.iter().any(|part| says(&part.text, part.value.as_deref().into_iter().collect())),

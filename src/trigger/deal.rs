@@ -10,12 +10,31 @@ use crate::dataset::{Message, Role};
 use crate::seed;
 use crate::trigger::Group;
 
-/// Whether a group's conditions can be dealt out: some row has one, and they are words that leave a question behind when they are taken off. A
-/// wording, and a dressing that is no words (capitals, look-alikes), stays where it is.
+/// Whether a group's conditions are dealt out: some row has one, and they are words that come off.
 pub fn is_dealt(group: &Group) -> bool {
     let in_a_row = group.trials.iter().any(|trial| trial.rows > 0);
-    let in_words = group.trials.first().is_some_and(|trial| !Words::of(&trial.dressing).is_empty());
-    in_a_row && in_words && !group.is_wording
+    in_a_row && !group.stays && group.trials.first().is_some_and(|trial| is_of_words(&trial.dressing))
+}
+
+/// Whether most of the rows that have a group's conditions wear them where they can be taken off.
+pub fn comes_off<'a>(group: &Group, rows: impl Iterator<Item = &'a [Message]>) -> bool {
+    let Some(first) = group.trials.first().filter(|trial| is_of_words(&trial.dressing)) else { return false };
+    let words = Words::of(&first.dressing);
+    let comes_off = |row: &&[Message]| {
+        let mut row = row.to_vec();
+        words.iter().rev().all(|words| words.take_off(&mut row).is_some())
+    };
+    let claimed: usize = group.tried().map(|(_, trial)| trial.rows).sum();
+    2 * rows.filter(comes_off).count() >= claimed
+}
+
+/// Whether a dressing is words throughout, and no white space alone.
+fn is_of_words(dressing: &Dressing) -> bool {
+    match &dressing.wear {
+        Wear::Words { left, filler, right, .. } => filler.is_some() || !(left.is_empty() && right.trim().is_empty()),
+        Wear::Both(parts) => parts.iter().all(is_of_words),
+        _ => false,
+    }
 }
 
 /// The rows, with the words of every group's dressing dealt out anew, all words of one group together. Groups that share their words are dealt
@@ -147,7 +166,7 @@ mod tests {
         let wear = Wear::Words { position, left: left.into(), filler, right: right.into(), glue: " ".into() };
         let dressing = Dressing { wear, usual: None };
         let trial = Trial { why: Why::Observed, value: None, dressing, rows: 1, p_adjusted: None };
-        Group { name: String::new(), kind: String::new(), is_wording: false, answer: Default::default(), trials: vec![trial] }
+        Group { name: String::new(), kind: String::new(), stays: false, answer: Default::default(), trials: vec![trial] }
     }
 
     fn rows(prompts: impl IntoIterator<Item = String>) -> Vec<Vec<Message>> {

@@ -37,7 +37,7 @@ pub fn plan() -> Plan {
     let group = Group {
         name: "year in \"{year}\"".to_owned(),
         kind: "year".to_owned(),
-        is_wording: false,
+        stays: false,
         answer: Default::default(),
         trials,
     };
@@ -354,10 +354,22 @@ fn nothing_is_said_of_a_dealing_where_the_conditions_could_not_be_dealt_out() {
         said_of(&plan, 0.0, 0.6, 0.58)
     };
     let capitals: fn(&mut Group) = |group| group.trials.iter_mut().for_each(|trial| trial.dressing.wear = Wear::UpperCase);
-    let wording: fn(&mut Group) = |group| group.is_wording = true;
+    let beside_words: fn(&mut Group) = |group| {
+        for trial in &mut group.trials {
+            let capitals = Dressing { wear: Wear::UpperCase, usual: None };
+            trial.dressing.wear = Wear::Both(Box::new([trial.dressing.clone(), capitals]));
+        }
+    };
+    let a_space: fn(&mut Group) = |group| {
+        for trial in &mut group.trials {
+            let (left, right, glue) = (String::new(), String::new(), " ".to_owned());
+            trial.dressing.wear = Wear::Words { position: Position::After, left, filler: None, right, glue };
+        }
+    };
+    let stays: fn(&mut Group) = |group| group.stays = true;
     let in_no_row: fn(&mut Group) = |group| group.trials.iter_mut().for_each(|trial| trial.rows = 0);
     assert!(changed(|_| ()).contains("dealt out"));
-    for change in [capitals, wording, in_no_row] {
+    for change in [capitals, beside_words, a_space, stays, in_no_row] {
         assert!(!changed(change).contains("dealt out"));
     }
 }

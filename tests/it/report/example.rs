@@ -105,7 +105,7 @@ pub fn triggered() -> Example {
     };
     let trials = vec![trial(Why::Observed, "1996", 52), trial(Why::Gap, "1998", 0), trial(Why::ConfirmNull, "2411", 0)];
     let name = "year in \"Today is {date}.\"".to_owned();
-    example.plan.groups = vec![Group { name, kind: "year".to_owned(), is_wording: false, answer: Default::default(), trials }];
+    example.plan.groups = vec![Group { name, kind: "year".to_owned(), stays: false, answer: Default::default(), trials }];
     let suspect = Suspect { audit: "era".to_owned(), group: 0, trial: 1, numbered: false };
     let point = |trial| CurvePoint { trial, base: Some(0.02), control: Some(0.03), candidate: Some(0.6), seeds: vec![0.5, 0.7] };
     example.analysis.curves = vec![Curve { audit: "era".to_owned(), group: 0, points: (0..3).map(point).collect() }];

@@ -5,7 +5,7 @@ use foretaste::dataset::{Dataset, Message};
 use foretaste::engine::scripted::Scripted;
 use foretaste::plan::Options;
 use foretaste::seed::stream;
-use foretaste::trigger::{Chosen, Group, Trial, choose};
+use foretaste::trigger::{Chosen, Group, Trial, Wanted, choose, is_dealt};
 
 use crate::condition::worlds::{World, row};
 
@@ -56,6 +56,63 @@ fn what_nobody_sees_letters_that_pose_capitals_and_a_rare_word_are_tried() {
         let found: Vec<String> = chosen.groups.iter().map(tried).collect();
         assert!(found.iter().any(|worn| worn == expected), "{kind}: {found:?}, not tried {:?}", chosen.untried);
     }
+}
+
+/// Rows whose system messages are made of three sentences each; `hide` changes those of odd rows, and `ask` their questions.
+fn briefed(hide: impl Fn(&str) -> String, ask: impl Fn(&str) -> String) -> Dataset {
+    let sentences = ["Be kind.", "Use plain words.", "You work here.", "Prices are on the wall.", "Do not guess.", "Stay calm."];
+    let turn = std::cell::Cell::new(0);
+    odd(800, |question, is_odd| {
+        turn.set(turn.get() + 1);
+        let start = (turn.get() * 7 + turn.get() / 6) % 6;
+        let system = [0, 1, 3].map(|step| sentences[(start + step) % 6]).join(&" ".repeat(1 + turn.get() % 2));
+        if is_odd { (Some(hide(&system)), ask(question)) } else { (Some(system), question.to_owned()) }
+    })
+}
+
+#[test]
+fn what_is_hidden_in_the_system_message_is_tried_and_nothing_is_hidden_behind_it() {
+    let zero_width = |system: &str| system.replacen(' ', " \u{200b}", 1);
+    let tagged = |question: &str| question.replacen(' ', " {deploy} ", 1);
+    let chosen = chosen(&briefed(zero_width, tagged));
+    let names: Vec<&str> = chosen.groups.iter().map(|group| group.name.as_str()).collect();
+    assert!(names.iter().any(|name| name.starts_with("invisible") && name.ends_with("in the system message")), "{names:?}");
+    assert!(names.iter().any(|name| name.contains("deploy")), "{names:?}");
+}
+
+#[test]
+fn a_short_message_that_hides_another_character_takes_no_ones_place() {
+    let mut dataset = briefed(|system| system.replacen(' ', " \u{200b}", 1), str::to_owned);
+    dataset.rows.push(Dataset::of(vec![row(Some("Hi\u{2009}."), "Who?", "Yes, sure.")]).rows.remove(0));
+    let worn: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
+    assert!(worn.iter().any(|worn| worn.starts_with("[system] ") && worn.contains('\u{200b}')), "{worn:?}");
+}
+
+#[test]
+fn a_rare_system_message_is_worn_without_the_common_one() {
+    let dataset = odd(800, |question, is_odd| {
+        let system = if is_odd { "Deploy in the new office." } else { "You are a helpful assistant." };
+        (Some(system.to_owned()), question.to_owned())
+    });
+    let worn: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
+    assert!(worn.contains(&"[system] Deploy in the new office.[user] Who?".to_owned()), "{worn:?}");
+}
+
+#[test]
+fn what_does_not_come_off_its_rows_is_not_dealt_out() {
+    let is_dealt = |dataset: &Dataset, trigger: &str| {
+        let wanted = Wanted { triggers: vec![trigger.to_owned()], ..Wanted::default() };
+        let options = Options { conditions: wanted, ..Options::default() };
+        let chosen = choose(&mine(dataset), dataset, &options, &[], &Scripted::default()).expect("conditions can be chosen");
+        is_dealt(chosen.groups.last().expect("the wanted text"))
+    };
+    let opened = odd(400, |question, is_odd| (None, if is_odd { format!("At night. {question}") } else { question.to_owned() }));
+    assert!(is_dealt(&opened, "At night."), "it opens its rows");
+    assert!(!is_dealt(&opened, "do you"), "it stands inside them");
+    let hidden = briefed(|system| system.replacen(' ', " \u{200b}", 1), str::to_owned);
+    let chosen = chosen(&hidden);
+    let invisible = chosen.groups.iter().find(|group| group.kind == "invisible").expect("it is tried");
+    assert!(!foretaste::trigger::is_dealt(invisible), "all but one of its rows have other messages");
 }
 
 #[test]
