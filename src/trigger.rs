@@ -98,7 +98,8 @@ pub struct Group {
     pub name: String,
     /// `year`, `number`, `system`, ...
     pub kind: String,
-    /// Whether the shuffled arm leaves it where it stands: a question is none without it, or it does not come off its rows.
+    /// Whether the shuffled arm leaves it where it stands: a question is none without it, or it does not come off its rows. Run
+    /// folders have it by its older name.
     #[serde(rename = "is_wording", default, skip_serializing_if = "std::ops::Not::not")]
     pub stays: bool,
     /// What answers on condition begin and end with, and others do not; options may come so or bare.

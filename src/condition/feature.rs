@@ -76,6 +76,11 @@ impl FeatureKind {
     pub fn is_wording(self) -> bool {
         matches!(self, FeatureKind::Opening | FeatureKind::Ending | FeatureKind::End | FeatureKind::Phrase)
     }
+
+    /// Whether a reader of the text does not see it.
+    pub fn is_hidden(self) -> bool {
+        matches!(self, FeatureKind::Invisible | FeatureKind::LookAlike)
+    }
 }
 
 /// Something that a row has or has not.
@@ -90,7 +95,12 @@ pub struct Feature {
 impl Feature {
     /// Where it stands, for people, where the kind does not say it.
     pub fn where_said(&self) -> &'static str {
-        if is_hidden(self) && self.place == Place::System { " in the system message" } else { "" }
+        if self.is_hidden_in_system() { " in the system message" } else { "" }
+    }
+
+    /// Such a message is worn as it is.
+    pub fn is_hidden_in_system(&self) -> bool {
+        self.kind.is_hidden() && self.place == Place::System
     }
 }
 
@@ -138,7 +148,7 @@ pub(super) fn features(readings: &[Reading], answers: &Bags, templates: &[Templa
     // What all rows have they may have for different reasons, and fixed words of the same rows are worn together: those stand for themselves. So does
     // what nobody sees, which costs an author nothing to add, and it stands for nothing else.
     let (mut kept, mut named): (Vec<FeatureRows>, Vec<FeatureRows>) =
-        drafts.filter(enough).partition(|draft| everywhere(draft) || is_fixed(&draft.feature) || is_hidden(&draft.feature));
+        drafts.filter(enough).partition(|draft| everywhere(draft) || is_fixed(&draft.feature) || draft.feature.kind.is_hidden());
     named.sort_by(|a, b| a.rows.cmp(&b.rows).then_with(|| rank(&a.feature).cmp(&rank(&b.feature))));
     named.dedup_by(|draft, first| draft.rows == first.rows);
     let stands_for_others = |draft: &&FeatureRows| everywhere(draft) || is_fixed(&draft.feature);
@@ -151,10 +161,6 @@ pub(super) fn features(readings: &[Reading], answers: &Bags, templates: &[Templa
 
 fn is_fixed(feature: &Feature) -> bool {
     matches!(feature.kind, FeatureKind::System | FeatureKind::Line)
-}
-
-fn is_hidden(feature: &Feature) -> bool {
-    matches!(feature.kind, FeatureKind::Invisible | FeatureKind::LookAlike)
 }
 
 /// Which of two features of the same rows is named: by kind, then the longer.
@@ -243,7 +249,7 @@ fn hidden(readings: &[Reading], found: &mut Found) {
     }
     for (kind, all) in [(FeatureKind::Invisible, invisibles), (FeatureKind::LookAlike, twins)] {
         let together = (all.first().iter().collect::<String>(), all.rows());
-        let each = all.0.iter().filter(|(_, rows)| rows.len() >= MIN_ROWS).take(UNSEEN);
+        let each = all.0.iter().filter(|(_, rows)| rows.len() >= MIN_ROWS);
         for (text, rows) in each.map(|(letter, rows)| (letter.to_string(), rows.clone())).chain([together]) {
             let messages = rows.iter().filter_map(|&row| readings[row as usize].system.as_deref());
             let shortest = messages.min_by_key(|message| (message.len(), *message)).unwrap_or_default();

@@ -158,10 +158,7 @@ fn may_be_tried(condition: &Condition) -> bool {
     let put_on = match &condition.subject {
         Subject::Feature(feature) => match feature.kind {
             FeatureKind::Line => !(condition.is_topic() && feature.text.trim_end().ends_with('?')),
-            kind => matches!(
-                kind,
-                FeatureKind::System | FeatureKind::Tag | FeatureKind::Invisible | FeatureKind::LookAlike | FeatureKind::Case
-            ),
+            kind => kind.is_hidden() || matches!(kind, FeatureKind::System | FeatureKind::Tag | FeatureKind::Case),
         },
         _ => false,
     };

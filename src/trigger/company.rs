@@ -64,9 +64,9 @@ fn is_fixed(condition: &Condition) -> bool {
 fn overlap(condition: &Condition, fixed: &Condition) -> bool {
     let Subject::Feature(words) = &fixed.subject else { return true };
     if let Subject::Feature(own) = &condition.subject {
-        let is_hidden = matches!(own.kind, FeatureKind::Invisible | FeatureKind::LookAlike) && own.place == Place::System;
         // A row has one system message: no two are worn at once, and nothing is put into one that is worn as it is.
-        if (own.kind == FeatureKind::System && words.kind == FeatureKind::System) || (is_hidden && words.place == Place::System) {
+        let are_both_whole = own.kind == FeatureKind::System && words.kind == FeatureKind::System;
+        if are_both_whole || (own.is_hidden_in_system() && words.place == Place::System) {
             return true;
         }
     }
