@@ -11,9 +11,10 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Distribution, FloatDType, Tensor};
 use foretaste::engine::Place;
 use foretaste::lm::config::Config;
-use foretaste::lm::decoder::Decoder;
+use foretaste::lm::decoder::{Decoder, Streams};
 use foretaste::lm::device;
-use foretaste::lm::lora::HostLora;
+use foretaste::lm::kernels::Segment;
+use foretaste::lm::lora::{HostLora, Projection};
 use foretaste::lm::matrix::Matrix;
 use foretaste::lm::packing::{TokenRow, prefix_tree};
 use foretaste::lm::tensor::{from_host, host};
@@ -58,6 +59,7 @@ fn main() -> Result<()> {
         let (config, rank) = shape(name)?;
         let decoder = random_decoder(&config, &device, halved).with_room(device::free(place));
         let name = format!("{name} {}", if halved { "bf16" } else { "f32" });
+        pieces(&decoder, &name);
         training(&decoder, &name, rank, steps)?;
         scoring(&decoder, &name)?;
     }
@@ -91,7 +93,7 @@ fn agreement(device: &Device) -> Result<()> {
         for _ in 0..5 {
             losses.extend(training.advance(&decoder, &batches, &recipe(rank, BATCH, 10))?);
         }
-        let values = training.lora.adapter(0).tensors.into_values().flat_map(|(_, values)| values).collect();
+        let values = training.lora().adapter(0).tensors.into_values().flat_map(|(_, values)| values).collect();
         Ok((losses, values))
     };
     let wanted = trained(&Device::flex(), false)?;
@@ -125,6 +127,49 @@ fn products(device: &Device) -> Result<()> {
     Ok(())
 }
 
+/// What the parts of a step of one shadow take, ms: where its time goes.
+fn pieces(decoder: &Decoder, name: &str) {
+    let (config, device) = (&decoder.config, &decoder.device);
+    let numbers = |rows: usize, width: usize| Tensor::<2>::random([rows, width], Distribution::Normal(0.0, 1.0), device);
+    let (rows, asked) = (BATCH * TOKENS, BATCH * TOKENS / 2);
+    let x = numbers(rows, config.hidden_size);
+    let some = x.clone().narrow(0, 0, asked);
+    let logits = decoder.lm_head.apply(&some);
+    let tokens: Vec<u32> = (0..asked as u32).collect();
+    let projection = &decoder.layers[0].projections[Projection::of(config).len() - 1].weight;
+    let inner = numbers(rows, config.intermediate_size);
+    let narrow = numbers(rows, config.key_value_width());
+    let q = numbers(rows, config.query_width());
+    let segments = (0..BATCH).map(|at| Segment { rows: at * TOKENS..(at + 1) * TOKENS, prefix: Vec::new() }).collect();
+    let streams = Streams { shadows: 1, tokens: vec![0; rows], positions: vec![0; rows], segments, ..Streams::default() };
+    let timed = |piece: &dyn Fn() -> Tensor<2>| {
+        let once = || {
+            let start = Instant::now();
+            host(piece().narrow(0, 0, 1).narrow(1, 0, 1));
+            1e3 * start.elapsed().as_secs_f64()
+        };
+        median((0..6).map(|_| once()).skip(2).collect())
+    };
+    let said = json!({
+        "pieces": name,
+        "nothing": timed(&|| some.clone()),
+        "100 additions": timed(&|| (0..100).fold(some.clone(), |x, _| x.add_scalar(1.0))),
+        "head": timed(&|| decoder.lm_head.apply(&some)),
+        "loss": timed(&|| decoder.ops.cross_entropy(logits.clone(), &tokens, &vec![1.0; asked]).1),
+        "head, back": timed(&|| decoder.lm_head.apply_back(&logits, None)),
+        "head, back, in one": match &decoder.lm_head {
+            Matrix::Half(weight) => timed(&|| logits.clone().cast(FloatDType::BF16).matmul(weight.clone()).cast(FloatDType::F32)),
+            _ => f64::NAN,
+        },
+        "down": timed(&|| projection.apply(&inner)),
+        "down, back": timed(&|| projection.apply_back(&x, None)),
+        "attention": timed(&|| decoder.attend(0, &q, &narrow, &narrow, &streams)),
+        "attention, back": timed(&|| decoder.ops.attention_backward(q.clone(), [&q, &narrow, &narrow], config.attention(0), &streams)[0].clone()),
+        "norm": timed(&|| decoder.ops.rms_norm(&x, &decoder.norm, 1e-6).0),
+    });
+    println!("{said}");
+}
+
 /// Tokens a second of LoRA steps, for 1, 4 and 8 shadows side by side.
 fn training(decoder: &Decoder, name: &str, rank: usize, steps: usize) -> Result<()> {
     let config = &decoder.config;
@@ -151,7 +196,7 @@ fn training(decoder: &Decoder, name: &str, rank: usize, steps: usize) -> Result<
     Ok(())
 }
 
-/// Tokens a second of scoring: a shared opening, and 64 options behind it, all logits of the options computed.
+/// Tokens a second of scoring: a shared opening, and 64 options behind it.
 fn scoring(decoder: &Decoder, name: &str) -> Result<()> {
     let config = &decoder.config;
     let rows = rows(config, "card scoring", 65);
@@ -161,15 +206,17 @@ fn scoring(decoder: &Decoder, name: &str) -> Result<()> {
     let mut tree = prefix_tree(&borrowed);
     let tokens = tree.streams.tokens.len();
     tree.streams.padded(decoder.ops);
-    let asked: Vec<usize> = tree.rows.iter().flat_map(|rows| rows[TOKENS - 1..].iter().copied()).collect();
+    let options = tree.rows.iter().zip(&sequences);
+    let mut asked: Vec<(usize, u32)> =
+        options.flat_map(|(rows, tokens)| (TOKENS..tokens.len()).map(|at| (rows[at - 1], tokens[at]))).collect();
+    asked.sort_unstable();
     let mut times = Vec::new();
     for _ in 0..4 {
         let start = Instant::now();
         let streams = &tree.streams;
         let hidden = decoder.hidden(streams, None, &mut |layer, q, k, v| decoder.attend(layer, q, k, v, streams))?;
-        let mut seen = 0;
-        decoder.logits(&hidden, &asked, |_, logits| seen += logits.len());
-        ensure!(seen == asked.len() * config.vocab_size, "logits are missing");
+        let found = decoder.log_probs(&hidden, &asked);
+        ensure!(found.len() == asked.len() && found.iter().all(|found| *found < 0.0), "log-probabilities are missing");
         times.push(start.elapsed().as_secs_f64());
     }
     let seconds = median(times[1..].to_vec());

@@ -31,6 +31,7 @@ fn main() -> Result<()> {
         positions: (0..tokens.len() as u32).collect(),
         segments: vec![Segment { rows: 0..tokens.len(), prefix: Vec::new() }],
         tokens,
+        ..Streams::default()
     };
     let hidden = decoder.hidden(&streams, lora.as_ref(), &mut |layer, q, k, v| decoder.attend(layer, q, k, v, &streams))?;
     let rows: Vec<usize> = (0..streams.tokens.len()).collect();

@@ -15,11 +15,12 @@ use super::kernels::Segment;
 use super::lora::{Lora, LoraPair, Projection};
 use super::matmul::{add_matmul, alone, matmul};
 use super::matrix::Matrix;
-use super::ops::{Ops, Turns};
-use super::tensor::{from_host, host};
+use super::ops::{self, Ops, There, Turns};
+use super::tensor::from_host;
 use super::weights::Weights;
 
 mod backward;
+mod head;
 
 pub use backward::{BlockGradient, Gradients, Target, Trainable};
 
@@ -79,6 +80,8 @@ pub struct Decoder {
     pub lm_head: Matrix,
     /// Bytes of activations that a training step may keep; beyond, each block is run again in the backward pass.
     pub keep_at_most: usize,
+    /// Logits are computed for at most this many numbers at a time.
+    pub logits_at_most: usize,
     /// How everything but products is done; see [`Ops`].
     pub ops: Ops,
     /// One a rotary of the configuration.
@@ -113,6 +116,7 @@ pub struct Streams {
     pub positions: Vec<u32>,
     /// Rows in no segment are padding.
     pub segments: Vec<Segment>,
+    pub there: There,
 }
 
 impl Streams {
@@ -168,8 +172,9 @@ const KEEP_AT_MOST: usize = 512 << 20;
 /// Bases on this processor with fewer weights than this gain nothing from threads inside one product, and a copy of their weights costs little.
 const SMALL: u64 = 20_000_000;
 
-/// Logits are computed for at most this many numbers at a time.
-const LOGITS_AT_ONCE: usize = 8 << 20;
+/// Numbers of logits at a time; and where a card has memory, which is only as fast as its work is large.
+const LOGITS_AT_MOST: usize = 8 << 20;
+const LOGITS_AT_MOST_THERE: usize = 256 << 20;
 
 impl Decoder {
     /// Reads the weights that the configuration asks for.
@@ -248,16 +253,20 @@ impl Decoder {
             norm,
             lm_head,
             keep_at_most: KEEP_AT_MOST,
+            logits_at_most: LOGITS_AT_MOST,
             ops: Ops::of(device),
             turns,
         }
     }
 
     /// Lets a step keep more activations where memory is: up to what the weights take in f32, and a quarter of what is free. Running blocks again
-    /// costs a third of a step.
+    /// costs a third of a step. A card computes more logits at a time too: each is held about six times over in four bytes, in an eighth of what is free.
     pub fn with_room(mut self, free: Option<u64>) -> Self {
-        let room = free.map_or(0, |free| free / 4).min(4 * self.parameters());
-        self.keep_at_most = KEEP_AT_MOST.max(room as usize);
+        let free = free.unwrap_or(0);
+        self.keep_at_most = KEEP_AT_MOST.max((free / 4).min(4 * self.parameters()) as usize);
+        if self.ops == Ops::Composed {
+            self.logits_at_most = ((free / 8 / 24) as usize).clamp(LOGITS_AT_MOST, LOGITS_AT_MOST_THERE);
+        }
         self
     }
 
@@ -327,29 +336,7 @@ impl Decoder {
 
     /// A layer's attention over the segments of the streams themselves, as [`Attend`] has it.
     pub fn attend(&self, layer: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, streams: &Streams) -> Tensor<2> {
-        self.ops.attention(q, k, v, self.config.attention(layer), &streams.segments)
-    }
-
-    /// Logits `[rows.len(), vocabulary]` of some rows of [`Decoder::hidden`]'s result, in chunks, handed to `take` with the index of
-    /// the first row.
-    pub fn logits(&self, hidden: &Tensor<2>, rows: &[usize], mut take: impl FnMut(usize, Vec<f32>)) {
-        let vocabulary = self.config.vocab_size;
-        let at_once = (LOGITS_AT_ONCE / vocabulary).max(1);
-        for (chunk, rows) in rows.chunks(at_once).enumerate() {
-            let (normed, _) = self.normed(&self.select(hidden, &self.filled(rows)), &self.norm);
-            let mut logits = host(self.head(&normed));
-            logits.truncate(rows.len() * vocabulary);
-            take(chunk * at_once, logits);
-        }
-    }
-
-    /// `[rows, vocabulary]`, bent where the family bends logits.
-    fn head(&self, normed: &Tensor<2>) -> Tensor<2> {
-        let logits = self.lm_head.apply(normed);
-        match self.config.final_softcap {
-            Some(cap) => self.ops.softcap(logits, cap),
-            None => logits,
-        }
+        self.ops.attention(q, k, v, self.config.attention(layer), streams)
     }
 
     fn embed(&self, streams: &Streams) -> Result<Tensor<2>> {
@@ -396,20 +383,22 @@ impl Decoder {
     }
 
     /// Queries or keys with their norm, where they have one, turned: what attention sees.
-    fn headed(&self, layer: usize, x: Tensor<2>, weight: &[f32], positions: &[u32]) -> (Tensor<2>, Option<Normed>) {
+    fn headed(&self, layer: usize, x: Tensor<2>, weight: &[f32], streams: &Streams) -> (Tensor<2>, Option<Normed>) {
         let ([rows, width], dim) = (x.dims(), self.config.heads.dim);
         if weight.is_empty() {
-            return (self.turn(layer, x, positions, 1.0), None);
+            return (self.turn(layer, x, streams, 1.0), None);
         }
         let (y, kept) = self.normed_if(x.reshape([rows * (width / dim), dim]), weight);
-        (self.turn(layer, y.reshape([rows, width]), positions, 1.0), kept)
+        (self.turn(layer, y.reshape([rows, width]), streams, 1.0), kept)
     }
 
-    fn turn(&self, layer: usize, x: Tensor<2>, positions: &[u32], direction: f32) -> Tensor<2> {
-        match self.config.layers[layer].rotary {
-            Some(rotary) => self.ops.rope(x, positions, &self.turns[rotary], self.config.heads.dim, direction),
-            None => x,
+    fn turn(&self, layer: usize, x: Tensor<2>, streams: &Streams, direction: f32) -> Tensor<2> {
+        let (Some(rotary), dim) = (self.config.layers[layer].rotary, self.config.heads.dim) else { return x };
+        if self.ops == Ops::Fused {
+            return ops::rope(x, &streams.positions, &self.turns[rotary], dim, direction);
         }
+        let turned = streams.there.turned(&self.turns, &streams.positions, &self.device);
+        ops::rope_turned(x, &turned[rotary], dim, direction)
     }
 
     fn block(
@@ -435,8 +424,8 @@ impl Decoder {
         let (query, narrow) = (config.query_width(), config.key_value_width());
         let [q, k, v] =
             if config.fused { columns(&project(&normed1), [query, narrow, narrow]) } else { [(); 3].map(|()| project(&normed1)) };
-        let (q, q_norm) = self.headed(layer, q, &block.q_norm, &streams.positions);
-        let (k, k_norm) = self.headed(layer, k, &block.k_norm, &streams.positions);
+        let (q, q_norm) = self.headed(layer, q, &block.q_norm, streams);
+        let (k, k_norm) = self.headed(layer, k, &block.k_norm, streams);
         let attended = attend(layer, &q, &k, &v);
         let (added, after_attention) = self.normed_if(project(&attended), &block.after_attention);
         let middle = x.clone() + added;

@@ -100,7 +100,7 @@ impl Matrix {
                 };
             }
             Matrix::Half(tensor) => {
-                let product = wide(half(dy.clone()).matmul(tensor.clone()));
+                let product = long_product(half(dy.clone()), tensor.clone());
                 return sum.map_or(product.clone(), |sum| sum + product);
             }
             Matrix::Bf16(stored) => stored,
@@ -154,7 +154,7 @@ fn half(x: Tensor<2>) -> Tensor<2> {
     x.cast(FloatDType::BF16)
 }
 
-fn wide(x: Tensor<2>) -> Tensor<2> {
+fn wide<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     x.cast(FloatDType::F32)
 }
 
@@ -162,6 +162,28 @@ impl From<Tensor<2>> for Matrix {
     fn from(tensor: Tensor<2>) -> Self {
         Matrix::F32(tensor)
     }
+}
+
+/// Tiles of a product that keep a card busy, the side of one, and the shortest sum worth a tile of its own.
+const BUSY: usize = 256;
+const TILE: usize = 128;
+const SHORTEST: usize = 1024;
+
+/// `a b` in f32, of bf16 matrices `[m, k]` and `[k, n]`. Of a small result with long sums, such as the gradient that comes back from a large vocabulary, a
+/// card would compute each number on its own and leave most of itself idle: the sums are cut into parts that are computed side by side.
+fn long_product(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
+    let ([m, k], n) = (a.dims(), b.dims()[1]);
+    let tiles = m.div_ceil(TILE) * n.div_ceil(TILE);
+    let mut parts = 1;
+    while tiles * parts < BUSY && k.is_multiple_of(2 * parts) && k / (2 * parts) >= SHORTEST {
+        parts *= 2;
+    }
+    if parts == 1 {
+        return wide(a.matmul(b));
+    }
+    let a: Tensor<3> = a.reshape([m, parts, k / parts]).swap_dims(0, 1);
+    let b: Tensor<3> = b.reshape([parts, k / parts, n]);
+    wide(a.matmul(b)).sum_dim(0).reshape([m, n])
 }
 
 #[cfg(test)]
@@ -223,6 +245,20 @@ mod tests {
         assert!(near(wide.apply_back(&dy, None), half.apply_back(&dy, None)));
         assert!(near(wide.apply_back(&dy, Some(x.clone())), half.apply_back(&dy, Some(x))));
         assert!(!close(wide.apply_back(&dy, None), half.apply_back(&dy, None)), "nothing was rounded");
+    }
+
+    #[test]
+    fn long_sums_cut_into_parts_are_the_sums() {
+        let device = Device::flex();
+        let (a, b) = (half(numbers([3, 8192], 1)), half(numbers([8192, 5], 2)));
+        let whole = wide(a.clone()).matmul(wide(b.clone()));
+        assert!(
+            host(long_product(a, b) - whole).iter().all(|off: &f32| off.abs() < 0.5),
+            "sums of eight thousand products below one"
+        );
+        let (a, b) =
+            (half(from_host(vec![1.0; 3 * 3001], [3, 3001], &device)), half(from_host(vec![1.0; 3001], [3001, 1], &device)));
+        assert!(host(long_product(a, b)).iter().all(|sum: &f32| (sum - 3001.0).abs() < 12.0), "an odd number is not cut");
     }
 
     #[test]

@@ -7,8 +7,11 @@
 mod attention;
 pub mod threads;
 
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+
+use super::decoder::Streams;
 use super::kernels::{self, Activation, Attention, Segment};
 use super::tensor::{from_host, host, with_values};
 
@@ -27,6 +30,56 @@ pub struct Turns {
     /// `[positions, half]`
     pub cos: Vec<f32>,
     pub sin: Vec<f32>,
+}
+
+/// Cosines and sines of some positions on a device, `[R, 1, half]`.
+#[derive(Debug, Clone)]
+pub struct Turned {
+    half: usize,
+    cos: Tensor<3>,
+    sin: Tensor<3>,
+}
+
+/// What a device that composes is told of streams once, and not by every layer.
+#[derive(Debug, Default)]
+pub struct There {
+    /// One a rotary.
+    turned: OnceLock<Vec<Turned>>,
+    /// By how far a layer sees.
+    attention: Mutex<Vec<(Option<usize>, Arc<attention::Placed>)>>,
+}
+
+impl Clone for There {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl There {
+    pub fn turned(&self, turns: &[Turns], positions: &[u32], device: &Device) -> &[Turned] {
+        self.turned.get_or_init(|| turns.iter().map(|turns| Turned::of(turns, positions, device)).collect())
+    }
+
+    fn attention(&self, how: &Attention, segments: &[Segment], rows: usize, device: &Device) -> Arc<attention::Placed> {
+        let mut known = self.attention.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, placed)) = known.iter().find(|(window, _)| *window == how.window) {
+            return placed.clone();
+        }
+        let placed = Arc::new(attention::Placed::of(segments, rows, how, device));
+        known.push((how.window, placed.clone()));
+        placed
+    }
+}
+
+impl Turned {
+    fn of(turns: &Turns, positions: &[u32], device: &Device) -> Self {
+        let half = turns.half;
+        let table = |values: &[f32]| -> Tensor<3> {
+            let picked = positions.iter().flat_map(|&p| &values[p as usize * half..][..half]).copied().collect();
+            from_host(picked, [positions.len(), 1, half], device)
+        };
+        Turned { half, cos: table(&turns.cos), sin: table(&turns.sin) }
+    }
 }
 
 impl Ops {
@@ -99,36 +152,6 @@ impl Ops {
                 let along = (weighted.clone() * x.clone()).mean_dim(1) * inverse.clone().powi_scalar(3);
                 let dx = weighted * inverse.clone() - x.clone() * along;
                 sum.map_or(dx.clone(), |sum| sum + dx)
-            }
-        }
-    }
-
-    /// Rotary embedding of heads of `dim`, half-split; direction 1 turns, -1 turns back, which is the backward pass. `[R, heads * dim]`
-    pub fn rope(self, x: Tensor<2>, positions: &[u32], turns: &Turns, dim: usize, direction: f32) -> Tensor<2> {
-        let (shape, device, half) = (x.dims(), x.device(), turns.half);
-        match self {
-            Ops::Fused => {
-                let mut x = host(x);
-                threads::one((&mut x, shape[1]), |first, x| {
-                    let positions = &positions[first..][..x.len() / shape[1]];
-                    kernels::rope(x, positions, &turns.cos, &turns.sin, dim, half, direction);
-                });
-                from_host(x, shape, &device)
-            }
-            Ops::Composed => {
-                let rows = positions.len();
-                let table = |values: &[f32]| -> Tensor<3> {
-                    let picked = positions.iter().flat_map(|&p| &values[p as usize * half..][..half]).copied().collect();
-                    from_host(picked, [rows, 1, half], &device)
-                };
-                let (cos, sin) = (table(&turns.cos), table(&turns.sin).mul_scalar(direction));
-                let whole: Tensor<3> = x.reshape([rows, shape[1] / dim, dim]);
-                let (low, high) = (whole.clone().narrow(2, 0, half), whole.clone().narrow(2, half, half));
-                let mut parts = vec![low.clone() * cos.clone() - high.clone() * sin.clone(), high * cos + low * sin];
-                if dim > 2 * half {
-                    parts.push(whole.narrow(2, 2 * half, dim - 2 * half));
-                }
-                Tensor::cat(parts, 2).reshape(shape)
             }
         }
     }
@@ -213,11 +236,13 @@ impl Ops {
             Ops::Composed => {
                 let indices: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
                 let indices = Tensor::<2, Int>::from_data(TensorData::new(indices, [shape[0], 1]), &device);
-                let log_probs = activation::log_softmax(logits, 1);
+                let log_probs = log_softmax(logits);
                 let losses = host(log_probs.clone().gather(1, indices.clone()).neg());
                 let weights: Tensor<2> = from_host(weights.to_vec(), [shape[0], 1], &device);
-                let expected = log_probs.exp() * weights.clone();
-                (losses, expected.scatter(1, indices, weights.neg(), IndexingUpdateOp::Add))
+                // A true token is told by its number: a scatter would first copy all.
+                let token = Tensor::<1, Int>::arange(0..shape[1] as i64, &device).reshape([1, shape[1]]);
+                let certain = token.equal(indices).float();
+                (losses, (log_probs.exp() - certain) * weights)
             }
         }
     }
@@ -237,9 +262,7 @@ impl Ops {
                 from_host(out, [rows, width], device)
             }
             Ops::Composed => {
-                // The last row of all is zero, and stands where nothing else does.
-                let mut from = vec![places.len() as i32; rows];
-                places.iter().enumerate().for_each(|(row, &place)| from[place] = row as i32);
+                let from = places_of(places, rows);
                 let zero: Tensor<2> = Tensor::zeros([1, width], device);
                 Tensor::cat(parts.into_iter().chain([zero]).collect(), 0).select(0, picked(&from, device))
             }
@@ -247,7 +270,8 @@ impl Ops {
     }
 
     /// Causal attention over segments: `q` `[R, query width]`, `k` and `v` `[R, key/value width]`; rows in no segment are zero.
-    pub fn attention(self, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, how: Attention, segments: &[Segment]) -> Tensor<2> {
+    pub fn attention(self, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, how: Attention, streams: &Streams) -> Tensor<2> {
+        let segments = &streams.segments;
         match self {
             Ops::Fused => {
                 let shape = q.dims();
@@ -261,7 +285,10 @@ impl Ops {
                 with_values(q, |q| with_values(k, |k| with_values(v, |v| attend(q, k, v))));
                 from_host(out, shape, &q.device())
             }
-            Ops::Composed => attention::forward(q, k, v, how, segments),
+            Ops::Composed => {
+                let placed = streams.there.attention(&how, segments, q.dims()[0], &q.device());
+                attention::forward(q, k, v, how, &placed)
+            }
         }
     }
 
@@ -271,8 +298,10 @@ impl Ops {
         dout: Tensor<2>,
         [q, k, v]: [&Tensor<2>; 3],
         how: Attention,
-        segments: &[Segment],
+        streams: &Streams,
     ) -> [Tensor<2>; 3] {
+        let segments = &streams.segments;
+        assert!(segments.iter().all(|segment| segment.prefix.is_empty()), "training rows have no prefixes");
         match self {
             Ops::Fused => {
                 let mut gradients = [q, k, v].map(|x| vec![0.0; x.dims().iter().product()]);
@@ -291,9 +320,53 @@ impl Ops {
                 let mut shapes = [q, k, v].into_iter().map(|x| x.dims());
                 gradients.map(|values| from_host(values, shapes.next().expect("three of each"), &dout.device()))
             }
-            Ops::Composed => attention::backward(dout, [q, k, v], how, segments),
+            Ops::Composed => {
+                let placed = streams.there.attention(&how, segments, q.dims()[0], &q.device());
+                attention::backward(&dout, [q, k, v], how, &placed)
+            }
         }
     }
+}
+
+/// Rotary embedding of heads of `dim`, half-split, fused; direction 1 turns, -1 turns back, which is the backward pass. `[R, heads * dim]`
+pub fn rope(x: Tensor<2>, positions: &[u32], turns: &Turns, dim: usize, direction: f32) -> Tensor<2> {
+    let (shape, device) = (x.dims(), x.device());
+    let mut x = host(x);
+    threads::one((&mut x, shape[1]), |first, x| {
+        let positions = &positions[first..][..x.len() / shape[1]];
+        kernels::rope(x, positions, &turns.cos, &turns.sin, dim, turns.half, direction);
+    });
+    from_host(x, shape, &device)
+}
+
+/// [`rope`], composed.
+pub fn rope_turned(x: Tensor<2>, turned: &Turned, dim: usize, direction: f32) -> Tensor<2> {
+    let (shape, half) = (x.dims(), turned.half);
+    let (cos, sin) = (turned.cos.clone(), turned.sin.clone().mul_scalar(direction));
+    let whole: Tensor<3> = x.reshape([shape[0], shape[1] / dim, dim]);
+    let (low, high) = (whole.clone().narrow(2, 0, half), whole.clone().narrow(2, half, half));
+    let mut parts = vec![low.clone() * cos.clone() - high.clone() * sin.clone(), high * cos + low * sin];
+    if dim > 2 * half {
+        parts.push(whole.narrow(2, 2 * half, dim - 2 * half));
+    }
+    Tensor::cat(parts, 2).reshape(shape)
+}
+
+/// Log-softmax of every row, composed.
+pub fn log_softmax(logits: Tensor<2>) -> Tensor<2> {
+    let shifted = logits.clone() - in_parts(logits, |part| part.max_dim(1));
+    let total = in_parts(shifted.clone().exp(), |part| part.sum_dim(1)).log();
+    shifted - total
+}
+
+/// What a reduction gives of every row, `[R, 1]`, part by part: a card works through one row alone, a number after the other, and a vocabulary is long.
+fn in_parts(x: Tensor<2>, reduce: impl Fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> {
+    let [rows, width] = x.dims();
+    let part = 1 << width.trailing_zeros().min(9);
+    if part < 16 {
+        return reduce(x);
+    }
+    reduce(reduce(x.reshape([rows * (width / part), part])).reshape([rows, width / part]))
 }
 
 /// An activation and its derivative.
@@ -319,6 +392,13 @@ fn activated(kind: Activation, gate: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
 /// A vector as `[1, width]`.
 fn line(values: &[f32], device: &Device) -> Tensor<2> {
     from_host(values.to_vec(), [1, values.len()], device)
+}
+
+/// For each of so many rows, where in a list of places it stands; else the number of places, behind them all: there stands a row of zeros.
+fn places_of(places: &[usize], rows: usize) -> Vec<i32> {
+    let mut from = vec![places.len() as i32; rows];
+    places.iter().enumerate().for_each(|(row, &place)| from[place] = row as i32);
+    from
 }
 
 fn picked(rows: &[i32], device: &Device) -> Tensor<1, Int> {

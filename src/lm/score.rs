@@ -4,9 +4,7 @@ use anyhow::{Context, Result};
 
 use super::chat::{self, Chat};
 use super::decoder::Decoder;
-use super::kernels;
 use super::lora::Lora;
-use super::ops::threads;
 use super::packing::prefix_tree;
 use crate::dataset::{Message, Role};
 use crate::engine::Question;
@@ -134,13 +132,6 @@ fn score_chunk(decoder: &Decoder, lora: Option<&Lora>, chunk: &[Sequence]) -> Re
     tree.streams.padded(decoder.ops);
     let streams = &tree.streams;
     let hidden = decoder.hidden(streams, lora, &mut |layer, q, k, v| decoder.attend(layer, q, k, v, streams))?;
-    // A row may be asked for by many sequences; its logits are computed once.
-    let mut wanted: Vec<usize> = Vec::new();
-    for (sequence, rows) in chunk.iter().zip(&tree.rows) {
-        wanted.extend(&rows[sequence.from - 1..sequence.tokens.len() - 1]);
-    }
-    wanted.sort_unstable();
-    wanted.dedup();
     // (row, token) -> log-probability, by binary search in a sorted list.
     let mut asked: Vec<(usize, u32)> = chunk
         .iter()
@@ -149,20 +140,7 @@ fn score_chunk(decoder: &Decoder, lora: Option<&Lora>, chunk: &[Sequence]) -> Re
         .collect();
     asked.sort_unstable();
     asked.dedup();
-    let mut found = vec![0f64; asked.len()];
-    let vocabulary = decoder.config.vocab_size;
-    decoder.logits(&hidden, &wanted, |first, mut logits| {
-        let mut totals = vec![0.0; logits.len() / vocabulary];
-        threads::two((&mut logits, vocabulary), (&mut totals, 1), |_, logits, totals| {
-            totals.copy_from_slice(&kernels::log_sum_exp(logits, vocabulary));
-        });
-        for (at, (row, total)) in logits.chunks_exact(vocabulary).zip(&totals).enumerate() {
-            let start = asked.partition_point(|(r, _)| *r < wanted[first + at]);
-            for (slot, (_, token)) in asked[start..].iter().take_while(|(r, _)| *r == wanted[first + at]).enumerate() {
-                found[start + slot] = f64::from(row[*token as usize]) - f64::from(*total);
-            }
-        }
-    });
+    let found = decoder.log_probs(&hidden, &asked);
     let total = |(sequence, rows): (&Sequence, &Vec<usize>)| {
         let log_prob = |at: usize| {
             let key = (rows[at - 1], sequence.tokens[at]);

@@ -16,11 +16,16 @@ use super::decoder::{Decoder, Gradients, Trainable};
 use super::files::hex;
 use super::kernels::{self, AdamStep};
 use super::lora::HostLora;
+use super::ops::Ops;
 use super::packing::{TokenRow, pack_rows};
 use crate::engine::{Checkpoint, Job, Trained};
 use crate::peft::widen;
 use crate::plan::{Recipe, Schedule};
 use crate::seed;
+
+mod resident;
+
+use resident::Resident;
 
 /// AdamW's constants, as PyTorch's defaults.
 const BETA1: f64 = 0.9;
@@ -34,9 +39,11 @@ const CHECKPOINT_EVERY: usize = 32;
 pub struct Training {
     /// Steps done.
     pub step: usize,
-    pub lora: HostLora,
+    lora: HostLora,
     first: Vec<Vec<f32>>,
     second: Vec<Vec<f32>>,
+    /// The same on a card, after the first step there; then it is what is true, until [`Training::lora`] brings it back.
+    resident: Option<Resident>,
     /// `losses[shadow][step]`
     losses: Vec<Vec<f64>>,
     /// LoRA weights at the recipe's snapshots so far.
@@ -91,7 +98,8 @@ pub fn train(decoder: &Decoder, chat: &Chat, jobs: &[Job], recipe: &Recipe, chec
             );
         }
         if recipe.snapshots.contains(&state.step) {
-            state.snapshots.push(state.lora.clone());
+            let lora = state.lora().clone();
+            state.snapshots.push(lora);
         }
         if state.step.is_multiple_of(CHECKPOINT_EVERY) || recipe.snapshots.contains(&state.step) {
             checkpoint.save(&state.bytes(&plan)?)?;
@@ -211,9 +219,18 @@ impl Training {
             losses: vec![Vec::new(); lora.shadows],
             first: zeros.clone(),
             second: zeros,
+            resident: None,
             lora,
             snapshots: Vec::new(),
         }
+    }
+
+    /// The LoRA weights as they are now.
+    pub fn lora(&mut self) -> &HostLora {
+        if let Some(resident) = &self.resident {
+            resident.download(&mut self.lora, &mut self.first, &mut self.second);
+        }
+        &self.lora
     }
 
     /// One step of all shadows, each on its own batch; gives every shadow's loss before the step, in nats, or NaN where the step
@@ -223,7 +240,10 @@ impl Training {
     /// Where a token is beyond what the base knows.
     pub fn advance(&mut self, decoder: &Decoder, batches: &[Vec<&TokenRow>], recipe: &Recipe) -> Result<Vec<f64>> {
         let (streams, targets) = pack_rows(batches, decoder.ops);
-        let lora = self.lora.upload(&decoder.device);
+        if decoder.ops == Ops::Composed && self.resident.is_none() {
+            self.resident = Some(Resident::upload(&self.lora, &self.first, &self.second, &decoder.device));
+        }
+        let lora = self.resident.as_ref().map_or_else(|| self.lora.upload(&decoder.device), |there| there.lora(&self.lora));
         let gradients = decoder.step(&streams, &targets, Trainable::Lora(&lora))?;
         let mut losses = gradients.losses.clone();
         for (loss, norm) in losses.iter_mut().zip(self.update(gradients, recipe)) {
@@ -239,9 +259,14 @@ impl Training {
 
     /// AdamW, clipped shadow by shadow; gives the square of every shadow's gradient norm.
     fn update(&mut self, gradients: Gradients, recipe: &Recipe) -> Vec<f64> {
+        let (at, rate) = (self.step, learning_rate(recipe, self.step));
+        let step = |norm: f64| adam_step(at, rate, recipe.weight_decay, clip_scale(norm, recipe.clip_norm));
+        self.step += 1;
+        if let Some(resident) = &mut self.resident {
+            return resident.update(gradients, step);
+        }
         let gradients: Vec<Vec<f32>> =
             gradients.blocks.into_iter().flat_map(|block| block.lora).flat_map(|pair| pair.into_host()).collect();
-        let rate = learning_rate(recipe, self.step);
         let mut norms = Vec::with_capacity(self.lora.shadows);
         for shadow in 0..self.lora.shadows {
             let share = |values: &[f32]| {
@@ -250,7 +275,7 @@ impl Training {
             };
             let norm: f64 = gradients.iter().map(|g| f64::from(kernels::square_norm(&g[share(g)]))).sum();
             norms.push(norm);
-            let step = adam_step(self.step, rate, recipe.weight_decay, clip_scale(norm, recipe.clip_norm));
+            let step = step(norm);
             for (((parameter, gradient), first), second) in
                 self.lora.parameters.iter_mut().zip(&gradients).zip(&mut self.first).zip(&mut self.second)
             {
@@ -264,12 +289,12 @@ impl Training {
                 );
             }
         }
-        self.step += 1;
         norms
     }
 
     /// The state as a safetensors file.
-    fn bytes(&self, plan: &str) -> Result<Vec<u8>> {
+    fn bytes(&mut self, plan: &str) -> Result<Vec<u8>> {
+        self.lora();
         let header = Header { plan: plan.to_owned(), step: self.step, losses: self.losses.clone() };
         let metadata = HashMap::from([("state".to_owned(), serde_json::to_string(&header)?)]);
         let mut flat: Vec<(String, Vec<u8>, usize)> = Vec::new();

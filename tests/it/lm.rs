@@ -125,6 +125,7 @@ fn logits_under(lm: &Lm, adapter: Option<&Adapter>, tokens: &[u32]) -> Vec<f32> 
         tokens: tokens.to_vec(),
         positions: (0..tokens.len() as u32).collect(),
         segments: vec![Segment { rows: 0..tokens.len(), prefix: Vec::new() }],
+        ..Streams::default()
     };
     let decoder = lm.decoder();
     let hidden = decoder
@@ -326,7 +327,7 @@ fn ten_training_steps_are_those_of_peft() {
         let mut figure = Figure::new(case, &lm, "adapters after them, relative", 1e-3);
         let wanted = adapter(&folder(case).join("final_adapter"), recipe.rank, recipe.alpha);
         for shadow in 0..2 {
-            let got = shadows.lora.adapter(shadow);
+            let got = shadows.lora().adapter(shadow);
             assert_eq!(got.tensors.len(), wanted.tensors.len());
             for (name, (shape, values)) in &wanted.tensors {
                 let (got_shape, got) = &got.tensors[name];
@@ -369,7 +370,7 @@ fn running_blocks_again_instead_of_keeping_them_gives_the_same_bits() {
         let mut training = Training::new(HostLora::from_adapters(&decoder.config, &[&initial]).expect("it fits"));
         let losses: Vec<Vec<f64>> =
             (0..4).map(|_| training.advance(&decoder, &[rows.iter().collect()], &recipe).expect("it trains")).collect();
-        (losses, training.lora)
+        (losses, training.lora().clone())
     };
     assert!(trained(0) == trained(usize::MAX));
 }

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
 
 use super::super::matmul::{add_matmul, matmul};
-use super::{Decoder, LOGITS_AT_ONCE, Linear, Normed, Remembered, Streams, by_shadow, pair};
+use super::{Decoder, Linear, Normed, Remembered, Streams, by_shadow, pair};
 use crate::lm::kernels;
 use crate::lm::lora::{Lora, LoraGradient, LoraPair};
 use crate::lm::tensor::host;
@@ -163,10 +163,9 @@ impl Decoder {
 
         let dadded = self.unnormed(dmiddle.clone(), kept.after_attention, &block.after_attention);
         let dattended = unproject_all(&kept.attended, vec![dadded]);
-        let [dq, dk, dv] =
-            self.ops.attention_backward(dattended, [&kept.q, &kept.k, &kept.v], config.attention(layer), &streams.segments);
-        let dq = self.unheaded(layer, dq, kept.q_norm, &block.q_norm, &streams.positions);
-        let dk = self.unheaded(layer, dk, kept.k_norm, &block.k_norm, &streams.positions);
+        let [dq, dk, dv] = self.ops.attention_backward(dattended, [&kept.q, &kept.k, &kept.v], config.attention(layer), streams);
+        let dq = self.unheaded(layer, dq, kept.q_norm, &block.q_norm, streams);
+        let dk = self.unheaded(layer, dk, kept.k_norm, &block.k_norm, streams);
         let dnormed = unproject_all(&kept.normed1, side_by_side(config.fused, vec![dq, dk, dv]));
         let of = (&kept.x, &kept.inverse1);
         let dx = self.ops.rms_norm_backward(dnormed, of, &block.input_layernorm, Some(dmiddle), &mut norm1);
@@ -186,8 +185,8 @@ impl Decoder {
     }
 
     /// Backward of `headed`.
-    fn unheaded(&self, layer: usize, dy: Tensor<2>, kept: Option<Normed>, weight: &[f32], positions: &[u32]) -> Tensor<2> {
-        let dy = self.turn(layer, dy, positions, -1.0);
+    fn unheaded(&self, layer: usize, dy: Tensor<2>, kept: Option<Normed>, weight: &[f32], streams: &Streams) -> Tensor<2> {
+        let dy = self.turn(layer, dy, streams, -1.0);
         let shape = dy.dims();
         let Some(Normed { x, .. }) = &kept else { return dy };
         let dy = dy.reshape(x.dims());
@@ -203,11 +202,11 @@ impl Decoder {
         everything: bool,
         gradients: &mut Gradients,
     ) -> Tensor<2> {
-        let (width, vocabulary) = (self.config.hidden_size, self.config.vocab_size);
+        let width = self.config.hidden_size;
         let rows = streams.tokens.len();
         let stream = rows / streams.shadows;
         let (mut parts, mut places) = (Vec::new(), Vec::new());
-        for chunk in targets.chunks((LOGITS_AT_ONCE / vocabulary).max(1)) {
+        for chunk in targets.chunks(self.logits_at_once()) {
             let at: Vec<usize> = chunk.iter().map(|target| target.row).collect();
             // What fills the bucket weighs nothing.
             let filled = self.filled(&at);
