@@ -87,7 +87,7 @@ impl Ops {
         if *device == Device::flex() { Ops::Fused } else { Ops::Composed }
     }
 
-    /// How many rows to compute where there are so many. A card tries out kernels for each new shape, so that few shapes should come: four to
+    /// How many rows to compute where there are so many. A card keeps kernels and memory for the shapes that came, so that few should come: four to
     /// a doubling, at most a fifth of the rows for nothing. This processor takes every shape as it is.
     pub fn bucket(self, rows: usize) -> usize {
         match self {
