@@ -11,7 +11,7 @@ use super::Rejection;
 #[derive(Debug, Error)]
 pub enum DatasetError {
     /// The operating system would not.
-    #[error("{}: cannot be read: {source}; check the path and its permissions", path.display())]
+    #[error("{}: cannot be read; check the path and its permissions", path.display())]
     Io { path: PathBuf, source: io::Error },
     /// Not an ordinary file or a folder of parquet shards.
     #[error("{}: {problem}; {advice}", path.display())]

@@ -391,6 +391,15 @@ fn foretaste(arguments: &[&str]) -> Output {
 }
 
 #[test]
+fn a_dataset_that_is_not_there_is_named_once_with_what_to_do() {
+    let output = foretaste(&["check", "no_such.jsonl"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("no_such.jsonl: cannot be read; check the path and its permissions: "), "{said}");
+    assert_eq!(said.matches("os error 2").count(), 1, "{said}");
+}
+
+#[test]
 fn a_reader_of_stderr_that_went_away_does_not_change_the_exit_code() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
