@@ -410,6 +410,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn rows_that_are_reduced_in_parts_give_what_whole_rows_give() {
+        // A width of many parts, of one, and one that has none.
+        for width in [1536, 512, 17] {
+            let numbers = (0..3 * width).map(|at| ((at * 37 % 101) as f32 - 50.0) / 5.0).collect();
+            let logits: Tensor<2> = from_host(numbers, [3, width], &Device::flex());
+            let off = host(log_softmax(logits.clone()) - activation::log_softmax(logits, 1));
+            assert!(off.iter().all(|off| off.abs() < 1e-5), "{width}");
+        }
+    }
+
+    #[test]
     fn buckets_hold_all_rows_and_are_few() {
         let mut shapes = std::collections::BTreeSet::new();
         for rows in 1..=4096 {
