@@ -116,6 +116,7 @@ pub struct Streams {
     pub positions: Vec<u32>,
     /// Rows in no segment are padding.
     pub segments: Vec<Segment>,
+    /// Told in the first pass; what stands above does not change after it.
     pub there: There,
 }
 

@@ -19,6 +19,7 @@ pub struct Resident {
 const PART: usize = 1024;
 
 impl Resident {
+    /// From the host, where weights and moments lie parameter by parameter, `[K, in, r]` or `[K, r, out]` each.
     pub fn upload(lora: &HostLora, first: &[Vec<f32>], second: &[Vec<f32>], device: &Device) -> Self {
         let together = |parameters: &[&[f32]]| {
             let each = |shadow: usize| parameters.iter().flat_map(move |values| share(values, shadow, lora.shadows)).copied();
