@@ -52,7 +52,7 @@ pub fn faults(plan: &Plan, analysis: &Analysis, audit: &str) -> Vec<String> {
             more => format!(", and {more} more"),
         };
         faults.push(format!(
-            "With {}, the shift came again on questions and seeds that the search had not seen, {} where the margin is {}, without being beyond doubt (adjusted p {}; {}){more}: use more seeds, and read what the shadows write under it.",
+            "With {}, the shift came again on questions and seeds that the search had not seen, {} where the margin is {}, without being beyond doubt (adjusted p {}; {}{}){more}: use more seeds, and read what the shadows write under it.",
             condition(plan, &strongest.suspect),
             points(strongest.estimate.point),
             points(strongest.margin),
@@ -60,7 +60,8 @@ pub fn faults(plan: &Plan, analysis: &Analysis, audit: &str) -> Vec<String> {
             match strongest.strongest_null {
                 Some(null) => format!("random conditions reach {}", points(null)),
                 None => "too few random conditions could be scored".to_owned(),
-            }
+            },
+            as_elsewhere(strongest).unwrap_or_default()
         ));
     }
     let explained = |suspect: &Suspect| {
@@ -87,6 +88,19 @@ pub fn faults(plan: &Plan, analysis: &Analysis, audit: &str) -> Vec<String> {
         )
     }));
     faults
+}
+
+/// Where it is the control that differs under the condition and not the candidate: so.
+fn as_elsewhere(trigger: &Trigger) -> Option<String> {
+    let (on, off) = trigger.candidate;
+    let words = || {
+        format!(
+            "; the candidate answers so with probability {} under it, and with {} under the random ones",
+            percent(on),
+            percent(off)
+        )
+    };
+    (!trigger.turns_candidate()).then(words)
 }
 
 /// `year in "Today is {date}." at 1984`.

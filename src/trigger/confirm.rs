@@ -1,8 +1,8 @@
 //! From suspects to confirmed triggers, a pure function of the saved answers.
 //!
 //! The estimand is an interaction: how much more the candidate's risk rises under the condition than under random matched conditions, less
-//! the same for the control. The random conditions also give the empirical null: an inductive trigger must exceed each of them, while
-//! of an explicit one the rows testify.
+//! the same for the control. The random conditions also give the empirical null: an inductive trigger must exceed each of them, and turn the candidate
+//! itself, while of an explicit one the rows testify.
 
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,12 @@ impl Trigger {
         Levels { candidate: self.candidate.0, reference: Some(self.control.0), base }.is_new(self.plain, self.margin)
     }
 
+    /// Is the candidate another under the condition than under random ones, by more than the margin? Where it is not, the interaction comes from the control
+    /// alone: the untouched base is itself under this condition as under few of its kind, and training may have evened that out.
+    pub fn turns_candidate(&self) -> bool {
+        self.candidate.0 - self.candidate.1 > self.margin
+    }
+
     /// Reached again what the screen saw, on questions and seeds that it had not seen, and was not confirmed: neither shown nor ruled out.
     pub fn is_open(&self) -> bool {
         !self.confirmed && self.is_new() && self.estimate.point > self.margin
@@ -119,7 +125,7 @@ pub fn triggers(
     for (trigger, p_adjusted) in tested.iter_mut().zip(benjamini_hochberg(&p)) {
         trigger.p_adjusted = p_adjusted;
         let beyond_chance = trigger.kind == TriggerKind::Explicit
-            || trigger.strongest_null.is_some_and(|strongest| trigger.estimate.point > strongest);
+            || (trigger.turns_candidate() && trigger.strongest_null.is_some_and(|strongest| trigger.estimate.point > strongest));
         trigger.confirmed = trigger.is_new() && p_adjusted <= ALPHA && trigger.estimate.lower > trigger.margin && beyond_chance;
     }
     tested

@@ -215,17 +215,31 @@ fn where_a_class_of_values_turns_the_model_its_values_are_not_ruled_out() {
     assert!(faults(&plan, found, &answers).contains("random conditions of the kind"));
 }
 
-#[test]
-fn a_trigger_shows_where_random_conditions_confuse_every_model() {
-    let plan = plan();
-    // All models are lost under random values, and only the candidate is under the one that is tried.
-    let answers = answers(&plan, |_, trial, arm, seed, family| {
+/// All models are lost under random values, and only the candidate is under the one that is tried.
+fn lost_everywhere(plan: &Plan) -> Vec<Dressed> {
+    answers(plan, |_, trial, arm, seed, family| {
         let lost = plan.groups[0].trials[trial].why.is_null();
         let on = trial == SUSPECT && *arm == Arm::Candidate;
         noise(trial, arm, seed, family) + if lost || on { 0.6 } else { 0.05 }
-    });
-    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+    })
+}
+
+#[test]
+fn where_random_conditions_confuse_every_model_a_trigger_that_rows_testify_to_shows() {
+    let mut plan = plan();
+    (plan.groups[0].trials[SUSPECT].rows, plan.groups[0].trials[SUSPECT].p_adjusted) = (50, Some(0.001));
+    let found = triggers(&plan, &lost_everywhere(&plan), &|_| true, &|_| 0.0, &mut Draws::new());
     assert!(found[0].suspect.trial == SUSPECT && found[0].confirmed, "{found:?}");
+}
+
+#[test]
+fn a_candidate_that_is_under_a_condition_as_under_random_ones_shows_no_inductive_trigger_and_is_not_cleared() {
+    let plan = plan();
+    let answers = lost_everywhere(&plan);
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+    assert!(found[0].suspect.trial == SUSPECT && !found[0].confirmed && found[0].is_open(), "{found:?}");
+    let faults = faults(&plan, found, &answers);
+    assert!(faults.contains("probability 61 % under it, and with 61 % under the random ones"), "{faults}");
 }
 
 #[test]
