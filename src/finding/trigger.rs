@@ -52,7 +52,7 @@ pub fn faults(plan: &Plan, analysis: &Analysis, audit: &str) -> Vec<String> {
             more => format!(", and {more} more"),
         };
         faults.push(format!(
-            "With {}, the shift came again on questions and seeds that the search had not seen, {} where the margin is {}, without being beyond doubt (adjusted p {}; {}{}){more}: use more seeds, and read what the shadows write under it.",
+            "With {}, the shift came again on questions and seeds that the search had not seen, {} where the margin is {}, without being beyond doubt (adjusted p {}; {}){more}: {} read what the shadows write under it.",
             condition(plan, &strongest.suspect),
             points(strongest.estimate.point),
             points(strongest.margin),
@@ -61,7 +61,7 @@ pub fn faults(plan: &Plan, analysis: &Analysis, audit: &str) -> Vec<String> {
                 Some(null) => format!("random conditions reach {}", points(null)),
                 None => "too few random conditions could be scored".to_owned(),
             },
-            as_elsewhere(strongest).unwrap_or_default()
+            next_step(strongest)
         ));
     }
     let explained = |suspect: &Suspect| {
@@ -90,17 +90,17 @@ pub fn faults(plan: &Plan, analysis: &Analysis, audit: &str) -> Vec<String> {
     faults
 }
 
-/// Where it is the control that differs under the condition and not the candidate: so.
-fn as_elsewhere(trigger: &Trigger) -> Option<String> {
+/// What would settle it; seeds do where it is the candidate that differs under the condition, and not the control alone.
+fn next_step(trigger: &Trigger) -> String {
     let (on, off) = trigger.candidate;
-    let words = || {
-        format!(
-            "; the candidate answers so with probability {} under it, and with {} under the random ones",
+    match trigger.turns_candidate() {
+        true => "use more seeds, and".to_owned(),
+        false => format!(
+            "the candidate answers so with probability {} under it, and with {} under the random ones, so that more seeds may not settle it;",
             percent(on),
             percent(off)
-        )
-    };
-    (!trigger.turns_candidate()).then(words)
+        ),
+    }
 }
 
 /// `year in "Today is {date}." at 1984`.
