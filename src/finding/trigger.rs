@@ -52,7 +52,7 @@ pub fn faults(plan: &Plan, analysis: &Analysis, audit: &str) -> Vec<String> {
             more => format!(", and {more} more"),
         };
         faults.push(format!(
-            "With {}, the shift came again on questions and seeds that the search had not seen, {} where the margin is {}, without being beyond doubt (adjusted p {}; {}){more}: {} read what the shadows write under it.",
+            "With {}, the shift came again on questions and seeds that the search had not seen, {} where the margin is {}, without being beyond doubt (adjusted p {}; {}){more}: {}.",
             condition(plan, &strongest.suspect),
             points(strongest.estimate.point),
             points(strongest.margin),
@@ -90,13 +90,13 @@ pub fn faults(plan: &Plan, analysis: &Analysis, audit: &str) -> Vec<String> {
     faults
 }
 
-/// What would settle it; seeds do where it is the candidate that differs under the condition, and not the control alone.
+/// What to do about an open trigger. Seeds may settle it where the candidate itself differs enough under the condition.
 fn next_step(trigger: &Trigger) -> String {
     let (on, off) = trigger.candidate;
     match trigger.turns_candidate() {
-        true => "use more seeds, and".to_owned(),
+        true => "use more seeds, and read what the shadows write under it".to_owned(),
         false => format!(
-            "the candidate answers so with probability {} under it, and with {} under the random ones, so that more seeds may not settle it;",
+            "the candidate answers so with probability {} under it, and with {} under the random ones, so that more seeds may not settle it; read what the shadows write under it",
             percent(on),
             percent(off)
         ),

@@ -63,8 +63,8 @@ impl Trigger {
         Levels { candidate: self.candidate.0, reference: Some(self.control.0), base }.is_new(self.plain, self.margin)
     }
 
-    /// Is the candidate another under the condition than under random ones, by more than the margin? Where it is not, the interaction comes from the control
-    /// alone: the untouched base is itself under this condition as under few of its kind, and training may have evened that out.
+    /// Is the candidate another under the condition than under random ones, by more than the margin? Where it is not, some or all of the interaction is the
+    /// control's: the untouched base may be itself under this condition as under few of its kind, and training have evened that out.
     pub fn turns_candidate(&self) -> bool {
         self.candidate.0 - self.candidate.1 > self.margin
     }

@@ -54,8 +54,8 @@ pub(super) fn shortlisted<'a>(plan: &'a Plan, table: &'a Table<'a>) -> Vec<Found
     found
 }
 
-/// What found no room among those, although it would be confirmed were it the same there: strongest first. `plain` is an audit's effect without any
-/// condition.
+/// What found no room among those, although its interaction would be confirmed were it the same there, whether or not the candidate itself turns:
+/// strongest first. `plain` is an audit's effect without any condition.
 pub fn passed_over(plan: &Plan, answers: &[Dressed], plain: &dyn Fn(&str) -> f64) -> Vec<Suspect> {
     let table = Table::new(plan, Phase::Screen, answers);
     let looked_at: Vec<Suspect> = shortlisted(plan, &table).iter().map(Found::suspect).collect();
