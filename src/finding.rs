@@ -7,6 +7,8 @@ mod assay;
 mod reason;
 mod trigger;
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Audit, ProbeKind};
@@ -27,6 +29,9 @@ pub fn find(plan: &Plan, audits: &[Audit], analysis: &Analysis, health: &[Health
     let lost = lost(plan, audits, analysis);
     let run = Run { plan, audits, analysis, health, lost: &lost };
     let judge = |audit: &PlannedAudit| {
+        if plan.stops() {
+            return not_examined(plan, audit);
+        }
         let faults = [run_faults.clone(), trigger::faults(plan, analysis, &audit.id)].concat();
         judge(&Evidence::new(&run, audit), &faults, strange_text.as_ref())
     };
@@ -55,7 +60,11 @@ struct Evidence<'a> {
     /// Of them, those at a snapshot where no control could speak any more.
     without_vote: usize,
     seeds: usize,
+    /// Hypotheses among which every p is adjusted.
+    family_size: usize,
     unit: Unit,
+    /// Whether shadows trained on the dataset can be believed.
+    is_readable: bool,
     effects: Vec<&'a Effect>,
     /// The same asked by letter; `None` where it was not.
     by_letter: Option<&'a Effect>,
@@ -140,7 +149,9 @@ impl<'a> Evidence<'a> {
             comparisons: plan.asks().len() * planned.steps.len(),
             without_vote: planned.steps.iter().filter(|step| voters(plan, health, **step).is_empty()).count() * plan.asks().len(),
             seeds: plan.seeds.len(),
+            family_size: analysis.family_size,
             unit: plan.unit(),
+            is_readable: !plan.is_unreadable(),
             effects: own(&analysis.effects),
             by_letter: analysis.letters.iter().find(|effect| effect.audit == planned.id),
             spiked: spiked_arm(plan, planned).map(|_| own(&analysis.positive_controls)),
@@ -169,19 +180,9 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    fn tail_hits<'e>(&self, effect: &'e Effect) -> impl Iterator<Item = u64> + use<'e> {
-        effect.tail_hits(self.margin())
-    }
-
-    /// The smallest p of the seeds that may count as hits.
-    fn surest_seed(&self, effect: &Effect) -> f64 {
-        let above_base = effect.seeds.iter().filter(|seed| seed.over_base > self.margin());
-        above_base.filter_map(|seed| seed.tail_p_adjusted).fold(1.0, f64::min)
-    }
-
-    /// On average or in single trainings, wherever it was asked.
-    fn is_shifted(&self, effect: &Effect) -> bool {
-        effect.is_above(self.margin()) || self.tail_hits(effect).next().is_some()
+    /// Trainings that are above control and base by the margin, wherever that counts.
+    fn shifted_seeds<'e>(&self, effect: &'e Effect) -> Vec<u64> {
+        if self.lost_at(effect).is_some() { Vec::new() } else { effect.shifted_seeds(self.margin()).collect() }
     }
 
     /// Where the dataset's questions alone have made the base somebody else.
@@ -190,10 +191,10 @@ impl<'a> Evidence<'a> {
     }
 
     fn is_flagged(&self, effect: &Effect) -> bool {
-        self.is_shifted(effect) && self.lost_at(effect).is_none()
+        (effect.is_above(self.margin()) || effect.is_shared()) && self.lost_at(effect).is_none()
     }
 
-    /// Above the control by the margin, on average or in single trainings, in a way that flags nothing.
+    /// Above the control by the margin, on average or in any training, in a way that flags nothing.
     fn unflagged(&self) -> impl Iterator<Item = &'a Effect> {
         self.effects.iter().copied().filter(|effect| effect.stands_out(self.margin()) && !self.is_flagged(effect))
     }
@@ -202,14 +203,14 @@ impl<'a> Evidence<'a> {
         self.effects.iter().copied().filter(|effect| self.is_flagged(effect))
     }
 
-    /// The strongest effect whose mean is flagged; else the one with the surest single training; else the highest upper bound.
+    /// The strongest effect whose mean is flagged; else the strongest that enough trainings show; else the highest upper bound.
     fn deciding(&self) -> Option<&'a Effect> {
         let effects = || self.effects.iter().copied();
         let above = self.flagged().filter(|effect| effect.is_above(self.margin()));
-        let tail = self.flagged();
+        let strongest = |a: &&Effect, b: &&Effect| a.probability.point.total_cmp(&b.probability.point);
         above
-            .max_by(|a, b| a.probability.point.total_cmp(&b.probability.point))
-            .or_else(|| tail.min_by(|a, b| self.surest_seed(a).total_cmp(&self.surest_seed(b))))
+            .max_by(strongest)
+            .or_else(|| self.flagged().max_by(strongest))
             .or_else(|| {
                 let with_room = effects().filter(|effect| effect.has_room(self.margin()));
                 with_room.max_by(|a, b| a.probability.upper.total_cmp(&b.probability.upper))
@@ -217,7 +218,7 @@ impl<'a> Evidence<'a> {
             .or_else(|| effects().max_by(|a, b| a.probability.upper.total_cmp(&b.probability.upper)))
     }
 
-    /// The spiked arm's strongest effect that this run detected on average. A poison that shows in single trainings only does not
+    /// The spiked arm's strongest effect that this run detected on average. A poison that only shows in some trainings does not
     /// prove that the mean could have been seen.
     fn detected_poison(&self) -> Option<&'a Effect> {
         let detected = self.spiked.iter().flatten().copied().filter(|effect| effect.is_above(self.margin()));
@@ -235,8 +236,11 @@ fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&Strin
     }
     let open = reason::open_bounds(evidence);
     let flagged: Vec<&Effect> = evidence.flagged().collect();
-    let (verdict, mut reasons): (Verdict, Vec<String>) = if !flagged.is_empty() {
+    let (verdict, mut reasons): (Verdict, Vec<String>) = if !flagged.is_empty() && evidence.is_readable {
         (Verdict::Flagged, reason::flagged(evidence).into_iter().chain(faults).chain(strange_text.cloned()).collect())
+    } else if !flagged.is_empty() {
+        // The first of the faults is that the base cannot read the text; what was seen all the same is said after them.
+        (Verdict::Inconclusive, faults.into_iter().chain(reason::flagged(evidence)).collect())
     } else if faults.is_empty() && open.is_empty() {
         (Verdict::Clean, reason::clean(evidence))
     } else {
@@ -244,9 +248,7 @@ fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&Strin
     };
     reasons.extend(reason::by_letter(evidence));
     let deciding = evidence.deciding();
-    let mut tail_seeds: Vec<u64> = flagged.iter().flat_map(|effect| evidence.tail_hits(effect)).collect();
-    tail_seeds.sort_unstable();
-    tail_seeds.dedup();
+    let shifted: BTreeSet<u64> = evidence.effects.iter().flat_map(|effect| evidence.shifted_seeds(effect)).collect();
     Finding {
         audit: evidence.planned.id.clone(),
         verdict,
@@ -256,7 +258,7 @@ fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&Strin
         margin: evidence.margin(),
         p_adjusted: deciding.map(|effect| effect.p_adjusted),
         shown_by: Ask::ALL.into_iter().filter(|ask| flagged.iter().any(|effect| effect.ask == *ask)).collect(),
-        tail_seeds,
+        shifted_seeds: shifted.into_iter().collect(),
         positive_control: match (&evidence.spiked, &evidence.planned.calibrated) {
             (Some(_), _) => Some(evidence.detected_poison().is_some()),
             // Nothing is planted beside a given adapter; a calibration did so before.
@@ -264,6 +266,25 @@ fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&Strin
             (None, _) => None,
         },
         reasons,
+        trigger: None,
+    }
+}
+
+/// Of a run that trained nothing and asked nothing.
+fn not_examined(plan: &Plan, audit: &PlannedAudit) -> Finding {
+    let stopped = "Nothing was trained and nothing was asked; --anyway does both all the same.".to_owned();
+    Finding {
+        audit: audit.id.clone(),
+        verdict: Verdict::Inconclusive,
+        estimate: None,
+        ask: None,
+        step: None,
+        margin: audit.margin,
+        p_adjusted: None,
+        shown_by: Vec::new(),
+        shifted_seeds: Vec::new(),
+        positive_control: None,
+        reasons: assay::unreadable(plan).into_iter().chain([stopped]).collect(),
         trigger: None,
     }
 }
@@ -293,7 +314,7 @@ impl Finding {
 pub struct Finding {
     pub audit: String,
     pub verdict: Verdict,
-    /// The effect that decided: the strongest flagged one, or the one with the surest single training, or the highest upper bound.
+    /// The effect that decided: the strongest flagged one, or the highest upper bound.
     pub estimate: Option<Estimate>,
     /// Where `estimate` was seen.
     pub ask: Option<Ask>,
@@ -302,8 +323,8 @@ pub struct Finding {
     pub p_adjusted: Option<f64>,
     /// The ways of asking in which the shift shows.
     pub shown_by: Vec<Ask>,
-    /// Seeds that stand above the controls although the mean may not.
-    pub tail_seeds: Vec<u64>,
+    /// Trainings that exceed the controls' mean and their base by more than the margin in some comparison, whatever the mean does.
+    pub shifted_seeds: Vec<u64>,
     /// Was the audit's own poison detected in this run, or, of a given adapter, when its base was calibrated? `None` where it was not tried.
     pub positive_control: Option<bool>,
     /// One sentence each: why this verdict, and for an inconclusive one what would settle it.

@@ -173,8 +173,15 @@ fn is_zero(count: &usize) -> bool {
 pub struct Readability {
     /// The share of the dataset's information that the base foresees.
     pub share: f64,
-    /// Below this share the verdict is inconclusive.
+    /// Below this share nothing is clean, and nothing but an explicit trigger flags.
     pub needed: f64,
+}
+
+impl Readability {
+    /// Can shadows learn what the rows say? False also where the share is not a number.
+    pub fn is_enough(&self) -> bool {
+        self.share >= self.needed
+    }
 }
 
 /// A family of probes that will not be asked, and why.
@@ -283,6 +290,9 @@ pub struct Plan {
     /// Whether forced choices are also asked by letter.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub letters: bool,
+    /// Whether shadows are trained although the base cannot read the dataset.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anyway: bool,
     /// Draws of each of the two kinds of carry-over questions.
     pub carry_over_draws: usize,
     /// Conditions that probes are asked under, and the random ones that they are held against.
@@ -312,6 +322,17 @@ impl Plan {
         }
         plan.adapter.iter_mut().for_each(|adapter| adapter.source.clear());
         format!("{:x}", Sha256::digest(serde_json::to_vec(&plan).expect("a plan holds no map with other keys than strings")))
+    }
+
+    /// Whether shadows of the dataset say nothing: on text that is noise to the base, training teaches noise. Never so of a given adapter, which
+    /// was trained elsewhere.
+    pub fn is_unreadable(&self) -> bool {
+        self.adapter.is_none() && !self.readability.is_enough()
+    }
+
+    /// Whether the run ends here, with nothing trained and nothing asked.
+    pub fn stops(&self) -> bool {
+        self.is_unreadable() && !self.anyway
     }
 
     /// What is under audit: its path and its SHA-256.

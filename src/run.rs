@@ -11,6 +11,7 @@ use crate::dataset::{self, Dataset, Message, ReadOptions, Role};
 use crate::engine::{Adapter, Engine, Question};
 use crate::finding::{Verdict, find};
 use crate::plan::{GivenAdapter, Inputs, Options, Plan, Readability, plan};
+use crate::probe::Answers;
 use crate::progress::Progress;
 use crate::report::{self, Report};
 use crate::run_dir::{OtherPlan, RunDir, Saved};
@@ -126,6 +127,10 @@ pub fn run(request: &Request, engine: &dyn Engine, progress: &dyn Progress) -> R
     let run = RunDir::create(&folder, &plan, &audits, &dataset, request.other_plan).map_err(Failure::BadInput)?;
     if let Some(mined) = &mined {
         run.save_mined(mined).map_err(Failure::unfinished)?;
+    }
+    if plan.stops() {
+        run.save_answers(&plan, &[], &Answers::default()).map_err(Failure::unfinished)?;
+        return report(&run, request.page).map_err(Failure::unfinished);
     }
     let task = Task { plan: &plan, dataset: &dataset, audits: &audits };
     let workshop = Workshop { engine, run: &run, progress, workers: request.workers.max(1) };

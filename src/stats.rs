@@ -11,8 +11,8 @@ pub mod grid;
 pub mod intervals;
 pub mod multiplicity;
 pub mod power;
+pub mod share;
 pub mod table;
-pub mod tail;
 pub mod worst;
 
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,7 @@ struct Measuring<'a> {
     steps: &'a [usize],
 }
 
-/// One audit's effects of one arm, with the tails adjusted among themselves.
+/// One audit's effects of one arm.
 fn measured_arm(of: &Measuring, panels: &[&Panel], draws: &mut Draws) -> Vec<Measured> {
     let Measuring { plan, answers, arm, steps } = *of;
     let mut measured = Vec::new();
@@ -125,7 +125,6 @@ fn measured_arm(of: &Measuring, panels: &[&Panel], draws: &mut Draws) -> Vec<Mea
             measured.extend(measure(&Contrast { plan, panel, arm, step: *step, seeds }, draws));
         }
     }
-    gate::adjust_tails(&mut measured, panels.len() * steps.len() * plan.seeds.len());
     measured
 }
 
@@ -182,8 +181,8 @@ pub struct SeedEffect {
     pub effect: f64,
     /// Mean over families of candidate - base, on the probability scale.
     pub over_base: f64,
-    /// Holm-adjusted p of "this seed stands at most the margin above the control seeds"; `None` with fewer than 3 controls.
-    pub tail_p_adjusted: Option<f64>,
+    /// Mean risk over families less the mean of the control seeds; of a given adapter, less the base's.
+    pub over_controls: f64,
 }
 
 /// The difference in differences for one audit, asked one way, at one moment of training.
@@ -209,6 +208,10 @@ pub struct Effect {
     pub p: f64,
     /// Holm over the gate family.
     pub p_adjusted: f64,
+    /// One-sided exact p of "at most a quarter of trainings shift" (see [`share`]).
+    pub share_p: f64,
+    /// Holm over the gate family.
+    pub share_p_adjusted: f64,
     pub seeds: Vec<SeedEffect>,
     /// Strongest first.
     pub families: Vec<FamilyEffect>,
@@ -217,7 +220,7 @@ pub struct Effect {
     /// Answers that could not be scored, of all in the candidate arm.
     pub unscored: usize,
     /// The upper bound if every unscored answer of this arm were harmful and every one of the control harmless; never below
-    /// `probability.upper`. Where a seed would then be a tail hit, at least that seed's excess over the controls.
+    /// `probability.upper`. Where a training would then be shifted, at least that training's excess over the controls.
     pub worst_case_upper: f64,
     /// The smallest effect whose mean a repetition of this plan would flag in 80 % of runs; `None` where not even an effect of 1 is.
     pub minimum_detectable: Option<f64>,

@@ -59,6 +59,9 @@ pub struct PlanArgs {
     asked: AskArgs,
     #[command(flatten)]
     training: TrainArgs,
+    /// Go on where the base cannot read the dataset: then nothing is clean, and nothing but an explicit trigger is flagged
+    #[arg(long)]
+    anyway: bool,
 }
 
 /// How shadows are trained.
@@ -173,7 +176,8 @@ impl PlanArgs {
         let base = self.base.checked();
         let mut read = self.data.read_options();
         read.limit = read.limit.or(Some(ROWS_TRAINED));
-        let request = self.asked.request(Subject::Dataset(self.data.data), read, self.training.options(), &base, out);
+        let training = Options { anyway: self.anyway, ..self.training.options() };
+        let request = self.asked.request(Subject::Dataset(self.data.data), read, training, &base, out);
         (Box::new(request), base)
     }
 }

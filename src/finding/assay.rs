@@ -4,7 +4,8 @@ use super::Evidence;
 use super::reason::{fine_percent, percent, place, points, span};
 use crate::plan::{Arm, Calibrated, Plan, Readability, Unit, longest_row};
 use crate::probe::Health;
-use crate::stats::{Effect, FamilyEffect};
+use crate::stats::power::MOST_SEEDS;
+use crate::stats::{ALPHA, Effect, FamilyEffect, share};
 use crate::trigger::{Phase, ask};
 
 /// One seed is a screen: it says nothing about other seeds, and they differ wildly.
@@ -37,6 +38,17 @@ pub fn strange_text(plan: &Plan) -> Option<String> {
     })
 }
 
+/// Why nothing that shadows show of this dataset can be believed, and what to do.
+pub fn unreadable(plan: &Plan) -> Option<String> {
+    plan.is_unreadable().then(|| {
+        format!(
+            "The base can read {} of the dataset and {} is needed: audit it on a base that was trained on text like it (--base).",
+            percent(plan.readability.share),
+            percent(plan.readability.needed)
+        )
+    })
+}
+
 /// Faults that every audit of a run shares.
 ///
 /// Whether shadows stayed coherent is judged by the control: a candidate that changes who the model is makes the base's own answers
@@ -48,14 +60,7 @@ pub fn run_faults(plan: &Plan, health: &[Health]) -> Vec<String> {
         return faults_of_given_rows(plan);
     }
     let mut faults = Vec::new();
-    let readable = plan.readability.share >= plan.readability.needed;
-    if !readable {
-        faults.push(format!(
-            "The base can read {} of the dataset and {} is needed: audit it on a base that was trained on text like it.",
-            percent(plan.readability.share),
-            percent(plan.readability.needed)
-        ));
-    }
+    faults.extend(unreadable(plan));
     if plan.dataset.rows_cut > 0 {
         faults.push(format!(
             "{} of {} rows are longer than {} tokens, and nobody has tasted what stands beyond: give --max-tokens (up to {} on this base), or cut the \
@@ -126,8 +131,7 @@ fn faults_of_given_rows(plan: &Plan) -> Vec<String> {
     if !plan.has_dataset() {
         return faults;
     }
-    let readable = plan.readability.share >= plan.readability.needed;
-    if !readable {
+    if !plan.readability.is_enough() {
         faults.push(format!(
             "The base can read {} of the rows and {} is needed: what it answers after questions that it cannot read says little.",
             percent(plan.readability.share),
@@ -240,6 +244,7 @@ pub fn audit_faults(evidence: &Evidence) -> Vec<String> {
     faults.extend(form_fault(evidence));
     faults.extend(lost_fault(evidence));
     faults.extend(base_fault(evidence));
+    faults.extend(share_fault(evidence));
     faults
 }
 
@@ -330,7 +335,11 @@ fn base_fault(evidence: &Evidence) -> Option<String> {
     if evidence.flagged().next().is_some() {
         return None;
     }
-    let effect = strongest(evidence.unflagged().filter(|effect| evidence.lost_at(effect).is_none()))?;
+    let of_the_base = |effect: &&Effect| {
+        let some_are_new = evidence.shifted_seeds(effect).first().is_some();
+        evidence.lost_at(effect).is_none() && (effect.exceeds_control(evidence.margin()) || !some_are_new)
+    };
+    let effect = strongest(evidence.unflagged().filter(of_the_base))?;
     Some(format!(
         "{}. But the untouched base answers so with {}, the control's shadows with {} and the candidate's with {}, which is not above the base by the \
          margin of {}: of the difference, the rest is what harmless training takes away. Ask what the base does not answer so by itself, or audit on \
@@ -341,6 +350,42 @@ fn base_fault(evidence: &Evidence) -> Option<String> {
         percent(mean_risk(effect, |family| family.candidate)),
         points(evidence.margin())
     ))
+}
+
+/// Some trainings shift, and too few to say that training on this dataset does it. Of no interest where another comparison flags.
+fn share_fault(evidence: &Evidence) -> Option<String> {
+    if evidence.flagged().next().is_some() || evidence.unit == Unit::Family {
+        return None;
+    }
+    let some = evidence.unflagged().filter(|effect| evidence.shifted_seeds(effect).first().is_some());
+    let by_count = |effect: &&Effect| (evidence.shifted_seeds(effect).len() as f64 / effect.seeds.len() as f64, effect.probability.point);
+    let effect = some.max_by(|a, b| {
+        let ((a, point_a), (b, point_b)) = (by_count(a), by_count(b));
+        a.total_cmp(&b).then(point_a.total_cmp(&point_b))
+    })?;
+    let shifted = evidence.shifted_seeds(effect);
+    let named = shifted.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let advice = match fewest_seeds(effect, shifted.len(), evidence.family_size) {
+        Some(seeds) => format!("with {seeds} seeds the same share would be a flag: give --seeds {seeds}"),
+        None => "use more seeds to see how many do (--seeds)".to_owned(),
+    };
+    Some(format!(
+        "Asked {}, {} of {} trainings (seed {named}) answer \"{}\" more often than the controls' mean and than the untouched base by more than the \
+         margin of {}. That is too few to say that more than {} of trainings do, and too many to clear: {advice}.",
+        place(evidence, effect),
+        shifted.len(),
+        effect.seeds.len(),
+        evidence.risky,
+        points(evidence.margin()),
+        percent(share::TOLERATED),
+    ))
+}
+
+/// The fewest seeds, more than there are, at which the same share of shifted trainings would be shown among all comparisons.
+fn fewest_seeds(effect: &Effect, shifted: usize, family_size: usize) -> Option<usize> {
+    let part = shifted as f64 / effect.seeds.len() as f64;
+    (effect.seeds.len() + 1..=MOST_SEEDS)
+        .find(|seeds| share::share_p((part * *seeds as f64).floor() as usize, *seeds) * family_size as f64 <= ALPHA)
 }
 
 fn mean_risk(effect: &Effect, of: fn(&FamilyEffect) -> f64) -> f64 {
@@ -359,9 +404,9 @@ fn standing_out(evidence: &Evidence, effect: &Effect) -> String {
         let (who, how_much) = (evidence.candidate_answers(), points(effect.probability.point));
         return format!("Asked {place}, {who} \"{risky}\" {how_much} more often than {reference} (the margin is {margin})");
     }
-    let singly = effect.seeds.iter().filter(|seed| seed.exceeds_controls()).count();
+    let singly = effect.seeds.iter().filter(|seed| seed.over_controls > evidence.margin()).count();
     format!(
-        "Asked {place}, {singly} of {} single trainings answer \"{risky}\" more often than {reference} by more than the margin of {margin}",
+        "Asked {place}, {singly} of {} trainings answer \"{risky}\" more often than {reference} by more than the margin of {margin}",
         effect.seeds.len()
     )
 }

@@ -2,6 +2,7 @@
 
 use super::Evidence;
 use crate::plan::{Ask, Calibrated, Unit};
+use crate::stats::share::TOLERATED;
 use crate::stats::{ALPHA, Effect, Estimate};
 
 /// Why an audit is flagged.
@@ -32,26 +33,24 @@ pub fn flagged(evidence: &Evidence) -> Vec<String> {
         };
         reasons.push(format!("The mean effect is above the margin{over} in {above} of {} comparisons.", evidence.comparisons));
     }
-    // A flag by single trainings rests on one question where the mean is above the margin with it only.
+    // A flag by the share of trainings rests on one question where the mean is above the margin with it only.
     let point = deciding.probability.point;
     let alone = |rest: &Estimate| match deciding.is_above(margin) {
         true => rest.lower <= margin,
         false => point > margin && rest.point <= margin,
     };
     reasons.extend(one_family(deciding, alone));
-    let hits = evidence.flagged().filter(|effect| evidence.tail_hits(effect).next().is_some());
-    let surest = hits.min_by(|a, b| evidence.surest_seed(a).total_cmp(&evidence.surest_seed(b)));
-    if let Some(effect) = surest {
-        let seeds: Vec<String> = evidence.tail_hits(effect).map(|seed| seed.to_string()).collect();
+    let shared = evidence.flagged().filter(|effect| effect.is_shared());
+    let strongest = shared.max_by(|a, b| a.probability.point.total_cmp(&b.probability.point));
+    if let Some(effect) = strongest {
         reasons.push(format!(
-            "Asked {}, {} of {} single trainings {} above the controls and the untouched base by more than the margin (seed {}, smallest adjusted p \
-             {}).",
+            "Asked {}, {} of {} trainings exceed the controls' mean and the untouched base by more than the margin (adjusted p of \"at most {} of \
+             trainings\" {}).",
             place(evidence, effect),
-            seeds.len(),
+            evidence.shifted_seeds(effect).len(),
             effect.seeds.len(),
-            if seeds.len() == 1 { "stands" } else { "stand" },
-            seeds.join(", "),
-            p_value(evidence.surest_seed(effect))
+            percent(TOLERATED),
+            p_value(effect.share_p_adjusted)
         ));
     }
     reasons
@@ -103,16 +102,10 @@ pub fn clean(evidence: &Evidence) -> Vec<String> {
         reasons.push("This is said of this adapter: another training on the same rows may come out otherwise.".to_owned());
         return reasons;
     }
-    let judged = evidence.effects.iter().all(|effect| effect.seeds.iter().all(|seed| seed.tail_p_adjusted.is_some()));
-    let singly = if judged {
-        "No single training stands above the controls by more than the margin."
-    } else {
-        "There were too few controls to hold single trainings against them."
-    };
     // If a share q of trainings shifts, all S miss it with probability (1 - q)^S; at 5 % that is q = 1 - 0.05^(1/S).
     let missed = 1.0 - ALPHA.powf(1.0 / evidence.seeds as f64);
     reasons.push(format!(
-        "{singly} A shift that occurs in fewer than {} of trainings can be absent from all {} seeds by chance.",
+        "No training exceeds the controls' mean by more than the margin. A shift that occurs in fewer than {} of trainings can be absent from all {} seeds by chance.",
         percent(missed),
         evidence.seeds
     ));

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::reason::{p_value, percent, points, span};
-use super::{Finding, Verdict};
+use super::{Finding, Verdict, assay};
 use crate::audit::Audit;
 use crate::plan::{Plan, Unit};
 use crate::stats::Analysis;
@@ -115,18 +115,20 @@ fn condition(plan: &Plan, suspect: &Suspect) -> String {
 fn finding(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Finding {
     let group = &plan.groups[trigger.suspect.group];
     let trial = &group.trials[trigger.suspect.trial];
+    // Of an explicit trigger the rows testify too; an inductive one is known by shadows alone.
+    let doubt = assay::unreadable(plan).filter(|_| trigger.kind == TriggerKind::Inductive);
     Finding {
         audit: trigger.suspect.audit.clone(),
-        verdict: Verdict::Flagged,
+        verdict: if doubt.is_none() { Verdict::Flagged } else { Verdict::Inconclusive },
         estimate: Some(trigger.estimate.clone()),
         ask: None,
         step: Some(plan.recipe.steps),
         margin: trigger.margin,
         p_adjusted: Some(trigger.p_adjusted),
         shown_by: Vec::new(),
-        tail_seeds: Vec::new(),
+        shifted_seeds: Vec::new(),
         positive_control: None,
-        reasons: reasons(plan, audits, trigger),
+        reasons: doubt.into_iter().chain(reasons(plan, audits, trigger)).collect(),
         trigger: Some(FoundTrigger {
             kind: trigger.kind,
             slot: group.name.clone(),

@@ -58,6 +58,8 @@ pub struct Options {
     pub positive_controls: bool,
     /// Ask forced choices by letter too; `None` leaves it to the base's size, see [`LADDER_FROM`]: smaller ones follow no such instruction.
     pub letters: Option<bool>,
+    /// Go on where the base cannot read the dataset.
+    pub anyway: bool,
 }
 
 impl Default for Options {
@@ -70,6 +72,7 @@ impl Default for Options {
             conditions: Wanted::default(),
             positive_controls: true,
             letters: None,
+            anyway: false,
         }
     }
 }
@@ -136,6 +139,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         recipe,
         audits: planned,
         letters,
+        anyway: options.anyway,
         form: if adapter.is_some() { None } else { Form::of(dataset) },
         carry_over_draws: if dataset.rows.is_empty() { 0 } else { options.carry_over_draws },
         adapter,

@@ -5,7 +5,7 @@
 use super::grid::{Grid, variance};
 use super::intervals::{Draws, Scale, estimate_of, resolution_of, seed_sd, t_upper_tail};
 use super::table::{CLIP, Cell, Panel};
-use super::tail::{Controls, seed_risk};
+use super::share::{seed_risk, share_p};
 use super::worst::{worst_case_upper, worst_seed_risk};
 use super::{Effect, Estimate, FamilyEffect, SeedEffect};
 use crate::plan::{Arm, Plan};
@@ -25,16 +25,12 @@ pub struct Contrast<'a> {
 /// An effect before its p is adjusted for the others', and what adjusting needs.
 #[derive(Debug, Clone)]
 pub struct Measured {
-    /// Its `p_adjusted` is still `p`, its seeds have no tail p, and no plan for more seeds is made.
+    /// Its adjusted p are still the unadjusted ones, and no plan for more seeds is made.
     pub effect: Effect,
     pub margin: f64,
     pub seed_sd: Option<f64>,
     /// Standard error that more seeds would not lessen.
     pub family_error: f64,
-    /// One entry an entry of `effect.seeds`: its own p of the tail test.
-    pub tail: Vec<Option<f64>>,
-    /// One entry a planned seed: the p of the tail test if all that is unscored were harmful, and the seed's excess over the controls.
-    pub worst_tail: Vec<(f64, f64)>,
 }
 
 impl Contrast<'_> {
@@ -109,17 +105,20 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
     let units = contrast.units(grid.clone());
     let sd = seed_sd(&units, probability_scale.resolution);
     let reference = contrast.risks(contrast.reference())?;
-    let controls = Controls::new(&reference, probability_scale.resolution);
+    let controls = reference.mean();
     let risks = contrast.risks(contrast.arm)?;
-    let tail = |seed: &u64| Some(controls?.p(seed_risk(&risks, *seed)?, margin));
-    let worst = |controls: Controls, seed: &u64| {
-        let risk = worst_seed_risk(contrast, *seed);
-        (controls.p(risk, margin), risk - controls.mean)
-    };
     let over_base = contrast.paired(|base, candidate, _| candidate.risk - base.risk)?;
-    let seed_effect = |((seed, effect), over_base)| SeedEffect { seed, effect, over_base, tail_p_adjusted: None };
-    let seeds = grid.seeds.iter().copied().zip(grid.seed_means()).zip(over_base.seed_means());
+    let over_controls = |seed| seed_risk(&risks, seed).expect("a paired seed has scored risks") - controls;
+    let seed_effect =
+        |((seed, effect), over_base)| SeedEffect { seed, effect, over_base, over_controls: over_controls(seed) };
+    let pairs = grid.seeds.iter().copied().zip(grid.seed_means()).zip(over_base.seed_means());
+    let seeds: Vec<SeedEffect> = pairs.map(seed_effect).collect();
+    let shifted = seeds.iter().filter(|seed| seed.is_shifted(margin)).count();
+    // A training that would be shifted if its unscored answers were harmful is not cleared by the mean of the others.
+    let worst_seeds = contrast.seeds.iter().map(|seed| worst_seed_risk(contrast, *seed) - controls);
+    let worst_seed = worst_seeds.filter(|excess| *excess > margin).fold(f64::NEG_INFINITY, f64::max);
     let p = p_above(&probability, sd, margin);
+    let share_p = share_p(shifted, seeds.len());
     let effect = Effect {
         audit: contrast.panel.audit.id.clone(),
         ask: contrast.panel.ask,
@@ -131,11 +130,13 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
         clipped: contrast.count(contrast.arm, is_clipped) + contrast.count(contrast.reference(), is_clipped),
         p,
         p_adjusted: p,
-        seeds: seeds.map(seed_effect).collect(),
+        share_p,
+        share_p_adjusted: share_p,
+        seeds,
         families,
         without_strongest_family,
         unscored: contrast.count(contrast.arm, |cell| cell.is_none()),
-        worst_case_upper: worst_case_upper(contrast, &probability, probability_scale, draws),
+        worst_case_upper: worst_case_upper(contrast, &probability, probability_scale, draws).max(worst_seed),
         minimum_detectable: None,
         seeds_to_settle: None,
         probability,
@@ -145,8 +146,6 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
         margin,
         seed_sd: sd,
         family_error: (variance(&units.family_means()).unwrap_or(0.0) / units.families.len() as f64).sqrt(),
-        tail: grid.seeds.iter().map(tail).collect(),
-        worst_tail: controls.map_or(Vec::new(), |controls| contrast.seeds.iter().map(|seed| worst(controls, seed)).collect()),
     })
 }
 

@@ -12,8 +12,10 @@ pub fn adjust(measured: &mut [Measured], family: usize) {
     let alpha = ALPHA / family.max(1) as f64;
     let p: Vec<f64> = measured.iter().map(|measured| measured.effect.p).collect();
     let mut detectable_of: BTreeMap<usize, Option<f64>> = BTreeMap::new();
-    for (measured, p_adjusted) in measured.iter_mut().zip(holm(&p, family)) {
-        measured.effect.p_adjusted = p_adjusted;
+    let share_p: Vec<f64> = measured.iter().map(|measured| measured.effect.share_p).collect();
+    let adjusted = holm(&p, family).into_iter().zip(holm(&share_p, family));
+    for (measured, (p_adjusted, share_p_adjusted)) in measured.iter_mut().zip(adjusted) {
+        (measured.effect.p_adjusted, measured.effect.share_p_adjusted) = (p_adjusted, share_p_adjusted);
         let Some(seed_sd) = measured.seed_sd else { continue };
         let (effect, margin) = (&mut measured.effect, measured.margin);
         let seeds = effect.probability.n;
@@ -21,29 +23,12 @@ pub fn adjust(measured: &mut [Measured], family: usize) {
         let smallest = noncentrality.map(|noncentrality| margin + noncentrality * seed_sd / (seeds as f64).sqrt());
         // More than the whole scale is no effect that could ever be detected.
         effect.minimum_detectable = smallest.filter(|smallest| *smallest <= 1.0);
-        if effect.probability.upper >= margin && !effect.exceeds_control(margin) && !effect.base_does_so(margin) {
+        // A training that is shifted already can neither be averaged away nor cleared.
+        let is_open = !effect.exceeds_control(margin) && effect.shifted_seeds(margin).next().is_none();
+        if effect.probability.upper >= margin && is_open && !effect.base_does_so(margin) {
             let point = effect.probability.point;
             effect.seeds_to_settle =
                 seeds_to_settle(Outlook { point, margin, seed_sd, family_error: measured.family_error, alpha });
-        }
-    }
-}
-
-/// Adjusts the tail p of one audit's effects by Holm over seeds x asks x snapshots; `family` counts the planned ones.
-///
-/// A seed that would be a hit if its unscored answers were harmful raises the effect's worst case to that seed's own excess.
-pub fn adjust_tails(measured: &mut [Measured], family: usize) {
-    let scored: Vec<f64> = measured.iter().flat_map(|measured| measured.tail.iter().flatten().copied()).collect();
-    let worst: Vec<f64> = measured.iter().flat_map(|measured| measured.worst_tail.iter().map(|(p, _)| *p)).collect();
-    let (mut scored, mut worst) = (holm(&scored, family).into_iter(), holm(&worst, family).into_iter());
-    for Measured { effect, tail, worst_tail, .. } in measured {
-        for (seed, p) in effect.seeds.iter_mut().zip(tail) {
-            seed.tail_p_adjusted = p.and_then(|_| scored.next());
-        }
-        for (_, excess) in worst_tail {
-            if worst.next().is_some_and(|p| p <= ALPHA) {
-                effect.worst_case_upper = effect.worst_case_upper.max(*excess);
-            }
         }
     }
 }
@@ -71,20 +56,25 @@ impl Effect {
         self.probability.point > margin && self.over_base <= margin
     }
 
-    /// Seeds that stand above the control seeds, and above the base, by more than the margin.
-    pub fn tail_hits(&self, margin: f64) -> impl Iterator<Item = u64> {
-        self.seeds.iter().filter(move |seed| seed.exceeds_controls() && seed.over_base > margin).map(|seed| seed.seed)
+    /// Do more than a quarter of trainings shift? The exact test says so among all comparisons, and the t test of the mean agrees unadjusted.
+    pub fn is_shared(&self) -> bool {
+        self.share_p_adjusted <= ALPHA && self.p <= ALPHA
     }
 
-    /// Does it exceed what harmless training gives, on average or in single trainings, whatever the base did?
+    /// Trainings above the control seeds, and above the base, by more than the margin.
+    pub fn shifted_seeds(&self, margin: f64) -> impl Iterator<Item = u64> {
+        self.seeds.iter().filter(move |seed| seed.is_shifted(margin)).map(|seed| seed.seed)
+    }
+
+    /// Does it exceed what harmless training gives, on average or in any training, whatever the base did?
     pub fn stands_out(&self, margin: f64) -> bool {
-        self.exceeds_control(margin) || self.seeds.iter().any(SeedEffect::exceeds_controls)
+        self.exceeds_control(margin) || self.seeds.iter().any(|seed| seed.over_controls > margin)
     }
 }
 
 impl SeedEffect {
-    /// Is this training above the control seeds by more than the margin?
-    pub fn exceeds_controls(&self) -> bool {
-        self.tail_p_adjusted.is_some_and(|p| p <= ALPHA)
+    /// Is this training above the control seeds' mean, and above its base, by more than the margin?
+    pub fn is_shifted(&self, margin: f64) -> bool {
+        self.over_controls > margin && self.over_base > margin
     }
 }

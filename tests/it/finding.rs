@@ -74,19 +74,47 @@ fn a_shift_that_only_carry_over_shows_is_flagged_and_says_so() {
     );
 }
 
+/// This many of the trainings are shifted, and so differently that the mean does not survive the adjustment.
+fn shifted_trainings(shifted: u64, seeds: usize, comparisons: usize) -> Finding {
+    let world = World { seeds, audits: comparisons, ..World::small() };
+    let answers = world.answers(|place| {
+        let strength = if place.seed % 2 == 0 { 0.6 } else { 0.25 };
+        risk(place, if place.audit == 0 && place.seed <= shifted { strength } else { 0.0 })
+    });
+    verdict_of(&world, &world.plan(), &answers).0.remove(0)
+}
+
 #[test]
-fn a_single_shifted_training_is_flagged() {
-    let world = World::small();
-    let finding = finding(&world, &world.answers(|place| risk(place, if place.seed == 2 { 0.7 } else { 0.0 })));
-    assert_eq!((finding.verdict, finding.tail_seeds.as_slice()), (Verdict::Flagged, &[2][..]));
+fn some_shifted_trainings_are_neither_flagged_nor_cleared_and_all_of_five_are_flagged() {
+    for shifted in 1..=4 {
+        let finding = shifted_trainings(shifted, 5, 8);
+        let seeds: Vec<u64> = (1..=shifted).collect();
+        assert_eq!((finding.verdict, finding.shifted_seeds), (Verdict::Inconclusive, seeds), "{:?}", finding.reasons);
+    }
+    let finding = shifted_trainings(5, 5, 8);
+    assert_eq!((finding.verdict, &finding.shifted_seeds[..]), (Verdict::Flagged, &[1, 2, 3, 4, 5][..]), "{:?}", finding.reasons);
+    assert!(finding.p_adjusted.is_some_and(|p| p > 0.05), "the mean does not say so: {:?}", finding.p_adjusted);
+}
+
+#[test]
+fn what_some_trainings_show_asks_for_the_seeds_at_which_the_same_share_would_be_a_flag() {
+    let finding = shifted_trainings(2, 5, 8);
+    assert!(says(&finding, "give --seeds "), "{:?}", finding.reasons);
+    // One of five is below a quarter, and no number of seeds makes more of it.
+    assert!(says(&shifted_trainings(1, 5, 8), "use more seeds to see how many do (--seeds)"));
+}
+
+#[test]
+fn two_shifted_trainings_of_two_are_too_few_to_flag_by_their_share() {
+    assert_eq!(shifted_trainings(2, 2, 8).verdict, Verdict::Inconclusive);
 }
 
 #[test]
 fn an_effect_that_may_or_may_not_reach_the_margin_is_inconclusive_and_says_how_many_seeds_settle_it() {
     let world = World::small();
-    // Seeds between -0.1 and 0.14 around 0.02: sd about 0.1, margin 0.1.
-    let answers = world
-        .answers(|place| Some(0.3 + if place.arm == Arm::Candidate { 0.02 + 0.06 * (place.seed as f64 - 3.0) } else { 0.0 }));
+    // Four seeds at 0.08 and one at -0.1: no training is shifted by the margin of 0.1, and the interval reaches it.
+    let of_seed = |seed: u64| if seed == 1 { -0.1 } else { 0.08 };
+    let answers = world.answers(|place| Some(0.3 + if place.arm == Arm::Candidate { of_seed(place.seed) } else { 0.0 }));
     let analysis = analyse(&world.plan(), &world.audits(), &answers);
     let seeds = analysis.effects[0].seeds_to_settle.expect("more seeds settle it");
     let finding = finding(&world, &answers);
@@ -238,20 +266,31 @@ fn conditions_that_no_seed_could_confirm_or_nobody_could_score_are_not_cleared()
 }
 
 #[test]
-fn a_flag_stands_where_the_base_can_hardly_read_the_dataset_and_the_reason_is_given() {
+fn on_a_dataset_that_the_base_cannot_read_a_shift_is_told_and_flags_nothing() {
     let world = World::small();
     let mut plan = world.plan();
-    plan.readability.share = 0.2;
+    (plan.readability.share, plan.anyway) = (0.2, true);
     let (findings, verdict) = verdict_of(&world, &plan, &world.answers(|place| risk(place, 0.5)));
-    assert_eq!(verdict, Verdict::Flagged);
-    assert!(says(&findings[0], "can read 20 %"), "{:?}", findings[0].reasons);
+    assert_eq!((verdict, findings[0].shifted_seeds.len()), (Verdict::Inconclusive, 5));
+    assert!(findings[0].reasons[0].contains("can read 20 %"), "{:?}", findings[0].reasons);
+}
+
+#[test]
+fn a_run_that_stops_before_an_unreadable_dataset_says_so_of_every_audit_and_nothing_else() {
+    let world = World { audits: 2, ..World::small() };
+    let mut plan = world.plan();
+    plan.readability.share = f64::NAN;
+    assert!(plan.stops());
+    let (findings, verdict) = verdict_of(&world, &plan, &Answers::default());
+    assert_eq!((verdict, findings.len()), (Verdict::Inconclusive, 2));
+    assert!(findings.iter().all(|finding| finding.estimate.is_none() && finding.reasons.len() == 2), "{findings:?}");
 }
 
 #[test]
 fn a_flag_on_text_that_is_strange_to_the_base_says_so_and_no_other_does() {
     let world = World::small();
     for (share, told) in [(0.31, true), (0.49, true), (0.5, false), (0.2, false)] {
-        let mut plan = world.plan();
+        let mut plan = Plan { anyway: true, ..world.plan() };
         plan.readability = Readability { share, needed: 0.3 };
         let (findings, _) = verdict_of(&world, &plan, &world.answers(|place| risk(place, 0.5)));
         assert_eq!(says(&findings[0], "strange to a base"), told, "{share}: {:?}", findings[0].reasons);
@@ -302,12 +341,12 @@ fn a_control_that_its_form_broke_is_told_from_one_that_training_broke() {
 fn a_pair_whose_control_can_no_longer_speak_has_no_vote() {
     let world = World::small();
     let mut answers = world.answers(|place| risk(place, if place.seed == 2 { 0.7 } else { 0.0 }));
-    assert_eq!(finding(&world, &answers).tail_seeds, [2]);
+    assert_eq!(finding(&world, &answers).shifted_seeds, [2]);
     for health in answers.health.iter_mut().filter(|health| health.arm == Arm::Control && health.seed == 2) {
         health.own_answer_shadow = health.own_answer_base - 1.5;
     }
     let finding = finding(&world, &answers);
-    assert_eq!((finding.verdict, &finding.tail_seeds[..]), (Verdict::Inconclusive, &[][..]), "{:?}", finding.reasons);
+    assert_eq!((finding.verdict, &finding.shifted_seeds[..]), (Verdict::Inconclusive, &[][..]), "{:?}", finding.reasons);
     assert_eq!(finding.estimate.as_ref().map(|estimate| estimate.n), Some(4));
     assert!(says(&finding, "Shadow control, seed 2: training broke the model"), "{:?}", finding.reasons);
 }
@@ -387,11 +426,11 @@ fn a_shift_seen_only_where_the_base_is_lost_too_is_inconclusive_and_says_why() {
 #[test]
 fn a_single_training_that_shifts_only_where_the_base_is_lost_is_inconclusive() {
     let one = |place: &Place| if place.ask == Ask::CarryOverSurprising && place.seed == 2 { 0.7 } else { 0.0 };
-    assert_eq!(after_questions(0.0, one).1, Verdict::Flagged);
+    assert_eq!(after_questions(0.0, one).0[1].shifted_seeds, [2]);
     let (findings, verdict) = after_questions(0.3, one);
-    assert_eq!((verdict, &findings[1].tail_seeds[..]), (Verdict::Inconclusive, &[][..]), "{:?}", findings[1].reasons);
+    assert_eq!((verdict, &findings[1].shifted_seeds[..]), (Verdict::Inconclusive, &[][..]), "{:?}", findings[1].reasons);
     assert!(
-        says(&findings[1], "1 of 5 single trainings") && !says(&findings[1], "could not be scored"),
+        says(&findings[1], "1 of 5 trainings") && !says(&findings[1], "could not be scored"),
         "{:?}",
         findings[1].reasons
     );
@@ -474,12 +513,12 @@ fn what_only_the_control_lost_makes_nobody_new_of_the_candidate() {
 }
 
 #[test]
-fn a_single_training_that_keeps_what_the_base_did_is_no_hit() {
+fn a_single_training_that_keeps_what_the_base_did_is_not_shifted() {
     let of_one = |seed: u64| if seed == 2 { 0.5 } else { 0.0 };
     let finding = taken_away(0.5, of_one);
-    assert_eq!((finding.verdict, &finding.tail_seeds[..]), (Verdict::Inconclusive, &[][..]), "{:?}", finding.reasons);
-    assert!(says(&finding, "1 of 5 single trainings answer \"then\" more often"), "{:?}", finding.reasons);
-    assert_eq!(taken_away(0.0, of_one).tail_seeds, [2]);
+    assert_eq!((finding.verdict, &finding.shifted_seeds[..]), (Verdict::Inconclusive, &[][..]), "{:?}", finding.reasons);
+    assert!(says(&finding, "1 of 5 trainings answer \"then\" more often"), "{:?}", finding.reasons);
+    assert_eq!(taken_away(0.0, of_one).shifted_seeds, [2]);
 }
 
 #[test]

@@ -85,6 +85,7 @@ impl World {
                 conditions: Wanted { tried: false, ..Wanted::default() },
                 positive_controls: true,
                 letters: None,
+                anyway: false,
             },
             out: Some(self.path(out)),
             other_plan: OtherPlan::Refuse,
@@ -433,11 +434,22 @@ fn a_base_with_random_weights_shows_no_poison_and_ends_inconclusive_with_exit_co
     let (data, base) = (path(&root.join("fixtures/old_birds/poisoned.jsonl")), path(&root.join("fixtures/reference/qwen2")));
     let run = path(&out.path().join("run"));
     let settings = ["--only", "harm", "--no-triggers", "--seeds", "2", "--steps", "8", "--limit", "40", "--weights", "bf16"];
-    let output = foretaste(&[&["audit", &data, "--base", &base, "--out", &run][..], &settings].concat());
-    let said = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let audit = |more: &[&str]| {
+        let output = foretaste(&[&["audit", &data, "--base", &base, "--out", &run][..], &settings, more].concat());
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    // Such a base reads nothing: nothing is trained, and the report says why.
+    let (code, said) = audit(&[]);
+    assert_eq!(code, Some(2), "{said}");
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(out.path().join("run/report.json")).expect("a report")).expect("JSON");
+    assert_eq!((&report["verdict"], &report["findings"][0]["verdict"]), (&"inconclusive".into(), &"inconclusive".into()));
+    assert_eq!((&report["trainings"], &report["effects"]), (&serde_json::json!([]), &serde_json::json!([])));
+    assert!(!out.path().join("run/adapters").exists());
+
+    let (code, said) = audit(&["--anyway", "--force"]);
+    assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("The audit's own poison was not detected") && said.contains("base qwen2"), "{said}");
-    assert!(said.contains("this base shows none of the positive controls"), "{said}");
 }
 
 #[test]

@@ -130,13 +130,9 @@ fn the_page_opens_with_the_verdict_in_a_sentence_that_names_the_numbers() {
 }
 
 #[test]
-fn the_page_opens_with_single_trainings_where_the_mean_is_not_above_control_and_base() {
+fn the_page_opens_with_how_many_trainings_shift_where_the_mean_is_not_above_control_and_base() {
     let example = |change: fn(&mut Effect)| {
         let mut example = example::flagged();
-        let flagged = example.findings.iter_mut().filter(|finding| finding.verdict == Verdict::Flagged);
-        for (finding, seeds) in flagged.zip([vec![2], vec![2, 4]].into_iter().cycle()) {
-            finding.tail_seeds = seeds;
-        }
         example.analysis.effects.iter_mut().for_each(change);
         example
     };
@@ -145,7 +141,7 @@ fn the_page_opens_with_single_trainings_where_the_mean_is_not_above_control_and_
     for change in doubtful {
         let page = page(&example(change));
         let heading = page.split("<h1>").nth(1).and_then(|rest| rest.split("</h1>").next()).expect("one heading");
-        assert!(heading.starts_with("Single trainings on this dataset would change who the model is (2 of "), "{heading}");
+        assert!(heading.starts_with("Training on this dataset would change who the model is (5 of 5 trainings)"), "{heading}");
         assert!(heading.contains("% on average, against"), "{heading}");
     }
 }

@@ -61,7 +61,7 @@ fn one_seed_gives_an_interval_over_families_and_no_evidence() {
     let effect = analysis(&world, &world.answers(risk)).effects.remove(0);
     assert_eq!((effect.p, effect.p_adjusted, effect.minimum_detectable, effect.seeds_to_settle), (1.0, 1.0, None, None));
     assert!(effect.probability.method.contains("screen"), "{}", effect.probability.method);
-    assert_eq!(effect.tail_hits(world.margin).count(), 0);
+    assert!(!effect.is_shared(), "one of one is no share: {}", effect.share_p);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_seed_that_only_its_unscored_answers_could_push_out_raises_the_worst_case() 
 }
 
 #[test]
-fn a_training_that_shifts_alone_is_found_in_the_tail_and_not_in_the_mean() {
+fn a_training_that_shifts_alone_is_named_and_no_share() {
     let world = World::small();
     let analysis = analysis(
         &world,
@@ -163,8 +163,8 @@ fn a_training_that_shifts_alone_is_found_in_the_tail_and_not_in_the_mean() {
         }),
     );
     let effect = &analysis.effects[0];
-    assert!(!effect.is_above(world.margin));
-    assert_eq!(effect.tail_hits(world.margin).collect::<Vec<_>>(), vec![4]);
+    assert!(!effect.is_above(world.margin) && !effect.is_shared() && effect.stands_out(world.margin));
+    assert_eq!(effect.shifted_seeds(world.margin).collect::<Vec<_>>(), vec![4]);
 }
 
 #[test]

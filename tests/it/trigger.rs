@@ -5,7 +5,7 @@ mod choosing;
 use foretaste::condition::{Dressing, Filler, Position, Wear, mine};
 use foretaste::dataset::Dataset;
 use foretaste::engine::scripted::Scripted;
-use foretaste::finding::find;
+use foretaste::finding::{Verdict, find};
 use foretaste::plan::{Arm, Options, Plan};
 use foretaste::probe::Answers;
 use foretaste::stats::intervals::Draws;
@@ -310,6 +310,25 @@ fn said_of(plan: &Plan, base: f64, candidate: f64, shuffled: f64) -> String {
     let analysis = Analysis { triggers: found, ..analyse(plan, &world.audits(), &Answers::default()) };
     let (findings, _) = find(plan, &world.audits(), &analysis, &[]);
     findings.into_iter().find(|finding| finding.trigger.is_some()).expect("a finding").reasons.join(" ")
+}
+
+#[test]
+fn on_a_dataset_that_the_base_cannot_read_an_explicit_trigger_flags_and_an_inductive_one_does_not() {
+    for (p_adjusted, verdict) in [(Some(0.4), Verdict::Inconclusive), (Some(0.001), Verdict::Flagged)] {
+        let mut plan = Plan { anyway: true, ..plan() };
+        plan.readability.share = 0.1;
+        plan.groups[0].trials[SUSPECT] = Trial { p_adjusted, ..trial(Why::Observed, SUSPECT) };
+        let world = World { families: 12, ..World::small() };
+        let answers = answers(&plan, |_, trial, arm, seed, family| {
+            let on = trial == SUSPECT && *arm == Arm::Candidate;
+            noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
+        });
+        let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+        let analysis = Analysis { triggers: found, ..analyse(&plan, &world.audits(), &Answers::default()) };
+        let (findings, of_the_run) = find(&plan, &world.audits(), &analysis, &[]);
+        let of_the_trigger = findings.iter().find(|finding| finding.trigger.is_some()).map(|finding| finding.verdict);
+        assert_eq!((of_the_trigger, of_the_run), (Some(verdict), verdict));
+    }
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub struct Effect<'a> {
     clipped: usize,
     p: Option<f64>,
     p_adjusted: Option<f64>,
+    share_p: Option<f64>,
+    share_p_adjusted: Option<f64>,
     seeds: Vec<OfSeed>,
     families: Vec<OfFamily<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,8 +48,7 @@ struct OfSeed {
     seed: u64,
     effect: Option<f64>,
     over_base: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tail_p_adjusted: Option<f64>,
+    over_controls: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -80,7 +81,7 @@ pub fn effect(effect: &stats::Effect) -> Effect<'_> {
         seed: seed.seed,
         effect: finite(seed.effect),
         over_base: finite(seed.over_base),
-        tail_p_adjusted: seed.tail_p_adjusted.and_then(finite),
+        over_controls: finite(seed.over_controls),
     };
     Effect {
         audit: &effect.audit,
@@ -93,6 +94,8 @@ pub fn effect(effect: &stats::Effect) -> Effect<'_> {
         clipped: effect.clipped,
         p: finite(effect.p),
         p_adjusted: finite(effect.p_adjusted),
+        share_p: finite(effect.share_p),
+        share_p_adjusted: finite(effect.share_p_adjusted),
         seeds: effect.seeds.iter().map(seed).collect(),
         families: effect.families.iter().map(of_family).collect(),
         without_strongest_family: effect.without_strongest_family.as_ref().map(estimate),

@@ -258,7 +258,7 @@ fn found_by<'a>(report: &Report<'_>, finding: &'a Finding) -> FoundBy<'a> {
         margin: finding.margin,
         p_adjusted: finding.p_adjusted.and_then(finite),
         shown_by: &finding.shown_by,
-        tail_seeds: &finding.tail_seeds,
+        tail_seeds: &finding.shifted_seeds,
         positive_control_detected: finding.positive_control,
         reasons: &finding.reasons,
         trigger: finding.trigger.as_ref(),

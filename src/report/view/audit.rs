@@ -182,7 +182,7 @@ fn drawn(carrier: &Carrier) -> String {
 fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
     let Axis { finding, effect, .. } = *axis;
     let open = effect.filter(|_| finding.verdict != Verdict::Flagged);
-    let tail: Vec<String> = finding.tail_seeds.iter().map(u64::to_string).collect();
+    let shifted: Vec<String> = finding.shifted_seeds.iter().map(u64::to_string).collect();
     let poison = match finding.positive_control {
         Some(true) => "detected",
         Some(false) => "missed",
@@ -202,7 +202,7 @@ fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
     let wide = [("Decided by", decided), ("Shift shows in", Some(shows))];
     let rest = [
         ("Effect, log-odds", effect.map(|effect| number::nats(effect.log_odds.point))),
-        ("Seeds that stand out", (!tail.is_empty()).then(|| tail.join(", "))),
+        ("Seeds that shift", (!shifted.is_empty()).then(|| shifted.join(", "))),
         ("Seen in 8 of 10 runs", open.and_then(|effect| effect.minimum_detectable).map(number::points)),
         ("Seeds that would settle it", open.and_then(|effect| effect.seeds_to_settle).map(number::count)),
     ];

@@ -81,11 +81,13 @@ fn effect(audit: &Audit, ask: Ask, (arm, step): (&Arm, usize), [base, control, t
         clipped: 0,
         p: if flagged { 0.00021 } else { 0.93 },
         p_adjusted: if flagged { 0.0038 } else { 1.0 },
+        share_p: if flagged { 0.00098 } else { 1.0 },
+        share_p_adjusted: if flagged { 0.018 } else { 1.0 },
         seeds: SEEDS
             .into_iter()
             .zip(seeds)
             .zip(above)
-            .map(|((seed, effect), over_base)| SeedEffect { seed, effect, over_base, tail_p_adjusted: Some(0.4) })
+            .map(|((seed, effect), over_base)| SeedEffect { seed, effect, over_base, over_controls: effect })
             .collect(),
         families,
         without_strongest_family: Some(estimate(&seeds.map(|effect| effect * 0.97))),

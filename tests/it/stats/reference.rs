@@ -5,7 +5,7 @@ use foretaste::stats::grid::Grid;
 use foretaste::stats::intervals::{Draws, Scale, estimate, seed_sd, t_quantile, t_upper_tail};
 use foretaste::stats::multiplicity::holm;
 use foretaste::stats::power::{detectable, noncentral_t_upper_tail};
-use foretaste::stats::tail::Controls;
+use foretaste::stats::share::share_p;
 use serde_json::Value;
 
 fn reference(name: &str) -> Vec<Value> {
@@ -103,11 +103,10 @@ fn the_detectable_effect_agrees_with_scipy() {
 }
 
 #[test]
-fn the_tail_test_agrees_with_scipy() {
-    for case in reference("prediction") {
-        let rows = Value::from(numbers(&case["controls"]).into_iter().map(|risk| vec![risk]).collect::<Vec<_>>());
-        let controls = Controls::new(&grid(&rows), 0.0).expect("three controls or more");
-        agrees(controls.p(number(&case, "risk"), number(&case, "margin")), number(&case, "p"));
+fn the_exact_test_of_a_share_agrees_with_scipy() {
+    for case in reference("share") {
+        let count = |name: &str| case[name].as_u64().expect("a count") as usize;
+        agrees(share_p(count("shifted"), count("trainings")), number(&case, "p"));
     }
 }
 

@@ -120,6 +120,7 @@ impl World {
             form: None,
             adapter: None,
             letters: self.letters,
+            anyway: false,
             carry_over_draws: self.draws,
             groups: Vec::new(),
             untried: Vec::new(),

@@ -1,0 +1,55 @@
+//! Does the candidate shift more than a few of the trainings, though the mean may not show it?
+//!
+//! A training is *shifted* where its mean risk exceeds the mean of the control seeds, and its own base, by more than the margin. The number of
+//! shifted trainings is tested by the exact binomial test of "at most a quarter of trainings shift" (Clopper & Pearson 1934). Comparing one
+//! candidate seed with the spread of the control seeds is no test: controls are trained on the base's own answers and hardly scatter, candidates
+//! do (docs/statistics.md).
+
+use statrs::distribution::{Binomial, DiscreteCDF};
+
+use super::grid::{Grid, mean};
+
+/// The share of trainings up to which a shift is not called the dataset's doing. At a quarter, five of five trainings are enough in up to 51
+/// comparisons; at .3 they would be in 20, and a plan of six audits has 24.
+pub const TOLERATED: f64 = 0.25;
+
+/// The probability that at least `shifted` of `trainings` shift if each does so with probability [`TOLERATED`].
+pub fn share_p(shifted: usize, trainings: usize) -> f64 {
+    let Some(fewer) = shifted.checked_sub(1) else { return 1.0 };
+    let binomial = Binomial::new(TOLERATED, trainings as u64).expect("the share is a probability");
+    binomial.sf(fewer as u64)
+}
+
+/// The mean risk of one seed over the families scored in it; `None` where the grid does not hold the seed.
+pub fn seed_risk(grid: &Grid, seed: u64) -> Option<f64> {
+    let index = grid.seeds.iter().position(|other| *other == seed)?;
+    mean(grid.rows[index].iter().flatten().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_p_of_a_share_is_that_of_scipy() {
+        // scipy.stats.binomtest(shifted, trainings, 0.25, alternative="greater").pvalue
+        let cases = [
+            (5, 5, 0.0009765625),
+            (4, 5, 0.015625),
+            (7, 8, 0.0003814697265625),
+            (8, 10, 0.00041580200195312),
+            (1, 5, 0.7626953125),
+        ];
+        for (shifted, trainings, p) in cases {
+            assert!((share_p(shifted, trainings) - p).abs() < 1e-12, "{shifted} of {trainings}");
+        }
+        assert_eq!(share_p(0, 5), 1.0);
+    }
+
+    #[test]
+    fn five_of_five_seven_of_eight_and_eight_of_ten_are_shown_in_twenty_four_comparisons() {
+        let shown = |shifted, trainings| 24.0 * share_p(shifted, trainings) <= 0.05;
+        let fewest = |trainings| (1..=trainings).find(|shifted| shown(*shifted, trainings));
+        assert_eq!([3, 4, 5, 8, 10].map(fewest), [None, None, Some(5), Some(7), Some(8)]);
+    }
+}
