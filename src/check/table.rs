@@ -31,7 +31,7 @@ pub fn text(check: &Check) -> String {
     quantities(check, &mut lines);
     repetition(check, &mut lines);
     if let Some(share) = check.readability {
-        let share = format!("{:.1} % of the text's information is foreseen by the base", 100.0 * share);
+        let share = format!("the base predicts {:.1} % of the text better than chance", 100.0 * share);
         lines.fact("readable", &share);
     }
     super::conditions::lines(&check.conditions, &mut lines);
