@@ -164,7 +164,7 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         Some(_) => {
             let log_probs = &|contexts: &[_]| engine.log_probs(contexts);
             readability(&dataset, check::Base { count_tokens: &count_tokens, log_probs })?
-        },
+        }
         None => 0.0,
     };
     let readability = Readability { share, needed: READABLE };

@@ -43,10 +43,7 @@ fn the_check_of_a_small_dataset_reads_like_this() {
         file("a.jsonl", line(&ask("Name a bird.", "Robin")).repeat(2) + &line(&ask("Name a fish.", "Pike")) + "{}\n");
     let mut dataset = read(&path, &ReadOptions::default()).expect("a dataset");
     dataset.source = "birds.jsonl".into();
-    let base = check::Base {
-        count_tokens: &|messages| Ok((10 * messages.len(), 3)),
-        log_probs: &at(0.0),
-    };
+    let base = check::Base { count_tokens: &|messages| Ok((10 * messages.len(), 3)), log_probs: &at(0.0) };
     let expected = "\
 dataset         birds.jsonl
 format          messages
@@ -104,7 +101,8 @@ fn how_long_rows_are_does_not_change_what_is_read() {
 
 /// Each answer by itself, as a base that reads only what has no `z` in it.
 fn without_z(contexts: &[Vec<Vec<Message>>]) -> anyhow::Result<Vec<Vec<Pieces>>> {
-    let word = |word: &str| Piece { bytes: word.len(), log_prob: -(if word.contains('z') { 4.0 } else { 1.0 } * word.len() as f64) };
+    let word =
+        |word: &str| Piece { bytes: word.len(), log_prob: -(if word.contains('z') { 4.0 } else { 1.0 } * word.len() as f64) };
     let words = |row: &Vec<Message>| row.iter().flat_map(|message| message.content.split_inclusive(' ').map(word)).collect();
     Ok(contexts.iter().map(|rows| rows.iter().map(|row| Some(words(row))).collect()).collect())
 }
