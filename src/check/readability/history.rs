@@ -1,7 +1,7 @@
 //! What an adaptive model of bytes makes of a text: how much of it could be known from what came before, without knowing any language.
 //!
-//! Contexts of 0 to [`ORDER`] bytes, each blended with the next shorter by the number of different bytes that followed it (Witten & Bell 1991, method C,
-//! interpolated). Six deterministic contexts in a row leave a repeated byte 1/64 of doubt, so that copies cost next to nothing.
+//! Contexts of 0 to [`ORDER`] bytes, each blended with the next shorter by the number of different bytes that followed it (Witten & Bell
+//! 1991, method C, interpolated). Where all six have had one follower, it keeps 1/64 of doubt or less: copies cost next to nothing.
 
 use std::collections::BTreeMap;
 
