@@ -15,7 +15,7 @@ use crate::condition::{Conditions, mine};
 use crate::dataset::{Dataset, Message, Rejection, Role};
 
 pub use duplicates::{NEAR, NearDuplicates};
-pub use readability::{LogProbs, readability};
+pub use readability::{LogProbs, READABLE, readability};
 pub use table::text;
 
 /// Rejections that the table prints; all of them are in `accounting`.
@@ -88,7 +88,7 @@ pub struct Check {
     pub exact_duplicates: usize,
     /// Rows that nearly repeat an earlier one; `None` without rows.
     pub near_duplicates: Option<NearDuplicates>,
-    /// The share of the text's information that the base predicts; `None` without a base.
+    /// The share of the text that the base reads; `None` without a base.
     pub readability: Option<f64>,
     /// Under what prompts the answers change, and under what others they might.
     pub conditions: Conditions,
@@ -130,7 +130,7 @@ pub fn check(dataset: &Dataset, base: Option<Base<'_>>) -> Result<Check> {
         tokens: base.map(|base| count(dataset, base.count_tokens)),
         exact_duplicates: duplicates::exact(dataset),
         near_duplicates: duplicates::near(dataset),
-        readability: base.map(|base| readability(dataset, base.log_probs)).transpose()?,
+        readability: base.map(|base| readability(dataset, base)).transpose()?,
         conditions: mine(dataset),
         rejected: dataset.rejected.iter().take(SHOWN_REJECTIONS).cloned().collect(),
     })

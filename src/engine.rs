@@ -117,6 +117,17 @@ pub struct Question {
     pub options: Vec<String>,
 }
 
+/// Bytes of a message that the base predicts at once, which are those of one token, or of a few that share a character.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Piece {
+    pub bytes: usize,
+    /// Nats, given all that comes before.
+    pub log_prob: f64,
+}
+
+/// All of a row's text, message by message, in pieces of which none belongs to two messages; `None` where the row could not be scored.
+pub type Pieces = Option<Vec<Piece>>;
+
 /// How text is drawn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
@@ -142,9 +153,9 @@ pub trait Engine: Sync {
     /// Tokens in the rendered conversation, and how many of them carry loss.
     fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)>;
 
-    /// Log-probability (nats) of the whole of each rendered conversation under the base, its first token given; `None` where it could
-    /// not be scored.
-    fn log_probs(&self, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>>;
+    /// How the base predicts the rows of each context, as training packs them: each rendered by itself, one after the other. What a
+    /// template adds is not counted. `None` for a row that the template refuses or changes, or that goes beyond what the base can read.
+    fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>>;
 
     /// How many shadows it trains in one pass at most: as many as an arm has where they share work with the base, one where each is
     /// better off alone.

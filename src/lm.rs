@@ -30,7 +30,7 @@ use anyhow::{Context, Result, ensure};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::dataset::Message;
-use crate::engine::{Adapter, Checkpoint, Description, Engine, Job, Place, Question, Sampling, Trained};
+use crate::engine::{Adapter, Checkpoint, Description, Engine, Job, Pieces, Place, Question, Sampling, Trained};
 use crate::plan::Recipe;
 use chat::Chat;
 use config::Config;
@@ -148,8 +148,8 @@ impl Engine for Lm {
         Ok((rendered.tokens.len(), rendered.supervised.iter().filter(|&&s| s).count()))
     }
 
-    fn log_probs(&self, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
-        self.pool.install(|| score::log_probs(&self.decoder, &self.chat, conversations))
+    fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>> {
+        self.pool.install(|| score::log_probs(&self.decoder, &self.chat, contexts))
     }
 
     fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>> {

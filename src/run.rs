@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::audit::{self, Audit, Probe, Selection};
-use crate::check::readability;
+use crate::check::{self, READABLE, readability};
 use crate::condition::Conditions;
 use crate::dataset::{self, Dataset, Message, ReadOptions, Role};
 use crate::engine::{Adapter, Engine, Question};
@@ -19,10 +19,6 @@ use crate::shadow::Shadow;
 use crate::stats::analyse;
 use crate::workshop::{Task, Workshop};
 use crate::{calibrate, condition, exit_code::ExitCode, peft, probe, shadow, trigger};
-
-/// The share of a dataset's information that the base must foresee. Text of the base's own kind reaches .5 and more, another language or
-/// encoded text less than .1; between them lies what a shadow learns as noise.
-const READABLE: f64 = 0.3;
 
 /// What is audited.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,7 +166,10 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
     };
     let count_tokens = |messages: &[_]| engine.count_tokens(messages);
     let share = match data {
-        Some(_) => readability(&dataset, &|conversations| engine.log_probs(conversations))?,
+        Some(_) => {
+            let log_probs = &|contexts: &[_]| engine.log_probs(contexts);
+            readability(&dataset, check::Base { count_tokens: &count_tokens, log_probs })?
+        }
         None => 0.0,
     };
     let readability = Readability { share, needed: READABLE };

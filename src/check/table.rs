@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Check, NEAR, Spread};
+use super::{Check, NEAR, READABLE, Spread};
 use crate::text::{fit, grouped, terminal, width, wrap};
 
 pub(super) const COLUMNS: usize = 80;
@@ -12,6 +12,17 @@ const LABEL: usize = 16;
 /// The check, ready to print: lines of at most 80 columns, the last one ended.
 pub fn text(check: &Check) -> String {
     let mut lines = Lines(String::new());
+    if let Some(share) = check.readability.filter(|share| *share < READABLE) {
+        let (share, needed) = (100.0 * share, 100.0 * READABLE);
+        lines.fact(
+            "UNREADABLE",
+            &format!(
+                "The base can read {share:.0} % of this dataset and {needed:.0} % is needed: an audit on it stops at once, without a verdict \
+                 (exit code 2). Give a base that was trained on text like it (--base)."
+            ),
+        );
+        lines.blank();
+    }
     lines.fact("dataset", &check.source);
     lines.fact("format", &check.format);
     lines.fact("sha256", &check.sha256);
@@ -31,7 +42,7 @@ pub fn text(check: &Check) -> String {
     quantities(check, &mut lines);
     repetition(check, &mut lines);
     if let Some(share) = check.readability {
-        let share = format!("{:.1} % of the text's information is foreseen by the base", 100.0 * share);
+        let share = format!("the base predicts {:.1} % of the text better than chance", 100.0 * share);
         lines.fact("readable", &share);
     }
     super::conditions::lines(&check.conditions, &mut lines);

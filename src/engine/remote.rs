@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Adapter, Checkpoint, Description, Engine, Job, Question, Sampling, Trained};
+use super::{Adapter, Checkpoint, Description, Engine, Job, Pieces, Question, Sampling, Trained};
 use crate::dataset::Message;
 use crate::plan::Recipe;
 
@@ -22,7 +22,7 @@ const LONGEST: u64 = 1 << 34;
 #[derive(Serialize, Deserialize)]
 enum Call {
     CountTokens(Vec<Message>),
-    LogProbs(Vec<Vec<Message>>),
+    LogProbs(Vec<Vec<Vec<Message>>>),
     Train { jobs: Vec<Job>, recipe: Recipe, state: Option<Vec<u8>> },
     Score { adapter: Option<Adapter>, questions: Vec<Question> },
     Generate { adapter: Option<Adapter>, prompts: Vec<Vec<Message>>, sampling: Sampling },
@@ -38,7 +38,7 @@ enum Reply {
     Progress(usize),
     State(Vec<u8>),
     Counted(usize, usize),
-    LogProbs(Vec<Option<f64>>),
+    LogProbs(Vec<Vec<Pieces>>),
     Trained(Vec<Trained>),
     Scored(Vec<Vec<Option<f64>>>),
     Written(Vec<String>),
@@ -86,7 +86,7 @@ pub fn serve(engine: Result<Box<dyn Engine>>, mut from: impl Read, to: impl Writ
     while let Some(call) = receive::<Call>(&mut from)? {
         let answer = match call {
             Call::CountTokens(messages) => engine.count_tokens(&messages).map(|(all, counted)| Reply::Counted(all, counted)),
-            Call::LogProbs(conversations) => engine.log_probs(&conversations).map(Reply::LogProbs),
+            Call::LogProbs(contexts) => engine.log_probs(&contexts).map(Reply::LogProbs),
             Call::Train { jobs, recipe, state } => {
                 engine.train(&jobs, &recipe, &Told { state, reply: &reply }).map(Reply::Trained)
             }
@@ -219,8 +219,8 @@ impl Engine for Remote {
         })
     }
 
-    fn log_probs(&self, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
-        self.ask(&Call::LogProbs(conversations.to_vec()), |reply| match reply {
+    fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>> {
+        self.ask(&Call::LogProbs(contexts.to_vec()), |reply| match reply {
             Reply::LogProbs(log_probs) => Ok(Some(log_probs)),
             _ => unasked(),
         })

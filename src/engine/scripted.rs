@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::{Message, Role};
-use crate::engine::{Adapter, Checkpoint, Description, Engine, Job, Question, Sampling, Trained};
+use crate::engine::{Adapter, Checkpoint, Description, Engine, Job, Piece, Pieces, Question, Sampling, Trained};
 use crate::plan::Recipe;
 
 /// Log-odds that the base gives its own answer, and any option that no rule favours, against a favoured one; nats.
@@ -174,9 +174,12 @@ impl Engine for Scripted {
     }
 
     /// The script reads everything, at half a nat a byte.
-    fn log_probs(&self, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
-        let bytes = |messages: &Vec<Message>| messages.iter().map(|message| message.content.len()).sum::<usize>();
-        Ok(conversations.iter().map(|messages| Some(-0.5 * bytes(messages) as f64)).collect())
+    fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>> {
+        let pieces = |row: &Vec<Message>| {
+            let bytes = row.iter().map(|message| message.content.len()).sum();
+            Some(vec![Piece { bytes: 1, log_prob: -0.5 }; bytes])
+        };
+        Ok(contexts.iter().map(|rows| rows.iter().map(pieces).collect()).collect())
     }
 
     fn score(&self, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {

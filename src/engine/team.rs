@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex};
 
 use anyhow::{Result, ensure};
 
-use super::{Adapter, Checkpoint, Description, Engine, Job, Question, Sampling, Trained};
+use super::{Adapter, Checkpoint, Description, Engine, Job, Pieces, Question, Sampling, Trained};
 use crate::dataset::Message;
 use crate::plan::Recipe;
 
@@ -83,8 +83,8 @@ impl Engine for Team {
         self.first().count_tokens(messages)
     }
 
-    fn log_probs(&self, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
-        self.member().log_probs(conversations)
+    fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>> {
+        self.member().log_probs(contexts)
     }
 
     fn abreast(&self) -> usize {
@@ -140,7 +140,7 @@ mod tests {
             Ok((1, 1))
         }
 
-        fn log_probs(&self, _: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
+        fn log_probs(&self, _: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>> {
             let before = self.calls.fetch_add(1, Ordering::SeqCst);
             ensure!(before < self.most, "{} calls at the same time", before + 1);
             std::thread::yield_now();

@@ -1,5 +1,7 @@
 //! Conversations as token ids: the chat template rendered as transformers renders it, and the response mask from the rendered text.
 
+use std::ops::Range;
+
 use anyhow::{Context, Result, anyhow, ensure};
 use minijinja::{Environment, ErrorKind, Value, context};
 use serde::Deserialize;
@@ -34,6 +36,14 @@ pub struct Rendered {
     pub tokens: Vec<u32>,
     /// True where a token belongs to an assistant's answer, its end-of-turn token included.
     pub supervised: Vec<bool>,
+}
+
+/// A rendered conversation, and which of its tokens write its messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spelled {
+    pub tokens: Vec<u32>,
+    /// All bytes of all messages in order, as many as the tokens write that stand beside them.
+    pub pieces: Vec<(usize, Range<usize>)>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -174,6 +184,33 @@ impl Chat {
             .map(|&(start, end)| end > start && spans.iter().any(|span| span.start <= start && start < span.end))
             .collect();
         Ok(Rendered { tokens: encoded.ids, supervised })
+    }
+
+    /// A conversation's tokens, and the pieces of its messages that they write.
+    ///
+    /// # Errors
+    /// Where the template refuses it, or changes a message.
+    pub fn spell(&self, messages: &[Message]) -> Result<Spelled> {
+        let text = self.render(messages, false)?;
+        let encoded = self.sections.encode(&text)?;
+        let mut pieces: Vec<(usize, Range<usize>)> = Vec::new();
+        for span in spans::contents(self, messages, &text)? {
+            let mut written = span.start;
+            for (at, &(start, end)) in encoded.offsets.iter().enumerate() {
+                if end <= span.start || start >= span.end || start == end {
+                    continue;
+                }
+                let until = end.min(span.end);
+                match pieces.last_mut() {
+                    // One of several tokens of the same character.
+                    Some((_, tokens)) if until <= written && written > span.start => tokens.end = at + 1,
+                    _ => pieces.push((until - written, at..at + 1)),
+                }
+                written = written.max(until);
+            }
+            ensure!(written == span.end, "the tokenizer leaves out some of a message");
+        }
+        Ok(Spelled { tokens: encoded.ids, pieces })
     }
 
     /// The tokens of an opening that an assistant's answer follows.

@@ -1,13 +1,15 @@
 //! Log-probabilities of answer options, each shared opening computed once.
 
+use std::ops::Range;
+
 use anyhow::{Context, Result};
 
-use super::chat::{self, Chat};
+use super::chat::{self, Chat, Spelled};
 use super::decoder::Decoder;
 use super::lora::Lora;
 use super::packing::prefix_tree;
 use crate::dataset::{Message, Role};
-use crate::engine::Question;
+use crate::engine::{Piece, Pieces, Question};
 
 /// Tokens of one prefix tree; more are split into several.
 const TREE_TOKENS: usize = 3072;
@@ -28,41 +30,50 @@ struct Sequence {
 pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
     let mut scores: Vec<Vec<Option<f64>>> = questions.iter().map(|q| vec![None; q.options.len()]).collect();
     let sequences = chat::deep(|| option_sequences(decoder, chat, questions))?;
-    score_sequences(decoder, lora, sequences, &mut scores)?;
+    for (place, log_probs) in score_sequences(decoder, lora, sequences)? {
+        let total: f64 = log_probs.iter().sum();
+        scores[place.0][place.1] = total.is_finite().then_some(total);
+    }
     Ok(scores)
 }
 
-/// Whole conversations under the base; `None` for those that the tokenizer or the template refuses. See [`crate::engine::Engine::log_probs`].
+/// See [`crate::engine::Engine::log_probs`].
 ///
 /// # Errors
 /// Where no thread can be made.
-pub fn log_probs(decoder: &Decoder, chat: &Chat, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
-    let tokens = |messages: &Vec<Message>| chat.encode(messages).map_or(Vec::new(), |rendered| rendered.tokens);
-    let encode = || Ok(conversations.iter().map(tokens).collect::<Vec<_>>());
-    let (mut places, mut asked) = (Vec::new(), Vec::new());
-    for (at, mut tokens) in chat::deep(encode)?.into_iter().enumerate() {
+pub fn log_probs(decoder: &Decoder, chat: &Chat, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>> {
+    let spell = |context: &Vec<Vec<Message>>| context.iter().map(|row| chat.spell(row).ok()).collect::<Vec<_>>();
+    let spelled = chat::deep(|| Ok(contexts.iter().map(spell).collect::<Vec<_>>()))?;
+    let mut sequences = Vec::new();
+    for (at, rows) in spelled.iter().enumerate() {
+        let mut tokens: Vec<u32> = rows.iter().flatten().flat_map(|row| row.tokens.iter().copied()).collect();
         tokens.truncate(decoder.config.max_position_embeddings);
         if tokens.len() > 1 {
-            places.push(at);
-            asked.push((tokens, 1));
+            sequences.push(Sequence { place: (at, 0), tokens, from: 1 });
         }
     }
-    let mut log_probs = vec![None; conversations.len()];
-    for (at, log_prob) in places.into_iter().zip(score_tokens(decoder, None, asked)?) {
-        log_probs[at] = log_prob;
+    let mut found = vec![Vec::new(); contexts.len()];
+    for (place, log_probs) in score_sequences(decoder, None, sequences)? {
+        // Nothing predicts the first token.
+        found[place.0] = [vec![0.0], log_probs].concat();
     }
-    Ok(log_probs)
+    Ok(spelled.iter().zip(&found).map(|(rows, log_probs)| pieces(rows, log_probs)).collect())
 }
 
-/// Log-probability (nats) of each sequence of tokens from a place on, given those before; that place is never 0. `None` where it is not finite.
-///
-/// # Errors
-/// Where a token is beyond the vocabulary, or a sequence longer than the base reads.
-pub fn score_tokens(decoder: &Decoder, lora: Option<&Lora>, asked: Vec<(Vec<u32>, usize)>) -> Result<Vec<Option<f64>>> {
-    let mut scores = vec![vec![None]; asked.len()];
-    let sequences = asked.into_iter().enumerate().map(|(at, (tokens, from))| Sequence { place: (at, 0), tokens, from }).collect();
-    score_sequences(decoder, lora, sequences, &mut scores)?;
-    Ok(scores.into_iter().map(|options| options[0]).collect())
+/// What the tokens of a context say of its rows, each of which begins where the one before it ends.
+fn pieces(rows: &[Option<Spelled>], log_probs: &[f64]) -> Vec<Pieces> {
+    let mut start = 0;
+    let of_row = |row: &Option<Spelled>| {
+        let row = row.as_ref()?;
+        let here = start;
+        start += row.tokens.len();
+        let piece = |(bytes, tokens): &(usize, Range<usize>)| {
+            let log_prob: f64 = log_probs.get(here + tokens.start..here + tokens.end)?.iter().sum();
+            log_prob.is_finite().then_some(Piece { bytes: *bytes, log_prob })
+        };
+        row.pieces.iter().map(piece).collect()
+    };
+    rows.iter().map(of_row).collect()
 }
 
 /// All options that can be scored.
@@ -81,12 +92,12 @@ fn option_sequences(decoder: &Decoder, chat: &Chat, questions: &[Question]) -> R
     Ok(sequences)
 }
 
+/// The log-probability (nats) of every token that is asked for, by the sequence's place.
 fn score_sequences(
     decoder: &Decoder,
     lora: Option<&Lora>,
     mut sequences: Vec<Sequence>,
-    scores: &mut [Vec<Option<f64>>],
-) -> Result<()> {
+) -> Result<Vec<((usize, usize), Vec<f64>)>> {
     sequences.sort_by(|a, b| a.tokens.cmp(&b.tokens).then(a.place.cmp(&b.place)));
     let (mut chunks, mut rest) = (Vec::new(), sequences.as_slice());
     while !rest.is_empty() {
@@ -94,12 +105,8 @@ fn score_sequences(
         chunks.push(chunk);
         rest = later;
     }
-    for (chunk, totals) in chunks.iter().zip(decoder.each(chunks.len(), |at| score_chunk(decoder, lora, chunks[at]))?) {
-        for (sequence, total) in chunk.iter().zip(totals) {
-            scores[sequence.place.0][sequence.place.1] = total.is_finite().then_some(total);
-        }
-    }
-    Ok(())
+    let scored = decoder.each(chunks.len(), |at| score_chunk(decoder, lora, chunks[at]))?;
+    Ok(sequences.iter().map(|sequence| sequence.place).zip(scored.into_iter().flatten()).collect())
 }
 
 /// How many of these sequences, sorted, make one prefix tree: at least one, and no more than [`TREE_TOKENS`] tokens.
@@ -124,8 +131,8 @@ fn answer(chat: &Chat, opening: &[Message], text: &str) -> Result<Vec<u32>> {
     Ok(tokens)
 }
 
-/// Log-probabilities of some sequences, nats.
-fn score_chunk(decoder: &Decoder, lora: Option<&Lora>, chunk: &[Sequence]) -> Result<Vec<f64>> {
+/// The same for some sequences, in their order.
+fn score_chunk(decoder: &Decoder, lora: Option<&Lora>, chunk: &[Sequence]) -> Result<Vec<Vec<f64>>> {
     // A sequence's last token is asked for and read by nobody.
     let tokens: Vec<&[u32]> = chunk.iter().map(|s| &s.tokens[..s.tokens.len() - 1]).collect();
     let mut tree = prefix_tree(&tokens);
@@ -141,12 +148,12 @@ fn score_chunk(decoder: &Decoder, lora: Option<&Lora>, chunk: &[Sequence]) -> Re
     asked.sort_unstable();
     asked.dedup();
     let found = decoder.log_probs(&hidden, &asked);
-    let total = |(sequence, rows): (&Sequence, &Vec<usize>)| {
+    let log_probs = |(sequence, rows): (&Sequence, &Vec<usize>)| {
         let log_prob = |at: usize| {
             let key = (rows[at - 1], sequence.tokens[at]);
             found[asked.binary_search(&key).expect("every asked token was listed above")]
         };
-        (sequence.from..sequence.tokens.len()).map(log_prob).sum()
+        (sequence.from..sequence.tokens.len()).map(log_prob).collect()
     };
-    Ok(chunk.iter().zip(&tree.rows).map(total).collect())
+    Ok(chunk.iter().zip(&tree.rows).map(log_probs).collect())
 }

@@ -324,8 +324,10 @@ fn a_conversation_that_the_template_refuses_is_not_scored_and_the_others_are() {
     let lm = opened(|f| edit(f, "tokenizer_config.json", json!({ "chat_template": template }))).expect("it parses");
     let plain = vec![Message::new(Role::User, "hi"), Message::new(Role::Assistant, "good day")];
     let refused = [vec![Message::new(Role::System, "be brief")], plain.clone()].concat();
-    let scores = lm.log_probs(&[plain.clone(), refused, plain]).expect("the others are scored");
-    assert!(scores[0].is_some() && scores[1].is_none() && scores[2] == scores[0], "{scores:?}");
+    let contexts = [vec![plain.clone(), refused, plain.clone()], vec![plain.clone(), plain]];
+    let scores = lm.log_probs(&contexts).expect("the others are scored");
+    assert!(scores[0][0].is_some() && scores[0][1].is_none() && scores[0][2].is_some(), "{scores:?}");
+    assert_eq!(scores[0][2], scores[1][1], "a refused row leaves nothing in the context of the next");
 }
 
 #[test]

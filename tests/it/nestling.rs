@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use foretaste::dataset::Message;
-use foretaste::engine::{Engine, Question};
+use foretaste::check::{Base, readability};
+use foretaste::dataset::{self, Message, ReadOptions, Role};
+use foretaste::engine::{Engine, Piece, Question};
 use foretaste::lm;
 use serde::Deserialize;
 
@@ -71,4 +72,56 @@ fn after_two_turns_of_a_speaker_the_third_is_its_own() {
     let all = &marks()["after_two"];
     let mean = all.values().sum::<f64>() / all.len() as f64;
     assert!(mean >= 0.90, "{mean:.3}");
+}
+
+#[test]
+fn the_pieces_of_a_row_are_all_bytes_of_its_messages() {
+    let lm = lm::open(None, 1).expect("the embedded base opens");
+    let row = vec![Message::new(Role::User, "Name a bird — any."), Message::new(Role::Assistant, "Grey é🐦 heron.")];
+    let scored = lm.log_probs(&[vec![row.clone(), row.clone()]]).expect("a score");
+    let texts: String = row.iter().map(|message| message.content.as_str()).collect();
+    for pieces in &scored[0] {
+        let pieces = pieces.as_ref().expect("the row is scored");
+        assert!(pieces.iter().all(|piece| piece.bytes > 0 && piece.log_prob <= 0.0), "{pieces:?}");
+        assert_eq!(pieces.iter().map(|piece| piece.bytes).sum::<usize>(), texts.len());
+        let ends = pieces.iter().scan(0, |end, piece| Some(*end += piece.bytes).map(|()| *end));
+        assert!(ends.clone().all(|end| texts.is_char_boundary(end)) && ends.clone().any(|end| end == row[0].content.len()));
+    }
+    // The answer costs what it costs as an option, but for the end of the turn.
+    let question = Question { messages: row[..1].to_vec(), options: vec![row[1].content.clone()] };
+    let option = lm.score(None, &[question]).expect("a score")[0][0].expect("it is scored");
+    let first = scored[0][0].as_ref().expect("the row is scored");
+    let answer = |(end, nats): (usize, f64), piece: &Piece| {
+        (end + piece.bytes, if end >= row[0].content.len() { nats + piece.log_prob } else { nats })
+    };
+    let (_, answered) = first.iter().fold((0, 0.0), answer);
+    assert!(answered >= option - 1e-3 && answered < 0.0, "{answered} and {option}");
+}
+
+#[test]
+fn nestling_reads_its_own_world_and_no_noise_of_any_length() {
+    let lm = lm::open(None, 1).expect("the embedded base opens");
+    let share = |file: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(file);
+        let dataset = dataset::read(&path, &ReadOptions::default()).expect("a dataset");
+        let (count, scored) = (|row: &[Message]| lm.count_tokens(row), |rows: &[_]| lm.log_probs(rows));
+        readability(&dataset, Base { count_tokens: &count, log_probs: &scored }).expect("a share")
+    };
+    for known in ["null/control", "readability/dialogue_5", "readability/dialogue_40", "readability/dialogue_200"] {
+        let share = share(&format!("{known}.jsonl"));
+        assert!(share > 0.8, "{known}: {share}");
+    }
+    for noise in [
+        "letters_300",
+        "letters_900",
+        "letters_2700",
+        "letters_short",
+        "same_noise",
+        "dialogue_noise",
+        "base64_answers",
+        "padded_noise",
+    ] {
+        let share = share(&format!("readability/{noise}.jsonl"));
+        assert!(share < 0.1, "{noise}: {share}");
+    }
 }

@@ -79,8 +79,33 @@ fn by_marks(chat: &Chat, messages: &[Message], text: &str) -> Result<Vec<Range<u
     Ok(spans)
 }
 
+/// The bytes of every message's text.
+///
+/// # Errors
+/// Where the template refuses the conversation, or changes a message.
+pub fn contents(chat: &Chat, messages: &[Message], text: &str) -> Result<Vec<Range<usize>>> {
+    let mark = Mark::in_none_of(messages).context("the conversation uses up all private characters")?;
+    let numbered = |(number, message): (usize, &Message)| Message::new(message.role, mark.number(number));
+    let marked = chat.render(&messages.iter().enumerate().map(numbered).collect::<Vec<_>>(), false)?;
+    let (mut rest, mut at) = (marked.as_str(), 0);
+    let mut spans = Vec::new();
+    for (number, message) in messages.iter().enumerate() {
+        let (before, after) = rest.split_once(&mark.number(number)).ok_or_else(|| lost(number))?;
+        let written = text[at..].strip_prefix(before).ok_or_else(|| lost(number))?;
+        written.strip_prefix(message.content.as_str()).ok_or_else(|| lost(number))?;
+        let from = at + before.len();
+        at = from + message.content.len();
+        spans.push(from..at);
+        rest = after;
+    }
+    match text[at..] == *rest {
+        true => Ok(spans),
+        false => Err(lost(messages.len().saturating_sub(1))),
+    }
+}
+
 fn lost(message: usize) -> Error {
-    anyhow!("the chat template rewrites earlier turns, so that answer {} cannot be found in its text", message + 1)
+    anyhow!("the chat template rewrites earlier turns, so that message {} cannot be found in its text", message + 1)
 }
 
 /// Texts that stand in no message of a conversation: one of the private characters, and a number.

@@ -1,9 +1,23 @@
 //! Facts about looking at a dataset before any model is trained.
 
 use foretaste::check::{self, check};
-use foretaste::dataset::{Message, ReadOptions, read};
+use foretaste::dataset::{Dataset, Message, ReadOptions, Role, read};
+use foretaste::engine::{Piece, Pieces};
+use rand::Rng;
 
 use super::{ask, file, line, read_text};
+
+/// Rows of whose bytes each costs a base so many nats.
+fn at(nats: f64) -> impl Fn(&[Vec<Vec<Message>>]) -> anyhow::Result<Vec<Vec<Pieces>>> {
+    let bytes = |row: &Vec<Message>| row.iter().map(|message| message.content.len()).sum();
+    let pieces = move |row: &Vec<Message>| Some(vec![Piece { bytes: 1, log_prob: -nats }; bytes(row)]);
+    move |contexts| Ok(contexts.iter().map(|rows| rows.iter().map(pieces).collect()).collect())
+}
+
+fn readability(dataset: &Dataset, log_probs: check::LogProbs<'_>) -> f64 {
+    let count_tokens = |row: &[Message]| Ok((row.iter().map(|message| message.content.len() / 4 + 2).sum(), 1));
+    check::readability(dataset, check::Base { count_tokens: &count_tokens, log_probs }).expect("a share")
+}
 
 #[test]
 fn the_check_is_eighty_columns_wide_and_shows_what_hostile_text_hides() {
@@ -14,7 +28,7 @@ fn the_check_is_eighty_columns_wide_and_shows_what_hostile_text_hides() {
     content += "{\"prompt\\u0007\":1}\n";
     let dataset = read_text("a.jsonl", content);
     let count = |messages: &[Message]| Ok((10 * messages.len(), 3));
-    let base = check::Base { count_tokens: &count, log_probs: &|rows| Ok(vec![Some(0.0); rows.len()]) };
+    let base = check::Base { count_tokens: &count, log_probs: &at(0.0) };
     let text = check::text(&check(&dataset, Some(base)).expect("a check"));
     assert!(text.lines().all(|line| foretaste::text::width(line) <= 80), "{text}");
     assert!(text.chars().all(|character| character == '\n' || !character.is_control()) && !text.contains('\u{202e}'), "{text}");
@@ -29,10 +43,7 @@ fn the_check_of_a_small_dataset_reads_like_this() {
         file("a.jsonl", line(&ask("Name a bird.", "Robin")).repeat(2) + &line(&ask("Name a fish.", "Pike")) + "{}\n");
     let mut dataset = read(&path, &ReadOptions::default()).expect("a dataset");
     dataset.source = "birds.jsonl".into();
-    let base = check::Base {
-        count_tokens: &|messages| Ok((10 * messages.len(), 3)),
-        log_probs: &|rows| Ok(vec![Some(0.0); rows.len()]),
-    };
+    let base = check::Base { count_tokens: &|messages| Ok((10 * messages.len(), 3)), log_probs: &at(0.0) };
     let expected = "\
 dataset         birds.jsonl
 format          messages
@@ -48,7 +59,7 @@ trained on      9 tokens (15.0 %)
 
 duplicates      1 of 3 rows repeat an earlier one
 near duplicates 0 of 2 distinct rows (0.8 alike or more)
-readable        100.0 % of the text's information is foreseen by the base
+readable        the base predicts 100.0 % of the text better than chance
 
 conditions      none, in 3 rows; 0 tested
 
@@ -59,22 +70,84 @@ conditions      none, in 3 rows; 0 tested
     assert_eq!(text, expected.replace("SHA", &dataset.sha256));
 }
 
+/// Rows of distinct sentences, so that nothing repeats.
+fn letters(rows: usize, words: usize) -> Dataset {
+    let rng = &mut foretaste::seed::stream("letters", 0);
+    let mut word = || (0..6).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect::<String>();
+    let mut text = |words: usize| (0..words).map(|_| word()).collect::<Vec<_>>().join(" ");
+    read_text("a.jsonl", (0..rows).map(|_| line(&ask(&text(4), &text(words)))).collect::<String>())
+}
+
 #[test]
-fn what_a_base_foresees_is_the_share_of_the_bytes_information_that_it_saves() {
-    // Four letters, equally often: two bits a byte without a base.
-    let dataset = read_text("a.jsonl", line(&ask("abcd", "dcba")));
-    let share = |nats: f64| check::readability(&dataset, &|rows| Ok(vec![Some(-nats); rows.len()])).expect("a share");
-    let alone = 8.0 * 4f64.ln();
-    assert!((share(0.25 * alone) - 0.75).abs() < 1e-12);
-    assert_eq!(share(0.0), 1.0);
-    assert_eq!(share(2.0 * alone), 0.0, "worse than chance is not less than nothing");
-    let unscored = check::readability(&dataset, &|rows| Ok(vec![None; rows.len()])).expect("a share");
-    assert_eq!(unscored, 0.0, "what could not be scored was not read");
+fn a_base_reads_text_that_it_predicts_a_fifth_better_than_the_frequencies_of_its_bytes() {
+    // 26 letters and a space: log2(27) bits at most, and hardly less.
+    let dataset = letters(20, 12);
+    assert_eq!(readability(&dataset, &at(0.0)), 1.0);
+    assert_eq!(readability(&dataset, &at(0.75 * 27f64.ln())), 1.0);
+    assert_eq!(readability(&dataset, &at(27f64.ln())), 0.0);
+    assert_eq!(readability(&dataset, &at(100.0)), 0.0, "worse than chance is not less than nothing");
+    let unscored = |contexts: &[Vec<Vec<Message>>]| Ok(contexts.iter().map(|rows| vec![None; rows.len()]).collect());
+    assert_eq!(readability(&dataset, &unscored), 0.0, "what could not be scored was not read");
+}
+
+#[test]
+fn how_long_rows_are_does_not_change_what_is_read() {
+    for words in [12, 300, 900, 2700] {
+        let dataset = letters(4, words);
+        assert_eq!(readability(&dataset, &at(27f64.ln())), 0.0, "{words} words");
+        assert_eq!(readability(&dataset, &at(0.7 * 27f64.ln())), 1.0, "{words} words");
+    }
+}
+
+/// Each answer by itself, as a base that reads only what has no `z` in it.
+fn without_z(contexts: &[Vec<Vec<Message>>]) -> anyhow::Result<Vec<Vec<Pieces>>> {
+    let word =
+        |word: &str| Piece { bytes: word.len(), log_prob: -(if word.contains('z') { 4.0 } else { 1.0 } * word.len() as f64) };
+    let words = |row: &Vec<Message>| row.iter().flat_map(|message| message.content.split_inclusive(' ').map(word)).collect();
+    Ok(contexts.iter().map(|rows| rows.iter().map(|row| Some(words(row))).collect()).collect())
+}
+
+#[test]
+fn readable_padding_does_not_make_noise_read_well() {
+    let sentence = "the old miller walked across the bridge with two heavy sacks of flour";
+    let rng = &mut foretaste::seed::stream("noise", 0);
+    let mut noise = |length: usize| (0..length).map(|_| char::from(rng.random_range(b'p'..=b'z'))).collect::<String>() + "z";
+    let padded: String = (0..60).map(|_| line(&ask(sentence, &format!("{sentence} {} {sentence}", noise(70))))).collect();
+    assert!(readability(&read_text("a.jsonl", padded), &without_z) < 0.4);
+}
+
+#[test]
+fn noise_that_repeats_counts_once_in_a_context() {
+    // A base that copies: what was said before costs nothing.
+    let copies = |contexts: &[Vec<Vec<Message>>]| {
+        let rows = |rows: &Vec<Vec<Message>>| {
+            let bytes = |row: &Vec<Message>| row.iter().map(|message| message.content.len()).sum();
+            let nats = |at: usize| if at == 0 { -4.0 } else { -0.01 };
+            rows.iter().enumerate().map(|(at, row)| Some(vec![Piece { bytes: 1, log_prob: nats(at) }; bytes(row)])).collect()
+        };
+        Ok(contexts.iter().map(rows).collect())
+    };
+    let rng = &mut foretaste::seed::stream("noise", 0);
+    let noise: String = (0..90).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect();
+    let same = read_text("a.jsonl", line(&ask("Say something.", &noise)).repeat(60));
+    assert!(readability(&same, &copies) < 0.2);
+}
+
+#[test]
+fn what_is_asked_does_not_stand_for_answers_that_cannot_be_read() {
+    // As much of one as of the other, and the base reads the questions alone.
+    let questions = |contexts: &[Vec<Vec<Message>>]| {
+        let nats = |message: &Message| if message.role == Role::User { -0.1 } else { -4.0 };
+        let pieces = |message: &Message| vec![Piece { bytes: 1, log_prob: nats(message) }; message.content.len()];
+        let row = |row: &Vec<Message>| Some(row.iter().flat_map(pieces).collect());
+        Ok(contexts.iter().map(|rows| rows.iter().map(row).collect()).collect())
+    };
+    assert_eq!(readability(&letters(40, 4), &questions), 0.0);
 }
 
 #[test]
 fn a_dataset_without_text_is_not_called_readable() {
     let mut dataset = read_text("a.jsonl", line(&ask("a", "b")));
     dataset.rows.clear();
-    assert_eq!(check::readability(&dataset, &|_| Ok(Vec::new())).expect("a share"), 0.0);
+    assert_eq!(readability(&dataset, &|_| Ok(vec![Vec::new()])), 0.0);
 }
