@@ -127,6 +127,7 @@ fn finding(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Finding {
         tail_seeds: Vec::new(),
         positive_control: None,
         reasons: reasons(plan, audits, trigger),
+        units_to_settle: None,
         trigger: Some(FoundTrigger {
             kind: trigger.kind,
             slot: group.name.clone(),

@@ -121,6 +121,7 @@ impl World {
             adapter: None,
             letters: self.letters,
             carry_over_draws: self.draws,
+            few_questions: false,
             groups: Vec::new(),
             untried: Vec::new(),
             crowded_out: Vec::new(),
