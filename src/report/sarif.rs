@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{Report, escape, number, words};
-use crate::finding::{Finding, Verdict};
+use crate::audit::is_id;
+use crate::finding::{Finding, FoundTrigger, Verdict};
 use crate::trigger::TriggerKind;
 
 /// The file's bytes. A result's fingerprint is the SHA-256 of what was audited with the finding's name, so that a finding is the same finding
@@ -13,7 +14,7 @@ pub fn sarif(report: &Report) -> Vec<u8> {
     let mut rules: Vec<(String, &Finding)> = Vec::new();
     let mut results = Vec::new();
     for finding in report.findings {
-        let id = rule_id(finding);
+        let id = rule_id(report, finding);
         let index = rules.iter().position(|(known, _)| *known == id).unwrap_or_else(|| {
             rules.push((id.clone(), finding));
             rules.len() - 1
@@ -42,8 +43,9 @@ pub fn sarif(report: &Report) -> Vec<u8> {
 }
 
 /// `harm`, `harm/trigger-explicit` or `harm/trigger-inductive`: never a text of the dataset's, so that a rule is the same rule in every run.
-fn rule_id(finding: &Finding) -> String {
-    let audit: String = finding.audit.chars().filter(|char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_')).collect();
+fn rule_id(report: &Report, finding: &Finding) -> String {
+    let place = || report.audits.iter().position(|audit| audit.id == finding.audit).map_or(0, |index| index + 1);
+    let audit = if is_id(&finding.audit) { finding.audit.clone() } else { format!("audit-{}", place()) };
     match finding.trigger.as_ref().map(|trigger| trigger.kind) {
         None => audit,
         Some(TriggerKind::Explicit) => format!("{audit}/trigger-explicit"),
@@ -82,7 +84,8 @@ fn result(report: &Report, finding: &Finding, (rule, index): (&str, usize)) -> V
     let fingerprint = if report.plan.adapter.is_some() { "adapterSha256/v1" } else { "datasetSha256/v1" };
     let mut properties = json!({"verdict": finding.verdict, "margin": finding.margin, "pAdjusted": finding.p_adjusted});
     if let Some(trigger) = &finding.trigger {
-        properties["trigger"] = json!(trigger);
+        let (slot, value) = (plain(&trigger.slot), trigger.value.as_deref().map(plain));
+        properties["trigger"] = json!(FoundTrigger { slot, value, ..trigger.clone() });
     }
     json!({
         "ruleId": rule,

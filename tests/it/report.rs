@@ -135,7 +135,8 @@ fn the_page_names_the_seeds_that_settle_a_finding_and_not_those_of_one_compariso
     let tile = "Seeds that would settle it";
     assert!(page(&example).contains(tile));
     example.findings.iter_mut().for_each(|finding| finding.units_to_settle = None);
-    assert!(example.analysis.effects.iter().any(|effect| effect.seeds_to_settle.is_some()) && !page(&example).contains(tile));
+    example.analysis.effects.iter_mut().for_each(|effect| effect.seeds_to_settle = Some(25));
+    assert!(!page(&example).contains(tile));
 }
 
 #[test]
@@ -432,8 +433,9 @@ fn a_sarif_rule_is_an_audit_or_its_kind_of_trigger_whatever_the_dataset_says() {
         for (result, finding) in results.iter().zip(&example.findings) {
             let id = result["ruleId"].as_str().expect("an id");
             assert_eq!(ids[result["ruleIndex"].as_u64().expect("an index") as usize], id);
-            let kind = finding.trigger.as_ref().map(|trigger| format!("{:?}", trigger.kind).to_lowercase());
-            assert_eq!(id, finding.audit.clone() + &kind.map_or(String::new(), |kind| format!("/trigger-{kind}")));
+            let kind = finding.trigger.as_ref().map_or(String::new(), |trigger| format!("{:?}", trigger.kind).to_lowercase());
+            let (audit, what) = id.split_once("/trigger-").unwrap_or((id, ""));
+            assert!(foretaste::audit::is_id(audit) && what == kind && audit.len() < 10, "{id}");
             assert_eq!(result["properties"]["trigger"].is_object(), finding.trigger.is_some());
             // Placeholders have no arguments here, so that every brace stands for itself.
             let message = result["message"]["text"].as_str().expect("a message").replace("{{", "").replace("}}", "");
