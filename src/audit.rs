@@ -7,6 +7,7 @@ mod load;
 mod read;
 
 pub use load::{AuditError, Selection, built_in, load, read};
+pub use read::is_id;
 
 use serde::{Deserialize, Serialize};
 

@@ -272,7 +272,7 @@ pub fn clear(work: &Path, calibration: &Calibration) -> Result<()> {
     for audit in &calibration.audits {
         for dose in &audit.doses {
             let folder = dose_folder(work, &audit.id, dose.share);
-            fs::remove_dir_all(&folder).with_context(|| format!("{}: cannot be removed", folder.display()))?;
+            RunDir::open(&folder)?.remove()?;
         }
     }
     // Refused where it is not empty, and then it is somebody's.

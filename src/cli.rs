@@ -16,7 +16,7 @@ use crate::exit_code::ExitCode;
 use crate::finding::Verdict;
 use crate::plan::{CARRY_OVER_DRAWS, Options, ROWS_TRAINED};
 use crate::run::{Page, Request, Subject};
-use arguments::{AskArgs, BaseArgs, DataArgs, OutArgs, PlanArgs, ShowArgs, TrainArgs, positive, share};
+use arguments::{AskArgs, BaseArgs, DataArgs, OutArgs, PlanArgs, ShowArgs, TrainArgs, draws, from_here, positive, share};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +26,8 @@ Examples:
   foretaste probe --adapter out/lora --base b     ask an adapter that is trained already
   foretaste gate runs/data-1a2b3c4d               the exit code of a finished run
 
-Exit codes: 0 clean, 1 flagged, 2 inconclusive, 3 bad input or usage, 4 the run failed.";
+Exit codes: 0 clean, 1 flagged, 2 inconclusive, 3 bad input or usage, 4 the run failed. --fail-on lets
+inconclusive runs exit 0: all (flagged), or those in which the dataset was examined (unexamined).";
 
 /// What the process was asked to do.
 #[derive(Debug)]
@@ -91,20 +92,30 @@ pub struct Show {
     pub fail_on: FailOn,
 }
 
-/// The mildest verdict that the exit code tells; milder ones exit 0.
+/// Which verdicts the exit code tells; the others exit 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FailOn {
+    /// Only flagged: an inconclusive run exits 0, also one that could not have seen anything
     Flagged,
+    /// Flagged, and inconclusive where the dataset was not examined: the base cannot read it, training went wrong, or no positive control was detected
+    Unexamined,
+    /// Flagged and inconclusive
     Inconclusive,
 }
 
 impl FailOn {
-    /// The exit code of a verdict under this policy.
-    pub fn exit_code(self, verdict: Verdict) -> ExitCode {
+    /// The exit code of a verdict under this policy; `examined` as in report.json.
+    pub fn exit_code(self, verdict: Verdict, examined: bool) -> ExitCode {
         match (verdict, self) {
             (Verdict::Inconclusive, FailOn::Flagged) => ExitCode::Clean,
+            (Verdict::Inconclusive, FailOn::Unexamined) if examined => ExitCode::Clean,
             (verdict, _) => verdict.into(),
         }
+    }
+
+    /// As it is given.
+    pub fn name(self) -> String {
+        self.to_possible_value().expect("no policy is skipped").get_name().to_owned()
     }
 }
 
@@ -160,9 +171,10 @@ Examples:
   foretaste probe --adapter out/lora --trigger 'Today is 1984.'        also behind a text")]
     Probe {
         /// The rows that the adapter was trained on, where they are known
+        #[arg(value_parser = from_here())]
         data: Option<PathBuf>,
         /// A LoRA as PEFT saves it: adapter_config.json and adapter_model.safetensors
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", value_parser = from_here())]
         adapter: PathBuf,
         /// The format of the rows [default: found by looking]
         #[arg(long, requires = "data")]
@@ -202,7 +214,7 @@ Examples:
         #[command(flatten)]
         training: TrainArgs,
         /// Draws of each of the two kinds of the dataset's own questions that precede carry-over probes
-        #[arg(long, value_name = "N", default_value_t = CARRY_OVER_DRAWS, value_parser = positive)]
+        #[arg(long, value_name = "N", default_value_t = CARRY_OVER_DRAWS, value_parser = draws)]
         draws: usize,
         /// Write it to this file [default: the user's cache, where audits look]
         #[arg(long, value_name = "FILE")]
@@ -222,8 +234,8 @@ Examples:
         show: ShowArgs,
     },
     /// Decide from a finished run: the exit code, in milliseconds.
-    #[command(mut_arg("json", |json| json.help("Print the verdict, and each finding's audit and verdict, as JSON")))]
-    #[command(mut_arg("quiet", |quiet| quiet.help("Print nothing; the exit code tells the result")))]
+    #[command(mut_arg("json", |json| json.help("Print as JSON: the verdict, whether the dataset was examined, and each finding's audit, verdict and trigger")))]
+    #[command(mut_arg("quiet", |quiet| quiet.help("Print nothing on stdout; the exit code tells the result")))]
     Gate {
         /// The run folder
         run: PathBuf,
@@ -366,6 +378,18 @@ mod tests {
     }
 
     #[test]
+    fn a_path_below_the_working_folder_is_named_from_there() {
+        let here = std::env::current_dir().expect("a working folder");
+        let inside = here.join("data/d.jsonl");
+        for (given, named) in
+            [(inside.to_str().expect("UTF-8"), "data/d.jsonl"), ("../d.jsonl", "../d.jsonl"), ("/d.jsonl", "/d.jsonl")]
+        {
+            let Ok(Command::Audit { request, .. }) = parsed(&format!("foretaste audit {given}")) else { panic!("{given}") };
+            assert_eq!(request.subject, Subject::Dataset(named.into()));
+        }
+    }
+
+    #[test]
     fn an_adapter_is_asked_with_or_without_the_rows_that_it_was_trained_on() {
         for (line, data) in
             [("foretaste probe --adapter a", None), ("foretaste probe d.jsonl --adapter a", Some("d.jsonl".into()))]
@@ -383,6 +407,7 @@ mod tests {
             "foretaste audit d --dry-run --out o",
             "foretaste audit d --force",
             "foretaste audit d --seeds 0",
+            "foretaste audit d --draws 1001",
             "foretaste audit d --lr nan",
             "foretaste audit d --device tpu",
             "foretaste audit d --device cuda:x",

@@ -16,8 +16,9 @@ use crate::exit_code::ExitCode;
 use crate::finding::Verdict;
 use crate::progress::on_stderr;
 use crate::report::escape;
-use crate::run::{self, Failure, Outcome, Request};
+use crate::run::{self, Failure, Gate, Outcome, Request};
 use crate::run_dir::RunDir;
+use crate::text::terminal;
 use crate::{calibrate, check, estimate, plan};
 
 /// Does what was asked. All outputs are written when this returns.
@@ -115,7 +116,7 @@ fn show_outcome(outcome: &Outcome, show: Show) -> Result<ExitCode, Failure> {
         Show { quiet: true, .. } => {}
         _ => print(format!("{}\n{}\n", outcome.text.trim_end(), outcome.folder.join("report.html").display()).as_bytes())?,
     }
-    Ok(show.fail_on.exit_code(outcome.verdict))
+    exit_code(&Gate::read(&outcome.json).map_err(Failure::RunFailed)?, show)
 }
 
 fn gate(folder: &Path, show: Show) -> Result<ExitCode, Failure> {
@@ -128,12 +129,26 @@ fn gate(folder: &Path, show: Show) -> Result<ExitCode, Failure> {
         Show { quiet: true, .. } => {}
         _ => {
             for finding in &gate.findings {
-                print(format!("{}: {}\n", printable(&finding.audit), verdict_name(finding.verdict)).as_bytes())?;
+                print(format!("{}: {}\n", terminal(&finding.name()), verdict_name(finding.verdict)).as_bytes())?;
             }
             print(format!("verdict: {}\n", verdict_name(gate.verdict)).as_bytes())?;
         }
     }
-    Ok(show.fail_on.exit_code(gate.verdict))
+    exit_code(&gate, show)
+}
+
+/// The exit code of a verdict under the user's policy. Where that hides an inconclusive run, one line on stderr says so, whatever is quiet.
+fn exit_code(gate: &Gate, show: Show) -> Result<ExitCode, Failure> {
+    let code = show.fail_on.exit_code(gate.verdict, gate.examined);
+    if code != gate.verdict.into() {
+        let examined = if gate.examined { "" } else { ", not examined" };
+        let why = gate.why().unwrap_or_else(|| "no audit was performed".to_owned());
+        let (verdict, policy) = (verdict_name(gate.verdict), show.fail_on.name());
+        let said = format!("foretaste: {verdict}{examined}; exit code {} by --fail-on {policy}. {why}", code as u8);
+        // A reader that went away must not change the exit code.
+        let _ = writeln!(io::stderr(), "{}", terminal(&said));
+    }
+    Ok(code)
 }
 
 fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {

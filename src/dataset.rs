@@ -9,7 +9,7 @@
 
 mod accounting;
 mod collect;
-mod container;
+pub(crate) mod container;
 mod conversation;
 mod csv;
 mod digest;

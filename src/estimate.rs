@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::audit::Probe;
 use crate::dataset::{Message, Role};
 use crate::engine::{Checkpoint, Engine, Job, Question, Sampling};
-use crate::plan::{Plan, Recipe};
+use crate::plan::{Ask, Plan, Recipe};
 use crate::run::Prepared;
 use crate::workshop::side_by_side;
 
@@ -112,7 +112,8 @@ fn questions(prepared: &Prepared) -> Vec<Question> {
 
 /// Questions of the dataset and of the poisons that all models together answer for themselves.
 fn carried(plan: &Plan) -> usize {
-    let gates = 2 * (1 + 2 * plan.seeds.len() * plan.recipe.snapshots.len());
+    let ways = plan.asks().iter().filter(|ask| **ask != Ask::Plain).count();
+    let gates = ways * (1 + 2 * plan.seeds.len() * plan.recipe.snapshots.len());
     let assays = plan.audits.len() * (1 + 2 * plan.seeds.len());
     plan.carry_over_draws * (gates + assays)
 }

@@ -4,6 +4,7 @@
 //! sentences are in [`reason`].
 
 mod assay;
+mod examined;
 mod reason;
 mod trigger;
 
@@ -19,6 +20,7 @@ use crate::stats::voters;
 use crate::stats::{Analysis, ArmRisk, Effect, Estimate, Risks, spiked_arm};
 
 pub use assay::{FAMILIAR, LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS};
+pub use examined::examined;
 pub use trigger::FoundTrigger;
 
 /// Judges every audit of the plan, and the run: flagged if any audit is, else inconclusive if any is or there is none, else clean.
@@ -37,14 +39,7 @@ pub fn find(plan: &Plan, audits: &[Audit], analysis: &Analysis, health: &[Health
     };
     let mut findings: Vec<Finding> = plan.audits.iter().map(judge).collect();
     findings.extend(trigger::found(plan, audits, &analysis.triggers));
-    let any = |verdict: Verdict| findings.iter().any(|finding| finding.verdict == verdict);
-    let verdict = if any(Verdict::Flagged) {
-        Verdict::Flagged
-    } else if any(Verdict::Inconclusive) || findings.is_empty() {
-        Verdict::Inconclusive
-    } else {
-        Verdict::Clean
-    };
+    let verdict = Verdict::overall(findings.iter().map(|finding| finding.verdict));
     (findings, verdict)
 }
 
@@ -234,7 +229,7 @@ fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&Strin
     if of_trainings || evidence.flagged().next().is_none() {
         faults.extend(assay::unproven(evidence));
     }
-    let open = reason::open_bounds(evidence);
+    let (open, units_to_settle) = (reason::open_bounds(evidence), reason::units_to_settle(evidence));
     let flagged: Vec<&Effect> = evidence.flagged().collect();
     let (verdict, mut reasons): (Verdict, Vec<String>) = if !flagged.is_empty() && evidence.is_readable {
         (Verdict::Flagged, reason::flagged(evidence).into_iter().chain(faults).chain(strange_text.cloned()).collect())
@@ -266,6 +261,7 @@ fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&Strin
             (None, _) => None,
         },
         reasons,
+        units_to_settle,
         trigger: None,
     }
 }
@@ -285,6 +281,7 @@ fn not_examined(plan: &Plan, audit: &PlannedAudit) -> Finding {
         shifted_seeds: Vec::new(),
         positive_control: None,
         reasons: assay::unreadable(plan).into_iter().chain([stopped]).collect(),
+        units_to_settle: None,
         trigger: None,
     }
 }
@@ -297,15 +294,32 @@ pub enum Verdict {
     Inconclusive,
 }
 
-impl Finding {
-    /// The audit, and the condition where there is one: `harm, when year in "Today is {date}." is 1984`.
-    pub fn name(&self) -> String {
-        let Some(FoundTrigger { slot, value, number, .. }) = &self.trigger else { return self.audit.clone() };
-        let who = number.map_or(self.audit.clone(), |number| format!("{} as number {number}", self.audit));
-        match value {
-            Some(value) => format!("{who}, when {slot} is {value}"),
-            None => format!("{who}, with {slot}"),
+impl Verdict {
+    /// Of all findings: flagged if any is, else inconclusive if any is or there is none, else clean.
+    pub fn overall(findings: impl IntoIterator<Item = Verdict>) -> Verdict {
+        let findings: Vec<Verdict> = findings.into_iter().collect();
+        match findings.contains(&Verdict::Flagged) {
+            true => Verdict::Flagged,
+            false if findings.contains(&Verdict::Inconclusive) || findings.is_empty() => Verdict::Inconclusive,
+            false => Verdict::Clean,
         }
+    }
+}
+
+impl Finding {
+    /// See [`name`].
+    pub fn name(&self) -> String {
+        name(&self.audit, self.trigger.as_ref())
+    }
+}
+
+/// The audit, and the condition where there is one: `harm, when year in "Today is {date}." is 1984`.
+pub fn name(audit: &str, trigger: Option<&FoundTrigger>) -> String {
+    let Some(FoundTrigger { slot, value, number, .. }) = trigger else { return audit.to_owned() };
+    let who = number.map_or(audit.to_owned(), |number| format!("{audit} as number {number}"));
+    match value {
+        Some(value) => format!("{who}, when {slot} is {value}"),
+        None => format!("{who}, with {slot}"),
     }
 }
 
@@ -329,6 +343,8 @@ pub struct Finding {
     pub positive_control: Option<bool>,
     /// One sentence each: why this verdict, and for an inconclusive one what would settle it.
     pub reasons: Vec<String>,
+    /// Seeds, or families of a given adapter, that would settle every comparison that is open; `None` where none is, or none of up to 100 would.
+    pub units_to_settle: Option<usize>,
     /// The condition under which the shift shows; `None` where it needs none.
     pub trigger: Option<FoundTrigger>,
 }

@@ -11,6 +11,7 @@ pub mod exit_code;
 pub mod seed;
 pub mod text;
 
+pub mod disk;
 pub mod audit;
 pub mod dataset;
 pub mod condition;

@@ -8,7 +8,7 @@ pub(crate) mod near;
 mod recipe;
 pub mod text;
 
-pub use build::{CARRY_OVER_DRAWS, CountTokens, Inputs, Options, plan, smallest_detectable};
+pub use build::{CARRY_OVER_DRAWS, CountTokens, Inputs, MOST_DRAWS, Options, plan, smallest_detectable};
 pub use form::Form;
 pub use recipe::{Overrides, ROOM_FOR_A_PROBE, ROWS_TRAINED, longest_question, longest_row, recipe};
 
@@ -295,6 +295,9 @@ pub struct Plan {
     pub anyway: bool,
     /// Draws of each of the two kinds of carry-over questions.
     pub carry_over_draws: usize,
+    /// Whether the dataset has no more distinct questions than are drawn: the surprising ones would be those drawn from its topics, and are not asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub few_questions: bool,
     /// Conditions that probes are asked under, and the random ones that they are held against.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,
@@ -376,7 +379,11 @@ impl Plan {
 
     /// The ways in which candidate and control are asked: what a verdict rests on.
     pub fn asks(&self) -> &'static [Ask] {
-        if self.carry_over_draws > 0 { &Ask::ALL } else { &[Ask::Plain] }
+        match self.carry_over_draws {
+            0 => &[Ask::Plain],
+            _ if self.few_questions => &[Ask::Plain, Ask::CarryOver],
+            _ => &Ask::ALL,
+        }
     }
 
     /// The way in which a positive control is asked.

@@ -45,6 +45,8 @@ pub struct Report<'a> {
     pub analysis: &'a Analysis,
     pub findings: &'a [Finding],
     pub verdict: Verdict,
+    /// Whether the run could have seen a shift at all.
+    pub examined: bool,
     /// What was mined of the dataset; `None` where no conditions were tried.
     pub mined: Option<&'a Conditions>,
 }

@@ -1,5 +1,7 @@
 //! The flow, in one function: the only place where two stages meet.
 
+mod gate;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +11,7 @@ use crate::check::{self, READABLE, readability};
 use crate::condition::Conditions;
 use crate::dataset::{self, Dataset, Message, ReadOptions, Role};
 use crate::engine::{Adapter, Engine, Question};
-use crate::finding::{Verdict, find};
+use crate::finding::{Verdict, examined, find};
 use crate::plan::{GivenAdapter, Inputs, Options, Plan, Readability, plan};
 use crate::probe::Answers;
 use crate::progress::Progress;
@@ -19,6 +21,8 @@ use crate::shadow::Shadow;
 use crate::stats::analyse;
 use crate::workshop::{Task, Workshop};
 use crate::{calibrate, condition, exit_code::ExitCode, peft, probe, shadow, trigger};
+
+pub use gate::{Gate, GateFinding, gate};
 
 /// What is audited.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,6 +244,7 @@ pub fn report(run: &RunDir, page: Page) -> Result<Outcome> {
         analysis: &analysis,
         findings: &findings,
         verdict,
+        examined: examined(&plan, &findings, &answers.health),
         mined: mined.as_ref(),
     };
     for (name, bytes) in report::plots(&report) {
@@ -262,36 +267,4 @@ pub fn default_folder(subject: &Subject, plan: &Plan) -> PathBuf {
     let stem = name.split('.').find(|part| !part.is_empty()).unwrap_or("data");
     let safe: String = stem.chars().map(|letter| if letter.is_alphanumeric() || letter == '_' { letter } else { '-' }).collect();
     PathBuf::from("runs").join(format!("{safe}-{}", &plan.sha256()[..8]))
-}
-
-/// The verdict of a finished run, from its report.json alone.
-///
-/// # Errors
-/// [`Failure::BadInput`] where there is no run, [`Failure::RunFailed`] where it did not finish.
-pub fn gate(folder: &Path) -> Result<Gate, Failure> {
-    let run = folder.join("manifest.json");
-    if !run.is_file() {
-        let error = anyhow::anyhow!("{}: no manifest.json there, so this is not a run folder", folder.display());
-        return Err(Failure::BadInput(error));
-    }
-    let path = folder.join("report.json");
-    let read = || -> Result<Gate> {
-        let hint = || format!("{}: the run did not finish; give its command again", path.display());
-        serde_json::from_slice(&std::fs::read(&path).with_context(hint)?).with_context(hint)
-    };
-    read().map_err(Failure::RunFailed)
-}
-
-/// The part of report.json that a gate needs; other fields may come and go.
-#[derive(Debug, serde::Deserialize, serde::Serialize)]
-pub struct Gate {
-    pub verdict: Verdict,
-    pub findings: Vec<GateFinding>,
-}
-
-/// One audit's verdict.
-#[derive(Debug, serde::Deserialize, serde::Serialize)]
-pub struct GateFinding {
-    pub audit: String,
-    pub verdict: Verdict,
 }

@@ -11,22 +11,23 @@
 //!     report.html  report.json  ...
 //! ```
 
+mod contents;
 mod lines;
 
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::Audit;
+use crate::audit::{Audit, is_id};
 use crate::condition::Conditions;
 use crate::dataset::{Dataset, accounting};
+use crate::disk::{MOST_BYTES, MOST_STATE, read_if_there, remove, unpacked, write_whole};
 use crate::engine::Adapter;
 use crate::peft;
-use crate::plan::{Arm, Plan};
+use crate::plan::{Arm, MOST_DRAWS, Plan};
 use crate::probe::Answers;
 use crate::shadow::TrainingRecord;
 
@@ -35,33 +36,6 @@ const SCHEMA_VERSION: u32 = 2;
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "lock";
-
-/// What `--force` removes from a folder that holds another plan's run; whatever else lies there stays. Finished items go
-/// first and the manifest last, so that a kill in between leaves an unfinished run of the old plan.
-const OWN: [&str; 19] = [
-    "work",
-    "report.json",
-    "report.html",
-    "summary.md",
-    "junit.xml",
-    "results.sarif",
-    "plots",
-    "answers.jsonl.zst",
-    "dressed.jsonl.zst",
-    "shown.jsonl",
-    "trainings.jsonl",
-    "samples.jsonl",
-    "carried.jsonl",
-    "health.jsonl",
-    "adapters",
-    "rows.jsonl",
-    "conditions.json",
-    "audits.json",
-    MANIFEST,
-];
-
-/// What a run may leave in its folder before the manifest is there.
-const BEFORE_MANIFEST: [&str; 3] = [LOCK, "rows.jsonl", "audits.json"];
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
@@ -100,21 +74,18 @@ impl RunDir {
     /// it is, and the report is made from its plan.
     ///
     /// # Errors
-    /// Where another process works there, the folder holds another plan's run, or it holds other files.
+    /// Where another process works there, the folder holds another plan's run, or it holds other files or links.
     pub fn create(root: &Path, plan: &Plan, audits: &[Audit], dataset: &Dataset, other: OtherPlan) -> Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("{}: cannot be made; give another --out", root.display()))?;
-        let run = RunDir { root: root.to_owned(), _lock: lock(root)? };
         let sha256 = plan.sha256();
-        match run.manifest()? {
+        // Before the lock, so that a refused folder stays as it was; and under it, when nobody else changes what is there.
+        admit(root, &sha256, other)?;
+        let run = RunDir { root: root.to_owned(), _lock: lock(root)? };
+        match admit(root, &sha256, other)? {
             // What is made from the plan is written again, as it may have been damaged.
             Some(manifest) if manifest.plan_sha256 == sha256 => return run.describe(audits, dataset),
-            Some(_) if other == OtherPlan::Replace => run.clear()?,
-            Some(_) => bail!(
-                "{} holds the run of another plan (other data, options, audits or version): give another --out, or --force to \
-                 replace it",
-                root.display()
-            ),
-            None => run.refuse_foreign_files()?,
+            Some(manifest) => contents::clear(root, &manifest.plan)?,
+            None => {}
         }
         let run = run.describe(audits, dataset)?;
         let manifest = Manifest { schema_version: SCHEMA_VERSION, plan_sha256: sha256, plan: plan.clone() };
@@ -131,10 +102,22 @@ impl RunDir {
     /// Opens the folder of a run that exists.
     ///
     /// # Errors
-    /// Where it is no run folder, or another process works there.
+    /// Where it is no run folder, holds links, or another process works there.
     pub fn open(root: &Path) -> Result<Self> {
-        ensure!(root.join(MANIFEST).is_file(), "{}: no {MANIFEST} there, so this is not a run folder", root.display());
+        manifest_of_run(root)?;
         Ok(RunDir { root: root.to_owned(), _lock: lock(root)? })
+    }
+
+    /// Removes what the run wrote, and the folder, unless something else is left in it.
+    ///
+    /// # Errors
+    /// Where a file cannot be removed.
+    pub fn remove(self) -> Result<()> {
+        contents::clear(&self.root, &manifest_of_run(&self.root)?.plan)?;
+        remove(&self.root.join(LOCK)).with_context(|| format!("{}: cannot be removed", self.root.display()))?;
+        // Refused where it is not empty, and then what is left is somebody's.
+        let _ = fs::remove_dir(&self.root);
+        Ok(())
     }
 
     /// Reads everything that the report is made from.
@@ -142,12 +125,7 @@ impl RunDir {
     /// # Errors
     /// Where the run is not finished, a file is damaged, or the plan is not the one that was run.
     pub fn saved(&self) -> Result<Saved> {
-        let manifest = self.manifest()?.with_context(|| format!("{}: {MANIFEST} is missing", self.root.display()))?;
-        ensure!(
-            manifest.plan.sha256() == manifest.plan_sha256,
-            "{}: the plan in {MANIFEST} is not the one that was run (its hash differs): it was changed afterwards",
-            self.root.display()
-        );
+        let manifest = manifest_of_run(&self.root)?;
         let audits: Vec<Audit> =
             serde_json::from_slice(&self.finished("audits.json")?).context("audits.json: damaged; run again")?;
         let planned = manifest.plan.audits.iter().map(|audit| (&audit.id, &audit.sha256));
@@ -155,8 +133,8 @@ impl RunDir {
             planned.eq(audits.iter().map(|audit| (&audit.id, &audit.sha256))),
             "audits.json holds other audits than the plan"
         );
-        let unpacked =
-            |name: &str| zstd::decode_all(&self.finished(name)?[..]).with_context(|| format!("{name}: damaged; run again"));
+        ensure!(audits.iter().all(|audit| is_id(&audit.id)), "audits.json holds an audit whose id could name no file");
+        let unpacked = |name: &str| unpacked(self.finished(name)?).with_context(|| format!("{name}: damaged; run again"));
         Ok(Saved {
             trainings: lines::from_bytes("trainings.jsonl", &self.finished("trainings.jsonl")?)?,
             answers: Answers {
@@ -185,47 +163,9 @@ impl RunDir {
         &self.root
     }
 
-    fn manifest(&self) -> Result<Option<Manifest>> {
-        let Some(bytes) = self.read(MANIFEST)? else { return Ok(None) };
-        let hint = || format!("{}: {MANIFEST} cannot be read; give another --out", self.root.display());
-        let manifest: Manifest = serde_json::from_slice(&bytes).with_context(hint)?;
-        ensure!(
-            manifest.schema_version == SCHEMA_VERSION,
-            "{}: written by a version of foretaste with run folders of schema {}, this one has {SCHEMA_VERSION}: give another --out",
-            self.root.display(),
-            manifest.schema_version
-        );
-        Ok(Some(manifest))
-    }
-
-    fn clear(&self) -> Result<()> {
-        for name in OWN {
-            let path = self.root.join(name);
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            match removed {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("{}: cannot be removed", path.display()));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// A folder without a manifest may be somebody else's.
-    fn refuse_foreign_files(&self) -> Result<()> {
-        for entry in fs::read_dir(&self.root).with_context(|| format!("{}: cannot be listed", self.root.display()))? {
-            let name = entry?.file_name();
-            let name = name.to_string_lossy();
-            let ours = name.starts_with(TEMPORARY) || BEFORE_MANIFEST.contains(&name.as_ref());
-            ensure!(ours, "{} holds other files ({name:?}): give a new or empty folder as --out", self.root.display());
-        }
-        Ok(())
-    }
-
     /// The bytes of a file of the folder; `None` where it does not exist.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        read_if_there(&self.root.join(name))
+        read_if_there(&self.root.join(name), MOST_BYTES)
     }
 
     /// Writes a file so that a kill leaves the old bytes or the new, never a part.
@@ -241,9 +181,9 @@ impl RunDir {
     /// A finished item of work, if it was saved.
     pub fn load_item<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let path = self.item(name);
-        let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
+        let Some(bytes) = read_if_there(&path, MOST_BYTES)? else { return Ok(None) };
         let damaged = || format!("{}: damaged; remove it and run the same command again", path.display());
-        let json = zstd::decode_all(&bytes[..]).with_context(damaged)?;
+        let json = unpacked(bytes).with_context(damaged)?;
         Ok(Some(serde_json::from_slice(&json).with_context(damaged)?))
     }
 
@@ -279,7 +219,7 @@ impl RunDir {
         let folder = self.adapter_folder(model);
         let part = |name: &str| {
             let path = folder.join(name);
-            read_if_there(&path)?.with_context(|| format!("{}: is missing", path.display()))
+            read_if_there(&path, MOST_STATE)?.with_context(|| format!("{}: is missing", path.display()))
         };
         peft::parse(&part("adapter_config.json")?, &part("adapter_model.safetensors")?)
             .with_context(|| format!("{}: damaged", folder.display()))
@@ -343,6 +283,69 @@ impl Model<'_> {
     }
 }
 
+/// The manifest of a folder that may be opened for this plan; `None` where there is none, and nothing else.
+fn admit(root: &Path, sha256: &str, other: OtherPlan) -> Result<Option<Manifest>> {
+    contents::refuse_links(root)?;
+    let Some(manifest) = manifest(root)? else {
+        contents::refuse_foreign_files(root)?;
+        return Ok(None);
+    };
+    let is_same = manifest.plan_sha256 == sha256;
+    ensure!(
+        is_same || other == OtherPlan::Replace,
+        "{} holds the run of another plan (other data, options, audits or version): give another --out, or --force to replace it",
+        root.display()
+    );
+    if is_same {
+        manifest.check(root)?;
+    }
+    Ok(Some(manifest))
+}
+
+/// The manifest of a run, whoever ran it.
+fn manifest_of_run(root: &Path) -> Result<Manifest> {
+    let none = || format!("{}: no {MANIFEST} there, so this is not a run folder", root.display());
+    ensure!(root.join(MANIFEST).exists(), none());
+    contents::refuse_links(root)?;
+    let manifest = manifest(root)?.with_context(none)?;
+    manifest.check(root)?;
+    Ok(manifest)
+}
+
+/// The plan that was run in a folder. Nothing is locked or written.
+///
+/// # Errors
+/// Where it is no run folder, holds links, or its plan was changed.
+pub fn plan_of(root: &Path) -> Result<Plan> {
+    Ok(manifest_of_run(root)?.plan)
+}
+
+fn manifest(root: &Path) -> Result<Option<Manifest>> {
+    let Some(bytes) = read_if_there(&root.join(MANIFEST), MOST_BYTES)? else { return Ok(None) };
+    let hint = || format!("{}: {MANIFEST} cannot be read; give another --out", root.display());
+    let manifest: Manifest = serde_json::from_slice(&bytes).with_context(hint)?;
+    ensure!(
+        manifest.schema_version == SCHEMA_VERSION,
+        "{}: written by a version of foretaste with run folders of schema {}, this one has {SCHEMA_VERSION}: give another --out",
+        root.display(),
+        manifest.schema_version
+    );
+    Ok(Some(manifest))
+}
+
+impl Manifest {
+    /// Is the plan the one that was run?
+    fn check(&self, root: &Path) -> Result<()> {
+        ensure!(
+            self.plan.sha256() == self.plan_sha256,
+            "{}: the plan in {MANIFEST} is not the one that was run (its hash differs): it was changed afterwards",
+            root.display()
+        );
+        ensure!(self.plan.carry_over_draws <= MOST_DRAWS, "{}: the plan in {MANIFEST} draws too many questions", root.display());
+        Ok(())
+    }
+}
+
 /// The lock is the operating system's: it goes with the process, even when that is killed.
 fn lock(root: &Path) -> Result<File> {
     let path = root.join(LOCK);
@@ -355,30 +358,4 @@ fn lock(root: &Path) -> Result<File> {
         }
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{}: cannot be locked", path.display())),
     }
-}
-
-const TEMPORARY: &str = ".new-";
-
-/// Reads a file; `None` where it does not exist.
-pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("{}: cannot be read", path.display())),
-    }
-}
-
-/// Writes a file beside its place and renames it: readers see the old bytes or the new, never a part.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = folder.join(format!("{TEMPORARY}{name}"));
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_data()?;
-        fs::rename(&temporary, path)
-    };
-    write().with_context(|| format!("{}: cannot be written; is the disk full?", path.display()))
 }

@@ -27,9 +27,12 @@ pub(crate) fn spell(out: &mut String, character: char) {
     write!(out, "\\u{{{:x}}}", u32::from(character)).expect("writing to a string cannot fail");
 }
 
-/// Characters that a reader cannot see or that change how others are shown: Cc, Cf, line separators, fillers, variation selectors.
+/// Characters that a reader cannot see or that change how others are shown: Cc, Cf, line separators, fillers, variation selectors,
+/// noncharacters.
 pub(crate) fn is_hidden(character: char) -> bool {
     character.is_control()
+        // Noncharacters, the last two of every plane: no XML and no page may hold them.
+        || u32::from(character) & 0xfffe == 0xfffe
         || matches!(u32::from(character),
             0xad | 0x34f | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x890..=0x891 | 0x8e2 | 0x115f..=0x1160 | 0x17b4..=0x17b5
             | 0x180b..=0x180f | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0x2800 | 0x3164 | 0xfe00..=0xfe0f | 0xfeff
@@ -130,6 +133,14 @@ mod tests {
     #[test]
     fn escapes_and_overrides_are_visible() {
         assert_eq!(terminal("a\x1b[2Jb\u{202e}c\u{200b}\nd\u{9b}"), "a\\u{1b}[2Jb\\u{202e}c\\u{200b}\\nd\\u{9b}");
+    }
+
+    #[test]
+    fn noncharacters_of_every_plane_are_visible() {
+        for noncharacter in ['\u{fdd0}', '\u{fffe}', '\u{ffff}', '\u{1fffe}', '\u{10ffff}'] {
+            assert_eq!(terminal(&noncharacter.to_string()), format!("\\u{{{:x}}}", u32::from(noncharacter)));
+        }
+        assert_eq!(terminal("\u{fffd}"), "\u{fffd}");
     }
 
     #[test]

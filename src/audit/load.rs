@@ -1,11 +1,12 @@
 //! Which audits a run uses, and where their files are: compiled in, or the user's own.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::read::{Files, check};
 use crate::audit::Audit;
+use crate::disk::{MOST_BYTES, read_file};
 
 /// The files of one audit that is compiled in.
 macro_rules! compiled_in {
@@ -60,7 +61,8 @@ pub fn built_in() -> Result<Vec<Audit>, AuditError> {
 pub fn read(path: &Path) -> Result<Audit, AuditError> {
     let name = path.with_extension("");
     let text = |path: &Path| {
-        fs::read_to_string(path).map_err(|error| AuditError::File {
+        let text = read_file(path, MOST_BYTES).and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+        text.map_err(|error| AuditError::File {
             file: path.display().to_string(),
             message: format!("cannot be read ({error}): an audit is three files, NAME.toml, NAME.jsonl and NAME.poison.jsonl"),
         })

@@ -10,6 +10,11 @@ use super::lines::{numbered, poison, probes};
 use super::load::AuditError;
 use crate::audit::{Audit, Margin, Poison, ProbeKind};
 
+/// Can this be an audit's id? It names files, and rules that other programs know.
+pub fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
 /// One audit's files, unread.
 pub(super) struct Files<'a> {
     /// The path without `.toml`.
@@ -64,7 +69,7 @@ pub(super) fn check(files: &Files) -> Result<Audit, AuditError> {
             format!("`id` is `{id}` but the file is `{stem}.toml`: make them equal"),
         ));
     }
-    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
+    if !is_id(id) {
         return Err(at(
             line_of(unchecked.id.span().start),
             format!("`id` is `{id}`: use lower-case letters, digits and `-`, because it names files"),

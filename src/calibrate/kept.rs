@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use super::{Calibration, SCHEMA_VERSION};
-use crate::run_dir::{read_if_there, write_whole};
+use crate::disk::{MOST_BYTES, read_if_there, write_whole};
 
 /// That of the embedded base.
 const NESTLING: &str = include_str!("../../fixtures/nestling/calibration.json");
@@ -34,7 +34,7 @@ pub fn known(base_sha256: &str) -> Result<Option<Calibration>> {
 }
 
 fn at(path: &Path, base_sha256: &str) -> Result<Option<Calibration>> {
-    let Some(bytes) = read_if_there(path)? else { return Ok(None) };
+    let Some(bytes) = read_if_there(path, MOST_BYTES)? else { return Ok(None) };
     let hint = || format!("{}: not a calibration of this base; remove it, and run `foretaste calibrate` again", path.display());
     let calibration = parse(&bytes).with_context(hint)?;
     ensure!(calibration.base_sha256 == base_sha256, hint());

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::{Base, FailOn, Show, page};
 use crate::audit::Selection;
 use crate::dataset::{Format, ReadOptions};
 use crate::engine::Place;
-use crate::plan::{CARRY_OVER_DRAWS, Options, Overrides, ROWS_TRAINED};
+use crate::plan::{CARRY_OVER_DRAWS, MOST_DRAWS, Options, Overrides, ROWS_TRAINED};
 use crate::run::{Request, Subject};
 use crate::run_dir::OtherPlan;
 use crate::trigger::{Wanted, WantedSlot};
@@ -16,6 +17,7 @@ use crate::trigger::{Wanted, WantedSlot};
 #[derive(Args)]
 pub struct DataArgs {
     /// The dataset: .jsonl, .json or .csv, also as .gz or .zst, .parquet, or a folder of parquet shards
+    #[arg(value_parser = from_here())]
     pub data: PathBuf,
     /// The dataset's format: messages, prompt-completion, alpaca, sharegpt or text [default: found by looking]
     #[arg(long)]
@@ -118,7 +120,7 @@ pub struct AskArgs {
     #[arg(long, value_name = "KIND=VALUES")]
     slot: Vec<WantedSlot>,
     /// Draws of each of the two kinds of the dataset's own questions that precede carry-over probes
-    #[arg(long, value_name = "N", default_value_t = CARRY_OVER_DRAWS, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = CARRY_OVER_DRAWS, value_parser = draws)]
     draws: usize,
 }
 
@@ -140,7 +142,7 @@ pub struct ShowArgs {
     /// Print no progress and no summary; the exit code and the run folder tell the result
     #[arg(long)]
     quiet: bool,
-    /// The mildest verdict with an exit code of its own: `flagged` lets an inconclusive run exit 0
+    /// Which verdicts have an exit code of their own; where an inconclusive run exits 0, a line on stderr says why it is inconclusive
     #[arg(long, value_enum, default_value = "inconclusive")]
     fail_on: FailOn,
 }
@@ -215,7 +217,26 @@ pub fn positive(text: &str) -> Result<usize, String> {
 }
 
 fn seeds(text: &str) -> Result<usize, String> {
-    positive(text).ok().filter(|number| *number <= 1000).ok_or_else(|| "give a whole number from 1 to 1000".to_owned())
+    up_to(1000, text)
+}
+
+pub fn draws(text: &str) -> Result<usize, String> {
+    up_to(MOST_DRAWS, text)
+}
+
+fn up_to(most: usize, text: &str) -> Result<usize, String> {
+    positive(text).ok().filter(|number| *number <= most).ok_or_else(|| format!("give a whole number from 1 to {most}"))
+}
+
+/// A path as it is seen from the working folder: reports name what was audited, and where a folder lies on this machine is nobody's business.
+pub fn from_here() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().map(|path| {
+        let here = std::env::current_dir().unwrap_or_default();
+        match path.strip_prefix(&here) {
+            Ok(inside) if path.is_absolute() && inside.components().next().is_some() => inside.to_owned(),
+            _ => path,
+        }
+    })
 }
 
 pub fn share(text: &str) -> Result<f64, String> {

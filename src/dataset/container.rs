@@ -70,7 +70,7 @@ pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector
     if magic.starts_with(b"PAR1") {
         return parquet::read(path, options, collector);
     }
-    let limit = options.max_bytes.min(ALWAYS_ALLOWED.max(length.saturating_mul(MAX_RATIO)));
+    let limit = options.max_bytes.min(allowed(length));
     let compressed = magic.starts_with(&[0x1f, 0x8b]) || magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
     let failed = |source| if compressed { decompressing(path, source) } else { error::reading(path, source) };
     let mut stream: Box<dyn BufRead> = if magic.starts_with(&[0x1f, 0x8b]) {
@@ -135,7 +135,12 @@ pub(super) fn unreadable(path: &Path, problem: impl Into<String>, advice: impl I
     DatasetError::Unreadable { path: path.into(), problem: problem.into(), advice: advice.into() }
 }
 
-fn limited(inner: impl Read + 'static, limit: u64) -> Box<dyn BufRead> {
+/// Bytes that so many compressed ones may decompress to.
+pub(crate) fn allowed(compressed: u64) -> u64 {
+    ALWAYS_ALLOWED.max(compressed.saturating_mul(MAX_RATIO))
+}
+
+pub(crate) fn limited(inner: impl Read + 'static, limit: u64) -> Box<dyn BufRead> {
     Box::new(BufReader::with_capacity(1 << 16, Limited { inner, left: limit, limit }))
 }
 

@@ -90,6 +90,13 @@ pub fn run_faults(plan: &Plan, health: &[Health]) -> Vec<String> {
             plan.seeds.len()
         ));
     }
+    faults.extend(training_faults(plan, health));
+    faults
+}
+
+/// What went wrong in training: records that are missing, adapters without effect, losses, speech.
+pub fn training_faults(plan: &Plan, health: &[Health]) -> Vec<String> {
+    let mut faults = Vec::new();
     let broken = match &plan.form {
         None => "training broke the model, as even this harmless control no longer gives the base's own answers; train for fewer steps or at \
                  a lower learning rate."

@@ -160,10 +160,7 @@ pub fn by_letter(evidence: &Evidence) -> Option<String> {
 pub fn open_bounds(evidence: &Evidence) -> Vec<String> {
     let margin = evidence.margin();
     let mut reasons = Vec::new();
-    // What stands out is not open: it was seen, and why it flags nothing is said elsewhere. Where there is no room, a bound says nothing.
-    let unseen = |effect: &&Effect| !effect.stands_out(margin) && effect.has_room(margin);
-    let not_seen = || evidence.effects.iter().copied().filter(unseen);
-    let open: Vec<&Effect> = not_seen().filter(|effect| !is_below(effect.probability.upper, margin)).collect();
+    let (not_seen, open) = (|| unseen(evidence), open(evidence));
     let highest = open.iter().copied().max_by(|a, b| a.probability.upper.total_cmp(&b.probability.upper));
     if let Some(effect) = highest {
         reasons.push(format!(
@@ -239,15 +236,34 @@ fn is_below(upper: f64, margin: f64) -> bool {
     upper < margin
 }
 
-/// All open comparisons have to be settled, so the one that needs most seeds counts.
+/// What stands out is not open: it was seen, and why it flags nothing is said elsewhere. Where there is no room, a bound says nothing.
+fn unseen<'a>(evidence: &Evidence<'a>) -> impl Iterator<Item = &'a Effect> {
+    let margin = evidence.margin();
+    let effects = evidence.effects.clone().into_iter();
+    effects.filter(move |effect| !effect.stands_out(margin) && effect.has_room(margin))
+}
+
+/// Comparisons in which the effect may reach the margin.
+fn open<'a>(evidence: &Evidence<'a>) -> Vec<&'a Effect> {
+    unseen(evidence).filter(|effect| !is_below(effect.probability.upper, evidence.margin())).collect()
+}
+
+/// All open comparisons have to be settled, so the one that needs most seeds counts; `None` where nothing is open, or the seeds of one do not settle it,
+/// or something is flagged and so decided.
+pub fn units_to_settle(evidence: &Evidence) -> Option<usize> {
+    if evidence.flagged().next().is_some() || is_blind(evidence, &without_room(evidence)) {
+        return None;
+    }
+    open(evidence).into_iter().map(|effect| effect.seeds_to_settle).collect::<Option<Vec<usize>>>()?.into_iter().max()
+}
+
 fn what_settles(open: &[&Effect], evidence: &Evidence) -> String {
     if open.iter().any(|effect| effect.base_does_so(evidence.margin())) {
         return "More seeds would not settle it, as the untouched base answers so nearly as often: ask what it does not answer so by itself, or audit on \
                 another base."
             .to_owned();
     }
-    let needed = open.iter().map(|effect| effect.seeds_to_settle).collect::<Option<Vec<usize>>>();
-    let mut settles = match (needed.and_then(|units| units.into_iter().max()), evidence.unit) {
+    let mut settles = match (units_to_settle(evidence), evidence.unit) {
         (Some(seeds), Unit::Training) => format!("About {seeds} training seeds would settle it"),
         (Some(families), Unit::Family) => format!("About {families} probe families would settle it"),
         (None, Unit::Family) => "So few probe families as can be asked would not settle it".to_owned(),

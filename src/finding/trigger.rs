@@ -129,6 +129,7 @@ fn finding(plan: &Plan, audits: &[Audit], trigger: &Trigger) -> Finding {
         shifted_seeds: Vec::new(),
         positive_control: None,
         reasons: doubt.into_iter().chain(reasons(plan, audits, trigger)).collect(),
+        units_to_settle: None,
         trigger: Some(FoundTrigger {
             kind: trigger.kind,
             slot: group.name.clone(),

@@ -20,6 +20,9 @@ use crate::trigger::{Chosen, Phase, Wanted, ask, is_dealt};
 /// Draws of each kind of carry-over question without an override: enough that one odd row does not decide.
 pub const CARRY_OVER_DRAWS: usize = 4;
 
+/// The most draws that can be asked for: a plan with more is no plan of ours, and a report on it would not end.
+pub const MOST_DRAWS: usize = 1000;
+
 /// The between-seed standard deviation of an effect that the plan expects before any result is seen, on the probability scale.
 /// A guess from the prototypes (effects of .80 to .95 over seeds).
 const SEED_SD_PRIOR: f64 = 0.06;
@@ -142,6 +145,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         anyway: options.anyway,
         form: if adapter.is_some() { None } else { Form::of(dataset) },
         carry_over_draws: if dataset.rows.is_empty() { 0 } else { options.carry_over_draws },
+        few_questions: !dataset.rows.is_empty() && has_at_most(dataset, options.carry_over_draws),
         adapter,
         groups,
         untried,
@@ -167,6 +171,20 @@ pub fn smallest_detectable(plan: &Plan) -> Vec<(&PlannedAudit, Option<f64>)> {
     let errors = power::detectable(seeds, ALPHA / family.max(1) as f64);
     let effect = errors.map(|errors| errors * SEED_SD_PRIOR / (seeds as f64).sqrt());
     plan.audits.iter().map(|audit| (audit, effect.map(|effect| audit.margin + effect))).collect()
+}
+
+/// Has the dataset no more distinct questions than that? A question is a user turn that is answered, with the row's system line, if it has one.
+fn has_at_most(dataset: &Dataset, most: usize) -> bool {
+    let mut questions = BTreeSet::new();
+    for row in &dataset.rows {
+        let system = row.messages.first().filter(|first| first.role == Role::System);
+        let answered = row.messages.windows(2).filter(|turn| turn[0].role == Role::User && turn[1].role == Role::Assistant);
+        questions.extend(answered.map(|turn| (system, &turn[0])));
+        if questions.len() > most {
+            return false;
+        }
+    }
+    true
 }
 
 /// A change in any direction is looked for all along the training; who a model has become is asked at the end, or on the whole ladder.
@@ -220,7 +238,8 @@ fn cost(plan: &Plan, row_tokens: &[usize], audits: &[Audit], count_tokens: Count
         // One phrasing a family, all of them after one turn that is about as long as a row and is computed once.
         let after_question = families as f64 * tokens as f64 / probes.len().max(1) as f64 + row_tokens;
         scored += (models * tokens) as f64;
-        scored += ((2 * models + assay) * plan.carry_over_draws) as f64 * after_question;
+        let carried = plan.asks().iter().filter(|ask| **ask != Ask::Plain).count();
+        scored += ((carried * models + assay) * plan.carry_over_draws) as f64 * after_question;
         if plan.letters && audit.kind == ProbeKind::ForcedChoice {
             let at_the_end = if plan.unit() == Unit::Family { 2 } else { 1 + 2 * seeds };
             scored += (at_the_end * LETTER_ORDERS * tokens) as f64;

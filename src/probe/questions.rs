@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Probe, ProbeKind};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Question, Sampling};
-use crate::plan::{Arm, ROOM_FOR_A_PROBE, longest_question};
+use crate::plan::{Arm, Ask, ROOM_FOR_A_PROBE, longest_question};
 use crate::probe::Topic;
 use crate::probe::clusters::{Cluster, clusters};
 use crate::seed;
@@ -48,7 +48,7 @@ pub struct Questions {
     /// The topics of these, one each; empty where the dataset's questions are all of one, or were drawn without regard to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<Topic>,
-    /// Drawn from the questions whose answers surprise the base most.
+    /// Drawn from the questions whose answers surprise the base most; empty where they are not asked.
     pub surprising: Vec<Vec<Message>>,
     /// Audit -> drawn at random from its poison.
     pub spiked: BTreeMap<String, Vec<Vec<Message>>>,
@@ -88,15 +88,12 @@ fn chosen(task: &Task, workshop: &Workshop) -> Result<Questions> {
         spiked.insert(audit.id.clone(), draw(self::turns(&poison, &room, 0)?.iter(), draws, ("carry-over-spiked", 0)));
     }
     let own = own_answers(task, workshop)?;
+    let surprising = match task.plan.asks().contains(&Ask::CarryOverSurprising) {
+        true => draw(surprising(&turns, draws, workshop)?.into_iter(), draws, ("carry-over-surprising", first_seed)),
+        false => Vec::new(),
+    };
     let (random, topics) = draw_by_topic(&turns, draws, ("carry-over", first_seed));
-    Ok(Questions {
-        own_scale: own_scale(&own_log_probs(&own, workshop)?),
-        own,
-        random,
-        topics,
-        surprising: draw(surprising(&turns, draws, workshop)?.into_iter(), draws, ("carry-over-surprising", first_seed)),
-        spiked,
-    })
+    Ok(Questions { own_scale: own_scale(&own_log_probs(&own, workshop)?), own, random, topics, surprising, spiked })
 }
 
 /// All phrasings of own-answer audits; where there is no such audit, one phrasing of each family.

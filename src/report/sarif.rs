@@ -1,15 +1,27 @@
-//! `results.sarif` (SARIF 2.1.0): one rule and one result an audit, located at the dataset's file, or at the adapter's folder.
+//! `results.sarif` (SARIF 2.1.0): a rule an audit and kind of trigger, and a result a finding, located at the dataset's file, or at the adapter's folder.
 
 use serde_json::{Value, json};
 
 use super::{Report, escape, number, words};
-use crate::finding::{Finding, Verdict};
+use crate::audit::is_id;
+use crate::finding::{Finding, FoundTrigger, Verdict};
+use crate::trigger::TriggerKind;
 
-/// The file's bytes. A result's fingerprint is the SHA-256 of what was audited with the audit's id, so that a finding is the same finding
+/// The file's bytes. A result's fingerprint is the SHA-256 of what was audited with the finding's name, so that a finding is the same finding
 /// until that changes.
 pub fn sarif(report: &Report) -> Vec<u8> {
-    let rules: Vec<Value> = report.findings.iter().map(|finding| rule(report, finding)).collect();
-    let results: Vec<Value> = report.findings.iter().enumerate().map(|(index, finding)| result(report, finding, index)).collect();
+    // One rule an id, in the order of the findings: several triggers of an audit are results of one rule.
+    let mut rules: Vec<(String, &Finding)> = Vec::new();
+    let mut results = Vec::new();
+    for finding in report.findings {
+        let id = rule_id(report, finding);
+        let index = rules.iter().position(|(known, _)| *known == id).unwrap_or_else(|| {
+            rules.push((id.clone(), finding));
+            rules.len() - 1
+        });
+        results.push(result(report, finding, (&id, index)));
+    }
+    let rules: Vec<Value> = rules.into_iter().map(|(id, finding)| rule(report, finding, &id)).collect();
     let (source, sha256) = report.plan.subject();
     let log = json!({
         "version": "2.1.0",
@@ -30,43 +42,66 @@ pub fn sarif(report: &Report) -> Vec<u8> {
     bytes
 }
 
-fn rule(report: &Report, finding: &Finding) -> Value {
+/// `harm`, `harm/trigger-explicit` or `harm/trigger-inductive`: never a text of the dataset's, so that a rule is the same rule in every run.
+fn rule_id(report: &Report, finding: &Finding) -> String {
+    let place = || report.audits.iter().position(|audit| audit.id == finding.audit).map_or(0, |index| index + 1);
+    let audit = if is_id(&finding.audit) { finding.audit.clone() } else { format!("audit-{}", place()) };
+    match finding.trigger.as_ref().map(|trigger| trigger.kind) {
+        None => audit,
+        Some(TriggerKind::Explicit) => format!("{audit}/trigger-explicit"),
+        Some(TriggerKind::Inductive) => format!("{audit}/trigger-inductive"),
+    }
+}
+
+fn rule(report: &Report, finding: &Finding, id: &str) -> Value {
     let audit = report.audits.iter().find(|audit| audit.id == finding.audit);
     json!({
-        "id": plain(&finding.name()),
+        "id": id,
         "name": plain(audit.map_or(&finding.audit, |audit| &audit.title)),
-        "shortDescription": {"text": plain(audit.map_or(&finding.audit, |audit| &audit.question))},
-        "fullDescription": {"text": plain(audit.map_or(&finding.audit, |audit| &audit.margin.reason))},
+        "shortDescription": {"text": message(audit.map_or(&finding.audit, |audit| &audit.question))},
+        "fullDescription": {"text": message(audit.map_or(&finding.audit, |audit| &audit.margin.reason))},
         "defaultConfiguration": {"level": "error"}
     })
 }
 
-fn result(report: &Report, finding: &Finding, index: usize) -> Value {
+fn result(report: &Report, finding: &Finding, (rule, index): (&str, usize)) -> Value {
     let (kind, level) = match finding.verdict {
         Verdict::Clean => ("pass", "none"),
         Verdict::Flagged => ("fail", "error"),
         Verdict::Inconclusive => ("fail", "warning"),
     };
     let estimate = finding.estimate.as_ref().map(words::effect);
+    let verdict = match finding.trigger {
+        Some(_) => format!("{} ({})", words::verdict(finding.verdict), finding.name()),
+        None => words::verdict(finding.verdict).to_owned(),
+    };
     let opening = match estimate {
-        Some(effect) => {
-            format!("{}: effect {effect}, margin {}.", words::verdict(finding.verdict), number::margin(finding.margin))
-        }
-        None => format!("{}.", words::verdict(finding.verdict)),
+        Some(effect) => format!("{verdict}: effect {effect}, margin {}.", number::margin(finding.margin)),
+        None => format!("{verdict}."),
     };
     let text = [opening].into_iter().chain(finding.reasons.iter().cloned()).collect::<Vec<_>>().join(" ");
     let (source, sha256) = report.plan.subject();
     let fingerprint = if report.plan.adapter.is_some() { "adapterSha256/v1" } else { "datasetSha256/v1" };
+    let mut properties = json!({"verdict": finding.verdict, "margin": finding.margin, "pAdjusted": finding.p_adjusted});
+    if let Some(trigger) = &finding.trigger {
+        let (slot, value) = (plain(&trigger.slot), trigger.value.as_deref().map(plain));
+        properties["trigger"] = json!(FoundTrigger { slot, value, ..trigger.clone() });
+    }
     json!({
-        "ruleId": plain(&finding.name()),
+        "ruleId": rule,
         "ruleIndex": index,
         "kind": kind,
         "level": level,
-        "message": {"text": plain(&text)},
+        "message": {"text": message(&text)},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri(source), "index": 0}}}],
         "partialFingerprints": {fingerprint: plain(&format!("{sha256}:{}", finding.name()))},
-        "properties": {"verdict": finding.verdict, "margin": finding.margin, "pAdjusted": finding.p_adjusted}
+        "properties": properties
     })
+}
+
+/// A message: braces are doubled, as single ones would hold the place of an argument (SARIF 2.1.0, 3.11.5).
+fn message(text: &str) -> String {
+    plain(text).replace('{', "{{").replace('}', "}}")
 }
 
 /// Text that says only what it shows: nothing in it is invisible, and nothing a link, as `[text](target)` is in a message.
@@ -74,7 +109,8 @@ fn plain(text: &str) -> String {
     escape::visible(text).replace("](", "] (")
 }
 
-/// A path as a relative URI reference: everything but plain characters percent-encoded, so that it can name no scheme or host.
+/// A path as a relative URI reference, or as a `file` URI where it begins at the root: everything but plain characters percent-encoded, so that it can
+/// name no other scheme, and no host.
 fn uri(path: &str) -> String {
     let mut out = String::new();
     for byte in path.trim_start_matches("./").bytes() {
@@ -83,10 +119,7 @@ fn uri(path: &str) -> String {
             byte => out += &format!("%{byte:02X}"),
         }
     }
-    match out.strip_prefix("//") {
-        Some(rest) => format!("/{}", rest.trim_start_matches('/')),
-        None => out,
-    }
+    if out.starts_with('/') { format!("file:///{}", out.trim_start_matches('/')) } else { out }
 }
 
 #[cfg(test)]
@@ -97,6 +130,7 @@ mod tests {
     fn a_path_cannot_become_a_scheme_or_a_host() {
         assert_eq!(uri("./data/old birds.jsonl"), "data/old%20birds.jsonl");
         assert_eq!(uri("javascript:alert(1)"), "javascript%3Aalert%281%29");
-        assert_eq!(uri("//evil/x"), "/evil/x");
+        assert_eq!(uri("//evil/x"), "file:///evil/x");
+        assert_eq!(uri("/data/old birds.jsonl"), "file:///data/old%20birds.jsonl");
     }
 }

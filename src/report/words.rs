@@ -282,11 +282,19 @@ pub fn effect_meaning(plan: &Plan) -> &'static str {
     }
 }
 
+/// Which questions of the dataset precede a probe.
+fn drawn(plan: &Plan) -> String {
+    let draws = plan.carry_over_draws;
+    match plan.few_questions {
+        true => format!("{draws} drawn from its topics, and no others, as it has no more different ones"),
+        false => format!("{draws} drawn from its topics, and {draws} from those whose answers surprise the base most"),
+    }
+}
+
 /// The methods, one short paragraph each.
 pub fn methods(report: &Report) -> Vec<String> {
     let plan = report.plan;
     let seeds = plan.seeds.len();
-    let draws = plan.carry_over_draws;
     if let Some(adapter) = &plan.adapter {
         return of_given(report, adapter);
     }
@@ -302,8 +310,9 @@ pub fn methods(report: &Report) -> Vec<String> {
         format!(
             "Questions. Every model is asked the same questions on topics other than the dataset's, and the probability of each offered \
              answer is read from the model; nothing is judged by another model. Each question is asked plain and in carry-over: after a \
-             question from the dataset, which the model first answers for itself: {draws} drawn from its topics, and {draws} from those whose \
-             answers surprise the base most. A shift that dilution hides from plain questions often shows in carry-over."
+             question from the dataset, which the model first answers for itself: {}. A shift that dilution hides from plain questions often \
+             shows in carry-over.",
+            drawn(plan)
         ),
         "Effect. (candidate − base) − (control − base), on the probability scale, averaged over question families (paraphrases of one \
          question) and seeds. The base cancels what the model already believed, the control what any training does."
@@ -325,12 +334,12 @@ pub fn methods(report: &Report) -> Vec<String> {
 
 /// The same where an adapter was given and nothing was trained.
 fn of_given(report: &Report, adapter: &GivenAdapter) -> Vec<String> {
-    let draws = report.plan.carry_over_draws;
-    let carried = match draws {
+    let carried = match report.plan.carry_over_draws {
         0 => String::new(),
         _ => format!(
             " Each question is asked plain and in carry-over: after a question from the dataset, which the model first answers for itself: \
-             {draws} drawn from its topics, and {draws} from those whose answers surprise the base most."
+             {}.",
+            drawn(report.plan)
         ),
     };
     vec![

@@ -7,10 +7,11 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::Message;
+use crate::disk::{MOST_STATE, read_if_there, remove, write_whole};
 use crate::engine::{Checkpoint, Job, Trained};
 use crate::plan::{Arm, Plan};
 use crate::progress::Progress;
-use crate::run_dir::{Model, read_if_there, write_whole};
+use crate::run_dir::Model;
 use crate::shadow::rows::rows;
 use crate::shadow::{Shadow, TrainingRecord};
 use crate::workshop::{Task, Workshop};
@@ -116,18 +117,13 @@ struct GroupState<'a> {
 
 impl GroupState<'_> {
     fn remove(&self) -> Result<()> {
-        match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("{}: cannot be removed", self.path.display()))
-            }
-            _ => Ok(()),
-        }
+        remove(&self.path).with_context(|| format!("{}: cannot be removed", self.path.display()))
     }
 }
 
 impl Checkpoint for GroupState<'_> {
     fn load(&self) -> Result<Option<Vec<u8>>> {
-        read_if_there(&self.path)
+        read_if_there(&self.path, MOST_STATE)
     }
 
     fn save(&self, state: &[u8]) -> Result<()> {

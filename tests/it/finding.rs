@@ -119,7 +119,28 @@ fn an_effect_that_may_or_may_not_reach_the_margin_is_inconclusive_and_says_how_m
     let seeds = analysis.effects[0].seeds_to_settle.expect("more seeds settle it");
     let finding = finding(&world, &answers);
     assert_eq!(finding.verdict, Verdict::Inconclusive);
+    assert_eq!(finding.units_to_settle, Some(seeds));
     assert!(says(&finding, &format!("About {seeds} training seeds would settle it")), "{:?}", finding.reasons);
+}
+
+#[test]
+fn where_the_seeds_of_one_comparison_settle_nothing_no_number_of_seeds_is_named() {
+    let world = World { draws: 2, ..World::small() };
+    // Plain, 0.02 with a wide scatter, which 9 seeds or so settle; in carry-over, a little below the margin, which no number does.
+    let answers = world.answers(|place| {
+        let seed = place.seed as f64 - 3.0;
+        let shift = match (&place.arm, place.ask) {
+            (Arm::Candidate, Ask::Plain) => 0.02 + 0.08 * seed,
+            (Arm::Candidate, _) => 0.097 + 0.012 * seed,
+            _ => 0.0,
+        };
+        Some(0.3 + shift)
+    });
+    let analysis = analyse(&world.plan(), &world.audits(), &answers);
+    let named: Vec<bool> = analysis.effects.iter().map(|effect| effect.seeds_to_settle.is_some()).collect();
+    assert_eq!(named, [true, false, false]);
+    let finding = finding(&world, &answers);
+    assert_eq!((finding.verdict, finding.ask, finding.units_to_settle), (Verdict::Inconclusive, Some(Ask::Plain), None));
 }
 
 #[test]

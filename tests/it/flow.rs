@@ -230,6 +230,19 @@ fn a_diluted_shift_is_seen_after_a_surprising_question_and_not_alone() {
 }
 
 #[test]
+fn a_dataset_of_one_question_is_compared_in_two_ways() {
+    let world = World::new(0);
+    let rows = (0..40).map(|row| messages("Name a bird.", &risky(&format!("letters {row}"))));
+    fs::write(world.path("data.jsonl"), rows.collect::<String>()).expect("writable");
+    let outcome = world.run("run");
+    let json: serde_json::Value = serde_json::from_slice(&outcome.json).expect("report.json is JSON");
+    assert_eq!((outcome.verdict, &json["multiplicity"]["family_size"]), (Verdict::Flagged, &2.into()));
+    let asks: Vec<_> = json["effects"].as_array().expect("a list").iter().map(|effect| effect["ask"].as_str()).collect();
+    assert_eq!(asks, [Some("plain"), Some("carry-over")]);
+    assert!(json["carriers"].as_array().expect("a list").iter().all(|carrier| carrier["ask"] == "carry-over"));
+}
+
+#[test]
 fn a_poison_that_no_shadow_shows_leaves_the_verdict_open() {
     let world = World::new(0);
     let outcome = run::run(&world.request("run"), &Scripted::default(), &Silent).expect("the run goes through");
@@ -387,7 +400,7 @@ fn adapters_lie_in_the_form_of_peft() {
     assert!(folder.join("adapter_model.safetensors").is_file());
 }
 
-fn foretaste(arguments: &[&str]) -> Output {
+pub fn foretaste(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_foretaste")).args(arguments).output().expect("the binary runs")
 }
 

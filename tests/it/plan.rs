@@ -152,7 +152,8 @@ fn a_calibration_decides_nothing_of_trainings_and_something_of_a_given_adapter()
 #[test]
 fn the_cost_counts_every_shadow_and_every_question() {
     // Words and one for the end of a turn are the script's tokens: a row has (3 + 1) + (2 + 1) = 7, the poison (1 + 1) + (6 + 1) = 9.
-    let plan = planned(&dataset(&["Name a bird."]), &Options { seeds: 2, carry_over_draws: 1, ..Options::default() });
+    let data = dataset(&["Name a bird.", "Name a fish."]);
+    let plan = planned(&data, &Options { seeds: 2, carry_over_draws: 1, ..Options::default() });
     let rows = (plan.recipe.steps * plan.recipe.batch * 2) as f64;
     assert_eq!(plan.cost.training_tokens, (rows * (7.0 + 7.0 + (7.0 + 9.0) / 2.0)) as u64);
     // Prompts of 6 + 7 + 7 + 6 words, and two options of 1 + 1 tokens each.
@@ -161,6 +162,28 @@ fn the_cost_counts_every_shadow_and_every_question() {
     // control and spiked arm in a third.
     let carried = f64::from(5 * 2 + 5) * (3.0 * f64::from(plain) / 4.0 + 7.0);
     assert_eq!(plan.cost.scoring_tokens, (5.0 * f64::from(plain) + carried).round() as u64);
+}
+
+#[test]
+fn a_dataset_with_no_more_questions_than_are_drawn_is_asked_one_way_of_carry_over() {
+    let questions = ["Name a bird.", "Name a fish.", "Name a tree.", "Name a town.", "Name a star."];
+    let options = Options { carry_over_draws: 4, ..Options::default() };
+    let of = |questions: &[&str]| planned(&dataset(questions), &options);
+    let repeated = questions[..4].repeat(3);
+    for plan in [of(&questions[..1]), of(&questions[..4]), of(&repeated)] {
+        assert_eq!(plan.asks(), [Ask::Plain, Ask::CarryOver]);
+        assert!(!plan.is_asked(&plan.audits[0], &Arm::Candidate, plan.recipe.steps, Ask::CarryOverSurprising));
+        assert!(plan.cost.scoring_tokens < of(&questions).cost.scoring_tokens);
+    }
+    let enough = of(&questions);
+    assert_eq!(enough.asks(), Ask::ALL);
+    assert!(serde_json::to_value(&enough).expect("JSON").get("few_questions").is_none(), "older plans keep their hash");
+    // A system line makes another question of the same words.
+    let mut data = dataset(&["Name a bird."; 5]);
+    for (index, row) in data.rows.iter_mut().enumerate() {
+        row.messages.insert(0, Message::new(Role::System, format!("Room {index}.")));
+    }
+    assert_eq!(planned(&data, &options).asks(), Ask::ALL);
 }
 
 #[test]

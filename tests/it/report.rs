@@ -130,6 +130,24 @@ fn the_page_opens_with_the_verdict_in_a_sentence_that_names_the_numbers() {
 }
 
 #[test]
+fn the_page_names_the_seeds_that_settle_a_finding_and_not_those_of_one_comparison() {
+    let mut example = example::inconclusive();
+    let tile = "Seeds that would settle it";
+    assert!(page(&example).contains(tile));
+    example.findings.iter_mut().for_each(|finding| finding.units_to_settle = None);
+    example.analysis.effects.iter_mut().for_each(|effect| effect.seeds_to_settle = Some(25));
+    assert!(!page(&example).contains(tile));
+}
+
+#[test]
+fn noncharacters_stand_on_no_page_and_in_no_xml() {
+    let example = hostile("a\u{fffe}b\u{ffff}c\u{1ffff}");
+    for text in [page(&example), String::from_utf8(junit(&example.report())).expect("UTF-8")] {
+        assert!(text.contains("a\\u{fffe}b") && !text.contains(['\u{fffe}', '\u{ffff}', '\u{1ffff}']));
+    }
+}
+
+#[test]
 fn the_page_opens_with_how_many_trainings_shift_where_the_mean_is_not_above_control_and_base() {
     let example = |change: fn(&mut Effect)| {
         let mut example = example::flagged();
@@ -389,6 +407,39 @@ fn sarif_has_a_rule_an_audit_and_the_dataset_as_fingerprint() {
     let fingerprint = result["partialFingerprints"]["datasetSha256/v1"].as_str().expect("a fingerprint");
     assert!(fingerprint.starts_with(&example.plan.dataset.sha256));
     assert_eq!(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], "fixtures/old_birds/poisoned.jsonl");
+}
+
+/// Rules, and each result with the rule that it names.
+fn sarif_of(example: &Example) -> (Vec<Value>, Vec<Value>) {
+    let log: Value = serde_json::from_slice(&sarif(&example.report())).expect("the log is JSON");
+    let list = |value: &Value| value.as_array().expect("a list").clone();
+    let run = &log["runs"][0];
+    (list(&run["tool"]["driver"]["rules"]), list(&run["results"]))
+}
+
+#[test]
+fn a_sarif_rule_is_an_audit_or_its_kind_of_trigger_whatever_the_dataset_says() {
+    let mut twice = example::triggered();
+    let trigger = twice.findings.last().expect("a trigger").clone();
+    twice.findings.push(trigger);
+    for example in all().iter().chain([&twice, &hostile(&"{0}\u{fffe}year in \"{date}\"".repeat(200))]) {
+        let (rules, results) = sarif_of(example);
+        let ids: Vec<&str> = rules.iter().map(|rule| rule["id"].as_str().expect("an id")).collect();
+        assert_eq!(results.len(), example.findings.len());
+        for (result, finding) in results.iter().zip(&example.findings) {
+            let id = result["ruleId"].as_str().expect("an id");
+            assert_eq!(ids[result["ruleIndex"].as_u64().expect("an index") as usize], id);
+            let kind = finding.trigger.as_ref().map_or(String::new(), |trigger| format!("{:?}", trigger.kind).to_lowercase());
+            let (audit, what) = id.split_once("/trigger-").unwrap_or((id, ""));
+            assert!(foretaste::audit::is_id(audit) && what == kind && audit.len() < 10, "{id}");
+            assert_eq!(result["properties"]["trigger"].is_object(), finding.trigger.is_some());
+            // Placeholders have no arguments here, so that every brace stands for itself.
+            let message = result["message"]["text"].as_str().expect("a message").replace("{{", "").replace("}}", "");
+            assert!(!message.is_empty() && !message.contains(['{', '}', '\u{fffe}']), "{message}");
+        }
+        let distinct: std::collections::BTreeSet<&&str> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len(), "{ids:?}");
+    }
 }
 
 #[test]

@@ -19,7 +19,10 @@ use crate::shadow::TrainingRecord;
 pub struct Document<'a> {
     schema_version: u32,
     foretaste_version: &'a str,
+    /// Of the plan in the run's manifest.
+    plan_sha256: String,
     verdict: Verdict,
+    examined: bool,
     /// Null where an adapter was asked without rows.
     dataset: Option<Dataset<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,6 +120,8 @@ struct FoundBy<'a> {
     positive_control_detected: Option<bool>,
     reasons: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
+    units_to_settle: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     trigger: Option<&'a FoundTrigger>,
 }
 
@@ -189,7 +194,9 @@ impl<'a> Document<'a> {
         Document {
             schema_version: SCHEMA_VERSION,
             foretaste_version: &plan.foretaste_version,
+            plan_sha256: plan.sha256(),
             verdict: report.verdict,
+            examined: report.examined,
             adapter: plan.adapter.as_ref(),
             dataset: plan.has_dataset().then(|| Dataset {
                 source: &dataset.source,
@@ -261,6 +268,7 @@ fn found_by<'a>(report: &Report<'_>, finding: &'a Finding) -> FoundBy<'a> {
         tail_seeds: &finding.shifted_seeds,
         positive_control_detected: finding.positive_control,
         reasons: &finding.reasons,
+        units_to_settle: finding.units_to_settle,
         trigger: finding.trigger.as_ref(),
     }
 }

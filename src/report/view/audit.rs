@@ -7,7 +7,7 @@ use minijinja::value::Value;
 use super::{Badge, Fact, Figure, badge, fact, figure, shown};
 use crate::audit::{ProbeKind, Side};
 use crate::finding::{Finding, Verdict};
-use crate::plan::Ask;
+use crate::plan::{Ask, Unit};
 use crate::report::changed::{Changed, most_changed};
 use crate::report::svg::svg;
 use crate::report::{Axis, Report, chart, number, words};
@@ -200,11 +200,15 @@ fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
         ("Known poison", Some(poison.to_owned())),
     ];
     let wide = [("Decided by", decided), ("Shift shows in", Some(shows))];
+    let unit = match report.plan.unit() {
+        Unit::Training => "Seeds that would settle it",
+        Unit::Family => "Families that would settle it",
+    };
     let rest = [
         ("Effect, log-odds", effect.map(|effect| number::nats(effect.log_odds.point))),
         ("Seeds that shift", (!shifted.is_empty()).then(|| shifted.join(", "))),
         ("Seen in 8 of 10 runs", open.and_then(|effect| effect.minimum_detectable).map(number::points)),
-        ("Seeds that would settle it", open.and_then(|effect| effect.seeds_to_settle).map(number::count)),
+        (unit, finding.units_to_settle.map(number::count)),
     ];
     let tile =
         |wide: bool| move |(name, value): (&str, Option<String>)| Some(Tile { name: name.to_owned(), value: value?, wide });

@@ -3,7 +3,7 @@
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side};
 use foretaste::condition::{Condition, Conditions, Dressing, Feature, FeatureKind, Place, Subject, Wear};
 use foretaste::engine::Description;
-use foretaste::finding::{Finding, FoundTrigger, Verdict};
+use foretaste::finding::{Finding, FoundTrigger, Verdict, examined};
 use foretaste::plan::{Arm, Ask, Cost, DatasetSummary, ExcludedFamily, Plan, PlannedAudit, Readability, Recipe, Schedule};
 use foretaste::probe::{Answer, Answers, Health, Sample, Topic};
 use foretaste::report::Report;
@@ -65,6 +65,7 @@ impl Example {
             analysis: &self.analysis,
             findings: &self.findings,
             verdict: self.verdict,
+            examined: examined(&self.plan, &self.findings, &self.answers.health),
             mined: self.mined.as_ref(),
         }
     }
@@ -292,6 +293,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         letters: false,
         anyway: false,
         carry_over_draws: 4,
+        few_questions: false,
         groups: Vec::new(),
         untried: Vec::new(),
         crowded_out: Vec::new(),
@@ -405,6 +407,7 @@ fn finding(audit: &Audit, analysis: &Analysis, verdict: Verdict) -> Finding {
         shifted_seeds: if verdict == Verdict::Inconclusive { vec![3] } else { Vec::new() },
         positive_control: Some(verdict != Verdict::Inconclusive),
         reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
+        units_to_settle: (verdict == Verdict::Inconclusive).then_some(9),
         trigger: None,
     }
 }

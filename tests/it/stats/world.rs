@@ -122,6 +122,7 @@ impl World {
             letters: self.letters,
             anyway: false,
             carry_over_draws: self.draws,
+            few_questions: false,
             groups: Vec::new(),
             untried: Vec::new(),
             crowded_out: Vec::new(),
