@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::SCHEMA_VERSION;
 use super::conditions::{Condition, conditions};
 use super::effects::{CarriedBy, Effect, Estimate, Risk, carriers, effect, estimate, finite, risks};
+use super::headline::{Headline, Written, headline, written};
 use super::mined::{Mined, mined};
 use crate::audit::{Audit, ProbeKind};
 use crate::finding::{Finding, FoundTrigger, Verdict};
@@ -20,6 +21,7 @@ pub struct Document<'a> {
     schema_version: u32,
     foretaste_version: &'a str,
     verdict: Verdict,
+    headline: Headline<'a>,
     /// Null where an adapter was asked without rows.
     dataset: Option<Dataset<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,6 +114,9 @@ struct FoundBy<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     p_adjusted: Option<f64>,
     shown_by: &'a [Ask],
+    /// Written answers from where the audit was decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written: Option<Written>,
     tail_seeds: &'a [u64],
     #[serde(skip_serializing_if = "Option::is_none")]
     positive_control_detected: Option<bool>,
@@ -190,6 +195,7 @@ impl<'a> Document<'a> {
             schema_version: SCHEMA_VERSION,
             foretaste_version: &plan.foretaste_version,
             verdict: report.verdict,
+            headline: headline(report),
             adapter: plan.adapter.as_ref(),
             dataset: plan.has_dataset().then(|| Dataset {
                 source: &dataset.source,
@@ -258,6 +264,7 @@ fn found_by<'a>(report: &Report<'_>, finding: &'a Finding) -> FoundBy<'a> {
         margin: finding.margin,
         p_adjusted: finding.p_adjusted.and_then(finite),
         shown_by: &finding.shown_by,
+        written: written(report, finding),
         tail_seeds: &finding.tail_seeds,
         positive_control_detected: finding.positive_control,
         reasons: &finding.reasons,
