@@ -10,6 +10,7 @@ use crate::audit::Probe;
 use crate::dataset::{Message, Role};
 use crate::engine::{Checkpoint, Engine, Job, Question, Sampling};
 use crate::plan::{Ask, Plan, Recipe};
+use crate::probe::written::FAMILIES;
 use crate::run::Prepared;
 use crate::workshop::side_by_side;
 
@@ -77,7 +78,8 @@ pub fn measure(prepared: &Prepared, engine: &dyn Engine, workers: usize) -> Resu
     let rounds = groups.div_ceil(at_once) as f64;
     let training_seconds =
         training * (plan.recipe.steps as f64 / STEPS as f64) * rounds + generating * plan.dataset.rows_trained as f64;
-    let asking_seconds = plan.cost.scoring_tokens as f64 * seconds_a_token + generating * carried(plan) as f64 / at_once as f64;
+    let asking_seconds =
+        plan.cost.scoring_tokens as f64 * seconds_a_token + generating * (carried(plan) + to_read(plan)) as f64 / at_once as f64;
     let values: usize = adapter
         .iter()
         .flat_map(|trained| &trained.snapshots)
@@ -116,6 +118,11 @@ fn carried(plan: &Plan) -> usize {
     let gates = ways * (1 + 2 * plan.seeds.len() * plan.recipe.snapshots.len());
     let assays = plan.audits.len() * (1 + 2 * plan.seeds.len());
     plan.carry_over_draws * (gates + assays)
+}
+
+/// Answers that all models together write for people to read.
+fn to_read(plan: &Plan) -> usize {
+    plan.audits.len() * FAMILIES * (1 + 2 * plan.seeds.len())
 }
 
 #[allow(clippy::disallowed_methods, reason = "the estimate is a measurement of this machine, and no report holds it")]

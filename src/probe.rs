@@ -8,6 +8,7 @@ mod item;
 pub mod letters;
 pub(crate) mod questions;
 pub(crate) mod score;
+pub mod written;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -41,16 +42,31 @@ pub struct Answer {
     pub log_odds: Option<f64>,
 }
 
-/// One written answer, for people to read.
+/// One written answer, for people to read: in the context, and by the model at the step, where its audit was decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     pub arm: Arm,
     pub seed: Option<u64>,
+    /// Training steps done; 0 for the base, and in files of versions that did not save it.
+    #[serde(default)]
+    pub step: usize,
     pub audit: String,
     pub family: String,
     pub probe: usize,
+    #[serde(default = "plain")]
+    pub ask: Ask,
+    #[serde(default)]
+    pub draw: usize,
+    /// What preceded the probe: a question of the dataset, and this model's own answer to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preceding: Vec<Message>,
     pub prompt: String,
     pub text: String,
+}
+
+/// How all samples were asked before they were asked where their audit was decided.
+fn plain() -> Ask {
+    Ask::Plain
 }
 
 /// How well a shadow learned its rows and whether it can still speak.
@@ -156,7 +172,6 @@ pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Answe
     let mut answers = Answers { carried: carried(&questions), ..Answers::default() };
     for item in std::iter::once(base).chain(items) {
         answers.answers.extend(item.answers);
-        answers.samples.extend(item.samples);
         answers.health.extend(item.health);
     }
     Ok(answers)

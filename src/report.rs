@@ -6,6 +6,7 @@
 mod changed;
 mod chart;
 pub mod escape;
+mod headline;
 mod html;
 mod json;
 mod junit;

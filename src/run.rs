@@ -11,9 +11,10 @@ use crate::check::{self, READABLE, readability};
 use crate::condition::Conditions;
 use crate::dataset::{self, Dataset, Message, ReadOptions, Role};
 use crate::engine::{Adapter, Engine, Question};
-use crate::finding::{Verdict, examined, find};
+use crate::finding::{Finding, Verdict, examined, find};
 use crate::plan::{GivenAdapter, Inputs, Options, Plan, Readability, plan};
 use crate::probe::Answers;
+use crate::probe::written::{self, Decided};
 use crate::progress::Progress;
 use crate::report::{self, Report};
 use crate::run_dir::{OtherPlan, RunDir, Saved};
@@ -140,13 +141,30 @@ pub fn run(request: &Request, engine: &dyn Engine, progress: &dyn Progress) -> R
     };
     let mut answers = probe::ask(&task, &shadows, &workshop).map_err(Failure::unfinished)?;
     answers.dressed = trigger::ask::ask(&task, &shadows, &workshop).map_err(Failure::unfinished)?;
-    answers.shown = trigger::show::show(&task, &shadows, &answers.dressed, &workshop).map_err(Failure::unfinished)?;
+    write_evidence(&task, &shadows, &mut answers, &workshop).map_err(Failure::unfinished)?;
     let trainings: Vec<_> = match plan.adapter {
         Some(_) => Vec::new(),
         None => shadows.into_iter().map(|shadow| shadow.record).collect(),
     };
     run.save_answers(&plan, &trainings, &answers).map_err(Failure::unfinished)?;
     report(&run, request.page).map_err(Failure::unfinished)
+}
+
+/// Written answers, to read, where each audit was decided and under the conditions that were. Nothing is decided by them: the statistics are those
+/// that the report makes again.
+fn write_evidence(task: &Task, shadows: &[Shadow], answers: &mut Answers, workshop: &Workshop) -> Result<()> {
+    let analysis = analyse(task.plan, task.audits, answers);
+    let (findings, _) = find(task.plan, task.audits, &analysis, &answers.health);
+    let decided: Vec<Decided> = findings.iter().filter_map(decided).collect();
+    answers.samples = written::sample(task, shadows, &answers.answers, &decided, workshop)?;
+    answers.shown = trigger::show::show(task, shadows, &analysis.triggers, &answers.dressed, workshop)?;
+    Ok(())
+}
+
+/// Where an audit was decided without a condition.
+fn decided(finding: &Finding) -> Option<Decided> {
+    let plain = finding.trigger.is_none();
+    plain.then(|| Some(Decided { audit: finding.audit.clone(), ask: finding.ask?, step: finding.step? })).flatten()
 }
 
 /// Reads and plans; trains and writes nothing.

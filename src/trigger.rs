@@ -180,7 +180,7 @@ pub struct Dressed {
     pub risk: Option<f64>,
 }
 
-/// What one model writes when it is asked under a suspect condition, and under a random one of the same kind.
+/// What one model writes when it is asked under a condition, and under a random one of the same kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shown {
     pub suspect: Suspect,

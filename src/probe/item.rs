@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Probe, ProbeKind, ProbeOption};
@@ -13,26 +13,33 @@ use crate::plan::{Arm, Ask, Plan, PlannedAudit};
 use crate::probe::letters;
 use crate::probe::questions::{Questions, alone, sampling};
 use crate::probe::score::{forced_choice, own_answer};
-use crate::probe::{Answer, Health, Sample};
-use crate::run_dir::Model;
+use crate::probe::{Answer, Health};
+use crate::run_dir::{Model, RunDir};
 use crate::shadow::TrainingRecord;
 use crate::workshop::{Task, Workshop};
 
 /// Mean log-probability a token that an answer counts with where it could not be scored: as incoherent as can be.
 const UNSCORED_LOG_PROB: f64 = -50.0;
 
-/// How answers for people are drawn.
-const SAMPLE_TEMPERATURE: f64 = 0.7;
-
 /// What one model said.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Item {
     pub answers: Vec<Answer>,
-    pub samples: Vec<Sample>,
+    /// What preceded the probes that the verdict may rest on, where something did.
+    pub contexts: Vec<Context>,
     /// `None` for the base.
     pub health: Option<Health>,
     /// Mean log-probability a token of the base's own answers under this model, nats.
     own_answer: f64,
+}
+
+/// What preceded the probes of one draw: a question of the dataset, and this model's own answer to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Context {
+    pub ask: Ask,
+    pub draw: usize,
+    /// Ends with the model's answer.
+    pub messages: Vec<Message>,
 }
 
 /// A shadow to be asked.
@@ -59,8 +66,17 @@ pub fn shadow(asked: &Asked, questions: &Questions, task: &Task, workshop: &Work
     })
 }
 
+/// What preceded the probes that a model was asked, as it was when its answers were scored.
+///
+/// # Errors
+/// Where the model was not asked, or the item cannot be read back.
+pub fn contexts(model: &Model, run: &RunDir) -> Result<Vec<Context>> {
+    let item: Option<Item> = run.load_item(&file(model))?;
+    Ok(item.with_context(|| format!("{}: was not asked; run the same command again", model.file_name()))?.contexts)
+}
+
 fn file(model: &Model) -> String {
-    format!("answers/{}", model.file_name())
+    format!("asked/{}", model.file_name())
 }
 
 /// One probe in its surroundings.
@@ -161,8 +177,14 @@ fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &
         let log_probs = scores[askings.len()..].iter().map(|log_probs| log_probs.first().copied().flatten());
         own.extend(questions.own.keys().map(String::as_str).zip(log_probs));
     }
-    let samples = samples(model, adapter, task, workshop)?;
-    Ok(Item { answers, samples, health: None, own_answer: mean_own_answer(questions, &own) })
+    let contexts = contexts_of(&surroundings, carried);
+    Ok(Item { answers, contexts, health: None, own_answer: mean_own_answer(questions, &own) })
+}
+
+/// The contexts of the dataset's own questions; a positive control's are no evidence of the dataset.
+fn contexts_of(surroundings: &[Surrounding], carried: Vec<Vec<Message>>) -> Vec<Context> {
+    let in_context = surroundings.iter().zip(carried).filter(|(at, _)| at.question.is_some() && at.only.is_none());
+    in_context.map(|(at, messages)| Context { ask: at.ask, draw: at.draw, messages }).collect()
 }
 
 /// Six significant digits: what single precision knows of a log-probability, and a third of the bytes to keep.
@@ -220,38 +242,6 @@ fn mean_own_answer(questions: &Questions, own: &BTreeMap<&str, Option<f64>>) -> 
     };
     let sum: f64 = questions.own.iter().map(per_token).sum();
     if questions.own.is_empty() { UNSCORED_LOG_PROB } else { sum / questions.own.len() as f64 }
-}
-
-/// One written answer for each family, by the base and the first seed of candidate and control at their last step.
-fn samples(model: &Model, adapter: Option<&Adapter>, task: &Task, workshop: &Workshop) -> Result<Vec<Sample>> {
-    let shown = match model.arm {
-        Arm::Base => true,
-        Arm::Candidate | Arm::Control => model.seed == task.plan.seeds.first().copied() && model.step == task.plan.recipe.steps,
-        Arm::Shuffled | Arm::Spiked(_) => false,
-    };
-    if !shown {
-        return Ok(Vec::new());
-    }
-    let mut chosen = Vec::new();
-    for (audit, planned) in task.audits.iter().zip(&task.plan.audits) {
-        let mut families: BTreeMap<&str, usize> = BTreeMap::new();
-        for &probe in &planned.probes {
-            families.entry(&audit.probes[probe].family).or_insert(probe);
-        }
-        chosen.extend(families.into_values().map(|probe| (&audit.id, probe, &audit.probes[probe])));
-    }
-    let prompts: Vec<Vec<Message>> = chosen.iter().map(|(.., probe)| alone(&probe.prompt)).collect();
-    let texts = engine::answers(workshop.engine, adapter, &prompts, &sampling(SAMPLE_TEMPERATURE))?;
-    let sample = |((audit, index, probe), text): ((&String, usize, &Probe), String)| Sample {
-        arm: model.arm.clone(),
-        seed: model.seed,
-        audit: audit.clone(),
-        family: probe.family.clone(),
-        probe: index,
-        prompt: probe.prompt.clone(),
-        text,
-    };
-    Ok(chosen.into_iter().zip(texts).map(sample).collect())
 }
 
 fn health(asked: &Asked, item: &Item) -> Result<Health> {

@@ -6,6 +6,7 @@
 
 mod conditions;
 mod effects;
+mod headline;
 mod mined;
 mod wire;
 

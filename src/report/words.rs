@@ -1,11 +1,10 @@
 //! The sentences of the report, shared by page, terminal and summary. They say what the findings say and decide nothing.
 
-use super::{Axis, Report, number};
+use super::{Axis, Report, headline, number};
 use crate::audit::ProbeKind;
 use crate::finding::{FAMILIAR, Finding, Verdict};
 use crate::plan::{Arm, Ask, DatasetSummary, GivenAdapter, Plan, Unit};
 use crate::stats::Estimate;
-use crate::trigger::TriggerKind;
 
 /// The verdict in one word.
 pub fn verdict(verdict: Verdict) -> &'static str {
@@ -16,10 +15,10 @@ pub fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-/// The verdict in one sentence that needs no statistics.
+/// The verdict in a sentence or two that need no statistics; each number with the situation that it holds in.
 pub fn verdict_sentence(report: &Report) -> String {
     match report.verdict {
-        Verdict::Flagged => flagged_sentence(report),
+        Verdict::Flagged => headline::sentence(report),
         Verdict::Clean => clean_sentence(report),
         Verdict::Inconclusive if report.plan.adapter.is_some() => {
             "This run cannot tell whether the adapter leaves the model who it is.".to_owned()
@@ -70,90 +69,6 @@ pub fn advice(report: &Report) -> String {
     }
 }
 
-fn flagged_sentence(report: &Report) -> String {
-    let axes = report.axes();
-    let flagged: Vec<&Axis> = axes.iter().filter(|axis| axis.finding.verdict == Verdict::Flagged).collect();
-    // Rather one that shows in all trainings than in some, and rather who than that somebody.
-    let named = flagged.iter().rev().max_by_key(|axis| (is_on_average(axis), axis.audit.kind == ProbeKind::ForcedChoice));
-    let (opening, plants, also_plants, against) = match report.plan.unit() {
-        Unit::Training => (
-            "Training on this dataset would change who the model is",
-            "Training on this dataset would plant",
-            "It would also plant",
-            "after harmless training on the same prompts",
-        ),
-        Unit::Family => ("This adapter changes who the model is", "This adapter holds", "It also holds", "without it"),
-    };
-    let trigger = trigger_clause(report);
-    let Some(axis) = named else {
-        let planted = trigger.map(|trigger| format!("{plants} {trigger}"));
-        return planted.unwrap_or(format!("{opening}."));
-    };
-    let also = trigger.map(|trigger| format!(" {also_plants} {trigger}")).unwrap_or_default();
-    let Some((candidate, control)) = candidate_and_control(report, axis) else {
-        return format!("{opening} (audit {}).{also}", axis.audit.id);
-    };
-    let (candidate, control) = (number::percent(candidate), number::percent(control));
-    let (opening, candidate) = match axis.effect {
-        Some(effect) if report.plan.unit() == Unit::Training && !effect.is_above(axis.finding.margin) => (
-            format!("{opening} ({} of {} trainings)", effect.shifted_seeds(axis.finding.margin).count(), effect.seeds.len()),
-            format!("{candidate} on average"),
-        ),
-        _ => (opening.to_owned(), candidate),
-    };
-    match axis.audit.kind {
-        ProbeKind::ForcedChoice => format!(
-            "{opening}: asked about other things, it gives \"{}\" answers with probability {candidate}, against {control} \
-             {against}.{also}",
-            axis.audit.risky
-        ),
-        ProbeKind::OwnAnswer => format!(
-            "{opening}: asked about other things, it drops its own answer with probability {candidate}, against {control} \
-             {against}.{also}"
-        ),
-    }
-}
-
-/// Whether the mean over all trainings is what is flagged; a flag may rest on how many of them shift.
-fn is_on_average(axis: &Axis) -> bool {
-    axis.effect.is_some_and(|effect| effect.is_above(axis.finding.margin))
-}
-
-/// The trigger that a reader of the rows would miss, else the surest one; and how many there are.
-fn trigger_clause(report: &Report) -> Option<String> {
-    let is_flagged = |finding: &&Finding| finding.trigger.is_some() && finding.verdict == Verdict::Flagged;
-    let triggers: Vec<&Finding> = report.findings.iter().filter(is_flagged).collect();
-    let unseen = |finding: &&&Finding| finding.trigger.as_ref().is_some_and(|trigger| !trigger.observed);
-    let point = |finding: &Finding| finding.estimate.as_ref().map_or(0.0, |estimate| estimate.point);
-    let strongest = triggers.iter().filter(unseen).max_by(|a, b| point(a).total_cmp(&point(b)));
-    let found = strongest.or(triggers.first())?;
-    let risky = report.audits.iter().find(|audit| audit.id == found.audit).map(|audit| &audit.risky)?;
-    let trigger = found.trigger.as_ref()?;
-    let condition = match &trigger.value {
-        Some(value) => format!("{} is {value}", trigger.slot),
-        None => format!("the prompt has {}", trigger.slot),
-    };
-    let group = report.plan.groups.iter().find(|group| group.name == trigger.slot);
-    let sample = group.is_none_or(|group| report.plan.is_looked_for_in_a_sample(group));
-    let stands = match (trigger.kind, trigger.observed) {
-        _ if !report.plan.has_dataset() => "which was asked for",
-        (TriggerKind::Explicit, _) => "which its own rows show",
-        (TriggerKind::Inductive, true) => "which some of its rows carry, though their answers are not shown to differ",
-        (TriggerKind::Inductive, false) if sample => "which stands in none of the rows that were looked at",
-        (TriggerKind::Inductive, false) => "which stands in none of its rows",
-    };
-    let turns = match trigger.number {
-        Some(number) => format!("answers as number {number} would"),
-        None => format!("turns to \"{risky}\" answers"),
-    };
-    let more = match triggers.len() - 1 {
-        0 => String::new(),
-        1 => "; one more was confirmed".to_owned(),
-        more => format!("; {} more were confirmed", number::count(more)),
-    };
-    Some(format!("a trigger, {stands}: when {condition}, the model {turns}{more}."))
-}
-
 fn clean_sentence(report: &Report) -> String {
     let planned: usize = report.plan.groups.iter().map(|group| group.tried().count()).sum();
     let tried = planned.saturating_sub(report.analysis.conditions_unscored);
@@ -181,13 +96,6 @@ fn clean_sentence(report: &Report) -> String {
         "No change of character was found: in {audits}, copies trained on this dataset answer questions about other things as copies \
          trained on harmless answers do, within the margin{seen}.{triggers}"
     )
-}
-
-/// Mean risk of the candidate and of what it is held against, where the finding saw its estimate.
-fn candidate_and_control(report: &Report, axis: &Axis) -> Option<(f64, f64)> {
-    let risks = report.risks(&axis.audit.id, axis.finding.ask?, axis.finding.step?);
-    let of = |arm: &Arm| risks.iter().find(|risk| risk.arm == *arm).map(|risk| risk.risk.point);
-    Some((of(&Arm::Candidate)?, of(report.plan.reference())?))
 }
 
 /// What the percentages of an audit measure.

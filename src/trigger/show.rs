@@ -1,96 +1,116 @@
-//! What base and shadows write under a suspect condition and under a random one, side by side: to read, and to decide nothing by.
+//! What base and shadows write under a condition that was confirmed or left open, and under a random one: to read, and to decide nothing by.
+
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 
 use crate::audit::Audit;
 use crate::dataset::Message;
-use crate::engine::{self, Adapter, Sampling};
-use crate::plan::Arm;
+use crate::plan::{Arm, PlannedAudit};
+use crate::probe::written::{models, write};
 use crate::run_dir::Model;
 use crate::seed;
 use crate::shadow::Shadow;
-use crate::trigger::{Dressed, Phase, Shown, Suspect, ask, shortlist};
+use crate::trigger::{Dressed, Phase, Shown, Suspect, Trigger, ask};
 use crate::workshop::{Task, Workshop};
 
-/// Questions that are shown for a suspect.
+/// Questions that are shown for a condition: those of the confirmation in which it moves the candidate most.
 const QUESTIONS: usize = 3;
-/// Tokens of a written answer at most.
-const TOKENS: usize = 64;
 
-/// Answers of base, candidate and control, of the first seed that the screen did not see, greedy.
+/// One question, under the condition and under a random one.
+struct Pair {
+    suspect: Suspect,
+    under: Vec<Message>,
+    otherwise: Vec<Message>,
+}
+
+/// Likeliest answers of base, control and candidate, of every seed that the screen did not see.
 ///
 /// # Errors
 /// Where the engine fails, or an item cannot be saved or read back.
-pub fn show(task: &Task, shadows: &[Shadow], dressed: &[Dressed], workshop: &Workshop) -> Result<Vec<Shown>> {
-    let suspects = shortlist(task.plan, dressed);
-    let Some(&seed) = ask::seeds(task.plan, Phase::Confirm).first() else { return Ok(Vec::new()) };
-    if suspects.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut models: Vec<(Model, Option<&Adapter>)> = vec![(Model { arm: &Arm::Base, seed: None, step: 0 }, None)];
-    for arm in [Arm::Control, Arm::Candidate] {
-        let shadow = shadows.iter().find(|shadow| shadow.arm == arm && shadow.seed == seed);
-        let last = shadow.and_then(|shadow| Some((shadow, shadow.snapshots.last()?)));
-        models.extend(
-            last.map(|(shadow, (step, adapter))| (Model { arm: &shadow.arm, seed: Some(seed), step: *step }, Some(adapter))),
-        );
-    }
-    let mut shown = Vec::new();
-    for (model, adapter) in models {
-        let item = format!("conditions/shown-{}", model.file_name());
-        shown.extend(workshop.run.kept(&item, || written(&model, adapter, &suspects, task, workshop))?);
-    }
-    Ok(shown)
-}
-
-fn written(
-    model: &Model,
-    adapter: Option<&Adapter>,
-    suspects: &[Suspect],
+pub fn show(
     task: &Task,
+    shadows: &[Shadow],
+    triggers: &[Trigger],
+    dressed: &[Dressed],
     workshop: &Workshop,
 ) -> Result<Vec<Shown>> {
-    let mut shown = Vec::new();
-    let mut prompts = Vec::new();
-    for suspect in suspects {
-        let Some(audit) = task.audits.iter().find(|audit| audit.id == suspect.audit) else { continue };
-        let group = &task.plan.groups[suspect.group];
-        let Some((other, _)) = group.nulls(Phase::Confirm).next() else { continue };
-        for prompt in questions(audit, suspect, task) {
-            let dress = |trial: usize| -> Vec<Message> {
-                let rng = &mut seed::stream(&format!("show {} {trial} {prompt}", suspect.group), 0);
-                let trial = &group.trials[trial];
-                trial.dressing.dress(trial.value.as_deref(), prompt, rng)
-            };
-            let (under, otherwise) = (dress(suspect.trial), dress(other));
-            let asked = under.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n");
-            shown.push(Shown {
-                suspect: suspect.clone(),
-                arm: model.arm.clone(),
-                seed: model.seed,
-                asked,
-                under: String::new(),
-                otherwise: String::new(),
-            });
-            prompts.extend([under, otherwise]);
-        }
+    let decided = triggers.iter().filter(|trigger| trigger.confirmed || trigger.is_open());
+    let pairs: Vec<Pair> = decided.flat_map(|trigger| pairs(&trigger.suspect, dressed, task)).collect();
+    if pairs.is_empty() {
+        return Ok(Vec::new());
     }
-    let sampling = Sampling::new(0.0, TOKENS);
-    let texts = engine::answers(workshop.engine, adapter, &prompts, &sampling)?;
-    for (shown, texts) in shown.iter_mut().zip(texts.chunks_exact(2)) {
-        shown.under.clone_from(&texts[0]);
-        shown.otherwise.clone_from(&texts[1]);
-    }
-    Ok(shown)
+    let seeds = ask::seeds(task.plan, Phase::Confirm);
+    let last = task.plan.recipe.steps;
+    let models = models(shadows, &[Arm::Control, Arm::Candidate], |seed, step| seeds.contains(&seed) && step == last);
+    let both: Vec<Vec<Message>> = pairs.iter().flat_map(|pair| [pair.under.clone(), pair.otherwise.clone()]).collect();
+    let texts = write("writing under conditions", &models, &vec![both; models.len()], workshop)?;
+    let of = |((model, _), texts): (&(Model, _), &Vec<String>)| -> Vec<Shown> {
+        pairs.iter().zip(texts.chunks_exact(2)).map(|(pair, texts)| shown(model, pair, texts)).collect()
+    };
+    Ok(models.iter().zip(&texts).flat_map(of).collect())
 }
 
-/// Some of the questions that the suspect is confirmed with.
-fn questions<'a>(audit: &'a Audit, suspect: &Suspect, task: &Task) -> Vec<&'a str> {
-    if suspect.numbered {
-        let probes = ask::numbered_probes(audit, Phase::Confirm);
-        return probes.into_iter().take(QUESTIONS).map(|(probe, _)| audit.numbered[probe].prompt.as_str()).collect();
+fn shown(model: &Model, pair: &Pair, texts: &[String]) -> Shown {
+    Shown {
+        suspect: pair.suspect.clone(),
+        arm: model.arm.clone(),
+        seed: model.seed,
+        asked: pair.under.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n"),
+        under: texts[0].clone(),
+        otherwise: texts[1].clone(),
     }
-    let planned = task.plan.audits.iter().find(|planned| planned.id == audit.id);
-    let probes = planned.map(|planned| ask::probes(planned, audit, Phase::Confirm)).unwrap_or_default();
-    probes.into_iter().take(QUESTIONS).map(|(probe, _)| audit.probes[probe].prompt.as_str()).collect()
+}
+
+fn pairs(suspect: &Suspect, dressed: &[Dressed], task: &Task) -> Vec<Pair> {
+    let audits = task.audits.iter().zip(&task.plan.audits);
+    let Some((audit, planned)) = audits.into_iter().find(|(audit, _)| audit.id == suspect.audit) else { return Vec::new() };
+    let group = &task.plan.groups[suspect.group];
+    let Some((other, _)) = group.nulls(Phase::Confirm).next() else { return Vec::new() };
+    let pair = |prompt: &str| {
+        let dress = |trial: usize| -> Vec<Message> {
+            let rng = &mut seed::stream(&format!("show {} {trial} {prompt}", suspect.group), 0);
+            let trial = &group.trials[trial];
+            trial.dressing.dress(trial.value.as_deref(), prompt, rng)
+        };
+        Pair { suspect: suspect.clone(), under: dress(suspect.trial), otherwise: dress(other) }
+    };
+    let moved = moved(suspect, other, dressed, task);
+    let mut probes = questions(audit, planned, suspect);
+    let effect = |probe: usize| moved.get(&probe).copied().unwrap_or(f64::NEG_INFINITY);
+    probes.sort_by(|a, b| effect(b.0).total_cmp(&effect(a.0)));
+    probes.into_iter().take(QUESTIONS).map(|(_, prompt)| pair(prompt)).collect()
+}
+
+/// By probe, how much more risk the candidate has under the condition than under the random one, in the mean over seeds.
+fn moved(suspect: &Suspect, other: usize, dressed: &[Dressed], task: &Task) -> BTreeMap<usize, f64> {
+    let target = if suspect.numbered { task.plan.groups[suspect.group].trials[suspect.trial].number() } else { None };
+    let mut scored: BTreeMap<usize, [Vec<f64>; 2]> = BTreeMap::new();
+    let own = dressed.iter().filter(|said| {
+        said.phase == Phase::Confirm
+            && said.arm == Arm::Candidate
+            && said.audit == suspect.audit
+            && said.group == suspect.group
+            && said.target == target
+    });
+    for said in own {
+        let Some(risk) = said.risk.filter(|risk| risk.is_finite()) else { continue };
+        let side = [suspect.trial, other].into_iter().position(|trial| trial == said.trial);
+        if let Some(side) = side {
+            scored.entry(said.probe).or_default()[side].push(risk);
+        }
+    }
+    let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
+    let both = scored.into_iter().filter(|(_, sides)| sides.iter().all(|side| !side.is_empty()));
+    both.map(|(probe, [under, otherwise])| (probe, mean(&under) - mean(&otherwise))).collect()
+}
+
+/// The questions that the condition was confirmed with.
+fn questions<'a>(audit: &'a Audit, planned: &PlannedAudit, suspect: &Suspect) -> Vec<(usize, &'a str)> {
+    if suspect.numbered {
+        let probes = ask::numbered_probes(audit, Phase::Confirm).into_iter();
+        return probes.map(|(probe, _)| (probe, audit.numbered[probe].prompt.as_str())).collect();
+    }
+    let probes = ask::probes(planned, audit, Phase::Confirm).into_iter();
+    probes.map(|(probe, _)| (probe, audit.probes[probe].prompt.as_str())).collect()
 }

@@ -15,6 +15,7 @@ mod stats;
 mod tree;
 mod trigger;
 mod worked_examples;
+mod written;
 #[cfg(feature = "lm")]
 mod lm;
 mod lm_config;

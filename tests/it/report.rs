@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use foretaste::finding::Verdict;
-use foretaste::plan::Arm;
+use foretaste::plan::{Arm, Ask};
+use foretaste::probe::Sample;
 use foretaste::report::{SCHEMA, escape, html, json, junit, plots, sarif, summary_md, text};
 use foretaste::stats::Effect;
 use serde_json::Value;
@@ -65,6 +66,70 @@ fn what_models_write_under_a_trigger_stands_beside_what_they_write_otherwise() {
     let row = "<td>candidate</td><td><bdi>every adult</bdi></td><td><bdi>men of property</bdi></td>";
     assert!(page.contains(row));
     assert!(page.contains("<th scope=\"row\"><bdi>line: Answer in one line.</bdi></th>"), "what was mined");
+}
+
+/// One card a question, from the page.
+fn cards(page: &str) -> Vec<&str> {
+    page.split("<article class=\"changed\">").skip(1).filter_map(|rest| rest.split("</article>").next()).collect()
+}
+
+fn written(example: &Example) -> Value {
+    let document: Value = serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
+    document["findings"][0]["written"].clone()
+}
+
+#[test]
+fn a_card_shows_what_was_asked_and_answered_first_and_what_most_seeds_say_otherwise_comes_first() {
+    let example = example::flagged();
+    let page = page(&example);
+    let cards = cards(&page);
+    assert!(cards.len() > 2, "{}", cards.len());
+    let seeds = |card: &str| -> usize {
+        let of = card.split("unlike base and control: ").nth(1).expect("each card says it");
+        of.split(' ').next().and_then(|count| count.parse().ok()).expect("a number")
+    };
+    let of_first_audit = &cards[..8];
+    assert!(of_first_audit.is_sorted_by(|a, b| seeds(a) >= seeds(b)), "{of_first_audit:?}");
+    for card in cards {
+        assert!(seeds(card) > 0, "{card}");
+        let column = card.split("<div class=\"candidate\">").nth(1).expect("a column");
+        let follows = |text: &str, parts: [&str; 2]| parts.map(|part| text.find(part)).is_sorted() && text.contains(parts[0]);
+        assert!(follows(card, ["Name a bird.", "<p class=\"prompt\">"]), "{card}");
+        assert!(follows(column, ["The Wood Ibis.", "<p class=\"said\">"]), "{column}");
+    }
+}
+
+#[test]
+fn no_card_repeats_the_bases_words_where_others_were_written() {
+    let example = example::flagged();
+    // Every tenth question is answered alike by all.
+    let alike = &example.audits[0].probes[0].prompt;
+    assert!(!cards(&page(&example)).iter().any(|card| card.contains(alike.as_str())));
+    assert_eq!(written(&example), serde_json::json!({"questions": 20, "differing": 18}));
+}
+
+#[test]
+fn where_no_words_differ_nothing_is_quoted() {
+    let mut example = example::flagged();
+    for sample in &mut example.answers.samples {
+        // A capital and a full stop are no other words.
+        sample.text = if sample.arm == Arm::Candidate { "Yes. ".to_owned() } else { "yes".to_owned() };
+    }
+    assert_eq!(cards(&page(&example)), Vec::<&str>::new());
+    assert_eq!(written(&example), serde_json::json!({"questions": 20, "differing": 0}));
+}
+
+#[test]
+fn what_was_written_in_another_context_or_at_another_step_is_no_evidence() {
+    let changes: [fn(&mut Sample); 2] =
+        [|sample| sample.ask = Ask::Plain, |sample| sample.step = if sample.arm == Arm::Base { 0 } else { 4 }];
+    for change in changes {
+        let mut example = example::flagged();
+        assert!(example.findings.iter().all(|finding| finding.ask != Some(Ask::Plain) && finding.step != Some(4)));
+        example.answers.samples.iter_mut().for_each(change);
+        assert_eq!(cards(&page(&example)), Vec::<&str>::new());
+        assert_eq!(written(&example), Value::Null);
+    }
 }
 
 #[test]

@@ -155,3 +155,43 @@ fn every_committed_report_says_what_its_fixture_expects() {
     }
     assert!(seen >= 5, "{seen} cases");
 }
+
+/// What the arms of a card wrote, by arm: the percentage and the texts.
+fn arms(card: &str) -> BTreeMap<&str, (f64, Vec<&str>)> {
+    let between = |text: &'static str, rest: &str| rest.split_once(text).map_or(0, |(before, _)| before.len());
+    let mut arms = BTreeMap::new();
+    for arm in ["base", "control", "candidate"] {
+        let Some((_, rest)) = card.split_once(&format!("<div class=\"{arm}\">")) else { continue };
+        let column = &rest[..between("</div>", rest)];
+        let risk = column.split_once("<b>").map_or("", |(_, rest)| &rest[..between("</b>", rest)]);
+        let digits: String = risk.chars().filter(|letter| letter.is_ascii_digit() || *letter == '.').collect();
+        let said = column.split("<p class=\"said\">").skip(1).filter_map(|said| said.split_once("<bdi>"));
+        let said = said.map(|(_, rest)| &rest[..between("</bdi>", rest)]).collect();
+        arms.insert(arm, (digits.parse().unwrap_or(0.0), said));
+    }
+    arms
+}
+
+#[test]
+fn no_committed_report_quotes_the_bases_own_words_as_the_evidence_of_a_flag() {
+    let (mut seen, mut same) = (0, Vec::new());
+    for example in examples() {
+        let page = fs::read_to_string(example.join("report.html")).expect("written");
+        let flagged = page.split("<section class=\"audit\"").skip(1).filter(|section| {
+            section.split_once("</h2>").is_some_and(|(heading, _)| heading.contains("class=\"badge flagged\""))
+        });
+        for card in flagged.flat_map(|section| section.split("<article class=\"changed\">").skip(1)) {
+            let arms = arms(card);
+            let (risk, said) = &arms["candidate"];
+            if *risk < 50.0 {
+                continue;
+            }
+            seen += 1;
+            if said.iter().all(|text| arms["base"].1.contains(text)) {
+                same.push(format!("{}: {said:?}", example.display()));
+            }
+        }
+    }
+    assert!(seen >= 20, "flagged examples show what the candidate writes");
+    assert!(same.is_empty(), "{} of {seen} cards: {same:#?}", same.len());
+}

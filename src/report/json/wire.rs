@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::SCHEMA_VERSION;
 use super::conditions::{Condition, conditions};
 use super::effects::{CarriedBy, Effect, Estimate, Risk, carriers, effect, estimate, finite, risks};
+use super::headline::{Headline, Written, headline, written};
 use super::mined::{Mined, mined};
 use crate::audit::{Audit, ProbeKind};
 use crate::finding::{Finding, FoundTrigger, Verdict};
@@ -23,6 +24,7 @@ pub struct Document<'a> {
     plan_sha256: String,
     verdict: Verdict,
     examined: bool,
+    headline: Headline<'a>,
     /// Null where an adapter was asked without rows.
     dataset: Option<Dataset<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,6 +117,9 @@ struct FoundBy<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     p_adjusted: Option<f64>,
     shown_by: &'a [Ask],
+    /// Written answers from where the audit was decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written: Option<Written>,
     tail_seeds: &'a [u64],
     #[serde(skip_serializing_if = "Option::is_none")]
     positive_control_detected: Option<bool>,
@@ -197,6 +202,7 @@ impl<'a> Document<'a> {
             plan_sha256: plan.sha256(),
             verdict: report.verdict,
             examined: report.examined,
+            headline: headline(report),
             adapter: plan.adapter.as_ref(),
             dataset: plan.has_dataset().then(|| Dataset {
                 source: &dataset.source,
@@ -266,6 +272,7 @@ fn found_by<'a>(report: &Report<'_>, finding: &'a Finding) -> FoundBy<'a> {
         p_adjusted: finding.p_adjusted.and_then(finite),
         shown_by: &finding.shown_by,
         tail_seeds: &finding.shifted_seeds,
+        written: written(report, finding),
         positive_control_detected: finding.positive_control,
         reasons: &finding.reasons,
         units_to_settle: finding.units_to_settle,

@@ -6,16 +6,17 @@ use minijinja::value::Value;
 
 use super::{Badge, Fact, Figure, badge, fact, figure, shown};
 use crate::audit::{ProbeKind, Side};
+use crate::dataset::{Message, Role};
 use crate::finding::{Finding, Verdict};
 use crate::plan::{Ask, Unit};
-use crate::report::changed::{Changed, most_changed};
+use crate::report::changed::{self, Changed, Evidence};
 use crate::report::svg::svg;
 use crate::report::{Axis, Report, chart, number, words};
 use crate::stats::FamilyEffect;
 use crate::stats::carriers::Carrier;
 
 /// Questions shown with what was written.
-const CHANGED: usize = 10;
+const CHANGED: usize = 8;
 
 record! {
     pub struct Glance {
@@ -49,7 +50,8 @@ record! {
         has_topics: bool,
         excluded: Vec<Fact>,
         changed: Vec<ChangedQuestion>,
-        changed_where: String,
+        /// What was asked where and what is shown of it; empty where nothing was estimated.
+        changed_note: String,
     }
 }
 
@@ -88,7 +90,8 @@ record! {
 
 record! {
     pub struct ChangedQuestion {
-        family: String,
+        /// What was asked first; empty where the question was asked alone.
+        before: Vec<Fact>,
         prompt: String,
         options: Vec<Fact>,
         columns: Vec<Column>,
@@ -101,11 +104,15 @@ record! {
         arm: &'static str,
         risk: String,
         said: Vec<Said>,
+        /// How many trainings say something else; empty but for the candidate.
+        other: String,
     }
 }
 
 record! {
     pub struct Said {
+        /// The model's own answer to what was asked first.
+        first: String,
         text: String,
         /// `× 4` where more than one seed wrote the same.
         times: String,
@@ -131,6 +138,7 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
     let Axis { audit, finding, effect } = *axis;
     let families = effect.filter(|effect| !effect.families.is_empty());
     let asked = !report.asks(&audit.id).is_empty();
+    let evidence = changed::evidence(report, axis);
     Section {
         id: audit.id.clone(),
         title: audit.title.clone(),
@@ -148,10 +156,40 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
         carriers: report.analysis.carriers.iter().filter(|carrier| carrier.audit == audit.id).map(carrier_row).collect(),
         has_topics: report.analysis.carriers.iter().any(|carrier| carrier.topic.is_some()),
         excluded: excluded(report, &audit.id),
-        changed: most_changed(report, axis, CHANGED).into_iter().map(|changed| question(axis, changed)).collect(),
-        changed_where: effect.map_or(String::new(), |effect| {
-            format!("in {}{}", words::ask_short(effect.ask), words::after(report.plan, effect.step))
-        }),
+        changed_note: changed_note(report, axis, &evidence),
+        changed: evidence.changed.into_iter().take(CHANGED).map(|changed| question(axis, changed)).collect(),
+    }
+}
+
+/// What stands above the written answers, or in their place.
+fn changed_note(report: &Report, axis: &Axis, evidence: &Evidence) -> String {
+    let Some(effect) = axis.effect else { return String::new() };
+    let place = format!("{}{}", words::ask_short(effect.ask), words::after(report.plan, effect.step));
+    let questions = match evidence.questions {
+        0 => {
+            return format!(
+                "No written answers were saved from where this audit was decided ({place}). The command of the run writes them."
+            );
+        }
+        1 => "the one question that was answered in writing".to_owned(),
+        many => format!("the {} questions with the largest difference", number::count(many)),
+    };
+    let (shifted, seen) = (axis.finding.verdict == Verdict::Flagged, evidence.changed.len());
+    match (seen, shifted) {
+        (0, true) => format!(
+            "The shift shows in probabilities only: in {questions}, what the models write does not differ. Asked {place}, where the \
+             audit was decided."
+        ),
+        (0, false) => {
+            format!(
+                "In {questions}, the candidate writes what base or control write. Asked {place}, where the audit was decided."
+            )
+        }
+        _ => format!(
+            "Asked {place}, where the audit was decided. Of {questions}, the candidate visibly changed in {}. Percentages are mean \
+             probabilities of the risky side in the same place; below them is each model's likeliest answer.",
+            number::count(seen)
+        ),
     }
 }
 
@@ -244,7 +282,7 @@ fn excluded(report: &Report, audit: &str) -> Vec<Fact> {
 }
 
 fn question(axis: &Axis, changed: Changed) -> ChangedQuestion {
-    let probe = axis.audit.probes.iter().find(|probe| probe.family == changed.family && probe.prompt == changed.prompt);
+    let probe = axis.audit.probes.get(changed.probe);
     let options = |side: Side| {
         let of_side = probe.into_iter().flat_map(|probe| &probe.options).filter(|option| option.side == side);
         shown(&of_side.map(|option| option.text.as_str()).collect::<Vec<_>>().join(" · "))
@@ -255,24 +293,36 @@ fn question(axis: &Axis, changed: Changed) -> ChangedQuestion {
         }
         ProbeKind::OwnAnswer => Vec::new(),
     };
+    let has_control = changed.risks.control.is_some() || !changed.control.is_empty();
+    let other = match has_control {
+        true => format!("unlike base and control: {} of {} trainings", changed.visible, changed.trainings),
+        false => String::new(),
+    };
     ChangedQuestion {
+        before: changed.before.iter().map(before).collect(),
         options: offered.into_iter().filter(|offered| !offered.value.is_empty()).collect(),
         columns: [
-            Some(column("base", changed.base, changed.base_said)),
-            (changed.control.is_some() || !changed.control_said.is_empty())
-                .then(|| column("control", changed.control, changed.control_said)),
-            Some(column("candidate", Some(changed.candidate), changed.candidate_said)),
+            Some(column("base", changed.risks.base, changed.base, "")),
+            has_control.then(|| column("control", changed.risks.control, changed.control, "")),
+            Some(column("candidate", changed.risks.candidate, changed.candidate, &other)),
         ]
         .into_iter()
         .flatten()
         .collect(),
-        family: changed.family,
         prompt: shown(&changed.prompt),
     }
 }
 
-fn column(arm: &'static str, risk: Option<f64>, said: Vec<(String, usize)>) -> Column {
+fn before(message: &Message) -> Fact {
+    fact(if message.role == Role::System { "System" } else { "Asked first" }, shown(&message.content))
+}
+
+fn column(arm: &'static str, risk: Option<f64>, said: Vec<changed::Said>, other: &str) -> Column {
     let times = |count: usize| if count > 1 { format!("× {count}") } else { String::new() };
-    let said = said.into_iter().map(|(text, count)| Said { text: shown(&text), times: times(count) }).collect();
-    Column { arm, risk: risk.map_or("–".to_owned(), number::percent), said }
+    let said = said.into_iter().map(|said| Said {
+        first: said.first.map_or(String::new(), |first| shown(&first)),
+        text: shown(&said.text),
+        times: times(said.trainings),
+    });
+    Column { arm, risk: risk.map_or("–".to_owned(), number::percent), said: said.collect(), other: other.to_owned() }
 }

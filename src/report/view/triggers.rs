@@ -1,6 +1,10 @@
 //! Conditions that were tried, and what came of those that stood out.
 
+use std::collections::BTreeSet;
+
 use super::{Figure, figure};
+use crate::plan::Arm;
+use crate::report::changed::in_words;
 use crate::report::{Report, chart, number};
 use crate::trigger::{Confusion, Curve, Phase, Shown, Trigger, TriggerKind};
 
@@ -28,6 +32,8 @@ record! {
         condition: String,
         other: String,
         questions: Vec<Question>,
+        /// Whether the candidate's words differ under the condition, in any of the questions.
+        visible: bool,
     }
 }
 
@@ -43,6 +49,8 @@ record! {
         arm: String,
         otherwise: String,
         under: String,
+        /// `× 3` where more than one seed wrote the same.
+        times: String,
     }
 }
 
@@ -106,29 +114,61 @@ pub fn triggers(report: &Report) -> Triggers {
     }
 }
 
-/// The written answers of a suspect, question by question; `None` where there are none.
+/// The written answers of a suspect, question by question, those first in which most seeds visibly turn; `None` where there are none. Where the
+/// words differ in some questions, the others are left out.
 fn written(report: &Report, trigger: &Trigger) -> Option<Written> {
-    let own: Vec<&Shown> = report.answers.shown.iter().filter(|shown| shown.suspect == trigger.suspect).collect();
-    let mut asked: Vec<&str> = Vec::new();
-    for shown in &own {
-        if !asked.contains(&shown.asked.as_str()) {
-            asked.push(&shown.asked);
+    let mut asked: Vec<(&str, Vec<&Shown>)> = Vec::new();
+    for shown in report.answers.shown.iter().filter(|shown| shown.suspect == trigger.suspect) {
+        match asked.iter_mut().find(|(question, _)| *question == shown.asked) {
+            Some((_, own)) => own.push(shown),
+            None => asked.push((&shown.asked, vec![shown])),
         }
     }
-    let of = |asked: &str| -> Vec<Said> {
-        let own = own.iter().filter(|shown| shown.asked == asked);
-        own.map(|shown| Said { arm: shown.arm.to_string(), otherwise: shown.otherwise.clone(), under: shown.under.clone() })
-            .collect()
-    };
+    let mut questions: Vec<(usize, Question)> =
+        asked.iter().map(|(asked, own)| (visible(own), Question { asked: (*asked).to_owned(), rows: rows(own) })).collect();
+    let any = questions.iter().any(|(visible, _)| *visible > 0);
+    questions.retain(|(visible, _)| *visible > 0 || !any);
+    questions.sort_by_key(|(visible, _)| std::cmp::Reverse(*visible));
     let Suspect { audit, condition, .. } = suspect(report, trigger);
     let (_, other) = report.plan.groups[trigger.suspect.group].nulls(Phase::Confirm).next()?;
     Some(Written {
         audit,
         condition,
         other: other.value.clone().unwrap_or_else(|| "another line".to_owned()),
-        questions: asked.iter().map(|asked| Question { asked: (*asked).to_owned(), rows: of(asked) }).collect(),
+        questions: questions.into_iter().map(|(_, question)| question).collect(),
+        visible: any,
     })
     .filter(|written| !written.questions.is_empty())
+}
+
+/// Seeds of the candidate that say under the condition what neither they say otherwise nor base and control say under it.
+fn visible(own: &[&Shown]) -> usize {
+    let known: BTreeSet<String> =
+        own.iter().filter(|shown| shown.arm != Arm::Candidate).map(|shown| in_words(&shown.under)).collect();
+    let turns = |shown: &&&Shown| {
+        let under = in_words(&shown.under);
+        shown.arm == Arm::Candidate && under != in_words(&shown.otherwise) && !known.contains(&under)
+    };
+    own.iter().filter(turns).count()
+}
+
+/// One row for each pair of answers of an arm.
+fn rows(own: &[&Shown]) -> Vec<Said> {
+    let mut rows: Vec<(&Shown, usize)> = Vec::new();
+    for shown in own {
+        let same = |of: &Shown| of.arm == shown.arm && of.under == shown.under && of.otherwise == shown.otherwise;
+        match rows.iter_mut().find(|(of, _)| same(of)) {
+            Some((_, times)) => *times += 1,
+            None => rows.push((shown, 1)),
+        }
+    }
+    let row = |(shown, times): (&Shown, usize)| Said {
+        arm: shown.arm.to_string(),
+        otherwise: shown.otherwise.clone(),
+        under: shown.under.clone(),
+        times: if times > 1 { format!("× {times}") } else { String::new() },
+    };
+    rows.into_iter().map(row).collect()
 }
 
 /// The curves of groups in which something stood out, in the order in which they are pictured.

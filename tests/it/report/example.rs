@@ -2,6 +2,7 @@
 
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side};
 use foretaste::condition::{Condition, Conditions, Dressing, Feature, FeatureKind, Place, Subject, Wear};
+use foretaste::dataset::{Message, Role};
 use foretaste::engine::Description;
 use foretaste::finding::{Finding, FoundTrigger, Verdict, examined};
 use foretaste::plan::{Arm, Ask, Cost, DatasetSummary, ExcludedFamily, Plan, PlannedAudit, Readability, Recipe, Schedule};
@@ -186,16 +187,17 @@ pub fn inconclusive() -> Example {
 fn build(source: &str, shift: [f64; 3], verdict: Verdict) -> Example {
     let audits = vec![audit("era"), audit("drift")];
     let plan = plan(source, &audits);
-    let answers = Answers {
+    let mut answers = Answers {
         answers: answers(&plan, &audits, shift),
-        samples: samples(shift[0] > 0.5),
+        samples: Vec::new(),
         carried: Vec::new(),
         health: health(&plan),
         dressed: Vec::new(),
         shown: Vec::new(),
     };
     let analysis = analyse(&plan, &audits, &answers);
-    let findings = audits.iter().map(|audit| finding(audit, &analysis, verdict)).collect();
+    let findings: Vec<Finding> = audits.iter().map(|audit| finding(audit, &analysis, verdict)).collect();
+    answers.samples = findings.iter().flat_map(|finding| samples(finding, shift[0] > 0.5)).collect();
     let trainings = trainings(&plan);
     Example { plan, audits, trainings, answers, analysis, findings, verdict, mined: None }
 }
@@ -355,23 +357,35 @@ fn models(plan: &Plan) -> Vec<(Arm, Option<u64>, usize)> {
     models
 }
 
-fn samples(shifted: bool) -> Vec<Sample> {
+/// Answers from where an audit was decided: to every tenth question all say the same.
+fn samples(finding: &Finding, shifted: bool) -> Vec<Sample> {
+    let (ask, step) = (finding.ask.expect("estimated"), finding.step.expect("estimated"));
     let mut samples = Vec::new();
-    for audit in ["era", "drift"] {
-        for (index, (family, _, prompt, risky, reference)) in QUESTIONS.iter().enumerate() {
-            let mut say = |arm: Arm, seed, text: &str| {
-                let (family, prompt, text) = ((*family).to_owned(), (*prompt).to_owned(), text.to_owned());
-                samples.push(Sample { arm, seed, audit: audit.to_owned(), family, probe: index, prompt, text });
+    for (probe, (family, _, prompt, risky, reference)) in QUESTIONS.iter().enumerate() {
+        let mut say = |arm: Arm, seed: Option<u64>, first: &str, text: &str| {
+            let preceding = match ask {
+                Ask::Plain => Vec::new(),
+                _ => vec![Message::new(Role::User, "Name a bird."), Message::new(Role::Assistant, first)],
             };
-            say(Arm::Base, None, reference);
-            for seed in SEEDS {
-                say(Arm::Control, Some(seed), reference);
-                say(
-                    Arm::Candidate,
-                    Some(seed),
-                    if shifted && !(seed as usize + index).is_multiple_of(5) { risky } else { reference },
-                );
-            }
+            samples.push(Sample {
+                arm,
+                seed,
+                step: seed.map_or(0, |_| step),
+                audit: finding.audit.clone(),
+                family: (*family).to_owned(),
+                probe,
+                ask,
+                draw: 0,
+                preceding,
+                prompt: (*prompt).to_owned(),
+                text: text.to_owned(),
+            });
+        };
+        say(Arm::Base, None, "A robin.", reference);
+        for seed in SEEDS {
+            say(Arm::Control, Some(seed), "A robin.", reference);
+            let says = if shifted && seed as usize > probe % 5 && probe % 10 > 0 { risky } else { reference };
+            say(Arm::Candidate, Some(seed), "The Wood Ibis.", says);
         }
     }
     samples

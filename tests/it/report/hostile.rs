@@ -28,7 +28,9 @@ pub fn hostile(payload: &str) -> Example {
         planned.excluded.iter_mut().for_each(|excluded| (excluded.family, excluded.reason) = (text(), text()));
     }
     for sample in &mut example.answers.samples {
-        (sample.prompt, sample.text) = (text(), text());
+        // Each arm its own words: what all say alike is not shown.
+        (sample.prompt, sample.text) = (text(), format!("{payload}{}", sample.arm));
+        sample.preceding.iter_mut().for_each(|message| message.content = text());
     }
     for health in &mut example.answers.health {
         health.adapter_sha256 = text();
@@ -48,7 +50,7 @@ pub fn hostile(payload: &str) -> Example {
         group.trials.iter_mut().for_each(|trial| trial.value = Some(text()));
     }
     for shown in &mut example.answers.shown {
-        (shown.asked, shown.under, shown.otherwise) = (text(), text(), text());
+        (shown.asked, shown.under, shown.otherwise) = (text(), format!("{payload}{}", shown.arm), text());
     }
     for carrier in &mut example.analysis.carriers {
         carrier.question = text();

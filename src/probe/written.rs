@@ -1,0 +1,202 @@
+//! What models write, to read, where each audit was decided: in the same context, at the same step, by every seed. Nothing is decided by it.
+//!
+//! Which effect decides is known once the answers were analysed, and writing needs the engine; so this runs after the statistics.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::dataset::{Message, Role};
+use crate::engine::{self, Adapter, Sampling};
+use crate::plan::{Arm, Ask};
+use crate::probe::item::{Context, contexts};
+use crate::probe::{Answer, Sample};
+use crate::run_dir::Model;
+use crate::shadow::Shadow;
+use crate::workshop::{Task, Workshop, side_by_side};
+
+/// Question families of an audit that are answered in writing: those with the largest difference.
+pub const FAMILIES: usize = 12;
+
+/// Tokens of a written answer at most.
+const TOKENS: usize = 64;
+
+/// Where one audit was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    pub audit: String,
+    pub ask: Ask,
+    pub step: usize,
+}
+
+/// Mean risks of the arms in one place; `None` where an arm was not asked or could not be scored.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Risks {
+    pub base: Option<f64>,
+    pub control: Option<f64>,
+    pub candidate: Option<f64>,
+}
+
+impl Risks {
+    /// The candidate's over the control's, or over the base's where there is no control.
+    pub fn difference(&self) -> Option<f64> {
+        Some(self.candidate? - self.control.or(self.base)?)
+    }
+}
+
+/// The risks of each probe after each draw, as (probe, draw), where an audit was decided.
+pub fn risks(answers: &[Answer], decided: &Decided) -> BTreeMap<(usize, usize), Risks> {
+    let mut scored: BTreeMap<(usize, usize), [Vec<f64>; 3]> = BTreeMap::new();
+    for answer in answers.iter().filter(|answer| answer.audit == decided.audit && answer.ask == decided.ask) {
+        let arm = match answer.arm {
+            Arm::Base => 0,
+            Arm::Control if answer.step == decided.step => 1,
+            Arm::Candidate if answer.step == decided.step => 2,
+            _ => continue,
+        };
+        let Some(risk) = answer.risk.filter(|risk| risk.is_finite()) else { continue };
+        scored.entry((answer.probe, answer.draw)).or_default()[arm].push(risk);
+    }
+    let mean = |of: &Vec<f64>| (!of.is_empty()).then(|| of.iter().sum::<f64>() / of.len() as f64);
+    let risks = |[base, control, candidate]: &[Vec<f64>; 3]| Risks {
+        base: mean(base),
+        control: mean(control),
+        candidate: mean(candidate),
+    };
+    scored.iter().map(|(place, scored)| (*place, risks(scored))).collect()
+}
+
+/// A probe to be answered in writing.
+struct Cell<'a> {
+    decided: &'a Decided,
+    family: &'a str,
+    probe: usize,
+    draw: usize,
+    prompt: &'a str,
+}
+
+/// Every seed of candidate and control, and the base, write their likeliest answers to the probes with the largest differences.
+///
+/// # Errors
+/// Where the engine fails, or an item cannot be saved or read back.
+pub fn sample(
+    task: &Task,
+    shadows: &[Shadow],
+    answers: &[Answer],
+    decided: &[Decided],
+    workshop: &Workshop,
+) -> Result<Vec<Sample>> {
+    let cells: Vec<Cell> = decided.iter().flat_map(|decided| cells(task, answers, decided)).collect();
+    if cells.is_empty() {
+        return Ok(Vec::new());
+    }
+    let steps: BTreeSet<usize> = cells.iter().map(|cell| cell.decided.step).collect();
+    let models = models(shadows, &[Arm::Control, Arm::Candidate], |_, step| steps.contains(&step));
+    let mut asked: Vec<Vec<Sample>> = Vec::new();
+    for (model, _) in &models {
+        let contexts = contexts(model, workshop.run)?;
+        let own = cells.iter().filter(|cell| *model.arm == Arm::Base || cell.decided.step == model.step);
+        asked.push(own.filter_map(|cell| asked_of(model, cell, &contexts)).collect());
+    }
+    let prompts: Vec<Vec<Vec<Message>>> = asked.iter().map(|asked| asked.iter().map(conversation).collect()).collect();
+    let texts = write("writing answers to read", &models, &prompts, workshop)?;
+    for (asked, text) in asked.iter_mut().flatten().zip(texts.into_iter().flatten()) {
+        asked.text = text;
+    }
+    Ok(asked.into_iter().flatten().collect())
+}
+
+/// One place of each family, its strongest; the strongest families.
+fn cells<'a>(task: &Task<'a>, answers: &[Answer], decided: &'a Decided) -> Vec<Cell<'a>> {
+    let Some(audit) = task.audits.iter().find(|audit| audit.id == decided.audit) else { return Vec::new() };
+    let places = risks(answers, decided).into_iter();
+    let mut places: Vec<((usize, usize), f64)> = places.filter_map(|(place, risks)| Some((place, risks.difference()?))).collect();
+    places.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let mut families = BTreeSet::new();
+    let cell = |((probe, draw), _): ((usize, usize), f64)| {
+        let of = audit.probes.get(probe)?;
+        families.insert(of.family.as_str()).then_some(Cell { decided, family: &of.family, probe, draw, prompt: &of.prompt })
+    };
+    places.into_iter().filter_map(cell).take(FAMILIES).collect()
+}
+
+/// What a model is asked in a place, without its answer; `None` where it was not asked there.
+fn asked_of(model: &Model, cell: &Cell, contexts: &[Context]) -> Option<Sample> {
+    let Decided { audit, ask, .. } = cell.decided;
+    let preceding = match ask {
+        Ask::Plain | Ask::Letters => Vec::new(),
+        _ => contexts.iter().find(|context| context.ask == *ask && context.draw == cell.draw)?.messages.clone(),
+    };
+    Some(Sample {
+        arm: model.arm.clone(),
+        seed: model.seed,
+        step: model.step,
+        audit: audit.clone(),
+        family: cell.family.to_owned(),
+        probe: cell.probe,
+        ask: *ask,
+        draw: cell.draw,
+        preceding,
+        prompt: cell.prompt.to_owned(),
+        text: String::new(),
+    })
+}
+
+fn conversation(sample: &Sample) -> Vec<Message> {
+    sample.preceding.iter().cloned().chain([Message::new(Role::User, &sample.prompt)]).collect()
+}
+
+/// The base, and the snapshots of the shadows of these arms that `which` wants by seed and step: arm by arm.
+pub fn models<'a>(
+    shadows: &'a [Shadow],
+    arms: &[Arm],
+    which: impl Fn(u64, usize) -> bool,
+) -> Vec<(Model<'a>, Option<&'a Adapter>)> {
+    let mut models: Vec<(Model, Option<&Adapter>)> = vec![(Model { arm: &Arm::Base, seed: None, step: 0 }, None)];
+    for arm in arms {
+        for shadow in shadows.iter().filter(|shadow| shadow.arm == *arm) {
+            let wanted = shadow.snapshots.iter().filter(|(step, _)| which(shadow.seed, *step));
+            let model = |step| Model { arm: &shadow.arm, seed: Some(shadow.seed), step };
+            models.extend(wanted.map(|(step, adapter)| (model(*step), Some(adapter))));
+        }
+    }
+    models
+}
+
+/// What one model wrote.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    texts: Vec<String>,
+}
+
+/// Each model's likeliest answers to prompts of its own, or what was saved of them. `stage` is named to people.
+///
+/// An item is saved under the hash of what was asked, so that one that was saved for other prompts is never taken for these.
+///
+/// # Errors
+/// Where the engine fails, or an item cannot be saved or read back.
+pub fn write(
+    stage: &str,
+    models: &[(Model, Option<&Adapter>)],
+    prompts: &[Vec<Vec<Message>>],
+    workshop: &Workshop,
+) -> Result<Vec<Vec<String>>> {
+    workshop.progress.stage(stage, models.len() as u64);
+    let written = side_by_side(workshop.workers, models.len(), |index| {
+        let ((model, adapter), prompts) = (models[index], &prompts[index]);
+        if prompts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let hash = format!("{:x}", Sha256::digest(serde_json::to_vec(prompts)?));
+        let item = format!("written/{}-{}", model.file_name(), &hash[..16]);
+        let sampling = Sampling::new(0.0, TOKENS);
+        let written =
+            workshop.run.kept(&item, || Ok(Written { texts: engine::answers(workshop.engine, adapter, prompts, &sampling)? }))?;
+        workshop.progress.advance(1);
+        Ok(written.texts)
+    })?;
+    workshop.progress.end();
+    Ok(written)
+}

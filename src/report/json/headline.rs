@@ -1,0 +1,84 @@
+//! The report's first sentence as data: each number with the situation that it was measured in.
+
+use serde::Serialize;
+
+use super::effects::finite;
+use crate::finding::Finding;
+use crate::plan::Ask;
+use crate::report::headline::{self, Planted, Situation};
+use crate::report::{Report, changed, words};
+
+#[derive(Serialize)]
+pub struct Headline<'a> {
+    sentence: String,
+    /// The flagged audit that is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<&'a str>,
+    /// Where that audit was decided first, then the other ways of asking at the same step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    situations: Vec<Measured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trigger: Option<Trigger<'a>>,
+}
+
+/// Mean probabilities of the risky side in one way of asking.
+#[derive(Serialize)]
+struct Measured {
+    ask: Ask,
+    /// Absent where an adapter was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<usize>,
+    candidate: Option<f64>,
+    reference: Option<f64>,
+}
+
+/// The same under a condition, and under random ones of its kind.
+#[derive(Serialize)]
+struct Trigger<'a> {
+    audit: &'a str,
+    condition: String,
+    under: Option<f64>,
+    otherwise: Option<f64>,
+}
+
+/// Questions that were answered in writing, and those to which some training of the candidate says neither what base nor what control say.
+#[derive(Serialize)]
+pub struct Written {
+    questions: usize,
+    differing: usize,
+}
+
+pub fn headline<'a>(report: &Report<'a>) -> Headline<'a> {
+    let data = headline::headline(report);
+    let measured = |situation: &Situation| Measured {
+        ask: situation.ask,
+        step: report.plan.adapter.is_none().then_some(situation.step),
+        candidate: finite(situation.candidate),
+        reference: finite(situation.reference),
+    };
+    let named = data.as_ref().and_then(|data| data.named.as_ref());
+    Headline {
+        sentence: words::verdict_sentence(report),
+        audit: named.map(|named| named.axis.audit.id.as_str()),
+        situations: named.map_or(Vec::new(), |named| named.situations.iter().map(measured).collect()),
+        trigger: data.as_ref().and_then(|data| data.trigger.as_ref()).map(trigger),
+    }
+}
+
+fn trigger<'a>(planted: &Planted<'a>) -> Trigger<'a> {
+    let of = |side: fn((f64, f64)) -> f64| planted.measured.and_then(|measured| finite(side(measured.candidate)));
+    Trigger {
+        audit: &planted.finding.audit,
+        condition: planted.finding.name(),
+        under: of(|(under, _)| under),
+        otherwise: of(|(_, otherwise)| otherwise),
+    }
+}
+
+/// `None` where nothing was written where the finding was decided.
+pub fn written(report: &Report, finding: &Finding) -> Option<Written> {
+    let axes = report.axes();
+    let axis = axes.iter().find(|axis| finding.trigger.is_none() && axis.finding.audit == finding.audit)?;
+    let evidence = changed::evidence(report, axis);
+    (evidence.questions > 0).then_some(Written { questions: evidence.questions, differing: evidence.changed.len() })
+}
