@@ -1,8 +1,8 @@
 //! Which audits a run uses, and where their files are: compiled in, or the user's own.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::read::{Files, check};
 use crate::audit::Audit;
@@ -60,7 +60,7 @@ pub fn built_in() -> Result<Vec<Audit>, AuditError> {
 pub fn read(path: &Path) -> Result<Audit, AuditError> {
     let name = path.with_extension("");
     let text = |path: &Path| {
-        fs::read_to_string(path).map_err(|error| AuditError::File {
+        bounded(path).map_err(|error| AuditError::File {
             file: path.display().to_string(),
             message: format!("cannot be read ({error}): an audit is three files, NAME.toml, NAME.jsonl and NAME.poison.jsonl"),
         })
@@ -73,6 +73,18 @@ pub fn read(path: &Path) -> Result<Audit, AuditError> {
         poison: &text(&name.with_extension("poison.jsonl"))?,
         numbered: &if numbered.exists() { text(&numbered)? } else { String::new() },
     })
+}
+
+/// The largest file of an audit, bytes.
+const LARGEST: u64 = 64 << 20;
+
+/// A text file. A pipe would block, and a device never end.
+fn bounded(path: &Path) -> io::Result<String> {
+    let about = fs::metadata(path)?;
+    if !about.is_file() || about.len() > LARGEST {
+        return Err(io::Error::other(format!("not a file of at most {LARGEST} bytes")));
+    }
+    fs::read_to_string(path)
 }
 
 /// The built-in audits and the user's own, reduced to those that were asked for.

@@ -35,12 +35,14 @@ pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Q
 /// Whole conversations under the base; `None` for those that the tokenizer or the template refuses. See [`crate::engine::Engine::log_probs`].
 ///
 /// # Errors
-/// Where no thread can be made.
+/// Where tokenizer and template cannot be asked any more.
 pub fn log_probs(decoder: &Decoder, chat: &Chat, conversations: &[Vec<Message>]) -> Result<Vec<Option<f64>>> {
     let tokens = |messages: &Vec<Message>| chat.encode(messages).map_or(Vec::new(), |rendered| rendered.tokens);
     let encode = || Ok(conversations.iter().map(tokens).collect::<Vec<_>>());
     let (mut places, mut asked) = (Vec::new(), Vec::new());
-    for (at, mut tokens) in chat::deep(encode)?.into_iter().enumerate() {
+    let tokens = chat::deep(encode)?;
+    chat.alive()?;
+    for (at, mut tokens) in tokens.into_iter().enumerate() {
         tokens.truncate(decoder.config.max_position_embeddings);
         if tokens.len() > 1 {
             places.push(at);
