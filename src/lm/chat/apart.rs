@@ -97,7 +97,7 @@ impl Apart {
         thread::spawn(move || while let Ok(Some(reply)) = receive(&mut from) && answer.send(reply).is_ok() {});
         let mut line = Line { child, to: Some(to), answers, ended: None };
         let name = files.display("");
-        match line.answer(READING)? {
+        match line.answer(READING).with_context(|| name.clone())? {
             Reply::Read => {}
             _ => return unasked(),
         }
