@@ -94,8 +94,7 @@ pub fn open_as(base: Option<&Path>, how: &How<'_>) -> Result<Lm> {
     );
     let weights = Weights::open(&files)?;
     let needed = |kept| weights.bytes(kept) + config.table_bytes();
-    memory::check(needed(kept), kept, needed(Kept::Bf16), device::free(how.place))
-        .with_context(|| files.display(""))?;
+    memory::check(needed(kept), kept, needed(Kept::Bf16), device::free(how.place)).with_context(|| files.display(""))?;
     let load = || Decoder::load(config, &weights, kept, &device);
     let decoder = device::guarded(&device, load).with_context(|| files.display(""))?.with_room(device::free(how.place));
     let sha256 = files.sha256(&Weights::file_names(&files)?)?;

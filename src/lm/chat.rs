@@ -20,7 +20,7 @@ mod template;
 
 use apart::Apart;
 pub use apart::serve;
-use local::Local;
+use local::{Local, read_tokenizer};
 pub use template::deep;
 
 /// The hidden command of foretaste that calls [`serve`]; its argument is the folder.
@@ -56,7 +56,7 @@ impl Chat {
     /// Where a file is missing or broken, there is no template, it does not parse, or no end-of-turn token is known.
     pub fn read(files: &ModelFiles) -> Result<Self> {
         let (local, end_tokens) = deep(|| {
-            let local = Local::read(files)?;
+            let local = Local::read(files, read_tokenizer(files)?)?;
             let end_tokens = local.end_tokens();
             Ok((local, end_tokens))
         })?;

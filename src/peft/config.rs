@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::{Deserialize, Serialize};
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::target::pattern;
@@ -164,7 +164,6 @@ impl Config {
         ensure!(config.lora_alpha.is_finite(), "lora_alpha is not a number");
         Ok(config)
     }
-
 }
 
 /// Ranks and alphas of modules: those of the pattern that a module's name ends with, else the adapter's.

@@ -39,7 +39,9 @@ impl Targets {
         let layers = match &config.layers_to_transform {
             None => None,
             Some(Layers::One(layer)) => Some([*layer].into()),
-            Some(Layers::Several(layers)) => Some(layers.iter().copied().collect()).filter(|layers: &BTreeSet<_>| !layers.is_empty()),
+            Some(Layers::Several(layers)) => {
+                Some(layers.iter().copied().collect()).filter(|layers: &BTreeSet<_>| !layers.is_empty())
+            }
         };
         Ok(Targets {
             included: config.target_modules.as_ref().map(rule).transpose()?,

@@ -16,14 +16,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use super::local::Local;
+use super::local::{Local, read_tokenizer};
 use super::{Rendered, deep};
 use crate::dataset::Message;
 use crate::engine::remote::{receive, send};
 use crate::guard::guarded;
 use crate::lm::files::ModelFiles;
 
-/// Time to read the files: a tokenizer of a quarter of a million tokens takes one or two seconds.
+/// Time to read `tokenizer.json`: one of a quarter of a million tokens takes one or two seconds.
 const READING: Duration = Duration::from_secs(60);
 
 /// Time for one call. A conversation takes a millisecond.
@@ -46,9 +46,12 @@ enum Call<'a> {
 
 #[derive(Serialize, Deserialize)]
 enum Reply {
-    /// The files are read; what remains is to try the template.
+    /// The tokenizer is read; what remains is to read and try the template.
     Read,
-    Ready { end_tokens: Vec<u32>, highest_token: usize },
+    Ready {
+        end_tokens: Vec<u32>,
+        highest_token: usize,
+    },
     Rendered(Rendered),
     Tokens(Vec<u32>),
     Text(String),
@@ -94,7 +97,11 @@ impl Apart {
         let to = BufWriter::new(child.stdin.take().context("its stdin was asked for")?);
         let mut from = BufReader::new(child.stdout.take().context("its stdout was asked for")?);
         let (answer, answers) = channel();
-        thread::spawn(move || while let Ok(Some(reply)) = receive(&mut from) && answer.send(reply).is_ok() {});
+        thread::spawn(move || {
+            while let Ok(Some(reply)) = receive(&mut from)
+                && answer.send(reply).is_ok()
+            {}
+        });
         let mut line = Line { child, to: Some(to), answers, ended: None };
         let name = files.display("");
         match line.answer(READING).with_context(|| name.clone())? {
@@ -102,9 +109,7 @@ impl Apart {
             _ => return unasked(),
         }
         match line.answer(PATIENCE).with_context(|| name.clone())? {
-            Reply::Ready { end_tokens, highest_token } => {
-                Ok((Apart { name, line: Mutex::new(line) }, end_tokens, highest_token))
-            }
+            Reply::Ready { end_tokens, highest_token } => Ok((Apart { name, line: Mutex::new(line) }, end_tokens, highest_token)),
             _ => unasked(),
         }
     }
@@ -203,11 +208,16 @@ fn length(call: &Call<'_>) -> usize {
 
 fn work(folder: &Path, mut from: impl Read, mut to: impl Write) -> Result<()> {
     let failed = |error: anyhow::Error| Reply::Failed(format!("{error:#}"));
-    let local = match guarded("the chat template", || Local::read(&ModelFiles::open(Some(folder))?)) {
-        Ok(local) => local,
+    let read = ModelFiles::open(Some(folder)).and_then(|files| Ok((read_tokenizer(&files)?, files)));
+    let (tokenizer, files) = match read {
+        Ok(read) => read,
         Err(error) => return send(&failed(error), &mut to),
     };
     send(&Reply::Read, &mut to)?;
+    let local = match guarded("the chat template", || Local::read(&files, tokenizer)) {
+        Ok(local) => local,
+        Err(error) => return send(&failed(error), &mut to),
+    };
     let ready = || Ok(Reply::Ready { end_tokens: local.end_tokens(), highest_token: local.highest_token() });
     send(&guarded("the chat template", ready).unwrap_or_else(failed), &mut to)?;
     while let Some(call) = receive::<Call<'static>>(&mut from)? {

@@ -37,21 +37,27 @@ struct GenerationConfig {
     eos_token_id: Option<serde_json::Value>,
 }
 
+/// `tokenizer.json`, padding and cutting nothing.
+///
+/// # Errors
+/// Where the file is missing or broken.
+pub fn read_tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
+    let text = files.text("tokenizer.json")?;
+    let read = || {
+        let mut tokenizer = Tokenizer::from_bytes(text).map_err(|e| anyhow!("{e}; download it again"))?;
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|e| anyhow!("{e}"))?;
+        Ok(tokenizer)
+    };
+    guarded("the tokenizer", read).with_context(|| files.display("tokenizer.json"))
+}
+
 impl Local {
-    /// Reads tokenizer and template.
+    /// Reads the template and what else belongs to a tokenizer.
     ///
     /// # Errors
     /// Where a file is missing or broken, there is no template, or it does not parse.
-    pub fn read(files: &ModelFiles) -> Result<Self> {
-        let place = files.display("tokenizer.json");
-        let text = files.text("tokenizer.json")?;
-        let tokenizer = guarded("the tokenizer", || {
-            let mut tokenizer = Tokenizer::from_bytes(text).map_err(|e| anyhow!("{e}; download it again"))?;
-            tokenizer.with_padding(None);
-            tokenizer.with_truncation(None).map_err(|e| anyhow!("{e}"))?;
-            Ok(tokenizer)
-        });
-        let tokenizer = tokenizer.with_context(|| place)?;
+    pub fn read(files: &ModelFiles, tokenizer: Tokenizer) -> Result<Self> {
         let config: TokenizerConfig = match files.has("tokenizer_config.json") {
             true => serde_json::from_str(&files.text("tokenizer_config.json")?)
                 .with_context(|| files.display("tokenizer_config.json"))?,
