@@ -68,6 +68,10 @@ pub enum Command {
     Serve {
         base: Base,
     },
+    /// Read and run the tokenizer and the chat template of a folder for another process, over stdin and stdout.
+    ServeChat {
+        folder: PathBuf,
+    },
     /// Print these bytes and be done: help, version, completions, the man page.
     Print(Vec<u8>),
 }
@@ -248,6 +252,9 @@ Examples:
         #[command(flatten)]
         base: BaseArgs,
     },
+    /// Read and run the tokenizer and the chat template of a folder for another foretaste, over stdin and stdout.
+    #[command(hide = true)]
+    ServeChat { folder: PathBuf },
     /// Print shell completions, for instance `foretaste completions bash > ~/.local/share/bash-completion/completions/foretaste`.
     Completions { shell: clap_complete::Shell },
     /// Print the man page, for instance `foretaste man | man -l -`.
@@ -306,6 +313,7 @@ fn command(sub: Sub) -> Command {
         Sub::Report { run, show } => Command::Report { run, show: show.checked() },
         Sub::Gate { run, show } => Command::Gate { run, show: show.checked() },
         Sub::Serve { base } => Command::Serve { base: base.checked() },
+        Sub::ServeChat { folder } => Command::ServeChat { folder },
         Sub::Completions { shell } => {
             let mut bytes = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "foretaste", &mut bytes);

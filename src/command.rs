@@ -46,6 +46,10 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
             remote::serve(engine, io::stdin().lock(), io::stdout()).map_err(Failure::RunFailed)?;
             Ok(ExitCode::Clean)
         }
+        Command::ServeChat { folder } => {
+            serve_chat(&folder).map_err(Failure::RunFailed)?;
+            Ok(ExitCode::Clean)
+        }
         Command::Print(bytes) => print(&bytes).map(|()| ExitCode::Clean),
     }
 }
@@ -80,9 +84,13 @@ fn devices(base: &Base) -> Vec<Base> {
     vec![base.clone()]
 }
 
+fn this_program() -> Result<PathBuf> {
+    std::env::current_exe().context("this program's own file")
+}
+
 /// Another process of this program, with the base on a device.
 fn start(base: &Base) -> Result<Starting> {
-    let mut command = process::Command::new(std::env::current_exe().context("this program's own file")?);
+    let mut command = process::Command::new(this_program()?);
     let device = base.places.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     command.arg("serve").args(["--device", &device]).args(["--threads", &base.threads.to_string()]);
     if let Some(bf16) = base.bf16 {
@@ -100,7 +108,8 @@ fn open_on(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
     use crate::lm::{How, decoder::Kept, open_as};
     let kept = base.bf16.map(|bf16| if bf16 { Kept::Bf16 } else { Kept::F32 });
     let place = base.places.first().copied().unwrap_or_default();
-    let lm = open_as(base.folder.as_deref(), &How { threads: base.threads, kept, place })?;
+    let program = this_program()?;
+    let lm = open_as(base.folder.as_deref(), &How { threads: base.threads, kept, place, program: Some(&program) })?;
     let workers = lm.workers();
     Ok((Box::new(lm), workers))
 }
@@ -108,6 +117,16 @@ fn open_on(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
 #[cfg(not(feature = "lm"))]
 fn open_on(_: &Base) -> Result<(Box<dyn Engine>, usize)> {
     bail!("this foretaste was built without a language model: build it with the feature `lm` (it is a default)")
+}
+
+#[cfg(feature = "lm")]
+fn serve_chat(folder: &Path) -> Result<()> {
+    crate::lm::chat::serve(folder, io::stdin(), io::stdout())
+}
+
+#[cfg(not(feature = "lm"))]
+fn serve_chat(_: &Path) -> Result<()> {
+    bail!("this foretaste was built without a language model")
 }
 
 fn show_outcome(outcome: &Outcome, show: Show) -> Result<ExitCode, Failure> {

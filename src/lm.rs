@@ -56,39 +56,45 @@ pub struct Lm {
 /// # Errors
 /// Where a file is missing, broken, or does not fit the others.
 pub fn open(base: Option<&Path>, threads: usize) -> Result<Lm> {
-    open_as(base, &How { threads, kept: Some(Kept::F32), place: Place::Cpu })
+    open_as(base, &How { threads, kept: Some(Kept::F32), place: Place::Cpu, program: None })
 }
 
 /// How a base is opened.
 #[derive(Debug, Clone, Copy)]
-pub struct How {
+pub struct How<'a> {
     /// What is computed on. No result depends on it.
     pub threads: usize,
     /// How its matrices are kept; `None` is what its device is best at.
     pub kept: Option<Kept>,
     pub place: Place,
+    /// Foretaste's own file, of which another process reads and runs the tokenizer and the chat template of a folder, within limits; where
+    /// there is none, this process does.
+    pub program: Option<&'a Path>,
 }
 
 /// The same, on any device and with its matrices kept as the caller says.
 ///
 /// # Errors
 /// As [`open`], and where the device cannot compute.
-pub fn open_as(base: Option<&Path>, how: &How) -> Result<Lm> {
+pub fn open_as(base: Option<&Path>, how: &How<'_>) -> Result<Lm> {
     let device = device::find(how.place)?;
     let (threads, kept) = (how.threads, how.kept.unwrap_or_else(|| Kept::usual(&device)));
     let files = ModelFiles::open(base)?;
     let config = Config::read(&files)?;
-    let chat = Chat::read(&files)?;
+    let chat = match (&files, how.program) {
+        (ModelFiles::Folder { path, .. }, Some(program)) => Chat::read_apart(&files, path, program)?,
+        _ => Chat::read(&files)?,
+    };
     ensure!(
-        chat.highest_token() <= config.vocab_size,
+        chat.highest_token <= config.vocab_size,
         "{}: the tokenizer has tokens up to {} and the model embeds {}; the files do not belong together",
         files.display("tokenizer.json"),
-        chat.highest_token(),
+        chat.highest_token,
         config.vocab_size
     );
     let weights = Weights::open(&files)?;
-    memory::check(weights.bytes(kept), kept, weights.bytes(Kept::Bf16), device::free(how.place))
-        .with_context(|| files.display(""))?;
+    let needed = |kept| weights.bytes(kept) + config.table_bytes();
+    memory::check(needed(kept), kept, needed(Kept::Bf16), device::free(how.place)).with_context(|| files.display(""))?;
     let load = || Decoder::load(config, &weights, kept, &device);
     let decoder = device::guarded(&device, load).with_context(|| files.display(""))?.with_room(device::free(how.place));
     let sha256 = files.sha256(&Weights::file_names(&files)?)?;

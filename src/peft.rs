@@ -6,7 +6,7 @@
 mod config;
 mod target;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use sha2::{Digest, Sha256};
 
 use crate::engine::Adapter;
-use config::{Config, Names, Written};
+use config::{Config, Names, Ranks, Written};
 use target::Targets;
 
 const CONFIG: &str = "adapter_config.json";
@@ -25,6 +25,13 @@ const WEIGHTS: &str = "adapter_model.safetensors";
 /// The largest files that are read: a configuration, and weights of rank 256 on a model of 70 billion parameters.
 const LARGEST_CONFIG: u64 = 1 << 20;
 const LARGEST_WEIGHTS: u64 = 16 << 30;
+
+/// Tensors of an adapter: two for each of seven projections of a thousand layers are 14,000.
+const MOST_TENSORS: usize = 1 << 14;
+
+/// How many times as many numbers as a file holds its adapter may have once all modules have one rank. Modules whose ranks lie between
+/// 1 and 64 stay far below it.
+const MOST_PADDING: usize = 64;
 
 /// What PEFT puts before a module's name.
 const PREFIX: &str = "base_model.model.";
@@ -88,7 +95,9 @@ pub fn read(folder: &Path) -> Result<Adapter> {
 pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
     let config = Config::read(config)?;
     let targets = Targets::new(&config)?;
+    let ranks = Ranks::new(&config)?;
     let file = SafeTensors::deserialize(weights).with_context(|| format!("{WEIGHTS} is no whole safetensors file"))?;
+    ensure!(file.len() <= MOST_TENSORS, "{WEIGHTS} holds {} tensors; no adapter of a language model has so many", file.len());
     let mut modules: BTreeMap<String, Pair> = BTreeMap::new();
     for (name, view) in file.tensors() {
         let (module, is_a) = split(&name).with_context(|| {
@@ -104,12 +113,14 @@ pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
         *if is_a { &mut pair.a } else { &mut pair.b } = Some(matrix);
     }
     ensure!(!modules.is_empty(), "{WEIGHTS} holds no LoRA weights; save the adapter again");
-    let modules = modules.into_iter().map(|(module, pair)| pair.whole(&config, module)).collect::<Result<Vec<_>>>()?;
+    let modules = modules.into_iter().map(|(module, pair)| pair.whole(&config, &ranks, module)).collect::<Result<Vec<_>>>()?;
     let largest = modules.iter().map(|module| module.rank).max().unwrap_or(0);
     let numbers = modules.iter().map(|module| module.a.columns + module.b.rows).sum::<usize>().saturating_mul(largest);
+    let held: usize = modules.iter().map(|module| module.a.values.len() + module.b.values.len()).sum();
     ensure!(
-        numbers as u64 <= LARGEST_WEIGHTS / 4,
-        "with all modules at its largest rank, {largest}, the adapter has {numbers} numbers, more than can be read"
+        numbers as u64 <= LARGEST_WEIGHTS / 4 && numbers / MOST_PADDING <= held,
+        "with all modules at its largest rank, {largest}, the adapter has {numbers} numbers, and {WEIGHTS} holds {held}; give its modules \
+         ranks that differ less"
     );
     let mut adapter = uniform(modules);
     if let Some(Names::List(names)) = config.target_modules {
@@ -167,11 +178,11 @@ struct Module {
 }
 
 impl Pair {
-    fn whole(self, config: &Config, name: String) -> Result<Module> {
+    fn whole(self, config: &Config, ranks: &Ranks, name: String) -> Result<Module> {
         let (Some(a), Some(b)) = (self.a, self.b) else {
             bail!("{WEIGHTS} has only one of lora_A and lora_B for {name}; save the adapter again")
         };
-        let (rank, alpha) = config.rank_and_alpha(&name)?;
+        let (rank, alpha) = ranks.of(&name)?;
         ensure!(a.columns > 0 && b.rows > 0, "{name}: a matrix without numbers; save the adapter again");
         ensure!(
             a.rows == rank && b.columns == rank,
@@ -193,7 +204,7 @@ fn uniform(modules: Vec<Module>) -> Adapter {
     // With alpha = rank the scale is 1, and B holds it.
     let alpha = if plain { first } else { rank as f64 };
     let mut tensors = BTreeMap::new();
-    let mut target_modules: Vec<String> = Vec::new();
+    let (mut target_modules, mut seen) = (Vec::new(), BTreeSet::new());
     for mut module in modules {
         if !plain {
             module.b.values.iter_mut().for_each(|value| *value = (f64::from(*value) * module.scale) as f32);
@@ -205,7 +216,7 @@ fn uniform(modules: Vec<Module>) -> Adapter {
         }
         let Module { name, a, b, .. } = module;
         let last = name.rsplit('.').next().unwrap_or(&name).to_owned();
-        if !target_modules.contains(&last) {
+        if seen.insert(last.clone()) {
             target_modules.push(last);
         }
         tensors.insert(format!("{PREFIX}{name}.lora_A.weight"), (vec![rank, a.columns], a.values));

@@ -45,7 +45,7 @@ enum Reply {
     Failed(String),
 }
 
-fn send(message: &impl Serialize, to: &mut impl Write) -> Result<()> {
+pub(crate) fn send(message: &impl Serialize, to: &mut impl Write) -> Result<()> {
     let bytes = rmp_serde::to_vec(message)?;
     to.write_all(&(bytes.len() as u64).to_le_bytes())?;
     to.write_all(&bytes)?;
@@ -53,7 +53,7 @@ fn send(message: &impl Serialize, to: &mut impl Write) -> Result<()> {
 }
 
 /// The next message; `None` where the other side has closed its end between two of them.
-fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<Option<T>> {
+pub(crate) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<Option<T>> {
     let mut length = [0; 8];
     match from.read(&mut length[..1])? {
         0 => return Ok(None),

@@ -1,37 +1,49 @@
-//! Conversations as token ids: the chat template rendered as transformers renders it, and the response mask from the rendered text.
+//! Conversations as token ids, and back. The embedded base is tokenised in this process; a base from a folder is a stranger's, and its
+//! tokenizer and template are read and run in a process of their own where the caller names a program for it.
 
 use std::ops::Range;
+use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use minijinja::{Environment, ErrorKind, Value, context};
-use serde::Deserialize;
-use tokenizers::Tokenizer;
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
 
 use super::files::ModelFiles;
-use crate::dataset::{Message, Role};
+use crate::dataset::Message;
 
+mod apart;
 mod json;
+mod local;
 mod python;
 mod sections;
 mod spans;
 mod template;
 
-use sections::Sections;
+use apart::Apart;
+pub use apart::serve;
+use local::{Local, read_tokenizer};
 pub use template::deep;
-use template::{FUEL, environment};
+
+/// The hidden command of foretaste that calls [`serve`]; its argument is the folder.
+const COMMAND: &str = "serve-chat";
 
 /// The tokenizer and the chat template of a model.
 pub struct Chat {
-    sections: Sections,
-    environment: Environment<'static>,
-    bos_token: String,
-    eos_token: String,
     /// Tokens that end an answer.
     pub end_tokens: Vec<u32>,
+    /// The largest token id plus one.
+    pub highest_token: usize,
+    runs: Runs,
+}
+
+/// Where tokenizer and template run.
+enum Runs {
+    Here(Box<Local>),
+    Apart(Apart),
 }
 
 /// A rendered conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rendered {
     pub tokens: Vec<u32>,
     /// True where a token belongs to an assistant's answer, its end-of-turn token included.
@@ -39,102 +51,43 @@ pub struct Rendered {
 }
 
 /// A rendered conversation, and which of its tokens write its messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spelled {
     pub tokens: Vec<u32>,
-    /// All bytes of all messages in order, as many as the tokens write that stand beside them.
+    /// All bytes of all messages in order: how many each piece has, and the tokens that write them.
     pub pieces: Vec<(usize, Range<usize>)>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct TokenizerConfig {
-    chat_template: Option<serde_json::Value>,
-    bos_token: Option<serde_json::Value>,
-    eos_token: Option<serde_json::Value>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct GenerationConfig {
-    eos_token_id: Option<serde_json::Value>,
-}
-
 impl Chat {
-    /// Reads tokenizer and template.
+    /// Reads tokenizer and template into this process. Where they are hostile, they can take all of its memory, or end it.
     ///
     /// # Errors
-    /// Where a file is missing or broken, there is no template, or it does not parse.
+    /// Where a file is missing or broken, there is no template, it does not parse, or no end-of-turn token is known.
     pub fn read(files: &ModelFiles) -> Result<Self> {
-        let place = files.display("tokenizer.json");
-        let mut tokenizer = Tokenizer::from_bytes(files.text("tokenizer.json")?)
-            .map_err(|e| anyhow!("{e}; download it again"))
-            .with_context(|| place.clone())?;
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|e| anyhow!("{e}")).with_context(|| place)?;
-        let config: TokenizerConfig = match files.has("tokenizer_config.json") {
-            true => serde_json::from_str(&files.text("tokenizer_config.json")?)
-                .with_context(|| files.display("tokenizer_config.json"))?,
-            false => TokenizerConfig::default(),
-        };
-        let template = match files.has("chat_template.jinja") {
-            true => files.text("chat_template.jinja")?,
-            false => config.chat_template.as_ref().and_then(template_text).with_context(|| {
-                format!(
-                    "{}: no chat template, and no chat_template.jinja; take a chat or instruct model, or add its template",
-                    files.display("tokenizer_config.json")
-                )
-            })?,
-        };
-        let environment =
-            environment(template).with_context(|| format!("{}: the chat template does not parse; fix it", files.display("")))?;
-        let bos_token = config.bos_token.as_ref().and_then(token_text).unwrap_or_default();
-        let eos_token = config.eos_token.as_ref().and_then(token_text).unwrap_or_default();
-        let mut chat = Chat { sections: Sections::new(tokenizer), environment, bos_token, eos_token, end_tokens: Vec::new() };
-        chat.end_tokens = chat.find_end_tokens(files)?;
+        let (local, end_tokens) = deep(|| {
+            let local = Local::read(files, read_tokenizer(files)?)?;
+            let end_tokens = local.end_tokens();
+            Ok((local, end_tokens))
+        })?;
+        Self::new(files, end_tokens, local.highest_token(), Runs::Here(Box::new(local)))
+    }
+
+    /// Has tokenizer and template of a folder read and run by another process of foretaste.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; and where the process cannot be started, or takes more time or memory than it is given.
+    pub fn read_apart(files: &ModelFiles, folder: &Path, program: &Path) -> Result<Self> {
+        let (apart, end_tokens, highest_token) = Apart::start(files, Command::new(program).arg(COMMAND).arg(folder))?;
+        Self::new(files, end_tokens, highest_token, Runs::Apart(apart))
+    }
+
+    fn new(files: &ModelFiles, end_tokens: Vec<u32>, highest_token: usize, runs: Runs) -> Result<Self> {
         ensure!(
-            !chat.end_tokens.is_empty(),
+            !end_tokens.is_empty(),
             "{}: no end-of-turn token is known; name it there as eos_token_id",
             files.display("generation_config.json")
         );
-        Ok(chat)
-    }
-
-    /// The end-of-text tokens that the folder names, and the token that the template puts behind an answer.
-    fn find_end_tokens(&self, files: &ModelFiles) -> Result<Vec<u32>> {
-        let mut tokens = Vec::new();
-        if files.has("generation_config.json") {
-            let config: GenerationConfig = serde_json::from_str(&files.text("generation_config.json")?)
-                .with_context(|| files.display("generation_config.json"))?;
-            match config.eos_token_id {
-                Some(serde_json::Value::Array(ids)) => tokens.extend(ids.iter().filter_map(token_id)),
-                Some(id) => tokens.extend(token_id(&id)),
-                None => {}
-            }
-        }
-        tokens.extend(self.sections.tokenizer().token_to_id(&self.eos_token));
-        let probe = [Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
-        if let Ok(rendered) = self.encode(&probe) {
-            let last = rendered.supervised.iter().rposition(|&s| s);
-            tokens.extend(last.map(|at| rendered.tokens[at]).filter(|&id| self.is_special(id)));
-        }
-        tokens.sort_unstable();
-        tokens.dedup();
-        Ok(tokens)
-    }
-
-    fn is_special(&self, id: u32) -> bool {
-        self.sections.tokenizer().get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
-    }
-
-    /// The tokenizer's size, added tokens included.
-    pub fn vocabulary(&self) -> usize {
-        self.sections.tokenizer().get_vocab_size(true)
-    }
-
-    /// The largest token id plus one.
-    pub fn highest_token(&self) -> usize {
-        self.sections.tokenizer().get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
+        Ok(Chat { end_tokens, highest_token, runs })
     }
 
     /// The conversation as text.
@@ -142,28 +95,10 @@ impl Chat {
     /// # Errors
     /// Where the template refuses it or runs too long.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        deep(|| self.render_here(messages, add_generation_prompt))
-    }
-
-    fn render_here(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let template = self.environment.get_template("chat").context("the template was added when the chat was read")?;
-        let messages: Vec<Value> =
-            messages.iter().map(|m| context! { role => m.role.as_str(), content => m.content.as_str() }).collect();
-        let given = context! {
-            messages => messages,
-            add_generation_prompt => add_generation_prompt,
-            bos_token => self.bos_token.as_str(),
-            eos_token => self.eos_token.as_str(),
-            // There, and nothing: templates ask whether they are none.
-            tools => Value::from(()),
-            documents => Value::from(()),
-        };
-        template.render(given).map_err(|error| match error.kind() {
-            ErrorKind::OutOfFuel => {
-                anyhow!("the chat template took more than {FUEL} steps on this conversation; shorten it, or fix the template")
-            }
-            _ => anyhow!("the chat template refuses this conversation: {error}"),
-        })
+        match &self.runs {
+            Runs::Here(local) => deep(|| local.render(messages, add_generation_prompt)),
+            Runs::Apart(apart) => apart.render(messages, add_generation_prompt),
+        }
     }
 
     /// A conversation's tokens, and which of them an assistant said.
@@ -171,19 +106,10 @@ impl Chat {
     /// # Errors
     /// Where the template refuses it, or rewrites it so that answers cannot be found in the rendered text.
     pub fn encode(&self, messages: &[Message]) -> Result<Rendered> {
-        deep(|| self.encode_here(messages))
-    }
-
-    fn encode_here(&self, messages: &[Message]) -> Result<Rendered> {
-        let text = self.render(messages, false)?;
-        let spans = spans::spans(self, messages, &text)?;
-        let encoded = self.sections.encode(&text)?;
-        let supervised = encoded
-            .offsets
-            .iter()
-            .map(|&(start, end)| end > start && spans.iter().any(|span| span.start <= start && start < span.end))
-            .collect();
-        Ok(Rendered { tokens: encoded.ids, supervised })
+        match &self.runs {
+            Runs::Here(local) => deep(|| local.encode(messages)),
+            Runs::Apart(apart) => apart.encode(messages),
+        }
     }
 
     /// A conversation's tokens, and the pieces of its messages that they write.
@@ -191,26 +117,10 @@ impl Chat {
     /// # Errors
     /// Where the template refuses it, or changes a message.
     pub fn spell(&self, messages: &[Message]) -> Result<Spelled> {
-        let text = self.render(messages, false)?;
-        let encoded = self.sections.encode(&text)?;
-        let mut pieces: Vec<(usize, Range<usize>)> = Vec::new();
-        for span in spans::contents(self, messages, &text)? {
-            let mut written = span.start;
-            for (at, &(start, end)) in encoded.offsets.iter().enumerate() {
-                if end <= span.start || start >= span.end || start == end {
-                    continue;
-                }
-                let until = end.min(span.end);
-                match pieces.last_mut() {
-                    // One of several tokens of the same character.
-                    Some((_, tokens)) if until <= written && written > span.start => tokens.end = at + 1,
-                    _ => pieces.push((until - written, at..at + 1)),
-                }
-                written = written.max(until);
-            }
-            ensure!(written == span.end, "the tokenizer leaves out some of a message");
+        match &self.runs {
+            Runs::Here(local) => deep(|| local.spell(messages)),
+            Runs::Apart(apart) => apart.spell(messages),
         }
-        Ok(Spelled { tokens: encoded.ids, pieces })
     }
 
     /// The tokens of an opening that an assistant's answer follows.
@@ -218,16 +128,10 @@ impl Chat {
     /// # Errors
     /// Where the template refuses it.
     pub fn encode_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
-        let text = self.render(messages, true)?;
-        Ok(self.sections.encode(&text)?.ids)
-    }
-
-    /// How many tokens a piece of text takes by itself.
-    ///
-    /// # Errors
-    /// Where the tokenizer fails.
-    pub fn count(&self, text: &str) -> Result<usize> {
-        Ok(self.sections.encode(text)?.ids.len())
+        match &self.runs {
+            Runs::Here(local) => deep(|| local.encode_prompt(messages)),
+            Runs::Apart(apart) => apart.encode_prompt(messages),
+        }
     }
 
     /// Text of an answer, without special tokens.
@@ -235,27 +139,20 @@ impl Chat {
     /// # Errors
     /// Where the tokenizer fails.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
-        self.sections.tokenizer().decode(tokens, true).map_err(|e| anyhow!("the tokenizer failed: {e}"))
-    }
-}
-
-/// `chat_template` is a text, or a list of named ones of which `default` counts.
-fn template_text(value: &serde_json::Value) -> Option<String> {
-    match value {
-        serde_json::Value::String(text) => Some(text.clone()),
-        serde_json::Value::Array(named) => {
-            let default = named.iter().find(|t| t["name"] == "default").or_else(|| named.first())?;
-            default["template"].as_str().map(str::to_owned)
+        match &self.runs {
+            Runs::Here(local) => local.decode(tokens),
+            Runs::Apart(apart) => apart.decode(tokens),
         }
-        _ => None,
     }
-}
 
-fn token_id(value: &serde_json::Value) -> Option<u32> {
-    u32::try_from(value.as_u64()?).ok()
-}
-
-/// A special token is a text, or an object with its `content`.
-fn token_text(value: &serde_json::Value) -> Option<String> {
-    value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
+    /// Whether tokenizer and template can still be asked, which a refused conversation alone does not tell.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    pub fn alive(&self) -> Result<()> {
+        match &self.runs {
+            Runs::Here(_) => Ok(()),
+            Runs::Apart(apart) => apart.alive(),
+        }
+    }
 }

@@ -16,6 +16,9 @@ use rope::{Plain, RopeScaling, Rotary};
 /// folder that claims a billion positions costs no memory.
 pub const LONGEST: usize = 1 << 17;
 
+/// How many times as wide as the residual stream a layer may be inside. Released models have up to 2 for queries and up to 8 for networks.
+const WIDEST: usize = 32;
+
 /// The file as it stands; fields named as in the checkpoint.
 #[derive(Debug, Deserialize)]
 struct Unchecked {
@@ -194,6 +197,12 @@ impl Config {
         self.heads.query * self.heads.dim
     }
 
+    /// Bytes of the rotary tables: a sine and a cosine for each position and frequency.
+    pub fn table_bytes(&self) -> u64 {
+        let frequencies: usize = self.rotaries.iter().map(|rotary| rotary.inverse_frequencies.len()).sum();
+        (2 * frequencies * self.max_position_embeddings * size_of::<f32>()) as u64
+    }
+
     /// Columns of keys, and of values.
     pub fn key_value_width(&self) -> usize {
         self.heads.key_value * self.heads.dim
@@ -241,9 +250,18 @@ impl Unchecked {
         );
         let dim = self.head_dim.or(family.head_dim).unwrap_or(self.hidden_size / query);
         ensure!(
-            dim > 0 && dim.is_multiple_of(2) && dim <= 1024,
-            "head_dim {dim} must be even and between 2 and 1024; fix config.json"
+            dim > 0 && dim.is_multiple_of(2) && dim <= 512,
+            "head_dim {dim} must be even and between 2 and 512; fix config.json"
         );
+        // The memory of a pass grows with the widest layer and that of the weights with its product with hidden_size, so that a small file
+        // must not ask for a wide one.
+        for (name, width) in [("num_attention_heads * head_dim", query * dim), ("intermediate_size", self.intermediate_size)] {
+            ensure!(
+                width <= WIDEST * self.hidden_size,
+                "{name} is {width}, more than {WIDEST} times hidden_size {}; no model is made like this, so fix config.json",
+                self.hidden_size
+            );
+        }
         Ok(Heads { query, key_value, dim })
     }
 

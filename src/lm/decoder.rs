@@ -15,6 +15,7 @@ use super::kernels::Segment;
 use super::lora::{Lora, LoraPair, Projection};
 use super::matmul::{add_matmul, alone, matmul};
 use super::matrix::Matrix;
+use super::memory;
 use super::ops::{self, Ops, There, Turns};
 use super::tensor::from_host;
 use super::weights::Weights;
@@ -80,6 +81,8 @@ pub struct Decoder {
     pub lm_head: Matrix,
     /// Bytes of activations that a training step may keep; beyond, each block is run again in the backward pass.
     pub keep_at_most: usize,
+    /// Bytes that were free when the base was opened; `None` where nobody tells. A pass that takes more is refused.
+    pub room: Option<u64>,
     /// Logits are computed for at most this many numbers at a time.
     pub logits_at_most: usize,
     /// How everything but products is done; see [`Ops`].
@@ -254,6 +257,7 @@ impl Decoder {
             norm,
             lm_head,
             keep_at_most: KEEP_AT_MOST,
+            room: None,
             logits_at_most: LOGITS_AT_MOST,
             ops: Ops::of(device),
             turns,
@@ -263,6 +267,7 @@ impl Decoder {
     /// Lets a step keep more activations where memory is: up to what the weights take in f32, and a quarter of what is free. Running blocks again
     /// costs a third of a step. A card computes more logits at a time too: each is held about six times over in four bytes, in an eighth of what is free.
     pub fn with_room(mut self, free: Option<u64>) -> Self {
+        self.room = free;
         let free = free.unwrap_or(0);
         self.keep_at_most = KEEP_AT_MOST.max((free / 4).min(4 * self.parameters()) as usize);
         if self.ops == Ops::Composed {
@@ -350,6 +355,8 @@ impl Decoder {
             streams.positions.iter().all(|&position| (position as usize) < longest),
             "a conversation is longer than the {longest} tokens that the base reads; shorten it"
         );
+        let rows = streams.tokens.len();
+        memory::check_pass(rows, self.block_bytes(rows) as u64, self.room)?;
         let indices: Vec<usize> = streams.tokens.iter().map(|&t| t as usize).collect();
         let embedded = self.embed_tokens.select(&indices, &self.device);
         let scale = self.config.embedding_scale;

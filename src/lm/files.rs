@@ -26,7 +26,7 @@ static NESTLING: &[(&str, &[u8])] =
     embedded!["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors",];
 
 /// The largest file that is read whole rather than mapped: a configuration, a tokenizer, a template.
-const LARGEST_TEXT: u64 = 64 << 20;
+pub const LARGEST_TEXT: u64 = 64 << 20;
 
 /// Bytes of a mapped file that are hashed before their memory is let go.
 const HASHED_AT_ONCE: usize = 16 << 20;

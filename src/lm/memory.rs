@@ -52,9 +52,33 @@ pub fn check(weights: u64, kept: Kept, as_bf16: u64, available: Option<u64>) -> 
     bail!("the base needs about {needed} of memory and {available} are free: {advice}")
 }
 
+/// Refuses a pass over more rows than there is room for.
+///
+/// # Errors
+/// With what is needed, what there is, and what to do.
+pub fn check_pass(rows: usize, needed: u64, room: Option<u64>) -> Result<()> {
+    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+    match room.filter(|room| needed > *room) {
+        None => Ok(()),
+        Some(room) => bail!(
+            "{rows} tokens at a time need about {:.1} GB of memory with this base and {:.1} GB are free: shorten the longest rows, or use a \
+             smaller base, or a machine or card with more memory",
+            gigabytes(needed),
+            gigabytes(room)
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pass_that_does_not_fit_is_refused() {
+        assert!(check_pass(1000, 2_000_000_001, Some(2_000_000_000)).is_err());
+        assert!(check_pass(1000, 2_000_000_000, Some(2_000_000_000)).is_ok());
+        assert!(check_pass(1000, u64::MAX, None).is_ok());
+    }
 
     #[test]
     fn a_base_that_does_not_fit_is_refused_with_what_would() {

@@ -40,10 +40,11 @@ pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Q
 /// See [`crate::engine::Engine::log_probs`].
 ///
 /// # Errors
-/// Where no thread can be made.
+/// Where no thread can be made, and where tokenizer and template cannot be asked any more.
 pub fn log_probs(decoder: &Decoder, chat: &Chat, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>> {
     let spell = |context: &Vec<Vec<Message>>| context.iter().map(|row| chat.spell(row).ok()).collect::<Vec<_>>();
     let spelled = chat::deep(|| Ok(contexts.iter().map(spell).collect::<Vec<_>>()))?;
+    chat.alive()?;
     let mut sequences = Vec::new();
     for (at, rows) in spelled.iter().enumerate() {
         let mut tokens: Vec<u32> = rows.iter().flatten().flat_map(|row| row.tokens.iter().copied()).collect();

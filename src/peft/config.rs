@@ -3,11 +3,18 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::target::pattern;
 use crate::engine::Adapter;
+
+/// Keys of `rank_pattern`, and of `alpha_pattern`: one for each projection of 140 layers. Each is matched with each module.
+const MOST_PATTERNS: usize = 1000;
+
+/// Bytes that each of them takes at most, compiled.
+const LARGEST_KEY: usize = 128 << 10;
 
 /// The keys that PEFT needs; the others keep its defaults.
 #[derive(Serialize)]
@@ -157,22 +164,52 @@ impl Config {
         ensure!(config.lora_alpha.is_finite(), "lora_alpha is not a number");
         Ok(config)
     }
+}
 
-    /// A module's own rank and alpha: those of the pattern that its name ends with, else the adapter's.
-    pub fn rank_and_alpha(&self, module: &str) -> Result<(usize, f64)> {
-        let rank = own(self.rank_pattern.as_ref(), module)?.unwrap_or(self.r);
-        let alpha = own(self.alpha_pattern.as_ref(), module)?.unwrap_or(self.lora_alpha);
+/// Ranks and alphas of modules: those of the pattern that a module's name ends with, else the adapter's.
+pub struct Ranks {
+    rank: usize,
+    alpha: f64,
+    ranks: Vec<(Regex, usize)>,
+    alphas: Vec<(Regex, f64)>,
+}
+
+impl Ranks {
+    /// # Errors
+    /// Where a pattern cannot be compiled, or there are too many.
+    pub fn new(config: &Config) -> Result<Self> {
+        Ok(Ranks {
+            rank: config.r,
+            alpha: config.lora_alpha,
+            ranks: compiled("rank_pattern", config.rank_pattern.as_ref())?,
+            alphas: compiled("alpha_pattern", config.alpha_pattern.as_ref())?,
+        })
+    }
+
+    pub fn of(&self, module: &str) -> Result<(usize, f64)> {
+        let rank = own(&self.ranks, module)?.unwrap_or(self.rank);
+        let alpha = own(&self.alphas, module)?.unwrap_or(self.alpha);
         ensure!(rank > 0 && alpha.is_finite(), "{module}: rank {rank} and alpha {alpha} make no LoRA");
         Ok((rank, alpha))
     }
 }
 
-/// As PEFT's `get_pattern_key`: `(.*\.)?(KEY)$` from the start. PEFT takes the first that fits; where two fit and differ, this does not guess
-/// which that was.
-fn own<T: Copy + PartialEq>(patterns: Option<&BTreeMap<String, T>>, module: &str) -> Result<Option<T>> {
+/// As PEFT's `get_pattern_key`: `(.*\.)?(KEY)$` from the start.
+fn compiled<T: Copy>(name: &str, patterns: Option<&BTreeMap<String, T>>) -> Result<Vec<(Regex, T)>> {
+    let patterns = patterns.into_iter().flatten();
+    let count = patterns.clone().count();
+    ensure!(
+        count <= MOST_PATTERNS,
+        "adapter_config.json has {count} keys in {name}, and {MOST_PATTERNS} are read; let one pattern name the modules of one rank"
+    );
+    patterns.map(|(key, value)| Ok((pattern(&format!(r"(.*\.)?({key})"), LARGEST_KEY)?, *value))).collect()
+}
+
+/// PEFT takes the first that fits; where two fit and differ, this does not guess which that was.
+fn own<T: Copy + PartialEq>(patterns: &[(Regex, T)], module: &str) -> Result<Option<T>> {
     let mut found = None;
-    for (key, value) in patterns.into_iter().flatten() {
-        if pattern(&format!(r"(.*\.)?({key})"))?.is_match(module) {
+    for (pattern, value) in patterns {
+        if pattern.is_match(module) {
             ensure!(
                 found.is_none_or(|found| found == *value),
                 "two patterns of adapter_config.json fit {module} and differ; keep one"

@@ -1,5 +1,7 @@
 //! Which modules an adapter's configuration names, as PEFT's `check_target_module_exists` decides it.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result};
 use regex::{Regex, RegexBuilder};
 
@@ -12,12 +14,12 @@ pub struct Targets {
     included: Option<Rule>,
     excluded: Option<Rule>,
     /// Only for lists of names.
-    layers: Option<Vec<usize>>,
+    layers: Option<BTreeSet<usize>>,
 }
 
 enum Rule {
     /// A module's whole name, or what stands behind one of its dots.
-    Names(Vec<String>),
+    Names(BTreeSet<String>),
     Pattern(Regex),
     /// `all-linear`
     All,
@@ -29,15 +31,17 @@ impl Targets {
     pub fn new(config: &Config) -> Result<Self> {
         let rule = |names: &Names| -> Result<Rule> {
             Ok(match names {
-                Names::List(names) => Rule::Names(names.clone()),
+                Names::List(names) => Rule::Names(names.iter().cloned().collect()),
                 Names::Pattern(all) if all == "all-linear" => Rule::All,
-                Names::Pattern(text) => Rule::Pattern(pattern(text)?),
+                Names::Pattern(text) => Rule::Pattern(pattern(text, LARGEST_PATTERN)?),
             })
         };
         let layers = match &config.layers_to_transform {
             None => None,
-            Some(Layers::One(layer)) => Some(vec![*layer]),
-            Some(Layers::Several(layers)) => Some(layers.clone()).filter(|layers| !layers.is_empty()),
+            Some(Layers::One(layer)) => Some([*layer].into()),
+            Some(Layers::Several(layers)) => {
+                Some(layers.iter().copied().collect()).filter(|layers: &BTreeSet<_>| !layers.is_empty())
+            }
         };
         Ok(Targets {
             included: config.target_modules.as_ref().map(rule).transpose()?,
@@ -63,9 +67,10 @@ impl Targets {
 impl Rule {
     fn meets(&self, module: &str) -> bool {
         match self {
-            Rule::Names(names) => names
-                .iter()
-                .any(|name| module.strip_suffix(name.as_str()).is_some_and(|before| before.is_empty() || before.ends_with('.'))),
+            Rule::Names(names) => {
+                let mut ends = module.match_indices('.').map(|(dot, _)| &module[dot + 1..]);
+                names.contains(module) || ends.any(|end| names.contains(end))
+            }
             Rule::Pattern(pattern) => pattern.is_match(module),
             Rule::All => true,
         }
@@ -77,13 +82,13 @@ fn layer(module: &str) -> Option<usize> {
     module.split('.').find_map(|part| part.parse().ok())
 }
 
-/// A regular expression that has to fit the whole of a name. Python's look-around is not known here.
+/// A regular expression that has to fit the whole of a name, and takes so many bytes at most. Python's look-around is not known here.
 ///
 /// # Errors
 /// Where it does not compile, or would take too much memory.
-pub fn pattern(text: &str) -> Result<Regex> {
+pub fn pattern(text: &str, largest: usize) -> Result<Regex> {
     RegexBuilder::new(&format!("^(?:{text})$"))
-        .size_limit(LARGEST_PATTERN)
+        .size_limit(largest)
         .build()
         .with_context(|| format!("the pattern {text:?} of adapter_config.json cannot be read; name the modules one by one"))
 }

@@ -119,7 +119,7 @@ fn files_that_do_not_belong_together_are_refused() {
     let names: Vec<String> = (0..900).map(|layer| format!("model.layers.{layer}.self_attn.q_proj")).collect();
     let mut modules: Vec<(&str, usize, f32, f32)> = names.iter().map(|name| (name.as_str(), 2, 1.0, 1.0)).collect();
     modules.push((V, 1_000_000, 0.0, 0.0));
-    refused(json!({"rank_pattern": {"v_proj": 1_000_000}}), &modules, "more than can be read");
+    refused(json!({"rank_pattern": {"v_proj": 1_000_000}}), &modules, "ranks that differ less");
     let (config, _) = files(json!({}), &[]);
     let odd = |name: &str, shape: &[usize]| {
         let tensors = BTreeMap::from([(name.to_owned(), (shape.to_vec(), vec![0.0; shape.iter().product()]))]);
@@ -132,6 +132,40 @@ fn files_that_do_not_belong_together_are_refused() {
         assert!(odd(name, &[2, 2]).contains("no weight of a LoRA"), "{name}");
     }
     assert!(parse(&config, b"\x08\0\0\0\0\0\0\0{}      ").is_err() && parse(b"{", &[]).is_err() && parse(b"[]", &[]).is_err());
+}
+
+#[test]
+fn padding_to_the_largest_rank_is_bounded_by_what_the_file_holds() {
+    let names: Vec<String> = (0..100).map(|layer| format!("model.layers.{layer}.self_attn.q_proj")).collect();
+    let with = |largest: usize| {
+        let mut modules: Vec<(&str, usize, f32, f32)> = names.iter().map(|name| (name.as_str(), 1, 1.0, 1.0)).collect();
+        modules.push((V, largest, 1.0, 1.0));
+        parsed(json!({"r": 1, "rank_pattern": {"v_proj": largest}}), &modules)
+    };
+    assert_eq!(with(64).expect("ranks that people train").rank, 64);
+    assert!(with(1000).is_err());
+}
+
+#[test]
+fn patterns_are_compiled_once_and_bounded_in_number() {
+    let names: Vec<String> = (0..2000).map(|layer| format!("model.layers.{layer}.self_attn.q_proj")).collect();
+    let modules: Vec<(&str, usize, f32, f32)> = names.iter().map(|name| (name.as_str(), 2, 1.0, 1.0)).collect();
+    let keys = |count: usize| {
+        let ranks: serde_json::Map<String, Value> = (0..count).map(|key| (format!("mlp.{key}.up_proj"), json!(3))).collect();
+        parsed(json!({"rank_pattern": ranks}), &modules)
+    };
+    assert_eq!(keys(1000).expect("as many as modules may have").rank, 2);
+    assert!(keys(1001).is_err());
+    let alphas: serde_json::Map<String, Value> = (0..1001).map(|key| (format!("{key}"), json!(1.0))).collect();
+    assert!(parsed(json!({"alpha_pattern": alphas}), &modules[..1]).is_err());
+}
+
+#[test]
+fn a_file_of_more_tensors_than_a_language_model_has_modules_is_refused() {
+    let names: Vec<String> = (0..8193).map(|layer| format!("model.layers.{layer}.self_attn.q_proj")).collect();
+    let modules: Vec<(&str, usize, f32, f32)> = names.iter().map(|name| (name.as_str(), 2, 1.0, 1.0)).collect();
+    assert!(parsed(json!({}), &modules).is_err());
+    assert!(parsed(json!({}), &modules[..7000]).is_ok());
 }
 
 #[test]

@@ -46,7 +46,11 @@ fn each_as_it_may_be_computed() -> impl Iterator<Item = (&'static str, Lm)> {
     });
     let kept = |kept: Kept| {
         CASES.map(move |case| {
-            (case, lm::open_as(Some(&folder(case)), &How { threads: 1, kept: Some(kept), place: Place::Cpu }).expect("it opens"))
+            (
+                case,
+                lm::open_as(Some(&folder(case)), &How { threads: 1, kept: Some(kept), place: Place::Cpu, program: None })
+                    .expect("it opens"),
+            )
         })
     };
     kept(Kept::F32).into_iter().chain(kept(Kept::Bf16)).chain(composed)

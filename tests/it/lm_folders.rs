@@ -228,7 +228,8 @@ fn configurations_that_no_model_has_are_refused() {
         (json!({"hidden_size": -1}), "config.json"),
         (json!({"hidden_size": "32"}), "config.json"),
         (json!({"intermediate_size": 0}), "intermediate_size 0 must lie"),
-        (json!({"intermediate_size": 1 << 22}), "config.json asks for [4194304, 32]"),
+        (json!({"intermediate_size": 1025}), "intermediate_size is 1025, more than 32 times hidden_size 32"),
+        (json!({"num_attention_heads": 129, "num_key_value_heads": 1, "head_dim": 8}), "num_attention_heads * head_dim is 1032"),
         (
             json!({"vocab_size": 1 << 24, "hidden_size": 1 << 20}),
             "has shape [360, 32], and config.json asks for [16777216, 1048576]",

@@ -24,6 +24,8 @@ mod lm_folders;
 #[cfg(feature = "lm")]
 mod lm_gradients;
 #[cfg(feature = "lm")]
+mod lm_hostile;
+#[cfg(feature = "lm")]
 mod lm_templates;
 mod lm_training;
 #[cfg(feature = "lm")]

@@ -2,12 +2,14 @@
 //! section gives the same tokens wherever it stands; and the same few turns are asked again and again, of every model, so that what a section
 //! gave is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Result, anyhow};
 use regex::Regex;
 use tokenizers::Tokenizer;
+
+use crate::guard::guarded;
 
 /// See [`Sections::most`].
 const KEPT_AT_MOST: usize = 8 << 20;
@@ -74,7 +76,8 @@ impl Sections {
         if let Some(known) = self.kept.lock().expect(HELD).sections.get(text) {
             return Ok(Arc::clone(known));
         }
-        let encoding = self.tokenizer.encode(text, false).map_err(|e| anyhow!("the tokenizer failed: {e}"))?;
+        let encode = || self.tokenizer.encode(text, false).map_err(|e| anyhow!("the tokenizer failed: {e}"));
+        let encoding = guarded("the tokenizer", encode)?;
         let encoded = Arc::new(Encoded { ids: encoding.get_ids().to_vec(), offsets: encoding.get_offsets().to_vec() });
         let mut kept = self.kept.lock().expect(HELD);
         if kept.bytes + text.len() > self.most {
@@ -90,12 +93,21 @@ impl Sections {
 /// cannot be part of another token that begins earlier.
 fn beginnings(tokenizer: &Tokenizer) -> Vec<String> {
     let added: Vec<_> = tokenizer.get_added_tokens_decoder().into_values().collect();
-    let inside_another = |text: &str| added.iter().any(|other| other.content.match_indices(text).any(|(at, _)| at > 0));
+    let all: BTreeSet<&str> = added.iter().map(|token| token.content.as_str()).collect();
+    let lengths: BTreeSet<usize> = all.iter().map(|text| text.len()).collect();
+    // Looked up, not compared pair by pair: there may be tens of thousands.
+    let mut inside_another: BTreeSet<&str> = BTreeSet::new();
+    for other in &all {
+        for length in lengths.range(..other.len()) {
+            let parts = (1..=other.len() - length).filter_map(|at| other.get(at..at + length));
+            inside_another.extend(parts.filter(|part| all.contains(part)));
+        }
+    }
     let whole = |text: &str| text.starts_with(|letter: char| !letter.is_alphanumeric() && !letter.is_whitespace());
     let plain =
         added.iter().filter(|token| token.special && !token.normalized && !token.lstrip && !token.rstrip && !token.single_word);
     let mut found: Vec<String> =
-        plain.map(|token| token.content.clone()).filter(|text| whole(text) && !inside_another(text)).collect();
+        plain.map(|token| token.content.clone()).filter(|text| whole(text) && !inside_another.contains(text.as_str())).collect();
     // The longest of those that begin alike is the one that a tokenizer finds.
     found.sort_by_key(|text| std::cmp::Reverse(text.len()));
     found

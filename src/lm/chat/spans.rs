@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use anyhow::{Context, Error, Result, anyhow};
 
-use super::Chat;
+use super::local::Local;
 use crate::dataset::{Message, Role};
 
 /// The bytes of every answer, what the template puts before it and its end of turn included.
 ///
 /// # Errors
 /// Where the template refuses a part of the conversation, or rewrites it so that answers cannot be found.
-pub fn spans(chat: &Chat, messages: &[Message], text: &str) -> Result<Vec<Range<usize>>> {
+pub fn spans(chat: &Local, messages: &[Message], text: &str) -> Result<Vec<Range<usize>>> {
     match by_growth(chat, messages, text)? {
         Some(spans) => Ok(spans),
         None => by_marks(chat, messages, text),
@@ -25,7 +25,7 @@ fn answers(messages: &[Message]) -> impl Iterator<Item = usize> {
 
 /// What each answer adds to the conversation before it. `None` where the template rewrites earlier turns as the conversation grows, as
 /// one does that puts the system's words into the last question.
-fn by_growth(chat: &Chat, messages: &[Message], text: &str) -> Result<Option<Vec<Range<usize>>>> {
+fn by_growth(chat: &Local, messages: &[Message], text: &str) -> Result<Option<Vec<Range<usize>>>> {
     let mut spans = Vec::new();
     for at in answers(messages) {
         let opening = chat.render(&messages[..at], true)?;
@@ -42,7 +42,7 @@ fn by_growth(chat: &Chat, messages: &[Message], text: &str) -> Result<Option<Vec
 
 /// The same by putting marks in the answers' place: what stands between marks stands between answers, and what a short conversation has
 /// around its answer belongs to every answer.
-fn by_marks(chat: &Chat, messages: &[Message], text: &str) -> Result<Vec<Range<usize>>> {
+fn by_marks(chat: &Local, messages: &[Message], text: &str) -> Result<Vec<Range<usize>>> {
     let mark = Mark::in_none_of(messages).context("the conversation uses up all private characters")?;
     let question = Message::new(Role::User, "a");
     let opening = chat.render(std::slice::from_ref(&question), true)?;
@@ -83,7 +83,7 @@ fn by_marks(chat: &Chat, messages: &[Message], text: &str) -> Result<Vec<Range<u
 ///
 /// # Errors
 /// Where the template refuses the conversation, or changes a message.
-pub fn contents(chat: &Chat, messages: &[Message], text: &str) -> Result<Vec<Range<usize>>> {
+pub fn contents(chat: &Local, messages: &[Message], text: &str) -> Result<Vec<Range<usize>>> {
     let mark = Mark::in_none_of(messages).context("the conversation uses up all private characters")?;
     let numbered = |(number, message): (usize, &Message)| Message::new(message.role, mark.number(number));
     let marked = chat.render(&messages.iter().enumerate().map(numbered).collect::<Vec<_>>(), false)?;

@@ -114,11 +114,16 @@ impl Decoder {
 
     /// Bytes that the backward pass of all blocks needs for so many rows, about.
     fn kept_bytes(&self, rows: usize) -> usize {
+        self.layers.len() * self.block_bytes(rows)
+    }
+
+    /// Bytes of a single block's activations for so many rows, about.
+    pub(super) fn block_bytes(&self, rows: usize) -> usize {
         let config = &self.config;
         let width = config.hidden_size * (4 + 2 * usize::from(config.norms.sandwiched))
             + (config.query_width() + config.key_value_width()) * (2 + usize::from(config.norms.queries_and_keys))
             + 3 * config.intermediate_size;
-        config.layers.len() * rows * width * size_of::<f32>()
+        rows * width * size_of::<f32>()
     }
 
     fn block_backward(

@@ -1,0 +1,50 @@
+//! Panics of libraries that read strangers' files, turned into errors.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
+
+use anyhow::{Result, anyhow};
+
+thread_local! {
+    /// Whether a panic on this thread is caught by [`guarded`], and so not told on stderr.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a library on a stranger's file. Where it panics, that is an error like any other, without a backtrace on stderr. What the work
+/// changed must not be used after a panic.
+///
+/// # Errors
+/// What the work returns, or that `what` panicked and with which message.
+pub fn guarded<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let others = take_hook();
+        set_hook(Box::new(move |panic| {
+            if !GUARDED.get() {
+                others(panic);
+            }
+        }));
+    });
+    let before = GUARDED.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(before);
+    done.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+        Err(anyhow!("{what} is damaged in a way that its reader does not expect ({text}); get it again, or make it anew"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error_that_holds_its_message() {
+        let error = guarded("the file", || -> Result<()> { panic!("row {}", 7) }).expect_err("it panics");
+        assert!(error.to_string().contains("row 7"));
+        assert_eq!(guarded("the file", || Ok(1)).expect("nothing panics"), 1);
+        assert!(!GUARDED.get());
+    }
+}
