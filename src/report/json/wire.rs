@@ -20,6 +20,9 @@ pub struct Document<'a> {
     schema_version: u32,
     foretaste_version: &'a str,
     verdict: Verdict,
+    /// Beside the verdict, which is not about them: fields of the dataset that were not read.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    unread_fields: &'a BTreeMap<String, usize>,
     /// Null where an adapter was asked without rows.
     dataset: Option<Dataset<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,6 +193,7 @@ impl<'a> Document<'a> {
             schema_version: SCHEMA_VERSION,
             foretaste_version: &plan.foretaste_version,
             verdict: report.verdict,
+            unread_fields: &dataset.unread_fields,
             adapter: plan.adapter.as_ref(),
             dataset: plan.has_dataset().then(|| Dataset {
                 source: &dataset.source,
