@@ -10,6 +10,7 @@
 pub mod exit_code;
 pub mod seed;
 pub mod text;
+pub mod guard;
 
 pub mod audit;
 pub mod dataset;
