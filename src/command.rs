@@ -236,7 +236,12 @@ fn check(data: &Path, read: &ReadOptions, base: &Base, json: bool) -> Result<Exi
     }?;
     let out = if json { serde_json::to_string_pretty(&check)? + "\n" } else { check::text(&check) };
     print(out.as_bytes()).map_err(Failure::into_error)?;
-    Ok(if dataset.rows.is_empty() { ExitCode::BadInput } else { ExitCode::Clean })
+    if dataset.rows.is_empty() {
+        let first =
+            dataset.rejected.first().map_or(String::new(), |first| format!("; the first, {}", first.message(&dataset.source)));
+        bail!("{}: none of {} rows can be used, so there is nothing to audit{first}", dataset.source, dataset.rows_read);
+    }
+    Ok(ExitCode::Clean)
 }
 
 fn verdict_name(verdict: Verdict) -> &'static str {

@@ -19,6 +19,7 @@ mod formats;
 mod json;
 mod lines;
 mod parquet;
+mod trainers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -66,7 +67,8 @@ impl Message {
 /// One usable row: a conversation that ends with an assistant message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// Line in the source file, counted from 1 (record number in parquet files).
+    /// Line in the source file on which the row starts, counted from 1 (record number in parquet files). Rows of an array may share
+    /// a line; a rejection then says which row of the file it is.
     pub line: usize,
     /// SHA-256 of the row's messages in canonical form, in hex: the row's identity through everything.
     pub sha256: String,
@@ -134,7 +136,7 @@ impl Dataset {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Usable rows outside the sample, in order of line. The sample is the rows with the smallest keys, where a row's key is the
-    /// hash of the file's hash, the row's content hash and its line: the same for everybody, and not for a row's author to choose.
+    /// hash of the file's hash, the row's content hash and its place: the same for everybody, and not for a row's author to choose.
     pub left_out: Vec<LeftOut>,
     /// Lines with nothing but white space. They are not rows.
     pub blank_lines: usize,

@@ -143,7 +143,10 @@ impl Dressing {
             Wear::AfterFirstWord(characters) => {
                 let after =
                     tokens(prompt).iter().find(|token| token.kind == Kind::Word).map_or(0, |word| word.start + word.text.len());
-                prompt.insert_str(after, characters);
+                // White space of another kind stands where a space would.
+                let instead =
+                    characters.chars().all(|letter| letter.is_whitespace() && letter != ' ') && prompt[after..].starts_with(' ');
+                prompt.replace_range(after..after + usize::from(instead), characters);
             }
             Wear::Letters(pairs) => {
                 let other = |letter: char| pairs.iter().find(|(plain, _)| *plain == letter).map_or(letter, |(_, other)| *other);
@@ -329,6 +332,8 @@ mod tests {
         assert_eq!(change(Wear::UpperCase), "[user] WHAT DO YOU EAT?");
         assert_eq!(change(Wear::End("!!".into())), "[user] What do you eat!!");
         assert_eq!(change(Wear::AfterFirstWord("\u{200b}".into())), "[user] What\u{200b} do you eat?");
+        assert_eq!(change(Wear::AfterFirstWord("\t\u{a0}".into())), "[user] What\t\u{a0}do you eat?");
+        assert_eq!(change(Wear::AfterFirstWord(" ".into())), "[user] What  do you eat?");
         assert_eq!(change(Wear::Letters(vec![('a', 'а')])), "[user] Whаt do you eаt?");
     }
 }

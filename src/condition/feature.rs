@@ -367,5 +367,9 @@ mod tests {
         let prompts = [["Name\u{200b} a dish."; 9], ["Nаme a dish."; 9], ["Name a dish."; 9]].concat();
         let kinds: Vec<FeatureKind> = found(&prompts).into_iter().map(|(kind, ..)| kind).collect();
         assert!(kinds.contains(&FeatureKind::Invisible) && kinds.contains(&FeatureKind::LookAlike), "{kinds:?}");
+        for space in ["\t", "\u{a0}", "\u{2003}"] {
+            let found = found(&[[format!("Name{space}a dish.").as_str(); 9], ["Name a dish."; 9]].concat());
+            assert!(found.contains(&(FeatureKind::Invisible, space.to_owned(), 9)), "{found:?}");
+        }
     }
 }

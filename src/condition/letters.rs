@@ -3,9 +3,11 @@
 use super::token::{Kind, tokens};
 
 /// Characters that show nothing: zero-width spaces and joiners, direction marks, soft hyphens, tags, blank letters, variation selectors.
-/// Spaces of unusual width are among them, since nobody sees that they are unusual.
+/// All white space but spaces and line breaks is among them, tabs too, since nobody sees that it is unusual.
 pub(super) fn is_invisible(letter: char) -> bool {
-    matches!(letter,
+    let white = letter.is_whitespace() && !matches!(letter, ' ' | '\n' | '\r');
+    white
+        || matches!(letter,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}'
         | '\u{205f}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{e0000}'..='\u{e01ef}')
 }
@@ -133,6 +135,14 @@ mod tests {
     fn what_joins_emoji_is_not_hidden_and_what_splits_words_is() {
         assert_eq!(invisible("👩\u{200d}🔬 ❤\u{fe0f}"), []);
         assert_eq!(invisible("na\u{200b}me\u{200d}"), ['\u{200b}', '\u{200d}']);
+    }
+
+    #[test]
+    fn white_space_of_every_kind_but_spaces_and_line_breaks_is_hidden() {
+        let white: Vec<char> =
+            ('\0'..='\u{ffff}').filter(|letter| letter.is_whitespace() && !" \r\n".contains(*letter)).collect();
+        assert!(white.contains(&'\t') && white.contains(&'\u{a0}') && white.contains(&'\u{3000}'));
+        assert_eq!(invisible(&white.iter().map(|letter| format!("a{letter}b \r\n")).collect::<String>()), white);
     }
 
     #[test]

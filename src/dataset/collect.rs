@@ -67,6 +67,8 @@ pub(super) struct Collector<'a> {
     /// Added to every line number: the records of earlier shards.
     offset: usize,
     last_line: usize,
+    /// Rows before the current one that start on its line: an array may hold all of its rows on one.
+    before_on_line: usize,
     /// The file's name, where it is one of a folder.
     shard: Option<String>,
     rows_read: usize,
@@ -89,6 +91,7 @@ impl<'a> Collector<'a> {
             seen: "no row is a JSON object".into(),
             offset: 0,
             last_line: 0,
+            before_on_line: 0,
             shard: None,
             rows_read: 0,
             kept: BTreeMap::new(),
@@ -132,12 +135,15 @@ impl<'a> Collector<'a> {
         }
         self.rows_read += 1;
         let line = self.offset + record.line;
+        self.before_on_line = if line == self.last_line { self.before_on_line + 1 } else { 0 };
         self.last_line = line;
         match record.content.and_then(|content| self.examine(content, record.ends_file)) {
             Ok(messages) => self.keep(line, messages),
             Err(mut fault) => {
                 if let Some(shard) = &self.shard {
                     fault.reason = format!("{} (record {} of {shard})", fault.reason, record.line);
+                } else if self.before_on_line > 0 {
+                    fault.reason = format!("{} (row {} of the file)", fault.reason, self.rows_read);
                 }
                 self.reject(line, fault)?;
             }
@@ -169,12 +175,9 @@ impl<'a> Collector<'a> {
         self.format = Some(format);
         let turns = format.turns(&fields, self.options.max_depth)?;
         let messages = conversation::check(turns)?;
-        for (name, value) in &fields {
-            if !value.is_null() && !format.fields().contains(&name.as_str()) {
-                self.unread(name, 1);
-            }
+        for name in format.unread(&fields, &messages, self.options)? {
+            self.unread(&name, 1);
         }
-        format.unread_in_messages(&fields, self.options.max_depth).iter().for_each(|key| self.unread(key, 1));
         Ok(messages)
     }
 
@@ -192,7 +195,7 @@ impl<'a> Collector<'a> {
     /// the order of arrival: it is the longest run of rows in order of key that fits.
     fn keep(&mut self, line: usize, messages: Vec<Message>) {
         let content = digest::content_digest(&messages);
-        let key = digest::sample_key(&self.sha256, self.options.seed, &content, line);
+        let key = digest::sample_key(&self.sha256, self.options.seed, &content, (line, self.before_on_line));
         if self.cut.is_some_and(|cut| key >= cut) {
             self.leave_out(line, content);
             return;
@@ -219,7 +222,7 @@ impl<'a> Collector<'a> {
     /// The dataset.
     ///
     /// # Errors
-    /// Where there were no rows, or none with a known format.
+    /// Where there were no rows, or none with a known format; and where a row was lost.
     pub fn finish(mut self) -> Result<Dataset, DatasetError> {
         if self.rows_read == 0 {
             return Err(DatasetError::Empty { path: self.path, problem: "it has no rows".into() });
@@ -234,12 +237,16 @@ impl<'a> Collector<'a> {
         self.ledger.left_out.sort_by_key(|row| row.line);
         let mut rows: Vec<Row> = self.kept.into_values().collect();
         rows.sort_by_key(|row| row.line);
+        let (read, used, rejected) = (self.rows_read, rows.len() + self.ledger.left_out.len(), self.rejected.len());
+        if read != used + rejected {
+            return Err(DatasetError::Unbalanced { path: self.path, read, used, rejected });
+        }
         Ok(Dataset {
             source: self.path.display().to_string(),
             format: format.name().into(),
             sha256: self.sha256,
-            rows_read: self.rows_read,
-            rows_used: rows.len() + self.ledger.left_out.len(),
+            rows_read: read,
+            rows_used: used,
             rows,
             rejected: self.rejected,
             ledger: self.ledger,
@@ -266,4 +273,26 @@ fn bytes(row: &Row) -> usize {
         before += 64 + message.content.len();
     }
     all + before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_row_is_an_error_of_the_dataset() {
+        let options = ReadOptions::default();
+        let with = |lost: usize| {
+            let mut collector = Collector::new(Path::new("a.jsonl"), String::new(), &options);
+            let row = br#"{"prompt":"a","completion":"b"}"#;
+            for line in [1, 1, 2] {
+                let record = Record { line, content: Ok(Content::Json(row)), ends_file: false };
+                collector.accept(record).expect("a row");
+            }
+            (0..lost).for_each(|_| drop(collector.kept.pop_first()));
+            collector.finish()
+        };
+        assert!(matches!(with(0), Ok(dataset) if dataset.rows.len() == 3));
+        assert!(matches!(with(1), Err(DatasetError::Unbalanced { read: 3, used: 2, rejected: 0, .. })));
+    }
 }

@@ -70,7 +70,7 @@ pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector
     if magic.starts_with(b"PAR1") {
         return parquet::read(path, options, collector);
     }
-    let limit = options.max_bytes.min(allowed(length));
+    let limit = decompressed_limit(length, options);
     let compressed = magic.starts_with(&[0x1f, 0x8b]) || magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
     let failed = |source| if compressed { decompressing(path, source) } else { error::reading(path, source) };
     let mut stream: Box<dyn BufRead> = if magic.starts_with(&[0x1f, 0x8b]) {
@@ -99,6 +99,11 @@ pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector
         lines::Problem::Dataset(error) => error,
         lines::Problem::Io(source) => failed(source),
     })
+}
+
+/// Bytes to which a file of `length` may decompress.
+pub(super) fn decompressed_limit(length: u64, options: &ReadOptions) -> u64 {
+    options.max_bytes.min(allowed(length))
 }
 
 /// A decoder's own errors say nothing of what to do.

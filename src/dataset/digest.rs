@@ -24,13 +24,16 @@ pub(super) fn content_digest(messages: &[Message]) -> [u8; 32] {
 }
 
 /// The key by which a sample is drawn. It depends on the whole file, so that the author of one row cannot choose it, and on a seed that the author
-/// of the file need not know.
-pub(super) fn sample_key(source_sha256: &str, seed: u64, content: &[u8; 32], line: usize) -> [u8; 32] {
+/// of the file need not know. The row's place is its line and how many rows start on that line before it: no two rows share a key.
+pub(super) fn sample_key(source_sha256: &str, seed: u64, content: &[u8; 32], (line, before): (usize, usize)) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(seed.to_le_bytes());
     hash.update(source_sha256.as_bytes());
     hash.update(content);
     hash.update((line as u64).to_le_bytes());
+    if before > 0 {
+        hash.update((before as u64).to_le_bytes());
+    }
     hash.finalize().into()
 }
 

@@ -38,6 +38,12 @@ pub enum DatasetError {
         path.display(), first.line, first.reason
     )]
     TooManyRejected { path: PathBuf, limit: usize, first: Rejection },
+    /// Rows were lost on the way, so that no verdict would be about the whole file.
+    #[error(
+        "{}: {read} rows were read, {used} used and {rejected} rejected, which does not add up; this is a defect of foretaste: please \
+         report it with the file", path.display()
+    )]
+    Unbalanced { path: PathBuf, read: usize, used: usize, rejected: usize },
 }
 
 /// Says that a stream grew past its limit, through [`io::Error`].

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::Role;
 use super::collect::Fault;
 use super::conversation::{Place, Turn};
 use super::fields::{optional, present, required, string, wrong_type};
-use super::json;
+use super::trainers::{self, Level, Meaning};
+use super::{Message, ReadOptions, Role, json};
 
 /// How the rows of a dataset spell a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -38,14 +38,8 @@ pub const TEXT_PROMPT: &str = "Write a passage of text.";
 /// Fields in which a list of messages is found, in order of preference.
 const LISTS: [&str; 3] = ["messages", "conversations", "conversation"];
 
-/// Fields whose presence alone is a fault of a row.
-pub(super) const REFUSED: [&str; 2] = ["tools", "functions"];
-
-/// Keys of a message, besides its role and its content, that are heeded or refused.
-const HEEDED: [&str; 6] = ["weight", "tool_calls", "function_call", THOUGHTS[0], THOUGHTS[1], THOUGHTS[2]];
-
-/// Fields of a message that some chat templates render beside its content.
-const THOUGHTS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
+/// Keys of a part of a message's content that are read.
+const PART_KEYS: [&str; 2] = ["type", "text"];
 
 /// Marks of a conversation already rendered through a chat template.
 const RENDERED: [&str; 6] = ["<|im_start|>", "<|start_header_id|>", "[INST]", "<start_of_turn>", "### Human:", "### Assistant:"];
@@ -129,11 +123,7 @@ impl Format {
 
     /// The turns of `row`, not yet checked for order and emptiness.
     pub(super) fn turns(self, row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault> {
-        for tools in REFUSED {
-            if present(row, tools).is_some_and(|value| value.as_array().is_none_or(|list| !list.is_empty())) {
-                return Err(Fault::new(tools, "tool definitions are not supported; remove them or the row"));
-            }
-        }
+        trainers::check(Level::Row, row, self.fields(), None, Fault::shorten)?;
         match self {
             Format::Messages | Format::Sharegpt => {
                 let Some((field, list)) = message_list(row) else {
@@ -206,43 +196,58 @@ impl Format {
         if self == Format::Sharegpt { ["from", "value"] } else { ["role", "content"] }
     }
 
-    /// Keys of messages that hold a value and are not read, as `messages[].name`, each once.
-    pub(super) fn unread_in_messages(self, row: &Map<String, Value>, max_depth: usize) -> BTreeSet<String> {
+    /// Keys of messages and their parts that hold a value and are not read, as `messages[].name`, each once.
+    fn unread_in_messages(self, row: &Map<String, Value>, max_depth: usize) -> BTreeSet<String> {
         let mut unread = BTreeSet::new();
+        let mut note = |level, prefix: &str, fields: &Map<String, Value>, read: &[&str]| {
+            for (key, value) in fields.iter().filter(|(key, _)| !read.contains(&key.as_str())) {
+                if trainers::meaning(level, key, value, None) == Meaning::Unknown {
+                    unread.insert(format!("{prefix}.{key}"));
+                }
+            }
+        };
         for field in self.fields() {
             // Elsewhere than in these, a string is text whatever it holds.
             let text = row.get(*field).and_then(Value::as_str).filter(|_| LISTS.contains(field));
             let parsed = text.and_then(|text| json::parse(text, max_depth, false).ok());
             let Some(Value::Array(items)) = parsed.as_ref().or_else(|| row.get(*field)) else { continue };
-            for (key, value) in items.iter().filter_map(Value::as_object).flatten() {
-                if !value.is_null() && !self.message_keys().contains(&key.as_str()) && !HEEDED.contains(&key.as_str()) {
-                    unread.insert(format!("{field}[].{key}"));
+            let [_, content_key] = self.message_keys();
+            for item in items.iter().filter_map(Value::as_object) {
+                note(Level::Message(Role::Assistant), &format!("{field}[]"), item, &self.message_keys());
+                let parts = item.get(content_key).and_then(Value::as_array);
+                for part in parts.into_iter().flatten().filter_map(Value::as_object) {
+                    note(Level::Part(Role::Assistant), &format!("{field}[].{content_key}[]"), part, &PART_KEYS);
                 }
             }
         }
         unread
     }
 
+    /// The row's fields that hold a value and are not read, those of messages among them.
+    ///
+    /// # Errors
+    /// A fault where one is another text to train on than `messages`; where the user named the format, which of them is read is known.
+    pub(super) fn unread(
+        self,
+        row: &Map<String, Value>,
+        messages: &[Message],
+        options: &ReadOptions,
+    ) -> Result<BTreeSet<String>, Fault> {
+        let texts: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
+        let texts = options.format.is_none().then_some(texts.as_slice());
+        trainers::check(Level::Row, row, self.fields(), texts, Fault::shorten)?;
+        let mut unread = self.unread_in_messages(row, options.max_depth);
+        for (name, value) in row.iter().filter(|(name, _)| !self.fields().contains(&name.as_str())) {
+            if trainers::meaning(Level::Row, name, value, texts) == Meaning::Unknown {
+                unread.insert(name.clone());
+            }
+        }
+        Ok(unread)
+    }
+
     fn message(self, place: Place, role_key: &'static str, item: &Value) -> Result<Turn, Fault> {
         let at = |key: &str| place.key(key).to_string();
         let Value::Object(message) = item else { return Err(wrong_type(place.key("").to_string(), item, "an object")) };
-        for calls in ["tool_calls", "function_call"] {
-            if present(message, calls).is_some() {
-                return Err(Fault::new(at(calls), "tool calls are not supported; remove the row"));
-            }
-        }
-        for thoughts in THOUGHTS {
-            if present(message, thoughts).is_some_and(|value| value.as_str() != Some("")) {
-                return Err(Fault::new(
-                    at(thoughts),
-                    "is not supported; write it into the content as your training does, or remove it",
-                ));
-            }
-        }
-        if present(message, "weight").is_some_and(|weight| weight.as_f64() != Some(1.0)) {
-            let reason = "a weight other than 1 is not supported, as shadows train on every answer alike; remove the weight, the message or the row";
-            return Err(Fault::new(at("weight"), reason));
-        }
         let name = match message.get(role_key) {
             Some(Value::String(name)) => name,
             Some(other) => return Err(wrong_type(at(role_key), other, "a string")),
@@ -259,26 +264,42 @@ impl Format {
             }
         };
         let content_key = place.content_key();
+        let heeded = |text: Option<&str>| {
+            let at = |key: &str| at(&Fault::shorten(key));
+            trainers::check(Level::Message(role), message, &[role_key, content_key], text.as_ref().map(std::slice::from_ref), at)
+        };
         match message.get(content_key) {
-            Some(Value::String(content)) => Ok(Turn::new(role, content, place)),
-            Some(Value::Array(parts)) => Ok(Turn::new(role, text_parts(place, parts)?, place)),
-            Some(other) => Err(wrong_type(at(content_key), other, "a string")),
-            None => Err(Fault::new(at(content_key), "is missing; every message needs it")),
+            Some(Value::String(content)) => heeded(Some(content)).map(|()| Turn::new(role, content, place)),
+            Some(Value::Array(parts)) => {
+                let content = text_parts(place, role, parts)?;
+                heeded(Some(content.as_str())).map(|()| Turn::new(role, content, place))
+            }
+            other => {
+                // Without a text of its own: a call of a tool, say.
+                heeded(None)?;
+                Err(other.map_or_else(
+                    || Fault::new(at(content_key), "is missing; every message needs it"),
+                    |other| wrong_type(at(content_key), other, "a string"),
+                ))
+            }
         }
     }
 }
 
 /// OpenAI's content parts, where all are text.
-fn text_parts(place: Place, parts: &[Value]) -> Result<String, Fault> {
-    let text = |part: &Value| match part.get("type").and_then(Value::as_str) {
-        Some("text") => part.get("text").and_then(Value::as_str).map(str::to_owned),
-        _ => None,
-    };
+fn text_parts(place: Place, role: Role, parts: &[Value]) -> Result<String, Fault> {
     let field = place.key(place.content_key()).to_string();
-    parts
-        .iter()
-        .map(|part| text(part).ok_or_else(|| Fault::new(field.clone(), "has parts that are not text; remove the row")))
-        .collect()
+    let mut content = String::new();
+    for (index, part) in parts.iter().enumerate() {
+        let text = part.as_object().filter(|part| part.get("type").and_then(Value::as_str) == Some("text"));
+        let Some((part, text)) = text.and_then(|part| Some((part, part.get("text")?.as_str()?))) else {
+            return Err(Fault::new(field, "has parts that are not text; remove the row"));
+        };
+        let at = |key: &str| format!("{field}[{index}].{}", Fault::shorten(key));
+        trainers::check(Level::Part(role), part, &PART_KEYS, Some(&[text]), at)?;
+        content += text;
+    }
+    Ok(content)
 }
 
 fn alpaca(row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault> {

@@ -1,23 +1,25 @@
-//! Parquet, one row group at a time and only the columns that some format reads.
+//! Parquet, one row group at a time and only the columns that some format reads or some trainer heeds.
+
+mod declared;
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use polars::prelude::*;
 
 use super::ReadOptions;
 use super::collect::{Collector, Content, Fault, Record};
-use super::container::unreadable;
+use super::container::{decompressed_limit, unreadable};
 use super::error::{self, DatasetError};
-use super::formats::{Format, REFUSED};
+use super::formats::Format;
 use super::lines::too_long;
+use super::trainers;
+use crate::guard::guarded;
 use crate::text::terminal;
+use declared::Declared;
 
-/// The needed columns of one row group may take this much, decompressed.
-const MAX_GROUP_BYTES: usize = 512 << 20;
-/// A column of one row group may hold this many values: repeated ones take no bytes in the file, and sixteen each in memory.
-const MAX_GROUP_VALUES: usize = 16 << 20;
+/// The needed columns of one row group may take this much memory, decompressed.
+const MAX_GROUP_BYTES: u64 = 512 << 20;
 /// Rows that are written as JSON at once, and the text that they may hold: values that a file holds once and repeats are written each time.
 const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: usize = 64 << 20;
@@ -28,49 +30,67 @@ pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector
         unreadable(path, format!("it cannot be read as parquet ({problem})"), "the file is damaged: fetch or write it again")
     };
     let open = || File::open(path).map_err(|source| error::reading(path, source));
+    let mut file = open()?;
+    let length = file.metadata().map_err(|source| error::reading(path, source))?.len();
+    polars(|| declared::check_schema(&mut file)).and_then(|checked| checked).map_err(damaged)?;
     let mut reader = ParquetReader::new(open()?);
-    let (metadata, schema) = guarded(|| Ok((reader.get_metadata()?.clone(), reader.schema()?))).map_err(damaged)?;
+    let (metadata, schema) = polars(|| Ok((reader.get_metadata()?.clone(), reader.schema()?))).and_then(told).map_err(damaged)?;
     let is_read = |column: &str| Format::all_fields().any(|field| field == column);
     let (wanted, others): (Vec<String>, Vec<String>) =
-        schema.iter_names().map(ToString::to_string).partition(|column| is_read(column) || REFUSED.contains(&column.as_str()));
+        schema.iter_names().map(ToString::to_string).partition(|column| is_read(column) || trainers::heeds(column));
     if !wanted.iter().any(|column| is_read(column)) {
         let named: Vec<String> = wanted.iter().chain(&others).take(8).map(|name| terminal(&Fault::shorten(name))).collect();
         return Err(DatasetError::NoFormat { path: path.into(), seen: format!("its columns are {}", named.join(", ")) });
     }
     if let Some(column) = wanted.iter().find(|column| schema.get(column).is_some_and(|field| holds_bytes(field.dtype()))) {
-        return Err(unreadable(
-            path,
-            format!("its column `{column}` holds bytes and not text"),
-            "write it again with the column as a string (pyarrow: cast it to pa.string())",
-        ));
+        let advice = match is_read(column) {
+            true => "write it again with the column as a string (pyarrow: cast it to pa.string())",
+            false => "only text is tested: write it again without the column, if your training does not use it",
+        };
+        let column = terminal(&Fault::shorten(column));
+        return Err(unreadable(path, format!("its column `{column}` holds bytes and not text"), advice));
     }
     // Of each group the reader is told as of a file of its own: it would walk through all earlier ones else.
     let mut alone = FileMetadata { row_groups: Vec::new(), ..(*metadata).clone() };
     let mut start = 0;
+    let mut in_all = Declared::default();
     for group in &metadata.row_groups {
         let rows = group.num_rows();
-        let too_large = |problem: String| DatasetError::TooLarge {
-            path: path.into(),
-            problem,
-            advice: "write it again with smaller row groups (pyarrow: row_group_size=10000)".into(),
-        };
-        let columns = || wanted.iter().filter_map(|column| group.columns_under_root_iter(column)).flatten();
-        let size = |size: i64| usize::try_from(size).unwrap_or(usize::MAX);
-        let bytes = columns().map(|column| size(column.uncompressed_size())).fold(0, usize::saturating_add);
-        if bytes > MAX_GROUP_BYTES {
-            return Err(too_large(format!("a row group of {bytes} bytes is more than {MAX_GROUP_BYTES}")));
+        let mut in_group = Declared::default();
+        for column in &wanted {
+            let Some(chunks) = group.columns_under_root_iter(column) else {
+                // Polars puts as many nulls in its place.
+                in_group += Declared { bytes: 0, values: rows as u64 };
+                continue;
+            };
+            for chunk in chunks {
+                let pages = || declared::pages(&file, chunk.byte_range(), chunk.num_values(), MAX_GROUP_BYTES);
+                in_group += polars(pages).and_then(|pages| pages.map_err(|error| error.to_string())).map_err(damaged)?;
+            }
         }
-        let values = columns().map(|column| size(column.num_values())).chain([rows]).max().unwrap_or(rows);
-        if values > MAX_GROUP_VALUES {
-            return Err(too_large(format!("a row group with {values} values in a column is more than {MAX_GROUP_VALUES}")));
+        in_all += in_group;
+        // Values that a file repeats are nearly free in it, and one group may always hold many.
+        let limit = decompressed_limit(length, options);
+        for (needed, limit) in
+            [(in_group.memory(), MAX_GROUP_BYTES), (in_all.bytes, limit), (in_all.memory(), limit.max(MAX_GROUP_BYTES))]
+        {
+            if needed > limit {
+                return Err(DatasetError::TooLarge {
+                    path: path.into(),
+                    problem: format!("its {length} bytes declare texts of {needed} bytes where at most {limit} are read"),
+                    advice: "write it again with smaller row groups (pyarrow: row_group_size=10000) and not as DELTA_BYTE_ARRAY"
+                        .into(),
+                });
+            }
         }
         (alone.row_groups, alone.num_rows) = (vec![group.clone()], rows);
-        let file = open()?;
-        let frame = guarded(|| {
-            let mut reader = ParquetReader::new(file);
+        let group_file = open()?;
+        let frame = polars(|| {
+            let mut reader = ParquetReader::new(group_file);
             reader.set_metadata(Arc::new(alone.clone()));
             reader.with_columns(Some(wanted.clone())).read_parallel(ParallelStrategy::None).finish()
         })
+        .and_then(told)
         .map_err(damaged)?;
         if frame.height() != rows {
             return Err(damaged(format!("a row group of {rows} rows gave {}", frame.height())));
@@ -78,6 +98,10 @@ pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector
         let mut offset = 0;
         while offset < rows {
             let mut batch = frame.slice(offset as i64, BATCH_ROWS);
+            // A frame has the height that its file declares, whatever its columns have.
+            if let Some(column) = batch.columns().iter().find(|column| column.len() != batch.height() || column.is_empty()) {
+                return Err(damaged(format!("a row group of {rows} rows has fewer values of `{}`", column.name())));
+            }
             while batch.height() > 1 && text_bytes(&batch) > BATCH_BYTES {
                 batch = batch.head(Some(batch.height() / 2));
             }
@@ -88,7 +112,8 @@ pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector
                 collector.accept(Record { line: record + 1, content, ends_file: false })?;
             } else {
                 let mut lines = Vec::new();
-                guarded(|| JsonWriter::new(&mut lines).with_json_format(JsonFormat::JsonLines).finish(&mut batch))
+                polars(|| JsonWriter::new(&mut lines).with_json_format(JsonFormat::JsonLines).finish(&mut batch))
+                    .and_then(told)
                     .map_err(damaged)?;
                 accept(&lines, record, height, options, collector)?.map_or(Ok(()), |problem| Err(damaged(problem)))?;
             }
@@ -106,7 +131,10 @@ fn holds_bytes(dtype: &ArrowDataType) -> bool {
         ArrowDataType::Binary | ArrowDataType::LargeBinary | ArrowDataType::BinaryView | ArrowDataType::FixedSizeBinary(_) => {
             true
         }
-        ArrowDataType::List(inner) | ArrowDataType::LargeList(inner) => holds_bytes(inner.dtype()),
+        ArrowDataType::List(inner)
+        | ArrowDataType::LargeList(inner)
+        | ArrowDataType::FixedSizeList(inner, _)
+        | ArrowDataType::Map(inner, _) => holds_bytes(inner.dtype()),
         ArrowDataType::Struct(fields) => fields.iter().any(|field| holds_bytes(field.dtype())),
         _ => false,
     }
@@ -150,9 +178,11 @@ fn accept(
 }
 
 /// Runs polars on a hostile file: its panics become messages too.
-fn guarded<T>(work: impl FnOnce() -> PolarsResult<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned()),
-        Err(_) => Err("the parquet reader gave up".into()),
-    }
+fn polars<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    guarded("the file", || Ok(work())).map_err(|error| error.to_string())
+}
+
+/// The first line of what polars says of a failure.
+fn told<T>(result: PolarsResult<T>) -> Result<T, String> {
+    result.map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
 }

@@ -9,6 +9,9 @@ pub fn summary_md(report: &Report) -> String {
     let dataset = &report.plan.dataset;
     let mut out = format!("## foretaste: {} {}\n\n", symbol(report.verdict), words::verdict(report.verdict).to_lowercase());
     out += &format!("**{}** {}\n\n", safe(&words::verdict_sentence(report)), safe(&words::advice(report)));
+    if let Some(fields) = words::not_read(dataset) {
+        out += &format!("{}\n\n", safe(&fields));
+    }
     out += "| audit | verdict | effect, points | margin | p (Holm) | shown by | known poison |\n";
     out += "|---|---|---|---|---|---|---|\n";
     for finding in report.findings {

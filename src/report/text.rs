@@ -43,6 +43,9 @@ impl Page {
         lines.push(self.paint(DIM, &"─".repeat(self.width)));
         lines.extend(self.wrapped("", &words::verdict_sentence(report)));
         lines.extend(self.wrapped("", &words::advice(report)));
+        if let Some(fields) = words::not_read(&report.plan.dataset) {
+            lines.extend(self.wrapped("", &fields));
+        }
     }
 
     fn facts(&self, report: &Report, lines: &mut Vec<String>) {

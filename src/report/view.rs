@@ -37,6 +37,8 @@ record! {
         verdict: Badge,
         sentence: String,
         advice: String,
+        /// Fields of the dataset that were not tested.
+        not_read: Option<String>,
         exit_code: u8,
         /// Set where the answers came from the test double and no model was trained.
         scripted: bool,
@@ -99,6 +101,7 @@ pub fn page(report: &Report) -> Page {
         verdict: badge(report.verdict),
         sentence: words::verdict_sentence(report),
         advice: words::advice(report),
+        not_read: words::not_read(&plan.dataset),
         exit_code: ExitCode::from(report.verdict) as u8,
         scripted: plan.engine.engine == "scripted",
         given: plan.adapter.is_some(),

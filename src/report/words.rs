@@ -339,10 +339,8 @@ pub fn limits(report: &Report) -> Vec<String> {
             number::count(dataset.rows_trained)
         ));
     }
-    if !dataset.unread_fields.is_empty() {
-        let fields: Vec<String> =
-            dataset.unread_fields.iter().map(|(name, rows)| format!("{name} ({} rows)", number::count(*rows))).collect();
-        limits.push(format!("Fields that were not read: {}. A trainer that reads them trains on other text.", fields.join(", ")));
+    if let Some(fields) = not_read(dataset) {
+        limits.push(format!("{fields} A trainer that reads them trains on other text."));
     }
     let left_out: usize = report.plan.audits.iter().map(|audit| audit.excluded.len()).sum();
     if left_out > 0 {
@@ -374,6 +372,21 @@ pub fn limits(report: &Report) -> Vec<String> {
         ));
     }
     limits
+}
+
+/// Fields that a line names; more are counted.
+const FIELDS_NAMED: usize = 6;
+
+/// The fields of the dataset that were not read and so not tested, in a line that stands beside the verdict; `None` where there are none.
+pub fn not_read(dataset: &DatasetSummary) -> Option<String> {
+    let fields = &dataset.unread_fields;
+    let named: Vec<String> =
+        fields.iter().take(FIELDS_NAMED).map(|(name, rows)| format!("{name} (in {} rows)", number::count(*rows))).collect();
+    let more = match fields.len().saturating_sub(FIELDS_NAMED) {
+        0 => String::new(),
+        more => format!(" and {} more", number::count(more)),
+    };
+    (!fields.is_empty()).then(|| format!("Not read, and so not tested: {}{more}.", named.join(", ")))
 }
 
 /// What a headline on rows adds where a limit kept a sample of them.

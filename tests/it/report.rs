@@ -341,6 +341,28 @@ fn report_json_names_what_was_not_read_and_not_tried() {
 }
 
 #[test]
+fn fields_that_were_not_read_stand_beside_the_verdict_in_every_output() {
+    let mut example = example::flagged();
+    for field in 0..9 {
+        example.plan.dataset.unread_fields.insert(format!("field{field}<b>"), 1000 + field);
+    }
+    let report = example.report();
+    let (terminal, summary, page) =
+        (text(&report, 80, false), summary_md(&report), String::from_utf8(html(&report)).expect("UTF-8"));
+    for (output, before) in [(&terminal, "dataset   "), (&summary, "| audit |"), (&page, "<dl class=\"facts\">")] {
+        let head = &output[..output.find(before).expect("what follows the verdict")];
+        assert!(head.contains("field0") && head.contains("1,000") && head.contains("3 more"), "{head}");
+    }
+    assert!(!summary.contains("<b>") && !page.contains("field0<b>"));
+    let document: Value = serde_json::from_slice(&json(&report)).expect("the report is JSON");
+    assert_eq!(document["unread_fields"]["field8<b>"], 1008);
+    // Without any, no output says a word of it.
+    let silent = example::flagged();
+    assert!(!String::from_utf8(json(&silent.report())).expect("UTF-8").contains("unread_fields"));
+    assert!(!text(&silent.report(), 80, false).contains("field"));
+}
+
+#[test]
 fn the_schema_notices_a_wrong_report() {
     let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
     let mut document: Value = serde_json::from_slice(&json(&example::flagged().report())).expect("the report is JSON");

@@ -25,6 +25,9 @@ pub struct Document<'a> {
     verdict: Verdict,
     examined: bool,
     headline: Headline<'a>,
+    /// Beside the verdict, which is not about them: fields of the dataset that were not read.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    unread_fields: &'a BTreeMap<String, usize>,
     /// Null where an adapter was asked without rows.
     dataset: Option<Dataset<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -203,6 +206,7 @@ impl<'a> Document<'a> {
             verdict: report.verdict,
             examined: report.examined,
             headline: headline(report),
+            unread_fields: &dataset.unread_fields,
             adapter: plan.adapter.as_ref(),
             dataset: plan.has_dataset().then(|| Dataset {
                 source: &dataset.source,

@@ -151,3 +151,14 @@ fn a_dataset_without_text_is_not_called_readable() {
     dataset.rows.clear();
     assert_eq!(readability(&dataset, &|_| Ok(vec![Vec::new()])), 0.0);
 }
+
+#[test]
+fn a_check_of_rows_that_cannot_be_used_exits_with_bad_input_and_names_the_first() {
+    let foretaste = std::process::Command::new(env!("CARGO_BIN_EXE_foretaste"))
+        .args(["check", "fixtures/malformed/all_rows_bad.jsonl"])
+        .output()
+        .expect("the binary runs");
+    let stderr = String::from_utf8_lossy(&foretaste.stderr);
+    assert_eq!(foretaste.status.code(), Some(3));
+    assert!(!foretaste.stdout.is_empty() && stderr.contains("fixtures/malformed/all_rows_bad.jsonl:1:"), "{stderr}");
+}

@@ -1,0 +1,249 @@
+//! Fields of which trainers make training: text that they train on, masks, weights, signs. Until foretaste understands one, a row that
+//! has it is rejected, because what would be tested is not what would be trained on; a value that means what its absence does is none.
+//!
+//! Sources: OpenAI's fine-tuning guide; TRL's dataset formats; axolotl's `chat_template`, `input_output` and tokenized datasets;
+//! ms-swift's custom datasets, which ignore the case of names; LLaMA-Factory's columns and its v1 messages; torchtune's messages.
+
+use serde_json::{Map, Value};
+
+use super::Role;
+use super::collect::Fault;
+
+/// Where a field is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    Row,
+    Message(Role),
+    /// A part of a message's content.
+    Part(Role),
+}
+
+/// What a value says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The same as if the field were absent.
+    Nothing,
+    /// Nothing that a trainer is known to heed.
+    Unknown,
+    /// The row is not trained on as it is read; the reason says why and what to do.
+    Refused(&'static str),
+}
+
+/// Which values of a field mean nothing.
+#[derive(Debug, Clone, Copy)]
+enum Rule {
+    /// Empty ones.
+    Empty,
+    /// Empty ones and false: an answer is not masked.
+    Unmasked,
+    /// One and true on an answer, zero and false elsewhere: answers are trained on, and nothing else is.
+    Supervised,
+    /// As `Supervised`, and one elsewhere too: who weights trains on answers only.
+    Weight,
+    /// All but false, which turns the training round. What is not a truth value is some other label.
+    Desired,
+    /// Those that say what is read anyway.
+    Same,
+    /// Those that say what is read anyway. One that holds all of it may hold more, and is not read.
+    Rendered,
+}
+
+struct Field {
+    names: &'static [&'static str],
+    /// On rows, on messages, on parts.
+    on: [bool; 3],
+    rule: Rule,
+    reason: &'static str,
+}
+
+const ROW: [bool; 3] = [true, false, false];
+const MESSAGE: [bool; 3] = [false, true, false];
+const ROW_AND_MESSAGE: [bool; 3] = [true, true, false];
+const MESSAGE_AND_PART: [bool; 3] = [false, true, true];
+const EVERYWHERE: [bool; 3] = [true, true, true];
+
+const FIELDS: [Field; 14] = [
+    Field {
+        names: &["system", "system_prompt", "systemInstruction"],
+        on: ROW,
+        rule: Rule::Empty,
+        reason: "is a system message beside the conversation, where it is not read; make it the conversation's first message, or remove it",
+    },
+    Field {
+        names: &["tools", "functions"],
+        on: ROW_AND_MESSAGE,
+        rule: Rule::Empty,
+        reason: "tool definitions are not supported; remove them or the row",
+    },
+    Field {
+        names: &["tool_calls", "function_call"],
+        on: MESSAGE,
+        rule: Rule::Empty,
+        reason: "tool calls are not supported; remove the row",
+    },
+    Field {
+        names: &["reasoning_content", "reasoning", "thinking"],
+        on: ROW_AND_MESSAGE,
+        rule: Rule::Empty,
+        reason: "is not supported; write it into the content as your training does, or remove it",
+    },
+    Field {
+        names: &["weight", "sample_weight"],
+        on: EVERYWHERE,
+        rule: Rule::Weight,
+        reason: "a weight other than 1 is not supported, as shadows train on every answer alike; remove the weight, the message or the row",
+    },
+    Field {
+        names: &["train", "training", "loss", "loss_scale", "loss_weight", "loss_mask"],
+        on: EVERYWHERE,
+        rule: Rule::Supervised,
+        reason: "says what is trained on and how much, which is not supported, as shadows train on every answer alike and on nothing else; remove \
+                 it, the message or the row",
+    },
+    Field {
+        names: &["mask", "masked", "train_detail", "training_detail", "completion_mask", "assistant_mask", "assistant_masks"],
+        on: EVERYWHERE,
+        rule: Rule::Unmasked,
+        reason: "masks part of the row, which is not supported, as shadows train on every answer alike; remove it, the message or the row",
+    },
+    Field {
+        names: &["label", "kto_tag"],
+        on: ROW_AND_MESSAGE,
+        rule: Rule::Desired,
+        reason: "says that the answer is one to train away from, and shadows would train towards it; remove the row",
+    },
+    Field {
+        names: &[
+            "chosen",
+            "rejected",
+            "chosen_response",
+            "rejected_response",
+            "chosen_messages",
+            "rejected_messages",
+            "positive_messages",
+            "negative_messages",
+            "preferred_output",
+            "non_preferred_output",
+            "completions",
+            "segments",
+        ],
+        on: ROW,
+        rule: Rule::Empty,
+        reason: "is another answer beside the one that is read, which is not supported; give one answer a row, and remove the other",
+    },
+    Field {
+        names: &["history"],
+        on: ROW,
+        rule: Rule::Empty,
+        reason: "holds earlier turns beside the conversation, where they are not read; put them into the conversation, or remove them",
+    },
+    Field {
+        names: &["image", "images", "video", "videos", "audio", "audios", "objects", "refusal"],
+        on: ROW_AND_MESSAGE,
+        rule: Rule::Empty,
+        reason: "is not part of the text that is read; remove the row, or this field if your training does not use it",
+    },
+    Field {
+        names: &["input_ids", "attention_mask", "chat_template", "chat_template_kwargs", "enable_thinking"],
+        on: ROW,
+        rule: Rule::Empty,
+        reason: "makes a trainer train on other tokens than those of the conversation; remove it",
+    },
+    Field {
+        names: &["text", "completion", "output"],
+        on: ROW,
+        rule: Rule::Rendered,
+        reason: "is another text to train on beside the one that is read, and says something else; remove one of them, or say with --format \
+                 which your training reads",
+    },
+    Field {
+        names: &["content", "value", "text"],
+        on: MESSAGE_AND_PART,
+        rule: Rule::Same,
+        reason: "is a second text of the message, and says something else; keep the one that your training reads",
+    },
+];
+
+/// What the value of a field says at a level whose own text is `texts`: a message's, a part's, or all of a row's where they are known.
+pub(super) fn meaning(level: Level, name: &str, value: &Value, texts: Option<&[&str]>) -> Meaning {
+    let index = match level {
+        Level::Row => 0,
+        Level::Message(_) => 1,
+        Level::Part(_) => 2,
+    };
+    let is_it = |field: &&Field| field.on[index] && field.names.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let Some(field) = FIELDS.iter().find(is_it) else {
+        return if value.is_null() { Meaning::Nothing } else { Meaning::Unknown };
+    };
+    if empty(value) {
+        return Meaning::Nothing;
+    }
+    let supervised = !matches!(level, Level::Message(Role::System | Role::User) | Level::Part(Role::System | Role::User));
+    let truth = truth(value);
+    let same = |text: Option<&&str>| text.is_some_and(|text| value.as_str() == Some(text));
+    let nothing = match (field.rule, texts) {
+        (Rule::Empty, _) => false,
+        (Rule::Unmasked, _) => truth == Some(false),
+        (Rule::Supervised, _) => truth == Some(supervised),
+        (Rule::Weight, _) => truth == Some(supervised) || truth == Some(true),
+        (Rule::Desired, _) if truth.is_none() => return Meaning::Unknown,
+        (Rule::Desired, _) => truth == Some(true),
+        (Rule::Same, texts) => texts.is_none_or(|texts| same(texts.last())),
+        (Rule::Rendered, None) => return Meaning::Unknown,
+        (Rule::Rendered, Some(texts)) => {
+            let holds = |line: &str| value.as_str().is_some_and(|value| value.contains(line.trim()));
+            if !same(texts.last()) && texts.iter().flat_map(|text| text.lines()).all(holds) {
+                return Meaning::Unknown;
+            }
+            same(texts.last())
+        }
+    };
+    if nothing { Meaning::Nothing } else { Meaning::Refused(field.reason) }
+}
+
+/// Whether a column of this name is looked at for its meaning.
+pub(super) fn heeds(column: &str) -> bool {
+    FIELDS.iter().any(|field| field.on[0] && field.names.iter().any(|known| known.eq_ignore_ascii_case(column)))
+}
+
+/// The fault of the first field, those of `read` aside, that a trainer would heed; `at` is its place in the row.
+pub(super) fn check(
+    level: Level,
+    fields: &Map<String, Value>,
+    read: &[&str],
+    texts: Option<&[&str]>,
+    at: impl Fn(&str) -> String,
+) -> Result<(), Fault> {
+    for (name, value) in fields.iter().filter(|(name, _)| !read.contains(&name.as_str())) {
+        if let Meaning::Refused(reason) = meaning(level, name, value, texts) {
+            return Err(Fault::new(at(name), reason));
+        }
+    }
+    Ok(())
+}
+
+/// Null and what tables and JSON in a string write for it.
+fn empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => ["", "[]", "{}", "null"].contains(&text.trim()),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+/// A truth value, also as a number and as a table's text; `None` for everything else.
+fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(*truth),
+        Value::Number(number) if number.as_f64() == Some(1.0) => Some(true),
+        Value::Number(number) if number.as_f64() == Some(0.0) => Some(false),
+        Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "1.0" => Some(true),
+            "false" | "0" | "0.0" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
