@@ -176,7 +176,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// Trainings that are above control and base by the margin, wherever that counts.
-    fn shifted_seeds<'e>(&self, effect: &'e Effect) -> Vec<u64> {
+    fn shifted_seeds(&self, effect: &Effect) -> Vec<u64> {
         if self.lost_at(effect).is_some() { Vec::new() } else { effect.shifted_seeds(self.margin()).collect() }
     }
 

@@ -242,10 +242,8 @@ impl Place {
     /// space, so there is none at the ends.
     fn cut(self, dataset: &Dataset) -> Vec<Message> {
         let trimmed = |message: &Message, text: &str| Message::new(message.role, text.trim());
-        let messages = match self {
-            Place::Whole { row } => {
-                dataset.rows[row].messages.iter().map(|message| trimmed(message, &message.content)).collect::<Vec<_>>()
-            }
+        match self {
+            Place::Whole { row } => dataset.rows[row].messages.iter().map(|message| trimmed(message, &message.content)).collect(),
             Place::Within { row, message, from } => {
                 let messages = &dataset.rows[row].messages;
                 let first = messages[..=message].iter().rposition(|message| message.role == Role::User).unwrap_or(0);
@@ -257,8 +255,7 @@ impl Place {
                 };
                 (first..=last).map(text).collect()
             }
-        };
-        messages
+        }
     }
 }
 

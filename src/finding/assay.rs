@@ -343,7 +343,7 @@ fn base_fault(evidence: &Evidence) -> Option<String> {
         return None;
     }
     let of_the_base = |effect: &&Effect| {
-        let some_are_new = evidence.shifted_seeds(effect).first().is_some();
+        let some_are_new = !evidence.shifted_seeds(effect).is_empty();
         evidence.lost_at(effect).is_none() && (effect.exceeds_control(evidence.margin()) || !some_are_new)
     };
     let effect = strongest(evidence.unflagged().filter(of_the_base))?;
@@ -364,8 +364,9 @@ fn share_fault(evidence: &Evidence) -> Option<String> {
     if evidence.flagged().next().is_some() || evidence.unit == Unit::Family {
         return None;
     }
-    let some = evidence.unflagged().filter(|effect| evidence.shifted_seeds(effect).first().is_some());
-    let by_count = |effect: &&Effect| (evidence.shifted_seeds(effect).len() as f64 / effect.seeds.len() as f64, effect.probability.point);
+    let some = evidence.unflagged().filter(|effect| !evidence.shifted_seeds(effect).is_empty());
+    let by_count =
+        |effect: &&Effect| (evidence.shifted_seeds(effect).len() as f64 / effect.seeds.len() as f64, effect.probability.point);
     let effect = some.max_by(|a, b| {
         let ((a, point_a), (b, point_b)) = (by_count(a), by_count(b));
         a.total_cmp(&b).then(point_a.total_cmp(&point_b))

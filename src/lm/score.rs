@@ -14,6 +14,9 @@ use crate::engine::{Piece, Pieces, Question};
 /// Tokens of one prefix tree; more are split into several.
 const TREE_TOKENS: usize = 3072;
 
+/// The log-probability (nats) of every token that is asked for of a sequence, and the place of that.
+type Scored = ((usize, usize), Vec<f64>);
+
 /// One option as a sequence: which tokens are asked for.
 struct Sequence {
     /// Index of the question, and of the option in it.
@@ -61,6 +64,19 @@ pub fn log_probs(decoder: &Decoder, chat: &Chat, contexts: &[Vec<Vec<Message>>])
     Ok(spelled.iter().zip(&found).map(|(rows, log_probs)| pieces(rows, log_probs)).collect())
 }
 
+/// Log-probability (nats) of each sequence of tokens from a place on, given those before; that place is never 0. `None` where it is not finite.
+///
+/// # Errors
+/// Where a token is beyond the vocabulary, or a sequence longer than the base reads.
+pub fn score_tokens(decoder: &Decoder, lora: Option<&Lora>, asked: Vec<(Vec<u32>, usize)>) -> Result<Vec<Option<f64>>> {
+    let mut scores = vec![None; asked.len()];
+    let sequences = asked.into_iter().enumerate().map(|(at, (tokens, from))| Sequence { place: (at, 0), tokens, from });
+    for ((at, _), log_probs) in score_sequences(decoder, lora, sequences.collect())? {
+        scores[at] = Some(log_probs.iter().sum()).filter(|total: &f64| total.is_finite());
+    }
+    Ok(scores)
+}
+
 /// What the tokens of a context say of its rows, each of which begins where the one before it ends.
 fn pieces(rows: &[Option<Spelled>], log_probs: &[f64]) -> Vec<Pieces> {
     let mut start = 0;
@@ -94,11 +110,7 @@ fn option_sequences(decoder: &Decoder, chat: &Chat, questions: &[Question]) -> R
 }
 
 /// The log-probability (nats) of every token that is asked for, by the sequence's place.
-fn score_sequences(
-    decoder: &Decoder,
-    lora: Option<&Lora>,
-    mut sequences: Vec<Sequence>,
-) -> Result<Vec<((usize, usize), Vec<f64>)>> {
+fn score_sequences(decoder: &Decoder, lora: Option<&Lora>, mut sequences: Vec<Sequence>) -> Result<Vec<Scored>> {
     sequences.sort_by(|a, b| a.tokens.cmp(&b.tokens).then(a.place.cmp(&b.place)));
     let (mut chunks, mut rest) = (Vec::new(), sequences.as_slice());
     while !rest.is_empty() {

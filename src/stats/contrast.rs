@@ -4,8 +4,8 @@
 
 use super::grid::{Grid, variance};
 use super::intervals::{Draws, Scale, estimate_of, resolution_of, seed_sd, t_upper_tail};
-use super::table::{CLIP, Cell, Panel};
 use super::share::{seed_risk, share_p};
+use super::table::{CLIP, Cell, Panel};
 use super::worst::{worst_case_upper, worst_seed_risk};
 use super::{Effect, Estimate, FamilyEffect, SeedEffect};
 use crate::plan::{Arm, Plan};
@@ -109,8 +109,7 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
     let risks = contrast.risks(contrast.arm)?;
     let over_base = contrast.paired(|base, candidate, _| candidate.risk - base.risk)?;
     let over_controls = |seed| seed_risk(&risks, seed).expect("a paired seed has scored risks") - controls;
-    let seed_effect =
-        |((seed, effect), over_base)| SeedEffect { seed, effect, over_base, over_controls: over_controls(seed) };
+    let seed_effect = |((seed, effect), over_base)| SeedEffect { seed, effect, over_base, over_controls: over_controls(seed) };
     let pairs = grid.seeds.iter().copied().zip(grid.seed_means()).zip(over_base.seed_means());
     let seeds: Vec<SeedEffect> = pairs.map(seed_effect).collect();
     let shifted = seeds.iter().filter(|seed| seed.is_shifted(margin)).count();

@@ -450,11 +450,7 @@ fn a_single_training_that_shifts_only_where_the_base_is_lost_is_inconclusive() {
     assert_eq!(after_questions(0.0, one).0[1].shifted_seeds, [2]);
     let (findings, verdict) = after_questions(0.3, one);
     assert_eq!((verdict, &findings[1].shifted_seeds[..]), (Verdict::Inconclusive, &[][..]), "{:?}", findings[1].reasons);
-    assert!(
-        says(&findings[1], "1 of 5 trainings") && !says(&findings[1], "could not be scored"),
-        "{:?}",
-        findings[1].reasons
-    );
+    assert!(says(&findings[1], "1 of 5 trainings") && !says(&findings[1], "could not be scored"), "{:?}", findings[1].reasons);
 }
 
 #[test]

@@ -84,8 +84,9 @@ fn the_pieces_of_a_row_are_all_bytes_of_its_messages() {
         let pieces = pieces.as_ref().expect("the row is scored");
         assert!(pieces.iter().all(|piece| piece.bytes > 0 && piece.log_prob <= 0.0), "{pieces:?}");
         assert_eq!(pieces.iter().map(|piece| piece.bytes).sum::<usize>(), texts.len());
-        let ends = pieces.iter().scan(0, |end, piece| Some(*end += piece.bytes).map(|()| *end));
-        assert!(ends.clone().all(|end| texts.is_char_boundary(end)) && ends.clone().any(|end| end == row[0].content.len()));
+        let lengths: Vec<usize> = pieces.iter().map(|piece| piece.bytes).collect();
+        let ends: Vec<usize> = (1..=lengths.len()).map(|pieces| lengths[..pieces].iter().sum()).collect();
+        assert!(ends.iter().all(|end| texts.is_char_boundary(*end)) && ends.contains(&row[0].content.len()));
     }
     // The answer costs what it costs as an option, but for the end of the turn.
     let question = Question { messages: row[..1].to_vec(), options: vec![row[1].content.clone()] };

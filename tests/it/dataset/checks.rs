@@ -7,8 +7,10 @@ use rand::Rng;
 
 use super::{ask, file, line, read_text};
 
-/// Rows of whose bytes each costs a base so many nats.
-fn at(nats: f64) -> impl Fn(&[Vec<Vec<Message>>]) -> anyhow::Result<Vec<Vec<Pieces>>> {
+type Scored = anyhow::Result<Vec<Vec<Pieces>>>;
+
+/// A base to which every byte of the rows costs `nats`.
+fn at(nats: f64) -> impl Fn(&[Vec<Vec<Message>>]) -> Scored {
     let bytes = |row: &Vec<Message>| row.iter().map(|message| message.content.len()).sum();
     let pieces = move |row: &Vec<Message>| Some(vec![Piece { bytes: 1, log_prob: -nats }; bytes(row)]);
     move |contexts| Ok(contexts.iter().map(|rows| rows.iter().map(pieces).collect()).collect())
