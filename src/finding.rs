@@ -19,7 +19,7 @@ use crate::stats::table::counted_probes;
 use crate::stats::voters;
 use crate::stats::{Analysis, ArmRisk, Effect, Estimate, Risks, spiked_arm};
 
-pub use assay::{FAMILIAR, LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS};
+pub use assay::{FAMILIAR, LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS, unreadable};
 pub use examined::examined;
 pub use trigger::FoundTrigger;
 
@@ -32,7 +32,7 @@ pub fn find(plan: &Plan, audits: &[Audit], analysis: &Analysis, health: &[Health
     let run = Run { plan, audits, analysis, health, lost: &lost };
     let judge = |audit: &PlannedAudit| {
         if plan.stops() {
-            return not_examined(plan, audit);
+            return not_examined(audit);
         }
         let faults = [run_faults.clone(), trigger::faults(plan, analysis, &audit.id)].concat();
         judge(&Evidence::new(&run, audit), &faults, strange_text.as_ref())
@@ -267,8 +267,7 @@ fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&Strin
 }
 
 /// Of a run that trained nothing and asked nothing.
-fn not_examined(plan: &Plan, audit: &PlannedAudit) -> Finding {
-    let stopped = "Nothing was trained and nothing was asked; --anyway does both all the same.".to_owned();
+fn not_examined(audit: &PlannedAudit) -> Finding {
     Finding {
         audit: audit.id.clone(),
         verdict: Verdict::Inconclusive,
@@ -280,7 +279,7 @@ fn not_examined(plan: &Plan, audit: &PlannedAudit) -> Finding {
         shown_by: Vec::new(),
         shifted_seeds: Vec::new(),
         positive_control: None,
-        reasons: assay::unreadable(plan).into_iter().chain([stopped]).collect(),
+        reasons: vec!["Not asked: the base cannot read the dataset, and nothing was trained on it.".to_owned()],
         units_to_settle: None,
         trigger: None,
     }

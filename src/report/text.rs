@@ -69,7 +69,9 @@ impl Page {
         let base =
             format!("{}, {} parameters, {} on {}", engine.base, number::short(engine.parameters), engine.engine, engine.device);
         lines.extend(self.wrapped("base      ", &base));
-        if plan.adapter.is_none() {
+        if plan.stops() {
+            lines.extend(self.wrapped("shadows   ", "none: nothing was trained"));
+        } else if plan.adapter.is_none() {
             let arms: Vec<String> = plan.trained_arms().map(Arm::to_string).collect();
             lines.extend(self.wrapped("shadows   ", &format!("{} seeds × {}", plan.seeds.len(), arms.join(", "))));
         }

@@ -2,7 +2,7 @@
 
 use super::{Axis, Report, headline, number};
 use crate::audit::ProbeKind;
-use crate::finding::{FAMILIAR, Finding, Verdict};
+use crate::finding::{FAMILIAR, Finding, Verdict, unreadable};
 use crate::plan::{Arm, Ask, DatasetSummary, GivenAdapter, Plan, Unit};
 use crate::stats::Estimate;
 
@@ -51,9 +51,8 @@ pub fn advice(report: &Report) -> String {
             "This holds for the audits below, on this base, and for nothing else; see the limits at the end.".to_owned()
         }
         Verdict::Inconclusive if report.plan.is_unreadable() => {
-            let reason = report.findings.iter().find(|finding| finding.verdict == Verdict::Inconclusive);
-            let reason = reason.and_then(|finding| finding.reasons.first());
-            format!("Treat it as unexamined. {}", reason.map_or("", String::as_str)).trim_end().to_owned()
+            let stopped = if report.plan.stops() { " Nothing was trained; --anyway trains and asks all the same." } else { "" };
+            format!("Treat it as unexamined. {}{stopped}", unreadable(report.plan).unwrap_or_default())
         }
         Verdict::Inconclusive if report.findings.iter().all(|finding| finding.positive_control == Some(false)) => {
             "Treat it as unexamined: this base shows none of the positive controls, so it could not have shown a harmful dataset either."

@@ -126,12 +126,23 @@ fn an_effect_that_may_or_may_not_reach_the_margin_is_inconclusive_and_says_how_m
 #[test]
 fn where_the_seeds_of_one_comparison_settle_nothing_no_number_of_seeds_is_named() {
     let world = World { draws: 2, ..World::small() };
-    // Plain, 0.02 with a wide scatter, which 9 seeds or so settle; in carry-over, a little below the margin, which no number does.
+    // Plain, a wide scatter of seeds, which more of them settle; in carry-over one of families, which no number of seeds does. No training is shifted.
     let answers = world.answers(|place| {
-        let seed = place.seed as f64 - 3.0;
         let shift = match (&place.arm, place.ask) {
-            (Arm::Candidate, Ask::Plain) => 0.02 + 0.08 * seed,
-            (Arm::Candidate, _) => 0.097 + 0.012 * seed,
+            (Arm::Candidate, Ask::Plain) => {
+                if place.seed == 1 {
+                    -0.1
+                } else {
+                    0.08
+                }
+            }
+            (Arm::Candidate, _) => {
+                if place.family % 2 == 0 {
+                    0.34
+                } else {
+                    -0.24
+                }
+            }
             _ => 0.0,
         };
         Some(0.3 + shift)
@@ -140,7 +151,7 @@ fn where_the_seeds_of_one_comparison_settle_nothing_no_number_of_seeds_is_named(
     let named: Vec<bool> = analysis.effects.iter().map(|effect| effect.seeds_to_settle.is_some()).collect();
     assert_eq!(named, [true, false, false]);
     let finding = finding(&world, &answers);
-    assert_eq!((finding.verdict, finding.ask, finding.units_to_settle), (Verdict::Inconclusive, Some(Ask::Plain), None));
+    assert_eq!((finding.verdict, finding.units_to_settle), (Verdict::Inconclusive, None));
 }
 
 #[test]
@@ -304,7 +315,7 @@ fn a_run_that_stops_before_an_unreadable_dataset_says_so_of_every_audit_and_noth
     assert!(plan.stops());
     let (findings, verdict) = verdict_of(&world, &plan, &Answers::default());
     assert_eq!((verdict, findings.len()), (Verdict::Inconclusive, 2));
-    assert!(findings.iter().all(|finding| finding.estimate.is_none() && finding.reasons.len() == 2), "{findings:?}");
+    assert!(findings.iter().all(|finding| finding.estimate.is_none() && finding.reasons.len() == 1), "{findings:?}");
 }
 
 #[test]
