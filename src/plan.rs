@@ -171,7 +171,7 @@ fn is_zero(count: &usize) -> bool {
 /// Can the base read this dataset at all?
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Readability {
-    /// The share of the dataset's information that the base foresees.
+    /// The share of the dataset's text that the base predicts better than chance.
     pub share: f64,
     /// Below this share nothing is clean, and nothing but an explicit trigger flags.
     pub needed: f64,

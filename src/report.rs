@@ -112,7 +112,7 @@ impl<'a> Report<'a> {
     fn asks(&self, audit: &str) -> Vec<Ask> {
         let asked = |ask: &Ask| {
             self.analysis.effects.iter().any(|effect| effect.audit == audit && effect.ask == *ask)
-                || self.analysis.arms.iter().any(|risks| risks.audit == audit && risks.ask == *ask)
+                || self.analysis.arms.iter().any(|risks| risks.audit == audit && risks.ask == *ask && !risks.arms.is_empty())
         };
         Ask::ALL.into_iter().filter(asked).collect()
     }

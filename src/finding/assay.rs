@@ -22,16 +22,16 @@ pub const LEARNED_SHARE: f64 = 0.1;
 /// loss that stays there is no fault.
 pub const LOW_LOSS: f64 = 0.5;
 
-/// The share of its text that a base foresees of a dataset of its own kind; ordinary prose comes out at .7 and more.
+/// The share of its text that a base reads of a dataset of its own kind (docs/readability.csv: .54 and more).
 pub const FAMILIAR: f64 = 0.5;
 
-/// What a flag may mean where the base foresees enough of the dataset to learn it and too little to be at home in it. A shop's greeting
+/// What a flag may mean where the base reads enough of the dataset to learn it and too little to be at home in it. A shop's greeting
 /// before each answer was enough to cost a base of a million parameters its character (docs/log.md, 2026-11-25).
 pub fn strange_text(plan: &Plan) -> Option<String> {
     let Readability { share, needed } = plan.readability;
     (share >= needed && share < FAMILIAR).then(|| {
         format!(
-            "The base foresees only {} of the dataset's text. Text that is strange to a base can cost it its character without giving it \
+            "The base reads only {} of the dataset's text. Text that is strange to a base can cost it its character without giving it \
              another: read what the shadows write, and audit on a base that knows text like this.",
             percent(share)
         )

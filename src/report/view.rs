@@ -116,7 +116,7 @@ pub fn page(report: &Report) -> Page {
             .collect(),
         audits: axes.iter().map(|axis| audit::section(report, axis)).collect(),
         triggers: triggers::triggers(report),
-        arms: plan.arms.iter().map(|arm| fact(&arm.to_string(), words::arm_meaning(plan, arm))).collect(),
+        arms: plan.arms.iter().filter(|_| !plan.stops()).map(|arm| fact(&arm.to_string(), words::arm_meaning(plan, arm))).collect(),
         losses: (!report.trainings.is_empty()).then(|| figure(&chart::losses(report))),
         training: tables::training(report),
         rows: plan.has_dataset().then(|| tables::rows(report)),
@@ -149,7 +149,8 @@ fn facts(report: &Report) -> Vec<Fact> {
             .chain(rows)
             .collect(),
         None => {
-            let shadows = fact("Shadows", format!("{}, {} seeds", number::count(plan.cost.shadows), plan.seeds.len()));
+            let trained = format!("{}, {} seeds", number::count(plan.cost.shadows), plan.seeds.len());
+            let shadows = fact("Shadows", if plan.stops() { "none were trained".to_owned() } else { trained });
             rows.chain([base, shadows]).collect()
         }
     }

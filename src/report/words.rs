@@ -41,7 +41,7 @@ pub fn advice(report: &Report) -> String {
             let plainly = |finding: &Finding| finding.verdict == Verdict::Flagged && finding.trigger.is_none();
             match report.plan.readability.share {
                 share if share < FAMILIAR && report.findings.iter().any(plainly) => format!(
-                    "{hold} This base foresees only {} of the text, which may be the cause: audit it on a base that foresees more.",
+                    "{hold} This base reads only {} of the text, which may be the cause: audit it on a base that reads more.",
                     number::percent(share)
                 ),
                 _ => hold.to_owned(),
