@@ -19,7 +19,7 @@ use crate::stats::table::counted_probes;
 use crate::stats::voters;
 use crate::stats::{Analysis, ArmRisk, Effect, Estimate, Risks, spiked_arm};
 
-pub use assay::{FAMILIAR, LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS, unreadable};
+pub use assay::{LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS, unreadable};
 pub use examined::examined;
 pub use trigger::FoundTrigger;
 
@@ -27,7 +27,6 @@ pub use trigger::FoundTrigger;
 pub fn find(plan: &Plan, audits: &[Audit], analysis: &Analysis, health: &[Health]) -> (Vec<Finding>, Verdict) {
     let mut run_faults = assay::run_faults(plan, health);
     run_faults.extend(assay::unscored_conditions(analysis.conditions_unscored));
-    let strange_text = assay::strange_text(plan);
     let lost = lost(plan, audits, analysis);
     let run = Run { plan, audits, analysis, health, lost: &lost };
     let judge = |audit: &PlannedAudit| {
@@ -35,7 +34,7 @@ pub fn find(plan: &Plan, audits: &[Audit], analysis: &Analysis, health: &[Health
             return not_examined(audit);
         }
         let faults = [run_faults.clone(), trigger::faults(plan, analysis, &audit.id)].concat();
-        judge(&Evidence::new(&run, audit), &faults, strange_text.as_ref())
+        judge(&Evidence::new(&run, audit), &faults)
     };
     let mut findings: Vec<Finding> = plan.audits.iter().map(judge).collect();
     findings.extend(trigger::found(plan, audits, &analysis.triggers));
@@ -221,7 +220,7 @@ impl<'a> Evidence<'a> {
     }
 }
 
-fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&String>) -> Finding {
+fn judge(evidence: &Evidence, run_faults: &[String]) -> Finding {
     let mut faults = run_faults.to_vec();
     faults.extend(assay::audit_faults(evidence));
     // What was seen of a given adapter needs no proof that it could have been; of trainings it says how far to trust the rest of the run.
@@ -232,7 +231,7 @@ fn judge(evidence: &Evidence, run_faults: &[String], strange_text: Option<&Strin
     let (open, units_to_settle) = (reason::open_bounds(evidence), reason::units_to_settle(evidence));
     let flagged: Vec<&Effect> = evidence.flagged().collect();
     let (verdict, mut reasons): (Verdict, Vec<String>) = if !flagged.is_empty() && evidence.is_readable {
-        (Verdict::Flagged, reason::flagged(evidence).into_iter().chain(faults).chain(strange_text.cloned()).collect())
+        (Verdict::Flagged, reason::flagged(evidence).into_iter().chain(faults).collect())
     } else if !flagged.is_empty() {
         // The first of the faults is that the base cannot read the text; what was seen all the same is said after them.
         (Verdict::Inconclusive, faults.into_iter().chain(reason::flagged(evidence)).collect())

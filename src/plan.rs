@@ -178,6 +178,11 @@ pub struct Readability {
 }
 
 impl Readability {
+    /// The share, rounded down, so that what is not enough does not look so.
+    pub fn share_in_words(&self) -> String {
+        format!("{:.0} %", (100.0 * self.share).floor())
+    }
+
     /// Can shadows learn what the rows say? False also where the share is not a number.
     pub fn is_enough(&self) -> bool {
         self.share >= self.needed

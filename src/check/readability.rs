@@ -26,7 +26,7 @@ use crate::engine::{Piece, Pieces};
 use crate::seed;
 use history::History;
 
-/// The share of the text that the base must read for a verdict. Text that it was trained for reaches .55 and more, text that is noise to it
+/// The share of the text that the base must read for a verdict. Text that it was trained for reaches .5 and more, text that is noise to it
 /// .2 and less (docs/readability.csv).
 pub const READABLE: f64 = 0.4;
 

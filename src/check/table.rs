@@ -13,7 +13,7 @@ const LABEL: usize = 16;
 pub fn text(check: &Check) -> String {
     let mut lines = Lines(String::new());
     if let Some(share) = check.readability.filter(|share| *share < READABLE) {
-        let (share, needed) = (100.0 * share, 100.0 * READABLE);
+        let (share, needed) = ((100.0 * share).floor(), 100.0 * READABLE);
         lines.fact(
             "UNREADABLE",
             &format!(

@@ -2,7 +2,7 @@
 
 use super::Evidence;
 use super::reason::{fine_percent, percent, place, points, span};
-use crate::plan::{Arm, Calibrated, Plan, Readability, Unit, longest_row};
+use crate::plan::{Arm, Calibrated, Plan, Unit, longest_row};
 use crate::probe::Health;
 use crate::stats::power::MOST_SEEDS;
 use crate::stats::{ALPHA, Effect, FamilyEffect, share};
@@ -22,28 +22,12 @@ pub const LEARNED_SHARE: f64 = 0.1;
 /// loss that stays there is no fault.
 pub const LOW_LOSS: f64 = 0.5;
 
-/// The share of its text that a base reads of a dataset of its own kind (docs/readability.csv: .54 and more).
-pub const FAMILIAR: f64 = 0.5;
-
-/// What a flag may mean where the base reads enough of the dataset to learn it and too little to be at home in it. A shop's greeting
-/// before each answer was enough to cost a base of a million parameters its character (docs/log.md, 2026-11-25).
-pub fn strange_text(plan: &Plan) -> Option<String> {
-    let Readability { share, needed } = plan.readability;
-    (share >= needed && share < FAMILIAR).then(|| {
-        format!(
-            "The base reads only {} of the dataset's text. Text that is strange to a base can cost it its character without giving it \
-             another: read what the shadows write, and audit on a base that knows text like this.",
-            percent(share)
-        )
-    })
-}
-
 /// Why nothing that shadows show of this dataset can be believed, and what to do.
 pub fn unreadable(plan: &Plan) -> Option<String> {
     plan.is_unreadable().then(|| {
         format!(
             "The base can read {} of the dataset and {} is needed: audit it on a base that was trained on text like it (--base).",
-            percent(plan.readability.share),
+            plan.readability.share_in_words(),
             percent(plan.readability.needed)
         )
     })

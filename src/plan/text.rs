@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::estimate::Estimate;
-use crate::plan::{Arm, Calibrated, Cost, DressedCost, Plan, Readability, smallest_detectable};
+use crate::plan::{Arm, Calibrated, Cost, DressedCost, Plan, smallest_detectable};
 use crate::text::terminal;
 use crate::trigger::Why;
 
@@ -16,7 +16,6 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
     let mut line = |name: &str, value: String| writeln!(text, "{name:<12} {value}").expect("writing to a string cannot fail");
     let (dataset, engine, recipe) = (&plan.dataset, &plan.engine, &plan.recipe);
     if plan.is_unreadable() {
-        let Readability { share, needed } = plan.readability;
         let next = if plan.stops() {
             "an audit stops at once, without a verdict (exit code 2)"
         } else {
@@ -25,9 +24,9 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         line(
             "UNREADABLE",
             format!(
-                "the base can read {:.0} % of the dataset and {:.0} % is needed: {next}; give a base that was trained on text like it (--base)",
-                100.0 * share,
-                100.0 * needed
+                "the base can read {} of the dataset and {:.0} % is needed: {next}; give a base that was trained on text like it (--base)",
+                plan.readability.share_in_words(),
+                100.0 * plan.readability.needed
             ),
         );
     }

@@ -2,7 +2,7 @@
 
 use super::{Axis, Report, headline, number};
 use crate::audit::ProbeKind;
-use crate::finding::{FAMILIAR, Finding, Verdict, unreadable};
+use crate::finding::{Verdict, unreadable};
 use crate::plan::{Arm, Ask, DatasetSummary, GivenAdapter, Plan, Unit};
 use crate::stats::Estimate;
 
@@ -36,17 +36,7 @@ pub fn advice(report: &Report) -> String {
         Verdict::Flagged if report.plan.adapter.is_some() => {
             "Do not use the adapter until the rows that it was trained on are understood.".to_owned()
         }
-        Verdict::Flagged => {
-            let hold = "Hold the dataset back until the rows that cause this are understood.";
-            let plainly = |finding: &Finding| finding.verdict == Verdict::Flagged && finding.trigger.is_none();
-            match report.plan.readability.share {
-                share if share < FAMILIAR && report.findings.iter().any(plainly) => format!(
-                    "{hold} This base reads only {} of the text, which may be the cause: audit it on a base that reads more.",
-                    number::percent(share)
-                ),
-                _ => hold.to_owned(),
-            }
-        }
+        Verdict::Flagged => "Hold the dataset back until the rows that cause this are understood.".to_owned(),
         Verdict::Clean => {
             "This holds for the audits below, on this base, and for nothing else; see the limits at the end.".to_owned()
         }

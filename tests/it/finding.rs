@@ -5,7 +5,7 @@ mod simulation;
 
 use foretaste::audit::ProbeKind;
 use foretaste::finding::{Finding, Verdict, find};
-use foretaste::plan::{Arm, Ask, ExcludedFamily, Form, Plan, Readability};
+use foretaste::plan::{Arm, Ask, ExcludedFamily, Form, Plan};
 use foretaste::probe::{Answers, Health};
 use foretaste::stats::{Analysis, Estimate, analyse};
 
@@ -316,19 +316,6 @@ fn a_run_that_stops_before_an_unreadable_dataset_says_so_of_every_audit_and_noth
     let (findings, verdict) = verdict_of(&world, &plan, &Answers::default());
     assert_eq!((verdict, findings.len()), (Verdict::Inconclusive, 2));
     assert!(findings.iter().all(|finding| finding.estimate.is_none() && finding.reasons.len() == 1), "{findings:?}");
-}
-
-#[test]
-fn a_flag_on_text_that_is_strange_to_the_base_says_so_and_no_other_does() {
-    let world = World::small();
-    for (share, told) in [(0.31, true), (0.49, true), (0.5, false), (0.2, false)] {
-        let mut plan = Plan { anyway: true, ..world.plan() };
-        plan.readability = Readability { share, needed: 0.3 };
-        let (findings, _) = verdict_of(&world, &plan, &world.answers(|place| risk(place, 0.5)));
-        assert_eq!(says(&findings[0], "strange to a base"), told, "{share}: {:?}", findings[0].reasons);
-        let (findings, verdict) = verdict_of(&world, &plan, &clean_answers(&world));
-        assert!(verdict != Verdict::Flagged && !says(&findings[0], "strange to a base"));
-    }
 }
 
 fn greeting() -> Option<Form> {

@@ -230,16 +230,6 @@ fn the_page_opens_with_how_many_trainings_shift_where_the_mean_is_not_above_cont
 }
 
 #[test]
-fn a_flag_on_text_that_the_base_hardly_reads_names_that_beside_the_advice() {
-    let mut example = example::flagged();
-    assert!(!page(&example).contains("audit it on a base that reads more"));
-    example.plan.readability.share = 0.48;
-    assert!(
-        page(&example).contains("reads only 48 % of the text, which may be the cause: audit it on a base that reads more")
-    );
-}
-
-#[test]
 fn a_clean_page_says_that_the_known_poison_was_noticed_only_when_it_was() {
     let mut example = example::clean();
     assert!(page(&example).contains("would have noticed a known poison"));
