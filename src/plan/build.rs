@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, Side};
 use crate::condition::Dressing;
@@ -15,6 +15,7 @@ use crate::plan::{
     PlannedAudit, Readability, Recipe, Unit, longest_question, recipe,
 };
 use crate::stats::{ALPHA, power};
+use crate::text::terminal;
 use crate::trigger::{Chosen, Phase, Wanted, ask, is_dealt};
 
 /// Draws of each kind of carry-over question without an override: enough that one odd row does not decide.
@@ -87,11 +88,11 @@ impl Default for Options {
 pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     let Inputs { dataset, readability, audits, engine, count_tokens, chosen, adapter, calibrated } = inputs;
     let Chosen { groups, untried, crowded_out, slots_left_out } = chosen;
-    ensure!(
-        adapter.is_some() || !dataset.rows.is_empty(),
-        "no row of {} can be used: `foretaste check` says why",
-        dataset.source
-    );
+    if adapter.is_none() && dataset.rows.is_empty() {
+        let first =
+            dataset.rejected.first().map_or(String::new(), |first| terminal(&format!(" ({})", first.message(&dataset.source))));
+        bail!("no row of {} can be used{first}: `foretaste check` says of each why", dataset.source);
+    }
     ensure!(!audits.is_empty(), "no audit is selected: drop --only, or name one");
     ensure!(options.seeds > 0, "an arm needs a seed: give --seeds at least 1");
     let mut recipe = match &adapter {
