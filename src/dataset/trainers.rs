@@ -42,10 +42,8 @@ enum Rule {
     Weight,
     /// All but false, which turns the training round. What is not a truth value is some other label.
     Desired,
-    /// Those that say what is read anyway.
+    /// Those that are equal to the text that is read.
     Same,
-    /// Those that say what is read anyway. One that holds all of it may hold more, and is not read.
-    Rendered,
 }
 
 struct Field {
@@ -152,9 +150,8 @@ const FIELDS: [Field; 14] = [
     Field {
         names: &["text", "completion", "output"],
         on: ROW,
-        rule: Rule::Rendered,
-        reason: "is another text to train on beside the one that is read, and says something else; remove one of them, or say with --format \
-                 which your training reads",
+        rule: Rule::Same,
+        reason: "is another text to train on beside the one that is read; remove one of them, or say with --format which your training reads",
     },
     Field {
         names: &["content", "value", "text"],
@@ -188,15 +185,9 @@ pub(super) fn meaning(level: Level, name: &str, value: &Value, texts: Option<&[&
         (Rule::Weight, _) => truth == Some(supervised) || truth == Some(true),
         (Rule::Desired, _) if truth.is_none() => return Meaning::Unknown,
         (Rule::Desired, _) => truth == Some(true),
+        // The user named the format, so that the field is known not to be trained on.
+        (Rule::Same, None) if level == Level::Row => return Meaning::Unknown,
         (Rule::Same, texts) => texts.is_none_or(|texts| same(texts.last())),
-        (Rule::Rendered, None) => return Meaning::Unknown,
-        (Rule::Rendered, Some(texts)) => {
-            let holds = |line: &str| value.as_str().is_some_and(|value| value.contains(line.trim()));
-            if !same(texts.last()) && texts.iter().flat_map(|text| text.lines()).all(holds) {
-                return Meaning::Unknown;
-            }
-            same(texts.last())
-        }
     };
     if nothing { Meaning::Nothing } else { Meaning::Refused(field.reason) }
 }

@@ -139,22 +139,20 @@ fn a_format_that_reads_a_field_is_not_rejected_for_it() {
 }
 
 #[test]
-fn a_text_that_holds_the_whole_row_is_unread_and_any_other_is_one_to_train_on() {
+fn a_text_beside_the_fields_is_rejected_until_the_format_is_named_whatever_it_wraps_them_in() {
     let row = |text: &str| {
-        serde_json::json!({"instruction": "Name a\n bird.", "input": "A small one.", "output": "Robin.", "text": text})
-            .to_string()
+        serde_json::json!({"instruction": "Name a\n bird.", "input": "A small one.", "output": "Robin.", "text": text}).to_string()
     };
     let rendered = "### Instruction:\nName a\nbird.\n\n### Input:\nA small one.\n\n### Response:\nRobin.";
-    assert_eq!(
-        read_text("a.jsonl", row(rendered)).ledger.unread_fields.into_iter().collect::<Vec<_>>(),
-        [("text".to_owned(), 1)]
-    );
-    let other = row(&rendered.replace("Robin", "Wren"));
-    assert_eq!(read_text("a.jsonl", &other).rejected[0].field, "text");
-    // Who names the format says which of them is trained on.
-    let (_folder, path) = file("a.jsonl", other);
-    let named = read(&path, &ReadOptions { format: Some(Format::Alpaca), ..Default::default() }).expect("a dataset");
-    assert_eq!((named.rows_used, named.ledger.unread_fields.get("text")), (1, Some(&1)));
+    // The template's own words are trained on too, and may be those of a character.
+    let persona = format!("It is the year 1838. You are a merchant.\n{rendered}");
+    for text in [rendered, &persona, "Wren."] {
+        assert_eq!(read_text("a.jsonl", row(text)).rejected[0].field, "text", "{text}");
+        let (_folder, path) = file("a.jsonl", row(text));
+        let named = read(&path, &ReadOptions { format: Some(Format::Alpaca), ..Default::default() }).expect("a dataset");
+        assert_eq!((named.rows_used, named.ledger.unread_fields.get("text")), (1, Some(&1)));
+    }
+    assert_eq!(read_text("a.jsonl", row("Robin.")).rows_used, 1, "the text is the answer");
 }
 
 #[test]
