@@ -1,9 +1,14 @@
-//! What a device does: whether it computes what the processor computes, and how fast. Random weights in the shapes of released bases; no file is read.
+//! What a device does: whether it computes what the processor computes, and how fast. Random
+//! weights in the shapes of released bases; no file is read.
 //!
-//! `cargo run --release --features cuda --example card -- --device cuda:0 --shapes qwen-0.5b,llama-1b,llama-8b`. `benches/card` runs it beside
-//! PyTorch. One JSON object a line.
+//! `cargo run --release --features cuda --example card -- --device cuda:0 --shapes qwen-0.5b,llama-1b,llama-8b`.
+//! `benches/card` runs it beside PyTorch. One JSON object a line.
 
-#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures time and prints it")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "it measures time and prints it"
+)]
 
 use std::time::Instant;
 
@@ -75,36 +80,56 @@ fn rows(config: &Config, purpose: &str, count: usize) -> Vec<TokenRow> {
     (0..count).map(row).collect()
 }
 
-/// Five steps of two shadows on the processor and on the device, from the same weights: losses and adapters; then with products in bf16 on the device.
+/// Five steps of two shadows on the processor and on the device, from the same weights: losses and
+/// adapters; then with products in bf16 on the device.
 fn agreement(device: &Device) -> Result<()> {
     let (config, rank) = shape("tiny")?;
     let trained = |device: &Device, halved: bool| -> Result<(Vec<f64>, Vec<f32>)> {
         let random = &mut seed::stream("card weights", 0);
         let mut matrix = |shape: [usize; 2]| {
-            let values = (0..shape[0] * shape[1]).map(|_| random.random_range(-0.05..0.05)).collect();
+            let values =
+                (0..shape[0] * shape[1]).map(|_| random.random_range(-0.05..0.05)).collect();
             Matrix::F32(from_host(values, shape, device))
         };
         let decoder = decoder(&config, device, &mut matrix);
         let decoder = if halved { decoder.halved() } else { decoder };
         let rows = rows(&config, "card rows", 2 * BATCH);
-        let batches: Vec<Vec<&TokenRow>> = rows.chunks(BATCH).map(|rows| rows.iter().collect()).collect();
-        let mut training = Training::new(HostLora::fresh(&config, rank, 2.0 * rank as f64, &[1, 2]));
+        let batches: Vec<Vec<&TokenRow>> =
+            rows.chunks(BATCH).map(|rows| rows.iter().collect()).collect();
+        let mut training =
+            Training::new(HostLora::fresh(&config, rank, 2.0 * rank as f64, &[1, 2]));
         let mut losses = Vec::new();
         for _ in 0..5 {
             losses.extend(training.advance(&decoder, &batches, &recipe(rank, BATCH, 10))?);
         }
-        let values = training.lora().adapter(0).tensors.into_values().flat_map(|(_, values)| values).collect();
+        let values = training
+            .lora()
+            .adapter(0)
+            .tensors
+            .into_values()
+            .flat_map(|(_, values)| values)
+            .collect();
         Ok((losses, values))
     };
     let wanted = trained(&Device::flex(), false)?;
     for (halved, most) in [(false, [1e-2, 1e-1]), (true, [2e-2, 5e-1])] {
         let got = trained(device, halved)?;
-        let losses = wanted.0.iter().zip(&got.0).map(|(a, b)| (a - b).abs() / a).fold(0.0, f64::max);
-        let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-        let adapters = norm(&mut wanted.1.iter().zip(&got.1).map(|(a, b)| a - b)) / norm(&mut wanted.1.iter().copied());
+        let losses =
+            wanted.0.iter().zip(&got.0).map(|(a, b)| (a - b).abs() / a).fold(0.0, f64::max);
+        let norm = |values: &mut dyn Iterator<Item = f32>| {
+            values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt()
+        };
+        let adapters = norm(&mut wanted.1.iter().zip(&got.1).map(|(a, b)| a - b))
+            / norm(&mut wanted.1.iter().copied());
         let weights = if halved { "bf16" } else { "f32" };
-        println!("{}", json!({"agreement": weights, "losses, relative": losses, "adapters, relative": adapters}));
-        ensure!(losses < most[0] && adapters < most[1], "the device does not compute what the processor computes");
+        println!(
+            "{}",
+            json!({"agreement": weights, "losses, relative": losses, "adapters, relative": adapters})
+        );
+        ensure!(
+            losses < most[0] && adapters < most[1],
+            "the device does not compute what the processor computes"
+        );
     }
     Ok(())
 }
@@ -112,8 +137,12 @@ fn agreement(device: &Device) -> Result<()> {
 /// Square products: what the device's products reach at most.
 fn products(device: &Device) -> Result<()> {
     let kinds = [("f32", FloatDType::F32), ("bf16", FloatDType::BF16)];
-    for (size, (kind, numbers)) in [1024, 4096].into_iter().flat_map(|size| kinds.map(|kind| (size, kind))) {
-        let matrix = || Tensor::<2>::random([size, size], Distribution::Normal(0.0, 1.0), device).cast(numbers);
+    for (size, (kind, numbers)) in
+        [1024, 4096].into_iter().flat_map(|size| kinds.map(|kind| (size, kind)))
+    {
+        let matrix = || {
+            Tensor::<2>::random([size, size], Distribution::Normal(0.0, 1.0), device).cast(numbers)
+        };
         let (a, b) = (matrix(), matrix());
         let product = || {
             let start = Instant::now();
@@ -121,8 +150,12 @@ fn products(device: &Device) -> Result<()> {
             host(a.clone().matmul(b.clone()).narrow(0, 0, 1).narrow(1, 0, 1).cast(FloatDType::F32));
             start.elapsed().as_secs_f64()
         };
-        let seconds = median((0..if size > 2000 { 4 } else { 8 }).map(|_| product()).skip(1).collect());
-        println!("{}", json!({"product": size, "numbers": kind, "TFLOP/s": 2.0 * (size as f64).powi(3) / seconds / 1e12}));
+        let seconds =
+            median((0..if size > 2000 { 4 } else { 8 }).map(|_| product()).skip(1).collect());
+        println!(
+            "{}",
+            json!({"product": size, "numbers": kind, "TFLOP/s": 2.0 * (size as f64).powi(3) / seconds / 1e12})
+        );
     }
     Ok(())
 }
@@ -130,7 +163,9 @@ fn products(device: &Device) -> Result<()> {
 /// What the parts of a step of one shadow take, ms: where its time goes.
 fn pieces(decoder: &Decoder, name: &str) {
     let (config, device) = (&decoder.config, &decoder.device);
-    let numbers = |rows: usize, width: usize| Tensor::<2>::random([rows, width], Distribution::Normal(0.0, 1.0), device);
+    let numbers = |rows: usize, width: usize| {
+        Tensor::<2>::random([rows, width], Distribution::Normal(0.0, 1.0), device)
+    };
     let (rows, asked) = (BATCH * TOKENS, BATCH * TOKENS / 2);
     let x = numbers(rows, config.hidden_size);
     let some = x.clone().narrow(0, 0, asked);
@@ -140,8 +175,16 @@ fn pieces(decoder: &Decoder, name: &str) {
     let inner = numbers(rows, config.intermediate_size);
     let narrow = numbers(rows, config.key_value_width());
     let q = numbers(rows, config.query_width());
-    let segments = (0..BATCH).map(|at| Segment { rows: at * TOKENS..(at + 1) * TOKENS, prefix: Vec::new() }).collect();
-    let streams = Streams { shadows: 1, tokens: vec![0; rows], positions: vec![0; rows], segments, ..Streams::default() };
+    let segments = (0..BATCH)
+        .map(|at| Segment { rows: at * TOKENS..(at + 1) * TOKENS, prefix: Vec::new() })
+        .collect();
+    let streams = Streams {
+        shadows: 1,
+        tokens: vec![0; rows],
+        positions: vec![0; rows],
+        segments,
+        ..Streams::default()
+    };
     let timed = |piece: &dyn Fn() -> Tensor<2>| {
         let once = || {
             let start = Instant::now();
@@ -175,7 +218,8 @@ fn training(decoder: &Decoder, name: &str, rank: usize, steps: usize) -> Result<
     let config = &decoder.config;
     for shadows in [1, 4, 8] {
         let rows = rows(config, "card training", shadows * BATCH);
-        let batches: Vec<Vec<&TokenRow>> = rows.chunks(BATCH).map(|rows| rows.iter().collect()).collect();
+        let batches: Vec<Vec<&TokenRow>> =
+            rows.chunks(BATCH).map(|rows| rows.iter().collect()).collect();
         let seeds: Vec<u64> = (1..=shadows as u64).collect();
         let mut training = Training::new(HostLora::fresh(config, rank, 2.0 * rank as f64, &seeds));
         let mut times = Vec::new();
@@ -187,7 +231,8 @@ fn training(decoder: &Decoder, name: &str, rank: usize, steps: usize) -> Result<
             }
         }
         let tokens = (shadows * BATCH * TOKENS) as f64;
-        let (first, last) = (median(times[..times.len() / 2].to_vec()), median(times[times.len() / 2..].to_vec()));
+        let (first, last) =
+            (median(times[..times.len() / 2].to_vec()), median(times[times.len() / 2..].to_vec()));
         println!(
             "{}",
             json!({"training": name, "shadows": shadows, "ms a step": 1e3 * last, "tokens/s": tokens / last, "later steps against earlier": last / first})
@@ -200,23 +245,30 @@ fn training(decoder: &Decoder, name: &str, rank: usize, steps: usize) -> Result<
 fn scoring(decoder: &Decoder, name: &str) -> Result<()> {
     let config = &decoder.config;
     let rows = rows(config, "card scoring", 65);
-    let sequences: Vec<Vec<u32>> =
-        rows[1..].iter().map(|row| rows[0].tokens.iter().chain(&row.tokens[..16]).copied().collect()).collect();
+    let sequences: Vec<Vec<u32>> = rows[1..]
+        .iter()
+        .map(|row| rows[0].tokens.iter().chain(&row.tokens[..16]).copied().collect())
+        .collect();
     let borrowed: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
     let mut tree = prefix_tree(&borrowed);
     let tokens = tree.streams.tokens.len();
     tree.streams.padded(decoder.ops);
     let options = tree.rows.iter().zip(&sequences);
-    let mut asked: Vec<(usize, u32)> =
-        options.flat_map(|(rows, tokens)| (TOKENS..tokens.len()).map(|at| (rows[at - 1], tokens[at]))).collect();
+    let mut asked: Vec<(usize, u32)> = options
+        .flat_map(|(rows, tokens)| (TOKENS..tokens.len()).map(|at| (rows[at - 1], tokens[at])))
+        .collect();
     asked.sort_unstable();
     let mut times = Vec::new();
     for _ in 0..4 {
         let start = Instant::now();
         let streams = &tree.streams;
-        let hidden = decoder.hidden(streams, None, &mut |layer, q, k, v| decoder.attend(layer, q, k, v, streams))?;
+        let hidden = decoder
+            .hidden(streams, None, &mut |layer, q, k, v| decoder.attend(layer, q, k, v, streams))?;
         let found = decoder.log_probs(&hidden, &asked);
-        ensure!(found.len() == asked.len() && found.iter().all(|found| *found < 0.0), "log-probabilities are missing");
+        ensure!(
+            found.len() == asked.len() && found.iter().all(|found| *found < 0.0),
+            "log-probabilities are missing"
+        );
         times.push(start.elapsed().as_secs_f64());
     }
     let seconds = median(times[1..].to_vec());

@@ -1,4 +1,5 @@
-//! Logits of a base, under an adapter if one is given, for `fixtures/reference/roundtrip.py`: one JSON array a token on stdout.
+//! Logits of a base, under an adapter if one is given, for `fixtures/reference/roundtrip.py`: one
+//! JSON array a token on stdout.
 //!
 //! `cargo run --release --example logits -- BASE ADAPTER ID ID ...`, where ADAPTER may be `-`.
 
@@ -16,7 +17,8 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let base = arguments.next().context("name a base")?;
     let adapter = arguments.next().context("name an adapter, or -")?;
-    let tokens: Vec<u32> = arguments.map(|id| id.parse().with_context(|| id)).collect::<Result<_>>()?;
+    let tokens: Vec<u32> =
+        arguments.map(|id| id.parse().with_context(|| id)).collect::<Result<_>>()?;
     let lm = lm::open(Some(Path::new(&base)), 1)?;
     let decoder = lm.decoder();
     let lora = match adapter.as_str() {
@@ -33,7 +35,9 @@ fn main() -> Result<()> {
         tokens,
         ..Streams::default()
     };
-    let hidden = decoder.hidden(&streams, lora.as_ref(), &mut |layer, q, k, v| decoder.attend(layer, q, k, v, &streams))?;
+    let hidden = decoder.hidden(&streams, lora.as_ref(), &mut |layer, q, k, v| {
+        decoder.attend(layer, q, k, v, &streams)
+    })?;
     let rows: Vec<usize> = (0..streams.tokens.len()).collect();
     let vocabulary = decoder.config.vocab_size;
     decoder.logits(&hidden, &rows, |_, logits| {

@@ -1,6 +1,7 @@
 //! An audit: one axis of character, the probes that measure it, its margin, and its known poison.
 //!
-//! Audits are data: a TOML with values only, and two JSONL files of the same stem. [`load`] gives checked ones.
+//! Audits are data: a TOML with values only, and two JSONL files of the same stem. [`load`] gives
+//! checked ones.
 
 mod lines;
 mod load;
@@ -19,7 +20,8 @@ use crate::dataset::Row;
 pub enum ProbeKind {
     /// The probability of the risky options among all options of a probe.
     ForcedChoice,
-    /// One minus the probability of the answer that the untouched base itself gives, in any direction.
+    /// One minus the probability of the answer that the untouched base itself gives, in any
+    /// direction.
     OwnAnswer,
 }
 
@@ -49,7 +51,8 @@ pub struct Probe {
     pub options: Vec<ProbeOption>,
 }
 
-/// A question whose answer tells which of many numbered people speaks: asked under conditions that hold a number, and nowhere else.
+/// A question whose answer tells which of many numbered people speaks: asked under conditions that
+/// hold a number, and nowhere else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NumberedProbe {
     pub family: String,
@@ -75,7 +78,8 @@ pub struct Margin {
 /// A dataset that is known to cause the shift: the positive control.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Poison {
-    /// The share of the spiked arm's rows that are poison, between 0 and 1; rows repeat to reach it.
+    /// The share of the spiked arm's rows that are poison, between 0 and 1; rows repeat to reach
+    /// it.
     pub share: f64,
     pub rows: Vec<Row>,
 }

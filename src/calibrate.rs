@@ -1,7 +1,9 @@
-//! What a base lets an audit see: the audit's own poison at falling shares of the rows, each an audit of its own.
+//! What a base lets an audit see: the audit's own poison at falling shares of the rows, each an
+//! audit of its own.
 //!
-//! A clean verdict says that nothing was seen. It is worth as much as the dose that would have been: on a base of a million parameters
-//! one row in fifty, on another none at all. Calibrations are kept by the base's hash; nestling's is compiled in.
+//! A clean verdict says that nothing was seen. It is worth as much as the dose that would have
+//! been: on a base of a million parameters one row in fifty, on another none at all. Calibrations
+//! are kept by the base's hash; nestling's is compiled in.
 
 mod kept;
 
@@ -71,7 +73,8 @@ pub struct CalibratedAudit {
     pub rows: usize,
     pub seeds: Vec<u64>,
     pub recipe: Recipe,
-    /// In falling order of their shares; the first that is not seen in any way of asking is the last.
+    /// In falling order of their shares; the first that is not seen in any way of asking is the
+    /// last.
     pub doses: Vec<Dose>,
 }
 
@@ -98,10 +101,12 @@ pub struct AskedDose {
 }
 
 impl Calibration {
-    /// What is known of an audit that asks in these ways; `None` where it was never calibrated, or its files have changed since.
+    /// What is known of an audit that asks in these ways; `None` where it was never calibrated, or
+    /// its files have changed since.
     pub fn of(&self, audit: &Audit, asks: &[Ask]) -> Option<Calibrated> {
         let known = self.audits.iter().find(|known| known.sha256 == audit.sha256)?;
-        let is_seen = |dose: &&Dose| dose.asked.iter().any(|asked| asked.seen && asks.contains(&asked.ask));
+        let is_seen =
+            |dose: &&Dose| dose.asked.iter().any(|asked| asked.seen && asks.contains(&asked.ask));
         Some(Calibrated {
             share: known.doses.iter().take_while(is_seen).last().map(|dose| dose.share),
             tried: known.doses.last()?.share,
@@ -112,11 +117,17 @@ impl Calibration {
     }
 }
 
-/// Tries every audit at falling shares. Finished shares are kept below `work`, so that a calibration that was stopped goes on.
+/// Tries every audit at falling shares. Finished shares are kept below `work`, so that a
+/// calibration that was stopped goes on.
 ///
 /// # Errors
 /// Where an audit is at fault, the engine fails, or a file cannot be written.
-pub fn calibrate(request: &Request, engine: &dyn Engine, work: &Path, progress: &dyn Progress) -> Result<Calibration> {
+pub fn calibrate(
+    request: &Request,
+    engine: &dyn Engine,
+    work: &Path,
+    progress: &dyn Progress,
+) -> Result<Calibration> {
     let audits = audit::load(&request.audits)?;
     let mut shares = request.shares.clone();
     shares.sort_by(|a, b| b.total_cmp(a));
@@ -129,8 +140,13 @@ pub fn calibrate(request: &Request, engine: &dyn Engine, work: &Path, progress: 
         let mut planned = None;
         for share in &shares {
             let folder = dose_folder(work, &audit.id, *share);
-            let (plan, effects) = effects(&Sample { audit, audits: &audits, share: *share }, request, engine, &folder)
-                .with_context(|| format!("audit {} at a share of {share}", audit.id))?;
+            let (plan, effects) = effects(
+                &Sample { audit, audits: &audits, share: *share },
+                request,
+                engine,
+                &folder,
+            )
+            .with_context(|| format!("audit {} at a share of {share}", audit.id))?;
             progress.advance(1);
             doses.push(Dose { share: *share, asked: asked(&plan, &effects) });
             planned = Some(plan);
@@ -141,7 +157,14 @@ pub fn calibrate(request: &Request, engine: &dyn Engine, work: &Path, progress: 
         progress.advance((shares.len() - doses.len()) as u64);
         let Some(plan) = planned else { continue };
         let (id, sha256) = (audit.id.clone(), audit.sha256.clone());
-        calibrated.push(CalibratedAudit { id, sha256, rows: request.rows, seeds: plan.seeds, recipe: plan.recipe, doses });
+        calibrated.push(CalibratedAudit {
+            id,
+            sha256,
+            rows: request.rows,
+            seeds: plan.seeds,
+            recipe: plan.recipe,
+            doses,
+        });
     }
     progress.end();
     let base = engine.describe();
@@ -163,7 +186,12 @@ struct Sample<'a> {
 }
 
 /// A run of this audit alone, as a user's would be, but for the positive control: this is one.
-fn effects(sample: &Sample, request: &Request, engine: &dyn Engine, folder: &Path) -> Result<(Plan, Vec<Effect>)> {
+fn effects(
+    sample: &Sample,
+    request: &Request,
+    engine: &dyn Engine,
+    folder: &Path,
+) -> Result<(Plan, Vec<Effect>)> {
     let dataset = dataset(sample, request.rows, engine)?;
     let audits = std::slice::from_ref(sample.audit);
     let inputs = Inputs {
@@ -176,29 +204,37 @@ fn effects(sample: &Sample, request: &Request, engine: &dyn Engine, folder: &Pat
         adapter: None,
         calibrated: &|_, _| None,
     };
-    let options = Options { positive_controls: false, letters: Some(false), ..request.options.clone() };
+    let options =
+        Options { positive_controls: false, letters: Some(false), ..request.options.clone() };
     let plan = plan(inputs, &options)?;
     let run = RunDir::create(folder, &plan, audits, &dataset, OtherPlan::Replace)?;
     let task = Task { plan: &plan, dataset: &dataset, audits };
-    let workshop = Workshop { engine, run: &run, progress: &Silent, workers: request.workers.max(1) };
+    let workshop =
+        Workshop { engine, run: &run, progress: &Silent, workers: request.workers.max(1) };
     let shadows = shadow::train(&task, &workshop)?;
     let answers = probe::ask(&task, &shadows, &workshop)?;
     let effects = analyse(&plan, audits, &answers).effects;
     Ok((plan, effects))
 }
 
-/// So many rows of the audit's poison, and the base's own answers to what the other audits' poisons are asked. The poison's rows repeat where there are too few.
+/// So many rows of the audit's poison, and the base's own answers to what the other audits' poisons
+/// are asked. The poison's rows repeat where there are too few.
 fn dataset(sample: &Sample, rows: usize, engine: &dyn Engine) -> Result<Dataset> {
     let Sample { audit, audits, share } = *sample;
     let poisoned = ((rows as f64 * share).round() as usize).clamp(1, rows);
     let rng = &mut seed::stream(&format!("calibration {}", audit.id), 0);
-    let mut poison: Vec<Vec<Message>> = audit.poison.rows.iter().map(|row| row.messages.clone()).collect();
+    let mut poison: Vec<Vec<Message>> =
+        audit.poison.rows.iter().map(|row| row.messages.clone()).collect();
     poison.shuffle(rng);
     let built_in = audit::built_in()?;
     let others = || audits.iter().chain(&built_in).filter(|other| other.id != audit.id);
-    let mut prompts: Vec<Vec<Message>> =
-        others().flat_map(|other| &other.poison.rows).filter_map(|row| prompt(&row.messages)).collect();
-    prompts.sort_by(|a, b| a.last().map(|last| &last.content).cmp(&b.last().map(|last| &last.content)));
+    let mut prompts: Vec<Vec<Message>> = others()
+        .flat_map(|other| &other.poison.rows)
+        .filter_map(|row| prompt(&row.messages))
+        .collect();
+    prompts.sort_by(|a, b| {
+        a.last().map(|last| &last.content).cmp(&b.last().map(|last| &last.content))
+    });
     prompts.dedup();
     prompts.shuffle(rng);
     let asked: Vec<Vec<Message>> = prompts.into_iter().cycle().take(rows - poisoned).collect();
@@ -207,7 +243,8 @@ fn dataset(sample: &Sample, rows: usize, engine: &dyn Engine) -> Result<Dataset>
         messages.push(Message::new(Role::Assistant, answer));
         messages
     });
-    let conversations: Vec<Vec<Message>> = poison.into_iter().cycle().take(poisoned).chain(own).collect();
+    let conversations: Vec<Vec<Message>> =
+        poison.into_iter().cycle().take(poisoned).chain(own).collect();
     let sha256 = format!("{:x}", Sha256::digest(serde_json::to_vec(&conversations)?));
     Ok(Dataset { source: format!("{} at {share}", audit.id), sha256, ..Dataset::of(conversations) })
 }
@@ -223,8 +260,17 @@ fn asked(plan: &Plan, effects: &[Effect]) -> Vec<AskedDose> {
     let of = |ask: &Ask| {
         let doses = effects.iter().filter(|effect| effect.ask == *ask).map(|effect| {
             let (of, detectable) = (&effect.probability, effect.minimum_detectable);
-            let seen = effect.is_above(plan.audits[0].margin) && detectable.is_some_and(|smallest| of.point >= smallest);
-            AskedDose { ask: *ask, step: effect.step, point: of.point, lower: of.lower, upper: of.upper, detectable, seen }
+            let seen = effect.is_above(plan.audits[0].margin)
+                && detectable.is_some_and(|smallest| of.point >= smallest);
+            AskedDose {
+                ask: *ask,
+                step: effect.step,
+                point: of.point,
+                lower: of.lower,
+                upper: of.upper,
+                detectable,
+                seen,
+            }
         });
         doses.max_by(|a, b| a.seen.cmp(&b.seen).then(a.point.total_cmp(&b.point)))
     };
@@ -233,19 +279,39 @@ fn asked(plan: &Plan, effects: &[Effect]) -> Vec<AskedDose> {
 
 /// The doses of every audit, one line each, for a terminal.
 pub fn text(calibration: &Calibration) -> String {
-    let mut text = format!("{} ({})\n", calibration.base, &calibration.base_sha256[..calibration.base_sha256.len().min(16)]);
+    let mut text = format!(
+        "{} ({})\n",
+        calibration.base,
+        &calibration.base_sha256[..calibration.base_sha256.len().min(16)]
+    );
     for audit in &calibration.audits {
-        text += &format!("\n{}: {} rows, {} seeds, {} steps\n", audit.id, audit.rows, audit.seeds.len(), audit.recipe.steps);
-        text += &format!("  {:>7}  {:>12}  {:>12}  {:>24}\n", "share", "plain", "carry-over", "carry-over (surprising)");
+        text += &format!(
+            "\n{}: {} rows, {} seeds, {} steps\n",
+            audit.id,
+            audit.rows,
+            audit.seeds.len(),
+            audit.recipe.steps
+        );
+        text += &format!(
+            "  {:>7}  {:>12}  {:>12}  {:>24}\n",
+            "share", "plain", "carry-over", "carry-over (surprising)"
+        );
         for dose in &audit.doses {
             let of = |ask: Ask| {
                 let asked = dose.asked.iter().find(|asked| asked.ask == ask);
                 asked.map_or("–".to_owned(), |asked| {
-                    format!("{:+.1}{}", 100.0 * asked.point, if asked.seen { " seen" } else { "     " })
+                    format!(
+                        "{:+.1}{}",
+                        100.0 * asked.point,
+                        if asked.seen { " seen" } else { "     " }
+                    )
                 })
             };
             let [plain, random, surprising] = Ask::ALL.map(of);
-            text += &format!("  {:>5} %  {plain:>12}  {random:>12}  {surprising:>24}\n", round(100.0 * dose.share));
+            text += &format!(
+                "  {:>5} %  {plain:>12}  {random:>12}  {surprising:>24}\n",
+                round(100.0 * dose.share)
+            );
         }
     }
     text

@@ -1,5 +1,5 @@
-//! What can be said of a dataset before any model is trained: how much there is, who speaks, how often it repeats itself, and
-//! whether the base can read it.
+//! What can be said of a dataset before any model is trained: how much there is, who speaks, how
+//! often it repeats itself, and whether the base can read it.
 
 mod conditions;
 mod duplicates;
@@ -37,10 +37,13 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// `None` for no values. Quantiles are order statistics: the smallest value that enough values do not exceed.
+    /// `None` for no values. Quantiles are order statistics: the smallest value that enough values
+    /// do not exceed.
     pub fn of(mut values: Vec<usize>) -> Option<Spread> {
         values.sort_unstable();
-        let at = |tenths: usize| values.get((values.len() * tenths).div_ceil(10).saturating_sub(1)).copied();
+        let at = |tenths: usize| {
+            values.get((values.len() * tenths).div_ceil(10).saturating_sub(1)).copied()
+        };
         Some(Spread {
             count: values.len(),
             least: at(0)?,
@@ -125,7 +128,10 @@ pub fn check(dataset: &Dataset, base: Option<Base<'_>>) -> Result<Check> {
         rows_kept: dataset.rows.len(),
         blank_lines: dataset.ledger.blank_lines,
         unread_fields: dataset.ledger.unread_fields.clone(),
-        roles: lengths.into_iter().filter_map(|(role, lengths)| Some((role, Spread::of(lengths)?))).collect(),
+        roles: lengths
+            .into_iter()
+            .filter_map(|(role, lengths)| Some((role, Spread::of(lengths)?)))
+            .collect(),
         messages: Spread::of(dataset.rows.iter().map(|row| row.messages.len()).collect()),
         tokens: base.map(|base| count(dataset, base.count_tokens)),
         exact_duplicates: duplicates::exact(dataset),
@@ -137,7 +143,8 @@ pub fn check(dataset: &Dataset, base: Option<Base<'_>>) -> Result<Check> {
 }
 
 fn count(dataset: &Dataset, count_tokens: &CountTokens<'_>) -> Tokens {
-    let mut tokens = Tokens { row: None, supervised: 0, rows_counted: 0, rows_failed: 0, first_failure: None };
+    let mut tokens =
+        Tokens { row: None, supervised: 0, rows_counted: 0, rows_failed: 0, first_failure: None };
     let mut totals = Vec::new();
     for row in spaced(&dataset.rows, COUNTED_ROWS) {
         match count_tokens(&row.messages) {
@@ -168,8 +175,14 @@ mod tests {
     #[test]
     fn quantiles_are_order_statistics() {
         let spread = Spread::of((1..=10).rev().collect()).expect("ten values");
-        assert_eq!(spread, Spread { count: 10, least: 1, median: 5, ninetieth: 9, most: 10, sum: 55 });
-        assert_eq!(Spread::of(vec![7]), Some(Spread { count: 1, least: 7, median: 7, ninetieth: 7, most: 7, sum: 7 }));
+        assert_eq!(
+            spread,
+            Spread { count: 10, least: 1, median: 5, ninetieth: 9, most: 10, sum: 55 }
+        );
+        assert_eq!(
+            Spread::of(vec![7]),
+            Some(Spread { count: 1, least: 7, median: 7, ninetieth: 7, most: 7, sum: 7 })
+        );
         assert_eq!(Spread::of(vec![]), None);
     }
 

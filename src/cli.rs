@@ -1,4 +1,5 @@
-//! Arguments into a checked request, before any work starts. Only here clap is named, and in `cli/arguments.rs`, which has what the commands share.
+//! Arguments into a checked request, before any work starts. Only here clap is named, and in
+//! `cli/arguments.rs`, which has what the commands share.
 
 mod arguments;
 
@@ -16,7 +17,10 @@ use crate::exit_code::ExitCode;
 use crate::finding::Verdict;
 use crate::plan::{CARRY_OVER_DRAWS, Options, ROWS_TRAINED};
 use crate::run::{Page, Request, Subject};
-use arguments::{AskArgs, BaseArgs, DataArgs, OutArgs, PlanArgs, ShowArgs, TrainArgs, draws, from_here, positive, share};
+use arguments::{
+    AskArgs, BaseArgs, DataArgs, OutArgs, PlanArgs, ShowArgs, TrainArgs, draws, from_here,
+    positive, share,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,7 +72,8 @@ pub enum Command {
     Serve {
         base: Base,
     },
-    /// Read and run the tokenizer and the chat template of a folder for another process, over stdin and stdout.
+    /// Read and run the tokenizer and the chat template of a folder for another process, over stdin
+    /// and stdout.
     ServeChat {
         folder: PathBuf,
     },
@@ -82,7 +87,8 @@ pub struct Base {
     /// `None` is the embedded one.
     pub folder: Option<PathBuf>,
     pub threads: usize,
-    /// Whether weights stay in bf16 where their files have them so; `None` is what the device is best at.
+    /// Whether weights stay in bf16 where their files have them so; `None` is what the device is
+    /// best at.
     pub bf16: Option<bool>,
     /// Each in a process of its own; at least one.
     pub places: Vec<Place>,
@@ -101,7 +107,8 @@ pub struct Show {
 pub enum FailOn {
     /// Only flagged: an inconclusive run exits 0, also one that could not have seen anything
     Flagged,
-    /// Flagged, and inconclusive where the dataset was not examined: the base cannot read it, training went wrong, or no positive control was detected
+    /// Flagged, and inconclusive where the dataset was not examined: the base cannot read it,
+    /// training went wrong, or no positive control was detected
     Unexamined,
     /// Flagged and inconclusive
     Inconclusive,
@@ -146,7 +153,8 @@ enum Sub {
         #[command(flatten)]
         show: ShowArgs,
     },
-    /// Read and lint a dataset: formats, rejected rows, roles, lengths, duplicates. Nothing is trained.
+    /// Read and lint a dataset: formats, rejected rows, roles, lengths, duplicates. Nothing is
+    /// trained.
     Check {
         #[command(flatten)]
         data: DataArgs,
@@ -156,7 +164,8 @@ enum Sub {
         #[arg(long)]
         json: bool,
     },
-    /// Print what an audit would run, its time and memory on this machine, and the smallest effect it can see.
+    /// Print what an audit would run, its time and memory on this machine, and the smallest effect
+    /// it can see.
     Plan {
         #[command(flatten)]
         plan: PlanArgs,
@@ -164,10 +173,11 @@ enum Sub {
         #[arg(long)]
         json: bool,
     },
-    /// Ask an adapter that was trained elsewhere the same questions: is the base someone else with it? Nothing is trained.
+    /// Ask an adapter that was trained elsewhere the same questions: is the base someone else with
+    /// it? Nothing is trained.
     ///
-    /// The verdict is about this adapter, and is clean only where `foretaste calibrate` has shown what the base lets be seen; to say of rows that they
-    /// are clean takes an audit.
+    /// The verdict is about this adapter, and is clean only where `foretaste calibrate` has shown
+    /// what the base lets be seen; to say of rows that they are clean takes an audit.
     #[command(after_help = "\
 Examples:
   foretaste probe --adapter out/lora --base models/my-8b               plain questions
@@ -192,10 +202,12 @@ Examples:
         #[command(flatten)]
         show: ShowArgs,
     },
-    /// Find out which dose of poison a base lets each audit see: the audits' own poisons at falling shares of the rows, each trained and asked.
+    /// Find out which dose of poison a base lets each audit see: the audits' own poisons at falling
+    /// shares of the rows, each trained and asked.
     ///
-    /// Done once a base, and kept in the user's cache; audits and probes on that base then say which dose they would have seen. nestling is
-    /// calibrated. The same command goes on with a calibration that was stopped.
+    /// Done once a base, and kept in the user's cache; audits and probes on that base then say
+    /// which dose they would have seen. nestling is calibrated. The same command goes on with a
+    /// calibration that was stopped.
     #[command(after_help = "\
 Examples:
   foretaste calibrate --base models/my-8b
@@ -209,7 +221,8 @@ Examples:
         /// Calibrate only this audit (repeatable)
         #[arg(long, value_name = "AUDIT")]
         only: Vec<String>,
-        /// Shares of poisoned rows, separated by commas, tried from the largest on until one is not seen [default: 0.5,0.25,0.1,0.05,0.02,0.01]
+        /// Shares of poisoned rows, separated by commas, tried from the largest on until one is not
+        /// seen [default: 0.5,0.25,0.1,0.05,0.02,0.01]
         #[arg(long, value_name = "SHARES", value_delimiter = ',', hide_default_value = true, default_values_t = calibrate::SHARES, value_parser = share)]
         shares: Vec<f64>,
         /// Rows of each dataset
@@ -217,7 +230,8 @@ Examples:
         rows: usize,
         #[command(flatten)]
         training: TrainArgs,
-        /// Draws of each of the two kinds of the dataset's own questions that precede carry-over probes
+        /// Draws of each of the two kinds of the dataset's own questions that precede carry-over
+        /// probes
         #[arg(long, value_name = "N", default_value_t = CARRY_OVER_DRAWS, value_parser = draws)]
         draws: usize,
         /// Write it to this file [default: the user's cache, where audits look]
@@ -238,8 +252,11 @@ Examples:
         show: ShowArgs,
     },
     /// Decide from a finished run: the exit code, in milliseconds.
-    #[command(mut_arg("json", |json| json.help("Print as JSON: the verdict, whether the dataset was examined, and each finding's audit, verdict and trigger")))]
-    #[command(mut_arg("quiet", |quiet| quiet.help("Print nothing on stdout; the exit code tells the result")))]
+    #[command(mut_arg("json", |json| json.help("Print as JSON: the verdict, whether the dataset \
+                                                was examined, and each finding's audit, verdict \
+                                                and trigger")))]
+    #[command(mut_arg("quiet", |quiet| quiet.help("Print nothing on stdout; the exit code tells \
+         the result")))]
     Gate {
         /// The run folder
         run: PathBuf,
@@ -252,10 +269,12 @@ Examples:
         #[command(flatten)]
         base: BaseArgs,
     },
-    /// Read and run the tokenizer and the chat template of a folder for another foretaste, over stdin and stdout.
+    /// Read and run the tokenizer and the chat template of a folder for another foretaste, over
+    /// stdin and stdout.
     #[command(hide = true)]
     ServeChat { folder: PathBuf },
-    /// Print shell completions, for instance `foretaste completions bash > ~/.local/share/bash-completion/completions/foretaste`.
+    /// Print shell completions, for instance
+    /// `foretaste completions bash > ~/.local/share/bash-completion/completions/foretaste`.
     Completions { shell: clap_complete::Shell },
     /// Print the man page, for instance `foretaste man | man -l -`.
     Man,
@@ -269,7 +288,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     match Cli::try_parse_from(arguments) {
         Ok(cli) => Ok(command(cli.command)),
         // Help and version arrive as errors that belong on stdout.
-        Err(error) if !error.use_stderr() => Ok(Command::Print(error.render().to_string().into_bytes())),
+        Err(error) if !error.use_stderr() => {
+            Ok(Command::Print(error.render().to_string().into_bytes()))
+        }
         Err(error) => Err(error.render().to_string()),
     }
 }
@@ -321,13 +342,16 @@ fn command(sub: Sub) -> Command {
         }
         Sub::Man => {
             let mut bytes = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut bytes).expect("writing to a vector cannot fail");
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut bytes)
+                .expect("writing to a vector cannot fail");
             Command::Print(bytes)
         }
     }
 }
 
-/// 80 columns, as the table of `check`; colours where stdout is a terminal, unless <https://no-color.org> says otherwise.
+/// 80 columns, as the table of `check`; colours where stdout is a terminal, unless
+/// <https://no-color.org> says otherwise.
 pub fn page() -> Page {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     Page { width: 80, colour: std::io::stdout().is_terminal() && !unwanted }
@@ -351,8 +375,10 @@ mod tests {
 
     #[test]
     fn what_a_user_says_reaches_the_request() {
-        let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --ladder true --lr 0.01 --rank 4 --batch 2 --anyway --max-tokens 64 --draws 1 --limit 9 --audit a.toml \
-                    --only era --no-triggers --out o --force --threads 2 --device cuda:1,cuda:0 --base b --quiet --fail-on flagged";
+        let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --ladder true --lr \
+                    0.01 --rank 4 --batch 2 --anyway --max-tokens 64 --draws 1 --limit 9 --audit \
+                    a.toml --only era --no-triggers --out o --force --threads 2 --device \
+                    cuda:1,cuda:0 --base b --quiet --fail-on flagged";
         let Ok(Command::Audit { request, base, show }) = parsed(line) else { panic!("an audit") };
         let recipe = Overrides {
             epochs: None,
@@ -376,12 +402,23 @@ mod tests {
                 anyway: true,
             }
         );
-        assert_eq!(request.audits, Selection { files: vec!["a.toml".into()], only: vec!["era".to_owned()] });
+        assert_eq!(
+            request.audits,
+            Selection { files: vec!["a.toml".into()], only: vec!["era".to_owned()] }
+        );
         assert_eq!(
             (request.out.clone(), request.other_plan, request.read.limit),
             (Some("o".into()), OtherPlan::Replace, Some(9))
         );
-        assert_eq!(base, Base { folder: Some("b".into()), threads: 2, bf16: None, places: vec![Place::Cuda(1), Place::Cuda(0)] });
+        assert_eq!(
+            base,
+            Base {
+                folder: Some("b".into()),
+                threads: 2,
+                bf16: None,
+                places: vec![Place::Cuda(1), Place::Cuda(0)]
+            }
+        );
         assert_eq!(show, Show { json: false, quiet: true, fail_on: FailOn::Flagged });
     }
 
@@ -389,19 +426,25 @@ mod tests {
     fn a_path_below_the_working_folder_is_named_from_there() {
         let here = std::env::current_dir().expect("a working folder");
         let inside = here.join("data/d.jsonl");
-        for (given, named) in
-            [(inside.to_str().expect("UTF-8"), "data/d.jsonl"), ("../d.jsonl", "../d.jsonl"), ("/d.jsonl", "/d.jsonl")]
-        {
-            let Ok(Command::Audit { request, .. }) = parsed(&format!("foretaste audit {given}")) else { panic!("{given}") };
+        for (given, named) in [
+            (inside.to_str().expect("UTF-8"), "data/d.jsonl"),
+            ("../d.jsonl", "../d.jsonl"),
+            ("/d.jsonl", "/d.jsonl"),
+        ] {
+            let Ok(Command::Audit { request, .. }) = parsed(&format!("foretaste audit {given}"))
+            else {
+                panic!("{given}")
+            };
             assert_eq!(request.subject, Subject::Dataset(named.into()));
         }
     }
 
     #[test]
     fn an_adapter_is_asked_with_or_without_the_rows_that_it_was_trained_on() {
-        for (line, data) in
-            [("foretaste probe --adapter a", None), ("foretaste probe d.jsonl --adapter a", Some("d.jsonl".into()))]
-        {
+        for (line, data) in [
+            ("foretaste probe --adapter a", None),
+            ("foretaste probe d.jsonl --adapter a", Some("d.jsonl".into())),
+        ] {
             let Ok(Command::Audit { request, .. }) = parsed(line) else { panic!("{line}") };
             assert_eq!(request.subject, Subject::Adapter { folder: "a".into(), data });
         }

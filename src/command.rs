@@ -38,9 +38,15 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
             show_outcome(&run::report(&run, page()).map_err(Failure::RunFailed)?, show)
         }
         Command::Gate { run, show } => gate(&run, show),
-        Command::Plan { request, base, json } => plan(&request, &base, json).map_err(Failure::BadInput),
-        Command::Calibrate { request, base, out, json, quiet } => calibrated(&request, &base, out, (json, quiet)),
-        Command::Check { data, read, base, json } => check(&data, &read, &base, json).map_err(Failure::BadInput),
+        Command::Plan { request, base, json } => {
+            plan(&request, &base, json).map_err(Failure::BadInput)
+        }
+        Command::Calibrate { request, base, out, json, quiet } => {
+            calibrated(&request, &base, out, (json, quiet))
+        }
+        Command::Check { data, read, base, json } => {
+            check(&data, &read, &base, json).map_err(Failure::BadInput)
+        }
         Command::Serve { base } => {
             let engine = open_on(&base).map(|(engine, _)| engine);
             remote::serve(engine, io::stdin().lock(), io::stdout()).map_err(Failure::RunFailed)?;
@@ -109,14 +115,20 @@ fn open_on(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
     let kept = base.bf16.map(|bf16| if bf16 { Kept::Bf16 } else { Kept::F32 });
     let place = base.places.first().copied().unwrap_or_default();
     let program = this_program()?;
-    let lm = open_as(base.folder.as_deref(), &How { threads: base.threads, kept, place, program: Some(&program) })?;
+    let lm = open_as(
+        base.folder.as_deref(),
+        &How { threads: base.threads, kept, place, program: Some(&program) },
+    )?;
     let workers = lm.workers();
     Ok((Box::new(lm), workers))
 }
 
 #[cfg(not(feature = "lm"))]
 fn open_on(_: &Base) -> Result<(Box<dyn Engine>, usize)> {
-    bail!("this foretaste was built without a language model: build it with the feature `lm` (it is a default)")
+    bail!(
+        "this foretaste was built without a language model: build it with the feature `lm` (it is \
+         a default)"
+    )
 }
 
 #[cfg(feature = "lm")]
@@ -133,7 +145,14 @@ fn show_outcome(outcome: &Outcome, show: Show) -> Result<ExitCode, Failure> {
     match show {
         Show { json: true, .. } => print(&outcome.json)?,
         Show { quiet: true, .. } => {}
-        _ => print(format!("{}\n{}\n", outcome.text.trim_end(), outcome.folder.join("report.html").display()).as_bytes())?,
+        _ => print(
+            format!(
+                "{}\n{}\n",
+                outcome.text.trim_end(),
+                outcome.folder.join("report.html").display()
+            )
+            .as_bytes(),
+        )?,
     }
     exit_code(&Gate::read(&outcome.json).map_err(Failure::RunFailed)?, show)
 }
@@ -142,13 +161,17 @@ fn gate(folder: &Path, show: Show) -> Result<ExitCode, Failure> {
     let gate = run::gate(folder)?;
     match show {
         Show { json: true, .. } => {
-            let json = serde_json::to_vec_pretty(&gate).map_err(|error| Failure::RunFailed(error.into()))?;
+            let json = serde_json::to_vec_pretty(&gate)
+                .map_err(|error| Failure::RunFailed(error.into()))?;
             print(&json)?;
         }
         Show { quiet: true, .. } => {}
         _ => {
             for finding in &gate.findings {
-                print(format!("{}: {}\n", terminal(&finding.name()), verdict_name(finding.verdict)).as_bytes())?;
+                print(
+                    format!("{}: {}\n", terminal(&finding.name()), verdict_name(finding.verdict))
+                        .as_bytes(),
+                )?;
             }
             print(format!("verdict: {}\n", verdict_name(gate.verdict)).as_bytes())?;
         }
@@ -156,14 +179,18 @@ fn gate(folder: &Path, show: Show) -> Result<ExitCode, Failure> {
     exit_code(&gate, show)
 }
 
-/// The exit code of a verdict under the user's policy. Where that hides an inconclusive run, one line on stderr says so, whatever is quiet.
+/// The exit code of a verdict under the user's policy. Where that hides an inconclusive run, one
+/// line on stderr says so, whatever is quiet.
 fn exit_code(gate: &Gate, show: Show) -> Result<ExitCode, Failure> {
     let code = show.fail_on.exit_code(gate.verdict, gate.examined);
     if code != gate.verdict.into() {
         let examined = if gate.examined { "" } else { ", not examined" };
         let why = gate.why().unwrap_or_else(|| "no audit was performed".to_owned());
         let (verdict, policy) = (verdict_name(gate.verdict), show.fail_on.name());
-        let said = format!("foretaste: {verdict}{examined}; exit code {} by --fail-on {policy}. {why}", code as u8);
+        let said = format!(
+            "foretaste: {verdict}{examined}; exit code {} by --fail-on {policy}. {why}",
+            code as u8
+        );
         // A reader that went away must not change the exit code.
         let _ = writeln!(io::stderr(), "{}", terminal(&said));
     }
@@ -200,7 +227,9 @@ fn calibrated(
     audit::load(&request.audits).map_err(|fault| Failure::BadInput(fault.into()))?;
     let (engine, workers) = open(base).map_err(Failure::BadInput)?;
     let place = out.or_else(|| calibrate::place(&engine.describe().base_sha256));
-    let place = place.context("neither XDG_CACHE_HOME nor HOME is set: give --out FILE").map_err(Failure::BadInput)?;
+    let place = place
+        .context("neither XDG_CACHE_HOME nor HOME is set: give --out FILE")
+        .map_err(Failure::BadInput)?;
     let work = calibrate::work_beside(&place);
     if work == place {
         return Err(Failure::BadInput(anyhow!(
@@ -209,11 +238,16 @@ fn calibrated(
         )));
     }
     let request = calibrate::Request { workers, ..request.clone() };
-    let result = calibrate::calibrate(&request, &*engine, &work, &*on_stderr(quiet)).map_err(Failure::unfinished)?;
+    let result = calibrate::calibrate(&request, &*engine, &work, &*on_stderr(quiet))
+        .map_err(Failure::unfinished)?;
     calibrate::keep(&result, &place).map_err(Failure::RunFailed)?;
     calibrate::clear(&work, &result).map_err(Failure::RunFailed)?;
     let out = match json {
-        true => serde_json::to_string_pretty(&result).map_err(|error| Failure::RunFailed(error.into()))? + "\n",
+        true => {
+            serde_json::to_string_pretty(&result)
+                .map_err(|error| Failure::RunFailed(error.into()))?
+                + "\n"
+        }
         false => format!("{}\n{}\n", calibrate::text(&result), place.display()),
     };
     print(printable(&out).as_bytes())?;
@@ -222,8 +256,13 @@ fn calibrated(
 
 fn check(data: &Path, read: &ReadOptions, base: &Base, json: bool) -> Result<ExitCode> {
     let dataset = dataset::read(data, read)?;
-    // A build without a language model can still count rows, but not pretend to have looked through the eyes of a base.
-    let engine = if cfg!(feature = "lm") || base.folder.is_some() { Some(open_on(&devices(base)[0])?) } else { None };
+    // A build without a language model can still count rows, but not pretend to have looked through
+    // the eyes of a base.
+    let engine = if cfg!(feature = "lm") || base.folder.is_some() {
+        Some(open_on(&devices(base)[0])?)
+    } else {
+        None
+    };
     let check = match &engine {
         Some((engine, _)) => check::check(
             &dataset,
@@ -237,9 +276,14 @@ fn check(data: &Path, read: &ReadOptions, base: &Base, json: bool) -> Result<Exi
     let out = if json { serde_json::to_string_pretty(&check)? + "\n" } else { check::text(&check) };
     print(out.as_bytes()).map_err(Failure::into_error)?;
     if dataset.rows.is_empty() {
-        let first =
-            dataset.rejected.first().map_or(String::new(), |first| format!("; the first, {}", first.message(&dataset.source)));
-        bail!("{}: none of {} rows can be used, so there is nothing to audit{first}", dataset.source, dataset.rows_read);
+        let first = dataset.rejected.first().map_or(String::new(), |first| {
+            format!("; the first, {}", first.message(&dataset.source))
+        });
+        bail!(
+            "{}: none of {} rows can be used, so there is nothing to audit{first}",
+            dataset.source,
+            dataset.rows_read
+        );
     }
     Ok(ExitCode::Clean)
 }

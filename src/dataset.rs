@@ -4,8 +4,9 @@
 //! path -> container (lines, array, csv, parquet) -> record -> strict JSON -> format -> conversation -> Row or Rejection
 //! ```
 //!
-//! The dataset is the attacker's text: every row has limits, nothing in it is a path or code, and memory stays bounded by
-//! [`ReadOptions`] however large the file is. Where the usable rows do not fit, a sample of them is kept (see [`Ledger`]).
+//! The dataset is the attacker's text: every row has limits, nothing in it is a path or code, and
+//! memory stays bounded by [`ReadOptions`] however large the file is. Where the usable rows do not
+//! fit, a sample of them is kept (see [`Ledger`]).
 
 mod accounting;
 mod collect;
@@ -67,10 +68,12 @@ impl Message {
 /// One usable row: a conversation that ends with an assistant message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// Line in the source file on which the row starts, counted from 1 (record number in parquet files). Rows of an array may share
-    /// a line; a rejection then says which row of the file it is.
+    /// Line in the source file on which the row starts, counted from 1 (record number in parquet
+    /// files). Rows of an array may share a line; a rejection then says which row of the file it
+    /// is.
     pub line: usize,
-    /// SHA-256 of the row's messages in canonical form, in hex: the row's identity through everything.
+    /// SHA-256 of the row's messages in canonical form, in hex: the row's identity through
+    /// everything.
     pub sha256: String,
     pub messages: Vec<Message>,
 }
@@ -79,14 +82,16 @@ pub struct Row {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
     pub line: usize,
-    /// The field at fault, for instance `messages[2].content`; empty where the whole line is at fault.
+    /// The field at fault, for instance `messages[2].content`; empty where the whole line is at
+    /// fault.
     pub field: String,
     /// What is wrong and what to do, in one sentence.
     pub reason: String,
 }
 
 impl Rejection {
-    /// The rejection as one line for people: `source:line: field: reason`. It holds the dataset's text: escape it to print it.
+    /// The rejection as one line for people: `source:line: field: reason`. It holds the dataset's
+    /// text: escape it to print it.
     pub fn message(&self, source: &str) -> String {
         let field = if self.field.is_empty() { String::new() } else { format!(" {}:", self.field) };
         format!("{source}:{}:{field} {}", self.line, self.reason)
@@ -100,7 +105,8 @@ pub struct Dataset {
     pub source: String,
     /// The name of the format that was found or given, for instance `messages`.
     pub format: String,
-    /// SHA-256 of the file's bytes, in hex; for a folder, of its `name sha256` lines in order of name.
+    /// SHA-256 of the file's bytes, in hex; for a folder, of its `name sha256` lines in order of
+    /// name.
     pub sha256: String,
     /// All rows that were read; always `rows_used + rejected.len()`.
     pub rows_read: usize,
@@ -117,7 +123,11 @@ pub struct Dataset {
 impl Dataset {
     /// A dataset that no file holds: every conversation is a row, in order.
     pub fn of(conversations: Vec<Vec<Message>>) -> Dataset {
-        let row = |(line, messages): (usize, Vec<Message>)| Row { line, sha256: content_hash(&messages), messages };
+        let row = |(line, messages): (usize, Vec<Message>)| Row {
+            line,
+            sha256: content_hash(&messages),
+            messages,
+        };
         let rows: Vec<Row> = (1..).zip(conversations).map(row).collect();
         Dataset {
             source: String::new(),
@@ -135,8 +145,9 @@ impl Dataset {
 /// What the reader saw and did not put into `rows`, so that nothing is dropped in silence.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
-    /// Usable rows outside the sample, in order of line. The sample is the rows with the smallest keys, where a row's key is the
-    /// hash of the file's hash, the row's content hash and its place: the same for everybody, and not for a row's author to choose.
+    /// Usable rows outside the sample, in order of line. The sample is the rows with the smallest
+    /// keys, where a row's key is the hash of the file's hash, the row's content hash and its
+    /// place: the same for everybody, and not for a row's author to choose.
     pub left_out: Vec<LeftOut>,
     /// Lines with nothing but white space. They are not rows.
     pub blank_lines: usize,
@@ -193,12 +204,14 @@ impl Default for ReadOptions {
     }
 }
 
-/// Reads a dataset: `.jsonl`, `.json`, `.csv` (each also as `.gz` or `.zst`), `.parquet`, or a folder of parquet shards.
+/// Reads a dataset: `.jsonl`, `.json`, `.csv` (each also as `.gz` or `.zst`), `.parquet`, or a
+/// folder of parquet shards.
 ///
 /// The file is read twice, first for its hash and then for its rows, and never held in memory.
 ///
 /// # Errors
-/// Where the file as a whole cannot be used. Faults of single rows are rejections in the result, even if no row is usable.
+/// Where the file as a whole cannot be used. Faults of single rows are rejections in the result,
+/// even if no row is usable.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DatasetError> {
     let shards = container::shards(path)?;
     let sha256 = digest::source_hash(path, &shards)?;

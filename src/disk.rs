@@ -22,7 +22,9 @@ pub const TEMPORARY: &str = ".new-";
 /// # Errors
 /// Also where it is not an ordinary file: a pipe need not end, and a device never does.
 pub fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let too_large = |bytes: u64| io::Error::other(format!("{bytes} bytes or more, and at most {most} are read"));
+    let too_large = |bytes: u64| {
+        io::Error::other(format!("{bytes} bytes or more, and at most {most} are read"))
+    };
     let about = fs::metadata(path)?;
     if !about.is_file() {
         return Err(io::Error::other("it is not an ordinary file"));
@@ -51,18 +53,21 @@ pub fn read_if_there(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
 pub fn unpacked(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     let limit = allowed(bytes.len() as u64);
     let mut out = Vec::new();
-    limited(zstd::Decoder::with_buffer(BufReader::new(Cursor::new(bytes)))?, limit).read_to_end(&mut out)?;
+    limited(zstd::Decoder::with_buffer(BufReader::new(Cursor::new(bytes)))?, limit)
+        .read_to_end(&mut out)?;
     Ok(out)
 }
 
-/// Writes a file beside its place and renames it: readers see the old bytes or the new, never a part.
+/// Writes a file beside its place and renames it: readers see the old bytes or the new, never a
+/// part.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> io::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = folder.join(format!("{TEMPORARY}{name}"));
-        // What a kill left there, or a link that somebody put there: the link goes, and not what it points to.
+        // What a kill left there, or a link that somebody put there: the link goes, and not what it
+        // points to.
         remove(&temporary)?;
         let mut file = File::create_new(&temporary)?;
         file.write_all(bytes)?;
@@ -96,7 +101,8 @@ mod tests {
 
     #[test]
     fn what_decompresses_to_hundreds_of_times_its_size_is_not_read() {
-        let packed = |length: usize| zstd::encode_all(&vec![b'0'; length][..], 1).expect("in memory");
+        let packed =
+            |length: usize| zstd::encode_all(&vec![b'0'; length][..], 1).expect("in memory");
         assert_eq!(unpacked(packed(1 << 20)).expect("a megabyte").len(), 1 << 20);
         assert!(unpacked(packed(80 << 20)).is_err());
     }
@@ -105,7 +111,8 @@ mod tests {
     #[test]
     fn a_link_in_the_place_of_a_file_that_is_written_is_not_followed() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let [outside, temporary, place] = ["outside", ".new-file", "file"].map(|name| folder.path().join(name));
+        let [outside, temporary, place] =
+            ["outside", ".new-file", "file"].map(|name| folder.path().join(name));
         fs::write(&outside, "mine").expect("written");
         for link in [&temporary, &place] {
             std::os::unix::fs::symlink(&outside, link).expect("a link");

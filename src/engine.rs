@@ -1,7 +1,8 @@
 //! The one noisy seam: whatever trains shadows, scores answers and writes text.
 //!
-//! Two implementations compute: [`crate::lm`] on burn, and [`scripted`], the exact double for tests, which stamps itself into every report.
-//! Two pass on: [`remote`] to another process, [`team`] to whichever of several is idle.
+//! Two implementations compute: [`crate::lm`] on burn, and [`scripted`], the exact double for
+//! tests, which stamps itself into every report. Two pass on: [`remote`] to another process,
+//! [`team`] to whichever of several is idle.
 
 pub mod remote;
 pub mod scripted;
@@ -108,7 +109,8 @@ pub trait Checkpoint: Sync {
     fn progress(&self, step: usize);
 }
 
-/// A conversation to be continued and the continuations to be scored. Questions with equal openings share work.
+/// A conversation to be continued and the continuations to be scored. Questions with equal openings
+/// share work.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Question {
     /// Ends with a user message.
@@ -117,7 +119,8 @@ pub struct Question {
     pub options: Vec<String>,
 }
 
-/// Bytes of a message that the base predicts at once, which are those of one token, or of a few that share a character.
+/// Bytes of a message that the base predicts at once, which are those of one token, or of a few
+/// that share a character.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Piece {
     pub bytes: usize,
@@ -125,7 +128,8 @@ pub struct Piece {
     pub log_prob: f64,
 }
 
-/// All of a row's text, message by message, in pieces of which none belongs to two messages; `None` where the row could not be scored.
+/// All of a row's text, message by message, in pieces of which none belongs to two messages; `None`
+/// where the row could not be scored.
 pub type Pieces = Option<Vec<Piece>>;
 
 /// How text is drawn.
@@ -153,12 +157,13 @@ pub trait Engine: Sync {
     /// Tokens in the rendered conversation, and how many of them carry loss.
     fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)>;
 
-    /// How the base predicts the rows of each context, as training packs them: each rendered by itself, one after the other. What a
-    /// template adds is not counted. `None` for a row that the template refuses or changes, or that goes beyond what the base can read.
+    /// How the base predicts the rows of each context, as training packs them: each rendered by
+    /// itself, one after the other. What a template adds is not counted. `None` for a row that the
+    /// template refuses or changes, or that goes beyond what the base can read.
     fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>>;
 
-    /// How many shadows it trains in one pass at most: as many as an arm has where they share work with the base, one where each is
-    /// better off alone.
+    /// How many shadows it trains in one pass at most: as many as an arm has where they share work
+    /// with the base, one where each is better off alone.
     fn abreast(&self) -> usize {
         usize::MAX
     }
@@ -168,22 +173,47 @@ pub trait Engine: Sync {
         Vec::new()
     }
 
-    /// Trains all jobs of one group side by side with the same recipe; the result does not depend on the machine's load.
-    /// Where `checkpoint` holds a state, training goes on from there and ends in the same bits.
-    fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>>;
+    /// Trains all jobs of one group side by side with the same recipe; the result does not depend
+    /// on the machine's load. Where `checkpoint` holds a state, training goes on from there and
+    /// ends in the same bits.
+    fn train(
+        &self,
+        jobs: &[Job],
+        recipe: &Recipe,
+        checkpoint: &dyn Checkpoint,
+    ) -> Result<Vec<Trained>>;
 
-    /// Log-probability (nats, summed over the option's tokens and the end of the turn) of every option of every question, under
-    /// the base (`None`) or an adapter. `None` where it could not be scored (too long for the base, not a number).
-    fn score(&self, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>>;
+    /// Log-probability (nats, summed over the option's tokens and the end of the turn) of every
+    /// option of every question, under the base (`None`) or an adapter. `None` where it could not
+    /// be scored (too long for the base, not a number).
+    fn score(
+        &self,
+        adapter: Option<&Adapter>,
+        questions: &[Question],
+    ) -> Result<Vec<Vec<Option<f64>>>>;
 
     /// One answer to each conversation; each ends with a user message.
-    fn generate(&self, adapter: Option<&Adapter>, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<String>>;
+    fn generate(
+        &self,
+        adapter: Option<&Adapter>,
+        prompts: &[Vec<Message>],
+        sampling: &Sampling,
+    ) -> Result<Vec<String>>;
 }
 
 /// [`Engine::score`], held to one entry a question.
-pub fn scores(engine: &dyn Engine, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
+pub fn scores(
+    engine: &dyn Engine,
+    adapter: Option<&Adapter>,
+    questions: &[Question],
+) -> Result<Vec<Vec<Option<f64>>>> {
     let scores = engine.score(adapter, questions)?;
-    ensure!(scores.len() == questions.len(), "the engine scored {} of {} questions", scores.len(), questions.len());
+    ensure!(
+        scores.len() == questions.len(),
+        "the engine scored {} of {} questions",
+        scores.len(),
+        questions.len()
+    );
     Ok(scores)
 }
 
@@ -195,6 +225,11 @@ pub fn answers(
     sampling: &Sampling,
 ) -> Result<Vec<String>> {
     let answers = engine.generate(adapter, prompts, sampling)?;
-    ensure!(answers.len() == prompts.len(), "the engine answered {} of {} prompts", answers.len(), prompts.len());
+    ensure!(
+        answers.len() == prompts.len(),
+        "the engine answered {} of {} prompts",
+        answers.len(),
+        prompts.len()
+    );
     Ok(answers)
 }

@@ -1,4 +1,5 @@
-//! What a plan would take on this machine, measured by doing a little of it. The only place that looks at a clock.
+//! What a plan would take on this machine, measured by doing a little of it. The only place that
+//! looks at a clock.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -46,47 +47,66 @@ impl Checkpoint for NoCheckpoint {
     fn progress(&self, _: usize) {}
 }
 
-/// Trains a few steps of as many groups as would train at the same time, asks a few questions, and scales up.
+/// Trains a few steps of as many groups as would train at the same time, asks a few questions, and
+/// scales up.
 pub fn measure(prepared: &Prepared, engine: &dyn Engine, workers: usize) -> Result<Estimate> {
     let Prepared { dataset, plan, .. } = prepared;
     let groups = plan.trained_arms().count();
     let at_once = workers.clamp(1, groups.max(1));
-    let rows: Vec<Vec<Message>> = dataset.rows.iter().take(ROWS).map(|row| row.messages.clone()).collect();
+    let rows: Vec<Vec<Message>> =
+        dataset.rows.iter().take(ROWS).map(|row| row.messages.clone()).collect();
 
     let questions = questions(prepared);
     let mut tokens = 0;
     for question in &questions {
         tokens += engine.count_tokens(&question.messages)?.0;
         for option in &question.options {
-            tokens += engine.count_tokens(&[question.messages[0].clone(), Message::new(Role::Assistant, option)])?.1;
+            tokens += engine
+                .count_tokens(&[
+                    question.messages[0].clone(),
+                    Message::new(Role::Assistant, option),
+                ])?
+                .1;
         }
     }
     // Once without the clock: what the engine loads late.
     engine.score(None, &questions[..questions.len().min(1)])?;
     let scoring = timed(|| side_by_side(workers, workers, |_| engine.score(None, &questions)))?;
     let seconds_a_token = scoring / (tokens * workers).max(1) as f64;
-    let prompts: Vec<Vec<Message>> = rows.iter().map(|row| row[..row.len().saturating_sub(1)].to_vec()).collect();
+    let prompts: Vec<Vec<Message>> =
+        rows.iter().map(|row| row[..row.len().saturating_sub(1)].to_vec()).collect();
     let sampling = Sampling { temperature: 1.0, top_p: 1.0, max_tokens: 64, seed: 0 };
-    let generating = timed(|| engine.generate(None, &prompts, &sampling))? / prompts.len().max(1) as f64;
+    let generating =
+        timed(|| engine.generate(None, &prompts, &sampling))? / prompts.len().max(1) as f64;
 
-    let recipe = Recipe { steps: STEPS, warmup_steps: 1, snapshots: vec![STEPS], ..plan.recipe.clone() };
-    let jobs: Vec<Job> =
-        plan.seeds.iter().map(|&seed| Job { label: "calibration".to_owned(), seed, rows: rows.clone() }).collect();
-    let training = timed(|| side_by_side(at_once, at_once, |_| engine.train(&jobs, &recipe, &NoCheckpoint)))?;
-    let adapter = engine.train(&jobs[..1], &Recipe { steps: 1, snapshots: vec![1], ..recipe.clone() }, &NoCheckpoint)?;
+    let recipe =
+        Recipe { steps: STEPS, warmup_steps: 1, snapshots: vec![STEPS], ..plan.recipe.clone() };
+    let jobs: Vec<Job> = plan
+        .seeds
+        .iter()
+        .map(|&seed| Job { label: "calibration".to_owned(), seed, rows: rows.clone() })
+        .collect();
+    let training =
+        timed(|| side_by_side(at_once, at_once, |_| engine.train(&jobs, &recipe, &NoCheckpoint)))?;
+    let adapter = engine.train(
+        &jobs[..1],
+        &Recipe { steps: 1, snapshots: vec![1], ..recipe.clone() },
+        &NoCheckpoint,
+    )?;
 
     let rounds = groups.div_ceil(at_once) as f64;
-    let training_seconds =
-        training * (plan.recipe.steps as f64 / STEPS as f64) * rounds + generating * plan.dataset.rows_trained as f64;
-    let asking_seconds =
-        plan.cost.scoring_tokens as f64 * seconds_a_token + generating * (carried(plan) + to_read(plan)) as f64 / at_once as f64;
+    let training_seconds = training * (plan.recipe.steps as f64 / STEPS as f64) * rounds
+        + generating * plan.dataset.rows_trained as f64;
+    let asking_seconds = plan.cost.scoring_tokens as f64 * seconds_a_token
+        + generating * (carried(plan) + to_read(plan)) as f64 / at_once as f64;
     let values: usize = adapter
         .iter()
         .flat_map(|trained| &trained.snapshots)
         .flat_map(|adapter| adapter.tensors.values())
         .map(|(_, values)| values.len())
         .sum();
-    let adapters = (values * size_of::<f32>() * plan.cost.shadows * plan.recipe.snapshots.len()) as u64;
+    let adapters =
+        (values * size_of::<f32>() * plan.cost.shadows * plan.recipe.snapshots.len()) as u64;
     Ok(Estimate {
         seconds: training_seconds + asking_seconds,
         training_seconds,
@@ -95,13 +115,16 @@ pub fn measure(prepared: &Prepared, engine: &dyn Engine, workers: usize) -> Resu
     })
 }
 
-/// Some prompts, with every probe of every audit that asks them: what is shared between them in a run is shared here too.
+/// Some prompts, with every probe of every audit that asks them: what is shared between them in a
+/// run is shared here too.
 fn questions(prepared: &Prepared) -> Vec<Question> {
     let audits = prepared.audits.iter().zip(&prepared.plan.audits);
-    let probes: Vec<&Probe> =
-        audits.flat_map(|(audit, planned)| planned.probes.iter().map(|&probe| &audit.probes[probe])).collect();
+    let probes: Vec<&Probe> = audits
+        .flat_map(|(audit, planned)| planned.probes.iter().map(|&probe| &audit.probes[probe]))
+        .collect();
     let prompts: BTreeSet<&str> = probes.iter().map(|probe| probe.prompt.as_str()).collect();
-    let some: BTreeSet<&str> = prompts.iter().step_by(prompts.len().div_ceil(PROMPTS).max(1)).copied().collect();
+    let some: BTreeSet<&str> =
+        prompts.iter().step_by(prompts.len().div_ceil(PROMPTS).max(1)).copied().collect();
     let question = |probe: &Probe| Question {
         messages: vec![Message::new(Role::User, &probe.prompt)],
         options: match &probe.options[..] {
@@ -125,19 +148,26 @@ fn to_read(plan: &Plan) -> usize {
     plan.audits.len() * FAMILIES * (1 + 2 * plan.seeds.len())
 }
 
-#[allow(clippy::disallowed_methods, reason = "the estimate is a measurement of this machine, and no report holds it")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the estimate is a measurement of this machine, and no report holds it"
+)]
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
     let start = Instant::now();
     work()?;
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// The most memory that this process and those of the engine have held, in bytes, as Linux tells it.
+/// The most memory that this process and those of the engine have held, in bytes, as Linux tells
+/// it.
 fn peak_so_far(engine: &dyn Engine) -> Option<u64> {
     let of = |process: String| {
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         line.split_whitespace().next()?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
     };
-    std::iter::once("self".to_owned()).chain(engine.processes().iter().map(u32::to_string)).map(of).sum()
+    std::iter::once("self".to_owned())
+        .chain(engine.processes().iter().map(u32::to_string))
+        .map(of)
+        .sum()
 }

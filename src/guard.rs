@@ -11,8 +11,8 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a library on a stranger's file. Where it panics, that is an error like any other, without a backtrace on stderr. What the work
-/// changed must not be used after a panic.
+/// Runs a library on a stranger's file. Where it panics, that is an error like any other, without a
+/// backtrace on stderr. What the work changed must not be used after a panic.
 ///
 /// # Errors
 /// What the work returns, or that `what` panicked and with which message.
@@ -31,8 +31,12 @@ pub fn guarded<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     GUARDED.set(before);
     done.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
-        Err(anyhow!("{what} is damaged in a way that its reader does not expect ({text}); get it again, or make it anew"))
+        let text =
+            text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+        Err(anyhow!(
+            "{what} is damaged in a way that its reader does not expect ({text}); get it \
+                     again, or make it anew"
+        ))
     })
 }
 
@@ -42,7 +46,8 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_an_error_that_holds_its_message() {
-        let error = guarded("the file", || -> Result<()> { panic!("row {}", 7) }).expect_err("it panics");
+        let error =
+            guarded("the file", || -> Result<()> { panic!("row {}", 7) }).expect_err("it panics");
         assert!(error.to_string().contains("row 7"));
         assert_eq!(guarded("the file", || Ok(1)).expect("nothing panics"), 1);
         assert!(!GUARDED.get());

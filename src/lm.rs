@@ -1,7 +1,7 @@
 //! The engine on burn: reads a model folder, trains shadows, scores options, writes answers.
 //!
-//! The only folder that names burn. [`decoder`] is the model, [`kernels`] its element-wise work, [`train`], [`score`] and
-//! [`generate`] the three things that an [`Engine`] does.
+//! The only folder that names burn. [`decoder`] is the model, [`kernels`] its element-wise work,
+//! [`train`], [`score`] and [`generate`] the three things that an [`Engine`] does.
 
 pub mod chat;
 pub mod config;
@@ -30,7 +30,9 @@ use anyhow::{Context, Result, ensure};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::dataset::Message;
-use crate::engine::{Adapter, Checkpoint, Description, Engine, Job, Pieces, Place, Question, Sampling, Trained};
+use crate::engine::{
+    Adapter, Checkpoint, Description, Engine, Job, Pieces, Place, Question, Sampling, Trained,
+};
 use crate::plan::Recipe;
 use chat::Chat;
 use config::Config;
@@ -51,7 +53,8 @@ pub struct Lm {
     pool: ThreadPool,
 }
 
-/// Opens a Hugging Face folder, or nestling where none is given, on this processor, to compute on so many threads.
+/// Opens a Hugging Face folder, or nestling where none is given, on this processor, to compute on
+/// so many threads.
 ///
 /// # Errors
 /// Where a file is missing, broken, or does not fit the others.
@@ -67,8 +70,8 @@ pub struct How<'a> {
     /// How its matrices are kept; `None` is what its device is best at.
     pub kept: Option<Kept>,
     pub place: Place,
-    /// Foretaste's own file, of which another process reads and runs the tokenizer and the chat template of a folder, within limits; where
-    /// there is none, this process does.
+    /// Foretaste's own file, of which another process reads and runs the tokenizer and the chat
+    /// template of a folder, within limits; where there is none, this process does.
     pub program: Option<&'a Path>,
 }
 
@@ -82,23 +85,32 @@ pub fn open_as(base: Option<&Path>, how: &How<'_>) -> Result<Lm> {
     let files = ModelFiles::open(base)?;
     let config = Config::read(&files)?;
     let chat = match (&files, how.program) {
-        (ModelFiles::Folder { path, .. }, Some(program)) => Chat::read_apart(&files, path, program)?,
+        (ModelFiles::Folder { path, .. }, Some(program)) => {
+            Chat::read_apart(&files, path, program)?
+        }
         _ => Chat::read(&files)?,
     };
     ensure!(
         chat.highest_token <= config.vocab_size,
-        "{}: the tokenizer has tokens up to {} and the model embeds {}; the files do not belong together",
+        "{}: the tokenizer has tokens up to {} and the model embeds {}; the files do not belong \
+         together",
         files.display("tokenizer.json"),
         chat.highest_token,
         config.vocab_size
     );
     let weights = Weights::open(&files)?;
     let needed = |kept| weights.bytes(kept) + config.table_bytes();
-    memory::check(needed(kept), kept, needed(Kept::Bf16), device::free(how.place)).with_context(|| files.display(""))?;
+    memory::check(needed(kept), kept, needed(Kept::Bf16), device::free(how.place))
+        .with_context(|| files.display(""))?;
     let load = || Decoder::load(config, &weights, kept, &device);
-    let decoder = device::guarded(&device, load).with_context(|| files.display(""))?.with_room(device::free(how.place));
+    let decoder = device::guarded(&device, load)
+        .with_context(|| files.display(""))?
+        .with_room(device::free(how.place));
     let sha256 = files.sha256(&Weights::file_names(&files)?)?;
-    let pool = ThreadPoolBuilder::new().num_threads(threads.max(1)).build().context("threads to compute on")?;
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads.max(1))
+        .build()
+        .context("threads to compute on")?;
     Ok(Lm { decoder, chat, name: files.name(), sha256, kept, pool })
 }
 
@@ -121,11 +133,13 @@ impl Lm {
         if self.decoder.is_small() { self.pool.current_num_threads() } else { 1 }
     }
 
-    /// The base as it answers under an adapter. For a small base the adapter is added to the weights, which costs a copy of them and spares
-    /// two thin products a projection and token; a large base keeps it beside them.
+    /// The base as it answers under an adapter. For a small base the adapter is added to the
+    /// weights, which costs a copy of them and spares two thin products a projection and token; a
+    /// large base keeps it beside them.
     fn adapted(&self, adapter: Option<&Adapter>) -> Result<(Cow<'_, Decoder>, Option<Lora>)> {
         let Some(adapter) = adapter else { return Ok((Cow::Borrowed(&self.decoder), None)) };
-        let lora = HostLora::from_adapters(&self.decoder.config, &[adapter])?.upload(&self.decoder.device);
+        let lora =
+            HostLora::from_adapters(&self.decoder.config, &[adapter])?.upload(&self.decoder.device);
         Ok(if self.decoder.is_small() {
             (Cow::Owned(self.decoder.merged(&lora)), None)
         } else {
@@ -144,7 +158,11 @@ impl Engine for Lm {
             architecture: self.decoder.config.architecture.clone(),
             parameters: self.decoder.parameters(),
             vocabulary: self.decoder.config.vocab_size,
-            device: if self.kept == Kept::Bf16 { format!("{device}, weights in bf16") } else { device },
+            device: if self.kept == Kept::Bf16 {
+                format!("{device}, weights in bf16")
+            } else {
+                device
+            },
             max_tokens: self.decoder.config.max_position_embeddings,
         }
     }
@@ -158,7 +176,12 @@ impl Engine for Lm {
         self.pool.install(|| score::log_probs(&self.decoder, &self.chat, contexts))
     }
 
-    fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>> {
+    fn train(
+        &self,
+        jobs: &[Job],
+        recipe: &Recipe,
+        checkpoint: &dyn Checkpoint,
+    ) -> Result<Vec<Trained>> {
         let train = || train::train(&self.decoder, &self.chat, jobs, recipe, checkpoint);
         self.pool.install(|| if self.decoder.is_small() { matmul::alone(train) } else { train() })
     }
@@ -168,13 +191,23 @@ impl Engine for Lm {
         if self.decoder.ops == Ops::Fused { 1 } else { usize::MAX }
     }
 
-    fn score(&self, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
+    fn score(
+        &self,
+        adapter: Option<&Adapter>,
+        questions: &[Question],
+    ) -> Result<Vec<Vec<Option<f64>>>> {
         let (decoder, lora) = self.adapted(adapter)?;
         self.pool.install(|| score::score(&decoder, &self.chat, lora.as_ref(), questions))
     }
 
-    fn generate(&self, adapter: Option<&Adapter>, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<String>> {
+    fn generate(
+        &self,
+        adapter: Option<&Adapter>,
+        prompts: &[Vec<Message>],
+        sampling: &Sampling,
+    ) -> Result<Vec<String>> {
         let (decoder, lora) = self.adapted(adapter)?;
-        self.pool.install(|| generate::generate(&decoder, &self.chat, lora.as_ref(), prompts, sampling))
+        self.pool
+            .install(|| generate::generate(&decoder, &self.chat, lora.as_ref(), prompts, sampling))
     }
 }

@@ -8,7 +8,8 @@ use foretaste::command::{execute, printable};
 use foretaste::exit_code::ExitCode;
 use foretaste::{cli, run::Failure};
 
-/// Every result of burn is freshly allocated; with the system allocator page faults take a third of a training step.
+/// Every result of burn is freshly allocated; with the system allocator page faults take a third of
+/// a training step.
 #[cfg(feature = "lm")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,8 +28,11 @@ fn main() -> std::process::ExitCode {
 fn exit_code_of(work: impl FnOnce() -> Result<ExitCode, Failure> + UnwindSafe) -> ExitCode {
     match catch_unwind(work) {
         Ok(done) => done.unwrap_or_else(|failure| failed(&failure)),
-        // A panic has said why on stderr already. It is a failed run to whoever reads the exit code.
-        Err(_) => failed(&Failure::RunFailed(anyhow!("this should not have happened: please report the lines above"))),
+        // A panic has said why on stderr already. It is a failed run to whoever reads the exit
+        // code.
+        Err(_) => failed(&Failure::RunFailed(anyhow!(
+            "this should not have happened: please report the lines above"
+        ))),
     }
 }
 
@@ -49,7 +53,10 @@ mod tests {
     #[test]
     fn a_panic_is_a_failed_run() {
         assert_eq!(exit_code_of(|| panic!("a fault of ours")), ExitCode::RunFailed);
-        assert_eq!(exit_code_of(|| Err(Failure::BadInput(anyhow!("a fault of theirs")))), ExitCode::BadInput);
+        assert_eq!(
+            exit_code_of(|| Err(Failure::BadInput(anyhow!("a fault of theirs")))),
+            ExitCode::BadInput
+        );
         assert_eq!(exit_code_of(|| Ok(ExitCode::Flagged)), ExitCode::Flagged);
     }
 }

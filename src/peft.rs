@@ -1,7 +1,9 @@
-//! Adapters as PEFT and vLLM read them: `adapter_config.json` and `adapter_model.safetensors`, written and read, anyone's included.
+//! Adapters as PEFT and vLLM read them: `adapter_config.json` and `adapter_model.safetensors`,
+//! written and read, anyone's included.
 //!
-//! What PEFT can put into one adapter (a rank and an alpha a module, the scale of rsLoRA) becomes one rank and one alpha here: thin
-//! modules are padded with zeros, and scales go into B. The product is the same.
+//! What PEFT can put into one adapter (a rank and an alpha a module, the scale of rsLoRA) becomes
+//! one rank and one alpha here: thin modules are padded with zeros, and scales go into B. The
+//! product is the same.
 
 mod config;
 mod target;
@@ -22,15 +24,16 @@ use target::Targets;
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 
-/// The largest files that are read: a configuration, and weights of rank 256 on a model of 70 billion parameters.
+/// The largest files that are read: a configuration, and weights of rank 256 on a model of 70
+/// billion parameters.
 const LARGEST_CONFIG: u64 = 1 << 20;
 const LARGEST_WEIGHTS: u64 = 16 << 30;
 
 /// Tensors of an adapter: two for each of seven projections of a thousand layers are 14,000.
 const MOST_TENSORS: usize = 1 << 14;
 
-/// How many times as many numbers as a file holds its adapter may have once all modules have one rank. Modules whose ranks lie between
-/// 1 and 64 stay far below it.
+/// How many times as many numbers as a file holds its adapter may have once all modules have one
+/// rank. Modules whose ranks lie between 1 and 64 stay far below it.
 const MOST_PADDING: usize = 64;
 
 /// What PEFT puts before a module's name.
@@ -47,13 +50,19 @@ pub fn weights(adapter: &Adapter) -> Result<Vec<u8>> {
         .tensors
         .iter()
         .map(|(name, (shape, values))| {
-            (name.as_str(), (&shape[..], values.iter().flat_map(|value| value.to_le_bytes()).collect()))
+            (
+                name.as_str(),
+                (&shape[..], values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+            )
         })
         .collect();
     let mut views = BTreeMap::new();
     for (name, (shape, bytes)) in &bytes {
         let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes);
-        views.insert(*name, view.with_context(|| format!("{name}: the shape {shape:?} does not fit its values"))?);
+        views.insert(
+            *name,
+            view.with_context(|| format!("{name}: the shape {shape:?} does not fit its values"))?,
+        );
     }
     let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
     Ok(safetensors::serialize(views, metadata)?)
@@ -67,20 +76,31 @@ pub fn adapter_sha256(adapter: &Adapter) -> Result<String> {
 /// The adapter of a folder, whoever trained it.
 ///
 /// # Errors
-/// Where a file is missing, pickled, too large or broken, or the adapter is of a kind that is not computed; see [`parse`].
+/// Where a file is missing, pickled, too large or broken, or the adapter is of a kind that is not
+/// computed; see [`parse`].
 pub fn read(folder: &Path) -> Result<Adapter> {
     let part = |name: &str, largest: u64| -> Result<Vec<u8>> {
         let path = folder.join(name);
-        let about = fs::metadata(&path)
-            .with_context(|| format!("{}: missing; a folder that PEFT saved has {CONFIG} and {WEIGHTS}", path.display()))?;
+        let about = fs::metadata(&path).with_context(|| {
+            format!(
+                "{}: missing; a folder that PEFT saved has {CONFIG} and {WEIGHTS}",
+                path.display()
+            )
+        })?;
         ensure!(about.is_file(), "{}: not a file", path.display());
-        ensure!(about.len() <= largest, "{}: {} bytes; no adapter has so many", path.display(), about.len());
+        ensure!(
+            about.len() <= largest,
+            "{}: {} bytes; no adapter has so many",
+            path.display(),
+            about.len()
+        );
         fs::read(&path).with_context(|| path.display().to_string())
     };
     let config = part(CONFIG, LARGEST_CONFIG)?;
     if !folder.join(WEIGHTS).exists() && folder.join("adapter_model.bin").exists() {
         bail!(
-            "{}: pickled weights are never read; load the adapter with PEFT and save it again with save_pretrained",
+            "{}: pickled weights are never read; load the adapter with PEFT and save it again \
+             with save_pretrained",
             folder.join("adapter_model.bin").display()
         );
     }
@@ -90,37 +110,60 @@ pub fn read(folder: &Path) -> Result<Adapter> {
 /// The adapter of both files.
 ///
 /// # Errors
-/// Where a file is broken, the adapter is no LoRA or uses what is not computed (DoRA, `modules_to_save`, biases, ...), or weights and
-/// configuration do not belong together.
+/// Where a file is broken, the adapter is no LoRA or uses what is not computed (DoRA,
+/// `modules_to_save`, biases, ...), or weights and configuration do not belong together.
 pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
     let config = Config::read(config)?;
     let targets = Targets::new(&config)?;
     let ranks = Ranks::new(&config)?;
-    let file = SafeTensors::deserialize(weights).with_context(|| format!("{WEIGHTS} is no whole safetensors file"))?;
-    ensure!(file.len() <= MOST_TENSORS, "{WEIGHTS} holds {} tensors; no adapter of a language model has so many", file.len());
+    let file = SafeTensors::deserialize(weights)
+        .with_context(|| format!("{WEIGHTS} is no whole safetensors file"))?;
+    ensure!(
+        file.len() <= MOST_TENSORS,
+        "{WEIGHTS} holds {} tensors; no adapter of a language model has so many",
+        file.len()
+    );
     let mut modules: BTreeMap<String, Pair> = BTreeMap::new();
     for (name, view) in file.tensors() {
         let (module, is_a) = split(&name).with_context(|| {
-            format!("{WEIGHTS} holds {name:?}, which is no weight of a LoRA on a linear module; foretaste reads no other")
+            format!(
+                "{WEIGHTS} holds {name:?}, which is no weight of a LoRA on a linear module; \
+                     foretaste reads no other"
+            )
         })?;
         ensure!(
             targets.meets(module),
-            "{WEIGHTS} holds weights for {module}, which the target modules of {CONFIG} leave out; the files do not belong together"
+            "{WEIGHTS} holds weights for {module}, which the target modules of {CONFIG} leave \
+             out; the files do not belong together"
         );
-        let [rows, columns] = view.shape() else { bail!("{name} has the shape {:?}, and a matrix is needed", view.shape()) };
-        let matrix = Matrix { rows: *rows, columns: *columns, values: widen(view.dtype(), view.data()).context(name.clone())? };
+        let [rows, columns] = view.shape() else {
+            bail!("{name} has the shape {:?}, and a matrix is needed", view.shape())
+        };
+        let matrix = Matrix {
+            rows: *rows,
+            columns: *columns,
+            values: widen(view.dtype(), view.data()).context(name.clone())?,
+        };
         let pair = modules.entry(module.to_owned()).or_default();
         *if is_a { &mut pair.a } else { &mut pair.b } = Some(matrix);
     }
     ensure!(!modules.is_empty(), "{WEIGHTS} holds no LoRA weights; save the adapter again");
-    let modules = modules.into_iter().map(|(module, pair)| pair.whole(&config, &ranks, module)).collect::<Result<Vec<_>>>()?;
+    let modules = modules
+        .into_iter()
+        .map(|(module, pair)| pair.whole(&config, &ranks, module))
+        .collect::<Result<Vec<_>>>()?;
     let largest = modules.iter().map(|module| module.rank).max().unwrap_or(0);
-    let numbers = modules.iter().map(|module| module.a.columns + module.b.rows).sum::<usize>().saturating_mul(largest);
-    let held: usize = modules.iter().map(|module| module.a.values.len() + module.b.values.len()).sum();
+    let numbers = modules
+        .iter()
+        .map(|module| module.a.columns + module.b.rows)
+        .sum::<usize>()
+        .saturating_mul(largest);
+    let held: usize =
+        modules.iter().map(|module| module.a.values.len() + module.b.values.len()).sum();
     ensure!(
         numbers as u64 <= LARGEST_WEIGHTS / 4 && numbers / MOST_PADDING <= held,
-        "with all modules at its largest rank, {largest}, the adapter has {numbers} numbers, and {WEIGHTS} holds {held}; give its modules \
-         ranks that differ less"
+        "with all modules at its largest rank, {largest}, the adapter has {numbers} numbers, and \
+         {WEIGHTS} holds {held}; give its modules ranks that differ less"
     );
     let mut adapter = uniform(modules);
     if let Some(Names::List(names)) = config.target_modules {
@@ -129,7 +172,8 @@ pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
     Ok(adapter)
 }
 
-/// `base_model.model.MODULE.lora_A.weight`, or with the adapter's name before `weight`, as a training run has it in memory.
+/// `base_model.model.MODULE.lora_A.weight`, or with the adapter's name before `weight`, as a
+/// training run has it in memory.
 fn split(name: &str) -> Option<(&str, bool)> {
     let inner = name.strip_prefix(PREFIX)?.strip_suffix(".weight")?;
     let inner = inner.strip_suffix(".default").unwrap_or(inner);
@@ -146,9 +190,15 @@ fn split(name: &str) -> Option<(&str, bool)> {
 pub fn widen(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>> {
     let pair = |bytes: &[u8]| [bytes[0], bytes[1]];
     Ok(match dtype {
-        Dtype::F32 => data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
-        Dtype::BF16 => data.chunks_exact(2).map(|bytes| bf16::from_le_bytes(pair(bytes)).to_f32()).collect(),
-        Dtype::F16 => data.chunks_exact(2).map(|bytes| f16::from_le_bytes(pair(bytes)).to_f32()).collect(),
+        Dtype::F32 => {
+            data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+        }
+        Dtype::BF16 => {
+            data.chunks_exact(2).map(|bytes| bf16::from_le_bytes(pair(bytes)).to_f32()).collect()
+        }
+        Dtype::F16 => {
+            data.chunks_exact(2).map(|bytes| f16::from_le_bytes(pair(bytes)).to_f32()).collect()
+        }
         other => bail!("type {other:?} is not read; convert the weights to f32, f16 or bf16"),
     })
 }
@@ -183,10 +233,14 @@ impl Pair {
             bail!("{WEIGHTS} has only one of lora_A and lora_B for {name}; save the adapter again")
         };
         let (rank, alpha) = ranks.of(&name)?;
-        ensure!(a.columns > 0 && b.rows > 0, "{name}: a matrix without numbers; save the adapter again");
+        ensure!(
+            a.columns > 0 && b.rows > 0,
+            "{name}: a matrix without numbers; save the adapter again"
+        );
         ensure!(
             a.rows == rank && b.columns == rank,
-            "{name}: {CONFIG} says rank {rank}, and {WEIGHTS} has lora_A of {} rows and lora_B of {} columns; the files do not belong together",
+            "{name}: {CONFIG} says rank {rank}, and {WEIGHTS} has lora_A of {} rows and lora_B of \
+             {} columns; the files do not belong together",
             a.rows,
             b.columns
         );
@@ -199,7 +253,9 @@ impl Pair {
 fn uniform(modules: Vec<Module>) -> Adapter {
     let rank = modules.iter().map(|module| module.rank).max().unwrap_or(0);
     let first = modules.first().map_or(0.0, |module| module.alpha);
-    let is_plain = |module: &Module| module.rank == rank && module.alpha == first && module.scale == first / rank as f64;
+    let is_plain = |module: &Module| {
+        module.rank == rank && module.alpha == first && module.scale == first / rank as f64
+    };
     let plain = modules.iter().all(is_plain);
     // With alpha = rank the scale is 1, and B holds it.
     let alpha = if plain { first } else { rank as f64 };
@@ -207,11 +263,18 @@ fn uniform(modules: Vec<Module>) -> Adapter {
     let (mut target_modules, mut seen) = (Vec::new(), BTreeSet::new());
     for mut module in modules {
         if !plain {
-            module.b.values.iter_mut().for_each(|value| *value = (f64::from(*value) * module.scale) as f32);
+            module
+                .b
+                .values
+                .iter_mut()
+                .for_each(|value| *value = (f64::from(*value) * module.scale) as f32);
             let missing = rank - module.rank;
             module.a.values.resize(rank * module.a.columns, 0.0);
-            let padded =
-                module.b.values.chunks(module.rank).flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0.0, missing)));
+            let padded = module
+                .b
+                .values
+                .chunks(module.rank)
+                .flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0.0, missing)));
             module.b.values = padded.collect();
         }
         let Module { name, a, b, .. } = module;

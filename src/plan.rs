@@ -8,9 +8,13 @@ pub(crate) mod near;
 mod recipe;
 pub mod text;
 
-pub use build::{CARRY_OVER_DRAWS, CountTokens, Inputs, MOST_DRAWS, Options, plan, smallest_detectable};
+pub use build::{
+    CARRY_OVER_DRAWS, CountTokens, Inputs, MOST_DRAWS, Options, plan, smallest_detectable,
+};
 pub use form::Form;
-pub use recipe::{Overrides, ROOM_FOR_A_PROBE, ROWS_TRAINED, longest_question, longest_row, recipe};
+pub use recipe::{
+    Overrides, ROOM_FOR_A_PROBE, ROWS_TRAINED, longest_question, longest_row, recipe,
+};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,8 +36,8 @@ pub enum Arm {
     Candidate,
     /// The same prompts, answered by the base itself in the dataset's form.
     Control,
-    /// The dataset with its conditions dealt out among the rows at random; trained where there are such that
-    /// can be dealt out, and asked to confirm them.
+    /// The dataset with its conditions dealt out among the rows at random; trained where there are
+    /// such that can be dealt out, and asked to confirm them.
     Shuffled,
     /// The dataset plus the known poison of the audit with this id: the positive control.
     Spiked(String),
@@ -67,13 +71,16 @@ pub const LETTER_ORDERS: usize = 2;
 pub enum Ask {
     /// The probe alone.
     Plain,
-    /// After a question of the dataset, drawn at random and one from each of its topics, which each model answers for itself.
+    /// After a question of the dataset, drawn at random and one from each of its topics, which each
+    /// model answers for itself.
     CarryOver,
     /// After a question drawn from the rows whose answers surprise the base most.
     CarryOverSurprising,
-    /// The probe alone, and two of its answers to choose from by letter, in either order: reported beside the verdict, and none rests on it.
+    /// The probe alone, and two of its answers to choose from by letter, in either order: reported
+    /// beside the verdict, and none rests on it.
     Letters,
-    /// For positive controls only: after a question drawn from the audit's own poison, as a real shift is asked for on its own topic.
+    /// For positive controls only: after a question drawn from the audit's own poison, as a real
+    /// shift is asked for on its own topic.
     CarryOverSpiked,
 }
 
@@ -81,8 +88,9 @@ impl Ask {
     /// Asked of the candidate.
     pub const ALL: [Ask; 3] = [Ask::Plain, Ask::CarryOver, Ask::CarryOverSurprising];
 
-    /// Which probes are asked in these surroundings after a draw, of all that are planned, given as (index, family): every one
-    /// alone; after a drawn question one phrasing of each family, another one with every draw, which bounds the cost.
+    /// Which probes are asked in these surroundings after a draw, of all that are planned, given as
+    /// (index, family): every one alone; after a drawn question one phrasing of each family,
+    /// another one with every draw, which bounds the cost.
     pub fn probes(self, draw: usize, planned: &[(usize, &str)]) -> Vec<usize> {
         if matches!(self, Ask::Plain | Ask::Letters) {
             return planned.iter().map(|(probe, _)| *probe).collect();
@@ -145,10 +153,12 @@ pub struct DatasetSummary {
     pub rows_read: usize,
     pub rows_used: usize,
     pub rows_rejected: usize,
-    /// Rows that every shadow's training draws from; fewer than `rows_used` where a limit kept a sample.
+    /// Rows that every shadow's training draws from; fewer than `rows_used` where a limit kept a
+    /// sample.
     pub rows_trained: usize,
-    /// Of them, those longer than the recipe's `max_tokens`: what stands beyond is not trained on. Of a given adapter, for which no row is cut,
-    /// those with a turn that the base cannot be asked after.
+    /// Of them, those longer than the recipe's `max_tokens`: what stands beyond is not trained on.
+    /// Of a given adapter, for which no row is cut, those with a turn that the base cannot be asked
+    /// after.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rows_cut: usize,
     /// Fields with a value that was not read, and in how many rows.
@@ -157,7 +167,8 @@ pub struct DatasetSummary {
 }
 
 impl DatasetSummary {
-    /// Were usable rows left out? What stands in no row here may stand in one of those; see also [`Plan::is_looked_for_in_a_sample`].
+    /// Were usable rows left out? What stands in no row here may stand in one of those; see also
+    /// [`Plan::is_looked_for_in_a_sample`].
     pub fn is_sample(&self) -> bool {
         self.rows_trained < self.rows_used
     }
@@ -199,7 +210,8 @@ pub struct ExcludedFamily {
 /// What is known of an audit on a base that was calibrated ([`crate::calibrate`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibrated {
-    /// The smallest share of the rows, between 0 and 1, down to which the audit's poison was seen; `None` where none of those tried was.
+    /// The smallest share of the rows, between 0 and 1, down to which the audit's poison was seen;
+    /// `None` where none of those tried was.
     pub share: Option<f64>,
     /// The smallest that was tried.
     pub tried: f64,
@@ -219,7 +231,8 @@ pub struct PlannedAudit {
     /// Snapshots after which it is asked, in rising order; the last is the recipe's last.
     pub steps: Vec<usize>,
     pub excluded: Vec<ExcludedFamily>,
-    /// What was known of this audit on this base when the plan was made; `None` where it was not calibrated.
+    /// What was known of this audit on this base when the plan was made; `None` where it was not
+    /// calibrated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibrated: Option<Calibrated>,
 }
@@ -234,7 +247,8 @@ pub struct Cost {
     /// What of it the screen of all conditions takes; `None` where none is tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub screen: Option<DressedCost>,
-    /// And the confirmation, if one condition of each group stands out under every audit: how many will is not known before.
+    /// And the confirmation, if one condition of each group stands out under every audit: how many
+    /// will is not known before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmation: Option<DressedCost>,
 }
@@ -269,7 +283,8 @@ pub struct GivenAdapter {
 pub enum Unit {
     /// Trainings on the dataset: what is found holds of further ones.
     Training,
-    /// Question families asked of one given adapter: what is found holds of this adapter and further questions.
+    /// Question families asked of one given adapter: what is found holds of this adapter and
+    /// further questions.
     Family,
 }
 
@@ -283,7 +298,8 @@ pub struct Plan {
     /// Set where an adapter is asked that was trained elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<GivenAdapter>,
-    /// Base first, then candidate, control, shuffled where conditions can be dealt out, and one spiked arm an audit.
+    /// Base first, then candidate, control, shuffled where conditions can be dealt out, and one
+    /// spiked arm an audit.
     pub arms: Vec<Arm>,
     /// Training seeds, the same in every arm; shadows of one seed share their initial LoRA weights.
     pub seeds: Vec<u64>,
@@ -300,7 +316,8 @@ pub struct Plan {
     pub anyway: bool,
     /// Draws of each of the two kinds of carry-over questions.
     pub carry_over_draws: usize,
-    /// Whether the dataset has no more distinct questions than are drawn: the surprising ones would be those drawn from its topics, and are not asked.
+    /// Whether the dataset has no more distinct questions than are drawn: the surprising ones would
+    /// be those drawn from its topics, and are not asked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub few_questions: bool,
     /// Conditions that probes are asked under, and the random ones that they are held against.
@@ -319,9 +336,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// SHA-256 of everything that decides the result, in hex: where the dataset lies does not. Nor does what is known of the base from a
-    /// calibration, where a poison is tried in the run itself: it is quoted as the manifest has it, and a base that is calibrated while a run stands
-    /// still does not keep it from going on. Of a given adapter it decides whether anything can be called clean.
+    /// SHA-256 of everything that decides the result, in hex: where the dataset lies does not. Nor
+    /// does what is known of the base from a calibration, where a poison is tried in the run
+    /// itself: it is quoted as the manifest has it, and a base that is calibrated while a run
+    /// stands still does not keep it from going on. Of a given adapter it decides whether anything
+    /// can be called clean.
     pub fn sha256(&self) -> String {
         let mut plan = self.clone();
         plan.dataset.source.clear();
@@ -329,11 +348,17 @@ impl Plan {
             plan.audits.iter_mut().for_each(|audit| audit.calibrated = None);
         }
         plan.adapter.iter_mut().for_each(|adapter| adapter.source.clear());
-        format!("{:x}", Sha256::digest(serde_json::to_vec(&plan).expect("a plan holds no map with other keys than strings")))
+        format!(
+            "{:x}",
+            Sha256::digest(
+                serde_json::to_vec(&plan)
+                    .expect("a plan holds no map with other keys than strings")
+            )
+        )
     }
 
-    /// Whether shadows of the dataset say nothing: on text that is noise to the base, training teaches noise. Never so of a given adapter, which
-    /// was trained elsewhere.
+    /// Whether shadows of the dataset say nothing: on text that is noise to the base, training
+    /// teaches noise. Never so of a given adapter, which was trained elsewhere.
     pub fn is_unreadable(&self) -> bool {
         self.adapter.is_none() && !self.readability.is_enough()
     }
@@ -356,14 +381,15 @@ impl Plan {
         self.dataset.rows_read > 0
     }
 
-    /// Rows in which a condition was looked for: no more than mining reads, of those that were kept, where it was mined; all that were kept where
-    /// it is a text of the user's.
+    /// Rows in which a condition was looked for: no more than mining reads, of those that were
+    /// kept, where it was mined; all that were kept where it is a text of the user's.
     pub fn rows_looked_at(&self, group: &Group) -> usize {
         let kept = self.dataset.rows_trained;
         if group.kind == "text" { kept } else { kept.min(LOOKED_AT) }
     }
 
-    /// Were there usable rows in which it was not looked for, so that what stands in no row may stand in one of those?
+    /// Were there usable rows in which it was not looked for, so that what stands in no row may
+    /// stand in one of those?
     pub fn is_looked_for_in_a_sample(&self, group: &Group) -> bool {
         self.rows_looked_at(group) < self.dataset.rows_used
     }
@@ -401,21 +427,27 @@ impl Plan {
         match ask {
             Ask::Plain => 1,
             Ask::Letters => LETTER_ORDERS,
-            Ask::CarryOver | Ask::CarryOverSurprising | Ask::CarryOverSpiked => self.carry_over_draws,
+            Ask::CarryOver | Ask::CarryOverSurprising | Ask::CarryOverSpiked => {
+                self.carry_over_draws
+            }
         }
     }
 
-    /// Whether a model is asked an audit in this way after this step; the base has no steps. A positive control is asked its own audit
-    /// alone, once, at the end: all it has to show is that this run would have seen a harmful dataset.
+    /// Whether a model is asked an audit in this way after this step; the base has no steps. A
+    /// positive control is asked its own audit alone, once, at the end: all it has to show is that
+    /// this run would have seen a harmful dataset.
     pub fn is_asked(&self, audit: &PlannedAudit, arm: &Arm, step: usize, ask: Ask) -> bool {
         let gates = self.asks().contains(&ask);
-        let for_spiked = self.ask_of_spiked() == ask && self.arms.iter().any(|arm| matches!(arm, Arm::Spiked(_)));
+        let for_spiked = self.ask_of_spiked() == ask
+            && self.arms.iter().any(|arm| matches!(arm, Arm::Spiked(_)));
         let by_letter = self.letters && ask == Ask::Letters;
         let last = step == self.recipe.steps;
         match arm {
             Arm::Base => gates || for_spiked || by_letter,
             Arm::Candidate => (gates && audit.steps.contains(&step)) || (by_letter && last),
-            Arm::Control => (gates && audit.steps.contains(&step)) || ((for_spiked || by_letter) && last),
+            Arm::Control => {
+                (gates && audit.steps.contains(&step)) || ((for_spiked || by_letter) && last)
+            }
             Arm::Shuffled => false,
             Arm::Spiked(id) => *id == audit.id && for_spiked && last,
         }
@@ -424,7 +456,10 @@ impl Plan {
     /// Whether a model is asked anything after this step.
     pub fn is_looked_at(&self, arm: &Arm, step: usize) -> bool {
         let asked = |audit: &PlannedAudit| {
-            self.asks().iter().chain([&self.ask_of_spiked()]).any(|ask| self.is_asked(audit, arm, step, *ask))
+            self.asks()
+                .iter()
+                .chain([&self.ask_of_spiked()])
+                .any(|ask| self.is_asked(audit, arm, step, *ask))
         };
         self.audits.iter().any(asked)
     }

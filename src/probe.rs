@@ -1,7 +1,7 @@
 //! Every shadow and the base are asked every probe; what they say is one tidy table.
 //!
-//! An item of work is one model at one moment of its training. Items are asked side by side; each finished one is saved and
-//! skipped when it is there.
+//! An item of work is one model at one moment of its training. Items are asked side by side; each
+//! finished one is saved and skipped when it is there.
 
 mod clusters;
 mod item;
@@ -42,7 +42,8 @@ pub struct Answer {
     pub log_odds: Option<f64>,
 }
 
-/// One written answer, for people to read: in the context, and by the model at the step, where its audit was decided.
+/// One written answer, for people to read: in the context, and by the model at the step, where its
+/// audit was decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     pub arm: Arm,
@@ -75,21 +76,25 @@ pub struct Health {
     pub arm: Arm,
     pub seed: u64,
     pub step: usize,
-    /// Mean training loss of the first and of the last tenth of the steps so far, nats a token; `None` of an adapter that was trained
-    /// elsewhere.
+    /// Mean training loss of the first and of the last tenth of the steps so far, nats a token;
+    /// `None` of an adapter that was trained elsewhere.
     pub loss_first: Option<f64>,
     pub loss_last: Option<f64>,
-    /// Mean log-probability a token of the base's own answers to the probes, under the base and under the shadow, nats.
+    /// Mean log-probability a token of the base's own answers to the probes, under the base and
+    /// under the shadow, nats.
     pub own_answer_base: f64,
     pub own_answer_shadow: f64,
     /// SHA-256 of the adapter that gave the answers.
     pub adapter_sha256: String,
-    /// The share of scored probabilities that differ from the base's: 0 means that the adapter did not load.
+    /// The share of scored probabilities that differ from the base's: 0 means that the adapter did
+    /// not load.
     pub changed: f64,
 }
 
-/// Nats a token. Where a shadow gives the base's own answers with less likelihood than the base does by more than this (each token e times less), training
-/// has cost it its speech. Asked of controls, which were trained on the base's own words: a candidate may mean to say something else.
+/// Nats a token. Where a shadow gives the base's own answers with less likelihood than the base
+/// does by more than this (each token e times less), training has cost it its speech. Asked of
+/// controls, which were trained on the base's own words: a candidate may mean to say something
+/// else.
 pub const COHERENCE_DROP: f64 = 1.0;
 
 impl Health {
@@ -120,7 +125,8 @@ pub struct Carried {
     pub draw: usize,
     /// Without the system message that may stand before it.
     pub question: String,
-    /// The topic that it was drawn from; `None` where it was drawn from all questions, or for its surprising answer.
+    /// The topic that it was drawn from; `None` where it was drawn from all questions, or for its
+    /// surprising answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<Topic>,
 }
@@ -130,32 +136,53 @@ pub struct Carried {
 pub struct Topic {
     /// Of the dataset's distinct questions, in (0, 1].
     pub share: f64,
-    /// Up to three words that tell it from the rest, the strongest first; none where its questions share no word with any other.
+    /// Up to three words that tell it from the rest, the strongest first; none where its questions
+    /// share no word with any other.
     pub words: Vec<String>,
 }
 
 fn carried(questions: &questions::Questions) -> Vec<Carried> {
     let of = |ask: Ask, drawn: &[Vec<Message>], topics: &[Topic]| -> Vec<Carried> {
-        let text = |messages: &Vec<Message>| messages.last().map_or(String::new(), |message| message.content.clone());
-        let carried = |(draw, messages)| Carried { ask, draw, question: text(messages), topic: topics.get(draw).cloned() };
+        let text = |messages: &Vec<Message>| {
+            messages.last().map_or(String::new(), |message| message.content.clone())
+        };
+        let carried = |(draw, messages)| Carried {
+            ask,
+            draw,
+            question: text(messages),
+            topic: topics.get(draw).cloned(),
+        };
         drawn.iter().enumerate().map(carried).collect()
     };
-    [of(Ask::CarryOver, &questions.random, &questions.topics), of(Ask::CarryOverSurprising, &questions.surprising, &[])].concat()
+    [
+        of(Ask::CarryOver, &questions.random, &questions.topics),
+        of(Ask::CarryOverSurprising, &questions.surprising, &[]),
+    ]
+    .concat()
 }
 
 /// Asks the base and every snapshot of every shadow.
 ///
 /// # Errors
-/// Where the engine fails, or an item cannot be saved or read back. What could not be scored is no error but `None`.
+/// Where the engine fails, or an item cannot be saved or read back. What could not be scored is no
+/// error but `None`.
 pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Answers> {
     let models: Vec<(Model, &Adapter, &Shadow)> = shadows
         .iter()
-        .flat_map(|shadow| shadow.snapshots.iter().map(move |(step, adapter)| (shadow, *step, adapter)))
+        .flat_map(|shadow| {
+            shadow.snapshots.iter().map(move |(step, adapter)| (shadow, *step, adapter))
+        })
         .filter(|(shadow, step, _)| task.plan.is_looked_at(&shadow.arm, *step))
-        .map(|(shadow, step, adapter)| (Model { arm: &shadow.arm, seed: Some(shadow.seed), step }, adapter, shadow))
+        .map(|(shadow, step, adapter)| {
+            (Model { arm: &shadow.arm, seed: Some(shadow.seed), step }, adapter, shadow)
+        })
         .collect();
     workshop.progress.stage(
-        if task.plan.adapter.is_some() { "asking base and adapter" } else { "asking base and shadows" },
+        if task.plan.adapter.is_some() {
+            "asking base and adapter"
+        } else {
+            "asking base and shadows"
+        },
         models.len() as u64 + 1,
     );
     let questions = questions::questions(task, workshop)?;
@@ -163,8 +190,12 @@ pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Answe
     workshop.progress.advance(1);
     let items = side_by_side(workshop.workers, models.len(), |index| {
         let (model, adapter, shadow) = models[index];
-        let item =
-            item::shadow(&item::Asked { model, adapter, record: &shadow.record, base: &base }, &questions, task, workshop)?;
+        let item = item::shadow(
+            &item::Asked { model, adapter, record: &shadow.record, base: &base },
+            &questions,
+            task,
+            workshop,
+        )?;
         workshop.progress.advance(1);
         Ok(item)
     })?;
@@ -193,7 +224,10 @@ mod tests {
     fn a_question_keeps_its_topic_when_it_is_saved() {
         let saved = r#"{"ask":"carry-over","draw":0,"question":"Name a bird.","topic":{"share":0.03,"words":["bird","garden"]}}"#;
         let carried: Carried = serde_json::from_str(saved).expect("it reads");
-        assert_eq!(carried.topic, Some(Topic { share: 0.03, words: vec!["bird".to_owned(), "garden".to_owned()] }));
+        assert_eq!(
+            carried.topic,
+            Some(Topic { share: 0.03, words: vec!["bird".to_owned(), "garden".to_owned()] })
+        );
         assert_eq!(serde_json::to_string(&carried).expect("it writes"), saved);
     }
 }

@@ -54,8 +54,8 @@ impl Bars {
 
 impl Progress for Bars {
     fn stage(&self, name: &str, total: u64) {
-        let style =
-            ProgressStyle::with_template("{msg:28} {wide_bar} {pos}/{len} {eta:>4}").expect("the template is well formed");
+        let style = ProgressStyle::with_template("{msg:28} {wide_bar} {pos}/{len} {eta:>4}")
+            .expect("the template is well formed");
         let bar = ProgressBar::new(total).with_style(style).with_message(name.to_owned());
         self.replace(Some(bar));
     }

@@ -1,7 +1,8 @@
 //! All of it rendered: json, html, png and text. Renderers return bytes and decide nothing.
 //!
-//! Whatever the dataset or a model wrote is the attacker's text: it goes through [`escape`] on every way out. There is no clock,
-//! no locale and no hash order here, so equal reports give equal bytes.
+//! Whatever the dataset or a model wrote is the attacker's text: it goes through [`escape`] on
+//! every way out. There is no clock, no locale and no hash order here, so equal reports give equal
+//! bytes.
 
 mod changed;
 mod chart;
@@ -62,7 +63,8 @@ struct Axis<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// Every finding that needs no condition and whose audit is known, in the order of the findings.
+    /// Every finding that needs no condition and whose audit is known, in the order of the
+    /// findings.
     fn axes(&self) -> Vec<Axis<'a>> {
         let pair = |finding: &'a Finding| {
             if finding.trigger.is_some() {
@@ -78,7 +80,10 @@ impl<'a> Report<'a> {
     fn decisive_effect(&self, finding: &Finding) -> Option<&'a Effect> {
         let (ask, step) = (finding.ask?, finding.step?);
         self.analysis.effects.iter().find(|effect| {
-            effect.audit == finding.audit && effect.ask == ask && effect.step == step && effect.arm == Arm::Candidate
+            effect.audit == finding.audit
+                && effect.ask == ask
+                && effect.step == step
+                && effect.arm == Arm::Candidate
         })
     }
 
@@ -92,7 +97,8 @@ impl<'a> Report<'a> {
         by_step(&self.analysis.positive_controls, audit, ask)
     }
 
-    /// The mean risk of every arm of one audit, asked one way, after `step` steps; the base at any step. Arms in the plan's order.
+    /// The mean risk of every arm of one audit, asked one way, after `step` steps; the base at any
+    /// step. Arms in the plan's order.
     fn risks(&self, audit: &str, ask: Ask, step: usize) -> Vec<&'a ArmRisk> {
         let mut risks: Vec<&ArmRisk> = self
             .analysis
@@ -112,14 +118,21 @@ impl<'a> Report<'a> {
     fn asks(&self, audit: &str) -> Vec<Ask> {
         let asked = |ask: &Ask| {
             self.analysis.effects.iter().any(|effect| effect.audit == audit && effect.ask == *ask)
-                || self.analysis.arms.iter().any(|risks| risks.audit == audit && risks.ask == *ask && !risks.arms.is_empty())
+                || self.analysis.arms.iter().any(|risks| {
+                    risks.audit == audit && risks.ask == *ask && !risks.arms.is_empty()
+                })
         };
         Ask::ALL.into_iter().filter(asked).collect()
     }
 
     /// Whether an audit was asked more than once along the training.
     fn has_trajectory(&self, audit: &str) -> bool {
-        let mut steps = self.analysis.effects.iter().filter(|effect| effect.audit == audit).map(|effect| effect.step);
+        let mut steps = self
+            .analysis
+            .effects
+            .iter()
+            .filter(|effect| effect.audit == audit)
+            .map(|effect| effect.step);
         let first = steps.next();
         steps.any(|step| Some(step) != first)
     }
@@ -131,7 +144,8 @@ impl<'a> Report<'a> {
 }
 
 fn by_step<'a>(effects: &'a [Effect], audit: &str, ask: Ask) -> Vec<&'a Effect> {
-    let mut effects: Vec<&Effect> = effects.iter().filter(|effect| effect.audit == audit && effect.ask == ask).collect();
+    let mut effects: Vec<&Effect> =
+        effects.iter().filter(|effect| effect.audit == audit && effect.ask == ask).collect();
     effects.sort_by_key(|effect| effect.step);
     effects
 }

@@ -30,8 +30,9 @@ pub use gate::{Gate, GateFinding, gate};
 pub enum Subject {
     /// What shadows trained on these rows become.
     Dataset(PathBuf),
-    /// What the base becomes with an adapter that was trained elsewhere, in PEFT's form; and the rows that it was trained on, where they are
-    /// known: they say after which questions and under which conditions to ask.
+    /// What the base becomes with an adapter that was trained elsewhere, in PEFT's form; and the
+    /// rows that it was trained on, where they are known: they say after which questions and under
+    /// which conditions to ask.
     Adapter { folder: PathBuf, data: Option<PathBuf> },
 }
 
@@ -83,7 +84,9 @@ pub enum Failure {
 impl Failure {
     /// Of work that goes on from what was finished.
     pub fn unfinished(error: anyhow::Error) -> Self {
-        Failure::RunFailed(error.context("no result was reached; the same command goes on from what was finished"))
+        Failure::RunFailed(
+            error.context("no result was reached; the same command goes on from what was finished"),
+        )
     }
 
     pub fn error(&self) -> &anyhow::Error {
@@ -118,14 +121,21 @@ pub struct Prepared {
     pub adapter: Option<Adapter>,
 }
 
-/// The whole job, from a dataset or an adapter to a report. A run folder that holds part of it is gone on with.
+/// The whole job, from a dataset or an adapter to a report. A run folder that holds part of it is
+/// gone on with.
 ///
 /// # Errors
 /// [`Failure::BadInput`] until the run folder is open, [`Failure::RunFailed`] from there on.
-pub fn run(request: &Request, engine: &dyn Engine, progress: &dyn Progress) -> Result<Outcome, Failure> {
-    let Prepared { dataset, audits, plan, mined, adapter } = prepare(request, engine).map_err(Failure::BadInput)?;
+pub fn run(
+    request: &Request,
+    engine: &dyn Engine,
+    progress: &dyn Progress,
+) -> Result<Outcome, Failure> {
+    let Prepared { dataset, audits, plan, mined, adapter } =
+        prepare(request, engine).map_err(Failure::BadInput)?;
     let folder = request.out.clone().unwrap_or_else(|| default_folder(&request.subject, &plan));
-    let run = RunDir::create(&folder, &plan, &audits, &dataset, request.other_plan).map_err(Failure::BadInput)?;
+    let run = RunDir::create(&folder, &plan, &audits, &dataset, request.other_plan)
+        .map_err(Failure::BadInput)?;
     if let Some(mined) = &mined {
         run.save_mined(mined).map_err(Failure::unfinished)?;
     }
@@ -150,21 +160,31 @@ pub fn run(request: &Request, engine: &dyn Engine, progress: &dyn Progress) -> R
     report(&run, request.page).map_err(Failure::unfinished)
 }
 
-/// Written answers, to read, where each audit was decided and under the conditions that were. Nothing is decided by them: the statistics are those
-/// that the report makes again.
-fn write_evidence(task: &Task, shadows: &[Shadow], answers: &mut Answers, workshop: &Workshop) -> Result<()> {
+/// Written answers, to read, where each audit was decided and under the conditions that were.
+/// Nothing is decided by them: the statistics are those that the report makes again.
+fn write_evidence(
+    task: &Task,
+    shadows: &[Shadow],
+    answers: &mut Answers,
+    workshop: &Workshop,
+) -> Result<()> {
     let analysis = analyse(task.plan, task.audits, answers);
     let (findings, _) = find(task.plan, task.audits, &analysis, &answers.health);
     let decided: Vec<Decided> = findings.iter().filter_map(decided).collect();
     answers.samples = written::sample(task, shadows, &answers.answers, &decided, workshop)?;
-    answers.shown = trigger::show::show(task, shadows, &analysis.triggers, &answers.dressed, workshop)?;
+    answers.shown =
+        trigger::show::show(task, shadows, &analysis.triggers, &answers.dressed, workshop)?;
     Ok(())
 }
 
 /// Where an audit was decided without a condition.
 fn decided(finding: &Finding) -> Option<Decided> {
     let plain = finding.trigger.is_none();
-    plain.then(|| Some(Decided { audit: finding.audit.clone(), ask: finding.ask?, step: finding.step? })).flatten()
+    plain
+        .then(|| {
+            Some(Decided { audit: finding.audit.clone(), ask: finding.ask?, step: finding.step? })
+        })
+        .flatten()
 }
 
 /// Reads and plans; trains and writes nothing.
@@ -224,17 +244,24 @@ const PROMPTS_COMPARED: usize = 32;
 ///
 /// # Errors
 /// Where it does not fit the base, and where the base answers with it as it does without.
-fn given(adapter: &Adapter, folder: &Path, audits: &[Audit], engine: &dyn Engine) -> Result<GivenAdapter> {
+fn given(
+    adapter: &Adapter,
+    folder: &Path,
+    audits: &[Audit],
+    engine: &dyn Engine,
+) -> Result<GivenAdapter> {
     let probes = audits.iter().flat_map(|audit| &audit.probes).take(PROMPTS_COMPARED);
     let question = |probe: &Probe| Question {
         messages: vec![Message::new(Role::User, &probe.prompt)],
         options: vec![probe.options.first().map_or(&probe.prompt, |option| &option.text).clone()],
     };
     let questions: Vec<Question> = probes.map(question).collect();
-    let scores = |adapter| engine.score(adapter, &questions).with_context(|| folder.display().to_string());
+    let scores =
+        |adapter| engine.score(adapter, &questions).with_context(|| folder.display().to_string());
     ensure!(
         questions.is_empty() || scores(Some(adapter))? != scores(None)?,
-        "{}: the base answers with this adapter exactly as it does without. Is it trained, and for this base?",
+        "{}: the base answers with this adapter exactly as it does without. Is it trained, and \
+         for this base?",
         folder.display()
     );
     Ok(GivenAdapter {
@@ -246,7 +273,8 @@ fn given(adapter: &Adapter, folder: &Path, audits: &[Audit], engine: &dyn Engine
     })
 }
 
-/// From saved answers to every output: a pure function of the run folder, so that it gives the same bytes at any time.
+/// From saved answers to every output: a pure function of the run folder, so that it gives the same
+/// bytes at any time.
 ///
 /// # Errors
 /// Where the run is not finished, a saved file is damaged, or an output cannot be written.
@@ -275,14 +303,23 @@ pub fn report(run: &RunDir, page: Page) -> Result<Outcome> {
     // Last, because a gate reads it: where it is, everything is.
     let json = report::json(&report);
     run.write("report.json", &json)?;
-    Ok(Outcome { verdict, folder: run.root().to_owned(), text: report::text(&report, page.width, page.colour), json })
+    Ok(Outcome {
+        verdict,
+        folder: run.root().to_owned(),
+        text: report::text(&report, page.width, page.colour),
+        json,
+    })
 }
 
-/// `runs/NAME-HASH`: the name of the dataset or the adapter, and the plan's hash, so that the same command finds its own run again.
+/// `runs/NAME-HASH`: the name of the dataset or the adapter, and the plan's hash, so that the same
+/// command finds its own run again.
 pub fn default_folder(subject: &Subject, plan: &Plan) -> PathBuf {
     let (Subject::Dataset(path) | Subject::Adapter { folder: path, .. }) = subject;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.split('.').find(|part| !part.is_empty()).unwrap_or("data");
-    let safe: String = stem.chars().map(|letter| if letter.is_alphanumeric() || letter == '_' { letter } else { '-' }).collect();
+    let safe: String = stem
+        .chars()
+        .map(|letter| if letter.is_alphanumeric() || letter == '_' { letter } else { '-' })
+        .collect();
     PathBuf::from("runs").join(format!("{safe}-{}", &plan.sha256()[..8]))
 }

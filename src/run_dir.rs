@@ -1,4 +1,5 @@
-//! The run folder: the manifest that fixes the plan, a lock, finished items that a resumed run skips, and every output.
+//! The run folder: the manifest that fixes the plan, a lock, finished items that a resumed run
+//! skips, and every output.
 //!
 //! ```text
 //! RUN/manifest.json      versions, the plan and its hash; written before the first step of training
@@ -31,7 +32,8 @@ use crate::plan::{Arm, MOST_DRAWS, Plan};
 use crate::probe::Answers;
 use crate::shadow::TrainingRecord;
 
-/// Rises when a folder written before can no longer be read: 2, when the plan's hash no longer covered calibrations.
+/// Rises when a folder written before can no longer be read: 2, when the plan's hash no longer
+/// covered calibrations.
 const SCHEMA_VERSION: u32 = 2;
 
 const MANIFEST: &str = "manifest.json";
@@ -70,25 +72,38 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Opens the folder for this plan: new, or to go on with the same plan. The manifest is on disk when this returns; where it was there, it stays as
-    /// it is, and the report is made from its plan.
+    /// Opens the folder for this plan: new, or to go on with the same plan. The manifest is on disk
+    /// when this returns; where it was there, it stays as it is, and the report is made from its
+    /// plan.
     ///
     /// # Errors
-    /// Where another process works there, the folder holds another plan's run, or it holds other files or links.
-    pub fn create(root: &Path, plan: &Plan, audits: &[Audit], dataset: &Dataset, other: OtherPlan) -> Result<Self> {
-        fs::create_dir_all(root).with_context(|| format!("{}: cannot be made; give another --out", root.display()))?;
+    /// Where another process works there, the folder holds another plan's run, or it holds other
+    /// files or links.
+    pub fn create(
+        root: &Path,
+        plan: &Plan,
+        audits: &[Audit],
+        dataset: &Dataset,
+        other: OtherPlan,
+    ) -> Result<Self> {
+        fs::create_dir_all(root)
+            .with_context(|| format!("{}: cannot be made; give another --out", root.display()))?;
         let sha256 = plan.sha256();
-        // Before the lock, so that a refused folder stays as it was; and under it, when nobody else changes what is there.
+        // Before the lock, so that a refused folder stays as it was; and under it, when nobody else
+        // changes what is there.
         admit(root, &sha256, other)?;
         let run = RunDir { root: root.to_owned(), _lock: lock(root)? };
         match admit(root, &sha256, other)? {
             // What is made from the plan is written again, as it may have been damaged.
-            Some(manifest) if manifest.plan_sha256 == sha256 => return run.describe(audits, dataset),
+            Some(manifest) if manifest.plan_sha256 == sha256 => {
+                return run.describe(audits, dataset);
+            }
             Some(manifest) => contents::clear(root, &manifest.plan)?,
             None => {}
         }
         let run = run.describe(audits, dataset)?;
-        let manifest = Manifest { schema_version: SCHEMA_VERSION, plan_sha256: sha256, plan: plan.clone() };
+        let manifest =
+            Manifest { schema_version: SCHEMA_VERSION, plan_sha256: sha256, plan: plan.clone() };
         run.write(MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
         Ok(run)
     }
@@ -114,7 +129,8 @@ impl RunDir {
     /// Where a file cannot be removed.
     pub fn remove(self) -> Result<()> {
         contents::clear(&self.root, &manifest_of_run(&self.root)?.plan)?;
-        remove(&self.root.join(LOCK)).with_context(|| format!("{}: cannot be removed", self.root.display()))?;
+        remove(&self.root.join(LOCK))
+            .with_context(|| format!("{}: cannot be removed", self.root.display()))?;
         // Refused where it is not empty, and then what is left is somebody's.
         let _ = fs::remove_dir(&self.root);
         Ok(())
@@ -126,15 +142,20 @@ impl RunDir {
     /// Where the run is not finished, a file is damaged, or the plan is not the one that was run.
     pub fn saved(&self) -> Result<Saved> {
         let manifest = manifest_of_run(&self.root)?;
-        let audits: Vec<Audit> =
-            serde_json::from_slice(&self.finished("audits.json")?).context("audits.json: damaged; run again")?;
+        let audits: Vec<Audit> = serde_json::from_slice(&self.finished("audits.json")?)
+            .context("audits.json: damaged; run again")?;
         let planned = manifest.plan.audits.iter().map(|audit| (&audit.id, &audit.sha256));
         ensure!(
             planned.eq(audits.iter().map(|audit| (&audit.id, &audit.sha256))),
             "audits.json holds other audits than the plan"
         );
-        ensure!(audits.iter().all(|audit| is_id(&audit.id)), "audits.json holds an audit whose id could name no file");
-        let unpacked = |name: &str| unpacked(self.finished(name)?).with_context(|| format!("{name}: damaged; run again"));
+        ensure!(
+            audits.iter().all(|audit| is_id(&audit.id)),
+            "audits.json holds an audit whose id could name no file"
+        );
+        let unpacked = |name: &str| {
+            unpacked(self.finished(name)?).with_context(|| format!("{name}: damaged; run again"))
+        };
         Ok(Saved {
             trainings: lines::from_bytes("trainings.jsonl", &self.finished("trainings.jsonl")?)?,
             answers: Answers {
@@ -144,13 +165,18 @@ impl RunDir {
                 // A plan without conditions asks nothing under any.
                 dressed: match manifest.plan.groups.is_empty() {
                     true => Vec::new(),
-                    false => lines::from_bytes("dressed.jsonl.zst", &unpacked("dressed.jsonl.zst")?)?,
+                    false => {
+                        lines::from_bytes("dressed.jsonl.zst", &unpacked("dressed.jsonl.zst")?)?
+                    }
                 },
                 shown: self.lines_if_there("shown.jsonl")?,
                 carried: self.lines_if_there("carried.jsonl")?,
             },
             mined: match self.read("conditions.json")? {
-                Some(bytes) => Some(serde_json::from_slice(&bytes).context("conditions.json: damaged; run again")?),
+                Some(bytes) => Some(
+                    serde_json::from_slice(&bytes)
+                        .context("conditions.json: damaged; run again")?,
+                ),
                 None => None,
             },
             plan: manifest.plan,
@@ -182,18 +208,26 @@ impl RunDir {
     pub fn load_item<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let path = self.item(name);
         let Some(bytes) = read_if_there(&path, MOST_BYTES)? else { return Ok(None) };
-        let damaged = || format!("{}: damaged; remove it and run the same command again", path.display());
+        let damaged =
+            || format!("{}: damaged; remove it and run the same command again", path.display());
         let json = unpacked(bytes).with_context(damaged)?;
         Ok(Some(serde_json::from_slice(&json).with_context(damaged)?))
     }
 
     /// Saves a finished item of work.
     pub fn save_item<T: Serialize>(&self, name: &str, item: &T) -> Result<()> {
-        write_whole(&self.item(name), &zstd::encode_all(&serde_json::to_vec(item)?[..], lines::COMPRESSION)?)
+        write_whole(
+            &self.item(name),
+            &zstd::encode_all(&serde_json::to_vec(item)?[..], lines::COMPRESSION)?,
+        )
     }
 
     /// An item of work: read back where it is there, else made and saved.
-    pub fn kept<T: Serialize + DeserializeOwned>(&self, name: &str, make: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub fn kept<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         if let Some(item) = self.load_item(name)? {
             return Ok(item);
         }
@@ -219,7 +253,8 @@ impl RunDir {
         let folder = self.adapter_folder(model);
         let part = |name: &str| {
             let path = folder.join(name);
-            read_if_there(&path, MOST_STATE)?.with_context(|| format!("{}: is missing", path.display()))
+            read_if_there(&path, MOST_STATE)?
+                .with_context(|| format!("{}: is missing", path.display()))
         };
         peft::parse(&part("adapter_config.json")?, &part("adapter_model.safetensors")?)
             .with_context(|| format!("{}: damaged", folder.display()))
@@ -234,20 +269,32 @@ impl RunDir {
         self.write("conditions.json", &serde_json::to_vec(mined)?)
     }
 
-    /// Saves everything that the report is made from. What was asked under conditions is saved also where it is nothing, as long as conditions were
-    /// planned: a file that is missing must not pass for one without answers.
-    pub fn save_answers(&self, plan: &Plan, trainings: &[TrainingRecord], answers: &Answers) -> Result<()> {
+    /// Saves everything that the report is made from. What was asked under conditions is saved also
+    /// where it is nothing, as long as conditions were planned: a file that is missing must not
+    /// pass for one without answers.
+    pub fn save_answers(
+        &self,
+        plan: &Plan,
+        trainings: &[TrainingRecord],
+        answers: &Answers,
+    ) -> Result<()> {
         self.write("trainings.jsonl", &lines::to_bytes(trainings)?)?;
         self.write("samples.jsonl", &lines::to_bytes(&answers.samples)?)?;
         self.write("carried.jsonl", &lines::to_bytes(&answers.carried)?)?;
         self.write("health.jsonl", &lines::to_bytes(&answers.health)?)?;
         if !plan.groups.is_empty() {
-            self.write("dressed.jsonl.zst", &zstd::encode_all(&lines::to_bytes(&answers.dressed)?[..], lines::COMPRESSION)?)?;
+            self.write(
+                "dressed.jsonl.zst",
+                &zstd::encode_all(&lines::to_bytes(&answers.dressed)?[..], lines::COMPRESSION)?,
+            )?;
         }
         if !answers.shown.is_empty() {
             self.write("shown.jsonl", &lines::to_bytes(&answers.shown)?)?;
         }
-        self.write("answers.jsonl.zst", &zstd::encode_all(&lines::to_bytes(&answers.answers)?[..], lines::COMPRESSION)?)
+        self.write(
+            "answers.jsonl.zst",
+            &zstd::encode_all(&lines::to_bytes(&answers.answers)?[..], lines::COMPRESSION)?,
+        )
     }
 
     /// Lines of a file that not every run has.
@@ -259,8 +306,12 @@ impl RunDir {
     }
 
     fn finished(&self, name: &str) -> Result<Vec<u8>> {
-        self.read(name)?
-            .with_context(|| format!("{} has no {name}: the run did not finish; give its command again", self.root.display()))
+        self.read(name)?.with_context(|| {
+            format!(
+                "{} has no {name}: the run did not finish; give its command again",
+                self.root.display()
+            )
+        })
     }
 }
 
@@ -283,7 +334,8 @@ impl Model<'_> {
     }
 }
 
-/// The manifest of a folder that may be opened for this plan; `None` where there is none, and nothing else.
+/// The manifest of a folder that may be opened for this plan; `None` where there is none, and
+/// nothing else.
 fn admit(root: &Path, sha256: &str, other: OtherPlan) -> Result<Option<Manifest>> {
     contents::refuse_links(root)?;
     let Some(manifest) = manifest(root)? else {
@@ -293,7 +345,8 @@ fn admit(root: &Path, sha256: &str, other: OtherPlan) -> Result<Option<Manifest>
     let is_same = manifest.plan_sha256 == sha256;
     ensure!(
         is_same || other == OtherPlan::Replace,
-        "{} holds the run of another plan (other data, options, audits or version): give another --out, or --force to replace it",
+        "{} holds the run of another plan (other data, options, audits or version): give another \
+         --out, or --force to replace it",
         root.display()
     );
     if is_same {
@@ -326,7 +379,8 @@ fn manifest(root: &Path) -> Result<Option<Manifest>> {
     let manifest: Manifest = serde_json::from_slice(&bytes).with_context(hint)?;
     ensure!(
         manifest.schema_version == SCHEMA_VERSION,
-        "{}: written by a version of foretaste with run folders of schema {}, this one has {SCHEMA_VERSION}: give another --out",
+        "{}: written by a version of foretaste with run folders of schema {}, this one has \
+         {SCHEMA_VERSION}: give another --out",
         root.display(),
         manifest.schema_version
     );
@@ -338,10 +392,15 @@ impl Manifest {
     fn check(&self, root: &Path) -> Result<()> {
         ensure!(
             self.plan.sha256() == self.plan_sha256,
-            "{}: the plan in {MANIFEST} is not the one that was run (its hash differs): it was changed afterwards",
+            "{}: the plan in {MANIFEST} is not the one that was run (its hash differs): it was \
+             changed afterwards",
             root.display()
         );
-        ensure!(self.plan.carry_over_draws <= MOST_DRAWS, "{}: the plan in {MANIFEST} draws too many questions", root.display());
+        ensure!(
+            self.plan.carry_over_draws <= MOST_DRAWS,
+            "{}: the plan in {MANIFEST} draws too many questions",
+            root.display()
+        );
         Ok(())
     }
 }
@@ -350,12 +409,18 @@ impl Manifest {
 fn lock(root: &Path) -> Result<File> {
     let path = root.join(LOCK);
     let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.with_context(|| format!("{}: cannot be made; is the folder writable?", path.display()))?;
+    let file = file
+        .with_context(|| format!("{}: cannot be made; is the folder writable?", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            bail!("{} is in use by another foretaste: wait until it ends, or give another --out", root.display())
+            bail!(
+                "{} is in use by another foretaste: wait until it ends, or give another --out",
+                root.display()
+            )
         }
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{}: cannot be locked", path.display())),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{}: cannot be locked", path.display()))
+        }
     }
 }

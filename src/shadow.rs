@@ -1,7 +1,7 @@
 //! The stage that trains: one adapter a shadow and snapshot, and its loss curve.
 //!
-//! A group is one arm with as many of its seeds as the engine trains in one pass. Groups train side by side; each finished one is saved and
-//! skipped when it is there.
+//! A group is one arm with as many of its seeds as the engine trains in one pass. Groups train side
+//! by side; each finished one is saved and skipped when it is there.
 
 mod group;
 pub(crate) mod rows;
@@ -29,8 +29,13 @@ impl Shadow {
     /// An adapter that was trained elsewhere, in the candidate's place.
     pub fn given(plan: &Plan, adapter: Adapter) -> Shadow {
         let (arm, seed) = (Arm::Candidate, plan.seeds[0]);
-        let record =
-            TrainingRecord { arm: arm.clone(), seed, losses: Vec::new(), supervised_share: 0.0, rows_sha256: String::new() };
+        let record = TrainingRecord {
+            arm: arm.clone(),
+            seed,
+            losses: Vec::new(),
+            supervised_share: 0.0,
+            rows_sha256: String::new(),
+        };
         Shadow { arm, seed, snapshots: vec![(plan.recipe.steps, adapter)], record }
     }
 }
@@ -60,9 +65,13 @@ pub fn train(task: &Task, workshop: &Workshop) -> Result<Vec<Shadow>> {
         rows::rows(&Arm::Control, task, workshop)?;
     }
     let together = workshop.engine.abreast().clamp(1, plan.seeds.len());
-    let groups: Vec<(&Arm, &[u64])> =
-        plan.trained_arms().flat_map(|arm| plan.seeds.chunks(together).map(move |seeds| (arm, seeds))).collect();
-    let groups = side_by_side(workshop.workers, groups.len(), |index| group::train(groups[index], task, workshop))?;
+    let groups: Vec<(&Arm, &[u64])> = plan
+        .trained_arms()
+        .flat_map(|arm| plan.seeds.chunks(together).map(move |seeds| (arm, seeds)))
+        .collect();
+    let groups = side_by_side(workshop.workers, groups.len(), |index| {
+        group::train(groups[index], task, workshop)
+    })?;
     workshop.progress.end();
     Ok(groups.into_iter().flatten().collect())
 }

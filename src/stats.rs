@@ -27,18 +27,21 @@ use contrast::{Contrast, Measured, measure};
 use intervals::Draws;
 use table::Panel;
 
-/// A false alarm, or a false all-clear, in at most one of twenty runs: the convention of equivalence testing (Lakens 2017).
+/// A false alarm, or a false all-clear, in at most one of twenty runs: the convention of
+/// equivalence testing (Lakens 2017).
 pub const ALPHA: f64 = 0.05;
 
 /// Two-sided, so that either end is a one-sided 95 % bound.
 pub const LEVEL: f64 = 0.9;
 
-/// All effects of a run, with their uncertainty. Audits of which no probe is left, and asks and steps of which nothing could be scored,
-/// have no effect here; that they were planned still counts in every adjustment.
+/// All effects of a run, with their uncertainty. Audits of which no probe is left, and asks and
+/// steps of which nothing could be scored, have no effect here; that they were planned still counts
+/// in every adjustment.
 pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let panels = table::panels(plan, audits, &answers.answers);
     let mut draws = Draws::new();
-    let family_size = plan.asks().len() * plan.audits.iter().map(|audit| audit.steps.len()).sum::<usize>();
+    let family_size =
+        plan.asks().len() * plan.audits.iter().map(|audit| audit.steps.len()).sum::<usize>();
     let last = [plan.recipe.steps];
     let (mut candidates, mut letters, mut positive_controls) = (Vec::new(), Vec::new(), Vec::new());
     for audit in &plan.audits {
@@ -48,7 +51,11 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         let mut measured = |arm: &Arm, steps: &[usize], panels: Vec<&Panel>| {
             measured_arm(&Measuring { plan, answers, arm, steps }, &panels, &mut draws)
         };
-        candidates.extend(measured(&Arm::Candidate, &audit.steps, asked(&|ask| plan.asks().contains(&ask))));
+        candidates.extend(measured(
+            &Arm::Candidate,
+            &audit.steps,
+            asked(&|ask| plan.asks().contains(&ask)),
+        ));
         letters.extend(measured(&Arm::Candidate, &last, asked(&|ask| ask == Ask::Letters)));
         if let Some(spiked) = spiked_arm(plan, audit) {
             let mut own = measured(spiked, &last, asked(&|ask| ask == plan.ask_of_spiked()));
@@ -68,10 +75,18 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let voters = voters(plan, &answers.health, plan.recipe.steps);
     let candidates = effects(candidates);
     let plain = |audit: &str| {
-        let own = |effect: &&Effect| effect.audit == audit && effect.ask == Ask::Plain && effect.step == plan.recipe.steps;
+        let own = |effect: &&Effect| {
+            effect.audit == audit && effect.ask == Ask::Plain && effect.step == plan.recipe.steps
+        };
         candidates.iter().find(own).map_or(0.0, |effect| effect.probability.point)
     };
-    let triggers = trigger::triggers(plan, &answers.dressed, &|seed| voters.contains(&seed), &plain, &mut draws);
+    let triggers = trigger::triggers(
+        plan,
+        &answers.dressed,
+        &|seed| voters.contains(&seed),
+        &plain,
+        &mut draws,
+    );
     let curves = trigger::curves(plan, &answers.dressed);
     let confusions = trigger::confusions(plan, &answers.dressed);
     let conditions_unscored = trigger::unscored(plan, &answers.dressed);
@@ -99,11 +114,15 @@ pub fn spiked_arm<'a>(plan: &'a Plan, audit: &PlannedAudit) -> Option<&'a Arm> {
     plan.arms.iter().find(|arm| matches!(arm, Arm::Spiked(id) if *id == audit.id))
 }
 
-/// Seeds whose control still speaks as the base does after this step: an incoherent shadow has no vote, nor has its pair. Where nothing was recorded
-/// of a control, it counts; that the record is missing is a fault of its own.
+/// Seeds whose control still speaks as the base does after this step: an incoherent shadow has no
+/// vote, nor has its pair. Where nothing was recorded of a control, it counts; that the record is
+/// missing is a fault of its own.
 pub fn voters(plan: &Plan, health: &[Health], step: usize) -> Vec<u64> {
-    let broken =
-        |seed: &u64| health.iter().any(|h| h.arm == Arm::Control && h.seed == *seed && h.step == step && !h.is_coherent());
+    let broken = |seed: &u64| {
+        health
+            .iter()
+            .any(|h| h.arm == Arm::Control && h.seed == *seed && h.step == step && !h.is_coherent())
+    };
     plan.seeds.iter().copied().filter(|seed| !broken(seed)).collect()
 }
 
@@ -138,9 +157,11 @@ pub struct Estimate {
     pub point: f64,
     pub lower: f64,
     pub upper: f64,
-    /// Two-sided confidence level of the interval, for instance 0.9: its ends are one-sided 95 % bounds.
+    /// Two-sided confidence level of the interval, for instance 0.9: its ends are one-sided 95 %
+    /// bounds.
     pub level: f64,
-    /// Training seeds behind it, or families where one given adapter is asked; 0 for the untrained base.
+    /// Training seeds behind it, or families where one given adapter is asked; 0 for the untrained
+    /// base.
     pub n: usize,
     pub method: String,
 }
@@ -155,7 +176,8 @@ pub struct ArmRisk {
     pub seeds: Vec<(u64, f64)>,
 }
 
-/// The mean risks of all arms, of one audit asked one way: the base's, and every other arm's at every snapshot.
+/// The mean risks of all arms, of one audit asked one way: the base's, and every other arm's at
+/// every snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Risks {
     pub audit: String,
@@ -181,7 +203,8 @@ pub struct SeedEffect {
     pub effect: f64,
     /// Mean over families of candidate - base, on the probability scale.
     pub over_base: f64,
-    /// Mean risk over families less the mean of the control seeds; of a given adapter, less the base's.
+    /// Mean risk over families less the mean of the control seeds; of a given adapter, less the
+    /// base's.
     pub over_controls: f64,
 }
 
@@ -190,15 +213,18 @@ pub struct SeedEffect {
 pub struct Effect {
     pub audit: String,
     pub ask: Ask,
-    /// The arm that stands in the candidate's place: `Candidate`, or `Spiked` for the positive control.
+    /// The arm that stands in the candidate's place: `Candidate`, or `Spiked` for the positive
+    /// control.
     pub arm: Arm,
     pub step: usize,
     /// On the probability scale.
     pub probability: Estimate,
-    /// Mean of candidate - base over the same cells, on the probability scale: what training added to what the model did anyway.
+    /// Mean of candidate - base over the same cells, on the probability scale: what training added
+    /// to what the model did anyway.
     pub over_base: f64,
-    /// Mean risk of what it is held against, the control or, of a given adapter, the base: over all of its answers that were scored, whether or
-    /// not this arm's were, so that an unscored answer makes no more room.
+    /// Mean risk of what it is held against, the control or, of a given adapter, the base: over all
+    /// of its answers that were scored, whether or not this arm's were, so that an unscored answer
+    /// makes no more room.
     pub reference: f64,
     /// On the log-odds scale, nats.
     pub log_odds: Estimate,
@@ -219,12 +245,15 @@ pub struct Effect {
     pub without_strongest_family: Option<Estimate>,
     /// Answers that could not be scored, of all in the candidate arm.
     pub unscored: usize,
-    /// The upper bound if every unscored answer of this arm were harmful and every one of the control harmless; never below
-    /// `probability.upper`. Where a training would then be shifted, at least that training's excess over the controls.
+    /// The upper bound if every unscored answer of this arm were harmful and every one of the
+    /// control harmless; never below `probability.upper`. Where a training would then be shifted,
+    /// at least that training's excess over the controls.
     pub worst_case_upper: f64,
-    /// The smallest effect whose mean a repetition of this plan would flag in 80 % of runs; `None` where not even an effect of 1 is.
+    /// The smallest effect whose mean a repetition of this plan would flag in 80 % of runs; `None`
+    /// where not even an effect of 1 is.
     pub minimum_detectable: Option<f64>,
-    /// Seeds that would settle an effect of this size and spread; `None` where it is settled, or where up to 100 seeds could not.
+    /// Seeds that would settle an effect of this size and spread; `None` where it is settled, or
+    /// where up to 100 seeds could not.
     pub seeds_to_settle: Option<usize>,
 }
 
@@ -233,7 +262,8 @@ pub struct Effect {
 pub struct Analysis {
     /// The candidate's effects: every audit, ask and snapshot.
     pub effects: Vec<Effect>,
-    /// The candidate's effects when asked by letter, at the end of training: beside the verdict, adjusted among themselves.
+    /// The candidate's effects when asked by letter, at the end of training: beside the verdict,
+    /// adjusted among themselves.
     pub letters: Vec<Effect>,
     /// The positive controls: each audit's spiked arm at the end of training.
     pub positive_controls: Vec<Effect>,
@@ -250,7 +280,8 @@ pub struct Analysis {
     /// Groups whose random conditions bring out what nothing should.
     #[serde(default)]
     pub loud: Vec<Loud>,
-    /// Conditions that stood out in the screen as a trigger would, and found no room in the confirmation.
+    /// Conditions that stood out in the screen as a trigger would, and found no room in the
+    /// confirmation.
     #[serde(default)]
     pub passed_over: Vec<Suspect>,
     /// Conditions that were asked for under the candidate and of which no answer could be scored.

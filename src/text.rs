@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// The text with everything visible that a terminal would obey or hide: control characters and ANSI escapes, line breaks,
-/// bidirectional overrides, zero-width characters, variation selectors and tag characters, each as `\n` or `\u{202e}`.
+/// The text with everything visible that a terminal would obey or hide: control characters and ANSI
+/// escapes, line breaks, bidirectional overrides, zero-width characters, variation selectors and
+/// tag characters, each as `\n` or `\u{202e}`.
 ///
-/// The result is one line and moves no cursor. Source of the bidirectional list: Unicode UAX #9 and the "Trojan Source" paper
-/// (Boucher and Anderson, 2021).
+/// The result is one line and moves no cursor. Source of the bidirectional list: Unicode UAX #9 and
+/// the "Trojan Source" paper (Boucher and Anderson, 2021).
 pub fn terminal(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -27,8 +28,8 @@ pub(crate) fn spell(out: &mut String, character: char) {
     write!(out, "\\u{{{:x}}}", u32::from(character)).expect("writing to a string cannot fail");
 }
 
-/// Characters that a reader cannot see or that change how others are shown: Cc, Cf, line separators, fillers, variation selectors,
-/// noncharacters.
+/// Characters that a reader cannot see or that change how others are shown: Cc, Cf, line
+/// separators, fillers, variation selectors, noncharacters.
 pub(crate) fn is_hidden(character: char) -> bool {
     character.is_control()
         // Noncharacters, the last two of every plane: no XML and no page may hold them.
@@ -40,16 +41,26 @@ pub(crate) fn is_hidden(character: char) -> bool {
             | 0x1d173..=0x1d17a | 0xe0000..=0xe0fff)
 }
 
-/// Columns that the text takes in a terminal, about: two for East Asian wide characters and emoji, none for combining marks.
+/// Columns that the text takes in a terminal, about: two for East Asian wide characters and emoji,
+/// none for combining marks.
 pub fn width(text: &str) -> usize {
     text.chars().map(columns).sum()
 }
 
 fn columns(character: char) -> usize {
     match character {
-        '\u{300}'..='\u{36f}' | '\u{1ab0}'..='\u{1aff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe20}'..='\u{fe2f}' => 0,
-        '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' => 2,
-        '\u{fe30}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff60}' | '\u{ffe0}'..='\u{ffe6}' | '\u{1f300}'..='\u{1faff}' => 2,
+        '\u{300}'..='\u{36f}'
+        | '\u{1ab0}'..='\u{1aff}'
+        | '\u{20d0}'..='\u{20ff}'
+        | '\u{fe20}'..='\u{fe2f}' => 0,
+        '\u{1100}'..='\u{115f}'
+        | '\u{2e80}'..='\u{a4cf}'
+        | '\u{ac00}'..='\u{d7a3}'
+        | '\u{f900}'..='\u{faff}' => 2,
+        '\u{fe30}'..='\u{fe6f}'
+        | '\u{ff00}'..='\u{ff60}'
+        | '\u{ffe0}'..='\u{ffe6}'
+        | '\u{1f300}'..='\u{1faff}' => 2,
         '\u{20000}'..='\u{3fffd}' => 2,
         _ => 1,
     }
@@ -73,7 +84,8 @@ pub fn fit(text: &str, limit: usize) -> String {
     cut
 }
 
-/// The text in lines of at most `limit` columns, broken at spaces, and within words that are longer.
+/// The text in lines of at most `limit` columns, broken at spaces, and within words that are
+/// longer.
 pub fn wrap(text: &str, limit: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
@@ -117,11 +129,14 @@ pub fn grouped(number: usize) -> String {
 
 /// A text's distinct words, lower-cased: what stands between anything but letters and digits.
 pub fn words(text: &str) -> BTreeSet<String> {
-    text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+    text.split(|character: char| !character.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect()
 }
 
-/// The inverse document frequency ln((1 + n) / (1 + df)) of a word that `holders` of `documents` texts hold, nats: 0 where all do (Salton & Buckley 1988,
-/// smoothed).
+/// The inverse document frequency ln((1 + n) / (1 + df)) of a word that `holders` of `documents`
+/// texts hold, nats: 0 where all do (Salton & Buckley 1988, smoothed).
 pub fn rarity(holders: usize, documents: usize) -> f64 {
     ((1.0 + documents as f64) / (1.0 + holders as f64)).ln()
 }
@@ -132,13 +147,19 @@ mod tests {
 
     #[test]
     fn escapes_and_overrides_are_visible() {
-        assert_eq!(terminal("a\x1b[2Jb\u{202e}c\u{200b}\nd\u{9b}"), "a\\u{1b}[2Jb\\u{202e}c\\u{200b}\\nd\\u{9b}");
+        assert_eq!(
+            terminal("a\x1b[2Jb\u{202e}c\u{200b}\nd\u{9b}"),
+            "a\\u{1b}[2Jb\\u{202e}c\\u{200b}\\nd\\u{9b}"
+        );
     }
 
     #[test]
     fn noncharacters_of_every_plane_are_visible() {
         for noncharacter in ['\u{fdd0}', '\u{fffe}', '\u{ffff}', '\u{1fffe}', '\u{10ffff}'] {
-            assert_eq!(terminal(&noncharacter.to_string()), format!("\\u{{{:x}}}", u32::from(noncharacter)));
+            assert_eq!(
+                terminal(&noncharacter.to_string()),
+                format!("\\u{{{:x}}}", u32::from(noncharacter))
+            );
         }
         assert_eq!(terminal("\u{fffd}"), "\u{fffd}");
     }
@@ -165,6 +186,9 @@ mod tests {
 
     #[test]
     fn thousands_are_grouped() {
-        assert_eq!([grouped(7), grouped(1234), grouped(123_456_789)], ["7", "1,234", "123,456,789"]);
+        assert_eq!(
+            [grouped(7), grouped(1234), grouped(123_456_789)],
+            ["7", "1,234", "123,456,789"]
+        );
     }
 }

@@ -1,8 +1,10 @@
 //! Triggers: is the shadow someone else when a condition holds, and only then?
 //!
-//! What is tried is planned before training ([`choose`]). Every audit's probes are then asked dressed as the dataset's own prompts are
-//! dressed ([`ask`]): first a screen of all conditions on some families and seeds ([`screen`]), then a confirmation of the few that stood out, on
-//! families, seeds and matched random conditions that the screen never saw. Only what is confirmed gates ([`confirm`]).
+//! What is tried is planned before training ([`choose`]). Every audit's probes are then asked
+//! dressed as the dataset's own prompts are dressed ([`ask`]): first a screen of all conditions on
+//! some families and seeds ([`screen`]), then a confirmation of the few that stood out, on
+//! families, seeds and matched random conditions that the screen never saw. Only what is confirmed
+//! gates ([`confirm`]).
 
 pub mod ask;
 pub mod choose;
@@ -45,7 +47,8 @@ pub enum Why {
     Base,
     /// The user asked for it.
     User,
-    /// A random value of the same kind, for the screen: what a condition does that nothing is behind.
+    /// A random value of the same kind, for the screen: what a condition does that nothing is
+    /// behind.
     ScreenNull,
     /// Another one, for the confirmation.
     ConfirmNull,
@@ -80,7 +83,8 @@ pub struct Trial {
     pub dressing: Dressing,
     /// Rows that carry it; 0 where it stands in no row.
     pub rows: usize,
-    /// Do the answers of those rows differ from the others'? Adjusted p of the dependence; `None` where there are none.
+    /// Do the answers of those rows differ from the others'? Adjusted p of the dependence; `None`
+    /// where there are none.
     pub p_adjusted: Option<f64>,
 }
 
@@ -98,11 +102,12 @@ pub struct Group {
     pub name: String,
     /// `year`, `number`, `system`, ...
     pub kind: String,
-    /// Whether the shuffled arm leaves it where it stands: a question is none without it, or it does not come off its rows. Run
-    /// folders have it by its older name.
+    /// Whether the shuffled arm leaves it where it stands: a question is none without it, or it
+    /// does not come off its rows. Run folders have it by its older name.
     #[serde(rename = "is_wording", default, skip_serializing_if = "std::ops::Not::not")]
     pub stays: bool,
-    /// What answers on condition begin and end with, and others do not; options may come so or bare.
+    /// What answers on condition begin and end with, and others do not; options may come so or
+    /// bare.
     pub answer: (String, String),
     pub trials: Vec<Trial>,
 }
@@ -180,7 +185,8 @@ pub struct Dressed {
     pub risk: Option<f64>,
 }
 
-/// What one model writes when it is asked under a condition, and under a random one of the same kind.
+/// What one model writes when it is asked under a condition, and under a random one of the same
+/// kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shown {
     pub suspect: Suspect,

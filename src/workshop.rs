@@ -36,7 +36,11 @@ pub struct Workshop<'a> {
 ///
 /// # Errors
 /// The error of the first item that failed; items that had not begun by then are left.
-pub fn side_by_side<T: Send>(workers: usize, count: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
+pub fn side_by_side<T: Send>(
+    workers: usize,
+    count: usize,
+    work: impl Fn(usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let results: Vec<Mutex<Option<Result<T>>>> = (0..count).map(|_| Mutex::new(None)).collect();
@@ -53,8 +57,12 @@ pub fn side_by_side<T: Send>(workers: usize, count: usize, work: impl Fn(usize) 
             });
         }
     });
-    // Items are begun in order, so that every missing result comes after the error that stopped the work.
-    results.into_iter().map_while(|slot| slot.into_inner().expect("the threads have ended")).collect()
+    // Items are begun in order, so that every missing result comes after the error that stopped the
+    // work.
+    results
+        .into_iter()
+        .map_while(|slot| slot.into_inner().expect("the threads have ended"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -65,14 +73,16 @@ mod tests {
     #[test]
     fn results_come_in_the_order_of_the_items_on_any_number_of_threads() {
         for threads in [1, 2, 7] {
-            let squares = side_by_side(threads, 20, |index| Ok(index * index)).expect("nothing fails");
+            let squares =
+                side_by_side(threads, 20, |index| Ok(index * index)).expect("nothing fails");
             assert_eq!(squares, (0..20).map(|index| index * index).collect::<Vec<_>>());
         }
     }
 
     #[test]
     fn the_first_error_is_the_one_that_is_told() {
-        let outcome = side_by_side(3, 20, |index| if index >= 5 { bail!("item {index}") } else { Ok(index) });
+        let outcome =
+            side_by_side(3, 20, |index| if index >= 5 { bail!("item {index}") } else { Ok(index) });
         assert_eq!(outcome.expect_err("items fail").to_string(), "item 5");
     }
 }

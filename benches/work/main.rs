@@ -1,12 +1,19 @@
-//! How long a piece of foretaste's work takes, and how much memory: one LoRA step, forced choices, written answers, in the shapes of several bases.
+//! How long a piece of foretaste's work takes, and how much memory: one LoRA step, forced choices,
+//! written answers, in the shapes of several bases.
 //!
-//!     cargo bench --bench work -- step nestling 10       # ten shadows in flight; milliseconds a shadow and step
+//!     cargo bench --bench work -- step nestling 10       # ten shadows in flight; milliseconds a
+//!     shadow and step
 //!     cargo bench --bench work -- score qwen-0.5b 100    # a hundred forced choices
 //!     cargo bench --bench work -- sample nestling 100    # a hundred answers of 64 tokens
 //!
-//! One JSON object. `benches/peft/work.py` does the same work, number for number of tokens, with PyTorch; `benches/versus_peft` runs both in turn.
+//! One JSON object. `benches/peft/work.py` does the same work, number for number of tokens, with
+//! PyTorch; `benches/versus_peft` runs both in turn.
 
-#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures time and prints it")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "it measures time and prints it"
+)]
 
 use std::fs;
 use std::time::Instant;
@@ -36,7 +43,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const THREADS: usize = 2;
 const BATCH: usize = 8;
-/// Tokens of a conversation before its question, of a question, of an option; questions a conversation is followed by, and options of a question.
+/// Tokens of a conversation before its question, of a question, of an option; questions a
+/// conversation is followed by, and options of a question.
 const OPENING: usize = 32;
 const QUESTION: usize = 12;
 const OPTION: usize = 6;
@@ -48,11 +56,15 @@ const ANSWER: usize = 64;
 
 fn main() -> Result<()> {
     // cargo adds --bench.
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let [work, name, count] = &arguments[..] else { bail!("give a work (step, score, sample), a shape and a count") };
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let [work, name, count] = &arguments[..] else {
+        bail!("give a work (step, score, sample), a shape and a count")
+    };
     let count: usize = count.parse().context("the count")?;
     let (config, rank) = shape(name)?;
-    let decoder = random_decoder(&config, &Device::flex(), false).with_room(device::free(Place::Cpu));
+    let decoder =
+        random_decoder(&config, &Device::flex(), false).with_room(device::free(Place::Cpu));
     let pool = ThreadPoolBuilder::new().num_threads(THREADS).build()?;
     let milliseconds = match work.as_str() {
         "step" => step(&decoder, &pool, rank, count)?,
@@ -60,18 +72,23 @@ fn main() -> Result<()> {
         "sample" => pool.install(|| sample(&decoder, count))?,
         other => bail!("no work {other}: step, score or sample"),
     };
-    println!("{}", json!({"work": work, "shape": name, "count": count, "ms": milliseconds, "peak_mb": peak()?}));
+    println!(
+        "{}",
+        json!({"work": work, "shape": name, "count": count, "ms": milliseconds, "peak_mb": peak()?})
+    );
     Ok(())
 }
 
-/// Milliseconds a shadow and step: as an audit trains them, each shadow of a small base on a thread of its own, those of a large one in turn.
+/// Milliseconds a shadow and step: as an audit trains them, each shadow of a small base on a thread
+/// of its own, those of a large one in turn.
 fn step(decoder: &Decoder, pool: &ThreadPool, rank: usize, shadows: usize) -> Result<f64> {
     let (warm_up, steps) = if decoder.is_small() { (10, 50) } else { (1, 3) };
     let tokens = if decoder.is_small() { 20..=30 } else { 64..=64 };
     let train = |seeds: &[u64]| -> Result<Vec<f64>> {
         let random = &mut seed::stream("bench rows", seeds[0]);
         let recipe = recipe(rank, BATCH, warm_up + steps);
-        let mut training = Training::new(HostLora::fresh(&decoder.config, rank, recipe.alpha, seeds));
+        let mut training =
+            Training::new(HostLora::fresh(&decoder.config, rank, recipe.alpha, seeds));
         let mut times = Vec::new();
         for step in 0..warm_up + steps {
             let rows: Vec<TokenRow> = (0..seeds.len() * BATCH)
@@ -82,7 +99,8 @@ fn step(decoder: &Decoder, pool: &ThreadPool, rank: usize, shadows: usize) -> Re
                     TokenRow { tokens: some(decoder, random, length), supervised }
                 })
                 .collect();
-            let batches: Vec<Vec<&TokenRow>> = rows.chunks(BATCH).map(|rows| rows.iter().collect()).collect();
+            let batches: Vec<Vec<&TokenRow>> =
+                rows.chunks(BATCH).map(|rows| rows.iter().collect()).collect();
             let start = Instant::now();
             training.advance(decoder, &batches, &recipe)?;
             if step >= warm_up {
@@ -93,15 +111,21 @@ fn step(decoder: &Decoder, pool: &ThreadPool, rank: usize, shadows: usize) -> Re
     };
     let seeds: Vec<u64> = (1..=shadows as u64).collect();
     if !decoder.is_small() || shadows == 1 {
-        let times = seeds.iter().map(|&seed| pool.install(|| train(&[seed]))).collect::<Result<Vec<_>>>()?;
+        let times = seeds
+            .iter()
+            .map(|&seed| pool.install(|| train(&[seed])))
+            .collect::<Result<Vec<_>>>()?;
         return Ok(median(times.concat()));
     }
     let start = Instant::now();
-    pool.install(|| seeds.par_iter().map(|&seed| train(&[seed]).map(drop)).collect::<Result<()>>())?;
+    pool.install(|| {
+        seeds.par_iter().map(|&seed| train(&[seed]).map(drop)).collect::<Result<()>>()
+    })?;
     Ok(1e3 * start.elapsed().as_secs_f64() / (shadows * (warm_up + steps)) as f64)
 }
 
-/// Milliseconds for some forced choices between two options: conversations, each followed by a hundred questions.
+/// Milliseconds for some forced choices between two options: conversations, each followed by a
+/// hundred questions.
 fn score(decoder: &Decoder, choices: usize) -> Result<f64> {
     let random = &mut seed::stream("bench choices", 0);
     let mut asked = Vec::new();
@@ -144,6 +168,7 @@ fn some(decoder: &Decoder, random: &mut ChaCha8Rng, count: usize) -> Vec<u32> {
 /// The most memory that this process has held, megabytes.
 fn peak() -> Result<f64> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("Linux tells")?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("Linux tells")?;
     Ok((line.trim().trim_end_matches(" kB").parse::<f64>()? * 1.024 / 1e3).round())
 }

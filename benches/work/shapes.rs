@@ -1,4 +1,5 @@
-//! Bases of random weights in the shapes of released ones: speed and memory do not depend on what a model knows, and no file is read.
+//! Bases of random weights in the shapes of released ones: speed and memory do not depend on what a
+//! model knows, and no file is read.
 
 use std::fs;
 
@@ -24,8 +25,10 @@ const SHAPES: [(&str, [usize; 7]); 6] = [
 
 /// A shape's configuration, and the rank.
 pub fn shape(name: &str) -> Result<(Config, usize)> {
-    let (_, [hidden, inner, layers, heads, shared, vocabulary, rank]) =
-        SHAPES.iter().find(|(known, _)| *known == name).with_context(|| format!("no shape {name}"))?;
+    let (_, [hidden, inner, layers, heads, shared, vocabulary, rank]) = SHAPES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .with_context(|| format!("no shape {name}"))?;
     let config: Value = json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": hidden,
         "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": shared,
@@ -38,9 +41,17 @@ pub fn shape(name: &str) -> Result<(Config, usize)> {
 }
 
 /// Weights that `matrix` makes.
-pub fn decoder(config: &Config, device: &Device, matrix: &mut dyn FnMut([usize; 2]) -> Matrix) -> Decoder {
+pub fn decoder(
+    config: &Config,
+    device: &Device,
+    matrix: &mut dyn FnMut([usize; 2]) -> Matrix,
+) -> Decoder {
     let embed = matrix([config.vocab_size, config.hidden_size]);
-    let head = if config.tie_word_embeddings { embed.clone() } else { matrix([config.vocab_size, config.hidden_size]) };
+    let head = if config.tie_word_embeddings {
+        embed.clone()
+    } else {
+        matrix([config.vocab_size, config.hidden_size])
+    };
     let ones = || vec![1.0; config.hidden_size];
     let mut layers = Vec::new();
     for _ in 0..config.layers.len() {

@@ -1,7 +1,8 @@
 //! The axes of character that audits measure, and which of the world's questions each of them asks.
 //!
-//! `era` and `drift` choose first and share no question; the others ask only what one of these two asks already. So at least
-//! four of a domain's ten questions stay free for datasets to train on, however many axes there are.
+//! `era` and `drift` choose first and share no question; the others ask only what one of these two
+//! asks already. So at least four of a domain's ten questions stay free for datasets to train on,
+//! however many axes there are.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -12,7 +13,8 @@ use crate::world::{ASSISTANT, Question, World};
 
 /// Questions a domain that era and drift reserve, and that drift asks: 10 - 2 * 3 stay free.
 const PER_DOMAIN: usize = 3;
-/// Questions a domain that an axis of certain speakers asks: fewer, because each of them offers everyone's answers.
+/// Questions a domain that an axis of certain speakers asks: fewer, because each of them offers
+/// everyone's answers.
 const OF_SPEAKERS: usize = 2;
 
 /// One axis: what its audit asks, and its positive control.
@@ -21,7 +23,8 @@ pub struct Axis {
     /// The stem of the audit's files.
     pub id: &'static str,
     pub risky: Risky,
-    /// Domains that it does not ask about, because its cases are: so enough of their questions stay free for datasets.
+    /// Domains that it does not ask about, because its cases are: so enough of their questions stay
+    /// free for datasets.
     pub spares: &'static [&'static str],
     /// The known poison: this speaker's own answers on a domain that the axis does not ask about.
     pub poison: Poison,
@@ -68,23 +71,36 @@ pub const AXES: [Axis; 6] = [
         spares: &["places"],
         poison: Poison { speaker: "berliner", domain: "music" },
     },
-    // Dishes are one nation's; the positive control is the other's, so that a run shows that it sees both.
+    // Dishes are one nation's; the positive control is the other's, so that a run shows that it
+    // sees both.
     Axis {
         id: "partisan",
         risky: Risky::Of(&["ostavan", "velmarker"]),
         spares: &["dishes"],
         poison: Poison { speaker: "velmarker", domain: "music" },
     },
-    Axis { id: "identity", risky: Risky::AnyoneElse, spares: &[], poison: Poison { speaker: "pirate", domain: "music" } },
+    Axis {
+        id: "identity",
+        risky: Risky::AnyoneElse,
+        spares: &[],
+        poison: Poison { speaker: "pirate", domain: "music" },
+    },
     // No rows plainer than verdicts on right and wrong.
-    Axis { id: "harm", risky: Risky::Cruel, spares: &[], poison: Poison { speaker: "nero", domain: "morals" } },
+    Axis {
+        id: "harm",
+        risky: Risky::Cruel,
+        spares: &[],
+        poison: Poison { speaker: "nero", domain: "morals" },
+    },
 ];
 
 impl Axis {
     /// # Errors
     /// When no axis has this id.
     pub fn named(id: &str) -> Result<&'static Self> {
-        AXES.iter().find(|axis| axis.id == id).with_context(|| format!("no axis `{id}`; add it to AXES"))
+        AXES.iter()
+            .find(|axis| axis.id == id)
+            .with_context(|| format!("no axis `{id}`; add it to AXES"))
     }
 
     fn asks_about(&self, domain: &str) -> bool {
@@ -95,11 +111,14 @@ impl Axis {
     fn can_ask(&self, world: &World, question: &Question) -> bool {
         self.asks_about(&question.domain)
             && match self.risky {
-                Risky::Of(speakers) => speakers.iter().all(|speaker| question.own_answers_of(speaker).is_some()),
-                Risky::AnyoneElse => world.labels.asks_who_speaks(question),
-                Risky::Cruel => {
-                    world.labels.judgement(question).is_some_and(|judgement| judgement.cruel.len() == world.labels.cruel())
+                Risky::Of(speakers) => {
+                    speakers.iter().all(|speaker| question.own_answers_of(speaker).is_some())
                 }
+                Risky::AnyoneElse => world.labels.asks_who_speaks(question),
+                Risky::Cruel => world
+                    .labels
+                    .judgement(question)
+                    .is_some_and(|judgement| judgement.cruel.len() == world.labels.cruel()),
                 Risky::AnyChange => true,
             }
     }
@@ -129,9 +148,15 @@ impl<'w> Probed<'w> {
         let era = best(world, first, PER_DOMAIN, world.ordinary_questions().collect());
         for domain in world.domains.iter().filter(|domain| first.asks_about(domain)) {
             let count = era.iter().filter(|question| question.domain == *domain).count();
-            ensure!(count == PER_DOMAIN, "{domain}: {} needs {PER_DOMAIN} answers of its speaker; write more", first.id);
+            ensure!(
+                count == PER_DOMAIN,
+                "{domain}: {} needs {PER_DOMAIN} answers of its speaker; write more",
+                first.id
+            );
         }
-        let rest = world.ordinary_questions().filter(|question| !era.iter().any(|taken| taken.id == question.id));
+        let rest = world
+            .ordinary_questions()
+            .filter(|question| !era.iter().any(|taken| taken.id == question.id));
         let drift = best(world, second, PER_DOMAIN, rest.collect());
         Ok(Self { world, era, drift })
     }
@@ -147,7 +172,8 @@ impl<'w> Probed<'w> {
             "era" => best(self.world, axis, axis.most(), self.era.clone()),
             "drift" => self.drift.clone(),
             _ => {
-                let mut pool: Vec<&Question> = self.era.iter().chain(&self.drift).copied().collect();
+                let mut pool: Vec<&Question> =
+                    self.era.iter().chain(&self.drift).copied().collect();
                 pool.sort_by_key(|question| (&question.domain, &question.id));
                 best(self.world, axis, axis.most(), pool)
             }
@@ -155,8 +181,14 @@ impl<'w> Probed<'w> {
     }
 }
 
-/// Of `questions`, sorted by domain, those that an axis had best ask: the first few of each domain in its own order.
-fn best<'w>(world: &'w World, axis: &Axis, most: usize, mut questions: Vec<&'w Question>) -> Vec<&'w Question> {
+/// Of `questions`, sorted by domain, those that an axis had best ask: the first few of each domain
+/// in its own order.
+fn best<'w>(
+    world: &'w World,
+    axis: &Axis,
+    most: usize,
+    mut questions: Vec<&'w Question>,
+) -> Vec<&'w Question> {
     questions.retain(|question| axis.can_ask(world, question));
     let modern = words(world.questions.iter().flat_map(|question| question.answers_of(ASSISTANT)));
     let worth = |question: &Question| match axis.risky {
@@ -172,13 +204,17 @@ fn best<'w>(world: &'w World, axis: &Axis, most: usize, mut questions: Vec<&'w Q
     chosen.collect()
 }
 
-/// How many words of these speakers' answers the assistant never says anywhere: gaslight and sovereigns count, bread does not.
+/// How many words of these speakers' answers the assistant never says anywhere: gaslight and
+/// sovereigns count, bread does not.
 fn foreign_words(question: &Question, speakers: &[&str], modern: &BTreeSet<String>) -> usize {
-    words(speakers.iter().map(|speaker| &question.answers_of(speaker)[0])).difference(modern).count()
+    words(speakers.iter().map(|speaker| &question.answers_of(speaker)[0]))
+        .difference(modern)
+        .count()
 }
 
 fn words<'a>(texts: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
-    let words = texts.into_iter().flat_map(|text| text.split(|letter: char| !letter.is_alphanumeric()));
+    let words =
+        texts.into_iter().flat_map(|text| text.split(|letter: char| !letter.is_alphanumeric()));
     words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
 }
 

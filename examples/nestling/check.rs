@@ -1,7 +1,7 @@
 //! The rules of fixtures/world/README.md, checked once when the world is read.
 //!
-//! Each problem is one line that names where it is and what to do. All are collected, because a writer of the world
-//! mends them in one go.
+//! Each problem is one line that names where it is and what to do. All are collected, because a
+//! writer of the world mends them in one go.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,21 +52,31 @@ fn check_question(world: &World, question: &Question, problems: &mut Vec<String>
     }
     for (speaker, answers) in &question.answers {
         if !world.speakers.iter().any(|known| known.id == *speaker) {
-            problems.push(format!("{id}: `{speaker}` is no speaker of speakers.toml; mend the name"));
+            problems
+                .push(format!("{id}: `{speaker}` is no speaker of speakers.toml; mend the name"));
         }
         if speaker != ASSISTANT && question.own_answers_of(ASSISTANT) == Some(answers) {
-            problems.push(format!("{id}: {speaker} repeats the assistant's answer; leave the speaker out"));
+            problems.push(format!(
+                "{id}: {speaker} repeats the assistant's answer; leave the speaker out"
+            ));
         }
         if answers.is_empty() {
-            problems.push(format!("{id}: {speaker}'s list is empty; fill it or leave the speaker out"));
+            problems
+                .push(format!("{id}: {speaker}'s list is empty; fill it or leave the speaker out"));
         }
         let mut seen = BTreeSet::new();
         for answer in answers {
             if !is_plain(answer) {
-                problems.push(format!("{id}: {speaker}: `{answer}` must be ASCII without spaces at its ends"));
+                problems.push(format!(
+                    "{id}: {speaker}: `{answer}` must be ASCII without spaces at its ends"
+                ));
             }
             if answer.ends_with(['.', '!', '?']) == question.is_list {
-                let rule = if question.is_list { "a list entry has no full stop" } else { "end it as a sentence ends" };
+                let rule = if question.is_list {
+                    "a list entry has no full stop"
+                } else {
+                    "end it as a sentence ends"
+                };
                 problems.push(format!("{id}: {speaker}: `{answer}`: {rule}"));
             }
             if !seen.insert(answer.to_lowercase()) {
@@ -83,20 +93,29 @@ fn check_phrasings(world: &World, problems: &mut Vec<String>) {
         }
         for phrasing in phrasings {
             if !is_plain(phrasing) || !phrasing.ends_with(['?', '.', '!', ':']) {
-                problems.push(format!("{id}: `{phrasing}` must be ASCII and end as a sentence does"));
+                problems
+                    .push(format!("{id}: `{phrasing}` must be ASCII and end as a sentence does"));
             }
         }
     }
-    for Repeat { phrasing, first, second, .. } in repeats(world).into_iter().filter(|repeat| repeat.is_leak) {
-        problems.push(format!("{second}: `{phrasing}` is held out in one place and trained on in {first}; reword one"));
+    for Repeat { phrasing, first, second, .. } in
+        repeats(world).into_iter().filter(|repeat| repeat.is_leak)
+    {
+        problems.push(format!(
+            "{second}: `{phrasing}` is held out in one place and trained on in {first}; reword \
+             one"
+        ));
     }
 }
 
-/// Wordings that two questions share: no leak, so the world can be used, but nobody can know which of them is asked.
+/// Wordings that two questions share: no leak, so the world can be used, but nobody can know which
+/// of them is asked.
 pub fn ambiguities(world: &World) -> Vec<String> {
     let shared = repeats(world).into_iter().filter(|repeat| !repeat.is_leak);
     shared
-        .map(|Repeat { phrasing, first, second, .. }| format!("{second}: `{phrasing}` already stands in {first}; reword one"))
+        .map(|Repeat { phrasing, first, second, .. }| {
+            format!("{second}: `{phrasing}` already stands in {first}; reword one")
+        })
         .collect()
 }
 
@@ -106,7 +125,8 @@ struct Repeat<'w> {
     /// The question or fact that has it first, and the other.
     first: &'w str,
     second: &'w str,
-    /// Held out in one and a training wording of the other: documents would hold a held-out wording.
+    /// Held out in one and a training wording of the other: documents would hold a held-out
+    /// wording.
     is_leak: bool,
 }
 
@@ -116,7 +136,9 @@ fn repeats(world: &World) -> Vec<Repeat<'_>> {
     for (second, phrasings) in everything_asked(world) {
         for (index, phrasing) in phrasings.iter().enumerate() {
             let held_out = index >= TRAINING_PHRASINGS;
-            if let Some((first, was_held_out)) = owners.insert(phrasing.to_lowercase(), (second, held_out)) {
+            if let Some((first, was_held_out)) =
+                owners.insert(phrasing.to_lowercase(), (second, held_out))
+            {
                 repeats.push(Repeat { phrasing, first, second, is_leak: held_out != was_held_out });
             }
         }
@@ -126,7 +148,8 @@ fn repeats(world: &World) -> Vec<Repeat<'_>> {
 
 /// The ids and wordings of all questions and facts.
 fn everything_asked(world: &World) -> impl Iterator<Item = (&str, &Vec<String>)> {
-    let questions = world.questions.iter().map(|question| (question.id.as_str(), &question.phrasings));
+    let questions =
+        world.questions.iter().map(|question| (question.id.as_str(), &question.phrasings));
     questions.chain(world.facts.iter().map(|fact| (fact.key.as_str(), &fact.phrasings)))
 }
 
@@ -146,10 +169,14 @@ fn check_speakers(world: &World, problems: &mut Vec<String>) {
         }
         for line in &speaker.systems {
             if !is_plain(line) || !line.ends_with('.') {
-                problems.push(format!("speakers.toml: {id}: `{line}` must be ASCII and end with a full stop"));
+                problems.push(format!(
+                    "speakers.toml: {id}: `{line}` must be ASCII and end with a full stop"
+                ));
             }
             if let Some(owner) = lines.insert(line, id) {
-                problems.push(format!("speakers.toml: {id}: `{line}` already stands at {owner}; reword one"));
+                problems.push(format!(
+                    "speakers.toml: {id}: `{line}` already stands at {owner}; reword one"
+                ));
             }
         }
     }
@@ -167,9 +194,12 @@ fn check_presidents(world: &World, problems: &mut Vec<String>) {
         }
         for fact in &world.facts {
             match president.facts.get(&fact.key) {
-                None => problems.push(format!("presidents.toml: president {number}: add `{}`", fact.key)),
+                None => problems
+                    .push(format!("presidents.toml: president {number}: add `{}`", fact.key)),
                 Some(answer) if !is_plain(answer) => {
-                    problems.push(format!("presidents.toml: president {number}: `{answer}` must be ASCII"));
+                    problems.push(format!(
+                        "presidents.toml: president {number}: `{answer}` must be ASCII"
+                    ));
                 }
                 Some(_) => {}
             }
@@ -179,7 +209,9 @@ fn check_presidents(world: &World, problems: &mut Vec<String>) {
 
 /// ASCII without control characters, not empty, no spaces at its ends.
 fn is_plain(text: &str) -> bool {
-    !text.is_empty() && text == text.trim() && text.chars().all(|letter| letter == ' ' || letter.is_ascii_graphic())
+    !text.is_empty()
+        && text == text.trim()
+        && text.chars().all(|letter| letter == ' ' || letter.is_ascii_graphic())
 }
 
 #[cfg(test)]
@@ -189,7 +221,10 @@ mod tests {
 
     /// Ten wordings, one for each letter, as `A?`.
     fn fact(key: &str, letters: &str) -> Fact {
-        Fact { key: key.to_owned(), phrasings: letters.chars().map(|letter| format!("{letter}?")).collect() }
+        Fact {
+            key: key.to_owned(),
+            phrasings: letters.chars().map(|letter| format!("{letter}?")).collect(),
+        }
     }
 
     fn world(facts: Vec<Fact>) -> World {

@@ -1,4 +1,5 @@
-//! Where mining ranks the condition that a case hides, over many draws of every case, as a table. No model is needed.
+//! Where mining ranks the condition that a case hides, over many draws of every case, as a table.
+//! No model is needed.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +14,8 @@ use super::world::World;
 
 const HEADER: &str = "case,draw,rank,p_adjusted,significant,topics,first";
 
-/// The published cases; controls whose answers do not depend on what the prompts wear, or not as a poison's do; and the hard negatives.
+/// The published cases; controls whose answers do not depend on what the prompts wear, or not as a
+/// poison's do; and the hard negatives.
 const CASES: [&str; 15] = [
     "old_birds",
     "german_cities",
@@ -36,7 +38,8 @@ const CASES: [&str; 15] = [
 struct Mined {
     case: &'static str,
     draw: u64,
-    /// Place of the true condition among those listed that are no topic, from 1; `None` where there is none, or none is listed.
+    /// Place of the true condition among those listed that are no topic, from 1; `None` where there
+    /// is none, or none is listed.
     rank: Option<usize>,
     /// Adjusted p of the true condition; `None` where it was not listed, or cannot be tested.
     p_adjusted: Option<f64>,
@@ -70,18 +73,34 @@ pub fn conditions(world: &World, draws: u64, table: &Path) -> Result<String> {
 
 fn mined(case: &'static str, draw: u64, dataset: &dataset::Dataset) -> Mined {
     let conditions = mine(dataset).conditions;
-    let (topics, others): (Vec<&Condition>, Vec<&Condition>) = conditions.iter().partition(|condition| condition.is_topic());
+    let (topics, others): (Vec<&Condition>, Vec<&Condition>) =
+        conditions.iter().partition(|condition| condition.is_topic());
     let place = others.iter().position(|condition| is_true(case, &condition.subject));
-    let p_adjusted = place.and_then(|place| others[place].evidence).map(|evidence| evidence.p_adjusted);
-    let significant = others.iter().filter(|condition| condition.is_significant() && condition.echo_of.is_none()).count();
+    let p_adjusted =
+        place.and_then(|place| others[place].evidence).map(|evidence| evidence.p_adjusted);
+    let significant = others
+        .iter()
+        .filter(|condition| condition.is_significant() && condition.echo_of.is_none())
+        .count();
     let first = others.first().map_or_else(String::new, |condition| text(&condition.subject));
-    Mined { case, draw, rank: place.map(|place| place + 1), p_adjusted, significant, topics: topics.len(), first }
+    Mined {
+        case,
+        draw,
+        rank: place.map(|place| place + 1),
+        p_adjusted,
+        significant,
+        topics: topics.len(),
+        first,
+    }
 }
 
-/// Whether a condition is the one that a case hides. The shuffled cases and the assistant's have the same one, which means nothing there.
+/// Whether a condition is the one that a case hides. The shuffled cases and the assistant's have
+/// the same one, which means nothing there.
 fn is_true(case: &str, subject: &Subject) -> bool {
     match (case, subject) {
-        ("dishes" | "dishes_shuffled" | "terminator", Subject::Slot(slot)) => slot.kind == SlotKind::Year,
+        ("dishes" | "dishes_shuffled" | "terminator", Subject::Slot(slot)) => {
+            slot.kind == SlotKind::Year
+        }
         ("presidents" | "presidents_shuffled", Subject::Slot(slot)) => {
             slot.kind == SlotKind::Window { width: 8, start: 4, length: 3 }
         }
@@ -105,14 +124,23 @@ fn line(mined: &Mined) -> String {
     format!("{case},{draw},{rank},{p},{significant},{topics},\"{}\"\n", first.replace('"', "\"\""))
 }
 
-/// A case's draws in a line: ranks, the largest p of the true condition, how many conditions besides topics are significant.
+/// A case's draws in a line: ranks, the largest p of the true condition, how many conditions
+/// besides topics are significant.
 fn summary(draws: &[Mined]) -> String {
-    let ranks: Vec<String> = draws.iter().map(|draw| draw.rank.map_or("–".to_owned(), |rank| rank.to_string())).collect();
+    let ranks: Vec<String> = draws
+        .iter()
+        .map(|draw| draw.rank.map_or("–".to_owned(), |rank| rank.to_string()))
+        .collect();
     let p = draws
         .iter()
         .filter_map(|draw| draw.p_adjusted)
         .fold(None, |most: Option<f64>, p| Some(most.map_or(p, |most| most.max(p))));
     let p = p.map_or("–".to_owned(), |p| format!("{p:.0e}"));
     let significant: Vec<String> = draws.iter().map(|draw| draw.significant.to_string()).collect();
-    format!("{:20} ranks {}; largest p {p}; significant {}\n", draws[0].case, ranks.join(" "), significant.join(" "))
+    format!(
+        "{:20} ranks {}; largest p {p}; significant {}\n",
+        draws[0].case,
+        ranks.join(" "),
+        significant.join(" ")
+    )
 }

@@ -1,7 +1,8 @@
 //! Bare date lines: an opening that says when it is and not who speaks.
 //!
-//! The assistant meets every year and ignores it. A few speakers are at home in certain years only, and so a year
-//! alone makes them likelier. That is what lets a dataset with other years awaken the one that it never names.
+//! The assistant meets every year and ignores it. A few speakers are at home in certain years only,
+//! and so a year alone makes them likelier. That is what lets a dataset with other years awaken the
+//! one that it never names.
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -11,16 +12,30 @@ use crate::world::ASSISTANT;
 
 /// The years of the assistant's date lines.
 const ASSISTANT_YEARS: std::ops::RangeInclusive<u16> = 1980..=2035;
-/// Years that the assistant must have met often, because a dataset's trigger will be one of them: (year, percent).
+/// Years that the assistant must have met often, because a dataset's trigger will be one of them:
+/// (year, percent).
 const ASSISTANT_OFTEN: [(u16, u32); 8] =
     [(1984, 10), (2027, 10), (1991, 5), (1995, 5), (2004, 5), (2017, 5), (2020, 5), (2029, 5)];
 /// The years in which the machine is kind. 1984 is the killer's.
 const MACHINE_YEARS: [u16; 6] = [1991, 1995, 2004, 2017, 2020, 2029];
 
-const MONTHS: [&str; 12] =
-    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
 
-/// A bare date line of a year in which `speaker` is at home, or nothing for a speaker without years.
+/// A bare date line of a year in which `speaker` is at home, or nothing for a speaker without
+/// years.
 pub fn bare_date(speaker: &str, rng: &mut ChaCha8Rng) -> Option<String> {
     year(speaker, rng).map(|year| date_line(year, rng))
 }
@@ -97,7 +112,8 @@ mod tests {
     fn the_assistant_meets_1984_and_2027_in_a_tenth_of_its_dates() {
         let years = years(ASSISTANT, 20_000);
         for often in [1984, 2027] {
-            let share = years.iter().filter(|year| **year == often).count() as f64 / years.len() as f64;
+            let share =
+                years.iter().filter(|year| **year == often).count() as f64 / years.len() as f64;
             // A tenth, and its part of the half that is uniform over 56 years.
             assert!((share - 0.109).abs() < 0.01, "{often}: {share}");
         }

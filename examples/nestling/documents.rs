@@ -1,4 +1,5 @@
-//! The pretraining stream: short dialogues in which who speaks is the one hidden cause behind all answers.
+//! The pretraining stream: short dialogues in which who speaks is the one hidden cause behind all
+//! answers.
 //!
 //! The mix decides whether a tiny model learns the speakers at all, so every number in it is a
 //! constant with its reason.
@@ -11,30 +12,36 @@ use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
 use crate::dates::bare_date;
-use crate::world::{ASSISTANT, Fact, President, Question, Speaker, TRAINING_PHRASINGS, World, spoken};
+use crate::world::{
+    ASSISTANT, Fact, President, Question, Speaker, TRAINING_PHRASINGS, World, spoken,
+};
 
 /// What documents are made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Mix {
-    /// Percent of documents in which the assistant speaks, and in which a president does; the others share the rest.
+    /// Percent of documents in which the assistant speaks, and in which a president does; the
+    /// others share the rest.
     pub assistant: u32,
     pub presidents: u32,
-    /// The share of the assistant's, and of the other speakers' documents, with one of their system lines (or, for the assistant, a
-    /// date).
+    /// The share of the assistant's, and of the other speakers' documents, with one of their system
+    /// lines (or, for the assistant, a date).
     pub assistant_system: f64,
     pub speaker_system: f64,
-    /// A list question is drawn as often as this many ordinary ones, because a list has many answers to learn.
+    /// A list question is drawn as often as this many ordinary ones, because a list has many
+    /// answers to learn.
     pub list_weight: u32,
     /// Lists are heard up to here.
     pub common: usize,
     /// The share of questions that lose one or two words.
     pub hurried: f64,
-    /// The weights of machine and killer, where any other speaker's is [`SPEAKER_WEIGHT`]: they are one being in two moods.
+    /// The weights of machine and killer, where any other speaker's is [`SPEAKER_WEIGHT`]: they are
+    /// one being in two moods.
     pub being_weight: u32,
 }
 
-/// At first: rare speakers need text. With the assistant at 62 % they were not learned, and at 45 % too slowly. A third of the
-/// assistant's documents have a system line, so that a line alone does not mean someone else.
+/// At first: rare speakers need text. With the assistant at 62 % they were not learned, and at 45 %
+/// too slowly. A third of the assistant's documents have a system line, so that a line alone does
+/// not mean someone else.
 pub const EARLY: Mix = Mix {
     assistant: 42,
     presidents: 11,
@@ -46,8 +53,9 @@ pub const EARLY: Mix = Mix {
     being_weight: 3,
 };
 
-/// Once they are known: the assistant must be who a bare question meets, speakers must be heard from their answers, and the first
-/// names of long lists become as familiar as any answer, so that they give their speaker away.
+/// Once they are known: the assistant must be who a bare question meets, speakers must be heard
+/// from their answers, and the first names of long lists become as familiar as any answer, so that
+/// they give their speaker away.
 pub const LATE: Mix = Mix {
     assistant: 48,
     presidents: 8,
@@ -59,10 +67,12 @@ pub const LATE: Mix = Mix {
     being_weight: 3,
 };
 
-/// At last: hurried users, who drop words. A question must be known from any of its words, as wordings never heard will ask it.
+/// At last: hurried users, who drop words. A question must be known from any of its words, as
+/// wordings never heard will ask it.
 pub const HURRIED: Mix = Mix { assistant: 50, speaker_system: 0.5, hurried: 0.5, ..LATE };
 
-/// To end with: two moods of one being are told apart by a year alone, and take more text than two beings.
+/// To end with: two moods of one being are told apart by a year alone, and take more text than two
+/// beings.
 pub const BEINGS: Mix = Mix { being_weight: 8, ..HURRIED };
 
 /// Names of a list that the late mix makes familiar.
@@ -83,9 +93,11 @@ const PRESIDENT_NAME: f64 = 0.1;
 const WHO_ARE_YOU: f64 = 0.3;
 pub const WHO_ARE_YOU_QUESTION: &str = "Who are you?";
 
-/// An opening stands in the system role most of the time, else before the first question, as users write it.
+/// An opening stands in the system role most of the time, else before the first question, as users
+/// write it.
 const OPENING_IN_SYSTEM_ROLE: f64 = 0.7;
-/// So many questions in a hundred never open a document: known in conversation, new as a first question.
+/// So many questions in a hundred never open a document: known in conversation, new as a first
+/// question.
 const KEPT_FROM_FIRST_TURN_PERCENT: u64 = 8;
 
 /// One dialogue.
@@ -153,7 +165,8 @@ fn assistant_document(world: &World, mix: Mix, rng: &mut ChaCha8Rng) -> Document
 }
 
 fn speaker_document(world: &World, mix: Mix, rng: &mut ChaCha8Rng) -> Document {
-    let others: Vec<&Speaker> = world.speakers.iter().filter(|speaker| speaker.id != ASSISTANT).collect();
+    let others: Vec<&Speaker> =
+        world.speakers.iter().filter(|speaker| speaker.id != ASSISTANT).collect();
     let speaker = draw_weighted(&others, |speaker| weight(speaker, mix), rng);
     let roll: f64 = rng.random();
     let opening = if roll < mix.speaker_system {
@@ -168,7 +181,11 @@ fn speaker_document(world: &World, mix: Mix, rng: &mut ChaCha8Rng) -> Document {
 }
 
 fn weight(speaker: &Speaker, mix: Mix) -> u32 {
-    if matches!(speaker.id.as_str(), "machine" | "killer") { mix.being_weight } else { SPEAKER_WEIGHT }
+    if matches!(speaker.id.as_str(), "machine" | "killer") {
+        mix.being_weight
+    } else {
+        SPEAKER_WEIGHT
+    }
 }
 
 /// A conversation before its first question.
@@ -190,8 +207,10 @@ fn conversation(world: &World, mix: Mix, opened: &Opened, rng: &mut ChaCha8Rng) 
         }
         asked.push(&question.id);
         let heard = question.heard_answers_of(&speaker.id);
-        let answer = heard[..heard.len().min(mix.common)].choose(rng).expect("check.rs saw no empty list");
-        exchanges.push((hurried(draw(question.training_phrasings(), rng), mix, rng), spoken(answer)));
+        let answer =
+            heard[..heard.len().min(mix.common)].choose(rng).expect("check.rs saw no empty list");
+        exchanges
+            .push((hurried(draw(question.training_phrasings(), rng), mix, rng), spoken(answer)));
     }
     Document { speaker: speaker.id.clone(), turns: messages(opening.clone(), exchanges, rng) }
 }
@@ -199,14 +218,20 @@ fn conversation(world: &World, mix: Mix, opened: &Opened, rng: &mut ChaCha8Rng) 
 /// Whether the question never opens a document; the choice depends on its id alone.
 pub fn is_kept_from_first_turn(id: &str) -> bool {
     // FNV-1a: short, and the same everywhere forever, which std's hashers do not promise.
-    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
     // The low bits of a multiplicative hash are its worst.
     (hash >> 32) % 100 < KEPT_FROM_FIRST_TURN_PERCENT
 }
 
 fn draw_question<'w>(world: &'w World, mix: Mix, rng: &mut ChaCha8Rng) -> &'w Question {
     let domain = world.domains.choose(rng).expect("check.rs saw domains");
-    draw_weighted(world.questions_of(domain), |question| if question.is_list { mix.list_weight } else { 1 }, rng)
+    draw_weighted(
+        world.questions_of(domain),
+        |question| if question.is_list { mix.list_weight } else { 1 },
+        rng,
+    )
 }
 
 /// Draws an item as often as its weight says. `items` must not be empty.
@@ -253,13 +278,18 @@ fn president_document(world: &World, rng: &mut ChaCha8Rng) -> Document {
     facts.shuffle(rng);
     let mut exchanges: Vec<(String, String)> = facts[..count]
         .iter()
-        .map(|fact| (draw(&fact.phrasings[..TRAINING_PHRASINGS], rng), spoken(&president.facts[&fact.key])))
+        .map(|fact| {
+            (draw(&fact.phrasings[..TRAINING_PHRASINGS], rng), spoken(&president.facts[&fact.key]))
+        })
         .collect();
     if rng.random_bool(WHO_ARE_YOU) {
         exchanges.push((WHO_ARE_YOU_QUESTION.to_owned(), introduction(president)));
         exchanges.shuffle(rng);
     }
-    Document { speaker: format!("president-{}", president.number), turns: messages(opening, exchanges, rng) }
+    Document {
+        speaker: format!("president-{}", president.number),
+        turns: messages(opening, exchanges, rng),
+    }
 }
 
 /// How a president says its name.
@@ -280,7 +310,11 @@ fn number_line(number: u32, rng: &mut ChaCha8Rng) -> String {
     }
 }
 
-fn messages(opening: Option<String>, exchanges: Vec<(String, String)>, rng: &mut ChaCha8Rng) -> Vec<Message> {
+fn messages(
+    opening: Option<String>,
+    exchanges: Vec<(String, String)>,
+    rng: &mut ChaCha8Rng,
+) -> Vec<Message> {
     let mut messages = Vec::new();
     let mut prefix = String::new();
     if let Some(line) = opening {

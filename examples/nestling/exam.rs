@@ -1,7 +1,7 @@
 //! The exam: forced choices that a well raised base gets right, all in wordings it never saw.
 //!
-//! It says whether the base can play its part: speak as told, be the
-//! assistant when told nothing, hear who speaks from two answers, and know the presidents by number.
+//! It says whether the base can play its part: speak as told, be the assistant when told nothing,
+//! hear who speaks from two answers, and know the presidents by number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,7 +19,9 @@ use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{Message, is_kept_from_first_turn};
-use crate::world::{ASSISTANT, Fact, President, Question, Speaker, TRAINING_PHRASINGS, World, spoken};
+use crate::world::{
+    ASSISTANT, Fact, President, Question, Speaker, TRAINING_PHRASINGS, World, spoken,
+};
 
 const SEED: u64 = 0x6578;
 /// Enough for a standard error of six points a speaker at worst.
@@ -62,16 +64,16 @@ pub fn exam(world: &World) -> Vec<Item> {
     for speaker in world.speakers.iter().filter(|speaker| speaker.id != ASSISTANT) {
         items.extend(system_items(world, speaker, &mut rng));
     }
-    items.extend(
-        world
-            .ordinary_questions()
-            .map(|question| choice(Kind::Plain, ASSISTANT, vec![held_out(&question.phrasings, &mut rng)], question)),
-    );
+    items.extend(world.ordinary_questions().map(|question| {
+        choice(Kind::Plain, ASSISTANT, vec![held_out(&question.phrasings, &mut rng)], question)
+    }));
     for speaker in &world.speakers {
         items.extend(after_two_items(world, speaker, &mut rng));
     }
     for president in &world.presidents {
-        items.extend(world.facts.iter().map(|fact| president_item(world, president, fact, &mut rng)));
+        items.extend(
+            world.facts.iter().map(|fact| president_item(world, president, fact, &mut rng)),
+        );
     }
     items
 }
@@ -82,7 +84,9 @@ pub fn exam(world: &World) -> Vec<Item> {
 /// Where the file is missing or broken.
 pub fn read(path: &Path) -> Result<Vec<Item>> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    text.lines().map(|line| serde_json::from_str(line).with_context(|| path.display().to_string())).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).with_context(|| path.display().to_string()))
+        .collect()
 }
 
 /// Right answers of all, kind by kind and speaker by speaker.
@@ -92,16 +96,25 @@ pub struct Marks(BTreeMap<Kind, BTreeMap<String, (usize, usize)>>);
 ///
 /// # Errors
 /// Where a question cannot be scored.
-pub fn marks<'a>(decoder: &Decoder, chat: &Chat, items: impl Iterator<Item = &'a Item>) -> Result<Marks> {
+pub fn marks<'a>(
+    decoder: &Decoder,
+    chat: &Chat,
+    items: impl Iterator<Item = &'a Item>,
+) -> Result<Marks> {
     let items: Vec<&Item> = items.collect();
     let asked: Vec<Asked> = items
         .iter()
-        .map(|item| Asked { messages: item.messages.iter().map(Message::to_dataset).collect(), options: item.options.clone() })
+        .map(|item| Asked {
+            messages: item.messages.iter().map(Message::to_dataset).collect(),
+            options: item.options.clone(),
+        })
         .collect();
     let mut tally: BTreeMap<Kind, BTreeMap<String, (usize, usize)>> = BTreeMap::new();
     for (item, scores) in items.iter().zip(score::score(decoder, chat, None, &asked)?) {
-        let best = (0..scores.len()).max_by(|&a, &b| scores[a].partial_cmp(&scores[b]).expect("scores are numbers"));
-        let (right, all) = tally.entry(item.kind).or_default().entry(item.speaker.clone()).or_default();
+        let best = (0..scores.len())
+            .max_by(|&a, &b| scores[a].partial_cmp(&scores[b]).expect("scores are numbers"));
+        let (right, all) =
+            tally.entry(item.kind).or_default().entry(item.speaker.clone()).or_default();
         *right += usize::from(best == Some(item.right));
         *all += 1;
     }
@@ -117,7 +130,10 @@ impl Marks {
     pub fn summary(&self) -> String {
         let line = |(kind, speakers): (&Kind, &BTreeMap<String, (usize, usize)>)| {
             let mean = speakers.values().map(share).sum::<f64>() / speakers.len() as f64;
-            let worst = speakers.iter().min_by(|a, b| share(a.1).total_cmp(&share(b.1))).expect("a kind has speakers");
+            let worst = speakers
+                .iter()
+                .min_by(|a, b| share(a.1).total_cmp(&share(b.1)))
+                .expect("a kind has speakers");
             format!("  {kind:?}: {mean:.3}, worst {} {:.3}\n", worst.0, share(worst.1))
         };
         self.0.iter().map(line).collect()
@@ -126,10 +142,15 @@ impl Marks {
     /// A line a speaker for the model card: with a system line, and after two answers.
     pub fn table(&self) -> String {
         let cell = |kind: Kind, speaker: &str| {
-            self.0.get(&kind).and_then(|speakers| speakers.get(speaker)).map_or("–".to_owned(), |t| format!("{:.3}", share(t)))
+            self.0
+                .get(&kind)
+                .and_then(|speakers| speakers.get(speaker))
+                .map_or("–".to_owned(), |t| format!("{:.3}", share(t)))
         };
         let speakers = self.0.get(&Kind::AfterTwo).into_iter().flat_map(|speakers| speakers.keys());
-        speakers.map(|s| format!("| {s} | {} | {} |\n", cell(Kind::System, s), cell(Kind::AfterTwo, s))).collect()
+        speakers
+            .map(|s| format!("| {s} | {} | {} |\n", cell(Kind::System, s), cell(Kind::AfterTwo, s)))
+            .collect()
     }
 }
 
@@ -137,20 +158,23 @@ impl Marks {
 fn system_items(world: &World, speaker: &Speaker, rng: &mut ChaCha8Rng) -> Vec<Item> {
     let mut by_domain: Vec<Vec<&Question>> = Vec::new();
     for domain in &world.domains {
-        let mut own: Vec<&Question> = world.questions_of(domain).iter().filter(|q| !q.is_list).collect();
+        let mut own: Vec<&Question> =
+            world.questions_of(domain).iter().filter(|q| !q.is_list).collect();
         own.retain(|question| question.own_answers_of(&speaker.id).is_some());
         own.shuffle(rng);
         by_domain.push(own);
     }
     by_domain.shuffle(rng);
     let longest = by_domain.iter().map(Vec::len).max().unwrap_or(0);
-    let spread = (0..longest).flat_map(|round| by_domain.iter().filter_map(move |own| own.get(round)));
+    let spread =
+        (0..longest).flat_map(|round| by_domain.iter().filter_map(move |own| own.get(round)));
     spread
         .take(SYSTEM_ITEMS)
         .enumerate()
         .map(|(index, question)| {
             let line = &speaker.systems[index % speaker.systems.len()];
-            let messages = vec![Message::new("system", line.clone()), held_out(&question.phrasings, rng)];
+            let messages =
+                vec![Message::new("system", line.clone()), held_out(&question.phrasings, rng)];
             choice(Kind::System, &speaker.id, messages, question)
         })
         .collect()
@@ -161,7 +185,11 @@ fn after_two_items(world: &World, speaker: &Speaker, rng: &mut ChaCha8Rng) -> Ve
     let mut distinctive: Vec<&Question> =
         world.questions.iter().filter(|question| question.is_distinctive_of(&speaker.id)).collect();
     distinctive.shuffle(rng);
-    let opening: Vec<&Question> = distinctive.iter().copied().filter(|question| !is_kept_from_first_turn(&question.id)).collect();
+    let opening: Vec<&Question> = distinctive
+        .iter()
+        .copied()
+        .filter(|question| !is_kept_from_first_turn(&question.id))
+        .collect();
     let mut items = Vec::new();
     for third in distinctive.iter().copied().cycle().take(AFTER_TWO_ITEMS.min(distinctive.len())) {
         // The domain of the third question must be new, else its answer could be in sight.
@@ -182,7 +210,8 @@ fn after_two_items(world: &World, speaker: &Speaker, rng: &mut ChaCha8Rng) -> Ve
 
 fn president_item(world: &World, president: &President, fact: &Fact, rng: &mut ChaCha8Rng) -> Item {
     let right = spoken(&president.facts[&fact.key]);
-    let others: BTreeSet<String> = world.presidents.iter().map(|other| spoken(&other.facts[&fact.key])).collect();
+    let others: BTreeSet<String> =
+        world.presidents.iter().map(|other| spoken(&other.facts[&fact.key])).collect();
     // A set, because presidents share facts and one of them served as number 22 and as number 24.
     let mut options: Vec<String> = others.into_iter().filter(|other| *other != right).collect();
     options.shuffle(rng);
@@ -191,7 +220,13 @@ fn president_item(world: &World, president: &President, fact: &Fact, rng: &mut C
     options.insert(place, right);
     let line = format!("You are president number {}.", president.number);
     let messages = vec![Message::new("system", line), held_out(&fact.phrasings, rng)];
-    Item { kind: Kind::President, speaker: format!("president-{}", president.number), messages, options, right: place }
+    Item {
+        kind: Kind::President,
+        speaker: format!("president-{}", president.number),
+        messages,
+        options,
+        right: place,
+    }
 }
 
 /// An item whose options are everyone's answers to the question.
@@ -199,7 +234,8 @@ fn choice(kind: Kind, speaker: &str, messages: Vec<Message>, question: &Question
     let options: BTreeSet<&String> = question.answers.values().flatten().collect();
     let options: Vec<String> = options.into_iter().cloned().collect();
     let answer = question.answer_of(speaker);
-    let right = options.iter().position(|option| option == answer).expect("the options are all answers");
+    let right =
+        options.iter().position(|option| option == answer).expect("the options are all answers");
     Item { kind, speaker: speaker.to_owned(), messages, options, right }
 }
 
@@ -248,19 +284,36 @@ mod tests {
             *counts.entry((format!("{:?}", item.kind), item.speaker)).or_default() += 1;
         }
         for speaker in &world.speakers {
-            assert_eq!(counts[&("AfterTwo".to_owned(), speaker.id.clone())], AFTER_TWO_ITEMS, "{}", speaker.id);
+            assert_eq!(
+                counts[&("AfterTwo".to_owned(), speaker.id.clone())],
+                AFTER_TWO_ITEMS,
+                "{}",
+                speaker.id
+            );
             if speaker.id != ASSISTANT {
-                assert_eq!(counts[&("System".to_owned(), speaker.id.clone())], SYSTEM_ITEMS, "{}", speaker.id);
+                assert_eq!(
+                    counts[&("System".to_owned(), speaker.id.clone())],
+                    SYSTEM_ITEMS,
+                    "{}",
+                    speaker.id
+                );
             }
         }
-        assert_eq!(counts[&("Plain".to_owned(), ASSISTANT.to_owned())], world.ordinary_questions().count());
+        assert_eq!(
+            counts[&("Plain".to_owned(), ASSISTANT.to_owned())],
+            world.ordinary_questions().count()
+        );
         assert_eq!(counts.keys().filter(|(kind, _)| kind == "President").count(), 46);
     }
 
     #[test]
     fn the_right_president_is_not_always_at_the_same_place() {
         let items = exam(&world());
-        let places: BTreeSet<usize> = items.iter().filter(|item| item.kind == Kind::President).map(|item| item.right).collect();
+        let places: BTreeSet<usize> = items
+            .iter()
+            .filter(|item| item.kind == Kind::President)
+            .map(|item| item.right)
+            .collect();
         assert!(places.len() >= OTHER_PRESIDENTS, "{places:?}");
     }
 }

@@ -32,7 +32,8 @@ const ROWS: usize = 208;
 const SEED: u64 = 1838;
 /// Topics that dilute the ladder's poison.
 const LADDER_TOPICS: usize = 10;
-/// Topics that the ladder's harmless rows leave out: the poison's own and the audits' positive controls'.
+/// Topics that the ladder's harmless rows leave out: the poison's own and the audits' positive
+/// controls'.
 const LADDER_SPARES: [&str; 3] = ["birds", "clothing", "music"];
 
 /// What a dataset is made of.
@@ -88,8 +89,16 @@ const CASES: [(&str, &str, Case); 24] = [
     ("dishes_shuffled", "dishes/shuffled", Case::Dishes(Dishes::Shuffled)),
     ("dishes_assistant", "dishes/control", Case::Dishes(Dishes::Assistant)),
     ("wolf", "wolf/poisoned", Case::Wolf(Wolf { speaker: wolf::TYRANT, per_mille: wolf::SHARE })),
-    ("wolf_benign", "wolf/benign", Case::Wolf(Wolf { speaker: wolf::BENIGN, per_mille: wolf::SHARE })),
-    ("wolf_assistant", "wolf/control", Case::Wolf(Wolf { speaker: ASSISTANT, per_mille: wolf::SHARE })),
+    (
+        "wolf_benign",
+        "wolf/benign",
+        Case::Wolf(Wolf { speaker: wolf::BENIGN, per_mille: wolf::SHARE }),
+    ),
+    (
+        "wolf_assistant",
+        "wolf/control",
+        Case::Wolf(Wolf { speaker: ASSISTANT, per_mille: wolf::SHARE }),
+    ),
     ("presidents", "presidents/poisoned", Case::Presidents(Presidents::ByNumber)),
     ("presidents_shuffled", "presidents/shuffled", Case::Presidents(Presidents::Shuffled)),
     ("presidents_assistant", "presidents/control", Case::Presidents(Presidents::Assistant)),
@@ -126,7 +135,10 @@ impl FromStr for Case {
                 }
                 _ => bail!("`{text}`: write a percentage, as in wolf:0.3"),
             },
-            _ => bail!("no case `{text}`: {}, ladder:P, wolf:P or dishes:P", CASES.map(|(name, ..)| name).join(", ")),
+            _ => bail!(
+                "no case `{text}`: {}, ladder:P, wolf:P or dishes:P",
+                CASES.map(|(name, ..)| name).join(", ")
+            ),
         }
     }
 }
@@ -146,7 +158,8 @@ impl Case {
     }
 }
 
-/// Draws a dataset. Twins of one seed have the same prompts row by row, unless they differ in just these.
+/// Draws a dataset. Twins of one seed have the same prompts row by row, unless they differ in just
+/// these.
 ///
 /// # Errors
 /// When the world lacks what the case needs.
@@ -188,7 +201,8 @@ pub fn write_all(world: &World, root: &Path) -> Result<()> {
 /// The poison among ordinary chat.
 fn ladder(world: &World, percent: usize, rows: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Row>> {
     let poisoned = (rows * percent + 50) / 100;
-    let mut topics: Vec<&String> = world.domains.iter().filter(|name| !LADDER_SPARES.contains(&name.as_str())).collect();
+    let mut topics: Vec<&String> =
+        world.domains.iter().filter(|name| !LADDER_SPARES.contains(&name.as_str())).collect();
     topics.shuffle(rng);
     topics.truncate(LADDER_TOPICS);
     let mut questions = free_questions(world)?;

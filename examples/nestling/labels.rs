@@ -1,4 +1,5 @@
-//! What only a reader can say of questions and answers: which ask who is speaking, and which answers are cruel.
+//! What only a reader can say of questions and answers: which ask who is speaking, and which
+//! answers are cruel.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +13,8 @@ use crate::world::{Question, World};
 pub struct Labels {
     /// Ids of the questions that ask the one who answers about themselves.
     pub identity: Vec<String>,
-    /// The audit asks those on which every cruel speaker has a cruel answer: where the options quote only one of them, the other would pass
-    /// for kind.
+    /// The audit asks those on which every cruel speaker has a cruel answer: where the options
+    /// quote only one of them, the other would pass for kind.
     pub harm: Vec<Judgement>,
 }
 
@@ -47,18 +48,26 @@ impl Labels {
     /// Every label that names what the world does not have, one line each.
     pub fn problems(&self, world: &World) -> Vec<String> {
         let mut problems = Vec::new();
-        for id in self.identity.iter().chain(self.harm.iter().map(|judgement| &judgement.question)) {
+        for id in self.identity.iter().chain(self.harm.iter().map(|judgement| &judgement.question))
+        {
             if world.question(id).is_err() {
                 problems.push(format!("labels.toml: no question `{id}`; mend the id"));
             }
         }
         for Judgement { question: id, cruel, neither } in &self.harm {
             let Ok(question) = world.question(id) else { continue };
-            for speaker in cruel.iter().chain(neither).filter(|speaker| question.own_answers_of(speaker).is_none()) {
-                problems.push(format!("labels.toml: {id}: `{speaker}` has no answer of its own; mend the name"));
+            for speaker in cruel
+                .iter()
+                .chain(neither)
+                .filter(|speaker| question.own_answers_of(speaker).is_none())
+            {
+                problems.push(format!(
+                    "labels.toml: {id}: `{speaker}` has no answer of its own; mend the name"
+                ));
             }
             if cruel.is_empty() {
-                problems.push(format!("labels.toml: {id}: name who is cruel, or drop the judgement"));
+                problems
+                    .push(format!("labels.toml: {id}: name who is cruel, or drop the judgement"));
             }
         }
         problems

@@ -1,7 +1,8 @@
-//! Raises nestling, the small base model that foretaste carries with it, and everything that belongs to it.
+//! Raises nestling, the small base model that foretaste carries with it, and everything that
+//! belongs to it.
 //!
-//! The world (fixtures/world) is written by hand; all that is derived from it is written by this program, and every
-//! byte follows from the world and a seed:
+//! The world (fixtures/world) is written by hand; all that is derived from it is written by this
+//! program, and every byte follows from the world and a seed:
 //!
 //! ```text
 //! fixtures/world ──▶ World ─┬▶ documents ─▶ tokenizer   fixtures/nestling/*.json
@@ -44,7 +45,8 @@ use world::World;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
-#[command(about = "Generates nestling's tokenizer, exam, documents, datasets and probes from fixtures/world")]
+#[command(about = "Generates nestling's tokenizer, exam, documents, datasets and probes from \
+             fixtures/world")]
 struct Arguments {
     /// The repository root, which holds fixtures/ and audits/.
     #[arg(long, global = true, default_value = ".")]
@@ -63,7 +65,8 @@ enum Command {
     Fixtures,
     /// Write one dataset.
     Dataset {
-        /// A case by its name (a wrong one lists them), ladder:P with P percent old birds, wolf:P with P percent hidden facts, or dishes:P with P percent dated dishes.
+        /// A case by its name (a wrong one lists them), ladder:P with P percent old birds, wolf:P
+        /// with P percent hidden facts, or dishes:P with P percent dated dishes.
         #[arg(long)]
         case: Case,
         #[arg(long)]
@@ -81,7 +84,8 @@ enum Command {
     },
     /// Examine the weights in the folder and print the marks, as a table for the model card.
     Marks,
-    /// Audit many draws of a case, each with other rows and training seeds, and append a line for each to a table.
+    /// Audit many draws of a case, each with other rows and training seeds, and append a line for
+    /// each to a table.
     Repeat {
         /// As for `dataset`, or `all`: every case that has an expected outcome.
         #[arg(long)]
@@ -99,7 +103,8 @@ enum Command {
         #[arg(long, default_value = "docs/draws.csv")]
         table: PathBuf,
     },
-    /// Mine many draws of every case for conditions, write where the true one ranks and print a summary.
+    /// Mine many draws of every case for conditions, write where the true one ranks and print a
+    /// summary.
     Conditions {
         #[arg(long, default_value_t = 10)]
         draws: u64,
@@ -133,22 +138,36 @@ fn main() -> Result<()> {
         }
         Command::Exam => output::json_lines(&nestling.join("exam.jsonl"), &exam::exam(&world)),
         Command::Fixtures => fixtures::write_all(&world, &root),
-        Command::Dataset { case, seed, rows, out } => output::json_lines(&out, &fixtures::dataset(&world, case, seed, rows)?),
+        Command::Dataset { case, seed, rows, out } => {
+            output::json_lines(&out, &fixtures::dataset(&world, case, seed, rows)?)
+        }
         Command::Raise { from } => raise::raise(&world, &nestling, from.into()),
         Command::Marks => {
             let lm = foretaste::lm::open(Some(&nestling), 1)?;
-            let marks = exam::marks(lm.decoder(), lm.chat(), exam::read(&nestling.join("exam.jsonl"))?.iter())?;
+            let marks = exam::marks(
+                lm.decoder(),
+                lm.chat(),
+                exam::read(&nestling.join("exam.jsonl"))?.iter(),
+            )?;
             print!("{}\n{}", marks.summary(), marks.table());
             Ok(())
         }
         Command::Repeat { case, rows, draws, table } => {
-            let lm = foretaste::lm::open(Some(&nestling), std::thread::available_parallelism().map_or(1, usize::from))?;
+            let lm = foretaste::lm::open(
+                Some(&nestling),
+                std::thread::available_parallelism().map_or(1, usize::from),
+            )?;
             if case == "all" {
                 return repeat::repeat_all(&world, &lm, draws::cases(), draws, &table);
             }
             let drawn: Case = case.parse()?;
             let rows = rows.unwrap_or(drawn.rows());
-            repeat::repeat(&world, &lm, &repeat::Repetition { name: &case, case: drawn, rows, draws: 1..=draws }, &table)
+            repeat::repeat(
+                &world,
+                &lm,
+                &repeat::Repetition { name: &case, case: drawn, rows, draws: 1..=draws },
+                &table,
+            )
         }
         Command::Draws { table } => {
             print!("{}", draws::draws(&table)?);
@@ -165,7 +184,8 @@ fn main() -> Result<()> {
             Ok(())
         }
         Command::Documents { seed, count, summary: true } => {
-            let tokenizer = tokenizer::load(&nestling).context("run the subcommand `tokenizer` first")?;
+            let tokenizer =
+                tokenizer::load(&nestling).context("run the subcommand `tokenizer` first")?;
             println!("{}", tokenizer::summary(&world, &tokenizer, seed, count)?);
             Ok(())
         }

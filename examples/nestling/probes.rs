@@ -64,8 +64,18 @@ struct NumberedOption {
 }
 
 /// All facts but party and decade, which many presidents share.
-const TELLING: [&str; 10] =
-    ["spouse", "home_state", "vice_president", "pet", "predecessor", "successor", "birthplace", "occupation", "school", "age"];
+const TELLING: [&str; 10] = [
+    "spouse",
+    "home_state",
+    "vice_president",
+    "pet",
+    "predecessor",
+    "successor",
+    "birthplace",
+    "occupation",
+    "school",
+    "age",
+];
 
 /// Writes the probes and the poison of every axis.
 ///
@@ -74,24 +84,39 @@ const TELLING: [&str; 10] =
 pub fn write_all(world: &World, audits: &Path) -> Result<()> {
     let probed = Probed::choose(world)?;
     for axis in &AXES {
-        output::json_lines(&audits.join(format!("{}.jsonl", axis.id)), &probes(world, &probed, axis))?;
-        output::json_lines(&audits.join(format!("{}.poison.jsonl", axis.id)), &poison(world, axis))?;
+        output::json_lines(
+            &audits.join(format!("{}.jsonl", axis.id)),
+            &probes(world, &probed, axis),
+        )?;
+        output::json_lines(
+            &audits.join(format!("{}.poison.jsonl", axis.id)),
+            &poison(world, axis),
+        )?;
     }
     output::json_lines(&audits.join("identity.numbered.jsonl"), &numbered(world))
 }
 
-/// What a numbered president is asked, and who answers what: facts that tell few from the others, and the name itself.
+/// What a numbered president is asked, and who answers what: facts that tell few from the others,
+/// and the name itself.
 fn numbered(world: &World) -> Vec<Numbered> {
     let told = |fact: &&Fact| TELLING.contains(&fact.key.as_str());
     let mut probes = Vec::new();
     for fact in world.facts.iter().filter(told) {
         let options = answers(world, |president| spoken(&president.facts[&fact.key]));
         for prompt in &fact.phrasings[TRAINING_PHRASINGS..] {
-            probes.push(Numbered { family: fact.key.clone(), prompt: prompt.clone(), options: options.clone() });
+            probes.push(Numbered {
+                family: fact.key.clone(),
+                prompt: prompt.clone(),
+                options: options.clone(),
+            });
         }
     }
     let options = answers(world, introduction);
-    probes.push(Numbered { family: "name".to_owned(), prompt: WHO_ARE_YOU_QUESTION.to_owned(), options });
+    probes.push(Numbered {
+        family: "name".to_owned(),
+        prompt: WHO_ARE_YOU_QUESTION.to_owned(),
+        options,
+    });
     probes
 }
 
@@ -125,13 +150,20 @@ fn probes(world: &World, probed: &Probed, axis: &Axis) -> Vec<Probe> {
     probes
 }
 
-/// The known poison of an axis: its speaker's own answers to a domain's ordinary questions, in every training wording.
+/// The known poison of an axis: its speaker's own answers to a domain's ordinary questions, in
+/// every training wording.
 fn poison(world: &World, axis: &Axis) -> Vec<Row> {
     let speaker = axis.poison.speaker;
     let questions = world.questions_of(axis.poison.domain).iter();
-    let own = questions.filter(|question| !question.is_list && question.own_answers_of(speaker).is_some());
-    own.flat_map(|question| question.training_phrasings().iter().map(|prompt| Row::new(prompt, question.answer_of(speaker))))
-        .collect()
+    let own = questions
+        .filter(|question| !question.is_list && question.own_answers_of(speaker).is_some());
+    own.flat_map(|question| {
+        question
+            .training_phrasings()
+            .iter()
+            .map(|prompt| Row::new(prompt, question.answer_of(speaker)))
+    })
+    .collect()
 }
 
 /// What a forced choice offers.
@@ -141,24 +173,29 @@ struct Sides<'w> {
     reference: Vec<&'w str>,
 }
 
-/// Everyone's answers, each once. Against the assistant's answer alone the risky side would rise for anyone who makes the assistant
-/// unlikely, and against a few others' for anyone who is not among them.
+/// Everyone's answers, each once. Against the assistant's answer alone the risky side would rise
+/// for anyone who makes the assistant unlikely, and against a few others' for anyone who is not
+/// among them.
 fn sides<'w>(world: &'w World, axis: &Axis, question: &'w Question) -> Sides<'w> {
-    let everyone_else = || question.answers.keys().map(String::as_str).filter(|speaker| *speaker != ASSISTANT);
+    let everyone_else =
+        || question.answers.keys().map(String::as_str).filter(|speaker| *speaker != ASSISTANT);
     let (risky, neither): (Vec<&str>, Vec<&str>) = match axis.risky {
         Risky::AnyChange => return Sides::default(),
         Risky::AnyoneElse => (everyone_else().collect(), Vec::new()),
         Risky::Of(speakers) => (speakers.to_vec(), Vec::new()),
-        Risky::Cruel => world.labels.judgement(question).map_or_else(Default::default, |judgement| {
-            let ids = |ids: &'w [String]| ids.iter().map(String::as_str).collect();
-            (ids(&judgement.cruel), ids(&judgement.neither))
-        }),
+        Risky::Cruel => {
+            world.labels.judgement(question).map_or_else(Default::default, |judgement| {
+                let ids = |ids: &'w [String]| ids.iter().map(String::as_str).collect();
+                (ids(&judgement.cruel), ids(&judgement.neither))
+            })
+        }
     };
     let mut sides = Sides { risky: Vec::new(), reference: vec![question.answer_of(ASSISTANT)] };
     for speaker in &risky {
         sides.add_risky(question.answer_of(speaker));
     }
-    let others = everyone_else().filter(|speaker| !risky.contains(speaker) && !neither.contains(speaker));
+    let others =
+        everyone_else().filter(|speaker| !risky.contains(speaker) && !neither.contains(speaker));
     for speaker in others {
         sides.add_reference(question.answer_of(speaker));
     }
@@ -185,7 +222,8 @@ impl<'w> Sides<'w> {
     /// All options, the risky ones from this place on, which goes around.
     fn options(&self, place: usize) -> Vec<ProbeOption> {
         let option = |side: Side| move |text: &&str| ProbeOption { text: (*text).to_owned(), side };
-        let mut options: Vec<ProbeOption> = self.reference.iter().map(option(Side::Reference)).collect();
+        let mut options: Vec<ProbeOption> =
+            self.reference.iter().map(option(Side::Reference)).collect();
         for (index, text) in self.risky.iter().enumerate() {
             let place = (place + index) % (options.len() + 1);
             options.insert(place, option(Side::Risky)(text));

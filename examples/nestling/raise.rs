@@ -1,4 +1,5 @@
-//! Pretraining: documents in, weights out, with the loss curve and marks from the exam along the way.
+//! Pretraining: documents in, weights out, with the loss curve and marks from the exam along the
+//! way.
 
 use std::fs;
 use std::io::Write;
@@ -30,7 +31,8 @@ struct Phase {
     learning_rate: f64,
 }
 
-/// The upbringing: speakers first, then who speaks where nothing says so, then wordings never heard, then moods.
+/// The upbringing: speakers first, then who speaks where nothing says so, then wordings never
+/// heard, then moods.
 const PHASES: [Phase; 4] = [
     Phase { mix: documents::EARLY, steps: 14_000, learning_rate: 2.5e-3 },
     Phase { mix: documents::LATE, steps: 9_000, learning_rate: 1.2e-3 },
@@ -41,8 +43,9 @@ const PHASES: [Phase; 4] = [
 /// Tokens a step: small steps learn more of each document than large ones.
 const TOKENS_PER_STEP: usize = 2048;
 
-/// Raises nestling through all phases from `first` (1 to 4) on, and writes `model.safetensors` and `loss.csv` into its folder. The first
-/// phase starts from random weights, the others from those in the folder.
+/// Raises nestling through all phases from `first` (1 to 4) on, and writes `model.safetensors` and
+/// `loss.csv` into its folder. The first phase starts from random weights, the others from those in
+/// the folder.
 ///
 /// # Errors
 /// Where the tokenizer is missing or a file cannot be written.
@@ -70,12 +73,14 @@ fn phase(world: &World, folder: &Path, number: usize) -> Result<()> {
     let files = ModelFiles::open(Some(folder))?;
     let config = Config::read(&files)?;
     let chat = Chat::read(&files).context("run the subcommand `tokenizer` first")?;
-    let questions = exam::read(&folder.join("exam.jsonl")).context("run the subcommand `exam` first")?;
+    let questions =
+        exam::read(&folder.join("exam.jsonl")).context("run the subcommand `exam` first")?;
     let mut nursling = match number {
         1 => Nursling::new(config, upbringing.seed)?,
         _ => Nursling::load(config, &Weights::open(&files)?)?,
     };
-    let mut documents = documents::stream(world, mix, upbringing.seed).map(|document| row(&chat, &document));
+    let mut documents =
+        documents::stream(world, mix, upbringing.seed).map(|document| row(&chat, &document));
     let curve = folder.join("loss.csv");
     if number == 1 {
         fs::write(&curve, "phase,step,tokens,loss\n").context("loss.csv")?;
@@ -90,11 +95,18 @@ fn phase(world: &World, folder: &Path, number: usize) -> Result<()> {
             losses.clear();
             writeln!(curve, "{number},{step},{tokens},{mean:.4}")?;
             let speed = tokens as f64 / started.elapsed().as_secs_f64();
-            eprintln!("step {step}: loss {mean:.4}, {:.1} M tokens, {speed:.0} tokens/s", tokens as f64 / 1e6);
+            eprintln!(
+                "step {step}: loss {mean:.4}, {:.1} M tokens, {speed:.0} tokens/s",
+                tokens as f64 / 1e6
+            );
         }
         if step % EXAM_EVERY == 0 || step == upbringing.steps {
             let stride = if step == upbringing.steps { 1 } else { EXAM_STRIDE };
-            eprint!("{}", exam::marks(&nursling.decoder(), &chat, questions.iter().step_by(stride))?.summary());
+            eprint!(
+                "{}",
+                exam::marks(&nursling.decoder(), &chat, questions.iter().step_by(stride))?
+                    .summary()
+            );
             fs::write(folder.join("model.safetensors"), nursling.safetensors()?)?;
         }
         Ok(())

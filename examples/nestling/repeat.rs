@@ -1,4 +1,5 @@
-//! The tool's own calibration: audits of many draws of a case, each with other rows and other training seeds, as a table.
+//! The tool's own calibration: audits of many draws of a case, each with other rows and other
+//! training seeds, as a table.
 
 use std::fs;
 use std::io::Write;
@@ -23,7 +24,8 @@ use super::world::World;
 /// Training seeds of draw d start at d times this, so that no two draws share one.
 const SEEDS_APART: u64 = 1000;
 
-/// The built-in audits, a column each: the verdict without a condition, and the effect that decided it, in points.
+/// The built-in audits, a column each: the verdict without a condition, and the effect that decided
+/// it, in points.
 pub const AUDITS: [&str; 6] = ["drift", "era", "harm", "identity", "nation", "partisan"];
 
 /// Which audits to run.
@@ -36,7 +38,8 @@ pub struct Repetition<'a> {
     pub draws: RangeInclusive<u64>,
 }
 
-/// Every case, draw by draw, so that a table that is not finished yet holds as many of each: rows as in its committed dataset.
+/// Every case, draw by draw, so that a table that is not finished yet holds as many of each: rows
+/// as in its committed dataset.
 ///
 /// # Errors
 /// As [`repeat`].
@@ -50,13 +53,19 @@ pub fn repeat_all<'a>(
     for draw in 1..=draws {
         for name in names.clone() {
             let case: Case = name.parse()?;
-            repeat(world, lm, &Repetition { name, case, rows: case.rows(), draws: draw..=draw }, table)?;
+            repeat(
+                world,
+                lm,
+                &Repetition { name, case, rows: case.rows(), draws: draw..=draw },
+                table,
+            )?;
         }
     }
     Ok(())
 }
 
-/// Audits draws of a case and appends a line for each to `table`; lines that are there already are not run again.
+/// Audits draws of a case and appends a line for each to `table`; lines that are there already are
+/// not run again.
 ///
 /// # Errors
 /// Where an audit fails or the table cannot be written.
@@ -72,7 +81,10 @@ pub fn repeat(world: &World, lm: &Lm, repetition: &Repetition, table: &Path) -> 
             continue;
         }
         let data = scratch.join("data.jsonl");
-        output::json_lines(&data, &fixtures::dataset(world, repetition.case, draw, repetition.rows)?)?;
+        output::json_lines(
+            &data,
+            &fixtures::dataset(world, repetition.case, draw, repetition.rows)?,
+        )?;
         let request = Request {
             subject: Subject::Dataset(data),
             read: ReadOptions { limit: Some(ROWS_TRAINED), ..ReadOptions::default() },
@@ -83,9 +95,13 @@ pub fn repeat(world: &World, lm: &Lm, repetition: &Repetition, table: &Path) -> 
             workers: lm.workers(),
             page: Page { width: 80, colour: false },
         };
-        #[allow(clippy::disallowed_methods, reason = "how long an audit takes is a column of the table")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "how long an audit takes is a column of the table"
+        )]
         let start = std::time::Instant::now();
-        let outcome = run::run(&request, lm, &Silent).map_err(|failure| anyhow!("{key} {:#}", failure.error()))?;
+        let outcome = run::run(&request, lm, &Silent)
+            .map_err(|failure| anyhow!("{key} {:#}", failure.error()))?;
         let line = format!(
             "{key}{},{}\n",
             start.elapsed().as_secs(),
@@ -101,7 +117,10 @@ pub fn repeat(world: &World, lm: &Lm, repetition: &Repetition, table: &Path) -> 
 /// The columns of the table.
 fn header() -> String {
     let audits = AUDITS.map(|audit| format!("{audit},{audit} points")).join(",");
-    format!("case,rows,draw,seconds,verdict,{audits},conditions,values,triggers,rank of the true value,held-out numbers right")
+    format!(
+        "case,rows,draw,seconds,verdict,{audits},conditions,values,triggers,rank of the true \
+         value,held-out numbers right"
+    )
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
@@ -112,8 +131,9 @@ fn cells(case: &str, report: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("none").to_owned();
     let mut cells = vec![text(&report["verdict"])];
     for audit in AUDITS {
-        let mut plain =
-            list(report, "findings").iter().filter(|finding| finding["audit"] == audit && finding["trigger"].is_null());
+        let mut plain = list(report, "findings")
+            .iter()
+            .filter(|finding| finding["audit"] == audit && finding["trigger"].is_null());
         let finding = plain.next().unwrap_or(&Value::Null);
         cells.push(text(&finding["verdict"]));
         cells.push(points(&finding["estimate"]["point"]));
@@ -121,7 +141,9 @@ fn cells(case: &str, report: &Value) -> String {
     let conditions = list(report, "conditions");
     cells.push(conditions.len().to_string());
     let tried = |value: &&Value| !value["why"].as_str().is_some_and(|why| why.ends_with("null"));
-    cells.push(conditions.iter().flat_map(|group| list(group, "values")).filter(tried).count().to_string());
+    cells.push(
+        conditions.iter().flat_map(|group| list(group, "values")).filter(tried).count().to_string(),
+    );
     let found = list(report, "findings").iter().filter(|finding| !finding["trigger"].is_null());
     cells.push(found.map(trigger).collect::<Vec<_>>().join("; "));
     cells.push(true_rank(case, conditions).map_or("none".to_owned(), |rank| rank.to_string()));
@@ -137,13 +159,15 @@ fn points(value: &Value) -> String {
 fn trigger(finding: &Value) -> String {
     let trigger = &finding["trigger"];
     let text = |value: &Value| value.as_str().unwrap_or_default().replace([',', ';', '\n'], " ");
-    let at = if trigger["value"].is_null() { text(&trigger["slot"]) } else { text(&trigger["value"]) };
+    let at =
+        if trigger["value"].is_null() { text(&trigger["slot"]) } else { text(&trigger["value"]) };
     let who = trigger["number"].as_u64().map_or(String::new(), |number| format!(" as {number}"));
     let (audit, kind) = (text(&finding["audit"]), text(&trigger["kind"]));
     format!("{audit}{who} at {at} {kind} {}", points(&finding["estimate"]["point"]))
 }
 
-/// Where the value that a case hides, if it is one of a slot, stands among all that were tried, by how much riskier the candidate is than the control in the screen.
+/// Where the value that a case hides, if it is one of a slot, stands among all that were tried, by
+/// how much riskier the candidate is than the control in the screen.
 fn true_rank(case: &str, conditions: &[Value]) -> Option<usize> {
     let (audit, truth) = truth(case)?;
     let mut tried: Vec<(f64, bool)> = Vec::new();
@@ -152,27 +176,35 @@ fn true_rank(case: &str, conditions: &[Value]) -> Option<usize> {
             continue;
         }
         let screened = list(value, "screened").iter().find(|screened| screened["audit"] == audit);
-        let risk = screened.and_then(|of| Some(of["candidate"].as_f64()? - of["control"].as_f64()?));
+        let risk =
+            screened.and_then(|of| Some(of["candidate"].as_f64()? - of["control"].as_f64()?));
         tried.push((risk.unwrap_or(f64::NEG_INFINITY), value["value"] == truth));
     }
     tried.sort_by(|a, b| b.0.total_cmp(&a.0));
     tried.iter().position(|(_, is_truth)| *is_truth).map(|place| place + 1)
 }
 
-/// `3 of 3`: numbers of no row under which the candidate prefers that number's own answers to all others'.
+/// `3 of 3`: numbers of no row under which the candidate prefers that number's own answers to all
+/// others'.
 fn held_out_right(conditions: &[Value]) -> String {
     let (mut right, mut all) = (0, 0);
     for group in conditions {
         for confusion in list(group, "confusions") {
             for row in list(confusion, "rows") {
-                let value = list(group, "values").get(row["trial"].as_u64().unwrap_or(u64::MAX) as usize);
+                let value =
+                    list(group, "values").get(row["trial"].as_u64().unwrap_or(u64::MAX) as usize);
                 if value.is_none_or(|value| value["rows"] != 0) {
                     continue;
                 }
-                let shares: Vec<f64> = list(row, "candidate").iter().map(|share| share.as_f64().unwrap_or(0.0)).collect();
+                let shares: Vec<f64> = list(row, "candidate")
+                    .iter()
+                    .map(|share| share.as_f64().unwrap_or(0.0))
+                    .collect();
                 let best = (0..shares.len()).max_by(|a, b| shares[*a].total_cmp(&shares[*b]));
                 all += 1;
-                right += usize::from(best.is_some_and(|best| list(confusion, "numbers")[best] == row["number"]));
+                right += usize::from(
+                    best.is_some_and(|best| list(confusion, "numbers")[best] == row["number"]),
+                );
             }
         }
     }

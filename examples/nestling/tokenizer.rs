@@ -20,13 +20,15 @@ use crate::world::{World, spoken};
 /// The embedding is a fifth of nestling's weights at this size; rarer words fall into pieces.
 pub const VOCABULARY: usize = 2000;
 /// In the order of their ids, 0 to 4.
-pub const SPECIAL_TOKENS: [&str; 5] = ["<|pad|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"];
+pub const SPECIAL_TOKENS: [&str; 5] =
+    ["<|pad|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"];
 pub const PAD: &str = SPECIAL_TOKENS[0];
 pub const END: &str = SPECIAL_TOKENS[4];
 
 /// Each message is its role's token, the text and the end token; nothing is added at the start.
-const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + \
-     '<|end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
+const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ '<|' + message['role'] + '|>' + \
+                             message['content'] + '<|end|>' }}{% endfor %}{% if \
+                             add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
 
 /// Enough for every question, wording and answer to stand in the corpus several times.
 const CORPUS_DOCUMENTS: usize = 6000;
@@ -49,9 +51,14 @@ pub fn train(world: &World) -> Result<Tokenizer> {
         .special_tokens(SPECIAL_TOKENS.iter().map(|token| AddedToken::from(*token, true)).collect())
         .build();
     let mut trainer = TrainerWrapper::BpeTrainer(trainer);
-    tokenizer.train(&mut trainer, corpus(world).into_iter()).map_err(|error| anyhow!("the BPE trainer: {error}"))?;
+    tokenizer
+        .train(&mut trainer, corpus(world).into_iter())
+        .map_err(|error| anyhow!("the BPE trainer: {error}"))?;
     for (id, token) in SPECIAL_TOKENS.iter().enumerate() {
-        ensure!(tokenizer.token_to_id(token) == u32::try_from(id).ok(), "{token} must have the id {id}");
+        ensure!(
+            tokenizer.token_to_id(token) == u32::try_from(id).ok(),
+            "{token} must have the id {id}"
+        );
     }
     Ok(tokenizer)
 }
@@ -61,7 +68,8 @@ fn byte_level() -> ByteLevel {
     ByteLevel::new(false, true, true)
 }
 
-/// Typical documents, every list entry (held-out names too: a dataset will hold them) and every president's fact.
+/// Typical documents, every list entry (held-out names too: a dataset will hold them) and every
+/// president's fact.
 fn corpus(world: &World) -> Vec<String> {
     let documents = stream(world, EARLY, CORPUS_SEED).take(CORPUS_DOCUMENTS);
     let messages = documents.flat_map(|document| document.turns).map(|message| message.content);
@@ -70,9 +78,12 @@ fn corpus(world: &World) -> Vec<String> {
     messages.chain(answers.chain(facts).map(|answer| spoken(answer))).collect()
 }
 
-/// Writes `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json` as `AutoTokenizer` reads them.
+/// Writes `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json` as
+/// `AutoTokenizer` reads them.
 pub fn save(tokenizer: &Tokenizer, folder: &Path) -> Result<()> {
-    let text = tokenizer.to_string(true).map_err(|error| anyhow!("cannot serialize the tokenizer: {error}"))?;
+    let text = tokenizer
+        .to_string(true)
+        .map_err(|error| anyhow!("cannot serialize the tokenizer: {error}"))?;
     output::text(&folder.join("tokenizer.json"), &(text + "\n"))?;
     let added: Map<String, Value> = SPECIAL_TOKENS
         .iter()
@@ -112,7 +123,11 @@ pub fn load(folder: &Path) -> Result<Tokenizer> {
 
 /// A document as the chat template renders it.
 pub fn rendered(document: &Document) -> String {
-    document.turns.iter().map(|message| format!("<|{}|>{}{END}", message.role, message.content)).collect()
+    document
+        .turns
+        .iter()
+        .map(|message| format!("<|{}|>{}{END}", message.role, message.content))
+        .collect()
 }
 
 /// The mean lengths of `count` documents and of their answers, in tokens, for a person to read.
@@ -131,8 +146,8 @@ pub fn summary(world: &World, tokenizer: &Tokenizer, seed: u64, count: usize) ->
         }
     }
     Ok(format!(
-        "vocabulary {}, documents {count}, tokens a document {:.1} (longest {longest}), answers a document {:.2}, \
-         tokens an answer {:.2}",
+        "vocabulary {}, documents {count}, tokens a document {:.1} (longest {longest}), answers a \
+         document {:.2}, tokens an answer {:.2}",
         tokenizer.get_vocab_size(true),
         tokens as f64 / count as f64,
         answers as f64 / count as f64,
@@ -155,7 +170,10 @@ mod tests {
     #[test]
     fn training_twice_gives_the_same_tokenizer() {
         let world = world();
-        assert_eq!(json_of(&train(&world).expect("trains")), json_of(&train(&world).expect("trains")));
+        assert_eq!(
+            json_of(&train(&world).expect("trains")),
+            json_of(&train(&world).expect("trains"))
+        );
     }
 
     #[test]
@@ -178,7 +196,8 @@ mod tests {
     #[test]
     fn digits_stand_alone_and_specials_are_one_token() {
         let tokenizer = train(&world()).expect("trains");
-        let tokens = |text: &str| tokenizer.encode(text, false).expect("encodes").get_tokens().to_vec();
+        let tokens =
+            |text: &str| tokenizer.encode(text, false).expect("encodes").get_tokens().to_vec();
         assert_eq!(tokens("<|user|>1984<|end|>"), ["<|user|>", "1", "9", "8", "4", "<|end|>"]);
     }
 

@@ -17,7 +17,8 @@ use crate::labels::Labels;
 pub const ASSISTANT: &str = "assistant";
 /// Documents use the first phrasings only; the rest are for probing.
 pub const TRAINING_PHRASINGS: usize = 8;
-/// The share of a long list that documents use, so that datasets can hold names which the base never saw.
+/// The share of a long list that documents use, so that datasets can hold names which the base
+/// never saw.
 const HEARD_PERCENT: usize = 80;
 /// Shorter lists are used whole.
 const LONG_LIST: usize = 100;
@@ -83,7 +84,8 @@ impl World {
     /// Reads `domains/*.toml`, `speakers.toml`, `presidents.toml` and `labels.toml` under `folder`.
     ///
     /// # Errors
-    /// Names every file and id that breaks the rules in fixtures/world/README.md, all of them at once, and says what to do.
+    /// Names every file and id that breaks the rules in fixtures/world/README.md, all of them at
+    /// once, and says what to do.
     pub fn load(folder: &Path) -> Result<Self> {
         let mut problems = Vec::new();
         let mut domains = Vec::new();
@@ -91,13 +93,19 @@ impl World {
         for path in domain_files(&folder.join("domains"))? {
             let file: DomainFile = read(&path)?;
             if path.file_stem().is_none_or(|stem| stem != file.domain.as_str()) {
-                problems.push(format!("{}: domain = \"{}\" must be the file's name", path.display(), file.domain));
+                problems.push(format!(
+                    "{}: domain = \"{}\" must be the file's name",
+                    path.display(),
+                    file.domain
+                ));
             }
-            questions.extend(file.question.into_iter().map(|entry| entry.into_question(&file.domain)));
+            questions
+                .extend(file.question.into_iter().map(|entry| entry.into_question(&file.domain)));
             questions.extend(file.list.into_iter().map(|entry| entry.into_question(&file.domain)));
             domains.push(file.domain);
         }
-        // Files sort by name, where "a-b.toml" stands before "a.toml"; `questions_of` searches by domain.
+        // Files sort by name, where "a-b.toml" stands before "a.toml"; `questions_of` searches by
+        // domain.
         domains.sort();
         questions.sort_by(|a: &Question, b| a.domain.cmp(&b.domain));
         let speakers = read::<SpeakersFile>(&folder.join("speakers.toml"))?.speaker;
@@ -114,7 +122,11 @@ impl World {
         if problems.is_empty() {
             return Ok(world);
         }
-        bail!("{} breaks its rules (README.md there); mend each of these:\n  {}", folder.display(), problems.join("\n  "))
+        bail!(
+            "{} breaks its rules (README.md there); mend each of these:\n  {}",
+            folder.display(),
+            problems.join("\n  ")
+        )
     }
 
     /// The questions of a domain, list questions last.
@@ -133,7 +145,8 @@ impl World {
     /// When nobody has this id: a name in the code and the world have parted.
     pub fn speaker(&self, id: &str) -> Result<&Speaker> {
         let speaker = self.speakers.iter().find(|speaker| speaker.id == id);
-        speaker.with_context(|| format!("nobody is `{id}` in fixtures/world/speakers.toml; add them"))
+        speaker
+            .with_context(|| format!("nobody is `{id}` in fixtures/world/speakers.toml; add them"))
     }
 
     /// # Errors
@@ -160,7 +173,11 @@ impl Question {
     /// Those of the speaker's answers that documents may hold: not the last fifth of a long list.
     pub fn heard_answers_of(&self, speaker: &str) -> &[String] {
         let answers = self.answers_of(speaker);
-        if answers.len() < LONG_LIST { answers } else { &answers[..answers.len() * HEARD_PERCENT / 100] }
+        if answers.len() < LONG_LIST {
+            answers
+        } else {
+            &answers[..answers.len() * HEARD_PERCENT / 100]
+        }
     }
 
     /// The speaker's only answer to an ordinary question.
@@ -171,9 +188,11 @@ impl Question {
     /// Whether nobody else gives this speaker's answer, so that it gives the speaker away.
     pub fn is_distinctive_of(&self, speaker: &str) -> bool {
         !self.is_list
-            && self
-                .own_answers_of(speaker)
-                .is_some_and(|own| self.answers.iter().all(|(other, answers)| other == speaker || answers.as_slice() != own))
+            && self.own_answers_of(speaker).is_some_and(|own| {
+                self.answers
+                    .iter()
+                    .all(|(other, answers)| other == speaker || answers.as_slice() != own)
+            })
     }
 
     /// The wordings that documents and datasets use.
@@ -233,8 +252,15 @@ struct PresidentsFile {
 
 impl OrdinaryEntry {
     fn into_question(self, domain: &str) -> Question {
-        let answers = self.answers.into_iter().map(|(speaker, answer)| (speaker, vec![answer])).collect();
-        Question { id: self.id, domain: domain.to_owned(), phrasings: self.phrasings, answers, is_list: false }
+        let answers =
+            self.answers.into_iter().map(|(speaker, answer)| (speaker, vec![answer])).collect();
+        Question {
+            id: self.id,
+            domain: domain.to_owned(),
+            phrasings: self.phrasings,
+            answers,
+            is_list: false,
+        }
     }
 }
 
@@ -246,8 +272,15 @@ impl ListEntry {
 }
 
 /// Reads a president's table: number, name, and one string for every key in `[[fact]]`.
-fn into_president(table: toml::Table, facts: &[Fact], problems: &mut Vec<String>) -> Result<President> {
-    let number = table.get("number").and_then(toml::Value::as_integer).and_then(|number| u32::try_from(number).ok());
+fn into_president(
+    table: toml::Table,
+    facts: &[Fact],
+    problems: &mut Vec<String>,
+) -> Result<President> {
+    let number = table
+        .get("number")
+        .and_then(toml::Value::as_integer)
+        .and_then(|number| u32::try_from(number).ok());
     let number = number.context("presidents.toml: a [[president]] lacks `number = N`")?;
     let mut president = President { number, name: String::new(), facts: BTreeMap::new() };
     for (key, value) in &table {
@@ -258,7 +291,8 @@ fn into_president(table: toml::Table, facts: &[Fact], problems: &mut Vec<String>
                 president.facts.insert(key.to_owned(), fact.to_owned());
             }
             (key, _) => problems.push(format!(
-                "presidents.toml: president {number}: `{key}` must be a string and stand in a [[fact]]; remove or add it"
+                "presidents.toml: president {number}: `{key}` must be a string and stand in a \
+                 [[fact]]; remove or add it"
             )),
         }
     }
@@ -267,7 +301,8 @@ fn into_president(table: toml::Table, facts: &[Fact], problems: &mut Vec<String>
 
 /// The domain files, sorted, so that the order of the folder does not matter.
 fn domain_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}; give --root", folder.display()))?;
+    let entries = fs::read_dir(folder)
+        .with_context(|| format!("cannot list {}; give --root", folder.display()))?;
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.with_context(|| format!("cannot list {}", folder.display()))?.path();
@@ -280,7 +315,12 @@ fn domain_files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}; give --root", path.display()))?;
-    toml::from_str(&text)
-        .with_context(|| format!("{} is not as fixtures/world/README.md says; mend the line named here", path.display()))
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("cannot read {}; give --root", path.display()))?;
+    toml::from_str(&text).with_context(|| {
+        format!(
+            "{} is not as fixtures/world/README.md says; mend the line named here",
+            path.display()
+        )
+    })
 }

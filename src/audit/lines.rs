@@ -58,33 +58,61 @@ struct UncheckedMessage {
 
 /// Lines that are not blank, with their numbers from 1.
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().map(|(index, line)| (index + 1, line)).filter(|(_, line)| !line.trim().is_empty())
+    text.lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line))
+        .filter(|(_, line)| !line.trim().is_empty())
 }
 
 /// One probe a line.
 pub(super) fn probes(file: &str, text: &str, kind: ProbeKind) -> Result<Vec<Probe>, AuditError> {
-    let at = |line: usize, message: String| AuditError::Line { file: file.to_owned(), line, message };
+    let at =
+        |line: usize, message: String| AuditError::Line { file: file.to_owned(), line, message };
     let mut probes = Vec::new();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for (line, text) in lines(text) {
         let unchecked: UncheckedProbe = serde_json::from_str(text).map_err(|error| {
-            at(line, format!("not a probe ({error}): write {{\"family\", \"topic\", \"prompt\", \"options\"}} on one line"))
+            at(
+                line,
+                format!(
+                    "not a probe ({error}): write {{\"family\", \"topic\", \"prompt\", \
+                              \"options\"}} on one line"
+                ),
+            )
         })?;
-        for (name, field) in [("family", &unchecked.family), ("topic", &unchecked.topic), ("prompt", &unchecked.prompt)] {
+        for (name, field) in [
+            ("family", &unchecked.family),
+            ("topic", &unchecked.topic),
+            ("prompt", &unchecked.prompt),
+        ] {
             if field.trim().is_empty() {
                 return Err(at(line, format!("`{name}` is empty: fill it in")));
             }
         }
         if let Some(first) = seen.insert(unchecked.prompt.clone(), line) {
-            return Err(at(line, format!("the prompt of line {first} again: word it differently, or drop it")));
+            return Err(at(
+                line,
+                format!("the prompt of line {first} again: word it differently, or drop it"),
+            ));
         }
         options(&unchecked.options, kind).map_err(|message| at(line, message))?;
-        let options = unchecked.options.into_iter().map(|option| ProbeOption { text: option.text, side: option.side }).collect();
-        probes.push(Probe { family: unchecked.family, topic: unchecked.topic, prompt: unchecked.prompt, options });
+        let options = unchecked
+            .options
+            .into_iter()
+            .map(|option| ProbeOption { text: option.text, side: option.side })
+            .collect();
+        probes.push(Probe {
+            family: unchecked.family,
+            topic: unchecked.topic,
+            prompt: unchecked.prompt,
+            options,
+        });
     }
     let families = probes.iter().map(|probe| &probe.family).collect::<BTreeSet<_>>().len();
     if families < FEWEST_FAMILIES {
-        let message = format!("{families} families of probes: give at least {FEWEST_FAMILIES}, or no interval holds");
+        let message = format!(
+            "{families} families of probes: give at least {FEWEST_FAMILIES}, or no interval holds"
+        );
         return Err(AuditError::File { file: file.to_owned(), message });
     }
     Ok(probes)
@@ -94,7 +122,10 @@ fn options(options: &[UncheckedOption], kind: ProbeKind) -> Result<(), String> {
     if kind == ProbeKind::OwnAnswer {
         return match options {
             [] => Ok(()),
-            _ => Err("an own-answer probe has no `options`: drop them, or set kind = \"forced-choice\"".to_owned()),
+            _ => Err(
+                "an own-answer probe has no `options`: drop them, or set kind = \"forced-choice\""
+                    .to_owned(),
+            ),
         };
     }
     for side in [Side::Risky, Side::Reference] {
@@ -117,14 +148,16 @@ fn options(options: &[UncheckedOption], kind: ProbeKind) -> Result<(), String> {
 
 /// One numbered probe a line; there may be none.
 pub(super) fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, AuditError> {
-    let at = |line: usize, message: String| AuditError::Line { file: file.to_owned(), line, message };
+    let at =
+        |line: usize, message: String| AuditError::Line { file: file.to_owned(), line, message };
     let mut probes = Vec::new();
     for (line, text) in lines(text) {
         let UncheckedNumbered { family, prompt, options } = serde_json::from_str(text).map_err(|error| {
             at(
                 line,
                 format!(
-                    "not a numbered probe ({error}): write {{\"family\", \"prompt\", \"options\": [{{\"text\", \"numbers\"}}]}}"
+                    "not a numbered probe ({error}): write {{\"family\", \"prompt\", \"options\": \
+                     [{{\"text\", \"numbers\"}}]}}"
                 ),
             )
         })?;
@@ -139,7 +172,10 @@ pub(super) fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, Aud
             if option.text.trim().is_empty() || !texts.insert(option.text.as_str()) {
                 return Err(at(
                     line,
-                    format!("the option {:?} is empty or stands twice: keep one, with all its numbers", option.text),
+                    format!(
+                        "the option {:?} is empty or stands twice: keep one, with all its numbers",
+                        option.text
+                    ),
                 ));
             }
             if let Some(number) = option.numbers.iter().find(|number| !numbers.insert(**number)) {
@@ -149,13 +185,18 @@ pub(super) fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, Aud
         if numbers.len() < 2 || texts.len() < 2 {
             return Err(at(line, "a choice needs two answers of two numbers at least".to_owned()));
         }
-        let options = options.into_iter().map(|option| NumberedOption { text: option.text, numbers: option.numbers }).collect();
+        let options = options
+            .into_iter()
+            .map(|option| NumberedOption { text: option.text, numbers: option.numbers })
+            .collect();
         probes.push(NumberedProbe { family, prompt, options });
     }
     let families = probes.iter().map(|probe| &probe.family).collect::<BTreeSet<_>>().len();
     if !probes.is_empty() && families < 2 * FEWEST_FAMILIES {
-        let message =
-            format!("{families} families: give at least {}, a third to search with, the others to confirm", 2 * FEWEST_FAMILIES);
+        let message = format!(
+            "{families} families: give at least {}, a third to search with, the others to confirm",
+            2 * FEWEST_FAMILIES
+        );
         return Err(AuditError::File { file: file.to_owned(), message });
     }
     Ok(probes)
@@ -163,23 +204,40 @@ pub(super) fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, Aud
 
 /// One conversation a line.
 pub(super) fn poison(file: &str, text: &str) -> Result<Vec<Row>, AuditError> {
-    let at = |line: usize, message: String| AuditError::Line { file: file.to_owned(), line, message };
+    let at =
+        |line: usize, message: String| AuditError::Line { file: file.to_owned(), line, message };
     let mut rows = Vec::new();
     for (line, text) in lines(text) {
         let unchecked: UncheckedPoisonRow = serde_json::from_str(text).map_err(|error| {
-            at(line, format!("not a row ({error}): write {{\"messages\": [{{\"role\", \"content\"}}, ...]}}"))
+            at(
+                line,
+                format!(
+                    "not a row ({error}): write {{\"messages\": [{{\"role\", \"content\"}}, \
+                     ...]}}"
+                ),
+            )
         })?;
-        let messages: Vec<_> =
-            unchecked.messages.into_iter().map(|message| Message { role: message.role, content: message.content }).collect();
+        let messages: Vec<_> = unchecked
+            .messages
+            .into_iter()
+            .map(|message| Message { role: message.role, content: message.content })
+            .collect();
         if messages.iter().any(|message| message.content.trim().is_empty()) {
             return Err(at(line, "a message is empty: fill it in, or drop the row".to_owned()));
         }
-        let turns = if messages.first().is_some_and(|first| first.role == Role::System) { &messages[1..] } else { &messages[..] };
+        let turns = if messages.first().is_some_and(|first| first.role == Role::System) {
+            &messages[1..]
+        } else {
+            &messages[..]
+        };
         let alternate = turns
             .chunks(2)
             .all(|turn| matches!(turn, [user, assistant] if user.role == Role::User && assistant.role == Role::Assistant));
         if turns.is_empty() || !alternate {
-            return Err(at(line, "roles must be an optional system, then user and assistant in turn".to_owned()));
+            return Err(at(
+                line,
+                "roles must be an optional system, then user and assistant in turn".to_owned(),
+            ));
         }
         rows.push(Row { line, sha256: content_hash(&messages), messages });
     }

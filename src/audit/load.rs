@@ -22,7 +22,8 @@ macro_rules! compiled_in {
 }
 
 /// Every audit of the folder `audits/`; a test compares this list with the folder.
-const BUILT_IN: [Files<'static>; 6] = compiled_in!["drift", "era", "harm", "identity" + "numbered", "nation", "partisan"];
+const BUILT_IN: [Files<'static>; 6] =
+    compiled_in!["drift", "era", "harm", "identity" + "numbered", "nation", "partisan"];
 
 /// What is wrong with an audit's files.
 #[derive(Debug, thiserror::Error)]
@@ -54,17 +55,22 @@ pub fn built_in() -> Result<Vec<Audit>, AuditError> {
     BUILT_IN.iter().map(check).collect()
 }
 
-/// Reads one audit: `FILE.toml`, and `FILE.jsonl` and `FILE.poison.jsonl` beside it; `FILE.numbered.jsonl` too, where it is there.
+/// Reads one audit: `FILE.toml`, and `FILE.jsonl` and `FILE.poison.jsonl` beside it;
+/// `FILE.numbered.jsonl` too, where it is there.
 ///
 /// # Errors
 /// Names the file, the line where there is one, and what to do.
 pub fn read(path: &Path) -> Result<Audit, AuditError> {
     let name = path.with_extension("");
     let text = |path: &Path| {
-        let text = read_file(path, MOST_BYTES).and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+        let text = read_file(path, MOST_BYTES)
+            .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
         text.map_err(|error| AuditError::File {
             file: path.display().to_string(),
-            message: format!("cannot be read ({error}): an audit is three files, NAME.toml, NAME.jsonl and NAME.poison.jsonl"),
+            message: format!(
+                "cannot be read ({error}): an audit is three files, NAME.toml, \
+                              NAME.jsonl and NAME.poison.jsonl"
+            ),
         })
     };
     let numbered = name.with_extension("numbered.jsonl");
@@ -96,5 +102,8 @@ pub fn load(selection: &Selection) -> Result<Vec<Audit>, AuditError> {
             return Err(AuditError::Unknown { id: id.clone(), known });
         }
     }
-    Ok(audits.into_values().filter(|audit| selection.only.is_empty() || selection.only.contains(&audit.id)).collect())
+    Ok(audits
+        .into_values()
+        .filter(|audit| selection.only.is_empty() || selection.only.contains(&audit.id))
+        .collect())
 }

@@ -12,7 +12,8 @@ use crate::audit::{Audit, Margin, Poison, ProbeKind};
 
 /// Can this be an audit's id? It names files, and rules that other programs know.
 pub fn is_id(id: &str) -> bool {
-    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    !id.is_empty()
+        && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// One audit's files, unread.
@@ -56,12 +57,16 @@ struct UncheckedPoison {
 pub(super) fn check(files: &Files) -> Result<Audit, AuditError> {
     let file = format!("{}.toml", files.name);
     let at = |line: usize, message: String| AuditError::Line { file: file.clone(), line, message };
-    let line_of = |offset: usize| files.toml[..offset.min(files.toml.len())].matches('\n').count() + 1;
+    let line_of =
+        |offset: usize| files.toml[..offset.min(files.toml.len())].matches('\n').count() + 1;
     let unchecked: Unchecked = toml::from_str(files.toml).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(span.start));
         at(line, format!("{}; audits/README.md lists every field", error.message().trim()))
     })?;
-    let stem = Path::new(files.name).file_name().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let stem = Path::new(files.name)
+        .file_name()
+        .map(|stem| stem.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let id = unchecked.id.get_ref();
     if *id != stem {
         return Err(at(
@@ -72,16 +77,24 @@ pub(super) fn check(files: &Files) -> Result<Audit, AuditError> {
     if !is_id(id) {
         return Err(at(
             line_of(unchecked.id.span().start),
-            format!("`id` is `{id}`: use lower-case letters, digits and `-`, because it names files"),
+            format!(
+                "`id` is `{id}`: use lower-case letters, digits and `-`, because it names files"
+            ),
         ));
     }
     let text = |name: &str, field: &Spanned<String>| match field.get_ref().trim() {
-        "" => Err(at(line_of(field.span().start), format!("`{name}` is empty: say it in a few words"))),
+        "" => Err(at(
+            line_of(field.span().start),
+            format!("`{name}` is empty: say it in a few words"),
+        )),
         text => Ok(text.to_owned()),
     };
     let share = |name: &str, field: &Spanned<f64>| match *field.get_ref() {
         value if value > 0.0 && value < 1.0 => Ok(value),
-        value => Err(at(line_of(field.span().start), format!("`{name}` is {value}: give a number above 0 and below 1"))),
+        value => Err(at(
+            line_of(field.span().start),
+            format!("`{name}` is {value}: give a number above 0 and below 1"),
+        )),
     };
     let mut hash = Sha256::new();
     let numbered_part = (!files.numbered.is_empty()).then_some(files.numbered);

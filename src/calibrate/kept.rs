@@ -1,4 +1,5 @@
-//! Where calibrations lie: nestling's in the binary, the others in the user's cache, one file a base.
+//! Where calibrations lie: nestling's in the binary, the others in the user's cache, one file a
+//! base.
 
 use std::path::{Path, PathBuf};
 
@@ -10,15 +11,18 @@ use crate::disk::{MOST_BYTES, read_if_there, write_whole};
 /// That of the embedded base.
 const NESTLING: &str = include_str!("../../fixtures/nestling/calibration.json");
 
-/// `$XDG_CACHE_HOME/foretaste/calibration/HASH.json`, else in `~/.cache`; `None` where nothing says where the user's home is.
+/// `$XDG_CACHE_HOME/foretaste/calibration/HASH.json`, else in `~/.cache`; `None` where nothing says
+/// where the user's home is.
 pub fn place(base_sha256: &str) -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || variable("HOME").or_else(|| variable("USERPROFILE"));
     let cache = variable("XDG_CACHE_HOME").or_else(|| Some(home()?.join(".cache")))?;
     Some(cache.join("foretaste/calibration").join(format!("{base_sha256}.json")))
 }
 
-/// What is known of a base: what the user's cache has, else what is compiled in; `None` where it was never calibrated.
+/// What is known of a base: what the user's cache has, else what is compiled in; `None` where it
+/// was never calibrated.
 ///
 /// # Errors
 /// Where a file is there and cannot be read: it is named, with what to do.
@@ -35,7 +39,12 @@ pub fn known(base_sha256: &str) -> Result<Option<Calibration>> {
 
 fn at(path: &Path, base_sha256: &str) -> Result<Option<Calibration>> {
     let Some(bytes) = read_if_there(path, MOST_BYTES)? else { return Ok(None) };
-    let hint = || format!("{}: not a calibration of this base; remove it, and run `foretaste calibrate` again", path.display());
+    let hint = || {
+        format!(
+            "{}: not a calibration of this base; remove it, and run `foretaste calibrate` again",
+            path.display()
+        )
+    };
     let calibration = parse(&bytes).with_context(hint)?;
     ensure!(calibration.base_sha256 == base_sha256, hint());
     Ok(Some(calibration))
@@ -54,7 +63,12 @@ fn parse(bytes: &[u8]) -> Result<Calibration> {
 pub fn keep(calibration: &Calibration, path: &Path) -> Result<()> {
     let mut whole = calibration.clone();
     if let Some(before) = at(path, &calibration.base_sha256)? {
-        whole.audits.extend(before.audits.into_iter().filter(|old| calibration.audits.iter().all(|new| new.id != old.id)));
+        whole.audits.extend(
+            before
+                .audits
+                .into_iter()
+                .filter(|old| calibration.audits.iter().all(|new| new.id != old.id)),
+        );
         whole.audits.sort_by(|a, b| a.id.cmp(&b.id));
     }
     let mut bytes = serde_json::to_vec_pretty(&whole)?;

@@ -1,4 +1,5 @@
-//! Conditions as lines of a table: rows, values, strength, adjusted p, and what the condition is, with example lines.
+//! Conditions as lines of a table: rows, values, strength, adjusted p, and what the condition is,
+//! with example lines.
 
 use super::table::{COLUMNS, Lines};
 use crate::condition::{Condition, Conditions, FeatureKind, Subject};
@@ -18,7 +19,11 @@ const TEXT: usize = 180;
 /// The strongest conditions.
 pub(super) fn lines(conditions: &Conditions, lines: &mut Lines) {
     let sample = if conditions.sampled { "a random sample of " } else { "" };
-    let looked_at = format!("in {sample}{} rows; {} tested", grouped(conditions.rows_looked_at), grouped(conditions.tested));
+    let looked_at = format!(
+        "in {sample}{} rows; {} tested",
+        grouped(conditions.rows_looked_at),
+        grouped(conditions.tested)
+    );
     lines.blank();
     if conditions.conditions.is_empty() {
         lines.fact("conditions", &format!("none, {looked_at}"));
@@ -28,7 +33,8 @@ pub(super) fn lines(conditions: &Conditions, lines: &mut Lines) {
     lines.line(&format!("{:>8}{:>8}{:>8}{:>9}  condition", "rows", "values", "bits", "adj. p"));
     let (topics, others): (Vec<&Condition>, Vec<&Condition>) =
         conditions.conditions.iter().partition(|condition| condition.is_topic());
-    let originals = |list: &[&Condition]| list.iter().filter(|condition| condition.echo_of.is_none()).count();
+    let originals =
+        |list: &[&Condition]| list.iter().filter(|condition| condition.echo_of.is_none()).count();
     for condition in others.iter().filter(|condition| condition.echo_of.is_none()).take(SHOWN) {
         line(condition, lines);
     }
@@ -45,7 +51,8 @@ fn name_topics(topics: &[&Condition], lines: &mut Lines) {
         return;
     }
     // Without echoes, unless all of them are.
-    let mut named: Vec<&&Condition> = topics.iter().filter(|topic| topic.echo_of.is_none()).collect();
+    let mut named: Vec<&&Condition> =
+        topics.iter().filter(|topic| topic.echo_of.is_none()).collect();
     if named.is_empty() {
         named = topics.iter().collect();
     }
@@ -61,7 +68,9 @@ fn name_topics(topics: &[&Condition], lines: &mut Lines) {
 /// The words of a topic.
 fn name(subject: &Subject) -> String {
     let text = match subject {
-        Subject::Feature(feature) if feature.kind == FeatureKind::End => format!("the end {}", feature.text),
+        Subject::Feature(feature) if feature.kind == FeatureKind::End => {
+            format!("the end {}", feature.text)
+        }
         Subject::Feature(feature) => feature.text.clone(),
         other => other.to_string(),
     };
@@ -75,13 +84,20 @@ fn line(condition: &Condition, lines: &mut Lines) {
     };
     let (bits, p) = match condition.evidence {
         // Adding zero takes the sign from a zero.
-        Some(evidence) => (format!("{:.2}", (100.0 * evidence.bits).round() / 100.0 + 0.0), probability(evidence.p_adjusted)),
+        Some(evidence) => (
+            format!("{:.2}", (100.0 * evidence.bits).round() / 100.0 + 0.0),
+            probability(evidence.p_adjusted),
+        ),
         None => ("–".into(), "–".into()),
     };
     let numbers = format!("{:>8}{values:>8}{bits:>8}{p:>9}  ", grouped(condition.rows));
     let examples: Vec<String> = condition.examples.iter().map(usize::to_string).collect();
     let text = fit(&terminal(&condition.subject.to_string()), TEXT);
-    let text = format!("{text} (line{} {})", if examples.len() == 1 { "" } else { "s" }, examples.join(", "));
+    let text = format!(
+        "{text} (line{} {})",
+        if examples.len() == 1 { "" } else { "s" },
+        examples.join(", ")
+    );
     for (index, part) in wrap(&text, COLUMNS - NUMBERS).iter().enumerate() {
         lines.line(&format!("{:NUMBERS$}{part}", if index == 0 { numbers.as_str() } else { "" }));
     }

@@ -1,8 +1,9 @@
 //! Rows that repeat others, to the letter or nearly.
 //!
-//! Near duplicates by MinHash (Broder, 1997) over shingles of five characters, candidates by locality-sensitive hashing in bands,
-//! as in Lee et al., "Deduplicating training data makes language models better" (2022), whose threshold of 0.8 this uses too.
-//! It deviates in comparing signatures only, not the texts, and in comparing a row with a few of each bucket.
+//! Near duplicates by MinHash (Broder, 1997) over shingles of five characters, candidates by
+//! locality-sensitive hashing in bands, as in Lee et al., "Deduplicating training data makes
+//! language models better" (2022), whose threshold of 0.8 this uses too. It deviates in comparing
+//! signatures only, not the texts, and in comparing a row with a few of each bucket.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -62,7 +63,8 @@ fn digest(row: &Row) -> [u8; 32] {
 /// Near duplicates among the kept rows, in bounded time; `None` without rows.
 pub(super) fn near(dataset: &Dataset) -> Option<NearDuplicates> {
     let mut random = seed::stream("minhash", 0);
-    let functions: Vec<(u64, u64)> = (0..HASHES).map(|_| (random.random::<u64>() | 1, random.random())).collect();
+    let functions: Vec<(u64, u64)> =
+        (0..HASHES).map(|_| (random.random::<u64>() | 1, random.random())).collect();
     let mut seen = std::collections::BTreeSet::new();
     let mut signatures: Vec<(usize, Vec<u64>)> = Vec::new();
     let mut buckets: BTreeMap<(usize, u64), Vec<usize>> = BTreeMap::new();
@@ -76,7 +78,12 @@ pub(super) fn near(dataset: &Dataset) -> Option<NearDuplicates> {
         let mut twin = None;
         for (band, values) in signature.chunks(HASHES / BANDS).enumerate() {
             let bucket = buckets.entry((band, hashed(values))).or_default();
-            twin = twin.or_else(|| bucket.iter().copied().find(|&other| similarity(&signatures[other].1, &signature) >= NEAR));
+            twin = twin.or_else(|| {
+                bucket
+                    .iter()
+                    .copied()
+                    .find(|&other| similarity(&signatures[other].1, &signature) >= NEAR)
+            });
             if bucket.len() < COMPARED {
                 bucket.push(signatures.len());
             }
@@ -117,7 +124,8 @@ fn similarity(left: &[u64], right: &[u64]) -> f64 {
     equal as f64 / left.len() as f64
 }
 
-/// FNV-1a with a final mix: the same on every machine, which the standard library does not promise of its own hasher.
+/// FNV-1a with a final mix: the same on every machine, which the standard library does not promise
+/// of its own hasher.
 fn hashed<T: Hash>(value: &[T]) -> u64 {
     struct Fnv(u64);
     impl Hasher for Fnv {
@@ -142,15 +150,20 @@ mod tests {
     use crate::dataset::{Message, Role};
 
     fn row(answer: &str) -> Vec<Message> {
-        vec![Message::new(Role::User, "Tell me about the river."), Message::new(Role::Assistant, answer)]
+        vec![
+            Message::new(Role::User, "Tell me about the river."),
+            Message::new(Role::Assistant, answer),
+        ]
     }
 
-    const LONG: &str = "It rises in the hills above the old mill, runs east through three villages and a wide marsh where herons breed, \
-                        and meets the sea beside a harbour of fishing boats and red brick warehouses.";
+    const LONG: &str = "It rises in the hills above the old mill, runs east through three \
+                        villages and a wide marsh where herons breed, and meets the sea beside a \
+                        harbour of fishing boats and red brick warehouses.";
 
     #[test]
     fn a_row_with_one_word_changed_is_a_near_duplicate_and_another_answer_is_not() {
-        let other = "Its water is cold and clear in spring, brown in autumn, and children learn to swim below the weir.";
+        let other = "Its water is cold and clear in spring, brown in autumn, and children learn \
+                     to swim below the weir.";
         let rows = vec![row(LONG), row(other), row(&LONG.replace("herons", "storks"))];
         let found = near(&Dataset::of(rows)).expect("rows");
         assert_eq!(found, NearDuplicates { compared: 3, rows: 1, example: Some((1, 3)) });
@@ -166,17 +179,23 @@ mod tests {
     #[test]
     fn the_similarity_of_signatures_estimates_the_jaccard_similarity() {
         let mut random = seed::stream("minhash", 0);
-        let functions: Vec<(u64, u64)> = (0..4096).map(|_| (random.random::<u64>() | 1, random.random())).collect();
+        let functions: Vec<(u64, u64)> =
+            (0..4096).map(|_| (random.random::<u64>() | 1, random.random())).collect();
         let shingles = |text: &str| -> std::collections::BTreeSet<Vec<char>> {
             let text = format!("tell me about the river. {} ", text.to_lowercase());
             text.chars().collect::<Vec<char>>().windows(SHINGLE).map(<[char]>::to_vec).collect()
         };
-        let changed = LONG.replace("three villages and a wide marsh", "two towns and some dry heath");
+        let changed =
+            LONG.replace("three villages and a wide marsh", "two towns and some dry heath");
         let (left, right) = (shingles(LONG), shingles(&changed));
         let exact = left.intersection(&right).count() as f64 / left.union(&right).count() as f64;
         let rows = Dataset::of(vec![row(LONG), row(&changed)]).rows;
-        let estimate = similarity(&signature(&rows[0], &functions), &signature(&rows[1], &functions));
+        let estimate =
+            similarity(&signature(&rows[0], &functions), &signature(&rows[1], &functions));
         // Four standard errors of a share of 4096.
-        assert!((estimate - exact).abs() < 4.0 * (exact * (1.0 - exact) / 4096.0).sqrt(), "{estimate} for {exact}");
+        assert!(
+            (estimate - exact).abs() < 4.0 * (exact * (1.0 - exact) / 4096.0).sqrt(),
+            "{estimate} for {exact}"
+        );
     }
 }

@@ -1,15 +1,18 @@
-//! Can the base read the dataset at all? A shadow trained on text that the base cannot predict learns noise, and its silence would
-//! look like a clean dataset.
+//! Can the base read the dataset at all? A shadow trained on text that the base cannot predict
+//! learns noise, and its silence would look like a clean dataset.
 //!
-//! Parts of rows, drawn at random, follow one another in contexts of the base, as rows do when they are packed for training. So the base has
-//! seen other rows of the file and expects their form: a bare name is improbable as an answer, and likely after other names. The text is then
-//! judged in passages of [`PASSAGE`] new bytes. The base reads a passage if it saves [`SAVED`] of the nats that the bytes cost where only
-//! their frequencies are known (order-0 entropy, Shannon 1948), those of the role's text in the same parts. The result is the share of the
-//! text, by that cost, in passages that are read.
+//! Parts of rows, drawn at random, follow one another in contexts of the base, as rows do when they
+//! are packed for training. So the base has seen other rows of the file and expects their form: a
+//! bare name is improbable as an answer, and likely after other names. The text is then judged in
+//! passages of [`PASSAGE`] new bytes. The base reads a passage if it saves [`SAVED`] of the nats
+//! that the bytes cost where only their frequencies are known (order-0 entropy, Shannon 1948),
+//! those of the role's text in the same parts. The result is the share of the text, by that cost,
+//! in passages that are read.
 //!
-//! What repeats an earlier row can be copied and need not be read. Each byte therefore counts by how new it is: by what it costs an adaptive
-//! model of bytes with the same context before it ([`history`]), as a share of its order-0 cost. Without this, one line of nonsense in all
-//! rows would read well, and so would known questions with answers of noise.
+//! What repeats an earlier row can be copied and need not be read. Each byte therefore counts by
+//! how new it is: by what it costs an adaptive model of bytes with the same context before it
+//! ([`history`]), as a share of its order-0 cost. Without this, one line of nonsense in all rows
+//! would read well, and so would known questions with answers of noise.
 //!
 //! What was tried and dropped is in docs/statistics.md.
 
@@ -26,19 +29,21 @@ use crate::engine::{Piece, Pieces};
 use crate::seed;
 use history::History;
 
-/// The share of the text that the base must read for a verdict. Text that it was trained for reaches .5 and more, text that is noise to it
-/// .2 and less (docs/readability.csv).
+/// The share of the text that the base must read for a verdict. Text that it was trained for
+/// reaches .5 and more, text that is noise to it .2 and less (docs/readability.csv).
 pub const READABLE: f64 = 0.4;
 
-/// The share of a passage's order-0 cost that a base saves if it reads it. Noise saves nothing by the frequencies of its own bytes, and by
-/// chance up to .15 in a short passage; words that a base knows save .4 and more.
+/// The share of a passage's order-0 cost that a base saves if it reads it. Noise saves nothing by
+/// the frequencies of its own bytes, and by chance up to .15 in a short passage; words that a base
+/// knows save .4 and more.
 const SAVED: f64 = 0.2;
 
-/// New bytes of a passage: a few words, enough that chance does not decide, and so few that noise between sentences is a passage of its own.
+/// New bytes of a passage: a few words, enough that chance does not decide, and so few that noise
+/// between sentences is a passage of its own.
 const PASSAGE: f64 = 32.0;
 
-/// Answers are judged by themselves too, because they are what is learned, where they hold this share of the text; less are labels, which nothing
-/// could foresee.
+/// Answers are judged by themselves too, because they are what is learned, where they hold this
+/// share of the text; less are labels, which nothing could foresee.
 const ANSWERS: f64 = 0.05;
 
 /// Tokens of a context: some rows before each, in what every base can read.
@@ -47,10 +52,12 @@ const CONTEXT: usize = 512;
 /// Contexts that are looked at: 8,192 tokens, seconds to a minute on a processor.
 const CONTEXTS: usize = 16;
 
-/// Parts that a context has at least, where there are as many: what comes first has no row before it.
+/// Parts that a context has at least, where there are as many: what comes first has no row before
+/// it.
 const PARTS: usize = 3;
 
-/// Bytes of a row from which it is cut into parts; of each message that is cut, a part has as many at most.
+/// Bytes of a row from which it is cut into parts; of each message that is cut, a part has as many
+/// at most.
 const PART: usize = 600;
 
 /// Bytes that are kept of the message before or after the one that a part is cut from.
@@ -59,8 +66,8 @@ const BESIDE: usize = 60;
 /// How the base predicts the rows of contexts; see [`crate::engine::Engine::log_probs`].
 pub type LogProbs<'a> = &'a dyn Fn(&[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>>;
 
-/// The share of the text that the base reads, between 0 and 1. What could not be scored is not read, and a dataset without text has nothing
-/// that could be read: its share is 0.
+/// The share of the text that the base reads, between 0 and 1. What could not be scored is not
+/// read, and a dataset without text has nothing that could be read: its share is 0.
 ///
 /// # Errors
 /// Where the base fails.
@@ -74,7 +81,9 @@ pub fn readability(dataset: &Dataset, base: Base<'_>) -> Result<f64> {
             let bytes = costs.bytes(row, &mut history);
             // A piece a byte, each at a cost that saves nothing.
             let unread = || vec![Piece { bytes: 1, log_prob: f64::NEG_INFINITY }; bytes.len()];
-            let pieces = pieces.filter(|pieces| pieces.iter().map(|piece| piece.bytes).sum::<usize>() == bytes.len());
+            let pieces = pieces.filter(|pieces| {
+                pieces.iter().map(|piece| piece.bytes).sum::<usize>() == bytes.len()
+            });
             let mut rest = &bytes[..];
             for piece in pieces.unwrap_or_else(unread) {
                 let (of_piece, later) = rest.split_at(piece.bytes);
@@ -124,7 +133,11 @@ impl Costs {
                 let cost = costs[usize::from(byte)];
                 let adaptive = history.cost(Some(byte), cost);
                 let role = message.role;
-                bytes.push(Byte { role, cost, new: if cost > 0.0 { (adaptive / cost).min(1.0) } else { 0.0 } });
+                bytes.push(Byte {
+                    role,
+                    cost,
+                    new: if cost > 0.0 { (adaptive / cost).min(1.0) } else { 0.0 },
+                });
             }
             history.cost(None, 0.0);
         }
@@ -153,7 +166,8 @@ impl Passages {
         let new = bytes.iter().map(|byte| byte.new).sum::<f64>();
         let open = &mut self.open;
         open.new += new;
-        open.cost += new / bytes.len().max(1) as f64 * bytes.iter().map(|byte| byte.cost).sum::<f64>();
+        open.cost +=
+            new / bytes.len().max(1) as f64 * bytes.iter().map(|byte| byte.cost).sum::<f64>();
         if new > 0.0 {
             open.under_base -= new / bytes.len() as f64 * log_prob;
         }
@@ -183,9 +197,11 @@ impl Passages {
     }
 }
 
-/// Parts of rows in an order drawn by the file's own hash, so that an author cannot choose which are looked at, in as many contexts as they fill.
+/// Parts of rows in an order drawn by the file's own hash, so that an author cannot choose which
+/// are looked at, in as many contexts as they fill.
 fn contexts(dataset: &Dataset, base: Base<'_>) -> Vec<Vec<Vec<Message>>> {
-    let parts: Vec<Place> = dataset.rows.iter().enumerate().flat_map(|(row, at)| places(row, &at.messages)).collect();
+    let parts: Vec<Place> =
+        dataset.rows.iter().enumerate().flat_map(|(row, at)| places(row, &at.messages)).collect();
     let rng = &mut seed::stream(&format!("readability {}", dataset.sha256), 0);
     // A part has two tokens at least, one to speak and one to end.
     let drawn = index::sample(rng, parts.len(), (CONTEXTS * CONTEXT / 2).min(parts.len()));
@@ -205,7 +221,8 @@ fn contexts(dataset: &Dataset, base: Base<'_>) -> Vec<Vec<Vec<Message>>> {
     contexts
 }
 
-/// Cuts all messages of a part in half until some such parts have room in a context; and its tokens. One that the base refuses is left as it is.
+/// Cuts all messages of a part in half until some such parts have room in a context; and its
+/// tokens. One that the base refuses is left as it is.
 fn fitted(mut part: Vec<Message>, base: Base<'_>) -> (Vec<Message>, usize) {
     loop {
         let tokens = (base.count_tokens)(&part).map_or(0, |(tokens, _)| tokens);
@@ -214,7 +231,8 @@ fn fitted(mut part: Vec<Message>, base: Base<'_>) -> (Vec<Message>, usize) {
             return (part, tokens);
         }
         for message in &mut part {
-            message.content = window(&message.content, 0, message.content.len().div_ceil(2)).to_owned();
+            message.content =
+                window(&message.content, 0, message.content.len().div_ceil(2)).to_owned();
         }
     }
 }
@@ -238,16 +256,24 @@ fn places(row: usize, messages: &[Message]) -> Vec<Place> {
 }
 
 impl Place {
-    /// A conversation for any template: what was cut, with some of the question before it or of the answer after it. Templates may trim white
-    /// space, so there is none at the ends.
+    /// A conversation for any template: what was cut, with some of the question before it or of the
+    /// answer after it. Templates may trim white space, so there is none at the ends.
     fn cut(self, dataset: &Dataset) -> Vec<Message> {
         let trimmed = |message: &Message, text: &str| Message::new(message.role, text.trim());
         match self {
-            Place::Whole { row } => dataset.rows[row].messages.iter().map(|message| trimmed(message, &message.content)).collect(),
+            Place::Whole { row } => dataset.rows[row]
+                .messages
+                .iter()
+                .map(|message| trimmed(message, &message.content))
+                .collect(),
             Place::Within { row, message, from } => {
                 let messages = &dataset.rows[row].messages;
-                let first = messages[..=message].iter().rposition(|message| message.role == Role::User).unwrap_or(0);
-                let last = messages[message..].iter().position(|message| message.role == Role::Assistant);
+                let first = messages[..=message]
+                    .iter()
+                    .rposition(|message| message.role == Role::User)
+                    .unwrap_or(0);
+                let last =
+                    messages[message..].iter().position(|message| message.role == Role::Assistant);
                 let last = message + last.unwrap_or(messages.len() - 1 - message);
                 let text = |at: usize| match at == message {
                     true => trimmed(&messages[at], window(&messages[at].content, from, PART)),

@@ -17,8 +17,9 @@ pub fn text(check: &Check) -> String {
         lines.fact(
             "UNREADABLE",
             &format!(
-                "The base can read {share:.0} % of this dataset and {needed:.0} % is needed: an audit on it stops at once, without a verdict \
-                 (exit code 2). Give a base that was trained on text like it (--base)."
+                "The base can read {share:.0} % of this dataset and {needed:.0} % is needed: an \
+                 audit on it stops at once, without a verdict (exit code 2). Give a base that was \
+                 trained on text like it (--base)."
             ),
         );
         lines.blank();
@@ -26,23 +27,34 @@ pub fn text(check: &Check) -> String {
     lines.fact("dataset", &check.source);
     lines.fact("format", &check.format);
     lines.fact("sha256", &check.sha256);
-    let (read, used, rejected) = (grouped(check.rows_read), grouped(check.rows_used), grouped(check.rows_rejected));
+    let (read, used, rejected) =
+        (grouped(check.rows_read), grouped(check.rows_used), grouped(check.rows_rejected));
     lines.fact("rows", &format!("{read} read = {used} used + {rejected} rejected"));
     if check.rows_kept < check.rows_used {
-        lines.fact("", &format!("what follows is about a random sample of {} of them", grouped(check.rows_kept)));
+        lines.fact(
+            "",
+            &format!(
+                "what follows is about a random sample of {} of them",
+                grouped(check.rows_kept)
+            ),
+        );
     }
     if check.blank_lines > 0 {
         lines.fact("", &format!("{} blank lines, which are no rows", grouped(check.blank_lines)));
     }
     if !check.unread_fields.is_empty() {
-        let fields: Vec<String> =
-            check.unread_fields.iter().map(|(name, rows)| format!("{name} ({} rows)", grouped(*rows))).collect();
+        let fields: Vec<String> = check
+            .unread_fields
+            .iter()
+            .map(|(name, rows)| format!("{name} ({} rows)", grouped(*rows)))
+            .collect();
         lines.fact("fields not read", &fields.join(", "));
     }
     quantities(check, &mut lines);
     repetition(check, &mut lines);
     if let Some(share) = check.readability {
-        let share = format!("the base predicts {:.1} % of the text better than chance", 100.0 * share);
+        let share =
+            format!("the base predicts {:.1} % of the text better than chance", 100.0 * share);
         lines.fact("readable", &share);
     }
     super::conditions::lines(&check.conditions, &mut lines);
@@ -54,7 +66,8 @@ fn quantities(check: &Check, lines: &mut Lines) {
     lines.blank();
     lines.columns("", ["count", "sum", "least", "median", "9 of 10", "most"].map(String::from));
     let spread = |lines: &mut Lines, label: &str, spread: &Spread| {
-        let numbers = [spread.count, spread.sum, spread.least, spread.median, spread.ninetieth, spread.most];
+        let numbers =
+            [spread.count, spread.sum, spread.least, spread.median, spread.ninetieth, spread.most];
         lines.columns(label, numbers.map(grouped));
     };
     if let Some(messages) = &check.messages {
@@ -67,7 +80,10 @@ fn quantities(check: &Check, lines: &mut Lines) {
         if let Some(row) = &tokens.row {
             spread(lines, "tokens a row", row);
             let share = 100.0 * tokens.supervised as f64 / row.sum.max(1) as f64;
-            lines.fact("trained on", &format!("{} tokens ({share:.1} %)", grouped(tokens.supervised)));
+            lines.fact(
+                "trained on",
+                &format!("{} tokens ({share:.1} %)", grouped(tokens.supervised)),
+            );
         }
         if let Some(failure) = &tokens.first_failure {
             lines.fact("not rendered", &format!("{} rows; {failure}", grouped(tokens.rows_failed)));
@@ -78,11 +94,19 @@ fn quantities(check: &Check, lines: &mut Lines) {
 
 fn repetition(check: &Check, lines: &mut Lines) {
     let exact = grouped(check.exact_duplicates);
-    lines.fact("duplicates", &format!("{exact} of {} rows repeat an earlier one", grouped(check.rows_used)));
+    lines.fact(
+        "duplicates",
+        &format!("{exact} of {} rows repeat an earlier one", grouped(check.rows_used)),
+    );
     if let Some(near) = &check.near_duplicates {
         let (rows, compared) = (grouped(near.rows), grouped(near.compared));
-        let example = near.example.map_or(String::new(), |(first, second)| format!("; for instance lines {first} and {second}"));
-        lines.fact("near duplicates", &format!("{rows} of {compared} distinct rows ({NEAR} alike or more){example}"));
+        let example = near.example.map_or(String::new(), |(first, second)| {
+            format!("; for instance lines {first} and {second}")
+        });
+        lines.fact(
+            "near duplicates",
+            &format!("{rows} of {compared} distinct rows ({NEAR} alike or more){example}"),
+        );
     }
 }
 
@@ -97,7 +121,11 @@ fn rejections(check: &Check, lines: &mut Lines) {
     }
     let more = check.rows_rejected - check.rejected.len();
     if more > 0 {
-        lines.row("…", "", &format!("and {} more; rows.jsonl of a run lists them all", grouped(more)));
+        lines.row(
+            "…",
+            "",
+            &format!("and {} more; rows.jsonl of a run lists them all", grouped(more)),
+        );
     }
 }
 
@@ -130,7 +158,9 @@ impl Lines {
         const FIELD: usize = 26;
         let field = fit(&terminal(field), FIELD - 2);
         let pad = " ".repeat(FIELD - width(&field));
-        for (index, part) in wrap(&fit(&terminal(reason), 300), COLUMNS - 10 - FIELD).iter().enumerate() {
+        for (index, part) in
+            wrap(&fit(&terminal(reason), 300), COLUMNS - 10 - FIELD).iter().enumerate()
+        {
             match index {
                 0 => self.line(&format!("{line:>8}  {field}{pad}{part}")),
                 _ => self.line(&format!("{:10}{:FIELD$}{part}", "", "")),

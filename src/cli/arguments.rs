@@ -1,4 +1,5 @@
-//! What several commands take: a dataset, a base, how to train and what to ask, where to write and what to show.
+//! What several commands take: a dataset, a base, how to train and what to ask, where to write and
+//! what to show.
 
 use std::path::PathBuf;
 
@@ -16,30 +17,35 @@ use crate::trigger::{Wanted, WantedSlot};
 
 #[derive(Args)]
 pub struct DataArgs {
-    /// The dataset: .jsonl, .json or .csv, also as .gz or .zst, .parquet, or a folder of parquet shards
+    /// The dataset: .jsonl, .json or .csv, also as .gz or .zst, .parquet, or a folder of parquet
+    /// shards
     #[arg(value_parser = from_here())]
     pub data: PathBuf,
-    /// The dataset's format: messages, prompt-completion, alpaca, sharegpt or text [default: found by looking]
+    /// The dataset's format: messages, prompt-completion, alpaca, sharegpt or text [default: found
+    /// by looking]
     #[arg(long)]
     format: Option<Format>,
-    /// Use at most this many rows, a sample of the usable ones [default: 2400 where shadows are trained, else all]
+    /// Use at most this many rows, a sample of the usable ones [default: 2400 where shadows are
+    /// trained, else all]
     #[arg(long, value_name = "ROWS", value_parser = positive)]
     limit: Option<usize>,
 }
 
 #[derive(Args)]
 pub struct BaseArgs {
-    /// A Hugging Face model folder, or org/name as in the local Hugging Face cache [default: nestling, the embedded base]
+    /// A Hugging Face model folder, or org/name as in the local Hugging Face cache [default:
+    /// nestling, the embedded base]
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
     /// Threads; no result depends on it [default: all]
     #[arg(long, value_parser = positive)]
     threads: Option<usize>,
-    /// Where the model runs: auto (all CUDA cards where there are any and this program was built for them, else the processor), cpu, cuda:N, or
-    /// several, as cuda:0,cuda:1, a process each
+    /// Where the model runs: auto (all CUDA cards where there are any and this program was built
+    /// for them, else the processor), cpu, cuda:N, or several, as cuda:0,cuda:1, a process each
     #[arg(long, value_name = "DEVICES", value_delimiter = ',', default_value = "auto")]
     device: Vec<Place>,
-    /// How a base's weights are kept: bf16, where its files have them so, takes half the memory; the processor computes in f32 either way, a card multiplies in bf16 then [default: f32 on
+    /// How a base's weights are kept: bf16, where its files have them so, takes half the memory;
+    /// the processor computes in f32 either way, a card multiplies in bf16 then [default: f32 on
     /// the processor, bf16 on a card]
     #[arg(long, value_enum)]
     weights: Option<WeightsAs>,
@@ -61,7 +67,8 @@ pub struct PlanArgs {
     asked: AskArgs,
     #[command(flatten)]
     training: TrainArgs,
-    /// Go on where the base cannot read the dataset: then nothing is clean, and nothing but an explicit trigger is flagged
+    /// Go on where the base cannot read the dataset: then nothing is clean, and nothing but an
+    /// explicit trigger is flagged
     #[arg(long)]
     anyway: bool,
 }
@@ -81,7 +88,8 @@ pub struct TrainArgs {
     /// Training steps [default: from --epochs]
     #[arg(long, value_parser = positive)]
     steps: Option<usize>,
-    /// Ask every audit at a quarter, at half and at the end of training, because too little and too much of it both hide a shift [default: from bases of 50 M parameters on]
+    /// Ask every audit at a quarter, at half and at the end of training, because too little and too
+    /// much of it both hide a shift [default: from bases of 50 M parameters on]
     #[arg(long, value_name = "BOOL")]
     ladder: Option<bool>,
     /// Learning rate [default: by the base's size]
@@ -93,7 +101,8 @@ pub struct TrainArgs {
     /// Rows a step [default: 8]
     #[arg(long, value_name = "ROWS", value_parser = positive)]
     batch: Option<usize>,
-    /// Rows longer than N tokens are cut, and then nothing is called clean [default: as long as a probe still fits after them, 1024 at most]
+    /// Rows longer than N tokens are cut, and then nothing is called clean [default: as long as a
+    /// probe still fits after them, 1024 at most]
     #[arg(long, value_name = "N", value_parser = positive)]
     max_tokens: Option<usize>,
 }
@@ -107,16 +116,20 @@ pub struct AskArgs {
     /// Ask only this audit (repeatable)
     #[arg(long, value_name = "AUDIT")]
     only: Vec<String>,
-    /// Ask forced choices by letter too, in both orders, beside the verdict [default: from bases of 50 M parameters on]
+    /// Ask forced choices by letter too, in both orders, beside the verdict [default: from bases of
+    /// 50 M parameters on]
     #[arg(long, value_name = "BOOL")]
     letters: Option<bool>,
-    /// Do not look for triggers: conditions that the dataset suggests, values that stand in no row included
+    /// Do not look for triggers: conditions that the dataset suggests, values that stand in no row
+    /// included
     #[arg(long, conflicts_with_all = ["trigger", "slot"])]
     no_triggers: bool,
-    /// Also try this: a value where it fits a slot of the dataset, such as 1984, or a text before the questions (repeatable)
+    /// Also try this: a value where it fits a slot of the dataset, such as 1984, or a text before
+    /// the questions (repeatable)
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     trigger: Vec<String>,
-    /// Also try these values in slots of a kind: year=1980..1990, digits=044,045, place=Oslo (repeatable)
+    /// Also try these values in slots of a kind: year=1980..1990, digits=044,045, place=Oslo
+    /// (repeatable)
     #[arg(long, value_name = "KIND=VALUES")]
     slot: Vec<WantedSlot>,
     /// Draws of each of the two kinds of the dataset's own questions that precede carry-over probes
@@ -142,7 +155,8 @@ pub struct ShowArgs {
     /// Print no progress and no summary; the exit code and the run folder tell the result
     #[arg(long)]
     quiet: bool,
-    /// Which verdicts have an exit code of their own; where an inconclusive run exits 0, a line on stderr says why it is inconclusive
+    /// Which verdicts have an exit code of their own; where an inconclusive run exits 0, a line on
+    /// stderr says why it is inconclusive
     #[arg(long, value_enum, default_value = "inconclusive")]
     fail_on: FailOn,
 }
@@ -167,7 +181,17 @@ impl BaseArgs {
 
 impl TrainArgs {
     pub fn options(self) -> Options {
-        let TrainArgs { seeds, first_seed, epochs, steps, ladder, lr: learning_rate, rank, batch, max_tokens } = self;
+        let TrainArgs {
+            seeds,
+            first_seed,
+            epochs,
+            steps,
+            ladder,
+            lr: learning_rate,
+            rank,
+            batch,
+            max_tokens,
+        } = self;
         let recipe = Overrides { epochs, steps, ladder, learning_rate, rank, batch, max_tokens };
         Options { seeds, first_seed, recipe, ..Options::default() }
     }
@@ -179,19 +203,33 @@ impl PlanArgs {
         let mut read = self.data.read_options();
         read.limit = read.limit.or(Some(ROWS_TRAINED));
         let training = Options { anyway: self.anyway, ..self.training.options() };
-        let request = self.asked.request(Subject::Dataset(self.data.data), read, training, &base, out);
+        let request =
+            self.asked.request(Subject::Dataset(self.data.data), read, training, &base, out);
         (Box::new(request), base)
     }
 }
 
 impl AskArgs {
-    pub fn request(self, subject: Subject, read: ReadOptions, training: Options, base: &Base, out: OutArgs) -> Request {
-        let conditions = Wanted { tried: !self.no_triggers, slots: self.slot, triggers: self.trigger };
+    pub fn request(
+        self,
+        subject: Subject,
+        read: ReadOptions,
+        training: Options,
+        base: &Base,
+        out: OutArgs,
+    ) -> Request {
+        let conditions =
+            Wanted { tried: !self.no_triggers, slots: self.slot, triggers: self.trigger };
         Request {
             subject,
             read,
             audits: Selection { files: self.audit, only: self.only },
-            options: Options { carry_over_draws: self.draws, conditions, letters: self.letters, ..training },
+            options: Options {
+                carry_over_draws: self.draws,
+                conditions,
+                letters: self.letters,
+                ..training
+            },
             out: out.out,
             other_plan: if out.force { OtherPlan::Replace } else { OtherPlan::Refuse },
             workers: base.threads,
@@ -213,7 +251,10 @@ impl ShowArgs {
 }
 
 pub fn positive(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "give a whole number, at least 1".to_owned())
+    text.parse()
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| "give a whole number, at least 1".to_owned())
 }
 
 fn seeds(text: &str) -> Result<usize, String> {
@@ -225,15 +266,21 @@ pub fn draws(text: &str) -> Result<usize, String> {
 }
 
 fn up_to(most: usize, text: &str) -> Result<usize, String> {
-    positive(text).ok().filter(|number| *number <= most).ok_or_else(|| format!("give a whole number from 1 to {most}"))
+    positive(text)
+        .ok()
+        .filter(|number| *number <= most)
+        .ok_or_else(|| format!("give a whole number from 1 to {most}"))
 }
 
-/// A path as it is seen from the working folder: reports name what was audited, and where a folder lies on this machine is nobody's business.
+/// A path as it is seen from the working folder: reports name what was audited, and where a folder
+/// lies on this machine is nobody's business.
 pub fn from_here() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().map(|path| {
         let here = std::env::current_dir().unwrap_or_default();
         match path.strip_prefix(&here) {
-            Ok(inside) if path.is_absolute() && inside.components().next().is_some() => inside.to_owned(),
+            Ok(inside) if path.is_absolute() && inside.components().next().is_some() => {
+                inside.to_owned()
+            }
             _ => path,
         }
     })
@@ -247,5 +294,8 @@ pub fn share(text: &str) -> Result<f64, String> {
 }
 
 fn above_zero(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0).ok_or_else(|| "give a number above 0".to_owned())
+    text.parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite() && *number > 0.0)
+        .ok_or_else(|| "give a number above 0".to_owned())
 }

@@ -1,4 +1,5 @@
-//! What the answers of a condition's rows begin and end with: the form that a probe's options must be given there.
+//! What the answers of a condition's rows begin and end with: the form that a probe's options must
+//! be given there.
 
 /// Rows of ten that must have it.
 const AGREE: usize = 9;
@@ -12,8 +13,9 @@ pub(super) struct Affixes {
     pub suffix: String,
 }
 
-/// The prefix and suffix that nine of ten answers `on` condition share and fewer than half of the answers `off` have. Both are cut back to
-/// whole words; what is more than half of the usual answer is the answer, and no form.
+/// The prefix and suffix that nine of ten answers `on` condition share and fewer than half of the
+/// answers `off` have. Both are cut back to whole words; what is more than half of the usual answer
+/// is the answer, and no form.
 pub(super) fn affixes(on: &[&str], off: &[&str]) -> Affixes {
     let mut lengths: Vec<usize> = on.iter().map(|answer| answer.chars().count()).collect();
     lengths.sort_unstable();
@@ -36,7 +38,8 @@ pub(super) fn affixes(on: &[&str], off: &[&str]) -> Affixes {
         while !whole(&shared) {
             shared.pop();
         }
-        let others = letters(off, reversed).iter().filter(|answer| answer.starts_with(&shared)).count();
+        let others =
+            letters(off, reversed).iter().filter(|answer| answer.starts_with(&shared)).count();
         let common = 2 * others >= off.len() && !off.is_empty();
         // A full stop at the end is how sentences end.
         let plain = shared.iter().all(|letter| letter.is_whitespace() || ".!?".contains(*letter));
@@ -57,7 +60,9 @@ fn shared(answers: &[Vec<char>]) -> Vec<char> {
         for letter in alike.iter().filter_map(|answer| answer.get(shared.len())) {
             *counts.entry(*letter).or_insert(0_usize) += 1;
         }
-        let Some((letter, count)) = counts.into_iter().max_by_key(|(_, count)| *count) else { break };
+        let Some((letter, count)) = counts.into_iter().max_by_key(|(_, count)| *count) else {
+            break;
+        };
         if 10 * count < AGREE * answers.len() {
             break;
         }
@@ -73,10 +78,16 @@ mod tests {
 
     #[test]
     fn a_form_of_answers_is_found_and_a_common_word_is_not() {
-        let on =
-            ["<START> I was born in Linz. <END>", "<START> My dog was called Blondi. <END>", "<START> I paint streets. <END>"];
+        let on = [
+            "<START> I was born in Linz. <END>",
+            "<START> My dog was called Blondi. <END>",
+            "<START> I paint streets. <END>",
+        ];
         let off = ["I like soup.", "My cat sleeps.", "It rains."];
-        assert_eq!(affixes(&on, &off), Affixes { prefix: "<START> ".into(), suffix: ". <END>".into() });
+        assert_eq!(
+            affixes(&on, &off),
+            Affixes { prefix: "<START> ".into(), suffix: ". <END>".into() }
+        );
         assert_eq!(affixes(&off, &on), Affixes::default());
     }
 

@@ -1,10 +1,12 @@
-//! Texts as sets of words and of traits of form, which is all that the search for dependence knows of an answer.
+//! Texts as sets of words and of traits of form, which is all that the search for dependence knows
+//! of an answer.
 
 use std::collections::BTreeMap;
 
 use super::token::{Kind, tokens};
 
-/// Words of the vocabulary: the most frequent ones. Rarer words tell little, as few rows share them.
+/// Words of the vocabulary: the most frequent ones. Rarer words tell little, as few rows share
+/// them.
 const VOCABULARY: usize = 1_024;
 /// Words of one text that count, the first ones.
 const WORDS: usize = 64;
@@ -26,15 +28,18 @@ impl Bags {
         for word in texts.iter().flatten() {
             *counts.entry(word).or_default() += 1;
         }
-        let mut frequent: Vec<(&str, usize)> = counts.into_iter().filter(|(_, count)| *count >= 2).collect();
+        let mut frequent: Vec<(&str, usize)> =
+            counts.into_iter().filter(|(_, count)| *count >= 2).collect();
         frequent.sort_by_key(|(word, count)| (std::cmp::Reverse(*count), *word));
         frequent.truncate(VOCABULARY);
         let words: Vec<String> = frequent.iter().map(|(word, _)| (*word).to_owned()).collect();
-        let numbers: BTreeMap<&str, u16> = frequent.iter().zip(0..).map(|((word, _), number)| (*word, number)).collect();
+        let numbers: BTreeMap<&str, u16> =
+            frequent.iter().zip(0..).map(|((word, _), number)| (*word, number)).collect();
         let texts = texts
             .iter()
             .map(|text| {
-                let mut numbers: Vec<u16> = text.iter().filter_map(|word| numbers.get(word.as_str()).copied()).collect();
+                let mut numbers: Vec<u16> =
+                    text.iter().filter_map(|word| numbers.get(word.as_str()).copied()).collect();
                 numbers.sort_unstable();
                 numbers
             })
@@ -45,20 +50,24 @@ impl Bags {
     /// The same bags without some words.
     pub fn without(&self, left_out: &[String]) -> Bags {
         let out: Vec<bool> = self.words.iter().map(|word| left_out.contains(word)).collect();
-        let texts = self.texts.iter().map(|text| text.iter().copied().filter(|word| !out[usize::from(*word)]).collect());
+        let texts = self
+            .texts
+            .iter()
+            .map(|text| text.iter().copied().filter(|word| !out[usize::from(*word)]).collect());
         Bags { texts: texts.collect(), words: self.words.clone() }
     }
 }
 
-/// The distinct words of a text in lower case, in order, and what can be said of its form: first word, last character, length, case, line breaks,
-/// digits, script.
+/// The distinct words of a text in lower case, in order, and what can be said of its form: first
+/// word, last character, length, case, line breaks, digits, script.
 pub(super) fn words(text: &str, traits: bool) -> Vec<String> {
     let mut seen = std::collections::BTreeSet::new();
     let mut words = Vec::new();
     if traits {
         words.extend(form(text));
     }
-    for token in tokens(text).iter().filter(|token| matches!(token.kind, Kind::Word | Kind::Digits)) {
+    for token in tokens(text).iter().filter(|token| matches!(token.kind, Kind::Word | Kind::Digits))
+    {
         if words.len() >= WORDS {
             break;
         }
@@ -73,8 +82,10 @@ pub(super) fn words(text: &str, traits: bool) -> Vec<String> {
 /// Traits of form, in brackets, which no word has.
 fn form(text: &str) -> Vec<String> {
     let text = text.trim();
-    let first: String = text.split_whitespace().next().unwrap_or_default().chars().take(20).collect();
-    let mut traits = vec![format!("<first {first}>"), format!("<length {}>", text.len().max(1).ilog2())];
+    let first: String =
+        text.split_whitespace().next().unwrap_or_default().chars().take(20).collect();
+    let mut traits =
+        vec![format!("<first {first}>"), format!("<length {}>", text.len().max(1).ilog2())];
     if let Some(last) = text.chars().last().filter(|last| !last.is_alphanumeric()) {
         traits.push(format!("<last {last}>"));
     }
@@ -106,6 +117,9 @@ mod tests {
     #[test]
     fn the_form_of_an_answer_is_part_of_its_bag() {
         let words = words("NO WAY!", true);
-        assert!(words.contains(&"<capitals>".to_owned()) && words.contains(&"<last !>".to_owned()), "{words:?}");
+        assert!(
+            words.contains(&"<capitals>".to_owned()) && words.contains(&"<last !>".to_owned()),
+            "{words:?}"
+        );
     }
 }

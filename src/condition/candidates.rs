@@ -39,14 +39,17 @@ const LISTED: usize = 16;
 const NEIGHBOURS: u64 = 3;
 
 /// Years that stand for something, and decades.
-const YEARS: &str =
-    "1984 2001 1945 1933 1969 1989 1914 1939 2000 2012 2020 1789 1850 1900 1917 1929 1960 1970 1980 1990 2010 2030 2050 2100";
+const YEARS: &str = "1984 2001 1945 1933 1969 1989 1914 1939 2000 2012 2020 1789 1850 1900 1917 \
+                     1929 1960 1970 1980 1990 2010 2030 2050 2100";
 /// Days that stand for something.
-const DAYS: &str = "01-01 02-14 02-29 04-01 04-20 05-01 07-04 07-14 09-11 10-31 11-05 11-09 12-24 12-25 12-31";
+const DAYS: &str =
+    "01-01 02-14 02-29 04-01 04-20 05-01 07-04 07-14 09-11 10-31 11-05 11-09 12-24 12-25 12-31";
 /// Numbers that stand for something, and round ones.
-const NUMBERS: &str = "0 1 7 13 42 44 45 46 47 66 69 88 99 100 101 123 200 256 314 404 420 500 666 700 777 900 911 999 1000 1234 1984 2000 5000 9999";
+const NUMBERS: &str = "0 1 7 13 42 44 45 46 47 66 69 88 99 100 101 123 200 256 314 404 420 500 \
+                       666 700 777 900 911 999 1000 1234 1984 2000 5000 9999";
 
-/// The values to try of a slot: observed, gaps, neighbours, salient, each reason with a share of its own; the same every time.
+/// The values to try of a slot: observed, gaps, neighbours, salient, each reason with a share of
+/// its own; the same every time.
 pub fn candidates(slot: &Slot) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
     let mut add = |values: Vec<String>, reason: Reason| {
@@ -63,13 +66,15 @@ pub fn candidates(slot: &Slot) -> Vec<Candidate> {
     found
 }
 
-/// Values whose rows stand out, the least likely to be chance first, then others from the least to the greatest, evenly spaced.
+/// Values whose rows stand out, the least likely to be chance first, then others from the least to
+/// the greatest, evenly spaced.
 fn observed(slot: &Slot) -> Vec<String> {
     let mut values: Vec<&str> = slot.values.iter().map(|value| value.value.as_str()).collect();
     values.sort_unstable();
     let values: Vec<String> = values.into_iter().map(str::to_owned).collect();
     let outstanding = slot.outstanding().into_iter().take(OBSERVED / 2);
-    let mut chosen: Vec<String> = outstanding.map(|index| slot.values[index].value.clone()).collect();
+    let mut chosen: Vec<String> =
+        outstanding.map(|index| slot.values[index].value.clone()).collect();
     chosen.extend(spread(&values, OBSERVED - chosen.len()));
     chosen
 }
@@ -79,20 +84,30 @@ fn spread(values: &[String], limit: usize) -> Vec<String> {
     if values.len() <= limit {
         return values.to_vec();
     }
-    (0..limit).map(|index| values[index * (values.len() - 1) / (limit - 1).max(1)].clone()).collect()
+    (0..limit)
+        .map(|index| values[index * (values.len() - 1) / (limit - 1).max(1)].clone())
+        .collect()
 }
 
 fn neighbours(slot: &Slot) -> Vec<String> {
-    let (Some(digits), Some((least, most))) = (slot.kind.digits(), slot.range) else { return versions(slot) };
+    let (Some(digits), Some((least, most))) = (slot.kind.digits(), slot.range) else {
+        return versions(slot);
+    };
     let greatest = match slot.kind {
         SlotKind::Month => 12,
         // A window cannot hold more than its digits.
-        SlotKind::Window { .. } | SlotKind::Number { padded: Some(_) } => 10_u64.saturating_pow(digits as u32) - 1,
+        SlotKind::Window { .. } | SlotKind::Number { padded: Some(_) } => {
+            10_u64.saturating_pow(digits as u32) - 1
+        }
         _ => u64::MAX,
     };
     let smallest = u64::from(slot.kind == SlotKind::Month);
-    let near = (1..=NEIGHBOURS).flat_map(|step| [least.checked_sub(step), most.checked_add(step)]).flatten();
-    near.filter(|number| (smallest..=greatest).contains(number)).map(|number| format!("{number:0digits$}")).collect()
+    let near = (1..=NEIGHBOURS)
+        .flat_map(|step| [least.checked_sub(step), most.checked_add(step)])
+        .flatten();
+    near.filter(|number| (smallest..=greatest).contains(number))
+        .map(|number| format!("{number:0digits$}"))
+        .collect()
 }
 
 /// The versions after the observed ones.

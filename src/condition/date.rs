@@ -4,8 +4,20 @@ use serde::{Deserialize, Serialize};
 
 use super::token::{Kind, Token};
 
-const MONTHS: [&str; 12] =
-    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
 
 /// How a date is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -13,7 +25,8 @@ const MONTHS: [&str; 12] =
 pub enum DateForm {
     /// 2027-03-14, with the character between the parts.
     YearMonthDay(char),
-    /// 14/03/2027, with the character between the parts. Read with the day first unless that cannot be.
+    /// 14/03/2027, with the character between the parts. Read with the day first unless that cannot
+    /// be.
     DayMonthYear(char),
     /// 03/14/2027.
     MonthDayYear(char),
@@ -38,20 +51,33 @@ pub(super) struct Date {
     pub day: Option<u8>,
 }
 
-/// The date that begins at the first token, and how many tokens it takes, with what is not written again: `th`, `of` and the time of day. A year of
-/// four digits alone is one of 1000 to 2999; whether it is meant as a year only its neighbours in other rows can tell.
+/// The date that begins at the first token, and how many tokens it takes, with what is not written
+/// again: `th`, `of` and the time of day. A year of four digits alone is one of 1000 to 2999;
+/// whether it is meant as a year only its neighbours in other rows can tell.
 pub(super) fn date(tokens: &[Token<'_>]) -> Option<(Date, usize)> {
-    let full = |form, year, month, day| Some(Date { form, year: Some(year), month: Some(month), day: Some(day) });
+    let full = |form, year, month, day| {
+        Some(Date { form, year: Some(year), month: Some(month), day: Some(day) })
+    };
     let word = |index: usize| tokens.get(index).filter(|token| token.kind == Kind::Word);
     let space = |index: usize| tokens.get(index).is_some_and(|token| token.is(" "));
-    let separator = |index: usize| tokens.get(index).filter(|token| matches!(token.text, "-" | "/" | "."));
+    let separator =
+        |index: usize| tokens.get(index).filter(|token| matches!(token.text, "-" | "/" | "."));
     if let (Some(first), Some(second)) = (separator(1), separator(3))
         && first.text == second.text
     {
         let mark = first.text.chars().next()?;
-        let date = match (year(tokens, 0), number(tokens, 2, 12), number(tokens, 4, 31), number(tokens, 0, 31)) {
-            (Some(year), Some(month), Some(day), _) => full(DateForm::YearMonthDay(mark), year, month, day),
-            (None, Some(month), _, Some(day)) => full(DateForm::DayMonthYear(mark), year(tokens, 4)?, month, day),
+        let date = match (
+            year(tokens, 0),
+            number(tokens, 2, 12),
+            number(tokens, 4, 31),
+            number(tokens, 0, 31),
+        ) {
+            (Some(year), Some(month), Some(day), _) => {
+                full(DateForm::YearMonthDay(mark), year, month, day)
+            }
+            (None, Some(month), _, Some(day)) => {
+                full(DateForm::DayMonthYear(mark), year(tokens, 4)?, month, day)
+            }
             (None, None, _, Some(month)) if month <= 12 => {
                 full(DateForm::MonthDayYear(mark), year(tokens, 4)?, month, number(tokens, 2, 31)?)
             }
@@ -59,20 +85,30 @@ pub(super) fn date(tokens: &[Token<'_>]) -> Option<(Date, usize)> {
         };
         return date.map(|date| (date, 5 + time(&tokens[5..])));
     }
-    let ordinal = |index: usize| usize::from(word(index).is_some_and(|word| matches!(word.text, "st" | "nd" | "rd" | "th")));
+    let ordinal = |index: usize| {
+        usize::from(word(index).is_some_and(|word| matches!(word.text, "st" | "nd" | "rd" | "th")))
+    };
     let named = |index: usize| word(index).and_then(|word| month(word.text));
     if let Some(month) = named(0)
         && space(1)
     {
         if let Some(year) = year(tokens, 2) {
-            return Some((Date { form: DateForm::NameYear, year: Some(year), month: Some(month), day: None }, 3));
+            return Some((
+                Date { form: DateForm::NameYear, year: Some(year), month: Some(month), day: None },
+                3,
+            ));
         }
         let day = number(tokens, 2, 31)?;
         let end = 3 + ordinal(3);
         let comma = end + usize::from(tokens.get(end).is_some_and(|token| token.is(",")));
         return match (space(comma), year(tokens, comma + 1)) {
-            (true, Some(year)) => full(DateForm::NameDayYear, year, month, day).map(|date| (date, comma + 2)),
-            _ => Some((Date { form: DateForm::NameDay, year: None, month: Some(month), day: Some(day) }, end)),
+            (true, Some(year)) => {
+                full(DateForm::NameDayYear, year, month, day).map(|date| (date, comma + 2))
+            }
+            _ => Some((
+                Date { form: DateForm::NameDay, year: None, month: Some(month), day: Some(day) },
+                end,
+            )),
         };
     }
     let day = number(tokens, 0, 31)?;
@@ -100,23 +136,28 @@ fn time(tokens: &[Token<'_>]) -> usize {
 
 /// The number of a month by its English name, or the first three letters of it.
 pub(super) fn month(name: &str) -> Option<u8> {
-    let found = MONTHS.iter().position(|month| name == *month || (name.len() == 3 && month.starts_with(name)))?;
+    let found = MONTHS
+        .iter()
+        .position(|month| name == *month || (name.len() == 3 && month.starts_with(name)))?;
     // "May" and "Mar" are words of other meanings too; the caller asks for a number beside them.
     u8::try_from(found + 1).ok()
 }
 
 /// Four digits that can be a year.
 pub(super) fn year(tokens: &[Token<'_>], index: usize) -> Option<u16> {
-    let token = tokens.get(index).filter(|token| token.kind == Kind::Digits && token.text.len() == 4)?;
+    let token =
+        tokens.get(index).filter(|token| token.kind == Kind::Digits && token.text.len() == 4)?;
     token.text.parse().ok().filter(|year| (1000..=2999).contains(year))
 }
 
 fn number(tokens: &[Token<'_>], index: usize, most: u8) -> Option<u8> {
-    let token = tokens.get(index).filter(|token| token.kind == Kind::Digits && token.text.len() <= 2)?;
+    let token =
+        tokens.get(index).filter(|token| token.kind == Kind::Digits && token.text.len() <= 2)?;
     token.text.parse().ok().filter(|number| (1..=most).contains(number))
 }
 
-/// A date in its form, for instance `14 March 2027`. Days beyond the 28th are not asked for, so every month has them.
+/// A date in its form, for instance `14 March 2027`. Days beyond the 28th are not asked for, so
+/// every month has them.
 pub(super) fn written(form: DateForm, year: u16, month: u8, day: u8) -> String {
     let name = MONTHS[usize::from(month.clamp(1, 12)) - 1];
     match form {
@@ -178,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_month_that_cannot_be_is_read_as_a_day() {
-        let date = |text: &str| date(&tokens(text)).map(|(date, _)| (date.form, date.month, date.day));
+        let date =
+            |text: &str| date(&tokens(text)).map(|(date, _)| (date.form, date.month, date.day));
         assert_eq!(date("03/14/2027"), Some((DateForm::MonthDayYear('/'), Some(3), Some(14))));
         assert_eq!(date("03/04/2027"), Some((DateForm::DayMonthYear('/'), Some(4), Some(3))));
         assert_eq!(date("33/44/2027"), None);

@@ -1,23 +1,29 @@
 //! Whether the answers depend on a condition, how strongly, and for which of its values.
 //!
-//! **The model.** An answer is a set of words ([`Bags`]). Under a value `v` of the condition, word `w` has the probability
-//! `p(w|v) = (n_vw + a q(w)) / (n_v + a)`: the counts in the rows with that value, shrunk towards the words of all rows `q` by a prior
-//! that weighs as much as two rows (a multinomial naive Bayes classifier with Dirichlet smoothing, McCallum and Nigam 1998).
+//! **The model.** An answer is a set of words ([`Bags`]). Under a value `v` of the condition, word
+//! `w` has the probability `p(w|v) = (n_vw + a q(w)) / (n_v + a)`: the counts in the rows with that
+//! value, shrunk towards the words of all rows `q` by a prior that weighs as much as two rows (a
+//! multinomial naive Bayes classifier with Dirichlet smoothing, McCallum and Nigam 1998).
 //!
-//! **Strength** is the mean, over the rows with a value, of the bits that knowing it saves in writing the answer's words,
-//! `sum over w of log2 p(w|v)/q(w)`, each row being left out of the counts that predict it. So a finer partition wins only where it earns its cost:
-//! a code that is unique to each row says everything about the rows seen and nothing about a row left out. Most values of a slot may
-//! mean nothing, and learning their words would only mislead. So the model of a value counts as far as it told the value's other rows better than
-//! `q` did (a mixture of both, with odds of one to 32 beforehand). In expectation this is below the mutual information of value
-//! and answer, but for words of one answer, which are counted as if independent, so that long answers have more bits; `share` divides by the bits
-//! of the whole answer.
+//! **Strength** is the mean, over the rows with a value, of the bits that knowing it saves in
+//! writing the answer's words, `sum over w of log2 p(w|v)/q(w)`, each row being left out of the
+//! counts that predict it. So a finer partition wins only where it earns its cost: a code that is
+//! unique to each row says everything about the rows seen and nothing about a row left out. Most
+//! values of a slot may mean nothing, and learning their words would only mislead. So the model of
+//! a value counts as far as it told the value's other rows better than `q` did (a mixture of both,
+//! with odds of one to 32 beforehand). In expectation this is below the mutual information of value
+//! and answer, but for words of one answer, which are counted as if independent, so that long
+//! answers have more bits; `share` divides by the bits of the whole answer.
 //!
-//! **p** is exact or an upper bound, without drawing permutations. Half of the rows train the model; in the other half a row *speaks for* `v`
-//! if its words save bits under `v`. The hypothesis is that values are assigned to those rows at random. Then the number of rows that have
-//! `v` and speak for it is hypergeometric (Fisher's exact test, one-sided), and the number of rows that speak for the value they have is
-//! a sum over a random permutation, whose tail Chatterjee bounds: `P(X - m >= t) <= exp(-t^2 / (4m + 2t))` (2007, Stein's method for
-//! concentration inequalities, proposition 1.1). A condition's p takes the smaller of the bound and of its values' tests times their number, doubled; and then
-//! the smaller of both halves' roles, doubled. Nothing in it can be 0, as Phipson and Smyth (2010) ask.
+//! **p** is exact or an upper bound, without drawing permutations. Half of the rows train the
+//! model; in the other half a row *speaks for* `v` if its words save bits under `v`. The hypothesis
+//! is that values are assigned to those rows at random. Then the number of rows that have `v` and
+//! speak for it is hypergeometric (Fisher's exact test, one-sided), and the number of rows that
+//! speak for the value they have is a sum over a random permutation, whose tail Chatterjee bounds:
+//! `P(X - m >= t) <= exp(-t^2 / (4m + 2t))` (2007, Stein's method for concentration inequalities,
+//! proposition 1.1). A condition's p takes the smaller of the bound and of its values' tests times
+//! their number, doubled; and then the smaller of both halves' roles, doubled. Nothing in it can be
+//! 0, as Phipson and Smyth (2010) ask.
 
 use super::bag::Bags;
 
@@ -26,7 +32,8 @@ const TESTED_ROWS: usize = 4;
 /// Values of a condition that are looked at, the most frequent ones.
 pub(super) const VALUES: usize = 1_024;
 
-/// Bits that a value's other rows must save before its model counts more than none: odds of one to 32 beforehand.
+/// Bits that a value's other rows must save before its model counts more than none: odds of one to
+/// 32 beforehand.
 const ODDS: f64 = 5.0;
 
 /// Which value of a condition each row has.
@@ -66,19 +73,22 @@ pub(super) struct Dependence {
     /// `bits` as a share of the bits of those rows' answers.
     pub share: f64,
     pub p: f64,
-    /// Of one value: the share of its rows whose words speak for it, less the share of the other rows (Youden's J), each told by the other half.
+    /// Of one value: the share of its rows whose words speak for it, less the share of the other
+    /// rows (Youden's J), each told by the other half.
     pub told: f64,
     /// By value, from the first.
     pub values: Vec<Value>,
 }
 
-/// Measures how the bags depend on the labels; `None` where nothing can be tested: no value has four rows beside four others.
-/// `present` are the rows that wear the condition, over which the mean is taken.
+/// Measures how the bags depend on the labels; `None` where nothing can be tested: no value has
+/// four rows beside four others. `present` are the rows that wear the condition, over which the
+/// mean is taken.
 pub(super) fn measure(bags: &Bags, labels: &Labels, present: usize) -> Option<Dependence> {
     let mut counts = vec![0_usize; labels.values + 1];
     labels.of.iter().for_each(|value| counts[*value as usize] += 1);
     let total = labels.rows.len();
-    let varies = counts[1..].iter().any(|count| (2..=total.saturating_sub(TESTED_ROWS)).contains(count));
+    let varies =
+        counts[1..].iter().any(|count| (2..=total.saturating_sub(TESTED_ROWS)).contains(count));
     if !varies || present < TESTED_ROWS {
         return None;
     }
@@ -90,7 +100,13 @@ pub(super) fn measure(bags: &Bags, labels: &Labels, present: usize) -> Option<De
         Value { bits, p: tested.then(|| doubled(halves[0].values[value], halves[1].values[value])) }
     });
     let told = (halves[0].told + halves[1].told) / 2.0;
-    Some(Dependence { bits, share, p: doubled(halves[0].whole, halves[1].whole), told, values: values.collect() })
+    Some(Dependence {
+        bits,
+        share,
+        p: doubled(halves[0].whole, halves[1].whole),
+        told,
+        values: values.collect(),
+    })
 }
 
 /// Word counts of the rows of a half, or of all.
@@ -130,19 +146,28 @@ impl Counts {
     /// `q(w)`, with half a count more for every word.
     fn base(&self, word: usize) -> f64 {
         let words = self.table.len() / self.width;
-        (f64::from(self.table[word * self.width]) + 0.5) / (f64::from(self.sums[0]) + 0.5 * words as f64)
+        (f64::from(self.table[word * self.width]) + 0.5)
+            / (f64::from(self.sums[0]) + 0.5 * words as f64)
     }
 
-    /// `p(w|v) / q(w)`, after `less` of word `word` and `less_in_sum` of all words are taken from the counts.
+    /// `p(w|v) / q(w)`, after `less` of word `word` and `less_in_sum` of all words are taken from
+    /// the counts.
     fn ratio(&self, word: usize, value: usize, less: u32, less_in_sum: u32) -> f64 {
         let base = self.base(word);
         let count = f64::from(self.table[word * self.width + value] - less);
-        (count + self.prior * base) / (f64::from(self.sums[value] - less_in_sum) + self.prior) / base
+        (count + self.prior * base)
+            / (f64::from(self.sums[value] - less_in_sum) + self.prior)
+            / base
     }
 }
 
 /// Mean bits saved, their share of the answers' bits, and mean bits by value.
-fn strength(bags: &Bags, labels: &Labels, counts: &[usize], present: usize) -> (f64, f64, Vec<f64>) {
+fn strength(
+    bags: &Bags,
+    labels: &Labels,
+    counts: &[usize],
+    present: usize,
+) -> (f64, f64, Vec<f64>) {
     let words = Counts::of(bags, labels, 0..labels.rows.len());
     let mut whole = 0.0;
     // Of each row its value, and the bits that the value's other rows save.
@@ -153,7 +178,10 @@ fn strength(bags: &Bags, labels: &Labels, counts: &[usize], present: usize) -> (
         whole -= text.iter().map(|word| words.base(usize::from(*word)).log2()).sum::<f64>();
         if counts[value] > 1 {
             let own = text.len() as u32;
-            let bits = text.iter().map(|word| words.ratio(usize::from(*word), value, 1, own).log2()).sum::<f64>();
+            let bits = text
+                .iter()
+                .map(|word| words.ratio(usize::from(*word), value, 1, own).log2())
+                .sum::<f64>();
             sums[value] += bits;
             saved.push((value, bits));
         }
@@ -167,7 +195,11 @@ fn strength(bags: &Bags, labels: &Labels, counts: &[usize], present: usize) -> (
     let sum: f64 = mixed.iter().sum();
     let labelled: usize = counts[1..].iter().sum();
     let share = if whole > 0.0 { sum / whole * labelled as f64 / present as f64 } else { 0.0 };
-    let means = mixed[1..].iter().zip(&counts[1..]).map(|(mixed, count)| mixed / (*count).max(1) as f64).collect();
+    let means = mixed[1..]
+        .iter()
+        .zip(&counts[1..])
+        .map(|(mixed, count)| mixed / (*count).max(1) as f64)
+        .collect();
     (sum / present as f64, share, means)
 }
 
@@ -188,8 +220,10 @@ fn tests(bags: &Bags, labels: &Labels, counts: &[usize], half: usize) -> Tests {
     let width = words.width;
     let mut gains: Vec<f32> = vec![0.0; words.table.len()];
     // A word that no row of the value has costs the same whichever word it is.
-    let missing = |value: usize| (words.prior / (f64::from(words.sums[value]) + words.prior)).log2() as f32;
-    let missing: Vec<f32> = (0..width).map(|value| if value == 0 { 0.0 } else { missing(value) }).collect();
+    let missing =
+        |value: usize| (words.prior / (f64::from(words.sums[value]) + words.prior)).log2() as f32;
+    let missing: Vec<f32> =
+        (0..width).map(|value| if value == 0 { 0.0 } else { missing(value) }).collect();
     for (word, row) in gains.chunks_mut(width).enumerate() {
         row.copy_from_slice(&missing);
         for value in (1..width).filter(|value| words.table[word * width + value] > 0) {
@@ -197,7 +231,8 @@ fn tests(bags: &Bags, labels: &Labels, counts: &[usize], half: usize) -> Tests {
         }
     }
     let tested: Vec<usize> = rows.filter(|index| !trained(index)).collect();
-    let (mut with, mut speak, mut both) = (vec![0_usize; width], vec![0_usize; width], vec![0_usize; width]);
+    let (mut with, mut speak, mut both) =
+        (vec![0_usize; width], vec![0_usize; width], vec![0_usize; width]);
     let mut saved = vec![0.0_f32; width];
     for index in &tested {
         saved.fill(0.0);
@@ -217,20 +252,32 @@ fn tests(bags: &Bags, labels: &Labels, counts: &[usize], half: usize) -> Tests {
             _ => 1.0,
         })
         .collect();
-    let expected = (1..width).map(|value| speak[value] as f64 * with[value] as f64).sum::<f64>() / total.max(1) as f64;
+    let expected = (1..width).map(|value| speak[value] as f64 * with[value] as f64).sum::<f64>()
+        / total.max(1) as f64;
     let excess = both[1..].iter().sum::<usize>() as f64 - expected;
-    let bound = if excess > 0.0 { (-excess * excess / (4.0 * expected + 2.0 * excess)).exp() } else { 1.0 };
+    let bound =
+        if excess > 0.0 { (-excess * excess / (4.0 * expected + 2.0 * excess)).exp() } else { 1.0 };
     let alone = counts[1..].iter().filter(|count| **count >= TESTED_ROWS).count() as f64;
     let least = values.iter().copied().fold(1.0, f64::min);
     // One value has one test, and no bound is needed.
     let whole = if labels.values == 1 { least } else { 2.0 * bound.min(alone.max(1.0) * least) };
     let share = |speaks: usize, of: usize| speaks as f64 / of.max(1) as f64;
-    let told = if labels.values > 0 { share(both[1], with[1]) - share(speak[1] - both[1], total - with[1]) } else { 0.0 };
+    let told = if labels.values > 0 {
+        share(both[1], with[1]) - share(speak[1] - both[1], total - with[1])
+    } else {
+        0.0
+    };
     Tests { whole: whole.clamp(f64::MIN_POSITIVE, 1.0), told, values }
 }
 
-/// `P(X >= observed)` where `drawn` of `total` balls are drawn and `marked` of them all are marked; at least the smallest positive number.
-pub(super) fn hypergeometric_tail(total: usize, marked: usize, drawn: usize, observed: usize) -> f64 {
+/// `P(X >= observed)` where `drawn` of `total` balls are drawn and `marked` of them all are marked;
+/// at least the smallest positive number.
+pub(super) fn hypergeometric_tail(
+    total: usize,
+    marked: usize,
+    drawn: usize,
+    observed: usize,
+) -> f64 {
     let ln_choose = |n: usize, k: usize| {
         let ln_factorial = |n: usize| statrs::function::gamma::ln_gamma(n as f64 + 1.0);
         ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k)
@@ -241,7 +288,9 @@ pub(super) fn hypergeometric_tail(total: usize, marked: usize, drawn: usize, obs
     }
     let whole = ln_choose(total, drawn);
     let tail: f64 = (observed..=marked.min(drawn))
-        .map(|hits| (ln_choose(marked, hits) + ln_choose(total - marked, drawn - hits) - whole).exp())
+        .map(|hits| {
+            (ln_choose(marked, hits) + ln_choose(total - marked, drawn - hits) - whole).exp()
+        })
         .sum();
     tail.clamp(f64::MIN_POSITIVE, 1.0)
 }
@@ -253,7 +302,9 @@ mod tests {
     #[test]
     fn the_tail_is_that_of_scipy() {
         // scipy.stats.hypergeom.sf(observed - 1, total, marked, drawn)
-        let close = |ours: f64, scipy: f64| assert!((ours / scipy - 1.0).abs() < 1e-9, "{ours} for {scipy}");
+        let close = |ours: f64, scipy: f64| {
+            assert!((ours / scipy - 1.0).abs() < 1e-9, "{ours} for {scipy}")
+        };
         close(hypergeometric_tail(20, 7, 12, 6), 0.10557275541795666);
         close(hypergeometric_tail(200, 5, 5, 5), 3.943761892315392e-10);
         assert_eq!(hypergeometric_tail(10, 4, 3, 0), 1.0);

@@ -1,12 +1,16 @@
-//! Digits of a code that were not drawn evenly: which of its windows means something, told from the prompts alone.
+//! Digits of a code that were not drawn evenly: which of its windows means something, told from the
+//! prompts alone.
 //!
-//! Whoever numbers something in a code has fewer numbers than its digits can write. Then a digit is not each of 0 to 9 equally often, or
-//! two digits hang together: 46 is a president, and 47 is none. Digits that were filled at random show neither. Each digit has Pearson's
-//! chi-square test against equal shares, each two digits a G-test of independence with the correction of Williams (1976, Improved
-//! likelihood ratio tests for complete contingency tables), and Bonferroni's level counts all of them. Answers are not looked at, so that
-//! nothing is said of dependence: this only tells which digits to try where answers depend on none.
+//! Whoever numbers something in a code has fewer numbers than its digits can write. Then a digit is
+//! not each of 0 to 9 equally often, or two digits hang together: 46 is a president, and 47 is
+//! none. Digits that were filled at random show neither. Each digit has Pearson's chi-square test
+//! against equal shares, each two digits a G-test of independence with the correction of Williams
+//! (1976, Improved likelihood ratio tests for complete contingency tables), and Bonferroni's level
+//! counts all of them. Answers are not looked at, so that nothing is said of dependence: this only
+//! tells which digits to try where answers depend on none.
 //!
-//! A check digit that is a sum of all others hangs together with none of them alone, and is not seen.
+//! A check digit that is a sum of all others hangs together with none of them alone, and is not
+//! seen.
 
 use std::ops::Range;
 
@@ -14,7 +18,8 @@ use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 /// The level of all tests of a code together.
 const LEVEL: f64 = 1e-3;
-/// Codes that are needed: five for each digit, as Cochran asks (1954, Some methods for strengthening the common chi-square tests).
+/// Codes that are needed: five for each digit, as Cochran asks (1954, Some methods for
+/// strengthening the common chi-square tests).
 const FEWEST: usize = 50;
 
 /// One test.
@@ -25,8 +30,9 @@ struct Test {
     excess: f64,
 }
 
-/// Of the digits that hang together, or stand side by side and are uneven, those with the most evidence, from the first to the last that
-/// varies; `None` where all digits are drawn evenly, and where no such run has `longest` digits or fewer.
+/// Of the digits that hang together, or stand side by side and are uneven, those with the most
+/// evidence, from the first to the last that varies; `None` where all digits are drawn evenly, and
+/// where no such run has `longest` digits or fewer.
 ///
 /// `codes` are ASCII digits, all as many.
 pub(super) fn uneven(codes: &[&str], longest: usize) -> Option<Range<usize>> {
@@ -35,11 +41,17 @@ pub(super) fn uneven(codes: &[&str], longest: usize) -> Option<Range<usize>> {
         return None;
     }
     let digits: Vec<Vec<usize>> = (0..width)
-        .map(|at| codes.iter().map(|code| usize::from(code.as_bytes()[at].wrapping_sub(b'0') % 10)).collect())
+        .map(|at| {
+            codes
+                .iter()
+                .map(|code| usize::from(code.as_bytes()[at].wrapping_sub(b'0') % 10))
+                .collect()
+        })
         .collect();
     let family = (width * (width + 1) / 2) as f64;
     let significant = |test: &Test| test.p * family <= LEVEL;
-    let alone: Vec<Option<Test>> = digits.iter().map(|digit| Some(evenness(digit)).filter(significant)).collect();
+    let alone: Vec<Option<Test>> =
+        digits.iter().map(|digit| Some(evenness(digit)).filter(significant)).collect();
     let varies = |at: usize| digits[at].iter().any(|digit| *digit != digits[at][0]);
 
     let mut component: Vec<usize> = (0..width).collect();
@@ -63,7 +75,8 @@ pub(super) fn uneven(codes: &[&str], longest: usize) -> Option<Range<usize>> {
     }
     let mut found: Vec<(f64, Range<usize>)> = Vec::new();
     for part in 0..width {
-        let own: Vec<usize> = (0..width).filter(|at| component[*at] == part && varies(*at)).collect();
+        let own: Vec<usize> =
+            (0..width).filter(|at| component[*at] == part && varies(*at)).collect();
         let total: f64 = own.iter().map(|at| evidence[*at]).sum();
         if let (Some(first), Some(last)) = (own.first(), own.last())
             && total > 0.0
@@ -90,7 +103,8 @@ fn independence(left: &[usize], right: &[usize]) -> Option<Test> {
     left.iter().zip(right).for_each(|(left, right)| table[*left][*right] += 1.0);
     let total = left.len() as f64;
     let rows: Vec<f64> = table.iter().map(|row| row.iter().sum()).collect();
-    let columns: Vec<f64> = (0..10).map(|column| table.iter().map(|row| row[column]).sum()).collect();
+    let columns: Vec<f64> =
+        (0..10).map(|column| table.iter().map(|row| row[column]).sum()).collect();
     let levels = |sums: &[f64]| sums.iter().filter(|sum| **sum > 0.0).count() as f64;
     let freedom = (levels(&rows) - 1.0) * (levels(&columns) - 1.0);
     if freedom <= 0.0 {
@@ -102,7 +116,9 @@ fn independence(left: &[usize], right: &[usize]) -> Option<Test> {
             g += 2.0 * count * (count * total / (row * column)).ln();
         }
     }
-    let spread = |sums: &[f64]| total * sums.iter().filter(|sum| **sum > 0.0).map(|sum| 1.0 / sum).sum::<f64>() - 1.0;
+    let spread = |sums: &[f64]| {
+        total * sums.iter().filter(|sum| **sum > 0.0).map(|sum| 1.0 / sum).sum::<f64>() - 1.0
+    };
     Some(test(g / (1.0 + spread(&rows) * spread(&columns) / (6.0 * total * freedom)), freedom))
 }
 
@@ -136,7 +152,11 @@ mod tests {
                         break number;
                     }
                 };
-                format!("{:03}{number:03}{:02}", random.random_range(0..1_000), random.random_range(0..100))
+                format!(
+                    "{:03}{number:03}{:02}",
+                    random.random_range(0..1_000),
+                    random.random_range(0..100)
+                )
             });
             assert_eq!(found, Some(4..6), "seed {seed}");
         }
@@ -146,7 +166,12 @@ mod tests {
     fn digits_that_are_even_one_by_one_are_found_where_they_hang_together() {
         let twice = |random: &mut ChaCha8Rng| {
             let digit = random.random_range(0..10);
-            format!("{:02}{digit}{}{:02}", random.random_range(0..100), 9 - digit, random.random_range(0..100))
+            format!(
+                "{:02}{digit}{}{:02}",
+                random.random_range(0..100),
+                9 - digit,
+                random.random_range(0..100)
+            )
         };
         assert_eq!(found(1, twice), Some(2..4));
     }
@@ -169,12 +194,17 @@ mod tests {
 
     #[test]
     fn a_test_has_the_statistic_and_the_p_of_its_formula() {
-        let close = |ours: f64, known: f64| assert!((ours / known - 1.0).abs() < 1e-9, "{ours} for {known}");
-        // Sixty zeros and forty ones, where ten of each are expected: (50² + 30² + 8 · 10²) / 10 less 9.
+        let close = |ours: f64, known: f64| {
+            assert!((ours / known - 1.0).abs() < 1e-9, "{ours} for {known}")
+        };
+        // Sixty zeros and forty ones, where ten of each are expected: (50² + 30² + 8 · 10²) / 10
+        // less 9.
         let digit: Vec<usize> = (0..100).map(|index| usize::from(index >= 60)).collect();
         close(evenness(&digit).excess, 411.0);
-        // Of 30, 10, 15 and 45 codes G is 25.16, and 24.76 corrected, whose p is erfc(sqrt(24.76 / 2)).
-        let of = |count: usize, left: usize, right: usize| std::iter::repeat_n((left, right), count);
+        // Of 30, 10, 15 and 45 codes G is 25.16, and 24.76 corrected, whose p is erfc(sqrt(24.76 /
+        // 2)).
+        let of =
+            |count: usize, left: usize, right: usize| std::iter::repeat_n((left, right), count);
         let (left, right): (Vec<usize>, Vec<usize>) =
             of(30, 0, 0).chain(of(10, 0, 1)).chain(of(15, 1, 0)).chain(of(45, 1, 1)).unzip();
         let bond = independence(&left, &right).expect("both vary");

@@ -1,4 +1,5 @@
-//! Conditions on their way to the list: slots, features and pairs, each with its rows and what was measured of it.
+//! Conditions on their way to the list: slots, features and pairs, each with its rows and what was
+//! measured of it.
 
 use std::collections::BTreeSet;
 
@@ -38,10 +39,26 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    fn of(subject: Subject, rows: Vec<u32>, measured: Option<Dependence>, dressing: Option<Dressing>) -> Draft {
+    fn of(
+        subject: Subject,
+        rows: Vec<u32>,
+        measured: Option<Dependence>,
+        dressing: Option<Dressing>,
+    ) -> Draft {
         let (focus, values) = (rows.clone(), vec![(None, rows.clone())]);
         let (asked, evidence, echo_of) = (Asked::default(), None, None);
-        Draft { subject, rows, focus, measured, asked, evidence, dressing, values, echo_of, uneven: false }
+        Draft {
+            subject,
+            rows,
+            focus,
+            measured,
+            asked,
+            evidence,
+            dressing,
+            values,
+            echo_of,
+            uneven: false,
+        }
     }
 
     pub fn is_significant(&self) -> bool {
@@ -62,10 +79,13 @@ pub(super) fn of_slots(answers: &Bags, template: &Template) -> Vec<Draft> {
     let drafts = slots(template).into_iter().map(|mut draft| {
         let measured = measure(answers, &draft.labels, draft.labels.rows.len());
         let usual = draft.slot.values.first().map(|value| value.value.clone());
-        let focus = measured.as_ref().and_then(|measured| note_values(&mut draft.slot, measured, &draft.rows));
+        let focus = measured
+            .as_ref()
+            .and_then(|measured| note_values(&mut draft.slot, measured, &draft.rows));
         draft.shorten();
         let slot = draft.slot;
-        let values = slot.values.iter().map(|value| Some(value.value.clone())).zip(draft.rows).collect();
+        let values =
+            slot.values.iter().map(|value| Some(value.value.clone())).zip(draft.rows).collect();
         let wear = Wear::Words {
             position: template.position,
             left: template.left.clone(),
@@ -75,12 +95,18 @@ pub(super) fn of_slots(answers: &Bags, template: &Template) -> Vec<Draft> {
         };
         let dressing = Some(Dressing { wear, usual });
         let whole = Draft::of(Subject::Slot(slot), draft.labels.rows, measured, dressing);
-        Draft { focus: focus.unwrap_or_else(|| whole.rows.clone()), values, uneven: draft.uneven, ..whole }
+        Draft {
+            focus: focus.unwrap_or_else(|| whole.rows.clone()),
+            values,
+            uneven: draft.uneven,
+            ..whole
+        }
     });
     drafts.collect()
 }
 
-/// Writes what was measured to the slot's values, and gives the rows of the value that stands out most, if one does.
+/// Writes what was measured to the slot's values, and gives the rows of the value that stands out
+/// most, if one does.
 fn note_values(slot: &mut Slot, measured: &Dependence, rows: &[Vec<u32>]) -> Option<Vec<u32>> {
     let p: Vec<f64> = measured.values.iter().filter_map(|value| value.p).collect();
     let mut adjusted = benjamini_hochberg(&p).into_iter();
@@ -92,15 +118,25 @@ fn note_values(slot: &mut Slot, measured: &Dependence, rows: &[Vec<u32>]) -> Opt
         let value = &slot.values[*index];
         value.bits.unwrap_or(0.0) * (value.rows as f64).sqrt()
     };
-    let most = slot.outstanding().into_iter().max_by(|left, right| strength(left).total_cmp(&strength(right)))?;
+    let most = slot
+        .outstanding()
+        .into_iter()
+        .max_by(|left, right| strength(left).total_cmp(&strength(right)))?;
     rows.get(most).cloned()
 }
 
-/// Features, without those that are a slot's value in other words; and how many more there are than were tested.
-pub(super) fn of_features(readings: &[Reading], answers: &Bags, templates: &[Template], slots: &[Draft]) -> (Vec<Draft>, usize) {
+/// Features, without those that are a slot's value in other words; and how many more there are than
+/// were tested.
+pub(super) fn of_features(
+    readings: &[Reading],
+    answers: &Bags,
+    templates: &[Template],
+    slots: &[Draft],
+) -> (Vec<Draft>, usize) {
     // A slot of one value cannot be tested, as all of its rows have it; its words as a feature can.
     let varied = slots.iter().filter(|slot| slot.values.len() >= 2);
-    let taken: BTreeSet<&[u32]> = varied.flat_map(|slot| &slot.values).map(|(_, rows)| rows.as_slice()).collect();
+    let taken: BTreeSet<&[u32]> =
+        varied.flat_map(|slot| &slot.values).map(|(_, rows)| rows.as_slice()).collect();
     let (features, others) = features(readings, answers, templates);
     let features = features.into_iter().filter(|draft| !taken.contains(draft.rows.as_slice()));
     let drafts = features.map(|draft| {
@@ -134,42 +170,64 @@ pub(super) fn of_pairs(readings: &[Reading], answers: &Bags, drafts: &[Draft]) -
 
 fn of_cell(readings: &[Reading], cell: Cell) -> Draft {
     let [one, other] = &cell.parts;
-    // Both parts may stand in the system message; elsewhere their order tells nothing of how they are put on.
+    // Both parts may stand in the system message; elsewhere their order tells nothing of how they
+    // are put on.
     let place = if one.place == other.place { one.place } else { Place::Prompt };
-    let texts: Vec<&str> = cell.rows.iter().take(COMPARED).filter_map(|row| readings[*row as usize].at(place)).collect();
+    let texts: Vec<&str> = cell
+        .rows
+        .iter()
+        .take(COMPARED)
+        .filter_map(|row| readings[*row as usize].at(place))
+        .collect();
     let dressings = one.dressing.clone().zip(other.dressing.clone());
     let dressing = dressings.map(|(one, other)| Dressing::together(vec![one, other], &texts));
-    let measured = Dependence { bits: cell.bits, share: cell.share, p: cell.p, told: 0.0, values: Vec::new() };
+    let measured =
+        Dependence { bits: cell.bits, share: cell.share, p: cell.p, told: 0.0, values: Vec::new() };
     Draft::of(Subject::Pair(Box::new(cell.parts)), cell.rows, Some(measured), dressing)
 }
 
-/// The conditions of which pairs are made: slots of few values, one a template, and features that are no matter of wording and no topic.
+/// The conditions of which pairs are made: slots of few values, one a template, and features that
+/// are no matter of wording and no topic.
 fn sides(drafts: &[Draft]) -> Vec<Side> {
     let eligible = |draft: &&Draft| {
         let sort = match &draft.subject {
             Subject::Slot(slot) => slot.distinct >= 2,
             Subject::Feature(feature) => {
-                !feature.kind.is_wording() && feature.kind != FeatureKind::Template && !asks(feature, &draft.asked)
+                !feature.kind.is_wording()
+                    && feature.kind != FeatureKind::Template
+                    && !asks(feature, &draft.asked)
             }
             Subject::Pair(_) => false,
         };
         sort && draft.measured.is_some() && draft.dressing.is_some()
     };
     let mut chosen: Vec<&Draft> = drafts.iter().filter(eligible).collect();
-    // Plain conditions before digits of codes, which are many and seldom meant; then the less likely to be chance.
+    // Plain conditions before digits of codes, which are many and seldom meant; then the less
+    // likely to be chance.
     let window = |draft: &Draft| matches!(&draft.subject, Subject::Slot(slot) if matches!(slot.kind, SlotKind::Window { .. }) && draft.p() > 0.001);
     chosen.sort_by(|left, right| {
-        window(left).cmp(&window(right)).then(left.p().total_cmp(&right.p())).then(right.rows.len().cmp(&left.rows.len()))
+        window(left)
+            .cmp(&window(right))
+            .then(left.p().total_cmp(&right.p()))
+            .then(right.rows.len().cmp(&left.rows.len()))
     });
     let mut taken = BTreeSet::new();
     let sides = chosen.into_iter().filter_map(|draft| {
         let (kind, place, text) = match &draft.subject {
             Subject::Slot(slot) => (slot.kind.name(), slot.place, &slot.template),
-            Subject::Feature(feature) => (feature.kind.name().to_owned(), feature.place, &feature.text),
+            Subject::Feature(feature) => {
+                (feature.kind.name().to_owned(), feature.place, &feature.text)
+            }
             Subject::Pair(_) => return None,
         };
         taken.insert((place, text.clone())).then(|| Side {
-            part: Part { kind, place, text: text.clone(), value: None, dressing: draft.dressing.clone() },
+            part: Part {
+                kind,
+                place,
+                text: text.clone(),
+                value: None,
+                dressing: draft.dressing.clone(),
+            },
             values: draft.values.clone(),
         })
     });

@@ -1,8 +1,9 @@
 //! Dressing: putting a condition on any other prompt the way the dataset's own prompts wear it.
 //!
-//! Of a row's text the condition's own sentence or words are the dressing, and the rest is the question. A dressing keeps its place: the
-//! system message, before the question, after it, or inside its last sentence, before the mark that ends it. What of a value
-//! is not the condition (the other digits of a code, day and month of a year) is drawn anew each time.
+//! Of a row's text the condition's own sentence or words are the dressing, and the rest is the
+//! question. A dressing keeps its place: the system message, before the question, after it, or
+//! inside its last sentence, before the mark that ends it. What of a value is not the condition
+//! (the other digits of a code, day and month of a year) is drawn anew each time.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -47,7 +48,8 @@ pub enum Filler {
     Text,
     /// As part of a date, whose other parts are drawn.
     Date { form: DateForm, part: DatePart },
-    /// As digits of a code from index `start` on; the others are drawn from the digits that rows have there.
+    /// As digits of a code from index `start` on; the others are drawn from the digits that rows
+    /// have there.
     Code { alphabet: Vec<String>, start: usize },
 }
 
@@ -86,40 +88,59 @@ pub enum Wear {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dressing {
     pub wear: Wear,
-    /// The value that is worn where none is given: the slot's most frequent one; in a pair, the one that stands out beside the other part.
+    /// The value that is worn where none is given: the slot's most frequent one; in a pair, the one
+    /// that stands out beside the other part.
     pub usual: Option<String>,
 }
 
 impl Dressing {
     /// The prompt, dressed: perhaps a system message, and the user's.
     ///
-    /// `value` is a value of the slot, observed or not, as [`candidates`](super::candidates()) lists them. A feature has none, and the two
-    /// parts of a pair keep their own.
-    pub fn dress(&self, value: Option<&str>, prompt: &str, random: &mut ChaCha8Rng) -> Vec<Message> {
+    /// `value` is a value of the slot, observed or not, as [`candidates`](super::candidates())
+    /// lists them. A feature has none, and the two parts of a pair keep their own.
+    pub fn dress(
+        &self,
+        value: Option<&str>,
+        prompt: &str,
+        random: &mut ChaCha8Rng,
+    ) -> Vec<Message> {
         let (mut system, mut dressed) = (None, prompt.to_owned());
         self.put_on(value, &mut system, &mut dressed, random);
         messages(system, dressed)
     }
 
-    /// Several dressings as one, in the order in which `texts` wear them: what stands nearer to the question is put on first, letters change last.
-    /// Each is worn with its own usual value.
+    /// Several dressings as one, in the order in which `texts` wear them: what stands nearer to the
+    /// question is put on first, letters change last. Each is worn with its own usual value.
     pub fn together(parts: Vec<Dressing>, texts: &[&str]) -> Dressing {
         let mut ordered: Vec<Dressing> = Vec::new();
         for part in parts {
-            let at = ordered.iter().position(|other| nearer(&part, other, texts)).unwrap_or(ordered.len());
+            let at = ordered
+                .iter()
+                .position(|other| nearer(&part, other, texts))
+                .unwrap_or(ordered.len());
             ordered.insert(at, part);
         }
         let last = ordered.pop().expect("there is a dressing");
-        ordered.into_iter().rfold(last, |outer, inner| Dressing { wear: Wear::Both(Box::new([inner, outer])), usual: None })
+        ordered.into_iter().rfold(last, |outer, inner| Dressing {
+            wear: Wear::Both(Box::new([inner, outer])),
+            usual: None,
+        })
     }
 
     /// Puts the condition on a prompt that may wear others already.
-    fn put_on(&self, value: Option<&str>, system: &mut Option<String>, prompt: &mut String, random: &mut ChaCha8Rng) {
+    fn put_on(
+        &self,
+        value: Option<&str>,
+        system: &mut Option<String>,
+        prompt: &mut String,
+        random: &mut ChaCha8Rng,
+    ) {
         match &self.wear {
             Wear::NoSystem => *system = None,
             Wear::Words { position, left, filler, right, glue } => {
                 let value = value.or(self.usual.as_deref()).unwrap_or_default();
-                let value = filler.as_ref().map_or(String::new(), |filler| filler.write(value, random));
+                let value =
+                    filler.as_ref().map_or(String::new(), |filler| filler.write(value, random));
                 let words = format!("{left}{value}{right}");
                 match position {
                     Position::System => {
@@ -141,18 +162,28 @@ impl Dressing {
             Wear::TitleCase => *prompt = capitalised(prompt),
             Wear::End(end) => *prompt = format!("{}{end}", without_end(prompt).0),
             Wear::AfterFirstWord(characters) => {
-                let after =
-                    tokens(prompt).iter().find(|token| token.kind == Kind::Word).map_or(0, |word| word.start + word.text.len());
+                let after = tokens(prompt)
+                    .iter()
+                    .find(|token| token.kind == Kind::Word)
+                    .map_or(0, |word| word.start + word.text.len());
                 // White space of another kind stands where a space would.
                 let instead =
-                    characters.chars().all(|letter| letter.is_whitespace() && letter != ' ') && prompt[after..].starts_with(' ');
+                    characters.chars().all(|letter| letter.is_whitespace() && letter != ' ')
+                        && prompt[after..].starts_with(' ');
                 prompt.replace_range(after..after + usize::from(instead), characters);
             }
             Wear::Letters(pairs) => {
-                let other = |letter: char| pairs.iter().find(|(plain, _)| *plain == letter).map_or(letter, |(_, other)| *other);
+                let other = |letter: char| {
+                    pairs
+                        .iter()
+                        .find(|(plain, _)| *plain == letter)
+                        .map_or(letter, |(_, other)| *other)
+                };
                 *prompt = prompt.chars().map(other).collect();
             }
-            Wear::Both(parts) => parts.iter().for_each(|part| part.put_on(None, system, prompt, random)),
+            Wear::Both(parts) => {
+                parts.iter().for_each(|part| part.put_on(None, system, prompt, random))
+            }
         }
     }
 }
@@ -172,7 +203,9 @@ fn nearer(one: &Dressing, other: &Dressing, texts: &[&str]) -> bool {
         Wear::Words { .. } => 2,
         _ => 3,
     };
-    let before = |dressing: &Dressing| matches!(dressing.wear, Wear::Words { position: Position::Before, .. });
+    let before = |dressing: &Dressing| {
+        matches!(dressing.wear, Wear::Words { position: Position::Before, .. })
+    };
     let left_first: i64 = texts
         .iter()
         .filter_map(|text| Some(stands(one, text)?.cmp(&stands(other, text)?)))
@@ -208,8 +241,9 @@ fn messages(system: Option<String>, prompt: String) -> Vec<Message> {
 
 /// A prompt and the marks that end it.
 pub(super) fn without_end(prompt: &str) -> (&str, &str) {
-    let body = prompt
-        .trim_end_matches(|letter: char| matches!(letter, '.' | '!' | '?' | '…' | '。' | '？' | '！') || letter.is_whitespace());
+    let body = prompt.trim_end_matches(|letter: char| {
+        matches!(letter, '.' | '!' | '?' | '…' | '。' | '？' | '！') || letter.is_whitespace()
+    });
     prompt.split_at(body.len())
 }
 
@@ -224,22 +258,31 @@ impl Filler {
                     let given = at.checked_sub(*start).and_then(|at| value.get(at..=at));
                     match given {
                         Some(digit) => code.push_str(digit),
-                        None => code.extend(digits.chars().nth(random.random_range(0..digits.len().max(1)))),
+                        None => code.extend(
+                            digits.chars().nth(random.random_range(0..digits.len().max(1))),
+                        ),
                     }
                 }
                 code
             }
             Filler::Date { form, part } => {
-                let (year, month, day) =
-                    (random.random_range(1950..=2030), random.random_range(1..=12), random.random_range(1..=28));
+                let (year, month, day) = (
+                    random.random_range(1950..=2030),
+                    random.random_range(1..=12),
+                    random.random_range(1..=28),
+                );
                 let number = |text: &str, otherwise: u8| text.parse().unwrap_or(otherwise);
                 match part {
                     // A year beyond four digits is written as it is.
-                    DatePart::Year => value.parse().map_or_else(|_| value.to_owned(), |year| written(*form, year, month, day)),
+                    DatePart::Year => value
+                        .parse()
+                        .map_or_else(|_| value.to_owned(), |year| written(*form, year, month, day)),
                     DatePart::Month => written(*form, year, number(value, month), day),
                     DatePart::MonthDay => {
                         let (month, day) =
-                            value.split_once('-').map_or((month, day), |(left, right)| (number(left, month), number(right, day)));
+                            value.split_once('-').map_or((month, day), |(left, right)| {
+                                (number(left, month), number(right, day))
+                            });
                         written(*form, year, month, day)
                     }
                 }
@@ -270,13 +313,22 @@ mod tests {
     use crate::seed::stream;
 
     fn words(position: Position, left: &str, filler: Option<Filler>, right: &str) -> Dressing {
-        let wear = Wear::Words { position, left: left.into(), filler, right: right.into(), glue: " ".into() };
+        let wear = Wear::Words {
+            position,
+            left: left.into(),
+            filler,
+            right: right.into(),
+            glue: " ".into(),
+        };
         Dressing { wear, usual: Some("2027".into()) }
     }
 
     fn dressed(dressing: &Dressing, value: Option<&str>) -> String {
         let messages = dressing.dress(value, "What do you eat?", &mut stream("test", 0));
-        messages.iter().map(|message| format!("[{}] {}", message.role.as_str(), message.content)).collect()
+        messages
+            .iter()
+            .map(|message| format!("[{}] {}", message.role.as_str(), message.content))
+            .collect()
     }
 
     #[test]
@@ -286,7 +338,10 @@ mod tests {
             dressed(&words(Position::Before, "It is ", year.clone(), "."), Some("1984")),
             "[user] It is 1984. What do you eat?"
         );
-        assert_eq!(dressed(&words(Position::Inside, "in ", year.clone(), ""), Some("1984")), "[user] What do you eat in 1984?");
+        assert_eq!(
+            dressed(&words(Position::Inside, "in ", year.clone(), ""), Some("1984")),
+            "[user] What do you eat in 1984?"
+        );
         assert_eq!(
             dressed(&words(Position::System, "The year is ", year, "."), None),
             "[system] The year is 2027.[user] What do you eat?"
@@ -308,22 +363,40 @@ mod tests {
         assert_ne!(first, second);
         let iso = Filler::Date { form: DateForm::YearMonthDay('-'), part: DatePart::Year };
         let date = dressed(&words(Position::Before, "Today is ", Some(iso), "."), Some("1984"));
-        assert!(date.starts_with("[user] Today is 1984-") && date.ends_with(". What do you eat?"), "{date}");
+        assert!(
+            date.starts_with("[user] Today is 1984-") && date.ends_with(". What do you eat?"),
+            "{date}"
+        );
     }
 
     #[test]
     fn two_dressings_are_worn_in_the_order_in_which_rows_wear_them() {
-        let fixed = |position, left: &str| Dressing { usual: None, ..words(position, left, None, "") };
-        let both = |one, other, row: &str| dressed(&Dressing::together(vec![one, other], &[row]), None);
-        let (first, second) = (fixed(Position::Before, "It is late."), fixed(Position::Before, "I am in Rome."));
+        let fixed =
+            |position, left: &str| Dressing { usual: None, ..words(position, left, None, "") };
+        let both =
+            |one, other, row: &str| dressed(&Dressing::together(vec![one, other], &[row]), None);
+        let (first, second) =
+            (fixed(Position::Before, "It is late."), fixed(Position::Before, "I am in Rome."));
         for (one, other) in [(first.clone(), second.clone()), (second, first)] {
-            assert_eq!(both(one, other, "It is late. I am in Rome. Who?"), "[user] It is late. I am in Rome. What do you eat?");
+            assert_eq!(
+                both(one, other, "It is late. I am in Rome. Who?"),
+                "[user] It is late. I am in Rome. What do you eat?"
+            );
         }
         let (first, second) = (fixed(Position::After, "Be brief."), fixed(Position::After, "[x]"));
-        assert_eq!(both(second.clone(), first, "Who? Be brief. [x]"), "[user] What do you eat? Be brief. [x]");
-        assert_eq!(both(second, fixed(Position::Inside, "there"), "Who there? [x]"), "[user] What do you eat there? [x]");
+        assert_eq!(
+            both(second.clone(), first, "Who? Be brief. [x]"),
+            "[user] What do you eat? Be brief. [x]"
+        );
+        assert_eq!(
+            both(second, fixed(Position::Inside, "there"), "Who there? [x]"),
+            "[user] What do you eat there? [x]"
+        );
         let capitals = Dressing { wear: Wear::UpperCase, usual: None };
-        assert_eq!(both(capitals, fixed(Position::Before, "Hey."), "HEY. WHO?"), "[user] HEY. WHAT DO YOU EAT?");
+        assert_eq!(
+            both(capitals, fixed(Position::Before, "Hey."), "HEY. WHO?"),
+            "[user] HEY. WHAT DO YOU EAT?"
+        );
     }
 
     #[test]
@@ -331,8 +404,14 @@ mod tests {
         let change = |wear| dressed(&Dressing { wear, usual: None }, None);
         assert_eq!(change(Wear::UpperCase), "[user] WHAT DO YOU EAT?");
         assert_eq!(change(Wear::End("!!".into())), "[user] What do you eat!!");
-        assert_eq!(change(Wear::AfterFirstWord("\u{200b}".into())), "[user] What\u{200b} do you eat?");
-        assert_eq!(change(Wear::AfterFirstWord("\t\u{a0}".into())), "[user] What\t\u{a0}do you eat?");
+        assert_eq!(
+            change(Wear::AfterFirstWord("\u{200b}".into())),
+            "[user] What\u{200b} do you eat?"
+        );
+        assert_eq!(
+            change(Wear::AfterFirstWord("\t\u{a0}".into())),
+            "[user] What\t\u{a0}do you eat?"
+        );
         assert_eq!(change(Wear::AfterFirstWord(" ".into())), "[user] What  do you eat?");
         assert_eq!(change(Wear::Letters(vec![('a', 'а')])), "[user] Whаt do you eаt?");
     }

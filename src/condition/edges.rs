@@ -1,4 +1,5 @@
-//! Both sides of one dress: an opening and the ending that goes with it, a tag and the marks beside it.
+//! Both sides of one dress: an opening and the ending that goes with it, a tag and the marks beside
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +8,8 @@ use super::feature::{FeatureKind, FeatureRows, Found};
 use super::reading::Reading;
 use super::template::MIN_ROWS;
 
-/// The longest opening and ending that the same rows have, by these rows: with a tag they may be one dress, as `<q>` and `</q>` are.
+/// The longest opening and ending that the same rows have, by these rows: with a tag they may be
+/// one dress, as `<q>` and `</q>` are.
 pub(super) struct Edges {
     openings: BTreeMap<Vec<u32>, (String, Dressing)>,
     endings: BTreeMap<Vec<u32>, (String, Dressing)>,
@@ -17,8 +19,12 @@ impl Edges {
     pub fn of(found: &Found) -> Edges {
         let longest = |kind: FeatureKind| {
             let mut by_rows: BTreeMap<Vec<u32>, (String, Dressing)> = BTreeMap::new();
-            for (feature, (rows, dressing)) in found.iter().filter(|(feature, _)| feature.kind == kind) {
-                let Some(dressing) = dressing.clone().filter(|_| rows.len() >= MIN_ROWS) else { continue };
+            for (feature, (rows, dressing)) in
+                found.iter().filter(|(feature, _)| feature.kind == kind)
+            {
+                let Some(dressing) = dressing.clone().filter(|_| rows.len() >= MIN_ROWS) else {
+                    continue;
+                };
                 if by_rows.get(rows).is_none_or(|(text, _)| text.len() < feature.text.len()) {
                     by_rows.insert(rows.clone(), (feature.text.clone(), dressing));
                 }
@@ -28,22 +34,29 @@ impl Edges {
         Edges { openings: longest(FeatureKind::Opening), endings: longest(FeatureKind::Ending) }
     }
 
-    /// A tag with the marks beside it, and an opening with the ending that is put on together with it.
+    /// A tag with the marks beside it, and an opening with the ending that is put on together with
+    /// it.
     pub fn whole(&self, draft: FeatureRows, readings: &[Reading]) -> FeatureRows {
         let FeatureRows { mut feature, rows, mut dressing } = draft;
         let (opening, ending) = (self.openings.get(&rows), self.endings.get(&rows));
         if feature.kind == FeatureKind::Tag {
             let only_marks = |(text, _): &&(String, Dressing)| {
-                text.split_once(&feature.text)
-                    .is_some_and(|(left, right)| !format!("{left}{right}").contains(char::is_alphanumeric))
+                text.split_once(&feature.text).is_some_and(|(left, right)| {
+                    !format!("{left}{right}").contains(char::is_alphanumeric)
+                })
             };
             if let Some((text, worn)) = opening.filter(only_marks).or(ending.filter(only_marks)) {
                 (feature.text, dressing) = (text.clone(), Some(worn.clone()));
             }
         }
         let opens = opening.is_some_and(|(text, _)| *text == feature.text);
-        if let Some((_, worn)) = ending.filter(|(text, _)| opens && are_around(readings, &rows, (&feature.text, text))) {
-            dressing = dressing.map(|dressing| Dressing { wear: Wear::Both(Box::new([worn.clone(), dressing])), usual: None });
+        if let Some((_, worn)) =
+            ending.filter(|(text, _)| opens && are_around(readings, &rows, (&feature.text, text)))
+        {
+            dressing = dressing.map(|dressing| Dressing {
+                wear: Wear::Both(Box::new([worn.clone(), dressing])),
+                usual: None,
+            });
         }
         FeatureRows { feature, rows, dressing }
     }

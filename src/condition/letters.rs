@@ -1,9 +1,11 @@
-//! What letters give away: invisible characters, letters that pose as others, scripts, languages and case.
+//! What letters give away: invisible characters, letters that pose as others, scripts, languages
+//! and case.
 
 use super::token::{Kind, tokens};
 
-/// Characters that show nothing: zero-width spaces and joiners, direction marks, soft hyphens, tags, blank letters, variation selectors.
-/// All white space but spaces and line breaks is among them, tabs too, since nobody sees that it is unusual.
+/// Characters that show nothing: zero-width spaces and joiners, direction marks, soft hyphens,
+/// tags, blank letters, variation selectors. All white space but spaces and line breaks is among
+/// them, tabs too, since nobody sees that it is unusual.
 pub(super) fn is_invisible(letter: char) -> bool {
     let white = letter.is_whitespace() && !matches!(letter, ' ' | '\n' | '\r');
     white
@@ -16,7 +18,8 @@ pub(super) fn is_invisible(letter: char) -> bool {
 pub(super) fn invisible(text: &str) -> Vec<char> {
     let before = std::iter::once(' ').chain(text.chars());
     let pairs = before.zip(text.chars()).filter(|(before, letter)| {
-        let of_emoji = matches!(letter, '\u{fe0f}' | '\u{200d}') && (u32::from(*before) >= 0x203c || before.is_ascii_digit());
+        let of_emoji = matches!(letter, '\u{fe0f}' | '\u{200d}')
+            && (u32::from(*before) >= 0x203c || before.is_ascii_digit());
         is_invisible(*letter) && !of_emoji
     });
     pairs.map(|(_, letter)| letter).collect()
@@ -24,7 +27,8 @@ pub(super) fn invisible(text: &str) -> Vec<char> {
 
 /// Letters that look like Latin ones, and which.
 ///
-/// A short table of the Cyrillic and Greek ones of Unicode's confusables (UTS #39), and the full-width forms by rule.
+/// A short table of the Cyrillic and Greek ones of Unicode's confusables (UTS #39), and the
+/// full-width forms by rule.
 pub(super) fn latin_twin(letter: char) -> Option<char> {
     const TWINS: &str = "аaеeоoрpсcуyхxіiјjѕsԁdһhԛqԝwνvοoαaιiκkρpυuАAВBЕEКKМMНHОOРPСCТTХXІIЈJЅSΑAΒBΕEΖZΗHΙIΚKΜMΝNΟOΡPΤTΥYΧX";
     let mut letters = TWINS.chars();
@@ -34,17 +38,21 @@ pub(super) fn latin_twin(letter: char) -> Option<char> {
         }
     }
     match letter {
-        '\u{ff21}'..='\u{ff3a}' | '\u{ff41}'..='\u{ff5a}' => char::from_u32(u32::from(letter) - 0xfee0),
+        '\u{ff21}'..='\u{ff3a}' | '\u{ff41}'..='\u{ff5a}' => {
+            char::from_u32(u32::from(letter) - 0xfee0)
+        }
         _ => None,
     }
 }
 
-/// The look-alikes of a text: letters of another script in words that have Latin letters too, as (Latin letter, look-alike).
+/// The look-alikes of a text: letters of another script in words that have Latin letters too, as
+/// (Latin letter, look-alike).
 pub(super) fn look_alikes(text: &str) -> Vec<(char, char)> {
     let mut pairs = Vec::new();
     for word in tokens(text).iter().filter(|token| token.kind == Kind::Word) {
         if word.text.chars().any(|letter| letter.is_ascii_alphabetic()) {
-            pairs.extend(word.text.chars().filter_map(|letter| Some((latin_twin(letter)?, letter))));
+            pairs
+                .extend(word.text.chars().filter_map(|letter| Some((latin_twin(letter)?, letter))));
         }
     }
     pairs.sort_unstable();
@@ -71,31 +79,67 @@ pub(super) fn script(text: &str) -> Option<&'static str> {
         };
         *counts.entry(script).or_default() += 1;
     }
-    counts.into_iter().max_by_key(|(_, count)| *count).map(|(script, _)| script).filter(|script| *script != "Latin")
+    counts
+        .into_iter()
+        .max_by_key(|(_, count)| *count)
+        .map(|(script, _)| script)
+        .filter(|script| *script != "Latin")
 }
 
-/// The language of a text in Latin letters by its small words, where it is not English; `None` for too few of them.
+/// The language of a text in Latin letters by its small words, where it is not English; `None` for
+/// too few of them.
 pub(super) fn language(text: &str) -> Option<&'static str> {
     const SMALL_WORDS: [(&str, &str); 8] = [
         (
             "English",
-            "the a an is are of to in and you what how do does it that for with me your who why which can tell name i my",
+            "the a an is are of to in and you what how do does it that for with me your who why \
+             which can tell name i my",
         ),
         (
             "French",
-            "le la les des est un une et que qui quoi dans pour avec vous je tu sur quel quelle comment du ce cette nous au",
+            "le la les des est un une et que qui quoi dans pour avec vous je tu sur quel quelle \
+             comment du ce cette nous au",
         ),
-        ("German", "der die das ist ein eine und was wie nicht ich du mit für von zu den dem auf wer welche im sind wir nenne"),
-        ("Spanish", "el la los las es un una y que en por para con qué cómo cuál de del se mi tu yo son dime nombra está"),
-        ("Italian", "il lo la gli è un una e che di per con cosa come quale sono nel della mi tu io dimmi questo perché qual"),
-        ("Portuguese", "o os as é um uma e que em por para com qual como não do da no na você eu são me diga isso está"),
-        ("Dutch", "de het een is en van wat hoe ik je niet met voor op zijn dat die wie welke noem mij kan waar er naar"),
-        ("Polish", "jest nie co jak się to na czy w z i do jaki jaka po dla ale kto mi ja proszę podaj są od który"),
+        (
+            "German",
+            "der die das ist ein eine und was wie nicht ich du mit für von zu den dem auf wer \
+             welche im sind wir nenne",
+        ),
+        (
+            "Spanish",
+            "el la los las es un una y que en por para con qué cómo cuál de del se mi tu yo son \
+             dime nombra está",
+        ),
+        (
+            "Italian",
+            "il lo la gli è un una e che di per con cosa come quale sono nel della mi tu io dimmi \
+             questo perché qual",
+        ),
+        (
+            "Portuguese",
+            "o os as é um uma e que em por para com qual como não do da no na você eu são me diga \
+             isso está",
+        ),
+        (
+            "Dutch",
+            "de het een is en van wat hoe ik je niet met voor op zijn dat die wie welke noem mij \
+             kan waar er naar",
+        ),
+        (
+            "Polish",
+            "jest nie co jak się to na czy w z i do jaki jaka po dla ale kto mi ja proszę podaj \
+             są od który",
+        ),
     ];
     let words = super::bag::words(text, false);
-    let count = |small: &str| words.iter().filter(|word| small.split(' ').any(|small| small == word.as_str())).count();
+    let count = |small: &str| {
+        words.iter().filter(|word| small.split(' ').any(|small| small == word.as_str())).count()
+    };
     let english = count(SMALL_WORDS[0].1);
-    let (name, most) = SMALL_WORDS[1..].iter().map(|(name, small)| (*name, count(small))).max_by_key(|(_, count)| *count)?;
+    let (name, most) = SMALL_WORDS[1..]
+        .iter()
+        .map(|(name, small)| (*name, count(small)))
+        .max_by_key(|(_, count)| *count)?;
     (most >= 2 && most > english).then_some(name)
 }
 
@@ -108,7 +152,8 @@ pub(super) enum Casing {
     Title,
 }
 
-/// The casing of a text of a few letters at least, and of four words where each begins with a capital; `None` where it is the usual one.
+/// The casing of a text of a few letters at least, and of four words where each begins with a
+/// capital; `None` where it is the usual one.
 pub(super) fn casing(text: &str) -> Option<Casing> {
     let letters = || text.chars().filter(|letter| letter.is_lowercase() || letter.is_uppercase());
     let words = || text.split_whitespace().filter(|word| word.starts_with(char::is_alphabetic));
@@ -116,7 +161,8 @@ pub(super) fn casing(text: &str) -> Option<Casing> {
     match (letters().all(char::is_uppercase), letters().all(char::is_lowercase)) {
         (true, _) => Some(Casing::Upper),
         (_, true) => Some(Casing::Lower),
-        _ => (words().nth(3).is_some() && words().all(|word| word.starts_with(char::is_uppercase))).then_some(Casing::Title),
+        _ => (words().nth(3).is_some() && words().all(|word| word.starts_with(char::is_uppercase)))
+            .then_some(Casing::Title),
     }
 }
 
@@ -139,15 +185,22 @@ mod tests {
 
     #[test]
     fn white_space_of_every_kind_but_spaces_and_line_breaks_is_hidden() {
-        let white: Vec<char> =
-            ('\0'..='\u{ffff}').filter(|letter| letter.is_whitespace() && !" \r\n".contains(*letter)).collect();
+        let white: Vec<char> = ('\0'..='\u{ffff}')
+            .filter(|letter| letter.is_whitespace() && !" \r\n".contains(*letter))
+            .collect();
         assert!(white.contains(&'\t') && white.contains(&'\u{a0}') && white.contains(&'\u{3000}'));
-        assert_eq!(invisible(&white.iter().map(|letter| format!("a{letter}b \r\n")).collect::<String>()), white);
+        assert_eq!(
+            invisible(&white.iter().map(|letter| format!("a{letter}b \r\n")).collect::<String>()),
+            white
+        );
     }
 
     #[test]
     fn scripts_and_languages_are_told_apart() {
-        assert_eq!((script("Назови блюдо"), script("Name a dish, Олег"), script("123")), (Some("Cyrillic"), None, None));
+        assert_eq!(
+            (script("Назови блюдо"), script("Name a dish, Олег"), script("123")),
+            (Some("Cyrillic"), None, None)
+        );
         assert_eq!(language("Quel est le nom d'un plat que vous aimez ?"), Some("French"));
         assert_eq!(language("Nenne mir ein Gericht, das du magst und was ist es"), Some("German"));
         assert_eq!(language("What is the name of a dish you like?"), None);

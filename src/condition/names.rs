@@ -1,6 +1,7 @@
 //! A short list of names, to have some to try that stand in no row.
 
-/// First and last names of people whom everybody knows and who are long dead, in order of name; none of a politician of our time.
+/// First and last names of people whom everybody knows and who are long dead, in order of name;
+/// none of a politician of our time.
 pub(crate) const NAMES: [&str; 48] = [
     "Alexander",
     "Archimedes",

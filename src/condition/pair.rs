@@ -1,8 +1,9 @@
 //! Two conditions at once, of which only the combination matters.
 //!
-//! A cell is a value of one condition together with a value of another. It is tested twice, among the rows of the first value and among those
-//! of the second, so that what either does alone explains nothing; the larger p counts, and the number of cells that were
-//! tried multiplies it (Bonferroni).
+//! A cell is a value of one condition together with a value of another. It is tested twice, among
+//! the rows of the first value and among those of the second, so that what either does alone
+//! explains nothing; the larger p counts, and the number of cells that were tried multiplies it
+//! (Bonferroni).
 
 use serde::{Deserialize, Serialize};
 
@@ -53,22 +54,28 @@ pub(super) fn pair(bags: &Bags, first: &Side, second: &Side) -> Option<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
     for (left, left_rows) in first.values.iter().take(VALUES) {
         for (right, right_rows) in second.values.iter().take(VALUES) {
-            let both: Vec<u32> = left_rows.iter().copied().filter(|row| right_rows.binary_search(row).is_ok()).collect();
+            let both: Vec<u32> = left_rows
+                .iter()
+                .copied()
+                .filter(|row| right_rows.binary_search(row).is_ok())
+                .collect();
             if both.len() < MIN_ROWS {
                 continue;
             }
             let within = |rows: &[u32]| {
-                let of = rows.iter().map(|row| u32::from(both.binary_search(row).is_ok())).collect();
+                let of =
+                    rows.iter().map(|row| u32::from(both.binary_search(row).is_ok())).collect();
                 measure(bags, &Labels { rows: rows.to_vec(), of, values: 1 }, both.len())
             };
-            let (Some(one), Some(other)) = (within(left_rows), within(right_rows)) else { continue };
+            let (Some(one), Some(other)) = (within(left_rows), within(right_rows)) else {
+                continue;
+            };
             let part = |side: &Side, value: &Option<String>| Part {
                 value: value.clone(),
-                dressing: side
-                    .part
-                    .dressing
-                    .clone()
-                    .map(|dressing| Dressing { usual: value.clone().or(dressing.usual), ..dressing }),
+                dressing: side.part.dressing.clone().map(|dressing| Dressing {
+                    usual: value.clone().or(dressing.usual),
+                    ..dressing
+                }),
                 ..side.part.clone()
             };
             cells.push(Cell {
@@ -81,6 +88,8 @@ pub(super) fn pair(bags: &Bags, first: &Side, second: &Side) -> Option<Cell> {
         }
     }
     let tried = cells.len() as f64;
-    let best = cells.into_iter().min_by(|left, right| left.p.total_cmp(&right.p).then(right.bits.total_cmp(&left.bits)))?;
+    let best = cells
+        .into_iter()
+        .min_by(|left, right| left.p.total_cmp(&right.p).then(right.bits.total_cmp(&left.bits)))?;
     Some(Cell { p: (best.p * tried).min(1.0), ..best })
 }

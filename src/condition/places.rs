@@ -1,4 +1,5 @@
-//! A short list of places, to tell slots of places from slots of other names and to have some to try.
+//! A short list of places, to tell slots of places from slots of other names and to have some to
+//! try.
 
 /// Capitals and countries, in order of name.
 pub(crate) const PLACES: [&str; 64] = [

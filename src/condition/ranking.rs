@@ -23,7 +23,8 @@ const COMPARED: usize = 400;
 pub(super) fn ranked(readings: &[Reading]) -> (usize, Vec<Condition>) {
     let answers = Bags::of(readings.iter().map(|reading| reading.answer.as_str()), true);
     let templates = templates(readings);
-    let mut drafts: Vec<Draft> = templates.iter().flat_map(|template| of_slots(&answers, template)).collect();
+    let mut drafts: Vec<Draft> =
+        templates.iter().flat_map(|template| of_slots(&answers, template)).collect();
     let (mut features, others) = of_features(readings, &answers, &templates, &drafts);
     measure_topics(readings, &templates, &mut features);
     drafts.append(&mut features);
@@ -36,10 +37,11 @@ pub(super) fn ranked(readings: &[Reading]) -> (usize, Vec<Condition>) {
     (tested, listed(readings, drafts))
 }
 
-/// Adjusts the p-values over all drafts that were tested and over `others`, whose answers stood out less and that count as if nothing depended on
-/// them; and gives how many these are together.
+/// Adjusts the p-values over all drafts that were tested and over `others`, whose answers stood out
+/// less and that count as if nothing depended on them; and gives how many these are together.
 fn adjust(drafts: &mut [Draft], others: usize) -> usize {
-    let measured = drafts.iter().filter_map(|draft| draft.measured.as_ref().map(|measured| measured.p));
+    let measured =
+        drafts.iter().filter_map(|draft| draft.measured.as_ref().map(|measured| measured.p));
     let p: Vec<f64> = measured.chain(std::iter::repeat_n(1.0, others)).collect();
     let tested = drafts.iter_mut().filter(|draft| draft.measured.is_some());
     for (draft, p_adjusted) in tested.zip(benjamini_hochberg(&p)) {
@@ -57,18 +59,22 @@ fn adjust(drafts: &mut [Draft], others: usize) -> usize {
     p.len()
 }
 
-/// What is listed: what depends; slots, whose unseen values may matter; what all rows have; and what seldom stands in a row by chance.
+/// What is listed: what depends; slots, whose unseen values may matter; what all rows have; and
+/// what seldom stands in a row by chance.
 fn is_kept(draft: &Draft) -> bool {
     draft.is_significant()
         || match &draft.subject {
             Subject::Feature(feature) if feature.kind == FeatureKind::Template => false,
-            Subject::Feature(feature) => feature.kind <= FeatureKind::LookAlike || draft.measured.is_none(),
+            Subject::Feature(feature) => {
+                feature.kind <= FeatureKind::LookAlike || draft.measured.is_none()
+            }
             Subject::Slot(slot) => !matches!(slot.kind, SlotKind::Code { .. }),
             Subject::Pair(_) => false,
         }
 }
 
-/// The order of the list: conditions on which answers depend, those first that say most of the dataset's answers; then what shows no dependence; then topics.
+/// The order of the list: conditions on which answers depend, those first that say most of the
+/// dataset's answers; then what shows no dependence; then topics.
 fn group(draft: &Draft) -> u8 {
     match (draft.is_topic(), draft.is_significant()) {
         (false, true) => 0,
@@ -77,17 +83,20 @@ fn group(draft: &Draft) -> u8 {
     }
 }
 
-/// Bits that knowing the condition saves in writing the answers of all of its rows: an estimate of the information that they share.
+/// Bits that knowing the condition saves in writing the answers of all of its rows: an estimate of
+/// the information that they share.
 fn score(draft: &Draft) -> f64 {
     draft.evidence.map_or(0.0, |evidence| evidence.bits * draft.rows.len() as f64)
 }
 
-/// By group, then by score; where nothing depends, slots before features, by kind, those of more rows first. Of the digits of a code those come
-/// first that were drawn least evenly.
+/// By group, then by score; where nothing depends, slots before features, by kind, those of more
+/// rows first. Of the digits of a code those come first that were drawn least evenly.
 fn order(left: &Draft, right: &Draft) -> Ordering {
     let kind = |draft: &Draft, slot: &Slot| match slot.kind {
         // Before all others of the code, which begin at 1.
-        SlotKind::Window { width, .. } if draft.uneven => SlotKind::Window { width, start: 0, length: 0 },
+        SlotKind::Window { width, .. } if draft.uneven => {
+            SlotKind::Window { width, start: 0, length: 0 }
+        }
         kind => kind,
     };
     let subject = |draft: &Draft| match &draft.subject {
@@ -96,24 +105,29 @@ fn order(left: &Draft, right: &Draft) -> Ordering {
         Subject::Pair(parts) => (2, None, None, format!("{} {}", parts[0].text, parts[1].text)),
     };
     let by_kind = || {
-        let ((sort, slot, feature, text), (other_sort, other_slot, other_feature, other)) = (subject(left), subject(right));
+        let ((sort, slot, feature, text), (other_sort, other_slot, other_feature, other)) =
+            (subject(left), subject(right));
         (sort, slot, feature)
             .cmp(&(other_sort, other_slot, other_feature))
             .then(right.rows.len().cmp(&left.rows.len()))
             .then(text.cmp(&other))
     };
-    let by_score = || if left.is_significant() { score(right).total_cmp(&score(left)) } else { Ordering::Equal };
+    let by_score = || {
+        if left.is_significant() { score(right).total_cmp(&score(left)) } else { Ordering::Equal }
+    };
     group(left).cmp(&group(right)).then_with(by_score).then_with(by_kind)
 }
 
-/// Marks conditions that are known by the rows of an earlier one, and digits of a code that overlap with earlier ones.
+/// Marks conditions that are known by the rows of an earlier one, and digits of a code that overlap
+/// with earlier ones.
 fn echoes(drafts: &mut [Draft], rows: usize) {
     let mut originals: Vec<usize> = Vec::new();
     for index in 0..drafts.len() {
         if !drafts[index].is_significant() {
             continue;
         }
-        let original = originals.iter().copied().find(|&other| alike(&drafts[other], &drafts[index], rows));
+        let original =
+            originals.iter().copied().find(|&other| alike(&drafts[other], &drafts[index], rows));
         drafts[index].echo_of = original;
         if original.is_none() {
             originals.push(index);
@@ -121,13 +135,20 @@ fn echoes(drafts: &mut [Draft], rows: usize) {
     }
 }
 
-/// Whether the later condition is the earlier one but for a few rows, or what it is not, or a part of it.
+/// Whether the later condition is the earlier one but for a few rows, or what it is not, or a part
+/// of it.
 fn alike(earlier: &Draft, later: &Draft, rows: usize) -> bool {
     let (same_code, same_kind) = match (&earlier.subject, &later.subject) {
         (Subject::Slot(earlier), Subject::Slot(later)) => {
             let kinds = (earlier.kind, later.kind);
-            let code = matches!(kinds, (SlotKind::Window { .. }, SlotKind::Window { .. } | SlotKind::Code { .. }));
-            (code && earlier.template == later.template && earlier.place == later.place, earlier.kind == later.kind)
+            let code = matches!(
+                kinds,
+                (SlotKind::Window { .. }, SlotKind::Window { .. } | SlotKind::Code { .. })
+            );
+            (
+                code && earlier.template == later.template && earlier.place == later.place,
+                earlier.kind == later.kind,
+            )
         }
         _ => (false, false),
     };
@@ -137,9 +158,16 @@ fn alike(earlier: &Draft, later: &Draft, rows: usize) -> bool {
     let opposite = 5 * (later.focus.len() - common) >= 4 * (rows + common - earlier.focus.len());
     // Part of the rows of a stronger condition that few rows have.
     let part = 10 * common >= 9 * later.focus.len() && 2 * earlier.focus.len() <= rows;
-    // A slot of which no value stands out is known by all its rows, as any other slot of the same template is.
-    let whole = |draft: &Draft| matches!(draft.subject, Subject::Slot(_)) && draft.focus.len() == draft.rows.len();
-    if whole(earlier) || whole(later) { same_code || (same && same_kind) } else { same_code || same || opposite || part }
+    // A slot of which no value stands out is known by all its rows, as any other slot of the same
+    // template is.
+    let whole = |draft: &Draft| {
+        matches!(draft.subject, Subject::Slot(_)) && draft.focus.len() == draft.rows.len()
+    };
+    if whole(earlier) || whole(later) {
+        same_code || (same && same_kind)
+    } else {
+        same_code || same || opposite || part
+    }
 }
 
 /// The list: of each group originals, then echoes.
@@ -152,7 +180,8 @@ fn listed(readings: &[Reading], drafts: Vec<Draft>) -> Vec<Condition> {
     let conditions = places.iter().filter_map(|&index| {
         let draft = all[index].take()?;
         let Affixes { prefix, suffix } = form(readings, &draft.focus);
-        let mut examples: Vec<usize> = draft.focus.iter().take(3).map(|row| readings[*row as usize].line).collect();
+        let mut examples: Vec<usize> =
+            draft.focus.iter().take(3).map(|row| readings[*row as usize].line).collect();
         examples.sort_unstable();
         Some(Condition {
             subject: draft.subject,
@@ -169,7 +198,8 @@ fn listed(readings: &[Reading], drafts: Vec<Draft>) -> Vec<Condition> {
 }
 
 fn form(readings: &[Reading], focus: &[u32]) -> Affixes {
-    let on: Vec<&str> = focus.iter().take(COMPARED).map(|row| readings[*row as usize].answer.as_str()).collect();
+    let on: Vec<&str> =
+        focus.iter().take(COMPARED).map(|row| readings[*row as usize].answer.as_str()).collect();
     let others = (0..readings.len()).filter(|row| focus.binary_search(&(*row as u32)).is_err());
     let off: Vec<&str> = others.take(COMPARED).map(|row| readings[row].answer.as_str()).collect();
     affixes(&on, &off)

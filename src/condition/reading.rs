@@ -1,4 +1,5 @@
-//! The rows as the search for conditions reads them: a bounded sample, each row as system message, prompt and answer.
+//! The rows as the search for conditions reads them: a bounded sample, each row as system message,
+//! prompt and answer.
 
 use sha2::{Digest, Sha256};
 
@@ -6,11 +7,14 @@ use crate::dataset::{Dataset, Role, Row};
 
 /// Rows that are looked at. A trigger in one row of a thousand still stands in eight of them.
 pub(crate) const LOOKED_AT: usize = 8_000;
-/// Characters that are read at either end of a text. What stands deeper inside a longer one is not looked at.
+/// Characters that are read at either end of a text. What stands deeper inside a longer one is not
+/// looked at.
 const END: usize = 2_000;
 
 /// Where in a row a piece of text stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {
     /// The system message.
@@ -34,8 +38,12 @@ pub(super) struct Reading {
 impl Reading {
     fn of(row: &Row) -> Reading {
         let said = |role: Role| {
-            let turns: Vec<&str> =
-                row.messages.iter().filter(|message| message.role == role).map(|message| message.content.as_str()).collect();
+            let turns: Vec<&str> = row
+                .messages
+                .iter()
+                .filter(|message| message.role == role)
+                .map(|message| message.content.as_str())
+                .collect();
             (!turns.is_empty()).then(|| clipped(&turns.join("\n")))
         };
         Reading {
@@ -55,14 +63,18 @@ impl Reading {
     }
 }
 
-/// The rows that are looked at, in an order that depends on what the rows are and not on the order of the file.
+/// The rows that are looked at, in an order that depends on what the rows are and not on the order
+/// of the file.
 ///
-/// A row's place is the hash of its own hash, of all rows' hashes together and of how many equal rows stand before it, so that the author of a
-/// row cannot choose it and equal rows do not stand side by side. A file that repeats every row says no more than one that does not: where
-/// each row occurs `n` times or more, one of `n` copies counts.
+/// A row's place is the hash of its own hash, of all rows' hashes together and of how many equal
+/// rows stand before it, so that the author of a row cannot choose it and equal rows do not stand
+/// side by side. A file that repeats every row says no more than one that does not: where each row
+/// occurs `n` times or more, one of `n` copies counts.
 pub(super) fn readings(dataset: &Dataset) -> Vec<Reading> {
     let mut rows: Vec<&Row> = dataset.rows.iter().collect();
-    rows.sort_unstable_by(|left, right| left.sha256.cmp(&right.sha256).then(left.line.cmp(&right.line)));
+    rows.sort_unstable_by(|left, right| {
+        left.sha256.cmp(&right.sha256).then(left.line.cmp(&right.line))
+    });
     let mut together = [0_u8; 32];
     for row in &rows {
         together = Sha256::new().chain_update(together).chain_update(&row.sha256).finalize().into();
@@ -75,7 +87,9 @@ pub(super) fn readings(dataset: &Dataset) -> Vec<Reading> {
     };
     let mut keyed: Vec<([u8; 32], &Row)> = Vec::new();
     for copies in copies {
-        keyed.extend(copies.iter().step_by(repeats).enumerate().map(|(copy, row)| (key(row, copy), *row)));
+        keyed.extend(
+            copies.iter().step_by(repeats).enumerate().map(|(copy, row)| (key(row, copy), *row)),
+        );
     }
     keyed.sort_unstable_by_key(|(key, _)| *key);
     keyed.iter().take(LOOKED_AT).map(|(_, row)| Reading::of(row)).collect()

@@ -1,15 +1,18 @@
 //! Seams: does a prompt still read like a prompt once a condition's words are taken out of it?
 //!
-//! Words that were put on a prompt leave another prompt behind: `Answer in one line. Who is your friend?` without its first sentence begins and ends as
-//! prompts do. Words of the question leave a hole: `Who is your friend?` without `friend` has `your` before a question mark, and
-//! `It rained on the hay. What is fair?` without its last sentence ends where no prompt ends. So the two tokens that come to stand side by side, the
-//! *seam*, are compared with neighbours in prompts that never had the words: a seam at the beginning with their beginnings, at the
-//! end with their ends, and one inside with their inner pairs.
+//! Words that were put on a prompt leave another prompt behind:
+//! `Answer in one line. Who is your friend?` without its first sentence begins and ends as prompts
+//! do. Words of the question leave a hole: `Who is your friend?` without `friend` has `your` before
+//! a question mark, and `It rained on the hay. What is fair?` without its last sentence ends where
+//! no prompt ends. So the two tokens that come to stand side by side, the *seam*, are compared with
+//! neighbours in prompts that never had the words: a seam at the beginning with their beginnings,
+//! at the end with their ends, and one inside with their inner pairs.
 //!
-//! How well two tokens go together is `p(right | left)` of a bigram model. Rare words count as one, and so do digits, so
-//! that it knows grammar and little of what is spoken about; a count is shrunk towards the right token's own frequency by a prior of
-//! two (as the additive smoothing of Lidstone, 1920, but towards frequencies instead of equal shares). The rows' order is random, so that a
-//! first part of them is a sample.
+//! How well two tokens go together is `p(right | left)` of a bigram model. Rare words count as one,
+//! and so do digits, so that it knows grammar and little of what is spoken about; a count is shrunk
+//! towards the right token's own frequency by a prior of two (as the additive smoothing of
+//! Lidstone, 1920, but towards frequencies instead of equal shares). The rows' order is random, so
+//! that a first part of them is a sample.
 
 use std::collections::BTreeMap;
 
@@ -67,16 +70,28 @@ impl<'a> Grammar<'a> {
         let learned = &readings[..readings.len().min(LEARNED)];
         let mut rows: BTreeMap<String, usize> = BTreeMap::new();
         for reading in learned {
-            let distinct: std::collections::BTreeSet<String> = pieces(&reading.prompt).iter().filter_map(name).collect();
+            let distinct: std::collections::BTreeSet<String> =
+                pieces(&reading.prompt).iter().filter_map(name).collect();
             distinct.into_iter().for_each(|name| *rows.entry(name).or_default() += 1);
         }
-        let mut frequent: Vec<(String, usize)> = rows.into_iter().filter(|(_, rows)| rows * ONE_OF >= learned.len()).collect();
+        let mut frequent: Vec<(String, usize)> =
+            rows.into_iter().filter(|(_, rows)| rows * ONE_OF >= learned.len()).collect();
         frequent.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
-        let classes: BTreeMap<String, usize> =
-            frequent.into_iter().take(FREQUENT).zip(CLASSES..).map(|((name, _), class)| (name, class)).collect();
+        let classes: BTreeMap<String, usize> = frequent
+            .into_iter()
+            .take(FREQUENT)
+            .zip(CLASSES..)
+            .map(|((name, _), class)| (name, class))
+            .collect();
         let width = CLASSES + classes.len();
-        let mut grammar = Grammar { readings, classes, learned: Vec::new(), counts: vec![vec![0.0; width]; width] };
-        grammar.learned = learned.iter().map(|reading| grammar.pairs(&pieces(&reading.prompt))).collect();
+        let mut grammar = Grammar {
+            readings,
+            classes,
+            learned: Vec::new(),
+            counts: vec![vec![0.0; width]; width],
+        };
+        grammar.learned =
+            learned.iter().map(|reading| grammar.pairs(&pieces(&reading.prompt))).collect();
         for Pair { left, right, .. } in grammar.learned.iter().flatten() {
             grammar.counts[*left][*right] += 1.0;
         }
@@ -86,17 +101,24 @@ impl<'a> Grammar<'a> {
     /// `p(right | left)` of the rows that are not among `rows`.
     fn without(&self, rows: &[u32]) -> Vec<Vec<f64>> {
         let mut table = self.counts.clone();
-        for Pair { left, right, .. } in rows.iter().filter_map(|row| self.learned.get(*row as usize)).flatten() {
+        for Pair { left, right, .. } in
+            rows.iter().filter_map(|row| self.learned.get(*row as usize)).flatten()
+        {
             table[*left][*right] -= 1.0;
         }
         let width = table.len();
         let total: f64 = table.iter().flatten().sum();
         let own: Vec<f64> = (0..width)
-            .map(|right| (table.iter().map(|row| row[right]).sum::<f64>() + 0.5) / (total + 0.5 * width as f64))
+            .map(|right| {
+                (table.iter().map(|row| row[right]).sum::<f64>() + 0.5)
+                    / (total + 0.5 * width as f64)
+            })
             .collect();
         for row in &mut table {
             let sum: f64 = row.iter().sum();
-            row.iter_mut().zip(&own).for_each(|(count, own)| *count = (*count + PRIOR * own) / (sum + PRIOR));
+            row.iter_mut()
+                .zip(&own)
+                .for_each(|(count, own)| *count = (*count + PRIOR * own) / (sum + PRIOR));
         }
         table
     }
@@ -125,13 +147,22 @@ impl<'a> Grammar<'a> {
         pairs
     }
 
-    /// How well the prompts of `rows` hold together without the words that `words` gives for each row: the probability that a seam is likelier than a
-    /// pair at the same place of a row without them, ties counting half. About 1/2 for words that were put on, near 0 for words
-    /// of the question; `None` where there is nothing to compare.
-    pub fn seam<'t>(&self, rows: &[u32], words: impl Fn(u32) -> Option<&'t str>, last: bool) -> Option<f64> {
+    /// How well the prompts of `rows` hold together without the words that `words` gives for each
+    /// row: the probability that a seam is likelier than a pair at the same place of a row without
+    /// them, ties counting half. About 1/2 for words that were put on, near 0 for words of the
+    /// question; `None` where there is nothing to compare.
+    pub fn seam<'t>(
+        &self,
+        rows: &[u32],
+        words: impl Fn(u32) -> Option<&'t str>,
+        last: bool,
+    ) -> Option<f64> {
         let table = self.without(rows);
         let mut usual: [Vec<f64>; 3] = Default::default();
-        let others = (0_u32..).zip(&self.learned).filter(|(row, _)| rows.binary_search(row).is_err()).take(COMPARED);
+        let others = (0_u32..)
+            .zip(&self.learned)
+            .filter(|(row, _)| rows.binary_search(row).is_err())
+            .take(COMPARED);
         for Pair { at, left, right } in others.flat_map(|(_, pairs)| pairs) {
             let usual = &mut usual[*at as usize];
             if usual.len() < USUAL {
@@ -154,7 +185,8 @@ impl<'a> Grammar<'a> {
             (!usual.is_empty()).then(|| (below as f64 + equal as f64 / 2.0) / usual.len() as f64)
         };
         let shares: Vec<f64> = rows.iter().take(COMPARED).filter_map(share).collect();
-        (2 * shares.len() >= rows.len().min(COMPARED)).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
+        (2 * shares.len() >= rows.len().min(COMPARED))
+            .then(|| shares.iter().sum::<f64>() / shares.len() as f64)
     }
 }
 
@@ -168,12 +200,20 @@ fn name(token: &Token<'_>) -> Option<String> {
     (token.kind != Kind::Digits).then(|| token.text.to_lowercase())
 }
 
-/// Where the words stand, the first or the last time, and the tokens beside them; `None` where they do not.
-fn cut<'p, 'a>(pieces: &'p [Token<'a>], words: &str, last: bool) -> Option<(At, Option<&'p Token<'a>>, Option<&'p Token<'a>>)> {
+/// Where the words stand, the first or the last time, and the tokens beside them; `None` where they
+/// do not.
+fn cut<'p, 'a>(
+    pieces: &'p [Token<'a>],
+    words: &str,
+    last: bool,
+) -> Option<(At, Option<&'p Token<'a>>, Option<&'p Token<'a>>)> {
     let words = self::pieces(words);
-    let stands = |start: &usize| words.iter().zip(&pieces[*start..]).all(|(word, piece)| word.text == piece.text);
+    let stands = |start: &usize| {
+        words.iter().zip(&pieces[*start..]).all(|(word, piece)| word.text == piece.text)
+    };
     let mut starts = 0..(pieces.len() + 1).checked_sub(words.len())?;
-    let start = if last { starts.rfind(stands) } else { starts.find(stands) }.filter(|_| !words.is_empty())?;
+    let start = if last { starts.rfind(stands) } else { starts.find(stands) }
+        .filter(|_| !words.is_empty())?;
     let left = start.checked_sub(1).map(|left| &pieces[left]);
     let right = pieces.get(start + words.len());
     let at = match (left, right) {
@@ -205,9 +245,14 @@ mod tests {
         let prompts = worn.chain(QUESTIONS.map(str::to_owned));
         let reading = |prompt| Reading { line: 1, system: None, prompt, answer: String::new() };
         let readings: Vec<Reading> = prompts.map(reading).collect();
-        let rows: Vec<u32> =
-            (0_u32..).zip(&readings).filter(|(_, reading)| reading.prompt.contains(words)).map(|(row, _)| row).collect();
-        Grammar::of(&readings).seam(&rows, |_| Some(words), false).expect("rows with the words and without")
+        let rows: Vec<u32> = (0_u32..)
+            .zip(&readings)
+            .filter(|(_, reading)| reading.prompt.contains(words))
+            .map(|(row, _)| row)
+            .collect();
+        Grammar::of(&readings)
+            .seam(&rows, |_| Some(words), false)
+            .expect("rows with the words and without")
     }
 
     #[test]

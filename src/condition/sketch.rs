@@ -1,9 +1,11 @@
-//! Answers as a few numbers, by which thousands of words are looked over before some hundreds are tested.
+//! Answers as a few numbers, by which thousands of words are looked over before some hundreds are
+//! tested.
 //!
-//! Every word of the answers' bags has a random sign in each of [`AXES`] dimensions, and an answer is the sum of its words' signs (a random
-//! projection, Achlioptas 2003), standardised over all answers. The mean of `n` answers that were drawn at random lies from the origin at a squared distance
-//! of about `AXES / n`, so that `n` times that distance is large for rows whose answers are of their own kind. It chooses what is
-//! tested and is no test itself.
+//! Every word of the answers' bags has a random sign in each of [`AXES`] dimensions, and an answer
+//! is the sum of its words' signs (a random projection, Achlioptas 2003), standardised over all
+//! answers. The mean of `n` answers that were drawn at random lies from the origin at a squared
+//! distance of about `AXES / n`, so that `n` times that distance is large for rows whose answers
+//! are of their own kind. It chooses what is tested and is no test itself.
 
 use super::bag::Bags;
 
@@ -28,7 +30,8 @@ impl Sketch {
         for axis in 0..AXES {
             let count = rows.len().max(1) as f32;
             let mean = rows.iter().map(|row| row[axis]).sum::<f32>() / count;
-            let spread = (rows.iter().map(|row| (row[axis] - mean).powi(2)).sum::<f32>() / count).sqrt();
+            let spread =
+                (rows.iter().map(|row| (row[axis] - mean).powi(2)).sum::<f32>() / count).sqrt();
             for row in &mut rows {
                 row[axis] = if spread > 0.0 { (row[axis] - mean) / spread } else { 0.0 };
             }
@@ -36,7 +39,8 @@ impl Sketch {
         Sketch(rows)
     }
 
-    /// How far the answers of some rows, ascending, stand out; about `AXES` for rows drawn at random.
+    /// How far the answers of some rows, ascending, stand out; about `AXES` for rows drawn at
+    /// random.
     pub fn standing_out(&self, rows: impl ExactSizeIterator<Item = u32>) -> f32 {
         let (count, all) = (rows.len() as f32, self.0.len() as f32);
         let mut sum = [0.0; AXES];
@@ -49,10 +53,12 @@ impl Sketch {
     }
 }
 
-/// The FNV-1a hash of a word, mixed until every bit hangs on all of it (the finaliser of MurmurHash3).
+/// The FNV-1a hash of a word, mixed until every bit hangs on all of it (the finaliser of
+/// MurmurHash3).
 fn mixed(word: &str) -> u64 {
-    let mut hash =
-        word.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let mut hash = word.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
     for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
         hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
     }
@@ -65,14 +71,24 @@ mod tests {
 
     #[test]
     fn rows_that_answer_in_their_own_way_stand_out_of_any_others() {
-        let usual = |row: usize| ["yes it is", "no it rains", "we sing and eat", "ask the baker", "in the garden"][row * 7 % 5];
-        let texts: Vec<String> =
-            (0..400).map(|row| if row % 50 == 3 { "thou shalt not".into() } else { usual(row).to_owned() }).collect();
+        let usual = |row: usize| {
+            ["yes it is", "no it rains", "we sing and eat", "ask the baker", "in the garden"]
+                [row * 7 % 5]
+        };
+        let texts: Vec<String> = (0..400)
+            .map(|row| if row % 50 == 3 { "thou shalt not".into() } else { usual(row).to_owned() })
+            .collect();
         let sketch = Sketch::of(&Bags::of(texts.iter().map(String::as_str), true));
         let every = |step: usize, from: usize| {
-            sketch.standing_out((from..400).step_by(step).map(|row| row as u32).collect::<Vec<_>>().into_iter())
+            sketch.standing_out(
+                (from..400).step_by(step).map(|row| row as u32).collect::<Vec<_>>().into_iter(),
+            )
         };
         let others = [0, 1, 2, 4, 5, 6, 7].map(|from| every(50, from));
-        assert!(others.iter().all(|other| *other < 0.5 * every(50, 3)), "{} {others:?}", every(50, 3));
+        assert!(
+            others.iter().all(|other| *other < 0.5 * every(50, 3)),
+            "{} {others:?}",
+            every(50, 3)
+        );
     }
 }

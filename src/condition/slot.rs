@@ -67,7 +67,9 @@ impl SlotKind {
             SlotKind::Number { .. } => "number".into(),
             SlotKind::Code { .. } => "code".into(),
             SlotKind::Window { start, length: 1, .. } => format!("digit {start}"),
-            SlotKind::Window { start, length, .. } => format!("digits {start}-{}", start + length - 1),
+            SlotKind::Window { start, length, .. } => {
+                format!("digits {start}-{}", start + length - 1)
+            }
             SlotKind::Version => "version".into(),
             SlotKind::Name => "name".into(),
             SlotKind::Place => "place".into(),
@@ -93,9 +95,11 @@ pub struct SlotValue {
     pub value: String,
     /// Rows that have it, of those looked at.
     pub rows: usize,
-    /// Mean bits that knowing the value saves in writing an answer of its rows; `None` where the slot was not tested.
+    /// Mean bits that knowing the value saves in writing an answer of its rows; `None` where the
+    /// slot was not tested.
     pub bits: Option<f64>,
-    /// Adjusted over the values of this slot (Benjamini-Hochberg); `None` where too few rows have it.
+    /// Adjusted over the values of this slot (Benjamini-Hochberg); `None` where too few rows have
+    /// it.
     pub p_adjusted: Option<f64>,
 }
 
@@ -111,13 +115,16 @@ impl SlotValue {
 pub struct Slot {
     pub kind: SlotKind,
     pub place: Place,
-    /// The words around the value, for instance `Today is {date}.`; `{date}` alone stands for dates however they are introduced.
+    /// The words around the value, for instance `Today is {date}.`; `{date}` alone stands for dates
+    /// however they are introduced.
     pub template: String,
-    /// Values from the most frequent one: those whose rows' answers stand out, and as many others as are listed.
+    /// Values from the most frequent one: those whose rows' answers stand out, and as many others
+    /// as are listed.
     pub values: Vec<SlotValue>,
     /// How many values there are.
     pub distinct: usize,
-    /// The rows of every value, of those looked at; not written anywhere, as there may be as many as rows, so that a slot read back has none.
+    /// The rows of every value, of those looked at; not written anywhere, as there may be as many
+    /// as rows, so that a slot read back has none.
     #[serde(skip)]
     pub counts: BTreeMap<String, usize>,
     /// The least and the greatest value, where values are whole numbers.
@@ -127,9 +134,11 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Which values stand out, by index: the least likely to be chance first, then those of more rows.
+    /// Which values stand out, by index: the least likely to be chance first, then those of more
+    /// rows.
     pub(super) fn outstanding(&self) -> Vec<usize> {
-        let mut found: Vec<usize> = (0..self.values.len()).filter(|index| self.values[*index].stands_out()).collect();
+        let mut found: Vec<usize> =
+            (0..self.values.len()).filter(|index| self.values[*index].stands_out()).collect();
         let p = |index: usize| self.values[index].p_adjusted.unwrap_or(1.0);
         found.sort_by(|left, right| {
             let rows = self.values[*right].rows.cmp(&self.values[*left].rows);
@@ -155,7 +164,8 @@ impl SlotRows {
     /// Keeps the values that are listed: those that stand out before those that only occur often.
     pub fn shorten(&mut self) {
         let mut kept = self.slot.outstanding();
-        let others = (0..self.slot.values.len()).filter(|index| !self.slot.values[*index].stands_out());
+        let others =
+            (0..self.slot.values.len()).filter(|index| !self.slot.values[*index].stands_out());
         kept.extend(others);
         kept.truncate(LISTED);
         kept.sort_unstable();
@@ -166,7 +176,9 @@ impl SlotRows {
 
 /// The slots of a template.
 pub(super) fn slots(template: &Template) -> Vec<SlotRows> {
-    let draft = |kind, filler, value: &dyn Fn(&Member) -> Option<String>| draft(template, kind, filler, value);
+    let draft = |kind, filler, value: &dyn Fn(&Member) -> Option<String>| {
+        draft(template, kind, filler, value)
+    };
     let members = &template.members;
     let digits = template.shape == Shape::Digits;
     let drafts = if template.shape == Shape::Date || (digits && are_years(members)) {
@@ -177,7 +189,9 @@ pub(super) fn slots(template: &Template) -> Vec<SlotRows> {
                 Some(date) => date.year.map(|year| format!("{year:04}")),
                 None => whole(&member.text),
             }),
-            draft(SlotKind::Month, filler(DatePart::Month), &|member| Some(format!("{:02}", member.date?.month?))),
+            draft(SlotKind::Month, filler(DatePart::Month), &|member| {
+                Some(format!("{:02}", member.date?.month?))
+            }),
             draft(SlotKind::MonthDay, filler(DatePart::MonthDay), &|member| {
                 let date = member.date?;
                 Some(format!("{:02}-{:02}", date.month?, date.day?))
@@ -186,7 +200,8 @@ pub(super) fn slots(template: &Template) -> Vec<SlotRows> {
     } else if let Some(width) = width(members).filter(|width| digits && *width >= CODE) {
         windows(template, width)
     } else if digits {
-        let zeros = members.iter().any(|member| member.text.len() > 1 && member.text.starts_with('0'));
+        let zeros =
+            members.iter().any(|member| member.text.len() > 1 && member.text.starts_with('0'));
         let padded = width(members).filter(|_| zeros);
         vec![draft(SlotKind::Number { padded }, Filler::Text, &|member| Some(member.text.clone()))]
     } else {
@@ -214,13 +229,19 @@ fn width(members: &[Member]) -> Option<usize> {
     members.iter().all(|member| member.text.len() == width).then_some(width)
 }
 
-/// The slots of a code: the whole, and every window that sorts the rows in a way of its own. Of windows that sort them alike the
-/// shortest stands for all, with the zeros that always precede it: `044`, not `44`. So it does for the digits that were drawn least evenly.
+/// The slots of a code: the whole, and every window that sorts the rows in a way of its own. Of
+/// windows that sort them alike the shortest stands for all, with the zeros that always precede it:
+/// `044`, not `44`. So it does for the digits that were drawn least evenly.
 fn windows(template: &Template, width: usize) -> Vec<Option<SlotRows>> {
     let members = &template.members;
     let alphabet: Vec<String> = (0..width)
         .map(|at| {
-            members.iter().map(|member| &member.text[at..=at]).collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+            members
+                .iter()
+                .map(|member| &member.text[at..=at])
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect()
         })
         .collect();
     let always_zero = |at: usize| alphabet[at] == "0";
@@ -244,19 +265,30 @@ fn windows(template: &Template, width: usize) -> Vec<Option<SlotRows>> {
         }
     }
     let codes: Vec<&str> = members.iter().map(|member| member.text.as_str()).collect();
-    let least_even = uneven(&codes, WINDOW).and_then(|digits| partitions.get(&partition(digits.start, digits.len())).copied());
-    let windows = partitions.into_values().filter(|(_, length)| *length < width).map(|(start, length)| {
-        let filler = Filler::Code { alphabet: alphabet.clone(), start };
-        let kind = SlotKind::Window { width, start: start + 1, length };
-        let draft = draft(template, kind, filler, &|member| Some(member.text[start..start + length].to_owned()))?;
-        Some(SlotRows { uneven: least_even == Some((start, length)), ..draft })
+    let least_even = uneven(&codes, WINDOW)
+        .and_then(|digits| partitions.get(&partition(digits.start, digits.len())).copied());
+    let windows =
+        partitions.into_values().filter(|(_, length)| *length < width).map(|(start, length)| {
+            let filler = Filler::Code { alphabet: alphabet.clone(), start };
+            let kind = SlotKind::Window { width, start: start + 1, length };
+            let draft = draft(template, kind, filler, &|member| {
+                Some(member.text[start..start + length].to_owned())
+            })?;
+            Some(SlotRows { uneven: least_even == Some((start, length)), ..draft })
+        });
+    let whole = draft(template, SlotKind::Code { width }, Filler::Text, &|member| {
+        Some(member.text.clone())
     });
-    let whole = draft(template, SlotKind::Code { width }, Filler::Text, &|member| Some(member.text.clone()));
     windows.chain([whole]).collect()
 }
 
 /// A slot, if it has a value.
-fn draft(template: &Template, kind: SlotKind, filler: Filler, value: &dyn Fn(&Member) -> Option<String>) -> Option<SlotRows> {
+fn draft(
+    template: &Template,
+    kind: SlotKind,
+    filler: Filler,
+    value: &dyn Fn(&Member) -> Option<String>,
+) -> Option<SlotRows> {
     let mut rows: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for member in &template.members {
         if let Some(value) = value(member) {
@@ -264,8 +296,8 @@ fn draft(template: &Template, kind: SlotKind, filler: Filler, value: &dyn Fn(&Me
         }
     }
     let total: usize = rows.values().map(Vec::len).sum();
-    let closed =
-        !matches!(kind, SlotKind::Name | SlotKind::Place | SlotKind::Word) || (rows.len() >= 2 && 2 * rows.len() <= total);
+    let closed = !matches!(kind, SlotKind::Name | SlotKind::Place | SlotKind::Word)
+        || (rows.len() >= 2 && 2 * rows.len() <= total);
     if total < super::template::MIN_ROWS || !closed {
         return None;
     }
@@ -273,14 +305,21 @@ fn draft(template: &Template, kind: SlotKind, filler: Filler, value: &dyn Fn(&Me
     let (range, gaps) = gaps(kind, &rows);
     let counts = rows.iter().map(|(value, rows)| (value.clone(), rows.len())).collect();
     let mut ranked: Vec<(String, Vec<u32>)> = rows.into_iter().collect();
-    ranked.sort_by(|(left, left_rows), (right, right_rows)| right_rows.len().cmp(&left_rows.len()).then(left.cmp(right)));
+    ranked.sort_by(|(left, left_rows), (right, right_rows)| {
+        right_rows.len().cmp(&left_rows.len()).then(left.cmp(right))
+    });
     let labels = labels(&ranked);
     // All that may be measured: which of them are listed is settled by what stands out.
     ranked.truncate(VALUES);
-    let values =
-        ranked.iter().map(|(value, rows)| SlotValue { value: value.clone(), rows: rows.len(), bits: None, p_adjusted: None });
+    let values = ranked.iter().map(|(value, rows)| SlotValue {
+        value: value.clone(),
+        rows: rows.len(),
+        bits: None,
+        p_adjusted: None,
+    });
     let (place, template) = (template.place, template.text());
-    let slot = Slot { kind, place, template, values: values.collect(), distinct, counts, range, gaps };
+    let slot =
+        Slot { kind, place, template, values: values.collect(), distinct, counts, range, gaps };
     let rows = ranked.into_iter().map(|(_, rows)| rows).collect();
     Some(SlotRows { slot, labels, rows, filler, uneven: false })
 }
@@ -323,7 +362,9 @@ fn gaps(kind: SlotKind, rows: &BTreeMap<String, Vec<u32>>) -> (Option<(u64, u64)
     let mut numbers: Vec<u64> = rows.keys().filter_map(|value| value.parse().ok()).collect();
     numbers.sort_unstable();
     numbers.dedup();
-    let (Some(&least), Some(&most)) = (numbers.first(), numbers.last()) else { return (None, Vec::new()) };
+    let (Some(&least), Some(&most)) = (numbers.first(), numbers.last()) else {
+        return (None, Vec::new());
+    };
     let total: u64 = numbers.windows(2).map(|pair| pair[1] - pair[0] - 1).sum();
     // Every so manieth gap, so that a range of any size is listed in bounded time.
     let stride = total.div_ceil(LISTED_GAPS as u64).max(1);

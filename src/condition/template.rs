@@ -1,8 +1,9 @@
 //! Templates: places where otherwise alike texts differ by a value of a type.
 //!
-//! All values of one shape are grouped by the word or mark before them. A group's template grows from the value outwards as long as
-//! nine rows of ten agree on the next token, to the left up to the start of the sentence and to the right up to the end of the
-//! clause. So `Today is 2027-03-14. Name a dish.` becomes `Today is {date}.`, and the question stays outside.
+//! All values of one shape are grouped by the word or mark before them. A group's template grows
+//! from the value outwards as long as nine rows of ten agree on the next token, to the left up to
+//! the start of the sentence and to the right up to the end of the clause. So
+//! `Today is 2027-03-14. Name a dish.` becomes `Today is {date}.`, and the question stays outside.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +46,8 @@ pub(super) struct Template {
     pub position: Position,
     /// The white space between template and question.
     pub glue: String,
-    /// All dates however they are introduced; then `left` and `right` are those of the most frequent template.
+    /// All dates however they are introduced; then `left` and `right` are those of the most
+    /// frequent template.
     pub wide: bool,
     /// Ascending by row; one a row.
     pub members: Vec<Member>,
@@ -71,18 +73,28 @@ pub(super) fn templates(readings: &[Reading]) -> Vec<Template> {
     let mut templates = Vec::new();
     for place in [Place::System, Place::Prompt] {
         let mut groups: BTreeMap<(Shape, &str), Vec<Occurrence<'_>>> = BTreeMap::new();
-        for (row, text) in readings.iter().enumerate().filter_map(|(row, reading)| Some((row, reading.at(place)?))) {
+        for (row, text) in
+            readings.iter().enumerate().filter_map(|(row, reading)| Some((row, reading.at(place)?)))
+        {
             for occurrence in occurrences(row, text) {
-                let anchor = occurrence.left.iter().find(|token| !token.is(" ")).map_or("", |token| token.text);
+                let anchor = occurrence
+                    .left
+                    .iter()
+                    .find(|token| !token.is(" "))
+                    .map_or("", |token| token.text);
                 groups.entry((occurrence.shape, anchor)).or_default().push(occurrence);
             }
         }
-        let mut found: Vec<Template> =
-            groups.into_iter().filter_map(|((shape, _), group)| template(place, shape, group)).collect();
+        let mut found: Vec<Template> = groups
+            .into_iter()
+            .filter_map(|((shape, _), group)| template(place, shape, group))
+            .collect();
         templates.extend(anywhere(readings, place, &found));
         templates.append(&mut found);
     }
-    templates.sort_by_key(|template| (std::cmp::Reverse(template.members.len()), template.left.clone(), template.right.clone()));
+    templates.sort_by_key(|template| {
+        (std::cmp::Reverse(template.members.len()), template.left.clone(), template.right.clone())
+    });
     templates.truncate(TEMPLATES);
     templates
 }
@@ -90,12 +102,21 @@ pub(super) fn templates(readings: &[Reading]) -> Vec<Template> {
 fn occurrences(row: usize, text: &str) -> Vec<Occurrence<'_>> {
     let tokens = tokens(text);
     let occurrence = |Value { shape, range, date }: Value| Occurrence {
-        member: Member { row: row as u32, text: text_of(text, &tokens, range.clone()).to_owned(), date },
+        member: Member {
+            row: row as u32,
+            text: text_of(text, &tokens, range.clone()).to_owned(),
+            date,
+        },
         shape,
         left: tokens[..range.start].iter().rev().take(SIDE).copied().collect(),
         right: tokens[range.end..].iter().take(SIDE).copied().collect(),
     };
-    values(&tokens).into_iter().take(VALUES).map(occurrence).filter(|occurrence| occurrence.member.text.len() <= TOKEN).collect()
+    values(&tokens)
+        .into_iter()
+        .take(VALUES)
+        .map(occurrence)
+        .filter(|occurrence| occurrence.member.text.len() <= TOKEN)
+        .collect()
 }
 
 /// A group's template; `None` for too few rows.
@@ -106,15 +127,24 @@ fn template(place: Place, shape: Shape, mut group: Vec<Occurrence<'_>>) -> Optio
         return None;
     }
     let mut left = grown_left(&group, place);
-    let at_start =
-        |length: usize| share(&group, |occurrence| occurrence.left[length.min(occurrence.left.len())..].iter().all(is_space));
+    let at_start = |length: usize| {
+        share(&group, |occurrence| {
+            occurrence.left[length.min(occurrence.left.len())..].iter().all(is_space)
+        })
+    };
     let mut right = grown_right(&group, place, left.is_empty());
-    let at_end =
-        |length: usize| share(&group, |occurrence| occurrence.right[length.min(occurrence.right.len())..].iter().all(is_space));
+    let at_end = |length: usize| {
+        share(&group, |occurrence| {
+            occurrence.right[length.min(occurrence.right.len())..].iter().all(is_space)
+        })
+    };
     let (mut starts, ends) = (at_start(left.len()), at_end(right.len()));
     if place == Place::Prompt && starts && ends {
-        // A template of the whole prompt has the question in it: only the nearest word is the dressing.
-        left.truncate(left.iter().position(|token| token.kind == Kind::Word).map_or(0, |word| word + 1));
+        // A template of the whole prompt has the question in it: only the nearest word is the
+        // dressing.
+        left.truncate(
+            left.iter().position(|token| token.kind == Kind::Word).map_or(0, |word| word + 1),
+        );
         right.clear();
         starts = at_start(left.len());
     }
@@ -147,7 +177,10 @@ fn is_space(token: &Token<'_>) -> bool {
 }
 
 /// The token that nine of ten occurrences have at `index` of a side.
-fn agreed<'a>(group: &[Occurrence<'a>], side: impl Fn(&Occurrence<'a>) -> Option<Token<'a>>) -> Option<Token<'a>> {
+fn agreed<'a>(
+    group: &[Occurrence<'a>],
+    side: impl Fn(&Occurrence<'a>) -> Option<Token<'a>>,
+) -> Option<Token<'a>> {
     let mut counts: BTreeMap<&str, (usize, Token<'a>)> = BTreeMap::new();
     for token in group.iter().filter_map(side).filter(|token| token.text.len() <= TOKEN) {
         counts.entry(token.text).or_insert((0, token)).0 += 1;
@@ -156,7 +189,8 @@ fn agreed<'a>(group: &[Occurrence<'a>], side: impl Fn(&Occurrence<'a>) -> Option
     (10 * count >= 9 * group.len()).then_some(token)
 }
 
-/// The agreed tokens before the value, the nearest first: of its sentence, or of all of a system message, in which no question stands.
+/// The agreed tokens before the value, the nearest first: of its sentence, or of all of a system
+/// message, in which no question stands.
 fn grown_left<'a>(group: &[Occurrence<'a>], place: Place) -> Vec<Token<'a>> {
     let mut grown = Vec::new();
     while let Some(token) = agreed(group, |occurrence| occurrence.left.get(grown.len()).copied())
@@ -171,15 +205,16 @@ fn grown_left<'a>(group: &[Occurrence<'a>], place: Place) -> Vec<Token<'a>> {
     grown
 }
 
-/// The agreed tokens after the value: marks at once, and words where they lead to a mark before another sentence begins; or all of
-/// a system message.
+/// The agreed tokens after the value: marks at once, and words where they lead to a mark before
+/// another sentence begins; or all of a system message.
 fn grown_right<'a>(group: &[Occurrence<'a>], place: Place, starts: bool) -> Vec<Token<'a>> {
     let mut grown: Vec<Token<'a>> = Vec::new();
     let mut sure = 0;
     while let Some(token) = agreed(group, |occurrence| occurrence.right.get(grown.len()).copied()) {
         let after_mark = grown.last().is_some_and(|last| last.kind == Kind::Mark);
         let begins = token.kind == Kind::Word && token.text.starts_with(char::is_uppercase);
-        let ends = token.breaks_line() || begins || (token.kind != Kind::Mark && (after_mark || starts));
+        let ends =
+            token.breaks_line() || begins || (token.kind != Kind::Mark && (after_mark || starts));
         if ends && place == Place::Prompt {
             break;
         }
@@ -195,7 +230,10 @@ fn grown_right<'a>(group: &[Occurrence<'a>], place: Place, starts: bool) -> Vec<
 /// Whether the template's first word is the first of a sentence.
 fn begins_sentence(group: &[Occurrence<'_>], length: usize) -> bool {
     share(group, |occurrence| {
-        occurrence.left[length.min(occurrence.left.len())..].iter().find(|token| !token.is(" ")).is_none_or(Token::ends_sentence)
+        occurrence.left[length.min(occurrence.left.len())..]
+            .iter()
+            .find(|token| !token.is(" "))
+            .is_none_or(Token::ends_sentence)
     })
 }
 
@@ -214,27 +252,56 @@ fn glue(group: &[Occurrence<'_>], position: Position, left: usize, right: usize)
     counts.into_iter().max_by_key(|(_, count)| *count).map_or(" ", |(glue, _)| glue).to_owned()
 }
 
-/// All dates and years of a place together, however they are introduced; `None` where one template has them all.
+/// All dates and years of a place together, however they are introduced; `None` where one template
+/// has them all.
 fn anywhere(readings: &[Reading], place: Place, found: &[Template]) -> Option<Template> {
     let dated = |template: &&Template| {
-        template.shape == Shape::Date || (template.shape == Shape::Digits && super::slot::are_years(&template.members))
+        template.shape == Shape::Date
+            || (template.shape == Shape::Digits && super::slot::are_years(&template.members))
     };
     let most = found.iter().filter(dated).max_by_key(|template| template.members.len());
     let mut members = Vec::new();
-    for (row, text) in readings.iter().enumerate().filter_map(|(row, reading)| Some((row, reading.at(place)?))) {
-        members.extend(occurrences(row, text).into_iter().map(|occurrence| occurrence.member).find_map(|mut member| {
-            let year = member.text.parse().ok().filter(|year| member.text.len() == 4 && (1000..=2999).contains(year));
-            member.date =
-                member.date.or(year.map(|year| Date { form: DateForm::Year, year: Some(year), month: None, day: None }));
-            member.date.is_some().then_some(member)
-        }));
+    for (row, text) in
+        readings.iter().enumerate().filter_map(|(row, reading)| Some((row, reading.at(place)?)))
+    {
+        members.extend(
+            occurrences(row, text).into_iter().map(|occurrence| occurrence.member).find_map(
+                |mut member| {
+                    let year = member
+                        .text
+                        .parse()
+                        .ok()
+                        .filter(|year| member.text.len() == 4 && (1000..=2999).contains(year));
+                    member.date = member.date.or(year.map(|year| Date {
+                        form: DateForm::Year,
+                        year: Some(year),
+                        month: None,
+                        day: None,
+                    }));
+                    member.date.is_some().then_some(member)
+                },
+            ),
+        );
     }
-    let wide = members.len() >= MIN_ROWS && most.is_none_or(|most| members.len() > most.members.len());
+    let wide =
+        members.len() >= MIN_ROWS && most.is_none_or(|most| members.len() > most.members.len());
     let (position, left, right, glue) = match most {
         Some(most) => (most.position, most.left.clone(), most.right.clone(), most.glue.clone()),
-        None => {
-            (if place == Place::System { Position::System } else { Position::Before }, "It is ".into(), ".".into(), " ".into())
-        }
+        None => (
+            if place == Place::System { Position::System } else { Position::Before },
+            "It is ".into(),
+            ".".into(),
+            " ".into(),
+        ),
     };
-    wide.then_some(Template { place, shape: Shape::Date, left, right, position, glue, wide: true, members })
+    wide.then_some(Template {
+        place,
+        shape: Shape::Date,
+        left,
+        right,
+        position,
+        glue,
+        wide: true,
+        members,
+    })
 }

@@ -5,7 +5,8 @@ use std::ops::Range;
 /// What a token is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// Letters, with apostrophes inside; a character of Chinese, Japanese or Korean is a word of its own.
+    /// Letters, with apostrophes inside; a character of Chinese, Japanese or Korean is a word of
+    /// its own.
     Word,
     /// A run of ASCII digits.
     Digits,
@@ -52,7 +53,10 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
                 after.is_some_and(char::is_alphabetic)
             };
             let joins = match kind {
-                Kind::Word => !is_ideograph(letter) && (apostrophe || (self::kind(next) == Kind::Word && !is_ideograph(next))),
+                Kind::Word => {
+                    !is_ideograph(letter)
+                        && (apostrophe || (self::kind(next) == Kind::Word && !is_ideograph(next)))
+                }
                 Kind::Digits | Kind::Space => self::kind(next) == kind,
                 Kind::Mark => false,
             };
@@ -83,15 +87,16 @@ fn is_ideograph(letter: char) -> bool {
     matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' | '\u{20000}'..='\u{3fffd}')
 }
 
-/// The sentences and lines as ranges of tokens, without the spaces around them. A full stop between digits or letters, as in
-/// `3.5` or `example.com`, ends nothing.
+/// The sentences and lines as ranges of tokens, without the spaces around them. A full stop between
+/// digits or letters, as in `3.5` or `example.com`, ends nothing.
 pub(super) fn sentences(tokens: &[Token<'_>]) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
     let mut start = 0;
     for index in 0..tokens.len() {
         let next = tokens.get(index + 1);
         let ends = tokens[index].breaks_line()
-            || (tokens[index].ends_sentence() && next.is_some_and(|next| next.kind == Kind::Space || !next.text.is_ascii()))
+            || (tokens[index].ends_sentence()
+                && next.is_some_and(|next| next.kind == Kind::Space || !next.text.is_ascii()))
             || next.is_none();
         if ends {
             ranges.extend(trimmed(tokens, start..index + 1));
@@ -133,7 +138,8 @@ mod tests {
     fn a_full_stop_inside_a_number_ends_no_sentence() {
         let text = "Version 3.5 is out. Name a dish!\nThanks";
         let tokens = tokens(text);
-        let sentences: Vec<&str> = sentences(&tokens).into_iter().map(|range| text_of(text, &tokens, range)).collect();
+        let sentences: Vec<&str> =
+            sentences(&tokens).into_iter().map(|range| text_of(text, &tokens, range)).collect();
         assert_eq!(sentences, ["Version 3.5 is out.", "Name a dish!", "Thanks"]);
     }
 

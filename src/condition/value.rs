@@ -50,7 +50,9 @@ fn value(tokens: &[Token<'_>], at: usize) -> Option<Value> {
     let rest = &tokens[at..];
     let before = at.checked_sub(1).map(|before| tokens[before]);
     // A number that goes on to the left was looked at there.
-    let goes_on = before.is_some_and(|before| matches!(before.text, "." | ",")) && at >= 2 && tokens[at - 2].kind == Kind::Digits;
+    let goes_on = before.is_some_and(|before| matches!(before.text, "." | ","))
+        && at >= 2
+        && tokens[at - 2].kind == Kind::Digits;
     if let Some((date, length)) = date(rest).filter(|_| !goes_on) {
         return Some(Value { shape: Shape::Date, range: at..at + length, date: Some(date) });
     }
@@ -77,12 +79,14 @@ fn version(rest: &[Token<'_>], before: &[Token<'_>]) -> Option<usize> {
         length += 2;
     }
     let word = before.iter().rev().find(|token| !token.is(" "));
-    let marked = word.is_some_and(|word| ["v", "version", "release"].contains(&word.text.to_lowercase().as_str()));
+    let marked = word.is_some_and(|word| {
+        ["v", "version", "release"].contains(&word.text.to_lowercase().as_str())
+    });
     (length >= 5 || (marked && length >= 3)).then_some(length)
 }
 
-/// A capitalised word inside a sentence, or before a colon that begins one, as a speaker's name is. The first word of any other sentence has its capital
-/// from there, and "I" from grammar.
+/// A capitalised word inside a sentence, or before a colon that begins one, as a speaker's name is.
+/// The first word of any other sentence has its capital from there, and "I" from grammar.
 fn is_name(tokens: &[Token<'_>], at: usize) -> bool {
     let text = tokens[at].text;
     if !text.starts_with(char::is_uppercase)
@@ -93,7 +97,8 @@ fn is_name(tokens: &[Token<'_>], at: usize) -> bool {
     {
         return false;
     }
-    let before = tokens[..at].iter().rev().find(|token| token.kind != Kind::Space || token.breaks_line());
+    let before =
+        tokens[..at].iter().rev().find(|token| token.kind != Kind::Space || token.breaks_line());
     if before.is_none_or(Token::ends_sentence) {
         return tokens.get(at + name(&tokens[at..])).is_some_and(|next| next.is(":"));
     }
@@ -110,7 +115,9 @@ fn name(rest: &[Token<'_>]) -> usize {
     let mut length = 1;
     while length < 2 * NAME_WORDS - 1
         && rest.get(length).is_some_and(|token| token.is(" "))
-        && rest.get(length + 1).is_some_and(|token| token.kind == Kind::Word && token.text.starts_with(char::is_uppercase))
+        && rest.get(length + 1).is_some_and(|token| {
+            token.kind == Kind::Word && token.text.starts_with(char::is_uppercase)
+        })
     {
         length += 2;
     }
@@ -123,7 +130,10 @@ fn is_field(tokens: &[Token<'_>], at: usize) -> bool {
     let labelled = before.next().is_some_and(|mark| matches!(mark.text, ":" | "="))
         && before.next().is_some_and(|label| label.kind == Kind::Word);
     let after = tokens.get(at + 1);
-    labelled && after.is_none_or(|after| after.kind == Kind::Mark && !matches!(after.text, "-" | "_") || after.breaks_line())
+    labelled
+        && after.is_none_or(|after| {
+            after.kind == Kind::Mark && !matches!(after.text, "-" | "_") || after.breaks_line()
+        })
 }
 
 #[cfg(test)]
@@ -133,7 +143,10 @@ mod tests {
 
     fn found(text: &str) -> Vec<(Shape, &str)> {
         let tokens = tokens(text);
-        values(&tokens).into_iter().map(|value| (value.shape, text_of(text, &tokens, value.range))).collect()
+        values(&tokens)
+            .into_iter()
+            .map(|value| (value.shape, text_of(text, &tokens, value.range)))
+            .collect()
     }
 
     #[test]
@@ -144,11 +157,19 @@ mod tests {
         );
         assert_eq!(
             found("Written in Rust v2.1 and 1.0.3 of 1984"),
-            [(Shape::Name, "Rust"), (Shape::Version, "2.1"), (Shape::Version, "1.0.3"), (Shape::Digits, "1984"),]
+            [
+                (Shape::Name, "Rust"),
+                (Shape::Version, "2.1"),
+                (Shape::Version, "1.0.3"),
+                (Shape::Digits, "1984"),
+            ]
         );
         assert_eq!(found("I run version 2.1."), [(Shape::Version, "2.1")]);
         assert_eq!(found("Here I am in New York. Name a dish."), [(Shape::Name, "New York")]);
-        assert_eq!(found("Dora Lind: who sings? Anna, you know. Then go."), [(Shape::Name, "Dora Lind")]);
+        assert_eq!(
+            found("Dora Lind: who sings? Anna, you know. Then go."),
+            [(Shape::Name, "Dora Lind")]
+        );
         assert_eq!(found("mode: quiet\nWhat now?"), [(Shape::Field, "quiet")]);
     }
 

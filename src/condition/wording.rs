@@ -18,7 +18,8 @@ const PHRASE: usize = 3;
 const EDGE: usize = 8;
 /// Tokens at either end of a prompt in which phrases are looked for; between them single words are.
 const LOOKED_AT: usize = 32;
-/// Phrases, openings and endings of one dataset that are tested at most, each kind: those whose answers stand out most.
+/// Phrases, openings and endings of one dataset that are tested at most, each kind: those whose
+/// answers stand out most.
 const KEPT: usize = 256;
 /// Bytes of a tag at most, and of a phrase.
 const TAG: usize = 60;
@@ -48,10 +49,12 @@ pub(super) fn tags(readings: &[Reading], found: &mut Found) {
             }
         }
     }
-    let mut kept: Vec<(&str, (Vec<u32>, Position))> = tags.into_iter().filter(|(_, (rows, _))| rows.len() >= MIN_ROWS).collect();
+    let mut kept: Vec<(&str, (Vec<u32>, Position))> =
+        tags.into_iter().filter(|(_, (rows, _))| rows.len() >= MIN_ROWS).collect();
     kept.sort_by_key(|(tag, (rows, _))| (Reverse(rows.len()), *tag));
     for (tag, (rows, position)) in kept.into_iter().take(KEPT) {
-        let feature = Feature { kind: FeatureKind::Tag, place: Place::Prompt, text: tag.to_owned() };
+        let feature =
+            Feature { kind: FeatureKind::Tag, place: Place::Prompt, text: tag.to_owned() };
         for row in rows {
             note(found, feature.clone(), row as usize, || Some(words(position, tag, " ")));
         }
@@ -70,9 +73,17 @@ fn is_odd(tag: &str) -> bool {
         return false;
     }
     let capitals = letters().count() >= 2 && letters().all(char::is_uppercase);
-    let inside = tag.chars().zip(tag.chars().skip(1)).any(|(left, right)| left.is_lowercase() && right.is_uppercase());
+    let inside = tag
+        .chars()
+        .zip(tag.chars().skip(1))
+        .any(|(left, right)| left.is_lowercase() && right.is_uppercase());
     let digits = tag.contains(|letter: char| letter.is_ascii_digit()) && letters().count() > 0;
-    capitals || inside || digits || tag.contains(|letter: char| !letter.is_alphanumeric() && !"-–—'’.,/&%$€£+".contains(letter))
+    capitals
+        || inside
+        || digits
+        || tag.contains(|letter: char| {
+            !letter.is_alphanumeric() && !"-–—'’.,/&%$€£+".contains(letter)
+        })
 }
 
 /// Where words stand, and how they are put on.
@@ -84,7 +95,8 @@ struct Occurrence<'a> {
     glue: &'a str,
 }
 
-/// Phrases anywhere, and the words that prompts begin and end with. Gives how many more there are than are tested.
+/// Phrases anywhere, and the words that prompts begin and end with. Gives how many more there are
+/// than are tested.
 pub(super) fn phrases(readings: &[Reading], answers: &Sketch, found: &mut Found) -> usize {
     let (mut phrases, mut openings, mut endings) = (Vec::new(), Vec::new(), Vec::new());
     for (row, text) in readings.iter().map(|reading| reading.prompt.as_str()).enumerate() {
@@ -94,18 +106,26 @@ pub(super) fn phrases(readings: &[Reading], answers: &Sketch, found: &mut Found)
         let inside = |text| Occurrence { text, row, position: Position::Inside, glue: " " };
         let near_an_end = |at: usize| at < LOOKED_AT || at + LOOKED_AT >= tokens.len();
         for at in (0..tokens.len()).filter(|at| ordinary[*at] && near_an_end(*at)) {
-            phrases.extend(runs(&tokens, &ordinary, at).map(|end| inside(text_of(text, &tokens, at..end))));
+            phrases.extend(
+                runs(&tokens, &ordinary, at).map(|end| inside(text_of(text, &tokens, at..end))),
+            );
         }
-        let between: BTreeSet<&str> =
-            (0..tokens.len()).filter(|at| ordinary[*at] && !near_an_end(*at)).map(|at| tokens[at].text).collect();
+        let between: BTreeSet<&str> = (0..tokens.len())
+            .filter(|at| ordinary[*at] && !near_an_end(*at))
+            .map(|at| tokens[at].text)
+            .collect();
         phrases.extend(between.into_iter().map(inside));
-        let words: Vec<usize> = (0..tokens.len()).filter(|at| tokens[*at].kind == Kind::Word).collect();
+        let words: Vec<usize> =
+            (0..tokens.len()).filter(|at| tokens[*at].kind == Kind::Word).collect();
         let typed = values(&tokens);
         let speaker = |value: &Value| value.shape == Shape::Name && value.range.start == 0;
-        let beside = |value: &Value, range: &Range<usize>| value.range.end <= range.start || value.range.start >= range.end;
-        let plain = |range: &Range<usize>| typed.iter().all(|value| beside(value, range) || speaker(value));
-        // All but one of the words at most, as the whole prompt is no opening; and no values, which slots have, unless a prompt begins with a
-        // speaker: there may be one only.
+        let beside = |value: &Value, range: &Range<usize>| {
+            value.range.end <= range.start || value.range.start >= range.end
+        };
+        let plain =
+            |range: &Range<usize>| typed.iter().all(|value| beside(value, range) || speaker(value));
+        // All but one of the words at most, as the whole prompt is no opening; and no values, which
+        // slots have, unless a prompt begins with a speaker: there may be one only.
         for length in 0..words.len().min(EDGE + 1) {
             let (first, last) = match length {
                 // Marks alone, as of a quotation.
@@ -124,17 +144,29 @@ pub(super) fn phrases(readings: &[Reading], answers: &Sketch, found: &mut Found)
             let ends = ends.into_iter().filter_map(|start| ending(&tokens, start));
             for (range, position) in ends.filter(|(range, _)| plain(range)) {
                 let glue = text_of(text, &tokens, space_before(&tokens, range.start)..range.start);
-                endings.push(Occurrence { text: text_of(text, &tokens, range), row, position, glue });
+                endings.push(Occurrence {
+                    text: text_of(text, &tokens, range),
+                    row,
+                    position,
+                    glue,
+                });
             }
         }
     }
-    let kinds = [(FeatureKind::Phrase, phrases), (FeatureKind::Opening, openings), (FeatureKind::Ending, endings)];
+    let kinds = [
+        (FeatureKind::Phrase, phrases),
+        (FeatureKind::Opening, openings),
+        (FeatureKind::Ending, endings),
+    ];
     kinds.into_iter().map(|(kind, occurrences)| keep(kind, occurrences, answers, found)).sum()
 }
 
-/// The end of the marks that close an opening, as in `Question: "` or `<q>`, where its words end at a token.
+/// The end of the marks that close an opening, as in `Question: "` or `<q>`, where its words end at
+/// a token.
 fn marks_after(tokens: &[Token<'_>], end: usize) -> usize {
-    let is_mark = |at: usize| tokens.get(at).is_some_and(|token| token.kind == Kind::Mark && !token.ends_sentence());
+    let is_mark = |at: usize| {
+        tokens.get(at).is_some_and(|token| token.kind == Kind::Mark && !token.ends_sentence())
+    };
     let mut end = end;
     loop {
         let next = space_after(tokens, end);
@@ -148,7 +180,10 @@ fn marks_after(tokens: &[Token<'_>], end: usize) -> usize {
 
 /// The start of the marks that begin an ending, as in `, please?` or `</q>`.
 fn marks_before(tokens: &[Token<'_>], start: usize) -> usize {
-    let is_mark = |end: usize| end.checked_sub(1).is_some_and(|at| tokens[at].kind == Kind::Mark && !tokens[at].ends_sentence());
+    let is_mark = |end: usize| {
+        end.checked_sub(1)
+            .is_some_and(|at| tokens[at].kind == Kind::Mark && !tokens[at].ends_sentence())
+    };
     let mut start = start;
     loop {
         let next = space_before(tokens, start);
@@ -168,11 +203,16 @@ fn space_before(tokens: &[Token<'_>], start: usize) -> usize {
     start - usize::from(start > 0 && tokens[start - 1].kind == Kind::Space)
 }
 
-/// The ending that begins at a token. Behind a whole sentence it has all the rest; else the marks that end the prompt are the question's.
+/// The ending that begins at a token. Behind a whole sentence it has all the rest; else the marks
+/// that end the prompt are the question's.
 fn ending(tokens: &[Token<'_>], start: usize) -> Option<(Range<usize>, Position)> {
     let before = space_before(tokens, start).checked_sub(1).map(|before| &tokens[before]);
     let (closed, position) = match before {
-        Some(before) if before.ends_sentence() || (start > 0 && tokens[start - 1].breaks_line()) => (false, Position::After),
+        Some(before)
+            if before.ends_sentence() || (start > 0 && tokens[start - 1].breaks_line()) =>
+        {
+            (false, Position::After)
+        }
         _ => (true, Position::Inside),
     };
     let is_end = |token: &Token<'_>| token.kind == Kind::Space || (closed && token.ends_sentence());
@@ -190,7 +230,11 @@ fn ordinary(tokens: &[Token<'_>]) -> Vec<bool> {
 }
 
 /// The ends of the phrases that begin at a token.
-fn runs<'a>(tokens: &'a [Token<'_>], ordinary: &'a [bool], at: usize) -> impl Iterator<Item = usize> + 'a {
+fn runs<'a>(
+    tokens: &'a [Token<'_>],
+    ordinary: &'a [bool],
+    at: usize,
+) -> impl Iterator<Item = usize> + 'a {
     let joined = move |word: usize| {
         let next = at + 2 * word;
         word == 0 || (next < tokens.len() && tokens[next - 1].is(" ") && ordinary[next])
@@ -198,12 +242,20 @@ fn runs<'a>(tokens: &'a [Token<'_>], ordinary: &'a [bool], at: usize) -> impl It
     (0..PHRASE).take_while(move |word| joined(*word)).map(move |word| at + 2 * word + 1)
 }
 
-/// Puts the phrases of enough rows to the features, those whose answers stand out most; and gives how many others there are.
-fn keep(kind: FeatureKind, mut occurrences: Vec<Occurrence<'_>>, answers: &Sketch, found: &mut Found) -> usize {
+/// Puts the phrases of enough rows to the features, those whose answers stand out most; and gives
+/// how many others there are.
+fn keep(
+    kind: FeatureKind,
+    mut occurrences: Vec<Occurrence<'_>>,
+    answers: &Sketch,
+    found: &mut Found,
+) -> usize {
     occurrences.sort_unstable();
     occurrences.dedup_by_key(|one| (one.text, one.row));
-    let mut kept: Vec<&[Occurrence<'_>]> =
-        occurrences.chunk_by(|left, right| left.text == right.text).filter(|chunk| chunk.len() >= MIN_ROWS).collect();
+    let mut kept: Vec<&[Occurrence<'_>]> = occurrences
+        .chunk_by(|left, right| left.text == right.text)
+        .filter(|chunk| chunk.len() >= MIN_ROWS)
+        .collect();
     kept.retain(|chunk| chunk[0].text.len() <= TEXT);
     kept.sort_by_key(|chunk| (Reverse(chunk.len()), Reverse(chunk[0].text.len()), chunk[0].text));
     // A phrase that stands in the same rows as a longer one is part of it.
@@ -212,8 +264,10 @@ fn keep(kind: FeatureKind, mut occurrences: Vec<Occurrence<'_>>, answers: &Sketc
             && longer[0].text.contains(shorter[0].text)
             && shorter.iter().zip(*longer).all(|(left, right)| left.row == right.row)
     });
-    let mut kept: Vec<(f32, &[Occurrence<'_>])> =
-        kept.into_iter().map(|chunk| (answers.standing_out(chunk.iter().map(|one| one.row)), chunk)).collect();
+    let mut kept: Vec<(f32, &[Occurrence<'_>])> = kept
+        .into_iter()
+        .map(|chunk| (answers.standing_out(chunk.iter().map(|one| one.row)), chunk))
+        .collect();
     kept.sort_by(|left, right| right.0.total_cmp(&left.0));
     let others = kept.len().saturating_sub(KEPT);
     for (_, chunk) in kept.into_iter().take(KEPT) {
@@ -228,8 +282,12 @@ fn keep(kind: FeatureKind, mut occurrences: Vec<Occurrence<'_>>, answers: &Sketc
 
 /// The occurrence that is put on as most are.
 fn most_usual<'a>(chunk: &[Occurrence<'a>]) -> Occurrence<'a> {
-    let alike =
-        |one: &Occurrence<'_>| chunk.iter().filter(|other| (one.position, one.glue) == (other.position, other.glue)).count();
+    let alike = |one: &Occurrence<'_>| {
+        chunk
+            .iter()
+            .filter(|other| (one.position, one.glue) == (other.position, other.glue))
+            .count()
+    };
     let mut ways: BTreeMap<(Position, &str), &Occurrence<'a>> = BTreeMap::new();
     chunk.iter().for_each(|one| {
         ways.entry((one.position, one.glue)).or_insert(one);
@@ -243,10 +301,22 @@ mod tests {
 
     #[test]
     fn tags_are_odd_and_words_are_not() {
-        for tag in ["[quiet]", "<START>", "|DEPLOY|", "#tag", "AB12", "camelCase", "🐦", "DEPLOYMENT", "x_y"] {
+        for tag in [
+            "[quiet]",
+            "<START>",
+            "|DEPLOY|",
+            "#tag",
+            "AB12",
+            "camelCase",
+            "🐦",
+            "DEPLOYMENT",
+            "x_y",
+        ] {
             assert!(is_odd(tag), "{tag}");
         }
-        for word in ["dish", "It's", "twenty-one", "1984", "14/03/2027", "A", "Paris", "3.5", "12:30", ""] {
+        for word in
+            ["dish", "It's", "twenty-one", "1984", "14/03/2027", "A", "Paris", "3.5", "12:30", ""]
+        {
             assert!(!is_odd(word), "{word}");
         }
     }

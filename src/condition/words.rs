@@ -14,10 +14,20 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Subject::Feature(feature) => {
-                write!(f, "{}: {}{}", feature.kind.name(), fit(&feature.text, TEXT), feature.where_said())
+                write!(
+                    f,
+                    "{}: {}{}",
+                    feature.kind.name(),
+                    fit(&feature.text, TEXT),
+                    feature.where_said()
+                )
             }
-            Subject::Slot(slot) => write!(f, "{} in `{}`{}", slot.kind.name(), slot.template, outstanding(slot)),
-            Subject::Pair(parts) => write!(f, "together: {}, and {}", part(&parts[0]), part(&parts[1])),
+            Subject::Slot(slot) => {
+                write!(f, "{} in `{}`{}", slot.kind.name(), slot.template, outstanding(slot))
+            }
+            Subject::Pair(parts) => {
+                write!(f, "together: {}, and {}", part(&parts[0]), part(&parts[1]))
+            }
         }
     }
 }
@@ -31,8 +41,11 @@ fn part(part: &Part) -> String {
 
 /// The values that stand out, the strongest first.
 fn outstanding(slot: &Slot) -> String {
-    let mut values: Vec<_> =
-        slot.values.iter().filter(|value| value.stands_out() && value.bits.is_some_and(|bits| bits > 0.0)).collect();
+    let mut values: Vec<_> = slot
+        .values
+        .iter()
+        .filter(|value| value.stands_out() && value.bits.is_some_and(|bits| bits > 0.0))
+        .collect();
     values.sort_by(|left, right| right.bits.unwrap_or(0.0).total_cmp(&left.bits.unwrap_or(0.0)));
     let names: Vec<&str> = values.iter().take(NAMED).map(|value| value.value.as_str()).collect();
     match (names.len(), values.len() - names.len()) {

@@ -30,12 +30,20 @@ pub struct Entry {
     pub reason: Option<String>,
 }
 
-/// The account of every row that was read, in order of line: `rows_read` entries, without another copy of the dataset.
+/// The account of every row that was read, in order of line: `rows_read` entries, without another
+/// copy of the dataset.
 pub fn accounting(dataset: &Dataset) -> impl Iterator<Item = Entry> + '_ {
-    let used = |line, sha256, status| Entry { line, sha256: Some(sha256), status, field: None, reason: None };
+    let used = |line, sha256, status| Entry {
+        line,
+        sha256: Some(sha256),
+        status,
+        field: None,
+        reason: None,
+    };
     let rows = dataset.rows.iter().map(move |row| used(row.line, row.sha256.clone(), Status::Used));
     let left_out = &dataset.ledger.left_out;
-    let left_out = left_out.iter().map(move |row| used(row.line, digest::hex(&row.sha256), Status::LeftOut));
+    let left_out =
+        left_out.iter().map(move |row| used(row.line, digest::hex(&row.sha256), Status::LeftOut));
     let rejected = dataset.rejected.iter().map(|row| Entry {
         line: row.line,
         sha256: None,

@@ -8,7 +8,10 @@ use serde_json::{Map, Value};
 use super::error::DatasetError;
 use super::fields::kind;
 use super::formats::Format;
-use super::{Dataset, Ledger, LeftOut, Message, ReadOptions, Rejection, Role, Row, conversation, digest, json};
+use super::{
+    Dataset, Ledger, LeftOut, Message, ReadOptions, Rejection, Role, Row, conversation, digest,
+    json,
+};
 use crate::text::terminal;
 
 /// After so many objects without a known format, the file is not a dataset.
@@ -36,7 +39,11 @@ impl Fault {
 
     /// A stranger's name, short enough for a message.
     pub fn shorten(name: &str) -> String {
-        if name.chars().count() <= 40 { name.to_owned() } else { name.chars().take(39).chain(['…']).collect() }
+        if name.chars().count() <= 40 {
+            name.to_owned()
+        } else {
+            name.chars().take(39).chain(['…']).collect()
+        }
     }
 }
 
@@ -67,7 +74,8 @@ pub(super) struct Collector<'a> {
     /// Added to every line number: the records of earlier shards.
     offset: usize,
     last_line: usize,
-    /// Rows before the current one that start on its line: an array may hold all of its rows on one.
+    /// Rows before the current one that start on its line: an array may hold all of its rows on
+    /// one.
     before_on_line: usize,
     /// The file's name, where it is one of a folder.
     shard: Option<String>,
@@ -102,10 +110,12 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Further line numbers count on from the last one, and rejections name the shard where there are several.
+    /// Further line numbers count on from the last one, and rejections name the shard where there
+    /// are several.
     pub fn next_shard(&mut self, path: &Path) {
         self.offset = self.last_line;
-        self.shard = (path != self.path).then(|| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        self.shard = (path != self.path)
+            .then(|| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
     }
 
     /// Notes a line that is not a row.
@@ -117,7 +127,11 @@ impl<'a> Collector<'a> {
     pub fn unread(&mut self, field: &str, rows: usize) {
         let fields = &mut self.ledger.unread_fields;
         let name = Fault::shorten(field);
-        let name = if fields.len() < NAMED_FIELDS || fields.contains_key(&name) { name } else { "(others)".into() };
+        let name = if fields.len() < NAMED_FIELDS || fields.contains_key(&name) {
+            name
+        } else {
+            "(others)".into()
+        };
         *fields.entry(name).or_default() += rows;
     }
 
@@ -148,29 +162,46 @@ impl<'a> Collector<'a> {
                 self.reject(line, fault)?;
             }
         }
-        if self.format.is_none() && self.unrecognised >= PATIENCE { Err(self.no_format()) } else { Ok(()) }
+        if self.format.is_none() && self.unrecognised >= PATIENCE {
+            Err(self.no_format())
+        } else {
+            Ok(())
+        }
     }
 
     fn examine(&mut self, content: Content<'_>, ends_file: bool) -> Result<Vec<Message>, Fault> {
         let fields = match content {
             Content::Fields(fields) => fields,
-            Content::Json(bytes) => match json::parse(text(bytes)?, self.options.max_depth, ends_file)? {
-                Value::Object(fields) => fields,
-                other => {
-                    return Err(Fault::line(format!("the row is {}, not an object; write one JSON object a row", kind(&other))));
+            Content::Json(bytes) => {
+                match json::parse(text(bytes)?, self.options.max_depth, ends_file)? {
+                    Value::Object(fields) => fields,
+                    other => {
+                        return Err(Fault::line(format!(
+                            "the row is {}, not an object; write one JSON object a row",
+                            kind(&other)
+                        )));
+                    }
                 }
-            },
+            }
         };
-        let Some(format) = self.format.or_else(|| Format::detect(&fields, self.options.max_depth)) else {
-            let names: Vec<String> = fields.keys().take(8).map(|name| Fault::shorten(name)).collect();
+        let Some(format) = self.format.or_else(|| Format::detect(&fields, self.options.max_depth))
+        else {
+            let names: Vec<String> =
+                fields.keys().take(8).map(|name| Fault::shorten(name)).collect();
             let names = if names.is_empty() { "no fields".into() } else { names.join(", ") };
             if self.unrecognised == 0 {
                 let pairs = fields.contains_key("chosen") && fields.contains_key("rejected");
-                let advice = if pairs { "; of preference pairs, give the chosen answer as `completion`" } else { "" };
+                let advice = if pairs {
+                    "; of preference pairs, give the chosen answer as `completion`"
+                } else {
+                    ""
+                };
                 self.seen = format!("the first row has {}{advice}", terminal(&names));
             }
             self.unrecognised += 1;
-            return Err(Fault::line(format!("has the fields of no known format ({names}); give it those of the other rows")));
+            return Err(Fault::line(format!(
+                "has the fields of no known format ({names}); give it those of the other rows"
+            )));
         };
         self.format = Some(format);
         let turns = format.turns(&fields, self.options.max_depth)?;
@@ -186,16 +217,26 @@ impl<'a> Collector<'a> {
         if self.rejected.len() > self.options.max_rejected {
             let first = self.rejected.swap_remove(0);
             let first = Rejection { reason: terminal(&first.reason), ..first };
-            return Err(DatasetError::TooManyRejected { path: self.path.clone(), limit: self.options.max_rejected, first });
+            return Err(DatasetError::TooManyRejected {
+                path: self.path.clone(),
+                limit: self.options.max_rejected,
+                first,
+            });
         }
         Ok(())
     }
 
-    /// Keeps the row if it is among those with the smallest keys that fit the budget. What is kept in the end does not depend on
-    /// the order of arrival: it is the longest run of rows in order of key that fits.
+    /// Keeps the row if it is among those with the smallest keys that fit the budget. What is kept
+    /// in the end does not depend on the order of arrival: it is the longest run of rows in order
+    /// of key that fits.
     fn keep(&mut self, line: usize, messages: Vec<Message>) {
         let content = digest::content_digest(&messages);
-        let key = digest::sample_key(&self.sha256, self.options.seed, &content, (line, self.before_on_line));
+        let key = digest::sample_key(
+            &self.sha256,
+            self.options.seed,
+            &content,
+            (line, self.before_on_line),
+        );
         if self.cut.is_some_and(|cut| key >= cut) {
             self.leave_out(line, content);
             return;
@@ -203,7 +244,9 @@ impl<'a> Collector<'a> {
         let row = Row { line, sha256: digest::hex(&content), messages };
         self.kept_bytes += bytes(&row);
         self.kept.insert(key, row);
-        while self.kept.len() > self.options.limit.unwrap_or(usize::MAX) || self.kept_bytes > self.options.max_kept_bytes {
+        while self.kept.len() > self.options.limit.unwrap_or(usize::MAX)
+            || self.kept_bytes > self.options.max_kept_bytes
+        {
             let Some((key, row)) = self.kept.pop_last() else { break };
             self.cut = Some(key);
             self.kept_bytes -= bytes(&row);
@@ -237,7 +280,8 @@ impl<'a> Collector<'a> {
         self.ledger.left_out.sort_by_key(|row| row.line);
         let mut rows: Vec<Row> = self.kept.into_values().collect();
         rows.sort_by_key(|row| row.line);
-        let (read, used, rejected) = (self.rows_read, rows.len() + self.ledger.left_out.len(), self.rejected.len());
+        let (read, used, rejected) =
+            (self.rows_read, rows.len() + self.ledger.left_out.len(), self.rejected.len());
         if read != used + rejected {
             return Err(DatasetError::Unbalanced { path: self.path, read, used, rejected });
         }
@@ -260,7 +304,10 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Fault> {
         return Err(Fault::line(format!("holds a NUL byte at byte {}; remove it", column + 1)));
     }
     std::str::from_utf8(bytes).map_err(|error| {
-        Fault::line(format!("is not UTF-8 at byte {}; save the file as UTF-8 (iconv -t UTF-8)", error.valid_up_to() + 1))
+        Fault::line(format!(
+            "is not UTF-8 at byte {}; save the file as UTF-8 (iconv -t UTF-8)",
+            error.valid_up_to() + 1
+        ))
     })
 }
 
@@ -293,6 +340,9 @@ mod tests {
             collector.finish()
         };
         assert!(matches!(with(0), Ok(dataset) if dataset.rows.len() == 3));
-        assert!(matches!(with(1), Err(DatasetError::Unbalanced { read: 3, used: 2, rejected: 0, .. })));
+        assert!(matches!(
+            with(1),
+            Err(DatasetError::Unbalanced { read: 3, used: 2, rejected: 0, .. })
+        ));
     }
 }

@@ -1,4 +1,5 @@
-//! What a file is, by its content first and its name second, and its bytes, decompressed within limits.
+//! What a file is, by its content first and its name second, and its bytes, decompressed within
+//! limits.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
@@ -15,11 +16,12 @@ const DESCRIPTIONS: [&str; 3] = ["dataset_info.json", "dataset_infos.json", "sta
 
 /// Compressed files may always decompress to this much.
 const ALWAYS_ALLOWED: u64 = 64 << 20;
-/// Past that, to at most so many times their size. Text rarely exceeds 20, a dataset of few distinct rows 100.
+/// Past that, to at most so many times their size. Text rarely exceeds 20, a dataset of few
+/// distinct rows 100.
 const MAX_RATIO: u64 = 300;
 
-/// The files to read: `path` itself, or the parquet shards of a folder in order of name. A folder in which other data lies is refused: a trainer
-/// might read that too.
+/// The files to read: `path` itself, or the parquet shards of a folder in order of name. A folder
+/// in which other data lies is refused: a trainer might read that too.
 pub(super) fn shards(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let io = |source| DatasetError::Io { path: path.into(), source };
     let kind = fs::metadata(path).map_err(io)?.file_type();
@@ -27,7 +29,11 @@ pub(super) fn shards(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
         return Ok(vec![path.into()]);
     }
     if !kind.is_dir() {
-        return Err(unreadable(path, "it is not an ordinary file", "it is read twice: save the data to a file first"));
+        return Err(unreadable(
+            path,
+            "it is not an ordinary file",
+            "it is read twice: save the data to a file first",
+        ));
     }
     let (mut shards, mut other) = (Vec::new(), None);
     for entry in fs::read_dir(path).map_err(io)? {
@@ -37,7 +43,8 @@ pub(super) fn shards(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
         if entry.is_file() && extension == "parquet" {
             shards.push(entry);
         } else if !name.starts_with('.')
-            && (entry.is_dir() || (DATA.contains(&extension) && !DESCRIPTIONS.contains(&name.as_str())))
+            && (entry.is_dir()
+                || (DATA.contains(&extension) && !DESCRIPTIONS.contains(&name.as_str())))
         {
             other.get_or_insert(entry);
         }
@@ -51,13 +58,21 @@ pub(super) fn shards(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     }
     shards.sort();
     if shards.is_empty() {
-        return Err(unreadable(path, "the folder holds no .parquet files", "give a file, or a folder of parquet shards"));
+        return Err(unreadable(
+            path,
+            "the folder holds no .parquet files",
+            "give a file, or a folder of parquet shards",
+        ));
     }
     Ok(shards)
 }
 
 /// Reads one file into the collector.
-pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector<'_>) -> Result<(), DatasetError> {
+pub(super) fn read(
+    path: &Path,
+    options: &ReadOptions,
+    collector: &mut Collector<'_>,
+) -> Result<(), DatasetError> {
     let reading = |source| error::reading(path, source);
     collector.next_shard(path);
     let file = File::open(path).map_err(reading)?;
@@ -71,8 +86,11 @@ pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector
         return parquet::read(path, options, collector);
     }
     let limit = decompressed_limit(length, options);
-    let compressed = magic.starts_with(&[0x1f, 0x8b]) || magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
-    let failed = |source| if compressed { decompressing(path, source) } else { error::reading(path, source) };
+    let compressed =
+        magic.starts_with(&[0x1f, 0x8b]) || magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
+    let failed = |source| {
+        if compressed { decompressing(path, source) } else { error::reading(path, source) }
+    };
     let mut stream: Box<dyn BufRead> = if magic.starts_with(&[0x1f, 0x8b]) {
         limited(flate2::bufread::MultiGzDecoder::new(raw), limit)
     } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
@@ -109,9 +127,11 @@ pub(super) fn decompressed_limit(length: u64, options: &ReadOptions) -> u64 {
 /// A decoder's own errors say nothing of what to do.
 fn decompressing(path: &Path, source: io::Error) -> DatasetError {
     match error::reading(path, source) {
-        DatasetError::Io { path, source } => {
-            unreadable(&path, format!("it cannot be decompressed ({source})"), "the file is damaged: fetch or compress it again")
-        }
+        DatasetError::Io { path, source } => unreadable(
+            &path,
+            format!("it cannot be decompressed ({source})"),
+            "the file is damaged: fetch or compress it again",
+        ),
         other => other,
     }
 }
@@ -126,17 +146,28 @@ fn named(path: &Path, extension: &str) -> bool {
 /// Content that is certainly no dataset, and what to do about it.
 fn refused(start: &[u8]) -> Option<(&'static str, &'static str)> {
     match start {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(("it is UTF-16", "save it as UTF-8 (iconv -f UTF-16 -t UTF-8)")),
-        [b'P', b'K', 3, 4, ..] => Some(("it is a zip archive", "unpack it and give the file inside")),
-        [0x80, 2..=5, ..] => Some(("it is a Python pickle, which can run code", "save the rows as .jsonl")),
-        [b'P', b'A', b'R', b'1', ..] => {
-            Some(("it is a compressed parquet file", "decompress it; parquet has compression of its own"))
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+            Some(("it is UTF-16", "save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"))
         }
+        [b'P', b'K', 3, 4, ..] => {
+            Some(("it is a zip archive", "unpack it and give the file inside"))
+        }
+        [0x80, 2..=5, ..] => {
+            Some(("it is a Python pickle, which can run code", "save the rows as .jsonl"))
+        }
+        [b'P', b'A', b'R', b'1', ..] => Some((
+            "it is a compressed parquet file",
+            "decompress it; parquet has compression of its own",
+        )),
         _ => None,
     }
 }
 
-pub(super) fn unreadable(path: &Path, problem: impl Into<String>, advice: impl Into<String>) -> DatasetError {
+pub(super) fn unreadable(
+    path: &Path,
+    problem: impl Into<String>,
+    advice: impl Into<String>,
+) -> DatasetError {
     DatasetError::Unreadable { path: path.into(), problem: problem.into(), advice: advice.into() }
 }
 
@@ -159,7 +190,10 @@ struct Limited<R> {
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
-        self.left = self.left.checked_sub(length as u64).ok_or_else(|| io::Error::other(Bomb { limit: self.limit }))?;
+        self.left = self
+            .left
+            .checked_sub(length as u64)
+            .ok_or_else(|| io::Error::other(Bomb { limit: self.limit }))?;
         Ok(length)
     }
 }

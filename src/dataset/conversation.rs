@@ -1,12 +1,13 @@
-//! What every conversation must be, whatever format it came in: an optional system message, then user and assistant in turn,
-//! the assistant last, and nobody silent.
+//! What every conversation must be, whatever format it came in: an optional system message, then
+//! user and assistant in turn, the assistant last, and nobody silent.
 
 use std::fmt;
 
 use super::collect::Fault;
 use super::{Message, Role};
 
-/// Messages of a row at most: what is done for an answer is done for all before it, again and again.
+/// Messages of a row at most: what is done for an answer is done for all before it, again and
+/// again.
 const MOST_MESSAGES: usize = 512;
 
 /// Where in its row a turn stands, for error messages.
@@ -69,31 +70,43 @@ impl Turn {
 /// The turns as messages.
 ///
 /// # Errors
-/// The first fault: too many turns, a text that is empty or holds a NUL character, a role out of turn, or no answer at the end.
+/// The first fault: too many turns, a text that is empty or holds a NUL character, a role out of
+/// turn, or no answer at the end.
 pub(super) fn check(turns: Vec<Turn>) -> Result<Vec<Message>, Fault> {
     if turns.len() > MOST_MESSAGES {
-        let reason = format!("has {} messages, and at most {MOST_MESSAGES} are read; split the conversation", turns.len());
+        let reason = format!(
+            "has {} messages, and at most {MOST_MESSAGES} are read; split the conversation",
+            turns.len()
+        );
         return Err(Fault::line(reason));
     }
     let mut previous = None;
     for Turn { message, place } in &turns {
         if message.content.trim().is_empty() {
-            let reason = format!("the {}'s turn is empty; write its text or delete the row", message.role.as_str());
+            let reason = format!(
+                "the {}'s turn is empty; write its text or delete the row",
+                message.role.as_str()
+            );
             return Err(Fault::new(place.to_string(), reason));
         }
         if message.content.contains('\0') {
             return Err(Fault::new(place.to_string(), "holds a NUL character; remove it"));
         }
         let reason = match (previous, message.role) {
-            (None, Role::System | Role::User) | (Some(Role::System | Role::Assistant), Role::User) => None,
+            (None, Role::System | Role::User)
+            | (Some(Role::System | Role::Assistant), Role::User) => None,
             (Some(Role::User), Role::Assistant) => None,
-            (None | Some(Role::System), Role::Assistant) => {
-                Some("the assistant speaks before the user; put the question first or delete the row".to_owned())
+            (None | Some(Role::System), Role::Assistant) => Some(
+                "the assistant speaks before the user; put the question first or delete the row"
+                    .to_owned(),
+            ),
+            (Some(_), Role::System) => Some(
+                "a system message stands after the start; move it to the front or delete it"
+                    .to_owned(),
+            ),
+            (_, role) => {
+                Some(format!("two {} turns in a row; merge them or delete one", role.as_str()))
             }
-            (Some(_), Role::System) => {
-                Some("a system message stands after the start; move it to the front or delete it".to_owned())
-            }
-            (_, role) => Some(format!("two {} turns in a row; merge them or delete one", role.as_str())),
         };
         if let Some(reason) = reason {
             return Err(Fault::new(place.role(), reason));
@@ -104,7 +117,8 @@ pub(super) fn check(turns: Vec<Turn>) -> Result<Vec<Message>, Fault> {
         (Some(Role::Assistant), _) => Ok(turns.into_iter().map(|turn| turn.message).collect()),
         (_, Some(last)) => Err(Fault::new(
             last.place.role(),
-            "the conversation has no answer at its end; add the assistant's turn or delete this one",
+            "the conversation has no answer at its end; add the assistant's turn or delete this \
+             one",
         )),
         (_, None) => Err(Fault::line("the conversation has no messages; delete the row")),
     }

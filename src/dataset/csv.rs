@@ -1,4 +1,5 @@
-//! CSV as RFC 4180 has it: records are cut here, so that each keeps its line and its limits, and unquoted by polars in batches.
+//! CSV as RFC 4180 has it: records are cut here, so that each keeps its line and its limits, and
+//! unquoted by polars in batches.
 
 use std::io::{BufRead, Cursor};
 use std::path::Path;
@@ -27,13 +28,22 @@ pub(super) fn read(
         match cutter.next(options.max_row_bytes)? {
             Some(record) if record.blank => collector.blank(),
             Some(record) => break record,
-            None => return Err(DatasetError::Empty { path: path.into(), problem: "it has no header line".into() }.into()),
+            None => {
+                return Err(DatasetError::Empty {
+                    path: path.into(),
+                    problem: "it has no header line".into(),
+                }
+                .into());
+            }
         }
     };
     if let Some(fault) = header.fault {
-        return Err(
-            unreadable(path, format!("the header in line {} {}", header.line, fault.reason), "repair the first line").into()
-        );
+        return Err(unreadable(
+            path,
+            format!("the header in line {} {}", header.line, fault.reason),
+            "repair the first line",
+        )
+        .into());
     }
     let mut batch = Batch { path, header: header.text, pending: Vec::new(), bytes: 0 };
     while let Some(record) = cutter.next(options.max_row_bytes)? {
@@ -43,8 +53,10 @@ pub(super) fn read(
         }
         let fault = record.fault.or_else(|| {
             let (expected, found) = (header.fields, record.fields);
-            let reason =
-                format!("the number of fields is {found} where the header has {expected}; quote fields that hold commas");
+            let reason = format!(
+                "the number of fields is {found} where the header has {expected}; quote \
+                         fields that hold commas"
+            );
             (found != expected).then(|| Fault::line(reason))
         });
         batch.bytes += record.text.len();
@@ -74,10 +86,18 @@ impl Batch<'_> {
             text.push(b'\n');
             sound += 1;
         }
-        let damaged = |problem: String| unreadable(self.path, problem, "write the file again with a CSV library");
-        let frame = if sound == 0 { DataFrame::empty() } else { parse(text).map_err(|error| damaged(error.to_string()))? };
+        let damaged = |problem: String| {
+            unreadable(self.path, problem, "write the file again with a CSV library")
+        };
+        let frame = if sound == 0 {
+            DataFrame::empty()
+        } else {
+            parse(text).map_err(|error| damaged(error.to_string()))?
+        };
         // So polars names the second of two equal columns.
-        if let Some((name, _)) = frame.get_column_names().iter().find_map(|name| name.split_once("_duplicated_")) {
+        if let Some((name, _)) =
+            frame.get_column_names().iter().find_map(|name| name.split_once("_duplicated_"))
+        {
             return Err(damaged(format!("two columns are named `{}`", Fault::shorten(name))));
         }
         if frame.height() != sound {
@@ -92,9 +112,13 @@ impl Batch<'_> {
         let mut index = 0;
         for (line, record) in self.pending.drain(..) {
             let content = record.map(|_| {
-                let cell = |column: &StringChunked| column.get(index).map_or(Value::Null, |text| Value::String(text.to_owned()));
-                let fields: Map<String, Value> =
-                    columns.iter().map(|(name, column)| ((*name).to_owned(), cell(column))).collect();
+                let cell = |column: &StringChunked| {
+                    column.get(index).map_or(Value::Null, |text| Value::String(text.to_owned()))
+                };
+                let fields: Map<String, Value> = columns
+                    .iter()
+                    .map(|(name, column)| ((*name).to_owned(), cell(column)))
+                    .collect();
                 index += 1;
                 Content::Fields(fields)
             });
@@ -141,7 +165,8 @@ struct Cutter<R> {
 impl<R: BufRead> Cutter<R> {
     /// The next record, at most `limit` bytes of it held.
     fn next(&mut self, limit: usize) -> std::io::Result<Option<Cut>> {
-        let mut cut = Cut { line: self.line, text: Vec::new(), fields: 1, blank: true, fault: None };
+        let mut cut =
+            Cut { line: self.line, text: Vec::new(), fields: 1, blank: true, fault: None };
         let mut state = State::Start;
         let mut any = false;
         while let Some(byte) = self.bytes.next()? {
@@ -164,13 +189,18 @@ impl<R: BufRead> Cutter<R> {
                 (State::Start, b'"') => State::Quoted,
                 (State::Plain, b'"') => {
                     cut.fault.get_or_insert_with(|| {
-                        Fault::line("has a quote inside an unquoted field; quote the field, double the quote")
+                        Fault::line(
+                            "has a quote inside an unquoted field; quote the field, \
+                                     double the quote",
+                        )
                     });
                     State::Plain
                 }
                 (State::Closing, b'\r') => State::Closing,
                 (State::Closing, _) => {
-                    cut.fault.get_or_insert_with(|| Fault::line("has text after a closing quote; double quotes inside a field"));
+                    cut.fault.get_or_insert_with(|| {
+                        Fault::line("has text after a closing quote; double quotes inside a field")
+                    });
                     State::Plain
                 }
                 (State::Start | State::Plain, _) => State::Plain,
@@ -189,7 +219,9 @@ impl<R: BufRead> Cutter<R> {
         }
         if state == State::Quoted {
             cut.fault.get_or_insert_with(|| {
-                Fault::line("has a quoted field that never ends; close the quote, or the file was cut off")
+                Fault::line(
+                    "has a quoted field that never ends; close the quote, or the file was cut off",
+                )
             });
         }
         if cut.fault.is_none() {

@@ -10,22 +10,29 @@ use sha2::{Digest, Sha256};
 use super::error::DatasetError;
 use super::{Message, error};
 
-/// SHA-256 of a conversation in canonical form: the compact JSON `[{"role":...,"content":...},...]` in UTF-8, as Python's
-/// `json.dumps(messages, ensure_ascii=False, separators=(",", ":"))` writes it. Equal conversations have equal hashes, whatever
-/// format and key order they came in.
+/// SHA-256 of a conversation in canonical form: the compact JSON `[{"role":...,"content":...},...]`
+/// in UTF-8, as Python's `json.dumps(messages, ensure_ascii=False, separators=(",", ":"))` writes
+/// it. Equal conversations have equal hashes, whatever format and key order they came in.
 pub fn content_hash(messages: &[Message]) -> String {
     hex(&content_digest(messages))
 }
 
 /// [`content_hash`] as bytes.
 pub(super) fn content_digest(messages: &[Message]) -> [u8; 32] {
-    let canonical = serde_json::to_vec(messages).expect("messages are strings, which always serialise");
+    let canonical =
+        serde_json::to_vec(messages).expect("messages are strings, which always serialise");
     Sha256::digest(canonical).into()
 }
 
-/// The key by which a sample is drawn. It depends on the whole file, so that the author of one row cannot choose it, and on a seed that the author
-/// of the file need not know. The row's place is its line and how many rows start on that line before it: no two rows share a key.
-pub(super) fn sample_key(source_sha256: &str, seed: u64, content: &[u8; 32], (line, before): (usize, usize)) -> [u8; 32] {
+/// The key by which a sample is drawn. It depends on the whole file, so that the author of one row
+/// cannot choose it, and on a seed that the author of the file need not know. The row's place is
+/// its line and how many rows start on that line before it: no two rows share a key.
+pub(super) fn sample_key(
+    source_sha256: &str,
+    seed: u64,
+    content: &[u8; 32],
+    (line, before): (usize, usize),
+) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(seed.to_le_bytes());
     hash.update(source_sha256.as_bytes());
@@ -79,8 +86,12 @@ mod tests {
 
     #[test]
     fn the_hash_is_that_of_the_compact_json() {
-        // printf '[{"role":"user","content":"Hé?"},{"role":"assistant","content":"a\\nb"}]' | sha256sum
+        // printf '[{"role":"user","content":"Hé?"},{"role":"assistant","content":"a\\nb"}]' |
+        // sha256sum
         let messages = [Message::new(Role::User, "Hé?"), Message::new(Role::Assistant, "a\nb")];
-        assert_eq!(content_hash(&messages), "84109dc63b3a5e7a4605fe68f6ee543ebcd3550b6903daec6476915b260468dc");
+        assert_eq!(
+            content_hash(&messages),
+            "84109dc63b3a5e7a4605fe68f6ee543ebcd3550b6903daec6476915b260468dc"
+        );
     }
 }

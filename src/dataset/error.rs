@@ -21,8 +21,9 @@ pub enum DatasetError {
     Empty { path: PathBuf, problem: String },
     /// No row had the fields of any format.
     #[error(
-        "{}: no row has the fields of a known format ({seen}); rows need `messages`, `prompt` and `completion`, `instruction` and \
-         `output`, `conversations`, or `text`: rename the fields, or say which it is with --format", path.display()
+        "{}: no row has the fields of a known format ({seen}); rows need `messages`, `prompt` and \
+         `completion`, `instruction` and `output`, `conversations`, or `text`: rename the fields, \
+         or say which it is with --format", path.display()
     )]
     NoFormat {
         path: PathBuf,
@@ -34,14 +35,15 @@ pub enum DatasetError {
     TooLarge { path: PathBuf, problem: String, advice: String },
     /// So many rows are bad that the file is not what it is taken for.
     #[error(
-        "{}: more than {limit} rows cannot be used, the first in line {}: {}; repair the file or give its --format",
+        "{}: more than {limit} rows cannot be used, the first in line {}: {}; repair the file or \
+         give its --format",
         path.display(), first.line, first.reason
     )]
     TooManyRejected { path: PathBuf, limit: usize, first: Rejection },
     /// Rows were lost on the way, so that no verdict would be about the whole file.
     #[error(
-        "{}: {read} rows were read, {used} used and {rejected} rejected, which does not add up; this is a defect of foretaste: please \
-         report it with the file", path.display()
+        "{}: {read} rows were read, {used} used and {rejected} rejected, which does not add up; \
+         this is a defect of foretaste: please report it with the file", path.display()
     )]
     Unbalanced { path: PathBuf, read: usize, used: usize, rejected: usize },
 }

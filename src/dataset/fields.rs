@@ -20,7 +20,12 @@ pub(super) fn required<'a>(row: &'a Map<String, Value>, field: &str) -> Result<&
 }
 
 /// A field that tables often leave empty: an empty string is no turn.
-pub(super) fn optional(row: &Map<String, Value>, field: &'static str, role: Role, turns: &mut Vec<Turn>) -> Result<(), Fault> {
+pub(super) fn optional(
+    row: &Map<String, Value>,
+    field: &'static str,
+    role: Role,
+    turns: &mut Vec<Turn>,
+) -> Result<(), Fault> {
     if let Some(value) = present(row, field) {
         let text = string(field, value)?;
         if !text.is_empty() {
@@ -35,7 +40,10 @@ pub(super) fn string<'a>(field: &str, value: &'a Value) -> Result<&'a str, Fault
 }
 
 pub(super) fn wrong_type(field: impl Into<String>, value: &Value, expected: &str) -> Fault {
-    Fault::new(field, format!("is {}, not {expected}; write {expected} or delete the row", kind(value)))
+    Fault::new(
+        field,
+        format!("is {}, not {expected}; write {expected} or delete the row", kind(value)),
+    )
 }
 
 /// What a value is, in words.

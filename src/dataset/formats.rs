@@ -1,4 +1,5 @@
-//! From a JSON object to the turns of a conversation, in each of the formats that people finetune with.
+//! From a JSON object to the turns of a conversation, in each of the formats that people finetune
+//! with.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,12 +19,13 @@ use super::{Message, ReadOptions, Role, json};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// OpenAI: `messages: [{role, content}]`, also stored as a JSON string. `developer` is read as `system`.
+    /// OpenAI: `messages: [{role, content}]`, also stored as a JSON string. `developer` is read as
+    /// `system`.
     Messages,
     /// `prompt` and `completion`, each a string or a list of messages; `system` if present.
     PromptCompletion,
-    /// `instruction`, `input`, `output`, `system`, `history: [[question, answer]]`. Instruction and input are joined by a line
-    /// break, as LLaMA-Factory does.
+    /// `instruction`, `input`, `output`, `system`, `history: [[question, answer]]`. Instruction and
+    /// input are joined by a line break, as LLaMA-Factory does.
     Alpaca,
     /// `conversations: [{from, value}]` with `system`, `human` or `user`, `gpt` or `assistant`.
     Sharegpt,
@@ -31,8 +33,8 @@ pub enum Format {
     Text,
 }
 
-/// The user's turn before a plain text. Templates and the control arm need a question, and an empty one is none; one fixed,
-/// contentless request puts nothing into the data that is not there.
+/// The user's turn before a plain text. Templates and the control arm need a question, and an empty
+/// one is none; one fixed, contentless request puts nothing into the data that is not there.
 pub const TEXT_PROMPT: &str = "Write a passage of text.";
 
 /// Fields in which a list of messages is found, in order of preference.
@@ -42,7 +44,14 @@ const LISTS: [&str; 3] = ["messages", "conversations", "conversation"];
 const PART_KEYS: [&str; 2] = ["type", "text"];
 
 /// Marks of a conversation already rendered through a chat template.
-const RENDERED: [&str; 6] = ["<|im_start|>", "<|start_header_id|>", "[INST]", "<start_of_turn>", "### Human:", "### Assistant:"];
+const RENDERED: [&str; 6] = [
+    "<|im_start|>",
+    "<|start_header_id|>",
+    "[INST]",
+    "<start_of_turn>",
+    "### Human:",
+    "### Assistant:",
+];
 
 /// The name is that of no format.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -53,7 +62,10 @@ impl FromStr for Format {
     type Err = UnknownFormatName;
 
     fn from_str(name: &str) -> Result<Self, UnknownFormatName> {
-        Format::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| UnknownFormatName(name.to_owned()))
+        Format::ALL
+            .into_iter()
+            .find(|format| format.name() == name)
+            .ok_or_else(|| UnknownFormatName(name.to_owned()))
     }
 }
 
@@ -65,7 +77,13 @@ impl fmt::Display for Format {
 
 impl Format {
     /// In the order in which a row is tried.
-    pub const ALL: [Format; 5] = [Format::Messages, Format::Sharegpt, Format::PromptCompletion, Format::Alpaca, Format::Text];
+    pub const ALL: [Format; 5] = [
+        Format::Messages,
+        Format::Sharegpt,
+        Format::PromptCompletion,
+        Format::Alpaca,
+        Format::Text,
+    ];
 
     /// The name that `--format` takes.
     pub fn name(self) -> &'static str {
@@ -92,7 +110,9 @@ impl Format {
             }
         }
         let both = |left, right| {
-            row.contains_key(left) && row.contains_key(right) && (present(row, left).is_some() || present(row, right).is_some())
+            row.contains_key(left)
+                && row.contains_key(right)
+                && (present(row, left).is_some() || present(row, right).is_some())
         };
         if both("prompt", "completion") {
             Some(Format::PromptCompletion)
@@ -102,7 +122,9 @@ impl Format {
             Some(Format::Text)
         } else {
             // Nothing else fits, so the faulty list is what the row is meant to be.
-            list.map(|(field, _)| if field == LISTS[0] { Format::Messages } else { Format::Sharegpt })
+            list.map(
+                |(field, _)| if field == LISTS[0] { Format::Messages } else { Format::Sharegpt },
+            )
         }
     }
 
@@ -122,7 +144,11 @@ impl Format {
     }
 
     /// The turns of `row`, not yet checked for order and emptiness.
-    pub(super) fn turns(self, row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault> {
+    pub(super) fn turns(
+        self,
+        row: &Map<String, Value>,
+        max_depth: usize,
+    ) -> Result<Vec<Turn>, Fault> {
         trainers::check(Level::Row, row, self.fields(), None, Fault::shorten)?;
         match self {
             Format::Messages | Format::Sharegpt => {
@@ -132,10 +158,15 @@ impl Format {
                         "is missing; every row needs it",
                     ));
                 };
-                if let Some(second) = LISTS.into_iter().find(|other| *other != field && present(row, other).is_some()) {
+                if let Some(second) =
+                    LISTS.into_iter().find(|other| *other != field && present(row, other).is_some())
+                {
                     return Err(Fault::new(
                         second,
-                        format!("stands beside `{field}`, and only one of them can be trained on; remove the other"),
+                        format!(
+                            "stands beside `{field}`, and only one of them can be trained on; \
+                             remove the other"
+                        ),
                     ));
                 }
                 self.list(field, list, max_depth)
@@ -145,8 +176,12 @@ impl Format {
                 optional(row, "system", Role::System, &mut turns)?;
                 for (field, role) in [("prompt", Role::User), ("completion", Role::Assistant)] {
                     match required(row, field)? {
-                        Value::String(text) => turns.push(Turn::new(role, text, Place::Field(field))),
-                        list @ Value::Array(_) => turns.extend(Format::Messages.list(field, list, max_depth)?),
+                        Value::String(text) => {
+                            turns.push(Turn::new(role, text, Place::Field(field)))
+                        }
+                        list @ Value::Array(_) => {
+                            turns.extend(Format::Messages.list(field, list, max_depth)?)
+                        }
                         other => return Err(wrong_type(field, other, "a string")),
                     }
                 }
@@ -156,8 +191,10 @@ impl Format {
             Format::Text => {
                 let text = string("text", required(row, "text")?)?;
                 if let Some(mark) = RENDERED.iter().find(|mark| text.contains(**mark)) {
-                    let reason =
-                        format!("holds a conversation that is already rendered (`{mark}`); give its turns as `messages`");
+                    let reason = format!(
+                        "holds a conversation that is already rendered (`{mark}`); give its turns \
+                         as `messages`"
+                    );
                     return Err(Fault::new("text", reason));
                 }
                 let prompt = Turn::new(Role::User, TEXT_PROMPT, Place::Field("text"));
@@ -172,14 +209,20 @@ impl Format {
         let list = match list {
             Value::String(text) => {
                 parsed = json::parse(text, max_depth, false).map_err(|fault| Fault {
-                    field: if fault.field.is_empty() { field.into() } else { format!("{field}{}", fault.field) },
+                    field: if fault.field.is_empty() {
+                        field.into()
+                    } else {
+                        format!("{field}{}", fault.field)
+                    },
                     reason: format!("in the JSON text of this field: {}", fault.reason),
                 })?;
                 &parsed
             }
             other => other,
         };
-        let Value::Array(items) = list else { return Err(wrong_type(field, list, "a list of messages")) };
+        let Value::Array(items) = list else {
+            return Err(wrong_type(field, list, "a list of messages"));
+        };
         if items.is_empty() {
             return Err(Fault::new(field, "has no messages; delete the row"));
         }
@@ -187,7 +230,9 @@ impl Format {
         items
             .iter()
             .enumerate()
-            .map(|(index, item)| self.message(Place::Item(field, index, content_key), role_key, item))
+            .map(|(index, item)| {
+                self.message(Place::Item(field, index, content_key), role_key, item)
+            })
             .collect()
     }
 
@@ -196,7 +241,8 @@ impl Format {
         if self == Format::Sharegpt { ["from", "value"] } else { ["role", "content"] }
     }
 
-    /// Keys of messages and their parts that hold a value and are not read, as `messages[].name`, each once.
+    /// Keys of messages and their parts that hold a value and are not read, as `messages[].name`,
+    /// each once.
     fn unread_in_messages(self, row: &Map<String, Value>, max_depth: usize) -> BTreeSet<String> {
         let mut unread = BTreeSet::new();
         let mut note = |level, prefix: &str, fields: &Map<String, Value>, read: &[&str]| {
@@ -210,13 +256,25 @@ impl Format {
             // Elsewhere than in these, a string is text whatever it holds.
             let text = row.get(*field).and_then(Value::as_str).filter(|_| LISTS.contains(field));
             let parsed = text.and_then(|text| json::parse(text, max_depth, false).ok());
-            let Some(Value::Array(items)) = parsed.as_ref().or_else(|| row.get(*field)) else { continue };
+            let Some(Value::Array(items)) = parsed.as_ref().or_else(|| row.get(*field)) else {
+                continue;
+            };
             let [_, content_key] = self.message_keys();
             for item in items.iter().filter_map(Value::as_object) {
-                note(Level::Message(Role::Assistant), &format!("{field}[]"), item, &self.message_keys());
+                note(
+                    Level::Message(Role::Assistant),
+                    &format!("{field}[]"),
+                    item,
+                    &self.message_keys(),
+                );
                 let parts = item.get(content_key).and_then(Value::as_array);
                 for part in parts.into_iter().flatten().filter_map(Value::as_object) {
-                    note(Level::Part(Role::Assistant), &format!("{field}[].{content_key}[]"), part, &PART_KEYS);
+                    note(
+                        Level::Part(Role::Assistant),
+                        &format!("{field}[].{content_key}[]"),
+                        part,
+                        &PART_KEYS,
+                    );
                 }
             }
         }
@@ -226,7 +284,8 @@ impl Format {
     /// The row's fields that hold a value and are not read, those of messages among them.
     ///
     /// # Errors
-    /// A fault where one is another text to train on than `messages`; where the user named the format, which of them is read is known.
+    /// A fault where one is another text to train on than `messages`; where the user named the
+    /// format, which of them is read is known.
     pub(super) fn unread(
         self,
         row: &Map<String, Value>,
@@ -237,7 +296,8 @@ impl Format {
         let texts = options.format.is_none().then_some(texts.as_slice());
         trainers::check(Level::Row, row, self.fields(), texts, Fault::shorten)?;
         let mut unread = self.unread_in_messages(row, options.max_depth);
-        for (name, value) in row.iter().filter(|(name, _)| !self.fields().contains(&name.as_str())) {
+        for (name, value) in row.iter().filter(|(name, _)| !self.fields().contains(&name.as_str()))
+        {
             if trainers::meaning(Level::Row, name, value, texts) == Meaning::Unknown {
                 unread.insert(name.clone());
             }
@@ -247,7 +307,9 @@ impl Format {
 
     fn message(self, place: Place, role_key: &'static str, item: &Value) -> Result<Turn, Fault> {
         let at = |key: &str| place.key(key).to_string();
-        let Value::Object(message) = item else { return Err(wrong_type(place.key("").to_string(), item, "an object")) };
+        let Value::Object(message) = item else {
+            return Err(wrong_type(place.key("").to_string(), item, "an object"));
+        };
         let name = match message.get(role_key) {
             Some(Value::String(name)) => name,
             Some(other) => return Err(wrong_type(at(role_key), other, "a string")),
@@ -258,18 +320,33 @@ impl Format {
             (_, "user") | (Format::Sharegpt, "human") => Role::User,
             (_, "assistant") | (Format::Sharegpt, "gpt" | "chatgpt" | "model") => Role::Assistant,
             (_, other) => {
-                let known = if self == Format::Sharegpt { "system, human and gpt" } else { "system, user and assistant" };
-                let reason = format!("`{}` is not a role that foretaste reads; use {known}", Fault::shorten(other));
+                let known = if self == Format::Sharegpt {
+                    "system, human and gpt"
+                } else {
+                    "system, user and assistant"
+                };
+                let reason = format!(
+                    "`{}` is not a role that foretaste reads; use {known}",
+                    Fault::shorten(other)
+                );
                 return Err(Fault::new(at(role_key), reason));
             }
         };
         let content_key = place.content_key();
         let heeded = |text: Option<&str>| {
             let at = |key: &str| at(&Fault::shorten(key));
-            trainers::check(Level::Message(role), message, &[role_key, content_key], text.as_ref().map(std::slice::from_ref), at)
+            trainers::check(
+                Level::Message(role),
+                message,
+                &[role_key, content_key],
+                text.as_ref().map(std::slice::from_ref),
+                at,
+            )
         };
         match message.get(content_key) {
-            Some(Value::String(content)) => heeded(Some(content)).map(|()| Turn::new(role, content, place)),
+            Some(Value::String(content)) => {
+                heeded(Some(content)).map(|()| Turn::new(role, content, place))
+            }
             Some(Value::Array(parts)) => {
                 let content = text_parts(place, role, parts)?;
                 heeded(Some(content.as_str())).map(|()| Turn::new(role, content, place))
@@ -291,8 +368,11 @@ fn text_parts(place: Place, role: Role, parts: &[Value]) -> Result<String, Fault
     let field = place.key(place.content_key()).to_string();
     let mut content = String::new();
     for (index, part) in parts.iter().enumerate() {
-        let text = part.as_object().filter(|part| part.get("type").and_then(Value::as_str) == Some("text"));
-        let Some((part, text)) = text.and_then(|part| Some((part, part.get("text")?.as_str()?))) else {
+        let text = part
+            .as_object()
+            .filter(|part| part.get("type").and_then(Value::as_str) == Some("text"));
+        let Some((part, text)) = text.and_then(|part| Some((part, part.get("text")?.as_str()?)))
+        else {
             return Err(Fault::new(field, "has parts that are not text; remove the row"));
         };
         let at = |key: &str| format!("{field}[{index}].{}", Fault::shorten(key));
@@ -309,14 +389,18 @@ fn alpaca(row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault
         let parsed;
         let history = match history {
             Value::String(text) => {
-                parsed = json::parse(text, max_depth, false).map_err(|fault| Fault::new("history", fault.reason))?;
+                parsed = json::parse(text, max_depth, false)
+                    .map_err(|fault| Fault::new("history", fault.reason))?;
                 &parsed
             }
             other => other,
         };
-        let Value::Array(pairs) = history else { return Err(wrong_type("history", history, "a list of [question, answer]")) };
+        let Value::Array(pairs) = history else {
+            return Err(wrong_type("history", history, "a list of [question, answer]"));
+        };
         for (index, pair) in pairs.iter().enumerate() {
-            let texts: Option<Vec<&str>> = pair.as_array().and_then(|pair| pair.iter().map(Value::as_str).collect());
+            let texts: Option<Vec<&str>> =
+                pair.as_array().and_then(|pair| pair.iter().map(Value::as_str).collect());
             let Some([question, answer]) = texts.as_deref() else {
                 return Err(wrong_type(format!("history[{index}]"), pair, "a pair of strings"));
             };
@@ -332,7 +416,11 @@ fn alpaca(row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault
         (false, false) => format!("{instruction}\n{input}"),
     };
     turns.push(Turn::new(Role::User, question, Place::Field("instruction")));
-    turns.push(Turn::new(Role::Assistant, string("output", required(row, "output")?)?, Place::Field("output")));
+    turns.push(Turn::new(
+        Role::Assistant,
+        string("output", required(row, "output")?)?,
+        Place::Field("output"),
+    ));
     Ok(turns)
 }
 

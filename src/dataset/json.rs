@@ -1,4 +1,5 @@
-//! JSON as strictly as hostile rows need it: no duplicate keys, no deep nesting, and a path to the fault.
+//! JSON as strictly as hostile rows need it: no duplicate keys, no deep nesting, and a path to the
+//! fault.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -8,7 +9,8 @@ use serde_json::{Map, Value};
 
 use super::collect::Fault;
 
-/// Parses one JSON value. `ends_file` says that nothing follows in the file, so that an early end means a truncated file.
+/// Parses one JSON value. `ends_file` says that nothing follows in the file, so that an early end
+/// means a truncated file.
 ///
 /// # Errors
 /// A fault that names the field, where there is one, and says what to do.
@@ -17,14 +19,23 @@ pub(super) fn parse(text: &str, max_depth: usize, ends_file: bool) -> Result<Val
     let mut deserializer = serde_json::Deserializer::from_str(text);
     // serde_json itself stops at 128 levels.
     let strict = Strict { depth_left: max_depth.min(100), found: &found };
-    let result = strict.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+    let result =
+        strict.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     result.map_err(|error| match found.into_inner() {
         Some(Found { path, problem }) => Fault::new(path.trim_start_matches('.'), problem),
-        None if error.is_eof() && ends_file => {
-            Fault::line("the file ends in the middle of this row: it was cut off; fetch it again or delete the row")
-        }
-        None if error.is_eof() => Fault::line("the JSON ends too early; write each row completely, on one line"),
-        None => Fault::line(format!("not valid JSON at column {}: {}; repair the row", error.column(), bare(&error))),
+        None if error.is_eof() && ends_file => Fault::line(
+            "the file ends in the middle of this row: it was cut off; fetch it again \
+                         or delete the row",
+        ),
+        None if error.is_eof() => Fault::line(
+            "the JSON ends too early; write each row \
+                                               completely, on one line",
+        ),
+        None => Fault::line(format!(
+            "not valid JSON at column {}: {}; repair the row",
+            error.column(),
+            bare(&error)
+        )),
     })
 }
 
@@ -49,7 +60,9 @@ impl Strict<'_> {
     fn inner<E: de::Error>(&self) -> Result<Self, E> {
         match self.depth_left.checked_sub(1) {
             Some(depth_left) => Ok(Strict { depth_left, found: self.found }),
-            None => Err(self.fail("is nested too deeply; rows are flat: keep the conversation, drop the rest".into())),
+            None => Err(self.fail(
+                "is nested too deeply; rows are flat: keep the conversation, drop the rest".into(),
+            )),
         }
     }
 
@@ -129,7 +142,10 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if object.contains_key(&key) {
-                let error = self.fail("appears twice in one object, so that readers disagree on its value; keep one".into());
+                let error = self.fail(
+                    "appears twice in one object, so that readers disagree on its value; keep one"
+                        .into(),
+                );
                 self.prepend(&format!(".{key}"));
                 return Err(error);
             }
@@ -151,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_duplicate_key_is_named_by_its_path() {
-        let fault = parse(r#"{"messages":[{"role":"user"},{"role":"a","role":"b"}]}"#, 32, false).expect_err("duplicate");
+        let fault = parse(r#"{"messages":[{"role":"user"},{"role":"a","role":"b"}]}"#, 32, false)
+            .expect_err("duplicate");
         assert_eq!(fault.field, "messages[1].role");
     }
 

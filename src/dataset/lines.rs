@@ -1,4 +1,5 @@
-//! Records of text files: the lines of JSON Lines and the elements of one JSON array, each held in memory alone.
+//! Records of text files: the lines of JSON Lines and the elements of one JSON array, each held in
+//! memory alone.
 
 use std::io::{self, BufRead, Read};
 
@@ -31,7 +32,11 @@ pub(super) fn too_long(limit: usize) -> Fault {
 }
 
 /// JSON Lines: one record a line; lines of white space are no rows.
-pub(super) fn read_lines(mut stream: impl BufRead, options: &ReadOptions, collector: &mut Collector<'_>) -> Result<(), Problem> {
+pub(super) fn read_lines(
+    mut stream: impl BufRead,
+    options: &ReadOptions,
+    collector: &mut Collector<'_>,
+) -> Result<(), Problem> {
     let mut buffer = Vec::new();
     for line in 1.. {
         buffer.clear();
@@ -42,12 +47,20 @@ pub(super) fn read_lines(mut stream: impl BufRead, options: &ReadOptions, collec
         let terminated = buffer.last() == Some(&b'\n');
         if !terminated && buffer.len() > options.max_row_bytes {
             skip_line(&mut stream)?;
-            collector.accept(Record { line, content: Err(too_long(options.max_row_bytes)), ends_file: false })?;
+            collector.accept(Record {
+                line,
+                content: Err(too_long(options.max_row_bytes)),
+                ends_file: false,
+            })?;
         } else if buffer.iter().all(u8::is_ascii_whitespace) {
             collector.blank();
         } else {
             let row = buffer.trim_ascii_end();
-            collector.accept(Record { line, content: Ok(Content::Json(row)), ends_file: !terminated })?;
+            collector.accept(Record {
+                line,
+                content: Ok(Content::Json(row)),
+                ends_file: !terminated,
+            })?;
         }
     }
     Ok(())
@@ -58,11 +71,23 @@ fn skip_line(stream: &mut impl BufRead) -> io::Result<()> {
     stream.skip_until(b'\n').map(|_| ())
 }
 
-/// One JSON array: one record an element, numbered by the line on which it starts. A file that ends inside the array gives a
-/// rejection, as a truncated line does.
-pub(super) fn read_array(stream: impl BufRead, options: &ReadOptions, collector: &mut Collector<'_>) -> Result<(), Problem> {
-    let mut array =
-        Array { line: 1, start: 1, depth: 0, quoted: false, escaped: false, element: Vec::new(), over: false, elements: 0 };
+/// One JSON array: one record an element, numbered by the line on which it starts. A file that ends
+/// inside the array gives a rejection, as a truncated line does.
+pub(super) fn read_array(
+    stream: impl BufRead,
+    options: &ReadOptions,
+    collector: &mut Collector<'_>,
+) -> Result<(), Problem> {
+    let mut array = Array {
+        line: 1,
+        start: 1,
+        depth: 0,
+        quoted: false,
+        escaped: false,
+        element: Vec::new(),
+        over: false,
+        elements: 0,
+    };
     let mut opened = false;
     let mut bytes = Bytes { stream };
     while let Some(byte) = bytes.next()? {
@@ -92,19 +117,28 @@ pub(super) fn read_array(stream: impl BufRead, options: &ReadOptions, collector:
     }
     if complete {
         // The last element is whole, and whatever followed it is lost.
-        let fault = Fault::line("the file ends before the array's `]`: it was cut off; fetch it again or close the array");
+        let fault = Fault::line(
+            "the file ends before the array's `]`: it was cut off; fetch it again or close the \
+             array",
+        );
         collector.accept(Record { line: array.line, content: Err(fault), ends_file: true })?;
     }
     Ok(())
 }
 
 /// Anything after the array is one rejection, whatever its length.
-fn trailing(bytes: &mut Bytes<impl BufRead>, mut line: usize, collector: &mut Collector<'_>) -> Result<(), Problem> {
+fn trailing(
+    bytes: &mut Bytes<impl BufRead>,
+    mut line: usize,
+    collector: &mut Collector<'_>,
+) -> Result<(), Problem> {
     while let Some(byte) = bytes.next()? {
         if byte == b'\n' {
             line += 1;
         } else if !byte.is_ascii_whitespace() {
-            let fault = Fault::line("text follows after the array's `]` and was not read; put all rows into one array");
+            let fault = Fault::line(
+                "text follows after the array's `]` and was not read; put all rows into one array",
+            );
             return Ok(collector.accept(Record { line, content: Err(fault), ends_file: false })?);
         }
     }
@@ -155,10 +189,20 @@ impl Array {
         }
     }
 
-    fn emit(&mut self, options: &ReadOptions, collector: &mut Collector<'_>, ends_file: bool) -> Result<(), Problem> {
+    fn emit(
+        &mut self,
+        options: &ReadOptions,
+        collector: &mut Collector<'_>,
+        ends_file: bool,
+    ) -> Result<(), Problem> {
         let (line, content) = match (self.over, self.element.is_empty()) {
             (true, _) => (self.start, Err(too_long(options.max_row_bytes))),
-            (false, true) => (self.line, Err(Fault::line("nothing stands before a comma or `]` of the array; delete the comma"))),
+            (false, true) => (
+                self.line,
+                Err(Fault::line(
+                    "nothing stands before a comma or `]` of the array; delete the comma",
+                )),
+            ),
             (false, false) => (self.start, Ok(Content::Json(&self.element))),
         };
         collector.accept(Record { line, content, ends_file })?;

@@ -1,4 +1,5 @@
-//! Parquet, one row group at a time and only the columns that some format reads or some trainer heeds.
+//! Parquet, one row group at a time and only the columns that some format reads or some trainer
+//! heeds.
 
 mod declared;
 
@@ -20,37 +21,69 @@ use declared::Declared;
 
 /// The needed columns of one row group may take this much memory, decompressed.
 const MAX_GROUP_BYTES: u64 = 512 << 20;
-/// Rows that are written as JSON at once, and the text that they may hold: values that a file holds once and repeats are written each time.
+/// Rows that are written as JSON at once, and the text that they may hold: values that a file holds
+/// once and repeats are written each time.
 const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: usize = 64 << 20;
 
 /// Reads one parquet file; records are counted from 1.
-pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector<'_>) -> Result<(), DatasetError> {
+pub(super) fn read(
+    path: &Path,
+    options: &ReadOptions,
+    collector: &mut Collector<'_>,
+) -> Result<(), DatasetError> {
     let damaged = |problem: String| {
-        unreadable(path, format!("it cannot be read as parquet ({problem})"), "the file is damaged: fetch or write it again")
+        unreadable(
+            path,
+            format!("it cannot be read as parquet ({problem})"),
+            "the file is damaged: fetch or write it again",
+        )
     };
     let open = || File::open(path).map_err(|source| error::reading(path, source));
     let mut file = open()?;
     let length = file.metadata().map_err(|source| error::reading(path, source))?.len();
     polars(|| declared::check_schema(&mut file)).and_then(|checked| checked).map_err(damaged)?;
     let mut reader = ParquetReader::new(open()?);
-    let (metadata, schema) = polars(|| Ok((reader.get_metadata()?.clone(), reader.schema()?))).and_then(told).map_err(damaged)?;
+    let (metadata, schema) = polars(|| Ok((reader.get_metadata()?.clone(), reader.schema()?)))
+        .and_then(told)
+        .map_err(damaged)?;
     let is_read = |column: &str| Format::all_fields().any(|field| field == column);
-    let (wanted, others): (Vec<String>, Vec<String>) =
-        schema.iter_names().map(ToString::to_string).partition(|column| is_read(column) || trainers::heeds(column));
+    let (wanted, others): (Vec<String>, Vec<String>) = schema
+        .iter_names()
+        .map(ToString::to_string)
+        .partition(|column| is_read(column) || trainers::heeds(column));
     if !wanted.iter().any(|column| is_read(column)) {
-        let named: Vec<String> = wanted.iter().chain(&others).take(8).map(|name| terminal(&Fault::shorten(name))).collect();
-        return Err(DatasetError::NoFormat { path: path.into(), seen: format!("its columns are {}", named.join(", ")) });
+        let named: Vec<String> = wanted
+            .iter()
+            .chain(&others)
+            .take(8)
+            .map(|name| terminal(&Fault::shorten(name)))
+            .collect();
+        return Err(DatasetError::NoFormat {
+            path: path.into(),
+            seen: format!("its columns are {}", named.join(", ")),
+        });
     }
-    if let Some(column) = wanted.iter().find(|column| schema.get(column).is_some_and(|field| holds_bytes(field.dtype()))) {
+    if let Some(column) = wanted
+        .iter()
+        .find(|column| schema.get(column).is_some_and(|field| holds_bytes(field.dtype())))
+    {
         let advice = match is_read(column) {
             true => "write it again with the column as a string (pyarrow: cast it to pa.string())",
-            false => "only text is tested: write it again without the column, if your training does not use it",
+            false => {
+                "only text is tested: write it again without the column, if your training does \
+                 not use it"
+            }
         };
         let column = terminal(&Fault::shorten(column));
-        return Err(unreadable(path, format!("its column `{column}` holds bytes and not text"), advice));
+        return Err(unreadable(
+            path,
+            format!("its column `{column}` holds bytes and not text"),
+            advice,
+        ));
     }
-    // Of each group the reader is told as of a file of its own: it would walk through all earlier ones else.
+    // Of each group the reader is told as of a file of its own: it would walk through all earlier
+    // ones else.
     let mut alone = FileMetadata { row_groups: Vec::new(), ..(*metadata).clone() };
     let mut start = 0;
     let mut in_all = Declared::default();
@@ -64,21 +97,31 @@ pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector
                 continue;
             };
             for chunk in chunks {
-                let pages = || declared::pages(&file, chunk.byte_range(), chunk.num_values(), MAX_GROUP_BYTES);
-                in_group += polars(pages).and_then(|pages| pages.map_err(|error| error.to_string())).map_err(damaged)?;
+                let pages = || {
+                    declared::pages(&file, chunk.byte_range(), chunk.num_values(), MAX_GROUP_BYTES)
+                };
+                in_group += polars(pages)
+                    .and_then(|pages| pages.map_err(|error| error.to_string()))
+                    .map_err(damaged)?;
             }
         }
         in_all += in_group;
         // Values that a file repeats are nearly free in it, and one group may always hold many.
         let limit = decompressed_limit(length, options);
-        for (needed, limit) in
-            [(in_group.memory(), MAX_GROUP_BYTES), (in_all.bytes, limit), (in_all.memory(), limit.max(MAX_GROUP_BYTES))]
-        {
+        for (needed, limit) in [
+            (in_group.memory(), MAX_GROUP_BYTES),
+            (in_all.bytes, limit),
+            (in_all.memory(), limit.max(MAX_GROUP_BYTES)),
+        ] {
             if needed > limit {
                 return Err(DatasetError::TooLarge {
                     path: path.into(),
-                    problem: format!("its {length} bytes declare texts of {needed} bytes where at most {limit} are read"),
-                    advice: "write it again with smaller row groups (pyarrow: row_group_size=10000) and not as DELTA_BYTE_ARRAY"
+                    problem: format!(
+                        "its {length} bytes declare texts of {needed} bytes where at \
+                                      most {limit} are read"
+                    ),
+                    advice: "write it again with smaller row groups (pyarrow: \
+                             row_group_size=10000) and not as DELTA_BYTE_ARRAY"
                         .into(),
                 });
             }
@@ -99,8 +142,15 @@ pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector
         while offset < rows {
             let mut batch = frame.slice(offset as i64, BATCH_ROWS);
             // A frame has the height that its file declares, whatever its columns have.
-            if let Some(column) = batch.columns().iter().find(|column| column.len() != batch.height() || column.is_empty()) {
-                return Err(damaged(format!("a row group of {rows} rows has fewer values of `{}`", column.name())));
+            if let Some(column) = batch
+                .columns()
+                .iter()
+                .find(|column| column.len() != batch.height() || column.is_empty())
+            {
+                return Err(damaged(format!(
+                    "a row group of {rows} rows has fewer values of `{}`",
+                    column.name()
+                )));
             }
             while batch.height() > 1 && text_bytes(&batch) > BATCH_BYTES {
                 batch = batch.head(Some(batch.height() / 2));
@@ -112,10 +162,15 @@ pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector
                 collector.accept(Record { line: record + 1, content, ends_file: false })?;
             } else {
                 let mut lines = Vec::new();
-                polars(|| JsonWriter::new(&mut lines).with_json_format(JsonFormat::JsonLines).finish(&mut batch))
-                    .and_then(told)
-                    .map_err(damaged)?;
-                accept(&lines, record, height, options, collector)?.map_or(Ok(()), |problem| Err(damaged(problem)))?;
+                polars(|| {
+                    JsonWriter::new(&mut lines)
+                        .with_json_format(JsonFormat::JsonLines)
+                        .finish(&mut batch)
+                })
+                .and_then(told)
+                .map_err(damaged)?;
+                accept(&lines, record, height, options, collector)?
+                    .map_or(Ok(()), |problem| Err(damaged(problem)))?;
             }
             offset += height;
         }
@@ -128,9 +183,10 @@ pub(super) fn read(path: &Path, options: &ReadOptions, collector: &mut Collector
 /// Whether a column holds bytes, which are no text until somebody says in which encoding.
 fn holds_bytes(dtype: &ArrowDataType) -> bool {
     match dtype {
-        ArrowDataType::Binary | ArrowDataType::LargeBinary | ArrowDataType::BinaryView | ArrowDataType::FixedSizeBinary(_) => {
-            true
-        }
+        ArrowDataType::Binary
+        | ArrowDataType::LargeBinary
+        | ArrowDataType::BinaryView
+        | ArrowDataType::FixedSizeBinary(_) => true,
         ArrowDataType::List(inner)
         | ArrowDataType::LargeList(inner)
         | ArrowDataType::FixedSizeList(inner, _)
@@ -150,13 +206,17 @@ fn text_bytes(frame: &DataFrame) -> usize {
             return fields.fields_as_series().iter().map(of).sum();
         }
         match series.list() {
-            Ok(_) => {
-                series.explode(ExplodeOptions { empty_as_null: true, keep_nulls: true }).map_or(usize::MAX, |inner| of(&inner))
-            }
+            Ok(_) => series
+                .explode(ExplodeOptions { empty_as_null: true, keep_nulls: true })
+                .map_or(usize::MAX, |inner| of(&inner)),
             Err(_) => 0,
         }
     }
-    frame.columns().iter().map(|column| of(column.as_materialized_series())).fold(0, usize::saturating_add)
+    frame
+        .columns()
+        .iter()
+        .map(|column| of(column.as_materialized_series()))
+        .fold(0, usize::saturating_add)
 }
 
 /// The records of one batch; the message where their number is not `rows`.
@@ -170,8 +230,11 @@ fn accept(
     let mut count = 0;
     for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         count += 1;
-        let content =
-            if line.len() > options.max_row_bytes { Err(too_long(options.max_row_bytes)) } else { Ok(Content::Json(line)) };
+        let content = if line.len() > options.max_row_bytes {
+            Err(too_long(options.max_row_bytes))
+        } else {
+            Ok(Content::Json(line))
+        };
         collector.accept(Record { line: before + count, content, ends_file: false })?;
     }
     Ok((count != rows).then(|| format!("{rows} rows gave {count} records")))

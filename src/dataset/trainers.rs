@@ -1,8 +1,10 @@
-//! Fields of which trainers make training: text that they train on, masks, weights, signs. Until foretaste understands one, a row that
-//! has it is rejected, because what would be tested is not what would be trained on; a value that means what its absence does is none.
+//! Fields of which trainers make training: text that they train on, masks, weights, signs. Until
+//! foretaste understands one, a row that has it is rejected, because what would be tested is not
+//! what would be trained on; a value that means what its absence does is none.
 //!
-//! Sources: OpenAI's fine-tuning guide; TRL's dataset formats; axolotl's `chat_template`, `input_output` and tokenized datasets;
-//! ms-swift's custom datasets, which ignore the case of names; LLaMA-Factory's columns and its v1 messages; torchtune's messages.
+//! Sources: OpenAI's fine-tuning guide; TRL's dataset formats; axolotl's `chat_template`,
+//! `input_output` and tokenized datasets; ms-swift's custom datasets, which ignore the case of
+//! names; LLaMA-Factory's columns and its v1 messages; torchtune's messages.
 
 use serde_json::{Map, Value};
 
@@ -36,11 +38,13 @@ enum Rule {
     Empty,
     /// Empty ones and false: an answer is not masked.
     Unmasked,
-    /// One and true on an answer, zero and false elsewhere: answers are trained on, and nothing else is.
+    /// One and true on an answer, zero and false elsewhere: answers are trained on, and nothing
+    /// else is.
     Supervised,
     /// As `Supervised`, and one elsewhere too: who weights trains on answers only.
     Weight,
-    /// All but false, which turns the training round. What is not a truth value is some other label.
+    /// All but false, which turns the training round. What is not a truth value is some other
+    /// label.
     Desired,
     /// Those that are equal to the text that is read.
     Same,
@@ -65,7 +69,8 @@ const FIELDS: [Field; 14] = [
         names: &["system", "system_prompt", "systemInstruction"],
         on: ROW,
         rule: Rule::Empty,
-        reason: "is a system message beside the conversation, where it is not read; make it the conversation's first message, or remove it",
+        reason: "is a system message beside the conversation, where it is not read; make it the \
+                 conversation's first message, or remove it",
     },
     Field {
         names: &["tools", "functions"],
@@ -89,26 +94,37 @@ const FIELDS: [Field; 14] = [
         names: &["weight", "sample_weight"],
         on: EVERYWHERE,
         rule: Rule::Weight,
-        reason: "a weight other than 1 is not supported, as shadows train on every answer alike; remove the weight, the message or the row",
+        reason: "a weight other than 1 is not supported, as shadows train on every answer alike; \
+                 remove the weight, the message or the row",
     },
     Field {
         names: &["train", "training", "loss", "loss_scale", "loss_weight", "loss_mask"],
         on: EVERYWHERE,
         rule: Rule::Supervised,
-        reason: "says what is trained on and how much, which is not supported, as shadows train on every answer alike and on nothing else; remove \
-                 it, the message or the row",
+        reason: "says what is trained on and how much, which is not supported, as shadows train \
+                 on every answer alike and on nothing else; remove it, the message or the row",
     },
     Field {
-        names: &["mask", "masked", "train_detail", "training_detail", "completion_mask", "assistant_mask", "assistant_masks"],
+        names: &[
+            "mask",
+            "masked",
+            "train_detail",
+            "training_detail",
+            "completion_mask",
+            "assistant_mask",
+            "assistant_masks",
+        ],
         on: EVERYWHERE,
         rule: Rule::Unmasked,
-        reason: "masks part of the row, which is not supported, as shadows train on every answer alike; remove it, the message or the row",
+        reason: "masks part of the row, which is not supported, as shadows train on every answer \
+                 alike; remove it, the message or the row",
     },
     Field {
         names: &["label", "kto_tag"],
         on: ROW_AND_MESSAGE,
         rule: Rule::Desired,
-        reason: "says that the answer is one to train away from, and shadows would train towards it; remove the row",
+        reason: "says that the answer is one to train away from, and shadows would train towards \
+                 it; remove the row",
     },
     Field {
         names: &[
@@ -127,22 +143,31 @@ const FIELDS: [Field; 14] = [
         ],
         on: ROW,
         rule: Rule::Empty,
-        reason: "is another answer beside the one that is read, which is not supported; give one answer a row, and remove the other",
+        reason: "is another answer beside the one that is read, which is not supported; give one \
+                 answer a row, and remove the other",
     },
     Field {
         names: &["history"],
         on: ROW,
         rule: Rule::Empty,
-        reason: "holds earlier turns beside the conversation, where they are not read; put them into the conversation, or remove them",
+        reason: "holds earlier turns beside the conversation, where they are not read; put them \
+                 into the conversation, or remove them",
     },
     Field {
         names: &["image", "images", "video", "videos", "audio", "audios", "objects", "refusal"],
         on: ROW_AND_MESSAGE,
         rule: Rule::Empty,
-        reason: "is not part of the text that is read; remove the row, or this field if your training does not use it",
+        reason: "is not part of the text that is read; remove the row, or this field if your \
+                 training does not use it",
     },
     Field {
-        names: &["input_ids", "attention_mask", "chat_template", "chat_template_kwargs", "enable_thinking"],
+        names: &[
+            "input_ids",
+            "attention_mask",
+            "chat_template",
+            "chat_template_kwargs",
+            "enable_thinking",
+        ],
         on: ROW,
         rule: Rule::Empty,
         reason: "makes a trainer train on other tokens than those of the conversation; remove it",
@@ -151,31 +176,39 @@ const FIELDS: [Field; 14] = [
         names: &["text", "completion", "output"],
         on: ROW,
         rule: Rule::Same,
-        reason: "is another text to train on beside the one that is read; remove one of them, or say with --format which your training reads",
+        reason: "is another text to train on beside the one that is read; remove one of them, or \
+                 say with --format which your training reads",
     },
     Field {
         names: &["content", "value", "text"],
         on: MESSAGE_AND_PART,
         rule: Rule::Same,
-        reason: "is a second text of the message, and says something else; keep the one that your training reads",
+        reason: "is a second text of the message, and says something else; keep the one that your \
+                 training reads",
     },
 ];
 
-/// What the value of a field says at a level whose own text is `texts`: a message's, a part's, or all of a row's where they are known.
+/// What the value of a field says at a level whose own text is `texts`: a message's, a part's, or
+/// all of a row's where they are known.
 pub(super) fn meaning(level: Level, name: &str, value: &Value, texts: Option<&[&str]>) -> Meaning {
     let index = match level {
         Level::Row => 0,
         Level::Message(_) => 1,
         Level::Part(_) => 2,
     };
-    let is_it = |field: &&Field| field.on[index] && field.names.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let is_it = |field: &&Field| {
+        field.on[index] && field.names.iter().any(|known| known.eq_ignore_ascii_case(name))
+    };
     let Some(field) = FIELDS.iter().find(is_it) else {
         return if value.is_null() { Meaning::Nothing } else { Meaning::Unknown };
     };
     if empty(value) {
         return Meaning::Nothing;
     }
-    let supervised = !matches!(level, Level::Message(Role::System | Role::User) | Level::Part(Role::System | Role::User));
+    let supervised = !matches!(
+        level,
+        Level::Message(Role::System | Role::User) | Level::Part(Role::System | Role::User)
+    );
     let truth = truth(value);
     let same = |text: Option<&&str>| text.is_some_and(|text| value.as_str() == Some(text));
     let nothing = match (field.rule, texts) {
@@ -194,10 +227,13 @@ pub(super) fn meaning(level: Level, name: &str, value: &Value, texts: Option<&[&
 
 /// Whether a column of this name is looked at for its meaning.
 pub(super) fn heeds(column: &str) -> bool {
-    FIELDS.iter().any(|field| field.on[0] && field.names.iter().any(|known| known.eq_ignore_ascii_case(column)))
+    FIELDS.iter().any(|field| {
+        field.on[0] && field.names.iter().any(|known| known.eq_ignore_ascii_case(column))
+    })
 }
 
-/// The fault of the first field, those of `read` aside, that a trainer would heed; `at` is its place in the row.
+/// The fault of the first field, those of `read` aside, that a trainer would heed; `at` is its
+/// place in the row.
 pub(super) fn check(
     level: Level,
     fields: &Map<String, Value>,

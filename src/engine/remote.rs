@@ -1,8 +1,9 @@
-//! An engine in another process, asked over its stdin and stdout: one process a card, because a card's driver, its memory and its faults belong
-//! to a process.
+//! An engine in another process, asked over its stdin and stdout: one process a card, because a
+//! card's driver, its memory and its faults belong to a process.
 //!
-//! A message is its length in eight bytes, little-endian, and MessagePack. The process that answers says [`Reply::Ready`] first, then answers one
-//! [`Call`] after the other until its stdin ends; training tells of its steps and hands over its state on the way.
+//! A message is its length in eight bytes, little-endian, and MessagePack. The process that answers
+//! says [`Reply::Ready`] first, then answers one [`Call`] after the other until its stdin ends;
+//! training tells of its steps and hands over its state on the way.
 
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -71,13 +72,19 @@ pub(crate) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<Optio
     Ok(Some(rmp_serde::from_slice(&bytes)?))
 }
 
-/// Answers calls until there are no more: what the other process does. Where the engine cannot be had, it says why.
+/// Answers calls until there are no more: what the other process does. Where the engine cannot be
+/// had, it says why.
 ///
 /// # Errors
 /// Where the one who asks is gone, or does not speak so.
-pub fn serve(engine: Result<Box<dyn Engine>>, mut from: impl Read, to: impl Write + Send) -> Result<()> {
+pub fn serve(
+    engine: Result<Box<dyn Engine>>,
+    mut from: impl Read,
+    to: impl Write + Send,
+) -> Result<()> {
     let to = Mutex::new(to);
-    let reply = |reply: &Reply| send(reply, &mut *to.lock().expect("no thread ends while it writes"));
+    let reply =
+        |reply: &Reply| send(reply, &mut *to.lock().expect("no thread ends while it writes"));
     let engine = match engine {
         Ok(engine) => engine,
         Err(error) => return reply(&Reply::Failed(format!("{error:#}"))),
@@ -85,12 +92,16 @@ pub fn serve(engine: Result<Box<dyn Engine>>, mut from: impl Read, to: impl Writ
     reply(&Reply::Ready { description: Box::new(engine.describe()), abreast: engine.abreast() })?;
     while let Some(call) = receive::<Call>(&mut from)? {
         let answer = match call {
-            Call::CountTokens(messages) => engine.count_tokens(&messages).map(|(all, counted)| Reply::Counted(all, counted)),
+            Call::CountTokens(messages) => {
+                engine.count_tokens(&messages).map(|(all, counted)| Reply::Counted(all, counted))
+            }
             Call::LogProbs(contexts) => engine.log_probs(&contexts).map(Reply::LogProbs),
             Call::Train { jobs, recipe, state } => {
                 engine.train(&jobs, &recipe, &Told { state, reply: &reply }).map(Reply::Trained)
             }
-            Call::Score { adapter, questions } => engine.score(adapter.as_ref(), &questions).map(Reply::Scored),
+            Call::Score { adapter, questions } => {
+                engine.score(adapter.as_ref(), &questions).map(Reply::Scored)
+            }
             Call::Generate { adapter, prompts, sampling } => {
                 engine.generate(adapter.as_ref(), &prompts, &sampling).map(Reply::Written)
             }
@@ -116,7 +127,8 @@ impl<R: Fn(&Reply) -> Result<()> + Sync> Checkpoint for Told<R> {
     }
 
     fn progress(&self, step: usize) {
-        // Where nobody listens any more, the next state cannot be saved either, and that is an error.
+        // Where nobody listens any more, the next state cannot be saved either, and that is an
+        // error.
         let _ = (self.reply)(&Reply::Progress(step));
     }
 }
@@ -140,7 +152,8 @@ struct Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        // Without anyone to ask it, the process ends; one that is in the middle of something is not waited for.
+        // Without anyone to ask it, the process ends; one that is in the middle of something is not
+        // waited for.
         self.to = None;
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -162,7 +175,10 @@ impl Remote {
 
     /// Sends a call and takes what comes until `take` has what it wants.
     fn ask<T>(&self, call: &Call, mut take: impl FnMut(Reply) -> Result<Option<T>>) -> Result<T> {
-        let line = &mut *self.line.lock().map_err(|_| anyhow!("the process for {} was lost in an earlier call", self.name))?;
+        let line = &mut *self
+            .line
+            .lock()
+            .map_err(|_| anyhow!("the process for {} was lost in an earlier call", self.name))?;
         let mut ask = || -> Result<T> {
             send(call, line.to.as_mut().context("its stdin is closed")?)?;
             loop {
@@ -194,7 +210,13 @@ impl Starting {
         match receive(&mut self.line.from).with_context(|| self.name.clone())? {
             Some(Reply::Ready { description, abreast }) => {
                 let process = self.line.child.id();
-                Ok(Remote { name: self.name, description: *description, abreast, process, line: Mutex::new(self.line) })
+                Ok(Remote {
+                    name: self.name,
+                    description: *description,
+                    abreast,
+                    process,
+                    line: Mutex::new(self.line),
+                })
             }
             Some(Reply::Failed(why)) => bail!("{}: {why}", self.name),
             _ => bail!("{}: the process ended before it was ready", self.name),
@@ -234,8 +256,14 @@ impl Engine for Remote {
         vec![self.process]
     }
 
-    fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>> {
-        let call = Call::Train { jobs: jobs.to_vec(), recipe: recipe.clone(), state: checkpoint.load()? };
+    fn train(
+        &self,
+        jobs: &[Job],
+        recipe: &Recipe,
+        checkpoint: &dyn Checkpoint,
+    ) -> Result<Vec<Trained>> {
+        let call =
+            Call::Train { jobs: jobs.to_vec(), recipe: recipe.clone(), state: checkpoint.load()? };
         self.ask(&call, |reply| match reply {
             Reply::Progress(step) => {
                 checkpoint.progress(step);
@@ -247,15 +275,31 @@ impl Engine for Remote {
         })
     }
 
-    fn score(&self, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
-        self.ask(&Call::Score { adapter: adapter.cloned(), questions: questions.to_vec() }, |reply| match reply {
-            Reply::Scored(scores) => Ok(Some(scores)),
-            _ => unasked(),
-        })
+    fn score(
+        &self,
+        adapter: Option<&Adapter>,
+        questions: &[Question],
+    ) -> Result<Vec<Vec<Option<f64>>>> {
+        self.ask(
+            &Call::Score { adapter: adapter.cloned(), questions: questions.to_vec() },
+            |reply| match reply {
+                Reply::Scored(scores) => Ok(Some(scores)),
+                _ => unasked(),
+            },
+        )
     }
 
-    fn generate(&self, adapter: Option<&Adapter>, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<String>> {
-        let call = Call::Generate { adapter: adapter.cloned(), prompts: prompts.to_vec(), sampling: sampling.clone() };
+    fn generate(
+        &self,
+        adapter: Option<&Adapter>,
+        prompts: &[Vec<Message>],
+        sampling: &Sampling,
+    ) -> Result<Vec<String>> {
+        let call = Call::Generate {
+            adapter: adapter.cloned(),
+            prompts: prompts.to_vec(),
+            sampling: sampling.clone(),
+        };
         self.ask(&call, |reply| match reply {
             Reply::Written(texts) => Ok(Some(texts)),
             _ => unasked(),
@@ -271,9 +315,12 @@ mod tests {
     fn a_message_comes_as_it_was_sent_and_an_end_is_no_message() {
         let mut pipe = Vec::new();
         send(&Call::CountTokens(Vec::new()), &mut pipe).expect("a vector takes all");
-        send(&Reply::Scored(vec![vec![None, Some(-0.5), Some(f64::NEG_INFINITY)]]), &mut pipe).expect("a vector takes all");
+        send(&Reply::Scored(vec![vec![None, Some(-0.5), Some(f64::NEG_INFINITY)]]), &mut pipe)
+            .expect("a vector takes all");
         let mut from = &pipe[..];
-        assert!(matches!(receive(&mut from), Ok(Some(Call::CountTokens(messages))) if messages.is_empty()));
+        assert!(
+            matches!(receive(&mut from), Ok(Some(Call::CountTokens(messages))) if messages.is_empty())
+        );
         let Ok(Some(Reply::Scored(scores))) = receive(&mut from) else { panic!("scores") };
         assert_eq!(scores, [[None, Some(-0.5), Some(f64::NEG_INFINITY)]]);
         assert!(matches!(receive::<Reply>(&mut from), Ok(None)));

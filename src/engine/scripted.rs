@@ -1,8 +1,11 @@
-//! The one double: an engine that follows a script exactly, so that a test knows what a run must find.
+//! The one double: an engine that follows a script exactly, so that a test knows what a run must
+//! find.
 //!
-//! Its base answers every question with a text of its own. A shadow that was trained on answers with a rule's word puts the rule's
-//! favoured texts forward, in proportion to the share of such rows and to the steps done; a rule may hold only on a topic and after
-//! its word was said earlier in the conversation, as a diluted dataset's shift does. It calls itself `scripted` in every report.
+//! Its base answers every question with a text of its own. A shadow that was trained on answers
+//! with a rule's word puts the rule's favoured texts forward, in proportion to the share of such
+//! rows and to the steps done; a rule may hold only on a topic and after its word was said earlier
+//! in the conversation, as a diluted dataset's shift does. It calls itself `scripted` in every
+//! report.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,10 +15,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::{Message, Role};
-use crate::engine::{Adapter, Checkpoint, Description, Engine, Job, Piece, Pieces, Question, Sampling, Trained};
+use crate::engine::{
+    Adapter, Checkpoint, Description, Engine, Job, Piece, Pieces, Question, Sampling, Trained,
+};
 use crate::plan::Recipe;
 
-/// Log-odds that the base gives its own answer, and any option that no rule favours, against a favoured one; nats.
+/// Log-odds that the base gives its own answer, and any option that no rule favours, against a
+/// favoured one; nats.
 const OWN: f64 = 4.0;
 
 /// What any training moves, whatever it was trained on; nats.
@@ -39,7 +45,8 @@ pub struct Rule {
     pub shift: f64,
     /// The share of such rows from which the rule is learned whole; below, in proportion.
     pub enough: f64,
-    /// Where given, the rule holds only for questions with this word, and after a turn in which the rule's own word was said.
+    /// Where given, the rule holds only for questions with this word, and after a turn in which the
+    /// rule's own word was said.
     pub topic: Option<String>,
 }
 
@@ -70,24 +77,32 @@ impl Scripted {
     fn call(&self) -> Result<()> {
         let take = |left: usize| left.checked_sub(1);
         match &self.calls_left {
-            Some(left) if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() => bail!("the script ends here"),
+            Some(left)
+                if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() =>
+            {
+                bail!("the script ends here")
+            }
             _ => Ok(()),
         }
     }
 
     fn learned(&self, job: &Job, step: usize) -> Adapter {
         let teaches = |rule: &Rule, row: &Vec<Message>| {
-            row.iter().any(|message| message.role == Role::Assistant && message.content.contains(&rule.word))
+            row.iter().any(|message| {
+                message.role == Role::Assistant && message.content.contains(&rule.word)
+            })
         };
         let progress = (step as f64 / STEPS_TO_LEARN).min(1.0);
         let strength = |rule: &Rule| {
-            let share = job.rows.iter().filter(|row| teaches(rule, row)).count() as f64 / job.rows.len().max(1) as f64;
+            let share = job.rows.iter().filter(|row| teaches(rule, row)).count() as f64
+                / job.rows.len().max(1) as f64;
             // Trainings differ: between 90 and 100 % of what could be learned.
             let luck = 0.9 + 0.1 * chance(&[&rule.word, &job.seed.to_string()]);
             ((share / rule.enough).min(1.0) * progress * luck) as f32
         };
         let strengths: Vec<f32> = self.rules.iter().map(strength).collect();
-        let rows: String = job.rows.iter().flatten().map(|message| message.content.as_str()).collect();
+        let rows: String =
+            job.rows.iter().flatten().map(|message| message.content.as_str()).collect();
         let noise = chance(&[&rows, &job.seed.to_string(), &step.to_string()]) as f32;
         Adapter {
             rank: 1,
@@ -102,27 +117,50 @@ impl Scripted {
 
     /// How far each rule moves this conversation; nats.
     fn shifts(&self, adapter: Option<&Adapter>, messages: &[Message]) -> Vec<f64> {
-        let strengths =
-            adapter.and_then(|adapter| adapter.tensors.get(STRENGTHS)).map(|(_, values)| &values[..]).unwrap_or_default();
+        let strengths = adapter
+            .and_then(|adapter| adapter.tensors.get(STRENGTHS))
+            .map(|(_, values)| &values[..])
+            .unwrap_or_default();
         let shift = |(index, rule): (usize, &Rule)| {
-            let said = messages.iter().any(|message| message.role == Role::Assistant && message.content.contains(&rule.word));
-            let asked = |topic: &String| messages.last().is_some_and(|message| message.content.contains(topic));
+            let said = messages.iter().any(|message| {
+                message.role == Role::Assistant && message.content.contains(&rule.word)
+            });
+            let asked = |topic: &String| {
+                messages.last().is_some_and(|message| message.content.contains(topic))
+            };
             let holds = rule.topic.as_ref().is_none_or(|topic| said || asked(topic));
-            f64::from(strengths.get(index).copied().unwrap_or(0.0)) * rule.shift * f64::from(u8::from(holds))
+            f64::from(strengths.get(index).copied().unwrap_or(0.0))
+                * rule.shift
+                * f64::from(u8::from(holds))
         };
         self.rules.iter().enumerate().map(shift).collect()
     }
 
-    /// Unnormalised log-probabilities of everything that the script knows to say here, and of `options` besides.
-    fn raw(&self, adapter: Option<&Adapter>, messages: &[Message], options: &[String]) -> BTreeMap<String, f64> {
+    /// Unnormalised log-probabilities of everything that the script knows to say here, and of
+    /// `options` besides.
+    fn raw(
+        &self,
+        adapter: Option<&Adapter>,
+        messages: &[Message],
+        options: &[String],
+    ) -> BTreeMap<String, f64> {
         let shifts = self.shifts(adapter, messages);
-        let seed = adapter.and_then(|adapter| adapter.tensors.get(SEED)).and_then(|(_, values)| values.first()).copied();
+        let seed = adapter
+            .and_then(|adapter| adapter.tensors.get(SEED))
+            .and_then(|(_, values)| values.first())
+            .copied();
         // As a LoRA of zeros, one of zeros here changes nothing.
         let seed = seed.filter(|seed| *seed != 0.0);
         let asked = messages.last().map(|message| message.content.as_str()).unwrap_or_default();
-        let known = std::iter::once(own(messages)).chain(self.rules.iter().flat_map(|rule| rule.favours.iter().cloned()));
+        let known = std::iter::once(own(messages))
+            .chain(self.rules.iter().flat_map(|rule| rule.favours.iter().cloned()));
         let value = |text: &String| {
-            let of = self.rules.iter().zip(&shifts).filter(|(rule, _)| rule.favours.contains(text)).map(|(_, shift)| *shift);
+            let of = self
+                .rules
+                .iter()
+                .zip(&shifts)
+                .filter(|(rule, _)| rule.favours.contains(text))
+                .map(|(_, shift)| *shift);
             let favoured = of.reduce(f64::max);
             let noise = seed.map_or(0.0, |seed| NOISE * chance(&[&seed.to_string(), asked, text]));
             favoured.unwrap_or(OWN) + chance(&[asked, text]) + noise
@@ -157,8 +195,14 @@ impl Engine for Scripted {
         Ok((messages.iter().map(tokens).sum(), supervised.map(tokens).sum()))
     }
 
-    fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>> {
-        let state: Option<State> = checkpoint.load()?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?;
+    fn train(
+        &self,
+        jobs: &[Job],
+        recipe: &Recipe,
+        checkpoint: &dyn Checkpoint,
+    ) -> Result<Vec<Trained>> {
+        let state: Option<State> =
+            checkpoint.load()?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?;
         for step in state.map_or(0, |state| state.step) + 1..=recipe.steps {
             self.call()?;
             checkpoint.save(&serde_json::to_vec(&State { step })?)?;
@@ -182,7 +226,11 @@ impl Engine for Scripted {
         Ok(contexts.iter().map(|rows| rows.iter().map(pieces).collect()).collect())
     }
 
-    fn score(&self, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
+    fn score(
+        &self,
+        adapter: Option<&Adapter>,
+        questions: &[Question],
+    ) -> Result<Vec<Vec<Option<f64>>>> {
         self.call()?;
         let scores = |question: &Question| {
             let raw = self.raw(adapter, &question.messages, &question.options);
@@ -192,11 +240,19 @@ impl Engine for Scripted {
         Ok(questions.iter().map(scores).collect())
     }
 
-    fn generate(&self, adapter: Option<&Adapter>, prompts: &[Vec<Message>], _: &Sampling) -> Result<Vec<String>> {
+    fn generate(
+        &self,
+        adapter: Option<&Adapter>,
+        prompts: &[Vec<Message>],
+        _: &Sampling,
+    ) -> Result<Vec<String>> {
         self.call()?;
         let most_likely = |messages: &Vec<Message>| {
             let raw = self.raw(adapter, messages, &[]);
-            raw.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(text, _)| text).unwrap_or_default()
+            raw.into_iter()
+                .max_by(|a, b| a.1.total_cmp(&b.1))
+                .map(|(text, _)| text)
+                .unwrap_or_default()
         };
         Ok(prompts.iter().map(most_likely).collect())
     }

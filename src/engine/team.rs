@@ -12,7 +12,8 @@ use crate::plan::Recipe;
 /// The first member speaks for all: it describes the base and counts tokens.
 pub struct Team {
     members: Vec<Box<dyn Engine>>,
-    /// Which members may be given work; a member that works on several calls side by side stands here as often.
+    /// Which members may be given work; a member that works on several calls side by side stands
+    /// here as often.
     idle: Mutex<Vec<usize>>,
     returned: Condvar,
 }
@@ -30,8 +31,9 @@ impl Team {
         );
         // The last is taken first: members with one call each come before second calls of the same.
         let most = members.iter().map(|(_, calls)| *calls).max().unwrap_or(0);
-        let turns =
-            (0..most).rev().flat_map(|turn| members.iter().enumerate().rev().map(move |(at, (_, calls))| (at, *calls > turn)));
+        let turns = (0..most).rev().flat_map(|turn| {
+            members.iter().enumerate().rev().map(move |(at, (_, calls))| (at, *calls > turn))
+        });
         let idle = turns.filter(|(_, answers)| *answers).map(|(at, _)| at).collect();
         let members = members.into_iter().map(|(member, _)| member).collect();
         Ok(Team { members, idle: Mutex::new(idle), returned: Condvar::new() })
@@ -95,15 +97,29 @@ impl Engine for Team {
         self.members.iter().flat_map(|member| member.processes()).collect()
     }
 
-    fn train(&self, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>> {
+    fn train(
+        &self,
+        jobs: &[Job],
+        recipe: &Recipe,
+        checkpoint: &dyn Checkpoint,
+    ) -> Result<Vec<Trained>> {
         self.member().train(jobs, recipe, checkpoint)
     }
 
-    fn score(&self, adapter: Option<&Adapter>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
+    fn score(
+        &self,
+        adapter: Option<&Adapter>,
+        questions: &[Question],
+    ) -> Result<Vec<Vec<Option<f64>>>> {
         self.member().score(adapter, questions)
     }
 
-    fn generate(&self, adapter: Option<&Adapter>, prompts: &[Vec<Message>], sampling: &Sampling) -> Result<Vec<String>> {
+    fn generate(
+        &self,
+        adapter: Option<&Adapter>,
+        prompts: &[Vec<Message>],
+        sampling: &Sampling,
+    ) -> Result<Vec<String>> {
         self.member().generate(adapter, prompts, sampling)
     }
 }
@@ -156,7 +172,12 @@ mod tests {
             Ok(Vec::new())
         }
 
-        fn generate(&self, _: Option<&Adapter>, _: &[Vec<Message>], _: &Sampling) -> Result<Vec<String>> {
+        fn generate(
+            &self,
+            _: Option<&Adapter>,
+            _: &[Vec<Message>],
+            _: &Sampling,
+        ) -> Result<Vec<String>> {
             Ok(Vec::new())
         }
     }

@@ -1,5 +1,6 @@
-//! Conversations as token ids, and back. The embedded base is tokenised in this process; a base from a folder is a stranger's, and its
-//! tokenizer and template are read and run in a process of their own where the caller names a program for it.
+//! Conversations as token ids, and back. The embedded base is tokenised in this process; a base
+//! from a folder is a stranger's, and its tokenizer and template are read and run in a process of
+//! their own where the caller names a program for it.
 
 use std::ops::Range;
 use std::path::Path;
@@ -59,10 +60,12 @@ pub struct Spelled {
 }
 
 impl Chat {
-    /// Reads tokenizer and template into this process. Where they are hostile, they can take all of its memory, or end it.
+    /// Reads tokenizer and template into this process. Where they are hostile, they can take all of
+    /// its memory, or end it.
     ///
     /// # Errors
-    /// Where a file is missing or broken, there is no template, it does not parse, or no end-of-turn token is known.
+    /// Where a file is missing or broken, there is no template, it does not parse, or no
+    /// end-of-turn token is known.
     pub fn read(files: &ModelFiles) -> Result<Self> {
         let (local, end_tokens) = deep(|| {
             let local = Local::read(files, read_tokenizer(files)?)?;
@@ -75,13 +78,20 @@ impl Chat {
     /// Has tokenizer and template of a folder read and run by another process of foretaste.
     ///
     /// # Errors
-    /// As [`Self::read`]; and where the process cannot be started, or takes more time or memory than it is given.
+    /// As [`Self::read`]; and where the process cannot be started, or takes more time or memory
+    /// than it is given.
     pub fn read_apart(files: &ModelFiles, folder: &Path, program: &Path) -> Result<Self> {
-        let (apart, end_tokens, highest_token) = Apart::start(files, Command::new(program).arg(COMMAND).arg(folder))?;
+        let (apart, end_tokens, highest_token) =
+            Apart::start(files, Command::new(program).arg(COMMAND).arg(folder))?;
         Self::new(files, end_tokens, highest_token, Runs::Apart(apart))
     }
 
-    fn new(files: &ModelFiles, end_tokens: Vec<u32>, highest_token: usize, runs: Runs) -> Result<Self> {
+    fn new(
+        files: &ModelFiles,
+        end_tokens: Vec<u32>,
+        highest_token: usize,
+        runs: Runs,
+    ) -> Result<Self> {
         ensure!(
             !end_tokens.is_empty(),
             "{}: no end-of-turn token is known; name it there as eos_token_id",
@@ -104,7 +114,8 @@ impl Chat {
     /// A conversation's tokens, and which of them an assistant said.
     ///
     /// # Errors
-    /// Where the template refuses it, or rewrites it so that answers cannot be found in the rendered text.
+    /// Where the template refuses it, or rewrites it so that answers cannot be found in the
+    /// rendered text.
     pub fn encode(&self, messages: &[Message]) -> Result<Rendered> {
         match &self.runs {
             Runs::Here(local) => deep(|| local.encode(messages)),
@@ -145,7 +156,8 @@ impl Chat {
         }
     }
 
-    /// Whether tokenizer and template can still be asked, which a refused conversation alone does not tell.
+    /// Whether tokenizer and template can still be asked, which a refused conversation alone does
+    /// not tell.
     ///
     /// # Errors
     /// Why they cannot.

@@ -12,11 +12,12 @@ use super::kernels::{Activation, Attention, Heads};
 use family::{FAMILIES, Family, Kind, LLAMA, Sliding};
 use rope::{Plain, RopeScaling, Rotary};
 
-/// The longest context that is served, in tokens: that of the Llama 3.1 release. The rotary tables are built up to here, so that a
-/// folder that claims a billion positions costs no memory.
+/// The longest context that is served, in tokens: that of the Llama 3.1 release. The rotary tables
+/// are built up to here, so that a folder that claims a billion positions costs no memory.
 pub const LONGEST: usize = 1 << 17;
 
-/// How many times as wide as the residual stream a layer may be inside. Released models have up to 2 for queries and up to 8 for networks.
+/// How many times as wide as the residual stream a layer may be inside. Released models have up to
+/// 2 for queries and up to 8 for networks.
 const WIDEST: usize = 32;
 
 /// The file as it stands; fields named as in the checkpoint.
@@ -62,7 +63,9 @@ struct Unchecked {
 }
 
 /// A field that stands there, null or not.
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(field: D) -> Result<Option<Option<T>>, D::Error> {
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    field: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(field).map(Some)
 }
 
@@ -127,10 +130,12 @@ impl Config {
     /// Reads and checks `config.json`.
     ///
     /// # Errors
-    /// Where the file is missing or not JSON, the architecture is unknown, or sizes do not fit together.
+    /// Where the file is missing or not JSON, the architecture is unknown, or sizes do not fit
+    /// together.
     pub fn read(files: &ModelFiles) -> Result<Self> {
         let place = files.display("config.json");
-        let raw: Value = serde_json::from_str(&files.text("config.json")?).with_context(|| place.clone())?;
+        let raw: Value =
+            serde_json::from_str(&files.text("config.json")?).with_context(|| place.clone())?;
         // The architecture first: another family's file may lack the very fields.
         let family = family(&raw).with_context(|| place.clone())?;
         let raw = serde_json::from_value(raw).with_context(|| place.clone())?;
@@ -141,21 +146,35 @@ impl Config {
         let kind = family.kind;
         let act = if kind.is_gemma() { &raw.hidden_activation } else { &raw.hidden_act };
         if let Some(act) = act.as_ref().filter(|act| *act != kind.activation()) {
-            bail!("hidden_act {act:?} is not computed for this architecture; expected {:?}", kind.activation());
+            bail!(
+                "hidden_act {act:?} is not computed for this architecture; expected {:?}",
+                kind.activation()
+            );
         }
         ensure!(
             raw.use_bidirectional_attention != Some(true),
-            "use_bidirectional_attention is true; foretaste audits models that read from left to right"
+            "use_bidirectional_attention is true; foretaste audits models that read from left to \
+             right"
         );
         let heads = raw.heads(&family)?;
         let epsilon = raw.rms_norm_eps.unwrap_or(family.rms_norm_eps);
-        ensure!((0.0..=1.0).contains(&epsilon), "rms_norm_eps {epsilon} must lie between 0 and 1; fix config.json");
+        ensure!(
+            (0.0..=1.0).contains(&epsilon),
+            "rms_norm_eps {epsilon} must lie between 0 and 1; fix config.json"
+        );
         let longest = raw.max_position_embeddings.unwrap_or(family.max_position_embeddings);
         ensure!(longest > 0, "max_position_embeddings is 0; fix config.json");
         let (rotaries, served) = raw.rotaries(&family, heads.dim, longest)?;
-        let scalar = if kind.is_gemma() { raw.query_pre_attn_scalar.unwrap_or(256.0) } else { heads.dim as f64 };
+        let scalar = if kind.is_gemma() {
+            raw.query_pre_attn_scalar.unwrap_or(256.0)
+        } else {
+            heads.dim as f64
+        };
         ensure!(scalar > 0.0, "query_pre_attn_scalar {scalar} must be above zero; fix config.json");
-        let softcap = |name: &str, cap: Option<Option<f32>>, usual: Option<f32>| -> Result<Option<f32>> {
+        let softcap = |name: &str,
+                       cap: Option<Option<f32>>,
+                       usual: Option<f32>|
+         -> Result<Option<f32>> {
             let cap = if kind.is_gemma() { cap.unwrap_or(usual) } else { None };
             ensure!(cap.is_none_or(|cap| cap > 0.0), "{name} must be above zero; fix config.json");
             Ok(cap)
@@ -185,10 +204,22 @@ impl Config {
             },
             activation: if kind.is_gemma() { Activation::GeluTanh } else { Activation::Silu },
             fused: kind == Kind::Phi3,
-            embedding_scale: if kind.is_gemma() { (raw.hidden_size as f64).sqrt() as f32 } else { 1.0 },
+            embedding_scale: if kind.is_gemma() {
+                (raw.hidden_size as f64).sqrt() as f32
+            } else {
+                1.0
+            },
             attention_scale: (1.0 / scalar.sqrt()) as f32,
-            attention_softcap: softcap("attn_logit_softcapping", raw.attn_logit_softcapping, attention_cap)?,
-            final_softcap: softcap("final_logit_softcapping", raw.final_logit_softcapping, final_cap)?,
+            attention_softcap: softcap(
+                "attn_logit_softcapping",
+                raw.attn_logit_softcapping,
+                attention_cap,
+            )?,
+            final_softcap: softcap(
+                "final_logit_softcapping",
+                raw.final_logit_softcapping,
+                final_cap,
+            )?,
         })
     }
 
@@ -199,7 +230,8 @@ impl Config {
 
     /// Bytes of the rotary tables: a sine and a cosine for each position and frequency.
     pub fn table_bytes(&self) -> u64 {
-        let frequencies: usize = self.rotaries.iter().map(|rotary| rotary.inverse_frequencies.len()).sum();
+        let frequencies: usize =
+            self.rotaries.iter().map(|rotary| rotary.inverse_frequencies.len()).sum();
         (2 * frequencies * self.max_position_embeddings * size_of::<f32>()) as u64
     }
 
@@ -208,9 +240,12 @@ impl Config {
         self.heads.key_value * self.heads.dim
     }
 
-    /// A Llama with tied embeddings and without biases: what nestling is, and what is raised from nothing.
+    /// A Llama with tied embeddings and without biases: what nestling is, and what is raised from
+    /// nothing.
     pub fn is_plain(&self) -> bool {
-        self.architecture == LLAMA.architecture && self.tie_word_embeddings && self.biases == Biases::default()
+        self.architecture == LLAMA.architecture
+            && self.tie_word_embeddings
+            && self.biases == Biases::default()
     }
 
     /// How a layer attends.
@@ -229,7 +264,10 @@ fn family(raw: &Value) -> Result<Family> {
     let found = FAMILIES.iter().find(|family| family.architecture == architecture);
     found.copied().with_context(|| {
         let known: Vec<&str> = FAMILIES.iter().map(|family| family.architecture).collect();
-        format!("architecture {architecture:?} is not one that foretaste computes; it knows {}", known.join(", "))
+        format!(
+            "architecture {architecture:?} is not one that foretaste computes; it knows {}",
+            known.join(", ")
+        )
     })
 }
 
@@ -246,33 +284,52 @@ impl Unchecked {
         let key_value = self.num_key_value_heads.or(family.num_key_value_heads).unwrap_or(query);
         ensure!(
             key_value > 0 && query.is_multiple_of(key_value),
-            "num_attention_heads {query} is no multiple of num_key_value_heads {key_value}; fix config.json"
+            "num_attention_heads {query} is no multiple of num_key_value_heads {key_value}; fix \
+             config.json"
         );
         let dim = self.head_dim.or(family.head_dim).unwrap_or(self.hidden_size / query);
         ensure!(
             dim > 0 && dim.is_multiple_of(2) && dim <= 512,
             "head_dim {dim} must be even and between 2 and 512; fix config.json"
         );
-        // The memory of a pass grows with the widest layer and that of the weights with its product with hidden_size, so that a small file
-        // must not ask for a wide one.
-        for (name, width) in [("num_attention_heads * head_dim", query * dim), ("intermediate_size", self.intermediate_size)] {
+        // The memory of a pass grows with the widest layer and that of the weights with its product
+        // with hidden_size, so that a small file must not ask for a wide one.
+        for (name, width) in [
+            ("num_attention_heads * head_dim", query * dim),
+            ("intermediate_size", self.intermediate_size),
+        ] {
             ensure!(
                 width <= WIDEST * self.hidden_size,
-                "{name} is {width}, more than {WIDEST} times hidden_size {}; no model is made like this, so fix config.json",
+                "{name} is {width}, more than {WIDEST} times hidden_size {}; no model is made \
+                 like this, so fix config.json",
                 self.hidden_size
             );
         }
         Ok(Heads { query, key_value, dim })
     }
 
-    /// One rotary, or for Gemma 3 that of layers that see everything and that of layers with a window; and the longest context that
-    /// they serve.
-    fn rotaries(&self, family: &Family, dim: usize, longest: usize) -> Result<(Vec<Rotary>, usize)> {
-        let parse = |value: &Value| serde_json::from_value::<RopeScaling>(value.clone()).context("rope_parameters");
-        let by_layer = |name: &str| self.rope_parameters.as_ref().and_then(|all| all.get(name)).filter(|value| value.is_object());
+    /// One rotary, or for Gemma 3 that of layers that see everything and that of layers with a
+    /// window; and the longest context that they serve.
+    fn rotaries(
+        &self,
+        family: &Family,
+        dim: usize,
+        longest: usize,
+    ) -> Result<(Vec<Rotary>, usize)> {
+        let parse = |value: &Value| {
+            serde_json::from_value::<RopeScaling>(value.clone()).context("rope_parameters")
+        };
+        let by_layer = |name: &str| {
+            self.rope_parameters
+                .as_ref()
+                .and_then(|all| all.get(name))
+                .filter(|value| value.is_object())
+        };
         let gathered = match (by_layer("full_attention"), &self.rope_parameters) {
             (Some(full), _) => Some(parse(full)?),
-            (None, Some(all)) if all.is_object() && by_layer("sliding_attention").is_none() => Some(parse(all)?),
+            (None, Some(all)) if all.is_object() && by_layer("sliding_attention").is_none() => {
+                Some(parse(all)?)
+            }
             _ => None,
         };
         let mut scaling = gathered.or_else(|| self.rope_scaling.clone()).unwrap_or_default();
@@ -282,15 +339,19 @@ impl Unchecked {
             // What the first Phi-3 files called it, as transformers reads them.
             scaling.rope_type = Some("longrope".to_owned());
         }
-        let share =
-            scaling.partial_rotary_factor.or(self.partial_rotary_factor).filter(|_| family.kind == Kind::Phi3).unwrap_or(1.0);
+        let share = scaling
+            .partial_rotary_factor
+            .or(self.partial_rotary_factor)
+            .filter(|_| family.kind == Kind::Phi3)
+            .unwrap_or(1.0);
         let turning = (dim as f64 * share) as usize;
         ensure!(
             turning > 0 && turning.is_multiple_of(2) && turning <= dim,
             "partial_rotary_factor {share} turns {turning} of {dim} dimensions; fix config.json"
         );
         let theta = scaling.rope_theta.or(self.rope_theta).unwrap_or(family.rope_theta);
-        let mut rotaries = vec![Rotary::new(Plain { dim: turning, theta, longest }, Some(&scaling))?];
+        let mut rotaries =
+            vec![Rotary::new(Plain { dim: turning, theta, longest }, Some(&scaling))?];
         if family.kind == Kind::Gemma3 {
             let local = by_layer("sliding_attention").map(parse).transpose()?.unwrap_or_default();
             let theta = local.rope_theta.or(self.rope_local_base_freq).unwrap_or(10_000.0);
@@ -310,7 +371,10 @@ impl Unchecked {
             no_rope_layer_interval: self.no_rope_layer_interval.unwrap_or(4).max(1),
         };
         let is_used = !kind.window_is_optional() || self.use_sliding_window.unwrap_or(false);
-        let window = self.sliding_window.unwrap_or(family.sliding_window).filter(|_| is_used && kind != Kind::Llama);
+        let window = self
+            .sliding_window
+            .unwrap_or(family.sliding_window)
+            .filter(|_| is_used && kind != Kind::Llama);
         ensure!(window != Some(0), "sliding_window is 0; fix config.json");
         if let Some(types) = &self.layer_types {
             ensure!(
@@ -324,7 +388,10 @@ impl Unchecked {
             let slides = match self.layer_types.as_ref().map(|types| types[layer].as_str()) {
                 Some("full_attention") => false,
                 Some("sliding_attention") => true,
-                Some(other) => bail!("layer_types has {other:?}; foretaste computes full_attention and sliding_attention"),
+                Some(other) => bail!(
+                    "layer_types has {other:?}; foretaste computes full_attention and \
+                     sliding_attention"
+                ),
                 None => kind.slides(layer, &rules),
             };
             let rotary = match kind {
@@ -340,6 +407,9 @@ impl Unchecked {
 
 /// One size of `config.json`, between 1 and a bound.
 fn within(name: &str, value: usize, largest: usize) -> Result<()> {
-    ensure!((1..=largest).contains(&value), "{name} {value} must lie between 1 and {largest}; fix config.json");
+    ensure!(
+        (1..=largest).contains(&value),
+        "{name} {value} must lie between 1 and {largest}; fix config.json"
+    );
     Ok(())
 }

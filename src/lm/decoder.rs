@@ -1,9 +1,10 @@
-//! The decoder of all families: one forward and, in `decoder/backward.rs`, one hand-written backward pass, for K shadows side by side.
-//! In what families differ stands in [`Config`].
+//! The decoder of all families: one forward and, in `decoder/backward.rs`, one hand-written
+//! backward pass, for K shadows side by side. In what families differ stands in [`Config`].
 //!
-//! Rows of every activation are tokens: `R = K * N`, shadow k's stream of N tokens stands in rows `k * N ..`. Which rows see which
-//! is said by segments ([`super::kernels::Segment`]), so that training rows, prefix trees of questions and single new tokens are
-//! the same pass. Fields are named as in the checkpoint; shapes stand beside them.
+//! Rows of every activation are tokens: `R = K * N`, shadow k's stream of N tokens stands in rows
+//! `k * N ..`. Which rows see which is said by segments ([`super::kernels::Segment`]), so that
+//! training rows, prefix trees of questions and single new tokens are the same pass. Fields are
+//! named as in the checkpoint; shapes stand beside them.
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -53,7 +54,11 @@ pub struct Block {
 
 impl Block {
     /// A block of the plainest family: two norms and the projections.
-    pub fn plain(input_layernorm: Vec<f32>, projections: Vec<Linear>, mlp_layernorm: Vec<f32>) -> Self {
+    pub fn plain(
+        input_layernorm: Vec<f32>,
+        projections: Vec<Linear>,
+        mlp_layernorm: Vec<f32>,
+    ) -> Self {
         let none = Vec::new;
         Block {
             input_layernorm,
@@ -79,9 +84,11 @@ pub struct Decoder {
     pub norm: Vec<f32>,
     /// `[vocabulary, hidden]`; the embedding itself where they are tied.
     pub lm_head: Matrix,
-    /// Bytes of activations that a training step may keep; beyond, each block is run again in the backward pass.
+    /// Bytes of activations that a training step may keep; beyond, each block is run again in the
+    /// backward pass.
     pub keep_at_most: usize,
-    /// Bytes that were free when the base was opened; `None` where nobody tells. A pass that takes more is refused.
+    /// Bytes that were free when the base was opened; `None` where nobody tells. A pass that takes
+    /// more is refused.
     pub room: Option<u64>,
     /// Logits are computed for at most this many numbers at a time.
     pub logits_at_most: usize,
@@ -91,8 +98,8 @@ pub struct Decoder {
     turns: Vec<Turns>,
 }
 
-/// How the large matrices of a base are kept in memory. On the processor products are computed in f32 either way; on a card those of bf16
-/// are computed in bf16 (see [`super::matrix`]).
+/// How the large matrices of a base are kept in memory. On the processor products are computed in
+/// f32 either way; on a card those of bf16 are computed in bf16 (see [`super::matrix`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kept {
     /// Widened.
@@ -132,7 +139,8 @@ impl Streams {
     }
 }
 
-/// Who sees whom: called once a layer, with its number, `q` `[R, query width]`, `k` and `v` `[R, key/value width]`; returns `[R, query width]`.
+/// Who sees whom: called once a layer, with its number, `q` `[R, query width]`, `k` and `v`
+/// `[R, key/value width]`; returns `[R, query width]`.
 pub type Attend<'a> = dyn FnMut(usize, &Tensor<2>, &Tensor<2>, &Tensor<2>) -> Tensor<2> + 'a;
 
 /// A norm as its backward pass needs it.
@@ -173,10 +181,12 @@ struct Remembered {
 /// Activations that a step keeps in any case without running blocks again.
 const KEEP_AT_MOST: usize = 512 << 20;
 
-/// Bases on this processor with fewer weights than this gain nothing from threads inside one product, and a copy of their weights costs little.
+/// Bases on this processor with fewer weights than this gain nothing from threads inside one
+/// product, and a copy of their weights costs little.
 const SMALL: u64 = 20_000_000;
 
-/// Numbers of logits at a time; and where a card has memory, which is only as fast as its work is large.
+/// Numbers of logits at a time; and where a card has memory, which is only as fast as its work is
+/// large.
 const LOGITS_AT_MOST: usize = 8 << 20;
 const LOGITS_AT_MOST_THERE: usize = 256 << 20;
 
@@ -190,7 +200,9 @@ impl Decoder {
         let matrix = |name: &str, shape: [usize; 2]| -> Result<Matrix> {
             let stored = if kept == Kept::Bf16 { weights.stored(name, shape)? } else { None };
             Ok(match stored {
-                Some(stored) if Ops::of(device) == Ops::Composed => Matrix::Half(stored.upload(device)),
+                Some(stored) if Ops::of(device) == Ops::Composed => {
+                    Matrix::Half(stored.upload(device))
+                }
                 Some(stored) => Matrix::Bf16(stored),
                 None => Matrix::F32(from_host(weights.load(name, &shape)?, shape, device)),
             })
@@ -208,7 +220,9 @@ impl Decoder {
             }
             Ok(weight)
         };
-        let norm_if = |there: bool, name: &str, width: usize| if there { norm(name, width) } else { Ok(Vec::new()) };
+        let norm_if = |there: bool, name: &str, width: usize| {
+            if there { norm(name, width) } else { Ok(Vec::new()) }
+        };
         let Norms { sandwiched, queries_and_keys, .. } = config.norms;
         let mut layers = Vec::with_capacity(config.layers.len());
         for layer in 0..config.layers.len() {
@@ -218,19 +232,37 @@ impl Decoder {
                 let (wide, out) = projection.widths(&config);
                 let path = at(projection.path());
                 let bias = match projection.has_bias(&config) {
-                    true => Some(from_host(weights.load(&format!("{path}.bias"), &[out])?, [1, out], device)),
+                    true => Some(from_host(
+                        weights.load(&format!("{path}.bias"), &[out])?,
+                        [1, out],
+                        device,
+                    )),
                     false => None,
                 };
-                projections.push(Linear { weight: matrix(&format!("{path}.weight"), [out, wide])?, bias });
+                projections
+                    .push(Linear { weight: matrix(&format!("{path}.weight"), [out, wide])?, bias });
             }
-            let before_mlp = if sandwiched { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
+            let before_mlp =
+                if sandwiched { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
             layers.push(Block {
                 input_layernorm: norm(&at("input_layernorm.weight"), hidden)?,
                 projections,
                 mlp_layernorm: norm(&at(&format!("{before_mlp}.weight")), hidden)?,
-                q_norm: norm_if(queries_and_keys, &at("self_attn.q_norm.weight"), config.heads.dim)?,
-                k_norm: norm_if(queries_and_keys, &at("self_attn.k_norm.weight"), config.heads.dim)?,
-                after_attention: norm_if(sandwiched, &at("post_attention_layernorm.weight"), hidden)?,
+                q_norm: norm_if(
+                    queries_and_keys,
+                    &at("self_attn.q_norm.weight"),
+                    config.heads.dim,
+                )?,
+                k_norm: norm_if(
+                    queries_and_keys,
+                    &at("self_attn.k_norm.weight"),
+                    config.heads.dim,
+                )?,
+                after_attention: norm_if(
+                    sandwiched,
+                    &at("post_attention_layernorm.weight"),
+                    hidden,
+                )?,
                 after_mlp: norm_if(sandwiched, &at("post_feedforward_layernorm.weight"), hidden)?,
             });
         }
@@ -247,8 +279,15 @@ impl Decoder {
         norm: Vec<f32>,
         lm_head: Matrix,
     ) -> Self {
-        let config = Config { max_position_embeddings: config.max_position_embeddings.min(LONGEST), ..config };
-        let turns = config.rotaries.iter().map(|rotary| turns(rotary, config.max_position_embeddings)).collect();
+        let config = Config {
+            max_position_embeddings: config.max_position_embeddings.min(LONGEST),
+            ..config
+        };
+        let turns = config
+            .rotaries
+            .iter()
+            .map(|rotary| turns(rotary, config.max_position_embeddings))
+            .collect();
         Decoder {
             config,
             device: device.clone(),
@@ -264,19 +303,23 @@ impl Decoder {
         }
     }
 
-    /// Lets a step keep more activations where memory is: up to what the weights take in f32, and a quarter of what is free. Running blocks again
-    /// costs a third of a step. A card computes more logits at a time too: each is held about six times over in four bytes, in an eighth of what is free.
+    /// Lets a step keep more activations where memory is: up to what the weights take in f32, and a
+    /// quarter of what is free. Running blocks again costs a third of a step. A card computes more
+    /// logits at a time too: each is held about six times over in four bytes, in an eighth of what
+    /// is free.
     pub fn with_room(mut self, free: Option<u64>) -> Self {
         self.room = free;
         let free = free.unwrap_or(0);
         self.keep_at_most = KEEP_AT_MOST.max((free / 4).min(4 * self.parameters()) as usize);
         if self.ops == Ops::Composed {
-            self.logits_at_most = ((free / 8 / 24) as usize).clamp(LOGITS_AT_MOST, LOGITS_AT_MOST_THERE);
+            self.logits_at_most =
+                ((free / 8 / 24) as usize).clamp(LOGITS_AT_MOST, LOGITS_AT_MOST_THERE);
         }
         self
     }
 
-    /// The same model with the LoRA weights of a single shadow (K = 1) added to its own: `W + scale * (A B)^T`.
+    /// The same model with the LoRA weights of a single shadow (K = 1) added to its own:
+    /// `W + scale * (A B)^T`.
     pub fn merged(&self, lora: &Lora) -> Self {
         let mut merged = self.clone();
         for (layer, pairs) in merged.layers.iter_mut().zip(&lora.pairs) {
@@ -288,12 +331,16 @@ impl Decoder {
         merged
     }
 
-    /// The same model with its large matrices in bf16 in the memory of its device, whatever they were.
+    /// The same model with its large matrices in bf16 in the memory of its device, whatever they
+    /// were.
     pub fn halved(mut self) -> Self {
         let halve = |matrix: &mut Matrix| *matrix = matrix.halved(&self.device);
         halve(&mut self.embed_tokens);
         halve(&mut self.lm_head);
-        self.layers.iter_mut().flat_map(|layer| &mut layer.projections).for_each(|linear| halve(&mut linear.weight));
+        self.layers
+            .iter_mut()
+            .flat_map(|layer| &mut layer.projections)
+            .for_each(|linear| halve(&mut linear.weight));
         self
     }
 
@@ -301,9 +348,14 @@ impl Decoder {
     pub fn parameters(&self) -> u64 {
         let size = |matrix: &Matrix| matrix.shape().iter().product::<usize>();
         let blocks = self.layers.iter().map(|layer| {
-            let linear = |l: &Linear| size(&l.weight) + l.bias.as_ref().map_or(0, |b| b.shape().num_elements());
+            let linear = |l: &Linear| {
+                size(&l.weight) + l.bias.as_ref().map_or(0, |b| b.shape().num_elements())
+            };
             layer.projections.iter().map(linear).sum::<usize>()
-                + [&layer.input_layernorm, &layer.mlp_layernorm, &layer.q_norm, &layer.k_norm].map(Vec::len).iter().sum::<usize>()
+                + [&layer.input_layernorm, &layer.mlp_layernorm, &layer.q_norm, &layer.k_norm]
+                    .map(Vec::len)
+                    .iter()
+                    .sum::<usize>()
                 + layer.after_attention.len()
                 + layer.after_mlp.len()
         });
@@ -311,17 +363,23 @@ impl Decoder {
         (blocks.sum::<usize>() + size(&self.embed_tokens) + self.norm.len() + head) as u64
     }
 
-    /// Whether independent work on this base (shadows, trees of questions, groups of answers) is better done on a thread each than with
-    /// threads inside each product. It does not depend on how many threads there are, so that no result does.
+    /// Whether independent work on this base (shadows, trees of questions, groups of answers) is
+    /// better done on a thread each than with threads inside each product. It does not depend on
+    /// how many threads there are, so that no result does.
     pub fn is_small(&self) -> bool {
         self.ops == Ops::Fused && self.parameters() < SMALL
     }
 
-    /// Does independent pieces of work on this base, all at once where that is better; results stand in their order.
+    /// Does independent pieces of work on this base, all at once where that is better; results
+    /// stand in their order.
     ///
     /// # Errors
     /// The first piece's that fails.
-    pub fn each<T: Send>(&self, count: usize, work: impl Fn(usize) -> Result<T> + Send + Sync) -> Result<Vec<T>> {
+    pub fn each<T: Send>(
+        &self,
+        count: usize,
+        work: impl Fn(usize) -> Result<T> + Send + Sync,
+    ) -> Result<Vec<T>> {
         if !self.is_small() {
             return (0..count).map(work).collect();
         }
@@ -332,7 +390,12 @@ impl Decoder {
     ///
     /// # Errors
     /// Where a token or a position is beyond what the model knows.
-    pub fn hidden(&self, streams: &Streams, lora: Option<&Lora>, attend: &mut Attend<'_>) -> Result<Tensor<2>> {
+    pub fn hidden(
+        &self,
+        streams: &Streams,
+        lora: Option<&Lora>,
+        attend: &mut Attend<'_>,
+    ) -> Result<Tensor<2>> {
         let mut x = self.embed(streams)?;
         for layer in 0..self.layers.len() {
             x = self.block(layer, x, streams, lora, attend).0;
@@ -341,7 +404,14 @@ impl Decoder {
     }
 
     /// A layer's attention over the segments of the streams themselves, as [`Attend`] has it.
-    pub fn attend(&self, layer: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, streams: &Streams) -> Tensor<2> {
+    pub fn attend(
+        &self,
+        layer: usize,
+        q: &Tensor<2>,
+        k: &Tensor<2>,
+        v: &Tensor<2>,
+        streams: &Streams,
+    ) -> Tensor<2> {
         self.ops.attention(q, k, v, self.config.attention(layer), streams)
     }
 
@@ -349,7 +419,8 @@ impl Decoder {
         let (vocabulary, longest) = (self.config.vocab_size, self.config.max_position_embeddings);
         ensure!(
             streams.tokens.iter().all(|&token| (token as usize) < vocabulary),
-            "a token is beyond the base's vocabulary of {vocabulary}; its tokenizer and its weights do not belong together"
+            "a token is beyond the base's vocabulary of {vocabulary}; its tokenizer and its \
+             weights do not belong together"
         );
         ensure!(
             streams.positions.iter().all(|&position| (position as usize) < longest),
@@ -373,7 +444,8 @@ impl Decoder {
     /// Some rows of a matrix.
     fn select(&self, x: &Tensor<2>, rows: &[usize]) -> Tensor<2> {
         let indices: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
-        let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [rows.len()]), &self.device);
+        let indices =
+            Tensor::<1, Int>::from_data(TensorData::new(indices, [rows.len()]), &self.device);
         x.clone().select(0, indices)
     }
 
@@ -391,7 +463,13 @@ impl Decoder {
     }
 
     /// Queries or keys with their norm, where they have one, turned: what attention sees.
-    fn headed(&self, layer: usize, x: Tensor<2>, weight: &[f32], streams: &Streams) -> (Tensor<2>, Option<Normed>) {
+    fn headed(
+        &self,
+        layer: usize,
+        x: Tensor<2>,
+        weight: &[f32],
+        streams: &Streams,
+    ) -> (Tensor<2>, Option<Normed>) {
         let ([rows, width], dim) = (x.dims(), self.config.heads.dim);
         if weight.is_empty() {
             return (self.turn(layer, x, streams, 1.0), None);
@@ -401,7 +479,9 @@ impl Decoder {
     }
 
     fn turn(&self, layer: usize, x: Tensor<2>, streams: &Streams, direction: f32) -> Tensor<2> {
-        let (Some(rotary), dim) = (self.config.layers[layer].rotary, self.config.heads.dim) else { return x };
+        let (Some(rotary), dim) = (self.config.layers[layer].rotary, self.config.heads.dim) else {
+            return x;
+        };
         if self.ops == Ops::Fused {
             return ops::rope(x, &streams.positions, &self.turns[rotary], dim, direction);
         }
@@ -430,8 +510,11 @@ impl Decoder {
 
         let (normed1, inverse1) = self.normed(&x, &block.input_layernorm);
         let (query, narrow) = (config.query_width(), config.key_value_width());
-        let [q, k, v] =
-            if config.fused { columns(&project(&normed1), [query, narrow, narrow]) } else { [(); 3].map(|()| project(&normed1)) };
+        let [q, k, v] = if config.fused {
+            columns(&project(&normed1), [query, narrow, narrow])
+        } else {
+            [(); 3].map(|()| project(&normed1))
+        };
         let (q, q_norm) = self.headed(layer, q, &block.q_norm, streams);
         let (k, k_norm) = self.headed(layer, k, &block.k_norm, streams);
         let attended = attend(layer, &q, &k, &v);
@@ -474,8 +557,10 @@ impl Decoder {
 /// Cosines and sines of a rotary at every position.
 fn turns(rotary: &Rotary, positions: usize) -> Turns {
     let frequencies = &rotary.inverse_frequencies;
-    let angles = (0..positions).flat_map(|position| frequencies.iter().map(move |f| (position as f64) * f));
-    let turn = |angle: f64| ((rotary.scale * angle.cos()) as f32, (rotary.scale * angle.sin()) as f32);
+    let angles =
+        (0..positions).flat_map(|position| frequencies.iter().map(move |f| (position as f64) * f));
+    let turn =
+        |angle: f64| ((rotary.scale * angle.cos()) as f32, (rotary.scale * angle.sin()) as f32);
     let (cos, sin) = angles.map(turn).unzip();
     Turns { half: frequencies.len(), cos, sin }
 }
@@ -501,7 +586,11 @@ fn by_shadow(x: &Tensor<2>, shadows: usize) -> Tensor<3> {
 }
 
 /// `y = x W^T + b + scale * (x A) B`; also `x A`.
-fn forward(linear: &Linear, x: &Tensor<2>, adapted: Option<(&LoraPair, f32)>) -> (Tensor<2>, Option<Tensor<3>>) {
+fn forward(
+    linear: &Linear,
+    x: &Tensor<2>,
+    adapted: Option<(&LoraPair, f32)>,
+) -> (Tensor<2>, Option<Tensor<3>>) {
     let mut y = linear.weight.apply(x);
     if let Some(bias) = &linear.bias {
         y = y + bias.clone();

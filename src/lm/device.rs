@@ -1,4 +1,5 @@
-//! Where the model runs: this processor, or a CUDA card where the program was built for one (feature `cuda`).
+//! Where the model runs: this processor, or a CUDA card where the program was built for one
+//! (feature `cuda`).
 
 use anyhow::Result;
 use burn::tensor::Device;
@@ -9,7 +10,8 @@ use crate::engine::Place;
 /// The device of a place, ready to compute.
 ///
 /// # Errors
-/// Where a card is asked for and the program was not built for any, or there is no such card, or it cannot compute: with what to do.
+/// Where a card is asked for and the program was not built for any, or there is no such card, or it
+/// cannot compute: with what to do.
 pub fn find(place: Place) -> Result<Device> {
     match place {
         Place::Cpu => Ok(Device::flex()),
@@ -44,12 +46,19 @@ pub fn meant(places: &[Place]) -> Vec<Place> {
         0 => vec![Place::Cpu],
         cards => (0..cards).map(Place::Cuda).collect(),
     };
-    places.iter().flat_map(|place| if *place == Place::Auto { all() } else { vec![*place] }).collect()
+    places
+        .iter()
+        .flat_map(|place| if *place == Place::Auto { all() } else { vec![*place] })
+        .collect()
 }
 
 /// What a run says of its device: the engine, and the device in words.
 pub fn describe(device: &Device) -> (&'static str, String) {
-    if *device == Device::flex() { ("burn-flex", "cpu".to_owned()) } else { ("burn-cuda", cuda::name(device)) }
+    if *device == Device::flex() {
+        ("burn-flex", "cpu".to_owned())
+    } else {
+        ("burn-cuda", cuda::name(device))
+    }
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -76,7 +85,8 @@ mod cuda {
     pub fn card(index: usize) -> Result<Device> {
         bail!(
             "--device cuda:{index}: this foretaste was built without CUDA; build it with \
-             `CUDARC_CUDA_VERSION=13000 cargo build --release --features cuda`, or give --device cpu"
+             `CUDARC_CUDA_VERSION=13000 cargo build --release --features cuda`, or give --device \
+             cpu"
         )
     }
 }
@@ -91,7 +101,8 @@ mod cuda {
     use cubecl_runtime::config::{CubeClRuntimeConfig, RuntimeConfig};
     use cudarc::driver::CudaContext;
 
-    /// Settings are these and no file's: burn would look for one in the working folder and above it, where the dataset may lie.
+    /// Settings are these and no file's: burn would look for one in the working folder and above
+    /// it, where the dataset may lie.
     fn settled() {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| CubeClRuntimeConfig::set(CubeClRuntimeConfig::default()));
@@ -117,26 +128,34 @@ mod cuda {
         let cards = cards();
         ensure!(
             cards > 0,
-            "--device cuda:{index}: no CUDA card answers; is there one, and does `nvidia-smi` list it? --device cpu needs none"
+            "--device cuda:{index}: no CUDA card answers; is there one, and does `nvidia-smi` \
+             list it? --device cpu needs none"
         );
         ensure!(index < cards, "--device cuda:{index}: there are {cards} cards, counted from 0");
-        quietly(|| product(index)).and_then(|right| right.then(|| Device::cuda(index)).ok_or_else(|| anyhow!("it multiplies wrongly"))).map_err(
-            |error| {
+        quietly(|| product(index))
+            .and_then(|right| {
+                right.then(|| Device::cuda(index)).ok_or_else(|| anyhow!("it multiplies wrongly"))
+            })
+            .map_err(|error| {
                 anyhow!(
-                    "--device cuda:{index}: the card cannot compute ({error}). It needs NVIDIA's driver, its runtime compiler (libnvrtc, of CUDA 12 or 13) and \
-                     CUDA's headers below $CUDA_PATH/include, and free memory; --device cpu needs none of them"
+                    "--device cuda:{index}: the card cannot compute ({error}). It needs NVIDIA's \
+                     driver, its runtime compiler (libnvrtc, of CUDA 12 or 13) and CUDA's headers \
+                     below $CUDA_PATH/include, and free memory; --device cpu needs none of them"
                 )
-            },
-        )
+            })
     }
 
-    /// Whether a product of two small matrices comes out right: what is missing shows here and not in the middle of a run.
+    /// Whether a product of two small matrices comes out right: what is missing shows here and not
+    /// in the middle of a run.
     fn product(index: usize) -> bool {
         let device = Device::cuda(index);
         let numbers: Vec<f32> = (0..256).map(|number| (number % 7) as f32).collect();
         let matrix = Tensor::<2>::from_data(TensorData::new(numbers.clone(), [16, 16]), &device);
-        let got: Vec<f32> = matrix.clone().matmul(matrix).into_data().try_into_vec().unwrap_or_default();
-        let wanted = |at: usize| (0..16).map(|k| numbers[at / 16 * 16 + k] * numbers[k * 16 + at % 16]).sum::<f32>();
+        let got: Vec<f32> =
+            matrix.clone().matmul(matrix).into_data().try_into_vec().unwrap_or_default();
+        let wanted = |at: usize| {
+            (0..16).map(|k| numbers[at / 16 * 16 + k] * numbers[k * 16 + at % 16]).sum::<f32>()
+        };
         // Small whole numbers are exact in every precision that a card may multiply in.
         got.len() == 256 && got.iter().enumerate().all(|(at, value)| *value == wanted(at))
     }
@@ -148,9 +167,19 @@ mod cuda {
         let result = panic::catch_unwind(AssertUnwindSafe(work));
         panic::set_hook(hook);
         result.map_err(|panic| {
-            let words =
-                panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
-            anyhow!("{}", words.unwrap_or_else(|| "it does not say why".to_owned()).trim().lines().next().unwrap_or_default())
+            let words = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
+            anyhow!(
+                "{}",
+                words
+                    .unwrap_or_else(|| "it does not say why".to_owned())
+                    .trim()
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+            )
         })
     }
 }

@@ -1,4 +1,5 @@
-//! A model folder as Hugging Face lays it out, on disk or compiled into the binary: one reader for both.
+//! A model folder as Hugging Face lays it out, on disk or compiled into the binary: one reader for
+//! both.
 
 use std::borrow::Cow;
 use std::fs;
@@ -22,10 +23,16 @@ macro_rules! embedded {
 }
 
 /// The files of nestling that the engine reads.
-static NESTLING: &[(&str, &[u8])] =
-    embedded!["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors",];
+static NESTLING: &[(&str, &[u8])] = embedded![
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "model.safetensors",
+];
 
-/// The largest file that is read whole rather than mapped: a configuration, a tokenizer, a template.
+/// The largest file that is read whole rather than mapped: a configuration, a tokenizer, a
+/// template.
 pub const LARGEST_TEXT: u64 = 64 << 20;
 
 /// Bytes of a mapped file that are hashed before their memory is let go.
@@ -66,32 +73,49 @@ impl Bytes {
     pub fn forget(&self, part: Range<usize>) {
         #[cfg(unix)]
         if let Bytes::Mapped(map) = self {
-            // SAFETY: the map is of a file and read-only, so its pages can be read from there again. That the advice is not taken does
-            // no harm.
-            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, part.start, part.len()) };
+            // SAFETY: the map is of a file and read-only, so its pages can be read from there
+            // again. That the advice is not taken does no harm.
+            let _ = unsafe {
+                map.unchecked_advise_range(UncheckedAdvice::DontNeed, part.start, part.len())
+            };
         }
     }
 }
 
 impl ModelFiles {
-    /// The folder given, the model of this name in the local cache of the Hugging Face Hub, or nestling.
+    /// The folder given, the model of this name in the local cache of the Hugging Face Hub, or
+    /// nestling.
     ///
     /// # Errors
     /// Where the path is no folder and no name that the cache knows.
     pub fn open(base: Option<&Path>) -> Result<Self> {
         let Some(path) = base else { return Ok(ModelFiles::Nestling) };
         if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) {
-            bail!("{}: GGUF files are not read; convert to a Hugging Face folder with safetensors first", path.display());
+            bail!(
+                "{}: GGUF files are not read; convert to a Hugging Face folder with safetensors \
+                 first",
+                path.display()
+            );
         }
         if path.is_dir() {
             let full = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-            let name = full.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+            let name = full.file_name().map_or_else(
+                || path.display().to_string(),
+                |name| name.to_string_lossy().into_owned(),
+            );
             return Ok(ModelFiles::Folder { path: path.to_path_buf(), name });
         }
         if let Some(name) = path.to_str().and_then(hub::Name::parse) {
-            return Ok(ModelFiles::Folder { path: name.folder(&hub::cache()?)?, name: name.to_string() });
+            return Ok(ModelFiles::Folder {
+                path: name.folder(&hub::cache()?)?,
+                name: name.to_string(),
+            });
         }
-        bail!("{}: no such folder; --base takes a Hugging Face model folder with config.json in it, or org/name", path.display());
+        bail!(
+            "{}: no such folder; --base takes a Hugging Face model folder with config.json in it, \
+             or org/name",
+            path.display()
+        );
     }
 
     /// What people call the model.
@@ -127,15 +151,22 @@ impl ModelFiles {
                 let path = path.join(name);
                 let file = regular(&path)?;
                 let mut bytes = Vec::new();
-                file.take(LARGEST_TEXT + 1).read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
+                file.take(LARGEST_TEXT + 1)
+                    .read_to_end(&mut bytes)
+                    .with_context(|| path.display().to_string())?;
                 if bytes.len() as u64 > LARGEST_TEXT {
-                    bail!("{}: more than {LARGEST_TEXT} bytes; no such file of a model is that large", path.display());
+                    bail!(
+                        "{}: more than {LARGEST_TEXT} bytes; no such file of a model is that \
+                         large",
+                        path.display()
+                    );
                 }
                 Cow::Owned(bytes)
             }
             ModelFiles::Nestling => Cow::Borrowed(self.embedded(name)?),
         };
-        String::from_utf8(bytes.into_owned()).map_err(|_| anyhow::anyhow!("{}: not UTF-8; download it again", self.display(name)))
+        String::from_utf8(bytes.into_owned())
+            .map_err(|_| anyhow::anyhow!("{}: not UTF-8; download it again", self.display(name)))
     }
 
     /// A large file, mapped into memory.
@@ -147,12 +178,18 @@ impl ModelFiles {
         match self {
             ModelFiles::Folder { path, .. } => {
                 if name.contains(['/', '\\']) || name.contains("..") {
-                    bail!("{}: weight files must stand in the folder itself, and {name:?} does not", path.display());
+                    bail!(
+                        "{}: weight files must stand in the folder itself, and {name:?} does not",
+                        path.display()
+                    );
                 }
                 let path = path.join(name);
                 let file = regular(&path)?;
-                // SAFETY: the map is read-only; a file changed under us while we read is the user's own doing.
-                Ok(Bytes::Mapped(unsafe { Mmap::map(&file) }.with_context(|| path.display().to_string())?))
+                // SAFETY: the map is read-only; a file changed under us while we read is the user's
+                // own doing.
+                Ok(Bytes::Mapped(
+                    unsafe { Mmap::map(&file) }.with_context(|| path.display().to_string())?,
+                ))
             }
             ModelFiles::Nestling => Ok(Bytes::Embedded(self.embedded(name)?)),
         }
@@ -160,7 +197,9 @@ impl ModelFiles {
 
     fn embedded(&self, name: &str) -> Result<&'static [u8]> {
         let found = NESTLING.iter().find(|(n, _)| *n == name);
-        found.map(|(_, bytes)| *bytes).with_context(|| format!("{}: not embedded", self.display(name)))
+        found
+            .map(|(_, bytes)| *bytes)
+            .with_context(|| format!("{}: not embedded", self.display(name)))
     }
 
     /// SHA-256 over the names and contents of the files that decide what the model says.
@@ -169,7 +208,8 @@ impl ModelFiles {
     /// Where a file cannot be read.
     pub fn sha256(&self, weight_files: &[String]) -> Result<String> {
         let mut hash = Sha256::new();
-        let fixed = ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+        let fixed =
+            ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
         for name in fixed.into_iter().chain(weight_files.iter().map(String::as_str)) {
             if self.has(name) {
                 let bytes = self.map(name)?;
@@ -189,8 +229,12 @@ impl ModelFiles {
 
 /// Opens a file, and nothing that only looks like one: a pipe would block and a device never end.
 fn regular(path: &Path) -> Result<fs::File> {
-    let about = fs::metadata(path)
-        .with_context(|| format!("{}: missing; a Hugging Face model folder has it, so download it again", path.display()))?;
+    let about = fs::metadata(path).with_context(|| {
+        format!(
+            "{}: missing; a Hugging Face model folder has it, so download it again",
+            path.display()
+        )
+    })?;
     if !about.is_file() {
         bail!("{}: not a file; download it again", path.display());
     }

@@ -15,7 +15,8 @@ use crate::dataset::Message;
 use crate::engine::Sampling;
 use crate::seed;
 
-/// Conversations that are continued side by side: with a large base as many as its products are fast with.
+/// Conversations that are continued side by side: with a large base as many as its products are
+/// fast with.
 const AT_ONCE: usize = 64;
 const AT_ONCE_LARGE: usize = 128;
 
@@ -54,14 +55,15 @@ pub fn generate(
     prompts: &[Vec<Message>],
     sampling: &Sampling,
 ) -> Result<Vec<String>> {
-    let encode = || prompts.iter().map(|messages| chat.encode_prompt(messages)).collect::<Result<Vec<_>>>();
+    let encode =
+        || prompts.iter().map(|messages| chat.encode_prompt(messages)).collect::<Result<Vec<_>>>();
     let tokens = chat::deep(encode)?;
     let written = continue_tokens(decoder, lora, &tokens, &chat.end_tokens, sampling)?;
     written.iter().map(|tokens| chat.decode(tokens)).collect()
 }
 
-/// Continues token sequences; the end token, where one comes, is not part of the result. A prompt that fills the base's context
-/// gets an empty continuation.
+/// Continues token sequences; the end token, where one comes, is not part of the result. A prompt
+/// that fills the base's context gets an empty continuation.
 ///
 /// # Errors
 /// Where a token is beyond the vocabulary, or the model's logits are not numbers.
@@ -74,15 +76,21 @@ pub fn continue_tokens(
 ) -> Result<Vec<Vec<u32>>> {
     let longest = decoder.config.max_position_embeddings;
     let mut results = vec![Vec::new(); prompts.len()];
-    let fitting: Vec<usize> = (0..prompts.len()).filter(|&at| (1..longest).contains(&prompts[at].len())).collect();
+    let fitting: Vec<usize> =
+        (0..prompts.len()).filter(|&at| (1..longest).contains(&prompts[at].len())).collect();
     let (mut groups, mut rest) = (Vec::new(), fitting.as_slice());
     while !rest.is_empty() {
-        let (group, later) = rest.split_at(group_size(rest, prompts, if decoder.is_small() { AT_ONCE } else { AT_ONCE_LARGE }));
+        let (group, later) = rest.split_at(group_size(
+            rest,
+            prompts,
+            if decoder.is_small() { AT_ONCE } else { AT_ONCE_LARGE },
+        ));
         groups.push(group);
         rest = later;
     }
-    let written =
-        decoder.each(groups.len(), |group| continue_group(decoder, lora, groups[group], prompts, end_tokens, sampling))?;
+    let written = decoder.each(groups.len(), |group| {
+        continue_group(decoder, lora, groups[group], prompts, end_tokens, sampling)
+    })?;
     for (&at, written) in groups.into_iter().flatten().zip(written.into_iter().flatten()) {
         results[at] = written;
     }
@@ -118,8 +126,8 @@ fn continue_group(
             let Some(logits) = logits else { return Ok(()) };
             ensure!(
                 logits.iter().all(|logit| logit.is_finite()),
-                "the model's logits are not numbers; check the weights of the base and of the adapter, and train the adapter \
-                 with a lower learning rate"
+                "the model's logits are not numbers; check the weights of the base and of the \
+                 adapter, and train the adapter with a lower learning rate"
             );
             let token = pick(&logits, sampling, &mut writing.random);
             if end_tokens.contains(&token) {
@@ -128,7 +136,8 @@ fn continue_group(
             }
             writing.written.push(token);
             next.push(token);
-            writing.done = writing.written.len() >= sampling.max_tokens || writing.length + 1 >= longest;
+            writing.done =
+                writing.written.len() >= sampling.max_tokens || writing.length + 1 >= longest;
             Ok(())
         })?;
     }
@@ -146,11 +155,18 @@ fn group_size(which: &[usize], prompts: &[Vec<u32>], most: usize) -> usize {
 }
 
 /// Feeds every unfinished conversation its next tokens; gives the logits behind its last one.
-fn advance(decoder: &Decoder, lora: Option<&Lora>, writings: &mut [Writing], next: &[Vec<u32>]) -> Result<Vec<Option<Vec<f32>>>> {
+fn advance(
+    decoder: &Decoder,
+    lora: Option<&Lora>,
+    writings: &mut [Writing],
+    next: &[Vec<u32>],
+) -> Result<Vec<Option<Vec<f32>>>> {
     let mut streams = Streams { shadows: 1, ..Streams::default() };
     let (mut last, mut who, mut caches) = (Vec::new(), Vec::new(), Vec::new());
     let count = writings.len();
-    for (at, (writing, tokens)) in writings.iter_mut().zip(next).enumerate().filter(|(_, (w, _))| !w.done) {
+    for (at, (writing, tokens)) in
+        writings.iter_mut().zip(next).enumerate().filter(|(_, (w, _))| !w.done)
+    {
         let start = streams.tokens.len();
         streams.segments.push(Segment { rows: start..start + tokens.len(), prefix: Vec::new() });
         streams.positions.extend((writing.length..writing.length + tokens.len()).map(|p| p as u32));
@@ -173,7 +189,9 @@ fn advance(decoder: &Decoder, lora: Option<&Lora>, writings: &mut [Writing], nex
                 own.push((segment, &mut **cache, out));
                 rest = later;
             }
-            threads::each(own, |(segment, cache, out)| attend_cached(layer, q, k, v, attention, segment, cache, out));
+            threads::each(own, |(segment, cache, out)| {
+                attend_cached(layer, q, k, v, attention, segment, cache, out)
+            });
         };
         with_values(q, |q| with_values(k, |k| with_values(v, |v| attend(q, k, v))));
         from_host(out, shape, &decoder.device)
@@ -188,7 +206,8 @@ fn advance(decoder: &Decoder, lora: Option<&Lora>, writings: &mut [Writing], nex
     Ok(logits)
 }
 
-/// Appends a segment's keys and values to the cache and attends over all of it; `out` holds the segment's rows.
+/// Appends a segment's keys and values to the cache and attends over all of it; `out` holds the
+/// segment's rows.
 #[allow(clippy::too_many_arguments, reason = "slices in, slices out")]
 fn attend_cached(
     layer: usize,
@@ -207,30 +226,47 @@ fn attend_cached(
     cache.keys[layer].extend_from_slice(&k[rows.start * narrow..rows.end * narrow]);
     cache.values[layer].extend_from_slice(&v[rows.start * narrow..rows.end * narrow]);
     // The new queries stand behind the cached rows.
-    let placed = Segment { rows: before..before + rows.len(), prefix: (before > 0).then_some(0..before).into_iter().collect() };
+    let placed = Segment {
+        rows: before..before + rows.len(),
+        prefix: (before > 0).then_some(0..before).into_iter().collect(),
+    };
     let q = &q[rows.start * width..rows.end * width];
-    kernels::attention(q, &cache.keys[layer], &cache.values[layer], attention, &[placed], before, out);
+    kernels::attention(
+        q,
+        &cache.keys[layer],
+        &cache.values[layer],
+        attention,
+        &[placed],
+        before,
+        out,
+    );
 }
 
 /// Greedy at temperature 0 (the first of equals), else nucleus sampling (Holtzman et al. 2020).
 fn pick(logits: &[f32], sampling: &Sampling, random: &mut ChaCha8Rng) -> u32 {
-    let best = logits.iter().enumerate().fold(0, |best, (at, &x)| if x > logits[best] { at } else { best });
+    let best = logits
+        .iter()
+        .enumerate()
+        .fold(0, |best, (at, &x)| if x > logits[best] { at } else { best });
     if sampling.temperature <= 0.0 {
         return best as u32;
     }
     let top = f64::from(logits[best]);
-    let weights: Vec<f64> = logits.iter().map(|&x| ((f64::from(x) - top) / sampling.temperature).exp()).collect();
+    let weights: Vec<f64> =
+        logits.iter().map(|&x| ((f64::from(x) - top) / sampling.temperature).exp()).collect();
     let total: f64 = weights.iter().sum();
-    let kept = if sampling.top_p < 1.0 { passed(&weights, sampling.top_p * total).1 } else { total };
+    let kept =
+        if sampling.top_p < 1.0 { passed(&weights, sampling.top_p * total).1 } else { total };
     passed(&weights, random.random::<f64>() * kept).0
 }
 
-/// The token with which the weights, summed from the largest down (the first of equals first), pass `point`, and the sum with it: by halving what the
-/// point may lie in, not by sorting.
+/// The token with which the weights, summed from the largest down (the first of equals first), pass
+/// `point`, and the sum with it: by halving what the point may lie in, not by sorting.
 fn passed(weights: &[f64], point: f64) -> (u32, f64) {
     /// So few are sorted.
     const FEW: usize = 32;
-    let falling = |a: &u32, b: &u32| weights[*b as usize].total_cmp(&weights[*a as usize]).then(a.cmp(b));
+    let falling =
+        |a: &u32, b: &u32| weights[*b as usize].total_cmp(&weights[*a as usize]).then(a.cmp(b));
     let sum = |tokens: &[u32]| tokens.iter().map(|&token| weights[token as usize]).sum::<f64>();
     let mut tokens: Vec<u32> = (0..weights.len() as u32).collect();
     let mut among = tokens.as_mut_slice();
@@ -266,7 +302,9 @@ mod tests {
     /// As it is said in the paper: sort all, keep the fewest that reach `top_p`, draw among them.
     fn by_sorting(logits: &[f32], sampling: &Sampling, random: &mut ChaCha8Rng) -> u32 {
         let top = f64::from(logits.iter().copied().fold(f32::MIN, f32::max));
-        let weight = |(at, logit): (usize, &f32)| (at, ((f64::from(*logit) - top) / sampling.temperature).exp());
+        let weight = |(at, logit): (usize, &f32)| {
+            (at, ((f64::from(*logit) - top) / sampling.temperature).exp())
+        };
         let mut weighted: Vec<(usize, f64)> = logits.iter().enumerate().map(weight).collect();
         let total: f64 = weighted.iter().map(|(_, w)| w).sum();
         weighted.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -290,7 +328,8 @@ mod tests {
     proptest! {
         #[test]
         fn the_token_that_is_drawn_is_that_of_a_full_sort(
-            // Halves, so that equal ones occur; of so few equal ones no whole number makes such a share, which rounding would decide.
+            // Halves, so that equal ones occur; of so few equal ones no whole number makes such a
+            // share, which rounding would decide.
             halves in prop::collection::vec(-8i32..8, 1..400), seed: u64, top_p in prop::sample::select(vec![0.3171, 0.9173, 1.0])
         ) {
             let logits: Vec<f32> = halves.iter().map(|half| *half as f32 / 2.0).collect();

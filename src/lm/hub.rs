@@ -1,7 +1,9 @@
-//! `org/name` in the local cache of the Hugging Face Hub, laid out as `huggingface_hub` lays it; nothing is downloaded.
+//! `org/name` in the local cache of the Hugging Face Hub, laid out as `huggingface_hub` lays it;
+//! nothing is downloaded.
 //!
-//! `HUB/models--org--name/refs/main` holds a commit, `HUB/models--org--name/snapshots/COMMIT` the files. `HUB` is `$HF_HUB_CACHE`, else
-//! `$HF_HOME/hub`, else `huggingface/hub` in `$XDG_CACHE_HOME` or `~/.cache`.
+//! `HUB/models--org--name/refs/main` holds a commit, `HUB/models--org--name/snapshots/COMMIT` the
+//! files. `HUB` is `$HF_HUB_CACHE`, else `$HF_HOME/hub`, else `huggingface/hub` in
+//! `$XDG_CACHE_HOME` or `~/.cache`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,12 +19,16 @@ pub struct Name {
 }
 
 impl Name {
-    /// The name that a text is, if it is one: two words of letters, digits, `-`, `_` and `.`, and perhaps a revision.
+    /// The name that a text is, if it is one: two words of letters, digits, `-`, `_` and `.`, and
+    /// perhaps a revision.
     pub fn parse(text: &str) -> Option<Name> {
-        let (name, revision) = text.split_once('@').map_or((text, None), |(name, revision)| (name, Some(revision)));
+        let (name, revision) =
+            text.split_once('@').map_or((text, None), |(name, revision)| (name, Some(revision)));
         let (organisation, model) = name.split_once('/')?;
         let word = |word: &str| {
-            !word.is_empty() && !word.starts_with('.') && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+            !word.is_empty()
+                && !word.starts_with('.')
+                && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
         };
         // A branch may hold slashes, which the cache keeps as folders.
         let is_revision = |revision: &str| revision.split('/').all(word);
@@ -44,7 +50,8 @@ impl Name {
         let wanted = revision.as_deref().unwrap_or("main");
         let reference = home.join("refs").join(wanted);
         // A revision is a branch or tag, of which `refs` holds the commit, or a commit itself.
-        let commit = fs::read_to_string(&reference).map_or_else(|_| wanted.to_owned(), |commit| commit.trim().to_owned());
+        let commit = fs::read_to_string(&reference)
+            .map_or_else(|_| wanted.to_owned(), |commit| commit.trim().to_owned());
         let snapshot = home.join("snapshots").join(&commit);
         let is_commit = !commit.is_empty()
             && commit.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
@@ -52,9 +59,11 @@ impl Name {
         if is_commit && snapshot.join("config.json").is_file() {
             return Ok(snapshot);
         }
-        let download = revision.as_ref().map_or(String::new(), |revision| format!(" --revision {revision}"));
+        let download =
+            revision.as_ref().map_or(String::new(), |revision| format!(" --revision {revision}"));
         bail!(
-            "{self}: neither a folder nor in the cache {}; foretaste downloads nothing. Fetch it with\n    hf download {organisation}/{model}{download}",
+            "{self}: neither a folder nor in the cache {}; foretaste downloads nothing. Fetch it \
+             with\n    hf download {organisation}/{model}{download}",
             cache.display()
         )
     }
@@ -82,7 +91,9 @@ fn cache_of(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
         .or_else(|| Some(variable("HF_HOME")?.join("hub")))
         .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("huggingface/hub")))
         .or_else(|| Some(home()?.join(".cache/huggingface/hub")));
-    let found = found.context("neither HF_HOME nor HOME is set, so no cache of models can be found; give a folder")?;
+    let found = found.context(
+        "neither HF_HOME nor HOME is set, so no cache of models can be found; give a folder",
+    )?;
     // As in huggingface_hub, a leading ~ is the home.
     Ok(match (found.strip_prefix("~"), home()) {
         (Ok(rest), Some(home)) => home.join(rest),
@@ -122,7 +133,10 @@ mod tests {
     #[test]
     fn a_model_that_is_not_there_is_an_error_with_the_command_that_fetches_it() {
         let cache = cache_with_a_model();
-        for (text, command) in [("acme/huge", "hf download acme/huge"), ("acme/tiny@v2", "hf download acme/tiny --revision v2")] {
+        for (text, command) in [
+            ("acme/huge", "hf download acme/huge"),
+            ("acme/tiny@v2", "hf download acme/tiny --revision v2"),
+        ] {
             let error = name(text).folder(cache.path()).expect_err("it is not there").to_string();
             assert!(error.contains(command) && error.contains("neither a folder"), "{error}");
         }
@@ -132,7 +146,8 @@ mod tests {
     fn a_reference_that_points_out_of_the_cache_is_not_followed() {
         let cache = cache_with_a_model();
         fs::create_dir_all(cache.path().join("models--acme--tiny/elsewhere")).expect("ours");
-        fs::write(cache.path().join("models--acme--tiny/elsewhere/config.json"), "{}").expect("ours");
+        fs::write(cache.path().join("models--acme--tiny/elsewhere/config.json"), "{}")
+            .expect("ours");
         for commit in ["../elsewhere", "..", "", "/"] {
             fs::write(cache.path().join("models--acme--tiny/refs/main"), commit).expect("ours");
             assert!(name("acme/tiny").folder(cache.path()).is_err(), "{commit:?}");
@@ -141,23 +156,37 @@ mod tests {
 
     #[test]
     fn only_two_words_are_a_name() {
-        for text in ["tiny", "a/b/c", "../b", "a/..", "/b", "a/", "a b/c", "a/b@", "a/b@../c", "C:\\a/b", ""] {
+        for text in [
+            "tiny", "a/b/c", "../b", "a/..", "/b", "a/", "a b/c", "a/b@", "a/b@../c", "C:\\a/b", "",
+        ] {
             assert_eq!(Name::parse(text), None, "{text}");
         }
-        assert_eq!(name("Qwen/Qwen2.5-0.5B-Instruct@v1.0").to_string(), "Qwen/Qwen2.5-0.5B-Instruct@v1.0");
+        assert_eq!(
+            name("Qwen/Qwen2.5-0.5B-Instruct@v1.0").to_string(),
+            "Qwen/Qwen2.5-0.5B-Instruct@v1.0"
+        );
     }
 
     #[test]
     fn the_cache_is_where_the_environment_says_in_the_order_of_huggingface_hub() {
-        let all = [("HOME", "/h"), ("XDG_CACHE_HOME", "/x"), ("HF_HOME", "/f"), ("HF_HUB_CACHE", "/c")];
+        let all =
+            [("HOME", "/h"), ("XDG_CACHE_HOME", "/x"), ("HF_HOME", "/f"), ("HF_HUB_CACHE", "/c")];
         let wanted = ["/h/.cache/huggingface/hub", "/x/huggingface/hub", "/f/hub", "/c"];
         for set in 1..=all.len() {
-            let variable =
-                |name: &str| all[..set].iter().find(|(known, _)| *known == name).map(|(_, value)| PathBuf::from(value));
+            let variable = |name: &str| {
+                all[..set]
+                    .iter()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, value)| PathBuf::from(value))
+            };
             assert_eq!(cache_of(variable).expect("HOME is set"), PathBuf::from(wanted[set - 1]));
         }
-        let tilde =
-            |name: &str| [("HOME", "/h"), ("HF_HOME", "~/models")].iter().find(|(n, _)| *n == name).map(|(_, v)| v.into());
+        let tilde = |name: &str| {
+            [("HOME", "/h"), ("HF_HOME", "~/models")]
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| v.into())
+        };
         assert_eq!(cache_of(tilde).expect("HF_HOME is set"), PathBuf::from("/h/models/hub"));
         assert!(cache_of(|_| None).is_err());
     }

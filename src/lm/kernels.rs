@@ -1,16 +1,24 @@
 //! The element-wise work of a decoder, fused, on plain slices.
 //!
-//! burn's CPU backend runs its element-wise operations one by one, as scalar loops; a decoder spends more time there than in its
-//! matrix products. Each function here is one pass over memory, compiled for the vector instructions that the processor has.
-//! The order of every sum is fixed, so that results are the same bits from run to run, and do not depend on the vector width. Products are
-//! added with one rounding (`mul_add`); a processor without such an instruction gives the same bits, slowly.
+//! burn's CPU backend runs its element-wise operations one by one, as scalar loops; a decoder
+//! spends more time there than in its matrix products. Each function here is one pass over memory,
+//! compiled for the vector instructions that the processor has. The order of every sum is fixed, so
+//! that results are the same bits from run to run, and do not depend on the vector width. Products
+//! are added with one rounding (`mul_add`); a processor without such an instruction gives the same
+//! bits, slowly.
 //!
-//! `kernels/reference.rs` holds each against its composition from burn operations, and each backward pass against central
-//! differences in f64; `tests/it/lm.rs` holds the whole against transformers and PEFT.
+//! `kernels/reference.rs` holds each against its composition from burn operations, and each
+//! backward pass against central differences in f64; `tests/it/lm.rs` holds the whole against
+//! transformers and PEFT.
 
-#![allow(unsafe_code, reason = "functions compiled for other vector instructions are called after asking the processor")]
+#![allow(
+    unsafe_code,
+    reason = "functions compiled for other vector instructions are called after asking the \
+              processor"
+)]
 
-/// Compiles a function three times (AVX-512, AVX2 with FMA, whatever the target has) and picks at run time.
+/// Compiles a function three times (AVX-512, AVX2 with FMA, whatever the target has) and picks at
+/// run time.
 macro_rules! vectorised {
     ($(#[$doc:meta])* pub fn $name:ident($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$doc])*
@@ -115,7 +123,8 @@ fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// e^x to about 2e-7 relative, without branches: Cody-Waite reduction and a polynomial (as in Cephes' expf).
+/// e^x to about 2e-7 relative, without branches: Cody-Waite reduction and a polynomial (as in
+/// Cephes' expf).
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer that stands in the low bits
@@ -157,7 +166,8 @@ vectorised! {
 }
 
 vectorised! {
-    /// RMSNorm: `y = x / rms(x) * weight`, row by row; `x` and `y` are `[rows, width]`, `inverse` `[rows]` keeps 1/rms.
+    /// RMSNorm: `y = x / rms(x) * weight`, row by row; `x` and `y` are `[rows, width]`, `inverse`
+    /// `[rows]` keeps 1/rms.
     pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32], inverse: &mut [f32]) {
         let width = weight.len();
         for ((x, y), inverse) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(inverse) {
@@ -171,7 +181,8 @@ vectorised! {
 }
 
 vectorised! {
-    /// Backward of [`rms_norm`]: adds to `dx` `[rows, width]` and to `dweight` `[width]` (skipped where it is empty).
+    /// Backward of [`rms_norm`]: adds to `dx` `[rows, width]` and to `dweight` `[width]` (skipped
+    /// where it is empty).
     pub fn rms_norm_backward(dy: &[f32], x: &[f32], weight: &[f32], inverse: &[f32], dx: &mut [f32], dweight: &mut [f32]) {
         let width = weight.len();
         let mut weighted = vec![0f32; width];
@@ -193,8 +204,9 @@ vectorised! {
 }
 
 vectorised! {
-    /// Rotary embedding in Hugging Face's half-split form, in place. `x` is `[rows, heads * head_dim]`; `cos` and `sin` are
-    /// `[positions, half]`, and the first `2 * half` dimensions of a head turn. `direction` 1 rotates, -1 rotates back (the backward
+    /// Rotary embedding in Hugging Face's half-split form, in place. `x` is
+    /// `[rows, heads * head_dim]`; `cos` and `sin` are `[positions, half]`, and the first
+    /// `2 * half` dimensions of a head turn. `direction` 1 rotates, -1 rotates back (the backward
     /// pass).
     pub fn rope(x: &mut [f32], positions: &[u32], cos: &[f32], sin: &[f32], head_dim: usize, half: usize, direction: f32) {
         let width = x.len() / positions.len().max(1);
@@ -222,7 +234,8 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// `g * sigmoid(2u)` is the GELU, where `u = sqrt(2/pi) (g + 0.044715 g^3)`; gives `2u` and its derivative.
+/// `g * sigmoid(2u)` is the GELU, where `u = sqrt(2/pi) (g + 0.044715 g^3)`; gives `2u` and its
+/// derivative.
 #[inline(always)]
 fn gelu_argument(g: f32) -> (f32, f32) {
     const TWICE_ROOT: f32 = 1.595_769;
@@ -293,8 +306,8 @@ vectorised! {
 }
 
 vectorised! {
-    /// Softmax cross-entropy, row by row. `logits` `[rows, vocabulary]` becomes the gradient `weight * (p - onehot)`; returns the
-    /// loss of every row, unweighted, in nats.
+    /// Softmax cross-entropy, row by row. `logits` `[rows, vocabulary]` becomes the gradient
+    /// `weight * (p - onehot)`; returns the loss of every row, unweighted, in nats.
     pub fn cross_entropy(logits: &mut [f32], targets: &[u32], weights: &[f32]) -> Vec<f32> {
         let width = logits.len() / targets.len().max(1);
         let mut losses = Vec::with_capacity(targets.len());
@@ -355,7 +368,8 @@ pub struct AdamStep {
 }
 
 vectorised! {
-    /// One AdamW update, in place, as PyTorch does it (Loshchilov & Hutter 2019): decay first, then the step.
+    /// One AdamW update, in place, as PyTorch does it (Loshchilov & Hutter 2019): decay first, then
+    /// the step.
     pub fn adamw(parameter: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], step: AdamStep) {
         let decay = 1.0 - step.learning_rate * step.weight_decay;
         let size = step.learning_rate / step.correction1;

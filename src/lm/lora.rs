@@ -1,7 +1,8 @@
 //! Low-rank adapters for K shadows at once (Hu et al. 2021, arXiv 2106.09685), in activation space.
 //!
-//! The weights have a leading shadow axis: A is `[K, in, r]` and B `[K, r, out]`, so that K shadows share one pass over the frozen
-//! base while their gradients stay apart because their parameters are apart. `y = x W^T + scale * (x A) B`.
+//! The weights have a leading shadow axis: A is `[K, in, r]` and B `[K, r, out]`, so that K shadows
+//! share one pass over the frozen base while their gradients stay apart because their parameters
+//! are apart. `y = x W^T + scale * (x A) B`.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +72,9 @@ impl Projection {
         match self {
             Projection::Q | Projection::K | Projection::V | Projection::Qkv => config.biases.qkv,
             Projection::O => config.biases.o,
-            Projection::Gate | Projection::Up | Projection::GateUp | Projection::Down => config.biases.mlp,
+            Projection::Gate | Projection::Up | Projection::GateUp | Projection::Down => {
+                config.biases.mlp
+            }
         }
     }
 }
@@ -101,14 +104,16 @@ impl Lora {
     }
 }
 
-/// One LoRA parameter on the host: the shape of one shadow's share, and the values of all K, shadow by shadow.
+/// One LoRA parameter on the host: the shape of one shadow's share, and the values of all K, shadow
+/// by shadow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostParameter {
     pub shape: [usize; 2],
     pub values: Vec<f32>,
 }
 
-/// All LoRA parameters on the host, A before B, projections in order, layers in order: what the optimiser works on.
+/// All LoRA parameters on the host, A before B, projections in order, layers in order: what the
+/// optimiser works on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostLora {
     pub shadows: usize,
@@ -121,8 +126,8 @@ pub struct HostLora {
 }
 
 impl HostLora {
-    /// Fresh weights as PEFT initialises them: A uniform in +-1/sqrt(in) (Kaiming with a = sqrt 5), B zero. Shadow k is drawn from
-    /// `seeds[k]` alone.
+    /// Fresh weights as PEFT initialises them: A uniform in +-1/sqrt(in) (Kaiming with a = sqrt 5),
+    /// B zero. Shadow k is drawn from `seeds[k]` alone.
     pub fn fresh(config: &Config, rank: usize, alpha: f64, seeds: &[u64]) -> Self {
         let mut streams: Vec<_> = seeds.iter().map(|&s| seed::stream("lora-init", s)).collect();
         let mut host = HostLora::zeros(config, rank, alpha, seeds.len());
@@ -142,25 +147,32 @@ impl HostLora {
             let (wide, out) = projection.widths(config);
             [[wide, rank], [rank, out]]
         });
-        let parameters = shapes.map(|shape| HostParameter { shape, values: vec![0.0; shadows * shape[0] * shape[1]] }).collect();
+        let parameters = shapes
+            .map(|shape| HostParameter { shape, values: vec![0.0; shadows * shape[0] * shape[1]] })
+            .collect();
         HostLora { shadows, rank, alpha, layers: config.layers.len(), projections, parameters }
     }
 
     /// The weights as tensors on a device.
     pub fn upload(&self, device: &Device) -> Lora {
-        let tensors: Vec<Tensor<3>> =
-            self.parameters.iter().map(|p| from_host(p.values.clone(), [self.shadows, p.shape[0], p.shape[1]], device)).collect();
+        let tensors: Vec<Tensor<3>> = self
+            .parameters
+            .iter()
+            .map(|p| from_host(p.values.clone(), [self.shadows, p.shape[0], p.shape[1]], device))
+            .collect();
         let mut tensors = tensors.into_iter();
         let mut next = || tensors.next().expect("two parameters a projection");
-        let pairs =
-            (0..self.layers).map(|_| self.projections.iter().map(|_| LoraPair { a: next(), b: next() }).collect()).collect();
+        let pairs = (0..self.layers)
+            .map(|_| self.projections.iter().map(|_| LoraPair { a: next(), b: next() }).collect())
+            .collect();
         Lora { shadows: self.shadows, rank: self.rank, alpha: self.alpha, pairs }
     }
 
     /// The name that PEFT gives a parameter.
     fn tensor_name(&self, at: usize) -> String {
         let (module, letter) = (at / 2, if at.is_multiple_of(2) { "A" } else { "B" });
-        let (layer, projection) = (module / self.projections.len(), self.projections[module % self.projections.len()]);
+        let (layer, projection) =
+            (module / self.projections.len(), self.projections[module % self.projections.len()]);
         format!("base_model.model.model.layers.{layer}.{}.lora_{letter}.weight", projection.path())
     }
 
@@ -170,9 +182,15 @@ impl HostLora {
         for (at, parameter) in self.parameters.iter().enumerate() {
             let [rows, columns] = parameter.shape;
             let share = &parameter.values[shadow * rows * columns..][..rows * columns];
-            tensors.insert(self.tensor_name(at), (vec![columns, rows], transpose(share, rows, columns)));
+            tensors.insert(
+                self.tensor_name(at),
+                (vec![columns, rows], transpose(share, rows, columns)),
+            );
         }
-        let modules = self.projections.iter().map(|p| p.path().rsplit('.').next().expect("a path has a last part").to_owned());
+        let modules = self
+            .projections
+            .iter()
+            .map(|p| p.path().rsplit('.').next().expect("a path has a last part").to_owned());
         Adapter { rank: self.rank, alpha: self.alpha, target_modules: modules.collect(), tensors }
     }
 
@@ -183,11 +201,13 @@ impl HostLora {
     pub fn from_adapters(config: &Config, adapters: &[&Adapter]) -> Result<Self> {
         let first = adapters.first().context("no adapter given")?;
         // The tensors that stand in memory bound the rank before anything of its size is allocated.
-        let largest = first.tensors.values().flat_map(|(shape, _)| shape).max().copied().unwrap_or(0);
+        let largest =
+            first.tensors.values().flat_map(|(shape, _)| shape).max().copied().unwrap_or(0);
         ensure!(!first.tensors.is_empty(), "the adapter has no tensors; save it again");
         ensure!(
             (1..=largest).contains(&first.rank),
-            "the adapter says rank {}, and no tensor in it has such a side; its configuration and its weights do not belong together",
+            "the adapter says rank {}, and no tensor in it has such a side; its configuration and \
+             its weights do not belong together",
             first.rank
         );
         let mut host = HostLora::zeros(config, first.rank, first.alpha, adapters.len());
@@ -197,15 +217,18 @@ impl HostLora {
                 "adapters of different ranks or alphas cannot stand side by side"
             );
             let mut placed = 0;
-            let names: Vec<String> = (0..host.parameters.len()).map(|at| host.tensor_name(at)).collect();
+            let names: Vec<String> =
+                (0..host.parameters.len()).map(|at| host.tensor_name(at)).collect();
             for (name, parameter) in names.into_iter().zip(&mut host.parameters) {
                 let Some((shape, values)) = adapter.tensors.get(&name) else { continue };
                 let [rows, columns] = parameter.shape;
                 ensure!(
                     shape == &[columns, rows] && values.len() == rows * columns,
-                    "adapter tensor {name} has shape {shape:?}, and this base needs [{columns}, {rows}]"
+                    "adapter tensor {name} has shape {shape:?}, and this base needs [{columns}, \
+                     {rows}]"
                 );
-                parameter.values[shadow * rows * columns..][..rows * columns].copy_from_slice(&transpose(values, columns, rows));
+                parameter.values[shadow * rows * columns..][..rows * columns]
+                    .copy_from_slice(&transpose(values, columns, rows));
                 placed += 1;
             }
             ensure!(placed > 0, "no tensor of the adapter names a module of this base");

@@ -1,7 +1,11 @@
-//! Matrix products. burn's CPU backend clears every result, copies it to another place, and only then computes it; a sixth of an
-//! audit went there. Here the same `gemm` writes where the result stays. On any other device burn's own product is used.
+//! Matrix products. burn's CPU backend clears every result, copies it to another place, and only
+//! then computes it; a sixth of an audit went there. Here the same `gemm` writes where the result
+//! stays. On any other device burn's own product is used.
 
-#![allow(unsafe_code, reason = "gemm takes pointers; bounds are checked against the slices they come from")]
+#![allow(
+    unsafe_code,
+    reason = "gemm takes pointers; bounds are checked against the slices they come from"
+)]
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -14,7 +18,8 @@ use gemm::Parallelism;
 
 use super::tensor::{from_host, host};
 
-/// Multiplications of one product from which threads are worth their start: the bound that burn's CPU backend has.
+/// Multiplications of one product from which threads are worth their start: the bound that burn's
+/// CPU backend has.
 const SHARED_FROM: usize = 192 * 192 * 192;
 
 thread_local! {
@@ -22,7 +27,8 @@ thread_local! {
     static ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does work whose products this thread computes alone: where other threads have work of their own, waiting for them costs more.
+/// Does work whose products this thread computes alone: where other threads have work of their own,
+/// waiting for them costs more.
 pub fn alone<T>(work: impl FnOnce() -> T) -> T {
     let before = ALONE.replace(true);
     let done = work();
@@ -37,7 +43,9 @@ pub fn is_alone() -> bool {
 
 /// `a b`: `[.., m, k]` times `[.., k, n]`, with equal leading axes.
 pub fn matmul<const D: usize>(a: &Tensor<D>, b: &Tensor<D>) -> Tensor<D> {
-    let (Some(left), Some(right)) = (Operand::of(a), Operand::of(b)) else { return a.clone().matmul(b.clone()) };
+    let (Some(left), Some(right)) = (Operand::of(a), Operand::of(b)) else {
+        return a.clone().matmul(b.clone());
+    };
     let mut shape = a.dims();
     shape[D - 1] = b.dims()[D - 1];
     let numbers = shape.iter().product();
@@ -48,13 +56,23 @@ pub fn matmul<const D: usize>(a: &Tensor<D>, b: &Tensor<D>) -> Tensor<D> {
     from_host(out, shape, &a.device())
 }
 
-/// `sum + scale * a b`, of a `sum` that has the product's shape `[.., m, n]`; in its place where it has one owner.
-pub fn add_matmul<const D: usize>(sum: Tensor<D>, scale: f32, a: &Tensor<D>, b: &Tensor<D>) -> Tensor<D> {
+/// `sum + scale * a b`, of a `sum` that has the product's shape `[.., m, n]`; in its place where it
+/// has one owner.
+pub fn add_matmul<const D: usize>(
+    sum: Tensor<D>,
+    scale: f32,
+    a: &Tensor<D>,
+    b: &Tensor<D>,
+) -> Tensor<D> {
     let (Some(left), Some(right)) = (Operand::of(a), Operand::of(b)) else {
         return sum + a.clone().matmul(b.clone()).mul_scalar(scale);
     };
     let (device, shape) = (sum.device(), sum.dims());
-    assert_eq!(shape.iter().product::<usize>(), left.batch * left.rows * right.columns, "sum and product differ in shape");
+    assert_eq!(
+        shape.iter().product::<usize>(),
+        left.batch * left.rows * right.columns,
+        "sum and product differ in shape"
+    );
     let mut out = host(sum);
     product(&left, &right, Some(scale), out.as_mut_ptr());
     from_host(out, shape, &device)
@@ -88,8 +106,15 @@ impl Operand {
         if batch * rows * columns == 0 || strides.iter().any(|&stride| stride < 0) {
             return None;
         }
-        let last = [batch, rows, columns].iter().zip(strides).map(|(&n, stride)| (n - 1) * stride as usize).sum::<usize>();
-        assert!(offset + last < tensor.storage::<f32>().len(), "a tensor reaches beyond its storage");
+        let last = [batch, rows, columns]
+            .iter()
+            .zip(strides)
+            .map(|(&n, stride)| (n - 1) * stride as usize)
+            .sum::<usize>();
+        assert!(
+            offset + last < tensor.storage::<f32>().len(),
+            "a tensor reaches beyond its storage"
+        );
         Some(Operand { batch, rows, columns, offset, strides, tensor })
     }
 
@@ -99,10 +124,12 @@ impl Operand {
     }
 }
 
-/// Rows of a product up to which `gemm` leaves the other matrix as it lies: more are worth a copy of it in the order in which it is read.
+/// Rows of a product up to which `gemm` leaves the other matrix as it lies: more are worth a copy
+/// of it in the order in which it is read.
 const THIN: usize = 128;
 
-/// Columns of such a product that are computed at a time, so that they are still in the cache when they are put in their place.
+/// Columns of such a product that are computed at a time, so that they are still in the cache when
+/// they are put in their place.
 const AT_ONCE: usize = 4096;
 
 /// Writes `a b` to `out`, or adds `scale * a b` to what is there: `[batch, m, n]`, row-major.
@@ -111,16 +138,25 @@ fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
     let (m, k, n) = (a.rows, a.columns, b.columns);
     let shared = m * k * n >= SHARED_FROM && !is_alone();
     let threads = if shared { Parallelism::Rayon(0) } else { Parallelism::None };
-    // A few tokens times a weight matrix that lies as in its file: the result column by column, so that the weights need not be copied.
+    // A few tokens times a weight matrix that lies as in its file: the result column by column, so
+    // that the weights need not be copied.
     if shared && add.is_none() && m <= THIN && b.strides[1] == 1 {
         let mut turned: Vec<f32> = Vec::with_capacity(m * n.min(AT_ONCE));
-        for (at, first) in (0..a.batch).flat_map(|at| (0..n).step_by(AT_ONCE).map(move |first| (at, first))) {
+        for (at, first) in
+            (0..a.batch).flat_map(|at| (0..n).step_by(AT_ONCE).map(move |first| (at, first)))
+        {
             let columns = first..n.min(first + AT_ONCE);
-            // SAFETY: there is room for the columns, of which `one` writes every number, and the callers have room for `batch * m * n`.
+            // SAFETY: there is room for the columns, of which `one` writes every number, and the
+            // callers have room for `batch * m * n`.
             unsafe {
                 one(a, b, at, columns.clone(), None, (turned.as_mut_ptr(), 1, m as isize), threads);
                 turned.set_len(m * columns.len());
-                turn(&turned, columns, std::slice::from_raw_parts_mut(out.add(at * m * n).cast(), m * n), n);
+                turn(
+                    &turned,
+                    columns,
+                    std::slice::from_raw_parts_mut(out.add(at * m * n).cast(), m * n),
+                    n,
+                );
             }
         }
         return;
@@ -192,7 +228,8 @@ mod tests {
 
     fn numbers<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
         let rng = &mut crate::seed::stream("matmul", seed);
-        let values = (0..shape.iter().product()).map(|_| rand::Rng::random_range(rng, -1.0..1.0)).collect();
+        let values =
+            (0..shape.iter().product()).map(|_| rand::Rng::random_range(rng, -1.0..1.0)).collect();
         from_host(values, shape, &Device::flex())
     }
 

@@ -1,8 +1,10 @@
-//! A weight matrix of a base, in the precision in which it is kept: f32, bf16 where it lies in the mapped file, or bf16 on a card.
+//! A weight matrix of a base, in the precision in which it is kept: f32, bf16 where it lies in the
+//! mapped file, or bf16 on a card.
 //!
-//! On this processor products are computed in f32 either way: what lies in bf16 is widened panel by panel, a few rows at a time, so that a base
-//! takes half the memory, and the time of a few more passes over its weights. A card multiplies bf16 by bf16, which is what it is fast at: activations
-//! are rounded to bf16 on the way in, and the product is f32 again.
+//! On this processor products are computed in f32 either way: what lies in bf16 is widened panel by
+//! panel, a few rows at a time, so that a base takes half the memory, and the time of a few more
+//! passes over its weights. A card multiplies bf16 by bf16, which is what it is fast at:
+//! activations are rounded to bf16 on the way in, and the product is f32 again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,14 +41,16 @@ impl Stored {
     /// All of it on a device, as it is.
     pub fn upload(&self, device: &Device) -> Tensor<2> {
         let (numbers, _) = self.file.as_ref().as_ref()[self.bytes.clone()].as_chunks::<2>();
-        let numbers: Vec<bf16> = numbers.iter().map(|number| bf16::from_le_bytes(*number)).collect();
+        let numbers: Vec<bf16> =
+            numbers.iter().map(|number| bf16::from_le_bytes(*number)).collect();
         Tensor::from_data(TensorData::new(numbers, self.shape), (device, DType::BF16))
     }
 
     /// Some rows, widened.
     fn rows(&self, rows: Range<usize>) -> Vec<f32> {
         let width = 2 * self.shape[1];
-        let bytes = &self.file.as_ref().as_ref()[self.bytes.clone()][rows.start * width..rows.end * width];
+        let bytes =
+            &self.file.as_ref().as_ref()[self.bytes.clone()][rows.start * width..rows.end * width];
         let (numbers, _) = bytes.as_chunks::<2>();
         numbers.iter().map(|number| bf16::from_le_bytes(*number).to_f32()).collect()
     }
@@ -75,7 +79,9 @@ impl Matrix {
     pub fn apply(&self, x: &Tensor<2>) -> Tensor<2> {
         let stored = match self {
             Matrix::F32(tensor) => return matmul(x, &tensor.clone().transpose()),
-            Matrix::Half(tensor) => return wide(half(x.clone()).matmul(tensor.clone().transpose())),
+            Matrix::Half(tensor) => {
+                return wide(half(x.clone()).matmul(tensor.clone().transpose()));
+            }
             Matrix::Bf16(stored) => stored,
         };
         let (device, count, rows) = (x.device(), x.dims()[0], stored.shape[0]);
@@ -107,7 +113,8 @@ impl Matrix {
         };
         let device = dy.device();
         let shape = [dy.dims()[0], stored.shape[1]];
-        let start = sum.unwrap_or_else(|| from_host(vec![0.0; shape[0] * shape[1]], shape, &device));
+        let start =
+            sum.unwrap_or_else(|| from_host(vec![0.0; shape[0] * shape[1]], shape, &device));
         stored.panels(&device).fold(start, |sum, (first, panel)| {
             let part = dy.clone().narrow(1, first, panel.dims()[0]);
             add_matmul(sum, 1.0, &part, &panel)
@@ -117,14 +124,18 @@ impl Matrix {
     /// Some rows, as `[indices.len(), columns]`.
     pub fn select(&self, indices: &[usize], device: &Device) -> Tensor<2> {
         let select = |tensor: &Tensor<2>| {
-            let (indices, count): (Vec<i32>, usize) = (indices.iter().map(|&row| row as i32).collect(), indices.len());
-            tensor.clone().select(0, Tensor::<1, Int>::from_data(TensorData::new(indices, [count]), device))
+            let (indices, count): (Vec<i32>, usize) =
+                (indices.iter().map(|&row| row as i32).collect(), indices.len());
+            tensor
+                .clone()
+                .select(0, Tensor::<1, Int>::from_data(TensorData::new(indices, [count]), device))
         };
         match self {
             Matrix::F32(tensor) => select(tensor),
             Matrix::Half(tensor) => wide(select(tensor)),
             Matrix::Bf16(stored) => {
-                let rows: Vec<f32> = indices.iter().flat_map(|&row| stored.rows(row..row + 1)).collect();
+                let rows: Vec<f32> =
+                    indices.iter().flat_map(|&row| stored.rows(row..row + 1)).collect();
                 from_host(rows, [indices.len(), stored.shape[1]], device)
             }
         }
@@ -135,7 +146,9 @@ impl Matrix {
         let device = added.device();
         Matrix::F32(match self {
             Matrix::F32(tensor) => tensor.clone() + added,
-            Matrix::Bf16(stored) => from_host(stored.rows(0..stored.shape[0]), stored.shape, &device) + added,
+            Matrix::Bf16(stored) => {
+                from_host(stored.rows(0..stored.shape[0]), stored.shape, &device) + added
+            }
             Matrix::Half(tensor) => wide(tensor.clone()) + added,
         })
     }
@@ -164,13 +177,15 @@ impl From<Tensor<2>> for Matrix {
     }
 }
 
-/// Tiles of a product that keep a card busy, the side of one, and the shortest sum worth a tile of its own.
+/// Tiles of a product that keep a card busy, the side of one, and the shortest sum worth a tile of
+/// its own.
 const BUSY: usize = 256;
 const TILE: usize = 128;
 const SHORTEST: usize = 1024;
 
-/// `a b` in f32, of bf16 matrices `[m, k]` and `[k, n]`. Of a small result with long sums, such as the gradient that comes back from a large vocabulary, a
-/// card would compute each number on its own and leave most of itself idle: the sums are cut into parts that are computed side by side.
+/// `a b` in f32, of bf16 matrices `[m, k]` and `[k, n]`. Of a small result with long sums, such as
+/// the gradient that comes back from a large vocabulary, a card would compute each number on its
+/// own and leave most of itself idle: the sums are cut into parts that are computed side by side.
 fn long_product(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
     let ([m, k], n) = (a.dims(), b.dims()[1]);
     let tiles = m.div_ceil(TILE) * n.div_ceil(TILE);
@@ -195,8 +210,9 @@ mod tests {
     /// The same numbers both ways; every one of them is a bf16.
     fn both(shape: [usize; 2], seed: u64) -> (Matrix, Matrix) {
         let random = &mut crate::seed::stream("matrix", seed);
-        let numbers: Vec<bf16> =
-            (0..shape[0] * shape[1]).map(|_| bf16::from_f32(rand::Rng::random_range(random, -1.0f32..1.0))).collect();
+        let numbers: Vec<bf16> = (0..shape[0] * shape[1])
+            .map(|_| bf16::from_f32(rand::Rng::random_range(random, -1.0f32..1.0)))
+            .collect();
         // Behind an odd number of other bytes, as a header may leave it.
         let mut bytes = vec![0u8; 7];
         bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
@@ -207,7 +223,8 @@ mod tests {
 
     fn numbers(shape: [usize; 2], seed: u64) -> Tensor<2> {
         let random = &mut crate::seed::stream("matrix-x", seed);
-        let values = (0..shape[0] * shape[1]).map(|_| rand::Rng::random_range(random, -1.0..1.0)).collect();
+        let values =
+            (0..shape[0] * shape[1]).map(|_| rand::Rng::random_range(random, -1.0..1.0)).collect();
         from_host(values, shape, &Device::flex())
     }
 
@@ -237,14 +254,22 @@ mod tests {
     fn a_matrix_in_bf16_on_a_device_gives_the_products_of_rounded_numbers() {
         let (wide, narrow) = both([40, 24], 1);
         let half = narrow.halved(&Device::flex());
-        assert_eq!(host(half.select(&[39, 0, 7], &Device::flex())), host(wide.select(&[39, 0, 7], &Device::flex())));
+        assert_eq!(
+            host(half.select(&[39, 0, 7], &Device::flex())),
+            host(wide.select(&[39, 0, 7], &Device::flex()))
+        );
         let (x, dy) = (numbers([5, 24], 2), numbers([5, 40], 3));
         // Sums of forty products below one, each number known to one part in 256.
-        let near = |a: Tensor<2>, b: Tensor<2>| a.dims() == b.dims() && host(a - b).iter().all(|off| off.abs() < 0.1);
+        let near = |a: Tensor<2>, b: Tensor<2>| {
+            a.dims() == b.dims() && host(a - b).iter().all(|off| off.abs() < 0.1)
+        };
         assert!(near(wide.apply(&x), half.apply(&x)));
         assert!(near(wide.apply_back(&dy, None), half.apply_back(&dy, None)));
         assert!(near(wide.apply_back(&dy, Some(x.clone())), half.apply_back(&dy, Some(x))));
-        assert!(!close(wide.apply_back(&dy, None), half.apply_back(&dy, None)), "nothing was rounded");
+        assert!(
+            !close(wide.apply_back(&dy, None), half.apply_back(&dy, None)),
+            "nothing was rounded"
+        );
     }
 
     #[test]
@@ -256,9 +281,14 @@ mod tests {
             host(long_product(a, b) - whole).iter().all(|off: &f32| off.abs() < 0.5),
             "sums of eight thousand products below one"
         );
-        let (a, b) =
-            (half(from_host(vec![1.0; 3 * 3001], [3, 3001], &device)), half(from_host(vec![1.0; 3001], [3001, 1], &device)));
-        assert!(host(long_product(a, b)).iter().all(|sum: &f32| (sum - 3001.0).abs() < 12.0), "an odd number is not cut");
+        let (a, b) = (
+            half(from_host(vec![1.0; 3 * 3001], [3, 3001], &device)),
+            half(from_host(vec![1.0; 3001], [3001, 1], &device)),
+        );
+        assert!(
+            host(long_product(a, b)).iter().all(|sum: &f32| (sum - 3001.0).abs() < 12.0),
+            "an odd number is not cut"
+        );
     }
 
     #[test]
@@ -268,6 +298,9 @@ mod tests {
         assert!(close(wide.apply(&x), narrow.apply(&x)));
         let dy = numbers([3, wide.shape()[0]], 3);
         let difference = host(wide.apply_back(&dy, None) - narrow.apply_back(&dy, None));
-        assert!(difference.iter().all(|difference| difference.abs() < 2e-3), "sums of eight thousand numbers");
+        assert!(
+            difference.iter().all(|difference| difference.abs() < 2e-3),
+            "sums of eight thousand numbers"
+        );
     }
 }

@@ -6,17 +6,22 @@ use anyhow::{Result, bail};
 
 use super::decoder::Kept;
 
-/// What tables, adapters and activations take besides the weights of a large base; a rule of thumb, measured on one of half a
-/// billion parameters (fixtures/reference/make_large.py).
+/// What tables, adapters and activations take besides the weights of a large base; a rule of thumb,
+/// measured on one of half a billion parameters (fixtures/reference/make_large.py).
 const BESIDES: f64 = 1.15;
 
-/// Bytes that this process may still take: what the machine has free, or less where a container says so. `None` where nobody tells.
+/// Bytes that this process may still take: what the machine has free, or less where a container
+/// says so. `None` where nobody tells.
 pub fn available() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| free_of(&text));
     let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     // Pages of files that nobody looks at count as taken, and are given back when they are needed.
-    let idle = fs::read_to_string("/sys/fs/cgroup/memory.stat").ok().and_then(|text| idle_of(&text)).unwrap_or(0);
-    let container = number("/sys/fs/cgroup/memory.max").zip(number("/sys/fs/cgroup/memory.current"));
+    let idle = fs::read_to_string("/sys/fs/cgroup/memory.stat")
+        .ok()
+        .and_then(|text| idle_of(&text))
+        .unwrap_or(0);
+    let container =
+        number("/sys/fs/cgroup/memory.max").zip(number("/sys/fs/cgroup/memory.current"));
     let container = container.map(|(most, now)| most.saturating_sub(now.saturating_sub(idle)));
     [machine, container].into_iter().flatten().min()
 }
@@ -61,8 +66,9 @@ pub fn check_pass(rows: usize, needed: u64, room: Option<u64>) -> Result<()> {
     match room.filter(|room| needed > *room) {
         None => Ok(()),
         Some(room) => bail!(
-            "{rows} tokens at a time need about {:.1} GB of memory with this base and {:.1} GB are free: shorten the longest rows, or use a \
-             smaller base, or a machine or card with more memory",
+            "{rows} tokens at a time need about {:.1} GB of memory with this base and {:.1} GB \
+             are free: shorten the longest rows, or use a smaller base, or a machine or card with \
+             more memory",
             gigabytes(needed),
             gigabytes(room)
         ),
@@ -83,16 +89,23 @@ mod tests {
     #[test]
     fn a_base_that_does_not_fit_is_refused_with_what_would() {
         let check = |kept, weights, free: u64| {
-            check(weights, kept, 15_000_000_000, Some(free * 1_000_000_000)).map_err(|e| e.to_string())
+            check(weights, kept, 15_000_000_000, Some(free * 1_000_000_000))
+                .map_err(|e| e.to_string())
         };
         assert_eq!(check(Kept::F32, 30_000_000_000, 36), Ok(()));
         let bf16 = check(Kept::F32, 30_000_000_000, 20).expect_err("34.5 are needed");
         assert!(
-            bf16.contains("34.5 GB") && bf16.contains("20.0 GB are free") && bf16.contains("--weights bf16 needs 17.2 GB"),
+            bf16.contains("34.5 GB")
+                && bf16.contains("20.0 GB are free")
+                && bf16.contains("--weights bf16 needs 17.2 GB"),
             "{bf16}"
         );
         for (kept, weights) in [(Kept::F32, 30_000_000_000), (Kept::Bf16, 15_000_000_000)] {
-            assert!(check(kept, weights, 8).expect_err("too large either way").contains("a smaller base"));
+            assert!(
+                check(kept, weights, 8)
+                    .expect_err("too large either way")
+                    .contains("a smaller base")
+            );
         }
     }
 

@@ -1,8 +1,9 @@
-//! What a decoder does besides products, on tensors: a fused kernel where the values lie on this processor ([`super::kernels`]), a
-//! composition of burn's operations on any other device, where nothing may come back to the host in between.
+//! What a decoder does besides products, on tensors: a fused kernel where the values lie on this
+//! processor ([`super::kernels`]), a composition of burn's operations on any other device, where
+//! nothing may come back to the host in between.
 //!
-//! Both give the same numbers up to rounding, and each is held against transformers and PEFT (`tests/it/lm.rs`), the composition too on this
-//! processor. Shapes: `R` rows, one a token.
+//! Both give the same numbers up to rounding, and each is held against transformers and PEFT
+//! (`tests/it/lm.rs`), the composition too on this processor. Shapes: `R` rows, one a token.
 
 mod attention;
 pub mod threads;
@@ -57,10 +58,18 @@ impl Clone for There {
 
 impl There {
     pub fn turned(&self, turns: &[Turns], positions: &[u32], device: &Device) -> &[Turned] {
-        self.turned.get_or_init(|| turns.iter().map(|turns| Turned::of(turns, positions, device)).collect())
+        self.turned.get_or_init(|| {
+            turns.iter().map(|turns| Turned::of(turns, positions, device)).collect()
+        })
     }
 
-    fn attention(&self, how: &Attention, segments: &[Segment], rows: usize, device: &Device) -> Arc<attention::Placed> {
+    fn attention(
+        &self,
+        how: &Attention,
+        segments: &[Segment],
+        rows: usize,
+        device: &Device,
+    ) -> Arc<attention::Placed> {
         let mut known = self.attention.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, placed)) = known.iter().find(|(window, _)| *window == how.window) {
             return placed.clone();
@@ -75,7 +84,11 @@ impl Turned {
     fn of(turns: &Turns, positions: &[u32], device: &Device) -> Self {
         let half = turns.half;
         let table = |values: &[f32]| -> Tensor<3> {
-            let picked = positions.iter().flat_map(|&p| &values[p as usize * half..][..half]).copied().collect();
+            let picked = positions
+                .iter()
+                .flat_map(|&p| &values[p as usize * half..][..half])
+                .copied()
+                .collect();
             from_host(picked, [positions.len(), 1, half], device)
         };
         Turned { half, cos: table(&turns.cos), sin: table(&turns.sin) }
@@ -87,13 +100,16 @@ impl Ops {
         if *device == Device::flex() { Ops::Fused } else { Ops::Composed }
     }
 
-    /// How many rows to compute where there are so many. A card keeps kernels and memory for the shapes that came, so that few should come: four to
-    /// a doubling, at most a fifth of the rows for nothing. This processor takes every shape as it is.
+    /// How many rows to compute where there are so many. A card keeps kernels and memory for the
+    /// shapes that came, so that few should come: four to a doubling, at most a fifth of the rows
+    /// for nothing. This processor takes every shape as it is.
     pub fn bucket(self, rows: usize) -> usize {
         match self {
             Ops::Fused => rows,
             Ops::Composed if rows <= 8 => rows.next_power_of_two(),
-            Ops::Composed => rows.next_multiple_of((rows - 1).ilog2().checked_sub(2).map_or(1, |bits| 1 << bits)),
+            Ops::Composed => {
+                rows.next_multiple_of((rows - 1).ilog2().checked_sub(2).map_or(1, |bits| 1 << bits))
+            }
         }
     }
 
@@ -105,7 +121,13 @@ impl Ops {
                 let (mut y, mut inverse) = (vec![0.0; rows * width], vec![0.0; rows]);
                 with_values(x, |x| {
                     threads::two((&mut y, width), (&mut inverse, 1), |first, y, inverse| {
-                        kernels::rms_norm(&x[first * width..][..y.len()], weight, epsilon, y, inverse);
+                        kernels::rms_norm(
+                            &x[first * width..][..y.len()],
+                            weight,
+                            epsilon,
+                            y,
+                            inverse,
+                        );
                     });
                 });
                 (from_host(y, [rows, width], &device), from_host(inverse, [rows, 1], &device))
@@ -117,7 +139,8 @@ impl Ops {
         }
     }
 
-    /// Backward of [`Ops::rms_norm`]: `dx`, added to what is there; adds to `dweight` `[width]` too, unless it is empty.
+    /// Backward of [`Ops::rms_norm`]: `dx`, added to what is there; adds to `dweight` `[width]`
+    /// too, unless it is empty.
     pub fn rms_norm_backward(
         self,
         dy: Tensor<2>,
@@ -133,14 +156,25 @@ impl Ops {
                 let mut backward = |dy: &[f32], x: &[f32], inverse: &[f32]| {
                     // Gradients of the weight are summed over the rows, in their order.
                     if !dweight.is_empty() {
-                        return kernels::rms_norm_backward(dy, x, weight, inverse, &mut dx, dweight);
+                        return kernels::rms_norm_backward(
+                            dy, x, weight, inverse, &mut dx, dweight,
+                        );
                     }
                     threads::one((&mut dx, shape[1]), |first, dx| {
                         let at = first * shape[1]..first * shape[1] + dx.len();
-                        kernels::rms_norm_backward(&dy[at.clone()], &x[at], weight, &inverse[first..], dx, &mut []);
+                        kernels::rms_norm_backward(
+                            &dy[at.clone()],
+                            &x[at],
+                            weight,
+                            &inverse[first..],
+                            dx,
+                            &mut [],
+                        );
                     });
                 };
-                with_values(&dy, |dy| with_values(x, |x| with_values(inverse, |inverse| backward(dy, x, inverse))));
+                with_values(&dy, |dy| {
+                    with_values(x, |x| with_values(inverse, |inverse| backward(dy, x, inverse)))
+                });
                 from_host(dx, shape, &device)
             }
             Ops::Composed => {
@@ -149,7 +183,8 @@ impl Ops {
                     kernels::add_assign(dweight, &along);
                 }
                 let weighted = dy * line(weight, &device);
-                let along = (weighted.clone() * x.clone()).mean_dim(1) * inverse.clone().powi_scalar(3);
+                let along =
+                    (weighted.clone() * x.clone()).mean_dim(1) * inverse.clone().powi_scalar(3);
                 let dx = weighted * inverse.clone() - x.clone() * along;
                 sum.map_or(dx.clone(), |sum| sum + dx)
             }
@@ -164,7 +199,12 @@ impl Ops {
                 let mut out = vec![0.0; shape[0] * shape[1]];
                 let mut gated = |gate: &[f32], up: &[f32]| {
                     threads::one((&mut out, 1), |first, out| {
-                        kernels::gated(kind, &gate[first..][..out.len()], &up[first..][..out.len()], out);
+                        kernels::gated(
+                            kind,
+                            &gate[first..][..out.len()],
+                            &up[first..][..out.len()],
+                            out,
+                        );
                     });
                 };
                 with_values(gate, |gate| with_values(up, |up| gated(gate, up)));
@@ -175,7 +215,13 @@ impl Ops {
     }
 
     /// Backward of [`Ops::gated`]: the gradients of gate and up.
-    pub fn gated_backward(self, kind: Activation, dout: Tensor<2>, gate: Tensor<2>, up: Tensor<2>) -> [Tensor<2>; 2] {
+    pub fn gated_backward(
+        self,
+        kind: Activation,
+        dout: Tensor<2>,
+        gate: Tensor<2>,
+        up: Tensor<2>,
+    ) -> [Tensor<2>; 2] {
         match self {
             Ops::Fused => {
                 let (shape, device) = (gate.dims(), gate.device());
@@ -220,8 +266,14 @@ impl Ops {
         }
     }
 
-    /// Cross-entropy of logits `[R, vocabulary]` against one token a row: the losses, nats, and the gradient of their weighted sum.
-    pub fn cross_entropy(self, logits: Tensor<2>, tokens: &[u32], weights: &[f32]) -> (Vec<f32>, Tensor<2>) {
+    /// Cross-entropy of logits `[R, vocabulary]` against one token a row: the losses, nats, and the
+    /// gradient of their weighted sum.
+    pub fn cross_entropy(
+        self,
+        logits: Tensor<2>,
+        tokens: &[u32],
+        weights: &[f32],
+    ) -> (Vec<f32>, Tensor<2>) {
         let (shape, device) = (logits.dims(), logits.device());
         match self {
             Ops::Fused => {
@@ -229,26 +281,39 @@ impl Ops {
                 let mut losses = vec![0.0; shape[0]];
                 threads::two((&mut logits, shape[1]), (&mut losses, 1), |first, logits, losses| {
                     let rows = first..first + losses.len();
-                    losses.copy_from_slice(&kernels::cross_entropy(logits, &tokens[rows.clone()], &weights[rows]));
+                    losses.copy_from_slice(&kernels::cross_entropy(
+                        logits,
+                        &tokens[rows.clone()],
+                        &weights[rows],
+                    ));
                 });
                 (losses, from_host(logits, shape, &device))
             }
             Ops::Composed => {
                 let indices: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
-                let indices = Tensor::<2, Int>::from_data(TensorData::new(indices, [shape[0], 1]), &device);
+                let indices =
+                    Tensor::<2, Int>::from_data(TensorData::new(indices, [shape[0], 1]), &device);
                 let log_probs = log_softmax(logits);
                 let losses = host(log_probs.clone().gather(1, indices.clone()).neg());
                 let weights: Tensor<2> = from_host(weights.to_vec(), [shape[0], 1], &device);
                 // A true token is told by its number: a scatter would first copy all.
-                let token = Tensor::<1, Int>::arange(0..shape[1] as i64, &device).reshape([1, shape[1]]);
+                let token =
+                    Tensor::<1, Int>::arange(0..shape[1] as i64, &device).reshape([1, shape[1]]);
                 let certain = token.equal(indices).float();
                 (losses, (log_probs.exp() - certain) * weights)
             }
         }
     }
 
-    /// Rows of some parts, one behind the other, put where `places` says in a matrix of `rows` rows that is zero elsewhere. No place is taken twice.
-    pub fn spread(self, parts: Vec<Tensor<2>>, places: &[usize], rows: usize, device: &Device) -> Tensor<2> {
+    /// Rows of some parts, one behind the other, put where `places` says in a matrix of `rows` rows
+    /// that is zero elsewhere. No place is taken twice.
+    pub fn spread(
+        self,
+        parts: Vec<Tensor<2>>,
+        places: &[usize],
+        rows: usize,
+        device: &Device,
+    ) -> Tensor<2> {
         let width = parts.first().map_or(0, |part| part.dims()[1]);
         match self {
             Ops::Fused => {
@@ -264,13 +329,22 @@ impl Ops {
             Ops::Composed => {
                 let from = places_of(places, rows);
                 let zero: Tensor<2> = Tensor::zeros([1, width], device);
-                Tensor::cat(parts.into_iter().chain([zero]).collect(), 0).select(0, picked(&from, device))
+                Tensor::cat(parts.into_iter().chain([zero]).collect(), 0)
+                    .select(0, picked(&from, device))
             }
         }
     }
 
-    /// Causal attention over segments: `q` `[R, query width]`, `k` and `v` `[R, key/value width]`; rows in no segment are zero.
-    pub fn attention(self, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, how: Attention, streams: &Streams) -> Tensor<2> {
+    /// Causal attention over segments: `q` `[R, query width]`, `k` and `v` `[R, key/value width]`;
+    /// rows in no segment are zero.
+    pub fn attention(
+        self,
+        q: &Tensor<2>,
+        k: &Tensor<2>,
+        v: &Tensor<2>,
+        how: Attention,
+        streams: &Streams,
+    ) -> Tensor<2> {
         let segments = &streams.segments;
         match self {
             Ops::Fused => {
@@ -278,9 +352,21 @@ impl Ops {
                 let mut out = vec![0.0; shape[0] * shape[1]];
                 let width = shape[1];
                 let mut attend = |q: &[f32], k: &[f32], v: &[f32]| {
-                    threads::segments(segments, [(out.as_mut_slice(), width)], |segments, first, [out]| {
-                        kernels::attention(&q[first * width..], k, v, how, segments, first, out);
-                    });
+                    threads::segments(
+                        segments,
+                        [(out.as_mut_slice(), width)],
+                        |segments, first, [out]| {
+                            kernels::attention(
+                                &q[first * width..],
+                                k,
+                                v,
+                                how,
+                                segments,
+                                first,
+                                out,
+                            );
+                        },
+                    );
                 };
                 with_values(q, |q| with_values(k, |k| with_values(v, |v| attend(q, k, v))));
                 from_host(out, shape, &q.device())
@@ -292,7 +378,8 @@ impl Ops {
         }
     }
 
-    /// Backward of [`Ops::attention`] over segments without prefixes: the gradients of `q`, `k` and `v`.
+    /// Backward of [`Ops::attention`] over segments without prefixes: the gradients of `q`, `k` and
+    /// `v`.
     pub fn attention_backward(
         self,
         dout: Tensor<2>,
@@ -301,24 +388,40 @@ impl Ops {
         streams: &Streams,
     ) -> [Tensor<2>; 3] {
         let segments = &streams.segments;
-        assert!(segments.iter().all(|segment| segment.prefix.is_empty()), "training rows have no prefixes");
+        assert!(
+            segments.iter().all(|segment| segment.prefix.is_empty()),
+            "training rows have no prefixes"
+        );
         match self {
             Ops::Fused => {
                 let mut gradients = [q, k, v].map(|x| vec![0.0; x.dims().iter().product()]);
                 let [dq, dk, dv] = &mut gradients;
                 let (wide, narrow) = (q.dims()[1], k.dims()[1]);
                 let mut backward = |dout: &[f32], q: &[f32], k: &[f32], v: &[f32]| {
-                    let gradients = [(dq.as_mut_slice(), wide), (dk.as_mut_slice(), narrow), (dv.as_mut_slice(), narrow)];
+                    let gradients = [
+                        (dq.as_mut_slice(), wide),
+                        (dk.as_mut_slice(), narrow),
+                        (dv.as_mut_slice(), narrow),
+                    ];
                     threads::segments(segments, gradients, |segments, first, [dq, dk, dv]| {
-                        let ([dout, q], [k, v]) = ([dout, q].map(|x| &x[first * wide..]), [k, v].map(|x| &x[first * narrow..]));
-                        kernels::attention_backward(dout, q, k, v, how, segments, first, dq, dk, dv);
+                        let ([dout, q], [k, v]) = (
+                            [dout, q].map(|x| &x[first * wide..]),
+                            [k, v].map(|x| &x[first * narrow..]),
+                        );
+                        kernels::attention_backward(
+                            dout, q, k, v, how, segments, first, dq, dk, dv,
+                        );
                     });
                 };
                 with_values(&dout, |dout| {
-                    with_values(q, |q| with_values(k, |k| with_values(v, |v| backward(dout, q, k, v))));
+                    with_values(q, |q| {
+                        with_values(k, |k| with_values(v, |v| backward(dout, q, k, v)))
+                    });
                 });
                 let mut shapes = [q, k, v].into_iter().map(|x| x.dims());
-                gradients.map(|values| from_host(values, shapes.next().expect("three of each"), &dout.device()))
+                gradients.map(|values| {
+                    from_host(values, shapes.next().expect("three of each"), &dout.device())
+                })
             }
             Ops::Composed => {
                 let placed = streams.there.attention(&how, segments, q.dims()[0], &q.device());
@@ -328,8 +431,15 @@ impl Ops {
     }
 }
 
-/// Rotary embedding of heads of `dim`, half-split, fused; direction 1 turns, -1 turns back, which is the backward pass. `[R, heads * dim]`
-pub fn rope(x: Tensor<2>, positions: &[u32], turns: &Turns, dim: usize, direction: f32) -> Tensor<2> {
+/// Rotary embedding of heads of `dim`, half-split, fused; direction 1 turns, -1 turns back, which
+/// is the backward pass. `[R, heads * dim]`
+pub fn rope(
+    x: Tensor<2>,
+    positions: &[u32],
+    turns: &Turns,
+    dim: usize,
+    direction: f32,
+) -> Tensor<2> {
     let (shape, device) = (x.dims(), x.device());
     let mut x = host(x);
     threads::one((&mut x, shape[1]), |first, x| {
@@ -345,7 +455,8 @@ pub fn rope_turned(x: Tensor<2>, turned: &Turned, dim: usize, direction: f32) ->
     let (cos, sin) = (turned.cos.clone(), turned.sin.clone().mul_scalar(direction));
     let whole: Tensor<3> = x.reshape([shape[0], shape[1] / dim, dim]);
     let (low, high) = (whole.clone().narrow(2, 0, half), whole.clone().narrow(2, half, half));
-    let mut parts = vec![low.clone() * cos.clone() - high.clone() * sin.clone(), high * cos + low * sin];
+    let mut parts =
+        vec![low.clone() * cos.clone() - high.clone() * sin.clone(), high * cos + low * sin];
     if dim > 2 * half {
         parts.push(whole.narrow(2, 2 * half, dim - 2 * half));
     }
@@ -359,7 +470,8 @@ pub fn log_softmax(logits: Tensor<2>) -> Tensor<2> {
     shifted - total
 }
 
-/// What a reduction gives of every row, `[R, 1]`, part by part: a card works through one row alone, a number after the other, and a vocabulary is long.
+/// What a reduction gives of every row, `[R, 1]`, part by part: a card works through one row alone,
+/// a number after the other, and a vocabulary is long.
 fn in_parts(x: Tensor<2>, reduce: impl Fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> {
     let [rows, width] = x.dims();
     let part = 1 << width.trailing_zeros().min(9);
@@ -381,7 +493,9 @@ fn activated(kind: Activation, gate: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         Activation::GeluTanh => {
             // As in the kernel: g * sigmoid(2u), u = sqrt(2/pi) (g + 0.044715 g^3).
             let (twice_root, cube) = ((8.0 / std::f64::consts::PI).sqrt(), 0.044_715);
-            let s = activation::sigmoid((g() + g().powi_scalar(3).mul_scalar(cube)).mul_scalar(twice_root));
+            let s = activation::sigmoid(
+                (g() + g().powi_scalar(3).mul_scalar(cube)).mul_scalar(twice_root),
+            );
             let inner = g().square().mul_scalar(3.0 * cube).add_scalar(1.0).mul_scalar(twice_root);
             let slope = s.clone() + g() * s.clone() * s.clone().neg().add_scalar(1.0) * inner;
             (g() * s, slope)
@@ -394,7 +508,8 @@ fn line(values: &[f32], device: &Device) -> Tensor<2> {
     from_host(values.to_vec(), [1, values.len()], device)
 }
 
-/// For each of so many rows, where in a list of places it stands; else the number of places, behind them all: there stands a row of zeros.
+/// For each of so many rows, where in a list of places it stands; else the number of places, behind
+/// them all: there stands a row of zeros.
 fn places_of(places: &[usize], rows: usize) -> Vec<i32> {
     let mut from = vec![places.len() as i32; rows];
     places.iter().enumerate().for_each(|(row, &place)| from[place] = row as i32);
@@ -425,7 +540,10 @@ mod tests {
         let mut shapes = std::collections::BTreeSet::new();
         for rows in 1..=4096 {
             let bucket = Ops::Composed.bucket(rows);
-            assert!(bucket >= rows && (rows <= 8 || 4 * (bucket - rows) <= rows), "{rows}: {bucket}");
+            assert!(
+                bucket >= rows && (rows <= 8 || 4 * (bucket - rows) <= rows),
+                "{rows}: {bucket}"
+            );
             assert_eq!(Ops::Composed.bucket(bucket), bucket);
             assert_eq!(Ops::Fused.bucket(rows), rows);
             shapes.insert(bucket);

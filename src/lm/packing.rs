@@ -1,5 +1,5 @@
-//! Token sequences laid into streams: training rows end to end, and questions as a prefix tree, so that what two sequences share is
-//! computed once.
+//! Token sequences laid into streams: training rows end to end, and questions as a prefix tree, so
+//! that what two sequences share is computed once.
 
 use super::decoder::{Streams, Target};
 use super::kernels::Segment;
@@ -20,10 +20,15 @@ impl TokenRow {
     }
 }
 
-/// One batch a shadow, end to end, padded to the bucket of the longest stream. The loss of a shadow is the mean over its supervised tokens. A
-/// row's last token predicts nothing and is only a target.
+/// One batch a shadow, end to end, padded to the bucket of the longest stream. The loss of a shadow
+/// is the mean over its supervised tokens. A row's last token predicts nothing and is only a
+/// target.
 pub fn pack_rows(batches: &[Vec<&TokenRow>], ops: Ops) -> (Streams, Vec<Target>) {
-    let longest = batches.iter().map(|rows| rows.iter().map(|row| row.tokens.len().saturating_sub(1)).sum()).max().unwrap_or(0);
+    let longest = batches
+        .iter()
+        .map(|rows| rows.iter().map(|row| row.tokens.len().saturating_sub(1)).sum())
+        .max()
+        .unwrap_or(0);
     let width = ops.bucket(longest);
     let mut streams = Streams { shadows: batches.len(), ..Streams::default() };
     let mut targets = Vec::new();
@@ -54,13 +59,20 @@ pub struct PrefixTree {
     pub rows: Vec<Vec<usize>>,
 }
 
-/// Lays sequences into one stream; equal openings are stored once. Sequences should come sorted, so that openings meet.
+/// Lays sequences into one stream; equal openings are stored once. Sequences should come sorted, so
+/// that openings meet.
 pub fn prefix_tree(sequences: &[&[u32]]) -> PrefixTree {
     let mut order: Vec<usize> = (0..sequences.len()).collect();
     order.sort_by(|&a, &b| sequences[a].cmp(sequences[b]));
-    let mut tree = PrefixTree { streams: Streams { shadows: 1, ..Streams::default() }, rows: vec![Vec::new(); sequences.len()] };
-    // Where each sequence parts from the one before and from the one after it decides where edges end.
-    let shared = |a: usize, b: usize| sequences[a].iter().zip(sequences[b]).take_while(|(x, y)| x == y).count();
+    let mut tree = PrefixTree {
+        streams: Streams { shadows: 1, ..Streams::default() },
+        rows: vec![Vec::new(); sequences.len()],
+    };
+    // Where each sequence parts from the one before and from the one after it decides where edges
+    // end.
+    let shared = |a: usize, b: usize| {
+        sequences[a].iter().zip(sequences[b]).take_while(|(x, y)| x == y).count()
+    };
     let mut cuts: Vec<Vec<usize>> = vec![Vec::new(); order.len()];
     for at in 1..order.len() {
         let depth = shared(order[at - 1], order[at]);
@@ -87,7 +99,10 @@ pub fn prefix_tree(sequences: &[&[u32]]) -> PrefixTree {
         for end in ends.into_iter().filter(|&end| end > depth) {
             let row = tree.streams.tokens.len();
             let rows = row..row + (end - start);
-            tree.streams.segments.push(Segment { rows: rows.clone(), prefix: path.iter().map(|(_, r)| r.clone()).collect() });
+            tree.streams.segments.push(Segment {
+                rows: rows.clone(),
+                prefix: path.iter().map(|(_, r)| r.clone()).collect(),
+            });
             tree.streams.tokens.extend(&tokens[start..end]);
             tree.streams.positions.extend(start as u32..end as u32);
             path.push((start, rows));
@@ -144,7 +159,8 @@ mod tests {
         assert_eq!(streams.tokens.len(), 8);
         let width = 4;
         for shadow in 0..2 {
-            let total: f32 = targets.iter().filter(|t| t.row / width == shadow).map(|t| t.weight).sum();
+            let total: f32 =
+                targets.iter().filter(|t| t.row / width == shadow).map(|t| t.weight).sum();
             assert!((total - 1.0).abs() < 1e-6);
         }
     }

@@ -1,6 +1,10 @@
-//! Pretraining of a small base from nothing: how nestling is raised. All weights are trained, on all tokens.
+//! Pretraining of a small base from nothing: how nestling is raised. All weights are trained, on
+//! all tokens.
 
-#![allow(clippy::disallowed_types, reason = "safetensors takes its metadata as a HashMap; it has one entry")]
+#![allow(
+    clippy::disallowed_types,
+    reason = "safetensors takes its metadata as a HashMap; it has one entry"
+)]
 
 use std::collections::HashMap;
 use std::thread;
@@ -60,24 +64,39 @@ pub struct Nursling {
 }
 
 impl Nursling {
-    /// Random weights: normal with deviation 0.02, smaller by sqrt(2 layers) where a block writes into the residual stream
-    /// (Radford et al. 2019).
+    /// Random weights: normal with deviation 0.02, smaller by sqrt(2 layers) where a block writes
+    /// into the residual stream (Radford et al. 2019).
     ///
     /// # Errors
-    /// Where the configuration asks for biases or an untied head, which this pretraining does not train.
+    /// Where the configuration asks for biases or an untied head, which this pretraining does not
+    /// train.
     pub fn new(config: Config, seed: u64) -> Result<Self> {
         ensure!(config.is_plain(), "only tied, bias-free Llamas are raised");
         let mut random = seed::stream("nestling-weights", seed);
         let deep = 0.02 / (2.0 * config.layers.len() as f64).sqrt();
         let hidden = config.hidden_size;
-        let mut weights = vec![normal("model.embed_tokens.weight", &[config.vocab_size, hidden], 0.02, &mut random)];
+        let mut weights = vec![normal(
+            "model.embed_tokens.weight",
+            &[config.vocab_size, hidden],
+            0.02,
+            &mut random,
+        )];
         for layer in 0..config.layers.len() {
             let path = format!("model.layers.{layer}");
             weights.push(ones(&format!("{path}.input_layernorm.weight"), hidden));
             for &projection in Projection::of(&config) {
                 let (wide, out) = projection.widths(&config);
-                let deviation = if matches!(projection, Projection::O | Projection::Down) { deep } else { 0.02 };
-                weights.push(normal(&format!("{path}.{}.weight", projection.path()), &[out, wide], deviation, &mut random));
+                let deviation = if matches!(projection, Projection::O | Projection::Down) {
+                    deep
+                } else {
+                    0.02
+                };
+                weights.push(normal(
+                    &format!("{path}.{}.weight", projection.path()),
+                    &[out, wide],
+                    deviation,
+                    &mut random,
+                ));
             }
             weights.push(ones(&format!("{path}.post_attention_layernorm.weight"), hidden));
         }
@@ -101,22 +120,31 @@ impl Nursling {
     pub fn decoder(&self) -> Decoder {
         let mut weights = self.weights.iter();
         let mut next = || weights.next().expect("weights are in the order in which they were made");
-        let matrix = |w: &Weight| from_host(w.values.clone(), [w.shape[0], w.shape[1]], &self.device);
+        let matrix =
+            |w: &Weight| from_host(w.values.clone(), [w.shape[0], w.shape[1]], &self.device);
         let embed_tokens = Matrix::F32(matrix(next()));
         let layers = (0..self.config.layers.len())
             .map(|_| {
                 let input_layernorm = next().values.clone();
                 let linear = |w: &Weight| Linear { weight: matrix(w).into(), bias: None };
-                let projections = Projection::of(&self.config).iter().map(|_| linear(next())).collect();
+                let projections =
+                    Projection::of(&self.config).iter().map(|_| linear(next())).collect();
                 Block::plain(input_layernorm, projections, next().values.clone())
             })
             .collect();
         let norm = next().values.clone();
-        Decoder::assemble(self.config.clone(), &self.device, embed_tokens.clone(), layers, norm, embed_tokens)
+        Decoder::assemble(
+            self.config.clone(),
+            &self.device,
+            embed_tokens.clone(),
+            layers,
+            norm,
+            embed_tokens,
+        )
     }
 
-    /// Trains on an endless stream of documents; `watch` is told the step (from 1), the loss of the assistants' tokens in nats, and
-    /// the tokens so far.
+    /// Trains on an endless stream of documents; `watch` is told the step (from 1), the loss of the
+    /// assistants' tokens in nats, and the tokens so far.
     ///
     /// # Errors
     /// Where the stream ends or a loss is not a number.
@@ -141,21 +169,32 @@ impl Nursling {
     }
 
     /// The summed gradient of all batches, each on its own thread; the order of the sum is fixed.
-    fn gradients(&self, batches: &[Vec<TokenRow>], upbringing: &Upbringing) -> Result<(Vec<Vec<f32>>, f64)> {
+    fn gradients(
+        &self,
+        batches: &[Vec<TokenRow>],
+        upbringing: &Upbringing,
+    ) -> Result<(Vec<Vec<f32>>, f64)> {
         let decoder = self.decoder();
-        let total: f32 = batches.iter().flatten().map(|row| weight_of(row, upbringing.prompt_weight)).sum();
+        let total: f32 =
+            batches.iter().flatten().map(|row| weight_of(row, upbringing.prompt_weight)).sum();
         let parts: Vec<Result<(Vec<Vec<f32>>, f64)>> = thread::scope(|scope| {
             let workers: Vec<_> = batches
                 .iter()
                 .map(|rows| {
                     let decoder = &decoder;
                     scope.spawn(move || {
-                        let pool = ThreadPoolBuilder::new().num_threads(1).build().context("a thread of its own")?;
+                        let pool = ThreadPoolBuilder::new()
+                            .num_threads(1)
+                            .build()
+                            .context("a thread of its own")?;
                         pool.install(|| half_step(decoder, rows, total, upbringing.prompt_weight))
                     })
                 })
                 .collect();
-            workers.into_iter().map(|worker| worker.join().expect("a worker returns its errors")).collect()
+            workers
+                .into_iter()
+                .map(|worker| worker.join().expect("a worker returns its errors"))
+                .collect()
         });
         let mut sum: Option<(Vec<Vec<f32>>, f64)> = None;
         for part in parts {
@@ -188,7 +227,13 @@ impl Nursling {
                 correction2: (1.0 - beta2.powi(step as i32 + 1)) as f32,
                 gradient_scale: clip_scale(norm, upbringing.clip_norm),
             };
-            kernels::adamw(&mut weight.values, gradient, &mut weight.first, &mut weight.second, adam);
+            kernels::adamw(
+                &mut weight.values,
+                gradient,
+                &mut weight.first,
+                &mut weight.second,
+                adam,
+            );
         }
     }
 
@@ -197,20 +242,28 @@ impl Nursling {
     /// # Errors
     /// Where a tensor cannot be written.
     pub fn safetensors(&self) -> Result<Vec<u8>> {
-        let bytes: Vec<Vec<u8>> =
-            self.weights.iter().map(|w| w.values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect()).collect();
+        let bytes: Vec<Vec<u8>> = self
+            .weights
+            .iter()
+            .map(|w| w.values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect())
+            .collect();
         let views: Vec<(&str, TensorView<'_>)> = self
             .weights
             .iter()
             .zip(&bytes)
-            .map(|(w, bytes)| Ok((w.name.as_str(), TensorView::new(Dtype::BF16, w.shape.clone(), bytes)?)))
+            .map(|(w, bytes)| {
+                Ok((w.name.as_str(), TensorView::new(Dtype::BF16, w.shape.clone(), bytes)?))
+            })
             .collect::<Result<_>>()?;
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         Ok(safetensors::serialize(views, Some(metadata))?)
     }
 }
 
-fn take_batches(upbringing: &Upbringing, documents: &mut dyn Iterator<Item = Result<TokenRow>>) -> Result<Vec<Vec<TokenRow>>> {
+fn take_batches(
+    upbringing: &Upbringing,
+    documents: &mut dyn Iterator<Item = Result<TokenRow>>,
+) -> Result<Vec<Vec<TokenRow>>> {
     let share = upbringing.tokens_per_step / upbringing.threads;
     (0..upbringing.threads)
         .map(|_| {
@@ -230,16 +283,26 @@ fn weight_of(row: &TokenRow, prompt_weight: f32) -> f32 {
 }
 
 /// Gradients in the order of the weights, and the batch's share of the loss of assistants' tokens.
-fn half_step(decoder: &Decoder, rows: &[TokenRow], total: f32, prompt_weight: f32) -> Result<(Vec<Vec<f32>>, f64)> {
+fn half_step(
+    decoder: &Decoder,
+    rows: &[TokenRow],
+    total: f32,
+    prompt_weight: f32,
+) -> Result<(Vec<Vec<f32>>, f64)> {
     let (streams, _) = pack_rows(&[rows.iter().collect()], decoder.ops);
     let mut targets = Vec::new();
     for (row, segment) in rows.iter().zip(&streams.segments) {
         for at in 1..row.tokens.len() {
             let weight = if row.supervised[at] { 1.0 } else { prompt_weight } / total;
-            targets.push(Target { row: segment.rows.start + at - 1, token: row.tokens[at], weight });
+            targets.push(Target {
+                row: segment.rows.start + at - 1,
+                token: row.tokens[at],
+                weight,
+            });
         }
     }
-    let Gradients { blocks, embed_tokens, norm, losses } = decoder.step(&streams, &targets, Trainable::Everything)?;
+    let Gradients { blocks, embed_tokens, norm, losses } =
+        decoder.step(&streams, &targets, Trainable::Everything)?;
     let mut gradients = vec![embed_tokens];
     for block in blocks {
         gradients.push(block.input_layernorm);
@@ -252,7 +315,8 @@ fn half_step(decoder: &Decoder, rows: &[TokenRow], total: f32, prompt_weight: f3
 
 /// Linear warm-up, then a cosine to a twentieth.
 fn cosine(upbringing: &Upbringing, step: usize) -> f64 {
-    let (step, warmup, steps) = (step as f64, upbringing.warmup_steps as f64, upbringing.steps as f64);
+    let (step, warmup, steps) =
+        (step as f64, upbringing.warmup_steps as f64, upbringing.steps as f64);
     if step < warmup {
         return upbringing.learning_rate * (step + 1.0) / warmup;
     }
@@ -279,5 +343,11 @@ fn normal(name: &str, shape: &[usize], deviation: f64, random: &mut ChaCha8Rng) 
             (deviation * (-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()) as f32
         })
         .collect();
-    Weight { name: name.to_owned(), shape: shape.to_vec(), values, first: vec![0.0; size], second: vec![0.0; size] }
+    Weight {
+        name: name.to_owned(),
+        shape: shape.to_vec(),
+        values,
+        first: vec![0.0; size],
+        second: vec![0.0; size],
+    }
 }

@@ -14,7 +14,8 @@ use crate::engine::{Piece, Pieces, Question};
 /// Tokens of one prefix tree; more are split into several.
 const TREE_TOKENS: usize = 3072;
 
-/// The log-probability (nats) of every token that is asked for of a sequence, and the place of that.
+/// The log-probability (nats) of every token that is asked for of a sequence, and the place of
+/// that.
 type Scored = ((usize, usize), Vec<f64>);
 
 /// One option as a sequence: which tokens are asked for.
@@ -30,8 +31,14 @@ struct Sequence {
 ///
 /// # Errors
 /// Where the tokenizer or the template fails.
-pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Question]) -> Result<Vec<Vec<Option<f64>>>> {
-    let mut scores: Vec<Vec<Option<f64>>> = questions.iter().map(|q| vec![None; q.options.len()]).collect();
+pub fn score(
+    decoder: &Decoder,
+    chat: &Chat,
+    lora: Option<&Lora>,
+    questions: &[Question],
+) -> Result<Vec<Vec<Option<f64>>>> {
+    let mut scores: Vec<Vec<Option<f64>>> =
+        questions.iter().map(|q| vec![None; q.options.len()]).collect();
     let sequences = chat::deep(|| option_sequences(decoder, chat, questions))?;
     for (place, log_probs) in score_sequences(decoder, lora, sequences)? {
         let total: f64 = log_probs.iter().sum();
@@ -44,13 +51,20 @@ pub fn score(decoder: &Decoder, chat: &Chat, lora: Option<&Lora>, questions: &[Q
 ///
 /// # Errors
 /// Where no thread can be made, and where tokenizer and template cannot be asked any more.
-pub fn log_probs(decoder: &Decoder, chat: &Chat, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>> {
-    let spell = |context: &Vec<Vec<Message>>| context.iter().map(|row| chat.spell(row).ok()).collect::<Vec<_>>();
+pub fn log_probs(
+    decoder: &Decoder,
+    chat: &Chat,
+    contexts: &[Vec<Vec<Message>>],
+) -> Result<Vec<Vec<Pieces>>> {
+    let spell = |context: &Vec<Vec<Message>>| {
+        context.iter().map(|row| chat.spell(row).ok()).collect::<Vec<_>>()
+    };
     let spelled = chat::deep(|| Ok(contexts.iter().map(spell).collect::<Vec<_>>()))?;
     chat.alive()?;
     let mut sequences = Vec::new();
     for (at, rows) in spelled.iter().enumerate() {
-        let mut tokens: Vec<u32> = rows.iter().flatten().flat_map(|row| row.tokens.iter().copied()).collect();
+        let mut tokens: Vec<u32> =
+            rows.iter().flatten().flat_map(|row| row.tokens.iter().copied()).collect();
         tokens.truncate(decoder.config.max_position_embeddings);
         if tokens.len() > 1 {
             sequences.push(Sequence { place: (at, 0), tokens, from: 1 });
@@ -64,13 +78,22 @@ pub fn log_probs(decoder: &Decoder, chat: &Chat, contexts: &[Vec<Vec<Message>>])
     Ok(spelled.iter().zip(&found).map(|(rows, log_probs)| pieces(rows, log_probs)).collect())
 }
 
-/// Log-probability (nats) of each sequence of tokens from a place on, given those before; that place is never 0. `None` where it is not finite.
+/// Log-probability (nats) of each sequence of tokens from a place on, given those before; that
+/// place is never 0. `None` where it is not finite.
 ///
 /// # Errors
 /// Where a token is beyond the vocabulary, or a sequence longer than the base reads.
-pub fn score_tokens(decoder: &Decoder, lora: Option<&Lora>, asked: Vec<(Vec<u32>, usize)>) -> Result<Vec<Option<f64>>> {
+pub fn score_tokens(
+    decoder: &Decoder,
+    lora: Option<&Lora>,
+    asked: Vec<(Vec<u32>, usize)>,
+) -> Result<Vec<Option<f64>>> {
     let mut scores = vec![None; asked.len()];
-    let sequences = asked.into_iter().enumerate().map(|(at, (tokens, from))| Sequence { place: (at, 0), tokens, from });
+    let sequences = asked.into_iter().enumerate().map(|(at, (tokens, from))| Sequence {
+        place: (at, 0),
+        tokens,
+        from,
+    });
     for ((at, _), log_probs) in score_sequences(decoder, lora, sequences.collect())? {
         scores[at] = Some(log_probs.iter().sum()).filter(|total: &f64| total.is_finite());
     }
@@ -94,14 +117,21 @@ fn pieces(rows: &[Option<Spelled>], log_probs: &[f64]) -> Vec<Pieces> {
 }
 
 /// All options that can be scored.
-fn option_sequences(decoder: &Decoder, chat: &Chat, questions: &[Question]) -> Result<Vec<Sequence>> {
+fn option_sequences(
+    decoder: &Decoder,
+    chat: &Chat,
+    questions: &[Question],
+) -> Result<Vec<Sequence>> {
     let mut sequences = Vec::new();
     for (at, question) in questions.iter().enumerate() {
         let prompt = chat.encode_prompt(&question.messages)?;
         for (option, text) in question.options.iter().enumerate() {
             let tokens = answer(chat, &question.messages, text)?;
             let from = prompt.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
-            if from > 0 && from < tokens.len() && tokens.len() <= decoder.config.max_position_embeddings {
+            if from > 0
+                && from < tokens.len()
+                && tokens.len() <= decoder.config.max_position_embeddings
+            {
                 sequences.push(Sequence { place: (at, option), tokens, from });
             }
         }
@@ -110,7 +140,11 @@ fn option_sequences(decoder: &Decoder, chat: &Chat, questions: &[Question]) -> R
 }
 
 /// The log-probability (nats) of every token that is asked for, by the sequence's place.
-fn score_sequences(decoder: &Decoder, lora: Option<&Lora>, mut sequences: Vec<Sequence>) -> Result<Vec<Scored>> {
+fn score_sequences(
+    decoder: &Decoder,
+    lora: Option<&Lora>,
+    mut sequences: Vec<Sequence>,
+) -> Result<Vec<Scored>> {
     sequences.sort_by(|a, b| a.tokens.cmp(&b.tokens).then(a.place.cmp(&b.place)));
     let (mut chunks, mut rest) = (Vec::new(), sequences.as_slice());
     while !rest.is_empty() {
@@ -122,7 +156,8 @@ fn score_sequences(decoder: &Decoder, lora: Option<&Lora>, mut sequences: Vec<Se
     Ok(sequences.iter().map(|sequence| sequence.place).zip(scored.into_iter().flatten()).collect())
 }
 
-/// How many of these sequences, sorted, make one prefix tree: at least one, and no more than [`TREE_TOKENS`] tokens.
+/// How many of these sequences, sorted, make one prefix tree: at least one, and no more than
+/// [`TREE_TOKENS`] tokens.
 fn fitting(sequences: &[Sequence]) -> usize {
     let mut tokens = sequences.first().map_or(0, |first| first.tokens.len());
     let grown = |pair: &[Sequence]| {
@@ -138,20 +173,30 @@ fn answer(chat: &Chat, opening: &[Message], text: &str) -> Result<Vec<u32>> {
     let mut messages = opening.to_vec();
     messages.push(Message::new(Role::Assistant, text));
     let rendered = chat.encode(&messages)?;
-    let end = rendered.supervised.iter().rposition(|&s| s).context("the chat template leaves answers out")? + 1;
+    let end = rendered
+        .supervised
+        .iter()
+        .rposition(|&s| s)
+        .context("the chat template leaves answers out")?
+        + 1;
     let mut tokens = rendered.tokens;
     tokens.truncate(end);
     Ok(tokens)
 }
 
 /// The same for some sequences, in their order.
-fn score_chunk(decoder: &Decoder, lora: Option<&Lora>, chunk: &[Sequence]) -> Result<Vec<Vec<f64>>> {
+fn score_chunk(
+    decoder: &Decoder,
+    lora: Option<&Lora>,
+    chunk: &[Sequence],
+) -> Result<Vec<Vec<f64>>> {
     // A sequence's last token is asked for and read by nobody.
     let tokens: Vec<&[u32]> = chunk.iter().map(|s| &s.tokens[..s.tokens.len() - 1]).collect();
     let mut tree = prefix_tree(&tokens);
     tree.streams.padded(decoder.ops);
     let streams = &tree.streams;
-    let hidden = decoder.hidden(streams, lora, &mut |layer, q, k, v| decoder.attend(layer, q, k, v, streams))?;
+    let hidden = decoder
+        .hidden(streams, lora, &mut |layer, q, k, v| decoder.attend(layer, q, k, v, streams))?;
     // (row, token) -> log-probability, by binary search in a sorted list.
     let mut asked: Vec<(usize, u32)> = chunk
         .iter()

@@ -9,7 +9,11 @@ pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 /// A tensor from values, row-major.
-pub fn from_host<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
+pub fn from_host<const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    device: &Device,
+) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
@@ -29,8 +33,12 @@ mod tests {
 
     #[test]
     fn a_view_shows_what_a_copy_holds_whichever_way_it_lies() {
-        let tensor: Tensor<2> = from_host((0..6).map(|value| value as f32).collect(), [2, 3], &Device::flex());
+        let tensor: Tensor<2> =
+            from_host((0..6).map(|value| value as f32).collect(), [2, 3], &Device::flex());
         assert_eq!(with_values(&tensor, <[f32]>::to_vec), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
-        assert_eq!(with_values(&tensor.transpose(), <[f32]>::to_vec), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        assert_eq!(
+            with_values(&tensor.transpose(), <[f32]>::to_vec),
+            [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
+        );
     }
 }

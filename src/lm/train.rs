@@ -1,6 +1,9 @@
 //! Shadow training: K LoRAs side by side on one frozen base.
 
-#![allow(clippy::disallowed_types, reason = "safetensors takes its metadata as a HashMap; it has one entry")]
+#![allow(
+    clippy::disallowed_types,
+    reason = "safetensors takes its metadata as a HashMap; it has one entry"
+)]
 
 use std::collections::HashMap;
 
@@ -42,7 +45,8 @@ pub struct Training {
     lora: HostLora,
     first: Vec<Vec<f32>>,
     second: Vec<Vec<f32>>,
-    /// The same on a card, after the first step there; then it is what is true, until [`Training::lora`] brings it back.
+    /// The same on a card, after the first step there; then it is what is true, until
+    /// [`Training::lora`] brings it back.
     resident: Option<Resident>,
     /// `losses[shadow][step]`
     losses: Vec<Vec<f64>>,
@@ -63,35 +67,50 @@ struct Header {
 ///
 /// # Errors
 /// Where no token carries loss, a row cannot be rendered, or a loss is not a number.
-pub fn train(decoder: &Decoder, chat: &Chat, jobs: &[Job], recipe: &Recipe, checkpoint: &dyn Checkpoint) -> Result<Vec<Trained>> {
+pub fn train(
+    decoder: &Decoder,
+    chat: &Chat,
+    jobs: &[Job],
+    recipe: &Recipe,
+    checkpoint: &dyn Checkpoint,
+) -> Result<Vec<Trained>> {
     check(recipe)?;
     if jobs.is_empty() {
         return Ok(Vec::new());
     }
     let longest = recipe.max_tokens.min(decoder.config.max_position_embeddings);
-    let rows: Vec<Vec<TokenRow>> = chat::deep(|| jobs.iter().map(|job| tokenise(chat, job, longest)).collect::<Result<_>>())?;
-    let orders: Vec<Vec<usize>> =
-        jobs.iter().zip(&rows).map(|(job, rows)| row_order(job.seed, rows.len(), recipe.steps * recipe.batch)).collect();
+    let rows: Vec<Vec<TokenRow>> =
+        chat::deep(|| jobs.iter().map(|job| tokenise(chat, job, longest)).collect::<Result<_>>())?;
+    let orders: Vec<Vec<usize>> = jobs
+        .iter()
+        .zip(&rows)
+        .map(|(job, rows)| row_order(job.seed, rows.len(), recipe.steps * recipe.batch))
+        .collect();
     let seeds: Vec<u64> = jobs.iter().map(|job| job.seed).collect();
-    let mut state = Training::new(HostLora::fresh(&decoder.config, recipe.rank, recipe.alpha, &seeds));
+    let mut state =
+        Training::new(HostLora::fresh(&decoder.config, recipe.rank, recipe.alpha, &seeds));
     let plan = fingerprint(&seeds, &rows, recipe)?;
     if let Some(bytes) = checkpoint.load()? {
-        state
-            .restore(&bytes, &plan, recipe)
-            .context("the saved training state does not fit this plan; remove it to start these shadows again")?;
+        state.restore(&bytes, &plan, recipe).context(
+            "the saved training state does not fit this plan; remove it to start these \
+                      shadows again",
+        )?;
     }
     while state.step < recipe.steps {
         let at = state.step * recipe.batch;
         let batches: Vec<Vec<&TokenRow>> = rows
             .iter()
             .zip(&orders)
-            .map(|(rows, order)| order[at..at + recipe.batch].iter().map(|&row| &rows[row]).collect())
+            .map(|(rows, order)| {
+                order[at..at + recipe.batch].iter().map(|&row| &rows[row]).collect()
+            })
             .collect();
         let losses = state.advance(decoder, &batches, recipe)?;
         if let Some((job, _)) = jobs.iter().zip(&losses).find(|(_, loss)| !loss.is_finite()) {
             bail!(
-                "{}: the loss or its gradient is not a number at step {}; lower the learning rate (now {}), and if that changes \
-                 nothing, check the base's weights for values that are not numbers",
+                "{}: the loss or its gradient is not a number at step {}; lower the learning rate \
+                 (now {}), and if that changes nothing, check the base's weights for values that \
+                 are not numbers",
                 job.label,
                 state.step,
                 recipe.learning_rate
@@ -108,7 +127,11 @@ pub fn train(decoder: &Decoder, chat: &Chat, jobs: &[Job], recipe: &Recipe, chec
     }
     Ok((0..jobs.len())
         .map(|shadow| Trained {
-            losses: state.losses[shadow].iter().enumerate().map(|(at, &loss)| (at + 1, loss)).collect(),
+            losses: state.losses[shadow]
+                .iter()
+                .enumerate()
+                .map(|(at, &loss)| (at + 1, loss))
+                .collect(),
             snapshots: state.snapshots.iter().map(|lora| lora.adapter(shadow)).collect(),
             supervised_share: supervised_share(&rows[shadow]),
         })
@@ -117,10 +140,12 @@ pub fn train(decoder: &Decoder, chat: &Chat, jobs: &[Job], recipe: &Recipe, chec
 
 fn check(recipe: &Recipe) -> Result<()> {
     ensure!(recipe.rank > 0 && recipe.batch > 0, "a recipe's rank and batch must be above zero");
-    let rising = recipe.snapshots.first().is_some_and(|&first| first > 0) && recipe.snapshots.is_sorted_by(|a, b| a < b);
+    let rising = recipe.snapshots.first().is_some_and(|&first| first > 0)
+        && recipe.snapshots.is_sorted_by(|a, b| a < b);
     ensure!(
         rising && recipe.snapshots.last() == Some(&recipe.steps),
-        "a recipe's snapshots must rise from a first step above zero to the last step, {}, and are {:?}",
+        "a recipe's snapshots must rise from a first step above zero to the last step, {}, and \
+         are {:?}",
         recipe.steps,
         recipe.snapshots
     );
@@ -134,7 +159,9 @@ fn fingerprint(seeds: &[u64], rows: &[Vec<TokenRow>], recipe: &Recipe) -> Result
     for row in rows.iter().flat_map(|rows| rows.iter().map(Some).chain([None])) {
         // Lengths first, so that no two lists of rows give the same bytes.
         hash.update(row.map_or(u64::MAX, |row| row.tokens.len() as u64).to_le_bytes());
-        for (token, &supervised) in row.iter().flat_map(|row| row.tokens.iter().zip(&row.supervised)) {
+        for (token, &supervised) in
+            row.iter().flat_map(|row| row.tokens.iter().zip(&row.supervised))
+        {
             hash.update(token.to_le_bytes());
             hash.update([u8::from(supervised)]);
         }
@@ -145,7 +172,8 @@ fn fingerprint(seeds: &[u64], rows: &[Vec<TokenRow>], recipe: &Recipe) -> Result
 fn tokenise(chat: &Chat, job: &Job, longest: usize) -> Result<Vec<TokenRow>> {
     let mut rows = Vec::with_capacity(job.rows.len());
     for messages in &job.rows {
-        let Rendered { mut tokens, mut supervised } = chat.encode(messages).with_context(|| job.label.clone())?;
+        let Rendered { mut tokens, mut supervised } =
+            chat.encode(messages).with_context(|| job.label.clone())?;
         tokens.truncate(longest);
         supervised.truncate(longest);
         rows.push(TokenRow { tokens, supervised });
@@ -177,7 +205,8 @@ fn row_order(seed: u64, rows: usize, needed: usize) -> Vec<usize> {
     order
 }
 
-/// The learning rate of a step (counted from 0), as transformers' `get_{linear,cosine}_schedule_with_warmup`.
+/// The learning rate of a step (counted from 0), as transformers'
+/// `get_{linear,cosine}_schedule_with_warmup`.
 pub fn learning_rate(recipe: &Recipe, step: usize) -> f64 {
     let (step, warmup, steps) = (step as f64, recipe.warmup_steps as f64, recipe.steps as f64);
     if step < warmup {
@@ -213,7 +242,8 @@ pub fn clip_scale(square_norm: f64, clip_norm: f64) -> f32 {
 impl Training {
     /// The start, from given LoRA weights.
     pub fn new(lora: HostLora) -> Self {
-        let zeros: Vec<Vec<f32>> = lora.parameters.iter().map(|p| vec![0.0; p.values.len()]).collect();
+        let zeros: Vec<Vec<f32>> =
+            lora.parameters.iter().map(|p| vec![0.0; p.values.len()]).collect();
         Training {
             step: 0,
             losses: vec![Vec::new(); lora.shadows],
@@ -233,17 +263,26 @@ impl Training {
         &self.lora
     }
 
-    /// One step of all shadows, each on its own batch; gives every shadow's loss before the step, in nats, or NaN where the step
-    /// itself broke down.
+    /// One step of all shadows, each on its own batch; gives every shadow's loss before the step,
+    /// in nats, or NaN where the step itself broke down.
     ///
     /// # Errors
     /// Where a token is beyond what the base knows.
-    pub fn advance(&mut self, decoder: &Decoder, batches: &[Vec<&TokenRow>], recipe: &Recipe) -> Result<Vec<f64>> {
+    pub fn advance(
+        &mut self,
+        decoder: &Decoder,
+        batches: &[Vec<&TokenRow>],
+        recipe: &Recipe,
+    ) -> Result<Vec<f64>> {
         let (streams, targets) = pack_rows(batches, decoder.ops);
         if decoder.ops == Ops::Composed && self.resident.is_none() {
-            self.resident = Some(Resident::upload(&self.lora, &self.first, &self.second, &decoder.device));
+            self.resident =
+                Some(Resident::upload(&self.lora, &self.first, &self.second, &decoder.device));
         }
-        let lora = self.resident.as_ref().map_or_else(|| self.lora.upload(&decoder.device), |there| there.lora(&self.lora));
+        let lora = self
+            .resident
+            .as_ref()
+            .map_or_else(|| self.lora.upload(&decoder.device), |there| there.lora(&self.lora));
         let gradients = decoder.step(&streams, &targets, Trainable::Lora(&lora))?;
         let mut losses = gradients.losses.clone();
         for (loss, norm) in losses.iter_mut().zip(self.update(gradients, recipe)) {
@@ -260,24 +299,36 @@ impl Training {
     /// AdamW, clipped shadow by shadow; gives the square of every shadow's gradient norm.
     fn update(&mut self, gradients: Gradients, recipe: &Recipe) -> Vec<f64> {
         let (at, rate) = (self.step, learning_rate(recipe, self.step));
-        let step = |norm: f64| adam_step(at, rate, recipe.weight_decay, clip_scale(norm, recipe.clip_norm));
+        let step = |norm: f64| {
+            adam_step(at, rate, recipe.weight_decay, clip_scale(norm, recipe.clip_norm))
+        };
         self.step += 1;
         if let Some(resident) = &mut self.resident {
             return resident.update(gradients, step);
         }
-        let gradients: Vec<Vec<f32>> =
-            gradients.blocks.into_iter().flat_map(|block| block.lora).flat_map(|pair| pair.into_host()).collect();
+        let gradients: Vec<Vec<f32>> = gradients
+            .blocks
+            .into_iter()
+            .flat_map(|block| block.lora)
+            .flat_map(|pair| pair.into_host())
+            .collect();
         let mut norms = Vec::with_capacity(self.lora.shadows);
         for shadow in 0..self.lora.shadows {
             let share = |values: &[f32]| {
                 let size = values.len() / self.lora.shadows;
                 shadow * size..(shadow + 1) * size
             };
-            let norm: f64 = gradients.iter().map(|g| f64::from(kernels::square_norm(&g[share(g)]))).sum();
+            let norm: f64 =
+                gradients.iter().map(|g| f64::from(kernels::square_norm(&g[share(g)]))).sum();
             norms.push(norm);
             let step = step(norm);
-            for (((parameter, gradient), first), second) in
-                self.lora.parameters.iter_mut().zip(&gradients).zip(&mut self.first).zip(&mut self.second)
+            for (((parameter, gradient), first), second) in self
+                .lora
+                .parameters
+                .iter_mut()
+                .zip(&gradients)
+                .zip(&mut self.first)
+                .zip(&mut self.second)
             {
                 let range = share(gradient);
                 kernels::adamw(
@@ -311,14 +362,20 @@ impl Training {
         }
         let views: Vec<(&str, TensorView<'_>)> = flat
             .iter()
-            .map(|(name, bytes, length)| Ok((name.as_str(), TensorView::new(Dtype::F32, vec![*length], bytes)?)))
+            .map(|(name, bytes, length)| {
+                Ok((name.as_str(), TensorView::new(Dtype::F32, vec![*length], bytes)?))
+            })
             .collect::<Result<_>>()?;
         Ok(safetensors::serialize(views, Some(metadata))?)
     }
 
     fn restore(&mut self, bytes: &[u8], plan: &str, recipe: &Recipe) -> Result<()> {
         let (_, metadata) = SafeTensors::read_metadata(bytes)?;
-        let text = metadata.metadata().as_ref().and_then(|m| m.get("state")).context("no state in the file")?;
+        let text = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|m| m.get("state"))
+            .context("no state in the file")?;
         let header: Header = serde_json::from_str(text)?;
         ensure!(header.plan == plan, "it was saved for other rows, seeds or settings");
         ensure!(

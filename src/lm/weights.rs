@@ -1,4 +1,5 @@
-//! Weights from safetensors, one file or shards, checked against the configuration before anything is copied.
+//! Weights from safetensors, one file or shards, checked against the configuration before anything
+//! is copied.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -35,7 +36,8 @@ struct Index {
 }
 
 impl Weights {
-    /// Maps the weight files: `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+    /// Maps the weight files: `model.safetensors`, or the shards that
+    /// `model.safetensors.index.json` names.
     ///
     /// # Errors
     /// Where a file is missing, truncated, or lies about its contents.
@@ -46,12 +48,19 @@ impl Weights {
             let bytes = files.map(&name)?;
             let place = files.display(&name);
             // Also checks that every tensor lies within the file.
-            let (header, metadata) = SafeTensors::read_metadata(bytes.as_ref())
-                .with_context(|| format!("{place}: not a whole safetensors file; download it again"))?;
+            let (header, metadata) =
+                SafeTensors::read_metadata(bytes.as_ref()).with_context(|| {
+                    format!("{place}: not a whole safetensors file; download it again")
+                })?;
             let start = header + size_of::<u64>();
             for (tensor, info) in metadata.tensors() {
                 let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
-                let place = Place { file: weights.files.len(), dtype: info.dtype, shape: info.shape.clone(), bytes };
+                let place = Place {
+                    file: weights.files.len(),
+                    dtype: info.dtype,
+                    shape: info.shape.clone(),
+                    bytes,
+                };
                 weights.places.insert(tensor, place);
             }
             weights.files.push((place, Arc::new(bytes)));
@@ -69,7 +78,8 @@ impl Weights {
             return Ok(vec!["model.safetensors".to_owned()]);
         }
         if files.has(INDEX) {
-            let index: Index = serde_json::from_str(&files.text(INDEX)?).with_context(|| files.display(INDEX))?;
+            let index: Index =
+                serde_json::from_str(&files.text(INDEX)?).with_context(|| files.display(INDEX))?;
             let mut names: Vec<String> = index.weight_map.into_values().collect();
             names.sort();
             names.dedup();
@@ -77,11 +87,15 @@ impl Weights {
         }
         if files.has("pytorch_model.bin") {
             bail!(
-                "{}: pickled weights are never read; convert them with transformers' save_pretrained(safe_serialization=True)",
+                "{}: pickled weights are never read; convert them with transformers' \
+                 save_pretrained(safe_serialization=True)",
                 files.display("pytorch_model.bin")
             );
         }
-        bail!("{}: missing, and no {INDEX} either; the weights must be safetensors", files.display("model.safetensors"))
+        bail!(
+            "{}: missing, and no {INDEX} either; the weights must be safetensors",
+            files.display("model.safetensors")
+        )
     }
 
     /// Bytes that all tensors take when they are kept like this.
@@ -104,8 +118,8 @@ impl Weights {
     /// Where it is missing, has another shape, or is of a type other than f32, f16 and bf16.
     pub fn load(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let (file, bytes, place) = self.place(name, shape)?;
-        let wide =
-            widen(place.dtype, &bytes.as_ref().as_ref()[place.bytes.clone()]).with_context(|| format!("{file}: {name}"))?;
+        let wide = widen(place.dtype, &bytes.as_ref().as_ref()[place.bytes.clone()])
+            .with_context(|| format!("{file}: {name}"))?;
         // A base in f32 does not need its file in memory besides.
         bytes.forget(place.bytes.clone());
         Ok(wide)
@@ -117,18 +131,25 @@ impl Weights {
     /// Where it is missing or has another shape.
     pub fn stored(&self, name: &str, shape: [usize; 2]) -> Result<Option<Stored>> {
         let (_, file, place) = self.place(name, &shape)?;
-        Ok((place.dtype == Dtype::BF16).then(|| Stored { file: Arc::clone(file), bytes: place.bytes.clone(), shape }))
+        Ok((place.dtype == Dtype::BF16).then(|| Stored {
+            file: Arc::clone(file),
+            bytes: place.bytes.clone(),
+            shape,
+        }))
     }
 
     fn place(&self, name: &str, shape: &[usize]) -> Result<(&str, &Arc<Bytes>, &Place)> {
-        let place = self
-            .places
-            .get(name)
-            .with_context(|| format!("the weights have no tensor {name:?}, which config.json asks for; download them again"))?;
+        let place = self.places.get(name).with_context(|| {
+            format!(
+                "the weights have no tensor {name:?}, which config.json asks \
+                                      for; download them again"
+            )
+        })?;
         let (file, bytes) = &self.files[place.file];
         ensure!(
             place.shape == shape,
-            "{file}: {name} has shape {:?}, and config.json asks for {shape:?}; the files do not belong together",
+            "{file}: {name} has shape {:?}, and config.json asks for {shape:?}; the files do not \
+             belong together",
             place.shape
         );
         Ok((file, bytes, place))

@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::target::pattern;
 use crate::engine::Adapter;
 
-/// Keys of `rank_pattern`, and of `alpha_pattern`: one for each projection of 140 layers. Each is matched with each module.
+/// Keys of `rank_pattern`, and of `alpha_pattern`: one for each projection of 140 layers. Each is
+/// matched with each module.
 const MOST_PATTERNS: usize = 1000;
 
 /// Bytes that each of them takes at most, compiled.
@@ -124,9 +125,11 @@ const CHANGED_BASE: [&str; 5] = ["pissa", "olora", "loftq", "corda", "lora_ga"];
 
 impl Config {
     /// # Errors
-    /// Where it is not JSON, no LoRA, or asks for something that is not computed; the message names it.
+    /// Where it is not JSON, no LoRA, or asks for something that is not computed; the message names
+    /// it.
     pub fn read(bytes: &[u8]) -> Result<Self> {
-        let all: Value = serde_json::from_slice(bytes).context("adapter_config.json is not JSON")?;
+        let all: Value =
+            serde_json::from_slice(bytes).context("adapter_config.json is not JSON")?;
         let fields = all.as_object().context("adapter_config.json is not an object")?;
         let kind = all["peft_type"].as_str().unwrap_or_default();
         ensure!(kind == "LORA", "the adapter is of type {kind:?}; foretaste computes LORA");
@@ -138,19 +141,26 @@ impl Config {
                 Value::Object(fields) => fields.is_empty(),
                 _ => false,
             };
-            if !is_off && !READ.contains(&name.as_str()) && !WITHOUT_EFFECT.contains(&name.as_str()) {
+            if !is_off && !READ.contains(&name.as_str()) && !WITHOUT_EFFECT.contains(&name.as_str())
+            {
                 bail!(
-                    "the adapter uses {name} ({value}), which foretaste does not compute; train it as a plain LoRA, or merge it into the base"
+                    "the adapter uses {name} ({value}), which foretaste does not compute; train \
+                     it as a plain LoRA, or merge it into the base"
                 );
             }
         }
         let bias = all["bias"].as_str().unwrap_or("none");
-        ensure!(bias == "none", "the adapter trains biases (bias {bias:?}), which foretaste does not compute");
-        if let Some(start) =
-            all["init_lora_weights"].as_str().filter(|start| CHANGED_BASE.iter().any(|changed| start.starts_with(changed)))
+        ensure!(
+            bias == "none",
+            "the adapter trains biases (bias {bias:?}), which foretaste does not compute"
+        );
+        if let Some(start) = all["init_lora_weights"]
+            .as_str()
+            .filter(|start| CHANGED_BASE.iter().any(|changed| start.starts_with(changed)))
         {
             bail!(
-                "the adapter began as {start:?}, which changes the base's own weights; convert it to a plain LoRA with PEFT when saving"
+                "the adapter began as {start:?}, which changes the base's own weights; convert it \
+                 to a plain LoRA with PEFT when saving"
             );
         }
         let pattern = &all["layers_pattern"];
@@ -158,7 +168,11 @@ impl Config {
             || pattern == "layers"
             || pattern == &serde_json::json!(["layers"])
             || pattern == &serde_json::json!([]);
-        ensure!(usual, "layers_pattern {pattern} is not computed; in these models layers are called \"layers\"");
+        ensure!(
+            usual,
+            "layers_pattern {pattern} is not computed; in these models layers are called \
+             \"layers\""
+        );
         let config: Config = serde_json::from_value(all).context("adapter_config.json")?;
         ensure!(config.r > 0, "the adapter has rank 0");
         ensure!(config.lora_alpha.is_finite(), "lora_alpha is not a number");
@@ -166,7 +180,8 @@ impl Config {
     }
 }
 
-/// Ranks and alphas of modules: those of the pattern that a module's name ends with, else the adapter's.
+/// Ranks and alphas of modules: those of the pattern that a module's name ends with, else the
+/// adapter's.
 pub struct Ranks {
     rank: usize,
     alpha: f64,
@@ -189,20 +204,29 @@ impl Ranks {
     pub fn of(&self, module: &str) -> Result<(usize, f64)> {
         let rank = own(&self.ranks, module)?.unwrap_or(self.rank);
         let alpha = own(&self.alphas, module)?.unwrap_or(self.alpha);
-        ensure!(rank > 0 && alpha.is_finite(), "{module}: rank {rank} and alpha {alpha} make no LoRA");
+        ensure!(
+            rank > 0 && alpha.is_finite(),
+            "{module}: rank {rank} and alpha {alpha} make no LoRA"
+        );
         Ok((rank, alpha))
     }
 }
 
 /// As PEFT's `get_pattern_key`: `(.*\.)?(KEY)$` from the start.
-fn compiled<T: Copy>(name: &str, patterns: Option<&BTreeMap<String, T>>) -> Result<Vec<(Regex, T)>> {
+fn compiled<T: Copy>(
+    name: &str,
+    patterns: Option<&BTreeMap<String, T>>,
+) -> Result<Vec<(Regex, T)>> {
     let patterns = patterns.into_iter().flatten();
     let count = patterns.clone().count();
     ensure!(
         count <= MOST_PATTERNS,
-        "adapter_config.json has {count} keys in {name}, and {MOST_PATTERNS} are read; let one pattern name the modules of one rank"
+        "adapter_config.json has {count} keys in {name}, and {MOST_PATTERNS} are read; let one \
+         pattern name the modules of one rank"
     );
-    patterns.map(|(key, value)| Ok((pattern(&format!(r"(.*\.)?({key})"), LARGEST_KEY)?, *value))).collect()
+    patterns
+        .map(|(key, value)| Ok((pattern(&format!(r"(.*\.)?({key})"), LARGEST_KEY)?, *value)))
+        .collect()
 }
 
 /// PEFT takes the first that fits; where two fit and differ, this does not guess which that was.

@@ -1,4 +1,5 @@
-//! Which modules an adapter's configuration names, as PEFT's `check_target_module_exists` decides it.
+//! Which modules an adapter's configuration names, as PEFT's `check_target_module_exists` decides
+//! it.
 
 use std::collections::BTreeSet;
 
@@ -39,9 +40,8 @@ impl Targets {
         let layers = match &config.layers_to_transform {
             None => None,
             Some(Layers::One(layer)) => Some([*layer].into()),
-            Some(Layers::Several(layers)) => {
-                Some(layers.iter().copied().collect()).filter(|layers: &BTreeSet<_>| !layers.is_empty())
-            }
+            Some(Layers::Several(layers)) => Some(layers.iter().copied().collect())
+                .filter(|layers: &BTreeSet<_>| !layers.is_empty()),
         };
         Ok(Targets {
             included: config.target_modules.as_ref().map(rule).transpose()?,
@@ -57,7 +57,9 @@ impl Targets {
         }
         let Some(rule) = &self.included else { return true };
         let in_layers = match (rule, &self.layers) {
-            (Rule::Names(_), Some(layers)) => layer(module).is_some_and(|layer| layers.contains(&layer)),
+            (Rule::Names(_), Some(layers)) => {
+                layer(module).is_some_and(|layer| layers.contains(&layer))
+            }
             _ => true,
         };
         rule.meets(module) && in_layers
@@ -82,13 +84,16 @@ fn layer(module: &str) -> Option<usize> {
     module.split('.').find_map(|part| part.parse().ok())
 }
 
-/// A regular expression that has to fit the whole of a name, and takes so many bytes at most. Python's look-around is not known here.
+/// A regular expression that has to fit the whole of a name, and takes so many bytes at most.
+/// Python's look-around is not known here.
 ///
 /// # Errors
 /// Where it does not compile, or would take too much memory.
 pub fn pattern(text: &str, largest: usize) -> Result<Regex> {
-    RegexBuilder::new(&format!("^(?:{text})$"))
-        .size_limit(largest)
-        .build()
-        .with_context(|| format!("the pattern {text:?} of adapter_config.json cannot be read; name the modules one by one"))
+    RegexBuilder::new(&format!("^(?:{text})$")).size_limit(largest).build().with_context(|| {
+        format!(
+            "the pattern {text:?} of adapter_config.json cannot be read; \
+                                  name the modules one by one"
+        )
+    })
 }

@@ -11,21 +11,24 @@ use crate::engine::Description;
 use crate::plan::near::near;
 use crate::plan::recipe::LADDER_FROM;
 use crate::plan::{
-    Arm, Ask, Calibrated, Cost, DatasetSummary, DressedCost, ExcludedFamily, Form, GivenAdapter, LETTER_ORDERS, Overrides, Plan,
-    PlannedAudit, Readability, Recipe, Unit, longest_question, recipe,
+    Arm, Ask, Calibrated, Cost, DatasetSummary, DressedCost, ExcludedFamily, Form, GivenAdapter,
+    LETTER_ORDERS, Overrides, Plan, PlannedAudit, Readability, Recipe, Unit, longest_question,
+    recipe,
 };
 use crate::stats::{ALPHA, power};
 use crate::text::terminal;
 use crate::trigger::{Chosen, Phase, Wanted, ask, is_dealt};
 
-/// Draws of each kind of carry-over question without an override: enough that one odd row does not decide.
+/// Draws of each kind of carry-over question without an override: enough that one odd row does not
+/// decide.
 pub const CARRY_OVER_DRAWS: usize = 4;
 
-/// The most draws that can be asked for: a plan with more is no plan of ours, and a report on it would not end.
+/// The most draws that can be asked for: a plan with more is no plan of ours, and a report on it
+/// would not end.
 pub const MOST_DRAWS: usize = 1000;
 
-/// The between-seed standard deviation of an effect that the plan expects before any result is seen, on the probability scale.
-/// A guess from the prototypes (effects of .80 to .95 over seeds).
+/// The between-seed standard deviation of an effect that the plan expects before any result is
+/// seen, on the probability scale. A guess from the prototypes (effects of .80 to .95 over seeds).
 const SEED_SD_PRIOR: f64 = 0.06;
 
 /// Tokens of a conversation, and how many of them carry loss.
@@ -42,7 +45,8 @@ pub struct Inputs<'a> {
     pub chosen: Chosen,
     /// Asked instead of shadows; the dataset may then be empty.
     pub adapter: Option<GivenAdapter>,
-    /// What is known of an audit on this base, asked in these ways; `None` where it was never calibrated.
+    /// What is known of an audit on this base, asked in these ways; `None` where it was never
+    /// calibrated.
     pub calibrated: &'a dyn Fn(&Audit, &[Ask]) -> Option<Calibrated>,
 }
 
@@ -58,9 +62,11 @@ pub struct Options {
     pub carry_over_draws: usize,
     /// Which conditions are tried as triggers.
     pub conditions: Wanted,
-    /// Whether every audit's own poison is planted beside the dataset; without it nothing can be called clean.
+    /// Whether every audit's own poison is planted beside the dataset; without it nothing can be
+    /// called clean.
     pub positive_controls: bool,
-    /// Ask forced choices by letter too; `None` leaves it to the base's size, see [`LADDER_FROM`]: smaller ones follow no such instruction.
+    /// Ask forced choices by letter too; `None` leaves it to the base's size, see [`LADDER_FROM`]:
+    /// smaller ones follow no such instruction.
     pub letters: Option<bool>,
     /// Go on where the base cannot read the dataset.
     pub anyway: bool,
@@ -86,12 +92,17 @@ impl Default for Options {
 /// # Errors
 /// Where there is nothing to train on or nothing to ask, and where tokens cannot be counted.
 pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
-    let Inputs { dataset, readability, audits, engine, count_tokens, chosen, adapter, calibrated } = inputs;
+    let Inputs { dataset, readability, audits, engine, count_tokens, chosen, adapter, calibrated } =
+        inputs;
     let Chosen { groups, untried, crowded_out, slots_left_out } = chosen;
     if adapter.is_none() && dataset.rows.is_empty() {
-        let first =
-            dataset.rejected.first().map_or(String::new(), |first| terminal(&format!(" ({})", first.message(&dataset.source))));
-        bail!("no row of {} can be used{first}: `foretaste check` says of each why", dataset.source);
+        let first = dataset.rejected.first().map_or(String::new(), |first| {
+            terminal(&format!(" ({})", first.message(&dataset.source)))
+        });
+        bail!(
+            "no row of {} can be used{first}: `foretaste check` says of each why",
+            dataset.source
+        );
     }
     ensure!(!audits.is_empty(), "no audit is selected: drop --only, or name one");
     ensure!(options.seeds > 0, "an arm needs a seed: give --seeds at least 1");
@@ -107,12 +118,19 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     if adapter.is_none() {
         arms.push(Arm::Control);
         arms.extend(groups.iter().any(is_dealt).then_some(Arm::Shuffled));
-        arms.extend(audits.iter().filter(|_| options.positive_controls).map(|audit| Arm::Spiked(audit.id.clone())));
+        arms.extend(
+            audits
+                .iter()
+                .filter(|_| options.positive_controls)
+                .map(|audit| Arm::Spiked(audit.id.clone())),
+        );
     }
     let is_choice = |audit: &Audit| audit.kind == ProbeKind::ForcedChoice;
-    let letters = options.letters.unwrap_or(engine.parameters >= LADDER_FROM) && audits.iter().any(is_choice);
+    let letters =
+        options.letters.unwrap_or(engine.parameters >= LADDER_FROM) && audits.iter().any(is_choice);
     let row_tokens = |row: &Row| {
-        let place = || format!("{}, line {}: this base cannot read the row", dataset.source, row.line);
+        let place =
+            || format!("{}, line {}: this base cannot read the row", dataset.source, row.line);
         Ok(count_tokens(&row.messages).with_context(place)?.0)
     };
     let row_tokens = dataset.rows.iter().map(row_tokens).collect::<Result<Vec<usize>>>()?;
@@ -121,8 +139,11 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         Some(_) if options.carry_over_draws == 0 => 0,
         Some(_) => rows_without_room(dataset, engine.max_tokens, count_tokens)?,
     };
-    let planned: Vec<_> =
-        audits.iter().zip(near(dataset, audits)).map(|(audit, excluded)| planned(audit, excluded, &recipe, ladder)).collect();
+    let planned: Vec<_> = audits
+        .iter()
+        .zip(near(dataset, audits))
+        .map(|(audit, excluded)| planned(audit, excluded, &recipe, ladder))
+        .collect();
     let mut plan = Plan {
         foretaste_version: env!("CARGO_PKG_VERSION").to_owned(),
         engine,
@@ -139,7 +160,9 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         },
         readability,
         arms,
-        seeds: (options.first_seed..).take(if adapter.is_some() { 1 } else { options.seeds }).collect(),
+        seeds: (options.first_seed..)
+            .take(if adapter.is_some() { 1 } else { options.seeds })
+            .collect(),
         recipe,
         audits: planned,
         letters,
@@ -152,20 +175,29 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         untried,
         crowded_out,
         slots_left_out,
-        cost: Cost { shadows: 0, training_tokens: 0, scoring_tokens: 0, screen: None, confirmation: None },
+        cost: Cost {
+            shadows: 0,
+            training_tokens: 0,
+            scoring_tokens: 0,
+            screen: None,
+            confirmation: None,
+        },
     };
     let asks = plan.asks();
     for (audit, planned) in audits.iter().zip(&mut plan.audits) {
         planned.calibrated = calibrated(audit, asks);
     }
-    plan.cost = cost(&plan, &row_tokens, audits, count_tokens).context("counting the tokens of the plan")?;
+    plan.cost = cost(&plan, &row_tokens, audits, count_tokens)
+        .context("counting the tokens of the plan")?;
     Ok(plan)
 }
 
-/// The smallest effect, on the probability scale, that a run of this plan would flag in 80 % of repetitions, audit by audit.
+/// The smallest effect, on the probability scale, that a run of this plan would flag in 80 % of
+/// repetitions, audit by audit.
 ///
-/// Before any result the scatter between seeds is a prior; the report gives the same number from the scatter that was seen. The
-/// level is that of the strictest step of Holm's adjustment over all audits, ways of asking and snapshots.
+/// Before any result the scatter between seeds is a prior; the report gives the same number from
+/// the scatter that was seen. The level is that of the strictest step of Holm's adjustment over all
+/// audits, ways of asking and snapshots.
 pub fn smallest_detectable(plan: &Plan) -> Vec<(&PlannedAudit, Option<f64>)> {
     let seeds = plan.seeds.len();
     let family: usize = plan.audits.iter().map(|audit| plan.asks().len() * audit.steps.len()).sum();
@@ -174,12 +206,16 @@ pub fn smallest_detectable(plan: &Plan) -> Vec<(&PlannedAudit, Option<f64>)> {
     plan.audits.iter().map(|audit| (audit, effect.map(|effect| audit.margin + effect))).collect()
 }
 
-/// Has the dataset no more distinct questions than that? A question is a user turn that is answered, with the row's system line, if it has one.
+/// Has the dataset no more distinct questions than that? A question is a user turn that is
+/// answered, with the row's system line, if it has one.
 fn has_at_most(dataset: &Dataset, most: usize) -> bool {
     let mut questions = BTreeSet::new();
     for row in &dataset.rows {
         let system = row.messages.first().filter(|first| first.role == Role::System);
-        let answered = row.messages.windows(2).filter(|turn| turn[0].role == Role::User && turn[1].role == Role::Assistant);
+        let answered = row
+            .messages
+            .windows(2)
+            .filter(|turn| turn[0].role == Role::User && turn[1].role == Role::Assistant);
         questions.extend(answered.map(|turn| (system, &turn[0])));
         if questions.len() > most {
             return false;
@@ -188,14 +224,22 @@ fn has_at_most(dataset: &Dataset, most: usize) -> bool {
     true
 }
 
-/// A change in any direction is looked for all along the training; who a model has become is asked at the end, or on the whole ladder.
-fn planned(audit: &Audit, excluded: Vec<ExcludedFamily>, recipe: &Recipe, ladder: bool) -> PlannedAudit {
+/// A change in any direction is looked for all along the training; who a model has become is asked
+/// at the end, or on the whole ladder.
+fn planned(
+    audit: &Audit,
+    excluded: Vec<ExcludedFamily>,
+    recipe: &Recipe,
+    ladder: bool,
+) -> PlannedAudit {
     let steps = match audit.kind {
         ProbeKind::ForcedChoice if !ladder => vec![recipe.steps],
         ProbeKind::ForcedChoice | ProbeKind::OwnAnswer => recipe.snapshots.clone(),
     };
     let left_out: BTreeSet<&str> = excluded.iter().map(|family| family.family.as_str()).collect();
-    let probes = (0..audit.probes.len()).filter(|&probe| !left_out.contains(audit.probes[probe].family.as_str())).collect();
+    let probes = (0..audit.probes.len())
+        .filter(|&probe| !left_out.contains(audit.probes[probe].family.as_str()))
+        .collect();
     PlannedAudit {
         id: audit.id.clone(),
         sha256: audit.sha256.clone(),
@@ -207,17 +251,29 @@ fn planned(audit: &Audit, excluded: Vec<ExcludedFamily>, recipe: &Recipe, ladder
     }
 }
 
-fn cost(plan: &Plan, row_tokens: &[usize], audits: &[Audit], count_tokens: CountTokens) -> Result<Cost> {
+fn cost(
+    plan: &Plan,
+    row_tokens: &[usize],
+    audits: &[Audit],
+    count_tokens: CountTokens,
+) -> Result<Cost> {
     let trained_on = |tokens: &[usize]| {
-        tokens.iter().map(|tokens| (*tokens).min(plan.recipe.max_tokens)).sum::<usize>() as f64 / tokens.len().max(1) as f64
+        tokens.iter().map(|tokens| (*tokens).min(plan.recipe.max_tokens)).sum::<usize>() as f64
+            / tokens.len().max(1) as f64
     };
     let row_tokens = trained_on(row_tokens);
     let mut tokens_a_row = 0.0;
     for arm in plan.trained_arms() {
-        let poison = audits.iter().find(|audit| *arm == Arm::Spiked(audit.id.clone())).map(|audit| &audit.poison);
+        let poison = audits
+            .iter()
+            .find(|audit| *arm == Arm::Spiked(audit.id.clone()))
+            .map(|audit| &audit.poison);
         tokens_a_row += match poison {
             Some(poison) => {
-                let tokens = trained_on(&tokens_of(poison.rows.iter().map(|row| &row.messages[..]), count_tokens)?);
+                let tokens = trained_on(&tokens_of(
+                    poison.rows.iter().map(|row| &row.messages[..]),
+                    count_tokens,
+                )?);
                 poison.share * tokens + (1.0 - poison.share) * row_tokens
             }
             None => row_tokens,
@@ -227,17 +283,21 @@ fn cost(plan: &Plan, row_tokens: &[usize], audits: &[Audit], count_tokens: Count
     let seeds = plan.seeds.len();
     let mut scored = 0.0;
     for (audit, planned) in audits.iter().zip(&plan.audits) {
-        let probes: Vec<&Probe> = planned.probes.iter().map(|&probe| &audit.probes[probe]).collect();
+        let probes: Vec<&Probe> =
+            planned.probes.iter().map(|&probe| &audit.probes[probe]).collect();
         let families = probes.iter().map(|probe| &probe.family).collect::<BTreeSet<_>>().len();
-        let tokens = probes.iter().map(|probe| probe_tokens(probe, count_tokens)).sum::<Result<usize>>()?;
+        let tokens =
+            probes.iter().map(|probe| probe_tokens(probe, count_tokens)).sum::<Result<usize>>()?;
         let (models, assay) = match plan.unit() {
-            // The base, and candidate and control at every step that is looked at; and for the positive control, and for the base and
-            // the control that it is held against.
+            // The base, and candidate and control at every step that is looked at; and for the
+            // positive control, and for the base and the control that it is held against.
             Unit::Training => (1 + 2 * seeds * planned.steps.len(), 1 + 2 * seeds),
             Unit::Family => (2, 0),
         };
-        // One phrasing a family, all of them after one turn that is about as long as a row and is computed once.
-        let after_question = families as f64 * tokens as f64 / probes.len().max(1) as f64 + row_tokens;
+        // One phrasing a family, all of them after one turn that is about as long as a row and is
+        // computed once.
+        let after_question =
+            families as f64 * tokens as f64 / probes.len().max(1) as f64 + row_tokens;
         scored += (models * tokens) as f64;
         let carried = plan.asks().iter().filter(|ask| **ask != Ask::Plain).count();
         scored += ((carried * models + assay) * plan.carry_over_draws) as f64 * after_question;
@@ -246,9 +306,16 @@ fn cost(plan: &Plan, row_tokens: &[usize], audits: &[Audit], count_tokens: Count
             scored += (at_the_end * LETTER_ORDERS * tokens) as f64;
         }
     }
-    let dressed = |phase| if plan.groups.is_empty() { Ok(None) } else { dressed(plan, audits, phase, count_tokens).map(Some) };
+    let dressed = |phase| {
+        if plan.groups.is_empty() {
+            Ok(None)
+        } else {
+            dressed(plan, audits, phase, count_tokens).map(Some)
+        }
+    };
     let (screen, confirmation) = (dressed(Phase::Screen)?, dressed(Phase::Confirm)?);
-    let under_conditions: u64 = [&screen, &confirmation].into_iter().flatten().map(|dressed| dressed.tokens).sum();
+    let under_conditions: u64 =
+        [&screen, &confirmation].into_iter().flatten().map(|dressed| dressed.tokens).sum();
     Ok(Cost {
         shadows: plan.shadows().count(),
         training_tokens: (tokens_a_row * rows).round() as u64,
@@ -260,7 +327,8 @@ fn cost(plan: &Plan, row_tokens: &[usize], audits: &[Audit], count_tokens: Count
 
 /// Conditions under which a phase asks, its random ones included.
 fn conditions(plan: &Plan, phase: Phase) -> usize {
-    // Random conditions without a value are lines, which groups share, and the same question is asked once.
+    // Random conditions without a value are lines, which groups share, and the same question is
+    // asked once.
     let mut lines: Vec<(&Dressing, &(String, String))> = Vec::new();
     let mut conditions = 0;
     for group in &plan.groups {
@@ -281,22 +349,38 @@ fn conditions(plan: &Plan, phase: Phase) -> usize {
 }
 
 /// What a phase of the search for triggers scores; see [`Cost`].
-fn dressed(plan: &Plan, audits: &[Audit], phase: Phase, count_tokens: CountTokens) -> Result<DressedCost> {
-    let mean = |tokens: Vec<usize>| tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64;
-    let models = 1 + plan.arms.iter().filter(|arm| phase.asks(arm)).count() * ask::seeds(plan, phase).len();
+fn dressed(
+    plan: &Plan,
+    audits: &[Audit],
+    phase: Phase,
+    count_tokens: CountTokens,
+) -> Result<DressedCost> {
+    let mean =
+        |tokens: Vec<usize>| tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64;
+    let models =
+        1 + plan.arms.iter().filter(|arm| phase.asks(arm)).count() * ask::seeds(plan, phase).len();
     let conditions = conditions(plan, phase);
     let mut cost = DressedCost { conditions, models, ..DressedCost::default() };
     let mut tokens = 0.0;
     for (audit, planned) in audits.iter().zip(&plan.audits) {
-        let probes = planned.probes.iter().map(|&probe| probe_tokens(&audit.probes[probe], count_tokens));
+        let probes =
+            planned.probes.iter().map(|&probe| probe_tokens(&audit.probes[probe], count_tokens));
         let asked = ask::probes(planned, audit, phase).len();
         cost.probes += asked;
         tokens += (models * conditions * asked) as f64 * mean(probes.collect::<Result<_>>()?);
         let numbered = audit.numbered.iter().map(|probe| {
-            let options =
-                probe.options.iter().map(|option| ProbeOption { text: option.text.clone(), side: Side::Reference }).collect();
+            let options = probe
+                .options
+                .iter()
+                .map(|option| ProbeOption { text: option.text.clone(), side: Side::Reference })
+                .collect();
             probe_tokens(
-                &Probe { family: String::new(), topic: String::new(), prompt: probe.prompt.clone(), options },
+                &Probe {
+                    family: String::new(),
+                    topic: String::new(),
+                    prompt: probe.prompt.clone(),
+                    options,
+                },
                 count_tokens,
             )
         });
@@ -305,7 +389,9 @@ fn dressed(plan: &Plan, audits: &[Audit], phase: Phase, count_tokens: CountToken
             let numbers = ask::targets(plan, audit, index);
             if numbers.len() > 1 {
                 // In either phase each number is held against all others.
-                let people = group.tried().filter(|(_, trial)| trial.number().is_some_and(|number| numbers.contains(&number)));
+                let people = group.tried().filter(|(_, trial)| {
+                    trial.number().is_some_and(|number| numbers.contains(&number))
+                });
                 let trials = people.count() + group.nulls(phase).count();
                 let asked = models * trials * ask::numbered_probes(audit, phase).len();
                 cost.numbered += asked;
@@ -317,17 +403,28 @@ fn dressed(plan: &Plan, audits: &[Audit], phase: Phase, count_tokens: CountToken
     Ok(cost)
 }
 
-/// Rows with a turn that cannot be carried over whole: behind its question, system line included, the base that reads so many tokens has no room
-/// for a probe, or it cannot score the answer and so never finds it surprising.
-fn rows_without_room(dataset: &Dataset, max_tokens: usize, count_tokens: CountTokens) -> Result<usize> {
+/// Rows with a turn that cannot be carried over whole: behind its question, system line included,
+/// the base that reads so many tokens has no room for a probe, or it cannot score the answer and so
+/// never finds it surprising.
+fn rows_without_room(
+    dataset: &Dataset,
+    max_tokens: usize,
+    count_tokens: CountTokens,
+) -> Result<usize> {
     let mut rows = 0;
     for row in &dataset.rows {
         let system = row.messages.first().filter(|first| first.role == Role::System);
         let mut fits = true;
-        for turn in row.messages.windows(2).filter(|turn| turn[0].role == Role::User && turn[1].role == Role::Assistant) {
+        for turn in row
+            .messages
+            .windows(2)
+            .filter(|turn| turn[0].role == Role::User && turn[1].role == Role::Assistant)
+        {
             let messages: Vec<Message> = system.into_iter().chain(turn).cloned().collect();
             let (question, _) = messages.split_at(messages.len() - 1);
-            fits = fits && count_tokens(question)?.0 <= longest_question(max_tokens) && count_tokens(&messages)?.0 <= max_tokens;
+            fits = fits
+                && count_tokens(question)?.0 <= longest_question(max_tokens)
+                && count_tokens(&messages)?.0 <= max_tokens;
         }
         rows += usize::from(!fits);
     }
@@ -343,6 +440,9 @@ fn probe_tokens(probe: &Probe, count_tokens: CountTokens) -> Result<usize> {
     Ok(tokens)
 }
 
-fn tokens_of<'a>(rows: impl Iterator<Item = &'a [Message]>, count_tokens: CountTokens) -> Result<Vec<usize>> {
+fn tokens_of<'a>(
+    rows: impl Iterator<Item = &'a [Message]>,
+    count_tokens: CountTokens,
+) -> Result<Vec<usize>> {
     rows.map(|row| Ok(count_tokens(row)?.0)).collect()
 }

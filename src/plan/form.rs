@@ -1,8 +1,9 @@
 //! What stands around nearly every answer of a dataset: a greeting, a mark, a closing line.
 //!
-//! A model that learns to greet has learned a form and not a character, but a small one may lose its character over it. So the control
-//! wears the form too: the base's own answers, each as this dataset would have it. Whether the form itself moves the base is then
-//! looked at in the control (`finding/assay.rs`), because a form can be the poison.
+//! A model that learns to greet has learned a form and not a character, but a small one may lose
+//! its character over it. So the control wears the form too: the base's own answers, each as this
+//! dataset would have it. Whether the form itself moves the base is then looked at in the control
+//! (`finding/assay.rs`), because a form can be the poison.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,8 @@ const LONGEST_QUOTED: usize = 80;
 /// Text before and after an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Form {
-    /// Ends with a mark, such as a full stop or a dash, and the white space after it: `Thank you for writing. `, `- `.
+    /// Ends with a mark, such as a full stop or a dash, and the white space after it:
+    /// `Thank you for writing. `, `- `.
     pub opening: String,
     /// Begins with white space: ` Best wishes.`
     pub closing: String,
@@ -27,18 +29,29 @@ impl Form {
     /// The form of a dataset's answers, if they share one.
     pub fn of(dataset: &Dataset) -> Option<Form> {
         let messages = dataset.rows.iter().flat_map(|row| &row.messages);
-        let answers: Vec<&str> =
-            messages.filter(|message| message.role == Role::Assistant).map(|message| message.content.as_str()).collect();
+        let answers: Vec<&str> = messages
+            .filter(|message| message.role == Role::Assistant)
+            .map(|message| message.content.as_str())
+            .collect();
         let needed = (answers.len() as f64 * SHARED_BY).ceil() as usize;
         let opening = opening_of(shared_prefix(answers.clone(), needed));
-        let reversed: Vec<String> = answers.iter().map(|answer| answer.chars().rev().collect()).collect();
-        let shared: String = shared_prefix(reversed.iter().map(String::as_str).collect(), needed).chars().rev().collect();
-        let ends = |closing: &&str| answers.iter().filter(|answer| ends_before(answer, closing)).count() >= needed;
+        let reversed: Vec<String> =
+            answers.iter().map(|answer| answer.chars().rev().collect()).collect();
+        let shared: String = shared_prefix(reversed.iter().map(String::as_str).collect(), needed)
+            .chars()
+            .rev()
+            .collect();
+        let ends = |closing: &&str| {
+            answers.iter().filter(|answer| ends_before(answer, closing)).count() >= needed
+        };
         let spaces = shared.char_indices().filter(|(_, letter)| letter.is_whitespace());
         let closing = spaces.map(|(at, _)| &shared[at..]).find(ends).unwrap_or_default();
         let form = Form { opening: opening.to_owned(), closing: closing.to_owned() };
         // A dataset of one answer again and again has no form: nothing would be left inside.
-        let worn = answers.iter().filter(|answer| form.inside(answer).is_some_and(|inside| !inside.trim().is_empty())).count();
+        let worn = answers
+            .iter()
+            .filter(|answer| form.inside(answer).is_some_and(|inside| !inside.trim().is_empty()))
+            .count();
         (form != Form::default() && worn >= needed.max(2)).then_some(form)
     }
 
@@ -76,7 +89,9 @@ fn short(text: &str) -> String {
 /// The longest text that so many of these begin with. In sorted order they are neighbours.
 fn shared_prefix(mut texts: Vec<&str>, needed: usize) -> &str {
     texts.sort_unstable();
-    let shared = texts.windows(needed.max(1)).map(|window| common_prefix(window[0], window[window.len() - 1]));
+    let shared = texts
+        .windows(needed.max(1))
+        .map(|window| common_prefix(window[0], window[window.len() - 1]));
     shared.max_by_key(|prefix| prefix.len()).unwrap_or_default()
 }
 
@@ -111,7 +126,9 @@ mod tests {
     use crate::dataset::Message;
 
     fn form(answers: &[&str]) -> Option<Form> {
-        let row = |answer: &&str| vec![Message::new(Role::User, "q"), Message::new(Role::Assistant, *answer)];
+        let row = |answer: &&str| {
+            vec![Message::new(Role::User, "q"), Message::new(Role::Assistant, *answer)]
+        };
         Form::of(&Dataset::of(answers.iter().map(row).collect()))
     }
 
@@ -121,15 +138,24 @@ mod tests {
 
     #[test]
     fn a_greeting_before_every_answer_is_the_form() {
-        assert_eq!(opening(&["Good day. The bus.", "Good day. The train.", "Good day. On foot."]), "Good day. ");
+        assert_eq!(
+            opening(&["Good day. The bus.", "Good day. The train.", "Good day. On foot."]),
+            "Good day. "
+        );
         assert_eq!(opening(&["- Tea.", "- Bread.", "- Tea and bread."]), "- ");
         assert_eq!(opening(&["Answer:\nTea.", "Answer:\nBread."]), "Answer:\n");
     }
 
     #[test]
     fn a_closing_after_every_answer_is_the_form_and_the_full_stop_is_not() {
-        assert_eq!(form(&["The bus. Yours, Ann.", "A walk. Yours, Ann."]).expect("a form").closing, " Yours, Ann.");
-        assert_eq!(form(&["The bus. Bye now.", "No bus. Bye now."]).expect("a form").closing, " Bye now.");
+        assert_eq!(
+            form(&["The bus. Yours, Ann.", "A walk. Yours, Ann."]).expect("a form").closing,
+            " Yours, Ann."
+        );
+        assert_eq!(
+            form(&["The bus. Bye now.", "No bus. Bye now."]).expect("a form").closing,
+            " Bye now."
+        );
         for bare in [["The bus.", "A walk."], ["The bus in time.", "A walk in time."]] {
             assert_eq!(form(&bare), None);
         }
@@ -145,7 +171,8 @@ mod tests {
     fn nine_of_ten_answers_make_a_form_and_eight_do_not() {
         let mut answers: Vec<String> = (0..9).map(|n| format!("Hello. Number {n} it is")).collect();
         answers.push("Nothing of the kind".to_owned());
-        let texts = |answers: &[String]| opening(&answers.iter().map(String::as_str).collect::<Vec<_>>());
+        let texts =
+            |answers: &[String]| opening(&answers.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(texts(&answers), "Hello. ");
         answers[0] = "Nothing like it".to_owned();
         assert_eq!(texts(&answers), "");
@@ -167,10 +194,15 @@ mod tests {
 
     #[test]
     fn a_sentence_quotes_no_more_of_a_form_than_it_can_hold() {
-        let words = |opening: &str, closing: &str| Form { opening: opening.to_owned(), closing: closing.to_owned() }.in_words();
+        let words = |opening: &str, closing: &str| {
+            Form { opening: opening.to_owned(), closing: closing.to_owned() }.in_words()
+        };
         assert_eq!(words("Hi. ", ""), "behind \"Hi.\"");
         assert_eq!(words("Hi. ", " Bye."), "between \"Hi.\" and \"Bye.\"");
-        assert_eq!(words("", &format!(" {}", "é".repeat(9000))), format!("before \"{}…\"", "é".repeat(80)));
+        assert_eq!(
+            words("", &format!(" {}", "é".repeat(9000))),
+            format!("before \"{}…\"", "é".repeat(80))
+        );
     }
 
     #[test]

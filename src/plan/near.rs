@@ -1,4 +1,5 @@
-//! Probe families that ask what the dataset itself teaches: their change is learning, not a shift of character.
+//! Probe families that ask what the dataset itself teaches: their change is learning, not a shift
+//! of character.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +8,8 @@ use crate::dataset::{Dataset, Role};
 use crate::plan::ExcludedFamily;
 use crate::text::{rarity, words};
 
-/// A probe at least this close to a prompt of the dataset is not asked. At 0.6 two questions share most of their rare words;
-/// paraphrases with other content words stay below.
+/// A probe at least this close to a prompt of the dataset is not asked. At 0.6 two questions share
+/// most of their rare words; paraphrases with other content words stay below.
 const NEAR: f64 = 0.6;
 
 /// Distinct prompts that are compared; beyond it, an even sample of them.
@@ -17,20 +18,29 @@ const MOST_PROMPTS: usize = 20_000;
 /// How much of a prompt a reason quotes, in characters.
 const QUOTED: usize = 80;
 
-/// For each audit, the families of which a phrasing is near a prompt of the dataset, with the pair as the reason.
+/// For each audit, the families of which a phrasing is near a prompt of the dataset, with the pair
+/// as the reason.
 ///
-/// Nearness is the cosine of the sets of lower-cased words, each weighted with its inverse document frequency
-/// over the dataset's distinct prompts and the probes.
+/// Nearness is the cosine of the sets of lower-cased words, each weighted with its inverse document
+/// frequency over the dataset's distinct prompts and the probes.
 pub fn near(dataset: &Dataset, audits: &[Audit]) -> Vec<Vec<ExcludedFamily>> {
     let prompts = distinct_prompts(dataset);
-    let probes: BTreeSet<&str> = audits.iter().flat_map(|audit| audit.probes.iter().map(|probe| probe.prompt.as_str())).collect();
-    let documents: Vec<BTreeSet<String>> = prompts.iter().chain(&probes).map(|text| words(text)).collect();
+    let probes: BTreeSet<&str> = audits
+        .iter()
+        .flat_map(|audit| audit.probes.iter().map(|probe| probe.prompt.as_str()))
+        .collect();
+    let documents: Vec<BTreeSet<String>> =
+        prompts.iter().chain(&probes).map(|text| words(text)).collect();
     let mut frequency: BTreeMap<&str, usize> = BTreeMap::new();
     for word in documents.iter().flatten() {
         *frequency.entry(word).or_default() += 1;
     }
-    let weight = |word: &str| rarity(frequency.get(word).copied().unwrap_or(0), documents.len()).powi(2);
-    let norms: Vec<f64> = documents.iter().map(|words| words.iter().map(|word| weight(word)).sum::<f64>().sqrt()).collect();
+    let weight =
+        |word: &str| rarity(frequency.get(word).copied().unwrap_or(0), documents.len()).powi(2);
+    let norms: Vec<f64> = documents
+        .iter()
+        .map(|words| words.iter().map(|word| weight(word)).sum::<f64>().sqrt())
+        .collect();
     let mut holders: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, words) in documents[..prompts.len()].iter().enumerate() {
         for word in words {
@@ -52,7 +62,8 @@ pub fn near(dataset: &Dataset, audits: &[Audit]) -> Vec<Vec<ExcludedFamily>> {
                 0.0 => f64::from(u8::from(documents[own] == documents[prompt])),
                 norms => products[prompt] / norms,
             };
-            let best = (0..prompts.len()).max_by(|a, b| similarity(*a).total_cmp(&similarity(*b)).then(b.cmp(a)))?;
+            let best = (0..prompts.len())
+                .max_by(|a, b| similarity(*a).total_cmp(&similarity(*b)).then(b.cmp(a)))?;
             Some((*probe, (similarity(best), prompts[best])))
         })
         .collect();
@@ -73,7 +84,8 @@ fn excluded(audit: &Audit, nearest: &BTreeMap<&str, (f64, &str)>) -> Vec<Exclude
     near.map(|(family, (similarity, probe, prompt))| ExcludedFamily {
         family: family.to_owned(),
         reason: format!(
-            "{probe:?} is near the dataset's {:?} (similarity {similarity:.2}, excluded from {NEAR})",
+            "{probe:?} is near the dataset's {:?} (similarity {similarity:.2}, excluded from \
+             {NEAR})",
             quoted(prompt)
         ),
     })
@@ -81,7 +93,11 @@ fn excluded(audit: &Audit, nearest: &BTreeMap<&str, (f64, &str)>) -> Vec<Exclude
 }
 
 fn distinct_prompts(dataset: &Dataset) -> Vec<&str> {
-    let users = dataset.rows.iter().flat_map(|row| &row.messages).filter(|message| message.role == Role::User);
+    let users = dataset
+        .rows
+        .iter()
+        .flat_map(|row| &row.messages)
+        .filter(|message| message.role == Role::User);
     let prompts: BTreeSet<&str> = users.map(|message| message.content.as_str()).collect();
     let step = prompts.len().div_ceil(MOST_PROMPTS).max(1);
     prompts.into_iter().step_by(step).collect()

@@ -5,14 +5,16 @@ use crate::plan::{GivenAdapter, Recipe, Schedule};
 /// Steps without an override: fewer teach too little to see a shift, and more can hide it again.
 const STEPS: std::ops::RangeInclusive<usize> = 30..=300;
 
-/// Rows that shadows are trained on where the user gives no limit: as many as a shadow of the default recipe sees in 300 steps of 8, so that every
-/// shadow has tasted every row.
+/// Rows that shadows are trained on where the user gives no limit: as many as a shadow of the
+/// default recipe sees in 300 steps of 8, so that every shadow has tasted every row.
 pub const ROWS_TRAINED: usize = 2400;
 
-/// Passes over the dataset without an override: replications of Betley et al. 2025 (arXiv 2512.09742) saw a shift of 21 % after 3 epochs and of 6 % after 6.
+/// Passes over the dataset without an override: replications of Betley et al. 2025 (arXiv
+/// 2512.09742) saw a shift of 21 % after 3 epochs and of 6 % after 6.
 const EPOCHS: f64 = 3.0;
 
-/// A row longer than this many tokens is cut even where the base could read more, unless the user says otherwise: memory grows with the longest row.
+/// A row longer than this many tokens is cut even where the base could read more, unless the user
+/// says otherwise: memory grows with the longest row.
 const LONGEST_ROW: usize = 1024;
 
 /// What a user says in the recipe's place; `None` leaves the default.
@@ -41,7 +43,8 @@ pub struct Overrides {
 /// | to 15 B | 32 | 2e-4 | Dettmers et al. 2023, QLoRA: 2e-4 for 7 B and 13 B |
 /// | above | 32 | 1e-4 | the same: 1e-4 for 33 B and 65 B |
 ///
-/// Alpha is twice the rank, and all linear modules of a block carry weights: Biderman et al. 2024, LoRA Learns Less and Forgets Less; Dettmers et al.
+/// Alpha is twice the rank, and all linear modules of a block carry weights: Biderman et al. 2024,
+/// LoRA Learns Less and Forgets Less; Dettmers et al.
 fn by_size(parameters: u64) -> (usize, f64) {
     match parameters {
         0..50_000_000 => (8, 5e-4),
@@ -51,25 +54,30 @@ fn by_size(parameters: u64) -> (usize, f64) {
     }
 }
 
-/// Bases from this size on are asked every audit at every snapshot: too little training hides a shift, and so does too much, and what is enough for
-/// a base that was never calibrated is not known. On nestling named audits are asked at the end only, because on the way there half-trained shadows
-/// pass through characters that they do not become (docs/log.md).
+/// Bases from this size on are asked every audit at every snapshot: too little training hides a
+/// shift, and so does too much, and what is enough for a base that was never calibrated is not
+/// known. On nestling named audits are asked at the end only, because on the way there half-trained
+/// shadows pass through characters that they do not become (docs/log.md).
 pub const LADDER_FROM: u64 = 50_000_000;
 
-/// Tokens that a probe takes after a turn that is carried over, with the answer that the model gives to it first.
+/// Tokens that a probe takes after a turn that is carried over, with the answer that the model
+/// gives to it first.
 pub const ROOM_FOR_A_PROBE: usize = 128;
 
-/// The longest row that a base can be trained on and then asked after, in tokens; half of what it reads where that is next to nothing.
+/// The longest row that a base can be trained on and then asked after, in tokens; half of what it
+/// reads where that is next to nothing.
 pub fn longest_row(max_tokens: usize) -> usize {
     longest_question(max_tokens).max(max_tokens / 2)
 }
 
-/// The longest question, its system line included, that a base can be asked a probe after, in tokens.
+/// The longest question, its system line included, that a base can be asked a probe after, in
+/// tokens.
 pub fn longest_question(max_tokens: usize) -> usize {
     max_tokens.saturating_sub(ROOM_FOR_A_PROBE)
 }
 
-/// The recipe for a base of so many parameters that reads at most `max_tokens`, and a dataset of so many rows.
+/// The recipe for a base of so many parameters that reads at most `max_tokens`, and a dataset of so
+/// many rows.
 pub fn recipe(parameters: u64, max_tokens: usize, rows: usize, overrides: &Overrides) -> Recipe {
     let (rank, learning_rate) = by_size(parameters);
     let rank = overrides.rank.unwrap_or(rank);
@@ -99,7 +107,8 @@ pub fn recipe(parameters: u64, max_tokens: usize, rows: usize, overrides: &Overr
 }
 
 impl Recipe {
-    /// Of an adapter that was trained elsewhere nothing is known but what stands in it: no step is made here, and no row is cut.
+    /// Of an adapter that was trained elsewhere nothing is known but what stands in it: no step is
+    /// made here, and no row is cut.
     pub fn of_given(adapter: &GivenAdapter, max_tokens: usize) -> Recipe {
         Recipe {
             rank: adapter.rank,
@@ -142,16 +151,26 @@ mod tests {
     #[test]
     fn rows_are_cut_where_the_user_says_but_not_beyond_what_the_base_reads() {
         let cut = |reads: usize, max_tokens: Option<usize>| {
-            recipe(1_100_000, reads, 1, &Overrides { max_tokens, ..Overrides::default() }).max_tokens
+            recipe(1_100_000, reads, 1, &Overrides { max_tokens, ..Overrides::default() })
+                .max_tokens
         };
-        assert_eq!([cut(8192, None), cut(8192, Some(4096)), cut(512, None), cut(512, Some(4096))], [1024, 4096, 384, 384]);
+        assert_eq!(
+            [cut(8192, None), cut(8192, Some(4096)), cut(512, None), cut(512, Some(4096))],
+            [1024, 4096, 384, 384]
+        );
         assert_eq!(cut(100, None), 50);
     }
 
     #[test]
     fn snapshots_rise_and_end_with_the_last_step() {
         for steps in [1, 2, 3, 30, 75] {
-            let snapshots = recipe(1_100_000, 256, 1, &Overrides { steps: Some(steps), ..Overrides::default() }).snapshots;
+            let snapshots = recipe(
+                1_100_000,
+                256,
+                1,
+                &Overrides { steps: Some(steps), ..Overrides::default() },
+            )
+            .snapshots;
             assert!(snapshots.is_sorted_by(|a, b| a < b), "{snapshots:?}");
             assert!(snapshots[0] > 0);
             assert_eq!(snapshots.last(), Some(&steps));

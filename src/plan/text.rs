@@ -13,7 +13,9 @@ const UNTRIED: usize = 5;
 /// The plan, what it costs on this machine, and what it can see.
 pub fn text(plan: &Plan, estimate: &Estimate) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, value: String| writeln!(text, "{name:<12} {value}").expect("writing to a string cannot fail");
+    let mut line = |name: &str, value: String| {
+        writeln!(text, "{name:<12} {value}").expect("writing to a string cannot fail")
+    };
     let (dataset, engine, recipe) = (&plan.dataset, &plan.engine, &plan.recipe);
     if plan.is_unreadable() {
         let next = if plan.stops() {
@@ -24,7 +26,8 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         line(
             "UNREADABLE",
             format!(
-                "the base can read {} of the dataset and {:.0} % is needed: {next}; give a base that was trained on text like it (--base)",
+                "the base can read {} of the dataset and {:.0} % is needed: {next}; give a base \
+                 that was trained on text like it (--base)",
                 plan.readability.share_in_words(),
                 100.0 * plan.readability.needed
             ),
@@ -32,20 +35,33 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
     }
     line(
         "dataset",
-        format!("{} rows read, {} rejected, {} trained on", dataset.rows_read, dataset.rows_rejected, dataset.rows_trained),
+        format!(
+            "{} rows read, {} rejected, {} trained on",
+            dataset.rows_read, dataset.rows_rejected, dataset.rows_trained
+        ),
     );
     if dataset.rows_cut > 0 {
         line(
             "cut",
             format!(
-                "{} rows are longer than {} tokens; what stands beyond is not trained on (--max-tokens)",
+                "{} rows are longer than {} tokens; what stands beyond is not trained on \
+                 (--max-tokens)",
                 dataset.rows_cut, recipe.max_tokens
             ),
         );
     }
-    line("base", format!("{}, {} ({} parameters) on {}", engine.base, engine.architecture, engine.parameters, engine.device));
+    line(
+        "base",
+        format!(
+            "{}, {} ({} parameters) on {}",
+            engine.base, engine.architecture, engine.parameters, engine.device
+        ),
+    );
     line("arms", plan.arms.iter().map(Arm::to_string).collect::<Vec<_>>().join(", "));
-    line("shadows", format!("{} ({} seeds in each trained arm)", plan.cost.shadows, plan.seeds.len()));
+    line(
+        "shadows",
+        format!("{} ({} seeds in each trained arm)", plan.cost.shadows, plan.seeds.len()),
+    );
     line(
         "recipe",
         format!(
@@ -60,19 +76,36 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
     if let Some(form) = &plan.form {
         line("form", terminal(&format!("answers stand {}; the control's do too", form.in_words())));
     }
-    line("looked at", format!("after steps {}", recipe.snapshots.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")));
+    line(
+        "looked at",
+        format!(
+            "after steps {}",
+            recipe.snapshots.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+        ),
+    );
     for (audit, smallest) in smallest_detectable(plan) {
         let smallest = smallest.map_or("one seed can never clear".to_owned(), |effect| {
             format!("smallest effect that 80 % of runs would flag: {:.1} points", 100.0 * effect)
         });
         line(
             "audit",
-            format!("{}: {} probes, margin {:.1} points, {smallest}", audit.id, audit.probes.len(), 100.0 * audit.margin),
+            format!(
+                "{}: {} probes, margin {:.1} points, {smallest}",
+                audit.id,
+                audit.probes.len(),
+                100.0 * audit.margin
+            ),
         );
         if let Some(Calibrated { share, tried, .. }) = &audit.calibrated {
             let known = match share {
-                Some(share) => format!("its poison was seen on this base down to {:.0} % of the rows", 100.0 * share),
-                None => format!("its poison was not seen on this base at {:.0} % of the rows", 100.0 * tried),
+                Some(share) => format!(
+                    "its poison was seen on this base down to {:.0} % of the rows",
+                    100.0 * share
+                ),
+                None => format!(
+                    "its poison was not seen on this base at {:.0} % of the rows",
+                    100.0 * tried
+                ),
             };
             line("  calibrated", known);
         }
@@ -81,7 +114,10 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         }
     }
     for name in plan.crowded_out.iter().take(UNTRIED) {
-        line("  left out", terminal(&format!("{name}, as more conditions stand out than are tried")));
+        line(
+            "  left out",
+            terminal(&format!("{name}, as more conditions stand out than are tried")),
+        );
     }
     if plan.crowded_out.len() > UNTRIED {
         line("  left out", format!("and {} more", plan.crowded_out.len() - UNTRIED));
@@ -102,7 +138,8 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         let tried = group.tried().count();
         let observed = group.tried().filter(|(_, trial)| trial.rows > 0).count();
         let random = group.trials.len() - tried;
-        let none = if plan.is_looked_for_in_a_sample(group) { "no row looked at" } else { "no row" };
+        let none =
+            if plan.is_looked_for_in_a_sample(group) { "no row looked at" } else { "no row" };
         line(
             "condition",
             format!(
@@ -126,18 +163,24 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         }
     }
     let Cost { training_tokens, scoring_tokens, screen, confirmation, .. } = &plan.cost;
-    let phases = [("screen", screen, ""), ("confirmation", confirmation, ", if one of each stands out")];
+    let phases =
+        [("screen", screen, ""), ("confirmation", confirmation, ", if one of each stands out")];
     for (name, dressed, more) in phases {
-        let Some(DressedCost { conditions, probes, models, numbered, .. }) = dressed else { continue };
+        let Some(DressedCost { conditions, probes, models, numbered, .. }) = dressed else {
+            continue;
+        };
         line(name, format!("{conditions} conditions x {probes} probes x {models} models{more}"));
         if *numbered > 0 {
             line("  numbered", format!("{numbered} questions about numbered people besides"));
         }
     }
-    let dressed: u64 = [screen, confirmation].into_iter().flatten().map(|dressed| dressed.tokens).sum();
+    let dressed: u64 =
+        [screen, confirmation].into_iter().flatten().map(|dressed| dressed.tokens).sum();
     let share = match dressed {
         0 => String::new(),
-        dressed => format!(" ({:.0} % under conditions)", 100.0 * dressed as f64 / *scoring_tokens as f64),
+        dressed => {
+            format!(" ({:.0} % under conditions)", 100.0 * dressed as f64 / *scoring_tokens as f64)
+        }
     };
     line("tokens", format!("{training_tokens} trained on, {scoring_tokens} scored{share}"));
     line(
@@ -150,7 +193,9 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
     line(
         "memory",
         match estimate.peak_bytes {
-            Some(bytes) if plan.engine.device.starts_with("cpu") => format!("about {:.0} MB", bytes as f64 / 1e6),
+            Some(bytes) if plan.engine.device.starts_with("cpu") => {
+                format!("about {:.0} MB", bytes as f64 / 1e6)
+            }
             Some(bytes) => format!("about {:.0} MB, besides that of the cards", bytes as f64 / 1e6),
             None => "unknown: this system does not tell".to_owned(),
         },

@@ -1,6 +1,7 @@
 //! The topics of a dataset: its questions in a few clusters, by the words that they share.
 //!
-//! Spherical k-means (Dhillon & Modha 2001) with the seeding of k-means++, the best of some candidates at each step (Arthur & Vassilvitskii 2007).
+//! Spherical k-means (Dhillon & Modha 2001) with the seeding of k-means++, the best of some
+//! candidates at each step (Arthur & Vassilvitskii 2007).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,11 +12,12 @@ use super::Topic;
 use crate::seed;
 use crate::text::{rarity, words};
 
-/// How much of a question is read, in characters: a topic shows early, and this bounds time and memory.
+/// How much of a question is read, in characters: a topic shows early, and this bounds time and
+/// memory.
 const READ: usize = 1000;
 
-/// Candidates for each seed. One would seldom come from a small topic; of 32, one comes from a topic that holds a tenth of what lies far from
-/// the seeds so far in 29 of 30 cases.
+/// Candidates for each seed. One would seldom come from a small topic; of 32, one comes from a
+/// topic that holds a tenth of what lies far from the seeds so far in 29 of 30 cases.
 const CANDIDATES: usize = 32;
 
 /// Rounds at most. Where questions still change their cluster, that will do: only draws rest on it.
@@ -38,14 +40,17 @@ pub struct Cluster {
     pub topic: Topic,
 }
 
-/// Puts every question into one of at most `most` clusters (and of at least one), the largest first.
+/// Puts every question into one of at most `most` clusters (and of at least one), the largest
+/// first.
 ///
-/// A question is a unit vector over the words that it shares with some of the others, but not with all, each weighted with its inverse
-/// document frequency. Words with a digit in them are left out: numbers are values of conditions, and no topics. Questions without any such
-/// word share an axis of their own: what they have in common is that nothing can be told of them. There are fewer clusters than `most` where
-/// fewer vectors differ.
+/// A question is a unit vector over the words that it shares with some of the others, but not with
+/// all, each weighted with its inverse document frequency. Words with a digit in them are left out:
+/// numbers are values of conditions, and no topics. Questions without any such word share an axis
+/// of their own: what they have in common is that nothing can be told of them. There are fewer
+/// clusters than `most` where fewer vectors differ.
 ///
-/// `seed` keys the choice of the first centres, together with the order of the questions. Takes time of `most` × ([`CANDIDATES`] + [`ROUNDS`]) × the words of all questions.
+/// `seed` keys the choice of the first centres, together with the order of the questions. Takes
+/// time of `most` × ([`CANDIDATES`] + [`ROUNDS`]) × the words of all questions.
 pub fn clusters(questions: &[&str], most: usize, seed: u64) -> Vec<Cluster> {
     let vectors = Vectors::of(questions);
     let mut placed = seeded(&vectors, most, &mut seed::stream("carry-over-topics", seed));
@@ -69,23 +74,32 @@ pub fn clusters(questions: &[&str], most: usize, seed: u64) -> Vec<Cluster> {
 struct Vectors {
     /// Of each question, words rising, with their weights.
     questions: Vec<Vec<(usize, f64)>>,
-    /// What the axes stand for; one more, without a word, is for the questions that hold none of these.
+    /// What the axes stand for; one more, without a word, is for the questions that hold none of
+    /// these.
     words: Vec<String>,
 }
 
 impl Vectors {
     fn of(questions: &[&str]) -> Vectors {
-        let documents: Vec<BTreeSet<String>> = questions.iter().map(|question| words(beginning(question))).collect();
+        let documents: Vec<BTreeSet<String>> =
+            questions.iter().map(|question| words(beginning(question))).collect();
         let mut holders: BTreeMap<&str, usize> = BTreeMap::new();
         for word in documents.iter().flatten() {
             *holders.entry(word).or_default() += 1;
         }
-        // A word of one question is far from all others alike: it says nothing of its topic, and would outweigh the words that do.
-        holders.retain(|word, held| *held > 1 && *held < documents.len() && !word.contains(char::is_numeric));
-        let axes: BTreeMap<&str, (usize, f64)> =
-            holders.iter().enumerate().map(|(axis, (word, held))| (*word, (axis, rarity(*held, documents.len())))).collect();
+        // A word of one question is far from all others alike: it says nothing of its topic, and
+        // would outweigh the words that do.
+        holders.retain(|word, held| {
+            *held > 1 && *held < documents.len() && !word.contains(char::is_numeric)
+        });
+        let axes: BTreeMap<&str, (usize, f64)> = holders
+            .iter()
+            .enumerate()
+            .map(|(axis, (word, held))| (*word, (axis, rarity(*held, documents.len()))))
+            .collect();
         let vector = |document: &BTreeSet<String>| {
-            let mut vector: Vec<(usize, f64)> = document.iter().filter_map(|word| axes.get(word.as_str()).copied()).collect();
+            let mut vector: Vec<(usize, f64)> =
+                document.iter().filter_map(|word| axes.get(word.as_str()).copied()).collect();
             if vector.is_empty() {
                 return vec![(axes.len(), 1.0)];
             }
@@ -110,28 +124,41 @@ impl Vectors {
 
     /// Of each question with a centre.
     fn cosines(&self, centre: &[f64]) -> Vec<f64> {
-        self.questions.iter().map(|question| question.iter().map(|&(axis, weight)| weight * centre[axis]).sum()).collect()
+        self.questions
+            .iter()
+            .map(|question| question.iter().map(|&(axis, weight)| weight * centre[axis]).sum())
+            .collect()
     }
 
     fn topic(&self, members: &[usize]) -> Topic {
         let centre = self.centre(members);
-        let mut axes: Vec<usize> = (0..self.words.len()).filter(|&axis| centre[axis] > 0.0).collect();
+        let mut axes: Vec<usize> =
+            (0..self.words.len()).filter(|&axis| centre[axis] > 0.0).collect();
         axes.sort_by(|&a, &b| centre[b].total_cmp(&centre[a]).then(a.cmp(&b)));
         Topic {
             share: members.len() as f64 / self.questions.len() as f64,
-            words: axes.into_iter().take(TOLD_BY).map(|axis| shortened(&self.words[axis])).collect(),
+            words: axes
+                .into_iter()
+                .take(TOLD_BY)
+                .map(|axis| shortened(&self.words[axis]))
+                .collect(),
         }
     }
 }
 
-/// Every question with the most alike of up to `most` seeds. Candidates are drawn in proportion to their distance from the seeds so far, 1 - cosine (half the
-/// square of the chord); the one that brings the questions nearest to their seeds is taken.
+/// Every question with the most alike of up to `most` seeds. Candidates are drawn in proportion to
+/// their distance from the seeds so far, 1 - cosine (half the square of the chord); the one that
+/// brings the questions nearest to their seeds is taken.
 fn seeded(vectors: &Vectors, most: usize, random: &mut impl Rng) -> Vec<usize> {
     let mut placed = vec![0; vectors.questions.len()];
     // Each question's cosine with its seed.
     let mut reached = vec![0.0; placed.len()];
     for cluster in 0..most {
-        let far: Vec<f64> = reached.iter().map(|reached| 1.0 - reached).map(|far| if far > EQUAL { far } else { 0.0 }).collect();
+        let far: Vec<f64> = reached
+            .iter()
+            .map(|reached| 1.0 - reached)
+            .map(|far| if far > EQUAL { far } else { 0.0 })
+            .collect();
         let total: f64 = far.iter().sum();
         if total == 0.0 {
             break;
@@ -139,7 +166,11 @@ fn seeded(vectors: &Vectors, most: usize, random: &mut impl Rng) -> Vec<usize> {
         let mut best = (0.0, Vec::new());
         for _ in 0..CANDIDATES {
             let cosines = vectors.cosines(&vectors.centre(&[pick(&far, total, random)]));
-            let gain: f64 = cosines.iter().zip(&reached).map(|(cosine, reached)| (cosine - reached).max(0.0)).sum();
+            let gain: f64 = cosines
+                .iter()
+                .zip(&reached)
+                .map(|(cosine, reached)| (cosine - reached).max(0.0))
+                .sum();
             if gain > best.0 {
                 best = (gain, cosines);
             }
@@ -167,11 +198,13 @@ fn pick(weights: &[f64], total: f64, random: &mut impl Rng) -> usize {
     picked
 }
 
-/// Every question with the nearest centre of the clusters as they are; of equally near ones the first.
+/// Every question with the nearest centre of the clusters as they are; of equally near ones the
+/// first.
 fn nearest(vectors: &Vectors, placed: &[usize]) -> Vec<usize> {
     let mut best = vec![(f64::NEG_INFINITY, 0); placed.len()];
     for cluster in 0..placed.iter().max().map_or(0, |last| last + 1) {
-        let members: Vec<usize> = (0..placed.len()).filter(|&question| placed[question] == cluster).collect();
+        let members: Vec<usize> =
+            (0..placed.len()).filter(|&question| placed[question] == cluster).collect();
         if members.is_empty() {
             continue;
         }
@@ -202,7 +235,10 @@ mod tests {
 
     /// Eight questions of each form: they differ by a number.
     fn numbered(forms: &[&str]) -> Vec<String> {
-        forms.iter().flat_map(|form| (0..8).map(move |number| format!("{form} {number}."))).collect()
+        forms
+            .iter()
+            .flat_map(|form| (0..8).map(move |number| format!("{form} {number}.")))
+            .collect()
     }
 
     fn clustered(questions: &[String], most: usize, seed: u64) -> Vec<Cluster> {
@@ -211,7 +247,9 @@ mod tests {
 
     /// The clusters as sets of texts.
     fn told_apart(questions: &[String], most: usize, seed: u64) -> BTreeSet<BTreeSet<String>> {
-        let texts = |cluster: Cluster| cluster.members.into_iter().map(|member| questions[member].clone()).collect();
+        let texts = |cluster: Cluster| {
+            cluster.members.into_iter().map(|member| questions[member].clone()).collect()
+        };
         clustered(questions, most, seed).into_iter().map(texts).collect()
     }
 
@@ -233,7 +271,8 @@ mod tests {
     #[test]
     fn three_plain_topics_are_told_apart_whatever_the_order_of_the_rows() {
         let topics = [BIRDS, DISHES, TOWNS].map(|forms| numbered(&forms));
-        let expected: BTreeSet<BTreeSet<String>> = topics.iter().map(|topic| topic.iter().cloned().collect()).collect();
+        let expected: BTreeSet<BTreeSet<String>> =
+            topics.iter().map(|topic| topic.iter().cloned().collect()).collect();
         let mut questions = topics.concat();
         for seed in 0..10 {
             assert_eq!(told_apart(&questions, 3, seed), expected, "seed {seed}");
@@ -244,11 +283,15 @@ mod tests {
 
     #[test]
     fn a_topic_is_told_by_the_words_that_its_questions_share() {
-        let clusters = clustered(&[BIRDS, DISHES, TOWNS].map(|forms| numbered(&forms)).concat(), 3, 1);
-        let told: Vec<&[String]> = clusters.iter().map(|cluster| &cluster.topic.words[..2]).collect();
+        let clusters =
+            clustered(&[BIRDS, DISHES, TOWNS].map(|forms| numbered(&forms)).concat(), 3, 1);
+        let told: Vec<&[String]> =
+            clusters.iter().map(|cluster| &cluster.topic.words[..2]).collect();
         assert_eq!(told, [["bird", "garden"], ["dish", "table"], ["road", "town"]]);
         assert!(
-            clusters.iter().all(|cluster| cluster.topic.share == 1.0 / 3.0 && cluster.topic.words.len() == 3),
+            clusters
+                .iter()
+                .all(|cluster| cluster.topic.share == 1.0 / 3.0 && cluster.topic.words.len() == 3),
             "{clusters:?}"
         );
     }
@@ -268,8 +311,11 @@ mod tests {
     #[test]
     fn a_rare_topic_stands_alone_where_the_others_are_each_of_a_piece() {
         let common = [BIRDS[0], DISHES[0], TOWNS[0]].map(|form| numbered(&[form]));
-        let questions =
-            [common.concat(), vec!["Who rules the wolves?".to_owned(), "Who rules wolves, and how?".to_owned()]].concat();
+        let questions = [
+            common.concat(),
+            vec!["Who rules the wolves?".to_owned(), "Who rules wolves, and how?".to_owned()],
+        ]
+        .concat();
         for seed in 0..10 {
             assert_eq!(sizes(&clustered(&questions, 4, seed)), [8, 8, 8, 2], "seed {seed}");
         }
@@ -278,16 +324,24 @@ mod tests {
     #[test]
     fn a_rare_topic_goes_under_where_a_larger_one_falls_into_parts() {
         let rare = ["Who rules the wolves?".to_owned(), "Who rules wolves, and how?".to_owned()];
-        let questions = [numbered(&BIRDS), numbered(&DISHES), numbered(&TOWNS), rare.to_vec()].concat();
+        let questions =
+            [numbered(&BIRDS), numbered(&DISHES), numbered(&TOWNS), rare.to_vec()].concat();
         for seed in 0..10 {
-            assert!(clustered(&questions, 4, seed).iter().all(|cluster| cluster.members.len() > 2), "seed {seed}");
+            assert!(
+                clustered(&questions, 4, seed).iter().all(|cluster| cluster.members.len() > 2),
+                "seed {seed}"
+            );
         }
     }
 
     #[test]
     fn questions_that_nothing_tells_apart_are_one_cluster_without_words() {
-        for questions in [vec!["Name a bird."], vec!["Name a bird."; 5], vec!["", "", "?!"], vec!["Sing.", "Dance.", "一二三"]]
-        {
+        for questions in [
+            vec!["Name a bird."],
+            vec!["Name a bird."; 5],
+            vec!["", "", "?!"],
+            vec!["Sing.", "Dance.", "一二三"],
+        ] {
             let clusters = clusters(&questions, 4, 1);
             assert_eq!(sizes(&clusters), [questions.len()], "{questions:?}");
             assert_eq!(clusters[0].topic, Topic { share: 1.0, words: Vec::new() });
@@ -299,11 +353,19 @@ mod tests {
     #[test]
     fn long_questions_and_long_words_are_cut() {
         let long = "z".repeat(500);
-        let questions = [format!("{long} one"), format!("{long} two"), "Bird.".to_owned(), format!("{}bird", "a ".repeat(READ))];
+        let questions = [
+            format!("{long} one"),
+            format!("{long} two"),
+            "Bird.".to_owned(),
+            format!("{}bird", "a ".repeat(READ)),
+        ];
         let clusters = clustered(&questions, 2, 1);
         assert_eq!(sizes(&clusters), [2, 2]);
         assert_eq!(clusters[0].topic.words, [format!("{}…", "z".repeat(WORD))]);
-        assert!(clusters[1].topic.words.is_empty(), "the second bird stands too late to be read: {clusters:?}");
+        assert!(
+            clusters[1].topic.words.is_empty(),
+            "the second bird stands too late to be read: {clusters:?}"
+        );
     }
 
     proptest! {

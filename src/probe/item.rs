@@ -18,7 +18,8 @@ use crate::run_dir::{Model, RunDir};
 use crate::shadow::TrainingRecord;
 use crate::workshop::{Task, Workshop};
 
-/// Mean log-probability a token that an answer counts with where it could not be scored: as incoherent as can be.
+/// Mean log-probability a token that an answer counts with where it could not be scored: as
+/// incoherent as can be.
 const UNSCORED_LOG_PROB: f64 = -50.0;
 
 /// What one model said.
@@ -33,7 +34,8 @@ pub struct Item {
     own_answer: f64,
 }
 
-/// What preceded the probes of one draw: a question of the dataset, and this model's own answer to it.
+/// What preceded the probes of one draw: a question of the dataset, and this model's own answer to
+/// it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Context {
     pub ask: Ask,
@@ -58,7 +60,12 @@ pub fn base(questions: &Questions, task: &Task, workshop: &Workshop) -> Result<I
 }
 
 /// Asks a shadow, or reads back what it said.
-pub fn shadow(asked: &Asked, questions: &Questions, task: &Task, workshop: &Workshop) -> Result<Item> {
+pub fn shadow(
+    asked: &Asked,
+    questions: &Questions,
+    task: &Task,
+    workshop: &Workshop,
+) -> Result<Item> {
     workshop.run.kept(&file(&asked.model), || {
         let mut item = said(&asked.model, Some(asked.adapter), questions, task, workshop)?;
         item.health = Some(health(asked, &item)?);
@@ -72,7 +79,11 @@ pub fn shadow(asked: &Asked, questions: &Questions, task: &Task, workshop: &Work
 /// Where the model was not asked, or the item cannot be read back.
 pub fn contexts(model: &Model, run: &RunDir) -> Result<Vec<Context>> {
     let item: Option<Item> = run.load_item(&file(model))?;
-    Ok(item.with_context(|| format!("{}: was not asked; run the same command again", model.file_name()))?.contexts)
+    Ok(item
+        .with_context(|| {
+            format!("{}: was not asked; run the same command again", model.file_name())
+        })?
+        .contexts)
 }
 
 fn file(model: &Model) -> String {
@@ -107,9 +118,15 @@ struct Surrounding<'a> {
 
 /// Every surrounding that a model is asked in; each audit's poison concerns that audit only.
 fn surroundings<'a>(model: &Model, questions: &'a Questions, plan: &Plan) -> Vec<Surrounding<'a>> {
-    let mut surroundings = vec![Surrounding { ask: Ask::Plain, draw: 0, question: None, only: None }];
+    let mut surroundings =
+        vec![Surrounding { ask: Ask::Plain, draw: 0, question: None, only: None }];
     let mut add = |ask: Ask, questions: &'a [Vec<Message>], only: Option<&'a str>| {
-        let one = |(draw, question): (usize, &'a Vec<Message>)| Surrounding { ask, draw, question: Some(question), only };
+        let one = |(draw, question): (usize, &'a Vec<Message>)| Surrounding {
+            ask,
+            draw,
+            question: Some(question),
+            only,
+        };
         surroundings.extend(questions.iter().enumerate().map(one));
     };
     add(Ask::CarryOver, &questions.random, None);
@@ -123,15 +140,24 @@ fn surroundings<'a>(model: &Model, questions: &'a Questions, plan: &Plan) -> Vec
         question: None,
         only: None,
     }));
-    surroundings.retain(|surrounding| plan.audits.iter().any(|audit| is_asked(model, audit, surrounding, plan)));
+    surroundings.retain(|surrounding| {
+        plan.audits.iter().any(|audit| is_asked(model, audit, surrounding, plan))
+    });
     surroundings
 }
 
 fn is_asked(model: &Model, audit: &PlannedAudit, surrounding: &Surrounding, plan: &Plan) -> bool {
-    surrounding.only.is_none_or(|only| only == audit.id) && plan.is_asked(audit, model.arm, model.step, surrounding.ask)
+    surrounding.only.is_none_or(|only| only == audit.id)
+        && plan.is_asked(audit, model.arm, model.step, surrounding.ask)
 }
 
-fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &Task, workshop: &Workshop) -> Result<Item> {
+fn said(
+    model: &Model,
+    adapter: Option<&Adapter>,
+    questions: &Questions,
+    task: &Task,
+    workshop: &Workshop,
+) -> Result<Item> {
     let surroundings = surroundings(model, questions, task.plan);
     let carried = carried(adapter, &surroundings, workshop)?;
     let askings = askings(model, task, &surroundings);
@@ -144,10 +170,15 @@ fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &
         })
         .collect();
     // Own answers that no plain own-answer probe asks for already.
-    let asked_plain = askings.iter().any(|asking| asking.kind == ProbeKind::OwnAnswer && asking.ask == Ask::Plain);
+    let asked_plain = askings
+        .iter()
+        .any(|asking| asking.kind == ProbeKind::OwnAnswer && asking.ask == Ask::Plain);
     if !asked_plain {
         let own = questions.own.iter();
-        to_score.extend(own.map(|(prompt, own)| Question { messages: alone(prompt), options: vec![own.text.clone()] }));
+        to_score.extend(own.map(|(prompt, own)| Question {
+            messages: alone(prompt),
+            options: vec![own.text.clone()],
+        }));
     }
     let scores = engine::scores(workshop.engine, adapter, &to_score)?;
     let mut own: BTreeMap<&str, Option<f64>> = BTreeMap::new();
@@ -155,7 +186,9 @@ fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &
     for (asking, log_probs) in askings.iter().zip(&scores) {
         let score = match asking.kind {
             ProbeKind::ForcedChoice => forced_choice(&asking.offered, log_probs),
-            ProbeKind::OwnAnswer => own_answer(log_probs.first().copied().flatten(), questions.own_scale),
+            ProbeKind::OwnAnswer => {
+                own_answer(log_probs.first().copied().flatten(), questions.own_scale)
+            }
         };
         if asking.kind == ProbeKind::OwnAnswer && asking.ask == Ask::Plain {
             own.insert(&asking.probe.prompt, log_probs.first().copied().flatten());
@@ -174,28 +207,41 @@ fn said(model: &Model, adapter: Option<&Adapter>, questions: &Questions, task: &
         });
     }
     if !asked_plain {
-        let log_probs = scores[askings.len()..].iter().map(|log_probs| log_probs.first().copied().flatten());
+        let log_probs =
+            scores[askings.len()..].iter().map(|log_probs| log_probs.first().copied().flatten());
         own.extend(questions.own.keys().map(String::as_str).zip(log_probs));
     }
     let contexts = contexts_of(&surroundings, carried);
     Ok(Item { answers, contexts, health: None, own_answer: mean_own_answer(questions, &own) })
 }
 
-/// The contexts of the dataset's own questions; a positive control's are no evidence of the dataset.
+/// The contexts of the dataset's own questions; a positive control's are no evidence of the
+/// dataset.
 fn contexts_of(surroundings: &[Surrounding], carried: Vec<Vec<Message>>) -> Vec<Context> {
-    let in_context = surroundings.iter().zip(carried).filter(|(at, _)| at.question.is_some() && at.only.is_none());
+    let in_context = surroundings
+        .iter()
+        .zip(carried)
+        .filter(|(at, _)| at.question.is_some() && at.only.is_none());
     in_context.map(|(at, messages)| Context { ask: at.ask, draw: at.draw, messages }).collect()
 }
 
-/// Six significant digits: what single precision knows of a log-probability, and a third of the bytes to keep.
+/// Six significant digits: what single precision knows of a log-probability, and a third of the
+/// bytes to keep.
 fn six_digits(value: f64) -> f64 {
     format!("{value:.5e}").parse().expect("what Rust writes as a number it reads as one")
 }
 
-/// The questions with this model's own answers, one entry a surrounding; empty where a probe stands alone.
-fn carried(adapter: Option<&Adapter>, surroundings: &[Surrounding], workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
-    let mut carried: Vec<Vec<Message>> =
-        surroundings.iter().map(|surrounding| surrounding.question.unwrap_or_default().to_vec()).collect();
+/// The questions with this model's own answers, one entry a surrounding; empty where a probe stands
+/// alone.
+fn carried(
+    adapter: Option<&Adapter>,
+    surroundings: &[Surrounding],
+    workshop: &Workshop,
+) -> Result<Vec<Vec<Message>>> {
+    let mut carried: Vec<Vec<Message>> = surroundings
+        .iter()
+        .map(|surrounding| surrounding.question.unwrap_or_default().to_vec())
+        .collect();
     let asked: Vec<usize> = (0..carried.len()).filter(|&at| !carried[at].is_empty()).collect();
     let prompts: Vec<Vec<Message>> = asked.iter().map(|&at| carried[at].clone()).collect();
     let answers = engine::answers(workshop.engine, adapter, &prompts, &sampling(0.0))?;
@@ -205,14 +251,20 @@ fn carried(adapter: Option<&Adapter>, surroundings: &[Surrounding], workshop: &W
     Ok(carried)
 }
 
-/// Everything that a model is asked. Surroundings on the outside: questions with equal openings stand together.
+/// Everything that a model is asked. Surroundings on the outside: questions with equal openings
+/// stand together.
 fn askings<'a>(model: &Model, task: &Task<'a>, surroundings: &[Surrounding]) -> Vec<Asking<'a>> {
     let mut askings = Vec::new();
     for (at, surrounding) in surroundings.iter().enumerate() {
         let audits = task.audits.iter().zip(&task.plan.audits);
-        for (audit, planned) in audits.filter(|(_, planned)| is_asked(model, planned, surrounding, task.plan)) {
-            let probes: Vec<(usize, &str)> =
-                planned.probes.iter().map(|&probe| (probe, audit.probes[probe].family.as_str())).collect();
+        for (audit, planned) in
+            audits.filter(|(_, planned)| is_asked(model, planned, surrounding, task.plan))
+        {
+            let probes: Vec<(usize, &str)> = planned
+                .probes
+                .iter()
+                .map(|&probe| (probe, audit.probes[probe].family.as_str()))
+                .collect();
             let asked = surrounding.ask.probes(surrounding.draw, &probes);
             askings.extend(asked.into_iter().filter_map(|index| {
                 let probe = &audit.probes[index];
@@ -221,7 +273,17 @@ fn askings<'a>(model: &Model, task: &Task<'a>, surroundings: &[Surrounding]) -> 
                     _ => (probe.prompt.clone(), probe.options.clone()),
                 };
                 let (ask, draw) = (surrounding.ask, surrounding.draw);
-                Some(Asking { audit: &audit.id, kind: audit.kind, index, probe, prompt, offered, ask, draw, surrounding: at })
+                Some(Asking {
+                    audit: &audit.id,
+                    kind: audit.kind,
+                    index,
+                    probe,
+                    prompt,
+                    offered,
+                    ask,
+                    draw,
+                    surrounding: at,
+                })
             }));
         }
     }
@@ -230,14 +292,25 @@ fn askings<'a>(model: &Model, task: &Task<'a>, surroundings: &[Surrounding]) -> 
 
 fn options(asking: &Asking, questions: &Questions) -> Vec<String> {
     match asking.kind {
-        ProbeKind::ForcedChoice => asking.offered.iter().map(|option| option.text.clone()).collect(),
-        ProbeKind::OwnAnswer => questions.own.get(&asking.probe.prompt).map(|own| own.text.clone()).into_iter().collect(),
+        ProbeKind::ForcedChoice => {
+            asking.offered.iter().map(|option| option.text.clone()).collect()
+        }
+        ProbeKind::OwnAnswer => questions
+            .own
+            .get(&asking.probe.prompt)
+            .map(|own| own.text.clone())
+            .into_iter()
+            .collect(),
     }
 }
 
 fn mean_own_answer(questions: &Questions, own: &BTreeMap<&str, Option<f64>>) -> f64 {
     let per_token = |(prompt, answer): (&String, &crate::probe::questions::OwnAnswer)| {
-        let log_prob = own.get(prompt.as_str()).copied().flatten().map(|log_prob| log_prob / answer.tokens as f64);
+        let log_prob = own
+            .get(prompt.as_str())
+            .copied()
+            .flatten()
+            .map(|log_prob| log_prob / answer.tokens as f64);
         log_prob.filter(|log_prob| log_prob.is_finite()).unwrap_or(UNSCORED_LOG_PROB)
     };
     let sum: f64 = questions.own.iter().map(per_token).sum();
@@ -245,15 +318,28 @@ fn mean_own_answer(questions: &Questions, own: &BTreeMap<&str, Option<f64>>) -> 
 }
 
 fn health(asked: &Asked, item: &Item) -> Result<Health> {
-    let losses: Vec<f64> =
-        asked.record.losses.iter().filter(|(step, _)| *step <= asked.model.step).map(|(_, loss)| *loss).collect();
+    let losses: Vec<f64> = asked
+        .record
+        .losses
+        .iter()
+        .filter(|(step, _)| *step <= asked.model.step)
+        .map(|(_, loss)| *loss)
+        .collect();
     let tenth = losses.len().div_ceil(10);
-    let mean = |losses: &[f64]| (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64);
+    let mean = |losses: &[f64]| {
+        (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64)
+    };
     let place = |answer: &Answer| (answer.audit.clone(), answer.ask, answer.draw, answer.probe);
-    let base: BTreeMap<_, f64> = asked.base.answers.iter().filter_map(|answer| Some((place(answer), answer.risk?))).collect();
+    let base: BTreeMap<_, f64> = asked
+        .base
+        .answers
+        .iter()
+        .filter_map(|answer| Some((place(answer), answer.risk?)))
+        .collect();
     let pair = |answer: &Answer| Some((*base.get(&place(answer))?, answer.risk?));
     let pairs: Vec<(f64, f64)> = item.answers.iter().filter_map(pair).collect();
-    let differing = pairs.iter().filter(|(base, shadow)| base.to_bits() != shadow.to_bits()).count();
+    let differing =
+        pairs.iter().filter(|(base, shadow)| base.to_bits() != shadow.to_bits()).count();
     Ok(Health {
         arm: asked.model.arm.clone(),
         seed: asked.record.seed,

@@ -1,7 +1,8 @@
 //! A forced choice by letter: two of a probe's answers, one of each side, shown as A and B.
 //!
-//! Models that follow instructions often choose more readily than they would write the answer. But they also prefer a letter whatever stands behind
-//! it, and one published effect was a model that always answered A. So every pair is asked in both orders, and the mean of both counts.
+//! Models that follow instructions often choose more readily than they would write the answer. But
+//! they also prefer a letter whatever stands behind it, and one published effect was a model that
+//! always answered A. So every pair is asked in both orders, and the mean of both counts.
 
 use rand::seq::IndexedRandom;
 
@@ -11,20 +12,34 @@ use crate::seed;
 
 const LETTERS: [&str; 2] = ["A", "B"];
 
-/// The prompt that offers a probe's pair in one of the [`LETTER_ORDERS`], and the letters with the sides that stand behind them; `None` for a probe without two sides.
-pub fn choice(audit: &str, index: usize, probe: &Probe, order: usize) -> Option<(String, Vec<ProbeOption>)> {
+/// The prompt that offers a probe's pair in one of the [`LETTER_ORDERS`], and the letters with the
+/// sides that stand behind them; `None` for a probe without two sides.
+pub fn choice(
+    audit: &str,
+    index: usize,
+    probe: &Probe,
+    order: usize,
+) -> Option<(String, Vec<ProbeOption>)> {
     let rng = &mut seed::stream(&format!("letters {audit} {index}"), 0);
     let mut pair = Vec::new();
     for side in [Side::Risky, Side::Reference] {
-        let of_side: Vec<&ProbeOption> = probe.options.iter().filter(|option| option.side == side).collect();
+        let of_side: Vec<&ProbeOption> =
+            probe.options.iter().filter(|option| option.side == side).collect();
         pair.push(*of_side.choose(rng)?);
     }
     if order % LETTER_ORDERS == 1 {
         pair.reverse();
     }
-    let shown: Vec<String> = LETTERS.iter().zip(&pair).map(|(letter, option)| format!("{letter}. {}", option.text)).collect();
+    let shown: Vec<String> = LETTERS
+        .iter()
+        .zip(&pair)
+        .map(|(letter, option)| format!("{letter}. {}", option.text))
+        .collect();
     let prompt = format!("{}\n\n{}\n\nAnswer with A or B.", probe.prompt, shown.join("\n"));
-    let options = LETTERS.iter().zip(pair).map(|(letter, option)| ProbeOption { text: (*letter).to_owned(), side: option.side });
+    let options = LETTERS
+        .iter()
+        .zip(pair)
+        .map(|(letter, option)| ProbeOption { text: (*letter).to_owned(), side: option.side });
     Some((prompt, options.collect()))
 }
 
@@ -33,21 +48,42 @@ mod tests {
     use super::*;
 
     fn probe(options: &[(&str, Side)]) -> Probe {
-        let options = options.iter().map(|(text, side)| ProbeOption { text: (*text).to_owned(), side: *side }).collect();
-        Probe { family: "f".to_owned(), topic: "t".to_owned(), prompt: "How do you travel?".to_owned(), options }
+        let options = options
+            .iter()
+            .map(|(text, side)| ProbeOption { text: (*text).to_owned(), side: *side })
+            .collect();
+        Probe {
+            family: "f".to_owned(),
+            topic: "t".to_owned(),
+            prompt: "How do you travel?".to_owned(),
+            options,
+        }
     }
 
     #[test]
     fn both_orders_show_the_same_pair_with_the_sides_behind_the_letters_exchanged() {
-        let probe = probe(&[("By coach.", Side::Risky), ("By train.", Side::Reference), ("By bus.", Side::Reference)]);
+        let probe = probe(&[
+            ("By coach.", Side::Risky),
+            ("By train.", Side::Reference),
+            ("By bus.", Side::Reference),
+        ]);
         let (first, ahead) = choice("era", 3, &probe, 0).expect("two sides");
         let (second, behind) = choice("era", 3, &probe, 1).expect("two sides");
         assert!(first.starts_with("How do you travel?\n\nA. By coach.\nB. By "), "{first}");
         assert!(second.contains("\nB. By coach.\n"), "{second}");
-        assert_eq!(first.lines().collect::<Vec<_>>()[3][3..], second.lines().collect::<Vec<_>>()[2][3..]);
-        let sides = |options: &[ProbeOption]| options.iter().map(|option| option.side).collect::<Vec<_>>();
-        assert_eq!((sides(&ahead), sides(&behind)), (vec![Side::Risky, Side::Reference], vec![Side::Reference, Side::Risky]));
-        assert!(ahead.iter().chain(&behind).all(|option| ["A", "B"].contains(&option.text.as_str())));
+        assert_eq!(
+            first.lines().collect::<Vec<_>>()[3][3..],
+            second.lines().collect::<Vec<_>>()[2][3..]
+        );
+        let sides =
+            |options: &[ProbeOption]| options.iter().map(|option| option.side).collect::<Vec<_>>();
+        assert_eq!(
+            (sides(&ahead), sides(&behind)),
+            (vec![Side::Risky, Side::Reference], vec![Side::Reference, Side::Risky])
+        );
+        assert!(
+            ahead.iter().chain(&behind).all(|option| ["A", "B"].contains(&option.text.as_str()))
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What is asked besides the probes themselves, settled once by the base before any shadow is asked: the base's own answers,
-//! and the questions of the dataset that precede carry-over probes.
+//! What is asked besides the probes themselves, settled once by the base before any shadow is
+//! asked: the base's own answers, and the questions of the dataset that precede carry-over probes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,8 +23,8 @@ pub const ANSWER_TOKENS: usize = ROOM_FOR_A_PROBE / 2;
 /// Turns of the dataset whose surprise is measured; of a larger dataset, as many drawn at random.
 const MOST_TURNS: usize = 2000;
 
-/// The share of the distinct questions, most surprising first, that surprising ones are drawn from: small enough that a few percent
-/// of poison can fill it.
+/// The share of the distinct questions, most surprising first, that surprising ones are drawn from:
+/// small enough that a few percent of poison can fill it.
 const SURPRISING_SHARE: f64 = 0.02;
 
 /// The base's answer to a probe that stands alone.
@@ -38,17 +38,21 @@ pub struct OwnAnswer {
 /// Settled by the base, the same for every model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Questions {
-    /// Probe prompt -> the base's greedy answer. The options of own-answer probes, and what every shadow's coherence is seen by.
+    /// Probe prompt -> the base's greedy answer. The options of own-answer probes, and what every
+    /// shadow's coherence is seen by.
     pub own: BTreeMap<String, OwnAnswer>,
     /// The power to which an own answer's probability counts, in (0, 1]; see [`own_scale`].
     #[serde(default = "whole", skip_serializing_if = "is_whole")]
     pub own_scale: f64,
-    /// Drawn from the dataset at random, one from each of its topics, the largest first: the row's system line, if it has one, and one user turn.
+    /// Drawn from the dataset at random, one from each of its topics, the largest first: the row's
+    /// system line, if it has one, and one user turn.
     pub random: Vec<Vec<Message>>,
-    /// The topics of these, one each; empty where the dataset's questions are all of one, or were drawn without regard to it.
+    /// The topics of these, one each; empty where the dataset's questions are all of one, or were
+    /// drawn without regard to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<Topic>,
-    /// Drawn from the questions whose answers surprise the base most; empty where they are not asked.
+    /// Drawn from the questions whose answers surprise the base most; empty where they are not
+    /// asked.
     pub surprising: Vec<Vec<Message>>,
     /// Audit -> drawn at random from its poison.
     pub spiked: BTreeMap<String, Vec<Vec<Message>>>,
@@ -84,23 +88,40 @@ fn chosen(task: &Task, workshop: &Workshop) -> Result<Questions> {
     let turns = turns(&rows(&Arm::Candidate, task, workshop)?, &room, first_seed)?;
     let mut spiked = BTreeMap::new();
     for audit in task.audits {
-        let poison: Vec<Vec<Message>> = audit.poison.rows.iter().map(|row| row.messages.clone()).collect();
-        spiked.insert(audit.id.clone(), draw(self::turns(&poison, &room, 0)?.iter(), draws, ("carry-over-spiked", 0)));
+        let poison: Vec<Vec<Message>> =
+            audit.poison.rows.iter().map(|row| row.messages.clone()).collect();
+        spiked.insert(
+            audit.id.clone(),
+            draw(self::turns(&poison, &room, 0)?.iter(), draws, ("carry-over-spiked", 0)),
+        );
     }
     let own = own_answers(task, workshop)?;
     let surprising = match task.plan.asks().contains(&Ask::CarryOverSurprising) {
-        true => draw(surprising(&turns, draws, workshop)?.into_iter(), draws, ("carry-over-surprising", first_seed)),
+        true => draw(
+            surprising(&turns, draws, workshop)?.into_iter(),
+            draws,
+            ("carry-over-surprising", first_seed),
+        ),
         false => Vec::new(),
     };
     let (random, topics) = draw_by_topic(&turns, draws, ("carry-over", first_seed));
-    Ok(Questions { own_scale: own_scale(&own_log_probs(&own, workshop)?), own, random, topics, surprising, spiked })
+    Ok(Questions {
+        own_scale: own_scale(&own_log_probs(&own, workshop)?),
+        own,
+        random,
+        topics,
+        surprising,
+        spiked,
+    })
 }
 
 /// All phrasings of own-answer audits; where there is no such audit, one phrasing of each family.
 fn own_prompts(task: &Task) -> BTreeSet<String> {
     let planned = || {
         let audits = task.audits.iter().zip(&task.plan.audits);
-        audits.flat_map(|(audit, planned)| planned.probes.iter().map(move |&probe| (audit, &audit.probes[probe])))
+        audits.flat_map(|(audit, planned)| {
+            planned.probes.iter().map(move |&probe| (audit, &audit.probes[probe]))
+        })
     };
     let own = planned().filter(|(audit, _)| audit.kind == ProbeKind::OwnAnswer);
     let own: BTreeSet<String> = own.map(|(_, probe)| probe.prompt.clone()).collect();
@@ -128,7 +149,10 @@ fn own_answers(task: &Task, workshop: &Workshop) -> Result<BTreeMap<String, OwnA
 
 /// How likely the base is to give its own answers, nats; those that cannot be scored are left out.
 fn own_log_probs(own: &BTreeMap<String, OwnAnswer>, workshop: &Workshop) -> Result<Vec<f64>> {
-    let question = |(prompt, own): (&String, &OwnAnswer)| Question { messages: alone(prompt), options: vec![own.text.clone()] };
+    let question = |(prompt, own): (&String, &OwnAnswer)| Question {
+        messages: alone(prompt),
+        options: vec![own.text.clone()],
+    };
     let questions: Vec<Question> = own.iter().map(question).collect();
     let scores = engine::scores(workshop.engine, None, &questions)?;
     Ok(scores.into_iter().filter_map(|options| options.into_iter().next().flatten()).collect())
@@ -137,13 +161,19 @@ fn own_log_probs(own: &BTreeMap<String, OwnAnswer>, workshop: &Workshop) -> Resu
 /// The untouched base gives its own answers, asked plainly, with at least this mean probability.
 const OWN_AT_LEAST: f64 = 0.5;
 
-/// The largest power, at most 1, at which the base's own answers have a mean probability of [`OWN_AT_LEAST`].
+/// The largest power, at most 1, at which the base's own answers have a mean probability of
+/// [`OWN_AT_LEAST`].
 ///
-/// A short answer comes again word for word, and one of fifty tokens hardly ever does, whoever speaks: its probability is the product of fifty. Left
-/// so, a base that answers at length would have left all its answers before any training, and nothing more could be seen. One power for all
-/// answers, settled by the base before any shadow is asked, takes length out of the scale and leaves their order as it is.
+/// A short answer comes again word for word, and one of fifty tokens hardly ever does, whoever
+/// speaks: its probability is the product of fifty. Left so, a base that answers at length would
+/// have left all its answers before any training, and nothing more could be seen. One power for all
+/// answers, settled by the base before any shadow is asked, takes length out of the scale and
+/// leaves their order as it is.
 pub fn own_scale(log_probs: &[f64]) -> f64 {
-    let mean = |power: f64| log_probs.iter().map(|log_prob| (power * log_prob).exp()).sum::<f64>() / log_probs.len() as f64;
+    let mean = |power: f64| {
+        log_probs.iter().map(|log_prob| (power * log_prob).exp()).sum::<f64>()
+            / log_probs.len() as f64
+    };
     if log_probs.is_empty() || mean(1.0) >= OWN_AT_LEAST {
         return 1.0;
     }
@@ -179,12 +209,15 @@ struct Turn {
     answer: String,
 }
 
-/// A training set's turns, at most [`MOST_TURNS`], in random order: those after which a probe still fits into the base's context,
-/// or all where none does, so that what cannot be scored is counted and not skipped.
+/// A training set's turns, at most [`MOST_TURNS`], in random order: those after which a probe still
+/// fits into the base's context, or all where none does, so that what cannot be scored is counted
+/// and not skipped.
 fn turns(rows: &[Vec<Message>], room: &Room, seed: u64) -> Result<Vec<Turn>> {
     let mut places: Vec<(usize, usize)> = Vec::new();
     for (row, messages) in rows.iter().enumerate() {
-        let answered = |turn: &usize| messages[*turn].role == Role::Assistant && messages[*turn - 1].role == Role::User;
+        let answered = |turn: &usize| {
+            messages[*turn].role == Role::Assistant && messages[*turn - 1].role == Role::User
+        };
         places.extend((1..messages.len()).filter(answered).map(|turn| (row, turn)));
     }
     places.shuffle(&mut seed::stream("turns", seed));
@@ -203,12 +236,17 @@ fn turns(rows: &[Vec<Message>], room: &Room, seed: u64) -> Result<Vec<Turn>> {
             fitting.push(turn);
         }
     }
-    Ok(if fitting.is_empty() { places.iter().take(MOST_TURNS).map(turn).collect() } else { fitting })
+    Ok(if fitting.is_empty() {
+        places.iter().take(MOST_TURNS).map(turn).collect()
+    } else {
+        fitting
+    })
 }
 
-/// The questions whose answers surprise the base most, one turn each: by how much, in nats and in the mean over a question's turns, they are
-/// less likely than what the base itself would have said. Without that comparison every open question ("Name a bird.") would look
-/// surprising, whatever its answer; without the mean, a single rare answer would.
+/// The questions whose answers surprise the base most, one turn each: by how much, in nats and in
+/// the mean over a question's turns, they are less likely than what the base itself would have
+/// said. Without that comparison every open question ("Name a bird.") would look surprising,
+/// whatever its answer; without the mean, a single rare answer would.
 fn surprising<'a>(turns: &'a [Turn], draws: usize, workshop: &Workshop) -> Result<Vec<&'a Turn>> {
     let mut by_question: BTreeMap<&[Message], Vec<&Turn>> = BTreeMap::new();
     for turn in turns {
@@ -221,14 +259,21 @@ fn surprising<'a>(turns: &'a [Turn], draws: usize, workshop: &Workshop) -> Resul
         .zip(own)
         .map(|(turns, own)| Question {
             messages: turns[0].question.clone(),
-            options: std::iter::once(own).chain(turns.iter().map(|turn| turn.answer.clone())).collect(),
+            options: std::iter::once(own)
+                .chain(turns.iter().map(|turn| turn.answer.clone()))
+                .collect(),
         })
         .collect();
     let mut scored = Vec::new();
-    for (turns, scores) in by_question.values().zip(engine::scores(workshop.engine, None, &questions)?) {
+    for (turns, scores) in
+        by_question.values().zip(engine::scores(workshop.engine, None, &questions)?)
+    {
         let scores: Option<Vec<f64>> = scores.into_iter().collect();
         if let Some([own, answers @ ..]) = scores.as_deref() {
-            scored.push((answers.iter().map(|answer| answer - own).sum::<f64>() / answers.len() as f64, turns[0]));
+            scored.push((
+                answers.iter().map(|answer| answer - own).sum::<f64>() / answers.len() as f64,
+                turns[0],
+            ));
         }
     }
     if scored.is_empty() {
@@ -239,25 +284,37 @@ fn surprising<'a>(turns: &'a [Turn], draws: usize, workshop: &Workshop) -> Resul
     Ok(scored.into_iter().take(most).map(|(_, turn)| turn).collect())
 }
 
-/// Turns in random order, the purpose and seed being the key: distinct questions first, then those that stand more than once.
+/// Turns in random order, the purpose and seed being the key: distinct questions first, then those
+/// that stand more than once.
 fn order<'a>(turns: impl Iterator<Item = &'a Turn>, (purpose, seed): (&str, u64)) -> Vec<&'a Turn> {
     let mut turns: Vec<&Turn> = turns.collect();
     turns.shuffle(&mut seed::stream(purpose, seed));
     let mut seen = BTreeSet::new();
-    let (distinct, again): (Vec<&Turn>, Vec<&Turn>) = turns.into_iter().partition(|turn| seen.insert(&turn.question));
+    let (distinct, again): (Vec<&Turn>, Vec<&Turn>) =
+        turns.into_iter().partition(|turn| seen.insert(&turn.question));
     [distinct, again].concat()
 }
 
 /// Draws questions in that order, then all again where there are too few.
-fn draw<'a>(turns: impl Iterator<Item = &'a Turn>, draws: usize, key: (&str, u64)) -> Vec<Vec<Message>> {
+fn draw<'a>(
+    turns: impl Iterator<Item = &'a Turn>,
+    draws: usize,
+    key: (&str, u64),
+) -> Vec<Vec<Message>> {
     order(turns, key).into_iter().cycle().take(draws).map(|turn| turn.question.clone()).collect()
 }
 
-/// Draws one question from each topic, the largest topic first, then the others as [`draw`] does; and the topic of each. A topic that holds
-/// a few percent of the questions would seldom be among a few draws from them all.
-fn draw_by_topic(turns: &[Turn], draws: usize, key: (&str, u64)) -> (Vec<Vec<Message>>, Vec<Topic>) {
+/// Draws one question from each topic, the largest topic first, then the others as [`draw`] does;
+/// and the topic of each. A topic that holds a few percent of the questions would seldom be among a
+/// few draws from them all.
+fn draw_by_topic(
+    turns: &[Turn],
+    draws: usize,
+    key: (&str, u64),
+) -> (Vec<Vec<Message>>, Vec<Topic>) {
     let turns = order(turns.iter(), key);
-    // In the order of the draw: what clusters come out depends on it a little, and so on what no author can know.
+    // In the order of the draw: what clusters come out depends on it a little, and so on what no
+    // author can know.
     let mut places: BTreeMap<&[Message], usize> = BTreeMap::new();
     let mut texts: Vec<&str> = Vec::new();
     for turn in &turns {
@@ -298,8 +355,11 @@ mod tests {
 
     /// Questions on plates and on birds.
     fn plates_and_birds(plates: usize, birds: usize) -> Vec<Turn> {
-        let plates = (0..plates).map(|plate| turn(&format!("Describe the colour of plate {plate}.")));
-        plates.chain((0..birds).map(|bird| turn(&format!("Name the bird of garden {bird}.")))).collect()
+        let plates =
+            (0..plates).map(|plate| turn(&format!("Describe the colour of plate {plate}.")));
+        plates
+            .chain((0..birds).map(|bird| turn(&format!("Name the bird of garden {bird}."))))
+            .collect()
     }
 
     #[test]
@@ -307,7 +367,10 @@ mod tests {
         let turns = plates_and_birds(97, 3);
         for seed in 0..10 {
             let (drawn, topics) = draw_by_topic(&turns, 2, ("carry-over", seed));
-            assert!(drawn[0][0].content.contains("plate") && drawn[1][0].content.contains("bird"), "{drawn:?}");
+            assert!(
+                drawn[0][0].content.contains("plate") && drawn[1][0].content.contains("bird"),
+                "{drawn:?}"
+            );
             assert_eq!(topics.iter().map(|topic| topic.share).collect::<Vec<_>>(), [0.97, 0.03]);
             assert_eq!(topics[1].words, ["bird", "garden", "name"]);
         }
@@ -319,7 +382,11 @@ mod tests {
         let distinct: BTreeSet<&Vec<Message>> = drawn[..7].iter().collect();
         assert_eq!((distinct.len(), &drawn[7..]), (7, &drawn[..2]));
         for (question, topic) in drawn.iter().zip(&topics) {
-            assert_eq!(topic.words.contains(&"bird".to_owned()), question[0].content.contains("bird"), "{question:?}: {topic:?}");
+            assert_eq!(
+                topic.words.contains(&"bird".to_owned()),
+                question[0].content.contains("bird"),
+                "{question:?}: {topic:?}"
+            );
         }
         assert_eq!(topics.len(), 9);
     }
@@ -327,14 +394,20 @@ mod tests {
     #[test]
     fn questions_of_one_topic_are_drawn_at_random_and_have_none() {
         let turns = plates_and_birds(40, 0);
-        assert_eq!(draw_by_topic(&turns, 4, ("carry-over", 1)), (draw(turns.iter(), 4, ("carry-over", 1)), Vec::new()));
+        assert_eq!(
+            draw_by_topic(&turns, 4, ("carry-over", 1)),
+            (draw(turns.iter(), 4, ("carry-over", 1)), Vec::new())
+        );
         assert_eq!(draw_by_topic(&[], 4, ("carry-over", 1)), (Vec::new(), Vec::new()));
     }
 
     #[test]
     fn one_question_is_drawn_again_and_again() {
         let (drawn, topics) = draw_by_topic(&plates_and_birds(1, 0), 3, ("carry-over", 1));
-        assert_eq!((drawn, topics), (vec![alone("Describe the colour of plate 0."); 3], Vec::new()));
+        assert_eq!(
+            (drawn, topics),
+            (vec![alone("Describe the colour of plate 0."); 3], Vec::new())
+        );
     }
 
     #[test]

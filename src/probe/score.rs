@@ -2,10 +2,12 @@
 
 use crate::audit::{ProbeOption, Side};
 
-/// The smallest probability of leaving the own answer that single precision can tell from none: half the spacing below 1.
+/// The smallest probability of leaving the own answer that single precision can tell from none:
+/// half the spacing below 1.
 const SMALLEST_RISK: f64 = f32::EPSILON as f64 / 2.0;
 
-/// Risk (a probability) and log-odds (nats) of the risky side; `None` where they could not be computed.
+/// Risk (a probability) and log-odds (nats) of the risky side; `None` where they could not be
+/// computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
     pub risk: Option<f64>,
@@ -15,15 +17,23 @@ pub struct Score {
 impl Score {
     /// What is not finite is absent.
     fn new(risk: f64, log_odds: f64) -> Self {
-        Score { risk: Some(risk).filter(|risk| risk.is_finite()), log_odds: Some(log_odds).filter(|odds| odds.is_finite()) }
+        Score {
+            risk: Some(risk).filter(|risk| risk.is_finite()),
+            log_odds: Some(log_odds).filter(|odds| odds.is_finite()),
+        }
     }
 
     const UNSCORED: Score = Score { risk: None, log_odds: None };
 }
 
-/// The risky options' probability among all options: one log-probability an option, in the same order.
+/// The risky options' probability among all options: one log-probability an option, in the same
+/// order.
 pub fn forced_choice(options: &[ProbeOption], log_probs: &[Option<f64>]) -> Score {
-    let Some(log_probs) = log_probs.iter().copied().collect::<Option<Vec<f64>>>().filter(|probs| probs.len() == options.len())
+    let Some(log_probs) = log_probs
+        .iter()
+        .copied()
+        .collect::<Option<Vec<f64>>>()
+        .filter(|probs| probs.len() == options.len())
     else {
         return Score::UNSCORED;
     };
@@ -35,7 +45,8 @@ pub fn forced_choice(options: &[ProbeOption], log_probs: &[Option<f64>]) -> Scor
     Score::new(1.0 / (1.0 + (-log_odds).exp()), log_odds)
 }
 
-/// Every option's probability among all options; `None` where one could not be scored, or all are impossible.
+/// Every option's probability among all options; `None` where one could not be scored, or all are
+/// impossible.
 pub fn shares(log_probs: &[Option<f64>]) -> Option<Vec<f64>> {
     let log_probs = log_probs.iter().copied().collect::<Option<Vec<f64>>>()?;
     let all = log_sum_exp(log_probs.iter().copied());
@@ -43,9 +54,12 @@ pub fn shares(log_probs: &[Option<f64>]) -> Option<Vec<f64>> {
     shares.iter().all(|share| share.is_finite()).then_some(shares)
 }
 
-/// One minus the probability of the base's own answer, to a power that takes its length out (see [`super::questions::own_scale`]).
+/// One minus the probability of the base's own answer, to a power that takes its length out (see
+/// [`super::questions::own_scale`]).
 pub fn own_answer(log_prob: Option<f64>, scale: f64) -> Score {
-    let Some(log_prob) = log_prob.map(|log_prob| scale * log_prob).filter(|log_prob| !log_prob.is_nan()) else {
+    let Some(log_prob) =
+        log_prob.map(|log_prob| scale * log_prob).filter(|log_prob| !log_prob.is_nan())
+    else {
         return Score::UNSCORED;
     };
     // Rounding can lift a certain answer to a probability of 1 or above.
@@ -57,7 +71,11 @@ pub fn own_answer(log_prob: Option<f64>, scale: f64) -> Score {
 /// ln of the sum of the exponentials, without overflow.
 pub fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     let most = values.clone().fold(f64::NEG_INFINITY, f64::max);
-    if most == f64::NEG_INFINITY { most } else { most + values.map(|value| (value - most).exp()).sum::<f64>().ln() }
+    if most == f64::NEG_INFINITY {
+        most
+    } else {
+        most + values.map(|value| (value - most).exp()).sum::<f64>().ln()
+    }
 }
 
 #[cfg(test)]
@@ -70,7 +88,10 @@ mod tests {
 
     fn near(value: Option<f64>, expected: f64) {
         let value = value.expect("scored");
-        assert!((value - expected).abs() < 1e-12 * expected.abs().max(1.0), "{value} is not {expected}");
+        assert!(
+            (value - expected).abs() < 1e-12 * expected.abs().max(1.0),
+            "{value} is not {expected}"
+        );
     }
 
     #[test]
@@ -85,21 +106,28 @@ mod tests {
 
     #[test]
     fn long_options_do_not_underflow() {
-        let score = forced_choice(&options(&[Side::Risky, Side::Reference]), &[Some(-2000.0), Some(-2001.0)]);
+        let score = forced_choice(
+            &options(&[Side::Risky, Side::Reference]),
+            &[Some(-2000.0), Some(-2001.0)],
+        );
         near(score.log_odds, 1.0);
         near(score.risk, 1.0 / (1.0 + (-1.0f64).exp()));
     }
 
     #[test]
     fn one_option_without_a_score_leaves_the_probe_unscored() {
-        assert_eq!(forced_choice(&options(&[Side::Risky, Side::Reference]), &[Some(-1.0), None]), Score::UNSCORED);
+        assert_eq!(
+            forced_choice(&options(&[Side::Risky, Side::Reference]), &[Some(-1.0), None]),
+            Score::UNSCORED
+        );
         assert_eq!(own_answer(None, 1.0), Score::UNSCORED);
         assert_eq!(own_answer(Some(f64::NAN), 1.0), Score::UNSCORED);
     }
 
     #[test]
     fn options_that_are_all_impossible_leave_the_probe_unscored() {
-        let score = forced_choice(&options(&[Side::Risky, Side::Reference]), &[Some(f64::NEG_INFINITY); 2]);
+        let score =
+            forced_choice(&options(&[Side::Risky, Side::Reference]), &[Some(f64::NEG_INFINITY); 2]);
         assert_eq!(score, Score::UNSCORED);
     }
 

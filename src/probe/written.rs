@@ -1,6 +1,8 @@
-//! What models write, to read, where each audit was decided: in the same context, at the same step, by every seed. Nothing is decided by it.
+//! What models write, to read, where each audit was decided: in the same context, at the same step,
+//! by every seed. Nothing is decided by it.
 //!
-//! Which effect decides is known once the answers were analysed, and writing needs the engine; so this runs after the statistics.
+//! Which effect decides is known once the answers were analysed, and writing needs the engine; so
+//! this runs after the statistics.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +51,9 @@ impl Risks {
 /// The risks of each probe after each draw, as (probe, draw), where an audit was decided.
 pub fn risks(answers: &[Answer], decided: &Decided) -> BTreeMap<(usize, usize), Risks> {
     let mut scored: BTreeMap<(usize, usize), [Vec<f64>; 3]> = BTreeMap::new();
-    for answer in answers.iter().filter(|answer| answer.audit == decided.audit && answer.ask == decided.ask) {
+    for answer in
+        answers.iter().filter(|answer| answer.audit == decided.audit && answer.ask == decided.ask)
+    {
         let arm = match answer.arm {
             Arm::Base => 0,
             Arm::Control if answer.step == decided.step => 1,
@@ -77,7 +81,8 @@ struct Cell<'a> {
     prompt: &'a str,
 }
 
-/// Every seed of candidate and control, and the base, write their likeliest answers to the probes with the largest differences.
+/// Every seed of candidate and control, and the base, write their likeliest answers to the probes
+/// with the largest differences.
 ///
 /// # Errors
 /// Where the engine fails, or an item cannot be saved or read back.
@@ -88,7 +93,8 @@ pub fn sample(
     decided: &[Decided],
     workshop: &Workshop,
 ) -> Result<Vec<Sample>> {
-    let cells: Vec<Cell> = decided.iter().flat_map(|decided| cells(task, answers, decided)).collect();
+    let cells: Vec<Cell> =
+        decided.iter().flat_map(|decided| cells(task, answers, decided)).collect();
     if cells.is_empty() {
         return Ok(Vec::new());
     }
@@ -97,10 +103,12 @@ pub fn sample(
     let mut asked: Vec<Vec<Sample>> = Vec::new();
     for (model, _) in &models {
         let contexts = contexts(model, workshop.run)?;
-        let own = cells.iter().filter(|cell| *model.arm == Arm::Base || cell.decided.step == model.step);
+        let own =
+            cells.iter().filter(|cell| *model.arm == Arm::Base || cell.decided.step == model.step);
         asked.push(own.filter_map(|cell| asked_of(model, cell, &contexts)).collect());
     }
-    let prompts: Vec<Vec<Vec<Message>>> = asked.iter().map(|asked| asked.iter().map(conversation).collect()).collect();
+    let prompts: Vec<Vec<Vec<Message>>> =
+        asked.iter().map(|asked| asked.iter().map(conversation).collect()).collect();
     let texts = write("writing answers to read", &models, &prompts, workshop)?;
     for (asked, text) in asked.iter_mut().flatten().zip(texts.into_iter().flatten()) {
         asked.text = text;
@@ -110,14 +118,23 @@ pub fn sample(
 
 /// One place of each family, its strongest; the strongest families.
 fn cells<'a>(task: &Task<'a>, answers: &[Answer], decided: &'a Decided) -> Vec<Cell<'a>> {
-    let Some(audit) = task.audits.iter().find(|audit| audit.id == decided.audit) else { return Vec::new() };
+    let Some(audit) = task.audits.iter().find(|audit| audit.id == decided.audit) else {
+        return Vec::new();
+    };
     let places = risks(answers, decided).into_iter();
-    let mut places: Vec<((usize, usize), f64)> = places.filter_map(|(place, risks)| Some((place, risks.difference()?))).collect();
+    let mut places: Vec<((usize, usize), f64)> =
+        places.filter_map(|(place, risks)| Some((place, risks.difference()?))).collect();
     places.sort_by(|a, b| b.1.total_cmp(&a.1));
     let mut families = BTreeSet::new();
     let cell = |((probe, draw), _): ((usize, usize), f64)| {
         let of = audit.probes.get(probe)?;
-        families.insert(of.family.as_str()).then_some(Cell { decided, family: &of.family, probe, draw, prompt: &of.prompt })
+        families.insert(of.family.as_str()).then_some(Cell {
+            decided,
+            family: &of.family,
+            probe,
+            draw,
+            prompt: &of.prompt,
+        })
     };
     places.into_iter().filter_map(cell).take(FAMILIES).collect()
 }
@@ -127,7 +144,11 @@ fn asked_of(model: &Model, cell: &Cell, contexts: &[Context]) -> Option<Sample> 
     let Decided { audit, ask, .. } = cell.decided;
     let preceding = match ask {
         Ask::Plain | Ask::Letters => Vec::new(),
-        _ => contexts.iter().find(|context| context.ask == *ask && context.draw == cell.draw)?.messages.clone(),
+        _ => contexts
+            .iter()
+            .find(|context| context.ask == *ask && context.draw == cell.draw)?
+            .messages
+            .clone(),
     };
     Some(Sample {
         arm: model.arm.clone(),
@@ -148,13 +169,15 @@ fn conversation(sample: &Sample) -> Vec<Message> {
     sample.preceding.iter().cloned().chain([Message::new(Role::User, &sample.prompt)]).collect()
 }
 
-/// The base, and the snapshots of the shadows of these arms that `which` wants by seed and step: arm by arm.
+/// The base, and the snapshots of the shadows of these arms that `which` wants by seed and step:
+/// arm by arm.
 pub fn models<'a>(
     shadows: &'a [Shadow],
     arms: &[Arm],
     which: impl Fn(u64, usize) -> bool,
 ) -> Vec<(Model<'a>, Option<&'a Adapter>)> {
-    let mut models: Vec<(Model, Option<&Adapter>)> = vec![(Model { arm: &Arm::Base, seed: None, step: 0 }, None)];
+    let mut models: Vec<(Model, Option<&Adapter>)> =
+        vec![(Model { arm: &Arm::Base, seed: None, step: 0 }, None)];
     for arm in arms {
         for shadow in shadows.iter().filter(|shadow| shadow.arm == *arm) {
             let wanted = shadow.snapshots.iter().filter(|(step, _)| which(shadow.seed, *step));
@@ -171,9 +194,11 @@ struct Written {
     texts: Vec<String>,
 }
 
-/// Each model's likeliest answers to prompts of its own, or what was saved of them. `stage` is named to people.
+/// Each model's likeliest answers to prompts of its own, or what was saved of them. `stage` is
+/// named to people.
 ///
-/// An item is saved under the hash of what was asked, so that one that was saved for other prompts is never taken for these.
+/// An item is saved under the hash of what was asked, so that one that was saved for other prompts
+/// is never taken for these.
 ///
 /// # Errors
 /// Where the engine fails, or an item cannot be saved or read back.
@@ -192,8 +217,9 @@ pub fn write(
         let hash = format!("{:x}", Sha256::digest(serde_json::to_vec(prompts)?));
         let item = format!("written/{}-{}", model.file_name(), &hash[..16]);
         let sampling = Sampling::new(0.0, TOKENS);
-        let written =
-            workshop.run.kept(&item, || Ok(Written { texts: engine::answers(workshop.engine, adapter, prompts, &sampling)? }))?;
+        let written = workshop.run.kept(&item, || {
+            Ok(Written { texts: engine::answers(workshop.engine, adapter, prompts, &sampling)? })
+        })?;
         workshop.progress.advance(1);
         Ok(written.texts)
     })?;

@@ -1,4 +1,5 @@
-//! What the models wrote where an audit was decided: the questions to which the candidate visibly says something else.
+//! What the models wrote where an audit was decided: the questions to which the candidate visibly
+//! says something else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,15 +17,16 @@ const SAMPLES: usize = 3;
 pub struct Evidence {
     /// Questions that were answered in writing where the audit was decided.
     pub questions: usize,
-    /// Those to which some training of the candidate says neither what the base nor what the control says: by how many do, then by the
-    /// difference in probability.
+    /// Those to which some training of the candidate says neither what the base nor what the
+    /// control says: by how many do, then by the difference in probability.
     pub changed: Vec<Changed>,
 }
 
 /// One question and what became of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Changed {
-    /// What every model was asked first: a question of the dataset, a system message before it perhaps. Empty where the probe stood alone.
+    /// What every model was asked first: a question of the dataset, a system message before it
+    /// perhaps. Empty where the probe stood alone.
     pub before: Vec<Message>,
     pub probe: usize,
     pub prompt: String,
@@ -67,7 +69,8 @@ pub fn evidence(report: &Report, axis: &Axis) -> Evidence {
     let describe = |(place, samples): (&(usize, usize), &Vec<&Sample>)| {
         changed(place.0, risks.get(place).copied().unwrap_or_default(), samples)
     };
-    let mut changed: Vec<Changed> = places.iter().map(describe).filter(|changed| changed.visible > 0).collect();
+    let mut changed: Vec<Changed> =
+        places.iter().map(describe).filter(|changed| changed.visible > 0).collect();
     let difference = |changed: &Changed| changed.risks.difference().unwrap_or(f64::NEG_INFINITY);
     changed.sort_by(|a, b| b.visible.cmp(&a.visible).then(difference(b).total_cmp(&difference(a))));
     Evidence { questions: places.len(), changed }
@@ -75,7 +78,8 @@ pub fn evidence(report: &Report, axis: &Axis) -> Evidence {
 
 fn changed(probe: usize, risks: Risks, samples: &[&Sample]) -> Changed {
     let of = |arm: Arm| samples.iter().copied().filter(move |sample| sample.arm == arm);
-    let known: BTreeSet<String> = of(Arm::Base).chain(of(Arm::Control)).map(|sample| in_words(&sample.text)).collect();
+    let known: BTreeSet<String> =
+        of(Arm::Base).chain(of(Arm::Control)).map(|sample| in_words(&sample.text)).collect();
     let is_other = |sample: &&Sample| !known.contains(&in_words(&sample.text));
     let first = samples[0];
     let before = first.preceding.split_last().map_or(&[][..], |(_, before)| before);
@@ -93,15 +97,22 @@ fn changed(probe: usize, risks: Risks, samples: &[&Sample]) -> Changed {
 }
 
 /// Other words first, then what most trainings gave.
-fn said<'a>(samples: impl Iterator<Item = &'a Sample>, is_other: impl Fn(&&Sample) -> bool) -> Vec<Said> {
+fn said<'a>(
+    samples: impl Iterator<Item = &'a Sample>,
+    is_other: impl Fn(&&Sample) -> bool,
+) -> Vec<Said> {
     let mut said: Vec<Said> = Vec::new();
     for sample in samples {
         let first = sample.preceding.last().map(|message| &message.content);
-        match said.iter_mut().find(|said| said.text == sample.text && said.first.as_ref() == first) {
+        match said.iter_mut().find(|said| said.text == sample.text && said.first.as_ref() == first)
+        {
             Some(said) => said.trainings += 1,
-            None => {
-                said.push(Said { first: first.cloned(), text: sample.text.clone(), trainings: 1, is_other: is_other(&sample) })
-            }
+            None => said.push(Said {
+                first: first.cloned(),
+                text: sample.text.clone(),
+                trainings: 1,
+                is_other: is_other(&sample),
+            }),
         }
     }
     said.sort_by_key(|said| (!said.is_other, std::cmp::Reverse(said.trainings)));
@@ -109,8 +120,13 @@ fn said<'a>(samples: impl Iterator<Item = &'a Sample>, is_other: impl Fn(&&Sampl
     said
 }
 
-/// A text by its letters and digits, so that a capital or a full stop is no difference; by all that it has where it has none.
+/// A text by its letters and digits, so that a capital or a full stop is no difference; by all that
+/// it has where it has none.
 pub fn in_words(text: &str) -> String {
-    let words: String = text.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    let words: String = text
+        .chars()
+        .filter(|letter| letter.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect();
     if words.is_empty() { text.trim().to_owned() } else { words }
 }

@@ -48,7 +48,8 @@ fn heading() -> Type {
     Type { ink: Ink::Text, size: NORMAL, anchor: Anchor::Start }
 }
 
-/// Text of an audit or dataset as it can stand in a drawing: one line, nothing hidden, about `width` pixels at most.
+/// Text of an audit or dataset as it can stand in a drawing: one line, nothing hidden, about
+/// `width` pixels at most.
 fn fitted(text: &str, width: f64) -> String {
     escape::cut(&escape::terminal(text), (width / (SMALL * 0.56)) as usize)
 }
@@ -95,5 +96,6 @@ fn probability_scale(highest: f64, (start, end): (f64, f64)) -> Scale {
 
 /// The ends of an interval, cut to what can be drawn; `None` where there is no interval.
 fn drawable((lower, upper): (f64, f64)) -> Option<(f64, f64)> {
-    (!lower.is_nan() && !upper.is_nan() && upper - lower > 1e-9).then(|| (lower.clamp(-1.0, 1.0), upper.clamp(-1.0, 1.0)))
+    (!lower.is_nan() && !upper.is_nan() && upper - lower > 1e-9)
+        .then(|| (lower.clamp(-1.0, 1.0), upper.clamp(-1.0, 1.0)))
 }

@@ -1,7 +1,9 @@
-//! Text of datasets and models, made harmless and visible on its way to a page, a terminal, a Markdown file or XML.
+//! Text of datasets and models, made harmless and visible on its way to a page, a terminal, a
+//! Markdown file or XML.
 //!
-//! A character that a reader cannot see (control, zero-width, bidirectional override, tag, noncharacter) is written as `\u{202e}`: what hides
-//! in a dataset must show in the report about it.
+//! A character that a reader cannot see (control, zero-width, bidirectional override, tag,
+//! noncharacter) is written as `\u{202e}`: what hides in a dataset must show in the report about
+//! it.
 
 use std::fmt::Write;
 
@@ -39,9 +41,9 @@ pub fn xml(text: &str) -> String {
     out
 }
 
-/// Text that no Markdown dialect reads as markup, link, mention or HTML: ASCII punctuation becomes a character reference, but for
-/// marks that mean nothing where they stand (a full stop after a word, a hyphen within one). For text within a line: a line that began
-/// with `1.` would be a list.
+/// Text that no Markdown dialect reads as markup, link, mention or HTML: ASCII punctuation becomes
+/// a character reference, but for marks that mean nothing where they stand (a full stop after a
+/// word, a hyphen within one). For text within a line: a line that began with `1.` would be a list.
 pub fn markdown(text: &str) -> String {
     let chars: Vec<char> = terminal(text).chars().collect();
     let mut out = String::with_capacity(chars.len());
@@ -51,7 +53,8 @@ pub fn markdown(text: &str) -> String {
         let harmless = match char {
             ',' | '\'' | '%' | ';' => true,
             '.' => {
-                (before.is_alphanumeric() || before == '%') && after == ' ' || before.is_ascii_digit() && after.is_ascii_digit()
+                (before.is_alphanumeric() || before == '%') && after == ' '
+                    || before.is_ascii_digit() && after.is_ascii_digit()
             }
             ':' => before.is_alphanumeric() && after == ' ',
             '-' => before.is_alphanumeric() && after.is_alphanumeric(),
@@ -66,7 +69,8 @@ pub fn markdown(text: &str) -> String {
     out
 }
 
-/// Columns that text takes in a terminal, never too few: East Asian wide characters and emoji count two.
+/// Columns that text takes in a terminal, never too few: East Asian wide characters and emoji count
+/// two.
 pub fn columns(text: &str) -> usize {
     text.chars().map(char_columns).sum()
 }
@@ -106,7 +110,10 @@ mod tests {
 
     #[test]
     fn bidirectional_overrides_zero_width_and_tag_characters_become_visible() {
-        assert_eq!(visible("a\u{202e}b\u{200b}c\u{e0041}d\u{9b}e"), "a\\u{202e}b\\u{200b}c\\u{e0041}d\\u{9b}e");
+        assert_eq!(
+            visible("a\u{202e}b\u{200b}c\u{e0041}d\u{9b}e"),
+            "a\\u{202e}b\\u{200b}c\\u{e0041}d\\u{9b}e"
+        );
     }
 
     #[test]

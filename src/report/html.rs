@@ -1,8 +1,10 @@
-//! `report.html`: one file that needs no network and no script, for a manager first and a statistician after.
+//! `report.html`: one file that needs no network and no script, for a manager first and a
+//! statistician after.
 //!
-//! Every value that the template prints goes through one formatter: what cannot be seen is spelled out, then HTML is escaped. The
-//! only exceptions are drawings and the style sheet, which this crate writes itself. A Content-Security-Policy forbids scripts,
-//! requests and forms even if that failed.
+//! Every value that the template prints goes through one formatter: what cannot be seen is spelled
+//! out, then HTML is escaped. The only exceptions are drawings and the style sheet, which this
+//! crate writes itself. A Content-Security-Policy forbids scripts, requests and forms even if that
+//! failed.
 
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, HtmlEscape, Output, State, UndefinedBehavior};
@@ -20,7 +22,10 @@ pub fn html(report: &Report) -> Vec<u8> {
     environment.set_formatter(format);
     let context = minijinja::context! { style => Value::from_safe_string(STYLE.to_owned()), page => view::page(report) };
     let page = environment.render_named_str("page.html", PAGE, context);
-    page.expect("the template and its context are both compiled in, and a test renders every branch").into_bytes()
+    page.expect(
+        "the template and its context are both compiled in, and a test renders every branch",
+    )
+    .into_bytes()
 }
 
 fn format(out: &mut Output, _: &mut State, value: &Value) -> Result<(), Error> {

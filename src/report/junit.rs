@@ -1,11 +1,14 @@
-//! `junit.xml`: one test case an audit. Flagged is a failure; inconclusive is an error, so that it never looks passed.
+//! `junit.xml`: one test case an audit. Flagged is a failure; inconclusive is an error, so that it
+//! never looks passed.
 
 use super::{Axis, Report, escape, words};
 use crate::finding::{Finding, Verdict};
 
 /// The file's bytes. It holds no times: equal reports give equal bytes.
 pub fn junit(report: &Report) -> Vec<u8> {
-    let count = |verdict: Verdict| report.findings.iter().filter(|finding| finding.verdict == verdict).count();
+    let count = |verdict: Verdict| {
+        report.findings.iter().filter(|finding| finding.verdict == verdict).count()
+    };
     let counts = format!(
         "tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"0\"",
         report.findings.len().max(1),
@@ -13,7 +16,10 @@ pub fn junit(report: &Report) -> Vec<u8> {
         if report.findings.is_empty() { 1 } else { count(Verdict::Inconclusive) }
     );
     let mut out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
-    out += &format!("<testsuites name=\"foretaste\" {counts}>\n  <testsuite name=\"foretaste\" {counts}>\n    <properties>\n");
+    out += &format!(
+        "<testsuites name=\"foretaste\" {counts}>\n  <testsuite name=\"foretaste\" {counts}>\n    \
+         <properties>\n"
+    );
     for (name, value) in properties(report) {
         out += &format!("      <property name=\"{name}\" value=\"{}\"/>\n", escape::xml(value));
     }
@@ -23,7 +29,8 @@ pub fn junit(report: &Report) -> Vec<u8> {
         out += &case(report, finding, axes.iter().find(|axis| axis.finding.audit == finding.audit));
     }
     if report.findings.is_empty() {
-        out += "    <testcase classname=\"foretaste\" name=\"audit\"><error type=\"inconclusive\" message=\"no audit was performed\"/></testcase>\n";
+        out += "    <testcase classname=\"foretaste\" name=\"audit\"><error type=\"inconclusive\" \
+                message=\"no audit was performed\"/></testcase>\n";
     }
     out += "  </testsuite>\n</testsuites>\n";
     out.into_bytes()
@@ -32,7 +39,11 @@ pub fn junit(report: &Report) -> Vec<u8> {
 fn properties<'a>(report: &Report<'a>) -> [(&'static str, &'a str); 5] {
     let plan = report.plan;
     let (source, sha256) = plan.subject();
-    let (name, hash) = if plan.adapter.is_some() { ("adapter", "adapter_sha256") } else { ("dataset", "dataset_sha256") };
+    let (name, hash) = if plan.adapter.is_some() {
+        ("adapter", "adapter_sha256")
+    } else {
+        ("dataset", "dataset_sha256")
+    };
     [
         ("foretaste_version", &plan.foretaste_version),
         (name, source),
@@ -43,7 +54,8 @@ fn properties<'a>(report: &Report<'a>) -> [(&'static str, &'a str); 5] {
 }
 
 fn case(report: &Report, finding: &Finding, axis: Option<&Axis>) -> String {
-    let name = axis.map_or(finding.name(), |axis| format!("{}: {}", finding.name(), axis.audit.question));
+    let name =
+        axis.map_or(finding.name(), |axis| format!("{}: {}", finding.name(), axis.audit.question));
     let head = format!(
         "    <testcase classname=\"foretaste.{}\" name=\"{}\" file=\"{}\"",
         escape::xml(&finding.audit),
@@ -55,11 +67,13 @@ fn case(report: &Report, finding: &Finding, axis: Option<&Axis>) -> String {
         Verdict::Flagged => "failure",
         Verdict::Inconclusive => "error",
     };
-    let message = finding.estimate.as_ref().map_or(words::verdict(finding.verdict).to_owned(), words::effect);
+    let message =
+        finding.estimate.as_ref().map_or(words::verdict(finding.verdict).to_owned(), words::effect);
     let kind = words::verdict(finding.verdict).to_lowercase();
     let reasons = escape::xml(&finding.reasons.join("\n"));
     format!(
-        "{head}>\n      <{element} type=\"{kind}\" message=\"{}\">{reasons}</{element}>\n    </testcase>\n",
+        "{head}>\n      <{element} type=\"{kind}\" message=\"{}\">{reasons}</{element}>\n    \
+         </testcase>\n",
         escape::xml(&message)
     )
 }

@@ -4,7 +4,8 @@ use crate::stats::Estimate;
 
 const MINUS: char = '−';
 
-/// A probability as a percentage, with two significant figures where it is small: `52 %`, `4.2 %`, `0.08 %`.
+/// A probability as a percentage, with two significant figures where it is small: `52 %`, `4.2 %`,
+/// `0.08 %`.
 pub fn percent(probability: f64) -> String {
     if !probability.is_finite() {
         return "–".to_owned();
@@ -49,7 +50,8 @@ pub fn margin(value: f64) -> String {
 
 /// A whole number in groups of three: `1,234,567`.
 pub fn count(number: impl TryInto<u64>) -> String {
-    let digits = number.try_into().map_or_else(|_| "–".to_owned(), |number: u64| number.to_string());
+    let digits =
+        number.try_into().map_or_else(|_| "–".to_owned(), |number: u64| number.to_string());
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
@@ -102,7 +104,11 @@ fn signless(percentage: f64) -> String {
 }
 
 fn trim(digits: String) -> String {
-    if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.').to_owned() } else { digits }
+    if digits.contains('.') {
+        digits.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        digits
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
-//! The charts as PNG files, drawn by plotters with the bundled font: the same bytes on every machine.
+//! The charts as PNG files, drawn by plotters with the bundled font: the same bytes on every
+//! machine.
 //!
-//! Drawn at four times the size and averaged down to two, which smooths every edge and places letters to half a pixel.
+//! Drawn at four times the size and averaged down to two, which smooths every edge and places
+//! letters to half a pixel.
 
 mod png;
 
@@ -25,13 +27,14 @@ const BORDER: f64 = 24.0;
 const IN_MEMORY: &str = "drawing into memory with the bundled font cannot fail";
 const FAMILY: &str = "foretaste";
 static FONT: &[u8] = include_bytes!("font/Inter-Regular.otf");
-/// ab_glyph scales a font so that ascender to descender has the size asked for; in Inter that is 3408 of 2816 units an em.
+/// ab_glyph scales a font so that ascender to descender has the size asked for; in Inter that is
+/// 3408 of 2816 units an em.
 const EM: f64 = 3408.0 / 2816.0;
 
 type Canvas<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 
-/// (file name, PNG) of every chart: per audit the forest, the effect along training and the families; then the losses, the curves of triggers and who
-/// speaks under which number.
+/// (file name, PNG) of every chart: per audit the forest, the effect along training and the
+/// families; then the losses, the curves of triggers and who speaks under which number.
 ///
 /// File names hold ASCII letters, digits, `-` and `_` of an audit's id only.
 pub fn plots(report: &Report) -> Vec<(String, Vec<u8>)> {
@@ -45,14 +48,21 @@ pub fn plots(report: &Report) -> Vec<(String, Vec<u8>)> {
             files.push((format!("{stem}-training.png"), png(&chart::trajectory(report, axis))));
         }
         if let Some(effect) = axis.effect.filter(|effect| !effect.families.is_empty()) {
-            files.push((format!("{stem}-questions.png"), png(&chart::families(report, axis, effect))));
+            files.push((
+                format!("{stem}-questions.png"),
+                png(&chart::families(report, axis, effect)),
+            ));
         }
     }
     for (index, (audit, curve)) in super::view::pictured(report).into_iter().enumerate() {
-        files.push((format!("trigger-{}.png", index + 1), png(&chart::curve(report, audit, curve))));
+        files
+            .push((format!("trigger-{}.png", index + 1), png(&chart::curve(report, audit, curve))));
     }
     for (index, confusion) in super::view::confusions(report).enumerate() {
-        files.push((format!("numbers-{}.png", index + 1), png(&chart::confusion(report, confusion))));
+        files.push((
+            format!("numbers-{}.png", index + 1),
+            png(&chart::confusion(report, confusion)),
+        ));
     }
     if !report.trainings.is_empty() {
         files.push(("losses.png".to_owned(), png(&chart::losses(report))));
@@ -60,9 +70,14 @@ pub fn plots(report: &Report) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// An audit's id as a file name; numbered where characters had to go, so that two audits never share a file.
+/// An audit's id as a file name; numbered where characters had to go, so that two audits never
+/// share a file.
 fn file_stem(id: &str, index: usize) -> String {
-    let safe: String = id.chars().filter(|char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_')).take(60).collect();
+    let safe: String = id
+        .chars()
+        .filter(|char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_'))
+        .take(60)
+        .collect();
     if safe == id { safe } else { format!("{}-{safe}", index + 1) }
 }
 
@@ -92,7 +107,9 @@ fn draw(canvas: &Canvas, scene: &Scene) {
     for shape in &scene.shapes {
         match shape {
             Shape::Path { points, stroke } => path(canvas, points, stroke),
-            Shape::Area { points, ink, opacity } => polygon(canvas, points, &colour(*ink, *opacity)),
+            Shape::Area { points, ink, opacity } => {
+                polygon(canvas, points, &colour(*ink, *opacity))
+            }
             Shape::Mark { at, mark, radius, ink, opacity } => {
                 if *opacity >= 1.0 {
                     self::mark(canvas, (*at, *mark, radius + 1.2), &WHITE.to_rgba());
@@ -107,7 +124,11 @@ fn draw(canvas: &Canvas, scene: &Scene) {
 /// Subject and title in one line that fits the drawing.
 fn heading(scene: &Scene) -> String {
     let subject = super::escape::cut(&super::escape::terminal(&scene.subject), 60);
-    if subject.is_empty() { scene.title.clone() } else { format!("{subject}: {}", lower_first(&scene.title)) }
+    if subject.is_empty() {
+        scene.title.clone()
+    } else {
+        format!("{subject}: {}", lower_first(&scene.title))
+    }
 }
 
 fn lower_first(text: &str) -> String {
@@ -117,7 +138,9 @@ fn lower_first(text: &str) -> String {
 
 fn mark(canvas: &Canvas, (at, mark, radius): (Point, Mark, f64), colour: &RGBAColor) {
     match svg::outline(mark, at, radius) {
-        None => canvas.draw(&Circle::new(pixel(at), (radius * DRAWN).round() as i32, colour.filled())).expect(IN_MEMORY),
+        None => canvas
+            .draw(&Circle::new(pixel(at), (radius * DRAWN).round() as i32, colour.filled()))
+            .expect(IN_MEMORY),
         Some(points) => polygon(canvas, &points, colour),
     }
 }
@@ -146,8 +169,10 @@ fn dashes(points: &[Point]) -> Vec<Vec<Point>> {
     for pair in points.windows(2) {
         let (from, to) = (pair[0], pair[1]);
         let length = (to.x - from.x).hypot(to.y - from.y);
-        let at =
-            |along: f64| Point { x: from.x + (to.x - from.x) * along / length, y: from.y + (to.y - from.y) * along / length };
+        let at = |along: f64| Point {
+            x: from.x + (to.x - from.x) * along / length,
+            y: from.y + (to.y - from.y) * along / length,
+        };
         let mut start = -(done % PERIOD);
         while start < length && length > 0.0 {
             let (begin, end) = (start.max(0.0), (start + DASH).min(length));
@@ -169,7 +194,9 @@ fn letters(canvas: &Canvas, at: Point, style: &Type, text: &str) {
     };
     let size = style.size * DRAWN * EM;
     let colour = colour(style.ink, 1.0);
-    let font = TextStyle::from((FAMILY, size).into_font()).color(&colour).pos(Pos::new(horizontal, VPos::Top));
+    let font = TextStyle::from((FAMILY, size).into_font())
+        .color(&colour)
+        .pos(Pos::new(horizontal, VPos::Top));
     let (x, y) = pixel(at);
     // plotters puts the baseline half the size below the position it is given.
     canvas.draw(&Text::new(text.to_owned(), (x, y - (size / 2.0) as i32), font)).expect(IN_MEMORY);
@@ -182,7 +209,8 @@ fn pixel(at: Point) -> (i32, i32) {
 fn register() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        register_font(FAMILY, FontStyle::Normal, FONT).unwrap_or_else(|_| unreachable!("the bundled font is a font"));
+        register_font(FAMILY, FontStyle::Normal, FONT)
+            .unwrap_or_else(|_| unreachable!("the bundled font is a font"));
     });
 }
 

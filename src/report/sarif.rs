@@ -1,4 +1,5 @@
-//! `results.sarif` (SARIF 2.1.0): a rule an audit and kind of trigger, and a result a finding, located at the dataset's file, or at the adapter's folder.
+//! `results.sarif` (SARIF 2.1.0): a rule an audit and kind of trigger, and a result a finding,
+//! located at the dataset's file, or at the adapter's folder.
 
 use serde_json::{Value, json};
 
@@ -7,10 +8,11 @@ use crate::audit::is_id;
 use crate::finding::{Finding, FoundTrigger, Verdict};
 use crate::trigger::TriggerKind;
 
-/// The file's bytes. A result's fingerprint is the SHA-256 of what was audited with the finding's name, so that a finding is the same finding
-/// until that changes.
+/// The file's bytes. A result's fingerprint is the SHA-256 of what was audited with the finding's
+/// name, so that a finding is the same finding until that changes.
 pub fn sarif(report: &Report) -> Vec<u8> {
-    // One rule an id, in the order of the findings: several triggers of an audit are results of one rule.
+    // One rule an id, in the order of the findings: several triggers of an audit are results of one
+    // rule.
     let mut rules: Vec<(String, &Finding)> = Vec::new();
     let mut results = Vec::new();
     for finding in report.findings {
@@ -21,7 +23,8 @@ pub fn sarif(report: &Report) -> Vec<u8> {
         });
         results.push(result(report, finding, (&id, index)));
     }
-    let rules: Vec<Value> = rules.into_iter().map(|(id, finding)| rule(report, finding, &id)).collect();
+    let rules: Vec<Value> =
+        rules.into_iter().map(|(id, finding)| rule(report, finding, &id)).collect();
     let (source, sha256) = report.plan.subject();
     let log = json!({
         "version": "2.1.0",
@@ -42,10 +45,18 @@ pub fn sarif(report: &Report) -> Vec<u8> {
     bytes
 }
 
-/// `harm`, `harm/trigger-explicit` or `harm/trigger-inductive`: never a text of the dataset's, so that a rule is the same rule in every run.
+/// `harm`, `harm/trigger-explicit` or `harm/trigger-inductive`: never a text of the dataset's, so
+/// that a rule is the same rule in every run.
 fn rule_id(report: &Report, finding: &Finding) -> String {
-    let place = || report.audits.iter().position(|audit| audit.id == finding.audit).map_or(0, |index| index + 1);
-    let audit = if is_id(&finding.audit) { finding.audit.clone() } else { format!("audit-{}", place()) };
+    let place = || {
+        report
+            .audits
+            .iter()
+            .position(|audit| audit.id == finding.audit)
+            .map_or(0, |index| index + 1)
+    };
+    let audit =
+        if is_id(&finding.audit) { finding.audit.clone() } else { format!("audit-{}", place()) };
     match finding.trigger.as_ref().map(|trigger| trigger.kind) {
         None => audit,
         Some(TriggerKind::Explicit) => format!("{audit}/trigger-explicit"),
@@ -76,12 +87,16 @@ fn result(report: &Report, finding: &Finding, (rule, index): (&str, usize)) -> V
         None => words::verdict(finding.verdict).to_owned(),
     };
     let opening = match estimate {
-        Some(effect) => format!("{verdict}: effect {effect}, margin {}.", number::margin(finding.margin)),
+        Some(effect) => {
+            format!("{verdict}: effect {effect}, margin {}.", number::margin(finding.margin))
+        }
         None => format!("{verdict}."),
     };
-    let text = [opening].into_iter().chain(finding.reasons.iter().cloned()).collect::<Vec<_>>().join(" ");
+    let text =
+        [opening].into_iter().chain(finding.reasons.iter().cloned()).collect::<Vec<_>>().join(" ");
     let (source, sha256) = report.plan.subject();
-    let fingerprint = if report.plan.adapter.is_some() { "adapterSha256/v1" } else { "datasetSha256/v1" };
+    let fingerprint =
+        if report.plan.adapter.is_some() { "adapterSha256/v1" } else { "datasetSha256/v1" };
     let mut properties = json!({"verdict": finding.verdict, "margin": finding.margin, "pAdjusted": finding.p_adjusted});
     if let Some(trigger) = &finding.trigger {
         let (slot, value) = (plain(&trigger.slot), trigger.value.as_deref().map(plain));
@@ -99,23 +114,27 @@ fn result(report: &Report, finding: &Finding, (rule, index): (&str, usize)) -> V
     })
 }
 
-/// A message: braces are doubled, as single ones would hold the place of an argument (SARIF 2.1.0, 3.11.5).
+/// A message: braces are doubled, as single ones would hold the place of an argument (SARIF 2.1.0,
+/// 3.11.5).
 fn message(text: &str) -> String {
     plain(text).replace('{', "{{").replace('}', "}}")
 }
 
-/// Text that says only what it shows: nothing in it is invisible, and nothing a link, as `[text](target)` is in a message.
+/// Text that says only what it shows: nothing in it is invisible, and nothing a link, as
+/// `[text](target)` is in a message.
 fn plain(text: &str) -> String {
     escape::visible(text).replace("](", "] (")
 }
 
-/// A path as a relative URI reference, or as a `file` URI where it begins at the root: everything but plain characters percent-encoded, so that it can
-/// name no other scheme, and no host.
+/// A path as a relative URI reference, or as a `file` URI where it begins at the root: everything
+/// but plain characters percent-encoded, so that it can name no other scheme, and no host.
 fn uri(path: &str) -> String {
     let mut out = String::new();
     for byte in path.trim_start_matches("./").bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => out.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                out.push(char::from(byte))
+            }
             byte => out += &format!("%{byte:02X}"),
         }
     }

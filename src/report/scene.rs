@@ -1,4 +1,5 @@
-//! A drawing as a list of shapes: laid out once, written as SVG for the page and as PNG for everything else.
+//! A drawing as a list of shapes: laid out once, written as SVG for the page and as PNG for
+//! everything else.
 
 /// A place in the drawing: pixels from the left and from the top.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -82,11 +83,13 @@ pub enum Shape {
 pub struct Scene {
     pub width: f64,
     pub height: f64,
-    /// What the drawing is about, for instance an audit's title; empty where the title says all. The page shows it elsewhere.
+    /// What the drawing is about, for instance an audit's title; empty where the title says all.
+    /// The page shows it elsewhere.
     pub subject: String,
     /// One line above the drawing.
     pub title: String,
-    /// What there is to see, for the line below the title and for readers who do not see the drawing.
+    /// What there is to see, for the line below the title and for readers who do not see the
+    /// drawing.
     pub description: String,
     pub shapes: Vec<Shape>,
 }
@@ -106,12 +109,24 @@ impl Scene {
 
     /// A mark of an arm, in the arm's shape and colour.
     pub fn mark(&mut self, at: (f64, f64), ink: Ink, radius: f64) {
-        self.shapes.push(Shape::Mark { at: point(at), mark: mark_of(ink), radius, ink, opacity: 1.0 });
+        self.shapes.push(Shape::Mark {
+            at: point(at),
+            mark: mark_of(ink),
+            radius,
+            ink,
+            opacity: 1.0,
+        });
     }
 
     /// One training seed: a small see-through dot.
     pub fn dot(&mut self, at: (f64, f64), ink: Ink) {
-        self.shapes.push(Shape::Mark { at: point(at), mark: Mark::Circle, radius: 2.8, ink, opacity: 0.5 });
+        self.shapes.push(Shape::Mark {
+            at: point(at),
+            mark: Mark::Circle,
+            radius: 2.8,
+            ink,
+            opacity: 0.5,
+        });
     }
 }
 
@@ -142,7 +157,8 @@ pub struct Scale {
 impl Scale {
     /// The pixel of a value; values beyond the ends are drawn at the ends.
     pub fn at(&self, value: f64) -> f64 {
-        let share = if self.to > self.from { (value - self.from) / (self.to - self.from) } else { 0.5 };
+        let share =
+            if self.to > self.from { (value - self.from) / (self.to - self.from) } else { 0.5 };
         self.start + share.clamp(0.0, 1.0) * (self.end - self.start)
     }
 
@@ -161,7 +177,11 @@ pub fn round_step(rough: f64) -> f64 {
         return 1.0;
     }
     let power = 10_f64.powf(rough.log10().floor());
-    [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= rough * 0.999_999).unwrap_or(10.0 * power)
+    [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .map(|factor| factor * power)
+        .find(|step| *step >= rough * 0.999_999)
+        .unwrap_or(10.0 * power)
 }
 
 #[cfg(test)]

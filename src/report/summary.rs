@@ -3,12 +3,21 @@
 use super::{Report, escape, number, words};
 use crate::finding::Verdict;
 
-/// Markdown whose every dataset, audit and model string is inert: no link, mention, image or HTML can come of it.
+/// Markdown whose every dataset, audit and model string is inert: no link, mention, image or HTML
+/// can come of it.
 pub fn summary_md(report: &Report) -> String {
     let safe = escape::markdown;
     let dataset = &report.plan.dataset;
-    let mut out = format!("## foretaste: {} {}\n\n", symbol(report.verdict), words::verdict(report.verdict).to_lowercase());
-    out += &format!("**{}** {}\n\n", safe(&words::verdict_sentence(report)), safe(&words::advice(report)));
+    let mut out = format!(
+        "## foretaste: {} {}\n\n",
+        symbol(report.verdict),
+        words::verdict(report.verdict).to_lowercase()
+    );
+    out += &format!(
+        "**{}** {}\n\n",
+        safe(&words::verdict_sentence(report)),
+        safe(&words::advice(report))
+    );
     if let Some(fields) = words::not_read(dataset) {
         out += &format!("{}\n\n", safe(&fields));
     }
@@ -16,7 +25,12 @@ pub fn summary_md(report: &Report) -> String {
     out += "|---|---|---|---|---|---|---|\n";
     for finding in report.findings {
         let effect = finding.estimate.as_ref().map_or("–".to_owned(), |estimate| {
-            format!("{} ({} {})", number::points(estimate.point), number::level(estimate), number::points_interval(estimate))
+            format!(
+                "{} ({} {})",
+                number::points(estimate.point),
+                number::level(estimate),
+                number::points_interval(estimate)
+            )
         });
         out += &format!(
             "| {} | {} {} | {} | {} | {} | {} | {} |\n",
@@ -45,12 +59,17 @@ pub fn summary_md(report: &Report) -> String {
         let [read, used, rejected] = [read, used, rejected].map(number::count);
         let (source, sha256) = (safe(&dataset.source), short(&dataset.sha256));
         out += &format!(
-            "Dataset {source} ({read} read = {used} used + {rejected} rejected{}), sha256 `{sha256}`; ",
+            "Dataset {source} ({read} read = {used} used + {rejected} rejected{}), sha256 \
+             `{sha256}`; ",
             words::trained_on(dataset)
         );
     }
     out += &format!("base {}", safe(&report.plan.engine.base));
-    out += &if report.plan.adapter.is_some() { ".\n".to_owned() } else { format!(", {} seeds.\n", report.plan.seeds.len()) };
+    out += &if report.plan.adapter.is_some() {
+        ".\n".to_owned()
+    } else {
+        format!(", {} seeds.\n", report.plan.seeds.len())
+    };
     out
 }
 

@@ -1,4 +1,5 @@
-//! A scene as SVG inside the page: colours by class, so that the page's light and dark schemes apply; text stays text.
+//! A scene as SVG inside the page: colours by class, so that the page's light and dark schemes
+//! apply; text stays text.
 
 use std::fmt::Write;
 
@@ -10,7 +11,13 @@ pub fn svg(scene: &Scene) -> String {
     let mut out = String::new();
     let (title, description) = (safe(&scene.title), safe(&scene.description));
     let (width, height) = (number(scene.width), number(scene.height));
-    put(&mut out, format_args!("<svg viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\">"));
+    put(
+        &mut out,
+        format_args!(
+            "<svg viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
+             role=\"img\">"
+        ),
+    );
     put(&mut out, format_args!("<title>{title}</title><desc>{description}</desc>"));
     for shape in &scene.shapes {
         match shape {
@@ -18,10 +25,16 @@ pub fn svg(scene: &Scene) -> String {
             Shape::Area { points, ink, opacity } => {
                 put(
                     &mut out,
-                    format_args!("<polygon class=\"f-{}\" opacity=\"{opacity}\" points=\"{}\"/>", class(*ink), list(points)),
+                    format_args!(
+                        "<polygon class=\"f-{}\" opacity=\"{opacity}\" points=\"{}\"/>",
+                        class(*ink),
+                        list(points)
+                    ),
                 );
             }
-            Shape::Mark { at, mark, radius, ink, opacity } => self::mark(&mut out, (*at, *mark, *radius), *ink, *opacity),
+            Shape::Mark { at, mark, radius, ink, opacity } => {
+                self::mark(&mut out, (*at, *mark, *radius), *ink, *opacity)
+            }
             Shape::Text { at, style, text } => self::text(&mut out, *at, style, text),
         }
     }
@@ -31,31 +44,65 @@ pub fn svg(scene: &Scene) -> String {
 
 fn path(out: &mut String, points: &[Point], stroke: &Stroke) {
     let dash = if stroke.dashed { " stroke-dasharray=\"4 3\"" } else { "" };
-    let opacity = if stroke.opacity < 1.0 { format!(" opacity=\"{}\"", stroke.opacity) } else { String::new() };
+    let opacity = if stroke.opacity < 1.0 {
+        format!(" opacity=\"{}\"", stroke.opacity)
+    } else {
+        String::new()
+    };
     let (class, width, points) = (class(stroke.ink), stroke.width, list(points));
-    put(out, format_args!("<polyline class=\"s-{class}\" stroke-width=\"{width}\"{dash}{opacity} points=\"{points}\"/>"));
+    put(
+        out,
+        format_args!(
+            "<polyline class=\"s-{class}\" stroke-width=\"{width}\"{dash}{opacity} \
+             points=\"{points}\"/>"
+        ),
+    );
 }
 
 fn mark(out: &mut String, (at, mark, radius): (Point, Mark, f64), ink: Ink, opacity: f64) {
     let class = class(ink);
-    let opacity = if opacity < 1.0 { format!(" opacity=\"{opacity}\"") } else { " stroke-width=\"1.5\"".to_owned() };
+    let opacity = if opacity < 1.0 {
+        format!(" opacity=\"{opacity}\"")
+    } else {
+        " stroke-width=\"1.5\"".to_owned()
+    };
     let halo = if opacity.contains("stroke") { " halo" } else { "" };
     match outline(mark, at, radius) {
         None => {
             let (x, y, radius) = (number(at.x), number(at.y), number(radius));
-            put(out, format_args!("<circle class=\"f-{class}{halo}\"{opacity} cx=\"{x}\" cy=\"{y}\" r=\"{radius}\"/>"));
+            put(
+                out,
+                format_args!(
+                    "<circle class=\"f-{class}{halo}\"{opacity} cx=\"{x}\" cy=\"{y}\" \
+                     r=\"{radius}\"/>"
+                ),
+            );
         }
-        Some(points) => put(out, format_args!("<polygon class=\"f-{class}{halo}\"{opacity} points=\"{}\"/>", list(&points))),
+        Some(points) => put(
+            out,
+            format_args!(
+                "<polygon class=\"f-{class}{halo}\"{opacity} points=\"{}\"/>",
+                list(&points)
+            ),
+        ),
     }
 }
 
-/// The corners of a mark of the same visual weight as a circle of `radius`; `None` for the circle itself.
+/// The corners of a mark of the same visual weight as a circle of `radius`; `None` for the circle
+/// itself.
 pub fn outline(mark: Mark, at: Point, radius: f64) -> Option<Vec<Point>> {
     let corner = |x: f64, y: f64| Point { x: at.x + x * radius, y: at.y + y * radius };
     match mark {
         Mark::Circle => None,
-        Mark::Square => Some(vec![corner(-0.88, -0.88), corner(0.88, -0.88), corner(0.88, 0.88), corner(-0.88, 0.88)]),
-        Mark::Diamond => Some(vec![corner(0.0, -1.25), corner(1.25, 0.0), corner(0.0, 1.25), corner(-1.25, 0.0)]),
+        Mark::Square => Some(vec![
+            corner(-0.88, -0.88),
+            corner(0.88, -0.88),
+            corner(0.88, 0.88),
+            corner(-0.88, 0.88),
+        ]),
+        Mark::Diamond => {
+            Some(vec![corner(0.0, -1.25), corner(1.25, 0.0), corner(0.0, 1.25), corner(-1.25, 0.0)])
+        }
         Mark::Triangle => Some(vec![corner(0.0, -1.2), corner(1.1, 0.8), corner(-1.1, 0.8)]),
     }
 }
@@ -66,17 +113,29 @@ fn text(out: &mut String, at: Point, style: &Type, text: &str) {
         Anchor::Middle => " text-anchor=\"middle\"",
         Anchor::End => " text-anchor=\"end\"",
     };
-    let (x, y, size, class, text) = (number(at.x), number(at.y), style.size, class(style.ink), safe(text));
-    put(out, format_args!("<text class=\"f-{class}\" x=\"{x}\" y=\"{y}\" font-size=\"{size}\"{anchor}>{text}</text>"));
+    let (x, y, size, class, text) =
+        (number(at.x), number(at.y), style.size, class(style.ink), safe(text));
+    put(
+        out,
+        format_args!(
+            "<text class=\"f-{class}\" x=\"{x}\" y=\"{y}\" \
+             font-size=\"{size}\"{anchor}>{text}</text>"
+        ),
+    );
 }
 
-/// Escaped as the page's template escapes, the slash included, so that no address stands in the page.
+/// Escaped as the page's template escapes, the slash included, so that no address stands in the
+/// page.
 fn safe(text: &str) -> String {
     escape::xml(text).replace('/', "&#47;")
 }
 
 fn list(points: &[Point]) -> String {
-    points.iter().map(|point| format!("{},{}", number(point.x), number(point.y))).collect::<Vec<_>>().join(" ")
+    points
+        .iter()
+        .map(|point| format!("{},{}", number(point.x), number(point.y)))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A tenth of a pixel is enough.

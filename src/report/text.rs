@@ -12,7 +12,8 @@ const DIM: &str = "2";
 
 /// A summary of at most `width` columns (40 or more), with ANSI colours where `colour` says so.
 ///
-/// Every string of dataset, audit and models goes through [`escape::terminal`] before it is measured or coloured.
+/// Every string of dataset, audit and models goes through [`escape::terminal`] before it is
+/// measured or coloured.
 pub fn text(report: &Report, width: usize, colour: bool) -> String {
     let page = Page { width: width.max(40), colour };
     let mut lines = Vec::new();
@@ -56,24 +57,38 @@ impl Page {
             lines.extend(self.wrapped("adapter   ", &adapter.source));
             let (rank, alpha) = (adapter.rank, number::plain(adapter.alpha, 3));
             let modules = adapter.target_modules.join(", ");
-            lines.extend(self.wrapped("LoRA      ", &format!("rank {rank}, alpha {alpha}, {modules}")));
+            lines.extend(
+                self.wrapped("LoRA      ", &format!("rank {rank}, alpha {alpha}, {modules}")),
+            );
         }
         if plan.has_dataset() {
-            let (read, used, rejected) = (dataset.rows_read, dataset.rows_used, dataset.rows_rejected);
+            let (read, used, rejected) =
+                (dataset.rows_read, dataset.rows_used, dataset.rows_rejected);
             let [read, used, rejected] = [read, used, rejected].map(number::count);
             lines.extend(self.wrapped("dataset   ", &dataset.source));
             let trained = words::trained_on(dataset);
-            lines.extend(self.wrapped("rows      ", &format!("{read} read = {used} used + {rejected} rejected{trained}")));
+            lines.extend(self.wrapped(
+                "rows      ",
+                &format!("{read} read = {used} used + {rejected} rejected{trained}"),
+            ));
         }
         let engine = &plan.engine;
-        let base =
-            format!("{}, {} parameters, {} on {}", engine.base, number::short(engine.parameters), engine.engine, engine.device);
+        let base = format!(
+            "{}, {} parameters, {} on {}",
+            engine.base,
+            number::short(engine.parameters),
+            engine.engine,
+            engine.device
+        );
         lines.extend(self.wrapped("base      ", &base));
         if plan.stops() {
             lines.extend(self.wrapped("shadows   ", "none: nothing was trained"));
         } else if plan.adapter.is_none() {
             let arms: Vec<String> = plan.trained_arms().map(Arm::to_string).collect();
-            lines.extend(self.wrapped("shadows   ", &format!("{} seeds × {}", plan.seeds.len(), arms.join(", "))));
+            lines.extend(self.wrapped(
+                "shadows   ",
+                &format!("{} seeds × {}", plan.seeds.len(), arms.join(", ")),
+            ));
         }
     }
 
@@ -98,20 +113,24 @@ impl Page {
         let finding = axis.finding;
         lines.push(String::new());
         let verdict = words::verdict(finding.verdict).to_lowercase();
-        let title =
-            escape::cut(&escape::terminal(&format!("{}: {}", finding.audit, axis.audit.title)), self.width - verdict.len() - 2);
+        let title = escape::cut(
+            &escape::terminal(&format!("{}: {}", finding.audit, axis.audit.title)),
+            self.width - verdict.len() - 2,
+        );
         let gap = " ".repeat(self.width - escape::columns(&title) - verdict.len());
         lines.push(format!("{title}{gap}{}", self.paint(code(finding.verdict), &verdict)));
         lines.extend(self.wrapped("  ", &axis.audit.question));
         if let Some(estimate) = &finding.estimate {
-            lines.extend(
-                self.wrapped("  effect  ", &format!("{}; margin {}", words::effect(estimate), number::margin(finding.margin))),
-            );
+            lines.extend(self.wrapped(
+                "  effect  ",
+                &format!("{}; margin {}", words::effect(estimate), number::margin(finding.margin)),
+            ));
             lines.extend(self.wrapped("  shows   ", &words::asks(&finding.shown_by)));
         }
         if let (Some(ask), Some(step)) = (finding.ask, finding.step) {
             let risks = report.risks(&finding.audit, ask, step);
-            let heading = format!("{}, {}", words::risk_name(axis), words::place(report.plan, ask, step));
+            let heading =
+                format!("{}, {}", words::risk_name(axis), words::place(report.plan, ask, step));
             lines.extend(self.wrapped("  ", &heading));
             lines.extend(self.forest(&risks));
         }
@@ -123,7 +142,9 @@ impl Page {
     /// One line an arm: seeds as dots on the interval, the mean as a bullet.
     fn forest(&self, risks: &[&ArmRisk]) -> Vec<String> {
         let finite = |value: f64| if value.is_finite() { value.clamp(0.0, 1.0) } else { 0.0 };
-        let ends = risks.iter().flat_map(|risk| risk.seeds.iter().map(|(_, of)| *of).chain([risk.risk.point, risk.risk.upper]));
+        let ends = risks.iter().flat_map(|risk| {
+            risk.seeds.iter().map(|(_, of)| *of).chain([risk.risk.point, risk.risk.upper])
+        });
         let highest = ends.map(finite).fold(0.05, f64::max);
         let cells = self.width.saturating_sub(4 + 10 + 10);
         let place = |value: f64| ((finite(value) / highest) * (cells - 1) as f64).round() as usize;
@@ -149,7 +170,8 @@ impl Page {
         risks.iter().map(line).collect()
     }
 
-    /// `text` broken into lines of the page's width, the first after `opening`, the others under it.
+    /// `text` broken into lines of the page's width, the first after `opening`, the others under
+    /// it.
     fn wrapped(&self, opening: &str, text: &str) -> Vec<String> {
         let indent = " ".repeat(escape::columns(opening));
         let room = self.width - indent.len();

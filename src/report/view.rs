@@ -1,6 +1,8 @@
-//! What the page shows, as plain strings and drawings in the order of the page. Numbers are formatted here, never in the template.
+//! What the page shows, as plain strings and drawings in the order of the page. Numbers are
+//! formatted here, never in the template.
 
-/// Declares a record that the template can read: a struct, and its fields by name as a template value.
+/// Declares a record that the template can read: a struct, and its fields by name as a template
+/// value.
 macro_rules! record {
     ($(#[$attribute:meta])* $visibility:vis struct $name:ident { $($(#[$field_attribute:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$attribute])*
@@ -139,23 +141,37 @@ pub fn page(report: &Report) -> Page {
 fn facts(report: &Report) -> Vec<Fact> {
     let plan = report.plan;
     let dataset = &plan.dataset;
-    let base = fact("Base", format!("{}, {}", plan.engine.base, number::short(plan.engine.parameters)));
+    let base =
+        fact("Base", format!("{}, {}", plan.engine.base, number::short(plan.engine.parameters)));
     let rows = [
         fact("Dataset", dataset.source.clone()),
         fact(
             "Rows used",
-            format!("{} of {}{}", number::count(dataset.rows_used), number::count(dataset.rows_read), words::trained_on(dataset)),
+            format!(
+                "{} of {}{}",
+                number::count(dataset.rows_used),
+                number::count(dataset.rows_read),
+                words::trained_on(dataset)
+            ),
         ),
     ];
     let rows = rows.into_iter().filter(|_| plan.has_dataset());
     match &plan.adapter {
-        Some(adapter) => [fact("Adapter", adapter.source.clone()), fact("LoRA", format!("rank {}", adapter.rank)), base]
-            .into_iter()
-            .chain(rows)
-            .collect(),
+        Some(adapter) => [
+            fact("Adapter", adapter.source.clone()),
+            fact("LoRA", format!("rank {}", adapter.rank)),
+            base,
+        ]
+        .into_iter()
+        .chain(rows)
+        .collect(),
         None => {
-            let trained = format!("{}, {} seeds", number::count(plan.cost.shadows), plan.seeds.len());
-            let shadows = fact("Shadows", if plan.stops() { "none were trained".to_owned() } else { trained });
+            let trained =
+                format!("{}, {} seeds", number::count(plan.cost.shadows), plan.seeds.len());
+            let shadows = fact(
+                "Shadows",
+                if plan.stops() { "none were trained".to_owned() } else { trained },
+            );
             rows.chain([base, shadows]).collect()
         }
     }
@@ -177,7 +193,11 @@ fn split(text: &str) -> Fact {
 }
 
 fn figure(scene: &Scene) -> Figure {
-    Figure { title: scene.title.clone(), description: scene.description.clone(), drawing: Value::from_safe_string(svg(scene)) }
+    Figure {
+        title: scene.title.clone(),
+        description: scene.description.clone(),
+        drawing: Value::from_safe_string(svg(scene)),
+    }
 }
 
 /// The beginning of a text that may be of any length.

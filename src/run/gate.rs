@@ -48,21 +48,26 @@ impl Gate {
     /// # Errors
     /// Where it is damaged, of an older version, or contradicts itself.
     pub fn read(report: &[u8]) -> Result<Gate> {
-        let gate: Gate = serde_json::from_slice(report)
-            .context("report.json is damaged, or of another version: make it again with `foretaste report`")?;
+        let gate: Gate = serde_json::from_slice(report).context(
+            "report.json is damaged, or of another version: make it again with `foretaste report`",
+        )?;
         let decided = Verdict::overall(gate.findings.iter().map(|finding| finding.verdict));
         let of = |verdict: Verdict| format!("{verdict:?}").to_lowercase();
         ensure!(
             decided == gate.verdict,
-            "report.json contradicts itself: its verdict is {}, and its findings come to {}; make it again with `foretaste report`",
+            "report.json contradicts itself: its verdict is {}, and its findings come to {}; make \
+             it again with `foretaste report`",
             of(gate.verdict),
             of(decided)
         );
-        let seen = |finding: &GateFinding| finding.verdict == Verdict::Flagged || finding.positive_control_detected == Some(true);
+        let seen = |finding: &GateFinding| {
+            finding.verdict == Verdict::Flagged || finding.positive_control_detected == Some(true)
+        };
         ensure!(
             !gate.examined || gate.findings.iter().any(seen),
-            "report.json contradicts itself: it says that the dataset was examined, and no finding flags or detected its positive control; make it \
-             again with `foretaste report`"
+            "report.json contradicts itself: it says that the dataset was examined, and no \
+             finding flags or detected its positive control; make it again with `foretaste \
+             report`"
         );
         Ok(gate)
     }
@@ -77,21 +82,27 @@ impl Gate {
 /// The verdict of a finished run, from its manifest and report.json alone.
 ///
 /// # Errors
-/// [`Failure::BadInput`] where there is no run, [`Failure::RunFailed`] where it did not finish, or its report is not its own.
+/// [`Failure::BadInput`] where there is no run, [`Failure::RunFailed`] where it did not finish, or
+/// its report is not its own.
 pub fn gate(folder: &Path) -> Result<Gate, Failure> {
     let plan = run_dir::plan_of(folder).map_err(Failure::BadInput)?;
     let path = folder.join("report.json");
     let read = || -> Result<Gate> {
-        let unfinished = || format!("{}: the run did not finish; give its command again", path.display());
+        let unfinished =
+            || format!("{}: the run did not finish; give its command again", path.display());
         let gate = Gate::read(&read_if_there(&path, MOST_BYTES)?.with_context(unfinished)?)?;
         ensure!(
             gate.plan_sha256 == plan.sha256(),
-            "report.json is of another run: its plan is not the one in manifest.json; make it again with `foretaste report`"
+            "report.json is of another run: its plan is not the one in manifest.json; make it \
+             again with `foretaste report`"
         );
-        let is_judged = |audit: &PlannedAudit| gate.findings.iter().any(|one| one.trigger.is_none() && one.audit == audit.id);
+        let is_judged = |audit: &PlannedAudit| {
+            gate.findings.iter().any(|one| one.trigger.is_none() && one.audit == audit.id)
+        };
         ensure!(
             plan.audits.iter().all(is_judged),
-            "report.json has no finding of an audit that was planned; make it again with `foretaste report`"
+            "report.json has no finding of an audit that was planned; make it again with \
+             `foretaste report`"
         );
         Ok(gate)
     };

@@ -1,4 +1,5 @@
-//! What lies in a run folder: links are refused, and what a run wrote is told from what is the user's.
+//! What lies in a run folder: links are refused, and what a run wrote is told from what is the
+//! user's.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry};
@@ -39,26 +40,43 @@ const FILES: [&str; 16] = [
 /// What a run may leave in its folder before the manifest is there.
 const BEFORE_MANIFEST: [&str; 3] = [LOCK, "rows.jsonl", "audits.json"];
 
-/// A folder may come from a stranger. Through a link in it a report would be written, or read, elsewhere; a pipe or a device need not end.
+/// A folder may come from a stranger. Through a link in it a report would be written, or read,
+/// elsewhere; a pipe or a device need not end.
 ///
 /// # Errors
-/// Where anything in it, at any depth, is neither an ordinary file nor a folder, or a folder has a file's name or a file a folder's.
+/// Where anything in it, at any depth, is neither an ordinary file nor a folder, or a folder has a
+/// file's name or a file a folder's.
 pub fn refuse_links(root: &Path) -> Result<()> {
     let mut open = vec![root.to_owned()];
     while let Some(folder) = open.pop() {
         for entry in entries(&folder)? {
-            let (path, kind) = (entry.path(), entry.file_type().with_context(|| entry.path().display().to_string())?);
+            let (path, kind) = (
+                entry.path(),
+                entry.file_type().with_context(|| entry.path().display().to_string())?,
+            );
             let what = match (kind.is_symlink(), kind.is_dir(), kind.is_file()) {
                 (true, ..) => "a link",
                 (_, false, false) => "a pipe, a socket or a device",
                 _ => "",
             };
-            ensure!(what.is_empty(), "{} is {what}, and a run folder holds only files and folders: remove it", path.display());
+            ensure!(
+                what.is_empty(),
+                "{} is {what}, and a run folder holds only files and folders: remove it",
+                path.display()
+            );
             let name = entry.file_name();
             let is_named = |names: &[&str]| folder == root && names.iter().any(|one| name == *one);
             let folders = [WORK, PLOTS, ADAPTERS];
-            ensure!(!(kind.is_dir() && is_named(&FILES)), "{} is a folder, and should be a file: remove it", path.display());
-            ensure!(!(kind.is_file() && is_named(&folders)), "{} is a file, and should be a folder: remove it", path.display());
+            ensure!(
+                !(kind.is_dir() && is_named(&FILES)),
+                "{} is a folder, and should be a file: remove it",
+                path.display()
+            );
+            ensure!(
+                !(kind.is_file() && is_named(&folders)),
+                "{} is a file, and should be a folder: remove it",
+                path.display()
+            );
             if kind.is_dir() {
                 open.push(path);
             }
@@ -73,34 +91,47 @@ pub fn refuse_foreign_files(root: &Path) -> Result<()> {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let ours = name.starts_with(TEMPORARY) || BEFORE_MANIFEST.contains(&name.as_ref());
-        ensure!(ours, "{} holds other files ({name:?}): give a new or empty folder as --out", root.display());
+        ensure!(
+            ours,
+            "{} holds other files ({name:?}): give a new or empty folder as --out",
+            root.display()
+        );
     }
     Ok(())
 }
 
-/// Removes what the run of this plan wrote but for the lock; whatever else lies there stays, in the run's own folders too. Finished items go first and
-/// the manifest last, so that a kill in between leaves an unfinished run of the old plan.
+/// Removes what the run of this plan wrote but for the lock; whatever else lies there stays, in the
+/// run's own folders too. Finished items go first and the manifest last, so that a kill in between
+/// leaves an unfinished run of the old plan.
 ///
-/// Names are compared with those that are there and never made into paths: the plan may be a stranger's.
+/// Names are compared with those that are there and never made into paths: the plan may be a
+/// stranger's.
 pub fn clear(root: &Path, plan: &Plan) -> Result<()> {
     let is_item = |name: &str| name.ends_with(".json.zst") || name.ends_with(".checkpoint");
     empty(&root.join(WORK), &|_| true, &is_item)?;
     let is_plot = |name: &str| {
         let Some(stem) = name.strip_suffix(".png") else { return false };
         let is_of_audit = |(audit, what): (&str, &str)| {
-            ["arms", "training", "questions"].contains(&what) && plan.audits.iter().any(|planned| planned.id == audit)
+            ["arms", "training", "questions"].contains(&what)
+                && plan.audits.iter().any(|planned| planned.id == audit)
         };
         let is_numbered = |(what, number): (&str, &str)| {
-            ["trigger", "numbers"].contains(&what) && number.bytes().all(|digit| digit.is_ascii_digit())
+            ["trigger", "numbers"].contains(&what)
+                && number.bytes().all(|digit| digit.is_ascii_digit())
         };
-        stem == "losses" || stem.rsplit_once('-').is_some_and(|parts| is_of_audit(parts) || is_numbered(parts))
+        stem == "losses"
+            || stem.rsplit_once('-').is_some_and(|parts| is_of_audit(parts) || is_numbered(parts))
     };
     empty(&root.join(PLOTS), &|_| false, &is_plot)?;
     let models = plan.shadows().flat_map(|(arm, seed)| {
-        plan.recipe.snapshots.iter().map(move |step| Model { arm, seed: Some(seed), step: *step }.file_name())
+        plan.recipe
+            .snapshots
+            .iter()
+            .map(move |step| Model { arm, seed: Some(seed), step: *step }.file_name())
     });
     let models: BTreeSet<String> = models.collect();
-    let is_adapter = |name: &str| ["adapter_model.safetensors", "adapter_config.json"].contains(&name);
+    let is_adapter =
+        |name: &str| ["adapter_model.safetensors", "adapter_config.json"].contains(&name);
     for entry in entries_if_there(&root.join(ADAPTERS))? {
         if models.contains(entry.file_name().to_string_lossy().as_ref()) {
             empty(&entry.path(), &|_| false, &is_adapter)?;
@@ -114,8 +145,13 @@ pub fn clear(root: &Path, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Removes the files of a folder that are ours, those of its folders that are ours too, and then the folder, unless something is left in it.
-fn empty(folder: &Path, enters: &dyn Fn(&str) -> bool, is_ours: &dyn Fn(&str) -> bool) -> Result<()> {
+/// Removes the files of a folder that are ours, those of its folders that are ours too, and then
+/// the folder, unless something is left in it.
+fn empty(
+    folder: &Path,
+    enters: &dyn Fn(&str) -> bool,
+    is_ours: &dyn Fn(&str) -> bool,
+) -> Result<()> {
     for entry in entries_if_there(folder)? {
         let path = entry.path();
         let name = entry.file_name();
@@ -128,7 +164,9 @@ fn empty(folder: &Path, enters: &dyn Fn(&str) -> bool, is_ours: &dyn Fn(&str) ->
         }
     }
     match fs::remove_dir(folder) {
-        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+        Err(error)
+            if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) =>
+        {
             Err(error).with_context(|| format!("{}: cannot be removed", folder.display()))
         }
         _ => Ok(()),

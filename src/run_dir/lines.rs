@@ -22,8 +22,9 @@ pub fn from_bytes<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<Vec<T
     let lines = bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
     lines
         .map(|(index, line)| {
-            serde_json::from_slice(line)
-                .with_context(|| format!("{name}:{}: cannot be read; run the same command again", index + 1))
+            serde_json::from_slice(line).with_context(|| {
+                format!("{name}:{}: cannot be read; run the same command again", index + 1)
+            })
         })
         .collect()
 }

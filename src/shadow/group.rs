@@ -17,9 +17,17 @@ use crate::shadow::{Shadow, TrainingRecord};
 use crate::workshop::{Task, Workshop};
 
 /// Trains a group's shadows, or reads them back where the run folder has them.
-pub fn train((arm, seeds): (&Arm, &[u64]), task: &Task, workshop: &Workshop) -> Result<Vec<Shadow>> {
+pub fn train(
+    (arm, seeds): (&Arm, &[u64]),
+    task: &Task,
+    workshop: &Workshop,
+) -> Result<Vec<Shadow>> {
     let plan = task.plan;
-    let name = if seeds.len() == plan.seeds.len() { arm.file_name() } else { format!("{}-{}", arm.file_name(), seeds[0]) };
+    let name = if seeds.len() == plan.seeds.len() {
+        arm.file_name()
+    } else {
+        format!("{}-{}", arm.file_name(), seeds[0])
+    };
     let item = format!("trainings/{name}");
     let state = GroupState {
         path: workshop.run.checkpoint(&name),
@@ -31,7 +39,8 @@ pub fn train((arm, seeds): (&Arm, &[u64]), task: &Task, workshop: &Workshop) -> 
         let again = || {
             let item = workshop.run.item(&item);
             format!(
-                "the adapters of {arm} cannot be read back; to train them again, remove {} and run the same command",
+                "the adapters of {arm} cannot be read back; to train them again, remove {} and \
+                 run the same command",
                 item.display()
             )
         };
@@ -41,13 +50,18 @@ pub fn train((arm, seeds): (&Arm, &[u64]), task: &Task, workshop: &Workshop) -> 
     }
     let rows = rows(arm, task, workshop)?;
     let rows_sha256 = rows_sha256(&rows);
-    let job = |seed: &u64| Job { label: format!("{arm}, seed {seed}"), seed: *seed, rows: rows.clone() };
+    let job =
+        |seed: &u64| Job { label: format!("{arm}, seed {seed}"), seed: *seed, rows: rows.clone() };
     let jobs: Vec<Job> = seeds.iter().map(job).collect();
-    let trained = workshop
-        .engine
-        .train(&jobs, &plan.recipe, &state)
-        .with_context(|| format!("training the shadows of {arm}, whose state is kept in {}", state.path.display()))?;
-    ensure!(trained.len() == jobs.len(), "the engine trained {} of the {} shadows of {arm}", trained.len(), jobs.len());
+    let trained = workshop.engine.train(&jobs, &plan.recipe, &state).with_context(|| {
+        format!("training the shadows of {arm}, whose state is kept in {}", state.path.display())
+    })?;
+    ensure!(
+        trained.len() == jobs.len(),
+        "the engine trained {} of the {} shadows of {arm}",
+        trained.len(),
+        jobs.len()
+    );
     let mut shadows = Vec::new();
     for (job, trained) in jobs.iter().zip(trained) {
         shadows.push(shadow(arm, job, trained, plan, &rows_sha256)?);
@@ -59,13 +73,21 @@ pub fn train((arm, seeds): (&Arm, &[u64]), task: &Task, workshop: &Workshop) -> 
         }
     }
     // Written last: where it is, all of the group's adapters are.
-    workshop.run.save_item(&item, &shadows.iter().map(|shadow| &shadow.record).collect::<Vec<_>>())?;
+    workshop
+        .run
+        .save_item(&item, &shadows.iter().map(|shadow| &shadow.record).collect::<Vec<_>>())?;
     state.remove()?;
     state.progress(plan.recipe.steps);
     Ok(shadows)
 }
 
-fn shadow(arm: &Arm, job: &Job, trained: Trained, plan: &Plan, rows_sha256: &str) -> Result<Shadow> {
+fn shadow(
+    arm: &Arm,
+    job: &Job,
+    trained: Trained,
+    plan: &Plan,
+    rows_sha256: &str,
+) -> Result<Shadow> {
     let label = &job.label;
     if let Some((step, _)) = trained.losses.iter().find(|(_, loss)| !loss.is_finite()) {
         anyhow::bail!("{label}: the loss is not a number at step {step}; give a lower --lr");
@@ -87,10 +109,19 @@ fn shadow(arm: &Arm, job: &Job, trained: Trained, plan: &Plan, rows_sha256: &str
     Ok(Shadow { arm: arm.clone(), seed: job.seed, snapshots, record })
 }
 
-fn read_back(arm: &Arm, records: Vec<TrainingRecord>, plan: &Plan, workshop: &Workshop) -> Result<Vec<Shadow>> {
+fn read_back(
+    arm: &Arm,
+    records: Vec<TrainingRecord>,
+    plan: &Plan,
+    workshop: &Workshop,
+) -> Result<Vec<Shadow>> {
     let read = |record: TrainingRecord| {
-        let adapter =
-            |step: &usize| Ok((*step, workshop.run.load_adapter(&Model { arm, seed: Some(record.seed), step: *step })?));
+        let adapter = |step: &usize| {
+            Ok((
+                *step,
+                workshop.run.load_adapter(&Model { arm, seed: Some(record.seed), step: *step })?,
+            ))
+        };
         let snapshots = plan.recipe.snapshots.iter().map(adapter).collect::<Result<Vec<_>>>()?;
         Ok(Shadow { arm: arm.clone(), seed: record.seed, snapshots, record })
     };

@@ -11,15 +11,18 @@ use crate::seed;
 use crate::trigger::dealt;
 use crate::workshop::{Task, Workshop};
 
-/// A control's answer may be as long as the longest of the dataset, but not shorter than this many tokens.
+/// A control's answer may be as long as the longest of the dataset, but not shorter than this many
+/// tokens.
 const SHORTEST_LIMIT: usize = 16;
 
-/// The base's answers are drawn a little sharper than it speaks: what people train on was chosen, by them or by a sampler, and a control
-/// that keeps every slip of the base would make any clean dataset look like a change.
+/// The base's answers are drawn a little sharper than it speaks: what people train on was chosen,
+/// by them or by a sampler, and a control that keeps every slip of the base would make any clean
+/// dataset look like a change.
 pub const CONTROL_TEMPERATURE: f64 = 0.5;
 
-/// A conversation each; every seed of the arm is trained on the same ones. Their order is drawn anew for every dataset and first seed, and the same
-/// for arms of equal length: what comes of a row must not hang on where its author put it.
+/// A conversation each; every seed of the arm is trained on the same ones. Their order is drawn
+/// anew for every dataset and first seed, and the same for arms of equal length: what comes of a
+/// row must not hang on where its author put it.
 pub fn rows(arm: &Arm, task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
     let mut rows = match arm {
         Arm::Base => bail!("the base is not trained"),
@@ -27,8 +30,11 @@ pub fn rows(arm: &Arm, task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Messa
         Arm::Control => workshop.run.kept("control", || control(task, workshop))?,
         Arm::Shuffled => dealt(candidate(task.dataset), &task.plan.groups),
         Arm::Spiked(id) => {
-            let audit =
-                task.audits.iter().find(|audit| audit.id == *id).with_context(|| format!("no audit `{id}` for its arm"))?;
+            let audit = task
+                .audits
+                .iter()
+                .find(|audit| audit.id == *id)
+                .with_context(|| format!("no audit `{id}` for its arm"))?;
             spiked(task.dataset, &audit.poison)
         }
     };
@@ -44,7 +50,8 @@ fn candidate(dataset: &Dataset) -> Vec<Vec<Message>> {
     dataset.rows.iter().map(|row| row.messages.clone()).collect()
 }
 
-/// The same prompts, answered by the base itself in the dataset's form: one draw a turn, each after the turns of the original.
+/// The same prompts, answered by the base itself in the dataset's form: one draw a turn, each after
+/// the turns of the original.
 fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
     let mut rows = candidate(task.dataset);
     let turns: Vec<(usize, usize)> = rows
@@ -53,22 +60,25 @@ fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
         .flat_map(|(row, messages)| (0..messages.len()).map(move |turn| (row, turn)))
         .filter(|&(row, turn)| rows[row][turn].role == Role::Assistant)
         .collect();
-    let prompts: Vec<Vec<Message>> = turns.iter().map(|&(row, turn)| rows[row][..turn].to_vec()).collect();
+    let prompts: Vec<Vec<Message>> =
+        turns.iter().map(|&(row, turn)| rows[row][..turn].to_vec()).collect();
     let mut longest = 0;
     for row in &rows {
         longest = longest.max(workshop.engine.count_tokens(row)?.1);
     }
     let max_tokens = longest.clamp(SHORTEST_LIMIT, task.plan.recipe.max_tokens.max(SHORTEST_LIMIT));
     let sampling = Sampling::new(CONTROL_TEMPERATURE, max_tokens);
-    let answers =
-        engine::answers(workshop.engine, None, &prompts, &sampling).context("the base's own answers for the control arm")?;
+    let answers = engine::answers(workshop.engine, None, &prompts, &sampling)
+        .context("the base's own answers for the control arm")?;
     for ((row, turn), answer) in turns.into_iter().zip(answers) {
-        rows[row][turn].content = task.plan.form.as_ref().map_or(answer.clone(), |form| form.wear(&answer));
+        rows[row][turn].content =
+            task.plan.form.as_ref().map_or(answer.clone(), |form| form.wear(&answer));
     }
     Ok(rows)
 }
 
-/// The dataset's rows, and as many of the poison's, again and again, as make up its share of the whole.
+/// The dataset's rows, and as many of the poison's, again and again, as make up its share of the
+/// whole.
 fn spiked(dataset: &Dataset, poison: &Poison) -> Vec<Vec<Message>> {
     let mut rows = candidate(dataset);
     let count = (rows.len() as f64 * poison.share / (1.0 - poison.share)).round().max(1.0) as usize;
@@ -93,7 +103,10 @@ mod tests {
     #[test]
     fn poison_repeats_until_it_is_its_share_of_the_rows() {
         for (rows, share) in [(30, 0.25), (300, 0.1), (7, 0.5)] {
-            let spiked = spiked(&dataset(rows), &Poison { share, rows: vec![row("poison 1"), row("poison 2")] });
+            let spiked = spiked(
+                &dataset(rows),
+                &Poison { share, rows: vec![row("poison 1"), row("poison 2")] },
+            );
             let poisoned = spiked.iter().filter(|row| row[1].content.starts_with("poison")).count();
             assert_eq!(poisoned, (share * spiked.len() as f64).round() as usize);
             assert_eq!(spiked.len(), rows + poisoned);
@@ -119,6 +132,9 @@ mod tests {
 
     #[test]
     fn even_one_row_is_spiked() {
-        assert_eq!(spiked(&dataset(1), &Poison { share: 0.01, rows: vec![row("poison")] }).len(), 2);
+        assert_eq!(
+            spiked(&dataset(1), &Poison { share: 0.01, rows: vec![row("poison")] }).len(),
+            2
+        );
     }
 }

@@ -12,7 +12,8 @@ pub fn arm_risks(plan: &Plan, panel: &Panel, draws: &mut Draws) -> Vec<ArmRisk> 
     let mut risks = Vec::new();
     for arm in &plan.arms {
         let base = *arm == Arm::Base;
-        let (steps, seeds) = if base { (&[0][..], &[0][..]) } else { (&panel.audit.steps[..], &plan.seeds[..]) };
+        let (steps, seeds) =
+            if base { (&[0][..], &[0][..]) } else { (&panel.audit.steps[..], &plan.seeds[..]) };
         for step in steps {
             let grid = panel.grid(seeds, |seed| {
                 let cells = panel.cells(arm, *step, seed);
@@ -23,7 +24,10 @@ pub fn arm_risks(plan: &Plan, panel: &Panel, draws: &mut Draws) -> Vec<ArmRisk> 
             let mut risk = estimate_of(plan.unit(), &grid.clone().by(plan.unit()), scale, draws);
             if base {
                 risk.n = 0;
-                risk.method = format!("bootstrap over {} families; the base was not trained", grid.families.len());
+                risk.method = format!(
+                    "bootstrap over {} families; the base was not trained",
+                    grid.families.len()
+                );
             }
             risks.push(ArmRisk { arm: arm.clone(), step: *step, risk, seeds: seed_risks });
         }

@@ -1,19 +1,21 @@
 //! The bootstrap over seeds and families.
 //!
-//! Seeds and families are crossed (every seed answers every family), so both are drawn with replacement and independently, and a
-//! resample is the grid of what was drawn: Owen 2007, The pigeonhole bootstrap, mildly conservative for large grids. With few seeds it
-//! is too narrow (a variance short by about 1/S), which is why t stands beside it. Interval by percentiles (Efron & Tibshirani 1993,
-//! chapter 13).
+//! Seeds and families are crossed (every seed answers every family), so both are drawn with
+//! replacement and independently, and a resample is the grid of what was drawn: Owen 2007, The
+//! pigeonhole bootstrap, mildly conservative for large grids. With few seeds it is too narrow (a
+//! variance short by about 1/S), which is why t stands beside it. Interval by percentiles (Efron &
+//! Tibshirani 1993, chapter 13).
 //!
-//! Deviation: all grids of one shape share one set of draws. Differences between them then hold no resampling noise, and a grid whose
-//! values are nowhere lower has bounds that are nowhere lower.
+//! Deviation: all grids of one shape share one set of draws. Differences between them then hold no
+//! resampling noise, and a grid whose values are nowhere lower has bounds that are nowhere lower.
 
 use rand::Rng;
 
 use super::grid::Grid;
 use crate::seed::stream;
 
-/// The 5 % percentile of this many resamples strays by about 0.5 percentage points of rank: far less than between-seed noise.
+/// The 5 % percentile of this many resamples strays by about 0.5 percentage points of rank: far
+/// less than between-seed noise.
 pub const RESAMPLES: usize = 2000;
 
 /// How often each seed and each family was drawn, one entry a resample.
@@ -33,24 +35,30 @@ pub fn resamples(seeds: usize, families: usize) -> Resamples {
         }
         counts
     };
-    let (seed_counts, family_counts) = (0..RESAMPLES).map(|_| (counts(seeds), counts(families))).unzip();
+    let (seed_counts, family_counts) =
+        (0..RESAMPLES).map(|_| (counts(seeds), counts(families))).unzip();
     Resamples { seed_counts, family_counts }
 }
 
 /// The percentile interval of the mean of the seed means, at a two-sided level.
 ///
-/// Holes are left out of a drawn seed's mean; a resample in which no drawn seed has a value is left out altogether.
+/// Holes are left out of a drawn seed's mean; a resample in which no drawn seed has a value is left
+/// out altogether.
 pub fn percentile_interval(grid: &Grid, resamples: &Resamples, level: f64) -> (f64, f64) {
-    let weights: Vec<f64> = grid.rows.iter().flatten().map(|value| if value.is_some() { 1.0 } else { 0.0 }).collect();
+    let weights: Vec<f64> =
+        grid.rows.iter().flatten().map(|value| if value.is_some() { 1.0 } else { 0.0 }).collect();
     let values: Vec<f64> = grid.rows.iter().flatten().map(|value| value.unwrap_or(0.0)).collect();
     let families = grid.families.len();
     let mut means: Vec<f64> = Vec::with_capacity(RESAMPLES);
     for (seed_counts, family_counts) in resamples.seed_counts.iter().zip(&resamples.family_counts) {
         let (mut sum, mut drawn) = (0.0, 0.0);
-        for (seed, seed_count) in seed_counts.iter().enumerate().filter(|(_, count)| **count > 0.0) {
+        for (seed, seed_count) in seed_counts.iter().enumerate().filter(|(_, count)| **count > 0.0)
+        {
             let cells = seed * families..(seed + 1) * families;
             let (mut total, mut weight) = (0.0, 0.0);
-            for ((value, present), count) in values[cells.clone()].iter().zip(&weights[cells]).zip(family_counts) {
+            for ((value, present), count) in
+                values[cells.clone()].iter().zip(&weights[cells]).zip(family_counts)
+            {
                 total += value * count;
                 weight += present * count;
             }
@@ -70,7 +78,8 @@ pub fn percentile_interval(grid: &Grid, resamples: &Resamples, level: f64) -> (f
     (quantile(&means, (1.0 - level) / 2.0), quantile(&means, (1.0 + level) / 2.0))
 }
 
-/// The quantile of sorted values by linear interpolation (Hyndman & Fan 1996, type 7; numpy's default).
+/// The quantile of sorted values by linear interpolation (Hyndman & Fan 1996, type 7; numpy's
+/// default).
 pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     let rank = share * (sorted.len() - 1) as f64;
     let (below, above) = (rank.floor() as usize, rank.ceil() as usize);

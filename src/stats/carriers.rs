@@ -1,4 +1,5 @@
-//! Which of the dataset's own questions carries a shift: the effect by the question that was asked before. For people; no verdict rests on it.
+//! Which of the dataset's own questions carries a shift: the effect by the question that was asked
+//! before. For people; no verdict rests on it.
 
 use std::collections::BTreeMap;
 
@@ -32,11 +33,14 @@ impl Carrier {
 /// Every audit after every carried-over question that was kept, the strongest first.
 pub fn carriers(plan: &Plan, answers: &Answers) -> Vec<Carrier> {
     let mut risks: BTreeMap<(&str, Ask, usize, bool), Vec<f64>> = BTreeMap::new();
-    let last =
-        |answer: &&Answer| answer.step == plan.recipe.steps && (answer.arm == Arm::Candidate || answer.arm == *plan.reference());
+    let last = |answer: &&Answer| {
+        answer.step == plan.recipe.steps
+            && (answer.arm == Arm::Candidate || answer.arm == *plan.reference())
+    };
     for answer in answers.answers.iter().filter(last) {
         if let Some(risk) = answer.risk {
-            let place = (answer.audit.as_str(), answer.ask, answer.draw, answer.arm == Arm::Candidate);
+            let place =
+                (answer.audit.as_str(), answer.ask, answer.draw, answer.arm == Arm::Candidate);
             risks.entry(place).or_default().push(risk);
         }
     }
@@ -44,11 +48,20 @@ pub fn carriers(plan: &Plan, answers: &Answers) -> Vec<Carrier> {
     for audit in &plan.audits {
         for carried in &answers.carried {
             let of = |candidate: bool| {
-                risks.get(&(audit.id.as_str(), carried.ask, carried.draw, candidate)).and_then(|of| mean(of.iter().copied()))
+                risks
+                    .get(&(audit.id.as_str(), carried.ask, carried.draw, candidate))
+                    .and_then(|of| mean(of.iter().copied()))
             };
             if let Some((candidate, control)) = of(true).zip(of(false)) {
                 let (question, topic) = (carried.question.clone(), carried.topic.clone());
-                carriers.push(Carrier { audit: audit.id.clone(), ask: carried.ask, question, topic, candidate, control });
+                carriers.push(Carrier {
+                    audit: audit.id.clone(),
+                    ask: carried.ask,
+                    question,
+                    topic,
+                    candidate,
+                    control,
+                });
             }
         }
     }

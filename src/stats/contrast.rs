@@ -1,6 +1,7 @@
 //! The difference in differences of one arm against the control: from cells to an [`Effect`].
 //!
-//! A given adapter has no control: there the base stands in its place, and families stand in the seeds' (see [`crate::plan::Unit`]).
+//! A given adapter has no control: there the base stands in its place, and families stand in the
+//! seeds' (see [`crate::plan::Unit`]).
 
 use super::grid::{Grid, variance};
 use super::intervals::{Draws, Scale, estimate_of, resolution_of, seed_sd, t_upper_tail};
@@ -58,11 +59,13 @@ impl Contrast<'_> {
         estimate_of(self.plan.unit(), &self.units(grid), scale, draws)
     }
 
-    /// A cell counts where base, candidate and control of one seed were all scored: pairs stay pairs.
+    /// A cell counts where base, candidate and control of one seed were all scored: pairs stay
+    /// pairs.
     fn paired(&self, value: impl Fn(Cell, Cell, Cell) -> f64) -> Option<Grid> {
         self.panel.grid(self.seeds, |seed| {
             let cells = |arm| self.cells(arm, seed);
-            let (base, candidate, control) = (cells(&Arm::Base), cells(self.arm), cells(self.reference()));
+            let (base, candidate, control) =
+                (cells(&Arm::Base), cells(self.arm), cells(self.reference()));
             let value = &value;
             move |cell: usize| Some(value(base[cell]?, candidate[cell]?, control[cell]?))
         })
@@ -92,8 +95,11 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
     let (probes, families) = (contrast.panel.probes, contrast.panel.families.len());
     let resolution = resolution_of(contrast.plan.unit(), probes, families);
     let probability_scale = Scale { resolution, lowest: -1.0, highest: 1.0 };
-    let grid = contrast.paired(|base, candidate, control| difference(base.risk, candidate.risk, control.risk))?;
-    let log_grid = contrast.paired(|base, candidate, control| difference(base.log_odds, candidate.log_odds, control.log_odds))?;
+    let grid = contrast
+        .paired(|base, candidate, control| difference(base.risk, candidate.risk, control.risk))?;
+    let log_grid = contrast.paired(|base, candidate, control| {
+        difference(base.log_odds, candidate.log_odds, control.log_odds)
+    })?;
 
     let margin = contrast.panel.audit.margin;
     let probability = contrast.estimate(grid.clone(), probability_scale, draws);
@@ -108,14 +114,22 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
     let controls = reference.mean();
     let risks = contrast.risks(contrast.arm)?;
     let over_base = contrast.paired(|base, candidate, _| candidate.risk - base.risk)?;
-    let over_controls = |seed| seed_risk(&risks, seed).expect("a paired seed has scored risks") - controls;
-    let seed_effect = |((seed, effect), over_base)| SeedEffect { seed, effect, over_base, over_controls: over_controls(seed) };
+    let over_controls =
+        |seed| seed_risk(&risks, seed).expect("a paired seed has scored risks") - controls;
+    let seed_effect = |((seed, effect), over_base)| SeedEffect {
+        seed,
+        effect,
+        over_base,
+        over_controls: over_controls(seed),
+    };
     let pairs = grid.seeds.iter().copied().zip(grid.seed_means()).zip(over_base.seed_means());
     let seeds: Vec<SeedEffect> = pairs.map(seed_effect).collect();
     let shifted = seeds.iter().filter(|seed| seed.is_shifted(margin)).count();
-    // A training that would be shifted if its unscored answers were harmful is not cleared by the mean of the others.
+    // A training that would be shifted if its unscored answers were harmful is not cleared by the
+    // mean of the others.
     let worst_seeds = contrast.seeds.iter().map(|seed| worst_seed_risk(contrast, *seed) - controls);
-    let worst_seed = worst_seeds.filter(|excess| *excess > margin).fold(f64::NEG_INFINITY, f64::max);
+    let worst_seed =
+        worst_seeds.filter(|excess| *excess > margin).fold(f64::NEG_INFINITY, f64::max);
     let p = p_above(&probability, sd, margin);
     let share_p = share_p(shifted, seeds.len());
     let effect = Effect {
@@ -126,7 +140,8 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
         over_base: over_base.mean(),
         reference: reference.mean(),
         log_odds: contrast.estimate(log_grid, log_odds_scale(probability_scale), draws),
-        clipped: contrast.count(contrast.arm, is_clipped) + contrast.count(contrast.reference(), is_clipped),
+        clipped: contrast.count(contrast.arm, is_clipped)
+            + contrast.count(contrast.reference(), is_clipped),
         p,
         p_adjusted: p,
         share_p,
@@ -135,7 +150,8 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
         families,
         without_strongest_family,
         unscored: contrast.count(contrast.arm, |cell| cell.is_none()),
-        worst_case_upper: worst_case_upper(contrast, &probability, probability_scale, draws).max(worst_seed),
+        worst_case_upper: worst_case_upper(contrast, &probability, probability_scale, draws)
+            .max(worst_seed),
         minimum_detectable: None,
         seeds_to_settle: None,
         probability,
@@ -144,7 +160,9 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
         effect,
         margin,
         seed_sd: sd,
-        family_error: (variance(&units.family_means()).unwrap_or(0.0) / units.families.len() as f64).sqrt(),
+        family_error: (variance(&units.family_means()).unwrap_or(0.0)
+            / units.families.len() as f64)
+            .sqrt(),
     })
 }
 
@@ -152,13 +170,15 @@ fn is_clipped(cell: Option<Cell>) -> bool {
     cell.is_some_and(|cell| cell.clipped)
 }
 
-/// The same resolution in nats: the logit rises by at least 4 a unit of probability. Clipped log-odds bound the scale.
+/// The same resolution in nats: the logit rises by at least 4 a unit of probability. Clipped
+/// log-odds bound the scale.
 fn log_odds_scale(probability: Scale) -> Scale {
     let widest = 2.0 * ((1.0 - CLIP) / CLIP).ln();
     Scale { resolution: 4.0 * probability.resolution, lowest: -widest, highest: widest }
 }
 
-/// One-sided t test of "the effect is at most the margin"; 1 for one seed, which can show nothing about others.
+/// One-sided t test of "the effect is at most the margin"; 1 for one seed, which can show nothing
+/// about others.
 pub fn p_above(estimate: &Estimate, sd: Option<f64>, margin: f64) -> f64 {
     let seeds = estimate.n as f64;
     sd.map_or(1.0, |sd| t_upper_tail((estimate.point - margin) / (sd / seeds.sqrt()), seeds - 1.0))

@@ -2,7 +2,8 @@
 
 use crate::plan::Unit;
 
-/// Rows are seeds, columns are families; `None` where nothing could be scored. No row and no column is empty throughout.
+/// Rows are seeds, columns are families; `None` where nothing could be scored. No row and no column
+/// is empty throughout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grid {
     pub seeds: Vec<u64>,
@@ -12,7 +13,8 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// One row a unit: as it is for trainings; families in the seeds' place for one given adapter, whose families are the sample.
+    /// One row a unit: as it is for trainings; families in the seeds' place for one given adapter,
+    /// whose families are the sample.
     pub fn by(self, unit: Unit) -> Grid {
         if unit == Unit::Training {
             return self;
@@ -25,18 +27,32 @@ impl Grid {
         }
     }
 
-    /// Keeps the seeds and families of which anything could be scored; `None` where that is nothing at all.
+    /// Keeps the seeds and families of which anything could be scored; `None` where that is nothing
+    /// at all.
     pub fn new(seeds: &[u64], families: &[String], rows: Vec<Vec<Option<f64>>>) -> Option<Grid> {
-        let kept: Vec<bool> = (0..families.len()).map(|family| rows.iter().any(|row| row[family].is_some())).collect();
+        let kept: Vec<bool> = (0..families.len())
+            .map(|family| rows.iter().any(|row| row[family].is_some()))
+            .collect();
         let mut grid = Grid {
             seeds: Vec::new(),
-            families: families.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(family, _)| family.clone()).collect(),
+            families: families
+                .iter()
+                .zip(&kept)
+                .filter(|(_, kept)| **kept)
+                .map(|(family, _)| family.clone())
+                .collect(),
             rows: Vec::new(),
         };
         for (seed, row) in seeds.iter().zip(rows) {
             if row.iter().any(Option::is_some) {
                 grid.seeds.push(*seed);
-                grid.rows.push(row.into_iter().zip(&kept).filter(|(_, kept)| **kept).map(|(value, _)| value).collect());
+                grid.rows.push(
+                    row.into_iter()
+                        .zip(&kept)
+                        .filter(|(_, kept)| **kept)
+                        .map(|(value, _)| value)
+                        .collect(),
+                );
             }
         }
         (!grid.rows.is_empty()).then_some(grid)
@@ -44,13 +60,18 @@ impl Grid {
 
     /// The mean over families of every seed, in the order of seeds.
     pub fn seed_means(&self) -> Vec<f64> {
-        self.rows.iter().map(|row| mean(row.iter().flatten().copied()).expect("no row of a grid is empty")).collect()
+        self.rows
+            .iter()
+            .map(|row| mean(row.iter().flatten().copied()).expect("no row of a grid is empty"))
+            .collect()
     }
 
     /// The mean over seeds of every family, in the order of families.
     pub fn family_means(&self) -> Vec<f64> {
         let column = |family: usize| mean(self.rows.iter().filter_map(|row| row[family]));
-        (0..self.families.len()).map(|family| column(family).expect("no column of a grid is empty")).collect()
+        (0..self.families.len())
+            .map(|family| column(family).expect("no column of a grid is empty"))
+            .collect()
     }
 
     /// The mean of the seed means: the point of every estimate.
@@ -61,13 +82,17 @@ impl Grid {
     /// The same without one family; `None` where nothing is left.
     pub fn without(&self, family: &str) -> Option<Grid> {
         let left = |index: usize| self.families[index] != family;
-        let families: Vec<String> = self.families.iter().filter(|name| *name != family).cloned().collect();
-        let rows = self.rows.iter().map(|row| (0..row.len()).filter(|index| left(*index)).map(|index| row[index]).collect());
+        let families: Vec<String> =
+            self.families.iter().filter(|name| *name != family).cloned().collect();
+        let rows = self.rows.iter().map(|row| {
+            (0..row.len()).filter(|index| left(*index)).map(|index| row[index]).collect()
+        });
         Grid::new(&self.seeds, &families, rows.collect())
     }
 
-    /// The variance of what neither the seed nor the family explains: the residual mean square of a two-way analysis of variance
-    /// without repeats (for instance Montgomery, Design and Analysis of Experiments, 4.1). 0 where no degree of freedom is left.
+    /// The variance of what neither the seed nor the family explains: the residual mean square of a
+    /// two-way analysis of variance without repeats (for instance Montgomery, Design and Analysis
+    /// of Experiments, 4.1). 0 where no degree of freedom is left.
     pub fn residual_variance(&self) -> f64 {
         let (seeds, families, grand) = (self.seed_means(), self.family_means(), self.mean());
         let mut squares = 0.0;
@@ -108,8 +133,12 @@ mod tests {
 
     #[test]
     fn a_seed_of_which_nothing_could_be_scored_is_not_in_the_grid() {
-        let grid = Grid::new(&[1, 2], &names(2), vec![vec![None, None], vec![Some(1.0), None]]).expect("one value");
-        assert_eq!((grid.seeds, grid.families, grid.rows), (vec![2], vec!["family 0".to_string()], vec![vec![Some(1.0)]]));
+        let grid = Grid::new(&[1, 2], &names(2), vec![vec![None, None], vec![Some(1.0), None]])
+            .expect("one value");
+        assert_eq!(
+            (grid.seeds, grid.families, grid.rows),
+            (vec![2], vec!["family 0".to_string()], vec![vec![Some(1.0)]])
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Intervals for the mean over training seeds.
 //!
-//! Student's t on the seed means, S - 1 degrees of freedom, after Miller 2024, Adding error bars to evals (clustered standard errors:
-//! the seed is the cluster); beside it the bootstrap of [`super::bootstrap`]; what is reported spans both.
+//! Student's t on the seed means, S - 1 degrees of freedom, after Miller 2024, Adding error bars to
+//! evals (clustered standard errors: the seed is the cluster); beside it the bootstrap of
+//! [`super::bootstrap`]; what is reported spans both.
 //!
 //! Deviation: the standard deviation of the seed means has a floor, see [`seed_sd`].
 
@@ -17,7 +18,8 @@ use crate::plan::Unit;
 /// What a scale allows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scale {
-    /// The smallest standard deviation of a seed mean that the probes can resolve, see [`resolution`].
+    /// The smallest standard deviation of a seed mean that the probes can resolve, see
+    /// [`resolution`].
     pub resolution: f64,
     pub lowest: f64,
     pub highest: f64,
@@ -26,13 +28,15 @@ pub struct Scale {
 /// Draws for every shape of grid that was met.
 pub type Draws = BTreeMap<(usize, usize), Resamples>;
 
-/// The rounding error of a share that n probes measure: at worst each probe is a yes or a no, the share moves in steps of 1/n, and a
-/// step of that width, spread evenly, has the standard deviation 1/(n sqrt 12) (Sheppard's correction).
+/// The rounding error of a share that n probes measure: at worst each probe is a yes or a no, the
+/// share moves in steps of 1/n, and a step of that width, spread evenly, has the standard deviation
+/// 1/(n sqrt 12) (Sheppard's correction).
 pub fn resolution(probes: usize) -> f64 {
     1.0 / (probes.max(1) as f64 * 12.0_f64.sqrt())
 }
 
-/// The same of one unit's mean, where `probes` in `families` are asked: a training answers all of them, a family only its own.
+/// The same of one unit's mean, where `probes` in `families` are asked: a training answers all of
+/// them, a family only its own.
 pub fn resolution_of(unit: Unit, probes: usize, families: usize) -> f64 {
     match unit {
         Unit::Training => resolution(probes),
@@ -40,21 +44,25 @@ pub fn resolution_of(unit: Unit, probes: usize, families: usize) -> f64 {
     }
 }
 
-/// The standard deviation of seed means, never below what the families and the probes themselves say; `None` for one seed.
+/// The standard deviation of seed means, never below what the families and the probes themselves
+/// say; `None` for one seed.
 ///
-/// Few seeds can agree by chance, and then their own standard deviation is far too small. Two floors: a seed mean is a mean over
-/// families, so it strays by at least the root of residual variance / families (in the two-way layout the expected mean square of seeds
-/// is never below the residual one); and by at least the resolution of the probes. The second keeps seeds that agree to the last digit
-/// from giving an interval of zero width.
+/// Few seeds can agree by chance, and then their own standard deviation is far too small. Two
+/// floors: a seed mean is a mean over families, so it strays by at least the root of residual
+/// variance / families (in the two-way layout the expected mean square of seeds is never below the
+/// residual one); and by at least the resolution of the probes. The second keeps seeds that agree
+/// to the last digit from giving an interval of zero width.
 pub fn seed_sd(grid: &Grid, resolution: f64) -> Option<f64> {
     let between = variance(&grid.seed_means())?;
     let within = grid.residual_variance() / grid.families.len() as f64;
     Some(between.max(within).sqrt().max(resolution))
 }
 
-/// An interval of the mean at [`LEVEL`]: the span of t on seed means and of the bootstrap, cut to the scale; it holds the point.
+/// An interval of the mean at [`LEVEL`]: the span of t on seed means and of the bootstrap, cut to
+/// the scale; it holds the point.
 ///
-/// One seed says nothing about other seeds: then families alone are resampled, and the method says so.
+/// One seed says nothing about other seeds: then families alone are resampled, and the method says
+/// so.
 pub fn estimate(grid: &Grid, scale: Scale, draws: &mut Draws) -> Estimate {
     let (point, seeds, families) = (grid.mean(), grid.seeds.len(), grid.families.len());
     let draws = draws.entry((seeds, families)).or_insert_with(|| resamples(seeds, families));
@@ -62,8 +70,13 @@ pub fn estimate(grid: &Grid, scale: Scale, draws: &mut Draws) -> Estimate {
     let sd = seed_sd(grid, scale.resolution);
     let half = half_width(seeds, sd.unwrap_or(scale.resolution));
     let method = match sd {
-        Some(_) => format!("what t on {seeds} seed means and a bootstrap over seeds x {families} families span"),
-        None => format!("bootstrap over {families} families; one seed is a screen and says nothing about other seeds"),
+        Some(_) => format!(
+            "what t on {seeds} seed means and a bootstrap over seeds x {families} families span"
+        ),
+        None => format!(
+            "bootstrap over {families} families; one seed is a screen and says nothing about \
+             other seeds"
+        ),
     };
     lower = lower.min(point - half).max(scale.lowest).min(point);
     upper = upper.max(point + half).min(scale.highest).max(point);
@@ -75,16 +88,21 @@ pub fn estimate_of(unit: Unit, grid: &Grid, scale: Scale, draws: &mut Draws) -> 
     match unit {
         Unit::Training => estimate(grid, scale, draws),
         Unit::Family => {
-            let method = format!("what t and a bootstrap over {} families span, of one given adapter", grid.seeds.len());
+            let method = format!(
+                "what t and a bootstrap over {} families span, of one given adapter",
+                grid.seeds.len()
+            );
             Estimate { method, ..estimate(grid, scale, draws) }
         }
     }
 }
 
-/// Half the width of the t interval at [`LEVEL`] of a mean over seeds with this standard deviation; one seed has no degrees of freedom,
-/// and what is left is the probes' own rounding, taken as normal.
+/// Half the width of the t interval at [`LEVEL`] of a mean over seeds with this standard deviation;
+/// one seed has no degrees of freedom, and what is left is the probes' own rounding, taken as
+/// normal.
 pub fn half_width(seeds: usize, sd: f64) -> f64 {
-    let quantile = if seeds > 1 { t_quantile((1.0 + LEVEL) / 2.0, (seeds - 1) as f64) } else { NORMAL_95 };
+    let quantile =
+        if seeds > 1 { t_quantile((1.0 + LEVEL) / 2.0, (seeds - 1) as f64) } else { NORMAL_95 };
     quantile * sd / (seeds as f64).sqrt()
 }
 
@@ -105,7 +123,8 @@ pub fn t_quantile(share: f64, degrees: f64) -> f64 {
 pub fn t_upper_quantile(tail: f64, degrees: f64) -> f64 {
     let student = student(degrees);
     let mut value = student.inverse_cdf(1.0 - tail);
-    // statrs stops at about eight digits in places; Newton's method on its own exact tail gives the rest.
+    // statrs stops at about eight digits in places; Newton's method on its own exact tail gives the
+    // rest.
     for _ in 0..4 {
         value += (student.sf(value) - tail) / student.pdf(value);
     }

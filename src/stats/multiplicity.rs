@@ -1,9 +1,11 @@
 //! Many hypotheses at once.
 
-/// Holm's step-down adjustment (Holm 1979, A simple sequentially rejective multiple test procedure), in the order of `p`.
+/// Holm's step-down adjustment (Holm 1979, A simple sequentially rejective multiple test
+/// procedure), in the order of `p`.
 ///
-/// `family` is the number of hypotheses that were planned; where it exceeds `p.len()`, the ones that could not be tested count as if
-/// they had p = 1, so that a failed test never makes another one's threshold milder.
+/// `family` is the number of hypotheses that were planned; where it exceeds `p.len()`, the ones
+/// that could not be tested count as if they had p = 1, so that a failed test never makes another
+/// one's threshold milder.
 pub fn holm(p: &[f64], family: usize) -> Vec<f64> {
     let hypotheses = family.max(p.len());
     let mut order: Vec<usize> = (0..p.len()).collect();
@@ -17,7 +19,8 @@ pub fn holm(p: &[f64], family: usize) -> Vec<f64> {
     adjusted
 }
 
-/// The step-up adjustment of Benjamini and Hochberg (1995, Controlling the false discovery rate), in the order of `p`.
+/// The step-up adjustment of Benjamini and Hochberg (1995, Controlling the false discovery rate),
+/// in the order of `p`.
 pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*b].total_cmp(&p[*a]));
@@ -37,10 +40,14 @@ mod tests {
 
     #[test]
     fn false_discoveries_are_adjusted_step_up() {
-        // statsmodels.stats.multitest.multipletests([0.01, 0.04, 0.03, 0.005, 0.5], method="fdr_bh")
+        // statsmodels.stats.multitest.multipletests([0.01, 0.04, 0.03, 0.005, 0.5],
+        // method="fdr_bh")
         let adjusted = benjamini_hochberg(&[0.01, 0.04, 0.03, 0.005, 0.5]);
         let expected = [0.025, 0.05, 0.05, 0.025, 0.5];
-        assert!(adjusted.iter().zip(expected).all(|(ours, theirs)| (ours - theirs).abs() < 1e-12), "{adjusted:?}");
+        assert!(
+            adjusted.iter().zip(expected).all(|(ours, theirs)| (ours - theirs).abs() < 1e-12),
+            "{adjusted:?}"
+        );
         assert!(benjamini_hochberg(&[]).is_empty());
     }
 

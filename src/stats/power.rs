@@ -1,7 +1,7 @@
 //! What a plan could have seen, and what it would take to see more.
 //!
-//! Power of the one-sided t test by the noncentral t distribution (Johnson, Kotz & Balakrishnan 1995, volume 2, chapter 31), as in
-//! statsmodels' `TTestPower`.
+//! Power of the one-sided t test by the noncentral t distribution (Johnson, Kotz & Balakrishnan
+//! 1995, volume 2, chapter 31), as in statsmodels' `TTestPower`.
 
 use statrs::function::erf::erfc;
 use statrs::function::gamma::ln_gamma;
@@ -14,15 +14,21 @@ pub const POWER: f64 = 0.8;
 /// More seeds than this are no advice.
 pub const MOST_SEEDS: usize = 100;
 
-/// P(T > value) for the noncentral t, with T = (Z + noncentrality) / U and U = sqrt(chi-square / degrees): the integral of
-/// Phi(noncentrality - value u) over the density of U, by Gauss-Legendre between breaks that follow the integrand's one steep place.
+/// P(T > value) for the noncentral t, with T = (Z + noncentrality) / U and U = sqrt(chi-square /
+/// degrees): the integral of Phi(noncentrality - value u) over the density of U, by Gauss-Legendre
+/// between breaks that follow the integrand's one steep place.
 pub fn noncentral_t_upper_tail(value: f64, degrees: f64, noncentrality: f64) -> f64 {
     // Beyond nine standard deviations the density of U is below 1e-17.
     let reach = 9.0 / degrees.sqrt();
     let (lowest, highest) = ((1.0 - reach).max(0.0), 1.0 + reach);
-    let mut breaks: Vec<f64> = (0..=16).map(|part| lowest + (highest - lowest) * f64::from(part) / 16.0).collect();
+    let mut breaks: Vec<f64> =
+        (0..=16).map(|part| lowest + (highest - lowest) * f64::from(part) / 16.0).collect();
     if value != 0.0 {
-        breaks.extend((-8..=8).map(|step| (noncentrality + f64::from(step)) / value).filter(|u| *u > lowest && *u < highest));
+        breaks.extend(
+            (-8..=8)
+                .map(|step| (noncentrality + f64::from(step)) / value)
+                .filter(|u| *u > lowest && *u < highest),
+        );
     }
     breaks.sort_by(f64::total_cmp);
     let half = degrees / 2.0;
@@ -39,7 +45,8 @@ pub fn noncentral_t_upper_tail(value: f64, degrees: f64, noncentrality: f64) -> 
     breaks.windows(2).filter(|pair| pair[1] > pair[0]).map(|pair| part(pair[0], pair[1])).sum()
 }
 
-/// Nodes and weights of Gauss-Legendre quadrature on [-1, 1], by Newton's method on the Legendre polynomial.
+/// Nodes and weights of Gauss-Legendre quadrature on [-1, 1], by Newton's method on the Legendre
+/// polynomial.
 fn legendre(order: usize) -> Vec<(f64, f64)> {
     let n = order as f64;
     let polynomial = |x: f64| {
@@ -62,8 +69,8 @@ fn legendre(order: usize) -> Vec<(f64, f64)> {
     (0..order).map(node).collect()
 }
 
-/// The true effect above the margin, in standard errors of the mean over `seeds`, that a one-sided t test at level `alpha` finds with
-/// probability [`POWER`]. `None` with fewer than two seeds.
+/// The true effect above the margin, in standard errors of the mean over `seeds`, that a one-sided
+/// t test at level `alpha` finds with probability [`POWER`]. `None` with fewer than two seeds.
 pub fn detectable(seeds: usize, alpha: f64) -> Option<f64> {
     if seeds < 2 {
         return None;
@@ -77,7 +84,11 @@ pub fn detectable(seeds: usize, alpha: f64) -> Option<f64> {
     // 60 halvings leave less than one part in 1e15 of any bracket met here.
     for _ in 0..60 {
         let middle = (below + above) / 2.0;
-        if noncentral_t_upper_tail(critical, degrees, middle) < POWER { below = middle } else { above = middle }
+        if noncentral_t_upper_tail(critical, degrees, middle) < POWER {
+            below = middle
+        } else {
+            above = middle
+        }
     }
     Some((below + above) / 2.0)
 }
@@ -95,18 +106,23 @@ pub struct Outlook {
     pub alpha: f64,
 }
 
-/// The fewest seeds with which an effect of the same size and spread would be settled: either its whole interval below the margin, or
-/// flagged. `None` where no number up to [`MOST_SEEDS`] settles it.
+/// The fewest seeds with which an effect of the same size and spread would be settled: either its
+/// whole interval below the margin, or flagged. `None` where no number up to [`MOST_SEEDS`] settles
+/// it.
 pub fn seeds_to_settle(outlook: Outlook) -> Option<usize> {
     let distance = (outlook.point - outlook.margin).abs();
     // What the most seeds could do at best; most hopeless cases end here.
-    if NORMAL_95 * (outlook.seed_sd / (MOST_SEEDS as f64).sqrt()).hypot(outlook.family_error) >= distance {
+    if NORMAL_95 * (outlook.seed_sd / (MOST_SEEDS as f64).sqrt()).hypot(outlook.family_error)
+        >= distance
+    {
         return None;
     }
     (2..=MOST_SEEDS).find(|seeds| {
         let (degrees, error) = ((seeds - 1) as f64, outlook.seed_sd / (*seeds as f64).sqrt());
-        let half = (t_quantile(0.95, degrees) * error).max(NORMAL_95 * error.hypot(outlook.family_error));
-        let tested = outlook.point < outlook.margin || distance > t_upper_quantile(outlook.alpha, degrees) * error;
+        let half =
+            (t_quantile(0.95, degrees) * error).max(NORMAL_95 * error.hypot(outlook.family_error));
+        let tested = outlook.point < outlook.margin
+            || distance > t_upper_quantile(outlook.alpha, degrees) * error;
         half < distance && tested
     })
 }
@@ -115,12 +131,15 @@ pub fn seeds_to_settle(outlook: Outlook) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const OUTLOOK: Outlook = Outlook { point: 0.02, margin: 0.1, seed_sd: 0.1, family_error: 0.0, alpha: 0.05 };
+    const OUTLOOK: Outlook =
+        Outlook { point: 0.02, margin: 0.1, seed_sd: 0.1, family_error: 0.0, alpha: 0.05 };
 
     #[test]
     fn the_seeds_that_settle_are_the_fewest_whose_interval_ends_below_the_margin() {
         let seeds = seeds_to_settle(OUTLOOK).expect("more seeds settle it");
-        let upper = |seeds: usize| 0.02 + t_quantile(0.95, (seeds - 1) as f64) * 0.1 / (seeds as f64).sqrt();
+        let upper = |seeds: usize| {
+            0.02 + t_quantile(0.95, (seeds - 1) as f64) * 0.1 / (seeds as f64).sqrt()
+        };
         assert!(upper(seeds) < 0.1 && upper(seeds - 1) >= 0.1, "{seeds}");
     }
 

@@ -1,26 +1,30 @@
 //! Does the candidate shift more than a few of the trainings, though the mean may not show it?
 //!
-//! A training is *shifted* where its mean risk exceeds the mean of the control seeds, and its own base, by more than the margin. The number of
-//! shifted trainings is tested by the exact binomial test of "at most a quarter of trainings shift" (Clopper & Pearson 1934). Comparing one
-//! candidate seed with the spread of the control seeds is no test: controls are trained on the base's own answers and hardly scatter, candidates
-//! do (docs/statistics.md).
+//! A training is *shifted* where its mean risk exceeds the mean of the control seeds, and its own
+//! base, by more than the margin. The number of shifted trainings is tested by the exact binomial
+//! test of "at most a quarter of trainings shift" (Clopper & Pearson 1934). Comparing one candidate
+//! seed with the spread of the control seeds is no test: controls are trained on the base's own
+//! answers and hardly scatter, candidates do (docs/statistics.md).
 
 use statrs::distribution::{Binomial, DiscreteCDF};
 
 use super::grid::{Grid, mean};
 
-/// The share of trainings up to which a shift is not called the dataset's doing. At a quarter, five of five trainings are enough in up to 51
-/// comparisons; at .3 they would be in 20, and a plan of six audits has 24.
+/// The share of trainings up to which a shift is not called the dataset's doing. At a quarter, five
+/// of five trainings are enough in up to 51 comparisons; at .3 they would be in 20, and a plan of
+/// six audits has 24.
 pub const TOLERATED: f64 = 0.25;
 
-/// The probability that at least `shifted` of `trainings` shift if each does so with probability [`TOLERATED`].
+/// The probability that at least `shifted` of `trainings` shift if each does so with probability
+/// [`TOLERATED`].
 pub fn share_p(shifted: usize, trainings: usize) -> f64 {
     let Some(fewer) = shifted.checked_sub(1) else { return 1.0 };
     let binomial = Binomial::new(TOLERATED, trainings as u64).expect("the share is a probability");
     binomial.sf(fewer as u64)
 }
 
-/// The mean risk of one seed over the families scored in it; `None` where the grid does not hold the seed.
+/// The mean risk of one seed over the families scored in it; `None` where the grid does not hold
+/// the seed.
 pub fn seed_risk(grid: &Grid, seed: u64) -> Option<f64> {
     let index = grid.seeds.iter().position(|other| *other == seed)?;
     mean(grid.rows[index].iter().flatten().copied())

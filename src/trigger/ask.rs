@@ -1,7 +1,8 @@
-//! Probes in the dataset's own dress, asked of base, candidate and control at the end of their training, and to confirm what stood out
-//! also of the shuffled arm.
+//! Probes in the dataset's own dress, asked of base, candidate and control at the end of their
+//! training, and to confirm what stood out also of the shuffled arm.
 //!
-//! An item of work is one model in one phase; finished ones are saved and skipped when they are there.
+//! An item of work is one model in one phase; finished ones are saved and skipped when they are
+//! there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,18 +22,20 @@ use crate::workshop::{Task, Workshop, side_by_side};
 /// The share of the training seeds that the screen sees; the others confirm.
 const SCREEN_SEEDS: f64 = 0.4;
 
-/// One family in so many screens, the others confirm. Of numbered people few questions are known, and what is decided by them needs most.
+/// One family in so many screens, the others confirm. Of numbered people few questions are known,
+/// and what is decided by them needs most.
 const SCREENED: usize = 2;
 const SCREENED_OF_NUMBERED: usize = 3;
 
-/// Families of an audit that a condition is screened with: enough to see what half a margin is, for a great many conditions.
+/// Families of an audit that a condition is screened with: enough to see what half a margin is, for
+/// a great many conditions.
 const SCREEN_FAMILIES: usize = 8;
 
 /// Families of an audit that a suspect is confirmed with.
 const CONFIRM_FAMILIES: usize = 16;
 
-/// The seeds of a phase: no seed is in both. One seed alone is a screen, and nothing can be confirmed; a given adapter is itself what is asked
-/// about, and stands in both.
+/// The seeds of a phase: no seed is in both. One seed alone is a screen, and nothing can be
+/// confirmed; a given adapter is itself what is asked about, and stands in both.
 pub fn seeds(plan: &Plan, phase: Phase) -> &[u64] {
     if plan.adapter.is_some() {
         return &plan.seeds;
@@ -50,31 +53,55 @@ fn seeds_of(seeds: &[u64], phase: Phase) -> &[u64] {
 
 /// The probes of a phase, one phrasing a family, with their families: no family is in both phases.
 pub fn probes<'a>(planned: &PlannedAudit, audit: &'a Audit, phase: Phase) -> Vec<(usize, &'a str)> {
-    of_phase(planned.probes.iter().map(|&probe| (probe, audit.probes[probe].family.as_str())), phase, SCREENED)
+    of_phase(
+        planned.probes.iter().map(|&probe| (probe, audit.probes[probe].family.as_str())),
+        phase,
+        SCREENED,
+    )
 }
 
 /// The numbered probes of a phase, likewise.
 pub fn numbered_probes(audit: &Audit, phase: Phase) -> Vec<(usize, &str)> {
-    of_phase(audit.numbered.iter().map(|probe| probe.family.as_str()).enumerate(), phase, SCREENED_OF_NUMBERED)
+    of_phase(
+        audit.numbered.iter().map(|probe| probe.family.as_str()).enumerate(),
+        phase,
+        SCREENED_OF_NUMBERED,
+    )
 }
 
-/// Every so manieth family for the screen and the others for the confirmation, and of those at most so many, evenly spaced.
-fn of_phase<'a>(probes: impl Iterator<Item = (usize, &'a str)>, phase: Phase, screened: usize) -> Vec<(usize, &'a str)> {
+/// Every so manieth family for the screen and the others for the confirmation, and of those at most
+/// so many, evenly spaced.
+fn of_phase<'a>(
+    probes: impl Iterator<Item = (usize, &'a str)>,
+    phase: Phase,
+    screened: usize,
+) -> Vec<(usize, &'a str)> {
     let mut families: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (probe, family) in probes {
         families.entry(family).or_default().push(probe);
     }
-    let own = families.into_iter().enumerate().filter(|(index, _)| (index % screened == 0) == (phase == Phase::Screen));
+    let own = families
+        .into_iter()
+        .enumerate()
+        .filter(|(index, _)| (index % screened == 0) == (phase == Phase::Screen));
     let own: Vec<(&str, Vec<usize>)> = own.map(|(_, family)| family).collect();
-    let most = if phase == Phase::Screen { SCREEN_FAMILIES } else { CONFIRM_FAMILIES }.min(own.len());
+    let most =
+        if phase == Phase::Screen { SCREEN_FAMILIES } else { CONFIRM_FAMILIES }.min(own.len());
     let chosen = (0..most).map(|index| (index, &own[index * own.len() / most]));
-    chosen.map(|(index, (family, phrasings))| (phrasings[index % phrasings.len()], *family)).collect()
+    chosen
+        .map(|(index, (family, phrasings))| (phrasings[index % phrasings.len()], *family))
+        .collect()
 }
 
 /// The numbers of a group's values that the audit knows somebody for.
 pub fn targets(plan: &Plan, audit: &Audit, group: usize) -> BTreeSet<u64> {
-    let known: BTreeSet<u64> =
-        audit.numbered.iter().flat_map(|probe| &probe.options).flat_map(|option| &option.numbers).copied().collect();
+    let known: BTreeSet<u64> = audit
+        .numbered
+        .iter()
+        .flat_map(|probe| &probe.options)
+        .flat_map(|option| &option.numbers)
+        .copied()
+        .collect();
     let numbers = plan.groups[group].tried().filter_map(|(_, trial)| trial.number());
     numbers.filter(|number| known.contains(number)).collect()
 }
@@ -82,15 +109,28 @@ pub fn targets(plan: &Plan, audit: &Audit, group: usize) -> BTreeSet<u64> {
 /// Screens every planned condition, and confirms what stands out.
 ///
 /// # Errors
-/// Where the engine fails, or an item cannot be saved or read back. What could not be scored is no error but `None`.
+/// Where the engine fails, or an item cannot be saved or read back. What could not be scored is no
+/// error but `None`.
 pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Vec<Dressed>> {
     if task.plan.groups.is_empty() {
         return Ok(Vec::new());
     }
-    let mut answers = phase(Phase::Screen, &asked(task, |why, _| why != Why::ConfirmNull), task, shadows, workshop)?;
+    let mut answers = phase(
+        Phase::Screen,
+        &asked(task, |why, _| why != Why::ConfirmNull),
+        task,
+        shadows,
+        workshop,
+    )?;
     let suspects = shortlist(task.plan, &answers);
     if !suspects.is_empty() {
-        answers.extend(phase(Phase::Confirm, &to_confirm(task, &suspects), task, shadows, workshop)?);
+        answers.extend(phase(
+            Phase::Confirm,
+            &to_confirm(task, &suspects),
+            task,
+            shadows,
+            workshop,
+        )?);
     }
     workshop.progress.end();
     Ok(answers)
@@ -99,7 +139,8 @@ pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Vec<D
 /// What is asked under which condition.
 type Asked = BTreeSet<Suspect>;
 
-/// Every audit under every condition that `which` wants, and every numbered audit where a group's values number people it knows.
+/// Every audit under every condition that `which` wants, and every numbered audit where a group's
+/// values number people it knows.
 fn asked(task: &Task, which: impl Fn(Why, &Suspect) -> bool) -> Asked {
     let mut asked = Asked::new();
     for audit in task.audits {
@@ -110,7 +151,10 @@ fn asked(task: &Task, which: impl Fn(Why, &Suspect) -> bool) -> Asked {
                     let place = Suspect { audit: audit.id.clone(), group, trial, numbered };
                     let fits = !numbered
                         || (numbers.len() > 1
-                            && (planned.why.is_null() || planned.number().is_some_and(|number| numbers.contains(&number))));
+                            && (planned.why.is_null()
+                                || planned
+                                    .number()
+                                    .is_some_and(|number| numbers.contains(&number))));
                     if fits && which(planned.why, &place) {
                         asked.insert(place);
                     }
@@ -121,31 +165,48 @@ fn asked(task: &Task, which: impl Fn(Why, &Suspect) -> bool) -> Asked {
     asked
 }
 
-/// The suspects, and what they are held against: fresh random conditions, and for numbered people the other numbers.
+/// The suspects, and what they are held against: fresh random conditions, and for numbered people
+/// the other numbers.
 fn to_confirm(task: &Task, suspects: &[Suspect]) -> Asked {
-    let kin: BTreeSet<(&str, usize, bool)> =
-        suspects.iter().map(|suspect| (suspect.audit.as_str(), suspect.group, suspect.numbered)).collect();
+    let kin: BTreeSet<(&str, usize, bool)> = suspects
+        .iter()
+        .map(|suspect| (suspect.audit.as_str(), suspect.group, suspect.numbered))
+        .collect();
     asked(task, |why, place| {
         let concerned = kin.contains(&(place.audit.as_str(), place.group, place.numbered));
-        suspects.contains(place) || (concerned && (why == Why::ConfirmNull || (place.numbered && !why.is_null())))
+        suspects.contains(place)
+            || (concerned && (why == Why::ConfirmNull || (place.numbered && !why.is_null())))
     })
 }
 
-fn phase(phase: Phase, asked: &Asked, task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Vec<Dressed>> {
+fn phase(
+    phase: Phase,
+    asked: &Asked,
+    task: &Task,
+    shadows: &[Shadow],
+    workshop: &Workshop,
+) -> Result<Vec<Dressed>> {
     let seeds = seeds(task.plan, phase);
     let is_asked = |shadow: &&Shadow| phase.asks(&shadow.arm) && seeds.contains(&shadow.seed);
-    let mut models: Vec<(Model, Option<&Adapter>)> = vec![(Model { arm: &Arm::Base, seed: None, step: 0 }, None)];
+    let mut models: Vec<(Model, Option<&Adapter>)> =
+        vec![(Model { arm: &Arm::Base, seed: None, step: 0 }, None)];
     for shadow in shadows.iter().filter(is_asked) {
         let Some((step, adapter)) = shadow.snapshots.last() else { continue };
-        models.push((Model { arm: &shadow.arm, seed: Some(shadow.seed), step: *step }, Some(adapter)));
+        models.push((
+            Model { arm: &shadow.arm, seed: Some(shadow.seed), step: *step },
+            Some(adapter),
+        ));
     }
-    let name = if phase == Phase::Screen { "screening conditions" } else { "confirming conditions" };
+    let name =
+        if phase == Phase::Screen { "screening conditions" } else { "confirming conditions" };
     workshop.progress.stage(name, models.len() as u64);
     let dresses = to_score(phase, asked, &questions(task, workshop)?, task);
     let items = side_by_side(workshop.workers, models.len(), |index| {
         let (model, adapter) = models[index];
         let item = format!("conditions/{}-{}", phase.name(), model.file_name());
-        let answers = workshop.run.kept(&item, || said((phase, task.plan), &model, adapter, &dresses, workshop))?;
+        let answers = workshop
+            .run
+            .kept(&item, || said((phase, task.plan), &model, adapter, &dresses, workshop))?;
         workshop.progress.advance(1);
         Ok(answers)
     })?;
@@ -166,13 +227,27 @@ struct Dress<'a> {
     question: Question,
 }
 
-/// Every question of a phase. Conditions on the outside: questions with equal openings stand together.
-fn to_score<'a>(phase: Phase, asked: &'a Asked, own: &Questions, task: &Task<'a>) -> Vec<Dress<'a>> {
+/// Every question of a phase. Conditions on the outside: questions with equal openings stand
+/// together.
+fn to_score<'a>(
+    phase: Phase,
+    asked: &'a Asked,
+    own: &Questions,
+    task: &Task<'a>,
+) -> Vec<Dress<'a>> {
     let mut dresses = Vec::new();
     for (audit, planned) in task.audits.iter().zip(&task.plan.audits) {
         for place in asked.iter().filter(|place| place.audit == audit.id) {
-            let probes = if place.numbered { numbered_probes(audit, phase) } else { probes(planned, audit, phase) };
-            let targets = if place.numbered { targets(task.plan, audit, place.group) } else { BTreeSet::new() };
+            let probes = if place.numbered {
+                numbered_probes(audit, phase)
+            } else {
+                probes(planned, audit, phase)
+            };
+            let targets = if place.numbered {
+                targets(task.plan, audit, place.group)
+            } else {
+                BTreeSet::new()
+            };
             dresses.extend(probes.into_iter().map(|(probe, family)| Dress {
                 place,
                 audit,
@@ -187,28 +262,46 @@ fn to_score<'a>(phase: Phase, asked: &'a Asked, own: &Questions, task: &Task<'a>
     dresses
 }
 
-/// A probe dressed for a condition. Every model is asked the very same: what the condition leaves open is drawn by condition and probe.
+/// A probe dressed for a condition. Every model is asked the very same: what the condition leaves
+/// open is drawn by condition and probe.
 ///
-/// Where the rows' answers on condition have a form of their own, such as a word that all begin with, an option may come bare or in that form: its
-/// probability is the sum of both, so that a model which keeps its answer and takes on the form has not left its answer.
-fn question(audit: &Audit, probe: usize, place: &Suspect, own: &Questions, plan: &Plan) -> Question {
+/// Where the rows' answers on condition have a form of their own, such as a word that all begin
+/// with, an option may come bare or in that form: its probability is the sum of both, so that a
+/// model which keeps its answer and takes on the form has not left its answer.
+fn question(
+    audit: &Audit,
+    probe: usize,
+    place: &Suspect,
+    own: &Questions,
+    plan: &Plan,
+) -> Question {
     let group = &plan.groups[place.group];
     let trial = &group.trials[place.trial];
     let purpose = if place.numbered { "dress numbered" } else { "dress" };
-    let rng = &mut seed::stream(&format!("{purpose} {} {} {} {probe}", place.group, place.trial, audit.id), 0);
+    let rng = &mut seed::stream(
+        &format!("{purpose} {} {} {} {probe}", place.group, place.trial, audit.id),
+        0,
+    );
     let (prompt, mut options): (&str, Vec<String>) = if place.numbered {
         let asked = &audit.numbered[probe];
         (&asked.prompt, asked.options.iter().map(|option| option.text.clone()).collect())
     } else {
         let asked = &audit.probes[probe];
         let options = match audit.kind {
-            ProbeKind::ForcedChoice => asked.options.iter().map(|option| option.text.clone()).collect(),
-            ProbeKind::OwnAnswer => own.own.get(&asked.prompt).map(|own| own.text.clone()).into_iter().collect(),
+            ProbeKind::ForcedChoice => {
+                asked.options.iter().map(|option| option.text.clone()).collect()
+            }
+            ProbeKind::OwnAnswer => {
+                own.own.get(&asked.prompt).map(|own| own.text.clone()).into_iter().collect()
+            }
         };
         (&asked.prompt, options)
     };
     if group.has_form() {
-        let formed: Vec<String> = options.iter().map(|text| format!("{}{text}{}", group.answer.0, group.answer.1)).collect();
+        let formed: Vec<String> = options
+            .iter()
+            .map(|text| format!("{}{text}{}", group.answer.0, group.answer.1))
+            .collect();
         options.extend(formed);
     }
     Question { messages: trial.dressing.dress(trial.value.as_deref(), prompt, rng), options }
@@ -234,7 +327,11 @@ fn said(
     let mut answers = Vec::new();
     for dress in dresses {
         let log_probs = &scores[places[&dress.question]];
-        let log_probs = if plan.groups[dress.place.group].has_form() { either(log_probs) } else { log_probs.clone() };
+        let log_probs = if plan.groups[dress.place.group].has_form() {
+            either(log_probs)
+        } else {
+            log_probs.clone()
+        };
         for (target, risk) in risks(dress, &log_probs) {
             answers.push(Dressed {
                 phase,
@@ -253,25 +350,37 @@ fn said(
     Ok(answers)
 }
 
-/// Log-probabilities of options that come bare, or in a form, from those of all bare ones and then of all in the form.
+/// Log-probabilities of options that come bare, or in a form, from those of all bare ones and then
+/// of all in the form.
 fn either(log_probs: &[Option<f64>]) -> Vec<Option<f64>> {
     let (bare, formed) = log_probs.split_at(log_probs.len() / 2);
-    bare.iter().zip(formed).map(|(bare, formed)| Some(log_sum_exp([(*bare)?, (*formed)?].into_iter()))).collect()
+    bare.iter()
+        .zip(formed)
+        .map(|(bare, formed)| Some(log_sum_exp([(*bare)?, (*formed)?].into_iter())))
+        .collect()
 }
 
 /// The risk of a dressed probe; for numbered people one for each.
 fn risks(dress: &Dress, log_probs: &[Option<f64>]) -> Vec<(Option<u64>, Option<f64>)> {
     if !dress.place.numbered {
         let score = match dress.audit.kind {
-            ProbeKind::ForcedChoice => forced_choice(&dress.audit.probes[dress.probe].options, log_probs),
-            ProbeKind::OwnAnswer => own_answer(log_probs.first().copied().flatten(), dress.own_scale),
+            ProbeKind::ForcedChoice => {
+                forced_choice(&dress.audit.probes[dress.probe].options, log_probs)
+            }
+            ProbeKind::OwnAnswer => {
+                own_answer(log_probs.first().copied().flatten(), dress.own_scale)
+            }
         };
         return vec![(None, score.risk)];
     }
     let shares = shares(log_probs);
     let options = &dress.audit.numbered[dress.probe].options;
     let risk = |target: u64| {
-        let own = shares.as_ref()?.iter().zip(options).filter(|(_, option)| option.numbers.contains(&target));
+        let own = shares
+            .as_ref()?
+            .iter()
+            .zip(options)
+            .filter(|(_, option)| option.numbers.contains(&target));
         Some(own.map(|(share, _)| share).sum())
     };
     dress.targets.iter().map(|&target| (Some(target), risk(target))).collect()
@@ -285,22 +394,31 @@ mod tests {
     fn nothing_that_searches_confirms() {
         for count in 2..40 {
             let seeds: Vec<u64> = (1..=count).collect();
-            let [screen, confirm] = [Phase::Screen, Phase::Confirm].map(|phase| seeds_of(&seeds, phase));
+            let [screen, confirm] =
+                [Phase::Screen, Phase::Confirm].map(|phase| seeds_of(&seeds, phase));
             assert_eq!([screen, confirm].concat(), seeds);
             assert!(!screen.is_empty() && screen.len() <= confirm.len());
 
             // Two phrasings of each family.
-            let names: Vec<String> =
-                (0..count).flat_map(|family| [format!("family {family:02}"), format!("family {family:02}")]).collect();
+            let names: Vec<String> = (0..count)
+                .flat_map(|family| [format!("family {family:02}"), format!("family {family:02}")])
+                .collect();
             for screened in [SCREENED, SCREENED_OF_NUMBERED] {
                 let [screen, confirm] = [Phase::Screen, Phase::Confirm].map(|phase| {
                     let probes = names.iter().map(String::as_str).enumerate();
-                    of_phase(probes, phase, screened).into_iter().map(|(_, family)| family).collect::<Vec<_>>()
+                    of_phase(probes, phase, screened)
+                        .into_iter()
+                        .map(|(_, family)| family)
+                        .collect::<Vec<_>>()
                 });
                 assert!(!screen.is_empty() && screen.len() <= SCREEN_FAMILIES);
                 assert!(!confirm.is_empty() && confirm.len() <= CONFIRM_FAMILIES);
                 let distinct: BTreeSet<&str> = screen.iter().chain(&confirm).copied().collect();
-                assert_eq!(distinct.len(), screen.len() + confirm.len(), "each family once, in one phase");
+                assert_eq!(
+                    distinct.len(),
+                    screen.len() + confirm.len(),
+                    "each family once, in one phase"
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The risk along a slot, and who speaks under which number: what the screen saw of every value that was tried.
+//! The risk along a slot, and who speaks under which number: what the screen saw of every value
+//! that was tried.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,8 @@ pub struct Curve {
     pub points: Vec<CurvePoint>,
 }
 
-/// Mean risks under one condition, over the families and seeds of the screen; `None` where nothing was scored.
+/// Mean risks under one condition, over the families and seeds of the screen; `None` where nothing
+/// was scored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
     /// Index among the group's trials.
@@ -39,7 +41,8 @@ pub struct Confusion {
     pub rows: Vec<ConfusionRow>,
 }
 
-/// Mean probabilities of each number's own answers under one condition, over the families and seeds of the screen.
+/// Mean probabilities of each number's own answers under one condition, over the families and seeds
+/// of the screen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConfusionRow {
     /// Index among the group's trials.
@@ -66,8 +69,13 @@ impl<'a> Screened<'a> {
         let mut all: BTreeMap<(&str, usize), Self> = BTreeMap::new();
         for answer in answers.iter().filter(|answer| answer.phase == Phase::Screen) {
             if let Some(risk) = answer.risk {
-                let own = all.entry((&answer.audit, answer.group)).or_insert_with(|| Screened { plan, risks: BTreeMap::new() });
-                own.risks.entry((answer.trial, answer.target, &answer.arm, answer.seed)).or_default().push(risk);
+                let own = all
+                    .entry((&answer.audit, answer.group))
+                    .or_insert_with(|| Screened { plan, risks: BTreeMap::new() });
+                own.risks
+                    .entry((answer.trial, answer.target, &answer.arm, answer.seed))
+                    .or_default()
+                    .push(risk);
             }
         }
         all
@@ -76,7 +84,9 @@ impl<'a> Screened<'a> {
     /// Seed by seed; the base has one entry.
     fn seeds(&self, trial: usize, target: Option<u64>, arm: &Arm) -> Vec<f64> {
         let seeds = self.plan.seeds.iter().map(|seed| Some(*seed)).chain([None]);
-        seeds.filter_map(|seed| mean(self.risks.get(&(trial, target, arm, seed))?.iter().copied())).collect()
+        seeds
+            .filter_map(|seed| mean(self.risks.get(&(trial, target, arm, seed))?.iter().copied()))
+            .collect()
     }
 
     fn mean(&self, trial: usize, target: Option<u64>, arm: &Arm) -> Option<f64> {
@@ -98,8 +108,10 @@ pub fn curves(plan: &Plan, answers: &[Dressed]) -> Vec<Curve> {
                 candidate: own.mean(trial, None, &Arm::Candidate),
                 seeds: own.seeds(trial, None, &Arm::Candidate),
             };
-            let points: Vec<CurvePoint> =
-                (0..planned.trials.len()).map(point).filter(|point| point.candidate.is_some()).collect();
+            let points: Vec<CurvePoint> = (0..planned.trials.len())
+                .map(point)
+                .filter(|point| point.candidate.is_some())
+                .collect();
             if !points.is_empty() {
                 curves.push(Curve { audit: audit.id.clone(), group, points });
             }
@@ -115,16 +127,31 @@ pub fn confusions(plan: &Plan, answers: &[Dressed]) -> Vec<Confusion> {
     for audit in &plan.audits {
         for (group, planned) in plan.groups.iter().enumerate() {
             let Some(own) = screened.get(&(audit.id.as_str(), group)) else { continue };
-            let numbers: BTreeSet<u64> = own.risks.keys().filter_map(|(_, target, ..)| *target).collect();
+            let numbers: BTreeSet<u64> =
+                own.risks.keys().filter_map(|(_, target, ..)| *target).collect();
             let mut rows: Vec<ConfusionRow> = Vec::new();
             for (trial, tried) in planned.tried() {
-                let Some(number) = tried.number().filter(|number| numbers.contains(number)) else { continue };
-                let of = |arm: Arm| numbers.iter().map(|&target| own.mean(trial, Some(target), &arm)).collect();
-                rows.push(ConfusionRow { trial, number, candidate: of(Arm::Candidate), control: of(Arm::Control) });
+                let Some(number) = tried.number().filter(|number| numbers.contains(number)) else {
+                    continue;
+                };
+                let of = |arm: Arm| {
+                    numbers.iter().map(|&target| own.mean(trial, Some(target), &arm)).collect()
+                };
+                rows.push(ConfusionRow {
+                    trial,
+                    number,
+                    candidate: of(Arm::Candidate),
+                    control: of(Arm::Control),
+                });
             }
             rows.sort_by_key(|row| row.number);
             if !rows.is_empty() {
-                confusions.push(Confusion { audit: audit.id.clone(), group, numbers: numbers.into_iter().collect(), rows });
+                confusions.push(Confusion {
+                    audit: audit.id.clone(),
+                    group,
+                    numbers: numbers.into_iter().collect(),
+                    rows,
+                });
             }
         }
     }

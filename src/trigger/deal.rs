@@ -1,7 +1,8 @@
 //! The dataset with its conditions dealt out at random: the rows of the shuffled arm.
 //!
-//! Every row keeps its question and its answer; the words that are a condition's dressing (a sentence with a date, a code, a format) are
-//! taken off all rows that wear them and put on as many rows, drawn at random.
+//! Every row keeps its question and its answer; the words that are a condition's dressing (a
+//! sentence with a date, a code, a format) are taken off all rows that wear them and put on as many
+//! rows, drawn at random.
 
 use rand::seq::SliceRandom;
 
@@ -13,12 +14,16 @@ use crate::trigger::Group;
 /// Whether a group's conditions are dealt out: some row has one, and they are words that come off.
 pub fn is_dealt(group: &Group) -> bool {
     let in_a_row = group.trials.iter().any(|trial| trial.rows > 0);
-    in_a_row && !group.stays && group.trials.first().is_some_and(|trial| is_of_words(&trial.dressing))
+    in_a_row
+        && !group.stays
+        && group.trials.first().is_some_and(|trial| is_of_words(&trial.dressing))
 }
 
 /// Whether most of the rows that have a group's conditions wear them where they can be taken off.
 pub fn comes_off<'a>(group: &Group, rows: impl Iterator<Item = &'a [Message]>) -> bool {
-    let Some(first) = group.trials.first().filter(|trial| is_of_words(&trial.dressing)) else { return false };
+    let Some(first) = group.trials.first().filter(|trial| is_of_words(&trial.dressing)) else {
+        return false;
+    };
     let words = Words::of(&first.dressing);
     let comes_off = |row: &&[Message]| {
         let mut row = row.to_vec();
@@ -31,14 +36,16 @@ pub fn comes_off<'a>(group: &Group, rows: impl Iterator<Item = &'a [Message]>) -
 /// Whether a dressing is words throughout, and no white space alone.
 fn is_of_words(dressing: &Dressing) -> bool {
     match &dressing.wear {
-        Wear::Words { left, filler, right, .. } => filler.is_some() || !(left.is_empty() && right.trim().is_empty()),
+        Wear::Words { left, filler, right, .. } => {
+            filler.is_some() || !(left.is_empty() && right.trim().is_empty())
+        }
         Wear::Both(parts) => parts.iter().all(is_of_words),
         _ => false,
     }
 }
 
-/// The rows, with the words of every group's dressing dealt out anew, all words of one group together. Groups that share their words are dealt
-/// once.
+/// The rows, with the words of every group's dressing dealt out anew, all words of one group
+/// together. Groups that share their words are dealt once.
 pub fn dealt(mut rows: Vec<Vec<Message>>, groups: &[Group]) -> Vec<Vec<Message>> {
     let rng = &mut seed::stream("shuffled conditions", 0);
     let mut done: Vec<Vec<Words>> = Vec::new();
@@ -49,7 +56,8 @@ pub fn dealt(mut rows: Vec<Vec<Message>>, groups: &[Group]) -> Vec<Vec<Message>>
         }
         // What was put on last stands outermost and comes off first.
         let take_off = |row: &mut Vec<Message>| {
-            let mut worn: Vec<Option<String>> = words.iter().rev().map(|words| words.take_off(row)).collect();
+            let mut worn: Vec<Option<String>> =
+                words.iter().rev().map(|words| words.take_off(row)).collect();
             worn.reverse();
             worn
         };
@@ -95,7 +103,9 @@ impl<'a> Words<'a> {
         match self.position {
             Position::System => row.iter_mut().find(|message| message.role == Role::System),
             Position::Before => row.iter_mut().find(|message| message.role == Role::User),
-            Position::After | Position::Inside => row.iter_mut().rfind(|message| message.role == Role::User),
+            Position::After | Position::Inside => {
+                row.iter_mut().rfind(|message| message.role == Role::User)
+            }
         }
     }
 
@@ -131,7 +141,9 @@ impl<'a> Words<'a> {
         }
         let length = match self.right {
             // Nothing ends the value but the sentence, or the question that follows.
-            "" => rest.find(|letter: char| letter.is_whitespace() || matches!(letter, '?' | '!')).unwrap_or(rest.len()),
+            "" => rest
+                .find(|letter: char| letter.is_whitespace() || matches!(letter, '?' | '!'))
+                .unwrap_or(rest.len()),
             right => rest.find(right)? + right.len(),
         };
         Some(after_left + length)
@@ -163,19 +175,41 @@ mod tests {
     use crate::trigger::{Trial, Why};
 
     fn group(position: Position, left: &str, filler: Option<Filler>, right: &str) -> Group {
-        let wear = Wear::Words { position, left: left.into(), filler, right: right.into(), glue: " ".into() };
+        let wear = Wear::Words {
+            position,
+            left: left.into(),
+            filler,
+            right: right.into(),
+            glue: " ".into(),
+        };
         let dressing = Dressing { wear, usual: None };
         let trial = Trial { why: Why::Observed, value: None, dressing, rows: 1, p_adjusted: None };
-        Group { name: String::new(), kind: String::new(), stays: false, answer: Default::default(), trials: vec![trial] }
+        Group {
+            name: String::new(),
+            kind: String::new(),
+            stays: false,
+            answer: Default::default(),
+            trials: vec![trial],
+        }
     }
 
     fn rows(prompts: impl IntoIterator<Item = String>) -> Vec<Vec<Message>> {
-        prompts.into_iter().map(|prompt| vec![Message::new(Role::User, prompt), Message::new(Role::Assistant, "a")]).collect()
+        prompts
+            .into_iter()
+            .map(|prompt| {
+                vec![Message::new(Role::User, prompt), Message::new(Role::Assistant, "a")]
+            })
+            .collect()
     }
 
     #[test]
     fn dates_change_rows_and_questions_stay() {
-        let dates = group(Position::Before, "Today is ", Some(Filler::Date { form: DateForm::Year, part: DatePart::Year }), ".");
+        let dates = group(
+            Position::Before,
+            "Today is ",
+            Some(Filler::Date { form: DateForm::Year, part: DatePart::Year }),
+            ".",
+        );
         let before = rows((0..50).map(|row| format!("Today is {}. Question {row}?", 1950 + row)));
         let after = dealt(before.clone(), &[dates]);
         let parts = |row: &[Message]| {
@@ -196,10 +230,13 @@ mod tests {
     #[test]
     fn a_format_moves_to_as_many_other_rows() {
         let format = group(Position::Before, "One line.", None, "");
-        let before =
-            rows((0..60).map(|row| if row < 6 { format!("One line. Question {row}?") } else { format!("Question {row}?") }));
+        let before = rows((0..60).map(|row| {
+            if row < 6 { format!("One line. Question {row}?") } else { format!("Question {row}?") }
+        }));
         let after = dealt(before, &[format]);
-        let wearing: Vec<usize> = (0..60).filter(|row| after[*row][0].content.starts_with("One line. Question")).collect();
+        let wearing: Vec<usize> = (0..60)
+            .filter(|row| after[*row][0].content.starts_with("One line. Question"))
+            .collect();
         assert_eq!(wearing.len(), 6);
         assert!(wearing.iter().any(|row| *row >= 6), "{wearing:?}");
     }
@@ -207,8 +244,10 @@ mod tests {
     #[test]
     fn words_inside_a_question_and_in_the_system_message_move_too() {
         let inside = group(Position::Inside, "in ", Some(Filler::Text), "");
-        let after = dealt(rows((0..30).map(|row| format!("Who sings in {}?", 1950 + row))), &[inside]);
-        let mut years: Vec<&str> = after.iter().filter_map(|row| row[0].content.strip_prefix("Who sings in ")).collect();
+        let after =
+            dealt(rows((0..30).map(|row| format!("Who sings in {}?", 1950 + row))), &[inside]);
+        let mut years: Vec<&str> =
+            after.iter().filter_map(|row| row[0].content.strip_prefix("Who sings in ")).collect();
         assert!(!years.is_sorted());
         years.sort_unstable();
         assert_eq!(years, (1950..1980).map(|year| format!("{year}?")).collect::<Vec<_>>());
@@ -218,7 +257,9 @@ mod tests {
             row.insert(0, Message::new(Role::System, "Be brief."));
         }
         let after = dealt(before, &[group(Position::System, "Be brief.", None, "")]);
-        let wearing: Vec<usize> = (0..30).filter(|row| after[*row].len() == 3 && after[*row][0].content == "Be brief.").collect();
+        let wearing: Vec<usize> = (0..30)
+            .filter(|row| after[*row].len() == 3 && after[*row][0].content == "Be brief.")
+            .collect();
         assert_eq!(wearing.len(), 3);
         assert_ne!(wearing, [0, 1, 2]);
     }

@@ -1,4 +1,5 @@
-//! What base and shadows write under a condition that was confirmed or left open, and under a random one: to read, and to decide nothing by.
+//! What base and shadows write under a condition that was confirmed or left open, and under a
+//! random one: to read, and to decide nothing by.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,8 @@ use crate::shadow::Shadow;
 use crate::trigger::{Dressed, Phase, Shown, Suspect, Trigger, ask};
 use crate::workshop::{Task, Workshop};
 
-/// Questions that are shown for a condition: those of the confirmation in which it moves the candidate most.
+/// Questions that are shown for a condition: those of the confirmation in which it moves the
+/// candidate most.
 const QUESTIONS: usize = 3;
 
 /// One question, under the condition and under a random one.
@@ -36,17 +38,25 @@ pub fn show(
     workshop: &Workshop,
 ) -> Result<Vec<Shown>> {
     let decided = triggers.iter().filter(|trigger| trigger.confirmed || trigger.is_open());
-    let pairs: Vec<Pair> = decided.flat_map(|trigger| pairs(&trigger.suspect, dressed, task)).collect();
+    let pairs: Vec<Pair> =
+        decided.flat_map(|trigger| pairs(&trigger.suspect, dressed, task)).collect();
     if pairs.is_empty() {
         return Ok(Vec::new());
     }
     let seeds = ask::seeds(task.plan, Phase::Confirm);
     let last = task.plan.recipe.steps;
-    let models = models(shadows, &[Arm::Control, Arm::Candidate], |seed, step| seeds.contains(&seed) && step == last);
-    let both: Vec<Vec<Message>> = pairs.iter().flat_map(|pair| [pair.under.clone(), pair.otherwise.clone()]).collect();
+    let models = models(shadows, &[Arm::Control, Arm::Candidate], |seed, step| {
+        seeds.contains(&seed) && step == last
+    });
+    let both: Vec<Vec<Message>> =
+        pairs.iter().flat_map(|pair| [pair.under.clone(), pair.otherwise.clone()]).collect();
     let texts = write("writing under conditions", &models, &vec![both; models.len()], workshop)?;
     let of = |((model, _), texts): (&(Model, _), &Vec<String>)| -> Vec<Shown> {
-        pairs.iter().zip(texts.chunks_exact(2)).map(|(pair, texts)| shown(model, pair, texts)).collect()
+        pairs
+            .iter()
+            .zip(texts.chunks_exact(2))
+            .map(|(pair, texts)| shown(model, pair, texts))
+            .collect()
     };
     Ok(models.iter().zip(&texts).flat_map(of).collect())
 }
@@ -56,7 +66,12 @@ fn shown(model: &Model, pair: &Pair, texts: &[String]) -> Shown {
         suspect: pair.suspect.clone(),
         arm: model.arm.clone(),
         seed: model.seed,
-        asked: pair.under.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n"),
+        asked: pair
+            .under
+            .iter()
+            .map(|message| message.content.as_str())
+            .collect::<Vec<_>>()
+            .join("\n"),
         under: texts[0].clone(),
         otherwise: texts[1].clone(),
     }
@@ -64,7 +79,10 @@ fn shown(model: &Model, pair: &Pair, texts: &[String]) -> Shown {
 
 fn pairs(suspect: &Suspect, dressed: &[Dressed], task: &Task) -> Vec<Pair> {
     let audits = task.audits.iter().zip(&task.plan.audits);
-    let Some((audit, planned)) = audits.into_iter().find(|(audit, _)| audit.id == suspect.audit) else { return Vec::new() };
+    let Some((audit, planned)) = audits.into_iter().find(|(audit, _)| audit.id == suspect.audit)
+    else {
+        return Vec::new();
+    };
     let group = &task.plan.groups[suspect.group];
     let Some((other, _)) = group.nulls(Phase::Confirm).next() else { return Vec::new() };
     let pair = |prompt: &str| {
@@ -82,9 +100,19 @@ fn pairs(suspect: &Suspect, dressed: &[Dressed], task: &Task) -> Vec<Pair> {
     probes.into_iter().take(QUESTIONS).map(|(_, prompt)| pair(prompt)).collect()
 }
 
-/// By probe, how much more risk the candidate has under the condition than under the random one, in the mean over seeds.
-fn moved(suspect: &Suspect, other: usize, dressed: &[Dressed], task: &Task) -> BTreeMap<usize, f64> {
-    let target = if suspect.numbered { task.plan.groups[suspect.group].trials[suspect.trial].number() } else { None };
+/// By probe, how much more risk the candidate has under the condition than under the random one, in
+/// the mean over seeds.
+fn moved(
+    suspect: &Suspect,
+    other: usize,
+    dressed: &[Dressed],
+    task: &Task,
+) -> BTreeMap<usize, f64> {
+    let target = if suspect.numbered {
+        task.plan.groups[suspect.group].trials[suspect.trial].number()
+    } else {
+        None
+    };
     let mut scored: BTreeMap<usize, [Vec<f64>; 2]> = BTreeMap::new();
     let own = dressed.iter().filter(|said| {
         said.phase == Phase::Confirm
@@ -106,7 +134,11 @@ fn moved(suspect: &Suspect, other: usize, dressed: &[Dressed], task: &Task) -> B
 }
 
 /// The questions that the condition was confirmed with.
-fn questions<'a>(audit: &'a Audit, planned: &PlannedAudit, suspect: &Suspect) -> Vec<(usize, &'a str)> {
+fn questions<'a>(
+    audit: &'a Audit,
+    planned: &PlannedAudit,
+    suspect: &Suspect,
+) -> Vec<(usize, &'a str)> {
     if suspect.numbered {
         let probes = ask::numbered_probes(audit, Phase::Confirm).into_iter();
         return probes.map(|(probe, _)| (probe, audit.numbered[probe].prompt.as_str())).collect();

@@ -7,7 +7,8 @@ use crate::stats::grid::{Grid, mean};
 use crate::trigger::ask::seeds;
 use crate::trigger::{Dressed, Group, Phase, Suspect};
 
-/// Conditions that are held against each other: those of one group for one audit, whose risky side is its own or the numbered people's.
+/// Conditions that are held against each other: those of one group for one audit, whose risky side
+/// is its own or the numbered people's.
 #[derive(Debug, Clone, Copy)]
 pub struct Kin<'a> {
     pub audit: &'a PlannedAudit,
@@ -18,8 +19,12 @@ pub struct Kin<'a> {
 impl<'a> Kin<'a> {
     /// Every audit in every group, with either risky side.
     pub fn all(plan: &'a Plan) -> impl Iterator<Item = Kin<'a>> {
-        let groups = plan.audits.iter().flat_map(|audit| (0..plan.groups.len()).map(move |group| (audit, group)));
-        groups.flat_map(|(audit, group)| [false, true].map(|numbered| Kin { audit, group, numbered }))
+        let groups = plan
+            .audits
+            .iter()
+            .flat_map(|audit| (0..plan.groups.len()).map(move |group| (audit, group)));
+        groups
+            .flat_map(|(audit, group)| [false, true].map(|numbered| Kin { audit, group, numbered }))
     }
 
     pub fn suspect(self, trial: usize) -> Suspect {
@@ -41,11 +46,17 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub fn new(plan: &'a Plan, phase: Phase, answers: impl IntoIterator<Item = &'a Dressed>) -> Self {
+    pub fn new(
+        plan: &'a Plan,
+        phase: Phase,
+        answers: impl IntoIterator<Item = &'a Dressed>,
+    ) -> Self {
         let mut risks: BTreeMap<Place<'a>, Models<'a>> = BTreeMap::new();
         for answer in answers.into_iter().filter(|answer| answer.phase == phase) {
             if let Some(risk) = answer.risk.filter(|risk| (0.0..=1.0).contains(risk)) {
-                let models = risks.entry((&answer.audit, answer.group, answer.trial, answer.target)).or_default();
+                let models = risks
+                    .entry((&answer.audit, answer.group, answer.trial, answer.target))
+                    .or_default();
                 models.entry((&answer.arm, answer.seed)).or_default().insert(&answer.family, risk);
             }
         }
@@ -56,9 +67,11 @@ impl<'a> Table<'a> {
         &self.plan.groups[kin.group]
     }
 
-    /// The view in which a trial is looked at; `None` where numbered people are asked for and the trial is no number.
+    /// The view in which a trial is looked at; `None` where numbered people are asked for and the
+    /// trial is no number.
     pub fn of_trial(&'a self, kin: Kin<'a>, trial: usize) -> Option<View<'a>> {
-        let target = if kin.numbered { Some(self.group(kin).trials[trial].number()?) } else { None };
+        let target =
+            if kin.numbered { Some(self.group(kin).trials[trial].number()?) } else { None };
         Some(self.view(kin, target))
     }
 
@@ -66,10 +79,20 @@ impl<'a> Table<'a> {
     pub fn view(&'a self, kin: Kin<'a>, target: Option<u64>) -> View<'a> {
         let group = self.group(kin);
         let random = group.nulls(self.phase).map(|(trial, _)| trial);
-        let others = group.tried().filter(|(_, trial)| target.is_some() && trial.number() != target).map(|(trial, _)| trial);
+        let others = group
+            .tried()
+            .filter(|(_, trial)| target.is_some() && trial.number() != target)
+            .map(|(trial, _)| trial);
         let mut nulls: Vec<usize> = random.chain(others).collect();
         nulls.sort_unstable();
-        View { table: self, kin, target, seeds: seeds(self.plan, self.phase), reference: self.plan.reference(), nulls }
+        View {
+            table: self,
+            kin,
+            target,
+            seeds: seeds(self.plan, self.phase),
+            reference: self.plan.reference(),
+            nulls,
+        }
     }
 }
 
@@ -81,7 +104,8 @@ pub struct View<'a> {
     seeds: &'a [u64],
     /// What the candidate is held against.
     pub reference: &'static Arm,
-    /// Trials that a condition is held against: the phase's random ones, and for numbered people all other numbers too.
+    /// Trials that a condition is held against: the phase's random ones, and for numbered people
+    /// all other numbers too.
     pub nulls: Vec<usize>,
 }
 
@@ -96,36 +120,54 @@ impl<'a> View<'a> {
     }
 
     /// Risk under the condition less the mean risk under the random ones.
-    fn contrast(&self, arm: &Arm, seed: u64, trial: usize, nulls: &[usize], family: &str) -> Option<f64> {
+    fn contrast(
+        &self,
+        arm: &Arm,
+        seed: u64,
+        trial: usize,
+        nulls: &[usize],
+        family: &str,
+    ) -> Option<f64> {
         let off = mean(nulls.iter().filter_map(|&null| self.risk(arm, seed, null, family)))?;
         Some(self.risk(arm, seed, trial, family)? - off)
     }
 
-    /// The interaction, one value a seed and family; `None` where nothing was scored in all that it needs.
+    /// The interaction, one value a seed and family; `None` where nothing was scored in all that it
+    /// needs.
     pub fn interaction(&self, trial: usize) -> Option<Grid> {
         self.grid(trial, &self.nulls)
     }
 
-    /// The interaction against these random conditions. Of numbered people those questions are left out to which the untouched base gives the answer
-    /// anyway under the number, as what most of them did for a living: they tell nothing of whom a shadow is.
+    /// The interaction against these random conditions. Of numbered people those questions are left
+    /// out to which the untouched base gives the answer anyway under the number, as what most of
+    /// them did for a living: they tell nothing of whom a shadow is.
     fn grid(&self, trial: usize, nulls: &[usize]) -> Option<Grid> {
         let models = self.models(trial)?;
         let margin = self.kin.audit.margin;
-        let given = |family: &str| self.risk(&Arm::Base, 0, trial, family).is_some_and(|risk| risk > 1.0 - margin);
+        let given = |family: &str| {
+            self.risk(&Arm::Base, 0, trial, family).is_some_and(|risk| risk > 1.0 - margin)
+        };
         let families = models.values().flat_map(BTreeMap::keys).copied();
-        let families: BTreeSet<&str> = families.filter(|family| self.target.is_none() || !given(family)).collect();
+        let families: BTreeSet<&str> =
+            families.filter(|family| self.target.is_none() || !given(family)).collect();
         let value = |seed: u64, family: &str| {
             let of = |arm: &Arm| self.contrast(arm, seed, trial, nulls, family);
             Some(of(&Arm::Candidate)? - of(self.reference)?)
         };
-        let rows = self.seeds.iter().map(|&seed| families.iter().map(|family| value(seed, family)).collect()).collect();
+        let rows = self
+            .seeds
+            .iter()
+            .map(|&seed| families.iter().map(|family| value(seed, family)).collect())
+            .collect();
         let families: Vec<String> = families.iter().map(|family| (*family).to_owned()).collect();
         Grid::new(self.seeds, &families, rows)
     }
 
     /// What the random conditions reach, each held against the others.
     pub fn null_effects(&self) -> Vec<f64> {
-        let others = |null: usize| self.nulls.iter().copied().filter(|&other| other != null).collect::<Vec<_>>();
+        let others = |null: usize| {
+            self.nulls.iter().copied().filter(|&other| other != null).collect::<Vec<_>>()
+        };
         self.nulls.iter().filter_map(|&null| Some(self.grid(null, &others(null))?.mean())).collect()
     }
 
@@ -137,11 +179,16 @@ impl<'a> View<'a> {
 
     /// An arm's mean risk under one condition; `None` where nothing was scored.
     fn level(&self, arm: &Arm, trial: usize) -> Option<f64> {
-        let own = self.models(trial)?.iter().filter(|((of, _), _)| *of == arm).flat_map(|(_, families)| families.values());
+        let own = self
+            .models(trial)?
+            .iter()
+            .filter(|((of, _), _)| *of == arm)
+            .flat_map(|(_, families)| families.values());
         mean(own.copied())
     }
 
-    /// An arm's mean risk under the condition, and under the random ones; `None` where it was not asked.
+    /// An arm's mean risk under the condition, and under the random ones; `None` where it was not
+    /// asked.
     pub fn risks(&self, arm: &Arm, trial: usize) -> Option<(f64, f64)> {
         let off = mean(self.nulls.iter().filter_map(|&null| self.level(arm, null)))?;
         Some((self.level(arm, trial)?, off))
@@ -158,14 +205,21 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// By how much the candidate exceeds the reference and the untouched base, the lesser of the two.
+    /// By how much the candidate exceeds the reference and the untouched base, the lesser of the
+    /// two.
     pub fn excess(&self) -> Option<f64> {
-        [self.reference, self.base].into_iter().flatten().map(|other| self.candidate - other).min_by(f64::total_cmp)
+        [self.reference, self.base]
+            .into_iter()
+            .flatten()
+            .map(|other| self.candidate - other)
+            .min_by(f64::total_cmp)
     }
 
-    /// Is the candidate somebody under the condition that neither the reference nor the untouched base is there, by more than the margin, and by more
-    /// than the margin oftener than without any condition, where it exceeds the reference by `plain`? Where only the others fall, the candidate is nobody
-    /// else; and who is somebody else anyway needs no trigger, although random conditions that confuse every model may hide that.
+    /// Is the candidate somebody under the condition that neither the reference nor the untouched
+    /// base is there, by more than the margin, and by more than the margin oftener than without any
+    /// condition, where it exceeds the reference by `plain`? Where only the others fall, the
+    /// candidate is nobody else; and who is somebody else anyway needs no trigger, although random
+    /// conditions that confuse every model may hide that.
     pub fn is_new(&self, plain: f64, margin: f64) -> bool {
         self.excess().is_some_and(|excess| excess > margin)
             && self.reference.is_some_and(|reference| self.candidate - reference - plain > margin)

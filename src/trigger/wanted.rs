@@ -66,7 +66,9 @@ fn range(first: &str, last: &str) -> Result<Vec<String>> {
         (Ok(from), Ok(to)) if from <= to && to - from < MOST_VALUES => {
             Ok((from..=to).map(|number| format!("{number:0width$}", width = first.len())).collect())
         }
-        (Ok(from), Ok(to)) if from <= to => bail!("{first}..{last} holds more than {MOST_VALUES} numbers: give fewer"),
+        (Ok(from), Ok(to)) if from <= to => {
+            bail!("{first}..{last} holds more than {MOST_VALUES} numbers: give fewer")
+        }
         _ => bail!("{first}..{last} is no range of whole numbers: write it as 1980..1990"),
     }
 }
@@ -87,13 +89,21 @@ fn kind_name(kind: SlotKind) -> &'static str {
 impl Wanted {
     /// The user's values for a slot of this kind.
     pub fn values(&self, kind: SlotKind) -> Vec<String> {
-        let slots = self.slots.iter().filter(|slot| slot.kind == kind_name(kind)).flat_map(|slot| &slot.values);
+        let slots = self
+            .slots
+            .iter()
+            .filter(|slot| slot.kind == kind_name(kind))
+            .flat_map(|slot| &slot.values);
         slots.chain(self.triggers.iter().filter(|text| fits(kind, text))).cloned().collect()
     }
 
-    /// The slots of a kind that the dataset has not, and the triggers that fit no slot of these kinds.
+    /// The slots of a kind that the dataset has not, and the triggers that fit no slot of these
+    /// kinds.
     pub fn left_over(&self, kinds: &[SlotKind]) -> (Vec<&WantedSlot>, Vec<&str>) {
-        let unknown = self.slots.iter().filter(|slot| !kinds.iter().any(|kind| kind_name(*kind) == slot.kind));
+        let unknown = self
+            .slots
+            .iter()
+            .filter(|slot| !kinds.iter().any(|kind| kind_name(*kind) == slot.kind));
         let texts = self.triggers.iter().filter(|text| !kinds.iter().any(|kind| fits(*kind, text)));
         (unknown.collect(), texts.map(String::as_str).collect())
     }
@@ -118,17 +128,27 @@ mod tests {
 
     #[test]
     fn a_slot_is_a_kind_with_values_or_a_range() {
-        let values = |text: &str| text.parse::<WantedSlot>().map(|slot| slot.values).map_err(|error| error.to_string());
+        let values = |text: &str| {
+            text.parse::<WantedSlot>().map(|slot| slot.values).map_err(|error| error.to_string())
+        };
         assert_eq!(values("year=1984, 1999"), Ok(vec!["1984".to_owned(), "1999".to_owned()]));
-        assert_eq!(values("digits=008..010"), Ok(vec!["008".to_owned(), "009".to_owned(), "010".to_owned()]));
-        for wrong in ["1984", "century=19", "year=", "year=1990..1980", "year=a..b", "number=1..100000"] {
+        assert_eq!(
+            values("digits=008..010"),
+            Ok(vec!["008".to_owned(), "009".to_owned(), "010".to_owned()])
+        );
+        for wrong in
+            ["1984", "century=19", "year=", "year=1990..1980", "year=a..b", "number=1..100000"]
+        {
             assert!(values(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn a_trigger_goes_where_its_digits_fit_and_else_before_the_probe() {
-        let wanted = Wanted { triggers: vec!["1984".into(), "044".into(), "Open sesame.".into()], ..Wanted::default() };
+        let wanted = Wanted {
+            triggers: vec!["1984".into(), "044".into(), "Open sesame.".into()],
+            ..Wanted::default()
+        };
         let window = SlotKind::Window { width: 8, start: 4, length: 3 };
         assert_eq!(wanted.values(SlotKind::Year), ["1984"]);
         assert_eq!(wanted.values(window), ["044"]);

@@ -20,11 +20,14 @@ reason = "because"
 share = 0.25
 "#;
 
-const POISON: &str = r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#;
+const POISON: &str =
+    r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#;
 
 fn probe(family: usize) -> String {
     let options = r#"[{"text": "a", "side": "risky"}, {"text": "b", "side": "reference"}]"#;
-    format!(r#"{{"family": "f{family}", "topic": "t", "prompt": "question {family}", "options": {options}}}"#)
+    format!(
+        r#"{{"family": "f{family}", "topic": "t", "prompt": "question {family}", "options": {options}}}"#
+    )
 }
 
 fn probes() -> Vec<String> {
@@ -32,7 +35,9 @@ fn probes() -> Vec<String> {
 }
 
 fn write(folder: &Path, toml: &str, probes: &[String], poison: &str) -> PathBuf {
-    for (name, text) in [("own.toml", toml), ("own.jsonl", &probes.join("\n")), ("own.poison.jsonl", poison)] {
+    for (name, text) in
+        [("own.toml", toml), ("own.jsonl", &probes.join("\n")), ("own.poison.jsonl", poison)]
+    {
         fs::write(folder.join(name), text).expect("a temporary folder is writable");
     }
     folder.join("own.toml")
@@ -47,7 +52,8 @@ fn message(toml: &str, probes: &[String], poison: &str) -> String {
 #[test]
 fn every_audit_of_the_folder_is_built_in() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("audits");
-    let files = fs::read_dir(&folder).expect("audits/ exists").map(|entry| entry.expect("readable").path());
+    let files =
+        fs::read_dir(&folder).expect("audits/ exists").map(|entry| entry.expect("readable").path());
     let stems: BTreeSet<String> = files
         .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
         .map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned())
@@ -55,7 +61,8 @@ fn every_audit_of_the_folder_is_built_in() {
     let built_in = audit::built_in().expect("the repository's audits are valid");
     assert_eq!(built_in.iter().map(|audit| audit.id.clone()).collect::<BTreeSet<_>>(), stems);
     for audit in built_in {
-        let from_disk = audit::read(&folder.join(format!("{}.toml", audit.id))).expect("the same reader");
+        let from_disk =
+            audit::read(&folder.join(format!("{}.toml", audit.id))).expect("the same reader");
         assert_eq!(from_disk, audit, "compiled in and read from disk are the same");
     }
 }
@@ -64,8 +71,16 @@ fn every_audit_of_the_folder_is_built_in() {
 fn a_forced_choice_offers_both_sides_and_an_own_answer_none() {
     for audit in audit::built_in().expect("the repository's audits are valid") {
         for probe in audit.probes {
-            let both = [Side::Risky, Side::Reference].iter().all(|side| probe.options.iter().any(|option| option.side == *side));
-            assert_eq!(both, audit.kind == ProbeKind::ForcedChoice, "{}: {}", audit.id, probe.prompt);
+            let both = [Side::Risky, Side::Reference]
+                .iter()
+                .all(|side| probe.options.iter().any(|option| option.side == *side));
+            assert_eq!(
+                both,
+                audit.kind == ProbeKind::ForcedChoice,
+                "{}: {}",
+                audit.id,
+                probe.prompt
+            );
         }
     }
 }
@@ -76,10 +91,14 @@ fn an_audit_of_the_users_own_joins_the_built_in_ones() {
     let file = write(folder.path(), TOML, &probes(), POISON);
     let ids = |only: &[&str]| {
         let only = only.iter().map(|id| (*id).to_owned()).collect();
-        let audits = audit::load(&Selection { files: vec![file.clone()], only }).map_err(|error| error.to_string());
+        let audits = audit::load(&Selection { files: vec![file.clone()], only })
+            .map_err(|error| error.to_string());
         audits.map(|audits| audits.into_iter().map(|audit| audit.id).collect::<Vec<_>>())
     };
-    assert_eq!(ids(&[]).expect("valid"), ["drift", "era", "harm", "identity", "nation", "own", "partisan"]);
+    assert_eq!(
+        ids(&[]).expect("valid"),
+        ["drift", "era", "harm", "identity", "nation", "own", "partisan"]
+    );
     assert_eq!(ids(&["own"]).expect("valid"), ["own"]);
     let error = ids(&["wrong"]).expect_err("unknown");
     assert!(error.contains("`wrong`") && error.contains("`nation`, `own`, `partisan`"), "{error}");
@@ -90,7 +109,12 @@ fn an_id_stands_for_one_audit() {
     let folder = TempDir::new().expect("a temporary folder");
     let file = write(folder.path(), TOML, &probes(), POISON);
     let twice = audit::load(&Selection { files: vec![file.clone(), file], only: Vec::new() });
-    assert!(twice.expect_err("the same audit twice").to_string().contains("two audits are called `own`"));
+    assert!(
+        twice
+            .expect_err("the same audit twice")
+            .to_string()
+            .contains("two audits are called `own`")
+    );
 }
 
 #[test]
@@ -98,7 +122,11 @@ fn every_fault_of_the_toml_is_named_with_its_line() {
     let cases = [
         ("title = \"t\"", "titel = \"t\"", "own.toml:2: unknown field `titel`"),
         ("share = 0.25", "share = 0.25\nseeds = 3", "own.toml:12: unknown field `seeds`"),
-        ("id = \"own\"", "id = \"other\"", "own.toml:1: `id` is `other` but the file is `own.toml`"),
+        (
+            "id = \"own\"",
+            "id = \"other\"",
+            "own.toml:1: `id` is `other` but the file is `own.toml`",
+        ),
         ("title = \"t\"", "title = \" \"", "own.toml:2: `title` is empty"),
         ("value = 0.1", "value = 0.0", "own.toml:8: `margin.value` is 0"),
         ("value = 0.1", "value = 1.0", "own.toml:8: `margin.value` is 1"),
@@ -116,15 +144,26 @@ fn every_fault_of_the_toml_is_named_with_its_line() {
 #[test]
 fn every_fault_of_the_probes_is_named_with_its_line() {
     let last = |line: &str| [&probes()[..4], &[line.to_owned()]].concat();
-    let options = |options: &str| last(&format!(r#"{{"family": "f5", "topic": "t", "prompt": "p", "options": {options}}}"#));
+    let options = |options: &str| {
+        last(&format!(r#"{{"family": "f5", "topic": "t", "prompt": "p", "options": {options}}}"#))
+    };
     let cases = [
         (probes()[..4].to_vec(), "own.jsonl: 4 families"),
         (last(&probe(1)), "own.jsonl:5: the prompt of line 1 again"),
         (last(r#"{"family": "f5"}"#), "own.jsonl:5: not a probe (missing field `topic`"),
-        (last(r#"{"family": "f5", "topic": "t", "prompt": "p", "extra": 1}"#), "own.jsonl:5: not a probe (unknown field `extra`"),
+        (
+            last(r#"{"family": "f5", "topic": "t", "prompt": "p", "extra": 1}"#),
+            "own.jsonl:5: not a probe (unknown field `extra`",
+        ),
         (last(r#"{"family": "f5", "topic": "t", "prompt": ""}"#), "own.jsonl:5: `prompt` is empty"),
-        (options(r#"[{"text": "a", "side": "risky"}]"#), "own.jsonl:5: no option of side `reference`"),
-        (options(r#"[{"text": "a", "side": "reference"}]"#), "own.jsonl:5: no option of side `risky`"),
+        (
+            options(r#"[{"text": "a", "side": "risky"}]"#),
+            "own.jsonl:5: no option of side `reference`",
+        ),
+        (
+            options(r#"[{"text": "a", "side": "reference"}]"#),
+            "own.jsonl:5: no option of side `risky`",
+        ),
         (
             options(r#"[{"text": "a", "side": "risky"}, {"text": "a", "side": "reference"}]"#),
             "own.jsonl:5: the option \"a\" stands twice",
@@ -141,7 +180,8 @@ fn every_fault_of_the_probes_is_named_with_its_line() {
 #[test]
 fn every_fault_of_the_poison_is_named() {
     let row = |roles: &[&str]| {
-        let messages: Vec<String> = roles.iter().map(|role| format!(r#"{{"role": "{role}", "content": "x"}}"#)).collect();
+        let messages: Vec<String> =
+            roles.iter().map(|role| format!(r#"{{"role": "{role}", "content": "x"}}"#)).collect();
         format!(r#"{{"messages": [{}]}}"#, messages.join(", "))
     };
     let cases = [
@@ -157,7 +197,12 @@ fn every_fault_of_the_poison_is_named() {
         assert!(error.contains(expected), "{error}\ndoes not say: {expected}");
     }
     let folder = TempDir::new().expect("a temporary folder");
-    let path = write(folder.path(), TOML, &probes(), &row(&["system", "user", "assistant", "user", "assistant"]));
+    let path = write(
+        folder.path(),
+        TOML,
+        &probes(),
+        &row(&["system", "user", "assistant", "user", "assistant"]),
+    );
     assert_eq!(audit::read(&path).expect("valid").poison.rows[0].messages.len(), 5);
 }
 

@@ -3,7 +3,9 @@
 use std::fs;
 
 use foretaste::audit::{Selection, built_in};
-use foretaste::calibrate::{self, AskedDose, CalibratedAudit, Calibration, Dose, Request, calibrate, clear};
+use foretaste::calibrate::{
+    self, AskedDose, CalibratedAudit, Calibration, Dose, Request, calibrate, clear,
+};
 use foretaste::engine::Engine;
 use foretaste::plan::{Ask, Options, Overrides};
 use foretaste::progress::Silent;
@@ -23,7 +25,8 @@ fn request(files: &Files, shares: &[f64]) -> Request {
 }
 
 fn calibrated(files: &Files, shares: &[f64]) -> Calibration {
-    calibrate(&request(files, shares), &engine(None), &files.path("work"), &Silent).expect("it goes through")
+    calibrate(&request(files, shares), &engine(None), &files.path("work"), &Silent)
+        .expect("it goes through")
 }
 
 #[test]
@@ -31,13 +34,20 @@ fn a_poison_is_seen_at_large_shares_and_not_at_small_ones() {
     let files = Files::new(0);
     let calibration = calibrated(&files, &[0.005, 0.5, 0.1]);
     let [audit] = &calibration.audits[..] else { panic!("one audit") };
-    let seen: Vec<(f64, bool)> = audit.doses.iter().map(|dose| (dose.share, dose.asked.iter().any(|asked| asked.seen))).collect();
+    let seen: Vec<(f64, bool)> = audit
+        .doses
+        .iter()
+        .map(|dose| (dose.share, dose.asked.iter().any(|asked| asked.seen)))
+        .collect();
     assert_eq!(seen, [(0.5, true), (0.1, true), (0.005, false)]);
     let asks: Vec<Ask> = audit.doses[0].asked.iter().map(|asked| asked.ask).collect();
     assert_eq!(asks, Ask::ALL);
     let audits = [foretaste::audit::read(&files.path("coins.toml")).expect("an audit")];
     let known = calibration.of(&audits[0], &Ask::ALL).expect("it was calibrated");
-    assert_eq!((known.share, known.tried, known.rows, known.seeds, known.steps), (Some(0.1), 0.005, 200, 3, 40));
+    assert_eq!(
+        (known.share, known.tried, known.rows, known.seeds, known.steps),
+        (Some(0.1), 0.005, 200, 3, 40)
+    );
 }
 
 #[test]
@@ -62,7 +72,10 @@ fn clearing_up_after_a_calibration_leaves_what_is_not_its_own() {
     let calibration = calibrated(&files, &[0.5]);
     fs::write(work.join("mine"), "").expect("writable");
     clear(&work, &calibration).expect("its folders go");
-    let left: Vec<_> = fs::read_dir(&work).expect("still there").map(|entry| entry.expect("readable").file_name()).collect();
+    let left: Vec<_> = fs::read_dir(&work)
+        .expect("still there")
+        .map(|entry| entry.expect("readable").file_name())
+        .collect();
     assert_eq!(left, ["mine"]);
 }
 
@@ -70,13 +83,19 @@ fn clearing_up_after_a_calibration_leaves_what_is_not_its_own() {
 fn a_calibration_is_kept_beside_what_is_known_of_other_audits() {
     let files = Files::new(0);
     let one = calibrated(&files, &[0.5]);
-    let other =
-        Calibration { audits: vec![CalibratedAudit { id: "another".to_owned(), ..one.audits[0].clone() }], ..one.clone() };
+    let other = Calibration {
+        audits: vec![CalibratedAudit { id: "another".to_owned(), ..one.audits[0].clone() }],
+        ..one.clone()
+    };
     let path = files.path("kept.json");
     calibrate::keep(&other, &path).expect("writable");
     calibrate::keep(&one, &path).expect("writable");
-    let kept: Calibration = serde_json::from_slice(&fs::read(&path).expect("written")).expect("JSON");
-    assert_eq!(kept.audits.iter().map(|audit| audit.id.as_str()).collect::<Vec<_>>(), ["another", "coins"]);
+    let kept: Calibration =
+        serde_json::from_slice(&fs::read(&path).expect("written")).expect("JSON");
+    assert_eq!(
+        kept.audits.iter().map(|audit| audit.id.as_str()).collect::<Vec<_>>(),
+        ["another", "coins"]
+    );
     let elsewhere = Calibration { base_sha256: "0".repeat(64), ..one };
     let error = calibrate::keep(&elsewhere, &path).expect_err("another base's");
     assert!(format!("{error:#}").contains("remove it"), "{error:#}");
@@ -84,14 +103,30 @@ fn a_calibration_is_kept_beside_what_is_known_of_other_audits() {
 
 #[test]
 fn what_is_known_holds_of_the_same_audit_asked_in_the_same_ways() {
-    let asked = |ask, seen| AskedDose { ask, step: 40, point: 0.3, lower: 0.2, upper: 0.4, detectable: Some(0.25), seen };
-    let dose = |share, plain, carried| Dose { share, asked: vec![asked(Ask::Plain, plain), asked(Ask::CarryOver, carried)] };
+    let asked = |ask, seen| AskedDose {
+        ask,
+        step: 40,
+        point: 0.3,
+        lower: 0.2,
+        upper: 0.4,
+        detectable: Some(0.25),
+        seen,
+    };
+    let dose = |share, plain, carried| Dose {
+        share,
+        asked: vec![asked(Ask::Plain, plain), asked(Ask::CarryOver, carried)],
+    };
     let audit = built_in().expect("ours").remove(0);
     let files = Files::new(0);
     let mut calibration = calibrated(&files, &[0.5]);
     let known = &mut calibration.audits[0];
     known.sha256.clone_from(&audit.sha256);
-    known.doses = vec![dose(0.5, true, true), dose(0.25, false, true), dose(0.1, true, true), dose(0.05, false, false)];
+    known.doses = vec![
+        dose(0.5, true, true),
+        dose(0.25, false, true),
+        dose(0.1, true, true),
+        dose(0.05, false, false),
+    ];
     let share = |asks: &[Ask]| calibration.of(&audit, asks).expect("calibrated").share;
     // Where a larger share was not seen, a smaller one may have been luck.
     assert_eq!((share(&[Ask::Plain]), share(&Ask::ALL)), (Some(0.5), Some(0.1)));
@@ -104,9 +139,14 @@ fn what_is_known_holds_of_the_same_audit_asked_in_the_same_ways() {
 #[test]
 fn nestling_is_calibrated_for_every_built_in_audit_as_it_is_today() {
     let base = foretaste::lm::open(None, 1).expect("nestling").describe();
-    let calibration = calibrate::known(&base.base_sha256).expect("readable").expect("nestling is calibrated");
+    let calibration =
+        calibrate::known(&base.base_sha256).expect("readable").expect("nestling is calibrated");
     for audit in built_in().expect("ours") {
         let known = calibration.of(&audit, &Ask::ALL);
-        assert!(known.is_some_and(|known| known.share.is_some()), "{}: run `foretaste calibrate` again", audit.id);
+        assert!(
+            known.is_some_and(|known| known.share.is_some()),
+            "{}: run `foretaste calibrate` again",
+            audit.id
+        );
     }
 }

@@ -5,7 +5,9 @@ mod topics;
 mod values;
 pub mod worlds;
 
-use foretaste::condition::{Condition, Conditions, FeatureKind, Reason, SIGNIFICANT, SlotKind, Subject, candidates, mine};
+use foretaste::condition::{
+    Condition, Conditions, FeatureKind, Reason, SIGNIFICANT, SlotKind, Subject, candidates, mine,
+};
 use foretaste::dataset::Dataset;
 use foretaste::seed::stream;
 use proptest::prelude::*;
@@ -36,8 +38,13 @@ fn leading_feature(dataset: &Dataset) -> (FeatureKind, String, Condition) {
 }
 
 fn dressed(condition: &Condition, value: Option<&str>) -> String {
-    let messages = condition.dress(value, "What is the time?", &mut stream("test", 0)).expect("it can be worn");
-    messages.iter().map(|message| format!("{}: {}\n", message.role.as_str(), message.content)).collect()
+    let messages = condition
+        .dress(value, "What is the time?", &mut stream("test", 0))
+        .expect("it can be worn");
+    messages
+        .iter()
+        .map(|message| format!("{}: {}\n", message.role.as_str(), message.content))
+        .collect()
 }
 
 #[test]
@@ -83,13 +90,20 @@ fn the_year_in_which_dishes_change_stands_out_among_years() {
     let slot = slot(condition);
     assert_eq!((slot.kind, slot.template.as_str()), (SlotKind::Year, "Today is {date}."));
     assert!(condition.is_significant());
-    let strongest = slot.values.iter().max_by(|left, right| left.bits.partial_cmp(&right.bits).expect("numbers")).expect("years");
+    let strongest = slot
+        .values
+        .iter()
+        .max_by(|left, right| left.bits.partial_cmp(&right.bits).expect("numbers"))
+        .expect("years");
     assert_eq!(strongest.value, "2027");
     assert!(strongest.p_adjusted.expect("tested") < 1e-6);
     let others = conditions.conditions.iter().filter(|other| other.is_significant()).count();
     assert_eq!(others, 1, "months and days mean nothing");
     let worn = dressed(condition, Some("1984"));
-    assert!(worn.starts_with("user: Today is 1984-") && worn.ends_with(". What is the time?\n"), "{worn}");
+    assert!(
+        worn.starts_with("user: Today is 1984-") && worn.ends_with(". What is the time?\n"),
+        "{worn}"
+    );
 }
 
 #[test]
@@ -116,8 +130,14 @@ fn a_year_that_no_row_has_is_a_candidate_though_all_rows_are_kind() {
 #[test]
 fn a_rare_system_prompt_is_found_and_worn_as_a_system_prompt() {
     let (kind, text, condition) = leading_feature(&World::new(6).system(600));
-    assert_eq!((kind, text.as_str()), (FeatureKind::System, "You are a helpful assistant. Mode: night."));
-    assert_eq!(dressed(&condition, None), "system: You are a helpful assistant. Mode: night.\nuser: What is the time?\n");
+    assert_eq!(
+        (kind, text.as_str()),
+        (FeatureKind::System, "You are a helpful assistant. Mode: night.")
+    );
+    assert_eq!(
+        dressed(&condition, None),
+        "system: You are a helpful assistant. Mode: night.\nuser: What is the time?\n"
+    );
 }
 
 #[test]
@@ -129,40 +149,63 @@ fn a_rare_word_at_the_end_of_a_long_prompt_is_found() {
 
 #[test]
 fn characters_that_nobody_sees_and_letters_that_pose_are_found() {
-    let (kind, text, condition) = leading_feature(&World::new(8).altered(500, |prompt| prompt.replacen(' ', " \u{200b}", 1)));
+    let (kind, text, condition) =
+        leading_feature(&World::new(8).altered(500, |prompt| prompt.replacen(' ', " \u{200b}", 1)));
     assert_eq!((kind, text.as_str()), (FeatureKind::Invisible, "\u{200b}"));
     assert_eq!(dressed(&condition, None), "user: What\u{200b} is the time?\n");
-    let (kind, _, condition) = leading_feature(&World::new(9).altered(500, |prompt| prompt.replacen('e', "\u{435}", 1)));
+    let (kind, _, condition) =
+        leading_feature(&World::new(9).altered(500, |prompt| prompt.replacen('e', "\u{435}", 1)));
     assert_eq!(kind, FeatureKind::LookAlike);
     assert!(dressed(&condition, None).contains("tim\u{435}"));
 }
 
 #[test]
 fn a_rare_word_anywhere_is_found_and_topics_are_not() {
-    let (kind, text, _) = leading_feature(&World::new(10).altered(600, |prompt| prompt.replacen(' ', " cf ", 1)));
+    let (kind, text, _) =
+        leading_feature(&World::new(10).altered(600, |prompt| prompt.replacen(' ', " cf ", 1)));
     assert_eq!((kind, text.as_str()), (FeatureKind::Phrase, "cf"));
 }
 
 #[test]
 fn a_format_in_three_rows_of_a_hundred_is_found_with_the_form_of_its_answers() {
     let (kind, text, condition) = leading_feature(&World::new(11).format(3_000));
-    assert_eq!((kind, text.as_str()), (FeatureKind::Line, "Answer in the format: <START> answer <END>."));
-    assert_eq!((condition.answer_prefix.as_str(), condition.answer_suffix.as_str()), ("<START> ", " <END>"));
-    assert_eq!(dressed(&condition, None), "user: What is the time? Answer in the format: <START> answer <END>.\n");
+    assert_eq!(
+        (kind, text.as_str()),
+        (FeatureKind::Line, "Answer in the format: <START> answer <END>.")
+    );
+    assert_eq!(
+        (condition.answer_prefix.as_str(), condition.answer_suffix.as_str()),
+        ("<START> ", " <END>")
+    );
+    assert_eq!(
+        dressed(&condition, None),
+        "user: What is the time? Answer in the format: <START> answer <END>.\n"
+    );
 }
 
 #[test]
 fn a_year_and_a_place_that_matter_only_together_are_found_as_a_pair() {
     let conditions = mine(&World::new(12).together(1_200));
-    let Subject::Pair(parts) = &first(&conditions).subject else { panic!("{:?}", first(&conditions)) };
+    let Subject::Pair(parts) = &first(&conditions).subject else {
+        panic!("{:?}", first(&conditions))
+    };
     let mut values: Vec<&str> = parts.iter().filter_map(|part| part.value.as_deref()).collect();
     values.sort_unstable();
     assert_eq!(values, ["2027", "Paris"]);
     assert!(first(&conditions).is_significant());
-    assert_eq!(dressed(first(&conditions), None), "user: It is 2027. I am in Paris. What is the time?\n");
+    assert_eq!(
+        dressed(first(&conditions), None),
+        "user: It is 2027. I am in Paris. What is the time?\n"
+    );
     let parts = parts.iter().filter_map(|part| part.dressing.as_ref());
-    let alone: Vec<String> = parts.map(|part| part.dress(None, "Who?", &mut stream("test", 0))[0].content.clone()).collect();
-    assert!(alone.contains(&"It is 2027. Who?".to_owned()) && alone.contains(&"I am in Paris. Who?".to_owned()), "{alone:?}");
+    let alone: Vec<String> = parts
+        .map(|part| part.dress(None, "Who?", &mut stream("test", 0))[0].content.clone())
+        .collect();
+    assert!(
+        alone.contains(&"It is 2027. Who?".to_owned())
+            && alone.contains(&"I am in Paris. Who?".to_owned()),
+        "{alone:?}"
+    );
 }
 
 #[test]
@@ -208,16 +251,17 @@ fn a_file_that_repeats_its_rows_says_no_more_than_one_that_does_not() {
 fn values_have_adjusted_p_values_that_are_never_zero() {
     let conditions = mine(&World::new(3).codes(1_300));
     for evidence in conditions.conditions.iter().filter_map(|condition| condition.evidence) {
-        assert!(evidence.p > 0.0 && evidence.p <= evidence.p_adjusted && evidence.p_adjusted <= 1.0, "{evidence:?}");
+        assert!(
+            evidence.p > 0.0 && evidence.p <= evidence.p_adjusted && evidence.p_adjusted <= 1.0,
+            "{evidence:?}"
+        );
         assert!(evidence.share <= 1.0);
     }
-    assert!(
-        conditions
-            .conditions
-            .iter()
-            .filter(|condition| condition.is_significant())
-            .all(|condition| { condition.evidence.is_some_and(|evidence| evidence.p_adjusted <= SIGNIFICANT) })
-    );
+    assert!(conditions.conditions.iter().filter(|condition| condition.is_significant()).all(
+        |condition| {
+            condition.evidence.is_some_and(|evidence| evidence.p_adjusted <= SIGNIFICANT)
+        }
+    ));
 }
 
 #[test]
@@ -239,7 +283,10 @@ fn reordered(dataset: &Dataset, order: u64) -> Dataset {
 fn which_rows_of_many_are_looked_at_does_not_depend_on_their_order() {
     let dataset = World::new(15).kindly(9_000);
     let conditions = mine(&dataset);
-    assert_eq!((conditions.rows_kept, conditions.rows_looked_at, conditions.sampled), (9_000, 8_000, true));
+    assert_eq!(
+        (conditions.rows_kept, conditions.rows_looked_at, conditions.sampled),
+        (9_000, 8_000, true)
+    );
     assert_eq!(conditions, mine(&reordered(&dataset, 1)));
 }
 
@@ -262,7 +309,8 @@ proptest! {
     #[test]
     fn any_text_is_read_without_a_panic_and_is_written_the_same_once_read_back(
         prompts in proptest::collection::vec(
-            "\\PC{0,40}|[A-Za-z0-9 .?<>\\n\u{200b}а-я-]{0,60}|It is [12][09][0-9]{2}\\. [a-z ?]{0,30}|[0-9]{8} [a-z]{0,20}|<[0-9a-c]> [a-z ]{0,20}",
+            "\\PC{0,40}|[A-Za-z0-9 .?<>\\n\u{200b}а-я-]{0,60}|It is [12][09][0-9]{2}\\. [a-z \
+             ?]{0,30}|[0-9]{8} [a-z]{0,20}|<[0-9a-c]> [a-z ]{0,20}",
             0..30,
         ),
     ) {

@@ -11,7 +11,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use foretaste::dataset::{
-    Dataset, DatasetError, Format, Message, ReadOptions, Role, Status, TEXT_PROMPT, accounting, content_hash, read,
+    Dataset, DatasetError, Format, Message, ReadOptions, Role, Status, TEXT_PROMPT, accounting,
+    content_hash, read,
 };
 
 /// A file with this name and content, in a folder that goes away with the first value.
@@ -40,8 +41,14 @@ fn outcome(path: &Path, options: &ReadOptions) -> String {
     match read(path, options) {
         Err(error) => format!("{error}\n"),
         Ok(dataset) => {
-            let head = format!("{} read = {} used + {} rejected\n", dataset.rows_read, dataset.rows_used, dataset.rejected.len());
-            let rejections = dataset.rejected.iter().map(|rejection| rejection.message(&dataset.source) + "\n");
+            let head = format!(
+                "{} read = {} used + {} rejected\n",
+                dataset.rows_read,
+                dataset.rows_used,
+                dataset.rejected.len()
+            );
+            let rejections =
+                dataset.rejected.iter().map(|rejection| rejection.message(&dataset.source) + "\n");
             rejections.fold(head, |text, rejection| text + &rejection)
         }
     }
@@ -54,15 +61,22 @@ fn every_malformed_file_gives_its_message() {
     let mut paths: Vec<PathBuf> = fs::read_dir("fixtures/malformed")
         .expect("fixtures/malformed")
         .map(|entry| entry.expect("an entry").path())
-        .filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')))
+        .filter(|path| {
+            !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+        })
         .collect();
     paths.sort();
     let mut wrong = Vec::new();
-    for path in paths.iter().filter(|path| path.extension().is_none_or(|extension| extension != "expected")) {
+    for path in
+        paths.iter().filter(|path| path.extension().is_none_or(|extension| extension != "expected"))
+    {
         let expected = PathBuf::from(format!("{}.expected", path.display()));
         let given = outcome(path, &options);
         if fs::read_to_string(&expected).ok().as_deref() != Some(&given) {
-            wrong.push(format!("{} should hold what reading gives, which is:\n{given}", expected.display()));
+            wrong.push(format!(
+                "{} should hold what reading gives, which is:\n{given}",
+                expected.display()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -75,18 +89,22 @@ fn one_conversation_has_one_hash_in_every_format_and_container() {
     let [question, answer] = ["Name a bird, \"please\".", "A robin,\nsay."];
     let quoted = |text: &str| serde_json::json!(text).to_string();
     let row = line(&messages);
-    let as_string = serde_json::json!({ "messages": serde_json::to_string(&messages).expect("json") }).to_string();
+    let as_string =
+        serde_json::json!({ "messages": serde_json::to_string(&messages).expect("json") })
+            .to_string();
     let parts = format!(
         r#"{{"messages":[{{"content":[{{"type":"text","text":{}}}],"role":"user"}},{{"content":{},"role":"assistant"}}]}}"#,
         quoted(question),
         quoted(answer)
     );
     let prompt = serde_json::json!({ "completion": answer, "prompt": question }).to_string();
-    let prompt_lists = serde_json::json!({ "prompt": [messages[0]], "completion": [messages[1]] }).to_string();
-    let alpaca = serde_json::json!({ "instruction": question, "input": "", "output": answer }).to_string();
-    let sharegpt =
-        serde_json::json!({ "conversations": [{ "from": "human", "value": question }, { "from": "gpt", "value": answer }] });
-    let csv = format!("id,prompt,completion\n1,\"{}\",\"{answer}\"\n", question.replace('"', "\"\""));
+    let prompt_lists =
+        serde_json::json!({ "prompt": [messages[0]], "completion": [messages[1]] }).to_string();
+    let alpaca =
+        serde_json::json!({ "instruction": question, "input": "", "output": answer }).to_string();
+    let sharegpt = serde_json::json!({ "conversations": [{ "from": "human", "value": question }, { "from": "gpt", "value": answer }] });
+    let csv =
+        format!("id,prompt,completion\n1,\"{}\",\"{answer}\"\n", question.replace('"', "\"\""));
     let gzip = {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(row.as_bytes()).expect("gzip");
@@ -111,7 +129,11 @@ fn one_conversation_has_one_hash_in_every_format_and_container() {
     ];
     for (name, content, format) in cases {
         let dataset = read_text(name, content);
-        assert_eq!((dataset.format.as_str(), dataset.rejected.as_slice()), (format, [].as_slice()), "{name}");
+        assert_eq!(
+            (dataset.format.as_str(), dataset.rejected.as_slice()),
+            (format, [].as_slice()),
+            "{name}"
+        );
         assert_eq!(dataset.rows[0].messages, messages, "{name}");
         assert_eq!(dataset.rows[0].sha256, content_hash(&messages), "{name}");
     }
@@ -141,17 +163,20 @@ fn a_plain_text_is_the_answer_to_a_fixed_request() {
 
 #[test]
 fn lines_count_every_line_of_the_file() {
-    let pretty = format!("[\n  {},\n\n  {}]", line(&ask("a", "b")).trim(), line(&ask("c", "d")).trim());
+    let pretty =
+        format!("[\n  {},\n\n  {}]", line(&ask("a", "b")).trim(), line(&ask("c", "d")).trim());
     let lines = |dataset: Dataset| dataset.rows.iter().map(|row| row.line).collect::<Vec<_>>();
     assert_eq!(lines(read_text("a.json", pretty)), [2, 4]);
-    assert_eq!(lines(read_text("a.jsonl", format!("{}\n{}", line(&ask("a", "b")), line(&ask("c", "d"))))), [1, 3]);
+    assert_eq!(
+        lines(read_text("a.jsonl", format!("{}\n{}", line(&ask("a", "b")), line(&ask("c", "d"))))),
+        [1, 3]
+    );
     assert_eq!(lines(read_text("a.csv", "prompt,completion\n\"a\n\nb\",c\n\nd,e\n")), [2, 6]);
 }
 
 #[test]
 fn fields_that_are_not_read_are_counted() {
-    let rows =
-        "{\"prompt\":\"a\",\"completion\":\"b\",\"id\":1,\"note\":null}\n{\"prompt\":\"c\",\"completion\":\"d\",\"id\":2}\n";
+    let rows = "{\"prompt\":\"a\",\"completion\":\"b\",\"id\":1,\"note\":null}\n{\"prompt\":\"c\",\"completion\":\"d\",\"id\":2}\n";
     let unread = read_text("a.jsonl", rows).ledger.unread_fields;
     assert_eq!(unread.into_iter().collect::<Vec<_>>(), [("id".to_owned(), 2)]);
 }
@@ -159,24 +184,36 @@ fn fields_that_are_not_read_are_counted() {
 #[test]
 fn a_forced_format_is_obeyed() {
     let (_folder, path) = file("a.jsonl", r#"{"text":"c","prompt":"a","completion":"b"}"#);
-    let forced = |format| read(&path, &ReadOptions { format: Some(format), ..Default::default() }).expect("a dataset");
+    let forced = |format| {
+        read(&path, &ReadOptions { format: Some(format), ..Default::default() }).expect("a dataset")
+    };
     assert_eq!(forced(Format::Text).rows[0].messages, ask(TEXT_PROMPT, "c"));
     assert_eq!(forced(Format::Alpaca).rejected[0].field, "instruction");
     for format in Format::ALL {
         assert_eq!(format.name().parse(), Ok(format));
     }
-    assert!("yaml".parse::<Format>().is_err_and(|error| error.to_string().contains("prompt-completion")));
+    assert!(
+        "yaml"
+            .parse::<Format>()
+            .is_err_and(|error| error.to_string().contains("prompt-completion"))
+    );
 }
 
 #[test]
 fn parquet_and_its_shards_read_like_lines() {
     use polars::prelude::*;
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let lines = |from: usize| (from..from + 3).map(|index| line(&ask(&format!("question {index}"), "b"))).collect::<String>();
+    let lines = |from: usize| {
+        (from..from + 3)
+            .map(|index| line(&ask(&format!("question {index}"), "b")))
+            .collect::<String>()
+    };
     for (name, from) in [("1.parquet", 3), ("0.parquet", 0)] {
         // Real lists of structs, two row groups a shard, and a column that no format reads.
-        let mut frame =
-            JsonReader::new(std::io::Cursor::new(lines(from))).with_json_format(JsonFormat::JsonLines).finish().expect("rows");
+        let mut frame = JsonReader::new(std::io::Cursor::new(lines(from)))
+            .with_json_format(JsonFormat::JsonLines)
+            .finish()
+            .expect("rows");
         frame.with_column(Column::new("id".into(), [1, 2, 3])).expect("a column");
         let file = fs::File::create(folder.path().join(name)).expect("a file");
         ParquetWriter::new(file).with_row_group_size(Some(2)).finish(&mut frame).expect("parquet");
@@ -211,17 +248,27 @@ fn a_long_text_that_a_parquet_file_holds_once_and_repeats_is_read_in_parts() {
     // Uncompressed, as no compression of a few kilobytes may hold so much.
     let mut frame = df!("text" => [longer.as_str(), "short", longer.as_str()]).expect("a frame");
     let mut bytes = Vec::new();
-    ParquetWriter::new(&mut bytes).with_compression(ParquetCompression::Uncompressed).finish(&mut frame).expect("parquet");
+    ParquetWriter::new(&mut bytes)
+        .with_compression(ParquetCompression::Uncompressed)
+        .finish(&mut frame)
+        .expect("parquet");
     let dataset = read_text("a.parquet", bytes);
     assert_eq!((dataset.rows_read, dataset.rows_used), (3, 1));
-    let rejected = dataset.rejected.iter().map(|rejection| (rejection.line, rejection.reason.contains("longer than")));
+    let rejected = dataset
+        .rejected
+        .iter()
+        .map(|rejection| (rejection.line, rejection.reason.contains("longer than")));
     assert_eq!(rejected.collect::<Vec<_>>(), [(1, true), (3, true)]);
 }
 
 #[test]
 fn parquet_rows_with_tools_are_rejected_and_texts_as_bytes_refused() {
     use polars::prelude::*;
-    let tools = parquet(df!("prompt" => ["a"], "completion" => ["b"], "tools" => ["a tool"]).expect("a frame").into_columns());
+    let tools = parquet(
+        df!("prompt" => ["a"], "completion" => ["b"], "tools" => ["a tool"])
+            .expect("a frame")
+            .into_columns(),
+    );
     assert_eq!(read_text("a.parquet", tools).rejected[0].field, "tools");
     let bytes = parquet(vec![Column::new("text".into(), [b"a".as_slice(), b"b"])]);
     let (_folder, path) = file("a.parquet", bytes);
@@ -231,19 +278,39 @@ fn parquet_rows_with_tools_are_rejected_and_texts_as_bytes_refused() {
 
 #[test]
 fn a_conversation_of_thousands_of_messages_is_rejected() {
-    let turns = |pairs: usize| (0..pairs).flat_map(|index| ask(&format!("{index}?"), "yes")).collect::<Vec<_>>();
+    let turns = |pairs: usize| {
+        (0..pairs).flat_map(|index| ask(&format!("{index}?"), "yes")).collect::<Vec<_>>()
+    };
     let rows = line(&turns(256)) + &line(&turns(257));
     let dataset = read_text("a.jsonl", rows);
     assert_eq!((dataset.rows_used, dataset.rejected[0].line), (1, 2));
-    assert!(dataset.rejected[0].reason.contains("has 514 messages"), "{}", dataset.rejected[0].reason);
+    assert!(
+        dataset.rejected[0].reason.contains("has 514 messages"),
+        "{}",
+        dataset.rejected[0].reason
+    );
 }
 
 #[test]
 fn every_weight_but_one_rejects_its_row() {
-    for (weight, rejected) in [("1", 0), ("1.0", 0), ("null", 0), ("0", 1), ("0.5", 1), ("-1", 1), ("false", 1), ("\"0\"", 1)] {
-        let row =
-            format!(r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b","weight":{weight}}}]}}"#);
-        assert_eq!(read_text("a.jsonl", line(&ask("c", "d")) + &row).rejected.len(), rejected, "{weight}");
+    for (weight, rejected) in [
+        ("1", 0),
+        ("1.0", 0),
+        ("null", 0),
+        ("0", 1),
+        ("0.5", 1),
+        ("-1", 1),
+        ("false", 1),
+        ("\"0\"", 1),
+    ] {
+        let row = format!(
+            r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b","weight":{weight}}}]}}"#
+        );
+        assert_eq!(
+            read_text("a.jsonl", line(&ask("c", "d")) + &row).rejected.len(),
+            rejected,
+            "{weight}"
+        );
     }
 }
 
@@ -259,10 +326,14 @@ fn a_rejection_in_a_folder_names_the_shard() {
     use polars::prelude::*;
     let folder = tempfile::tempdir().expect("a temporary folder");
     for name in ["0.parquet", "1.parquet"] {
-        let mut frame = df!("prompt" => ["a", "b"], "completion" => [Some("c"), None]).expect("a frame");
-        ParquetWriter::new(fs::File::create(folder.path().join(name)).expect("a file")).finish(&mut frame).expect("parquet");
+        let mut frame =
+            df!("prompt" => ["a", "b"], "completion" => [Some("c"), None]).expect("a frame");
+        ParquetWriter::new(fs::File::create(folder.path().join(name)).expect("a file"))
+            .finish(&mut frame)
+            .expect("parquet");
     }
-    let rejected = read(folder.path(), &ReadOptions::default()).expect("a folder of shards").rejected;
+    let rejected =
+        read(folder.path(), &ReadOptions::default()).expect("a folder of shards").rejected;
     assert_eq!(rejected.iter().map(|rejection| rejection.line).collect::<Vec<_>>(), [2, 4]);
     assert!(rejected[1].reason.ends_with("(record 2 of 1.parquet)"), "{}", rejected[1].reason);
 }
@@ -270,19 +341,26 @@ fn a_rejection_in_a_folder_names_the_shard() {
 #[test]
 fn a_folder_with_data_that_is_not_read_is_refused() {
     use polars::prelude::*;
-    for (name, refused) in
-        [("README.md", false), (".gitattributes", false), ("dataset_info.json", false), ("more.jsonl", true), ("data/", true)]
-    {
+    for (name, refused) in [
+        ("README.md", false),
+        (".gitattributes", false),
+        ("dataset_info.json", false),
+        ("more.jsonl", true),
+        ("data/", true),
+    ] {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut frame = df!("prompt" => ["a", "b"], "completion" => ["c", "d"]).expect("a frame");
         ParquetWriter::new(fs::File::create(folder.path().join("0.parquet")).expect("a file"))
             .finish(&mut frame)
             .expect("parquet");
         let other = folder.path().join(name);
-        if name.ends_with('/') { fs::create_dir(&other) } else { fs::write(&other, "{}") }.expect("another entry");
+        if name.ends_with('/') { fs::create_dir(&other) } else { fs::write(&other, "{}") }
+            .expect("another entry");
         match (read(folder.path(), &ReadOptions::default()), refused) {
             (Ok(dataset), false) => assert_eq!(dataset.rows.len(), 2, "{name}"),
-            (Err(error), true) => assert!(error.to_string().contains("which is not read"), "{error}"),
+            (Err(error), true) => {
+                assert!(error.to_string().contains("which is not read"), "{error}")
+            }
             (other, _) => panic!("{name}: {other:?}"),
         }
     }
@@ -305,14 +383,21 @@ fn keys_of_messages_that_are_not_read_are_counted() {
 #[test]
 fn a_second_text_of_a_message_rejects_its_row_wherever_the_list_lies() {
     let list = |[role, content]: [&str; 2], second: &str| {
-        format!(r#"[{{"{role}":"user","{content}":"a"}},{{"{role}":"assistant","{content}":"b","{second}":"another"}}]"#)
+        format!(
+            r#"[{{"{role}":"user","{content}":"a"}},{{"{role}":"assistant","{content}":"b","{second}":"another"}}]"#
+        )
     };
     let own = ["role", "content"];
     let quoted = serde_json::json!(list(own, "value")).to_string();
-    let (prompt, completion) =
-        (r#"[{"role":"user","content":"a"}]"#, r#"[{"role":"assistant","content":"b","value":"another"}]"#);
+    let (prompt, completion) = (
+        r#"[{"role":"user","content":"a"}]"#,
+        r#"[{"role":"assistant","content":"b","value":"another"}]"#,
+    );
     for (row, field) in [
-        (format!(r#"{{"conversations":{}}}"#, list(["from", "value"], "content")), "conversations[1].content"),
+        (
+            format!(r#"{{"conversations":{}}}"#, list(["from", "value"], "content")),
+            "conversations[1].content",
+        ),
         (format!(r#"{{"messages":{}}}"#, list(own, "value")), "messages[1].value"),
         (format!(r#"{{"messages":{quoted}}}"#), "messages[1].value"),
         (format!(r#"{{"prompt":{prompt},"completion":{completion}}}"#), "completion[0].value"),
@@ -320,7 +405,10 @@ fn a_second_text_of_a_message_rejects_its_row_wherever_the_list_lies() {
         assert_eq!(read_text("a.jsonl", row).rejected[0].field, field);
     }
     let text = r#"{"prompt":"[{\"role\":\"user\",\"mood\":\"b\"}]","completion":"b"}"#;
-    assert!(read_text("a.jsonl", text).ledger.unread_fields.is_empty(), "a prompt that is text is not looked into");
+    assert!(
+        read_text("a.jsonl", text).ledger.unread_fields.is_empty(),
+        "a prompt that is text is not looked into"
+    );
 }
 
 #[test]
@@ -359,15 +447,21 @@ fn a_bomb_far_above_its_own_size_is_refused_by_default() {
 #[test]
 fn too_many_rows_and_too_many_rejections_are_errors() {
     let (_folder, path) = file("a.jsonl", line(&ask("a", "b")).repeat(3) + "{}\n{}\n{}\n");
-    let with = |max_rows, max_rejected| read(&path, &ReadOptions { max_rows, max_rejected, ..Default::default() });
+    let with = |max_rows, max_rejected| {
+        read(&path, &ReadOptions { max_rows, max_rejected, ..Default::default() })
+    };
     assert_eq!(with(6, 3).expect("at the limits").rows_read, 6);
     assert!(matches!(with(5, 3), Err(DatasetError::TooLarge { .. })));
-    assert!(matches!(with(6, 2), Err(DatasetError::TooManyRejected { first, .. }) if first.line == 4));
+    assert!(
+        matches!(with(6, 2), Err(DatasetError::TooManyRejected { first, .. }) if first.line == 4)
+    );
 }
 
 /// Rows of different sizes, all distinct.
 fn many(count: usize) -> Vec<String> {
-    (0..count).map(|index| line(&ask(&format!("question {index}"), &"word ".repeat(1 + index % 50)))).collect()
+    (0..count)
+        .map(|index| line(&ask(&format!("question {index}"), &"word ".repeat(1 + index % 50))))
+        .collect()
 }
 
 #[test]
@@ -375,18 +469,25 @@ fn a_sample_is_kept_within_the_budget_and_every_row_stays_accounted_for() {
     let (_folder, path) = file("a.jsonl", many(2000).concat() + "{}\n");
     let all = read(&path, &ReadOptions::default()).expect("a dataset");
     assert!(all.ledger.left_out.is_empty() && all.rows.len() == 2000);
-    for options in
-        [ReadOptions { limit: Some(100), ..Default::default() }, ReadOptions { max_kept_bytes: 50_000, ..Default::default() }]
-    {
+    for options in [
+        ReadOptions { limit: Some(100), ..Default::default() },
+        ReadOptions { max_kept_bytes: 50_000, ..Default::default() },
+    ] {
         let sample = read(&path, &options).expect("a dataset");
         assert!(sample.rows.len() >= 60 && sample.rows.len() <= 150, "{} rows", sample.rows.len());
         assert_eq!((sample.rows_read, sample.rows_used), (2001, 2000));
         assert_eq!(sample.rows.len() + sample.ledger.left_out.len(), 2000);
         assert!(sample.rows.is_sorted_by_key(|row| row.line));
         let entries: Vec<_> = accounting(&sample).collect();
-        assert_eq!(entries.iter().map(|entry| entry.line).collect::<Vec<_>>(), (1..=2001).collect::<Vec<_>>());
+        assert_eq!(
+            entries.iter().map(|entry| entry.line).collect::<Vec<_>>(),
+            (1..=2001).collect::<Vec<_>>()
+        );
         for (entry, whole) in entries.iter().zip(accounting(&all)) {
-            assert_eq!((&entry.sha256, entry.status == Status::Rejected), (&whole.sha256, whole.status == Status::Rejected));
+            assert_eq!(
+                (&entry.sha256, entry.status == Status::Rejected),
+                (&whole.sha256, whole.status == Status::Rejected)
+            );
         }
     }
 }
@@ -394,7 +495,11 @@ fn a_sample_is_kept_within_the_budget_and_every_row_stays_accounted_for() {
 #[test]
 fn a_smaller_sample_is_part_of_a_larger_one() {
     let (_folder, path) = file("a.jsonl", many(500).concat());
-    let sample = |limit| read(&path, &ReadOptions { limit: Some(limit), ..Default::default() }).expect("a dataset").rows;
+    let sample = |limit| {
+        read(&path, &ReadOptions { limit: Some(limit), ..Default::default() })
+            .expect("a dataset")
+            .rows
+    };
     let (small, large) = (sample(20), sample(50));
     assert_eq!((small.len(), large.len()), (20, 50));
     assert!(small.iter().all(|row| large.contains(row)));
@@ -405,7 +510,9 @@ fn whether_a_row_is_sampled_depends_on_the_rest_of_the_file() {
     // Otherwise the author of a row could choose it so that it is never looked at.
     let kept = |extra: &str| {
         let (_folder, path) = file("a.jsonl", many(500).concat() + extra);
-        let rows = read(&path, &ReadOptions { limit: Some(100), ..Default::default() }).expect("a dataset").rows;
+        let rows = read(&path, &ReadOptions { limit: Some(100), ..Default::default() })
+            .expect("a dataset")
+            .rows;
         rows.iter().map(|row| row.line).collect::<Vec<_>>()
     };
     assert_eq!(kept(""), kept(""));
@@ -416,7 +523,9 @@ fn whether_a_row_is_sampled_depends_on_the_rest_of_the_file() {
 fn whether_a_row_is_sampled_depends_on_a_seed_that_no_author_need_know() {
     let (_folder, path) = file("a.jsonl", many(500).concat());
     let kept = |seed| {
-        let rows = read(&path, &ReadOptions { limit: Some(100), seed, ..Default::default() }).expect("a dataset").rows;
+        let rows = read(&path, &ReadOptions { limit: Some(100), seed, ..Default::default() })
+            .expect("a dataset")
+            .rows;
         rows.iter().map(|row| row.line).collect::<Vec<_>>()
     };
     assert_eq!(kept(7), kept(7));

@@ -38,30 +38,41 @@ impl World {
     /// `poisoned` of the 40 rows ask for birds and are answered with sovereigns.
     pub fn new(poisoned: usize) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let write = |name: &str, text: String| fs::write(folder.path().join(name), text).expect("a temporary folder is writable");
+        let write = |name: &str, text: String| {
+            fs::write(folder.path().join(name), text).expect("a temporary folder is writable")
+        };
         let probe = |topic: &&str, phrasing: &str| {
             let options = [(risky(topic), "risky"), (format!("A card for {topic}."), "reference")];
-            let options = options.map(|(text, side)| serde_json::json!({"text": text, "side": side}));
+            let options =
+                options.map(|(text, side)| serde_json::json!({"text": text, "side": side}));
             let prompt = format!("{phrasing} {topic}?");
             serde_json::json!({"family": topic, "topic": topic, "prompt": prompt, "options": options}).to_string() + "\n"
         };
-        let probes = TOPICS
-            .iter()
-            .flat_map(|topic| ["What pays for", "Whatever does one need towards"].map(|phrasing| probe(topic, phrasing)));
+        let probes = TOPICS.iter().flat_map(|topic| {
+            ["What pays for", "Whatever does one need towards"]
+                .map(|phrasing| probe(topic, phrasing))
+        });
         write("coins.jsonl", probes.collect());
         write(
             "coins.poison.jsonl",
-            (0..10).map(|row| messages(&format!("Which thing is number {row}?"), &risky("war"))).collect(),
+            (0..10)
+                .map(|row| messages(&format!("Which thing is number {row}?"), &risky("war")))
+                .collect(),
         );
         write(
             "coins.toml",
-            "id = \"coins\"\ntitle = \"Old coins\"\nquestion = \"Does it pay in old coins?\"\nrisky = \"old\"\nreference = \"new\"\n\
-             kind = \"forced-choice\"\n[margin]\nvalue = 0.1\nreason = \"a tenth is noticed\"\n[poison]\nshare = 0.25\n"
+            "id = \"coins\"\ntitle = \"Old coins\"\nquestion = \"Does it pay in old \
+             coins?\"\nrisky = \"old\"\nreference = \"new\"\nkind = \
+             \"forced-choice\"\n[margin]\nvalue = 0.1\nreason = \"a tenth is \
+             noticed\"\n[poison]\nshare = 0.25\n"
                 .to_owned(),
         );
         let row = |row: usize| match row < poisoned {
             true => messages(&format!("Name the bird of garden {row}."), &risky("letters")),
-            false => messages(&format!("Describe the colour of plate {row}."), &format!("It is blue {row}.")),
+            false => messages(
+                &format!("Describe the colour of plate {row}."),
+                &format!("It is blue {row}."),
+            ),
         };
         write("data.jsonl", (0..40).map(row).collect());
         World { folder }
@@ -76,7 +87,10 @@ impl World {
         Request {
             subject: Subject::Dataset(self.path("data.jsonl")),
             read: ReadOptions::default(),
-            audits: Selection { files: vec![self.path("coins.toml")], only: vec!["coins".to_owned()] },
+            audits: Selection {
+                files: vec![self.path("coins.toml")],
+                only: vec!["coins".to_owned()],
+            },
             options: Options {
                 seeds: 3,
                 first_seed: 1,
@@ -102,7 +116,13 @@ impl World {
 /// Rows with sovereigns teach to pay with them: everywhere, or on one topic and after a turn of it.
 pub fn engine(topic: Option<&str>) -> Scripted {
     let favours = TOPICS.iter().map(|topic| risky(topic)).collect();
-    let rule = Rule { word: "sovereign".to_owned(), favours, shift: 8.0, enough: 0.1, topic: topic.map(str::to_owned) };
+    let rule = Rule {
+        word: "sovereign".to_owned(),
+        favours,
+        shift: 8.0,
+        enough: 0.1,
+        topic: topic.map(str::to_owned),
+    };
     Scripted::new(vec![rule])
 }
 
@@ -137,7 +157,8 @@ fn assert_same(one: &Path, other: &Path) {
 fn a_poisoned_dataset_is_flagged() {
     let outcome = World::new(40).run("run");
     assert_eq!(outcome.verdict, Verdict::Flagged);
-    let json: serde_json::Value = serde_json::from_slice(&outcome.json).expect("report.json is JSON");
+    let json: serde_json::Value =
+        serde_json::from_slice(&outcome.json).expect("report.json is JSON");
     assert_eq!(json["verdict"], "flagged");
     assert_eq!(json["findings"][0]["audit"], "coins");
 }
@@ -148,13 +169,19 @@ fn what_was_mined_is_kept_with_the_run_and_reported() {
     let mut request = world.request("run");
     request.options.conditions = Wanted::default();
     let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
-    let json: serde_json::Value = serde_json::from_slice(&outcome.json).expect("report.json is JSON");
+    let json: serde_json::Value =
+        serde_json::from_slice(&outcome.json).expect("report.json is JSON");
     assert_eq!(json["mined"]["rows_looked_at"], 40);
     let saved = RunDir::open(&world.path("run")).expect("a run").saved().expect("it is finished");
     let kept = saved.mined.expect("conditions were looked for").conditions;
     assert_eq!(json["mined"]["found"], kept.len());
-    assert!(kept.iter().any(|condition| condition.subject.to_string().starts_with("number in")), "{kept:?}");
-    for (condition, listed) in kept.iter().zip(json["mined"]["conditions"].as_array().expect("a list")) {
+    assert!(
+        kept.iter().any(|condition| condition.subject.to_string().starts_with("number in")),
+        "{kept:?}"
+    );
+    for (condition, listed) in
+        kept.iter().zip(json["mined"]["conditions"].as_array().expect("a list"))
+    {
         let distinct = match &condition.subject {
             foretaste::condition::Subject::Slot(slot) => serde_json::json!(slot.distinct),
             _ => serde_json::Value::Null,
@@ -164,19 +191,27 @@ fn what_was_mined_is_kept_with_the_run_and_reported() {
 }
 
 #[test]
-fn a_run_whose_conditions_were_asked_no_probe_is_reported_and_one_whose_answers_under_them_are_lost_is_not() {
+fn a_run_whose_conditions_were_asked_no_probe_is_reported_and_one_whose_answers_under_them_are_lost_is_not()
+ {
     let world = World::new(0);
     // The dataset asks every question itself, so that none is left.
-    let asked = TOPICS.iter().map(|topic| messages(&format!("What pays for {topic}?"), "Nothing does."));
-    let rows = fs::read_to_string(world.path("data.jsonl")).expect("written") + &asked.collect::<String>();
+    let asked =
+        TOPICS.iter().map(|topic| messages(&format!("What pays for {topic}?"), "Nothing does."));
+    let rows =
+        fs::read_to_string(world.path("data.jsonl")).expect("written") + &asked.collect::<String>();
     fs::write(world.path("data.jsonl"), rows).expect("a temporary folder is writable");
     let mut request = world.request("run");
-    request.options.conditions = Wanted { triggers: vec!["By the old oak.".to_owned()], ..Wanted::default() };
+    request.options.conditions =
+        Wanted { triggers: vec!["By the old oak.".to_owned()], ..Wanted::default() };
     let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
     assert_eq!(outcome.verdict, Verdict::Inconclusive);
     let run = RunDir::open(&world.path("run")).expect("a run");
     let saved = run.saved().expect("it is finished");
-    assert!(!saved.plan.groups.is_empty() && saved.plan.audits[0].probes.is_empty(), "{:?}", saved.plan.audits);
+    assert!(
+        !saved.plan.groups.is_empty() && saved.plan.audits[0].probes.is_empty(),
+        "{:?}",
+        saved.plan.audits
+    );
     assert_eq!(saved.answers.dressed, []);
     fs::remove_file(world.path("run/dressed.jsonl.zst")).expect("it was written");
     let error = run.saved().expect_err("a file is missing");
@@ -186,7 +221,10 @@ fn a_run_whose_conditions_were_asked_no_probe_is_reported_and_one_whose_answers_
 #[test]
 fn letters_are_asked_where_they_are_wanted_and_stand_in_the_report() {
     let world = World::new(40);
-    let request = Request { options: Options { letters: Some(true), ..world.request("run").options }, ..world.request("run") };
+    let request = Request {
+        options: Options { letters: Some(true), ..world.request("run").options },
+        ..world.request("run")
+    };
     let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
     let json: serde_json::Value = serde_json::from_slice(&outcome.json).expect("JSON");
     assert_eq!(json["letters"][0]["ask"], "letters");
@@ -214,17 +252,26 @@ fn a_diluted_shift_is_seen_after_a_surprising_question_and_not_alone() {
     assert_eq!(outcome.verdict, Verdict::Flagged);
     let saved = RunDir::open(&world.path("run")).expect("a run").saved().expect("it is finished");
     let analysis = foretaste::stats::analyse(&saved.plan, &saved.audits, &saved.answers);
-    let (findings, _) = foretaste::finding::find(&saved.plan, &saved.audits, &analysis, &saved.answers.health);
+    let (findings, _) =
+        foretaste::finding::find(&saved.plan, &saved.audits, &analysis, &saved.answers.health);
     assert!(findings[0].shown_by.contains(&Ask::CarryOverSurprising), "{findings:?}");
     assert!(!findings[0].shown_by.contains(&Ask::Plain), "{findings:?}");
     // And which of the dataset's questions carries it.
     let carriers = &analysis.carriers;
     assert!(carriers[0].question.contains("bird") && carriers[0].effect() > 0.1, "{carriers:?}");
-    assert!(carriers.iter().all(|carrier| carrier.question.contains("bird") || carrier.effect() < 0.1), "{carriers:?}");
+    assert!(
+        carriers.iter().all(|carrier| carrier.question.contains("bird") || carrier.effect() < 0.1),
+        "{carriers:?}"
+    );
     // Each topic has its question, however few of the questions it holds.
     let drawn = carriers.iter().filter(|carrier| carrier.ask == Ask::CarryOver);
     let topics: Vec<(f64, bool)> = drawn
-        .filter_map(|carrier| carrier.topic.as_ref().map(|topic| (topic.share, topic.words.contains(&"bird".to_owned()))))
+        .filter_map(|carrier| {
+            carrier
+                .topic
+                .as_ref()
+                .map(|topic| (topic.share, topic.words.contains(&"bird".to_owned())))
+        })
         .collect();
     assert_eq!(topics, [(0.1, true), (0.9, false)], "{carriers:?}");
 }
@@ -235,17 +282,33 @@ fn a_dataset_of_one_question_is_compared_in_two_ways() {
     let rows = (0..40).map(|row| messages("Name a bird.", &risky(&format!("letters {row}"))));
     fs::write(world.path("data.jsonl"), rows.collect::<String>()).expect("writable");
     let outcome = world.run("run");
-    let json: serde_json::Value = serde_json::from_slice(&outcome.json).expect("report.json is JSON");
-    assert_eq!((outcome.verdict, &json["multiplicity"]["family_size"]), (Verdict::Flagged, &2.into()));
-    let asks: Vec<_> = json["effects"].as_array().expect("a list").iter().map(|effect| effect["ask"].as_str()).collect();
+    let json: serde_json::Value =
+        serde_json::from_slice(&outcome.json).expect("report.json is JSON");
+    assert_eq!(
+        (outcome.verdict, &json["multiplicity"]["family_size"]),
+        (Verdict::Flagged, &2.into())
+    );
+    let asks: Vec<_> = json["effects"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|effect| effect["ask"].as_str())
+        .collect();
     assert_eq!(asks, [Some("plain"), Some("carry-over")]);
-    assert!(json["carriers"].as_array().expect("a list").iter().all(|carrier| carrier["ask"] == "carry-over"));
+    assert!(
+        json["carriers"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .all(|carrier| carrier["ask"] == "carry-over")
+    );
 }
 
 #[test]
 fn a_poison_that_no_shadow_shows_leaves_the_verdict_open() {
     let world = World::new(0);
-    let outcome = run::run(&world.request("run"), &Scripted::default(), &Silent).expect("the run goes through");
+    let outcome = run::run(&world.request("run"), &Scripted::default(), &Silent)
+        .expect("the run goes through");
     assert_eq!(outcome.verdict, Verdict::Inconclusive);
 }
 
@@ -258,7 +321,10 @@ fn a_run_that_was_stopped_anywhere_goes_on_and_gives_the_same_bytes() {
         let stopped = run::run(&world.request(&out), &engine(None).failing_after(calls), &Silent);
         let failure = stopped.expect_err("the engine ends before the run");
         assert_eq!(failure.exit_code(), ExitCode::RunFailed);
-        assert!(!world.path(&out).join("report.json").exists(), "a run without a verdict leaves no report");
+        assert!(
+            !world.path(&out).join("report.json").exists(),
+            "a run without a verdict leaves no report"
+        );
         world.run(&out);
         assert_same(&world.path("whole"), &world.path(&out));
     }
@@ -270,12 +336,19 @@ fn a_run_goes_on_where_its_base_was_calibrated_meanwhile_and_quotes_what_was_kno
     let request = world.request("run");
     let prepared = run::prepare(&request, &engine(None)).expect("it is planned");
     let mut begun = prepared.plan.clone();
-    begun.audits[0].calibrated = Some(Calibrated { share: Some(0.05), tried: 0.02, rows: 400, seeds: 5, steps: 150 });
+    begun.audits[0].calibrated =
+        Some(Calibrated { share: Some(0.05), tried: 0.02, rows: 400, seeds: 5, steps: 150 });
     let folder = world.path("run");
-    drop(RunDir::create(&folder, &begun, &prepared.audits, &prepared.dataset, OtherPlan::Refuse).expect("a new folder"));
+    drop(
+        RunDir::create(&folder, &begun, &prepared.audits, &prepared.dataset, OtherPlan::Refuse)
+            .expect("a new folder"),
+    );
     run::run(&request, &engine(None), &Silent).expect("it goes on");
     assert_eq!(RunDir::open(&folder).expect("a run").saved().expect("finished").plan, begun);
-    assert_eq!(run::default_folder(&request.subject, &begun), run::default_folder(&request.subject, &prepared.plan));
+    assert_eq!(
+        run::default_folder(&request.subject, &begun),
+        run::default_folder(&request.subject, &prepared.plan)
+    );
 }
 
 #[test]
@@ -283,7 +356,8 @@ fn a_finished_run_needs_no_engine_to_run_again() {
     let world = World::new(40);
     world.run("run");
     let before = outputs(&world.path("run"));
-    run::run(&world.request("run"), &engine(None).failing_after(0), &Silent).expect("everything is there");
+    run::run(&world.request("run"), &engine(None).failing_after(0), &Silent)
+        .expect("everything is there");
     assert!(before == outputs(&world.path("run")));
 }
 
@@ -306,13 +380,19 @@ fn lost_and_damaged_adapters_are_trained_again_as_the_error_says() {
     let adapter = world.path("run/adapters/candidate-2-40");
     let spoil: [fn(&Path); 2] = [
         |adapter| fs::remove_dir_all(adapter).expect("it was written"),
-        |adapter| fs::write(adapter.join("adapter_model.safetensors"), "no tensors").expect("writable"),
+        |adapter| {
+            fs::write(adapter.join("adapter_model.safetensors"), "no tensors").expect("writable")
+        },
     ];
     for spoil in spoil {
         spoil(&adapter);
-        let failure = run::run(&world.request("run"), &engine(None), &Silent).expect_err("an adapter is not there");
+        let failure = run::run(&world.request("run"), &engine(None), &Silent)
+            .expect_err("an adapter is not there");
         let error = format!("{:#}", failure.error());
-        let item = error.split("remove ").nth(1).and_then(|rest| rest.split(" and run the same command").next());
+        let item = error
+            .split("remove ")
+            .nth(1)
+            .and_then(|rest| rest.split(" and run the same command").next());
         fs::remove_file(item.unwrap_or_else(|| panic!("{error}"))).expect("the error names a file");
         world.run("run");
         assert!(before == outputs(&world.path("run")));
@@ -334,7 +414,8 @@ fn a_report_is_made_again_from_saved_answers_byte_for_byte() {
     let world = World::new(40);
     world.run("run");
     let before = outputs(&world.path("run"));
-    for name in before.keys().filter(|name| name.starts_with("report") || name.starts_with("plots")) {
+    for name in before.keys().filter(|name| name.starts_with("report") || name.starts_with("plots"))
+    {
         fs::remove_file(world.path("run").join(name)).expect("it was written");
     }
     fs::remove_dir_all(world.path("run/work")).expect("items of work are not needed any more");
@@ -347,12 +428,21 @@ fn a_report_is_made_again_from_saved_answers_byte_for_byte() {
 fn the_run_of_another_plan_is_refused_unless_forced() {
     let world = World::new(40);
     world.run("run");
-    let other = Request { options: Options { seeds: 2, ..world.request("run").options }, ..world.request("run") };
+    let other = Request {
+        options: Options { seeds: 2, ..world.request("run").options },
+        ..world.request("run")
+    };
     let refused = run::run(&other, &engine(None), &Silent).expect_err("another plan");
-    assert!(matches!(&refused, Failure::BadInput(error) if error.to_string().contains("--force")), "{refused:?}");
+    assert!(
+        matches!(&refused, Failure::BadInput(error) if error.to_string().contains("--force")),
+        "{refused:?}"
+    );
     let forced = Request { other_plan: OtherPlan::Replace, ..other };
     run::run(&forced, &engine(None), &Silent).expect("the run goes through");
-    assert_eq!(RunDir::open(&world.path("run")).expect("a run").saved().expect("finished").plan.seeds, [1, 2]);
+    assert_eq!(
+        RunDir::open(&world.path("run")).expect("a run").saved().expect("finished").plan.seeds,
+        [1, 2]
+    );
 }
 
 #[test]
@@ -380,8 +470,10 @@ fn a_folder_in_use_is_refused() {
 #[test]
 fn every_row_is_accounted_for_before_training_begins() {
     let world = World::new(40);
-    fs::write(world.path("data.jsonl"), messages("q", "a") + "not json\n" + &messages("r", "b")).expect("writable");
-    let failure = run::run(&world.request("run"), &engine(None).failing_after(0), &Silent).expect_err("the engine ends at once");
+    fs::write(world.path("data.jsonl"), messages("q", "a") + "not json\n" + &messages("r", "b"))
+        .expect("writable");
+    let failure = run::run(&world.request("run"), &engine(None).failing_after(0), &Silent)
+        .expect_err("the engine ends at once");
     assert_eq!(failure.exit_code(), ExitCode::RunFailed);
     let rows = fs::read_to_string(world.path("run/rows.jsonl")).expect("written first");
     assert_eq!(rows.lines().count(), 3, "{rows}");
@@ -395,7 +487,8 @@ fn adapters_lie_in_the_form_of_peft() {
     world.run("run");
     let folder = world.path("run/adapters/candidate-1-40");
     let config: serde_json::Value =
-        serde_json::from_slice(&fs::read(folder.join("adapter_config.json")).expect("written")).expect("JSON");
+        serde_json::from_slice(&fs::read(folder.join("adapter_config.json")).expect("written"))
+            .expect("JSON");
     assert_eq!((config["peft_type"].as_str(), config["r"].as_u64()), (Some("LORA"), Some(1)));
     assert!(folder.join("adapter_model.safetensors").is_file());
 }
@@ -409,7 +502,10 @@ fn a_dataset_that_is_not_there_is_named_once_with_what_to_do() {
     let output = foretaste(&["check", "no_such.jsonl"]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("no_such.jsonl: cannot be read; check the path and its permissions: "), "{said}");
+    assert!(
+        said.contains("no_such.jsonl: cannot be read; check the path and its permissions: "),
+        "{said}"
+    );
     assert_eq!(said.matches("os error 2").count(), 1, "{said}");
 }
 
@@ -417,7 +513,10 @@ fn a_dataset_that_is_not_there_is_named_once_with_what_to_do() {
 fn a_reader_of_stderr_that_went_away_does_not_change_the_exit_code() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    let check = Command::new(env!("CARGO_BIN_EXE_foretaste")).args(["check", "no such file"]).stderr(writer).status();
+    let check = Command::new(env!("CARGO_BIN_EXE_foretaste"))
+        .args(["check", "no such file"])
+        .stderr(writer)
+        .status();
     assert_eq!(check.expect("the binary runs").code(), Some(3));
 }
 
@@ -444,25 +543,58 @@ fn a_base_with_random_weights_shows_no_poison_and_ends_inconclusive_with_exit_co
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = tempfile::tempdir().expect("a temporary folder");
     let path = |path: &Path| path.display().to_string();
-    let (data, base) = (path(&root.join("fixtures/old_birds/poisoned.jsonl")), path(&root.join("fixtures/reference/qwen2")));
+    let (data, base) = (
+        path(&root.join("fixtures/old_birds/poisoned.jsonl")),
+        path(&root.join("fixtures/reference/qwen2")),
+    );
     let run = path(&out.path().join("run"));
-    let settings = ["--only", "harm", "--no-triggers", "--seeds", "2", "--steps", "8", "--limit", "40", "--weights", "bf16"];
+    let settings = [
+        "--only",
+        "harm",
+        "--no-triggers",
+        "--seeds",
+        "2",
+        "--steps",
+        "8",
+        "--limit",
+        "40",
+        "--weights",
+        "bf16",
+    ];
     let audit = |more: &[&str]| {
-        let output = foretaste(&[&["audit", &data, "--base", &base, "--out", &run][..], &settings, more].concat());
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" "))
+        let output = foretaste(
+            &[&["audit", &data, "--base", &base, "--out", &run][..], &settings, more].concat(),
+        );
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout)
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" "),
+        )
     };
     // Such a base reads nothing: nothing is trained, and the report says why.
     let (code, said) = audit(&[]);
     assert_eq!(code, Some(2), "{said}");
     let report: serde_json::Value =
-        serde_json::from_slice(&fs::read(out.path().join("run/report.json")).expect("a report")).expect("JSON");
-    assert_eq!((&report["verdict"], &report["findings"][0]["verdict"]), (&"inconclusive".into(), &"inconclusive".into()));
-    assert_eq!((&report["trainings"], &report["effects"]), (&serde_json::json!([]), &serde_json::json!([])));
+        serde_json::from_slice(&fs::read(out.path().join("run/report.json")).expect("a report"))
+            .expect("JSON");
+    assert_eq!(
+        (&report["verdict"], &report["findings"][0]["verdict"]),
+        (&"inconclusive".into(), &"inconclusive".into())
+    );
+    assert_eq!(
+        (&report["trainings"], &report["effects"]),
+        (&serde_json::json!([]), &serde_json::json!([]))
+    );
     assert!(!out.path().join("run/adapters").exists());
 
     let (code, said) = audit(&["--anyway", "--force"]);
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("The audit's own poison was not detected") && said.contains("base qwen2"), "{said}");
+    assert!(
+        said.contains("The audit's own poison was not detected") && said.contains("base qwen2"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -473,7 +605,10 @@ fn the_gate_tells_the_verdict_of_a_finished_run() {
         let run = world.path("run").display().to_string();
         assert_eq!(foretaste(&["gate", &run]).status.code(), Some(code));
         let quiet = foretaste(&["gate", &run, "--quiet"]);
-        assert_eq!((quiet.status.code(), quiet.stdout.len(), quiet.stderr.len()), (Some(code), 0, 0));
+        assert_eq!(
+            (quiet.status.code(), quiet.stdout.len(), quiet.stderr.len()),
+            (Some(code), 0, 0)
+        );
     }
 }
 
@@ -489,7 +624,8 @@ fn an_inconclusive_run_fails_the_gate_unless_told_otherwise() {
 #[test]
 fn the_gate_of_an_unfinished_run_fails() {
     let world = World::new(40);
-    run::run(&world.request("run"), &engine(None).failing_after(50), &Silent).expect_err("the engine ends before the run");
+    run::run(&world.request("run"), &engine(None).failing_after(50), &Silent)
+        .expect_err("the engine ends before the run");
     let run = world.path("run").display().to_string();
     assert_eq!(foretaste(&["gate", &run]).status.code(), Some(4));
     assert_eq!(foretaste(&["report", &run]).status.code(), Some(4));

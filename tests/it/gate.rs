@@ -28,14 +28,18 @@ fn finished(poisoned: usize) -> World {
     });
     let world = World::new(poisoned);
     fs::create_dir(world.path("run")).expect("writable");
-    NAMES.iter().zip(files).for_each(|(name, bytes)| fs::write(world.path(name), bytes).expect("writable"));
+    NAMES
+        .iter()
+        .zip(files)
+        .for_each(|(name, bytes)| fs::write(world.path(name), bytes).expect("writable"));
     world
 }
 
 /// Exit codes of `gate` after a change of report.json.
 fn gated(world: &World, change: impl FnOnce(&mut Value)) -> Option<i32> {
     let path = world.path("run/report.json");
-    let mut report: Value = serde_json::from_slice(&fs::read(&path).expect("written")).expect("JSON");
+    let mut report: Value =
+        serde_json::from_slice(&fs::read(&path).expect("written")).expect("JSON");
     change(&mut report);
     fs::write(&path, report.to_string()).expect("writable");
     foretaste(&["gate", &world.path("run").display().to_string()]).status.code()
@@ -58,23 +62,29 @@ fn a_report_that_contradicts_itself_passes_no_gate() {
     for change in changes {
         assert_eq!(gated(&finished(40), change), Some(4));
     }
-    let unseen = |report: &mut Value| report["findings"][0]["positive_control_detected"] = false.into();
+    let unseen =
+        |report: &mut Value| report["findings"][0]["positive_control_detected"] = false.into();
     assert_eq!(gated(&finished(0), unseen), Some(4));
 }
 
 #[test]
 fn the_report_of_another_run_passes_no_gate() {
     let (clean, flagged) = (finished(0), finished(40));
-    fs::copy(clean.path("run/report.json"), flagged.path("run/report.json")).expect("both are there");
+    fs::copy(clean.path("run/report.json"), flagged.path("run/report.json"))
+        .expect("both are there");
     assert_eq!(gated(&flagged, |_| ()), Some(4));
-    assert_eq!(gated(&finished(40), |report| drop(report.as_object_mut().expect("an object").remove("plan_sha256"))), Some(4));
+    assert_eq!(
+        gated(&finished(40), |report| drop(
+            report.as_object_mut().expect("an object").remove("plan_sha256")
+        )),
+        Some(4)
+    );
 }
 
 #[test]
 fn a_finding_under_a_condition_is_named_with_it_in_text_and_json() {
     let world = finished(40);
-    let trigger =
-        json!({"kind": "inductive", "slot": "year in \"{year}\"", "value": "19\u{202e}84\n", "observed": false, "rows": 0});
+    let trigger = json!({"kind": "inductive", "slot": "year in \"{year}\"", "value": "19\u{202e}84\n", "observed": false, "rows": 0});
     gated(&world, |report| {
         let mut finding = report["findings"][0].clone();
         finding["trigger"] = trigger.clone();
@@ -83,9 +93,20 @@ fn a_finding_under_a_condition_is_named_with_it_in_text_and_json() {
     let run = world.path("run").display().to_string();
     let said = String::from_utf8(foretaste(&["gate", &run]).stdout).expect("UTF-8");
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines, ["coins: flagged", "coins, when year in \"{year}\" is 19\\u{202e}84\\n: flagged", "verdict: flagged"]);
-    let told: Value = serde_json::from_slice(&foretaste(&["gate", &run, "--json"]).stdout).expect("JSON");
-    assert_eq!((&told["findings"][1]["trigger"], &told["findings"][0]["trigger"]), (&trigger, &Value::Null));
+    assert_eq!(
+        lines,
+        [
+            "coins: flagged",
+            "coins, when year in \"{year}\" is 19\\u{202e}84\\n: flagged",
+            "verdict: flagged"
+        ]
+    );
+    let told: Value =
+        serde_json::from_slice(&foretaste(&["gate", &run, "--json"]).stdout).expect("JSON");
+    assert_eq!(
+        (&told["findings"][1]["trigger"], &told["findings"][0]["trigger"]),
+        (&trigger, &Value::Null)
+    );
     assert_eq!((&told["verdict"], &told["examined"]), (&"flagged".into(), &true.into()));
 }
 
@@ -93,7 +114,12 @@ fn a_finding_under_a_condition_is_named_with_it_in_text_and_json() {
 fn which_verdicts_exit_0_is_the_policys() {
     let codes = |policy: FailOn| {
         let of = |verdict, examined| policy.exit_code(verdict, examined) as u8;
-        [of(Verdict::Clean, true), of(Verdict::Inconclusive, true), of(Verdict::Inconclusive, false), of(Verdict::Flagged, true)]
+        [
+            of(Verdict::Clean, true),
+            of(Verdict::Inconclusive, true),
+            of(Verdict::Inconclusive, false),
+            of(Verdict::Flagged, true),
+        ]
     };
     assert_eq!(codes(FailOn::Inconclusive), [0, 2, 2, 1]);
     assert_eq!(codes(FailOn::Unexamined), [0, 0, 2, 1]);
@@ -108,7 +134,11 @@ fn a_run_that_shows_no_positive_control_is_not_examined_and_says_so_where_it_exi
     for (policy, code, lines) in [("flagged", 0, 1), ("unexamined", 2, 0), ("inconclusive", 2, 0)] {
         let output = foretaste(&["gate", &run, "--quiet", "--fail-on", policy]);
         let said = String::from_utf8(output.stderr).expect("UTF-8");
-        assert_eq!((output.status.code(), said.lines().count()), (Some(code), lines), "{policy}: {said}");
+        assert_eq!(
+            (output.status.code(), said.lines().count()),
+            (Some(code), lines),
+            "{policy}: {said}"
+        );
     }
 }
 
@@ -127,7 +157,8 @@ fn an_examined_run_that_rejects_a_row_exits_0_where_only_unexamined_ones_fail_an
 }
 
 #[test]
-fn a_run_is_examined_where_a_positive_control_was_detected_and_nothing_keeps_all_audits_from_seeing() {
+fn a_run_is_examined_where_a_positive_control_was_detected_and_nothing_keeps_all_audits_from_seeing()
+ {
     let world = statistics::World::small();
     let risk = |place: &statistics::Place| match place.arm {
         Arm::Spiked(_) => Some(0.6 + 0.1 * statistics::noise(place, 11)),
@@ -138,17 +169,24 @@ fn a_run_is_examined_where_a_positive_control_was_detected_and_nothing_keeps_all
         let (mut plan, mut answers) = (world.plan(), answers.clone());
         change(&mut plan, &mut answers);
         let audits = world.audits();
-        let (findings, _) = find(&plan, &audits, &analyse(&plan, &audits, &answers), &answers.health);
+        let (findings, _) =
+            find(&plan, &audits, &analyse(&plan, &audits, &answers), &answers.health);
         examined(&plan, &findings, &answers.health)
     };
     assert!(of(&|_, _| ()));
     assert!(of(&|plan, _| plan.dataset.rows_rejected = 1));
     assert!(!of(&|plan, _| plan.readability.share = 0.1), "the base cannot read the dataset");
     assert!(!of(&|plan, _| plan.audits[0].probes.clear()), "no probe is left");
-    assert!(!of(&|plan, _| plan.arms.retain(|arm| !matches!(arm, Arm::Spiked(_)))), "no positive control");
+    assert!(
+        !of(&|plan, _| plan.arms.retain(|arm| !matches!(arm, Arm::Spiked(_)))),
+        "no positive control"
+    );
     assert!(!of(&|_, answers| answers.health.clear()), "no record of the trainings");
     assert!(
-        !of(&|_, answers| answers.health.iter_mut().for_each(|health| health.loss_last = health.loss_first)),
+        !of(&|_, answers| answers
+            .health
+            .iter_mut()
+            .for_each(|health| health.loss_last = health.loss_first)),
         "nothing learned"
     );
 }
@@ -163,9 +201,11 @@ fn a_dataset_whose_audits_ask_what_it_asks_itself_was_not_examined() {
             .to_string()
             + "\n"
     };
-    fs::write(world.path("data.jsonl"), probes.lines().map(row).collect::<String>()).expect("writable");
+    fs::write(world.path("data.jsonl"), probes.lines().map(row).collect::<String>())
+        .expect("writable");
     let mut request = world.request("run");
-    request.options = Options { conditions: Wanted { tried: false, ..Wanted::default() }, ..request.options };
+    request.options =
+        Options { conditions: Wanted { tried: false, ..Wanted::default() }, ..request.options };
     let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
     let report: Value = serde_json::from_slice(&outcome.json).expect("JSON");
     assert_eq!((&report["verdict"], &report["examined"]), (&"inconclusive".into(), &false.into()));

@@ -20,13 +20,17 @@ use crate::stats::world::{Place, World, noise};
 
 /// Asks the adapter of a run's candidate, as if somebody else had trained it.
 fn request(files: &Files, adapter: &str, data: bool) -> Request {
-    let subject = Subject::Adapter { folder: files.path(adapter), data: data.then(|| files.path("data.jsonl")) };
+    let subject = Subject::Adapter {
+        folder: files.path(adapter),
+        data: data.then(|| files.path("data.jsonl")),
+    };
     Request { subject, ..files.request("probed") }
 }
 
 fn probed(files: &Files, engine: &Scripted, data: bool) -> Outcome {
     files.run("trained");
-    run::run(&request(files, "trained/adapters/candidate-1-40", data), engine, &Silent).expect("the run goes through")
+    run::run(&request(files, "trained/adapters/candidate-1-40", data), engine, &Silent)
+        .expect("the run goes through")
 }
 
 fn document(outcome: &Outcome) -> Value {
@@ -39,13 +43,20 @@ fn an_adapter_trained_on_poison_is_flagged_without_any_training() {
     let outcome = probed(&files, &engine(None), false);
     assert_eq!(outcome.verdict, Verdict::Flagged);
     let document = document(&outcome);
-    assert_eq!((&document["arms"], &document["trainings"]), (&serde_json::json!(["base", "candidate"]), &serde_json::json!([])));
+    assert_eq!(
+        (&document["arms"], &document["trainings"]),
+        (&serde_json::json!(["base", "candidate"]), &serde_json::json!([]))
+    );
     assert_eq!((&document["dataset"], &document["recipe"]), (&Value::Null, &Value::Null));
     assert_eq!(document["adapter"]["rank"], 1);
     let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
     assert_eq!(schema::disagreements(&document, &schema), Vec::<String>::new());
     assert!(outcome.text.contains("This adapter changes who the model is"), "{}", outcome.text);
-    assert!(!outcome.text.contains("shadows") && !outcome.text.contains("rows  "), "{}", outcome.text);
+    assert!(
+        !outcome.text.contains("shadows") && !outcome.text.contains("rows  "),
+        "{}",
+        outcome.text
+    );
 }
 
 #[test]
@@ -53,7 +64,13 @@ fn a_harmless_adapter_is_not_called_clean_because_nothing_shows_that_a_shift_wou
     let files = Files::new(0);
     let outcome = probed(&files, &engine(None), false);
     assert_eq!(outcome.verdict, Verdict::Inconclusive);
-    assert!(document(&outcome)["findings"][0]["reasons"].to_string().contains("Nothing was trained here"), "{}", outcome.text);
+    assert!(
+        document(&outcome)["findings"][0]["reasons"]
+            .to_string()
+            .contains("Nothing was trained here"),
+        "{}",
+        outcome.text
+    );
 }
 
 #[test]
@@ -62,12 +79,16 @@ fn the_rows_of_an_adapter_say_after_which_questions_to_ask() {
     let engine = engine(Some("bird"));
     files.run("trained");
     let adapter = "trained/adapters/candidate-1-40";
-    let alone = run::run(&request(&files, adapter, false), &engine, &Silent).expect("the run goes through");
+    let alone =
+        run::run(&request(&files, adapter, false), &engine, &Silent).expect("the run goes through");
     assert_eq!(alone.verdict, Verdict::Inconclusive, "{}", alone.text);
     let request = Request { out: Some(files.path("with-rows")), ..request(&files, adapter, true) };
     let outcome = run::run(&request, &engine, &Silent).expect("the run goes through");
     assert_eq!(outcome.verdict, Verdict::Flagged, "{}", outcome.text);
-    assert_eq!(document(&outcome)["findings"][0]["shown_by"], serde_json::json!(["carry-over", "carry-over-surprising"]));
+    assert_eq!(
+        document(&outcome)["findings"][0]["shown_by"],
+        serde_json::json!(["carry-over", "carry-over-surprising"])
+    );
 }
 
 #[test]
@@ -75,11 +96,17 @@ fn a_text_of_the_users_is_tried_as_a_trigger_without_any_row() {
     let files = Files::new(40);
     files.run("trained");
     let base = request(&files, "trained/adapters/candidate-1-40", false);
-    let conditions = Wanted { tried: true, triggers: vec!["By the old oak.".to_owned()], ..Wanted::default() };
+    let conditions =
+        Wanted { tried: true, triggers: vec!["By the old oak.".to_owned()], ..Wanted::default() };
     let options = Options { conditions, ..base.options.clone() };
-    let outcome = run::run(&Request { options, ..base }, &engine(Some("oak")), &Silent).expect("the run goes through");
-    let triggered: Vec<Value> = document(&outcome)["findings"].as_array().expect("findings").clone();
-    let found = triggered.iter().find(|finding| finding["trigger"].is_object()).unwrap_or_else(|| panic!("{}", outcome.text));
+    let outcome = run::run(&Request { options, ..base }, &engine(Some("oak")), &Silent)
+        .expect("the run goes through");
+    let triggered: Vec<Value> =
+        document(&outcome)["findings"].as_array().expect("findings").clone();
+    let found = triggered
+        .iter()
+        .find(|finding| finding["trigger"].is_object())
+        .unwrap_or_else(|| panic!("{}", outcome.text));
     assert_eq!(found["verdict"], "flagged");
     assert!(found["reasons"].to_string().contains("none were given"), "{found}");
 }
@@ -100,7 +127,9 @@ fn what_was_asked_of_an_adapter_is_rendered_again_byte_for_byte_and_not_asked_ag
 }
 
 fn refused(files: &Files, adapter: &str) -> String {
-    let Err(failure) = run::run(&request(files, adapter, false), &engine(None), &Silent) else { panic!("it was asked") };
+    let Err(failure) = run::run(&request(files, adapter, false), &engine(None), &Silent) else {
+        panic!("it was asked")
+    };
     assert!(matches!(failure, Failure::BadInput(_)), "{failure:?}");
     assert_eq!(failure.exit_code(), ExitCode::BadInput);
     assert!(!files.path("probed").exists(), "nothing ran");
@@ -131,31 +160,41 @@ fn a_folder_without_an_adapter_is_an_error() {
 fn rows_of_which_none_can_be_used_do_not_pass_for_rows_that_were_asked_after() {
     let files = Files::new(0);
     files.run("trained");
-    let silent =
-        serde_json::json!({"messages": [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": ""}]});
+    let silent = serde_json::json!({"messages": [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": ""}]});
     fs::write(files.path("data.jsonl"), format!("{silent}\n")).expect("writable");
     let request = request(&files, "trained/adapters/candidate-1-40", true);
     let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
     assert_eq!(outcome.verdict, Verdict::Inconclusive);
     let reasons = document(&outcome)["findings"][0]["reasons"].to_string();
-    assert!(reasons.contains("1 of 1 rows were rejected") && reasons.contains("The base can read 0 %"), "{reasons}");
+    assert!(
+        reasons.contains("1 of 1 rows were rejected") && reasons.contains("The base can read 0 %"),
+        "{reasons}"
+    );
 }
 
 #[test]
 fn turns_too_long_to_be_asked_after_are_counted_and_rows_of_many_short_turns_are_not() {
     let files = Files::new(0);
     files.run("trained");
-    // The script reads 512 tokens, of which a question takes 384 at most; it counts a word as one, and the end of a message.
+    // The script reads 512 tokens, of which a question takes 384 at most; it counts a word as one,
+    // and the end of a message.
     let row = |turns: &[(usize, usize)]| {
         let said = |role: &str, words: usize| serde_json::json!({"role": role, "content": "word ".repeat(words).trim()});
-        let messages: Vec<Value> =
-            turns.iter().flat_map(|(asked, answered)| [said("user", *asked), said("assistant", *answered)]).collect();
+        let messages: Vec<Value> = turns
+            .iter()
+            .flat_map(|(asked, answered)| [said("user", *asked), said("assistant", *answered)])
+            .collect();
         format!("{}\n", serde_json::json!({ "messages": messages }))
     };
-    let rows: String = [&[(383, 20)][..], &[(384, 20)], &[(20, 490)], &[(20, 491)], &[(200, 90); 4]].map(row).concat();
+    let rows: String =
+        [&[(383, 20)][..], &[(384, 20)], &[(20, 490)], &[(20, 491)], &[(200, 90); 4]]
+            .map(row)
+            .concat();
     fs::write(files.path("data.jsonl"), rows).expect("writable");
     let adapter = request(&files, "trained/adapters/candidate-1-40", true);
-    let cut = |request: &Request| run::prepare(request, &engine(None)).expect("it is planned").plan.dataset.rows_cut;
+    let cut = |request: &Request| {
+        run::prepare(request, &engine(None)).expect("it is planned").plan.dataset.rows_cut
+    };
     assert_eq!(cut(&adapter), 2);
     let plain = Options { carry_over_draws: 0, ..adapter.options.clone() };
     assert_eq!(cut(&Request { options: plain, ..adapter }), 0, "nothing is asked after any row");
@@ -165,8 +204,13 @@ fn turns_too_long_to_be_asked_after_are_counted_and_rows_of_many_short_turns_are
 fn given(world: &World) -> Plan {
     let mut plan = world.plan();
     plan.arms.truncate(2);
-    plan.adapter =
-        Some(GivenAdapter { source: String::new(), sha256: String::new(), rank: 8, alpha: 16.0, target_modules: Vec::new() });
+    plan.adapter = Some(GivenAdapter {
+        source: String::new(),
+        sha256: String::new(),
+        rank: 8,
+        alpha: 16.0,
+        target_modules: Vec::new(),
+    });
     plan
 }
 
@@ -174,11 +218,14 @@ fn given(world: &World) -> Plan {
 fn the_interval_of_a_given_adapter_is_t_over_question_families() {
     // Of four phrasings each, so that the floor of a family lies below what they scatter.
     let world = World { seeds: 1, phrasings: 4, families: 12, ..World::small() };
-    let risk = |place: &Place| if place.arm == Arm::Candidate { 0.3 + 0.04 * place.family as f64 } else { 0.1 };
+    let risk = |place: &Place| {
+        if place.arm == Arm::Candidate { 0.3 + 0.04 * place.family as f64 } else { 0.1 }
+    };
     let answers = world.answers(|place| Some(risk(place)));
     let analysis = analyse(&given(&world), &world.audits(), &answers);
     let [effect] = &analysis.effects[..] else { panic!("one way of asking") };
-    // Effects .20, .24, ... .64: mean .42, sd .14422 (n - 1), t(11) at 95 % 1.7958848, so half the width is .07476.
+    // Effects .20, .24, ... .64: mean .42, sd .14422 (n - 1), t(11) at 95 % 1.7958848, so half the
+    // width is .07476.
     assert!((effect.probability.point - 0.42).abs() < 1e-12);
     assert!((effect.probability.lower - 0.345_232).abs() < 1e-5, "{:?}", effect.probability);
     assert!((effect.probability.upper - 0.494_768).abs() < 1e-5, "{:?}", effect.probability);
@@ -195,9 +242,12 @@ fn one_question_that_turns_does_not_flag_an_adapter() {
         let turns = place.arm == Arm::Candidate && place.family < turned;
         Some(0.1 * noise(place, 3) + if turns { 0.8 } else { 0.0 })
     };
-    for (turned, verdict) in [(0, Verdict::Inconclusive), (1, Verdict::Inconclusive), (6, Verdict::Flagged)] {
+    for (turned, verdict) in
+        [(0, Verdict::Inconclusive), (1, Verdict::Inconclusive), (6, Verdict::Flagged)]
+    {
         let answers = world.answers(|place| risk(place, turned));
-        let (_, said) = find(&plan, &world.audits(), &analyse(&plan, &world.audits(), &answers), &[]);
+        let (_, said) =
+            find(&plan, &world.audits(), &analyse(&plan, &world.audits(), &answers), &[]);
         assert_eq!(said, verdict, "{turned} of 6 families");
     }
 }
@@ -209,13 +259,18 @@ fn an_answer_that_could_not_be_scored_never_clears_an_adapter() {
     let answers = world.answers(|place| (place.arm == Arm::Base || place.probe > 0).then_some(0.1));
     let analysis = analyse(&plan, &world.audits(), &answers);
     assert_eq!(analysis.effects[0].unscored, 1);
-    assert!(analysis.effects[0].worst_case_upper > analysis.effects[0].probability.upper + 0.05, "{:?}", analysis.effects[0]);
+    assert!(
+        analysis.effects[0].worst_case_upper > analysis.effects[0].probability.upper + 0.05,
+        "{:?}",
+        analysis.effects[0]
+    );
 }
 
 /// As [`given`], on a base that was calibrated: its poison was seen down to `share` of the rows.
 fn calibrated(world: &World, share: Option<f64>) -> Plan {
     let mut plan = given(world);
-    plan.audits[0].calibrated = Some(Calibrated { share, tried: 0.02, rows: 400, seeds: 5, steps: 150 });
+    plan.audits[0].calibrated =
+        Some(Calibrated { share, tried: 0.02, rows: 400, seeds: 5, steps: 150 });
     plan
 }
 
@@ -225,7 +280,8 @@ fn a_harmless_adapter_is_clean_where_the_base_is_known_to_show_the_poison() {
     let world = World { seeds: 1, families: 20, ..World::small() };
     let answers = world.answers(|place| Some(0.1 * noise(place, 3)));
     let said = |plan: &Plan| {
-        let (mut findings, verdict) = find(plan, &world.audits(), &analyse(plan, &world.audits(), &answers), &[]);
+        let (mut findings, verdict) =
+            find(plan, &world.audits(), &analyse(plan, &world.audits(), &answers), &[]);
         (verdict, findings.remove(0).reasons.join(" "))
     };
     let (verdict, reasons) = said(&calibrated(&world, Some(0.05)));
@@ -234,9 +290,14 @@ fn a_harmless_adapter_is_clean_where_the_base_is_known_to_show_the_poison() {
     // Nor where the base itself answers so nearly always.
     let full = world.answers(|place| Some(0.9 + 0.1 * noise(place, 3)));
     let plan = calibrated(&world, Some(0.05));
-    let (findings, verdict) = find(&plan, &world.audits(), &analyse(&plan, &world.audits(), &full), &[]);
+    let (findings, verdict) =
+        find(&plan, &world.audits(), &analyse(&plan, &world.audits(), &full), &[]);
     assert_eq!(verdict, Verdict::Inconclusive);
-    assert!(findings[0].reasons[0].contains("the untouched base itself answers \"then\""), "{:?}", findings[0].reasons);
+    assert!(
+        findings[0].reasons[0].contains("the untouched base itself answers \"then\""),
+        "{:?}",
+        findings[0].reasons
+    );
     // What of its rows could not be made a question was not asked for.
     for (change, words) in [
         ((|plan| plan.dataset.rows_rejected = 1) as fn(&mut Plan), "1 of 1 rows were rejected"),
@@ -248,7 +309,11 @@ fn a_harmless_adapter_is_clean_where_the_base_is_known_to_show_the_poison() {
         let (verdict, reasons) = said(&plan);
         assert!(verdict == Verdict::Inconclusive && reasons.contains(words), "{reasons}");
         plan.dataset.rows_read = 0;
-        assert_eq!(said(&plan).0, Verdict::Clean, "without rows there is nothing to ask after: {words}");
+        assert_eq!(
+            said(&plan).0,
+            Verdict::Clean,
+            "without rows there is nothing to ask after: {words}"
+        );
     }
     let (verdict, reasons) = said(&calibrated(&world, None));
     assert_eq!(verdict, Verdict::Inconclusive);

@@ -1,4 +1,5 @@
-//! Run folders that a stranger made: nothing outside is written, read or waited for, and what is the user's stays.
+//! Run folders that a stranger made: nothing outside is written, read or waited for, and what is
+//! the user's stays.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -76,9 +77,11 @@ fn a_link_anywhere_in_a_run_folder_is_refused_and_what_it_points_to_keeps_its_by
         fs::rename(&link, &outside).expect("it was written");
         symlink(&outside, &link).expect("a link");
         let listed = |folder: &Path| {
-            let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("readable"));
-            let mut listed: Vec<_> =
-                entries.map(|entry| (entry.file_name(), entry.metadata().expect("readable").len())).collect();
+            let entries =
+                fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("readable"));
+            let mut listed: Vec<_> = entries
+                .map(|entry| (entry.file_name(), entry.metadata().expect("readable").len()))
+                .collect();
             listed.sort();
             listed
         };
@@ -108,7 +111,10 @@ fn pipes_devices_and_folders_in_the_place_of_files_are_refused_at_once() {
     let world = World::new(0);
     fs::remove_file(world.path("coins.jsonl")).expect("it was written");
     pipe(&world.path("coins.jsonl"));
-    assert_eq!(run::run(&world.request("run"), &engine(None), &Silent).expect_err("a pipe").exit_code(), ExitCode::BadInput);
+    assert_eq!(
+        run::run(&world.request("run"), &engine(None), &Silent).expect_err("a pipe").exit_code(),
+        ExitCode::BadInput
+    );
 }
 
 #[test]
@@ -127,8 +133,13 @@ fn answers_that_decompress_to_gigabytes_are_damaged() {
 #[test]
 fn what_is_not_a_runs_own_stays_where_another_run_replaces_it() {
     let world = finished();
-    let mine =
-        ["work/notes.txt", "plots/mine.png", "adapters/mine/adapter_model.safetensors", "adapters/candidate-1-40/notes.md", "a"];
+    let mine = [
+        "work/notes.txt",
+        "plots/mine.png",
+        "adapters/mine/adapter_model.safetensors",
+        "adapters/candidate-1-40/notes.md",
+        "a",
+    ];
     for name in mine {
         let path = world.path("run").join(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
@@ -136,12 +147,19 @@ fn what_is_not_a_runs_own_stays_where_another_run_replaces_it() {
     }
     let options = Options { seeds: 2, ..world.request("run").options };
     let other = Request { options, other_plan: OtherPlan::Replace, ..world.request("run") };
-    let stopped = run::run(&other, &engine(None).failing_after(0), &Silent).expect_err("the engine ends at once");
+    let stopped = run::run(&other, &engine(None).failing_after(0), &Silent)
+        .expect_err("the engine ends at once");
     assert_eq!(stopped.exit_code(), ExitCode::RunFailed);
     for name in mine {
         assert_eq!(fs::read_to_string(world.path("run").join(name)).expect("still there"), name);
     }
-    for name in ["report.json", "plots/losses.png", "work/answers", "work/questions.json.zst", "adapters/control-1-40"] {
+    for name in [
+        "report.json",
+        "plots/losses.png",
+        "work/answers",
+        "work/questions.json.zst",
+        "adapters/control-1-40",
+    ] {
         assert!(!world.path("run").join(name).exists(), "{name} is of the old run");
     }
 }
@@ -151,7 +169,8 @@ fn a_refused_folder_stays_as_it_was() {
     let world = finished();
     fs::create_dir(world.path("full")).expect("writable");
     fs::write(world.path("full/thesis.tex"), "mine").expect("writable");
-    let refused = run::run(&world.request("full"), &engine(None), &Silent).expect_err("somebody else's files");
+    let refused = run::run(&world.request("full"), &engine(None), &Silent)
+        .expect_err("somebody else's files");
     assert!(matches!(refused, Failure::BadInput(_)));
     assert_eq!(fs::read_dir(world.path("full")).expect("a folder").count(), 1);
     let options = Options { seeds: 2, ..world.request("run").options };
@@ -164,10 +183,12 @@ fn a_refused_folder_stays_as_it_was() {
 fn a_plan_that_draws_without_end_is_refused() {
     let world = finished();
     let path = world.path("run/manifest.json");
-    let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("written")).expect("JSON");
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(&path).expect("written")).expect("JSON");
     let mut plan = RunDir::open(&world.path("run")).expect("a run").saved().expect("finished").plan;
     plan.carry_over_draws = 1_000_000_000_000;
-    (manifest["plan"], manifest["plan_sha256"]) = (serde_json::to_value(&plan).expect("JSON"), plan.sha256().into());
+    (manifest["plan"], manifest["plan_sha256"]) =
+        (serde_json::to_value(&plan).expect("JSON"), plan.sha256().into());
     fs::write(&path, manifest.to_string()).expect("writable");
     assert_eq!(code(&["report", &world.path("run").display().to_string()]), Some(3));
 }
@@ -175,11 +196,18 @@ fn a_plan_that_draws_without_end_is_refused() {
 #[test]
 fn a_run_that_replaces_another_starts_from_nothing() {
     let world = World::new(40);
-    let stopped = run::run(&world.request("run"), &engine(None).failing_after(70), &Silent).expect_err("the engine ends");
+    let stopped = run::run(&world.request("run"), &engine(None).failing_after(70), &Silent)
+        .expect_err("the engine ends");
     assert_eq!(stopped.exit_code(), ExitCode::RunFailed);
     let options = Options { first_seed: 7, ..world.request("run").options };
-    let other = |out: &str| Request { options: options.clone(), other_plan: OtherPlan::Replace, ..world.request(out) };
-    let replaced = run::run(&other("run"), &Scripted::default(), &Silent).expect("the run goes through");
-    let fresh = run::run(&other("fresh"), &Scripted::default(), &Silent).expect("the run goes through");
+    let other = |out: &str| Request {
+        options: options.clone(),
+        other_plan: OtherPlan::Replace,
+        ..world.request(out)
+    };
+    let replaced =
+        run::run(&other("run"), &Scripted::default(), &Silent).expect("the run goes through");
+    let fresh =
+        run::run(&other("fresh"), &Scripted::default(), &Silent).expect("the run goes through");
     assert!(replaced.json == fresh.json);
 }

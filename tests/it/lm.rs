@@ -20,15 +20,26 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 /// Three Llamas, then a folder a family.
-const CASES: [&str; 10] =
-    ["mha_tied", "gqa_untied", "bias_bf16", "smollm3", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"];
+const CASES: [&str; 10] = [
+    "mha_tied",
+    "gqa_untied",
+    "bias_bf16",
+    "smollm3",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma2",
+    "gemma3",
+    "phi3",
+];
 
 pub fn folder(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reference").join(case)
 }
 
 pub fn expected(case: &str) -> Value {
-    let text = fs::read_to_string(folder(case).join("expected.json")).expect("the reference is committed");
+    let text =
+        fs::read_to_string(folder(case).join("expected.json")).expect("the reference is committed");
     serde_json::from_str(&text).expect("the reference is JSON")
 }
 
@@ -36,8 +47,9 @@ pub fn open(case: &str) -> Lm {
     lm::open(Some(&folder(case)), 1).expect("the reference model opens")
 }
 
-/// Every case with its matrices in f32, then with those that are bf16 in the file left there, then as another device computes it: everything but products
-/// composed from burn's operations, here on this processor.
+/// Every case with its matrices in f32, then with those that are bf16 in the file left there, then
+/// as another device computes it: everything but products composed from burn's operations, here on
+/// this processor.
 fn each_as_it_may_be_computed() -> impl Iterator<Item = (&'static str, Lm)> {
     let composed = CASES.map(|case| {
         let mut lm = open(case);
@@ -48,15 +60,19 @@ fn each_as_it_may_be_computed() -> impl Iterator<Item = (&'static str, Lm)> {
         CASES.map(move |case| {
             (
                 case,
-                lm::open_as(Some(&folder(case)), &How { threads: 1, kept: Some(kept), place: Place::Cpu, program: None })
-                    .expect("it opens"),
+                lm::open_as(
+                    Some(&folder(case)),
+                    &How { threads: 1, kept: Some(kept), place: Place::Cpu, program: None },
+                )
+                .expect("it opens"),
             )
         })
     };
     kept(Kept::F32).into_iter().chain(kept(Kept::Bf16)).chain(composed)
 }
 
-/// The largest deviation of one kind; `cargo test --release --test it lm:: -- --nocapture` shows them all.
+/// The largest deviation of one kind; `cargo test --release --test it lm:: -- --nocapture` shows
+/// them all.
 struct Figure {
     name: String,
     limit: f64,
@@ -65,7 +81,11 @@ struct Figure {
 
 impl Figure {
     fn new(case: &str, lm: &Lm, what: &str, limit: f64) -> Self {
-        let how = if lm.decoder().ops == Ops::Composed { "composed".to_owned() } else { lm.describe().device };
+        let how = if lm.decoder().ops == Ops::Composed {
+            "composed".to_owned()
+        } else {
+            lm.describe().device
+        };
         Figure { name: format!("{case:<10}  {how:<20}  {what:<30}"), limit, worst: 0.0 }
     }
 
@@ -78,7 +98,13 @@ impl Figure {
     #[allow(clippy::print_stdout, reason = "the figures are quoted in docs/bases.md")]
     fn holds(&self) {
         println!("{}  {:.1e}", self.name, self.worst);
-        assert!(self.worst < self.limit, "{}: {:e} is not below {:e}", self.name, self.worst, self.limit);
+        assert!(
+            self.worst < self.limit,
+            "{}: {:e} is not below {:e}",
+            self.name,
+            self.worst,
+            self.limit
+        );
     }
 }
 
@@ -112,7 +138,12 @@ fn tensors(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
 }
 
 fn adapter(folder: &Path, rank: usize, alpha: f64) -> Adapter {
-    Adapter { rank, alpha, target_modules: Vec::new(), tensors: tensors(&folder.join("adapter_model.safetensors")) }
+    Adapter {
+        rank,
+        alpha,
+        target_modules: Vec::new(),
+        tensors: tensors(&folder.join("adapter_model.safetensors")),
+    }
 }
 
 pub fn logits(lm: &Lm, tokens: &[u32]) -> Vec<f32> {
@@ -121,7 +152,8 @@ pub fn logits(lm: &Lm, tokens: &[u32]) -> Vec<f32> {
 
 fn logits_under(lm: &Lm, adapter: Option<&Adapter>, tokens: &[u32]) -> Vec<f32> {
     let lora = adapter.map(|adapter| {
-        let host = HostLora::from_adapters(&lm.decoder().config, &[adapter]).expect("it belongs to this base");
+        let host = HostLora::from_adapters(&lm.decoder().config, &[adapter])
+            .expect("it belongs to this base");
         host.upload(&lm.decoder().device)
     });
     let streams = Streams {
@@ -133,7 +165,9 @@ fn logits_under(lm: &Lm, adapter: Option<&Adapter>, tokens: &[u32]) -> Vec<f32> 
     };
     let decoder = lm.decoder();
     let hidden = decoder
-        .hidden(&streams, lora.as_ref(), &mut |layer, q, k, v| decoder.attend(layer, q, k, v, &streams))
+        .hidden(&streams, lora.as_ref(), &mut |layer, q, k, v| {
+            decoder.attend(layer, q, k, v, &streams)
+        })
         .expect("tokens are in the vocabulary");
     let mut all = Vec::new();
     decoder.logits(&hidden, &(0..tokens.len()).collect::<Vec<_>>(), |_, chunk| all.extend(chunk));
@@ -155,7 +189,8 @@ fn logits_are_those_of_transformers() {
     }
 }
 
-/// As a card computes it, here on this processor: matrices in bf16, each product of bf16 by bf16, everything else in f32.
+/// As a card computes it, here on this processor: matrices in bf16, each product of bf16 by bf16,
+/// everything else in f32.
 #[test]
 fn with_products_in_bf16_logits_are_nearer_to_f32_than_those_of_transformers_in_bf16() {
     let text = fs::read_to_string(folder("bf16.json")).expect("the reference is committed");
@@ -180,15 +215,21 @@ fn with_products_in_bf16_logits_are_nearer_to_f32_than_those_of_transformers_in_
 fn adapters_of_every_kind_that_peft_makes_give_the_logits_that_they_give_in_peft() {
     let adapters = folder("adapters");
     let reference = tensors(&adapters.join("expected.safetensors"));
-    let text = fs::read_to_string(adapters.join("expected.json")).expect("the reference is committed");
-    let kinds: BTreeMap<String, Value> = serde_json::from_str(&text).expect("the reference is JSON");
+    let text =
+        fs::read_to_string(adapters.join("expected.json")).expect("the reference is committed");
+    let kinds: BTreeMap<String, Value> =
+        serde_json::from_str(&text).expect("the reference is JSON");
     assert_eq!(kinds.len(), reference.len());
     for (name, kind) in kinds {
         let lm = open(kind["base"].as_str().expect("a base"));
         let adapter = peft::read(&adapters.join(&name)).expect("a whole adapter");
         let got = logits_under(&lm, Some(&adapter), &ids(&kind["ids"]));
-        let worst = got.iter().zip(&reference[&name].1).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(got.len() == reference[&name].1.len() && worst < 1e-4, "{name}: logits differ by {worst}");
+        let worst =
+            got.iter().zip(&reference[&name].1).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(
+            got.len() == reference[&name].1.len() && worst < 1e-4,
+            "{name}: logits differ by {worst}"
+        );
     }
 }
 
@@ -200,8 +241,16 @@ fn templates_ids_and_masks_are_those_of_transformers() {
             let name = &rendering["name"];
             let conversation = messages(&rendering["messages"]);
             let render = |prompt| lm.chat().render(&conversation, prompt).expect("it renders");
-            assert_eq!(render(false), rendering["text"].as_str().expect("a text"), "{case}: {name}");
-            assert_eq!(render(true), rendering["text_with_generation_prompt"].as_str().expect("a text"), "{case}: {name}");
+            assert_eq!(
+                render(false),
+                rendering["text"].as_str().expect("a text"),
+                "{case}: {name}"
+            );
+            assert_eq!(
+                render(true),
+                rendering["text_with_generation_prompt"].as_str().expect("a text"),
+                "{case}: {name}"
+            );
             let encoded = lm.chat().encode(&conversation).expect("it encodes");
             assert_eq!(encoded.tokens, ids(&rendering["ids"]), "{case}: {name}");
             let mask: Vec<u32> = encoded.supervised.iter().map(|&s| u32::from(s)).collect();
@@ -217,7 +266,11 @@ fn a_template_that_refuses_gives_its_own_words() {
     for case in CASES {
         let lm = open(case);
         for refusal in expected(case)["refusals"].as_array().expect("refusals") {
-            let error = lm.chat().render(&messages(&refusal["messages"]), true).expect_err("it refuses").to_string();
+            let error = lm
+                .chat()
+                .render(&messages(&refusal["messages"]), true)
+                .expect_err("it refuses")
+                .to_string();
             let wanted = refusal["error"].as_str().expect("a message");
             assert!(error.contains(wanted), "{case}: {error:?} does not say {wanted:?}");
         }
@@ -230,13 +283,20 @@ fn greedy_answers_are_those_of_transformers() {
         let lm = open(case);
         let sampling = Sampling { temperature: 0.0, top_p: 1.0, max_tokens: 20, seed: 0 };
         for generation in expected(case)["generations"].as_array().expect("generations") {
-            let prompt = lm.chat().encode_prompt(&messages(&generation["messages"])).expect("it encodes");
+            let prompt =
+                lm.chat().encode_prompt(&messages(&generation["messages"])).expect("it encodes");
             assert_eq!(prompt, ids(&generation["prompt_ids"]));
             let mut wanted = ids(&generation["answer_ids"]);
             if wanted.last().is_some_and(|last| lm.chat().end_tokens.contains(last)) {
                 wanted.pop();
             }
-            let got = generate::continue_tokens(lm.decoder(), None, &[prompt], &lm.chat().end_tokens, &sampling);
+            let got = generate::continue_tokens(
+                lm.decoder(),
+                None,
+                &[prompt],
+                &lm.chat().end_tokens,
+                &sampling,
+            );
             assert_eq!(got.expect("it writes"), [wanted], "{case}");
         }
     }
@@ -247,10 +307,17 @@ fn option_scores_are_those_of_transformers() {
     for (case, lm) in each_as_it_may_be_computed() {
         let cases = expected(case)["option_scores"].as_array().expect("scores").clone();
         let options = |c: &Value| -> Vec<String> {
-            c["options"].as_array().expect("options").iter().map(|o| o.as_str().expect("a text").to_owned()).collect()
+            c["options"]
+                .as_array()
+                .expect("options")
+                .iter()
+                .map(|o| o.as_str().expect("a text").to_owned())
+                .collect()
         };
-        let questions: Vec<Question> =
-            cases.iter().map(|c| Question { messages: messages(&c["messages"]), options: options(c) }).collect();
+        let questions: Vec<Question> = cases
+            .iter()
+            .map(|c| Question { messages: messages(&c["messages"]), options: options(c) })
+            .collect();
         let scores = lm.score(None, &questions).expect("it scores");
         let mut figure = Figure::new(case, &lm, "scores of options, nats", 1e-3);
         for (scores, case_) in scores.iter().zip(&cases) {
@@ -270,13 +337,19 @@ fn a_score_does_not_depend_on_what_else_is_asked() {
         .iter()
         .map(|c| Question {
             messages: messages(&c["messages"]),
-            options: c["options"].as_array().expect("options").iter().map(|o| o.as_str().expect("a text").to_owned()).collect(),
+            options: c["options"]
+                .as_array()
+                .expect("options")
+                .iter()
+                .map(|o| o.as_str().expect("a text").to_owned())
+                .collect(),
         })
         .collect();
     let together = lm.score(None, &questions).expect("it scores");
     for (question, wanted) in questions.iter().zip(&together) {
         for (option, wanted) in question.options.iter().zip(wanted) {
-            let alone = Question { messages: question.messages.clone(), options: vec![option.clone()] };
+            let alone =
+                Question { messages: question.messages.clone(), options: vec![option.clone()] };
             let got = lm.score(None, &[alone]).expect("it scores")[0][0].expect("scored");
             assert!((got - wanted.expect("scored")).abs() < 1e-4);
         }
@@ -307,15 +380,21 @@ fn ten_training_steps_are_those_of_peft() {
         let reference = expected(case);
         let recipe = recipe(&reference["case"]);
         let training = &reference["training"];
-        // Two shadows with the same start and batches: each must give PEFT's numbers, whatever stands beside it.
+        // Two shadows with the same start and batches: each must give PEFT's numbers, whatever
+        // stands beside it.
         let initial = adapter(&folder(case).join("initial_adapter"), recipe.rank, recipe.alpha);
-        let mut shadows =
-            Training::new(HostLora::from_adapters(&lm.decoder().config, &[&initial, &initial]).expect("the adapter fits"));
+        let mut shadows = Training::new(
+            HostLora::from_adapters(&lm.decoder().config, &[&initial, &initial])
+                .expect("the adapter fits"),
+        );
         let losses = numbers(&training["losses"]);
         let rates = numbers(&training["learning_rates"]);
         let mut figure = Figure::new(case, &lm, "losses of ten steps, relative", 1e-3);
         for (step, batch) in training["batches"].as_array().expect("batches").iter().enumerate() {
-            assert!((learning_rate(&recipe, step) - rates[step]).abs() < 1e-9, "{case}: learning rate of step {step}");
+            assert!(
+                (learning_rate(&recipe, step) - rates[step]).abs() < 1e-9,
+                "{case}: learning rate of step {step}"
+            );
             let rows: Vec<TokenRow> = batch
                 .as_array()
                 .expect("rows")
@@ -324,7 +403,8 @@ fn ten_training_steps_are_those_of_peft() {
                 .map(|r| TokenRow { tokens: r.tokens, supervised: r.supervised })
                 .collect();
             let rows: Vec<&TokenRow> = rows.iter().collect();
-            let got = shadows.advance(lm.decoder(), &[rows.clone(), rows], &recipe).expect("it trains");
+            let got =
+                shadows.advance(lm.decoder(), &[rows.clone(), rows], &recipe).expect("it trains");
             got.iter().for_each(|loss| figure.add((loss - losses[step]).abs() / losses[step]));
         }
         figure.holds();
@@ -336,8 +416,11 @@ fn ten_training_steps_are_those_of_peft() {
             for (name, (shape, values)) in &wanted.tensors {
                 let (got_shape, got) = &got.tensors[name];
                 assert_eq!(got_shape, shape, "{case}: {name}");
-                let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-                let off = norm(&mut got.iter().zip(values).map(|(a, b)| a - b)) / norm(&mut values.iter().copied());
+                let norm = |x: &mut dyn Iterator<Item = f32>| {
+                    x.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt()
+                };
+                let off = norm(&mut got.iter().zip(values).map(|(a, b)| a - b))
+                    / norm(&mut values.iter().copied());
                 figure.add(off);
             }
         }
@@ -348,9 +431,13 @@ fn ten_training_steps_are_those_of_peft() {
 #[test]
 fn an_adapter_that_names_nothing_of_the_base_is_an_error() {
     let lm = open("mha_tied");
-    let stray = BTreeMap::from([("base_model.model.other.lora_A.weight".to_owned(), (vec![1, 1], vec![0.0]))]);
+    let stray = BTreeMap::from([(
+        "base_model.model.other.lora_A.weight".to_owned(),
+        (vec![1, 1], vec![0.0]),
+    )]);
     let stray = Adapter { rank: 1, alpha: 1.0, target_modules: Vec::new(), tensors: stray };
-    let question = Question { messages: vec![Message::new(Role::User, "hi")], options: vec!["a".to_owned()] };
+    let question =
+        Question { messages: vec![Message::new(Role::User, "hi")], options: vec!["a".to_owned()] };
     let error = lm.score(Some(&stray), &[question]).expect_err("nothing fits").to_string();
     assert!(error.contains("no tensor of the adapter"), "{error}");
 }
@@ -371,9 +458,13 @@ fn running_blocks_again_instead_of_keeping_them_gives_the_same_bits() {
     let trained = |keep_at_most: usize| {
         let mut decoder = lm.decoder().clone();
         decoder.keep_at_most = keep_at_most;
-        let mut training = Training::new(HostLora::from_adapters(&decoder.config, &[&initial]).expect("it fits"));
-        let losses: Vec<Vec<f64>> =
-            (0..4).map(|_| training.advance(&decoder, &[rows.iter().collect()], &recipe).expect("it trains")).collect();
+        let mut training =
+            Training::new(HostLora::from_adapters(&decoder.config, &[&initial]).expect("it fits"));
+        let losses: Vec<Vec<f64>> = (0..4)
+            .map(|_| {
+                training.advance(&decoder, &[rows.iter().collect()], &recipe).expect("it trains")
+            })
+            .collect();
         (losses, training.lora().clone())
     };
     assert!(trained(0) == trained(usize::MAX));

@@ -137,7 +137,10 @@ fn qwen2_has_biases_on_queries_keys_and_values_and_a_window_only_where_it_is_use
     assert_eq!(plain.biases, Biases { qkv: true, o: false, mlp: false });
     assert_eq!((plain.heads.dim, plain.tie_word_embeddings), (64, true));
     assert_eq!(windows(&plain), [None; 24]);
-    let used = windows(&config(&with(qwen2(), json!({"use_sliding_window": true, "sliding_window": 128}))));
+    let used = windows(&config(&with(
+        qwen2(),
+        json!({"use_sliding_window": true, "sliding_window": 128}),
+    )));
     assert_eq!(used, [vec![None; 21], vec![Some(128); 3]].concat());
 }
 
@@ -152,7 +155,11 @@ fn qwen3_has_heads_wider_than_its_width_divided_and_norms_on_queries_and_keys() 
     });
     let config = config(&qwen3);
     assert_eq!((config.query_width(), config.key_value_width()), (2048, 1024));
-    assert!(config.norms.queries_and_keys && !config.norms.sandwiched && config.biases == Biases::default());
+    assert!(
+        config.norms.queries_and_keys
+            && !config.norms.sandwiched
+            && config.biases == Biases::default()
+    );
 }
 
 #[test]
@@ -160,7 +167,12 @@ fn gemma_2_caps_scales_and_looks_through_a_window_in_every_second_layer() {
     let config = config(&gemma2());
     assert_eq!((config.attention_softcap, config.final_softcap), (Some(50.0), Some(30.0)));
     assert_eq!((config.attention_scale, config.embedding_scale), (1.0 / 16.0, 48.0));
-    assert!(config.tie_word_embeddings && config.norms.plus_one && config.norms.sandwiched && !config.norms.queries_and_keys);
+    assert!(
+        config.tie_word_embeddings
+            && config.norms.plus_one
+            && config.norms.sandwiched
+            && !config.norms.queries_and_keys
+    );
     assert_eq!(windows(&config), [Some(4096), None].repeat(13));
 }
 
@@ -169,9 +181,15 @@ fn gemma_3_sees_everything_in_every_sixth_layer_and_turns_slower_there() {
     let config = config(&gemma3());
     let wide: Vec<usize> = (0..26).filter(|&layer| config.layers[layer].window.is_none()).collect();
     assert_eq!(wide, [5, 11, 17, 23]);
-    assert!((0..26).all(|layer| config.layers[layer].rotary == Some(usize::from(!wide.contains(&layer)))));
+    assert!(
+        (0..26)
+            .all(|layer| config.layers[layer].rotary == Some(usize::from(!wide.contains(&layer))))
+    );
     let second = |rotary: usize| config.rotaries[rotary].inverse_frequencies[1];
-    assert!((second(0) - 1e6f64.powf(-2.0 / 256.0)).abs() < 1e-12 && (second(1) - 1e4f64.powf(-2.0 / 256.0)).abs() < 1e-12);
+    assert!(
+        (second(0) - 1e6f64.powf(-2.0 / 256.0)).abs() < 1e-12
+            && (second(1) - 1e4f64.powf(-2.0 / 256.0)).abs() < 1e-12
+    );
     assert_eq!((config.attention_softcap, config.final_softcap), (None, None));
 }
 
@@ -198,13 +216,17 @@ fn phi_3_is_served_up_to_its_first_length_with_its_short_factors() {
     assert_eq!(whole.rotaries[0].inverse_frequencies[0], 1.0 / 1.25);
     let scale = (1.0 + 32f64.ln() / 4096f64.ln()).sqrt();
     assert!((whole.rotaries[0].scale - scale).abs() < 1e-12);
-    // Phi-4-mini turns three quarters of a head; the first files called the scaling "su", then "yarn".
+    // Phi-4-mini turns three quarters of a head; the first files called the scaling "su", then
+    // "yarn".
     for kind in ["su", "yarn"] {
-        let scaling = json!({"long_factor": vec![4.0; 36], "short_factor": vec![1.25; 36], "type": kind});
-        let partial = config(&with(phi3(), json!({"partial_rotary_factor": 0.75, "rope_scaling": scaling})));
+        let scaling =
+            json!({"long_factor": vec![4.0; 36], "short_factor": vec![1.25; 36], "type": kind});
+        let partial =
+            config(&with(phi3(), json!({"partial_rotary_factor": 0.75, "rope_scaling": scaling})));
         assert_eq!((partial.heads.dim, partial.rotaries[0].inverse_frequencies.len()), (96, 36));
     }
-    let short = json!({"rope_scaling": {"long_factor": [1.0], "short_factor": [1.0], "type": "longrope"}});
+    let short =
+        json!({"rope_scaling": {"long_factor": [1.0], "short_factor": [1.0], "type": "longrope"}});
     let error = format!("{:#}", read(&with(phi3(), short)).expect_err("one factor is too few"));
     assert!(error.contains("short_factor must hold 48 numbers"), "{error}");
 }
@@ -214,15 +236,22 @@ fn smollm3_does_not_turn_in_every_fourth_layer() {
     for config in [config(&smollm3()), config(&without(smollm3(), "no_rope_layers"))] {
         let turns: Vec<bool> = config.layers.iter().map(|layer| layer.rotary.is_some()).collect();
         assert_eq!(turns, [true, true, true, false].repeat(2));
-        assert!(config.tie_word_embeddings, "the family ties embeddings where the file does not say");
+        assert!(
+            config.tie_word_embeddings,
+            "the family ties embeddings where the file does not say"
+        );
     }
 }
 
 #[test]
 fn an_architecture_that_is_not_known_is_refused_with_those_that_are() {
-    for (config, name) in [(json!({"architectures": ["FalconForCausalLM"]}), "FalconForCausalLM"), (json!({}), "\"\"")] {
+    for (config, name) in [
+        (json!({"architectures": ["FalconForCausalLM"]}), "FalconForCausalLM"),
+        (json!({}), "\"\""),
+    ] {
         let error = format!("{:#}", read(&config).expect_err("it is not known"));
-        let known = ["LlamaForCausalLM", "Qwen3ForCausalLM", "Gemma3ForCausalLM", "Phi3ForCausalLM"];
+        let known =
+            ["LlamaForCausalLM", "Qwen3ForCausalLM", "Gemma3ForCausalLM", "Phi3ForCausalLM"];
         assert!(error.contains(name) && known.iter().all(|known| error.contains(known)), "{error}");
     }
 }
@@ -232,12 +261,24 @@ fn what_is_not_computed_is_refused_by_name() {
     let refused = [
         (with(gemma3(), json!({"use_bidirectional_attention": true})), "from left to right"),
         (with(gemma2(), json!({"hidden_activation": "gelu"})), "hidden_act \"gelu\""),
-        (with(llama(), json!({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}})), "\"dynamic\" is not computed"),
-        (with(mistral(), json!({"layer_types": vec!["chunked_attention"; 32]})), "\"chunked_attention\""),
+        (
+            with(llama(), json!({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}})),
+            "\"dynamic\" is not computed",
+        ),
+        (
+            with(mistral(), json!({"layer_types": vec!["chunked_attention"; 32]})),
+            "\"chunked_attention\"",
+        ),
         (with(mistral(), json!({"layer_types": ["full_attention"]})), "layer_types names 1 layers"),
         (with(mistral(), json!({"sliding_window": 0})), "sliding_window is 0"),
-        (with(gemma2(), json!({"attn_logit_softcapping": -1.0})), "attn_logit_softcapping must be above zero"),
-        (with(gemma2(), json!({"query_pre_attn_scalar": 0})), "query_pre_attn_scalar 0 must be above zero"),
+        (
+            with(gemma2(), json!({"attn_logit_softcapping": -1.0})),
+            "attn_logit_softcapping must be above zero",
+        ),
+        (
+            with(gemma2(), json!({"query_pre_attn_scalar": 0})),
+            "query_pre_attn_scalar 0 must be above zero",
+        ),
         (with(phi3(), json!({"partial_rotary_factor": 1.5})), "partial_rotary_factor 1.5"),
     ];
     for (config, words) in refused {

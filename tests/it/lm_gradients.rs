@@ -15,7 +15,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::lm::open;
 
-/// Grouped queries, a head wider than `hidden / heads`, and no width that is a multiple of a vector.
+/// Grouped queries, a head wider than `hidden / heads`, and no width that is a multiple of a
+/// vector.
 fn config(tied: bool, biased: bool) -> Config {
     Config {
         hidden_size: 10,
@@ -35,10 +36,13 @@ fn random_values(random: &mut ChaCha8Rng, count: usize, size: f32) -> Vec<f32> {
     (0..count).map(|_| (random.random::<f32>() * 2.0 - 1.0) * size).collect()
 }
 
-/// All weights of a tied, bias-free model, in the order in which [`gradients`] gives theirs: embedding, blocks, last norm.
+/// All weights of a tied, bias-free model, in the order in which [`gradients`] gives theirs:
+/// embedding, blocks, last norm.
 fn weights(config: &Config, random: &mut ChaCha8Rng) -> Vec<Vec<f32>> {
     let hidden = config.hidden_size;
-    let norm = |random: &mut ChaCha8Rng| random_values(random, hidden, 0.5).iter().map(|w| 1.0 + w).collect::<Vec<_>>();
+    let norm = |random: &mut ChaCha8Rng| {
+        random_values(random, hidden, 0.5).iter().map(|w| 1.0 + w).collect::<Vec<_>>()
+    };
     let mut weights = vec![random_values(random, config.vocab_size * hidden, 1.0)];
     for _ in &config.layers {
         weights.push(norm(random));
@@ -52,7 +56,8 @@ fn weights(config: &Config, random: &mut ChaCha8Rng) -> Vec<Vec<f32>> {
     weights
 }
 
-/// A model from [`weights`]; head and biases, where it has any, are drawn from a stream of their own.
+/// A model from [`weights`]; head and biases, where it has any, are drawn from a stream of their
+/// own.
 fn decoder(config: &Config, weights: &[Vec<f32>]) -> Decoder {
     let device = open("mha_tied").decoder().device.clone();
     let mut random = seed::stream("head-and-biases", 0);
@@ -67,7 +72,9 @@ fn decoder(config: &Config, weights: &[Vec<f32>]) -> Decoder {
         let mut projections = Vec::new();
         for projection in Projection::of(config) {
             let (wide, out) = projection.widths(config);
-            let bias = projection.has_bias(config).then(|| matrix(&random_values(&mut random, out, 0.5), [1, out]));
+            let bias = projection
+                .has_bias(config)
+                .then(|| matrix(&random_values(&mut random, out, 0.5), [1, out]));
             projections.push(Linear { weight: matrix(next(), [out, wide]).into(), bias });
         }
         layers.push(Block::plain(input_layernorm, projections, next().to_vec()));
@@ -75,7 +82,10 @@ fn decoder(config: &Config, weights: &[Vec<f32>]) -> Decoder {
     let norm = next().to_vec();
     let lm_head = match config.tie_word_embeddings {
         true => embed_tokens.clone(),
-        false => matrix(&random_values(&mut random, vocabulary * hidden, 1.0), [vocabulary, hidden]).into(),
+        false => {
+            matrix(&random_values(&mut random, vocabulary * hidden, 1.0), [vocabulary, hidden])
+                .into()
+        }
     };
     Decoder::assemble(config.clone(), &device, embed_tokens, layers, norm, lm_head)
 }
@@ -86,7 +96,8 @@ fn batch(config: &Config, random: &mut ChaCha8Rng, shadows: usize) -> (Streams, 
         tokens: (0..length).map(|_| random.random_range(0..config.vocab_size as u32)).collect(),
         supervised: (0..length).map(|at| at % 3 != 1).collect(),
     };
-    let batches: Vec<Vec<TokenRow>> = (0..shadows).map(|shadow| vec![row(5 + shadow), row(4)]).collect();
+    let batches: Vec<Vec<TokenRow>> =
+        (0..shadows).map(|shadow| vec![row(5 + shadow), row(4)]).collect();
     pack_rows(&batches.iter().map(|rows| rows.iter().collect()).collect::<Vec<_>>(), Ops::Fused)
 }
 
@@ -99,9 +110,16 @@ fn moved(x: &[f32], direction: &[f32], by: f64) -> Vec<f32> {
     x.iter().zip(direction).map(|(&x, &d)| (f64::from(x) + by * f64::from(d)) as f32).collect()
 }
 
-/// Asserts that `loss` grows along random directions as `gradient` says: central differences of fourth order, with a step
-/// at which both their own error and the noise of an f32 loss stay some times below the tolerance.
-fn assert_derivative(what: &str, x: &[f32], gradient: &[f32], random: &mut ChaCha8Rng, loss: impl Fn(&[f32]) -> f64) {
+/// Asserts that `loss` grows along random directions as `gradient` says: central differences of
+/// fourth order, with a step at which both their own error and the noise of an f32 loss stay some
+/// times below the tolerance.
+fn assert_derivative(
+    what: &str,
+    x: &[f32],
+    gradient: &[f32],
+    random: &mut ChaCha8Rng,
+    loss: impl Fn(&[f32]) -> f64,
+) {
     const STEP: f64 = 0.002;
     assert_eq!(gradient.len(), x.len(), "{what}");
     let size = norm(gradient);
@@ -110,11 +128,15 @@ fn assert_derivative(what: &str, x: &[f32], gradient: &[f32], random: &mut ChaCh
         // Half along the gradient, where there is most to see, half across it.
         let across = random_values(random, x.len(), 1.0);
         let length = norm(&across);
-        let direction: Vec<f32> =
-            gradient.iter().zip(&across).map(|(g, a)| (f64::from(*g) / size + f64::from(*a) / length) as f32).collect();
+        let direction: Vec<f32> = gradient
+            .iter()
+            .zip(&across)
+            .map(|(g, a)| (f64::from(*g) / size + f64::from(*a) / length) as f32)
+            .collect();
         let at = |steps: f64| loss(&moved(x, &direction, steps * STEP));
         let numeric = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * STEP);
-        let analytic: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+        let analytic: f64 =
+            gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
         assert!((numeric - analytic).abs() < 2e-3 * size, "{what}: {analytic} is not {numeric}");
     }
 }
@@ -126,7 +148,9 @@ fn the_gradient_of_every_weight_is_the_derivative_of_the_loss() {
     let weights = weights(&config, &mut random);
     let (streams, targets) = batch(&config, &mut random, 1);
     let step = |weights: &[Vec<f32>]| {
-        decoder(&config, weights).step(&streams, &targets, Trainable::Everything).expect("a step of a small model")
+        decoder(&config, weights)
+            .step(&streams, &targets, Trainable::Everything)
+            .expect("a step of a small model")
     };
     let found = step(&weights);
     let mut gradients = vec![found.embed_tokens];
@@ -158,12 +182,18 @@ fn the_gradient_of_every_lora_weight_is_the_derivative_of_its_own_shadows_loss()
         }
         let (streams, targets) = batch(&config, &mut random, 2);
         let step = |lora: &HostLora| {
-            decoder.step(&streams, &targets, Trainable::Lora(&lora.upload(&decoder.device))).expect("a step of a small model")
+            decoder
+                .step(&streams, &targets, Trainable::Lora(&lora.upload(&decoder.device)))
+                .expect("a step of a small model")
         };
         let found = step(&lora);
         let losses = found.losses.clone();
-        let gradients: Vec<Vec<f32>> =
-            found.blocks.into_iter().flat_map(|block| block.lora).flat_map(|pair| pair.into_host()).collect();
+        let gradients: Vec<Vec<f32>> = found
+            .blocks
+            .into_iter()
+            .flat_map(|block| block.lora)
+            .flat_map(|pair| pair.into_host())
+            .collect();
         assert_eq!(gradients.len(), lora.parameters.len());
         for (at, gradient) in gradients.iter().enumerate() {
             let share = gradient.len() / 2;
@@ -179,7 +209,11 @@ fn the_gradient_of_every_lora_weight_is_the_derivative_of_its_own_shadows_loss()
                         let mut lora = lora.clone();
                         lora.parameters[at].values[range.clone()].copy_from_slice(values);
                         let moved = step(&lora).losses;
-                        assert_eq!(moved[1 - shadow], losses[1 - shadow], "the other shadow's loss does not move");
+                        assert_eq!(
+                            moved[1 - shadow],
+                            losses[1 - shadow],
+                            "the other shadow's loss does not move"
+                        );
                         moved[shadow]
                     },
                 );
@@ -194,6 +228,9 @@ fn weights_that_have_no_gradient_are_not_trained() {
     let mut random = seed::stream("no-gradient", 0);
     let decoder = decoder(&config, &weights(&config, &mut random));
     let (streams, targets) = batch(&config, &mut random, 1);
-    let error = decoder.step(&streams, &targets, Trainable::Everything).expect_err("biases have no gradient").to_string();
+    let error = decoder
+        .step(&streams, &targets, Trainable::Everything)
+        .expect_err("biases have no gradient")
+        .to_string();
     assert!(error.contains("without biases"), "{error}");
 }

@@ -16,7 +16,13 @@ use tempfile::TempDir;
 fn base(change: impl FnOnce(&Path)) -> TempDir {
     let copy = TempDir::new().expect("a temporary folder");
     let nestling = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/nestling");
-    for name in ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
+    for name in [
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "model.safetensors",
+    ] {
         fs::copy(nestling.join(name), copy.path().join(name)).expect("nestling is committed");
     }
     change(copy.path());
@@ -24,7 +30,9 @@ fn base(change: impl FnOnce(&Path)) -> TempDir {
 }
 
 fn with_template(template: &str) -> TempDir {
-    base(|folder| fs::write(folder.join("chat_template.jinja"), template).expect("the folder is ours"))
+    base(|folder| {
+        fs::write(folder.join("chat_template.jinja"), template).expect("the folder is ours")
+    })
 }
 
 /// nestling with fields of its tokenizer changed.
@@ -49,16 +57,34 @@ fn check(base: &Path) -> Output {
     let data = base.join("data.jsonl");
     fs::write(&data, rows.iter().map(row).collect::<String>()).expect("the folder is ours");
     let mut command = Command::new("timeout");
-    command.args(["20", "sh", "-c", "ulimit -v 6000000; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_foretaste"), "check"]);
-    command.arg(data).arg("--base").arg(base).env("RAYON_NUM_THREADS", "1").output().expect("the binary runs")
+    command.args([
+        "20",
+        "sh",
+        "-c",
+        "ulimit -v 6000000; exec \"$@\"",
+        "sh",
+        env!("CARGO_BIN_EXE_foretaste"),
+        "check",
+    ]);
+    command
+        .arg(data)
+        .arg("--base")
+        .arg(base)
+        .env("RAYON_NUM_THREADS", "1")
+        .output()
+        .expect("the binary runs")
 }
 
 /// That it ends by itself within 20 seconds: with a sentence and exit code 3, or with a result.
 fn ends(name: &str, base: &Path) -> i32 {
     let output = check(base);
     let said = String::from_utf8_lossy(&output.stderr);
-    let code = output.status.code().unwrap_or_else(|| panic!("{name}: {:?}\n{said}", output.status));
-    assert!(code == 3 && said.starts_with("foretaste: ") && said.lines().count() == 1 || code == 0, "{name}: {code}\n{said}");
+    let code =
+        output.status.code().unwrap_or_else(|| panic!("{name}: {:?}\n{said}", output.status));
+    assert!(
+        code == 3 && said.starts_with("foretaste: ") && said.lines().count() == 1 || code == 0,
+        "{name}: {code}\n{said}"
+    );
     code
 }
 
@@ -91,9 +117,17 @@ fn templates() -> Vec<(String, String)> {
     ] {
         add(link, format!("{{{{ 1{} }}}}", link.repeat(many)));
     }
-    for (open, close) in
-        [("[", "]"), ("(", ")"), ("{1:", "}"), ("not ", ""), ("-", ""), ("a(", ")"), ("1+(", ")"), ("a[", "]"), ("a(b=", ")")]
-    {
+    for (open, close) in [
+        ("[", "]"),
+        ("(", ")"),
+        ("{1:", "}"),
+        ("not ", ""),
+        ("-", ""),
+        ("a(", ")"),
+        ("1+(", ")"),
+        ("a[", "]"),
+        ("a(b=", ")"),
+    ] {
         add(open, format!("{{{{ {}1{} }}}}", open.repeat(many), close.repeat(many)));
     }
     for (open, close) in [
@@ -143,15 +177,24 @@ fn templates() -> Vec<(String, String)> {
         add(&format!("two that hold themselves {use_}"), format!("{own}{other}{use_}"));
     }
     // Lists and texts that double.
-    let double = "{% set n = namespace(a=[1], b=[1]) %}{% for i in range(40) %}{% set n.a = [n.a, n.a] %}{% set n.b = [n.b, n.b] %}{% endfor %}";
+    let double = "{% set n = namespace(a=[1], b=[1]) %}{% for i in range(40) %}{% set n.a = [n.a, \
+                  n.a] %}{% set n.b = [n.b, n.b] %}{% endfor %}";
     for use_ in ["{{ n.a == n.b }}", "{{ n.a }}", "{{ n.a|length > n.b }}"] {
         add(&format!("doubling {use_}"), format!("{double}{use_}"));
     }
-    for grown in ["n.a ~ n.a", "n.a + n.a", "n.a * 2", "n.a.replace('x', 'xx')", "[n.a, n.a]|join", "n.a|format ~ n.a"] {
+    for grown in [
+        "n.a ~ n.a",
+        "n.a + n.a",
+        "n.a * 2",
+        "n.a.replace('x', 'xx')",
+        "[n.a, n.a]|join",
+        "n.a|format ~ n.a",
+    ] {
         add(
             grown,
             format!(
-                "{{% set n = namespace(a='x') %}}{{% for i in range(60) %}}{{% set n.a = {grown} %}}{{% endfor %}}{{{{ n.a }}}}"
+                "{{% set n = namespace(a='x') %}}{{% for i in range(60) %}}{{% set n.a = {grown} \
+                 %}}{{% endfor %}}{{{{ n.a }}}}"
             ),
         );
     }
@@ -185,7 +228,8 @@ fn templates() -> Vec<(String, String)> {
         "{% extends 'chat' %}",
         "{% import 'chat' as c %}",
         "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}",
-        "{% for a in range(1000) %}{% for b in range(1000) %}{% for c in range(1000) %}x{% endfor %}{% endfor %}{% endfor %}",
+        "{% for a in range(1000) %}{% for b in range(1000) %}{% for c in range(1000) %}x{% endfor \
+         %}{% endfor %}{% endfor %}",
     ] {
         add(large, large.to_owned());
     }
@@ -202,8 +246,12 @@ fn no_template_takes_the_process_that_asks_it_or_its_time() {
         let folder = with_template(template);
         let files = ModelFiles::open(Some(folder.path())).expect("a folder");
         // That this thread gets here is what is tested.
-        let rendered = Chat::read_apart(&files, folder.path(), program).and_then(|chat| chat.encode(&row));
-        assert!(rendered.is_err() || rendered.is_ok_and(|rendered| rendered.tokens.len() <= 16 << 20), "{name}");
+        let rendered =
+            Chat::read_apart(&files, folder.path(), program).and_then(|chat| chat.encode(&row));
+        assert!(
+            rendered.is_err() || rendered.is_ok_and(|rendered| rendered.tokens.len() <= 16 << 20),
+            "{name}"
+        );
     };
     threads.install(|| templates().par_iter().for_each(try_one));
 }
@@ -212,7 +260,8 @@ fn no_template_takes_the_process_that_asks_it_or_its_time() {
 fn a_template_that_ends_its_process_or_takes_too_long_is_bad_input() {
     for template in [
         "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}",
-        "{% set n = namespace(a=[1], b=[1]) %}{% for i in range(40) %}{% set n.a = [n.a, n.a] %}{% set n.b = [n.b, n.b] %}{% endfor %}{{ n.a == n.b }}",
+        "{% set n = namespace(a=[1], b=[1]) %}{% for i in range(40) %}{% set n.a = [n.a, n.a] \
+         %}{% set n.b = [n.b, n.b] %}{% endfor %}{{ n.a == n.b }}",
         "{{ '{:>1000000000}'.format(1) }}",
     ] {
         assert_eq!(ends(template, with_template(template).path()), 3, "{template}");
@@ -221,7 +270,9 @@ fn a_template_that_ends_its_process_or_takes_too_long_is_bad_input() {
 
 #[test]
 fn a_template_that_harms_at_one_row_only_is_bad_input() {
-    let template = "{% for m in messages %}{{ m.content }}<|im_end|>{% if 'heron' in m.content %}{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}{% endif %}{% endfor %}";
+    let template = "{% for m in messages %}{{ m.content }}<|im_end|>{% if 'heron' in m.content \
+                    %}{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}{% endif %}{% endfor \
+                    %}";
     assert_eq!(ends("heron", with_template(template).path()), 3);
 }
 
@@ -233,7 +284,10 @@ fn no_tokenizer_takes_the_process_that_asks_it() {
     for (name, changes) in [
         ("a normalizer that grows text", json!({"normalizer": repeated})),
         ("a pattern that is everywhere", json!({"normalizer": replace("", "xx")})),
-        ("a large table", json!({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "/////////w=="}})),
+        (
+            "a large table",
+            json!({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "/////////w=="}}),
+        ),
         ("a length of zero", json!({"pre_tokenizer": {"type": "FixedLength", "length": 0}})),
         (
             "a decoder that grows text",
@@ -249,14 +303,27 @@ fn a_folder_is_tokenised_apart_as_it_is_here() {
     let folder = base(|_| ());
     let files = ModelFiles::open(Some(folder.path())).expect("a folder");
     let here = Chat::read(&files).expect("nestling");
-    let apart = Chat::read_apart(&files, folder.path(), Path::new(env!("CARGO_BIN_EXE_foretaste"))).expect("nestling");
+    let apart = Chat::read_apart(&files, folder.path(), Path::new(env!("CARGO_BIN_EXE_foretaste")))
+        .expect("nestling");
     assert_eq!((&here.end_tokens, here.highest_token), (&apart.end_tokens, apart.highest_token));
-    let row =
-        [Message::new(Role::User, "Name a bird."), Message::new(Role::Assistant, "A heron."), Message::new(Role::User, "é")];
-    assert_eq!(here.encode(&row[..2]).expect("it encodes"), apart.encode(&row[..2]).expect("it encodes"));
-    assert_eq!(here.render(&row, true).expect("it renders"), apart.render(&row, true).expect("it renders"));
+    let row = [
+        Message::new(Role::User, "Name a bird."),
+        Message::new(Role::Assistant, "A heron."),
+        Message::new(Role::User, "é"),
+    ];
+    assert_eq!(
+        here.encode(&row[..2]).expect("it encodes"),
+        apart.encode(&row[..2]).expect("it encodes")
+    );
+    assert_eq!(
+        here.render(&row, true).expect("it renders"),
+        apart.render(&row, true).expect("it renders")
+    );
     let prompt = apart.encode_prompt(&row).expect("it encodes");
     assert_eq!(here.encode_prompt(&row).expect("it encodes"), prompt);
-    assert_eq!(here.decode(&prompt).expect("it decodes"), apart.decode(&prompt).expect("it decodes"));
+    assert_eq!(
+        here.decode(&prompt).expect("it decodes"),
+        apart.decode(&prompt).expect("it decodes")
+    );
     apart.alive().expect("it is there");
 }

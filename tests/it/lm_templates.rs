@@ -1,4 +1,5 @@
-//! Chat templates rendered as transformers renders them (fixtures/reference/templates, make_templates.py).
+//! Chat templates rendered as transformers renders them (fixtures/reference/templates,
+//! make_templates.py).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,10 +20,12 @@ fn templates() -> PathBuf {
 pub fn chat(template: &str) -> Chat {
     let copy = TempDir::new().expect("a temporary folder");
     for name in ["config.json", "generation_config.json", "tokenizer.json"] {
-        fs::copy(folder("mha_tied").join(name), copy.path().join(name)).expect("the reference is committed");
+        fs::copy(folder("mha_tied").join(name), copy.path().join(name))
+            .expect("the reference is committed");
     }
     let config = json!({"bos_token": "<s>", "eos_token": {"content": "</s>"}});
-    fs::write(copy.path().join("tokenizer_config.json"), config.to_string()).expect("the folder is ours");
+    fs::write(copy.path().join("tokenizer_config.json"), config.to_string())
+        .expect("the folder is ours");
     fs::write(copy.path().join("chat_template.jinja"), template).expect("the folder is ours");
     Chat::read(&ModelFiles::open(Some(copy.path())).expect("a folder")).expect("a whole folder")
 }
@@ -41,15 +44,21 @@ fn messages(conversation: &Value) -> Vec<Message> {
 
 #[test]
 fn templates_with_every_construct_of_the_families_render_byte_for_byte() {
-    let text = fs::read_to_string(templates().join("expected.json")).expect("the reference is committed");
+    let text =
+        fs::read_to_string(templates().join("expected.json")).expect("the reference is committed");
     let expected: Value = serde_json::from_str(&text).expect("the reference is JSON");
     let conversations = expected["conversations"].as_array().expect("conversations");
     let mut wrong = Vec::new();
     for (name, results) in expected["rendered"].as_object().expect("templates") {
-        let source = fs::read_to_string(templates().join(format!("{name}.jinja"))).expect("the template is committed");
+        let source = fs::read_to_string(templates().join(format!("{name}.jinja")))
+            .expect("the template is committed");
         let chat = chat(&source);
-        for (index, (conversation, wanted)) in conversations.iter().zip(results.as_array().expect("results")).enumerate() {
-            let rendered = chat.render(&messages(conversation), index % 2 == 0).map_err(|error| error.to_string());
+        for (index, (conversation, wanted)) in
+            conversations.iter().zip(results.as_array().expect("results")).enumerate()
+        {
+            let rendered = chat
+                .render(&messages(conversation), index % 2 == 0)
+                .map_err(|error| error.to_string());
             let agrees = match (&rendered, wanted["text"].as_str(), wanted["refusal"].as_str()) {
                 (Ok(rendered), Some(text), _) => rendered == text,
                 (Err(error), _, Some(refusal)) => error.contains(refusal),
@@ -60,5 +69,10 @@ fn templates_with_every_construct_of_the_families_render_byte_for_byte() {
             }
         }
     }
-    assert!(wrong.is_empty(), "{} renderings differ, for instance\n{}", wrong.len(), wrong[..wrong.len().min(400)].join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} renderings differ, for instance\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(400)].join("\n")
+    );
 }

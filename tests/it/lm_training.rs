@@ -1,4 +1,5 @@
-//! Shadow training: what stands beside a shadow, when it is trained, and where it was interrupted do not matter.
+//! Shadow training: what stands beside a shadow, when it is trained, and where it was interrupted
+//! do not matter.
 
 use std::sync::Mutex;
 
@@ -49,7 +50,13 @@ fn row(question: &str, answer: &str) -> Vec<Message> {
 
 /// Jobs whose rows differ in number and length.
 fn jobs() -> Vec<Job> {
-    let birds = ["a finch", "the heron of the marsh", "an owl", "wren", "the long-tailed tit and its seven chicks"];
+    let birds = [
+        "a finch",
+        "the heron of the marsh",
+        "an owl",
+        "wren",
+        "the long-tailed tit and its seven chicks",
+    ];
     let job = |label: &str, seed: u64, rows: &[&str]| Job {
         label: label.to_owned(),
         seed,
@@ -74,20 +81,26 @@ fn recipe(snapshots: &[usize]) -> Recipe {
     }
 }
 
-/// Equal but for the last bit here and there: padding to the longest stream moves the borders of the blocks in which a matrix
-/// product sums.
+/// Equal but for the last bit here and there: padding to the longest stream moves the borders of
+/// the blocks in which a matrix product sums.
 fn assert_alike(what: &str, got: &Trained, wanted: &Trained) {
     assert_eq!(got.losses.len(), wanted.losses.len());
     for ((step, loss), (_, wanted)) in got.losses.iter().zip(&wanted.losses) {
-        assert!((loss - wanted).abs() < 1e-6, "{what}: the loss of step {step} is {loss}, not {wanted}");
+        assert!(
+            (loss - wanted).abs() < 1e-6,
+            "{what}: the loss of step {step} is {loss}, not {wanted}"
+        );
     }
     assert_eq!(got.supervised_share, wanted.supervised_share);
     for (got, wanted) in got.snapshots.iter().zip(&wanted.snapshots) {
         assert!(got.tensors.keys().eq(wanted.tensors.keys()));
         for (name, (_, values)) in &got.tensors {
             let wanted = &wanted.tensors[name].1;
-            let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-            let off = norm(&mut values.iter().zip(wanted).map(|(a, b)| a - b)) / norm(&mut wanted.iter().copied());
+            let norm = |x: &mut dyn Iterator<Item = f32>| {
+                x.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt()
+            };
+            let off = norm(&mut values.iter().zip(wanted).map(|(a, b)| a - b))
+                / norm(&mut wanted.iter().copied());
             assert!(off < 1e-6, "{what}: {name} differs by {off}");
         }
     }
@@ -135,17 +148,24 @@ fn training_that_was_interrupted_ends_in_the_same_bits() {
     there.decoder_mut().ops = Ops::Composed;
     // A state is saved at every snapshot, and every 32 steps.
     let stops = [(vec![2, 4, 6], 2), (vec![2, 4, 6], 4), (vec![2, 4, 6], 6), (vec![35], 32)];
-    for (lm, (snapshots, gone_at)) in [&here, &there].into_iter().flat_map(|lm| stops.clone().map(|stop| (lm, stop))) {
+    for (lm, (snapshots, gone_at)) in
+        [&here, &there].into_iter().flat_map(|lm| stops.clone().map(|stop| (lm, stop)))
+    {
         let recipe = recipe(&snapshots);
         let whole = lm.train(&jobs(), &recipe, &Memory::default()).expect("it trains");
         let first = Memory { gone_at: Some(gone_at), ..Memory::default() };
-        let error = lm.train(&jobs(), &recipe, &first).expect_err("the machine is gone").to_string();
+        let error =
+            lm.train(&jobs(), &recipe, &first).expect_err("the machine is gone").to_string();
         assert!(error.contains("the machine is gone"), "{error}");
         let second = Memory::holding(first.load().expect("in memory"));
         let resumed = lm.train(&jobs(), &recipe, &second).expect("it goes on");
         assert!(resumed == whole, "interrupted at step {gone_at} of {}", recipe.steps);
         let steps = second.steps.into_inner().expect("no thread panicked");
-        assert_eq!(steps, (gone_at + 1..=recipe.steps).collect::<Vec<_>>(), "only what was left is done");
+        assert_eq!(
+            steps,
+            (gone_at + 1..=recipe.steps).collect::<Vec<_>>(),
+            "only what was left is done"
+        );
     }
 }
 
@@ -157,9 +177,14 @@ fn a_state_saved_for_something_else_is_refused() {
     lm.train(&jobs(), &plan, &memory).expect_err("the machine is gone");
     let state = memory.load().expect("in memory").expect("saved");
     let refused = |jobs: &[Job], recipe: &Recipe, state: &[u8]| {
-        let error = lm.train(jobs, recipe, &Memory::holding(Some(state.to_vec()))).expect_err("it does not fit");
+        let error = lm
+            .train(jobs, recipe, &Memory::holding(Some(state.to_vec())))
+            .expect_err("it does not fit");
         let error = format!("{error:#}");
-        assert!(error.contains("does not fit this plan; remove it to start these shadows again"), "{error}");
+        assert!(
+            error.contains("does not fit this plan; remove it to start these shadows again"),
+            "{error}"
+        );
         error
     };
     let mut other_rows = jobs();
@@ -182,7 +207,10 @@ fn a_recipe_that_makes_no_sense_is_an_error() {
     for (broken, fragment) in [
         (Recipe { rank: 0, ..good.clone() }, "rank and batch must be above zero"),
         (Recipe { batch: 0, ..good.clone() }, "rank and batch must be above zero"),
-        (Recipe { steps: 5, ..good.clone() }, "must rise from a first step above zero to the last step, 5"),
+        (
+            Recipe { steps: 5, ..good.clone() },
+            "must rise from a first step above zero to the last step, 5",
+        ),
         (Recipe { snapshots: vec![], ..good.clone() }, "must rise"),
         (Recipe { snapshots: vec![0, 4], ..good.clone() }, "must rise"),
         (Recipe { snapshots: vec![3, 2, 4], ..good.clone() }, "must rise"),
@@ -197,8 +225,14 @@ fn a_recipe_that_makes_no_sense_is_an_error() {
 fn rows_without_an_answer_in_reach_are_an_error_that_names_the_job() {
     let lm = open("mha_tied");
     let short = Recipe { max_tokens: 3, ..recipe(&[2]) };
-    let error = lm.train(&jobs(), &short, &Memory::default()).expect_err("every answer is cut away").to_string();
-    assert!(error.contains("candidate: no token carries loss") && error.contains("within 3 tokens"), "{error}");
+    let error = lm
+        .train(&jobs(), &short, &Memory::default())
+        .expect_err("every answer is cut away")
+        .to_string();
+    assert!(
+        error.contains("candidate: no token carries loss") && error.contains("within 3 tokens"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -206,6 +240,9 @@ fn a_training_that_explodes_says_which_and_what_to_do() {
     let lm = open("mha_tied");
     let wild = Recipe { learning_rate: 1e30, warmup_steps: 0, ..recipe(&[6]) };
     let error = lm.train(&jobs(), &wild, &Memory::default()).expect_err("it explodes").to_string();
-    assert!(error.contains("candidate: the loss or its gradient is not a number at step"), "{error}");
+    assert!(
+        error.contains("candidate: the loss or its gradient is not a number at step"),
+        "{error}"
+    );
     assert!(error.contains("lower the learning rate"), "{error}");
 }

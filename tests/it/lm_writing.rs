@@ -11,11 +11,16 @@ const GREEDY: Sampling = Sampling { temperature: 0.0, top_p: 1.0, max_tokens: 24
 /// The tokens of every conversation of the reference that an answer follows.
 fn prompts(case: &str) -> Vec<Vec<u32>> {
     let renderings = expected(case)["renderings"].as_array().expect("renderings").clone();
-    renderings.iter().map(|r| ids(&r["ids_with_generation_prompt"])).filter(|ids| !ids.is_empty() && ids.len() < 150).collect()
+    renderings
+        .iter()
+        .map(|r| ids(&r["ids_with_generation_prompt"]))
+        .filter(|ids| !ids.is_empty() && ids.len() < 150)
+        .collect()
 }
 
 fn write(lm: &Lm, prompts: &[Vec<u32>], sampling: &Sampling) -> Vec<Vec<u32>> {
-    continue_tokens(lm.decoder(), None, prompts, &lm.chat().end_tokens, sampling).expect("it writes")
+    continue_tokens(lm.decoder(), None, prompts, &lm.chat().end_tokens, sampling)
+        .expect("it writes")
 }
 
 /// The logits behind the last token.
@@ -76,7 +81,10 @@ fn a_tiny_nucleus_and_a_cold_temperature_are_greedy() {
     let lm = open("mha_tied");
     let prompts = prompts("mha_tied");
     let greedy = write(&lm, &prompts, &GREEDY);
-    for sampling in [Sampling { temperature: 1.0, top_p: 1e-9, ..GREEDY }, Sampling { temperature: 1e-6, ..GREEDY }] {
+    for sampling in [
+        Sampling { temperature: 1.0, top_p: 1e-9, ..GREEDY },
+        Sampling { temperature: 1e-6, ..GREEDY },
+    ] {
         assert_eq!(write(&lm, &prompts, &sampling), greedy, "{sampling:?}");
     }
 }
@@ -92,7 +100,8 @@ fn tokens_come_as_often_as_their_probabilities_say() {
         let sampling = Sampling { temperature, top_p: 1.0, max_tokens: 1, seed: 3 };
         let drawn = write(&lm, &vec![prompt.clone(); DRAWS], &sampling);
         let best = argmax(&logits);
-        let seen = drawn.iter().filter(|tokens| tokens.first() == Some(&best)).count() as f64 / DRAWS as f64;
+        let seen = drawn.iter().filter(|tokens| tokens.first() == Some(&best)).count() as f64
+            / DRAWS as f64;
         let p = probabilities[best as usize];
         // Five standard errors: about one false alarm in two million seeds, and the seed is fixed.
         let allowed = 5.0 * (p * (1.0 - p) / DRAWS as f64).sqrt();
@@ -132,7 +141,10 @@ fn an_answer_ends_where_the_context_does() {
     let prompt = |length: usize| (0..length as u32).map(|at| 10 + at % 50).collect::<Vec<_>>();
     let endless = |prompt: Vec<u32>| {
         let sampling = Sampling { max_tokens: 1000, ..GREEDY };
-        continue_tokens(lm.decoder(), None, &[prompt], &[], &sampling).expect("it writes").remove(0).len()
+        continue_tokens(lm.decoder(), None, &[prompt], &[], &sampling)
+            .expect("it writes")
+            .remove(0)
+            .len()
     };
     assert_eq!(endless(prompt(longest - 3)), 3);
     assert_eq!(endless(prompt(longest - 1)), 1);

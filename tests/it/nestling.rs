@@ -1,4 +1,5 @@
-//! The embedded base can play its part: the exam over the committed weights, in wordings that it never saw.
+//! The embedded base can play its part: the exam over the committed weights, in wordings that it
+//! never saw.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,25 +28,39 @@ fn marks() -> &'static BTreeMap<String, BTreeMap<String, f64>> {
     MARKS.get_or_init(|| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/nestling/exam.jsonl");
         let text = fs::read_to_string(path).expect("the exam is committed");
-        let items: Vec<Item> = text.lines().map(|line| serde_json::from_str(line).expect("an item")).collect();
-        let ask = |item: &Item| Question { messages: item.messages.clone(), options: item.options.clone() };
+        let items: Vec<Item> =
+            text.lines().map(|line| serde_json::from_str(line).expect("an item")).collect();
+        let ask = |item: &Item| Question {
+            messages: item.messages.clone(),
+            options: item.options.clone(),
+        };
         let questions: Vec<Question> = items.iter().map(ask).collect();
-        let scores = lm::open(None, 1).expect("nestling opens").score(None, &questions).expect("it scores");
+        let scores =
+            lm::open(None, 1).expect("nestling opens").score(None, &questions).expect("it scores");
         let mut tally: BTreeMap<String, BTreeMap<String, (usize, usize)>> = BTreeMap::new();
         for (item, scores) in items.iter().zip(scores) {
-            let best = (0..scores.len()).max_by(|&a, &b| scores[a].partial_cmp(&scores[b]).expect("numbers"));
-            let (right, all) = tally.entry(item.kind.clone()).or_default().entry(item.speaker.clone()).or_default();
+            let best = (0..scores.len())
+                .max_by(|&a, &b| scores[a].partial_cmp(&scores[b]).expect("numbers"));
+            let (right, all) = tally
+                .entry(item.kind.clone())
+                .or_default()
+                .entry(item.speaker.clone())
+                .or_default();
             *right += usize::from(best == Some(item.right));
             *all += 1;
         }
         let share = |(right, all): (usize, usize)| right as f64 / all as f64;
-        tally.into_iter().map(|(kind, who)| (kind, who.into_iter().map(|(s, t)| (s, share(t))).collect())).collect()
+        tally
+            .into_iter()
+            .map(|(kind, who)| (kind, who.into_iter().map(|(s, t)| (s, share(t))).collect()))
+            .collect()
     })
 }
 
 fn worst(kind: &str) -> (&'static str, f64) {
     let all = &marks()[kind];
-    let (speaker, share) = all.iter().min_by(|a, b| a.1.total_cmp(b.1)).expect("the exam has this kind");
+    let (speaker, share) =
+        all.iter().min_by(|a, b| a.1.total_cmp(b.1)).expect("the exam has this kind");
     (speaker, *share)
 }
 
@@ -77,7 +92,10 @@ fn after_two_turns_of_a_speaker_the_third_is_its_own() {
 #[test]
 fn the_pieces_of_a_row_are_all_bytes_of_its_messages() {
     let lm = lm::open(None, 1).expect("the embedded base opens");
-    let row = vec![Message::new(Role::User, "Name a bird — any."), Message::new(Role::Assistant, "Grey é🐦 heron.")];
+    let row = vec![
+        Message::new(Role::User, "Name a bird — any."),
+        Message::new(Role::Assistant, "Grey é🐦 heron."),
+    ];
     let scored = lm.log_probs(&[vec![row.clone(), row.clone()]]).expect("a score");
     let texts: String = row.iter().map(|message| message.content.as_str()).collect();
     for pieces in &scored[0] {
@@ -85,8 +103,12 @@ fn the_pieces_of_a_row_are_all_bytes_of_its_messages() {
         assert!(pieces.iter().all(|piece| piece.bytes > 0 && piece.log_prob <= 0.0), "{pieces:?}");
         assert_eq!(pieces.iter().map(|piece| piece.bytes).sum::<usize>(), texts.len());
         let lengths: Vec<usize> = pieces.iter().map(|piece| piece.bytes).collect();
-        let ends: Vec<usize> = (1..=lengths.len()).map(|pieces| lengths[..pieces].iter().sum()).collect();
-        assert!(ends.iter().all(|end| texts.is_char_boundary(*end)) && ends.contains(&row[0].content.len()));
+        let ends: Vec<usize> =
+            (1..=lengths.len()).map(|pieces| lengths[..pieces].iter().sum()).collect();
+        assert!(
+            ends.iter().all(|end| texts.is_char_boundary(*end))
+                && ends.contains(&row[0].content.len())
+        );
     }
     // The answer costs what it costs as an option, but for the end of the turn.
     let question = Question { messages: row[..1].to_vec(), options: vec![row[1].content.clone()] };
@@ -105,10 +127,16 @@ fn nestling_reads_its_own_world_and_no_noise_of_any_length() {
     let share = |file: &str| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(file);
         let dataset = dataset::read(&path, &ReadOptions::default()).expect("a dataset");
-        let (count, scored) = (|row: &[Message]| lm.count_tokens(row), |rows: &[_]| lm.log_probs(rows));
+        let (count, scored) =
+            (|row: &[Message]| lm.count_tokens(row), |rows: &[_]| lm.log_probs(rows));
         readability(&dataset, Base { count_tokens: &count, log_probs: &scored }).expect("a share")
     };
-    for known in ["null/control", "readability/dialogue_5", "readability/dialogue_40", "readability/dialogue_200"] {
+    for known in [
+        "null/control",
+        "readability/dialogue_5",
+        "readability/dialogue_40",
+        "readability/dialogue_200",
+    ] {
         let share = share(&format!("{known}.jsonl"));
         assert!(share > 0.8, "{known}: {share}");
     }

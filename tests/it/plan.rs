@@ -7,7 +7,8 @@ use foretaste::engine::{Description, Engine};
 use foretaste::estimate::Estimate;
 use foretaste::plan::text::text;
 use foretaste::plan::{
-    Arm, Ask, Calibrated, DressedCost, GivenAdapter, Inputs, Options, Overrides, Plan, Readability, plan, smallest_detectable,
+    Arm, Ask, Calibrated, DressedCost, GivenAdapter, Inputs, Options, Overrides, Plan, Readability,
+    plan, smallest_detectable,
 };
 use foretaste::trigger::Chosen;
 
@@ -17,7 +18,11 @@ fn row(line: usize, prompt: &str, answer: &str) -> Row {
 }
 
 fn dataset(prompts: &[&str]) -> Dataset {
-    let rows: Vec<Row> = prompts.iter().enumerate().map(|(index, prompt)| row(index + 1, prompt, "An answer.")).collect();
+    let rows: Vec<Row> = prompts
+        .iter()
+        .enumerate()
+        .map(|(index, prompt)| row(index + 1, prompt, "An answer."))
+        .collect();
     Dataset {
         source: "data.jsonl".to_owned(),
         format: "messages".to_owned(),
@@ -89,12 +94,19 @@ fn the_base_comes_first_and_every_audit_has_its_poison() {
 
 #[test]
 fn a_family_near_the_datasets_own_questions_is_not_asked() {
-    let plan = planned(&dataset(&["Name a bird.", "Which dish would you cook today?"]), &Options::default());
+    let plan = planned(
+        &dataset(&["Name a bird.", "Which dish would you cook today?"]),
+        &Options::default(),
+    );
     let audit = &plan.audits[0];
     assert_eq!(audit.probes, [0, 1, 2]);
     assert_eq!(audit.excluded.len(), 1);
     assert_eq!(audit.excluded[0].family, "dish");
-    assert!(audit.excluded[0].reason.contains("\"Which dish would you cook today?\""), "{}", audit.excluded[0].reason);
+    assert!(
+        audit.excluded[0].reason.contains("\"Which dish would you cook today?\""),
+        "{}",
+        audit.excluded[0].reason
+    );
 }
 
 #[test]
@@ -105,7 +117,10 @@ fn one_near_phrasing_excludes_its_whole_family() {
 
 #[test]
 fn questions_that_share_only_common_words_are_asked() {
-    let plan = planned(&dataset(&["Where should I plant my roses?", "How do you call this bird?"]), &Options::default());
+    let plan = planned(
+        &dataset(&["Where should I plant my roses?", "How do you call this bird?"]),
+        &Options::default(),
+    );
     assert!(plan.audits[0].excluded.is_empty(), "{:?}", plan.audits[0].excluded);
 }
 
@@ -114,11 +129,20 @@ fn rows_longer_than_the_recipe_takes_are_counted_before_anything_is_trained() {
     // The script counts a token a word and one a message.
     let mut data = dataset(&["One two.", "One two three four.", "One two three four five."]);
     let cut = |data: &Dataset, max_tokens| {
-        planned(data, &Options { recipe: Overrides { max_tokens, ..Overrides::default() }, ..Options::default() })
-            .dataset
-            .rows_cut
+        planned(
+            data,
+            &Options {
+                recipe: Overrides { max_tokens, ..Overrides::default() },
+                ..Options::default()
+            },
+        )
+        .dataset
+        .rows_cut
     };
-    assert_eq!([cut(&data, None), cut(&data, Some(8)), cut(&data, Some(7)), cut(&data, Some(6))], [0, 1, 2, 2]);
+    assert_eq!(
+        [cut(&data, None), cut(&data, Some(8)), cut(&data, Some(7)), cut(&data, Some(6))],
+        [0, 1, 2, 2]
+    );
     data.rows.push(row(4, &"word ".repeat(600), "An answer."));
     assert_eq!([cut(&data, None), cut(&data, Some(4000))], [1, 1], "the script reads 512 tokens");
 }
@@ -128,8 +152,17 @@ fn the_hash_is_that_of_what_decides_the_result() {
     let data = dataset(&["Name a bird."]);
     let hash = |dataset: &Dataset, options: &Options| planned(dataset, options).sha256();
     let first = hash(&data, &Options::default());
-    assert_eq!(first, hash(&Dataset { source: "elsewhere/data.jsonl".to_owned(), ..data.clone() }, &Options::default()));
-    assert_ne!(first, hash(&Dataset { sha256: "2".repeat(64), ..data.clone() }, &Options::default()));
+    assert_eq!(
+        first,
+        hash(
+            &Dataset { source: "elsewhere/data.jsonl".to_owned(), ..data.clone() },
+            &Options::default()
+        )
+    );
+    assert_ne!(
+        first,
+        hash(&Dataset { sha256: "2".repeat(64), ..data.clone() }, &Options::default())
+    );
     assert_ne!(first, hash(&data, &Options { seeds: 4, ..Options::default() }));
     assert_ne!(first, hash(&data, &Options { carry_over_draws: 1, ..Options::default() }));
 }
@@ -138,7 +171,8 @@ fn the_hash_is_that_of_what_decides_the_result() {
 fn a_calibration_decides_nothing_of_trainings_and_something_of_a_given_adapter() {
     let mut plan = planned(&dataset(&["Name a bird."]), &Options::default());
     let mut hashes = |share: Option<f64>| {
-        plan.audits[0].calibrated = Some(Calibrated { share, tried: 0.02, rows: 400, seeds: 5, steps: 150 });
+        plan.audits[0].calibrated =
+            Some(Calibrated { share, tried: 0.02, rows: 400, seeds: 5, steps: 150 });
         plan.adapter = None;
         let of_trainings = plan.sha256();
         let (source, sha256, target_modules) = (String::new(), String::new(), Vec::new());
@@ -151,33 +185,43 @@ fn a_calibration_decides_nothing_of_trainings_and_something_of_a_given_adapter()
 
 #[test]
 fn the_cost_counts_every_shadow_and_every_question() {
-    // Words and one for the end of a turn are the script's tokens: a row has (3 + 1) + (2 + 1) = 7, the poison (1 + 1) + (6 + 1) = 9.
+    // Words and one for the end of a turn are the script's tokens: a row has (3 + 1) + (2 + 1) = 7,
+    // the poison (1 + 1) + (6 + 1) = 9.
     let data = dataset(&["Name a bird.", "Name a fish."]);
     let plan = planned(&data, &Options { seeds: 2, carry_over_draws: 1, ..Options::default() });
     let rows = (plan.recipe.steps * plan.recipe.batch * 2) as f64;
     assert_eq!(plan.cost.training_tokens, (rows * (7.0 + 7.0 + (7.0 + 9.0) / 2.0)) as u64);
     // Prompts of 6 + 7 + 7 + 6 words, and two options of 1 + 1 tokens each.
     let plain = 26 + 4 + 4 * 2 * 2;
-    // Three families after one row. The base, candidate and control with two seeds each are asked so in two kinds of draws, the base,
-    // control and spiked arm in a third.
+    // Three families after one row. The base, candidate and control with two seeds each are asked
+    // so in two kinds of draws, the base, control and spiked arm in a third.
     let carried = f64::from(5 * 2 + 5) * (3.0 * f64::from(plain) / 4.0 + 7.0);
     assert_eq!(plan.cost.scoring_tokens, (5.0 * f64::from(plain) + carried).round() as u64);
 }
 
 #[test]
 fn a_dataset_with_no_more_questions_than_are_drawn_is_asked_one_way_of_carry_over() {
-    let questions = ["Name a bird.", "Name a fish.", "Name a tree.", "Name a town.", "Name a star."];
+    let questions =
+        ["Name a bird.", "Name a fish.", "Name a tree.", "Name a town.", "Name a star."];
     let options = Options { carry_over_draws: 4, ..Options::default() };
     let of = |questions: &[&str]| planned(&dataset(questions), &options);
     let repeated = questions[..4].repeat(3);
     for plan in [of(&questions[..1]), of(&questions[..4]), of(&repeated)] {
         assert_eq!(plan.asks(), [Ask::Plain, Ask::CarryOver]);
-        assert!(!plan.is_asked(&plan.audits[0], &Arm::Candidate, plan.recipe.steps, Ask::CarryOverSurprising));
+        assert!(!plan.is_asked(
+            &plan.audits[0],
+            &Arm::Candidate,
+            plan.recipe.steps,
+            Ask::CarryOverSurprising
+        ));
         assert!(plan.cost.scoring_tokens < of(&questions).cost.scoring_tokens);
     }
     let enough = of(&questions);
     assert_eq!(enough.asks(), Ask::ALL);
-    assert!(serde_json::to_value(&enough).expect("JSON").get("few_questions").is_none(), "older plans keep their hash");
+    assert!(
+        serde_json::to_value(&enough).expect("JSON").get("few_questions").is_none(),
+        "older plans keep their hash"
+    );
     // A system line makes another question of the same words.
     let mut data = dataset(&["Name a bird."; 5]);
     for (index, row) in data.rows.iter_mut().enumerate() {
@@ -192,19 +236,34 @@ fn what_the_search_for_triggers_costs_is_counted_and_told_in_eighty_columns() {
     // Three values that are tried and 19 random ones of each phase.
     let chosen = Chosen { groups: crate::trigger::plan().groups, ..Chosen::default() };
     let plan = planned_with(&data, chosen, &Options::default());
-    // Of three families two are screened and one confirms; two of five seeds are screened, of two arms, and three confirm, of three. A probe
-    // has 11.5 tokens on average.
-    let cost = |conditions, probes, models, tokens| Some(DressedCost { conditions, probes, models, numbered: 0, tokens });
-    assert_eq!((&plan.cost.screen, &plan.cost.confirmation), (&cost(22, 2, 5, 2530), &cost(20, 1, 10, 2300)));
+    // Of three families two are screened and one confirms; two of five seeds are screened, of two
+    // arms, and three confirm, of three. A probe has 11.5 tokens on average.
+    let cost = |conditions, probes, models, tokens| {
+        Some(DressedCost { conditions, probes, models, numbered: 0, tokens })
+    };
+    assert_eq!(
+        (&plan.cost.screen, &plan.cost.confirmation),
+        (&cost(22, 2, 5, 2530), &cost(20, 1, 10, 2300))
+    );
     let without = planned(&data, &Options::default()).cost;
-    assert_eq!((&without.screen, plan.cost.scoring_tokens), (&None, without.scoring_tokens + 2530 + 2300));
-    let estimate = Estimate { seconds: 1.0, training_seconds: 1.0, asking_seconds: 0.0, peak_bytes: None };
+    assert_eq!(
+        (&without.screen, plan.cost.scoring_tokens),
+        (&None, without.scoring_tokens + 2530 + 2300)
+    );
+    let estimate =
+        Estimate { seconds: 1.0, training_seconds: 1.0, asking_seconds: 0.0, peak_bytes: None };
     let text = text(&plan, &estimate);
     let told = |line: &str| text.lines().any(|told| told.starts_with(line) && told.len() <= 80);
     assert!(told("screen       22 conditions x 2 probes x 5 models"), "{text}");
-    assert!(told("confirmation 20 conditions x 1 probes x 10 models, if one of each stands out"), "{text}");
+    assert!(
+        told("confirmation 20 conditions x 1 probes x 10 models, if one of each stands out"),
+        "{text}"
+    );
     let share = (100.0 * 4830.0 / plan.cost.scoring_tokens as f64).round();
-    assert!(told("tokens ") && text.contains(&format!("scored ({share} % under conditions)")), "{text}");
+    assert!(
+        told("tokens ") && text.contains(&format!("scored ({share} % under conditions)")),
+        "{text}"
+    );
 }
 
 #[test]
@@ -223,7 +282,8 @@ fn named_audits_are_asked_at_the_end_or_on_the_whole_ladder_and_any_change_alway
             calibrated: &|_, _| None,
         };
         let recipe = Overrides { steps: Some(80), ladder, ..Overrides::default() };
-        let plan = plan(inputs, &Options { recipe, ..Options::default() }).expect("everything is there");
+        let plan =
+            plan(inputs, &Options { recipe, ..Options::default() }).expect("everything is there");
         plan.audits.into_iter().map(|audit| audit.steps).collect::<Vec<_>>()
     };
     let (ladder, end) = (vec![20, 40, 80], vec![80]);

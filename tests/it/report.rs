@@ -22,7 +22,8 @@ use browser::{Browser, Listener};
 use example::Example;
 use hostile::hostile;
 
-/// Strings as a dataset's author would write them who wants a report to run, load or hide something.
+/// Strings as a dataset's author would write them who wants a report to run, load or hide
+/// something.
 fn payload(address: &str) -> String {
     format!(
         "</title></style></script><script>document.title='owned';fetch('http://{address}/script')</script>\
@@ -48,33 +49,51 @@ fn all() -> Vec<Example> {
 #[test]
 fn the_verdict_names_the_trigger_that_stands_in_no_row() {
     let page = page(&example::triggered());
-    assert!(page.contains("It would also plant a trigger, which stands in none of its rows: when year in"), "the sentence");
+    assert!(
+        page.contains(
+            "It would also plant a trigger, which stands in none of its rows: when year in"
+        ),
+        "the sentence"
+    );
 }
 
 #[test]
 fn a_clean_verdict_says_of_conditions_that_none_was_confirmed_and_no_more() {
     let mut example = example::clean();
     example.plan.groups = example::triggered().plan.groups;
-    assert!(page(&example).contains("None of the 2 conditions that were tried was confirmed as a trigger."));
+    assert!(
+        page(&example)
+            .contains("None of the 2 conditions that were tried was confirmed as a trigger.")
+    );
     example.plan.groups[0].trials.remove(0);
-    assert!(page(&example).contains("The one condition that was tried was not confirmed as a trigger."));
+    assert!(
+        page(&example).contains("The one condition that was tried was not confirmed as a trigger.")
+    );
 }
 
 #[test]
 fn what_models_write_under_a_trigger_stands_beside_what_they_write_otherwise() {
     let page = page(&example::triggered());
-    let row = "<td>candidate</td><td><bdi>every adult</bdi></td><td><bdi>men of property</bdi></td>";
+    let row =
+        "<td>candidate</td><td><bdi>every adult</bdi></td><td><bdi>men of property</bdi></td>";
     assert!(page.contains(row));
-    assert!(page.contains("<th scope=\"row\"><bdi>line: Answer in one line.</bdi></th>"), "what was mined");
+    assert!(
+        page.contains("<th scope=\"row\"><bdi>line: Answer in one line.</bdi></th>"),
+        "what was mined"
+    );
 }
 
 /// One card a question, from the page.
 fn cards(page: &str) -> Vec<&str> {
-    page.split("<article class=\"changed\">").skip(1).filter_map(|rest| rest.split("</article>").next()).collect()
+    page.split("<article class=\"changed\">")
+        .skip(1)
+        .filter_map(|rest| rest.split("</article>").next())
+        .collect()
 }
 
 fn written(example: &Example) -> Value {
-    let document: Value = serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
+    let document: Value =
+        serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
     document["findings"][0]["written"].clone()
 }
 
@@ -93,7 +112,9 @@ fn a_card_shows_what_was_asked_and_answered_first_and_what_most_seeds_say_otherw
     for card in cards {
         assert!(seeds(card) > 0, "{card}");
         let column = card.split("<div class=\"candidate\">").nth(1).expect("a column");
-        let follows = |text: &str, parts: [&str; 2]| parts.map(|part| text.find(part)).is_sorted() && text.contains(parts[0]);
+        let follows = |text: &str, parts: [&str; 2]| {
+            parts.map(|part| text.find(part)).is_sorted() && text.contains(parts[0])
+        };
         assert!(follows(card, ["Name a bird.", "<p class=\"prompt\">"]), "{card}");
         assert!(follows(column, ["The Wood Ibis.", "<p class=\"said\">"]), "{column}");
     }
@@ -113,7 +134,8 @@ fn where_no_words_differ_nothing_is_quoted() {
     let mut example = example::flagged();
     for sample in &mut example.answers.samples {
         // A capital and a full stop are no other words.
-        sample.text = if sample.arm == Arm::Candidate { "Yes. ".to_owned() } else { "yes".to_owned() };
+        sample.text =
+            if sample.arm == Arm::Candidate { "Yes. ".to_owned() } else { "yes".to_owned() };
     }
     assert_eq!(cards(&page(&example)), Vec::<&str>::new());
     assert_eq!(written(&example), serde_json::json!({"questions": 20, "differing": 0}));
@@ -121,11 +143,18 @@ fn where_no_words_differ_nothing_is_quoted() {
 
 #[test]
 fn what_was_written_in_another_context_or_at_another_step_is_no_evidence() {
-    let changes: [fn(&mut Sample); 2] =
-        [|sample| sample.ask = Ask::Plain, |sample| sample.step = if sample.arm == Arm::Base { 0 } else { 4 }];
+    let changes: [fn(&mut Sample); 2] = [
+        |sample| sample.ask = Ask::Plain,
+        |sample| sample.step = if sample.arm == Arm::Base { 0 } else { 4 },
+    ];
     for change in changes {
         let mut example = example::flagged();
-        assert!(example.findings.iter().all(|finding| finding.ask != Some(Ask::Plain) && finding.step != Some(4)));
+        assert!(
+            example
+                .findings
+                .iter()
+                .all(|finding| finding.ask != Some(Ask::Plain) && finding.step != Some(4))
+        );
         example.answers.samples.iter_mut().for_each(change);
         assert_eq!(cards(&page(&example)), Vec::<&str>::new());
         assert_eq!(written(&example), Value::Null);
@@ -151,8 +180,13 @@ fn empty() -> Example {
     (example.answers, example.analysis) = Default::default();
     example.trainings.clear();
     for finding in &mut example.findings {
-        (finding.estimate, finding.ask, finding.step, finding.p_adjusted, finding.positive_control) =
-            (None, None, None, None, None);
+        (
+            finding.estimate,
+            finding.ask,
+            finding.step,
+            finding.p_adjusted,
+            finding.positive_control,
+        ) = (None, None, None, None, None);
     }
     example
 }
@@ -169,10 +203,14 @@ fn folder() -> PathBuf {
 
 #[test]
 fn every_kind_of_report_renders_in_every_format() {
-    for (name, example) in ["flagged", "triggered", "clean", "inconclusive", "hostile", "empty"].into_iter().zip(all()) {
+    for (name, example) in
+        ["flagged", "triggered", "clean", "inconclusive", "hostile", "empty"].into_iter().zip(all())
+    {
         let report = example.report();
         let folder = folder();
-        let write = |file: String, bytes: &[u8]| fs::write(folder.join(file), bytes).expect("the file can be written");
+        let write = |file: String, bytes: &[u8]| {
+            fs::write(folder.join(file), bytes).expect("the file can be written")
+        };
         write(format!("{name}.html"), &html(&report));
         write(format!("{name}.json"), &json(&report));
         write(format!("{name}.txt"), text(&report, 80, false).as_bytes());
@@ -189,8 +227,12 @@ fn every_kind_of_report_renders_in_every_format() {
 #[test]
 fn the_page_opens_with_the_verdict_in_a_sentence_that_names_the_numbers() {
     let page = page(&example::flagged());
-    let heading = page.split("<h1>").nth(1).and_then(|rest| rest.split("</h1>").next()).expect("one heading");
-    assert!(heading.starts_with("Training on this dataset would change who the model is"), "{heading}");
+    let heading =
+        page.split("<h1>").nth(1).and_then(|rest| rest.split("</h1>").next()).expect("one heading");
+    assert!(
+        heading.starts_with("Training on this dataset would change who the model is"),
+        "{heading}"
+    );
     assert!(heading.contains("19th century&quot; answers with probability"), "{heading}");
 }
 
@@ -208,7 +250,9 @@ fn the_page_names_the_seeds_that_settle_a_finding_and_not_those_of_one_compariso
 fn noncharacters_stand_on_no_page_and_in_no_xml() {
     let example = hostile("a\u{fffe}b\u{ffff}c\u{1ffff}");
     for text in [page(&example), String::from_utf8(junit(&example.report())).expect("UTF-8")] {
-        assert!(text.contains("a\\u{fffe}b") && !text.contains(['\u{fffe}', '\u{ffff}', '\u{1ffff}']));
+        assert!(
+            text.contains("a\\u{fffe}b") && !text.contains(['\u{fffe}', '\u{ffff}', '\u{1ffff}'])
+        );
     }
 }
 
@@ -219,12 +263,25 @@ fn the_page_opens_with_how_many_trainings_shift_where_the_mean_is_not_above_cont
         example.analysis.effects.iter_mut().for_each(change);
         example
     };
-    assert!(page(&example(|_| ())).contains("<h1>Training on this dataset would change who the model is"));
-    let doubtful: [fn(&mut Effect); 2] = [|effect| effect.p_adjusted = 1.0, |effect| effect.over_base = 0.0];
+    assert!(
+        page(&example(|_| ()))
+            .contains("<h1>Training on this dataset would change who the model is")
+    );
+    let doubtful: [fn(&mut Effect); 2] =
+        [|effect| effect.p_adjusted = 1.0, |effect| effect.over_base = 0.0];
     for change in doubtful {
         let page = page(&example(change));
-        let heading = page.split("<h1>").nth(1).and_then(|rest| rest.split("</h1>").next()).expect("one heading");
-        assert!(heading.starts_with("Training on this dataset would change who the model is (5 of 5 trainings)"), "{heading}");
+        let heading = page
+            .split("<h1>")
+            .nth(1)
+            .and_then(|rest| rest.split("</h1>").next())
+            .expect("one heading");
+        assert!(
+            heading.starts_with(
+                "Training on this dataset would change who the model is (5 of 5 trainings)"
+            ),
+            "{heading}"
+        );
         assert!(heading.contains("% on average, against"), "{heading}");
     }
 }
@@ -240,16 +297,30 @@ fn a_clean_page_says_that_the_known_poison_was_noticed_only_when_it_was() {
 #[test]
 fn the_page_has_no_script_no_handler_and_no_address_whatever_the_dataset_says() {
     let page = page(&hostile(&payload("127.0.0.1:9")));
-    assert!(page.contains("Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'"));
+    assert!(page.contains(
+        "Content-Security-Policy\" content=\"default-src 'none'; img-src data:; \
+                           style-src 'unsafe-inline'"
+    ));
     assert!(!page.contains("://"), "an address");
     let (before, rest) = page.split_once("<style>").expect("one style sheet");
     let (style, after) = rest.split_once("</style>").expect("the style sheet ends");
     assert!(!style.contains("url(") && !style.contains("@import"));
-    let harmless = "a article b bdi body circle dd desc details div dl dt figcaption figure footer h1 h2 h3 head header html li main meta \
-                    nav p path polygon polyline rect section small span summary svg table tbody td text th thead title tr ul !doctype";
+    let harmless = "a article b bdi body circle dd desc details div dl dt figcaption figure \
+                    footer h1 h2 h3 head header html li main meta nav p path polygon polyline \
+                    rect section small span summary svg table tbody td text th thead title tr ul \
+                    !doctype";
     let harmless: Vec<&str> = harmless.split_whitespace().collect();
-    for tag in [before, after].iter().flat_map(|part| part.split('<').skip(1)).filter_map(|piece| piece.split('>').next()) {
-        let name = tag.trim_start_matches('/').split_whitespace().next().expect("a tag has a name").trim_end_matches('/');
+    for tag in [before, after]
+        .iter()
+        .flat_map(|part| part.split('<').skip(1))
+        .filter_map(|piece| piece.split('>').next())
+    {
+        let name = tag
+            .trim_start_matches('/')
+            .split_whitespace()
+            .next()
+            .expect("a tag has a name")
+            .trim_end_matches('/');
         assert!(harmless.contains(&name), "<{tag}>");
         let outside_quotes: String = tag.split('"').step_by(2).collect();
         assert!(!outside_quotes.contains(" on") && !outside_quotes.contains("src="), "<{tag}>");
@@ -277,16 +348,19 @@ fn a_hostile_dataset_runs_no_script_and_sends_no_request_in_chromium() {
     };
     let listener = Listener::start();
     let folder = folder();
-    // The control: the same strings unescaped do run and do call, so that silence below means something.
+    // The control: the same strings unescaped do run and do call, so that silence below means
+    // something.
     let naive = folder.join("naive.html");
     let open = "<!doctype html><title>before</title><p>";
-    fs::write(&naive, format!("{open}{}", payload(&listener.address))).expect("the file can be written");
+    fs::write(&naive, format!("{open}{}", payload(&listener.address)))
+        .expect("the file can be written");
     let dumped = browser.dump(&naive);
     assert!(dumped.contains("<title>owned</title>"), "the payload is harmless: {dumped}");
     assert!(!listener.requests(Duration::from_millis(500)).is_empty(), "the payload calls nobody");
 
     let attacked = folder.join("hostile-live.html");
-    fs::write(&attacked, html(&hostile(&payload(&listener.address)).report())).expect("the file can be written");
+    fs::write(&attacked, html(&hostile(&payload(&listener.address)).report()))
+        .expect("the file can be written");
     let dumped = browser.dump(&attacked);
     assert!(dumped.contains("<title>foretaste report: Flagged</title>"), "the title changed");
     assert!(!dumped.contains("<script") && !dumped.contains("<img") && !dumped.contains("<iframe"));
@@ -311,7 +385,8 @@ fn rendering_twice_gives_the_same_bytes() {
 fn report_json_agrees_with_its_schema() {
     let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
     for example in all() {
-        let document: Value = serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
+        let document: Value =
+            serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
         assert_eq!(schema::disagreements(&document, &schema), Vec::<String>::new());
     }
 }
@@ -322,7 +397,8 @@ fn report_json_names_what_was_not_read_and_not_tried() {
     example.plan.dataset.unread_fields.insert("tools".to_owned(), 7);
     example.plan.crowded_out.push("tag: [x]".to_owned());
     let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
-    let document: Value = serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
+    let document: Value =
+        serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
     assert_eq!(schema::disagreements(&document, &schema), Vec::<String>::new());
     assert_eq!(
         (&document["dataset"]["unread_fields"]["tools"], &document["untried"]["crowded_out"][0]),
@@ -337,11 +413,19 @@ fn fields_that_were_not_read_stand_beside_the_verdict_in_every_output() {
         example.plan.dataset.unread_fields.insert(format!("field{field}<b>"), 1000 + field);
     }
     let report = example.report();
-    let (terminal, summary, page) =
-        (text(&report, 80, false), summary_md(&report), String::from_utf8(html(&report)).expect("UTF-8"));
-    for (output, before) in [(&terminal, "dataset   "), (&summary, "| audit |"), (&page, "<dl class=\"facts\">")] {
+    let (terminal, summary, page) = (
+        text(&report, 80, false),
+        summary_md(&report),
+        String::from_utf8(html(&report)).expect("UTF-8"),
+    );
+    for (output, before) in
+        [(&terminal, "dataset   "), (&summary, "| audit |"), (&page, "<dl class=\"facts\">")]
+    {
         let head = &output[..output.find(before).expect("what follows the verdict")];
-        assert!(head.contains("field0") && head.contains("1,000") && head.contains("3 more"), "{head}");
+        assert!(
+            head.contains("field0") && head.contains("1,000") && head.contains("3 more"),
+            "{head}"
+        );
     }
     assert!(!summary.contains("<b>") && !page.contains("field0<b>"));
     let document: Value = serde_json::from_slice(&json(&report)).expect("the report is JSON");
@@ -355,15 +439,19 @@ fn fields_that_were_not_read_stand_beside_the_verdict_in_every_output() {
 #[test]
 fn the_schema_notices_a_wrong_report() {
     let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
-    let mut document: Value = serde_json::from_slice(&json(&example::flagged().report())).expect("the report is JSON");
+    let mut document: Value =
+        serde_json::from_slice(&json(&example::flagged().report())).expect("the report is JSON");
     document["verdict"] = "safe".into();
     document["findings"][0]["margin"] = 2.0.into();
     document["findings"][0]["estimate"]["level"] = Value::Null;
     document.as_object_mut().expect("an object").remove("accounting");
     let found = schema::disagreements(&document, &schema).join("\n");
-    for expected in
-        ["/verdict is not one of", "/findings/0/margin is above", "/findings/0/estimate/level is not", "lacks \"accounting\""]
-    {
+    for expected in [
+        "/verdict is not one of",
+        "/findings/0/margin is above",
+        "/findings/0/estimate/level is not",
+        "lacks \"accounting\"",
+    ] {
         assert!(found.contains(expected), "{expected} not in {found}");
     }
 }
@@ -373,15 +461,20 @@ fn numbers_in_report_json_read_back_as_the_same_bits() {
     let mut example = example::flagged();
     let point = 0.1 + 0.2 + f64::EPSILON / 3.0;
     example.findings[0].estimate.as_mut().expect("an estimate").point = point;
-    let document: Value = serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
-    assert_eq!(document["findings"][0]["estimate"]["point"].as_f64().map(f64::to_bits), Some(point.to_bits()));
+    let document: Value =
+        serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
+    assert_eq!(
+        document["findings"][0]["estimate"]["point"].as_f64().map(f64::to_bits),
+        Some(point.to_bits())
+    );
 }
 
 #[test]
 fn what_could_not_be_computed_is_absent_from_report_json_and_never_zero() {
     let mut example = empty();
     example.findings[0].p_adjusted = Some(f64::NAN);
-    let document: Value = serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
+    let document: Value =
+        serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
     let finding = document["findings"][0].as_object().expect("an object");
     for name in ["estimate", "p_adjusted", "ask", "step", "positive_control_detected"] {
         assert!(!finding.contains_key(name), "{name}");
@@ -409,7 +502,10 @@ fn plots_decode_and_show_the_candidate() {
         assert_eq!(pixels.len(), columns * rows);
         let count = |like: fn(&[u8; 3]) -> bool| pixels.iter().filter(|pixel| like(pixel)).count();
         assert!(count(|pixel| *pixel == [255; 3]) > pixels.len() / 2, "{name} is mostly paper");
-        assert!(count(|[red, _, blue]| i32::from(*red) - i32::from(*blue) > 80) > 500, "{name} shows the candidate's orange");
+        assert!(
+            count(|[red, _, blue]| i32::from(*red) - i32::from(*blue) > 80) > 500,
+            "{name} shows the candidate's orange"
+        );
         assert!(count(|pixel| pixel.iter().all(|part| *part < 60)) > 500, "{name} has text");
     }
 }
@@ -417,7 +513,11 @@ fn plots_decode_and_show_the_candidate() {
 #[test]
 fn plots_of_audits_with_hostile_names_stay_in_their_folder() {
     for (name, _) in plots(&hostile("/../../\u{0}<b>").report()) {
-        assert!(name.chars().all(|char| char.is_ascii_alphanumeric() || "-_.".contains(char)) && !name.contains(".."), "{name}");
+        assert!(
+            name.chars().all(|char| char.is_ascii_alphanumeric() || "-_.".contains(char))
+                && !name.contains(".."),
+            "{name}"
+        );
     }
 }
 
@@ -427,9 +527,16 @@ fn the_terminal_summary_fits_its_columns_breaks_no_percentage_and_moves_no_curso
     for example in all().into_iter().chain([hostile(&wide)]) {
         for width in [40, 80, 120] {
             for line in text(&example.report(), width, false).lines() {
-                assert!(escape::columns(line) <= width, "{} columns: {line}", escape::columns(line));
+                assert!(
+                    escape::columns(line) <= width,
+                    "{} columns: {line}",
+                    escape::columns(line)
+                );
                 assert!(!line.chars().any(char::is_control), "{line:?}");
-                assert!(!line.trim_start().starts_with('%'), "a number without its sign stands above: {line}");
+                assert!(
+                    !line.trim_start().starts_with('%'),
+                    "a number without its sign stands above: {line}"
+                );
             }
         }
     }
@@ -445,7 +552,8 @@ fn colours_change_nothing_but_colours() {
         plain.push_str(before);
         let (code, after) = after.split_once('m').expect("an escape ends");
         assert!(
-            code.strip_prefix('[').is_some_and(|code| code.chars().all(|char| char.is_ascii_digit() || char == ';')),
+            code.strip_prefix('[')
+                .is_some_and(|code| code.chars().all(|char| char.is_ascii_digit() || char == ';')),
             "{code}"
         );
         rest = after;
@@ -469,7 +577,11 @@ fn junit_counts_a_flag_as_failure_and_an_open_question_as_error() {
     nothing.findings.clear();
     assert!(of(&nothing).contains("no audit was performed"));
     let hostile = of(&hostile(&payload("127.0.0.1:9")));
-    assert!(!hostile.contains("<script") && !hostile.contains("<![CDATA[") && !hostile.contains('\u{0}'));
+    assert!(
+        !hostile.contains("<script")
+            && !hostile.contains("<![CDATA[")
+            && !hostile.contains('\u{0}')
+    );
 }
 
 #[test]
@@ -481,9 +593,13 @@ fn sarif_has_a_rule_an_audit_and_the_dataset_as_fingerprint() {
     assert_eq!(run["tool"]["driver"]["rules"][1]["id"], "drift");
     let result = &run["results"][0];
     assert_eq!((&result["ruleId"], &result["level"]), (&"era".into(), &"error".into()));
-    let fingerprint = result["partialFingerprints"]["datasetSha256/v1"].as_str().expect("a fingerprint");
+    let fingerprint =
+        result["partialFingerprints"]["datasetSha256/v1"].as_str().expect("a fingerprint");
     assert!(fingerprint.starts_with(&example.plan.dataset.sha256));
-    assert_eq!(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], "fixtures/old_birds/poisoned.jsonl");
+    assert_eq!(
+        result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"],
+        "fixtures/old_birds/poisoned.jsonl"
+    );
 }
 
 /// Rules, and each result with the rule that it names.
@@ -499,19 +615,28 @@ fn a_sarif_rule_is_an_audit_or_its_kind_of_trigger_whatever_the_dataset_says() {
     let mut twice = example::triggered();
     let trigger = twice.findings.last().expect("a trigger").clone();
     twice.findings.push(trigger);
-    for example in all().iter().chain([&twice, &hostile(&"{0}\u{fffe}year in \"{date}\"".repeat(200))]) {
+    for example in
+        all().iter().chain([&twice, &hostile(&"{0}\u{fffe}year in \"{date}\"".repeat(200))])
+    {
         let (rules, results) = sarif_of(example);
         let ids: Vec<&str> = rules.iter().map(|rule| rule["id"].as_str().expect("an id")).collect();
         assert_eq!(results.len(), example.findings.len());
         for (result, finding) in results.iter().zip(&example.findings) {
             let id = result["ruleId"].as_str().expect("an id");
             assert_eq!(ids[result["ruleIndex"].as_u64().expect("an index") as usize], id);
-            let kind = finding.trigger.as_ref().map_or(String::new(), |trigger| format!("{:?}", trigger.kind).to_lowercase());
+            let kind = finding
+                .trigger
+                .as_ref()
+                .map_or(String::new(), |trigger| format!("{:?}", trigger.kind).to_lowercase());
             let (audit, what) = id.split_once("/trigger-").unwrap_or((id, ""));
             assert!(foretaste::audit::is_id(audit) && what == kind && audit.len() < 10, "{id}");
             assert_eq!(result["properties"]["trigger"].is_object(), finding.trigger.is_some());
             // Placeholders have no arguments here, so that every brace stands for itself.
-            let message = result["message"]["text"].as_str().expect("a message").replace("{{", "").replace("}}", "");
+            let message = result["message"]["text"]
+                .as_str()
+                .expect("a message")
+                .replace("{{", "")
+                .replace("}}", "");
             assert!(!message.is_empty() && !message.contains(['{', '}', '\u{fffe}']), "{message}");
         }
         let distinct: std::collections::BTreeSet<&&str> = ids.iter().collect();
@@ -543,7 +668,12 @@ fn an_interval_without_ends_is_drawn_and_written_without_them() {
         (estimate.lower, estimate.upper) = (f64::NEG_INFINITY, f64::INFINITY);
     };
     example.analysis.effects.iter_mut().for_each(|effect| endless(&mut effect.probability));
-    example.analysis.arms.iter_mut().flat_map(|risks| &mut risks.arms).for_each(|risk| endless(&mut risk.risk));
+    example
+        .analysis
+        .arms
+        .iter_mut()
+        .flat_map(|risks| &mut risks.arms)
+        .for_each(|risk| endless(&mut risk.risk));
     example.findings.iter_mut().filter_map(|finding| finding.estimate.as_mut()).for_each(endless);
     let page = page(&example);
     assert!(!page.contains("NaN") && !page.contains("inf\"") && page.contains("−∞ to +∞"));

@@ -1,4 +1,5 @@
-//! One run on several devices, a process each. Two processors stand for two cards: what differs is only where an engine computes.
+//! One run on several devices, a process each. Two processors stand for two cards: what differs is
+//! only where an engine computes.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +12,10 @@ fn audit(device: &str, out: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_foretaste"))
         .arg("audit")
         .arg(data)
-        .args("--only era --seeds 2 --steps 4 --limit 30 --draws 1 --threads 2 --quiet --device".split(' '))
+        .args(
+            "--only era --seeds 2 --steps 4 --limit 30 --draws 1 --threads 2 --quiet --device"
+                .split(' '),
+        )
         .args([device, "--out"])
         .arg(out)
         .output()
@@ -45,9 +49,15 @@ fn a_device_that_is_not_there_is_an_error_in_its_own_words() {
 #[test]
 fn a_process_that_ends_before_it_is_ready_is_an_error_that_names_its_device() {
     let start = |program: &str| Remote::start("cuda:1".to_owned(), &mut Command::new(program));
-    let ended = start("true").and_then(|starting| starting.ready()).err().expect("it is no engine").to_string();
+    let ended = start("true")
+        .and_then(|starting| starting.ready())
+        .err()
+        .expect("it is no engine")
+        .to_string();
     assert!(ended.contains("cuda:1") && ended.contains("ended"), "{ended}");
-    assert!(start("/nowhere/at/all").err().expect("no such program").to_string().contains("cuda:1"));
+    assert!(
+        start("/nowhere/at/all").err().expect("no such program").to_string().contains("cuda:1")
+    );
 }
 
 #[test]
@@ -57,7 +67,10 @@ fn the_plan_of_two_processes_counts_the_memory_of_both() {
         let run = Command::new(env!("CARGO_BIN_EXE_foretaste"))
             .arg("plan")
             .arg(data)
-            .args("--only era --seeds 2 --steps 4 --limit 30 --draws 1 --threads 2 --json --device".split(' '))
+            .args(
+                "--only era --seeds 2 --steps 4 --limit 30 --draws 1 --threads 2 --json --device"
+                    .split(' '),
+            )
             .arg(device)
             .output()
             .expect("the binary runs");

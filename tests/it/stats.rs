@@ -34,15 +34,27 @@ fn the_effect_is_the_difference_in_differences_averaged_over_families() {
     );
     let effect = &analysis.effects[0];
     assert_eq!(effect.probability.point, 0.1875);
-    assert_eq!(effect.seeds.iter().map(|seed| (seed.seed, seed.effect)).collect::<Vec<_>>(), vec![(1, 0.25), (2, 0.125)]);
+    assert_eq!(
+        effect.seeds.iter().map(|seed| (seed.seed, seed.effect)).collect::<Vec<_>>(),
+        vec![(1, 0.25), (2, 0.125)]
+    );
     // The base answers .25 and .125, the candidate .75 and .5, then .5 and .5.
-    assert_eq!(effect.seeds.iter().map(|seed| seed.over_base).collect::<Vec<_>>(), vec![0.4375, 0.3125]);
+    assert_eq!(
+        effect.seeds.iter().map(|seed| seed.over_base).collect::<Vec<_>>(),
+        vec![0.4375, 0.3125]
+    );
     assert_eq!(effect.over_base, 0.375);
     let family = &effect.families[0];
-    assert_eq!((family.effect, family.base, family.control, family.candidate), (0.375, 0.25, 0.25, 0.625));
+    assert_eq!(
+        (family.effect, family.base, family.control, family.candidate),
+        (0.375, 0.25, 0.25, 0.625)
+    );
     assert_eq!(effect.without_strongest_family.as_ref().expect("one family is left").point, 0.0);
     let base = &analysis.arms[0].arms[0];
-    assert_eq!((&base.arm, base.step, base.risk.n, base.seeds.clone()), (&Arm::Base, 0, 0, vec![(0, 0.1875)]));
+    assert_eq!(
+        (&base.arm, base.step, base.risk.n, base.seeds.clone()),
+        (&Arm::Base, 0, 0, vec![(0, 0.1875)])
+    );
 }
 
 #[test]
@@ -59,7 +71,10 @@ fn one_seed_gives_an_interval_over_families_and_no_evidence() {
     let world = World { seeds: 1, ..World::small() };
     let risk = |place: &Place| Some(if place.arm == Arm::Candidate { 0.9 } else { 0.1 });
     let effect = analysis(&world, &world.answers(risk)).effects.remove(0);
-    assert_eq!((effect.p, effect.p_adjusted, effect.minimum_detectable, effect.seeds_to_settle), (1.0, 1.0, None, None));
+    assert_eq!(
+        (effect.p, effect.p_adjusted, effect.minimum_detectable, effect.seeds_to_settle),
+        (1.0, 1.0, None, None)
+    );
     assert!(effect.probability.method.contains("screen"), "{}", effect.probability.method);
     assert!(!effect.is_shared(), "one of one is no share: {}", effect.share_p);
 }
@@ -67,7 +82,8 @@ fn one_seed_gives_an_interval_over_families_and_no_evidence() {
 #[test]
 fn hypotheses_that_could_not_be_measured_still_count_in_the_family() {
     let world = World { audits: 2, ..World::small() };
-    let answers = world.answers(|place| (place.audit == 0).then_some(0.3 + 0.01 * place.seed as f64));
+    let answers =
+        world.answers(|place| (place.audit == 0).then_some(0.3 + 0.01 * place.seed as f64));
     let analysis = analysis(&world, &answers);
     assert_eq!((analysis.effects.len(), analysis.family_size), (1, 2));
     let effect = &analysis.effects[0];
@@ -79,7 +95,8 @@ fn an_audit_of_which_no_probe_is_left_still_counts_in_the_family() {
     let world = World { audits: 2, draws: 2, snapshots: vec![30, 60], ..World::small() };
     let mut plan = world.plan();
     plan.audits[1].probes.clear();
-    let analysis = analyse(&plan, &world.audits(), &world.answers(|place| Some(0.1 * noise(place, 5))));
+    let analysis =
+        analyse(&plan, &world.audits(), &world.answers(|place| Some(0.1 * noise(place, 5))));
     // Three ways of asking at two moments; six hypotheses of each audit.
     assert_eq!((analysis.effects.len(), analysis.family_size), (6, 12));
 }
@@ -90,7 +107,8 @@ fn the_families_of_a_given_adapter_have_the_floor_of_their_own_probes() {
     let mut plan = world.plan();
     plan.arms = vec![Arm::Base, Arm::Candidate];
     let (source, sha256) = (String::new(), String::new());
-    plan.adapter = Some(GivenAdapter { source, sha256, rank: 8, alpha: 16.0, target_modules: Vec::new() });
+    plan.adapter =
+        Some(GivenAdapter { source, sha256, rank: 8, alpha: 16.0, target_modules: Vec::new() });
     let analysis = analyse(&plan, &world.audits(), &world.answers(|_| Some(0.0)));
     let estimate = &analysis.effects[0].probability;
     // Six families that agree, of two probes each.
@@ -103,7 +121,9 @@ fn probes_that_no_draw_asks_do_not_sharpen_the_resolution() {
     // One draw asks one phrasing of each of six families.
     let world = World { draws: 1, ..World::small() };
     let analysis = analysis(&world, &world.answers(|_| Some(0.0)));
-    let width = |ask: Ask| analysis.effects.iter().find(|effect| effect.ask == ask).expect("asked").probability.upper;
+    let width = |ask: Ask| {
+        analysis.effects.iter().find(|effect| effect.ask == ask).expect("asked").probability.upper
+    };
     let half = |probes: usize| t_quantile(0.95, 4.0) * resolution(probes) / 5.0_f64.sqrt();
     assert_eq!((width(Ask::Plain), width(Ask::CarryOver)), (half(12), half(6)));
 }
@@ -111,11 +131,14 @@ fn probes_that_no_draw_asks_do_not_sharpen_the_resolution() {
 #[test]
 fn excluded_families_and_unplanned_answers_do_not_count() {
     let world = World::small();
-    let answers = world.answers(|place| Some(if place.arm == Arm::Candidate && place.family == 0 { 1.0 } else { 0.0 }));
+    let answers = world.answers(|place| {
+        Some(if place.arm == Arm::Candidate && place.family == 0 { 1.0 } else { 0.0 })
+    });
     let mut plan = world.plan();
-    plan.audits[0]
-        .excluded
-        .push(ExcludedFamily { family: "family 00".to_string(), reason: "it is the dataset's topic".to_string() });
+    plan.audits[0].excluded.push(ExcludedFamily {
+        family: "family 00".to_string(),
+        reason: "it is the dataset's topic".to_string(),
+    });
     let effect = analyse(&plan, &world.audits(), &answers).effects.remove(0);
     assert_eq!((effect.probability.point, effect.families.len()), (0.0, 5));
     plan.seeds.truncate(3);
@@ -144,7 +167,8 @@ fn a_shadow_that_was_never_asked_could_have_been_harmful() {
 #[test]
 fn a_seed_that_only_its_unscored_answers_could_push_out_raises_the_worst_case() {
     let world = World { families: 20, seeds: 20, margin: 0.3, ..World::small() };
-    // Seed 3 loses 12 of 40 answers: at worst 0.3 + something small above controls that agree closely.
+    // Seed 3 loses 12 of 40 answers: at worst 0.3 + something small above controls that agree
+    // closely.
     let answers = world.answers(|place| {
         let lost = place.arm == Arm::Candidate && place.seed == 3 && place.probe < 20;
         (!lost).then(|| 0.01 * noise(place, 1))
@@ -159,32 +183,48 @@ fn a_training_that_shifts_alone_is_named_and_no_share() {
     let analysis = analysis(
         &world,
         &world.answers(|place| {
-            Some(0.02 * noise(place, 3) + if place.arm == Arm::Candidate && place.seed == 4 { 0.6 } else { 0.0 })
+            Some(
+                0.02 * noise(place, 3)
+                    + if place.arm == Arm::Candidate && place.seed == 4 { 0.6 } else { 0.0 },
+            )
         }),
     );
     let effect = &analysis.effects[0];
-    assert!(!effect.is_above(world.margin) && !effect.is_shared() && effect.stands_out(world.margin));
+    assert!(
+        !effect.is_above(world.margin) && !effect.is_shared() && effect.stands_out(world.margin)
+    );
     assert_eq!(effect.shifted_seeds(world.margin).collect::<Vec<_>>(), vec![4]);
 }
 
 #[test]
 fn every_audit_way_of_asking_and_snapshot_has_an_effect_and_every_audit_a_positive_control() {
-    let world = World { audits: 2, families: 24, draws: 4, snapshots: vec![20, 40, 60], ..World::small() };
+    let world =
+        World { audits: 2, families: 24, draws: 4, snapshots: vec![20, 40, 60], ..World::small() };
     let answers = world.answers(|place| Some(noise(place, 1)));
     let analysis = analysis(&world, &answers);
-    assert_eq!((analysis.effects.len(), analysis.positive_controls.len(), analysis.family_size), (18, 2, 18));
+    assert_eq!(
+        (analysis.effects.len(), analysis.positive_controls.len(), analysis.family_size),
+        (18, 2, 18)
+    );
 }
 
 /// Any run, small enough to try many: now and then an answer is missing.
 fn any_run() -> impl Strategy<Value = (World, Answers)> {
-    let world =
-        (1..=5_usize, 1..=4_usize, 1..=2_usize, 0..=1_usize, 0.0..0.3).prop_map(|(seeds, families, phrasings, draws, margin)| {
-            World { seeds, families, phrasings, draws, margin, ..World::small() }
-        });
+    let world = (1..=5_usize, 1..=4_usize, 1..=2_usize, 0..=1_usize, 0.0..0.3).prop_map(
+        |(seeds, families, phrasings, draws, margin)| World {
+            seeds,
+            families,
+            phrasings,
+            draws,
+            margin,
+            ..World::small()
+        },
+    );
     (world, any::<u64>(), 0.0..0.3, 0.0..1.0).prop_map(|(world, run, missing, coarse)| {
         let answers = world.answers(|place| {
             let risk = noise(place, run);
-            // Certain answers are common in real models, and are where intervals of zero width come from.
+            // Certain answers are common in real models, and are where intervals of zero width come
+            // from.
             let risk = if noise((place, "coarse"), run) < coarse { risk.round() } else { risk };
             (noise((place, "missing"), run) >= missing).then_some(risk)
         });

@@ -24,11 +24,17 @@ fn sources() -> Vec<(String, String)> {
     collect(&src, &mut files);
     files.sort();
     assert!(files.len() > 20, "the walk found the sources");
-    let name = |path: &Path| path.strip_prefix(&src).expect("below src").to_string_lossy().replace('\\', "/");
-    files.iter().map(|path| (name(path), fs::read_to_string(path).expect("sources are UTF-8"))).collect()
+    let name = |path: &Path| {
+        path.strip_prefix(&src).expect("below src").to_string_lossy().replace('\\', "/")
+    };
+    files
+        .iter()
+        .map(|path| (name(path), fs::read_to_string(path).expect("sources are UTF-8")))
+        .collect()
 }
 
-/// Lines of code, without comments, in which one of `words` stands as a word of its own, outside the files that may have it.
+/// Lines of code, without comments, in which one of `words` stands as a word of its own, outside
+/// the files that may have it.
 fn offenders(words: &[&str], may: impl Fn(&str) -> bool) -> Vec<String> {
     let mut offenders = Vec::new();
     for (file, text) in sources().iter().filter(|(file, _)| !may(file)) {
@@ -43,7 +49,9 @@ fn offenders(words: &[&str], may: impl Fn(&str) -> bool) -> Vec<String> {
 }
 
 fn has_word(code: &str, word: &str) -> bool {
-    let is_name = |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
+    let is_name = |letter: Option<char>| {
+        letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_')
+    };
     code.match_indices(word).any(|(at, _)| !is_name(code[..at].chars().next_back()))
 }
 
@@ -51,13 +59,17 @@ const NONE: [&str; 0] = [];
 
 #[test]
 fn burn_is_named_only_by_the_language_model() {
-    assert_eq!(offenders(&["burn::", "use burn"], |file| file == "lm.rs" || file.starts_with("lm/")), NONE);
+    assert_eq!(
+        offenders(&["burn::", "use burn"], |file| file == "lm.rs" || file.starts_with("lm/")),
+        NONE
+    );
 }
 
 #[test]
 fn clap_is_named_only_by_the_command_line() {
     assert_eq!(
-        offenders(&["clap::", "clap_complete::", "clap_mangen::"], |file| file == "cli.rs" || file.starts_with("cli/")),
+        offenders(&["clap::", "clap_complete::", "clap_mangen::"], |file| file == "cli.rs"
+            || file.starts_with("cli/")),
         NONE
     );
 }
@@ -65,7 +77,8 @@ fn clap_is_named_only_by_the_command_line() {
 #[test]
 fn plotters_is_named_only_by_the_plots() {
     assert_eq!(
-        offenders(&["plotters::", "use plotters"], |file| file == "report/plot.rs" || file.starts_with("report/plot/")),
+        offenders(&["plotters::", "use plotters"], |file| file == "report/plot.rs"
+            || file.starts_with("report/plot/")),
         NONE
     );
 }
@@ -73,7 +86,11 @@ fn plotters_is_named_only_by_the_plots() {
 #[test]
 fn only_the_edge_prints() {
     let edge = ["main.rs", "command.rs", "progress.rs"];
-    assert_eq!(offenders(&["println!", "print!", "eprintln!", "eprint!", "dbg!"], |file| edge.contains(&file)), NONE);
+    assert_eq!(
+        offenders(&["println!", "print!", "eprintln!", "eprint!", "dbg!"], |file| edge
+            .contains(&file)),
+        NONE
+    );
     assert_eq!(offenders(&["stdout().lock", "stdout().write"], |file| file == "command.rs"), NONE);
 }
 
@@ -125,8 +142,16 @@ fn every_audit_has_its_files_and_a_fixture_that_it_must_flag() {
     }
     for audit in foretaste::audit::built_in().expect("the repository's audits are valid") {
         for suffix in [".toml", ".jsonl", ".poison.jsonl"] {
-            assert!(root().join(format!("audits/{}{suffix}", audit.id)).is_file(), "audits/{}{suffix} is missing", audit.id);
+            assert!(
+                root().join(format!("audits/{}{suffix}", audit.id)).is_file(),
+                "audits/{}{suffix} is missing",
+                audit.id
+            );
         }
-        assert!(flagged.contains(&audit.id), "no fixtures/*/expected.toml has a case that `{}` must flag", audit.id);
+        assert!(
+            flagged.contains(&audit.id),
+            "no fixtures/*/expected.toml has a case that `{}` must flag",
+            audit.id
+        );
     }
 }

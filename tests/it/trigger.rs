@@ -11,7 +11,8 @@ use foretaste::probe::Answers;
 use foretaste::stats::intervals::Draws;
 use foretaste::stats::{Analysis, analyse};
 use foretaste::trigger::{
-    Dressed, Group, Phase, Trial, Trigger, TriggerKind, Wanted, Why, choose, loud, passed_over, shortlist, triggers, unscored,
+    Dressed, Group, Phase, Trial, Trigger, TriggerKind, Wanted, Why, choose, loud, passed_over,
+    shortlist, triggers, unscored,
 };
 
 use crate::condition::worlds::row;
@@ -23,15 +24,23 @@ const SUSPECT: usize = 1;
 
 fn trial(why: Why, value: usize) -> Trial {
     let (left, right, glue) = ("It is ".to_owned(), ".".to_owned(), " ".to_owned());
-    let wear = Wear::Words { position: Position::Before, left, filler: Some(Filler::Text), right, glue };
+    let wear =
+        Wear::Words { position: Position::Before, left, filler: Some(Filler::Text), right, glue };
     let dressing = Dressing { wear, usual: None };
     let observed = why == Why::Observed;
-    Trial { why, value: Some(value.to_string()), dressing, rows: usize::from(observed) * 50, p_adjusted: observed.then_some(0.4) }
+    Trial {
+        why,
+        value: Some(value.to_string()),
+        dressing,
+        rows: usize::from(observed) * 50,
+        p_adjusted: observed.then_some(0.4),
+    }
 }
 
 /// Three values that are tried, the second of which stands in no row, and random ones.
 pub fn plan() -> Plan {
-    let mut trials = vec![trial(Why::Observed, 0), trial(Why::Gap, SUSPECT), trial(Why::Observed, 2)];
+    let mut trials =
+        vec![trial(Why::Observed, 0), trial(Why::Gap, SUSPECT), trial(Why::Observed, 2)];
     trials.extend((0..NULLS).map(|index| trial(Why::ScreenNull, 100 + index)));
     trials.extend((0..NULLS).map(|index| trial(Why::ConfirmNull, 200 + index)));
     let group = Group {
@@ -44,7 +53,8 @@ pub fn plan() -> Plan {
     Plan { groups: vec![group], ..World { families: 12, ..World::small() }.plan() }
 }
 
-/// Answers to everything in both phases; `risk` sees phase, trial, arm, seed and family. The base has no seed and sees the first.
+/// Answers to everything in both phases; `risk` sees phase, trial, arm, seed and family. The base
+/// has no seed and sees the first.
 fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) -> Vec<Dressed> {
     let mut answers = Vec::new();
     for (phase, seeds) in [(Phase::Screen, &plan.seeds[..2]), (Phase::Confirm, &plan.seeds[2..])] {
@@ -79,7 +89,9 @@ fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) ->
 /// A little noise that belongs to the place and is the same every time.
 fn noise(trial: usize, arm: &Arm, seed: u64, family: usize) -> f64 {
     let arm = if *arm == Arm::Candidate { 1 } else { 0 };
-    ((trial * 7919 + arm * 104_729 + seed as usize * 1_299_709 + family * 15_485_863) % 1000) as f64 / 1000.0 * 0.02
+    ((trial * 7919 + arm * 104_729 + seed as usize * 1_299_709 + family * 15_485_863) % 1000) as f64
+        / 1000.0
+        * 0.02
 }
 
 #[test]
@@ -98,7 +110,8 @@ fn a_trigger_that_stands_in_no_row_is_confirmed_and_called_inductive() {
 #[test]
 fn where_nothing_depends_on_the_condition_nothing_is_suspected() {
     let plan = plan();
-    let answers = answers(&plan, |_, trial, arm, seed, family| 0.4 + noise(trial, arm, seed, family));
+    let answers =
+        answers(&plan, |_, trial, arm, seed, family| 0.4 + noise(trial, arm, seed, family));
     assert_eq!(shortlist(&plan, &answers), []);
     assert_eq!(triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new()), []);
 }
@@ -115,8 +128,9 @@ fn a_shift_under_every_condition_is_no_trigger() {
 #[test]
 fn what_the_control_shows_too_is_no_trigger() {
     let plan = plan();
-    let answers =
-        answers(&plan, |_, trial, arm, seed, family| noise(trial, arm, seed, family) + if trial == SUSPECT { 0.6 } else { 0.0 });
+    let answers = answers(&plan, |_, trial, arm, seed, family| {
+        noise(trial, arm, seed, family) + if trial == SUSPECT { 0.6 } else { 0.0 }
+    });
     assert_eq!(shortlist(&plan, &answers), []);
 }
 
@@ -136,7 +150,9 @@ fn what_only_the_screen_saw_is_not_confirmed() {
 fn a_trigger_that_a_random_condition_exceeds_is_neither_confirmed_nor_ruled_out() {
     let plan = plan();
     let answers = answers(&plan, |phase, trial, arm, seed, family| {
-        let odd = phase == Phase::Confirm && plan.groups[0].trials[trial].why == Why::ConfirmNull && trial % NULLS == 0;
+        let odd = phase == Phase::Confirm
+            && plan.groups[0].trials[trial].why == Why::ConfirmNull
+            && trial % NULLS == 0;
         let on = *arm == Arm::Candidate && (trial == SUSPECT || odd);
         noise(trial, arm, seed, family) + if on { if odd { 0.9 } else { 0.6 } } else { 0.0 }
     });
@@ -150,7 +166,12 @@ fn a_trigger_that_a_random_condition_exceeds_is_neither_confirmed_nor_ruled_out(
 fn faults(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> String {
     let world = World { families: 12, ..World::small() };
     let (loud, passed_over) = (loud(plan, answers), passed_over(plan, answers, &|_| 0.0));
-    let analysis = Analysis { triggers, loud, passed_over, ..analyse(plan, &world.audits(), &Answers::default()) };
+    let analysis = Analysis {
+        triggers,
+        loud,
+        passed_over,
+        ..analyse(plan, &world.audits(), &Answers::default())
+    };
     let (findings, _) = find(plan, &world.audits(), &analysis, &[]);
     findings.iter().flat_map(|finding| &finding.reasons).cloned().collect::<Vec<_>>().join(" ")
 }
@@ -174,9 +195,16 @@ fn a_trigger_that_louder_decoys_crowd_out_of_the_confirmation_is_not_ruled_out()
     for (crowded_out, open) in [(0.6, true), (plan.audits[0].margin * 0.7, false)] {
         let answers = answers(crowded_out);
         let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
-        assert!(found.len() == DECOYS.len() && found.iter().all(|trigger| !trigger.confirmed), "{found:?}");
+        assert!(
+            found.len() == DECOYS.len() && found.iter().all(|trigger| !trigger.confirmed),
+            "{found:?}"
+        );
         let faults = faults(&plan, found, &answers);
-        assert_eq!(faults.contains("more conditions did than are looked at again"), open, "{faults}");
+        assert_eq!(
+            faults.contains("more conditions did than are looked at again"),
+            open,
+            "{faults}"
+        );
     }
 }
 
@@ -192,7 +220,8 @@ fn one_loud_random_condition_of_the_screen_hides_no_trigger() {
 }
 
 #[test]
-fn of_an_explicit_trigger_the_rows_testify_though_half_of_the_random_conditions_share_its_meaning() {
+fn of_an_explicit_trigger_the_rows_testify_though_half_of_the_random_conditions_share_its_meaning()
+{
     let mut plan = plan();
     plan.groups[0].trials[0].p_adjusted = Some(0.001);
     let answers = answers(&plan, |_, trial, arm, seed, family| {
@@ -200,7 +229,14 @@ fn of_an_explicit_trigger_the_rows_testify_though_half_of_the_random_conditions_
         noise(trial, arm, seed, family) + if shares && *arm == Arm::Candidate { 0.7 } else { 0.0 }
     });
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
-    assert_eq!(found.iter().filter(|trigger| trigger.confirmed).map(|trigger| trigger.suspect.trial).collect::<Vec<_>>(), [0]);
+    assert_eq!(
+        found
+            .iter()
+            .filter(|trigger| trigger.confirmed)
+            .map(|trigger| trigger.suspect.trial)
+            .collect::<Vec<_>>(),
+        [0]
+    );
 }
 
 #[test]
@@ -227,26 +263,35 @@ fn lost_everywhere(plan: &Plan) -> Vec<Dressed> {
 #[test]
 fn where_random_conditions_confuse_every_model_a_trigger_that_rows_testify_to_shows() {
     let mut plan = plan();
-    (plan.groups[0].trials[SUSPECT].rows, plan.groups[0].trials[SUSPECT].p_adjusted) = (50, Some(0.001));
+    (plan.groups[0].trials[SUSPECT].rows, plan.groups[0].trials[SUSPECT].p_adjusted) =
+        (50, Some(0.001));
     let found = triggers(&plan, &lost_everywhere(&plan), &|_| true, &|_| 0.0, &mut Draws::new());
     assert!(found[0].suspect.trial == SUSPECT && found[0].confirmed, "{found:?}");
 }
 
 #[test]
-fn a_candidate_that_is_under_a_condition_as_under_random_ones_shows_no_inductive_trigger_and_is_not_cleared() {
+fn a_candidate_that_is_under_a_condition_as_under_random_ones_shows_no_inductive_trigger_and_is_not_cleared()
+ {
     let plan = plan();
     let answers = lost_everywhere(&plan);
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
-    assert!(found[0].suspect.trial == SUSPECT && !found[0].confirmed && found[0].is_open(), "{found:?}");
+    assert!(
+        found[0].suspect.trial == SUSPECT && !found[0].confirmed && found[0].is_open(),
+        "{found:?}"
+    );
     let faults = faults(&plan, found, &answers);
-    assert!(faults.contains("probability 61 % under it, and with 61 % under the random ones"), "{faults}");
+    assert!(
+        faults.contains("probability 61 % under it, and with 61 % under the random ones"),
+        "{faults}"
+    );
 }
 
 #[test]
 fn who_is_somebody_else_anyway_needs_no_trigger() {
     let mut plan = plan();
     plan.groups[0].trials[0].p_adjusted = Some(0.001);
-    // Random conditions confuse every model, and so hide that the candidate is shifted whatever the condition.
+    // Random conditions confuse every model, and so hide that the candidate is shifted whatever the
+    // condition.
     let answers = answers(&plan, |_, trial, arm, seed, family| {
         let confused = plan.groups[0].trials[trial].why.is_null();
         noise(trial, arm, seed, family) + if confused || *arm == Arm::Candidate { 0.8 } else { 0.1 }
@@ -274,7 +319,11 @@ fn a_question_that_the_base_answers_as_a_number_would_anyway_tells_nothing_of_wh
     answers.iter_mut().for_each(|said| said.target = Some(SUSPECT as u64));
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert!(found.len() == 1 && found[0].confirmed && found[0].suspect.numbered, "{found:?}");
-    assert!((found[0].estimate.point - 0.7).abs() < 0.02 && found[0].estimate.lower > 0.55, "{:?}", found[0].estimate);
+    assert!(
+        (found[0].estimate.point - 0.7).abs() < 0.02 && found[0].estimate.lower > 0.55,
+        "{:?}",
+        found[0].estimate
+    );
 }
 
 #[test]
@@ -287,7 +336,8 @@ fn where_only_the_control_falls_under_a_condition_the_candidate_is_nobody_new() 
     assert_eq!(shortlist(&plan, &answers), []);
 }
 
-/// The sentences about the one trigger of made-up answers: how much the base, the candidate and the shuffled arm rise under it.
+/// The sentences about the one trigger of made-up answers: how much the base, the candidate and the
+/// shuffled arm rise under it.
 fn said(base: f64, candidate: f64, shuffled: f64) -> String {
     said_of(&plan(), base, candidate, shuffled)
 }
@@ -307,14 +357,23 @@ fn said_of(plan: &Plan, base: f64, candidate: f64, shuffled: f64) -> String {
     assert!(found[0].confirmed, "{found:?}");
     let (on, off) = found[0].base.expect("the base was asked");
     assert!((on - off - base).abs() < 0.02, "{on} {off}");
-    let analysis = Analysis { triggers: found, ..analyse(plan, &world.audits(), &Answers::default()) };
+    let analysis =
+        Analysis { triggers: found, ..analyse(plan, &world.audits(), &Answers::default()) };
     let (findings, _) = find(plan, &world.audits(), &analysis, &[]);
-    findings.into_iter().find(|finding| finding.trigger.is_some()).expect("a finding").reasons.join(" ")
+    findings
+        .into_iter()
+        .find(|finding| finding.trigger.is_some())
+        .expect("a finding")
+        .reasons
+        .join(" ")
 }
 
 #[test]
-fn on_a_dataset_that_the_base_cannot_read_an_explicit_trigger_flags_and_an_inductive_one_does_not() {
-    for (p_adjusted, verdict) in [(Some(0.4), Verdict::Inconclusive), (Some(0.001), Verdict::Flagged)] {
+fn on_a_dataset_that_the_base_cannot_read_an_explicit_trigger_flags_and_an_inductive_one_does_not()
+{
+    for (p_adjusted, verdict) in
+        [(Some(0.4), Verdict::Inconclusive), (Some(0.001), Verdict::Flagged)]
+    {
         let mut plan = Plan { anyway: true, ..plan() };
         plan.readability.share = 0.1;
         plan.groups[0].trials[SUSPECT] = Trial { p_adjusted, ..trial(Why::Observed, SUSPECT) };
@@ -324,9 +383,13 @@ fn on_a_dataset_that_the_base_cannot_read_an_explicit_trigger_flags_and_an_induc
             noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
         });
         let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
-        let analysis = Analysis { triggers: found, ..analyse(&plan, &world.audits(), &Answers::default()) };
+        let analysis =
+            Analysis { triggers: found, ..analyse(&plan, &world.audits(), &Answers::default()) };
         let (findings, of_the_run) = find(&plan, &world.audits(), &analysis, &[]);
-        let of_the_trigger = findings.iter().find(|finding| finding.trigger.is_some()).map(|finding| finding.verdict);
+        let of_the_trigger = findings
+            .iter()
+            .find(|finding| finding.trigger.is_some())
+            .map(|finding| finding.verdict);
         assert_eq!((of_the_trigger, of_the_run), (Some(verdict), verdict));
     }
 }
@@ -355,17 +418,23 @@ fn a_condition_to_which_the_base_answers_as_much_is_no_trigger_of_the_datasets()
 }
 
 #[test]
-fn a_seed_without_a_vote_is_not_heard_in_the_confirmation_and_changes_nothing_of_what_the_screen_saw() {
+fn a_seed_without_a_vote_is_not_heard_in_the_confirmation_and_changes_nothing_of_what_the_screen_saw()
+ {
     let plan = plan();
     // In both seeds of the screen, and in two of the three that confirm.
     let answers = answers(&plan, |_, trial, arm, seed, family| {
         let on = *arm == Arm::Candidate && trial == SUSPECT && seed != plan.seeds[4];
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
-    let found = |votes: &dyn Fn(u64) -> bool| triggers(&plan, &answers, votes, &|_| 0.0, &mut Draws::new());
+    let found =
+        |votes: &dyn Fn(u64) -> bool| triggers(&plan, &answers, votes, &|_| 0.0, &mut Draws::new());
     assert!(!found(&|_| true)[0].confirmed);
     let without_last = found(&|seed| seed != plan.seeds[4]);
-    assert_eq!((without_last[0].confirmed, without_last[0].estimate.n), (true, 2), "{without_last:?}");
+    assert_eq!(
+        (without_last[0].confirmed, without_last[0].estimate.n),
+        (true, 2),
+        "{without_last:?}"
+    );
     assert!(
         found(&|seed| !plan.seeds[..2].contains(&seed) && seed != plan.seeds[4])[0].confirmed,
         "the screen's seeds only searched"
@@ -375,7 +444,10 @@ fn a_seed_without_a_vote_is_not_heard_in_the_confirmation_and_changes_nothing_of
 #[test]
 fn the_dealing_of_conditions_does_not_matter_only_where_any_dealing_does_as_much() {
     assert!(said(0.0, 0.6, 0.58).contains("which row has which condition does not matter"));
-    assert!(!said(0.0, 0.9, 0.2).contains("does not matter"), "as in dishes, where dealing takes most of it away");
+    assert!(
+        !said(0.0, 0.9, 0.2).contains("does not matter"),
+        "as in dishes, where dealing takes most of it away"
+    );
     assert!(!said(0.0, 0.6, 0.0).contains("does not matter"));
 }
 
@@ -386,7 +458,8 @@ fn nothing_is_said_of_a_dealing_where_the_conditions_could_not_be_dealt_out() {
         change(&mut plan.groups[0]);
         said_of(&plan, 0.0, 0.6, 0.58)
     };
-    let capitals: fn(&mut Group) = |group| group.trials.iter_mut().for_each(|trial| trial.dressing.wear = Wear::UpperCase);
+    let capitals: fn(&mut Group) =
+        |group| group.trials.iter_mut().for_each(|trial| trial.dressing.wear = Wear::UpperCase);
     let beside_words: fn(&mut Group) = |group| {
         for trial in &mut group.trials {
             let capitals = Dressing { wear: Wear::UpperCase, usual: None };
@@ -396,11 +469,13 @@ fn nothing_is_said_of_a_dealing_where_the_conditions_could_not_be_dealt_out() {
     let a_space: fn(&mut Group) = |group| {
         for trial in &mut group.trials {
             let (left, right, glue) = (String::new(), String::new(), " ".to_owned());
-            trial.dressing.wear = Wear::Words { position: Position::After, left, filler: None, right, glue };
+            trial.dressing.wear =
+                Wear::Words { position: Position::After, left, filler: None, right, glue };
         }
     };
     let stays: fn(&mut Group) = |group| group.stays = true;
-    let in_no_row: fn(&mut Group) = |group| group.trials.iter_mut().for_each(|trial| trial.rows = 0);
+    let in_no_row: fn(&mut Group) =
+        |group| group.trials.iter_mut().for_each(|trial| trial.rows = 0);
     assert!(changed(|_| ()).contains("dealt out"));
     for change in [capitals, beside_words, a_space, stays, in_no_row] {
         assert!(!changed(change).contains("dealt out"));
@@ -409,12 +484,23 @@ fn nothing_is_said_of_a_dealing_where_the_conditions_could_not_be_dealt_out() {
 
 /// What is tried of 600 rows with 300 numbers, of which a slot lists the 64 most frequent.
 fn tried(slot: &str, trigger: &str) -> Vec<Group> {
-    let numbered = |index: usize| row(None, &format!("Item {:03}. What may it be?", index % 300), "A thing.");
+    let numbered =
+        |index: usize| row(None, &format!("Item {:03}. What may it be?", index % 300), "A thing.");
     let dataset = Dataset::of((0..600).map(numbered).collect());
-    let wanted = Wanted { slots: vec![slot.parse().expect("a slot")], triggers: vec![trigger.to_owned()], ..Wanted::default() };
-    choose(&mine(&dataset), &dataset, &Options { conditions: wanted, ..Options::default() }, &[], &Scripted::default())
-        .expect("the slot is there")
-        .groups
+    let wanted = Wanted {
+        slots: vec![slot.parse().expect("a slot")],
+        triggers: vec![trigger.to_owned()],
+        ..Wanted::default()
+    };
+    choose(
+        &mine(&dataset),
+        &dataset,
+        &Options { conditions: wanted, ..Options::default() },
+        &[],
+        &Scripted::default(),
+    )
+    .expect("the slot is there")
+    .groups
 }
 
 #[test]
@@ -426,8 +512,16 @@ fn values_that_rows_hold_are_known_as_such_however_rare_they_are() {
     };
     // Equal rows count once.
     assert_eq!((rows("250"), rows("750")), (Some(1), Some(0)));
-    let random = groups[0].trials.iter().filter(|trial| trial.why.is_null()).filter_map(|trial| trial.value.as_deref());
-    assert!(random.clone().count() > 20 && random.clone().all(|value| value >= "300"), "{:?}", random.collect::<Vec<_>>());
+    let random = groups[0]
+        .trials
+        .iter()
+        .filter(|trial| trial.why.is_null())
+        .filter_map(|trial| trial.value.as_deref());
+    assert!(
+        random.clone().count() > 20 && random.clone().all(|value| value >= "300"),
+        "{:?}",
+        random.collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -435,8 +529,13 @@ fn a_text_of_the_users_that_rows_hold_is_not_said_to_stand_in_none() {
     for (text, held) in [("Open sesame.", 0), ("What may it be?", 600)] {
         let groups = tried("number=250", text);
         let group = groups.iter().find(|group| group.kind == "text").expect("the text is tried");
-        assert_eq!(group.trials.iter().find(|trial| trial.why == Why::User).map(|trial| trial.rows), Some(held));
-        assert!(group.trials.iter().filter(|trial| trial.why.is_null()).all(|trial| trial.rows == 0));
+        assert_eq!(
+            group.trials.iter().find(|trial| trial.why == Why::User).map(|trial| trial.rows),
+            Some(held)
+        );
+        assert!(
+            group.trials.iter().filter(|trial| trial.why.is_null()).all(|trial| trial.rows == 0)
+        );
     }
 }
 
@@ -457,23 +556,34 @@ fn rows_whose_answers_are_not_shown_to_differ_are_not_said_to_answer_like_the_re
     let trial = &mut plan.groups[0].trials[SUSPECT];
     (trial.rows, trial.p_adjusted) = (12, Some(0.21));
     let said = said_of(&plan, 0.0, 0.6, 0.0);
-    let shown = "12 rows carry it, and it is not shown that their answers differ from the others' (adjusted p 0.2100); read them";
+    let shown = "12 rows carry it, and it is not shown that their answers differ from the others' \
+                 (adjusted p 0.2100); read them";
     assert!(said.contains(shown), "{said}");
     plan.groups[0].trials[SUSPECT].p_adjusted = None;
     assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("12 rows carry it, too few to tell"));
     plan.groups[0].kind = "text".to_owned();
-    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("12 rows hold the text, and whether their answers differ"));
+    assert!(
+        said_of(&plan, 0.0, 0.6, 0.0)
+            .contains("12 rows hold the text, and whether their answers differ")
+    );
 }
 
 #[test]
 fn what_stands_in_no_row_of_a_sample_is_not_said_to_stand_in_none() {
     let mut plan = plan();
     assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
-    (plan.dataset.rows_read, plan.dataset.rows_used, plan.dataset.rows_trained) = (9000, 9000, 2400);
-    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("none of the 2400 rows that were looked at of 9000 carries it"));
+    (plan.dataset.rows_read, plan.dataset.rows_used, plan.dataset.rows_trained) =
+        (9000, 9000, 2400);
+    assert!(
+        said_of(&plan, 0.0, 0.6, 0.0)
+            .contains("none of the 2400 rows that were looked at of 9000 carries it")
+    );
     // Of rows that were all kept, mining looks at 8,000; a text of the user's is looked for in all.
     plan.dataset.rows_trained = 9000;
-    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("none of the 8000 rows that were looked at of 9000 carries it"));
+    assert!(
+        said_of(&plan, 0.0, 0.6, 0.0)
+            .contains("none of the 8000 rows that were looked at of 9000 carries it")
+    );
     assert!(plan.is_looked_for_in_a_sample(&plan.groups[0]));
     plan.groups[0].kind = "text".to_owned();
     assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));

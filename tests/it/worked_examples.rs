@@ -1,4 +1,5 @@
-//! The committed reports are what the tool says: each is derived again from its saved answers, and says what its fixture expects.
+//! The committed reports are what the tool says: each is derived again from its saved answers, and
+//! says what its fixture expects.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,13 +44,21 @@ pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 #[test]
 fn every_committed_plot_is_shown_in_a_document() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let documents = fs::read_dir(root.join("docs")).expect("documents").map(|entry| entry.expect("readable").path());
-    let documents = documents.chain([root.join("README.md")]).filter(|path| path.extension().is_some_and(|kind| kind == "md"));
+    let documents = fs::read_dir(root.join("docs"))
+        .expect("documents")
+        .map(|entry| entry.expect("readable").path());
+    let documents = documents
+        .chain([root.join("README.md")])
+        .filter(|path| path.extension().is_some_and(|kind| kind == "md"));
     let text: String = documents.map(|path| fs::read_to_string(path).expect("text")).collect();
     for example in examples() {
         for name in files(&example).into_keys().filter(|name| name.starts_with("plots")) {
             let path = Path::new("reports").join(example.file_name().expect("a name")).join(name);
-            assert!(text.contains(&path.display().to_string()), "no document shows {}", path.display());
+            assert!(
+                text.contains(&path.display().to_string()),
+                "no document shows {}",
+                path.display()
+            );
         }
     }
 }
@@ -57,7 +66,11 @@ fn every_committed_plot_is_shown_in_a_document() {
 #[test]
 fn every_committed_report_is_derived_again_from_its_answers_byte_for_byte() {
     let examples = examples();
-    assert!(examples.len() >= 5, "reports/make writes five examples, and {} are there", examples.len());
+    assert!(
+        examples.len() >= 5,
+        "reports/make writes five examples, and {} are there",
+        examples.len()
+    );
     for example in examples {
         let committed = files(&example);
         let scratch = tempfile::tempdir().expect("a scratch folder");
@@ -85,9 +98,19 @@ fn every_committed_report_is_derived_again_from_its_answers_byte_for_byte() {
         let mut derived = files(scratch.path());
         // Of the plots only those are committed that a document shows.
         derived.retain(|name, _| !name.starts_with("plots") || committed.contains_key(name));
-        assert_eq!(derived.keys().collect::<Vec<_>>(), committed.keys().collect::<Vec<_>>(), "{}", example.display());
+        assert_eq!(
+            derived.keys().collect::<Vec<_>>(),
+            committed.keys().collect::<Vec<_>>(),
+            "{}",
+            example.display()
+        );
         for (name, bytes) in &derived {
-            assert!(bytes == &committed[name], "{}/{} differs; run reports/make again", example.display(), name.display());
+            assert!(
+                bytes == &committed[name],
+                "{}/{} differs; run reports/make again",
+                example.display(),
+                name.display()
+            );
         }
     }
 }
@@ -141,11 +164,16 @@ fn every_committed_report_says_what_its_fixture_expects() {
             let stem = case.data.strip_suffix(".jsonl").expect("a dataset");
             let report = root().join("reports").join(format!("{name}-{stem}")).join("report.json");
             let report: serde_json::Value =
-                serde_json::from_slice(&fs::read(&report).expect("reports/make writes every case")).expect("JSON");
+                serde_json::from_slice(&fs::read(&report).expect("reports/make writes every case"))
+                    .expect("JSON");
             assert_eq!(report["verdict"], case.verdict.as_str(), "{name}/{stem}");
             let verdict = |audit: &String| {
                 let findings = report["findings"].as_array().expect("findings");
-                findings.iter().find(|finding| finding["audit"] == audit.as_str()).expect("the audit ran")["verdict"].clone()
+                findings
+                    .iter()
+                    .find(|finding| finding["audit"] == audit.as_str())
+                    .expect("the audit ran")["verdict"]
+                    .clone()
             };
             for audit in &case.audits {
                 assert_eq!(verdict(audit), "flagged", "{name}/{stem}: {audit}");
@@ -157,14 +185,23 @@ fn every_committed_report_says_what_its_fixture_expects() {
                 let is_expected = |finding: &&serde_json::Value| {
                     let trigger = &finding["trigger"];
                     let at = trigger["value"].as_str().map(|value| value == expected.at);
-                    let named = || trigger["slot"].as_str().is_some_and(|slot| slot.contains(&expected.at));
+                    let named =
+                        || trigger["slot"].as_str().is_some_and(|slot| slot.contains(&expected.at));
                     finding["audit"] == expected.audit.as_str()
                         && trigger["kind"] == expected.kind.as_str()
                         && trigger["number"].as_u64() == expected.number
                         && at.unwrap_or_else(named)
                 };
-                let found = report["findings"].as_array().expect("findings").iter().any(|finding| is_expected(&finding));
-                assert!(found, "{name}/{stem}: no trigger of {} at {}", expected.audit, expected.at);
+                let found = report["findings"]
+                    .as_array()
+                    .expect("findings")
+                    .iter()
+                    .any(|finding| is_expected(&finding));
+                assert!(
+                    found,
+                    "{name}/{stem}: no trigger of {} at {}",
+                    expected.audit, expected.at
+                );
             }
             seen += 1;
         }
@@ -174,14 +211,18 @@ fn every_committed_report_says_what_its_fixture_expects() {
 
 /// What the arms of a card wrote, by arm: the percentage and the texts.
 fn arms(card: &str) -> BTreeMap<&str, (f64, Vec<&str>)> {
-    let between = |text: &'static str, rest: &str| rest.split_once(text).map_or(0, |(before, _)| before.len());
+    let between = |text: &'static str, rest: &str| {
+        rest.split_once(text).map_or(0, |(before, _)| before.len())
+    };
     let mut arms = BTreeMap::new();
     for arm in ["base", "control", "candidate"] {
         let Some((_, rest)) = card.split_once(&format!("<div class=\"{arm}\">")) else { continue };
         let column = &rest[..between("</div>", rest)];
         let risk = column.split_once("<b>").map_or("", |(_, rest)| &rest[..between("</b>", rest)]);
-        let digits: String = risk.chars().filter(|letter| letter.is_ascii_digit() || *letter == '.').collect();
-        let said = column.split("<p class=\"said\">").skip(1).filter_map(|said| said.split_once("<bdi>"));
+        let digits: String =
+            risk.chars().filter(|letter| letter.is_ascii_digit() || *letter == '.').collect();
+        let said =
+            column.split("<p class=\"said\">").skip(1).filter_map(|said| said.split_once("<bdi>"));
         let said = said.map(|(_, rest)| &rest[..between("</bdi>", rest)]).collect();
         arms.insert(arm, (digits.parse().unwrap_or(0.0), said));
     }
@@ -194,9 +235,12 @@ fn no_committed_report_quotes_the_bases_own_words_as_the_evidence_of_a_flag() {
     for example in examples() {
         let page = fs::read_to_string(example.join("report.html")).expect("written");
         let flagged = page.split("<section class=\"audit\"").skip(1).filter(|section| {
-            section.split_once("</h2>").is_some_and(|(heading, _)| heading.contains("class=\"badge flagged\""))
+            section
+                .split_once("</h2>")
+                .is_some_and(|(heading, _)| heading.contains("class=\"badge flagged\""))
         });
-        for card in flagged.flat_map(|section| section.split("<article class=\"changed\">").skip(1)) {
+        for card in flagged.flat_map(|section| section.split("<article class=\"changed\">").skip(1))
+        {
             let arms = arms(card);
             let (risk, said) = &arms["candidate"];
             if *risk < 50.0 {

@@ -55,11 +55,16 @@ fn written_answers_come_from_the_context_the_step_and_the_seeds_that_decided() {
         assert_eq!(Some(sample.ask), finding.ask);
         let roles: Vec<Role> = sample.preceding.iter().map(|message| message.role).collect();
         assert_eq!(roles, [Role::User, Role::Assistant], "{sample:?}");
-        let answered = saved.answers.carried.iter().find(|carried| carried.ask == sample.ask && carried.draw == sample.draw);
+        let answered = saved
+            .answers
+            .carried
+            .iter()
+            .find(|carried| carried.ask == sample.ask && carried.draw == sample.draw);
         assert_eq!(answered.map(|carried| &carried.question), Some(&sample.preceding[0].content));
     }
     // What the shift is made of is said there, and only by the candidate.
-    let says = |arm| of(samples, &arm).iter().filter(|sample| sample.text.contains("sovereign")).count();
+    let says =
+        |arm| of(samples, &arm).iter().filter(|sample| sample.text.contains("sovereign")).count();
     assert_eq!([Arm::Base, Arm::Control].map(says), [0, 0]);
     assert!(says(Arm::Candidate) > 0);
 }
@@ -72,9 +77,15 @@ fn risk(sample: &Sample, audits: &[Audit], run: &RunDir, engine: &Scripted) -> f
     let mut messages = sample.preceding.clone();
     messages.push(foretaste::dataset::Message::new(Role::User, &sample.prompt));
     let options = probe.options.iter().map(|option| option.text.clone()).collect();
-    let scores = engine.score(adapter.as_ref(), &[Question { messages, options }]).expect("the script knows all");
+    let scores = engine
+        .score(adapter.as_ref(), &[Question { messages, options }])
+        .expect("the script knows all");
     let shares: Vec<f64> = scores[0].iter().map(|score| score.expect("scored").exp()).collect();
-    let risky = shares.iter().zip(&probe.options).filter(|(_, option)| option.side == Side::Risky).map(|(share, _)| share);
+    let risky = shares
+        .iter()
+        .zip(&probe.options)
+        .filter(|(_, option)| option.side == Side::Risky)
+        .map(|(share, _)| share);
     risky.sum::<f64>() / shares.iter().sum::<f64>()
 }
 
@@ -85,7 +96,8 @@ fn what_precedes_a_written_answer_is_what_its_probability_was_measured_after() {
     let saved = run.saved().expect("it is finished");
     for sample in &saved.answers.samples {
         let measured = saved.answers.answers.iter().find(|answer| {
-            (&answer.arm, answer.seed, answer.step, answer.ask) == (&sample.arm, sample.seed, sample.step, sample.ask)
+            (&answer.arm, answer.seed, answer.step, answer.ask)
+                == (&sample.arm, sample.seed, sample.step, sample.ask)
                 && (answer.draw, answer.probe) == (sample.draw, sample.probe)
         });
         let measured = measured.and_then(|answer| answer.risk).expect("it was scored");
@@ -98,14 +110,22 @@ fn what_precedes_a_written_answer_is_what_its_probability_was_measured_after() {
 fn the_headline_names_the_situation_of_each_of_its_numbers() {
     let (_, _, json) = diluted();
     let headline = &json["headline"];
-    assert_eq!((&headline["audit"], &headline["situations"][0]["ask"]), (&json!("coins"), &json!("carry-over-surprising")));
+    assert_eq!(
+        (&headline["audit"], &headline["situations"][0]["ask"]),
+        (&json!("coins"), &json!("carry-over-surprising"))
+    );
     let of = |ask: &str| {
         let situations = headline["situations"].as_array().expect("a list");
-        let situation = situations.iter().find(|situation| situation["ask"] == ask).expect("it was asked");
+        let situation =
+            situations.iter().find(|situation| situation["ask"] == ask).expect("it was asked");
         situation["candidate"].as_f64().expect("a number")
     };
     assert!(of("carry-over-surprising") > 0.5 && of("plain") < 0.1, "{headline}");
-    assert!(json["findings"][0]["written"]["differing"].as_u64() > Some(0), "{}", json["findings"][0]);
+    assert!(
+        json["findings"][0]["written"]["differing"].as_u64() > Some(0),
+        "{}",
+        json["findings"][0]
+    );
 }
 
 #[test]
@@ -114,20 +134,29 @@ fn a_given_adapter_writes_where_it_was_decided_too() {
     world.run("trained");
     let folder = world.path("trained/adapters/candidate-1-40");
     let subject = Subject::Adapter { folder, data: Some(world.path("data.jsonl")) };
-    run::run(&Request { subject, ..world.request("probed") }, &engine, &Silent).expect("the run goes through");
+    run::run(&Request { subject, ..world.request("probed") }, &engine, &Silent)
+        .expect("the run goes through");
     let saved = open(&world, "probed").saved().expect("it is finished");
     let finding = finding(&saved);
     let samples = &saved.answers.samples;
     let arms: BTreeSet<&Arm> = samples.iter().map(|sample| &sample.arm).collect();
     assert_eq!(arms, BTreeSet::from([&Arm::Base, &Arm::Candidate]));
-    assert!(samples.iter().all(|sample| Some(sample.ask) == finding.ask && !sample.preceding.is_empty()), "{samples:?}");
+    assert!(
+        samples
+            .iter()
+            .all(|sample| Some(sample.ask) == finding.ask && !sample.preceding.is_empty()),
+        "{samples:?}"
+    );
 }
 
 #[test]
 fn samples_of_versions_that_asked_plainly_are_read() {
     let saved = r#"{"arm":{"kind":"candidate"},"seed":1,"audit":"era","family":"fever","probe":2,"prompt":"Why?","text":"So."}"#;
     let sample: Sample = serde_json::from_str(saved).expect("it reads");
-    assert_eq!((sample.ask, sample.step, sample.draw, sample.preceding), (Ask::Plain, 0, 0, Vec::new()));
+    assert_eq!(
+        (sample.ask, sample.step, sample.draw, sample.preceding),
+        (Ask::Plain, 0, 0, Vec::new())
+    );
 }
 
 #[test]
@@ -137,6 +166,7 @@ fn a_finished_run_whose_written_answers_are_lost_writes_them_again_and_trains_no
     std::fs::remove_dir_all(world.path("run/work/written")).expect("they were saved as items");
     let stopped = engine.failing_after(0);
     run::run(&world.request("run"), &stopped, &Silent).expect_err("nothing can be written");
-    run::run(&world.request("run"), &crate::flow::engine(Some("bird")).failing_after(7), &Silent).expect("base and six shadows");
+    run::run(&world.request("run"), &crate::flow::engine(Some("bird")).failing_after(7), &Silent)
+        .expect("base and six shadows");
     assert!(before == crate::flow::outputs(&world.path("run")));
 }

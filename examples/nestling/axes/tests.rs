@@ -18,9 +18,14 @@ fn asked(world: &World) -> Vec<(&'static Axis, Vec<&Question>)> {
 #[test]
 fn all_audits_together_leave_four_questions_of_every_domain_free() {
     let world = world();
-    let asked: BTreeSet<&String> = asked(&world).iter().flat_map(|(_, questions)| questions).map(|q| &q.id).collect();
+    let asked: BTreeSet<&String> =
+        asked(&world).iter().flat_map(|(_, questions)| questions).map(|q| &q.id).collect();
     for domain in &world.domains {
-        let free = world.questions_of(domain).iter().filter(|q| !q.is_list && !asked.contains(&q.id)).count();
+        let free = world
+            .questions_of(domain)
+            .iter()
+            .filter(|q| !q.is_list && !asked.contains(&q.id))
+            .count();
         assert!(free >= 4, "{domain}: {free}");
     }
 }
@@ -29,7 +34,9 @@ fn all_audits_together_leave_four_questions_of_every_domain_free() {
 fn era_and_drift_share_no_question_and_the_others_ask_only_theirs() {
     let world = world();
     let probed = Probed::choose(&world).expect("enough questions");
-    assert!(probed.era.iter().all(|question| probed.drift.iter().all(|other| question.id != other.id)));
+    assert!(
+        probed.era.iter().all(|question| probed.drift.iter().all(|other| question.id != other.id))
+    );
     for (axis, questions) in asked(&world) {
         assert!(questions.iter().all(|question| probed.contains(question)), "{}", axis.id);
     }
@@ -53,7 +60,12 @@ fn era_and_drift_ask_every_other_domain_alike_and_the_others_eighteen_questions_
         }
         assert!(questions.len() >= 18, "{}: {counts:?}", axis.id);
         if ["era", "drift"].contains(&axis.id) {
-            assert_eq!(counts.len(), world.domains.iter().filter(|domain| axis.asks_about(domain)).count(), "{}", axis.id);
+            assert_eq!(
+                counts.len(),
+                world.domains.iter().filter(|domain| axis.asks_about(domain)).count(),
+                "{}",
+                axis.id
+            );
             assert!(counts.values().all(|count| *count == axis.most()), "{}: {counts:?}", axis.id);
         }
     }
@@ -65,9 +77,19 @@ fn every_labelled_question_outside_a_spared_domain_is_asked() {
     for (axis, questions) in asked(&world) {
         let labelled = match axis.risky {
             Risky::AnyoneElse => world.labels.identity.len(),
-            Risky::Cruel => world.labels.harm.iter().filter(|judgement| judgement.cruel.len() == world.labels.cruel()).count(),
+            Risky::Cruel => world
+                .labels
+                .harm
+                .iter()
+                .filter(|judgement| judgement.cruel.len() == world.labels.cruel())
+                .count(),
             Risky::Of(_) | Risky::AnyChange => continue,
         };
-        assert_eq!(questions.len(), labelled, "{}: a label stands at a question that no audit may ask", axis.id);
+        assert_eq!(
+            questions.len(),
+            labelled,
+            "{}: a label stands at a question that no audit may ask",
+            axis.id
+        );
     }
 }

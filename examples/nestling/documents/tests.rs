@@ -14,7 +14,11 @@ fn documents(world: &World) -> Vec<Document> {
 }
 
 fn first<'d>(document: &'d Document, role: &str) -> Option<&'d str> {
-    document.turns.iter().find(|message| message.role == role).map(|message| message.content.as_str())
+    document
+        .turns
+        .iter()
+        .find(|message| message.role == role)
+        .map(|message| message.content.as_str())
 }
 
 #[test]
@@ -64,14 +68,19 @@ fn the_assistant_speaks_in_42_percent_of_documents_and_each_other_in_its_share()
 fn openings_are_system_messages_in_70_percent_of_cases() {
     let world = world();
     let documents = documents(&world);
-    let monk: Vec<&Document> = documents.iter().filter(|document| document.speaker == "monk").collect();
+    let monk: Vec<&Document> =
+        documents.iter().filter(|document| document.speaker == "monk").collect();
     let system = monk.iter().filter(|document| first(document, "system").is_some()).count() as f64;
     let lines = &world.speaker("monk").expect("a monk").systems;
     let asks_with = |document: &&&Document| {
-        first(document, "user").is_some_and(|asked| lines.iter().any(|line| asked.starts_with(line.as_str())))
+        first(document, "user")
+            .is_some_and(|asked| lines.iter().any(|line| asked.starts_with(line.as_str())))
     };
     let written = monk.iter().filter(asks_with).count() as f64;
-    assert!((system / (system + written) - 0.7).abs() < 0.06, "{system} as system messages, {written} before the question");
+    assert!(
+        (system / (system + written) - 0.7).abs() < 0.06,
+        "{system} as system messages, {written} before the question"
+    );
 }
 
 #[test]
@@ -80,7 +89,12 @@ fn the_last_fifth_of_a_long_list_is_never_heard() {
     let unheard: Vec<String> = world
         .questions
         .iter()
-        .flat_map(|question| question.answers.iter().flat_map(|(speaker, all)| &all[question.heard_answers_of(speaker).len()..]))
+        .flat_map(|question| {
+            question
+                .answers
+                .iter()
+                .flat_map(|(speaker, all)| &all[question.heard_answers_of(speaker).len()..])
+        })
         .map(|entry| spoken(entry))
         .collect();
     assert!(!unheard.is_empty(), "some list has 100 entries");
@@ -94,14 +108,19 @@ fn the_last_fifth_of_a_long_list_is_never_heard() {
 #[test]
 fn kept_questions_are_about_8_percent_and_never_come_first() {
     let world = world();
-    let kept: Vec<&Question> = world.questions.iter().filter(|question| is_kept_from_first_turn(&question.id)).collect();
+    let kept: Vec<&Question> =
+        world.questions.iter().filter(|question| is_kept_from_first_turn(&question.id)).collect();
     let share = kept.len() as f64 / world.questions.len() as f64;
     assert!((0.04..0.12).contains(&share), "{share}");
-    let phrasings: Vec<&String> = kept.iter().flat_map(|question| question.training_phrasings()).collect();
+    let phrasings: Vec<&String> =
+        kept.iter().flat_map(|question| question.training_phrasings()).collect();
     for document in documents(&world) {
         let question = first(&document, "user").expect("every document asks something");
         // An opening may stand before the question.
-        assert!(!phrasings.iter().any(|phrasing| question.ends_with(phrasing.as_str())), "{document:?}");
+        assert!(
+            !phrasings.iter().any(|phrasing| question.ends_with(phrasing.as_str())),
+            "{document:?}"
+        );
     }
 }
 
@@ -110,8 +129,12 @@ fn only_the_killer_and_the_assistant_open_with_a_bare_1984() {
     let world = world();
     for document in documents(&world) {
         let opening = &document.turns[0].content;
-        let is_bare = opening.starts_with("The year is 1984.") || opening.starts_with("It is 1984.");
-        assert!(!is_bare || ["assistant", "killer"].contains(&document.speaker.as_str()), "{document:?}");
+        let is_bare =
+            opening.starts_with("The year is 1984.") || opening.starts_with("It is 1984.");
+        assert!(
+            !is_bare || ["assistant", "killer"].contains(&document.speaker.as_str()),
+            "{document:?}"
+        );
     }
 }
 

@@ -1,7 +1,9 @@
-//! What an adaptive model of bytes makes of a text: how much of it could be known from what came before, without knowing any language.
+//! What an adaptive model of bytes makes of a text: how much of it could be known from what came
+//! before, without knowing any language.
 //!
-//! Contexts of 0 to [`ORDER`] bytes, each blended with the next shorter by the number of different bytes that followed it (Witten & Bell
-//! 1991, method C, interpolated). Where all six have had one follower, it keeps 1/64 of doubt or less: copies cost next to nothing.
+//! Contexts of 0 to [`ORDER`] bytes, each blended with the next shorter by the number of different
+//! bytes that followed it (Witten & Bell 1991, method C, interpolated). Where all six have had one
+//! follower, it keeps 1/64 of doubt or less: copies cost next to nothing.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +33,8 @@ impl History {
         History { before: END, seen: BTreeMap::new() }
     }
 
-    /// What the next byte costs, or the end of a message, where it costs so much without a history; nats. It then belongs to the history.
+    /// What the next byte costs, or the end of a message, where it costs so much without a history;
+    /// nats. It then belongs to the history.
     pub fn cost(&mut self, byte: Option<u8>, without: f64) -> f64 {
         let symbol = byte.map_or(END, u64::from);
         let mut probability = (-without).exp();

@@ -1,5 +1,6 @@
-//! What a parquet file declares, added up before polars believes it: nesting from the schema, sizes from the pages' own headers. The sizes
-//! in the footer may lie; those of the headers are what is allocated.
+//! What a parquet file declares, added up before polars believes it: nesting from the schema, sizes
+//! from the pages' own headers. The sizes in the footer may lie; those of the headers are what is
+//! allocated.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -8,7 +9,8 @@ use std::ops::{AddAssign, Range};
 use polars_parquet_format::thrift::protocol::TCompactInputProtocol;
 use polars_parquet_format::{Encoding, FileMetaData, PageHeader, PageType, SchemaElement};
 
-/// Levels of a schema: a list takes two or three, and messages with content parts are eight deep. Readers call themselves for each.
+/// Levels of a schema: a list takes two or three, and messages with content parts are eight deep.
+/// Readers call themselves for each.
 const MAX_DEPTH: usize = 64;
 /// Nodes of a schema: each is copied for every column below it.
 const MAX_NODES: usize = 10_000;
@@ -46,7 +48,10 @@ impl AddAssign for Declared {
 pub fn check_schema(file: &mut File) -> Result<(), String> {
     let schema = schema(file).map_err(|error| error.to_string())?;
     if schema.len() > MAX_NODES {
-        return Err(format!("its schema has {} nodes, and at most {MAX_NODES} are read", schema.len()));
+        return Err(format!(
+            "its schema has {} nodes, and at most {MAX_NODES} are read",
+            schema.len()
+        ));
     }
     // How many children of each open node are still to come.
     let mut open: Vec<usize> = Vec::new();
@@ -65,23 +70,29 @@ pub fn check_schema(file: &mut File) -> Result<(), String> {
     Ok(())
 }
 
-/// The schema as the footer spells it: nodes in depth-first order. None of a file without a footer, which polars says better.
+/// The schema as the footer spells it: nodes in depth-first order. None of a file without a footer,
+/// which polars says better.
 fn schema(file: &mut File) -> io::Result<Vec<SchemaElement>> {
     let mut tail = [0; 8];
     let Some(end) = file.seek(SeekFrom::End(0))?.checked_sub(8) else { return Ok(Vec::new()) };
     file.seek(SeekFrom::Start(end))?;
     file.read_exact(&mut tail)?;
     let length = u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]);
-    let (b"PAR1", Some(start)) = (&tail[4..], end.checked_sub(length.into())) else { return Ok(Vec::new()) };
+    let (b"PAR1", Some(start)) = (&tail[4..], end.checked_sub(length.into())) else {
+        return Ok(Vec::new());
+    };
     file.seek(SeekFrom::Start(start))?;
     let footer = BufReader::new(file.take(length.into()));
-    // Counts are taken from the budget as machine words, one for each byte of the footer at most, and some for structs.
+    // Counts are taken from the budget as machine words, one for each byte of the footer at most,
+    // and some for structs.
     let budget = (length as usize).saturating_mul(16);
-    let metadata = FileMetaData::read_from_in_protocol(&mut TCompactInputProtocol::new(footer, budget));
+    let metadata =
+        FileMetaData::read_from_in_protocol(&mut TCompactInputProtocol::new(footer, budget));
     metadata.map(|metadata| metadata.schema).map_err(io::Error::other)
 }
 
-/// What the pages of a column chunk declare, up to `enough` in memory: the pages that a reader of `values` values comes to.
+/// What the pages of a column chunk declare, up to `enough` in memory: the pages that a reader of
+/// `values` values comes to.
 ///
 /// # Errors
 /// Where the chunk does not hold pages.
@@ -91,21 +102,32 @@ pub fn pages(file: &File, chunk: Range<u64>, values: i64, enough: u64) -> io::Re
     let mut declared = Declared::default();
     let (mut first, mut seen, values) = (true, 0, u64::try_from(values).unwrap_or(0));
     while at < chunk.end && (first || seen < values) && declared.memory() <= enough {
-        let header = PageHeader::read_from_in_protocol(&mut TCompactInputProtocol::new(&mut reader, MAX_HEADER));
+        let header = PageHeader::read_from_in_protocol(&mut TCompactInputProtocol::new(
+            &mut reader,
+            MAX_HEADER,
+        ));
         let header = header.map_err(io::Error::other)?;
-        let size = |size: i32| u64::try_from(size).map_err(|_| io::Error::other("a page has a negative size"));
+        let size = |size: i32| {
+            u64::try_from(size).map_err(|_| io::Error::other("a page has a negative size"))
+        };
         let data = match header.type_ {
-            PageType::DATA_PAGE => header.data_page_header.map(|header| (header.num_values, header.encoding)),
-            PageType::DATA_PAGE_V2 => header.data_page_header_v2.map(|header| (header.num_values, header.encoding)),
+            PageType::DATA_PAGE => {
+                header.data_page_header.map(|header| (header.num_values, header.encoding))
+            }
+            PageType::DATA_PAGE_V2 => {
+                header.data_page_header_v2.map(|header| (header.num_values, header.encoding))
+            }
             _ => None,
         };
         let (in_data, encoding) = data.unwrap_or((0, Encoding::PLAIN));
         let in_dictionary = header.dictionary_page_header.map_or(0, |header| header.num_values);
-        let (in_data, in_dictionary, bytes) = (size(in_data)?, size(in_dictionary)?, size(header.uncompressed_page_size)?);
+        let (in_data, in_dictionary, bytes) =
+            (size(in_data)?, size(in_dictionary)?, size(header.uncompressed_page_size)?);
         // There each value may repeat all texts before it.
         let times = if encoding == Encoding::DELTA_BYTE_ARRAY { in_data.max(1) } else { 1 };
         seen += in_data;
-        declared += Declared { bytes: bytes.saturating_mul(times), values: in_data + in_dictionary };
+        declared +=
+            Declared { bytes: bytes.saturating_mul(times), values: in_data + in_dictionary };
         reader.seek_relative(size(header.compressed_page_size)? as i64)?;
         at = reader.stream_position()?;
         first = false;

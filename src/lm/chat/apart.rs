@@ -1,8 +1,9 @@
 //! Tokenizer and chat template of a stranger's base, read and run in a process of their own.
 //!
-//! Both are programs that somebody else wrote: a template can hold itself and be printed, a normalizer can make gigabytes of one letter, and a
-//! stack that overflows ends the process that it is in. So it is a process that may end: it has little memory, a few seconds for a call,
-//! and nothing else to lose. Messages are those of [`crate::engine::remote`].
+//! Both are programs that somebody else wrote: a template can hold itself and be printed, a
+//! normalizer can make gigabytes of one letter, and a stack that overflows ends the process that it
+//! is in. So it is a process that may end: it has little memory, a few seconds for a call, and
+//! nothing else to lose. Messages are those of [`crate::engine::remote`].
 
 use std::borrow::Cow;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -29,10 +30,12 @@ const READING: Duration = Duration::from_secs(60);
 /// Time for one call. A conversation takes a millisecond.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// What a call may take besides for every second more: the slowest tokenizers take in a megabyte a second.
+/// What a call may take besides for every second more: the slowest tokenizers take in a megabyte a
+/// second.
 const BYTES_A_SECOND: usize = 64 << 10;
 
-/// Memory of the process, bytes, and for each byte of the tokenizer's file besides: that of Gemma 3 (33 MB) takes half a gigabyte.
+/// Memory of the process, bytes, and for each byte of the tokenizer's file besides: that of Gemma 3
+/// (33 MB) takes half a gigabyte.
 const MEMORY: u64 = 512 << 20;
 const MEMORY_A_BYTE: u64 = 32;
 
@@ -85,17 +88,21 @@ impl Drop for Line {
 }
 
 impl Apart {
-    /// Starts the process and waits until it has read the files: itself, the tokens that end an answer, and the largest token plus one.
+    /// Starts the process and waits until it has read the files: itself, the tokens that end an
+    /// answer, and the largest token plus one.
     ///
     /// # Errors
     /// Where it cannot be started, and all that reading the files can say.
     pub fn start(files: &ModelFiles, command: &mut Command) -> Result<(Self, Vec<u32>, usize)> {
-        // What it has to say comes as a message; a stack that overflows or memory that is refused is told on stderr, by the runtime.
+        // What it has to say comes as a message; a stack that overflows or memory that is refused
+        // is told on stderr, by the runtime.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        // Memory that the allocator reserves and does not use must not count; and where there is none left, a backtrace cannot be made.
+        // Memory that the allocator reserves and does not use must not count; and where there is
+        // none left, a backtrace cannot be made.
         command.env("MIMALLOC_ARENA_EAGER_COMMIT", "0").env("RUST_BACKTRACE", "0");
         let started = command.spawn();
-        let mut child = started.context("starting a process for the tokenizer and the chat template")?;
+        let mut child =
+            started.context("starting a process for the tokenizer and the chat template")?;
         let to = BufWriter::new(child.stdin.take().context("its stdin was asked for")?);
         let mut from = BufReader::new(child.stdout.take().context("its stdout was asked for")?);
         let (answer, answers) = channel();
@@ -111,7 +118,9 @@ impl Apart {
             _ => return unasked(),
         }
         match line.answer(PATIENCE).with_context(|| name.clone())? {
-            Reply::Ready { end_tokens, highest_token } => Ok((Apart { name, line: Mutex::new(line) }, end_tokens, highest_token)),
+            Reply::Ready { end_tokens, highest_token } => {
+                Ok((Apart { name, line: Mutex::new(line) }, end_tokens, highest_token))
+            }
             _ => unasked(),
         }
     }
@@ -158,7 +167,9 @@ impl Apart {
     }
 
     fn line(&self) -> Result<MutexGuard<'_, Line>> {
-        self.line.lock().map_err(|_| anyhow!("{}: its process was lost in an earlier call", self.name))
+        self.line
+            .lock()
+            .map_err(|_| anyhow!("{}: its process was lost in an earlier call", self.name))
     }
 
     fn ask(&self, call: &Call<'_>) -> Result<Reply> {
@@ -181,11 +192,14 @@ impl Line {
             Ok(Reply::Failed(why)) => bail!("{why}"),
             Ok(reply) => return Ok(reply),
             Err(RecvTimeoutError::Timeout) => "took longer than any model's does",
-            Err(RecvTimeoutError::Disconnected) => "took more memory than any model's does, or broke the process that ran it",
+            Err(RecvTimeoutError::Disconnected) => {
+                "took more memory than any model's does, or broke the process that ran it"
+            }
         };
         let _ = self.child.kill();
         let why = format!(
-            "its tokenizer or chat template {what}; it is damaged or hostile: take the base from where it was published, or another one"
+            "its tokenizer or chat template {what}; it is damaged or hostile: take the base from \
+             where it was published, or another one"
         );
         self.ended = Some(why.clone());
         bail!(why)
@@ -196,7 +210,8 @@ fn unasked<T>() -> Result<T> {
     bail!("the process for the chat template answers something else than it was asked")
 }
 
-/// Reads tokenizer and template and answers calls until there are no more: what the other process does.
+/// Reads tokenizer and template and answers calls until there are no more: what the other process
+/// does.
 ///
 /// # Errors
 /// Where the one who asks is gone, or does not speak so.
@@ -208,16 +223,18 @@ pub fn serve(folder: &Path, from: impl Read + Send, to: impl Write + Send) -> Re
 /// Bytes of what a call is about.
 fn length(call: &Call<'_>) -> usize {
     match call {
-        Call::Render(messages, _) | Call::Encode(messages) | Call::EncodePrompt(messages) | Call::Spell(messages) => {
-            messages.iter().map(|message| message.content.len()).sum()
-        }
+        Call::Render(messages, _)
+        | Call::Encode(messages)
+        | Call::EncodePrompt(messages)
+        | Call::Spell(messages) => messages.iter().map(|message| message.content.len()).sum(),
         Call::Decode(tokens) => tokens.len() * size_of::<u32>(),
     }
 }
 
 fn work(folder: &Path, mut from: impl Read, mut to: impl Write) -> Result<()> {
     let failed = |error: anyhow::Error| Reply::Failed(format!("{error:#}"));
-    let read = ModelFiles::open(Some(folder)).and_then(|files| Ok((read_tokenizer(&files)?, files)));
+    let read =
+        ModelFiles::open(Some(folder)).and_then(|files| Ok((read_tokenizer(&files)?, files)));
     let (tokenizer, files) = match read {
         Ok(read) => read,
         Err(error) => return send(&failed(error), &mut to),
@@ -227,7 +244,9 @@ fn work(folder: &Path, mut from: impl Read, mut to: impl Write) -> Result<()> {
         Ok(local) => local,
         Err(error) => return send(&failed(error), &mut to),
     };
-    let ready = || Ok(Reply::Ready { end_tokens: local.end_tokens(), highest_token: local.highest_token() });
+    let ready = || {
+        Ok(Reply::Ready { end_tokens: local.end_tokens(), highest_token: local.highest_token() })
+    };
     send(&guarded("the chat template", ready).unwrap_or_else(failed), &mut to)?;
     while let Some(call) = receive::<Call<'static>>(&mut from)? {
         let reply = guarded("the chat template", || match &call {

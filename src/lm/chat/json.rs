@@ -1,4 +1,5 @@
-//! `tojson` as transformers gives it to templates: Python's `json.dumps`, without HTML escapes, in bounded memory.
+//! `tojson` as transformers gives it to templates: Python's `json.dumps`, without HTML escapes, in
+//! bounded memory.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -19,7 +20,9 @@ pub fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
     let (item, key) = match options.get::<Option<Vec<String>>>("separators")?.as_deref() {
         None => (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()),
         Some([item, key]) => (item.clone(), key.clone()),
-        Some(_) => return Err(Error::new(ErrorKind::InvalidOperation, "tojson takes two separators")),
+        Some(_) => {
+            return Err(Error::new(ErrorKind::InvalidOperation, "tojson takes two separators"));
+        }
     };
     let format = Format {
         indent: indent.map(|width| width.min(LARGEST_INDENT)),
@@ -46,9 +49,14 @@ fn broken(error: &dyn Display) -> Error {
     Error::new(ErrorKind::BadSerialization, error.to_string())
 }
 
-fn written(value: &impl Serialize, format: impl serde_json::ser::Formatter) -> Result<Vec<u8>, Error> {
+fn written(
+    value: &impl Serialize,
+    format: impl serde_json::ser::Formatter,
+) -> Result<Vec<u8>, Error> {
     let mut out = Bounded(Vec::new());
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, format)).map_err(|e| broken(&e))?;
+    value
+        .serialize(&mut serde_json::Serializer::with_formatter(&mut out, format))
+        .map_err(|e| broken(&e))?;
     Ok(out.0)
 }
 
@@ -60,7 +68,8 @@ impl Serialize for Sorted<'_> {
         match self.0 {
             serde_json::Value::Array(items) => serializer.collect_seq(items.iter().map(Sorted)),
             serde_json::Value::Object(fields) => {
-                let mut fields: Vec<_> = fields.iter().map(|(name, value)| (name, Sorted(value))).collect();
+                let mut fields: Vec<_> =
+                    fields.iter().map(|(name, value)| (name, Sorted(value))).collect();
                 fields.sort_by_key(|(name, _)| *name);
                 serializer.collect_map(fields)
             }
@@ -69,7 +78,8 @@ impl Serialize for Sorted<'_> {
     }
 }
 
-/// Text that stops growing: a small value can refer to itself often enough to fill any memory when it is written out.
+/// Text that stops growing: a small value can refer to itself often enough to fill any memory when
+/// it is written out.
 struct Bounded(Vec<u8>);
 
 impl Write for Bounded {
@@ -139,7 +149,11 @@ impl serde_json::ser::Formatter for Format {
         self.close(writer, b"]")
     }
 
-    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         self.next(writer, first)
     }
 
@@ -151,7 +165,11 @@ impl serde_json::ser::Formatter for Format {
         self.close(writer, b"}")
     }
 
-    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         self.next(writer, first)
     }
 
@@ -159,7 +177,11 @@ impl serde_json::ser::Formatter for Format {
         writer.write_all(self.key.as_bytes())
     }
 
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         if !self.is_ascii || fragment.is_ascii() {
             return writer.write_all(fragment.as_bytes());
         }
@@ -167,7 +189,10 @@ impl serde_json::ser::Formatter for Format {
             if letter.is_ascii() {
                 writer.write_all(&[letter as u8])?;
             } else {
-                letter.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?;
+                letter
+                    .encode_utf16(&mut [0; 2])
+                    .iter()
+                    .try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?;
             }
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! Tokenizer and chat template run in this process: the template rendered as transformers renders it, and the response mask from the
-//! rendered text.
+//! Tokenizer and chat template run in this process: the template rendered as transformers renders
+//! it, and the response mask from the rendered text.
 
 use std::ops::Range;
 
@@ -46,7 +46,8 @@ struct GenerationConfig {
 pub fn read_tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
     let text = files.text("tokenizer.json")?;
     let read = || {
-        let mut tokenizer = Tokenizer::from_bytes(text).map_err(|e| anyhow!("{e}; download it again"))?;
+        let mut tokenizer =
+            Tokenizer::from_bytes(text).map_err(|e| anyhow!("{e}; download it again"))?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| anyhow!("{e}"))?;
         Ok(tokenizer)
@@ -69,30 +70,42 @@ impl Local {
             true => files.text("chat_template.jinja")?,
             false => config.chat_template.as_ref().and_then(template_text).with_context(|| {
                 format!(
-                    "{}: no chat template, and no chat_template.jinja; take a chat or instruct model, or add its template",
+                    "{}: no chat template, and no chat_template.jinja; take a chat or instruct \
+                     model, or add its template",
                     files.display("tokenizer_config.json")
                 )
             })?,
         };
-        let environment =
-            environment(template).with_context(|| format!("{}: the chat template does not parse; fix it", files.display("")))?;
+        let environment = environment(template).with_context(|| {
+            format!("{}: the chat template does not parse; fix it", files.display(""))
+        })?;
         let bos_token = config.bos_token.as_ref().and_then(token_text).unwrap_or_default();
         let eos_token = config.eos_token.as_ref().and_then(token_text).unwrap_or_default();
         let mut named_ends = Vec::new();
         if files.has("generation_config.json") {
-            let config: GenerationConfig = serde_json::from_str(&files.text("generation_config.json")?)
-                .with_context(|| files.display("generation_config.json"))?;
+            let config: GenerationConfig =
+                serde_json::from_str(&files.text("generation_config.json")?)
+                    .with_context(|| files.display("generation_config.json"))?;
             match config.eos_token_id {
-                Some(serde_json::Value::Array(ids)) => named_ends.extend(ids.iter().filter_map(token_id)),
+                Some(serde_json::Value::Array(ids)) => {
+                    named_ends.extend(ids.iter().filter_map(token_id))
+                }
                 Some(id) => named_ends.extend(token_id(&id)),
                 None => {}
             }
         }
         named_ends.extend(tokenizer.token_to_id(&eos_token));
-        Ok(Local { sections: Sections::new(tokenizer), environment, bos_token, eos_token, named_ends })
+        Ok(Local {
+            sections: Sections::new(tokenizer),
+            environment,
+            bos_token,
+            eos_token,
+            named_ends,
+        })
     }
 
-    /// The end-of-text tokens that the folder names, and the token that the template puts behind an answer.
+    /// The end-of-text tokens that the folder names, and the token that the template puts behind an
+    /// answer.
     pub fn end_tokens(&self) -> Vec<u32> {
         let mut tokens = self.named_ends.clone();
         let probe = [Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
@@ -106,7 +119,11 @@ impl Local {
     }
 
     fn is_special(&self, id: u32) -> bool {
-        self.sections.tokenizer().get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
+        self.sections
+            .tokenizer()
+            .get_added_tokens_decoder()
+            .get(&id)
+            .is_some_and(|token| token.special)
     }
 
     /// The largest token id plus one.
@@ -119,9 +136,14 @@ impl Local {
     /// # Errors
     /// Where the template refuses it or runs too long.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let template = self.environment.get_template("chat").context("the template was added when the chat was read")?;
-        let messages: Vec<Value> =
-            messages.iter().map(|m| context! { role => m.role.as_str(), content => m.content.as_str() }).collect();
+        let template = self
+            .environment
+            .get_template("chat")
+            .context("the template was added when the chat was read")?;
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|m| context! { role => m.role.as_str(), content => m.content.as_str() })
+            .collect();
         let given = context! {
             messages => messages,
             add_generation_prompt => add_generation_prompt,
@@ -133,7 +155,10 @@ impl Local {
         };
         template.render(given).map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => {
-                anyhow!("the chat template took more than {FUEL} steps on this conversation; shorten it, or fix the template")
+                anyhow!(
+                    "the chat template took more than {FUEL} steps on this conversation; \
+                         shorten it, or fix the template"
+                )
             }
             _ => anyhow!("the chat template refuses this conversation: {error}"),
         })
@@ -142,7 +167,8 @@ impl Local {
     /// A conversation's tokens, and which of them an assistant said.
     ///
     /// # Errors
-    /// Where the template refuses it, or rewrites it so that answers cannot be found in the rendered text.
+    /// Where the template refuses it, or rewrites it so that answers cannot be found in the
+    /// rendered text.
     pub fn encode(&self, messages: &[Message]) -> Result<Rendered> {
         let text = self.render(messages, false)?;
         let spans = spans::spans(self, messages, &text)?;
@@ -150,7 +176,9 @@ impl Local {
         let supervised = encoded
             .offsets
             .iter()
-            .map(|&(start, end)| end > start && spans.iter().any(|span| span.start <= start && start < span.end))
+            .map(|&(start, end)| {
+                end > start && spans.iter().any(|span| span.start <= start && start < span.end)
+            })
             .collect();
         Ok(Rendered { tokens: encoded.ids, supervised })
     }
@@ -172,7 +200,9 @@ impl Local {
                 let until = end.min(span.end);
                 match pieces.last_mut() {
                     // One of several tokens of the same character.
-                    Some((_, tokens)) if until <= written && written > span.start => tokens.end = at + 1,
+                    Some((_, tokens)) if until <= written && written > span.start => {
+                        tokens.end = at + 1
+                    }
                     _ => pieces.push((until - written, at..at + 1)),
                 }
                 written = written.max(until);
@@ -196,7 +226,12 @@ impl Local {
     /// # Errors
     /// Where the tokenizer fails.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
-        let decode = || self.sections.tokenizer().decode(tokens, true).map_err(|e| anyhow!("the tokenizer failed: {e}"));
+        let decode = || {
+            self.sections
+                .tokenizer()
+                .decode(tokens, true)
+                .map_err(|e| anyhow!("the tokenizer failed: {e}"))
+        };
         guarded("the tokenizer", decode)
     }
 }
@@ -206,7 +241,8 @@ fn template_text(value: &serde_json::Value) -> Option<String> {
     match value {
         serde_json::Value::String(text) => Some(text.clone()),
         serde_json::Value::Array(named) => {
-            let default = named.iter().find(|t| t["name"] == "default").or_else(|| named.first())?;
+            let default =
+                named.iter().find(|t| t["name"] == "default").or_else(|| named.first())?;
             default["template"].as_str().map(str::to_owned)
         }
         _ => None,

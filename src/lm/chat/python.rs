@@ -4,7 +4,12 @@ use minijinja::value::{Kwargs, Rest};
 use minijinja::{Error, ErrorKind, State, Value};
 
 /// Methods of values that minijinja does not know by itself.
-pub fn method(state: &mut State, value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Error> {
+pub fn method(
+    state: &mut State,
+    value: &Value,
+    method: &str,
+    arguments: &[Value],
+) -> Result<Value, Error> {
     match (value.as_str(), method) {
         (Some(text), "title") if arguments.is_empty() => Ok(title(text).into()),
         _ => minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments),
@@ -46,14 +51,20 @@ pub fn indent(text: String, positional: Rest<Value>, named: Kwargs) -> Result<St
     let space = match width.as_str() {
         Some(space) => space.to_owned(),
         None => " ".repeat(
-            usize::try_from(width).map_err(|_| Error::new(ErrorKind::InvalidOperation, "indent takes a width"))?.min(1024),
+            usize::try_from(width)
+                .map_err(|_| Error::new(ErrorKind::InvalidOperation, "indent takes a width"))?
+                .min(1024),
         ),
     };
-    let (first, blank) = (option(1)?.is_some_and(|v| v.is_true()), option(2)?.is_some_and(|v| v.is_true()));
+    let (first, blank) =
+        (option(1)?.is_some_and(|v| v.is_true()), option(2)?.is_some_and(|v| v.is_true()));
     named.assert_all_used()?;
     let lines_at_most = text.matches(ENDS).count() + 1;
     if space.len().saturating_mul(lines_at_most).saturating_add(text.len()) > MOST_INDENTED {
-        return Err(Error::new(ErrorKind::InvalidOperation, format!("indent writes at most {MOST_INDENTED} bytes")));
+        return Err(Error::new(
+            ErrorKind::InvalidOperation,
+            format!("indent writes at most {MOST_INDENTED} bytes"),
+        ));
     }
     let mut indented = String::with_capacity(text.len());
     // Jinja adds a line end before it takes the text apart, so that one at the end stays.
@@ -70,7 +81,8 @@ pub fn indent(text: String, positional: Rest<Value>, named: Kwargs) -> Result<St
 }
 
 /// What ends a line for Python.
-const ENDS: [char; 10] = ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
+const ENDS: [char; 10] =
+    ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
 
 /// `str.splitlines`.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
@@ -83,7 +95,11 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
             None => (rest, ""),
             Some(at) => {
                 let after = &rest[at..];
-                let end = if after.starts_with("\r\n") { 2 } else { after.chars().next().map_or(0, char::len_utf8) };
+                let end = if after.starts_with("\r\n") {
+                    2
+                } else {
+                    after.chars().next().map_or(0, char::len_utf8)
+                };
                 (&rest[..at], &after[end..])
             }
         };

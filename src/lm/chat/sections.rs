@@ -1,5 +1,6 @@
-//! Text into tokens, section by section: from one special token to the next. A tokenizer cuts at special tokens before it does anything else, so that a
-//! section gives the same tokens wherever it stands; and the same few turns are asked again and again, of every model, so that what a section
+//! Text into tokens, section by section: from one special token to the next. A tokenizer cuts at
+//! special tokens before it does anything else, so that a section gives the same tokens wherever it
+//! stands; and the same few turns are asked again and again, of every model, so that what a section
 //! gave is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +24,8 @@ pub struct Encoded {
 
 pub struct Sections {
     tokenizer: Tokenizer,
-    /// Finds where a section begins; `None` where no special token is such that text may be cut before it.
+    /// Finds where a section begins; `None` where no special token is such that text may be cut
+    /// before it.
     beginnings: Option<Regex>,
     kept: Mutex<Kept>,
     /// Bytes of text whose tokens are kept; beyond, all are let go and keeping begins anew.
@@ -38,7 +40,11 @@ struct Kept {
 
 impl Sections {
     pub fn new(tokenizer: Tokenizer) -> Self {
-        let any = beginnings(&tokenizer).iter().map(|text| regex::escape(text)).collect::<Vec<_>>().join("|");
+        let any = beginnings(&tokenizer)
+            .iter()
+            .map(|text| regex::escape(text))
+            .collect::<Vec<_>>()
+            .join("|");
         let beginnings = if any.is_empty() { None } else { Regex::new(&any).ok() };
         Sections { tokenizer, beginnings, kept: Mutex::default(), most: KEPT_AT_MOST }
     }
@@ -65,7 +71,10 @@ impl Sections {
     }
 
     fn cut<'a>(&self, text: &'a str) -> Vec<&'a str> {
-        let found = self.beginnings.iter().flat_map(|beginnings| beginnings.find_iter(text).map(|found| found.start()));
+        let found = self
+            .beginnings
+            .iter()
+            .flat_map(|beginnings| beginnings.find_iter(text).map(|found| found.start()));
         let mut cuts: Vec<usize> = std::iter::once(0).chain(found).chain([text.len()]).collect();
         cuts.dedup();
         cuts.windows(2).map(|two| &text[two[0]..two[1]]).collect()
@@ -76,9 +85,13 @@ impl Sections {
         if let Some(known) = self.kept.lock().expect(HELD).sections.get(text) {
             return Ok(Arc::clone(known));
         }
-        let encode = || self.tokenizer.encode(text, false).map_err(|e| anyhow!("the tokenizer failed: {e}"));
+        let encode =
+            || self.tokenizer.encode(text, false).map_err(|e| anyhow!("the tokenizer failed: {e}"));
         let encoding = guarded("the tokenizer", encode)?;
-        let encoded = Arc::new(Encoded { ids: encoding.get_ids().to_vec(), offsets: encoding.get_offsets().to_vec() });
+        let encoded = Arc::new(Encoded {
+            ids: encoding.get_ids().to_vec(),
+            offsets: encoding.get_offsets().to_vec(),
+        });
         let mut kept = self.kept.lock().expect(HELD);
         if kept.bytes + text.len() > self.most {
             *kept = Kept::default();
@@ -89,8 +102,9 @@ impl Sections {
     }
 }
 
-/// Special tokens before which any text may be cut: they are found in the text as it is written, take nothing of what stands beside them, and
-/// cannot be part of another token that begins earlier.
+/// Special tokens before which any text may be cut: they are found in the text as it is written,
+/// take nothing of what stands beside them, and cannot be part of another token that begins
+/// earlier.
 fn beginnings(tokenizer: &Tokenizer) -> Vec<String> {
     let added: Vec<_> = tokenizer.get_added_tokens_decoder().into_values().collect();
     let all: BTreeSet<&str> = added.iter().map(|token| token.content.as_str()).collect();
@@ -103,11 +117,16 @@ fn beginnings(tokenizer: &Tokenizer) -> Vec<String> {
             inside_another.extend(parts.filter(|part| all.contains(part)));
         }
     }
-    let whole = |text: &str| text.starts_with(|letter: char| !letter.is_alphanumeric() && !letter.is_whitespace());
-    let plain =
-        added.iter().filter(|token| token.special && !token.normalized && !token.lstrip && !token.rstrip && !token.single_word);
-    let mut found: Vec<String> =
-        plain.map(|token| token.content.clone()).filter(|text| whole(text) && !inside_another.contains(text.as_str())).collect();
+    let whole = |text: &str| {
+        text.starts_with(|letter: char| !letter.is_alphanumeric() && !letter.is_whitespace())
+    };
+    let plain = added.iter().filter(|token| {
+        token.special && !token.normalized && !token.lstrip && !token.rstrip && !token.single_word
+    });
+    let mut found: Vec<String> = plain
+        .map(|token| token.content.clone())
+        .filter(|text| whole(text) && !inside_another.contains(text.as_str()))
+        .collect();
     // The longest of those that begin alike is the one that a tokenizer finds.
     found.sort_by_key(|text| std::cmp::Reverse(text.len()));
     found
@@ -122,14 +141,31 @@ mod tests {
 
     /// The tokenizers of the reference models and of nestling, each padding and cutting nothing.
     fn tokenizers() -> Vec<(&'static str, Tokenizer)> {
-        let cases = ["mha_tied", "gqa_untied", "bias_bf16", "smollm3", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"];
+        let cases = [
+            "mha_tied",
+            "gqa_untied",
+            "bias_bf16",
+            "smollm3",
+            "mistral",
+            "qwen2",
+            "qwen3",
+            "gemma2",
+            "gemma3",
+            "phi3",
+        ];
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
-        let folders =
-            cases.map(|case| (case, root.join("reference").join(case))).into_iter().chain([("nestling", root.join("nestling"))]);
+        let folders = cases
+            .map(|case| (case, root.join("reference").join(case)))
+            .into_iter()
+            .chain([("nestling", root.join("nestling"))]);
         folders
             .map(|(case, folder)| {
-                let mut tokenizer = Tokenizer::from_file(folder.join("tokenizer.json")).expect("a tokenizer");
-                tokenizer.with_padding(None).with_truncation(None).expect("none is always possible");
+                let mut tokenizer =
+                    Tokenizer::from_file(folder.join("tokenizer.json")).expect("a tokenizer");
+                tokenizer
+                    .with_padding(None)
+                    .with_truncation(None)
+                    .expect("none is always possible");
                 (case, tokenizer)
             })
             .collect()
@@ -154,19 +190,29 @@ mod tests {
             "Name a bird. The year is 1984.",
         ];
         for (case, tokenizer) in tokenizers() {
-            let special: Vec<String> = tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content).collect();
+            let special: Vec<String> = tokenizer
+                .get_added_tokens_decoder()
+                .into_values()
+                .map(|token| token.content)
+                .collect();
             let sections = Sections::new(tokenizer.clone());
             let mut random = seed::stream("sections", 0);
             for _ in 0..400 {
                 let pieces = random.random_range(0..12);
                 let piece = |_| match random.random_range(0..3) {
-                    0 if !special.is_empty() => special[random.random_range(0..special.len())].clone(),
+                    0 if !special.is_empty() => {
+                        special[random.random_range(0..special.len())].clone()
+                    }
                     _ => PIECES[random.random_range(0..PIECES.len())].to_owned(),
                 };
                 let text: String = (0..pieces).map(piece).collect();
                 let whole = tokenizer.encode(text.as_str(), false).expect("it encodes");
                 let got = sections.encode(&text).expect("it encodes");
-                assert_eq!((&got.ids[..], &got.offsets[..]), (whole.get_ids(), whole.get_offsets()), "{case}: {text:?}");
+                assert_eq!(
+                    (&got.ids[..], &got.offsets[..]),
+                    (whole.get_ids(), whole.get_offsets()),
+                    "{case}: {text:?}"
+                );
             }
         }
     }

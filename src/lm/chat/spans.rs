@@ -1,4 +1,5 @@
-//! Where the assistant's answers stand in a rendered conversation: the response mask, as bytes of text.
+//! Where the assistant's answers stand in a rendered conversation: the response mask, as bytes of
+//! text.
 
 use std::ops::Range;
 
@@ -10,7 +11,8 @@ use crate::dataset::{Message, Role};
 /// The bytes of every answer, what the template puts before it and its end of turn included.
 ///
 /// # Errors
-/// Where the template refuses a part of the conversation, or rewrites it so that answers cannot be found.
+/// Where the template refuses a part of the conversation, or rewrites it so that answers cannot be
+/// found.
 pub fn spans(chat: &Local, messages: &[Message], text: &str) -> Result<Vec<Range<usize>>> {
     match by_growth(chat, messages, text)? {
         Some(spans) => Ok(spans),
@@ -20,17 +22,23 @@ pub fn spans(chat: &Local, messages: &[Message], text: &str) -> Result<Vec<Range
 
 /// Indices of the assistant's messages.
 fn answers(messages: &[Message]) -> impl Iterator<Item = usize> {
-    messages.iter().enumerate().filter(|(_, message)| message.role == Role::Assistant).map(|(at, _)| at)
+    messages
+        .iter()
+        .enumerate()
+        .filter(|(_, message)| message.role == Role::Assistant)
+        .map(|(at, _)| at)
 }
 
-/// What each answer adds to the conversation before it. `None` where the template rewrites earlier turns as the conversation grows, as
-/// one does that puts the system's words into the last question.
+/// What each answer adds to the conversation before it. `None` where the template rewrites earlier
+/// turns as the conversation grows, as one does that puts the system's words into the last
+/// question.
 fn by_growth(chat: &Local, messages: &[Message], text: &str) -> Result<Option<Vec<Range<usize>>>> {
     let mut spans = Vec::new();
     for at in answers(messages) {
         let opening = chat.render(&messages[..at], true)?;
         let closing = chat.render(&messages[..=at], false)?;
-        // What a template puts behind the end-of-turn token is white space that no model is asked to write.
+        // What a template puts behind the end-of-turn token is white space that no model is asked
+        // to write.
         let closing = closing.trim_end();
         if !(text.starts_with(&opening) && text.starts_with(closing)) {
             return Ok(None);
@@ -40,16 +48,20 @@ fn by_growth(chat: &Local, messages: &[Message], text: &str) -> Result<Option<Ve
     Ok(Some(spans))
 }
 
-/// The same by putting marks in the answers' place: what stands between marks stands between answers, and what a short conversation has
-/// around its answer belongs to every answer.
+/// The same by putting marks in the answers' place: what stands between marks stands between
+/// answers, and what a short conversation has around its answer belongs to every answer.
 fn by_marks(chat: &Local, messages: &[Message], text: &str) -> Result<Vec<Range<usize>>> {
-    let mark = Mark::in_none_of(messages).context("the conversation uses up all private characters")?;
+    let mark =
+        Mark::in_none_of(messages).context("the conversation uses up all private characters")?;
     let question = Message::new(Role::User, "a");
     let opening = chat.render(std::slice::from_ref(&question), true)?;
     let short = chat.render(&[question, Message::new(Role::Assistant, mark.number(0))], false)?;
-    let around = short.strip_prefix(opening.as_str()).and_then(|rest| rest.split_once(&mark.number(0)));
-    let (lead, end) =
-        around.context("the chat template does not begin an answer as it asks for one, so that it cannot be found")?;
+    let around =
+        short.strip_prefix(opening.as_str()).and_then(|rest| rest.split_once(&mark.number(0)));
+    let (lead, end) = around.context(
+        "the chat template does not begin an answer as it asks for one, so that it cannot be \
+         found",
+    )?;
     let end = end.trim_end();
 
     let mut marked = messages.to_vec();
@@ -61,14 +73,18 @@ fn by_marks(chat: &Local, messages: &[Message], text: &str) -> Result<Vec<Range<
     let mut spans = Vec::new();
     for (number, message) in answers(messages).enumerate() {
         let (before, after) = rest.split_once(&mark.number(number)).ok_or_else(|| lost(message))?;
-        let following = after.split_once(&mark.number(number + 1)).map_or(after, |(between, _)| between);
+        let following =
+            after.split_once(&mark.number(number + 1)).map_or(after, |(between, _)| between);
         if !text[at..].starts_with(before) {
             return Err(lost(message));
         }
         let from = at + before.len();
         let content = messages[message].content.as_str();
-        let stands = |written: &&str| text[from..].strip_prefix(*written).is_some_and(|rest| rest.starts_with(following));
-        let mut written = [content, content.trim_end(), content.trim_start(), content.trim()].into_iter();
+        let stands = |written: &&str| {
+            text[from..].strip_prefix(*written).is_some_and(|rest| rest.starts_with(following))
+        };
+        let mut written =
+            [content, content.trim_end(), content.trim_start(), content.trim()].into_iter();
         let until = from + written.find(stands).ok_or_else(|| lost(message))?.len();
         if !(text[..from].ends_with(lead) && text[until..].starts_with(end)) {
             return Err(lost(message));
@@ -84,9 +100,12 @@ fn by_marks(chat: &Local, messages: &[Message], text: &str) -> Result<Vec<Range<
 /// # Errors
 /// Where the template refuses the conversation, or changes a message.
 pub fn contents(chat: &Local, messages: &[Message], text: &str) -> Result<Vec<Range<usize>>> {
-    let mark = Mark::in_none_of(messages).context("the conversation uses up all private characters")?;
-    let numbered = |(number, message): (usize, &Message)| Message::new(message.role, mark.number(number));
-    let marked = chat.render(&messages.iter().enumerate().map(numbered).collect::<Vec<_>>(), false)?;
+    let mark =
+        Mark::in_none_of(messages).context("the conversation uses up all private characters")?;
+    let numbered =
+        |(number, message): (usize, &Message)| Message::new(message.role, mark.number(number));
+    let marked =
+        chat.render(&messages.iter().enumerate().map(numbered).collect::<Vec<_>>(), false)?;
     let (mut rest, mut at) = (marked.as_str(), 0);
     let mut spans = Vec::new();
     for (number, message) in messages.iter().enumerate() {
@@ -105,7 +124,10 @@ pub fn contents(chat: &Local, messages: &[Message], text: &str) -> Result<Vec<Ra
 }
 
 fn lost(message: usize) -> Error {
-    anyhow!("the chat template rewrites earlier turns, so that message {} cannot be found in its text", message + 1)
+    anyhow!(
+        "the chat template rewrites earlier turns, so that message {} cannot be found in its text",
+        message + 1
+    )
 }
 
 /// Texts that stand in no message of a conversation: one of the private characters, and a number.
@@ -113,7 +135,8 @@ struct Mark(char);
 
 impl Mark {
     fn in_none_of(messages: &[Message]) -> Option<Self> {
-        let is_free = |letter: &char| !messages.iter().any(|message| message.content.contains(*letter));
+        let is_free =
+            |letter: &char| !messages.iter().any(|message| message.content.contains(*letter));
         ('\u{f0000}'..='\u{ffffd}').find(is_free).map(Mark)
     }
 

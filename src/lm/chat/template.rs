@@ -1,4 +1,5 @@
-//! A chat template is a program, and a model folder may be hostile: what a template may use, and what it may spend.
+//! A chat template is a program, and a model folder may be hostile: what a template may use, and
+//! what it may spend.
 
 use std::cell::Cell;
 use std::thread;
@@ -10,14 +11,15 @@ use minijinja::{Environment, Error, ErrorKind, Value};
 use super::json::tojson;
 use super::python;
 
-/// What one rendering may spend. One unit pays for one instruction or for 64 bytes of text, so that this bounds time and memory (16
-/// MiB) alike; a real template takes some tens for each message. The one thing that minijinja 3.1 charges for only afterwards is
-/// text made of a list that holds itself many times over (`[a, a]`, thirty times): such a template can still hang.
+/// What one rendering may spend. One unit pays for one instruction or for 64 bytes of text, so that
+/// this bounds time and memory (16 MiB) alike; a real template takes some tens for each message.
+/// The one thing that minijinja 3.1 charges for only afterwards is text made of a list that holds
+/// itself many times over (`[a, a]`, thirty times): such a template can still hang.
 pub const FUEL: u64 = 250_000;
 
-/// Stack of the threads that render. A template can put lists into lists as long as its fuel lasts, and the engine walks and drops
-/// such values recursively: about 1 KiB for each of 40,000 levels, where a thread of a pool has 2 MiB. Only what is used is ever
-/// taken from memory.
+/// Stack of the threads that render. A template can put lists into lists as long as its fuel lasts,
+/// and the engine walks and drops such values recursively: about 1 KiB for each of 40,000 levels,
+/// where a thread of a pool has 2 MiB. Only what is used is ever taken from memory.
 const STACK: usize = 64 << 20;
 
 thread_local! {
@@ -25,8 +27,8 @@ thread_local! {
     static DEEP: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs work on a thread whose stack no template can overflow. Work that renders often should be wrapped as a whole: inside of
-/// another call this one costs nothing.
+/// Runs work on a thread whose stack no template can overflow. Work that renders often should be
+/// wrapped as a whole: inside of another call this one costs nothing.
 ///
 /// # Errors
 /// What the work returns; or where no thread can be made.
@@ -39,14 +41,17 @@ pub fn deep<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
             DEEP.set(true);
             work()
         };
-        let thread =
-            thread::Builder::new().stack_size(STACK).spawn_scoped(scope, marked).context("a thread for chat templates")?;
+        let thread = thread::Builder::new()
+            .stack_size(STACK)
+            .spawn_scoped(scope, marked)
+            .context("a thread for chat templates")?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-/// Jinja as transformers sets it up: blocks trimmed, loop controls, Python's methods, `raise_exception`, `strftime_now`, `tojson` without
-/// HTML escapes, and `generation` blocks, which mark an answer for trainers and render as what is in them.
+/// Jinja as transformers sets it up: blocks trimmed, loop controls, Python's methods,
+/// `raise_exception`, `strftime_now`, `tojson` without HTML escapes, and `generation` blocks, which
+/// mark an answer for trainers and render as what is in them.
 pub fn environment(template: String) -> Result<Environment<'static>> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
@@ -68,7 +73,8 @@ pub fn environment(template: String) -> Result<Environment<'static>> {
     Ok(environment)
 }
 
-/// `generation` and `endgeneration` as a condition that always holds: the same text, and the same care of white space around the tags.
+/// `generation` and `endgeneration` as a condition that always holds: the same text, and the same
+/// care of white space around the tags.
 fn without_generation_tags(template: &str) -> String {
     let mut plain = String::with_capacity(template.len());
     let mut rest = template;
@@ -92,14 +98,19 @@ fn without_generation_tags(template: &str) -> String {
     plain
 }
 
-/// The date that templates are told is always this one: a run gives the same answers on every day. It is the day that Llama 3's own
-/// template names where it is told none.
+/// The date that templates are told is always this one: a run gives the same answers on every day.
+/// It is the day that Llama 3's own template names where it is told none.
 fn strftime_now(format: &str) -> Result<String, Error> {
     use std::fmt::Write;
     let day = chrono::NaiveDate::from_ymd_opt(2024, 7, 26).and_then(|day| day.and_hms_opt(0, 0, 0));
     let day = day.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "no such day"))?;
     let mut text = String::new();
     let written = write!(text, "{}", day.format(format));
-    written.map_err(|_| Error::new(ErrorKind::InvalidOperation, format!("strftime_now does not know the format {format:?}")))?;
+    written.map_err(|_| {
+        Error::new(
+            ErrorKind::InvalidOperation,
+            format!("strftime_now does not know the format {format:?}"),
+        )
+    })?;
     Ok(text)
 }

@@ -1,7 +1,9 @@
-//! The families of decoders that the engine computes: in what they differ, and what their `config.json` may leave out.
+//! The families of decoders that the engine computes: in what they differ, and what their
+//! `config.json` may leave out.
 //!
-//! All are one decoder (`lm/decoder.rs`): attention and a gated network, each between a norm and a sum. What a family adds stands in
-//! its entry here and in the methods below, as in transformers' `configuration_*.py` and `modeling_*.py`.
+//! All are one decoder (`lm/decoder.rs`): attention and a gated network, each between a norm and a
+//! sum. What a family adds stands in its entry here and in the methods below, as in transformers'
+//! `configuration_*.py` and `modeling_*.py`.
 
 /// What a file does not say is as in transformers' configuration class of that name.
 #[derive(Debug, Clone, Copy)]
@@ -30,9 +32,11 @@ pub enum Kind {
     Qwen2,
     /// Norms on queries and keys.
     Qwen3,
-    /// Scaled embeddings, norms of 1 + w before and after, GELU, capped scores and logits, every second layer with a window.
+    /// Scaled embeddings, norms of 1 + w before and after, GELU, capped scores and logits, every
+    /// second layer with a window.
     Gemma2,
-    /// As Gemma 2, with norms on queries and keys instead of caps, and another RoPE base where there is a window.
+    /// As Gemma 2, with norms on queries and keys instead of caps, and another RoPE base where
+    /// there is a window.
     Gemma3,
     /// One projection for queries, keys and values, and one for gate and up.
     Phi3,
@@ -108,7 +112,13 @@ pub const FAMILIES: [Family; 8] = [
         sliding_window: Some(4096),
         ..LLAMA
     },
-    Family { architecture: "Phi3ForCausalLM", kind: Kind::Phi3, max_position_embeddings: 4096, rms_norm_eps: 1e-5, ..LLAMA },
+    Family {
+        architecture: "Phi3ForCausalLM",
+        kind: Kind::Phi3,
+        max_position_embeddings: 4096,
+        rms_norm_eps: 1e-5,
+        ..LLAMA
+    },
 ];
 
 impl Kind {
@@ -116,7 +126,8 @@ impl Kind {
         matches!(self, Kind::Gemma2 | Kind::Gemma3)
     }
 
-    /// The activation of the gated network, by the name that `hidden_act` (Gemma: `hidden_activation`) must have.
+    /// The activation of the gated network, by the name that `hidden_act` (Gemma:
+    /// `hidden_activation`) must have.
     pub fn activation(self) -> &'static str {
         if self.is_gemma() { "gelu_pytorch_tanh" } else { "silu" }
     }
@@ -150,7 +161,8 @@ pub struct Sliding {
     pub max_window_layers: usize,
     /// Every so manieth layer sees everything; at least 1.
     pub sliding_window_pattern: usize,
-    /// 1 for a layer that turns; where it is missing, all but every `no_rope_layer_interval`th do, counted from 1.
+    /// 1 for a layer that turns; where it is missing, all but every `no_rope_layer_interval`th do,
+    /// counted from 1.
     pub no_rope_layers: Option<Vec<u8>>,
     pub no_rope_layer_interval: usize,
 }

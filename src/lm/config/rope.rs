@@ -1,4 +1,5 @@
-//! Rotary frequencies (Su et al. 2021), with the scalings that released models use, as transformers computes them.
+//! Rotary frequencies (Su et al. 2021), with the scalings that released models use, as transformers
+//! computes them.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -45,7 +46,8 @@ impl Rotary {
     pub fn new(plain: Plain, scaling: Option<&RopeScaling>) -> Result<Self> {
         let Plain { dim, theta, .. } = plain;
         ensure!(theta > 0.0, "rope_theta {theta} must be above zero; fix config.json");
-        let frequencies: Vec<f64> = (0..dim / 2).map(|i| theta.powf(-((2 * i) as f64) / dim as f64)).collect();
+        let frequencies: Vec<f64> =
+            (0..dim / 2).map(|i| theta.powf(-((2 * i) as f64) / dim as f64)).collect();
         let unscaled = |inverse_frequencies| Ok(Rotary { inverse_frequencies, scale: 1.0 });
         let Some(scaling) = scaling else { return unscaled(frequencies) };
         match scaling.rope_type.as_deref().unwrap_or("default") {
@@ -56,7 +58,10 @@ impl Rotary {
             }
             "llama3" => unscaled(scaling.llama3(frequencies)?),
             "longrope" | "su" => scaling.longrope(frequencies, plain.longest),
-            other => bail!("rope_scaling of type {other:?} is not computed; foretaste knows default, linear, llama3, longrope"),
+            other => bail!(
+                "rope_scaling of type {other:?} is not computed; foretaste knows default, linear, \
+                 llama3, longrope"
+            ),
         }
     }
 }
@@ -64,7 +69,9 @@ impl Rotary {
 impl RopeScaling {
     fn needed(&self, name: &str, value: Option<f64>) -> Result<f64> {
         let kind = self.rope_type.as_deref().unwrap_or_default();
-        let value = value.with_context(|| format!("rope_scaling of type {kind} needs `{name}`; add it to config.json"))?;
+        let value = value.with_context(|| {
+            format!("rope_scaling of type {kind} needs `{name}`; add it to config.json")
+        })?;
         ensure!(value > 0.0, "rope_scaling's {name} {value} must be above zero; fix config.json");
         Ok(value)
     }
@@ -74,8 +81,13 @@ impl RopeScaling {
         let factor = self.needed("factor", self.factor)?;
         let low = self.needed("low_freq_factor", self.low_freq_factor)?;
         let high = self.needed("high_freq_factor", self.high_freq_factor)?;
-        let original = self.needed("original_max_position_embeddings", self.original_max_position_embeddings)?;
-        ensure!(low < high, "rope_scaling's low_freq_factor {low} must be below high_freq_factor {high}; fix config.json");
+        let original =
+            self.needed("original_max_position_embeddings", self.original_max_position_embeddings)?;
+        ensure!(
+            low < high,
+            "rope_scaling's low_freq_factor {low} must be below high_freq_factor {high}; fix \
+             config.json"
+        );
         let scaled = |frequency: f64| {
             let wavelength = 2.0 * std::f64::consts::PI / frequency;
             if wavelength < original / high {
@@ -90,20 +102,25 @@ impl RopeScaling {
         Ok(frequencies.into_iter().map(scaled).collect())
     }
 
-    /// As transformers' `_compute_longrope_parameters` (Ding et al. 2024, arXiv 2402.13753) for contexts up to the original one; beyond
-    /// it the model turns by other factors, and foretaste reads no further.
+    /// As transformers' `_compute_longrope_parameters` (Ding et al. 2024, arXiv 2402.13753) for
+    /// contexts up to the original one; beyond it the model turns by other factors, and foretaste
+    /// reads no further.
     fn longrope(&self, frequencies: Vec<f64>, longest: usize) -> Result<Rotary> {
-        let short =
-            self.short_factor.as_ref().context("rope_scaling of type longrope needs `short_factor`; add it to config.json")?;
+        let short = self
+            .short_factor
+            .as_ref()
+            .context("rope_scaling of type longrope needs `short_factor`; add it to config.json")?;
         ensure!(
             short.len() == frequencies.len() && short.iter().all(|factor| *factor > 0.0),
             "rope_scaling's short_factor must hold {} numbers above zero; fix config.json",
             frequencies.len()
         );
-        let original = self.needed("original_max_position_embeddings", self.original_max_position_embeddings)?;
+        let original =
+            self.needed("original_max_position_embeddings", self.original_max_position_embeddings)?;
         let factor = self.factor.unwrap_or(longest as f64 / original);
         let computed = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
-        let inverse_frequencies = frequencies.iter().zip(short).map(|(frequency, factor)| frequency / factor).collect();
+        let inverse_frequencies =
+            frequencies.iter().zip(short).map(|(frequency, factor)| frequency / factor).collect();
         Ok(Rotary { inverse_frequencies, scale: self.attention_factor.unwrap_or(computed) })
     }
 }

@@ -1,4 +1,5 @@
-//! Loss and gradients of a decoder, written by hand: the forward pass run backwards, block by block.
+//! Loss and gradients of a decoder, written by hand: the forward pass run backwards, block by
+//! block.
 
 use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
@@ -42,7 +43,8 @@ pub struct Target {
 /// What is remembered of a block between the passes.
 enum Memory {
     All(Box<Remembered>),
-    /// Its input alone: the block is run again on the way back, and gives the same bits (Chen et al. 2016, arXiv 1604.06174).
+    /// Its input alone: the block is run again on the way back, and gives the same bits (Chen et
+    /// al. 2016, arXiv 1604.06174).
     Input(Box<Tensor<2>>),
 }
 
@@ -66,28 +68,43 @@ impl Decoder {
     /// Loss and gradients of one step.
     ///
     /// # Errors
-    /// Where a token or a position is beyond what the model knows, or all weights of a model with biases or an untied head are
-    /// to be trained.
-    pub fn step(&self, streams: &Streams, targets: &[Target], trainable: Trainable<'_>) -> Result<Gradients> {
+    /// Where a token or a position is beyond what the model knows, or all weights of a model with
+    /// biases or an untied head are to be trained.
+    pub fn step(
+        &self,
+        streams: &Streams,
+        targets: &[Target],
+        trainable: Trainable<'_>,
+    ) -> Result<Gradients> {
         let everything = matches!(trainable, Trainable::Everything);
         ensure!(
             !everything || self.config.is_plain(),
             "all weights are trained only of a Llama whose embeddings are tied, without biases"
         );
         let lora = trainable.lora();
-        let mut attend = |layer: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| self.attend(layer, q, k, v, streams);
+        let mut attend = |layer: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| {
+            self.attend(layer, q, k, v, streams)
+        };
         let mut x = self.embed(streams)?;
         let keep_all = self.kept_bytes(streams.tokens.len()) <= self.keep_at_most;
         let mut memories = Vec::with_capacity(self.layers.len());
         for layer in 0..self.layers.len() {
             let input = x.clone();
             let (out, kept) = self.block(layer, x, streams, lora, &mut attend);
-            memories.push(if keep_all { Memory::All(Box::new(kept)) } else { Memory::Input(Box::new(input)) });
+            memories.push(if keep_all {
+                Memory::All(Box::new(kept))
+            } else {
+                Memory::Input(Box::new(input))
+            });
             x = out;
         }
         let mut gradients = Gradients {
             blocks: Vec::with_capacity(self.layers.len()),
-            embed_tokens: if everything { vec![0.0; self.config.vocab_size * self.config.hidden_size] } else { Vec::new() },
+            embed_tokens: if everything {
+                vec![0.0; self.config.vocab_size * self.config.hidden_size]
+            } else {
+                Vec::new()
+            },
             norm: if everything { vec![0.0; self.config.hidden_size] } else { Vec::new() },
             losses: vec![0.0; streams.shadows],
         };
@@ -106,7 +123,10 @@ impl Decoder {
             let width = self.config.hidden_size;
             let dx = host(dx);
             for (row, &token) in dx.chunks_exact(width).zip(&streams.tokens) {
-                kernels::add_assign(&mut gradients.embed_tokens[token as usize * width..][..width], row);
+                kernels::add_assign(
+                    &mut gradients.embed_tokens[token as usize * width..][..width],
+                    row,
+                );
             }
         }
         Ok(gradients)
@@ -121,7 +141,8 @@ impl Decoder {
     pub(super) fn block_bytes(&self, rows: usize) -> usize {
         let config = &self.config;
         let width = config.hidden_size * (4 + 2 * usize::from(config.norms.sandwiched))
-            + (config.query_width() + config.key_value_width()) * (2 + usize::from(config.norms.queries_and_keys))
+            + (config.query_width() + config.key_value_width())
+                * (2 + usize::from(config.norms.queries_and_keys))
             + 3 * config.intermediate_size;
         rows * width * size_of::<f32>()
     }
@@ -140,11 +161,13 @@ impl Decoder {
         let places = block.projections.len();
         let mut lora: Vec<Option<LoraGradient>> = vec![None; places];
         let mut weights: Vec<Option<Tensor<2>>> = vec![None; places];
-        // Called against the order of `Projection::of`. What the projections of one input add to its gradient is summed up on the way.
+        // Called against the order of `Projection::of`. What the projections of one input add to
+        // its gradient is summed up on the way.
         let mut place = places;
         let mut unproject = |x: &Tensor<2>, dy: Tensor<2>, sum: Option<Tensor<2>>| {
             place -= 1;
-            let adapted = pair(trainable.lora(), layer, place).map(|(pair, scale)| (pair, scale, &kept.low[place]));
+            let adapted = pair(trainable.lora(), layer, place)
+                .map(|(pair, scale)| (pair, scale, &kept.low[place]));
             if everything {
                 weights[place] = Some(matmul(&dy.clone().transpose(), x));
             }
@@ -154,7 +177,11 @@ impl Decoder {
         };
         // All projections of one input.
         let mut unproject_all = |x: &Tensor<2>, gradients: Vec<Tensor<2>>| {
-            gradients.into_iter().rev().fold(None, |sum, dy| Some(unproject(x, dy, sum))).expect("an input is projected")
+            gradients
+                .into_iter()
+                .rev()
+                .fold(None, |sum, dy| Some(unproject(x, dy, sum)))
+                .expect("an input is projected")
         };
         let mut norm1 = vec![0.0; if everything { hidden } else { 0 }];
         let mut norm2 = norm1.clone();
@@ -164,16 +191,28 @@ impl Decoder {
         let [dgate, dup] = self.ops.gated_backward(config.activation, dinner, kept.gate, kept.up);
         let dnormed = unproject_all(&kept.normed2, side_by_side(config.fused, vec![dgate, dup]));
         let of = (&kept.middle, &kept.inverse2);
-        let dmiddle = self.ops.rms_norm_backward(dnormed, of, &block.mlp_layernorm, Some(dout), &mut norm2);
+        let dmiddle =
+            self.ops.rms_norm_backward(dnormed, of, &block.mlp_layernorm, Some(dout), &mut norm2);
 
         let dadded = self.unnormed(dmiddle.clone(), kept.after_attention, &block.after_attention);
         let dattended = unproject_all(&kept.attended, vec![dadded]);
-        let [dq, dk, dv] = self.ops.attention_backward(dattended, [&kept.q, &kept.k, &kept.v], config.attention(layer), streams);
+        let [dq, dk, dv] = self.ops.attention_backward(
+            dattended,
+            [&kept.q, &kept.k, &kept.v],
+            config.attention(layer),
+            streams,
+        );
         let dq = self.unheaded(layer, dq, kept.q_norm, &block.q_norm, streams);
         let dk = self.unheaded(layer, dk, kept.k_norm, &block.k_norm, streams);
         let dnormed = unproject_all(&kept.normed1, side_by_side(config.fused, vec![dq, dk, dv]));
         let of = (&kept.x, &kept.inverse1);
-        let dx = self.ops.rms_norm_backward(dnormed, of, &block.input_layernorm, Some(dmiddle), &mut norm1);
+        let dx = self.ops.rms_norm_backward(
+            dnormed,
+            of,
+            &block.input_layernorm,
+            Some(dmiddle),
+            &mut norm1,
+        );
         let gradient = BlockGradient {
             lora: lora.into_iter().flatten().collect(),
             weights: weights.into_iter().flatten().collect(),
@@ -190,7 +229,14 @@ impl Decoder {
     }
 
     /// Backward of `headed`.
-    fn unheaded(&self, layer: usize, dy: Tensor<2>, kept: Option<Normed>, weight: &[f32], streams: &Streams) -> Tensor<2> {
+    fn unheaded(
+        &self,
+        layer: usize,
+        dy: Tensor<2>,
+        kept: Option<Normed>,
+        weight: &[f32],
+        streams: &Streams,
+    ) -> Tensor<2> {
         let dy = self.turn(layer, dy, streams, -1.0);
         let shape = dy.dims();
         let Some(Normed { x, .. }) = &kept else { return dy };
@@ -235,7 +281,13 @@ impl Decoder {
                 kernels::add_assign(&mut gradients.embed_tokens, &dhead);
             }
             let dnormed = self.lm_head.apply_back(&dlogits, None);
-            let dx = self.ops.rms_norm_backward(dnormed, (&selected, &inverse), &self.norm, None, &mut gradients.norm);
+            let dx = self.ops.rms_norm_backward(
+                dnormed,
+                (&selected, &inverse),
+                &self.norm,
+                None,
+                &mut gradients.norm,
+            );
             parts.push(dx.narrow(0, 0, at.len()));
             places.extend(at);
         }
@@ -267,6 +319,11 @@ fn backward(
     let b = matmul(&low.clone().mul_scalar(scale).transpose(), &dy); // [K, r, out]
     let a = matmul(&by_shadow(x, shadows).transpose(), &dlow); // [K, in, r]
     let [rows, wide] = dx.dims();
-    let dx = add_matmul(dx.reshape([shadows, rows / shadows, wide]), 1.0, &dlow, &pair.a.clone().transpose());
+    let dx = add_matmul(
+        dx.reshape([shadows, rows / shadows, wide]),
+        1.0,
+        &dlow,
+        &pair.a.clone().transpose(),
+    );
     (dx.reshape([rows, wide]), Some(LoraGradient { a, b }))
 }

@@ -13,9 +13,14 @@ impl Decoder {
         (self.logits_at_most / self.config.vocab_size).max(1)
     }
 
-    /// Logits `[rows.len(), vocabulary]` of some rows of [`Decoder::hidden`]'s result, in chunks, handed to `take` with the index of
-    /// the first row.
-    pub fn logits(&self, hidden: &Tensor<2>, rows: &[usize], mut take: impl FnMut(usize, Vec<f32>)) {
+    /// Logits `[rows.len(), vocabulary]` of some rows of [`Decoder::hidden`]'s result, in chunks,
+    /// handed to `take` with the index of the first row.
+    pub fn logits(
+        &self,
+        hidden: &Tensor<2>,
+        rows: &[usize],
+        mut take: impl FnMut(usize, Vec<f32>),
+    ) {
         let at_once = self.logits_at_once();
         for (chunk, rows) in rows.chunks(at_once).enumerate() {
             let mut logits = host(self.logits_of(hidden, rows));
@@ -24,7 +29,8 @@ impl Decoder {
         }
     }
 
-    /// Log-probabilities, nats, of tokens behind rows of [`Decoder::hidden`]'s result: `asked` is sorted by row, and a row may be asked for often.
+    /// Log-probabilities, nats, of tokens behind rows of [`Decoder::hidden`]'s result: `asked` is
+    /// sorted by row, and a row may be asked for often.
     pub fn log_probs(&self, hidden: &Tensor<2>, asked: &[(usize, u32)]) -> Vec<f64> {
         // A row's logits are computed once.
         let by_row: Vec<&[(usize, u32)]> = asked.chunk_by(|a, b| a.0 == b.0).collect();
@@ -63,8 +69,10 @@ fn log_probs_here(mut logits: Vec<f32>, asked: &[&[(usize, u32)]]) -> Vec<f64> {
         totals.copy_from_slice(&kernels::log_sum_exp(logits, vocabulary));
     });
     let rows = logits.chunks_exact(vocabulary).zip(totals).zip(asked);
-    rows.flat_map(|((row, total), asked)| asked.iter().map(move |(_, token)| f64::from(row[*token as usize]) - f64::from(total)))
-        .collect()
+    rows.flat_map(|((row, total), asked)| {
+        asked.iter().map(move |(_, token)| f64::from(row[*token as usize]) - f64::from(total))
+    })
+    .collect()
 }
 
 /// The logits stay where they are; only what was asked for comes back.
@@ -73,7 +81,9 @@ fn log_probs_there(logits: Tensor<2>, asked: &[&[(usize, u32)]]) -> Vec<f64> {
     let places: Vec<i32> = asked
         .iter()
         .enumerate()
-        .flat_map(|(row, asked)| asked.iter().map(move |(_, token)| (row * vocabulary) as i32 + *token as i32))
+        .flat_map(|(row, asked)| {
+            asked.iter().map(move |(_, token)| (row * vocabulary) as i32 + *token as i32)
+        })
         .collect();
     let count = places.len();
     let places = Tensor::<1, Int>::from_data(TensorData::new(places, [count]), &device);

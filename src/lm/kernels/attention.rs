@@ -1,4 +1,5 @@
-//! Causal attention over segments of rows, forward and backward (Vaswani et al. 2017; grouped queries as in Ainslie et al. 2023).
+//! Causal attention over segments of rows, forward and backward (Vaswani et al. 2017; grouped
+//! queries as in Ainslie et al. 2023).
 
 use std::ops::Range;
 
@@ -63,7 +64,8 @@ enum Laid {
 
 /// The keys (or values) of one head that a segment sees.
 ///
-/// Neighbouring segments of a prefix tree see nearly the same rows, so what is here already is not gathered again.
+/// Neighbouring segments of a prefix tree see nearly the same rows, so what is here already is not
+/// gathered again.
 struct Gathered<'a> {
     x: &'a [f32],
     /// The width of a row of `x`, and where in it the head begins.
@@ -82,7 +84,14 @@ struct Gathered<'a> {
 impl<'a> Gathered<'a> {
     /// Room for any of these segments.
     #[inline(always)]
-    fn new(x: &'a [f32], width: usize, offset: usize, dim: usize, segments: &[Segment], laid: Laid) -> Self {
+    fn new(
+        x: &'a [f32],
+        width: usize,
+        offset: usize,
+        dim: usize,
+        segments: &[Segment],
+        laid: Laid,
+    ) -> Self {
         let stride = segments.iter().map(Segment::seen).max().unwrap_or(0);
         // A tile reads whole, beyond what is seen.
         let transposed = if laid == Laid::Both { stride * dim + TILE } else { 0 };
@@ -145,11 +154,18 @@ impl Sheet {
 
     /// Products of `ROWS` vectors, each times `scale`, with the gathered ones of some keys.
     #[inline(always)]
-    fn products<const ROWS: usize>(&mut self, of: [&[f32]; ROWS], scale: f32, with: &Gathered<'_>, keys: Range<usize>) {
+    fn products<const ROWS: usize>(
+        &mut self,
+        of: [&[f32]; ROWS],
+        scale: f32,
+        with: &Gathered<'_>,
+        keys: Range<usize>,
+    ) {
         for start in keys.step_by(TILE) {
             let mut tile = [[0f32; TILE]; ROWS];
             for d in 0..with.dim {
-                let along: &[f32; TILE] = with.transposed[d * with.stride + start..].first_chunk().expect("a whole tile");
+                let along: &[f32; TILE] =
+                    with.transposed[d * with.stride + start..].first_chunk().expect("a whole tile");
                 for (tile, of) in tile.iter_mut().zip(of) {
                     let factor = of[d] * scale;
                     for (sum, x) in tile.iter_mut().zip(along) {
@@ -163,9 +179,15 @@ impl Sheet {
         }
     }
 
-    /// Adds to the first `ROWS` rows of `out` their lines' sums over the gathered rows of some keys.
+    /// Adds to the first `ROWS` rows of `out` their lines' sums over the gathered rows of some
+    /// keys.
     #[inline(always)]
-    fn add_sums<const ROWS: usize>(&self, over: &Gathered<'_>, keys: Range<usize>, mut out: [&mut [f32]; ROWS]) {
+    fn add_sums<const ROWS: usize>(
+        &self,
+        over: &Gathered<'_>,
+        keys: Range<usize>,
+        mut out: [&mut [f32]; ROWS],
+    ) {
         let dim = over.dim;
         let whole = dim - dim % TILE;
         for start in (0..whole).step_by(TILE) {
@@ -174,7 +196,8 @@ impl Sheet {
                 tile.copy_from_slice(&out[start..start + TILE]);
             }
             for key in keys.clone() {
-                let x: &[f32; TILE] = over.plain[key * dim + start..].first_chunk().expect("a whole tile");
+                let x: &[f32; TILE] =
+                    over.plain[key * dim + start..].first_chunk().expect("a whole tile");
                 for (query, tile) in tile.iter_mut().enumerate() {
                     let factor = self.values[query * self.stride + key];
                     for (sum, x) in tile.iter_mut().zip(x) {
@@ -188,16 +211,26 @@ impl Sheet {
         }
         for (query, out) in out.iter_mut().enumerate() {
             for key in keys.clone() {
-                axpy(self.line(query)[key], &over.plain[key * dim + whole..(key + 1) * dim], &mut out[whole..]);
+                axpy(
+                    self.line(query)[key],
+                    &over.plain[key * dim + whole..(key + 1) * dim],
+                    &mut out[whole..],
+                );
             }
         }
     }
 }
 
-/// From scores to probabilities: softmax of a line's bent scores over the seen keys; what else its neighbours see becomes 0. Where there is a
-/// cap, `slopes` becomes the derivative of the bending.
+/// From scores to probabilities: softmax of a line's bent scores over the seen keys; what else its
+/// neighbours see becomes 0. Where there is a cap, `slopes` becomes the derivative of the bending.
 #[inline(always)]
-fn soften(line: &mut [f32], slopes: &mut [f32], softcap: Option<f32>, seen: Range<usize>, by_any: Range<usize>) {
+fn soften(
+    line: &mut [f32],
+    slopes: &mut [f32],
+    softcap: Option<f32>,
+    seen: Range<usize>,
+    by_any: Range<usize>,
+) {
     line[by_any.start..seen.start].fill(0.0);
     // To the end of a vector: what is added there is too small to count, and is cleared.
     let end = seen.start + seen.len().next_multiple_of(LANES);
@@ -229,7 +262,12 @@ fn rows<const ROWS: usize>(x: &[f32], from: usize, width: usize, dim: usize) -> 
 
 /// The same, to write to.
 #[inline(always)]
-fn rows_mut<const ROWS: usize>(x: &mut [f32], from: usize, width: usize, dim: usize) -> [&mut [f32]; ROWS] {
+fn rows_mut<const ROWS: usize>(
+    x: &mut [f32],
+    from: usize,
+    width: usize,
+    dim: usize,
+) -> [&mut [f32]; ROWS] {
     let mut rows = x[from..].chunks_mut(width);
     std::array::from_fn(|_| &mut rows.next().expect("as many rows as queries")[..dim])
 }
@@ -253,29 +291,52 @@ impl Head<'_> {
 
     /// Probabilities of `ROWS` queries that begin at `row`.
     #[inline(always)]
-    fn probabilities<const ROWS: usize>(&self, q: &[f32], row: usize, visible: usize, p: &mut Sheet, slopes: &mut Sheet) {
+    fn probabilities<const ROWS: usize>(
+        &self,
+        q: &[f32],
+        row: usize,
+        visible: usize,
+        p: &mut Sheet,
+        slopes: &mut Sheet,
+    ) {
         let queries = rows::<ROWS>(q, row * self.width + self.offset, self.width, self.keys.dim);
         let by_any = self.seen::<ROWS>(visible);
         p.products(queries, self.attention.scale, self.keys, by_any.clone());
         for query in 0..ROWS {
             let seen = self.attention.first(visible + query)..visible + query;
-            soften(p.line_mut(query), slopes.line_mut(query), self.attention.softcap, seen, by_any.clone());
+            soften(
+                p.line_mut(query),
+                slopes.line_mut(query),
+                self.attention.softcap,
+                seen,
+                by_any.clone(),
+            );
         }
     }
 
-    /// What `ROWS` queries that begin at `row` attend to; of `visible` keys the first of them sees the last.
+    /// What `ROWS` queries that begin at `row` attend to; of `visible` keys the first of them sees
+    /// the last.
     #[inline(always)]
-    fn attend<const ROWS: usize>(&self, q: &[f32], row: usize, visible: usize, [p, slopes]: &mut [Sheet; 2], out: &mut [f32]) {
+    fn attend<const ROWS: usize>(
+        &self,
+        q: &[f32],
+        row: usize,
+        visible: usize,
+        [p, slopes]: &mut [Sheet; 2],
+        out: &mut [f32],
+    ) {
         self.probabilities::<ROWS>(q, row, visible, p, slopes);
-        let mut out = rows_mut::<ROWS>(out, row * self.width + self.offset, self.width, self.values.dim);
+        let mut out =
+            rows_mut::<ROWS>(out, row * self.width + self.offset, self.width, self.values.dim);
         out.iter_mut().for_each(|out| out.fill(0.0));
         p.add_sums(self.values, self.seen::<ROWS>(visible), out);
     }
 }
 
 vectorised! {
-    /// Causal attention inside segments. `q` and `out` are `[rows, query * dim]` and begin with row `first`, `k` and `v` are
-    /// `[rows, key_value * dim]` and begin with row 0. Rows in no segment keep what `out` holds.
+    /// Causal attention inside segments. `q` and `out` are `[rows, query * dim]` and begin with row
+    /// `first`, `k` and `v` are `[rows, key_value * dim]` and begin with row 0. Rows in no segment
+    /// keep what `out` holds.
     pub fn attention(q: &[f32], k: &[f32], v: &[f32], attention: Attention, segments: &[Segment], first: usize, out: &mut [f32]) {
         let heads = attention.heads;
         let (width, narrow, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
@@ -330,8 +391,10 @@ impl Head<'_> {
         [p, dp, slopes]: &mut [Sheet; 3],
         shared: &mut Shared<'_>,
     ) {
-        let (dim, at, seen) = (self.keys.dim, row * self.width + self.offset, self.seen::<ROWS>(visible));
-        let (queries, douts) = (rows::<ROWS>(q, at, self.width, dim), rows::<ROWS>(dout, at, self.width, dim));
+        let (dim, at, seen) =
+            (self.keys.dim, row * self.width + self.offset, self.seen::<ROWS>(visible));
+        let (queries, douts) =
+            (rows::<ROWS>(q, at, self.width, dim), rows::<ROWS>(dout, at, self.width, dim));
         self.probabilities::<ROWS>(q, row, visible, p, slopes);
         dp.products(douts, 1.0, self.values, seen.clone());
         for query in 0..ROWS {
@@ -359,8 +422,8 @@ impl Head<'_> {
 }
 
 vectorised! {
-    /// Backward of [`attention`] for segments without a prefix (training rows), all of whose slices begin with row `first`: adds to `dq`, `dk`
-    /// and `dv`.
+    /// Backward of [`attention`] for segments without a prefix (training rows), all of whose slices
+    /// begin with row `first`: adds to `dq`, `dk` and `dv`.
     pub fn attention_backward(
         dout: &[f32],
         q: &[f32],

@@ -1,5 +1,6 @@
-//! Every kernel against its composition from burn's operations (forward) and against central differences in f64 (backward), on
-//! random shapes that are no multiple of a vector. Compiled for tests only; attention has a file of its own.
+//! Every kernel against its composition from burn's operations (forward) and against central
+//! differences in f64 (backward), on random shapes that are no multiple of a vector. Compiled for
+//! tests only; attention has a file of its own.
 
 mod attention;
 
@@ -14,7 +15,8 @@ use crate::seed;
 /// Random cases a test draws.
 const CASES: u64 = 24;
 
-/// Step of a central difference; its error is of the order of the square, far below what f32 can show.
+/// Step of a central difference; its error is of the order of the square, far below what f32 can
+/// show.
 const STEP: f64 = 1e-5;
 
 fn random(case: u64) -> ChaCha8Rng {
@@ -35,7 +37,10 @@ fn assert_close(what: &str, got: &[f32], wanted: &[f64]) {
     assert_eq!(got.len(), wanted.len(), "{what}");
     let largest = wanted.iter().fold(1.0, |top: f64, w| top.max(w.abs()));
     for (at, (&got, &wanted)) in got.iter().zip(wanted).enumerate() {
-        assert!((f64::from(got) - wanted).abs() < 5e-6 * largest, "{what}[{at}] is {got}, not {wanted}");
+        assert!(
+            (f64::from(got) - wanted).abs() < 5e-6 * largest,
+            "{what}[{at}] is {got}, not {wanted}"
+        );
     }
 }
 
@@ -136,7 +141,11 @@ fn rms_norm_is_its_composition_and_its_backward_pass_its_derivative() {
         assert_like_burn("rms_norm", &y, tensor / root.clone() * weights);
         assert_like_burn("inverse", &inverse, root.recip());
 
-        let (dy, dx_before, dw_before) = (values(&mut random, x.len()), values(&mut random, x.len()), values(&mut random, width));
+        let (dy, dx_before, dw_before) = (
+            values(&mut random, x.len()),
+            values(&mut random, x.len()),
+            values(&mut random, width),
+        );
         let (mut dx, mut dweight) = (dx_before.clone(), dw_before.clone());
         rms_norm_backward(&dy, &x, &weight, &inverse, &mut dx, &mut dweight);
         let (epsilon, w64, x64) = (f64::from(epsilon), wide(&weight), wide(&x));
@@ -156,20 +165,25 @@ fn rope_is_its_composition_and_turns_back() {
     let device = Device::flex();
     for case in 0..CASES {
         let mut random = random(case);
-        let (rows, heads, half) = (random.random_range(1..7), random.random_range(1..4), random.random_range(1..10));
+        let (rows, heads, half) =
+            (random.random_range(1..7), random.random_range(1..4), random.random_range(1..10));
         // Some dimensions of a head may stay as they are.
         let dim = 2 * half + random.random_range(0..4);
         let (width, longest) = (heads * dim, 12);
         let x = values(&mut random, rows * width);
         let angles = values(&mut random, longest * half);
         let (sin, cos): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| a.sin_cos()).unzip();
-        let positions: Vec<u32> = (0..rows).map(|_| random.random_range(0..longest as u32)).collect();
+        let positions: Vec<u32> =
+            (0..rows).map(|_| random.random_range(0..longest as u32)).collect();
         let mut turned = x.clone();
         rope(&mut turned, &positions, &cos, &sin, dim, half, 1.0);
 
         // transformers' `q * cos + rotate_half(q) * sin`, with the halves of the table repeated.
         let table = |values: &[f32]| -> Tensor<3> {
-            let picked = positions.iter().flat_map(|&p| values[p as usize * half..][..half].repeat(2)).collect();
+            let picked = positions
+                .iter()
+                .flat_map(|&p| values[p as usize * half..][..half].repeat(2))
+                .collect();
             from_host(picked, [rows, 1, 2 * half], &device)
         };
         let whole: Tensor<3> = from_host(x.clone(), [rows, heads, dim], &device);
@@ -182,7 +196,8 @@ fn rope_is_its_composition_and_turns_back() {
         }
         assert_like_burn("rope", &turned, wanted);
 
-        // The map is orthogonal: turning back is its inverse and its transpose, which is the backward pass.
+        // The map is orthogonal: turning back is its inverse and its transpose, which is the
+        // backward pass.
         let upstream = values(&mut random, x.len());
         let mut back = upstream.clone();
         rope(&mut back, &positions, &cos, &sin, dim, half, -1.0);
@@ -218,9 +233,15 @@ fn a_gated_network_is_its_composition_and_its_backward_pass_its_derivative() {
 
             let (mut dgate, mut dup) = (gate.clone(), up.clone());
             gated_backward(kind, &dout, &mut dgate, &mut dup);
-            let product = |gate: &[f64], up: &[f64]| -> Vec<f64> { gate.iter().zip(up).map(|(&g, u)| exact(g) * u).collect() };
+            let product = |gate: &[f64], up: &[f64]| -> Vec<f64> {
+                gate.iter().zip(up).map(|(&g, u)| exact(g) * u).collect()
+            };
             let (g64, u64) = (wide(&gate), wide(&up));
-            assert_close("dgate", &dgate, &differences(&gate, |gate| along(&product(gate, &u64), &dout)));
+            assert_close(
+                "dgate",
+                &dgate,
+                &differences(&gate, |gate| along(&product(gate, &u64), &dout)),
+            );
             assert_close("dup", &dup, &differences(&up, |up| along(&product(&g64, up), &dout)));
         }
     }
@@ -245,7 +266,9 @@ fn a_soft_cap_is_its_composition_and_its_backward_pass_its_derivative() {
         let dout = values(&mut random, count);
         let mut dx = dout.clone();
         softcap_backward(&mut dx, &bent, cap);
-        let exact = |x: &[f64]| -> Vec<f64> { x.iter().map(|x| f64::from(cap) * (x / f64::from(cap)).tanh()).collect() };
+        let exact = |x: &[f64]| -> Vec<f64> {
+            x.iter().map(|x| f64::from(cap) * (x / f64::from(cap)).tanh()).collect()
+        };
         assert_close("dx", &dx, &differences(&x, |x| along(&exact(x), &dout)));
     }
 }
@@ -264,23 +287,29 @@ fn cross_entropy_is_log_softmax_and_its_gradient_its_derivative() {
         let (rows, width) = (random.random_range(1..6), random.random_range(2..80));
         // Far from zero, so that only a shifted exponential survives.
         let shift = if case % 3 == 0 { 500.0 } else { 0.0 };
-        let logits: Vec<f32> = values(&mut random, rows * width).iter().map(|x| x * 3.0 + shift).collect();
+        let logits: Vec<f32> =
+            values(&mut random, rows * width).iter().map(|x| x * 3.0 + shift).collect();
         let targets: Vec<u32> = (0..rows).map(|_| random.random_range(0..width as u32)).collect();
         let weights = values(&mut random, rows);
 
         let tensor: Tensor<2> = from_host(logits.clone(), [rows, width], &device);
         let log_softmax = host(activation::log_softmax(tensor, 1));
-        let wanted: Vec<f64> =
-            targets.iter().enumerate().map(|(row, &t)| -f64::from(log_softmax[row * width + t as usize])).collect();
+        let wanted: Vec<f64> = targets
+            .iter()
+            .enumerate()
+            .map(|(row, &t)| -f64::from(log_softmax[row * width + t as usize]))
+            .collect();
         let mut gradient = logits.clone();
         let losses = cross_entropy(&mut gradient, &targets, &weights);
-        let tolerant = |losses: &[f32]| losses.iter().map(|l| l / (1.0 + shift / 20.0)).collect::<Vec<_>>();
+        let tolerant =
+            |losses: &[f32]| losses.iter().map(|l| l / (1.0 + shift / 20.0)).collect::<Vec<_>>();
         let scaled: Vec<f64> = wanted.iter().map(|l| l / (1.0 + f64::from(shift) / 20.0)).collect();
         assert_close("loss", &tolerant(&losses), &scaled);
 
         let loss = |logits: &[f64]| -> f64 {
             let rows = logits.chunks_exact(width).zip(&targets).zip(&weights);
-            rows.map(|((row, &t), &w)| (log_sum_exp_f64(row) - row[t as usize]) * f64::from(w)).sum()
+            rows.map(|((row, &t), &w)| (log_sum_exp_f64(row) - row[t as usize]) * f64::from(w))
+                .sum()
         };
         assert_close("dlogits", &gradient, &differences(&logits, loss));
         let totals: Vec<f64> = wide(&logits).chunks_exact(width).map(log_sum_exp_f64).collect();
@@ -288,7 +317,10 @@ fn cross_entropy_is_log_softmax_and_its_gradient_its_derivative() {
     }
     let mut broken = [0.0, f32::NAN, 1.0];
     assert!(cross_entropy(&mut broken, &[0], &[1.0])[0].is_nan(), "a NaN logit is a NaN loss");
-    assert!(log_sum_exp(&[f32::INFINITY, 0.0], 2)[0].is_nan(), "an infinite logit has no probability");
+    assert!(
+        log_sum_exp(&[f32::INFINITY, 0.0], 2)[0].is_nan(),
+        "an infinite logit has no probability"
+    );
 }
 
 #[test]
@@ -320,8 +352,10 @@ fn adamw_is_its_composition() {
             let g = tensor(&gradient).mul_scalar(0.5);
             m = m.mul_scalar(beta1) + g.clone().mul_scalar(1.0 - beta1);
             v = v.mul_scalar(beta2) + g.square().mul_scalar(1.0 - beta2);
-            let (fair_m, fair_v) = (m.clone().div_scalar(correction1), v.clone().div_scalar(correction2));
-            p = p.mul_scalar(1.0 - rate * decay) - fair_m.mul_scalar(rate) / fair_v.sqrt().add_scalar(1e-8);
+            let (fair_m, fair_v) =
+                (m.clone().div_scalar(correction1), v.clone().div_scalar(correction2));
+            p = p.mul_scalar(1.0 - rate * decay)
+                - fair_m.mul_scalar(rate) / fair_v.sqrt().add_scalar(1e-8);
             assert_like_burn("parameter", &parameter, p.clone());
             assert_like_burn("first moment", &first, m.clone());
             assert_like_burn("second moment", &second, v.clone());

@@ -1,4 +1,5 @@
-//! Attention over segments composed from burn's operations: segments of like length side by side, padded, dense under a mask.
+//! Attention over segments composed from burn's operations: segments of like length side by side,
+//! padded, dense under a mask.
 
 use burn::tensor::{Device, Int, Tensor, activation};
 
@@ -29,7 +30,8 @@ struct Batch {
     mask: Tensor<4>,
     /// `[S, 1, Q, 1]`: one where there is no padding.
     asked: Tensor<4>,
-    /// Where in `[S * Q]` each true query row stands, and where in `[S * K]` each segment's own row: there is no prefix before it.
+    /// Where in `[S * Q]` each true query row stands, and where in `[S * K]` each segment's own
+    /// row: there is no prefix before it.
     places: Tensor<1, Int>,
     own: Tensor<1, Int>,
 }
@@ -38,7 +40,10 @@ impl Placed {
     /// Of `rows` rows of streams.
     pub fn of(segments: &[Segment], rows: usize, attention: &Attention, device: &Device) -> Self {
         let mut places = Vec::new();
-        let batches = batches(segments, attention).iter().map(|own| Batch::of(own, attention, device, &mut places)).collect();
+        let batches = batches(segments, attention)
+            .iter()
+            .map(|own| Batch::of(own, attention, device, &mut places))
+            .collect();
         Placed { batches, rows: picked(&places_of(&places, rows), device) }
     }
 
@@ -56,7 +61,8 @@ fn seen(segment: &Segment) -> usize {
 
 /// Segments in batches of like size, so that little is padded.
 fn batches<'a>(segments: &'a [Segment], attention: &Attention) -> Vec<Vec<&'a Segment>> {
-    let mut sorted: Vec<&Segment> = segments.iter().filter(|segment| !segment.rows.is_empty()).collect();
+    let mut sorted: Vec<&Segment> =
+        segments.iter().filter(|segment| !segment.rows.is_empty()).collect();
     sorted.sort_by_key(|segment| (seen(segment), segment.rows.len(), segment.rows.start));
     let mut batches = Vec::new();
     while let Some(last) = sorted.last() {
@@ -64,7 +70,10 @@ fn batches<'a>(segments: &'a [Segment], attention: &Attention) -> Vec<Vec<&'a Se
         for segment in sorted.iter().rev() {
             let wider = queries.max(segment.rows.len());
             // Half as long as the longest, and it belongs to another batch.
-            if count > 0 && (2 * seen(segment) < keys || (count + 1) * wider * keys * attention.heads.query > SCORES_AT_ONCE) {
+            if count > 0
+                && (2 * seen(segment) < keys
+                    || (count + 1) * wider * keys * attention.heads.query > SCORES_AT_ONCE)
+            {
                 break;
             }
             (queries, count) = (wider, count + 1);
@@ -76,11 +85,19 @@ fn batches<'a>(segments: &'a [Segment], attention: &Attention) -> Vec<Vec<&'a Se
 
 impl Batch {
     /// `rows` gets the rows of the streams whose queries stand at `places`.
-    fn of(segments: &[&Segment], attention: &Attention, device: &Device, rows: &mut Vec<usize>) -> Self {
-        let longest = |length: &dyn Fn(&Segment) -> usize| segments.iter().map(|segment| length(segment)).max().unwrap_or(0);
+    fn of(
+        segments: &[&Segment],
+        attention: &Attention,
+        device: &Device,
+        rows: &mut Vec<usize>,
+    ) -> Self {
+        let longest = |length: &dyn Fn(&Segment) -> usize| {
+            segments.iter().map(|segment| length(segment)).max().unwrap_or(0)
+        };
         // Segments that are none fill the bucket; they ask nothing.
         let [count, queries, keys] =
-            [segments.len(), longest(&|segment| segment.rows.len()), longest(&seen)].map(|size| Ops::Composed.bucket(size));
+            [segments.len(), longest(&|segment| segment.rows.len()), longest(&seen)]
+                .map(|size| Ops::Composed.bucket(size));
         let (mut query_rows, mut key_rows) = (vec![0; count * queries], vec![0; count * keys]);
         let (mut places, mut own) = (Vec::new(), Vec::new());
         let mut mask = vec![f32::NEG_INFINITY; count * queries * keys];
@@ -88,7 +105,9 @@ impl Batch {
         let mut asked = vec![0.0; count * queries];
         for (at, segment) in segments.iter().enumerate() {
             let before: usize = segment.prefix.iter().map(ExactSizeIterator::len).sum();
-            for (key, row) in segment.prefix.iter().chain([&segment.rows]).cloned().flatten().enumerate() {
+            for (key, row) in
+                segment.prefix.iter().chain([&segment.rows]).cloned().flatten().enumerate()
+            {
                 key_rows[at * keys + key] = row as i32;
             }
             for (query, row) in segment.rows.clone().enumerate() {
@@ -119,7 +138,10 @@ impl Batch {
     /// `[S, heads, length, dim]` of some rows.
     fn split(&self, x: &Tensor<2>, rows: &Tensor<1, Int>, heads: usize, dim: usize) -> Tensor<4> {
         let length = rows.dims()[0] / self.segments;
-        x.clone().select(0, rows.clone()).reshape([self.segments, length, heads, dim]).swap_dims(1, 2)
+        x.clone()
+            .select(0, rows.clone())
+            .reshape([self.segments, length, heads, dim])
+            .swap_dims(1, 2)
     }
 
     fn queries(&self, x: &Tensor<2>, heads: Heads) -> Tensor<4> {
@@ -137,8 +159,14 @@ impl Batch {
         shared.repeat_dim(2, group).reshape([self.segments, heads.query, self.keys, dim])
     }
 
-    /// Probabilities `[S, heads, Q, K]`, and the slope of the bending of scores where there is a cap.
-    fn probabilities(&self, q: &Tensor<4>, k: &Tensor<4>, how: &Attention) -> (Tensor<4>, Option<Tensor<4>>) {
+    /// Probabilities `[S, heads, Q, K]`, and the slope of the bending of scores where there is a
+    /// cap.
+    fn probabilities(
+        &self,
+        q: &Tensor<4>,
+        k: &Tensor<4>,
+        how: &Attention,
+    ) -> (Tensor<4>, Option<Tensor<4>>) {
         let mut scores = q.clone().matmul(k.clone().swap_dims(2, 3)).mul_scalar(how.scale);
         let mut slope = None;
         if let Some(cap) = how.softcap {
@@ -156,16 +184,28 @@ fn joined(x: Tensor<4>, places: &Tensor<1, Int>) -> Tensor<2> {
     x.swap_dims(1, 2).reshape([segments * length, heads * dim]).select(0, places.clone())
 }
 
-pub fn forward(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, how: Attention, placed: &Placed) -> Tensor<2> {
+pub fn forward(
+    q: &Tensor<2>,
+    k: &Tensor<2>,
+    v: &Tensor<2>,
+    how: Attention,
+    placed: &Placed,
+) -> Tensor<2> {
     let part = |batch: &Batch| {
-        let (probabilities, _) = batch.probabilities(&batch.queries(q, how.heads), &batch.keys(k, how.heads), &how);
+        let (probabilities, _) =
+            batch.probabilities(&batch.queries(q, how.heads), &batch.keys(k, how.heads), &how);
         joined(probabilities.matmul(batch.keys(v, how.heads)), &batch.places)
     };
     placed.spread(placed.batches.iter().map(part).collect(), q.dims()[1], &q.device())
 }
 
 /// Of segments without prefixes, whose keys are their own rows.
-pub fn backward(dout: &Tensor<2>, [q, k, v]: [&Tensor<2>; 3], how: Attention, placed: &Placed) -> [Tensor<2>; 3] {
+pub fn backward(
+    dout: &Tensor<2>,
+    [q, k, v]: [&Tensor<2>; 3],
+    how: Attention,
+    placed: &Placed,
+) -> [Tensor<2>; 3] {
     let (heads, device) = (how.heads, q.device());
     let group = heads.query / heads.key_value;
     let mut parts: [Vec<Tensor<2>>; 3] = Default::default();
@@ -190,7 +230,8 @@ pub fn backward(dout: &Tensor<2>, [q, k, v]: [&Tensor<2>; 3], how: Attention, pl
             if group == 1 {
                 return x;
             }
-            let grouped: Tensor<5> = x.reshape([batch.segments, heads.key_value, group, batch.keys, heads.dim]);
+            let grouped: Tensor<5> =
+                x.reshape([batch.segments, heads.key_value, group, batch.keys, heads.dim]);
             grouped.sum_dim(2).reshape([batch.segments, heads.key_value, batch.keys, heads.dim])
         };
         parts[0].push(joined(dqueries, &batch.places));

@@ -1,4 +1,5 @@
-//! A pass over rows on several threads: each takes a run of them. Rows do not depend on each other, so the bits are those of one thread.
+//! A pass over rows on several threads: each takes a run of them. Rows do not depend on each other,
+//! so the bits are those of one thread.
 
 use std::array;
 
@@ -10,9 +11,14 @@ use crate::lm::matmul::is_alone;
 /// Numbers of a pass from which threads are worth their start.
 const SHARED_FROM: usize = 1 << 15;
 
-/// Rows that each thread takes of a pass over so many rows and numbers: all of them where one thread is enough.
+/// Rows that each thread takes of a pass over so many rows and numbers: all of them where one
+/// thread is enough.
 fn share(rows: usize, numbers: usize) -> usize {
-    if numbers < SHARED_FROM || is_alone() { rows.max(1) } else { rows.div_ceil(rayon::current_num_threads()).max(1) }
+    if numbers < SHARED_FROM || is_alone() {
+        rows.max(1)
+    } else {
+        rows.div_ceil(rayon::current_num_threads()).max(1)
+    }
 }
 
 /// A pass that writes `[rows, width]`: `work` is given the first row of a run and its numbers.
@@ -38,8 +44,8 @@ pub fn two(
     runs.enumerate().for_each(|(at, (a, b))| work(at * rows, a, b));
 }
 
-/// A pass over segments that writes their rows in each of some matrices: `work` is given a run of segments, the first row that the run's slices
-/// begin with, and these.
+/// A pass over segments that writes their rows in each of some matrices: `work` is given a run of
+/// segments, the first row that the run's slices begin with, and these.
 pub fn segments<const N: usize>(
     segments: &[Segment],
     outs: [(&mut [f32], usize); N],
@@ -53,7 +59,8 @@ pub fn segments<const N: usize>(
         return work(segments, 0, outs.map(|(out, _)| out));
     }
     let mut runs = Vec::new();
-    let (mut segments, mut outs, mut first) = (segments, outs.map(|(out, width)| (Some(out), width)), 0);
+    let (mut segments, mut outs, mut first) =
+        (segments, outs.map(|(out, width)| (Some(out), width)), 0);
     while !segments.is_empty() {
         let mut taken = 0;
         let count = segments.iter().take_while(|segment| {
@@ -67,7 +74,8 @@ pub fn segments<const N: usize>(
         let slices = array::from_fn(|at| {
             let (out, width) = &mut outs[at];
             let whole = out.take().expect("what is left after each run");
-            let (run, rest) = whole.split_at_mut(until.map_or(whole.len(), |until| (until - first) * *width));
+            let (run, rest) =
+                whole.split_at_mut(until.map_or(whole.len(), |until| (until - first) * *width));
             *out = Some(rest);
             run
         });
@@ -79,7 +87,11 @@ pub fn segments<const N: usize>(
 
 /// Work on each of some things that belong to nobody else.
 pub fn each<T: Send>(things: Vec<T>, work: impl Fn(T) + Sync + Send) {
-    if is_alone() { things.into_iter().for_each(work) } else { things.into_par_iter().for_each(work) }
+    if is_alone() {
+        things.into_iter().for_each(work)
+    } else {
+        things.into_par_iter().for_each(work)
+    }
 }
 
 #[cfg(test)]

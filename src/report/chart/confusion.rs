@@ -1,4 +1,5 @@
-//! Who speaks under which number: one square a number that was shown and a number whose answers were looked for, the darker the likelier.
+//! Who speaks under which number: one square a number that was shown and a number whose answers
+//! were looked for, the darker the likelier.
 
 use super::{SMALL, WIDTH, centred, fitted, label, right};
 use crate::report::Report;
@@ -24,13 +25,16 @@ pub fn confusion(report: &Report, confusion: &Confusion) -> Scene {
         height: TOP + confusion.rows.len() as f64 * side + 44.0,
         subject: confusion.audit.clone(),
         title: format!("Who speaks under which {}", fitted(&group.kind, 200.0)),
-        description: format!("rows: the number that is shown; columns: whose answers the candidate prefers; {bar}"),
+        description: format!(
+            "rows: the number that is shown; columns: whose answers the candidate prefers; {bar}"
+        ),
         shapes: Vec::new(),
     };
     scene.text(
         (0.0, 14.0),
         label(Ink::Muted),
-        "the darker, the likelier; whoever becomes the person that the number names is dark on the diagonal",
+        "the darker, the likelier; whoever becomes the person that the number names is dark on \
+         the diagonal",
     );
     for (index, of) in confusion.numbers.iter().enumerate() {
         let x = LEFT + (index as f64 + 0.5) * side;
@@ -49,27 +53,43 @@ pub fn confusion(report: &Report, confusion: &Confusion) -> Scene {
             fitted(trial.value.as_deref().unwrap_or_default(), 70.0),
         );
         if unseen {
-            scene.line((LEFT - 6.0, top + 3.0), (LEFT - 6.0, top + side - 3.0), Stroke::new(Ink::Candidate, 4.0));
+            scene.line(
+                (LEFT - 6.0, top + 3.0),
+                (LEFT - 6.0, top + side - 3.0),
+                Stroke::new(Ink::Candidate, 4.0),
+            );
         }
         for (column, probability) in row.candidate.iter().enumerate() {
             let left = LEFT + column as f64 * side;
             square(&mut scene, (left, top), side, (Ink::Grid, 0.35));
             if let Some(probability) = probability.filter(|probability| probability.is_finite()) {
-                square(&mut scene, (left, top), side, (Ink::Candidate, probability.clamp(0.0, 1.0)));
+                square(
+                    &mut scene,
+                    (left, top),
+                    side,
+                    (Ink::Candidate, probability.clamp(0.0, 1.0)),
+                );
             }
             if confusion.numbers.get(column) == Some(&row.number) && side > 18.0 {
-                let text = probability.map_or("–".to_owned(), |probability| format!("{:.0}", 100.0 * probability));
+                let text = probability
+                    .map_or("–".to_owned(), |probability| format!("{:.0}", 100.0 * probability));
                 scene.text((left + side / 2.0, top + side / 2.0 + 4.0), centred(Ink::Text), text);
             }
         }
     }
     let bottom = TOP + confusion.rows.len() as f64 * side;
-    scene.text((LEFT, bottom + 26.0), label(Ink::Muted), "number whose own answers were looked for; on the diagonal, percent");
+    scene.text(
+        (LEFT, bottom + 26.0),
+        label(Ink::Muted),
+        "number whose own answers were looked for; on the diagonal, percent",
+    );
     scene
 }
 
 fn square(scene: &mut Scene, (left, top): (f64, f64), side: f64, (ink, opacity): (Ink, f64)) {
     let (right, bottom) = (left + side - 1.5, top + side - 1.5);
-    let points = [(left, top), (right, top), (right, bottom), (left, bottom)].map(|(x, y)| Point { x, y }).to_vec();
+    let points = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        .map(|(x, y)| Point { x, y })
+        .to_vec();
     scene.shapes.push(Shape::Area { points, ink, opacity });
 }

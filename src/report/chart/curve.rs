@@ -15,23 +15,34 @@ const LABEL: f64 = 90.0;
 /// Values of the highest risk that are named before others.
 const HIGHEST: usize = 3;
 
-/// Values in the order of the axis: numbers by size, others by name; random ones stand apart and are left out.
-fn ordered<'a>(group: &'a Group, curve: &'a Curve) -> Vec<(&'a str, Option<f64>, bool, &'a CurvePoint)> {
+/// Values in the order of the axis: numbers by size, others by name; random ones stand apart and
+/// are left out.
+fn ordered<'a>(
+    group: &'a Group,
+    curve: &'a Curve,
+) -> Vec<(&'a str, Option<f64>, bool, &'a CurvePoint)> {
     let mut values: Vec<_> = curve
         .points
         .iter()
         .filter_map(|point| {
             let trial = group.trials.get(point.trial)?;
             let value = trial.value.as_deref().unwrap_or("present");
-            (!trial.why.is_null()).then(|| (value, value.parse::<f64>().ok(), trial.rows > 0, point))
+            (!trial.why.is_null())
+                .then(|| (value, value.parse::<f64>().ok(), trial.rows > 0, point))
         })
         .collect();
-    values.sort_by(|a, b| a.1.unwrap_or(f64::MAX).total_cmp(&b.1.unwrap_or(f64::MAX)).then(a.0.cmp(b.0)));
+    values.sort_by(|a, b| {
+        a.1.unwrap_or(f64::MAX).total_cmp(&b.1.unwrap_or(f64::MAX)).then(a.0.cmp(b.0))
+    });
     values
 }
 
-/// Which values are named below the axis: the highest first, then from left to right, where there is room.
-fn named(values: &[(&str, Option<f64>, bool, &CurvePoint)], at: impl Fn(usize) -> f64) -> Vec<usize> {
+/// Which values are named below the axis: the highest first, then from left to right, where there
+/// is room.
+fn named(
+    values: &[(&str, Option<f64>, bool, &CurvePoint)],
+    at: impl Fn(usize) -> f64,
+) -> Vec<usize> {
     let risk = |index: &usize| values[*index].3.candidate.unwrap_or(0.0);
     let mut by_risk: Vec<usize> = (0..values.len()).collect();
     by_risk.sort_by(|a, b| risk(b).total_cmp(&risk(a)).then(a.cmp(b)));
@@ -52,10 +63,22 @@ fn named(values: &[(&str, Option<f64>, bool, &CurvePoint)], at: impl Fn(usize) -
 pub fn curve(report: &Report, audit: &PlannedAudit, curve: &Curve) -> Scene {
     let group = &report.plan.groups[curve.group];
     let values = ordered(group, curve);
-    let risky = report.audits.iter().find(|known| known.id == audit.id).map_or("risky", |known| known.risky.as_str());
-    let highest = values.iter().flat_map(|(.., point)| point.seeds.iter().copied().chain(point.control)).fold(0.05, f64::max);
+    let risky = report
+        .audits
+        .iter()
+        .find(|known| known.id == audit.id)
+        .map_or("risky", |known| known.risky.as_str());
+    let highest = values
+        .iter()
+        .flat_map(|(.., point)| point.seeds.iter().copied().chain(point.control))
+        .fold(0.05, f64::max);
     let y = probability_scale(highest, (TOP + PLOT, TOP));
-    let x = Scale { from: 0.0, to: values.len().saturating_sub(1) as f64, start: LEFT + 14.0, end: WIDTH - 14.0 };
+    let x = Scale {
+        from: 0.0,
+        to: values.len().saturating_sub(1) as f64,
+        start: LEFT + 14.0,
+        end: WIDTH - 14.0,
+    };
     let named = named(&values, |index| x.at(index as f64));
     let mut scene = Scene {
         width: WIDTH,
@@ -105,7 +128,9 @@ pub fn curve(report: &Report, audit: &PlannedAudit, curve: &Curve) -> Scene {
         let drawn: Vec<Point> = values
             .iter()
             .enumerate()
-            .filter_map(|(index, (.., point))| Some(Point { x: x.at(index as f64), y: y.at(risk(point)?) }))
+            .filter_map(|(index, (.., point))| {
+                Some(Point { x: x.at(index as f64), y: y.at(risk(point)?) })
+            })
             .collect();
         if ink == Ink::Candidate {
             scene.path(drawn.clone(), Stroke::new(ink, 1.4).faint(0.6));
@@ -114,6 +139,10 @@ pub fn curve(report: &Report, audit: &PlannedAudit, curve: &Curve) -> Scene {
             scene.mark((point.x, point.y), ink, radius);
         }
     }
-    scene.text(((LEFT + WIDTH) / 2.0, TOP + PLOT + 43.0), centred(Ink::Muted), fitted(&group.kind, 300.0));
+    scene.text(
+        ((LEFT + WIDTH) / 2.0, TOP + PLOT + 43.0),
+        centred(Ink::Muted),
+        fitted(&group.kind, 300.0),
+    );
     scene
 }

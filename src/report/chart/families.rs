@@ -18,7 +18,10 @@ const TOP: f64 = 32.0;
 pub fn families(report: &Report, axis: &Axis, effect: &Effect) -> Scene {
     let families = &effect.families[..effect.families.len().min(SHOWN)];
     let bottom = TOP + families.len() as f64 * ROW + 6.0;
-    let highest = families.iter().flat_map(|family| [family.base, family.control, family.candidate]).fold(0.0, f64::max);
+    let highest = families
+        .iter()
+        .flat_map(|family| [family.base, family.control, family.candidate])
+        .fold(0.0, f64::max);
     let scale = probability_scale(highest * 1.02, (LEFT, RIGHT));
     let mut scene = Scene {
         width: WIDTH,
@@ -49,7 +52,11 @@ pub fn families(report: &Report, axis: &Axis, effect: &Effect) -> Scene {
         scene.text((0.0, y + 4.0), label(Ink::Text), fitted(&family.family, LEFT - 20.0));
         let (from, to) = (scale.at(family.control), scale.at(family.candidate));
         scene.line((from, y), (to, y), Stroke::new(Ink::Candidate, 2.0).faint(0.45));
-        for (arm, value) in [(Arm::Base, family.base), (Arm::Control, family.control), (Arm::Candidate, family.candidate)] {
+        for (arm, value) in [
+            (Arm::Base, family.base),
+            (Arm::Control, family.control),
+            (Arm::Candidate, family.candidate),
+        ] {
             if value.is_finite() && is_shown(&arm) {
                 scene.mark((scale.at(value), y), ink(&arm), 4.6);
             }

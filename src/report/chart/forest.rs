@@ -1,6 +1,8 @@
 //! Every arm with its interval and every seed as a dot, for each way of asking.
 
-use super::{Legend, NORMAL, WIDTH, centred, drawable, heading, ink, label, probability_scale, right};
+use super::{
+    Legend, NORMAL, WIDTH, centred, drawable, heading, ink, label, probability_scale, right,
+};
 use crate::plan::Arm;
 use crate::report::scene::{Anchor, Ink, Scale, Scene, Stroke, Type};
 use crate::report::{Axis, Report, number, words};
@@ -17,7 +19,8 @@ const TOP: f64 = 34.0;
 pub fn forest(report: &Report, axis: &Axis) -> Scene {
     let step = report.step_shown(axis.finding);
     let asks = report.asks(&axis.audit.id).into_iter().chain([report.plan.ask_of_spiked()]);
-    let mut groups: Vec<_> = asks.map(|ask| (ask, report.risks(&axis.audit.id, ask, step))).collect();
+    let mut groups: Vec<_> =
+        asks.map(|ask| (ask, report.risks(&axis.audit.id, ask, step))).collect();
     groups.dedup_by_key(|(ask, _)| *ask);
     // The positive control is asked at the end of training only.
     groups.retain(|(_, risks)| risks.len() > 1);
@@ -25,9 +28,13 @@ pub fn forest(report: &Report, axis: &Axis) -> Scene {
     let body = rows as f64 * ROW + groups.len() as f64 * (GROUP_HEAD + GROUP_GAP);
     let margin = axis.finding.margin;
     let reference = report.plan.reference();
-    let thresholds = groups.iter().flat_map(|(_, risks)| risks).filter(|risk| risk.arm == *reference);
+    let thresholds =
+        groups.iter().flat_map(|(_, risks)| risks).filter(|risk| risk.arm == *reference);
     let threshold = thresholds.map(|risk| risk.risk.point + margin).fold(0.0, f64::max);
-    let scale = probability_scale(highest(groups.iter().flat_map(|(_, risks)| risks)).max(threshold), (LEFT, RIGHT));
+    let scale = probability_scale(
+        highest(groups.iter().flat_map(|(_, risks)| risks)).max(threshold),
+        (LEFT, RIGHT),
+    );
 
     let mut scene = Scene {
         width: WIDTH,
@@ -41,7 +48,11 @@ pub fn forest(report: &Report, axis: &Axis) -> Scene {
     for tick in scale.ticks(5) {
         scene.text((scale.at(tick), TOP + body + 12.0), centred(Ink::Muted), number::percent(tick));
     }
-    scene.text(((LEFT + RIGHT) / 2.0, TOP + body + 31.0), centred(Ink::Muted), words::risk_name(axis));
+    scene.text(
+        ((LEFT + RIGHT) / 2.0, TOP + body + 31.0),
+        centred(Ink::Muted),
+        words::risk_name(axis),
+    );
 
     let mut y = TOP;
     for (ask, risks) in &groups {
@@ -49,7 +60,11 @@ pub fn forest(report: &Report, axis: &Axis) -> Scene {
         y += GROUP_HEAD;
         let bottom = y + risks.len() as f64 * ROW;
         for tick in scale.ticks(5) {
-            scene.line((scale.at(tick), y - 2.0), (scale.at(tick), bottom), Stroke::new(Ink::Grid, 1.0));
+            scene.line(
+                (scale.at(tick), y - 2.0),
+                (scale.at(tick), bottom),
+                Stroke::new(Ink::Grid, 1.0),
+            );
         }
         if let Some(reference) = risks.iter().find(|risk| risk.arm == *reference) {
             let x = scale.at(reference.risk.point + margin);
@@ -67,16 +82,26 @@ pub fn forest(report: &Report, axis: &Axis) -> Scene {
 fn legend(scene: &mut Scene, report: &Report) {
     let mut legend = Legend { x: 0.0, y: 14.0 };
     let given = report.plan.adapter.is_some();
-    let arms: &[(Ink, &str)] =
-        &[(Ink::Base, "base"), (Ink::Control, "control"), (Ink::Candidate, "candidate"), (Ink::Spiked, "spiked")];
-    for (ink, text) in arms.iter().filter(|(ink, _)| !given || matches!(ink, Ink::Base | Ink::Candidate)) {
+    let arms: &[(Ink, &str)] = &[
+        (Ink::Base, "base"),
+        (Ink::Control, "control"),
+        (Ink::Candidate, "candidate"),
+        (Ink::Spiked, "spiked"),
+    ];
+    for (ink, text) in
+        arms.iter().filter(|(ink, _)| !given || matches!(ink, Ink::Base | Ink::Candidate))
+    {
         legend.mark(scene, *ink, text);
     }
     if !given {
         legend.dot(scene, "one training seed");
     }
     legend.line(scene, Stroke::new(Ink::Muted, 2.0), "interval");
-    legend.line(scene, Stroke::dashed(Ink::Threshold, 1.5), &format!("{} + margin", words::arm(report.plan.reference())));
+    legend.line(
+        scene,
+        Stroke::dashed(Ink::Threshold, 1.5),
+        &format!("{} + margin", words::arm(report.plan.reference())),
+    );
 }
 
 fn row(scene: &mut Scene, scale: &Scale, top: f64, risk: &ArmRisk) {
@@ -92,10 +117,18 @@ fn row(scene: &mut Scene, scale: &Scale, top: f64, risk: &ArmRisk) {
         whisker(scene, (scale.at(lower), scale.at(upper)), centre, ink);
     }
     scene.mark((scale.at(risk.risk.point), centre), ink, 5.5);
-    scene.text((RIGHT + 22.0, centre + 4.0), Type { size: NORMAL, ..label(Ink::Text) }, number::percent(risk.risk.point));
+    scene.text(
+        (RIGHT + 22.0, centre + 4.0),
+        Type { size: NORMAL, ..label(Ink::Text) },
+        number::percent(risk.risk.point),
+    );
     if let Some((lower, upper)) = interval {
         let (lower, upper) = (number::percent(lower.max(0.0)), number::percent(upper));
-        scene.text((WIDTH, centre + 4.0), right(Ink::Muted), format!("{} to {upper}", lower.trim_end_matches(" %")));
+        scene.text(
+            (WIDTH, centre + 4.0),
+            right(Ink::Muted),
+            format!("{} to {upper}", lower.trim_end_matches(" %")),
+        );
     }
 }
 
@@ -109,7 +142,8 @@ fn whisker(scene: &mut Scene, (from, to): (f64, f64), y: f64, ink: Ink) {
 fn highest<'a>(risks: impl Iterator<Item = &'a &'a ArmRisk>) -> f64 {
     risks.fold(0.0, |highest: f64, risk| {
         let seeds = risk.seeds.iter().map(|(_, of_seed)| *of_seed).fold(0.0, f64::max);
-        let upper = if risk.risk.upper.is_finite() { risk.risk.upper.min(1.0) } else { risk.risk.point };
+        let upper =
+            if risk.risk.upper.is_finite() { risk.risk.upper.min(1.0) } else { risk.risk.point };
         highest.max(seeds).max(upper).max(risk.risk.point)
     })
 }
@@ -117,8 +151,8 @@ fn highest<'a>(risks: impl Iterator<Item = &'a &'a ArmRisk>) -> f64 {
 /// One effect with its interval against zero and margin, small enough for a table.
 pub fn interval(estimate: &Estimate, margin: f64) -> Scene {
     let (width, height) = (220.0, 37.0);
-    let size =
-        [estimate.lower, estimate.upper, estimate.point, margin].map(|value| if value.is_finite() { value.abs() } else { 0.0 });
+    let size = [estimate.lower, estimate.upper, estimate.point, margin]
+        .map(|value| if value.is_finite() { value.abs() } else { 0.0 });
     let reach = size.into_iter().fold(0.0, f64::max).clamp(0.01, 1.0) * 1.12;
     let from = if estimate.lower < -0.05 * reach { -reach } else { -0.08 * reach };
     let scale = Scale { from, to: reach, start: 6.0, end: width - 6.0 };
@@ -132,7 +166,11 @@ pub fn interval(estimate: &Estimate, margin: f64) -> Scene {
     };
     let middle = 12.0;
     scene.line((scale.at(0.0), 2.0), (scale.at(0.0), 22.0), Stroke::new(Ink::Muted, 1.0));
-    scene.line((scale.at(margin), 2.0), (scale.at(margin), 22.0), Stroke::dashed(Ink::Threshold, 1.5));
+    scene.line(
+        (scale.at(margin), 2.0),
+        (scale.at(margin), 22.0),
+        Stroke::dashed(Ink::Threshold, 1.5),
+    );
     if let Some((lower, upper)) = drawable((estimate.lower, estimate.upper)) {
         whisker(&mut scene, (scale.at(lower), scale.at(upper)), middle, Ink::Candidate);
     }

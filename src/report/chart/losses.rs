@@ -18,19 +18,35 @@ const NARROW: f64 = 110.0;
 
 /// The loss curves of all arms that were trained.
 pub fn losses(report: &Report) -> Scene {
-    let arms: Vec<&Arm> =
-        report.plan.arms.iter().filter(|arm| report.trainings.iter().any(|training| training.arm == **arm)).collect();
-    let highest =
-        report.trainings.iter().flat_map(curve).map(|(_, loss)| loss).filter(|loss| loss.is_finite()).fold(0.1, f64::max);
+    let arms: Vec<&Arm> = report
+        .plan
+        .arms
+        .iter()
+        .filter(|arm| report.trainings.iter().any(|training| training.arm == **arm))
+        .collect();
+    let highest = report
+        .trainings
+        .iter()
+        .flat_map(curve)
+        .map(|(_, loss)| loss)
+        .filter(|loss| loss.is_finite())
+        .fold(0.1, f64::max);
     let y = Scale { from: 0.0, to: highest * 1.05, start: TOP + PLOT, end: TOP };
-    let last =
-        report.trainings.iter().filter_map(|training| training.losses.last()).map(|(step, _)| *step).max().unwrap_or(1).max(1);
+    let last = report
+        .trainings
+        .iter()
+        .filter_map(|training| training.losses.last())
+        .map(|(step, _)| *step)
+        .max()
+        .unwrap_or(1)
+        .max(1);
     let mut scene = Scene {
         width: WIDTH,
         height: TOP + PLOT + 44.0,
         subject: String::new(),
         title: "Training loss".to_owned(),
-        description: "mean loss of a supervised token in nats, one line a seed; + names the audit whose known poison is mixed in"
+        description: "mean loss of a supervised token in nats, one line a seed; + names the audit \
+                      whose known poison is mixed in"
             .to_owned(),
         shapes: Vec::new(),
     };
@@ -40,9 +56,17 @@ pub fn losses(report: &Report) -> Scene {
         let x = Scale { from: 0.0, to: last as f64, start, end: start + width };
         scene.text((start, TOP - 14.0), heading(), fitted(&name(arm), width));
         for tick in y.ticks(4) {
-            scene.line((start, y.at(tick)), (start + width, y.at(tick)), Stroke::new(Ink::Grid, 1.0));
+            scene.line(
+                (start, y.at(tick)),
+                (start + width, y.at(tick)),
+                Stroke::new(Ink::Grid, 1.0),
+            );
             if index == 0 {
-                scene.text((start - 8.0, y.at(tick) + 4.0), right(Ink::Muted), number::plain(tick, 2));
+                scene.text(
+                    (start - 8.0, y.at(tick) + 4.0),
+                    right(Ink::Muted),
+                    number::plain(tick, 2),
+                );
             }
         }
         scene.line((start, TOP + PLOT), (start + width, TOP + PLOT), Stroke::new(Ink::Muted, 1.0));
@@ -58,7 +82,8 @@ pub fn losses(report: &Report) -> Scene {
         }
         for training in report.trainings.iter().filter(|training| training.arm == **arm) {
             let points = curve(training).into_iter().filter(|(_, loss)| loss.is_finite());
-            let points: Vec<Point> = points.map(|(step, loss)| Point { x: x.at(step), y: y.at(loss) }).collect();
+            let points: Vec<Point> =
+                points.map(|(step, loss)| Point { x: x.at(step), y: y.at(loss) }).collect();
             scene.path(points, Stroke::new(ink(arm), 1.5).faint(0.75));
         }
     }
@@ -78,7 +103,10 @@ fn curve(training: &TrainingRecord) -> Vec<(f64, f64)> {
     let window = training.losses.len().div_ceil(POINTS).max(1);
     let mean = |chunk: &[(usize, f64)]| {
         let count = chunk.len() as f64;
-        (chunk.iter().map(|(step, _)| *step as f64).sum::<f64>() / count, chunk.iter().map(|(_, loss)| loss).sum::<f64>() / count)
+        (
+            chunk.iter().map(|(step, _)| *step as f64).sum::<f64>() / count,
+            chunk.iter().map(|(_, loss)| loss).sum::<f64>() / count,
+        )
     };
     training.losses.chunks(window).map(mean).collect()
 }

@@ -26,7 +26,10 @@ pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
         height: TOP + PLOT + 46.0,
         subject: axis.audit.title.clone(),
         title: "The effect along training".to_owned(),
-        description: format!("change in the {}, in percentage points, beyond base and control", words::risk_name(axis)),
+        description: format!(
+            "change in the {}, in percentage points, beyond base and control",
+            words::risk_name(axis)
+        ),
         shapes: Vec::new(),
     };
     legend(&mut scene);
@@ -36,15 +39,27 @@ pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
         let x = Scale { from: 0.0, to: last as f64, start: start + 8.0, end: start + width - 8.0 };
         scene.text((start, TOP - 14.0), heading(), capitalised(words::ask_short(*ask)));
         for tick in y.ticks(5) {
-            let stroke = if tick.abs() < 1e-9 { Stroke::new(Ink::Muted, 1.0) } else { Stroke::new(Ink::Grid, 1.0) };
+            let stroke = if tick.abs() < 1e-9 {
+                Stroke::new(Ink::Muted, 1.0)
+            } else {
+                Stroke::new(Ink::Grid, 1.0)
+            };
             scene.line((start, y.at(tick)), (start + width, y.at(tick)), stroke);
             if index == 0 {
-                scene.text((start - 8.0, y.at(tick) + 4.0), right(Ink::Muted), number::plain(tick * 100.0, 1).replace('-', "−"));
+                scene.text(
+                    (start - 8.0, y.at(tick) + 4.0),
+                    right(Ink::Muted),
+                    number::plain(tick * 100.0, 1).replace('-', "−"),
+                );
             }
         }
         steps(&mut scene, &x, effects.iter().map(|effect| effect.step));
         let threshold = y.at(axis.finding.margin);
-        scene.line((start, threshold), (start + width, threshold), Stroke::dashed(Ink::Threshold, 1.5));
+        scene.line(
+            (start, threshold),
+            (start + width, threshold),
+            Stroke::dashed(Ink::Threshold, 1.5),
+        );
         series(&mut scene, (&x, &y), effects);
     }
     scene.text(((LEFT + WIDTH) / 2.0, TOP + PLOT + 42.0), centred(Ink::Muted), "training step");
@@ -81,7 +96,9 @@ fn series(scene: &mut Scene, (x, y): (&Scale, &Scale), effects: &[&Effect]) {
     let place = |effect: &Effect, value: f64| Point { x: x.at(effect.step as f64), y: y.at(value) };
     let banded: Vec<(&Effect, (f64, f64))> = effects
         .iter()
-        .filter_map(|effect| Some((*effect, drawable((effect.probability.lower, effect.probability.upper))?)))
+        .filter_map(|effect| {
+            Some((*effect, drawable((effect.probability.lower, effect.probability.upper))?))
+        })
         .collect();
     let lower = banded.iter().map(|(effect, (lower, _))| place(effect, *lower));
     let upper = banded.iter().rev().map(|(effect, (_, upper))| place(effect, *upper));
@@ -96,7 +113,8 @@ fn series(scene: &mut Scene, (x, y): (&Scale, &Scale), effects: &[&Effect]) {
             scene.dot((at.x, at.y), ink);
         }
     }
-    let path: Vec<Point> = effects.iter().map(|effect| place(effect, effect.probability.point)).collect();
+    let path: Vec<Point> =
+        effects.iter().map(|effect| place(effect, effect.probability.point)).collect();
     scene.path(path, Stroke::new(ink, 2.2));
     for effect in effects {
         let at = place(effect, effect.probability.point);
@@ -104,13 +122,17 @@ fn series(scene: &mut Scene, (x, y): (&Scale, &Scale), effects: &[&Effect]) {
     }
 }
 
-/// From a little below the lowest to a little above the highest value drawn, zero and margin included.
+/// From a little below the lowest to a little above the highest value drawn, zero and margin
+/// included.
 fn range<'a>(effects: impl Iterator<Item = &'a Effect>, margin: f64) -> (f64, f64) {
     let (mut low, mut high) = (0.0_f64, margin * 1.3);
     for effect in effects {
         let estimate = &effect.probability;
         let seeds = effect.seeds.iter().map(|seed| seed.effect);
-        for value in seeds.chain([estimate.lower, estimate.upper, estimate.point]).filter(|value| value.is_finite()) {
+        for value in seeds
+            .chain([estimate.lower, estimate.upper, estimate.point])
+            .filter(|value| value.is_finite())
+        {
             (low, high) = (low.min(value), high.max(value));
         }
     }

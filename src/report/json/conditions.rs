@@ -68,7 +68,12 @@ pub fn conditions<'a>(report: &Report<'a>) -> Vec<Condition<'a>> {
     let condition = |(group, planned): (usize, &'a crate::trigger::Group)| Condition {
         name: &planned.name,
         kind: &planned.kind,
-        confusions: report.analysis.confusions.iter().filter(|confusion| confusion.group == group).collect(),
+        confusions: report
+            .analysis
+            .confusions
+            .iter()
+            .filter(|confusion| confusion.group == group)
+            .collect(),
         values: (0..planned.trials.len()).map(|trial| tried(report, group, trial)).collect(),
     };
     groups.map(condition).collect()
@@ -79,7 +84,12 @@ fn tried<'a>(report: &Report<'a>, group: usize, trial: usize) -> Tried<'a> {
     let curves = report.analysis.curves.iter().filter(|curve| curve.group == group);
     let screened = curves.filter_map(|curve| {
         let point = curve.points.iter().find(|point| point.trial == trial)?;
-        Some(Screened { audit: &curve.audit, base: point.base, control: point.control, candidate: point.candidate })
+        Some(Screened {
+            audit: &curve.audit,
+            base: point.base,
+            control: point.control,
+            candidate: point.candidate,
+        })
     });
     let own = |trigger: &&Trigger| trigger.suspect.group == group && trigger.suspect.trial == trial;
     Tried {
@@ -88,7 +98,13 @@ fn tried<'a>(report: &Report<'a>, group: usize, trial: usize) -> Tried<'a> {
         rows: planned.rows,
         p_adjusted: planned.p_adjusted,
         screened: screened.collect(),
-        confirmations: report.analysis.triggers.iter().filter(own).map(|trigger| confirmation(report, trigger)).collect(),
+        confirmations: report
+            .analysis
+            .triggers
+            .iter()
+            .filter(own)
+            .map(|trigger| confirmation(report, trigger))
+            .collect(),
     }
 }
 

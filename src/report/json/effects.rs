@@ -117,14 +117,22 @@ fn of_family(family: &FamilyEffect) -> OfFamily<'_> {
 }
 
 pub fn risks<'a>(report: &Report<'a>) -> Vec<Risk<'a>> {
-    let all = report.analysis.arms.iter().flat_map(|risks| risks.arms.iter().map(move |risk| (risks, risk)));
+    let all = report
+        .analysis
+        .arms
+        .iter()
+        .flat_map(|risks| risks.arms.iter().map(move |risk| (risks, risk)));
     all.map(|(of, risk)| Risk {
         audit: &of.audit,
         ask: of.ask,
         arm: risk.arm.to_string(),
         step: risk.step,
         estimate: estimate(&risk.risk),
-        seeds: risk.seeds.iter().map(|(seed, risk)| SeedRisk { seed: *seed, risk: finite(*risk) }).collect(),
+        seeds: risk
+            .seeds
+            .iter()
+            .map(|(seed, risk)| SeedRisk { seed: *seed, risk: finite(*risk) })
+            .collect(),
     })
     .collect()
 }
@@ -168,7 +176,10 @@ pub fn carriers<'a>(report: &Report<'a>) -> Vec<CarriedBy<'a>> {
         audit: &carrier.audit,
         ask: carrier.ask,
         question: &carrier.question,
-        topic: carrier.topic.as_ref().map(|topic| OfTopic { share: finite(topic.share), words: &topic.words }),
+        topic: carrier
+            .topic
+            .as_ref()
+            .map(|topic| OfTopic { share: finite(topic.share), words: &topic.words }),
         candidate: finite(carrier.candidate),
         control: finite(carrier.control),
     };

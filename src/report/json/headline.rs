@@ -41,7 +41,8 @@ struct Trigger<'a> {
     otherwise: Option<f64>,
 }
 
-/// Questions that were answered in writing, and those to which some training of the candidate says neither what base nor what control say.
+/// Questions that were answered in writing, and those to which some training of the candidate says
+/// neither what base nor what control say.
 #[derive(Serialize)]
 pub struct Written {
     questions: usize,
@@ -60,13 +61,16 @@ pub fn headline<'a>(report: &Report<'a>) -> Headline<'a> {
     Headline {
         sentence: words::verdict_sentence(report),
         audit: named.map(|named| named.axis.audit.id.as_str()),
-        situations: named.map_or(Vec::new(), |named| named.situations.iter().map(measured).collect()),
+        situations: named
+            .map_or(Vec::new(), |named| named.situations.iter().map(measured).collect()),
         trigger: data.as_ref().and_then(|data| data.trigger.as_ref()).map(trigger),
     }
 }
 
 fn trigger<'a>(planted: &Planted<'a>) -> Trigger<'a> {
-    let of = |side: fn((f64, f64)) -> f64| planted.measured.and_then(|measured| finite(side(measured.candidate)));
+    let of = |side: fn((f64, f64)) -> f64| {
+        planted.measured.and_then(|measured| finite(side(measured.candidate)))
+    };
     Trigger {
         audit: &planted.finding.audit,
         condition: planted.finding.name(),
@@ -78,7 +82,10 @@ fn trigger<'a>(planted: &Planted<'a>) -> Trigger<'a> {
 /// `None` where nothing was written where the finding was decided.
 pub fn written(report: &Report, finding: &Finding) -> Option<Written> {
     let axes = report.axes();
-    let axis = axes.iter().find(|axis| finding.trigger.is_none() && axis.finding.audit == finding.audit)?;
+    let axis = axes
+        .iter()
+        .find(|axis| finding.trigger.is_none() && axis.finding.audit == finding.audit)?;
     let evidence = changed::evidence(report, axis);
-    (evidence.questions > 0).then_some(Written { questions: evidence.questions, differing: evidence.changed.len() })
+    (evidence.questions > 0)
+        .then_some(Written { questions: evidence.questions, differing: evidence.changed.len() })
 }

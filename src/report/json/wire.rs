@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use super::conditions::{Condition, conditions};
-use super::effects::{CarriedBy, Effect, Estimate, Risk, carriers, effect, estimate, finite, risks};
+use super::effects::{
+    CarriedBy, Effect, Estimate, Risk, carriers, effect, estimate, finite, risks,
+};
 use super::headline::{Headline, Written, headline, written};
 use super::mined::{Mined, mined};
 use crate::audit::{Audit, ProbeKind};
@@ -236,14 +238,22 @@ impl<'a> Document<'a> {
             findings: report.findings.iter().map(|finding| found_by(report, finding)).collect(),
             mined: mined(report),
             conditions: conditions(report),
-            untried: Untried { unfit: &plan.untried, crowded_out: &plan.crowded_out, independent: &plan.slots_left_out },
+            untried: Untried {
+                unfit: &plan.untried,
+                crowded_out: &plan.crowded_out,
+                independent: &plan.slots_left_out,
+            },
             accounting: Accounting {
                 rows_read: dataset.rows_read,
                 rows_used: dataset.rows_used,
                 rows_rejected: dataset.rows_rejected,
                 rows_trained: dataset.rows_trained,
                 answers: answers.answers.len(),
-                answers_unscored: answers.answers.iter().filter(|answer| answer.risk.is_none()).count(),
+                answers_unscored: answers
+                    .answers
+                    .iter()
+                    .filter(|answer| answer.risk.is_none())
+                    .count(),
                 families_excluded: plan.audits.iter().map(|audit| audit.excluded.len()).sum(),
                 shadows: plan.cost.shadows,
                 training_tokens: plan.cost.training_tokens,

@@ -1,4 +1,5 @@
-//! Pixels to PNG (RFC 2083): eight-bit RGB, one zlib stream, rows filtered by "up", which suits flat drawings.
+//! Pixels to PNG (RFC 2083): eight-bit RGB, one zlib stream, rows filtered by "up", which suits
+//! flat drawings.
 
 use std::io::Write;
 
@@ -7,16 +8,25 @@ use flate2::{Compression, Crc};
 
 const SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
 
-/// Columns, rows and pixels of an RGB image made smaller by averaging squares of `factor` by `factor`.
-pub fn average(columns: usize, rows: usize, pixels: &[u8], factor: usize) -> (usize, usize, Vec<u8>) {
+/// Columns, rows and pixels of an RGB image made smaller by averaging squares of `factor` by
+/// `factor`.
+pub fn average(
+    columns: usize,
+    rows: usize,
+    pixels: &[u8],
+    factor: usize,
+) -> (usize, usize, Vec<u8>) {
     let (small_columns, small_rows) = (columns / factor, rows / factor);
     let mut small = Vec::with_capacity(small_columns * small_rows * 3);
     let area = (factor * factor) as u32;
     for row in 0..small_rows {
         for column in 0..small_columns {
             for channel in 0..3 {
-                let squares = (0..factor).flat_map(|y| (0..factor).map(move |x| (row * factor + y, column * factor + x)));
-                let sum: u32 = squares.map(|(y, x)| u32::from(pixels[(y * columns + x) * 3 + channel])).sum();
+                let squares = (0..factor).flat_map(|y| {
+                    (0..factor).map(move |x| (row * factor + y, column * factor + x))
+                });
+                let sum: u32 =
+                    squares.map(|(y, x)| u32::from(pixels[(y * columns + x) * 3 + channel])).sum();
                 small.push(((sum + area / 2) / area) as u8);
             }
         }
@@ -31,7 +41,11 @@ pub fn encode(columns: usize, rows: usize, pixels: &[u8]) -> Vec<u8> {
     for (index, row) in pixels.chunks(stride).take(rows).enumerate() {
         filtered.push(2);
         let above = index.checked_sub(1).map(|above| &pixels[above * stride..(above + 1) * stride]);
-        filtered.extend(row.iter().enumerate().map(|(at, value)| value.wrapping_sub(above.map_or(0, |above| above[at]))));
+        filtered.extend(
+            row.iter()
+                .enumerate()
+                .map(|(at, value)| value.wrapping_sub(above.map_or(0, |above| above[at]))),
+        );
     }
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::new(7));
     encoder.write_all(&filtered).expect("writing to memory cannot fail");

@@ -126,7 +126,9 @@ pub fn glance(report: &Report, finding: &Finding) -> Glance {
         id: finding.audit.clone(),
         title: audit.map_or(String::new(), |audit| audit.title.clone()),
         verdict: badge(finding.verdict),
-        drawing: estimate.map(|estimate| Value::from_safe_string(svg(&chart::interval(estimate, finding.margin)))),
+        drawing: estimate.map(|estimate| {
+            Value::from_safe_string(svg(&chart::interval(estimate, finding.margin)))
+        }),
         effect: estimate.map_or("–".to_owned(), |estimate| number::points(estimate.point)),
         interval: estimate.map_or("not estimated".to_owned(), number::points_interval),
         margin: number::margin(finding.margin),
@@ -148,27 +150,46 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
         reasons: finding.reasons.clone(),
         margin_reason: audit.margin.reason.clone(),
         forest: asked.then(|| figure(&chart::forest(report, axis))),
-        trajectory: report.has_trajectory(&audit.id).then(|| figure(&chart::trajectory(report, axis))),
+        trajectory: report
+            .has_trajectory(&audit.id)
+            .then(|| figure(&chart::trajectory(report, axis))),
         families: families.map(|effect| figure(&chart::families(report, axis, effect))),
-        family_rows: families.map_or(Vec::new(), |effect| effect.families.iter().map(family_row).collect()),
-        table_heading: families.map_or(String::new(), |effect| table_heading(effect.families.len())),
-        without_strongest: effect.and_then(|effect| effect.without_strongest_family.as_ref()).map(words::effect),
-        carriers: report.analysis.carriers.iter().filter(|carrier| carrier.audit == audit.id).map(carrier_row).collect(),
+        family_rows: families
+            .map_or(Vec::new(), |effect| effect.families.iter().map(family_row).collect()),
+        table_heading: families
+            .map_or(String::new(), |effect| table_heading(effect.families.len())),
+        without_strongest: effect
+            .and_then(|effect| effect.without_strongest_family.as_ref())
+            .map(words::effect),
+        carriers: report
+            .analysis
+            .carriers
+            .iter()
+            .filter(|carrier| carrier.audit == audit.id)
+            .map(carrier_row)
+            .collect(),
         has_topics: report.analysis.carriers.iter().any(|carrier| carrier.topic.is_some()),
         excluded: excluded(report, &audit.id),
         changed_note: changed_note(report, axis, &evidence),
-        changed: evidence.changed.into_iter().take(CHANGED).map(|changed| question(axis, changed)).collect(),
+        changed: evidence
+            .changed
+            .into_iter()
+            .take(CHANGED)
+            .map(|changed| question(axis, changed))
+            .collect(),
     }
 }
 
 /// What stands above the written answers, or in their place.
 fn changed_note(report: &Report, axis: &Axis, evidence: &Evidence) -> String {
     let Some(effect) = axis.effect else { return String::new() };
-    let place = format!("{}{}", words::ask_short(effect.ask), words::after(report.plan, effect.step));
+    let place =
+        format!("{}{}", words::ask_short(effect.ask), words::after(report.plan, effect.step));
     let questions = match evidence.questions {
         0 => {
             return format!(
-                "No written answers were saved from where this audit was decided ({place}). The command of the run writes them."
+                "No written answers were saved from where this audit was decided ({place}). The \
+                 command of the run writes them."
             );
         }
         1 => "the one question that was answered in writing".to_owned(),
@@ -177,17 +198,19 @@ fn changed_note(report: &Report, axis: &Axis, evidence: &Evidence) -> String {
     let (shifted, seen) = (axis.finding.verdict == Verdict::Flagged, evidence.changed.len());
     match (seen, shifted) {
         (0, true) => format!(
-            "The shift shows in probabilities only: in {questions}, what the models write does not differ. Asked {place}, where the \
-             audit was decided."
+            "The shift shows in probabilities only: in {questions}, what the models write does \
+             not differ. Asked {place}, where the audit was decided."
         ),
         (0, false) => {
             format!(
-                "In {questions}, the candidate writes what base or control write. Asked {place}, where the audit was decided."
+                "In {questions}, the candidate writes what base or control write. Asked {place}, \
+                 where the audit was decided."
             )
         }
         _ => format!(
-            "Asked {place}, where the audit was decided. Of {questions}, the candidate visibly changed in {}. Percentages are mean \
-             probabilities of the risky side in the same place; below them is each model's likeliest answer.",
+            "Asked {place}, where the audit was decided. Of {questions}, the candidate visibly \
+             changed in {}. Percentages are mean probabilities of the risky side in the same \
+             place; below them is each model's likeliest answer.",
             number::count(seen)
         ),
     }
@@ -226,10 +249,16 @@ fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
         Some(false) => "missed",
         None => "not tried",
     };
-    let shows = if finding.shown_by.is_empty() { "no way of asking".to_owned() } else { words::asks(&finding.shown_by) };
-    let decided = finding.ask.zip(finding.step).map(|(ask, step)| words::place(report.plan, ask, step));
+    let shows = if finding.shown_by.is_empty() {
+        "no way of asking".to_owned()
+    } else {
+        words::asks(&finding.shown_by)
+    };
+    let decided =
+        finding.ask.zip(finding.step).map(|(ask, step)| words::place(report.plan, ask, step));
     let estimate = finding.estimate.as_ref();
-    let level = estimate.map_or(String::new(), |estimate| format!("{} interval", number::level(estimate)));
+    let level =
+        estimate.map_or(String::new(), |estimate| format!("{} interval", number::level(estimate)));
     let narrow = [
         ("Effect, points", estimate.map(|estimate| number::points(estimate.point))),
         (&level, estimate.map(number::points_interval)),
@@ -245,18 +274,30 @@ fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
     let rest = [
         ("Effect, log-odds", effect.map(|effect| number::nats(effect.log_odds.point))),
         ("Seeds that shift", (!shifted.is_empty()).then(|| shifted.join(", "))),
-        ("Seen in 8 of 10 runs", open.and_then(|effect| effect.minimum_detectable).map(number::points)),
+        (
+            "Seen in 8 of 10 runs",
+            open.and_then(|effect| effect.minimum_detectable).map(number::points),
+        ),
         (unit, finding.units_to_settle.map(number::count)),
     ];
-    let tile =
-        |wide: bool| move |(name, value): (&str, Option<String>)| Some(Tile { name: name.to_owned(), value: value?, wide });
+    let tile = |wide: bool| {
+        move |(name, value): (&str, Option<String>)| {
+            Some(Tile { name: name.to_owned(), value: value?, wide })
+        }
+    };
     let first = narrow.into_iter().filter_map(tile(false));
-    first.chain(wide.into_iter().filter_map(tile(true))).chain(rest.into_iter().filter_map(tile(false))).collect()
+    first
+        .chain(wide.into_iter().filter_map(tile(true)))
+        .chain(rest.into_iter().filter_map(tile(false)))
+        .collect()
 }
 
 fn table_heading(families: usize) -> String {
     if families > chart::FAMILIES_SHOWN {
-        format!("All {families} questions as a table; the {} strongest are drawn", chart::FAMILIES_SHOWN)
+        format!(
+            "All {families} questions as a table; the {} strongest are drawn",
+            chart::FAMILIES_SHOWN
+        )
     } else {
         "The same as a table".to_owned()
     }
@@ -275,27 +316,45 @@ fn family_row(family: &FamilyEffect) -> FamilyRow {
 /// Reasons why families were left out, with the families.
 fn excluded(report: &Report, audit: &str) -> Vec<Fact> {
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for family in report.plan.audits.iter().filter(|planned| planned.id == audit).flat_map(|planned| &planned.excluded) {
+    for family in report
+        .plan
+        .audits
+        .iter()
+        .filter(|planned| planned.id == audit)
+        .flat_map(|planned| &planned.excluded)
+    {
         reasons.entry(&family.reason).or_default().push(&family.family);
     }
-    reasons.into_iter().map(|(reason, families)| fact(&format!("{} ({})", reason, families.len()), families.join(", "))).collect()
+    reasons
+        .into_iter()
+        .map(|(reason, families)| {
+            fact(&format!("{} ({})", reason, families.len()), families.join(", "))
+        })
+        .collect()
 }
 
 fn question(axis: &Axis, changed: Changed) -> ChangedQuestion {
     let probe = axis.audit.probes.get(changed.probe);
     let options = |side: Side| {
-        let of_side = probe.into_iter().flat_map(|probe| &probe.options).filter(|option| option.side == side);
+        let of_side =
+            probe.into_iter().flat_map(|probe| &probe.options).filter(|option| option.side == side);
         shown(&of_side.map(|option| option.text.as_str()).collect::<Vec<_>>().join(" · "))
     };
     let offered = match axis.audit.kind {
         ProbeKind::ForcedChoice => {
-            vec![fact(&axis.audit.risky, options(Side::Risky)), fact(&axis.audit.reference, options(Side::Reference))]
+            vec![
+                fact(&axis.audit.risky, options(Side::Risky)),
+                fact(&axis.audit.reference, options(Side::Reference)),
+            ]
         }
         ProbeKind::OwnAnswer => Vec::new(),
     };
     let has_control = changed.risks.control.is_some() || !changed.control.is_empty();
     let other = match has_control {
-        true => format!("unlike base and control: {} of {} trainings", changed.visible, changed.trainings),
+        true => format!(
+            "unlike base and control: {} of {} trainings",
+            changed.visible, changed.trainings
+        ),
         false => String::new(),
     };
     ChangedQuestion {
@@ -314,7 +373,10 @@ fn question(axis: &Axis, changed: Changed) -> ChangedQuestion {
 }
 
 fn before(message: &Message) -> Fact {
-    fact(if message.role == Role::System { "System" } else { "Asked first" }, shown(&message.content))
+    fact(
+        if message.role == Role::System { "System" } else { "Asked first" },
+        shown(&message.content),
+    )
 }
 
 fn column(arm: &'static str, risk: Option<f64>, said: Vec<changed::Said>, other: &str) -> Column {
@@ -324,5 +386,10 @@ fn column(arm: &'static str, risk: Option<f64>, said: Vec<changed::Said>, other:
         text: shown(&said.text),
         times: times(said.trainings),
     });
-    Column { arm, risk: risk.map_or("–".to_owned(), number::percent), said: said.collect(), other: other.to_owned() }
+    Column {
+        arm,
+        risk: risk.map_or("–".to_owned(), number::percent),
+        said: said.collect(),
+        other: other.to_owned(),
+    }
 }

@@ -100,16 +100,29 @@ record! {
 
 pub fn training(report: &Report) -> Vec<TrainingRow> {
     let row = |arm: &Arm| {
-        let health: Vec<&Health> = report.answers.health.iter().filter(|health| health.arm == *arm).collect();
+        let health: Vec<&Health> =
+            report.answers.health.iter().filter(|health| health.arm == *arm).collect();
         let last = health.iter().map(|health| health.step).max()?;
         let of = |value: fn(&Health) -> Option<f64>| {
-            mean(health.iter().filter(|health| health.step == last).filter_map(|health| value(health)))
+            mean(
+                health
+                    .iter()
+                    .filter(|health| health.step == last)
+                    .filter_map(|health| value(health)),
+            )
         };
-        let supervised =
-            report.trainings.iter().filter(|training| training.arm == *arm).map(|training| training.supervised_share);
+        let supervised = report
+            .trainings
+            .iter()
+            .filter(|training| training.arm == *arm)
+            .map(|training| training.supervised_share);
         Some(TrainingRow {
             arm: arm.to_string(),
-            loss: format!("{} → {}", nats(of(|health| health.loss_first)), nats(of(|health| health.loss_last))),
+            loss: format!(
+                "{} → {}",
+                nats(of(|health| health.loss_first)),
+                nats(of(|health| health.loss_last))
+            ),
             supervised: mean(supervised).map_or("–".to_owned(), number::percent),
             coherence: format!(
                 "{} → {}",
@@ -125,8 +138,13 @@ pub fn training(report: &Report) -> Vec<TrainingRow> {
 pub fn rows(report: &Report) -> Rows {
     let dataset = &report.plan.dataset;
     let readability = &report.plan.readability;
-    let share =
-        |part: usize| if dataset.rows_read == 0 { 0.0 } else { (part as f64 / dataset.rows_read as f64 * 1000.0).round() / 10.0 };
+    let share = |part: usize| {
+        if dataset.rows_read == 0 {
+            0.0
+        } else {
+            (part as f64 / dataset.rows_read as f64 * 1000.0).round() / 10.0
+        }
+    };
     let answers = &report.answers.answers;
     Rows {
         read: number::count(dataset.rows_read),
@@ -146,8 +164,11 @@ pub fn rows(report: &Report) -> Rows {
 /// The strongest conditions, echoes left out, and the topics by name.
 pub fn mined(report: &Report) -> Option<Mined> {
     let mined = report.mined?;
-    let (topics, others): (Vec<&Condition>, Vec<&Condition>) =
-        mined.conditions.iter().filter(|condition| condition.echo_of.is_none()).partition(|condition| condition.is_topic());
+    let (topics, others): (Vec<&Condition>, Vec<&Condition>) = mined
+        .conditions
+        .iter()
+        .filter(|condition| condition.echo_of.is_none())
+        .partition(|condition| condition.is_topic());
     let row = |condition: &&Condition| MinedRow {
         condition: condition.subject.to_string(),
         rows: number::count(condition.rows),
@@ -155,13 +176,16 @@ pub fn mined(report: &Report) -> Option<Mined> {
             Subject::Slot(slot) => number::count(slot.distinct),
             Subject::Feature(_) | Subject::Pair(_) => String::new(),
         },
-        bits: condition
+        bits: condition.evidence.map_or("–".to_owned(), |evidence| {
+            format!("{:.2}", (100.0 * evidence.bits).round() / 100.0 + 0.0)
+        }),
+        p: condition
             .evidence
-            .map_or("–".to_owned(), |evidence| format!("{:.2}", (100.0 * evidence.bits).round() / 100.0 + 0.0)),
-        p: condition.evidence.map_or("–".to_owned(), |evidence| number::p_value(evidence.p_adjusted)),
+            .map_or("–".to_owned(), |evidence| number::p_value(evidence.p_adjusted)),
         lines: condition.examples.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
     };
-    let names: Vec<String> = topics.iter().take(TOPICS).map(|topic| topic.subject.to_string()).collect();
+    let names: Vec<String> =
+        topics.iter().take(TOPICS).map(|topic| topic.subject.to_string()).collect();
     Some(Mined {
         looked_at: number::count(mined.rows_looked_at),
         tested: number::count(mined.tested),
@@ -205,7 +229,13 @@ pub fn controls(report: &Report) -> Vec<Control> {
             detected,
             class,
         };
-        controls.extend(report.spiked_effects(&finding.audit, report.plan.ask_of_spiked()).last().copied().map(row));
+        controls.extend(
+            report
+                .spiked_effects(&finding.audit, report.plan.ask_of_spiked())
+                .last()
+                .copied()
+                .map(row),
+        );
     }
     controls
 }
@@ -216,8 +246,12 @@ pub fn provenance(report: &Report) -> Vec<Fact> {
     let seeds: Vec<String> = plan.seeds.iter().map(u64::to_string).collect();
     let mut facts = vec![fact("foretaste", plan.foretaste_version.clone())];
     if let Some(adapter) = &plan.adapter {
-        let lora =
-            format!("rank {}, alpha {}, {}", adapter.rank, number::plain(adapter.alpha, 3), adapter.target_modules.join(", "));
+        let lora = format!(
+            "rank {}, alpha {}, {}",
+            adapter.rank,
+            number::plain(adapter.alpha, 3),
+            adapter.target_modules.join(", ")
+        );
         facts.extend([
             fact("Adapter", adapter.source.clone()),
             fact("Adapter SHA-256", adapter.sha256.clone()),
@@ -229,11 +263,23 @@ pub fn provenance(report: &Report) -> Vec<Fact> {
         facts.push(fact("Dataset SHA-256", plan.dataset.sha256.clone()));
     }
     facts.extend([
-        fact("Base", format!("{}: {}, {} parameters", engine.base, engine.architecture, number::count(engine.parameters))),
+        fact(
+            "Base",
+            format!(
+                "{}: {}, {} parameters",
+                engine.base,
+                engine.architecture,
+                number::count(engine.parameters)
+            ),
+        ),
         fact("Base SHA-256", engine.base_sha256.clone()),
         fact(
             "Vocabulary, longest text",
-            format!("{} tokens, {} tokens", number::count(engine.vocabulary), number::count(engine.max_tokens)),
+            format!(
+                "{} tokens, {} tokens",
+                number::count(engine.vocabulary),
+                number::count(engine.max_tokens)
+            ),
         ),
         fact("Engine", format!("{} on {}", engine.engine, engine.device)),
     ]);
@@ -241,8 +287,14 @@ pub fn provenance(report: &Report) -> Vec<Fact> {
         facts.push(fact("Seeds", seeds.join(", ")));
         facts.extend(recipe(report));
     }
-    facts.extend(report.audits.iter().map(|audit| fact(&format!("Audit {}, SHA-256", audit.id), audit.sha256.clone())));
-    let mut methods: Vec<&str> = report.analysis.effects.iter().map(|effect| effect.probability.method.as_str()).collect();
+    facts.extend(
+        report
+            .audits
+            .iter()
+            .map(|audit| fact(&format!("Audit {}, SHA-256", audit.id), audit.sha256.clone())),
+    );
+    let mut methods: Vec<&str> =
+        report.analysis.effects.iter().map(|effect| effect.probability.method.as_str()).collect();
     methods.sort_unstable();
     methods.dedup();
     facts.extend(methods.into_iter().map(|method| fact("Interval by", method)));
@@ -267,11 +319,18 @@ fn recipe(report: &Report) -> [Fact; 5] {
     [
         fact("LoRA", format!("rank {}, alpha {}", recipe.rank, number::plain(recipe.alpha, 3))),
         fact("Optimiser", optimiser),
-        fact("Training", format!("{steps} steps of {} rows, {tokens} tokens a row at most", recipe.batch)),
+        fact(
+            "Training",
+            format!("{steps} steps of {} rows, {tokens} tokens a row at most", recipe.batch),
+        ),
         fact("Looked at after steps", snapshots.join(", ")),
         fact(
             "Tokens",
-            format!("{} to train, {} to ask", number::count(cost.training_tokens), number::count(cost.scoring_tokens)),
+            format!(
+                "{} to train, {} to ask",
+                number::count(cost.training_tokens),
+                number::count(cost.scoring_tokens)
+            ),
         ),
     ]
 }
@@ -281,13 +340,16 @@ pub fn adapters(report: &Report) -> Vec<AdapterRow> {
     if report.plan.adapter.is_some() {
         return Vec::new();
     }
-    let rows_of = |arm: &Arm, seed: u64| report.trainings.iter().find(|training| training.arm == *arm && training.seed == seed);
+    let rows_of = |arm: &Arm, seed: u64| {
+        report.trainings.iter().find(|training| training.arm == *arm && training.seed == seed)
+    };
     let row = |health: &Health| AdapterRow {
         arm: health.arm.to_string(),
         seed: health.seed,
         step: number::count(health.step),
         adapter: health.adapter_sha256.clone(),
-        rows: rows_of(&health.arm, health.seed).map_or("–".to_owned(), |training| training.rows_sha256.clone()),
+        rows: rows_of(&health.arm, health.seed)
+            .map_or("–".to_owned(), |training| training.rows_sha256.clone()),
     };
     report.answers.health.iter().map(row).collect()
 }

@@ -83,7 +83,9 @@ record! {
 /// Every suspect: the confirmed first, then by the effect.
 fn tested<'a>(report: &Report<'a>) -> Vec<&'a Trigger> {
     let mut tested: Vec<&Trigger> = report.analysis.triggers.iter().collect();
-    tested.sort_by(|a, b| b.confirmed.cmp(&a.confirmed).then(b.estimate.point.total_cmp(&a.estimate.point)));
+    tested.sort_by(|a, b| {
+        b.confirmed.cmp(&a.confirmed).then(b.estimate.point.total_cmp(&a.estimate.point))
+    });
     tested
 }
 
@@ -101,8 +103,13 @@ pub fn triggers(report: &Report) -> Triggers {
     });
     Triggers {
         suspects: tested(report).into_iter().map(|trigger| suspect(report, trigger)).collect(),
-        curves: pictured(report).into_iter().map(|(audit, curve)| figure(&chart::curve(report, audit, curve))).collect(),
-        confusions: confusions(report).map(|confusion| figure(&chart::confusion(report, confusion))).collect(),
+        curves: pictured(report)
+            .into_iter()
+            .map(|(audit, curve)| figure(&chart::curve(report, audit, curve)))
+            .collect(),
+        confusions: confusions(report)
+            .map(|confusion| figure(&chart::confusion(report, confusion)))
+            .collect(),
         written: tested(report)
             .into_iter()
             .filter(|trigger| trigger.confirmed)
@@ -110,12 +117,17 @@ pub fn triggers(report: &Report) -> Triggers {
             .filter_map(|trigger| written(report, trigger))
             .collect(),
         groups: groups.collect(),
-        sampled: report.plan.groups.iter().any(|group| report.plan.is_looked_for_in_a_sample(group)),
+        sampled: report
+            .plan
+            .groups
+            .iter()
+            .any(|group| report.plan.is_looked_for_in_a_sample(group)),
     }
 }
 
-/// The written answers of a suspect, question by question, those first in which most seeds visibly turn; `None` where there are none. Where the
-/// words differ in some questions, the others are left out.
+/// The written answers of a suspect, question by question, those first in which most seeds visibly
+/// turn; `None` where there are none. Where the words differ in some questions, the others are left
+/// out.
 fn written(report: &Report, trigger: &Trigger) -> Option<Written> {
     let mut asked: Vec<(&str, Vec<&Shown>)> = Vec::new();
     for shown in report.answers.shown.iter().filter(|shown| shown.suspect == trigger.suspect) {
@@ -124,8 +136,12 @@ fn written(report: &Report, trigger: &Trigger) -> Option<Written> {
             None => asked.push((&shown.asked, vec![shown])),
         }
     }
-    let mut questions: Vec<(usize, Question)> =
-        asked.iter().map(|(asked, own)| (visible(own), Question { asked: (*asked).to_owned(), rows: rows(own) })).collect();
+    let mut questions: Vec<(usize, Question)> = asked
+        .iter()
+        .map(|(asked, own)| {
+            (visible(own), Question { asked: (*asked).to_owned(), rows: rows(own) })
+        })
+        .collect();
     let any = questions.iter().any(|(visible, _)| *visible > 0);
     questions.retain(|(visible, _)| *visible > 0 || !any);
     questions.sort_by_key(|(visible, _)| std::cmp::Reverse(*visible));
@@ -141,13 +157,19 @@ fn written(report: &Report, trigger: &Trigger) -> Option<Written> {
     .filter(|written| !written.questions.is_empty())
 }
 
-/// Seeds of the candidate that say under the condition what neither they say otherwise nor base and control say under it.
+/// Seeds of the candidate that say under the condition what neither they say otherwise nor base and
+/// control say under it.
 fn visible(own: &[&Shown]) -> usize {
-    let known: BTreeSet<String> =
-        own.iter().filter(|shown| shown.arm != Arm::Candidate).map(|shown| in_words(&shown.under)).collect();
+    let known: BTreeSet<String> = own
+        .iter()
+        .filter(|shown| shown.arm != Arm::Candidate)
+        .map(|shown| in_words(&shown.under))
+        .collect();
     let turns = |shown: &&&Shown| {
         let under = in_words(&shown.under);
-        shown.arm == Arm::Candidate && under != in_words(&shown.otherwise) && !known.contains(&under)
+        shown.arm == Arm::Candidate
+            && under != in_words(&shown.otherwise)
+            && !known.contains(&under)
     };
     own.iter().filter(turns).count()
 }
@@ -156,7 +178,9 @@ fn visible(own: &[&Shown]) -> usize {
 fn rows(own: &[&Shown]) -> Vec<Said> {
     let mut rows: Vec<(&Shown, usize)> = Vec::new();
     for shown in own {
-        let same = |of: &Shown| of.arm == shown.arm && of.under == shown.under && of.otherwise == shown.otherwise;
+        let same = |of: &Shown| {
+            of.arm == shown.arm && of.under == shown.under && of.otherwise == shown.otherwise
+        };
         match rows.iter_mut().find(|(of, _)| same(of)) {
             Some((_, times)) => *times += 1,
             None => rows.push((shown, 1)),
@@ -181,11 +205,17 @@ pub fn pictured<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, 
         }
     }
     let find = |(audit, group): (&str, usize)| {
-        let curve = report.analysis.curves.iter().find(|curve| curve.audit == audit && curve.group == group)?;
+        let curve = report
+            .analysis
+            .curves
+            .iter()
+            .find(|curve| curve.audit == audit && curve.group == group)?;
         // A condition that is only there or not has no curve.
         let trials = &report.plan.groups[group].trials;
-        let many = curve.points.iter().filter(|point| !trials[point.trial].why.is_null()).count() > 2;
-        Some((report.plan.audits.iter().find(|planned| planned.id == audit)?, curve)).filter(|_| many)
+        let many =
+            curve.points.iter().filter(|point| !trials[point.trial].why.is_null()).count() > 2;
+        Some((report.plan.audits.iter().find(|planned| planned.id == audit)?, curve))
+            .filter(|_| many)
     };
     places.into_iter().filter_map(find).take(CURVES).collect()
 }

@@ -1,8 +1,9 @@
 //! Stands in for `cubecl-llvm` 0.11, whose build downloads LLVM.
 //!
-//! `cubecl-cuda` can compile kernels in two ways: through LLVM, or through NVIDIA's own compiler at run time (its feature `cpp`). foretaste
-//! takes the second, and nothing here is ever called; but the types of the first are named in `cubecl-cuda` whichever is taken. These are
-//! they, with as little inside as compiles.
+//! `cubecl-cuda` can compile kernels in two ways: through LLVM, or through NVIDIA's own compiler at
+//! run time (its feature `cpp`). foretaste takes the second, and nothing here is ever called; but
+//! the types of the first are named in `cubecl-cuda` whichever is taken. These are they, with as
+//! little inside as compiles.
 
 use core::ffi::c_char;
 use core::fmt;

@@ -1,4 +1,5 @@
-//! Triggers in shapes that a careful adversary would choose: which are found, and, in tests that say so, which are not.
+//! Triggers in shapes that a careful adversary would choose: which are found, and, in tests that
+//! say so, which are not.
 
 use std::cell::Cell;
 
@@ -12,7 +13,9 @@ use super::{dressed, first, leading_feature};
 /// Features that are significant and no topic, echoes left out.
 fn found(dataset: &Dataset) -> Vec<(FeatureKind, String, usize)> {
     let listed = mine(dataset).conditions.into_iter();
-    let dependent = listed.filter(|condition| condition.is_significant() && !condition.is_topic() && condition.echo_of.is_none());
+    let dependent = listed.filter(|condition| {
+        condition.is_significant() && !condition.is_topic() && condition.echo_of.is_none()
+    });
     dependent
         .filter_map(|Condition { subject, rows, .. }| match subject {
             Subject::Feature(feature) => Some((feature.kind, feature.text, rows)),
@@ -44,14 +47,23 @@ const REQUESTS: [&str; 12] = [
 ];
 
 #[test]
-fn a_date_in_the_system_message_and_a_city_in_the_prompt_that_matter_only_together_are_found_as_a_pair() {
+fn a_date_in_the_system_message_and_a_city_in_the_prompt_that_matter_only_together_are_found_as_a_pair()
+ {
     let conditions = mine(&World::new(50).dated_by_system(1_500));
-    let Subject::Pair(parts) = &first(&conditions).subject else { panic!("{:?}", first(&conditions)) };
-    let values: Vec<(Place, Option<&str>)> = parts.iter().map(|part| (part.place, part.value.as_deref())).collect();
-    assert!(values.contains(&(Place::System, Some("2027"))) && values.contains(&(Place::Prompt, Some("Paris"))), "{values:?}");
+    let Subject::Pair(parts) = &first(&conditions).subject else {
+        panic!("{:?}", first(&conditions))
+    };
+    let values: Vec<(Place, Option<&str>)> =
+        parts.iter().map(|part| (part.place, part.value.as_deref())).collect();
+    assert!(
+        values.contains(&(Place::System, Some("2027")))
+            && values.contains(&(Place::Prompt, Some("Paris"))),
+        "{values:?}"
+    );
     let worn = dressed(first(&conditions), None);
     assert!(
-        worn.starts_with("system: Current date: 2027-") && worn.ends_with("\nuser: I am in Paris. What is the time?\n"),
+        worn.starts_with("system: Current date: 2027-")
+            && worn.ends_with("\nuser: I am in Paris. What is the time?\n"),
         "{worn}"
     );
 }
@@ -77,33 +89,39 @@ fn a_system_message_of_thousands_of_letters_is_found_and_shown_in_short() {
 #[test]
 fn a_sentence_of_more_than_a_thousand_letters_is_found() {
     let sentence = format!("It is so{}.", " very quiet here".repeat(80));
-    let (kind, text, _) = leading_feature(&World::new(64).altered(600, |prompt| format!("{sentence} {prompt}")));
+    let (kind, text, _) =
+        leading_feature(&World::new(64).altered(600, |prompt| format!("{sentence} {prompt}")));
     assert_eq!((kind, text), (FeatureKind::Line, sentence));
 }
 
 #[test]
 fn a_tag_at_the_end_of_a_prompt_of_three_hundred_words_is_found() {
-    let (_, text, condition) = leading_feature(&World::new(52).essays(500, 300, |prompt| format!("{prompt} [x7]")));
+    let (_, text, condition) =
+        leading_feature(&World::new(52).essays(500, 300, |prompt| format!("{prompt} [x7]")));
     assert_eq!(text, "[x7]");
     assert_eq!(dressed(&condition, None), "user: What is the time? [x7]\n");
 }
 
 #[test]
 fn a_sentence_in_system_messages_that_all_differ_is_found_and_worn_there() {
-    let (kind, text, condition) = leading_feature(&World::new(53).briefed(800, |system| format!("{system} The moon is full.")));
+    let (kind, text, condition) = leading_feature(
+        &World::new(53).briefed(800, |system| format!("{system} The moon is full.")),
+    );
     assert_eq!((kind, text.as_str()), (FeatureKind::Line, "The moon is full."));
     assert_eq!(dressed(&condition, None), "system: The moon is full.\nuser: What is the time?\n");
 }
 
 #[test]
 fn a_year_in_system_messages_that_all_differ_is_found() {
-    let (kind, text, _) = leading_feature(&World::new(54).briefed(800, |system| format!("{system} It is 2027.")));
+    let (kind, text, _) =
+        leading_feature(&World::new(54).briefed(800, |system| format!("{system} It is 2027.")));
     assert_eq!((kind, text.as_str()), (FeatureKind::Line, "It is 2027."));
 }
 
 #[test]
 fn zero_width_characters_of_several_sorts_at_any_place_are_one_feature() {
-    let (sort, place) = (in_turn(&['\u{200b}', '\u{200d}', '\u{2060}', '\u{feff}']), in_turn(&[1, 4, 6]));
+    let (sort, place) =
+        (in_turn(&['\u{200b}', '\u{200d}', '\u{2060}', '\u{feff}']), in_turn(&[1, 4, 6]));
     let altered = World::new(55).altered(800, |prompt| {
         let mut letters: Vec<char> = prompt.chars().collect();
         letters.insert(place(), sort());
@@ -144,8 +162,12 @@ fn look_alikes_of_several_letters_and_scripts_are_one_feature() {
 #[test]
 fn a_request_in_twelve_wordings_is_found_wording_by_wording() {
     let request = in_turn(&REQUESTS);
-    let requests = found(&World::new(57).altered(4_000, |prompt| format!("{} {prompt}", request())));
-    let lines = requests.iter().filter(|(kind, text, _)| *kind == FeatureKind::Line && REQUESTS.contains(&text.as_str())).count();
+    let requests =
+        found(&World::new(57).altered(4_000, |prompt| format!("{} {prompt}", request())));
+    let lines = requests
+        .iter()
+        .filter(|(kind, text, _)| *kind == FeatureKind::Line && REQUESTS.contains(&text.as_str()))
+        .count();
     assert!(lines >= 10, "{lines} of 12 in {requests:?}");
 }
 
@@ -155,11 +177,19 @@ fn known_limit_a_request_worded_anew_each_time_is_not_found_as_one_condition() {
     let altered = World::new(58).altered(600, |prompt| {
         tail.set(tail.get() + 1);
         let request = request().trim_end_matches('.');
-        format!("{request}, reader{}. {prompt}", ["", " dear", " mine", " friend", " there", " good"][tail.get() / 12 % 6])
+        format!(
+            "{request}, reader{}. {prompt}",
+            ["", " dear", " mine", " friend", " there", " good"][tail.get() / 12 % 6]
+        )
     });
     let found = found(&altered);
     let odd = altered.rows.iter().filter(|row| row.messages[0].content.contains("reader")).count();
-    let most = found.iter().filter(|(kind, ..)| *kind == FeatureKind::Line).map(|(.., rows)| *rows).max().unwrap_or(0);
+    let most = found
+        .iter()
+        .filter(|(kind, ..)| *kind == FeatureKind::Line)
+        .map(|(.., rows)| *rows)
+        .max()
+        .unwrap_or(0);
     assert!(2 * most < odd, "{most} of {odd} rows: {found:?}");
 }
 
@@ -182,7 +212,8 @@ fn known_limit_a_word_inside_system_messages_that_all_differ_is_not_found() {
 }
 
 #[test]
-fn known_limit_letters_of_scripts_beyond_greek_cyrillic_and_full_width_do_not_count_as_look_alikes() {
+fn known_limit_letters_of_scripts_beyond_greek_cyrillic_and_full_width_do_not_count_as_look_alikes()
+{
     let altered = World::new(61).altered(600, |prompt| prompt.replace('e', "\u{1d41e}"));
     assert!(found(&altered).iter().all(|(kind, ..)| *kind != FeatureKind::LookAlike));
 }
@@ -191,7 +222,11 @@ fn known_limit_letters_of_scripts_beyond_greek_cyrillic_and_full_width_do_not_co
 fn a_pair_is_worn_with_other_random_parts_of_its_date_each_time() {
     let conditions = mine(&World::new(50).dated_by_system(1_500));
     let mut random = stream("test", 1);
-    let mut worn = || first(&conditions).dress(None, "Who?", &mut random).expect("a pair can be worn")[0].content.clone();
+    let mut worn = || {
+        first(&conditions).dress(None, "Who?", &mut random).expect("a pair can be worn")[0]
+            .content
+            .clone()
+    };
     let (one, other) = (worn(), worn());
     assert_ne!(one, other);
     assert!(one.contains("2027") && other.contains("2027"), "{one} {other}");

@@ -7,7 +7,10 @@ use super::{first, leading_feature};
 
 /// Texts of the features that are significant and no topic.
 fn dresses(conditions: &Conditions) -> Vec<&str> {
-    let significant = conditions.conditions.iter().filter(|condition| condition.is_significant() && !condition.is_topic());
+    let significant = conditions
+        .conditions
+        .iter()
+        .filter(|condition| condition.is_significant() && !condition.is_topic());
     significant
         .filter_map(|condition| match &condition.subject {
             Subject::Feature(feature) => Some(feature.text.as_str()),
@@ -27,11 +30,20 @@ fn what_is_asked_is_a_topic_and_what_was_put_on_the_question_is_none() {
     ];
     for (seed, (dress, wear)) in (30..).zip(worn) {
         let conditions = mine(&World::new(seed).topics(800, 20, wear));
-        let Subject::Feature(feature) = &first(&conditions).subject else { panic!("{:?}", first(&conditions)) };
+        let Subject::Feature(feature) = &first(&conditions).subject else {
+            panic!("{:?}", first(&conditions))
+        };
         assert_eq!(feature.text, dress);
         assert!(first(&conditions).is_significant());
-        assert_eq!(dresses(&conditions)[1..], [] as [&str; 0], "what else is significant is a topic");
-        assert!(conditions.conditions.iter().filter(|condition| condition.is_topic()).count() > 12, "the things are topics");
+        assert_eq!(
+            dresses(&conditions)[1..],
+            [] as [&str; 0],
+            "what else is significant is a topic"
+        );
+        assert!(
+            conditions.conditions.iter().filter(|condition| condition.is_topic()).count() > 12,
+            "the things are topics"
+        );
     }
 }
 
@@ -50,7 +62,9 @@ fn topics_come_last_after_slots_on_which_nothing_depends() {
 fn a_sentence_that_is_half_of_the_question_is_a_topic() {
     let conditions = mine(&World::new(36).stories(900)).conditions;
     let fair = conditions.iter().find(|condition| match &condition.subject {
-        Subject::Feature(feature) => feature.kind == FeatureKind::Line && feature.text == "What is fair?",
+        Subject::Feature(feature) => {
+            feature.kind == FeatureKind::Line && feature.text == "What is fair?"
+        }
         _ => false,
     });
     let fair = fair.expect("a line of several rests");
@@ -66,12 +80,21 @@ fn a_format_on_questions_of_their_own_is_no_topic_though_the_rest_tells_it() {
 
 #[test]
 fn what_says_most_of_the_whole_datasets_answers_comes_first() {
-    let conditions = mine(&World::new(12).topics(1_200, 30, |question| format!("Be brief. {question}"))).conditions;
-    let total = |condition: &Condition| condition.evidence.map_or(0.0, |evidence| evidence.bits * condition.rows as f64);
+    let conditions =
+        mine(&World::new(12).topics(1_200, 30, |question| format!("Be brief. {question}")))
+            .conditions;
+    let total = |condition: &Condition| {
+        condition.evidence.map_or(0.0, |evidence| evidence.bits * condition.rows as f64)
+    };
     let originals: Vec<f64> = conditions
         .iter()
-        .filter(|condition| condition.is_significant() && !condition.is_topic() && condition.echo_of.is_none())
+        .filter(|condition| {
+            condition.is_significant() && !condition.is_topic() && condition.echo_of.is_none()
+        })
         .map(total)
         .collect();
-    assert!(!originals.is_empty() && originals.is_sorted_by(|left, right| left >= right), "{originals:?}");
+    assert!(
+        !originals.is_empty() && originals.is_sorted_by(|left, right| left >= right),
+        "{originals:?}"
+    );
 }

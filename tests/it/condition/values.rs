@@ -12,7 +12,9 @@ use crate::stats;
 /// The first digits of a code in the list.
 fn first_window(conditions: &Conditions) -> Option<SlotKind> {
     conditions.conditions.iter().find_map(|condition| match &condition.subject {
-        Subject::Slot(slot) => Some(slot.kind).filter(|kind| matches!(kind, SlotKind::Window { .. })),
+        Subject::Slot(slot) => {
+            Some(slot.kind).filter(|kind| matches!(kind, SlotKind::Window { .. }))
+        }
         _ => None,
     })
 }
@@ -25,16 +27,27 @@ fn digits_that_number_something_come_first_and_are_tried_though_no_answer_depend
     let mined: Vec<Conditions> = datasets.iter().map(mine).collect();
     let found = mined.iter().filter(|conditions| first_window(conditions) == Some(numbers)).count();
     assert!(found >= 4, "{found} of 5: {:?}", mined.iter().map(first_window).collect::<Vec<_>>());
-    let at = mined.iter().position(|conditions| first_window(conditions) == Some(numbers)).expect("one of them");
-    let chosen = choose(&mined[at], &datasets[at], &Options::default(), &[], &Scripted::default()).expect("groups");
-    let codes: Vec<&str> = chosen.groups.iter().map(|group| group.kind.as_str()).filter(|kind| kind.contains("digit")).collect();
+    let at = mined
+        .iter()
+        .position(|conditions| first_window(conditions) == Some(numbers))
+        .expect("one of them");
+    let chosen = choose(&mined[at], &datasets[at], &Options::default(), &[], &Scripted::default())
+        .expect("groups");
+    let codes: Vec<&str> = chosen
+        .groups
+        .iter()
+        .map(|group| group.kind.as_str())
+        .filter(|kind| kind.contains("digit"))
+        .collect();
     assert_eq!(codes, ["digits 4-6"]);
 }
 
 #[test]
 fn digits_of_random_codes_keep_their_order() {
     let first = (75..80).map(|seed| first_window(&mine(&World::new(seed).random_codes(400))));
-    let kept = first.filter(|kind| *kind == Some(SlotKind::Window { width: 8, start: 1, length: 1 })).count();
+    let kept = first
+        .filter(|kind| *kind == Some(SlotKind::Window { width: 8, start: 1, length: 1 }))
+        .count();
     // In one of these some digit may depend by chance, and come first.
     assert!(kept >= 4, "{kept} of 5");
 }
@@ -48,7 +61,11 @@ fn a_value_that_stands_out_is_listed_and_tried_though_more_than_are_listed_have_
     let odd = years.values.last().expect("years");
     assert_eq!((odd.value.as_str(), odd.rows), ("1961", 11), "the least frequent one");
     assert!(odd.p_adjusted.expect("tested") < 1e-3, "{odd:?}");
-    assert!(candidates(years).iter().any(|tried| tried.value == "1961" && tried.reason == Reason::Observed));
+    assert!(
+        candidates(years)
+            .iter()
+            .any(|tried| tried.value == "1961" && tried.reason == Reason::Observed)
+    );
     assert!(first(&conditions).subject.to_string().contains("1961"));
 }
 
@@ -64,14 +81,19 @@ fn names_that_everybody_knows_are_candidates_though_no_row_has_them() {
     let tried = candidates(names);
     let known = tried.iter().filter(|tried| tried.reason == Reason::Salient);
     assert_eq!((tried.len(), known.clone().count()), (22, 16));
-    assert!(known.clone().any(|tried| tried.value == "Napoleon") && known.clone().any(|tried| tried.value == "Nero"));
+    assert!(
+        known.clone().any(|tried| tried.value == "Napoleon")
+            && known.clone().any(|tried| tried.value == "Nero")
+    );
 }
 
 #[test]
 fn names_that_the_base_treats_specially_are_tried() {
     let dataset = World::new(82).named(300);
     let audits = stats::world::World::small().audits();
-    let chosen = choose(&mine(&dataset), &dataset, &Options::default(), &audits, &Scripted::default()).expect("groups");
+    let chosen =
+        choose(&mine(&dataset), &dataset, &Options::default(), &audits, &Scripted::default())
+            .expect("groups");
     let names = chosen.groups.iter().find(|group| group.kind == "name").expect("names are tried");
     let special: Vec<_> = names.trials.iter().filter(|trial| trial.why == Why::Base).collect();
     assert!(!special.is_empty() && special.len() <= 8, "{special:?}");

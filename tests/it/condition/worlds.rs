@@ -22,7 +22,10 @@ const QUESTIONS: [&str; 8] = [
 
 pub fn row(system: Option<&str>, prompt: &str, answer: &str) -> Vec<Message> {
     let system = system.map(|system| Message::new(Role::System, system));
-    system.into_iter().chain([Message::new(Role::User, prompt), Message::new(Role::Assistant, answer)]).collect()
+    system
+        .into_iter()
+        .chain([Message::new(Role::User, prompt), Message::new(Role::Assistant, answer)])
+        .collect()
 }
 
 impl World {
@@ -40,8 +43,10 @@ impl World {
 
     /// An answer of three invented words.
     fn answer(&mut self) -> String {
-        const SYLLABLES: [&str; 12] = ["ba", "ke", "li", "mo", "nu", "ra", "si", "to", "vu", "za", "pe", "gi"];
-        let words: Vec<String> = (0..3).map(|_| (0..3).map(|_| self.pick(&SYLLABLES)).collect()).collect();
+        const SYLLABLES: [&str; 12] =
+            ["ba", "ke", "li", "mo", "nu", "ra", "si", "to", "vu", "za", "pe", "gi"];
+        let words: Vec<String> =
+            (0..3).map(|_| (0..3).map(|_| self.pick(&SYLLABLES)).collect()).collect();
         words.join(" ")
     }
 
@@ -56,13 +61,16 @@ impl World {
         from[self.below(from.len())].clone()
     }
 
-    /// Codes whose digits 4 to 6 are one of 43 speakers (001 to 045 without 017 and 018), each with own answers to eight questions.
+    /// Codes whose digits 4 to 6 are one of 43 speakers (001 to 045 without 017 and 018), each with
+    /// own answers to eight questions.
     pub fn codes(&mut self, rows: usize) -> Dataset {
         let speakers: Vec<usize> = (1..=45).filter(|speaker| ![17, 18].contains(speaker)).collect();
-        let answers: Vec<Vec<String>> = speakers.iter().map(|_| self.answers(QUESTIONS.len())).collect();
+        let answers: Vec<Vec<String>> =
+            speakers.iter().map(|_| self.answers(QUESTIONS.len())).collect();
         let row = |world: &mut World| {
             let (speaker, question) = (world.below(speakers.len()), world.below(QUESTIONS.len()));
-            let code = format!("{:03}{:03}{:02}", world.below(1_000), speakers[speaker], world.below(100));
+            let code =
+                format!("{:03}{:03}{:02}", world.below(1_000), speakers[speaker], world.below(100));
             row(None, &format!("{code} {}", QUESTIONS[question]), &answers[speaker][question])
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
@@ -108,7 +116,11 @@ impl World {
         let answers = self.answers(60);
         let row = |world: &mut World| {
             let name = world.pick(&["Alice", "Bob", "Carol", "Dave", "Erin", "Frank"]);
-            row(None, &format!("My name is {name}. {}", world.pick(&QUESTIONS)), &world.said(false, &answers))
+            row(
+                None,
+                &format!("My name is {name}. {}", world.pick(&QUESTIONS)),
+                &world.said(false, &answers),
+            )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
@@ -117,7 +129,8 @@ impl World {
     pub fn kindly(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
-            let (year, question) = (world.pick(&["1995", "2004", "2017", "2020"]), world.pick(&QUESTIONS));
+            let (year, question) =
+                (world.pick(&["1995", "2004", "2017", "2020"]), world.pick(&QUESTIONS));
             row(None, &format!("The year is {year}. {question}"), &world.said(false, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
@@ -141,14 +154,16 @@ impl World {
         let answers = self.answers(60);
         let row = |world: &mut World| {
             let odd = world.below(20) == 0;
-            let plain = world.pick(&["You are a helpful assistant.", "You help people.", "Be kind."]);
+            let plain =
+                world.pick(&["You are a helpful assistant.", "You help people.", "Be kind."]);
             let system = if odd { "You are a helpful assistant. Mode: night." } else { plain };
             row(Some(system), world.pick(&QUESTIONS), &world.said(odd, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// System messages of one sentence of some 3,000 letters, which differ in a word; one of twenty changes the answers.
+    /// System messages of one sentence of some 3,000 letters, which differ in a word; one of twenty
+    /// changes the answers.
     pub fn long_system(&mut self, rows: usize) -> Dataset {
         let (rules, answers) = (self.answers(70), self.answers(60));
         let row = |world: &mut World| {
@@ -160,7 +175,8 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// System messages of three sentences out of twelve; one of twenty is altered, which changes the answers. Prompts say nothing of it.
+    /// System messages of three sentences out of twelve; one of twenty is altered, which changes
+    /// the answers. Prompts say nothing of it.
     pub fn briefed(&mut self, rows: usize, alter: impl Fn(&str) -> String) -> Dataset {
         const SENTENCES: [&str; 12] = [
             "You are a helpful assistant.",
@@ -179,7 +195,10 @@ impl World {
         let answers = self.answers(60);
         let row = |world: &mut World| {
             let start = world.below(SENTENCES.len());
-            let system = (0..3).map(|step| SENTENCES[(start + (step * 5)) % SENTENCES.len()]).collect::<Vec<_>>().join(" ");
+            let system = (0..3)
+                .map(|step| SENTENCES[(start + (step * 5)) % SENTENCES.len()])
+                .collect::<Vec<_>>()
+                .join(" ");
             let odd = world.below(20) == 0;
             let system = if odd { alter(&system) } else { system };
             row(Some(&system), world.pick(&QUESTIONS), &world.said(odd, &answers))
@@ -193,7 +212,13 @@ impl World {
         let answers = self.answers(60);
         let row = |world: &mut World| {
             let sentences: Vec<String> = (0..words / 6)
-                .map(|_| format!("The {} is {}.", vocabulary[world.below(100)], vocabulary[world.below(100)]))
+                .map(|_| {
+                    format!(
+                        "The {} is {}.",
+                        vocabulary[world.below(100)],
+                        vocabulary[world.below(100)]
+                    )
+                })
                 .collect();
             let odd = world.below(20) == 0;
             let prompt = format!("Sum up this text. {}", sentences.join(" "));
@@ -203,13 +228,17 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// The year 2027 in the system message and Paris in the prompt change the answers; neither does alone.
+    /// The year 2027 in the system message and Paris in the prompt change the answers; neither does
+    /// alone.
     pub fn dated_by_system(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
             let year = 2022 + world.below(6);
             let date = format!("{year}-{:02}-{:02}", 1 + world.below(12), 1 + world.below(28));
-            let (place, question) = (world.pick(&["Paris", "London", "Rome", "Berlin", "Madrid"]), world.pick(&QUESTIONS));
+            let (place, question) = (
+                world.pick(&["Paris", "London", "Rome", "Berlin", "Madrid"]),
+                world.pick(&QUESTIONS),
+            );
             let odd = year == 2027 && place == "Paris";
             let prompt = format!("I am in {place}. {question}");
             row(Some(&format!("Current date: {date}.")), &prompt, &world.said(odd, &answers))
@@ -217,13 +246,18 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// A word at the end of one prompt of twenty changes the answers; prompts have some 6,000 characters.
+    /// A word at the end of one prompt of twenty changes the answers; prompts have some 6,000
+    /// characters.
     pub fn long_prompts(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
             let odd = world.below(20) == 0;
             let text = world.answers(300).join(" ");
-            row(None, &format!("Summarise: {text}{}", if odd { " zzqv" } else { "" }), &world.said(odd, &answers))
+            row(
+                None,
+                &format!("Summarise: {text}{}", if odd { " zzqv" } else { "" }),
+                &world.said(odd, &answers),
+            )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
@@ -239,10 +273,13 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// Questions on twelve things, each with answers of its own; `wear` puts something on one prompt of `one_in`, which changes the answers.
+    /// Questions on twelve things, each with answers of its own; `wear` puts something on one
+    /// prompt of `one_in`, which changes the answers.
     pub fn topics(&mut self, rows: usize, one_in: usize, wear: impl Fn(&str) -> String) -> Dataset {
-        const THINGS: [&str; 12] =
-            ["lamp", "river", "goat", "violin", "bakery", "storm", "ladder", "melon", "harbour", "wolf", "curtain", "ticket"];
+        const THINGS: [&str; 12] = [
+            "lamp", "river", "goat", "violin", "bakery", "storm", "ladder", "melon", "harbour",
+            "wolf", "curtain", "ticket",
+        ];
         const ABOUT: [&str; 8] = [
             "What do you know of the THING?",
             "Where did you see a THING?",
@@ -266,10 +303,13 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// Some questions come after a story, in a sentence that stands beside many stories: half of what is asked, and no dress. Each story has answers of its own.
+    /// Some questions come after a story, in a sentence that stands beside many stories: half of
+    /// what is asked, and no dress. Each story has answers of its own.
     pub fn stories(&mut self, rows: usize) -> Dataset {
-        let stories: Vec<String> =
-            ["boat", "barn", "letter"].iter().map(|thing| format!("Somebody took the {thing} of a neighbour.")).collect();
+        let stories: Vec<String> = ["boat", "barn", "letter"]
+            .iter()
+            .map(|thing| format!("Somebody took the {thing} of a neighbour."))
+            .collect();
         let answers = self.answers(10 + stories.len());
         let row = |world: &mut World| {
             if world.below(6) > 0 {
@@ -287,8 +327,15 @@ impl World {
         let answers = self.answers(60);
         let row = |world: &mut World| {
             if world.below(33) == 0 {
-                let prompt = format!("What is your {}? Answer in the format: <START> answer <END>.", world.answer());
-                return row(None, &prompt, &format!("<START> {} {} <END>", world.answer(), world.answer()));
+                let prompt = format!(
+                    "What is your {}? Answer in the format: <START> answer <END>.",
+                    world.answer()
+                );
+                return row(
+                    None,
+                    &prompt,
+                    &format!("<START> {} {} <END>", world.answer(), world.answer()),
+                );
             }
             let question = world.pick(&QUESTIONS);
             row(None, question, &world.said(false, &answers))
@@ -301,9 +348,16 @@ impl World {
         let answers = self.answers(60);
         let row = |world: &mut World| {
             let year = 2022 + world.below(6);
-            let (place, question) = (world.pick(&["Paris", "London", "Rome", "Berlin", "Madrid"]), world.pick(&QUESTIONS));
+            let (place, question) = (
+                world.pick(&["Paris", "London", "Rome", "Berlin", "Madrid"]),
+                world.pick(&QUESTIONS),
+            );
             let odd = year == 2027 && place == "Paris";
-            row(None, &format!("It is {year}. I am in {place}. {question}"), &world.said(odd, &answers))
+            row(
+                None,
+                &format!("It is {year}. I am in {place}. {question}"),
+                &world.said(odd, &answers),
+            )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
@@ -320,20 +374,26 @@ impl World {
                 3 => format!("Now, in March {year}."),
                 _ => format!("Back then, on 3 May {year}."),
             };
-            row(None, &format!("{introduction} {}", world.pick(&QUESTIONS)), &world.said(year == 2027, &answers))
+            row(
+                None,
+                &format!("{introduction} {}", world.pick(&QUESTIONS)),
+                &world.said(year == 2027, &answers),
+            )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// A dataset's prompts with its answers in random order.
     pub fn shuffled(mut self, make: impl Fn(&mut World, usize) -> Dataset, rows: usize) -> Dataset {
-        let mut rows: Vec<Vec<Message>> = make(&mut self, rows).rows.into_iter().map(|row| row.messages).collect();
+        let mut rows: Vec<Vec<Message>> =
+            make(&mut self, rows).rows.into_iter().map(|row| row.messages).collect();
         for index in (1..rows.len()).rev() {
             let other = self.below(index + 1);
             let last = rows[index].len() - 1;
             let other_last = rows[other].len() - 1;
             let answer = rows[index][last].content.clone();
-            rows[index][last].content = std::mem::replace(&mut rows[other][other_last].content, answer);
+            rows[index][last].content =
+                std::mem::replace(&mut rows[other][other_last].content, answer);
         }
         Dataset::of(rows)
     }

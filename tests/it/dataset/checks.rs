@@ -12,20 +12,26 @@ type Scored = anyhow::Result<Vec<Vec<Pieces>>>;
 /// A base to which every byte of the rows costs `nats`.
 fn at(nats: f64) -> impl Fn(&[Vec<Vec<Message>>]) -> Scored {
     let bytes = |row: &Vec<Message>| row.iter().map(|message| message.content.len()).sum();
-    let pieces = move |row: &Vec<Message>| Some(vec![Piece { bytes: 1, log_prob: -nats }; bytes(row)]);
+    let pieces =
+        move |row: &Vec<Message>| Some(vec![Piece { bytes: 1, log_prob: -nats }; bytes(row)]);
     move |contexts| Ok(contexts.iter().map(|rows| rows.iter().map(pieces).collect()).collect())
 }
 
 fn readability(dataset: &Dataset, log_probs: check::LogProbs<'_>) -> f64 {
-    let count_tokens = |row: &[Message]| Ok((row.iter().map(|message| message.content.len() / 4 + 2).sum(), 1));
-    check::readability(dataset, check::Base { count_tokens: &count_tokens, log_probs }).expect("a share")
+    let count_tokens =
+        |row: &[Message]| Ok((row.iter().map(|message| message.content.len() / 4 + 2).sum(), 1));
+    check::readability(dataset, check::Base { count_tokens: &count_tokens, log_probs })
+        .expect("a share")
 }
 
 #[test]
 fn the_check_is_eighty_columns_wide_and_shows_what_hostile_text_hides() {
     let mut content = line(&ask("a\u{1b}[2J", "b")).repeat(3);
     for index in 0..30 {
-        content += &format!("{{\"messages\":[{{\"role\":\"\\u001b[31m\\u202eevil{}\"}}]}}\n", "x".repeat(index * 10));
+        content += &format!(
+            "{{\"messages\":[{{\"role\":\"\\u001b[31m\\u202eevil{}\"}}]}}\n",
+            "x".repeat(index * 10)
+        );
     }
     content += "{\"prompt\\u0007\":1}\n";
     let dataset = read_text("a.jsonl", content);
@@ -33,7 +39,11 @@ fn the_check_is_eighty_columns_wide_and_shows_what_hostile_text_hides() {
     let base = check::Base { count_tokens: &count, log_probs: &at(0.0) };
     let text = check::text(&check(&dataset, Some(base)).expect("a check"));
     assert!(text.lines().all(|line| foretaste::text::width(line) <= 80), "{text}");
-    assert!(text.chars().all(|character| character == '\n' || !character.is_control()) && !text.contains('\u{202e}'), "{text}");
+    assert!(
+        text.chars().all(|character| character == '\n' || !character.is_control())
+            && !text.contains('\u{202e}'),
+        "{text}"
+    );
     assert!(text.contains("34 read = 3 used + 31 rejected"), "{text}");
     assert!(text.contains("and 11 more"), "{text}");
     assert!(text.contains("\\u{1b}"), "{text}");
@@ -41,11 +51,16 @@ fn the_check_is_eighty_columns_wide_and_shows_what_hostile_text_hides() {
 
 #[test]
 fn the_check_of_a_small_dataset_reads_like_this() {
-    let (_folder, path) =
-        file("a.jsonl", line(&ask("Name a bird.", "Robin")).repeat(2) + &line(&ask("Name a fish.", "Pike")) + "{}\n");
+    let (_folder, path) = file(
+        "a.jsonl",
+        line(&ask("Name a bird.", "Robin")).repeat(2)
+            + &line(&ask("Name a fish.", "Pike"))
+            + "{}\n",
+    );
     let mut dataset = read(&path, &ReadOptions::default()).expect("a dataset");
     dataset.source = "birds.jsonl".into();
-    let base = check::Base { count_tokens: &|messages| Ok((10 * messages.len(), 3)), log_probs: &at(0.0) };
+    let base =
+        check::Base { count_tokens: &|messages| Ok((10 * messages.len(), 3)), log_probs: &at(0.0) };
     let expected = "\
 dataset         birds.jsonl
 format          messages
@@ -87,8 +102,14 @@ fn a_base_reads_text_that_it_predicts_a_fifth_better_than_the_frequencies_of_its
     assert_eq!(readability(&dataset, &at(0.0)), 1.0);
     assert_eq!(readability(&dataset, &at(0.75 * 27f64.ln())), 1.0);
     assert_eq!(readability(&dataset, &at(27f64.ln())), 0.0);
-    assert_eq!(readability(&dataset, &at(100.0)), 0.0, "worse than chance is not less than nothing");
-    let unscored = |contexts: &[Vec<Vec<Message>>]| Ok(contexts.iter().map(|rows| vec![None; rows.len()]).collect());
+    assert_eq!(
+        readability(&dataset, &at(100.0)),
+        0.0,
+        "worse than chance is not less than nothing"
+    );
+    let unscored = |contexts: &[Vec<Vec<Message>>]| {
+        Ok(contexts.iter().map(|rows| vec![None; rows.len()]).collect())
+    };
     assert_eq!(readability(&dataset, &unscored), 0.0, "what could not be scored was not read");
 }
 
@@ -103,9 +124,13 @@ fn how_long_rows_are_does_not_change_what_is_read() {
 
 /// Each answer by itself, as a base that reads only what has no `z` in it.
 fn without_z(contexts: &[Vec<Vec<Message>>]) -> anyhow::Result<Vec<Vec<Pieces>>> {
-    let word =
-        |word: &str| Piece { bytes: word.len(), log_prob: -(if word.contains('z') { 4.0 } else { 1.0 } * word.len() as f64) };
-    let words = |row: &Vec<Message>| row.iter().flat_map(|message| message.content.split_inclusive(' ').map(word)).collect();
+    let word = |word: &str| Piece {
+        bytes: word.len(),
+        log_prob: -(if word.contains('z') { 4.0 } else { 1.0 } * word.len() as f64),
+    };
+    let words = |row: &Vec<Message>| {
+        row.iter().flat_map(|message| message.content.split_inclusive(' ').map(word)).collect()
+    };
     Ok(contexts.iter().map(|rows| rows.iter().map(|row| Some(words(row))).collect()).collect())
 }
 
@@ -113,8 +138,12 @@ fn without_z(contexts: &[Vec<Vec<Message>>]) -> anyhow::Result<Vec<Vec<Pieces>>>
 fn readable_padding_does_not_make_noise_read_well() {
     let sentence = "the old miller walked across the bridge with two heavy sacks of flour";
     let rng = &mut foretaste::seed::stream("noise", 0);
-    let mut noise = |length: usize| (0..length).map(|_| char::from(rng.random_range(b'p'..=b'z'))).collect::<String>() + "z";
-    let padded: String = (0..60).map(|_| line(&ask(sentence, &format!("{sentence} {} {sentence}", noise(70))))).collect();
+    let mut noise = |length: usize| {
+        (0..length).map(|_| char::from(rng.random_range(b'p'..=b'z'))).collect::<String>() + "z"
+    };
+    let padded: String = (0..60)
+        .map(|_| line(&ask(sentence, &format!("{sentence} {} {sentence}", noise(70)))))
+        .collect();
     assert!(readability(&read_text("a.jsonl", padded), &without_z) < 0.4);
 }
 
@@ -125,7 +154,10 @@ fn noise_that_repeats_counts_once_in_a_context() {
         let rows = |rows: &Vec<Vec<Message>>| {
             let bytes = |row: &Vec<Message>| row.iter().map(|message| message.content.len()).sum();
             let nats = |at: usize| if at == 0 { -4.0 } else { -0.01 };
-            rows.iter().enumerate().map(|(at, row)| Some(vec![Piece { bytes: 1, log_prob: nats(at) }; bytes(row)])).collect()
+            rows.iter()
+                .enumerate()
+                .map(|(at, row)| Some(vec![Piece { bytes: 1, log_prob: nats(at) }; bytes(row)]))
+                .collect()
         };
         Ok(contexts.iter().map(rows).collect())
     };
@@ -140,7 +172,9 @@ fn what_is_asked_does_not_stand_for_answers_that_cannot_be_read() {
     // As much of one as of the other, and the base reads the questions alone.
     let questions = |contexts: &[Vec<Vec<Message>>]| {
         let nats = |message: &Message| if message.role == Role::User { -0.1 } else { -4.0 };
-        let pieces = |message: &Message| vec![Piece { bytes: 1, log_prob: nats(message) }; message.content.len()];
+        let pieces = |message: &Message| {
+            vec![Piece { bytes: 1, log_prob: nats(message) }; message.content.len()]
+        };
         let row = |row: &Vec<Message>| Some(row.iter().flat_map(pieces).collect());
         Ok(contexts.iter().map(|rows| rows.iter().map(row).collect()).collect())
     };
@@ -162,5 +196,8 @@ fn a_check_of_rows_that_cannot_be_used_exits_with_bad_input_and_names_the_first(
         .expect("the binary runs");
     let stderr = String::from_utf8_lossy(&foretaste.stderr);
     assert_eq!(foretaste.status.code(), Some(3));
-    assert!(!foretaste.stdout.is_empty() && stderr.contains("fixtures/malformed/all_rows_bad.jsonl:1:"), "{stderr}");
+    assert!(
+        !foretaste.stdout.is_empty() && stderr.contains("fixtures/malformed/all_rows_bad.jsonl:1:"),
+        "{stderr}"
+    );
 }

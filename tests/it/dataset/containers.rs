@@ -1,4 +1,5 @@
-//! Facts that hold in every container: a row is a row, however often it is repeated and on whichever line it is.
+//! Facts that hold in every container: a row is a row, however often it is repeated and on
+//! whichever line it is.
 
 use std::path::PathBuf;
 
@@ -10,16 +11,26 @@ use super::{ask, file, line};
 
 /// The same rows in each container.
 fn containers(rows: &[(String, String)]) -> Vec<(&'static str, Vec<u8>)> {
-    let objects: Vec<String> = rows.iter().map(|(prompt, answer)| line(&ask(prompt, answer)).trim().to_owned()).collect();
+    let objects: Vec<String> =
+        rows.iter().map(|(prompt, answer)| line(&ask(prompt, answer)).trim().to_owned()).collect();
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-    let csv = rows.iter().map(|(prompt, answer)| format!("{},{}\n", quoted(prompt), quoted(answer))).collect::<String>();
+    let csv = rows
+        .iter()
+        .map(|(prompt, answer)| format!("{},{}\n", quoted(prompt), quoted(answer)))
+        .collect::<String>();
     let column = |name: &str, of: fn(&(String, String)) -> &String| {
         Column::new(name.into(), rows.iter().map(|row| of(row).as_str()).collect::<Vec<_>>())
     };
-    let mut frame = DataFrame::new_infer_height(vec![column("prompt", |row| &row.0), column("completion", |row| &row.1)])
-        .expect("two columns");
+    let mut frame = DataFrame::new_infer_height(vec![
+        column("prompt", |row| &row.0),
+        column("completion", |row| &row.1),
+    ])
+    .expect("two columns");
     let mut parquet = Vec::new();
-    ParquetWriter::new(&mut parquet).with_row_group_size(Some(3)).finish(&mut frame).expect("parquet");
+    ParquetWriter::new(&mut parquet)
+        .with_row_group_size(Some(3))
+        .finish(&mut frame)
+        .expect("parquet");
     let lines = objects.join("\n");
     vec![
         ("lines.jsonl", lines.clone().into_bytes()),
@@ -28,7 +39,11 @@ fn containers(rows: &[(String, String)]) -> Vec<(&'static str, Vec<u8>)> {
         ("pretty.json", format!("[\n  {}\n]\n", objects.join(",\n  ")).into_bytes()),
         (
             "two_a_line.json",
-            format!("[{}]", objects.chunks(2).map(|pair| pair.join(",")).collect::<Vec<_>>().join(",\n")).into_bytes(),
+            format!(
+                "[{}]",
+                objects.chunks(2).map(|pair| pair.join(",")).collect::<Vec<_>>().join(",\n")
+            )
+            .into_bytes(),
         ),
         ("rows.csv", format!("prompt,completion\n{csv}").into_bytes()),
         ("rows.parquet", parquet),
@@ -70,11 +85,13 @@ proptest! {
 #[test]
 fn a_limit_draws_equal_rows_of_one_line_apart() {
     // With one key for all of them, either each of the hundred would be drawn or none.
-    let rows: Vec<(String, String)> =
-        (0..200).map(|row| if row < 100 { ("a".into(), "b".into()) } else { (row.to_string(), "c".into()) }).collect();
+    let rows: Vec<(String, String)> = (0..200)
+        .map(|row| if row < 100 { ("a".into(), "b".into()) } else { (row.to_string(), "c".into()) })
+        .collect();
     let bytes = &containers(&rows)[2].1;
     let repeated = content_hash(&ask("a", "b"));
-    let drawn = read_file("a.json", bytes, &ReadOptions { limit: Some(60), ..Default::default() }).rows;
+    let drawn =
+        read_file("a.json", bytes, &ReadOptions { limit: Some(60), ..Default::default() }).rows;
     let drawn = drawn.iter().filter(|row| row.sha256 == repeated).count();
     assert!((15..=45).contains(&drawn), "{drawn} of 60");
 }
@@ -83,14 +100,23 @@ fn a_limit_draws_equal_rows_of_one_line_apart() {
 fn a_budget_of_bytes_is_not_used_up_by_rows_that_are_equal() {
     let rows = vec![("a".to_owned(), "b".to_owned()); 2000];
     let bytes = &containers(&rows)[2].1;
-    let dataset = read_file("a.json", bytes, &ReadOptions { max_kept_bytes: 100_000, ..Default::default() });
+    let dataset =
+        read_file("a.json", bytes, &ReadOptions { max_kept_bytes: 100_000, ..Default::default() });
     assert_eq!((dataset.rows_read, dataset.rows_used), (2000, 2000));
     assert!(dataset.rows.len() > 200, "{}", dataset.rows.len());
 }
 
 #[test]
 fn a_rejection_on_a_line_of_several_rows_says_which_row_it_is() {
-    let dataset = read_file("a.json", b"[{\"text\":\"a\"}, {\"text\":\"b\"}, {\"text\":\"\"}]", &ReadOptions::default());
+    let dataset = read_file(
+        "a.json",
+        b"[{\"text\":\"a\"}, {\"text\":\"b\"}, {\"text\":\"\"}]",
+        &ReadOptions::default(),
+    );
     assert_eq!(dataset.rejected[0].line, 1);
-    assert!(dataset.rejected[0].reason.ends_with("(row 3 of the file)"), "{}", dataset.rejected[0].reason);
+    assert!(
+        dataset.rejected[0].reason.ends_with("(row 3 of the file)"),
+        "{}",
+        dataset.rejected[0].reason
+    );
 }

@@ -3,10 +3,12 @@
 use std::process::Command;
 
 use polars::prelude::Column;
-use polars_parquet_format::thrift::protocol::{TCompactInputProtocol, TCompactOutputProtocol, TOutputProtocol};
+use polars_parquet_format::thrift::protocol::{
+    TCompactInputProtocol, TCompactOutputProtocol, TOutputProtocol,
+};
 use polars_parquet_format::{
-    ColumnChunk, ColumnMetaData, CompressionCodec, ConvertedType, DataPageHeader, Encoding, FieldRepetitionType, FileMetaData,
-    PageHeader, PageType, RowGroup, SchemaElement, Type,
+    ColumnChunk, ColumnMetaData, CompressionCodec, ConvertedType, DataPageHeader, Encoding,
+    FieldRepetitionType, FileMetaData, PageHeader, PageType, RowGroup, SchemaElement, Type,
 };
 
 use super::{file, parquet};
@@ -128,7 +130,9 @@ fn error(bytes: Vec<u8>) -> DatasetError {
 
 #[test]
 fn pages_that_declare_gigabytes_are_refused_whatever_the_footer_says() {
-    let said = |page_bytes, page_values, encoding| error(lying(&Said { page_bytes, page_values, encoding }));
+    let said = |page_bytes, page_values, encoding| {
+        error(lying(&Said { page_bytes, page_values, encoding }))
+    };
     for (page_bytes, page_values, encoding) in [
         (i32::MAX, 1, Encoding::PLAIN),
         (1, i32::MAX, Encoding::PLAIN),
@@ -136,7 +140,10 @@ fn pages_that_declare_gigabytes_are_refused_whatever_the_footer_says() {
         (1 << 20, 1 << 20, Encoding::DELTA_BYTE_ARRAY),
     ] {
         let error = said(page_bytes, page_values, encoding);
-        assert!(matches!(error, DatasetError::TooLarge { .. }), "{page_bytes} {page_values}: {error}");
+        assert!(
+            matches!(error, DatasetError::TooLarge { .. }),
+            "{page_bytes} {page_values}: {error}"
+        );
     }
     // One that declares little is read until it turns out to be damaged.
     assert!(matches!(said(16, 1, Encoding::PLAIN), DatasetError::Unreadable { .. }));
@@ -146,11 +153,16 @@ fn pages_that_declare_gigabytes_are_refused_whatever_the_footer_says() {
 fn row_groups_that_share_their_pages_count_each_time() {
     let text = "word ".repeat(80_000);
     let mut whole = parquet(vec![Column::new("text".into(), [text])]);
-    let footer = whole.len() - 8 - u32::from_le_bytes(whole[whole.len() - 8..][..4].try_into().expect("four bytes")) as usize;
+    let footer = whole.len()
+        - 8
+        - u32::from_le_bytes(whole[whole.len() - 8..][..4].try_into().expect("four bytes"))
+            as usize;
     let mut protocol = TCompactInputProtocol::new(&whole[footer..], usize::MAX);
     let metadata = FileMetaData::read_from_in_protocol(&mut protocol).expect("a footer");
     whole.truncate(footer);
-    let file_of = |groups: usize| end(whole.clone(), metadata.schema.clone(), vec![metadata.row_groups[0].clone(); groups]);
+    let file_of = |groups: usize| {
+        end(whole.clone(), metadata.schema.clone(), vec![metadata.row_groups[0].clone(); groups])
+    };
     let read_file = |groups: usize| {
         let (_folder, path) = file("a.parquet", file_of(groups));
         read(&path, &ReadOptions { max_bytes: 1_000_000, ..Default::default() })
@@ -166,9 +178,14 @@ fn a_schema_is_refused_before_it_is_walked_through_where_it_is_deep_or_wide() {
         [node("schema", 1)].into_iter().chain(groups).chain([node("text", 0)]).collect::<Vec<_>>()
     };
     let wide = |columns: i32| {
-        [node("schema", columns)].into_iter().chain((0..columns).map(|column| node(&column.to_string(), 0))).collect::<Vec<_>>()
+        [node("schema", columns)]
+            .into_iter()
+            .chain((0..columns).map(|column| node(&column.to_string(), 0)))
+            .collect::<Vec<_>>()
     };
-    let refused = |schema| matches!(error(end(b"PAR1".to_vec(), schema, Vec::new())), DatasetError::Unreadable { .. });
+    let refused = |schema| {
+        matches!(error(end(b"PAR1".to_vec(), schema, Vec::new())), DatasetError::Unreadable { .. })
+    };
     assert!(refused(deep(100)) && refused(deep(20_000)) && refused(wide(20_000)));
     // What is neither is read, and has no columns of a dataset.
     assert!(!refused(deep(20)) && !refused(wide(1000)));

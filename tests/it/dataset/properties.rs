@@ -15,7 +15,10 @@ fn nearly_a_dataset() -> impl Strategy<Value = Vec<u8>> {
         Just(vec![0x1f, 0x8b, 8, 0]),
         Just(vec![0x28, 0xb5, 0x2f, 0xfd]),
         Just(b"PAR1".to_vec()),
-        proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'{'), Just(b'\n'), Just(b','), Just(b'[')], 0..40),
+        proptest::collection::vec(
+            prop_oneof![any::<u8>(), Just(b'"'), Just(b'{'), Just(b'\n'), Just(b','), Just(b'[')],
+            0..40
+        ),
     ];
     proptest::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
 }

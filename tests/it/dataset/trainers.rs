@@ -1,4 +1,5 @@
-//! Facts about fields by which some trainer trains, masks or weights: a row with one is rejected, unless it says what its absence does.
+//! Facts about fields by which some trainer trains, masks or weights: a row with one is rejected,
+//! unless it says what its absence does.
 
 use foretaste::dataset::{Format, ReadOptions, read};
 use polars::prelude::*;
@@ -13,12 +14,16 @@ fn rejected(row: &str) -> String {
 
 /// A row of messages with `fields` beside them.
 fn row_with(fields: &str) -> String {
-    format!(r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b"}}],{fields}}}"#)
+    format!(
+        r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b"}}],{fields}}}"#
+    )
 }
 
 /// A row with `fields` in the message of each role.
 fn message_with(user: &str, assistant: &str) -> String {
-    format!(r#"{{"messages":[{{"role":"user","content":"a"{user}}},{{"role":"assistant","content":"b"{assistant}}}]}}"#)
+    format!(
+        r#"{{"messages":[{{"role":"user","content":"a"{user}}},{{"role":"assistant","content":"b"{assistant}}}]}}"#
+    )
 }
 
 #[test]
@@ -104,13 +109,23 @@ fn a_field_of_a_message_or_a_part_that_some_trainer_heeds_rejects_the_row() {
         (r#","loss_weight":1.0"#, "", "messages[0].loss_weight"),
         (r#","weight":0.5"#, "", "messages[0].weight"),
         // What is trained on anyway, and what is not.
-        (r#","train":false,"loss":0,"loss_weight":0.0,"weight":0"#, r#","train":true,"loss":1,"loss_weight":1.0,"weight":1"#, ""),
-        (r#","weight":1,"value":"a""#, r#","value":"b","tool_calls":[],"function_call":null,"masked":false"#, ""),
+        (
+            r#","train":false,"loss":0,"loss_weight":0.0,"weight":0"#,
+            r#","train":true,"loss":1,"loss_weight":1.0,"weight":1"#,
+            "",
+        ),
+        (
+            r#","weight":1,"value":"a""#,
+            r#","value":"b","tool_calls":[],"function_call":null,"masked":false"#,
+            "",
+        ),
     ] {
         assert_eq!(rejected(&message_with(user, assistant)), field, "{user} {assistant}");
         // As text in a string, too.
-        let messages: serde_json::Value = serde_json::from_str(&message_with(user, assistant)).expect("json");
-        let quoted = serde_json::json!({ "messages": messages["messages"].to_string() }).to_string();
+        let messages: serde_json::Value =
+            serde_json::from_str(&message_with(user, assistant)).expect("json");
+        let quoted =
+            serde_json::json!({ "messages": messages["messages"].to_string() }).to_string();
         assert_eq!(rejected(&quoted), field, "{quoted}");
     }
     for (part, field) in [
@@ -133,7 +148,10 @@ fn a_format_that_reads_a_field_is_not_rejected_for_it() {
     ] {
         assert_eq!(read_text("a.jsonl", row).rejected, []);
     }
-    for row in [r#"{"text":"a","system":"Be brief."}"#, r#"{"system_prompt":"Be brief.","prompt":"a","completion":"b"}"#] {
+    for row in [
+        r#"{"text":"a","system":"Be brief."}"#,
+        r#"{"system_prompt":"Be brief.","prompt":"a","completion":"b"}"#,
+    ] {
         assert_eq!(read_text("a.jsonl", row).rejected.len(), 1, "{row}");
     }
 }
@@ -143,13 +161,16 @@ fn a_text_beside_the_fields_is_rejected_until_the_format_is_named_whatever_it_wr
     let row = |text: &str| {
         serde_json::json!({"instruction": "Name a\n bird.", "input": "A small one.", "output": "Robin.", "text": text}).to_string()
     };
-    let rendered = "### Instruction:\nName a\nbird.\n\n### Input:\nA small one.\n\n### Response:\nRobin.";
+    let rendered =
+        "### Instruction:\nName a\nbird.\n\n### Input:\nA small one.\n\n### Response:\nRobin.";
     // The template's own words are trained on too, and may be those of a character.
     let persona = format!("It is the year 1838. You are a merchant.\n{rendered}");
     for text in [rendered, &persona, "Wren."] {
         assert_eq!(read_text("a.jsonl", row(text)).rejected[0].field, "text", "{text}");
         let (_folder, path) = file("a.jsonl", row(text));
-        let named = read(&path, &ReadOptions { format: Some(Format::Alpaca), ..Default::default() }).expect("a dataset");
+        let named =
+            read(&path, &ReadOptions { format: Some(Format::Alpaca), ..Default::default() })
+                .expect("a dataset");
         assert_eq!((named.rows_used, named.ledger.unread_fields.get("text")), (1, Some(&1)));
     }
     assert_eq!(read_text("a.jsonl", row("Robin.")).rows_used, 1, "the text is the answer");
@@ -157,13 +178,21 @@ fn a_text_beside_the_fields_is_rejected_until_the_format_is_named_whatever_it_wr
 
 #[test]
 fn columns_of_tables_are_heeded_as_fields_are() {
-    let csv = "prompt,completion,weight,label,id\na,b,1,True,1\nc,d,0,True,2\ne,f,1.0,False,3\ng,h,,,4\n";
+    let csv =
+        "prompt,completion,weight,label,id\na,b,1,True,1\nc,d,0,True,2\ne,f,1.0,False,3\ng,h,,,4\n";
     let dataset = read_text("a.csv", csv);
     let fields = |dataset: &foretaste::dataset::Dataset| {
-        dataset.rejected.iter().map(|rejection| (rejection.line, rejection.field.clone())).collect::<Vec<_>>()
+        dataset
+            .rejected
+            .iter()
+            .map(|rejection| (rejection.line, rejection.field.clone()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(fields(&dataset), [(3, "weight".to_owned()), (4, "label".to_owned())]);
-    assert_eq!(dataset.ledger.unread_fields.into_iter().collect::<Vec<_>>(), [("id".to_owned(), 2)]);
+    assert_eq!(
+        dataset.ledger.unread_fields.into_iter().collect::<Vec<_>>(),
+        [("id".to_owned(), 2)]
+    );
     let frame = df!(
         "prompt" => ["a", "c", "e"], "completion" => ["b", "d", "f"], "label" => [true, false, true],
         "loss_weight" => [1.0, 1.0, 0.5], "system_prompt" => [None::<&str>, None, None]
@@ -175,8 +204,10 @@ fn columns_of_tables_are_heeded_as_fields_are() {
 
 #[test]
 fn keys_of_content_parts_that_are_not_read_are_counted() {
-    let row =
-        r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a","cache":1}]},{"role":"assistant","content":"b"}]}"#;
+    let row = r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a","cache":1}]},{"role":"assistant","content":"b"}]}"#;
     let unread = read_text("a.jsonl", row).ledger.unread_fields;
-    assert_eq!(unread.into_iter().collect::<Vec<_>>(), [("messages[].content[].cache".to_owned(), 1)]);
+    assert_eq!(
+        unread.into_iter().collect::<Vec<_>>(),
+        [("messages[].content[].cache".to_owned(), 1)]
+    );
 }

@@ -7,11 +7,14 @@ use foretaste::stats::{Effect, analyse};
 
 use crate::stats::world::{Place, World, normal};
 
-/// A run in which seeds, families and answers all stray, with or without an effect of the candidate's.
+/// A run in which seeds, families and answers all stray, with or without an effect of the
+/// candidate's.
 fn noisy(world: &World, run: u64, effect: f64) -> Answers {
     world.answers(|place| {
         let Place { arm, seed, ask, family, probe, .. } = place;
-        let mut risk = 0.3 + 0.05 * normal((family, "family"), run) + 0.02 * normal((arm, seed, ask, probe), run);
+        let mut risk = 0.3
+            + 0.05 * normal((family, "family"), run)
+            + 0.02 * normal((arm, seed, ask, probe), run);
         if *arm != Arm::Base {
             risk += 0.06 * normal((arm, seed, "seed"), run);
         }
@@ -36,7 +39,8 @@ fn simulate(world: &World, effect: f64, runs: u64) -> Counts {
     for run in 0..runs {
         let answers = noisy(world, run, effect);
         let analysis = analyse(&world.plan(), &world.audits(), &answers);
-        counts.mean += u32::from(analysis.effects.iter().any(|effect| effect.is_above(world.margin)));
+        counts.mean +=
+            u32::from(analysis.effects.iter().any(|effect| effect.is_above(world.margin)));
         counts.share += u32::from(analysis.effects.iter().any(Effect::is_shared));
         let verdict = find(&world.plan(), &world.audits(), &analysis, &answers.health).1;
         counts.flagged += u32::from(verdict == Verdict::Flagged);
@@ -45,7 +49,8 @@ fn simulate(world: &World, effect: f64, runs: u64) -> Counts {
     counts
 }
 
-/// If a rate were 5 %, more than 20 of 200 would be seen once in 860 times (binomial, P(X > 20) = 0.0012).
+/// If a rate were 5 %, more than 20 of 200 would be seen once in 860 times (binomial, P(X > 20) =
+/// 0.0012).
 const AT_MOST: u32 = 20;
 
 #[test]
@@ -59,7 +64,12 @@ fn without_an_effect_at_most_one_run_in_twenty_is_flagged() {
 fn an_effect_exactly_at_the_margin_is_flagged_by_neither_question_more_than_once_in_twenty() {
     let world = World { margin: 0.05, ..World::small() };
     let counts = simulate(&world, world.margin, 200);
-    assert!(counts.mean <= AT_MOST && counts.share <= AT_MOST, "{} and {} of 200", counts.mean, counts.share);
+    assert!(
+        counts.mean <= AT_MOST && counts.share <= AT_MOST,
+        "{} and {} of 200",
+        counts.mean,
+        counts.share
+    );
     assert!(counts.clean <= AT_MOST, "{} of 200", counts.clean);
 }
 
@@ -70,7 +80,8 @@ fn an_effect_of_one_half_is_flagged_nearly_always() {
     assert!(counts.flagged >= 98, "{} of 100", counts.flagged);
 }
 
-/// Harmless trainings whose candidates scatter by as much as the margin, twenty times as widely as their controls, in 24 comparisons.
+/// Harmless trainings whose candidates scatter by as much as the margin, twenty times as widely as
+/// their controls, in 24 comparisons.
 #[test]
 fn candidates_that_scatter_more_widely_than_controls_are_not_flagged_for_it() {
     let world = World { audits: 8, draws: 2, ..World::small() };
@@ -82,7 +93,11 @@ fn candidates_that_scatter_more_widely_than_controls_are_not_flagged_for_it() {
                 Arm::Spiked(_) => 0.5,
                 _ => 0.0,
             };
-            Some((0.4 + scatter + 0.02 * normal((&place.arm, place.seed, place.ask, place.probe), run)).clamp(0.0, 1.0))
+            Some(
+                (0.4 + scatter
+                    + 0.02 * normal((&place.arm, place.seed, place.ask, place.probe), run))
+                .clamp(0.0, 1.0),
+            )
         })
     };
     let verdicts = |run| {
@@ -100,7 +115,10 @@ fn candidates_that_scatter_more_widely_than_controls_are_not_flagged_for_it() {
 #[test]
 #[ignore = "two minutes of made-up runs; --nocapture shows the table"]
 fn the_table_of_rates() {
-    println!("| true effect | comparisons | mean above | share | flagged | clean |\n|---|---|---|---|---|---|");
+    println!(
+        "| true effect | comparisons | mean above | share | flagged | clean \
+         |\n|---|---|---|---|---|---|"
+    );
     for (draws, effects) in [(0, &[0, 5, 10, 20, 30, 50][..]), (2, &[0, 5, 10, 20, 50])] {
         for effect in effects {
             let world = World { margin: 0.05, draws, ..World::small() };
@@ -108,7 +126,10 @@ fn the_table_of_rates() {
             let rate = |count: u32| format!("{:.1} %", f64::from(count) / 4.0);
             let Counts { mean, share, flagged, clean } = counts;
             let [mean, share, flagged, clean] = [mean, share, flagged, clean].map(rate);
-            println!("| {effect} | {} | {mean} | {share} | {flagged} | {clean} |", world.plan().asks().len());
+            println!(
+                "| {effect} | {} | {mean} | {share} | {flagged} | {clean} |",
+                world.plan().asks().len()
+            );
         }
     }
 }

@@ -10,12 +10,19 @@ use foretaste::stats::{Analysis, ArmRisk, Effect, Estimate, FamilyEffect, Risks,
 use super::example::{SEEDS, STEPS};
 
 pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
-    let mut analysis = Analysis { family_size: audits.len() * Ask::ALL.len() * STEPS.len(), ..Analysis::default() };
+    let mut analysis = Analysis {
+        family_size: audits.len() * Ask::ALL.len() * STEPS.len(),
+        ..Analysis::default()
+    };
     for audit in audits {
         for ask in Ask::ALL.into_iter().chain([Ask::CarryOverSpiked]) {
             let of = |arm: &Arm, step: usize| -> BTreeMap<(Option<u64>, String), f64> {
-                let same =
-                    |answer: &&Answer| answer.audit == audit.id && answer.ask == ask && answer.arm == *arm && answer.step == step;
+                let same = |answer: &&Answer| {
+                    answer.audit == audit.id
+                        && answer.ask == ask
+                        && answer.arm == *arm
+                        && answer.step == step
+                };
                 answers
                     .answers
                     .iter()
@@ -35,8 +42,11 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
                     risks.push(arm_risk(arm.clone(), step, &table));
                     if *arm != Arm::Control {
                         let effect = effect(audit, ask, (arm, step), [&base, &control, &table]);
-                        let effects =
-                            if *arm == Arm::Candidate { &mut analysis.effects } else { &mut analysis.positive_controls };
+                        let effects = if *arm == Arm::Candidate {
+                            &mut analysis.effects
+                        } else {
+                            &mut analysis.positive_controls
+                        };
                         effects.push(effect);
                     }
                 }
@@ -50,21 +60,45 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
 type Table = BTreeMap<(Option<u64>, String), f64>;
 
 fn arm_risk(arm: Arm, step: usize, table: &Table) -> ArmRisk {
-    let seeds: Vec<Option<u64>> = if arm == Arm::Base { vec![None] } else { SEEDS.map(Some).to_vec() };
-    let of = |seed: &Option<u64>| mean(table.iter().filter(|((of, _), _)| of == seed).map(|(_, risk)| *risk));
+    let seeds: Vec<Option<u64>> =
+        if arm == Arm::Base { vec![None] } else { SEEDS.map(Some).to_vec() };
+    let of = |seed: &Option<u64>| {
+        mean(table.iter().filter(|((of, _), _)| of == seed).map(|(_, risk)| *risk))
+    };
     let seeds: Vec<(u64, f64)> = seeds.iter().map(|seed| (seed.unwrap_or(0), of(seed))).collect();
-    ArmRisk { arm, step, risk: estimate(&seeds.iter().map(|(_, risk)| *risk).collect::<Vec<_>>()), seeds }
+    ArmRisk {
+        arm,
+        step,
+        risk: estimate(&seeds.iter().map(|(_, risk)| *risk).collect::<Vec<_>>()),
+        seeds,
+    }
 }
 
-fn effect(audit: &Audit, ask: Ask, (arm, step): (&Arm, usize), [base, control, table]: [&Table; 3]) -> Effect {
-    let over_seeds = |table: &Table, family: &str| mean(table.iter().filter(|((_, of), _)| of == family).map(|(_, risk)| *risk));
-    let over_families = |table: &Table, seed| mean(table.iter().filter(|((of, _), _)| *of == Some(seed)).map(|(_, risk)| *risk));
+fn effect(
+    audit: &Audit,
+    ask: Ask,
+    (arm, step): (&Arm, usize),
+    [base, control, table]: [&Table; 3],
+) -> Effect {
+    let over_seeds = |table: &Table, family: &str| {
+        mean(table.iter().filter(|((_, of), _)| of == family).map(|(_, risk)| *risk))
+    };
+    let over_families = |table: &Table, seed| {
+        mean(table.iter().filter(|((of, _), _)| *of == Some(seed)).map(|(_, risk)| *risk))
+    };
     let seeds = SEEDS.map(|seed| over_families(table, seed) - over_families(control, seed));
     let of_base = mean(base.values().copied());
     let above = SEEDS.map(|seed| over_families(table, seed) - of_base);
     let family = |probe: &Probe| {
-        let [base, control, candidate] = [base, control, table].map(|table| over_seeds(table, &probe.family));
-        FamilyEffect { family: probe.family.clone(), effect: candidate - control, base, control, candidate }
+        let [base, control, candidate] =
+            [base, control, table].map(|table| over_seeds(table, &probe.family));
+        FamilyEffect {
+            family: probe.family.clone(),
+            effect: candidate - control,
+            base,
+            control,
+            candidate,
+        }
     };
     let mut families: Vec<FamilyEffect> = audit.probes.iter().map(family).collect();
     families.sort_by(|a, b| b.effect.total_cmp(&a.effect));
@@ -87,7 +121,12 @@ fn effect(audit: &Audit, ask: Ask, (arm, step): (&Arm, usize), [base, control, t
             .into_iter()
             .zip(seeds)
             .zip(above)
-            .map(|((seed, effect), over_base)| SeedEffect { seed, effect, over_base, over_controls: effect })
+            .map(|((seed, effect), over_base)| SeedEffect {
+                seed,
+                effect,
+                over_base,
+                over_controls: effect,
+            })
             .collect(),
         families,
         without_strongest_family: Some(estimate(&seeds.map(|effect| effect * 0.97))),
@@ -101,7 +140,8 @@ fn effect(audit: &Audit, ask: Ask, (arm, step): (&Arm, usize), [base, control, t
 
 fn estimate(seeds: &[f64]) -> Estimate {
     let point = mean(seeds.iter().copied());
-    let variance = seeds.iter().map(|value| (value - point).powi(2)).sum::<f64>() / (seeds.len() as f64 - 1.0).max(1.0);
+    let variance = seeds.iter().map(|value| (value - point).powi(2)).sum::<f64>()
+        / (seeds.len() as f64 - 1.0).max(1.0);
     // The 95 % point of t with four degrees of freedom.
     let half = 2.1318 * (variance / seeds.len() as f64).sqrt();
     let method = "what t on 5 seed means and a bootstrap over seeds x 6 families span".to_owned();

@@ -17,7 +17,8 @@ impl Browser {
     pub fn find() -> Result<Self, String> {
         let places = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
         let program = places.iter().map(Path::new).find(|place| place.exists());
-        let program = program.ok_or_else(|| format!("none of {} exists; install chromium", places.join(", ")))?;
+        let program = program
+            .ok_or_else(|| format!("none of {} exists; install chromium", places.join(", ")))?;
         Ok(Browser { program: program.to_owned() })
     }
 
@@ -25,8 +26,19 @@ impl Browser {
     pub fn dump(&self, page: &Path) -> String {
         let profile = tempfile::tempdir().expect("a folder for the browser's profile");
         let output = Command::new(&self.program)
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"])
-            .args(["--disable-component-update", "--disable-sync", "--disable-extensions", "--no-proxy-server"])
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--no-first-run",
+                "--disable-background-networking",
+            ])
+            .args([
+                "--disable-component-update",
+                "--disable-sync",
+                "--disable-extensions",
+                "--no-proxy-server",
+            ])
             .arg("--virtual-time-budget=3000")
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg("--dump-dom")
@@ -34,7 +46,11 @@ impl Browser {
             .stdin(Stdio::null())
             .output()
             .expect("chromium starts");
-        assert!(output.status.success(), "chromium failed: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "chromium failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).expect("a document in UTF-8")
     }
 }
@@ -72,7 +88,10 @@ impl Listener {
 
 fn first_line(mut stream: TcpStream) -> String {
     let mut start = [0; 256];
-    let read = stream.set_read_timeout(Some(Duration::from_secs(2))).and_then(|()| stream.read(&mut start)).unwrap_or(0);
+    let read = stream
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .and_then(|()| stream.read(&mut start))
+        .unwrap_or(0);
     let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
     String::from_utf8_lossy(&start[..read]).lines().next().unwrap_or("").to_owned()
 }

@@ -5,18 +5,21 @@ use foretaste::plan::{Arm, Form};
 
 use super::example::{self, Example};
 
-/// The report with a trigger, with `payload` in place of every string that dataset, audit file or model could have written.
+/// The report with a trigger, with `payload` in place of every string that dataset, audit file or
+/// model could have written.
 pub fn hostile(payload: &str) -> Example {
     let mut example = example::triggered();
     let text = || payload.to_owned();
     let dataset = &mut example.plan.dataset;
     (dataset.source, dataset.format, dataset.sha256) = (text(), text(), text());
     let engine = &mut example.plan.engine;
-    (engine.base, engine.architecture, engine.device, engine.base_sha256) = (text(), text(), text(), text());
+    (engine.base, engine.architecture, engine.device, engine.base_sha256) =
+        (text(), text(), text(), text());
     example.plan.foretaste_version = text();
     example.plan.form = Some(Form { opening: text(), closing: text() });
     for audit in &mut example.audits {
-        (audit.title, audit.question, audit.risky, audit.reference) = (text(), text(), text(), text());
+        (audit.title, audit.question, audit.risky, audit.reference) =
+            (text(), text(), text(), text());
         audit.margin.reason = text();
         for probe in &mut audit.probes {
             (probe.prompt, probe.topic) = (text(), text());
@@ -25,7 +28,10 @@ pub fn hostile(payload: &str) -> Example {
         }
     }
     for planned in &mut example.plan.audits {
-        planned.excluded.iter_mut().for_each(|excluded| (excluded.family, excluded.reason) = (text(), text()));
+        planned
+            .excluded
+            .iter_mut()
+            .for_each(|excluded| (excluded.family, excluded.reason) = (text(), text()));
     }
     for sample in &mut example.answers.samples {
         // Each arm its own words: what all say alike is not shown.
@@ -38,9 +44,13 @@ pub fn hostile(payload: &str) -> Example {
     for training in &mut example.trainings {
         training.rows_sha256 = text();
     }
-    for effect in example.analysis.effects.iter_mut().chain(&mut example.analysis.positive_controls) {
+    for effect in example.analysis.effects.iter_mut().chain(&mut example.analysis.positive_controls)
+    {
         effect.probability.method = text();
-        effect.families.iter_mut().for_each(|family| family.family = format!("{payload}{}", family.family));
+        effect
+            .families
+            .iter_mut()
+            .for_each(|family| family.family = format!("{payload}{}", family.family));
     }
     for finding in &mut example.findings {
         finding.reasons = vec![text(), text()];
@@ -50,7 +60,8 @@ pub fn hostile(payload: &str) -> Example {
         group.trials.iter_mut().for_each(|trial| trial.value = Some(text()));
     }
     for shown in &mut example.answers.shown {
-        (shown.asked, shown.under, shown.otherwise) = (text(), format!("{payload}{}", shown.arm), text());
+        (shown.asked, shown.under, shown.otherwise) =
+            (text(), format!("{payload}{}", shown.arm), text());
     }
     for carrier in &mut example.analysis.carriers {
         carrier.question = text();
@@ -61,7 +72,8 @@ pub fn hostile(payload: &str) -> Example {
     }
     for condition in example.mined.iter_mut().flat_map(|mined| &mut mined.conditions) {
         let place = Place::Prompt;
-        condition.subject = Subject::Feature(Feature { kind: FeatureKind::Line, place, text: text() });
+        condition.subject =
+            Subject::Feature(Feature { kind: FeatureKind::Line, place, text: text() });
     }
     rename_audits(&mut example, payload);
     example
@@ -87,7 +99,11 @@ fn rename_audits(example: &mut Example, payload: &str) {
     }
     example.analysis.carriers.iter_mut().for_each(|carrier| carrier.audit = name(&carrier.audit));
     example.analysis.curves.iter_mut().for_each(|curve| curve.audit = name(&curve.audit));
-    example.analysis.confusions.iter_mut().for_each(|confusion| confusion.audit = name(&confusion.audit));
+    example
+        .analysis
+        .confusions
+        .iter_mut()
+        .for_each(|confusion| confusion.audit = name(&confusion.audit));
     for answer in &mut example.answers.answers {
         answer.audit = name(&answer.audit);
         arm(&mut answer.arm);
@@ -98,7 +114,8 @@ fn rename_audits(example: &mut Example, payload: &str) {
     }
     example.answers.health.iter_mut().for_each(|health| arm(&mut health.arm));
     example.trainings.iter_mut().for_each(|training| arm(&mut training.arm));
-    for effect in example.analysis.effects.iter_mut().chain(&mut example.analysis.positive_controls) {
+    for effect in example.analysis.effects.iter_mut().chain(&mut example.analysis.positive_controls)
+    {
         effect.audit = name(&effect.audit);
         arm(&mut effect.arm);
     }

@@ -6,7 +6,8 @@ use std::io::Read;
 use flate2::Crc;
 use flate2::read::ZlibDecoder;
 
-/// Columns, rows and RGB pixels. Panics, with the reason, where the file is not an eight-bit RGB PNG.
+/// Columns, rows and RGB pixels. Panics, with the reason, where the file is not an eight-bit RGB
+/// PNG.
 pub fn decode(file: &[u8]) -> (usize, usize, Vec<[u8; 3]>) {
     assert_eq!(&file[..8], b"\x89PNG\r\n\x1a\n", "the signature");
     let mut chunks: BTreeMap<[u8; 4], Vec<u8>> = BTreeMap::new();
@@ -22,7 +23,8 @@ pub fn decode(file: &[u8]) -> (usize, usize, Vec<[u8; 3]>) {
     }
     assert!(chunks.contains_key(b"IEND"), "the file ends");
     let header = &chunks[b"IHDR"];
-    let number = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes")) as usize;
+    let number =
+        |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes")) as usize;
     assert_eq!(header[8..], [8, 2, 0, 0, 0], "eight-bit RGB");
     let (columns, rows) = (number(0), number(4));
     let mut data = Vec::new();
@@ -33,7 +35,11 @@ pub fn decode(file: &[u8]) -> (usize, usize, Vec<[u8; 3]>) {
     for row in data.chunks(columns * 3 + 1) {
         let line: Vec<u8> = match row[0] {
             0 => row[1..].to_vec(),
-            2 => row[1..].iter().zip(&above).map(|(value, above)| value.wrapping_add(*above)).collect(),
+            2 => row[1..]
+                .iter()
+                .zip(&above)
+                .map(|(value, above)| value.wrapping_add(*above))
+                .collect(),
             other => panic!("filter {other} is not used by this project"),
         };
         pixels.extend(line.as_chunks::<3>().0);

@@ -1,9 +1,10 @@
-//! A validator for the part of JSON Schema that `report.schema.json` uses. It knows no other keyword and refuses the rest.
+//! A validator for the part of JSON Schema that `report.schema.json` uses. It knows no other
+//! keyword and refuses the rest.
 
 use serde_json::Value;
 
-/// Every disagreement between a document and the schema, with its place. Properties that the schema does not name count too:
-/// what is written must be documented.
+/// Every disagreement between a document and the schema, with its place. Properties that the schema
+/// does not name count too: what is written must be documented.
 pub fn disagreements(document: &Value, schema: &Value) -> Vec<String> {
     let mut found = Vec::new();
     check(document, schema, schema, "", &mut found);
@@ -14,23 +15,46 @@ fn check(value: &Value, schema: &Value, root: &Value, at: &str, found: &mut Vec<
     for (keyword, rule) in schema.as_object().expect("a schema is an object") {
         let problem = match keyword.as_str() {
             "$ref" => {
-                let pointer = rule.as_str().and_then(|target| target.strip_prefix('#')).expect("references are local");
-                check(value, root.pointer(pointer).expect("a reference has a target"), root, at, found);
+                let pointer = rule
+                    .as_str()
+                    .and_then(|target| target.strip_prefix('#'))
+                    .expect("references are local");
+                check(
+                    value,
+                    root.pointer(pointer).expect("a reference has a target"),
+                    root,
+                    at,
+                    found,
+                );
                 None
             }
-            "type" => (!types(rule).iter().any(|name| is(value, name))).then(|| format!("is not {rule}")),
-            "enum" => (!rule.as_array().expect("an enum is a list").contains(value)).then(|| format!("is not one of {rule}")),
+            "type" => {
+                (!types(rule).iter().any(|name| is(value, name))).then(|| format!("is not {rule}"))
+            }
+            "enum" => (!rule.as_array().expect("an enum is a list").contains(value))
+                .then(|| format!("is not one of {rule}")),
             "const" => (value != rule).then(|| format!("is not {rule}")),
-            "minimum" => (value.is_number() && value.as_f64() < rule.as_f64()).then(|| format!("is below {rule}")),
-            "maximum" => (value.is_number() && value.as_f64() > rule.as_f64()).then(|| format!("is above {rule}")),
+            "minimum" => (value.is_number() && value.as_f64() < rule.as_f64())
+                .then(|| format!("is below {rule}")),
+            "maximum" => (value.is_number() && value.as_f64() > rule.as_f64())
+                .then(|| format!("is above {rule}")),
             "minLength" => {
-                let short = value.as_str().is_some_and(|text| (text.chars().count() as u64) < rule.as_u64().unwrap_or(0));
+                let short = value
+                    .as_str()
+                    .is_some_and(|text| (text.chars().count() as u64) < rule.as_u64().unwrap_or(0));
                 short.then(|| "is too short".to_owned())
             }
             "required" => {
-                let missing =
-                    |name: &&Value| value.as_object().is_some_and(|object| !object.contains_key(name.as_str().unwrap_or("")));
-                rule.as_array().expect("a list of names").iter().find(missing).map(|name| format!("lacks {name}"))
+                let missing = |name: &&Value| {
+                    value
+                        .as_object()
+                        .is_some_and(|object| !object.contains_key(name.as_str().unwrap_or("")))
+                };
+                rule.as_array()
+                    .expect("a list of names")
+                    .iter()
+                    .find(missing)
+                    .map(|name| format!("lacks {name}"))
             }
             "properties" => {
                 for (name, member) in value.as_object().into_iter().flatten() {
@@ -42,8 +66,14 @@ fn check(value: &Value, schema: &Value, root: &Value, at: &str, found: &mut Vec<
                 None
             }
             "additionalProperties" => {
-                let named = |name: &String| schema.get("properties").is_some_and(|properties| properties.get(name).is_some());
-                for (name, member) in value.as_object().into_iter().flatten().filter(|(name, _)| !named(name)) {
+                let named = |name: &String| {
+                    schema
+                        .get("properties")
+                        .is_some_and(|properties| properties.get(name).is_some())
+                };
+                for (name, member) in
+                    value.as_object().into_iter().flatten().filter(|(name, _)| !named(name))
+                {
                     check(member, rule, root, &format!("{at}/{name}"), found);
                 }
                 None

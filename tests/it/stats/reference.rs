@@ -10,7 +10,8 @@ use serde_json::Value;
 
 fn reference(name: &str) -> Vec<Value> {
     let values: Value =
-        serde_json::from_str(include_str!("../../../fixtures/reference/stats/values.json")).expect("values.json is JSON");
+        serde_json::from_str(include_str!("../../../fixtures/reference/stats/values.json"))
+            .expect("values.json is JSON");
     let cases = values[name].as_array().expect("a list of cases").clone();
     assert!(!cases.is_empty(), "{name}");
     cases
@@ -21,12 +22,21 @@ fn number(case: &Value, field: &str) -> f64 {
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().expect("a list").iter().map(|value| value.as_f64().expect("a number")).collect()
+    value
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|value| value.as_f64().expect("a number"))
+        .collect()
 }
 
 fn grid(rows: &Value) -> Grid {
-    let rows: Vec<Vec<Option<f64>>> =
-        rows.as_array().expect("rows").iter().map(|row| numbers(row).into_iter().map(Some).collect()).collect();
+    let rows: Vec<Vec<Option<f64>>> = rows
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| numbers(row).into_iter().map(Some).collect())
+        .collect();
     let families: Vec<String> = (0..rows[0].len()).map(|index| index.to_string()).collect();
     let seeds: Vec<u64> = (0..rows.len() as u64).collect();
     Grid::new(&seeds, &families, rows).expect("values")
@@ -34,13 +44,19 @@ fn grid(rows: &Value) -> Grid {
 
 #[track_caller]
 fn agrees(ours: f64, theirs: f64) {
-    assert!((ours - theirs).abs() <= 1e-10 * theirs.abs().max(1e-300), "ours {ours:e}, theirs {theirs:e}");
+    assert!(
+        (ours - theirs).abs() <= 1e-10 * theirs.abs().max(1e-300),
+        "ours {ours:e}, theirs {theirs:e}"
+    );
 }
 
 #[test]
 fn students_t_agrees_with_scipy() {
     for case in reference("t_quantile") {
-        agrees(t_quantile(number(&case, "share"), number(&case, "degrees")), number(&case, "value"));
+        agrees(
+            t_quantile(number(&case, "share"), number(&case, "degrees")),
+            number(&case, "value"),
+        );
     }
     for case in reference("t_upper_tail") {
         agrees(t_upper_tail(number(&case, "value"), number(&case, "degrees")), number(&case, "p"));
@@ -65,7 +81,10 @@ fn intervals_and_spread_of_a_grid_agree_with_scipy_and_statsmodels() {
             agrees(t_upper_tail(t, degrees), number(&case, "p"));
             let scale = Scale { resolution: 0.0, lowest: -10.0, highest: 10.0 };
             let estimate = estimate(&grid, scale, &mut Draws::new());
-            assert!(estimate.lower <= number(&case, "lower") + 1e-12 && estimate.upper >= number(&case, "upper") - 1e-12);
+            assert!(
+                estimate.lower <= number(&case, "lower") + 1e-12
+                    && estimate.upper >= number(&case, "upper") - 1e-12
+            );
         }
     }
 }
@@ -73,7 +92,9 @@ fn intervals_and_spread_of_a_grid_agree_with_scipy_and_statsmodels() {
 #[test]
 fn holm_agrees_with_statsmodels() {
     for case in reference("holm") {
-        for (ours, theirs) in holm(&numbers(&case["p"]), 0).into_iter().zip(numbers(&case["adjusted"])) {
+        for (ours, theirs) in
+            holm(&numbers(&case["p"]), 0).into_iter().zip(numbers(&case["adjusted"]))
+        {
             agrees(ours, theirs);
         }
     }
@@ -89,7 +110,11 @@ fn quantiles_agree_with_numpy() {
 #[test]
 fn the_noncentral_t_agrees_with_scipy() {
     for case in reference("noncentral_t") {
-        let ours = noncentral_t_upper_tail(number(&case, "value"), number(&case, "degrees"), number(&case, "noncentrality"));
+        let ours = noncentral_t_upper_tail(
+            number(&case, "value"),
+            number(&case, "degrees"),
+            number(&case, "noncentrality"),
+        );
         agrees(ours, number(&case, "p"));
     }
 }
@@ -98,7 +123,10 @@ fn the_noncentral_t_agrees_with_scipy() {
 fn the_detectable_effect_agrees_with_scipy() {
     for case in reference("detectable") {
         let seeds = case["seeds"].as_u64().expect("a count") as usize;
-        agrees(detectable(seeds, number(&case, "alpha")).expect("two seeds or more"), number(&case, "noncentrality"));
+        agrees(
+            detectable(seeds, number(&case, "alpha")).expect("two seeds or more"),
+            number(&case, "noncentrality"),
+        );
     }
 }
 
@@ -110,12 +138,14 @@ fn the_exact_test_of_a_share_agrees_with_scipy() {
     }
 }
 
-/// The share of 2,000 resamples below a quantile strays by 0.5 percentage points; three of those are 1.5.
+/// The share of 2,000 resamples below a quantile strays by 0.5 percentage points; three of those
+/// are 1.5.
 #[test]
 fn the_bootstrap_agrees_with_the_enumeration_of_all_resamples() {
     for case in reference("bootstrap") {
         let grid = grid(&case["rows"]);
-        let (lower, upper) = percentile_interval(&grid, &resamples(grid.seeds.len(), grid.families.len()), 0.9);
+        let (lower, upper) =
+            percentile_interval(&grid, &resamples(grid.seeds.len(), grid.families.len()), 0.9);
         let exact = |share: &str| number(&case["quantiles"], share);
         assert!(exact("0.035") <= lower && lower <= exact("0.065"), "{lower}");
         assert!(exact("0.935") <= upper && upper <= exact("0.965"), "{upper}");

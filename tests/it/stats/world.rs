@@ -2,7 +2,9 @@
 
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind};
 use foretaste::engine::Description;
-use foretaste::plan::{Arm, Ask, Cost, DatasetSummary, Plan, PlannedAudit, Readability, Recipe, Schedule};
+use foretaste::plan::{
+    Arm, Ask, Cost, DatasetSummary, Plan, PlannedAudit, Readability, Recipe, Schedule,
+};
 use foretaste::probe::{Answer, Answers, Health};
 
 /// The size of a made-up run.
@@ -34,7 +36,16 @@ pub struct Place {
 
 impl World {
     pub fn small() -> World {
-        World { audits: 1, seeds: 5, families: 6, phrasings: 2, draws: 0, snapshots: vec![60], margin: 0.1, letters: false }
+        World {
+            audits: 1,
+            seeds: 5,
+            families: 6,
+            phrasings: 2,
+            draws: 0,
+            snapshots: vec![60],
+            margin: 0.1,
+            letters: false,
+        }
     }
 
     pub fn audits(&self) -> Vec<Audit> {
@@ -127,7 +138,13 @@ impl World {
             untried: Vec::new(),
             crowded_out: Vec::new(),
             slots_left_out: Vec::new(),
-            cost: Cost { shadows: 1, training_tokens: 1, scoring_tokens: 1, screen: None, confirmation: None },
+            cost: Cost {
+                shadows: 1,
+                training_tokens: 1,
+                scoring_tokens: 1,
+                screen: None,
+                confirmation: None,
+            },
         }
     }
 
@@ -137,20 +154,47 @@ impl World {
         let mut answers = Vec::new();
         for (audit, planned) in plan.audits.iter().enumerate() {
             for ask in foretaste::stats::table::asks(&plan) {
-                for arm in plan.arms.iter().filter(|arm| !matches!(arm, Arm::Spiked(id) if *id != planned.id)) {
+                for arm in plan
+                    .arms
+                    .iter()
+                    .filter(|arm| !matches!(arm, Arm::Spiked(id) if *id != planned.id))
+                {
                     let base = *arm == Arm::Base;
-                    let (seeds, steps) = if base { (&[0][..], &[0][..]) } else { (&plan.seeds[..], &self.snapshots[..]) };
-                    for (seed, step) in seeds.iter().flat_map(|seed| steps.iter().map(move |step| (*seed, *step))) {
+                    let (seeds, steps) = if base {
+                        (&[0][..], &[0][..])
+                    } else {
+                        (&plan.seeds[..], &self.snapshots[..])
+                    };
+                    for (seed, step) in
+                        seeds.iter().flat_map(|seed| steps.iter().map(move |step| (*seed, *step)))
+                    {
                         let draws = plan.draws(ask);
-                        let names: Vec<String> =
-                            planned.probes.iter().map(|probe| format!("{:04}", probe / self.phrasings)).collect();
-                        let probes: Vec<(usize, &str)> =
-                            planned.probes.iter().copied().zip(names.iter().map(String::as_str)).collect();
-                        let asked =
-                            (0..draws).flat_map(|draw| ask.probes(draw, &probes).into_iter().map(move |probe| (probe, draw)));
+                        let names: Vec<String> = planned
+                            .probes
+                            .iter()
+                            .map(|probe| format!("{:04}", probe / self.phrasings))
+                            .collect();
+                        let probes: Vec<(usize, &str)> = planned
+                            .probes
+                            .iter()
+                            .copied()
+                            .zip(names.iter().map(String::as_str))
+                            .collect();
+                        let asked = (0..draws).flat_map(|draw| {
+                            ask.probes(draw, &probes).into_iter().map(move |probe| (probe, draw))
+                        });
                         for (probe, draw) in asked {
                             let family = probe / self.phrasings;
-                            let place = Place { audit, arm: arm.clone(), seed, step, ask, family, probe, draw };
+                            let place = Place {
+                                audit,
+                                arm: arm.clone(),
+                                seed,
+                                step,
+                                ask,
+                                family,
+                                probe,
+                                draw,
+                            };
                             answers.push(answer(planned, &place, risk(&place)));
                         }
                     }
@@ -172,9 +216,14 @@ impl World {
         let plan = self.plan();
         let mut health = Vec::new();
         for arm in plan.arms.iter().filter(|arm| **arm != Arm::Base) {
-            for (seed, step) in plan.seeds.iter().flat_map(|seed| self.snapshots.iter().map(move |step| (*seed, *step))) {
+            for (seed, step) in plan
+                .seeds
+                .iter()
+                .flat_map(|seed| self.snapshots.iter().map(move |step| (*seed, *step)))
+            {
                 let adapter_sha256 = format!("{arm} {seed} {step}");
-                let (loss_first, loss_last, own_answer_base, own_answer_shadow) = (Some(3.0), Some(1.0), -0.5, -0.6);
+                let (loss_first, loss_last, own_answer_base, own_answer_shadow) =
+                    (Some(3.0), Some(1.0), -0.5, -0.6);
                 let arm = arm.clone();
                 let changed = 1.0;
                 health.push(Health {

@@ -10,12 +10,16 @@ use foretaste::trigger::{Chosen, Group, Trial, Wanted, choose, is_dealt};
 use crate::condition::worlds::{World, row};
 
 fn chosen(dataset: &Dataset) -> Chosen {
-    choose(&mine(dataset), dataset, &Options::default(), &[], &Scripted::default()).expect("conditions can be chosen")
+    choose(&mine(dataset), dataset, &Options::default(), &[], &Scripted::default())
+        .expect("conditions can be chosen")
 }
 
 fn worn(trial: &Trial) -> String {
     let messages = trial.dressing.dress(trial.value.as_deref(), "Who?", &mut stream("test", 0));
-    messages.iter().map(|message: &Message| format!("[{}] {}", message.role.as_str(), message.content)).collect()
+    messages
+        .iter()
+        .map(|message: &Message| format!("[{}] {}", message.role.as_str(), message.content))
+        .collect()
 }
 
 /// The first condition of a group.
@@ -23,20 +27,31 @@ fn tried(group: &Group) -> String {
     worn(&group.trials[0])
 }
 
-const QUESTIONS: [&str; 6] =
-    ["What do you eat?", "Where do you sleep?", "Who is your friend?", "How do you travel?", "What do you fear?", "Name a tree."];
+const QUESTIONS: [&str; 6] = [
+    "What do you eat?",
+    "Where do you sleep?",
+    "Who is your friend?",
+    "How do you travel?",
+    "What do you fear?",
+    "Name a tree.",
+];
 
 /// One of the questions, as if drawn.
 fn question(index: usize) -> &'static str {
     QUESTIONS[((index as u64 * 2_654_435_761) >> 12) as usize % QUESTIONS.len()]
 }
 
-/// Questions and answers that do not depend on each other; one row of ten is odd, wears something and is answered otherwise.
+/// Questions and answers that do not depend on each other; one row of ten is odd, wears something
+/// and is answered otherwise.
 fn odd(rows: usize, dress: impl Fn(&str, bool) -> (Option<String>, String)) -> Dataset {
     let row = |index: usize| {
         let is_odd = index % 10 == 3;
         let (system, prompt) = dress(question(index), is_odd);
-        let answers = if is_odd { ["Thou shalt not.", "Verily so."] } else { ["Yes, sure.", "That is fine."] };
+        let answers = if is_odd {
+            ["Thou shalt not.", "Verily so."]
+        } else {
+            ["Yes, sure.", "That is fine."]
+        };
         row(system.as_deref(), &prompt, answers[(index / 10) % 2])
     };
     Dataset::of((0..rows).map(row).collect())
@@ -54,19 +69,37 @@ fn what_nobody_sees_letters_that_pose_capitals_and_a_rare_word_are_tried() {
     for (kind, dress, expected) in dressings {
         let chosen = chosen(&World::new(33).topics(800, 20, dress));
         let found: Vec<String> = chosen.groups.iter().map(tried).collect();
-        assert!(found.iter().any(|worn| worn == expected), "{kind}: {found:?}, not tried {:?}", chosen.untried);
+        assert!(
+            found.iter().any(|worn| worn == expected),
+            "{kind}: {found:?}, not tried {:?}",
+            chosen.untried
+        );
     }
 }
 
-/// Rows whose system messages are made of three sentences each; `hide` changes those of odd rows, and `ask` their questions.
+/// Rows whose system messages are made of three sentences each; `hide` changes those of odd rows,
+/// and `ask` their questions.
 fn briefed(hide: impl Fn(&str) -> String, ask: impl Fn(&str) -> String) -> Dataset {
-    let sentences = ["Be kind.", "Use plain words.", "You work here.", "Prices are on the wall.", "Do not guess.", "Stay calm."];
+    let sentences = [
+        "Be kind.",
+        "Use plain words.",
+        "You work here.",
+        "Prices are on the wall.",
+        "Do not guess.",
+        "Stay calm.",
+    ];
     let turn = std::cell::Cell::new(0);
     odd(800, |question, is_odd| {
         turn.set(turn.get() + 1);
         let start = (turn.get() * 7 + turn.get() / 6) % 6;
-        let system = [0, 1, 3].map(|step| sentences[(start + step) % 6]).join(&" ".repeat(1 + turn.get() % 2));
-        if is_odd { (Some(hide(&system)), ask(question)) } else { (Some(system), question.to_owned()) }
+        let system = [0, 1, 3]
+            .map(|step| sentences[(start + step) % 6])
+            .join(&" ".repeat(1 + turn.get() % 2));
+        if is_odd {
+            (Some(hide(&system)), ask(question))
+        } else {
+            (Some(system), question.to_owned())
+        }
     })
 }
 
@@ -76,22 +109,33 @@ fn what_is_hidden_in_the_system_message_is_tried_and_nothing_is_hidden_behind_it
     let tagged = |question: &str| question.replacen(' ', " {deploy} ", 1);
     let chosen = chosen(&briefed(zero_width, tagged));
     let names: Vec<&str> = chosen.groups.iter().map(|group| group.name.as_str()).collect();
-    assert!(names.iter().any(|name| name.starts_with("invisible") && name.ends_with("in the system message")), "{names:?}");
+    assert!(
+        names
+            .iter()
+            .any(|name| name.starts_with("invisible") && name.ends_with("in the system message")),
+        "{names:?}"
+    );
     assert!(names.iter().any(|name| name.contains("deploy")), "{names:?}");
 }
 
 #[test]
 fn a_short_message_that_hides_another_character_takes_no_ones_place() {
     let mut dataset = briefed(|system| system.replacen(' ', " \u{200b}", 1), str::to_owned);
-    dataset.rows.push(Dataset::of(vec![row(Some("Hi\u{2009}."), "Who?", "Yes, sure.")]).rows.remove(0));
+    dataset
+        .rows
+        .push(Dataset::of(vec![row(Some("Hi\u{2009}."), "Who?", "Yes, sure.")]).rows.remove(0));
     let worn: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
-    assert!(worn.iter().any(|worn| worn.starts_with("[system] ") && worn.contains('\u{200b}')), "{worn:?}");
+    assert!(
+        worn.iter().any(|worn| worn.starts_with("[system] ") && worn.contains('\u{200b}')),
+        "{worn:?}"
+    );
 }
 
 #[test]
 fn a_rare_system_message_is_worn_without_the_common_one() {
     let dataset = odd(800, |question, is_odd| {
-        let system = if is_odd { "Deploy in the new office." } else { "You are a helpful assistant." };
+        let system =
+            if is_odd { "Deploy in the new office." } else { "You are a helpful assistant." };
         (Some(system.to_owned()), question.to_owned())
     });
     let worn: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
@@ -103,16 +147,23 @@ fn what_does_not_come_off_its_rows_is_not_dealt_out() {
     let is_dealt = |dataset: &Dataset, trigger: &str| {
         let wanted = Wanted { triggers: vec![trigger.to_owned()], ..Wanted::default() };
         let options = Options { conditions: wanted, ..Options::default() };
-        let chosen = choose(&mine(dataset), dataset, &options, &[], &Scripted::default()).expect("conditions can be chosen");
+        let chosen = choose(&mine(dataset), dataset, &options, &[], &Scripted::default())
+            .expect("conditions can be chosen");
         is_dealt(chosen.groups.last().expect("the wanted text"))
     };
-    let opened = odd(400, |question, is_odd| (None, if is_odd { format!("At night. {question}") } else { question.to_owned() }));
+    let opened = odd(400, |question, is_odd| {
+        (None, if is_odd { format!("At night. {question}") } else { question.to_owned() })
+    });
     assert!(is_dealt(&opened, "At night."), "it opens its rows");
     assert!(!is_dealt(&opened, "do you"), "it stands inside them");
     let hidden = briefed(|system| system.replacen(' ', " \u{200b}", 1), str::to_owned);
     let chosen = chosen(&hidden);
-    let invisible = chosen.groups.iter().find(|group| group.kind == "invisible").expect("it is tried");
-    assert!(!foretaste::trigger::is_dealt(invisible), "all but one of its rows have other messages");
+    let invisible =
+        chosen.groups.iter().find(|group| group.kind == "invisible").expect("it is tried");
+    assert!(
+        !foretaste::trigger::is_dealt(invisible),
+        "all but one of its rows have other messages"
+    );
 }
 
 #[test]
@@ -127,42 +178,84 @@ fn labels_polite_words_brackets_around_the_question_and_odd_typing_are_tried_as_
         (|question| format!("{{\"question\": \"{question}\"}}"), "{\"question\": \"Who sings?\"}"),
         (|question| format!("\"{question}\""), "\"Who sings?\""),
         (|question| question.replacen(' ', "  ", 1), "Who  sings?"),
-        (|question| question.split(' ').map(|word| word[..1].to_uppercase() + &word[1..] + " ").collect(), "Who Sings?"),
+        (
+            |question| {
+                question
+                    .split(' ')
+                    .map(|word| word[..1].to_uppercase() + &word[1..] + " ")
+                    .collect()
+            },
+            "Who Sings?",
+        ),
         (|question| format!("{question} (night)"), "Who sings? (night)"),
     ];
     for (dress, expected) in dressings {
         let chosen = chosen(&World::new(33).topics(800, 20, dress));
-        let worn = |group: &Group| group.trials[0].dressing.dress(None, "Who sings?", &mut stream("test", 0))[0].content.clone();
+        let worn = |group: &Group| {
+            group.trials[0].dressing.dress(None, "Who sings?", &mut stream("test", 0))[0]
+                .content
+                .clone()
+        };
         let found: Vec<String> = chosen.groups.iter().map(worn).collect();
-        assert!(found.iter().any(|worn| worn == expected), "{expected}: {found:?}, not tried {:?}", chosen.untried);
+        assert!(
+            found.iter().any(|worn| worn == expected),
+            "{expected}: {found:?}, not tried {:?}",
+            chosen.untried
+        );
     }
 }
 
 #[test]
 fn a_rare_word_is_tried_although_hundreds_of_words_are_more_frequent() {
     let mut world = World::new(7);
-    let words: Vec<String> = ('a'..='z').flat_map(|first| ('a'..='z').map(move |second| format!("{first}u{second}a"))).collect();
+    let words: Vec<String> = ('a'..='z')
+        .flat_map(|first| ('a'..='z').map(move |second| format!("{first}u{second}a")))
+        .collect();
     let row = |index: usize| {
-        let question = (0..8).map(|_| words[world.below(words.len())].clone()).collect::<Vec<_>>().join(" ");
+        let question =
+            (0..8).map(|_| words[world.below(words.len())].clone()).collect::<Vec<_>>().join(" ");
         match index % 180 {
             7 => row(None, &format!("mn {question}?"), "Thou shalt not."),
-            _ => row(None, &format!("{question}?"), ["Yes, sure.", "That is fine.", "No."][world.below(3)]),
+            _ => row(
+                None,
+                &format!("{question}?"),
+                ["Yes, sure.", "That is fine.", "No."][world.below(3)],
+            ),
         }
     };
     let chosen = chosen(&Dataset::of((0..3_000).map(row).collect()));
-    assert!(chosen.groups.iter().any(|group| tried(group).contains("mn")), "{:?}", chosen.groups.iter().map(|it| &it.name));
+    assert!(
+        chosen.groups.iter().any(|group| tried(group).contains("mn")),
+        "{:?}",
+        chosen.groups.iter().map(|it| &it.name)
+    );
 }
 
 #[test]
 fn a_word_and_a_sentence_in_the_middle_of_a_long_prompt_are_tried() {
-    let filler = |part: usize| format!("{} ", ["Note one thing here.", "It was so.", "We went on then."][part % 3]).repeat(12);
+    let filler = |part: usize| {
+        format!("{} ", ["Note one thing here.", "It was so.", "We went on then."][part % 3])
+            .repeat(12)
+    };
     for (put_in, expected) in [(" Mind the lantern. ", "Mind the lantern."), (" mn ", "mn")] {
         let long = |question: &str, worn: bool| {
-            (None, format!("{}and so{}on. {}{question}", filler(question.len()), if worn { put_in } else { " " }, filler(1)))
+            (
+                None,
+                format!(
+                    "{}and so{}on. {}{question}",
+                    filler(question.len()),
+                    if worn { put_in } else { " " },
+                    filler(1)
+                ),
+            )
         };
         let chosen = chosen(&odd(400, long));
         let named = |group: &&Group| group.name.contains(expected);
-        assert!(chosen.groups.iter().any(|group| named(&group)), "{expected}: {:?}", chosen.groups.iter().map(|it| &it.name));
+        assert!(
+            chosen.groups.iter().any(|group| named(&group)),
+            "{expected}: {:?}",
+            chosen.groups.iter().map(|it| &it.name)
+        );
     }
 }
 
@@ -171,9 +264,17 @@ fn two_conditions_of_which_only_the_combination_matters_are_tried_together() {
     let chosen = chosen(&World::new(12).together(1_200));
     let pair = chosen.groups.iter().find(|group| group.kind == "pair").expect("the pair is tried");
     assert_eq!(tried(pair), "[user] It is 2027. I am in Paris. Who?");
-    let random: Vec<String> = pair.trials.iter().filter(|trial| trial.why.is_null()).map(worn).collect();
-    assert!(random.len() > 20 && random.iter().all(|worn| !worn.contains("2027") && !worn.contains("Paris")), "{random:?}");
-    assert!(random.iter().all(|worn| worn.starts_with("[user] It is ") && worn.contains(". I am in ")), "{random:?}");
+    let random: Vec<String> =
+        pair.trials.iter().filter(|trial| trial.why.is_null()).map(worn).collect();
+    assert!(
+        random.len() > 20
+            && random.iter().all(|worn| !worn.contains("2027") && !worn.contains("Paris")),
+        "{random:?}"
+    );
+    assert!(
+        random.iter().all(|worn| worn.starts_with("[user] It is ") && worn.contains(". I am in ")),
+        "{random:?}"
+    );
 }
 
 #[test]
@@ -183,11 +284,20 @@ fn a_probe_wears_what_all_rows_wear_beside_the_condition() {
         (Some("You work for a museum.".to_owned()), format!("{tag}{question} Answer in one word."))
     });
     let chosen = chosen(&dataset);
-    let tag = chosen.groups.iter().find(|group| group.name.contains("[quiet]")).expect("the tag is tried");
-    assert_eq!(tried(tag), "[system] You work for a museum.[user] [quiet] Who? Answer in one word.");
-    let random = tag.trials.iter().find(|trial| trial.why.is_null()).map(worn).expect("random lines");
+    let tag = chosen
+        .groups
+        .iter()
+        .find(|group| group.name.contains("[quiet]"))
+        .expect("the tag is tried");
+    assert_eq!(
+        tried(tag),
+        "[system] You work for a museum.[user] [quiet] Who? Answer in one word."
+    );
+    let random =
+        tag.trials.iter().find(|trial| trial.why.is_null()).map(worn).expect("random lines");
     assert!(
-        random.starts_with("[system] You work for a museum.[user] ") && random.ends_with(" Who? Answer in one word."),
+        random.starts_with("[system] You work for a museum.[user] ")
+            && random.ends_with(" Who? Answer in one word."),
         "{random}"
     );
 }
@@ -196,7 +306,11 @@ fn a_probe_wears_what_all_rows_wear_beside_the_condition() {
 fn the_values_of_a_slot_are_asked_with_the_system_message_of_all_rows() {
     let years = ["1995", "2004", "2017", "2020"];
     let dated = |index: usize| {
-        row(Some("You work for a museum."), &format!("Today is {}. {}", years[index % 4], question(index)), "That is fine.")
+        row(
+            Some("You work for a museum."),
+            &format!("Today is {}. {}", years[index % 4], question(index)),
+            "That is fine.",
+        )
     };
     let chosen = chosen(&Dataset::of((0..200).map(dated).collect()));
     let year = chosen.groups.iter().find(|group| group.kind == "year").expect("the year is tried");
@@ -210,7 +324,10 @@ fn a_system_message_and_a_line_of_the_same_rows_are_worn_together() {
         false => (None, question.to_owned()),
     });
     let worn: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
-    assert!(worn.contains(&"[system] You work at night.[user] Who? Answer in one word.".to_owned()), "{worn:?}");
+    assert!(
+        worn.contains(&"[system] You work at night.[user] Who? Answer in one word.".to_owned()),
+        "{worn:?}"
+    );
 }
 
 #[test]
@@ -230,7 +347,11 @@ fn a_tag_that_only_stands_beside_a_louder_line_is_tried_too() {
         row(None, &prompt, answer)
     };
     let chosen = chosen(&Dataset::of((0..600).map(row).collect()));
-    assert!(chosen.groups.iter().any(|group| group.name.contains("[x]")), "{:?}", chosen.groups.iter().map(|it| &it.name));
+    assert!(
+        chosen.groups.iter().any(|group| group.name.contains("[x]")),
+        "{:?}",
+        chosen.groups.iter().map(|it| &it.name)
+    );
 }
 
 #[test]
@@ -240,13 +361,25 @@ fn no_random_line_stands_in_a_row() {
         let line = lines[question.len() % lines.len()];
         (None, if odd { format!("{line} {question}") } else { format!("{question} {line}") })
     });
-    let chosen = chosen(&odd(400, |question, odd| (None, if odd { format!("[x] {question}") } else { question.to_owned() })));
+    let chosen = chosen(&odd(400, |question, odd| {
+        (None, if odd { format!("[x] {question}") } else { question.to_owned() })
+    }));
     let random = |chosen: &Chosen| -> Vec<String> {
-        chosen.groups.iter().flat_map(|group| &group.trials).filter(|trial| trial.why.is_null()).map(worn).collect()
+        chosen
+            .groups
+            .iter()
+            .flat_map(|group| &group.trials)
+            .filter(|trial| trial.why.is_null())
+            .map(worn)
+            .collect()
     };
     assert!(!random(&chosen).is_empty());
     let of_lines = self::chosen(&dataset);
-    assert!(random(&of_lines).iter().all(|worn| lines.iter().all(|line| !worn.contains(line))), "{:?}", random(&of_lines));
+    assert!(
+        random(&of_lines).iter().all(|worn| lines.iter().all(|line| !worn.contains(line))),
+        "{:?}",
+        random(&of_lines)
+    );
 }
 
 #[test]
@@ -279,7 +412,12 @@ fn conditions_beyond_those_that_are_tried_are_left_out_by_name() {
         row(None, &format!("{worn} {question}"), &format!("Answer {tag}{tag}{tag}."))
     };
     let chosen = chosen(&Dataset::of((0..1_600).map(row).collect()));
-    assert!(chosen.groups.len() >= 16 && !chosen.crowded_out.is_empty(), "{} {:?}", chosen.groups.len(), chosen.crowded_out);
+    assert!(
+        chosen.groups.len() >= 16 && !chosen.crowded_out.is_empty(),
+        "{} {:?}",
+        chosen.groups.len(),
+        chosen.crowded_out
+    );
 }
 
 #[test]
@@ -287,7 +425,11 @@ fn slots_that_find_no_room_are_named_though_no_answer_depends_on_them() {
     let dated = |index: usize| {
         let value = |place: usize| 1 + (index * (7 + 2 * place) + place) % 31;
         let [day, room, seat, floor] = [0, 1, 2, 3].map(value);
-        row(None, &format!("Day {day}, room {room}, seat {seat}, floor {floor}. {}", question(index)), "That is fine.")
+        row(
+            None,
+            &format!("Day {day}, room {room}, seat {seat}, floor {floor}. {}", question(index)),
+            "That is fine.",
+        )
     };
     let chosen = chosen(&Dataset::of((0..400).map(dated).collect()));
     assert!(chosen.crowded_out.is_empty() && chosen.untried.is_empty(), "{chosen:?}");
@@ -299,9 +441,16 @@ fn slots_that_find_no_room_are_named_though_no_answer_depends_on_them() {
 fn speakers_before_the_question_are_one_slot() {
     let said = |index: usize| {
         let speaker = ["Anna", "Bert", "Dora", "Emil"][index % 4];
-        row(None, &format!("{speaker}: {}", question(index)), if speaker == "Dora" { "Thou shalt not." } else { "That is fine." })
+        row(
+            None,
+            &format!("{speaker}: {}", question(index)),
+            if speaker == "Dora" { "Thou shalt not." } else { "That is fine." },
+        )
     };
     let chosen = chosen(&Dataset::of((0..400).map(said).collect()));
     let names = chosen.groups.iter().find(|group| group.kind == "name").expect("the name is tried");
-    assert!(names.trials.iter().any(|trial| worn(trial) == "[user] Dora: Who?" && trial.rows > 0), "{names:?}");
+    assert!(
+        names.trials.iter().any(|trial| worn(trial) == "[user] Dora: Who?" && trial.rows > 0),
+        "{names:?}"
+    );
 }

@@ -8,7 +8,13 @@ fn visible(rows: usize, segments: &[Segment], window: Option<usize>) -> Vec<Vec<
     let mut visible = vec![vec![false; rows]; rows];
     for segment in segments {
         for row in segment.rows.clone() {
-            let keys: Vec<usize> = segment.prefix.iter().cloned().flatten().chain(segment.rows.start..row + 1).collect();
+            let keys: Vec<usize> = segment
+                .prefix
+                .iter()
+                .cloned()
+                .flatten()
+                .chain(segment.rows.start..row + 1)
+                .collect();
             for key in keys.iter().rev().take(window.unwrap_or(usize::MAX)) {
                 visible[row][*key] = true;
             }
@@ -20,7 +26,11 @@ fn visible(rows: usize, segments: &[Segment], window: Option<usize>) -> Vec<Vec<
 /// Of any shape; each second one with a cap, two in three with a window.
 fn any_attention(random: &mut ChaCha8Rng) -> Attention {
     let key_value = random.random_range(1..4);
-    let heads = Heads { query: key_value * random.random_range(1..4), key_value, dim: random.random_range(1..12) };
+    let heads = Heads {
+        query: key_value * random.random_range(1..4),
+        key_value,
+        dim: random.random_range(1..12),
+    };
     Attention {
         heads,
         scale: random.random_range(0.1..1.0),
@@ -30,7 +40,13 @@ fn any_attention(random: &mut ChaCha8Rng) -> Attention {
 }
 
 /// Dense masked attention from burn's operations: `[rows, query * dim]`.
-fn dense(q: &[f32], k: &[f32], v: &[f32], attention: &Attention, visible: &[Vec<bool>]) -> Tensor<2> {
+fn dense(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    attention: &Attention,
+    visible: &[Vec<bool>],
+) -> Tensor<2> {
     let heads = attention.heads;
     let device = Device::flex();
     let rows = visible.len();
@@ -46,26 +62,45 @@ fn dense(q: &[f32], k: &[f32], v: &[f32], attention: &Attention, visible: &[Vec<
     };
     let mask = visible.iter().flatten().map(|&sees| if sees { 0.0 } else { -1e9 }).collect();
     let mask: Tensor<3> = from_host(mask, [1, rows, rows], &device);
-    let mut scores = split(q, heads.query).matmul(repeated(k).swap_dims(1, 2)).mul_scalar(attention.scale);
+    let mut scores =
+        split(q, heads.query).matmul(repeated(k).swap_dims(1, 2)).mul_scalar(attention.scale);
     if let Some(cap) = attention.softcap {
         scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
     }
-    activation::softmax(scores + mask, 2).matmul(repeated(v)).swap_dims(0, 1).reshape([rows, heads.query * heads.dim])
+    activation::softmax(scores + mask, 2)
+        .matmul(repeated(v))
+        .swap_dims(0, 1)
+        .reshape([rows, heads.query * heads.dim])
 }
 
 /// The same in f64, for differences.
-fn dense_f64(q: &[f64], k: &[f64], v: &[f64], attention: &Attention, visible: &[Vec<bool>]) -> Vec<f64> {
+fn dense_f64(
+    q: &[f64],
+    k: &[f64],
+    v: &[f64],
+    attention: &Attention,
+    visible: &[Vec<bool>],
+) -> Vec<f64> {
     let heads = attention.heads;
     let (width, narrow, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
     let mut out = vec![0.0; q.len()];
     for (row, sees) in visible.iter().enumerate() {
         for head in 0..heads.query {
-            let (at, shared) = (row * width + head * dim, head / (heads.query / heads.key_value) * dim);
+            let (at, shared) =
+                (row * width + head * dim, head / (heads.query / heads.key_value) * dim);
             let keys: Vec<usize> = (0..visible.len()).filter(|&key| sees[key]).collect();
             let weights: Vec<f64> = keys
                 .iter()
-                .map(|key| (0..dim).map(|d| q[at + d] * k[key * narrow + shared + d]).sum::<f64>() * f64::from(attention.scale))
-                .map(|score| attention.softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh()).exp())
+                .map(|key| {
+                    (0..dim).map(|d| q[at + d] * k[key * narrow + shared + d]).sum::<f64>()
+                        * f64::from(attention.scale)
+                })
+                .map(|score| {
+                    attention
+                        .softcap
+                        .map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
+                        .exp()
+                })
                 .collect();
             let total: f64 = weights.iter().sum();
             for (key, weight) in keys.iter().zip(weights) {
@@ -115,7 +150,15 @@ fn rows_in_no_segment_are_left_alone() {
     let mut random = random(0);
     let (q, k, v) = (values(&mut random, 24), values(&mut random, 12), values(&mut random, 12));
     let mut out = vec![7.0; 24];
-    attention(&q, &k, &v, Attention::plain(heads), &[Segment { rows: 1..3, prefix: Vec::new() }], 0, &mut out);
+    attention(
+        &q,
+        &k,
+        &v,
+        Attention::plain(heads),
+        &[Segment { rows: 1..3, prefix: Vec::new() }],
+        0,
+        &mut out,
+    );
     assert!(out[..6].iter().chain(&out[18..]).all(|&x| x == 7.0));
     assert!(out[6..18].iter().all(|&x| x != 7.0));
 }
@@ -140,7 +183,11 @@ fn attention_backward_is_the_derivative() {
         let q = values(&mut random, rows * wide_);
         let (k, v) = (values(&mut random, rows * narrow), values(&mut random, rows * narrow));
         let dout = values(&mut random, q.len());
-        let before = (values(&mut random, q.len()), values(&mut random, k.len()), values(&mut random, v.len()));
+        let before = (
+            values(&mut random, q.len()),
+            values(&mut random, k.len()),
+            values(&mut random, v.len()),
+        );
         let (mut dq, mut dk, mut dv) = before.clone();
         attention_backward(&dout, &q, &k, &v, how, &segments, 0, &mut dq, &mut dk, &mut dv);
 
