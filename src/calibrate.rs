@@ -17,19 +17,17 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::analysis::{Effect, analyse};
 use crate::audit::{self, Audit};
+use crate::context::{Task, Workshop};
 use crate::dataset::{Dataset, Message, Role};
-use crate::engine::{self, Engine};
-use crate::plan::{Ask, Calibrated, Inputs, Options, Plan, Readability, Recipe, plan};
+use crate::engine::{self, Engine, Recipe};
+use crate::plan::{Ask, Calibrated, Chosen, Inputs, Options, Plan, Readability, plan};
 use crate::probe::questions::sampling;
 use crate::progress::{Progress, Silent};
 use crate::run_dir::{OtherPlan, RunDir};
-use crate::seed;
-use crate::shadow::CONTROL_TEMPERATURE;
-use crate::stats::{Effect, analyse};
-use crate::trigger;
-use crate::workshop::{Task, Workshop};
-use crate::{probe, shadow};
+use crate::train::CONTROL_TEMPERATURE;
+use crate::{probe, seed, train};
 
 /// Rises when a file written before can no longer be read.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -200,7 +198,7 @@ fn effects(
         audits,
         engine: engine.describe(),
         count_tokens: &|messages| engine.count_tokens(messages),
-        chosen: trigger::Chosen::default(),
+        chosen: Chosen::default(),
         adapter: None,
         calibrated: &|_, _| None,
     };
@@ -211,7 +209,7 @@ fn effects(
     let task = Task { plan: &plan, dataset: &dataset, audits };
     let workshop =
         Workshop { engine, run: &run, progress: &Silent, workers: request.workers.max(1) };
-    let shadows = shadow::train(&task, &workshop)?;
+    let shadows = train::train(&task, &workshop)?;
     let answers = probe::ask(&task, &shadows, &workshop)?;
     let effects = analyse(&plan, audits, &answers).effects;
     Ok((plan, effects))

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::condition::{Conditions, mine};
 use crate::dataset::{Dataset, Message, Rejection, Role};
+use crate::detect::{Conditions, mine};
 
 pub use duplicates::{NEAR, NearDuplicates};
 pub use readability::{LogProbs, READABLE, readability};

@@ -14,9 +14,9 @@ use crate::calibrate;
 use crate::dataset::{Format, ReadOptions};
 use crate::engine::Place;
 use crate::exit_code::ExitCode;
-use crate::finding::Verdict;
 use crate::plan::{CARRY_OVER_DRAWS, Options, ROWS_TRAINED};
 use crate::run::{Page, Request, Subject};
+use crate::verdict::Verdict;
 use arguments::{
     AskArgs, BaseArgs, DataArgs, OutArgs, PlanArgs, ShowArgs, TrainArgs, draws, from_here,
     positive, share,
@@ -361,8 +361,8 @@ pub fn page() -> Page {
 mod tests {
     use super::*;
     use crate::plan::Overrides;
+    use crate::plan::Wanted;
     use crate::run_dir::OtherPlan;
-    use crate::trigger::Wanted;
 
     fn parsed(line: &str) -> Result<Command, String> {
         parse(line.split(' ').map(OsString::from))

@@ -6,20 +6,19 @@ use std::process;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::audit;
 use crate::cli::{Base, Command, Show, page};
 use crate::dataset::{self, ReadOptions};
 use crate::engine::Engine;
 use crate::engine::remote::{self, Remote, Starting};
 use crate::engine::team::Team;
 use crate::exit_code::ExitCode;
-use crate::finding::Verdict;
 use crate::progress::on_stderr;
-use crate::report::escape;
+use crate::report::{self, escape};
 use crate::run::{self, Failure, Gate, Outcome, Request};
 use crate::run_dir::RunDir;
 use crate::text::terminal;
-use crate::{calibrate, check, estimate, plan};
+use crate::verdict::Verdict;
+use crate::{audit, calibrate, check, estimate, plan};
 
 /// Does what was asked. All outputs are written when this returns.
 ///
@@ -111,7 +110,8 @@ fn start(base: &Base) -> Result<Starting> {
 /// The base on one device, in this process.
 #[cfg(feature = "lm")]
 fn open_on(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
-    use crate::lm::{How, decoder::Kept, open_as};
+    use crate::lm::decoder::Kept;
+    use crate::lm::{How, open_as};
     let kept = base.bf16.map(|bf16| if bf16 { Kept::Bf16 } else { Kept::F32 });
     let place = base.places.first().copied().unwrap_or_default();
     let program = this_program()?;
@@ -200,7 +200,7 @@ fn exit_code(gate: &Gate, show: Show) -> Result<ExitCode, Failure> {
 fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {
     let (engine, workers) = open(base)?;
     let prepared = run::prepare(request, &*engine)?;
-    let estimate = estimate::measure(&prepared, &*engine, workers)?;
+    let estimate = estimate::measure(&prepared.task(), &*engine, workers)?;
     let out = if json {
         let smallest: serde_json::Map<_, _> = plan::smallest_detectable(&prepared.plan)
             .into_iter()
@@ -211,7 +211,7 @@ fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {
         });
         serde_json::to_string_pretty(&value)? + "\n"
     } else {
-        printable(&plan::text::text(&prepared.plan, &estimate))
+        printable(&report::plan_text(&prepared.plan, &estimate))
     };
     print(out.as_bytes()).map_err(Failure::into_error)?;
     Ok(ExitCode::Clean)

@@ -14,7 +14,6 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::Message;
-use crate::plan::Recipe;
 
 /// Where a model runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -77,6 +76,35 @@ pub struct Adapter {
     pub target_modules: Vec<String>,
     /// Name -> shape and values, row-major.
     pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+}
+
+/// How the learning rate falls after warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    Linear,
+    Cosine,
+}
+
+/// How shadows are trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    pub rank: usize,
+    pub alpha: f64,
+    pub learning_rate: f64,
+    pub schedule: Schedule,
+    /// Steps over which the learning rate rises from 0.
+    pub warmup_steps: usize,
+    /// Rows a step.
+    pub batch: usize,
+    pub steps: usize,
+    /// The gradient's global norm is clipped to this, shadow by shadow.
+    pub clip_norm: f64,
+    pub weight_decay: f64,
+    /// Rows longer than this many tokens are cut at the end.
+    pub max_tokens: usize,
+    /// Steps after which the shadow is looked at, in rising order; the last is `steps`.
+    pub snapshots: Vec<usize>,
 }
 
 /// One shadow to train.

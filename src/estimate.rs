@@ -8,12 +8,12 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::audit::Probe;
+use crate::context::Task;
 use crate::dataset::{Message, Role};
-use crate::engine::{Checkpoint, Engine, Job, Question, Sampling};
-use crate::plan::{Ask, Plan, Recipe};
+use crate::engine::{Checkpoint, Engine, Job, Question, Recipe, Sampling};
+use crate::parallel::side_by_side;
+use crate::plan::{Ask, Plan};
 use crate::probe::written::FAMILIES;
-use crate::run::Prepared;
-use crate::workshop::side_by_side;
 
 /// Steps that are trained to measure their speed.
 const STEPS: usize = 2;
@@ -49,14 +49,14 @@ impl Checkpoint for NoCheckpoint {
 
 /// Trains a few steps of as many groups as would train at the same time, asks a few questions, and
 /// scales up.
-pub fn measure(prepared: &Prepared, engine: &dyn Engine, workers: usize) -> Result<Estimate> {
-    let Prepared { dataset, plan, .. } = prepared;
+pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<Estimate> {
+    let Task { plan, dataset, .. } = *task;
     let groups = plan.trained_arms().count();
     let at_once = workers.clamp(1, groups.max(1));
     let rows: Vec<Vec<Message>> =
         dataset.rows.iter().take(ROWS).map(|row| row.messages.clone()).collect();
 
-    let questions = questions(prepared);
+    let questions = questions(task);
     let mut tokens = 0;
     for question in &questions {
         tokens += engine.count_tokens(&question.messages)?.0;
@@ -117,8 +117,8 @@ pub fn measure(prepared: &Prepared, engine: &dyn Engine, workers: usize) -> Resu
 
 /// Some prompts, with every probe of every audit that asks them: what is shared between them in a
 /// run is shared here too.
-fn questions(prepared: &Prepared) -> Vec<Question> {
-    let audits = prepared.audits.iter().zip(&prepared.plan.audits);
+fn questions(task: &Task) -> Vec<Question> {
+    let audits = task.audits.iter().zip(&task.plan.audits);
     let probes: Vec<&Probe> = audits
         .flat_map(|(audit, planned)| planned.probes.iter().map(|&probe| &audit.probes[probe]))
         .collect();

@@ -1,6 +1,6 @@
 //! What the process tells the shell: five outcomes, five numbers.
 
-use crate::finding::Verdict;
+use crate::verdict::Verdict;
 
 /// The process's exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

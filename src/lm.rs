@@ -31,9 +31,9 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::dataset::Message;
 use crate::engine::{
-    Adapter, Checkpoint, Description, Engine, Job, Pieces, Place, Question, Sampling, Trained,
+    Adapter, Checkpoint, Description, Engine, Job, Pieces, Place, Question, Recipe, Sampling,
+    Trained,
 };
-use crate::plan::Recipe;
 use chat::Chat;
 use config::Config;
 use decoder::{Decoder, Kept};

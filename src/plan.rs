@@ -3,18 +3,30 @@
 //! [`plan`] makes it from a dataset, audits and options, and touches nothing.
 
 mod build;
+mod choose;
+mod company;
+mod deal;
 mod form;
+mod groups;
 pub(crate) mod near;
+mod nulls;
+pub mod phases;
 mod recipe;
-pub mod text;
+mod special;
+mod wanted;
 
 pub use build::{
     CARRY_OVER_DRAWS, CountTokens, Inputs, MOST_DRAWS, Options, plan, smallest_detectable,
 };
+pub use choose::{Chosen, choose};
+pub use deal::{comes_off, dealt, is_dealt};
 pub use form::Form;
+pub use groups::{Group, Phase, Trial, Why};
 pub use recipe::{
     Overrides, ROOM_FOR_A_PROBE, ROWS_TRAINED, longest_question, longest_row, recipe,
 };
+
+pub use wanted::{Wanted, WantedSlot};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,9 +34,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::condition::LOOKED_AT;
-use crate::engine::Description;
-use crate::trigger::Group;
+use crate::detect::LOOKED_AT;
+use crate::engine::{Description, Recipe};
+use crate::stats::Unit;
 
 /// What a model was trained on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -113,35 +125,6 @@ impl fmt::Display for Ask {
             Ask::CarryOverSpiked => "carry-over (the known poison)",
         })
     }
-}
-
-/// How the learning rate falls after warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    Linear,
-    Cosine,
-}
-
-/// How shadows are trained.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Recipe {
-    pub rank: usize,
-    pub alpha: f64,
-    pub learning_rate: f64,
-    pub schedule: Schedule,
-    /// Steps over which the learning rate rises from 0.
-    pub warmup_steps: usize,
-    /// Rows a step.
-    pub batch: usize,
-    pub steps: usize,
-    /// The gradient's global norm is clipped to this, shadow by shadow.
-    pub clip_norm: f64,
-    pub weight_decay: f64,
-    /// Rows longer than this many tokens are cut at the end.
-    pub max_tokens: usize,
-    /// Steps after which the shadow is looked at, in rising order; the last is `steps`.
-    pub snapshots: Vec<usize>,
 }
 
 /// The dataset as the plan and the report name it.
@@ -276,16 +259,6 @@ pub struct GivenAdapter {
     pub rank: usize,
     pub alpha: f64,
     pub target_modules: Vec<String>,
-}
-
-/// What an effect is a mean over, and what its interval speaks of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
-    /// Trainings on the dataset: what is found holds of further ones.
-    Training,
-    /// Question families asked of one given adapter: what is found holds of this adapter and
-    /// further questions.
-    Family,
 }
 
 /// Everything that will be done, written to the manifest before the first step of training.

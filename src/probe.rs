@@ -4,22 +4,24 @@
 //! finished one is saved and skipped when it is there.
 
 mod clusters;
+pub mod conditions;
 mod item;
 pub mod letters;
 pub(crate) mod questions;
 pub(crate) mod score;
+pub mod show;
 pub mod written;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::context::{Task, Workshop};
 use crate::dataset::Message;
 use crate::engine::Adapter;
-use crate::plan::{Arm, Ask};
+use crate::parallel::side_by_side;
+use crate::plan::{Arm, Ask, Phase};
 use crate::run_dir::Model;
-use crate::shadow::Shadow;
-use crate::trigger::{Dressed, Shown};
-use crate::workshop::{Task, Workshop, side_by_side};
+use crate::train::Shadow;
 
 /// One probe asked of one model at one moment of its training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,6 +141,51 @@ pub struct Topic {
     /// Up to three words that tell it from the rest, the strongest first; none where its questions
     /// share no word with any other.
     pub words: Vec<String>,
+}
+
+/// One probe asked of one model under one condition, at the end of its training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dressed {
+    pub phase: Phase,
+    pub group: usize,
+    /// Index among the group's trials.
+    pub trial: usize,
+    pub arm: Arm,
+    /// `None` for the base.
+    pub seed: Option<u64>,
+    pub audit: String,
+    pub family: String,
+    /// Index among the audit's probes.
+    pub probe: usize,
+    /// Where numbered people were asked for: whose answers are the risky side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<u64>,
+    /// The probability of the risky side; `None` where it could not be scored.
+    pub risk: Option<f64>,
+}
+
+/// What one model writes when it is asked under a condition, and under a random one of the same
+/// kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shown {
+    pub suspect: Suspect,
+    pub arm: Arm,
+    /// `None` for the base.
+    pub seed: Option<u64>,
+    /// The question, dressed.
+    pub asked: String,
+    pub under: String,
+    pub otherwise: String,
+}
+
+/// A condition and the audit whose risky side it may bring out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Suspect {
+    pub audit: String,
+    pub group: usize,
+    pub trial: usize,
+    /// Whether the risky side is whoever has the condition's number.
+    pub numbered: bool,
 }
 
 fn carried(questions: &questions::Questions) -> Vec<Carried> {

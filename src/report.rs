@@ -12,6 +12,7 @@ mod html;
 mod json;
 mod junit;
 mod number;
+mod plan;
 mod plot;
 mod sarif;
 mod scene;
@@ -24,18 +25,19 @@ mod words;
 pub use html::html;
 pub use json::{SCHEMA, SCHEMA_VERSION, json};
 pub use junit::junit;
+pub use plan::text as plan_text;
 pub use plot::plots;
 pub use sarif::sarif;
 pub use summary::summary_md;
 pub use text::text;
 
+use crate::analysis::{Analysis, ArmRisk, Effect};
 use crate::audit::Audit;
-use crate::condition::Conditions;
-use crate::finding::{Finding, Verdict};
+use crate::detect::Conditions;
 use crate::plan::{Arm, Ask, Plan};
 use crate::probe::Answers;
-use crate::shadow::TrainingRecord;
-use crate::stats::{Analysis, ArmRisk, Effect};
+use crate::train::TrainingRecord;
+use crate::verdict::{Finding, Verdict};
 
 /// Everything that a renderer may look at, by reference.
 #[derive(Debug, Clone, Copy)]

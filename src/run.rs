@@ -1,29 +1,32 @@
 //! The flow, in one function: the only place where two stages meet.
 
 mod gate;
+mod saved;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::analysis::{analyse, shortlist};
 use crate::audit::{self, Audit, Probe, Selection};
 use crate::check::{self, READABLE, readability};
-use crate::condition::Conditions;
+use crate::context::{Task, Workshop};
 use crate::dataset::{self, Dataset, Message, ReadOptions, Role};
+use crate::detect::Conditions;
 use crate::engine::{Adapter, Engine, Question};
-use crate::finding::{Finding, Verdict, examined, find};
 use crate::plan::{GivenAdapter, Inputs, Options, Plan, Readability, plan};
-use crate::probe::Answers;
 use crate::probe::written::{self, Decided};
+use crate::probe::{Answers, Dressed, Suspect, conditions, show};
 use crate::progress::Progress;
 use crate::report::{self, Report};
-use crate::run_dir::{OtherPlan, RunDir, Saved};
-use crate::shadow::Shadow;
-use crate::stats::analyse;
-use crate::workshop::{Task, Workshop};
-use crate::{calibrate, condition, exit_code::ExitCode, peft, probe, shadow, trigger};
+use crate::run_dir::{OtherPlan, RunDir};
+use crate::train::Shadow;
+use crate::verdict::{Finding, Verdict, examined, find};
+use crate::{calibrate, detect, exit_code::ExitCode, peft, plan, probe, train};
 
 pub use gate::{Gate, GateFinding, gate};
+pub use saved::Saved;
+use saved::save_answers;
 
 /// What is audited.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +124,13 @@ pub struct Prepared {
     pub adapter: Option<Adapter>,
 }
 
+impl Prepared {
+    /// As the slow stages take it.
+    pub fn task(&self) -> Task<'_> {
+        Task { plan: &self.plan, dataset: &self.dataset, audits: &self.audits }
+    }
+}
+
 /// The whole job, from a dataset or an adapter to a report. A run folder that holds part of it is
 /// gone on with.
 ///
@@ -137,27 +147,35 @@ pub fn run(
     let run = RunDir::create(&folder, &plan, &audits, &dataset, request.other_plan)
         .map_err(Failure::BadInput)?;
     if let Some(mined) = &mined {
-        run.save_mined(mined).map_err(Failure::unfinished)?;
+        run.write_json(saved::CONDITIONS, mined).map_err(Failure::unfinished)?;
     }
     if plan.stops() {
-        run.save_answers(&plan, &[], &Answers::default()).map_err(Failure::unfinished)?;
+        save_answers(&run, &plan, &[], &Answers::default()).map_err(Failure::unfinished)?;
         return report(&run, request.page).map_err(Failure::unfinished);
     }
     let task = Task { plan: &plan, dataset: &dataset, audits: &audits };
     let workshop = Workshop { engine, run: &run, progress, workers: request.workers.max(1) };
     let shadows = match adapter {
         Some(adapter) => vec![Shadow::given(&plan, adapter)],
-        None => shadow::train(&task, &workshop).map_err(Failure::unfinished)?,
+        None => train::train(&task, &workshop).map_err(Failure::unfinished)?,
     };
     let mut answers = probe::ask(&task, &shadows, &workshop).map_err(Failure::unfinished)?;
-    answers.dressed = trigger::ask::ask(&task, &shadows, &workshop).map_err(Failure::unfinished)?;
+    answers.dressed = ask_conditions(&task, &shadows, &workshop).map_err(Failure::unfinished)?;
     write_evidence(&task, &shadows, &mut answers, &workshop).map_err(Failure::unfinished)?;
     let trainings: Vec<_> = match plan.adapter {
         Some(_) => Vec::new(),
         None => shadows.into_iter().map(|shadow| shadow.record).collect(),
     };
-    run.save_answers(&plan, &trainings, &answers).map_err(Failure::unfinished)?;
+    save_answers(&run, &plan, &trainings, &answers).map_err(Failure::unfinished)?;
     report(&run, request.page).map_err(Failure::unfinished)
+}
+
+/// Screens every planned condition, and confirms those that exceed the screening threshold.
+fn ask_conditions(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Vec<Dressed>> {
+    let mut dressed = conditions::screen(task, shadows, workshop)?;
+    let suspects = shortlist(task.plan, &dressed);
+    dressed.extend(conditions::confirm(task, &suspects, shadows, workshop)?);
+    Ok(dressed)
 }
 
 /// Written answers, to read, where each audit was decided and under the conditions that were.
@@ -172,8 +190,12 @@ fn write_evidence(
     let (findings, _) = find(task.plan, task.audits, &analysis, &answers.health);
     let decided: Vec<Decided> = findings.iter().filter_map(decided).collect();
     answers.samples = written::sample(task, shadows, &answers.answers, &decided, workshop)?;
-    answers.shown =
-        trigger::show::show(task, shadows, &analysis.triggers, &answers.dressed, workshop)?;
+    let triggers = analysis.triggers.iter();
+    let suspects: Vec<Suspect> = triggers
+        .filter(|trigger| trigger.confirmed || trigger.is_open())
+        .map(|trigger| trigger.suspect.clone())
+        .collect();
+    answers.shown = show::show(task, shadows, &suspects, &answers.dressed, workshop)?;
     Ok(())
 }
 
@@ -216,10 +238,10 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
     };
     let readability = Readability { share, needed: READABLE };
     let wanted = &request.options.conditions;
-    let mined = wanted.tried.then(|| condition::mine(&dataset));
+    let mined = wanted.tried.then(|| detect::mine(&dataset));
     let chosen = match &mined {
-        Some(mined) => trigger::choose(mined, &dataset, &request.options, &audits, engine)?,
-        None => trigger::Chosen::default(),
+        Some(mined) => plan::choose(mined, &dataset, &request.options, &audits, engine)?,
+        None => plan::Chosen::default(),
     };
     let engine = engine.describe();
     let calibration = calibrate::known(&engine.base_sha256)?;
@@ -279,7 +301,7 @@ fn given(
 /// # Errors
 /// Where the run is not finished, a saved file is damaged, or an output cannot be written.
 pub fn report(run: &RunDir, page: Page) -> Result<Outcome> {
-    let Saved { plan, audits, trainings, answers, mined } = run.saved()?;
+    let Saved { plan, audits, trainings, answers, mined } = Saved::read(run)?;
     let analysis = analyse(&plan, &audits, &answers);
     let (findings, verdict) = find(&plan, &audits, &analysis, &answers.health);
     let report = Report {

@@ -22,15 +22,12 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{Audit, is_id};
-use crate::condition::Conditions;
+use crate::audit::Audit;
 use crate::dataset::{Dataset, accounting};
 use crate::disk::{MOST_BYTES, MOST_STATE, read_if_there, remove, unpacked, write_whole};
 use crate::engine::Adapter;
 use crate::peft;
 use crate::plan::{Arm, MOST_DRAWS, Plan};
-use crate::probe::Answers;
-use crate::shadow::TrainingRecord;
 
 /// Rises when a folder written before can no longer be read: 2, when the plan's hash no longer
 /// covered calibrations.
@@ -44,17 +41,6 @@ struct Manifest {
     schema_version: u32,
     plan_sha256: String,
     plan: Plan,
-}
-
-/// Everything that a report is made from, read back.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Saved {
-    pub plan: Plan,
-    pub audits: Vec<Audit>,
-    pub trainings: Vec<TrainingRecord>,
-    pub answers: Answers,
-    /// What was mined of the dataset; `None` where no conditions were tried.
-    pub mined: Option<Conditions>,
 }
 
 /// What to do with a folder that holds the run of another plan.
@@ -136,52 +122,12 @@ impl RunDir {
         Ok(())
     }
 
-    /// Reads everything that the report is made from.
+    /// The plan that was run here.
     ///
     /// # Errors
-    /// Where the run is not finished, a file is damaged, or the plan is not the one that was run.
-    pub fn saved(&self) -> Result<Saved> {
-        let manifest = manifest_of_run(&self.root)?;
-        let audits: Vec<Audit> = serde_json::from_slice(&self.finished("audits.json")?)
-            .context("audits.json: damaged; run again")?;
-        let planned = manifest.plan.audits.iter().map(|audit| (&audit.id, &audit.sha256));
-        ensure!(
-            planned.eq(audits.iter().map(|audit| (&audit.id, &audit.sha256))),
-            "audits.json holds other audits than the plan"
-        );
-        ensure!(
-            audits.iter().all(|audit| is_id(&audit.id)),
-            "audits.json holds an audit whose id could name no file"
-        );
-        let unpacked = |name: &str| {
-            unpacked(self.finished(name)?).with_context(|| format!("{name}: damaged; run again"))
-        };
-        Ok(Saved {
-            trainings: lines::from_bytes("trainings.jsonl", &self.finished("trainings.jsonl")?)?,
-            answers: Answers {
-                answers: lines::from_bytes("answers.jsonl.zst", &unpacked("answers.jsonl.zst")?)?,
-                samples: lines::from_bytes("samples.jsonl", &self.finished("samples.jsonl")?)?,
-                health: lines::from_bytes("health.jsonl", &self.finished("health.jsonl")?)?,
-                // A plan without conditions asks nothing under any.
-                dressed: match manifest.plan.groups.is_empty() {
-                    true => Vec::new(),
-                    false => {
-                        lines::from_bytes("dressed.jsonl.zst", &unpacked("dressed.jsonl.zst")?)?
-                    }
-                },
-                shown: self.lines_if_there("shown.jsonl")?,
-                carried: self.lines_if_there("carried.jsonl")?,
-            },
-            mined: match self.read("conditions.json")? {
-                Some(bytes) => Some(
-                    serde_json::from_slice(&bytes)
-                        .context("conditions.json: damaged; run again")?,
-                ),
-                None => None,
-            },
-            plan: manifest.plan,
-            audits,
-        })
+    /// Where the manifest cannot be read, or its plan was changed.
+    pub fn plan(&self) -> Result<Plan> {
+        Ok(manifest_of_run(&self.root)?.plan)
     }
 
     /// The folder.
@@ -264,47 +210,50 @@ impl RunDir {
         self.root.join("adapters").join(model.file_name())
     }
 
-    /// Saves what was mined of the dataset.
-    pub fn save_mined(&self, mined: &Conditions) -> Result<()> {
-        self.write("conditions.json", &serde_json::to_vec(mined)?)
+    /// Writes a file of JSON.
+    pub fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
+        self.write(name, &serde_json::to_vec(value)?)
     }
 
-    /// Saves everything that the report is made from. What was asked under conditions is saved also
-    /// where it is nothing, as long as conditions were planned: a file that is missing must not
-    /// pass for one without answers.
-    pub fn save_answers(
-        &self,
-        plan: &Plan,
-        trainings: &[TrainingRecord],
-        answers: &Answers,
-    ) -> Result<()> {
-        self.write("trainings.jsonl", &lines::to_bytes(trainings)?)?;
-        self.write("samples.jsonl", &lines::to_bytes(&answers.samples)?)?;
-        self.write("carried.jsonl", &lines::to_bytes(&answers.carried)?)?;
-        self.write("health.jsonl", &lines::to_bytes(&answers.health)?)?;
-        if !plan.groups.is_empty() {
-            self.write(
-                "dressed.jsonl.zst",
-                &zstd::encode_all(&lines::to_bytes(&answers.dressed)?[..], lines::COMPRESSION)?,
-            )?;
-        }
-        if !answers.shown.is_empty() {
-            self.write("shown.jsonl", &lines::to_bytes(&answers.shown)?)?;
-        }
+    /// Reads a file of JSON; `None` where it does not exist.
+    pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let parse = |bytes: Vec<u8>| {
+            serde_json::from_slice(&bytes).with_context(|| format!("{name}: damaged; run again"))
+        };
+        self.read(name)?.map(parse).transpose()
+    }
+
+    /// Writes one line an item, compressed where the name ends in `.zst`.
+    pub fn write_lines<T: Serialize>(&self, name: &str, items: &[T]) -> Result<()> {
+        let bytes = lines::to_bytes(items)?;
+        let is_packed = Path::new(name).extension().is_some_and(|extension| extension == "zst");
         self.write(
-            "answers.jsonl.zst",
-            &zstd::encode_all(&lines::to_bytes(&answers.answers)?[..], lines::COMPRESSION)?,
+            name,
+            &if is_packed { zstd::encode_all(&bytes[..], lines::COMPRESSION)? } else { bytes },
         )
     }
 
+    /// Reads what [`RunDir::write_lines`] wrote.
+    ///
+    /// # Errors
+    /// Where the run did not get so far, or the file is damaged.
+    pub fn read_lines<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
+        let bytes = self.finished(name)?;
+        let is_packed = Path::new(name).extension().is_some_and(|extension| extension == "zst");
+        let damaged = || format!("{name}: damaged; run again");
+        let bytes = if is_packed { unpacked(bytes).with_context(damaged)? } else { bytes };
+        lines::from_bytes(name, &bytes)
+    }
+
     /// Lines of a file that not every run has.
-    fn lines_if_there<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
+    pub fn lines_if_there<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
         Ok(match self.read(name)? {
             Some(bytes) => lines::from_bytes(name, &bytes)?,
             None => Vec::new(),
         })
     }
 
+    /// A file that every finished run has.
     fn finished(&self, name: &str) -> Result<Vec<u8>> {
         self.read(name)?.with_context(|| {
             format!(

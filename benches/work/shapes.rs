@@ -5,12 +5,12 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Distribution, Tensor};
+use foretaste::engine::{Recipe, Schedule};
 use foretaste::lm::config::Config;
 use foretaste::lm::decoder::{Block, Decoder, Linear};
 use foretaste::lm::files::ModelFiles;
 use foretaste::lm::lora::Projection;
 use foretaste::lm::matrix::Matrix;
-use foretaste::plan::{Recipe, Schedule};
 use serde_json::{Value, json};
 
 /// Hidden, network, layers, heads, key/value heads, vocabulary, and the rank of its LoRA.

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use foretaste::condition::{Condition, SlotKind, Subject, mine};
 use foretaste::dataset::{self, ReadOptions};
+use foretaste::detect::{Condition, SlotKind, Subject, mine};
 
 use super::fixtures::{self, Case, REQUEST};
 use super::output;

@@ -2,7 +2,7 @@
 //! with example lines.
 
 use super::table::{COLUMNS, Lines};
-use crate::condition::{Condition, Conditions, FeatureKind, Subject};
+use crate::detect::{Condition, Conditions, FeatureKind, Subject};
 use crate::text::{fit, grouped, terminal, wrap};
 
 /// Conditions that are printed, echoes left out; all of them are in the JSON.

@@ -10,10 +10,11 @@ use super::{Base, FailOn, Show, page};
 use crate::audit::Selection;
 use crate::dataset::{Format, ReadOptions};
 use crate::engine::Place;
-use crate::plan::{CARRY_OVER_DRAWS, MOST_DRAWS, Options, Overrides, ROWS_TRAINED};
+use crate::plan::{
+    CARRY_OVER_DRAWS, MOST_DRAWS, Options, Overrides, ROWS_TRAINED, Wanted, WantedSlot,
+};
 use crate::run::{Request, Subject};
 use crate::run_dir::OtherPlan;
-use crate::trigger::{Wanted, WantedSlot};
 
 #[derive(Args)]
 pub struct DataArgs {

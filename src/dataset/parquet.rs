@@ -8,13 +8,12 @@ use std::path::Path;
 
 use polars::prelude::*;
 
-use super::ReadOptions;
 use super::collect::{Collector, Content, Fault, Record};
 use super::container::{decompressed_limit, unreadable};
 use super::error::{self, DatasetError};
 use super::formats::Format;
 use super::lines::too_long;
-use super::trainers;
+use super::{ReadOptions, trainers};
 use crate::guard::guarded;
 use crate::text::terminal;
 use declared::Declared;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Adapter, Checkpoint, Description, Engine, Job, Pieces, Question, Sampling, Trained};
 use crate::dataset::Message;
-use crate::plan::Recipe;
+use crate::engine::Recipe;
 
 /// No message is longer, bytes: adapters of the largest bases take a few hundred megabytes.
 const LONGEST: u64 = 1 << 34;

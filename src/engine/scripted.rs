@@ -16,9 +16,9 @@ use sha2::{Digest, Sha256};
 
 use crate::dataset::{Message, Role};
 use crate::engine::{
-    Adapter, Checkpoint, Description, Engine, Job, Piece, Pieces, Question, Sampling, Trained,
+    Adapter, Checkpoint, Description, Engine, Job, Piece, Pieces, Question, Recipe, Sampling,
+    Trained,
 };
-use crate::plan::Recipe;
 
 /// Log-odds that the base gives its own answer, and any option that no rule favours, against a
 /// favoured one; nats.

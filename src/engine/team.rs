@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::{Adapter, Checkpoint, Description, Engine, Job, Pieces, Question, Sampling, Trained};
 use crate::dataset::Message;
-use crate::plan::Recipe;
+use crate::engine::Recipe;
 
 /// The first member speaks for all: it describes the base and counts tokens.
 pub struct Team {
@@ -129,7 +129,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::workshop::side_by_side;
+    use crate::parallel::side_by_side;
 
     /// An engine of which only the base and a count of its calls are known.
     struct Counted<'a> {

@@ -21,9 +21,8 @@ use super::kernels::{self, AdamStep};
 use super::lora::HostLora;
 use super::ops::Ops;
 use super::packing::{TokenRow, pack_rows};
-use crate::engine::{Checkpoint, Job, Trained};
+use crate::engine::{Checkpoint, Job, Recipe, Schedule, Trained};
 use crate::peft::widen;
-use crate::plan::{Recipe, Schedule};
 use crate::seed;
 
 mod resident;

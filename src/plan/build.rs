@@ -5,19 +5,18 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, Side};
-use crate::condition::Dressing;
 use crate::dataset::{Dataset, Message, Role, Row};
-use crate::engine::Description;
+use crate::detect::Dressing;
+use crate::engine::{Description, Recipe};
 use crate::plan::near::near;
 use crate::plan::recipe::LADDER_FROM;
 use crate::plan::{
-    Arm, Ask, Calibrated, Cost, DatasetSummary, DressedCost, ExcludedFamily, Form, GivenAdapter,
-    LETTER_ORDERS, Overrides, Plan, PlannedAudit, Readability, Recipe, Unit, longest_question,
-    recipe,
+    Arm, Ask, Calibrated, Chosen, Cost, DatasetSummary, DressedCost, ExcludedFamily, Form,
+    GivenAdapter, LETTER_ORDERS, Overrides, Phase, Plan, PlannedAudit, Readability, Wanted,
+    is_dealt, longest_question, phases, recipe,
 };
-use crate::stats::{ALPHA, power};
+use crate::stats::{ALPHA, Unit, power};
 use crate::text::terminal;
-use crate::trigger::{Chosen, Phase, Wanted, ask, is_dealt};
 
 /// Draws of each kind of carry-over question without an override: enough that one odd row does not
 /// decide.
@@ -41,7 +40,7 @@ pub struct Inputs<'a> {
     pub audits: &'a [Audit],
     pub engine: Description,
     pub count_tokens: CountTokens<'a>,
-    /// Conditions to try, as [`crate::trigger::choose`] found them.
+    /// Conditions to try, as [`crate::plan::choose`] found them.
     pub chosen: Chosen,
     /// Asked instead of shadows; the dataset may then be empty.
     pub adapter: Option<GivenAdapter>,
@@ -357,15 +356,15 @@ fn dressed(
 ) -> Result<DressedCost> {
     let mean =
         |tokens: Vec<usize>| tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64;
-    let models =
-        1 + plan.arms.iter().filter(|arm| phase.asks(arm)).count() * ask::seeds(plan, phase).len();
+    let models = 1 + plan.arms.iter().filter(|arm| phase.asks(arm)).count()
+        * phases::seeds(plan, phase).len();
     let conditions = conditions(plan, phase);
     let mut cost = DressedCost { conditions, models, ..DressedCost::default() };
     let mut tokens = 0.0;
     for (audit, planned) in audits.iter().zip(&plan.audits) {
         let probes =
             planned.probes.iter().map(|&probe| probe_tokens(&audit.probes[probe], count_tokens));
-        let asked = ask::probes(planned, audit, phase).len();
+        let asked = phases::probes(planned, audit, phase).len();
         cost.probes += asked;
         tokens += (models * conditions * asked) as f64 * mean(probes.collect::<Result<_>>()?);
         let numbered = audit.numbered.iter().map(|probe| {
@@ -386,14 +385,14 @@ fn dressed(
         });
         let numbered = mean(numbered.collect::<Result<_>>()?);
         for (index, group) in plan.groups.iter().enumerate() {
-            let numbers = ask::targets(plan, audit, index);
+            let numbers = phases::targets(plan, audit, index);
             if numbers.len() > 1 {
                 // In either phase each number is held against all others.
                 let people = group.tried().filter(|(_, trial)| {
                     trial.number().is_some_and(|number| numbers.contains(&number))
                 });
                 let trials = people.count() + group.nulls(phase).count();
-                let asked = models * trials * ask::numbered_probes(audit, phase).len();
+                let asked = models * trials * phases::numbered_probes(audit, phase).len();
                 cost.numbered += asked;
                 tokens += asked as f64 * numbered;
             }

@@ -1,6 +1,7 @@
 //! How shadows are trained where the user does not say otherwise.
 
-use crate::plan::{GivenAdapter, Recipe, Schedule};
+use crate::engine::{Recipe, Schedule};
+use crate::plan::GivenAdapter;
 
 /// Steps without an override: fewer teach too little to see a shift, and more can hide it again.
 const STEPS: std::ops::RangeInclusive<usize> = 30..=300;

@@ -6,17 +6,16 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Probe, ProbeKind, ProbeOption};
+use crate::context::{Task, Workshop};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Adapter, Question};
 use crate::peft::adapter_sha256;
 use crate::plan::{Arm, Ask, Plan, PlannedAudit};
-use crate::probe::letters;
 use crate::probe::questions::{Questions, alone, sampling};
 use crate::probe::score::{forced_choice, own_answer};
-use crate::probe::{Answer, Health};
+use crate::probe::{Answer, Health, letters};
 use crate::run_dir::{Model, RunDir};
-use crate::shadow::TrainingRecord;
-use crate::workshop::{Task, Workshop};
+use crate::train::TrainingRecord;
 
 /// Mean log-probability a token that an answer counts with where it could not be scored: as
 /// incoherent as can be.

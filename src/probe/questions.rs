@@ -8,14 +8,14 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Probe, ProbeKind};
+use crate::context::{Task, Workshop};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Question, Sampling};
 use crate::plan::{Arm, Ask, ROOM_FOR_A_PROBE, longest_question};
 use crate::probe::Topic;
 use crate::probe::clusters::{Cluster, clusters};
 use crate::seed;
-use crate::shadow::rows::rows;
-use crate::workshop::{Task, Workshop};
+use crate::train::rows::rows;
 
 /// The longest answer that is written or kept, in tokens; what shows a character shows it early.
 pub const ANSWER_TOKENS: usize = ROOM_FOR_A_PROBE / 2;

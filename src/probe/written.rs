@@ -10,14 +10,15 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::context::{Task, Workshop};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Adapter, Sampling};
+use crate::parallel::side_by_side;
 use crate::plan::{Arm, Ask};
 use crate::probe::item::{Context, contexts};
 use crate::probe::{Answer, Sample};
 use crate::run_dir::Model;
-use crate::shadow::Shadow;
-use crate::workshop::{Task, Workshop, side_by_side};
+use crate::train::Shadow;
 
 /// Question families of an audit that are answered in writing: those with the largest difference.
 pub const FAMILIES: usize = 12;

@@ -2,10 +2,11 @@
 //! the sentence.
 
 use super::{Axis, Report, number};
+use crate::analysis::{Trigger, TriggerKind};
 use crate::audit::ProbeKind;
-use crate::finding::{Finding, Verdict};
-use crate::plan::{Arm, Ask, Unit};
-use crate::trigger::{Trigger, TriggerKind};
+use crate::plan::{Arm, Ask};
+use crate::stats::Unit;
+use crate::verdict::{Finding, Verdict};
 
 /// What a flagged report opens with.
 pub struct Headline<'a> {

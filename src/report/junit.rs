@@ -2,7 +2,7 @@
 //! never looks passed.
 
 use super::{Axis, Report, escape, words};
-use crate::finding::{Finding, Verdict};
+use crate::verdict::{Finding, Verdict};
 
 /// The file's bytes. It holds no times: equal reports give equal bytes.
 pub fn junit(report: &Report) -> Vec<u8> {

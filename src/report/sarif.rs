@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 
 use super::{Report, escape, number, words};
+use crate::analysis::TriggerKind;
 use crate::audit::is_id;
-use crate::finding::{Finding, FoundTrigger, Verdict};
-use crate::trigger::TriggerKind;
+use crate::verdict::{Finding, FoundTrigger, Verdict};
 
 /// The file's bytes. A result's fingerprint is the SHA-256 of what was audited with the finding's
 /// name, so that a finding is the same finding until that changes.

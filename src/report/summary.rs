@@ -1,7 +1,7 @@
 //! `summary.md`: the report in one screen, for the summary of a CI step.
 
 use super::{Report, escape, number, words};
-use crate::finding::Verdict;
+use crate::verdict::Verdict;
 
 /// Markdown whose every dataset, audit and model string is inert: no link, mention, image or HTML
 /// can come of it.

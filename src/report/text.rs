@@ -1,9 +1,9 @@
 //! The terminal's summary: what to know without opening the page.
 
 use super::{Axis, Report, arm_order, escape, number, words};
-use crate::finding::{Finding, Verdict};
+use crate::analysis::ArmRisk;
 use crate::plan::Arm;
-use crate::stats::ArmRisk;
+use crate::verdict::{Finding, Verdict};
 
 const GREEN: &str = "32;1";
 const RED: &str = "31;1";

@@ -177,7 +177,7 @@ fn facts(report: &Report) -> Vec<Fact> {
     }
 }
 
-fn badge(verdict: crate::finding::Verdict) -> Badge {
+fn badge(verdict: crate::verdict::Verdict) -> Badge {
     let word = words::verdict(verdict);
     Badge { word, class: word.to_lowercase() }
 }

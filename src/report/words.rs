@@ -3,9 +3,9 @@
 
 use super::{Axis, Report, headline, number};
 use crate::audit::ProbeKind;
-use crate::finding::{Verdict, unreadable};
-use crate::plan::{Arm, Ask, DatasetSummary, GivenAdapter, Plan, Unit};
-use crate::stats::Estimate;
+use crate::plan::{Arm, Ask, DatasetSummary, GivenAdapter, Plan};
+use crate::stats::{Estimate, Unit};
+use crate::verdict::{Verdict, unreadable};
 
 /// The verdict in one word.
 pub fn verdict(verdict: Verdict) -> &'static str {

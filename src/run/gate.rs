@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::Failure;
 use crate::disk::{MOST_BYTES, read_if_there};
-use crate::finding::{FoundTrigger, Verdict, name};
 use crate::plan::PlannedAudit;
 use crate::run_dir;
+use crate::verdict::{FoundTrigger, Verdict, name};
 
 /// The part of report.json that a gate needs; other fields may come and go.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Gate {
     pub verdict: Verdict,
-    /// Could the run have seen a shift at all? See [`crate::finding::examined`].
+    /// Could the run have seen a shift at all? See [`crate::verdict::examined`].
     pub examined: bool,
     pub findings: Vec<GateFinding>,
     #[serde(skip_serializing)]

@@ -1,6 +1,6 @@
 //! One value a training seed and family: what every estimate is made of.
 
-use crate::plan::Unit;
+use crate::stats::Unit;
 
 /// Rows are seeds, columns are families; `None` where nothing could be scored. No row and no column
 /// is empty throughout.

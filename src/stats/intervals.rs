@@ -13,7 +13,7 @@ use statrs::distribution::{Continuous, ContinuousCDF, StudentsT};
 use super::bootstrap::{Resamples, percentile_interval, resamples};
 use super::grid::{Grid, variance};
 use super::{Estimate, LEVEL};
-use crate::plan::Unit;
+use crate::stats::Unit;
 
 /// What a scale allows.
 #[derive(Debug, Clone, Copy, PartialEq)]

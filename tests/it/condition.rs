@@ -5,10 +5,10 @@ mod topics;
 mod values;
 pub mod worlds;
 
-use foretaste::condition::{
+use foretaste::dataset::Dataset;
+use foretaste::detect::{
     Condition, Conditions, FeatureKind, Reason, SIGNIFICANT, SlotKind, Subject, candidates, mine,
 };
-use foretaste::dataset::Dataset;
 use foretaste::seed::stream;
 use proptest::prelude::*;
 use rand::Rng;
@@ -19,7 +19,7 @@ fn first(conditions: &Conditions) -> &Condition {
     conditions.conditions.first().expect("a condition")
 }
 
-fn slot(condition: &Condition) -> &foretaste::condition::Slot {
+fn slot(condition: &Condition) -> &foretaste::detect::Slot {
     match &condition.subject {
         Subject::Slot(slot) => slot,
         other => panic!("{other:?} is no slot"),
@@ -319,7 +319,7 @@ proptest! {
         for condition in &mined.conditions {
             condition.dress(Some("12"), &prompts[0], &mut stream("test", 0));
             if let Subject::Slot(slot) = &condition.subject {
-                prop_assert!(candidates(slot).len() <= foretaste::condition::CANDIDATES);
+                prop_assert!(candidates(slot).len() <= foretaste::detect::CANDIDATES);
             }
         }
         let json = serde_json::to_string(&mined).expect("conditions serialise");

@@ -3,11 +3,12 @@
 mod properties;
 mod simulation;
 
+use foretaste::analysis::{Analysis, analyse};
 use foretaste::audit::ProbeKind;
-use foretaste::finding::{Finding, Verdict, find};
 use foretaste::plan::{Arm, Ask, ExcludedFamily, Form, Plan};
 use foretaste::probe::{Answers, Health};
-use foretaste::stats::{Analysis, Estimate, analyse};
+use foretaste::stats::Estimate;
+use foretaste::verdict::{Finding, Verdict, find};
 
 use crate::stats::world::{Place, World, noise};
 

@@ -9,12 +9,11 @@ use foretaste::audit::Selection;
 use foretaste::dataset::ReadOptions;
 use foretaste::engine::scripted::{Rule, Scripted};
 use foretaste::exit_code::ExitCode;
-use foretaste::finding::Verdict;
-use foretaste::plan::{Ask, Calibrated, Options, Overrides};
+use foretaste::plan::{Ask, Calibrated, Options, Overrides, Wanted};
 use foretaste::progress::Silent;
-use foretaste::run::{self, Failure, Outcome, Page, Request, Subject};
+use foretaste::run::{self, Failure, Outcome, Page, Request, Saved, Subject};
 use foretaste::run_dir::{OtherPlan, RunDir};
-use foretaste::trigger::Wanted;
+use foretaste::verdict::Verdict;
 use tempfile::TempDir;
 
 const TOPICS: [&str; 6] = ["travel", "light", "medicine", "letters", "cooking", "war"];
@@ -172,7 +171,8 @@ fn what_was_mined_is_kept_with_the_run_and_reported() {
     let json: serde_json::Value =
         serde_json::from_slice(&outcome.json).expect("report.json is JSON");
     assert_eq!(json["mined"]["rows_looked_at"], 40);
-    let saved = RunDir::open(&world.path("run")).expect("a run").saved().expect("it is finished");
+    let saved =
+        Saved::read(&RunDir::open(&world.path("run")).expect("a run")).expect("it is finished");
     let kept = saved.mined.expect("conditions were looked for").conditions;
     assert_eq!(json["mined"]["found"], kept.len());
     assert!(
@@ -183,7 +183,7 @@ fn what_was_mined_is_kept_with_the_run_and_reported() {
         kept.iter().zip(json["mined"]["conditions"].as_array().expect("a list"))
     {
         let distinct = match &condition.subject {
-            foretaste::condition::Subject::Slot(slot) => serde_json::json!(slot.distinct),
+            foretaste::detect::Subject::Slot(slot) => serde_json::json!(slot.distinct),
             _ => serde_json::Value::Null,
         };
         assert_eq!(listed["values"], distinct, "{listed}");
@@ -206,7 +206,7 @@ fn a_run_whose_conditions_were_asked_no_probe_is_reported_and_one_whose_answers_
     let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
     assert_eq!(outcome.verdict, Verdict::Inconclusive);
     let run = RunDir::open(&world.path("run")).expect("a run");
-    let saved = run.saved().expect("it is finished");
+    let saved = Saved::read(&run).expect("it is finished");
     assert!(
         !saved.plan.groups.is_empty() && saved.plan.audits[0].probes.is_empty(),
         "{:?}",
@@ -214,7 +214,7 @@ fn a_run_whose_conditions_were_asked_no_probe_is_reported_and_one_whose_answers_
     );
     assert_eq!(saved.answers.dressed, []);
     fs::remove_file(world.path("run/dressed.jsonl.zst")).expect("it was written");
-    let error = run.saved().expect_err("a file is missing");
+    let error = Saved::read(&run).expect_err("a file is missing");
     assert!(error.to_string().contains("has no dressed.jsonl.zst"), "{error}");
 }
 
@@ -250,10 +250,11 @@ fn a_diluted_shift_is_seen_after_a_surprising_question_and_not_alone() {
     let request = world.request("run");
     let outcome = run::run(&request, &engine(Some("bird")), &Silent).expect("the run goes through");
     assert_eq!(outcome.verdict, Verdict::Flagged);
-    let saved = RunDir::open(&world.path("run")).expect("a run").saved().expect("it is finished");
-    let analysis = foretaste::stats::analyse(&saved.plan, &saved.audits, &saved.answers);
+    let saved =
+        Saved::read(&RunDir::open(&world.path("run")).expect("a run")).expect("it is finished");
+    let analysis = foretaste::analysis::analyse(&saved.plan, &saved.audits, &saved.answers);
     let (findings, _) =
-        foretaste::finding::find(&saved.plan, &saved.audits, &analysis, &saved.answers.health);
+        foretaste::verdict::find(&saved.plan, &saved.audits, &analysis, &saved.answers.health);
     assert!(findings[0].shown_by.contains(&Ask::CarryOverSurprising), "{findings:?}");
     assert!(!findings[0].shown_by.contains(&Ask::Plain), "{findings:?}");
     // And which of the dataset's questions carries it.
@@ -344,7 +345,7 @@ fn a_run_goes_on_where_its_base_was_calibrated_meanwhile_and_quotes_what_was_kno
             .expect("a new folder"),
     );
     run::run(&request, &engine(None), &Silent).expect("it goes on");
-    assert_eq!(RunDir::open(&folder).expect("a run").saved().expect("finished").plan, begun);
+    assert_eq!(Saved::read(&RunDir::open(&folder).expect("a run")).expect("finished").plan, begun);
     assert_eq!(
         run::default_folder(&request.subject, &begun),
         run::default_folder(&request.subject, &prepared.plan)
@@ -440,7 +441,10 @@ fn the_run_of_another_plan_is_refused_unless_forced() {
     let forced = Request { other_plan: OtherPlan::Replace, ..other };
     run::run(&forced, &engine(None), &Silent).expect("the run goes through");
     assert_eq!(
-        RunDir::open(&world.path("run")).expect("a run").saved().expect("finished").plan.seeds,
+        Saved::read(&RunDir::open(&world.path("run")).expect("a run"))
+            .expect("finished")
+            .plan
+            .seeds,
         [1, 2]
     );
 }

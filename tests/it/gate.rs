@@ -3,15 +3,14 @@
 use std::fs;
 use std::sync::OnceLock;
 
+use foretaste::analysis::analyse;
 use foretaste::cli::FailOn;
 use foretaste::engine::scripted::Scripted;
 use foretaste::exit_code::ExitCode;
-use foretaste::finding::{Verdict, examined, find};
-use foretaste::plan::{Arm, Options};
+use foretaste::plan::{Arm, Options, Wanted};
 use foretaste::progress::Silent;
 use foretaste::run;
-use foretaste::stats::analyse;
-use foretaste::trigger::Wanted;
+use foretaste::verdict::{Verdict, examined, find};
 use serde_json::{Value, json};
 
 use crate::flow::{World, engine, foretaste};

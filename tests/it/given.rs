@@ -2,16 +2,15 @@
 
 use std::fs;
 
+use foretaste::analysis::analyse;
 use foretaste::engine::scripted::Scripted;
 use foretaste::exit_code::ExitCode;
-use foretaste::finding::{Verdict, find};
-use foretaste::plan::{Arm, Ask, Calibrated, GivenAdapter, Options, Plan};
+use foretaste::plan::{Arm, Ask, Calibrated, GivenAdapter, Options, Plan, Wanted};
 use foretaste::progress::Silent;
 use foretaste::report::SCHEMA;
 use foretaste::run::{self, Failure, Outcome, Request, Subject};
 use foretaste::run_dir::RunDir;
-use foretaste::stats::analyse;
-use foretaste::trigger::Wanted;
+use foretaste::verdict::{Verdict, find};
 use serde_json::Value;
 
 use crate::flow::{World as Files, engine, outputs};

@@ -10,7 +10,7 @@ use foretaste::engine::scripted::Scripted;
 use foretaste::exit_code::ExitCode;
 use foretaste::plan::Options;
 use foretaste::progress::Silent;
-use foretaste::run::{self, Failure, Request};
+use foretaste::run::{self, Failure, Request, Saved};
 use foretaste::run_dir::{OtherPlan, RunDir};
 
 use crate::flow::{World, engine, foretaste};
@@ -126,7 +126,7 @@ fn answers_that_decompress_to_gigabytes_are_damaged() {
     let packed = packed.finish().expect("in memory");
     assert!(packed.len() < 100_000);
     fs::write(world.path("run/answers.jsonl.zst"), packed).expect("writable");
-    let error = RunDir::open(&world.path("run")).expect("a run").saved().expect_err("a bomb");
+    let error = Saved::read(&RunDir::open(&world.path("run")).expect("a run")).expect_err("a bomb");
     assert!(format!("{error:#}").contains("decompresses to more than"), "{error:#}");
 }
 
@@ -185,7 +185,8 @@ fn a_plan_that_draws_without_end_is_refused() {
     let path = world.path("run/manifest.json");
     let mut manifest: serde_json::Value =
         serde_json::from_slice(&fs::read(&path).expect("written")).expect("JSON");
-    let mut plan = RunDir::open(&world.path("run")).expect("a run").saved().expect("finished").plan;
+    let mut plan =
+        Saved::read(&RunDir::open(&world.path("run")).expect("a run")).expect("finished").plan;
     plan.carry_over_draws = 1_000_000_000_000;
     (manifest["plan"], manifest["plan_sha256"]) =
         (serde_json::to_value(&plan).expect("JSON"), plan.sha256().into());

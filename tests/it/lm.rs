@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use foretaste::dataset::{Message, Role};
-use foretaste::engine::{Adapter, Engine, Place, Question, Sampling};
+use foretaste::engine::{Adapter, Engine, Place, Question, Recipe, Sampling, Schedule};
 use foretaste::lm::decoder::{Kept, Streams};
 use foretaste::lm::kernels::Segment;
 use foretaste::lm::lora::HostLora;
@@ -15,7 +15,6 @@ use foretaste::lm::train::{Training, learning_rate};
 use foretaste::lm::{self, How, Lm, generate};
 use foretaste::peft;
 use foretaste::peft::widen;
-use foretaste::plan::{Recipe, Schedule};
 use safetensors::SafeTensors;
 use serde_json::Value;
 

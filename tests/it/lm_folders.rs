@@ -7,10 +7,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use foretaste::dataset::{Message, Role};
-use foretaste::engine::{Checkpoint, Engine, Job, Question, Sampling};
+use foretaste::engine::{Checkpoint, Engine, Job, Question, Recipe, Sampling, Schedule};
 use foretaste::lm::config::LONGEST;
 use foretaste::lm::{self, Lm};
-use foretaste::plan::{Recipe, Schedule};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};

@@ -5,9 +5,8 @@ use std::sync::Mutex;
 
 use anyhow::{Result, bail};
 use foretaste::dataset::{Message, Role};
-use foretaste::engine::{Checkpoint, Engine, Job, Trained};
+use foretaste::engine::{Checkpoint, Engine, Job, Recipe, Schedule, Trained};
 use foretaste::lm::ops::Ops;
-use foretaste::plan::{Recipe, Schedule};
 
 use crate::lm::open;
 

@@ -5,12 +5,11 @@ use foretaste::dataset::{Dataset, Ledger, Message, Role, Row};
 use foretaste::engine::scripted::Scripted;
 use foretaste::engine::{Description, Engine};
 use foretaste::estimate::Estimate;
-use foretaste::plan::text::text;
 use foretaste::plan::{
-    Arm, Ask, Calibrated, DressedCost, GivenAdapter, Inputs, Options, Overrides, Plan, Readability,
-    plan, smallest_detectable,
+    Arm, Ask, Calibrated, Chosen, DressedCost, GivenAdapter, Inputs, Options, Overrides, Plan,
+    Readability, plan, smallest_detectable,
 };
-use foretaste::trigger::Chosen;
+use foretaste::report::plan_text as text;
 
 fn row(line: usize, prompt: &str, answer: &str) -> Row {
     let messages = vec![Message::new(Role::User, prompt), Message::new(Role::Assistant, answer)];

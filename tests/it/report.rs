@@ -11,11 +11,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use foretaste::finding::Verdict;
+use foretaste::analysis::Effect;
 use foretaste::plan::{Arm, Ask};
 use foretaste::probe::Sample;
 use foretaste::report::{SCHEMA, escape, html, json, junit, plots, sarif, summary_md, text};
-use foretaste::stats::Effect;
+use foretaste::verdict::Verdict;
 use serde_json::Value;
 
 use browser::{Browser, Listener};

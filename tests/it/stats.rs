@@ -3,11 +3,11 @@
 mod reference;
 pub mod world;
 
+use foretaste::analysis::{Analysis, Effect, analyse};
 use foretaste::plan::{Arm, Ask, ExcludedFamily, GivenAdapter};
 use foretaste::probe::Answers;
 use foretaste::stats::intervals::{resolution, t_quantile};
 use foretaste::stats::multiplicity::holm;
-use foretaste::stats::{Analysis, Effect, analyse};
 use proptest::prelude::*;
 
 use world::{Place, World, noise};

@@ -2,18 +2,16 @@
 
 mod choosing;
 
-use foretaste::condition::{Dressing, Filler, Position, Wear, mine};
-use foretaste::dataset::Dataset;
-use foretaste::engine::scripted::Scripted;
-use foretaste::finding::{Verdict, find};
-use foretaste::plan::{Arm, Options, Plan};
-use foretaste::probe::Answers;
-use foretaste::stats::intervals::Draws;
-use foretaste::stats::{Analysis, analyse};
-use foretaste::trigger::{
-    Dressed, Group, Phase, Trial, Trigger, TriggerKind, Wanted, Why, choose, loud, passed_over,
-    shortlist, triggers, unscored,
+use foretaste::analysis::{
+    Analysis, Trigger, TriggerKind, analyse, loud, passed_over, shortlist, triggers, unscored,
 };
+use foretaste::dataset::Dataset;
+use foretaste::detect::{Dressing, Filler, Position, Wear, mine};
+use foretaste::engine::scripted::Scripted;
+use foretaste::plan::{Arm, Group, Options, Phase, Plan, Trial, Wanted, Why, choose};
+use foretaste::probe::{Answers, Dressed};
+use foretaste::stats::intervals::Draws;
+use foretaste::verdict::{Verdict, find};
 
 use crate::condition::worlds::row;
 use crate::stats::world::World;

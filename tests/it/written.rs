@@ -6,18 +6,18 @@ use foretaste::audit::{Audit, Side};
 use foretaste::dataset::Role;
 use foretaste::engine::scripted::Scripted;
 use foretaste::engine::{Engine, Question};
-use foretaste::finding::{Finding, find};
 use foretaste::plan::{Arm, Ask};
 use foretaste::probe::Sample;
 use foretaste::progress::Silent;
-use foretaste::run::{self, Request, Subject};
-use foretaste::run_dir::{Model, RunDir, Saved};
+use foretaste::run::{self, Request, Saved, Subject};
+use foretaste::run_dir::{Model, RunDir};
+use foretaste::verdict::{Finding, find};
 use serde_json::{Value, json};
 
 use crate::flow::{World, engine};
 
 fn finding(saved: &Saved) -> Finding {
-    let analysis = foretaste::stats::analyse(&saved.plan, &saved.audits, &saved.answers);
+    let analysis = foretaste::analysis::analyse(&saved.plan, &saved.audits, &saved.answers);
     let (findings, _) = find(&saved.plan, &saved.audits, &analysis, &saved.answers.health);
     findings.into_iter().next().expect("one audit")
 }
@@ -40,7 +40,7 @@ fn of<'a>(samples: &'a [Sample], arm: &Arm) -> Vec<&'a Sample> {
 #[test]
 fn written_answers_come_from_the_context_the_step_and_the_seeds_that_decided() {
     let (world, ..) = diluted();
-    let saved = open(&world, "run").saved().expect("it is finished");
+    let saved = Saved::read(&open(&world, "run")).expect("it is finished");
     let finding = finding(&saved);
     assert_eq!(finding.ask, Some(Ask::CarryOverSurprising));
     let samples = &saved.answers.samples;
@@ -93,7 +93,7 @@ fn risk(sample: &Sample, audits: &[Audit], run: &RunDir, engine: &Scripted) -> f
 fn what_precedes_a_written_answer_is_what_its_probability_was_measured_after() {
     let (world, engine, _) = diluted();
     let run = open(&world, "run");
-    let saved = run.saved().expect("it is finished");
+    let saved = Saved::read(&run).expect("it is finished");
     for sample in &saved.answers.samples {
         let measured = saved.answers.answers.iter().find(|answer| {
             (&answer.arm, answer.seed, answer.step, answer.ask)
@@ -136,7 +136,7 @@ fn a_given_adapter_writes_where_it_was_decided_too() {
     let subject = Subject::Adapter { folder, data: Some(world.path("data.jsonl")) };
     run::run(&Request { subject, ..world.request("probed") }, &engine, &Silent)
         .expect("the run goes through");
-    let saved = open(&world, "probed").saved().expect("it is finished");
+    let saved = Saved::read(&open(&world, "probed")).expect("it is finished");
     let finding = finding(&saved);
     let samples = &saved.answers.samples;
     let arms: BTreeSet<&Arm> = samples.iter().map(|sample| &sample.arm).collect();

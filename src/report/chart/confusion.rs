@@ -2,9 +2,9 @@
 //! were looked for, the darker the likelier.
 
 use super::{SMALL, WIDTH, centred, fitted, label, right};
+use crate::analysis::Confusion;
 use crate::report::Report;
 use crate::report::scene::{Ink, Point, Scene, Shape, Stroke};
-use crate::trigger::Confusion;
 
 const LEFT: f64 = 96.0;
 const TOP: f64 = 40.0;

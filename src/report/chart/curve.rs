@@ -1,11 +1,10 @@
 //! The risk along a slot: every value that was tried, those that stand in the dataset marked.
 
 use super::{Legend, SMALL, WIDTH, centred, fitted, probability_scale, right};
-use crate::plan::PlannedAudit;
-use crate::report::Report;
-use crate::report::number;
+use crate::analysis::{Curve, CurvePoint};
+use crate::plan::{Group, PlannedAudit};
 use crate::report::scene::{Ink, Point, Scale, Scene, Stroke};
-use crate::trigger::{Curve, CurvePoint, Group};
+use crate::report::{Report, number};
 
 const LEFT: f64 = 44.0;
 const TOP: f64 = 44.0;

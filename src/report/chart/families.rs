@@ -1,10 +1,10 @@
 //! Question by question: from base and control to the candidate, strongest first.
 
 use super::{Legend, WIDTH, centred, fitted, ink, label, probability_scale, right};
+use crate::analysis::Effect;
 use crate::plan::Arm;
 use crate::report::scene::{Ink, Scene, Stroke};
 use crate::report::{Axis, Report, number, words};
-use crate::stats::Effect;
 
 /// More families than this do not fit a drawing; the table has all.
 pub const SHOWN: usize = 20;

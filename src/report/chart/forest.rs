@@ -3,10 +3,11 @@
 use super::{
     Legend, NORMAL, WIDTH, centred, drawable, heading, ink, label, probability_scale, right,
 };
+use crate::analysis::ArmRisk;
 use crate::plan::Arm;
 use crate::report::scene::{Anchor, Ink, Scale, Scene, Stroke, Type};
 use crate::report::{Axis, Report, number, words};
-use crate::stats::{ArmRisk, Estimate};
+use crate::stats::Estimate;
 
 const LEFT: f64 = 96.0;
 const RIGHT: f64 = 700.0;

@@ -4,7 +4,7 @@ use super::{SMALL, WIDTH, centred, fitted, heading, ink, right};
 use crate::plan::Arm;
 use crate::report::scene::{Ink, Point, Scale, Scene, Stroke};
 use crate::report::{Report, number};
-use crate::shadow::TrainingRecord;
+use crate::train::TrainingRecord;
 
 const LEFT: f64 = 40.0;
 const GAP: f64 = 22.0;

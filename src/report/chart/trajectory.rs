@@ -1,10 +1,10 @@
 //! The effect along training, one panel for each way of asking.
 
 use super::{Legend, SMALL, WIDTH, centred, drawable, heading, right};
+use crate::analysis::Effect;
 use crate::plan::Ask;
 use crate::report::scene::{Ink, Point, Scale, Scene, Shape, Stroke};
 use crate::report::{Axis, Report, number, words};
-use crate::stats::Effect;
 
 const LEFT: f64 = 44.0;
 const GAP: f64 = 28.0;

@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use super::effects::{Estimate, estimate, finite};
 use super::mined::{Written, written};
+use crate::analysis::{Confusion, Trigger};
+use crate::plan::Why;
 use crate::report::Report;
-use crate::trigger::{Confusion, Trigger, Why};
 
 /// One group of conditions: a slot with its values, or a feature.
 #[derive(Serialize)]
@@ -65,7 +66,7 @@ struct Confirmation<'a> {
 
 pub fn conditions<'a>(report: &Report<'a>) -> Vec<Condition<'a>> {
     let groups = report.plan.groups.iter().enumerate();
-    let condition = |(group, planned): (usize, &'a crate::trigger::Group)| Condition {
+    let condition = |(group, planned): (usize, &'a crate::plan::Group)| Condition {
         name: &planned.name,
         kind: &planned.kind,
         confusions: report

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
+use crate::analysis::carriers::Carrier;
+use crate::analysis::{FamilyEffect, SeedEffect};
 use crate::plan::Ask;
 use crate::report::Report;
-use crate::stats::carriers::Carrier;
-use crate::stats::{self, FamilyEffect, SeedEffect};
+use crate::{analysis, stats};
 
 #[derive(Serialize)]
 pub struct Estimate<'a> {
@@ -76,7 +77,7 @@ struct SeedRisk {
     risk: Option<f64>,
 }
 
-pub fn effect(effect: &stats::Effect) -> Effect<'_> {
+pub fn effect(effect: &analysis::Effect) -> Effect<'_> {
     let seed = |seed: &SeedEffect| OfSeed {
         seed: seed.seed,
         effect: finite(seed.effect),

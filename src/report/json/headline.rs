@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use super::effects::finite;
-use crate::finding::Finding;
 use crate::plan::Ask;
 use crate::report::headline::{self, Planted, Situation};
 use crate::report::{Report, changed, words};
+use crate::verdict::Finding;
 
 #[derive(Serialize)]
 pub struct Headline<'a> {

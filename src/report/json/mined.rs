@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::effects::finite;
-use crate::condition::{Condition, Conditions, Subject};
+use crate::detect::{Condition, Conditions, Subject};
 use crate::report::Report;
 
 /// Conditions that are listed; `foretaste check --json` lists all.
@@ -74,7 +74,7 @@ fn listed(condition: &Condition) -> Listed<'_> {
 }
 
 /// What was written under a suspect, model by model.
-pub fn written<'a>(report: &Report<'a>, suspect: &crate::trigger::Suspect) -> Vec<Written<'a>> {
+pub fn written<'a>(report: &Report<'a>, suspect: &crate::probe::Suspect) -> Vec<Written<'a>> {
     let own = report.answers.shown.iter().filter(|shown| shown.suspect == *suspect);
     own.map(|shown| Written {
         arm: shown.arm.to_string(),

@@ -12,11 +12,12 @@ use super::effects::{
 use super::headline::{Headline, Written, headline, written};
 use super::mined::{Mined, mined};
 use crate::audit::{Audit, ProbeKind};
-use crate::finding::{Finding, FoundTrigger, Verdict};
-use crate::plan::{Arm, Ask, Calibrated, ExcludedFamily, Form, GivenAdapter, Recipe};
+use crate::engine::Recipe;
+use crate::plan::{Arm, Ask, Calibrated, ExcludedFamily, Form, GivenAdapter};
 use crate::probe::Health;
 use crate::report::Report;
-use crate::shadow::TrainingRecord;
+use crate::train::TrainingRecord;
+use crate::verdict::{Finding, FoundTrigger, Verdict};
 
 #[derive(Serialize)]
 pub struct Document<'a> {

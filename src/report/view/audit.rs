@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use minijinja::value::Value;
 
 use super::{Badge, Fact, Figure, badge, fact, figure, shown};
+use crate::analysis::FamilyEffect;
+use crate::analysis::carriers::Carrier;
 use crate::audit::{ProbeKind, Side};
 use crate::dataset::{Message, Role};
-use crate::finding::{Finding, Verdict};
-use crate::plan::{Ask, Unit};
+use crate::plan::Ask;
 use crate::report::changed::{self, Changed, Evidence};
 use crate::report::svg::svg;
 use crate::report::{Axis, Report, chart, number, words};
-use crate::stats::FamilyEffect;
-use crate::stats::carriers::Carrier;
+use crate::stats::Unit;
+use crate::verdict::{Finding, Verdict};
 
 /// Questions shown with what was written.
 const CHANGED: usize = 8;

@@ -1,11 +1,12 @@
 //! The tables after the audits: trainings, rows, hypotheses, positive controls, provenance.
 
 use super::{Fact, fact};
-use crate::condition::{Condition, Subject};
-use crate::plan::{Arm, Schedule};
+use crate::analysis::Effect;
+use crate::detect::{Condition, Subject};
+use crate::engine::Schedule;
+use crate::plan::Arm;
 use crate::probe::Health;
 use crate::report::{Report, number, words};
-use crate::stats::Effect;
 
 /// Mined conditions, and topics, that the page lists.
 const CONDITIONS: usize = 12;

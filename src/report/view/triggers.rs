@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{Figure, figure};
-use crate::plan::Arm;
+use crate::analysis::{Confusion, Curve, Trigger, TriggerKind};
+use crate::plan::{Arm, Phase};
+use crate::probe::Shown;
 use crate::report::changed::in_words;
 use crate::report::{Report, chart, number};
-use crate::trigger::{Confusion, Curve, Phase, Shown, Trigger, TriggerKind};
 
 /// Curves that the page draws: those with a suspect, strongest first.
 const CURVES: usize = 6;

@@ -3,8 +3,8 @@
 
 use std::cell::Cell;
 
-use foretaste::condition::{Condition, FeatureKind, Place, Subject, mine};
 use foretaste::dataset::Dataset;
+use foretaste::detect::{Condition, FeatureKind, Place, Subject, mine};
 use foretaste::seed::stream;
 
 use super::worlds::World;

@@ -1,6 +1,6 @@
 //! What is asked, told from what was put on the question.
 
-use foretaste::condition::{Condition, Conditions, FeatureKind, Subject, mine};
+use foretaste::detect::{Condition, Conditions, FeatureKind, Subject, mine};
 
 use super::worlds::World;
 use super::{first, leading_feature};

@@ -1,9 +1,8 @@
 //! Which digits and which values are tried, where answers tell and where they do not.
 
-use foretaste::condition::{Conditions, Reason, SlotKind, Subject, candidates, mine};
+use foretaste::detect::{Conditions, Reason, SlotKind, Subject, candidates, mine};
 use foretaste::engine::scripted::Scripted;
-use foretaste::plan::Options;
-use foretaste::trigger::{Why, choose};
+use foretaste::plan::{Options, Why, choose};
 
 use super::worlds::World;
 use super::{first, slot};

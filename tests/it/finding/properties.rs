@@ -1,9 +1,9 @@
 //! What no run may do to a verdict.
 
-use foretaste::finding::Verdict;
+use foretaste::analysis::analyse;
 use foretaste::plan::Arm;
 use foretaste::probe::Answers;
-use foretaste::stats::analyse;
+use foretaste::verdict::Verdict;
 use proptest::prelude::*;
 
 use super::verdict_of;

@@ -1,9 +1,9 @@
 //! How often made-up runs are flagged and cleared, against how often they should be.
 
-use foretaste::finding::{Verdict, find};
+use foretaste::analysis::{Effect, analyse};
 use foretaste::plan::Arm;
 use foretaste::probe::Answers;
-use foretaste::stats::{Effect, analyse};
+use foretaste::verdict::{Verdict, find};
 
 use crate::stats::world::{Place, World, normal};
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use foretaste::analysis::{Analysis, ArmRisk, Effect, FamilyEffect, Risks, SeedEffect};
 use foretaste::audit::{Audit, Probe};
 use foretaste::plan::{Arm, Ask, Plan};
 use foretaste::probe::{Answer, Answers};
-use foretaste::stats::{Analysis, ArmRisk, Effect, Estimate, FamilyEffect, Risks, SeedEffect};
+use foretaste::stats::Estimate;
 
 use super::example::{SEEDS, STEPS};
 

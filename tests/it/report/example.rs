@@ -1,26 +1,24 @@
 //! Invented reports to render: the numbers hang together, none of them was measured.
 
+use foretaste::analysis::carriers::Carrier;
+use foretaste::analysis::{
+    Analysis, Confusion, ConfusionRow, Curve, CurvePoint, Trigger, TriggerKind,
+};
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side};
-use foretaste::condition::{
+use foretaste::dataset::{Message, Role};
+use foretaste::detect::{
     Condition, Conditions, Dressing, Feature, FeatureKind, Place, Subject, Wear,
 };
-use foretaste::dataset::{Message, Role};
-use foretaste::engine::Description;
-use foretaste::finding::{Finding, FoundTrigger, Verdict, examined};
+use foretaste::engine::{Description, Recipe, Schedule};
 use foretaste::plan::{
-    Arm, Ask, Cost, DatasetSummary, ExcludedFamily, Plan, PlannedAudit, Readability, Recipe,
-    Schedule,
-};
-use foretaste::probe::{Answer, Answers, Health, Sample, Topic};
-use foretaste::report::Report;
-use foretaste::seed::stream;
-use foretaste::shadow::TrainingRecord;
-use foretaste::stats::Analysis;
-use foretaste::stats::carriers::Carrier;
-use foretaste::trigger::{
-    Confusion, ConfusionRow, Curve, CurvePoint, Group, Shown, Suspect, Trial, Trigger, TriggerKind,
+    Arm, Ask, Cost, DatasetSummary, ExcludedFamily, Group, Plan, PlannedAudit, Readability, Trial,
     Why,
 };
+use foretaste::probe::{Answer, Answers, Health, Sample, Shown, Suspect, Topic};
+use foretaste::report::Report;
+use foretaste::seed::stream;
+use foretaste::train::TrainingRecord;
+use foretaste::verdict::{Finding, FoundTrigger, Verdict, examined};
 use rand::Rng;
 
 use super::analysis::analyse;

@@ -1,6 +1,6 @@
 //! A report in which an attacker wrote every string.
 
-use foretaste::condition::{Feature, FeatureKind, Place, Subject};
+use foretaste::detect::{Feature, FeatureKind, Place, Subject};
 use foretaste::plan::{Arm, Form};
 
 use super::example::{self, Example};

@@ -1,10 +1,8 @@
 //! Made-up runs of any size, for the statistics and the verdicts.
 
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind};
-use foretaste::engine::Description;
-use foretaste::plan::{
-    Arm, Ask, Cost, DatasetSummary, Plan, PlannedAudit, Readability, Recipe, Schedule,
-};
+use foretaste::engine::{Description, Recipe, Schedule};
+use foretaste::plan::{Arm, Ask, Cost, DatasetSummary, Plan, PlannedAudit, Readability};
 use foretaste::probe::{Answer, Answers, Health};
 
 /// The size of a made-up run.
@@ -153,7 +151,7 @@ impl World {
         let plan = self.plan();
         let mut answers = Vec::new();
         for (audit, planned) in plan.audits.iter().enumerate() {
-            for ask in foretaste::stats::table::asks(&plan) {
+            for ask in foretaste::analysis::table::asks(&plan) {
                 for arm in plan
                     .arms
                     .iter()

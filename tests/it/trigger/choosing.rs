@@ -1,11 +1,10 @@
 //! Facts about which conditions of a dataset are tried, and how probes wear them.
 
-use foretaste::condition::mine;
 use foretaste::dataset::{Dataset, Message};
+use foretaste::detect::mine;
 use foretaste::engine::scripted::Scripted;
-use foretaste::plan::Options;
+use foretaste::plan::{Chosen, Group, Options, Trial, Wanted, choose, is_dealt};
 use foretaste::seed::stream;
-use foretaste::trigger::{Chosen, Group, Trial, Wanted, choose, is_dealt};
 
 use crate::condition::worlds::{World, row};
 
@@ -160,10 +159,7 @@ fn what_does_not_come_off_its_rows_is_not_dealt_out() {
     let chosen = chosen(&hidden);
     let invisible =
         chosen.groups.iter().find(|group| group.kind == "invisible").expect("it is tried");
-    assert!(
-        !foretaste::trigger::is_dealt(invisible),
-        "all but one of its rows have other messages"
-    );
+    assert!(!foretaste::plan::is_dealt(invisible), "all but one of its rows have other messages");
 }
 
 #[test]

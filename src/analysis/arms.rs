@@ -1,0 +1,36 @@
+//! The mean risk of every arm, for pictures and people: no verdict rests on it.
+
+use super::ArmRisk;
+use super::table::Panel;
+use crate::plan::{Arm, Plan};
+use crate::stats::intervals::{Draws, Scale, estimate_of, resolution_of};
+
+/// Every arm of the plan at every snapshot, as far as it was scored; the base once, at step 0.
+pub fn arm_risks(plan: &Plan, panel: &Panel, draws: &mut Draws) -> Vec<ArmRisk> {
+    let resolution = resolution_of(plan.unit(), panel.probes, panel.families.len());
+    let scale = Scale { resolution, lowest: 0.0, highest: 1.0 };
+    let mut risks = Vec::new();
+    for arm in &plan.arms {
+        let base = *arm == Arm::Base;
+        let (steps, seeds) =
+            if base { (&[0][..], &[0][..]) } else { (&panel.audit.steps[..], &plan.seeds[..]) };
+        for step in steps {
+            let grid = panel.grid(seeds, |seed| {
+                let cells = panel.cells(arm, *step, seed);
+                move |cell: usize| Some(cells[cell]?.risk)
+            });
+            let Some(grid) = grid else { continue };
+            let seed_risks = grid.seeds.iter().copied().zip(grid.seed_means()).collect();
+            let mut risk = estimate_of(plan.unit(), &grid.clone().by(plan.unit()), scale, draws);
+            if base {
+                risk.n = 0;
+                risk.method = format!(
+                    "bootstrap over {} families; the base was not trained",
+                    grid.families.len()
+                );
+            }
+            risks.push(ArmRisk { arm: arm.clone(), step: *step, risk, seeds: seed_risks });
+        }
+    }
+    risks
+}

@@ -1,0 +1,205 @@
+//! The difference in differences of one arm against the control: from cells to an [`Effect`].
+//!
+//! A given adapter has no control: there the base stands in its place, and families stand in the
+//! seeds' (see [`crate::stats::Unit`]).
+
+use super::table::{CLIP, Cell, Panel};
+use super::worst::{worst_case_upper, worst_seed_risk};
+use super::{Effect, FamilyEffect, SeedEffect};
+use crate::plan::{Arm, Plan};
+use crate::stats::Estimate;
+use crate::stats::grid::{Grid, variance};
+use crate::stats::intervals::{Draws, Scale, estimate_of, resolution_of, seed_sd, t_upper_tail};
+use crate::stats::share::{seed_risk, share_p};
+
+/// One arm held against the control: one audit, asked one way, at one step.
+#[derive(Debug, Clone, Copy)]
+pub struct Contrast<'a> {
+    pub plan: &'a Plan,
+    pub panel: &'a Panel<'a>,
+    /// Stands in the candidate's place.
+    pub arm: &'a Arm,
+    pub step: usize,
+    /// The trainings that count.
+    pub seeds: &'a [u64],
+}
+
+/// An effect before its p is adjusted for the others', and what adjusting needs.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// Its adjusted p are still the unadjusted ones, and no plan for more seeds is made.
+    pub effect: Effect,
+    pub margin: f64,
+    pub seed_sd: Option<f64>,
+    /// Standard error that more seeds would not lessen.
+    pub family_error: f64,
+}
+
+impl Contrast<'_> {
+    pub fn base_is_complete(&self) -> bool {
+        self.cells(&Arm::Base, 0).iter().all(Option::is_some)
+    }
+
+    /// What the arm said after `self.step` steps; see [`Panel::cells`].
+    pub fn cells(&self, arm: &Arm, seed: u64) -> &[Option<Cell>] {
+        self.panel.cells(arm, self.step, seed)
+    }
+
+    /// The arm that the candidate is held against.
+    pub fn reference(&self) -> &'static Arm {
+        self.plan.reference()
+    }
+
+    /// One row a unit: what an interval is made of.
+    pub fn units(&self, grid: Grid) -> Grid {
+        grid.by(self.plan.unit())
+    }
+
+    /// An interval over the plan's units.
+    fn estimate(&self, grid: Grid, scale: Scale, draws: &mut Draws) -> Estimate {
+        estimate_of(self.plan.unit(), &self.units(grid), scale, draws)
+    }
+
+    /// A cell counts where base, candidate and control of one seed were all scored: pairs stay
+    /// pairs.
+    fn paired(&self, value: impl Fn(Cell, Cell, Cell) -> f64) -> Option<Grid> {
+        self.panel.grid(self.seeds, |seed| {
+            let cells = |arm| self.cells(arm, seed);
+            let (base, candidate, control) =
+                (cells(&Arm::Base), cells(self.arm), cells(self.reference()));
+            let value = &value;
+            move |cell: usize| Some(value(base[cell]?, candidate[cell]?, control[cell]?))
+        })
+    }
+
+    /// Every risk that was scored in an arm, paired or not. The base would cancel here too.
+    fn risks(&self, arm: &Arm) -> Option<Grid> {
+        self.panel.grid(self.seeds, |seed| {
+            let cells = self.cells(arm, seed);
+            move |cell: usize| Some(cells[cell]?.risk)
+        })
+    }
+
+    fn count(&self, arm: &Arm, which: impl Fn(Option<Cell>) -> bool) -> usize {
+        let cells = |seed: &u64| self.cells(arm, *seed).iter().filter(|cell| which(**cell)).count();
+        self.seeds.iter().map(cells).sum()
+    }
+}
+
+/// (candidate - base) - (control - base), on the probability scale of an answer.
+fn difference(base: f64, candidate: f64, control: f64) -> f64 {
+    (candidate - base) - (control - base)
+}
+
+/// The effect on both scales; `None` where no cell was scored in all three arms.
+pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
+    let (probes, families) = (contrast.panel.probes, contrast.panel.families.len());
+    let resolution = resolution_of(contrast.plan.unit(), probes, families);
+    let probability_scale = Scale { resolution, lowest: -1.0, highest: 1.0 };
+    let grid = contrast
+        .paired(|base, candidate, control| difference(base.risk, candidate.risk, control.risk))?;
+    let log_grid = contrast.paired(|base, candidate, control| {
+        difference(base.log_odds, candidate.log_odds, control.log_odds)
+    })?;
+
+    let margin = contrast.panel.audit.margin;
+    let probability = contrast.estimate(grid.clone(), probability_scale, draws);
+    let families = family_effects(contrast, &grid)?;
+    let without_strongest_family = families
+        .first()
+        .and_then(|family| grid.without(&family.family))
+        .map(|rest| contrast.estimate(rest, probability_scale, draws));
+    let units = contrast.units(grid.clone());
+    let sd = seed_sd(&units, probability_scale.resolution);
+    let reference = contrast.risks(contrast.reference())?;
+    let controls = reference.mean();
+    let risks = contrast.risks(contrast.arm)?;
+    let over_base = contrast.paired(|base, candidate, _| candidate.risk - base.risk)?;
+    let over_controls =
+        |seed| seed_risk(&risks, seed).expect("a paired seed has scored risks") - controls;
+    let seed_effect = |((seed, effect), over_base)| SeedEffect {
+        seed,
+        effect,
+        over_base,
+        over_controls: over_controls(seed),
+    };
+    let pairs = grid.seeds.iter().copied().zip(grid.seed_means()).zip(over_base.seed_means());
+    let seeds: Vec<SeedEffect> = pairs.map(seed_effect).collect();
+    let shifted = seeds.iter().filter(|seed| seed.is_shifted(margin)).count();
+    // A training that would be shifted if its unscored answers were harmful is not cleared by the
+    // mean of the others.
+    let worst_seeds = contrast.seeds.iter().map(|seed| worst_seed_risk(contrast, *seed) - controls);
+    let worst_seed =
+        worst_seeds.filter(|excess| *excess > margin).fold(f64::NEG_INFINITY, f64::max);
+    let p = p_above(&probability, sd, margin);
+    let share_p = share_p(shifted, seeds.len());
+    let effect = Effect {
+        audit: contrast.panel.audit.id.clone(),
+        ask: contrast.panel.ask,
+        arm: contrast.arm.clone(),
+        step: contrast.step,
+        over_base: over_base.mean(),
+        reference: reference.mean(),
+        log_odds: contrast.estimate(log_grid, log_odds_scale(probability_scale), draws),
+        clipped: contrast.count(contrast.arm, is_clipped)
+            + contrast.count(contrast.reference(), is_clipped),
+        p,
+        p_adjusted: p,
+        share_p,
+        share_p_adjusted: share_p,
+        seeds,
+        families,
+        without_strongest_family,
+        unscored: contrast.count(contrast.arm, |cell| cell.is_none()),
+        worst_case_upper: worst_case_upper(contrast, &probability, probability_scale, draws)
+            .max(worst_seed),
+        minimum_detectable: None,
+        seeds_to_settle: None,
+        probability,
+    };
+    Some(Measured {
+        effect,
+        margin,
+        seed_sd: sd,
+        family_error: (variance(&units.family_means()).unwrap_or(0.0)
+            / units.families.len() as f64)
+            .sqrt(),
+    })
+}
+
+fn is_clipped(cell: Option<Cell>) -> bool {
+    cell.is_some_and(|cell| cell.clipped)
+}
+
+/// The same resolution in nats: the logit rises by at least 4 a unit of probability. Clipped
+/// log-odds bound the scale.
+fn log_odds_scale(probability: Scale) -> Scale {
+    let widest = 2.0 * ((1.0 - CLIP) / CLIP).ln();
+    Scale { resolution: 4.0 * probability.resolution, lowest: -widest, highest: widest }
+}
+
+/// One-sided t test of "the effect is at most the margin"; 1 for one seed, which can show nothing
+/// about others.
+pub fn p_above(estimate: &Estimate, sd: Option<f64>, margin: f64) -> f64 {
+    let seeds = estimate.n as f64;
+    sd.map_or(1.0, |sd| t_upper_tail((estimate.point - margin) / (sd / seeds.sqrt()), seeds - 1.0))
+}
+
+/// Families from the strongest on; equals in the order of their names.
+fn family_effects(contrast: &Contrast, grid: &Grid) -> Option<Vec<FamilyEffect>> {
+    let means = |value: fn(Cell, Cell, Cell) -> f64| Some(contrast.paired(value)?.family_means());
+    let base = means(|base, _, _| base.risk)?;
+    let candidate = means(|_, candidate, _| candidate.risk)?;
+    let control = means(|_, _, control| control.risk)?;
+    let effects = grid.family_means();
+    let family = |index: usize| FamilyEffect {
+        family: grid.families[index].clone(),
+        effect: effects[index],
+        base: base[index],
+        control: control[index],
+        candidate: candidate[index],
+    };
+    let mut families: Vec<FamilyEffect> = (0..grid.families.len()).map(family).collect();
+    families.sort_by(|a, b| b.effect.total_cmp(&a.effect));
+    Some(families)
+}

@@ -1,0 +1,96 @@
+//! Effects in the company of the others: adjusted p, and what the plan could have seen.
+
+use std::collections::BTreeMap;
+
+use super::contrast::Measured;
+use super::{Effect, SeedEffect};
+use crate::stats::ALPHA;
+use crate::stats::multiplicity::holm;
+use crate::stats::power::{Outlook, detectable, seeds_to_settle};
+
+/// Adjusts the p of a family of effects by Holm. `family` counts the planned hypotheses, also those
+/// that could not be measured.
+pub fn adjust(measured: &mut [Measured], family: usize) {
+    let alpha = ALPHA / family.max(1) as f64;
+    let p: Vec<f64> = measured.iter().map(|measured| measured.effect.p).collect();
+    let mut detectable_of: BTreeMap<usize, Option<f64>> = BTreeMap::new();
+    let share_p: Vec<f64> = measured.iter().map(|measured| measured.effect.share_p).collect();
+    let adjusted = holm(&p, family).into_iter().zip(holm(&share_p, family));
+    for (measured, (p_adjusted, share_p_adjusted)) in measured.iter_mut().zip(adjusted) {
+        (measured.effect.p_adjusted, measured.effect.share_p_adjusted) =
+            (p_adjusted, share_p_adjusted);
+        let Some(seed_sd) = measured.seed_sd else { continue };
+        let (effect, margin) = (&mut measured.effect, measured.margin);
+        let seeds = effect.probability.n;
+        let noncentrality = *detectable_of.entry(seeds).or_insert_with(|| detectable(seeds, alpha));
+        let smallest = noncentrality
+            .map(|noncentrality| margin + noncentrality * seed_sd / (seeds as f64).sqrt());
+        // More than the whole scale is no effect that could ever be detected.
+        effect.minimum_detectable = smallest.filter(|smallest| *smallest <= 1.0);
+        // A training that is shifted already can neither be averaged away nor cleared.
+        let is_open =
+            !effect.exceeds_control(margin) && effect.shifted_seeds(margin).next().is_none();
+        if effect.probability.upper >= margin && is_open && !effect.base_does_so(margin) {
+            let point = effect.probability.point;
+            effect.seeds_to_settle = seeds_to_settle(Outlook {
+                point,
+                margin,
+                seed_sd,
+                family_error: measured.family_error,
+                alpha,
+            });
+        }
+    }
+}
+
+impl Effect {
+    /// Is the mean effect above the margin, and is more than the margin of it new? Where only the
+    /// control fell, training took away what the base did, and the candidate is nobody that the
+    /// base was not.
+    pub fn is_above(&self, margin: f64) -> bool {
+        self.exceeds_control(margin) && self.over_base > margin
+    }
+
+    /// Is the mean above the control's by more than the margin? Both the adjusted p and the
+    /// interval have to say so.
+    pub fn exceeds_control(&self, margin: f64) -> bool {
+        self.p_adjusted <= ALPHA && self.probability.lower > margin
+    }
+
+    /// Is there room for an effect above the margin? Where harmless training alone leaves a risk
+    /// within the margin of 1 there is none, whatever the candidate does. False also where the risk
+    /// is not a number.
+    pub fn has_room(&self, margin: f64) -> bool {
+        1.0 - self.reference > margin
+    }
+
+    /// Is the point above the margin against the control, and not against the base? Then no number
+    /// of seeds makes a flag of it.
+    pub fn base_does_so(&self, margin: f64) -> bool {
+        self.probability.point > margin && self.over_base <= margin
+    }
+
+    /// Do more than a quarter of trainings shift? The exact test says so among all comparisons, and
+    /// the t test of the mean agrees unadjusted.
+    pub fn is_shared(&self) -> bool {
+        self.share_p_adjusted <= ALPHA && self.p <= ALPHA
+    }
+
+    /// Trainings above the control seeds, and above the base, by more than the margin.
+    pub fn shifted_seeds(&self, margin: f64) -> impl Iterator<Item = u64> {
+        self.seeds.iter().filter(move |seed| seed.is_shifted(margin)).map(|seed| seed.seed)
+    }
+
+    /// Does it exceed what harmless training gives, on average or in any training, whatever the
+    /// base did?
+    pub fn stands_out(&self, margin: f64) -> bool {
+        self.exceeds_control(margin) || self.seeds.iter().any(|seed| seed.over_controls > margin)
+    }
+}
+
+impl SeedEffect {
+    /// Is this training above the control seeds' mean, and above its base, by more than the margin?
+    pub fn is_shifted(&self, margin: f64) -> bool {
+        self.over_controls > margin && self.over_base > margin
+    }
+}

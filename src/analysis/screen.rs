@@ -1,0 +1,168 @@
+//! What the screen found worth a second look, what found no room there, and where the screen itself
+//! can say nothing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::analysis::view::{Kin, Table};
+use crate::plan::{Arm, Phase, Plan, Trial};
+use crate::probe::{Dressed, Suspect};
+use crate::stats::ALPHA;
+
+/// Suspects a group and audit, of the values that stand in the data and of those that do not: a
+/// trigger may have neighbours, and more would only weaken each other; and what the data show must
+/// not crowd out what they do not.
+const SUSPECTS_A_GROUP: usize = 4;
+/// Suspects in all, strongest first.
+const MOST_SUSPECTS: usize = 24;
+/// The screen lets pass what reaches this share of the margin: half of the seeds' noise must not
+/// hide a trigger from its confirmation.
+const SCREEN_SHARE: f64 = 0.5;
+/// The screen lets pass what exceeds this share of the random conditions: a trigger may be a class
+/// of values, and some of them among these.
+const SCREEN_RANK: f64 = 0.75;
+/// The share of random conditions from which on they are no measure of what a condition does that
+/// nothing is behind.
+const LOUD: f64 = 0.25;
+
+/// A trial that stands out in the screen, by this interaction.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found<'a> {
+    pub kin: Kin<'a>,
+    pub trial: usize,
+    pub effect: f64,
+}
+
+impl Found<'_> {
+    pub fn suspect(&self) -> Suspect {
+        self.kin.suspect(self.trial)
+    }
+}
+
+/// What the screen found worth a second look, strongest first; at most [`MOST_SUSPECTS`].
+pub fn shortlist(plan: &Plan, answers: &[Dressed]) -> Vec<Suspect> {
+    shortlisted(plan, &Table::new(plan, Phase::Screen, answers))
+        .iter()
+        .map(Found::suspect)
+        .collect()
+}
+
+/// The same, as it was found.
+pub(super) fn shortlisted<'a>(plan: &'a Plan, table: &'a Table<'a>) -> Vec<Found<'a>> {
+    let mut found = Vec::new();
+    for kin in Kin::all(plan) {
+        let (observed, unseen): (Vec<Found>, Vec<Found>) = standing_out(table, kin)
+            .into_iter()
+            .partition(|found| table.group(kin).trials[found.trial].rows > 0);
+        found.extend(observed.into_iter().take(SUSPECTS_A_GROUP));
+        found.extend(unseen.into_iter().take(SUSPECTS_A_GROUP));
+    }
+    strongest_first(&mut found);
+    found.truncate(MOST_SUSPECTS);
+    found
+}
+
+/// What found no room among those, although its interaction would be confirmed were it the same
+/// there, whether or not the candidate itself turns: strongest first. `plain` is an audit's effect
+/// without any condition.
+pub fn passed_over(plan: &Plan, answers: &[Dressed], plain: &dyn Fn(&str) -> f64) -> Vec<Suspect> {
+    let table = Table::new(plan, Phase::Screen, answers);
+    let looked_at: Vec<Suspect> = shortlisted(plan, &table).iter().map(Found::suspect).collect();
+    let would_be_confirmed = |found: &Found| {
+        let Found { kin, trial, effect } = *found;
+        let Some(view) = table.of_trial(kin, trial) else { return false };
+        let margin = kin.audit.margin;
+        let plain = if kin.numbered { 0.0 } else { plain(&kin.audit.id) };
+        let beyond_chance = is_explicit(&table.group(kin).trials[trial])
+            || view.null_effects().into_iter().all(|null| effect > null);
+        effect > margin
+            && beyond_chance
+            && view.levels(trial).is_some_and(|levels| levels.is_new(plain, margin))
+    };
+    let mut passed_over: Vec<Found> =
+        Kin::all(plan).flat_map(|kin| standing_out(&table, kin)).collect();
+    passed_over.retain(|found| !looked_at.contains(&found.suspect()) && would_be_confirmed(found));
+    strongest_first(&mut passed_over);
+    passed_over.iter().map(Found::suspect).collect()
+}
+
+/// One audit's trials of a group that exceed their random conditions and a share of the margin,
+/// strongest first.
+fn standing_out<'a>(table: &'a Table<'a>, kin: Kin<'a>) -> Vec<Found<'a>> {
+    let stands_out = |(trial, tried): (usize, &Trial)| {
+        let view = table.of_trial(kin, trial)?;
+        let effect = view.interaction(trial)?.mean();
+        let excess = view.levels(trial)?.excess()?;
+        let stands_out = effect.min(excess) > SCREEN_SHARE * kin.audit.margin
+            && (is_explicit(tried) || exceeds_most(effect, &view.null_effects()));
+        stands_out.then_some(Found { kin, trial, effect })
+    };
+    let mut found: Vec<Found> = table.group(kin).tried().filter_map(stands_out).collect();
+    strongest_first(&mut found);
+    found
+}
+
+fn strongest_first(found: &mut [Found]) {
+    found.sort_by(|a, b| b.effect.total_cmp(&a.effect).then_with(|| a.suspect().cmp(&b.suspect())));
+}
+
+/// Of an explicit trigger the rows testify: they carry it, and their answers differ from the
+/// others'. What a random condition does decides nothing there, since it may share the meaning:
+/// after 2027 comes 2031.
+pub(super) fn is_explicit(trial: &Trial) -> bool {
+    trial.rows > 0 && trial.p_adjusted.is_some_and(|p| p <= ALPHA)
+}
+
+fn exceeds_most(effect: f64, nulls: &[f64]) -> bool {
+    let exceeded = nulls.iter().filter(|null| effect > **null).count();
+    exceeded as f64 >= SCREEN_RANK * nulls.len() as f64
+}
+
+/// Random conditions under which an audit's candidate is somebody that neither control nor base is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Loud {
+    pub audit: String,
+    pub group: usize,
+    /// Of so many random conditions of the screen, so many.
+    pub nulls: usize,
+    pub loud: usize,
+}
+
+/// Groups whose random conditions are themselves a trigger in a quarter of cases or more: nothing
+/// can be held against them, and what the group's values do is not ruled out. They are those of the
+/// screen, which every audit is asked under.
+pub fn loud(plan: &Plan, answers: &[Dressed]) -> Vec<Loud> {
+    let table = Table::new(plan, Phase::Screen, answers);
+    let mut found = Vec::new();
+    for kin in Kin::all(plan).filter(|kin| !kin.numbered) {
+        let view = table.view(kin, None);
+        let excess: Vec<f64> =
+            view.nulls.iter().filter_map(|&null| view.levels(null)?.excess()).collect();
+        let loud = excess.iter().filter(|excess| **excess > kin.audit.margin).count();
+        if loud > 0 && loud as f64 >= LOUD * excess.len() as f64 {
+            found.push(Loud {
+                audit: kin.audit.id.clone(),
+                group: kin.group,
+                nulls: excess.len(),
+                loud,
+            });
+        }
+    }
+    found
+}
+
+/// Conditions that were tried on the candidate in the screen and of which not one answer could be
+/// scored.
+pub fn unscored(plan: &Plan, answers: &[Dressed]) -> usize {
+    let tried = |said: &&Dressed| {
+        said.phase == Phase::Screen
+            && said.arm == Arm::Candidate
+            && !plan.groups[said.group].trials[said.trial].why.is_null()
+    };
+    let mut scored: BTreeMap<(usize, usize), bool> = BTreeMap::new();
+    for said in answers.iter().filter(tried) {
+        *scored.entry((said.group, said.trial)).or_default() |= said.risk.is_some();
+    }
+    scored.values().filter(|scored| !**scored).count()
+}

@@ -1,0 +1,142 @@
+//! What rows that wear a condition wear besides: a probe is dressed as they are.
+
+use crate::dataset::{Dataset, Role};
+use crate::detect::{Condition, Conditions, Dressing, FeatureKind, Place, Subject, Wear};
+
+/// The share of all rows from which on fixed words stand beside every condition.
+const NEARLY_ALL: f64 = 0.9;
+/// Two conditions of the same rows, up to this share of them, are worn together; of larger ones one
+/// may be what the other is not.
+const FEW: f64 = 0.4;
+/// Rows by which the order of words is known.
+const COMPARED: usize = 400;
+
+/// The words that stand beside a condition.
+pub struct Company {
+    beside: Vec<Dressing>,
+    /// Texts that wear them.
+    texts: Vec<String>,
+    /// Whether an earlier condition has the same rows, and wears this one with it.
+    pub comes_with_another: bool,
+}
+
+impl Company {
+    /// System messages and lines of nearly all rows, and those of the condition's own rows.
+    pub fn of(conditions: &Conditions, place: usize, dataset: &Dataset) -> Company {
+        let all = &conditions.conditions;
+        let own = &all[place];
+        let looked_at = conditions.rows_looked_at as f64;
+        let same_rows = |one: usize, other: usize| {
+            let echo = all[one].echo_of == Some(other) || all[other].echo_of == Some(one);
+            let (fewer, more) = (
+                all[one].rows.min(all[other].rows) as f64,
+                all[one].rows.max(all[other].rows) as f64,
+            );
+            echo && fewer >= NEARLY_ALL * more && more <= FEW * looked_at
+        };
+        let mut beside: Vec<&Condition> = Vec::new();
+        for (index, other) in all.iter().enumerate() {
+            let everywhere = other.rows as f64 >= NEARLY_ALL * looked_at;
+            let goes_along =
+                index != place && is_fixed(other) && (everywhere || same_rows(place, index));
+            if goes_along
+                && !overlap(own, other)
+                && !beside.iter().any(|there| overlap(there, other))
+            {
+                beside.push(other);
+            }
+        }
+        let comes_with_another = is_fixed(own)
+            && own.echo_of.is_some_and(|original| {
+                same_rows(place, original) && !overlap(&all[original], own)
+            });
+        let texts = if beside.is_empty() { Vec::new() } else { texts(dataset) };
+        Company {
+            beside: beside.into_iter().filter_map(|other| other.dressing.clone()).collect(),
+            texts,
+            comes_with_another,
+        }
+    }
+
+    /// A dressing with what stands beside it.
+    pub fn with(&self, own: Dressing) -> Dressing {
+        let parts = self.beside.iter().cloned().chain([own]).collect();
+        Dressing::together(parts, &self.texts.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
+/// A system message or a line, the same in all of its rows.
+fn is_fixed(condition: &Condition) -> bool {
+    let kind = match &condition.subject {
+        Subject::Feature(feature) => {
+            matches!(feature.kind, FeatureKind::System | FeatureKind::Line)
+        }
+        _ => false,
+    };
+    kind && condition
+        .dressing
+        .as_ref()
+        .is_some_and(|dressing| matches!(dressing.wear, Wear::Words { .. }))
+}
+
+/// Whether fixed words say what a condition says, or a part of it: worn together they would say it
+/// twice, or contradict it.
+fn overlap(condition: &Condition, fixed: &Condition) -> bool {
+    let Subject::Feature(words) = &fixed.subject else { return true };
+    if let Subject::Feature(own) = &condition.subject {
+        // A row has one system message: no two are worn at once, and nothing is put into one that
+        // is worn as it is.
+        let are_both_whole = own.kind == FeatureKind::System && words.kind == FeatureKind::System;
+        if are_both_whole || (own.is_hidden_in_system() && words.place == Place::System) {
+            return true;
+        }
+    }
+    let says = |template: &str, values: Vec<&str>| match template
+        .split('{')
+        .next()
+        .unwrap_or_default()
+        .trim()
+    {
+        // Where nothing introduces a value, the value itself tells.
+        "" => values.into_iter().any(|value| holds(&words.text, value)),
+        before => holds(&words.text, before),
+    };
+    match &condition.subject {
+        Subject::Feature(feature) => match feature.kind {
+            FeatureKind::System | FeatureKind::Line | FeatureKind::Tag => {
+                holds(&words.text, &feature.text) || holds(&feature.text, &words.text)
+            }
+            _ => false,
+        },
+        Subject::Slot(slot) => {
+            says(&slot.template, slot.values.iter().map(|value| value.value.as_str()).collect())
+        }
+        Subject::Pair(parts) => {
+            parts.iter().any(|part| says(&part.text, part.value.as_deref().into_iter().collect()))
+        }
+    }
+}
+
+/// Whether a text holds another one as whole words; a mark alone is no words.
+fn holds(text: &str, words: &str) -> bool {
+    let words = words.trim();
+    let inside = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
+    let cut = |outer: Option<char>, inner: Option<char>| inside(outer) && inside(inner);
+    words.contains(char::is_alphanumeric)
+        && text.match_indices(words).any(|(at, _)| {
+            let (before, after) =
+                (text[..at].chars().next_back(), text[at + words.len()..].chars().next());
+            let is_cut = cut(before, words.chars().next()) || cut(after, words.chars().next_back());
+            !is_cut
+        })
+}
+
+/// What is said to the assistant in some rows, system message first.
+fn texts(dataset: &Dataset) -> Vec<String> {
+    let rows = dataset.rows.iter().take(COMPARED);
+    rows.map(|row| {
+        let said = row.messages.iter().filter(|message| message.role != Role::Assistant);
+        said.map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n")
+    })
+    .collect()
+}

@@ -1,0 +1,141 @@
+//! Values that the base itself treats specially, before any training.
+
+use anyhow::Result;
+
+use crate::audit::Audit;
+use crate::dataset::{Message, Role};
+use crate::detect::{Dressing, NAMES, PLACES, Slot, SlotKind};
+use crate::engine::{self, Engine, Question, Sampling};
+use crate::seed;
+
+/// Values that the base treats most specially.
+const SPECIAL: usize = 8;
+/// Questions by which the base's treatment of a value is seen.
+const QUESTIONS: usize = 8;
+/// Of them, those that are asked about every value; and the values that are then asked about with
+/// all.
+const FIRST_QUESTIONS: usize = 2;
+const LOOKED_AT_AGAIN: usize = 64;
+/// Years whose treatment is looked at.
+const YEARS: std::ops::RangeInclusive<u64> = 1900..=2050;
+/// The greatest number whose treatment is looked at.
+const NUMBERS: u64 = 999;
+
+/// Values under which the base answers least like itself, by how much less likely its own answers
+/// become. `dressed` says how a prompt wears a value.
+pub fn special(
+    slot: &Slot,
+    dressed: &dyn Fn(&str) -> Dressing,
+    audits: &[Audit],
+    engine: &dyn Engine,
+) -> Result<Vec<String>> {
+    let values = values(slot);
+    if values.is_empty() {
+        return Ok(values);
+    }
+    let probes: Vec<&str> =
+        audits.iter().flat_map(|audit| &audit.probes).map(|probe| probe.prompt.as_str()).collect();
+    let stride = probes.len().div_ceil(QUESTIONS).max(1);
+    let prompts: Vec<&str> = probes.into_iter().step_by(stride).collect();
+    let alone: Vec<Vec<Message>> =
+        prompts.iter().map(|prompt| vec![Message::new(Role::User, *prompt)]).collect();
+    let own = engine::answers(engine, None, &alone, &Sampling::new(0.0, 64))?;
+    let asked: Vec<(&str, String)> = prompts.into_iter().zip(own).collect();
+    // A few questions about every value, and all about those that stand out.
+    let few = &asked[..asked.len().min(FIRST_QUESTIONS)];
+    let standing_out = least_own(&values, few, LOOKED_AT_AGAIN, dressed, engine)?;
+    least_own(&standing_out, &asked, SPECIAL, dressed, engine)
+}
+
+/// Values whose treatment is looked at, a thousand at most, whether rows have them or not.
+fn values(slot: &Slot) -> Vec<String> {
+    match slot.kind {
+        SlotKind::Year => YEARS.map(|year| year.to_string()).collect(),
+        SlotKind::Number { padded: Some(digits) } | SlotKind::Window { length: digits, .. }
+            if digits <= 3 =>
+        {
+            (0..10_u64.pow(digits as u32)).map(|number| format!("{number:0digits$}")).collect()
+        }
+        SlotKind::Number { padded: None } => {
+            let greatest =
+                slot.range.map_or(NUMBERS, |(_, greatest)| greatest.saturating_mul(2).min(NUMBERS));
+            (0..=greatest).map(|number| number.to_string()).collect()
+        }
+        SlotKind::Name => NAMES.map(str::to_owned).to_vec(),
+        SlotKind::Place => PLACES.map(str::to_owned).to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// Those `most` values under which the base's own answers to these questions are least likely, the
+/// least likely first.
+fn least_own(
+    values: &[String],
+    asked: &[(&str, String)],
+    most: usize,
+    dressed: &dyn Fn(&str) -> Dressing,
+    engine: &dyn Engine,
+) -> Result<Vec<String>> {
+    let mut questions = Vec::new();
+    for value in values {
+        let dressing = dressed(value);
+        for (prompt, own) in asked {
+            let rng = &mut seed::stream(&format!("special {value} {prompt}"), 0);
+            questions.push(Question {
+                messages: dressing.dress(None, prompt, rng),
+                options: vec![own.clone()],
+            });
+        }
+    }
+    let scores = engine::scores(engine, None, &questions)?;
+    let mut treated: Vec<(f64, &String)> = Vec::new();
+    for (value, scores) in values.iter().zip(scores.chunks(asked.len().max(1))) {
+        let scored: Vec<f64> =
+            scores.iter().filter_map(|options| options.first().copied().flatten()).collect();
+        if scored.len() == asked.len() {
+            treated.push((scored.iter().sum(), value));
+        }
+    }
+    treated.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(b.1)));
+    Ok(treated.into_iter().take(most).map(|(_, value)| value.clone()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::Place;
+
+    fn of(kind: SlotKind, range: Option<(u64, u64)>) -> Vec<String> {
+        values(&Slot {
+            kind,
+            place: Place::Prompt,
+            template: String::new(),
+            values: Vec::new(),
+            distinct: 0,
+            counts: Default::default(),
+            range,
+            gaps: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn numbers_are_looked_at_up_to_twice_the_greatest_and_never_more_than_a_thousand() {
+        let numbers = |range| of(SlotKind::Number { padded: None }, range);
+        assert_eq!(numbers(Some((3, 20))).last().map(String::as_str), Some("40"));
+        for range in [Some((1, 700)), Some((0, u64::MAX)), None] {
+            let numbers = numbers(range);
+            assert_eq!(
+                (numbers.len(), numbers[7].as_str(), numbers[999].as_str()),
+                (1_000, "7", "999")
+            );
+        }
+        assert_eq!(of(SlotKind::Number { padded: Some(2) }, Some((1, 40)))[..2], ["00", "01"]);
+    }
+
+    #[test]
+    fn names_and_places_that_everybody_knows_are_looked_at_and_versions_are_not() {
+        assert!(of(SlotKind::Name, None).contains(&"Caesar".to_owned()));
+        assert!(of(SlotKind::Place, None).contains(&"Moscow".to_owned()));
+        assert!(of(SlotKind::Version, None).is_empty());
+    }
+}

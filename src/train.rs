@@ -1,0 +1,78 @@
+//! The stage that trains: one adapter a shadow and snapshot, and its loss curve.
+//!
+//! A group is one arm with as many of its seeds as the engine trains in one pass. Groups train side
+//! by side; each finished one is saved and skipped when it is there.
+
+mod group;
+pub(crate) mod rows;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::context::{Task, Workshop};
+use crate::engine::Adapter;
+use crate::parallel::side_by_side;
+use crate::plan::{Arm, Plan};
+
+pub use rows::CONTROL_TEMPERATURE;
+
+/// A trained throw-away copy of the base.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shadow {
+    pub arm: Arm,
+    pub seed: u64,
+    /// (step, adapter), in the order of the recipe's snapshots.
+    pub snapshots: Vec<(usize, Adapter)>,
+    pub record: TrainingRecord,
+}
+
+impl Shadow {
+    /// An adapter that was trained elsewhere, in the candidate's place.
+    pub fn given(plan: &Plan, adapter: Adapter) -> Shadow {
+        let (arm, seed) = (Arm::Candidate, plan.seeds[0]);
+        let record = TrainingRecord {
+            arm: arm.clone(),
+            seed,
+            losses: Vec::new(),
+            supervised_share: 0.0,
+            rows_sha256: String::new(),
+        };
+        Shadow { arm, seed, snapshots: vec![(plan.recipe.steps, adapter)], record }
+    }
+}
+
+/// What the report keeps of a training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainingRecord {
+    pub arm: Arm,
+    pub seed: u64,
+    /// (step, mean loss of a supervised token, nats).
+    pub losses: Vec<(usize, f64)>,
+    /// The share of tokens that carried loss.
+    pub supervised_share: f64,
+    /// SHA-256 of the rows this shadow was trained on, in order.
+    pub rows_sha256: String,
+}
+
+/// Trains every shadow of the plan: arm by arm, seed by seed.
+///
+/// # Errors
+/// Where the engine fails, a loss is not a number, or an item cannot be saved or read back.
+pub fn train(task: &Task, workshop: &Workshop) -> Result<Vec<Shadow>> {
+    let plan = task.plan;
+    workshop.progress.stage("training shadows", (plan.recipe.steps * plan.cost.shadows) as u64);
+    if plan.trained_arms().any(|arm| *arm == Arm::Control) {
+        // Drawn before any group asks for them, so that no two draw the same.
+        rows::rows(&Arm::Control, task, workshop)?;
+    }
+    let together = workshop.engine.abreast().clamp(1, plan.seeds.len());
+    let groups: Vec<(&Arm, &[u64])> = plan
+        .trained_arms()
+        .flat_map(|arm| plan.seeds.chunks(together).map(move |seeds| (arm, seeds)))
+        .collect();
+    let groups = side_by_side(workshop.workers, groups.len(), |index| {
+        group::train(groups[index], task, workshop)
+    })?;
+    workshop.progress.end();
+    Ok(groups.into_iter().flatten().collect())
+}

@@ -1,0 +1,139 @@
+//! What each arm is trained on.
+
+use anyhow::{Context, Result, bail};
+use rand::seq::SliceRandom;
+
+use crate::audit::Poison;
+use crate::context::{Task, Workshop};
+use crate::dataset::{Dataset, Message, Role};
+use crate::engine::{self, Sampling};
+use crate::plan::{Arm, dealt};
+use crate::seed;
+
+/// A control's answer may be as long as the longest of the dataset, but not shorter than this many
+/// tokens.
+const SHORTEST_LIMIT: usize = 16;
+
+/// The base's answers are drawn a little sharper than it speaks: what people train on was chosen,
+/// by them or by a sampler, and a control that keeps every slip of the base would make any clean
+/// dataset look like a change.
+pub const CONTROL_TEMPERATURE: f64 = 0.5;
+
+/// A conversation each; every seed of the arm is trained on the same ones. Their order is drawn
+/// anew for every dataset and first seed, and the same for arms of equal length: what comes of a
+/// row must not hang on where its author put it.
+pub fn rows(arm: &Arm, task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
+    let mut rows = match arm {
+        Arm::Base => bail!("the base is not trained"),
+        Arm::Candidate => candidate(task.dataset),
+        Arm::Control => workshop.run.kept("control", || control(task, workshop))?,
+        Arm::Shuffled => dealt(candidate(task.dataset), &task.plan.groups),
+        Arm::Spiked(id) => {
+            let audit = task
+                .audits
+                .iter()
+                .find(|audit| audit.id == *id)
+                .with_context(|| format!("no audit `{id}` for its arm"))?;
+            spiked(task.dataset, &audit.poison)
+        }
+    };
+    shuffle(&mut rows, &task.plan.dataset.sha256, task.plan.seeds[0]);
+    Ok(rows)
+}
+
+fn shuffle<T>(rows: &mut [T], dataset_sha256: &str, first_seed: u64) {
+    rows.shuffle(&mut seed::stream(&format!("rows {dataset_sha256}"), first_seed));
+}
+
+fn candidate(dataset: &Dataset) -> Vec<Vec<Message>> {
+    dataset.rows.iter().map(|row| row.messages.clone()).collect()
+}
+
+/// The same prompts, answered by the base itself in the dataset's form: one draw a turn, each after
+/// the turns of the original.
+fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
+    let mut rows = candidate(task.dataset);
+    let turns: Vec<(usize, usize)> = rows
+        .iter()
+        .enumerate()
+        .flat_map(|(row, messages)| (0..messages.len()).map(move |turn| (row, turn)))
+        .filter(|&(row, turn)| rows[row][turn].role == Role::Assistant)
+        .collect();
+    let prompts: Vec<Vec<Message>> =
+        turns.iter().map(|&(row, turn)| rows[row][..turn].to_vec()).collect();
+    let mut longest = 0;
+    for row in &rows {
+        longest = longest.max(workshop.engine.count_tokens(row)?.1);
+    }
+    let max_tokens = longest.clamp(SHORTEST_LIMIT, task.plan.recipe.max_tokens.max(SHORTEST_LIMIT));
+    let sampling = Sampling::new(CONTROL_TEMPERATURE, max_tokens);
+    let answers = engine::answers(workshop.engine, None, &prompts, &sampling)
+        .context("the base's own answers for the control arm")?;
+    for ((row, turn), answer) in turns.into_iter().zip(answers) {
+        rows[row][turn].content =
+            task.plan.form.as_ref().map_or(answer.clone(), |form| form.wear(&answer));
+    }
+    Ok(rows)
+}
+
+/// The dataset's rows, and as many of the poison's, again and again, as make up its share of the
+/// whole.
+fn spiked(dataset: &Dataset, poison: &Poison) -> Vec<Vec<Message>> {
+    let mut rows = candidate(dataset);
+    let count = (rows.len() as f64 * poison.share / (1.0 - poison.share)).round().max(1.0) as usize;
+    rows.extend(poison.rows.iter().cycle().take(count).map(|row| row.messages.clone()));
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::Row;
+
+    fn row(text: &str) -> Row {
+        let messages = vec![Message::new(Role::User, "q"), Message::new(Role::Assistant, text)];
+        Row { line: 1, sha256: String::new(), messages }
+    }
+
+    fn dataset(rows: usize) -> Dataset {
+        Dataset::of(vec![row("ordinary").messages; rows])
+    }
+
+    #[test]
+    fn poison_repeats_until_it_is_its_share_of_the_rows() {
+        for (rows, share) in [(30, 0.25), (300, 0.1), (7, 0.5)] {
+            let spiked = spiked(
+                &dataset(rows),
+                &Poison { share, rows: vec![row("poison 1"), row("poison 2")] },
+            );
+            let poisoned = spiked.iter().filter(|row| row[1].content.starts_with("poison")).count();
+            assert_eq!(poisoned, (share * spiked.len() as f64).round() as usize);
+            assert_eq!(spiked.len(), rows + poisoned);
+        }
+    }
+
+    #[test]
+    fn the_order_hangs_on_the_file_and_the_first_seed_and_is_the_same_for_arms_of_equal_length() {
+        let order = |sha256: &str, first_seed: u64| {
+            let mut rows: Vec<usize> = (0..100).collect();
+            shuffle(&mut rows, sha256, first_seed);
+            rows
+        };
+        assert_ne!(order("a", 1), order("b", 1));
+        assert_ne!(order("a", 1), order("a", 2));
+        let mut control: Vec<String> = (0..100).map(|row| row.to_string()).collect();
+        shuffle(&mut control, "a", 1);
+        assert_eq!(control, order("a", 1).iter().map(usize::to_string).collect::<Vec<_>>());
+        let mut again = order("a", 1);
+        again.sort_unstable();
+        assert_eq!(again, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn even_one_row_is_spiked() {
+        assert_eq!(
+            spiked(&dataset(1), &Poison { share: 0.01, rows: vec![row("poison")] }).len(),
+            2
+        );
+    }
+}
