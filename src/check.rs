@@ -1,10 +1,8 @@
 //! What can be said of a dataset before any model is trained: how much there is, who speaks, how
 //! often it repeats itself, and whether the base can read it.
 
-mod conditions;
 mod duplicates;
 mod readability;
-mod table;
 
 use std::collections::BTreeMap;
 
@@ -16,7 +14,6 @@ use crate::detect::{Conditions, mine};
 
 pub use duplicates::{NEAR, NearDuplicates};
 pub use readability::{LogProbs, READABLE, readability};
-pub use table::text;
 
 /// Rejections that the table prints; all of them are in `accounting`.
 const SHOWN_REJECTIONS: usize = 20;

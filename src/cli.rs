@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::audit::Selection;
-use crate::calibrate;
 use crate::dataset::{Format, ReadOptions};
 use crate::engine::Place;
 use crate::exit_code::ExitCode;
 use crate::plan::{CARRY_OVER_DRAWS, Options, ROWS_TRAINED};
+use crate::run::calibrate;
 use crate::run::{Page, Request, Subject};
 use crate::verdict::Verdict;
 use arguments::{

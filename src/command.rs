@@ -14,11 +14,12 @@ use crate::engine::team::Team;
 use crate::exit_code::ExitCode;
 use crate::progress::on_stderr;
 use crate::report::{self, escape};
+use crate::run::calibrate;
 use crate::run::{self, Failure, Gate, Outcome, Request};
 use crate::run_dir::RunDir;
 use crate::text::terminal;
 use crate::verdict::Verdict;
-use crate::{audit, calibrate, check, estimate, plan};
+use crate::{audit, check, estimate, plan};
 
 /// Does what was asked. All outputs are written when this returns.
 ///
@@ -248,7 +249,7 @@ fn calibrated(
                 .map_err(|error| Failure::RunFailed(error.into()))?
                 + "\n"
         }
-        false => format!("{}\n{}\n", calibrate::text(&result), place.display()),
+        false => format!("{}\n{}\n", report::calibration_text(&result), place.display()),
     };
     print(printable(&out).as_bytes())?;
     Ok(ExitCode::Clean)
@@ -273,7 +274,11 @@ fn check(data: &Path, read: &ReadOptions, base: &Base, json: bool) -> Result<Exi
         ),
         None => check::check(&dataset, None),
     }?;
-    let out = if json { serde_json::to_string_pretty(&check)? + "\n" } else { check::text(&check) };
+    let out = if json {
+        serde_json::to_string_pretty(&check)? + "\n"
+    } else {
+        report::check_text(&check)
+    };
     print(out.as_bytes()).map_err(Failure::into_error)?;
     if dataset.rows.is_empty() {
         let first = dataset.rejected.first().map_or(String::new(), |first| {

@@ -31,7 +31,6 @@ pub mod context;
 pub mod run_dir;
 pub mod progress;
 pub mod run;
-pub mod calibrate;
 pub mod estimate;
 pub mod cli;
 pub mod command;

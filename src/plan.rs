@@ -3,6 +3,7 @@
 //! [`plan`] makes it from a dataset, audits and options, and touches nothing.
 
 mod build;
+mod calibration;
 mod choose;
 mod company;
 mod deal;
@@ -18,6 +19,7 @@ mod wanted;
 pub use build::{
     CARRY_OVER_DRAWS, CountTokens, Inputs, MOST_DRAWS, Options, plan, smallest_detectable,
 };
+pub use calibration::{AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Dose};
 pub use choose::{Chosen, choose};
 pub use deal::{comes_off, dealt, is_dealt};
 pub use form::Form;
@@ -190,7 +192,7 @@ pub struct ExcludedFamily {
     pub reason: String,
 }
 
-/// What is known of an audit on a base that was calibrated ([`crate::calibrate`]).
+/// What is known of an audit on a base that was calibrated ([`crate::run::calibrate`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibrated {
     /// The smallest share of the rows, between 0 and 1, down to which the audit's poison was seen;

@@ -4,8 +4,10 @@
 //! every way out. There is no clock, no locale and no hash order here, so equal reports give equal
 //! bytes.
 
+mod calibration;
 mod changed;
 mod chart;
+mod check;
 pub mod escape;
 mod headline;
 mod html;
@@ -22,6 +24,8 @@ mod text;
 mod view;
 mod words;
 
+pub use calibration::text as calibration_text;
+pub use check::text as check_text;
 pub use html::html;
 pub use json::{SCHEMA, SCHEMA_VERSION, json};
 pub use junit::junit;

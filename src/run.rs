@@ -1,5 +1,6 @@
 //! The flow, in one function: the only place where two stages meet.
 
+pub mod calibrate;
 mod gate;
 mod saved;
 
@@ -22,7 +23,7 @@ use crate::report::{self, Report};
 use crate::run_dir::{OtherPlan, RunDir};
 use crate::train::Shadow;
 use crate::verdict::{Finding, Verdict, examined, find};
-use crate::{calibrate, detect, exit_code::ExitCode, peft, plan, probe, train};
+use crate::{detect, exit_code::ExitCode, peft, plan, probe, train};
 
 pub use gate::{Gate, GateFinding, gate};
 pub use saved::Saved;

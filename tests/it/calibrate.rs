@@ -3,12 +3,10 @@
 use std::fs;
 
 use foretaste::audit::{Selection, built_in};
-use foretaste::calibrate::{
-    self, AskedDose, CalibratedAudit, Calibration, Dose, Request, calibrate, clear,
-};
 use foretaste::engine::Engine;
-use foretaste::plan::{Ask, Options, Overrides};
+use foretaste::plan::{Ask, AskedDose, CalibratedAudit, Calibration, Dose, Options, Overrides};
 use foretaste::progress::Silent;
+use foretaste::run::calibrate::{self, Request, calibrate, clear};
 
 use crate::flow::{World as Files, engine};
 

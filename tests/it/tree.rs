@@ -155,3 +155,60 @@ fn every_audit_has_its_files_and_a_fixture_that_it_must_flag() {
         );
     }
 }
+
+/// Modules at the top of src, lowest first: each imports only from rows above its own.
+const LAYERS: [&[&str]; 16] = [
+    &["guard", "parallel", "progress", "seed", "text"],
+    &["dataset", "stats"],
+    &["disk", "engine", "detect"],
+    &["audit", "check", "peft"],
+    &["lm", "plan"],
+    &["run_dir"],
+    &["context"],
+    &["train"],
+    &["probe"],
+    &["analysis"],
+    &["verdict"],
+    &["estimate", "exit_code"],
+    &["report"],
+    &["run"],
+    &["cli"],
+    &["command"],
+];
+
+#[test]
+fn modules_import_only_from_layers_below_their_own() {
+    let layer = |module: &str| LAYERS.iter().position(|layer| layer.contains(&module));
+    let mut wrong = Vec::new();
+    for (file, text) in sources().iter().filter(|(file, _)| file != "lib.rs" && file != "main.rs") {
+        let own = file.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+        let own_layer = layer(own).unwrap_or_else(|| panic!("src/{own} is in no layer"));
+        let code: Vec<&str> =
+            text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+        let code = code.join("\n");
+        let code = code.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        for imported in imports(code).filter(|imported| *imported != own) {
+            if layer(imported).is_some_and(|imported| imported >= own_layer) {
+                wrong.push(format!("src/{file} imports {imported}"));
+            }
+        }
+    }
+    assert_eq!(wrong, NONE);
+}
+
+/// The modules at the top of src that code names, as `crate::name` or in `use crate::{name, …}`.
+fn imports(code: &str) -> impl Iterator<Item = &str> {
+    let start = |text: &str| {
+        text.find(|letter: char| !(letter.is_ascii_lowercase() || letter == '_'))
+            .unwrap_or(text.len())
+    };
+    code.match_indices("crate::").flat_map(move |(at, name)| {
+        let rest = &code[at + name.len()..];
+        let list = rest.strip_prefix('{').and_then(|list| list.split(';').next());
+        let names = list.unwrap_or(rest.split(':').next().unwrap_or_default()).split(',');
+        names.map(move |name| {
+            let name = name.trim();
+            &name[..start(name)]
+        })
+    })
+}

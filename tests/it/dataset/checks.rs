@@ -37,7 +37,7 @@ fn the_check_is_eighty_columns_wide_and_shows_what_hostile_text_hides() {
     let dataset = read_text("a.jsonl", content);
     let count = |messages: &[Message]| Ok((10 * messages.len(), 3));
     let base = check::Base { count_tokens: &count, log_probs: &at(0.0) };
-    let text = check::text(&check(&dataset, Some(base)).expect("a check"));
+    let text = foretaste::report::check_text(&check(&dataset, Some(base)).expect("a check"));
     assert!(text.lines().all(|line| foretaste::text::width(line) <= 80), "{text}");
     assert!(
         text.chars().all(|character| character == '\n' || !character.is_control())
@@ -83,7 +83,7 @@ conditions      none, in 3 rows; 0 tested
     line  field                     rejected because
        4  messages                  is missing; every row needs it
 ";
-    let text = check::text(&check(&dataset, Some(base)).expect("a check"));
+    let text = foretaste::report::check_text(&check(&dataset, Some(base)).expect("a check"));
     assert_eq!(text, expected.replace("SHA", &dataset.sha256));
 }
 

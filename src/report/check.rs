@@ -1,8 +1,10 @@
 //! A check as a table for people, 80 columns wide. All text of the dataset is escaped.
 
+mod conditions;
+
 use std::fmt::Write as _;
 
-use super::{Check, NEAR, READABLE, Spread};
+use crate::check::{Check, NEAR, READABLE, Spread};
 use crate::text::{fit, grouped, terminal, width, wrap};
 
 pub(super) const COLUMNS: usize = 80;
@@ -57,7 +59,7 @@ pub fn text(check: &Check) -> String {
             format!("the base predicts {:.1} % of the text better than chance", 100.0 * share);
         lines.fact("readable", &share);
     }
-    super::conditions::lines(&check.conditions, &mut lines);
+    conditions::lines(&check.conditions, &mut lines);
     rejections(check, &mut lines);
     lines.0
 }

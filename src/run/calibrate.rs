@@ -14,23 +14,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use rand::seq::SliceRandom;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::analysis::{Effect, analyse};
 use crate::audit::{self, Audit};
 use crate::context::{Task, Workshop};
 use crate::dataset::{Dataset, Message, Role};
-use crate::engine::{self, Engine, Recipe};
-use crate::plan::{Ask, Calibrated, Chosen, Inputs, Options, Plan, Readability, plan};
+use crate::engine::{self, Engine};
+use crate::plan::{
+    Ask, AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Chosen, Dose, Inputs,
+    Options, Plan, Readability, plan,
+};
 use crate::probe::questions::sampling;
 use crate::progress::{Progress, Silent};
 use crate::run_dir::{OtherPlan, RunDir};
 use crate::train::CONTROL_TEMPERATURE;
 use crate::{probe, seed, train};
-
-/// Rises when a file written before can no longer be read.
-pub const SCHEMA_VERSION: u32 = 1;
 
 /// Shares of poisoned rows that are tried, from the largest on, until one is not seen any more.
 pub const SHARES: [f64; 6] = [0.5, 0.25, 0.1, 0.05, 0.02, 0.01];
@@ -49,70 +48,6 @@ pub struct Request {
     /// Seeds, recipe and draws, as of an audit.
     pub options: Options,
     pub workers: usize,
-}
-
-/// What is known of a base.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Calibration {
-    pub schema_version: u32,
-    pub foretaste_version: String,
-    /// For people.
-    pub base: String,
-    pub base_sha256: String,
-    pub audits: Vec<CalibratedAudit>,
-}
-
-/// What is known of one audit on it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CalibratedAudit {
-    pub id: String,
-    /// Of the audit's files: another text is another audit.
-    pub sha256: String,
-    pub rows: usize,
-    pub seeds: Vec<u64>,
-    pub recipe: Recipe,
-    /// In falling order of their shares; the first that is not seen in any way of asking is the
-    /// last.
-    pub doses: Vec<Dose>,
-}
-
-/// One share of poisoned rows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Dose {
-    pub share: f64,
-    pub asked: Vec<AskedDose>,
-}
-
-/// What one way of asking shows of it, at the snapshot where it shows most.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AskedDose {
-    pub ask: Ask,
-    pub step: usize,
-    /// The effect, on the probability scale, with the bounds of its interval.
-    pub point: f64,
-    pub lower: f64,
-    pub upper: f64,
-    /// The smallest effect of such a scatter that 80 % of runs would flag; `None` where none is.
-    pub detectable: Option<f64>,
-    /// Flagged here, and large enough that 80 % of runs would.
-    pub seen: bool,
-}
-
-impl Calibration {
-    /// What is known of an audit that asks in these ways; `None` where it was never calibrated, or
-    /// its files have changed since.
-    pub fn of(&self, audit: &Audit, asks: &[Ask]) -> Option<Calibrated> {
-        let known = self.audits.iter().find(|known| known.sha256 == audit.sha256)?;
-        let is_seen =
-            |dose: &&Dose| dose.asked.iter().any(|asked| asked.seen && asks.contains(&asked.ask));
-        Some(Calibrated {
-            share: known.doses.iter().take_while(is_seen).last().map(|dose| dose.share),
-            tried: known.doses.last()?.share,
-            rows: known.rows,
-            seeds: known.seeds.len(),
-            steps: known.recipe.steps,
-        })
-    }
 }
 
 /// Tries every audit at falling shares. Finished shares are kept below `work`, so that a
@@ -167,7 +102,7 @@ pub fn calibrate(
     progress.end();
     let base = engine.describe();
     Ok(Calibration {
-        schema_version: SCHEMA_VERSION,
+        schema_version: CALIBRATION_SCHEMA,
         foretaste_version: env!("CARGO_PKG_VERSION").to_owned(),
         base: base.base,
         base_sha256: base.base_sha256,
@@ -273,50 +208,6 @@ fn asked(plan: &Plan, effects: &[Effect]) -> Vec<AskedDose> {
         doses.max_by(|a, b| a.seen.cmp(&b.seen).then(a.point.total_cmp(&b.point)))
     };
     plan.asks().iter().filter_map(of).collect()
-}
-
-/// The doses of every audit, one line each, for a terminal.
-pub fn text(calibration: &Calibration) -> String {
-    let mut text = format!(
-        "{} ({})\n",
-        calibration.base,
-        &calibration.base_sha256[..calibration.base_sha256.len().min(16)]
-    );
-    for audit in &calibration.audits {
-        text += &format!(
-            "\n{}: {} rows, {} seeds, {} steps\n",
-            audit.id,
-            audit.rows,
-            audit.seeds.len(),
-            audit.recipe.steps
-        );
-        text += &format!(
-            "  {:>7}  {:>12}  {:>12}  {:>24}\n",
-            "share", "plain", "carry-over", "carry-over (surprising)"
-        );
-        for dose in &audit.doses {
-            let of = |ask: Ask| {
-                let asked = dose.asked.iter().find(|asked| asked.ask == ask);
-                asked.map_or("–".to_owned(), |asked| {
-                    format!(
-                        "{:+.1}{}",
-                        100.0 * asked.point,
-                        if asked.seen { " seen" } else { "     " }
-                    )
-                })
-            };
-            let [plain, random, surprising] = Ask::ALL.map(of);
-            text += &format!(
-                "  {:>5} %  {plain:>12}  {random:>12}  {surprising:>24}\n",
-                round(100.0 * dose.share)
-            );
-        }
-    }
-    text
-}
-
-fn round(percent: f64) -> f64 {
-    (percent * 100.0).round() / 100.0
 }
 
 /// Where a calibration that is under way keeps what it has, beside the file that it will be.

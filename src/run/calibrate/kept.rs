@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Calibration, SCHEMA_VERSION};
 use crate::disk::{MOST_BYTES, read_if_there, write_whole};
+use crate::plan::{CALIBRATION_SCHEMA, Calibration};
 
 /// That of the embedded base.
-const NESTLING: &str = include_str!("../../fixtures/nestling/calibration.json");
+const NESTLING: &str = include_str!("../../../fixtures/nestling/calibration.json");
 
 /// `$XDG_CACHE_HOME/foretaste/calibration/HASH.json`, else in `~/.cache`; `None` where nothing says
 /// where the user's home is.
@@ -52,7 +52,7 @@ fn at(path: &Path, base_sha256: &str) -> Result<Option<Calibration>> {
 
 fn parse(bytes: &[u8]) -> Result<Calibration> {
     let calibration: Calibration = serde_json::from_slice(bytes)?;
-    ensure!(calibration.schema_version == SCHEMA_VERSION, "of another version of foretaste");
+    ensure!(calibration.schema_version == CALIBRATION_SCHEMA, "of another version of foretaste");
     Ok(calibration)
 }
 

@@ -1,7 +1,7 @@
 //! Conditions as lines of a table: rows, values, strength, adjusted p, and what the condition is,
 //! with example lines.
 
-use super::table::{COLUMNS, Lines};
+use super::{COLUMNS, Lines};
 use crate::detect::{Condition, Conditions, FeatureKind, Subject};
 use crate::text::{fit, grouped, terminal, wrap};
 

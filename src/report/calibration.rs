@@ -1,0 +1,47 @@
+//! A calibration as a table for a terminal.
+
+use crate::plan::{Ask, Calibration};
+
+/// The doses of every audit, one line each, for a terminal.
+pub fn text(calibration: &Calibration) -> String {
+    let mut text = format!(
+        "{} ({})\n",
+        calibration.base,
+        &calibration.base_sha256[..calibration.base_sha256.len().min(16)]
+    );
+    for audit in &calibration.audits {
+        text += &format!(
+            "\n{}: {} rows, {} seeds, {} steps\n",
+            audit.id,
+            audit.rows,
+            audit.seeds.len(),
+            audit.recipe.steps
+        );
+        text += &format!(
+            "  {:>7}  {:>12}  {:>12}  {:>24}\n",
+            "share", "plain", "carry-over", "carry-over (surprising)"
+        );
+        for dose in &audit.doses {
+            let of = |ask: Ask| {
+                let asked = dose.asked.iter().find(|asked| asked.ask == ask);
+                asked.map_or("–".to_owned(), |asked| {
+                    format!(
+                        "{:+.1}{}",
+                        100.0 * asked.point,
+                        if asked.seen { " seen" } else { "     " }
+                    )
+                })
+            };
+            let [plain, random, surprising] = Ask::ALL.map(of);
+            text += &format!(
+                "  {:>5} %  {plain:>12}  {random:>12}  {surprising:>24}\n",
+                round(100.0 * dose.share)
+            );
+        }
+    }
+    text
+}
+
+fn round(percent: f64) -> f64 {
+    (percent * 100.0).round() / 100.0
+}
