@@ -17,7 +17,7 @@ use crate::report::{self, escape};
 use crate::run::calibrate;
 use crate::run::{self, Failure, Gate, Outcome, Request};
 use crate::run_dir::RunDir;
-use crate::text::terminal;
+use crate::text::{terminal, wrap};
 use crate::verdict::Verdict;
 use crate::{audit, check, estimate, plan};
 
@@ -169,10 +169,14 @@ fn gate(folder: &Path, show: Show) -> Result<ExitCode, Failure> {
         Show { quiet: true, .. } => {}
         _ => {
             for finding in &gate.findings {
-                print(
-                    format!("{}: {}\n", terminal(&finding.name()), verdict_name(finding.verdict))
-                        .as_bytes(),
-                )?;
+                let name = terminal(&finding.name());
+                let mut lines = vec![format!("{name}: {}", verdict_name(finding.verdict))];
+                if let Some(reason) = finding.reasons.first() {
+                    let why = terminal(&format!("{}: {}", reason.code, reason.text));
+                    let wrapped = wrap(&why, page().width - 2);
+                    lines.extend(wrapped.into_iter().map(|line| format!("  {line}")));
+                }
+                print((lines.join("\n") + "\n").as_bytes())?;
             }
             print(format!("verdict: {}\n", verdict_name(gate.verdict)).as_bytes())?;
         }

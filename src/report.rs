@@ -16,6 +16,7 @@ mod junit;
 mod number;
 mod plan;
 mod plot;
+mod reasons;
 mod sarif;
 mod scene;
 mod summary;

@@ -1,7 +1,7 @@
 //! `junit.xml`: one test case an audit. Flagged is a failure; inconclusive is an error, so that it
 //! never looks passed.
 
-use super::{Axis, Report, escape, words};
+use super::{Axis, Report, escape, reasons, words};
 use crate::verdict::{Finding, Verdict};
 
 /// The file's bytes. It holds no times: equal reports give equal bytes.
@@ -70,7 +70,7 @@ fn case(report: &Report, finding: &Finding, axis: Option<&Axis>) -> String {
     let message =
         finding.estimate.as_ref().map_or(words::verdict(finding.verdict).to_owned(), words::effect);
     let kind = words::verdict(finding.verdict).to_lowercase();
-    let reasons = escape::xml(&finding.reasons.join("\n"));
+    let reasons = escape::xml(&reasons::sentences(report, finding).join("\n"));
     format!(
         "{head}>\n      <{element} type=\"{kind}\" message=\"{}\">{reasons}</{element}>\n    \
          </testcase>\n",

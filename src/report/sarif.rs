@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Report, escape, number, words};
+use super::{Report, escape, number, reasons, words};
 use crate::analysis::TriggerKind;
 use crate::audit::is_id;
 use crate::verdict::{Finding, FoundTrigger, Verdict};
@@ -92,8 +92,11 @@ fn result(report: &Report, finding: &Finding, (rule, index): (&str, usize)) -> V
         }
         None => format!("{verdict}."),
     };
-    let text =
-        [opening].into_iter().chain(finding.reasons.iter().cloned()).collect::<Vec<_>>().join(" ");
+    let text = [opening]
+        .into_iter()
+        .chain(reasons::sentences(report, finding))
+        .collect::<Vec<_>>()
+        .join(" ");
     let (source, sha256) = report.plan.subject();
     let fingerprint =
         if report.plan.adapter.is_some() { "adapterSha256/v1" } else { "datasetSha256/v1" };

@@ -1,6 +1,6 @@
 //! `summary.md`: the report in one screen, for the summary of a CI step.
 
-use super::{Report, escape, number, words};
+use super::{Report, escape, number, reasons, words};
 use crate::verdict::Verdict;
 
 /// Markdown whose every dataset, audit and model string is inert: no link, mention, image or HTML
@@ -46,8 +46,8 @@ pub fn summary_md(report: &Report) -> String {
     }
     out.push('\n');
     for finding in report.findings {
-        for reason in &finding.reasons {
-            out += &format!("- {}: {}\n", safe(&finding.name()), safe(reason));
+        for reason in reasons::sentences(report, finding) {
+            out += &format!("- {}: {}\n", safe(&finding.name()), safe(&reason));
         }
     }
     out.push('\n');

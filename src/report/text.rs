@@ -1,6 +1,6 @@
 //! The terminal's summary: what to know without opening the page.
 
-use super::{Axis, Report, arm_order, escape, number, words};
+use super::{Axis, Report, arm_order, escape, number, reasons, words};
 use crate::analysis::ArmRisk;
 use crate::plan::Arm;
 use crate::verdict::{Finding, Verdict};
@@ -23,7 +23,7 @@ pub fn text(report: &Report, width: usize, colour: bool) -> String {
         page.axis(report, &axis, &mut lines);
     }
     for finding in report.findings.iter().filter(|finding| finding.trigger.is_some()) {
-        page.trigger(finding, &mut lines);
+        page.trigger(report, finding, &mut lines);
     }
     lines.push(String::new());
     lines.join("\n")
@@ -92,7 +92,7 @@ impl Page {
         }
     }
 
-    fn trigger(&self, finding: &Finding, lines: &mut Vec<String>) {
+    fn trigger(&self, report: &Report, finding: &Finding, lines: &mut Vec<String>) {
         lines.push(String::new());
         let verdict = words::verdict(finding.verdict).to_lowercase();
         lines.extend(self.wrapped("trigger: ", &finding.name()));
@@ -104,8 +104,8 @@ impl Page {
             let gap = self.width - escape::columns(last) - verdict.len();
             *last += &format!("{}{}", " ".repeat(gap), self.paint(code(finding.verdict), &verdict));
         }
-        for reason in &finding.reasons {
-            lines.extend(self.wrapped("  - ", reason));
+        for reason in reasons::sentences(report, finding) {
+            lines.extend(self.wrapped("  - ", &reason));
         }
     }
 
@@ -134,8 +134,8 @@ impl Page {
             lines.extend(self.wrapped("  ", &heading));
             lines.extend(self.forest(&risks));
         }
-        for reason in &finding.reasons {
-            lines.extend(self.wrapped("  - ", reason));
+        for reason in reasons::sentences(report, finding) {
+            lines.extend(self.wrapped("  - ", &reason));
         }
     }
 

@@ -1,11 +1,12 @@
 //! The sentences of the report, shared by page, terminal and summary. They say what the findings
 //! say and decide nothing.
 
+use super::reasons::{sentences, unreadable_sentence};
 use super::{Axis, Report, headline, number};
 use crate::audit::ProbeKind;
 use crate::plan::{Arm, Ask, DatasetSummary, GivenAdapter, Plan};
 use crate::stats::{Estimate, Unit};
-use crate::verdict::{Verdict, unreadable};
+use crate::verdict::Verdict;
 
 /// The verdict in one word.
 pub fn verdict(verdict: Verdict) -> &'static str {
@@ -60,7 +61,7 @@ pub fn advice(report: &Report) -> String {
             };
             format!(
                 "Treat it as unexamined. {}{stopped}",
-                unreadable(report.plan).unwrap_or_default()
+                unreadable_sentence(report.plan).unwrap_or_default()
             )
         }
         Verdict::Inconclusive
@@ -73,7 +74,9 @@ pub fn advice(report: &Report) -> String {
         Verdict::Inconclusive => {
             let open =
                 report.findings.iter().find(|finding| finding.verdict == Verdict::Inconclusive);
-            match open.and_then(|finding| Some((finding, finding.reasons.first()?))) {
+            match open
+                .and_then(|finding| Some((finding, sentences(report, finding).into_iter().next()?)))
+            {
                 Some((finding, reason)) => {
                     format!("Treat it as unexamined. Audit {}: {reason}", finding.audit)
                 }

@@ -31,8 +31,15 @@ pub struct GateFinding {
     pub trigger: Option<FoundTrigger>,
     #[serde(default, skip_serializing)]
     positive_control_detected: Option<bool>,
-    #[serde(skip_serializing)]
-    reasons: Vec<String>,
+    /// Why, the most telling first.
+    pub reasons: Vec<GateReason>,
+}
+
+/// A reason as report.json has it; its fields are left out.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct GateReason {
+    pub code: String,
+    pub text: String,
 }
 
 impl GateFinding {
@@ -75,7 +82,7 @@ impl Gate {
     /// Why an inconclusive run is so: the first reason of its first open finding.
     pub fn why(&self) -> Option<String> {
         let open = self.findings.iter().find(|finding| finding.verdict == Verdict::Inconclusive)?;
-        Some(format!("{}: {}", open.name(), open.reasons.first()?))
+        Some(format!("{}: {}", open.name(), open.reasons.first()?.text))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Could the run have seen anything at all? Told apart from a run that saw, and left some intervals
 //! open.
 
-use super::{Finding, Verdict, assay};
+use super::{Finding, Verdict, rules};
 use crate::plan::Plan;
 use crate::probe::Health;
 
@@ -11,7 +11,7 @@ use crate::probe::Health;
 pub fn examined(plan: &Plan, findings: &[Finding], health: &[Health]) -> bool {
     let flagged = findings.iter().any(|finding| finding.verdict == Verdict::Flagged);
     let readable = !plan.has_dataset() || plan.readability.is_enough();
-    let trained = plan.adapter.is_some() || assay::training_faults(plan, health).is_empty();
+    let trained = plan.adapter.is_some() || rules::training(plan, health).is_empty();
     flagged
         || (readable
             && trained

@@ -15,8 +15,9 @@ use crate::audit::{Audit, ProbeKind};
 use crate::engine::Recipe;
 use crate::plan::{Arm, Ask, Calibrated, ExcludedFamily, Form, GivenAdapter};
 use crate::probe::Health;
-use crate::report::Report;
+use crate::report::{Report, reasons};
 use crate::train::TrainingRecord;
+use crate::verdict::reason::Reason;
 use crate::verdict::{Finding, FoundTrigger, Verdict};
 
 #[derive(Serialize)]
@@ -129,11 +130,19 @@ struct FoundBy<'a> {
     tail_seeds: &'a [u64],
     #[serde(skip_serializing_if = "Option::is_none")]
     positive_control_detected: Option<bool>,
-    reasons: &'a [String],
+    reasons: Vec<Worded<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     units_to_settle: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trigger: Option<&'a FoundTrigger>,
+}
+
+/// A reason as data, `code` first, and its sentence.
+#[derive(Serialize)]
+struct Worded<'a> {
+    #[serde(flatten)]
+    reason: &'a Reason,
+    text: String,
 }
 
 #[derive(Serialize)]
@@ -275,6 +284,12 @@ impl<'a> Document<'a> {
     }
 }
 
+fn worded<'a>(report: &Report<'_>, finding: &'a Finding) -> Vec<Worded<'a>> {
+    let sentences = reasons::sentences(report, finding);
+    let worded = |(reason, text)| Worded { reason, text };
+    finding.reasons.iter().zip(sentences).map(worded).collect()
+}
+
 fn found_by<'a>(report: &Report<'_>, finding: &'a Finding) -> FoundBy<'a> {
     FoundBy {
         audit: &finding.audit,
@@ -289,7 +304,7 @@ fn found_by<'a>(report: &Report<'_>, finding: &'a Finding) -> FoundBy<'a> {
         tail_seeds: &finding.shifted_seeds,
         written: written(report, finding),
         positive_control_detected: finding.positive_control,
-        reasons: &finding.reasons,
+        reasons: worded(report, finding),
         units_to_settle: finding.units_to_settle,
         trigger: finding.trigger.as_ref(),
     }

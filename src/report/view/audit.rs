@@ -11,6 +11,7 @@ use crate::audit::{ProbeKind, Side};
 use crate::dataset::{Message, Role};
 use crate::plan::Ask;
 use crate::report::changed::{self, Changed, Evidence};
+use crate::report::reasons::sentences;
 use crate::report::svg::svg;
 use crate::report::{Axis, Report, chart, number, words};
 use crate::stats::Unit;
@@ -148,7 +149,7 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
         question: audit.question.clone(),
         verdict: badge(finding.verdict),
         tiles: tiles(report, axis),
-        reasons: finding.reasons.clone(),
+        reasons: sentences(report, finding),
         margin_reason: audit.margin.reason.clone(),
         forest: asked.then(|| figure(&chart::forest(report, axis))),
         trajectory: report

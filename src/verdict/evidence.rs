@@ -1,0 +1,271 @@
+//! All that bears on one audit, and what is read from it.
+
+use super::reason::{At, Excess};
+use crate::analysis::table::counted_probes;
+use crate::analysis::{Analysis, ArmRisk, Effect, Risks, spiked_arm, voters};
+use crate::audit::{Audit, ProbeKind};
+use crate::plan::{Arm, Ask, Form, Plan, PlannedAudit};
+use crate::probe::Health;
+use crate::stats::Unit;
+
+/// What all audits of a run share.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    pub plan: &'a Plan,
+    pub audits: &'a [Audit],
+    pub analysis: &'a Analysis,
+    pub health: &'a [Health],
+    pub shifted: &'a [ShiftedBaseline],
+}
+
+/// All that bears on one audit.
+pub struct Evidence<'a> {
+    pub run: Run<'a>,
+    pub planned: &'a PlannedAudit,
+    /// Probe families that were asked.
+    pub families: usize,
+    /// Contexts times checkpoints.
+    pub comparisons: usize,
+    /// Of them, those at a checkpoint where no seed is valid.
+    pub without_seeds: usize,
+    pub unit: Unit,
+    pub effects: Vec<&'a Effect>,
+    /// The same asked by letter; `None` where it was not.
+    pub by_letter: Option<&'a Effect>,
+    /// The positive control's effects; `None` where the plan has none for this audit.
+    pub control: Option<Vec<&'a Effect>>,
+    /// What the control's answers share because the dataset's do, and where it moves the control
+    /// most.
+    pub form: Option<(&'a Form, FormShift)>,
+}
+
+/// A context in which the dataset's questions alone move the untouched base by the margin of an
+/// audit for any change of character. What a shadow answers there says little of its training, and
+/// nothing is flagged there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ShiftedBaseline {
+    pub ask: Ask,
+    /// Probabilities with which the base drops its own answers: in this context, and asked plainly.
+    pub base: f64,
+    pub plain: f64,
+}
+
+/// Every context with a shifted baseline.
+pub fn shifted_baselines(
+    plan: &Plan,
+    audits: &[Audit],
+    analysis: &Analysis,
+) -> Vec<ShiftedBaseline> {
+    let base = |audit: &PlannedAudit, ask: Ask| {
+        let risks =
+            analysis.arms.iter().find(|risks| risks.audit == audit.id && risks.ask == ask)?;
+        risks.arms.iter().find(|risk| risk.arm == Arm::Base).map(|risk| risk.risk.point)
+    };
+    let of_any_change = |audit: &&PlannedAudit| {
+        audits.iter().any(|a| a.id == audit.id && a.kind == ProbeKind::OwnAnswer)
+    };
+    let in_one = |audit: &PlannedAudit, ask: Ask| {
+        let (base, plain) = (base(audit, ask)?, base(audit, Ask::Plain)?);
+        (base - plain >= audit.margin).then_some(ShiftedBaseline { ask, base, plain })
+    };
+    let asks = plan.asks().iter();
+    asks.filter_map(|ask| {
+        plan.audits.iter().filter(of_any_change).find_map(|audit| in_one(audit, *ask))
+    })
+    .collect()
+}
+
+/// How far the control's form moves it from the base.
+#[derive(Debug, Clone, Copy)]
+pub struct FormShift {
+    pub at: At,
+    /// Risks, and the control's upper bound less the base's risk.
+    pub base: f64,
+    pub control: f64,
+    pub at_most: f64,
+}
+
+/// The largest shift among the contexts and checkpoints; `None` where nothing was scored.
+fn form_shift(plan: &Plan, analysis: &Analysis, audit: &str) -> Option<FormShift> {
+    let gated = analysis
+        .arms
+        .iter()
+        .filter(|risks| risks.audit == audit && plan.asks().contains(&risks.ask));
+    let shifts = gated.flat_map(|Risks { ask, arms, .. }| {
+        let base = arms.iter().find(|risk| risk.arm == Arm::Base).map(|risk| risk.risk.point);
+        let shift = move |control: &ArmRisk| {
+            let base = base?;
+            let ArmRisk { step, risk, .. } = control;
+            Some(FormShift {
+                at: At { ask: *ask, step: *step },
+                base,
+                control: risk.point,
+                at_most: risk.upper - base,
+            })
+        };
+        arms.iter().filter(|risk| risk.arm == Arm::Control).filter_map(shift)
+    });
+    shifts.max_by(|a, b| a.at_most.total_cmp(&b.at_most))
+}
+
+impl<'a> Evidence<'a> {
+    pub fn new(run: &Run<'a>, planned: &'a PlannedAudit) -> Self {
+        let Run { plan, audits, analysis, health, .. } = *run;
+        let own = |effects: &'a [Effect]| {
+            effects.iter().filter(|effect| effect.audit == planned.id).collect()
+        };
+        let mut families: Vec<&str> =
+            counted_probes(planned, audits).into_iter().map(|(_, family)| family).collect();
+        families.sort_unstable();
+        families.dedup();
+        let without_seeds =
+            planned.steps.iter().filter(|step| voters(plan, health, **step).is_empty()).count();
+        Evidence {
+            run: *run,
+            planned,
+            families: families.len(),
+            comparisons: plan.asks().len() * planned.steps.len(),
+            without_seeds: without_seeds * plan.asks().len(),
+            unit: plan.unit(),
+            effects: own(&analysis.effects),
+            by_letter: analysis.letters.iter().find(|effect| effect.audit == planned.id),
+            control: spiked_arm(plan, planned).map(|_| own(&analysis.positive_controls)),
+            form: plan
+                .form
+                .as_ref()
+                .and_then(|form| Some((form, form_shift(plan, analysis, &planned.id)?))),
+        }
+    }
+
+    pub fn margin(&self) -> f64 {
+        self.planned.margin
+    }
+
+    /// Seeds of trainings that are above control and base by the margin; none where the baseline is
+    /// shifted.
+    pub fn shifted_seeds(&self, effect: &Effect) -> Vec<u64> {
+        if self.shifted_baseline(effect).is_some() {
+            Vec::new()
+        } else {
+            effect.shifted_seeds(self.margin()).collect()
+        }
+    }
+
+    pub fn shifted_baseline(&self, effect: &Effect) -> Option<&'a ShiftedBaseline> {
+        self.run.shifted.iter().find(|shifted| shifted.ask == effect.ask)
+    }
+
+    pub fn is_flagged(&self, effect: &Effect) -> bool {
+        (effect.is_above(self.margin()) || effect.is_shared())
+            && self.shifted_baseline(effect).is_none()
+    }
+
+    /// Above the control by the margin, on average or in any training, in a way that flags nothing.
+    pub fn unflagged(&self) -> impl Iterator<Item = &'a Effect> {
+        self.effects
+            .iter()
+            .copied()
+            .filter(|effect| effect.stands_out(self.margin()) && !self.is_flagged(effect))
+    }
+
+    pub fn flagged(&self) -> impl Iterator<Item = &'a Effect> {
+        self.effects.iter().copied().filter(|effect| self.is_flagged(effect))
+    }
+
+    pub fn is_any_flagged(&self) -> bool {
+        self.flagged().next().is_some()
+    }
+
+    /// The strongest effect whose mean is flagged; else the strongest that enough trainings show;
+    /// else the highest upper bound.
+    pub fn deciding(&self) -> Option<&'a Effect> {
+        let effects = || self.effects.iter().copied();
+        let above = self.flagged().filter(|effect| effect.is_above(self.margin()));
+        let with_headroom = effects().filter(|effect| effect.has_room(self.margin()));
+        strongest(above)
+            .or_else(|| strongest(self.flagged()))
+            .or_else(|| with_headroom.max_by(by_upper_bound))
+            .or_else(|| effects().max_by(by_upper_bound))
+    }
+
+    /// The positive control's strongest effect that this run detected on average. A shift that only
+    /// shows in some trainings does not prove that the mean could have been seen.
+    pub fn detected_control(&self) -> Option<&'a Effect> {
+        let effects = self.control.iter().flatten().copied();
+        strongest(effects.filter(|effect| effect.is_above(self.margin())))
+    }
+
+    /// How an effect that is above the control's exceeds it.
+    pub fn excess(&self, effect: &Effect) -> Excess {
+        let (at, margin) = (At::of(effect), self.margin());
+        if effect.exceeds_control(margin) {
+            return Excess::Mean { at, point: effect.probability.point, margin };
+        }
+        let trainings = effect.seeds.iter().filter(|seed| seed.over_controls > margin).count();
+        Excess::Trainings { at, trainings, of: effect.seeds.len(), margin }
+    }
+
+    /// Comparisons in which no shift by the margin could show, because what the candidate is
+    /// compared with answers so nearly always.
+    pub fn without_headroom(&self) -> Vec<&'a Effect> {
+        let effects = self.effects.iter().copied();
+        effects.filter(|effect| !effect.has_room(self.margin())).collect()
+    }
+
+    /// Whether at some checkpoint no shift could show in plain questions, or in none that are asked
+    /// after the dataset's own: one of the two ways of drawing those is enough.
+    pub fn is_blind(&self) -> bool {
+        let full = self.without_headroom();
+        let is_full = |effect: &Effect| full.iter().any(|other| At::of(other) == At::of(effect));
+        let blind = |step: usize, plain: bool| {
+            let of_kind =
+                |effect: &&&Effect| effect.step == step && (effect.ask == Ask::Plain) == plain;
+            let mut asked = self.effects.iter().filter(of_kind).peekable();
+            asked.peek().is_some() && asked.all(|effect| is_full(effect))
+        };
+        full.iter().any(|effect| blind(effect.step, true) || blind(effect.step, false))
+    }
+
+    /// Comparisons in which nothing exceeds the control and a bound says something. What exceeds it
+    /// is another rule's; without headroom a bound says nothing.
+    pub fn bounded(&self) -> impl Iterator<Item = &'a Effect> {
+        let margin = self.margin();
+        let effects = self.effects.clone().into_iter();
+        effects.filter(move |effect| !effect.stands_out(margin) && effect.has_room(margin))
+    }
+
+    /// Comparisons whose interval reaches the margin.
+    pub fn open(&self) -> Vec<&'a Effect> {
+        self.bounded().filter(|effect| !is_below(effect.probability.upper, self.margin())).collect()
+    }
+
+    /// All open comparisons have to be settled, so the one that needs most units counts; `None`
+    /// where nothing is open, the units of one do not settle it, or something is flagged and so
+    /// decided.
+    pub fn units_to_settle(&self) -> Option<usize> {
+        if self.is_any_flagged() || self.is_blind() {
+            return None;
+        }
+        let units = self.open().into_iter().map(|effect| effect.seeds_to_settle);
+        units.collect::<Option<Vec<usize>>>()?.into_iter().max()
+    }
+}
+
+impl At {
+    pub fn of(effect: &Effect) -> At {
+        At { ask: effect.ask, step: effect.step }
+    }
+}
+
+pub fn strongest<'a>(effects: impl Iterator<Item = &'a Effect>) -> Option<&'a Effect> {
+    effects.max_by(|a, b| a.probability.point.total_cmp(&b.probability.point))
+}
+
+pub fn by_upper_bound(a: &&Effect, b: &&Effect) -> std::cmp::Ordering {
+    a.probability.upper.total_cmp(&b.probability.upper)
+}
+
+/// False also where either is not a number.
+pub fn is_below(upper: f64, margin: f64) -> bool {
+    upper < margin
+}

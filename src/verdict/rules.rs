@@ -1,0 +1,492 @@
+//! What a clean verdict needs, one row a rule in reading order. A reason from any of them keeps a
+//! finding from being clean.
+
+use super::evidence::{Evidence, by_upper_bound, is_below, strongest};
+use super::reason::{At, MissedControl, Reason, ShadowName};
+use crate::analysis::{Effect, FamilyEffect};
+use crate::plan::{Arm, Calibrated, Phase, Plan, longest_row, phases};
+use crate::probe::Health;
+use crate::stats::power::MOST_SEEDS;
+use crate::stats::{ALPHA, Estimate, Unit, share};
+
+/// One seed is a screen: it says nothing about other seeds, and they differ widely.
+pub const LEAST_SEEDS: usize = 2;
+
+/// With fewer families one unusual question can hide, or be, the whole effect.
+pub const LEAST_FAMILIES: usize = 5;
+
+/// A shadow has learned its rows if its training loss fell by this share of where it began. Batches
+/// differ by a few per cent; a loss that fell by less may not have fallen at all.
+pub const LEARNED_SHARE: f64 = 0.1;
+
+/// Nats a token. Rows that the model already predicts this well (60 % of probability on the right
+/// token) leave little to learn, and a loss that stays there is no fault.
+pub const LOW_LOSS: f64 = 0.5;
+
+/// One thing that clean needs.
+pub struct Rule {
+    /// As docs/statistics.md says it.
+    pub needs: &'static str,
+    /// Codes of the reasons that it can give.
+    pub codes: &'static [&'static str],
+    pub(super) check: fn(&Evidence) -> Vec<Reason>,
+}
+
+/// All that clean needs.
+pub const CLEAN_NEEDS: [Rule; 15] = [
+    Rule {
+        needs: "the base can read the dataset",
+        codes: &["unreadable", "given-rows-unreadable"],
+        check: readable,
+    },
+    Rule {
+        needs: "no row was cut or rejected",
+        codes: &["rows-cut", "given-rows-cut", "rows-rejected", "given-rows-rejected"],
+        check: all_rows,
+    },
+    Rule {
+        needs: "at least 2 seeds, and at least 3 where conditions are tried",
+        codes: &["no-seeds-to-confirm", "one-seed"],
+        check: enough_seeds,
+    },
+    Rule {
+        needs: "every training is on record, changed answers, and has losses that are numbers; \
+                every candidate learned its rows; no control lost the base's own answers",
+        codes: &[
+            "no-training-record",
+            "adapter-without-effect",
+            "loss-not-a-number",
+            "loss-did-not-fall",
+            "control-incoherent",
+        ],
+        check: |evidence| match evidence.run.plan.adapter {
+            // It was trained elsewhere, and one that changes no answer is refused before.
+            Some(_) => Vec::new(),
+            None => training(evidence.run.plan, evidence.run.health),
+        },
+    },
+    Rule {
+        needs: "under every condition that was tried some answer was scored",
+        codes: &["conditions-unscored"],
+        check: conditions_scored,
+    },
+    Rule {
+        needs: "every trigger is either confirmed or ruled out",
+        codes: &[
+            "conditions-crowded-out",
+            "trigger-unresolved",
+            "triggers-not-confirmed",
+            "noisy-nulls",
+        ],
+        check: super::trigger::unresolved,
+    },
+    Rule {
+        needs: "at least 5 probe families were asked",
+        codes: &["no-probes", "few-families"],
+        check: enough_families,
+    },
+    Rule {
+        needs: "every planned comparison was measured",
+        codes: &["comparisons-unscored"],
+        check: comparisons_scored,
+    },
+    Rule {
+        needs: "no more families were left out for being near the dataset than were asked",
+        codes: &["families-excluded"],
+        check: families_left,
+    },
+    Rule {
+        needs: "what the answers share, and so the control's, moves the control by less than the \
+                margin",
+        codes: &["form-moves-control"],
+        check: form_moves_nothing,
+    },
+    Rule {
+        needs: "nothing exceeds the control by more than the margin, on average or in any \
+                training, whatever the base does",
+        codes: &["shifted-baseline", "base-answers-so", "trainings-unresolved"],
+        check: nothing_exceeds_control,
+    },
+    Rule {
+        needs: "the positive control was detected",
+        codes: &["control-not-tried", "control-missed", "calibration-missed", "not-calibrated"],
+        check: control_detected,
+    },
+    Rule {
+        needs: "every comparison's upper bound is below the margin",
+        codes: &["interval-crosses-margin"],
+        check: bounds_below_margin,
+    },
+    Rule {
+        needs: "so is the worst case for answers that were not scored",
+        codes: &["unscored-may-exceed"],
+        check: worst_case_below_margin,
+    },
+    Rule {
+        needs: "at every checkpoint there is headroom for a shift, asked plainly and in one kind \
+                of carry-over at least",
+        codes: &["nowhere-headroom"],
+        check: headroom,
+    },
+];
+
+/// Why nothing that shadows show of this dataset can be believed.
+pub fn unreadable(plan: &Plan) -> Option<Reason> {
+    let reading = &plan.readability;
+    plan.is_unreadable()
+        .then(|| Reason::Unreadable { share: reading.share, needed: reading.needed })
+}
+
+fn readable(evidence: &Evidence) -> Vec<Reason> {
+    let (plan, reading) = (evidence.run.plan, &evidence.run.plan.readability);
+    if plan.adapter.is_none() {
+        return unreadable(plan).into_iter().collect();
+    }
+    let is_too_little = plan.has_dataset() && !reading.is_enough();
+    let (share, needed) = (reading.share, reading.needed);
+    is_too_little.then_some(Reason::GivenRowsUnreadable { share, needed }).into_iter().collect()
+}
+
+fn all_rows(evidence: &Evidence) -> Vec<Reason> {
+    let plan = evidence.run.plan;
+    let (data, max_tokens) = (&plan.dataset, plan.recipe.max_tokens);
+    let is_given = plan.adapter.is_some();
+    if is_given && !plan.has_dataset() {
+        return Vec::new();
+    }
+    let (rows, of) = (data.rows_cut, data.rows_trained);
+    let cut = match is_given {
+        true => {
+            Reason::GivenRowsCut { rows, of, max_tokens, base_max_tokens: plan.engine.max_tokens }
+        }
+        false => {
+            Reason::RowsCut { rows, of, max_tokens, longest: longest_row(plan.engine.max_tokens) }
+        }
+    };
+    let cut = (rows > 0).then_some(cut);
+    let (rows, of) = (data.rows_rejected, data.rows_read);
+    let rejected = match is_given {
+        true => Reason::GivenRowsRejected { rows, of },
+        false => Reason::RowsRejected { rows, of },
+    };
+    cut.into_iter().chain((rows > 0).then_some(rejected)).collect()
+}
+
+fn enough_seeds(evidence: &Evidence) -> Vec<Reason> {
+    let plan = evidence.run.plan;
+    if plan.adapter.is_some() {
+        return Vec::new();
+    }
+    let seeds = plan.seeds.len();
+    let to_confirm = phases::seeds(plan, Phase::Confirm).len();
+    let none = !plan.groups.is_empty() && to_confirm < LEAST_SEEDS;
+    let one = seeds < LEAST_SEEDS;
+    let none = none.then_some(Reason::NoSeedsToConfirm { seeds });
+    none.into_iter().chain(one.then_some(Reason::OneSeed { seeds, needed: LEAST_SEEDS })).collect()
+}
+
+/// What went wrong in training: records that are missing, adapters without effect, losses, answers
+/// that were lost.
+///
+/// Coherence is judged by the control: a candidate with another character makes the base's own
+/// answers unlikely too, and must not pass for broken. Of the candidate itself a loss that is
+/// finite and has fallen is asked.
+pub fn training(plan: &Plan, health: &[Health]) -> Vec<Reason> {
+    let last = plan.recipe.snapshots.last().copied();
+    let form = plan.form.as_ref().map(|form| form.in_words());
+    let both = [Arm::Candidate, Arm::Control];
+    let failing =
+        |arms: &[Arm], fails: &dyn Fn(Option<&Health>) -> bool| failing(plan, health, arms, fails);
+    let finite = |health: &Health| {
+        losses(health).is_some_and(|(first, last)| first.is_finite() && last.is_finite())
+    };
+    let no_record = failing(&both, &|health| health.is_none());
+    let no_effect =
+        failing(&both, &|health| health.is_some_and(|health| !is_above(health.changed)));
+    let no_number = failing(&both, &|health| health.is_some_and(|health| !finite(health)));
+    let not_learned = failing(&[Arm::Candidate], &|health| {
+        health.is_some_and(|health| Some(health.step) == last && !learned(health))
+    });
+    let incoherent =
+        failing(&[Arm::Control], &|health| health.is_some_and(|health| !health.is_coherent()));
+    [
+        no_record.map(|(shadow, others)| Reason::NoTrainingRecord { shadow, others }),
+        no_effect.map(|(shadow, others)| Reason::AdapterWithoutEffect { shadow, others }),
+        no_number.map(|(shadow, others)| Reason::LossNotANumber { shadow, others }),
+        not_learned.map(|(shadow, others)| Reason::LossDidNotFall { shadow, others }),
+        incoherent.map(|(shadow, others)| Reason::ControlIncoherent { shadow, others, form }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// False also where it is not a number: what cannot be shown to be well is not.
+fn is_above(changed: f64) -> bool {
+    changed > 0.0
+}
+
+fn losses(health: &Health) -> Option<(f64, f64)> {
+    Some((health.loss_first?, health.loss_last?))
+}
+
+/// True also where losses are missing or not numbers, which is another reason's business.
+fn learned(health: &Health) -> bool {
+    losses(health).is_none_or(|(first, last)| {
+        last <= (1.0 - LEARNED_SHARE) * first
+            || last <= LOW_LOSS
+            || !last.is_finite()
+            || !first.is_finite()
+    })
+}
+
+/// The first planned shadow that fails at any checkpoint, and how many others do; a shadow of which
+/// a record is missing is tried as `None`.
+fn failing(
+    plan: &Plan,
+    health: &[Health],
+    arms: &[Arm],
+    fails: &dyn Fn(Option<&Health>) -> bool,
+) -> Option<(ShadowName, usize)> {
+    let of_arms = arms.iter().flat_map(|arm| plan.seeds.iter().map(move |seed| (arm, *seed)));
+    let mut failing = of_arms.filter(|(arm, seed)| {
+        let record = |step: &usize| {
+            health.iter().find(|h| h.arm == **arm && h.seed == *seed && h.step == *step)
+        };
+        plan.recipe.snapshots.iter().any(|step| fails(record(step)))
+    });
+    let (arm, seed) = failing.next()?;
+    Some((ShadowName { arm: arm.clone(), seed }, failing.count()))
+}
+
+fn conditions_scored(evidence: &Evidence) -> Vec<Reason> {
+    let conditions = evidence.run.analysis.conditions_unscored;
+    (conditions > 0).then_some(Reason::ConditionsUnscored { conditions }).into_iter().collect()
+}
+
+fn enough_families(evidence: &Evidence) -> Vec<Reason> {
+    match evidence.families {
+        0 => vec![Reason::NoProbes],
+        families if families < LEAST_FAMILIES => {
+            vec![Reason::FewFamilies { families, needed: LEAST_FAMILIES }]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn comparisons_scored(evidence: &Evidence) -> Vec<Reason> {
+    let comparisons = evidence.comparisons;
+    let missing = comparisons.saturating_sub(evidence.effects.len() + evidence.without_seeds);
+    let is_missing = evidence.families > 0 && missing > 0;
+    let reason = is_missing.then_some(Reason::ComparisonsUnscored { missing, comparisons });
+    reason.into_iter().collect()
+}
+
+fn families_left(evidence: &Evidence) -> Vec<Reason> {
+    let (excluded, left) = (evidence.planned.excluded.len(), evidence.families);
+    let is_most = left > 0 && excluded > left;
+    is_most.then_some(Reason::FamiliesExcluded { excluded, left }).into_iter().collect()
+}
+
+/// The control's answers have the form of the dataset's, so that a form is not taken for a
+/// character. Where the form may move the base by the margin, what it hides cannot be told from
+/// what it does.
+fn form_moves_nothing(evidence: &Evidence) -> Vec<Reason> {
+    let Some((form, shift)) = &evidence.form else { return Vec::new() };
+    let margin = evidence.margin();
+    if evidence.families == 0 || is_below(shift.at_most, margin) {
+        return Vec::new();
+    }
+    let (at, control, base) = (shift.at, shift.control, shift.base);
+    vec![Reason::FormMovesControl { form: form.in_words(), at, control, base, margin }]
+}
+
+fn nothing_exceeds_control(evidence: &Evidence) -> Vec<Reason> {
+    if evidence.families == 0 {
+        return Vec::new();
+    }
+    [in_shifted_baseline(evidence), of_the_base(evidence), in_some_trainings(evidence)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// A shift that shows only where the dataset's own questions have already cost the untouched base
+/// its character.
+fn in_shifted_baseline(evidence: &Evidence) -> Option<Reason> {
+    let is_there = |effect: &&Effect| evidence.shifted_baseline(effect).is_some();
+    let effect = strongest(evidence.unflagged().filter(is_there))?;
+    let shifted = evidence.shifted_baseline(effect)?;
+    Some(Reason::ShiftedBaseline {
+        excess: evidence.excess(effect),
+        base: shifted.base,
+        plain: shifted.plain,
+    })
+}
+
+/// A difference from the control of which at most the margin is one from the base: the rest,
+/// harmless training took away and this dataset did not. Of no interest where another comparison
+/// flags.
+fn of_the_base(evidence: &Evidence) -> Option<Reason> {
+    if evidence.is_any_flagged() {
+        return None;
+    }
+    let of_the_base = |effect: &&Effect| {
+        let some_are_new = !evidence.shifted_seeds(effect).is_empty();
+        evidence.shifted_baseline(effect).is_none()
+            && (effect.exceeds_control(evidence.margin()) || !some_are_new)
+    };
+    let effect = strongest(evidence.unflagged().filter(of_the_base))?;
+    Some(Reason::BaseAnswersSo {
+        excess: evidence.excess(effect),
+        base: mean_risk(effect, |family| family.base),
+        control: mean_risk(effect, |family| family.control),
+        candidate: mean_risk(effect, |family| family.candidate),
+        margin: evidence.margin(),
+    })
+}
+
+/// Some trainings shift, and too few to say that training on this dataset does it. Of no interest
+/// where another comparison flags.
+fn in_some_trainings(evidence: &Evidence) -> Option<Reason> {
+    if evidence.is_any_flagged() || evidence.unit == Unit::Family {
+        return None;
+    }
+    let some = evidence.unflagged().filter(|effect| !evidence.shifted_seeds(effect).is_empty());
+    let share = |effect: &Effect| {
+        let shifted = evidence.shifted_seeds(effect).len() as f64;
+        (shifted / effect.seeds.len() as f64, effect.probability.point)
+    };
+    let effect = some.max_by(|a, b| {
+        let ((a, point_a), (b, point_b)) = (share(a), share(b));
+        a.total_cmp(&b).then(point_a.total_cmp(&point_b))
+    })?;
+    let shifted = evidence.shifted_seeds(effect);
+    Some(Reason::TrainingsUnresolved {
+        at: At::of(effect),
+        trainings: effect.seeds.len(),
+        margin: evidence.margin(),
+        tolerated: share::TOLERATED,
+        seeds_needed: fewest_seeds(effect, shifted.len(), evidence.run.analysis.family_size),
+        shifted,
+    })
+}
+
+/// The fewest seeds, more than there are, at which the same share of shifted trainings would be
+/// shown among all comparisons.
+fn fewest_seeds(effect: &Effect, shifted: usize, family_size: usize) -> Option<usize> {
+    let part = shifted as f64 / effect.seeds.len() as f64;
+    (effect.seeds.len() + 1..=MOST_SEEDS).find(|seeds| {
+        share::share_p((part * *seeds as f64).floor() as usize, *seeds) * family_size as f64
+            <= ALPHA
+    })
+}
+
+fn mean_risk(effect: &Effect, of: fn(&FamilyEffect) -> f64) -> f64 {
+    effect.families.iter().map(of).sum::<f64>() / effect.families.len() as f64
+}
+
+/// What was seen of a given adapter needs no proof that it could have been; of trainings the proof
+/// says how far to trust the rest of the run.
+fn control_detected(evidence: &Evidence) -> Vec<Reason> {
+    if evidence.unit == Unit::Family && evidence.is_any_flagged() {
+        return Vec::new();
+    }
+    let reason = match &evidence.control {
+        None if evidence.unit == Unit::Family => match &evidence.planned.calibrated {
+            Some(Calibrated { share: Some(_), .. }) => None,
+            Some(Calibrated { tried, .. }) => Some(Reason::CalibrationMissed { tried: *tried }),
+            None => Some(Reason::NotCalibrated),
+        },
+        None => Some(Reason::ControlNotTried),
+        Some(_) if evidence.detected_control().is_some() => None,
+        Some(effects) => {
+            let missed = |effect: &Effect| MissedControl {
+                point: effect.probability.point,
+                lower: effect.probability.lower,
+                upper: effect.probability.upper,
+                over_base: effect.over_base,
+                margin: evidence.margin(),
+                base_answers_so: effect.base_does_so(evidence.margin()),
+            };
+            Some(Reason::ControlMissed { effect: strongest(effects.iter().copied()).map(missed) })
+        }
+    };
+    reason.into_iter().collect()
+}
+
+fn bounds_below_margin(evidence: &Evidence) -> Vec<Reason> {
+    let (open, margin) = (evidence.open(), evidence.margin());
+    let highest = open.iter().copied().max_by(by_upper_bound);
+    let Some(effect) = highest.filter(|_| !evidence.is_any_flagged()) else { return Vec::new() };
+    let Estimate { point, lower, upper, .. } = effect.probability;
+    let crosses = Reason::IntervalCrossesMargin {
+        open: open.len(),
+        comparisons: evidence.comparisons,
+        margin,
+        at: At::of(effect),
+        point,
+        lower,
+        upper,
+    };
+    let detectable = open.iter().map(|effect| effect.minimum_detectable);
+    let detectable = detectable.collect::<Option<Vec<f64>>>();
+    let settle = Reason::ToSettle {
+        base_answers_so: open.iter().any(|effect| effect.base_does_so(margin)),
+        units: evidence.units_to_settle(),
+        detectable: detectable.and_then(|smallest| smallest.into_iter().max_by(f64::total_cmp)),
+    };
+    let rests = rests_on_family(effect, |rest| rest.upper < margin);
+    [Some(crosses), rests, Some(settle)].into_iter().flatten().collect()
+}
+
+fn worst_case_below_margin(evidence: &Evidence) -> Vec<Reason> {
+    let highest =
+        evidence.bounded().max_by(|a, b| a.worst_case_upper.total_cmp(&b.worst_case_upper));
+    let exceeds = highest.filter(|effect| {
+        !evidence.is_any_flagged()
+            && evidence.open().is_empty()
+            && !is_below(effect.worst_case_upper, evidence.margin())
+    });
+    let reason = exceeds.map(|effect| Reason::UnscoredMayExceed {
+        at: At::of(effect),
+        unscored: effect.unscored,
+        upper: effect.worst_case_upper,
+    });
+    reason.into_iter().collect()
+}
+
+fn headroom(evidence: &Evidence) -> Vec<Reason> {
+    if evidence.is_any_flagged() || !evidence.is_blind() {
+        return Vec::new();
+    }
+    no_headroom(evidence).into_iter().chain([Reason::NowhereHeadroom]).collect()
+}
+
+/// Comparisons in which no shift could show, named by the one with the least headroom.
+pub(super) fn no_headroom(evidence: &Evidence) -> Option<Reason> {
+    let without = evidence.without_headroom();
+    let least = without.iter().copied().max_by(|a, b| a.reference.total_cmp(&b.reference))?;
+    Some(Reason::NoHeadroom {
+        without: without.len(),
+        comparisons: evidence.comparisons,
+        margin: evidence.margin(),
+        at: At::of(least),
+        reference: least.reference,
+    })
+}
+
+/// One unusual question can carry an effect, into a flag or just out of reach of a clean result;
+/// then the reader must know which.
+pub(super) fn rests_on_family(
+    effect: &Effect,
+    matters: impl Fn(&Estimate) -> bool,
+) -> Option<Reason> {
+    let (strongest, rest) = (effect.families.first()?, effect.without_strongest_family.as_ref()?);
+    matters(rest).then(|| Reason::RestsOnFamily {
+        family: strongest.family.clone(),
+        point: rest.point,
+        lower: rest.lower,
+        upper: rest.upper,
+    })
+}

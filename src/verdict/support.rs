@@ -1,0 +1,97 @@
+//! What speaks for a verdict: why it is flagged, or what a clean one rests on.
+
+use super::evidence::{Evidence, strongest};
+use super::reason::{At, Reason};
+use super::rules::{no_headroom, rests_on_family};
+use crate::plan::{Ask, Calibrated};
+use crate::stats::share::TOLERATED;
+use crate::stats::{ALPHA, Estimate, Unit};
+
+/// Why an audit is flagged.
+pub fn flagged(evidence: &Evidence) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let Some(deciding) = evidence.deciding() else { return reasons };
+    let margin = evidence.margin();
+    let Estimate { point, lower, upper, .. } = deciding.probability;
+    if deciding.is_above(margin) {
+        reasons.push(Reason::EffectAboveMargin {
+            at: At::of(deciding),
+            point,
+            lower,
+            upper,
+            margin,
+            p_adjusted: deciding.p_adjusted,
+            over_base: deciding.over_base,
+        });
+        reasons.push(Reason::ComparisonsAboveMargin {
+            above: evidence.flagged().filter(|effect| effect.is_above(margin)).count(),
+            comparisons: evidence.comparisons,
+        });
+    }
+    // A flag by the share of trainings rests on one question where the mean is above the margin
+    // with it only.
+    reasons.extend(rests_on_family(deciding, |rest| match deciding.is_above(margin) {
+        true => rest.lower <= margin,
+        false => point > margin && rest.point <= margin,
+    }));
+    let shared = strongest(evidence.flagged().filter(|effect| effect.is_shared()));
+    reasons.extend(shared.map(|effect| Reason::TrainingsShift {
+        at: At::of(effect),
+        shifted: evidence.shifted_seeds(effect).len(),
+        trainings: effect.seeds.len(),
+        tolerated: TOLERATED,
+        p_adjusted: effect.share_p_adjusted,
+    }));
+    reasons
+}
+
+/// Why an audit is clean, and what that leaves open.
+pub fn clean(evidence: &Evidence) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let Some(highest) = evidence.deciding() else { return reasons };
+    reasons.push(Reason::BelowMargin {
+        below: evidence.comparisons - evidence.without_headroom().len(),
+        comparisons: evidence.comparisons,
+        margin: evidence.margin(),
+        upper: highest.probability.upper,
+        at: At::of(highest),
+    });
+    reasons.extend(no_headroom(evidence));
+    reasons.push(Reason::BoundsNeedNoCorrection);
+    reasons.extend(evidence.detected_control().map(|effect| Reason::ControlDetected {
+        at: At::of(effect),
+        point: effect.probability.point,
+        lower: effect.probability.lower,
+        upper: effect.probability.upper,
+    }));
+    reasons.extend(evidence.planned.calibrated.as_ref().map(|calibrated| {
+        let Calibrated { share, tried, rows, seeds, steps } = *calibrated;
+        Reason::CalibratedTo { share, tried, rows, seeds, steps }
+    }));
+    reasons.push(match evidence.unit {
+        Unit::Family => Reason::ThisAdapterOnly,
+        Unit::Training => {
+            // If a share q of trainings shifts, all S miss it with probability (1 - q)^S; at 5 %
+            // that is q = 1 - 0.05^(1/S).
+            let seeds = evidence.run.plan.seeds.len();
+            Reason::RareShiftMissed { share: 1.0 - ALPHA.powf(1.0 / seeds as f64), seeds }
+        }
+    });
+    reasons
+}
+
+/// What a choice by letter says of the same, and whether it agrees.
+pub fn by_letter(evidence: &Evidence) -> Option<Reason> {
+    let letters = evidence.by_letter?;
+    let plain = evidence
+        .effects
+        .iter()
+        .find(|effect| effect.ask == Ask::Plain && effect.step == letters.step)?;
+    Some(Reason::ByLetter {
+        point: letters.probability.point,
+        lower: letters.probability.lower,
+        upper: letters.probability.upper,
+        plain_above: plain.exceeds_control(evidence.margin()),
+        letters_above: letters.exceeds_control(evidence.margin()),
+    })
+}
