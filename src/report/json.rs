@@ -14,7 +14,7 @@ mod wire;
 use super::Report;
 
 /// The version of the format; it rises when a reader would break.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// The JSON Schema (draft 2020-12) of `report.json`.
 pub const SCHEMA: &str = include_str!("../../reports/schema/report.schema.json");

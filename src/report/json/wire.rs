@@ -127,7 +127,7 @@ struct FoundBy<'a> {
     /// Written answers from where the audit was decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     written: Option<Written>,
-    tail_seeds: &'a [u64],
+    shifted_seeds: &'a [u64],
     #[serde(skip_serializing_if = "Option::is_none")]
     positive_control_detected: Option<bool>,
     reasons: Vec<Worded<'a>>,
@@ -301,7 +301,7 @@ fn found_by<'a>(report: &Report<'_>, finding: &'a Finding) -> FoundBy<'a> {
         margin: finding.margin,
         p_adjusted: finding.p_adjusted.and_then(finite),
         shown_by: &finding.shown_by,
-        tail_seeds: &finding.shifted_seeds,
+        shifted_seeds: &finding.shifted_seeds,
         written: written(report, finding),
         positive_control_detected: finding.positive_control,
         reasons: worded(report, finding),
