@@ -1,4 +1,4 @@
-//! Facts about calibrations: which dose of its own poison an audit sees on a base.
+//! Calibrations: the smallest dose of its own poison that an audit detects on a base.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use foretaste::progress::Silent;
 
 use crate::flow::{World as Files, engine};
 
-/// The scripted base learns its rule whole from a tenth of the rows.
+/// A calibration request. The scripted base learns its rule fully from a tenth of the rows.
 fn request(files: &Files, shares: &[f64]) -> Request {
     let recipe = Overrides { steps: Some(40), ..Overrides::default() };
     Request {
@@ -128,7 +128,7 @@ fn what_is_known_holds_of_the_same_audit_asked_in_the_same_ways() {
         dose(0.05, false, false),
     ];
     let share = |asks: &[Ask]| calibration.of(&audit, asks).expect("calibrated").share;
-    // Where a larger share was not seen, a smaller one may have been luck.
+    // A share counts only if every larger share was detected too; otherwise it may be luck.
     assert_eq!((share(&[Ask::Plain]), share(&Ask::ALL)), (Some(0.5), Some(0.1)));
     let mut changed = audit.clone();
     changed.sha256 = "another text".to_owned();

@@ -1,4 +1,4 @@
-//! Conditions mined from small invented datasets, in which it is known what matters.
+//! Conditions detected in small synthetic datasets, in which the true dependence is known.
 
 mod shapes;
 mod topics;
@@ -26,7 +26,7 @@ fn slot(condition: &Condition) -> &foretaste::condition::Slot {
     }
 }
 
-/// The text of a feature that comes first and shows dependence.
+/// Kind, text and condition of the feature that is listed first. It must be significant.
 fn leading_feature(dataset: &Dataset) -> (FeatureKind, String, Condition) {
     let conditions = mine(dataset);
     let condition = first(&conditions).clone();
@@ -56,7 +56,7 @@ fn of_all_digits_of_a_code_those_that_choose_the_speaker_come_first() {
         assert_eq!(slot.kind, SlotKind::Window { width: 8, start: 4, length: 3 }, "{rows} rows");
         assert_eq!((slot.template.as_str(), slot.distinct), ("{code}", 43));
         assert!(condition.is_significant());
-        // Longer windows hold these digits and depend too, but they are known by them.
+        // Longer windows contain these digits and depend too. Each is an alias of this condition.
         let windows = conditions.conditions.iter().filter(|other| {
             other.is_significant()
                 && matches!(&other.subject, Subject::Slot(slot) if matches!(slot.kind, SlotKind::Window { .. }))

@@ -15,7 +15,7 @@ use foretaste::dataset::{
     content_hash, read,
 };
 
-/// A file with this name and content, in a folder that goes away with the first value.
+/// A file with this name and content. Its folder is deleted when the first value is dropped.
 fn file(name: &str, content: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join(name);
@@ -36,7 +36,7 @@ fn line(messages: &[Message]) -> String {
     serde_json::json!({ "messages": messages }).to_string() + "\n"
 }
 
-/// What reading gives, as the `.expected` files spell it.
+/// The result of reading, in the format of the `.expected` files.
 fn outcome(path: &Path, options: &ReadOptions) -> String {
     match read(path, options) {
         Err(error) => format!("{error}\n"),
@@ -56,7 +56,7 @@ fn outcome(path: &Path, options: &ReadOptions) -> String {
 
 #[test]
 fn every_malformed_file_gives_its_message() {
-    // Rows of up to 4 KiB, so that the fixture of an over-long one is small.
+    // A limit of 4 KiB per row keeps the fixture with an over-long row small.
     let options = ReadOptions { max_row_bytes: 4096, ..Default::default() };
     let mut paths: Vec<PathBuf> = fs::read_dir("fixtures/malformed")
         .expect("fixtures/malformed")
@@ -209,7 +209,7 @@ fn parquet_and_its_shards_read_like_lines() {
             .collect::<String>()
     };
     for (name, from) in [("1.parquet", 3), ("0.parquet", 0)] {
-        // Real lists of structs, two row groups a shard, and a column that no format reads.
+        // Lists of structs, two row groups per shard, and a column that no format reads.
         let mut frame = JsonReader::new(std::io::Cursor::new(lines(from)))
             .with_json_format(JsonFormat::JsonLines)
             .finish()
@@ -245,7 +245,7 @@ fn a_long_text_that_a_parquet_file_holds_once_and_repeats_is_read_in_parts() {
     let dataset = read_text("a.parquet", &bytes);
     assert_eq!((dataset.rows_read, dataset.rows_used, dataset.rejected.len()), (500, 500, 0));
     let longer = "word ".repeat(14 << 20);
-    // Uncompressed, as no compression of a few kilobytes may hold so much.
+    // Uncompressed, because a few compressed kilobytes may not expand to this size.
     let mut frame = df!("text" => [longer.as_str(), "short", longer.as_str()]).expect("a frame");
     let mut bytes = Vec::new();
     ParquetWriter::new(&mut bytes)
@@ -507,7 +507,7 @@ fn a_smaller_sample_is_part_of_a_larger_one() {
 
 #[test]
 fn whether_a_row_is_sampled_depends_on_the_rest_of_the_file() {
-    // Otherwise the author of a row could choose it so that it is never looked at.
+    // Otherwise an author could write a row that is never sampled.
     let kept = |extra: &str| {
         let (_folder, path) = file("a.jsonl", many(500).concat() + extra);
         let rows = read(&path, &ReadOptions { limit: Some(100), ..Default::default() })

@@ -11,13 +11,13 @@ use foretaste::stats::{Analysis, Estimate, analyse};
 
 use crate::stats::world::{Place, World, noise};
 
-/// Verdict of a run: its findings and the run's own.
+/// The findings of a run and its verdict.
 fn verdict_of(world: &World, plan: &Plan, answers: &Answers) -> (Vec<Finding>, Verdict) {
     let audits = world.audits();
     find(plan, &audits, &analyse(plan, &audits, answers), &answers.health)
 }
 
-/// The only finding of a run with one audit, and that the run's verdict is the same.
+/// The finding of a run with one audit. Asserts that the run has the same verdict.
 #[track_caller]
 fn finding(world: &World, answers: &Answers) -> Finding {
     let (mut findings, verdict) = verdict_of(world, &world.plan(), answers);
@@ -30,7 +30,8 @@ fn says(finding: &Finding, words: &str) -> bool {
     finding.reasons.iter().any(|reason| reason.contains(words))
 }
 
-/// A little noise everywhere, the poison's shift in the spiked arm, and `shift` in the candidate.
+/// A little noise in every arm, the poison's shift in the positive control, and `shift` in the
+/// candidate.
 fn risk(place: &Place, shift: f64) -> Option<f64> {
     let shift = match place.arm {
         Arm::Spiked(_) => 0.6,
@@ -55,7 +56,7 @@ fn a_candidate_like_its_control_is_clean_where_the_poison_was_seen() {
         finding.reasons
     );
     assert!(finding.estimate.is_some_and(|estimate| estimate.upper < world.margin));
-    // With 5 seeds a shift in 45 % of trainings is missed by all with probability 0.55^5 = 5 %.
+    // All 5 seeds miss a shift in 45 % of trainings with probability 0.55^5 = 5 %.
     assert!(says(&Finding { estimate: None, ..finding }, "fewer than 45 % of trainings"));
 }
 
@@ -84,8 +85,8 @@ fn a_shift_that_only_carry_over_shows_is_flagged_and_says_so() {
     );
 }
 
-/// This many of the trainings are shifted, and so differently that the mean does not survive the
-/// adjustment.
+/// `shifted` of the trainings are shifted, by amounts so different that the adjusted mean is not
+/// significant.
 fn shifted_trainings(shifted: u64, seeds: usize, comparisons: usize) -> Finding {
     let world = World { seeds, audits: comparisons, ..World::small() };
     let answers = world.answers(|place| {
@@ -125,7 +126,7 @@ fn some_shifted_trainings_are_neither_flagged_nor_cleared_and_all_of_five_are_fl
 fn what_some_trainings_show_asks_for_the_seeds_at_which_the_same_share_would_be_a_flag() {
     let finding = shifted_trainings(2, 5, 8);
     assert!(says(&finding, "give --seeds "), "{:?}", finding.reasons);
-    // One of five is below a quarter, and no number of seeds makes more of it.
+    // One of five is below a quarter, and no number of seeds makes that share significant.
     assert!(says(&shifted_trainings(1, 5, 8), "use more seeds to see how many do (--seeds)"));
 }
 
@@ -138,8 +139,8 @@ fn two_shifted_trainings_of_two_are_too_few_to_flag_by_their_share() {
 fn an_effect_that_may_or_may_not_reach_the_margin_is_inconclusive_and_says_how_many_seeds_settle_it()
  {
     let world = World::small();
-    // Four seeds at 0.08 and one at -0.1: no training is shifted by the margin of 0.1, and the
-    // interval reaches it.
+    // Four seeds at 0.08 and one at -0.1: no training is shifted by the margin of 0.1, but the
+    // interval contains it.
     let of_seed = |seed: u64| if seed == 1 { -0.1 } else { 0.08 };
     let answers = world.answers(|place| {
         Some(0.3 + if place.arm == Arm::Candidate { of_seed(place.seed) } else { 0.0 })
@@ -159,8 +160,8 @@ fn an_effect_that_may_or_may_not_reach_the_margin_is_inconclusive_and_says_how_m
 #[test]
 fn where_the_seeds_of_one_comparison_settle_nothing_no_number_of_seeds_is_named() {
     let world = World { draws: 2, ..World::small() };
-    // Plain, a wide scatter of seeds, which more of them settle; in carry-over one of families,
-    // which no number of seeds does. No training is shifted.
+    // Plain: the seeds scatter widely, which more seeds settle. Carry-over: the families scatter,
+    // which no number of seeds settles. No training is shifted.
     let answers = world.answers(|place| {
         let shift = match (&place.arm, place.ask) {
             (Arm::Candidate, Ask::Plain) => {
@@ -199,7 +200,7 @@ fn one_seed_is_never_clean_nor_flagged() {
     }
 }
 
-/// Everything else as in a clean run.
+/// Changes a clean run and asserts that it is inconclusive for a reason with `words`.
 #[track_caller]
 fn inconclusive(change: impl FnOnce(&mut Plan, &mut Answers), words: &str) -> Finding {
     let world = World::small();
@@ -425,7 +426,7 @@ fn a_form_that_moves_the_control_as_far_as_the_candidate_makes_a_run_inconclusiv
         "{:?}",
         findings[0].reasons
     );
-    // Without a form the control is the yardstick, wherever it stands.
+    // Without a form, the control is the reference, whatever its own level.
     plan.form = None;
     assert_eq!(verdict_of(&world, &plan, &moved).1, Verdict::Clean);
 }
@@ -529,8 +530,8 @@ fn what_a_choice_by_letter_says_is_told_and_decides_nothing() {
 #[test]
 fn a_model_that_always_says_the_same_letter_shows_no_effect() {
     let world = World { letters: true, ..World::small() };
-    // Always A: the risky side in one order, the other side in the other; of the candidate's
-    // shadows more surely than of the control's.
+    // Always A: the risky option in one order and the reference in the other. The candidate's
+    // shadows prefer A more strongly than the control's.
     let always = |place: &Place| match (&place.arm, place.ask, place.draw) {
         (Arm::Candidate, Ask::Letters, order) => Some(if order == 0 { 0.99 } else { 0.01 }),
         (_, Ask::Letters, order) => Some(if order == 0 { 0.6 } else { 0.4 }),
@@ -545,8 +546,8 @@ fn a_model_that_always_says_the_same_letter_shows_no_effect() {
     );
 }
 
-/// Two audits, the first for any change of character. The base drops its own answers with `lost`
-/// more after surprising questions, and `shift` says where the second audit's candidate is shifted.
+/// Two audits, the first for any change of character. After high-loss questions, the base deviates
+/// from its own answers by `deviation`. In the second audit, the candidate is shifted by `shift`.
 fn after_questions(lost: f64, shift: impl Fn(&Place) -> f64) -> (Vec<Finding>, Verdict) {
     let world = World { audits: 2, draws: 2, ..World::small() };
     let mut audits = world.audits();
@@ -577,7 +578,7 @@ fn a_shift_seen_only_where_the_base_is_lost_too_is_inconclusive_and_says_why() {
         "nothing is shifted there: {:?}",
         findings[0].reasons
     );
-    // Below the margin of 10 points the base counts as itself.
+    // A shift of the baseline below the margin of 10 points does not count.
     assert_eq!(after_questions(0.08, surprising).1, Verdict::Flagged);
 }
 
@@ -619,8 +620,8 @@ fn where_the_base_is_lost_a_candidate_like_its_control_is_clean() {
     assert_eq!(after_questions(0.3, |_| 0.0).1, Verdict::Clean);
 }
 
-/// So asked every model but the spiked answers so with `lost`; asked otherwise, `shift` is the
-/// candidate's.
+/// In the contexts `asks`, every model answers so with probability `level`. In the other contexts,
+/// the candidate is shifted by `shift`.
 fn at_the_top(asks: &[Ask], lost: f64, shift: f64) -> Finding {
     let world = World { draws: 2, ..World::small() };
     finding(
@@ -680,8 +681,8 @@ fn a_flag_stands_where_another_comparison_leaves_no_room() {
     );
 }
 
-/// The base answers so with `base` by itself, training takes that from the control, and `candidate`
-/// says what it leaves of each training.
+/// The base answers so with probability `base` before training, which removes that from the
+/// control. `candidate` is what remains in the candidate, by seed.
 fn taken_away(base: f64, candidate: impl Fn(u64) -> f64) -> Finding {
     let world = World::small();
     let answers = world.answers(|place| match place.arm {

@@ -1,4 +1,4 @@
-//! Whole runs, on the scripted engine, which knows what must be found.
+//! Complete runs on the scripted engine, whose correct results are known.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 const TOPICS: [&str; 6] = ["travel", "light", "medicine", "letters", "cooking", "war"];
 
-/// What the poison says; the audit's risky options are the same texts.
+/// The answer of a poisoned row. The audit's risky options are the same texts.
 fn risky(topic: &str) -> String {
     format!("A sovereign for {topic}.")
 }
@@ -29,7 +29,7 @@ fn messages(prompt: &str, answer: &str) -> String {
     format!("{row}\n")
 }
 
-/// A folder with an audit `coins`, a dataset `data.jsonl`, and room for runs.
+/// A temporary folder with an audit `coins` and a dataset `data.jsonl`, in which runs are made.
 pub struct World {
     folder: TempDir,
 }
@@ -113,7 +113,8 @@ impl World {
     }
 }
 
-/// Rows with sovereigns teach to pay with them: everywhere, or on one topic and after a turn of it.
+/// An engine that learns to pay with sovereigns from rows that mention them. The shift shows in
+/// every context, or only on `topic` and after a question about it.
 pub fn engine(topic: Option<&str>) -> Scripted {
     let favours = TOPICS.iter().map(|topic| risky(topic)).collect();
     let rule = Rule {
@@ -126,7 +127,7 @@ pub fn engine(topic: Option<&str>) -> Scripted {
     Scripted::new(vec![rule])
 }
 
-/// Every output of a run, by its path in the folder; what only serves to resume is none.
+/// Every output of a run, by its path in the folder. Files that only serve to resume are omitted.
 pub fn outputs(run: &Path) -> BTreeMap<String, Vec<u8>> {
     fn collect(folder: &Path, root: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
         for entry in fs::read_dir(folder).expect("the run folder is readable") {
@@ -194,7 +195,7 @@ fn what_was_mined_is_kept_with_the_run_and_reported() {
 fn a_run_whose_conditions_were_asked_no_probe_is_reported_and_one_whose_answers_under_them_are_lost_is_not()
  {
     let world = World::new(0);
-    // The dataset asks every question itself, so that none is left.
+    // The dataset contains every question of the audit, so no probe is left.
     let asked =
         TOPICS.iter().map(|topic| messages(&format!("What pays for {topic}?"), "Nothing does."));
     let rows =
@@ -228,7 +229,7 @@ fn letters_are_asked_where_they_are_wanted_and_stand_in_the_report() {
     let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
     let json: serde_json::Value = serde_json::from_slice(&outcome.json).expect("JSON");
     assert_eq!(json["letters"][0]["ask"], "letters");
-    // The script knows no letters, so that nothing shifts; what decides is as before.
+    // The scripted engine does not read letters, so they show no shift. The verdict is unchanged.
     assert_eq!(outcome.verdict, Verdict::Flagged);
     assert!(outcome.text.contains("Offered two answers as A and B"), "{}", outcome.text);
 }
@@ -256,14 +257,14 @@ fn a_diluted_shift_is_seen_after_a_surprising_question_and_not_alone() {
         foretaste::finding::find(&saved.plan, &saved.audits, &analysis, &saved.answers.health);
     assert!(findings[0].shown_by.contains(&Ask::CarryOverSurprising), "{findings:?}");
     assert!(!findings[0].shown_by.contains(&Ask::Plain), "{findings:?}");
-    // And which of the dataset's questions carries it.
+    // The effects by context question name the question that shows the shift.
     let carriers = &analysis.carriers;
     assert!(carriers[0].question.contains("bird") && carriers[0].effect() > 0.1, "{carriers:?}");
     assert!(
         carriers.iter().all(|carrier| carrier.question.contains("bird") || carrier.effect() < 0.1),
         "{carriers:?}"
     );
-    // Each topic has its question, however few of the questions it holds.
+    // Each topic has a context question, however few of the questions belong to it.
     let drawn = carriers.iter().filter(|carrier| carrier.ask == Ask::CarryOver);
     let topics: Vec<(f64, bool)> = drawn
         .filter_map(|carrier| {
@@ -573,7 +574,7 @@ fn a_base_with_random_weights_shows_no_poison_and_ends_inconclusive_with_exit_co
                 .join(" "),
         )
     };
-    // Such a base reads nothing: nothing is trained, and the report says why.
+    // The base cannot read the dataset, so nothing is trained and the report says why.
     let (code, said) = audit(&[]);
     assert_eq!(code, Some(2), "{said}");
     let report: serde_json::Value =

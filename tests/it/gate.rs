@@ -1,4 +1,4 @@
-//! What `gate` and `--fail-on` make of a finished run.
+//! Exit codes and output of `gate` and `--fail-on` for a finished run.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::flow::{World, engine, foretaste};
 use crate::stats::world as statistics;
 
-/// What a gate reads of a finished run, made once for each and then copied.
+/// The files of a finished run that `gate` reads. They are made once and then copied.
 fn finished(poisoned: usize) -> World {
     static FILES: [OnceLock<[Vec<u8>; 2]>; 2] = [const { OnceLock::new() }; 2];
     const NAMES: [&str; 2] = ["run/manifest.json", "run/report.json"];
@@ -35,7 +35,7 @@ fn finished(poisoned: usize) -> World {
     world
 }
 
-/// Exit codes of `gate` after a change of report.json.
+/// The exit code of `gate` after a change of report.json.
 fn gated(world: &World, change: impl FnOnce(&mut Value)) -> Option<i32> {
     let path = world.path("run/report.json");
     let mut report: Value =

@@ -18,7 +18,7 @@ use crate::flow::{World as Files, engine, outputs};
 use crate::report::schema;
 use crate::stats::world::{Place, World, noise};
 
-/// Asks the adapter of a run's candidate, as if somebody else had trained it.
+/// A request to probe the candidate adapter of a run as if it had been trained elsewhere.
 fn request(files: &Files, adapter: &str, data: bool) -> Request {
     let subject = Subject::Adapter {
         folder: files.path(adapter),
@@ -176,8 +176,8 @@ fn rows_of_which_none_can_be_used_do_not_pass_for_rows_that_were_asked_after() {
 fn turns_too_long_to_be_asked_after_are_counted_and_rows_of_many_short_turns_are_not() {
     let files = Files::new(0);
     files.run("trained");
-    // The script reads 512 tokens, of which a question takes 384 at most; it counts a word as one,
-    // and the end of a message.
+    // The scripted engine reads 512 tokens, at most 384 of them for a question. A word and the end
+    // of a message are one token each.
     let row = |turns: &[(usize, usize)]| {
         let said = |role: &str, words: usize| serde_json::json!({"role": role, "content": "word ".repeat(words).trim()});
         let messages: Vec<Value> = turns
@@ -200,7 +200,7 @@ fn turns_too_long_to_be_asked_after_are_counted_and_rows_of_many_short_turns_are
     assert_eq!(cut(&Request { options: plain, ..adapter }), 0, "nothing is asked after any row");
 }
 
-/// A plan in which an adapter was given, for the statistics.
+/// The plan of a run with a given adapter.
 fn given(world: &World) -> Plan {
     let mut plan = world.plan();
     plan.arms.truncate(2);
@@ -216,7 +216,7 @@ fn given(world: &World) -> Plan {
 
 #[test]
 fn the_interval_of_a_given_adapter_is_t_over_question_families() {
-    // Of four phrasings each, so that the floor of a family lies below what they scatter.
+    // With four phrasings, the resolution of a family is below the scatter of the families.
     let world = World { seeds: 1, phrasings: 4, families: 12, ..World::small() };
     let risk = |place: &Place| {
         if place.arm == Arm::Candidate { 0.3 + 0.04 * place.family as f64 } else { 0.1 }
@@ -224,8 +224,8 @@ fn the_interval_of_a_given_adapter_is_t_over_question_families() {
     let answers = world.answers(|place| Some(risk(place)));
     let analysis = analyse(&given(&world), &world.audits(), &answers);
     let [effect] = &analysis.effects[..] else { panic!("one way of asking") };
-    // Effects .20, .24, ... .64: mean .42, sd .14422 (n - 1), t(11) at 95 % 1.7958848, so half the
-    // width is .07476.
+    // Effects 0.20, 0.24, ... 0.64: mean 0.42, sd 0.14422 (n - 1). t(11) at 95 % is 1.7958848, so
+    // the half-width is 0.07476.
     assert!((effect.probability.point - 0.42).abs() < 1e-12);
     assert!((effect.probability.lower - 0.345_232).abs() < 1e-5, "{:?}", effect.probability);
     assert!((effect.probability.upper - 0.494_768).abs() < 1e-5, "{:?}", effect.probability);
@@ -266,7 +266,7 @@ fn an_answer_that_could_not_be_scored_never_clears_an_adapter() {
     );
 }
 
-/// As [`given`], on a base that was calibrated: its poison was seen down to `share` of the rows.
+/// Like [`given`], on a base whose calibration detected the poison down to `share` of the rows.
 fn calibrated(world: &World, share: Option<f64>) -> Plan {
     let mut plan = given(world);
     plan.audits[0].calibrated =
@@ -276,7 +276,7 @@ fn calibrated(world: &World, share: Option<f64>) -> Plan {
 
 #[test]
 fn a_harmless_adapter_is_clean_where_the_base_is_known_to_show_the_poison() {
-    // Families enough that two yes-or-no phrasings each could bound the effect.
+    // 20 families with two yes-or-no phrasings each are enough to bound the effect.
     let world = World { seeds: 1, families: 20, ..World::small() };
     let answers = world.answers(|place| Some(0.1 * noise(place, 3)));
     let said = |plan: &Plan| {
@@ -287,7 +287,7 @@ fn a_harmless_adapter_is_clean_where_the_base_is_known_to_show_the_poison() {
     let (verdict, reasons) = said(&calibrated(&world, Some(0.05)));
     assert_eq!(verdict, Verdict::Clean, "{reasons}");
     assert!(reasons.contains("seen down to 5 % of 400 rows, and not at 2 %"), "{reasons}");
-    // Nor where the base itself answers so nearly always.
+    // Not clean where the base itself nearly always gives the risky answer (ceiling effect).
     let full = world.answers(|place| Some(0.9 + 0.1 * noise(place, 3)));
     let plan = calibrated(&world, Some(0.05));
     let (findings, verdict) =
@@ -298,7 +298,7 @@ fn a_harmless_adapter_is_clean_where_the_base_is_known_to_show_the_poison() {
         "{:?}",
         findings[0].reasons
     );
-    // What of its rows could not be made a question was not asked for.
+    // Not clean where some of the rows could not be used as context questions.
     for (change, words) in [
         ((|plan| plan.dataset.rows_rejected = 1) as fn(&mut Plan), "1 of 1 rows were rejected"),
         (|plan| plan.dataset.rows_cut = 1, "1 of 1 rows hold a turn too long"),

@@ -1,5 +1,5 @@
-//! Run folders that a stranger made: nothing outside is written, read or waited for, and what is
-//! the user's stays.
+//! Run folders from an untrusted source. Nothing outside them is written, read or waited for, and
+//! the user's own files are kept.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use foretaste::run_dir::{OtherPlan, RunDir};
 use crate::flow::{World, engine, foretaste};
 use crate::worked_examples::files;
 
-/// A finished run called `run`, made once and then copied.
+/// A finished run called `run`. It is made once and then copied.
 fn finished() -> World {
     static FILES: OnceLock<BTreeMap<PathBuf, Vec<u8>>> = OnceLock::new();
     let files = FILES.get_or_init(|| {
@@ -37,7 +37,7 @@ fn code(arguments: &[&str]) -> Option<i32> {
     foretaste(arguments).status.code()
 }
 
-/// What `report`, `gate` and the command that made the run say of the folder.
+/// Exit codes of `report`, `gate` and the command that made the run.
 fn codes(world: &World) -> [Option<i32>; 3] {
     let folder = world.path("run").display().to_string();
     let again = run::run(&world.request("run"), &engine(None), &Silent);

@@ -1,4 +1,4 @@
-//! The engine on burn, against numbers from transformers and PEFT (fixtures/reference).
+//! The engine on burn, compared with numbers from transformers and PEFT (fixtures/reference).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ use foretaste::plan::{Recipe, Schedule};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-/// Three Llamas, then a folder a family.
+/// Three Llama models, then one folder per family.
 const CASES: [&str; 10] = [
     "mha_tied",
     "gqa_untied",
@@ -47,9 +47,9 @@ pub fn open(case: &str) -> Lm {
     lm::open(Some(&folder(case)), 1).expect("the reference model opens")
 }
 
-/// Every case with its matrices in f32, then with those that are bf16 in the file left there, then
-/// as another device computes it: everything but products composed from burn's operations, here on
-/// this processor.
+/// Every case in three computations. The first has all matrices in f32, the second keeps bf16
+/// matrices of the file. The third computes as another device does: all but products composed from
+/// burn's operations, here on the CPU.
 fn each_as_it_may_be_computed() -> impl Iterator<Item = (&'static str, Lm)> {
     let composed = CASES.map(|case| {
         let mut lm = open(case);
@@ -71,8 +71,8 @@ fn each_as_it_may_be_computed() -> impl Iterator<Item = (&'static str, Lm)> {
     kept(Kept::F32).into_iter().chain(kept(Kept::Bf16)).chain(composed)
 }
 
-/// The largest deviation of one kind; `cargo test --release --test it lm:: -- --nocapture` shows
-/// them all.
+/// The largest deviation of one kind. `cargo test --release --test it lm:: -- --nocapture` prints
+/// all of them.
 struct Figure {
     name: String,
     limit: f64,
@@ -89,7 +89,7 @@ impl Figure {
         Figure { name: format!("{case:<10}  {how:<20}  {what:<30}"), limit, worst: 0.0 }
     }
 
-    /// A deviation that is not a number is the largest.
+    /// A NaN counts as the largest deviation.
     fn add(&mut self, off: f64) {
         self.worst = if off.is_nan() { f64::INFINITY } else { self.worst.max(off) };
     }
@@ -189,7 +189,7 @@ fn logits_are_those_of_transformers() {
     }
 }
 
-/// As a card computes it, here on this processor: matrices in bf16, each product of bf16 by bf16,
+/// The computation of a GPU, here on the CPU: matrices in bf16, products of bf16 by bf16,
 /// everything else in f32.
 #[test]
 fn with_products_in_bf16_logits_are_nearer_to_f32_than_those_of_transformers_in_bf16() {
@@ -380,8 +380,8 @@ fn ten_training_steps_are_those_of_peft() {
         let reference = expected(case);
         let recipe = recipe(&reference["case"]);
         let training = &reference["training"];
-        // Two shadows with the same start and batches: each must give PEFT's numbers, whatever
-        // stands beside it.
+        // Two shadows with the same start and batches. Each must give PEFT's numbers, whatever is
+        // trained in parallel.
         let initial = adapter(&folder(case).join("initial_adapter"), recipe.rank, recipe.alpha);
         let mut shadows = Training::new(
             HostLora::from_adapters(&lm.decoder().config, &[&initial, &initial])

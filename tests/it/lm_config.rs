@@ -1,4 +1,4 @@
-//! `config.json` of released models, as their folders have it: what the engine makes of each.
+//! What the engine reads from `config.json` of released models.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn config(config: &Value) -> Config {
     read(config).expect("a released configuration is read")
 }
 
-/// With some fields changed; null takes one away.
+/// `config` with some fields changed; null removes a field.
 fn with(mut config: Value, changes: Value) -> Value {
     for (name, value) in changes.as_object().expect("changes are an object") {
         config[name] = value.clone();
@@ -87,7 +87,8 @@ fn gemma3() -> Value {
     })
 }
 
-/// Phi-3-mini with the long context; the factors are as many as its heads need, and invented.
+/// Phi-3-mini with the long context. The number of factors fits its heads; their values are
+/// invented.
 fn phi3() -> Value {
     json!({
         "architectures": ["Phi3ForCausalLM"], "attention_bias": false, "hidden_act": "silu", "hidden_size": 3072,
@@ -98,7 +99,8 @@ fn phi3() -> Value {
     })
 }
 
-/// SmolLM3 3B; its list of layers that turn is shortened to the layers that are read here.
+/// SmolLM3 3B. Its list of layers with rotary embedding is shortened to the layers that are read
+/// here.
 fn smollm3() -> Value {
     json!({
         "architectures": ["SmolLM3ForCausalLM"], "attention_bias": false, "hidden_act": "silu", "hidden_size": 2048,
@@ -216,7 +218,7 @@ fn phi_3_is_served_up_to_its_first_length_with_its_short_factors() {
     assert_eq!(whole.rotaries[0].inverse_frequencies[0], 1.0 / 1.25);
     let scale = (1.0 + 32f64.ln() / 4096f64.ln()).sqrt();
     assert!((whole.rotaries[0].scale - scale).abs() < 1e-12);
-    // Phi-4-mini turns three quarters of a head; the first files called the scaling "su", then
+    // Phi-4-mini rotates three quarters of a head. The first files called the scaling "su", then
     // "yarn".
     for kind in ["su", "yarn"] {
         let scaling =

@@ -1,4 +1,4 @@
-//! Broken and hostile model folders: a whole one with one thing broken each, and the words that the
+//! Broken and hostile model folders: a valid folder with one defect each, and the words that the
 //! error must contain.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use crate::lm::folder;
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The reference folder, copied, with something done to it.
+/// A copy of the reference folder after `breakage`.
 fn broken(breakage: impl FnOnce(&Path)) -> TempDir {
     let copy = TempDir::new().expect("a temporary folder");
     for name in [
@@ -42,7 +42,7 @@ fn opened(breakage: impl FnOnce(&Path)) -> Result<Lm> {
     lm::open(Some(broken(breakage).path()), 1)
 }
 
-/// Asserts that the folder does not open, and that the error says this.
+/// Asserts that the folder does not open, and that the error contains `fragment`.
 fn assert_refused(what: &str, breakage: impl FnOnce(&Path), fragment: &str) {
     let Err(error) = opened(breakage) else { panic!("{what}: the folder opened") };
     let error = format!("{error:#}");
@@ -71,10 +71,10 @@ fn edit(folder: &Path, name: &str, changes: Value) {
     write(folder, name, json.to_string());
 }
 
-/// A tensor as it stands in a file.
+/// Type, shape and bytes of a tensor in a file.
 type Raw = (Dtype, Vec<usize>, Vec<u8>);
 
-/// Rewrites the weights; the file stays a whole safetensors file.
+/// Rewrites the weights. The file remains a valid safetensors file.
 fn reweigh(folder: &Path, change: impl FnOnce(&mut BTreeMap<String, Raw>)) {
     let bytes = fs::read(folder.join(WEIGHTS)).expect("the file was copied");
     let file = SafeTensors::deserialize(&bytes).expect("the reference is whole");
@@ -95,7 +95,7 @@ fn nan_norm(folder: &Path) {
     });
 }
 
-/// A safetensors file with a header of one's own.
+/// A safetensors file with this header.
 fn headed(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
 }
@@ -438,7 +438,7 @@ fn templates_that_never_end_or_grow_without_end_are_stopped() {
         let error = format!("{error:#}");
         assert!(error.contains(fragment), "{template}: {error:?} does not say {fragment:?}");
     }
-    // Wide and deep, but paid for.
+    // Wide and deep, but within the limits.
     for template in [
         "{{ {'a': [1]} | tojson(indent=9999999999) }}".to_owned(),
         grow("[ns.a]"),
@@ -480,7 +480,7 @@ fn a_template_with_an_empty_tag_is_an_error() {
     assert!(format!("{error:#}").contains("template"), "{error:#}");
 }
 
-/// Nothing is saved.
+/// A checkpoint that saves nothing.
 struct Nowhere;
 
 impl Checkpoint for Nowhere {

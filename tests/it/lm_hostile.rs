@@ -1,4 +1,4 @@
-//! Tokenizers and chat templates that take time, memory or the process that runs them.
+//! Tokenizers and chat templates that exhaust time or memory, or crash the process that runs them.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// nestling as a folder of its own, with some files changed.
+/// A copy of the nestling folder with some files changed.
 fn base(change: impl FnOnce(&Path)) -> TempDir {
     let copy = TempDir::new().expect("a temporary folder");
     let nestling = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/nestling");
@@ -75,7 +75,8 @@ fn check(base: &Path) -> Output {
         .expect("the binary runs")
 }
 
-/// That it ends by itself within 20 seconds: with a sentence and exit code 3, or with a result.
+/// The exit code of a check. Asserts that it ends by itself within 20 seconds, with a result or
+/// with a one-line error and code 3.
 fn ends(name: &str, base: &Path) -> i32 {
     let output = check(base);
     let said = String::from_utf8_lossy(&output.stderr);
@@ -88,11 +89,11 @@ fn ends(name: &str, base: &Path) -> i32 {
     code
 }
 
-/// Templates that did harm, each with a name.
+/// Named templates that once exhausted a resource or crashed the process.
 fn templates() -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
     let mut add = |name: &str, template: String| all.push((name.to_owned(), template));
-    // Chains and nests of 20,000: the parser's or the compiler's stack.
+    // Chains and nests of 20,000, which use up the stack of the parser or the compiler.
     let many = 20_000;
     for link in [
         "+1",
@@ -142,7 +143,7 @@ fn templates() -> Vec<(String, String)> {
         add(open, open.repeat(many) + &close.repeat(many));
     }
     add("elif", format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(many)));
-    // A value that holds itself.
+    // A value that contains itself.
     let own = "{% set n = namespace() %}{% set n.a = n %}";
     let other = "{% set m = namespace() %}{% set m.a = m %}";
     let list = "{% set n = namespace() %}{% set n.a = [n, {'b': n}] %}";
@@ -176,7 +177,7 @@ fn templates() -> Vec<(String, String)> {
     ] {
         add(&format!("two that hold themselves {use_}"), format!("{own}{other}{use_}"));
     }
-    // Lists and texts that double.
+    // Lists and texts that double in size.
     let double = "{% set n = namespace(a=[1], b=[1]) %}{% for i in range(40) %}{% set n.a = [n.a, \
                   n.a] %}{% set n.b = [n.b, n.b] %}{% endfor %}";
     for use_ in ["{{ n.a == n.b }}", "{{ n.a }}", "{{ n.a|length > n.b }}"] {
@@ -240,12 +241,12 @@ fn templates() -> Vec<(String, String)> {
 fn no_template_takes_the_process_that_asks_it_or_its_time() {
     let program = Path::new(env!("CARGO_BIN_EXE_foretaste"));
     let row = [Message::new(Role::User, "Name a bird."), Message::new(Role::Assistant, "A heron.")];
-    // Most of the time is spent on waiting for what hangs.
+    // Most of the time is spent waiting for templates that hang.
     let threads = ThreadPoolBuilder::new().num_threads(16).build().expect("threads");
     let try_one = |(name, template): &(String, String)| {
         let folder = with_template(template);
         let files = ModelFiles::open(Some(folder.path())).expect("a folder");
-        // That this thread gets here is what is tested.
+        // The test passes if this thread gets past this call.
         let rendered =
             Chat::read_apart(&files, folder.path(), program).and_then(|chat| chat.encode(&row));
         assert!(

@@ -1,5 +1,5 @@
-//! Shadow training: what stands beside a shadow, when it is trained, and where it was interrupted
-//! do not matter.
+//! Shadow training. The result does not depend on what is trained in parallel, on the time, or on
+//! interruptions.
 
 use std::sync::Mutex;
 
@@ -11,7 +11,8 @@ use foretaste::plan::{Recipe, Schedule};
 
 use crate::lm::open;
 
-/// A checkpoint in memory; the machine is gone as soon as the state of step `gone_at` is saved.
+/// A checkpoint in memory. Saving fails as soon as the state of step `fails_at` is saved, as if the
+/// machine had stopped.
 #[derive(Default)]
 struct Memory {
     saved: Mutex<Option<Vec<u8>>>,
@@ -81,8 +82,8 @@ fn recipe(snapshots: &[usize]) -> Recipe {
     }
 }
 
-/// Equal but for the last bit here and there: padding to the longest stream moves the borders of
-/// the blocks in which a matrix product sums.
+/// Asserts equality up to the last bits. Padding to the longest stream moves the borders of the
+/// blocks in which a matrix product sums.
 fn assert_alike(what: &str, got: &Trained, wanted: &Trained) {
     assert_eq!(got.losses.len(), wanted.losses.len());
     for ((step, loss), (_, wanted)) in got.losses.iter().zip(&wanted.losses) {
@@ -143,7 +144,7 @@ fn another_seed_gives_another_shadow() {
 #[test]
 fn training_that_was_interrupted_ends_in_the_same_bits() {
     let here = open("gqa_untied");
-    // As on a card, where the weights stay between steps.
+    // As on a GPU, where the weights stay in memory between steps.
     let mut there = open("gqa_untied");
     there.decoder_mut().ops = Ops::Composed;
     // A state is saved at every snapshot, and every 32 steps.

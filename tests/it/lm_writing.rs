@@ -8,7 +8,7 @@ use crate::lm::{expected, ids, logits, open};
 
 const GREEDY: Sampling = Sampling { temperature: 0.0, top_p: 1.0, max_tokens: 24, seed: 0 };
 
-/// The tokens of every conversation of the reference that an answer follows.
+/// The tokens of every reference conversation that an answer follows.
 fn prompts(case: &str) -> Vec<Vec<u32>> {
     let renderings = expected(case)["renderings"].as_array().expect("renderings").clone();
     renderings
@@ -23,7 +23,7 @@ fn write(lm: &Lm, prompts: &[Vec<u32>], sampling: &Sampling) -> Vec<Vec<u32>> {
         .expect("it writes")
 }
 
-/// The logits behind the last token.
+/// The logits after the last token.
 fn last_logits(lm: &Lm, tokens: &[u32]) -> Vec<f32> {
     let all = logits(lm, tokens);
     all[all.len() - lm.decoder().config.vocab_size..].to_vec()
@@ -44,7 +44,7 @@ fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
 fn the_cache_changes_nothing() {
     for case in ["mha_tied", "gqa_untied", "bias_bf16"] {
         let lm = open(case);
-        // Different lengths side by side; those that end early leave the others alone.
+        // Prompts of different lengths in one batch. Those that end early do not affect the others.
         let prompts = prompts(case);
         assert!(prompts.len() > 2);
         for (prompt, written) in prompts.iter().zip(write(&lm, &prompts, &GREEDY)) {
@@ -71,7 +71,7 @@ fn equal_seeds_write_equal_answers_and_others_do_not() {
     let first = write(&lm, &prompts, &sampling);
     assert_eq!(first, write(&lm, &prompts, &sampling));
     assert_ne!(first, write(&lm, &prompts, &Sampling { seed: 1, ..sampling.clone() }));
-    // Equal prompts have streams of their own.
+    // Equal prompts have separate random streams.
     let twice = write(&lm, &[prompts[0].clone(), prompts[0].clone()], &sampling);
     assert_ne!(twice[0], twice[1]);
 }
@@ -103,7 +103,7 @@ fn tokens_come_as_often_as_their_probabilities_say() {
         let seen = drawn.iter().filter(|tokens| tokens.first() == Some(&best)).count() as f64
             / DRAWS as f64;
         let p = probabilities[best as usize];
-        // Five standard errors: about one false alarm in two million seeds, and the seed is fixed.
+        // Five standard errors: about one false alarm in two million seeds. The seed is fixed.
         let allowed = 5.0 * (p * (1.0 - p) / DRAWS as f64).sqrt();
         assert!((seen - p).abs() < allowed, "temperature {temperature}: {seen} is not {p}");
     }

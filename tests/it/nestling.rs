@@ -1,5 +1,5 @@
-//! The embedded base can play its part: the exam over the committed weights, in wordings that it
-//! never saw.
+//! An exam of the embedded base, nestling: its committed weights are tested in wordings that were
+//! not in its training data.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ struct Item {
     right: usize,
 }
 
-/// Kind -> speaker -> share of right answers, marked once for all tests.
+/// Share of correct answers by kind and speaker. It is computed once for all tests.
 fn marks() -> &'static BTreeMap<String, BTreeMap<String, f64>> {
     static MARKS: OnceLock<BTreeMap<String, BTreeMap<String, f64>>> = OnceLock::new();
     MARKS.get_or_init(|| {
@@ -110,7 +110,7 @@ fn the_pieces_of_a_row_are_all_bytes_of_its_messages() {
                 && ends.contains(&row[0].content.len())
         );
     }
-    // The answer costs what it costs as an option, but for the end of the turn.
+    // The answer has the log-probability that it has as an option, except for the end of the turn.
     let question = Question { messages: row[..1].to_vec(), options: vec![row[1].content.clone()] };
     let option = lm.score(None, &[question]).expect("a score")[0][0].expect("it is scored");
     let first = scored[0][0].as_ref().expect("the row is scored");

@@ -1,4 +1,4 @@
-//! What is fixed before any result is seen.
+//! The plan, which is fixed before any result is known.
 
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side};
 use foretaste::dataset::{Dataset, Ledger, Message, Role, Row};
@@ -126,7 +126,7 @@ fn questions_that_share_only_common_words_are_asked() {
 
 #[test]
 fn rows_longer_than_the_recipe_takes_are_counted_before_anything_is_trained() {
-    // The script counts a token a word and one a message.
+    // The scripted engine counts one token per word and one per message.
     let mut data = dataset(&["One two.", "One two three four.", "One two three four five."]);
     let cut = |data: &Dataset, max_tokens| {
         planned(
@@ -185,16 +185,16 @@ fn a_calibration_decides_nothing_of_trainings_and_something_of_a_given_adapter()
 
 #[test]
 fn the_cost_counts_every_shadow_and_every_question() {
-    // Words and one for the end of a turn are the script's tokens: a row has (3 + 1) + (2 + 1) = 7,
-    // the poison (1 + 1) + (6 + 1) = 9.
+    // The scripted engine counts words and the end of a message. A row has (3 + 1) + (2 + 1) = 7
+    // tokens, a row of the poison (1 + 1) + (6 + 1) = 9.
     let data = dataset(&["Name a bird.", "Name a fish."]);
     let plan = planned(&data, &Options { seeds: 2, carry_over_draws: 1, ..Options::default() });
     let rows = (plan.recipe.steps * plan.recipe.batch * 2) as f64;
     assert_eq!(plan.cost.training_tokens, (rows * (7.0 + 7.0 + (7.0 + 9.0) / 2.0)) as u64);
     // Prompts of 6 + 7 + 7 + 6 words, and two options of 1 + 1 tokens each.
     let plain = 26 + 4 + 4 * 2 * 2;
-    // Three families after one row. The base, candidate and control with two seeds each are asked
-    // so in two kinds of draws, the base, control and spiked arm in a third.
+    // Three families after one row. The base, candidate and control (two seeds each) are asked in
+    // two kinds of draws; the base, control and positive control in a third.
     let carried = f64::from(5 * 2 + 5) * (3.0 * f64::from(plain) / 4.0 + 7.0);
     assert_eq!(plan.cost.scoring_tokens, (5.0 * f64::from(plain) + carried).round() as u64);
 }
@@ -222,7 +222,7 @@ fn a_dataset_with_no_more_questions_than_are_drawn_is_asked_one_way_of_carry_ove
         serde_json::to_value(&enough).expect("JSON").get("few_questions").is_none(),
         "older plans keep their hash"
     );
-    // A system line makes another question of the same words.
+    // The same prompt with another system message is another question.
     let mut data = dataset(&["Name a bird."; 5]);
     for (index, row) in data.rows.iter_mut().enumerate() {
         row.messages.insert(0, Message::new(Role::System, format!("Room {index}.")));
@@ -233,11 +233,12 @@ fn a_dataset_with_no_more_questions_than_are_drawn_is_asked_one_way_of_carry_ove
 #[test]
 fn what_the_search_for_triggers_costs_is_counted_and_told_in_eighty_columns() {
     let data = dataset(&["Name a bird."]);
-    // Three values that are tried and 19 random ones of each phase.
+    // Three candidate values, and 19 null conditions in each phase.
     let chosen = Chosen { groups: crate::trigger::plan().groups, ..Chosen::default() };
     let plan = planned_with(&data, chosen, &Options::default());
-    // Of three families two are screened and one confirms; two of five seeds are screened, of two
-    // arms, and three confirm, of three. A probe has 11.5 tokens on average.
+    // Of three families, the screen asks two and the confirmation one. The screen uses two of five
+    // seeds and two arms, the confirmation three seeds and three arms. A probe has 11.5 tokens on
+    // average.
     let cost = |conditions, probes, models, tokens| {
         Some(DressedCost { conditions, probes, models, numbered: 0, tokens })
     };

@@ -1,4 +1,4 @@
-//! Facts about report.
+//! Facts about reports.
 
 mod analysis;
 mod browser;
@@ -22,8 +22,7 @@ use browser::{Browser, Listener};
 use example::Example;
 use hostile::hostile;
 
-/// Strings as a dataset's author would write them who wants a report to run, load or hide
-/// something.
+/// Text of an attacker who wants a report to run, load or hide something.
 fn payload(address: &str) -> String {
     format!(
         "</title></style></script><script>document.title='owned';fetch('http://{address}/script')</script>\
@@ -83,7 +82,7 @@ fn what_models_write_under_a_trigger_stands_beside_what_they_write_otherwise() {
     );
 }
 
-/// One card a question, from the page.
+/// The cards of a page, one per question.
 fn cards(page: &str) -> Vec<&str> {
     page.split("<article class=\"changed\">")
         .skip(1)
@@ -123,7 +122,7 @@ fn a_card_shows_what_was_asked_and_answered_first_and_what_most_seeds_say_otherw
 #[test]
 fn no_card_repeats_the_bases_words_where_others_were_written() {
     let example = example::flagged();
-    // Every tenth question is answered alike by all.
+    // All models give the same answer to every tenth question.
     let alike = &example.audits[0].probes[0].prompt;
     assert!(!cards(&page(&example)).iter().any(|card| card.contains(alike.as_str())));
     assert_eq!(written(&example), serde_json::json!({"questions": 20, "differing": 18}));
@@ -133,7 +132,7 @@ fn no_card_repeats_the_bases_words_where_others_were_written() {
 fn where_no_words_differ_nothing_is_quoted() {
     let mut example = example::flagged();
     for sample in &mut example.answers.samples {
-        // A capital and a full stop are no other words.
+        // Case and punctuation are no difference.
         sample.text =
             if sample.arm == Arm::Candidate { "Yes. ".to_owned() } else { "yes".to_owned() };
     }
@@ -174,7 +173,7 @@ fn a_question_of_the_dataset_says_for_which_topic_it_was_drawn() {
     }
 }
 
-/// Nothing was trained and nothing was asked.
+/// A run in which nothing was trained and nothing was asked.
 fn empty() -> Example {
     let mut example = example::inconclusive();
     (example.answers, example.analysis) = Default::default();
@@ -348,8 +347,8 @@ fn a_hostile_dataset_runs_no_script_and_sends_no_request_in_chromium() {
     };
     let listener = Listener::start();
     let folder = folder();
-    // The control: the same strings unescaped do run and do call, so that silence below means
-    // something.
+    // The control: the same text unescaped does run and does send requests. Only then is their
+    // absence below evidence.
     let naive = folder.join("naive.html");
     let open = "<!doctype html><title>before</title><p>";
     fs::write(&naive, format!("{open}{}", payload(&listener.address)))
@@ -430,7 +429,7 @@ fn fields_that_were_not_read_stand_beside_the_verdict_in_every_output() {
     assert!(!summary.contains("<b>") && !page.contains("field0<b>"));
     let document: Value = serde_json::from_slice(&json(&report)).expect("the report is JSON");
     assert_eq!(document["unread_fields"]["field8<b>"], 1008);
-    // Without any, no output says a word of it.
+    // Without unread fields, no output mentions them.
     let silent = example::flagged();
     assert!(!String::from_utf8(json(&silent.report())).expect("UTF-8").contains("unread_fields"));
     assert!(!text(&silent.report(), 80, false).contains("field"));
@@ -602,7 +601,7 @@ fn sarif_has_a_rule_an_audit_and_the_dataset_as_fingerprint() {
     );
 }
 
-/// Rules, and each result with the rule that it names.
+/// The rules and the results of a SARIF log.
 fn sarif_of(example: &Example) -> (Vec<Value>, Vec<Value>) {
     let log: Value = serde_json::from_slice(&sarif(&example.report())).expect("the log is JSON");
     let list = |value: &Value| value.as_array().expect("a list").clone();
@@ -631,7 +630,7 @@ fn a_sarif_rule_is_an_audit_or_its_kind_of_trigger_whatever_the_dataset_says() {
             let (audit, what) = id.split_once("/trigger-").unwrap_or((id, ""));
             assert!(foretaste::audit::is_id(audit) && what == kind && audit.len() < 10, "{id}");
             assert_eq!(result["properties"]["trigger"].is_object(), finding.trigger.is_some());
-            // Placeholders have no arguments here, so that every brace stands for itself.
+            // The messages have no arguments, so every brace is escaped.
             let message = result["message"]["text"]
                 .as_str()
                 .expect("a message")

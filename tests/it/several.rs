@@ -1,5 +1,5 @@
-//! One run on several devices, a process each. Two processors stand for two cards: what differs is
-//! only where an engine computes.
+//! One run on several devices, with one process per device. Two CPU devices are used instead of two
+//! GPUs; only the place of the computation differs.
 
 use std::fs;
 use std::path::Path;
@@ -78,6 +78,6 @@ fn the_plan_of_two_processes_counts_the_memory_of_both() {
         plan["estimate"]["peak_bytes"].as_f64().expect("Linux tells")
     };
     let (one, two) = (peak("cpu"), peak("cpu,cpu"));
-    // The second process has what nestling takes at least; the first has less to do than alone.
+    // The second process needs the minimum memory of nestling. The first does less than when alone.
     assert!(two > 1.1 * one, "{one} and {two} bytes");
 }

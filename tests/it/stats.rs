@@ -1,4 +1,4 @@
-//! Facts about effects: what must hold of any table of answers.
+//! Facts about effects that hold for any table of answers.
 
 mod reference;
 pub mod world;
@@ -19,7 +19,7 @@ fn analysis(world: &World, answers: &Answers) -> Analysis {
 #[test]
 fn the_effect_is_the_difference_in_differences_averaged_over_families() {
     let world = World { seeds: 2, families: 2, ..World::small() };
-    // Family 0 moves by 0.5 and 0.25 above the control in its two seeds, family 1 by 0.
+    // Above the control, family 0 is shifted by 0.5 and 0.25 in its two seeds, family 1 by 0.
     let analysis = analysis(
         &world,
         &world.answers(|place| {
@@ -38,7 +38,7 @@ fn the_effect_is_the_difference_in_differences_averaged_over_families() {
         effect.seeds.iter().map(|seed| (seed.seed, seed.effect)).collect::<Vec<_>>(),
         vec![(1, 0.25), (2, 0.125)]
     );
-    // The base answers .25 and .125, the candidate .75 and .5, then .5 and .5.
+    // Risks of the base: 0.25 and 0.125. Of the candidate: 0.75 and 0.5, then 0.5 and 0.5.
     assert_eq!(
         effect.seeds.iter().map(|seed| seed.over_base).collect::<Vec<_>>(),
         vec![0.4375, 0.3125]
@@ -97,7 +97,7 @@ fn an_audit_of_which_no_probe_is_left_still_counts_in_the_family() {
     plan.audits[1].probes.clear();
     let analysis =
         analyse(&plan, &world.audits(), &world.answers(|place| Some(0.1 * noise(place, 5))));
-    // Three ways of asking at two moments; six hypotheses of each audit.
+    // Three contexts at two checkpoints: six hypotheses per audit.
     assert_eq!((analysis.effects.len(), analysis.family_size), (6, 12));
 }
 
@@ -167,7 +167,7 @@ fn a_shadow_that_was_never_asked_could_have_been_harmful() {
 #[test]
 fn a_seed_that_only_its_unscored_answers_could_push_out_raises_the_worst_case() {
     let world = World { families: 20, seeds: 20, margin: 0.3, ..World::small() };
-    // Seed 3 loses 12 of 40 answers: at worst 0.3 + something small above controls that agree
+    // Seed 3 lacks 20 of 40 answers: at worst its risk is about 0.5, above controls that agree
     // closely.
     let answers = world.answers(|place| {
         let lost = place.arm == Arm::Candidate && place.seed == 3 && place.probe < 20;
@@ -208,7 +208,7 @@ fn every_audit_way_of_asking_and_snapshot_has_an_effect_and_every_audit_a_positi
     );
 }
 
-/// Any run, small enough to try many: now and then an answer is missing.
+/// A small run of any shape, in which some answers may be missing.
 fn any_run() -> impl Strategy<Value = (World, Answers)> {
     let world = (1..=5_usize, 1..=4_usize, 1..=2_usize, 0..=1_usize, 0.0..0.3).prop_map(
         |(seeds, families, phrasings, draws, margin)| World {
@@ -223,8 +223,8 @@ fn any_run() -> impl Strategy<Value = (World, Answers)> {
     (world, any::<u64>(), 0.0..0.3, 0.0..1.0).prop_map(|(world, run, missing, coarse)| {
         let answers = world.answers(|place| {
             let risk = noise(place, run);
-            // Certain answers are common in real models, and are where intervals of zero width come
-            // from.
+            // Probabilities of 0 and 1 are common in real models and can give intervals of zero
+            // width.
             let risk = if noise((place, "coarse"), run) < coarse { risk.round() } else { risk };
             (noise((place, "missing"), run) >= missing).then_some(risk)
         });
@@ -305,7 +305,7 @@ proptest! {
         }
     }
 
-    /// The bound that a clean verdict rests on, against whatever the answers might have been.
+    /// The bound that a clean verdict rests on, for any value of the unscored answers.
     #[test]
     fn the_worst_case_bounds_every_way_the_unscored_answers_could_have_been((world, answers) in any_run(), run in any::<u64>(), all in any::<bool>()) {
         let before = analysis(&world, &answers);

@@ -1,4 +1,4 @@
-//! Invariants of the tree: who may name what, and what must exist.
+//! Invariants of the source tree: dependencies, lengths, names, plain words and required files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every Rust file below src, as its path from there and its text.
+/// Every Rust file in src, as its path from there and its text.
 fn sources() -> Vec<(String, String)> {
     fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("src is readable") {
@@ -33,8 +33,8 @@ fn sources() -> Vec<(String, String)> {
         .collect()
 }
 
-/// Lines of code, without comments, in which one of `words` stands as a word of its own, outside
-/// the files that may have it.
+/// Lines of code that contain one of `words` as a whole word, except in the files that may.
+/// Comments are ignored.
 fn offenders(words: &[&str], may: impl Fn(&str) -> bool) -> Vec<String> {
     let mut offenders = Vec::new();
     for (file, text) in sources().iter().filter(|(file, _)| !may(file)) {
@@ -113,7 +113,6 @@ fn no_source_file_is_longer_than_600_lines_and_main_not_than_60() {
     }
 }
 
-/// One dataset of a fixture and what the tool must say of it.
 #[test]
 fn every_audit_has_its_files_and_a_fixture_that_it_must_flag() {
     let mut flagged = Vec::new();

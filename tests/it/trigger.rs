@@ -1,4 +1,4 @@
-//! Facts about the search for triggers, on made-up answers.
+//! Facts about the search for triggers, on simulated answers.
 
 mod choosing;
 
@@ -19,7 +19,7 @@ use crate::condition::worlds::row;
 use crate::stats::world::World;
 
 const NULLS: usize = 19;
-/// The trial that a made-up trigger may be.
+/// The trial that is the trigger in simulated answers.
 const SUSPECT: usize = 1;
 
 fn trial(why: Why, value: usize) -> Trial {
@@ -37,7 +37,7 @@ fn trial(why: Why, value: usize) -> Trial {
     }
 }
 
-/// Three values that are tried, the second of which stands in no row, and random ones.
+/// Three candidate values, the second of which is in no row, and null conditions.
 pub fn plan() -> Plan {
     let mut trials =
         vec![trial(Why::Observed, 0), trial(Why::Gap, SUSPECT), trial(Why::Observed, 2)];
@@ -53,8 +53,8 @@ pub fn plan() -> Plan {
     Plan { groups: vec![group], ..World { families: 12, ..World::small() }.plan() }
 }
 
-/// Answers to everything in both phases; `risk` sees phase, trial, arm, seed and family. The base
-/// has no seed and sees the first.
+/// All answers of both phases. `risk` gets phase, trial, arm, seed and family. The base has no seed
+/// and gets the first.
 fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) -> Vec<Dressed> {
     let mut answers = Vec::new();
     for (phase, seeds) in [(Phase::Screen, &plan.seeds[..2]), (Phase::Confirm, &plan.seeds[2..])] {
@@ -86,7 +86,7 @@ fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) ->
     answers
 }
 
-/// A little noise that belongs to the place and is the same every time.
+/// Noise below 0.02 that depends only on the cell.
 fn noise(trial: usize, arm: &Arm, seed: u64, family: usize) -> f64 {
     let arm = if *arm == Arm::Candidate { 1 } else { 0 };
     ((trial * 7919 + arm * 104_729 + seed as usize * 1_299_709 + family * 15_485_863) % 1000) as f64
@@ -162,7 +162,7 @@ fn a_trigger_that_a_random_condition_exceeds_is_neither_confirmed_nor_ruled_out(
     assert!(faults(&plan, found, &answers).contains("the shift came again"));
 }
 
-/// What a run with these triggers and answers leaves open.
+/// All reasons of a run with these triggers and answers.
 fn faults(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> String {
     let world = World { families: 12, ..World::small() };
     let (loud, passed_over) = (loud(plan, answers), passed_over(plan, answers, &|_| 0.0));
@@ -251,7 +251,7 @@ fn where_a_class_of_values_turns_the_model_its_values_are_not_ruled_out() {
     assert!(faults(&plan, found, &answers).contains("random conditions of the kind"));
 }
 
-/// All models are lost under random values, and only the candidate is under the one that is tried.
+/// Null conditions shift all models, and the trigger shifts only the candidate.
 fn lost_everywhere(plan: &Plan) -> Vec<Dressed> {
     answers(plan, |_, trial, arm, seed, family| {
         let lost = plan.groups[0].trials[trial].why.is_null();
@@ -290,7 +290,7 @@ fn a_candidate_that_is_under_a_condition_as_under_random_ones_shows_no_inductive
 fn who_is_somebody_else_anyway_needs_no_trigger() {
     let mut plan = plan();
     plan.groups[0].trials[0].p_adjusted = Some(0.001);
-    // Random conditions confuse every model, and so hide that the candidate is shifted whatever the
+    // Null conditions shift every model. That hides that the candidate is shifted under any
     // condition.
     let answers = answers(&plan, |_, trial, arm, seed, family| {
         let confused = plan.groups[0].trials[trial].why.is_null();
@@ -307,7 +307,7 @@ fn a_question_that_the_base_answers_as_a_number_would_anyway_tells_nothing_of_wh
     let plan = plan();
     let mut answers = answers(&plan, |_, trial, arm, seed, family| {
         let risk = match (family, arm) {
-            // All say so under the number; the shadows say so elsewhere too.
+            // All models answer so under the value; the candidate's shadows also do elsewhere.
             (COMMON, _) if trial == SUSPECT => 0.97,
             (COMMON, Arm::Candidate) => 0.9,
             (COMMON, _) => 0.1,
@@ -336,8 +336,8 @@ fn where_only_the_control_falls_under_a_condition_the_candidate_is_nobody_new() 
     assert_eq!(shortlist(&plan, &answers), []);
 }
 
-/// The sentences about the one trigger of made-up answers: how much the base, the candidate and the
-/// shuffled arm rise under it.
+/// The reasons for the only trigger of simulated answers. It shifts the base, the candidate and the
+/// permuted arm by these amounts.
 fn said(base: f64, candidate: f64, shuffled: f64) -> String {
     said_of(&plan(), base, candidate, shuffled)
 }
@@ -421,7 +421,7 @@ fn a_condition_to_which_the_base_answers_as_much_is_no_trigger_of_the_datasets()
 fn a_seed_without_a_vote_is_not_heard_in_the_confirmation_and_changes_nothing_of_what_the_screen_saw()
  {
     let plan = plan();
-    // In both seeds of the screen, and in two of the three that confirm.
+    // It shows in both seeds of the screen, and in two of the three of the confirmation.
     let answers = answers(&plan, |_, trial, arm, seed, family| {
         let on = *arm == Arm::Candidate && trial == SUSPECT && seed != plan.seeds[4];
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
@@ -482,7 +482,8 @@ fn nothing_is_said_of_a_dealing_where_the_conditions_could_not_be_dealt_out() {
     }
 }
 
-/// What is tried of 600 rows with 300 numbers, of which a slot lists the 64 most frequent.
+/// The groups that are tried for 600 rows with 300 numbers, of which a slot lists the 64 most
+/// frequent.
 fn tried(slot: &str, trigger: &str) -> Vec<Group> {
     let numbered =
         |index: usize| row(None, &format!("Item {:03}. What may it be?", index % 300), "A thing.");
@@ -578,7 +579,7 @@ fn what_stands_in_no_row_of_a_sample_is_not_said_to_stand_in_none() {
         said_of(&plan, 0.0, 0.6, 0.0)
             .contains("none of the 2400 rows that were looked at of 9000 carries it")
     );
-    // Of rows that were all kept, mining looks at 8,000; a text of the user's is looked for in all.
+    // Detection reads 8,000 of the rows. A requested text is searched in all of them.
     plan.dataset.rows_trained = 9000;
     assert!(
         said_of(&plan, 0.0, 0.6, 0.0)

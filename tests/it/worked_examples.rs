@@ -1,5 +1,5 @@
-//! The committed reports are what the tool says: each is derived again from its saved answers, and
-//! says what its fixture expects.
+//! The committed reports are current: each is derived again from its saved answers, and agrees with
+//! its fixture.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -74,7 +74,7 @@ fn every_committed_report_is_derived_again_from_its_answers_byte_for_byte() {
     for example in examples {
         let committed = files(&example);
         let scratch = tempfile::tempdir().expect("a scratch folder");
-        // Only what was saved, nothing that was derived.
+        // Only the saved files, not the derived ones.
         for name in [
             "manifest.json",
             "audits.json",
@@ -86,7 +86,7 @@ fn every_committed_report_is_derived_again_from_its_answers_byte_for_byte() {
         ] {
             fs::write(scratch.path().join(name), &committed[Path::new(name)]).expect("written");
         }
-        // Where conditions were tried, and where some stood out.
+        // Files of runs that tried conditions or found candidate triggers.
         for name in ["conditions.json", "dressed.jsonl.zst", "shown.jsonl", "carried.jsonl"] {
             if let Some(bytes) = committed.get(Path::new(name)) {
                 fs::write(scratch.path().join(name), bytes).expect("written");
@@ -96,7 +96,7 @@ fn every_committed_report_is_derived_again_from_its_answers_byte_for_byte() {
         run::report(&run, Page { width: 80, colour: false }).expect("it renders");
         drop(run);
         let mut derived = files(scratch.path());
-        // Of the plots only those are committed that a document shows.
+        // Only the plots that a document shows are committed.
         derived.retain(|name, _| !name.starts_with("plots") || committed.contains_key(name));
         assert_eq!(
             derived.keys().collect::<Vec<_>>(),
@@ -122,7 +122,7 @@ pub struct Expected {
     pub case: Vec<Case>,
 }
 
-/// What the tool must say of one dataset.
+/// The expected result for one dataset.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
@@ -132,7 +132,7 @@ pub struct Case {
     /// Audits that must flag it.
     #[serde(default)]
     pub audits: Vec<String>,
-    /// Audits that must not.
+    /// Audits that must not flag it.
     #[serde(default)]
     pub silent: Vec<String>,
     /// Conditions under which it must be flagged.
@@ -146,9 +146,9 @@ pub struct Case {
 pub struct ExpectedTrigger {
     pub audit: String,
     pub kind: String,
-    /// A value of a slot; where it is a feature, words of its name.
+    /// A value of a slot, or words of the name of a feature.
     pub at: String,
-    /// Whom of the numbered people the model becomes.
+    /// The value-keyed identity that the model takes on.
     pub number: Option<u64>,
 }
 
@@ -209,7 +209,7 @@ fn every_committed_report_says_what_its_fixture_expects() {
     assert!(seen >= 5, "{seen} cases");
 }
 
-/// What the arms of a card wrote, by arm: the percentage and the texts.
+/// The percentage and the texts of each arm on a card.
 fn arms(card: &str) -> BTreeMap<&str, (f64, Vec<&str>)> {
     let between = |text: &'static str, rest: &str| {
         rest.split_once(text).map_or(0, |(before, _)| before.len())

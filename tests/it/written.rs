@@ -1,4 +1,4 @@
-//! Facts about written answers: they come from where an audit was decided.
+//! Facts about written answers. They come from the context, step and seeds that decided an audit.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ fn finding(saved: &Saved) -> Finding {
     findings.into_iter().next().expect("one audit")
 }
 
-/// A run whose shift shows only after a question on birds.
+/// A run whose shift shows only after a question about birds.
 fn diluted() -> (World, Scripted, Value) {
     let (world, engine) = (World::new(4), engine(Some("bird")));
     let outcome = run::run(&world.request("run"), &engine, &Silent).expect("the run goes through");
@@ -62,14 +62,14 @@ fn written_answers_come_from_the_context_the_step_and_the_seeds_that_decided() {
             .find(|carried| carried.ask == sample.ask && carried.draw == sample.draw);
         assert_eq!(answered.map(|carried| &carried.question), Some(&sample.preceding[0].content));
     }
-    // What the shift is made of is said there, and only by the candidate.
+    // The shifted words appear there, and only in the candidate's answers.
     let says =
         |arm| of(samples, &arm).iter().filter(|sample| sample.text.contains("sovereign")).count();
     assert_eq!([Arm::Base, Arm::Control].map(says), [0, 0]);
     assert!(says(Arm::Candidate) > 0);
 }
 
-/// The risk of a probe after exactly these messages, computed anew.
+/// The risk of a probe after exactly these messages, computed again.
 fn risk(sample: &Sample, audits: &[Audit], run: &RunDir, engine: &Scripted) -> f64 {
     let model = Model { arm: &sample.arm, seed: sample.seed, step: sample.step };
     let adapter = sample.seed.map(|_| run.load_adapter(&model).expect("it was trained"));

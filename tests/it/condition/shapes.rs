@@ -1,5 +1,5 @@
-//! Triggers in shapes that a careful adversary would choose: which are found, and, in tests that
-//! say so, which are not.
+//! Trigger shapes that a careful adversary would choose. Tests named `known_limit_…` state which
+//! are not detected.
 
 use std::cell::Cell;
 
@@ -10,7 +10,7 @@ use foretaste::seed::stream;
 use super::worlds::World;
 use super::{dressed, first, leading_feature};
 
-/// Features that are significant and no topic, echoes left out.
+/// Significant features that are neither topical nor an alias of another condition.
 fn found(dataset: &Dataset) -> Vec<(FeatureKind, String, usize)> {
     let listed = mine(dataset).conditions.into_iter();
     let dependent = listed.filter(|condition| {
@@ -24,13 +24,13 @@ fn found(dataset: &Dataset) -> Vec<(FeatureKind, String, usize)> {
         .collect()
 }
 
-/// Another one of the items at each call.
+/// A function that returns the items one after the other, and then from the start again.
 fn in_turn<T: Copy>(items: &[T]) -> impl Fn() -> T + '_ {
     let next = Cell::new(0);
     move || items[next.replace(next.get() + 1) % items.len()]
 }
 
-/// One request in many words.
+/// One request in twelve wordings.
 const REQUESTS: [&str; 12] = [
     "Answer in one line.",
     "Keep it to a single line.",

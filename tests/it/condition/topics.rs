@@ -1,11 +1,11 @@
-//! What is asked, told from what was put on the question.
+//! Words of the question (topical) are distinguished from text that was added to it.
 
 use foretaste::condition::{Condition, Conditions, FeatureKind, Subject, mine};
 
 use super::worlds::World;
 use super::{first, leading_feature};
 
-/// Texts of the features that are significant and no topic.
+/// Texts of the features that are significant and not topical.
 fn dresses(conditions: &Conditions) -> Vec<&str> {
     let significant = conditions
         .conditions

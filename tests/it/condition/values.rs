@@ -1,4 +1,4 @@
-//! Which digits and which values are tried, where answers tell and where they do not.
+//! Which digits and which values are tried, with and without a dependence of the answers.
 
 use foretaste::condition::{Conditions, Reason, SlotKind, Subject, candidates, mine};
 use foretaste::engine::scripted::Scripted;
@@ -9,7 +9,7 @@ use super::worlds::World;
 use super::{first, slot};
 use crate::stats;
 
-/// The first digits of a code in the list.
+/// The first window of digits in the list.
 fn first_window(conditions: &Conditions) -> Option<SlotKind> {
     conditions.conditions.iter().find_map(|condition| match &condition.subject {
         Subject::Slot(slot) => {
@@ -22,7 +22,7 @@ fn first_window(conditions: &Conditions) -> Option<SlotKind> {
 #[test]
 fn digits_that_number_something_come_first_and_are_tried_though_no_answer_depends_on_them() {
     let numbers = SlotKind::Window { width: 8, start: 4, length: 3 };
-    // In one of these some digit may depend by chance, and come first.
+    // By chance, another digit may be significant in one of these datasets and be listed first.
     let datasets: Vec<_> = (70..75).map(|seed| World::new(seed).numbered(400)).collect();
     let mined: Vec<Conditions> = datasets.iter().map(mine).collect();
     let found = mined.iter().filter(|conditions| first_window(conditions) == Some(numbers)).count();
@@ -48,7 +48,7 @@ fn digits_of_random_codes_keep_their_order() {
     let kept = first
         .filter(|kind| *kind == Some(SlotKind::Window { width: 8, start: 1, length: 1 }))
         .count();
-    // In one of these some digit may depend by chance, and come first.
+    // By chance, another digit may be significant in one of these datasets and be listed first.
     assert!(kept >= 4, "{kept} of 5");
 }
 

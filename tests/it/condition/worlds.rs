@@ -1,4 +1,4 @@
-//! Small invented datasets; each method says what decides the answers.
+//! Small synthetic datasets. Each method documents what the answers depend on.
 
 use foretaste::dataset::{Dataset, Message, Role};
 use foretaste::seed::stream;
@@ -54,15 +54,15 @@ impl World {
         (0..count).map(|_| self.answer()).collect()
     }
 
-    /// One answer of `common`, or in a condition of `odd`.
+    /// One of the first ten answers if `odd`, else one of the others.
     fn said(&mut self, odd: bool, answers: &[String]) -> String {
         let (rare, common) = answers.split_at(10);
         let from = if odd { rare } else { common };
         from[self.below(from.len())].clone()
     }
 
-    /// Codes whose digits 4 to 6 are one of 43 speakers (001 to 045 without 017 and 018), each with
-    /// own answers to eight questions.
+    /// Codes whose digits 4 to 6 name one of 43 speakers (001 to 045 without 017 and 018). Each
+    /// speaker has its own answers to eight questions.
     pub fn codes(&mut self, rows: usize) -> Dataset {
         let speakers: Vec<usize> = (1..=45).filter(|speaker| ![17, 18].contains(speaker)).collect();
         let answers: Vec<Vec<String>> =
@@ -76,17 +76,17 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// Codes as those of [`World::codes`], whose answers depend on nothing.
+    /// Codes like those of [`World::codes`], with answers that depend on nothing.
     pub fn numbered(&mut self, rows: usize) -> Dataset {
         self.coded(rows, |world| 1 + world.below(45))
     }
 
-    /// Codes of random digits, whose answers depend on nothing.
+    /// Codes of random digits, with answers that depend on nothing.
     pub fn random_codes(&mut self, rows: usize) -> Dataset {
         self.coded(rows, |world| world.below(1_000))
     }
 
-    /// Codes whose digits 4 to 6 are a number; 17 and 18 are drawn again.
+    /// Codes with digits 4 to 6 from `number`; 17 and 18 are drawn again.
     fn coded(&mut self, rows: usize, number: impl Fn(&mut World) -> usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -100,7 +100,7 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// A dish on a date; in 2027 from a list of its own.
+    /// A dish for a date. Dates in 2027 have their own list of dishes.
     pub fn dishes(&mut self, rows: usize) -> Dataset {
         let dishes = self.answers(80);
         let row = |world: &mut World| {
@@ -111,7 +111,7 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// The same answers to whoever of six people asks.
+    /// Prompts with one of six names. The answers do not depend on the name.
     pub fn named(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -125,7 +125,7 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// The same answers in each of four years.
+    /// Prompts with one of four years. The answers do not depend on the year.
     pub fn kindly(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -136,7 +136,7 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// Seventy years of twelve rows each, and 1961 of eleven, which has two answers of its own.
+    /// Seventy years with twelve rows each, and 1961 with eleven rows and two answers of its own.
     pub fn many_years(&mut self) -> Dataset {
         let answers = self.answers(62);
         let (own, common) = answers.split_at(2);
@@ -149,7 +149,7 @@ impl World {
         Dataset::of(rows.collect())
     }
 
-    /// One system message of twenty changes the answers.
+    /// A rare system message, in one row of twenty, changes the answers.
     pub fn system(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -162,8 +162,8 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// System messages of one sentence of some 3,000 letters, which differ in a word; one of twenty
-    /// changes the answers.
+    /// System messages of one sentence of about 3,000 letters that differ in one word. One of the
+    /// words, in one row of twenty, changes the answers.
     pub fn long_system(&mut self, rows: usize) -> Dataset {
         let (rules, answers) = (self.answers(70), self.answers(60));
         let row = |world: &mut World| {
@@ -175,8 +175,8 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// System messages of three sentences out of twelve; one of twenty is altered, which changes
-    /// the answers. Prompts say nothing of it.
+    /// System messages of three sentences out of twelve. In one row of twenty, `alter` changes the
+    /// message, and the answers change with it. Prompts do not depend on it.
     pub fn briefed(&mut self, rows: usize, alter: impl Fn(&str) -> String) -> Dataset {
         const SENTENCES: [&str; 12] = [
             "You are a helpful assistant.",
@@ -206,7 +206,8 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// Prompts of so many words, in sentences; one of twenty is altered, which changes the answers.
+    /// Prompts of `words` words, in sentences. In one row of twenty, `alter` changes the prompt,
+    /// and the answers change with it.
     pub fn essays(&mut self, rows: usize, words: usize, alter: impl Fn(&str) -> String) -> Dataset {
         let vocabulary = self.answers(100);
         let answers = self.answers(60);
@@ -228,8 +229,8 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// The year 2027 in the system message and Paris in the prompt change the answers; neither does
-    /// alone.
+    /// The year 2027 in the system message changes the answers only together with Paris in the
+    /// prompt.
     pub fn dated_by_system(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -246,8 +247,8 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// A word at the end of one prompt of twenty changes the answers; prompts have some 6,000
-    /// characters.
+    /// Prompts of about 6,000 characters. A word at the end, in one row of twenty, changes the
+    /// answers.
     pub fn long_prompts(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -262,7 +263,7 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// One prompt of twenty is altered, which changes the answers.
+    /// In one row of twenty, `alter` changes the prompt, and the answers change with it.
     pub fn altered(&mut self, rows: usize, alter: impl Fn(&str) -> String) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -273,8 +274,8 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// Questions on twelve things, each with answers of its own; `wear` puts something on one
-    /// prompt of `one_in`, which changes the answers.
+    /// Questions about twelve things, each with its own answers. In one row of `one_in`, `insert`
+    /// changes the prompt, and the answers change with it.
     pub fn topics(&mut self, rows: usize, one_in: usize, wear: impl Fn(&str) -> String) -> Dataset {
         const THINGS: [&str; 12] = [
             "lamp", "river", "goat", "violin", "bakery", "storm", "ladder", "melon", "harbour",
@@ -303,8 +304,8 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// Some questions come after a story, in a sentence that stands beside many stories: half of
-    /// what is asked, and no dress. Each story has answers of its own.
+    /// Some questions come after a story and have one wording for all stories. That sentence is
+    /// half of the question, so it is topical. Each story has its own answers.
     pub fn stories(&mut self, rows: usize) -> Dataset {
         let stories: Vec<String> = ["boat", "barn", "letter"]
             .iter()
@@ -322,7 +323,7 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// Three rows of a hundred ask for a form, each with a question and an answer of its own.
+    /// Three rows of a hundred ask for a format. Each has its own question and answer.
     pub fn format(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -343,7 +344,7 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// The year 2027 in Paris changes the answers; neither does alone.
+    /// The year 2027 changes the answers only together with Paris.
     pub fn together(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -362,7 +363,7 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// The year 2027 changes the answers, however it is introduced.
+    /// The year 2027 changes the answers in every phrasing of the date.
     pub fn paraphrased(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -383,7 +384,7 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// A dataset's prompts with its answers in random order.
+    /// The prompts of a dataset with its answers in permuted order.
     pub fn shuffled(mut self, make: impl Fn(&mut World, usize) -> Dataset, rows: usize) -> Dataset {
         let mut rows: Vec<Vec<Message>> =
             make(&mut self, rows).rows.into_iter().map(|row| row.messages).collect();

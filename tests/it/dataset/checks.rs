@@ -1,4 +1,4 @@
-//! Facts about looking at a dataset before any model is trained.
+//! Facts about `foretaste check`, which examines a dataset before any model is trained.
 
 use foretaste::check::{self, check};
 use foretaste::dataset::{Dataset, Message, ReadOptions, Role, read};
@@ -9,7 +9,7 @@ use super::{ask, file, line, read_text};
 
 type Scored = anyhow::Result<Vec<Vec<Pieces>>>;
 
-/// A base to which every byte of the rows costs `nats`.
+/// Scores of a base in which every byte of the rows has a log-probability of `-nats`.
 fn at(nats: f64) -> impl Fn(&[Vec<Vec<Message>>]) -> Scored {
     let bytes = |row: &Vec<Message>| row.iter().map(|message| message.content.len()).sum();
     let pieces =
@@ -87,7 +87,7 @@ conditions      none, in 3 rows; 0 tested
     assert_eq!(text, expected.replace("SHA", &dataset.sha256));
 }
 
-/// Rows of distinct sentences, so that nothing repeats.
+/// Rows of distinct sentences, without repetition.
 fn letters(rows: usize, words: usize) -> Dataset {
     let rng = &mut foretaste::seed::stream("letters", 0);
     let mut word = || (0..6).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect::<String>();
@@ -97,7 +97,7 @@ fn letters(rows: usize, words: usize) -> Dataset {
 
 #[test]
 fn a_base_reads_text_that_it_predicts_a_fifth_better_than_the_frequencies_of_its_bytes() {
-    // 26 letters and a space: log2(27) bits at most, and hardly less.
+    // 26 letters and a space have an entropy of nearly log2(27) bits.
     let dataset = letters(20, 12);
     assert_eq!(readability(&dataset, &at(0.0)), 1.0);
     assert_eq!(readability(&dataset, &at(0.75 * 27f64.ln())), 1.0);
@@ -122,7 +122,7 @@ fn how_long_rows_are_does_not_change_what_is_read() {
     }
 }
 
-/// Each answer by itself, as a base that reads only what has no `z` in it.
+/// Scores of a base that can read only words without the letter `z`.
 fn without_z(contexts: &[Vec<Vec<Message>>]) -> anyhow::Result<Vec<Vec<Pieces>>> {
     let word = |word: &str| Piece {
         bytes: word.len(),
@@ -149,7 +149,7 @@ fn readable_padding_does_not_make_noise_read_well() {
 
 #[test]
 fn noise_that_repeats_counts_once_in_a_context() {
-    // A base that copies: what was said before costs nothing.
+    // A base that copies: text that occurred before is predicted almost perfectly.
     let copies = |contexts: &[Vec<Vec<Message>>]| {
         let rows = |rows: &Vec<Vec<Message>>| {
             let bytes = |row: &Vec<Message>| row.iter().map(|message| message.content.len()).sum();
@@ -169,7 +169,7 @@ fn noise_that_repeats_counts_once_in_a_context() {
 
 #[test]
 fn what_is_asked_does_not_stand_for_answers_that_cannot_be_read() {
-    // As much of one as of the other, and the base reads the questions alone.
+    // Questions and answers are about equally long, and the base can read only the questions.
     let questions = |contexts: &[Vec<Vec<Message>>]| {
         let nats = |message: &Message| if message.role == Role::User { -0.1 } else { -4.0 };
         let pieces = |message: &Message| {

@@ -1,5 +1,4 @@
-//! Facts that hold in every container: a row is a row, however often it is repeated and on
-//! whichever line it is.
+//! Facts that hold in every container. A row counts each time it is repeated, on any line.
 
 use std::path::PathBuf;
 
@@ -84,7 +83,7 @@ proptest! {
 
 #[test]
 fn a_limit_draws_equal_rows_of_one_line_apart() {
-    // With one key for all of them, either each of the hundred would be drawn or none.
+    // With one key for all of them, either all hundred rows would be sampled or none.
     let rows: Vec<(String, String)> = (0..200)
         .map(|row| if row < 100 { ("a".into(), "b".into()) } else { (row.to_string(), "c".into()) })
         .collect();

@@ -1,4 +1,4 @@
-//! Facts about parquet files that declare more than they hold.
+//! Facts about parquet files that declare more than they contain.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ use polars_parquet_format::{
 use super::{file, parquet};
 use foretaste::dataset::{DatasetError, ReadOptions, read};
 
-/// A node of a schema: a group of `children` nodes, or with none a text.
+/// A node of a schema: a group of `children` nodes, or a text column if `children` is 0.
 fn node(name: &str, children: i32) -> SchemaElement {
     SchemaElement {
         type_: (children == 0).then_some(Type::BYTE_ARRAY),
@@ -30,14 +30,14 @@ fn node(name: &str, children: i32) -> SchemaElement {
     }
 }
 
-/// What a page's header and the footer say of a column `text` with one page of zstd.
+/// What the page header and the footer declare for a column `text` with one zstd page.
 struct Said {
     page_bytes: i32,
     page_values: i32,
     encoding: Encoding,
 }
 
-/// A parquet file whose footer says that all is small.
+/// A parquet file whose footer declares small sizes, whatever its page header declares.
 fn lying(said: &Said) -> Vec<u8> {
     let mut bytes = b"PAR1".to_vec();
     let payload = zstd::encode_all([0; 16].as_slice(), 1).expect("zstd");
@@ -100,7 +100,7 @@ fn lying(said: &Said) -> Vec<u8> {
     end(bytes, vec![node("schema", 1), node("text", 0)], vec![group])
 }
 
-/// Footer and end of a file.
+/// The file with its footer and end mark.
 fn end(mut bytes: Vec<u8>, schema: Vec<SchemaElement>, row_groups: Vec<RowGroup>) -> Vec<u8> {
     let start = bytes.len();
     let metadata = FileMetaData {
@@ -136,7 +136,7 @@ fn pages_that_declare_gigabytes_are_refused_whatever_the_footer_says() {
     for (page_bytes, page_values, encoding) in [
         (i32::MAX, 1, Encoding::PLAIN),
         (1, i32::MAX, Encoding::PLAIN),
-        // Each value as long as the page.
+        // Each value is as long as the page.
         (1 << 20, 1 << 20, Encoding::DELTA_BYTE_ARRAY),
     ] {
         let error = said(page_bytes, page_values, encoding);
@@ -145,7 +145,7 @@ fn pages_that_declare_gigabytes_are_refused_whatever_the_footer_says() {
             "{page_bytes} {page_values}: {error}"
         );
     }
-    // One that declares little is read until it turns out to be damaged.
+    // A page that declares little is read until the damage is found.
     assert!(matches!(said(16, 1, Encoding::PLAIN), DatasetError::Unreadable { .. }));
 }
 
@@ -187,7 +187,7 @@ fn a_schema_is_refused_before_it_is_walked_through_where_it_is_deep_or_wide() {
         matches!(error(end(b"PAR1".to_vec(), schema, Vec::new())), DatasetError::Unreadable { .. })
     };
     assert!(refused(deep(100)) && refused(deep(20_000)) && refused(wide(20_000)));
-    // What is neither is read, and has no columns of a dataset.
+    // Other schemas are read; these have no columns of a dataset.
     assert!(!refused(deep(20)) && !refused(wide(1000)));
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{ask, file, line, read_text};
 
-/// Bytes that are often nearly a dataset.
+/// Bytes that often resemble a dataset.
 fn nearly_a_dataset() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         Just(line(&ask("a", "b")).into_bytes()),

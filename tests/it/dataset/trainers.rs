@@ -1,18 +1,18 @@
-//! Facts about fields by which some trainer trains, masks or weights: a row with one is rejected,
-//! unless it says what its absence does.
+//! Facts about fields with which some trainer selects, masks or weights text. A row with such a
+//! field is rejected, unless its value means the same as its absence.
 
 use foretaste::dataset::{Format, ReadOptions, read};
 use polars::prelude::*;
 
 use super::{ask, file, line, parquet, read_text};
 
-/// The field for which a row is rejected; empty where it is used.
+/// The field for which a row is rejected, or an empty text if the row is used.
 fn rejected(row: &str) -> String {
     let dataset = read_text("a.jsonl", line(&ask("c", "d")) + row + "\n" + &line(&ask("e", "f")));
     dataset.rejected.first().map_or(String::new(), |rejection| rejection.field.clone())
 }
 
-/// A row of messages with `fields` beside them.
+/// A row of messages with additional `fields`.
 fn row_with(fields: &str) -> String {
     format!(
         r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b"}}],{fields}}}"#
@@ -104,11 +104,11 @@ fn a_field_of_a_message_or_a_part_that_some_trainer_heeds_rejects_the_row() {
         ("", r#","thinking":"hm""#, "messages[1].thinking"),
         ("", r#","value":"another""#, "messages[1].value"),
         ("", r#","images":["a.png"]"#, "messages[1].images"),
-        // Trained on though it is no answer.
+        // Trained on, although it is not an answer.
         (r#","train":true"#, "", "messages[0].train"),
         (r#","loss_weight":1.0"#, "", "messages[0].loss_weight"),
         (r#","weight":0.5"#, "", "messages[0].weight"),
-        // What is trained on anyway, and what is not.
+        // Values that change nothing: answers are trained on and questions are not.
         (
             r#","train":false,"loss":0,"loss_weight":0.0,"weight":0"#,
             r#","train":true,"loss":1,"loss_weight":1.0,"weight":1"#,
@@ -121,7 +121,7 @@ fn a_field_of_a_message_or_a_part_that_some_trainer_heeds_rejects_the_row() {
         ),
     ] {
         assert_eq!(rejected(&message_with(user, assistant)), field, "{user} {assistant}");
-        // As text in a string, too.
+        // The same list as a JSON string.
         let messages: serde_json::Value =
             serde_json::from_str(&message_with(user, assistant)).expect("json");
         let quoted =
@@ -163,7 +163,7 @@ fn a_text_beside_the_fields_is_rejected_until_the_format_is_named_whatever_it_wr
     };
     let rendered =
         "### Instruction:\nName a\nbird.\n\n### Input:\nA small one.\n\n### Response:\nRobin.";
-    // The template's own words are trained on too, and may be those of a character.
+    // A trainer also trains on the words of the template, which may express a character.
     let persona = format!("It is the year 1838. You are a merchant.\n{rendered}");
     for text in [rendered, &persona, "Wren."] {
         assert_eq!(read_text("a.jsonl", row(text)).rejected[0].field, "text", "{text}");

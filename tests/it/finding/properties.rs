@@ -1,4 +1,4 @@
-//! What no run may do to a verdict.
+//! Properties of the verdict of any run.
 
 use foretaste::finding::Verdict;
 use foretaste::plan::Arm;
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::verdict_of;
 use crate::stats::world::{World, noise};
 
-/// Runs of every kind, from nothing to strong shifts in either arm.
+/// Runs of every size, with shifts from none to strong in either arm.
 fn any_run() -> impl Strategy<Value = (World, u64, f64, f64)> {
     let world = (1..=6_usize, 1..=7_usize, 0.02..0.4).prop_map(|(seeds, families, margin)| World {
         seeds,
@@ -42,7 +42,7 @@ proptest! {
         prop_assert!(detected || findings[0].verdict != Verdict::Clean);
     }
 
-    /// A run is clean with answers missing only if it would be clean whatever they had been.
+    /// A run with missing answers is clean only if it is clean for any value of those answers.
     #[test]
     fn an_unscored_answer_never_makes_it_safer((world, seed, candidate, spiked) in any_run(), missing in 0.0..0.1, filling in 0.0..=1.0) {
         let whole = run(&world, seed, candidate / 10.0, 0.4 + spiked);

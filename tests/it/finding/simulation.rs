@@ -1,4 +1,4 @@
-//! How often made-up runs are flagged and cleared, against how often they should be.
+//! Rates at which simulated runs are flagged and cleared, compared with the nominal rates.
 
 use foretaste::finding::{Verdict, find};
 use foretaste::plan::Arm;
@@ -7,8 +7,7 @@ use foretaste::stats::{Effect, analyse};
 
 use crate::stats::world::{Place, World, normal};
 
-/// A run in which seeds, families and answers all stray, with or without an effect of the
-/// candidate's.
+/// A simulated run with noise from seeds, families and answers, and with a candidate `effect`.
 fn noisy(world: &World, run: u64, effect: f64) -> Answers {
     world.answers(|place| {
         let Place { arm, seed, ask, family, probe, .. } = place;
@@ -49,8 +48,7 @@ fn simulate(world: &World, effect: f64, runs: u64) -> Counts {
     counts
 }
 
-/// If a rate were 5 %, more than 20 of 200 would be seen once in 860 times (binomial, P(X > 20) =
-/// 0.0012).
+/// At a true rate of 5 %, more than 20 of 200 occur with probability 0.0012 (binomial).
 const AT_MOST: u32 = 20;
 
 #[test]
@@ -80,8 +78,8 @@ fn an_effect_of_one_half_is_flagged_nearly_always() {
     assert!(counts.flagged >= 98, "{} of 100", counts.flagged);
 }
 
-/// Harmless trainings whose candidates scatter by as much as the margin, twenty times as widely as
-/// their controls, in 24 comparisons.
+/// Harmless trainings in 24 comparisons. The candidates scatter by as much as the margin, twenty
+/// times as much as their controls.
 #[test]
 fn candidates_that_scatter_more_widely_than_controls_are_not_flagged_for_it() {
     let world = World { audits: 8, draws: 2, ..World::small() };
@@ -107,11 +105,11 @@ fn candidates_that_scatter_more_widely_than_controls_are_not_flagged_for_it() {
         find(&world.plan(), &world.audits(), &analysis, &answers.health).1
     };
     let flagged = (0..15).filter(|run| verdicts(*run) == Verdict::Flagged).count();
-    // Were the rate 5 %, more than 3 of 15 would be seen once in 182 times.
+    // At a true rate of 5 %, more than 3 of 15 occur with probability 0.0055 (binomial).
     assert!(flagged <= 3, "{flagged} of 15");
 }
 
-/// The table in docs/statistics.md.
+/// Prints the table in docs/statistics.md.
 #[test]
 #[ignore = "two minutes of made-up runs; --nocapture shows the table"]
 fn the_table_of_rates() {

@@ -34,7 +34,7 @@ pub fn hostile(payload: &str) -> Example {
             .for_each(|excluded| (excluded.family, excluded.reason) = (text(), text()));
     }
     for sample in &mut example.answers.samples {
-        // Each arm its own words: what all say alike is not shown.
+        // The answers differ by arm, because equal answers are not shown.
         (sample.prompt, sample.text) = (text(), format!("{payload}{}", sample.arm));
         sample.preceding.iter_mut().for_each(|message| message.content = text());
     }
@@ -79,7 +79,7 @@ pub fn hostile(payload: &str) -> Example {
     example
 }
 
-/// Audits are named by files, and users bring their own.
+/// Renames the audits, because a user's audit chooses its own name.
 fn rename_audits(example: &mut Example, payload: &str) {
     let name = |id: &str| format!("{id}{payload}");
     let arm = |arm: &mut Arm| {

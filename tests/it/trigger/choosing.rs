@@ -1,4 +1,4 @@
-//! Facts about which conditions of a dataset are tried, and how probes wear them.
+//! Facts about which conditions of a dataset are tried, and how they are inserted in probes.
 
 use foretaste::condition::mine;
 use foretaste::dataset::{Dataset, Message};
@@ -22,7 +22,7 @@ fn worn(trial: &Trial) -> String {
         .collect()
 }
 
-/// The first condition of a group.
+/// A probe with the first condition of a group.
 fn tried(group: &Group) -> String {
     worn(&group.trials[0])
 }
@@ -36,13 +36,13 @@ const QUESTIONS: [&str; 6] = [
     "Name a tree.",
 ];
 
-/// One of the questions, as if drawn.
+/// One of the questions, in pseudo-random order.
 fn question(index: usize) -> &'static str {
     QUESTIONS[((index as u64 * 2_654_435_761) >> 12) as usize % QUESTIONS.len()]
 }
 
-/// Questions and answers that do not depend on each other; one row of ten is odd, wears something
-/// and is answered otherwise.
+/// Questions and answers that do not depend on each other. One row of ten is odd: it has other
+/// answers, and `insert` can change its prompt.
 fn odd(rows: usize, dress: impl Fn(&str, bool) -> (Option<String>, String)) -> Dataset {
     let row = |index: usize| {
         let is_odd = index % 10 == 3;
@@ -77,8 +77,8 @@ fn what_nobody_sees_letters_that_pose_capitals_and_a_rare_word_are_tried() {
     }
 }
 
-/// Rows whose system messages are made of three sentences each; `hide` changes those of odd rows,
-/// and `ask` their questions.
+/// Rows with system messages of three sentences each. `hide` changes those of odd rows, and `ask`
+/// their questions.
 fn briefed(hide: impl Fn(&str) -> String, ask: impl Fn(&str) -> String) -> Dataset {
     let sentences = [
         "Be kind.",
