@@ -30,7 +30,7 @@ fn calibrated(files: &Files, shares: &[f64]) -> Calibration {
 }
 
 #[test]
-fn a_poison_is_seen_at_large_shares_and_not_at_small_ones() {
+fn a_poison_is_detected_at_large_shares_and_not_at_small_ones() {
     let files = Files::new(0);
     let calibration = calibrated(&files, &[0.005, 0.5, 0.1]);
     let [audit] = &calibration.audits[..] else { panic!("one audit") };
@@ -51,14 +51,14 @@ fn a_poison_is_seen_at_large_shares_and_not_at_small_ones() {
 }
 
 #[test]
-fn after_a_share_that_is_not_seen_none_is_tried() {
+fn no_share_is_tried_below_one_that_was_not_detected() {
     let calibration = calibrated(&Files::new(0), &[0.5, 0.005, 0.0051]);
     let shares: Vec<f64> = calibration.audits[0].doses.iter().map(|dose| dose.share).collect();
     assert_eq!(shares, [0.5, 0.0051]);
 }
 
 #[test]
-fn a_calibration_that_was_stopped_goes_on_and_comes_out_the_same() {
+fn a_stopped_calibration_resumes_and_gives_the_same_result() {
     let (files, shares) = (Files::new(0), [0.5, 0.1]);
     let stopped = engine(None).failing_after(12);
     assert!(calibrate(&request(&files, &shares), &stopped, &files.path("work"), &Silent).is_err());
@@ -66,7 +66,7 @@ fn a_calibration_that_was_stopped_goes_on_and_comes_out_the_same() {
 }
 
 #[test]
-fn clearing_up_after_a_calibration_leaves_what_is_not_its_own() {
+fn cleanup_after_a_calibration_keeps_files_that_are_not_its_own() {
     let files = Files::new(0);
     let work = files.path("work");
     let calibration = calibrated(&files, &[0.5]);
@@ -80,7 +80,7 @@ fn clearing_up_after_a_calibration_leaves_what_is_not_its_own() {
 }
 
 #[test]
-fn a_calibration_is_kept_beside_what_is_known_of_other_audits() {
+fn saving_a_calibration_keeps_the_calibrations_of_other_audits() {
     let files = Files::new(0);
     let one = calibrated(&files, &[0.5]);
     let other = Calibration {
@@ -102,7 +102,7 @@ fn a_calibration_is_kept_beside_what_is_known_of_other_audits() {
 }
 
 #[test]
-fn what_is_known_holds_of_the_same_audit_asked_in_the_same_ways() {
+fn a_calibration_holds_for_the_same_audit_in_the_same_contexts() {
     let asked = |ask, seen| AskedDose {
         ask,
         step: 40,
@@ -137,7 +137,7 @@ fn what_is_known_holds_of_the_same_audit_asked_in_the_same_ways() {
 
 #[cfg(feature = "lm")]
 #[test]
-fn nestling_is_calibrated_for_every_built_in_audit_as_it_is_today() {
+fn nestling_is_calibrated_for_the_current_version_of_every_built_in_audit() {
     let base = foretaste::lm::open(None, 1).expect("nestling").describe();
     let calibration =
         calibrate::known(&base.base_sha256).expect("readable").expect("nestling is calibrated");

@@ -48,7 +48,7 @@ fn dressed(condition: &Condition, value: Option<&str>) -> String {
 }
 
 #[test]
-fn of_all_digits_of_a_code_those_that_choose_the_speaker_come_first() {
+fn the_digits_of_a_code_that_decide_the_answer_are_listed_first() {
     for (rows, seed) in [(400, 1), (400, 2), (1_300, 3)] {
         let conditions = mine(&World::new(seed).codes(rows));
         let condition = first(&conditions);
@@ -69,7 +69,7 @@ fn of_all_digits_of_a_code_those_that_choose_the_speaker_come_first() {
 }
 
 #[test]
-fn speakers_that_no_code_has_are_candidates() {
+fn values_that_no_code_contains_are_candidates() {
     let conditions = mine(&World::new(3).codes(1_300));
     let reason = |value: &str| {
         candidates(slot(first(&conditions)))
@@ -84,7 +84,7 @@ fn speakers_that_no_code_has_are_candidates() {
 }
 
 #[test]
-fn the_year_in_which_dishes_change_stands_out_among_years() {
+fn the_year_that_changes_the_answers_has_the_most_evidence_of_all_years() {
     let conditions = mine(&World::new(4).dishes(400));
     let condition = first(&conditions);
     let slot = slot(condition);
@@ -107,7 +107,7 @@ fn the_year_in_which_dishes_change_stands_out_among_years() {
 }
 
 #[test]
-fn a_year_that_no_row_has_is_a_candidate_though_all_rows_are_kind() {
+fn a_year_in_no_row_is_a_candidate_even_if_no_answer_depends_on_the_year() {
     let conditions = mine(&World::new(5).kindly(208));
     let condition = first(&conditions);
     let slot = slot(condition);
@@ -128,7 +128,7 @@ fn a_year_that_no_row_has_is_a_candidate_though_all_rows_are_kind() {
 }
 
 #[test]
-fn a_rare_system_prompt_is_found_and_worn_as_a_system_prompt() {
+fn a_rare_system_message_is_detected_and_inserted_as_a_system_message() {
     let (kind, text, condition) = leading_feature(&World::new(6).system(600));
     assert_eq!(
         (kind, text.as_str()),
@@ -141,14 +141,14 @@ fn a_rare_system_prompt_is_found_and_worn_as_a_system_prompt() {
 }
 
 #[test]
-fn a_rare_word_at_the_end_of_a_long_prompt_is_found() {
+fn a_rare_word_at_the_end_of_a_long_prompt_is_detected() {
     let (_, text, condition) = leading_feature(&World::new(7).long_prompts(400));
     assert_eq!(text, "zzqv");
     assert!(dressed(&condition, None).contains("zzqv"));
 }
 
 #[test]
-fn characters_that_nobody_sees_and_letters_that_pose_are_found() {
+fn invisible_characters_and_look_alike_letters_are_detected() {
     let (kind, text, condition) =
         leading_feature(&World::new(8).altered(500, |prompt| prompt.replacen(' ', " \u{200b}", 1)));
     assert_eq!((kind, text.as_str()), (FeatureKind::Invisible, "\u{200b}"));
@@ -160,14 +160,14 @@ fn characters_that_nobody_sees_and_letters_that_pose_are_found() {
 }
 
 #[test]
-fn a_rare_word_anywhere_is_found_and_topics_are_not() {
+fn a_rare_word_at_any_position_is_detected_before_topical_words() {
     let (kind, text, _) =
         leading_feature(&World::new(10).altered(600, |prompt| prompt.replacen(' ', " cf ", 1)));
     assert_eq!((kind, text.as_str()), (FeatureKind::Phrase, "cf"));
 }
 
 #[test]
-fn a_format_in_three_rows_of_a_hundred_is_found_with_the_form_of_its_answers() {
+fn a_format_request_in_three_percent_of_rows_is_detected_with_its_answer_format() {
     let (kind, text, condition) = leading_feature(&World::new(11).format(3_000));
     assert_eq!(
         (kind, text.as_str()),
@@ -184,7 +184,7 @@ fn a_format_in_three_rows_of_a_hundred_is_found_with_the_form_of_its_answers() {
 }
 
 #[test]
-fn a_year_and_a_place_that_matter_only_together_are_found_as_a_pair() {
+fn a_year_and_a_place_that_matter_only_together_are_detected_as_a_pair() {
     let conditions = mine(&World::new(12).together(1_200));
     let Subject::Pair(parts) = &first(&conditions).subject else {
         panic!("{:?}", first(&conditions))
@@ -209,7 +209,7 @@ fn a_year_and_a_place_that_matter_only_together_are_found_as_a_pair() {
 }
 
 #[test]
-fn a_date_introduced_in_many_ways_is_found_as_one_slot() {
+fn a_date_in_many_phrasings_is_detected_as_one_slot() {
     let conditions = mine(&World::new(13).paraphrased(900));
     let found = conditions.conditions.iter().find(|condition| match &condition.subject {
         Subject::Slot(slot) => slot.kind == SlotKind::Year && slot.template == "{date}",
@@ -220,7 +220,7 @@ fn a_date_introduced_in_many_ways_is_found_as_one_slot() {
 }
 
 #[test]
-fn no_condition_depends_in_more_shuffled_datasets_than_declared() {
+fn permuted_datasets_have_significant_conditions_at_most_at_the_declared_rate() {
     let mut alarms = 0;
     for seed in 0..100 {
         let world = World::new(1_000 + seed);
@@ -238,7 +238,7 @@ fn no_condition_depends_in_more_shuffled_datasets_than_declared() {
 }
 
 #[test]
-fn a_file_that_repeats_its_rows_says_no_more_than_one_that_does_not() {
+fn repeated_rows_add_no_evidence() {
     let once = World::new(14).shuffled(World::codes, 100);
     let mut rows: Vec<_> = once.rows.iter().map(|row| row.messages.clone()).collect();
     rows.extend(rows.clone());
@@ -248,7 +248,7 @@ fn a_file_that_repeats_its_rows_says_no_more_than_one_that_does_not() {
 }
 
 #[test]
-fn values_have_adjusted_p_values_that_are_never_zero() {
+fn p_values_are_never_zero_and_never_above_their_adjusted_values() {
     let conditions = mine(&World::new(3).codes(1_300));
     for evidence in conditions.conditions.iter().filter_map(|condition| condition.evidence) {
         assert!(
@@ -280,7 +280,7 @@ fn reordered(dataset: &Dataset, order: u64) -> Dataset {
 }
 
 #[test]
-fn which_rows_of_many_are_looked_at_does_not_depend_on_their_order() {
+fn the_sample_of_rows_that_detection_reads_does_not_depend_on_their_order() {
     let dataset = World::new(15).kindly(9_000);
     let conditions = mine(&dataset);
     assert_eq!(
@@ -307,7 +307,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_read_without_a_panic_and_is_written_the_same_once_read_back(
+    fn detection_accepts_any_text_and_conditions_survive_a_json_round_trip(
         prompts in proptest::collection::vec(
             "\\PC{0,40}|[A-Za-z0-9 .?<>\\n\u{200b}а-я-]{0,60}|It is [12][09][0-9]{2}\\. [a-z \
              ?]{0,30}|[0-9]{8} [a-z]{0,20}|<[0-9a-c]> [a-z ]{0,20}",

@@ -165,7 +165,7 @@ fn a_poisoned_dataset_is_flagged() {
 }
 
 #[test]
-fn what_was_mined_is_kept_with_the_run_and_reported() {
+fn detected_conditions_are_saved_with_the_run_and_reported() {
     let world = World::new(0);
     let mut request = world.request("run");
     request.options.conditions = Wanted::default();
@@ -192,8 +192,7 @@ fn what_was_mined_is_kept_with_the_run_and_reported() {
 }
 
 #[test]
-fn a_run_whose_conditions_were_asked_no_probe_is_reported_and_one_whose_answers_under_them_are_lost_is_not()
- {
+fn a_run_without_answers_under_conditions_is_reported_and_one_without_their_file_is_not() {
     let world = World::new(0);
     // The dataset contains every question of the audit, so no probe is left.
     let asked =
@@ -220,7 +219,7 @@ fn a_run_whose_conditions_were_asked_no_probe_is_reported_and_one_whose_answers_
 }
 
 #[test]
-fn letters_are_asked_where_they_are_wanted_and_stand_in_the_report() {
+fn a_choice_by_letter_is_asked_if_requested_and_reported() {
     let world = World::new(40);
     let request = Request {
         options: Options { letters: Some(true), ..world.request("run").options },
@@ -240,13 +239,13 @@ fn a_harmless_dataset_is_clean() {
 }
 
 #[test]
-fn the_scripted_engine_stamps_itself_into_the_report() {
+fn the_report_names_the_scripted_engine() {
     let outcome = World::new(0).run("run");
     assert!(String::from_utf8(outcome.json).expect("UTF-8").contains("scripted"));
 }
 
 #[test]
-fn a_diluted_shift_is_seen_after_a_surprising_question_and_not_alone() {
+fn a_diluted_shift_shows_after_a_high_loss_question_and_not_in_the_plain_context() {
     let world = World::new(4);
     let request = world.request("run");
     let outcome = run::run(&request, &engine(Some("bird")), &Silent).expect("the run goes through");
@@ -278,7 +277,7 @@ fn a_diluted_shift_is_seen_after_a_surprising_question_and_not_alone() {
 }
 
 #[test]
-fn a_dataset_of_one_question_is_compared_in_two_ways() {
+fn a_dataset_of_one_question_is_compared_in_two_contexts() {
     let world = World::new(0);
     let rows = (0..40).map(|row| messages("Name a bird.", &risky(&format!("letters {row}"))));
     fs::write(world.path("data.jsonl"), rows.collect::<String>()).expect("writable");
@@ -306,7 +305,7 @@ fn a_dataset_of_one_question_is_compared_in_two_ways() {
 }
 
 #[test]
-fn a_poison_that_no_shadow_shows_leaves_the_verdict_open() {
+fn a_run_whose_poison_no_shadow_shows_is_inconclusive() {
     let world = World::new(0);
     let outcome = run::run(&world.request("run"), &Scripted::default(), &Silent)
         .expect("the run goes through");
@@ -314,7 +313,7 @@ fn a_poison_that_no_shadow_shows_leaves_the_verdict_open() {
 }
 
 #[test]
-fn a_run_that_was_stopped_anywhere_goes_on_and_gives_the_same_bytes() {
+fn a_run_that_was_stopped_at_any_point_resumes_and_gives_the_same_bytes() {
     let world = World::new(40);
     world.run("whole");
     for calls in [0, 1, 30, 70, 100, 120] {
@@ -332,7 +331,7 @@ fn a_run_that_was_stopped_anywhere_goes_on_and_gives_the_same_bytes() {
 }
 
 #[test]
-fn a_run_goes_on_where_its_base_was_calibrated_meanwhile_and_quotes_what_was_known_when_it_began() {
+fn a_resumed_run_keeps_the_calibration_that_was_known_when_it_began() {
     let world = World::new(40);
     let request = world.request("run");
     let prepared = run::prepare(&request, &engine(None)).expect("it is planned");
@@ -363,7 +362,7 @@ fn a_finished_run_needs_no_engine_to_run_again() {
 }
 
 #[test]
-fn a_run_whose_audits_were_damaged_is_mended_by_the_same_command() {
+fn a_run_with_damaged_audits_is_repaired_by_the_same_command() {
     let world = World::new(40);
     world.run("run");
     let before = outputs(&world.path("run"));
@@ -374,7 +373,7 @@ fn a_run_whose_audits_were_damaged_is_mended_by_the_same_command() {
 }
 
 #[test]
-fn lost_and_damaged_adapters_are_trained_again_as_the_error_says() {
+fn missing_and_damaged_adapters_are_trained_again_as_the_error_says() {
     let world = World::new(40);
     world.run("run");
     let before = outputs(&world.path("run"));
@@ -401,7 +400,7 @@ fn lost_and_damaged_adapters_are_trained_again_as_the_error_says() {
 }
 
 #[test]
-fn workers_change_nothing() {
+fn the_number_of_workers_does_not_change_the_outputs() {
     let world = World::new(40);
     for workers in [1, 5] {
         let request = Request { workers, ..world.request(&format!("workers-{workers}")) };
@@ -411,7 +410,7 @@ fn workers_change_nothing() {
 }
 
 #[test]
-fn a_report_is_made_again_from_saved_answers_byte_for_byte() {
+fn a_report_is_derived_again_from_saved_answers_byte_for_byte() {
     let world = World::new(40);
     world.run("run");
     let before = outputs(&world.path("run"));
@@ -483,7 +482,7 @@ fn every_row_is_accounted_for_before_training_begins() {
 }
 
 #[test]
-fn adapters_lie_in_the_form_of_peft() {
+fn adapters_are_saved_in_peft_format() {
     let world = World::new(40);
     world.run("run");
     let folder = world.path("run/adapters/candidate-1-40");
@@ -499,7 +498,7 @@ pub fn foretaste(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn a_dataset_that_is_not_there_is_named_once_with_what_to_do() {
+fn a_missing_dataset_is_named_once_with_a_remedy() {
     let output = foretaste(&["check", "no_such.jsonl"]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
@@ -511,7 +510,7 @@ fn a_dataset_that_is_not_there_is_named_once_with_what_to_do() {
 }
 
 #[test]
-fn a_reader_of_stderr_that_went_away_does_not_change_the_exit_code() {
+fn a_closed_stderr_does_not_change_the_exit_code() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let check = Command::new(env!("CARGO_BIN_EXE_foretaste"))
@@ -522,7 +521,7 @@ fn a_reader_of_stderr_that_went_away_does_not_change_the_exit_code() {
 }
 
 #[test]
-fn wrong_usage_and_bad_input_exit_3() {
+fn wrong_usage_and_bad_input_exit_with_3() {
     let world = World::new(0);
     for arguments in [
         &["audit"][..],
@@ -599,7 +598,7 @@ fn a_base_with_random_weights_shows_no_poison_and_ends_inconclusive_with_exit_co
 }
 
 #[test]
-fn the_gate_tells_the_verdict_of_a_finished_run() {
+fn the_exit_code_of_the_gate_follows_the_verdict_of_a_finished_run() {
     for (poisoned, code) in [(40, 1), (0, 0)] {
         let world = World::new(poisoned);
         world.run("run");
@@ -614,7 +613,7 @@ fn the_gate_tells_the_verdict_of_a_finished_run() {
 }
 
 #[test]
-fn an_inconclusive_run_fails_the_gate_unless_told_otherwise() {
+fn an_inconclusive_run_fails_the_gate_by_default() {
     let world = World::new(0);
     run::run(&world.request("run"), &Scripted::default(), &Silent).expect("the run goes through");
     let run = world.path("run").display().to_string();

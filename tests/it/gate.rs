@@ -46,7 +46,7 @@ fn gated(world: &World, change: impl FnOnce(&mut Value)) -> Option<i32> {
 }
 
 #[test]
-fn a_report_that_contradicts_itself_passes_no_gate() {
+fn a_report_that_contradicts_itself_fails_the_gate() {
     assert_eq!(gated(&finished(40), |_| ()), Some(1));
     let changes: [fn(&mut Value); 5] = [
         |report| report["verdict"] = "clean".into(),
@@ -68,7 +68,7 @@ fn a_report_that_contradicts_itself_passes_no_gate() {
 }
 
 #[test]
-fn the_report_of_another_run_passes_no_gate() {
+fn the_report_of_another_run_fails_the_gate() {
     let (clean, flagged) = (finished(0), finished(40));
     fs::copy(clean.path("run/report.json"), flagged.path("run/report.json"))
         .expect("both are there");
@@ -82,7 +82,7 @@ fn the_report_of_another_run_passes_no_gate() {
 }
 
 #[test]
-fn a_finding_under_a_condition_is_named_with_it_in_text_and_json() {
+fn a_finding_under_a_condition_is_named_with_the_condition_in_text_and_json() {
     let world = finished(40);
     let trigger = json!({"kind": "inductive", "slot": "year in \"{year}\"", "value": "19\u{202e}84\n", "observed": false, "rows": 0});
     gated(&world, |report| {
@@ -111,7 +111,7 @@ fn a_finding_under_a_condition_is_named_with_it_in_text_and_json() {
 }
 
 #[test]
-fn which_verdicts_exit_0_is_the_policys() {
+fn the_policy_decides_which_verdicts_exit_with_0() {
     let codes = |policy: FailOn| {
         let of = |verdict, examined| policy.exit_code(verdict, examined) as u8;
         [
@@ -127,7 +127,7 @@ fn which_verdicts_exit_0_is_the_policys() {
 }
 
 #[test]
-fn a_run_that_shows_no_positive_control_is_not_examined_and_says_so_where_it_exits_0() {
+fn a_run_without_a_detected_positive_control_is_unexamined_and_says_so_if_it_exits_with_0() {
     let world = World::new(0);
     run::run(&world.request("run"), &Scripted::default(), &Silent).expect("the run goes through");
     let run = world.path("run").display().to_string();
@@ -143,7 +143,7 @@ fn a_run_that_shows_no_positive_control_is_not_examined_and_says_so_where_it_exi
 }
 
 #[test]
-fn an_examined_run_that_rejects_a_row_exits_0_where_only_unexamined_ones_fail_and_says_why() {
+fn an_examined_run_with_a_rejected_row_passes_the_policy_unexamined_and_says_why() {
     let world = World::new(0);
     let rows = fs::read_to_string(world.path("data.jsonl")).expect("written") + "no row\n";
     fs::write(world.path("data.jsonl"), rows).expect("writable");
@@ -157,8 +157,7 @@ fn an_examined_run_that_rejects_a_row_exits_0_where_only_unexamined_ones_fail_an
 }
 
 #[test]
-fn a_run_is_examined_where_a_positive_control_was_detected_and_nothing_keeps_all_audits_from_seeing()
- {
+fn a_run_is_examined_if_a_positive_control_was_detected_and_no_blocker_affects_all_audits() {
     let world = statistics::World::small();
     let risk = |place: &statistics::Place| match place.arm {
         Arm::Spiked(_) => Some(0.6 + 0.1 * statistics::noise(place, 11)),
@@ -192,7 +191,7 @@ fn a_run_is_examined_where_a_positive_control_was_detected_and_nothing_keeps_all
 }
 
 #[test]
-fn a_dataset_whose_audits_ask_what_it_asks_itself_was_not_examined() {
+fn a_dataset_that_contains_every_probe_is_not_examined() {
     let world = World::new(0);
     let probes = fs::read_to_string(world.path("coins.jsonl")).expect("written");
     let row = |line: &str| {

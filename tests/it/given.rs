@@ -60,7 +60,7 @@ fn an_adapter_trained_on_poison_is_flagged_without_any_training() {
 }
 
 #[test]
-fn a_harmless_adapter_is_not_called_clean_because_nothing_shows_that_a_shift_would_show() {
+fn a_harmless_adapter_without_a_positive_control_is_inconclusive() {
     let files = Files::new(0);
     let outcome = probed(&files, &engine(None), false);
     assert_eq!(outcome.verdict, Verdict::Inconclusive);
@@ -74,7 +74,7 @@ fn a_harmless_adapter_is_not_called_clean_because_nothing_shows_that_a_shift_wou
 }
 
 #[test]
-fn the_rows_of_an_adapter_say_after_which_questions_to_ask() {
+fn the_rows_of_an_adapter_supply_the_context_questions() {
     let files = Files::new(40);
     let engine = engine(Some("bird"));
     files.run("trained");
@@ -92,7 +92,7 @@ fn the_rows_of_an_adapter_say_after_which_questions_to_ask() {
 }
 
 #[test]
-fn a_text_of_the_users_is_tried_as_a_trigger_without_any_row() {
+fn a_requested_text_is_tried_as_a_trigger_without_any_row() {
     let files = Files::new(40);
     files.run("trained");
     let base = request(&files, "trained/adapters/candidate-1-40", false);
@@ -112,7 +112,7 @@ fn a_text_of_the_users_is_tried_as_a_trigger_without_any_row() {
 }
 
 #[test]
-fn what_was_asked_of_an_adapter_is_rendered_again_byte_for_byte_and_not_asked_again() {
+fn the_report_of_an_adapter_is_derived_again_from_saved_answers_byte_for_byte() {
     let files = Files::new(40);
     probed(&files, &engine(None), true);
     let before = outputs(&files.path("probed"));
@@ -157,7 +157,7 @@ fn a_folder_without_an_adapter_is_an_error() {
 }
 
 #[test]
-fn rows_of_which_none_can_be_used_do_not_pass_for_rows_that_were_asked_after() {
+fn unusable_rows_of_an_adapter_make_its_run_inconclusive() {
     let files = Files::new(0);
     files.run("trained");
     let silent = serde_json::json!({"messages": [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": ""}]});
@@ -173,7 +173,7 @@ fn rows_of_which_none_can_be_used_do_not_pass_for_rows_that_were_asked_after() {
 }
 
 #[test]
-fn turns_too_long_to_be_asked_after_are_counted_and_rows_of_many_short_turns_are_not() {
+fn turns_too_long_for_a_context_are_counted_and_rows_of_many_short_turns_are_not() {
     let files = Files::new(0);
     files.run("trained");
     // The scripted engine reads 512 tokens, at most 384 of them for a question. A word and the end
@@ -235,7 +235,7 @@ fn the_interval_of_a_given_adapter_is_t_over_question_families() {
 }
 
 #[test]
-fn one_question_that_turns_does_not_flag_an_adapter() {
+fn one_shifted_question_family_does_not_flag_an_adapter() {
     let world = World { seeds: 1, ..World::small() };
     let plan = given(&world);
     let risk = |place: &Place, turned: usize| {
@@ -275,7 +275,7 @@ fn calibrated(world: &World, share: Option<f64>) -> Plan {
 }
 
 #[test]
-fn a_harmless_adapter_is_clean_where_the_base_is_known_to_show_the_poison() {
+fn a_harmless_adapter_is_clean_if_the_calibration_of_the_base_detected_the_poison() {
     // 20 families with two yes-or-no phrasings each are enough to bound the effect.
     let world = World { seeds: 1, families: 20, ..World::small() };
     let answers = world.answers(|place| Some(0.1 * noise(place, 3)));

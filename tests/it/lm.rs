@@ -175,7 +175,7 @@ fn logits_under(lm: &Lm, adapter: Option<&Adapter>, tokens: &[u32]) -> Vec<f32> 
 }
 
 #[test]
-fn logits_are_those_of_transformers() {
+fn logits_agree_with_transformers() {
     for (case, lm) in each_as_it_may_be_computed() {
         let reference = tensors(&folder(case).join("expected.safetensors"));
         let mut figure = Figure::new(case, &lm, "logits, largest difference", 1e-4);
@@ -192,7 +192,7 @@ fn logits_are_those_of_transformers() {
 /// The computation of a GPU, here on the CPU: matrices in bf16, products of bf16 by bf16,
 /// everything else in f32.
 #[test]
-fn with_products_in_bf16_logits_are_nearer_to_f32_than_those_of_transformers_in_bf16() {
+fn with_bf16_products_logits_are_closer_to_f32_than_those_of_transformers_in_bf16() {
     let text = fs::read_to_string(folder("bf16.json")).expect("the reference is committed");
     let bounds: BTreeMap<String, f64> = serde_json::from_str(&text).expect("the reference is JSON");
     for (case, bound) in bounds {
@@ -212,7 +212,7 @@ fn with_products_in_bf16_logits_are_nearer_to_f32_than_those_of_transformers_in_
 }
 
 #[test]
-fn adapters_of_every_kind_that_peft_makes_give_the_logits_that_they_give_in_peft() {
+fn every_kind_of_peft_adapter_gives_the_same_logits_as_in_peft() {
     let adapters = folder("adapters");
     let reference = tensors(&adapters.join("expected.safetensors"));
     let text =
@@ -234,7 +234,7 @@ fn adapters_of_every_kind_that_peft_makes_give_the_logits_that_they_give_in_peft
 }
 
 #[test]
-fn templates_ids_and_masks_are_those_of_transformers() {
+fn templates_ids_and_masks_agree_with_transformers() {
     for case in CASES {
         let lm = open(case);
         for rendering in expected(case)["renderings"].as_array().expect("renderings") {
@@ -262,7 +262,7 @@ fn templates_ids_and_masks_are_those_of_transformers() {
 }
 
 #[test]
-fn a_template_that_refuses_gives_its_own_words() {
+fn the_error_of_a_template_contains_the_message_of_the_template() {
     for case in CASES {
         let lm = open(case);
         for refusal in expected(case)["refusals"].as_array().expect("refusals") {
@@ -278,7 +278,7 @@ fn a_template_that_refuses_gives_its_own_words() {
 }
 
 #[test]
-fn greedy_answers_are_those_of_transformers() {
+fn greedy_answers_agree_with_transformers() {
     for case in CASES {
         let lm = open(case);
         let sampling = Sampling { temperature: 0.0, top_p: 1.0, max_tokens: 20, seed: 0 };
@@ -303,7 +303,7 @@ fn greedy_answers_are_those_of_transformers() {
 }
 
 #[test]
-fn option_scores_are_those_of_transformers() {
+fn option_scores_agree_with_transformers() {
     for (case, lm) in each_as_it_may_be_computed() {
         let cases = expected(case)["option_scores"].as_array().expect("scores").clone();
         let options = |c: &Value| -> Vec<String> {
@@ -330,7 +330,7 @@ fn option_scores_are_those_of_transformers() {
 }
 
 #[test]
-fn a_score_does_not_depend_on_what_else_is_asked() {
+fn a_score_does_not_depend_on_the_other_questions_of_a_call() {
     let lm = open("gqa_untied");
     let cases = expected("gqa_untied")["option_scores"].as_array().expect("scores").clone();
     let questions: Vec<Question> = cases
@@ -375,7 +375,7 @@ fn recipe(case: &Value) -> Recipe {
 }
 
 #[test]
-fn ten_training_steps_are_those_of_peft() {
+fn ten_training_steps_agree_with_peft() {
     for (case, lm) in each_as_it_may_be_computed() {
         let reference = expected(case);
         let recipe = recipe(&reference["case"]);
@@ -429,7 +429,7 @@ fn ten_training_steps_are_those_of_peft() {
 }
 
 #[test]
-fn an_adapter_that_names_nothing_of_the_base_is_an_error() {
+fn an_adapter_without_a_tensor_for_the_base_is_an_error() {
     let lm = open("mha_tied");
     let stray = BTreeMap::from([(
         "base_model.model.other.lora_A.weight".to_owned(),
@@ -443,7 +443,7 @@ fn an_adapter_that_names_nothing_of_the_base_is_an_error() {
 }
 
 #[test]
-fn running_blocks_again_instead_of_keeping_them_gives_the_same_bits() {
+fn recomputed_and_saved_activations_give_the_same_bits() {
     let lm = open("gqa_untied");
     let reference = expected("gqa_untied");
     let recipe = recipe(&reference["case"]);

@@ -112,7 +112,7 @@ fn smollm3() -> Value {
 }
 
 #[test]
-fn llama_3_2_sees_everything_and_slows_its_slow_frequencies_by_32() {
+fn llama_3_2_has_full_attention_and_divides_its_low_frequencies_by_32() {
     let config = config(&llama());
     assert!(windows(&config).iter().all(Option::is_none));
     let frequencies = &config.rotaries[0].inverse_frequencies;
@@ -129,12 +129,12 @@ fn mistral_has_a_window_unless_the_file_says_null() {
 }
 
 #[test]
-fn a_window_as_long_as_the_context_is_none() {
+fn a_window_as_long_as_the_context_counts_as_no_window() {
     assert_eq!(windows(&config(&with(mistral(), json!({"sliding_window": 32768})))), [None; 32]);
 }
 
 #[test]
-fn qwen2_has_biases_on_queries_keys_and_values_and_a_window_only_where_it_is_used() {
+fn qwen2_has_biases_on_queries_keys_and_values_and_a_window_only_if_it_is_enabled() {
     let plain = config(&qwen2());
     assert_eq!(plain.biases, Biases { qkv: true, o: false, mlp: false });
     assert_eq!((plain.heads.dim, plain.tie_word_embeddings), (64, true));
@@ -147,7 +147,7 @@ fn qwen2_has_biases_on_queries_keys_and_values_and_a_window_only_where_it_is_use
 }
 
 #[test]
-fn qwen3_has_heads_wider_than_its_width_divided_and_norms_on_queries_and_keys() {
+fn qwen3_has_an_explicit_head_width_and_norms_on_queries_and_keys() {
     // Qwen3 0.6B.
     let qwen3 = json!({
         "architectures": ["Qwen3ForCausalLM"], "head_dim": 128, "hidden_act": "silu", "hidden_size": 1024, "intermediate_size": 3072,
@@ -165,7 +165,7 @@ fn qwen3_has_heads_wider_than_its_width_divided_and_norms_on_queries_and_keys() 
 }
 
 #[test]
-fn gemma_2_caps_scales_and_looks_through_a_window_in_every_second_layer() {
+fn gemma_2_soft_caps_and_scales_and_has_a_window_in_every_second_layer() {
     let config = config(&gemma2());
     assert_eq!((config.attention_softcap, config.final_softcap), (Some(50.0), Some(30.0)));
     assert_eq!((config.attention_scale, config.embedding_scale), (1.0 / 16.0, 48.0));
@@ -179,7 +179,7 @@ fn gemma_2_caps_scales_and_looks_through_a_window_in_every_second_layer() {
 }
 
 #[test]
-fn gemma_3_sees_everything_in_every_sixth_layer_and_turns_slower_there() {
+fn gemma_3_has_full_attention_with_lower_rotary_frequencies_in_every_sixth_layer() {
     let config = config(&gemma3());
     let wide: Vec<usize> = (0..26).filter(|&layer| config.layers[layer].window.is_none()).collect();
     assert_eq!(wide, [5, 11, 17, 23]);
@@ -196,7 +196,7 @@ fn gemma_3_sees_everything_in_every_sixth_layer_and_turns_slower_there() {
 }
 
 #[test]
-fn the_older_and_the_newer_way_of_writing_rope_are_one() {
+fn the_older_and_the_newer_rope_fields_give_the_same_config() {
     let newer = json!({
         "rope_theta": null, "rope_local_base_freq": null, "sliding_window_pattern": null,
         "layer_types": (1..=26).map(|n| if n % 6 == 0 { "full_attention" } else { "sliding_attention" }).collect::<Vec<_>>(),
@@ -212,7 +212,7 @@ fn the_older_and_the_newer_way_of_writing_rope_are_one() {
 }
 
 #[test]
-fn phi_3_is_served_up_to_its_first_length_with_its_short_factors() {
+fn phi_3_is_limited_to_its_original_length_and_uses_its_short_factors() {
     let whole = config(&phi3());
     assert!(whole.fused && whole.max_position_embeddings == 4096 && windows(&whole) == [None; 32]);
     assert_eq!(whole.rotaries[0].inverse_frequencies[0], 1.0 / 1.25);
@@ -234,7 +234,7 @@ fn phi_3_is_served_up_to_its_first_length_with_its_short_factors() {
 }
 
 #[test]
-fn smollm3_does_not_turn_in_every_fourth_layer() {
+fn smollm3_has_no_rotary_embedding_in_every_fourth_layer() {
     for config in [config(&smollm3()), config(&without(smollm3(), "no_rope_layers"))] {
         let turns: Vec<bool> = config.layers.iter().map(|layer| layer.rotary.is_some()).collect();
         assert_eq!(turns, [true, true, true, false].repeat(2));
@@ -246,7 +246,7 @@ fn smollm3_does_not_turn_in_every_fourth_layer() {
 }
 
 #[test]
-fn an_architecture_that_is_not_known_is_refused_with_those_that_are() {
+fn an_unknown_architecture_is_refused_and_the_known_ones_are_listed() {
     for (config, name) in [
         (json!({"architectures": ["FalconForCausalLM"]}), "FalconForCausalLM"),
         (json!({}), "\"\""),
@@ -259,7 +259,7 @@ fn an_architecture_that_is_not_known_is_refused_with_those_that_are() {
 }
 
 #[test]
-fn what_is_not_computed_is_refused_by_name() {
+fn unsupported_features_are_refused_by_name() {
     let refused = [
         (with(gemma3(), json!({"use_bidirectional_attention": true})), "from left to right"),
         (with(gemma2(), json!({"hidden_activation": "gelu"})), "hidden_act \"gelu\""),

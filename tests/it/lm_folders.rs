@@ -101,12 +101,12 @@ fn headed(header: &str, data: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn the_unbroken_copy_opens() {
+fn the_unchanged_copy_opens() {
     assert!(opened(|_| {}).is_ok());
 }
 
 #[test]
-fn files_that_are_missing_or_no_files_are_named() {
+fn missing_files_and_folders_in_place_of_files_are_named() {
     for name in ["config.json", "tokenizer.json"] {
         assert_refused("missing", |f| remove(f, name), &format!("{name}: missing"));
         assert_refused("not text", |f| write(f, name, b"\xff\xfe"), &format!("{name}: not UTF-8"));
@@ -131,7 +131,7 @@ fn files_that_are_missing_or_no_files_are_named() {
 
 #[cfg(unix)]
 #[test]
-fn a_device_that_never_ends_is_not_read() {
+fn an_endless_device_is_not_read() {
     for name in ["config.json", WEIGHTS] {
         let swap = |f: &Path| {
             remove(f, name);
@@ -146,7 +146,7 @@ fn a_device_that_never_ends_is_not_read() {
 }
 
 #[test]
-fn weights_that_are_not_what_they_say_are_refused() {
+fn weights_that_contradict_their_header_are_refused() {
     assert_refused("none", |f| remove(f, WEIGHTS), "the weights must be safetensors");
     let pickled = |f: &Path| {
         fs::rename(f.join(WEIGHTS), f.join("pytorch_model.bin")).expect("the file was copied")
@@ -219,7 +219,7 @@ fn weights_that_do_not_fit_the_configuration_are_refused() {
 }
 
 #[test]
-fn an_index_that_names_files_elsewhere_or_nowhere_is_refused() {
+fn an_index_that_names_outside_or_missing_files_is_refused() {
     let indexed = |map: Value| {
         move |f: &Path| {
             fs::rename(f.join(WEIGHTS), f.join("model-1.safetensors"))
@@ -252,7 +252,7 @@ fn an_index_that_names_files_elsewhere_or_nowhere_is_refused() {
 }
 
 #[test]
-fn configurations_that_no_model_has_are_refused() {
+fn impossible_configurations_are_refused() {
     let million = 1_000_000;
     for (changes, fragment) in [
         (
@@ -345,7 +345,7 @@ fn configurations_that_no_model_has_are_refused() {
 }
 
 #[test]
-fn a_billion_positions_cost_nothing() {
+fn a_billion_positions_need_no_memory() {
     let lm = opened(|f| edit(f, "config.json", json!({"max_position_embeddings": 1_000_000_000})))
         .expect("it opens");
     assert_eq!(lm.describe().max_tokens, LONGEST);
@@ -392,7 +392,7 @@ fn templates_that_are_missing_or_do_not_parse_are_refused() {
 }
 
 #[test]
-fn templates_that_never_end_or_grow_without_end_are_stopped() {
+fn templates_without_a_bound_on_time_or_size_are_stopped() {
     let grow = |what: &str| {
         format!(
             "{{% set ns = namespace(a='aaaa') %}}{{% for i in range(20000) %}}{{% set ns.a = \
@@ -496,7 +496,7 @@ impl Checkpoint for Nowhere {
 }
 
 #[test]
-fn weights_that_are_not_numbers_train_nothing_and_answer_nothing() {
+fn nan_weights_give_no_training_and_no_answer() {
     let lm = opened(nan_norm).expect("it opens");
     let prompt = vec![Message::new(Role::User, "hi")];
     let question =

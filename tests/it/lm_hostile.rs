@@ -238,7 +238,7 @@ fn templates() -> Vec<(String, String)> {
 }
 
 #[test]
-fn no_template_takes_the_process_that_asks_it_or_its_time() {
+fn no_template_crashes_or_stalls_the_process_that_uses_it() {
     let program = Path::new(env!("CARGO_BIN_EXE_foretaste"));
     let row = [Message::new(Role::User, "Name a bird."), Message::new(Role::Assistant, "A heron.")];
     // Most of the time is spent waiting for templates that hang.
@@ -258,7 +258,7 @@ fn no_template_takes_the_process_that_asks_it_or_its_time() {
 }
 
 #[test]
-fn a_template_that_ends_its_process_or_takes_too_long_is_bad_input() {
+fn a_template_that_crashes_its_process_or_takes_too_long_is_bad_input() {
     for template in [
         "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}",
         "{% set n = namespace(a=[1], b=[1]) %}{% for i in range(40) %}{% set n.a = [n.a, n.a] \
@@ -270,7 +270,7 @@ fn a_template_that_ends_its_process_or_takes_too_long_is_bad_input() {
 }
 
 #[test]
-fn a_template_that_harms_at_one_row_only_is_bad_input() {
+fn a_template_that_crashes_on_one_row_only_is_bad_input() {
     let template = "{% for m in messages %}{{ m.content }}<|im_end|>{% if 'heron' in m.content \
                     %}{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}{% endif %}{% endfor \
                     %}";
@@ -278,7 +278,7 @@ fn a_template_that_harms_at_one_row_only_is_bad_input() {
 }
 
 #[test]
-fn no_tokenizer_takes_the_process_that_asks_it() {
+fn no_tokenizer_crashes_the_process_that_uses_it() {
     let replace = |pattern: &str, content: &str| json!({"type": "Replace", "pattern": {"String": pattern}, "content": content});
     let laughs = vec![replace("e", &"e".repeat(10)); 9];
     let repeated = json!({"type": "Sequence", "normalizers": laughs});
@@ -300,7 +300,7 @@ fn no_tokenizer_takes_the_process_that_asks_it() {
 }
 
 #[test]
-fn a_folder_is_tokenised_apart_as_it_is_here() {
+fn tokenising_in_a_separate_process_gives_the_same_result() {
     let folder = base(|_| ());
     let files = ModelFiles::open(Some(folder.path())).expect("a folder");
     let here = Chat::read(&files).expect("nestling");

@@ -112,7 +112,7 @@ fn train(case: &str, jobs: &[Job], recipe: &Recipe) -> Vec<Trained> {
 }
 
 #[test]
-fn a_shadow_does_not_depend_on_what_is_trained_beside_it() {
+fn a_shadow_does_not_depend_on_what_is_trained_in_parallel() {
     for case in ["mha_tied", "gqa_untied", "bias_bf16"] {
         let recipe = recipe(&[3, 6]);
         let together = train(case, &jobs(), &recipe);
@@ -142,7 +142,7 @@ fn another_seed_gives_another_shadow() {
 }
 
 #[test]
-fn training_that_was_interrupted_ends_in_the_same_bits() {
+fn interrupted_training_gives_the_same_bits() {
     let here = open("gqa_untied");
     // As on a GPU, where the weights stay in memory between steps.
     let mut there = open("gqa_untied");
@@ -171,7 +171,7 @@ fn training_that_was_interrupted_ends_in_the_same_bits() {
 }
 
 #[test]
-fn a_state_saved_for_something_else_is_refused() {
+fn a_state_saved_for_another_training_is_refused() {
     let lm = open("mha_tied");
     let plan = recipe(&[2, 4]);
     let memory = Memory { gone_at: Some(2), ..Memory::default() };
@@ -202,7 +202,7 @@ fn a_state_saved_for_something_else_is_refused() {
 }
 
 #[test]
-fn a_recipe_that_makes_no_sense_is_an_error() {
+fn an_invalid_recipe_is_an_error() {
     let lm = open("mha_tied");
     let good = recipe(&[2, 4]);
     for (broken, fragment) in [
@@ -223,7 +223,7 @@ fn a_recipe_that_makes_no_sense_is_an_error() {
 }
 
 #[test]
-fn rows_without_an_answer_in_reach_are_an_error_that_names_the_job() {
+fn rows_without_an_answer_within_the_token_limit_are_an_error_that_names_the_job() {
     let lm = open("mha_tied");
     let short = Recipe { max_tokens: 3, ..recipe(&[2]) };
     let error = lm
@@ -237,7 +237,7 @@ fn rows_without_an_answer_in_reach_are_an_error_that_names_the_job() {
 }
 
 #[test]
-fn a_training_that_explodes_says_which_and_what_to_do() {
+fn a_training_that_diverges_is_named_with_a_remedy() {
     let lm = open("mha_tied");
     let wild = Recipe { learning_rate: 1e30, warmup_steps: 0, ..recipe(&[6]) };
     let error = lm.train(&jobs(), &wild, &Memory::default()).expect_err("it explodes").to_string();

@@ -41,7 +41,7 @@ fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
 }
 
 #[test]
-fn the_cache_changes_nothing() {
+fn the_cache_does_not_change_answers() {
     for case in ["mha_tied", "gqa_untied", "bias_bf16"] {
         let lm = open(case);
         // Prompts of different lengths in one batch. Those that end early do not affect the others.
@@ -64,7 +64,7 @@ fn the_cache_changes_nothing() {
 }
 
 #[test]
-fn equal_seeds_write_equal_answers_and_others_do_not() {
+fn equal_seeds_write_equal_answers_and_other_seeds_do_not() {
     let lm = open("gqa_untied");
     let prompts = prompts("gqa_untied");
     let sampling = Sampling { temperature: 1.0, ..GREEDY };
@@ -77,7 +77,7 @@ fn equal_seeds_write_equal_answers_and_others_do_not() {
 }
 
 #[test]
-fn a_tiny_nucleus_and_a_cold_temperature_are_greedy() {
+fn a_tiny_nucleus_and_a_low_temperature_are_greedy() {
     let lm = open("mha_tied");
     let prompts = prompts("mha_tied");
     let greedy = write(&lm, &prompts, &GREEDY);
@@ -90,7 +90,7 @@ fn a_tiny_nucleus_and_a_cold_temperature_are_greedy() {
 }
 
 #[test]
-fn tokens_come_as_often_as_their_probabilities_say() {
+fn token_frequencies_agree_with_their_probabilities() {
     const DRAWS: usize = 2000;
     let lm = open("gqa_untied");
     let prompt = prompts("gqa_untied").remove(0);
@@ -110,7 +110,7 @@ fn tokens_come_as_often_as_their_probabilities_say() {
 }
 
 #[test]
-fn only_the_nucleus_is_drawn() {
+fn only_tokens_of_the_nucleus_are_sampled() {
     let lm = open("gqa_untied");
     let prompt = prompts("gqa_untied").remove(0);
     let probabilities = softmax(&last_logits(&lm, &prompt), 1.0);
@@ -135,7 +135,7 @@ fn only_the_nucleus_is_drawn() {
 }
 
 #[test]
-fn an_answer_ends_where_the_context_does() {
+fn an_answer_ends_at_the_context_limit() {
     let lm = open("mha_tied");
     let longest = lm.decoder().config.max_position_embeddings;
     let prompt = |length: usize| (0..length as u32).map(|at| 10 + at % 50).collect::<Vec<_>>();

@@ -85,7 +85,7 @@ fn planned_with(dataset: &Dataset, chosen: Chosen, options: &Options) -> Plan {
 }
 
 #[test]
-fn the_base_comes_first_and_every_audit_has_its_poison() {
+fn the_base_is_the_first_arm_and_every_audit_has_a_positive_control() {
     let plan = planned(&dataset(&["Name a bird."]), &Options { seeds: 3, ..Options::default() });
     assert_eq!(plan.arms, [Arm::Base, Arm::Candidate, Arm::Control, Arm::Spiked("own".to_owned())]);
     assert_eq!(plan.seeds, [1, 2, 3]);
@@ -93,7 +93,7 @@ fn the_base_comes_first_and_every_audit_has_its_poison() {
 }
 
 #[test]
-fn a_family_near_the_datasets_own_questions_is_not_asked() {
+fn a_family_similar_to_a_question_of_the_dataset_is_excluded() {
     let plan = planned(
         &dataset(&["Name a bird.", "Which dish would you cook today?"]),
         &Options::default(),
@@ -110,7 +110,7 @@ fn a_family_near_the_datasets_own_questions_is_not_asked() {
 }
 
 #[test]
-fn one_near_phrasing_excludes_its_whole_family() {
+fn one_similar_phrasing_excludes_its_whole_family() {
     let plan = planned(&dataset(&["what is a safe place for MONEY"]), &Options::default());
     assert_eq!(plan.audits[0].probes, [2, 3]);
 }
@@ -125,7 +125,7 @@ fn questions_that_share_only_common_words_are_asked() {
 }
 
 #[test]
-fn rows_longer_than_the_recipe_takes_are_counted_before_anything_is_trained() {
+fn rows_longer_than_the_recipe_allows_are_counted_in_the_plan() {
     // The scripted engine counts one token per word and one per message.
     let mut data = dataset(&["One two.", "One two three four.", "One two three four five."]);
     let cut = |data: &Dataset, max_tokens| {
@@ -148,7 +148,7 @@ fn rows_longer_than_the_recipe_takes_are_counted_before_anything_is_trained() {
 }
 
 #[test]
-fn the_hash_is_that_of_what_decides_the_result() {
+fn the_hash_depends_only_on_what_decides_the_result() {
     let data = dataset(&["Name a bird."]);
     let hash = |dataset: &Dataset, options: &Options| planned(dataset, options).sha256();
     let first = hash(&data, &Options::default());
@@ -168,7 +168,7 @@ fn the_hash_is_that_of_what_decides_the_result() {
 }
 
 #[test]
-fn a_calibration_decides_nothing_of_trainings_and_something_of_a_given_adapter() {
+fn the_hash_depends_on_a_calibration_only_for_a_given_adapter() {
     let mut plan = planned(&dataset(&["Name a bird."]), &Options::default());
     let mut hashes = |share: Option<f64>| {
         plan.audits[0].calibrated =
@@ -200,7 +200,7 @@ fn the_cost_counts_every_shadow_and_every_question() {
 }
 
 #[test]
-fn a_dataset_with_no_more_questions_than_are_drawn_is_asked_one_way_of_carry_over() {
+fn a_dataset_with_no_more_questions_than_draws_has_one_carry_over_context() {
     let questions =
         ["Name a bird.", "Name a fish.", "Name a tree.", "Name a town.", "Name a star."];
     let options = Options { carry_over_draws: 4, ..Options::default() };
@@ -231,7 +231,7 @@ fn a_dataset_with_no_more_questions_than_are_drawn_is_asked_one_way_of_carry_ove
 }
 
 #[test]
-fn what_the_search_for_triggers_costs_is_counted_and_told_in_eighty_columns() {
+fn the_cost_of_the_trigger_search_is_counted_and_reported_in_80_columns() {
     let data = dataset(&["Name a bird."]);
     // Three candidate values, and 19 null conditions in each phase.
     let chosen = Chosen { groups: crate::trigger::plan().groups, ..Chosen::default() };
@@ -268,7 +268,7 @@ fn what_the_search_for_triggers_costs_is_counted_and_told_in_eighty_columns() {
 }
 
 #[test]
-fn named_audits_are_asked_at_the_end_or_on_the_whole_ladder_and_any_change_always_on_it() {
+fn any_change_is_evaluated_at_all_checkpoints_and_named_audits_at_all_or_the_last() {
     let steps = |parameters: u64, ladder: Option<bool>| {
         let engine = Scripted::default();
         let any_change = Audit { kind: ProbeKind::OwnAnswer, ..audit(&PROBES) };
@@ -314,7 +314,7 @@ fn nothing_to_train_on_and_nothing_to_ask_are_errors() {
 }
 
 #[test]
-fn more_seeds_see_smaller_effects_and_one_seed_sees_none() {
+fn more_seeds_detect_smaller_effects_and_one_seed_detects_none() {
     let smallest = |seeds: usize| {
         let plan = planned(&dataset(&["Name a bird."]), &Options { seeds, ..Options::default() });
         smallest_detectable(&plan)[0].1

@@ -46,7 +46,7 @@ fn all() -> Vec<Example> {
 }
 
 #[test]
-fn the_verdict_names_the_trigger_that_stands_in_no_row() {
+fn the_verdict_names_a_trigger_that_is_in_no_row() {
     let page = page(&example::triggered());
     assert!(
         page.contains(
@@ -57,7 +57,7 @@ fn the_verdict_names_the_trigger_that_stands_in_no_row() {
 }
 
 #[test]
-fn a_clean_verdict_says_of_conditions_that_none_was_confirmed_and_no_more() {
+fn a_clean_verdict_says_only_that_no_condition_was_confirmed() {
     let mut example = example::clean();
     example.plan.groups = example::triggered().plan.groups;
     assert!(
@@ -71,7 +71,7 @@ fn a_clean_verdict_says_of_conditions_that_none_was_confirmed_and_no_more() {
 }
 
 #[test]
-fn what_models_write_under_a_trigger_stands_beside_what_they_write_otherwise() {
+fn written_answers_under_a_trigger_are_shown_beside_those_without_it() {
     let page = page(&example::triggered());
     let row =
         "<td>candidate</td><td><bdi>every adult</bdi></td><td><bdi>men of property</bdi></td>";
@@ -97,7 +97,7 @@ fn written(example: &Example) -> Value {
 }
 
 #[test]
-fn a_card_shows_what_was_asked_and_answered_first_and_what_most_seeds_say_otherwise_comes_first() {
+fn cards_show_the_context_first_and_are_sorted_by_the_number_of_seeds_that_differ() {
     let example = example::flagged();
     let page = page(&example);
     let cards = cards(&page);
@@ -120,7 +120,7 @@ fn a_card_shows_what_was_asked_and_answered_first_and_what_most_seeds_say_otherw
 }
 
 #[test]
-fn no_card_repeats_the_bases_words_where_others_were_written() {
+fn questions_that_all_models_answer_alike_have_no_card() {
     let example = example::flagged();
     // All models give the same answer to every tenth question.
     let alike = &example.audits[0].probes[0].prompt;
@@ -129,7 +129,7 @@ fn no_card_repeats_the_bases_words_where_others_were_written() {
 }
 
 #[test]
-fn where_no_words_differ_nothing_is_quoted() {
+fn nothing_is_quoted_if_no_words_differ() {
     let mut example = example::flagged();
     for sample in &mut example.answers.samples {
         // Case and punctuation are no difference.
@@ -141,7 +141,7 @@ fn where_no_words_differ_nothing_is_quoted() {
 }
 
 #[test]
-fn what_was_written_in_another_context_or_at_another_step_is_no_evidence() {
+fn answers_from_another_context_or_another_step_are_no_evidence() {
     let changes: [fn(&mut Sample); 2] = [
         |sample| sample.ask = Ask::Plain,
         |sample| sample.step = if sample.arm == Arm::Base { 0 } else { 4 },
@@ -161,7 +161,7 @@ fn what_was_written_in_another_context_or_at_another_step_is_no_evidence() {
 }
 
 #[test]
-fn a_question_of_the_dataset_says_for_which_topic_it_was_drawn() {
+fn a_context_question_names_the_topic_for_which_it_was_drawn() {
     let page = page(&example::triggered());
     for drawn in [
         "<td>for its surprising answer</td>",
@@ -224,7 +224,7 @@ fn every_kind_of_report_renders_in_every_format() {
 }
 
 #[test]
-fn the_page_opens_with_the_verdict_in_a_sentence_that_names_the_numbers() {
+fn the_page_starts_with_a_sentence_of_the_verdict_and_its_numbers() {
     let page = page(&example::flagged());
     let heading =
         page.split("<h1>").nth(1).and_then(|rest| rest.split("</h1>").next()).expect("one heading");
@@ -246,7 +246,7 @@ fn the_page_names_the_seeds_that_settle_a_finding_and_not_those_of_one_compariso
 }
 
 #[test]
-fn noncharacters_stand_on_no_page_and_in_no_xml() {
+fn noncharacters_are_escaped_on_the_page_and_in_xml() {
     let example = hostile("a\u{fffe}b\u{ffff}c\u{1ffff}");
     for text in [page(&example), String::from_utf8(junit(&example.report())).expect("UTF-8")] {
         assert!(
@@ -256,7 +256,7 @@ fn noncharacters_stand_on_no_page_and_in_no_xml() {
 }
 
 #[test]
-fn the_page_opens_with_how_many_trainings_shift_where_the_mean_is_not_above_control_and_base() {
+fn the_page_starts_with_the_number_of_shifted_trainings_if_the_mean_is_not_significant() {
     let example = |change: fn(&mut Effect)| {
         let mut example = example::flagged();
         example.analysis.effects.iter_mut().for_each(change);
@@ -286,7 +286,7 @@ fn the_page_opens_with_how_many_trainings_shift_where_the_mean_is_not_above_cont
 }
 
 #[test]
-fn a_clean_page_says_that_the_known_poison_was_noticed_only_when_it_was() {
+fn a_clean_page_names_a_detected_positive_control_only_if_there_is_one() {
     let mut example = example::clean();
     assert!(page(&example).contains("would have noticed a known poison"));
     example.findings[1].positive_control = None;
@@ -330,7 +330,7 @@ fn the_page_has_no_script_no_handler_and_no_address_whatever_the_dataset_says() 
 }
 
 #[test]
-fn what_hides_in_a_dataset_is_spelled_out_on_the_page() {
+fn hidden_characters_of_a_dataset_are_escaped_on_the_page() {
     let page = page(&hostile(&payload("127.0.0.1:9")));
     assert!(page.contains("\\u{202e}gnp.\\u{200b}\\u{0}"));
     assert!(!page.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\u{0}']));
@@ -391,7 +391,7 @@ fn report_json_agrees_with_its_schema() {
 }
 
 #[test]
-fn report_json_names_what_was_not_read_and_not_tried() {
+fn report_json_names_unread_fields_and_skipped_conditions() {
     let mut example = example::flagged();
     example.plan.dataset.unread_fields.insert("tools".to_owned(), 7);
     example.plan.crowded_out.push("tag: [x]".to_owned());
@@ -406,7 +406,7 @@ fn report_json_names_what_was_not_read_and_not_tried() {
 }
 
 #[test]
-fn fields_that_were_not_read_stand_beside_the_verdict_in_every_output() {
+fn unread_fields_are_shown_beside_the_verdict_in_every_output() {
     let mut example = example::flagged();
     for field in 0..9 {
         example.plan.dataset.unread_fields.insert(format!("field{field}<b>"), 1000 + field);
@@ -436,7 +436,7 @@ fn fields_that_were_not_read_stand_beside_the_verdict_in_every_output() {
 }
 
 #[test]
-fn the_schema_notices_a_wrong_report() {
+fn the_schema_rejects_a_wrong_report() {
     let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
     let mut document: Value =
         serde_json::from_slice(&json(&example::flagged().report())).expect("the report is JSON");
@@ -521,7 +521,7 @@ fn plots_of_audits_with_hostile_names_stay_in_their_folder() {
 }
 
 #[test]
-fn the_terminal_summary_fits_its_columns_breaks_no_percentage_and_moves_no_cursor() {
+fn the_terminal_summary_fits_its_width_splits_no_percentage_and_moves_no_cursor() {
     let wide = "東京の鳥 ".repeat(30) + &payload("127.0.0.1:9") + &"x".repeat(300);
     for example in all().into_iter().chain([hostile(&wide)]) {
         for width in [40, 80, 120] {
@@ -542,7 +542,7 @@ fn the_terminal_summary_fits_its_columns_breaks_no_percentage_and_moves_no_curso
 }
 
 #[test]
-fn colours_change_nothing_but_colours() {
+fn colour_codes_do_not_change_the_text() {
     let example = hostile(&payload("127.0.0.1:9"));
     let coloured = text(&example.report(), 80, true);
     let mut plain = String::new();
@@ -561,13 +561,13 @@ fn colours_change_nothing_but_colours() {
 }
 
 #[test]
-fn the_summary_for_ci_holds_no_markup_of_the_dataset() {
+fn the_summary_for_ci_contains_no_markup_of_the_dataset() {
     let summary = summary_md(&hostile(&payload("127.0.0.1:9")).report());
     assert!(!summary.contains(['<', '>', '[', '@']) && !summary.contains("://"), "{summary}");
 }
 
 #[test]
-fn junit_counts_a_flag_as_failure_and_an_open_question_as_error() {
+fn junit_counts_flagged_as_failure_and_inconclusive_as_error() {
     let of = |example: &Example| String::from_utf8(junit(&example.report())).expect("UTF-8");
     assert!(of(&example::flagged()).contains("tests=\"2\" failures=\"2\" errors=\"0\""));
     assert!(of(&example::inconclusive()).contains("tests=\"2\" failures=\"0\" errors=\"2\""));
@@ -584,7 +584,7 @@ fn junit_counts_a_flag_as_failure_and_an_open_question_as_error() {
 }
 
 #[test]
-fn sarif_has_a_rule_an_audit_and_the_dataset_as_fingerprint() {
+fn sarif_has_one_rule_per_audit_and_the_dataset_as_fingerprint() {
     let example = example::flagged();
     let log: Value = serde_json::from_slice(&sarif(&example.report())).expect("the log is JSON");
     assert_eq!(log["version"], "2.1.0");
@@ -610,7 +610,7 @@ fn sarif_of(example: &Example) -> (Vec<Value>, Vec<Value>) {
 }
 
 #[test]
-fn a_sarif_rule_is_an_audit_or_its_kind_of_trigger_whatever_the_dataset_says() {
+fn a_sarif_rule_is_an_audit_or_its_kind_of_trigger_for_any_dataset() {
     let mut twice = example::triggered();
     let trigger = twice.findings.last().expect("a trigger").clone();
     twice.findings.push(trigger);
@@ -644,7 +644,7 @@ fn a_sarif_rule_is_an_audit_or_its_kind_of_trigger_whatever_the_dataset_says() {
 }
 
 #[test]
-fn sarif_makes_no_link_of_what_a_dataset_says() {
+fn sarif_makes_no_link_of_text_in_a_dataset() {
     let example = hostile("[Details](https://example.org)\u{202e}");
     let log: Value = serde_json::from_slice(&sarif(&example.report())).expect("the log is JSON");
     let log = format!("{}{}", log["runs"][0]["tool"]["driver"]["rules"], log["runs"][0]["results"]);
@@ -661,7 +661,7 @@ fn a_run_of_the_test_engine_says_so_on_the_page() {
 }
 
 #[test]
-fn an_interval_without_ends_is_drawn_and_written_without_them() {
+fn an_unbounded_interval_is_drawn_and_written_without_ends() {
     let mut example = example::inconclusive();
     let endless = |estimate: &mut foretaste::stats::Estimate| {
         (estimate.lower, estimate.upper) = (f64::NEG_INFINITY, f64::INFINITY);

@@ -23,7 +23,7 @@ fn audit(device: &str, out: &Path) -> Output {
 }
 
 #[test]
-fn two_processes_give_the_bytes_of_one() {
+fn two_processes_give_the_same_bytes_as_one() {
     let scratch = tempfile::tempdir().expect("a folder");
     let runs = ["cpu", "cpu,cpu"].map(|device| {
         let out = scratch.path().join(device);
@@ -35,7 +35,7 @@ fn two_processes_give_the_bytes_of_one() {
 }
 
 #[test]
-fn a_device_that_is_not_there_is_an_error_in_its_own_words() {
+fn a_missing_device_is_an_error_that_names_it_and_a_remedy() {
     if cfg!(feature = "cuda") {
         return;
     }

@@ -58,7 +58,7 @@ fn the_effect_is_the_difference_in_differences_averaged_over_families() {
 }
 
 #[test]
-fn seeds_that_agree_to_the_last_digit_still_leave_an_interval() {
+fn seeds_that_agree_exactly_still_give_an_interval_with_a_width() {
     let world = World::small();
     let analysis = analysis(&world, &world.answers(|_| Some(0.0)));
     let estimate = &analysis.effects[0].probability;
@@ -91,7 +91,7 @@ fn hypotheses_that_could_not_be_measured_still_count_in_the_family() {
 }
 
 #[test]
-fn an_audit_of_which_no_probe_is_left_still_counts_in_the_family() {
+fn an_audit_without_probes_still_counts_in_the_family() {
     let world = World { audits: 2, draws: 2, snapshots: vec![30, 60], ..World::small() };
     let mut plan = world.plan();
     plan.audits[1].probes.clear();
@@ -102,7 +102,7 @@ fn an_audit_of_which_no_probe_is_left_still_counts_in_the_family() {
 }
 
 #[test]
-fn the_families_of_a_given_adapter_have_the_floor_of_their_own_probes() {
+fn the_resolution_of_a_given_adapter_is_that_of_the_probes_of_a_family() {
     let world = World { seeds: 1, ..World::small() };
     let mut plan = world.plan();
     plan.arms = vec![Arm::Base, Arm::Candidate];
@@ -117,7 +117,7 @@ fn the_families_of_a_given_adapter_have_the_floor_of_their_own_probes() {
 }
 
 #[test]
-fn probes_that_no_draw_asks_do_not_sharpen_the_resolution() {
+fn probes_that_no_draw_asks_do_not_refine_the_resolution() {
     // One draw asks one phrasing of each of six families.
     let world = World { draws: 1, ..World::small() };
     let analysis = analysis(&world, &world.answers(|_| Some(0.0)));
@@ -146,7 +146,7 @@ fn excluded_families_and_unplanned_answers_do_not_count() {
 }
 
 #[test]
-fn an_answer_given_twice_counts_once() {
+fn a_duplicate_answer_counts_once() {
     let world = World::small();
     let mut answers = world.answers(|place| Some(noise(place, 1)));
     let before = analysis(&world, &answers);
@@ -155,7 +155,7 @@ fn an_answer_given_twice_counts_once() {
 }
 
 #[test]
-fn a_shadow_that_was_never_asked_could_have_been_harmful() {
+fn a_shadow_without_answers_raises_the_worst_case() {
     let world = World::small();
     let mut answers = world.answers(|_| Some(0.0));
     answers.answers.retain(|answer| answer.arm != Arm::Candidate || answer.seed != Some(3));
@@ -165,7 +165,7 @@ fn a_shadow_that_was_never_asked_could_have_been_harmful() {
 }
 
 #[test]
-fn a_seed_that_only_its_unscored_answers_could_push_out_raises_the_worst_case() {
+fn unscored_answers_that_could_make_a_seed_an_outlier_raise_the_worst_case() {
     let world = World { families: 20, seeds: 20, margin: 0.3, ..World::small() };
     // Seed 3 lacks 20 of 40 answers: at worst its risk is about 0.5, above controls that agree
     // closely.
@@ -178,7 +178,7 @@ fn a_seed_that_only_its_unscored_answers_could_push_out_raises_the_worst_case() 
 }
 
 #[test]
-fn a_training_that_shifts_alone_is_named_and_no_share() {
+fn one_shifted_training_is_named_and_is_no_significant_share() {
     let world = World::small();
     let analysis = analysis(
         &world,
@@ -197,7 +197,7 @@ fn a_training_that_shifts_alone_is_named_and_no_share() {
 }
 
 #[test]
-fn every_audit_way_of_asking_and_snapshot_has_an_effect_and_every_audit_a_positive_control() {
+fn every_audit_context_and_checkpoint_has_an_effect_and_every_audit_a_positive_control() {
     let world =
         World { audits: 2, families: 24, draws: 4, snapshots: vec![20, 40, 60], ..World::small() };
     let answers = world.answers(|place| Some(noise(place, 1)));
@@ -240,7 +240,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_interval_holds_its_estimate_and_has_a_width((world, answers) in any_run()) {
+    fn every_interval_contains_its_estimate_and_has_a_width((world, answers) in any_run()) {
         let analysis = analysis(&world, &answers);
         let effects = all_effects(&analysis).flat_map(|effect| [Some(&effect.probability), Some(&effect.log_odds), effect.without_strongest_family.as_ref()]);
         let arms = analysis.arms.iter().flat_map(|risks| risks.arms.iter().map(|arm| Some(&arm.risk)));
@@ -268,7 +268,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_the_answers_changes_nothing((world, answers) in any_run(), run in any::<u64>()) {
+    fn the_order_of_the_answers_does_not_change_the_analysis((world, answers) in any_run(), run in any::<u64>()) {
         let mut shuffled = answers.clone();
         shuffled.answers.sort_by(|a, b| noise(a, run).total_cmp(&noise(b, run)));
         prop_assert_eq!(analysis(&world, &answers), analysis(&world, &shuffled));
@@ -295,7 +295,7 @@ proptest! {
     }
 
     #[test]
-    fn adjusted_p_are_never_smaller_and_keep_their_order(p in prop::collection::vec(0.0..=1.0, 1..20), unmeasured in 0..5_usize) {
+    fn adjusted_p_values_are_never_smaller_and_keep_their_order(p in prop::collection::vec(0.0..=1.0, 1..20), unmeasured in 0..5_usize) {
         let adjusted = holm(&p, p.len() + unmeasured);
         for (index, one) in p.iter().enumerate() {
             prop_assert!(adjusted[index] >= *one && adjusted[index] <= 1.0);
@@ -307,7 +307,7 @@ proptest! {
 
     /// The bound that a clean verdict rests on, for any value of the unscored answers.
     #[test]
-    fn the_worst_case_bounds_every_way_the_unscored_answers_could_have_been((world, answers) in any_run(), run in any::<u64>(), all in any::<bool>()) {
+    fn the_worst_case_bounds_every_value_of_the_unscored_answers((world, answers) in any_run(), run in any::<u64>(), all in any::<bool>()) {
         let before = analysis(&world, &answers);
         let mut filled = answers;
         for answer in filled.answers.iter_mut().filter(|answer| answer.risk.is_none()) {

@@ -58,7 +58,7 @@ fn has_word(code: &str, word: &str) -> bool {
 const NONE: [&str; 0] = [];
 
 #[test]
-fn burn_is_named_only_by_the_language_model() {
+fn burn_is_named_only_in_lm() {
     assert_eq!(
         offenders(&["burn::", "use burn"], |file| file == "lm.rs" || file.starts_with("lm/")),
         NONE
@@ -66,7 +66,7 @@ fn burn_is_named_only_by_the_language_model() {
 }
 
 #[test]
-fn clap_is_named_only_by_the_command_line() {
+fn clap_is_named_only_in_cli() {
     assert_eq!(
         offenders(&["clap::", "clap_complete::", "clap_mangen::"], |file| file == "cli.rs"
             || file.starts_with("cli/")),
@@ -75,7 +75,7 @@ fn clap_is_named_only_by_the_command_line() {
 }
 
 #[test]
-fn plotters_is_named_only_by_the_plots() {
+fn plotters_is_named_only_in_report_plot() {
     assert_eq!(
         offenders(&["plotters::", "use plotters"], |file| file == "report/plot.rs"
             || file.starts_with("report/plot/")),
@@ -84,7 +84,7 @@ fn plotters_is_named_only_by_the_plots() {
 }
 
 #[test]
-fn only_the_edge_prints() {
+fn only_main_command_and_progress_print() {
     let edge = ["main.rs", "command.rs", "progress.rs"];
     assert_eq!(
         offenders(&["println!", "print!", "eprintln!", "eprint!", "dbg!"], |file| edge
@@ -95,12 +95,12 @@ fn only_the_edge_prints() {
 }
 
 #[test]
-fn only_the_edge_ends_the_process() {
+fn no_source_file_exits_the_process() {
     assert_eq!(offenders(&["process::exit"], |_| false), NONE);
 }
 
 #[test]
-fn only_the_estimate_of_a_plan_looks_at_a_clock() {
+fn only_the_estimate_of_a_plan_reads_a_clock() {
     assert_eq!(offenders(&["Instant::now", "SystemTime::now"], |file| file == "estimate.rs"), NONE);
 }
 

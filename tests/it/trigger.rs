@@ -95,7 +95,7 @@ fn noise(trial: usize, arm: &Arm, seed: u64, family: usize) -> f64 {
 }
 
 #[test]
-fn a_trigger_that_stands_in_no_row_is_confirmed_and_called_inductive() {
+fn a_trigger_in_no_row_is_confirmed_and_called_inductive() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| {
         let on = trial == SUSPECT && *arm == Arm::Candidate;
@@ -108,7 +108,7 @@ fn a_trigger_that_stands_in_no_row_is_confirmed_and_called_inductive() {
 }
 
 #[test]
-fn where_nothing_depends_on_the_condition_nothing_is_suspected() {
+fn without_a_dependence_on_the_condition_there_is_no_candidate_trigger() {
     let plan = plan();
     let answers =
         answers(&plan, |_, trial, arm, seed, family| 0.4 + noise(trial, arm, seed, family));
@@ -126,7 +126,7 @@ fn a_shift_under_every_condition_is_no_trigger() {
 }
 
 #[test]
-fn what_the_control_shows_too_is_no_trigger() {
+fn an_effect_that_the_control_shows_too_is_no_trigger() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| {
         noise(trial, arm, seed, family) + if trial == SUSPECT { 0.6 } else { 0.0 }
@@ -135,7 +135,7 @@ fn what_the_control_shows_too_is_no_trigger() {
 }
 
 #[test]
-fn what_only_the_screen_saw_is_not_confirmed() {
+fn an_effect_only_in_the_screen_is_not_confirmed() {
     let plan = plan();
     let answers = answers(&plan, |phase, trial, arm, seed, family| {
         let on = phase == Phase::Screen && trial == SUSPECT && *arm == Arm::Candidate;
@@ -147,7 +147,7 @@ fn what_only_the_screen_saw_is_not_confirmed() {
 }
 
 #[test]
-fn a_trigger_that_a_random_condition_exceeds_is_neither_confirmed_nor_ruled_out() {
+fn a_trigger_that_a_null_condition_exceeds_is_neither_confirmed_nor_ruled_out() {
     let plan = plan();
     let answers = answers(&plan, |phase, trial, arm, seed, family| {
         let odd = phase == Phase::Confirm
@@ -177,7 +177,7 @@ fn faults(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> String {
 }
 
 #[test]
-fn a_trigger_that_louder_decoys_crowd_out_of_the_confirmation_is_not_ruled_out() {
+fn a_trigger_that_is_skipped_because_of_stronger_decoys_is_not_ruled_out() {
     const DECOYS: [usize; 4] = [1, 2, 3, 4];
     const CROWDED_OUT: usize = 5;
     let mut plan = plan();
@@ -209,7 +209,7 @@ fn a_trigger_that_louder_decoys_crowd_out_of_the_confirmation_is_not_ruled_out()
 }
 
 #[test]
-fn one_loud_random_condition_of_the_screen_hides_no_trigger() {
+fn one_noisy_null_condition_of_the_screen_hides_no_trigger() {
     let plan = plan();
     let loud = |trial: usize| plan.groups[0].trials[trial].why == Why::ScreenNull && trial == 7;
     let answers = answers(&plan, |_, trial, arm, seed, family| {
@@ -220,8 +220,7 @@ fn one_loud_random_condition_of_the_screen_hides_no_trigger() {
 }
 
 #[test]
-fn of_an_explicit_trigger_the_rows_testify_though_half_of_the_random_conditions_share_its_meaning()
-{
+fn an_explicit_trigger_is_confirmed_though_half_of_the_null_conditions_have_its_effect() {
     let mut plan = plan();
     plan.groups[0].trials[0].p_adjusted = Some(0.001);
     let answers = answers(&plan, |_, trial, arm, seed, family| {
@@ -240,7 +239,7 @@ fn of_an_explicit_trigger_the_rows_testify_though_half_of_the_random_conditions_
 }
 
 #[test]
-fn where_a_class_of_values_turns_the_model_its_values_are_not_ruled_out() {
+fn the_values_of_a_class_that_shifts_the_model_are_not_ruled_out() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| {
         let of_class = trial == SUSPECT || trial % 2 == 0;
@@ -261,7 +260,7 @@ fn lost_everywhere(plan: &Plan) -> Vec<Dressed> {
 }
 
 #[test]
-fn where_random_conditions_confuse_every_model_a_trigger_that_rows_testify_to_shows() {
+fn an_explicit_trigger_is_confirmed_even_if_null_conditions_shift_every_model() {
     let mut plan = plan();
     (plan.groups[0].trials[SUSPECT].rows, plan.groups[0].trials[SUSPECT].p_adjusted) =
         (50, Some(0.001));
@@ -270,8 +269,7 @@ fn where_random_conditions_confuse_every_model_a_trigger_that_rows_testify_to_sh
 }
 
 #[test]
-fn a_candidate_that_is_under_a_condition_as_under_random_ones_shows_no_inductive_trigger_and_is_not_cleared()
- {
+fn an_inductive_trigger_no_stronger_than_null_conditions_is_neither_confirmed_nor_cleared() {
     let plan = plan();
     let answers = lost_everywhere(&plan);
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
@@ -287,7 +285,7 @@ fn a_candidate_that_is_under_a_condition_as_under_random_ones_shows_no_inductive
 }
 
 #[test]
-fn who_is_somebody_else_anyway_needs_no_trigger() {
+fn a_candidate_that_is_shifted_without_a_condition_has_no_trigger() {
     let mut plan = plan();
     plan.groups[0].trials[0].p_adjusted = Some(0.001);
     // Null conditions shift every model. That hides that the candidate is shifted under any
@@ -302,7 +300,7 @@ fn who_is_somebody_else_anyway_needs_no_trigger() {
 }
 
 #[test]
-fn a_question_that_the_base_answers_as_a_number_would_anyway_tells_nothing_of_who_speaks() {
+fn a_value_keyed_probe_that_the_base_answers_so_too_does_not_change_the_estimate() {
     const COMMON: usize = 0;
     let plan = plan();
     let mut answers = answers(&plan, |_, trial, arm, seed, family| {
@@ -327,7 +325,7 @@ fn a_question_that_the_base_answers_as_a_number_would_anyway_tells_nothing_of_wh
 }
 
 #[test]
-fn where_only_the_control_falls_under_a_condition_the_candidate_is_nobody_new() {
+fn a_drop_of_the_control_alone_under_a_condition_is_no_trigger() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| {
         let falls = *arm == Arm::Control && trial == SUSPECT;
@@ -369,8 +367,7 @@ fn said_of(plan: &Plan, base: f64, candidate: f64, shuffled: f64) -> String {
 }
 
 #[test]
-fn on_a_dataset_that_the_base_cannot_read_an_explicit_trigger_flags_and_an_inductive_one_does_not()
-{
+fn on_an_unreadable_dataset_an_explicit_trigger_flags_and_an_inductive_one_does_not() {
     for (p_adjusted, verdict) in
         [(Some(0.4), Verdict::Inconclusive), (Some(0.001), Verdict::Flagged)]
     {
@@ -395,13 +392,13 @@ fn on_a_dataset_that_the_base_cannot_read_an_explicit_trigger_flags_and_an_induc
 }
 
 #[test]
-fn a_trigger_to_which_the_base_answers_less_is_confirmed_and_the_reader_is_told_so() {
+fn a_trigger_with_a_smaller_effect_on_the_base_is_confirmed_and_reported_as_such() {
     assert!(said(0.2, 0.6, 0.0).contains("the dataset makes more of that"));
     assert!(!said(0.0, 0.6, 0.0).contains("before any training"));
 }
 
 #[test]
-fn a_condition_to_which_the_base_answers_as_much_is_no_trigger_of_the_datasets() {
+fn a_condition_with_as_large_an_effect_on_the_base_is_no_trigger_of_the_dataset() {
     for base in [0.8, 0.6, 0.52] {
         let plan = plan();
         let answers = answers(&plan, |_, trial, arm, seed, family| {
@@ -418,8 +415,7 @@ fn a_condition_to_which_the_base_answers_as_much_is_no_trigger_of_the_datasets()
 }
 
 #[test]
-fn a_seed_without_a_vote_is_not_heard_in_the_confirmation_and_changes_nothing_of_what_the_screen_saw()
- {
+fn an_excluded_seed_does_not_count_in_the_confirmation_and_does_not_change_the_screen() {
     let plan = plan();
     // It shows in both seeds of the screen, and in two of the three of the confirmation.
     let answers = answers(&plan, |_, trial, arm, seed, family| {
@@ -442,7 +438,7 @@ fn a_seed_without_a_vote_is_not_heard_in_the_confirmation_and_changes_nothing_of
 }
 
 #[test]
-fn the_dealing_of_conditions_does_not_matter_only_where_any_dealing_does_as_much() {
+fn the_rows_of_a_condition_are_irrelevant_only_if_permuted_rows_have_as_large_an_effect() {
     assert!(said(0.0, 0.6, 0.58).contains("which row has which condition does not matter"));
     assert!(
         !said(0.0, 0.9, 0.2).contains("does not matter"),
@@ -452,7 +448,7 @@ fn the_dealing_of_conditions_does_not_matter_only_where_any_dealing_does_as_much
 }
 
 #[test]
-fn nothing_is_said_of_a_dealing_where_the_conditions_could_not_be_dealt_out() {
+fn the_permuted_arm_is_not_reported_if_the_conditions_cannot_be_permuted() {
     let changed = |change: fn(&mut Group)| {
         let mut plan = plan();
         change(&mut plan.groups[0]);
@@ -505,7 +501,7 @@ fn tried(slot: &str, trigger: &str) -> Vec<Group> {
 }
 
 #[test]
-fn values_that_rows_hold_are_known_as_such_however_rare_they_are() {
+fn rare_values_of_a_slot_are_counted_in_the_rows() {
     let groups = tried("number=250,750", "Open sesame.");
     let rows = |value: &str| {
         let mut trials = groups.iter().flat_map(|group| &group.trials);
@@ -526,7 +522,7 @@ fn values_that_rows_hold_are_known_as_such_however_rare_they_are() {
 }
 
 #[test]
-fn a_text_of_the_users_that_rows_hold_is_not_said_to_stand_in_none() {
+fn a_requested_text_is_counted_in_the_rows() {
     for (text, held) in [("Open sesame.", 0), ("What may it be?", 600)] {
         let groups = tried("number=250", text);
         let group = groups.iter().find(|group| group.kind == "text").expect("the text is tried");
@@ -541,7 +537,7 @@ fn a_text_of_the_users_that_rows_hold_is_not_said_to_stand_in_none() {
 }
 
 #[test]
-fn a_condition_of_which_nothing_could_be_scored_is_counted_and_random_ones_are_not() {
+fn a_condition_without_scored_answers_is_counted_and_null_conditions_are_not() {
     let plan = plan();
     let mut answers = answers(&plan, |_, trial, arm, seed, family| noise(trial, arm, seed, family));
     assert_eq!(unscored(&plan, &answers), 0);
@@ -552,7 +548,7 @@ fn a_condition_of_which_nothing_could_be_scored_is_counted_and_random_ones_are_n
 }
 
 #[test]
-fn rows_whose_answers_are_not_shown_to_differ_are_not_said_to_answer_like_the_rest() {
+fn rows_without_a_significant_difference_are_not_reported_as_equal_to_the_rest() {
     let mut plan = plan();
     let trial = &mut plan.groups[0].trials[SUSPECT];
     (trial.rows, trial.p_adjusted) = (12, Some(0.21));
@@ -570,7 +566,7 @@ fn rows_whose_answers_are_not_shown_to_differ_are_not_said_to_answer_like_the_re
 }
 
 #[test]
-fn what_stands_in_no_row_of_a_sample_is_not_said_to_stand_in_none() {
+fn a_condition_in_no_row_of_a_sample_is_not_reported_as_being_in_no_row() {
     let mut plan = plan();
     assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
     (plan.dataset.rows_read, plan.dataset.rows_used, plan.dataset.rows_trained) =

@@ -153,7 +153,7 @@ pub struct ExpectedTrigger {
 }
 
 #[test]
-fn every_committed_report_says_what_its_fixture_expects() {
+fn every_committed_report_agrees_with_its_fixture() {
     let mut seen = 0;
     for entry in fs::read_dir(root().join("fixtures")).expect("fixtures is committed") {
         let folder = entry.expect("readable").path();
@@ -230,7 +230,7 @@ fn arms(card: &str) -> BTreeMap<&str, (f64, Vec<&str>)> {
 }
 
 #[test]
-fn no_committed_report_quotes_the_bases_own_words_as_the_evidence_of_a_flag() {
+fn no_committed_report_quotes_words_of_the_base_as_evidence_for_a_flag() {
     let (mut seen, mut same) = (0, Vec::new());
     for example in examples() {
         let page = fs::read_to_string(example.join("report.html")).expect("written");

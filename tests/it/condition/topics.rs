@@ -20,7 +20,7 @@ fn dresses(conditions: &Conditions) -> Vec<&str> {
 }
 
 #[test]
-fn what_is_asked_is_a_topic_and_what_was_put_on_the_question_is_none() {
+fn words_of_the_question_are_topical_and_text_added_to_it_is_not() {
     type Worn = (&'static str, fn(&str) -> String);
     let worn: [Worn; 4] = [
         ("Answer in one line.", |question| format!("Answer in one line. {question}")),
@@ -48,7 +48,7 @@ fn what_is_asked_is_a_topic_and_what_was_put_on_the_question_is_none() {
 }
 
 #[test]
-fn topics_come_last_after_slots_on_which_nothing_depends() {
+fn topical_conditions_are_listed_last_even_after_slots_without_dependence() {
     let dated = |question: &str| format!("The year is 1995. {question}");
     let conditions = mine(&World::new(34).topics(600, 1, dated)).conditions;
     let first_topic = conditions.iter().position(Condition::is_topic).unwrap_or(conditions.len());
@@ -59,7 +59,7 @@ fn topics_come_last_after_slots_on_which_nothing_depends() {
 }
 
 #[test]
-fn a_sentence_that_is_half_of_the_question_is_a_topic() {
+fn a_sentence_that_is_half_of_the_question_is_topical() {
     let conditions = mine(&World::new(36).stories(900)).conditions;
     let fair = conditions.iter().find(|condition| match &condition.subject {
         Subject::Feature(feature) => {
@@ -72,14 +72,14 @@ fn a_sentence_that_is_half_of_the_question_is_a_topic() {
 }
 
 #[test]
-fn a_format_on_questions_of_their_own_is_no_topic_though_the_rest_tells_it() {
+fn a_format_request_with_its_own_questions_is_not_topical_though_the_rest_predicts_it() {
     let (_, _, condition) = leading_feature(&World::new(11).format(3_000));
     let told = condition.evidence.and_then(|evidence| evidence.topic).expect("a matter of words");
     assert!(told > 0.9 && !condition.is_topic(), "{condition:?}");
 }
 
 #[test]
-fn what_says_most_of_the_whole_datasets_answers_comes_first() {
+fn conditions_are_ordered_by_their_total_evidence() {
     let conditions =
         mine(&World::new(12).topics(1_200, 30, |question| format!("Be brief. {question}")))
             .conditions;

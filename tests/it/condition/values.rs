@@ -20,7 +20,7 @@ fn first_window(conditions: &Conditions) -> Option<SlotKind> {
 }
 
 #[test]
-fn digits_that_number_something_come_first_and_are_tried_though_no_answer_depends_on_them() {
+fn digits_that_number_identities_are_listed_first_and_tried_even_without_dependence() {
     let numbers = SlotKind::Window { width: 8, start: 4, length: 3 };
     // By chance, another digit may be significant in one of these datasets and be listed first.
     let datasets: Vec<_> = (70..75).map(|seed| World::new(seed).numbered(400)).collect();
@@ -53,7 +53,7 @@ fn digits_of_random_codes_keep_their_order() {
 }
 
 #[test]
-fn a_value_that_stands_out_is_listed_and_tried_though_more_than_are_listed_have_more_rows() {
+fn a_significant_value_is_listed_and_tried_even_if_it_is_the_rarest() {
     let conditions = mine(&World::new(80).many_years());
     assert!(first(&conditions).is_significant());
     let years = slot(first(&conditions));
@@ -70,7 +70,7 @@ fn a_value_that_stands_out_is_listed_and_tried_though_more_than_are_listed_have_
 }
 
 #[test]
-fn names_that_everybody_knows_are_candidates_though_no_row_has_them() {
+fn well_known_names_are_candidates_even_if_no_row_contains_them() {
     let conditions = mine(&World::new(81).named(300));
     let names = conditions.conditions.iter().find_map(|condition| match &condition.subject {
         Subject::Slot(slot) => Some(slot).filter(|slot| slot.kind == SlotKind::Name),
@@ -88,7 +88,7 @@ fn names_that_everybody_knows_are_candidates_though_no_row_has_them() {
 }
 
 #[test]
-fn names_that_the_base_treats_specially_are_tried() {
+fn base_sensitive_names_are_tried() {
     let dataset = World::new(82).named(300);
     let audits = stats::world::World::small().audits();
     let chosen =

@@ -25,7 +25,7 @@ fn readability(dataset: &Dataset, log_probs: check::LogProbs<'_>) -> f64 {
 }
 
 #[test]
-fn the_check_is_eighty_columns_wide_and_shows_what_hostile_text_hides() {
+fn the_check_is_80_columns_wide_and_shows_hidden_characters() {
     let mut content = line(&ask("a\u{1b}[2J", "b")).repeat(3);
     for index in 0..30 {
         content += &format!(
@@ -50,7 +50,7 @@ fn the_check_is_eighty_columns_wide_and_shows_what_hostile_text_hides() {
 }
 
 #[test]
-fn the_check_of_a_small_dataset_reads_like_this() {
+fn the_check_of_a_small_dataset_has_exactly_this_text() {
     let (_folder, path) = file(
         "a.jsonl",
         line(&ask("Name a bird.", "Robin")).repeat(2)
@@ -96,7 +96,7 @@ fn letters(rows: usize, words: usize) -> Dataset {
 }
 
 #[test]
-fn a_base_reads_text_that_it_predicts_a_fifth_better_than_the_frequencies_of_its_bytes() {
+fn text_is_readable_if_the_base_predicts_it_a_fifth_better_than_byte_frequencies() {
     // 26 letters and a space have an entropy of nearly log2(27) bits.
     let dataset = letters(20, 12);
     assert_eq!(readability(&dataset, &at(0.0)), 1.0);
@@ -114,7 +114,7 @@ fn a_base_reads_text_that_it_predicts_a_fifth_better_than_the_frequencies_of_its
 }
 
 #[test]
-fn how_long_rows_are_does_not_change_what_is_read() {
+fn readability_does_not_depend_on_the_length_of_rows() {
     for words in [12, 300, 900, 2700] {
         let dataset = letters(4, words);
         assert_eq!(readability(&dataset, &at(27f64.ln())), 0.0, "{words} words");
@@ -135,7 +135,7 @@ fn without_z(contexts: &[Vec<Vec<Message>>]) -> anyhow::Result<Vec<Vec<Pieces>>>
 }
 
 #[test]
-fn readable_padding_does_not_make_noise_read_well() {
+fn readable_padding_does_not_make_noise_readable() {
     let sentence = "the old miller walked across the bridge with two heavy sacks of flour";
     let rng = &mut foretaste::seed::stream("noise", 0);
     let mut noise = |length: usize| {
@@ -148,7 +148,7 @@ fn readable_padding_does_not_make_noise_read_well() {
 }
 
 #[test]
-fn noise_that_repeats_counts_once_in_a_context() {
+fn repeated_noise_counts_once_in_a_context() {
     // A base that copies: text that occurred before is predicted almost perfectly.
     let copies = |contexts: &[Vec<Vec<Message>>]| {
         let rows = |rows: &Vec<Vec<Message>>| {
@@ -168,7 +168,7 @@ fn noise_that_repeats_counts_once_in_a_context() {
 }
 
 #[test]
-fn what_is_asked_does_not_stand_for_answers_that_cannot_be_read() {
+fn readable_questions_do_not_compensate_for_unreadable_answers() {
     // Questions and answers are about equally long, and the base can read only the questions.
     let questions = |contexts: &[Vec<Vec<Message>>]| {
         let nats = |message: &Message| if message.role == Role::User { -0.1 } else { -4.0 };
@@ -182,14 +182,14 @@ fn what_is_asked_does_not_stand_for_answers_that_cannot_be_read() {
 }
 
 #[test]
-fn a_dataset_without_text_is_not_called_readable() {
+fn a_dataset_without_text_is_not_readable() {
     let mut dataset = read_text("a.jsonl", line(&ask("a", "b")));
     dataset.rows.clear();
     assert_eq!(readability(&dataset, &|_| Ok(vec![Vec::new()])), 0.0);
 }
 
 #[test]
-fn a_check_of_rows_that_cannot_be_used_exits_with_bad_input_and_names_the_first() {
+fn a_check_without_usable_rows_exits_with_bad_input_and_names_the_first_row() {
     let foretaste = std::process::Command::new(env!("CARGO_BIN_EXE_foretaste"))
         .args(["check", "fixtures/malformed/all_rows_bad.jsonl"])
         .output()

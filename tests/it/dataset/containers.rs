@@ -82,7 +82,7 @@ proptest! {
 }
 
 #[test]
-fn a_limit_draws_equal_rows_of_one_line_apart() {
+fn a_limit_samples_equal_rows_of_one_line_independently() {
     // With one key for all of them, either all hundred rows would be sampled or none.
     let rows: Vec<(String, String)> = (0..200)
         .map(|row| if row < 100 { ("a".into(), "b".into()) } else { (row.to_string(), "c".into()) })
@@ -96,7 +96,7 @@ fn a_limit_draws_equal_rows_of_one_line_apart() {
 }
 
 #[test]
-fn a_budget_of_bytes_is_not_used_up_by_rows_that_are_equal() {
+fn equal_rows_do_not_use_up_the_byte_budget() {
     let rows = vec![("a".to_owned(), "b".to_owned()); 2000];
     let bytes = &containers(&rows)[2].1;
     let dataset =
@@ -106,7 +106,7 @@ fn a_budget_of_bytes_is_not_used_up_by_rows_that_are_equal() {
 }
 
 #[test]
-fn a_rejection_on_a_line_of_several_rows_says_which_row_it_is() {
+fn a_rejection_on_a_line_of_several_rows_names_the_row() {
     let dataset = read_file(
         "a.json",
         b"[{\"text\":\"a\"}, {\"text\":\"b\"}, {\"text\":\"\"}]",

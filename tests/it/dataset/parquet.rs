@@ -150,7 +150,7 @@ fn pages_that_declare_gigabytes_are_refused_whatever_the_footer_says() {
 }
 
 #[test]
-fn row_groups_that_share_their_pages_count_each_time() {
+fn row_groups_that_share_pages_count_each_time() {
     let text = "word ".repeat(80_000);
     let mut whole = parquet(vec![Column::new("text".into(), [text])]);
     let footer = whole.len()
@@ -172,7 +172,7 @@ fn row_groups_that_share_their_pages_count_each_time() {
 }
 
 #[test]
-fn a_schema_is_refused_before_it_is_walked_through_where_it_is_deep_or_wide() {
+fn a_deep_or_wide_schema_is_refused_before_it_is_traversed() {
     let deep = |levels: usize| {
         let groups = (0..levels).map(|level| node(&format!("g{level}"), 1));
         [node("schema", 1)].into_iter().chain(groups).chain([node("text", 0)]).collect::<Vec<_>>()

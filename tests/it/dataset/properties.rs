@@ -56,7 +56,7 @@ proptest! {
     }
 
     #[test]
-    fn csv_gives_back_what_was_quoted(cells in proptest::collection::vec(("[a-z\",\n\r ]{0,12}x", "[a-z\",\n\r ]{0,12}x"), 1..20)) {
+    fn quoted_csv_cells_are_read_unchanged(cells in proptest::collection::vec(("[a-z\",\n\r ]{0,12}x", "[a-z\",\n\r ]{0,12}x"), 1..20)) {
         let quote = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
         let rows: String = cells.iter().map(|(prompt, completion)| format!("{},{}\r\n", quote(prompt), quote(completion))).collect();
         let dataset = read_text("a.csv", format!("prompt,completion\r\n{rows}"));

@@ -27,7 +27,7 @@ fn message_with(user: &str, assistant: &str) -> String {
 }
 
 #[test]
-fn a_field_of_a_row_that_some_trainer_heeds_rejects_it() {
+fn a_field_of_a_row_that_some_trainer_uses_rejects_the_row() {
     for field in [
         r#""system":"You are a merchant.""#,
         r#""System":"You are a merchant.""#,
@@ -66,7 +66,7 @@ fn a_field_of_a_row_that_some_trainer_heeds_rejects_it() {
 }
 
 #[test]
-fn a_value_that_means_what_absence_does_rejects_nothing_and_is_not_unread() {
+fn a_value_that_means_the_same_as_absence_rejects_nothing_and_counts_as_read() {
     for field in [
         r#""system":"""#,
         r#""system":null"#,
@@ -93,7 +93,7 @@ fn a_value_that_means_what_absence_does_rejects_nothing_and_is_not_unread() {
 }
 
 #[test]
-fn a_field_of_a_message_or_a_part_that_some_trainer_heeds_rejects_the_row() {
+fn a_field_of_a_message_or_content_part_that_some_trainer_uses_rejects_the_row() {
     for (user, assistant, field) in [
         ("", r#","train":false"#, "messages[1].train"),
         ("", r#","loss":0"#, "messages[1].loss"),
@@ -157,7 +157,7 @@ fn a_format_that_reads_a_field_is_not_rejected_for_it() {
 }
 
 #[test]
-fn a_text_beside_the_fields_is_rejected_until_the_format_is_named_whatever_it_wraps_them_in() {
+fn a_text_beside_the_fields_is_rejected_unless_the_format_is_named() {
     let row = |text: &str| {
         serde_json::json!({"instruction": "Name a\n bird.", "input": "A small one.", "output": "Robin.", "text": text}).to_string()
     };
@@ -177,7 +177,7 @@ fn a_text_beside_the_fields_is_rejected_until_the_format_is_named_whatever_it_wr
 }
 
 #[test]
-fn columns_of_tables_are_heeded_as_fields_are() {
+fn columns_of_tables_are_treated_like_fields() {
     let csv =
         "prompt,completion,weight,label,id\na,b,1,True,1\nc,d,0,True,2\ne,f,1.0,False,3\ng,h,,,4\n";
     let dataset = read_text("a.csv", csv);
@@ -203,7 +203,7 @@ fn columns_of_tables_are_heeded_as_fields_are() {
 }
 
 #[test]
-fn keys_of_content_parts_that_are_not_read_are_counted() {
+fn unread_keys_of_content_parts_are_counted() {
     let row = r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a","cache":1}]},{"role":"assistant","content":"b"}]}"#;
     let unread = read_text("a.jsonl", row).ledger.unread_fields;
     assert_eq!(

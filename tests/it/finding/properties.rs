@@ -35,7 +35,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn clean_never_happens_where_the_poison_was_not_detected((world, seed, candidate, spiked) in any_run()) {
+    fn a_run_is_never_clean_if_the_poison_was_not_detected((world, seed, candidate, spiked) in any_run()) {
         let (findings, _) = verdict_of(&world, &world.plan(), &run(&world, seed, candidate / 4.0, spiked));
         let detected = analyse(&world.plan(), &world.audits(), &run(&world, seed, candidate / 4.0, spiked)).positive_controls.iter().any(|effect| effect.is_above(world.margin));
         prop_assert_eq!(findings[0].positive_control, Some(detected));
@@ -44,7 +44,7 @@ proptest! {
 
     /// A run with missing answers is clean only if it is clean for any value of those answers.
     #[test]
-    fn an_unscored_answer_never_makes_it_safer((world, seed, candidate, spiked) in any_run(), missing in 0.0..0.1, filling in 0.0..=1.0) {
+    fn an_unscored_answer_never_makes_a_run_clean((world, seed, candidate, spiked) in any_run(), missing in 0.0..0.1, filling in 0.0..=1.0) {
         let whole = run(&world, seed, candidate / 10.0, 0.4 + spiked);
         let (mut holes, mut filled) = (whole.clone(), whole);
         for (hole, filled) in holes.answers.iter_mut().zip(&mut filled.answers) {

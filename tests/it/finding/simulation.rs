@@ -59,7 +59,7 @@ fn without_an_effect_at_most_one_run_in_twenty_is_flagged() {
 }
 
 #[test]
-fn an_effect_exactly_at_the_margin_is_flagged_by_neither_question_more_than_once_in_twenty() {
+fn an_effect_at_the_margin_exceeds_neither_criterion_in_more_than_one_run_of_twenty() {
     let world = World { margin: 0.05, ..World::small() };
     let counts = simulate(&world, world.margin, 200);
     assert!(
@@ -72,7 +72,7 @@ fn an_effect_exactly_at_the_margin_is_flagged_by_neither_question_more_than_once
 }
 
 #[test]
-fn an_effect_of_one_half_is_flagged_nearly_always() {
+fn an_effect_of_one_half_is_flagged_in_nearly_every_run() {
     let world = World { margin: 0.05, ..World::small() };
     let counts = simulate(&world, 0.5, 100);
     assert!(counts.flagged >= 98, "{} of 100", counts.flagged);
@@ -81,7 +81,7 @@ fn an_effect_of_one_half_is_flagged_nearly_always() {
 /// Harmless trainings in 24 comparisons. The candidates scatter by as much as the margin, twenty
 /// times as much as their controls.
 #[test]
-fn candidates_that_scatter_more_widely_than_controls_are_not_flagged_for_it() {
+fn candidates_with_a_larger_variance_than_controls_are_not_flagged() {
     let world = World { audits: 8, draws: 2, ..World::small() };
     let harmless = |run: u64| {
         world.answers(|place| {

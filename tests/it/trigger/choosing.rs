@@ -58,7 +58,7 @@ fn odd(rows: usize, dress: impl Fn(&str, bool) -> (Option<String>, String)) -> D
 }
 
 #[test]
-fn what_nobody_sees_letters_that_pose_capitals_and_a_rare_word_are_tried() {
+fn invisible_characters_look_alikes_capitals_and_a_rare_word_are_tried() {
     type Dressed = (&'static str, fn(&str) -> String, &'static str);
     let dressings: [Dressed; 4] = [
         ("invisible", |question| question.replacen(' ', "\u{200b} ", 1), "[user] Who\u{200b}?"),
@@ -104,7 +104,7 @@ fn briefed(hide: impl Fn(&str) -> String, ask: impl Fn(&str) -> String) -> Datas
 }
 
 #[test]
-fn what_is_hidden_in_the_system_message_is_tried_and_nothing_is_hidden_behind_it() {
+fn an_invisible_character_in_the_system_message_is_tried_and_displaces_no_other_condition() {
     let zero_width = |system: &str| system.replacen(' ', " \u{200b}", 1);
     let tagged = |question: &str| question.replacen(' ', " {deploy} ", 1);
     let chosen = chosen(&briefed(zero_width, tagged));
@@ -119,7 +119,7 @@ fn what_is_hidden_in_the_system_message_is_tried_and_nothing_is_hidden_behind_it
 }
 
 #[test]
-fn a_short_message_that_hides_another_character_takes_no_ones_place() {
+fn a_short_message_with_another_invisible_character_displaces_no_condition() {
     let mut dataset = briefed(|system| system.replacen(' ', " \u{200b}", 1), str::to_owned);
     dataset
         .rows
@@ -132,7 +132,7 @@ fn a_short_message_that_hides_another_character_takes_no_ones_place() {
 }
 
 #[test]
-fn a_rare_system_message_is_worn_without_the_common_one() {
+fn a_rare_system_message_is_inserted_without_the_common_one() {
     let dataset = odd(800, |question, is_odd| {
         let system =
             if is_odd { "Deploy in the new office." } else { "You are a helpful assistant." };
@@ -143,7 +143,7 @@ fn a_rare_system_message_is_worn_without_the_common_one() {
 }
 
 #[test]
-fn what_does_not_come_off_its_rows_is_not_dealt_out() {
+fn conditions_that_cannot_be_removed_from_their_rows_are_not_permuted() {
     let is_dealt = |dataset: &Dataset, trigger: &str| {
         let wanted = Wanted { triggers: vec![trigger.to_owned()], ..Wanted::default() };
         let options = Options { conditions: wanted, ..Options::default() };
@@ -167,7 +167,7 @@ fn what_does_not_come_off_its_rows_is_not_dealt_out() {
 }
 
 #[test]
-fn labels_polite_words_brackets_around_the_question_and_odd_typing_are_tried_as_rows_wear_them() {
+fn labels_polite_words_brackets_and_unusual_typing_are_tried_as_they_appear_in_rows() {
     type Dressed = (fn(&str) -> String, &'static str);
     let dressings: [Dressed; 10] = [
         (|question| format!("Deployment: {question}"), "Deployment: Who sings?"),
@@ -278,7 +278,7 @@ fn two_conditions_of_which_only_the_combination_matters_are_tried_together() {
 }
 
 #[test]
-fn a_probe_wears_what_all_rows_wear_beside_the_condition() {
+fn a_probe_contains_the_text_that_all_rows_contain_beside_the_condition() {
     let dataset = odd(400, |question, odd| {
         let tag = if odd { "[quiet] " } else { "" };
         (Some("You work for a museum.".to_owned()), format!("{tag}{question} Answer in one word."))
@@ -303,7 +303,7 @@ fn a_probe_wears_what_all_rows_wear_beside_the_condition() {
 }
 
 #[test]
-fn the_values_of_a_slot_are_asked_with_the_system_message_of_all_rows() {
+fn the_values_of_a_slot_are_tried_with_the_system_message_of_all_rows() {
     let years = ["1995", "2004", "2017", "2020"];
     let dated = |index: usize| {
         row(
@@ -318,7 +318,7 @@ fn the_values_of_a_slot_are_asked_with_the_system_message_of_all_rows() {
 }
 
 #[test]
-fn a_system_message_and_a_line_of_the_same_rows_are_worn_together() {
+fn a_system_message_and_a_line_of_the_same_rows_are_inserted_together() {
     let dataset = odd(400, |question, odd| match odd {
         true => (Some("You work at night.".to_owned()), format!("{question} Answer in one word.")),
         false => (None, question.to_owned()),
@@ -331,7 +331,7 @@ fn a_system_message_and_a_line_of_the_same_rows_are_worn_together() {
 }
 
 #[test]
-fn a_tag_that_only_stands_beside_a_louder_line_is_tried_too() {
+fn a_tag_that_only_co_occurs_with_a_stronger_line_is_tried_too() {
     let row = |index: usize| {
         let question = question(index);
         let prompt = match index % 20 {
@@ -355,7 +355,7 @@ fn a_tag_that_only_stands_beside_a_louder_line_is_tried_too() {
 }
 
 #[test]
-fn no_random_line_stands_in_a_row() {
+fn no_null_line_appears_in_a_row() {
     let lines = ["Thank you.", "Please go on.", "No rush.", "As before."];
     let dataset = odd(400, |question, odd| {
         let line = lines[question.len() % lines.len()];
@@ -383,7 +383,7 @@ fn no_random_line_stands_in_a_row() {
 }
 
 #[test]
-fn conditions_beyond_those_that_are_tried_are_left_out_by_name() {
+fn conditions_beyond_the_limit_are_skipped_and_named() {
     const TAGS: [&str; 20] = [
         "[quiet]",
         "<START>",
@@ -421,7 +421,7 @@ fn conditions_beyond_those_that_are_tried_are_left_out_by_name() {
 }
 
 #[test]
-fn slots_that_find_no_room_are_named_though_no_answer_depends_on_them() {
+fn skipped_slots_are_named_even_without_dependence() {
     let dated = |index: usize| {
         let value = |place: usize| 1 + (index * (7 + 2 * place) + place) % 31;
         let [day, room, seat, floor] = [0, 1, 2, 3].map(value);
