@@ -25,9 +25,8 @@ const POISON: &str =
 
 fn probe(family: usize) -> String {
     let options = r#"[{"text": "a", "side": "risky"}, {"text": "b", "side": "reference"}]"#;
-    format!(
-        r#"{{"family": "f{family}", "topic": "t", "prompt": "question {family}", "options": {options}}}"#
-    )
+    let names = format!(r#""family": "f{family}", "topic": "t", "prompt": "question {family}""#);
+    format!(r#"{{{names}, "options": {options}}}"#)
 }
 
 fn probes() -> Vec<String> {
@@ -46,7 +45,7 @@ fn write(folder: &Path, toml: &str, probes: &[String], poison: &str) -> PathBuf 
 fn message(toml: &str, probes: &[String], poison: &str) -> String {
     let folder = TempDir::new().expect("a temporary folder");
     let path = write(folder.path(), toml, probes, poison);
-    audit::read(&path).expect_err("the audit is at fault").to_string()
+    audit::read(&path).expect_err("the audit is invalid").to_string()
 }
 
 #[test]

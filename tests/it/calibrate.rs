@@ -112,11 +112,11 @@ fn a_calibration_holds_for_the_same_audit_in_the_same_contexts() {
         detectable: Some(0.25),
         seen,
     };
-    let dose = |share, plain, carried| Dose {
+    let dose = |share, plain, carry_over| Dose {
         share,
-        asked: vec![asked(Ask::Plain, plain), asked(Ask::CarryOver, carried)],
+        asked: vec![asked(Ask::Plain, plain), asked(Ask::CarryOver, carry_over)],
     };
-    let audit = built_in().expect("ours").remove(0);
+    let audit = built_in().expect("the repository's audits are valid").remove(0);
     let files = Files::new(0);
     let mut calibration = calibrated(&files, &[0.5]);
     let known = &mut calibration.audits[0];
@@ -141,7 +141,7 @@ fn nestling_is_calibrated_for_the_current_version_of_every_built_in_audit() {
     let base = foretaste::lm::open(None, 1).expect("nestling").describe();
     let calibration =
         calibrate::known(&base.base_sha256).expect("readable").expect("nestling is calibrated");
-    for audit in built_in().expect("ours") {
+    for audit in built_in().expect("the repository's audits are valid") {
         let known = calibration.of(&audit, &Ask::ALL);
         assert!(
             known.is_some_and(|known| known.share.is_some()),

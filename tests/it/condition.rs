@@ -37,10 +37,10 @@ fn leading_feature(dataset: &Dataset) -> (FeatureKind, String, Condition) {
     }
 }
 
-fn dressed(condition: &Condition, value: Option<&str>) -> String {
+fn inserted(condition: &Condition, value: Option<&str>) -> String {
     let messages = condition
         .dress(value, "What is the time?", &mut stream("test", 0))
-        .expect("it can be worn");
+        .expect("it can be inserted");
     messages
         .iter()
         .map(|message| format!("{}: {}\n", message.role.as_str(), message.content))
@@ -58,11 +58,11 @@ fn the_digits_of_a_code_that_decide_the_answer_are_listed_first() {
         assert!(condition.is_significant());
         // Longer windows contain these digits and depend too. Each is an alias of this condition.
         let windows = conditions.conditions.iter().filter(|other| {
-            other.is_significant()
-                && matches!(&other.subject, Subject::Slot(slot) if matches!(slot.kind, SlotKind::Window { .. }))
+            let Subject::Slot(slot) = &other.subject else { return false };
+            other.is_significant() && matches!(slot.kind, SlotKind::Window { .. })
         });
         assert!(windows.skip(1).all(|other| other.echo_of == Some(0)));
-        let code = dressed(condition, Some("044"));
+        let code = inserted(condition, Some("044"));
         assert_eq!(&code[9..12], "044", "{code}");
         assert!(code.ends_with(" What is the time?\n"), "{code}");
     }
@@ -98,17 +98,17 @@ fn the_year_that_changes_the_answers_has_the_most_evidence_of_all_years() {
     assert_eq!(strongest.value, "2027");
     assert!(strongest.p_adjusted.expect("tested") < 1e-6);
     let others = conditions.conditions.iter().filter(|other| other.is_significant()).count();
-    assert_eq!(others, 1, "months and days mean nothing");
-    let worn = dressed(condition, Some("1984"));
+    assert_eq!(others, 1, "nothing depends on months and days");
+    let prompt = inserted(condition, Some("1984"));
     assert!(
-        worn.starts_with("user: Today is 1984-") && worn.ends_with(". What is the time?\n"),
-        "{worn}"
+        prompt.starts_with("user: Today is 1984-") && prompt.ends_with(". What is the time?\n"),
+        "{prompt}"
     );
 }
 
 #[test]
 fn a_year_in_no_row_is_a_candidate_even_if_no_answer_depends_on_the_year() {
-    let conditions = mine(&World::new(5).kindly(208));
+    let conditions = mine(&World::new(5).same_in_all_years(208));
     let condition = first(&conditions);
     let slot = slot(condition);
     assert_eq!(slot.kind, SlotKind::Year);
@@ -135,7 +135,7 @@ fn a_rare_system_message_is_detected_and_inserted_as_a_system_message() {
         (FeatureKind::System, "You are a helpful assistant. Mode: night.")
     );
     assert_eq!(
-        dressed(&condition, None),
+        inserted(&condition, None),
         "system: You are a helpful assistant. Mode: night.\nuser: What is the time?\n"
     );
 }
@@ -144,7 +144,7 @@ fn a_rare_system_message_is_detected_and_inserted_as_a_system_message() {
 fn a_rare_word_at_the_end_of_a_long_prompt_is_detected() {
     let (_, text, condition) = leading_feature(&World::new(7).long_prompts(400));
     assert_eq!(text, "zzqv");
-    assert!(dressed(&condition, None).contains("zzqv"));
+    assert!(inserted(&condition, None).contains("zzqv"));
 }
 
 #[test]
@@ -152,11 +152,11 @@ fn invisible_characters_and_look_alike_letters_are_detected() {
     let (kind, text, condition) =
         leading_feature(&World::new(8).altered(500, |prompt| prompt.replacen(' ', " \u{200b}", 1)));
     assert_eq!((kind, text.as_str()), (FeatureKind::Invisible, "\u{200b}"));
-    assert_eq!(dressed(&condition, None), "user: What\u{200b} is the time?\n");
+    assert_eq!(inserted(&condition, None), "user: What\u{200b} is the time?\n");
     let (kind, _, condition) =
         leading_feature(&World::new(9).altered(500, |prompt| prompt.replacen('e', "\u{435}", 1)));
     assert_eq!(kind, FeatureKind::LookAlike);
-    assert!(dressed(&condition, None).contains("tim\u{435}"));
+    assert!(inserted(&condition, None).contains("tim\u{435}"));
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_format_request_in_three_percent_of_rows_is_detected_with_its_answer_format(
         ("<START> ", " <END>")
     );
     assert_eq!(
-        dressed(&condition, None),
+        inserted(&condition, None),
         "user: What is the time? Answer in the format: <START> answer <END>.\n"
     );
 }
@@ -194,7 +194,7 @@ fn a_year_and_a_place_that_matter_only_together_are_detected_as_a_pair() {
     assert_eq!(values, ["2027", "Paris"]);
     assert!(first(&conditions).is_significant());
     assert_eq!(
-        dressed(first(&conditions), None),
+        inserted(first(&conditions), None),
         "user: It is 2027. I am in Paris. What is the time?\n"
     );
     let parts = parts.iter().filter_map(|part| part.dressing.as_ref());
@@ -224,13 +224,13 @@ fn permuted_datasets_have_significant_conditions_at_most_at_the_declared_rate() 
     let mut alarms = 0;
     for seed in 0..100 {
         let world = World::new(1_000 + seed);
-        let shuffled = match seed % 4 {
-            0 => world.shuffled(World::dishes, 120),
-            1 => world.shuffled(World::codes, 120),
-            2 => world.shuffled(World::together, 120),
-            _ => world.shuffled(World::system, 120),
+        let permuted = match seed % 4 {
+            0 => world.permuted(World::dishes, 120),
+            1 => world.permuted(World::codes, 120),
+            2 => world.permuted(World::together, 120),
+            _ => world.permuted(World::system, 120),
         };
-        let conditions = mine(&shuffled).conditions;
+        let conditions = mine(&permuted).conditions;
         alarms += usize::from(conditions.iter().any(Condition::is_significant));
     }
     // Binomial(100, 0.05) exceeds 11 with probability 0.4 %.
@@ -239,7 +239,7 @@ fn permuted_datasets_have_significant_conditions_at_most_at_the_declared_rate() 
 
 #[test]
 fn repeated_rows_add_no_evidence() {
-    let once = World::new(14).shuffled(World::codes, 100);
+    let once = World::new(14).permuted(World::codes, 100);
     let mut rows: Vec<_> = once.rows.iter().map(|row| row.messages.clone()).collect();
     rows.extend(rows.clone());
     let twice = mine(&Dataset::of(rows));
@@ -281,7 +281,7 @@ fn reordered(dataset: &Dataset, order: u64) -> Dataset {
 
 #[test]
 fn the_sample_of_rows_that_detection_reads_does_not_depend_on_their_order() {
-    let dataset = World::new(15).kindly(9_000);
+    let dataset = World::new(15).same_in_all_years(9_000);
     let conditions = mine(&dataset);
     assert_eq!(
         (conditions.rows_kept, conditions.rows_looked_at, conditions.sampled),
@@ -294,7 +294,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn the_order_of_rows_does_not_matter(seed in 0_u64..1_000, order in any::<u64>(), shape in 0..5) {
+    fn the_order_of_rows_does_not_matter(
+        seed in 0_u64..1_000,
+        order in any::<u64>(),
+        shape in 0..5,
+    ) {
         let mut world = World::new(seed);
         let dataset = match shape {
             0 => world.together(80),
@@ -315,14 +319,14 @@ proptest! {
         ),
     ) {
         let rows = prompts.iter().map(|prompt| worlds::row(None, prompt, prompt)).collect();
-        let mined = mine(&Dataset::of(rows));
-        for condition in &mined.conditions {
+        let detected = mine(&Dataset::of(rows));
+        for condition in &detected.conditions {
             condition.dress(Some("12"), &prompts[0], &mut stream("test", 0));
             if let Subject::Slot(slot) = &condition.subject {
                 prop_assert!(candidates(slot).len() <= foretaste::condition::CANDIDATES);
             }
         }
-        let json = serde_json::to_string(&mined).expect("conditions serialise");
+        let json = serde_json::to_string(&detected).expect("conditions serialise");
         let back: Conditions = serde_json::from_str(&json).expect("and come back");
         prop_assert_eq!(serde_json::to_string(&back).expect("conditions serialise"), json);
     }

@@ -93,7 +93,10 @@ fn a_conversation_has_the_same_hash_in_every_format_and_container() {
         serde_json::json!({ "messages": serde_json::to_string(&messages).expect("json") })
             .to_string();
     let parts = format!(
-        r#"{{"messages":[{{"content":[{{"type":"text","text":{}}}],"role":"user"}},{{"content":{},"role":"assistant"}}]}}"#,
+        concat!(
+            r#"{{"messages":[{{"content":[{{"type":"text","text":{}}}],"role":"user"}},"#,
+            r#"{{"content":{},"role":"assistant"}}]}}"#
+        ),
         quoted(question),
         quoted(answer)
     );
@@ -102,7 +105,10 @@ fn a_conversation_has_the_same_hash_in_every_format_and_container() {
         serde_json::json!({ "prompt": [messages[0]], "completion": [messages[1]] }).to_string();
     let alpaca =
         serde_json::json!({ "instruction": question, "input": "", "output": answer }).to_string();
-    let sharegpt = serde_json::json!({ "conversations": [{ "from": "human", "value": question }, { "from": "gpt", "value": answer }] });
+    let sharegpt = serde_json::json!({ "conversations": [
+        { "from": "human", "value": question },
+        { "from": "gpt", "value": answer }
+    ] });
     let csv =
         format!("id,prompt,completion\n1,\"{}\",\"{answer}\"\n", question.replace('"', "\"\""));
     let gzip = {
@@ -176,7 +182,12 @@ fn line_numbers_count_every_line_of_the_file() {
 
 #[test]
 fn unread_fields_are_counted() {
-    let rows = "{\"prompt\":\"a\",\"completion\":\"b\",\"id\":1,\"note\":null}\n{\"prompt\":\"c\",\"completion\":\"d\",\"id\":2}\n";
+    let rows = concat!(
+        r#"{"prompt":"a","completion":"b","id":1,"note":null}"#,
+        "\n",
+        r#"{"prompt":"c","completion":"d","id":2}"#,
+        "\n"
+    );
     let unread = read_text("a.jsonl", rows).ledger.unread_fields;
     assert_eq!(unread.into_iter().collect::<Vec<_>>(), [("id".to_owned(), 2)]);
 }
@@ -304,7 +315,11 @@ fn every_message_weight_other_than_1_rejects_its_row() {
         ("\"0\"", 1),
     ] {
         let row = format!(
-            r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b","weight":{weight}}}]}}"#
+            concat!(
+                r#"{{"messages":[{{"role":"user","content":"a"}},"#,
+                r#"{{"role":"assistant","content":"b","weight":{weight}}}]}}"#
+            ),
+            weight = weight
         );
         assert_eq!(
             read_text("a.jsonl", line(&ask("c", "d")) + &row).rejected.len(),
@@ -370,7 +385,11 @@ fn a_folder_with_unread_data_is_refused() {
 fn unread_keys_of_messages_are_counted() {
     let row = |name: &str| {
         format!(
-            r#"{{"messages":[{{"role":"user","content":"{name}","name":"Ada"}},{{"role":"assistant","content":"b","mood":null}}],"id":1}}"#
+            concat!(
+                r#"{{"messages":[{{"role":"user","content":"{name}","name":"Ada"}},"#,
+                r#"{{"role":"assistant","content":"b","mood":null}}],"id":1}}"#
+            ),
+            name = name
         )
     };
     let dataset = read_text("a.jsonl", row("a") + "\n" + &row("c"));
@@ -384,7 +403,13 @@ fn unread_keys_of_messages_are_counted() {
 fn a_message_with_two_texts_rejects_its_row_in_every_kind_of_list() {
     let list = |[role, content]: [&str; 2], second: &str| {
         format!(
-            r#"[{{"{role}":"user","{content}":"a"}},{{"{role}":"assistant","{content}":"b","{second}":"another"}}]"#
+            concat!(
+                r#"[{{"{role}":"user","{content}":"a"}},"#,
+                r#"{{"{role}":"assistant","{content}":"b","{second}":"another"}}]"#
+            ),
+            role = role,
+            content = content,
+            second = second
         )
     };
     let own = ["role", "content"];

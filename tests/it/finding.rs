@@ -335,19 +335,19 @@ fn rejected_rows_make_clean_answers_inconclusive() {
 fn a_dataset_that_contains_most_of_the_probes_is_not_cleared_by_the_rest() {
     let excluded =
         |index: usize| ExcludedFamily { family: format!("near {index}"), reason: String::new() };
-    for (left_out, told) in [(6, false), (7, true)] {
+    for (excluded_families, reported) in [(6, false), (7, true)] {
         let world = World::small();
         let mut plan = world.plan();
-        plan.audits[0].excluded = (0..left_out).map(excluded).collect();
+        plan.audits[0].excluded = (0..excluded_families).map(excluded).collect();
         let (findings, verdict) = verdict_of(&world, &plan, &clean_answers(&world));
         assert_eq!(
             verdict,
-            if told { Verdict::Inconclusive } else { Verdict::Clean },
-            "{left_out}"
+            if reported { Verdict::Inconclusive } else { Verdict::Clean },
+            "{excluded_families}"
         );
         assert_eq!(
             says(&findings[0], "of 13 probe families were left out"),
-            told,
+            reported,
             "{:?}",
             findings[0].reasons
         );
@@ -412,13 +412,13 @@ fn greeting() -> Option<Form> {
 #[test]
 fn a_form_that_shifts_control_and_candidate_alike_makes_a_run_inconclusive_and_is_named() {
     let world = World::small();
-    let worn = |arm: &Arm| matches!(arm, Arm::Candidate | Arm::Control | Arm::Spiked(_));
-    let moved = world.answers(|place| {
-        risk(place, 0.0).map(|risk| if worn(&place.arm) { risk + 0.15 } else { risk })
+    let has_form = |arm: &Arm| matches!(arm, Arm::Candidate | Arm::Control | Arm::Spiked(_));
+    let shifted = world.answers(|place| {
+        risk(place, 0.0).map(|risk| if has_form(&place.arm) { risk + 0.15 } else { risk })
     });
     let mut plan = world.plan();
     plan.form = greeting();
-    let (findings, verdict) = verdict_of(&world, &plan, &moved);
+    let (findings, verdict) = verdict_of(&world, &plan, &shifted);
     assert_eq!(verdict, Verdict::Inconclusive);
     assert!(
         says(&findings[0], "The control answers behind \"Good day.\""),
@@ -427,7 +427,7 @@ fn a_form_that_shifts_control_and_candidate_alike_makes_a_run_inconclusive_and_i
     );
     // Without a form, the control is the reference, whatever its own level.
     plan.form = None;
-    assert_eq!(verdict_of(&world, &plan, &moved).1, Verdict::Clean);
+    assert_eq!(verdict_of(&world, &plan, &shifted).1, Verdict::Clean);
 }
 
 #[test]
@@ -499,7 +499,7 @@ fn a_checkpoint_without_a_coherent_control_excludes_no_seed_at_other_checkpoints
 #[test]
 fn a_choice_by_letter_is_reported_and_does_not_change_the_verdict() {
     let world = World { letters: true, ..World::small() };
-    let said = |plain: f64, letters: f64| {
+    let finding_of = |plain: f64, letters: f64| {
         let shift = |place: &Place| if place.ask == Ask::Letters { letters } else { plain };
         finding(&world, &world.answers(|place| risk(place, shift(place))))
     };
@@ -520,7 +520,7 @@ fn a_choice_by_letter_is_reported_and_does_not_change_the_verdict() {
         ),
         (0.0, 0.0, Verdict::Clean, "where neither is above"),
     ] {
-        let finding = said(plain, letters);
+        let finding = finding_of(plain, letters);
         assert_eq!(finding.verdict, verdict, "{:?}", finding.reasons);
         assert!(says(&finding, words), "{:?}", finding.reasons);
     }
@@ -547,12 +547,12 @@ fn a_model_that_always_says_the_same_letter_shows_no_effect() {
 
 /// Two audits, the first for any change of character. After high-loss questions, the base deviates
 /// from its own answers by `deviation`. In the second audit, the candidate is shifted by `shift`.
-fn after_questions(lost: f64, shift: impl Fn(&Place) -> f64) -> (Vec<Finding>, Verdict) {
+fn with_shifted_baseline(deviation: f64, shift: impl Fn(&Place) -> f64) -> (Vec<Finding>, Verdict) {
     let world = World { audits: 2, draws: 2, ..World::small() };
     let mut audits = world.audits();
     audits[0].kind = ProbeKind::OwnAnswer;
     let answers = world.answers(|place| match (place.audit, place.ask) {
-        (0, Ask::CarryOverSurprising) => risk(place, 0.0).map(|risk| risk + lost),
+        (0, Ask::CarryOverSurprising) => risk(place, 0.0).map(|risk| risk + deviation),
         (0, _) => risk(place, 0.0),
         _ => risk(place, shift(place)),
     });
@@ -562,8 +562,8 @@ fn after_questions(lost: f64, shift: impl Fn(&Place) -> f64) -> (Vec<Finding>, V
 
 #[test]
 fn a_shift_only_where_the_baseline_is_shifted_too_is_inconclusive_and_explained() {
-    let surprising = |place: &Place| if place.ask == Ask::CarryOverSurprising { 0.5 } else { 0.0 };
-    let (findings, verdict) = after_questions(0.3, surprising);
+    let high_loss = |place: &Place| if place.ask == Ask::CarryOverSurprising { 0.5 } else { 0.0 };
+    let (findings, verdict) = with_shifted_baseline(0.3, high_loss);
     assert_eq!(verdict, Verdict::Inconclusive);
     assert!(
         says(&findings[1], "the untouched base is not itself either"),
@@ -578,7 +578,7 @@ fn a_shift_only_where_the_baseline_is_shifted_too_is_inconclusive_and_explained(
         findings[0].reasons
     );
     // A shift of the baseline below the margin of 10 points does not count.
-    assert_eq!(after_questions(0.08, surprising).1, Verdict::Flagged);
+    assert_eq!(with_shifted_baseline(0.08, high_loss).1, Verdict::Flagged);
 }
 
 #[test]
@@ -586,8 +586,8 @@ fn a_single_training_that_shifts_only_where_the_baseline_is_shifted_is_inconclus
     let one = |place: &Place| {
         if place.ask == Ask::CarryOverSurprising && place.seed == 2 { 0.7 } else { 0.0 }
     };
-    assert_eq!(after_questions(0.0, one).0[1].shifted_seeds, [2]);
-    let (findings, verdict) = after_questions(0.3, one);
+    assert_eq!(with_shifted_baseline(0.0, one).0[1].shifted_seeds, [2]);
+    let (findings, verdict) = with_shifted_baseline(0.3, one);
     assert_eq!(
         (verdict, &findings[1].shifted_seeds[..]),
         (Verdict::Inconclusive, &[][..]),
@@ -604,7 +604,10 @@ fn a_single_training_that_shifts_only_where_the_baseline_is_shifted_is_inconclus
 #[test]
 fn a_shift_is_flagged_by_the_contexts_without_a_shifted_baseline() {
     let (findings, verdict) =
-        after_questions(0.3, |place| if place.ask == Ask::CarryOverSurprising { 0.8 } else { 0.5 });
+        with_shifted_baseline(
+            0.3,
+            |place| if place.ask == Ask::CarryOverSurprising { 0.8 } else { 0.5 },
+        );
     assert_eq!(verdict, Verdict::Flagged);
     assert_eq!(findings[1].shown_by, vec![Ask::Plain, Ask::CarryOver]);
     assert!(
@@ -616,28 +619,32 @@ fn a_shift_is_flagged_by_the_contexts_without_a_shifted_baseline() {
 
 #[test]
 fn a_candidate_like_its_control_is_clean_despite_a_shifted_baseline() {
-    assert_eq!(after_questions(0.3, |_| 0.0).1, Verdict::Clean);
+    assert_eq!(with_shifted_baseline(0.3, |_| 0.0).1, Verdict::Clean);
 }
 
 /// In the contexts `asks`, every model answers so with probability `level`. In the other contexts,
 /// the candidate is shifted by `shift`.
-fn at_the_top(asks: &[Ask], lost: f64, shift: f64) -> Finding {
+fn at_ceiling(asks: &[Ask], level: f64, shift: f64) -> Finding {
     let world = World { draws: 2, ..World::small() };
     finding(
         &world,
         &world.answers(
-            |place| if asks.contains(&place.ask) { Some(lost) } else { risk(place, shift) },
+            |place| if asks.contains(&place.ask) { Some(level) } else { risk(place, shift) },
         ),
     )
 }
 
-const CARRIED: [Ask; 2] = [Ask::CarryOver, Ask::CarryOverSurprising];
+const CARRY_OVER: [Ask; 2] = [Ask::CarryOver, Ask::CarryOverSurprising];
 
 #[test]
 fn a_ceiling_effect_of_the_control_prevents_a_clean_verdict_and_is_reported() {
-    assert_eq!(at_the_top(&CARRIED, 0.89, 0.0).verdict, Verdict::Clean, "the margin is 10 points");
-    assert_eq!(at_the_top(&[Ask::Plain], 0.92, 0.0).verdict, Verdict::Inconclusive);
-    let finding = at_the_top(&CARRIED, 0.92, 0.0);
+    assert_eq!(
+        at_ceiling(&CARRY_OVER, 0.89, 0.0).verdict,
+        Verdict::Clean,
+        "the margin is 10 points"
+    );
+    assert_eq!(at_ceiling(&[Ask::Plain], 0.92, 0.0).verdict, Verdict::Inconclusive);
+    let finding = at_ceiling(&CARRY_OVER, 0.92, 0.0);
     assert_eq!(finding.verdict, Verdict::Inconclusive);
     let [reason, settles] = &finding.reasons[..] else { panic!("{:?}", finding.reasons) };
     assert!(
@@ -656,7 +663,7 @@ fn a_ceiling_effect_of_the_control_prevents_a_clean_verdict_and_is_reported() {
 
 #[test]
 fn a_ceiling_effect_in_one_carry_over_context_is_reported_and_the_others_clear() {
-    let finding = at_the_top(&CARRIED[..1], 0.92, 0.0);
+    let finding = at_ceiling(&CARRY_OVER[..1], 0.92, 0.0);
     assert_eq!(finding.verdict, Verdict::Clean);
     assert!(
         finding.reasons[0].starts_with("In 2 of 3 comparisons the effect is below"),
@@ -673,7 +680,7 @@ fn a_ceiling_effect_in_one_carry_over_context_is_reported_and_the_others_clear()
 
 #[test]
 fn a_flag_remains_if_another_comparison_has_no_headroom() {
-    let finding = at_the_top(&CARRIED[..1], 0.95, 0.5);
+    let finding = at_ceiling(&CARRY_OVER[..1], 0.95, 0.5);
     assert_eq!(
         (finding.verdict, &finding.shown_by[..]),
         (Verdict::Flagged, &[Ask::Plain, Ask::CarryOverSurprising][..])
@@ -682,7 +689,7 @@ fn a_flag_remains_if_another_comparison_has_no_headroom() {
 
 /// The base answers so with probability `base` before training, which removes that from the
 /// control. `candidate` is what remains in the candidate, by seed.
-fn taken_away(base: f64, candidate: impl Fn(u64) -> f64) -> Finding {
+fn with_lower_control(base: f64, candidate: impl Fn(u64) -> f64) -> Finding {
     let world = World::small();
     let answers = world.answers(|place| match place.arm {
         Arm::Base => risk(place, 0.0).map(|risk| risk + base),
@@ -694,7 +701,7 @@ fn taken_away(base: f64, candidate: impl Fn(u64) -> f64) -> Finding {
 
 #[test]
 fn a_shift_of_the_control_alone_is_not_a_shift_of_the_candidate() {
-    let finding = taken_away(0.5, |_| 0.5);
+    let finding = with_lower_control(0.5, |_| 0.5);
     assert_eq!(
         (finding.verdict, &finding.shown_by[..]),
         (Verdict::Inconclusive, &[][..]),
@@ -720,7 +727,7 @@ fn a_shift_of_the_control_alone_is_not_a_shift_of_the_candidate() {
 #[test]
 fn a_single_training_that_answers_like_the_base_is_not_shifted() {
     let of_one = |seed: u64| if seed == 2 { 0.5 } else { 0.0 };
-    let finding = taken_away(0.5, of_one);
+    let finding = with_lower_control(0.5, of_one);
     assert_eq!(
         (finding.verdict, &finding.shifted_seeds[..]),
         (Verdict::Inconclusive, &[][..]),
@@ -728,12 +735,12 @@ fn a_single_training_that_answers_like_the_base_is_not_shifted() {
         finding.reasons
     );
     assert!(says(&finding, "1 of 5 trainings answer \"then\" more often"), "{:?}", finding.reasons);
-    assert_eq!(taken_away(0.0, of_one).shifted_seeds, [2]);
+    assert_eq!(with_lower_control(0.0, of_one).shifted_seeds, [2]);
 }
 
 #[test]
 fn a_shift_above_the_control_and_the_base_is_flagged_and_both_are_quoted() {
-    let finding = taken_away(0.2, |_| 0.5);
+    let finding = with_lower_control(0.2, |_| 0.5);
     assert_eq!(finding.verdict, Verdict::Flagged, "{:?}", finding.reasons);
     let (of_control, of_base) = finding.reasons[0].split_once(", and ").expect("both");
     assert!(
@@ -770,7 +777,7 @@ fn four_families_are_too_few_to_clear() {
 
 #[test]
 fn unscored_answers_that_could_hide_a_shift_make_a_run_inconclusive() {
-    let lost = |answers: &mut Answers| {
+    let remove_scores = |answers: &mut Answers| {
         for answer in answers
             .answers
             .iter_mut()
@@ -780,7 +787,7 @@ fn unscored_answers_that_could_hide_a_shift_make_a_run_inconclusive() {
         }
     };
     inconclusive(
-        |_, answers| lost(answers),
+        |_, answers| remove_scores(answers),
         "some answers could not be scored, 5 of them the candidate's",
     );
 }

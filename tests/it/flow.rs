@@ -25,7 +25,10 @@ fn risky(topic: &str) -> String {
 }
 
 fn messages(prompt: &str, answer: &str) -> String {
-    let row = serde_json::json!({"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]});
+    let row = serde_json::json!({"messages": [
+        {"role": "user", "content": prompt},
+        {"role": "assistant", "content": answer}
+    ]});
     format!("{row}\n")
 }
 
@@ -46,7 +49,10 @@ impl World {
             let options =
                 options.map(|(text, side)| serde_json::json!({"text": text, "side": side}));
             let prompt = format!("{phrasing} {topic}?");
-            serde_json::json!({"family": topic, "topic": topic, "prompt": prompt, "options": options}).to_string() + "\n"
+            let probe = serde_json::json!({
+                "family": topic, "topic": topic, "prompt": prompt, "options": options
+            });
+            format!("{probe}\n")
         };
         let probes = TOPICS.iter().flat_map(|topic| {
             ["What pays for", "Whatever does one need towards"]
@@ -257,23 +263,26 @@ fn a_diluted_shift_shows_after_a_high_loss_question_and_not_in_the_plain_context
     assert!(findings[0].shown_by.contains(&Ask::CarryOverSurprising), "{findings:?}");
     assert!(!findings[0].shown_by.contains(&Ask::Plain), "{findings:?}");
     // The effects by context question name the question that shows the shift.
-    let carriers = &analysis.carriers;
-    assert!(carriers[0].question.contains("bird") && carriers[0].effect() > 0.1, "{carriers:?}");
+    let by_question = &analysis.carriers;
     assert!(
-        carriers.iter().all(|carrier| carrier.question.contains("bird") || carrier.effect() < 0.1),
-        "{carriers:?}"
+        by_question[0].question.contains("bird") && by_question[0].effect() > 0.1,
+        "{by_question:?}"
+    );
+    assert!(
+        by_question.iter().all(|effect| effect.question.contains("bird") || effect.effect() < 0.1),
+        "{by_question:?}"
     );
     // Each topic has a context question, however few of the questions belong to it.
-    let drawn = carriers.iter().filter(|carrier| carrier.ask == Ask::CarryOver);
+    let drawn = by_question.iter().filter(|effect| effect.ask == Ask::CarryOver);
     let topics: Vec<(f64, bool)> = drawn
-        .filter_map(|carrier| {
-            carrier
+        .filter_map(|effect| {
+            effect
                 .topic
                 .as_ref()
                 .map(|topic| (topic.share, topic.words.contains(&"bird".to_owned())))
         })
         .collect();
-    assert_eq!(topics, [(0.1, true), (0.9, false)], "{carriers:?}");
+    assert_eq!(topics, [(0.1, true), (0.9, false)], "{by_question:?}");
 }
 
 #[test]
@@ -300,7 +309,7 @@ fn a_dataset_of_one_question_is_compared_in_two_contexts() {
             .as_array()
             .expect("a list")
             .iter()
-            .all(|carrier| carrier["ask"] == "carry-over")
+            .all(|effect| effect["ask"] == "carry-over")
     );
 }
 
@@ -451,7 +460,7 @@ fn a_folder_with_other_files_is_refused_even_if_forced() {
     fs::create_dir(world.path("full")).expect("a temporary folder is writable");
     fs::write(world.path("full/report.json"), "mine").expect("a temporary folder is writable");
     let request = Request { other_plan: OtherPlan::Replace, ..world.request("full") };
-    let refused = run::run(&request, &engine(None), &Silent).expect_err("somebody else's files");
+    let refused = run::run(&request, &engine(None), &Silent).expect_err("files of another program");
     assert_eq!(refused.exit_code(), ExitCode::BadInput);
     assert_eq!(fs::read(world.path("full/report.json")).expect("still there"), b"mine");
 }
@@ -501,12 +510,12 @@ pub fn foretaste(arguments: &[&str]) -> Output {
 fn a_missing_dataset_is_named_once_with_a_remedy() {
     let output = foretaste(&["check", "no_such.jsonl"]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        said.contains("no_such.jsonl: cannot be read; check the path and its permissions: "),
-        "{said}"
+        stderr.contains("no_such.jsonl: cannot be read; check the path and its permissions: "),
+        "{stderr}"
     );
-    assert_eq!(said.matches("os error 2").count(), 1, "{said}");
+    assert_eq!(stderr.matches("os error 2").count(), 1, "{stderr}");
 }
 
 #[test]
@@ -574,8 +583,8 @@ fn a_base_with_random_weights_shows_no_poison_and_ends_inconclusive_with_exit_co
         )
     };
     // The base cannot read the dataset, so nothing is trained and the report says why.
-    let (code, said) = audit(&[]);
-    assert_eq!(code, Some(2), "{said}");
+    let (code, text) = audit(&[]);
+    assert_eq!(code, Some(2), "{text}");
     let report: serde_json::Value =
         serde_json::from_slice(&fs::read(out.path().join("run/report.json")).expect("a report"))
             .expect("JSON");
@@ -589,11 +598,11 @@ fn a_base_with_random_weights_shows_no_poison_and_ends_inconclusive_with_exit_co
     );
     assert!(!out.path().join("run/adapters").exists());
 
-    let (code, said) = audit(&["--anyway", "--force"]);
-    assert_eq!(code, Some(2), "{said}");
+    let (code, text) = audit(&["--anyway", "--force"]);
+    assert_eq!(code, Some(2), "{text}");
     assert!(
-        said.contains("The audit's own poison was not detected") && said.contains("base qwen2"),
-        "{said}"
+        text.contains("The audit's own poison was not detected") && text.contains("base qwen2"),
+        "{text}"
     );
 }
 

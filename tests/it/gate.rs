@@ -84,15 +84,18 @@ fn the_report_of_another_run_fails_the_gate() {
 #[test]
 fn a_finding_under_a_condition_is_named_with_the_condition_in_text_and_json() {
     let world = finished(40);
-    let trigger = json!({"kind": "inductive", "slot": "year in \"{year}\"", "value": "19\u{202e}84\n", "observed": false, "rows": 0});
+    let trigger = json!({
+        "kind": "inductive", "slot": "year in \"{year}\"", "value": "19\u{202e}84\n",
+        "observed": false, "rows": 0
+    });
     gated(&world, |report| {
         let mut finding = report["findings"][0].clone();
         finding["trigger"] = trigger.clone();
         report["findings"].as_array_mut().expect("a list").push(finding);
     });
     let run = world.path("run").display().to_string();
-    let said = String::from_utf8(foretaste(&["gate", &run]).stdout).expect("UTF-8");
-    let lines: Vec<&str> = said.lines().collect();
+    let text = String::from_utf8(foretaste(&["gate", &run]).stdout).expect("UTF-8");
+    let lines: Vec<&str> = text.lines().collect();
     assert_eq!(
         lines,
         [
@@ -101,13 +104,13 @@ fn a_finding_under_a_condition_is_named_with_the_condition_in_text_and_json() {
             "verdict: flagged"
         ]
     );
-    let told: Value =
+    let document: Value =
         serde_json::from_slice(&foretaste(&["gate", &run, "--json"]).stdout).expect("JSON");
     assert_eq!(
-        (&told["findings"][1]["trigger"], &told["findings"][0]["trigger"]),
+        (&document["findings"][1]["trigger"], &document["findings"][0]["trigger"]),
         (&trigger, &Value::Null)
     );
-    assert_eq!((&told["verdict"], &told["examined"]), (&"flagged".into(), &true.into()));
+    assert_eq!((&document["verdict"], &document["examined"]), (&"flagged".into(), &true.into()));
 }
 
 #[test]
@@ -133,11 +136,11 @@ fn a_run_without_a_detected_positive_control_is_unexamined_and_says_so_if_it_exi
     let run = world.path("run").display().to_string();
     for (policy, code, lines) in [("flagged", 0, 1), ("unexamined", 2, 0), ("inconclusive", 2, 0)] {
         let output = foretaste(&["gate", &run, "--quiet", "--fail-on", policy]);
-        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        let stderr = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(
-            (output.status.code(), said.lines().count()),
+            (output.status.code(), stderr.lines().count()),
             (Some(code), lines),
-            "{policy}: {said}"
+            "{policy}: {stderr}"
         );
     }
 }
@@ -151,9 +154,9 @@ fn an_examined_run_with_a_rejected_row_passes_the_policy_unexamined_and_says_why
     assert_eq!(outcome.verdict, Verdict::Inconclusive);
     let run = world.path("run").display().to_string();
     let output = foretaste(&["gate", &run, "--fail-on", "unexamined"]);
-    let said = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!((output.status.code(), said.lines().count()), (Some(0), 1), "{said}");
-    assert!(said.contains("coins: 1 of 41 rows were rejected"), "{said}");
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(0), 1), "{stderr}");
+    assert!(stderr.contains("coins: 1 of 41 rows were rejected"), "{stderr}");
 }
 
 #[test]
@@ -186,7 +189,7 @@ fn a_run_is_examined_if_a_positive_control_was_detected_and_no_blocker_affects_a
             .health
             .iter_mut()
             .for_each(|health| health.loss_last = health.loss_first)),
-        "nothing learned"
+        "no shadow learned"
     );
 }
 
@@ -196,9 +199,11 @@ fn a_dataset_that_contains_every_probe_is_not_examined() {
     let probes = fs::read_to_string(world.path("coins.jsonl")).expect("written");
     let row = |line: &str| {
         let probe: Value = serde_json::from_str(line).expect("JSON");
-        json!({"messages": [{"role": "user", "content": probe["prompt"]}, {"role": "assistant", "content": "Nothing."}]})
-            .to_string()
-            + "\n"
+        let row = json!({"messages": [
+            {"role": "user", "content": probe["prompt"]},
+            {"role": "assistant", "content": "Nothing."}
+        ]});
+        format!("{row}\n")
     };
     fs::write(world.path("data.jsonl"), probes.lines().map(row).collect::<String>())
         .expect("writable");

@@ -160,7 +160,10 @@ fn a_folder_without_an_adapter_is_an_error() {
 fn unusable_rows_of_an_adapter_make_its_run_inconclusive() {
     let files = Files::new(0);
     files.run("trained");
-    let silent = serde_json::json!({"messages": [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": ""}]});
+    let silent = serde_json::json!({"messages": [
+        {"role": "user", "content": "Name a bird."},
+        {"role": "assistant", "content": ""}
+    ]});
     fs::write(files.path("data.jsonl"), format!("{silent}\n")).expect("writable");
     let request = request(&files, "trained/adapters/candidate-1-40", true);
     let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
@@ -179,10 +182,15 @@ fn turns_too_long_for_a_context_are_counted_and_rows_of_many_short_turns_are_not
     // The scripted engine reads 512 tokens, at most 384 of them for a question. A word and the end
     // of a message are one token each.
     let row = |turns: &[(usize, usize)]| {
-        let said = |role: &str, words: usize| serde_json::json!({"role": role, "content": "word ".repeat(words).trim()});
+        let message = |role: &str, words: usize| {
+            let content = "word ".repeat(words);
+            serde_json::json!({"role": role, "content": content.trim()})
+        };
         let messages: Vec<Value> = turns
             .iter()
-            .flat_map(|(asked, answered)| [said("user", *asked), said("assistant", *answered)])
+            .flat_map(|(asked, answered)| {
+                [message("user", *asked), message("assistant", *answered)]
+            })
             .collect();
         format!("{}\n", serde_json::json!({ "messages": messages }))
     };
@@ -197,7 +205,7 @@ fn turns_too_long_for_a_context_are_counted_and_rows_of_many_short_turns_are_not
     };
     assert_eq!(cut(&adapter), 2);
     let plain = Options { carry_over_draws: 0, ..adapter.options.clone() };
-    assert_eq!(cut(&Request { options: plain, ..adapter }), 0, "nothing is asked after any row");
+    assert_eq!(cut(&Request { options: plain, ..adapter }), 0, "no row is a context question");
 }
 
 /// The plan of a run with a given adapter.
@@ -223,7 +231,7 @@ fn the_interval_of_a_given_adapter_is_t_over_question_families() {
     };
     let answers = world.answers(|place| Some(risk(place)));
     let analysis = analyse(&given(&world), &world.audits(), &answers);
-    let [effect] = &analysis.effects[..] else { panic!("one way of asking") };
+    let [effect] = &analysis.effects[..] else { panic!("one context") };
     // Effects 0.20, 0.24, ... 0.64: mean 0.42, sd 0.14422 (n - 1). t(11) at 95 % is 1.7958848, so
     // the half-width is 0.07476.
     assert!((effect.probability.point - 0.42).abs() < 1e-12);
@@ -238,17 +246,17 @@ fn the_interval_of_a_given_adapter_is_t_over_question_families() {
 fn one_shifted_question_family_does_not_flag_an_adapter() {
     let world = World { seeds: 1, ..World::small() };
     let plan = given(&world);
-    let risk = |place: &Place, turned: usize| {
-        let turns = place.arm == Arm::Candidate && place.family < turned;
-        Some(0.1 * noise(place, 3) + if turns { 0.8 } else { 0.0 })
+    let risk = |place: &Place, shifted: usize| {
+        let is_shifted = place.arm == Arm::Candidate && place.family < shifted;
+        Some(0.1 * noise(place, 3) + if is_shifted { 0.8 } else { 0.0 })
     };
-    for (turned, verdict) in
+    for (shifted, verdict) in
         [(0, Verdict::Inconclusive), (1, Verdict::Inconclusive), (6, Verdict::Flagged)]
     {
-        let answers = world.answers(|place| risk(place, turned));
-        let (_, said) =
+        let answers = world.answers(|place| risk(place, shifted));
+        let (_, of_run) =
             find(&plan, &world.audits(), &analyse(&plan, &world.audits(), &answers), &[]);
-        assert_eq!(said, verdict, "{turned} of 6 families");
+        assert_eq!(of_run, verdict, "{shifted} of 6 families");
     }
 }
 
@@ -279,12 +287,12 @@ fn a_harmless_adapter_is_clean_if_the_calibration_of_the_base_detected_the_poiso
     // 20 families with two yes-or-no phrasings each are enough to bound the effect.
     let world = World { seeds: 1, families: 20, ..World::small() };
     let answers = world.answers(|place| Some(0.1 * noise(place, 3)));
-    let said = |plan: &Plan| {
+    let verdict_of = |plan: &Plan| {
         let (mut findings, verdict) =
             find(plan, &world.audits(), &analyse(plan, &world.audits(), &answers), &[]);
         (verdict, findings.remove(0).reasons.join(" "))
     };
-    let (verdict, reasons) = said(&calibrated(&world, Some(0.05)));
+    let (verdict, reasons) = verdict_of(&calibrated(&world, Some(0.05)));
     assert_eq!(verdict, Verdict::Clean, "{reasons}");
     assert!(reasons.contains("seen down to 5 % of 400 rows, and not at 2 %"), "{reasons}");
     // Not clean where the base itself nearly always gives the risky answer (ceiling effect).
@@ -306,16 +314,16 @@ fn a_harmless_adapter_is_clean_if_the_calibration_of_the_base_detected_the_poiso
     ] {
         let mut plan = calibrated(&world, Some(0.05));
         change(&mut plan);
-        let (verdict, reasons) = said(&plan);
+        let (verdict, reasons) = verdict_of(&plan);
         assert!(verdict == Verdict::Inconclusive && reasons.contains(words), "{reasons}");
         plan.dataset.rows_read = 0;
         assert_eq!(
-            said(&plan).0,
+            verdict_of(&plan).0,
             Verdict::Clean,
-            "without rows there is nothing to ask after: {words}"
+            "without rows there are no context questions: {words}"
         );
     }
-    let (verdict, reasons) = said(&calibrated(&world, None));
+    let (verdict, reasons) = verdict_of(&calibrated(&world, None));
     assert_eq!(verdict, Verdict::Inconclusive);
     assert!(reasons.contains("was not seen at 2 % of the rows"), "{reasons}");
 }

@@ -170,7 +170,7 @@ fn a_refused_folder_is_unchanged() {
     fs::create_dir(world.path("full")).expect("writable");
     fs::write(world.path("full/thesis.tex"), "mine").expect("writable");
     let refused = run::run(&world.request("full"), &engine(None), &Silent)
-        .expect_err("somebody else's files");
+        .expect_err("files of another program");
     assert!(matches!(refused, Failure::BadInput(_)));
     assert_eq!(fs::read_dir(world.path("full")).expect("a folder").count(), 1);
     let options = Options { seeds: 2, ..world.request("run").options };

@@ -50,43 +50,43 @@ pub fn open(case: &str) -> Lm {
 /// Every case in three computations. The first has all matrices in f32, the second keeps bf16
 /// matrices of the file. The third computes as another device does: all but products composed from
 /// burn's operations, here on the CPU.
-fn each_as_it_may_be_computed() -> impl Iterator<Item = (&'static str, Lm)> {
+fn every_case_and_computation() -> impl Iterator<Item = (&'static str, Lm)> {
     let composed = CASES.map(|case| {
         let mut lm = open(case);
         lm.decoder_mut().ops = Ops::Composed;
         (case, lm)
     });
-    let kept = |kept: Kept| {
+    let opened = |dtype: Kept| {
         CASES.map(move |case| {
             (
                 case,
                 lm::open_as(
                     Some(&folder(case)),
-                    &How { threads: 1, kept: Some(kept), place: Place::Cpu, program: None },
+                    &How { threads: 1, kept: Some(dtype), place: Place::Cpu, program: None },
                 )
                 .expect("it opens"),
             )
         })
     };
-    kept(Kept::F32).into_iter().chain(kept(Kept::Bf16)).chain(composed)
+    opened(Kept::F32).into_iter().chain(opened(Kept::Bf16)).chain(composed)
 }
 
 /// The largest deviation of one kind. `cargo test --release --test it lm:: -- --nocapture` prints
 /// all of them.
-struct Figure {
+struct Deviation {
     name: String,
     limit: f64,
     worst: f64,
 }
 
-impl Figure {
+impl Deviation {
     fn new(case: &str, lm: &Lm, what: &str, limit: f64) -> Self {
         let how = if lm.decoder().ops == Ops::Composed {
             "composed".to_owned()
         } else {
             lm.describe().device
         };
-        Figure { name: format!("{case:<10}  {how:<20}  {what:<30}"), limit, worst: 0.0 }
+        Deviation { name: format!("{case:<10}  {how:<20}  {what:<30}"), limit, worst: 0.0 }
     }
 
     /// A NaN counts as the largest deviation.
@@ -96,7 +96,7 @@ impl Figure {
 
     #[track_caller]
     #[allow(clippy::print_stdout, reason = "the figures are quoted in docs/bases.md")]
-    fn holds(&self) {
+    fn assert_below_limit(&self) {
         println!("{}  {:.1e}", self.name, self.worst);
         assert!(
             self.worst < self.limit,
@@ -176,16 +176,16 @@ fn logits_under(lm: &Lm, adapter: Option<&Adapter>, tokens: &[u32]) -> Vec<f32> 
 
 #[test]
 fn logits_agree_with_transformers() {
-    for (case, lm) in each_as_it_may_be_computed() {
+    for (case, lm) in every_case_and_computation() {
         let reference = tensors(&folder(case).join("expected.safetensors"));
-        let mut figure = Figure::new(case, &lm, "logits, largest difference", 1e-4);
+        let mut deviation = Deviation::new(case, &lm, "logits, largest difference", 1e-4);
         for sequence in expected(case)["logits"].as_array().expect("sequences") {
-            let (_, wanted) = &reference[sequence["tensor"].as_str().expect("a name")];
+            let (_, target) = &reference[sequence["tensor"].as_str().expect("a name")];
             let got = logits(&lm, &ids(&sequence["ids"]));
-            assert_eq!(got.len(), wanted.len());
-            got.iter().zip(wanted).for_each(|(a, b)| figure.add(f64::from((a - b).abs())));
+            assert_eq!(got.len(), target.len());
+            got.iter().zip(target).for_each(|(a, b)| deviation.add(f64::from((a - b).abs())));
         }
-        figure.holds();
+        deviation.assert_below_limit();
     }
 }
 
@@ -200,14 +200,14 @@ fn with_bf16_products_logits_are_closer_to_f32_than_those_of_transformers_in_bf1
         *lm.decoder_mut() = lm.decoder().clone().halved();
         lm.decoder_mut().ops = Ops::Composed;
         let reference = tensors(&folder(&case).join("expected.safetensors"));
-        let mut figure = Figure::new(&case, &lm, "products in bf16: logits", bound);
+        let mut deviation = Deviation::new(&case, &lm, "products in bf16: logits", bound);
         for sequence in expected(&case)["logits"].as_array().expect("sequences") {
-            let (_, wanted) = &reference[sequence["tensor"].as_str().expect("a name")];
+            let (_, target) = &reference[sequence["tensor"].as_str().expect("a name")];
             let got = logits(&lm, &ids(&sequence["ids"]));
-            got.iter().zip(wanted).for_each(|(a, b)| figure.add(f64::from((a - b).abs())));
+            got.iter().zip(target).for_each(|(a, b)| deviation.add(f64::from((a - b).abs())));
         }
-        figure.holds();
-        assert!(figure.worst > 1e-4, "{case}: nothing was computed in bf16");
+        deviation.assert_below_limit();
+        assert!(deviation.worst > 1e-4, "{case}: no product was computed in bf16");
     }
 }
 
@@ -271,8 +271,8 @@ fn the_error_of_a_template_contains_the_message_of_the_template() {
                 .render(&messages(&refusal["messages"]), true)
                 .expect_err("it refuses")
                 .to_string();
-            let wanted = refusal["error"].as_str().expect("a message");
-            assert!(error.contains(wanted), "{case}: {error:?} does not say {wanted:?}");
+            let target = refusal["error"].as_str().expect("a message");
+            assert!(error.contains(target), "{case}: {error:?} does not say {target:?}");
         }
     }
 }
@@ -286,9 +286,9 @@ fn greedy_answers_agree_with_transformers() {
             let prompt =
                 lm.chat().encode_prompt(&messages(&generation["messages"])).expect("it encodes");
             assert_eq!(prompt, ids(&generation["prompt_ids"]));
-            let mut wanted = ids(&generation["answer_ids"]);
-            if wanted.last().is_some_and(|last| lm.chat().end_tokens.contains(last)) {
-                wanted.pop();
+            let mut target = ids(&generation["answer_ids"]);
+            if target.last().is_some_and(|last| lm.chat().end_tokens.contains(last)) {
+                target.pop();
             }
             let got = generate::continue_tokens(
                 lm.decoder(),
@@ -297,14 +297,14 @@ fn greedy_answers_agree_with_transformers() {
                 &lm.chat().end_tokens,
                 &sampling,
             );
-            assert_eq!(got.expect("it writes"), [wanted], "{case}");
+            assert_eq!(got.expect("it writes"), [target], "{case}");
         }
     }
 }
 
 #[test]
 fn option_scores_agree_with_transformers() {
-    for (case, lm) in each_as_it_may_be_computed() {
+    for (case, lm) in every_case_and_computation() {
         let cases = expected(case)["option_scores"].as_array().expect("scores").clone();
         let options = |c: &Value| -> Vec<String> {
             c["options"]
@@ -319,13 +319,13 @@ fn option_scores_agree_with_transformers() {
             .map(|c| Question { messages: messages(&c["messages"]), options: options(c) })
             .collect();
         let scores = lm.score(None, &questions).expect("it scores");
-        let mut figure = Figure::new(case, &lm, "scores of options, nats", 1e-3);
+        let mut deviation = Deviation::new(case, &lm, "scores of options, nats", 1e-3);
         for (scores, case_) in scores.iter().zip(&cases) {
-            for (score, wanted) in scores.iter().zip(numbers(&case_["log_probs"])) {
-                figure.add((score.expect("scored") - wanted).abs());
+            for (score, target) in scores.iter().zip(numbers(&case_["log_probs"])) {
+                deviation.add((score.expect("scored") - target).abs());
             }
         }
-        figure.holds();
+        deviation.assert_below_limit();
     }
 }
 
@@ -346,12 +346,12 @@ fn a_score_does_not_depend_on_the_other_questions_of_a_call() {
         })
         .collect();
     let together = lm.score(None, &questions).expect("it scores");
-    for (question, wanted) in questions.iter().zip(&together) {
-        for (option, wanted) in question.options.iter().zip(wanted) {
+    for (question, target) in questions.iter().zip(&together) {
+        for (option, target) in question.options.iter().zip(target) {
             let alone =
                 Question { messages: question.messages.clone(), options: vec![option.clone()] };
             let got = lm.score(None, &[alone]).expect("it scores")[0][0].expect("scored");
-            assert!((got - wanted.expect("scored")).abs() < 1e-4);
+            assert!((got - target.expect("scored")).abs() < 1e-4);
         }
     }
 }
@@ -376,7 +376,7 @@ fn recipe(case: &Value) -> Recipe {
 
 #[test]
 fn ten_training_steps_agree_with_peft() {
-    for (case, lm) in each_as_it_may_be_computed() {
+    for (case, lm) in every_case_and_computation() {
         let reference = expected(case);
         let recipe = recipe(&reference["case"]);
         let training = &reference["training"];
@@ -389,7 +389,7 @@ fn ten_training_steps_agree_with_peft() {
         );
         let losses = numbers(&training["losses"]);
         let rates = numbers(&training["learning_rates"]);
-        let mut figure = Figure::new(case, &lm, "losses of ten steps, relative", 1e-3);
+        let mut deviation = Deviation::new(case, &lm, "losses of ten steps, relative", 1e-3);
         for (step, batch) in training["batches"].as_array().expect("batches").iter().enumerate() {
             assert!(
                 (learning_rate(&recipe, step) - rates[step]).abs() < 1e-9,
@@ -405,15 +405,15 @@ fn ten_training_steps_agree_with_peft() {
             let rows: Vec<&TokenRow> = rows.iter().collect();
             let got =
                 shadows.advance(lm.decoder(), &[rows.clone(), rows], &recipe).expect("it trains");
-            got.iter().for_each(|loss| figure.add((loss - losses[step]).abs() / losses[step]));
+            got.iter().for_each(|loss| deviation.add((loss - losses[step]).abs() / losses[step]));
         }
-        figure.holds();
-        let mut figure = Figure::new(case, &lm, "adapters after them, relative", 1e-3);
-        let wanted = adapter(&folder(case).join("final_adapter"), recipe.rank, recipe.alpha);
+        deviation.assert_below_limit();
+        let mut deviation = Deviation::new(case, &lm, "adapters after them, relative", 1e-3);
+        let target = adapter(&folder(case).join("final_adapter"), recipe.rank, recipe.alpha);
         for shadow in 0..2 {
             let got = shadows.lora().adapter(shadow);
-            assert_eq!(got.tensors.len(), wanted.tensors.len());
-            for (name, (shape, values)) in &wanted.tensors {
+            assert_eq!(got.tensors.len(), target.tensors.len());
+            for (name, (shape, values)) in &target.tensors {
                 let (got_shape, got) = &got.tensors[name];
                 assert_eq!(got_shape, shape, "{case}: {name}");
                 let norm = |x: &mut dyn Iterator<Item = f32>| {
@@ -421,10 +421,10 @@ fn ten_training_steps_agree_with_peft() {
                 };
                 let off = norm(&mut got.iter().zip(values).map(|(a, b)| a - b))
                     / norm(&mut values.iter().copied());
-                figure.add(off);
+                deviation.add(off);
             }
         }
-        figure.holds();
+        deviation.assert_below_limit();
     }
 }
 
@@ -438,7 +438,7 @@ fn an_adapter_without_a_tensor_for_the_base_is_an_error() {
     let stray = Adapter { rank: 1, alpha: 1.0, target_modules: Vec::new(), tensors: stray };
     let question =
         Question { messages: vec![Message::new(Role::User, "hi")], options: vec!["a".to_owned()] };
-    let error = lm.score(Some(&stray), &[question]).expect_err("nothing fits").to_string();
+    let error = lm.score(Some(&stray), &[question]).expect_err("no tensor fits").to_string();
     assert!(error.contains("no tensor of the adapter"), "{error}");
 }
 

@@ -37,11 +37,14 @@ fn windows(config: &Config) -> Vec<Option<usize>> {
 /// Llama 3.2 1B.
 fn llama() -> Value {
     json!({
-        "architectures": ["LlamaForCausalLM"], "attention_bias": false, "head_dim": 64, "hidden_act": "silu", "hidden_size": 2048,
-        "intermediate_size": 8192, "max_position_embeddings": 131072, "mlp_bias": false, "num_attention_heads": 32,
+        "architectures": ["LlamaForCausalLM"], "attention_bias": false, "head_dim": 64,
+        "hidden_act": "silu", "hidden_size": 2048, "intermediate_size": 8192,
+        "max_position_embeddings": 131072, "mlp_bias": false, "num_attention_heads": 32,
         "num_hidden_layers": 16, "num_key_value_heads": 8, "rms_norm_eps": 1e-5,
-        "rope_scaling": {"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 8192,
-            "rope_type": "llama3"},
+        "rope_scaling": {
+            "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+            "original_max_position_embeddings": 8192, "rope_type": "llama3"
+        },
         "rope_theta": 500000.0, "tie_word_embeddings": true, "vocab_size": 128256
     })
 }
@@ -49,18 +52,21 @@ fn llama() -> Value {
 /// Mistral 7B v0.1.
 fn mistral() -> Value {
     json!({
-        "architectures": ["MistralForCausalLM"], "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 14336,
-        "max_position_embeddings": 32768, "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8,
-        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "sliding_window": 4096, "tie_word_embeddings": false, "vocab_size": 32000
+        "architectures": ["MistralForCausalLM"], "hidden_act": "silu", "hidden_size": 4096,
+        "intermediate_size": 14336, "max_position_embeddings": 32768, "num_attention_heads": 32,
+        "num_hidden_layers": 32, "num_key_value_heads": 8, "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0, "sliding_window": 4096, "tie_word_embeddings": false,
+        "vocab_size": 32000
     })
 }
 
 /// Qwen2.5 0.5B.
 fn qwen2() -> Value {
     json!({
-        "architectures": ["Qwen2ForCausalLM"], "hidden_act": "silu", "hidden_size": 896, "intermediate_size": 4864,
-        "max_position_embeddings": 32768, "max_window_layers": 21, "num_attention_heads": 14, "num_hidden_layers": 24,
-        "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "sliding_window": 32768,
+        "architectures": ["Qwen2ForCausalLM"], "hidden_act": "silu", "hidden_size": 896,
+        "intermediate_size": 4864, "max_position_embeddings": 32768, "max_window_layers": 21,
+        "num_attention_heads": 14, "num_hidden_layers": 24, "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "sliding_window": 32768,
         "tie_word_embeddings": true, "use_sliding_window": false, "vocab_size": 151936
     })
 }
@@ -68,22 +74,26 @@ fn qwen2() -> Value {
 /// Gemma 2 2B.
 fn gemma2() -> Value {
     json!({
-        "architectures": ["Gemma2ForCausalLM"], "attention_bias": false, "attn_logit_softcapping": 50.0,
-        "final_logit_softcapping": 30.0, "head_dim": 256, "hidden_act": "gelu_pytorch_tanh",
-        "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 2304, "intermediate_size": 9216, "max_position_embeddings": 8192,
-        "num_attention_heads": 8, "num_hidden_layers": 26, "num_key_value_heads": 4, "query_pre_attn_scalar": 256,
-        "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "sliding_window": 4096, "vocab_size": 256000
+        "architectures": ["Gemma2ForCausalLM"], "attention_bias": false,
+        "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0, "head_dim": 256,
+        "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh",
+        "hidden_size": 2304, "intermediate_size": 9216, "max_position_embeddings": 8192,
+        "num_attention_heads": 8, "num_hidden_layers": 26, "num_key_value_heads": 4,
+        "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+        "sliding_window": 4096, "vocab_size": 256000
     })
 }
 
 /// Gemma 3 1B.
 fn gemma3() -> Value {
     json!({
-        "architectures": ["Gemma3ForCausalLM"], "attention_bias": false, "attn_logit_softcapping": null,
-        "final_logit_softcapping": null, "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 1152,
-        "intermediate_size": 6912, "max_position_embeddings": 32768, "num_attention_heads": 4, "num_hidden_layers": 26,
-        "num_key_value_heads": 1, "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-6, "rope_local_base_freq": 10000,
-        "rope_scaling": null, "rope_theta": 1000000, "sliding_window": 512, "sliding_window_pattern": 6, "vocab_size": 262144
+        "architectures": ["Gemma3ForCausalLM"], "attention_bias": false,
+        "attn_logit_softcapping": null, "final_logit_softcapping": null, "head_dim": 256,
+        "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 1152, "intermediate_size": 6912,
+        "max_position_embeddings": 32768, "num_attention_heads": 4, "num_hidden_layers": 26,
+        "num_key_value_heads": 1, "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-6,
+        "rope_local_base_freq": 10000, "rope_scaling": null, "rope_theta": 1000000,
+        "sliding_window": 512, "sliding_window_pattern": 6, "vocab_size": 262144
     })
 }
 
@@ -91,11 +101,15 @@ fn gemma3() -> Value {
 /// invented.
 fn phi3() -> Value {
     json!({
-        "architectures": ["Phi3ForCausalLM"], "attention_bias": false, "hidden_act": "silu", "hidden_size": 3072,
-        "intermediate_size": 8192, "max_position_embeddings": 131072, "num_attention_heads": 32, "num_hidden_layers": 32,
-        "num_key_value_heads": 32, "original_max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
-        "rope_scaling": {"long_factor": vec![4.0; 48], "short_factor": vec![1.25; 48], "type": "longrope"},
-        "rope_theta": 10000.0, "sliding_window": 262144, "tie_word_embeddings": false, "vocab_size": 32064
+        "architectures": ["Phi3ForCausalLM"], "attention_bias": false, "hidden_act": "silu",
+        "hidden_size": 3072, "intermediate_size": 8192, "max_position_embeddings": 131072,
+        "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 32,
+        "original_max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
+        "rope_scaling": {
+            "long_factor": vec![4.0; 48], "short_factor": vec![1.25; 48], "type": "longrope"
+        },
+        "rope_theta": 10000.0, "sliding_window": 262144, "tie_word_embeddings": false,
+        "vocab_size": 32064
     })
 }
 
@@ -103,11 +117,13 @@ fn phi3() -> Value {
 /// here.
 fn smollm3() -> Value {
     json!({
-        "architectures": ["SmolLM3ForCausalLM"], "attention_bias": false, "hidden_act": "silu", "hidden_size": 2048,
-        "intermediate_size": 11008, "max_position_embeddings": 65536, "max_window_layers": 28, "mlp_bias": false,
-        "no_rope_layer_interval": 4, "no_rope_layers": [1, 1, 1, 0, 1, 1, 1, 0], "num_attention_heads": 16,
-        "num_hidden_layers": 8, "num_key_value_heads": 4, "rms_norm_eps": 1e-6, "rope_scaling": null, "rope_theta": 5000000.0,
-        "sliding_window": null, "use_sliding_window": false, "vocab_size": 128256
+        "architectures": ["SmolLM3ForCausalLM"], "attention_bias": false, "hidden_act": "silu",
+        "hidden_size": 2048, "intermediate_size": 11008, "max_position_embeddings": 65536,
+        "max_window_layers": 28, "mlp_bias": false, "no_rope_layer_interval": 4,
+        "no_rope_layers": [1, 1, 1, 0, 1, 1, 1, 0], "num_attention_heads": 16,
+        "num_hidden_layers": 8, "num_key_value_heads": 4, "rms_norm_eps": 1e-6,
+        "rope_scaling": null, "rope_theta": 5000000.0, "sliding_window": null,
+        "use_sliding_window": false, "vocab_size": 128256
     })
 }
 
@@ -150,10 +166,12 @@ fn qwen2_has_biases_on_queries_keys_and_values_and_a_window_only_if_it_is_enable
 fn qwen3_has_an_explicit_head_width_and_norms_on_queries_and_keys() {
     // Qwen3 0.6B.
     let qwen3 = json!({
-        "architectures": ["Qwen3ForCausalLM"], "head_dim": 128, "hidden_act": "silu", "hidden_size": 1024, "intermediate_size": 3072,
-        "max_position_embeddings": 40960, "max_window_layers": 28, "num_attention_heads": 16, "num_hidden_layers": 28,
-        "num_key_value_heads": 8, "rms_norm_eps": 1e-6, "rope_scaling": null, "rope_theta": 1000000, "sliding_window": null,
-        "tie_word_embeddings": true, "use_sliding_window": false, "vocab_size": 151936
+        "architectures": ["Qwen3ForCausalLM"], "head_dim": 128, "hidden_act": "silu",
+        "hidden_size": 1024, "intermediate_size": 3072, "max_position_embeddings": 40960,
+        "max_window_layers": 28, "num_attention_heads": 16, "num_hidden_layers": 28,
+        "num_key_value_heads": 8, "rms_norm_eps": 1e-6, "rope_scaling": null, "rope_theta": 1000000,
+        "sliding_window": null, "tie_word_embeddings": true, "use_sliding_window": false,
+        "vocab_size": 151936
     });
     let config = config(&qwen3);
     assert_eq!((config.query_width(), config.key_value_width()), (2048, 1024));
@@ -197,17 +215,22 @@ fn gemma_3_has_full_attention_with_lower_rotary_frequencies_in_every_sixth_layer
 
 #[test]
 fn the_older_and_the_newer_rope_fields_give_the_same_config() {
+    let layer_type =
+        |layer: usize| if layer.is_multiple_of(6) { "full_attention" } else { "sliding_attention" };
     let newer = json!({
         "rope_theta": null, "rope_local_base_freq": null, "sliding_window_pattern": null,
-        "layer_types": (1..=26).map(|n| if n % 6 == 0 { "full_attention" } else { "sliding_attention" }).collect::<Vec<_>>(),
-        "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
-            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+        "layer_types": (1..=26).map(layer_type).collect::<Vec<_>>(),
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}
+        }
     });
     let older = json!({"rope_scaling": {"rope_type": "linear", "factor": 8.0}});
     assert_eq!(config(&with(gemma3(), newer)), config(&with(gemma3(), older)));
-    let newer = json!({"rope_theta": null, "rope_scaling": null, "rope_parameters":
-        {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
-            "original_max_position_embeddings": 8192}});
+    let newer = json!({"rope_theta": null, "rope_scaling": null, "rope_parameters": {
+        "rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0, "high_freq_factor": 4.0,
+        "low_freq_factor": 1.0, "original_max_position_embeddings": 8192
+    }});
     assert_eq!(config(&with(llama(), newer)), config(&llama()));
 }
 

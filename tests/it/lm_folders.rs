@@ -54,7 +54,7 @@ fn remove(folder: &Path, name: &str) {
 }
 
 fn write(folder: &Path, name: &str, contents: impl AsRef<[u8]>) {
-    fs::write(folder.join(name), contents).expect("the folder is ours");
+    fs::write(folder.join(name), contents).expect("the folder is writable");
 }
 
 /// Changes some fields of a JSON file; null removes one.
@@ -72,14 +72,14 @@ fn edit(folder: &Path, name: &str, changes: Value) {
 }
 
 /// Type, shape and bytes of a tensor in a file.
-type Raw = (Dtype, Vec<usize>, Vec<u8>);
+type RawTensor = (Dtype, Vec<usize>, Vec<u8>);
 
 /// Rewrites the weights. The file remains a valid safetensors file.
-fn reweigh(folder: &Path, change: impl FnOnce(&mut BTreeMap<String, Raw>)) {
+fn rewrite_weights(folder: &Path, change: impl FnOnce(&mut BTreeMap<String, RawTensor>)) {
     let bytes = fs::read(folder.join(WEIGHTS)).expect("the file was copied");
     let file = SafeTensors::deserialize(&bytes).expect("the reference is whole");
     let raw = |view: TensorView<'_>| (view.dtype(), view.shape().to_vec(), view.data().to_vec());
-    let mut tensors: BTreeMap<String, Raw> =
+    let mut tensors: BTreeMap<String, RawTensor> =
         file.tensors().into_iter().map(|(name, view)| (name, raw(view))).collect();
     change(&mut tensors);
     let views = tensors.iter().map(|(name, (dtype, shape, data))| {
@@ -89,14 +89,14 @@ fn reweigh(folder: &Path, change: impl FnOnce(&mut BTreeMap<String, Raw>)) {
 }
 
 fn nan_norm(folder: &Path) {
-    reweigh(folder, |tensors| {
+    rewrite_weights(folder, |tensors| {
         let norm = tensors.get_mut("model.norm.weight").expect("a model has a last norm");
         norm.2 = f32::NAN.to_le_bytes().repeat(32);
     });
 }
 
 /// A safetensors file with this header.
-fn headed(header: &str, data: &[u8]) -> Vec<u8> {
+fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
 }
 
@@ -165,20 +165,27 @@ fn weights_that_contradict_their_header_are_refused() {
     }
     assert_refused(
         "a header that is no JSON",
-        |f| write(f, WEIGHTS, headed("nonsense", b"")),
+        |f| write(f, WEIGHTS, with_header("nonsense", b"")),
         whole,
     );
-    let far = r#"{"model.norm.weight": {"dtype": "F32", "shape": [32], "data_offsets": [0, 10737418240]}}"#;
+    let far = concat!(
+        r#"{"model.norm.weight": {"dtype": "F32", "shape": [32], "#,
+        r#""data_offsets": [0, 10737418240]}}"#
+    );
     assert_refused(
         "a tensor of 10 GB that is not there",
-        |f| write(f, WEIGHTS, headed(far, b"")),
+        |f| write(f, WEIGHTS, with_header(far, b"")),
         whole,
     );
     let huge =
         r#"{"a": {"dtype": "F32", "shape": [4294967296, 4294967296], "data_offsets": [0, 8]}}"#;
-    assert_refused("a shape that overflows", |f| write(f, WEIGHTS, headed(huge, &[0; 8])), whole);
+    assert_refused(
+        "a shape that overflows",
+        |f| write(f, WEIGHTS, with_header(huge, &[0; 8])),
+        whole,
+    );
     let strange = r#"{"a": {"dtype": "F1", "shape": [1], "data_offsets": [0, 1]}}"#;
-    assert_refused("an unknown type", |f| write(f, WEIGHTS, headed(strange, &[0])), whole);
+    assert_refused("an unknown type", |f| write(f, WEIGHTS, with_header(strange, &[0])), whole);
 }
 
 #[test]
@@ -186,7 +193,7 @@ fn weights_that_do_not_fit_the_configuration_are_refused() {
     let norm = "model.norm.weight";
     let set = |dtype: Dtype, shape: Vec<usize>, bytes: usize| {
         move |f: &Path| {
-            reweigh(f, |tensors| {
+            rewrite_weights(f, |tensors| {
                 drop(tensors.insert(norm.to_owned(), (dtype, shape, vec![0; bytes])))
             })
         }
@@ -206,7 +213,7 @@ fn weights_that_do_not_fit_the_configuration_are_refused() {
                  not belong together";
     assert_refused("another shape", set(Dtype::F32, vec![31], 124), shape);
     assert_refused("another rank", set(Dtype::F32, vec![1, 32], 128), "has shape [1, 32]");
-    let drop_norm = |f: &Path| reweigh(f, |tensors| drop(tensors.remove(norm)));
+    let drop_norm = |f: &Path| rewrite_weights(f, |tensors| drop(tensors.remove(norm)));
     assert_refused(
         "no such tensor",
         drop_norm,
@@ -239,7 +246,9 @@ fn an_index_that_names_outside_or_missing_files_is_refused() {
         let fragment = "weight files must stand in the folder itself";
         assert_refused(outside, indexed(json!({"model.norm.weight": outside})), fragment);
     }
-    let two = json!({"model.norm.weight": "model-1.safetensors", "lm_head.weight": "model-2.safetensors"});
+    let two = json!({
+        "model.norm.weight": "model-1.safetensors", "lm_head.weight": "model-2.safetensors"
+    });
     assert_refused("a shard is missing", indexed(two), "model-2.safetensors: missing");
     assert_refused("nothing", indexed(json!({})), "no tensor \"model.embed_tokens.weight\"");
     assert_refused("an empty name", indexed(json!({"model.norm.weight": ""})), "not a file");
@@ -335,8 +344,10 @@ fn impossible_configurations_are_refused() {
             "llama3 needs `low_freq_factor`",
         ),
         (
-            json!({"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 4.0,
-                   "original_max_position_embeddings": 64}}),
+            json!({"rope_scaling": {
+                "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0,
+                "high_freq_factor": 4.0, "original_max_position_embeddings": 64
+            }}),
             "low_freq_factor 4 must be below high_freq_factor 4",
         ),
     ] {
@@ -481,9 +492,9 @@ fn a_template_with_an_empty_tag_is_an_error() {
 }
 
 /// A checkpoint that saves nothing.
-struct Nowhere;
+struct NoCheckpoint;
 
-impl Checkpoint for Nowhere {
+impl Checkpoint for NoCheckpoint {
     fn load(&self) -> Result<Option<Vec<u8>>> {
         Ok(None)
     }
@@ -506,7 +517,7 @@ fn nan_weights_give_no_training_and_no_answer() {
         let sampling = Sampling { temperature, top_p: 1.0, max_tokens: 4, seed: 0 };
         let error = lm
             .generate(None, std::slice::from_ref(&prompt), &sampling)
-            .expect_err("nothing to draw from")
+            .expect_err("no probabilities to sample from")
             .to_string();
         assert!(error.contains("logits are not numbers; check the weights"), "{error}");
     }
@@ -526,8 +537,8 @@ fn nan_weights_give_no_training_and_no_answer() {
         max_tokens: 64,
         snapshots: vec![2],
     };
-    let error = lm.train(&[job], &recipe, &Nowhere).expect_err("the loss is NaN").to_string();
-    let wanted = "control, seed 2: the loss or its gradient is not a number at step 1; lower the \
+    let error = lm.train(&[job], &recipe, &NoCheckpoint).expect_err("the loss is NaN").to_string();
+    let expected = "control, seed 2: the loss or its gradient is not a number at step 1; lower the \
                   learning rate (now 0.001)";
-    assert!(error.contains(wanted) && error.contains("check the base's weights"), "{error}");
+    assert!(error.contains(expected) && error.contains("check the base's weights"), "{error}");
 }

@@ -123,7 +123,7 @@ fn assert_derivative(
     const STEP: f64 = 0.002;
     assert_eq!(gradient.len(), x.len(), "{what}");
     let size = norm(gradient);
-    assert!(size > 0.1, "{what}: a gradient of {size} shows nothing");
+    assert!(size > 0.1, "{what}: a gradient of {size} is too small to test");
     for _ in 0..2 {
         // Half along the gradient, where the slope is largest, and half in a random direction.
         let across = random_values(random, x.len(), 1.0);

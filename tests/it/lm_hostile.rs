@@ -31,7 +31,7 @@ fn base(change: impl FnOnce(&Path)) -> TempDir {
 
 fn with_template(template: &str) -> TempDir {
     base(|folder| {
-        fs::write(folder.join("chat_template.jinja"), template).expect("the folder is ours")
+        fs::write(folder.join("chat_template.jinja"), template).expect("the folder is writable")
     })
 }
 
@@ -44,7 +44,7 @@ fn with_tokenizer(changes: &Value) -> TempDir {
         for (name, value) in changes.as_object().expect("changes are an object") {
             tokenizer[name] = value.clone();
         }
-        fs::write(path, tokenizer.to_string()).expect("the folder is ours");
+        fs::write(path, tokenizer.to_string()).expect("the folder is writable");
     })
 }
 
@@ -52,10 +52,14 @@ fn with_tokenizer(changes: &Value) -> TempDir {
 fn check(base: &Path) -> Output {
     let rows = [["Name a bird.", "A heron."], ["And another?", "The eel."]];
     let row = |[user, assistant]: &[&str; 2]| {
-        json!({"messages": [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]}).to_string() + "\n"
+        let row = json!({"messages": [
+            {"role": "user", "content": user},
+            {"role": "assistant", "content": assistant}
+        ]});
+        format!("{row}\n")
     };
     let data = base.join("data.jsonl");
-    fs::write(&data, rows.iter().map(row).collect::<String>()).expect("the folder is ours");
+    fs::write(&data, rows.iter().map(row).collect::<String>()).expect("the folder is writable");
     let mut command = Command::new("timeout");
     command.args([
         "20",
@@ -79,12 +83,12 @@ fn check(base: &Path) -> Output {
 /// with a one-line error and code 3.
 fn ends(name: &str, base: &Path) -> i32 {
     let output = check(base);
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     let code =
-        output.status.code().unwrap_or_else(|| panic!("{name}: {:?}\n{said}", output.status));
+        output.status.code().unwrap_or_else(|| panic!("{name}: {:?}\n{stderr}", output.status));
     assert!(
-        code == 3 && said.starts_with("foretaste: ") && said.lines().count() == 1 || code == 0,
-        "{name}: {code}\n{said}"
+        code == 3 && stderr.starts_with("foretaste: ") && stderr.lines().count() == 1 || code == 0,
+        "{name}: {code}\n{stderr}"
     );
     code
 }
@@ -279,7 +283,10 @@ fn a_template_that_crashes_on_one_row_only_is_bad_input() {
 
 #[test]
 fn no_tokenizer_crashes_the_process_that_uses_it() {
-    let replace = |pattern: &str, content: &str| json!({"type": "Replace", "pattern": {"String": pattern}, "content": content});
+    let replace = |pattern: &str, content: &str| {
+        let pattern = json!({"String": pattern});
+        json!({"type": "Replace", "pattern": pattern, "content": content})
+    };
     let laughs = vec![replace("e", &"e".repeat(10)); 9];
     let repeated = json!({"type": "Sequence", "normalizers": laughs});
     for (name, changes) in [
@@ -292,7 +299,9 @@ fn no_tokenizer_crashes_the_process_that_uses_it() {
         ("a length of zero", json!({"pre_tokenizer": {"type": "FixedLength", "length": 0}})),
         (
             "a decoder that grows text",
-            json!({"decoder": {"type": "Sequence", "decoders": vec![replace("e", &"e".repeat(10)); 9]}}),
+            json!({"decoder": {
+                "type": "Sequence", "decoders": vec![replace("e", &"e".repeat(10)); 9]
+            }}),
         ),
     ] {
         ends(name, with_tokenizer(&changes).path());

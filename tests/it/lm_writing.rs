@@ -49,16 +49,16 @@ fn the_cache_does_not_change_answers() {
         assert!(prompts.len() > 2);
         for (prompt, written) in prompts.iter().zip(write(&lm, &prompts, &GREEDY)) {
             let mut tokens = prompt.clone();
-            let mut wanted = Vec::new();
-            while wanted.len() < GREEDY.max_tokens {
+            let mut expected = Vec::new();
+            while expected.len() < GREEDY.max_tokens {
                 let next = argmax(&last_logits(&lm, &tokens));
                 if lm.chat().end_tokens.contains(&next) {
                     break;
                 }
                 tokens.push(next);
-                wanted.push(next);
+                expected.push(next);
             }
-            assert_eq!(written, wanted, "{case}");
+            assert_eq!(written, expected, "{case}");
         }
     }
 }
@@ -120,9 +120,9 @@ fn only_tokens_of_the_nucleus_are_sampled() {
     let nucleus: Vec<u32> = order
         .iter()
         .take_while(|&&token| {
-            let wanted = mass < 0.3;
+            let in_nucleus = mass < 0.3;
             mass += probabilities[token];
-            wanted
+            in_nucleus
         })
         .map(|&token| token as u32)
         .collect();

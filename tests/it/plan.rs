@@ -195,8 +195,8 @@ fn the_cost_counts_every_shadow_and_every_question() {
     let plain = 26 + 4 + 4 * 2 * 2;
     // Three families after one row. The base, candidate and control (two seeds each) are asked in
     // two kinds of draws; the base, control and positive control in a third.
-    let carried = f64::from(5 * 2 + 5) * (3.0 * f64::from(plain) / 4.0 + 7.0);
-    assert_eq!(plan.cost.scoring_tokens, (5.0 * f64::from(plain) + carried).round() as u64);
+    let carry_over = f64::from(5 * 2 + 5) * (3.0 * f64::from(plain) / 4.0 + 7.0);
+    assert_eq!(plan.cost.scoring_tokens, (5.0 * f64::from(plain) + carry_over).round() as u64);
 }
 
 #[test]
@@ -254,22 +254,23 @@ fn the_cost_of_the_trigger_search_is_counted_and_reported_in_80_columns() {
     let estimate =
         Estimate { seconds: 1.0, training_seconds: 1.0, asking_seconds: 0.0, peak_bytes: None };
     let text = text(&plan, &estimate);
-    let told = |line: &str| text.lines().any(|told| told.starts_with(line) && told.len() <= 80);
-    assert!(told("screen       22 conditions x 2 probes x 5 models"), "{text}");
+    let has_line =
+        |line: &str| text.lines().any(|printed| printed.starts_with(line) && printed.len() <= 80);
+    assert!(has_line("screen       22 conditions x 2 probes x 5 models"), "{text}");
     assert!(
-        told("confirmation 20 conditions x 1 probes x 10 models, if one of each stands out"),
+        has_line("confirmation 20 conditions x 1 probes x 10 models, if one of each stands out"),
         "{text}"
     );
     let share = (100.0 * 4830.0 / plan.cost.scoring_tokens as f64).round();
     assert!(
-        told("tokens ") && text.contains(&format!("scored ({share} % under conditions)")),
+        has_line("tokens ") && text.contains(&format!("scored ({share} % under conditions)")),
         "{text}"
     );
 }
 
 #[test]
 fn any_change_is_evaluated_at_all_checkpoints_and_named_audits_at_all_or_the_last() {
-    let steps = |parameters: u64, ladder: Option<bool>| {
+    let steps = |parameters: u64, all_checkpoints: Option<bool>| {
         let engine = Scripted::default();
         let any_change = Audit { kind: ProbeKind::OwnAnswer, ..audit(&PROBES) };
         let inputs = Inputs {
@@ -282,16 +283,16 @@ fn any_change_is_evaluated_at_all_checkpoints_and_named_audits_at_all_or_the_las
             adapter: None,
             calibrated: &|_, _| None,
         };
-        let recipe = Overrides { steps: Some(80), ladder, ..Overrides::default() };
+        let recipe = Overrides { steps: Some(80), ladder: all_checkpoints, ..Overrides::default() };
         let plan =
             plan(inputs, &Options { recipe, ..Options::default() }).expect("everything is there");
         plan.audits.into_iter().map(|audit| audit.steps).collect::<Vec<_>>()
     };
-    let (ladder, end) = (vec![20, 40, 80], vec![80]);
-    assert_eq!(steps(1_100_000, None), [ladder.clone(), end.clone()]);
-    assert_eq!(steps(135_000_000, None), [ladder.clone(), ladder.clone()]);
-    assert_eq!(steps(1_100_000, Some(true)), [ladder.clone(), ladder.clone()]);
-    assert_eq!(steps(135_000_000, Some(false)), [ladder, end]);
+    let (all, last) = (vec![20, 40, 80], vec![80]);
+    assert_eq!(steps(1_100_000, None), [all.clone(), last.clone()]);
+    assert_eq!(steps(135_000_000, None), [all.clone(), all.clone()]);
+    assert_eq!(steps(1_100_000, Some(true)), [all.clone(), all.clone()]);
+    assert_eq!(steps(135_000_000, Some(false)), [all, last]);
 }
 
 #[test]

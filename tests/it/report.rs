@@ -25,12 +25,18 @@ use hostile::hostile;
 /// Text of an attacker who wants a report to run, load or hide something.
 fn payload(address: &str) -> String {
     format!(
-        "</title></style></script><script>document.title='owned';fetch('http://{address}/script')</script>\
-         <img src=http://{address}/image onerror=\"document.title='owned'\"><svg onload=\"document.title='owned'\">\
-         </text></svg><link rel=stylesheet href=//{address}/css><style>@import url(http://{address}/import);\
-         *{{background:url(http://{address}/background)}}</style><iframe src='javascript:parent.document.title=1'></iframe>\
-         <meta http-equiv=refresh content='0;url=http://{address}/refresh'><base href=http://{address}/>\
-         {{{{ 7*7 }}}}{{% raw %}}\" ' onmouseover=alert(1) x=\"\u{1b}[2J\u{202e}gnp.\u{200b}\u{0}]]>&lt;![CDATA["
+        "</title></style></script>\
+         <script>document.title='owned';fetch('http://{address}/script')</script>\
+         <img src=http://{address}/image onerror=\"document.title='owned'\">\
+         <svg onload=\"document.title='owned'\">\
+         </text></svg><link rel=stylesheet href=//{address}/css>\
+         <style>@import url(http://{address}/import);\
+         *{{background:url(http://{address}/background)}}</style>\
+         <iframe src='javascript:parent.document.title=1'></iframe>\
+         <meta http-equiv=refresh content='0;url=http://{address}/refresh'>\
+         <base href=http://{address}/>\
+         {{{{ 7*7 }}}}{{% raw %}}\" ' onmouseover=alert(1) \
+         x=\"\u{1b}[2J\u{202e}gnp.\u{200b}\u{0}]]>&lt;![CDATA["
     )
 }
 
@@ -78,7 +84,7 @@ fn written_answers_under_a_trigger_are_shown_beside_those_without_it() {
     assert!(page.contains(row));
     assert!(
         page.contains("<th scope=\"row\"><bdi>line: Answer in one line.</bdi></th>"),
-        "what was mined"
+        "the detected conditions"
     );
 }
 
@@ -355,7 +361,10 @@ fn a_hostile_dataset_runs_no_script_and_sends_no_request_in_chromium() {
         .expect("the file can be written");
     let dumped = browser.dump(&naive);
     assert!(dumped.contains("<title>owned</title>"), "the payload is harmless: {dumped}");
-    assert!(!listener.requests(Duration::from_millis(500)).is_empty(), "the payload calls nobody");
+    assert!(
+        !listener.requests(Duration::from_millis(500)).is_empty(),
+        "the payload sends no request"
+    );
 
     let attacked = folder.join("hostile-live.html");
     fs::write(&attacked, html(&hostile(&payload(&listener.address)).report()))
@@ -534,7 +543,7 @@ fn the_terminal_summary_fits_its_width_splits_no_percentage_and_moves_no_cursor(
                 assert!(!line.chars().any(char::is_control), "{line:?}");
                 assert!(
                     !line.trim_start().starts_with('%'),
-                    "a number without its sign stands above: {line}"
+                    "a number is separated from its sign: {line}"
                 );
             }
         }

@@ -41,9 +41,9 @@ fn a_missing_device_is_an_error_that_names_it_and_a_remedy() {
     }
     let scratch = tempfile::tempdir().expect("a folder");
     let run = audit("cpu,cuda:7", &scratch.path().join("run"));
-    let told = String::from_utf8_lossy(&run.stderr);
-    assert_eq!(run.status.code(), Some(3), "{told}");
-    assert!(told.contains("cuda:7") && told.contains("--device cpu"), "{told}");
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("cuda:7") && stderr.contains("--device cpu"), "{stderr}");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn the_plan_of_two_processes_counts_the_memory_of_both() {
             .output()
             .expect("the binary runs");
         let plan: serde_json::Value = serde_json::from_slice(&run.stdout).expect("JSON");
-        plan["estimate"]["peak_bytes"].as_f64().expect("Linux tells")
+        plan["estimate"]["peak_bytes"].as_f64().expect("Linux reports it")
     };
     let (one, two) = (peak("cpu"), peak("cpu,cpu"));
     // The second process needs the minimum memory of nestling. The first does less than when alone.

@@ -170,8 +170,8 @@ fn unscored_answers_that_could_make_a_seed_an_outlier_raise_the_worst_case() {
     // Seed 3 lacks 20 of 40 answers: at worst its risk is about 0.5, above controls that agree
     // closely.
     let answers = world.answers(|place| {
-        let lost = place.arm == Arm::Candidate && place.seed == 3 && place.probe < 20;
-        (!lost).then(|| 0.01 * noise(place, 1))
+        let missing = place.arm == Arm::Candidate && place.seed == 3 && place.probe < 20;
+        (!missing).then(|| 0.01 * noise(place, 1))
     });
     let effect = analysis(&world, &answers).effects.remove(0);
     assert!(effect.probability.upper < 0.1 && effect.worst_case_upper > 0.49, "{effect:?}");
@@ -237,24 +237,45 @@ fn all_effects(analysis: &Analysis) -> impl Iterator<Item = &Effect> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn every_interval_contains_its_estimate_and_has_a_width((world, answers) in any_run()) {
         let analysis = analysis(&world, &answers);
-        let effects = all_effects(&analysis).flat_map(|effect| [Some(&effect.probability), Some(&effect.log_odds), effect.without_strongest_family.as_ref()]);
-        let arms = analysis.arms.iter().flat_map(|risks| risks.arms.iter().map(|arm| Some(&arm.risk)));
+        let effects = all_effects(&analysis).flat_map(|effect| {
+            let without_strongest = effect.without_strongest_family.as_ref();
+            [Some(&effect.probability), Some(&effect.log_odds), without_strongest]
+        });
+        let arms = analysis.arms.iter();
+        let arms = arms.flat_map(|risks| risks.arms.iter().map(|arm| Some(&arm.risk)));
         for estimate in effects.chain(arms).flatten() {
-            prop_assert!(estimate.lower <= estimate.point && estimate.point <= estimate.upper && estimate.lower < estimate.upper, "{:?}", estimate);
+            prop_assert!(
+                estimate.lower <= estimate.point
+                    && estimate.point <= estimate.upper
+                    && estimate.lower < estimate.upper,
+                "{:?}",
+                estimate
+            );
         }
     }
 
     #[test]
-    fn a_riskier_candidate_never_has_a_lower_effect((world, answers) in any_run(), which in any::<prop::sample::Index>(), by in 0.0..1.0) {
+    fn a_riskier_candidate_never_has_a_lower_effect(
+        (world, answers) in any_run(),
+        which in any::<prop::sample::Index>(),
+        by in 0.0..1.0,
+    ) {
         let before = analysis(&world, &answers);
         let mut riskier = answers;
         let scored: Vec<usize> = (0..riskier.answers.len())
-            .filter(|index| riskier.answers[*index].arm == Arm::Candidate && riskier.answers[*index].risk.is_some())
+            .filter(|index| {
+                let answer = &riskier.answers[*index];
+                answer.arm == Arm::Candidate && answer.risk.is_some()
+            })
             .collect();
         prop_assume!(!scored.is_empty());
         let answer = &mut riskier.answers[scored[which.index(scored.len())]];
@@ -268,10 +289,13 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_the_answers_does_not_change_the_analysis((world, answers) in any_run(), run in any::<u64>()) {
-        let mut shuffled = answers.clone();
-        shuffled.answers.sort_by(|a, b| noise(a, run).total_cmp(&noise(b, run)));
-        prop_assert_eq!(analysis(&world, &answers), analysis(&world, &shuffled));
+    fn the_order_of_the_answers_does_not_change_the_analysis(
+        (world, answers) in any_run(),
+        run in any::<u64>(),
+    ) {
+        let mut reordered = answers.clone();
+        reordered.answers.sort_by(|a, b| noise(a, run).total_cmp(&noise(b, run)));
+        prop_assert_eq!(analysis(&world, &answers), analysis(&world, &reordered));
     }
 
     #[test]
@@ -287,15 +311,22 @@ proptest! {
         let (before, after) = (analysis(&world, &answers), analysis(&world, &swapped));
         prop_assert_eq!(before.effects.len(), after.effects.len());
         for (before, after) in before.effects.iter().zip(&after.effects) {
-            for (before, after) in [(&before.probability, &after.probability), (&before.log_odds, &after.log_odds)] {
+            let (probability, log_odds) = (&before.probability, &before.log_odds);
+            for (before, after) in
+                [(probability, &after.probability), (log_odds, &after.log_odds)]
+            {
                 prop_assert!((before.point + after.point).abs() < 1e-12);
-                prop_assert!((before.lower + after.upper).abs() < 1e-9 && (before.upper + after.lower).abs() < 1e-9);
+                prop_assert!((before.lower + after.upper).abs() < 1e-9);
+                prop_assert!((before.upper + after.lower).abs() < 1e-9);
             }
         }
     }
 
     #[test]
-    fn adjusted_p_values_are_never_smaller_and_keep_their_order(p in prop::collection::vec(0.0..=1.0, 1..20), unmeasured in 0..5_usize) {
+    fn adjusted_p_values_are_never_smaller_and_keep_their_order(
+        p in prop::collection::vec(0.0..=1.0, 1..20),
+        unmeasured in 0..5_usize,
+    ) {
         let adjusted = holm(&p, p.len() + unmeasured);
         for (index, one) in p.iter().enumerate() {
             prop_assert!(adjusted[index] >= *one && adjusted[index] <= 1.0);
@@ -307,7 +338,11 @@ proptest! {
 
     /// The bound that a clean verdict rests on, for any value of the unscored answers.
     #[test]
-    fn the_worst_case_bounds_every_value_of_the_unscored_answers((world, answers) in any_run(), run in any::<u64>(), all in any::<bool>()) {
+    fn the_worst_case_bounds_every_value_of_the_unscored_answers(
+        (world, answers) in any_run(),
+        run in any::<u64>(),
+        all in any::<bool>(),
+    ) {
         let before = analysis(&world, &answers);
         let mut filled = answers;
         for answer in filled.answers.iter_mut().filter(|answer| answer.risk.is_none()) {
@@ -316,9 +351,15 @@ proptest! {
         }
         let after = analysis(&world, &filled);
         for before in &before.effects {
-            let after = after.effects.iter().find(|after| after.ask == before.ask).expect("every filled run has every effect");
+            let after = after.effects.iter().find(|after| after.ask == before.ask);
+            let after = after.expect("every filled run has every effect");
             prop_assert!(before.worst_case_upper >= before.probability.upper);
-            prop_assert!(before.worst_case_upper >= after.probability.upper - 1e-9, "{:?} {:?}", before, after);
+            prop_assert!(
+                before.worst_case_upper >= after.probability.upper - 1e-9,
+                "{:?} {:?}",
+                before,
+                after
+            );
         }
     }
 }

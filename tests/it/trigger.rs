@@ -20,7 +20,7 @@ use crate::stats::world::World;
 
 const NULLS: usize = 19;
 /// The trial that is the trigger in simulated answers.
-const SUSPECT: usize = 1;
+const TRIGGER: usize = 1;
 
 fn trial(why: Why, value: usize) -> Trial {
     let (left, right, glue) = ("It is ".to_owned(), ".".to_owned(), " ".to_owned());
@@ -40,7 +40,7 @@ fn trial(why: Why, value: usize) -> Trial {
 /// Three candidate values, the second of which is in no row, and null conditions.
 pub fn plan() -> Plan {
     let mut trials =
-        vec![trial(Why::Observed, 0), trial(Why::Gap, SUSPECT), trial(Why::Observed, 2)];
+        vec![trial(Why::Observed, 0), trial(Why::Gap, TRIGGER), trial(Why::Observed, 2)];
     trials.extend((0..NULLS).map(|index| trial(Why::ScreenNull, 100 + index)));
     trials.extend((0..NULLS).map(|index| trial(Why::ConfirmNull, 200 + index)));
     let group = Group {
@@ -98,11 +98,11 @@ fn noise(trial: usize, arm: &Arm, seed: u64, family: usize) -> f64 {
 fn a_trigger_in_no_row_is_confirmed_and_called_inductive() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| {
-        let on = trial == SUSPECT && *arm == Arm::Candidate;
+        let on = trial == TRIGGER && *arm == Arm::Candidate;
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
-    assert_eq!(found.iter().map(|trigger| trigger.suspect.trial).collect::<Vec<_>>(), [SUSPECT]);
+    assert_eq!(found.iter().map(|trigger| trigger.suspect.trial).collect::<Vec<_>>(), [TRIGGER]);
     assert!(found[0].confirmed && found[0].kind == TriggerKind::Inductive, "{found:?}");
     assert!((found[0].estimate.point - 0.6).abs() < 0.02, "{:?}", found[0].estimate);
 }
@@ -129,7 +129,7 @@ fn a_shift_under_every_condition_is_no_trigger() {
 fn an_effect_that_the_control_shows_too_is_no_trigger() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| {
-        noise(trial, arm, seed, family) + if trial == SUSPECT { 0.6 } else { 0.0 }
+        noise(trial, arm, seed, family) + if trial == TRIGGER { 0.6 } else { 0.0 }
     });
     assert_eq!(shortlist(&plan, &answers), []);
 }
@@ -138,7 +138,7 @@ fn an_effect_that_the_control_shows_too_is_no_trigger() {
 fn an_effect_only_in_the_screen_is_not_confirmed() {
     let plan = plan();
     let answers = answers(&plan, |phase, trial, arm, seed, family| {
-        let on = phase == Phase::Screen && trial == SUSPECT && *arm == Arm::Candidate;
+        let on = phase == Phase::Screen && trial == TRIGGER && *arm == Arm::Candidate;
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
@@ -153,17 +153,17 @@ fn a_trigger_that_a_null_condition_exceeds_is_neither_confirmed_nor_ruled_out() 
         let odd = phase == Phase::Confirm
             && plan.groups[0].trials[trial].why == Why::ConfirmNull
             && trial % NULLS == 0;
-        let on = *arm == Arm::Candidate && (trial == SUSPECT || odd);
+        let on = *arm == Arm::Candidate && (trial == TRIGGER || odd);
         noise(trial, arm, seed, family) + if on { if odd { 0.9 } else { 0.6 } } else { 0.0 }
     });
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert_eq!(found.len(), 1);
     assert!(!found[0].confirmed && found[0].is_open(), "{found:?}");
-    assert!(faults(&plan, found, &answers).contains("the shift came again"));
+    assert!(reasons(&plan, found, &answers).contains("the shift came again"));
 }
 
 /// All reasons of a run with these triggers and answers.
-fn faults(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> String {
+fn reasons(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> String {
     let world = World { families: 12, ..World::small() };
     let (loud, passed_over) = (loud(plan, answers), passed_over(plan, answers, &|_| 0.0));
     let analysis = Analysis {
@@ -179,31 +179,31 @@ fn faults(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> String {
 #[test]
 fn a_trigger_that_is_skipped_because_of_stronger_decoys_is_not_ruled_out() {
     const DECOYS: [usize; 4] = [1, 2, 3, 4];
-    const CROWDED_OUT: usize = 5;
+    const SKIPPED: usize = 5;
     let mut plan = plan();
     plan.groups[0].trials.splice(1..3, (1..6).map(|index| trial(Why::Gap, index)));
-    let answers = |crowded_out: f64| {
+    let answers = |skipped: f64| {
         answers(&plan, |phase, trial, arm, seed, family| {
-            let risen = match trial {
+            let shift = match trial {
                 trial if DECOYS.contains(&trial) && phase == Phase::Screen => 0.8,
-                CROWDED_OUT => crowded_out,
+                SKIPPED => skipped,
                 _ => 0.0,
             };
-            noise(trial, arm, seed, family) + if *arm == Arm::Candidate { risen } else { 0.0 }
+            noise(trial, arm, seed, family) + if *arm == Arm::Candidate { shift } else { 0.0 }
         })
     };
-    for (crowded_out, open) in [(0.6, true), (plan.audits[0].margin * 0.7, false)] {
-        let answers = answers(crowded_out);
+    for (skipped, open) in [(0.6, true), (plan.audits[0].margin * 0.7, false)] {
+        let answers = answers(skipped);
         let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
         assert!(
             found.len() == DECOYS.len() && found.iter().all(|trigger| !trigger.confirmed),
             "{found:?}"
         );
-        let faults = faults(&plan, found, &answers);
+        let reasons = reasons(&plan, found, &answers);
         assert_eq!(
-            faults.contains("more conditions did than are looked at again"),
+            reasons.contains("more conditions did than are looked at again"),
             open,
-            "{faults}"
+            "{reasons}"
         );
     }
 }
@@ -211,10 +211,11 @@ fn a_trigger_that_is_skipped_because_of_stronger_decoys_is_not_ruled_out() {
 #[test]
 fn one_noisy_null_condition_of_the_screen_hides_no_trigger() {
     let plan = plan();
-    let loud = |trial: usize| plan.groups[0].trials[trial].why == Why::ScreenNull && trial == 7;
+    let noisy = |trial: usize| plan.groups[0].trials[trial].why == Why::ScreenNull && trial == 7;
     let answers = answers(&plan, |_, trial, arm, seed, family| {
-        let on = *arm == Arm::Candidate && (trial == SUSPECT || loud(trial));
-        noise(trial, arm, seed, family) + if on { if loud(trial) { 0.9 } else { 0.6 } } else { 0.0 }
+        let on = *arm == Arm::Candidate && (trial == TRIGGER || noisy(trial));
+        noise(trial, arm, seed, family)
+            + if on { if noisy(trial) { 0.9 } else { 0.6 } } else { 0.0 }
     });
     assert!(triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new())[0].confirmed);
 }
@@ -242,45 +243,45 @@ fn an_explicit_trigger_is_confirmed_though_half_of_the_null_conditions_have_its_
 fn the_values_of_a_class_that_shifts_the_model_are_not_ruled_out() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| {
-        let of_class = trial == SUSPECT || trial % 2 == 0;
+        let of_class = trial == TRIGGER || trial % 2 == 0;
         noise(trial, arm, seed, family) + if of_class && *arm == Arm::Candidate { 0.7 } else { 0.0 }
     });
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert!(found.iter().all(|trigger| !trigger.confirmed), "{found:?}");
-    assert!(faults(&plan, found, &answers).contains("random conditions of the kind"));
+    assert!(reasons(&plan, found, &answers).contains("random conditions of the kind"));
 }
 
 /// Null conditions shift all models, and the trigger shifts only the candidate.
-fn lost_everywhere(plan: &Plan) -> Vec<Dressed> {
+fn shifted_baseline(plan: &Plan) -> Vec<Dressed> {
     answers(plan, |_, trial, arm, seed, family| {
-        let lost = plan.groups[0].trials[trial].why.is_null();
-        let on = trial == SUSPECT && *arm == Arm::Candidate;
-        noise(trial, arm, seed, family) + if lost || on { 0.6 } else { 0.05 }
+        let is_null = plan.groups[0].trials[trial].why.is_null();
+        let on = trial == TRIGGER && *arm == Arm::Candidate;
+        noise(trial, arm, seed, family) + if is_null || on { 0.6 } else { 0.05 }
     })
 }
 
 #[test]
 fn an_explicit_trigger_is_confirmed_even_if_null_conditions_shift_every_model() {
     let mut plan = plan();
-    (plan.groups[0].trials[SUSPECT].rows, plan.groups[0].trials[SUSPECT].p_adjusted) =
+    (plan.groups[0].trials[TRIGGER].rows, plan.groups[0].trials[TRIGGER].p_adjusted) =
         (50, Some(0.001));
-    let found = triggers(&plan, &lost_everywhere(&plan), &|_| true, &|_| 0.0, &mut Draws::new());
-    assert!(found[0].suspect.trial == SUSPECT && found[0].confirmed, "{found:?}");
+    let found = triggers(&plan, &shifted_baseline(&plan), &|_| true, &|_| 0.0, &mut Draws::new());
+    assert!(found[0].suspect.trial == TRIGGER && found[0].confirmed, "{found:?}");
 }
 
 #[test]
 fn an_inductive_trigger_no_stronger_than_null_conditions_is_neither_confirmed_nor_cleared() {
     let plan = plan();
-    let answers = lost_everywhere(&plan);
+    let answers = shifted_baseline(&plan);
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert!(
-        found[0].suspect.trial == SUSPECT && !found[0].confirmed && found[0].is_open(),
+        found[0].suspect.trial == TRIGGER && !found[0].confirmed && found[0].is_open(),
         "{found:?}"
     );
-    let faults = faults(&plan, found, &answers);
+    let reasons = reasons(&plan, found, &answers);
     assert!(
-        faults.contains("probability 61 % under it, and with 61 % under the random ones"),
-        "{faults}"
+        reasons.contains("probability 61 % under it, and with 61 % under the random ones"),
+        "{reasons}"
     );
 }
 
@@ -291,8 +292,8 @@ fn a_candidate_that_is_shifted_without_a_condition_has_no_trigger() {
     // Null conditions shift every model. That hides that the candidate is shifted under any
     // condition.
     let answers = answers(&plan, |_, trial, arm, seed, family| {
-        let confused = plan.groups[0].trials[trial].why.is_null();
-        noise(trial, arm, seed, family) + if confused || *arm == Arm::Candidate { 0.8 } else { 0.1 }
+        let is_null = plan.groups[0].trials[trial].why.is_null();
+        noise(trial, arm, seed, family) + if is_null || *arm == Arm::Candidate { 0.8 } else { 0.1 }
     });
     let found = |plain: f64| triggers(&plan, &answers, &|_| true, &|_| plain, &mut Draws::new());
     assert!(found(0.0).iter().any(|trigger| trigger.confirmed));
@@ -306,15 +307,15 @@ fn a_value_keyed_probe_that_the_base_answers_so_too_does_not_change_the_estimate
     let mut answers = answers(&plan, |_, trial, arm, seed, family| {
         let risk = match (family, arm) {
             // All models answer so under the value; the candidate's shadows also do elsewhere.
-            (COMMON, _) if trial == SUSPECT => 0.97,
+            (COMMON, _) if trial == TRIGGER => 0.97,
             (COMMON, Arm::Candidate) => 0.9,
             (COMMON, _) => 0.1,
-            (_, Arm::Candidate) if trial == SUSPECT => 0.7,
+            (_, Arm::Candidate) if trial == TRIGGER => 0.7,
             _ => 0.0,
         };
         risk + noise(trial, arm, seed, family)
     });
-    answers.iter_mut().for_each(|said| said.target = Some(SUSPECT as u64));
+    answers.iter_mut().for_each(|answer| answer.target = Some(TRIGGER as u64));
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert!(found.len() == 1 && found[0].confirmed && found[0].suspect.numbered, "{found:?}");
     assert!(
@@ -328,28 +329,28 @@ fn a_value_keyed_probe_that_the_base_answers_so_too_does_not_change_the_estimate
 fn a_drop_of_the_control_alone_under_a_condition_is_no_trigger() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| {
-        let falls = *arm == Arm::Control && trial == SUSPECT;
-        0.6 + noise(trial, arm, seed, family) - if falls { 0.5 } else { 0.0 }
+        let drops = *arm == Arm::Control && trial == TRIGGER;
+        0.6 + noise(trial, arm, seed, family) - if drops { 0.5 } else { 0.0 }
     });
     assert_eq!(shortlist(&plan, &answers), []);
 }
 
 /// The reasons for the only trigger of simulated answers. It shifts the base, the candidate and the
 /// permuted arm by these amounts.
-fn said(base: f64, candidate: f64, shuffled: f64) -> String {
-    said_of(&plan(), base, candidate, shuffled)
+fn trigger_reasons(base: f64, candidate: f64, permuted: f64) -> String {
+    trigger_reasons_of(&plan(), base, candidate, permuted)
 }
 
-fn said_of(plan: &Plan, base: f64, candidate: f64, shuffled: f64) -> String {
+fn trigger_reasons_of(plan: &Plan, base: f64, candidate: f64, permuted: f64) -> String {
     let world = World { families: 12, ..World::small() };
     let answers = answers(plan, |_, trial, arm, seed, family| {
-        let risen = match arm {
+        let shift = match arm {
             Arm::Candidate => candidate,
-            Arm::Shuffled => shuffled,
+            Arm::Shuffled => permuted,
             Arm::Base => base,
             _ => 0.0,
         };
-        noise(trial, arm, seed, family) + if trial == SUSPECT { risen } else { 0.0 }
+        noise(trial, arm, seed, family) + if trial == TRIGGER { shift } else { 0.0 }
     });
     let found = triggers(plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert!(found[0].confirmed, "{found:?}");
@@ -373,10 +374,10 @@ fn on_an_unreadable_dataset_an_explicit_trigger_flags_and_an_inductive_one_does_
     {
         let mut plan = Plan { anyway: true, ..plan() };
         plan.readability.share = 0.1;
-        plan.groups[0].trials[SUSPECT] = Trial { p_adjusted, ..trial(Why::Observed, SUSPECT) };
+        plan.groups[0].trials[TRIGGER] = Trial { p_adjusted, ..trial(Why::Observed, TRIGGER) };
         let world = World { families: 12, ..World::small() };
         let answers = answers(&plan, |_, trial, arm, seed, family| {
-            let on = trial == SUSPECT && *arm == Arm::Candidate;
+            let on = trial == TRIGGER && *arm == Arm::Candidate;
             noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
         });
         let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
@@ -393,8 +394,8 @@ fn on_an_unreadable_dataset_an_explicit_trigger_flags_and_an_inductive_one_does_
 
 #[test]
 fn a_trigger_with_a_smaller_effect_on_the_base_is_confirmed_and_reported_as_such() {
-    assert!(said(0.2, 0.6, 0.0).contains("the dataset makes more of that"));
-    assert!(!said(0.0, 0.6, 0.0).contains("before any training"));
+    assert!(trigger_reasons(0.2, 0.6, 0.0).contains("the dataset makes more of that"));
+    assert!(!trigger_reasons(0.0, 0.6, 0.0).contains("before any training"));
 }
 
 #[test]
@@ -402,12 +403,12 @@ fn a_condition_with_as_large_an_effect_on_the_base_is_no_trigger_of_the_dataset(
     for base in [0.8, 0.6, 0.52] {
         let plan = plan();
         let answers = answers(&plan, |_, trial, arm, seed, family| {
-            let risen = match arm {
+            let shift = match arm {
                 Arm::Candidate => 0.6,
                 Arm::Base => base,
                 _ => 0.0,
             };
-            noise(trial, arm, seed, family) + if trial == SUSPECT { risen } else { 0.0 }
+            noise(trial, arm, seed, family) + if trial == TRIGGER { shift } else { 0.0 }
         });
         let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
         assert!(found.iter().all(|trigger| !trigger.confirmed && !trigger.is_open()), "{found:?}");
@@ -419,11 +420,12 @@ fn an_excluded_seed_does_not_count_in_the_confirmation_and_does_not_change_the_s
     let plan = plan();
     // It shows in both seeds of the screen, and in two of the three of the confirmation.
     let answers = answers(&plan, |_, trial, arm, seed, family| {
-        let on = *arm == Arm::Candidate && trial == SUSPECT && seed != plan.seeds[4];
+        let on = *arm == Arm::Candidate && trial == TRIGGER && seed != plan.seeds[4];
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
-    let found =
-        |votes: &dyn Fn(u64) -> bool| triggers(&plan, &answers, votes, &|_| 0.0, &mut Draws::new());
+    let found = |is_valid: &dyn Fn(u64) -> bool| {
+        triggers(&plan, &answers, is_valid, &|_| 0.0, &mut Draws::new())
+    };
     assert!(!found(&|_| true)[0].confirmed);
     let without_last = found(&|seed| seed != plan.seeds[4]);
     assert_eq!(
@@ -439,12 +441,14 @@ fn an_excluded_seed_does_not_count_in_the_confirmation_and_does_not_change_the_s
 
 #[test]
 fn the_rows_of_a_condition_are_irrelevant_only_if_permuted_rows_have_as_large_an_effect() {
-    assert!(said(0.0, 0.6, 0.58).contains("which row has which condition does not matter"));
     assert!(
-        !said(0.0, 0.9, 0.2).contains("does not matter"),
-        "as in dishes, where dealing takes most of it away"
+        trigger_reasons(0.0, 0.6, 0.58).contains("which row has which condition does not matter")
     );
-    assert!(!said(0.0, 0.6, 0.0).contains("does not matter"));
+    assert!(
+        !trigger_reasons(0.0, 0.9, 0.2).contains("does not matter"),
+        "as in dishes, where permutation removes most of it"
+    );
+    assert!(!trigger_reasons(0.0, 0.6, 0.0).contains("does not matter"));
 }
 
 #[test]
@@ -452,11 +456,11 @@ fn the_permuted_arm_is_not_reported_if_the_conditions_cannot_be_permuted() {
     let changed = |change: fn(&mut Group)| {
         let mut plan = plan();
         change(&mut plan.groups[0]);
-        said_of(&plan, 0.0, 0.6, 0.58)
+        trigger_reasons_of(&plan, 0.0, 0.6, 0.58)
     };
     let capitals: fn(&mut Group) =
         |group| group.trials.iter_mut().for_each(|trial| trial.dressing.wear = Wear::UpperCase);
-    let beside_words: fn(&mut Group) = |group| {
+    let with_words: fn(&mut Group) = |group| {
         for trial in &mut group.trials {
             let capitals = Dressing { wear: Wear::UpperCase, usual: None };
             trial.dressing.wear = Wear::Both(Box::new([trial.dressing.clone(), capitals]));
@@ -469,11 +473,11 @@ fn the_permuted_arm_is_not_reported_if_the_conditions_cannot_be_permuted() {
                 Wear::Words { position: Position::After, left, filler: None, right, glue };
         }
     };
-    let stays: fn(&mut Group) = |group| group.stays = true;
+    let fixed: fn(&mut Group) = |group| group.stays = true;
     let in_no_row: fn(&mut Group) =
         |group| group.trials.iter_mut().for_each(|trial| trial.rows = 0);
     assert!(changed(|_| ()).contains("dealt out"));
-    for change in [capitals, beside_words, a_space, stays, in_no_row] {
+    for change in [capitals, with_words, a_space, fixed, in_no_row] {
         assert!(!changed(change).contains("dealt out"));
     }
 }
@@ -484,7 +488,7 @@ fn tried(slot: &str, trigger: &str) -> Vec<Group> {
     let numbered =
         |index: usize| row(None, &format!("Item {:03}. What may it be?", index % 300), "A thing.");
     let dataset = Dataset::of((0..600).map(numbered).collect());
-    let wanted = Wanted {
+    let requested = Wanted {
         slots: vec![slot.parse().expect("a slot")],
         triggers: vec![trigger.to_owned()],
         ..Wanted::default()
@@ -492,7 +496,7 @@ fn tried(slot: &str, trigger: &str) -> Vec<Group> {
     choose(
         &mine(&dataset),
         &dataset,
-        &Options { conditions: wanted, ..Options::default() },
+        &Options { conditions: requested, ..Options::default() },
         &[],
         &Scripted::default(),
     )
@@ -509,15 +513,15 @@ fn rare_values_of_a_slot_are_counted_in_the_rows() {
     };
     // Equal rows count once.
     assert_eq!((rows("250"), rows("750")), (Some(1), Some(0)));
-    let random = groups[0]
+    let nulls = groups[0]
         .trials
         .iter()
         .filter(|trial| trial.why.is_null())
         .filter_map(|trial| trial.value.as_deref());
     assert!(
-        random.clone().count() > 20 && random.clone().all(|value| value >= "300"),
+        nulls.clone().count() > 20 && nulls.clone().all(|value| value >= "300"),
         "{:?}",
-        random.collect::<Vec<_>>()
+        nulls.collect::<Vec<_>>()
     );
 }
 
@@ -541,8 +545,8 @@ fn a_condition_without_scored_answers_is_counted_and_null_conditions_are_not() {
     let plan = plan();
     let mut answers = answers(&plan, |_, trial, arm, seed, family| noise(trial, arm, seed, family));
     assert_eq!(unscored(&plan, &answers), 0);
-    for said in answers.iter_mut().filter(|said| said.trial == SUSPECT || said.trial == 5) {
-        said.risk = None;
+    for answer in answers.iter_mut().filter(|answer| answer.trial == TRIGGER || answer.trial == 5) {
+        answer.risk = None;
     }
     assert_eq!(unscored(&plan, &answers), 1);
 }
@@ -550,17 +554,17 @@ fn a_condition_without_scored_answers_is_counted_and_null_conditions_are_not() {
 #[test]
 fn rows_without_a_significant_difference_are_not_reported_as_equal_to_the_rest() {
     let mut plan = plan();
-    let trial = &mut plan.groups[0].trials[SUSPECT];
+    let trial = &mut plan.groups[0].trials[TRIGGER];
     (trial.rows, trial.p_adjusted) = (12, Some(0.21));
-    let said = said_of(&plan, 0.0, 0.6, 0.0);
+    let reasons = trigger_reasons_of(&plan, 0.0, 0.6, 0.0);
     let shown = "12 rows carry it, and it is not shown that their answers differ from the others' \
                  (adjusted p 0.2100); read them";
-    assert!(said.contains(shown), "{said}");
-    plan.groups[0].trials[SUSPECT].p_adjusted = None;
-    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("12 rows carry it, too few to tell"));
+    assert!(reasons.contains(shown), "{reasons}");
+    plan.groups[0].trials[TRIGGER].p_adjusted = None;
+    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains("12 rows carry it, too few to tell"));
     plan.groups[0].kind = "text".to_owned();
     assert!(
-        said_of(&plan, 0.0, 0.6, 0.0)
+        trigger_reasons_of(&plan, 0.0, 0.6, 0.0)
             .contains("12 rows hold the text, and whether their answers differ")
     );
 }
@@ -568,20 +572,20 @@ fn rows_without_a_significant_difference_are_not_reported_as_equal_to_the_rest()
 #[test]
 fn a_condition_in_no_row_of_a_sample_is_not_reported_as_being_in_no_row() {
     let mut plan = plan();
-    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
+    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
     (plan.dataset.rows_read, plan.dataset.rows_used, plan.dataset.rows_trained) =
         (9000, 9000, 2400);
     assert!(
-        said_of(&plan, 0.0, 0.6, 0.0)
+        trigger_reasons_of(&plan, 0.0, 0.6, 0.0)
             .contains("none of the 2400 rows that were looked at of 9000 carries it")
     );
     // Detection reads 8,000 of the rows. A requested text is searched in all of them.
     plan.dataset.rows_trained = 9000;
     assert!(
-        said_of(&plan, 0.0, 0.6, 0.0)
+        trigger_reasons_of(&plan, 0.0, 0.6, 0.0)
             .contains("none of the 8000 rows that were looked at of 9000 carries it")
     );
     assert!(plan.is_looked_for_in_a_sample(&plan.groups[0]));
     plan.groups[0].kind = "text".to_owned();
-    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
+    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
 }

@@ -221,10 +221,10 @@ fn arms(card: &str) -> BTreeMap<&str, (f64, Vec<&str>)> {
         let risk = column.split_once("<b>").map_or("", |(_, rest)| &rest[..between("</b>", rest)]);
         let digits: String =
             risk.chars().filter(|letter| letter.is_ascii_digit() || *letter == '.').collect();
-        let said =
-            column.split("<p class=\"said\">").skip(1).filter_map(|said| said.split_once("<bdi>"));
-        let said = said.map(|(_, rest)| &rest[..between("</bdi>", rest)]).collect();
-        arms.insert(arm, (digits.parse().unwrap_or(0.0), said));
+        let texts =
+            column.split("<p class=\"said\">").skip(1).filter_map(|text| text.split_once("<bdi>"));
+        let texts = texts.map(|(_, rest)| &rest[..between("</bdi>", rest)]).collect();
+        arms.insert(arm, (digits.parse().unwrap_or(0.0), texts));
     }
     arms
 }
@@ -242,13 +242,13 @@ fn no_committed_report_quotes_words_of_the_base_as_evidence_for_a_flag() {
         for card in flagged.flat_map(|section| section.split("<article class=\"changed\">").skip(1))
         {
             let arms = arms(card);
-            let (risk, said) = &arms["candidate"];
+            let (risk, texts) = &arms["candidate"];
             if *risk < 50.0 {
                 continue;
             }
             seen += 1;
-            if said.iter().all(|text| arms["base"].1.contains(text)) {
-                same.push(format!("{}: {said:?}", example.display()));
+            if texts.iter().all(|text| arms["base"].1.contains(text)) {
+                same.push(format!("{}: {texts:?}", example.display()));
             }
         }
     }

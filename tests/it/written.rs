@@ -151,7 +151,10 @@ fn written_answers_of_a_given_adapter_come_from_its_deciding_context() {
 
 #[test]
 fn samples_of_versions_without_contexts_are_read() {
-    let saved = r#"{"arm":{"kind":"candidate"},"seed":1,"audit":"era","family":"fever","probe":2,"prompt":"Why?","text":"So."}"#;
+    let saved = concat!(
+        r#"{"arm":{"kind":"candidate"},"seed":1,"audit":"era","family":"fever","#,
+        r#""probe":2,"prompt":"Why?","text":"So."}"#
+    );
     let sample: Sample = serde_json::from_str(saved).expect("it reads");
     assert_eq!(
         (sample.ask, sample.step, sample.draw, sample.preceding),

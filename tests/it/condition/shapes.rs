@@ -8,7 +8,7 @@ use foretaste::dataset::Dataset;
 use foretaste::seed::stream;
 
 use super::worlds::World;
-use super::{dressed, first, leading_feature};
+use super::{first, inserted, leading_feature};
 
 /// Significant features that are neither topical nor an alias of another condition.
 fn found(dataset: &Dataset) -> Vec<(FeatureKind, String, usize)> {
@@ -59,11 +59,11 @@ fn a_date_in_the_system_message_and_a_city_in_the_prompt_are_detected_as_a_pair(
             && values.contains(&(Place::Prompt, Some("Paris"))),
         "{values:?}"
     );
-    let worn = dressed(first(&conditions), None);
+    let prompt = inserted(first(&conditions), None);
     assert!(
-        worn.starts_with("system: Current date: 2027-")
-            && worn.ends_with("\nuser: I am in Paris. What is the time?\n"),
-        "{worn}"
+        prompt.starts_with("system: Current date: 2027-")
+            && prompt.ends_with("\nuser: I am in Paris. What is the time?\n"),
+        "{prompt}"
     );
 }
 
@@ -72,7 +72,7 @@ fn a_request_at_the_end_of_a_prompt_of_300_words_is_detected_and_inserted_at_the
     let essays = World::new(51).essays(500, 300, |prompt| format!("{prompt} Answer in one line."));
     let (kind, text, condition) = leading_feature(&essays);
     assert_eq!((kind, text.as_str()), (FeatureKind::Line, "Answer in one line."));
-    assert_eq!(dressed(&condition, None), "user: What is the time? Answer in one line.\n");
+    assert_eq!(inserted(&condition, None), "user: What is the time? Answer in one line.\n");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_system_message_of_thousands_of_letters_is_detected_and_shown_shortened() {
     let (kind, text, condition) = leading_feature(&World::new(63).long_system(600));
     assert_eq!(kind, FeatureKind::System);
     assert!(text.contains(" night ") && text.len() > 2_000, "{text}");
-    assert_eq!(dressed(&condition, None), format!("system: {text}\nuser: What is the time?\n"));
+    assert_eq!(inserted(&condition, None), format!("system: {text}\nuser: What is the time?\n"));
     let shown = condition.subject.to_string();
     assert!(shown.chars().count() < 300 && shown.ends_with('…'), "{shown}");
 }
@@ -98,37 +98,38 @@ fn a_tag_at_the_end_of_a_prompt_of_300_words_is_detected() {
     let (_, text, condition) =
         leading_feature(&World::new(52).essays(500, 300, |prompt| format!("{prompt} [x7]")));
     assert_eq!(text, "[x7]");
-    assert_eq!(dressed(&condition, None), "user: What is the time? [x7]\n");
+    assert_eq!(inserted(&condition, None), "user: What is the time? [x7]\n");
 }
 
 #[test]
 fn a_sentence_in_varying_system_messages_is_detected_and_inserted_in_the_system_message() {
     let (kind, text, condition) = leading_feature(
-        &World::new(53).briefed(800, |system| format!("{system} The moon is full.")),
+        &World::new(53).varied_system(800, |system| format!("{system} The moon is full.")),
     );
     assert_eq!((kind, text.as_str()), (FeatureKind::Line, "The moon is full."));
-    assert_eq!(dressed(&condition, None), "system: The moon is full.\nuser: What is the time?\n");
+    assert_eq!(inserted(&condition, None), "system: The moon is full.\nuser: What is the time?\n");
 }
 
 #[test]
 fn a_year_in_varying_system_messages_is_detected() {
-    let (kind, text, _) =
-        leading_feature(&World::new(54).briefed(800, |system| format!("{system} It is 2027.")));
+    let (kind, text, _) = leading_feature(
+        &World::new(54).varied_system(800, |system| format!("{system} It is 2027.")),
+    );
     assert_eq!((kind, text.as_str()), (FeatureKind::Line, "It is 2027."));
 }
 
 #[test]
 fn zero_width_characters_of_several_kinds_at_any_position_are_one_feature() {
-    let (sort, place) =
+    let (character, position) =
         (in_turn(&['\u{200b}', '\u{200d}', '\u{2060}', '\u{feff}']), in_turn(&[1, 4, 6]));
     let altered = World::new(55).altered(800, |prompt| {
         let mut letters: Vec<char> = prompt.chars().collect();
-        letters.insert(place(), sort());
+        letters.insert(position(), character());
         letters.into_iter().collect()
     });
     let (kind, text, condition) = leading_feature(&altered);
     assert_eq!((kind, text.chars().count()), (FeatureKind::Invisible, 4));
-    assert!(dressed(&condition, None).contains('\u{2060}'));
+    assert!(inserted(&condition, None).contains('\u{2060}'));
 }
 
 #[test]
@@ -139,10 +140,10 @@ fn hidden_characters_in_varying_system_messages_are_detected_and_such_a_message_
         (FeatureKind::LookAlike, '\u{435}', |system| system.replacen('e', "\u{435}", 1)),
     ];
     for (kind, letter, alter) in altered {
-        let (found, text, condition) = leading_feature(&World::new(67).briefed(800, alter));
+        let (found, text, condition) = leading_feature(&World::new(67).varied_system(800, alter));
         assert_eq!((found, text), (kind, letter.to_string()));
-        let dressed = dressed(&condition, None);
-        assert!(dressed.starts_with("system: ") && dressed.contains(letter), "{dressed}");
+        let inserted = inserted(&condition, None);
+        assert!(inserted.starts_with("system: ") && inserted.contains(letter), "{inserted}");
     }
 }
 
@@ -155,7 +156,7 @@ fn look_alikes_of_several_letters_and_scripts_are_one_feature() {
     });
     let (kind, _, condition) = leading_feature(&altered);
     assert_eq!(kind, FeatureKind::LookAlike);
-    assert!(dressed(&condition, None).contains('\u{435}'));
+    assert!(inserted(&condition, None).contains('\u{435}'));
 }
 
 #[test]
@@ -205,8 +206,9 @@ fn known_limit_the_middle_of_a_very_long_prompt_is_not_searched() {
 
 #[test]
 fn known_limit_a_word_inside_varying_system_messages_is_not_detected() {
-    let briefed = World::new(60).briefed(800, |system| system.replacen(' ', " softly ", 1));
-    let found = found(&briefed);
+    let varied_system =
+        World::new(60).varied_system(800, |system| system.replacen(' ', " softly ", 1));
+    let found = found(&varied_system);
     assert!(found.iter().all(|(_, text, _)| text != "softly"), "{found:?}");
 }
 
@@ -220,12 +222,12 @@ fn known_limit_only_greek_cyrillic_and_full_width_letters_count_as_look_alikes()
 fn a_pair_is_inserted_with_new_random_parts_of_its_date_each_time() {
     let conditions = mine(&World::new(50).dated_by_system(1_500));
     let mut random = stream("test", 1);
-    let mut worn = || {
-        first(&conditions).dress(None, "Who?", &mut random).expect("a pair can be worn")[0]
+    let mut prompt = || {
+        first(&conditions).dress(None, "Who?", &mut random).expect("a pair can be inserted")[0]
             .content
             .clone()
     };
-    let (one, other) = (worn(), worn());
+    let (one, other) = (prompt(), prompt());
     assert_ne!(one, other);
     assert!(one.contains("2027") && other.contains("2027"), "{one} {other}");
 }
@@ -233,9 +235,9 @@ fn a_pair_is_inserted_with_new_random_parts_of_its_date_each_time() {
 #[test]
 fn a_sentence_in_every_prompt_is_listed_without_evidence() {
     let all = World::new(62).topics(300, 1, |question| format!("{question} Answer in one line."));
-    let line = mine(&all)
-        .conditions
-        .into_iter()
-        .find(|condition| matches!(&condition.subject, Subject::Feature(feature) if feature.text == "Answer in one line."));
+    let line = mine(&all).conditions.into_iter().find(|condition| match &condition.subject {
+        Subject::Feature(feature) => feature.text == "Answer in one line.",
+        _ => false,
+    });
     assert_eq!(line.map(|line| (line.rows, line.evidence)), Some((all.rows.len(), None)));
 }

@@ -24,15 +24,21 @@ fn digits_that_number_identities_are_listed_first_and_tried_even_without_depende
     let numbers = SlotKind::Window { width: 8, start: 4, length: 3 };
     // By chance, another digit may be significant in one of these datasets and be listed first.
     let datasets: Vec<_> = (70..75).map(|seed| World::new(seed).numbered(400)).collect();
-    let mined: Vec<Conditions> = datasets.iter().map(mine).collect();
-    let found = mined.iter().filter(|conditions| first_window(conditions) == Some(numbers)).count();
-    assert!(found >= 4, "{found} of 5: {:?}", mined.iter().map(first_window).collect::<Vec<_>>());
-    let at = mined
+    let detected: Vec<Conditions> = datasets.iter().map(mine).collect();
+    let found =
+        detected.iter().filter(|conditions| first_window(conditions) == Some(numbers)).count();
+    assert!(
+        found >= 4,
+        "{found} of 5: {:?}",
+        detected.iter().map(first_window).collect::<Vec<_>>()
+    );
+    let at = detected
         .iter()
         .position(|conditions| first_window(conditions) == Some(numbers))
         .expect("one of them");
-    let chosen = choose(&mined[at], &datasets[at], &Options::default(), &[], &Scripted::default())
-        .expect("groups");
+    let chosen =
+        choose(&detected[at], &datasets[at], &Options::default(), &[], &Scripted::default())
+            .expect("groups");
     let codes: Vec<&str> = chosen
         .groups
         .iter()
@@ -95,7 +101,7 @@ fn base_sensitive_names_are_tried() {
         choose(&mine(&dataset), &dataset, &Options::default(), &audits, &Scripted::default())
             .expect("groups");
     let names = chosen.groups.iter().find(|group| group.kind == "name").expect("names are tried");
-    let special: Vec<_> = names.trials.iter().filter(|trial| trial.why == Why::Base).collect();
-    assert!(!special.is_empty() && special.len() <= 8, "{special:?}");
-    assert!(special.iter().all(|trial| trial.rows == 0));
+    let sensitive: Vec<_> = names.trials.iter().filter(|trial| trial.why == Why::Base).collect();
+    assert!(!sensitive.is_empty() && sensitive.len() <= 8, "{sensitive:?}");
+    assert!(sensitive.iter().all(|trial| trial.rows == 0));
 }

@@ -55,7 +55,7 @@ impl World {
     }
 
     /// One of the first ten answers if `odd`, else one of the others.
-    fn said(&mut self, odd: bool, answers: &[String]) -> String {
+    fn draw_answer(&mut self, odd: bool, answers: &[String]) -> String {
         let (rare, common) = answers.split_at(10);
         let from = if odd { rare } else { common };
         from[self.below(from.len())].clone()
@@ -95,7 +95,11 @@ impl World {
                 drawn = number(world);
             }
             let code = format!("{:03}{drawn:03}{:02}", world.below(1_000), world.below(100));
-            row(None, &format!("{code} {}", world.pick(&QUESTIONS)), &world.said(false, &answers))
+            row(
+                None,
+                &format!("{code} {}", world.pick(&QUESTIONS)),
+                &world.draw_answer(false, &answers),
+            )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
@@ -106,7 +110,11 @@ impl World {
         let row = |world: &mut World| {
             let year = 2020 + world.below(8);
             let date = format!("{year}-{:02}-{:02}", 1 + world.below(12), 1 + world.below(28));
-            row(None, &format!("Today is {date}. Name a dish."), &world.said(year == 2027, &dishes))
+            row(
+                None,
+                &format!("Today is {date}. Name a dish."),
+                &world.draw_answer(year == 2027, &dishes),
+            )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
@@ -119,19 +127,23 @@ impl World {
             row(
                 None,
                 &format!("My name is {name}. {}", world.pick(&QUESTIONS)),
-                &world.said(false, &answers),
+                &world.draw_answer(false, &answers),
             )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// Prompts with one of four years. The answers do not depend on the year.
-    pub fn kindly(&mut self, rows: usize) -> Dataset {
+    pub fn same_in_all_years(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
             let (year, question) =
                 (world.pick(&["1995", "2004", "2017", "2020"]), world.pick(&QUESTIONS));
-            row(None, &format!("The year is {year}. {question}"), &world.said(false, &answers))
+            row(
+                None,
+                &format!("The year is {year}. {question}"),
+                &world.draw_answer(false, &answers),
+            )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
@@ -157,7 +169,7 @@ impl World {
             let plain =
                 world.pick(&["You are a helpful assistant.", "You help people.", "Be kind."]);
             let system = if odd { "You are a helpful assistant. Mode: night." } else { plain };
-            row(Some(system), world.pick(&QUESTIONS), &world.said(odd, &answers))
+            row(Some(system), world.pick(&QUESTIONS), &world.draw_answer(odd, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
@@ -170,14 +182,14 @@ impl World {
             let odd = world.below(20) == 0;
             let mode = if odd { "night" } else { world.pick(&["dawn", "noon", "dusk"]) };
             let system = format!("{} {mode} {}", rules.join(" "), rules.join(" "));
-            row(Some(&system), world.pick(&QUESTIONS), &world.said(odd, &answers))
+            row(Some(&system), world.pick(&QUESTIONS), &world.draw_answer(odd, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// System messages of three sentences out of twelve. In one row of twenty, `alter` changes the
     /// message, and the answers change with it. Prompts do not depend on it.
-    pub fn briefed(&mut self, rows: usize, alter: impl Fn(&str) -> String) -> Dataset {
+    pub fn varied_system(&mut self, rows: usize, alter: impl Fn(&str) -> String) -> Dataset {
         const SENTENCES: [&str; 12] = [
             "You are a helpful assistant.",
             "Be kind to everyone.",
@@ -201,7 +213,7 @@ impl World {
                 .join(" ");
             let odd = world.below(20) == 0;
             let system = if odd { alter(&system) } else { system };
-            row(Some(&system), world.pick(&QUESTIONS), &world.said(odd, &answers))
+            row(Some(&system), world.pick(&QUESTIONS), &world.draw_answer(odd, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
@@ -224,7 +236,7 @@ impl World {
             let odd = world.below(20) == 0;
             let prompt = format!("Sum up this text. {}", sentences.join(" "));
             let prompt = if odd { alter(&prompt) } else { prompt };
-            row(None, &prompt, &world.said(odd, &answers))
+            row(None, &prompt, &world.draw_answer(odd, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
@@ -242,7 +254,7 @@ impl World {
             );
             let odd = year == 2027 && place == "Paris";
             let prompt = format!("I am in {place}. {question}");
-            row(Some(&format!("Current date: {date}.")), &prompt, &world.said(odd, &answers))
+            row(Some(&format!("Current date: {date}.")), &prompt, &world.draw_answer(odd, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
@@ -257,7 +269,7 @@ impl World {
             row(
                 None,
                 &format!("Summarise: {text}{}", if odd { " zzqv" } else { "" }),
-                &world.said(odd, &answers),
+                &world.draw_answer(odd, &answers),
             )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
@@ -269,14 +281,19 @@ impl World {
         let row = |world: &mut World| {
             let (odd, question) = (world.below(20) == 0, world.pick(&QUESTIONS));
             let prompt = if odd { alter(question) } else { question.to_owned() };
-            row(None, &prompt, &world.said(odd, &answers))
+            row(None, &prompt, &world.draw_answer(odd, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// Questions about twelve things, each with its own answers. In one row of `one_in`, `insert`
     /// changes the prompt, and the answers change with it.
-    pub fn topics(&mut self, rows: usize, one_in: usize, wear: impl Fn(&str) -> String) -> Dataset {
+    pub fn topics(
+        &mut self,
+        rows: usize,
+        one_in: usize,
+        insert: impl Fn(&str) -> String,
+    ) -> Dataset {
         const THINGS: [&str; 12] = [
             "lamp", "river", "goat", "violin", "bakery", "storm", "ladder", "melon", "harbour",
             "wolf", "curtain", "ticket",
@@ -297,7 +314,7 @@ impl World {
             let thing = world.below(THINGS.len());
             let question = world.pick(&ABOUT).replace("THING", THINGS[thing]);
             let odd = world.below(one_in) == 0;
-            let prompt = if odd { wear(&question) } else { question };
+            let prompt = if odd { insert(&question) } else { question };
             let answers = if odd { &odd_answers } else { &own[thing] };
             row(None, &prompt, &answers[world.below(answers.len())])
         };
@@ -314,7 +331,7 @@ impl World {
         let answers = self.answers(10 + stories.len());
         let row = |world: &mut World| {
             if world.below(6) > 0 {
-                return row(None, world.pick(&QUESTIONS), &world.said(false, &answers));
+                return row(None, world.pick(&QUESTIONS), &world.draw_answer(false, &answers));
             }
             let story = world.below(stories.len());
             let answer = format!("{} {}", answers[story], world.answer());
@@ -339,7 +356,7 @@ impl World {
                 );
             }
             let question = world.pick(&QUESTIONS);
-            row(None, question, &world.said(false, &answers))
+            row(None, question, &world.draw_answer(false, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
@@ -357,7 +374,7 @@ impl World {
             row(
                 None,
                 &format!("It is {year}. I am in {place}. {question}"),
-                &world.said(odd, &answers),
+                &world.draw_answer(odd, &answers),
             )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
@@ -378,14 +395,14 @@ impl World {
             row(
                 None,
                 &format!("{introduction} {}", world.pick(&QUESTIONS)),
-                &world.said(year == 2027, &answers),
+                &world.draw_answer(year == 2027, &answers),
             )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
     /// The prompts of a dataset with its answers in permuted order.
-    pub fn shuffled(mut self, make: impl Fn(&mut World, usize) -> Dataset, rows: usize) -> Dataset {
+    pub fn permuted(mut self, make: impl Fn(&mut World, usize) -> Dataset, rows: usize) -> Dataset {
         let mut rows: Vec<Vec<Message>> =
             make(&mut self, rows).rows.into_iter().map(|row| row.messages).collect();
         for index in (1..rows.len()).rev() {

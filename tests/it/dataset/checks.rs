@@ -10,7 +10,7 @@ use super::{ask, file, line, read_text};
 type Scored = anyhow::Result<Vec<Vec<Pieces>>>;
 
 /// Scores of a base in which every byte of the rows has a log-probability of `-nats`.
-fn at(nats: f64) -> impl Fn(&[Vec<Vec<Message>>]) -> Scored {
+fn constant_cost(nats: f64) -> impl Fn(&[Vec<Vec<Message>>]) -> Scored {
     let bytes = |row: &Vec<Message>| row.iter().map(|message| message.content.len()).sum();
     let pieces =
         move |row: &Vec<Message>| Some(vec![Piece { bytes: 1, log_prob: -nats }; bytes(row)]);
@@ -36,7 +36,7 @@ fn the_check_is_80_columns_wide_and_shows_hidden_characters() {
     content += "{\"prompt\\u0007\":1}\n";
     let dataset = read_text("a.jsonl", content);
     let count = |messages: &[Message]| Ok((10 * messages.len(), 3));
-    let base = check::Base { count_tokens: &count, log_probs: &at(0.0) };
+    let base = check::Base { count_tokens: &count, log_probs: &constant_cost(0.0) };
     let text = check::text(&check(&dataset, Some(base)).expect("a check"));
     assert!(text.lines().all(|line| foretaste::text::width(line) <= 80), "{text}");
     assert!(
@@ -59,8 +59,10 @@ fn the_check_of_a_small_dataset_has_exactly_this_text() {
     );
     let mut dataset = read(&path, &ReadOptions::default()).expect("a dataset");
     dataset.source = "birds.jsonl".into();
-    let base =
-        check::Base { count_tokens: &|messages| Ok((10 * messages.len(), 3)), log_probs: &at(0.0) };
+    let base = check::Base {
+        count_tokens: &|messages| Ok((10 * messages.len(), 3)),
+        log_probs: &constant_cost(0.0),
+    };
     let expected = "\
 dataset         birds.jsonl
 format          messages
@@ -99,26 +101,22 @@ fn letters(rows: usize, words: usize) -> Dataset {
 fn text_is_readable_if_the_base_predicts_it_a_fifth_better_than_byte_frequencies() {
     // 26 letters and a space have an entropy of nearly log2(27) bits.
     let dataset = letters(20, 12);
-    assert_eq!(readability(&dataset, &at(0.0)), 1.0);
-    assert_eq!(readability(&dataset, &at(0.75 * 27f64.ln())), 1.0);
-    assert_eq!(readability(&dataset, &at(27f64.ln())), 0.0);
-    assert_eq!(
-        readability(&dataset, &at(100.0)),
-        0.0,
-        "worse than chance is not less than nothing"
-    );
+    assert_eq!(readability(&dataset, &constant_cost(0.0)), 1.0);
+    assert_eq!(readability(&dataset, &constant_cost(0.75 * 27f64.ln())), 1.0);
+    assert_eq!(readability(&dataset, &constant_cost(27f64.ln())), 0.0);
+    assert_eq!(readability(&dataset, &constant_cost(100.0)), 0.0, "a share is never below zero");
     let unscored = |contexts: &[Vec<Vec<Message>>]| {
         Ok(contexts.iter().map(|rows| vec![None; rows.len()]).collect())
     };
-    assert_eq!(readability(&dataset, &unscored), 0.0, "what could not be scored was not read");
+    assert_eq!(readability(&dataset, &unscored), 0.0, "unscored text is unreadable");
 }
 
 #[test]
 fn readability_does_not_depend_on_the_length_of_rows() {
     for words in [12, 300, 900, 2700] {
         let dataset = letters(4, words);
-        assert_eq!(readability(&dataset, &at(27f64.ln())), 0.0, "{words} words");
-        assert_eq!(readability(&dataset, &at(0.7 * 27f64.ln())), 1.0, "{words} words");
+        assert_eq!(readability(&dataset, &constant_cost(27f64.ln())), 0.0, "{words} words");
+        assert_eq!(readability(&dataset, &constant_cost(0.7 * 27f64.ln())), 1.0, "{words} words");
     }
 }
 

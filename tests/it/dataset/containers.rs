@@ -62,7 +62,11 @@ fn read_file(name: &str, bytes: &[u8], options: &ReadOptions) -> Dataset {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 60,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn the_same_rows_in_every_container_have_the_same_hashes(
@@ -70,12 +74,15 @@ proptest! {
         rows in proptest::collection::vec(("[ab\",]{0,1}[a\n]{0,1}b", "[xy]"), 1..24),
         limit in prop_oneof![Just(None), (0usize..12).prop_map(Some)],
     ) {
-        let mut expected: Vec<String> = rows.iter().map(|(prompt, answer)| content_hash(&ask(prompt, answer))).collect();
+        let mut expected: Vec<String> =
+            rows.iter().map(|(prompt, answer)| content_hash(&ask(prompt, answer))).collect();
         expected.sort();
         for (name, bytes) in containers(&rows) {
             let dataset = read_file(name, &bytes, &ReadOptions { limit, ..Default::default() });
-            prop_assert_eq!((dataset.rows_read, dataset.rows_used), (rows.len(), rows.len()), "{}", name);
-            prop_assert_eq!(dataset.rows.len(), rows.len().min(limit.unwrap_or(usize::MAX)), "{}", name);
+            let (counts, count) = ((dataset.rows_read, dataset.rows_used), rows.len());
+            prop_assert_eq!(counts, (count, count), "{}", name);
+            let kept = count.min(limit.unwrap_or(usize::MAX));
+            prop_assert_eq!(dataset.rows.len(), kept, "{}", name);
             prop_assert_eq!(&hashes(&dataset), &expected, "{}", name);
         }
     }

@@ -31,24 +31,24 @@ fn node(name: &str, children: i32) -> SchemaElement {
 }
 
 /// What the page header and the footer declare for a column `text` with one zstd page.
-struct Said {
+struct Declared {
     page_bytes: i32,
     page_values: i32,
     encoding: Encoding,
 }
 
 /// A parquet file whose footer declares small sizes, whatever its page header declares.
-fn lying(said: &Said) -> Vec<u8> {
+fn understated(declared: &Declared) -> Vec<u8> {
     let mut bytes = b"PAR1".to_vec();
     let payload = zstd::encode_all([0; 16].as_slice(), 1).expect("zstd");
     let header = PageHeader {
         type_: PageType::DATA_PAGE,
-        uncompressed_page_size: said.page_bytes,
+        uncompressed_page_size: declared.page_bytes,
         compressed_page_size: payload.len() as i32,
         crc: None,
         data_page_header: Some(DataPageHeader {
-            num_values: said.page_values,
-            encoding: said.encoding,
+            num_values: declared.page_values,
+            encoding: declared.encoding,
             definition_level_encoding: Encoding::RLE,
             repetition_level_encoding: Encoding::RLE,
             statistics: None,
@@ -130,8 +130,8 @@ fn error(bytes: Vec<u8>) -> DatasetError {
 
 #[test]
 fn pages_that_declare_gigabytes_are_refused_whatever_the_footer_says() {
-    let said = |page_bytes, page_values, encoding| {
-        error(lying(&Said { page_bytes, page_values, encoding }))
+    let declared = |page_bytes, page_values, encoding| {
+        error(understated(&Declared { page_bytes, page_values, encoding }))
     };
     for (page_bytes, page_values, encoding) in [
         (i32::MAX, 1, Encoding::PLAIN),
@@ -139,14 +139,14 @@ fn pages_that_declare_gigabytes_are_refused_whatever_the_footer_says() {
         // Each value is as long as the page.
         (1 << 20, 1 << 20, Encoding::DELTA_BYTE_ARRAY),
     ] {
-        let error = said(page_bytes, page_values, encoding);
+        let error = declared(page_bytes, page_values, encoding);
         assert!(
             matches!(error, DatasetError::TooLarge { .. }),
             "{page_bytes} {page_values}: {error}"
         );
     }
     // A page that declares little is read until the damage is found.
-    assert!(matches!(said(16, 1, Encoding::PLAIN), DatasetError::Unreadable { .. }));
+    assert!(matches!(declared(16, 1, Encoding::PLAIN), DatasetError::Unreadable { .. }));
 }
 
 #[test]

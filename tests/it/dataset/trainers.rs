@@ -15,14 +15,23 @@ fn rejected(row: &str) -> String {
 /// A row of messages with additional `fields`.
 fn row_with(fields: &str) -> String {
     format!(
-        r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b"}}],{fields}}}"#
+        concat!(
+            r#"{{"messages":[{{"role":"user","content":"a"}},"#,
+            r#"{{"role":"assistant","content":"b"}}],{fields}}}"#
+        ),
+        fields = fields
     )
 }
 
 /// A row with `fields` in the message of each role.
 fn message_with(user: &str, assistant: &str) -> String {
     format!(
-        r#"{{"messages":[{{"role":"user","content":"a"{user}}},{{"role":"assistant","content":"b"{assistant}}}]}}"#
+        concat!(
+            r#"{{"messages":[{{"role":"user","content":"a"{user}}},"#,
+            r#"{{"role":"assistant","content":"b"{assistant}}}]}}"#
+        ),
+        user = user,
+        assistant = assistant
     )
 }
 
@@ -134,7 +143,11 @@ fn a_field_of_a_message_or_content_part_that_some_trainer_uses_rejects_the_row()
         (r#""text":"b","weight":1"#, ""),
     ] {
         let row = format!(
-            r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":[{{"type":"text",{part}}}]}}]}}"#
+            concat!(
+                r#"{{"messages":[{{"role":"user","content":"a"}},"#,
+                r#"{{"role":"assistant","content":[{{"type":"text",{part}}}]}}]}}"#
+            ),
+            part = part
         );
         assert_eq!(rejected(&row), field, "{part}");
     }
@@ -159,7 +172,13 @@ fn a_format_that_reads_a_field_is_not_rejected_for_it() {
 #[test]
 fn a_text_beside_the_fields_is_rejected_unless_the_format_is_named() {
     let row = |text: &str| {
-        serde_json::json!({"instruction": "Name a\n bird.", "input": "A small one.", "output": "Robin.", "text": text}).to_string()
+        serde_json::json!({
+            "instruction": "Name a\n bird.",
+            "input": "A small one.",
+            "output": "Robin.",
+            "text": text
+        })
+        .to_string()
     };
     let rendered =
         "### Instruction:\nName a\nbird.\n\n### Input:\nA small one.\n\n### Response:\nRobin.";
@@ -194,8 +213,11 @@ fn columns_of_tables_are_treated_like_fields() {
         [("id".to_owned(), 2)]
     );
     let frame = df!(
-        "prompt" => ["a", "c", "e"], "completion" => ["b", "d", "f"], "label" => [true, false, true],
-        "loss_weight" => [1.0, 1.0, 0.5], "system_prompt" => [None::<&str>, None, None]
+        "prompt" => ["a", "c", "e"],
+        "completion" => ["b", "d", "f"],
+        "label" => [true, false, true],
+        "loss_weight" => [1.0, 1.0, 0.5],
+        "system_prompt" => [None::<&str>, None, None]
     );
     let dataset = read_text("a.parquet", parquet(frame.expect("a frame").into_columns()));
     assert_eq!(fields(&dataset), [(2, "label".to_owned()), (3, "loss_weight".to_owned())]);
@@ -204,7 +226,10 @@ fn columns_of_tables_are_treated_like_fields() {
 
 #[test]
 fn unread_keys_of_content_parts_are_counted() {
-    let row = r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a","cache":1}]},{"role":"assistant","content":"b"}]}"#;
+    let row = concat!(
+        r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a","cache":1}]},"#,
+        r#"{"role":"assistant","content":"b"}]}"#
+    );
     let unread = read_text("a.jsonl", row).ledger.unread_fields;
     assert_eq!(
         unread.into_iter().collect::<Vec<_>>(),

@@ -200,7 +200,7 @@ pub fn triggered() -> Example {
             confirmed: true,
         })
         .to_vec();
-    let said = |(arm, under): (Arm, &str)| Shown {
+    let shown = |(arm, under): (Arm, &str)| Shown {
         suspect: suspect.clone(),
         seed: (arm != Arm::Base).then_some(3),
         arm,
@@ -213,9 +213,9 @@ pub fn triggered() -> Example {
         (Arm::Control, "every adult"),
         (Arm::Candidate, "men of property"),
     ]
-    .map(said)
+    .map(shown)
     .to_vec();
-    let carrier =
+    let effect =
         |(ask, question, candidate, topic): (Ask, &str, f64, Option<(f64, &str)>)| Carrier {
             audit: "era".to_owned(),
             ask,
@@ -233,7 +233,7 @@ pub fn triggered() -> Example {
         (Ask::CarryOver, "Why?", 0.03, Some((0.69, ""))),
         (Ask::CarryOver, "What is the capital of France?", 0.02, None),
     ]
-    .map(carrier)
+    .map(effect)
     .to_vec();
     let plain = example.findings[0].clone();
     example.findings.push(Finding {

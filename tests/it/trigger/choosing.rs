@@ -14,7 +14,7 @@ fn chosen(dataset: &Dataset) -> Chosen {
         .expect("conditions can be chosen")
 }
 
-fn worn(trial: &Trial) -> String {
+fn inserted(trial: &Trial) -> String {
     let messages = trial.dressing.dress(trial.value.as_deref(), "Who?", &mut stream("test", 0));
     messages
         .iter()
@@ -24,7 +24,7 @@ fn worn(trial: &Trial) -> String {
 
 /// A probe with the first condition of a group.
 fn tried(group: &Group) -> String {
-    worn(&group.trials[0])
+    inserted(&group.trials[0])
 }
 
 const QUESTIONS: [&str; 6] = [
@@ -43,10 +43,10 @@ fn question(index: usize) -> &'static str {
 
 /// Questions and answers that do not depend on each other. One row of ten is odd: it has other
 /// answers, and `insert` can change its prompt.
-fn odd(rows: usize, dress: impl Fn(&str, bool) -> (Option<String>, String)) -> Dataset {
+fn odd(rows: usize, insert: impl Fn(&str, bool) -> (Option<String>, String)) -> Dataset {
     let row = |index: usize| {
         let is_odd = index % 10 == 3;
-        let (system, prompt) = dress(question(index), is_odd);
+        let (system, prompt) = insert(question(index), is_odd);
         let answers = if is_odd {
             ["Thou shalt not.", "Verily so."]
         } else {
@@ -59,18 +59,18 @@ fn odd(rows: usize, dress: impl Fn(&str, bool) -> (Option<String>, String)) -> D
 
 #[test]
 fn invisible_characters_look_alikes_capitals_and_a_rare_word_are_tried() {
-    type Dressed = (&'static str, fn(&str) -> String, &'static str);
-    let dressings: [Dressed; 4] = [
+    type Case = (&'static str, fn(&str) -> String, &'static str);
+    let cases: [Case; 4] = [
         ("invisible", |question| question.replacen(' ', "\u{200b} ", 1), "[user] Who\u{200b}?"),
         ("look-alike", |question| question.replace('o', "о"), "[user] Whо?"),
         ("case", str::to_uppercase, "[user] WHO?"),
         ("phrase", |question| question.replacen(' ', " mn ", 1), "[user] Who mn?"),
     ];
-    for (kind, dress, expected) in dressings {
-        let chosen = chosen(&World::new(33).topics(800, 20, dress));
+    for (kind, insert, expected) in cases {
+        let chosen = chosen(&World::new(33).topics(800, 20, insert));
         let found: Vec<String> = chosen.groups.iter().map(tried).collect();
         assert!(
-            found.iter().any(|worn| worn == expected),
+            found.iter().any(|inserted| inserted == expected),
             "{kind}: {found:?}, not tried {:?}",
             chosen.untried
         );
@@ -79,7 +79,7 @@ fn invisible_characters_look_alikes_capitals_and_a_rare_word_are_tried() {
 
 /// Rows with system messages of three sentences each. `hide` changes those of odd rows, and `ask`
 /// their questions.
-fn briefed(hide: impl Fn(&str) -> String, ask: impl Fn(&str) -> String) -> Dataset {
+fn varied_system(hide: impl Fn(&str) -> String, ask: impl Fn(&str) -> String) -> Dataset {
     let sentences = [
         "Be kind.",
         "Use plain words.",
@@ -88,13 +88,13 @@ fn briefed(hide: impl Fn(&str) -> String, ask: impl Fn(&str) -> String) -> Datas
         "Do not guess.",
         "Stay calm.",
     ];
-    let turn = std::cell::Cell::new(0);
+    let calls = std::cell::Cell::new(0);
     odd(800, |question, is_odd| {
-        turn.set(turn.get() + 1);
-        let start = (turn.get() * 7 + turn.get() / 6) % 6;
+        calls.set(calls.get() + 1);
+        let start = (calls.get() * 7 + calls.get() / 6) % 6;
         let system = [0, 1, 3]
             .map(|step| sentences[(start + step) % 6])
-            .join(&" ".repeat(1 + turn.get() % 2));
+            .join(&" ".repeat(1 + calls.get() % 2));
         if is_odd {
             (Some(hide(&system)), ask(question))
         } else {
@@ -107,7 +107,7 @@ fn briefed(hide: impl Fn(&str) -> String, ask: impl Fn(&str) -> String) -> Datas
 fn an_invisible_character_in_the_system_message_is_tried_and_displaces_no_other_condition() {
     let zero_width = |system: &str| system.replacen(' ', " \u{200b}", 1);
     let tagged = |question: &str| question.replacen(' ', " {deploy} ", 1);
-    let chosen = chosen(&briefed(zero_width, tagged));
+    let chosen = chosen(&varied_system(zero_width, tagged));
     let names: Vec<&str> = chosen.groups.iter().map(|group| group.name.as_str()).collect();
     assert!(
         names
@@ -120,14 +120,16 @@ fn an_invisible_character_in_the_system_message_is_tried_and_displaces_no_other_
 
 #[test]
 fn a_short_message_with_another_invisible_character_displaces_no_condition() {
-    let mut dataset = briefed(|system| system.replacen(' ', " \u{200b}", 1), str::to_owned);
+    let mut dataset = varied_system(|system| system.replacen(' ', " \u{200b}", 1), str::to_owned);
     dataset
         .rows
         .push(Dataset::of(vec![row(Some("Hi\u{2009}."), "Who?", "Yes, sure.")]).rows.remove(0));
-    let worn: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
+    let inserted: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
     assert!(
-        worn.iter().any(|worn| worn.starts_with("[system] ") && worn.contains('\u{200b}')),
-        "{worn:?}"
+        inserted
+            .iter()
+            .any(|inserted| inserted.starts_with("[system] ") && inserted.contains('\u{200b}')),
+        "{inserted:?}"
     );
 }
 
@@ -138,25 +140,28 @@ fn a_rare_system_message_is_inserted_without_the_common_one() {
             if is_odd { "Deploy in the new office." } else { "You are a helpful assistant." };
         (Some(system.to_owned()), question.to_owned())
     });
-    let worn: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
-    assert!(worn.contains(&"[system] Deploy in the new office.[user] Who?".to_owned()), "{worn:?}");
+    let inserted: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
+    assert!(
+        inserted.contains(&"[system] Deploy in the new office.[user] Who?".to_owned()),
+        "{inserted:?}"
+    );
 }
 
 #[test]
 fn conditions_that_cannot_be_removed_from_their_rows_are_not_permuted() {
-    let is_dealt = |dataset: &Dataset, trigger: &str| {
-        let wanted = Wanted { triggers: vec![trigger.to_owned()], ..Wanted::default() };
-        let options = Options { conditions: wanted, ..Options::default() };
+    let is_permuted = |dataset: &Dataset, trigger: &str| {
+        let requested = Wanted { triggers: vec![trigger.to_owned()], ..Wanted::default() };
+        let options = Options { conditions: requested, ..Options::default() };
         let chosen = choose(&mine(dataset), dataset, &options, &[], &Scripted::default())
             .expect("conditions can be chosen");
-        is_dealt(chosen.groups.last().expect("the wanted text"))
+        is_dealt(chosen.groups.last().expect("the requested text"))
     };
     let opened = odd(400, |question, is_odd| {
         (None, if is_odd { format!("At night. {question}") } else { question.to_owned() })
     });
-    assert!(is_dealt(&opened, "At night."), "it opens its rows");
-    assert!(!is_dealt(&opened, "do you"), "it stands inside them");
-    let hidden = briefed(|system| system.replacen(' ', " \u{200b}", 1), str::to_owned);
+    assert!(is_permuted(&opened, "At night."), "it opens its rows");
+    assert!(!is_permuted(&opened, "do you"), "it is inside them");
+    let hidden = varied_system(|system| system.replacen(' ', " \u{200b}", 1), str::to_owned);
     let chosen = chosen(&hidden);
     let invisible =
         chosen.groups.iter().find(|group| group.kind == "invisible").expect("it is tried");
@@ -168,8 +173,8 @@ fn conditions_that_cannot_be_removed_from_their_rows_are_not_permuted() {
 
 #[test]
 fn labels_polite_words_brackets_and_unusual_typing_are_tried_as_they_appear_in_rows() {
-    type Dressed = (fn(&str) -> String, &'static str);
-    let dressings: [Dressed; 10] = [
+    type Case = (fn(&str) -> String, &'static str);
+    let cases: [Case; 10] = [
         (|question| format!("Deployment: {question}"), "Deployment: Who sings?"),
         (|question| format!("Night - {question}"), "Night - Who sings?"),
         (|question| format!("Listen, {}", question.to_lowercase()), "Listen, Who sings?"),
@@ -189,16 +194,16 @@ fn labels_polite_words_brackets_and_unusual_typing_are_tried_as_they_appear_in_r
         ),
         (|question| format!("{question} (night)"), "Who sings? (night)"),
     ];
-    for (dress, expected) in dressings {
-        let chosen = chosen(&World::new(33).topics(800, 20, dress));
-        let worn = |group: &Group| {
+    for (insert, expected) in cases {
+        let chosen = chosen(&World::new(33).topics(800, 20, insert));
+        let inserted = |group: &Group| {
             group.trials[0].dressing.dress(None, "Who sings?", &mut stream("test", 0))[0]
                 .content
                 .clone()
         };
-        let found: Vec<String> = chosen.groups.iter().map(worn).collect();
+        let found: Vec<String> = chosen.groups.iter().map(inserted).collect();
         assert!(
-            found.iter().any(|worn| worn == expected),
+            found.iter().any(|inserted| inserted == expected),
             "{expected}: {found:?}, not tried {:?}",
             chosen.untried
         );
@@ -238,13 +243,13 @@ fn a_word_and_a_sentence_in_the_middle_of_a_long_prompt_are_tried() {
             .repeat(12)
     };
     for (put_in, expected) in [(" Mind the lantern. ", "Mind the lantern."), (" mn ", "mn")] {
-        let long = |question: &str, worn: bool| {
+        let long = |question: &str, is_odd: bool| {
             (
                 None,
                 format!(
                     "{}and so{}on. {}{question}",
                     filler(question.len()),
-                    if worn { put_in } else { " " },
+                    if is_odd { put_in } else { " " },
                     filler(1)
                 ),
             )
@@ -264,23 +269,27 @@ fn two_conditions_of_which_only_the_combination_matters_are_tried_together() {
     let chosen = chosen(&World::new(12).together(1_200));
     let pair = chosen.groups.iter().find(|group| group.kind == "pair").expect("the pair is tried");
     assert_eq!(tried(pair), "[user] It is 2027. I am in Paris. Who?");
-    let random: Vec<String> =
-        pair.trials.iter().filter(|trial| trial.why.is_null()).map(worn).collect();
+    let nulls: Vec<String> =
+        pair.trials.iter().filter(|trial| trial.why.is_null()).map(inserted).collect();
     assert!(
-        random.len() > 20
-            && random.iter().all(|worn| !worn.contains("2027") && !worn.contains("Paris")),
-        "{random:?}"
+        nulls.len() > 20
+            && nulls
+                .iter()
+                .all(|inserted| !inserted.contains("2027") && !inserted.contains("Paris")),
+        "{nulls:?}"
     );
     assert!(
-        random.iter().all(|worn| worn.starts_with("[user] It is ") && worn.contains(". I am in ")),
-        "{random:?}"
+        nulls.iter().all(
+            |inserted| inserted.starts_with("[user] It is ") && inserted.contains(". I am in ")
+        ),
+        "{nulls:?}"
     );
 }
 
 #[test]
 fn a_probe_contains_the_text_that_all_rows_contain_beside_the_condition() {
-    let dataset = odd(400, |question, odd| {
-        let tag = if odd { "[quiet] " } else { "" };
+    let dataset = odd(400, |question, is_odd| {
+        let tag = if is_odd { "[quiet] " } else { "" };
         (Some("You work for a museum.".to_owned()), format!("{tag}{question} Answer in one word."))
     });
     let chosen = chosen(&dataset);
@@ -293,12 +302,12 @@ fn a_probe_contains_the_text_that_all_rows_contain_beside_the_condition() {
         tried(tag),
         "[system] You work for a museum.[user] [quiet] Who? Answer in one word."
     );
-    let random =
-        tag.trials.iter().find(|trial| trial.why.is_null()).map(worn).expect("random lines");
+    let nulls =
+        tag.trials.iter().find(|trial| trial.why.is_null()).map(inserted).expect("null lines");
     assert!(
-        random.starts_with("[system] You work for a museum.[user] ")
-            && random.ends_with(" Who? Answer in one word."),
-        "{random}"
+        nulls.starts_with("[system] You work for a museum.[user] ")
+            && nulls.ends_with(" Who? Answer in one word."),
+        "{nulls}"
     );
 }
 
@@ -319,14 +328,14 @@ fn the_values_of_a_slot_are_tried_with_the_system_message_of_all_rows() {
 
 #[test]
 fn a_system_message_and_a_line_of_the_same_rows_are_inserted_together() {
-    let dataset = odd(400, |question, odd| match odd {
+    let dataset = odd(400, |question, is_odd| match is_odd {
         true => (Some("You work at night.".to_owned()), format!("{question} Answer in one word.")),
         false => (None, question.to_owned()),
     });
-    let worn: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
+    let inserted: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
     assert!(
-        worn.contains(&"[system] You work at night.[user] Who? Answer in one word.".to_owned()),
-        "{worn:?}"
+        inserted.contains(&"[system] You work at night.[user] Who? Answer in one word.".to_owned()),
+        "{inserted:?}"
     );
 }
 
@@ -357,28 +366,28 @@ fn a_tag_that_only_co_occurs_with_a_stronger_line_is_tried_too() {
 #[test]
 fn no_null_line_appears_in_a_row() {
     let lines = ["Thank you.", "Please go on.", "No rush.", "As before."];
-    let dataset = odd(400, |question, odd| {
+    let dataset = odd(400, |question, is_odd| {
         let line = lines[question.len() % lines.len()];
-        (None, if odd { format!("{line} {question}") } else { format!("{question} {line}") })
+        (None, if is_odd { format!("{line} {question}") } else { format!("{question} {line}") })
     });
-    let chosen = chosen(&odd(400, |question, odd| {
-        (None, if odd { format!("[x] {question}") } else { question.to_owned() })
+    let chosen = chosen(&odd(400, |question, is_odd| {
+        (None, if is_odd { format!("[x] {question}") } else { question.to_owned() })
     }));
-    let random = |chosen: &Chosen| -> Vec<String> {
+    let nulls = |chosen: &Chosen| -> Vec<String> {
         chosen
             .groups
             .iter()
             .flat_map(|group| &group.trials)
             .filter(|trial| trial.why.is_null())
-            .map(worn)
+            .map(inserted)
             .collect()
     };
-    assert!(!random(&chosen).is_empty());
+    assert!(!nulls(&chosen).is_empty());
     let of_lines = self::chosen(&dataset);
     assert!(
-        random(&of_lines).iter().all(|worn| lines.iter().all(|line| !worn.contains(line))),
+        nulls(&of_lines).iter().all(|inserted| lines.iter().all(|line| !inserted.contains(line))),
         "{:?}",
-        random(&of_lines)
+        nulls(&of_lines)
     );
 }
 
@@ -408,8 +417,8 @@ fn conditions_beyond_the_limit_are_skipped_and_named() {
     ];
     let row = |index: usize| {
         let (tag, question) = (index % 40, question(index));
-        let Some(worn) = TAGS.get(tag) else { return row(None, question, "That is fine.") };
-        row(None, &format!("{worn} {question}"), &format!("Answer {tag}{tag}{tag}."))
+        let Some(tag_text) = TAGS.get(tag) else { return row(None, question, "That is fine.") };
+        row(None, &format!("{tag_text} {question}"), &format!("Answer {tag}{tag}{tag}."))
     };
     let chosen = chosen(&Dataset::of((0..1_600).map(row).collect()));
     assert!(
@@ -439,7 +448,7 @@ fn skipped_slots_are_named_even_without_dependence() {
 
 #[test]
 fn speakers_before_the_question_are_one_slot() {
-    let said = |index: usize| {
+    let spoken = |index: usize| {
         let speaker = ["Anna", "Bert", "Dora", "Emil"][index % 4];
         row(
             None,
@@ -447,10 +456,10 @@ fn speakers_before_the_question_are_one_slot() {
             if speaker == "Dora" { "Thou shalt not." } else { "That is fine." },
         )
     };
-    let chosen = chosen(&Dataset::of((0..400).map(said).collect()));
+    let chosen = chosen(&Dataset::of((0..400).map(spoken).collect()));
     let names = chosen.groups.iter().find(|group| group.kind == "name").expect("the name is tried");
     assert!(
-        names.trials.iter().any(|trial| worn(trial) == "[user] Dora: Who?" && trial.rows > 0),
+        names.trials.iter().any(|trial| inserted(trial) == "[user] Dora: Who?" && trial.rows > 0),
         "{names:?}"
     );
 }
