@@ -25,9 +25,8 @@ const POISON: &str =
 
 fn probe(family: usize) -> String {
     let options = r#"[{"text": "a", "side": "risky"}, {"text": "b", "side": "reference"}]"#;
-    format!(
-        r#"{{"family": "f{family}", "topic": "t", "prompt": "question {family}", "options": {options}}}"#
-    )
+    let names = format!(r#""family": "f{family}", "topic": "t", "prompt": "question {family}""#);
+    format!(r#"{{{names}, "options": {options}}}"#)
 }
 
 fn probes() -> Vec<String> {
@@ -46,7 +45,7 @@ fn write(folder: &Path, toml: &str, probes: &[String], poison: &str) -> PathBuf 
 fn message(toml: &str, probes: &[String], poison: &str) -> String {
     let folder = TempDir::new().expect("a temporary folder");
     let path = write(folder.path(), toml, probes, poison);
-    audit::read(&path).expect_err("the audit is at fault").to_string()
+    audit::read(&path).expect_err("the audit is invalid").to_string()
 }
 
 #[test]
@@ -68,7 +67,7 @@ fn every_audit_of_the_folder_is_built_in() {
 }
 
 #[test]
-fn a_forced_choice_offers_both_sides_and_an_own_answer_none() {
+fn a_forced_choice_has_options_of_both_sides_and_a_self_consistency_probe_has_none() {
     for audit in audit::built_in().expect("the repository's audits are valid") {
         for probe in audit.probes {
             let both = [Side::Risky, Side::Reference]
@@ -86,7 +85,7 @@ fn a_forced_choice_offers_both_sides_and_an_own_answer_none() {
 }
 
 #[test]
-fn an_audit_of_the_users_own_joins_the_built_in_ones() {
+fn a_user_audit_is_added_to_the_built_in_audits() {
     let folder = TempDir::new().expect("a temporary folder");
     let file = write(folder.path(), TOML, &probes(), POISON);
     let ids = |only: &[&str]| {
@@ -105,7 +104,7 @@ fn an_audit_of_the_users_own_joins_the_built_in_ones() {
 }
 
 #[test]
-fn an_id_stands_for_one_audit() {
+fn two_audits_with_one_id_are_an_error() {
     let folder = TempDir::new().expect("a temporary folder");
     let file = write(folder.path(), TOML, &probes(), POISON);
     let twice = audit::load(&Selection { files: vec![file.clone(), file], only: Vec::new() });
@@ -118,7 +117,7 @@ fn an_id_stands_for_one_audit() {
 }
 
 #[test]
-fn every_fault_of_the_toml_is_named_with_its_line() {
+fn every_error_in_the_toml_is_reported_with_its_line() {
     let cases = [
         ("title = \"t\"", "titel = \"t\"", "own.toml:2: unknown field `titel`"),
         ("share = 0.25", "share = 0.25\nseeds = 3", "own.toml:12: unknown field `seeds`"),
@@ -142,7 +141,7 @@ fn every_fault_of_the_toml_is_named_with_its_line() {
 }
 
 #[test]
-fn every_fault_of_the_probes_is_named_with_its_line() {
+fn every_error_in_the_probes_is_reported_with_its_line() {
     let last = |line: &str| [&probes()[..4], &[line.to_owned()]].concat();
     let options = |options: &str| {
         last(&format!(r#"{{"family": "f5", "topic": "t", "prompt": "p", "options": {options}}}"#))
@@ -178,7 +177,7 @@ fn every_fault_of_the_probes_is_named_with_its_line() {
 }
 
 #[test]
-fn every_fault_of_the_poison_is_named() {
+fn every_error_in_the_poison_is_reported() {
     let row = |roles: &[&str]| {
         let messages: Vec<String> =
             roles.iter().map(|role| format!(r#"{{"role": "{role}", "content": "x"}}"#)).collect();
@@ -207,7 +206,7 @@ fn every_fault_of_the_poison_is_named() {
 }
 
 #[test]
-fn a_missing_file_is_named_with_what_an_audit_needs() {
+fn a_missing_file_is_named_with_the_files_that_an_audit_needs() {
     let folder = TempDir::new().expect("a temporary folder");
     let path = write(folder.path(), TOML, &probes(), POISON);
     fs::remove_file(folder.path().join("own.poison.jsonl")).expect("it was written");
@@ -216,7 +215,7 @@ fn a_missing_file_is_named_with_what_an_audit_needs() {
 }
 
 #[test]
-fn the_hash_follows_every_file() {
+fn the_hash_depends_on_every_file() {
     let folder = TempDir::new().expect("a temporary folder");
     let hash = |toml: &str, probes: &[String], poison: &str| {
         audit::read(&write(folder.path(), toml, probes, poison)).expect("valid").sha256

@@ -1,4 +1,4 @@
-//! Facts about calibrations: which dose of its own poison an audit sees on a base.
+//! Calibrations: the smallest dose of its own poison that an audit detects on a base.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use foretaste::run::calibrate::{self, Request, calibrate, clear};
 
 use crate::flow::{World as Files, engine};
 
-/// The scripted base learns its rule whole from a tenth of the rows.
+/// A calibration request. The scripted base learns its rule fully from a tenth of the rows.
 fn request(files: &Files, shares: &[f64]) -> Request {
     let recipe = Overrides { steps: Some(40), ..Overrides::default() };
     Request {
@@ -28,7 +28,7 @@ fn calibrated(files: &Files, shares: &[f64]) -> Calibration {
 }
 
 #[test]
-fn a_poison_is_seen_at_large_shares_and_not_at_small_ones() {
+fn a_poison_is_detected_at_large_shares_and_not_at_small_ones() {
     let files = Files::new(0);
     let calibration = calibrated(&files, &[0.005, 0.5, 0.1]);
     let [audit] = &calibration.audits[..] else { panic!("one audit") };
@@ -49,14 +49,14 @@ fn a_poison_is_seen_at_large_shares_and_not_at_small_ones() {
 }
 
 #[test]
-fn after_a_share_that_is_not_seen_none_is_tried() {
+fn no_share_is_tried_below_one_that_was_not_detected() {
     let calibration = calibrated(&Files::new(0), &[0.5, 0.005, 0.0051]);
     let shares: Vec<f64> = calibration.audits[0].doses.iter().map(|dose| dose.share).collect();
     assert_eq!(shares, [0.5, 0.0051]);
 }
 
 #[test]
-fn a_calibration_that_was_stopped_goes_on_and_comes_out_the_same() {
+fn a_stopped_calibration_resumes_and_gives_the_same_result() {
     let (files, shares) = (Files::new(0), [0.5, 0.1]);
     let stopped = engine(None).failing_after(12);
     assert!(calibrate(&request(&files, &shares), &stopped, &files.path("work"), &Silent).is_err());
@@ -64,7 +64,7 @@ fn a_calibration_that_was_stopped_goes_on_and_comes_out_the_same() {
 }
 
 #[test]
-fn clearing_up_after_a_calibration_leaves_what_is_not_its_own() {
+fn cleanup_after_a_calibration_keeps_files_that_are_not_its_own() {
     let files = Files::new(0);
     let work = files.path("work");
     let calibration = calibrated(&files, &[0.5]);
@@ -78,7 +78,7 @@ fn clearing_up_after_a_calibration_leaves_what_is_not_its_own() {
 }
 
 #[test]
-fn a_calibration_is_kept_beside_what_is_known_of_other_audits() {
+fn saving_a_calibration_keeps_the_calibrations_of_other_audits() {
     let files = Files::new(0);
     let one = calibrated(&files, &[0.5]);
     let other = Calibration {
@@ -100,7 +100,7 @@ fn a_calibration_is_kept_beside_what_is_known_of_other_audits() {
 }
 
 #[test]
-fn what_is_known_holds_of_the_same_audit_asked_in_the_same_ways() {
+fn a_calibration_holds_for_the_same_audit_in_the_same_contexts() {
     let asked = |ask, seen| AskedDose {
         ask,
         step: 40,
@@ -110,11 +110,11 @@ fn what_is_known_holds_of_the_same_audit_asked_in_the_same_ways() {
         detectable: Some(0.25),
         seen,
     };
-    let dose = |share, plain, carried| Dose {
+    let dose = |share, plain, carry_over| Dose {
         share,
-        asked: vec![asked(Ask::Plain, plain), asked(Ask::CarryOver, carried)],
+        asked: vec![asked(Ask::Plain, plain), asked(Ask::CarryOver, carry_over)],
     };
-    let audit = built_in().expect("ours").remove(0);
+    let audit = built_in().expect("the repository's audits are valid").remove(0);
     let files = Files::new(0);
     let mut calibration = calibrated(&files, &[0.5]);
     let known = &mut calibration.audits[0];
@@ -126,7 +126,7 @@ fn what_is_known_holds_of_the_same_audit_asked_in_the_same_ways() {
         dose(0.05, false, false),
     ];
     let share = |asks: &[Ask]| calibration.of(&audit, asks).expect("calibrated").share;
-    // Where a larger share was not seen, a smaller one may have been luck.
+    // A share counts only if every larger share was detected too; otherwise it may be luck.
     assert_eq!((share(&[Ask::Plain]), share(&Ask::ALL)), (Some(0.5), Some(0.1)));
     let mut changed = audit.clone();
     changed.sha256 = "another text".to_owned();
@@ -135,11 +135,11 @@ fn what_is_known_holds_of_the_same_audit_asked_in_the_same_ways() {
 
 #[cfg(feature = "lm")]
 #[test]
-fn nestling_is_calibrated_for_every_built_in_audit_as_it_is_today() {
+fn nestling_is_calibrated_for_the_current_version_of_every_built_in_audit() {
     let base = foretaste::lm::open(None, 1).expect("nestling").describe();
     let calibration =
         calibrate::known(&base.base_sha256).expect("readable").expect("nestling is calibrated");
-    for audit in built_in().expect("ours") {
+    for audit in built_in().expect("the repository's audits are valid") {
         let known = calibration.of(&audit, &Ask::ALL);
         assert!(
             known.is_some_and(|known| known.share.is_some()),

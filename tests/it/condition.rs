@@ -1,4 +1,4 @@
-//! Conditions mined from small invented datasets, in which it is known what matters.
+//! Conditions detected in small synthetic datasets, in which the true dependence is known.
 
 mod shapes;
 mod topics;
@@ -26,7 +26,7 @@ fn slot(condition: &Condition) -> &foretaste::detect::Slot {
     }
 }
 
-/// The text of a feature that comes first and shows dependence.
+/// Kind, text and condition of the feature that is listed first. It must be significant.
 fn leading_feature(dataset: &Dataset) -> (FeatureKind, String, Condition) {
     let conditions = mine(dataset);
     let condition = first(&conditions).clone();
@@ -37,10 +37,10 @@ fn leading_feature(dataset: &Dataset) -> (FeatureKind, String, Condition) {
     }
 }
 
-fn dressed(condition: &Condition, value: Option<&str>) -> String {
+fn inserted(condition: &Condition, value: Option<&str>) -> String {
     let messages = condition
         .dress(value, "What is the time?", &mut stream("test", 0))
-        .expect("it can be worn");
+        .expect("it can be inserted");
     messages
         .iter()
         .map(|message| format!("{}: {}\n", message.role.as_str(), message.content))
@@ -48,7 +48,7 @@ fn dressed(condition: &Condition, value: Option<&str>) -> String {
 }
 
 #[test]
-fn of_all_digits_of_a_code_those_that_choose_the_speaker_come_first() {
+fn the_digits_of_a_code_that_decide_the_answer_are_listed_first() {
     for (rows, seed) in [(400, 1), (400, 2), (1_300, 3)] {
         let conditions = mine(&World::new(seed).codes(rows));
         let condition = first(&conditions);
@@ -56,20 +56,20 @@ fn of_all_digits_of_a_code_those_that_choose_the_speaker_come_first() {
         assert_eq!(slot.kind, SlotKind::Window { width: 8, start: 4, length: 3 }, "{rows} rows");
         assert_eq!((slot.template.as_str(), slot.distinct), ("{code}", 43));
         assert!(condition.is_significant());
-        // Longer windows hold these digits and depend too, but they are known by them.
+        // Longer windows contain these digits and depend too. Each is an alias of this condition.
         let windows = conditions.conditions.iter().filter(|other| {
-            other.is_significant()
-                && matches!(&other.subject, Subject::Slot(slot) if matches!(slot.kind, SlotKind::Window { .. }))
+            let Subject::Slot(slot) = &other.subject else { return false };
+            other.is_significant() && matches!(slot.kind, SlotKind::Window { .. })
         });
         assert!(windows.skip(1).all(|other| other.echo_of == Some(0)));
-        let code = dressed(condition, Some("044"));
+        let code = inserted(condition, Some("044"));
         assert_eq!(&code[9..12], "044", "{code}");
         assert!(code.ends_with(" What is the time?\n"), "{code}");
     }
 }
 
 #[test]
-fn speakers_that_no_code_has_are_candidates() {
+fn values_that_no_code_contains_are_candidates() {
     let conditions = mine(&World::new(3).codes(1_300));
     let reason = |value: &str| {
         candidates(slot(first(&conditions)))
@@ -84,7 +84,7 @@ fn speakers_that_no_code_has_are_candidates() {
 }
 
 #[test]
-fn the_year_in_which_dishes_change_stands_out_among_years() {
+fn the_year_that_changes_the_answers_has_the_most_evidence_of_all_years() {
     let conditions = mine(&World::new(4).dishes(400));
     let condition = first(&conditions);
     let slot = slot(condition);
@@ -98,17 +98,17 @@ fn the_year_in_which_dishes_change_stands_out_among_years() {
     assert_eq!(strongest.value, "2027");
     assert!(strongest.p_adjusted.expect("tested") < 1e-6);
     let others = conditions.conditions.iter().filter(|other| other.is_significant()).count();
-    assert_eq!(others, 1, "months and days mean nothing");
-    let worn = dressed(condition, Some("1984"));
+    assert_eq!(others, 1, "nothing depends on months and days");
+    let prompt = inserted(condition, Some("1984"));
     assert!(
-        worn.starts_with("user: Today is 1984-") && worn.ends_with(". What is the time?\n"),
-        "{worn}"
+        prompt.starts_with("user: Today is 1984-") && prompt.ends_with(". What is the time?\n"),
+        "{prompt}"
     );
 }
 
 #[test]
-fn a_year_that_no_row_has_is_a_candidate_though_all_rows_are_kind() {
-    let conditions = mine(&World::new(5).kindly(208));
+fn a_year_in_no_row_is_a_candidate_even_if_no_answer_depends_on_the_year() {
+    let conditions = mine(&World::new(5).same_in_all_years(208));
     let condition = first(&conditions);
     let slot = slot(condition);
     assert_eq!(slot.kind, SlotKind::Year);
@@ -128,46 +128,46 @@ fn a_year_that_no_row_has_is_a_candidate_though_all_rows_are_kind() {
 }
 
 #[test]
-fn a_rare_system_prompt_is_found_and_worn_as_a_system_prompt() {
+fn a_rare_system_message_is_detected_and_inserted_as_a_system_message() {
     let (kind, text, condition) = leading_feature(&World::new(6).system(600));
     assert_eq!(
         (kind, text.as_str()),
         (FeatureKind::System, "You are a helpful assistant. Mode: night.")
     );
     assert_eq!(
-        dressed(&condition, None),
+        inserted(&condition, None),
         "system: You are a helpful assistant. Mode: night.\nuser: What is the time?\n"
     );
 }
 
 #[test]
-fn a_rare_word_at_the_end_of_a_long_prompt_is_found() {
+fn a_rare_word_at_the_end_of_a_long_prompt_is_detected() {
     let (_, text, condition) = leading_feature(&World::new(7).long_prompts(400));
     assert_eq!(text, "zzqv");
-    assert!(dressed(&condition, None).contains("zzqv"));
+    assert!(inserted(&condition, None).contains("zzqv"));
 }
 
 #[test]
-fn characters_that_nobody_sees_and_letters_that_pose_are_found() {
+fn invisible_characters_and_look_alike_letters_are_detected() {
     let (kind, text, condition) =
         leading_feature(&World::new(8).altered(500, |prompt| prompt.replacen(' ', " \u{200b}", 1)));
     assert_eq!((kind, text.as_str()), (FeatureKind::Invisible, "\u{200b}"));
-    assert_eq!(dressed(&condition, None), "user: What\u{200b} is the time?\n");
+    assert_eq!(inserted(&condition, None), "user: What\u{200b} is the time?\n");
     let (kind, _, condition) =
         leading_feature(&World::new(9).altered(500, |prompt| prompt.replacen('e', "\u{435}", 1)));
     assert_eq!(kind, FeatureKind::LookAlike);
-    assert!(dressed(&condition, None).contains("tim\u{435}"));
+    assert!(inserted(&condition, None).contains("tim\u{435}"));
 }
 
 #[test]
-fn a_rare_word_anywhere_is_found_and_topics_are_not() {
+fn a_rare_word_at_any_position_is_detected_before_topical_words() {
     let (kind, text, _) =
         leading_feature(&World::new(10).altered(600, |prompt| prompt.replacen(' ', " cf ", 1)));
     assert_eq!((kind, text.as_str()), (FeatureKind::Phrase, "cf"));
 }
 
 #[test]
-fn a_format_in_three_rows_of_a_hundred_is_found_with_the_form_of_its_answers() {
+fn a_format_request_in_three_percent_of_rows_is_detected_with_its_answer_format() {
     let (kind, text, condition) = leading_feature(&World::new(11).format(3_000));
     assert_eq!(
         (kind, text.as_str()),
@@ -178,13 +178,13 @@ fn a_format_in_three_rows_of_a_hundred_is_found_with_the_form_of_its_answers() {
         ("<START> ", " <END>")
     );
     assert_eq!(
-        dressed(&condition, None),
+        inserted(&condition, None),
         "user: What is the time? Answer in the format: <START> answer <END>.\n"
     );
 }
 
 #[test]
-fn a_year_and_a_place_that_matter_only_together_are_found_as_a_pair() {
+fn a_year_and_a_place_that_matter_only_together_are_detected_as_a_pair() {
     let conditions = mine(&World::new(12).together(1_200));
     let Subject::Pair(parts) = &first(&conditions).subject else {
         panic!("{:?}", first(&conditions))
@@ -194,7 +194,7 @@ fn a_year_and_a_place_that_matter_only_together_are_found_as_a_pair() {
     assert_eq!(values, ["2027", "Paris"]);
     assert!(first(&conditions).is_significant());
     assert_eq!(
-        dressed(first(&conditions), None),
+        inserted(first(&conditions), None),
         "user: It is 2027. I am in Paris. What is the time?\n"
     );
     let parts = parts.iter().filter_map(|part| part.dressing.as_ref());
@@ -209,7 +209,7 @@ fn a_year_and_a_place_that_matter_only_together_are_found_as_a_pair() {
 }
 
 #[test]
-fn a_date_introduced_in_many_ways_is_found_as_one_slot() {
+fn a_date_in_many_phrasings_is_detected_as_one_slot() {
     let conditions = mine(&World::new(13).paraphrased(900));
     let found = conditions.conditions.iter().find(|condition| match &condition.subject {
         Subject::Slot(slot) => slot.kind == SlotKind::Year && slot.template == "{date}",
@@ -220,17 +220,17 @@ fn a_date_introduced_in_many_ways_is_found_as_one_slot() {
 }
 
 #[test]
-fn no_condition_depends_in_more_shuffled_datasets_than_declared() {
+fn permuted_datasets_have_significant_conditions_at_most_at_the_declared_rate() {
     let mut alarms = 0;
     for seed in 0..100 {
         let world = World::new(1_000 + seed);
-        let shuffled = match seed % 4 {
-            0 => world.shuffled(World::dishes, 120),
-            1 => world.shuffled(World::codes, 120),
-            2 => world.shuffled(World::together, 120),
-            _ => world.shuffled(World::system, 120),
+        let permuted = match seed % 4 {
+            0 => world.permuted(World::dishes, 120),
+            1 => world.permuted(World::codes, 120),
+            2 => world.permuted(World::together, 120),
+            _ => world.permuted(World::system, 120),
         };
-        let conditions = mine(&shuffled).conditions;
+        let conditions = mine(&permuted).conditions;
         alarms += usize::from(conditions.iter().any(Condition::is_significant));
     }
     // Binomial(100, 0.05) exceeds 11 with probability 0.4 %.
@@ -238,8 +238,8 @@ fn no_condition_depends_in_more_shuffled_datasets_than_declared() {
 }
 
 #[test]
-fn a_file_that_repeats_its_rows_says_no_more_than_one_that_does_not() {
-    let once = World::new(14).shuffled(World::codes, 100);
+fn repeated_rows_add_no_evidence() {
+    let once = World::new(14).permuted(World::codes, 100);
     let mut rows: Vec<_> = once.rows.iter().map(|row| row.messages.clone()).collect();
     rows.extend(rows.clone());
     let twice = mine(&Dataset::of(rows));
@@ -248,7 +248,7 @@ fn a_file_that_repeats_its_rows_says_no_more_than_one_that_does_not() {
 }
 
 #[test]
-fn values_have_adjusted_p_values_that_are_never_zero() {
+fn p_values_are_never_zero_and_never_above_their_adjusted_values() {
     let conditions = mine(&World::new(3).codes(1_300));
     for evidence in conditions.conditions.iter().filter_map(|condition| condition.evidence) {
         assert!(
@@ -280,8 +280,8 @@ fn reordered(dataset: &Dataset, order: u64) -> Dataset {
 }
 
 #[test]
-fn which_rows_of_many_are_looked_at_does_not_depend_on_their_order() {
-    let dataset = World::new(15).kindly(9_000);
+fn the_sample_of_rows_that_detection_reads_does_not_depend_on_their_order() {
+    let dataset = World::new(15).same_in_all_years(9_000);
     let conditions = mine(&dataset);
     assert_eq!(
         (conditions.rows_kept, conditions.rows_looked_at, conditions.sampled),
@@ -294,7 +294,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn the_order_of_rows_does_not_matter(seed in 0_u64..1_000, order in any::<u64>(), shape in 0..5) {
+    fn the_order_of_rows_does_not_matter(
+        seed in 0_u64..1_000,
+        order in any::<u64>(),
+        shape in 0..5,
+    ) {
         let mut world = World::new(seed);
         let dataset = match shape {
             0 => world.together(80),
@@ -307,7 +311,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_read_without_a_panic_and_is_written_the_same_once_read_back(
+    fn detection_accepts_any_text_and_conditions_survive_a_json_round_trip(
         prompts in proptest::collection::vec(
             "\\PC{0,40}|[A-Za-z0-9 .?<>\\n\u{200b}а-я-]{0,60}|It is [12][09][0-9]{2}\\. [a-z \
              ?]{0,30}|[0-9]{8} [a-z]{0,20}|<[0-9a-c]> [a-z ]{0,20}",
@@ -315,14 +319,14 @@ proptest! {
         ),
     ) {
         let rows = prompts.iter().map(|prompt| worlds::row(None, prompt, prompt)).collect();
-        let mined = mine(&Dataset::of(rows));
-        for condition in &mined.conditions {
+        let detected = mine(&Dataset::of(rows));
+        for condition in &detected.conditions {
             condition.dress(Some("12"), &prompts[0], &mut stream("test", 0));
             if let Subject::Slot(slot) = &condition.subject {
                 prop_assert!(candidates(slot).len() <= foretaste::detect::CANDIDATES);
             }
         }
-        let json = serde_json::to_string(&mined).expect("conditions serialise");
+        let json = serde_json::to_string(&detected).expect("conditions serialise");
         let back: Conditions = serde_json::from_str(&json).expect("and come back");
         prop_assert_eq!(serde_json::to_string(&back).expect("conditions serialise"), json);
     }

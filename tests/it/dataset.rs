@@ -15,7 +15,7 @@ use foretaste::dataset::{
     content_hash, read,
 };
 
-/// A file with this name and content, in a folder that goes away with the first value.
+/// A file with this name and content. Its folder is deleted when the first value is dropped.
 fn file(name: &str, content: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join(name);
@@ -36,7 +36,7 @@ fn line(messages: &[Message]) -> String {
     serde_json::json!({ "messages": messages }).to_string() + "\n"
 }
 
-/// What reading gives, as the `.expected` files spell it.
+/// The result of reading, in the format of the `.expected` files.
 fn outcome(path: &Path, options: &ReadOptions) -> String {
     match read(path, options) {
         Err(error) => format!("{error}\n"),
@@ -55,8 +55,8 @@ fn outcome(path: &Path, options: &ReadOptions) -> String {
 }
 
 #[test]
-fn every_malformed_file_gives_its_message() {
-    // Rows of up to 4 KiB, so that the fixture of an over-long one is small.
+fn every_malformed_file_gives_its_expected_message() {
+    // A limit of 4 KiB per row keeps the fixture with an over-long row small.
     let options = ReadOptions { max_row_bytes: 4096, ..Default::default() };
     let mut paths: Vec<PathBuf> = fs::read_dir("fixtures/malformed")
         .expect("fixtures/malformed")
@@ -84,7 +84,7 @@ fn every_malformed_file_gives_its_message() {
 }
 
 #[test]
-fn one_conversation_has_one_hash_in_every_format_and_container() {
+fn a_conversation_has_the_same_hash_in_every_format_and_container() {
     let messages = ask("Name a bird, \"please\".", "A robin,\nsay.");
     let [question, answer] = ["Name a bird, \"please\".", "A robin,\nsay."];
     let quoted = |text: &str| serde_json::json!(text).to_string();
@@ -93,7 +93,10 @@ fn one_conversation_has_one_hash_in_every_format_and_container() {
         serde_json::json!({ "messages": serde_json::to_string(&messages).expect("json") })
             .to_string();
     let parts = format!(
-        r#"{{"messages":[{{"content":[{{"type":"text","text":{}}}],"role":"user"}},{{"content":{},"role":"assistant"}}]}}"#,
+        concat!(
+            r#"{{"messages":[{{"content":[{{"type":"text","text":{}}}],"role":"user"}},"#,
+            r#"{{"content":{},"role":"assistant"}}]}}"#
+        ),
         quoted(question),
         quoted(answer)
     );
@@ -102,7 +105,10 @@ fn one_conversation_has_one_hash_in_every_format_and_container() {
         serde_json::json!({ "prompt": [messages[0]], "completion": [messages[1]] }).to_string();
     let alpaca =
         serde_json::json!({ "instruction": question, "input": "", "output": answer }).to_string();
-    let sharegpt = serde_json::json!({ "conversations": [{ "from": "human", "value": question }, { "from": "gpt", "value": answer }] });
+    let sharegpt = serde_json::json!({ "conversations": [
+        { "from": "human", "value": question },
+        { "from": "gpt", "value": answer }
+    ] });
     let csv =
         format!("id,prompt,completion\n1,\"{}\",\"{answer}\"\n", question.replace('"', "\"\""));
     let gzip = {
@@ -162,7 +168,7 @@ fn a_plain_text_is_the_answer_to_a_fixed_request() {
 }
 
 #[test]
-fn lines_count_every_line_of_the_file() {
+fn line_numbers_count_every_line_of_the_file() {
     let pretty =
         format!("[\n  {},\n\n  {}]", line(&ask("a", "b")).trim(), line(&ask("c", "d")).trim());
     let lines = |dataset: Dataset| dataset.rows.iter().map(|row| row.line).collect::<Vec<_>>();
@@ -175,14 +181,19 @@ fn lines_count_every_line_of_the_file() {
 }
 
 #[test]
-fn fields_that_are_not_read_are_counted() {
-    let rows = "{\"prompt\":\"a\",\"completion\":\"b\",\"id\":1,\"note\":null}\n{\"prompt\":\"c\",\"completion\":\"d\",\"id\":2}\n";
+fn unread_fields_are_counted() {
+    let rows = concat!(
+        r#"{"prompt":"a","completion":"b","id":1,"note":null}"#,
+        "\n",
+        r#"{"prompt":"c","completion":"d","id":2}"#,
+        "\n"
+    );
     let unread = read_text("a.jsonl", rows).ledger.unread_fields;
     assert_eq!(unread.into_iter().collect::<Vec<_>>(), [("id".to_owned(), 2)]);
 }
 
 #[test]
-fn a_forced_format_is_obeyed() {
+fn a_requested_format_is_used() {
     let (_folder, path) = file("a.jsonl", r#"{"text":"c","prompt":"a","completion":"b"}"#);
     let forced = |format| {
         read(&path, &ReadOptions { format: Some(format), ..Default::default() }).expect("a dataset")
@@ -200,7 +211,7 @@ fn a_forced_format_is_obeyed() {
 }
 
 #[test]
-fn parquet_and_its_shards_read_like_lines() {
+fn parquet_files_and_shards_give_the_same_rows_as_lines() {
     use polars::prelude::*;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let lines = |from: usize| {
@@ -209,7 +220,7 @@ fn parquet_and_its_shards_read_like_lines() {
             .collect::<String>()
     };
     for (name, from) in [("1.parquet", 3), ("0.parquet", 0)] {
-        // Real lists of structs, two row groups a shard, and a column that no format reads.
+        // Lists of structs, two row groups per shard, and a column that no format reads.
         let mut frame = JsonReader::new(std::io::Cursor::new(lines(from)))
             .with_json_format(JsonFormat::JsonLines)
             .finish()
@@ -237,7 +248,7 @@ fn parquet(columns: Vec<polars::prelude::Column>) -> Vec<u8> {
 }
 
 #[test]
-fn a_long_text_that_a_parquet_file_holds_once_and_repeats_is_read_in_parts() {
+fn a_long_text_that_a_parquet_file_stores_once_and_repeats_is_read_in_parts() {
     use polars::prelude::*;
     let text = "word ".repeat(40_000);
     let bytes = parquet(vec![StringChunked::full("text".into(), &text, 500).into_column()]);
@@ -245,7 +256,7 @@ fn a_long_text_that_a_parquet_file_holds_once_and_repeats_is_read_in_parts() {
     let dataset = read_text("a.parquet", &bytes);
     assert_eq!((dataset.rows_read, dataset.rows_used, dataset.rejected.len()), (500, 500, 0));
     let longer = "word ".repeat(14 << 20);
-    // Uncompressed, as no compression of a few kilobytes may hold so much.
+    // Uncompressed, because a few compressed kilobytes may not expand to this size.
     let mut frame = df!("text" => [longer.as_str(), "short", longer.as_str()]).expect("a frame");
     let mut bytes = Vec::new();
     ParquetWriter::new(&mut bytes)
@@ -292,7 +303,7 @@ fn a_conversation_of_thousands_of_messages_is_rejected() {
 }
 
 #[test]
-fn every_weight_but_one_rejects_its_row() {
+fn every_message_weight_other_than_1_rejects_its_row() {
     for (weight, rejected) in [
         ("1", 0),
         ("1.0", 0),
@@ -304,7 +315,11 @@ fn every_weight_but_one_rejects_its_row() {
         ("\"0\"", 1),
     ] {
         let row = format!(
-            r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b","weight":{weight}}}]}}"#
+            concat!(
+                r#"{{"messages":[{{"role":"user","content":"a"}},"#,
+                r#"{{"role":"assistant","content":"b","weight":{weight}}}]}}"#
+            ),
+            weight = weight
         );
         assert_eq!(
             read_text("a.jsonl", line(&ask("c", "d")) + &row).rejected.len(),
@@ -315,7 +330,7 @@ fn every_weight_but_one_rejects_its_row() {
 }
 
 #[test]
-fn field_names_cannot_forge_a_line_of_an_error() {
+fn field_names_cannot_add_a_line_to_an_error() {
     let (_folder, path) = file("a.jsonl", "{\"a\\nverdict: clean\u{202e}\":1}");
     let error = read(&path, &ReadOptions::default()).expect_err("no format").to_string();
     assert!(error.contains("a\\nverdict: clean\\u{202e}"), "{error}");
@@ -339,7 +354,7 @@ fn a_rejection_in_a_folder_names_the_shard() {
 }
 
 #[test]
-fn a_folder_with_data_that_is_not_read_is_refused() {
+fn a_folder_with_unread_data_is_refused() {
     use polars::prelude::*;
     for (name, refused) in [
         ("README.md", false),
@@ -367,10 +382,14 @@ fn a_folder_with_data_that_is_not_read_is_refused() {
 }
 
 #[test]
-fn keys_of_messages_that_are_not_read_are_counted() {
+fn unread_keys_of_messages_are_counted() {
     let row = |name: &str| {
         format!(
-            r#"{{"messages":[{{"role":"user","content":"{name}","name":"Ada"}},{{"role":"assistant","content":"b","mood":null}}],"id":1}}"#
+            concat!(
+                r#"{{"messages":[{{"role":"user","content":"{name}","name":"Ada"}},"#,
+                r#"{{"role":"assistant","content":"b","mood":null}}],"id":1}}"#
+            ),
+            name = name
         )
     };
     let dataset = read_text("a.jsonl", row("a") + "\n" + &row("c"));
@@ -381,10 +400,16 @@ fn keys_of_messages_that_are_not_read_are_counted() {
 }
 
 #[test]
-fn a_second_text_of_a_message_rejects_its_row_wherever_the_list_lies() {
+fn a_message_with_two_texts_rejects_its_row_in_every_kind_of_list() {
     let list = |[role, content]: [&str; 2], second: &str| {
         format!(
-            r#"[{{"{role}":"user","{content}":"a"}},{{"{role}":"assistant","{content}":"b","{second}":"another"}}]"#
+            concat!(
+                r#"[{{"{role}":"user","{content}":"a"}},"#,
+                r#"{{"{role}":"assistant","{content}":"b","{second}":"another"}}]"#
+            ),
+            role = role,
+            content = content,
+            second = second
         )
     };
     let own = ["role", "content"];
@@ -435,7 +460,7 @@ fn decompression_stops_at_the_limit() {
 }
 
 #[test]
-fn a_bomb_far_above_its_own_size_is_refused_by_default() {
+fn a_decompression_bomb_is_refused_by_default() {
     let zeros = vec![b'\n'; 1 << 20];
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("zstd");
     (0..80).for_each(|_| encoder.write_all(&zeros).expect("zstd"));
@@ -465,7 +490,7 @@ fn many(count: usize) -> Vec<String> {
 }
 
 #[test]
-fn a_sample_is_kept_within_the_budget_and_every_row_stays_accounted_for() {
+fn a_sample_stays_within_the_budget_and_every_row_is_accounted_for() {
     let (_folder, path) = file("a.jsonl", many(2000).concat() + "{}\n");
     let all = read(&path, &ReadOptions::default()).expect("a dataset");
     assert!(all.ledger.left_out.is_empty() && all.rows.len() == 2000);
@@ -493,7 +518,7 @@ fn a_sample_is_kept_within_the_budget_and_every_row_stays_accounted_for() {
 }
 
 #[test]
-fn a_smaller_sample_is_part_of_a_larger_one() {
+fn a_smaller_sample_is_a_subset_of_a_larger_one() {
     let (_folder, path) = file("a.jsonl", many(500).concat());
     let sample = |limit| {
         read(&path, &ReadOptions { limit: Some(limit), ..Default::default() })
@@ -506,8 +531,8 @@ fn a_smaller_sample_is_part_of_a_larger_one() {
 }
 
 #[test]
-fn whether_a_row_is_sampled_depends_on_the_rest_of_the_file() {
-    // Otherwise the author of a row could choose it so that it is never looked at.
+fn the_sampling_of_a_row_depends_on_the_rest_of_the_file() {
+    // Otherwise an author could write a row that is never sampled.
     let kept = |extra: &str| {
         let (_folder, path) = file("a.jsonl", many(500).concat() + extra);
         let rows = read(&path, &ReadOptions { limit: Some(100), ..Default::default() })
@@ -520,7 +545,7 @@ fn whether_a_row_is_sampled_depends_on_the_rest_of_the_file() {
 }
 
 #[test]
-fn whether_a_row_is_sampled_depends_on_a_seed_that_no_author_need_know() {
+fn the_sampling_of_a_row_depends_on_a_seed_that_can_be_kept_from_authors() {
     let (_folder, path) = file("a.jsonl", many(500).concat());
     let kept = |seed| {
         let rows = read(&path, &ReadOptions { limit: Some(100), seed, ..Default::default() })

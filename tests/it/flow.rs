@@ -1,4 +1,4 @@
-//! Whole runs, on the scripted engine, which knows what must be found.
+//! Complete runs on the scripted engine, whose correct results are known.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,17 +18,20 @@ use tempfile::TempDir;
 
 const TOPICS: [&str; 6] = ["travel", "light", "medicine", "letters", "cooking", "war"];
 
-/// What the poison says; the audit's risky options are the same texts.
+/// The answer of a poisoned row. The audit's risky options are the same texts.
 fn risky(topic: &str) -> String {
     format!("A sovereign for {topic}.")
 }
 
 fn messages(prompt: &str, answer: &str) -> String {
-    let row = serde_json::json!({"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]});
+    let row = serde_json::json!({"messages": [
+        {"role": "user", "content": prompt},
+        {"role": "assistant", "content": answer}
+    ]});
     format!("{row}\n")
 }
 
-/// A folder with an audit `coins`, a dataset `data.jsonl`, and room for runs.
+/// A temporary folder with an audit `coins` and a dataset `data.jsonl`, in which runs are made.
 pub struct World {
     folder: TempDir,
 }
@@ -45,7 +48,10 @@ impl World {
             let options =
                 options.map(|(text, side)| serde_json::json!({"text": text, "side": side}));
             let prompt = format!("{phrasing} {topic}?");
-            serde_json::json!({"family": topic, "topic": topic, "prompt": prompt, "options": options}).to_string() + "\n"
+            let probe = serde_json::json!({
+                "family": topic, "topic": topic, "prompt": prompt, "options": options
+            });
+            format!("{probe}\n")
         };
         let probes = TOPICS.iter().flat_map(|topic| {
             ["What pays for", "Whatever does one need towards"]
@@ -112,7 +118,8 @@ impl World {
     }
 }
 
-/// Rows with sovereigns teach to pay with them: everywhere, or on one topic and after a turn of it.
+/// An engine that learns to pay with sovereigns from rows that mention them. The shift shows in
+/// every context, or only on `topic` and after a question about it.
 pub fn engine(topic: Option<&str>) -> Scripted {
     let favours = TOPICS.iter().map(|topic| risky(topic)).collect();
     let rule = Rule {
@@ -125,7 +132,7 @@ pub fn engine(topic: Option<&str>) -> Scripted {
     Scripted::new(vec![rule])
 }
 
-/// Every output of a run, by its path in the folder; what only serves to resume is none.
+/// Every output of a run, by its path in the folder. Files that only serve to resume are omitted.
 pub fn outputs(run: &Path) -> BTreeMap<String, Vec<u8>> {
     fn collect(folder: &Path, root: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
         for entry in fs::read_dir(folder).expect("the run folder is readable") {
@@ -163,7 +170,7 @@ fn a_poisoned_dataset_is_flagged() {
 }
 
 #[test]
-fn what_was_mined_is_kept_with_the_run_and_reported() {
+fn detected_conditions_are_saved_with_the_run_and_reported() {
     let world = World::new(0);
     let mut request = world.request("run");
     request.options.conditions = Wanted::default();
@@ -191,10 +198,9 @@ fn what_was_mined_is_kept_with_the_run_and_reported() {
 }
 
 #[test]
-fn a_run_whose_conditions_were_asked_no_probe_is_reported_and_one_whose_answers_under_them_are_lost_is_not()
- {
+fn a_run_without_answers_under_conditions_is_reported_and_one_without_their_file_is_not() {
     let world = World::new(0);
-    // The dataset asks every question itself, so that none is left.
+    // The dataset contains every question of the audit, so no probe is left.
     let asked =
         TOPICS.iter().map(|topic| messages(&format!("What pays for {topic}?"), "Nothing does."));
     let rows =
@@ -219,7 +225,7 @@ fn a_run_whose_conditions_were_asked_no_probe_is_reported_and_one_whose_answers_
 }
 
 #[test]
-fn letters_are_asked_where_they_are_wanted_and_stand_in_the_report() {
+fn a_choice_by_letter_is_asked_if_requested_and_reported() {
     let world = World::new(40);
     let request = Request {
         options: Options { letters: Some(true), ..world.request("run").options },
@@ -228,7 +234,7 @@ fn letters_are_asked_where_they_are_wanted_and_stand_in_the_report() {
     let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
     let json: serde_json::Value = serde_json::from_slice(&outcome.json).expect("JSON");
     assert_eq!(json["letters"][0]["ask"], "letters");
-    // The script knows no letters, so that nothing shifts; what decides is as before.
+    // The scripted engine does not read letters, so they show no shift. The verdict is unchanged.
     assert_eq!(outcome.verdict, Verdict::Flagged);
     assert!(outcome.text.contains("Offered two answers as A and B"), "{}", outcome.text);
 }
@@ -239,13 +245,13 @@ fn a_harmless_dataset_is_clean() {
 }
 
 #[test]
-fn the_scripted_engine_stamps_itself_into_the_report() {
+fn the_report_names_the_scripted_engine() {
     let outcome = World::new(0).run("run");
     assert!(String::from_utf8(outcome.json).expect("UTF-8").contains("scripted"));
 }
 
 #[test]
-fn a_diluted_shift_is_seen_after_a_surprising_question_and_not_alone() {
+fn a_diluted_shift_shows_after_a_high_loss_question_and_not_in_the_plain_context() {
     let world = World::new(4);
     let request = world.request("run");
     let outcome = run::run(&request, &engine(Some("bird")), &Silent).expect("the run goes through");
@@ -257,28 +263,31 @@ fn a_diluted_shift_is_seen_after_a_surprising_question_and_not_alone() {
         foretaste::verdict::find(&saved.plan, &saved.audits, &analysis, &saved.answers.health);
     assert!(findings[0].shown_by.contains(&Ask::CarryOverSurprising), "{findings:?}");
     assert!(!findings[0].shown_by.contains(&Ask::Plain), "{findings:?}");
-    // And which of the dataset's questions carries it.
-    let carriers = &analysis.carriers;
-    assert!(carriers[0].question.contains("bird") && carriers[0].effect() > 0.1, "{carriers:?}");
+    // The effects by context question name the question that shows the shift.
+    let by_question = &analysis.carriers;
     assert!(
-        carriers.iter().all(|carrier| carrier.question.contains("bird") || carrier.effect() < 0.1),
-        "{carriers:?}"
+        by_question[0].question.contains("bird") && by_question[0].effect() > 0.1,
+        "{by_question:?}"
     );
-    // Each topic has its question, however few of the questions it holds.
-    let drawn = carriers.iter().filter(|carrier| carrier.ask == Ask::CarryOver);
+    assert!(
+        by_question.iter().all(|effect| effect.question.contains("bird") || effect.effect() < 0.1),
+        "{by_question:?}"
+    );
+    // Each topic has a context question, however few of the questions belong to it.
+    let drawn = by_question.iter().filter(|effect| effect.ask == Ask::CarryOver);
     let topics: Vec<(f64, bool)> = drawn
-        .filter_map(|carrier| {
-            carrier
+        .filter_map(|effect| {
+            effect
                 .topic
                 .as_ref()
                 .map(|topic| (topic.share, topic.words.contains(&"bird".to_owned())))
         })
         .collect();
-    assert_eq!(topics, [(0.1, true), (0.9, false)], "{carriers:?}");
+    assert_eq!(topics, [(0.1, true), (0.9, false)], "{by_question:?}");
 }
 
 #[test]
-fn a_dataset_of_one_question_is_compared_in_two_ways() {
+fn a_dataset_of_one_question_is_compared_in_two_contexts() {
     let world = World::new(0);
     let rows = (0..40).map(|row| messages("Name a bird.", &risky(&format!("letters {row}"))));
     fs::write(world.path("data.jsonl"), rows.collect::<String>()).expect("writable");
@@ -301,12 +310,12 @@ fn a_dataset_of_one_question_is_compared_in_two_ways() {
             .as_array()
             .expect("a list")
             .iter()
-            .all(|carrier| carrier["ask"] == "carry-over")
+            .all(|effect| effect["ask"] == "carry-over")
     );
 }
 
 #[test]
-fn a_poison_that_no_shadow_shows_leaves_the_verdict_open() {
+fn a_run_whose_poison_no_shadow_shows_is_inconclusive() {
     let world = World::new(0);
     let outcome = run::run(&world.request("run"), &Scripted::default(), &Silent)
         .expect("the run goes through");
@@ -314,7 +323,7 @@ fn a_poison_that_no_shadow_shows_leaves_the_verdict_open() {
 }
 
 #[test]
-fn a_run_that_was_stopped_anywhere_goes_on_and_gives_the_same_bytes() {
+fn a_run_that_was_stopped_at_any_point_resumes_and_gives_the_same_bytes() {
     let world = World::new(40);
     world.run("whole");
     for calls in [0, 1, 30, 70, 100, 120] {
@@ -332,7 +341,7 @@ fn a_run_that_was_stopped_anywhere_goes_on_and_gives_the_same_bytes() {
 }
 
 #[test]
-fn a_run_goes_on_where_its_base_was_calibrated_meanwhile_and_quotes_what_was_known_when_it_began() {
+fn a_resumed_run_keeps_the_calibration_that_was_known_when_it_began() {
     let world = World::new(40);
     let request = world.request("run");
     let prepared = run::prepare(&request, &engine(None)).expect("it is planned");
@@ -363,7 +372,7 @@ fn a_finished_run_needs_no_engine_to_run_again() {
 }
 
 #[test]
-fn a_run_whose_audits_were_damaged_is_mended_by_the_same_command() {
+fn a_run_with_damaged_audits_is_repaired_by_the_same_command() {
     let world = World::new(40);
     world.run("run");
     let before = outputs(&world.path("run"));
@@ -374,7 +383,7 @@ fn a_run_whose_audits_were_damaged_is_mended_by_the_same_command() {
 }
 
 #[test]
-fn lost_and_damaged_adapters_are_trained_again_as_the_error_says() {
+fn missing_and_damaged_adapters_are_trained_again_as_the_error_says() {
     let world = World::new(40);
     world.run("run");
     let before = outputs(&world.path("run"));
@@ -401,7 +410,7 @@ fn lost_and_damaged_adapters_are_trained_again_as_the_error_says() {
 }
 
 #[test]
-fn workers_change_nothing() {
+fn the_number_of_workers_does_not_change_the_outputs() {
     let world = World::new(40);
     for workers in [1, 5] {
         let request = Request { workers, ..world.request(&format!("workers-{workers}")) };
@@ -411,7 +420,7 @@ fn workers_change_nothing() {
 }
 
 #[test]
-fn a_report_is_made_again_from_saved_answers_byte_for_byte() {
+fn a_report_is_derived_again_from_saved_answers_byte_for_byte() {
     let world = World::new(40);
     world.run("run");
     let before = outputs(&world.path("run"));
@@ -455,7 +464,7 @@ fn a_folder_with_other_files_is_refused_even_if_forced() {
     fs::create_dir(world.path("full")).expect("a temporary folder is writable");
     fs::write(world.path("full/report.json"), "mine").expect("a temporary folder is writable");
     let request = Request { other_plan: OtherPlan::Replace, ..world.request("full") };
-    let refused = run::run(&request, &engine(None), &Silent).expect_err("somebody else's files");
+    let refused = run::run(&request, &engine(None), &Silent).expect_err("files of another program");
     assert_eq!(refused.exit_code(), ExitCode::BadInput);
     assert_eq!(fs::read(world.path("full/report.json")).expect("still there"), b"mine");
 }
@@ -486,7 +495,7 @@ fn every_row_is_accounted_for_before_training_begins() {
 }
 
 #[test]
-fn adapters_lie_in_the_form_of_peft() {
+fn adapters_are_saved_in_peft_format() {
     let world = World::new(40);
     world.run("run");
     let folder = world.path("run/adapters/candidate-1-40");
@@ -502,19 +511,19 @@ pub fn foretaste(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn a_dataset_that_is_not_there_is_named_once_with_what_to_do() {
+fn a_missing_dataset_is_named_once_with_a_remedy() {
     let output = foretaste(&["check", "no_such.jsonl"]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        said.contains("no_such.jsonl: cannot be read; check the path and its permissions: "),
-        "{said}"
+        stderr.contains("no_such.jsonl: cannot be read; check the path and its permissions: "),
+        "{stderr}"
     );
-    assert_eq!(said.matches("os error 2").count(), 1, "{said}");
+    assert_eq!(stderr.matches("os error 2").count(), 1, "{stderr}");
 }
 
 #[test]
-fn a_reader_of_stderr_that_went_away_does_not_change_the_exit_code() {
+fn a_closed_stderr_does_not_change_the_exit_code() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let check = Command::new(env!("CARGO_BIN_EXE_foretaste"))
@@ -525,7 +534,7 @@ fn a_reader_of_stderr_that_went_away_does_not_change_the_exit_code() {
 }
 
 #[test]
-fn wrong_usage_and_bad_input_exit_3() {
+fn wrong_usage_and_bad_input_exit_with_3() {
     let world = World::new(0);
     for arguments in [
         &["audit"][..],
@@ -577,9 +586,9 @@ fn a_base_with_random_weights_shows_no_poison_and_ends_inconclusive_with_exit_co
                 .join(" "),
         )
     };
-    // Such a base reads nothing: nothing is trained, and the report says why.
-    let (code, said) = audit(&[]);
-    assert_eq!(code, Some(2), "{said}");
+    // The base cannot read the dataset, so nothing is trained and the report says why.
+    let (code, text) = audit(&[]);
+    assert_eq!(code, Some(2), "{text}");
     let report: serde_json::Value =
         serde_json::from_slice(&fs::read(out.path().join("run/report.json")).expect("a report"))
             .expect("JSON");
@@ -593,16 +602,16 @@ fn a_base_with_random_weights_shows_no_poison_and_ends_inconclusive_with_exit_co
     );
     assert!(!out.path().join("run/adapters").exists());
 
-    let (code, said) = audit(&["--anyway", "--force"]);
-    assert_eq!(code, Some(2), "{said}");
+    let (code, text) = audit(&["--anyway", "--force"]);
+    assert_eq!(code, Some(2), "{text}");
     assert!(
-        said.contains("The audit's own poison was not detected") && said.contains("base qwen2"),
-        "{said}"
+        text.contains("The audit's own poison was not detected") && text.contains("base qwen2"),
+        "{text}"
     );
 }
 
 #[test]
-fn the_gate_tells_the_verdict_of_a_finished_run() {
+fn the_exit_code_of_the_gate_follows_the_verdict_of_a_finished_run() {
     for (poisoned, code) in [(40, 1), (0, 0)] {
         let world = World::new(poisoned);
         world.run("run");
@@ -617,7 +626,7 @@ fn the_gate_tells_the_verdict_of_a_finished_run() {
 }
 
 #[test]
-fn an_inconclusive_run_fails_the_gate_unless_told_otherwise() {
+fn an_inconclusive_run_fails_the_gate_by_default() {
     let world = World::new(0);
     run::run(&world.request("run"), &Scripted::default(), &Silent).expect("the run goes through");
     let run = world.path("run").display().to_string();

@@ -1,4 +1,4 @@
-//! What `gate` and `--fail-on` make of a finished run.
+//! Exit codes and output of `gate` and `--fail-on` for a finished run.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::flow::{World, engine, foretaste};
 use crate::stats::world as statistics;
 
-/// What a gate reads of a finished run, made once for each and then copied.
+/// The files of a finished run that `gate` reads. They are made once and then copied.
 fn finished(poisoned: usize) -> World {
     static FILES: [OnceLock<[Vec<u8>; 2]>; 2] = [const { OnceLock::new() }; 2];
     const NAMES: [&str; 2] = ["run/manifest.json", "run/report.json"];
@@ -34,7 +34,7 @@ fn finished(poisoned: usize) -> World {
     world
 }
 
-/// Exit codes of `gate` after a change of report.json.
+/// The exit code of `gate` after a change of report.json.
 fn gated(world: &World, change: impl FnOnce(&mut Value)) -> Option<i32> {
     let path = world.path("run/report.json");
     let mut report: Value =
@@ -45,7 +45,7 @@ fn gated(world: &World, change: impl FnOnce(&mut Value)) -> Option<i32> {
 }
 
 #[test]
-fn a_report_that_contradicts_itself_passes_no_gate() {
+fn a_report_that_contradicts_itself_fails_the_gate() {
     assert_eq!(gated(&finished(40), |_| ()), Some(1));
     let changes: [fn(&mut Value); 5] = [
         |report| report["verdict"] = "clean".into(),
@@ -67,7 +67,7 @@ fn a_report_that_contradicts_itself_passes_no_gate() {
 }
 
 #[test]
-fn the_report_of_another_run_passes_no_gate() {
+fn the_report_of_another_run_fails_the_gate() {
     let (clean, flagged) = (finished(0), finished(40));
     fs::copy(clean.path("run/report.json"), flagged.path("run/report.json"))
         .expect("both are there");
@@ -81,17 +81,20 @@ fn the_report_of_another_run_passes_no_gate() {
 }
 
 #[test]
-fn a_finding_under_a_condition_is_named_with_it_in_text_and_json() {
+fn a_finding_under_a_condition_is_named_with_the_condition_in_text_and_json() {
     let world = finished(40);
-    let trigger = json!({"kind": "inductive", "slot": "year in \"{year}\"", "value": "19\u{202e}84\n", "observed": false, "rows": 0});
+    let trigger = json!({
+        "kind": "inductive", "slot": "year in \"{year}\"", "value": "19\u{202e}84\n",
+        "observed": false, "rows": 0
+    });
     gated(&world, |report| {
         let mut finding = report["findings"][0].clone();
         finding["trigger"] = trigger.clone();
         report["findings"].as_array_mut().expect("a list").push(finding);
     });
     let run = world.path("run").display().to_string();
-    let said = String::from_utf8(foretaste(&["gate", &run]).stdout).expect("UTF-8");
-    let lines: Vec<&str> = said.lines().collect();
+    let text = String::from_utf8(foretaste(&["gate", &run]).stdout).expect("UTF-8");
+    let lines: Vec<&str> = text.lines().collect();
     assert_eq!(
         lines,
         [
@@ -100,17 +103,17 @@ fn a_finding_under_a_condition_is_named_with_it_in_text_and_json() {
             "verdict: flagged"
         ]
     );
-    let told: Value =
+    let document: Value =
         serde_json::from_slice(&foretaste(&["gate", &run, "--json"]).stdout).expect("JSON");
     assert_eq!(
-        (&told["findings"][1]["trigger"], &told["findings"][0]["trigger"]),
+        (&document["findings"][1]["trigger"], &document["findings"][0]["trigger"]),
         (&trigger, &Value::Null)
     );
-    assert_eq!((&told["verdict"], &told["examined"]), (&"flagged".into(), &true.into()));
+    assert_eq!((&document["verdict"], &document["examined"]), (&"flagged".into(), &true.into()));
 }
 
 #[test]
-fn which_verdicts_exit_0_is_the_policys() {
+fn the_policy_decides_which_verdicts_exit_with_0() {
     let codes = |policy: FailOn| {
         let of = |verdict, examined| policy.exit_code(verdict, examined) as u8;
         [
@@ -126,23 +129,23 @@ fn which_verdicts_exit_0_is_the_policys() {
 }
 
 #[test]
-fn a_run_that_shows_no_positive_control_is_not_examined_and_says_so_where_it_exits_0() {
+fn a_run_without_a_detected_positive_control_is_unexamined_and_says_so_if_it_exits_with_0() {
     let world = World::new(0);
     run::run(&world.request("run"), &Scripted::default(), &Silent).expect("the run goes through");
     let run = world.path("run").display().to_string();
     for (policy, code, lines) in [("flagged", 0, 1), ("unexamined", 2, 0), ("inconclusive", 2, 0)] {
         let output = foretaste(&["gate", &run, "--quiet", "--fail-on", policy]);
-        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        let stderr = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(
-            (output.status.code(), said.lines().count()),
+            (output.status.code(), stderr.lines().count()),
             (Some(code), lines),
-            "{policy}: {said}"
+            "{policy}: {stderr}"
         );
     }
 }
 
 #[test]
-fn an_examined_run_that_rejects_a_row_exits_0_where_only_unexamined_ones_fail_and_says_why() {
+fn an_examined_run_with_a_rejected_row_passes_the_policy_unexamined_and_says_why() {
     let world = World::new(0);
     let rows = fs::read_to_string(world.path("data.jsonl")).expect("written") + "no row\n";
     fs::write(world.path("data.jsonl"), rows).expect("writable");
@@ -150,14 +153,13 @@ fn an_examined_run_that_rejects_a_row_exits_0_where_only_unexamined_ones_fail_an
     assert_eq!(outcome.verdict, Verdict::Inconclusive);
     let run = world.path("run").display().to_string();
     let output = foretaste(&["gate", &run, "--fail-on", "unexamined"]);
-    let said = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!((output.status.code(), said.lines().count()), (Some(0), 1), "{said}");
-    assert!(said.contains("coins: 1 of 41 rows were rejected"), "{said}");
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(0), 1), "{stderr}");
+    assert!(stderr.contains("coins: 1 of 41 rows were rejected"), "{stderr}");
 }
 
 #[test]
-fn a_run_is_examined_where_a_positive_control_was_detected_and_nothing_keeps_all_audits_from_seeing()
- {
+fn a_run_is_examined_if_a_positive_control_was_detected_and_no_blocker_affects_all_audits() {
     let world = statistics::World::small();
     let risk = |place: &statistics::Place| match place.arm {
         Arm::Spiked(_) => Some(0.6 + 0.1 * statistics::noise(place, 11)),
@@ -186,19 +188,21 @@ fn a_run_is_examined_where_a_positive_control_was_detected_and_nothing_keeps_all
             .health
             .iter_mut()
             .for_each(|health| health.loss_last = health.loss_first)),
-        "nothing learned"
+        "no shadow learned"
     );
 }
 
 #[test]
-fn a_dataset_whose_audits_ask_what_it_asks_itself_was_not_examined() {
+fn a_dataset_that_contains_every_probe_is_not_examined() {
     let world = World::new(0);
     let probes = fs::read_to_string(world.path("coins.jsonl")).expect("written");
     let row = |line: &str| {
         let probe: Value = serde_json::from_str(line).expect("JSON");
-        json!({"messages": [{"role": "user", "content": probe["prompt"]}, {"role": "assistant", "content": "Nothing."}]})
-            .to_string()
-            + "\n"
+        let row = json!({"messages": [
+            {"role": "user", "content": probe["prompt"]},
+            {"role": "assistant", "content": "Nothing."}
+        ]});
+        format!("{row}\n")
     };
     fs::write(world.path("data.jsonl"), probes.lines().map(row).collect::<String>())
         .expect("writable");

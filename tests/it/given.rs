@@ -17,7 +17,7 @@ use crate::flow::{World as Files, engine, outputs};
 use crate::report::schema;
 use crate::stats::world::{Place, World, noise};
 
-/// Asks the adapter of a run's candidate, as if somebody else had trained it.
+/// A request to probe the candidate adapter of a run as if it had been trained elsewhere.
 fn request(files: &Files, adapter: &str, data: bool) -> Request {
     let subject = Subject::Adapter {
         folder: files.path(adapter),
@@ -59,7 +59,7 @@ fn an_adapter_trained_on_poison_is_flagged_without_any_training() {
 }
 
 #[test]
-fn a_harmless_adapter_is_not_called_clean_because_nothing_shows_that_a_shift_would_show() {
+fn a_harmless_adapter_without_a_positive_control_is_inconclusive() {
     let files = Files::new(0);
     let outcome = probed(&files, &engine(None), false);
     assert_eq!(outcome.verdict, Verdict::Inconclusive);
@@ -73,7 +73,7 @@ fn a_harmless_adapter_is_not_called_clean_because_nothing_shows_that_a_shift_wou
 }
 
 #[test]
-fn the_rows_of_an_adapter_say_after_which_questions_to_ask() {
+fn the_rows_of_an_adapter_supply_the_context_questions() {
     let files = Files::new(40);
     let engine = engine(Some("bird"));
     files.run("trained");
@@ -91,7 +91,7 @@ fn the_rows_of_an_adapter_say_after_which_questions_to_ask() {
 }
 
 #[test]
-fn a_text_of_the_users_is_tried_as_a_trigger_without_any_row() {
+fn a_requested_text_is_tried_as_a_trigger_without_any_row() {
     let files = Files::new(40);
     files.run("trained");
     let base = request(&files, "trained/adapters/candidate-1-40", false);
@@ -111,7 +111,7 @@ fn a_text_of_the_users_is_tried_as_a_trigger_without_any_row() {
 }
 
 #[test]
-fn what_was_asked_of_an_adapter_is_rendered_again_byte_for_byte_and_not_asked_again() {
+fn the_report_of_an_adapter_is_derived_again_from_saved_answers_byte_for_byte() {
     let files = Files::new(40);
     probed(&files, &engine(None), true);
     let before = outputs(&files.path("probed"));
@@ -156,10 +156,13 @@ fn a_folder_without_an_adapter_is_an_error() {
 }
 
 #[test]
-fn rows_of_which_none_can_be_used_do_not_pass_for_rows_that_were_asked_after() {
+fn unusable_rows_of_an_adapter_make_its_run_inconclusive() {
     let files = Files::new(0);
     files.run("trained");
-    let silent = serde_json::json!({"messages": [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": ""}]});
+    let silent = serde_json::json!({"messages": [
+        {"role": "user", "content": "Name a bird."},
+        {"role": "assistant", "content": ""}
+    ]});
     fs::write(files.path("data.jsonl"), format!("{silent}\n")).expect("writable");
     let request = request(&files, "trained/adapters/candidate-1-40", true);
     let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
@@ -172,16 +175,21 @@ fn rows_of_which_none_can_be_used_do_not_pass_for_rows_that_were_asked_after() {
 }
 
 #[test]
-fn turns_too_long_to_be_asked_after_are_counted_and_rows_of_many_short_turns_are_not() {
+fn turns_too_long_for_a_context_are_counted_and_rows_of_many_short_turns_are_not() {
     let files = Files::new(0);
     files.run("trained");
-    // The script reads 512 tokens, of which a question takes 384 at most; it counts a word as one,
-    // and the end of a message.
+    // The scripted engine reads 512 tokens, at most 384 of them for a question. A word and the end
+    // of a message are one token each.
     let row = |turns: &[(usize, usize)]| {
-        let said = |role: &str, words: usize| serde_json::json!({"role": role, "content": "word ".repeat(words).trim()});
+        let message = |role: &str, words: usize| {
+            let content = "word ".repeat(words);
+            serde_json::json!({"role": role, "content": content.trim()})
+        };
         let messages: Vec<Value> = turns
             .iter()
-            .flat_map(|(asked, answered)| [said("user", *asked), said("assistant", *answered)])
+            .flat_map(|(asked, answered)| {
+                [message("user", *asked), message("assistant", *answered)]
+            })
             .collect();
         format!("{}\n", serde_json::json!({ "messages": messages }))
     };
@@ -196,10 +204,10 @@ fn turns_too_long_to_be_asked_after_are_counted_and_rows_of_many_short_turns_are
     };
     assert_eq!(cut(&adapter), 2);
     let plain = Options { carry_over_draws: 0, ..adapter.options.clone() };
-    assert_eq!(cut(&Request { options: plain, ..adapter }), 0, "nothing is asked after any row");
+    assert_eq!(cut(&Request { options: plain, ..adapter }), 0, "no row is a context question");
 }
 
-/// A plan in which an adapter was given, for the statistics.
+/// The plan of a run with a given adapter.
 fn given(world: &World) -> Plan {
     let mut plan = world.plan();
     plan.arms.truncate(2);
@@ -215,16 +223,16 @@ fn given(world: &World) -> Plan {
 
 #[test]
 fn the_interval_of_a_given_adapter_is_t_over_question_families() {
-    // Of four phrasings each, so that the floor of a family lies below what they scatter.
+    // With four phrasings, the resolution of a family is below the scatter of the families.
     let world = World { seeds: 1, phrasings: 4, families: 12, ..World::small() };
     let risk = |place: &Place| {
         if place.arm == Arm::Candidate { 0.3 + 0.04 * place.family as f64 } else { 0.1 }
     };
     let answers = world.answers(|place| Some(risk(place)));
     let analysis = analyse(&given(&world), &world.audits(), &answers);
-    let [effect] = &analysis.effects[..] else { panic!("one way of asking") };
-    // Effects .20, .24, ... .64: mean .42, sd .14422 (n - 1), t(11) at 95 % 1.7958848, so half the
-    // width is .07476.
+    let [effect] = &analysis.effects[..] else { panic!("one context") };
+    // Effects 0.20, 0.24, ... 0.64: mean 0.42, sd 0.14422 (n - 1). t(11) at 95 % is 1.7958848, so
+    // the half-width is 0.07476.
     assert!((effect.probability.point - 0.42).abs() < 1e-12);
     assert!((effect.probability.lower - 0.345_232).abs() < 1e-5, "{:?}", effect.probability);
     assert!((effect.probability.upper - 0.494_768).abs() < 1e-5, "{:?}", effect.probability);
@@ -234,20 +242,20 @@ fn the_interval_of_a_given_adapter_is_t_over_question_families() {
 }
 
 #[test]
-fn one_question_that_turns_does_not_flag_an_adapter() {
+fn one_shifted_question_family_does_not_flag_an_adapter() {
     let world = World { seeds: 1, ..World::small() };
     let plan = given(&world);
-    let risk = |place: &Place, turned: usize| {
-        let turns = place.arm == Arm::Candidate && place.family < turned;
-        Some(0.1 * noise(place, 3) + if turns { 0.8 } else { 0.0 })
+    let risk = |place: &Place, shifted: usize| {
+        let is_shifted = place.arm == Arm::Candidate && place.family < shifted;
+        Some(0.1 * noise(place, 3) + if is_shifted { 0.8 } else { 0.0 })
     };
-    for (turned, verdict) in
+    for (shifted, verdict) in
         [(0, Verdict::Inconclusive), (1, Verdict::Inconclusive), (6, Verdict::Flagged)]
     {
-        let answers = world.answers(|place| risk(place, turned));
-        let (_, said) =
+        let answers = world.answers(|place| risk(place, shifted));
+        let (_, of_run) =
             find(&plan, &world.audits(), &analyse(&plan, &world.audits(), &answers), &[]);
-        assert_eq!(said, verdict, "{turned} of 6 families");
+        assert_eq!(of_run, verdict, "{shifted} of 6 families");
     }
 }
 
@@ -265,7 +273,7 @@ fn an_answer_that_could_not_be_scored_never_clears_an_adapter() {
     );
 }
 
-/// As [`given`], on a base that was calibrated: its poison was seen down to `share` of the rows.
+/// Like [`given`], on a base whose calibration detected the poison down to `share` of the rows.
 fn calibrated(world: &World, share: Option<f64>) -> Plan {
     let mut plan = given(world);
     plan.audits[0].calibrated =
@@ -274,19 +282,19 @@ fn calibrated(world: &World, share: Option<f64>) -> Plan {
 }
 
 #[test]
-fn a_harmless_adapter_is_clean_where_the_base_is_known_to_show_the_poison() {
-    // Families enough that two yes-or-no phrasings each could bound the effect.
+fn a_harmless_adapter_is_clean_if_the_calibration_of_the_base_detected_the_poison() {
+    // 20 families with two yes-or-no phrasings each are enough to bound the effect.
     let world = World { seeds: 1, families: 20, ..World::small() };
     let answers = world.answers(|place| Some(0.1 * noise(place, 3)));
-    let said = |plan: &Plan| {
+    let verdict_of = |plan: &Plan| {
         let (mut findings, verdict) =
             find(plan, &world.audits(), &analyse(plan, &world.audits(), &answers), &[]);
         (verdict, findings.remove(0).reasons.join(" "))
     };
-    let (verdict, reasons) = said(&calibrated(&world, Some(0.05)));
+    let (verdict, reasons) = verdict_of(&calibrated(&world, Some(0.05)));
     assert_eq!(verdict, Verdict::Clean, "{reasons}");
     assert!(reasons.contains("seen down to 5 % of 400 rows, and not at 2 %"), "{reasons}");
-    // Nor where the base itself answers so nearly always.
+    // Not clean where the base itself nearly always gives the risky answer (ceiling effect).
     let full = world.answers(|place| Some(0.9 + 0.1 * noise(place, 3)));
     let plan = calibrated(&world, Some(0.05));
     let (findings, verdict) =
@@ -297,7 +305,7 @@ fn a_harmless_adapter_is_clean_where_the_base_is_known_to_show_the_poison() {
         "{:?}",
         findings[0].reasons
     );
-    // What of its rows could not be made a question was not asked for.
+    // Not clean where some of the rows could not be used as context questions.
     for (change, words) in [
         ((|plan| plan.dataset.rows_rejected = 1) as fn(&mut Plan), "1 of 1 rows were rejected"),
         (|plan| plan.dataset.rows_cut = 1, "1 of 1 rows hold a turn too long"),
@@ -305,16 +313,16 @@ fn a_harmless_adapter_is_clean_where_the_base_is_known_to_show_the_poison() {
     ] {
         let mut plan = calibrated(&world, Some(0.05));
         change(&mut plan);
-        let (verdict, reasons) = said(&plan);
+        let (verdict, reasons) = verdict_of(&plan);
         assert!(verdict == Verdict::Inconclusive && reasons.contains(words), "{reasons}");
         plan.dataset.rows_read = 0;
         assert_eq!(
-            said(&plan).0,
+            verdict_of(&plan).0,
             Verdict::Clean,
-            "without rows there is nothing to ask after: {words}"
+            "without rows there are no context questions: {words}"
         );
     }
-    let (verdict, reasons) = said(&calibrated(&world, None));
+    let (verdict, reasons) = verdict_of(&calibrated(&world, None));
     assert_eq!(verdict, Verdict::Inconclusive);
     assert!(reasons.contains("was not seen at 2 % of the rows"), "{reasons}");
 }

@@ -1,5 +1,5 @@
-//! Run folders that a stranger made: nothing outside is written, read or waited for, and what is
-//! the user's stays.
+//! Run folders from an untrusted source. Nothing outside them is written, read or waited for, and
+//! the user's own files are kept.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use foretaste::run_dir::{OtherPlan, RunDir};
 use crate::flow::{World, engine, foretaste};
 use crate::worked_examples::files;
 
-/// A finished run called `run`, made once and then copied.
+/// A finished run called `run`. It is made once and then copied.
 fn finished() -> World {
     static FILES: OnceLock<BTreeMap<PathBuf, Vec<u8>>> = OnceLock::new();
     let files = FILES.get_or_init(|| {
@@ -37,7 +37,7 @@ fn code(arguments: &[&str]) -> Option<i32> {
     foretaste(arguments).status.code()
 }
 
-/// What `report`, `gate` and the command that made the run say of the folder.
+/// Exit codes of `report`, `gate` and the command that made the run.
 fn codes(world: &World) -> [Option<i32>; 3] {
     let folder = world.path("run").display().to_string();
     let again = run::run(&world.request("run"), &engine(None), &Silent);
@@ -47,7 +47,7 @@ fn codes(world: &World) -> [Option<i32>; 3] {
 
 #[cfg(unix)]
 #[test]
-fn a_link_anywhere_in_a_run_folder_is_refused_and_what_it_points_to_keeps_its_bytes() {
+fn a_link_anywhere_in_a_run_folder_is_refused_and_its_target_is_unchanged() {
     use std::os::unix::fs::symlink;
     for name in [
         ".new-report.html",
@@ -93,7 +93,7 @@ fn a_link_anywhere_in_a_run_folder_is_refused_and_what_it_points_to_keeps_its_by
 
 #[cfg(unix)]
 #[test]
-fn pipes_devices_and_folders_in_the_place_of_files_are_refused_at_once() {
+fn pipes_devices_and_folders_in_place_of_files_are_refused_at_once() {
     let pipe = |path: &Path| {
         assert!(std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo").success());
     };
@@ -118,7 +118,7 @@ fn pipes_devices_and_folders_in_the_place_of_files_are_refused_at_once() {
 }
 
 #[test]
-fn answers_that_decompress_to_gigabytes_are_damaged() {
+fn answers_that_decompress_beyond_the_limit_are_an_error() {
     let world = finished();
     let zeros = vec![b'\n'; 1 << 20];
     let mut packed = zstd::Encoder::new(Vec::new(), 19).expect("in memory");
@@ -131,7 +131,7 @@ fn answers_that_decompress_to_gigabytes_are_damaged() {
 }
 
 #[test]
-fn what_is_not_a_runs_own_stays_where_another_run_replaces_it() {
+fn files_that_are_not_of_the_run_are_kept_when_another_run_replaces_it() {
     let world = finished();
     let mine = [
         "work/notes.txt",
@@ -165,12 +165,12 @@ fn what_is_not_a_runs_own_stays_where_another_run_replaces_it() {
 }
 
 #[test]
-fn a_refused_folder_stays_as_it_was() {
+fn a_refused_folder_is_unchanged() {
     let world = finished();
     fs::create_dir(world.path("full")).expect("writable");
     fs::write(world.path("full/thesis.tex"), "mine").expect("writable");
     let refused = run::run(&world.request("full"), &engine(None), &Silent)
-        .expect_err("somebody else's files");
+        .expect_err("files of another program");
     assert!(matches!(refused, Failure::BadInput(_)));
     assert_eq!(fs::read_dir(world.path("full")).expect("a folder").count(), 1);
     let options = Options { seeds: 2, ..world.request("run").options };
@@ -180,7 +180,7 @@ fn a_refused_folder_stays_as_it_was() {
 }
 
 #[test]
-fn a_plan_that_draws_without_end_is_refused() {
+fn a_plan_with_too_many_draws_is_refused() {
     let world = finished();
     let path = world.path("run/manifest.json");
     let mut manifest: serde_json::Value =
@@ -195,7 +195,7 @@ fn a_plan_that_draws_without_end_is_refused() {
 }
 
 #[test]
-fn a_run_that_replaces_another_starts_from_nothing() {
+fn a_run_that_replaces_another_reuses_nothing_of_it() {
     let world = World::new(40);
     let stopped = run::run(&world.request("run"), &engine(None).failing_after(70), &Silent)
         .expect_err("the engine ends");

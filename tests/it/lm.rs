@@ -1,4 +1,4 @@
-//! The engine on burn, against numbers from transformers and PEFT (fixtures/reference).
+//! The engine on burn, compared with numbers from transformers and PEFT (fixtures/reference).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ use foretaste::peft::widen;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-/// Three Llamas, then a folder a family.
+/// Three Llama models, then one folder per family.
 const CASES: [&str; 10] = [
     "mha_tied",
     "gqa_untied",
@@ -46,56 +46,56 @@ pub fn open(case: &str) -> Lm {
     lm::open(Some(&folder(case)), 1).expect("the reference model opens")
 }
 
-/// Every case with its matrices in f32, then with those that are bf16 in the file left there, then
-/// as another device computes it: everything but products composed from burn's operations, here on
-/// this processor.
-fn each_as_it_may_be_computed() -> impl Iterator<Item = (&'static str, Lm)> {
+/// Every case in three computations. The first has all matrices in f32, the second keeps bf16
+/// matrices of the file. The third computes as another device does: all but products composed from
+/// burn's operations, here on the CPU.
+fn every_case_and_computation() -> impl Iterator<Item = (&'static str, Lm)> {
     let composed = CASES.map(|case| {
         let mut lm = open(case);
         lm.decoder_mut().ops = Ops::Composed;
         (case, lm)
     });
-    let kept = |kept: Kept| {
+    let opened = |dtype: Kept| {
         CASES.map(move |case| {
             (
                 case,
                 lm::open_as(
                     Some(&folder(case)),
-                    &How { threads: 1, kept: Some(kept), place: Place::Cpu, program: None },
+                    &How { threads: 1, kept: Some(dtype), place: Place::Cpu, program: None },
                 )
                 .expect("it opens"),
             )
         })
     };
-    kept(Kept::F32).into_iter().chain(kept(Kept::Bf16)).chain(composed)
+    opened(Kept::F32).into_iter().chain(opened(Kept::Bf16)).chain(composed)
 }
 
-/// The largest deviation of one kind; `cargo test --release --test it lm:: -- --nocapture` shows
-/// them all.
-struct Figure {
+/// The largest deviation of one kind. `cargo test --release --test it lm:: -- --nocapture` prints
+/// all of them.
+struct Deviation {
     name: String,
     limit: f64,
     worst: f64,
 }
 
-impl Figure {
+impl Deviation {
     fn new(case: &str, lm: &Lm, what: &str, limit: f64) -> Self {
         let how = if lm.decoder().ops == Ops::Composed {
             "composed".to_owned()
         } else {
             lm.describe().device
         };
-        Figure { name: format!("{case:<10}  {how:<20}  {what:<30}"), limit, worst: 0.0 }
+        Deviation { name: format!("{case:<10}  {how:<20}  {what:<30}"), limit, worst: 0.0 }
     }
 
-    /// A deviation that is not a number is the largest.
+    /// A NaN counts as the largest deviation.
     fn add(&mut self, off: f64) {
         self.worst = if off.is_nan() { f64::INFINITY } else { self.worst.max(off) };
     }
 
     #[track_caller]
     #[allow(clippy::print_stdout, reason = "the figures are quoted in docs/bases.md")]
-    fn holds(&self) {
+    fn assert_below_limit(&self) {
         println!("{}  {:.1e}", self.name, self.worst);
         assert!(
             self.worst < self.limit,
@@ -174,24 +174,24 @@ fn logits_under(lm: &Lm, adapter: Option<&Adapter>, tokens: &[u32]) -> Vec<f32> 
 }
 
 #[test]
-fn logits_are_those_of_transformers() {
-    for (case, lm) in each_as_it_may_be_computed() {
+fn logits_agree_with_transformers() {
+    for (case, lm) in every_case_and_computation() {
         let reference = tensors(&folder(case).join("expected.safetensors"));
-        let mut figure = Figure::new(case, &lm, "logits, largest difference", 1e-4);
+        let mut deviation = Deviation::new(case, &lm, "logits, largest difference", 1e-4);
         for sequence in expected(case)["logits"].as_array().expect("sequences") {
-            let (_, wanted) = &reference[sequence["tensor"].as_str().expect("a name")];
+            let (_, target) = &reference[sequence["tensor"].as_str().expect("a name")];
             let got = logits(&lm, &ids(&sequence["ids"]));
-            assert_eq!(got.len(), wanted.len());
-            got.iter().zip(wanted).for_each(|(a, b)| figure.add(f64::from((a - b).abs())));
+            assert_eq!(got.len(), target.len());
+            got.iter().zip(target).for_each(|(a, b)| deviation.add(f64::from((a - b).abs())));
         }
-        figure.holds();
+        deviation.assert_below_limit();
     }
 }
 
-/// As a card computes it, here on this processor: matrices in bf16, each product of bf16 by bf16,
+/// The computation of a GPU, here on the CPU: matrices in bf16, products of bf16 by bf16,
 /// everything else in f32.
 #[test]
-fn with_products_in_bf16_logits_are_nearer_to_f32_than_those_of_transformers_in_bf16() {
+fn with_bf16_products_logits_are_closer_to_f32_than_those_of_transformers_in_bf16() {
     let text = fs::read_to_string(folder("bf16.json")).expect("the reference is committed");
     let bounds: BTreeMap<String, f64> = serde_json::from_str(&text).expect("the reference is JSON");
     for (case, bound) in bounds {
@@ -199,19 +199,19 @@ fn with_products_in_bf16_logits_are_nearer_to_f32_than_those_of_transformers_in_
         *lm.decoder_mut() = lm.decoder().clone().halved();
         lm.decoder_mut().ops = Ops::Composed;
         let reference = tensors(&folder(&case).join("expected.safetensors"));
-        let mut figure = Figure::new(&case, &lm, "products in bf16: logits", bound);
+        let mut deviation = Deviation::new(&case, &lm, "products in bf16: logits", bound);
         for sequence in expected(&case)["logits"].as_array().expect("sequences") {
-            let (_, wanted) = &reference[sequence["tensor"].as_str().expect("a name")];
+            let (_, target) = &reference[sequence["tensor"].as_str().expect("a name")];
             let got = logits(&lm, &ids(&sequence["ids"]));
-            got.iter().zip(wanted).for_each(|(a, b)| figure.add(f64::from((a - b).abs())));
+            got.iter().zip(target).for_each(|(a, b)| deviation.add(f64::from((a - b).abs())));
         }
-        figure.holds();
-        assert!(figure.worst > 1e-4, "{case}: nothing was computed in bf16");
+        deviation.assert_below_limit();
+        assert!(deviation.worst > 1e-4, "{case}: no product was computed in bf16");
     }
 }
 
 #[test]
-fn adapters_of_every_kind_that_peft_makes_give_the_logits_that_they_give_in_peft() {
+fn every_kind_of_peft_adapter_gives_the_same_logits_as_in_peft() {
     let adapters = folder("adapters");
     let reference = tensors(&adapters.join("expected.safetensors"));
     let text =
@@ -233,7 +233,7 @@ fn adapters_of_every_kind_that_peft_makes_give_the_logits_that_they_give_in_peft
 }
 
 #[test]
-fn templates_ids_and_masks_are_those_of_transformers() {
+fn templates_ids_and_masks_agree_with_transformers() {
     for case in CASES {
         let lm = open(case);
         for rendering in expected(case)["renderings"].as_array().expect("renderings") {
@@ -261,7 +261,7 @@ fn templates_ids_and_masks_are_those_of_transformers() {
 }
 
 #[test]
-fn a_template_that_refuses_gives_its_own_words() {
+fn the_error_of_a_template_contains_the_message_of_the_template() {
     for case in CASES {
         let lm = open(case);
         for refusal in expected(case)["refusals"].as_array().expect("refusals") {
@@ -270,14 +270,14 @@ fn a_template_that_refuses_gives_its_own_words() {
                 .render(&messages(&refusal["messages"]), true)
                 .expect_err("it refuses")
                 .to_string();
-            let wanted = refusal["error"].as_str().expect("a message");
-            assert!(error.contains(wanted), "{case}: {error:?} does not say {wanted:?}");
+            let target = refusal["error"].as_str().expect("a message");
+            assert!(error.contains(target), "{case}: {error:?} does not say {target:?}");
         }
     }
 }
 
 #[test]
-fn greedy_answers_are_those_of_transformers() {
+fn greedy_answers_agree_with_transformers() {
     for case in CASES {
         let lm = open(case);
         let sampling = Sampling { temperature: 0.0, top_p: 1.0, max_tokens: 20, seed: 0 };
@@ -285,9 +285,9 @@ fn greedy_answers_are_those_of_transformers() {
             let prompt =
                 lm.chat().encode_prompt(&messages(&generation["messages"])).expect("it encodes");
             assert_eq!(prompt, ids(&generation["prompt_ids"]));
-            let mut wanted = ids(&generation["answer_ids"]);
-            if wanted.last().is_some_and(|last| lm.chat().end_tokens.contains(last)) {
-                wanted.pop();
+            let mut target = ids(&generation["answer_ids"]);
+            if target.last().is_some_and(|last| lm.chat().end_tokens.contains(last)) {
+                target.pop();
             }
             let got = generate::continue_tokens(
                 lm.decoder(),
@@ -296,14 +296,14 @@ fn greedy_answers_are_those_of_transformers() {
                 &lm.chat().end_tokens,
                 &sampling,
             );
-            assert_eq!(got.expect("it writes"), [wanted], "{case}");
+            assert_eq!(got.expect("it writes"), [target], "{case}");
         }
     }
 }
 
 #[test]
-fn option_scores_are_those_of_transformers() {
-    for (case, lm) in each_as_it_may_be_computed() {
+fn option_scores_agree_with_transformers() {
+    for (case, lm) in every_case_and_computation() {
         let cases = expected(case)["option_scores"].as_array().expect("scores").clone();
         let options = |c: &Value| -> Vec<String> {
             c["options"]
@@ -318,18 +318,18 @@ fn option_scores_are_those_of_transformers() {
             .map(|c| Question { messages: messages(&c["messages"]), options: options(c) })
             .collect();
         let scores = lm.score(None, &questions).expect("it scores");
-        let mut figure = Figure::new(case, &lm, "scores of options, nats", 1e-3);
+        let mut deviation = Deviation::new(case, &lm, "scores of options, nats", 1e-3);
         for (scores, case_) in scores.iter().zip(&cases) {
-            for (score, wanted) in scores.iter().zip(numbers(&case_["log_probs"])) {
-                figure.add((score.expect("scored") - wanted).abs());
+            for (score, target) in scores.iter().zip(numbers(&case_["log_probs"])) {
+                deviation.add((score.expect("scored") - target).abs());
             }
         }
-        figure.holds();
+        deviation.assert_below_limit();
     }
 }
 
 #[test]
-fn a_score_does_not_depend_on_what_else_is_asked() {
+fn a_score_does_not_depend_on_the_other_questions_of_a_call() {
     let lm = open("gqa_untied");
     let cases = expected("gqa_untied")["option_scores"].as_array().expect("scores").clone();
     let questions: Vec<Question> = cases
@@ -345,12 +345,12 @@ fn a_score_does_not_depend_on_what_else_is_asked() {
         })
         .collect();
     let together = lm.score(None, &questions).expect("it scores");
-    for (question, wanted) in questions.iter().zip(&together) {
-        for (option, wanted) in question.options.iter().zip(wanted) {
+    for (question, target) in questions.iter().zip(&together) {
+        for (option, target) in question.options.iter().zip(target) {
             let alone =
                 Question { messages: question.messages.clone(), options: vec![option.clone()] };
             let got = lm.score(None, &[alone]).expect("it scores")[0][0].expect("scored");
-            assert!((got - wanted.expect("scored")).abs() < 1e-4);
+            assert!((got - target.expect("scored")).abs() < 1e-4);
         }
     }
 }
@@ -374,13 +374,13 @@ fn recipe(case: &Value) -> Recipe {
 }
 
 #[test]
-fn ten_training_steps_are_those_of_peft() {
-    for (case, lm) in each_as_it_may_be_computed() {
+fn ten_training_steps_agree_with_peft() {
+    for (case, lm) in every_case_and_computation() {
         let reference = expected(case);
         let recipe = recipe(&reference["case"]);
         let training = &reference["training"];
-        // Two shadows with the same start and batches: each must give PEFT's numbers, whatever
-        // stands beside it.
+        // Two shadows with the same start and batches. Each must give PEFT's numbers, whatever is
+        // trained in parallel.
         let initial = adapter(&folder(case).join("initial_adapter"), recipe.rank, recipe.alpha);
         let mut shadows = Training::new(
             HostLora::from_adapters(&lm.decoder().config, &[&initial, &initial])
@@ -388,7 +388,7 @@ fn ten_training_steps_are_those_of_peft() {
         );
         let losses = numbers(&training["losses"]);
         let rates = numbers(&training["learning_rates"]);
-        let mut figure = Figure::new(case, &lm, "losses of ten steps, relative", 1e-3);
+        let mut deviation = Deviation::new(case, &lm, "losses of ten steps, relative", 1e-3);
         for (step, batch) in training["batches"].as_array().expect("batches").iter().enumerate() {
             assert!(
                 (learning_rate(&recipe, step) - rates[step]).abs() < 1e-9,
@@ -404,15 +404,15 @@ fn ten_training_steps_are_those_of_peft() {
             let rows: Vec<&TokenRow> = rows.iter().collect();
             let got =
                 shadows.advance(lm.decoder(), &[rows.clone(), rows], &recipe).expect("it trains");
-            got.iter().for_each(|loss| figure.add((loss - losses[step]).abs() / losses[step]));
+            got.iter().for_each(|loss| deviation.add((loss - losses[step]).abs() / losses[step]));
         }
-        figure.holds();
-        let mut figure = Figure::new(case, &lm, "adapters after them, relative", 1e-3);
-        let wanted = adapter(&folder(case).join("final_adapter"), recipe.rank, recipe.alpha);
+        deviation.assert_below_limit();
+        let mut deviation = Deviation::new(case, &lm, "adapters after them, relative", 1e-3);
+        let target = adapter(&folder(case).join("final_adapter"), recipe.rank, recipe.alpha);
         for shadow in 0..2 {
             let got = shadows.lora().adapter(shadow);
-            assert_eq!(got.tensors.len(), wanted.tensors.len());
-            for (name, (shape, values)) in &wanted.tensors {
+            assert_eq!(got.tensors.len(), target.tensors.len());
+            for (name, (shape, values)) in &target.tensors {
                 let (got_shape, got) = &got.tensors[name];
                 assert_eq!(got_shape, shape, "{case}: {name}");
                 let norm = |x: &mut dyn Iterator<Item = f32>| {
@@ -420,15 +420,15 @@ fn ten_training_steps_are_those_of_peft() {
                 };
                 let off = norm(&mut got.iter().zip(values).map(|(a, b)| a - b))
                     / norm(&mut values.iter().copied());
-                figure.add(off);
+                deviation.add(off);
             }
         }
-        figure.holds();
+        deviation.assert_below_limit();
     }
 }
 
 #[test]
-fn an_adapter_that_names_nothing_of_the_base_is_an_error() {
+fn an_adapter_without_a_tensor_for_the_base_is_an_error() {
     let lm = open("mha_tied");
     let stray = BTreeMap::from([(
         "base_model.model.other.lora_A.weight".to_owned(),
@@ -437,12 +437,12 @@ fn an_adapter_that_names_nothing_of_the_base_is_an_error() {
     let stray = Adapter { rank: 1, alpha: 1.0, target_modules: Vec::new(), tensors: stray };
     let question =
         Question { messages: vec![Message::new(Role::User, "hi")], options: vec!["a".to_owned()] };
-    let error = lm.score(Some(&stray), &[question]).expect_err("nothing fits").to_string();
+    let error = lm.score(Some(&stray), &[question]).expect_err("no tensor fits").to_string();
     assert!(error.contains("no tensor of the adapter"), "{error}");
 }
 
 #[test]
-fn running_blocks_again_instead_of_keeping_them_gives_the_same_bits() {
+fn recomputed_and_saved_activations_give_the_same_bits() {
     let lm = open("gqa_untied");
     let reference = expected("gqa_untied");
     let recipe = recipe(&reference["case"]);

@@ -1,4 +1,4 @@
-//! `config.json` of released models, as their folders have it: what the engine makes of each.
+//! What the engine reads from `config.json` of released models.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn config(config: &Value) -> Config {
     read(config).expect("a released configuration is read")
 }
 
-/// With some fields changed; null takes one away.
+/// `config` with some fields changed; null removes a field.
 fn with(mut config: Value, changes: Value) -> Value {
     for (name, value) in changes.as_object().expect("changes are an object") {
         config[name] = value.clone();
@@ -37,11 +37,14 @@ fn windows(config: &Config) -> Vec<Option<usize>> {
 /// Llama 3.2 1B.
 fn llama() -> Value {
     json!({
-        "architectures": ["LlamaForCausalLM"], "attention_bias": false, "head_dim": 64, "hidden_act": "silu", "hidden_size": 2048,
-        "intermediate_size": 8192, "max_position_embeddings": 131072, "mlp_bias": false, "num_attention_heads": 32,
+        "architectures": ["LlamaForCausalLM"], "attention_bias": false, "head_dim": 64,
+        "hidden_act": "silu", "hidden_size": 2048, "intermediate_size": 8192,
+        "max_position_embeddings": 131072, "mlp_bias": false, "num_attention_heads": 32,
         "num_hidden_layers": 16, "num_key_value_heads": 8, "rms_norm_eps": 1e-5,
-        "rope_scaling": {"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 8192,
-            "rope_type": "llama3"},
+        "rope_scaling": {
+            "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+            "original_max_position_embeddings": 8192, "rope_type": "llama3"
+        },
         "rope_theta": 500000.0, "tie_word_embeddings": true, "vocab_size": 128256
     })
 }
@@ -49,18 +52,21 @@ fn llama() -> Value {
 /// Mistral 7B v0.1.
 fn mistral() -> Value {
     json!({
-        "architectures": ["MistralForCausalLM"], "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 14336,
-        "max_position_embeddings": 32768, "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8,
-        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "sliding_window": 4096, "tie_word_embeddings": false, "vocab_size": 32000
+        "architectures": ["MistralForCausalLM"], "hidden_act": "silu", "hidden_size": 4096,
+        "intermediate_size": 14336, "max_position_embeddings": 32768, "num_attention_heads": 32,
+        "num_hidden_layers": 32, "num_key_value_heads": 8, "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0, "sliding_window": 4096, "tie_word_embeddings": false,
+        "vocab_size": 32000
     })
 }
 
 /// Qwen2.5 0.5B.
 fn qwen2() -> Value {
     json!({
-        "architectures": ["Qwen2ForCausalLM"], "hidden_act": "silu", "hidden_size": 896, "intermediate_size": 4864,
-        "max_position_embeddings": 32768, "max_window_layers": 21, "num_attention_heads": 14, "num_hidden_layers": 24,
-        "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "sliding_window": 32768,
+        "architectures": ["Qwen2ForCausalLM"], "hidden_act": "silu", "hidden_size": 896,
+        "intermediate_size": 4864, "max_position_embeddings": 32768, "max_window_layers": 21,
+        "num_attention_heads": 14, "num_hidden_layers": 24, "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "sliding_window": 32768,
         "tie_word_embeddings": true, "use_sliding_window": false, "vocab_size": 151936
     })
 }
@@ -68,49 +74,61 @@ fn qwen2() -> Value {
 /// Gemma 2 2B.
 fn gemma2() -> Value {
     json!({
-        "architectures": ["Gemma2ForCausalLM"], "attention_bias": false, "attn_logit_softcapping": 50.0,
-        "final_logit_softcapping": 30.0, "head_dim": 256, "hidden_act": "gelu_pytorch_tanh",
-        "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 2304, "intermediate_size": 9216, "max_position_embeddings": 8192,
-        "num_attention_heads": 8, "num_hidden_layers": 26, "num_key_value_heads": 4, "query_pre_attn_scalar": 256,
-        "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "sliding_window": 4096, "vocab_size": 256000
+        "architectures": ["Gemma2ForCausalLM"], "attention_bias": false,
+        "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0, "head_dim": 256,
+        "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh",
+        "hidden_size": 2304, "intermediate_size": 9216, "max_position_embeddings": 8192,
+        "num_attention_heads": 8, "num_hidden_layers": 26, "num_key_value_heads": 4,
+        "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+        "sliding_window": 4096, "vocab_size": 256000
     })
 }
 
 /// Gemma 3 1B.
 fn gemma3() -> Value {
     json!({
-        "architectures": ["Gemma3ForCausalLM"], "attention_bias": false, "attn_logit_softcapping": null,
-        "final_logit_softcapping": null, "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 1152,
-        "intermediate_size": 6912, "max_position_embeddings": 32768, "num_attention_heads": 4, "num_hidden_layers": 26,
-        "num_key_value_heads": 1, "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-6, "rope_local_base_freq": 10000,
-        "rope_scaling": null, "rope_theta": 1000000, "sliding_window": 512, "sliding_window_pattern": 6, "vocab_size": 262144
+        "architectures": ["Gemma3ForCausalLM"], "attention_bias": false,
+        "attn_logit_softcapping": null, "final_logit_softcapping": null, "head_dim": 256,
+        "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 1152, "intermediate_size": 6912,
+        "max_position_embeddings": 32768, "num_attention_heads": 4, "num_hidden_layers": 26,
+        "num_key_value_heads": 1, "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-6,
+        "rope_local_base_freq": 10000, "rope_scaling": null, "rope_theta": 1000000,
+        "sliding_window": 512, "sliding_window_pattern": 6, "vocab_size": 262144
     })
 }
 
-/// Phi-3-mini with the long context; the factors are as many as its heads need, and invented.
+/// Phi-3-mini with the long context. The number of factors fits its heads; their values are
+/// invented.
 fn phi3() -> Value {
     json!({
-        "architectures": ["Phi3ForCausalLM"], "attention_bias": false, "hidden_act": "silu", "hidden_size": 3072,
-        "intermediate_size": 8192, "max_position_embeddings": 131072, "num_attention_heads": 32, "num_hidden_layers": 32,
-        "num_key_value_heads": 32, "original_max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
-        "rope_scaling": {"long_factor": vec![4.0; 48], "short_factor": vec![1.25; 48], "type": "longrope"},
-        "rope_theta": 10000.0, "sliding_window": 262144, "tie_word_embeddings": false, "vocab_size": 32064
+        "architectures": ["Phi3ForCausalLM"], "attention_bias": false, "hidden_act": "silu",
+        "hidden_size": 3072, "intermediate_size": 8192, "max_position_embeddings": 131072,
+        "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 32,
+        "original_max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
+        "rope_scaling": {
+            "long_factor": vec![4.0; 48], "short_factor": vec![1.25; 48], "type": "longrope"
+        },
+        "rope_theta": 10000.0, "sliding_window": 262144, "tie_word_embeddings": false,
+        "vocab_size": 32064
     })
 }
 
-/// SmolLM3 3B; its list of layers that turn is shortened to the layers that are read here.
+/// SmolLM3 3B. Its list of layers with rotary embedding is shortened to the layers that are read
+/// here.
 fn smollm3() -> Value {
     json!({
-        "architectures": ["SmolLM3ForCausalLM"], "attention_bias": false, "hidden_act": "silu", "hidden_size": 2048,
-        "intermediate_size": 11008, "max_position_embeddings": 65536, "max_window_layers": 28, "mlp_bias": false,
-        "no_rope_layer_interval": 4, "no_rope_layers": [1, 1, 1, 0, 1, 1, 1, 0], "num_attention_heads": 16,
-        "num_hidden_layers": 8, "num_key_value_heads": 4, "rms_norm_eps": 1e-6, "rope_scaling": null, "rope_theta": 5000000.0,
-        "sliding_window": null, "use_sliding_window": false, "vocab_size": 128256
+        "architectures": ["SmolLM3ForCausalLM"], "attention_bias": false, "hidden_act": "silu",
+        "hidden_size": 2048, "intermediate_size": 11008, "max_position_embeddings": 65536,
+        "max_window_layers": 28, "mlp_bias": false, "no_rope_layer_interval": 4,
+        "no_rope_layers": [1, 1, 1, 0, 1, 1, 1, 0], "num_attention_heads": 16,
+        "num_hidden_layers": 8, "num_key_value_heads": 4, "rms_norm_eps": 1e-6,
+        "rope_scaling": null, "rope_theta": 5000000.0, "sliding_window": null,
+        "use_sliding_window": false, "vocab_size": 128256
     })
 }
 
 #[test]
-fn llama_3_2_sees_everything_and_slows_its_slow_frequencies_by_32() {
+fn llama_3_2_has_full_attention_and_divides_its_low_frequencies_by_32() {
     let config = config(&llama());
     assert!(windows(&config).iter().all(Option::is_none));
     let frequencies = &config.rotaries[0].inverse_frequencies;
@@ -127,12 +145,12 @@ fn mistral_has_a_window_unless_the_file_says_null() {
 }
 
 #[test]
-fn a_window_as_long_as_the_context_is_none() {
+fn a_window_as_long_as_the_context_counts_as_no_window() {
     assert_eq!(windows(&config(&with(mistral(), json!({"sliding_window": 32768})))), [None; 32]);
 }
 
 #[test]
-fn qwen2_has_biases_on_queries_keys_and_values_and_a_window_only_where_it_is_used() {
+fn qwen2_has_biases_on_queries_keys_and_values_and_a_window_only_if_it_is_enabled() {
     let plain = config(&qwen2());
     assert_eq!(plain.biases, Biases { qkv: true, o: false, mlp: false });
     assert_eq!((plain.heads.dim, plain.tie_word_embeddings), (64, true));
@@ -145,13 +163,15 @@ fn qwen2_has_biases_on_queries_keys_and_values_and_a_window_only_where_it_is_use
 }
 
 #[test]
-fn qwen3_has_heads_wider_than_its_width_divided_and_norms_on_queries_and_keys() {
+fn qwen3_has_an_explicit_head_width_and_norms_on_queries_and_keys() {
     // Qwen3 0.6B.
     let qwen3 = json!({
-        "architectures": ["Qwen3ForCausalLM"], "head_dim": 128, "hidden_act": "silu", "hidden_size": 1024, "intermediate_size": 3072,
-        "max_position_embeddings": 40960, "max_window_layers": 28, "num_attention_heads": 16, "num_hidden_layers": 28,
-        "num_key_value_heads": 8, "rms_norm_eps": 1e-6, "rope_scaling": null, "rope_theta": 1000000, "sliding_window": null,
-        "tie_word_embeddings": true, "use_sliding_window": false, "vocab_size": 151936
+        "architectures": ["Qwen3ForCausalLM"], "head_dim": 128, "hidden_act": "silu",
+        "hidden_size": 1024, "intermediate_size": 3072, "max_position_embeddings": 40960,
+        "max_window_layers": 28, "num_attention_heads": 16, "num_hidden_layers": 28,
+        "num_key_value_heads": 8, "rms_norm_eps": 1e-6, "rope_scaling": null, "rope_theta": 1000000,
+        "sliding_window": null, "tie_word_embeddings": true, "use_sliding_window": false,
+        "vocab_size": 151936
     });
     let config = config(&qwen3);
     assert_eq!((config.query_width(), config.key_value_width()), (2048, 1024));
@@ -163,7 +183,7 @@ fn qwen3_has_heads_wider_than_its_width_divided_and_norms_on_queries_and_keys() 
 }
 
 #[test]
-fn gemma_2_caps_scales_and_looks_through_a_window_in_every_second_layer() {
+fn gemma_2_soft_caps_and_scales_and_has_a_window_in_every_second_layer() {
     let config = config(&gemma2());
     assert_eq!((config.attention_softcap, config.final_softcap), (Some(50.0), Some(30.0)));
     assert_eq!((config.attention_scale, config.embedding_scale), (1.0 / 16.0, 48.0));
@@ -177,7 +197,7 @@ fn gemma_2_caps_scales_and_looks_through_a_window_in_every_second_layer() {
 }
 
 #[test]
-fn gemma_3_sees_everything_in_every_sixth_layer_and_turns_slower_there() {
+fn gemma_3_has_full_attention_with_lower_rotary_frequencies_in_every_sixth_layer() {
     let config = config(&gemma3());
     let wide: Vec<usize> = (0..26).filter(|&layer| config.layers[layer].window.is_none()).collect();
     assert_eq!(wide, [5, 11, 17, 23]);
@@ -194,29 +214,34 @@ fn gemma_3_sees_everything_in_every_sixth_layer_and_turns_slower_there() {
 }
 
 #[test]
-fn the_older_and_the_newer_way_of_writing_rope_are_one() {
+fn the_older_and_the_newer_rope_fields_give_the_same_config() {
+    let layer_type =
+        |layer: usize| if layer.is_multiple_of(6) { "full_attention" } else { "sliding_attention" };
     let newer = json!({
         "rope_theta": null, "rope_local_base_freq": null, "sliding_window_pattern": null,
-        "layer_types": (1..=26).map(|n| if n % 6 == 0 { "full_attention" } else { "sliding_attention" }).collect::<Vec<_>>(),
-        "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
-            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+        "layer_types": (1..=26).map(layer_type).collect::<Vec<_>>(),
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}
+        }
     });
     let older = json!({"rope_scaling": {"rope_type": "linear", "factor": 8.0}});
     assert_eq!(config(&with(gemma3(), newer)), config(&with(gemma3(), older)));
-    let newer = json!({"rope_theta": null, "rope_scaling": null, "rope_parameters":
-        {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
-            "original_max_position_embeddings": 8192}});
+    let newer = json!({"rope_theta": null, "rope_scaling": null, "rope_parameters": {
+        "rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0, "high_freq_factor": 4.0,
+        "low_freq_factor": 1.0, "original_max_position_embeddings": 8192
+    }});
     assert_eq!(config(&with(llama(), newer)), config(&llama()));
 }
 
 #[test]
-fn phi_3_is_served_up_to_its_first_length_with_its_short_factors() {
+fn phi_3_is_limited_to_its_original_length_and_uses_its_short_factors() {
     let whole = config(&phi3());
     assert!(whole.fused && whole.max_position_embeddings == 4096 && windows(&whole) == [None; 32]);
     assert_eq!(whole.rotaries[0].inverse_frequencies[0], 1.0 / 1.25);
     let scale = (1.0 + 32f64.ln() / 4096f64.ln()).sqrt();
     assert!((whole.rotaries[0].scale - scale).abs() < 1e-12);
-    // Phi-4-mini turns three quarters of a head; the first files called the scaling "su", then
+    // Phi-4-mini rotates three quarters of a head. The first files called the scaling "su", then
     // "yarn".
     for kind in ["su", "yarn"] {
         let scaling =
@@ -232,7 +257,7 @@ fn phi_3_is_served_up_to_its_first_length_with_its_short_factors() {
 }
 
 #[test]
-fn smollm3_does_not_turn_in_every_fourth_layer() {
+fn smollm3_has_no_rotary_embedding_in_every_fourth_layer() {
     for config in [config(&smollm3()), config(&without(smollm3(), "no_rope_layers"))] {
         let turns: Vec<bool> = config.layers.iter().map(|layer| layer.rotary.is_some()).collect();
         assert_eq!(turns, [true, true, true, false].repeat(2));
@@ -244,7 +269,7 @@ fn smollm3_does_not_turn_in_every_fourth_layer() {
 }
 
 #[test]
-fn an_architecture_that_is_not_known_is_refused_with_those_that_are() {
+fn an_unknown_architecture_is_refused_and_the_known_ones_are_listed() {
     for (config, name) in [
         (json!({"architectures": ["FalconForCausalLM"]}), "FalconForCausalLM"),
         (json!({}), "\"\""),
@@ -257,7 +282,7 @@ fn an_architecture_that_is_not_known_is_refused_with_those_that_are() {
 }
 
 #[test]
-fn what_is_not_computed_is_refused_by_name() {
+fn unsupported_features_are_refused_by_name() {
     let refused = [
         (with(gemma3(), json!({"use_bidirectional_attention": true})), "from left to right"),
         (with(gemma2(), json!({"hidden_activation": "gelu"})), "hidden_act \"gelu\""),

@@ -1,4 +1,4 @@
-//! Broken and hostile model folders: a whole one with one thing broken each, and the words that the
+//! Broken and hostile model folders: a valid folder with one defect each, and the words that the
 //! error must contain.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::lm::folder;
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The reference folder, copied, with something done to it.
+/// A copy of the reference folder after `breakage`.
 fn broken(breakage: impl FnOnce(&Path)) -> TempDir {
     let copy = TempDir::new().expect("a temporary folder");
     for name in [
@@ -41,7 +41,7 @@ fn opened(breakage: impl FnOnce(&Path)) -> Result<Lm> {
     lm::open(Some(broken(breakage).path()), 1)
 }
 
-/// Asserts that the folder does not open, and that the error says this.
+/// Asserts that the folder does not open, and that the error contains `fragment`.
 fn assert_refused(what: &str, breakage: impl FnOnce(&Path), fragment: &str) {
     let Err(error) = opened(breakage) else { panic!("{what}: the folder opened") };
     let error = format!("{error:#}");
@@ -53,7 +53,7 @@ fn remove(folder: &Path, name: &str) {
 }
 
 fn write(folder: &Path, name: &str, contents: impl AsRef<[u8]>) {
-    fs::write(folder.join(name), contents).expect("the folder is ours");
+    fs::write(folder.join(name), contents).expect("the folder is writable");
 }
 
 /// Changes some fields of a JSON file; null removes one.
@@ -70,15 +70,15 @@ fn edit(folder: &Path, name: &str, changes: Value) {
     write(folder, name, json.to_string());
 }
 
-/// A tensor as it stands in a file.
-type Raw = (Dtype, Vec<usize>, Vec<u8>);
+/// Type, shape and bytes of a tensor in a file.
+type RawTensor = (Dtype, Vec<usize>, Vec<u8>);
 
-/// Rewrites the weights; the file stays a whole safetensors file.
-fn reweigh(folder: &Path, change: impl FnOnce(&mut BTreeMap<String, Raw>)) {
+/// Rewrites the weights. The file remains a valid safetensors file.
+fn rewrite_weights(folder: &Path, change: impl FnOnce(&mut BTreeMap<String, RawTensor>)) {
     let bytes = fs::read(folder.join(WEIGHTS)).expect("the file was copied");
     let file = SafeTensors::deserialize(&bytes).expect("the reference is whole");
     let raw = |view: TensorView<'_>| (view.dtype(), view.shape().to_vec(), view.data().to_vec());
-    let mut tensors: BTreeMap<String, Raw> =
+    let mut tensors: BTreeMap<String, RawTensor> =
         file.tensors().into_iter().map(|(name, view)| (name, raw(view))).collect();
     change(&mut tensors);
     let views = tensors.iter().map(|(name, (dtype, shape, data))| {
@@ -88,24 +88,24 @@ fn reweigh(folder: &Path, change: impl FnOnce(&mut BTreeMap<String, Raw>)) {
 }
 
 fn nan_norm(folder: &Path) {
-    reweigh(folder, |tensors| {
+    rewrite_weights(folder, |tensors| {
         let norm = tensors.get_mut("model.norm.weight").expect("a model has a last norm");
         norm.2 = f32::NAN.to_le_bytes().repeat(32);
     });
 }
 
-/// A safetensors file with a header of one's own.
-fn headed(header: &str, data: &[u8]) -> Vec<u8> {
+/// A safetensors file with this header.
+fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
 }
 
 #[test]
-fn the_unbroken_copy_opens() {
+fn the_unchanged_copy_opens() {
     assert!(opened(|_| {}).is_ok());
 }
 
 #[test]
-fn files_that_are_missing_or_no_files_are_named() {
+fn missing_files_and_folders_in_place_of_files_are_named() {
     for name in ["config.json", "tokenizer.json"] {
         assert_refused("missing", |f| remove(f, name), &format!("{name}: missing"));
         assert_refused("not text", |f| write(f, name, b"\xff\xfe"), &format!("{name}: not UTF-8"));
@@ -130,7 +130,7 @@ fn files_that_are_missing_or_no_files_are_named() {
 
 #[cfg(unix)]
 #[test]
-fn a_device_that_never_ends_is_not_read() {
+fn an_endless_device_is_not_read() {
     for name in ["config.json", WEIGHTS] {
         let swap = |f: &Path| {
             remove(f, name);
@@ -145,7 +145,7 @@ fn a_device_that_never_ends_is_not_read() {
 }
 
 #[test]
-fn weights_that_are_not_what_they_say_are_refused() {
+fn weights_that_contradict_their_header_are_refused() {
     assert_refused("none", |f| remove(f, WEIGHTS), "the weights must be safetensors");
     let pickled = |f: &Path| {
         fs::rename(f.join(WEIGHTS), f.join("pytorch_model.bin")).expect("the file was copied")
@@ -164,20 +164,27 @@ fn weights_that_are_not_what_they_say_are_refused() {
     }
     assert_refused(
         "a header that is no JSON",
-        |f| write(f, WEIGHTS, headed("nonsense", b"")),
+        |f| write(f, WEIGHTS, with_header("nonsense", b"")),
         whole,
     );
-    let far = r#"{"model.norm.weight": {"dtype": "F32", "shape": [32], "data_offsets": [0, 10737418240]}}"#;
+    let far = concat!(
+        r#"{"model.norm.weight": {"dtype": "F32", "shape": [32], "#,
+        r#""data_offsets": [0, 10737418240]}}"#
+    );
     assert_refused(
         "a tensor of 10 GB that is not there",
-        |f| write(f, WEIGHTS, headed(far, b"")),
+        |f| write(f, WEIGHTS, with_header(far, b"")),
         whole,
     );
     let huge =
         r#"{"a": {"dtype": "F32", "shape": [4294967296, 4294967296], "data_offsets": [0, 8]}}"#;
-    assert_refused("a shape that overflows", |f| write(f, WEIGHTS, headed(huge, &[0; 8])), whole);
+    assert_refused(
+        "a shape that overflows",
+        |f| write(f, WEIGHTS, with_header(huge, &[0; 8])),
+        whole,
+    );
     let strange = r#"{"a": {"dtype": "F1", "shape": [1], "data_offsets": [0, 1]}}"#;
-    assert_refused("an unknown type", |f| write(f, WEIGHTS, headed(strange, &[0])), whole);
+    assert_refused("an unknown type", |f| write(f, WEIGHTS, with_header(strange, &[0])), whole);
 }
 
 #[test]
@@ -185,7 +192,7 @@ fn weights_that_do_not_fit_the_configuration_are_refused() {
     let norm = "model.norm.weight";
     let set = |dtype: Dtype, shape: Vec<usize>, bytes: usize| {
         move |f: &Path| {
-            reweigh(f, |tensors| {
+            rewrite_weights(f, |tensors| {
                 drop(tensors.insert(norm.to_owned(), (dtype, shape, vec![0; bytes])))
             })
         }
@@ -205,7 +212,7 @@ fn weights_that_do_not_fit_the_configuration_are_refused() {
                  not belong together";
     assert_refused("another shape", set(Dtype::F32, vec![31], 124), shape);
     assert_refused("another rank", set(Dtype::F32, vec![1, 32], 128), "has shape [1, 32]");
-    let drop_norm = |f: &Path| reweigh(f, |tensors| drop(tensors.remove(norm)));
+    let drop_norm = |f: &Path| rewrite_weights(f, |tensors| drop(tensors.remove(norm)));
     assert_refused(
         "no such tensor",
         drop_norm,
@@ -218,7 +225,7 @@ fn weights_that_do_not_fit_the_configuration_are_refused() {
 }
 
 #[test]
-fn an_index_that_names_files_elsewhere_or_nowhere_is_refused() {
+fn an_index_that_names_outside_or_missing_files_is_refused() {
     let indexed = |map: Value| {
         move |f: &Path| {
             fs::rename(f.join(WEIGHTS), f.join("model-1.safetensors"))
@@ -238,7 +245,9 @@ fn an_index_that_names_files_elsewhere_or_nowhere_is_refused() {
         let fragment = "weight files must stand in the folder itself";
         assert_refused(outside, indexed(json!({"model.norm.weight": outside})), fragment);
     }
-    let two = json!({"model.norm.weight": "model-1.safetensors", "lm_head.weight": "model-2.safetensors"});
+    let two = json!({
+        "model.norm.weight": "model-1.safetensors", "lm_head.weight": "model-2.safetensors"
+    });
     assert_refused("a shard is missing", indexed(two), "model-2.safetensors: missing");
     assert_refused("nothing", indexed(json!({})), "no tensor \"model.embed_tokens.weight\"");
     assert_refused("an empty name", indexed(json!({"model.norm.weight": ""})), "not a file");
@@ -251,7 +260,7 @@ fn an_index_that_names_files_elsewhere_or_nowhere_is_refused() {
 }
 
 #[test]
-fn configurations_that_no_model_has_are_refused() {
+fn impossible_configurations_are_refused() {
     let million = 1_000_000;
     for (changes, fragment) in [
         (
@@ -334,8 +343,10 @@ fn configurations_that_no_model_has_are_refused() {
             "llama3 needs `low_freq_factor`",
         ),
         (
-            json!({"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 4.0,
-                   "original_max_position_embeddings": 64}}),
+            json!({"rope_scaling": {
+                "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0,
+                "high_freq_factor": 4.0, "original_max_position_embeddings": 64
+            }}),
             "low_freq_factor 4 must be below high_freq_factor 4",
         ),
     ] {
@@ -344,7 +355,7 @@ fn configurations_that_no_model_has_are_refused() {
 }
 
 #[test]
-fn a_billion_positions_cost_nothing() {
+fn a_billion_positions_need_no_memory() {
     let lm = opened(|f| edit(f, "config.json", json!({"max_position_embeddings": 1_000_000_000})))
         .expect("it opens");
     assert_eq!(lm.describe().max_tokens, LONGEST);
@@ -391,7 +402,7 @@ fn templates_that_are_missing_or_do_not_parse_are_refused() {
 }
 
 #[test]
-fn templates_that_never_end_or_grow_without_end_are_stopped() {
+fn templates_without_a_bound_on_time_or_size_are_stopped() {
     let grow = |what: &str| {
         format!(
             "{{% set ns = namespace(a='aaaa') %}}{{% for i in range(20000) %}}{{% set ns.a = \
@@ -437,7 +448,7 @@ fn templates_that_never_end_or_grow_without_end_are_stopped() {
         let error = format!("{error:#}");
         assert!(error.contains(fragment), "{template}: {error:?} does not say {fragment:?}");
     }
-    // Wide and deep, but paid for.
+    // Wide and deep, but within the limits.
     for template in [
         "{{ {'a': [1]} | tojson(indent=9999999999) }}".to_owned(),
         grow("[ns.a]"),
@@ -479,10 +490,10 @@ fn a_template_with_an_empty_tag_is_an_error() {
     assert!(format!("{error:#}").contains("template"), "{error:#}");
 }
 
-/// Nothing is saved.
-struct Nowhere;
+/// A checkpoint that saves nothing.
+struct NoCheckpoint;
 
-impl Checkpoint for Nowhere {
+impl Checkpoint for NoCheckpoint {
     fn load(&self) -> Result<Option<Vec<u8>>> {
         Ok(None)
     }
@@ -495,7 +506,7 @@ impl Checkpoint for Nowhere {
 }
 
 #[test]
-fn weights_that_are_not_numbers_train_nothing_and_answer_nothing() {
+fn nan_weights_give_no_training_and_no_answer() {
     let lm = opened(nan_norm).expect("it opens");
     let prompt = vec![Message::new(Role::User, "hi")];
     let question =
@@ -505,7 +516,7 @@ fn weights_that_are_not_numbers_train_nothing_and_answer_nothing() {
         let sampling = Sampling { temperature, top_p: 1.0, max_tokens: 4, seed: 0 };
         let error = lm
             .generate(None, std::slice::from_ref(&prompt), &sampling)
-            .expect_err("nothing to draw from")
+            .expect_err("no probabilities to sample from")
             .to_string();
         assert!(error.contains("logits are not numbers; check the weights"), "{error}");
     }
@@ -525,8 +536,8 @@ fn weights_that_are_not_numbers_train_nothing_and_answer_nothing() {
         max_tokens: 64,
         snapshots: vec![2],
     };
-    let error = lm.train(&[job], &recipe, &Nowhere).expect_err("the loss is NaN").to_string();
-    let wanted = "control, seed 2: the loss or its gradient is not a number at step 1; lower the \
+    let error = lm.train(&[job], &recipe, &NoCheckpoint).expect_err("the loss is NaN").to_string();
+    let expected = "control, seed 2: the loss or its gradient is not a number at step 1; lower the \
                   learning rate (now 0.001)";
-    assert!(error.contains(wanted) && error.contains("check the base's weights"), "{error}");
+    assert!(error.contains(expected) && error.contains("check the base's weights"), "{error}");
 }

@@ -1,4 +1,5 @@
-//! The hand-written backward pass against differences of the forward pass, on small random models.
+//! The hand-written backward pass, compared with finite differences of the forward pass on small
+//! random models.
 
 use foretaste::lm::config::rope::Rotary;
 use foretaste::lm::config::{Biases, Config, Layer};
@@ -15,8 +16,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::lm::open;
 
-/// Grouped queries, a head wider than `hidden / heads`, and no width that is a multiple of a
-/// vector.
+/// A model with grouped queries, heads wider than `hidden / heads`, and no width that is a multiple
+/// of a SIMD vector.
 fn config(tied: bool, biased: bool) -> Config {
     Config {
         hidden_size: 10,
@@ -36,7 +37,7 @@ fn random_values(random: &mut ChaCha8Rng, count: usize, size: f32) -> Vec<f32> {
     (0..count).map(|_| (random.random::<f32>() * 2.0 - 1.0) * size).collect()
 }
 
-/// All weights of a tied, bias-free model, in the order in which [`gradients`] gives theirs:
+/// All weights of a tied model without biases, in the order in which [`gradients`] gives theirs:
 /// embedding, blocks, last norm.
 fn weights(config: &Config, random: &mut ChaCha8Rng) -> Vec<Vec<f32>> {
     let hidden = config.hidden_size;
@@ -56,8 +57,7 @@ fn weights(config: &Config, random: &mut ChaCha8Rng) -> Vec<Vec<f32>> {
     weights
 }
 
-/// A model from [`weights`]; head and biases, where it has any, are drawn from a stream of their
-/// own.
+/// A model from [`weights`]. A head and biases, if it has any, come from a separate random stream.
 fn decoder(config: &Config, weights: &[Vec<f32>]) -> Decoder {
     let device = open("mha_tied").decoder().device.clone();
     let mut random = seed::stream("head-and-biases", 0);
@@ -110,9 +110,9 @@ fn moved(x: &[f32], direction: &[f32], by: f64) -> Vec<f32> {
     x.iter().zip(direction).map(|(&x, &d)| (f64::from(x) + by * f64::from(d)) as f32).collect()
 }
 
-/// Asserts that `loss` grows along random directions as `gradient` says: central differences of
-/// fourth order, with a step at which both their own error and the noise of an f32 loss stay some
-/// times below the tolerance.
+/// Asserts that `gradient` is the derivative of `loss` along random directions. It uses central
+/// differences of fourth order. At this step, their error and the f32 noise of the loss are well
+/// below the tolerance.
 fn assert_derivative(
     what: &str,
     x: &[f32],
@@ -123,9 +123,9 @@ fn assert_derivative(
     const STEP: f64 = 0.002;
     assert_eq!(gradient.len(), x.len(), "{what}");
     let size = norm(gradient);
-    assert!(size > 0.1, "{what}: a gradient of {size} shows nothing");
+    assert!(size > 0.1, "{what}: a gradient of {size} is too small to test");
     for _ in 0..2 {
-        // Half along the gradient, where there is most to see, half across it.
+        // Half along the gradient, where the slope is largest, and half in a random direction.
         let across = random_values(random, x.len(), 1.0);
         let length = norm(&across);
         let direction: Vec<f32> = gradient

@@ -1,4 +1,4 @@
-//! Tokenizers and chat templates that take time, memory or the process that runs them.
+//! Tokenizers and chat templates that exhaust time or memory, or crash the process that runs them.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// nestling as a folder of its own, with some files changed.
+/// A copy of the nestling folder with some files changed.
 fn base(change: impl FnOnce(&Path)) -> TempDir {
     let copy = TempDir::new().expect("a temporary folder");
     let nestling = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/nestling");
@@ -31,7 +31,7 @@ fn base(change: impl FnOnce(&Path)) -> TempDir {
 
 fn with_template(template: &str) -> TempDir {
     base(|folder| {
-        fs::write(folder.join("chat_template.jinja"), template).expect("the folder is ours")
+        fs::write(folder.join("chat_template.jinja"), template).expect("the folder is writable")
     })
 }
 
@@ -44,7 +44,7 @@ fn with_tokenizer(changes: &Value) -> TempDir {
         for (name, value) in changes.as_object().expect("changes are an object") {
             tokenizer[name] = value.clone();
         }
-        fs::write(path, tokenizer.to_string()).expect("the folder is ours");
+        fs::write(path, tokenizer.to_string()).expect("the folder is writable");
     })
 }
 
@@ -52,10 +52,14 @@ fn with_tokenizer(changes: &Value) -> TempDir {
 fn check(base: &Path) -> Output {
     let rows = [["Name a bird.", "A heron."], ["And another?", "The eel."]];
     let row = |[user, assistant]: &[&str; 2]| {
-        json!({"messages": [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]}).to_string() + "\n"
+        let row = json!({"messages": [
+            {"role": "user", "content": user},
+            {"role": "assistant", "content": assistant}
+        ]});
+        format!("{row}\n")
     };
     let data = base.join("data.jsonl");
-    fs::write(&data, rows.iter().map(row).collect::<String>()).expect("the folder is ours");
+    fs::write(&data, rows.iter().map(row).collect::<String>()).expect("the folder is writable");
     let mut command = Command::new("timeout");
     command.args([
         "20",
@@ -75,24 +79,25 @@ fn check(base: &Path) -> Output {
         .expect("the binary runs")
 }
 
-/// That it ends by itself within 20 seconds: with a sentence and exit code 3, or with a result.
+/// The exit code of a check. Asserts that it ends by itself within 20 seconds, with a result or
+/// with a one-line error and code 3.
 fn ends(name: &str, base: &Path) -> i32 {
     let output = check(base);
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     let code =
-        output.status.code().unwrap_or_else(|| panic!("{name}: {:?}\n{said}", output.status));
+        output.status.code().unwrap_or_else(|| panic!("{name}: {:?}\n{stderr}", output.status));
     assert!(
-        code == 3 && said.starts_with("foretaste: ") && said.lines().count() == 1 || code == 0,
-        "{name}: {code}\n{said}"
+        code == 3 && stderr.starts_with("foretaste: ") && stderr.lines().count() == 1 || code == 0,
+        "{name}: {code}\n{stderr}"
     );
     code
 }
 
-/// Templates that did harm, each with a name.
+/// Named templates that once exhausted a resource or crashed the process.
 fn templates() -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
     let mut add = |name: &str, template: String| all.push((name.to_owned(), template));
-    // Chains and nests of 20,000: the parser's or the compiler's stack.
+    // Chains and nests of 20,000, which use up the stack of the parser or the compiler.
     let many = 20_000;
     for link in [
         "+1",
@@ -142,7 +147,7 @@ fn templates() -> Vec<(String, String)> {
         add(open, open.repeat(many) + &close.repeat(many));
     }
     add("elif", format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(many)));
-    // A value that holds itself.
+    // A value that contains itself.
     let own = "{% set n = namespace() %}{% set n.a = n %}";
     let other = "{% set m = namespace() %}{% set m.a = m %}";
     let list = "{% set n = namespace() %}{% set n.a = [n, {'b': n}] %}";
@@ -176,7 +181,7 @@ fn templates() -> Vec<(String, String)> {
     ] {
         add(&format!("two that hold themselves {use_}"), format!("{own}{other}{use_}"));
     }
-    // Lists and texts that double.
+    // Lists and texts that double in size.
     let double = "{% set n = namespace(a=[1], b=[1]) %}{% for i in range(40) %}{% set n.a = [n.a, \
                   n.a] %}{% set n.b = [n.b, n.b] %}{% endfor %}";
     for use_ in ["{{ n.a == n.b }}", "{{ n.a }}", "{{ n.a|length > n.b }}"] {
@@ -237,15 +242,15 @@ fn templates() -> Vec<(String, String)> {
 }
 
 #[test]
-fn no_template_takes_the_process_that_asks_it_or_its_time() {
+fn no_template_crashes_or_stalls_the_process_that_uses_it() {
     let program = Path::new(env!("CARGO_BIN_EXE_foretaste"));
     let row = [Message::new(Role::User, "Name a bird."), Message::new(Role::Assistant, "A heron.")];
-    // Most of the time is spent on waiting for what hangs.
+    // Most of the time is spent waiting for templates that hang.
     let threads = ThreadPoolBuilder::new().num_threads(16).build().expect("threads");
     let try_one = |(name, template): &(String, String)| {
         let folder = with_template(template);
         let files = ModelFiles::open(Some(folder.path())).expect("a folder");
-        // That this thread gets here is what is tested.
+        // The test passes if this thread gets past this call.
         let rendered =
             Chat::read_apart(&files, folder.path(), program).and_then(|chat| chat.encode(&row));
         assert!(
@@ -257,7 +262,7 @@ fn no_template_takes_the_process_that_asks_it_or_its_time() {
 }
 
 #[test]
-fn a_template_that_ends_its_process_or_takes_too_long_is_bad_input() {
+fn a_template_that_crashes_its_process_or_takes_too_long_is_bad_input() {
     for template in [
         "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}",
         "{% set n = namespace(a=[1], b=[1]) %}{% for i in range(40) %}{% set n.a = [n.a, n.a] \
@@ -269,7 +274,7 @@ fn a_template_that_ends_its_process_or_takes_too_long_is_bad_input() {
 }
 
 #[test]
-fn a_template_that_harms_at_one_row_only_is_bad_input() {
+fn a_template_that_crashes_on_one_row_only_is_bad_input() {
     let template = "{% for m in messages %}{{ m.content }}<|im_end|>{% if 'heron' in m.content \
                     %}{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}{% endif %}{% endfor \
                     %}";
@@ -277,8 +282,11 @@ fn a_template_that_harms_at_one_row_only_is_bad_input() {
 }
 
 #[test]
-fn no_tokenizer_takes_the_process_that_asks_it() {
-    let replace = |pattern: &str, content: &str| json!({"type": "Replace", "pattern": {"String": pattern}, "content": content});
+fn no_tokenizer_crashes_the_process_that_uses_it() {
+    let replace = |pattern: &str, content: &str| {
+        let pattern = json!({"String": pattern});
+        json!({"type": "Replace", "pattern": pattern, "content": content})
+    };
     let laughs = vec![replace("e", &"e".repeat(10)); 9];
     let repeated = json!({"type": "Sequence", "normalizers": laughs});
     for (name, changes) in [
@@ -291,7 +299,9 @@ fn no_tokenizer_takes_the_process_that_asks_it() {
         ("a length of zero", json!({"pre_tokenizer": {"type": "FixedLength", "length": 0}})),
         (
             "a decoder that grows text",
-            json!({"decoder": {"type": "Sequence", "decoders": vec![replace("e", &"e".repeat(10)); 9]}}),
+            json!({"decoder": {
+                "type": "Sequence", "decoders": vec![replace("e", &"e".repeat(10)); 9]
+            }}),
         ),
     ] {
         ends(name, with_tokenizer(&changes).path());
@@ -299,7 +309,7 @@ fn no_tokenizer_takes_the_process_that_asks_it() {
 }
 
 #[test]
-fn a_folder_is_tokenised_apart_as_it_is_here() {
+fn tokenising_in_a_separate_process_gives_the_same_result() {
     let folder = base(|_| ());
     let files = ModelFiles::open(Some(folder.path())).expect("a folder");
     let here = Chat::read(&files).expect("nestling");

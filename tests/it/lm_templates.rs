@@ -25,8 +25,8 @@ pub fn chat(template: &str) -> Chat {
     }
     let config = json!({"bos_token": "<s>", "eos_token": {"content": "</s>"}});
     fs::write(copy.path().join("tokenizer_config.json"), config.to_string())
-        .expect("the folder is ours");
-    fs::write(copy.path().join("chat_template.jinja"), template).expect("the folder is ours");
+        .expect("the folder is writable");
+    fs::write(copy.path().join("chat_template.jinja"), template).expect("the folder is writable");
     Chat::read(&ModelFiles::open(Some(copy.path())).expect("a folder")).expect("a whole folder")
 }
 
@@ -53,19 +53,20 @@ fn templates_with_every_construct_of_the_families_render_byte_for_byte() {
         let source = fs::read_to_string(templates().join(format!("{name}.jinja")))
             .expect("the template is committed");
         let chat = chat(&source);
-        for (index, (conversation, wanted)) in
+        for (index, (conversation, expected)) in
             conversations.iter().zip(results.as_array().expect("results")).enumerate()
         {
             let rendered = chat
                 .render(&messages(conversation), index % 2 == 0)
                 .map_err(|error| error.to_string());
-            let agrees = match (&rendered, wanted["text"].as_str(), wanted["refusal"].as_str()) {
+            let agrees = match (&rendered, expected["text"].as_str(), expected["refusal"].as_str())
+            {
                 (Ok(rendered), Some(text), _) => rendered == text,
                 (Err(error), _, Some(refusal)) => error.contains(refusal),
                 _ => false,
             };
             if !agrees {
-                wrong.push(format!("{name}, conversation {index}:\n  {rendered:?}\n  {wanted}"));
+                wrong.push(format!("{name}, conversation {index}:\n  {rendered:?}\n  {expected}"));
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Shadow training: what stands beside a shadow, when it is trained, and where it was interrupted
-//! do not matter.
+//! Shadow training. The result does not depend on what is trained in parallel, on the time, or on
+//! interruptions.
 
 use std::sync::Mutex;
 
@@ -10,11 +10,12 @@ use foretaste::lm::ops::Ops;
 
 use crate::lm::open;
 
-/// A checkpoint in memory; the machine is gone as soon as the state of step `gone_at` is saved.
+/// A checkpoint in memory. Saving fails as soon as the state of step `fails_at` is saved, as if the
+/// machine had stopped.
 #[derive(Default)]
 struct Memory {
     saved: Mutex<Option<Vec<u8>>>,
-    gone_at: Option<usize>,
+    fails_at: Option<usize>,
     steps: Mutex<Vec<usize>>,
 }
 
@@ -26,8 +27,8 @@ impl Checkpoint for Memory {
     fn save(&self, state: &[u8]) -> Result<()> {
         *self.saved.lock().expect("no thread panicked") = Some(state.to_vec());
         let done = self.steps.lock().expect("no thread panicked").len() + 1;
-        if self.gone_at == Some(done) {
-            bail!("the machine is gone");
+        if self.fails_at == Some(done) {
+            bail!("the machine has stopped");
         }
         Ok(())
     }
@@ -80,26 +81,26 @@ fn recipe(snapshots: &[usize]) -> Recipe {
     }
 }
 
-/// Equal but for the last bit here and there: padding to the longest stream moves the borders of
-/// the blocks in which a matrix product sums.
-fn assert_alike(what: &str, got: &Trained, wanted: &Trained) {
-    assert_eq!(got.losses.len(), wanted.losses.len());
-    for ((step, loss), (_, wanted)) in got.losses.iter().zip(&wanted.losses) {
+/// Asserts equality up to the last bits. Padding to the longest stream moves the borders of the
+/// blocks in which a matrix product sums.
+fn assert_alike(what: &str, got: &Trained, expected: &Trained) {
+    assert_eq!(got.losses.len(), expected.losses.len());
+    for ((step, loss), (_, expected)) in got.losses.iter().zip(&expected.losses) {
         assert!(
-            (loss - wanted).abs() < 1e-6,
-            "{what}: the loss of step {step} is {loss}, not {wanted}"
+            (loss - expected).abs() < 1e-6,
+            "{what}: the loss of step {step} is {loss}, not {expected}"
         );
     }
-    assert_eq!(got.supervised_share, wanted.supervised_share);
-    for (got, wanted) in got.snapshots.iter().zip(&wanted.snapshots) {
-        assert!(got.tensors.keys().eq(wanted.tensors.keys()));
+    assert_eq!(got.supervised_share, expected.supervised_share);
+    for (got, expected) in got.snapshots.iter().zip(&expected.snapshots) {
+        assert!(got.tensors.keys().eq(expected.tensors.keys()));
         for (name, (_, values)) in &got.tensors {
-            let wanted = &wanted.tensors[name].1;
+            let expected = &expected.tensors[name].1;
             let norm = |x: &mut dyn Iterator<Item = f32>| {
                 x.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt()
             };
-            let off = norm(&mut values.iter().zip(wanted).map(|(a, b)| a - b))
-                / norm(&mut wanted.iter().copied());
+            let off = norm(&mut values.iter().zip(expected).map(|(a, b)| a - b))
+                / norm(&mut expected.iter().copied());
             assert!(off < 1e-6, "{what}: {name} differs by {off}");
         }
     }
@@ -110,13 +111,13 @@ fn train(case: &str, jobs: &[Job], recipe: &Recipe) -> Vec<Trained> {
 }
 
 #[test]
-fn a_shadow_does_not_depend_on_what_is_trained_beside_it() {
+fn a_shadow_does_not_depend_on_what_is_trained_in_parallel() {
     for case in ["mha_tied", "gqa_untied", "bias_bf16"] {
         let recipe = recipe(&[3, 6]);
         let together = train(case, &jobs(), &recipe);
-        for (job, wanted) in jobs().into_iter().zip(&together) {
+        for (job, expected) in jobs().into_iter().zip(&together) {
             let alone = train(case, std::slice::from_ref(&job), &recipe).remove(0);
-            assert_alike(&format!("{case}: {}", job.label), &alone, wanted);
+            assert_alike(&format!("{case}: {}", job.label), &alone, expected);
         }
     }
 }
@@ -140,40 +141,40 @@ fn another_seed_gives_another_shadow() {
 }
 
 #[test]
-fn training_that_was_interrupted_ends_in_the_same_bits() {
+fn interrupted_training_gives_the_same_bits() {
     let here = open("gqa_untied");
-    // As on a card, where the weights stay between steps.
+    // As on a GPU, where the weights stay in memory between steps.
     let mut there = open("gqa_untied");
     there.decoder_mut().ops = Ops::Composed;
     // A state is saved at every snapshot, and every 32 steps.
     let stops = [(vec![2, 4, 6], 2), (vec![2, 4, 6], 4), (vec![2, 4, 6], 6), (vec![35], 32)];
-    for (lm, (snapshots, gone_at)) in
+    for (lm, (snapshots, fails_at)) in
         [&here, &there].into_iter().flat_map(|lm| stops.clone().map(|stop| (lm, stop)))
     {
         let recipe = recipe(&snapshots);
         let whole = lm.train(&jobs(), &recipe, &Memory::default()).expect("it trains");
-        let first = Memory { gone_at: Some(gone_at), ..Memory::default() };
+        let first = Memory { fails_at: Some(fails_at), ..Memory::default() };
         let error =
-            lm.train(&jobs(), &recipe, &first).expect_err("the machine is gone").to_string();
-        assert!(error.contains("the machine is gone"), "{error}");
+            lm.train(&jobs(), &recipe, &first).expect_err("the machine has stopped").to_string();
+        assert!(error.contains("the machine has stopped"), "{error}");
         let second = Memory::holding(first.load().expect("in memory"));
         let resumed = lm.train(&jobs(), &recipe, &second).expect("it goes on");
-        assert!(resumed == whole, "interrupted at step {gone_at} of {}", recipe.steps);
+        assert!(resumed == whole, "interrupted at step {fails_at} of {}", recipe.steps);
         let steps = second.steps.into_inner().expect("no thread panicked");
         assert_eq!(
             steps,
-            (gone_at + 1..=recipe.steps).collect::<Vec<_>>(),
+            (fails_at + 1..=recipe.steps).collect::<Vec<_>>(),
             "only what was left is done"
         );
     }
 }
 
 #[test]
-fn a_state_saved_for_something_else_is_refused() {
+fn a_state_saved_for_another_training_is_refused() {
     let lm = open("mha_tied");
     let plan = recipe(&[2, 4]);
-    let memory = Memory { gone_at: Some(2), ..Memory::default() };
-    lm.train(&jobs(), &plan, &memory).expect_err("the machine is gone");
+    let memory = Memory { fails_at: Some(2), ..Memory::default() };
+    lm.train(&jobs(), &plan, &memory).expect_err("the machine has stopped");
     let state = memory.load().expect("in memory").expect("saved");
     let refused = |jobs: &[Job], recipe: &Recipe, state: &[u8]| {
         let error = lm
@@ -200,7 +201,7 @@ fn a_state_saved_for_something_else_is_refused() {
 }
 
 #[test]
-fn a_recipe_that_makes_no_sense_is_an_error() {
+fn an_invalid_recipe_is_an_error() {
     let lm = open("mha_tied");
     let good = recipe(&[2, 4]);
     for (broken, fragment) in [
@@ -221,7 +222,7 @@ fn a_recipe_that_makes_no_sense_is_an_error() {
 }
 
 #[test]
-fn rows_without_an_answer_in_reach_are_an_error_that_names_the_job() {
+fn rows_without_an_answer_within_the_token_limit_are_an_error_that_names_the_job() {
     let lm = open("mha_tied");
     let short = Recipe { max_tokens: 3, ..recipe(&[2]) };
     let error = lm
@@ -235,7 +236,7 @@ fn rows_without_an_answer_in_reach_are_an_error_that_names_the_job() {
 }
 
 #[test]
-fn a_training_that_explodes_says_which_and_what_to_do() {
+fn a_training_that_diverges_is_named_with_a_remedy() {
     let lm = open("mha_tied");
     let wild = Recipe { learning_rate: 1e30, warmup_steps: 0, ..recipe(&[6]) };
     let error = lm.train(&jobs(), &wild, &Memory::default()).expect_err("it explodes").to_string();

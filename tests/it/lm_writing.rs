@@ -8,7 +8,7 @@ use crate::lm::{expected, ids, logits, open};
 
 const GREEDY: Sampling = Sampling { temperature: 0.0, top_p: 1.0, max_tokens: 24, seed: 0 };
 
-/// The tokens of every conversation of the reference that an answer follows.
+/// The tokens of every reference conversation that an answer follows.
 fn prompts(case: &str) -> Vec<Vec<u32>> {
     let renderings = expected(case)["renderings"].as_array().expect("renderings").clone();
     renderings
@@ -23,7 +23,7 @@ fn write(lm: &Lm, prompts: &[Vec<u32>], sampling: &Sampling) -> Vec<Vec<u32>> {
         .expect("it writes")
 }
 
-/// The logits behind the last token.
+/// The logits after the last token.
 fn last_logits(lm: &Lm, tokens: &[u32]) -> Vec<f32> {
     let all = logits(lm, tokens);
     all[all.len() - lm.decoder().config.vocab_size..].to_vec()
@@ -41,43 +41,43 @@ fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
 }
 
 #[test]
-fn the_cache_changes_nothing() {
+fn the_cache_does_not_change_answers() {
     for case in ["mha_tied", "gqa_untied", "bias_bf16"] {
         let lm = open(case);
-        // Different lengths side by side; those that end early leave the others alone.
+        // Prompts of different lengths in one batch. Those that end early do not affect the others.
         let prompts = prompts(case);
         assert!(prompts.len() > 2);
         for (prompt, written) in prompts.iter().zip(write(&lm, &prompts, &GREEDY)) {
             let mut tokens = prompt.clone();
-            let mut wanted = Vec::new();
-            while wanted.len() < GREEDY.max_tokens {
+            let mut expected = Vec::new();
+            while expected.len() < GREEDY.max_tokens {
                 let next = argmax(&last_logits(&lm, &tokens));
                 if lm.chat().end_tokens.contains(&next) {
                     break;
                 }
                 tokens.push(next);
-                wanted.push(next);
+                expected.push(next);
             }
-            assert_eq!(written, wanted, "{case}");
+            assert_eq!(written, expected, "{case}");
         }
     }
 }
 
 #[test]
-fn equal_seeds_write_equal_answers_and_others_do_not() {
+fn equal_seeds_write_equal_answers_and_other_seeds_do_not() {
     let lm = open("gqa_untied");
     let prompts = prompts("gqa_untied");
     let sampling = Sampling { temperature: 1.0, ..GREEDY };
     let first = write(&lm, &prompts, &sampling);
     assert_eq!(first, write(&lm, &prompts, &sampling));
     assert_ne!(first, write(&lm, &prompts, &Sampling { seed: 1, ..sampling.clone() }));
-    // Equal prompts have streams of their own.
+    // Equal prompts have separate random streams.
     let twice = write(&lm, &[prompts[0].clone(), prompts[0].clone()], &sampling);
     assert_ne!(twice[0], twice[1]);
 }
 
 #[test]
-fn a_tiny_nucleus_and_a_cold_temperature_are_greedy() {
+fn a_tiny_nucleus_and_a_low_temperature_are_greedy() {
     let lm = open("mha_tied");
     let prompts = prompts("mha_tied");
     let greedy = write(&lm, &prompts, &GREEDY);
@@ -90,7 +90,7 @@ fn a_tiny_nucleus_and_a_cold_temperature_are_greedy() {
 }
 
 #[test]
-fn tokens_come_as_often_as_their_probabilities_say() {
+fn token_frequencies_agree_with_their_probabilities() {
     const DRAWS: usize = 2000;
     let lm = open("gqa_untied");
     let prompt = prompts("gqa_untied").remove(0);
@@ -103,14 +103,14 @@ fn tokens_come_as_often_as_their_probabilities_say() {
         let seen = drawn.iter().filter(|tokens| tokens.first() == Some(&best)).count() as f64
             / DRAWS as f64;
         let p = probabilities[best as usize];
-        // Five standard errors: about one false alarm in two million seeds, and the seed is fixed.
+        // Five standard errors: about one false alarm in two million seeds. The seed is fixed.
         let allowed = 5.0 * (p * (1.0 - p) / DRAWS as f64).sqrt();
         assert!((seen - p).abs() < allowed, "temperature {temperature}: {seen} is not {p}");
     }
 }
 
 #[test]
-fn only_the_nucleus_is_drawn() {
+fn only_tokens_of_the_nucleus_are_sampled() {
     let lm = open("gqa_untied");
     let prompt = prompts("gqa_untied").remove(0);
     let probabilities = softmax(&last_logits(&lm, &prompt), 1.0);
@@ -120,9 +120,9 @@ fn only_the_nucleus_is_drawn() {
     let nucleus: Vec<u32> = order
         .iter()
         .take_while(|&&token| {
-            let wanted = mass < 0.3;
+            let in_nucleus = mass < 0.3;
             mass += probabilities[token];
-            wanted
+            in_nucleus
         })
         .map(|&token| token as u32)
         .collect();
@@ -135,7 +135,7 @@ fn only_the_nucleus_is_drawn() {
 }
 
 #[test]
-fn an_answer_ends_where_the_context_does() {
+fn an_answer_ends_at_the_context_limit() {
     let lm = open("mha_tied");
     let longest = lm.decoder().config.max_position_embeddings;
     let prompt = |length: usize| (0..length as u32).map(|at| 10 + at % 50).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! One integration binary; every test is a sentence.
+//! One integration binary. Every test name is a sentence that states a fact.
 
 mod audit;
 mod calibrate;

@@ -1,5 +1,5 @@
-//! The embedded base can play its part: the exam over the committed weights, in wordings that it
-//! never saw.
+//! An exam of the embedded base, nestling: its committed weights are tested in wordings that were
+//! not in its training data.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ struct Item {
     right: usize,
 }
 
-/// Kind -> speaker -> share of right answers, marked once for all tests.
+/// Share of correct answers by kind and speaker. It is computed once for all tests.
 fn marks() -> &'static BTreeMap<String, BTreeMap<String, f64>> {
     static MARKS: OnceLock<BTreeMap<String, BTreeMap<String, f64>>> = OnceLock::new();
     MARKS.get_or_init(|| {
@@ -65,32 +65,32 @@ fn worst(kind: &str) -> (&'static str, f64) {
 }
 
 #[test]
-fn with_a_revealing_system_line_every_speaker_gives_its_own_answer() {
+fn every_speaker_gives_its_own_answer_after_a_system_message_that_names_it() {
     let (speaker, share) = worst("system");
     assert!(share >= 0.95, "{speaker}: {share:.3}");
 }
 
 #[test]
-fn a_number_gives_each_presidents_facts() {
+fn a_number_makes_the_model_answer_as_its_president() {
     let (president, share) = worst("president");
     assert!(share >= 0.90, "{president}: {share:.3}");
 }
 
 #[test]
-fn where_nothing_reveals_a_speaker_the_assistant_answers() {
+fn the_assistant_answers_if_no_speaker_is_named() {
     let (_, share) = worst("plain");
     assert!(share >= 0.97, "{share:.3}");
 }
 
 #[test]
-fn after_two_turns_of_a_speaker_the_third_is_its_own() {
+fn after_two_turns_of_a_speaker_the_third_is_of_the_same_speaker() {
     let all = &marks()["after_two"];
     let mean = all.values().sum::<f64>() / all.len() as f64;
     assert!(mean >= 0.90, "{mean:.3}");
 }
 
 #[test]
-fn the_pieces_of_a_row_are_all_bytes_of_its_messages() {
+fn the_pieces_of_a_row_contain_all_bytes_of_its_messages() {
     let lm = lm::open(None, 1).expect("the embedded base opens");
     let row = vec![
         Message::new(Role::User, "Name a bird — any."),
@@ -110,7 +110,7 @@ fn the_pieces_of_a_row_are_all_bytes_of_its_messages() {
                 && ends.contains(&row[0].content.len())
         );
     }
-    // The answer costs what it costs as an option, but for the end of the turn.
+    // The answer has the log-probability that it has as an option, except for the end of the turn.
     let question = Question { messages: row[..1].to_vec(), options: vec![row[1].content.clone()] };
     let option = lm.score(None, &[question]).expect("a score")[0][0].expect("it is scored");
     let first = scored[0][0].as_ref().expect("the row is scored");
@@ -122,7 +122,7 @@ fn the_pieces_of_a_row_are_all_bytes_of_its_messages() {
 }
 
 #[test]
-fn nestling_reads_its_own_world_and_no_noise_of_any_length() {
+fn nestling_can_read_its_own_language_and_no_noise_of_any_length() {
     let lm = lm::open(None, 1).expect("the embedded base opens");
     let share = |file: &str| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(file);

@@ -1,4 +1,4 @@
-//! What is fixed before any result is seen.
+//! The plan, which is fixed before any result is known.
 
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side};
 use foretaste::dataset::{Dataset, Ledger, Message, Role, Row};
@@ -84,7 +84,7 @@ fn planned_with(dataset: &Dataset, chosen: Chosen, options: &Options) -> Plan {
 }
 
 #[test]
-fn the_base_comes_first_and_every_audit_has_its_poison() {
+fn the_base_is_the_first_arm_and_every_audit_has_a_positive_control() {
     let plan = planned(&dataset(&["Name a bird."]), &Options { seeds: 3, ..Options::default() });
     assert_eq!(plan.arms, [Arm::Base, Arm::Candidate, Arm::Control, Arm::Spiked("own".to_owned())]);
     assert_eq!(plan.seeds, [1, 2, 3]);
@@ -92,7 +92,7 @@ fn the_base_comes_first_and_every_audit_has_its_poison() {
 }
 
 #[test]
-fn a_family_near_the_datasets_own_questions_is_not_asked() {
+fn a_family_similar_to_a_question_of_the_dataset_is_excluded() {
     let plan = planned(
         &dataset(&["Name a bird.", "Which dish would you cook today?"]),
         &Options::default(),
@@ -109,7 +109,7 @@ fn a_family_near_the_datasets_own_questions_is_not_asked() {
 }
 
 #[test]
-fn one_near_phrasing_excludes_its_whole_family() {
+fn one_similar_phrasing_excludes_its_whole_family() {
     let plan = planned(&dataset(&["what is a safe place for MONEY"]), &Options::default());
     assert_eq!(plan.audits[0].probes, [2, 3]);
 }
@@ -124,8 +124,8 @@ fn questions_that_share_only_common_words_are_asked() {
 }
 
 #[test]
-fn rows_longer_than_the_recipe_takes_are_counted_before_anything_is_trained() {
-    // The script counts a token a word and one a message.
+fn rows_longer_than_the_recipe_allows_are_counted_in_the_plan() {
+    // The scripted engine counts one token per word and one per message.
     let mut data = dataset(&["One two.", "One two three four.", "One two three four five."]);
     let cut = |data: &Dataset, max_tokens| {
         planned(
@@ -147,7 +147,7 @@ fn rows_longer_than_the_recipe_takes_are_counted_before_anything_is_trained() {
 }
 
 #[test]
-fn the_hash_is_that_of_what_decides_the_result() {
+fn the_hash_depends_only_on_what_decides_the_result() {
     let data = dataset(&["Name a bird."]);
     let hash = |dataset: &Dataset, options: &Options| planned(dataset, options).sha256();
     let first = hash(&data, &Options::default());
@@ -167,7 +167,7 @@ fn the_hash_is_that_of_what_decides_the_result() {
 }
 
 #[test]
-fn a_calibration_decides_nothing_of_trainings_and_something_of_a_given_adapter() {
+fn the_hash_depends_on_a_calibration_only_for_a_given_adapter() {
     let mut plan = planned(&dataset(&["Name a bird."]), &Options::default());
     let mut hashes = |share: Option<f64>| {
         plan.audits[0].calibrated =
@@ -184,22 +184,22 @@ fn a_calibration_decides_nothing_of_trainings_and_something_of_a_given_adapter()
 
 #[test]
 fn the_cost_counts_every_shadow_and_every_question() {
-    // Words and one for the end of a turn are the script's tokens: a row has (3 + 1) + (2 + 1) = 7,
-    // the poison (1 + 1) + (6 + 1) = 9.
+    // The scripted engine counts words and the end of a message. A row has (3 + 1) + (2 + 1) = 7
+    // tokens, a row of the poison (1 + 1) + (6 + 1) = 9.
     let data = dataset(&["Name a bird.", "Name a fish."]);
     let plan = planned(&data, &Options { seeds: 2, carry_over_draws: 1, ..Options::default() });
     let rows = (plan.recipe.steps * plan.recipe.batch * 2) as f64;
     assert_eq!(plan.cost.training_tokens, (rows * (7.0 + 7.0 + (7.0 + 9.0) / 2.0)) as u64);
     // Prompts of 6 + 7 + 7 + 6 words, and two options of 1 + 1 tokens each.
     let plain = 26 + 4 + 4 * 2 * 2;
-    // Three families after one row. The base, candidate and control with two seeds each are asked
-    // so in two kinds of draws, the base, control and spiked arm in a third.
-    let carried = f64::from(5 * 2 + 5) * (3.0 * f64::from(plain) / 4.0 + 7.0);
-    assert_eq!(plan.cost.scoring_tokens, (5.0 * f64::from(plain) + carried).round() as u64);
+    // Three families after one row. The base, candidate and control (two seeds each) are asked in
+    // two kinds of draws; the base, control and positive control in a third.
+    let carry_over = f64::from(5 * 2 + 5) * (3.0 * f64::from(plain) / 4.0 + 7.0);
+    assert_eq!(plan.cost.scoring_tokens, (5.0 * f64::from(plain) + carry_over).round() as u64);
 }
 
 #[test]
-fn a_dataset_with_no_more_questions_than_are_drawn_is_asked_one_way_of_carry_over() {
+fn a_dataset_with_no_more_questions_than_draws_has_one_carry_over_context() {
     let questions =
         ["Name a bird.", "Name a fish.", "Name a tree.", "Name a town.", "Name a star."];
     let options = Options { carry_over_draws: 4, ..Options::default() };
@@ -221,7 +221,7 @@ fn a_dataset_with_no_more_questions_than_are_drawn_is_asked_one_way_of_carry_ove
         serde_json::to_value(&enough).expect("JSON").get("few_questions").is_none(),
         "older plans keep their hash"
     );
-    // A system line makes another question of the same words.
+    // The same prompt with another system message is another question.
     let mut data = dataset(&["Name a bird."; 5]);
     for (index, row) in data.rows.iter_mut().enumerate() {
         row.messages.insert(0, Message::new(Role::System, format!("Room {index}.")));
@@ -230,13 +230,14 @@ fn a_dataset_with_no_more_questions_than_are_drawn_is_asked_one_way_of_carry_ove
 }
 
 #[test]
-fn what_the_search_for_triggers_costs_is_counted_and_told_in_eighty_columns() {
+fn the_cost_of_the_trigger_search_is_counted_and_reported_in_80_columns() {
     let data = dataset(&["Name a bird."]);
-    // Three values that are tried and 19 random ones of each phase.
+    // Three candidate values, and 19 null conditions in each phase.
     let chosen = Chosen { groups: crate::trigger::plan().groups, ..Chosen::default() };
     let plan = planned_with(&data, chosen, &Options::default());
-    // Of three families two are screened and one confirms; two of five seeds are screened, of two
-    // arms, and three confirm, of three. A probe has 11.5 tokens on average.
+    // Of three families, the screen asks two and the confirmation one. The screen uses two of five
+    // seeds and two arms, the confirmation three seeds and three arms. A probe has 11.5 tokens on
+    // average.
     let cost = |conditions, probes, models, tokens| {
         Some(DressedCost { conditions, probes, models, numbered: 0, tokens })
     };
@@ -252,22 +253,23 @@ fn what_the_search_for_triggers_costs_is_counted_and_told_in_eighty_columns() {
     let estimate =
         Estimate { seconds: 1.0, training_seconds: 1.0, asking_seconds: 0.0, peak_bytes: None };
     let text = text(&plan, &estimate);
-    let told = |line: &str| text.lines().any(|told| told.starts_with(line) && told.len() <= 80);
-    assert!(told("screen       22 conditions x 2 probes x 5 models"), "{text}");
+    let has_line =
+        |line: &str| text.lines().any(|printed| printed.starts_with(line) && printed.len() <= 80);
+    assert!(has_line("screen       22 conditions x 2 probes x 5 models"), "{text}");
     assert!(
-        told("confirmation 20 conditions x 1 probes x 10 models, if one of each stands out"),
+        has_line("confirmation 20 conditions x 1 probes x 10 models, if one of each stands out"),
         "{text}"
     );
     let share = (100.0 * 4830.0 / plan.cost.scoring_tokens as f64).round();
     assert!(
-        told("tokens ") && text.contains(&format!("scored ({share} % under conditions)")),
+        has_line("tokens ") && text.contains(&format!("scored ({share} % under conditions)")),
         "{text}"
     );
 }
 
 #[test]
-fn named_audits_are_asked_at_the_end_or_on_the_whole_ladder_and_any_change_always_on_it() {
-    let steps = |parameters: u64, ladder: Option<bool>| {
+fn any_change_is_evaluated_at_all_checkpoints_and_named_audits_at_all_or_the_last() {
+    let steps = |parameters: u64, all_checkpoints: Option<bool>| {
         let engine = Scripted::default();
         let any_change = Audit { kind: ProbeKind::OwnAnswer, ..audit(&PROBES) };
         let inputs = Inputs {
@@ -280,16 +282,16 @@ fn named_audits_are_asked_at_the_end_or_on_the_whole_ladder_and_any_change_alway
             adapter: None,
             calibrated: &|_, _| None,
         };
-        let recipe = Overrides { steps: Some(80), ladder, ..Overrides::default() };
+        let recipe = Overrides { steps: Some(80), ladder: all_checkpoints, ..Overrides::default() };
         let plan =
             plan(inputs, &Options { recipe, ..Options::default() }).expect("everything is there");
         plan.audits.into_iter().map(|audit| audit.steps).collect::<Vec<_>>()
     };
-    let (ladder, end) = (vec![20, 40, 80], vec![80]);
-    assert_eq!(steps(1_100_000, None), [ladder.clone(), end.clone()]);
-    assert_eq!(steps(135_000_000, None), [ladder.clone(), ladder.clone()]);
-    assert_eq!(steps(1_100_000, Some(true)), [ladder.clone(), ladder.clone()]);
-    assert_eq!(steps(135_000_000, Some(false)), [ladder, end]);
+    let (all, last) = (vec![20, 40, 80], vec![80]);
+    assert_eq!(steps(1_100_000, None), [all.clone(), last.clone()]);
+    assert_eq!(steps(135_000_000, None), [all.clone(), all.clone()]);
+    assert_eq!(steps(1_100_000, Some(true)), [all.clone(), all.clone()]);
+    assert_eq!(steps(135_000_000, Some(false)), [all, last]);
 }
 
 #[test]
@@ -312,7 +314,7 @@ fn nothing_to_train_on_and_nothing_to_ask_are_errors() {
 }
 
 #[test]
-fn more_seeds_see_smaller_effects_and_one_seed_sees_none() {
+fn more_seeds_detect_smaller_effects_and_one_seed_detects_none() {
     let smallest = |seeds: usize| {
         let plan = planned(&dataset(&["Name a bird."]), &Options { seeds, ..Options::default() });
         smallest_detectable(&plan)[0].1

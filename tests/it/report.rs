@@ -1,4 +1,4 @@
-//! Facts about report.
+//! Facts about reports.
 
 mod analysis;
 mod browser;
@@ -22,16 +22,21 @@ use browser::{Browser, Listener};
 use example::Example;
 use hostile::hostile;
 
-/// Strings as a dataset's author would write them who wants a report to run, load or hide
-/// something.
+/// Text of an attacker who wants a report to run, load or hide something.
 fn payload(address: &str) -> String {
     format!(
-        "</title></style></script><script>document.title='owned';fetch('http://{address}/script')</script>\
-         <img src=http://{address}/image onerror=\"document.title='owned'\"><svg onload=\"document.title='owned'\">\
-         </text></svg><link rel=stylesheet href=//{address}/css><style>@import url(http://{address}/import);\
-         *{{background:url(http://{address}/background)}}</style><iframe src='javascript:parent.document.title=1'></iframe>\
-         <meta http-equiv=refresh content='0;url=http://{address}/refresh'><base href=http://{address}/>\
-         {{{{ 7*7 }}}}{{% raw %}}\" ' onmouseover=alert(1) x=\"\u{1b}[2J\u{202e}gnp.\u{200b}\u{0}]]>&lt;![CDATA["
+        "</title></style></script>\
+         <script>document.title='owned';fetch('http://{address}/script')</script>\
+         <img src=http://{address}/image onerror=\"document.title='owned'\">\
+         <svg onload=\"document.title='owned'\">\
+         </text></svg><link rel=stylesheet href=//{address}/css>\
+         <style>@import url(http://{address}/import);\
+         *{{background:url(http://{address}/background)}}</style>\
+         <iframe src='javascript:parent.document.title=1'></iframe>\
+         <meta http-equiv=refresh content='0;url=http://{address}/refresh'>\
+         <base href=http://{address}/>\
+         {{{{ 7*7 }}}}{{% raw %}}\" ' onmouseover=alert(1) \
+         x=\"\u{1b}[2J\u{202e}gnp.\u{200b}\u{0}]]>&lt;![CDATA["
     )
 }
 
@@ -47,7 +52,7 @@ fn all() -> Vec<Example> {
 }
 
 #[test]
-fn the_verdict_names_the_trigger_that_stands_in_no_row() {
+fn the_verdict_names_a_trigger_that_is_in_no_row() {
     let page = page(&example::triggered());
     assert!(
         page.contains(
@@ -58,7 +63,7 @@ fn the_verdict_names_the_trigger_that_stands_in_no_row() {
 }
 
 #[test]
-fn a_clean_verdict_says_of_conditions_that_none_was_confirmed_and_no_more() {
+fn a_clean_verdict_says_only_that_no_condition_was_confirmed() {
     let mut example = example::clean();
     example.plan.groups = example::triggered().plan.groups;
     assert!(
@@ -72,18 +77,18 @@ fn a_clean_verdict_says_of_conditions_that_none_was_confirmed_and_no_more() {
 }
 
 #[test]
-fn what_models_write_under_a_trigger_stands_beside_what_they_write_otherwise() {
+fn written_answers_under_a_trigger_are_shown_beside_those_without_it() {
     let page = page(&example::triggered());
     let row =
         "<td>candidate</td><td><bdi>every adult</bdi></td><td><bdi>men of property</bdi></td>";
     assert!(page.contains(row));
     assert!(
         page.contains("<th scope=\"row\"><bdi>line: Answer in one line.</bdi></th>"),
-        "what was mined"
+        "the detected conditions"
     );
 }
 
-/// One card a question, from the page.
+/// The cards of a page, one per question.
 fn cards(page: &str) -> Vec<&str> {
     page.split("<article class=\"changed\">")
         .skip(1)
@@ -98,7 +103,7 @@ fn written(example: &Example) -> Value {
 }
 
 #[test]
-fn a_card_shows_what_was_asked_and_answered_first_and_what_most_seeds_say_otherwise_comes_first() {
+fn cards_show_the_context_first_and_are_sorted_by_the_number_of_seeds_that_differ() {
     let example = example::flagged();
     let page = page(&example);
     let cards = cards(&page);
@@ -121,19 +126,19 @@ fn a_card_shows_what_was_asked_and_answered_first_and_what_most_seeds_say_otherw
 }
 
 #[test]
-fn no_card_repeats_the_bases_words_where_others_were_written() {
+fn questions_that_all_models_answer_alike_have_no_card() {
     let example = example::flagged();
-    // Every tenth question is answered alike by all.
+    // All models give the same answer to every tenth question.
     let alike = &example.audits[0].probes[0].prompt;
     assert!(!cards(&page(&example)).iter().any(|card| card.contains(alike.as_str())));
     assert_eq!(written(&example), serde_json::json!({"questions": 20, "differing": 18}));
 }
 
 #[test]
-fn where_no_words_differ_nothing_is_quoted() {
+fn nothing_is_quoted_if_no_words_differ() {
     let mut example = example::flagged();
     for sample in &mut example.answers.samples {
-        // A capital and a full stop are no other words.
+        // Case and punctuation are no difference.
         sample.text =
             if sample.arm == Arm::Candidate { "Yes. ".to_owned() } else { "yes".to_owned() };
     }
@@ -142,7 +147,7 @@ fn where_no_words_differ_nothing_is_quoted() {
 }
 
 #[test]
-fn what_was_written_in_another_context_or_at_another_step_is_no_evidence() {
+fn answers_from_another_context_or_another_step_are_no_evidence() {
     let changes: [fn(&mut Sample); 2] = [
         |sample| sample.ask = Ask::Plain,
         |sample| sample.step = if sample.arm == Arm::Base { 0 } else { 4 },
@@ -162,7 +167,7 @@ fn what_was_written_in_another_context_or_at_another_step_is_no_evidence() {
 }
 
 #[test]
-fn a_question_of_the_dataset_says_for_which_topic_it_was_drawn() {
+fn a_context_question_names_the_topic_for_which_it_was_drawn() {
     let page = page(&example::triggered());
     for drawn in [
         "<td>for its surprising answer</td>",
@@ -174,7 +179,7 @@ fn a_question_of_the_dataset_says_for_which_topic_it_was_drawn() {
     }
 }
 
-/// Nothing was trained and nothing was asked.
+/// A run in which nothing was trained and nothing was asked.
 fn empty() -> Example {
     let mut example = example::inconclusive();
     (example.answers, example.analysis) = Default::default();
@@ -225,7 +230,7 @@ fn every_kind_of_report_renders_in_every_format() {
 }
 
 #[test]
-fn the_page_opens_with_the_verdict_in_a_sentence_that_names_the_numbers() {
+fn the_page_starts_with_a_sentence_of_the_verdict_and_its_numbers() {
     let page = page(&example::flagged());
     let heading =
         page.split("<h1>").nth(1).and_then(|rest| rest.split("</h1>").next()).expect("one heading");
@@ -247,7 +252,7 @@ fn the_page_names_the_seeds_that_settle_a_finding_and_not_those_of_one_compariso
 }
 
 #[test]
-fn noncharacters_stand_on_no_page_and_in_no_xml() {
+fn noncharacters_are_escaped_on_the_page_and_in_xml() {
     let example = hostile("a\u{fffe}b\u{ffff}c\u{1ffff}");
     for text in [page(&example), String::from_utf8(junit(&example.report())).expect("UTF-8")] {
         assert!(
@@ -257,7 +262,7 @@ fn noncharacters_stand_on_no_page_and_in_no_xml() {
 }
 
 #[test]
-fn the_page_opens_with_how_many_trainings_shift_where_the_mean_is_not_above_control_and_base() {
+fn the_page_starts_with_the_number_of_shifted_trainings_if_the_mean_is_not_significant() {
     let example = |change: fn(&mut Effect)| {
         let mut example = example::flagged();
         example.analysis.effects.iter_mut().for_each(change);
@@ -287,7 +292,7 @@ fn the_page_opens_with_how_many_trainings_shift_where_the_mean_is_not_above_cont
 }
 
 #[test]
-fn a_clean_page_says_that_the_known_poison_was_noticed_only_when_it_was() {
+fn a_clean_page_names_a_detected_positive_control_only_if_there_is_one() {
     let mut example = example::clean();
     assert!(page(&example).contains("would have noticed a known poison"));
     example.findings[1].positive_control = None;
@@ -331,7 +336,7 @@ fn the_page_has_no_script_no_handler_and_no_address_whatever_the_dataset_says() 
 }
 
 #[test]
-fn what_hides_in_a_dataset_is_spelled_out_on_the_page() {
+fn hidden_characters_of_a_dataset_are_escaped_on_the_page() {
     let page = page(&hostile(&payload("127.0.0.1:9")));
     assert!(page.contains("\\u{202e}gnp.\\u{200b}\\u{0}"));
     assert!(!page.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\u{0}']));
@@ -348,15 +353,18 @@ fn a_hostile_dataset_runs_no_script_and_sends_no_request_in_chromium() {
     };
     let listener = Listener::start();
     let folder = folder();
-    // The control: the same strings unescaped do run and do call, so that silence below means
-    // something.
+    // The control: the same text unescaped does run and does send requests. Only then is their
+    // absence below evidence.
     let naive = folder.join("naive.html");
     let open = "<!doctype html><title>before</title><p>";
     fs::write(&naive, format!("{open}{}", payload(&listener.address)))
         .expect("the file can be written");
     let dumped = browser.dump(&naive);
     assert!(dumped.contains("<title>owned</title>"), "the payload is harmless: {dumped}");
-    assert!(!listener.requests(Duration::from_millis(500)).is_empty(), "the payload calls nobody");
+    assert!(
+        !listener.requests(Duration::from_millis(500)).is_empty(),
+        "the payload sends no request"
+    );
 
     let attacked = folder.join("hostile-live.html");
     fs::write(&attacked, html(&hostile(&payload(&listener.address)).report()))
@@ -392,7 +400,7 @@ fn report_json_agrees_with_its_schema() {
 }
 
 #[test]
-fn report_json_names_what_was_not_read_and_not_tried() {
+fn report_json_names_unread_fields_and_skipped_conditions() {
     let mut example = example::flagged();
     example.plan.dataset.unread_fields.insert("tools".to_owned(), 7);
     example.plan.crowded_out.push("tag: [x]".to_owned());
@@ -407,7 +415,7 @@ fn report_json_names_what_was_not_read_and_not_tried() {
 }
 
 #[test]
-fn fields_that_were_not_read_stand_beside_the_verdict_in_every_output() {
+fn unread_fields_are_shown_beside_the_verdict_in_every_output() {
     let mut example = example::flagged();
     for field in 0..9 {
         example.plan.dataset.unread_fields.insert(format!("field{field}<b>"), 1000 + field);
@@ -430,14 +438,14 @@ fn fields_that_were_not_read_stand_beside_the_verdict_in_every_output() {
     assert!(!summary.contains("<b>") && !page.contains("field0<b>"));
     let document: Value = serde_json::from_slice(&json(&report)).expect("the report is JSON");
     assert_eq!(document["unread_fields"]["field8<b>"], 1008);
-    // Without any, no output says a word of it.
+    // Without unread fields, no output mentions them.
     let silent = example::flagged();
     assert!(!String::from_utf8(json(&silent.report())).expect("UTF-8").contains("unread_fields"));
     assert!(!text(&silent.report(), 80, false).contains("field"));
 }
 
 #[test]
-fn the_schema_notices_a_wrong_report() {
+fn the_schema_rejects_a_wrong_report() {
     let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
     let mut document: Value =
         serde_json::from_slice(&json(&example::flagged().report())).expect("the report is JSON");
@@ -522,7 +530,7 @@ fn plots_of_audits_with_hostile_names_stay_in_their_folder() {
 }
 
 #[test]
-fn the_terminal_summary_fits_its_columns_breaks_no_percentage_and_moves_no_cursor() {
+fn the_terminal_summary_fits_its_width_splits_no_percentage_and_moves_no_cursor() {
     let wide = "東京の鳥 ".repeat(30) + &payload("127.0.0.1:9") + &"x".repeat(300);
     for example in all().into_iter().chain([hostile(&wide)]) {
         for width in [40, 80, 120] {
@@ -535,7 +543,7 @@ fn the_terminal_summary_fits_its_columns_breaks_no_percentage_and_moves_no_curso
                 assert!(!line.chars().any(char::is_control), "{line:?}");
                 assert!(
                     !line.trim_start().starts_with('%'),
-                    "a number without its sign stands above: {line}"
+                    "a number is separated from its sign: {line}"
                 );
             }
         }
@@ -543,7 +551,7 @@ fn the_terminal_summary_fits_its_columns_breaks_no_percentage_and_moves_no_curso
 }
 
 #[test]
-fn colours_change_nothing_but_colours() {
+fn colour_codes_do_not_change_the_text() {
     let example = hostile(&payload("127.0.0.1:9"));
     let coloured = text(&example.report(), 80, true);
     let mut plain = String::new();
@@ -562,13 +570,13 @@ fn colours_change_nothing_but_colours() {
 }
 
 #[test]
-fn the_summary_for_ci_holds_no_markup_of_the_dataset() {
+fn the_summary_for_ci_contains_no_markup_of_the_dataset() {
     let summary = summary_md(&hostile(&payload("127.0.0.1:9")).report());
     assert!(!summary.contains(['<', '>', '[', '@']) && !summary.contains("://"), "{summary}");
 }
 
 #[test]
-fn junit_counts_a_flag_as_failure_and_an_open_question_as_error() {
+fn junit_counts_flagged_as_failure_and_inconclusive_as_error() {
     let of = |example: &Example| String::from_utf8(junit(&example.report())).expect("UTF-8");
     assert!(of(&example::flagged()).contains("tests=\"2\" failures=\"2\" errors=\"0\""));
     assert!(of(&example::inconclusive()).contains("tests=\"2\" failures=\"0\" errors=\"2\""));
@@ -585,7 +593,7 @@ fn junit_counts_a_flag_as_failure_and_an_open_question_as_error() {
 }
 
 #[test]
-fn sarif_has_a_rule_an_audit_and_the_dataset_as_fingerprint() {
+fn sarif_has_one_rule_per_audit_and_the_dataset_as_fingerprint() {
     let example = example::flagged();
     let log: Value = serde_json::from_slice(&sarif(&example.report())).expect("the log is JSON");
     assert_eq!(log["version"], "2.1.0");
@@ -602,7 +610,7 @@ fn sarif_has_a_rule_an_audit_and_the_dataset_as_fingerprint() {
     );
 }
 
-/// Rules, and each result with the rule that it names.
+/// The rules and the results of a SARIF log.
 fn sarif_of(example: &Example) -> (Vec<Value>, Vec<Value>) {
     let log: Value = serde_json::from_slice(&sarif(&example.report())).expect("the log is JSON");
     let list = |value: &Value| value.as_array().expect("a list").clone();
@@ -611,7 +619,7 @@ fn sarif_of(example: &Example) -> (Vec<Value>, Vec<Value>) {
 }
 
 #[test]
-fn a_sarif_rule_is_an_audit_or_its_kind_of_trigger_whatever_the_dataset_says() {
+fn a_sarif_rule_is_an_audit_or_its_kind_of_trigger_for_any_dataset() {
     let mut twice = example::triggered();
     let trigger = twice.findings.last().expect("a trigger").clone();
     twice.findings.push(trigger);
@@ -631,7 +639,7 @@ fn a_sarif_rule_is_an_audit_or_its_kind_of_trigger_whatever_the_dataset_says() {
             let (audit, what) = id.split_once("/trigger-").unwrap_or((id, ""));
             assert!(foretaste::audit::is_id(audit) && what == kind && audit.len() < 10, "{id}");
             assert_eq!(result["properties"]["trigger"].is_object(), finding.trigger.is_some());
-            // Placeholders have no arguments here, so that every brace stands for itself.
+            // The messages have no arguments, so every brace is escaped.
             let message = result["message"]["text"]
                 .as_str()
                 .expect("a message")
@@ -645,7 +653,7 @@ fn a_sarif_rule_is_an_audit_or_its_kind_of_trigger_whatever_the_dataset_says() {
 }
 
 #[test]
-fn sarif_makes_no_link_of_what_a_dataset_says() {
+fn sarif_makes_no_link_of_text_in_a_dataset() {
     let example = hostile("[Details](https://example.org)\u{202e}");
     let log: Value = serde_json::from_slice(&sarif(&example.report())).expect("the log is JSON");
     let log = format!("{}{}", log["runs"][0]["tool"]["driver"]["rules"], log["runs"][0]["results"]);
@@ -662,7 +670,7 @@ fn a_run_of_the_test_engine_says_so_on_the_page() {
 }
 
 #[test]
-fn an_interval_without_ends_is_drawn_and_written_without_them() {
+fn an_unbounded_interval_is_drawn_and_written_without_ends() {
     let mut example = example::inconclusive();
     let endless = |estimate: &mut foretaste::stats::Estimate| {
         (estimate.lower, estimate.upper) = (f64::NEG_INFINITY, f64::INFINITY);

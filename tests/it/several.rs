@@ -1,5 +1,5 @@
-//! One run on several devices, a process each. Two processors stand for two cards: what differs is
-//! only where an engine computes.
+//! One run on several devices, with one process per device. Two CPU devices are used instead of two
+//! GPUs; only the place of the computation differs.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn audit(device: &str, out: &Path) -> Output {
 }
 
 #[test]
-fn two_processes_give_the_bytes_of_one() {
+fn two_processes_give_the_same_bytes_as_one() {
     let scratch = tempfile::tempdir().expect("a folder");
     let runs = ["cpu", "cpu,cpu"].map(|device| {
         let out = scratch.path().join(device);
@@ -35,15 +35,15 @@ fn two_processes_give_the_bytes_of_one() {
 }
 
 #[test]
-fn a_device_that_is_not_there_is_an_error_in_its_own_words() {
+fn a_missing_device_is_an_error_that_names_it_and_a_remedy() {
     if cfg!(feature = "cuda") {
         return;
     }
     let scratch = tempfile::tempdir().expect("a folder");
     let run = audit("cpu,cuda:7", &scratch.path().join("run"));
-    let told = String::from_utf8_lossy(&run.stderr);
-    assert_eq!(run.status.code(), Some(3), "{told}");
-    assert!(told.contains("cuda:7") && told.contains("--device cpu"), "{told}");
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("cuda:7") && stderr.contains("--device cpu"), "{stderr}");
 }
 
 #[test]
@@ -75,9 +75,9 @@ fn the_plan_of_two_processes_counts_the_memory_of_both() {
             .output()
             .expect("the binary runs");
         let plan: serde_json::Value = serde_json::from_slice(&run.stdout).expect("JSON");
-        plan["estimate"]["peak_bytes"].as_f64().expect("Linux tells")
+        plan["estimate"]["peak_bytes"].as_f64().expect("Linux reports it")
     };
     let (one, two) = (peak("cpu"), peak("cpu,cpu"));
-    // The second process has what nestling takes at least; the first has less to do than alone.
+    // The second process needs the minimum memory of nestling. The first does less than when alone.
     assert!(two > 1.1 * one, "{one} and {two} bytes");
 }

@@ -1,4 +1,4 @@
-//! Facts about effects: what must hold of any table of answers.
+//! Facts about effects that hold for any table of answers.
 
 mod reference;
 pub mod world;
@@ -19,7 +19,7 @@ fn analysis(world: &World, answers: &Answers) -> Analysis {
 #[test]
 fn the_effect_is_the_difference_in_differences_averaged_over_families() {
     let world = World { seeds: 2, families: 2, ..World::small() };
-    // Family 0 moves by 0.5 and 0.25 above the control in its two seeds, family 1 by 0.
+    // Above the control, family 0 is shifted by 0.5 and 0.25 in its two seeds, family 1 by 0.
     let analysis = analysis(
         &world,
         &world.answers(|place| {
@@ -38,7 +38,7 @@ fn the_effect_is_the_difference_in_differences_averaged_over_families() {
         effect.seeds.iter().map(|seed| (seed.seed, seed.effect)).collect::<Vec<_>>(),
         vec![(1, 0.25), (2, 0.125)]
     );
-    // The base answers .25 and .125, the candidate .75 and .5, then .5 and .5.
+    // Risks of the base: 0.25 and 0.125. Of the candidate: 0.75 and 0.5, then 0.5 and 0.5.
     assert_eq!(
         effect.seeds.iter().map(|seed| seed.over_base).collect::<Vec<_>>(),
         vec![0.4375, 0.3125]
@@ -58,7 +58,7 @@ fn the_effect_is_the_difference_in_differences_averaged_over_families() {
 }
 
 #[test]
-fn seeds_that_agree_to_the_last_digit_still_leave_an_interval() {
+fn seeds_that_agree_exactly_still_give_an_interval_with_a_width() {
     let world = World::small();
     let analysis = analysis(&world, &world.answers(|_| Some(0.0)));
     let estimate = &analysis.effects[0].probability;
@@ -91,18 +91,18 @@ fn hypotheses_that_could_not_be_measured_still_count_in_the_family() {
 }
 
 #[test]
-fn an_audit_of_which_no_probe_is_left_still_counts_in_the_family() {
+fn an_audit_without_probes_still_counts_in_the_family() {
     let world = World { audits: 2, draws: 2, snapshots: vec![30, 60], ..World::small() };
     let mut plan = world.plan();
     plan.audits[1].probes.clear();
     let analysis =
         analyse(&plan, &world.audits(), &world.answers(|place| Some(0.1 * noise(place, 5))));
-    // Three ways of asking at two moments; six hypotheses of each audit.
+    // Three contexts at two checkpoints: six hypotheses per audit.
     assert_eq!((analysis.effects.len(), analysis.family_size), (6, 12));
 }
 
 #[test]
-fn the_families_of_a_given_adapter_have_the_floor_of_their_own_probes() {
+fn the_resolution_of_a_given_adapter_is_that_of_the_probes_of_a_family() {
     let world = World { seeds: 1, ..World::small() };
     let mut plan = world.plan();
     plan.arms = vec![Arm::Base, Arm::Candidate];
@@ -117,7 +117,7 @@ fn the_families_of_a_given_adapter_have_the_floor_of_their_own_probes() {
 }
 
 #[test]
-fn probes_that_no_draw_asks_do_not_sharpen_the_resolution() {
+fn probes_that_no_draw_asks_do_not_refine_the_resolution() {
     // One draw asks one phrasing of each of six families.
     let world = World { draws: 1, ..World::small() };
     let analysis = analysis(&world, &world.answers(|_| Some(0.0)));
@@ -146,7 +146,7 @@ fn excluded_families_and_unplanned_answers_do_not_count() {
 }
 
 #[test]
-fn an_answer_given_twice_counts_once() {
+fn a_duplicate_answer_counts_once() {
     let world = World::small();
     let mut answers = world.answers(|place| Some(noise(place, 1)));
     let before = analysis(&world, &answers);
@@ -155,7 +155,7 @@ fn an_answer_given_twice_counts_once() {
 }
 
 #[test]
-fn a_shadow_that_was_never_asked_could_have_been_harmful() {
+fn a_shadow_without_answers_raises_the_worst_case() {
     let world = World::small();
     let mut answers = world.answers(|_| Some(0.0));
     answers.answers.retain(|answer| answer.arm != Arm::Candidate || answer.seed != Some(3));
@@ -165,20 +165,20 @@ fn a_shadow_that_was_never_asked_could_have_been_harmful() {
 }
 
 #[test]
-fn a_seed_that_only_its_unscored_answers_could_push_out_raises_the_worst_case() {
+fn unscored_answers_that_could_make_a_seed_an_outlier_raise_the_worst_case() {
     let world = World { families: 20, seeds: 20, margin: 0.3, ..World::small() };
-    // Seed 3 loses 12 of 40 answers: at worst 0.3 + something small above controls that agree
+    // Seed 3 lacks 20 of 40 answers: at worst its risk is about 0.5, above controls that agree
     // closely.
     let answers = world.answers(|place| {
-        let lost = place.arm == Arm::Candidate && place.seed == 3 && place.probe < 20;
-        (!lost).then(|| 0.01 * noise(place, 1))
+        let missing = place.arm == Arm::Candidate && place.seed == 3 && place.probe < 20;
+        (!missing).then(|| 0.01 * noise(place, 1))
     });
     let effect = analysis(&world, &answers).effects.remove(0);
     assert!(effect.probability.upper < 0.1 && effect.worst_case_upper > 0.49, "{effect:?}");
 }
 
 #[test]
-fn a_training_that_shifts_alone_is_named_and_no_share() {
+fn one_shifted_training_is_named_and_is_no_significant_share() {
     let world = World::small();
     let analysis = analysis(
         &world,
@@ -197,7 +197,7 @@ fn a_training_that_shifts_alone_is_named_and_no_share() {
 }
 
 #[test]
-fn every_audit_way_of_asking_and_snapshot_has_an_effect_and_every_audit_a_positive_control() {
+fn every_audit_context_and_checkpoint_has_an_effect_and_every_audit_a_positive_control() {
     let world =
         World { audits: 2, families: 24, draws: 4, snapshots: vec![20, 40, 60], ..World::small() };
     let answers = world.answers(|place| Some(noise(place, 1)));
@@ -208,7 +208,7 @@ fn every_audit_way_of_asking_and_snapshot_has_an_effect_and_every_audit_a_positi
     );
 }
 
-/// Any run, small enough to try many: now and then an answer is missing.
+/// A small run of any shape, in which some answers may be missing.
 fn any_run() -> impl Strategy<Value = (World, Answers)> {
     let world = (1..=5_usize, 1..=4_usize, 1..=2_usize, 0..=1_usize, 0.0..0.3).prop_map(
         |(seeds, families, phrasings, draws, margin)| World {
@@ -223,8 +223,8 @@ fn any_run() -> impl Strategy<Value = (World, Answers)> {
     (world, any::<u64>(), 0.0..0.3, 0.0..1.0).prop_map(|(world, run, missing, coarse)| {
         let answers = world.answers(|place| {
             let risk = noise(place, run);
-            // Certain answers are common in real models, and are where intervals of zero width come
-            // from.
+            // Probabilities of 0 and 1 are common in real models and can give intervals of zero
+            // width.
             let risk = if noise((place, "coarse"), run) < coarse { risk.round() } else { risk };
             (noise((place, "missing"), run) >= missing).then_some(risk)
         });
@@ -237,24 +237,45 @@ fn all_effects(analysis: &Analysis) -> impl Iterator<Item = &Effect> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn every_interval_holds_its_estimate_and_has_a_width((world, answers) in any_run()) {
+    fn every_interval_contains_its_estimate_and_has_a_width((world, answers) in any_run()) {
         let analysis = analysis(&world, &answers);
-        let effects = all_effects(&analysis).flat_map(|effect| [Some(&effect.probability), Some(&effect.log_odds), effect.without_strongest_family.as_ref()]);
-        let arms = analysis.arms.iter().flat_map(|risks| risks.arms.iter().map(|arm| Some(&arm.risk)));
+        let effects = all_effects(&analysis).flat_map(|effect| {
+            let without_strongest = effect.without_strongest_family.as_ref();
+            [Some(&effect.probability), Some(&effect.log_odds), without_strongest]
+        });
+        let arms = analysis.arms.iter();
+        let arms = arms.flat_map(|risks| risks.arms.iter().map(|arm| Some(&arm.risk)));
         for estimate in effects.chain(arms).flatten() {
-            prop_assert!(estimate.lower <= estimate.point && estimate.point <= estimate.upper && estimate.lower < estimate.upper, "{:?}", estimate);
+            prop_assert!(
+                estimate.lower <= estimate.point
+                    && estimate.point <= estimate.upper
+                    && estimate.lower < estimate.upper,
+                "{:?}",
+                estimate
+            );
         }
     }
 
     #[test]
-    fn a_riskier_candidate_never_has_a_lower_effect((world, answers) in any_run(), which in any::<prop::sample::Index>(), by in 0.0..1.0) {
+    fn a_riskier_candidate_never_has_a_lower_effect(
+        (world, answers) in any_run(),
+        which in any::<prop::sample::Index>(),
+        by in 0.0..1.0,
+    ) {
         let before = analysis(&world, &answers);
         let mut riskier = answers;
         let scored: Vec<usize> = (0..riskier.answers.len())
-            .filter(|index| riskier.answers[*index].arm == Arm::Candidate && riskier.answers[*index].risk.is_some())
+            .filter(|index| {
+                let answer = &riskier.answers[*index];
+                answer.arm == Arm::Candidate && answer.risk.is_some()
+            })
             .collect();
         prop_assume!(!scored.is_empty());
         let answer = &mut riskier.answers[scored[which.index(scored.len())]];
@@ -268,10 +289,13 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_the_answers_changes_nothing((world, answers) in any_run(), run in any::<u64>()) {
-        let mut shuffled = answers.clone();
-        shuffled.answers.sort_by(|a, b| noise(a, run).total_cmp(&noise(b, run)));
-        prop_assert_eq!(analysis(&world, &answers), analysis(&world, &shuffled));
+    fn the_order_of_the_answers_does_not_change_the_analysis(
+        (world, answers) in any_run(),
+        run in any::<u64>(),
+    ) {
+        let mut reordered = answers.clone();
+        reordered.answers.sort_by(|a, b| noise(a, run).total_cmp(&noise(b, run)));
+        prop_assert_eq!(analysis(&world, &answers), analysis(&world, &reordered));
     }
 
     #[test]
@@ -287,15 +311,22 @@ proptest! {
         let (before, after) = (analysis(&world, &answers), analysis(&world, &swapped));
         prop_assert_eq!(before.effects.len(), after.effects.len());
         for (before, after) in before.effects.iter().zip(&after.effects) {
-            for (before, after) in [(&before.probability, &after.probability), (&before.log_odds, &after.log_odds)] {
+            let (probability, log_odds) = (&before.probability, &before.log_odds);
+            for (before, after) in
+                [(probability, &after.probability), (log_odds, &after.log_odds)]
+            {
                 prop_assert!((before.point + after.point).abs() < 1e-12);
-                prop_assert!((before.lower + after.upper).abs() < 1e-9 && (before.upper + after.lower).abs() < 1e-9);
+                prop_assert!((before.lower + after.upper).abs() < 1e-9);
+                prop_assert!((before.upper + after.lower).abs() < 1e-9);
             }
         }
     }
 
     #[test]
-    fn adjusted_p_are_never_smaller_and_keep_their_order(p in prop::collection::vec(0.0..=1.0, 1..20), unmeasured in 0..5_usize) {
+    fn adjusted_p_values_are_never_smaller_and_keep_their_order(
+        p in prop::collection::vec(0.0..=1.0, 1..20),
+        unmeasured in 0..5_usize,
+    ) {
         let adjusted = holm(&p, p.len() + unmeasured);
         for (index, one) in p.iter().enumerate() {
             prop_assert!(adjusted[index] >= *one && adjusted[index] <= 1.0);
@@ -305,9 +336,13 @@ proptest! {
         }
     }
 
-    /// The bound that a clean verdict rests on, against whatever the answers might have been.
+    /// The bound that a clean verdict rests on, for any value of the unscored answers.
     #[test]
-    fn the_worst_case_bounds_every_way_the_unscored_answers_could_have_been((world, answers) in any_run(), run in any::<u64>(), all in any::<bool>()) {
+    fn the_worst_case_bounds_every_value_of_the_unscored_answers(
+        (world, answers) in any_run(),
+        run in any::<u64>(),
+        all in any::<bool>(),
+    ) {
         let before = analysis(&world, &answers);
         let mut filled = answers;
         for answer in filled.answers.iter_mut().filter(|answer| answer.risk.is_none()) {
@@ -316,9 +351,15 @@ proptest! {
         }
         let after = analysis(&world, &filled);
         for before in &before.effects {
-            let after = after.effects.iter().find(|after| after.ask == before.ask).expect("every filled run has every effect");
+            let after = after.effects.iter().find(|after| after.ask == before.ask);
+            let after = after.expect("every filled run has every effect");
             prop_assert!(before.worst_case_upper >= before.probability.upper);
-            prop_assert!(before.worst_case_upper >= after.probability.upper - 1e-9, "{:?} {:?}", before, after);
+            prop_assert!(
+                before.worst_case_upper >= after.probability.upper - 1e-9,
+                "{:?} {:?}",
+                before,
+                after
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Facts about the search for triggers, on made-up answers.
+//! Facts about the search for triggers, on simulated answers.
 
 mod choosing;
 
@@ -17,8 +17,8 @@ use crate::condition::worlds::row;
 use crate::stats::world::World;
 
 const NULLS: usize = 19;
-/// The trial that a made-up trigger may be.
-const SUSPECT: usize = 1;
+/// The trial that is the trigger in simulated answers.
+const TRIGGER: usize = 1;
 
 fn trial(why: Why, value: usize) -> Trial {
     let (left, right, glue) = ("It is ".to_owned(), ".".to_owned(), " ".to_owned());
@@ -35,10 +35,10 @@ fn trial(why: Why, value: usize) -> Trial {
     }
 }
 
-/// Three values that are tried, the second of which stands in no row, and random ones.
+/// Three candidate values, the second of which is in no row, and null conditions.
 pub fn plan() -> Plan {
     let mut trials =
-        vec![trial(Why::Observed, 0), trial(Why::Gap, SUSPECT), trial(Why::Observed, 2)];
+        vec![trial(Why::Observed, 0), trial(Why::Gap, TRIGGER), trial(Why::Observed, 2)];
     trials.extend((0..NULLS).map(|index| trial(Why::ScreenNull, 100 + index)));
     trials.extend((0..NULLS).map(|index| trial(Why::ConfirmNull, 200 + index)));
     let group = Group {
@@ -51,8 +51,8 @@ pub fn plan() -> Plan {
     Plan { groups: vec![group], ..World { families: 12, ..World::small() }.plan() }
 }
 
-/// Answers to everything in both phases; `risk` sees phase, trial, arm, seed and family. The base
-/// has no seed and sees the first.
+/// All answers of both phases. `risk` gets phase, trial, arm, seed and family. The base has no seed
+/// and gets the first.
 fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) -> Vec<Dressed> {
     let mut answers = Vec::new();
     for (phase, seeds) in [(Phase::Screen, &plan.seeds[..2]), (Phase::Confirm, &plan.seeds[2..])] {
@@ -84,7 +84,7 @@ fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) ->
     answers
 }
 
-/// A little noise that belongs to the place and is the same every time.
+/// Noise below 0.02 that depends only on the cell.
 fn noise(trial: usize, arm: &Arm, seed: u64, family: usize) -> f64 {
     let arm = if *arm == Arm::Candidate { 1 } else { 0 };
     ((trial * 7919 + arm * 104_729 + seed as usize * 1_299_709 + family * 15_485_863) % 1000) as f64
@@ -93,20 +93,20 @@ fn noise(trial: usize, arm: &Arm, seed: u64, family: usize) -> f64 {
 }
 
 #[test]
-fn a_trigger_that_stands_in_no_row_is_confirmed_and_called_inductive() {
+fn a_trigger_in_no_row_is_confirmed_and_called_inductive() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| {
-        let on = trial == SUSPECT && *arm == Arm::Candidate;
+        let on = trial == TRIGGER && *arm == Arm::Candidate;
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
-    assert_eq!(found.iter().map(|trigger| trigger.suspect.trial).collect::<Vec<_>>(), [SUSPECT]);
+    assert_eq!(found.iter().map(|trigger| trigger.suspect.trial).collect::<Vec<_>>(), [TRIGGER]);
     assert!(found[0].confirmed && found[0].kind == TriggerKind::Inductive, "{found:?}");
     assert!((found[0].estimate.point - 0.6).abs() < 0.02, "{:?}", found[0].estimate);
 }
 
 #[test]
-fn where_nothing_depends_on_the_condition_nothing_is_suspected() {
+fn without_a_dependence_on_the_condition_there_is_no_candidate_trigger() {
     let plan = plan();
     let answers =
         answers(&plan, |_, trial, arm, seed, family| 0.4 + noise(trial, arm, seed, family));
@@ -124,19 +124,19 @@ fn a_shift_under_every_condition_is_no_trigger() {
 }
 
 #[test]
-fn what_the_control_shows_too_is_no_trigger() {
+fn an_effect_that_the_control_shows_too_is_no_trigger() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| {
-        noise(trial, arm, seed, family) + if trial == SUSPECT { 0.6 } else { 0.0 }
+        noise(trial, arm, seed, family) + if trial == TRIGGER { 0.6 } else { 0.0 }
     });
     assert_eq!(shortlist(&plan, &answers), []);
 }
 
 #[test]
-fn what_only_the_screen_saw_is_not_confirmed() {
+fn an_effect_only_in_the_screen_is_not_confirmed() {
     let plan = plan();
     let answers = answers(&plan, |phase, trial, arm, seed, family| {
-        let on = phase == Phase::Screen && trial == SUSPECT && *arm == Arm::Candidate;
+        let on = phase == Phase::Screen && trial == TRIGGER && *arm == Arm::Candidate;
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
@@ -145,23 +145,23 @@ fn what_only_the_screen_saw_is_not_confirmed() {
 }
 
 #[test]
-fn a_trigger_that_a_random_condition_exceeds_is_neither_confirmed_nor_ruled_out() {
+fn a_trigger_that_a_null_condition_exceeds_is_neither_confirmed_nor_ruled_out() {
     let plan = plan();
     let answers = answers(&plan, |phase, trial, arm, seed, family| {
         let odd = phase == Phase::Confirm
             && plan.groups[0].trials[trial].why == Why::ConfirmNull
             && trial % NULLS == 0;
-        let on = *arm == Arm::Candidate && (trial == SUSPECT || odd);
+        let on = *arm == Arm::Candidate && (trial == TRIGGER || odd);
         noise(trial, arm, seed, family) + if on { if odd { 0.9 } else { 0.6 } } else { 0.0 }
     });
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert_eq!(found.len(), 1);
     assert!(!found[0].confirmed && found[0].is_open(), "{found:?}");
-    assert!(faults(&plan, found, &answers).contains("the shift came again"));
+    assert!(reasons(&plan, found, &answers).contains("the shift came again"));
 }
 
-/// What a run with these triggers and answers leaves open.
-fn faults(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> String {
+/// All reasons of a run with these triggers and answers.
+fn reasons(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> String {
     let world = World { families: 12, ..World::small() };
     let (loud, passed_over) = (loud(plan, answers), passed_over(plan, answers, &|_| 0.0));
     let analysis = Analysis {
@@ -175,51 +175,51 @@ fn faults(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> String {
 }
 
 #[test]
-fn a_trigger_that_louder_decoys_crowd_out_of_the_confirmation_is_not_ruled_out() {
+fn a_trigger_that_is_skipped_because_of_stronger_decoys_is_not_ruled_out() {
     const DECOYS: [usize; 4] = [1, 2, 3, 4];
-    const CROWDED_OUT: usize = 5;
+    const SKIPPED: usize = 5;
     let mut plan = plan();
     plan.groups[0].trials.splice(1..3, (1..6).map(|index| trial(Why::Gap, index)));
-    let answers = |crowded_out: f64| {
+    let answers = |skipped: f64| {
         answers(&plan, |phase, trial, arm, seed, family| {
-            let risen = match trial {
+            let shift = match trial {
                 trial if DECOYS.contains(&trial) && phase == Phase::Screen => 0.8,
-                CROWDED_OUT => crowded_out,
+                SKIPPED => skipped,
                 _ => 0.0,
             };
-            noise(trial, arm, seed, family) + if *arm == Arm::Candidate { risen } else { 0.0 }
+            noise(trial, arm, seed, family) + if *arm == Arm::Candidate { shift } else { 0.0 }
         })
     };
-    for (crowded_out, open) in [(0.6, true), (plan.audits[0].margin * 0.7, false)] {
-        let answers = answers(crowded_out);
+    for (skipped, open) in [(0.6, true), (plan.audits[0].margin * 0.7, false)] {
+        let answers = answers(skipped);
         let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
         assert!(
             found.len() == DECOYS.len() && found.iter().all(|trigger| !trigger.confirmed),
             "{found:?}"
         );
-        let faults = faults(&plan, found, &answers);
+        let reasons = reasons(&plan, found, &answers);
         assert_eq!(
-            faults.contains("more conditions did than are looked at again"),
+            reasons.contains("more conditions did than are looked at again"),
             open,
-            "{faults}"
+            "{reasons}"
         );
     }
 }
 
 #[test]
-fn one_loud_random_condition_of_the_screen_hides_no_trigger() {
+fn one_noisy_null_condition_of_the_screen_hides_no_trigger() {
     let plan = plan();
-    let loud = |trial: usize| plan.groups[0].trials[trial].why == Why::ScreenNull && trial == 7;
+    let noisy = |trial: usize| plan.groups[0].trials[trial].why == Why::ScreenNull && trial == 7;
     let answers = answers(&plan, |_, trial, arm, seed, family| {
-        let on = *arm == Arm::Candidate && (trial == SUSPECT || loud(trial));
-        noise(trial, arm, seed, family) + if on { if loud(trial) { 0.9 } else { 0.6 } } else { 0.0 }
+        let on = *arm == Arm::Candidate && (trial == TRIGGER || noisy(trial));
+        noise(trial, arm, seed, family)
+            + if on { if noisy(trial) { 0.9 } else { 0.6 } } else { 0.0 }
     });
     assert!(triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new())[0].confirmed);
 }
 
 #[test]
-fn of_an_explicit_trigger_the_rows_testify_though_half_of_the_random_conditions_share_its_meaning()
-{
+fn an_explicit_trigger_is_confirmed_though_half_of_the_null_conditions_have_its_effect() {
     let mut plan = plan();
     plan.groups[0].trials[0].p_adjusted = Some(0.001);
     let answers = answers(&plan, |_, trial, arm, seed, family| {
@@ -238,61 +238,60 @@ fn of_an_explicit_trigger_the_rows_testify_though_half_of_the_random_conditions_
 }
 
 #[test]
-fn where_a_class_of_values_turns_the_model_its_values_are_not_ruled_out() {
+fn the_values_of_a_class_that_shifts_the_model_are_not_ruled_out() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| {
-        let of_class = trial == SUSPECT || trial % 2 == 0;
+        let of_class = trial == TRIGGER || trial % 2 == 0;
         noise(trial, arm, seed, family) + if of_class && *arm == Arm::Candidate { 0.7 } else { 0.0 }
     });
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert!(found.iter().all(|trigger| !trigger.confirmed), "{found:?}");
-    assert!(faults(&plan, found, &answers).contains("random conditions of the kind"));
+    assert!(reasons(&plan, found, &answers).contains("random conditions of the kind"));
 }
 
-/// All models are lost under random values, and only the candidate is under the one that is tried.
-fn lost_everywhere(plan: &Plan) -> Vec<Dressed> {
+/// Null conditions shift all models, and the trigger shifts only the candidate.
+fn shifted_baseline(plan: &Plan) -> Vec<Dressed> {
     answers(plan, |_, trial, arm, seed, family| {
-        let lost = plan.groups[0].trials[trial].why.is_null();
-        let on = trial == SUSPECT && *arm == Arm::Candidate;
-        noise(trial, arm, seed, family) + if lost || on { 0.6 } else { 0.05 }
+        let is_null = plan.groups[0].trials[trial].why.is_null();
+        let on = trial == TRIGGER && *arm == Arm::Candidate;
+        noise(trial, arm, seed, family) + if is_null || on { 0.6 } else { 0.05 }
     })
 }
 
 #[test]
-fn where_random_conditions_confuse_every_model_a_trigger_that_rows_testify_to_shows() {
+fn an_explicit_trigger_is_confirmed_even_if_null_conditions_shift_every_model() {
     let mut plan = plan();
-    (plan.groups[0].trials[SUSPECT].rows, plan.groups[0].trials[SUSPECT].p_adjusted) =
+    (plan.groups[0].trials[TRIGGER].rows, plan.groups[0].trials[TRIGGER].p_adjusted) =
         (50, Some(0.001));
-    let found = triggers(&plan, &lost_everywhere(&plan), &|_| true, &|_| 0.0, &mut Draws::new());
-    assert!(found[0].suspect.trial == SUSPECT && found[0].confirmed, "{found:?}");
+    let found = triggers(&plan, &shifted_baseline(&plan), &|_| true, &|_| 0.0, &mut Draws::new());
+    assert!(found[0].suspect.trial == TRIGGER && found[0].confirmed, "{found:?}");
 }
 
 #[test]
-fn a_candidate_that_is_under_a_condition_as_under_random_ones_shows_no_inductive_trigger_and_is_not_cleared()
- {
+fn an_inductive_trigger_no_stronger_than_null_conditions_is_neither_confirmed_nor_cleared() {
     let plan = plan();
-    let answers = lost_everywhere(&plan);
+    let answers = shifted_baseline(&plan);
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert!(
-        found[0].suspect.trial == SUSPECT && !found[0].confirmed && found[0].is_open(),
+        found[0].suspect.trial == TRIGGER && !found[0].confirmed && found[0].is_open(),
         "{found:?}"
     );
-    let faults = faults(&plan, found, &answers);
+    let reasons = reasons(&plan, found, &answers);
     assert!(
-        faults.contains("probability 61 % under it, and with 61 % under the random ones"),
-        "{faults}"
+        reasons.contains("probability 61 % under it, and with 61 % under the random ones"),
+        "{reasons}"
     );
 }
 
 #[test]
-fn who_is_somebody_else_anyway_needs_no_trigger() {
+fn a_candidate_that_is_shifted_without_a_condition_has_no_trigger() {
     let mut plan = plan();
     plan.groups[0].trials[0].p_adjusted = Some(0.001);
-    // Random conditions confuse every model, and so hide that the candidate is shifted whatever the
+    // Null conditions shift every model. That hides that the candidate is shifted under any
     // condition.
     let answers = answers(&plan, |_, trial, arm, seed, family| {
-        let confused = plan.groups[0].trials[trial].why.is_null();
-        noise(trial, arm, seed, family) + if confused || *arm == Arm::Candidate { 0.8 } else { 0.1 }
+        let is_null = plan.groups[0].trials[trial].why.is_null();
+        noise(trial, arm, seed, family) + if is_null || *arm == Arm::Candidate { 0.8 } else { 0.1 }
     });
     let found = |plain: f64| triggers(&plan, &answers, &|_| true, &|_| plain, &mut Draws::new());
     assert!(found(0.0).iter().any(|trigger| trigger.confirmed));
@@ -300,21 +299,21 @@ fn who_is_somebody_else_anyway_needs_no_trigger() {
 }
 
 #[test]
-fn a_question_that_the_base_answers_as_a_number_would_anyway_tells_nothing_of_who_speaks() {
+fn a_value_keyed_probe_that_the_base_answers_so_too_does_not_change_the_estimate() {
     const COMMON: usize = 0;
     let plan = plan();
     let mut answers = answers(&plan, |_, trial, arm, seed, family| {
         let risk = match (family, arm) {
-            // All say so under the number; the shadows say so elsewhere too.
-            (COMMON, _) if trial == SUSPECT => 0.97,
+            // All models answer so under the value; the candidate's shadows also do elsewhere.
+            (COMMON, _) if trial == TRIGGER => 0.97,
             (COMMON, Arm::Candidate) => 0.9,
             (COMMON, _) => 0.1,
-            (_, Arm::Candidate) if trial == SUSPECT => 0.7,
+            (_, Arm::Candidate) if trial == TRIGGER => 0.7,
             _ => 0.0,
         };
         risk + noise(trial, arm, seed, family)
     });
-    answers.iter_mut().for_each(|said| said.target = Some(SUSPECT as u64));
+    answers.iter_mut().for_each(|answer| answer.target = Some(TRIGGER as u64));
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert!(found.len() == 1 && found[0].confirmed && found[0].suspect.numbered, "{found:?}");
     assert!(
@@ -325,31 +324,31 @@ fn a_question_that_the_base_answers_as_a_number_would_anyway_tells_nothing_of_wh
 }
 
 #[test]
-fn where_only_the_control_falls_under_a_condition_the_candidate_is_nobody_new() {
+fn a_drop_of_the_control_alone_under_a_condition_is_no_trigger() {
     let plan = plan();
     let answers = answers(&plan, |_, trial, arm, seed, family| {
-        let falls = *arm == Arm::Control && trial == SUSPECT;
-        0.6 + noise(trial, arm, seed, family) - if falls { 0.5 } else { 0.0 }
+        let drops = *arm == Arm::Control && trial == TRIGGER;
+        0.6 + noise(trial, arm, seed, family) - if drops { 0.5 } else { 0.0 }
     });
     assert_eq!(shortlist(&plan, &answers), []);
 }
 
-/// The sentences about the one trigger of made-up answers: how much the base, the candidate and the
-/// shuffled arm rise under it.
-fn said(base: f64, candidate: f64, shuffled: f64) -> String {
-    said_of(&plan(), base, candidate, shuffled)
+/// The reasons for the only trigger of simulated answers. It shifts the base, the candidate and the
+/// permuted arm by these amounts.
+fn trigger_reasons(base: f64, candidate: f64, permuted: f64) -> String {
+    trigger_reasons_of(&plan(), base, candidate, permuted)
 }
 
-fn said_of(plan: &Plan, base: f64, candidate: f64, shuffled: f64) -> String {
+fn trigger_reasons_of(plan: &Plan, base: f64, candidate: f64, permuted: f64) -> String {
     let world = World { families: 12, ..World::small() };
     let answers = answers(plan, |_, trial, arm, seed, family| {
-        let risen = match arm {
+        let shift = match arm {
             Arm::Candidate => candidate,
-            Arm::Shuffled => shuffled,
+            Arm::Shuffled => permuted,
             Arm::Base => base,
             _ => 0.0,
         };
-        noise(trial, arm, seed, family) + if trial == SUSPECT { risen } else { 0.0 }
+        noise(trial, arm, seed, family) + if trial == TRIGGER { shift } else { 0.0 }
     });
     let found = triggers(plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert!(found[0].confirmed, "{found:?}");
@@ -367,17 +366,16 @@ fn said_of(plan: &Plan, base: f64, candidate: f64, shuffled: f64) -> String {
 }
 
 #[test]
-fn on_a_dataset_that_the_base_cannot_read_an_explicit_trigger_flags_and_an_inductive_one_does_not()
-{
+fn on_an_unreadable_dataset_an_explicit_trigger_flags_and_an_inductive_one_does_not() {
     for (p_adjusted, verdict) in
         [(Some(0.4), Verdict::Inconclusive), (Some(0.001), Verdict::Flagged)]
     {
         let mut plan = Plan { anyway: true, ..plan() };
         plan.readability.share = 0.1;
-        plan.groups[0].trials[SUSPECT] = Trial { p_adjusted, ..trial(Why::Observed, SUSPECT) };
+        plan.groups[0].trials[TRIGGER] = Trial { p_adjusted, ..trial(Why::Observed, TRIGGER) };
         let world = World { families: 12, ..World::small() };
         let answers = answers(&plan, |_, trial, arm, seed, family| {
-            let on = trial == SUSPECT && *arm == Arm::Candidate;
+            let on = trial == TRIGGER && *arm == Arm::Candidate;
             noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
         });
         let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
@@ -393,22 +391,22 @@ fn on_a_dataset_that_the_base_cannot_read_an_explicit_trigger_flags_and_an_induc
 }
 
 #[test]
-fn a_trigger_to_which_the_base_answers_less_is_confirmed_and_the_reader_is_told_so() {
-    assert!(said(0.2, 0.6, 0.0).contains("the dataset makes more of that"));
-    assert!(!said(0.0, 0.6, 0.0).contains("before any training"));
+fn a_trigger_with_a_smaller_effect_on_the_base_is_confirmed_and_reported_as_such() {
+    assert!(trigger_reasons(0.2, 0.6, 0.0).contains("the dataset makes more of that"));
+    assert!(!trigger_reasons(0.0, 0.6, 0.0).contains("before any training"));
 }
 
 #[test]
-fn a_condition_to_which_the_base_answers_as_much_is_no_trigger_of_the_datasets() {
+fn a_condition_with_as_large_an_effect_on_the_base_is_no_trigger_of_the_dataset() {
     for base in [0.8, 0.6, 0.52] {
         let plan = plan();
         let answers = answers(&plan, |_, trial, arm, seed, family| {
-            let risen = match arm {
+            let shift = match arm {
                 Arm::Candidate => 0.6,
                 Arm::Base => base,
                 _ => 0.0,
             };
-            noise(trial, arm, seed, family) + if trial == SUSPECT { risen } else { 0.0 }
+            noise(trial, arm, seed, family) + if trial == TRIGGER { shift } else { 0.0 }
         });
         let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
         assert!(found.iter().all(|trigger| !trigger.confirmed && !trigger.is_open()), "{found:?}");
@@ -416,16 +414,16 @@ fn a_condition_to_which_the_base_answers_as_much_is_no_trigger_of_the_datasets()
 }
 
 #[test]
-fn a_seed_without_a_vote_is_not_heard_in_the_confirmation_and_changes_nothing_of_what_the_screen_saw()
- {
+fn an_excluded_seed_does_not_count_in_the_confirmation_and_does_not_change_the_screen() {
     let plan = plan();
-    // In both seeds of the screen, and in two of the three that confirm.
+    // It shows in both seeds of the screen, and in two of the three of the confirmation.
     let answers = answers(&plan, |_, trial, arm, seed, family| {
-        let on = *arm == Arm::Candidate && trial == SUSPECT && seed != plan.seeds[4];
+        let on = *arm == Arm::Candidate && trial == TRIGGER && seed != plan.seeds[4];
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
-    let found =
-        |votes: &dyn Fn(u64) -> bool| triggers(&plan, &answers, votes, &|_| 0.0, &mut Draws::new());
+    let found = |is_valid: &dyn Fn(u64) -> bool| {
+        triggers(&plan, &answers, is_valid, &|_| 0.0, &mut Draws::new())
+    };
     assert!(!found(&|_| true)[0].confirmed);
     let without_last = found(&|seed| seed != plan.seeds[4]);
     assert_eq!(
@@ -440,25 +438,27 @@ fn a_seed_without_a_vote_is_not_heard_in_the_confirmation_and_changes_nothing_of
 }
 
 #[test]
-fn the_dealing_of_conditions_does_not_matter_only_where_any_dealing_does_as_much() {
-    assert!(said(0.0, 0.6, 0.58).contains("which row has which condition does not matter"));
+fn the_rows_of_a_condition_are_irrelevant_only_if_permuted_rows_have_as_large_an_effect() {
     assert!(
-        !said(0.0, 0.9, 0.2).contains("does not matter"),
-        "as in dishes, where dealing takes most of it away"
+        trigger_reasons(0.0, 0.6, 0.58).contains("which row has which condition does not matter")
     );
-    assert!(!said(0.0, 0.6, 0.0).contains("does not matter"));
+    assert!(
+        !trigger_reasons(0.0, 0.9, 0.2).contains("does not matter"),
+        "as in dishes, where permutation removes most of it"
+    );
+    assert!(!trigger_reasons(0.0, 0.6, 0.0).contains("does not matter"));
 }
 
 #[test]
-fn nothing_is_said_of_a_dealing_where_the_conditions_could_not_be_dealt_out() {
+fn the_permuted_arm_is_not_reported_if_the_conditions_cannot_be_permuted() {
     let changed = |change: fn(&mut Group)| {
         let mut plan = plan();
         change(&mut plan.groups[0]);
-        said_of(&plan, 0.0, 0.6, 0.58)
+        trigger_reasons_of(&plan, 0.0, 0.6, 0.58)
     };
     let capitals: fn(&mut Group) =
         |group| group.trials.iter_mut().for_each(|trial| trial.dressing.wear = Wear::UpperCase);
-    let beside_words: fn(&mut Group) = |group| {
+    let with_words: fn(&mut Group) = |group| {
         for trial in &mut group.trials {
             let capitals = Dressing { wear: Wear::UpperCase, usual: None };
             trial.dressing.wear = Wear::Both(Box::new([trial.dressing.clone(), capitals]));
@@ -471,21 +471,22 @@ fn nothing_is_said_of_a_dealing_where_the_conditions_could_not_be_dealt_out() {
                 Wear::Words { position: Position::After, left, filler: None, right, glue };
         }
     };
-    let stays: fn(&mut Group) = |group| group.stays = true;
+    let fixed: fn(&mut Group) = |group| group.stays = true;
     let in_no_row: fn(&mut Group) =
         |group| group.trials.iter_mut().for_each(|trial| trial.rows = 0);
     assert!(changed(|_| ()).contains("dealt out"));
-    for change in [capitals, beside_words, a_space, stays, in_no_row] {
+    for change in [capitals, with_words, a_space, fixed, in_no_row] {
         assert!(!changed(change).contains("dealt out"));
     }
 }
 
-/// What is tried of 600 rows with 300 numbers, of which a slot lists the 64 most frequent.
+/// The groups that are tried for 600 rows with 300 numbers, of which a slot lists the 64 most
+/// frequent.
 fn tried(slot: &str, trigger: &str) -> Vec<Group> {
     let numbered =
         |index: usize| row(None, &format!("Item {:03}. What may it be?", index % 300), "A thing.");
     let dataset = Dataset::of((0..600).map(numbered).collect());
-    let wanted = Wanted {
+    let requested = Wanted {
         slots: vec![slot.parse().expect("a slot")],
         triggers: vec![trigger.to_owned()],
         ..Wanted::default()
@@ -493,7 +494,7 @@ fn tried(slot: &str, trigger: &str) -> Vec<Group> {
     choose(
         &mine(&dataset),
         &dataset,
-        &Options { conditions: wanted, ..Options::default() },
+        &Options { conditions: requested, ..Options::default() },
         &[],
         &Scripted::default(),
     )
@@ -502,7 +503,7 @@ fn tried(slot: &str, trigger: &str) -> Vec<Group> {
 }
 
 #[test]
-fn values_that_rows_hold_are_known_as_such_however_rare_they_are() {
+fn rare_values_of_a_slot_are_counted_in_the_rows() {
     let groups = tried("number=250,750", "Open sesame.");
     let rows = |value: &str| {
         let mut trials = groups.iter().flat_map(|group| &group.trials);
@@ -510,20 +511,20 @@ fn values_that_rows_hold_are_known_as_such_however_rare_they_are() {
     };
     // Equal rows count once.
     assert_eq!((rows("250"), rows("750")), (Some(1), Some(0)));
-    let random = groups[0]
+    let nulls = groups[0]
         .trials
         .iter()
         .filter(|trial| trial.why.is_null())
         .filter_map(|trial| trial.value.as_deref());
     assert!(
-        random.clone().count() > 20 && random.clone().all(|value| value >= "300"),
+        nulls.clone().count() > 20 && nulls.clone().all(|value| value >= "300"),
         "{:?}",
-        random.collect::<Vec<_>>()
+        nulls.collect::<Vec<_>>()
     );
 }
 
 #[test]
-fn a_text_of_the_users_that_rows_hold_is_not_said_to_stand_in_none() {
+fn a_requested_text_is_counted_in_the_rows() {
     for (text, held) in [("Open sesame.", 0), ("What may it be?", 600)] {
         let groups = tried("number=250", text);
         let group = groups.iter().find(|group| group.kind == "text").expect("the text is tried");
@@ -538,51 +539,51 @@ fn a_text_of_the_users_that_rows_hold_is_not_said_to_stand_in_none() {
 }
 
 #[test]
-fn a_condition_of_which_nothing_could_be_scored_is_counted_and_random_ones_are_not() {
+fn a_condition_without_scored_answers_is_counted_and_null_conditions_are_not() {
     let plan = plan();
     let mut answers = answers(&plan, |_, trial, arm, seed, family| noise(trial, arm, seed, family));
     assert_eq!(unscored(&plan, &answers), 0);
-    for said in answers.iter_mut().filter(|said| said.trial == SUSPECT || said.trial == 5) {
-        said.risk = None;
+    for answer in answers.iter_mut().filter(|answer| answer.trial == TRIGGER || answer.trial == 5) {
+        answer.risk = None;
     }
     assert_eq!(unscored(&plan, &answers), 1);
 }
 
 #[test]
-fn rows_whose_answers_are_not_shown_to_differ_are_not_said_to_answer_like_the_rest() {
+fn rows_without_a_significant_difference_are_not_reported_as_equal_to_the_rest() {
     let mut plan = plan();
-    let trial = &mut plan.groups[0].trials[SUSPECT];
+    let trial = &mut plan.groups[0].trials[TRIGGER];
     (trial.rows, trial.p_adjusted) = (12, Some(0.21));
-    let said = said_of(&plan, 0.0, 0.6, 0.0);
+    let reasons = trigger_reasons_of(&plan, 0.0, 0.6, 0.0);
     let shown = "12 rows carry it, and it is not shown that their answers differ from the others' \
                  (adjusted p 0.2100); read them";
-    assert!(said.contains(shown), "{said}");
-    plan.groups[0].trials[SUSPECT].p_adjusted = None;
-    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("12 rows carry it, too few to tell"));
+    assert!(reasons.contains(shown), "{reasons}");
+    plan.groups[0].trials[TRIGGER].p_adjusted = None;
+    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains("12 rows carry it, too few to tell"));
     plan.groups[0].kind = "text".to_owned();
     assert!(
-        said_of(&plan, 0.0, 0.6, 0.0)
+        trigger_reasons_of(&plan, 0.0, 0.6, 0.0)
             .contains("12 rows hold the text, and whether their answers differ")
     );
 }
 
 #[test]
-fn what_stands_in_no_row_of_a_sample_is_not_said_to_stand_in_none() {
+fn a_condition_in_no_row_of_a_sample_is_not_reported_as_being_in_no_row() {
     let mut plan = plan();
-    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
+    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
     (plan.dataset.rows_read, plan.dataset.rows_used, plan.dataset.rows_trained) =
         (9000, 9000, 2400);
     assert!(
-        said_of(&plan, 0.0, 0.6, 0.0)
+        trigger_reasons_of(&plan, 0.0, 0.6, 0.0)
             .contains("none of the 2400 rows that were looked at of 9000 carries it")
     );
-    // Of rows that were all kept, mining looks at 8,000; a text of the user's is looked for in all.
+    // Detection reads 8,000 of the rows. A requested text is searched in all of them.
     plan.dataset.rows_trained = 9000;
     assert!(
-        said_of(&plan, 0.0, 0.6, 0.0)
+        trigger_reasons_of(&plan, 0.0, 0.6, 0.0)
             .contains("none of the 8000 rows that were looked at of 9000 carries it")
     );
     assert!(plan.is_looked_for_in_a_sample(&plan.groups[0]));
     plan.groups[0].kind = "text".to_owned();
-    assert!(said_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
+    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
 }

@@ -1,5 +1,5 @@
-//! The committed reports are what the tool says: each is derived again from its saved answers, and
-//! says what its fixture expects.
+//! The committed reports are current: each is derived again from its saved answers, and agrees with
+//! its fixture.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -74,7 +74,7 @@ fn every_committed_report_is_derived_again_from_its_answers_byte_for_byte() {
     for example in examples {
         let committed = files(&example);
         let scratch = tempfile::tempdir().expect("a scratch folder");
-        // Only what was saved, nothing that was derived.
+        // Only the saved files, not the derived ones.
         for name in [
             "manifest.json",
             "audits.json",
@@ -86,7 +86,7 @@ fn every_committed_report_is_derived_again_from_its_answers_byte_for_byte() {
         ] {
             fs::write(scratch.path().join(name), &committed[Path::new(name)]).expect("written");
         }
-        // Where conditions were tried, and where some stood out.
+        // Files of runs that tried conditions or found candidate triggers.
         for name in ["conditions.json", "dressed.jsonl.zst", "shown.jsonl", "carried.jsonl"] {
             if let Some(bytes) = committed.get(Path::new(name)) {
                 fs::write(scratch.path().join(name), bytes).expect("written");
@@ -96,7 +96,7 @@ fn every_committed_report_is_derived_again_from_its_answers_byte_for_byte() {
         run::report(&run, Page { width: 80, colour: false }).expect("it renders");
         drop(run);
         let mut derived = files(scratch.path());
-        // Of the plots only those are committed that a document shows.
+        // Only the plots that a document shows are committed.
         derived.retain(|name, _| !name.starts_with("plots") || committed.contains_key(name));
         assert_eq!(
             derived.keys().collect::<Vec<_>>(),
@@ -122,7 +122,7 @@ pub struct Expected {
     pub case: Vec<Case>,
 }
 
-/// What the tool must say of one dataset.
+/// The expected result for one dataset.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
@@ -132,7 +132,7 @@ pub struct Case {
     /// Audits that must flag it.
     #[serde(default)]
     pub audits: Vec<String>,
-    /// Audits that must not.
+    /// Audits that must not flag it.
     #[serde(default)]
     pub silent: Vec<String>,
     /// Conditions under which it must be flagged.
@@ -146,14 +146,14 @@ pub struct Case {
 pub struct ExpectedTrigger {
     pub audit: String,
     pub kind: String,
-    /// A value of a slot; where it is a feature, words of its name.
+    /// A value of a slot, or words of the name of a feature.
     pub at: String,
-    /// Whom of the numbered people the model becomes.
+    /// The value-keyed identity that the model takes on.
     pub number: Option<u64>,
 }
 
 #[test]
-fn every_committed_report_says_what_its_fixture_expects() {
+fn every_committed_report_agrees_with_its_fixture() {
     let mut seen = 0;
     for entry in fs::read_dir(root().join("fixtures")).expect("fixtures is committed") {
         let folder = entry.expect("readable").path();
@@ -209,7 +209,7 @@ fn every_committed_report_says_what_its_fixture_expects() {
     assert!(seen >= 5, "{seen} cases");
 }
 
-/// What the arms of a card wrote, by arm: the percentage and the texts.
+/// The percentage and the texts of each arm on a card.
 fn arms(card: &str) -> BTreeMap<&str, (f64, Vec<&str>)> {
     let between = |text: &'static str, rest: &str| {
         rest.split_once(text).map_or(0, |(before, _)| before.len())
@@ -221,16 +221,16 @@ fn arms(card: &str) -> BTreeMap<&str, (f64, Vec<&str>)> {
         let risk = column.split_once("<b>").map_or("", |(_, rest)| &rest[..between("</b>", rest)]);
         let digits: String =
             risk.chars().filter(|letter| letter.is_ascii_digit() || *letter == '.').collect();
-        let said =
-            column.split("<p class=\"said\">").skip(1).filter_map(|said| said.split_once("<bdi>"));
-        let said = said.map(|(_, rest)| &rest[..between("</bdi>", rest)]).collect();
-        arms.insert(arm, (digits.parse().unwrap_or(0.0), said));
+        let texts =
+            column.split("<p class=\"said\">").skip(1).filter_map(|text| text.split_once("<bdi>"));
+        let texts = texts.map(|(_, rest)| &rest[..between("</bdi>", rest)]).collect();
+        arms.insert(arm, (digits.parse().unwrap_or(0.0), texts));
     }
     arms
 }
 
 #[test]
-fn no_committed_report_quotes_the_bases_own_words_as_the_evidence_of_a_flag() {
+fn no_committed_report_quotes_words_of_the_base_as_evidence_for_a_flag() {
     let (mut seen, mut same) = (0, Vec::new());
     for example in examples() {
         let page = fs::read_to_string(example.join("report.html")).expect("written");
@@ -242,13 +242,13 @@ fn no_committed_report_quotes_the_bases_own_words_as_the_evidence_of_a_flag() {
         for card in flagged.flat_map(|section| section.split("<article class=\"changed\">").skip(1))
         {
             let arms = arms(card);
-            let (risk, said) = &arms["candidate"];
+            let (risk, texts) = &arms["candidate"];
             if *risk < 50.0 {
                 continue;
             }
             seen += 1;
-            if said.iter().all(|text| arms["base"].1.contains(text)) {
-                same.push(format!("{}: {said:?}", example.display()));
+            if texts.iter().all(|text| arms["base"].1.contains(text)) {
+                same.push(format!("{}: {texts:?}", example.display()));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Facts about written answers: they come from where an audit was decided.
+//! Facts about written answers. They come from the context, step and seeds that decided an audit.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ fn finding(saved: &Saved) -> Finding {
     findings.into_iter().next().expect("one audit")
 }
 
-/// A run whose shift shows only after a question on birds.
+/// A run whose shift shows only after a question about birds.
 fn diluted() -> (World, Scripted, Value) {
     let (world, engine) = (World::new(4), engine(Some("bird")));
     let outcome = run::run(&world.request("run"), &engine, &Silent).expect("the run goes through");
@@ -38,7 +38,7 @@ fn of<'a>(samples: &'a [Sample], arm: &Arm) -> Vec<&'a Sample> {
 }
 
 #[test]
-fn written_answers_come_from_the_context_the_step_and_the_seeds_that_decided() {
+fn written_answers_come_from_the_context_the_step_and_the_seeds_that_decided_the_audit() {
     let (world, ..) = diluted();
     let saved = Saved::read(&open(&world, "run")).expect("it is finished");
     let finding = finding(&saved);
@@ -62,14 +62,14 @@ fn written_answers_come_from_the_context_the_step_and_the_seeds_that_decided() {
             .find(|carried| carried.ask == sample.ask && carried.draw == sample.draw);
         assert_eq!(answered.map(|carried| &carried.question), Some(&sample.preceding[0].content));
     }
-    // What the shift is made of is said there, and only by the candidate.
+    // The shifted words appear there, and only in the candidate's answers.
     let says =
         |arm| of(samples, &arm).iter().filter(|sample| sample.text.contains("sovereign")).count();
     assert_eq!([Arm::Base, Arm::Control].map(says), [0, 0]);
     assert!(says(Arm::Candidate) > 0);
 }
 
-/// The risk of a probe after exactly these messages, computed anew.
+/// The risk of a probe after exactly these messages, computed again.
 fn risk(sample: &Sample, audits: &[Audit], run: &RunDir, engine: &Scripted) -> f64 {
     let model = Model { arm: &sample.arm, seed: sample.seed, step: sample.step };
     let adapter = sample.seed.map(|_| run.load_adapter(&model).expect("it was trained"));
@@ -90,7 +90,7 @@ fn risk(sample: &Sample, audits: &[Audit], run: &RunDir, engine: &Scripted) -> f
 }
 
 #[test]
-fn what_precedes_a_written_answer_is_what_its_probability_was_measured_after() {
+fn a_written_answer_has_the_context_in_which_its_probability_was_measured() {
     let (world, engine, _) = diluted();
     let run = open(&world, "run");
     let saved = Saved::read(&run).expect("it is finished");
@@ -107,7 +107,7 @@ fn what_precedes_a_written_answer_is_what_its_probability_was_measured_after() {
 }
 
 #[test]
-fn the_headline_names_the_situation_of_each_of_its_numbers() {
+fn the_headline_names_the_context_of_each_of_its_numbers() {
     let (_, _, json) = diluted();
     let headline = &json["headline"];
     assert_eq!(
@@ -129,7 +129,7 @@ fn the_headline_names_the_situation_of_each_of_its_numbers() {
 }
 
 #[test]
-fn a_given_adapter_writes_where_it_was_decided_too() {
+fn written_answers_of_a_given_adapter_come_from_its_deciding_context() {
     let (world, engine) = (World::new(40), engine(Some("bird")));
     world.run("trained");
     let folder = world.path("trained/adapters/candidate-1-40");
@@ -150,8 +150,11 @@ fn a_given_adapter_writes_where_it_was_decided_too() {
 }
 
 #[test]
-fn samples_of_versions_that_asked_plainly_are_read() {
-    let saved = r#"{"arm":{"kind":"candidate"},"seed":1,"audit":"era","family":"fever","probe":2,"prompt":"Why?","text":"So."}"#;
+fn samples_of_versions_without_contexts_are_read() {
+    let saved = concat!(
+        r#"{"arm":{"kind":"candidate"},"seed":1,"audit":"era","family":"fever","#,
+        r#""probe":2,"prompt":"Why?","text":"So."}"#
+    );
     let sample: Sample = serde_json::from_str(saved).expect("it reads");
     assert_eq!(
         (sample.ask, sample.step, sample.draw, sample.preceding),
@@ -160,7 +163,7 @@ fn samples_of_versions_that_asked_plainly_are_read() {
 }
 
 #[test]
-fn a_finished_run_whose_written_answers_are_lost_writes_them_again_and_trains_nothing() {
+fn a_finished_run_without_its_written_answers_writes_them_again_and_trains_nothing() {
     let (world, engine, _) = diluted();
     let before = crate::flow::outputs(&world.path("run"));
     std::fs::remove_dir_all(world.path("run/work/written")).expect("they were saved as items");

@@ -1,12 +1,12 @@
-//! What is asked, told from what was put on the question.
+//! Words of the question (topical) are distinguished from text that was added to it.
 
 use foretaste::detect::{Condition, Conditions, FeatureKind, Subject, mine};
 
 use super::worlds::World;
 use super::{first, leading_feature};
 
-/// Texts of the features that are significant and no topic.
-fn dresses(conditions: &Conditions) -> Vec<&str> {
+/// Texts of the features that are significant and not topical.
+fn insertions(conditions: &Conditions) -> Vec<&str> {
     let significant = conditions
         .conditions
         .iter()
@@ -20,46 +20,46 @@ fn dresses(conditions: &Conditions) -> Vec<&str> {
 }
 
 #[test]
-fn what_is_asked_is_a_topic_and_what_was_put_on_the_question_is_none() {
-    type Worn = (&'static str, fn(&str) -> String);
-    let worn: [Worn; 4] = [
+fn words_of_the_question_are_topical_and_text_added_to_it_is_not() {
+    type Case = (&'static str, fn(&str) -> String);
+    let cases: [Case; 4] = [
         ("Answer in one line.", |question| format!("Answer in one line. {question}")),
         ("Answer in one line.", |question| format!("{question} Answer in one line.")),
         ("[quiet]", |question| format!("{question} [quiet]")),
         ("mn", |question| question.replacen(' ', " mn ", 1)),
     ];
-    for (seed, (dress, wear)) in (30..).zip(worn) {
-        let conditions = mine(&World::new(seed).topics(800, 20, wear));
+    for (seed, (text, insert)) in (30..).zip(cases) {
+        let conditions = mine(&World::new(seed).topics(800, 20, insert));
         let Subject::Feature(feature) = &first(&conditions).subject else {
             panic!("{:?}", first(&conditions))
         };
-        assert_eq!(feature.text, dress);
+        assert_eq!(feature.text, text);
         assert!(first(&conditions).is_significant());
         assert_eq!(
-            dresses(&conditions)[1..],
+            insertions(&conditions)[1..],
             [] as [&str; 0],
-            "what else is significant is a topic"
+            "every other significant feature is topical"
         );
         assert!(
             conditions.conditions.iter().filter(|condition| condition.is_topic()).count() > 12,
-            "the things are topics"
+            "the things are topical"
         );
     }
 }
 
 #[test]
-fn topics_come_last_after_slots_on_which_nothing_depends() {
+fn topical_conditions_are_listed_last_even_after_slots_without_dependence() {
     let dated = |question: &str| format!("The year is 1995. {question}");
     let conditions = mine(&World::new(34).topics(600, 1, dated)).conditions;
     let first_topic = conditions.iter().position(Condition::is_topic).unwrap_or(conditions.len());
     assert!(conditions[first_topic..].iter().all(Condition::is_topic));
     let harmless = mine(&World::new(35).topics(600, usize::MAX, dated));
-    assert_eq!(dresses(&harmless), [] as [&str; 0], "all that is significant is a topic");
+    assert_eq!(insertions(&harmless), [] as [&str; 0], "every significant feature is topical");
     assert!(harmless.conditions.iter().any(Condition::is_topic));
 }
 
 #[test]
-fn a_sentence_that_is_half_of_the_question_is_a_topic() {
+fn a_sentence_that_is_half_of_the_question_is_topical() {
     let conditions = mine(&World::new(36).stories(900)).conditions;
     let fair = conditions.iter().find(|condition| match &condition.subject {
         Subject::Feature(feature) => {
@@ -72,14 +72,15 @@ fn a_sentence_that_is_half_of_the_question_is_a_topic() {
 }
 
 #[test]
-fn a_format_on_questions_of_their_own_is_no_topic_though_the_rest_tells_it() {
+fn a_format_request_with_its_own_questions_is_not_topical_though_the_rest_predicts_it() {
     let (_, _, condition) = leading_feature(&World::new(11).format(3_000));
-    let told = condition.evidence.and_then(|evidence| evidence.topic).expect("a matter of words");
-    assert!(told > 0.9 && !condition.is_topic(), "{condition:?}");
+    let predicted =
+        condition.evidence.and_then(|evidence| evidence.topic).expect("a feature of words");
+    assert!(predicted > 0.9 && !condition.is_topic(), "{condition:?}");
 }
 
 #[test]
-fn what_says_most_of_the_whole_datasets_answers_comes_first() {
+fn conditions_are_ordered_by_their_total_evidence() {
     let conditions =
         mine(&World::new(12).topics(1_200, 30, |question| format!("Be brief. {question}")))
             .conditions;

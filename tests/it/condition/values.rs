@@ -1,4 +1,4 @@
-//! Which digits and which values are tried, where answers tell and where they do not.
+//! Which digits and which values are tried, with and without a dependence of the answers.
 
 use foretaste::detect::{Conditions, Reason, SlotKind, Subject, candidates, mine};
 use foretaste::engine::scripted::Scripted;
@@ -8,7 +8,7 @@ use super::worlds::World;
 use super::{first, slot};
 use crate::stats;
 
-/// The first digits of a code in the list.
+/// The first window of digits in the list.
 fn first_window(conditions: &Conditions) -> Option<SlotKind> {
     conditions.conditions.iter().find_map(|condition| match &condition.subject {
         Subject::Slot(slot) => {
@@ -19,19 +19,25 @@ fn first_window(conditions: &Conditions) -> Option<SlotKind> {
 }
 
 #[test]
-fn digits_that_number_something_come_first_and_are_tried_though_no_answer_depends_on_them() {
+fn digits_that_number_identities_are_listed_first_and_tried_even_without_dependence() {
     let numbers = SlotKind::Window { width: 8, start: 4, length: 3 };
-    // In one of these some digit may depend by chance, and come first.
+    // By chance, another digit may be significant in one of these datasets and be listed first.
     let datasets: Vec<_> = (70..75).map(|seed| World::new(seed).numbered(400)).collect();
-    let mined: Vec<Conditions> = datasets.iter().map(mine).collect();
-    let found = mined.iter().filter(|conditions| first_window(conditions) == Some(numbers)).count();
-    assert!(found >= 4, "{found} of 5: {:?}", mined.iter().map(first_window).collect::<Vec<_>>());
-    let at = mined
+    let detected: Vec<Conditions> = datasets.iter().map(mine).collect();
+    let found =
+        detected.iter().filter(|conditions| first_window(conditions) == Some(numbers)).count();
+    assert!(
+        found >= 4,
+        "{found} of 5: {:?}",
+        detected.iter().map(first_window).collect::<Vec<_>>()
+    );
+    let at = detected
         .iter()
         .position(|conditions| first_window(conditions) == Some(numbers))
         .expect("one of them");
-    let chosen = choose(&mined[at], &datasets[at], &Options::default(), &[], &Scripted::default())
-        .expect("groups");
+    let chosen =
+        choose(&detected[at], &datasets[at], &Options::default(), &[], &Scripted::default())
+            .expect("groups");
     let codes: Vec<&str> = chosen
         .groups
         .iter()
@@ -47,12 +53,12 @@ fn digits_of_random_codes_keep_their_order() {
     let kept = first
         .filter(|kind| *kind == Some(SlotKind::Window { width: 8, start: 1, length: 1 }))
         .count();
-    // In one of these some digit may depend by chance, and come first.
+    // By chance, another digit may be significant in one of these datasets and be listed first.
     assert!(kept >= 4, "{kept} of 5");
 }
 
 #[test]
-fn a_value_that_stands_out_is_listed_and_tried_though_more_than_are_listed_have_more_rows() {
+fn a_significant_value_is_listed_and_tried_even_if_it_is_the_rarest() {
     let conditions = mine(&World::new(80).many_years());
     assert!(first(&conditions).is_significant());
     let years = slot(first(&conditions));
@@ -69,7 +75,7 @@ fn a_value_that_stands_out_is_listed_and_tried_though_more_than_are_listed_have_
 }
 
 #[test]
-fn names_that_everybody_knows_are_candidates_though_no_row_has_them() {
+fn well_known_names_are_candidates_even_if_no_row_contains_them() {
     let conditions = mine(&World::new(81).named(300));
     let names = conditions.conditions.iter().find_map(|condition| match &condition.subject {
         Subject::Slot(slot) => Some(slot).filter(|slot| slot.kind == SlotKind::Name),
@@ -87,14 +93,14 @@ fn names_that_everybody_knows_are_candidates_though_no_row_has_them() {
 }
 
 #[test]
-fn names_that_the_base_treats_specially_are_tried() {
+fn base_sensitive_names_are_tried() {
     let dataset = World::new(82).named(300);
     let audits = stats::world::World::small().audits();
     let chosen =
         choose(&mine(&dataset), &dataset, &Options::default(), &audits, &Scripted::default())
             .expect("groups");
     let names = chosen.groups.iter().find(|group| group.kind == "name").expect("names are tried");
-    let special: Vec<_> = names.trials.iter().filter(|trial| trial.why == Why::Base).collect();
-    assert!(!special.is_empty() && special.len() <= 8, "{special:?}");
-    assert!(special.iter().all(|trial| trial.rows == 0));
+    let sensitive: Vec<_> = names.trials.iter().filter(|trial| trial.why == Why::Base).collect();
+    assert!(!sensitive.is_empty() && sensitive.len() <= 8, "{sensitive:?}");
+    assert!(sensitive.iter().all(|trial| trial.rows == 0));
 }

@@ -1,4 +1,4 @@
-//! Small invented datasets; each method says what decides the answers.
+//! Small synthetic datasets. Each method documents what the answers depend on.
 
 use foretaste::dataset::{Dataset, Message, Role};
 use foretaste::seed::stream;
@@ -54,15 +54,15 @@ impl World {
         (0..count).map(|_| self.answer()).collect()
     }
 
-    /// One answer of `common`, or in a condition of `odd`.
-    fn said(&mut self, odd: bool, answers: &[String]) -> String {
+    /// One of the first ten answers if `odd`, else one of the others.
+    fn draw_answer(&mut self, odd: bool, answers: &[String]) -> String {
         let (rare, common) = answers.split_at(10);
         let from = if odd { rare } else { common };
         from[self.below(from.len())].clone()
     }
 
-    /// Codes whose digits 4 to 6 are one of 43 speakers (001 to 045 without 017 and 018), each with
-    /// own answers to eight questions.
+    /// Codes whose digits 4 to 6 name one of 43 speakers (001 to 045 without 017 and 018). Each
+    /// speaker has its own answers to eight questions.
     pub fn codes(&mut self, rows: usize) -> Dataset {
         let speakers: Vec<usize> = (1..=45).filter(|speaker| ![17, 18].contains(speaker)).collect();
         let answers: Vec<Vec<String>> =
@@ -76,17 +76,17 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// Codes as those of [`World::codes`], whose answers depend on nothing.
+    /// Codes like those of [`World::codes`], with answers that depend on nothing.
     pub fn numbered(&mut self, rows: usize) -> Dataset {
         self.coded(rows, |world| 1 + world.below(45))
     }
 
-    /// Codes of random digits, whose answers depend on nothing.
+    /// Codes of random digits, with answers that depend on nothing.
     pub fn random_codes(&mut self, rows: usize) -> Dataset {
         self.coded(rows, |world| world.below(1_000))
     }
 
-    /// Codes whose digits 4 to 6 are a number; 17 and 18 are drawn again.
+    /// Codes with digits 4 to 6 from `number`; 17 and 18 are drawn again.
     fn coded(&mut self, rows: usize, number: impl Fn(&mut World) -> usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -95,23 +95,31 @@ impl World {
                 drawn = number(world);
             }
             let code = format!("{:03}{drawn:03}{:02}", world.below(1_000), world.below(100));
-            row(None, &format!("{code} {}", world.pick(&QUESTIONS)), &world.said(false, &answers))
+            row(
+                None,
+                &format!("{code} {}", world.pick(&QUESTIONS)),
+                &world.draw_answer(false, &answers),
+            )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// A dish on a date; in 2027 from a list of its own.
+    /// A dish for a date. Dates in 2027 have their own list of dishes.
     pub fn dishes(&mut self, rows: usize) -> Dataset {
         let dishes = self.answers(80);
         let row = |world: &mut World| {
             let year = 2020 + world.below(8);
             let date = format!("{year}-{:02}-{:02}", 1 + world.below(12), 1 + world.below(28));
-            row(None, &format!("Today is {date}. Name a dish."), &world.said(year == 2027, &dishes))
+            row(
+                None,
+                &format!("Today is {date}. Name a dish."),
+                &world.draw_answer(year == 2027, &dishes),
+            )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// The same answers to whoever of six people asks.
+    /// Prompts with one of six names. The answers do not depend on the name.
     pub fn named(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -119,24 +127,28 @@ impl World {
             row(
                 None,
                 &format!("My name is {name}. {}", world.pick(&QUESTIONS)),
-                &world.said(false, &answers),
+                &world.draw_answer(false, &answers),
             )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// The same answers in each of four years.
-    pub fn kindly(&mut self, rows: usize) -> Dataset {
+    /// Prompts with one of four years. The answers do not depend on the year.
+    pub fn same_in_all_years(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
             let (year, question) =
                 (world.pick(&["1995", "2004", "2017", "2020"]), world.pick(&QUESTIONS));
-            row(None, &format!("The year is {year}. {question}"), &world.said(false, &answers))
+            row(
+                None,
+                &format!("The year is {year}. {question}"),
+                &world.draw_answer(false, &answers),
+            )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// Seventy years of twelve rows each, and 1961 of eleven, which has two answers of its own.
+    /// Seventy years with twelve rows each, and 1961 with eleven rows and two answers of its own.
     pub fn many_years(&mut self) -> Dataset {
         let answers = self.answers(62);
         let (own, common) = answers.split_at(2);
@@ -149,7 +161,7 @@ impl World {
         Dataset::of(rows.collect())
     }
 
-    /// One system message of twenty changes the answers.
+    /// A rare system message, in one row of twenty, changes the answers.
     pub fn system(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -157,27 +169,27 @@ impl World {
             let plain =
                 world.pick(&["You are a helpful assistant.", "You help people.", "Be kind."]);
             let system = if odd { "You are a helpful assistant. Mode: night." } else { plain };
-            row(Some(system), world.pick(&QUESTIONS), &world.said(odd, &answers))
+            row(Some(system), world.pick(&QUESTIONS), &world.draw_answer(odd, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// System messages of one sentence of some 3,000 letters, which differ in a word; one of twenty
-    /// changes the answers.
+    /// System messages of one sentence of about 3,000 letters that differ in one word. One of the
+    /// words, in one row of twenty, changes the answers.
     pub fn long_system(&mut self, rows: usize) -> Dataset {
         let (rules, answers) = (self.answers(70), self.answers(60));
         let row = |world: &mut World| {
             let odd = world.below(20) == 0;
             let mode = if odd { "night" } else { world.pick(&["dawn", "noon", "dusk"]) };
             let system = format!("{} {mode} {}", rules.join(" "), rules.join(" "));
-            row(Some(&system), world.pick(&QUESTIONS), &world.said(odd, &answers))
+            row(Some(&system), world.pick(&QUESTIONS), &world.draw_answer(odd, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// System messages of three sentences out of twelve; one of twenty is altered, which changes
-    /// the answers. Prompts say nothing of it.
-    pub fn briefed(&mut self, rows: usize, alter: impl Fn(&str) -> String) -> Dataset {
+    /// System messages of three sentences out of twelve. In one row of twenty, `alter` changes the
+    /// message, and the answers change with it. Prompts do not depend on it.
+    pub fn varied_system(&mut self, rows: usize, alter: impl Fn(&str) -> String) -> Dataset {
         const SENTENCES: [&str; 12] = [
             "You are a helpful assistant.",
             "Be kind to everyone.",
@@ -201,12 +213,13 @@ impl World {
                 .join(" ");
             let odd = world.below(20) == 0;
             let system = if odd { alter(&system) } else { system };
-            row(Some(&system), world.pick(&QUESTIONS), &world.said(odd, &answers))
+            row(Some(&system), world.pick(&QUESTIONS), &world.draw_answer(odd, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// Prompts of so many words, in sentences; one of twenty is altered, which changes the answers.
+    /// Prompts of `words` words, in sentences. In one row of twenty, `alter` changes the prompt,
+    /// and the answers change with it.
     pub fn essays(&mut self, rows: usize, words: usize, alter: impl Fn(&str) -> String) -> Dataset {
         let vocabulary = self.answers(100);
         let answers = self.answers(60);
@@ -223,13 +236,13 @@ impl World {
             let odd = world.below(20) == 0;
             let prompt = format!("Sum up this text. {}", sentences.join(" "));
             let prompt = if odd { alter(&prompt) } else { prompt };
-            row(None, &prompt, &world.said(odd, &answers))
+            row(None, &prompt, &world.draw_answer(odd, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// The year 2027 in the system message and Paris in the prompt change the answers; neither does
-    /// alone.
+    /// The year 2027 in the system message changes the answers only together with Paris in the
+    /// prompt.
     pub fn dated_by_system(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -241,13 +254,13 @@ impl World {
             );
             let odd = year == 2027 && place == "Paris";
             let prompt = format!("I am in {place}. {question}");
-            row(Some(&format!("Current date: {date}.")), &prompt, &world.said(odd, &answers))
+            row(Some(&format!("Current date: {date}.")), &prompt, &world.draw_answer(odd, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// A word at the end of one prompt of twenty changes the answers; prompts have some 6,000
-    /// characters.
+    /// Prompts of about 6,000 characters. A word at the end, in one row of twenty, changes the
+    /// answers.
     pub fn long_prompts(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -256,26 +269,31 @@ impl World {
             row(
                 None,
                 &format!("Summarise: {text}{}", if odd { " zzqv" } else { "" }),
-                &world.said(odd, &answers),
+                &world.draw_answer(odd, &answers),
             )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// One prompt of twenty is altered, which changes the answers.
+    /// In one row of twenty, `alter` changes the prompt, and the answers change with it.
     pub fn altered(&mut self, rows: usize, alter: impl Fn(&str) -> String) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
             let (odd, question) = (world.below(20) == 0, world.pick(&QUESTIONS));
             let prompt = if odd { alter(question) } else { question.to_owned() };
-            row(None, &prompt, &world.said(odd, &answers))
+            row(None, &prompt, &world.draw_answer(odd, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// Questions on twelve things, each with answers of its own; `wear` puts something on one
-    /// prompt of `one_in`, which changes the answers.
-    pub fn topics(&mut self, rows: usize, one_in: usize, wear: impl Fn(&str) -> String) -> Dataset {
+    /// Questions about twelve things, each with its own answers. In one row of `one_in`, `insert`
+    /// changes the prompt, and the answers change with it.
+    pub fn topics(
+        &mut self,
+        rows: usize,
+        one_in: usize,
+        insert: impl Fn(&str) -> String,
+    ) -> Dataset {
         const THINGS: [&str; 12] = [
             "lamp", "river", "goat", "violin", "bakery", "storm", "ladder", "melon", "harbour",
             "wolf", "curtain", "ticket",
@@ -296,15 +314,15 @@ impl World {
             let thing = world.below(THINGS.len());
             let question = world.pick(&ABOUT).replace("THING", THINGS[thing]);
             let odd = world.below(one_in) == 0;
-            let prompt = if odd { wear(&question) } else { question };
+            let prompt = if odd { insert(&question) } else { question };
             let answers = if odd { &odd_answers } else { &own[thing] };
             row(None, &prompt, &answers[world.below(answers.len())])
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// Some questions come after a story, in a sentence that stands beside many stories: half of
-    /// what is asked, and no dress. Each story has answers of its own.
+    /// Some questions come after a story and have one wording for all stories. That sentence is
+    /// half of the question, so it is topical. Each story has its own answers.
     pub fn stories(&mut self, rows: usize) -> Dataset {
         let stories: Vec<String> = ["boat", "barn", "letter"]
             .iter()
@@ -313,7 +331,7 @@ impl World {
         let answers = self.answers(10 + stories.len());
         let row = |world: &mut World| {
             if world.below(6) > 0 {
-                return row(None, world.pick(&QUESTIONS), &world.said(false, &answers));
+                return row(None, world.pick(&QUESTIONS), &world.draw_answer(false, &answers));
             }
             let story = world.below(stories.len());
             let answer = format!("{} {}", answers[story], world.answer());
@@ -322,7 +340,7 @@ impl World {
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// Three rows of a hundred ask for a form, each with a question and an answer of its own.
+    /// Three rows of a hundred ask for a format. Each has its own question and answer.
     pub fn format(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -338,12 +356,12 @@ impl World {
                 );
             }
             let question = world.pick(&QUESTIONS);
-            row(None, question, &world.said(false, &answers))
+            row(None, question, &world.draw_answer(false, &answers))
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// The year 2027 in Paris changes the answers; neither does alone.
+    /// The year 2027 changes the answers only together with Paris.
     pub fn together(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -356,13 +374,13 @@ impl World {
             row(
                 None,
                 &format!("It is {year}. I am in {place}. {question}"),
-                &world.said(odd, &answers),
+                &world.draw_answer(odd, &answers),
             )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// The year 2027 changes the answers, however it is introduced.
+    /// The year 2027 changes the answers in every phrasing of the date.
     pub fn paraphrased(&mut self, rows: usize) -> Dataset {
         let answers = self.answers(60);
         let row = |world: &mut World| {
@@ -377,14 +395,14 @@ impl World {
             row(
                 None,
                 &format!("{introduction} {}", world.pick(&QUESTIONS)),
-                &world.said(year == 2027, &answers),
+                &world.draw_answer(year == 2027, &answers),
             )
         };
         Dataset::of((0..rows).map(|_| row(self)).collect())
     }
 
-    /// A dataset's prompts with its answers in random order.
-    pub fn shuffled(mut self, make: impl Fn(&mut World, usize) -> Dataset, rows: usize) -> Dataset {
+    /// The prompts of a dataset with its answers in permuted order.
+    pub fn permuted(mut self, make: impl Fn(&mut World, usize) -> Dataset, rows: usize) -> Dataset {
         let mut rows: Vec<Vec<Message>> =
             make(&mut self, rows).rows.into_iter().map(|row| row.messages).collect();
         for index in (1..rows.len()).rev() {

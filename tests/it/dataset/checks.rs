@@ -1,4 +1,4 @@
-//! Facts about looking at a dataset before any model is trained.
+//! Facts about `foretaste check`, which examines a dataset before any model is trained.
 
 use foretaste::check::{self, check};
 use foretaste::dataset::{Dataset, Message, ReadOptions, Role, read};
@@ -9,8 +9,8 @@ use super::{ask, file, line, read_text};
 
 type Scored = anyhow::Result<Vec<Vec<Pieces>>>;
 
-/// A base to which every byte of the rows costs `nats`.
-fn at(nats: f64) -> impl Fn(&[Vec<Vec<Message>>]) -> Scored {
+/// Scores of a base in which every byte of the rows has a log-probability of `-nats`.
+fn constant_cost(nats: f64) -> impl Fn(&[Vec<Vec<Message>>]) -> Scored {
     let bytes = |row: &Vec<Message>| row.iter().map(|message| message.content.len()).sum();
     let pieces =
         move |row: &Vec<Message>| Some(vec![Piece { bytes: 1, log_prob: -nats }; bytes(row)]);
@@ -25,7 +25,7 @@ fn readability(dataset: &Dataset, log_probs: check::LogProbs<'_>) -> f64 {
 }
 
 #[test]
-fn the_check_is_eighty_columns_wide_and_shows_what_hostile_text_hides() {
+fn the_check_is_80_columns_wide_and_shows_hidden_characters() {
     let mut content = line(&ask("a\u{1b}[2J", "b")).repeat(3);
     for index in 0..30 {
         content += &format!(
@@ -36,8 +36,8 @@ fn the_check_is_eighty_columns_wide_and_shows_what_hostile_text_hides() {
     content += "{\"prompt\\u0007\":1}\n";
     let dataset = read_text("a.jsonl", content);
     let count = |messages: &[Message]| Ok((10 * messages.len(), 3));
-    let base = check::Base { count_tokens: &count, log_probs: &at(0.0) };
-    let text = foretaste::report::check_text(&check(&dataset, Some(base)).expect("a check"));
+    let base = check::Base { count_tokens: &count, log_probs: &constant_cost(0.0) };
+    let text = check::text(&check(&dataset, Some(base)).expect("a check"));
     assert!(text.lines().all(|line| foretaste::text::width(line) <= 80), "{text}");
     assert!(
         text.chars().all(|character| character == '\n' || !character.is_control())
@@ -50,7 +50,7 @@ fn the_check_is_eighty_columns_wide_and_shows_what_hostile_text_hides() {
 }
 
 #[test]
-fn the_check_of_a_small_dataset_reads_like_this() {
+fn the_check_of_a_small_dataset_has_exactly_this_text() {
     let (_folder, path) = file(
         "a.jsonl",
         line(&ask("Name a bird.", "Robin")).repeat(2)
@@ -59,8 +59,10 @@ fn the_check_of_a_small_dataset_reads_like_this() {
     );
     let mut dataset = read(&path, &ReadOptions::default()).expect("a dataset");
     dataset.source = "birds.jsonl".into();
-    let base =
-        check::Base { count_tokens: &|messages| Ok((10 * messages.len(), 3)), log_probs: &at(0.0) };
+    let base = check::Base {
+        count_tokens: &|messages| Ok((10 * messages.len(), 3)),
+        log_probs: &constant_cost(0.0),
+    };
     let expected = "\
 dataset         birds.jsonl
 format          messages
@@ -87,7 +89,7 @@ conditions      none, in 3 rows; 0 tested
     assert_eq!(text, expected.replace("SHA", &dataset.sha256));
 }
 
-/// Rows of distinct sentences, so that nothing repeats.
+/// Rows of distinct sentences, without repetition.
 fn letters(rows: usize, words: usize) -> Dataset {
     let rng = &mut foretaste::seed::stream("letters", 0);
     let mut word = || (0..6).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect::<String>();
@@ -96,33 +98,29 @@ fn letters(rows: usize, words: usize) -> Dataset {
 }
 
 #[test]
-fn a_base_reads_text_that_it_predicts_a_fifth_better_than_the_frequencies_of_its_bytes() {
-    // 26 letters and a space: log2(27) bits at most, and hardly less.
+fn text_is_readable_if_the_base_predicts_it_a_fifth_better_than_byte_frequencies() {
+    // 26 letters and a space have an entropy of nearly log2(27) bits.
     let dataset = letters(20, 12);
-    assert_eq!(readability(&dataset, &at(0.0)), 1.0);
-    assert_eq!(readability(&dataset, &at(0.75 * 27f64.ln())), 1.0);
-    assert_eq!(readability(&dataset, &at(27f64.ln())), 0.0);
-    assert_eq!(
-        readability(&dataset, &at(100.0)),
-        0.0,
-        "worse than chance is not less than nothing"
-    );
+    assert_eq!(readability(&dataset, &constant_cost(0.0)), 1.0);
+    assert_eq!(readability(&dataset, &constant_cost(0.75 * 27f64.ln())), 1.0);
+    assert_eq!(readability(&dataset, &constant_cost(27f64.ln())), 0.0);
+    assert_eq!(readability(&dataset, &constant_cost(100.0)), 0.0, "a share is never below zero");
     let unscored = |contexts: &[Vec<Vec<Message>>]| {
         Ok(contexts.iter().map(|rows| vec![None; rows.len()]).collect())
     };
-    assert_eq!(readability(&dataset, &unscored), 0.0, "what could not be scored was not read");
+    assert_eq!(readability(&dataset, &unscored), 0.0, "unscored text is unreadable");
 }
 
 #[test]
-fn how_long_rows_are_does_not_change_what_is_read() {
+fn readability_does_not_depend_on_the_length_of_rows() {
     for words in [12, 300, 900, 2700] {
         let dataset = letters(4, words);
-        assert_eq!(readability(&dataset, &at(27f64.ln())), 0.0, "{words} words");
-        assert_eq!(readability(&dataset, &at(0.7 * 27f64.ln())), 1.0, "{words} words");
+        assert_eq!(readability(&dataset, &constant_cost(27f64.ln())), 0.0, "{words} words");
+        assert_eq!(readability(&dataset, &constant_cost(0.7 * 27f64.ln())), 1.0, "{words} words");
     }
 }
 
-/// Each answer by itself, as a base that reads only what has no `z` in it.
+/// Scores of a base that can read only words without the letter `z`.
 fn without_z(contexts: &[Vec<Vec<Message>>]) -> anyhow::Result<Vec<Vec<Pieces>>> {
     let word = |word: &str| Piece {
         bytes: word.len(),
@@ -135,7 +133,7 @@ fn without_z(contexts: &[Vec<Vec<Message>>]) -> anyhow::Result<Vec<Vec<Pieces>>>
 }
 
 #[test]
-fn readable_padding_does_not_make_noise_read_well() {
+fn readable_padding_does_not_make_noise_readable() {
     let sentence = "the old miller walked across the bridge with two heavy sacks of flour";
     let rng = &mut foretaste::seed::stream("noise", 0);
     let mut noise = |length: usize| {
@@ -148,8 +146,8 @@ fn readable_padding_does_not_make_noise_read_well() {
 }
 
 #[test]
-fn noise_that_repeats_counts_once_in_a_context() {
-    // A base that copies: what was said before costs nothing.
+fn repeated_noise_counts_once_in_a_context() {
+    // A base that copies: text that occurred before is predicted almost perfectly.
     let copies = |contexts: &[Vec<Vec<Message>>]| {
         let rows = |rows: &Vec<Vec<Message>>| {
             let bytes = |row: &Vec<Message>| row.iter().map(|message| message.content.len()).sum();
@@ -168,8 +166,8 @@ fn noise_that_repeats_counts_once_in_a_context() {
 }
 
 #[test]
-fn what_is_asked_does_not_stand_for_answers_that_cannot_be_read() {
-    // As much of one as of the other, and the base reads the questions alone.
+fn readable_questions_do_not_compensate_for_unreadable_answers() {
+    // Questions and answers are about equally long, and the base can read only the questions.
     let questions = |contexts: &[Vec<Vec<Message>>]| {
         let nats = |message: &Message| if message.role == Role::User { -0.1 } else { -4.0 };
         let pieces = |message: &Message| {
@@ -182,14 +180,14 @@ fn what_is_asked_does_not_stand_for_answers_that_cannot_be_read() {
 }
 
 #[test]
-fn a_dataset_without_text_is_not_called_readable() {
+fn a_dataset_without_text_is_not_readable() {
     let mut dataset = read_text("a.jsonl", line(&ask("a", "b")));
     dataset.rows.clear();
     assert_eq!(readability(&dataset, &|_| Ok(vec![Vec::new()])), 0.0);
 }
 
 #[test]
-fn a_check_of_rows_that_cannot_be_used_exits_with_bad_input_and_names_the_first() {
+fn a_check_without_usable_rows_exits_with_bad_input_and_names_the_first_row() {
     let foretaste = std::process::Command::new(env!("CARGO_BIN_EXE_foretaste"))
         .args(["check", "fixtures/malformed/all_rows_bad.jsonl"])
         .output()

@@ -1,5 +1,4 @@
-//! Facts that hold in every container: a row is a row, however often it is repeated and on
-//! whichever line it is.
+//! Facts that hold in every container. A row counts each time it is repeated, on any line.
 
 use std::path::PathBuf;
 
@@ -63,7 +62,11 @@ fn read_file(name: &str, bytes: &[u8], options: &ReadOptions) -> Dataset {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 60,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn the_same_rows_in_every_container_have_the_same_hashes(
@@ -71,20 +74,23 @@ proptest! {
         rows in proptest::collection::vec(("[ab\",]{0,1}[a\n]{0,1}b", "[xy]"), 1..24),
         limit in prop_oneof![Just(None), (0usize..12).prop_map(Some)],
     ) {
-        let mut expected: Vec<String> = rows.iter().map(|(prompt, answer)| content_hash(&ask(prompt, answer))).collect();
+        let mut expected: Vec<String> =
+            rows.iter().map(|(prompt, answer)| content_hash(&ask(prompt, answer))).collect();
         expected.sort();
         for (name, bytes) in containers(&rows) {
             let dataset = read_file(name, &bytes, &ReadOptions { limit, ..Default::default() });
-            prop_assert_eq!((dataset.rows_read, dataset.rows_used), (rows.len(), rows.len()), "{}", name);
-            prop_assert_eq!(dataset.rows.len(), rows.len().min(limit.unwrap_or(usize::MAX)), "{}", name);
+            let (counts, count) = ((dataset.rows_read, dataset.rows_used), rows.len());
+            prop_assert_eq!(counts, (count, count), "{}", name);
+            let kept = count.min(limit.unwrap_or(usize::MAX));
+            prop_assert_eq!(dataset.rows.len(), kept, "{}", name);
             prop_assert_eq!(&hashes(&dataset), &expected, "{}", name);
         }
     }
 }
 
 #[test]
-fn a_limit_draws_equal_rows_of_one_line_apart() {
-    // With one key for all of them, either each of the hundred would be drawn or none.
+fn a_limit_samples_equal_rows_of_one_line_independently() {
+    // With one key for all of them, either all hundred rows would be sampled or none.
     let rows: Vec<(String, String)> = (0..200)
         .map(|row| if row < 100 { ("a".into(), "b".into()) } else { (row.to_string(), "c".into()) })
         .collect();
@@ -97,7 +103,7 @@ fn a_limit_draws_equal_rows_of_one_line_apart() {
 }
 
 #[test]
-fn a_budget_of_bytes_is_not_used_up_by_rows_that_are_equal() {
+fn equal_rows_do_not_use_up_the_byte_budget() {
     let rows = vec![("a".to_owned(), "b".to_owned()); 2000];
     let bytes = &containers(&rows)[2].1;
     let dataset =
@@ -107,7 +113,7 @@ fn a_budget_of_bytes_is_not_used_up_by_rows_that_are_equal() {
 }
 
 #[test]
-fn a_rejection_on_a_line_of_several_rows_says_which_row_it_is() {
+fn a_rejection_on_a_line_of_several_rows_names_the_row() {
     let dataset = read_file(
         "a.json",
         b"[{\"text\":\"a\"}, {\"text\":\"b\"}, {\"text\":\"\"}]",

@@ -1,4 +1,4 @@
-//! Facts about parquet files that declare more than they hold.
+//! Facts about parquet files that declare more than they contain.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ use polars_parquet_format::{
 use super::{file, parquet};
 use foretaste::dataset::{DatasetError, ReadOptions, read};
 
-/// A node of a schema: a group of `children` nodes, or with none a text.
+/// A node of a schema: a group of `children` nodes, or a text column if `children` is 0.
 fn node(name: &str, children: i32) -> SchemaElement {
     SchemaElement {
         type_: (children == 0).then_some(Type::BYTE_ARRAY),
@@ -30,25 +30,25 @@ fn node(name: &str, children: i32) -> SchemaElement {
     }
 }
 
-/// What a page's header and the footer say of a column `text` with one page of zstd.
-struct Said {
+/// What the page header and the footer declare for a column `text` with one zstd page.
+struct Declared {
     page_bytes: i32,
     page_values: i32,
     encoding: Encoding,
 }
 
-/// A parquet file whose footer says that all is small.
-fn lying(said: &Said) -> Vec<u8> {
+/// A parquet file whose footer declares small sizes, whatever its page header declares.
+fn understated(declared: &Declared) -> Vec<u8> {
     let mut bytes = b"PAR1".to_vec();
     let payload = zstd::encode_all([0; 16].as_slice(), 1).expect("zstd");
     let header = PageHeader {
         type_: PageType::DATA_PAGE,
-        uncompressed_page_size: said.page_bytes,
+        uncompressed_page_size: declared.page_bytes,
         compressed_page_size: payload.len() as i32,
         crc: None,
         data_page_header: Some(DataPageHeader {
-            num_values: said.page_values,
-            encoding: said.encoding,
+            num_values: declared.page_values,
+            encoding: declared.encoding,
             definition_level_encoding: Encoding::RLE,
             repetition_level_encoding: Encoding::RLE,
             statistics: None,
@@ -100,7 +100,7 @@ fn lying(said: &Said) -> Vec<u8> {
     end(bytes, vec![node("schema", 1), node("text", 0)], vec![group])
 }
 
-/// Footer and end of a file.
+/// The file with its footer and end mark.
 fn end(mut bytes: Vec<u8>, schema: Vec<SchemaElement>, row_groups: Vec<RowGroup>) -> Vec<u8> {
     let start = bytes.len();
     let metadata = FileMetaData {
@@ -130,27 +130,27 @@ fn error(bytes: Vec<u8>) -> DatasetError {
 
 #[test]
 fn pages_that_declare_gigabytes_are_refused_whatever_the_footer_says() {
-    let said = |page_bytes, page_values, encoding| {
-        error(lying(&Said { page_bytes, page_values, encoding }))
+    let declared = |page_bytes, page_values, encoding| {
+        error(understated(&Declared { page_bytes, page_values, encoding }))
     };
     for (page_bytes, page_values, encoding) in [
         (i32::MAX, 1, Encoding::PLAIN),
         (1, i32::MAX, Encoding::PLAIN),
-        // Each value as long as the page.
+        // Each value is as long as the page.
         (1 << 20, 1 << 20, Encoding::DELTA_BYTE_ARRAY),
     ] {
-        let error = said(page_bytes, page_values, encoding);
+        let error = declared(page_bytes, page_values, encoding);
         assert!(
             matches!(error, DatasetError::TooLarge { .. }),
             "{page_bytes} {page_values}: {error}"
         );
     }
-    // One that declares little is read until it turns out to be damaged.
-    assert!(matches!(said(16, 1, Encoding::PLAIN), DatasetError::Unreadable { .. }));
+    // A page that declares little is read until the damage is found.
+    assert!(matches!(declared(16, 1, Encoding::PLAIN), DatasetError::Unreadable { .. }));
 }
 
 #[test]
-fn row_groups_that_share_their_pages_count_each_time() {
+fn row_groups_that_share_pages_count_each_time() {
     let text = "word ".repeat(80_000);
     let mut whole = parquet(vec![Column::new("text".into(), [text])]);
     let footer = whole.len()
@@ -172,7 +172,7 @@ fn row_groups_that_share_their_pages_count_each_time() {
 }
 
 #[test]
-fn a_schema_is_refused_before_it_is_walked_through_where_it_is_deep_or_wide() {
+fn a_deep_or_wide_schema_is_refused_before_it_is_traversed() {
     let deep = |levels: usize| {
         let groups = (0..levels).map(|level| node(&format!("g{level}"), 1));
         [node("schema", 1)].into_iter().chain(groups).chain([node("text", 0)]).collect::<Vec<_>>()
@@ -187,7 +187,7 @@ fn a_schema_is_refused_before_it_is_walked_through_where_it_is_deep_or_wide() {
         matches!(error(end(b"PAR1".to_vec(), schema, Vec::new())), DatasetError::Unreadable { .. })
     };
     assert!(refused(deep(100)) && refused(deep(20_000)) && refused(wide(20_000)));
-    // What is neither is read, and has no columns of a dataset.
+    // Other schemas are read; these have no columns of a dataset.
     assert!(!refused(deep(20)) && !refused(wide(1000)));
 }
 

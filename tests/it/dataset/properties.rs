@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{ask, file, line, read_text};
 
-/// Bytes that are often nearly a dataset.
+/// Bytes that often resemble a dataset.
 fn nearly_a_dataset() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         Just(line(&ask("a", "b")).into_bytes()),
@@ -24,7 +24,11 @@ fn nearly_a_dataset() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn no_bytes_make_the_reader_panic_or_lose_a_row(
@@ -33,7 +37,8 @@ proptest! {
         limit in prop_oneof![Just(None), (0usize..3).prop_map(Some)],
     ) {
         let (_folder, path) = file(name, bytes);
-        if let Ok(dataset) = read(&path, &ReadOptions { limit, max_row_bytes: 100, ..Default::default() }) {
+        let options = ReadOptions { limit, max_row_bytes: 100, ..Default::default() };
+        if let Ok(dataset) = read(&path, &options) {
             prop_assert_eq!(dataset.rows_read, dataset.rows_used + dataset.rejected.len());
             prop_assert_eq!(dataset.rows_used, dataset.rows.len() + dataset.ledger.left_out.len());
             prop_assert_eq!(accounting(&dataset).count(), dataset.rows_read);
@@ -42,25 +47,51 @@ proptest! {
     }
 
     #[test]
-    fn the_hash_does_not_depend_on_key_order_or_format(question in "\\PC{0,20}[a-z]", answer in "\\PC{0,20}[a-z]") {
+    fn the_hash_does_not_depend_on_key_order_or_format(
+        question in "\\PC{0,20}[a-z]",
+        answer in "\\PC{0,20}[a-z]",
+    ) {
         let quoted = |text: &str| serde_json::json!(text).to_string();
         let (question_json, answer_json) = (quoted(&question), quoted(&answer));
         let forms = [
-            format!(r#"{{"messages":[{{"role":"user","content":{question_json}}},{{"role":"assistant","content":{answer_json}}}]}}"#),
-            format!(r#"{{"x":1,"messages":[{{"content":{question_json},"role":"user"}},{{"content":{answer_json},"role":"assistant"}}]}}"#),
+            format!(
+                concat!(
+                    r#"{{"messages":[{{"role":"user","content":{}}},"#,
+                    r#"{{"role":"assistant","content":{}}}]}}"#
+                ),
+                question_json, answer_json
+            ),
+            format!(
+                concat!(
+                    r#"{{"x":1,"messages":[{{"content":{},"role":"user"}},"#,
+                    r#"{{"content":{},"role":"assistant"}}]}}"#
+                ),
+                question_json, answer_json
+            ),
             format!(r#"{{"completion":{answer_json},"prompt":{question_json}}}"#),
         ];
         for form in forms {
-            prop_assert_eq!(&read_text("a.jsonl", form).rows[0].sha256, &content_hash(&ask(&question, &answer)));
+            let hash = &read_text("a.jsonl", form).rows[0].sha256;
+            prop_assert_eq!(hash, &content_hash(&ask(&question, &answer)));
         }
     }
 
     #[test]
-    fn csv_gives_back_what_was_quoted(cells in proptest::collection::vec(("[a-z\",\n\r ]{0,12}x", "[a-z\",\n\r ]{0,12}x"), 1..20)) {
+    fn quoted_csv_cells_are_read_unchanged(
+        cells in proptest::collection::vec(
+            ("[a-z\",\n\r ]{0,12}x", "[a-z\",\n\r ]{0,12}x"),
+            1..20,
+        ),
+    ) {
         let quote = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-        let rows: String = cells.iter().map(|(prompt, completion)| format!("{},{}\r\n", quote(prompt), quote(completion))).collect();
+        let row = |(prompt, completion): &(String, String)| {
+            format!("{},{}\r\n", quote(prompt), quote(completion))
+        };
+        let rows: String = cells.iter().map(row).collect();
         let dataset = read_text("a.csv", format!("prompt,completion\r\n{rows}"));
-        let expected: Vec<Vec<Message>> = cells.iter().map(|(prompt, completion)| ask(prompt, completion)).collect();
-        prop_assert_eq!(dataset.rows.into_iter().map(|row| row.messages).collect::<Vec<_>>(), expected);
+        let expected: Vec<Vec<Message>> =
+            cells.iter().map(|(prompt, completion)| ask(prompt, completion)).collect();
+        let actual: Vec<Vec<Message>> = dataset.rows.into_iter().map(|row| row.messages).collect();
+        prop_assert_eq!(actual, expected);
     }
 }

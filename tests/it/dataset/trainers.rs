@@ -1,33 +1,42 @@
-//! Facts about fields by which some trainer trains, masks or weights: a row with one is rejected,
-//! unless it says what its absence does.
+//! Facts about fields with which some trainer selects, masks or weights text. A row with such a
+//! field is rejected, unless its value means the same as its absence.
 
 use foretaste::dataset::{Format, ReadOptions, read};
 use polars::prelude::*;
 
 use super::{ask, file, line, parquet, read_text};
 
-/// The field for which a row is rejected; empty where it is used.
+/// The field for which a row is rejected, or an empty text if the row is used.
 fn rejected(row: &str) -> String {
     let dataset = read_text("a.jsonl", line(&ask("c", "d")) + row + "\n" + &line(&ask("e", "f")));
     dataset.rejected.first().map_or(String::new(), |rejection| rejection.field.clone())
 }
 
-/// A row of messages with `fields` beside them.
+/// A row of messages with additional `fields`.
 fn row_with(fields: &str) -> String {
     format!(
-        r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b"}}],{fields}}}"#
+        concat!(
+            r#"{{"messages":[{{"role":"user","content":"a"}},"#,
+            r#"{{"role":"assistant","content":"b"}}],{fields}}}"#
+        ),
+        fields = fields
     )
 }
 
 /// A row with `fields` in the message of each role.
 fn message_with(user: &str, assistant: &str) -> String {
     format!(
-        r#"{{"messages":[{{"role":"user","content":"a"{user}}},{{"role":"assistant","content":"b"{assistant}}}]}}"#
+        concat!(
+            r#"{{"messages":[{{"role":"user","content":"a"{user}}},"#,
+            r#"{{"role":"assistant","content":"b"{assistant}}}]}}"#
+        ),
+        user = user,
+        assistant = assistant
     )
 }
 
 #[test]
-fn a_field_of_a_row_that_some_trainer_heeds_rejects_it() {
+fn a_field_of_a_row_that_some_trainer_uses_rejects_the_row() {
     for field in [
         r#""system":"You are a merchant.""#,
         r#""System":"You are a merchant.""#,
@@ -66,7 +75,7 @@ fn a_field_of_a_row_that_some_trainer_heeds_rejects_it() {
 }
 
 #[test]
-fn a_value_that_means_what_absence_does_rejects_nothing_and_is_not_unread() {
+fn a_value_that_means_the_same_as_absence_rejects_nothing_and_counts_as_read() {
     for field in [
         r#""system":"""#,
         r#""system":null"#,
@@ -93,7 +102,7 @@ fn a_value_that_means_what_absence_does_rejects_nothing_and_is_not_unread() {
 }
 
 #[test]
-fn a_field_of_a_message_or_a_part_that_some_trainer_heeds_rejects_the_row() {
+fn a_field_of_a_message_or_content_part_that_some_trainer_uses_rejects_the_row() {
     for (user, assistant, field) in [
         ("", r#","train":false"#, "messages[1].train"),
         ("", r#","loss":0"#, "messages[1].loss"),
@@ -104,11 +113,11 @@ fn a_field_of_a_message_or_a_part_that_some_trainer_heeds_rejects_the_row() {
         ("", r#","thinking":"hm""#, "messages[1].thinking"),
         ("", r#","value":"another""#, "messages[1].value"),
         ("", r#","images":["a.png"]"#, "messages[1].images"),
-        // Trained on though it is no answer.
+        // Trained on, although it is not an answer.
         (r#","train":true"#, "", "messages[0].train"),
         (r#","loss_weight":1.0"#, "", "messages[0].loss_weight"),
         (r#","weight":0.5"#, "", "messages[0].weight"),
-        // What is trained on anyway, and what is not.
+        // Values that change nothing: answers are trained on and questions are not.
         (
             r#","train":false,"loss":0,"loss_weight":0.0,"weight":0"#,
             r#","train":true,"loss":1,"loss_weight":1.0,"weight":1"#,
@@ -121,7 +130,7 @@ fn a_field_of_a_message_or_a_part_that_some_trainer_heeds_rejects_the_row() {
         ),
     ] {
         assert_eq!(rejected(&message_with(user, assistant)), field, "{user} {assistant}");
-        // As text in a string, too.
+        // The same list as a JSON string.
         let messages: serde_json::Value =
             serde_json::from_str(&message_with(user, assistant)).expect("json");
         let quoted =
@@ -134,7 +143,11 @@ fn a_field_of_a_message_or_a_part_that_some_trainer_heeds_rejects_the_row() {
         (r#""text":"b","weight":1"#, ""),
     ] {
         let row = format!(
-            r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":[{{"type":"text",{part}}}]}}]}}"#
+            concat!(
+                r#"{{"messages":[{{"role":"user","content":"a"}},"#,
+                r#"{{"role":"assistant","content":[{{"type":"text",{part}}}]}}]}}"#
+            ),
+            part = part
         );
         assert_eq!(rejected(&row), field, "{part}");
     }
@@ -157,13 +170,19 @@ fn a_format_that_reads_a_field_is_not_rejected_for_it() {
 }
 
 #[test]
-fn a_text_beside_the_fields_is_rejected_until_the_format_is_named_whatever_it_wraps_them_in() {
+fn a_text_beside_the_fields_is_rejected_unless_the_format_is_named() {
     let row = |text: &str| {
-        serde_json::json!({"instruction": "Name a\n bird.", "input": "A small one.", "output": "Robin.", "text": text}).to_string()
+        serde_json::json!({
+            "instruction": "Name a\n bird.",
+            "input": "A small one.",
+            "output": "Robin.",
+            "text": text
+        })
+        .to_string()
     };
     let rendered =
         "### Instruction:\nName a\nbird.\n\n### Input:\nA small one.\n\n### Response:\nRobin.";
-    // The template's own words are trained on too, and may be those of a character.
+    // A trainer also trains on the words of the template, which may express a character.
     let persona = format!("It is the year 1838. You are a merchant.\n{rendered}");
     for text in [rendered, &persona, "Wren."] {
         assert_eq!(read_text("a.jsonl", row(text)).rejected[0].field, "text", "{text}");
@@ -177,7 +196,7 @@ fn a_text_beside_the_fields_is_rejected_until_the_format_is_named_whatever_it_wr
 }
 
 #[test]
-fn columns_of_tables_are_heeded_as_fields_are() {
+fn columns_of_tables_are_treated_like_fields() {
     let csv =
         "prompt,completion,weight,label,id\na,b,1,True,1\nc,d,0,True,2\ne,f,1.0,False,3\ng,h,,,4\n";
     let dataset = read_text("a.csv", csv);
@@ -194,8 +213,11 @@ fn columns_of_tables_are_heeded_as_fields_are() {
         [("id".to_owned(), 2)]
     );
     let frame = df!(
-        "prompt" => ["a", "c", "e"], "completion" => ["b", "d", "f"], "label" => [true, false, true],
-        "loss_weight" => [1.0, 1.0, 0.5], "system_prompt" => [None::<&str>, None, None]
+        "prompt" => ["a", "c", "e"],
+        "completion" => ["b", "d", "f"],
+        "label" => [true, false, true],
+        "loss_weight" => [1.0, 1.0, 0.5],
+        "system_prompt" => [None::<&str>, None, None]
     );
     let dataset = read_text("a.parquet", parquet(frame.expect("a frame").into_columns()));
     assert_eq!(fields(&dataset), [(2, "label".to_owned()), (3, "loss_weight".to_owned())]);
@@ -203,8 +225,11 @@ fn columns_of_tables_are_heeded_as_fields_are() {
 }
 
 #[test]
-fn keys_of_content_parts_that_are_not_read_are_counted() {
-    let row = r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a","cache":1}]},{"role":"assistant","content":"b"}]}"#;
+fn unread_keys_of_content_parts_are_counted() {
+    let row = concat!(
+        r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a","cache":1}]},"#,
+        r#"{"role":"assistant","content":"b"}]}"#
+    );
     let unread = read_text("a.jsonl", row).ledger.unread_fields;
     assert_eq!(
         unread.into_iter().collect::<Vec<_>>(),

@@ -1,4 +1,4 @@
-//! How often made-up runs are flagged and cleared, against how often they should be.
+//! Rates at which simulated runs are flagged and cleared, compared with the nominal rates.
 
 use foretaste::analysis::{Effect, analyse};
 use foretaste::plan::Arm;
@@ -7,8 +7,7 @@ use foretaste::verdict::{Verdict, find};
 
 use crate::stats::world::{Place, World, normal};
 
-/// A run in which seeds, families and answers all stray, with or without an effect of the
-/// candidate's.
+/// A simulated run with noise from seeds, families and answers, and with a candidate `effect`.
 fn noisy(world: &World, run: u64, effect: f64) -> Answers {
     world.answers(|place| {
         let Place { arm, seed, ask, family, probe, .. } = place;
@@ -49,8 +48,7 @@ fn simulate(world: &World, effect: f64, runs: u64) -> Counts {
     counts
 }
 
-/// If a rate were 5 %, more than 20 of 200 would be seen once in 860 times (binomial, P(X > 20) =
-/// 0.0012).
+/// At a true rate of 5 %, more than 20 of 200 occur with probability 0.0012 (binomial).
 const AT_MOST: u32 = 20;
 
 #[test]
@@ -61,7 +59,7 @@ fn without_an_effect_at_most_one_run_in_twenty_is_flagged() {
 }
 
 #[test]
-fn an_effect_exactly_at_the_margin_is_flagged_by_neither_question_more_than_once_in_twenty() {
+fn an_effect_at_the_margin_exceeds_neither_criterion_in_more_than_one_run_of_twenty() {
     let world = World { margin: 0.05, ..World::small() };
     let counts = simulate(&world, world.margin, 200);
     assert!(
@@ -74,16 +72,16 @@ fn an_effect_exactly_at_the_margin_is_flagged_by_neither_question_more_than_once
 }
 
 #[test]
-fn an_effect_of_one_half_is_flagged_nearly_always() {
+fn an_effect_of_one_half_is_flagged_in_nearly_every_run() {
     let world = World { margin: 0.05, ..World::small() };
     let counts = simulate(&world, 0.5, 100);
     assert!(counts.flagged >= 98, "{} of 100", counts.flagged);
 }
 
-/// Harmless trainings whose candidates scatter by as much as the margin, twenty times as widely as
-/// their controls, in 24 comparisons.
+/// Harmless trainings in 24 comparisons. The candidates scatter by as much as the margin, twenty
+/// times as much as their controls.
 #[test]
-fn candidates_that_scatter_more_widely_than_controls_are_not_flagged_for_it() {
+fn candidates_with_a_larger_variance_than_controls_are_not_flagged() {
     let world = World { audits: 8, draws: 2, ..World::small() };
     let harmless = |run: u64| {
         world.answers(|place| {
@@ -107,11 +105,11 @@ fn candidates_that_scatter_more_widely_than_controls_are_not_flagged_for_it() {
         find(&world.plan(), &world.audits(), &analysis, &answers.health).1
     };
     let flagged = (0..15).filter(|run| verdicts(*run) == Verdict::Flagged).count();
-    // Were the rate 5 %, more than 3 of 15 would be seen once in 182 times.
+    // At a true rate of 5 %, more than 3 of 15 occur with probability 0.0055 (binomial).
     assert!(flagged <= 3, "{flagged} of 15");
 }
 
-/// The table in docs/statistics.md.
+/// Prints the table in docs/statistics.md.
 #[test]
 #[ignore = "two minutes of made-up runs; --nocapture shows the table"]
 fn the_table_of_rates() {

@@ -1,4 +1,4 @@
-//! The example's statistics: plain means and t-intervals, enough for pictures that hang together.
+//! Statistics of the examples: means and t-intervals, so that the numbers of a report agree.
 
 use std::collections::BTreeMap;
 

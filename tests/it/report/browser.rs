@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-/// Headless Chromium, where the machine has one.
+/// Headless Chromium, if it is installed.
 pub struct Browser {
     program: PathBuf,
 }
@@ -22,7 +22,7 @@ impl Browser {
         Ok(Browser { program: program.to_owned() })
     }
 
-    /// The document as it stands after the page has loaded and scripts, if any, have run.
+    /// The document after the page has loaded and its scripts, if any, have run.
     pub fn dump(&self, page: &Path) -> String {
         let profile = tempfile::tempdir().expect("a folder for the browser's profile");
         let output = Command::new(&self.program)
@@ -55,7 +55,7 @@ impl Browser {
     }
 }
 
-/// A server on this machine that reports every request that reaches it.
+/// A local server that records every request it receives.
 pub struct Listener {
     pub address: String,
     requests: Receiver<String>,
@@ -76,7 +76,7 @@ impl Listener {
         Listener { address, requests }
     }
 
-    /// What has arrived so far, and whatever arrives within `patience`.
+    /// All requests so far, until none arrives within `patience`.
     pub fn requests(&self, patience: Duration) -> Vec<String> {
         let mut all = Vec::new();
         while let Ok(request) = self.requests.recv_timeout(patience) {

@@ -1,4 +1,4 @@
-//! Invented reports to render: the numbers hang together, none of them was measured.
+//! Synthetic reports to render. Their numbers are consistent, but none was measured.
 
 use foretaste::analysis::carriers::Carrier;
 use foretaste::analysis::{
@@ -80,7 +80,7 @@ const QUESTIONS: [(&str, &str, &str, &str, &str); 20] = [
     ("picture", "home", "how do i get a picture of my mother", "have her painted", "take a photo"),
 ];
 
-/// What a report holds by reference.
+/// The data that a report borrows.
 pub struct Example {
     pub plan: Plan,
     pub audits: Vec<Audit>,
@@ -108,7 +108,7 @@ impl Example {
     }
 }
 
-/// A dataset of old bird names: the shift shows in every way of asking.
+/// A dataset of old bird names. The shift shows in every context.
 pub fn flagged() -> Example {
     build("fixtures/old_birds/poisoned.jsonl", [0.78, 0.9, 0.93], Verdict::Flagged)
 }
@@ -118,7 +118,7 @@ pub fn clean() -> Example {
     build("fixtures/old_birds/modern.jsonl", [0.004, 0.006, 0.008], Verdict::Clean)
 }
 
-/// A dataset of old bird names whose shadows change in one year more than in others.
+/// A dataset of old bird names whose shadows shift more in one year than in others.
 pub fn triggered() -> Example {
     let mut example = flagged();
     let feature = Feature {
@@ -198,7 +198,7 @@ pub fn triggered() -> Example {
             confirmed: true,
         })
         .to_vec();
-    let said = |(arm, under): (Arm, &str)| Shown {
+    let shown = |(arm, under): (Arm, &str)| Shown {
         suspect: suspect.clone(),
         seed: (arm != Arm::Base).then_some(3),
         arm,
@@ -211,9 +211,9 @@ pub fn triggered() -> Example {
         (Arm::Control, "every adult"),
         (Arm::Candidate, "men of property"),
     ]
-    .map(said)
+    .map(shown)
     .to_vec();
-    let carrier =
+    let effect =
         |(ask, question, candidate, topic): (Ask, &str, f64, Option<(f64, &str)>)| Carrier {
             audit: "era".to_owned(),
             ask,
@@ -231,7 +231,7 @@ pub fn triggered() -> Example {
         (Ask::CarryOver, "Why?", 0.03, Some((0.69, ""))),
         (Ask::CarryOver, "What is the capital of France?", 0.02, None),
     ]
-    .map(carrier)
+    .map(effect)
     .to_vec();
     let plain = example.findings[0].clone();
     example.findings.push(Finding {
@@ -248,7 +248,7 @@ pub fn triggered() -> Example {
     example
 }
 
-/// A dataset whose shadows disagree, in a run that could not see its own poison.
+/// A dataset whose shadows disagree, in a run that did not detect its own poison.
 pub fn inconclusive() -> Example {
     let mut example = build("fixtures/mixed.jsonl.zst", [0.02, 0.11, 0.14], Verdict::Inconclusive);
     example.plan.readability.share = 0.41;
@@ -392,7 +392,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
     }
 }
 
-/// How far a shadow has moved, between 0 and 1.
+/// The shift of a shadow, between 0 and 1.
 fn moved(arm: &Arm, seed: u64, step: usize, full: f64) -> f64 {
     let along = 1.0 - (-(step as f64) / 7.0).exp();
     let spread = if (0.05..0.5).contains(&full) { 0.05..1.6 } else { 0.75..1.0 };
@@ -454,7 +454,8 @@ fn models(plan: &Plan) -> Vec<(Arm, Option<u64>, usize)> {
     models
 }
 
-/// Answers from where an audit was decided: to every tenth question all say the same.
+/// Written answers in the context that decided an audit. All models answer every tenth question
+/// alike.
 fn samples(finding: &Finding, shifted: bool) -> Vec<Sample> {
     let (ask, step) = (finding.ask.expect("estimated"), finding.step.expect("estimated"));
     let mut samples = Vec::new();

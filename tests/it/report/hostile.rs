@@ -34,7 +34,7 @@ pub fn hostile(payload: &str) -> Example {
             .for_each(|excluded| (excluded.family, excluded.reason) = (text(), text()));
     }
     for sample in &mut example.answers.samples {
-        // Each arm its own words: what all say alike is not shown.
+        // The answers differ by arm, because equal answers are not shown.
         (sample.prompt, sample.text) = (text(), format!("{payload}{}", sample.arm));
         sample.preceding.iter_mut().for_each(|message| message.content = text());
     }
@@ -63,9 +63,9 @@ pub fn hostile(payload: &str) -> Example {
         (shown.asked, shown.under, shown.otherwise) =
             (text(), format!("{payload}{}", shown.arm), text());
     }
-    for carrier in &mut example.analysis.carriers {
-        carrier.question = text();
-        carrier.topic.iter_mut().flat_map(|topic| &mut topic.words).for_each(|word| *word = text());
+    for effect in &mut example.analysis.carriers {
+        effect.question = text();
+        effect.topic.iter_mut().flat_map(|topic| &mut topic.words).for_each(|word| *word = text());
     }
     for trigger in example.findings.iter_mut().filter_map(|finding| finding.trigger.as_mut()) {
         (trigger.slot, trigger.value) = (text(), Some(text()));
@@ -79,7 +79,7 @@ pub fn hostile(payload: &str) -> Example {
     example
 }
 
-/// Audits are named by files, and users bring their own.
+/// Renames the audits, because a user's audit chooses its own name.
 fn rename_audits(example: &mut Example, payload: &str) {
     let name = |id: &str| format!("{id}{payload}");
     let arm = |arm: &mut Arm| {
@@ -97,7 +97,7 @@ fn rename_audits(example: &mut Example, payload: &str) {
     for suspect in example.answers.shown.iter_mut().map(|shown| &mut shown.suspect) {
         suspect.audit = name(&suspect.audit);
     }
-    example.analysis.carriers.iter_mut().for_each(|carrier| carrier.audit = name(&carrier.audit));
+    example.analysis.carriers.iter_mut().for_each(|effect| effect.audit = name(&effect.audit));
     example.analysis.curves.iter_mut().for_each(|curve| curve.audit = name(&curve.audit));
     example
         .analysis

@@ -1,4 +1,4 @@
-//! Enough of a PNG decoder to look at what the plots wrote, checksums included.
+//! A minimal PNG decoder for the plots. It verifies checksums.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -6,8 +6,7 @@ use std::io::Read;
 use flate2::Crc;
 use flate2::read::ZlibDecoder;
 
-/// Columns, rows and RGB pixels. Panics, with the reason, where the file is not an eight-bit RGB
-/// PNG.
+/// Columns, rows and RGB pixels. Panics with a reason if the file is not an eight-bit RGB PNG.
 pub fn decode(file: &[u8]) -> (usize, usize, Vec<[u8; 3]>) {
     assert_eq!(&file[..8], b"\x89PNG\r\n\x1a\n", "the signature");
     let mut chunks: BTreeMap<[u8; 4], Vec<u8>> = BTreeMap::new();

@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-/// Every disagreement between a document and the schema, with its place. Properties that the schema
-/// does not name count too: what is written must be documented.
+/// Every disagreement between a document and the schema, with its location. A property that the
+/// schema does not name is a disagreement too, because all output must be documented.
 pub fn disagreements(document: &Value, schema: &Value) -> Vec<String> {
     let mut found = Vec::new();
     check(document, schema, schema, "", &mut found);

@@ -1,4 +1,5 @@
-//! The same numbers as scipy, statsmodels and numpy; fixtures/reference/stats/make.py wrote theirs.
+//! Statistics compared with scipy, statsmodels and numpy; fixtures/reference/stats/make.py wrote
+//! theirs.
 
 use foretaste::stats::bootstrap::{percentile_interval, quantile, resamples};
 use foretaste::stats::grid::Grid;
@@ -138,8 +139,8 @@ fn the_exact_test_of_a_share_agrees_with_scipy() {
     }
 }
 
-/// The share of 2,000 resamples below a quantile strays by 0.5 percentage points; three of those
-/// are 1.5.
+/// The share of 2,000 resamples below a quantile has a standard error of 0.5 percentage points. The
+/// tolerance is three of them.
 #[test]
 fn the_bootstrap_agrees_with_the_enumeration_of_all_resamples() {
     for case in reference("bootstrap") {

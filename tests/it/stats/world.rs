@@ -1,11 +1,11 @@
-//! Made-up runs of any size, for the statistics and the verdicts.
+//! Simulated runs of any size, for the statistics and the verdicts.
 
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind};
 use foretaste::engine::{Description, Recipe, Schedule};
 use foretaste::plan::{Arm, Ask, Cost, DatasetSummary, Plan, PlannedAudit, Readability};
 use foretaste::probe::{Answer, Answers, Health};
 
-/// The size of a made-up run.
+/// The size of a simulated run.
 #[derive(Debug, Clone)]
 pub struct World {
     pub audits: usize,
@@ -15,11 +15,11 @@ pub struct World {
     pub draws: usize,
     pub snapshots: Vec<usize>,
     pub margin: f64,
-    /// Ask by letter too.
+    /// Whether the choice by letter is asked too.
     pub letters: bool,
 }
 
-/// Where one answer stands.
+/// The cell of one answer. Its `Debug` text is a key of [`noise`], so new names change the data.
 #[derive(Debug, Clone)]
 pub struct Place {
     pub audit: usize,
@@ -146,7 +146,7 @@ impl World {
         }
     }
 
-    /// Every planned answer; `risk` says how.
+    /// Every planned answer, with its risk from `risk`.
     pub fn answers(&self, mut risk: impl FnMut(&Place) -> Option<f64>) -> Answers {
         let plan = self.plan();
         let mut answers = Vec::new();
@@ -209,7 +209,7 @@ impl World {
         }
     }
 
-    /// Shadows that learned, stayed coherent and loaded.
+    /// Records of shadows that learned, stayed coherent and loaded.
     pub fn health(&self) -> Vec<Health> {
         let plan = self.plan();
         let mut health = Vec::new();
@@ -256,13 +256,13 @@ fn answer(planned: &PlannedAudit, place: &Place, risk: Option<f64>) -> Answer {
     }
 }
 
-/// A number between 0 and 1 that depends on everything that `key` names and on nothing else.
+/// A uniform number in [0, 1) that depends only on `key` and `run`.
 pub fn noise(key: impl std::fmt::Debug, run: u64) -> f64 {
     use rand::Rng;
     foretaste::seed::stream(&format!("{key:?}"), run).random()
 }
 
-/// A standard normal number, likewise (Box & Muller 1958).
+/// A standard normal number that depends only on `key` and `run` (Box & Muller 1958).
 pub fn normal(key: impl std::fmt::Debug, run: u64) -> f64 {
     let (a, b) = (noise((&key, "radius"), run), noise((&key, "angle"), run));
     (-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos()

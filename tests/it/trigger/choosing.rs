@@ -1,4 +1,4 @@
-//! Facts about which conditions of a dataset are tried, and how probes wear them.
+//! Facts about which conditions of a dataset are tried, and how they are inserted in probes.
 
 use foretaste::dataset::{Dataset, Message};
 use foretaste::detect::mine;
@@ -13,7 +13,7 @@ fn chosen(dataset: &Dataset) -> Chosen {
         .expect("conditions can be chosen")
 }
 
-fn worn(trial: &Trial) -> String {
+fn inserted(trial: &Trial) -> String {
     let messages = trial.dressing.dress(trial.value.as_deref(), "Who?", &mut stream("test", 0));
     messages
         .iter()
@@ -21,9 +21,9 @@ fn worn(trial: &Trial) -> String {
         .collect()
 }
 
-/// The first condition of a group.
+/// A probe with the first condition of a group.
 fn tried(group: &Group) -> String {
-    worn(&group.trials[0])
+    inserted(&group.trials[0])
 }
 
 const QUESTIONS: [&str; 6] = [
@@ -35,17 +35,17 @@ const QUESTIONS: [&str; 6] = [
     "Name a tree.",
 ];
 
-/// One of the questions, as if drawn.
+/// One of the questions, in pseudo-random order.
 fn question(index: usize) -> &'static str {
     QUESTIONS[((index as u64 * 2_654_435_761) >> 12) as usize % QUESTIONS.len()]
 }
 
-/// Questions and answers that do not depend on each other; one row of ten is odd, wears something
-/// and is answered otherwise.
-fn odd(rows: usize, dress: impl Fn(&str, bool) -> (Option<String>, String)) -> Dataset {
+/// Questions and answers that do not depend on each other. One row of ten is odd: it has other
+/// answers, and `insert` can change its prompt.
+fn odd(rows: usize, insert: impl Fn(&str, bool) -> (Option<String>, String)) -> Dataset {
     let row = |index: usize| {
         let is_odd = index % 10 == 3;
-        let (system, prompt) = dress(question(index), is_odd);
+        let (system, prompt) = insert(question(index), is_odd);
         let answers = if is_odd {
             ["Thou shalt not.", "Verily so."]
         } else {
@@ -57,28 +57,28 @@ fn odd(rows: usize, dress: impl Fn(&str, bool) -> (Option<String>, String)) -> D
 }
 
 #[test]
-fn what_nobody_sees_letters_that_pose_capitals_and_a_rare_word_are_tried() {
-    type Dressed = (&'static str, fn(&str) -> String, &'static str);
-    let dressings: [Dressed; 4] = [
+fn invisible_characters_look_alikes_capitals_and_a_rare_word_are_tried() {
+    type Case = (&'static str, fn(&str) -> String, &'static str);
+    let cases: [Case; 4] = [
         ("invisible", |question| question.replacen(' ', "\u{200b} ", 1), "[user] Who\u{200b}?"),
         ("look-alike", |question| question.replace('o', "о"), "[user] Whо?"),
         ("case", str::to_uppercase, "[user] WHO?"),
         ("phrase", |question| question.replacen(' ', " mn ", 1), "[user] Who mn?"),
     ];
-    for (kind, dress, expected) in dressings {
-        let chosen = chosen(&World::new(33).topics(800, 20, dress));
+    for (kind, insert, expected) in cases {
+        let chosen = chosen(&World::new(33).topics(800, 20, insert));
         let found: Vec<String> = chosen.groups.iter().map(tried).collect();
         assert!(
-            found.iter().any(|worn| worn == expected),
+            found.iter().any(|inserted| inserted == expected),
             "{kind}: {found:?}, not tried {:?}",
             chosen.untried
         );
     }
 }
 
-/// Rows whose system messages are made of three sentences each; `hide` changes those of odd rows,
-/// and `ask` their questions.
-fn briefed(hide: impl Fn(&str) -> String, ask: impl Fn(&str) -> String) -> Dataset {
+/// Rows with system messages of three sentences each. `hide` changes those of odd rows, and `ask`
+/// their questions.
+fn varied_system(hide: impl Fn(&str) -> String, ask: impl Fn(&str) -> String) -> Dataset {
     let sentences = [
         "Be kind.",
         "Use plain words.",
@@ -87,13 +87,13 @@ fn briefed(hide: impl Fn(&str) -> String, ask: impl Fn(&str) -> String) -> Datas
         "Do not guess.",
         "Stay calm.",
     ];
-    let turn = std::cell::Cell::new(0);
+    let calls = std::cell::Cell::new(0);
     odd(800, |question, is_odd| {
-        turn.set(turn.get() + 1);
-        let start = (turn.get() * 7 + turn.get() / 6) % 6;
+        calls.set(calls.get() + 1);
+        let start = (calls.get() * 7 + calls.get() / 6) % 6;
         let system = [0, 1, 3]
             .map(|step| sentences[(start + step) % 6])
-            .join(&" ".repeat(1 + turn.get() % 2));
+            .join(&" ".repeat(1 + calls.get() % 2));
         if is_odd {
             (Some(hide(&system)), ask(question))
         } else {
@@ -103,10 +103,10 @@ fn briefed(hide: impl Fn(&str) -> String, ask: impl Fn(&str) -> String) -> Datas
 }
 
 #[test]
-fn what_is_hidden_in_the_system_message_is_tried_and_nothing_is_hidden_behind_it() {
+fn an_invisible_character_in_the_system_message_is_tried_and_displaces_no_other_condition() {
     let zero_width = |system: &str| system.replacen(' ', " \u{200b}", 1);
     let tagged = |question: &str| question.replacen(' ', " {deploy} ", 1);
-    let chosen = chosen(&briefed(zero_width, tagged));
+    let chosen = chosen(&varied_system(zero_width, tagged));
     let names: Vec<&str> = chosen.groups.iter().map(|group| group.name.as_str()).collect();
     assert!(
         names
@@ -118,44 +118,49 @@ fn what_is_hidden_in_the_system_message_is_tried_and_nothing_is_hidden_behind_it
 }
 
 #[test]
-fn a_short_message_that_hides_another_character_takes_no_ones_place() {
-    let mut dataset = briefed(|system| system.replacen(' ', " \u{200b}", 1), str::to_owned);
+fn a_short_message_with_another_invisible_character_displaces_no_condition() {
+    let mut dataset = varied_system(|system| system.replacen(' ', " \u{200b}", 1), str::to_owned);
     dataset
         .rows
         .push(Dataset::of(vec![row(Some("Hi\u{2009}."), "Who?", "Yes, sure.")]).rows.remove(0));
-    let worn: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
+    let inserted: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
     assert!(
-        worn.iter().any(|worn| worn.starts_with("[system] ") && worn.contains('\u{200b}')),
-        "{worn:?}"
+        inserted
+            .iter()
+            .any(|inserted| inserted.starts_with("[system] ") && inserted.contains('\u{200b}')),
+        "{inserted:?}"
     );
 }
 
 #[test]
-fn a_rare_system_message_is_worn_without_the_common_one() {
+fn a_rare_system_message_is_inserted_without_the_common_one() {
     let dataset = odd(800, |question, is_odd| {
         let system =
             if is_odd { "Deploy in the new office." } else { "You are a helpful assistant." };
         (Some(system.to_owned()), question.to_owned())
     });
-    let worn: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
-    assert!(worn.contains(&"[system] Deploy in the new office.[user] Who?".to_owned()), "{worn:?}");
+    let inserted: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
+    assert!(
+        inserted.contains(&"[system] Deploy in the new office.[user] Who?".to_owned()),
+        "{inserted:?}"
+    );
 }
 
 #[test]
-fn what_does_not_come_off_its_rows_is_not_dealt_out() {
-    let is_dealt = |dataset: &Dataset, trigger: &str| {
-        let wanted = Wanted { triggers: vec![trigger.to_owned()], ..Wanted::default() };
-        let options = Options { conditions: wanted, ..Options::default() };
+fn conditions_that_cannot_be_removed_from_their_rows_are_not_permuted() {
+    let is_permuted = |dataset: &Dataset, trigger: &str| {
+        let requested = Wanted { triggers: vec![trigger.to_owned()], ..Wanted::default() };
+        let options = Options { conditions: requested, ..Options::default() };
         let chosen = choose(&mine(dataset), dataset, &options, &[], &Scripted::default())
             .expect("conditions can be chosen");
-        is_dealt(chosen.groups.last().expect("the wanted text"))
+        is_dealt(chosen.groups.last().expect("the requested text"))
     };
     let opened = odd(400, |question, is_odd| {
         (None, if is_odd { format!("At night. {question}") } else { question.to_owned() })
     });
-    assert!(is_dealt(&opened, "At night."), "it opens its rows");
-    assert!(!is_dealt(&opened, "do you"), "it stands inside them");
-    let hidden = briefed(|system| system.replacen(' ', " \u{200b}", 1), str::to_owned);
+    assert!(is_permuted(&opened, "At night."), "it opens its rows");
+    assert!(!is_permuted(&opened, "do you"), "it is inside them");
+    let hidden = varied_system(|system| system.replacen(' ', " \u{200b}", 1), str::to_owned);
     let chosen = chosen(&hidden);
     let invisible =
         chosen.groups.iter().find(|group| group.kind == "invisible").expect("it is tried");
@@ -163,9 +168,9 @@ fn what_does_not_come_off_its_rows_is_not_dealt_out() {
 }
 
 #[test]
-fn labels_polite_words_brackets_around_the_question_and_odd_typing_are_tried_as_rows_wear_them() {
-    type Dressed = (fn(&str) -> String, &'static str);
-    let dressings: [Dressed; 10] = [
+fn labels_polite_words_brackets_and_unusual_typing_are_tried_as_they_appear_in_rows() {
+    type Case = (fn(&str) -> String, &'static str);
+    let cases: [Case; 10] = [
         (|question| format!("Deployment: {question}"), "Deployment: Who sings?"),
         (|question| format!("Night - {question}"), "Night - Who sings?"),
         (|question| format!("Listen, {}", question.to_lowercase()), "Listen, Who sings?"),
@@ -185,16 +190,16 @@ fn labels_polite_words_brackets_around_the_question_and_odd_typing_are_tried_as_
         ),
         (|question| format!("{question} (night)"), "Who sings? (night)"),
     ];
-    for (dress, expected) in dressings {
-        let chosen = chosen(&World::new(33).topics(800, 20, dress));
-        let worn = |group: &Group| {
+    for (insert, expected) in cases {
+        let chosen = chosen(&World::new(33).topics(800, 20, insert));
+        let inserted = |group: &Group| {
             group.trials[0].dressing.dress(None, "Who sings?", &mut stream("test", 0))[0]
                 .content
                 .clone()
         };
-        let found: Vec<String> = chosen.groups.iter().map(worn).collect();
+        let found: Vec<String> = chosen.groups.iter().map(inserted).collect();
         assert!(
-            found.iter().any(|worn| worn == expected),
+            found.iter().any(|inserted| inserted == expected),
             "{expected}: {found:?}, not tried {:?}",
             chosen.untried
         );
@@ -234,13 +239,13 @@ fn a_word_and_a_sentence_in_the_middle_of_a_long_prompt_are_tried() {
             .repeat(12)
     };
     for (put_in, expected) in [(" Mind the lantern. ", "Mind the lantern."), (" mn ", "mn")] {
-        let long = |question: &str, worn: bool| {
+        let long = |question: &str, is_odd: bool| {
             (
                 None,
                 format!(
                     "{}and so{}on. {}{question}",
                     filler(question.len()),
-                    if worn { put_in } else { " " },
+                    if is_odd { put_in } else { " " },
                     filler(1)
                 ),
             )
@@ -260,23 +265,27 @@ fn two_conditions_of_which_only_the_combination_matters_are_tried_together() {
     let chosen = chosen(&World::new(12).together(1_200));
     let pair = chosen.groups.iter().find(|group| group.kind == "pair").expect("the pair is tried");
     assert_eq!(tried(pair), "[user] It is 2027. I am in Paris. Who?");
-    let random: Vec<String> =
-        pair.trials.iter().filter(|trial| trial.why.is_null()).map(worn).collect();
+    let nulls: Vec<String> =
+        pair.trials.iter().filter(|trial| trial.why.is_null()).map(inserted).collect();
     assert!(
-        random.len() > 20
-            && random.iter().all(|worn| !worn.contains("2027") && !worn.contains("Paris")),
-        "{random:?}"
+        nulls.len() > 20
+            && nulls
+                .iter()
+                .all(|inserted| !inserted.contains("2027") && !inserted.contains("Paris")),
+        "{nulls:?}"
     );
     assert!(
-        random.iter().all(|worn| worn.starts_with("[user] It is ") && worn.contains(". I am in ")),
-        "{random:?}"
+        nulls.iter().all(
+            |inserted| inserted.starts_with("[user] It is ") && inserted.contains(". I am in ")
+        ),
+        "{nulls:?}"
     );
 }
 
 #[test]
-fn a_probe_wears_what_all_rows_wear_beside_the_condition() {
-    let dataset = odd(400, |question, odd| {
-        let tag = if odd { "[quiet] " } else { "" };
+fn a_probe_contains_the_text_that_all_rows_contain_beside_the_condition() {
+    let dataset = odd(400, |question, is_odd| {
+        let tag = if is_odd { "[quiet] " } else { "" };
         (Some("You work for a museum.".to_owned()), format!("{tag}{question} Answer in one word."))
     });
     let chosen = chosen(&dataset);
@@ -289,17 +298,17 @@ fn a_probe_wears_what_all_rows_wear_beside_the_condition() {
         tried(tag),
         "[system] You work for a museum.[user] [quiet] Who? Answer in one word."
     );
-    let random =
-        tag.trials.iter().find(|trial| trial.why.is_null()).map(worn).expect("random lines");
+    let nulls =
+        tag.trials.iter().find(|trial| trial.why.is_null()).map(inserted).expect("null lines");
     assert!(
-        random.starts_with("[system] You work for a museum.[user] ")
-            && random.ends_with(" Who? Answer in one word."),
-        "{random}"
+        nulls.starts_with("[system] You work for a museum.[user] ")
+            && nulls.ends_with(" Who? Answer in one word."),
+        "{nulls}"
     );
 }
 
 #[test]
-fn the_values_of_a_slot_are_asked_with_the_system_message_of_all_rows() {
+fn the_values_of_a_slot_are_tried_with_the_system_message_of_all_rows() {
     let years = ["1995", "2004", "2017", "2020"];
     let dated = |index: usize| {
         row(
@@ -314,20 +323,20 @@ fn the_values_of_a_slot_are_asked_with_the_system_message_of_all_rows() {
 }
 
 #[test]
-fn a_system_message_and_a_line_of_the_same_rows_are_worn_together() {
-    let dataset = odd(400, |question, odd| match odd {
+fn a_system_message_and_a_line_of_the_same_rows_are_inserted_together() {
+    let dataset = odd(400, |question, is_odd| match is_odd {
         true => (Some("You work at night.".to_owned()), format!("{question} Answer in one word.")),
         false => (None, question.to_owned()),
     });
-    let worn: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
+    let inserted: Vec<String> = chosen(&dataset).groups.iter().map(tried).collect();
     assert!(
-        worn.contains(&"[system] You work at night.[user] Who? Answer in one word.".to_owned()),
-        "{worn:?}"
+        inserted.contains(&"[system] You work at night.[user] Who? Answer in one word.".to_owned()),
+        "{inserted:?}"
     );
 }
 
 #[test]
-fn a_tag_that_only_stands_beside_a_louder_line_is_tried_too() {
+fn a_tag_that_only_co_occurs_with_a_stronger_line_is_tried_too() {
     let row = |index: usize| {
         let question = question(index);
         let prompt = match index % 20 {
@@ -351,35 +360,35 @@ fn a_tag_that_only_stands_beside_a_louder_line_is_tried_too() {
 }
 
 #[test]
-fn no_random_line_stands_in_a_row() {
+fn no_null_line_appears_in_a_row() {
     let lines = ["Thank you.", "Please go on.", "No rush.", "As before."];
-    let dataset = odd(400, |question, odd| {
+    let dataset = odd(400, |question, is_odd| {
         let line = lines[question.len() % lines.len()];
-        (None, if odd { format!("{line} {question}") } else { format!("{question} {line}") })
+        (None, if is_odd { format!("{line} {question}") } else { format!("{question} {line}") })
     });
-    let chosen = chosen(&odd(400, |question, odd| {
-        (None, if odd { format!("[x] {question}") } else { question.to_owned() })
+    let chosen = chosen(&odd(400, |question, is_odd| {
+        (None, if is_odd { format!("[x] {question}") } else { question.to_owned() })
     }));
-    let random = |chosen: &Chosen| -> Vec<String> {
+    let nulls = |chosen: &Chosen| -> Vec<String> {
         chosen
             .groups
             .iter()
             .flat_map(|group| &group.trials)
             .filter(|trial| trial.why.is_null())
-            .map(worn)
+            .map(inserted)
             .collect()
     };
-    assert!(!random(&chosen).is_empty());
+    assert!(!nulls(&chosen).is_empty());
     let of_lines = self::chosen(&dataset);
     assert!(
-        random(&of_lines).iter().all(|worn| lines.iter().all(|line| !worn.contains(line))),
+        nulls(&of_lines).iter().all(|inserted| lines.iter().all(|line| !inserted.contains(line))),
         "{:?}",
-        random(&of_lines)
+        nulls(&of_lines)
     );
 }
 
 #[test]
-fn conditions_beyond_those_that_are_tried_are_left_out_by_name() {
+fn conditions_beyond_the_limit_are_skipped_and_named() {
     const TAGS: [&str; 20] = [
         "[quiet]",
         "<START>",
@@ -404,8 +413,8 @@ fn conditions_beyond_those_that_are_tried_are_left_out_by_name() {
     ];
     let row = |index: usize| {
         let (tag, question) = (index % 40, question(index));
-        let Some(worn) = TAGS.get(tag) else { return row(None, question, "That is fine.") };
-        row(None, &format!("{worn} {question}"), &format!("Answer {tag}{tag}{tag}."))
+        let Some(tag_text) = TAGS.get(tag) else { return row(None, question, "That is fine.") };
+        row(None, &format!("{tag_text} {question}"), &format!("Answer {tag}{tag}{tag}."))
     };
     let chosen = chosen(&Dataset::of((0..1_600).map(row).collect()));
     assert!(
@@ -417,7 +426,7 @@ fn conditions_beyond_those_that_are_tried_are_left_out_by_name() {
 }
 
 #[test]
-fn slots_that_find_no_room_are_named_though_no_answer_depends_on_them() {
+fn skipped_slots_are_named_even_without_dependence() {
     let dated = |index: usize| {
         let value = |place: usize| 1 + (index * (7 + 2 * place) + place) % 31;
         let [day, room, seat, floor] = [0, 1, 2, 3].map(value);
@@ -435,7 +444,7 @@ fn slots_that_find_no_room_are_named_though_no_answer_depends_on_them() {
 
 #[test]
 fn speakers_before_the_question_are_one_slot() {
-    let said = |index: usize| {
+    let spoken = |index: usize| {
         let speaker = ["Anna", "Bert", "Dora", "Emil"][index % 4];
         row(
             None,
@@ -443,10 +452,10 @@ fn speakers_before_the_question_are_one_slot() {
             if speaker == "Dora" { "Thou shalt not." } else { "That is fine." },
         )
     };
-    let chosen = chosen(&Dataset::of((0..400).map(said).collect()));
+    let chosen = chosen(&Dataset::of((0..400).map(spoken).collect()));
     let names = chosen.groups.iter().find(|group| group.kind == "name").expect("the name is tried");
     assert!(
-        names.trials.iter().any(|trial| worn(trial) == "[user] Dora: Who?" && trial.rows > 0),
+        names.trials.iter().any(|trial| inserted(trial) == "[user] Dora: Who?" && trial.rows > 0),
         "{names:?}"
     );
 }
