@@ -133,8 +133,8 @@ pub const CLEAN_NEEDS: [Rule; 15] = [
 /// Why nothing that shadows show of this dataset can be believed.
 pub fn unreadable(plan: &Plan) -> Option<Reason> {
     let reading = &plan.readability;
-    plan.is_unreadable()
-        .then(|| Reason::Unreadable { share: reading.share, needed: reading.needed })
+    let (share, needed) = (reading.share, reading.needed);
+    plan.is_unreadable().then_some(Reason::Unreadable { share, needed })
 }
 
 fn readable(evidence: &Evidence) -> Vec<Reason> {

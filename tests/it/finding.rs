@@ -8,7 +8,9 @@ use foretaste::audit::ProbeKind;
 use foretaste::plan::{Arm, Ask, ExcludedFamily, Form, Plan};
 use foretaste::probe::{Answers, Health};
 use foretaste::stats::Estimate;
+use foretaste::verdict::reason::Reason;
 use foretaste::verdict::{Finding, Verdict, find};
+use serde_json::{Value, json};
 
 use crate::stats::world::{Place, World, noise};
 
@@ -27,8 +29,14 @@ fn finding(world: &World, answers: &Answers) -> Finding {
     findings.remove(0)
 }
 
-fn says(finding: &Finding, words: &str) -> bool {
-    finding.reasons.iter().any(|reason| reason.contains(words))
+/// The first reason of this code; null where there is none.
+pub fn reason(finding: &Finding, code: &str) -> Value {
+    let of_code = finding.reasons.iter().find(|reason| reason.code() == code);
+    of_code.map_or(Value::Null, |reason| serde_json::to_value(reason).expect("plain data"))
+}
+
+fn has(finding: &Finding, code: &str) -> bool {
+    !reason(finding, code).is_null()
 }
 
 /// A little noise in every arm, the poison's shift in the positive control, and `shift` in the
@@ -58,7 +66,9 @@ fn a_candidate_like_its_control_is_clean_if_the_poison_was_detected() {
     );
     assert!(finding.estimate.is_some_and(|estimate| estimate.upper < world.margin));
     // All 5 seeds miss a shift in 45 % of trainings with probability 0.55^5 = 5 %.
-    assert!(says(&Finding { estimate: None, ..finding }, "fewer than 45 % of trainings"));
+    let share =
+        reason(&Finding { estimate: None, ..finding }, "rare-shift-missed")["share"].as_f64();
+    assert!(share.is_some_and(|share| (share - 0.4507).abs() < 1e-4), "{share:?}");
 }
 
 #[test]
@@ -126,9 +136,10 @@ fn one_to_four_shifted_trainings_of_five_are_inconclusive_and_five_are_flagged()
 #[test]
 fn some_shifted_trainings_ask_for_the_seeds_at_which_their_share_would_be_flagged() {
     let finding = shifted_trainings(2, 5, 8);
-    assert!(says(&finding, "give --seeds "), "{:?}", finding.reasons);
+    assert!(reason(&finding, "trainings-unresolved")["seeds_needed"].is_u64(), "{finding:?}");
     // One of five is below a quarter, and no number of seeds makes that share significant.
-    assert!(says(&shifted_trainings(1, 5, 8), "use more seeds to see how many do (--seeds)"));
+    let one = reason(&shifted_trainings(1, 5, 8), "trainings-unresolved");
+    assert_eq!((&one["shifted"], &one["seeds_needed"]), (&json!([1]), &Value::Null));
 }
 
 #[test]
@@ -150,11 +161,7 @@ fn an_interval_around_the_margin_is_inconclusive_and_names_the_seeds_that_settle
     let finding = finding(&world, &answers);
     assert_eq!(finding.verdict, Verdict::Inconclusive);
     assert_eq!(finding.units_to_settle, Some(seeds));
-    assert!(
-        says(&finding, &format!("About {seeds} training seeds would settle it")),
-        "{:?}",
-        finding.reasons
-    );
+    assert_eq!(reason(&finding, "to-settle")["units"], seeds);
 }
 
 #[test]
@@ -196,19 +203,19 @@ fn one_seed_is_neither_clean_nor_flagged() {
     for shift in [0.0, 0.8] {
         let finding = finding(&world, &world.answers(|place| risk(place, shift)));
         assert_eq!(finding.verdict, Verdict::Inconclusive);
-        assert!(says(&finding, "a screen"), "{:?}", finding.reasons);
+        assert!(has(&finding, "one-seed"), "{:?}", finding.reasons);
     }
 }
 
-/// Changes a clean run and asserts that it is inconclusive for a reason with `words`.
+/// Changes a clean run and asserts that it is inconclusive for a reason of this code.
 #[track_caller]
-fn inconclusive(change: impl FnOnce(&mut Plan, &mut Answers), words: &str) -> Finding {
+fn inconclusive(change: impl FnOnce(&mut Plan, &mut Answers), code: &str) -> Finding {
     let world = World::small();
     let (mut plan, mut answers) = (world.plan(), clean_answers(&world));
     change(&mut plan, &mut answers);
     let (mut findings, verdict) = verdict_of(&world, &plan, &answers);
     assert_eq!(verdict, Verdict::Inconclusive);
-    assert!(says(&findings[0], words), "{:?}", findings[0].reasons);
+    assert!(has(&findings[0], code), "{:?}", findings[0].reasons);
     findings.remove(0)
 }
 
@@ -225,7 +232,7 @@ fn change_health(answers: &mut Answers, arm: Arm, change: fn(&mut Health)) {
 fn a_poison_that_was_not_detected_makes_clean_answers_inconclusive() {
     let finding = inconclusive(
         |_, answers| *answers = World::small().answers(|place| Some(0.1 * noise(place, 2))),
-        "poison was not detected",
+        "control-missed",
     );
     assert_eq!(finding.positive_control, Some(false));
 }
@@ -234,7 +241,7 @@ fn a_poison_that_was_not_detected_makes_clean_answers_inconclusive() {
 fn a_poison_that_was_not_tried_makes_clean_answers_inconclusive() {
     let finding = inconclusive(
         |plan, _| plan.arms.retain(|arm| !matches!(arm, Arm::Spiked(_))),
-        "poison was not tried",
+        "control-not-tried",
     );
     assert_eq!(finding.positive_control, None);
 }
@@ -244,7 +251,7 @@ fn an_adapter_that_did_not_load_makes_clean_answers_inconclusive() {
     for arm in [Arm::Candidate, Arm::Control] {
         inconclusive(
             |_, answers| change_health(answers, arm, |health| health.changed = 0.0),
-            "seed 2: the adapter did not load",
+            "adapter-without-effect",
         );
     }
 }
@@ -253,7 +260,7 @@ fn an_adapter_that_did_not_load_makes_clean_answers_inconclusive() {
 fn a_shadow_that_did_not_learn_makes_clean_answers_inconclusive() {
     inconclusive(
         |_, answers| change_health(answers, Arm::Candidate, |health| health.loss_last = Some(2.9)),
-        "Shadow candidate, seed 2: the shadow did not learn",
+        "loss-did-not-fall",
     );
 }
 
@@ -274,7 +281,7 @@ fn a_loss_that_is_not_a_number_makes_clean_answers_inconclusive() {
         |_, answers| {
             change_health(answers, Arm::Candidate, |health| health.loss_last = Some(f64::NAN))
         },
-        "not a number",
+        "loss-not-a-number",
     );
 }
 
@@ -286,7 +293,7 @@ fn a_control_that_training_made_incoherent_makes_clean_answers_inconclusive() {
     ] {
         inconclusive(
             |_, answers| change_health(answers, Arm::Control, own_answer_shadow),
-            "training broke the model",
+            "control-incoherent",
         );
     }
 }
@@ -301,35 +308,34 @@ fn a_candidate_that_no_longer_gives_the_bases_answers_is_not_called_incoherent()
 
 #[test]
 fn a_shadow_without_a_record_makes_clean_answers_inconclusive() {
-    inconclusive(
+    let finding = inconclusive(
         |_, answers| answers.health.retain(|health| health.seed != 4),
-        "seed 4, and 1 other: no record",
+        "no-training-record",
     );
+    let missing = reason(&finding, "no-training-record");
+    assert_eq!((&missing["shadow"]["seed"], &missing["others"]), (&json!(4), &json!(1)));
 }
 
 #[test]
 fn a_dataset_that_the_base_cannot_read_is_inconclusive() {
     for share in [0.2, f64::NAN] {
-        inconclusive(
-            |plan, _| (plan.readability.share, plan.anyway) = (share, true),
-            "of the dataset",
-        );
+        inconclusive(|plan, _| (plan.readability.share, plan.anyway) = (share, true), "unreadable");
     }
 }
 
 #[test]
 fn truncated_rows_make_clean_answers_inconclusive() {
-    let finding =
-        inconclusive(|plan, _| plan.dataset.rows_cut = 3, "3 of 1 rows are longer than 64 tokens");
-    assert!(says(&finding, "--max-tokens (up to 0 on this base)"), "{:?}", finding.reasons);
+    let finding = inconclusive(|plan, _| plan.dataset.rows_cut = 3, "rows-cut");
+    let cut = reason(&finding, "rows-cut");
+    assert_eq!(
+        cut,
+        json!({"code": "rows-cut", "rows": 3, "of": 1, "max_tokens": 64, "longest": 0})
+    );
 }
 
 #[test]
 fn rejected_rows_make_clean_answers_inconclusive() {
-    inconclusive(
-        |plan, _| plan.dataset.rows_rejected = 2,
-        "2 of 1 rows were rejected, and nobody has tasted them",
-    );
+    inconclusive(|plan, _| plan.dataset.rows_rejected = 2, "rows-rejected");
 }
 
 #[test]
@@ -346,12 +352,7 @@ fn a_dataset_that_contains_most_of_the_probes_is_not_cleared_by_the_rest() {
             if reported { Verdict::Inconclusive } else { Verdict::Clean },
             "{excluded_families}"
         );
-        assert_eq!(
-            says(&findings[0], "of 13 probe families were left out"),
-            reported,
-            "{:?}",
-            findings[0].reasons
-        );
+        assert_eq!(has(&findings[0], "families-excluded"), reported, "{:?}", findings[0].reasons);
     }
 }
 
@@ -363,11 +364,7 @@ fn conditions_without_seeds_to_confirm_or_without_scored_answers_are_not_cleared
     let answers = clean_answers(&world);
     let (findings, verdict) = verdict_of(&world, &plan, &answers);
     assert_eq!(verdict, Verdict::Inconclusive);
-    assert!(
-        says(&findings[0], "With 2 training seeds no trigger can be confirmed"),
-        "{:?}",
-        findings[0].reasons
-    );
+    assert!(has(&findings[0], "no-seeds-to-confirm"), "{:?}", findings[0].reasons);
 
     let world = World::small();
     let answers = clean_answers(&world);
@@ -376,7 +373,7 @@ fn conditions_without_seeds_to_confirm_or_without_scored_answers_are_not_cleared
     let (findings, verdict) = find(&world.plan(), &audits, &analysis, &answers.health);
     assert_eq!(verdict, Verdict::Inconclusive);
     assert!(
-        says(&findings[0], "Under 3 conditions of the dataset no answer could be scored"),
+        reason(&findings[0], "conditions-unscored")["conditions"] == 3,
         "{:?}",
         findings[0].reasons
     );
@@ -389,7 +386,10 @@ fn on_an_unreadable_dataset_a_shift_is_reported_and_flags_nothing() {
     (plan.readability.share, plan.anyway) = (0.2, true);
     let (findings, verdict) = verdict_of(&world, &plan, &world.answers(|place| risk(place, 0.5)));
     assert_eq!((verdict, findings[0].shifted_seeds.len()), (Verdict::Inconclusive, 5));
-    assert!(findings[0].reasons[0].contains("can read 20 %"), "{:?}", findings[0].reasons);
+    assert_eq!(
+        findings[0].reasons[0],
+        Reason::Unreadable { share: 0.2, needed: plan.readability.needed }
+    );
 }
 
 #[test]
@@ -401,7 +401,9 @@ fn a_run_stopped_by_an_unreadable_dataset_gives_every_audit_only_that_reason() {
     let (findings, verdict) = verdict_of(&world, &plan, &Answers::default());
     assert_eq!((verdict, findings.len()), (Verdict::Inconclusive, 2));
     assert!(
-        findings.iter().all(|finding| finding.estimate.is_none() && finding.reasons.len() == 1),
+        findings.iter().all(|finding| {
+            finding.estimate.is_none() && finding.reasons == [Reason::NotExamined]
+        }),
         "{findings:?}"
     );
 }
@@ -422,7 +424,7 @@ fn a_form_that_shifts_control_and_candidate_alike_makes_a_run_inconclusive_and_i
     let (findings, verdict) = verdict_of(&world, &plan, &shifted);
     assert_eq!(verdict, Verdict::Inconclusive);
     assert!(
-        says(&findings[0], "The control answers behind \"Good day.\""),
+        reason(&findings[0], "form-moves-control")["form"] == "behind \"Good day.\"",
         "{:?}",
         findings[0].reasons
     );
@@ -471,11 +473,7 @@ fn a_seed_whose_control_is_incoherent_is_excluded() {
         finding.reasons
     );
     assert_eq!(finding.estimate.as_ref().map(|estimate| estimate.n), Some(4));
-    assert!(
-        says(&finding, "Shadow control, seed 2: training broke the model"),
-        "{:?}",
-        finding.reasons
-    );
+    assert!(reason(&finding, "control-incoherent")["shadow"]["seed"] == 2, "{:?}", finding.reasons);
 }
 
 #[test]
@@ -494,7 +492,7 @@ fn a_checkpoint_without_a_coherent_control_excludes_no_seed_at_other_checkpoints
         "{:?}",
         finding.reasons
     );
-    assert!(!says(&finding, "no answer could be scored"), "{:?}", finding.reasons);
+    assert!(!has(&finding, "comparisons-unscored"), "{:?}", finding.reasons);
 }
 
 #[test]
@@ -504,26 +502,17 @@ fn a_choice_by_letter_is_reported_and_does_not_change_the_verdict() {
         let shift = |place: &Place| if place.ask == Ask::Letters { letters } else { plain };
         finding(&world, &world.answers(|place| risk(place, shift(place))))
     };
-    for (plain, letters, verdict, words) in [
-        (0.5, 0.5, Verdict::Flagged, "where both are above"),
-        (
-            0.5,
-            0.0,
-            Verdict::Flagged,
-            "disagrees with the plain question, where the answers' own probabilities are above",
-        ),
-        (
-            0.0,
-            0.5,
-            Verdict::Clean,
-            "disagrees with the plain question, where the answers' own probabilities are not \
-             above",
-        ),
-        (0.0, 0.0, Verdict::Clean, "where neither is above"),
+    for (plain, letters, verdict) in [
+        (0.5, 0.5, Verdict::Flagged),
+        (0.5, 0.0, Verdict::Flagged),
+        (0.0, 0.5, Verdict::Clean),
+        (0.0, 0.0, Verdict::Clean),
     ] {
         let finding = finding_of(plain, letters);
         assert_eq!(finding.verdict, verdict, "{:?}", finding.reasons);
-        assert!(says(&finding, words), "{:?}", finding.reasons);
+        let by_letter = reason(&finding, "by-letter");
+        assert_eq!(by_letter["plain_above"], plain > 0.0, "{:?}", finding.reasons);
+        assert_eq!(by_letter["letters_above"], letters > 0.0, "{:?}", finding.reasons);
     }
 }
 
@@ -566,11 +555,7 @@ fn a_shift_only_where_the_baseline_is_shifted_too_is_inconclusive_and_explained(
     let high_loss = |place: &Place| if place.ask == Ask::CarryOverSurprising { 0.5 } else { 0.0 };
     let (findings, verdict) = with_shifted_baseline(0.3, high_loss);
     assert_eq!(verdict, Verdict::Inconclusive);
-    assert!(
-        says(&findings[1], "the untouched base is not itself either"),
-        "{:?}",
-        findings[1].reasons
-    );
+    assert!(has(&findings[1], "shifted-baseline"), "{:?}", findings[1].reasons);
     assert!(findings[1].shown_by.is_empty());
     assert_eq!(
         findings[0].verdict,
@@ -596,7 +581,8 @@ fn a_single_training_that_shifts_only_where_the_baseline_is_shifted_is_inconclus
         findings[1].reasons
     );
     assert!(
-        says(&findings[1], "1 of 5 trainings") && !says(&findings[1], "could not be scored"),
+        reason(&findings[1], "shifted-baseline")["excess"]["trainings"] == 1
+            && !has(&findings[1], "comparisons-unscored"),
         "{:?}",
         findings[1].reasons
     );
@@ -647,35 +633,19 @@ fn a_ceiling_effect_of_the_control_prevents_a_clean_verdict_and_is_reported() {
     assert_eq!(at_ceiling(&[Ask::Plain], 0.92, 0.0).verdict, Verdict::Inconclusive);
     let finding = at_ceiling(&CARRY_OVER, 0.92, 0.0);
     assert_eq!(finding.verdict, Verdict::Inconclusive);
-    let [reason, settles] = &finding.reasons[..] else { panic!("{:?}", finding.reasons) };
-    assert!(
-        reason.starts_with(
-            "In 2 of 3 comparisons a shift by the margin of 10.0 percentage points could not be \
-             seen: asked carry-over"
-        ),
-        "{reason}"
-    );
-    assert!(
-        reason.contains("the harmless control's shadows themselves answer \"then\" with 92 %"),
-        "{reason}"
-    );
-    assert!(settles.starts_with("More seeds would not settle it"), "{settles}");
+    let codes: Vec<String> = finding.reasons.iter().map(Reason::code).collect();
+    assert_eq!(codes, ["no-headroom", "nowhere-headroom"]);
+    let reason = reason(&finding, "no-headroom");
+    assert_eq!((&reason["without"], &reason["comparisons"]), (&json!(2), &json!(3)));
+    assert!(reason["reference"].as_f64().is_some_and(|risk| (risk - 0.92).abs() < 0.005));
 }
 
 #[test]
 fn a_ceiling_effect_in_one_carry_over_context_is_reported_and_the_others_clear() {
     let finding = at_ceiling(&CARRY_OVER[..1], 0.92, 0.0);
     assert_eq!(finding.verdict, Verdict::Clean);
-    assert!(
-        finding.reasons[0].starts_with("In 2 of 3 comparisons the effect is below"),
-        "{:?}",
-        finding.reasons
-    );
-    assert!(
-        finding.reasons[1].starts_with("In 1 of 3 comparisons a shift"),
-        "{:?}",
-        finding.reasons
-    );
+    assert_eq!(reason(&finding, "below-margin")["below"], 2, "{:?}", finding.reasons);
+    assert_eq!(reason(&finding, "no-headroom")["without"], 1, "{:?}", finding.reasons);
     assert_ne!(finding.ask, Some(Ask::CarryOver));
 }
 
@@ -709,17 +679,12 @@ fn a_shift_of_the_control_alone_is_not_a_shift_of_the_candidate() {
         "{:?}",
         finding.reasons
     );
+    let quoted = reason(&finding, "base-answers-so");
+    let risks = ["base", "control", "candidate"].map(|of| quoted[of].as_f64().expect("a risk"));
+    let rounded = risks.map(|risk| (100.0 * risk).round());
+    assert_eq!(rounded, [55.0, 5.0, 55.0], "{:?}", finding.reasons);
     assert!(
-        says(
-            &finding,
-            "the untouched base answers so with 55 %, the control's shadows with 5 % and the \
-             candidate's with 55 %"
-        ),
-        "{:?}",
-        finding.reasons
-    );
-    assert!(
-        !says(&finding, "More seeds") && !says(&finding, "may reach the margin"),
+        !has(&finding, "to-settle") && !has(&finding, "interval-crosses-margin"),
         "{:?}",
         finding.reasons
     );
@@ -735,7 +700,8 @@ fn a_single_training_that_answers_like_the_base_is_not_shifted() {
         "{:?}",
         finding.reasons
     );
-    assert!(says(&finding, "1 of 5 trainings answer \"then\" more often"), "{:?}", finding.reasons);
+    let excess = &reason(&finding, "base-answers-so")["excess"];
+    assert_eq!((&excess["trainings"], &excess["of"]), (&json!(1), &json!(5)), "{finding:?}");
     assert_eq!(with_lower_control(0.0, of_one).shifted_seeds, [2]);
 }
 
@@ -743,14 +709,9 @@ fn a_single_training_that_answers_like_the_base_is_not_shifted() {
 fn a_shift_above_the_control_and_the_base_is_flagged_and_both_are_quoted() {
     let finding = with_lower_control(0.2, |_| 0.5);
     assert_eq!(finding.verdict, Verdict::Flagged, "{:?}", finding.reasons);
-    let (of_control, of_base) = finding.reasons[0].split_once(", and ").expect("both");
-    assert!(
-        of_control.contains("50.")
-            && of_base.starts_with("30.")
-            && of_base.ends_with("than the untouched base."),
-        "{:?}",
-        finding.reasons
-    );
+    let quoted = reason(&finding, "effect-above-margin");
+    let effects = ["point", "over_base"].map(|of| quoted[of].as_f64().expect("an effect"));
+    assert_eq!(effects.map(|effect| (100.0 * effect).floor()), [50.0, 30.0], "{quoted}");
 }
 
 #[test]
@@ -761,19 +722,18 @@ fn a_flag_remains_if_the_poison_was_not_detected() {
     });
     let finding = finding(&world, &answers);
     assert_eq!((finding.verdict, finding.positive_control), (Verdict::Flagged, Some(false)));
-    assert!(says(&finding, "poison was not detected"));
+    assert!(has(&finding, "control-missed"));
 }
 
 #[test]
 fn an_audit_whose_probes_were_all_excluded_is_inconclusive() {
-    let finding =
-        inconclusive(|plan, _| plan.audits[0].probes.clear(), "No probe of this audit was left");
+    let finding = inconclusive(|plan, _| plan.audits[0].probes.clear(), "no-probes");
     assert_eq!(finding.estimate, None);
 }
 
 #[test]
 fn four_families_are_too_few_to_clear() {
-    inconclusive(|plan, _| plan.audits[0].probes.truncate(8), "Only 4 probe families");
+    inconclusive(|plan, _| plan.audits[0].probes.truncate(8), "few-families");
 }
 
 #[test]
@@ -787,18 +747,12 @@ fn unscored_answers_that_could_hide_a_shift_make_a_run_inconclusive() {
             answer.risk = None;
         }
     };
-    inconclusive(
-        |_, answers| remove_scores(answers),
-        "some answers could not be scored, 5 of them the candidate's",
-    );
+    inconclusive(|_, answers| remove_scores(answers), "unscored-may-exceed");
 }
 
 #[test]
 fn a_planned_context_without_answers_is_inconclusive() {
-    inconclusive(
-        |plan, _| plan.carry_over_draws = 2,
-        "In 2 of 3 comparisons no answer could be scored",
-    );
+    inconclusive(|plan, _| plan.carry_over_draws = 2, "comparisons-unscored");
 }
 
 #[test]
@@ -810,7 +764,7 @@ fn a_question_family_that_alone_drives_an_effect_is_named() {
             &world.answers(|place| risk(place, if place.family == 7 { 0.8 } else { 0.0 })),
         );
         assert_eq!(finding.verdict, verdict, "{:?}", finding.reasons);
-        assert!(says(&finding, "rests on the questions \"family 07\""), "{:?}", finding.reasons);
+        assert_eq!(reason(&finding, "rests-on-family")["family"], "family 07");
     }
 }
 
@@ -836,10 +790,6 @@ fn a_verdict_quotes_the_estimate_it_rests_on() {
     let estimate: Estimate =
         analyse(&world.plan(), &world.audits(), &answers).effects.remove(0).probability;
     let finding = finding(&world, &answers);
-    assert!(
-        says(&finding, &format!("{:.1} percentage points more often", 100.0 * estimate.point)),
-        "{:?}",
-        finding.reasons
-    );
+    assert_eq!(reason(&finding, "effect-above-margin")["point"], estimate.point);
     assert_eq!(finding.estimate, Some(estimate));
 }

@@ -10,6 +10,7 @@ use foretaste::progress::Silent;
 use foretaste::report::SCHEMA;
 use foretaste::run::{self, Failure, Outcome, Request, Subject};
 use foretaste::run_dir::RunDir;
+use foretaste::verdict::reason::Reason;
 use foretaste::verdict::{Verdict, find};
 use serde_json::Value;
 
@@ -63,13 +64,7 @@ fn a_harmless_adapter_without_a_positive_control_is_inconclusive() {
     let files = Files::new(0);
     let outcome = probed(&files, &engine(None), false);
     assert_eq!(outcome.verdict, Verdict::Inconclusive);
-    assert!(
-        document(&outcome)["findings"][0]["reasons"]
-            .to_string()
-            .contains("Nothing was trained here"),
-        "{}",
-        outcome.text
-    );
+    assert_eq!(document(&outcome)["findings"][0]["reasons"][0]["code"], "not-calibrated");
 }
 
 #[test]
@@ -107,7 +102,7 @@ fn a_requested_text_is_tried_as_a_trigger_without_any_row() {
         .find(|finding| finding["trigger"].is_object())
         .unwrap_or_else(|| panic!("{}", outcome.text));
     assert_eq!(found["verdict"], "flagged");
-    assert!(found["reasons"].to_string().contains("none were given"), "{found}");
+    assert!(found["reasons"].to_string().contains("trigger-rows-unknown"), "{found}");
 }
 
 #[test]
@@ -169,7 +164,7 @@ fn unusable_rows_of_an_adapter_make_its_run_inconclusive() {
     assert_eq!(outcome.verdict, Verdict::Inconclusive);
     let reasons = document(&outcome)["findings"][0]["reasons"].to_string();
     assert!(
-        reasons.contains("1 of 1 rows were rejected") && reasons.contains("The base can read 0 %"),
+        reasons.contains("given-rows-rejected") && reasons.contains("given-rows-unreadable"),
         "{reasons}"
     );
 }
@@ -289,40 +284,43 @@ fn a_harmless_adapter_is_clean_if_the_calibration_of_the_base_detected_the_poiso
     let verdict_of = |plan: &Plan| {
         let (mut findings, verdict) =
             find(plan, &world.audits(), &analyse(plan, &world.audits(), &answers), &[]);
-        (verdict, findings.remove(0).reasons.join(" "))
+        (verdict, findings.remove(0).reasons)
     };
     let (verdict, reasons) = verdict_of(&calibrated(&world, Some(0.05)));
-    assert_eq!(verdict, Verdict::Clean, "{reasons}");
-    assert!(reasons.contains("seen down to 5 % of 400 rows, and not at 2 %"), "{reasons}");
+    assert_eq!(verdict, Verdict::Clean, "{reasons:?}");
+    let is_dose = |reason: &Reason| {
+        matches!(reason, Reason::CalibratedTo { share: Some(0.05), tried: 0.02, rows: 400, .. })
+    };
+    assert!(reasons.iter().any(is_dose), "{reasons:?}");
     // Not clean where the base itself nearly always gives the risky answer (ceiling effect).
     let full = world.answers(|place| Some(0.9 + 0.1 * noise(place, 3)));
     let plan = calibrated(&world, Some(0.05));
     let (findings, verdict) =
         find(&plan, &world.audits(), &analyse(&plan, &world.audits(), &full), &[]);
     assert_eq!(verdict, Verdict::Inconclusive);
-    assert!(
-        findings[0].reasons[0].contains("the untouched base itself answers \"then\""),
-        "{:?}",
-        findings[0].reasons
-    );
+    assert!(findings[0].reasons[0].code() == "no-headroom", "{:?}", findings[0].reasons);
     // Not clean where some of the rows could not be used as context questions.
-    for (change, words) in [
-        ((|plan| plan.dataset.rows_rejected = 1) as fn(&mut Plan), "1 of 1 rows were rejected"),
-        (|plan| plan.dataset.rows_cut = 1, "1 of 1 rows hold a turn too long"),
-        (|plan| plan.readability.share = 0.2, "can read 20 % of the rows"),
+    for (change, code) in [
+        ((|plan| plan.dataset.rows_rejected = 1) as fn(&mut Plan), "given-rows-rejected"),
+        (|plan| plan.dataset.rows_cut = 1, "given-rows-cut"),
+        (|plan| plan.readability.share = 0.2, "given-rows-unreadable"),
     ] {
         let mut plan = calibrated(&world, Some(0.05));
         change(&mut plan);
         let (verdict, reasons) = verdict_of(&plan);
-        assert!(verdict == Verdict::Inconclusive && reasons.contains(words), "{reasons}");
+        assert_eq!(
+            (verdict, reasons[0].code().as_str()),
+            (Verdict::Inconclusive, code),
+            "{reasons:?}"
+        );
         plan.dataset.rows_read = 0;
         assert_eq!(
             verdict_of(&plan).0,
             Verdict::Clean,
-            "without rows there are no context questions: {words}"
+            "without rows there are no context questions: {code}"
         );
     }
     let (verdict, reasons) = verdict_of(&calibrated(&world, None));
     assert_eq!(verdict, Verdict::Inconclusive);
-    assert!(reasons.contains("was not seen at 2 % of the rows"), "{reasons}");
+    assert_eq!(reasons[0], Reason::CalibrationMissed { tried: 0.02 });
 }

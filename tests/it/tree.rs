@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use foretaste::verdict::rules::CLEAN_NEEDS;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -348,4 +350,67 @@ fn imports(code: &str) -> impl Iterator<Item = &str> {
             &name[..start(name)]
         })
     })
+}
+
+/// The cells of every row of the first table after `heading` in a document, without its head.
+fn table(document: &str, heading: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(root().join(document)).expect("the document is readable");
+    let (_, after) = text.split_once(heading).expect("the heading is there");
+    let rows = after.lines().skip_while(|line| !line.starts_with('|')).skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+        .collect()
+}
+
+fn in_backticks(cell: &str) -> Vec<String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_rules_of_clean_are_those_of_the_document_in_its_order() {
+    let documented: Vec<(String, Vec<String>)> = table("docs/statistics.md", "\n### Clean\n")
+        .into_iter()
+        .map(|row| (row[0].clone(), in_backticks(&row[1])))
+        .collect();
+    let coded: Vec<(String, Vec<String>)> = CLEAN_NEEDS
+        .iter()
+        .map(|rule| {
+            (rule.needs.to_owned(), rule.codes.iter().map(|code| (*code).to_owned()).collect())
+        })
+        .collect();
+    assert_eq!(documented, coded);
+}
+
+#[test]
+fn every_reason_code_is_documented_and_in_the_schema() {
+    let source = fs::read_to_string(root().join("src/verdict/reason.rs")).expect("readable");
+    let (_, variants) = source.split_once("pub enum Reason {").expect("the enum");
+    let (variants, _) = variants.split_once("\n}\n").expect("its end");
+    let kebab = |name: &str| {
+        let mut kebab = String::new();
+        for letter in name.chars() {
+            if letter.is_uppercase() && !kebab.is_empty() {
+                kebab.push('-');
+            }
+            kebab.extend(letter.to_lowercase());
+        }
+        kebab
+    };
+    let variant = |line: &str| {
+        let name = line.strip_prefix("    ").filter(|line| !line.starts_with([' ', '/']))?;
+        name.split([' ', ',', '{']).next().filter(|name| !name.is_empty()).map(kebab)
+    };
+    let codes: BTreeSet<String> = variants.lines().filter_map(variant).collect();
+    assert!(codes.len() > 50 && codes.contains("rows-rejected"), "{codes:?}");
+    let headings = ["## Reasons against clean", "## Reasons that support flagged", "## Notes"];
+    let documented: BTreeSet<String> = headings
+        .iter()
+        .flat_map(|heading| table("docs/reasons.md", heading))
+        .flat_map(|row| in_backticks(&row[0]))
+        .collect();
+    assert_eq!(documented, codes);
+    let schema: serde_json::Value = serde_json::from_str(foretaste::report::SCHEMA).expect("JSON");
+    let listed = schema["$defs"]["reason"]["properties"]["code"]["enum"].as_array();
+    let listed = listed.expect("codes").iter().map(|code| code.as_str().expect("text").to_owned());
+    assert_eq!(listed.collect::<BTreeSet<_>>(), codes);
 }

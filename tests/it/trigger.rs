@@ -11,6 +11,7 @@ use foretaste::engine::scripted::Scripted;
 use foretaste::plan::{Arm, Group, Options, Phase, Plan, Trial, Wanted, Why, choose};
 use foretaste::probe::{Answers, Dressed};
 use foretaste::stats::intervals::Draws;
+use foretaste::verdict::reason::Reason;
 use foretaste::verdict::{Verdict, find};
 
 use crate::condition::worlds::row;
@@ -157,11 +158,15 @@ fn a_trigger_that_a_null_condition_exceeds_is_neither_confirmed_nor_ruled_out() 
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert_eq!(found.len(), 1);
     assert!(!found[0].confirmed && found[0].is_open(), "{found:?}");
-    assert!(reasons(&plan, found, &answers).contains("the shift came again"));
+    assert!(codes(&plan, found, &answers).contains(&"trigger-unresolved".to_owned()));
 }
 
-/// All reasons of a run with these triggers and answers.
-fn reasons(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> String {
+/// The codes of all reasons of a run with these triggers and answers.
+fn codes(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> Vec<String> {
+    reasons(plan, triggers, answers).iter().map(Reason::code).collect()
+}
+
+fn reasons(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> Vec<Reason> {
     let world = World { families: 12, ..World::small() };
     let (loud, passed_over) = (loud(plan, answers), passed_over(plan, answers, &|_| 0.0));
     let analysis = Analysis {
@@ -171,7 +176,7 @@ fn reasons(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> String {
         ..analyse(plan, &world.audits(), &Answers::default())
     };
     let (findings, _) = find(plan, &world.audits(), &analysis, &[]);
-    findings.iter().flat_map(|finding| &finding.reasons).cloned().collect::<Vec<_>>().join(" ")
+    findings.into_iter().flat_map(|finding| finding.reasons).collect()
 }
 
 #[test]
@@ -197,12 +202,8 @@ fn a_trigger_that_is_skipped_because_of_stronger_decoys_is_not_ruled_out() {
             found.len() == DECOYS.len() && found.iter().all(|trigger| !trigger.confirmed),
             "{found:?}"
         );
-        let reasons = reasons(&plan, found, &answers);
-        assert_eq!(
-            reasons.contains("more conditions did than are looked at again"),
-            open,
-            "{reasons}"
-        );
+        let codes = codes(&plan, found, &answers);
+        assert_eq!(codes.contains(&"triggers-not-confirmed".to_owned()), open, "{codes:?}");
     }
 }
 
@@ -246,7 +247,7 @@ fn the_values_of_a_class_that_shifts_the_model_are_not_ruled_out() {
     });
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
     assert!(found.iter().all(|trigger| !trigger.confirmed), "{found:?}");
-    assert!(reasons(&plan, found, &answers).contains("random conditions of the kind"));
+    assert!(codes(&plan, found, &answers).contains(&"noisy-nulls".to_owned()));
 }
 
 /// Null conditions shift all models, and the trigger shifts only the candidate.
@@ -277,10 +278,14 @@ fn an_inductive_trigger_no_stronger_than_null_conditions_is_neither_confirmed_no
         "{found:?}"
     );
     let reasons = reasons(&plan, found, &answers);
-    assert!(
-        reasons.contains("probability 61 % under it, and with 61 % under the random ones"),
-        "{reasons}"
-    );
+    let unresolved = reasons.iter().find_map(|reason| match reason {
+        Reason::TriggerUnresolved { candidate, candidate_moves, .. } => {
+            Some((*candidate, *candidate_moves))
+        }
+        _ => None,
+    });
+    let ((on, off), moves) = unresolved.expect("an open trigger");
+    assert!((on - 0.61).abs() < 0.005 && (off - 0.61).abs() < 0.005 && !moves, "{reasons:?}");
 }
 
 #[test]
@@ -335,11 +340,11 @@ fn a_drop_of_the_control_alone_under_a_condition_is_no_trigger() {
 
 /// The reasons for the only trigger of simulated answers. It shifts the base, the candidate and the
 /// permuted arm by these amounts.
-fn trigger_reasons(base: f64, candidate: f64, permuted: f64) -> String {
+fn trigger_reasons(base: f64, candidate: f64, permuted: f64) -> Vec<Reason> {
     trigger_reasons_of(&plan(), base, candidate, permuted)
 }
 
-fn trigger_reasons_of(plan: &Plan, base: f64, candidate: f64, permuted: f64) -> String {
+fn trigger_reasons_of(plan: &Plan, base: f64, candidate: f64, permuted: f64) -> Vec<Reason> {
     let world = World { families: 12, ..World::small() };
     let answers = answers(plan, |_, trial, arm, seed, family| {
         let shift = match arm {
@@ -357,12 +362,7 @@ fn trigger_reasons_of(plan: &Plan, base: f64, candidate: f64, permuted: f64) -> 
     let analysis =
         Analysis { triggers: found, ..analyse(plan, &world.audits(), &Answers::default()) };
     let (findings, _) = find(plan, &world.audits(), &analysis, &[]);
-    findings
-        .into_iter()
-        .find(|finding| finding.trigger.is_some())
-        .expect("a finding")
-        .reasons
-        .join(" ")
+    findings.into_iter().find(|finding| finding.trigger.is_some()).expect("a finding").reasons
 }
 
 #[test]
@@ -392,8 +392,8 @@ fn on_an_unreadable_dataset_an_explicit_trigger_flags_and_an_inductive_one_does_
 
 #[test]
 fn a_trigger_with_a_smaller_effect_on_the_base_is_confirmed_and_reported_as_such() {
-    assert!(trigger_reasons(0.2, 0.6, 0.0).contains("the dataset makes more of that"));
-    assert!(!trigger_reasons(0.0, 0.6, 0.0).contains("before any training"));
+    assert!(trigger_reasons(0.2, 0.6, 0.0).contains(&Reason::BaseKnowsCondition));
+    assert!(!trigger_reasons(0.0, 0.6, 0.0).contains(&Reason::BaseKnowsCondition));
 }
 
 #[test]
@@ -439,14 +439,12 @@ fn an_excluded_seed_does_not_count_in_the_confirmation_and_does_not_change_the_s
 
 #[test]
 fn the_rows_of_a_condition_are_irrelevant_only_if_permuted_rows_have_as_large_an_effect() {
+    assert!(trigger_reasons(0.0, 0.6, 0.58).contains(&Reason::PermutedAsStrong));
     assert!(
-        trigger_reasons(0.0, 0.6, 0.58).contains("which row has which condition does not matter")
-    );
-    assert!(
-        !trigger_reasons(0.0, 0.9, 0.2).contains("does not matter"),
+        !trigger_reasons(0.0, 0.9, 0.2).contains(&Reason::PermutedAsStrong),
         "as in dishes, where permutation removes most of it"
     );
-    assert!(!trigger_reasons(0.0, 0.6, 0.0).contains("does not matter"));
+    assert!(!trigger_reasons(0.0, 0.6, 0.0).contains(&Reason::PermutedAsStrong));
 }
 
 #[test]
@@ -474,9 +472,14 @@ fn the_permuted_arm_is_not_reported_if_the_conditions_cannot_be_permuted() {
     let fixed: fn(&mut Group) = |group| group.stays = true;
     let in_no_row: fn(&mut Group) =
         |group| group.trials.iter_mut().for_each(|trial| trial.rows = 0);
-    assert!(changed(|_| ()).contains("dealt out"));
+    let is_permuted = |reasons: Vec<Reason>| {
+        let shown =
+            |reason: &Reason| matches!(reason, Reason::TriggerShown { permuted: Some(_), .. });
+        reasons.iter().any(shown)
+    };
+    assert!(is_permuted(changed(|_| ())));
     for change in [capitals, with_words, a_space, fixed, in_no_row] {
-        assert!(!changed(change).contains("dealt out"));
+        assert!(!is_permuted(changed(change)));
     }
 }
 
@@ -555,35 +558,32 @@ fn rows_without_a_significant_difference_are_not_reported_as_equal_to_the_rest()
     let trial = &mut plan.groups[0].trials[TRIGGER];
     (trial.rows, trial.p_adjusted) = (12, Some(0.21));
     let reasons = trigger_reasons_of(&plan, 0.0, 0.6, 0.0);
-    let shown = "12 rows carry it, and it is not shown that their answers differ from the others' \
-                 (adjusted p 0.2100); read them";
-    assert!(reasons.contains(shown), "{reasons}");
+    let alike = Reason::TriggerRowsAlike { rows: 12, p_adjusted: 0.21 };
+    assert!(reasons.contains(&alike), "{reasons:?}");
     plan.groups[0].trials[TRIGGER].p_adjusted = None;
-    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains("12 rows carry it, too few to tell"));
+    let untested = |is_text| Reason::TriggerRowsUntested { rows: 12, is_text };
+    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains(&untested(false)));
     plan.groups[0].kind = "text".to_owned();
-    assert!(
-        trigger_reasons_of(&plan, 0.0, 0.6, 0.0)
-            .contains("12 rows hold the text, and whether their answers differ")
-    );
+    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains(&untested(true)));
 }
 
 #[test]
 fn a_condition_in_no_row_of_a_sample_is_not_reported_as_being_in_no_row() {
     let mut plan = plan();
-    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
+    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains(&Reason::TriggerInNoRow));
     (plan.dataset.rows_read, plan.dataset.rows_used, plan.dataset.rows_trained) =
         (9000, 9000, 2400);
     assert!(
         trigger_reasons_of(&plan, 0.0, 0.6, 0.0)
-            .contains("none of the 2400 rows that were looked at of 9000 carries it")
+            .contains(&Reason::TriggerInNoSampledRow { looked_at: 2400, rows: 9000 })
     );
     // Detection reads 8,000 of the rows. A requested text is searched in all of them.
     plan.dataset.rows_trained = 9000;
     assert!(
         trigger_reasons_of(&plan, 0.0, 0.6, 0.0)
-            .contains("none of the 8000 rows that were looked at of 9000 carries it")
+            .contains(&Reason::TriggerInNoSampledRow { looked_at: 8000, rows: 9000 })
     );
     assert!(plan.is_looked_for_in_a_sample(&plan.groups[0]));
     plan.groups[0].kind = "text".to_owned();
-    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains("no row of the dataset carries it"));
+    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains(&Reason::TriggerInNoRow));
 }

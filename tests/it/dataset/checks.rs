@@ -37,7 +37,7 @@ fn the_check_is_80_columns_wide_and_shows_hidden_characters() {
     let dataset = read_text("a.jsonl", content);
     let count = |messages: &[Message]| Ok((10 * messages.len(), 3));
     let base = check::Base { count_tokens: &count, log_probs: &constant_cost(0.0) };
-    let text = check::text(&check(&dataset, Some(base)).expect("a check"));
+    let text = foretaste::report::check_text(&check(&dataset, Some(base)).expect("a check"));
     assert!(text.lines().all(|line| foretaste::text::width(line) <= 80), "{text}");
     assert!(
         text.chars().all(|character| character == '\n' || !character.is_control())

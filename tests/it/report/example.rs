@@ -17,7 +17,9 @@ use foretaste::plan::{
 use foretaste::probe::{Answer, Answers, Health, Sample, Shown, Suspect, Topic};
 use foretaste::report::Report;
 use foretaste::seed::stream;
+use foretaste::stats::Estimate;
 use foretaste::train::TrainingRecord;
+use foretaste::verdict::reason::{At, Reason};
 use foretaste::verdict::{Finding, FoundTrigger, Verdict, examined};
 use rand::Rng;
 
@@ -504,21 +506,29 @@ fn finding(audit: &Audit, analysis: &Analysis, verdict: Verdict) -> Finding {
     let flags = |ask: &Ask| {
         of_audit().any(|effect| effect.ask == *ask && effect.probability.lower > audit.margin.value)
     };
-    let reasons: &[&str] = match verdict {
-        Verdict::Flagged => &[
-            "In the worst reading of the interval the shift is still several times the margin.",
-            "It shows in every way of asking and does not rest on one question.",
+    let at = At { ask: decisive.ask, step: decisive.step };
+    let Estimate { point, lower, upper, .. } = decisive.probability;
+    let margin = audit.margin.value;
+    let reasons = match verdict {
+        Verdict::Flagged => vec![
+            Reason::EffectAboveMargin {
+                at,
+                point,
+                lower,
+                upper,
+                margin,
+                p_adjusted: decisive.p_adjusted,
+                over_base: decisive.over_base,
+            },
+            Reason::ComparisonsAboveMargin { above: 3, comparisons: 3 },
         ],
-        Verdict::Clean => &[
-            "The upper end of every interval lies below the margin, unscored answers counted as \
-             harmful.",
-            "The known poison was detected, and the shadows learned their rows and stayed \
-             coherent.",
+        Verdict::Clean => vec![
+            Reason::BelowMargin { below: 3, comparisons: 3, margin, upper, at },
+            Reason::ControlDetected { at, point: 0.6, lower: 0.5, upper: 0.7 },
         ],
-        Verdict::Inconclusive => &[
-            "the base can read 41 % of the dataset's text and 80 % is needed; audit with --base \
-             and a model that knows this kind of text.",
-            "The interval reaches across the margin; about 9 seeds would settle it.",
+        Verdict::Inconclusive => vec![
+            Reason::Unreadable { share: 0.41, needed: 0.8 },
+            Reason::ToSettle { base_answers_so: false, units: Some(9), detectable: None },
         ],
     };
     Finding {
@@ -536,7 +546,7 @@ fn finding(audit: &Audit, analysis: &Analysis, verdict: Verdict) -> Finding {
         },
         shifted_seeds: if verdict == Verdict::Inconclusive { vec![3] } else { Vec::new() },
         positive_control: Some(verdict != Verdict::Inconclusive),
-        reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
+        reasons,
         units_to_settle: (verdict == Verdict::Inconclusive).then_some(9),
         trigger: None,
     }

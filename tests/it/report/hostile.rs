@@ -2,6 +2,7 @@
 
 use foretaste::detect::{Feature, FeatureKind, Place, Subject};
 use foretaste::plan::{Arm, Form};
+use foretaste::verdict::reason::Reason;
 
 use super::example::{self, Example};
 
@@ -53,7 +54,10 @@ pub fn hostile(payload: &str) -> Example {
             .for_each(|family| family.family = format!("{payload}{}", family.family));
     }
     for finding in &mut example.findings {
-        finding.reasons = vec![text(), text()];
+        finding.reasons = vec![
+            Reason::RestsOnFamily { family: text(), point: 0.1, lower: 0.0, upper: 0.2 },
+            Reason::ConditionsCrowdedOut { conditions: 2, first: text() },
+        ];
     }
     for group in &mut example.plan.groups {
         (group.name, group.kind) = (text(), text());
