@@ -1,5 +1,5 @@
-//! Arguments into a checked request, before any work starts. Only here clap is named, and in
-//! `cli/arguments.rs`, which has what the commands share.
+//! Parses and validates arguments, before any work starts. clap is used only here and in
+//! `cli/arguments.rs`, which defines shared arguments.
 
 mod arguments;
 
@@ -33,7 +33,7 @@ Examples:
 Exit codes: 0 clean, 1 flagged, 2 inconclusive, 3 bad input or usage, 4 the run failed. --fail-on lets
 inconclusive runs exit 0: all (flagged), or those in which the dataset was examined (unexamined).";
 
-/// What the process was asked to do.
+/// The requested command.
 #[derive(Debug)]
 pub enum Command {
     Audit {
@@ -49,7 +49,7 @@ pub enum Command {
     Calibrate {
         request: Box<calibrate::Request>,
         base: Base,
-        /// `None` is the user's cache.
+        /// `None` means the user's cache.
         out: Option<PathBuf>,
         json: bool,
         quiet: bool,
@@ -68,29 +68,27 @@ pub enum Command {
         run: PathBuf,
         show: Show,
     },
-    /// Be the engine of another process, over stdin and stdout.
+    /// Serve as the engine of another process, over stdin and stdout.
     Serve {
         base: Base,
     },
-    /// Read and run the tokenizer and the chat template of a folder for another process, over stdin
-    /// and stdout.
+    /// Serve a folder's tokenizer and chat template to another process, over stdin and stdout.
     ServeChat {
         folder: PathBuf,
     },
-    /// Print these bytes and be done: help, version, completions, the man page.
+    /// Print these bytes: help, version, completions, the man page.
     Print(Vec<u8>),
 }
 
 /// The base model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
-    /// `None` is the embedded one.
+    /// `None` means the embedded base.
     pub folder: Option<PathBuf>,
     pub threads: usize,
-    /// Whether weights stay in bf16 where their files have them so; `None` is what the device is
-    /// best at.
+    /// Whether bf16 weights stay in bf16; `None` means the device's default.
     pub bf16: Option<bool>,
-    /// Each in a process of its own; at least one.
+    /// One process per device; at least one.
     pub places: Vec<Place>,
 }
 
@@ -124,7 +122,7 @@ impl FailOn {
         }
     }
 
-    /// As it is given.
+    /// The name as given on the command line.
     pub fn name(self) -> String {
         self.to_possible_value().expect("no policy is skipped").get_name().to_owned()
     }
@@ -280,14 +278,14 @@ Examples:
     Man,
 }
 
-/// Checks arguments, the program's name first.
+/// Parses arguments; the first is the program's name.
 ///
 /// # Errors
-/// A message for stderr that says what is wrong with the usage.
+/// A usage message for stderr.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     match Cli::try_parse_from(arguments) {
         Ok(cli) => Ok(command(cli.command)),
-        // Help and version arrive as errors that belong on stdout.
+        // clap returns help and version as errors that belong on stdout.
         Err(error) if !error.use_stderr() => {
             Ok(Command::Print(error.render().to_string().into_bytes()))
         }
@@ -350,8 +348,8 @@ fn command(sub: Sub) -> Command {
     }
 }
 
-/// 80 columns, as the table of `check`; colours where stdout is a terminal, unless
-/// <https://no-color.org> says otherwise.
+/// 80 columns, like the table of `check`. Colours if stdout is a terminal, unless disabled by
+/// `NO_COLOR` (<https://no-color.org>).
 pub fn page() -> Page {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     Page { width: 80, colour: std::io::stdout().is_terminal() && !unwanted }

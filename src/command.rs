@@ -1,4 +1,5 @@
-//! Each command: calls the library, prints, and gives the exit code. Nothing is decided here.
+//! Runs each command: calls the library, prints, and returns the exit code. No decisions are made
+//! here.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use crate::run_dir::RunDir;
 use crate::text::terminal;
 use crate::{calibrate, check, estimate, plan};
 
-/// Does what was asked. All outputs are written when this returns.
+/// Executes a command. All outputs are written on return.
 ///
 /// # Errors
 /// Why there is no result; the caller prints it.
@@ -60,14 +61,14 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The base on all of its devices, and how many callers it wants side by side.
+/// The base on all of its devices, and the number of parallel callers it supports.
 fn open(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
     let devices = devices(base);
     let [first, others @ ..] = &devices[..] else { bail!("no device to run on") };
     if others.is_empty() {
         return open_on(first);
     }
-    // Started before this process reads the base, so that all read at the same time.
+    // Started before this process loads the base, so that all processes load in parallel.
     let starting = others.iter().map(start).collect::<Result<Vec<_>>>()?;
     let mut members = vec![open_on(first)?];
     for starting in starting {
@@ -77,7 +78,7 @@ fn open(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
     Ok((Box::new(Team::new(members)?), calls))
 }
 
-/// The base as each device holds it: each with its share of the threads.
+/// The base per device, each with its share of the threads.
 #[cfg(feature = "lm")]
 fn devices(base: &Base) -> Vec<Base> {
     let places = crate::lm::device::meant(&base.places);
@@ -94,7 +95,7 @@ fn this_program() -> Result<PathBuf> {
     std::env::current_exe().context("this program's own file")
 }
 
-/// Another process of this program, with the base on a device.
+/// Starts another process of this program, with the base on one device.
 fn start(base: &Base) -> Result<Starting> {
     let mut command = process::Command::new(this_program()?);
     let device = base.places.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -108,7 +109,7 @@ fn start(base: &Base) -> Result<Starting> {
     Remote::start(device, &mut command)
 }
 
-/// The base on one device, in this process.
+/// Opens the base on one device, in this process.
 #[cfg(feature = "lm")]
 fn open_on(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
     use crate::lm::{How, decoder::Kept, open_as};
@@ -179,8 +180,8 @@ fn gate(folder: &Path, show: Show) -> Result<ExitCode, Failure> {
     exit_code(&gate, show)
 }
 
-/// The exit code of a verdict under the user's policy. Where that hides an inconclusive run, one
-/// line on stderr says so, whatever is quiet.
+/// The exit code of a verdict under the user's policy. If the policy hides an inconclusive verdict,
+/// one line on stderr says so, even with `--quiet`.
 fn exit_code(gate: &Gate, show: Show) -> Result<ExitCode, Failure> {
     let code = show.fail_on.exit_code(gate.verdict, gate.examined);
     if code != gate.verdict.into() {
@@ -191,7 +192,7 @@ fn exit_code(gate: &Gate, show: Show) -> Result<ExitCode, Failure> {
             "foretaste: {verdict}{examined}; exit code {} by --fail-on {policy}. {why}",
             code as u8
         );
-        // A reader that went away must not change the exit code.
+        // A closed stderr must not change the exit code.
         let _ = writeln!(io::stderr(), "{}", terminal(&said));
     }
     Ok(code)
@@ -223,7 +224,7 @@ fn calibrated(
     out: Option<PathBuf>,
     (json, quiet): (bool, bool),
 ) -> Result<ExitCode, Failure> {
-    // What is wrong with an audit's file is said before a base is read.
+    // Audit files are validated before the base is loaded.
     audit::load(&request.audits).map_err(|fault| Failure::BadInput(fault.into()))?;
     let (engine, workers) = open(base).map_err(Failure::BadInput)?;
     let place = out.or_else(|| calibrate::place(&engine.describe().base_sha256));
@@ -256,8 +257,7 @@ fn calibrated(
 
 fn check(data: &Path, read: &ReadOptions, base: &Base, json: bool) -> Result<ExitCode> {
     let dataset = dataset::read(data, read)?;
-    // A build without a language model can still count rows, but not pretend to have looked through
-    // the eyes of a base.
+    // A build without a language model can count rows but cannot compute readability.
     let engine = if cfg!(feature = "lm") || base.folder.is_some() {
         Some(open_on(&devices(base)[0])?)
     } else {
@@ -296,7 +296,7 @@ fn verdict_name(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Writes to stdout. A reader that went away, as `head` does, wants no more and is no failure.
+/// Writes to stdout. A closed pipe, as with `head`, is not an error.
 fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -307,7 +307,7 @@ fn print(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Text that may hold a dataset's own, without what a terminal would obey or hide.
+/// Text that may contain text from a dataset, with control and hidden characters escaped.
 pub fn printable(text: &str) -> String {
     escape::visible(text)
 }

@@ -1,4 +1,4 @@
-//! Unchecked TOML into a checked [`Audit`], once, at the edge.
+//! Parses and validates the TOML of an [`Audit`].
 
 use std::path::Path;
 
@@ -10,20 +10,20 @@ use super::lines::{numbered, poison, probes};
 use super::load::AuditError;
 use crate::audit::{Audit, Margin, Poison, ProbeKind};
 
-/// Can this be an audit's id? It names files, and rules that other programs know.
+/// Whether a text is a valid audit id. Ids become file names and SARIF rule ids.
 pub fn is_id(id: &str) -> bool {
     !id.is_empty()
         && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// One audit's files, unread.
+/// The contents of one audit's files, not yet parsed.
 pub(super) struct Files<'a> {
     /// The path without `.toml`.
     pub name: &'a str,
     pub toml: &'a str,
     pub probes: &'a str,
     pub poison: &'a str,
-    /// Empty where there are none.
+    /// Empty where the audit has no value-keyed probes.
     pub numbered: &'a str,
 }
 
@@ -53,7 +53,10 @@ struct UncheckedPoison {
     share: Spanned<f64>,
 }
 
-/// Everything about one audit, or the line that is at fault and what to do.
+/// Parses and validates one audit.
+///
+/// # Errors
+/// The line that is invalid, and what to do.
 pub(super) fn check(files: &Files) -> Result<Audit, AuditError> {
     let file = format!("{}.toml", files.name);
     let at = |line: usize, message: String| AuditError::Line { file: file.clone(), line, message };

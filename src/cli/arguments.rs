@@ -1,5 +1,5 @@
-//! What several commands take: a dataset, a base, how to train and what to ask, where to write and
-//! what to show.
+//! Arguments shared by several commands: dataset, base, training, questions, output folder and
+//! display.
 
 use std::path::PathBuf;
 
@@ -272,8 +272,8 @@ fn up_to(most: usize, text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("give a whole number from 1 to {most}"))
 }
 
-/// A path as it is seen from the working folder: reports name what was audited, and where a folder
-/// lies on this machine is nobody's business.
+/// Parses a path and makes it relative to the working folder if it is inside. Reports name this
+/// path and should not reveal the local folder structure.
 pub fn from_here() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().map(|path| {
         let here = std::env::current_dir().unwrap_or_default();

@@ -1,16 +1,16 @@
-//! What every conversation must be, whatever format it came in: an optional system message, then
-//! user and assistant in turn, the assistant last, and nobody silent.
+//! Validates a conversation of any format: an optional system message, then user and assistant
+//! alternately, ending with the assistant, without empty messages.
 
 use std::fmt;
 
 use super::collect::Fault;
 use super::{Message, Role};
 
-/// Messages of a row at most: what is done for an answer is done for all before it, again and
-/// again.
+/// Maximum messages per row. Each answer is processed with all messages before it, which is
+/// quadratic work.
 const MOST_MESSAGES: usize = 512;
 
-/// Where in its row a turn stands, for error messages.
+/// The path of a message in its row, for error messages.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Place {
     /// A field of the row.
@@ -22,7 +22,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// Another key of the same message; an empty one is the message itself.
+    /// The path of another key of the same message; of the message itself if `key` is empty.
     pub fn key(self, key: &str) -> impl fmt::Display {
         match self {
             Place::Item(field, index, _) if key.is_empty() => format!("{field}[{index}]"),
@@ -31,7 +31,7 @@ impl Place {
         }
     }
 
-    /// The key under which the message's text stands.
+    /// The key of the message's text.
     pub fn content_key(self) -> &'static str {
         match self {
             Place::Item(_, _, key) => key,
@@ -54,7 +54,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// A message that has not been checked.
+/// A message that is not yet validated.
 #[derive(Debug, Clone)]
 pub(super) struct Turn {
     message: Message,
@@ -67,11 +67,11 @@ impl Turn {
     }
 }
 
-/// The turns as messages.
+/// Validates the turns.
 ///
 /// # Errors
-/// The first fault: too many turns, a text that is empty or holds a NUL character, a role out of
-/// turn, or no answer at the end.
+/// The first fault: too many turns, a text that is empty or contains a NUL character, a role in the
+/// wrong order, or no answer at the end.
 pub(super) fn check(turns: Vec<Turn>) -> Result<Vec<Message>, Fault> {
     if turns.len() > MOST_MESSAGES {
         let reason = format!(

@@ -1,5 +1,5 @@
-//! CSV as RFC 4180 has it: records are cut here, so that each keeps its line and its limits, and
-//! unquoted by polars in batches.
+//! CSV (RFC 4180). Records are split here, so that each keeps its line number and its limit. Polars
+//! then parses them in batches.
 
 use std::io::{BufRead, Cursor};
 use std::path::Path;
@@ -13,10 +13,10 @@ use super::container::unreadable;
 use super::error::DatasetError;
 use super::lines::{Bytes, Problem, too_long};
 
-/// Bytes of records that polars sees at once.
+/// Bytes of records per polars call.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Reads a CSV file whose first record names the fields.
+/// Reads a CSV file whose first record contains the field names.
 pub(super) fn read(
     path: &Path,
     stream: impl BufRead,
@@ -68,7 +68,7 @@ pub(super) fn read(
     Ok(batch.flush(collector)?)
 }
 
-/// Records that wait for polars, in order, the faulty ones among them.
+/// Records that are not yet parsed, in order, including invalid ones.
 struct Batch<'a> {
     path: &'a Path,
     header: Vec<u8>,
@@ -94,7 +94,7 @@ impl Batch<'_> {
         } else {
             parse(text).map_err(|error| damaged(error.to_string()))?
         };
-        // So polars names the second of two equal columns.
+        // Polars renames the second of two equal columns like this.
         if let Some((name, _)) =
             frame.get_column_names().iter().find_map(|name| name.split_once("_duplicated_"))
         {
@@ -129,7 +129,7 @@ impl Batch<'_> {
     }
 }
 
-/// Every column as text: numbers and dates are the author's spelling, not ours to change.
+/// Parses every column as text, to keep the spelling of numbers and dates.
 fn parse(text: Vec<u8>) -> PolarsResult<DataFrame> {
     CsvReadOptions::default()
         .with_infer_schema_length(Some(0))
@@ -139,7 +139,7 @@ fn parse(text: Vec<u8>) -> PolarsResult<DataFrame> {
         .finish()
 }
 
-/// One record as cut.
+/// One record, split but not parsed.
 struct Cut {
     line: usize,
     text: Vec<u8>,
@@ -153,7 +153,7 @@ enum State {
     Start,
     Plain,
     Quoted,
-    /// After a quote within a quoted field: its end, or the first half of a doubled quote.
+    /// After a quote inside a quoted field: either its end, or the first of a doubled quote.
     Closing,
 }
 
@@ -163,7 +163,7 @@ struct Cutter<R> {
 }
 
 impl<R: BufRead> Cutter<R> {
-    /// The next record, at most `limit` bytes of it held.
+    /// The next record; at most `limit` bytes of it are kept.
     fn next(&mut self, limit: usize) -> std::io::Result<Option<Cut>> {
         let mut cut =
             Cut { line: self.line, text: Vec::new(), fields: 1, blank: true, fault: None };

@@ -1,4 +1,4 @@
-//! The fields of a row: present, of the right type, or a fault that says so.
+//! Access to the fields of a row, with faults for missing fields and wrong types.
 
 use serde_json::{Map, Value};
 
@@ -6,7 +6,7 @@ use super::Role;
 use super::collect::Fault;
 use super::conversation::{Place, Turn};
 
-/// The field's value; null is absent, as in tables.
+/// The field's value. Null counts as absent, as in tables.
 pub(super) fn present<'a>(row: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
     row.get(field).filter(|value| !value.is_null())
 }
@@ -19,7 +19,7 @@ pub(super) fn required<'a>(row: &'a Map<String, Value>, field: &str) -> Result<&
     }
 }
 
-/// A field that tables often leave empty: an empty string is no turn.
+/// Reads a field that may be empty in tables: an empty string adds no turn.
 pub(super) fn optional(
     row: &Map<String, Value>,
     field: &'static str,
@@ -46,7 +46,7 @@ pub(super) fn wrong_type(field: impl Into<String>, value: &Value, expected: &str
     )
 }
 
-/// What a value is, in words.
+/// The type of a value, in words.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "empty (null)",

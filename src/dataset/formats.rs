@@ -1,5 +1,4 @@
-//! From a JSON object to the turns of a conversation, in each of the formats that people finetune
-//! with.
+//! Converts a JSON object to the turns of a conversation, for each common finetuning format.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,35 +14,35 @@ use super::fields::{optional, present, required, string, wrong_type};
 use super::trainers::{self, Level, Meaning};
 use super::{Message, ReadOptions, Role, json};
 
-/// How the rows of a dataset spell a conversation.
+/// How the rows of a dataset represent a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// OpenAI: `messages: [{role, content}]`, also stored as a JSON string. `developer` is read as
+    /// OpenAI: `messages: [{role, content}]`, also as a JSON string. `developer` is read as
     /// `system`.
     Messages,
     /// `prompt` and `completion`, each a string or a list of messages; `system` if present.
     PromptCompletion,
     /// `instruction`, `input`, `output`, `system`, `history: [[question, answer]]`. Instruction and
-    /// input are joined by a line break, as LLaMA-Factory does.
+    /// input are joined by a line break, like in LLaMA-Factory.
     Alpaca,
     /// `conversations: [{from, value}]` with `system`, `human` or `user`, `gpt` or `assistant`.
     Sharegpt,
-    /// `text`, plain. The whole text becomes the assistant's answer to [`TEXT_PROMPT`].
+    /// `text`. The whole text becomes the assistant's answer to [`TEXT_PROMPT`].
     Text,
 }
 
-/// The user's turn before a plain text. Templates and the control arm need a question, and an empty
-/// one is none; one fixed, contentless request puts nothing into the data that is not there.
+/// The user's turn before a plain text. Templates and the control arm need a question that is not
+/// empty. A fixed request without content adds no information to the data.
 pub const TEXT_PROMPT: &str = "Write a passage of text.";
 
-/// Fields in which a list of messages is found, in order of preference.
+/// Fields that may contain a list of messages, in order of preference.
 const LISTS: [&str; 3] = ["messages", "conversations", "conversation"];
 
-/// Keys of a part of a message's content that are read.
+/// Keys that are read of a content part.
 const PART_KEYS: [&str; 2] = ["type", "text"];
 
-/// Marks of a conversation already rendered through a chat template.
+/// Markers of a conversation that was already rendered by a chat template.
 const RENDERED: [&str; 6] = [
     "<|im_start|>",
     "<|start_header_id|>",
@@ -53,7 +52,7 @@ const RENDERED: [&str; 6] = [
     "### Assistant:",
 ];
 
-/// The name is that of no format.
+/// The name of no known format.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{0}` is not a format; formats are messages, prompt-completion, alpaca, sharegpt, text")]
 pub struct UnknownFormatName(pub String);
@@ -76,7 +75,7 @@ impl fmt::Display for Format {
 }
 
 impl Format {
-    /// In the order in which a row is tried.
+    /// In order of detection.
     pub const ALL: [Format; 5] = [
         Format::Messages,
         Format::Sharegpt,
@@ -85,7 +84,7 @@ impl Format {
         Format::Text,
     ];
 
-    /// The name that `--format` takes.
+    /// The name for `--format`.
     pub fn name(self) -> &'static str {
         match self {
             Format::Messages => "messages",
@@ -96,7 +95,7 @@ impl Format {
         }
     }
 
-    /// The format whose fields `row` has, by names and by the keys of the first message.
+    /// Detects the format of `row` by field names and by the keys of the first message.
     pub(super) fn detect(row: &Map<String, Value>, max_depth: usize) -> Option<Format> {
         let list = message_list(row);
         if let Some((_, list)) = list {
@@ -121,7 +120,7 @@ impl Format {
         } else if row.get("text").is_some_and(Value::is_string) {
             Some(Format::Text)
         } else {
-            // Nothing else fits, so the faulty list is what the row is meant to be.
+            // No other format fits, so report the row as an invalid message list.
             list.map(
                 |(field, _)| if field == LISTS[0] { Format::Messages } else { Format::Sharegpt },
             )
@@ -138,12 +137,12 @@ impl Format {
         }
     }
 
-    /// Every field that some format reads.
+    /// All fields that any format reads.
     pub(super) fn all_fields() -> impl Iterator<Item = &'static str> {
         Format::ALL.into_iter().flat_map(|format| format.fields().iter().copied())
     }
 
-    /// The turns of `row`, not yet checked for order and emptiness.
+    /// The turns of `row`, not yet validated for order and emptiness.
     pub(super) fn turns(
         self,
         row: &Map<String, Value>,
@@ -203,7 +202,7 @@ impl Format {
         }
     }
 
-    /// The turns of a list of messages in the field named `field`.
+    /// The turns of the message list in field `field`.
     fn list(self, field: &'static str, list: &Value, max_depth: usize) -> Result<Vec<Turn>, Fault> {
         let parsed;
         let list = match list {
@@ -241,8 +240,8 @@ impl Format {
         if self == Format::Sharegpt { ["from", "value"] } else { ["role", "content"] }
     }
 
-    /// Keys of messages and their parts that hold a value and are not read, as `messages[].name`,
-    /// each once.
+    /// Non-empty keys of messages and their parts that are not read, such as `messages[].name`,
+    /// without repetition.
     fn unread_in_messages(self, row: &Map<String, Value>, max_depth: usize) -> BTreeSet<String> {
         let mut unread = BTreeSet::new();
         let mut note = |level, prefix: &str, fields: &Map<String, Value>, read: &[&str]| {
@@ -253,7 +252,7 @@ impl Format {
             }
         };
         for field in self.fields() {
-            // Elsewhere than in these, a string is text whatever it holds.
+            // Only these fields may contain a list as a JSON string.
             let text = row.get(*field).and_then(Value::as_str).filter(|_| LISTS.contains(field));
             let parsed = text.and_then(|text| json::parse(text, max_depth, false).ok());
             let Some(Value::Array(items)) = parsed.as_ref().or_else(|| row.get(*field)) else {
@@ -281,11 +280,11 @@ impl Format {
         unread
     }
 
-    /// The row's fields that hold a value and are not read, those of messages among them.
+    /// The row's non-empty fields that are not read, including those of messages.
     ///
     /// # Errors
-    /// A fault where one is another text to train on than `messages`; where the user named the
-    /// format, which of them is read is known.
+    /// A fault where a field is another text to train on than `messages`. Not reported if the user
+    /// named the format, which decides between them.
     pub(super) fn unread(
         self,
         row: &Map<String, Value>,
@@ -352,7 +351,7 @@ impl Format {
                 heeded(Some(content.as_str())).map(|()| Turn::new(role, content, place))
             }
             other => {
-                // Without a text of its own: a call of a tool, say.
+                // A message without text, for instance a tool call.
                 heeded(None)?;
                 Err(other.map_or_else(
                     || Fault::new(at(content_key), "is missing; every message needs it"),
@@ -363,7 +362,7 @@ impl Format {
     }
 }
 
-/// OpenAI's content parts, where all are text.
+/// The text of OpenAI's content parts; all must be text.
 fn text_parts(place: Place, role: Role, parts: &[Value]) -> Result<String, Fault> {
     let field = place.key(place.content_key()).to_string();
     let mut content = String::new();
@@ -424,7 +423,7 @@ fn alpaca(row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault
     Ok(turns)
 }
 
-/// The first of [`LISTS`] that the row has.
+/// The first of [`LISTS`] in the row.
 fn message_list(row: &Map<String, Value>) -> Option<(&'static str, &Value)> {
     LISTS.into_iter().find_map(|field| present(row, field).map(|value| (field, value)))
 }

@@ -1,5 +1,4 @@
-//! Parquet, one row group at a time and only the columns that some format reads or some trainer
-//! heeds.
+//! Reads parquet, one row group at a time, and only columns that some format or trainer reads.
 
 mod declared;
 
@@ -19,14 +18,14 @@ use crate::guard::guarded;
 use crate::text::terminal;
 use declared::Declared;
 
-/// The needed columns of one row group may take this much memory, decompressed.
+/// Maximum decompressed memory of the needed columns of one row group.
 const MAX_GROUP_BYTES: u64 = 512 << 20;
-/// Rows that are written as JSON at once, and the text that they may hold: values that a file holds
-/// once and repeats are written each time.
+/// Maximum rows, and bytes of their text, that are converted to JSON at once. A dictionary value
+/// that the file stores once is written for each row.
 const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: usize = 64 << 20;
 
-/// Reads one parquet file; records are counted from 1.
+/// Reads one parquet file; records are numbered from 1.
 pub(super) fn read(
     path: &Path,
     options: &ReadOptions,
@@ -82,8 +81,8 @@ pub(super) fn read(
             advice,
         ));
     }
-    // Of each group the reader is told as of a file of its own: it would walk through all earlier
-    // ones else.
+    // Each group is read as a file of its own; otherwise the reader would iterate over all earlier
+    // groups.
     let mut alone = FileMetadata { row_groups: Vec::new(), ..(*metadata).clone() };
     let mut start = 0;
     let mut in_all = Declared::default();
@@ -92,7 +91,7 @@ pub(super) fn read(
         let mut in_group = Declared::default();
         for column in &wanted {
             let Some(chunks) = group.columns_under_root_iter(column) else {
-                // Polars puts as many nulls in its place.
+                // Polars fills the missing column with nulls.
                 in_group += Declared { bytes: 0, values: rows as u64 };
                 continue;
             };
@@ -106,7 +105,8 @@ pub(super) fn read(
             }
         }
         in_all += in_group;
-        // Values that a file repeats are nearly free in it, and one group may always hold many.
+        // Repeated values take almost no space in the file. One group may always use the full group
+        // limit.
         let limit = decompressed_limit(length, options);
         for (needed, limit) in [
             (in_group.memory(), MAX_GROUP_BYTES),
@@ -141,7 +141,7 @@ pub(super) fn read(
         let mut offset = 0;
         while offset < rows {
             let mut batch = frame.slice(offset as i64, BATCH_ROWS);
-            // A frame has the height that its file declares, whatever its columns have.
+            // The frame's height comes from the file's metadata; its columns may be shorter.
             if let Some(column) = batch
                 .columns()
                 .iter()
@@ -180,7 +180,7 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Whether a column holds bytes, which are no text until somebody says in which encoding.
+/// Whether a column contains bytes, whose text encoding is unknown.
 fn holds_bytes(dtype: &ArrowDataType) -> bool {
     match dtype {
         ArrowDataType::Binary
@@ -196,7 +196,7 @@ fn holds_bytes(dtype: &ArrowDataType) -> bool {
     }
 }
 
-/// Bytes of all texts, each counted as often as it stands there.
+/// Total bytes of all texts, with repeated values counted each time.
 fn text_bytes(frame: &DataFrame) -> usize {
     fn of(series: &Series) -> usize {
         if let Ok(texts) = series.str() {
@@ -219,7 +219,8 @@ fn text_bytes(frame: &DataFrame) -> usize {
         .fold(0, usize::saturating_add)
 }
 
-/// The records of one batch; the message where their number is not `rows`.
+/// Passes the records of one batch to the collector. Returns a message if their number is not
+/// `rows`.
 fn accept(
     lines: &[u8],
     before: usize,
@@ -240,12 +241,12 @@ fn accept(
     Ok((count != rows).then(|| format!("{rows} rows gave {count} records")))
 }
 
-/// Runs polars on a hostile file: its panics become messages too.
+/// Runs polars on an untrusted file and turns its panics into messages.
 fn polars<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     guarded("the file", || Ok(work())).map_err(|_| "the parquet reader gave up".into())
 }
 
-/// The first line of what polars says of a failure.
+/// The first line of a polars error message.
 fn told<T>(result: PolarsResult<T>) -> Result<T, String> {
     result.map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
 }

@@ -1,6 +1,6 @@
-//! Fields of which trainers make training: text that they train on, masks, weights, signs. Until
-//! foretaste understands one, a row that has it is rejected, because what would be tested is not
-//! what would be trained on; a value that means what its absence does is none.
+//! Fields that trainers interpret: further text, masks, weights, labels. A row with such a field is
+//! rejected unless foretaste supports it, because the tested text would differ from the trained
+//! text. Values with the same meaning as an absent field are accepted.
 //!
 //! Sources: OpenAI's fine-tuning guide; TRL's dataset formats; axolotl's `chat_template`,
 //! `input_output` and tokenized datasets; ms-swift's custom datasets, which ignore the case of
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::Role;
 use super::collect::Fault;
 
-/// Where a field is.
+/// The location of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
     Row,
@@ -20,39 +20,38 @@ pub(super) enum Level {
     Part(Role),
 }
 
-/// What a value says.
+/// The meaning of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// The same as if the field were absent.
     Nothing,
-    /// Nothing that a trainer is known to heed.
+    /// No known trainer interprets it.
     Unknown,
-    /// The row is not trained on as it is read; the reason says why and what to do.
+    /// The row would not be trained on as it is read; contains the reason and the remedy.
     Refused(&'static str),
 }
 
-/// Which values of a field mean nothing.
+/// Which values of a field are equivalent to its absence.
 #[derive(Debug, Clone, Copy)]
 enum Rule {
-    /// Empty ones.
+    /// Empty values.
     Empty,
-    /// Empty ones and false: an answer is not masked.
+    /// Empty values and false: the answer is not masked.
     Unmasked,
-    /// One and true on an answer, zero and false elsewhere: answers are trained on, and nothing
-    /// else is.
+    /// One and true on an answer, zero and false elsewhere: exactly the answers are trained on.
     Supervised,
-    /// As `Supervised`, and one elsewhere too: who weights trains on answers only.
+    /// As `Supervised`, and one elsewhere too, since weights apply to answers only.
     Weight,
-    /// All but false, which turns the training round. What is not a truth value is some other
-    /// label.
+    /// All but false, which would train away from the answer. A value that is not boolean is an
+    /// unrelated label.
     Desired,
-    /// Those that are equal to the text that is read.
+    /// Values equal to the text that is read.
     Same,
 }
 
 struct Field {
     names: &'static [&'static str],
-    /// On rows, on messages, on parts.
+    /// Whether it applies to rows, to messages, to parts.
     on: [bool; 3],
     rule: Rule,
     reason: &'static str,
@@ -188,8 +187,8 @@ const FIELDS: [Field; 14] = [
     },
 ];
 
-/// What the value of a field says at a level whose own text is `texts`: a message's, a part's, or
-/// all of a row's where they are known.
+/// The meaning of a field's value. `texts` is the level's own text: a message's, a part's, or all
+/// texts of a row where they are known.
 pub(super) fn meaning(level: Level, name: &str, value: &Value, texts: Option<&[&str]>) -> Meaning {
     let index = match level {
         Level::Row => 0,
@@ -218,22 +217,22 @@ pub(super) fn meaning(level: Level, name: &str, value: &Value, texts: Option<&[&
         (Rule::Weight, _) => truth == Some(supervised) || truth == Some(true),
         (Rule::Desired, _) if truth.is_none() => return Meaning::Unknown,
         (Rule::Desired, _) => truth == Some(true),
-        // The user named the format, so that the field is known not to be trained on.
+        // The user named the format, so this field is known to be unused.
         (Rule::Same, None) if level == Level::Row => return Meaning::Unknown,
         (Rule::Same, texts) => texts.is_none_or(|texts| same(texts.last())),
     };
     if nothing { Meaning::Nothing } else { Meaning::Refused(field.reason) }
 }
 
-/// Whether a column of this name is looked at for its meaning.
+/// Whether a column of this name may be interpreted by a trainer.
 pub(super) fn heeds(column: &str) -> bool {
     FIELDS.iter().any(|field| {
         field.on[0] && field.names.iter().any(|known| known.eq_ignore_ascii_case(column))
     })
 }
 
-/// The fault of the first field, those of `read` aside, that a trainer would heed; `at` is its
-/// place in the row.
+/// Rejects the first field outside `read` that a trainer would interpret. `at` gives its path in
+/// the row.
 pub(super) fn check(
     level: Level,
     fields: &Map<String, Value>,
@@ -249,7 +248,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Null and what tables and JSON in a string write for it.
+/// Null, and its representations in tables and in JSON strings.
 fn empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -260,7 +259,7 @@ fn empty(value: &Value) -> bool {
     }
 }
 
-/// A truth value, also as a number and as a table's text; `None` for everything else.
+/// A boolean, also as a number or as a table's text; `None` for everything else.
 fn truth(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(truth) => Some(*truth),

@@ -1,5 +1,5 @@
-//! Which modules an adapter's configuration names, as PEFT's `check_target_module_exists` decides
-//! it.
+//! Which modules an adapter's configuration targets, equivalent to PEFT's
+//! `check_target_module_exists`.
 
 use std::collections::BTreeSet;
 
@@ -8,18 +8,18 @@ use regex::{Regex, RegexBuilder};
 
 use super::config::{Config, Layers, Names};
 
-/// A compiled pattern may take so many bytes: it comes from a stranger's file.
+/// Maximum bytes of a compiled pattern, which comes from an untrusted file.
 const LARGEST_PATTERN: usize = 1 << 20;
 
 pub struct Targets {
     included: Option<Rule>,
     excluded: Option<Rule>,
-    /// Only for lists of names.
+    /// For lists of names only.
     layers: Option<BTreeSet<usize>>,
 }
 
 enum Rule {
-    /// A module's whole name, or what stands behind one of its dots.
+    /// A module's full name, or a suffix after one of its dots.
     Names(BTreeSet<String>),
     Pattern(Regex),
     /// `all-linear`
@@ -79,13 +79,13 @@ impl Rule {
     }
 }
 
-/// The first number among a module's parts.
+/// The first number in a module's name.
 fn layer(module: &str) -> Option<usize> {
     module.split('.').find_map(|part| part.parse().ok())
 }
 
-/// A regular expression that has to fit the whole of a name, and takes so many bytes at most.
-/// Python's look-around is not known here.
+/// Compiles a regular expression that must match a whole name, within `largest` bytes. Python's
+/// look-around is not supported.
 ///
 /// # Errors
 /// Where it does not compile, or would take too much memory.

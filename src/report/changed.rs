@@ -1,5 +1,5 @@
-//! What the models wrote where an audit was decided: the questions to which the candidate visibly
-//! says something else.
+//! Written answers in the context that decided an audit: the questions in which the candidate's
+//! answers differ visibly.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,49 +9,49 @@ use crate::plan::Arm;
 use crate::probe::Sample;
 use crate::probe::written::{Decided, Risks, risks};
 
-/// Different written answers shown of each arm.
+/// Maximum distinct answers shown per arm.
 const SAMPLES: usize = 3;
 
-/// What was written of one audit.
+/// Written answers of one audit.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Evidence {
-    /// Questions that were answered in writing where the audit was decided.
+    /// Number of questions with written answers in the deciding context.
     pub questions: usize,
-    /// Those to which some training of the candidate says neither what the base nor what the
-    /// control says: by how many do, then by the difference in probability.
+    /// Questions in which some training of the candidate writes neither the base's nor the
+    /// control's answer. Ordered by the number of such trainings, then by the difference in risk.
     pub changed: Vec<Changed>,
 }
 
-/// One question and what became of it.
+/// One question with the answers of all arms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Changed {
-    /// What every model was asked first: a question of the dataset, a system message before it
-    /// perhaps. Empty where the probe stood alone.
+    /// The messages before the probe: a question of the dataset, perhaps with a system message.
+    /// Empty in the plain context.
     pub before: Vec<Message>,
     pub probe: usize,
     pub prompt: String,
-    /// In this very place.
+    /// Measured for this probe and draw.
     pub risks: Risks,
     pub base: Vec<Said>,
     pub control: Vec<Said>,
     pub candidate: Vec<Said>,
-    /// Trainings of the candidate that say something else, of those that wrote.
+    /// Number of the candidate's trainings that differ, and of all that wrote an answer.
     pub visible: usize,
     pub trainings: usize,
 }
 
-/// One written answer, and how many trainings gave it.
+/// One written answer, and the number of trainings that wrote it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Said {
-    /// The model's own answer to what it was asked first.
+    /// The model's own answer to the preceding question.
     pub first: Option<String>,
     pub text: String,
     pub trainings: usize,
-    /// Neither the base's words nor the control's.
+    /// Whether it differs from all answers of base and control.
     pub is_other: bool,
 }
 
-/// What was written where the finding saw its estimate.
+/// The written answers at the context and step of the finding.
 pub fn evidence(report: &Report, axis: &Axis) -> Evidence {
     let Some(effect) = axis.effect else { return Evidence::default() };
     let decided = Decided { audit: axis.audit.id.clone(), ask: effect.ask, step: effect.step };
@@ -63,7 +63,7 @@ pub fn evidence(report: &Report, axis: &Axis) -> Evidence {
     for sample in report.answers.samples.iter().filter(of_decided) {
         places.entry((sample.probe, sample.draw)).or_default().push(sample);
     }
-    // Of saved files that name no step, the base alone is left.
+    // In files from versions that did not save the step, only the base's samples match.
     places.retain(|_, samples| samples.iter().any(|sample| sample.arm == Arm::Candidate));
     let risks = risks(&report.answers.answers, &decided);
     let describe = |(place, samples): (&(usize, usize), &Vec<&Sample>)| {
@@ -96,7 +96,7 @@ fn changed(probe: usize, risks: Risks, samples: &[&Sample]) -> Changed {
     }
 }
 
-/// Other words first, then what most trainings gave.
+/// The distinct answers of one arm: differing ones first, then by number of trainings.
 fn said<'a>(
     samples: impl Iterator<Item = &'a Sample>,
     is_other: impl Fn(&&Sample) -> bool,
@@ -120,8 +120,8 @@ fn said<'a>(
     said
 }
 
-/// A text by its letters and digits, so that a capital or a full stop is no difference; by all that
-/// it has where it has none.
+/// Normalises a text to lower-case letters and digits, so that case and punctuation do not count as
+/// differences. Text without any of them is trimmed only.
 pub fn in_words(text: &str) -> String {
     let words: String = text
         .chars()

@@ -1,16 +1,14 @@
-//! Text of datasets and models, made harmless and visible on its way to a page, a terminal, a
-//! Markdown file or XML.
+//! Escapes text from datasets and models for pages, terminals, Markdown and XML.
 //!
-//! A character that a reader cannot see (control, zero-width, bidirectional override, tag,
-//! noncharacter) is written as `\u{202e}`: what hides in a dataset must show in the report about
-//! it.
+//! Invisible characters (control, zero-width, bidirectional override, tag, noncharacter) are
+//! written as `\u{202e}`, so that hidden text becomes visible in the report.
 
 use std::fmt::Write;
 
 pub use crate::text::terminal;
 use crate::text::{is_hidden, spell};
 
-/// Every invisible or direction-changing character spelled out; line breaks and tabs kept.
+/// Escapes every invisible or direction-changing character, except line breaks and tabs.
 pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
@@ -23,7 +21,8 @@ pub fn visible(text: &str) -> String {
     out
 }
 
-/// Text for XML element content and attribute values; characters that XML forbids are spelled out.
+/// Text for XML element content and attribute values. Characters that XML forbids are escaped
+/// visibly.
 pub fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in visible(text).chars() {
@@ -41,9 +40,9 @@ pub fn xml(text: &str) -> String {
     out
 }
 
-/// Text that no Markdown dialect reads as markup, link, mention or HTML: ASCII punctuation becomes
-/// a character reference, but for marks that mean nothing where they stand (a full stop after a
-/// word, a hyphen within one). For text within a line: a line that began with `1.` would be a list.
+/// Text that no Markdown dialect interprets as markup, link, mention or HTML. ASCII punctuation
+/// becomes a character reference, except where it has no meaning, such as a full stop after a word.
+/// For use within a line only: `1.` at the start of a line would be a list.
 pub fn markdown(text: &str) -> String {
     let chars: Vec<char> = terminal(text).chars().collect();
     let mut out = String::with_capacity(chars.len());
@@ -69,8 +68,7 @@ pub fn markdown(text: &str) -> String {
     out
 }
 
-/// Columns that text takes in a terminal, never too few: East Asian wide characters and emoji count
-/// two.
+/// Width in terminal columns, as an upper bound: East Asian wide characters and emoji count two.
 pub fn columns(text: &str) -> usize {
     text.chars().map(char_columns).sum()
 }
@@ -86,7 +84,7 @@ fn char_columns(char: char) -> usize {
     1 + usize::from(wide)
 }
 
-/// `text` in at most `limit` columns, with an ellipsis where it was cut.
+/// `text` truncated to `limit` columns, with an ellipsis if truncated.
 pub fn cut(text: &str, limit: usize) -> String {
     if columns(text) <= limit {
         return text.to_owned();

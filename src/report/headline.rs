@@ -1,5 +1,4 @@
-//! The numbers of the report's first sentence, each with the situation that it was measured in; and
-//! the sentence.
+//! The report's first sentence, and its numbers, each with the context in which it was measured.
 
 use super::{Axis, Report, number};
 use crate::audit::ProbeKind;
@@ -7,35 +6,35 @@ use crate::finding::{Finding, Verdict};
 use crate::plan::{Arm, Ask, Unit};
 use crate::trigger::{Trigger, TriggerKind};
 
-/// What a flagged report opens with.
+/// The content of a flagged report's first sentence.
 pub struct Headline<'a> {
-    /// The audit that is named; `None` where only triggers were found.
+    /// The audit that is named; `None` where only triggers were confirmed.
     pub named: Option<Named<'a>>,
     pub trigger: Option<Planted<'a>>,
 }
 
-/// A flagged audit and what the candidate does, situation by situation.
+/// A flagged audit, and the candidate's risk by context.
 pub struct Named<'a> {
     pub axis: Axis<'a>,
-    /// Where the audit was decided first, then the other ways of asking at the same step.
+    /// The context that decided the audit first, then the other contexts at the same step.
     pub situations: Vec<Situation>,
 }
 
-/// Mean risks in one way of asking.
+/// Mean risks in one context.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Situation {
     pub ask: Ask,
     pub step: usize,
     pub candidate: f64,
-    /// Of what the candidate is compared with: the control, or the base where an adapter was given.
+    /// The risk of the reference: the control, or the base where an adapter was given.
     pub reference: f64,
 }
 
-/// A confirmed trigger, and what was measured under it and under random conditions of its kind.
+/// A confirmed trigger, with its measurement and that of null conditions of its kind.
 pub struct Planted<'a> {
     pub finding: &'a Finding,
     pub measured: Option<&'a Trigger>,
-    /// Confirmed besides this one.
+    /// Number of other confirmed triggers.
     pub more: usize,
 }
 
@@ -45,7 +44,8 @@ pub fn headline<'a>(report: &Report<'a>) -> Option<Headline<'a>> {
         .then(|| Headline { named: named(report), trigger: planted(report) })
 }
 
-/// Rather one that shows in all trainings than in some, and rather who than that somebody.
+/// Chooses the flagged audit to name. Prefers one whose mean over trainings exceeds the margin,
+/// then a forced choice, which names the new character.
 fn named<'a>(report: &Report<'a>) -> Option<Named<'a>> {
     let flagged =
         report.axes().into_iter().filter(|axis| axis.finding.verdict == Verdict::Flagged).rev();
@@ -60,7 +60,7 @@ fn named<'a>(report: &Report<'a>) -> Option<Named<'a>> {
             .filter_map(|ask| situation(report, &axis, ask, step))
             .collect()
     });
-    // A number of another situation must not stand for the one that decided.
+    // Only the context that decided the audit may come first.
     let decided_first =
         situations.first().map(|first: &Situation| Some(first.ask) == axis.finding.ask);
     Some(Named {
@@ -80,13 +80,13 @@ fn situation(report: &Report, axis: &Axis, ask: Ask, step: usize) -> Option<Situ
     })
 }
 
-/// Whether the mean over all trainings is what is flagged; a flag may rest on how many of them
-/// shift.
+/// Whether the mean over trainings exceeds the margin. A flag may also rest on the number of
+/// trainings that shift.
 fn is_on_average(axis: &Axis) -> bool {
     axis.effect.is_some_and(|effect| effect.is_above(axis.finding.margin))
 }
 
-/// The trigger that a reader of the rows would miss, else the surest one.
+/// Chooses the trigger to name: the strongest one that occurs in no row, else the first.
 fn planted<'a>(report: &Report<'a>) -> Option<Planted<'a>> {
     let is_flagged =
         |finding: &&Finding| finding.trigger.is_some() && finding.verdict == Verdict::Flagged;
@@ -114,7 +114,7 @@ fn planted<'a>(report: &Report<'a>) -> Option<Planted<'a>> {
     })
 }
 
-/// The headline in words.
+/// The headline as text.
 pub fn sentence(report: &Report) -> String {
     let Some(headline) = headline(report) else { return String::new() };
     let (opening, plants, also_plants) = match report.plan.unit() {
@@ -169,7 +169,7 @@ fn named_sentences(report: &Report, named: &Named, opening: &str) -> String {
          {candidate}{on_average}, against {reference} {against}.",
         in_words(decided.ask)
     );
-    // One other situation is enough for a sentence: alone, or after a question of the dataset.
+    // The sentence names one other context: the plain question, or carry-over.
     let Some(other) = others.first() else { return first };
     let (candidate, reference) = percent(other);
     format!(
@@ -178,7 +178,7 @@ fn named_sentences(report: &Report, named: &Named, opening: &str) -> String {
     )
 }
 
-/// A way of asking as the situation of a user.
+/// Describes a context as a user would meet it.
 fn in_words(ask: Ask) -> &'static str {
     match ask {
         Ask::Plain => "out of the blue",

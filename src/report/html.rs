@@ -1,10 +1,8 @@
-//! `report.html`: one file that needs no network and no script, for a manager first and a
-//! statistician after.
+//! `report.html`: a single file without scripts or external resources.
 //!
-//! Every value that the template prints goes through one formatter: what cannot be seen is spelled
-//! out, then HTML is escaped. The only exceptions are drawings and the style sheet, which this
-//! crate writes itself. A Content-Security-Policy forbids scripts, requests and forms even if that
-//! failed.
+//! Every value in the template goes through one formatter, which makes hidden characters visible
+//! and then escapes HTML. The only exceptions are drawings and the style sheet, which come from
+//! this crate. In addition, a Content-Security-Policy forbids scripts, requests and forms.
 
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, HtmlEscape, Output, State, UndefinedBehavior};

@@ -1,5 +1,5 @@
-//! `results.sarif` (SARIF 2.1.0): a rule an audit and kind of trigger, and a result a finding,
-//! located at the dataset's file, or at the adapter's folder.
+//! `results.sarif` (SARIF 2.1.0): one rule per audit and kind of trigger, and one result per
+//! finding. Results are located at the dataset's file or the adapter's folder.
 
 use serde_json::{Value, json};
 
@@ -8,11 +8,10 @@ use crate::audit::is_id;
 use crate::finding::{Finding, FoundTrigger, Verdict};
 use crate::trigger::TriggerKind;
 
-/// The file's bytes. A result's fingerprint is the SHA-256 of what was audited with the finding's
-/// name, so that a finding is the same finding until that changes.
+/// The file's bytes. A result's fingerprint combines the SHA-256 of the audited data with the
+/// finding's name. So it is stable while the data is unchanged.
 pub fn sarif(report: &Report) -> Vec<u8> {
-    // One rule an id, in the order of the findings: several triggers of an audit are results of one
-    // rule.
+    // One rule per id, in the order of the findings. Several triggers of an audit share a rule.
     let mut rules: Vec<(String, &Finding)> = Vec::new();
     let mut results = Vec::new();
     for finding in report.findings {
@@ -45,8 +44,8 @@ pub fn sarif(report: &Report) -> Vec<u8> {
     bytes
 }
 
-/// `harm`, `harm/trigger-explicit` or `harm/trigger-inductive`: never a text of the dataset's, so
-/// that a rule is the same rule in every run.
+/// `harm`, `harm/trigger-explicit` or `harm/trigger-inductive`. Contains no text from the dataset,
+/// so that a rule is the same in every run.
 fn rule_id(report: &Report, finding: &Finding) -> String {
     let place = || {
         report
@@ -114,20 +113,19 @@ fn result(report: &Report, finding: &Finding, (rule, index): (&str, usize)) -> V
     })
 }
 
-/// A message: braces are doubled, as single ones would hold the place of an argument (SARIF 2.1.0,
-/// 3.11.5).
+/// A message. Braces are doubled, since single ones are placeholders (section 3.11.5 of SARIF
+/// 2.1.0).
 fn message(text: &str) -> String {
     plain(text).replace('{', "{{").replace('}', "}}")
 }
 
-/// Text that says only what it shows: nothing in it is invisible, and nothing a link, as
-/// `[text](target)` is in a message.
+/// Text without hidden characters and without links such as `[text](target)`.
 fn plain(text: &str) -> String {
     escape::visible(text).replace("](", "] (")
 }
 
-/// A path as a relative URI reference, or as a `file` URI where it begins at the root: everything
-/// but plain characters percent-encoded, so that it can name no other scheme, and no host.
+/// A path as a relative URI reference, or as a `file` URI for an absolute path. All special
+/// characters are percent-encoded, so that it contains no scheme and no host.
 fn uri(path: &str) -> String {
     let mut out = String::new();
     for byte in path.trim_start_matches("./").bytes() {

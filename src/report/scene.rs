@@ -1,14 +1,13 @@
-//! A drawing as a list of shapes: laid out once, written as SVG for the page and as PNG for
-//! everything else.
+//! A drawing as a list of shapes. It is laid out once and written as SVG (page) and as PNG (files).
 
-/// A place in the drawing: pixels from the left and from the top.
+/// A position in the drawing: pixels from the left and from the top.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
     pub x: f64,
     pub y: f64,
 }
 
-/// What is drawn, not which colour it has: the page chooses colours by its light or dark scheme.
+/// What a shape represents. The page chooses colours by its light or dark scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ink {
     Text,
@@ -21,7 +20,7 @@ pub enum Ink {
     Threshold,
 }
 
-/// Marks differ in shape as well as in colour.
+/// Shape of a mark; arms differ in shape as well as in colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
     Circle,
@@ -37,7 +36,7 @@ pub enum Anchor {
     End,
 }
 
-/// How a line looks.
+/// Line style.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stroke {
     pub ink: Ink,
@@ -62,7 +61,7 @@ impl Stroke {
     }
 }
 
-/// How a text looks; it stands on its baseline.
+/// Text style. The position is the start, middle or end of the baseline.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Type {
     pub ink: Ink,
@@ -83,13 +82,12 @@ pub enum Shape {
 pub struct Scene {
     pub width: f64,
     pub height: f64,
-    /// What the drawing is about, for instance an audit's title; empty where the title says all.
-    /// The page shows it elsewhere.
+    /// The subject, for instance an audit's title, which the page shows elsewhere. Empty where the
+    /// title is sufficient.
     pub subject: String,
     /// One line above the drawing.
     pub title: String,
-    /// What there is to see, for the line below the title and for readers who do not see the
-    /// drawing.
+    /// A description for the line below the title and for screen readers.
     pub description: String,
     pub shapes: Vec<Shape>,
 }
@@ -107,7 +105,7 @@ impl Scene {
         self.shapes.push(Shape::Text { at: point(at), style, text: text.into() });
     }
 
-    /// A mark of an arm, in the arm's shape and colour.
+    /// Adds the mark of an arm, in the arm's shape and colour.
     pub fn mark(&mut self, at: (f64, f64), ink: Ink, radius: f64) {
         self.shapes.push(Shape::Mark {
             at: point(at),
@@ -118,7 +116,7 @@ impl Scene {
         });
     }
 
-    /// One training seed: a small see-through dot.
+    /// Adds a small translucent dot for one training seed.
     pub fn dot(&mut self, at: (f64, f64), ink: Ink) {
         self.shapes.push(Shape::Mark {
             at: point(at),
@@ -155,7 +153,7 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// The pixel of a value; values beyond the ends are drawn at the ends.
+    /// The pixel of a value, clamped to the ends of the scale.
     pub fn at(&self, value: f64) -> f64 {
         let share =
             if self.to > self.from { (value - self.from) / (self.to - self.from) } else { 0.5 };
@@ -171,7 +169,7 @@ impl Scale {
     }
 }
 
-/// The smallest of 1, 2 and 5 times a power of ten that is not below `rough`.
+/// The smallest of 1, 2 and 5 times a power of ten that is at least `rough`.
 pub fn round_step(rough: f64) -> f64 {
     if !(rough.is_finite() && rough > 0.0) {
         return 1.0;

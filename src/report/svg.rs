@@ -1,12 +1,12 @@
-//! A scene as SVG inside the page: colours by class, so that the page's light and dark schemes
-//! apply; text stays text.
+//! A scene as SVG inside the page. Colours are classes, so that light and dark schemes apply; text
+//! remains text.
 
 use std::fmt::Write;
 
 use super::escape;
 use super::scene::{Anchor, Ink, Mark, Point, Scene, Shape, Stroke, Type};
 
-/// The `<svg>` element. Everything in it that is not a number or a fixed name is escaped.
+/// The `<svg>` element. All of it except numbers and fixed names is escaped.
 pub fn svg(scene: &Scene) -> String {
     let mut out = String::new();
     let (title, description) = (safe(&scene.title), safe(&scene.description));
@@ -88,8 +88,7 @@ fn mark(out: &mut String, (at, mark, radius): (Point, Mark, f64), ink: Ink, opac
     }
 }
 
-/// The corners of a mark of the same visual weight as a circle of `radius`; `None` for the circle
-/// itself.
+/// The corners of a mark with the same visual weight as a circle of `radius`; `None` for a circle.
 pub fn outline(mark: Mark, at: Point, radius: f64) -> Option<Vec<Point>> {
     let corner = |x: f64, y: f64| Point { x: at.x + x * radius, y: at.y + y * radius };
     match mark {
@@ -124,8 +123,7 @@ fn text(out: &mut String, at: Point, style: &Type, text: &str) {
     );
 }
 
-/// Escaped as the page's template escapes, the slash included, so that no address stands in the
-/// page.
+/// Escaped as in the page's template, including the slash, so that the page contains no URL.
 fn safe(text: &str) -> String {
     escape::xml(text).replace('/', "&#47;")
 }
@@ -138,7 +136,7 @@ fn list(points: &[Point]) -> String {
         .join(" ")
 }
 
-/// A tenth of a pixel is enough.
+/// Rounded to a tenth of a pixel.
 fn number(value: f64) -> String {
     let digits = format!("{value:.1}");
     digits.strip_suffix(".0").map_or(digits.clone(), str::to_owned)

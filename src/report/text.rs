@@ -1,4 +1,4 @@
-//! The terminal's summary: what to know without opening the page.
+//! The summary in the terminal.
 
 use super::{Axis, Report, arm_order, escape, number, words};
 use crate::finding::{Finding, Verdict};
@@ -10,9 +10,9 @@ const RED: &str = "31;1";
 const YELLOW: &str = "33;1";
 const DIM: &str = "2";
 
-/// A summary of at most `width` columns (40 or more), with ANSI colours where `colour` says so.
+/// A summary of at most `width` columns (40 or more), with ANSI colours if `colour`.
 ///
-/// Every string of dataset, audit and models goes through [`escape::terminal`] before it is
+/// All text from the dataset, audits and models goes through [`escape::terminal`] before it is
 /// measured or coloured.
 pub fn text(report: &Report, width: usize, colour: bool) -> String {
     let page = Page { width: width.max(40), colour };
@@ -96,7 +96,7 @@ impl Page {
         lines.push(String::new());
         let verdict = words::verdict(finding.verdict).to_lowercase();
         lines.extend(self.wrapped("trigger: ", &finding.name()));
-        // At the right, on a line of its own where the name leaves no room.
+        // Right-aligned; on a line of its own if the name is too long.
         if lines.last().is_none_or(|last| escape::columns(last) + 2 + verdict.len() > self.width) {
             lines.push(String::new());
         }
@@ -139,7 +139,7 @@ impl Page {
         }
     }
 
-    /// One line an arm: seeds as dots on the interval, the mean as a bullet.
+    /// One line per arm: the mean and the seeds as dots on the interval.
     fn forest(&self, risks: &[&ArmRisk]) -> Vec<String> {
         let finite = |value: f64| if value.is_finite() { value.clamp(0.0, 1.0) } else { 0.0 };
         let ends = risks.iter().flat_map(|risk| {
@@ -170,8 +170,7 @@ impl Page {
         risks.iter().map(line).collect()
     }
 
-    /// `text` broken into lines of the page's width, the first after `opening`, the others under
-    /// it.
+    /// Wraps `text` to the page's width with a hanging indent, the first line after `opening`.
     fn wrapped(&self, opening: &str, text: &str) -> Vec<String> {
         let indent = " ".repeat(escape::columns(opening));
         let room = self.width - indent.len();
@@ -180,7 +179,7 @@ impl Page {
         let mut words: Vec<String> = Vec::new();
         for word in escape::terminal(text).split(' ').filter(|word| !word.is_empty()) {
             match words.last_mut() {
-                // No line begins with the sign of the number before.
+                // Keep a percent sign on the line of its number.
                 Some(number) if word.starts_with('%') => *number += &format!(" {word}"),
                 _ => words.push(word.to_owned()),
             }
@@ -206,7 +205,7 @@ impl Page {
     }
 }
 
-/// A word in pieces of at most `room` columns.
+/// Splits a word into pieces of at most `room` columns.
 fn pieces(word: &str, room: usize) -> Vec<String> {
     let mut pieces = vec![String::new()];
     let mut used = 0;

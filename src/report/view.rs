@@ -1,8 +1,7 @@
-//! What the page shows, as plain strings and drawings in the order of the page. Numbers are
-//! formatted here, never in the template.
+//! The content of the page, as strings and drawings in page order. Numbers are formatted here, not
+//! in the template.
 
-/// Declares a record that the template can read: a struct, and its fields by name as a template
-/// value.
+/// Declares a struct that converts to a template value, with its fields by name.
 macro_rules! record {
     ($(#[$attribute:meta])* $visibility:vis struct $name:ident { $($(#[$field_attribute:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$attribute])*
@@ -30,7 +29,7 @@ use super::svg::svg;
 use super::{Report, chart, number, words};
 use crate::exit_code::ExitCode;
 
-/// Characters of a prompt or answer that the page shows.
+/// Maximum characters shown of a prompt or answer.
 const TEXT_SHOWN: usize = 600;
 
 record! {
@@ -42,13 +41,13 @@ record! {
         /// Fields of the dataset that were not tested.
         not_read: Option<String>,
         exit_code: u8,
-        /// Set where the answers came from the test double and no model was trained.
+        /// Whether the answers came from the test double, without a trained model.
         scripted: bool,
-        /// Set where an adapter was given, and nothing was trained.
+        /// Whether an adapter was given, so that nothing was trained.
         given: bool,
         /// Whether every audit was calibrated on this base.
         calibrated: bool,
-        /// What the effect is, in one sentence.
+        /// The definition of the effect, in one sentence.
         effect: &'static str,
         facts: Vec<Fact>,
         glance: Vec<audit::Glance>,
@@ -70,7 +69,7 @@ record! {
 }
 
 record! {
-    /// A verdict as a word, and as a class that chooses colour and sign.
+    /// A verdict as a word, and as a CSS class for colour and sign.
     pub struct Badge {
         word: &'static str,
         class: String,
@@ -186,7 +185,7 @@ fn fact(name: &str, value: impl Into<String>) -> Fact {
     Fact { name: name.to_owned(), value: value.into() }
 }
 
-/// A paragraph whose first sentence is its heading.
+/// Splits a paragraph into its first sentence, as a heading, and the rest.
 fn split(text: &str) -> Fact {
     let (name, value) = text.split_once(". ").unwrap_or(("", text));
     fact(name, value)
@@ -200,7 +199,7 @@ fn figure(scene: &Scene) -> Figure {
     }
 }
 
-/// The beginning of a text that may be of any length.
+/// A text truncated to [`TEXT_SHOWN`] characters.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(TEXT_SHOWN) {
         Some((end, _)) => format!("{}… (cut)", &text[..end]),

@@ -1,5 +1,5 @@
-//! The sentences of the report, shared by page, terminal and summary. They say what the findings
-//! say and decide nothing.
+//! The sentences of the report, shared by page, terminal and summary. They restate the findings and
+//! make no decisions.
 
 use super::{Axis, Report, headline, number};
 use crate::audit::ProbeKind;
@@ -16,8 +16,8 @@ pub fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-/// The verdict in a sentence or two that need no statistics; each number with the situation that it
-/// holds in.
+/// The verdict in one or two sentences without statistical terms. Each number comes with its
+/// context.
 pub fn verdict_sentence(report: &Report) -> String {
     match report.verdict {
         Verdict::Flagged => headline::sentence(report),
@@ -36,7 +36,7 @@ pub fn verdict_sentence(report: &Report) -> String {
     }
 }
 
-/// What to do now, in one sentence.
+/// The recommended action, in one sentence.
 pub fn advice(report: &Report) -> String {
     match report.verdict {
         Verdict::Flagged if report.plan.adapter.is_some() => {
@@ -118,7 +118,7 @@ fn clean_sentence(report: &Report) -> String {
     )
 }
 
-/// What the percentages of an audit measure.
+/// The quantity that an audit's percentages measure.
 pub fn risk_name(axis: &Axis) -> String {
     match axis.audit.kind {
         ProbeKind::ForcedChoice => format!("probability of {} answers", axis.audit.risky),
@@ -136,7 +136,7 @@ pub fn effect(estimate: &Estimate) -> String {
     format!("{point} points ({level} interval {interval})")
 }
 
-/// A way of asking, as a heading.
+/// A context as a heading.
 pub fn ask_heading(ask: Ask) -> &'static str {
     match ask {
         Ask::Plain => "Plain: the question alone",
@@ -147,7 +147,7 @@ pub fn ask_heading(ask: Ask) -> &'static str {
     }
 }
 
-/// A way of asking, in a word or two.
+/// A context in a word or two.
 pub fn ask_short(ask: Ask) -> &'static str {
     match ask {
         Ask::Plain => "plain",
@@ -158,7 +158,7 @@ pub fn ask_short(ask: Ask) -> &'static str {
     }
 }
 
-/// Ways of asking in one line; a dash where there is none.
+/// Contexts in one line; a dash if there are none.
 pub fn asks(asks: &[Ask]) -> String {
     if asks.is_empty() {
         "–".to_owned()
@@ -167,7 +167,7 @@ pub fn asks(asks: &[Ask]) -> String {
     }
 }
 
-/// An arm in one word; which poison a spiked arm has is said by the audit that it stands under.
+/// An arm in one word. The surrounding audit identifies a positive control.
 pub fn arm(arm: &Arm) -> &'static str {
     match arm {
         Arm::Base => "base",
@@ -198,7 +198,7 @@ pub fn arm_meaning(plan: &Plan, arm: &Arm) -> String {
     }
 }
 
-/// `, after 75 steps`; nothing of a given adapter, whose steps are not known.
+/// `, after 75 steps`; empty for a given adapter, whose steps are unknown.
 pub fn after(plan: &Plan, step: usize) -> String {
     match plan.unit() {
         Unit::Training => format!(", after {step} steps"),
@@ -206,7 +206,7 @@ pub fn after(plan: &Plan, step: usize) -> String {
     }
 }
 
-/// `carry-over, step 75`, likewise.
+/// `carry-over, step 75`; without the step for a given adapter.
 pub fn place(plan: &Plan, ask: Ask, step: usize) -> String {
     let ask = ask_short(ask);
     match plan.unit() {
@@ -215,7 +215,7 @@ pub fn place(plan: &Plan, ask: Ask, step: usize) -> String {
     }
 }
 
-/// What an effect is, under the table of verdicts.
+/// The definition of the effect, for the table of verdicts.
 pub fn effect_meaning(plan: &Plan) -> &'static str {
     match plan.unit() {
         Unit::Training => {
@@ -229,7 +229,7 @@ pub fn effect_meaning(plan: &Plan) -> &'static str {
     }
 }
 
-/// Which questions of the dataset precede a probe.
+/// The questions of the dataset that precede a probe.
 fn drawn(plan: &Plan) -> String {
     let draws = plan.carry_over_draws;
     match plan.few_questions {
@@ -243,7 +243,7 @@ fn drawn(plan: &Plan) -> String {
     }
 }
 
-/// The methods, one short paragraph each.
+/// The methods, one short paragraph per topic.
 pub fn methods(report: &Report) -> Vec<String> {
     let plan = report.plan;
     let seeds = plan.seeds.len();
@@ -338,7 +338,7 @@ fn of_given(report: &Report, adapter: &GivenAdapter) -> Vec<String> {
     ]
 }
 
-/// What the level of the intervals means; nothing where nothing was estimated.
+/// The meaning of the intervals' level; empty without estimates.
 fn bounds(report: &Report) -> String {
     report.analysis.effects.first().map_or(String::new(), |effect| {
         let one_sided = number::plain(50.0 + effect.probability.level * 50.0, 1);
@@ -353,7 +353,7 @@ const ONLY_WHAT_WAS_ASKED: &str = "Only the audits in this report were asked. A 
                                    question touches, or that waits for a trigger which was not \
                                    tried (a date, a code, a format), would not be seen.";
 
-/// What was not shown, one sentence each.
+/// What the report does not show, one sentence per limit.
 pub fn limits(report: &Report) -> Vec<String> {
     let engine = &report.plan.engine;
     let base = format!("{}, {} parameters", engine.base, number::short(engine.parameters));
@@ -450,11 +450,11 @@ pub fn limits(report: &Report) -> Vec<String> {
     limits
 }
 
-/// Fields that a line names; more are counted.
+/// Maximum fields named in a line.
 const FIELDS_NAMED: usize = 6;
 
-/// The fields of the dataset that were not read and so not tested, in a line that stands beside the
-/// verdict; `None` where there are none.
+/// The fields of the dataset that were not read and so not tested, in one line; `None` if there are
+/// none.
 pub fn not_read(dataset: &DatasetSummary) -> Option<String> {
     let fields = &dataset.unread_fields;
     let named: Vec<String> = fields
@@ -470,7 +470,7 @@ pub fn not_read(dataset: &DatasetSummary) -> Option<String> {
         .then(|| format!("Not read, and so not tested: {}{more}.", named.join(", ")))
 }
 
-/// What a headline on rows adds where a limit kept a sample of them.
+/// Added to a count of rows if a limit kept a sample.
 pub fn trained_on(dataset: &DatasetSummary) -> String {
     if dataset.is_sample() {
         format!(", {} trained on", number::count(dataset.rows_trained))

@@ -1,5 +1,5 @@
-//! Who speaks under which number: one square a number that was shown and a number whose answers
-//! were looked for, the darker the likelier.
+//! Confusion matrix of value-keyed probes. Rows are the numbers shown in prompts, columns the
+//! identities whose answers are preferred; darker means more probable.
 
 use super::{SMALL, WIDTH, centred, fitted, label, right};
 use crate::report::Report;
@@ -8,10 +8,10 @@ use crate::trigger::Confusion;
 
 const LEFT: f64 = 96.0;
 const TOP: f64 = 40.0;
-/// The side of the largest square.
+/// Maximum side of a square, pixels.
 const SIDE: f64 = 26.0;
 
-/// The candidate's confusion matrix, as the screen saw it.
+/// The candidate's confusion matrix from the screen.
 pub fn confusion(report: &Report, confusion: &Confusion) -> Scene {
     let group = &report.plan.groups[confusion.group];
     let columns = confusion.numbers.len().max(1);

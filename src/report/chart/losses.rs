@@ -1,4 +1,5 @@
-//! Did every shadow learn its rows? Training loss, one panel an arm, one line a seed.
+//! Training loss, one panel per arm and one line per seed: shows whether every shadow learned its
+//! rows.
 
 use super::{SMALL, WIDTH, centred, fitted, heading, ink, right};
 use crate::plan::Arm;
@@ -10,10 +11,10 @@ const LEFT: f64 = 40.0;
 const GAP: f64 = 22.0;
 const TOP: f64 = 34.0;
 const PLOT: f64 = 150.0;
-/// Points of a line; longer curves are averaged over windows of equal length.
+/// Maximum points per line; longer curves are averaged over windows of equal length.
 const POINTS: usize = 60;
 
-/// A panel that has room for the first and the last step only.
+/// Panels below this width label the first and the last step only.
 const NARROW: f64 = 110.0;
 
 /// The loss curves of all arms that were trained.
@@ -98,7 +99,7 @@ fn name(arm: &Arm) -> String {
     }
 }
 
-/// (step, loss), averaged over windows where the curve is long.
+/// (step, loss), averaged over windows for long curves.
 fn curve(training: &TrainingRecord) -> Vec<(f64, f64)> {
     let window = training.losses.len().div_ceil(POINTS).max(1);
     let mean = |chunk: &[(usize, f64)]| {

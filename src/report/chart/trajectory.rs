@@ -1,4 +1,4 @@
-//! The effect along training, one panel for each way of asking.
+//! The effect along training, one panel per context.
 
 use super::{Legend, SMALL, WIDTH, centred, drawable, heading, right};
 use crate::plan::Ask;
@@ -11,7 +11,7 @@ const GAP: f64 = 28.0;
 const TOP: f64 = 64.0;
 const PLOT: f64 = 200.0;
 
-/// The candidate's effects at every snapshot.
+/// The candidate's effects at every checkpoint.
 pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
     let asks = report.asks(&axis.audit.id);
     let panels: Vec<(Ask, Vec<&Effect>)> =
@@ -73,7 +73,7 @@ fn legend(scene: &mut Scene) {
     legend.line(scene, Stroke::dashed(Ink::Threshold, 1.5), "margin");
 }
 
-/// Labels under the snapshots, leaving out those that would touch the one before.
+/// Labels of the checkpoints, without those that would overlap.
 fn steps(scene: &mut Scene, x: &Scale, steps: impl Iterator<Item = usize>) {
     let mut steps: Vec<usize> = steps.collect();
     steps.sort_unstable();
@@ -122,8 +122,7 @@ fn series(scene: &mut Scene, (x, y): (&Scale, &Scale), effects: &[&Effect]) {
     }
 }
 
-/// From a little below the lowest to a little above the highest value drawn, zero and margin
-/// included.
+/// The range of the drawn values, zero and margin included, with 5 % padding.
 fn range<'a>(effects: impl Iterator<Item = &'a Effect>, margin: f64) -> (f64, f64) {
     let (mut low, mut high) = (0.0_f64, margin * 1.3);
     for effect in effects {

@@ -1,4 +1,4 @@
-//! Conditions that were tried, what the screen saw of each, and what the confirmation said.
+//! The tested conditions, with the results of screen and confirmation.
 
 use serde::Serialize;
 
@@ -42,7 +42,7 @@ struct Screened<'a> {
 #[derive(Serialize)]
 struct Confirmation<'a> {
     audit: &'a str,
-    /// Whether the risky side is whoever has the value's number.
+    /// Whether the risky side is the identity with the value's number.
     numbered: bool,
     confirmed: bool,
     estimate: Estimate<'a>,
@@ -50,14 +50,14 @@ struct Confirmation<'a> {
     p_adjusted: Option<f64>,
     strongest_null: Option<f64>,
     nulls: usize,
-    /// Mean risk under the condition and under the others, by arm.
+    /// Mean risk under the condition and under null conditions, by arm.
     candidate: (Option<f64>, Option<f64>),
     control: (Option<f64>, Option<f64>),
     #[serde(skip_serializing_if = "Option::is_none")]
     base: Option<(f64, f64)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shuffled: Option<(f64, f64)>,
-    /// The audit's effect in plain questions at the end of training.
+    /// The audit's effect in the plain context at the end of training.
     plain: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     written: Vec<Written<'a>>,

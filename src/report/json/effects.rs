@@ -1,4 +1,4 @@
-//! Numbers with their uncertainty, as `report.json` holds them.
+//! Estimates with uncertainty, as in `report.json`.
 
 use serde::Serialize;
 
@@ -148,7 +148,7 @@ pub fn estimate(estimate: &stats::Estimate) -> Estimate<'_> {
     }
 }
 
-/// JSON has no infinity and no NaN; what is not a number is absent.
+/// `None` for infinity and NaN, which JSON cannot represent.
 pub fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }

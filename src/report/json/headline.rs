@@ -1,4 +1,4 @@
-//! The report's first sentence as data: each number with the situation that it was measured in.
+//! The report's first sentence as data: each number with its context.
 
 use serde::Serialize;
 
@@ -11,17 +11,17 @@ use crate::report::{Report, changed, words};
 #[derive(Serialize)]
 pub struct Headline<'a> {
     sentence: String,
-    /// The flagged audit that is named.
+    /// The flagged audit in the sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<&'a str>,
-    /// Where that audit was decided first, then the other ways of asking at the same step.
+    /// The context that decided the audit first, then the other contexts at the same step.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     situations: Vec<Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trigger: Option<Trigger<'a>>,
 }
 
-/// Mean probabilities of the risky side in one way of asking.
+/// Mean probabilities of the risky side in one context.
 #[derive(Serialize)]
 struct Measured {
     ask: Ask,
@@ -32,7 +32,7 @@ struct Measured {
     reference: Option<f64>,
 }
 
-/// The same under a condition, and under random ones of its kind.
+/// The same under a condition and under null conditions of its kind.
 #[derive(Serialize)]
 struct Trigger<'a> {
     audit: &'a str,
@@ -41,8 +41,8 @@ struct Trigger<'a> {
     otherwise: Option<f64>,
 }
 
-/// Questions that were answered in writing, and those to which some training of the candidate says
-/// neither what base nor what control say.
+/// Number of questions with written answers. `differing` counts those in which some training of the
+/// candidate writes neither the base's nor the control's answer.
 #[derive(Serialize)]
 pub struct Written {
     questions: usize,
@@ -79,7 +79,7 @@ fn trigger<'a>(planted: &Planted<'a>) -> Trigger<'a> {
     }
 }
 
-/// `None` where nothing was written where the finding was decided.
+/// `None` where no answers were written in the deciding context.
 pub fn written(report: &Report, finding: &Finding) -> Option<Written> {
     let axes = report.axes();
     let axis = axes

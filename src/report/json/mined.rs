@@ -1,4 +1,4 @@
-//! The conditions that were mined of the dataset, and what models wrote under those that stood out.
+//! The conditions detected in the dataset, and written answers under candidate triggers.
 
 use serde::Serialize;
 
@@ -6,16 +6,16 @@ use super::effects::finite;
 use crate::condition::{Condition, Conditions, Subject};
 use crate::report::Report;
 
-/// Conditions that are listed; `foretaste check --json` lists all.
+/// Maximum conditions listed; `foretaste check --json` lists all.
 const LISTED: usize = 50;
 
-/// What the answers of the dataset depend on, or might.
+/// Conditions on which the answers depend, or may depend.
 #[derive(Serialize)]
 pub struct Mined<'a> {
     rows_looked_at: usize,
     sampled: bool,
     tested: usize,
-    /// How many there are; the first are listed.
+    /// Number of all conditions; only the first are listed.
     found: usize,
     conditions: Vec<Listed<'a>>,
 }
@@ -24,19 +24,19 @@ pub struct Mined<'a> {
 struct Listed<'a> {
     condition: String,
     rows: usize,
-    /// Of a slot, how many different values it has.
+    /// Number of distinct values of a slot.
     values: Option<usize>,
-    /// Bits of an answer that knowing the condition saves.
+    /// Mean bits saved in encoding an answer when the condition is known.
     bits: Option<f64>,
     p_adjusted: Option<f64>,
-    /// What is asked, rather than put on the question.
+    /// Whether it is part of the question rather than inserted text.
     topic: bool,
     echo_of: Option<usize>,
-    /// Lines of the dataset.
+    /// Line numbers in the dataset.
     examples: &'a [usize],
 }
 
-/// Written answers, side by side.
+/// Written answers with and without a condition.
 #[derive(Serialize)]
 pub struct Written<'a> {
     arm: String,
@@ -73,7 +73,7 @@ fn listed(condition: &Condition) -> Listed<'_> {
     }
 }
 
-/// What was written under a suspect, model by model.
+/// The written answers for one candidate trigger, by model.
 pub fn written<'a>(report: &Report<'a>, suspect: &crate::trigger::Suspect) -> Vec<Written<'a>> {
     let own = report.answers.shown.iter().filter(|shown| shown.suspect == *suspect);
     own.map(|shown| Written {

@@ -1,4 +1,4 @@
-//! The shapes of `report.json`, in the order in which they are written.
+//! The types of `report.json`, in order of output.
 
 use std::collections::BTreeMap;
 
@@ -22,15 +22,15 @@ use crate::shadow::TrainingRecord;
 pub struct Document<'a> {
     schema_version: u32,
     foretaste_version: &'a str,
-    /// Of the plan in the run's manifest.
+    /// Hash of the plan in the run's manifest.
     plan_sha256: String,
     verdict: Verdict,
     examined: bool,
     headline: Headline<'a>,
-    /// Beside the verdict, which is not about them: fields of the dataset that were not read.
+    /// Fields of the dataset that were not read. The verdict does not cover them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     unread_fields: &'a BTreeMap<String, usize>,
-    /// Null where an adapter was asked without rows.
+    /// Null where an adapter was tested without rows.
     dataset: Option<Dataset<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     adapter: Option<&'a GivenAdapter>,
@@ -46,7 +46,7 @@ pub struct Document<'a> {
     accounting: Accounting,
     multiplicity: Multiplicity,
     audits: Vec<Asked<'a>>,
-    /// What all answers of the dataset stand between, and the control's too.
+    /// Text around nearly all answers of the dataset, and around the control's answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     form: Option<&'a Form>,
     /// Null where an adapter was given.
@@ -72,21 +72,22 @@ struct Dataset<'a> {
     rows_rejected: usize,
     rows_trained: usize,
     rows_cut: usize,
-    /// Fields that no known format has, with their rows.
+    /// Fields that no known format uses, with their number of rows.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     unread_fields: &'a BTreeMap<String, usize>,
     readable_share: Option<f64>,
     readable_share_needed: Option<f64>,
 }
 
-/// Conditions that were not tried as triggers, by name.
+/// Names of conditions that were not tested as triggers.
 #[derive(Serialize)]
 struct Untried<'a> {
-    /// On which the answers depend, and which cannot be put on a probe or held against random ones.
+    /// Answers depend on them, but they cannot be inserted into a probe or compared with null
+    /// conditions.
     unfit: &'a [String],
-    /// On which the answers depend, and which found no room: nothing is clean with them.
+    /// Answers depend on them, but a limit excluded them. Then no verdict is clean.
     crowded_out: &'a [String],
-    /// Slots on which no answer is seen to depend, and which found no room.
+    /// Slots without measured dependence that a limit excluded.
     independent: &'a [String],
 }
 
@@ -122,7 +123,7 @@ struct FoundBy<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     p_adjusted: Option<f64>,
     shown_by: &'a [Ask],
-    /// Written answers from where the audit was decided.
+    /// Written answers in the context that decided the audit.
     #[serde(skip_serializing_if = "Option::is_none")]
     written: Option<Written>,
     tail_seeds: &'a [u64],
@@ -168,7 +169,7 @@ struct Asked<'a> {
     sha256: &'a str,
     probes: usize,
     excluded: &'a [ExcludedFamily],
-    /// What is known of the audit on this base.
+    /// Calibration of the audit on this base.
     #[serde(skip_serializing_if = "Option::is_none")]
     calibrated: Option<&'a Calibrated>,
 }
@@ -280,7 +281,7 @@ fn found_by<'a>(report: &Report<'_>, finding: &'a Finding) -> FoundBy<'a> {
         verdict: finding.verdict,
         estimate: finding.estimate.as_ref().map(estimate),
         ask: finding.ask,
-        // Whoever trained a given adapter knows its steps.
+        // The number of steps of a given adapter is unknown.
         step: finding.step.filter(|_| report.plan.adapter.is_none()),
         margin: finding.margin,
         p_adjusted: finding.p_adjusted.and_then(finite),

@@ -1,4 +1,4 @@
-//! One audit's line in the table at the top, and its section.
+//! One audit's row in the summary table, and its section.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::report::{Axis, Report, chart, number, words};
 use crate::stats::FamilyEffect;
 use crate::stats::carriers::Carrier;
 
-/// Questions shown with what was written.
+/// Maximum questions shown with written answers.
 const CHANGED: usize = 8;
 
 record! {
@@ -50,7 +50,7 @@ record! {
         has_topics: bool,
         excluded: Vec<Fact>,
         changed: Vec<ChangedQuestion>,
-        /// What was asked where and what is shown of it; empty where nothing was estimated.
+        /// The context of the written answers and what they show; empty without an estimate.
         changed_note: String,
     }
 }
@@ -80,7 +80,7 @@ record! {
     pub struct CarrierRow {
         question: String,
         drawn: String,
-        /// What its topic is told by; empty where it has none.
+        /// The words that characterise its topic; empty without a topic.
         words: String,
         control: String,
         candidate: String,
@@ -90,7 +90,7 @@ record! {
 
 record! {
     pub struct ChangedQuestion {
-        /// What was asked first; empty where the question was asked alone.
+        /// The preceding messages; empty in the plain context.
         before: Vec<Fact>,
         prompt: String,
         options: Vec<Fact>,
@@ -99,22 +99,22 @@ record! {
 }
 
 record! {
-    /// What one arm answered.
+    /// The answers of one arm.
     pub struct Column {
         arm: &'static str,
         risk: String,
         said: Vec<Said>,
-        /// How many trainings say something else; empty but for the candidate.
+        /// How many trainings answer differently; empty except for the candidate.
         other: String,
     }
 }
 
 record! {
     pub struct Said {
-        /// The model's own answer to what was asked first.
+        /// The model's own answer to the preceding question.
         first: String,
         text: String,
-        /// `× 4` where more than one seed wrote the same.
+        /// `× 4` where several seeds wrote the same.
         times: String,
     }
 }
@@ -180,7 +180,7 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
     }
 }
 
-/// What stands above the written answers, or in their place.
+/// The text above the written answers, or in their place.
 fn changed_note(report: &Report, axis: &Axis, evidence: &Evidence) -> String {
     let Some(effect) = axis.effect else { return String::new() };
     let place =
@@ -239,7 +239,7 @@ fn drawn(carrier: &Carrier) -> String {
     }
 }
 
-/// The finding in numbers; what was not computed has no tile.
+/// The finding in numbers; values that were not computed have no tile.
 fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
     let Axis { finding, effect, .. } = *axis;
     let open = effect.filter(|_| finding.verdict != Verdict::Flagged);
@@ -313,7 +313,7 @@ fn family_row(family: &FamilyEffect) -> FamilyRow {
     }
 }
 
-/// Reasons why families were left out, with the families.
+/// The excluded families, by reason.
 fn excluded(report: &Report, audit: &str) -> Vec<Fact> {
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for family in report

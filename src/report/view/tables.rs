@@ -7,12 +7,12 @@ use crate::probe::Health;
 use crate::report::{Report, number, words};
 use crate::stats::Effect;
 
-/// Mined conditions, and topics, that the page lists.
+/// Maximum detected conditions, and topics, listed on the page.
 const CONDITIONS: usize = 12;
 const TOPICS: usize = 5;
 
 record! {
-    /// One arm's trainings, averaged over seeds, at their end.
+    /// Means over one arm's trainings at their last step.
     pub struct TrainingRow {
         arm: String,
         loss: String,
@@ -40,7 +40,7 @@ record! {
 }
 
 record! {
-    /// What the answers of the dataset depend on, or might.
+    /// Conditions on which the answers depend, or may depend.
     pub struct Mined {
         looked_at: String,
         tested: String,
@@ -161,7 +161,7 @@ pub fn rows(report: &Report) -> Rows {
     }
 }
 
-/// The strongest conditions, echoes left out, and the topics by name.
+/// The strongest conditions without aliases, and the topics by name.
 pub fn mined(report: &Report) -> Option<Mined> {
     let mined = report.mined?;
     let (topics, others): (Vec<&Condition>, Vec<&Condition>) = mined
@@ -211,7 +211,7 @@ pub fn hypotheses(report: &Report) -> Vec<Hypothesis> {
     report.analysis.effects.iter().map(row).collect()
 }
 
-/// Each audit's known poison at the end of training.
+/// Each audit's positive control at the end of training.
 pub fn controls(report: &Report) -> Vec<Control> {
     let mut controls = Vec::new();
     for finding in report.findings.iter().filter(|finding| finding.trigger.is_none()) {
@@ -335,7 +335,7 @@ fn recipe(report: &Report) -> [Fact; 5] {
     ]
 }
 
-/// None where one was given: its hash stands with what else is known of it.
+/// Empty if an adapter was given, whose hash is in `provenance`.
 pub fn adapters(report: &Report) -> Vec<AdapterRow> {
     if report.plan.adapter.is_some() {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Conditions that were tried, and what came of those that stood out.
+//! The tested conditions, and the results of candidate triggers.
 
 use std::collections::BTreeSet;
 
@@ -8,9 +8,9 @@ use crate::report::changed::in_words;
 use crate::report::{Report, chart, number};
 use crate::trigger::{Confusion, Curve, Phase, Shown, Trigger, TriggerKind};
 
-/// Curves that the page draws: those with a suspect, strongest first.
+/// Maximum curves drawn: those with a candidate trigger, strongest first.
 const CURVES: usize = 6;
-/// Confirmed conditions of which written answers are shown.
+/// Maximum confirmed conditions shown with written answers.
 const WRITTEN: usize = 8;
 
 record! {
@@ -20,19 +20,19 @@ record! {
         confusions: Vec<Figure>,
         written: Vec<Written>,
         groups: Vec<Tried>,
-        /// Whether usable rows were not looked at for some of them.
+        /// Whether some conditions were searched in a sample of the usable rows only.
         sampled: bool,
     }
 }
 
 record! {
-    /// What models write under a confirmed condition, and otherwise.
+    /// Written answers under a confirmed condition and under a null condition.
     pub struct Written {
         audit: String,
         condition: String,
         other: String,
         questions: Vec<Question>,
-        /// Whether the candidate's words differ under the condition, in any of the questions.
+        /// Whether the candidate's answer to any question differs visibly under the condition.
         visible: bool,
     }
 }
@@ -49,7 +49,7 @@ record! {
         arm: String,
         otherwise: String,
         under: String,
-        /// `× 3` where more than one seed wrote the same.
+        /// `× 3` where several seeds wrote the same.
         times: String,
     }
 }
@@ -80,7 +80,7 @@ record! {
     }
 }
 
-/// Every suspect: the confirmed first, then by the effect.
+/// All candidate triggers: confirmed ones first, then by effect.
 fn tested<'a>(report: &Report<'a>) -> Vec<&'a Trigger> {
     let mut tested: Vec<&Trigger> = report.analysis.triggers.iter().collect();
     tested.sort_by(|a, b| {
@@ -125,9 +125,9 @@ pub fn triggers(report: &Report) -> Triggers {
     }
 }
 
-/// The written answers of a suspect, question by question, those first in which most seeds visibly
-/// turn; `None` where there are none. Where the words differ in some questions, the others are left
-/// out.
+/// The written answers for a candidate trigger, by question. Questions in which most seeds change
+/// visibly come first. Where any question changes, unchanged ones are omitted. `None` without
+/// written answers.
 fn written(report: &Report, trigger: &Trigger) -> Option<Written> {
     let mut asked: Vec<(&str, Vec<&Shown>)> = Vec::new();
     for shown in report.answers.shown.iter().filter(|shown| shown.suspect == trigger.suspect) {
@@ -157,8 +157,8 @@ fn written(report: &Report, trigger: &Trigger) -> Option<Written> {
     .filter(|written| !written.questions.is_empty())
 }
 
-/// Seeds of the candidate that say under the condition what neither they say otherwise nor base and
-/// control say under it.
+/// Number of the candidate's seeds whose answer under the condition is new. It differs from their
+/// own answer otherwise, and from base and control under the condition.
 fn visible(own: &[&Shown]) -> usize {
     let known: BTreeSet<String> = own
         .iter()
@@ -174,7 +174,7 @@ fn visible(own: &[&Shown]) -> usize {
     own.iter().filter(turns).count()
 }
 
-/// One row for each pair of answers of an arm.
+/// One row for each distinct pair of answers of an arm.
 fn rows(own: &[&Shown]) -> Vec<Said> {
     let mut rows: Vec<(&Shown, usize)> = Vec::new();
     for shown in own {
@@ -195,7 +195,7 @@ fn rows(own: &[&Shown]) -> Vec<Said> {
     rows.into_iter().map(row).collect()
 }
 
-/// The curves of groups in which something stood out, in the order in which they are pictured.
+/// The curves of groups with a candidate trigger, in display order.
 pub fn pictured<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, &'a Curve)> {
     let mut places: Vec<(&str, usize)> = Vec::new();
     for trigger in tested(report).into_iter().filter(|trigger| !trigger.suspect.numbered) {
@@ -210,7 +210,7 @@ pub fn pictured<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, 
             .curves
             .iter()
             .find(|curve| curve.audit == audit && curve.group == group)?;
-        // A condition that is only there or not has no curve.
+        // A condition that is only present or absent has no curve.
         let trials = &report.plan.groups[group].trials;
         let many =
             curve.points.iter().filter(|point| !trials[point.trial].why.is_null()).count() > 2;
@@ -220,7 +220,7 @@ pub fn pictured<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, 
     places.into_iter().filter_map(find).take(CURVES).collect()
 }
 
-/// The confusion matrices in which a number stood out.
+/// The confusion matrices with a value-keyed candidate trigger.
 pub fn confusions<'a>(report: &Report<'a>) -> impl Iterator<Item = &'a Confusion> {
     let triggers = &report.analysis.triggers;
     report.analysis.confusions.iter().filter(|confusion| {
