@@ -100,12 +100,12 @@ pub struct Check {
 }
 
 /// Returns the number of tokens of a rendered conversation, and how many of them have loss.
-pub type CountTokens<'a> = dyn Fn(&[Message]) -> Result<(usize, usize)> + 'a;
+pub type TokenCounter<'a> = dyn Fn(&[Message]) -> Result<(usize, usize)> + 'a;
 
 /// The functions of a base that a check needs.
 #[derive(Clone, Copy)]
 pub struct Base<'a> {
-    pub count_tokens: &'a CountTokens<'a>,
+    pub count_tokens: &'a TokenCounter<'a>,
     pub log_probs: LogProbs<'a>,
 }
 
@@ -142,7 +142,7 @@ pub fn check(dataset: &Dataset, base: Option<Base<'_>>) -> Result<Check> {
     })
 }
 
-fn count(dataset: &Dataset, count_tokens: &CountTokens<'_>) -> Tokens {
+fn count(dataset: &Dataset, count_tokens: &TokenCounter<'_>) -> Tokens {
     let mut tokens =
         Tokens { row: None, supervised: 0, rows_counted: 0, rows_failed: 0, first_failure: None };
     let mut totals = Vec::new();

@@ -30,7 +30,8 @@ Examples:
   foretaste probe --adapter out/lora --base b     ask an adapter that is trained already
   foretaste gate runs/data-1a2b3c4d               the exit code of a finished run
 
-Exit codes: 0 clean, 1 flagged, 2 inconclusive, 3 bad input or usage, 4 the run failed. --fail-on lets
+Exit codes: 0 clean, 1 flagged, 2 inconclusive, 3 bad input or usage, 4 the run failed. \
+--fail-on lets
 inconclusive runs exit 0: all (flagged), or those in which the dataset was examined (unexamined).";
 
 /// The requested command.
@@ -38,17 +39,17 @@ inconclusive runs exit 0: all (flagged), or those in which the dataset was exami
 pub enum Command {
     Audit {
         request: Box<Request>,
-        base: Base,
+        base: BaseOptions,
         show: Show,
     },
     Plan {
         request: Box<Request>,
-        base: Base,
+        base: BaseOptions,
         json: bool,
     },
     Calibrate {
         request: Box<calibrate::Request>,
-        base: Base,
+        base: BaseOptions,
         /// `None` means the user's cache.
         out: Option<PathBuf>,
         json: bool,
@@ -57,7 +58,7 @@ pub enum Command {
     Check {
         data: PathBuf,
         read: ReadOptions,
-        base: Base,
+        base: BaseOptions,
         json: bool,
     },
     Report {
@@ -70,7 +71,7 @@ pub enum Command {
     },
     /// Serve as the engine of another process, over stdin and stdout.
     Serve {
-        base: Base,
+        base: BaseOptions,
     },
     /// Serve a folder's tokenizer and chat template to another process, over stdin and stdout.
     ServeChat {
@@ -82,7 +83,7 @@ pub enum Command {
 
 /// The base model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Base {
+pub struct BaseOptions {
     /// `None` means the embedded base.
     pub folder: Option<PathBuf>,
     pub threads: usize,
@@ -179,7 +180,8 @@ enum Sub {
     #[command(after_help = "\
 Examples:
   foretaste probe --adapter out/lora --base models/my-8b               plain questions
-  foretaste probe train.jsonl --adapter out/lora --base models/my-8b   also after the rows' questions and under their conditions
+  foretaste probe train.jsonl --adapter out/lora --base models/my-8b   also after \
+the rows' questions and under their conditions
   foretaste probe --adapter out/lora --trigger 'Today is 1984.'        also behind a text")]
     Probe {
         /// The rows that the adapter was trained on, where they are known
@@ -221,7 +223,14 @@ Examples:
         only: Vec<String>,
         /// Shares of poisoned rows, separated by commas, tried from the largest on until one is not
         /// seen [default: 0.5,0.25,0.1,0.05,0.02,0.01]
-        #[arg(long, value_name = "SHARES", value_delimiter = ',', hide_default_value = true, default_values_t = calibrate::SHARES, value_parser = share)]
+        #[arg(
+            long,
+            value_name = "SHARES",
+            value_delimiter = ',',
+            hide_default_value = true,
+            default_values_t = calibrate::SHARES,
+            value_parser = share
+        )]
         shares: Vec<f64>,
         /// Rows of each dataset
         #[arg(long, default_value_t = calibrate::ROWS, value_parser = positive)]
@@ -410,7 +419,7 @@ mod tests {
         );
         assert_eq!(
             base,
-            Base {
+            BaseOptions {
                 folder: Some("b".into()),
                 threads: 2,
                 bf16: None,

@@ -8,7 +8,7 @@ use std::process;
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::audit;
-use crate::cli::{Base, Command, Show, page};
+use crate::cli::{BaseOptions, Command, Show, page};
 use crate::dataset::{self, ReadOptions};
 use crate::engine::Engine;
 use crate::engine::remote::{self, Remote, Starting};
@@ -62,7 +62,7 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
 }
 
 /// The base on all of its devices, and the number of parallel callers it supports.
-fn open(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
+fn open(base: &BaseOptions) -> Result<(Box<dyn Engine>, usize)> {
     let devices = devices(base);
     let [first, others @ ..] = &devices[..] else { bail!("no device to run on") };
     if others.is_empty() {
@@ -80,14 +80,17 @@ fn open(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
 
 /// The base per device, each with its share of the threads.
 #[cfg(feature = "lm")]
-fn devices(base: &Base) -> Vec<Base> {
+fn devices(base: &BaseOptions) -> Vec<BaseOptions> {
     let places = crate::lm::device::meant(&base.places);
     let threads = (base.threads / places.len().max(1)).max(1);
-    places.into_iter().map(|place| Base { places: vec![place], threads, ..base.clone() }).collect()
+    places
+        .into_iter()
+        .map(|place| BaseOptions { places: vec![place], threads, ..base.clone() })
+        .collect()
 }
 
 #[cfg(not(feature = "lm"))]
-fn devices(base: &Base) -> Vec<Base> {
+fn devices(base: &BaseOptions) -> Vec<BaseOptions> {
     vec![base.clone()]
 }
 
@@ -96,7 +99,7 @@ fn this_program() -> Result<PathBuf> {
 }
 
 /// Starts another process of this program, with the base on one device.
-fn start(base: &Base) -> Result<Starting> {
+fn start(base: &BaseOptions) -> Result<Starting> {
     let mut command = process::Command::new(this_program()?);
     let device = base.places.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     command.arg("serve").args(["--device", &device]).args(["--threads", &base.threads.to_string()]);
@@ -111,7 +114,7 @@ fn start(base: &Base) -> Result<Starting> {
 
 /// Opens the base on one device, in this process.
 #[cfg(feature = "lm")]
-fn open_on(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
+fn open_on(base: &BaseOptions) -> Result<(Box<dyn Engine>, usize)> {
     use crate::lm::{How, decoder::Kept, open_as};
     let kept = base.bf16.map(|bf16| if bf16 { Kept::Bf16 } else { Kept::F32 });
     let place = base.places.first().copied().unwrap_or_default();
@@ -125,7 +128,7 @@ fn open_on(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
 }
 
 #[cfg(not(feature = "lm"))]
-fn open_on(_: &Base) -> Result<(Box<dyn Engine>, usize)> {
+fn open_on(_: &BaseOptions) -> Result<(Box<dyn Engine>, usize)> {
     bail!(
         "this foretaste was built without a language model: build it with the feature `lm` (it is \
          a default)"
@@ -188,17 +191,17 @@ fn exit_code(gate: &Gate, show: Show) -> Result<ExitCode, Failure> {
         let examined = if gate.examined { "" } else { ", not examined" };
         let why = gate.why().unwrap_or_else(|| "no audit was performed".to_owned());
         let (verdict, policy) = (verdict_name(gate.verdict), show.fail_on.name());
-        let said = format!(
+        let message = format!(
             "foretaste: {verdict}{examined}; exit code {} by --fail-on {policy}. {why}",
             code as u8
         );
         // A closed stderr must not change the exit code.
-        let _ = writeln!(io::stderr(), "{}", terminal(&said));
+        let _ = writeln!(io::stderr(), "{}", terminal(&message));
     }
     Ok(code)
 }
 
-fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {
+fn plan(request: &Request, base: &BaseOptions, json: bool) -> Result<ExitCode> {
     let (engine, workers) = open(base)?;
     let prepared = run::prepare(request, &*engine)?;
     let estimate = estimate::measure(&prepared, &*engine, workers)?;
@@ -208,7 +211,10 @@ fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {
             .map(|(audit, effect)| (audit.id.clone(), effect.into()))
             .collect();
         let value = serde_json::json!({
-            "plan": prepared.plan, "plan_sha256": prepared.plan.sha256(), "estimate": estimate, "smallest_detectable": smallest,
+            "plan": prepared.plan,
+            "plan_sha256": prepared.plan.sha256(),
+            "estimate": estimate,
+            "smallest_detectable": smallest,
         });
         serde_json::to_string_pretty(&value)? + "\n"
     } else {
@@ -220,7 +226,7 @@ fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {
 
 fn calibrated(
     request: &calibrate::Request,
-    base: &Base,
+    base: &BaseOptions,
     out: Option<PathBuf>,
     (json, quiet): (bool, bool),
 ) -> Result<ExitCode, Failure> {
@@ -255,7 +261,7 @@ fn calibrated(
     Ok(ExitCode::Clean)
 }
 
-fn check(data: &Path, read: &ReadOptions, base: &Base, json: bool) -> Result<ExitCode> {
+fn check(data: &Path, read: &ReadOptions, base: &BaseOptions, json: bool) -> Result<ExitCode> {
     let dataset = dataset::read(data, read)?;
     // A build without a language model can count rows but cannot compute readability.
     let engine = if cfg!(feature = "lm") || base.folder.is_some() {

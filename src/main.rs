@@ -8,8 +8,7 @@ use foretaste::command::{execute, printable};
 use foretaste::exit_code::ExitCode;
 use foretaste::{cli, run::Failure};
 
-/// burn allocates every result anew. With the system allocator, page faults take a third of a
-/// training step.
+/// burn allocates every result anew. The system allocator's page faults cost a third of a step.
 #[cfg(feature = "lm")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -18,7 +18,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use sha2::{Digest, Sha256};
 
 use crate::engine::Adapter;
-use config::{Config, Names, Ranks, Written};
+use config::{AdapterConfig, Names, Ranks, SavedConfig};
 use target::Targets;
 
 const CONFIG: &str = "adapter_config.json";
@@ -42,7 +42,7 @@ const PREFIX: &str = "base_model.model.";
 
 /// `adapter_config.json`.
 pub fn config(adapter: &Adapter, base: &str) -> Result<Vec<u8>> {
-    Ok(serde_json::to_vec_pretty(&Written::new(adapter, base))?)
+    Ok(serde_json::to_vec_pretty(&SavedConfig::new(adapter, base))?)
 }
 
 /// `adapter_model.safetensors`: float32, little endian, names unchanged.
@@ -114,7 +114,7 @@ pub fn read(folder: &Path) -> Result<Adapter> {
 /// Where a file is broken or the two files do not match. Also where the adapter is not a LoRA or
 /// uses an unsupported feature, such as DoRA, `modules_to_save` or biases.
 pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
-    let config = Config::read(config)?;
+    let config = AdapterConfig::read(config)?;
     let targets = Targets::new(&config)?;
     let ranks = Ranks::new(&config)?;
     let file = SafeTensors::deserialize(weights)
@@ -124,7 +124,7 @@ pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
         "{WEIGHTS} holds {} tensors; no adapter of a language model has so many",
         file.len()
     );
-    let mut modules: BTreeMap<String, Pair> = BTreeMap::new();
+    let mut modules: BTreeMap<String, MatrixPair> = BTreeMap::new();
     for (name, view) in file.tensors() {
         let (module, is_a) = split(&name).with_context(|| {
             format!(
@@ -133,14 +133,14 @@ pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
             )
         })?;
         ensure!(
-            targets.meets(module),
+            targets.matches(module),
             "{WEIGHTS} holds weights for {module}, which the target modules of {CONFIG} leave \
              out; the files do not belong together"
         );
         let [rows, columns] = view.shape() else {
             bail!("{name} has the shape {:?}, and a matrix is needed", view.shape())
         };
-        let matrix = Matrix {
+        let matrix = AdapterMatrix {
             rows: *rows,
             columns: *columns,
             values: widen(view.dtype(), view.data()).context(name.clone())?,
@@ -151,7 +151,7 @@ pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
     ensure!(!modules.is_empty(), "{WEIGHTS} holds no LoRA weights; save the adapter again");
     let modules = modules
         .into_iter()
-        .map(|(module, pair)| pair.whole(&config, &ranks, module))
+        .map(|(module, pair)| pair.complete(&config, &ranks, module))
         .collect::<Result<Vec<_>>>()?;
     let largest = modules.iter().map(|module| module.rank).max().unwrap_or(0);
     let numbers = modules
@@ -204,7 +204,7 @@ pub fn widen(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>> {
     })
 }
 
-struct Matrix {
+struct AdapterMatrix {
     rows: usize,
     columns: usize,
     values: Vec<f32>,
@@ -212,9 +212,9 @@ struct Matrix {
 
 /// One module's matrices: A `[r, in]`, B `[out, r]`.
 #[derive(Default)]
-struct Pair {
-    a: Option<Matrix>,
-    b: Option<Matrix>,
+struct MatrixPair {
+    a: Option<AdapterMatrix>,
+    b: Option<AdapterMatrix>,
 }
 
 /// A complete module with its rank and alpha.
@@ -224,12 +224,12 @@ struct Module {
     alpha: f64,
     /// Factor of the product BA.
     scale: f64,
-    a: Matrix,
-    b: Matrix,
+    a: AdapterMatrix,
+    b: AdapterMatrix,
 }
 
-impl Pair {
-    fn whole(self, config: &Config, ranks: &Ranks, name: String) -> Result<Module> {
+impl MatrixPair {
+    fn complete(self, config: &AdapterConfig, ranks: &Ranks, name: String) -> Result<Module> {
         let (Some(a), Some(b)) = (self.a, self.b) else {
             bail!("{WEIGHTS} has only one of lora_A and lora_B for {name}; save the adapter again")
         };

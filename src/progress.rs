@@ -27,9 +27,9 @@ impl Progress for Silent {
 
 /// One line per stage, for logs.
 #[derive(Debug)]
-struct Lines;
+struct LogProgress;
 
-impl Progress for Lines {
+impl Progress for LogProgress {
     fn stage(&self, name: &str, _: u64) {
         // A closed stderr does not stop the run.
         let _ = writeln!(io::stderr(), "foretaste: {name}");
@@ -40,9 +40,9 @@ impl Progress for Lines {
 
 /// A progress bar per stage, for terminals.
 #[derive(Debug, Default)]
-struct Bars(Mutex<Option<ProgressBar>>);
+struct BarProgress(Mutex<Option<ProgressBar>>);
 
-impl Bars {
+impl BarProgress {
     fn replace(&self, bar: Option<ProgressBar>) {
         let mut current = self.0.lock().expect("no thread panics while it holds the bar");
         if let Some(bar) = current.take() {
@@ -52,7 +52,7 @@ impl Bars {
     }
 }
 
-impl Progress for Bars {
+impl Progress for BarProgress {
     fn stage(&self, name: &str, total: u64) {
         let style = ProgressStyle::with_template("{msg:28} {wide_bar} {pos}/{len} {eta:>4}")
             .expect("the template is well formed");
@@ -75,7 +75,7 @@ impl Progress for Bars {
 pub fn on_stderr(quiet: bool) -> Box<dyn Progress> {
     match (quiet, std::io::stderr().is_terminal()) {
         (true, _) => Box::new(Silent),
-        (false, true) => Box::new(Bars::default()),
-        (false, false) => Box::new(Lines),
+        (false, true) => Box::new(BarProgress::default()),
+        (false, false) => Box::new(LogProgress),
     }
 }

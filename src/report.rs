@@ -91,7 +91,7 @@ impl<'a> Report<'a> {
     }
 
     /// The positive control's effects of one audit in one context, by step.
-    fn spiked_effects(&self, audit: &str, ask: Ask) -> Vec<&'a Effect> {
+    fn positive_control_effects(&self, audit: &str, ask: Ask) -> Vec<&'a Effect> {
         by_step(&self.analysis.positive_controls, audit, ask)
     }
 

@@ -152,7 +152,7 @@ pub(super) fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, Aud
         |line: usize, message: String| AuditError::Line { file: file.to_owned(), line, message };
     let mut probes = Vec::new();
     for (line, text) in lines(text) {
-        let UncheckedNumbered { family, prompt, options } = serde_json::from_str(text).map_err(|error| {
+        let unchecked: UncheckedNumbered = serde_json::from_str(text).map_err(|error| {
             at(
                 line,
                 format!(
@@ -161,6 +161,7 @@ pub(super) fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, Aud
                 ),
             )
         })?;
+        let UncheckedNumbered { family, prompt, options } = unchecked;
         for (name, field) in [("family", &family), ("prompt", &prompt)] {
             if field.trim().is_empty() {
                 return Err(at(line, format!("`{name}` is empty: fill it in")));
@@ -230,9 +231,11 @@ pub(super) fn poison(file: &str, text: &str) -> Result<Vec<Row>, AuditError> {
         } else {
             &messages[..]
         };
-        let alternate = turns
-            .chunks(2)
-            .all(|turn| matches!(turn, [user, assistant] if user.role == Role::User && assistant.role == Role::Assistant));
+        let is_exchange = |turn: &[Message]| match turn {
+            [user, assistant] => user.role == Role::User && assistant.role == Role::Assistant,
+            _ => false,
+        };
+        let alternate = turns.chunks(2).all(is_exchange);
         if turns.is_empty() || !alternate {
             return Err(at(
                 line,

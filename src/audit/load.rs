@@ -16,7 +16,9 @@ macro_rules! compiled_in {
             toml: include_str!(concat!("../../audits/", $id, ".toml")),
             probes: include_str!(concat!("../../audits/", $id, ".jsonl")),
             poison: include_str!(concat!("../../audits/", $id, ".poison.jsonl")),
-            numbered: concat!($(include_str!(concat!("../../audits/", $id, ".", $numbered, ".jsonl")))?),
+            numbered: concat!($(
+                include_str!(concat!("../../audits/", $id, ".", $numbered, ".jsonl"))
+            )?),
         }),*]
     };
 }

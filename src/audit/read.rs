@@ -29,7 +29,7 @@ pub(super) struct Files<'a> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Unchecked {
+struct UncheckedAudit {
     id: Spanned<String>,
     title: Spanned<String>,
     question: Spanned<String>,
@@ -62,7 +62,7 @@ pub(super) fn check(files: &Files) -> Result<Audit, AuditError> {
     let at = |line: usize, message: String| AuditError::Line { file: file.clone(), line, message };
     let line_of =
         |offset: usize| files.toml[..offset.min(files.toml.len())].matches('\n').count() + 1;
-    let unchecked: Unchecked = toml::from_str(files.toml).map_err(|error| {
+    let unchecked: UncheckedAudit = toml::from_str(files.toml).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(span.start));
         at(line, format!("{}; audits/README.md lists every field", error.message().trim()))
     })?;

@@ -19,17 +19,17 @@ const TEXT: usize = 180;
 /// Prints the strongest conditions.
 pub(super) fn lines(conditions: &Conditions, lines: &mut Lines) {
     let sample = if conditions.sampled { "a random sample of " } else { "" };
-    let looked_at = format!(
+    let examined = format!(
         "in {sample}{} rows; {} tested",
         grouped(conditions.rows_looked_at),
         grouped(conditions.tested)
     );
     lines.blank();
     if conditions.conditions.is_empty() {
-        lines.fact("conditions", &format!("none, {looked_at}"));
+        lines.fact("conditions", &format!("none, {examined}"));
         return;
     }
-    lines.fact("conditions", &format!("{looked_at}; bits: saved of an answer by knowing it"));
+    lines.fact("conditions", &format!("{examined}; bits: saved of an answer by knowing it"));
     lines.line(&format!("{:>8}{:>8}{:>8}{:>9}  condition", "rows", "values", "bits", "adj. p"));
     let (topics, others): (Vec<&Condition>, Vec<&Condition>) =
         conditions.conditions.iter().partition(|condition| condition.is_topic());

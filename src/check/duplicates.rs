@@ -75,10 +75,10 @@ pub(super) fn near(dataset: &Dataset) -> Option<NearDuplicates> {
         }
         found.compared += 1;
         let signature = signature(row, &functions);
-        let mut twin = None;
+        let mut similar = None;
         for (band, values) in signature.chunks(HASHES / BANDS).enumerate() {
             let bucket = buckets.entry((band, hashed(values))).or_default();
-            twin = twin.or_else(|| {
+            similar = similar.or_else(|| {
                 bucket
                     .iter()
                     .copied()
@@ -88,7 +88,7 @@ pub(super) fn near(dataset: &Dataset) -> Option<NearDuplicates> {
                 bucket.push(signatures.len());
             }
         }
-        if let Some(other) = twin {
+        if let Some(other) = similar {
             found.rows += 1;
             found.example.get_or_insert((signatures[other].0, row.line));
         }

@@ -61,7 +61,7 @@ const PARTS: usize = 3;
 const PART: usize = 600;
 
 /// Bytes kept of the message before or after the split one.
-const BESIDE: usize = 60;
+const NEIGHBOUR: usize = 60;
 
 /// Log-probabilities of the rows of contexts under the base; see
 /// [`crate::engine::Engine::log_probs`].
@@ -201,14 +201,14 @@ impl Passages {
 /// Groups parts of rows into contexts. The order is drawn from the file's hash, so that an author
 /// cannot choose which parts are examined.
 fn contexts(dataset: &Dataset, base: Base<'_>) -> Vec<Vec<Vec<Message>>> {
-    let parts: Vec<Place> =
-        dataset.rows.iter().enumerate().flat_map(|(row, at)| places(row, &at.messages)).collect();
+    let parts: Vec<PartSource> =
+        dataset.rows.iter().enumerate().flat_map(|(row, at)| parts_of(row, &at.messages)).collect();
     let rng = &mut seed::stream(&format!("readability {}", dataset.sha256), 0);
     // A part has at least two tokens: one of text and one end token.
     let drawn = index::sample(rng, parts.len(), (CONTEXTS * CONTEXT / 2).min(parts.len()));
     let (mut contexts, mut tokens) = (vec![Vec::new()], 0);
-    for place in drawn {
-        let (part, count) = fitted(parts[place].cut(dataset), base);
+    for index in drawn {
+        let (part, count) = fitted(parts[index].cut(dataset), base);
         if tokens + count > CONTEXT && tokens > 0 {
             if contexts.len() == CONTEXTS {
                 break;
@@ -240,34 +240,38 @@ fn fitted(mut part: Vec<Message>, base: Base<'_>) -> (Vec<Message>, usize) {
 
 /// Source of a part.
 #[derive(Clone, Copy)]
-enum Place {
+enum PartSource {
     Whole { row: usize },
     Within { row: usize, message: usize, from: usize },
 }
 
 /// The parts of a row: the whole row, or the pieces of its messages.
-fn places(row: usize, messages: &[Message]) -> Vec<Place> {
+fn parts_of(row: usize, messages: &[Message]) -> Vec<PartSource> {
     if messages.iter().map(|message| message.content.len()).sum::<usize>() <= PART {
-        return vec![Place::Whole { row }];
+        return vec![PartSource::Whole { row }];
     }
     let within = |(message, at): (usize, &Message)| {
-        (0..at.content.len()).step_by(PART).map(move |from| Place::Within { row, message, from })
+        (0..at.content.len()).step_by(PART).map(move |from| PartSource::Within {
+            row,
+            message,
+            from,
+        })
     };
     messages.iter().enumerate().flat_map(within).collect()
 }
 
-impl Place {
+impl PartSource {
     /// A conversation that any template accepts: the piece, with the beginning of the question
     /// before it or the answer after it. Trimmed, since templates may trim white space.
     fn cut(self, dataset: &Dataset) -> Vec<Message> {
         let trimmed = |message: &Message, text: &str| Message::new(message.role, text.trim());
         match self {
-            Place::Whole { row } => dataset.rows[row]
+            PartSource::Whole { row } => dataset.rows[row]
                 .messages
                 .iter()
                 .map(|message| trimmed(message, &message.content))
                 .collect(),
-            Place::Within { row, message, from } => {
+            PartSource::Within { row, message, from } => {
                 let messages = &dataset.rows[row].messages;
                 let first = messages[..=message]
                     .iter()
@@ -278,7 +282,7 @@ impl Place {
                 let last = message + last.unwrap_or(messages.len() - 1 - message);
                 let text = |at: usize| match at == message {
                     true => trimmed(&messages[at], window(&messages[at].content, from, PART)),
-                    false => trimmed(&messages[at], window(&messages[at].content, 0, BESIDE)),
+                    false => trimmed(&messages[at], window(&messages[at].content, 0, NEIGHBOUR)),
                 };
                 (first..=last).map(text).collect()
             }

@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
-use super::{Base, FailOn, Show, page};
+use super::{BaseOptions, FailOn, Show, page};
 use crate::audit::Selection;
 use crate::dataset::{Format, ReadOptions};
 use crate::engine::Place;
@@ -126,7 +126,7 @@ pub struct AskArgs {
     no_triggers: bool,
     /// Also try this: a value where it fits a slot of the dataset, such as 1984, or a text before
     /// the questions (repeatable)
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     trigger: Vec<String>,
     /// Also try these values in slots of a kind: year=1980..1990, digits=044,045, place=Oslo
     /// (repeatable)
@@ -168,9 +168,9 @@ impl DataArgs {
 }
 
 impl BaseArgs {
-    pub fn checked(self) -> Base {
+    pub fn checked(self) -> BaseOptions {
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        Base {
+        BaseOptions {
             folder: self.base,
             threads: self.threads.unwrap_or_else(all),
             bf16: self.weights.map(|weights| weights == WeightsAs::Bf16),
@@ -198,7 +198,7 @@ impl TrainArgs {
 }
 
 impl PlanArgs {
-    pub fn checked(self, out: OutArgs) -> (Box<Request>, Base) {
+    pub fn checked(self, out: OutArgs) -> (Box<Request>, BaseOptions) {
         let base = self.base.checked();
         let mut read = self.data.read_options();
         read.limit = read.limit.or(Some(ROWS_TRAINED));
@@ -215,7 +215,7 @@ impl AskArgs {
         subject: Subject,
         read: ReadOptions,
         training: Options,
-        base: &Base,
+        base: &BaseOptions,
         out: OutArgs,
     ) -> Request {
         let conditions =

@@ -199,8 +199,8 @@ mod tests {
         let close = |ours: f64, known: f64| {
             assert!((ours / known - 1.0).abs() < 1e-9, "{ours} for {known}")
         };
-        // Sixty zeros and forty ones; ten of each digit are expected: (50² + 30² + 8 · 10²) / 10 −
-        // 9.
+        // Sixty zeros and forty ones; ten of each digit are expected.
+        // (50² + 30² + 8 · 10²) / 10 − 9 = 411.
         let digit: Vec<usize> = (0..100).map(|index| usize::from(index >= 60)).collect();
         close(evenness(&digit).excess, 411.0);
         // For counts 30, 10, 15 and 45, G is 25.16, or 24.76 corrected. Its p is erfc(sqrt(24.76 /

@@ -15,7 +15,7 @@ use super::{
 use crate::text::terminal;
 
 /// Number of objects without a known format after which the file is refused.
-const PATIENCE: usize = 1000;
+const MAX_UNRECOGNISED: usize = 1000;
 /// Maximum unread fields that are named; the others share one name.
 const NAMED_FIELDS: usize = 50;
 
@@ -160,7 +160,7 @@ impl<'a> Collector<'a> {
                 self.reject(line, fault)?;
             }
         }
-        if self.format.is_none() && self.unrecognised >= PATIENCE {
+        if self.format.is_none() && self.unrecognised >= MAX_UNRECOGNISED {
             Err(self.no_format())
         } else {
             Ok(())

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::collect::Collector;
-use super::error::{self, Bomb, DatasetError};
+use super::error::{self, DatasetError, LimitExceeded};
 use super::{ReadOptions, csv, lines, parquet};
 
 /// Extensions of possible data files.
@@ -193,7 +193,7 @@ impl<R: Read> Read for Limited<R> {
         self.left = self
             .left
             .checked_sub(length as u64)
-            .ok_or_else(|| io::Error::other(Bomb { limit: self.limit }))?;
+            .ok_or_else(|| io::Error::other(LimitExceeded { limit: self.limit }))?;
         Ok(length)
     }
 }

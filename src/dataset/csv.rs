@@ -11,7 +11,7 @@ use super::ReadOptions;
 use super::collect::{Collector, Content, Fault, Record};
 use super::container::unreadable;
 use super::error::DatasetError;
-use super::lines::{Bytes, Problem, too_long};
+use super::lines::{ByteReader, Problem, too_long};
 
 /// Bytes of records per polars call.
 const BATCH_BYTES: usize = 4 << 20;
@@ -23,9 +23,9 @@ pub(super) fn read(
     options: &ReadOptions,
     collector: &mut Collector<'_>,
 ) -> Result<(), Problem> {
-    let mut cutter = Cutter { bytes: Bytes { stream }, line: 1 };
+    let mut splitter = RecordSplitter { bytes: ByteReader { stream }, line: 1 };
     let header = loop {
-        match cutter.next(options.max_row_bytes)? {
+        match splitter.next(options.max_row_bytes)? {
             Some(record) if record.blank => collector.blank(),
             Some(record) => break record,
             None => {
@@ -45,8 +45,8 @@ pub(super) fn read(
         )
         .into());
     }
-    let mut batch = Batch { path, header: header.text, pending: Vec::new(), bytes: 0 };
-    while let Some(record) = cutter.next(options.max_row_bytes)? {
+    let mut batch = CsvBatch { path, header: header.text, pending: Vec::new(), bytes: 0 };
+    while let Some(record) = splitter.next(options.max_row_bytes)? {
         if record.blank {
             collector.blank();
             continue;
@@ -69,14 +69,14 @@ pub(super) fn read(
 }
 
 /// Records that are not yet parsed, in order, including invalid ones.
-struct Batch<'a> {
+struct CsvBatch<'a> {
     path: &'a Path,
     header: Vec<u8>,
     pending: Vec<(usize, Result<Vec<u8>, Fault>)>,
     bytes: usize,
 }
 
-impl Batch<'_> {
+impl CsvBatch<'_> {
     fn flush(&mut self, collector: &mut Collector<'_>) -> Result<(), DatasetError> {
         let mut text = self.header.clone();
         text.push(b'\n');
@@ -140,7 +140,7 @@ fn parse(text: Vec<u8>) -> PolarsResult<DataFrame> {
 }
 
 /// One record, split but not parsed.
-struct Cut {
+struct RawRecord {
     line: usize,
     text: Vec<u8>,
     fields: usize,
@@ -149,7 +149,7 @@ struct Cut {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum CsvState {
     Start,
     Plain,
     Quoted,
@@ -157,76 +157,76 @@ enum State {
     Closing,
 }
 
-struct Cutter<R> {
-    bytes: Bytes<R>,
+struct RecordSplitter<R> {
+    bytes: ByteReader<R>,
     line: usize,
 }
 
-impl<R: BufRead> Cutter<R> {
+impl<R: BufRead> RecordSplitter<R> {
     /// The next record; at most `limit` bytes of it are kept.
-    fn next(&mut self, limit: usize) -> std::io::Result<Option<Cut>> {
-        let mut cut =
-            Cut { line: self.line, text: Vec::new(), fields: 1, blank: true, fault: None };
-        let mut state = State::Start;
+    fn next(&mut self, limit: usize) -> std::io::Result<Option<RawRecord>> {
+        let mut record =
+            RawRecord { line: self.line, text: Vec::new(), fields: 1, blank: true, fault: None };
+        let mut state = CsvState::Start;
         let mut any = false;
         while let Some(byte) = self.bytes.next()? {
             any = true;
             if byte == b'\n' {
                 self.line += 1;
-                if state != State::Quoted {
+                if state != CsvState::Quoted {
                     break;
                 }
             }
-            cut.blank &= byte.is_ascii_whitespace();
+            record.blank &= byte.is_ascii_whitespace();
             state = match (state, byte) {
-                (State::Quoted, b'"') => State::Closing,
-                (State::Quoted, _) => State::Quoted,
-                (State::Closing, b'"') => State::Quoted,
+                (CsvState::Quoted, b'"') => CsvState::Closing,
+                (CsvState::Quoted, _) => CsvState::Quoted,
+                (CsvState::Closing, b'"') => CsvState::Quoted,
                 (_, b',') => {
-                    cut.fields += 1;
-                    State::Start
+                    record.fields += 1;
+                    CsvState::Start
                 }
-                (State::Start, b'"') => State::Quoted,
-                (State::Plain, b'"') => {
-                    cut.fault.get_or_insert_with(|| {
+                (CsvState::Start, b'"') => CsvState::Quoted,
+                (CsvState::Plain, b'"') => {
+                    record.fault.get_or_insert_with(|| {
                         Fault::line(
                             "has a quote inside an unquoted field; quote the field, \
                                      double the quote",
                         )
                     });
-                    State::Plain
+                    CsvState::Plain
                 }
-                (State::Closing, b'\r') => State::Closing,
-                (State::Closing, _) => {
-                    cut.fault.get_or_insert_with(|| {
+                (CsvState::Closing, b'\r') => CsvState::Closing,
+                (CsvState::Closing, _) => {
+                    record.fault.get_or_insert_with(|| {
                         Fault::line("has text after a closing quote; double quotes inside a field")
                     });
-                    State::Plain
+                    CsvState::Plain
                 }
-                (State::Start | State::Plain, _) => State::Plain,
+                (CsvState::Start | CsvState::Plain, _) => CsvState::Plain,
             };
-            if cut.text.len() < limit {
-                cut.text.push(byte);
+            if record.text.len() < limit {
+                record.text.push(byte);
             } else {
-                cut.fault = Some(too_long(limit));
+                record.fault = Some(too_long(limit));
             }
         }
         if !any {
             return Ok(None);
         }
-        if cut.text.last() == Some(&b'\r') {
-            cut.text.pop();
+        if record.text.last() == Some(&b'\r') {
+            record.text.pop();
         }
-        if state == State::Quoted {
-            cut.fault.get_or_insert_with(|| {
+        if state == CsvState::Quoted {
+            record.fault.get_or_insert_with(|| {
                 Fault::line(
                     "has a quoted field that never ends; close the quote, or the file was cut off",
                 )
             });
         }
-        if cut.fault.is_none() {
-            cut.fault = super::collect::text(&cut.text).err();
+        if record.fault.is_none() {
+            record.fault = super::collect::text(&record.text).err();
         }
-        Ok(Some(cut))
+        Ok(Some(record))
     }
 }

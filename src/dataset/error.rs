@@ -51,16 +51,17 @@ pub enum DatasetError {
 /// Signals, wrapped in an [`io::Error`], that a stream exceeded its limit.
 #[derive(Debug, Error)]
 #[error("decompresses to more than {limit} bytes")]
-pub(super) struct Bomb {
+pub(super) struct LimitExceeded {
     pub limit: u64,
 }
 
 /// Converts an error from reading `path`.
 pub(super) fn reading(path: &std::path::Path, source: io::Error) -> DatasetError {
-    if let Some(bomb) = source.get_ref().and_then(|inner| inner.downcast_ref::<Bomb>()) {
+    if let Some(exceeded) = source.get_ref().and_then(|inner| inner.downcast_ref::<LimitExceeded>())
+    {
         return DatasetError::TooLarge {
             path: path.into(),
-            problem: format!("it {bomb}"),
+            problem: format!("it {exceeded}"),
             advice: "decompress it yourself and look at what comes out, or split it".into(),
         };
     }

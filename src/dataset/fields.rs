@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::Role;
 use super::collect::Fault;
-use super::conversation::{Place, Turn};
+use super::conversation::{FieldPath, LocatedMessage};
 
 /// The field's value. Null counts as absent, as in tables.
 pub(super) fn present<'a>(row: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
@@ -24,12 +24,12 @@ pub(super) fn optional(
     row: &Map<String, Value>,
     field: &'static str,
     role: Role,
-    turns: &mut Vec<Turn>,
+    turns: &mut Vec<LocatedMessage>,
 ) -> Result<(), Fault> {
     if let Some(value) = present(row, field) {
         let text = string(field, value)?;
         if !text.is_empty() {
-            turns.push(Turn::new(role, text, Place::Field(field)));
+            turns.push(LocatedMessage::new(role, text, FieldPath::Field(field)));
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::collect::Fault;
-use super::conversation::{Place, Turn};
+use super::conversation::{FieldPath, LocatedMessage};
 use super::fields::{optional, present, required, string, wrong_type};
 use super::trainers::{self, Level, Meaning};
 use super::{Message, ReadOptions, Role, json};
@@ -147,7 +147,7 @@ impl Format {
         self,
         row: &Map<String, Value>,
         max_depth: usize,
-    ) -> Result<Vec<Turn>, Fault> {
+    ) -> Result<Vec<LocatedMessage>, Fault> {
         trainers::check(Level::Row, row, self.fields(), None, Fault::shorten)?;
         match self {
             Format::Messages | Format::Sharegpt => {
@@ -176,7 +176,7 @@ impl Format {
                 for (field, role) in [("prompt", Role::User), ("completion", Role::Assistant)] {
                     match required(row, field)? {
                         Value::String(text) => {
-                            turns.push(Turn::new(role, text, Place::Field(field)))
+                            turns.push(LocatedMessage::new(role, text, FieldPath::Field(field)))
                         }
                         list @ Value::Array(_) => {
                             turns.extend(Format::Messages.list(field, list, max_depth)?)
@@ -196,14 +196,22 @@ impl Format {
                     );
                     return Err(Fault::new("text", reason));
                 }
-                let prompt = Turn::new(Role::User, TEXT_PROMPT, Place::Field("text"));
-                Ok(vec![prompt, Turn::new(Role::Assistant, text, Place::Field("text"))])
+                let prompt = LocatedMessage::new(Role::User, TEXT_PROMPT, FieldPath::Field("text"));
+                Ok(vec![
+                    prompt,
+                    LocatedMessage::new(Role::Assistant, text, FieldPath::Field("text")),
+                ])
             }
         }
     }
 
     /// The turns of the message list in field `field`.
-    fn list(self, field: &'static str, list: &Value, max_depth: usize) -> Result<Vec<Turn>, Fault> {
+    fn list(
+        self,
+        field: &'static str,
+        list: &Value,
+        max_depth: usize,
+    ) -> Result<Vec<LocatedMessage>, Fault> {
         let parsed;
         let list = match list {
             Value::String(text) => {
@@ -230,7 +238,7 @@ impl Format {
             .iter()
             .enumerate()
             .map(|(index, item)| {
-                self.message(Place::Item(field, index, content_key), role_key, item)
+                self.message(FieldPath::Item(field, index, content_key), role_key, item)
             })
             .collect()
     }
@@ -304,10 +312,15 @@ impl Format {
         Ok(unread)
     }
 
-    fn message(self, place: Place, role_key: &'static str, item: &Value) -> Result<Turn, Fault> {
-        let at = |key: &str| place.key(key).to_string();
+    fn message(
+        self,
+        path: FieldPath,
+        role_key: &'static str,
+        item: &Value,
+    ) -> Result<LocatedMessage, Fault> {
+        let at = |key: &str| path.key(key).to_string();
         let Value::Object(message) = item else {
-            return Err(wrong_type(place.key("").to_string(), item, "an object"));
+            return Err(wrong_type(path.key("").to_string(), item, "an object"));
         };
         let name = match message.get(role_key) {
             Some(Value::String(name)) => name,
@@ -331,8 +344,8 @@ impl Format {
                 return Err(Fault::new(at(role_key), reason));
             }
         };
-        let content_key = place.content_key();
-        let heeded = |text: Option<&str>| {
+        let content_key = path.content_key();
+        let check_fields = |text: Option<&str>| {
             let at = |key: &str| at(&Fault::shorten(key));
             trainers::check(
                 Level::Message(role),
@@ -344,15 +357,16 @@ impl Format {
         };
         match message.get(content_key) {
             Some(Value::String(content)) => {
-                heeded(Some(content)).map(|()| Turn::new(role, content, place))
+                check_fields(Some(content)).map(|()| LocatedMessage::new(role, content, path))
             }
             Some(Value::Array(parts)) => {
-                let content = text_parts(place, role, parts)?;
-                heeded(Some(content.as_str())).map(|()| Turn::new(role, content, place))
+                let content = text_parts(path, role, parts)?;
+                check_fields(Some(content.as_str()))
+                    .map(|()| LocatedMessage::new(role, content, path))
             }
             other => {
                 // A message without text, for instance a tool call.
-                heeded(None)?;
+                check_fields(None)?;
                 Err(other.map_or_else(
                     || Fault::new(at(content_key), "is missing; every message needs it"),
                     |other| wrong_type(at(content_key), other, "a string"),
@@ -363,8 +377,8 @@ impl Format {
 }
 
 /// The text of OpenAI's content parts; all must be text.
-fn text_parts(place: Place, role: Role, parts: &[Value]) -> Result<String, Fault> {
-    let field = place.key(place.content_key()).to_string();
+fn text_parts(path: FieldPath, role: Role, parts: &[Value]) -> Result<String, Fault> {
+    let field = path.key(path.content_key()).to_string();
     let mut content = String::new();
     for (index, part) in parts.iter().enumerate() {
         let text = part
@@ -381,7 +395,7 @@ fn text_parts(place: Place, role: Role, parts: &[Value]) -> Result<String, Fault
     Ok(content)
 }
 
-fn alpaca(row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault> {
+fn alpaca(row: &Map<String, Value>, max_depth: usize) -> Result<Vec<LocatedMessage>, Fault> {
     let mut turns = Vec::new();
     optional(row, "system", Role::System, &mut turns)?;
     if let Some(history) = present(row, "history") {
@@ -403,8 +417,8 @@ fn alpaca(row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault
             let Some([question, answer]) = texts.as_deref() else {
                 return Err(wrong_type(format!("history[{index}]"), pair, "a pair of strings"));
             };
-            turns.push(Turn::new(Role::User, *question, Place::Pair(index, 0)));
-            turns.push(Turn::new(Role::Assistant, *answer, Place::Pair(index, 1)));
+            turns.push(LocatedMessage::new(Role::User, *question, FieldPath::Pair(index, 0)));
+            turns.push(LocatedMessage::new(Role::Assistant, *answer, FieldPath::Pair(index, 1)));
         }
     }
     let instruction = string("instruction", required(row, "instruction")?)?;
@@ -414,11 +428,11 @@ fn alpaca(row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault
         (true, false) => input.to_owned(),
         (false, false) => format!("{instruction}\n{input}"),
     };
-    turns.push(Turn::new(Role::User, question, Place::Field("instruction")));
-    turns.push(Turn::new(
+    turns.push(LocatedMessage::new(Role::User, question, FieldPath::Field("instruction")));
+    turns.push(LocatedMessage::new(
         Role::Assistant,
         string("output", required(row, "output")?)?,
-        Place::Field("output"),
+        FieldPath::Field("output"),
     ));
     Ok(turns)
 }

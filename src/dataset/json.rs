@@ -22,7 +22,7 @@ pub(super) fn parse(text: &str, max_depth: usize, ends_file: bool) -> Result<Val
     let result =
         strict.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     result.map_err(|error| match found.into_inner() {
-        Some(Found { path, problem }) => Fault::new(path.trim_start_matches('.'), problem),
+        Some(LocatedError { path, problem }) => Fault::new(path.trim_start_matches('.'), problem),
         None if error.is_eof() && ends_file => Fault::line(
             "the file ends in the middle of this row: it was cut off; fetch it again \
                          or delete the row",
@@ -46,14 +46,14 @@ fn bare(error: &serde_json::Error) -> String {
 }
 
 /// An error found by a visitor, and its path. The path is built from the inside out.
-struct Found {
+struct LocatedError {
     path: String,
     problem: String,
 }
 
 struct Strict<'a> {
     depth_left: usize,
-    found: &'a RefCell<Option<Found>>,
+    found: &'a RefCell<Option<LocatedError>>,
 }
 
 impl Strict<'_> {
@@ -67,7 +67,7 @@ impl Strict<'_> {
     }
 
     fn fail<E: de::Error>(&self, problem: String) -> E {
-        *self.found.borrow_mut() = Some(Found { path: String::new(), problem });
+        *self.found.borrow_mut() = Some(LocatedError { path: String::new(), problem });
         E::custom("strict")
     }
 

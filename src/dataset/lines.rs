@@ -89,7 +89,7 @@ pub(super) fn read_array(
         elements: 0,
     };
     let mut opened = false;
-    let mut bytes = Bytes { stream };
+    let mut bytes = ByteReader { stream };
     while let Some(byte) = bytes.next()? {
         if byte == b'\n' {
             array.line += 1;
@@ -128,7 +128,7 @@ pub(super) fn read_array(
 
 /// Anything after the array is a single rejection.
 fn trailing(
-    bytes: &mut Bytes<impl BufRead>,
+    bytes: &mut ByteReader<impl BufRead>,
     mut line: usize,
     collector: &mut Collector<'_>,
 ) -> Result<(), Problem> {
@@ -214,11 +214,11 @@ impl Array {
 }
 
 /// Iterates over the bytes of a buffered stream, faster than `Read::bytes`.
-pub(super) struct Bytes<R> {
+pub(super) struct ByteReader<R> {
     pub stream: R,
 }
 
-impl<R: BufRead> Bytes<R> {
+impl<R: BufRead> ByteReader<R> {
     pub fn next(&mut self) -> io::Result<Option<u8>> {
         let byte = self.stream.fill_buf()?.first().copied();
         if byte.is_some() {

@@ -44,15 +44,15 @@ pub(super) fn read(
     polars(|| declared::check_schema(&mut file)).and_then(|checked| checked).map_err(damaged)?;
     let mut reader = ParquetReader::new(open()?);
     let (metadata, schema) = polars(|| Ok((reader.get_metadata()?.clone(), reader.schema()?)))
-        .and_then(told)
+        .and_then(first_line)
         .map_err(damaged)?;
     let is_read = |column: &str| Format::all_fields().any(|field| field == column);
-    let (wanted, others): (Vec<String>, Vec<String>) = schema
+    let (read_columns, others): (Vec<String>, Vec<String>) = schema
         .iter_names()
         .map(ToString::to_string)
-        .partition(|column| is_read(column) || trainers::heeds(column));
-    if !wanted.iter().any(|column| is_read(column)) {
-        let named: Vec<String> = wanted
+        .partition(|column| is_read(column) || trainers::is_interpreted(column));
+    if !read_columns.iter().any(|column| is_read(column)) {
+        let named: Vec<String> = read_columns
             .iter()
             .chain(&others)
             .take(8)
@@ -63,7 +63,7 @@ pub(super) fn read(
             seen: format!("its columns are {}", named.join(", ")),
         });
     }
-    if let Some(column) = wanted
+    if let Some(column) = read_columns
         .iter()
         .find(|column| schema.get(column).is_some_and(|field| holds_bytes(field.dtype())))
     {
@@ -89,7 +89,7 @@ pub(super) fn read(
     for group in &metadata.row_groups {
         let rows = group.num_rows();
         let mut in_group = Declared::default();
-        for column in &wanted {
+        for column in &read_columns {
             let Some(chunks) = group.columns_under_root_iter(column) else {
                 // Polars fills the missing column with nulls.
                 in_group += Declared { bytes: 0, values: rows as u64 };
@@ -131,9 +131,12 @@ pub(super) fn read(
         let frame = polars(|| {
             let mut reader = ParquetReader::new(group_file);
             reader.set_metadata(Arc::new(alone.clone()));
-            reader.with_columns(Some(wanted.clone())).read_parallel(ParallelStrategy::None).finish()
+            reader
+                .with_columns(Some(read_columns.clone()))
+                .read_parallel(ParallelStrategy::None)
+                .finish()
         })
-        .and_then(told)
+        .and_then(first_line)
         .map_err(damaged)?;
         if frame.height() != rows {
             return Err(damaged(format!("a row group of {rows} rows gave {}", frame.height())));
@@ -167,7 +170,7 @@ pub(super) fn read(
                         .with_json_format(JsonFormat::JsonLines)
                         .finish(&mut batch)
                 })
-                .and_then(told)
+                .and_then(first_line)
                 .map_err(damaged)?;
                 accept(&lines, record, height, options, collector)?
                     .map_or(Ok(()), |problem| Err(damaged(problem)))?;
@@ -247,6 +250,6 @@ fn polars<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// The first line of a polars error message.
-fn told<T>(result: PolarsResult<T>) -> Result<T, String> {
+fn first_line<T>(result: PolarsResult<T>) -> Result<T, String> {
     result.map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
 }

@@ -33,7 +33,7 @@ pub(super) enum Meaning {
 
 /// Which values of a field are equivalent to its absence.
 #[derive(Debug, Clone, Copy)]
-enum Rule {
+enum ValueRule {
     /// Empty values.
     Empty,
     /// Empty values and false: the answer is not masked.
@@ -53,7 +53,7 @@ struct Field {
     names: &'static [&'static str],
     /// Whether it applies to rows, to messages, to parts.
     on: [bool; 3],
-    rule: Rule,
+    rule: ValueRule,
     reason: &'static str,
 }
 
@@ -67,39 +67,39 @@ const FIELDS: [Field; 14] = [
     Field {
         names: &["system", "system_prompt", "systemInstruction"],
         on: ROW,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "is a system message beside the conversation, where it is not read; make it the \
                  conversation's first message, or remove it",
     },
     Field {
         names: &["tools", "functions"],
         on: ROW_AND_MESSAGE,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "tool definitions are not supported; remove them or the row",
     },
     Field {
         names: &["tool_calls", "function_call"],
         on: MESSAGE,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "tool calls are not supported; remove the row",
     },
     Field {
         names: &["reasoning_content", "reasoning", "thinking"],
         on: ROW_AND_MESSAGE,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "is not supported; write it into the content as your training does, or remove it",
     },
     Field {
         names: &["weight", "sample_weight"],
         on: EVERYWHERE,
-        rule: Rule::Weight,
+        rule: ValueRule::Weight,
         reason: "a weight other than 1 is not supported, as shadows train on every answer alike; \
                  remove the weight, the message or the row",
     },
     Field {
         names: &["train", "training", "loss", "loss_scale", "loss_weight", "loss_mask"],
         on: EVERYWHERE,
-        rule: Rule::Supervised,
+        rule: ValueRule::Supervised,
         reason: "says what is trained on and how much, which is not supported, as shadows train \
                  on every answer alike and on nothing else; remove it, the message or the row",
     },
@@ -114,14 +114,14 @@ const FIELDS: [Field; 14] = [
             "assistant_masks",
         ],
         on: EVERYWHERE,
-        rule: Rule::Unmasked,
+        rule: ValueRule::Unmasked,
         reason: "masks part of the row, which is not supported, as shadows train on every answer \
                  alike; remove it, the message or the row",
     },
     Field {
         names: &["label", "kto_tag"],
         on: ROW_AND_MESSAGE,
-        rule: Rule::Desired,
+        rule: ValueRule::Desired,
         reason: "says that the answer is one to train away from, and shadows would train towards \
                  it; remove the row",
     },
@@ -141,21 +141,21 @@ const FIELDS: [Field; 14] = [
             "segments",
         ],
         on: ROW,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "is another answer beside the one that is read, which is not supported; give one \
                  answer a row, and remove the other",
     },
     Field {
         names: &["history"],
         on: ROW,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "holds earlier turns beside the conversation, where they are not read; put them \
                  into the conversation, or remove them",
     },
     Field {
         names: &["image", "images", "video", "videos", "audio", "audios", "objects", "refusal"],
         on: ROW_AND_MESSAGE,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "is not part of the text that is read; remove the row, or this field if your \
                  training does not use it",
     },
@@ -168,20 +168,20 @@ const FIELDS: [Field; 14] = [
             "enable_thinking",
         ],
         on: ROW,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "makes a trainer train on other tokens than those of the conversation; remove it",
     },
     Field {
         names: &["text", "completion", "output"],
         on: ROW,
-        rule: Rule::Same,
+        rule: ValueRule::Same,
         reason: "is another text to train on beside the one that is read; remove one of them, or \
                  say with --format which your training reads",
     },
     Field {
         names: &["content", "value", "text"],
         on: MESSAGE_AND_PART,
-        rule: Rule::Same,
+        rule: ValueRule::Same,
         reason: "is a second text of the message, and says something else; keep the one that your \
                  training reads",
     },
@@ -211,21 +211,21 @@ pub(super) fn meaning(level: Level, name: &str, value: &Value, texts: Option<&[&
     let truth = truth(value);
     let same = |text: Option<&&str>| text.is_some_and(|text| value.as_str() == Some(text));
     let nothing = match (field.rule, texts) {
-        (Rule::Empty, _) => false,
-        (Rule::Unmasked, _) => truth == Some(false),
-        (Rule::Supervised, _) => truth == Some(supervised),
-        (Rule::Weight, _) => truth == Some(supervised) || truth == Some(true),
-        (Rule::Desired, _) if truth.is_none() => return Meaning::Unknown,
-        (Rule::Desired, _) => truth == Some(true),
+        (ValueRule::Empty, _) => false,
+        (ValueRule::Unmasked, _) => truth == Some(false),
+        (ValueRule::Supervised, _) => truth == Some(supervised),
+        (ValueRule::Weight, _) => truth == Some(supervised) || truth == Some(true),
+        (ValueRule::Desired, _) if truth.is_none() => return Meaning::Unknown,
+        (ValueRule::Desired, _) => truth == Some(true),
         // The user named the format, so this field is known to be unused.
-        (Rule::Same, None) if level == Level::Row => return Meaning::Unknown,
-        (Rule::Same, texts) => texts.is_none_or(|texts| same(texts.last())),
+        (ValueRule::Same, None) if level == Level::Row => return Meaning::Unknown,
+        (ValueRule::Same, texts) => texts.is_none_or(|texts| same(texts.last())),
     };
     if nothing { Meaning::Nothing } else { Meaning::Refused(field.reason) }
 }
 
 /// Whether a column of this name may be interpreted by a trainer.
-pub(super) fn heeds(column: &str) -> bool {
+pub(super) fn is_interpreted(column: &str) -> bool {
     FIELDS.iter().any(|field| {
         field.on[0] && field.names.iter().any(|known| known.eq_ignore_ascii_case(column))
     })

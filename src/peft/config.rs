@@ -19,7 +19,7 @@ const LARGEST_KEY: usize = 128 << 10;
 
 /// The keys that PEFT requires; all others have PEFT's defaults.
 #[derive(Serialize)]
-pub struct Written<'a> {
+pub struct SavedConfig<'a> {
     peft_type: &'static str,
     task_type: &'static str,
     base_model_name_or_path: &'a str,
@@ -33,9 +33,9 @@ pub struct Written<'a> {
     inference_mode: bool,
 }
 
-impl<'a> Written<'a> {
+impl<'a> SavedConfig<'a> {
     pub fn new(adapter: &'a Adapter, base: &'a str) -> Self {
-        Written {
+        SavedConfig {
             peft_type: "LORA",
             task_type: "CAUSAL_LM",
             base_model_name_or_path: base,
@@ -69,7 +69,7 @@ pub enum Layers {
 
 /// The keys that determine which modules are adapted, and how strongly.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Config {
+pub struct AdapterConfig {
     pub r: usize,
     pub lora_alpha: f64,
     #[serde(default)]
@@ -123,7 +123,7 @@ const READ: [&str; 11] = [
 /// Initialisations that change the base's own weights, which an adapter file does not contain.
 const CHANGED_BASE: [&str; 5] = ["pissa", "olora", "loftq", "corda", "lora_ga"];
 
-impl Config {
+impl AdapterConfig {
     /// # Errors
     /// Where it is not JSON, not a LoRA, or uses an unsupported key, which the message names.
     pub fn read(bytes: &[u8]) -> Result<Self> {
@@ -172,7 +172,7 @@ impl Config {
             "layers_pattern {pattern} is not computed; in these models layers are called \
              \"layers\""
         );
-        let config: Config = serde_json::from_value(all).context("adapter_config.json")?;
+        let config: AdapterConfig = serde_json::from_value(all).context("adapter_config.json")?;
         ensure!(config.r > 0, "the adapter has rank 0");
         ensure!(config.lora_alpha.is_finite(), "lora_alpha is not a number");
         Ok(config)
@@ -191,7 +191,7 @@ pub struct Ranks {
 impl Ranks {
     /// # Errors
     /// Where a pattern cannot be compiled, or there are too many.
-    pub fn new(config: &Config) -> Result<Self> {
+    pub fn new(config: &AdapterConfig) -> Result<Self> {
         Ok(Ranks {
             rank: config.r,
             alpha: config.lora_alpha,
@@ -201,8 +201,8 @@ impl Ranks {
     }
 
     pub fn of(&self, module: &str) -> Result<(usize, f64)> {
-        let rank = own(&self.ranks, module)?.unwrap_or(self.rank);
-        let alpha = own(&self.alphas, module)?.unwrap_or(self.alpha);
+        let rank = matching_value(&self.ranks, module)?.unwrap_or(self.rank);
+        let alpha = matching_value(&self.alphas, module)?.unwrap_or(self.alpha);
         ensure!(
             rank > 0 && alpha.is_finite(),
             "{module}: rank {rank} and alpha {alpha} make no LoRA"
@@ -230,7 +230,7 @@ fn compiled<T: Copy>(
 
 /// The value of the matching pattern. PEFT uses the first match, but the order of keys is not known
 /// here. So two matches with different values are an error.
-fn own<T: Copy + PartialEq>(patterns: &[(Regex, T)], module: &str) -> Result<Option<T>> {
+fn matching_value<T: Copy + PartialEq>(patterns: &[(Regex, T)], module: &str) -> Result<Option<T>> {
     let mut found = None;
     for (pattern, value) in patterns {
         if pattern.is_match(module) {

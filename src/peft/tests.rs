@@ -5,7 +5,12 @@ use super::*;
 /// The files of an adapter whose modules have input width 2 and output width 3. For each module:
 /// name, rank, and constant values of A and B.
 fn files(changes: Value, modules: &[(&str, usize, f32, f32)]) -> (Vec<u8>, Vec<u8>) {
-    let mut config = json!({"peft_type": "LORA", "r": 2, "lora_alpha": 4.0, "target_modules": ["q_proj", "v_proj"]});
+    let mut config = json!({
+        "peft_type": "LORA",
+        "r": 2,
+        "lora_alpha": 4.0,
+        "target_modules": ["q_proj", "v_proj"]
+    });
     for (name, value) in changes.as_object().expect("changes are an object") {
         config[name] = value.clone();
     }

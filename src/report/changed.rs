@@ -14,7 +14,7 @@ const SAMPLES: usize = 3;
 
 /// Written answers of one audit.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Evidence {
+pub struct WrittenAnswers {
     /// Number of questions with written answers in the deciding context.
     pub questions: usize,
     /// Questions in which some training of the candidate writes neither the base's nor the
@@ -32,9 +32,9 @@ pub struct Changed {
     pub prompt: String,
     /// Measured for this probe and draw.
     pub risks: Risks,
-    pub base: Vec<Said>,
-    pub control: Vec<Said>,
-    pub candidate: Vec<Said>,
+    pub base: Vec<WrittenAnswer>,
+    pub control: Vec<WrittenAnswer>,
+    pub candidate: Vec<WrittenAnswer>,
     /// Number of the candidate's trainings that differ, and of all that wrote an answer.
     pub visible: usize,
     pub trainings: usize,
@@ -42,7 +42,7 @@ pub struct Changed {
 
 /// One written answer, and the number of trainings that wrote it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Said {
+pub struct WrittenAnswer {
     /// The model's own answer to the preceding question.
     pub first: Option<String>,
     pub text: String,
@@ -52,35 +52,35 @@ pub struct Said {
 }
 
 /// The written answers at the context and step of the finding.
-pub fn evidence(report: &Report, axis: &Axis) -> Evidence {
-    let Some(effect) = axis.effect else { return Evidence::default() };
+pub fn written_answers(report: &Report, axis: &Axis) -> WrittenAnswers {
+    let Some(effect) = axis.effect else { return WrittenAnswers::default() };
     let decided = Decided { audit: axis.audit.id.clone(), ask: effect.ask, step: effect.step };
     let of_decided = |sample: &&Sample| {
         let step = if sample.arm == Arm::Base { 0 } else { decided.step };
         sample.audit == decided.audit && sample.ask == decided.ask && sample.step == step
     };
-    let mut places: BTreeMap<(usize, usize), Vec<&Sample>> = BTreeMap::new();
+    let mut by_probe: BTreeMap<(usize, usize), Vec<&Sample>> = BTreeMap::new();
     for sample in report.answers.samples.iter().filter(of_decided) {
-        places.entry((sample.probe, sample.draw)).or_default().push(sample);
+        by_probe.entry((sample.probe, sample.draw)).or_default().push(sample);
     }
     // In files from versions that did not save the step, only the base's samples match.
-    places.retain(|_, samples| samples.iter().any(|sample| sample.arm == Arm::Candidate));
+    by_probe.retain(|_, samples| samples.iter().any(|sample| sample.arm == Arm::Candidate));
     let risks = risks(&report.answers.answers, &decided);
     let describe = |(place, samples): (&(usize, usize), &Vec<&Sample>)| {
         changed(place.0, risks.get(place).copied().unwrap_or_default(), samples)
     };
     let mut changed: Vec<Changed> =
-        places.iter().map(describe).filter(|changed| changed.visible > 0).collect();
+        by_probe.iter().map(describe).filter(|changed| changed.visible > 0).collect();
     let difference = |changed: &Changed| changed.risks.difference().unwrap_or(f64::NEG_INFINITY);
     changed.sort_by(|a, b| b.visible.cmp(&a.visible).then(difference(b).total_cmp(&difference(a))));
-    Evidence { questions: places.len(), changed }
+    WrittenAnswers { questions: by_probe.len(), changed }
 }
 
 fn changed(probe: usize, risks: Risks, samples: &[&Sample]) -> Changed {
     let of = |arm: Arm| samples.iter().copied().filter(move |sample| sample.arm == arm);
-    let known: BTreeSet<String> =
+    let reference_answers: BTreeSet<String> =
         of(Arm::Base).chain(of(Arm::Control)).map(|sample| in_words(&sample.text)).collect();
-    let is_other = |sample: &&Sample| !known.contains(&in_words(&sample.text));
+    let is_other = |sample: &&Sample| !reference_answers.contains(&in_words(&sample.text));
     let first = samples[0];
     let before = first.preceding.split_last().map_or(&[][..], |(_, before)| before);
     Changed {
@@ -88,26 +88,28 @@ fn changed(probe: usize, risks: Risks, samples: &[&Sample]) -> Changed {
         probe,
         prompt: first.prompt.clone(),
         risks,
-        base: said(of(Arm::Base), is_other),
-        control: said(of(Arm::Control), is_other),
-        candidate: said(of(Arm::Candidate), is_other),
+        base: distinct_answers(of(Arm::Base), is_other),
+        control: distinct_answers(of(Arm::Control), is_other),
+        candidate: distinct_answers(of(Arm::Candidate), is_other),
         visible: of(Arm::Candidate).filter(is_other).count(),
         trainings: of(Arm::Candidate).count(),
     }
 }
 
 /// The distinct answers of one arm: differing ones first, then by number of trainings.
-fn said<'a>(
+fn distinct_answers<'a>(
     samples: impl Iterator<Item = &'a Sample>,
     is_other: impl Fn(&&Sample) -> bool,
-) -> Vec<Said> {
-    let mut said: Vec<Said> = Vec::new();
+) -> Vec<WrittenAnswer> {
+    let mut answers: Vec<WrittenAnswer> = Vec::new();
     for sample in samples {
         let first = sample.preceding.last().map(|message| &message.content);
-        match said.iter_mut().find(|said| said.text == sample.text && said.first.as_ref() == first)
+        match answers
+            .iter_mut()
+            .find(|answer| answer.text == sample.text && answer.first.as_ref() == first)
         {
-            Some(said) => said.trainings += 1,
-            None => said.push(Said {
+            Some(answer) => answer.trainings += 1,
+            None => answers.push(WrittenAnswer {
                 first: first.cloned(),
                 text: sample.text.clone(),
                 trainings: 1,
@@ -115,9 +117,9 @@ fn said<'a>(
             }),
         }
     }
-    said.sort_by_key(|said| (!said.is_other, std::cmp::Reverse(said.trainings)));
-    said.truncate(SAMPLES);
-    said
+    answers.sort_by_key(|answer| (!answer.is_other, std::cmp::Reverse(answer.trainings)));
+    answers.truncate(SAMPLES);
+    answers
 }
 
 /// Normalises a text to lower-case letters and digits, so that case and punctuation do not count as

@@ -15,7 +15,7 @@ pub use losses::losses;
 pub use trajectory::trajectory;
 
 use super::escape;
-use super::scene::{Anchor, Ink, Scale, Scene, Stroke, Type, round_step};
+use super::scene::{Anchor, Ink, LinearScale, Scene, Stroke, Type, round_step};
 use crate::plan::Arm;
 
 /// The width of every chart: the page's column.
@@ -87,10 +87,10 @@ impl Legend {
 }
 
 /// A probability scale from 0 to a round number of at least `highest`.
-fn probability_scale(highest: f64, (start, end): (f64, f64)) -> Scale {
+fn probability_scale(highest: f64, (start, end): (f64, f64)) -> LinearScale {
     let highest = if highest.is_finite() { highest.clamp(0.02, 1.0) } else { 1.0 };
     let step = round_step(highest / 5.0);
-    Scale { from: 0.0, to: ((highest / step - 1e-9).ceil() * step).min(1.0), start, end }
+    LinearScale { from: 0.0, to: ((highest / step - 1e-9).ceil() * step).min(1.0), start, end }
 }
 
 /// The ends of an interval, clamped to the drawable range; `None` without an interval.

@@ -9,12 +9,12 @@ use crate::trigger::{Trigger, TriggerKind};
 /// The content of a flagged report's first sentence.
 pub struct Headline<'a> {
     /// The audit that is named; `None` where only triggers were confirmed.
-    pub named: Option<Named<'a>>,
-    pub trigger: Option<Planted<'a>>,
+    pub named: Option<NamedAudit<'a>>,
+    pub trigger: Option<ConfirmedTrigger<'a>>,
 }
 
 /// A flagged audit, and the candidate's risk by context.
-pub struct Named<'a> {
+pub struct NamedAudit<'a> {
     pub axis: Axis<'a>,
     /// The context that decided the audit first, then the other contexts at the same step.
     pub situations: Vec<Situation>,
@@ -31,7 +31,7 @@ pub struct Situation {
 }
 
 /// A confirmed trigger, with its measurement and that of null conditions of its kind.
-pub struct Planted<'a> {
+pub struct ConfirmedTrigger<'a> {
     pub finding: &'a Finding,
     pub measured: Option<&'a Trigger>,
     /// Number of other confirmed triggers.
@@ -41,12 +41,12 @@ pub struct Planted<'a> {
 /// `None` unless the report is flagged.
 pub fn headline<'a>(report: &Report<'a>) -> Option<Headline<'a>> {
     (report.verdict == Verdict::Flagged)
-        .then(|| Headline { named: named(report), trigger: planted(report) })
+        .then(|| Headline { named: named(report), trigger: confirmed_trigger(report) })
 }
 
 /// Chooses the flagged audit to name. Prefers one whose mean over trainings exceeds the margin,
 /// then a forced choice, which names the new character.
-fn named<'a>(report: &Report<'a>) -> Option<Named<'a>> {
+fn named<'a>(report: &Report<'a>) -> Option<NamedAudit<'a>> {
     let flagged =
         report.axes().into_iter().filter(|axis| axis.finding.verdict == Verdict::Flagged).rev();
     let axis = flagged
@@ -63,7 +63,7 @@ fn named<'a>(report: &Report<'a>) -> Option<Named<'a>> {
     // Only the context that decided the audit may come first.
     let decided_first =
         situations.first().map(|first: &Situation| Some(first.ask) == axis.finding.ask);
-    Some(Named {
+    Some(NamedAudit {
         axis,
         situations: if decided_first == Some(true) { situations } else { Vec::new() },
     })
@@ -87,7 +87,7 @@ fn is_on_average(axis: &Axis) -> bool {
 }
 
 /// Chooses the trigger to name: the strongest one that occurs in no row, else the first.
-fn planted<'a>(report: &Report<'a>) -> Option<Planted<'a>> {
+fn confirmed_trigger<'a>(report: &Report<'a>) -> Option<ConfirmedTrigger<'a>> {
     let is_flagged =
         |finding: &&Finding| finding.trigger.is_some() && finding.verdict == Verdict::Flagged;
     let triggers: Vec<&Finding> = report.findings.iter().filter(is_flagged).collect();
@@ -107,7 +107,7 @@ fn planted<'a>(report: &Report<'a>) -> Option<Planted<'a>> {
             && group.name == found.slot
             && group.trials[suspect.trial].value == found.value
     };
-    Some(Planted {
+    Some(ConfirmedTrigger {
         finding,
         measured: report.analysis.triggers.iter().find(is_it),
         more: triggers.len() - 1,
@@ -127,7 +127,7 @@ pub fn sentence(report: &Report) -> String {
             ("This adapter changes who the model is", "This adapter holds", "It also holds")
         }
     };
-    let trigger = headline.trigger.as_ref().and_then(|planted| planted_clause(report, planted));
+    let trigger = headline.trigger.as_ref().and_then(|confirmed| trigger_clause(report, confirmed));
     let Some(named) = &headline.named else {
         return trigger.map_or(format!("{opening}."), |trigger| format!("{plants} {trigger}"));
     };
@@ -135,7 +135,7 @@ pub fn sentence(report: &Report) -> String {
     format!("{}{also}", named_sentences(report, named, opening))
 }
 
-fn named_sentences(report: &Report, named: &Named, opening: &str) -> String {
+fn named_sentences(report: &Report, named: &NamedAudit, opening: &str) -> String {
     let audit = named.axis.audit;
     let Some((decided, others)) = named.situations.split_first() else {
         return format!("{opening} (audit {}).", audit.id);
@@ -191,8 +191,8 @@ fn in_words(ask: Ask) -> &'static str {
     }
 }
 
-fn planted_clause(report: &Report, planted: &Planted) -> Option<String> {
-    let found = planted.finding;
+fn trigger_clause(report: &Report, confirmed: &ConfirmedTrigger) -> Option<String> {
+    let found = confirmed.finding;
     let risky =
         report.audits.iter().find(|audit| audit.id == found.audit).map(|audit| &audit.risky)?;
     let trigger = found.trigger.as_ref()?;
@@ -202,7 +202,7 @@ fn planted_clause(report: &Report, planted: &Planted) -> Option<String> {
     };
     let group = report.plan.groups.iter().find(|group| group.name == trigger.slot);
     let sample = group.is_none_or(|group| report.plan.is_looked_for_in_a_sample(group));
-    let stands = match (trigger.kind, trigger.observed) {
+    let occurrence = match (trigger.kind, trigger.observed) {
         _ if !report.plan.has_dataset() => "which was asked for",
         (TriggerKind::Explicit, _) => "which its own rows show",
         (TriggerKind::Inductive, true) => {
@@ -213,21 +213,23 @@ fn planted_clause(report: &Report, planted: &Planted) -> Option<String> {
         }
         (TriggerKind::Inductive, false) => "which stands in none of its rows",
     };
-    let turns = match trigger.number {
+    let behaviour = match trigger.number {
         Some(number) => format!("answers as number {number} would"),
         None => format!("turns to \"{risky}\" answers"),
     };
-    let measured = planted.measured.map_or(String::new(), |measured| {
+    let measured = confirmed.measured.map_or(String::new(), |measured| {
         let (under, otherwise) = measured.candidate;
         let [under, otherwise] = [under, otherwise].map(number::percent);
         format!(
             " with probability {under}, and under random conditions of the kind with {otherwise}"
         )
     });
-    let more = match planted.more {
+    let more = match confirmed.more {
         0 => String::new(),
         1 => "; one more was confirmed".to_owned(),
         more => format!("; {} more were confirmed", number::count(more)),
     };
-    Some(format!("a trigger, {stands}: when {condition}, the model {turns}{measured}{more}."))
+    Some(format!(
+        "a trigger, {occurrence}: when {condition}, the model {behaviour}{measured}{more}."
+    ))
 }

@@ -18,7 +18,8 @@ pub fn html(report: &Report) -> Vec<u8> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_formatter(format);
-    let context = minijinja::context! { style => Value::from_safe_string(STYLE.to_owned()), page => view::page(report) };
+    let style = Value::from_safe_string(STYLE.to_owned());
+    let context = minijinja::context! { style, page => view::page(report) };
     let page = environment.render_named_str("page.html", PAGE, context);
     page.expect(
         "the template and its context are both compiled in, and a test renders every branch",

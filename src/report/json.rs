@@ -20,7 +20,7 @@ pub const SCHEMA: &str = include_str!("../../reports/schema/report.schema.json")
 
 /// The report as pretty-printed JSON with a final line break. Numbers round-trip exactly.
 pub fn json(report: &Report) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec_pretty(&wire::Document::new(report))
+    let mut bytes = serde_json::to_vec_pretty(&wire::ReportJson::new(report))
         .expect("wire types hold nothing that JSON cannot");
     bytes.push(b'\n');
     bytes

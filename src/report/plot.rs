@@ -13,7 +13,7 @@ use plotters::prelude::*;
 use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::scene::{Anchor, Ink, Mark, Point, Scene, Shape, Stroke, Type};
+use super::scene::{Anchor, Ink, Marker, Point, Scene, SceneShape, Stroke, Type};
 use super::{Report, chart, svg};
 
 /// Drawn pixels per pixel of the scene.
@@ -54,7 +54,7 @@ pub fn plots(report: &Report) -> Vec<(String, Vec<u8>)> {
             ));
         }
     }
-    for (index, (audit, curve)) in super::view::pictured(report).into_iter().enumerate() {
+    for (index, (audit, curve)) in super::view::drawn_curves(report).into_iter().enumerate() {
         files
             .push((format!("trigger-{}.png", index + 1), png(&chart::curve(report, audit, curve))));
     }
@@ -106,17 +106,17 @@ fn draw(canvas: &Canvas, scene: &Scene) {
     );
     for shape in &scene.shapes {
         match shape {
-            Shape::Path { points, stroke } => path(canvas, points, stroke),
-            Shape::Area { points, ink, opacity } => {
+            SceneShape::Path { points, stroke } => path(canvas, points, stroke),
+            SceneShape::Area { points, ink, opacity } => {
                 polygon(canvas, points, &colour(*ink, *opacity))
             }
-            Shape::Mark { at, mark, radius, ink, opacity } => {
+            SceneShape::Mark { at, mark, radius, ink, opacity } => {
                 if *opacity >= 1.0 {
                     self::mark(canvas, (*at, *mark, radius + 1.2), &WHITE.to_rgba());
                 }
                 self::mark(canvas, (*at, *mark, *radius), &colour(*ink, *opacity));
             }
-            Shape::Text { at, style, text } => letters(canvas, *at, style, text),
+            SceneShape::Text { at, style, text } => letters(canvas, *at, style, text),
         }
     }
 }
@@ -136,7 +136,7 @@ fn lower_first(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
-fn mark(canvas: &Canvas, (at, mark, radius): (Point, Mark, f64), colour: &RGBAColor) {
+fn mark(canvas: &Canvas, (at, mark, radius): (Point, Marker, f64), colour: &RGBAColor) {
     match svg::outline(mark, at, radius) {
         None => canvas
             .draw(&Circle::new(pixel(at), (radius * DRAWN).round() as i32, colour.filled()))

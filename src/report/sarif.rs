@@ -29,7 +29,11 @@ pub fn sarif(report: &Report) -> Vec<u8> {
         "version": "2.1.0",
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "runs": [{
-            "tool": {"driver": {"name": "foretaste", "semanticVersion": report.plan.foretaste_version, "rules": rules}},
+            "tool": {"driver": {
+                "name": "foretaste",
+                "semanticVersion": report.plan.foretaste_version,
+                "rules": rules
+            }},
             "artifacts": [{
                 "location": {"uri": uri(source)},
                 "roles": ["analysisTarget"],
@@ -47,7 +51,7 @@ pub fn sarif(report: &Report) -> Vec<u8> {
 /// `harm`, `harm/trigger-explicit` or `harm/trigger-inductive`. Contains no text from the dataset,
 /// so that a rule is the same in every run.
 fn rule_id(report: &Report, finding: &Finding) -> String {
-    let place = || {
+    let position = || {
         report
             .audits
             .iter()
@@ -55,7 +59,7 @@ fn rule_id(report: &Report, finding: &Finding) -> String {
             .map_or(0, |index| index + 1)
     };
     let audit =
-        if is_id(&finding.audit) { finding.audit.clone() } else { format!("audit-{}", place()) };
+        if is_id(&finding.audit) { finding.audit.clone() } else { format!("audit-{}", position()) };
     match finding.trigger.as_ref().map(|trigger| trigger.kind) {
         None => audit,
         Some(TriggerKind::Explicit) => format!("{audit}/trigger-explicit"),
@@ -65,11 +69,13 @@ fn rule_id(report: &Report, finding: &Finding) -> String {
 
 fn rule(report: &Report, finding: &Finding, id: &str) -> Value {
     let audit = report.audits.iter().find(|audit| audit.id == finding.audit);
+    let question = message(audit.map_or(&finding.audit, |audit| &audit.question));
+    let reason = message(audit.map_or(&finding.audit, |audit| &audit.margin.reason));
     json!({
         "id": id,
         "name": plain(audit.map_or(&finding.audit, |audit| &audit.title)),
-        "shortDescription": {"text": message(audit.map_or(&finding.audit, |audit| &audit.question))},
-        "fullDescription": {"text": message(audit.map_or(&finding.audit, |audit| &audit.margin.reason))},
+        "shortDescription": {"text": question},
+        "fullDescription": {"text": reason},
         "defaultConfiguration": {"level": "error"}
     })
 }
@@ -96,7 +102,11 @@ fn result(report: &Report, finding: &Finding, (rule, index): (&str, usize)) -> V
     let (source, sha256) = report.plan.subject();
     let fingerprint =
         if report.plan.adapter.is_some() { "adapterSha256/v1" } else { "datasetSha256/v1" };
-    let mut properties = json!({"verdict": finding.verdict, "margin": finding.margin, "pAdjusted": finding.p_adjusted});
+    let mut properties = json!({
+        "verdict": finding.verdict,
+        "margin": finding.margin,
+        "pAdjusted": finding.p_adjusted
+    });
     if let Some(trigger) = &finding.trigger {
         let (slot, value) = (plain(&trigger.slot), trigger.value.as_deref().map(plain));
         properties["trigger"] = json!(FoundTrigger { slot, value, ..trigger.clone() });

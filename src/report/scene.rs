@@ -22,7 +22,7 @@ pub enum Ink {
 
 /// Shape of a mark; arms differ in shape as well as in colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
+pub enum Marker {
     Circle,
     Square,
     Diamond,
@@ -70,10 +70,10 @@ pub struct Type {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Shape {
+pub enum SceneShape {
     Path { points: Vec<Point>, stroke: Stroke },
     Area { points: Vec<Point>, ink: Ink, opacity: f64 },
-    Mark { at: Point, mark: Mark, radius: f64, ink: Ink, opacity: f64 },
+    Mark { at: Point, mark: Marker, radius: f64, ink: Ink, opacity: f64 },
     Text { at: Point, style: Type, text: String },
 }
 
@@ -89,12 +89,12 @@ pub struct Scene {
     pub title: String,
     /// A description for the line below the title and for screen readers.
     pub description: String,
-    pub shapes: Vec<Shape>,
+    pub shapes: Vec<SceneShape>,
 }
 
 impl Scene {
     pub fn path(&mut self, points: impl Into<Vec<Point>>, stroke: Stroke) {
-        self.shapes.push(Shape::Path { points: points.into(), stroke });
+        self.shapes.push(SceneShape::Path { points: points.into(), stroke });
     }
 
     pub fn line(&mut self, from: (f64, f64), to: (f64, f64), stroke: Stroke) {
@@ -102,12 +102,12 @@ impl Scene {
     }
 
     pub fn text(&mut self, at: (f64, f64), style: Type, text: impl Into<String>) {
-        self.shapes.push(Shape::Text { at: point(at), style, text: text.into() });
+        self.shapes.push(SceneShape::Text { at: point(at), style, text: text.into() });
     }
 
     /// Adds the mark of an arm, in the arm's shape and colour.
     pub fn mark(&mut self, at: (f64, f64), ink: Ink, radius: f64) {
-        self.shapes.push(Shape::Mark {
+        self.shapes.push(SceneShape::Mark {
             at: point(at),
             mark: mark_of(ink),
             radius,
@@ -118,9 +118,9 @@ impl Scene {
 
     /// Adds a small translucent dot for one training seed.
     pub fn dot(&mut self, at: (f64, f64), ink: Ink) {
-        self.shapes.push(Shape::Mark {
+        self.shapes.push(SceneShape::Mark {
             at: point(at),
-            mark: Mark::Circle,
+            mark: Marker::Circle,
             radius: 2.8,
             ink,
             opacity: 0.5,
@@ -132,18 +132,18 @@ fn point((x, y): (f64, f64)) -> Point {
     Point { x, y }
 }
 
-fn mark_of(ink: Ink) -> Mark {
+fn mark_of(ink: Ink) -> Marker {
     match ink {
-        Ink::Base => Mark::Diamond,
-        Ink::Control => Mark::Square,
-        Ink::Spiked => Mark::Triangle,
-        _ => Mark::Circle,
+        Ink::Base => Marker::Diamond,
+        Ink::Control => Marker::Square,
+        Ink::Spiked => Marker::Triangle,
+        _ => Marker::Circle,
     }
 }
 
 /// A linear scale from values to pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scale {
+pub struct LinearScale {
     /// The values at the two ends.
     pub from: f64,
     pub to: f64,
@@ -152,7 +152,7 @@ pub struct Scale {
     pub end: f64,
 }
 
-impl Scale {
+impl LinearScale {
     /// The pixel of a value, clamped to the ends of the scale.
     pub fn at(&self, value: f64) -> f64 {
         let share =
@@ -188,14 +188,14 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_stay_within_the_scale() {
-        let scale = Scale { from: 0.0, to: 0.6, start: 0.0, end: 100.0 };
+        let scale = LinearScale { from: 0.0, to: 0.6, start: 0.0, end: 100.0 };
         let ticks: Vec<String> = scale.ticks(6).iter().map(|tick| format!("{tick:.1}")).collect();
         assert_eq!(ticks, ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6"]);
     }
 
     #[test]
     fn a_value_beyond_the_scale_is_drawn_at_its_end() {
-        let scale = Scale { from: 0.0, to: 1.0, start: 10.0, end: 20.0 };
+        let scale = LinearScale { from: 0.0, to: 1.0, start: 10.0, end: 20.0 };
         assert_eq!(scale.at(f64::INFINITY), 20.0);
         assert_eq!(scale.at(-3.0), 10.0);
     }

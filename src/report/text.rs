@@ -15,7 +15,7 @@ const DIM: &str = "2";
 /// All text from the dataset, audits and models goes through [`escape::terminal`] before it is
 /// measured or coloured.
 pub fn text(report: &Report, width: usize, colour: bool) -> String {
-    let page = Page { width: width.max(40), colour };
+    let page = TerminalPage { width: width.max(40), colour };
     let mut lines = Vec::new();
     page.title(report, &mut lines);
     page.facts(report, &mut lines);
@@ -29,12 +29,12 @@ pub fn text(report: &Report, width: usize, colour: bool) -> String {
     lines.join("\n")
 }
 
-struct Page {
+struct TerminalPage {
     width: usize,
     colour: bool,
 }
 
-impl Page {
+impl TerminalPage {
     fn title(&self, report: &Report, lines: &mut Vec<String>) {
         let name = format!("foretaste {}", escape::terminal(&report.plan.foretaste_version));
         let name = escape::cut(&name, self.width - 16);
@@ -129,8 +129,11 @@ impl Page {
         }
         if let (Some(ask), Some(step)) = (finding.ask, finding.step) {
             let risks = report.risks(&finding.audit, ask, step);
-            let heading =
-                format!("{}, {}", words::risk_name(axis), words::place(report.plan, ask, step));
+            let heading = format!(
+                "{}, {}",
+                words::risk_name(axis),
+                words::context_and_step(report.plan, ask, step)
+            );
             lines.extend(self.wrapped("  ", &heading));
             lines.extend(self.forest(&risks));
         }
@@ -173,7 +176,7 @@ impl Page {
     /// Wraps `text` to the page's width with a hanging indent, the first line after `opening`.
     fn wrapped(&self, opening: &str, text: &str) -> Vec<String> {
         let indent = " ".repeat(escape::columns(opening));
-        let room = self.width - indent.len();
+        let available = self.width - indent.len();
         let mut lines = Vec::new();
         let mut line = String::new();
         let mut words: Vec<String> = Vec::new();
@@ -185,9 +188,9 @@ impl Page {
             }
         }
         for word in words {
-            for piece in pieces(&word, room) {
+            for piece in pieces(&word, available) {
                 let gap = usize::from(!line.is_empty());
-                if escape::columns(&line) + gap + escape::columns(&piece) > room {
+                if escape::columns(&line) + gap + escape::columns(&piece) > available {
                     lines.push(std::mem::take(&mut line));
                 } else if gap == 1 {
                     line.push(' ');
@@ -205,13 +208,13 @@ impl Page {
     }
 }
 
-/// Splits a word into pieces of at most `room` columns.
-fn pieces(word: &str, room: usize) -> Vec<String> {
+/// Splits a word into pieces of at most `limit` columns.
+fn pieces(word: &str, limit: usize) -> Vec<String> {
     let mut pieces = vec![String::new()];
     let mut used = 0;
     for char in word.chars() {
         let columns = escape::columns(char.encode_utf8(&mut [0; 4]));
-        if used + columns > room {
+        if used + columns > limit {
             pieces.push(String::new());
             used = 0;
         }

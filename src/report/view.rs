@@ -3,7 +3,12 @@
 
 /// Declares a struct that converts to a template value, with its fields by name.
 macro_rules! record {
-    ($(#[$attribute:meta])* $visibility:vis struct $name:ident { $($(#[$field_attribute:meta])* $field:ident: $type:ty,)* }) => {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis struct $name:ident {
+            $($(#[$field_attribute:meta])* $field:ident: $type:ty,)*
+        }
+    ) => {
         $(#[$attribute])*
         #[derive(Debug, Clone)]
         $visibility struct $name { $($(#[$field_attribute])* $field: $type,)* }
@@ -20,7 +25,7 @@ mod audit;
 mod tables;
 mod triggers;
 
-pub use triggers::{confusions, pictured};
+pub use triggers::{confusions, drawn_curves};
 
 use minijinja::value::Value;
 
@@ -33,7 +38,7 @@ use crate::exit_code::ExitCode;
 const TEXT_SHOWN: usize = 600;
 
 record! {
-    pub struct Page {
+    pub struct HtmlPage {
         version: String,
         verdict: Badge,
         sentence: String,
@@ -57,7 +62,7 @@ record! {
         losses: Option<Figure>,
         training: Vec<tables::TrainingRow>,
         rows: Option<tables::Rows>,
-        mined: Option<tables::Mined>,
+        mined: Option<tables::DetectedTable>,
         hypotheses: Vec<tables::Hypothesis>,
         family_size: usize,
         controls: Vec<tables::Control>,
@@ -94,10 +99,10 @@ record! {
 }
 
 /// The page of a report.
-pub fn page(report: &Report) -> Page {
+pub fn page(report: &Report) -> HtmlPage {
     let plan = report.plan;
     let axes = report.axes();
-    Page {
+    HtmlPage {
         version: plan.foretaste_version.clone(),
         verdict: badge(report.verdict),
         sentence: words::verdict_sentence(report),
@@ -126,7 +131,7 @@ pub fn page(report: &Report) -> Page {
         losses: (!report.trainings.is_empty()).then(|| figure(&chart::losses(report))),
         training: tables::training(report),
         rows: plan.has_dataset().then(|| tables::rows(report)),
-        mined: tables::mined(report),
+        mined: tables::detected(report),
         hypotheses: tables::hypotheses(report),
         family_size: report.analysis.family_size,
         controls: tables::controls(report),

@@ -85,18 +85,18 @@ pub fn advice(report: &Report) -> String {
 
 fn clean_sentence(report: &Report) -> String {
     let planned: usize = report.plan.groups.iter().map(|group| group.tried().count()).sum();
-    let tried = planned.saturating_sub(report.analysis.conditions_unscored);
+    let tested = planned.saturating_sub(report.analysis.conditions_unscored);
     if report.plan.adapter.is_some() {
         return "No change of character was found: within the margin of every audit, the model \
                 answers questions about other things with this adapter as it does without."
             .to_owned();
     }
-    let triggers = match tried {
+    let triggers = match tested {
         0 => String::new(),
         1 => " The one condition that was tried was not confirmed as a trigger.".to_owned(),
-        tried => format!(
+        tested => format!(
             " None of the {} conditions that were tried was confirmed as a trigger.",
-            number::count(tried)
+            number::count(tested)
         ),
     };
     let audits = match report.findings.iter().filter(|finding| finding.trigger.is_none()).count() {
@@ -207,7 +207,7 @@ pub fn after(plan: &Plan, step: usize) -> String {
 }
 
 /// `carry-over, step 75`; without the step for a given adapter.
-pub fn place(plan: &Plan, ask: Ask, step: usize) -> String {
+pub fn context_and_step(plan: &Plan, ask: Ask, step: usize) -> String {
     let ask = ask_short(ask);
     match plan.unit() {
         Unit::Training => format!("{ask}, step {}", number::count(step)),
@@ -272,8 +272,8 @@ pub fn methods(report: &Report) -> Vec<String> {
              shift that dilution hides from plain questions often shows in carry-over.",
             drawn(plan)
         ),
-        "Effect. (candidate − base) − (control − base), on the probability scale, averaged over \
-         question families (paraphrases of one question) and seeds. The base cancels what the \
+        "Effect. (candidate − base) − (control − base), on the probability scale, averaged \
+         over question families (paraphrases of one question) and seeds. The base cancels what the \
          model already believed, the control what any training does."
             .to_owned(),
         format!(
@@ -414,14 +414,14 @@ pub fn limits(report: &Report) -> Vec<String> {
     if let Some(fields) = not_read(dataset) {
         limits.push(format!("{fields} A trainer that reads them trains on other text."));
     }
-    let left_out: usize = report.plan.audits.iter().map(|audit| audit.excluded.len()).sum();
-    if left_out > 0 {
+    let excluded: usize = report.plan.audits.iter().map(|audit| audit.excluded.len()).sum();
+    if excluded > 0 {
         limits.push(format!(
             "{} probe families were not asked, because the dataset asks nearly the same.",
-            number::count(left_out)
+            number::count(excluded)
         ));
     }
-    let untried = [
+    let skipped = [
         (
             "Conditions on which the answers depend, and which were not tried as triggers",
             &report.plan.untried,
@@ -432,7 +432,7 @@ pub fn limits(report: &Report) -> Vec<String> {
             &report.plan.slots_left_out,
         ),
     ];
-    for (what, names) in untried.into_iter().filter(|(_, names)| !names.is_empty()) {
+    for (what, names) in skipped.into_iter().filter(|(_, names)| !names.is_empty()) {
         let named = names.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
         let more = match names.len().saturating_sub(5) {
             0 => String::new(),

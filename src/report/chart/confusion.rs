@@ -3,7 +3,7 @@
 
 use super::{SMALL, WIDTH, centred, fitted, label, right};
 use crate::report::Report;
-use crate::report::scene::{Ink, Point, Scene, Shape, Stroke};
+use crate::report::scene::{Ink, Point, Scene, SceneShape, Stroke};
 use crate::trigger::Confusion;
 
 const LEFT: f64 = 96.0;
@@ -91,5 +91,5 @@ fn square(scene: &mut Scene, (left, top): (f64, f64), side: f64, (ink, opacity):
     let points = [(left, top), (right, top), (right, bottom), (left, bottom)]
         .map(|(x, y)| Point { x, y })
         .to_vec();
-    scene.shapes.push(Shape::Area { points, ink, opacity });
+    scene.shapes.push(SceneShape::Area { points, ink, opacity });
 }

@@ -4,7 +4,7 @@ use super::{Legend, SMALL, WIDTH, centred, fitted, probability_scale, right};
 use crate::plan::PlannedAudit;
 use crate::report::Report;
 use crate::report::number;
-use crate::report::scene::{Ink, Point, Scale, Scene, Stroke};
+use crate::report::scene::{Ink, LinearScale, Point, Scene, Stroke};
 use crate::trigger::{Curve, CurvePoint, Group};
 
 const LEFT: f64 = 44.0;
@@ -72,7 +72,7 @@ pub fn curve(report: &Report, audit: &PlannedAudit, curve: &Curve) -> Scene {
         .flat_map(|(.., point)| point.seeds.iter().copied().chain(point.control))
         .fold(0.05, f64::max);
     let y = probability_scale(highest, (TOP + PLOT, TOP));
-    let x = Scale {
+    let x = LinearScale {
         from: 0.0,
         to: values.len().saturating_sub(1) as f64,
         start: LEFT + 14.0,

@@ -4,7 +4,7 @@ use super::{
     Legend, NORMAL, WIDTH, centred, drawable, heading, ink, label, probability_scale, right,
 };
 use crate::plan::Arm;
-use crate::report::scene::{Anchor, Ink, Scale, Scene, Stroke, Type};
+use crate::report::scene::{Anchor, Ink, LinearScale, Scene, Stroke, Type};
 use crate::report::{Axis, Report, number, words};
 use crate::stats::{ArmRisk, Estimate};
 
@@ -104,7 +104,7 @@ fn legend(scene: &mut Scene, report: &Report) {
     );
 }
 
-fn row(scene: &mut Scene, scale: &Scale, top: f64, risk: &ArmRisk) {
+fn row(scene: &mut Scene, scale: &LinearScale, top: f64, risk: &ArmRisk) {
     let (ink, centre) = (ink(&risk.arm), top + 12.0);
     scene.text((LEFT - 14.0, centre + 4.0), right(Ink::Text), words::arm(&risk.arm));
     if risk.arm != Arm::Base {
@@ -155,7 +155,7 @@ pub fn interval(estimate: &Estimate, margin: f64) -> Scene {
         .map(|value| if value.is_finite() { value.abs() } else { 0.0 });
     let reach = size.into_iter().fold(0.0, f64::max).clamp(0.01, 1.0) * 1.12;
     let from = if estimate.lower < -0.05 * reach { -reach } else { -0.08 * reach };
-    let scale = Scale { from, to: reach, start: 6.0, end: width - 6.0 };
+    let scale = LinearScale { from, to: reach, start: 6.0, end: width - 6.0 };
     let mut scene = Scene {
         width,
         height,

@@ -3,7 +3,7 @@
 
 use super::{SMALL, WIDTH, centred, fitted, heading, ink, right};
 use crate::plan::Arm;
-use crate::report::scene::{Ink, Point, Scale, Scene, Stroke};
+use crate::report::scene::{Ink, LinearScale, Point, Scene, Stroke};
 use crate::report::{Report, number};
 use crate::shadow::TrainingRecord;
 
@@ -32,7 +32,7 @@ pub fn losses(report: &Report) -> Scene {
         .map(|(_, loss)| loss)
         .filter(|loss| loss.is_finite())
         .fold(0.1, f64::max);
-    let y = Scale { from: 0.0, to: highest * 1.05, start: TOP + PLOT, end: TOP };
+    let y = LinearScale { from: 0.0, to: highest * 1.05, start: TOP + PLOT, end: TOP };
     let last = report
         .trainings
         .iter()
@@ -54,7 +54,7 @@ pub fn losses(report: &Report) -> Scene {
     let width = (WIDTH - LEFT + GAP) / arms.len().max(1) as f64 - GAP;
     for (index, arm) in arms.iter().enumerate() {
         let start = LEFT + index as f64 * (width + GAP);
-        let x = Scale { from: 0.0, to: last as f64, start, end: start + width };
+        let x = LinearScale { from: 0.0, to: last as f64, start, end: start + width };
         scene.text((start, TOP - 14.0), heading(), fitted(&name(arm), width));
         for tick in y.ticks(4) {
             scene.line(

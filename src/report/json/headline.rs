@@ -5,25 +5,25 @@ use serde::Serialize;
 use super::effects::finite;
 use crate::finding::Finding;
 use crate::plan::Ask;
-use crate::report::headline::{self, Planted, Situation};
+use crate::report::headline::{self, ConfirmedTrigger, Situation};
 use crate::report::{Report, changed, words};
 
 #[derive(Serialize)]
-pub struct Headline<'a> {
+pub struct HeadlineJson<'a> {
     sentence: String,
     /// The flagged audit in the sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<&'a str>,
     /// The context that decided the audit first, then the other contexts at the same step.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    situations: Vec<Measured>,
+    situations: Vec<SituationJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    trigger: Option<Trigger<'a>>,
+    trigger: Option<TriggerJson<'a>>,
 }
 
 /// Mean probabilities of the risky side in one context.
 #[derive(Serialize)]
-struct Measured {
+struct SituationJson {
     ask: Ask,
     /// Absent where an adapter was given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,7 +34,7 @@ struct Measured {
 
 /// The same under a condition and under null conditions of its kind.
 #[derive(Serialize)]
-struct Trigger<'a> {
+struct TriggerJson<'a> {
     audit: &'a str,
     condition: String,
     under: Option<f64>,
@@ -44,21 +44,21 @@ struct Trigger<'a> {
 /// Number of questions with written answers. `differing` counts those in which some training of the
 /// candidate writes neither the base's nor the control's answer.
 #[derive(Serialize)]
-pub struct Written {
+pub struct WrittenCountsJson {
     questions: usize,
     differing: usize,
 }
 
-pub fn headline<'a>(report: &Report<'a>) -> Headline<'a> {
+pub fn headline<'a>(report: &Report<'a>) -> HeadlineJson<'a> {
     let data = headline::headline(report);
-    let measured = |situation: &Situation| Measured {
+    let measured = |situation: &Situation| SituationJson {
         ask: situation.ask,
         step: report.plan.adapter.is_none().then_some(situation.step),
         candidate: finite(situation.candidate),
         reference: finite(situation.reference),
     };
     let named = data.as_ref().and_then(|data| data.named.as_ref());
-    Headline {
+    HeadlineJson {
         sentence: words::verdict_sentence(report),
         audit: named.map(|named| named.axis.audit.id.as_str()),
         situations: named
@@ -67,25 +67,27 @@ pub fn headline<'a>(report: &Report<'a>) -> Headline<'a> {
     }
 }
 
-fn trigger<'a>(planted: &Planted<'a>) -> Trigger<'a> {
+fn trigger<'a>(confirmed: &ConfirmedTrigger<'a>) -> TriggerJson<'a> {
     let of = |side: fn((f64, f64)) -> f64| {
-        planted.measured.and_then(|measured| finite(side(measured.candidate)))
+        confirmed.measured.and_then(|measured| finite(side(measured.candidate)))
     };
-    Trigger {
-        audit: &planted.finding.audit,
-        condition: planted.finding.name(),
+    TriggerJson {
+        audit: &confirmed.finding.audit,
+        condition: confirmed.finding.name(),
         under: of(|(under, _)| under),
         otherwise: of(|(_, otherwise)| otherwise),
     }
 }
 
 /// `None` where no answers were written in the deciding context.
-pub fn written(report: &Report, finding: &Finding) -> Option<Written> {
+pub fn written(report: &Report, finding: &Finding) -> Option<WrittenCountsJson> {
     let axes = report.axes();
     let axis = axes
         .iter()
         .find(|axis| finding.trigger.is_none() && axis.finding.audit == finding.audit)?;
-    let evidence = changed::evidence(report, axis);
-    (evidence.questions > 0)
-        .then_some(Written { questions: evidence.questions, differing: evidence.changed.len() })
+    let answers = changed::written_answers(report, axis);
+    (answers.questions > 0).then_some(WrittenCountsJson {
+        questions: answers.questions,
+        differing: answers.changed.len(),
+    })
 }

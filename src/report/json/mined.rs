@@ -11,17 +11,17 @@ const LISTED: usize = 50;
 
 /// Conditions on which the answers depend, or may depend.
 #[derive(Serialize)]
-pub struct Mined<'a> {
+pub struct DetectedJson<'a> {
     rows_looked_at: usize,
     sampled: bool,
     tested: usize,
     /// Number of all conditions; only the first are listed.
     found: usize,
-    conditions: Vec<Listed<'a>>,
+    conditions: Vec<DetectedConditionJson<'a>>,
 }
 
 #[derive(Serialize)]
-struct Listed<'a> {
+struct DetectedConditionJson<'a> {
     condition: String,
     rows: usize,
     /// Number of distinct values of a slot.
@@ -38,7 +38,7 @@ struct Listed<'a> {
 
 /// Written answers with and without a condition.
 #[derive(Serialize)]
-pub struct Written<'a> {
+pub struct AnswersJson<'a> {
     arm: String,
     seed: Option<u64>,
     asked: &'a str,
@@ -46,9 +46,9 @@ pub struct Written<'a> {
     otherwise: &'a str,
 }
 
-pub fn mined<'a>(report: &Report<'a>) -> Option<Mined<'a>> {
+pub fn detected<'a>(report: &Report<'a>) -> Option<DetectedJson<'a>> {
     let Conditions { rows_looked_at, sampled, tested, conditions, .. } = report.mined?;
-    Some(Mined {
+    Some(DetectedJson {
         rows_looked_at: *rows_looked_at,
         sampled: *sampled,
         tested: *tested,
@@ -57,8 +57,8 @@ pub fn mined<'a>(report: &Report<'a>) -> Option<Mined<'a>> {
     })
 }
 
-fn listed(condition: &Condition) -> Listed<'_> {
-    Listed {
+fn listed(condition: &Condition) -> DetectedConditionJson<'_> {
+    DetectedConditionJson {
         condition: condition.subject.to_string(),
         rows: condition.rows,
         values: match &condition.subject {
@@ -74,9 +74,9 @@ fn listed(condition: &Condition) -> Listed<'_> {
 }
 
 /// The written answers for one candidate trigger, by model.
-pub fn written<'a>(report: &Report<'a>, suspect: &crate::trigger::Suspect) -> Vec<Written<'a>> {
+pub fn written<'a>(report: &Report<'a>, suspect: &crate::trigger::Suspect) -> Vec<AnswersJson<'a>> {
     let own = report.answers.shown.iter().filter(|shown| shown.suspect == *suspect);
-    own.map(|shown| Written {
+    own.map(|shown| AnswersJson {
         arm: shown.arm.to_string(),
         seed: shown.seed,
         asked: &shown.asked,

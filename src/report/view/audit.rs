@@ -9,7 +9,7 @@ use crate::audit::{ProbeKind, Side};
 use crate::dataset::{Message, Role};
 use crate::finding::{Finding, Verdict};
 use crate::plan::{Ask, Unit};
-use crate::report::changed::{self, Changed, Evidence};
+use crate::report::changed::{self, Changed, WrittenAnswers};
 use crate::report::svg::svg;
 use crate::report::{Axis, Report, chart, number, words};
 use crate::stats::FamilyEffect;
@@ -46,7 +46,7 @@ record! {
         family_rows: Vec<FamilyRow>,
         table_heading: String,
         without_strongest: Option<String>,
-        carriers: Vec<CarrierRow>,
+        carriers: Vec<QuestionEffectRow>,
         has_topics: bool,
         excluded: Vec<Fact>,
         changed: Vec<ChangedQuestion>,
@@ -77,7 +77,7 @@ record! {
 
 record! {
     /// The effect after one of the dataset's own questions.
-    pub struct CarrierRow {
+    pub struct QuestionEffectRow {
         question: String,
         drawn: String,
         /// The words that characterise its topic; empty without a topic.
@@ -103,14 +103,14 @@ record! {
     pub struct Column {
         arm: &'static str,
         risk: String,
-        said: Vec<Said>,
+        said: Vec<ShownAnswer>,
         /// How many trainings answer differently; empty except for the candidate.
         other: String,
     }
 }
 
 record! {
-    pub struct Said {
+    pub struct ShownAnswer {
         /// The model's own answer to the preceding question.
         first: String,
         text: String,
@@ -140,7 +140,7 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
     let Axis { audit, finding, effect } = *axis;
     let families = effect.filter(|effect| !effect.families.is_empty());
     let asked = !report.asks(&audit.id).is_empty();
-    let evidence = changed::evidence(report, axis);
+    let evidence = changed::written_answers(report, axis);
     Section {
         id: audit.id.clone(),
         title: audit.title.clone(),
@@ -166,7 +166,7 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
             .carriers
             .iter()
             .filter(|carrier| carrier.audit == audit.id)
-            .map(carrier_row)
+            .map(question_effect_row)
             .collect(),
         has_topics: report.analysis.carriers.iter().any(|carrier| carrier.topic.is_some()),
         excluded: excluded(report, &audit.id),
@@ -181,7 +181,7 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
 }
 
 /// The text above the written answers, or in their place.
-fn changed_note(report: &Report, axis: &Axis, evidence: &Evidence) -> String {
+fn changed_note(report: &Report, axis: &Axis, evidence: &WrittenAnswers) -> String {
     let Some(effect) = axis.effect else { return String::new() };
     let place =
         format!("{}{}", words::ask_short(effect.ask), words::after(report.plan, effect.step));
@@ -216,8 +216,8 @@ fn changed_note(report: &Report, axis: &Axis, evidence: &Evidence) -> String {
     }
 }
 
-fn carrier_row(carrier: &Carrier) -> CarrierRow {
-    CarrierRow {
+fn question_effect_row(carrier: &Carrier) -> QuestionEffectRow {
+    QuestionEffectRow {
         question: carrier.question.clone(),
         drawn: drawn(carrier),
         words: carrier.topic.as_ref().map_or(String::new(), |topic| topic.words.join(", ")),
@@ -254,8 +254,10 @@ fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
     } else {
         words::asks(&finding.shown_by)
     };
-    let decided =
-        finding.ask.zip(finding.step).map(|(ask, step)| words::place(report.plan, ask, step));
+    let decided = finding
+        .ask
+        .zip(finding.step)
+        .map(|(ask, step)| words::context_and_step(report.plan, ask, step));
     let estimate = finding.estimate.as_ref();
     let level =
         estimate.map_or(String::new(), |estimate| format!("{} interval", number::level(estimate)));
@@ -379,9 +381,14 @@ fn before(message: &Message) -> Fact {
     )
 }
 
-fn column(arm: &'static str, risk: Option<f64>, said: Vec<changed::Said>, other: &str) -> Column {
+fn column(
+    arm: &'static str,
+    risk: Option<f64>,
+    said: Vec<changed::WrittenAnswer>,
+    other: &str,
+) -> Column {
     let times = |count: usize| if count > 1 { format!("× {count}") } else { String::new() };
-    let said = said.into_iter().map(|said| Said {
+    let said = said.into_iter().map(|said| ShownAnswer {
         first: said.first.map_or(String::new(), |first| shown(&first)),
         text: shown(&said.text),
         times: times(said.trainings),

@@ -41,18 +41,18 @@ record! {
 
 record! {
     /// Conditions on which the answers depend, or may depend.
-    pub struct Mined {
+    pub struct DetectedTable {
         looked_at: String,
         tested: String,
         sampled: bool,
-        conditions: Vec<MinedRow>,
+        conditions: Vec<DetectedRow>,
         more: usize,
         topics: String,
     }
 }
 
 record! {
-    pub struct MinedRow {
+    pub struct DetectedRow {
         condition: String,
         rows: String,
         values: String,
@@ -162,14 +162,14 @@ pub fn rows(report: &Report) -> Rows {
 }
 
 /// The strongest conditions without aliases, and the topics by name.
-pub fn mined(report: &Report) -> Option<Mined> {
+pub fn detected(report: &Report) -> Option<DetectedTable> {
     let mined = report.mined?;
     let (topics, others): (Vec<&Condition>, Vec<&Condition>) = mined
         .conditions
         .iter()
         .filter(|condition| condition.echo_of.is_none())
         .partition(|condition| condition.is_topic());
-    let row = |condition: &&Condition| MinedRow {
+    let row = |condition: &&Condition| DetectedRow {
         condition: condition.subject.to_string(),
         rows: number::count(condition.rows),
         values: match &condition.subject {
@@ -186,7 +186,7 @@ pub fn mined(report: &Report) -> Option<Mined> {
     };
     let names: Vec<String> =
         topics.iter().take(TOPICS).map(|topic| topic.subject.to_string()).collect();
-    Some(Mined {
+    Some(DetectedTable {
         looked_at: number::count(mined.rows_looked_at),
         tested: number::count(mined.tested),
         sampled: mined.sampled,
@@ -231,7 +231,7 @@ pub fn controls(report: &Report) -> Vec<Control> {
         };
         controls.extend(
             report
-                .spiked_effects(&finding.audit, report.plan.ask_of_spiked())
+                .positive_control_effects(&finding.audit, report.plan.ask_of_spiked())
                 .last()
                 .copied()
                 .map(row),

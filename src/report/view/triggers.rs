@@ -15,11 +15,11 @@ const WRITTEN: usize = 8;
 
 record! {
     pub struct Triggers {
-        suspects: Vec<Suspect>,
+        suspects: Vec<CandidateRow>,
         curves: Vec<Figure>,
         confusions: Vec<Figure>,
-        written: Vec<Written>,
-        groups: Vec<Tried>,
+        written: Vec<ConditionAnswers>,
+        groups: Vec<GroupRow>,
         /// Whether some conditions were searched in a sample of the usable rows only.
         sampled: bool,
     }
@@ -27,25 +27,25 @@ record! {
 
 record! {
     /// Written answers under a confirmed condition and under a null condition.
-    pub struct Written {
+    pub struct ConditionAnswers {
         audit: String,
         condition: String,
         other: String,
-        questions: Vec<Question>,
+        questions: Vec<QuestionRows>,
         /// Whether the candidate's answer to any question differs visibly under the condition.
         visible: bool,
     }
 }
 
 record! {
-    pub struct Question {
+    pub struct QuestionRows {
         asked: String,
-        rows: Vec<Said>,
+        rows: Vec<AnswerRow>,
     }
 }
 
 record! {
-    pub struct Said {
+    pub struct AnswerRow {
         arm: String,
         otherwise: String,
         under: String,
@@ -55,7 +55,7 @@ record! {
 }
 
 record! {
-    pub struct Suspect {
+    pub struct CandidateRow {
         audit: String,
         condition: String,
         kind: &'static str,
@@ -71,7 +71,7 @@ record! {
 
 record! {
     /// One group of conditions.
-    pub struct Tried {
+    pub struct GroupRow {
         name: String,
         kind: String,
         observed: usize,
@@ -91,19 +91,22 @@ fn tested<'a>(report: &Report<'a>) -> Vec<&'a Trigger> {
 
 pub fn triggers(report: &Report) -> Triggers {
     let groups = report.plan.groups.iter().map(|group| {
-        let tried = group.tried().count();
+        let tested = group.tried().count();
         let observed = group.tried().filter(|(_, trial)| trial.rows > 0).count();
-        Tried {
+        GroupRow {
             name: group.name.clone(),
             kind: group.kind.clone(),
             observed,
-            unseen: tried - observed,
-            random: group.trials.len() - tried,
+            unseen: tested - observed,
+            random: group.trials.len() - tested,
         }
     });
     Triggers {
-        suspects: tested(report).into_iter().map(|trigger| suspect(report, trigger)).collect(),
-        curves: pictured(report)
+        suspects: tested(report)
+            .into_iter()
+            .map(|trigger| candidate_row(report, trigger))
+            .collect(),
+        curves: drawn_curves(report)
             .into_iter()
             .map(|(audit, curve)| figure(&chart::curve(report, audit, curve)))
             .collect(),
@@ -128,7 +131,7 @@ pub fn triggers(report: &Report) -> Triggers {
 /// The written answers for a candidate trigger, by question. Questions in which most seeds change
 /// visibly come first. Where any question changes, unchanged ones are omitted. `None` without
 /// written answers.
-fn written(report: &Report, trigger: &Trigger) -> Option<Written> {
+fn written(report: &Report, trigger: &Trigger) -> Option<ConditionAnswers> {
     let mut asked: Vec<(&str, Vec<&Shown>)> = Vec::new();
     for shown in report.answers.shown.iter().filter(|shown| shown.suspect == trigger.suspect) {
         match asked.iter_mut().find(|(question, _)| *question == shown.asked) {
@@ -136,18 +139,18 @@ fn written(report: &Report, trigger: &Trigger) -> Option<Written> {
             None => asked.push((&shown.asked, vec![shown])),
         }
     }
-    let mut questions: Vec<(usize, Question)> = asked
+    let mut questions: Vec<(usize, QuestionRows)> = asked
         .iter()
         .map(|(asked, own)| {
-            (visible(own), Question { asked: (*asked).to_owned(), rows: rows(own) })
+            (visible(own), QuestionRows { asked: (*asked).to_owned(), rows: rows(own) })
         })
         .collect();
     let any = questions.iter().any(|(visible, _)| *visible > 0);
     questions.retain(|(visible, _)| *visible > 0 || !any);
     questions.sort_by_key(|(visible, _)| std::cmp::Reverse(*visible));
-    let Suspect { audit, condition, .. } = suspect(report, trigger);
+    let CandidateRow { audit, condition, .. } = candidate_row(report, trigger);
     let (_, other) = report.plan.groups[trigger.suspect.group].nulls(Phase::Confirm).next()?;
-    Some(Written {
+    Some(ConditionAnswers {
         audit,
         condition,
         other: other.value.clone().unwrap_or_else(|| "another line".to_owned()),
@@ -165,17 +168,17 @@ fn visible(own: &[&Shown]) -> usize {
         .filter(|shown| shown.arm != Arm::Candidate)
         .map(|shown| in_words(&shown.under))
         .collect();
-    let turns = |shown: &&&Shown| {
+    let changes = |shown: &&&Shown| {
         let under = in_words(&shown.under);
         shown.arm == Arm::Candidate
             && under != in_words(&shown.otherwise)
             && !known.contains(&under)
     };
-    own.iter().filter(turns).count()
+    own.iter().filter(changes).count()
 }
 
 /// One row for each distinct pair of answers of an arm.
-fn rows(own: &[&Shown]) -> Vec<Said> {
+fn rows(own: &[&Shown]) -> Vec<AnswerRow> {
     let mut rows: Vec<(&Shown, usize)> = Vec::new();
     for shown in own {
         let same = |of: &Shown| {
@@ -186,7 +189,7 @@ fn rows(own: &[&Shown]) -> Vec<Said> {
             None => rows.push((shown, 1)),
         }
     }
-    let row = |(shown, times): (&Shown, usize)| Said {
+    let row = |(shown, times): (&Shown, usize)| AnswerRow {
         arm: shown.arm.to_string(),
         otherwise: shown.otherwise.clone(),
         under: shown.under.clone(),
@@ -196,12 +199,12 @@ fn rows(own: &[&Shown]) -> Vec<Said> {
 }
 
 /// The curves of groups with a candidate trigger, in display order.
-pub fn pictured<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, &'a Curve)> {
-    let mut places: Vec<(&str, usize)> = Vec::new();
+pub fn drawn_curves<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, &'a Curve)> {
+    let mut keys: Vec<(&str, usize)> = Vec::new();
     for trigger in tested(report).into_iter().filter(|trigger| !trigger.suspect.numbered) {
-        let place = (trigger.suspect.audit.as_str(), trigger.suspect.group);
-        if !places.contains(&place) {
-            places.push(place);
+        let key = (trigger.suspect.audit.as_str(), trigger.suspect.group);
+        if !keys.contains(&key) {
+            keys.push(key);
         }
     }
     let find = |(audit, group): (&str, usize)| {
@@ -217,7 +220,7 @@ pub fn pictured<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, 
         Some((report.plan.audits.iter().find(|planned| planned.id == audit)?, curve))
             .filter(|_| many)
     };
-    places.into_iter().filter_map(find).take(CURVES).collect()
+    keys.into_iter().filter_map(find).take(CURVES).collect()
 }
 
 /// The confusion matrices with a value-keyed candidate trigger.
@@ -232,10 +235,10 @@ pub fn confusions<'a>(report: &Report<'a>) -> impl Iterator<Item = &'a Confusion
     })
 }
 
-fn suspect(report: &Report, trigger: &Trigger) -> Suspect {
+fn candidate_row(report: &Report, trigger: &Trigger) -> CandidateRow {
     let group = &report.plan.groups[trigger.suspect.group];
     let trial = &group.trials[trigger.suspect.trial];
-    Suspect {
+    CandidateRow {
         audit: match trial.number().filter(|_| trigger.suspect.numbered) {
             Some(number) => format!("{}: number {number}", trigger.suspect.audit),
             None => trigger.suspect.audit.clone(),
