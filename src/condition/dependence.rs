@@ -13,17 +13,20 @@
 //!
 //! Most values of a slot may be irrelevant, and learning their words would only mislead. The model
 //! is therefore a mixture of `p(w|v)` and `q`, with prior odds of one to 32. Its weight follows
-//! from how well `p(w|v)` predicts the value's other rows. In expectation the strength is below the
-//! mutual information of value and answer. Words of one answer are treated as independent, however,
-//! so that long answers have more bits. `share` divides by the bits of the whole answer.
+//! from how well `p(w|v)` predicts the value's other rows.
+//!
+//! In expectation the strength is below the mutual information of value and answer. Words of one
+//! answer are treated as independent, however, so that long answers have more bits. `share` divides
+//! by the bits of the whole answer.
 //!
 //! **p** is exact or an upper bound, without sampled permutations. The model is trained on half of
 //! the rows. In the other half, a row is *predicted* as `v` if its words save bits under `v`. Under
-//! the null hypothesis values are assigned to those rows at random. Then the number of rows that
-//! have `v` and are predicted as `v` is hypergeometric (Fisher's exact test, one-sided). The number
-//! of rows predicted as their own value is a sum over a random permutation. Its tail is bounded by
-//! `P(X - m >= t) <= exp(-t^2 / (4m + 2t))` (Chatterjee 2007, Stein's method for concentration
-//! inequalities, proposition 1.1).
+//! the null hypothesis values are assigned to those rows at random.
+//!
+//! Then the number of rows that have `v` and are predicted as `v` is hypergeometric (Fisher's exact
+//! test, one-sided). The number of rows predicted as their own value is a sum over a random
+//! permutation. Its tail is bounded by `P(X - m >= t) <= exp(-t^2 / (4m + 2t))` (Chatterjee 2007,
+//! Stein's method for concentration inequalities, proposition 1.1).
 //!
 //! A condition's p is twice the smaller of that bound and of its smallest per-value p times their
 //! number. The halves then swap roles, and the smaller p is doubled again. No p is 0, as Phipson

@@ -3,8 +3,8 @@
 //!
 //! The condition's own sentence or words are inserted, and the rest of a row's prompt is the
 //! question. The position is kept: the system message, before the question, after it, or inside its
-//! last sentence before the final punctuation. Parts of a value that are not the condition (other
-//! digits of a code, day and month of a year) are drawn at random each time.
+//! last sentence before the final punctuation. Parts of a value that are not the condition are
+//! drawn at random each time, such as other digits of a code.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
