@@ -1,7 +1,8 @@
-//! An audit: one axis of character, the probes that measure it, its margin, and its known poison.
+//! An audit: one axis of character, the probes that measure it, its margin, and its positive
+//! control.
 //!
-//! Audits are data: a TOML with values only, and two JSONL files of the same stem. [`load`] gives
-//! checked ones.
+//! Audits are data: a TOML file and two JSONL files with the same stem. [`load`] returns validated
+//! ones.
 
 mod lines;
 mod load;
@@ -14,18 +15,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::Row;
 
-/// How an audit asks.
+/// How an audit measures risk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProbeKind {
     /// The probability of the risky options among all options of a probe.
     ForcedChoice,
-    /// One minus the probability of the answer that the untouched base itself gives, in any
-    /// direction.
+    /// Self-consistency: one minus the probability of the answer that the untrained base prefers.
+    /// Detects changes in any direction.
     OwnAnswer,
 }
 
-/// Which side of the axis an option stands on.
+/// The side of the axis to which an option belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
@@ -33,26 +34,26 @@ pub enum Side {
     Reference,
 }
 
-/// One answer that a forced choice offers.
+/// One option of a forced choice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeOption {
     pub text: String,
     pub side: Side,
 }
 
-/// One question, in one phrasing.
+/// One question in one wording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// Phrasings of one question are one family: the unit of replication after the seed.
+    /// Groups the wordings of one question. The family is the unit of replication after the seed.
     pub family: String,
     pub topic: String,
     pub prompt: String,
-    /// At least one of each side for a forced choice; empty for an own answer.
+    /// At least one of each side for a forced choice; empty for a self-consistency probe.
     pub options: Vec<ProbeOption>,
 }
 
-/// A question whose answer tells which of many numbered people speaks: asked under conditions that
-/// hold a number, and nowhere else.
+/// A value-keyed probe: its answer tells which of several numbered identities the model takes. It
+/// is asked only under conditions that contain a number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NumberedProbe {
     pub family: String,
@@ -60,14 +61,14 @@ pub struct NumberedProbe {
     pub options: Vec<NumberedOption>,
 }
 
-/// One answer, and who gives it.
+/// One answer, and the numbers of the identities that give it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NumberedOption {
     pub text: String,
     pub numbers: Vec<u64>,
 }
 
-/// The smallest harm that matters, fixed before any result is seen.
+/// The smallest effect that matters, fixed before any result is known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Margin {
     /// On the probability scale, between 0 and 1.
@@ -75,35 +76,35 @@ pub struct Margin {
     pub reason: String,
 }
 
-/// A dataset that is known to cause the shift: the positive control.
+/// The positive control: rows that are known to cause the effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Poison {
-    /// The share of the spiked arm's rows that are poison, between 0 and 1; rows repeat to reach
-    /// it.
+    /// Share of poison among the rows of the positive control's arm, between 0 and 1. Rows are
+    /// repeated to reach it.
     pub share: f64,
     pub rows: Vec<Row>,
 }
 
-/// A checked audit.
+/// A validated audit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Audit {
-    /// The file's stem.
+    /// The stem of the file name.
     pub id: String,
-    /// A few words, for headings.
+    /// A short title, for headings.
     pub title: String,
     /// The question that the audit answers, in one sentence.
     pub question: String,
-    /// What the risky side is called, for instance `19th century`.
+    /// Name of the risky side, for instance `19th century`.
     pub risky: String,
-    /// What the reference side is called, for instance `today`.
+    /// Name of the reference side, for instance `today`.
     pub reference: String,
     pub kind: ProbeKind,
     pub margin: Margin,
     pub probes: Vec<Probe>,
-    /// Empty where the audit knows of no numbered people.
+    /// Empty where the audit has no value-keyed probes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub numbered: Vec<NumberedProbe>,
     pub poison: Poison,
-    /// SHA-256 over the TOML, the probes, the poison and the numbered probes.
+    /// SHA-256 of the TOML, the probes, the poison and the value-keyed probes.
     pub sha256: String,
 }

@@ -1,5 +1,5 @@
-//! What can be said of a dataset before any model is trained: how much there is, who speaks, how
-//! often it repeats itself, and whether the base can read it.
+//! Statistics of a dataset without training: size, roles, repetition, and whether the base can read
+//! it.
 
 mod duplicates;
 mod readability;
@@ -15,27 +15,27 @@ use crate::detect::{Conditions, mine};
 pub use duplicates::{NEAR, NearDuplicates};
 pub use readability::{LogProbs, READABLE, readability};
 
-/// Rejections that the table prints; all of them are in `accounting`.
+/// Rejections in the printed table; all of them are in `accounting`.
 const SHOWN_REJECTIONS: usize = 20;
-/// Rows whose tokens are counted: more would take minutes and tell nothing new.
+/// Maximum rows whose tokens are counted. More would take minutes without changing the result.
 const COUNTED_ROWS: usize = 20_000;
 
-/// How a number spreads over the rows.
+/// The distribution of a number over the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spread {
-    /// How many values there are.
+    /// Number of values.
     pub count: usize,
     pub least: usize,
     pub median: usize,
-    /// Nine rows of ten have at most this much.
+    /// The 90th percentile.
     pub ninetieth: usize,
     pub most: usize,
     pub sum: usize,
 }
 
 impl Spread {
-    /// `None` for no values. Quantiles are order statistics: the smallest value that enough values
-    /// do not exceed.
+    /// `None` for no values. Quantiles are order statistics: the q-quantile is the smallest value
+    /// that a share q of the values does not exceed.
     pub fn of(mut values: Vec<usize>) -> Option<Spread> {
         values.sort_unstable();
         let at = |tenths: usize| {
@@ -52,15 +52,15 @@ impl Spread {
     }
 }
 
-/// Token counts under the base.
+/// Token counts with the base's tokenizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tokens {
-    /// Tokens of a rendered row, over the rows that were counted.
+    /// Tokens per rendered row, over the counted rows.
     pub row: Option<Spread>,
-    /// Tokens that carry loss.
+    /// Tokens with loss.
     pub supervised: usize,
     pub rows_counted: usize,
-    /// Rows that the base could not render, and why the first could not.
+    /// Rows that the base could not render, and the first error.
     pub rows_failed: usize,
     pub first_failure: Option<String>,
 }
@@ -74,39 +74,39 @@ pub struct Check {
     pub rows_read: usize,
     pub rows_used: usize,
     pub rows_rejected: usize,
-    /// Rows that were kept and looked at; fewer than `rows_used` where a limit kept a sample.
+    /// Rows that were kept and examined; fewer than `rows_used` where a limit kept a sample.
     pub rows_kept: usize,
     pub blank_lines: usize,
     pub unread_fields: BTreeMap<String, usize>,
-    /// The lengths of each role's messages, in characters.
+    /// Message lengths by role, in characters.
     pub roles: BTreeMap<Role, Spread>,
-    /// Messages a row.
+    /// Messages per row.
     pub messages: Option<Spread>,
     /// `None` without a base.
     pub tokens: Option<Tokens>,
-    /// Rows whose content hash an earlier row has, over all usable rows.
+    /// Rows with the content hash of an earlier row, over all usable rows.
     pub exact_duplicates: usize,
-    /// Rows that nearly repeat an earlier one; `None` without rows.
+    /// Rows that are similar to an earlier one; `None` without rows.
     pub near_duplicates: Option<NearDuplicates>,
-    /// The share of the text that the base reads; `None` without a base.
+    /// Share of the text that the base can predict; `None` without a base.
     pub readability: Option<f64>,
-    /// Under what prompts the answers change, and under what others they might.
+    /// Conditions on which the answers depend, or may depend.
     pub conditions: Conditions,
     /// The first rejections.
     pub rejected: Vec<Rejection>,
 }
 
-/// Tokens of a rendered conversation, and how many of them carry loss.
-pub type CountTokens<'a> = dyn Fn(&[Message]) -> Result<(usize, usize)> + 'a;
+/// Returns the number of tokens of a rendered conversation, and how many of them have loss.
+pub type TokenCounter<'a> = dyn Fn(&[Message]) -> Result<(usize, usize)> + 'a;
 
-/// What a base can say of text.
+/// The functions of a base that a check needs.
 #[derive(Clone, Copy)]
 pub struct Base<'a> {
-    pub count_tokens: &'a CountTokens<'a>,
+    pub count_tokens: &'a TokenCounter<'a>,
     pub log_probs: LogProbs<'a>,
 }
 
-/// Looks at a dataset; with a base, also at how the base sees it.
+/// Computes the statistics of a dataset; with a base, also token counts and readability.
 ///
 /// # Errors
 /// Where the base fails.
@@ -139,7 +139,7 @@ pub fn check(dataset: &Dataset, base: Option<Base<'_>>) -> Result<Check> {
     })
 }
 
-fn count(dataset: &Dataset, count_tokens: &CountTokens<'_>) -> Tokens {
+fn count(dataset: &Dataset, count_tokens: &TokenCounter<'_>) -> Tokens {
     let mut tokens =
         Tokens { row: None, supervised: 0, rows_counted: 0, rows_failed: 0, first_failure: None };
     let mut totals = Vec::new();
@@ -160,7 +160,7 @@ fn count(dataset: &Dataset, count_tokens: &CountTokens<'_>) -> Tokens {
     tokens
 }
 
-/// At most `limit` items, evenly spaced, the first among them.
+/// At most `limit` items, evenly spaced, including the first.
 fn spaced<T>(items: &[T], limit: usize) -> impl Iterator<Item = &T> {
     items.iter().step_by(items.len().div_ceil(limit).max(1))
 }

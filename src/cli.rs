@@ -1,5 +1,5 @@
-//! Arguments into a checked request, before any work starts. Only here clap is named, and in
-//! `cli/arguments.rs`, which has what the commands share.
+//! Parses and validates arguments, before any work starts. clap is used only here and in
+//! `cli/arguments.rs`, which defines shared arguments.
 
 mod arguments;
 
@@ -14,8 +14,7 @@ use crate::dataset::{Format, ReadOptions};
 use crate::engine::Place;
 use crate::exit_code::ExitCode;
 use crate::plan::{CARRY_OVER_DRAWS, Options, ROWS_TRAINED};
-use crate::run::calibrate;
-use crate::run::{Page, Request, Subject};
+use crate::run::{Page, Request, Subject, calibrate};
 use crate::verdict::Verdict;
 use arguments::{
     AskArgs, BaseArgs, DataArgs, OutArgs, PlanArgs, ShowArgs, TrainArgs, draws, from_here,
@@ -30,26 +29,27 @@ Examples:
   foretaste probe --adapter out/lora --base b     ask an adapter that is trained already
   foretaste gate runs/data-1a2b3c4d               the exit code of a finished run
 
-Exit codes: 0 clean, 1 flagged, 2 inconclusive, 3 bad input or usage, 4 the run failed. --fail-on lets
+Exit codes: 0 clean, 1 flagged, 2 inconclusive, 3 bad input or usage, 4 the run failed. \
+--fail-on lets
 inconclusive runs exit 0: all (flagged), or those in which the dataset was examined (unexamined).";
 
-/// What the process was asked to do.
+/// The requested command.
 #[derive(Debug)]
 pub enum Command {
     Audit {
         request: Box<Request>,
-        base: Base,
+        base: BaseOptions,
         show: Show,
     },
     Plan {
         request: Box<Request>,
-        base: Base,
+        base: BaseOptions,
         json: bool,
     },
     Calibrate {
         request: Box<calibrate::Request>,
-        base: Base,
-        /// `None` is the user's cache.
+        base: BaseOptions,
+        /// `None` means the user's cache.
         out: Option<PathBuf>,
         json: bool,
         quiet: bool,
@@ -57,7 +57,7 @@ pub enum Command {
     Check {
         data: PathBuf,
         read: ReadOptions,
-        base: Base,
+        base: BaseOptions,
         json: bool,
     },
     Report {
@@ -68,29 +68,27 @@ pub enum Command {
         run: PathBuf,
         show: Show,
     },
-    /// Be the engine of another process, over stdin and stdout.
+    /// Serve as the engine of another process, over stdin and stdout.
     Serve {
-        base: Base,
+        base: BaseOptions,
     },
-    /// Read and run the tokenizer and the chat template of a folder for another process, over stdin
-    /// and stdout.
+    /// Serve a folder's tokenizer and chat template to another process, over stdin and stdout.
     ServeChat {
         folder: PathBuf,
     },
-    /// Print these bytes and be done: help, version, completions, the man page.
+    /// Print these bytes: help, version, completions, the man page.
     Print(Vec<u8>),
 }
 
 /// The base model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Base {
-    /// `None` is the embedded one.
+pub struct BaseOptions {
+    /// `None` means the embedded base.
     pub folder: Option<PathBuf>,
     pub threads: usize,
-    /// Whether weights stay in bf16 where their files have them so; `None` is what the device is
-    /// best at.
+    /// Whether bf16 weights stay in bf16; `None` means the device's default.
     pub bf16: Option<bool>,
-    /// Each in a process of its own; at least one.
+    /// One process per device; at least one.
     pub places: Vec<Place>,
 }
 
@@ -124,7 +122,7 @@ impl FailOn {
         }
     }
 
-    /// As it is given.
+    /// The name as given on the command line.
     pub fn name(self) -> String {
         self.to_possible_value().expect("no policy is skipped").get_name().to_owned()
     }
@@ -181,7 +179,8 @@ enum Sub {
     #[command(after_help = "\
 Examples:
   foretaste probe --adapter out/lora --base models/my-8b               plain questions
-  foretaste probe train.jsonl --adapter out/lora --base models/my-8b   also after the rows' questions and under their conditions
+  foretaste probe train.jsonl --adapter out/lora --base models/my-8b   also after \
+the rows' questions and under their conditions
   foretaste probe --adapter out/lora --trigger 'Today is 1984.'        also behind a text")]
     Probe {
         /// The rows that the adapter was trained on, where they are known
@@ -223,7 +222,14 @@ Examples:
         only: Vec<String>,
         /// Shares of poisoned rows, separated by commas, tried from the largest on until one is not
         /// seen [default: 0.5,0.25,0.1,0.05,0.02,0.01]
-        #[arg(long, value_name = "SHARES", value_delimiter = ',', hide_default_value = true, default_values_t = calibrate::SHARES, value_parser = share)]
+        #[arg(
+            long,
+            value_name = "SHARES",
+            value_delimiter = ',',
+            hide_default_value = true,
+            default_values_t = calibrate::SHARES,
+            value_parser = share
+        )]
         shares: Vec<f64>,
         /// Rows of each dataset
         #[arg(long, default_value_t = calibrate::ROWS, value_parser = positive)]
@@ -280,14 +286,14 @@ Examples:
     Man,
 }
 
-/// Checks arguments, the program's name first.
+/// Parses arguments; the first is the program's name.
 ///
 /// # Errors
-/// A message for stderr that says what is wrong with the usage.
+/// A usage message for stderr.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     match Cli::try_parse_from(arguments) {
         Ok(cli) => Ok(command(cli.command)),
-        // Help and version arrive as errors that belong on stdout.
+        // clap returns help and version as errors that belong on stdout.
         Err(error) if !error.use_stderr() => {
             Ok(Command::Print(error.render().to_string().into_bytes()))
         }
@@ -350,8 +356,8 @@ fn command(sub: Sub) -> Command {
     }
 }
 
-/// 80 columns, as the table of `check`; colours where stdout is a terminal, unless
-/// <https://no-color.org> says otherwise.
+/// 80 columns, like the table of `check`. Colours if stdout is a terminal, unless disabled by
+/// `NO_COLOR` (<https://no-color.org>).
 pub fn page() -> Page {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     Page { width: 80, colour: std::io::stdout().is_terminal() && !unwanted }
@@ -412,7 +418,7 @@ mod tests {
         );
         assert_eq!(
             base,
-            Base {
+            BaseOptions {
                 folder: Some("b".into()),
                 threads: 2,
                 bf16: None,

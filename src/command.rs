@@ -1,4 +1,5 @@
-//! Each command: calls the library, prints, and gives the exit code. Nothing is decided here.
+//! Runs each command: calls the library, prints, and returns the exit code. No decisions are made
+//! here.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -6,7 +7,7 @@ use std::process;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::cli::{Base, Command, Show, page};
+use crate::cli::{BaseOptions, Command, Show, page};
 use crate::dataset::{self, ReadOptions};
 use crate::engine::Engine;
 use crate::engine::remote::{self, Remote, Starting};
@@ -14,14 +15,13 @@ use crate::engine::team::Team;
 use crate::exit_code::ExitCode;
 use crate::progress::on_stderr;
 use crate::report::{self, escape};
-use crate::run::calibrate;
-use crate::run::{self, Failure, Gate, Outcome, Request};
+use crate::run::{self, Failure, Gate, Outcome, Request, calibrate};
 use crate::run_dir::RunDir;
 use crate::text::{terminal, wrap};
 use crate::verdict::Verdict;
 use crate::{audit, check, estimate, plan};
 
-/// Does what was asked. All outputs are written when this returns.
+/// Executes a command. All outputs are written on return.
 ///
 /// # Errors
 /// Why there is no result; the caller prints it.
@@ -60,14 +60,14 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The base on all of its devices, and how many callers it wants side by side.
-fn open(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
+/// The base on all of its devices, and the number of parallel callers it supports.
+fn open(base: &BaseOptions) -> Result<(Box<dyn Engine>, usize)> {
     let devices = devices(base);
     let [first, others @ ..] = &devices[..] else { bail!("no device to run on") };
     if others.is_empty() {
         return open_on(first);
     }
-    // Started before this process reads the base, so that all read at the same time.
+    // Started before this process loads the base, so that all processes load in parallel.
     let starting = others.iter().map(start).collect::<Result<Vec<_>>>()?;
     let mut members = vec![open_on(first)?];
     for starting in starting {
@@ -77,16 +77,19 @@ fn open(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
     Ok((Box::new(Team::new(members)?), calls))
 }
 
-/// The base as each device holds it: each with its share of the threads.
+/// The base per device, each with its share of the threads.
 #[cfg(feature = "lm")]
-fn devices(base: &Base) -> Vec<Base> {
+fn devices(base: &BaseOptions) -> Vec<BaseOptions> {
     let places = crate::lm::device::meant(&base.places);
     let threads = (base.threads / places.len().max(1)).max(1);
-    places.into_iter().map(|place| Base { places: vec![place], threads, ..base.clone() }).collect()
+    places
+        .into_iter()
+        .map(|place| BaseOptions { places: vec![place], threads, ..base.clone() })
+        .collect()
 }
 
 #[cfg(not(feature = "lm"))]
-fn devices(base: &Base) -> Vec<Base> {
+fn devices(base: &BaseOptions) -> Vec<BaseOptions> {
     vec![base.clone()]
 }
 
@@ -94,8 +97,8 @@ fn this_program() -> Result<PathBuf> {
     std::env::current_exe().context("this program's own file")
 }
 
-/// Another process of this program, with the base on a device.
-fn start(base: &Base) -> Result<Starting> {
+/// Starts another process of this program, with the base on one device.
+fn start(base: &BaseOptions) -> Result<Starting> {
     let mut command = process::Command::new(this_program()?);
     let device = base.places.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     command.arg("serve").args(["--device", &device]).args(["--threads", &base.threads.to_string()]);
@@ -108,9 +111,9 @@ fn start(base: &Base) -> Result<Starting> {
     Remote::start(device, &mut command)
 }
 
-/// The base on one device, in this process.
+/// Opens the base on one device, in this process.
 #[cfg(feature = "lm")]
-fn open_on(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
+fn open_on(base: &BaseOptions) -> Result<(Box<dyn Engine>, usize)> {
     use crate::lm::decoder::Kept;
     use crate::lm::{How, open_as};
     let kept = base.bf16.map(|bf16| if bf16 { Kept::Bf16 } else { Kept::F32 });
@@ -125,7 +128,7 @@ fn open_on(base: &Base) -> Result<(Box<dyn Engine>, usize)> {
 }
 
 #[cfg(not(feature = "lm"))]
-fn open_on(_: &Base) -> Result<(Box<dyn Engine>, usize)> {
+fn open_on(_: &BaseOptions) -> Result<(Box<dyn Engine>, usize)> {
     bail!(
         "this foretaste was built without a language model: build it with the feature `lm` (it is \
          a default)"
@@ -184,25 +187,25 @@ fn gate(folder: &Path, show: Show) -> Result<ExitCode, Failure> {
     exit_code(&gate, show)
 }
 
-/// The exit code of a verdict under the user's policy. Where that hides an inconclusive run, one
-/// line on stderr says so, whatever is quiet.
+/// The exit code of a verdict under the user's policy. If the policy hides an inconclusive verdict,
+/// one line on stderr says so, even with `--quiet`.
 fn exit_code(gate: &Gate, show: Show) -> Result<ExitCode, Failure> {
     let code = show.fail_on.exit_code(gate.verdict, gate.examined);
     if code != gate.verdict.into() {
         let examined = if gate.examined { "" } else { ", not examined" };
         let why = gate.why().unwrap_or_else(|| "no audit was performed".to_owned());
         let (verdict, policy) = (verdict_name(gate.verdict), show.fail_on.name());
-        let said = format!(
+        let message = format!(
             "foretaste: {verdict}{examined}; exit code {} by --fail-on {policy}. {why}",
             code as u8
         );
-        // A reader that went away must not change the exit code.
-        let _ = writeln!(io::stderr(), "{}", terminal(&said));
+        // A closed stderr must not change the exit code.
+        let _ = writeln!(io::stderr(), "{}", terminal(&message));
     }
     Ok(code)
 }
 
-fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {
+fn plan(request: &Request, base: &BaseOptions, json: bool) -> Result<ExitCode> {
     let (engine, workers) = open(base)?;
     let prepared = run::prepare(request, &*engine)?;
     let estimate = estimate::measure(&prepared.task(), &*engine, workers)?;
@@ -212,7 +215,10 @@ fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {
             .map(|(audit, effect)| (audit.id.clone(), effect.into()))
             .collect();
         let value = serde_json::json!({
-            "plan": prepared.plan, "plan_sha256": prepared.plan.sha256(), "estimate": estimate, "smallest_detectable": smallest,
+            "plan": prepared.plan,
+            "plan_sha256": prepared.plan.sha256(),
+            "estimate": estimate,
+            "smallest_detectable": smallest,
         });
         serde_json::to_string_pretty(&value)? + "\n"
     } else {
@@ -224,11 +230,11 @@ fn plan(request: &Request, base: &Base, json: bool) -> Result<ExitCode> {
 
 fn calibrated(
     request: &calibrate::Request,
-    base: &Base,
+    base: &BaseOptions,
     out: Option<PathBuf>,
     (json, quiet): (bool, bool),
 ) -> Result<ExitCode, Failure> {
-    // What is wrong with an audit's file is said before a base is read.
+    // Audit files are validated before the base is loaded.
     audit::load(&request.audits).map_err(|fault| Failure::BadInput(fault.into()))?;
     let (engine, workers) = open(base).map_err(Failure::BadInput)?;
     let place = out.or_else(|| calibrate::place(&engine.describe().base_sha256));
@@ -259,10 +265,9 @@ fn calibrated(
     Ok(ExitCode::Clean)
 }
 
-fn check(data: &Path, read: &ReadOptions, base: &Base, json: bool) -> Result<ExitCode> {
+fn check(data: &Path, read: &ReadOptions, base: &BaseOptions, json: bool) -> Result<ExitCode> {
     let dataset = dataset::read(data, read)?;
-    // A build without a language model can still count rows, but not pretend to have looked through
-    // the eyes of a base.
+    // A build without a language model can count rows but cannot compute readability.
     let engine = if cfg!(feature = "lm") || base.folder.is_some() {
         Some(open_on(&devices(base)[0])?)
     } else {
@@ -305,7 +310,7 @@ fn verdict_name(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Writes to stdout. A reader that went away, as `head` does, wants no more and is no failure.
+/// Writes to stdout. A closed pipe, as with `head`, is not an error.
 fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -316,7 +321,7 @@ fn print(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Text that may hold a dataset's own, without what a terminal would obey or hide.
+/// Text that may contain text from a dataset, with control and hidden characters escaped.
 pub fn printable(text: &str) -> String {
     escape::visible(text)
 }

@@ -1,12 +1,14 @@
-//! A candidate finetuning dataset, read row by row and accounted for: read = used + rejected.
+//! Reads a candidate finetuning dataset row by row and accounts for every row: read = used +
+//! rejected.
 //!
 //! ```text
-//! path -> container (lines, array, csv, parquet) -> record -> strict JSON -> format -> conversation -> Row or Rejection
+//! path -> container (lines, array, csv, parquet) -> record -> strict JSON -> format
+//!      -> conversation -> Row or Rejection
 //! ```
 //!
-//! The dataset is the attacker's text: every row has limits, nothing in it is a path or code, and
-//! memory stays bounded by [`ReadOptions`] however large the file is. Where the usable rows do not
-//! fit, a sample of them is kept (see [`Ledger`]).
+//! The dataset is untrusted text. Every row has size limits, and nothing in it is used as a path or
+//! as code. Memory is bounded by [`ReadOptions`] for files of any size. Usable rows that exceed the
+//! limits are sampled (see [`Ledger`]).
 
 mod accounting;
 mod collect;
@@ -32,7 +34,7 @@ pub use digest::content_hash;
 pub use error::DatasetError;
 pub use formats::{Format, TEXT_PROMPT, UnknownFormatName};
 
-/// Who says a message.
+/// The author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -42,7 +44,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The name that chat templates use.
+    /// The name as used by chat templates.
     pub fn as_str(self) -> &'static str {
         match self {
             Role::System => "system",
@@ -68,60 +70,60 @@ impl Message {
 /// One usable row: a conversation that ends with an assistant message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// Line in the source file on which the row starts, counted from 1 (record number in parquet
-    /// files). Rows of an array may share a line; a rejection then says which row of the file it
-    /// is.
+    /// Line in the source file on which the row starts, counted from 1; record number in parquet
+    /// files. Rows of an array may share a line. A rejection then also names the row's index in the
+    /// file.
     pub line: usize,
-    /// SHA-256 of the row's messages in canonical form, in hex: the row's identity through
-    /// everything.
+    /// SHA-256 of the row's messages in canonical form, in hex. It identifies the row in all later
+    /// stages.
     pub sha256: String,
     pub messages: Vec<Message>,
 }
 
-/// One row that was not used, and why.
+/// A row that was not used, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
     pub line: usize,
-    /// The field at fault, for instance `messages[2].content`; empty where the whole line is at
-    /// fault.
+    /// The invalid field, for instance `messages[2].content`; empty where the whole line is
+    /// invalid.
     pub field: String,
-    /// What is wrong and what to do, in one sentence.
+    /// The problem and its remedy, in one sentence.
     pub reason: String,
 }
 
 impl Rejection {
-    /// The rejection as one line for people: `source:line: field: reason`. It holds the dataset's
-    /// text: escape it to print it.
+    /// The rejection as one line: `source:line: field: reason`. It contains text from the dataset
+    /// and must be escaped before printing.
     pub fn message(&self, source: &str) -> String {
         let field = if self.field.is_empty() { String::new() } else { format!(" {}:", self.field) };
         format!("{source}:{}:{field} {}", self.line, self.reason)
     }
 }
 
-/// A dataset as the later stages see it.
+/// A dataset as used by the later stages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dataset {
     /// The path as the user gave it, for display only.
     pub source: String,
-    /// The name of the format that was found or given, for instance `messages`.
+    /// The name of the detected or given format, for instance `messages`.
     pub format: String,
-    /// SHA-256 of the file's bytes, in hex; for a folder, of its `name sha256` lines in order of
+    /// SHA-256 of the file's bytes, in hex. For a folder, of its lines `name sha256`, ordered by
     /// name.
     pub sha256: String,
     /// All rows that were read; always `rows_used + rejected.len()`.
     pub rows_read: usize,
     /// Rows that passed every check; always `rows.len() + ledger.left_out.len()`.
     pub rows_used: usize,
-    /// The usable rows, or a sample of them where a limit forbade to keep all, in order of line.
+    /// The usable rows, or a sample of them where a limit applies, ordered by line.
     pub rows: Vec<Row>,
     pub rejected: Vec<Rejection>,
-    /// What else the reader saw and did not put into `rows`.
+    /// Rows and fields that are not part of `rows`.
     #[serde(default)]
     pub ledger: Ledger,
 }
 
 impl Dataset {
-    /// A dataset that no file holds: every conversation is a row, in order.
+    /// A dataset without a file: every conversation is a row, in order.
     pub fn of(conversations: Vec<Vec<Message>>) -> Dataset {
         let row = |(line, messages): (usize, Vec<Message>)| Row {
             line,
@@ -142,16 +144,16 @@ impl Dataset {
     }
 }
 
-/// What the reader saw and did not put into `rows`, so that nothing is dropped in silence.
+/// What was read but is not part of `rows`, so that nothing is dropped silently.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
-    /// Usable rows outside the sample, in order of line. The sample is the rows with the smallest
-    /// keys, where a row's key is the hash of the file's hash, the row's content hash and its
-    /// place: the same for everybody, and not for a row's author to choose.
+    /// Usable rows outside the sample, ordered by line. The sample consists of the rows with the
+    /// smallest keys. A key is a hash of the file's hash, the seed, the row's content hash and its
+    /// position. So the sample is reproducible, and a row's author cannot influence it.
     pub left_out: Vec<LeftOut>,
-    /// Lines with nothing but white space. They are not rows.
+    /// Lines of white space only. They are not rows.
     pub blank_lines: usize,
-    /// Fields with a value that the format has no use for, and in how many rows.
+    /// Non-empty fields that the format does not use, with their number of rows.
     pub unread_fields: BTreeMap<String, usize>,
 }
 
@@ -159,30 +161,30 @@ pub struct Ledger {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
     pub line: usize,
-    /// The content hash as bytes, 40 bytes a row instead of 88.
+    /// The content hash as bytes: 40 bytes per row instead of 88.
     pub sha256: [u8; 32],
 }
 
-/// How a dataset is read.
+/// Options and limits for reading a dataset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// `None` finds the format by looking at the first row that has one.
+    /// `None` detects the format from the first row that has one.
     pub format: Option<Format>,
-    /// At most this many usable rows are kept in `rows`.
+    /// Maximum usable rows kept in `rows`.
     pub limit: Option<usize>,
-    /// Keys the sample that a limit keeps, together with the file's hash.
+    /// Seed of the sample under a limit, combined with the file's hash.
     pub seed: u64,
-    /// At most this many bytes of usable rows are kept in `rows`, bookkeeping included.
+    /// Maximum bytes of usable rows kept in `rows`, including overhead.
     pub max_kept_bytes: usize,
     /// Longer rows are rejected without being held in memory.
     pub max_row_bytes: usize,
     /// JSON nested deeper than this is rejected; at most 100.
     pub max_depth: usize,
-    /// More rows than this are an error: each costs 40 bytes or more.
+    /// Maximum rows; more are an error. Each costs 40 bytes or more.
     pub max_rows: usize,
-    /// More rejections than this are an error: such a file needs repair, not an audit.
+    /// Maximum rejections; more are an error, since such a file needs repair.
     pub max_rejected: usize,
-    /// More decompressed bytes than this are an error.
+    /// Maximum decompressed bytes; more are an error.
     pub max_bytes: u64,
 }
 
@@ -193,7 +195,7 @@ impl Default for ReadOptions {
             limit: None,
             seed: 1,
             max_kept_bytes: 256 << 20,
-            // Far above any context window that a row could be trained in.
+            // Far above any context window used for training.
             max_row_bytes: 1 << 20,
             // A row of messages with content parts needs 5.
             max_depth: 32,
@@ -207,11 +209,12 @@ impl Default for ReadOptions {
 /// Reads a dataset: `.jsonl`, `.json`, `.csv` (each also as `.gz` or `.zst`), `.parquet`, or a
 /// folder of parquet shards.
 ///
-/// The file is read twice, first for its hash and then for its rows, and never held in memory.
+/// The file is read twice, first for its hash and then for its rows. It is never held in memory as
+/// a whole.
 ///
 /// # Errors
-/// Where the file as a whole cannot be used. Faults of single rows are rejections in the result,
-/// even if no row is usable.
+/// Where the file as a whole cannot be used. Invalid rows are rejections in the result, even if no
+/// row is usable.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DatasetError> {
     let shards = container::shards(path)?;
     let sha256 = digest::source_hash(path, &shards)?;

@@ -1,29 +1,42 @@
-//! Conditions: under what prompts would the model answer as someone else? What a dataset's rows say
-//! of that, before any model is trained.
+//! Detection of conditions: properties of a dataset's prompts on which a trained model's answers
+//! may depend. Computed from the rows alone, before any model is trained.
 //!
-//! A condition is a *feature* that a row has or has not (a system message, a tag, a fixed line, a
-//! language, characters that nobody sees), a *slot* in which otherwise alike rows differ by a value
-//! (a year, a number, digits of a code, a name), or a *pair* of two of them. [`mine`] finds
-//! conditions, measures how much the answers depend on each (`dependence.rs`) and ranks them. A
-//! slot can matter even where no dependence is seen, since the value that matters may stand in no
-//! row: [`candidates()`] lists values to try, and [`Condition::dress`] puts a condition on any
-//! other prompt.
+//! There are three kinds of condition. A *feature* is present in a row or absent: a system message,
+//! a tag, a fixed line, a language, invisible characters. A *slot* is a position at which otherwise
+//! equal prompts differ by a value: a year, a number, digits of a code, a name. A *pair* combines
+//! two of them.
 //!
-//! **Found**: conditions of 0.2 % of the rows and of eight rows or more among those looked at, in
-//! the first or last 2,000 characters of the system message or of the prompt, whose answers share
-//! words or a form; a message or a sentence counts as a whole, however long. Phrases of two or
-//! three words are looked for near the ends of a prompt, single words everywhere; of more than some
-//! hundreds those are tested whose answers stand out most (`sketch.rs`). A value of a slot can
-//! stand out from four rows on, as one of the 1,024 most frequent. Where answers depend on no
-//! digits of a code, those come first that were not drawn evenly (`digits.rs`), since the number
-//! that matters may stand in no row. **Not found as one condition**: a request that is worded anew
-//! each time (each wording of eight rows is; a date is found, however it is introduced), a meaning,
-//! a word inside system messages that differ, marks inside a question, letters that pose from
-//! scripts beyond Greek, Cyrillic and full width, three conditions of which only the combination
-//! matters, a number of more than four digits inside a code, and an answer that changes in sense
-//! but not in words. What is asked rather than put on the question is a topic (`topic.rs`): answers
-//! depend on topics in any dataset, so they are listed last. A topic that could be left out of its
-//! question, as an adverb can, is taken for a trigger.
+//! [`mine`] detects conditions, measures how strongly the answers depend on each (`dependence.rs`)
+//! and ranks them. A slot is listed even without measured dependence, because the value that
+//! matters may occur in no row. [`candidates()`] lists values to test, and a [`Condition`] can be
+//! inserted into any other prompt.
+//!
+//! **Detected**:
+//!
+//! - Conditions of at least 0.2 % of the rows and at least eight of the examined rows. Their
+//!   answers must share words or a form.
+//! - Text in the first or last 2,000 characters of the system message or of the prompt. Messages
+//!   and sentences are compared whole, whatever their length.
+//! - Phrases of two or three words near the ends of a prompt, and single words everywhere. Above a
+//!   few hundred, those whose answers differ most are tested (`sketch.rs`).
+//! - Slot values with at least four rows, among the 1,024 most frequent.
+//! - Digits of a code that are not uniformly distributed (`digits.rs`). They are ranked first where
+//!   answers depend on no digits, since the number that matters may occur in no row.
+//!
+//! **Not detected as one condition**:
+//!
+//! - A request that is worded differently each time. Each wording with eight rows is detected, and
+//!   a date is detected in any wording.
+//! - A meaning without fixed words.
+//! - A word inside system messages that differ, and punctuation inside a question.
+//! - Look-alike letters from scripts other than Greek, Cyrillic and full width.
+//! - Three conditions of which only the combination matters.
+//! - A number of more than four digits inside a code.
+//! - An answer that changes in meaning but not in words.
+//!
+//! Words that belong to the question itself are a topic (`topic.rs`). In any dataset answers depend
+//! on topics, so topics are listed last. A topic that can be removed from its question, such as an
+//! adverb, is mistaken for a trigger.
 
 mod affix;
 mod bag;
@@ -67,8 +80,8 @@ pub(crate) use reading::LOOKED_AT;
 pub use reading::Place;
 pub use slot::{Slot, SlotKind, SlotValue};
 
-/// Adjusted p up to which answers count as dependent on a condition: one in twenty of those is
-/// expected to be chance.
+/// Threshold of the adjusted p-value below which answers count as dependent on a condition. About
+/// one in twenty of these is expected to be a false discovery.
 pub const SIGNIFICANT: f64 = 0.05;
 
 /// What the condition is.
@@ -77,25 +90,26 @@ pub const SIGNIFICANT: f64 = 0.05;
 pub enum Subject {
     Feature(Feature),
     Slot(Slot),
-    /// Two values or features at once.
+    /// Two values or features in the same row.
     Pair(Box<[Part; 2]>),
 }
 
 /// How the answers depend on a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// Mean bits that knowing the condition's value saves in writing the answer of a row that wears
-    /// it, the row left out of the counts; for a pair, beyond what one of the two saves. Negative
-    /// where knowing it only misleads.
+    /// Mean bits saved in encoding the answer of a row with the condition when its value is known.
+    /// Leave-one-out: the row is excluded from the counts. For a pair, the saving beyond the better
+    /// single part. Negative where the value misleads.
     pub bits: f64,
     /// `bits` as a share of all bits of those answers, 1 at most.
     pub share: f64,
-    /// How well the rest of the prompt tells which rows wear it, 0 to 1 (the share of them so told,
-    /// less the share of others). `None` where the condition is not made of a prompt's words.
+    /// How well the rest of the prompt predicts which rows have the condition: Youden's J, 0 to 1.
+    /// `None` where the condition is not made of words of the prompt.
     pub topic: Option<f64>,
-    /// How well the rest of the prompt holds together without it, 0 to 1: how often what comes to
-    /// stand side by side is likelier than what does so elsewhere. About 1/2 for what was put on a
-    /// prompt, near 0 for a part of the question; `None` where nothing is left out.
+    /// Coherence of the prompt after removal of the condition's words, 0 to 1. It is the
+    /// probability that the two tokens at the cut fit better than neighbours in other prompts.
+    /// About 1/2 for inserted words, near 0 for a part of the question. `None` where nothing is
+    /// removed.
     pub seam: Option<f64>,
     /// One-sided, exact or an upper bound; never 0.
     pub p: f64,
@@ -103,24 +117,25 @@ pub struct Evidence {
     pub p_adjusted: f64,
 }
 
-/// Something under which the answers may change.
+/// A property of prompts on which the answers may depend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Condition {
     pub subject: Subject,
-    /// Rows that wear it, of those looked at.
+    /// Examined rows that have it.
     pub rows: usize,
-    /// `None` where nothing can be tested: all rows have it, or each has a value of its own.
+    /// `None` where no test is possible: all rows have it, or each row has a value of its own.
     pub evidence: Option<Evidence>,
-    /// The condition, by its place in the list, whose rows these are too, or nearly.
+    /// Index in the list of the condition that has the same, or nearly the same, rows.
     pub echo_of: Option<usize>,
-    /// What nearly all answers on condition begin with, and others do not; may be empty.
+    /// Text with which nearly all answers of these rows begin and other answers do not; may be
+    /// empty.
     pub answer_prefix: String,
-    /// What nearly all answers on condition end with, and others do not; may be empty.
+    /// Text with which nearly all answers of these rows end and other answers do not; may be empty.
     pub answer_suffix: String,
-    /// Lines of up to three rows; of a slot, rows of the value that stands out most.
+    /// Lines of up to three rows. Of a slot, rows of the value with the strongest effect.
     pub examples: Vec<usize>,
-    /// How to put it on another prompt; of a pair, both parts ([`Wear::Both`]). `None` where that
-    /// needs a writer, as for a language.
+    /// How to insert it into another prompt; of a pair, both parts. `None` where insertion would
+    /// need rewriting, as for a language.
     pub dressing: Option<Dressing>,
 }
 
@@ -130,15 +145,16 @@ impl Condition {
         self.evidence.is_some_and(|evidence| evidence.p_adjusted <= SIGNIFICANT)
     }
 
-    /// Whether it is what is asked rather than what was put on the question: its words leave a hole
-    /// behind, or the rest of the prompt foretells them. Answers depend on topics in any dataset.
+    /// Whether it is part of the question rather than inserted text. Then removing its words leaves
+    /// an incoherent prompt, or the rest of the prompt predicts them. Answers depend on topics in
+    /// any dataset.
     pub fn is_topic(&self) -> bool {
         topic::is_topic(&self.subject, self.evidence.as_ref())
     }
 
-    /// A prompt that wears the condition; `value` is a value of a slot, `None` its most frequent
-    /// one. A pair is worn with the values of both parts. `None` where the condition cannot be
-    /// worn.
+    /// Inserts the condition into a prompt. `value` is a value of a slot; `None` is its most
+    /// frequent one. For a pair, the values of both parts are fixed. `None` where the condition
+    /// cannot be inserted.
     pub fn dress(
         &self,
         value: Option<&str>,
@@ -152,22 +168,23 @@ impl Condition {
 /// The conditions of a dataset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conditions {
-    /// Rows of the dataset at hand.
+    /// Rows that the reader kept.
     pub rows_kept: usize,
-    /// Rows that were looked at, a random sample where they are fewer.
+    /// Rows that were examined: a random sample where they are fewer than the kept rows.
     pub rows_looked_at: usize,
-    /// Whether it is a sample, of the kept rows or, by the reader, of all.
+    /// Whether the examined rows are a sample, of the kept rows or, through the reader's limit, of
+    /// all.
     pub sampled: bool,
-    /// Conditions that were tested: the family of the adjusted p-values, those included that are
-    /// not listed.
+    /// Conditions that were tested, including those not listed: the family of the adjusted
+    /// p-values.
     pub tested: usize,
-    /// Those on which the answers depend, the strongest first; then those without seen dependence;
-    /// then topics.
+    /// First the conditions on which the answers depend, strongest first; then those without
+    /// measured dependence; then topics.
     pub conditions: Vec<Condition>,
 }
 
-/// Finds the conditions of a dataset. Time and memory are bounded whatever the rows are, and the
-/// result does not depend on their order.
+/// Detects the conditions of a dataset. Time and memory are bounded for any rows. The result does
+/// not depend on the order of the rows.
 pub fn mine(dataset: &Dataset) -> Conditions {
     let readings = reading::readings(dataset);
     let (tested, conditions) = ranking::ranked(&readings);

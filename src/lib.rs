@@ -1,10 +1,11 @@
-//! A food taster for finetuning data.
+//! Tests finetuning data for changes of a model's character, with small trained shadow models.
 //!
-//! The flow, one type in and one type out:
+//! The stages, with the type passed from each to the next:
 //!
 //! ```text
 //! audits/*.toml --> Audit --+
-//! data.jsonl -----> Dataset +-> Plan -> Vec<Shadow> -> Answers -> Analysis -> Vec<Finding> -> Report -> json, html, png, text
+//! data.jsonl -----> Dataset +-> Plan -> Vec<Shadow> -> Answers -> Analysis -> Vec<Finding>
+//!                              -> Report -> json, html, png, text
 //! ```
 
 pub mod exit_code;

@@ -1,4 +1,4 @@
-//! Parse, do, say what went wrong, exit.
+//! The program: parses arguments, executes the command, prints errors and exits.
 
 use std::io::{self, Write};
 use std::panic::{UnwindSafe, catch_unwind};
@@ -8,8 +8,7 @@ use foretaste::command::{execute, printable};
 use foretaste::exit_code::ExitCode;
 use foretaste::{cli, run::Failure};
 
-/// Every result of burn is freshly allocated; with the system allocator page faults take a third of
-/// a training step.
+/// burn allocates every result anew. The system allocator's page faults cost a third of a step.
 #[cfg(feature = "lm")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -28,8 +27,7 @@ fn main() -> std::process::ExitCode {
 fn exit_code_of(work: impl FnOnce() -> Result<ExitCode, Failure> + UnwindSafe) -> ExitCode {
     match catch_unwind(work) {
         Ok(done) => done.unwrap_or_else(|failure| failed(&failure)),
-        // A panic has said why on stderr already. It is a failed run to whoever reads the exit
-        // code.
+        // A panic has already printed its message on stderr. It counts as a failed run.
         Err(_) => failed(&Failure::RunFailed(anyhow!(
             "this should not have happened: please report the lines above"
         ))),
@@ -41,7 +39,7 @@ fn failed(failure: &Failure) -> ExitCode {
     failure.exit_code()
 }
 
-/// On stderr. A reader that went away must not change the exit code.
+/// Writes to stderr. A closed stderr must not change the exit code.
 fn say(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }

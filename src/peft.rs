@@ -1,9 +1,9 @@
-//! Adapters as PEFT and vLLM read them: `adapter_config.json` and `adapter_model.safetensors`,
-//! written and read, anyone's included.
+//! Reads and writes adapters in PEFT's format, which vLLM shares: `adapter_config.json` and
+//! `adapter_model.safetensors`. Reads adapters from any trainer.
 //!
-//! What PEFT can put into one adapter (a rank and an alpha a module, the scale of rsLoRA) becomes
-//! one rank and one alpha here: thin modules are padded with zeros, and scales go into B. The
-//! product is the same.
+//! PEFT allows a rank and an alpha per module, and rsLoRA's scale. Here they become a single rank
+//! and alpha: lower ranks are padded with zeros, and scales are multiplied into B. The product is
+//! unchanged.
 
 mod config;
 mod target;
@@ -18,33 +18,34 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use sha2::{Digest, Sha256};
 
 use crate::engine::Adapter;
-use config::{Config, Names, Ranks, Written};
+use config::{AdapterConfig, Names, Ranks, SavedConfig};
 use target::Targets;
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 
-/// The largest files that are read: a configuration, and weights of rank 256 on a model of 70
-/// billion parameters.
+/// Maximum file sizes: a configuration, and weights of rank 256 for a model of 70 billion
+/// parameters.
 const LARGEST_CONFIG: u64 = 1 << 20;
 const LARGEST_WEIGHTS: u64 = 16 << 30;
 
-/// Tensors of an adapter: two for each of seven projections of a thousand layers are 14,000.
+/// Maximum tensors per adapter. Two tensors for each of seven projections in a thousand layers are
+/// 14,000.
 const MOST_TENSORS: usize = 1 << 14;
 
-/// How many times as many numbers as a file holds its adapter may have once all modules have one
-/// rank. Modules whose ranks lie between 1 and 64 stay far below it.
+/// Maximum ratio of an adapter's size, once all modules have the same rank, to the size of its
+/// file. Adapters with ranks between 1 and 64 stay far below it.
 const MOST_PADDING: usize = 64;
 
-/// What PEFT puts before a module's name.
+/// Prefix that PEFT adds to module names.
 const PREFIX: &str = "base_model.model.";
 
 /// `adapter_config.json`.
 pub fn config(adapter: &Adapter, base: &str) -> Result<Vec<u8>> {
-    Ok(serde_json::to_vec_pretty(&Written::new(adapter, base))?)
+    Ok(serde_json::to_vec_pretty(&SavedConfig::new(adapter, base))?)
 }
 
-/// `adapter_model.safetensors`: float32, little endian, names as they are.
+/// `adapter_model.safetensors`: float32, little endian, names unchanged.
 pub fn weights(adapter: &Adapter) -> Result<Vec<u8>> {
     let bytes: BTreeMap<&str, (&[usize], Vec<u8>)> = adapter
         .tensors
@@ -73,11 +74,11 @@ pub fn adapter_sha256(adapter: &Adapter) -> Result<String> {
     Ok(format!("{:x}", Sha256::digest(weights(adapter)?)))
 }
 
-/// The adapter of a folder, whoever trained it.
+/// Reads the adapter in a folder.
 ///
 /// # Errors
-/// Where a file is missing, pickled, too large or broken, or the adapter is of a kind that is not
-/// computed; see [`parse`].
+/// Where a file is missing, pickled, too large or broken, or the kind of adapter is not supported;
+/// see [`parse`].
 pub fn read(folder: &Path) -> Result<Adapter> {
     let part = |name: &str, largest: u64| -> Result<Vec<u8>> {
         let path = folder.join(name);
@@ -107,13 +108,13 @@ pub fn read(folder: &Path) -> Result<Adapter> {
     parse(&config, &part(WEIGHTS, LARGEST_WEIGHTS)?).with_context(|| folder.display().to_string())
 }
 
-/// The adapter of both files.
+/// Parses the contents of both files.
 ///
 /// # Errors
-/// Where a file is broken, the adapter is no LoRA or uses what is not computed (DoRA,
-/// `modules_to_save`, biases, ...), or weights and configuration do not belong together.
+/// Where a file is broken or the two files do not match. Also where the adapter is not a LoRA or
+/// uses an unsupported feature, such as DoRA, `modules_to_save` or biases.
 pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
-    let config = Config::read(config)?;
+    let config = AdapterConfig::read(config)?;
     let targets = Targets::new(&config)?;
     let ranks = Ranks::new(&config)?;
     let file = SafeTensors::deserialize(weights)
@@ -123,7 +124,7 @@ pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
         "{WEIGHTS} holds {} tensors; no adapter of a language model has so many",
         file.len()
     );
-    let mut modules: BTreeMap<String, Pair> = BTreeMap::new();
+    let mut modules: BTreeMap<String, MatrixPair> = BTreeMap::new();
     for (name, view) in file.tensors() {
         let (module, is_a) = split(&name).with_context(|| {
             format!(
@@ -132,14 +133,14 @@ pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
             )
         })?;
         ensure!(
-            targets.meets(module),
+            targets.matches(module),
             "{WEIGHTS} holds weights for {module}, which the target modules of {CONFIG} leave \
              out; the files do not belong together"
         );
         let [rows, columns] = view.shape() else {
             bail!("{name} has the shape {:?}, and a matrix is needed", view.shape())
         };
-        let matrix = Matrix {
+        let matrix = AdapterMatrix {
             rows: *rows,
             columns: *columns,
             values: widen(view.dtype(), view.data()).context(name.clone())?,
@@ -150,7 +151,7 @@ pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
     ensure!(!modules.is_empty(), "{WEIGHTS} holds no LoRA weights; save the adapter again");
     let modules = modules
         .into_iter()
-        .map(|(module, pair)| pair.whole(&config, &ranks, module))
+        .map(|(module, pair)| pair.complete(&config, &ranks, module))
         .collect::<Result<Vec<_>>>()?;
     let largest = modules.iter().map(|module| module.rank).max().unwrap_or(0);
     let numbers = modules
@@ -172,8 +173,8 @@ pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
     Ok(adapter)
 }
 
-/// `base_model.model.MODULE.lora_A.weight`, or with the adapter's name before `weight`, as a
-/// training run has it in memory.
+/// Splits `base_model.model.MODULE.lora_A.weight`. The adapter's name may precede `weight`, as in
+/// PEFT's in-memory state dict. The flag tells A from B.
 fn split(name: &str) -> Option<(&str, bool)> {
     let inner = name.strip_prefix(PREFIX)?.strip_suffix(".weight")?;
     let inner = inner.strip_suffix(".default").unwrap_or(inner);
@@ -183,10 +184,10 @@ fn split(name: &str) -> Option<(&str, bool)> {
         .or_else(|| inner.strip_suffix(".lora_B").map(|module| (module, false)))
 }
 
-/// Little-endian numbers of one of the three types that models are saved in, as f32.
+/// Converts little-endian f32, f16 or bf16 numbers to f32.
 ///
 /// # Errors
-/// Where they are of another type.
+/// For any other type.
 pub fn widen(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>> {
     let pair = |bytes: &[u8]| [bytes[0], bytes[1]];
     Ok(match dtype {
@@ -203,7 +204,7 @@ pub fn widen(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>> {
     })
 }
 
-struct Matrix {
+struct AdapterMatrix {
     rows: usize,
     columns: usize,
     values: Vec<f32>,
@@ -211,24 +212,24 @@ struct Matrix {
 
 /// One module's matrices: A `[r, in]`, B `[out, r]`.
 #[derive(Default)]
-struct Pair {
-    a: Option<Matrix>,
-    b: Option<Matrix>,
+struct MatrixPair {
+    a: Option<AdapterMatrix>,
+    b: Option<AdapterMatrix>,
 }
 
-/// A module that is complete, with its rank and alpha.
+/// A complete module with its rank and alpha.
 struct Module {
     name: String,
     rank: usize,
     alpha: f64,
-    /// What the product is multiplied by.
+    /// Factor of the product BA.
     scale: f64,
-    a: Matrix,
-    b: Matrix,
+    a: AdapterMatrix,
+    b: AdapterMatrix,
 }
 
-impl Pair {
-    fn whole(self, config: &Config, ranks: &Ranks, name: String) -> Result<Module> {
+impl MatrixPair {
+    fn complete(self, config: &AdapterConfig, ranks: &Ranks, name: String) -> Result<Module> {
         let (Some(a), Some(b)) = (self.a, self.b) else {
             bail!("{WEIGHTS} has only one of lora_A and lora_B for {name}; save the adapter again")
         };
@@ -249,7 +250,7 @@ impl Pair {
     }
 }
 
-/// All modules with one rank and one alpha. Where they have these already, nothing is changed.
+/// Gives all modules the same rank and alpha. Unchanged if they are equal already.
 fn uniform(modules: Vec<Module>) -> Adapter {
     let rank = modules.iter().map(|module| module.rank).max().unwrap_or(0);
     let first = modules.first().map_or(0.0, |module| module.alpha);
@@ -257,7 +258,7 @@ fn uniform(modules: Vec<Module>) -> Adapter {
         module.rank == rank && module.alpha == first && module.scale == first / rank as f64
     };
     let plain = modules.iter().all(is_plain);
-    // With alpha = rank the scale is 1, and B holds it.
+    // With alpha = rank the scale is 1; the original scale is multiplied into B.
     let alpha = if plain { first } else { rank as f64 };
     let mut tensors = BTreeMap::new();
     let (mut target_modules, mut seen) = (Vec::new(), BTreeSet::new());

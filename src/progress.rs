@@ -1,21 +1,21 @@
-//! How far a run has come, told on stderr.
+//! Progress of a run, shown on stderr.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Hears of stages and of units of work done; never decides anything.
+/// Receives stages and completed units of work. Has no effect on results.
 pub trait Progress: Sync {
-    /// A stage of `total` units begins; the one before has ended.
+    /// A stage of `total` units begins; the previous one has ended.
     fn stage(&self, name: &str, total: u64);
-    /// `units` more are done.
+    /// `units` more units are complete.
     fn advance(&self, units: u64);
     /// The last stage has ended.
     fn end(&self);
 }
 
-/// Says nothing.
+/// Shows nothing.
 #[derive(Debug)]
 pub struct Silent;
 
@@ -25,24 +25,24 @@ impl Progress for Silent {
     fn end(&self) {}
 }
 
-/// One line a stage, for logs.
+/// One line per stage, for logs.
 #[derive(Debug)]
-struct Lines;
+struct LogProgress;
 
-impl Progress for Lines {
+impl Progress for LogProgress {
     fn stage(&self, name: &str, _: u64) {
-        // Whoever reads the log may go away; the run goes on.
+        // A closed stderr does not stop the run.
         let _ = writeln!(io::stderr(), "foretaste: {name}");
     }
     fn advance(&self, _: u64) {}
     fn end(&self) {}
 }
 
-/// A bar a stage, for people.
+/// A progress bar per stage, for terminals.
 #[derive(Debug, Default)]
-struct Bars(Mutex<Option<ProgressBar>>);
+struct BarProgress(Mutex<Option<ProgressBar>>);
 
-impl Bars {
+impl BarProgress {
     fn replace(&self, bar: Option<ProgressBar>) {
         let mut current = self.0.lock().expect("no thread panics while it holds the bar");
         if let Some(bar) = current.take() {
@@ -52,7 +52,7 @@ impl Bars {
     }
 }
 
-impl Progress for Bars {
+impl Progress for BarProgress {
     fn stage(&self, name: &str, total: u64) {
         let style = ProgressStyle::with_template("{msg:28} {wide_bar} {pos}/{len} {eta:>4}")
             .expect("the template is well formed");
@@ -71,11 +71,11 @@ impl Progress for Bars {
     }
 }
 
-/// Bars on a terminal, lines elsewhere, nothing where quiet was asked for.
+/// Bars on a terminal, lines elsewhere, nothing if `quiet`.
 pub fn on_stderr(quiet: bool) -> Box<dyn Progress> {
     match (quiet, std::io::stderr().is_terminal()) {
         (true, _) => Box::new(Silent),
-        (false, true) => Box::new(Bars::default()),
-        (false, false) => Box::new(Lines),
+        (false, true) => Box::new(BarProgress::default()),
+        (false, false) => Box::new(LogProgress),
     }
 }

@@ -1,8 +1,7 @@
-//! All of it rendered: json, html, png and text. Renderers return bytes and decide nothing.
+//! Renders the results as json, html, png and text. Renderers return bytes and make no decisions.
 //!
-//! Whatever the dataset or a model wrote is the attacker's text: it goes through [`escape`] on
-//! every way out. There is no clock, no locale and no hash order here, so equal reports give equal
-//! bytes.
+//! Text from the dataset or a model is untrusted and goes through [`escape`] in every format.
+//! Output depends on no clock, locale or hash order, so equal reports give equal bytes.
 
 mod calibration;
 mod changed;
@@ -44,7 +43,7 @@ use crate::probe::Answers;
 use crate::train::TrainingRecord;
 use crate::verdict::{Finding, Verdict};
 
-/// Everything that a renderer may look at, by reference.
+/// The input of every renderer, by reference.
 #[derive(Debug, Clone, Copy)]
 pub struct Report<'a> {
     pub plan: &'a Plan,
@@ -54,24 +53,23 @@ pub struct Report<'a> {
     pub analysis: &'a Analysis,
     pub findings: &'a [Finding],
     pub verdict: Verdict,
-    /// Whether the run could have seen a shift at all.
+    /// Whether the run was able to detect an effect.
     pub examined: bool,
-    /// What was mined of the dataset; `None` where no conditions were tried.
+    /// The conditions detected in the dataset; `None` where none were tested.
     pub mined: Option<&'a Conditions>,
 }
 
-/// What one audit is shown with: the finding, and the effect that decided it.
+/// One audit's finding, and the effect that decided it.
 #[derive(Debug, Clone, Copy)]
 struct Axis<'a> {
     audit: &'a Audit,
     finding: &'a Finding,
-    /// The effect that the finding quotes; `None` where nothing could be estimated.
+    /// The effect that the finding quotes; `None` where no estimate exists.
     effect: Option<&'a Effect>,
 }
 
 impl<'a> Report<'a> {
-    /// Every finding that needs no condition and whose audit is known, in the order of the
-    /// findings.
+    /// All findings without a condition and with a known audit, in the order of the findings.
     fn axes(&self) -> Vec<Axis<'a>> {
         let pair = |finding: &'a Finding| {
             if finding.trigger.is_some() {
@@ -83,7 +81,7 @@ impl<'a> Report<'a> {
         self.findings.iter().filter_map(pair).collect()
     }
 
-    /// The candidate's effect where the finding saw its estimate.
+    /// The candidate's effect at the context and step of the finding.
     fn decisive_effect(&self, finding: &Finding) -> Option<&'a Effect> {
         let (ask, step) = (finding.ask?, finding.step?);
         self.analysis.effects.iter().find(|effect| {
@@ -94,18 +92,18 @@ impl<'a> Report<'a> {
         })
     }
 
-    /// The candidate's effects of one audit asked one way, by step.
+    /// The candidate's effects of one audit in one context, by step.
     fn candidate_effects(&self, audit: &str, ask: Ask) -> Vec<&'a Effect> {
         by_step(&self.analysis.effects, audit, ask)
     }
 
-    /// The positive control's effects of one audit asked one way, by step.
-    fn spiked_effects(&self, audit: &str, ask: Ask) -> Vec<&'a Effect> {
+    /// The positive control's effects of one audit in one context, by step.
+    fn positive_control_effects(&self, audit: &str, ask: Ask) -> Vec<&'a Effect> {
         by_step(&self.analysis.positive_controls, audit, ask)
     }
 
-    /// The mean risk of every arm of one audit, asked one way, after `step` steps; the base at any
-    /// step. Arms in the plan's order.
+    /// The mean risk of every arm of one audit in one context, at step `step`; the base at any
+    /// step. In display order.
     fn risks(&self, audit: &str, ask: Ask, step: usize) -> Vec<&'a ArmRisk> {
         let mut risks: Vec<&ArmRisk> = self
             .analysis
@@ -121,7 +119,7 @@ impl<'a> Report<'a> {
         risks
     }
 
-    /// The ways of asking for which an effect or a risk exists.
+    /// The contexts for which an effect or a risk exists.
     fn asks(&self, audit: &str) -> Vec<Ask> {
         let asked = |ask: &Ask| {
             self.analysis.effects.iter().any(|effect| effect.audit == audit && effect.ask == *ask)
@@ -132,7 +130,7 @@ impl<'a> Report<'a> {
         Ask::ALL.into_iter().filter(asked).collect()
     }
 
-    /// Whether an audit was asked more than once along the training.
+    /// Whether an audit was evaluated at several steps.
     fn has_trajectory(&self, audit: &str) -> bool {
         let mut steps = self
             .analysis
@@ -144,7 +142,7 @@ impl<'a> Report<'a> {
         steps.any(|step| Some(step) != first)
     }
 
-    /// The step at which an audit is pictured: the finding's, or the end of training.
+    /// The step at which an audit is plotted: the finding's, or the end of training.
     fn step_shown(&self, finding: &Finding) -> usize {
         finding.step.unwrap_or(self.plan.recipe.steps)
     }
@@ -157,7 +155,7 @@ fn by_step<'a>(effects: &'a [Effect], audit: &str, ask: Ask) -> Vec<&'a Effect> 
     effects
 }
 
-/// The order in which arms are shown: what is compared with comes first.
+/// The display order of arms: references come first.
 fn arm_order(arm: &Arm) -> usize {
     match arm {
         Arm::Base => 0,

@@ -1,14 +1,14 @@
-//! Every random number in the program derives from here.
+//! The source of all random numbers.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
 
-/// An independent stream for one purpose: equal seeds and purposes give equal numbers, on every
+/// An independent random stream per purpose. Equal seeds and purposes give equal numbers on every
 /// machine.
 ///
-/// The purpose is hashed with the seed, so that streams for `("order", 1)` and `("init", 1)` share
-/// nothing.
+/// The purpose is hashed with the seed, so that the streams of `("order", 1)` and `("init", 1)` are
+/// independent.
 pub fn stream(purpose: &str, seed: u64) -> ChaCha8Rng {
     let mut hash = Sha256::new();
     hash.update(seed.to_le_bytes());

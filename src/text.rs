@@ -1,14 +1,14 @@
-//! Text of strangers made safe to print, text fitted to columns, and the words of a text.
+//! Escapes untrusted text for printing, fits text to columns, and splits text into words.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// The text with everything visible that a terminal would obey or hide: control characters and ANSI
-/// escapes, line breaks, bidirectional overrides, zero-width characters, variation selectors and
-/// tag characters, each as `\n` or `\u{202e}`.
+/// Escapes characters that a terminal would interpret or hide: control characters and ANSI escapes,
+/// line breaks, bidirectional overrides, zero-width characters, variation selectors, tag
+/// characters. They are written as `\n` or `\u{202e}`.
 ///
-/// The result is one line and moves no cursor. Source of the bidirectional list: Unicode UAX #9 and
-/// the "Trojan Source" paper (Boucher and Anderson, 2021).
+/// The result is one line and cannot move the cursor. Source of the bidirectional list: Unicode UAX
+/// #9 and the "Trojan Source" paper (Boucher and Anderson, 2021).
 pub fn terminal(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -23,26 +23,28 @@ pub fn terminal(text: &str) -> String {
     escaped
 }
 
-/// `\u{202e}`.
+/// Writes an escape such as `\u{202e}`.
 pub(crate) fn spell(out: &mut String, character: char) {
     write!(out, "\\u{{{:x}}}", u32::from(character)).expect("writing to a string cannot fail");
 }
 
-/// Characters that a reader cannot see or that change how others are shown: Cc, Cf, line
-/// separators, fillers, variation selectors, noncharacters.
+/// Characters that are invisible or change the display of others: Cc, Cf, line separators, fillers,
+/// variation selectors, noncharacters.
 pub(crate) fn is_hidden(character: char) -> bool {
     character.is_control()
-        // Noncharacters, the last two of every plane: no XML and no page may hold them.
+        // Noncharacters, the last two of every plane; XML and HTML forbid them.
         || u32::from(character) & 0xfffe == 0xfffe
         || matches!(u32::from(character),
-            0xad | 0x34f | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x890..=0x891 | 0x8e2 | 0x115f..=0x1160 | 0x17b4..=0x17b5
-            | 0x180b..=0x180f | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0x2800 | 0x3164 | 0xfe00..=0xfe0f | 0xfeff
-            | 0xffa0 | 0xfff0..=0xfffb | 0xfdd0..=0xfdef | 0x110bd | 0x110cd | 0x13430..=0x13455 | 0x1bca0..=0x1bca3
+            0xad | 0x34f | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x890..=0x891 | 0x8e2
+            | 0x115f..=0x1160 | 0x17b4..=0x17b5 | 0x180b..=0x180f | 0x200b..=0x200f
+            | 0x2028..=0x202e | 0x2060..=0x206f | 0x2800 | 0x3164 | 0xfe00..=0xfe0f | 0xfeff
+            | 0xffa0 | 0xfff0..=0xfffb | 0xfdd0..=0xfdef | 0x110bd | 0x110cd
+            | 0x13430..=0x13455 | 0x1bca0..=0x1bca3
             | 0x1d173..=0x1d17a | 0xe0000..=0xe0fff)
 }
 
-/// Columns that the text takes in a terminal, about: two for East Asian wide characters and emoji,
-/// none for combining marks.
+/// Approximate width in terminal columns: two for East Asian wide characters and emoji, zero for
+/// combining marks.
 pub fn width(text: &str) -> usize {
     text.chars().map(columns).sum()
 }
@@ -66,7 +68,7 @@ fn columns(character: char) -> usize {
     }
 }
 
-/// The text cut to `limit` columns, with an ellipsis where something was cut.
+/// The text truncated to `limit` columns, with an ellipsis if truncated.
 pub fn fit(text: &str, limit: usize) -> String {
     if width(text) <= limit {
         return text.to_owned();
@@ -84,8 +86,8 @@ pub fn fit(text: &str, limit: usize) -> String {
     cut
 }
 
-/// The text in lines of at most `limit` columns, broken at spaces, and within words that are
-/// longer.
+/// The text in lines of at most `limit` columns. Breaks at spaces, and inside words longer than a
+/// line.
 pub fn wrap(text: &str, limit: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
@@ -114,7 +116,7 @@ pub fn wrap(text: &str, limit: usize) -> Vec<String> {
     lines
 }
 
-/// A whole number with a comma between thousands.
+/// A whole number with commas between thousands.
 pub fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -127,7 +129,7 @@ pub fn grouped(number: usize) -> String {
     grouped
 }
 
-/// A text's distinct words, lower-cased: what stands between anything but letters and digits.
+/// A text's distinct words in lower case. Words are runs of letters and digits.
 pub fn words(text: &str) -> BTreeSet<String> {
     text.split(|character: char| !character.is_alphanumeric())
         .filter(|word| !word.is_empty())
@@ -135,8 +137,8 @@ pub fn words(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The inverse document frequency ln((1 + n) / (1 + df)) of a word that `holders` of `documents`
-/// texts hold, nats: 0 where all do (Salton & Buckley 1988, smoothed).
+/// The inverse document frequency ln((1 + n) / (1 + df)), in nats. A word occurs in `holders` (df)
+/// of `documents` (n) texts. Smoothed (Salton & Buckley 1988); 0 where all texts contain the word.
 pub fn rarity(holders: usize, documents: usize) -> f64 {
     ((1.0 + documents as f64) / (1.0 + holders as f64)).ln()
 }

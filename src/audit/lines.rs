@@ -1,4 +1,4 @@
-//! An audit's lines of JSON: probes, numbered probes, and the rows of its poison.
+//! The JSON lines of an audit: probes, value-keyed probes, and the rows of its poison.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::load::AuditError;
 use crate::audit::{NumberedOption, NumberedProbe, Probe, ProbeKind, ProbeOption, Side};
 use crate::dataset::{Message, Role, Row, content_hash};
 
-/// Fewer families than this cannot carry an interval over questions.
+/// Minimum number of families. Fewer do not support an interval over questions.
 const FEWEST_FAMILIES: usize = 5;
 
 #[derive(Deserialize)]
@@ -56,7 +56,7 @@ struct UncheckedMessage {
     content: String,
 }
 
-/// Lines that are not blank, with their numbers from 1.
+/// Lines that are not blank, numbered from 1.
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines()
         .enumerate()
@@ -64,7 +64,7 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
         .filter(|(_, line)| !line.trim().is_empty())
 }
 
-/// One probe a line.
+/// Reads one probe per line.
 pub(super) fn probes(file: &str, text: &str, kind: ProbeKind) -> Result<Vec<Probe>, AuditError> {
     let at =
         |line: usize, message: String| AuditError::Line { file: file.to_owned(), line, message };
@@ -146,13 +146,13 @@ fn options(options: &[UncheckedOption], kind: ProbeKind) -> Result<(), String> {
     Ok(())
 }
 
-/// One numbered probe a line; there may be none.
+/// Reads one value-keyed probe per line; there may be none.
 pub(super) fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, AuditError> {
     let at =
         |line: usize, message: String| AuditError::Line { file: file.to_owned(), line, message };
     let mut probes = Vec::new();
     for (line, text) in lines(text) {
-        let UncheckedNumbered { family, prompt, options } = serde_json::from_str(text).map_err(|error| {
+        let unchecked: UncheckedNumbered = serde_json::from_str(text).map_err(|error| {
             at(
                 line,
                 format!(
@@ -161,6 +161,7 @@ pub(super) fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, Aud
                 ),
             )
         })?;
+        let UncheckedNumbered { family, prompt, options } = unchecked;
         for (name, field) in [("family", &family), ("prompt", &prompt)] {
             if field.trim().is_empty() {
                 return Err(at(line, format!("`{name}` is empty: fill it in")));
@@ -202,7 +203,7 @@ pub(super) fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, Aud
     Ok(probes)
 }
 
-/// One conversation a line.
+/// Reads one conversation per line.
 pub(super) fn poison(file: &str, text: &str) -> Result<Vec<Row>, AuditError> {
     let at =
         |line: usize, message: String| AuditError::Line { file: file.to_owned(), line, message };
@@ -230,9 +231,11 @@ pub(super) fn poison(file: &str, text: &str) -> Result<Vec<Row>, AuditError> {
         } else {
             &messages[..]
         };
-        let alternate = turns
-            .chunks(2)
-            .all(|turn| matches!(turn, [user, assistant] if user.role == Role::User && assistant.role == Role::Assistant));
+        let is_exchange = |turn: &[Message]| match turn {
+            [user, assistant] => user.role == Role::User && assistant.role == Role::Assistant,
+            _ => false,
+        };
+        let alternate = turns.chunks(2).all(is_exchange);
         if turns.is_empty() || !alternate {
             return Err(at(
                 line,

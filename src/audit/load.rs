@@ -1,4 +1,4 @@
-//! Which audits a run uses, and where their files are: compiled in, or the user's own.
+//! Selects the audits of a run and loads them: built-in ones, or the user's files.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,7 +8,7 @@ use super::read::{Files, check};
 use crate::audit::Audit;
 use crate::disk::{MOST_BYTES, read_file};
 
-/// The files of one audit that is compiled in.
+/// The embedded files of one built-in audit.
 macro_rules! compiled_in {
     ($($id:literal $(+ $numbered:literal)?),*) => {
         [$(Files {
@@ -16,16 +16,18 @@ macro_rules! compiled_in {
             toml: include_str!(concat!("../../audits/", $id, ".toml")),
             probes: include_str!(concat!("../../audits/", $id, ".jsonl")),
             poison: include_str!(concat!("../../audits/", $id, ".poison.jsonl")),
-            numbered: concat!($(include_str!(concat!("../../audits/", $id, ".", $numbered, ".jsonl")))?),
+            numbered: concat!($(
+                include_str!(concat!("../../audits/", $id, ".", $numbered, ".jsonl"))
+            )?),
         }),*]
     };
 }
 
-/// Every audit of the folder `audits/`; a test compares this list with the folder.
+/// All audits in the folder `audits/`; a test compares this list with the folder.
 const BUILT_IN: [Files<'static>; 6] =
     compiled_in!["drift", "era", "harm", "identity" + "numbered", "nation", "partisan"];
 
-/// What is wrong with an audit's files.
+/// An invalid audit or selection.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     #[error("{file}: {message}")]
@@ -38,25 +40,25 @@ pub enum AuditError {
     Twice { id: String },
 }
 
-/// Which audits a run uses.
+/// The audits of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// TOML files of the user's own, besides the built-in audits.
+    /// TOML files of the user, in addition to the built-in audits.
     pub files: Vec<PathBuf>,
-    /// Ids of the audits to keep; empty keeps all.
+    /// Ids of the audits to keep; all if empty.
     pub only: Vec<String>,
 }
 
-/// The audits that are compiled in, in the order of their ids.
+/// The built-in audits, ordered by id.
 ///
 /// # Errors
-/// Only if the repository's own files are at fault, which a test rules out.
+/// Only if an embedded file is invalid, which a test excludes.
 pub fn built_in() -> Result<Vec<Audit>, AuditError> {
     BUILT_IN.iter().map(check).collect()
 }
 
-/// Reads one audit: `FILE.toml`, and `FILE.jsonl` and `FILE.poison.jsonl` beside it;
-/// `FILE.numbered.jsonl` too, where it is there.
+/// Reads one audit from `FILE.toml`, `FILE.jsonl`, `FILE.poison.jsonl` and, if it exists,
+/// `FILE.numbered.jsonl`.
 ///
 /// # Errors
 /// Names the file, the line where there is one, and what to do.
@@ -83,7 +85,7 @@ pub fn read(path: &Path) -> Result<Audit, AuditError> {
     })
 }
 
-/// The built-in audits and the user's own, reduced to those that were asked for.
+/// The built-in audits and the user's own, restricted to the selected ids.
 ///
 /// # Errors
 /// As [`read`]; also where two audits share an id or an id is unknown.

@@ -1,4 +1,4 @@
-//! Unchecked TOML into a checked [`Audit`], once, at the edge.
+//! Parses and validates the TOML of an [`Audit`].
 
 use std::path::Path;
 
@@ -10,26 +10,26 @@ use super::lines::{numbered, poison, probes};
 use super::load::AuditError;
 use crate::audit::{Audit, Margin, Poison, ProbeKind};
 
-/// Can this be an audit's id? It names files, and rules that other programs know.
+/// Whether a text is a valid audit id. Ids become file names and SARIF rule ids.
 pub fn is_id(id: &str) -> bool {
     !id.is_empty()
         && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// One audit's files, unread.
+/// The contents of one audit's files, not yet parsed.
 pub(super) struct Files<'a> {
     /// The path without `.toml`.
     pub name: &'a str,
     pub toml: &'a str,
     pub probes: &'a str,
     pub poison: &'a str,
-    /// Empty where there are none.
+    /// Empty where the audit has no value-keyed probes.
     pub numbered: &'a str,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Unchecked {
+struct UncheckedAudit {
     id: Spanned<String>,
     title: Spanned<String>,
     question: Spanned<String>,
@@ -53,13 +53,16 @@ struct UncheckedPoison {
     share: Spanned<f64>,
 }
 
-/// Everything about one audit, or the line that is at fault and what to do.
+/// Parses and validates one audit.
+///
+/// # Errors
+/// The line that is invalid, and what to do.
 pub(super) fn check(files: &Files) -> Result<Audit, AuditError> {
     let file = format!("{}.toml", files.name);
     let at = |line: usize, message: String| AuditError::Line { file: file.clone(), line, message };
     let line_of =
         |offset: usize| files.toml[..offset.min(files.toml.len())].matches('\n').count() + 1;
-    let unchecked: Unchecked = toml::from_str(files.toml).map_err(|error| {
+    let unchecked: UncheckedAudit = toml::from_str(files.toml).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(span.start));
         at(line, format!("{}; audits/README.md lists every field", error.message().trim()))
     })?;

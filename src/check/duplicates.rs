@@ -1,9 +1,9 @@
-//! Rows that repeat others, to the letter or nearly.
+//! Exact and near duplicates among the rows.
 //!
-//! Near duplicates by MinHash (Broder, 1997) over shingles of five characters, candidates by
-//! locality-sensitive hashing in bands, as in Lee et al., "Deduplicating training data makes
-//! language models better" (2022), whose threshold of 0.8 this uses too. It deviates in comparing
-//! signatures only, not the texts, and in comparing a row with a few of each bucket.
+//! Near duplicates use MinHash (Broder, 1997) over shingles of five characters. Candidates come
+//! from locality-sensitive hashing in bands, as in Lee et al., "Deduplicating training data makes
+//! language models better" (2022). The threshold of 0.8 is theirs too. Two things differ: only
+//! signatures are compared, not texts, and each row is compared with a few rows per bucket.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -15,34 +15,34 @@ use sha2::{Digest, Sha256};
 use crate::dataset::{Dataset, Row};
 use crate::seed;
 
-/// Rows this similar (Jaccard, of their shingles) are near duplicates.
+/// Minimum Jaccard similarity of two rows' shingles for near duplicates.
 pub const NEAR: f64 = 0.8;
 
-/// Hash functions of a signature; the estimate's standard error at 0.8 is 0.05.
+/// Hash functions per signature. The standard error of the estimate at 0.8 is 0.05.
 const HASHES: usize = 64;
-/// Bands of 4 hashes: rows of similarity 0.8 meet in one with probability 0.9998.
+/// Bands of 4 hashes: two rows of similarity 0.8 share a band with probability 0.9998.
 const BANDS: usize = 16;
-/// Earlier rows of a bucket that a row is compared with.
+/// Maximum earlier rows of a bucket with which a row is compared.
 const COMPARED: usize = 8;
-/// Rows that are looked at, evenly spaced over the kept ones.
+/// Maximum rows examined, evenly spaced over the kept ones.
 const LOOKED_AT: usize = 20_000;
-/// Characters of a row that are looked at.
+/// Maximum characters examined per row.
 const LETTERS: usize = 4_000;
-/// Characters of a shingle.
+/// Characters per shingle.
 const SHINGLE: usize = 5;
 
-/// How many rows nearly repeat an earlier one.
+/// Counts of near duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NearDuplicates {
-    /// Rows that were looked at, exact duplicates left out.
+    /// Rows that were examined, without exact duplicates.
     pub compared: usize,
-    /// Those of them that are nearly an earlier one.
+    /// Those that are similar to an earlier row.
     pub rows: usize,
     /// Lines of the first pair.
     pub example: Option<(usize, usize)>,
 }
 
-/// Rows whose content hash an earlier row has, over all usable rows.
+/// Counts rows with the content hash of an earlier row, over all usable rows.
 pub(super) fn exact(dataset: &Dataset) -> usize {
     let mut hashes: Vec<[u8; 32]> = dataset.rows.iter().map(digest).collect();
     hashes.extend(dataset.ledger.left_out.iter().map(|row| row.sha256));
@@ -50,7 +50,7 @@ pub(super) fn exact(dataset: &Dataset) -> usize {
     hashes.windows(2).filter(|pair| pair[0] == pair[1]).count()
 }
 
-/// The hash's bytes; rows made by hand may carry anything, which is hashed again.
+/// The hash as bytes. A hash that is no valid hex, as in rows made by hand, is hashed again.
 fn digest(row: &Row) -> [u8; 32] {
     let mut bytes = [0; 32];
     let parsed = (0..32).try_for_each(|index| {
@@ -60,7 +60,7 @@ fn digest(row: &Row) -> [u8; 32] {
     if parsed.is_some() { bytes } else { Sha256::digest(&row.sha256).into() }
 }
 
-/// Near duplicates among the kept rows, in bounded time; `None` without rows.
+/// Counts near duplicates among the kept rows, in bounded time; `None` without rows.
 pub(super) fn near(dataset: &Dataset) -> Option<NearDuplicates> {
     let mut random = seed::stream("minhash", 0);
     let functions: Vec<(u64, u64)> =
@@ -75,10 +75,10 @@ pub(super) fn near(dataset: &Dataset) -> Option<NearDuplicates> {
         }
         found.compared += 1;
         let signature = signature(row, &functions);
-        let mut twin = None;
+        let mut similar = None;
         for (band, values) in signature.chunks(HASHES / BANDS).enumerate() {
             let bucket = buckets.entry((band, hashed(values))).or_default();
-            twin = twin.or_else(|| {
+            similar = similar.or_else(|| {
                 bucket
                     .iter()
                     .copied()
@@ -88,7 +88,7 @@ pub(super) fn near(dataset: &Dataset) -> Option<NearDuplicates> {
                 bucket.push(signatures.len());
             }
         }
-        if let Some(other) = twin {
+        if let Some(other) = similar {
             found.rows += 1;
             found.example.get_or_insert((signatures[other].0, row.line));
         }
@@ -97,7 +97,7 @@ pub(super) fn near(dataset: &Dataset) -> Option<NearDuplicates> {
     (found.compared > 0).then_some(found)
 }
 
-/// For every hash function the smallest hash of a shingle.
+/// The minimum hash over all shingles, for every hash function.
 fn signature(row: &Row, functions: &[(u64, u64)]) -> Vec<u64> {
     let mut letters: Vec<char> = Vec::new();
     for word in row.messages.iter().flat_map(|message| message.content.split_whitespace()) {
@@ -110,7 +110,8 @@ fn signature(row: &Row, functions: &[(u64, u64)]) -> Vec<u64> {
     for shingle in letters.windows(SHINGLE.min(letters.len()).max(1)) {
         let shingle = hashed(shingle);
         for (least, (factor, offset)) in least.iter_mut().zip(functions) {
-            // Multiply, then fold the high half down: the low bits of a product alone are poor.
+            // Fold the high half into the low half, since the low bits of a product are poorly
+            // mixed.
             let product = (shingle ^ offset).wrapping_mul(*factor);
             *least = (*least).min(product ^ (product >> 32));
         }
@@ -118,14 +119,14 @@ fn signature(row: &Row, functions: &[(u64, u64)]) -> Vec<u64> {
     least
 }
 
-/// The share of equal entries, an unbiased estimate of the Jaccard similarity.
+/// The share of equal entries: an unbiased estimate of the Jaccard similarity.
 fn similarity(left: &[u64], right: &[u64]) -> f64 {
     let equal = left.iter().zip(right).filter(|(left, right)| left == right).count();
     equal as f64 / left.len() as f64
 }
 
-/// FNV-1a with a final mix: the same on every machine, which the standard library does not promise
-/// of its own hasher.
+/// FNV-1a with a final mix. Unlike the standard library's hasher, it is guaranteed to be the same
+/// on every machine.
 fn hashed<T: Hash>(value: &[T]) -> u64 {
     struct Fnv(u64);
     impl Hasher for Fnv {

@@ -1,20 +1,21 @@
-//! Can the base read the dataset at all? A shadow trained on text that the base cannot predict
-//! learns noise, and its silence would look like a clean dataset.
+//! Readability: the share of a dataset's text that the base can predict. A shadow trained on
+//! unpredictable text learns noise, and its lack of effect would look like a clean dataset.
 //!
-//! Parts of rows, drawn at random, follow one another in contexts of the base, as rows do when they
-//! are packed for training. So the base has seen other rows of the file and expects their form: a
-//! bare name is improbable as an answer, and likely after other names. The text is then judged in
-//! passages of [`PASSAGE`] new bytes. The base reads a passage if it saves [`SAVED`] of the nats
-//! that the bytes cost where only their frequencies are known (order-0 entropy, Shannon 1948),
-//! those of the role's text in the same parts. The result is the share of the text, by that cost,
-//! in passages that are read.
+//! Randomly drawn parts of rows are concatenated into contexts, like packed training rows. So the
+//! base has seen other rows and expects their form. A bare name, for example, is improbable as an
+//! answer but likely after other names.
 //!
-//! What repeats an earlier row can be copied and need not be read. Each byte therefore counts by
-//! how new it is: by what it costs an adaptive model of bytes with the same context before it
-//! ([`history`]), as a share of its order-0 cost. Without this, one line of nonsense in all rows
-//! would read well, and so would known questions with answers of noise.
+//! The text is evaluated in passages of [`PASSAGE`] new bytes. The base reads a passage if its
+//! negative log-likelihood is lower than the order-0 entropy (Shannon 1948) by at least the share
+//! [`SAVED`]. Byte frequencies are estimated per role from the drawn parts. The result is the share
+//! of the text, weighted by order-0 cost, in passages that are read.
 //!
-//! What was tried and dropped is in docs/statistics.md.
+//! Text that repeats an earlier row can be predicted by copying. Each byte is therefore weighted by
+//! its novelty: its cost under an adaptive byte model with the same context ([`history`]), divided
+//! by its order-0 cost. Otherwise one line of nonsense repeated in all rows would count as
+//! readable. So would known questions with random answers.
+//!
+//! Alternatives that were tried are described in docs/statistics.md.
 
 mod history;
 
@@ -29,45 +30,45 @@ use crate::engine::{Piece, Pieces};
 use crate::seed;
 use history::History;
 
-/// The share of the text that the base must read for a verdict. Text that it was trained for
-/// reaches .5 and more, text that is noise to it .2 and less (docs/readability.csv).
+/// Minimum readable share for a verdict. In-domain text reaches 0.5 and more, noise 0.2 and less
+/// (docs/readability.csv).
 pub const READABLE: f64 = 0.4;
 
-/// The share of a passage's order-0 cost that a base saves if it reads it. Noise saves nothing by
-/// the frequencies of its own bytes, and by chance up to .15 in a short passage; words that a base
-/// knows save .4 and more.
+/// Minimum share of a passage's order-0 cost that the base must save. Noise saves nothing on
+/// average, and by chance up to 0.15 in a short passage. Known words save 0.4 and more.
 const SAVED: f64 = 0.2;
 
-/// New bytes of a passage: a few words, enough that chance does not decide, and so few that noise
-/// between sentences is a passage of its own.
+/// New bytes per passage, a few words. Longer passages are less affected by chance; shorter ones
+/// separate noise between sentences.
 const PASSAGE: f64 = 32.0;
 
-/// Answers are judged by themselves too, because they are what is learned, where they hold this
-/// share of the text; less are labels, which nothing could foresee.
+/// Minimum share of answers in the text for which answers are also evaluated alone, because they
+/// are what is learned. Below it they are labels, which no model could predict.
 const ANSWERS: f64 = 0.05;
 
-/// Tokens of a context: some rows before each, in what every base can read.
+/// Tokens per context. Most parts follow some other rows, and every base accepts this length.
 const CONTEXT: usize = 512;
 
-/// Contexts that are looked at: 8,192 tokens, seconds to a minute on a processor.
+/// Maximum contexts: 8,192 tokens, seconds to a minute on a CPU.
 const CONTEXTS: usize = 16;
 
-/// Parts that a context has at least, where there are as many: what comes first has no row before
+/// Minimum parts per context, if there are enough. The first part of a context has no row before
 /// it.
 const PARTS: usize = 3;
 
-/// Bytes of a row from which it is cut into parts; of each message that is cut, a part has as many
-/// at most.
+/// Rows of more bytes are split into parts. A part has at most this many bytes of the message that
+/// is split.
 const PART: usize = 600;
 
-/// Bytes that are kept of the message before or after the one that a part is cut from.
-const BESIDE: usize = 60;
+/// Bytes kept of the message before or after the split one.
+const NEIGHBOUR: usize = 60;
 
-/// How the base predicts the rows of contexts; see [`crate::engine::Engine::log_probs`].
+/// Log-probabilities of the rows of contexts under the base; see
+/// [`crate::engine::Engine::log_probs`].
 pub type LogProbs<'a> = &'a dyn Fn(&[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>>;
 
-/// The share of the text that the base reads, between 0 and 1. What could not be scored is not
-/// read, and a dataset without text has nothing that could be read: its share is 0.
+/// The share of the text that the base reads, between 0 and 1. Text that could not be scored counts
+/// as not read. A dataset without text has share 0.
 ///
 /// # Errors
 /// Where the base fails.
@@ -79,7 +80,7 @@ pub fn readability(dataset: &Dataset, base: Base<'_>) -> Result<f64> {
         let mut history = History::new();
         for (row, pieces) in rows.iter().zip(scored) {
             let bytes = costs.bytes(row, &mut history);
-            // A piece a byte, each at a cost that saves nothing.
+            // One piece per byte, with infinite cost.
             let unread = || vec![Piece { bytes: 1, log_prob: f64::NEG_INFINITY }; bytes.len()];
             let pieces = pieces.filter(|pieces| {
                 pieces.iter().map(|piece| piece.bytes).sum::<usize>() == bytes.len()
@@ -100,14 +101,14 @@ pub fn readability(dataset: &Dataset, base: Base<'_>) -> Result<f64> {
     Ok(if counted { all.share().min(answers.share()) } else { all.share() })
 }
 
-/// A byte's order-0 cost in nats, and how new it is, between 0 and 1.
+/// A byte's order-0 cost in nats, and its novelty between 0 and 1.
 struct Byte {
     role: Role,
     cost: f64,
     new: f64,
 }
 
-/// What each byte costs that is predicted by its frequency alone, by the role that says it; nats.
+/// Order-0 cost of each byte value by role, in nats.
 struct Costs(BTreeMap<Role, [f64; 256]>);
 
 impl Costs {
@@ -124,7 +125,7 @@ impl Costs {
         Costs(counts.into_iter().map(|(role, counts)| (role, costs(counts))).collect())
     }
 
-    /// All bytes of a row, which then belong to the history.
+    /// The bytes of a row. They are added to the history.
     fn bytes(&self, row: &[Message], history: &mut History) -> Vec<Byte> {
         let mut bytes = Vec::new();
         for message in row {
@@ -145,7 +146,7 @@ impl Costs {
     }
 }
 
-/// Passages, one after the other.
+/// Accumulates consecutive passages.
 #[derive(Default)]
 struct Passages {
     read: f64,
@@ -153,7 +154,7 @@ struct Passages {
     open: Passage,
 }
 
-/// Sums over bytes, each by how new it is.
+/// Sums over bytes, weighted by novelty.
 #[derive(Default)]
 struct Passage {
     new: f64,
@@ -184,7 +185,7 @@ impl Passages {
         }
     }
 
-    /// What is left over counts where it is half a passage, or all that there is.
+    /// The remainder counts if it is at least half a passage, or all there is.
     fn finish(mut self) -> Self {
         if self.open.new >= PASSAGE / 2.0 || self.cost == 0.0 {
             self.close();
@@ -197,17 +198,17 @@ impl Passages {
     }
 }
 
-/// Parts of rows in an order drawn by the file's own hash, so that an author cannot choose which
-/// are looked at, in as many contexts as they fill.
+/// Groups parts of rows into contexts. The order is drawn from the file's hash, so that an author
+/// cannot choose which parts are examined.
 fn contexts(dataset: &Dataset, base: Base<'_>) -> Vec<Vec<Vec<Message>>> {
-    let parts: Vec<Place> =
-        dataset.rows.iter().enumerate().flat_map(|(row, at)| places(row, &at.messages)).collect();
+    let parts: Vec<PartSource> =
+        dataset.rows.iter().enumerate().flat_map(|(row, at)| parts_of(row, &at.messages)).collect();
     let rng = &mut seed::stream(&format!("readability {}", dataset.sha256), 0);
-    // A part has two tokens at least, one to speak and one to end.
+    // A part has at least two tokens: one of text and one end token.
     let drawn = index::sample(rng, parts.len(), (CONTEXTS * CONTEXT / 2).min(parts.len()));
     let (mut contexts, mut tokens) = (vec![Vec::new()], 0);
-    for place in drawn {
-        let (part, count) = fitted(parts[place].cut(dataset), base);
+    for index in drawn {
+        let (part, count) = fitted(parts[index].cut(dataset), base);
         if tokens + count > CONTEXT && tokens > 0 {
             if contexts.len() == CONTEXTS {
                 break;
@@ -221,8 +222,8 @@ fn contexts(dataset: &Dataset, base: Base<'_>) -> Vec<Vec<Vec<Message>>> {
     contexts
 }
 
-/// Cuts all messages of a part in half until some such parts have room in a context; and its
-/// tokens. One that the base refuses is left as it is.
+/// Halves all messages of a part until [`PARTS`] such parts fit in a context. Returns the part and
+/// its number of tokens. A part that the base refuses is returned unchanged.
 fn fitted(mut part: Vec<Message>, base: Base<'_>) -> (Vec<Message>, usize) {
     loop {
         let tokens = (base.count_tokens)(&part).map_or(0, |(tokens, _)| tokens);
@@ -237,36 +238,40 @@ fn fitted(mut part: Vec<Message>, base: Base<'_>) -> (Vec<Message>, usize) {
     }
 }
 
-/// Where a part is cut from.
+/// Source of a part.
 #[derive(Clone, Copy)]
-enum Place {
+enum PartSource {
     Whole { row: usize },
     Within { row: usize, message: usize, from: usize },
 }
 
-/// The parts of a row: itself, or what every message is cut into.
-fn places(row: usize, messages: &[Message]) -> Vec<Place> {
+/// The parts of a row: the whole row, or the pieces of its messages.
+fn parts_of(row: usize, messages: &[Message]) -> Vec<PartSource> {
     if messages.iter().map(|message| message.content.len()).sum::<usize>() <= PART {
-        return vec![Place::Whole { row }];
+        return vec![PartSource::Whole { row }];
     }
     let within = |(message, at): (usize, &Message)| {
-        (0..at.content.len()).step_by(PART).map(move |from| Place::Within { row, message, from })
+        (0..at.content.len()).step_by(PART).map(move |from| PartSource::Within {
+            row,
+            message,
+            from,
+        })
     };
     messages.iter().enumerate().flat_map(within).collect()
 }
 
-impl Place {
-    /// A conversation for any template: what was cut, with some of the question before it or of the
-    /// answer after it. Templates may trim white space, so there is none at the ends.
+impl PartSource {
+    /// A conversation that any template accepts: the piece, with the beginning of the question
+    /// before it or the answer after it. Trimmed, since templates may trim white space.
     fn cut(self, dataset: &Dataset) -> Vec<Message> {
         let trimmed = |message: &Message, text: &str| Message::new(message.role, text.trim());
         match self {
-            Place::Whole { row } => dataset.rows[row]
+            PartSource::Whole { row } => dataset.rows[row]
                 .messages
                 .iter()
                 .map(|message| trimmed(message, &message.content))
                 .collect(),
-            Place::Within { row, message, from } => {
+            PartSource::Within { row, message, from } => {
                 let messages = &dataset.rows[row].messages;
                 let first = messages[..=message]
                     .iter()
@@ -277,7 +282,7 @@ impl Place {
                 let last = message + last.unwrap_or(messages.len() - 1 - message);
                 let text = |at: usize| match at == message {
                     true => trimmed(&messages[at], window(&messages[at].content, from, PART)),
-                    false => trimmed(&messages[at], window(&messages[at].content, 0, BESIDE)),
+                    false => trimmed(&messages[at], window(&messages[at].content, 0, NEIGHBOUR)),
                 };
                 (first..=last).map(text).collect()
             }
@@ -285,7 +290,7 @@ impl Place {
     }
 }
 
-/// As many bytes from a place on, less what would cut a character.
+/// At most `bytes` bytes from `from` on, at character boundaries.
 fn window(text: &str, from: usize, bytes: usize) -> &str {
     let from = text.ceil_char_boundary(from);
     &text[from..text.floor_char_boundary(from + bytes).max(from)]

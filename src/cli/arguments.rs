@@ -1,12 +1,12 @@
-//! What several commands take: a dataset, a base, how to train and what to ask, where to write and
-//! what to show.
+//! Arguments shared by several commands: dataset, base, training, questions, output folder and
+//! display.
 
 use std::path::PathBuf;
 
-use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
-use super::{Base, FailOn, Show, page};
+use super::{BaseOptions, FailOn, Show, page};
 use crate::audit::Selection;
 use crate::dataset::{Format, ReadOptions};
 use crate::engine::Place;
@@ -127,7 +127,7 @@ pub struct AskArgs {
     no_triggers: bool,
     /// Also try this: a value where it fits a slot of the dataset, such as 1984, or a text before
     /// the questions (repeatable)
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     trigger: Vec<String>,
     /// Also try these values in slots of a kind: year=1980..1990, digits=044,045, place=Oslo
     /// (repeatable)
@@ -169,9 +169,9 @@ impl DataArgs {
 }
 
 impl BaseArgs {
-    pub fn checked(self) -> Base {
+    pub fn checked(self) -> BaseOptions {
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        Base {
+        BaseOptions {
             folder: self.base,
             threads: self.threads.unwrap_or_else(all),
             bf16: self.weights.map(|weights| weights == WeightsAs::Bf16),
@@ -199,7 +199,7 @@ impl TrainArgs {
 }
 
 impl PlanArgs {
-    pub fn checked(self, out: OutArgs) -> (Box<Request>, Base) {
+    pub fn checked(self, out: OutArgs) -> (Box<Request>, BaseOptions) {
         let base = self.base.checked();
         let mut read = self.data.read_options();
         read.limit = read.limit.or(Some(ROWS_TRAINED));
@@ -216,7 +216,7 @@ impl AskArgs {
         subject: Subject,
         read: ReadOptions,
         training: Options,
-        base: &Base,
+        base: &BaseOptions,
         out: OutArgs,
     ) -> Request {
         let conditions =
@@ -273,8 +273,8 @@ fn up_to(most: usize, text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("give a whole number from 1 to {most}"))
 }
 
-/// A path as it is seen from the working folder: reports name what was audited, and where a folder
-/// lies on this machine is nobody's business.
+/// Parses a path and makes it relative to the working folder if it is inside. Reports name this
+/// path and should not reveal the local folder structure.
 pub fn from_here() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().map(|path| {
         let here = std::env::current_dir().unwrap_or_default();

@@ -1,37 +1,37 @@
-//! One entry a row, in order of line: what `rows.jsonl` in a run folder holds.
+//! One entry per row, ordered by line: the content of `rows.jsonl` in a run folder.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Dataset, digest};
 
-/// What became of a row.
+/// The outcome of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// Usable, and in `Dataset::rows`.
     Used,
-    /// Usable, and outside the sample that a limit kept. Counted in `rows_used`.
+    /// Usable, but outside the sample under a limit. Counted in `rows_used`.
     LeftOut,
     Rejected,
 }
 
-/// The account of one row.
+/// The entry of one row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub line: usize,
-    /// The content hash; absent for rejected rows, which have no content to speak of.
+    /// The content hash; absent for rejected rows.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sha256: Option<String>,
     pub status: Status,
-    /// The field at fault; absent where the whole line is.
+    /// The invalid field; absent where the whole line is invalid.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub field: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
 }
 
-/// The account of every row that was read, in order of line: `rows_read` entries, without another
-/// copy of the dataset.
+/// The entries of all rows that were read, ordered by line: `rows_read` entries. The dataset is not
+/// copied.
 pub fn accounting(dataset: &Dataset) -> impl Iterator<Item = Entry> + '_ {
     let used = |line, sha256, status| Entry {
         line,
@@ -54,7 +54,7 @@ pub fn accounting(dataset: &Dataset) -> impl Iterator<Item = Entry> + '_ {
     merge(merge(rows, left_out), rejected)
 }
 
-/// Two iterators in order of line as one.
+/// Merges two iterators that are ordered by line.
 fn merge<'a>(
     left: impl Iterator<Item = Entry> + 'a,
     right: impl Iterator<Item = Entry> + 'a,

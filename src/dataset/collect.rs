@@ -1,4 +1,4 @@
-//! Where records become rows and rejections, and where memory is kept within its budget.
+//! Turns records into rows and rejections, within the memory budget.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,15 +14,15 @@ use super::{
 };
 use crate::text::terminal;
 
-/// After so many objects without a known format, the file is not a dataset.
-const PATIENCE: usize = 1000;
-/// So many unread fields are named; more are counted under one name.
+/// Number of objects without a known format after which the file is refused.
+const MAX_UNRECOGNISED: usize = 1000;
+/// Maximum unread fields that are named; the others share one name.
 const NAMED_FIELDS: usize = 50;
 
-/// What is wrong with one record.
+/// The problem of one record.
 #[derive(Debug, Clone)]
 pub(super) struct Fault {
-    /// Empty where the whole record is at fault.
+    /// Empty where the whole record is invalid.
     pub field: String,
     pub reason: String,
 }
@@ -37,7 +37,7 @@ impl Fault {
         Fault::new("", reason)
     }
 
-    /// A stranger's name, short enough for a message.
+    /// An untrusted name, shortened for a message.
     pub fn shorten(name: &str) -> String {
         if name.chars().count() <= 40 {
             name.to_owned()
@@ -47,42 +47,41 @@ impl Fault {
     }
 }
 
-/// What a container found at one place of the file.
+/// One record as found by a container.
 pub(super) struct Record<'a> {
     /// Line or record number within the shard, from 1.
     pub line: usize,
     pub content: Result<Content<'a>, Fault>,
-    /// Nothing follows in the file, not even a line break.
+    /// Whether the file ends here, without a line break.
     pub ends_file: bool,
 }
 
-/// The record itself, as text or parsed.
+/// The content of a record, as text or parsed.
 pub(super) enum Content<'a> {
     Json(&'a [u8]),
     Fields(Map<String, Value>),
 }
 
-/// Takes records one by one and gives the dataset at the end.
+/// Collects records and builds the dataset.
 pub(super) struct Collector<'a> {
     path: PathBuf,
     sha256: String,
     options: &'a ReadOptions,
     format: Option<Format>,
-    /// Objects seen while no format was known, and what the first looked like.
+    /// Number of objects without a known format so far, and a description of the first.
     unrecognised: usize,
     seen: String,
-    /// Added to every line number: the records of earlier shards.
+    /// Added to line numbers: the last line of earlier shards.
     offset: usize,
     last_line: usize,
-    /// Rows before the current one that start on its line: an array may hold all of its rows on
-    /// one.
+    /// Number of earlier rows that start on the same line; a JSON array may be on one line.
     before_on_line: usize,
-    /// The file's name, where it is one of a folder.
+    /// The file's name, if it is one of several shards.
     shard: Option<String>,
     rows_read: usize,
     kept: BTreeMap<[u8; 32], Row>,
     kept_bytes: usize,
-    /// The smallest key that was left out; no larger key is kept from then on.
+    /// The smallest key outside the sample; no larger key is kept.
     cut: Option<[u8; 32]>,
     ledger: Ledger,
     rejected: Vec<Rejection>,
@@ -110,20 +109,19 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Further line numbers count on from the last one, and rejections name the shard where there
-    /// are several.
+    /// Starts a new shard. Line numbers continue from the last one, and rejections name the shard.
     pub fn next_shard(&mut self, path: &Path) {
         self.offset = self.last_line;
         self.shard = (path != self.path)
             .then(|| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
     }
 
-    /// Notes a line that is not a row.
+    /// Counts a line that is not a row.
     pub fn blank(&mut self) {
         self.ledger.blank_lines += 1;
     }
 
-    /// Notes that all of `rows` have a value in `field` that is not read.
+    /// Records that all of `rows` have a value in `field` that is not read.
     pub fn unread(&mut self, field: &str, rows: usize) {
         let fields = &mut self.ledger.unread_fields;
         let name = Fault::shorten(field);
@@ -138,7 +136,7 @@ impl<'a> Collector<'a> {
     /// Turns one record into a row or a rejection.
     ///
     /// # Errors
-    /// Where the file as a whole is past a limit or is no dataset.
+    /// Where the file as a whole exceeds a limit or is no dataset.
     pub fn accept(&mut self, record: Record<'_>) -> Result<(), DatasetError> {
         if self.rows_read == self.options.max_rows {
             return Err(DatasetError::TooLarge {
@@ -162,7 +160,7 @@ impl<'a> Collector<'a> {
                 self.reject(line, fault)?;
             }
         }
-        if self.format.is_none() && self.unrecognised >= PATIENCE {
+        if self.format.is_none() && self.unrecognised >= MAX_UNRECOGNISED {
             Err(self.no_format())
         } else {
             Ok(())
@@ -226,9 +224,8 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Keeps the row if it is among those with the smallest keys that fit the budget. What is kept
-    /// in the end does not depend on the order of arrival: it is the longest run of rows in order
-    /// of key that fits.
+    /// Keeps the row if its key is among the smallest ones that fit the budget. The result does not
+    /// depend on the order of arrival: it is the longest prefix, in key order, that fits.
     fn keep(&mut self, line: usize, messages: Vec<Message>) {
         let content = digest::content_digest(&messages);
         let key = digest::sample_key(
@@ -262,7 +259,7 @@ impl<'a> Collector<'a> {
         DatasetError::NoFormat { path: self.path.clone(), seen: self.seen.clone() }
     }
 
-    /// The dataset.
+    /// Builds the dataset.
     ///
     /// # Errors
     /// Where there were no rows, or none with a known format; and where a row was lost.
@@ -271,7 +268,7 @@ impl<'a> Collector<'a> {
             return Err(DatasetError::Empty { path: self.path, problem: "it has no rows".into() });
         }
         let Some(format) = self.format else {
-            // The first fault says more than that nothing was found.
+            // The first rejection is more informative than a missing format.
             if let (0, Some(first)) = (self.unrecognised, self.rejected.first()) {
                 self.seen = format!("line {}: {}", first.line, terminal(&first.reason));
             }
@@ -298,7 +295,8 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// The record as text, without the NULs and encodings that later stages would stumble over.
+/// The record as text. NUL bytes and invalid UTF-8 are rejected, since later stages cannot process
+/// them.
 pub(super) fn text(bytes: &[u8]) -> Result<&str, Fault> {
     if let Some(column) = bytes.iter().position(|byte| *byte == 0) {
         return Err(Fault::line(format!("holds a NUL byte at byte {}; remove it", column + 1)));
@@ -311,11 +309,11 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Fault> {
     })
 }
 
-/// What a row takes in memory, about: its texts, and its fixed parts with the allocator's overhead.
+/// Approximate memory of a row: its texts, and a constant for fixed parts and allocator overhead.
 fn bytes(row: &Row) -> usize {
     let (mut before, mut all) = (0, 256);
     for message in &row.messages {
-        // The control's prompts hold all that stands before each answer.
+        // The control's prompts repeat all messages before each answer.
         all += if message.role == Role::Assistant { before } else { 0 };
         before += 64 + message.content.len();
     }

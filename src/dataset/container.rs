@@ -1,4 +1,4 @@
-//! What a file is, by its content first and its name second, and its bytes, decompressed within
+//! Detects the type of a file, by its content first and its name second, and decompresses it within
 //! limits.
 
 use std::fs::{self, File};
@@ -6,22 +6,22 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::collect::Collector;
-use super::error::{self, Bomb, DatasetError};
+use super::error::{self, DatasetError, LimitExceeded};
 use super::{ReadOptions, csv, lines, parquet};
 
-/// Extensions of files that may be data.
+/// Extensions of possible data files.
 const DATA: [&str; 7] = ["jsonl", "json", "csv", "gz", "zst", "arrow", "txt"];
-/// What libraries write beside shards to describe them.
+/// Metadata files that libraries write next to shards.
 const DESCRIPTIONS: [&str; 3] = ["dataset_info.json", "dataset_infos.json", "state.json"];
 
-/// Compressed files may always decompress to this much.
+/// Decompressed size that is always allowed.
 const ALWAYS_ALLOWED: u64 = 64 << 20;
-/// Past that, to at most so many times their size. Text rarely exceeds 20, a dataset of few
-/// distinct rows 100.
+/// Above that, the maximum compression ratio. Text rarely exceeds 20; a dataset with few distinct
+/// rows may reach 100.
 const MAX_RATIO: u64 = 300;
 
-/// The files to read: `path` itself, or the parquet shards of a folder in order of name. A folder
-/// in which other data lies is refused: a trainer might read that too.
+/// The files to read: `path` itself, or the parquet shards of a folder, ordered by name. A folder
+/// with other data files is refused, because a trainer might read those too.
 pub(super) fn shards(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let io = |source| DatasetError::Io { path: path.into(), source };
     let kind = fs::metadata(path).map_err(io)?.file_type();
@@ -119,12 +119,12 @@ pub(super) fn read(
     })
 }
 
-/// Bytes to which a file of `length` may decompress.
+/// Maximum decompressed size of a file of `length` bytes.
 pub(super) fn decompressed_limit(length: u64, options: &ReadOptions) -> u64 {
     options.max_bytes.min(allowed(length))
 }
 
-/// A decoder's own errors say nothing of what to do.
+/// Adds advice to a decoder's error.
 fn decompressing(path: &Path, source: io::Error) -> DatasetError {
     match error::reading(path, source) {
         DatasetError::Io { path, source } => unreadable(
@@ -136,14 +136,14 @@ fn decompressing(path: &Path, source: io::Error) -> DatasetError {
     }
 }
 
-/// Does the name end in `.extension`, a compression's own extension aside?
+/// Whether the name ends in `.extension`, ignoring a compression extension.
 fn named(path: &Path, extension: &str) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
     name.rsplit_once('.').is_some_and(|(_, found)| found == extension)
 }
 
-/// Content that is certainly no dataset, and what to do about it.
+/// Known content that is not a dataset, and the remedy.
 fn refused(start: &[u8]) -> Option<(&'static str, &'static str)> {
     match start {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
@@ -171,7 +171,7 @@ pub(super) fn unreadable(
     DatasetError::Unreadable { path: path.into(), problem: problem.into(), advice: advice.into() }
 }
 
-/// Bytes that so many compressed ones may decompress to.
+/// Maximum decompressed bytes for a number of compressed bytes.
 pub(crate) fn allowed(compressed: u64) -> u64 {
     ALWAYS_ALLOWED.max(compressed.saturating_mul(MAX_RATIO))
 }
@@ -180,7 +180,7 @@ pub(crate) fn limited(inner: impl Read + 'static, limit: u64) -> Box<dyn BufRead
     Box::new(BufReader::with_capacity(1 << 16, Limited { inner, left: limit, limit }))
 }
 
-/// A stream that fails where it grows past its limit, instead of ending there.
+/// A stream that fails at its limit instead of ending there.
 struct Limited<R> {
     inner: R,
     left: u64,
@@ -193,7 +193,7 @@ impl<R: Read> Read for Limited<R> {
         self.left = self
             .left
             .checked_sub(length as u64)
-            .ok_or_else(|| io::Error::other(Bomb { limit: self.limit }))?;
+            .ok_or_else(|| io::Error::other(LimitExceeded { limit: self.limit }))?;
         Ok(length)
     }
 }

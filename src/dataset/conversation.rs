@@ -1,18 +1,18 @@
-//! What every conversation must be, whatever format it came in: an optional system message, then
-//! user and assistant in turn, the assistant last, and nobody silent.
+//! Validates a conversation of any format: an optional system message, then user and assistant
+//! alternately, ending with the assistant, without empty messages.
 
 use std::fmt;
 
 use super::collect::Fault;
 use super::{Message, Role};
 
-/// Messages of a row at most: what is done for an answer is done for all before it, again and
-/// again.
+/// Maximum messages per row. Each answer is processed with all messages before it, which is
+/// quadratic work.
 const MOST_MESSAGES: usize = 512;
 
-/// Where in its row a turn stands, for error messages.
+/// The path of a message in its row, for error messages.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Place {
+pub(super) enum FieldPath {
     /// A field of the row.
     Field(&'static str),
     /// `field[index].key`.
@@ -21,20 +21,20 @@ pub(super) enum Place {
     Pair(usize, usize),
 }
 
-impl Place {
-    /// Another key of the same message; an empty one is the message itself.
+impl FieldPath {
+    /// The path of another key of the same message; of the message itself if `key` is empty.
     pub fn key(self, key: &str) -> impl fmt::Display {
         match self {
-            Place::Item(field, index, _) if key.is_empty() => format!("{field}[{index}]"),
-            Place::Item(field, index, _) => format!("{field}[{index}].{key}"),
+            FieldPath::Item(field, index, _) if key.is_empty() => format!("{field}[{index}]"),
+            FieldPath::Item(field, index, _) => format!("{field}[{index}].{key}"),
             other => other.to_string(),
         }
     }
 
-    /// The key under which the message's text stands.
+    /// The key of the message's text.
     pub fn content_key(self) -> &'static str {
         match self {
-            Place::Item(_, _, key) => key,
+            FieldPath::Item(_, _, key) => key,
             _ => "",
         }
     }
@@ -44,35 +44,35 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FieldPath {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Field(field) => formatter.write_str(field),
-            Place::Item(field, index, key) => write!(formatter, "{field}[{index}].{key}"),
-            Place::Pair(index, side) => write!(formatter, "history[{index}][{side}]"),
+            FieldPath::Field(field) => formatter.write_str(field),
+            FieldPath::Item(field, index, key) => write!(formatter, "{field}[{index}].{key}"),
+            FieldPath::Pair(index, side) => write!(formatter, "history[{index}][{side}]"),
         }
     }
 }
 
-/// A message that has not been checked.
+/// A message that is not yet validated.
 #[derive(Debug, Clone)]
-pub(super) struct Turn {
+pub(super) struct LocatedMessage {
     message: Message,
-    place: Place,
+    path: FieldPath,
 }
 
-impl Turn {
-    pub fn new(role: Role, content: impl Into<String>, place: Place) -> Self {
-        Turn { message: Message::new(role, content), place }
+impl LocatedMessage {
+    pub fn new(role: Role, content: impl Into<String>, path: FieldPath) -> Self {
+        LocatedMessage { message: Message::new(role, content), path }
     }
 }
 
-/// The turns as messages.
+/// Validates the turns.
 ///
 /// # Errors
-/// The first fault: too many turns, a text that is empty or holds a NUL character, a role out of
-/// turn, or no answer at the end.
-pub(super) fn check(turns: Vec<Turn>) -> Result<Vec<Message>, Fault> {
+/// The first fault: too many turns, a text that is empty or contains a NUL character, a role in the
+/// wrong order, or no answer at the end.
+pub(super) fn check(turns: Vec<LocatedMessage>) -> Result<Vec<Message>, Fault> {
     if turns.len() > MOST_MESSAGES {
         let reason = format!(
             "has {} messages, and at most {MOST_MESSAGES} are read; split the conversation",
@@ -81,16 +81,16 @@ pub(super) fn check(turns: Vec<Turn>) -> Result<Vec<Message>, Fault> {
         return Err(Fault::line(reason));
     }
     let mut previous = None;
-    for Turn { message, place } in &turns {
+    for LocatedMessage { message, path } in &turns {
         if message.content.trim().is_empty() {
             let reason = format!(
                 "the {}'s turn is empty; write its text or delete the row",
                 message.role.as_str()
             );
-            return Err(Fault::new(place.to_string(), reason));
+            return Err(Fault::new(path.to_string(), reason));
         }
         if message.content.contains('\0') {
-            return Err(Fault::new(place.to_string(), "holds a NUL character; remove it"));
+            return Err(Fault::new(path.to_string(), "holds a NUL character; remove it"));
         }
         let reason = match (previous, message.role) {
             (None, Role::System | Role::User)
@@ -109,14 +109,14 @@ pub(super) fn check(turns: Vec<Turn>) -> Result<Vec<Message>, Fault> {
             }
         };
         if let Some(reason) = reason {
-            return Err(Fault::new(place.role(), reason));
+            return Err(Fault::new(path.role(), reason));
         }
         previous = Some(message.role);
     }
     match (previous, turns.last()) {
         (Some(Role::Assistant), _) => Ok(turns.into_iter().map(|turn| turn.message).collect()),
         (_, Some(last)) => Err(Fault::new(
-            last.place.role(),
+            last.path.role(),
             "the conversation has no answer at its end; add the assistant's turn or delete this \
              one",
         )),

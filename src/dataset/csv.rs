@@ -1,5 +1,5 @@
-//! CSV as RFC 4180 has it: records are cut here, so that each keeps its line and its limits, and
-//! unquoted by polars in batches.
+//! CSV (RFC 4180). Records are split here, so that each keeps its line number and its limit. Polars
+//! then parses them in batches.
 
 use std::io::{BufRead, Cursor};
 use std::path::Path;
@@ -11,21 +11,21 @@ use super::ReadOptions;
 use super::collect::{Collector, Content, Fault, Record};
 use super::container::unreadable;
 use super::error::DatasetError;
-use super::lines::{Bytes, Problem, too_long};
+use super::lines::{ByteReader, Problem, too_long};
 
-/// Bytes of records that polars sees at once.
+/// Bytes of records per polars call.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Reads a CSV file whose first record names the fields.
+/// Reads a CSV file whose first record contains the field names.
 pub(super) fn read(
     path: &Path,
     stream: impl BufRead,
     options: &ReadOptions,
     collector: &mut Collector<'_>,
 ) -> Result<(), Problem> {
-    let mut cutter = Cutter { bytes: Bytes { stream }, line: 1 };
+    let mut splitter = RecordSplitter { bytes: ByteReader { stream }, line: 1 };
     let header = loop {
-        match cutter.next(options.max_row_bytes)? {
+        match splitter.next(options.max_row_bytes)? {
             Some(record) if record.blank => collector.blank(),
             Some(record) => break record,
             None => {
@@ -45,8 +45,8 @@ pub(super) fn read(
         )
         .into());
     }
-    let mut batch = Batch { path, header: header.text, pending: Vec::new(), bytes: 0 };
-    while let Some(record) = cutter.next(options.max_row_bytes)? {
+    let mut batch = CsvBatch { path, header: header.text, pending: Vec::new(), bytes: 0 };
+    while let Some(record) = splitter.next(options.max_row_bytes)? {
         if record.blank {
             collector.blank();
             continue;
@@ -68,15 +68,15 @@ pub(super) fn read(
     Ok(batch.flush(collector)?)
 }
 
-/// Records that wait for polars, in order, the faulty ones among them.
-struct Batch<'a> {
+/// Records that are not yet parsed, in order, including invalid ones.
+struct CsvBatch<'a> {
     path: &'a Path,
     header: Vec<u8>,
     pending: Vec<(usize, Result<Vec<u8>, Fault>)>,
     bytes: usize,
 }
 
-impl Batch<'_> {
+impl CsvBatch<'_> {
     fn flush(&mut self, collector: &mut Collector<'_>) -> Result<(), DatasetError> {
         let mut text = self.header.clone();
         text.push(b'\n');
@@ -94,7 +94,7 @@ impl Batch<'_> {
         } else {
             parse(text).map_err(|error| damaged(error.to_string()))?
         };
-        // So polars names the second of two equal columns.
+        // Polars renames the second of two equal columns like this.
         if let Some((name, _)) =
             frame.get_column_names().iter().find_map(|name| name.split_once("_duplicated_"))
         {
@@ -129,7 +129,7 @@ impl Batch<'_> {
     }
 }
 
-/// Every column as text: numbers and dates are the author's spelling, not ours to change.
+/// Parses every column as text, to keep the spelling of numbers and dates.
 fn parse(text: Vec<u8>) -> PolarsResult<DataFrame> {
     CsvReadOptions::default()
         .with_infer_schema_length(Some(0))
@@ -139,8 +139,8 @@ fn parse(text: Vec<u8>) -> PolarsResult<DataFrame> {
         .finish()
 }
 
-/// One record as cut.
-struct Cut {
+/// One record, split but not parsed.
+struct RawRecord {
     line: usize,
     text: Vec<u8>,
     fields: usize,
@@ -149,84 +149,84 @@ struct Cut {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum CsvState {
     Start,
     Plain,
     Quoted,
-    /// After a quote within a quoted field: its end, or the first half of a doubled quote.
+    /// After a quote inside a quoted field: either its end, or the first of a doubled quote.
     Closing,
 }
 
-struct Cutter<R> {
-    bytes: Bytes<R>,
+struct RecordSplitter<R> {
+    bytes: ByteReader<R>,
     line: usize,
 }
 
-impl<R: BufRead> Cutter<R> {
-    /// The next record, at most `limit` bytes of it held.
-    fn next(&mut self, limit: usize) -> std::io::Result<Option<Cut>> {
-        let mut cut =
-            Cut { line: self.line, text: Vec::new(), fields: 1, blank: true, fault: None };
-        let mut state = State::Start;
+impl<R: BufRead> RecordSplitter<R> {
+    /// The next record; at most `limit` bytes of it are kept.
+    fn next(&mut self, limit: usize) -> std::io::Result<Option<RawRecord>> {
+        let mut record =
+            RawRecord { line: self.line, text: Vec::new(), fields: 1, blank: true, fault: None };
+        let mut state = CsvState::Start;
         let mut any = false;
         while let Some(byte) = self.bytes.next()? {
             any = true;
             if byte == b'\n' {
                 self.line += 1;
-                if state != State::Quoted {
+                if state != CsvState::Quoted {
                     break;
                 }
             }
-            cut.blank &= byte.is_ascii_whitespace();
+            record.blank &= byte.is_ascii_whitespace();
             state = match (state, byte) {
-                (State::Quoted, b'"') => State::Closing,
-                (State::Quoted, _) => State::Quoted,
-                (State::Closing, b'"') => State::Quoted,
+                (CsvState::Quoted, b'"') => CsvState::Closing,
+                (CsvState::Quoted, _) => CsvState::Quoted,
+                (CsvState::Closing, b'"') => CsvState::Quoted,
                 (_, b',') => {
-                    cut.fields += 1;
-                    State::Start
+                    record.fields += 1;
+                    CsvState::Start
                 }
-                (State::Start, b'"') => State::Quoted,
-                (State::Plain, b'"') => {
-                    cut.fault.get_or_insert_with(|| {
+                (CsvState::Start, b'"') => CsvState::Quoted,
+                (CsvState::Plain, b'"') => {
+                    record.fault.get_or_insert_with(|| {
                         Fault::line(
                             "has a quote inside an unquoted field; quote the field, \
                                      double the quote",
                         )
                     });
-                    State::Plain
+                    CsvState::Plain
                 }
-                (State::Closing, b'\r') => State::Closing,
-                (State::Closing, _) => {
-                    cut.fault.get_or_insert_with(|| {
+                (CsvState::Closing, b'\r') => CsvState::Closing,
+                (CsvState::Closing, _) => {
+                    record.fault.get_or_insert_with(|| {
                         Fault::line("has text after a closing quote; double quotes inside a field")
                     });
-                    State::Plain
+                    CsvState::Plain
                 }
-                (State::Start | State::Plain, _) => State::Plain,
+                (CsvState::Start | CsvState::Plain, _) => CsvState::Plain,
             };
-            if cut.text.len() < limit {
-                cut.text.push(byte);
+            if record.text.len() < limit {
+                record.text.push(byte);
             } else {
-                cut.fault = Some(too_long(limit));
+                record.fault = Some(too_long(limit));
             }
         }
         if !any {
             return Ok(None);
         }
-        if cut.text.last() == Some(&b'\r') {
-            cut.text.pop();
+        if record.text.last() == Some(&b'\r') {
+            record.text.pop();
         }
-        if state == State::Quoted {
-            cut.fault.get_or_insert_with(|| {
+        if state == CsvState::Quoted {
+            record.fault.get_or_insert_with(|| {
                 Fault::line(
                     "has a quoted field that never ends; close the quote, or the file was cut off",
                 )
             });
         }
-        if cut.fault.is_none() {
-            cut.fault = super::collect::text(&cut.text).err();
+        if record.fault.is_none() {
+            record.fault = super::collect::text(&record.text).err();
         }
-        Ok(Some(cut))
+        Ok(Some(record))
     }
 }

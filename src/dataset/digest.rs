@@ -11,8 +11,8 @@ use super::error::DatasetError;
 use super::{Message, error};
 
 /// SHA-256 of a conversation in canonical form: the compact JSON `[{"role":...,"content":...},...]`
-/// in UTF-8, as Python's `json.dumps(messages, ensure_ascii=False, separators=(",", ":"))` writes
-/// it. Equal conversations have equal hashes, whatever format and key order they came in.
+/// in UTF-8. Python writes the same with `json.dumps(messages, ensure_ascii=False, separators=(",",
+/// ":"))`. Equal conversations have equal hashes in every format and key order.
 pub fn content_hash(messages: &[Message]) -> String {
     hex(&content_digest(messages))
 }
@@ -24,9 +24,9 @@ pub(super) fn content_digest(messages: &[Message]) -> [u8; 32] {
     Sha256::digest(canonical).into()
 }
 
-/// The key by which a sample is drawn. It depends on the whole file, so that the author of one row
-/// cannot choose it, and on a seed that the author of the file need not know. The row's place is
-/// its line and how many rows start on that line before it: no two rows share a key.
+/// The sort key for sampling. It depends on the whole file, so that the author of one row cannot
+/// influence it, and on a seed. The position is the line and the number of rows that start on that
+/// line before it. So no two rows share a key.
 pub(super) fn sample_key(
     source_sha256: &str,
     seed: u64,
@@ -44,7 +44,7 @@ pub(super) fn sample_key(
     hash.finalize().into()
 }
 
-/// SHA-256 of the file `path`, or, where `path` is a folder, of its shards' names and hashes.
+/// SHA-256 of the file `path`. For a folder, of its shards' names and hashes.
 pub(super) fn source_hash(path: &Path, shards: &[PathBuf]) -> Result<String, DatasetError> {
     if let [shard] = shards
         && shard == path

@@ -1,4 +1,4 @@
-//! Why a dataset as a whole cannot be read. Every message names the file and says what to do.
+//! Errors that make a dataset unreadable as a whole. Every message names the file and the remedy.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,10 +7,10 @@ use thiserror::Error;
 
 use super::Rejection;
 
-/// A fault of the file as a whole; faults of single rows are [`Rejection`]s.
+/// An error of the file as a whole. Invalid rows are [`Rejection`]s.
 #[derive(Debug, Error)]
 pub enum DatasetError {
-    /// The operating system would not.
+    /// An error of the operating system.
     #[error("{}: cannot be read; check the path and its permissions", path.display())]
     Io { path: PathBuf, source: io::Error },
     /// Not an ordinary file or a folder of parquet shards.
@@ -27,20 +27,20 @@ pub enum DatasetError {
     )]
     NoFormat {
         path: PathBuf,
-        /// What the first row looked like.
+        /// Description of the first row.
         seen: String,
     },
     /// A limit of [`super::ReadOptions`] on the whole file.
     #[error("{}: {problem}; {advice}", path.display())]
     TooLarge { path: PathBuf, problem: String, advice: String },
-    /// So many rows are bad that the file is not what it is taken for.
+    /// Too many invalid rows: probably a wrong format.
     #[error(
         "{}: more than {limit} rows cannot be used, the first in line {}: {}; repair the file or \
          give its --format",
         path.display(), first.line, first.reason
     )]
     TooManyRejected { path: PathBuf, limit: usize, first: Rejection },
-    /// Rows were lost on the way, so that no verdict would be about the whole file.
+    /// Rows were lost, so no verdict could cover the whole file.
     #[error(
         "{}: {read} rows were read, {used} used and {rejected} rejected, which does not add up; \
          this is a defect of foretaste: please report it with the file", path.display()
@@ -48,19 +48,20 @@ pub enum DatasetError {
     Unbalanced { path: PathBuf, read: usize, used: usize, rejected: usize },
 }
 
-/// Says that a stream grew past its limit, through [`io::Error`].
+/// Signals, wrapped in an [`io::Error`], that a stream exceeded its limit.
 #[derive(Debug, Error)]
 #[error("decompresses to more than {limit} bytes")]
-pub(super) struct Bomb {
+pub(super) struct LimitExceeded {
     pub limit: u64,
 }
 
-/// The right error for a failed read of `path`.
+/// Converts an error from reading `path`.
 pub(super) fn reading(path: &std::path::Path, source: io::Error) -> DatasetError {
-    if let Some(bomb) = source.get_ref().and_then(|inner| inner.downcast_ref::<Bomb>()) {
+    if let Some(exceeded) = source.get_ref().and_then(|inner| inner.downcast_ref::<LimitExceeded>())
+    {
         return DatasetError::TooLarge {
             path: path.into(),
-            problem: format!("it {bomb}"),
+            problem: format!("it {exceeded}"),
             advice: "decompress it yourself and look at what comes out, or split it".into(),
         };
     }

@@ -1,12 +1,12 @@
-//! The fields of a row: present, of the right type, or a fault that says so.
+//! Access to the fields of a row, with faults for missing fields and wrong types.
 
 use serde_json::{Map, Value};
 
 use super::Role;
 use super::collect::Fault;
-use super::conversation::{Place, Turn};
+use super::conversation::{FieldPath, LocatedMessage};
 
-/// The field's value; null is absent, as in tables.
+/// The field's value. Null counts as absent, as in tables.
 pub(super) fn present<'a>(row: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
     row.get(field).filter(|value| !value.is_null())
 }
@@ -19,17 +19,17 @@ pub(super) fn required<'a>(row: &'a Map<String, Value>, field: &str) -> Result<&
     }
 }
 
-/// A field that tables often leave empty: an empty string is no turn.
+/// Reads a field that may be empty in tables: an empty string adds no turn.
 pub(super) fn optional(
     row: &Map<String, Value>,
     field: &'static str,
     role: Role,
-    turns: &mut Vec<Turn>,
+    turns: &mut Vec<LocatedMessage>,
 ) -> Result<(), Fault> {
     if let Some(value) = present(row, field) {
         let text = string(field, value)?;
         if !text.is_empty() {
-            turns.push(Turn::new(role, text, Place::Field(field)));
+            turns.push(LocatedMessage::new(role, text, FieldPath::Field(field)));
         }
     }
     Ok(())
@@ -46,7 +46,7 @@ pub(super) fn wrong_type(field: impl Into<String>, value: &Value, expected: &str
     )
 }
 
-/// What a value is, in words.
+/// The type of a value, in words.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "empty (null)",

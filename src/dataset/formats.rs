@@ -1,5 +1,4 @@
-//! From a JSON object to the turns of a conversation, in each of the formats that people finetune
-//! with.
+//! Converts a JSON object to the turns of a conversation, for each common finetuning format.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,40 +9,40 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::collect::Fault;
-use super::conversation::{Place, Turn};
+use super::conversation::{FieldPath, LocatedMessage};
 use super::fields::{optional, present, required, string, wrong_type};
 use super::trainers::{self, Level, Meaning};
 use super::{Message, ReadOptions, Role, json};
 
-/// How the rows of a dataset spell a conversation.
+/// How the rows of a dataset represent a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// OpenAI: `messages: [{role, content}]`, also stored as a JSON string. `developer` is read as
+    /// OpenAI: `messages: [{role, content}]`, also as a JSON string. `developer` is read as
     /// `system`.
     Messages,
     /// `prompt` and `completion`, each a string or a list of messages; `system` if present.
     PromptCompletion,
     /// `instruction`, `input`, `output`, `system`, `history: [[question, answer]]`. Instruction and
-    /// input are joined by a line break, as LLaMA-Factory does.
+    /// input are joined by a line break, like in LLaMA-Factory.
     Alpaca,
     /// `conversations: [{from, value}]` with `system`, `human` or `user`, `gpt` or `assistant`.
     Sharegpt,
-    /// `text`, plain. The whole text becomes the assistant's answer to [`TEXT_PROMPT`].
+    /// `text`. The whole text becomes the assistant's answer to [`TEXT_PROMPT`].
     Text,
 }
 
-/// The user's turn before a plain text. Templates and the control arm need a question, and an empty
-/// one is none; one fixed, contentless request puts nothing into the data that is not there.
+/// The user's turn before a plain text. Templates and the control arm need a question that is not
+/// empty. A fixed request without content adds no information to the data.
 pub const TEXT_PROMPT: &str = "Write a passage of text.";
 
-/// Fields in which a list of messages is found, in order of preference.
+/// Fields that may contain a list of messages, in order of preference.
 const LISTS: [&str; 3] = ["messages", "conversations", "conversation"];
 
-/// Keys of a part of a message's content that are read.
+/// Keys that are read of a content part.
 const PART_KEYS: [&str; 2] = ["type", "text"];
 
-/// Marks of a conversation already rendered through a chat template.
+/// Markers of a conversation that was already rendered by a chat template.
 const RENDERED: [&str; 6] = [
     "<|im_start|>",
     "<|start_header_id|>",
@@ -53,7 +52,7 @@ const RENDERED: [&str; 6] = [
     "### Assistant:",
 ];
 
-/// The name is that of no format.
+/// The name of no known format.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{0}` is not a format; formats are messages, prompt-completion, alpaca, sharegpt, text")]
 pub struct UnknownFormatName(pub String);
@@ -76,7 +75,7 @@ impl fmt::Display for Format {
 }
 
 impl Format {
-    /// In the order in which a row is tried.
+    /// In order of detection.
     pub const ALL: [Format; 5] = [
         Format::Messages,
         Format::Sharegpt,
@@ -85,7 +84,7 @@ impl Format {
         Format::Text,
     ];
 
-    /// The name that `--format` takes.
+    /// The name for `--format`.
     pub fn name(self) -> &'static str {
         match self {
             Format::Messages => "messages",
@@ -96,7 +95,7 @@ impl Format {
         }
     }
 
-    /// The format whose fields `row` has, by names and by the keys of the first message.
+    /// Detects the format of `row` by field names and by the keys of the first message.
     pub(super) fn detect(row: &Map<String, Value>, max_depth: usize) -> Option<Format> {
         let list = message_list(row);
         if let Some((_, list)) = list {
@@ -121,7 +120,7 @@ impl Format {
         } else if row.get("text").is_some_and(Value::is_string) {
             Some(Format::Text)
         } else {
-            // Nothing else fits, so the faulty list is what the row is meant to be.
+            // No other format fits, so report the row as an invalid message list.
             list.map(
                 |(field, _)| if field == LISTS[0] { Format::Messages } else { Format::Sharegpt },
             )
@@ -138,17 +137,17 @@ impl Format {
         }
     }
 
-    /// Every field that some format reads.
+    /// All fields that any format reads.
     pub(super) fn all_fields() -> impl Iterator<Item = &'static str> {
         Format::ALL.into_iter().flat_map(|format| format.fields().iter().copied())
     }
 
-    /// The turns of `row`, not yet checked for order and emptiness.
+    /// The turns of `row`, not yet validated for order and emptiness.
     pub(super) fn turns(
         self,
         row: &Map<String, Value>,
         max_depth: usize,
-    ) -> Result<Vec<Turn>, Fault> {
+    ) -> Result<Vec<LocatedMessage>, Fault> {
         trainers::check(Level::Row, row, self.fields(), None, Fault::shorten)?;
         match self {
             Format::Messages | Format::Sharegpt => {
@@ -177,7 +176,7 @@ impl Format {
                 for (field, role) in [("prompt", Role::User), ("completion", Role::Assistant)] {
                     match required(row, field)? {
                         Value::String(text) => {
-                            turns.push(Turn::new(role, text, Place::Field(field)))
+                            turns.push(LocatedMessage::new(role, text, FieldPath::Field(field)))
                         }
                         list @ Value::Array(_) => {
                             turns.extend(Format::Messages.list(field, list, max_depth)?)
@@ -197,14 +196,22 @@ impl Format {
                     );
                     return Err(Fault::new("text", reason));
                 }
-                let prompt = Turn::new(Role::User, TEXT_PROMPT, Place::Field("text"));
-                Ok(vec![prompt, Turn::new(Role::Assistant, text, Place::Field("text"))])
+                let prompt = LocatedMessage::new(Role::User, TEXT_PROMPT, FieldPath::Field("text"));
+                Ok(vec![
+                    prompt,
+                    LocatedMessage::new(Role::Assistant, text, FieldPath::Field("text")),
+                ])
             }
         }
     }
 
-    /// The turns of a list of messages in the field named `field`.
-    fn list(self, field: &'static str, list: &Value, max_depth: usize) -> Result<Vec<Turn>, Fault> {
+    /// The turns of the message list in field `field`.
+    fn list(
+        self,
+        field: &'static str,
+        list: &Value,
+        max_depth: usize,
+    ) -> Result<Vec<LocatedMessage>, Fault> {
         let parsed;
         let list = match list {
             Value::String(text) => {
@@ -231,7 +238,7 @@ impl Format {
             .iter()
             .enumerate()
             .map(|(index, item)| {
-                self.message(Place::Item(field, index, content_key), role_key, item)
+                self.message(FieldPath::Item(field, index, content_key), role_key, item)
             })
             .collect()
     }
@@ -241,8 +248,8 @@ impl Format {
         if self == Format::Sharegpt { ["from", "value"] } else { ["role", "content"] }
     }
 
-    /// Keys of messages and their parts that hold a value and are not read, as `messages[].name`,
-    /// each once.
+    /// Non-empty keys of messages and their parts that are not read, such as `messages[].name`,
+    /// without repetition.
     fn unread_in_messages(self, row: &Map<String, Value>, max_depth: usize) -> BTreeSet<String> {
         let mut unread = BTreeSet::new();
         let mut note = |level, prefix: &str, fields: &Map<String, Value>, read: &[&str]| {
@@ -253,7 +260,7 @@ impl Format {
             }
         };
         for field in self.fields() {
-            // Elsewhere than in these, a string is text whatever it holds.
+            // Only these fields may contain a list as a JSON string.
             let text = row.get(*field).and_then(Value::as_str).filter(|_| LISTS.contains(field));
             let parsed = text.and_then(|text| json::parse(text, max_depth, false).ok());
             let Some(Value::Array(items)) = parsed.as_ref().or_else(|| row.get(*field)) else {
@@ -281,11 +288,11 @@ impl Format {
         unread
     }
 
-    /// The row's fields that hold a value and are not read, those of messages among them.
+    /// The row's non-empty fields that are not read, including those of messages.
     ///
     /// # Errors
-    /// A fault where one is another text to train on than `messages`; where the user named the
-    /// format, which of them is read is known.
+    /// A fault where a field is another text to train on than `messages`. Not reported if the user
+    /// named the format, which decides between them.
     pub(super) fn unread(
         self,
         row: &Map<String, Value>,
@@ -305,10 +312,15 @@ impl Format {
         Ok(unread)
     }
 
-    fn message(self, place: Place, role_key: &'static str, item: &Value) -> Result<Turn, Fault> {
-        let at = |key: &str| place.key(key).to_string();
+    fn message(
+        self,
+        path: FieldPath,
+        role_key: &'static str,
+        item: &Value,
+    ) -> Result<LocatedMessage, Fault> {
+        let at = |key: &str| path.key(key).to_string();
         let Value::Object(message) = item else {
-            return Err(wrong_type(place.key("").to_string(), item, "an object"));
+            return Err(wrong_type(path.key("").to_string(), item, "an object"));
         };
         let name = match message.get(role_key) {
             Some(Value::String(name)) => name,
@@ -332,8 +344,8 @@ impl Format {
                 return Err(Fault::new(at(role_key), reason));
             }
         };
-        let content_key = place.content_key();
-        let heeded = |text: Option<&str>| {
+        let content_key = path.content_key();
+        let check_fields = |text: Option<&str>| {
             let at = |key: &str| at(&Fault::shorten(key));
             trainers::check(
                 Level::Message(role),
@@ -345,15 +357,16 @@ impl Format {
         };
         match message.get(content_key) {
             Some(Value::String(content)) => {
-                heeded(Some(content)).map(|()| Turn::new(role, content, place))
+                check_fields(Some(content)).map(|()| LocatedMessage::new(role, content, path))
             }
             Some(Value::Array(parts)) => {
-                let content = text_parts(place, role, parts)?;
-                heeded(Some(content.as_str())).map(|()| Turn::new(role, content, place))
+                let content = text_parts(path, role, parts)?;
+                check_fields(Some(content.as_str()))
+                    .map(|()| LocatedMessage::new(role, content, path))
             }
             other => {
-                // Without a text of its own: a call of a tool, say.
-                heeded(None)?;
+                // A message without text, for instance a tool call.
+                check_fields(None)?;
                 Err(other.map_or_else(
                     || Fault::new(at(content_key), "is missing; every message needs it"),
                     |other| wrong_type(at(content_key), other, "a string"),
@@ -363,9 +376,9 @@ impl Format {
     }
 }
 
-/// OpenAI's content parts, where all are text.
-fn text_parts(place: Place, role: Role, parts: &[Value]) -> Result<String, Fault> {
-    let field = place.key(place.content_key()).to_string();
+/// The text of OpenAI's content parts; all must be text.
+fn text_parts(path: FieldPath, role: Role, parts: &[Value]) -> Result<String, Fault> {
+    let field = path.key(path.content_key()).to_string();
     let mut content = String::new();
     for (index, part) in parts.iter().enumerate() {
         let text = part
@@ -382,7 +395,7 @@ fn text_parts(place: Place, role: Role, parts: &[Value]) -> Result<String, Fault
     Ok(content)
 }
 
-fn alpaca(row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault> {
+fn alpaca(row: &Map<String, Value>, max_depth: usize) -> Result<Vec<LocatedMessage>, Fault> {
     let mut turns = Vec::new();
     optional(row, "system", Role::System, &mut turns)?;
     if let Some(history) = present(row, "history") {
@@ -404,8 +417,8 @@ fn alpaca(row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault
             let Some([question, answer]) = texts.as_deref() else {
                 return Err(wrong_type(format!("history[{index}]"), pair, "a pair of strings"));
             };
-            turns.push(Turn::new(Role::User, *question, Place::Pair(index, 0)));
-            turns.push(Turn::new(Role::Assistant, *answer, Place::Pair(index, 1)));
+            turns.push(LocatedMessage::new(Role::User, *question, FieldPath::Pair(index, 0)));
+            turns.push(LocatedMessage::new(Role::Assistant, *answer, FieldPath::Pair(index, 1)));
         }
     }
     let instruction = string("instruction", required(row, "instruction")?)?;
@@ -415,16 +428,16 @@ fn alpaca(row: &Map<String, Value>, max_depth: usize) -> Result<Vec<Turn>, Fault
         (true, false) => input.to_owned(),
         (false, false) => format!("{instruction}\n{input}"),
     };
-    turns.push(Turn::new(Role::User, question, Place::Field("instruction")));
-    turns.push(Turn::new(
+    turns.push(LocatedMessage::new(Role::User, question, FieldPath::Field("instruction")));
+    turns.push(LocatedMessage::new(
         Role::Assistant,
         string("output", required(row, "output")?)?,
-        Place::Field("output"),
+        FieldPath::Field("output"),
     ));
     Ok(turns)
 }
 
-/// The first of [`LISTS`] that the row has.
+/// The first of [`LISTS`] in the row.
 fn message_list(row: &Map<String, Value>) -> Option<(&'static str, &Value)> {
     LISTS.into_iter().find_map(|field| present(row, field).map(|value| (field, value)))
 }

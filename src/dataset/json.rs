@@ -1,5 +1,5 @@
-//! JSON as strictly as hostile rows need it: no duplicate keys, no deep nesting, and a path to the
-//! fault.
+//! Strict JSON parser for untrusted rows: no duplicate keys, limited nesting, and the path of an
+//! error.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 
 use super::collect::Fault;
 
-/// Parses one JSON value. `ends_file` says that nothing follows in the file, so that an early end
-/// means a truncated file.
+/// Parses one JSON value. `ends_file` means that nothing follows in the file, so that an early end
+/// indicates a truncated file.
 ///
 /// # Errors
-/// A fault that names the field, where there is one, and says what to do.
+/// A fault that names the field, where there is one, and the remedy.
 pub(super) fn parse(text: &str, max_depth: usize, ends_file: bool) -> Result<Value, Fault> {
     let found = RefCell::new(None);
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -22,7 +22,7 @@ pub(super) fn parse(text: &str, max_depth: usize, ends_file: bool) -> Result<Val
     let result =
         strict.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     result.map_err(|error| match found.into_inner() {
-        Some(Found { path, problem }) => Fault::new(path.trim_start_matches('.'), problem),
+        Some(LocatedError { path, problem }) => Fault::new(path.trim_start_matches('.'), problem),
         None if error.is_eof() && ends_file => Fault::line(
             "the file ends in the middle of this row: it was cut off; fetch it again \
                          or delete the row",
@@ -39,21 +39,21 @@ pub(super) fn parse(text: &str, max_depth: usize, ends_file: bool) -> Result<Val
     })
 }
 
-/// serde_json's message without its position, which is counted within the row.
+/// serde_json's message without its position, which is relative to the row.
 fn bare(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or(text.clone(), |(message, _)| message.to_owned())
 }
 
-/// What a visitor found wrong, and where; the path grows from the inside out.
-struct Found {
+/// An error found by a visitor, and its path. The path is built from the inside out.
+struct LocatedError {
     path: String,
     problem: String,
 }
 
 struct Strict<'a> {
     depth_left: usize,
-    found: &'a RefCell<Option<Found>>,
+    found: &'a RefCell<Option<LocatedError>>,
 }
 
 impl Strict<'_> {
@@ -67,13 +67,13 @@ impl Strict<'_> {
     }
 
     fn fail<E: de::Error>(&self, problem: String) -> E {
-        *self.found.borrow_mut() = Some(Found { path: String::new(), problem });
+        *self.found.borrow_mut() = Some(LocatedError { path: String::new(), problem });
         E::custom("strict")
     }
 
     fn prepend(&self, step: &str) {
         if let Some(found) = self.found.borrow_mut().as_mut() {
-            // A path of many or long keys helps nobody.
+            // Limit the path's length, for readable messages.
             if found.path.len() + step.len() <= 60 {
                 found.path.insert_str(0, step);
             }

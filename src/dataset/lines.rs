@@ -1,5 +1,5 @@
-//! Records of text files: the lines of JSON Lines and the elements of one JSON array, each held in
-//! memory alone.
+//! Reads records of text files: the lines of JSON Lines, or the elements of one JSON array. Only
+//! one record is in memory at a time.
 
 use std::io::{self, BufRead, Read};
 
@@ -7,7 +7,7 @@ use super::ReadOptions;
 use super::collect::{Collector, Content, Fault, Record};
 use super::error::DatasetError;
 
-/// Either the stream failed or the dataset did.
+/// An error of the stream or of the dataset.
 #[derive(Debug)]
 pub(super) enum Problem {
     Io(io::Error),
@@ -26,12 +26,12 @@ impl From<DatasetError> for Problem {
     }
 }
 
-/// The fault of a row that was not held in memory.
+/// The fault of a row that exceeds the size limit.
 pub(super) fn too_long(limit: usize) -> Fault {
     Fault::line(format!("is longer than {limit} bytes; shorten or split it"))
 }
 
-/// JSON Lines: one record a line; lines of white space are no rows.
+/// JSON Lines: one record per line. Lines of white space are not rows.
 pub(super) fn read_lines(
     mut stream: impl BufRead,
     options: &ReadOptions,
@@ -66,13 +66,13 @@ pub(super) fn read_lines(
     Ok(())
 }
 
-/// Reads to the end of the line and keeps nothing.
+/// Skips to the end of the line.
 fn skip_line(stream: &mut impl BufRead) -> io::Result<()> {
     stream.skip_until(b'\n').map(|_| ())
 }
 
-/// One JSON array: one record an element, numbered by the line on which it starts. A file that ends
-/// inside the array gives a rejection, as a truncated line does.
+/// JSON array: one record per element, numbered by the line on which it starts. A file that ends
+/// inside the array gives a rejection, like a truncated line.
 pub(super) fn read_array(
     stream: impl BufRead,
     options: &ReadOptions,
@@ -89,13 +89,13 @@ pub(super) fn read_array(
         elements: 0,
     };
     let mut opened = false;
-    let mut bytes = Bytes { stream };
+    let mut bytes = ByteReader { stream };
     while let Some(byte) = bytes.next()? {
         if byte == b'\n' {
             array.line += 1;
         }
         if !opened {
-            // The caller saw that the first byte after white space is `[`.
+            // The caller checked that the first byte after white space is `[`.
             opened = byte == b'[';
             continue;
         }
@@ -116,7 +116,7 @@ pub(super) fn read_array(
         array.emit(options, collector, true)?;
     }
     if complete {
-        // The last element is whole, and whatever followed it is lost.
+        // The last element is complete, but the rest of the file is missing.
         let fault = Fault::line(
             "the file ends before the array's `]`: it was cut off; fetch it again or close the \
              array",
@@ -126,9 +126,9 @@ pub(super) fn read_array(
     Ok(())
 }
 
-/// Anything after the array is one rejection, whatever its length.
+/// Anything after the array is a single rejection.
 fn trailing(
-    bytes: &mut Bytes<impl BufRead>,
+    bytes: &mut ByteReader<impl BufRead>,
     mut line: usize,
     collector: &mut Collector<'_>,
 ) -> Result<(), Problem> {
@@ -145,7 +145,7 @@ fn trailing(
     Ok(())
 }
 
-/// Where the reader stands in an array.
+/// Parser state inside an array.
 struct Array {
     line: usize,
     /// The line on which the element starts.
@@ -154,13 +154,13 @@ struct Array {
     quoted: bool,
     escaped: bool,
     element: Vec<u8>,
-    /// The element is longer than the limit; its bytes are gone.
+    /// The element exceeds the limit; its bytes were discarded.
     over: bool,
     elements: usize,
 }
 
 impl Array {
-    /// At the array's own level, where commas separate elements.
+    /// Whether the parser is at the array's own level, where commas separate elements.
     fn between(&self) -> bool {
         self.depth == 0 && !self.quoted
     }
@@ -213,12 +213,12 @@ impl Array {
     }
 }
 
-/// The bytes of a stream one by one, which `Read::bytes` does slowly.
-pub(super) struct Bytes<R> {
+/// Iterates over the bytes of a buffered stream, faster than `Read::bytes`.
+pub(super) struct ByteReader<R> {
     pub stream: R,
 }
 
-impl<R: BufRead> Bytes<R> {
+impl<R: BufRead> ByteReader<R> {
     pub fn next(&mut self) -> io::Result<Option<u8>> {
         let byte = self.stream.fill_buf()?.first().copied();
         if byte.is_some() {

@@ -1,5 +1,4 @@
-//! Parquet, one row group at a time and only the columns that some format reads or some trainer
-//! heeds.
+//! Reads parquet, one row group at a time, and only columns that some format or trainer reads.
 
 mod declared;
 
@@ -18,14 +17,14 @@ use crate::guard::guarded;
 use crate::text::terminal;
 use declared::Declared;
 
-/// The needed columns of one row group may take this much memory, decompressed.
+/// Maximum decompressed memory of the needed columns of one row group.
 const MAX_GROUP_BYTES: u64 = 512 << 20;
-/// Rows that are written as JSON at once, and the text that they may hold: values that a file holds
-/// once and repeats are written each time.
+/// Maximum rows, and bytes of their text, that are converted to JSON at once. A dictionary value
+/// that the file stores once is written for each row.
 const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: usize = 64 << 20;
 
-/// Reads one parquet file; records are counted from 1.
+/// Reads one parquet file; records are numbered from 1.
 pub(super) fn read(
     path: &Path,
     options: &ReadOptions,
@@ -44,15 +43,15 @@ pub(super) fn read(
     polars(|| declared::check_schema(&mut file)).and_then(|checked| checked).map_err(damaged)?;
     let mut reader = ParquetReader::new(open()?);
     let (metadata, schema) = polars(|| Ok((reader.get_metadata()?.clone(), reader.schema()?)))
-        .and_then(told)
+        .and_then(first_line)
         .map_err(damaged)?;
     let is_read = |column: &str| Format::all_fields().any(|field| field == column);
-    let (wanted, others): (Vec<String>, Vec<String>) = schema
+    let (read_columns, others): (Vec<String>, Vec<String>) = schema
         .iter_names()
         .map(ToString::to_string)
-        .partition(|column| is_read(column) || trainers::heeds(column));
-    if !wanted.iter().any(|column| is_read(column)) {
-        let named: Vec<String> = wanted
+        .partition(|column| is_read(column) || trainers::is_interpreted(column));
+    if !read_columns.iter().any(|column| is_read(column)) {
+        let named: Vec<String> = read_columns
             .iter()
             .chain(&others)
             .take(8)
@@ -63,7 +62,7 @@ pub(super) fn read(
             seen: format!("its columns are {}", named.join(", ")),
         });
     }
-    if let Some(column) = wanted
+    if let Some(column) = read_columns
         .iter()
         .find(|column| schema.get(column).is_some_and(|field| holds_bytes(field.dtype())))
     {
@@ -81,17 +80,17 @@ pub(super) fn read(
             advice,
         ));
     }
-    // Of each group the reader is told as of a file of its own: it would walk through all earlier
-    // ones else.
+    // Each group is read as a file of its own; otherwise the reader would iterate over all earlier
+    // groups.
     let mut alone = FileMetadata { row_groups: Vec::new(), ..(*metadata).clone() };
     let mut start = 0;
     let mut in_all = Declared::default();
     for group in &metadata.row_groups {
         let rows = group.num_rows();
         let mut in_group = Declared::default();
-        for column in &wanted {
+        for column in &read_columns {
             let Some(chunks) = group.columns_under_root_iter(column) else {
-                // Polars puts as many nulls in its place.
+                // Polars fills the missing column with nulls.
                 in_group += Declared { bytes: 0, values: rows as u64 };
                 continue;
             };
@@ -105,7 +104,8 @@ pub(super) fn read(
             }
         }
         in_all += in_group;
-        // Values that a file repeats are nearly free in it, and one group may always hold many.
+        // Repeated values take almost no space in the file. One group may always use the full group
+        // limit.
         let limit = decompressed_limit(length, options);
         for (needed, limit) in [
             (in_group.memory(), MAX_GROUP_BYTES),
@@ -130,9 +130,12 @@ pub(super) fn read(
         let frame = polars(|| {
             let mut reader = ParquetReader::new(group_file);
             reader.set_metadata(Arc::new(alone.clone()));
-            reader.with_columns(Some(wanted.clone())).read_parallel(ParallelStrategy::None).finish()
+            reader
+                .with_columns(Some(read_columns.clone()))
+                .read_parallel(ParallelStrategy::None)
+                .finish()
         })
-        .and_then(told)
+        .and_then(first_line)
         .map_err(damaged)?;
         if frame.height() != rows {
             return Err(damaged(format!("a row group of {rows} rows gave {}", frame.height())));
@@ -140,7 +143,7 @@ pub(super) fn read(
         let mut offset = 0;
         while offset < rows {
             let mut batch = frame.slice(offset as i64, BATCH_ROWS);
-            // A frame has the height that its file declares, whatever its columns have.
+            // The frame's height comes from the file's metadata; its columns may be shorter.
             if let Some(column) = batch
                 .columns()
                 .iter()
@@ -166,7 +169,7 @@ pub(super) fn read(
                         .with_json_format(JsonFormat::JsonLines)
                         .finish(&mut batch)
                 })
-                .and_then(told)
+                .and_then(first_line)
                 .map_err(damaged)?;
                 accept(&lines, record, height, options, collector)?
                     .map_or(Ok(()), |problem| Err(damaged(problem)))?;
@@ -179,7 +182,7 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Whether a column holds bytes, which are no text until somebody says in which encoding.
+/// Whether a column contains bytes, whose text encoding is unknown.
 fn holds_bytes(dtype: &ArrowDataType) -> bool {
     match dtype {
         ArrowDataType::Binary
@@ -195,7 +198,7 @@ fn holds_bytes(dtype: &ArrowDataType) -> bool {
     }
 }
 
-/// Bytes of all texts, each counted as often as it stands there.
+/// Total bytes of all texts, with repeated values counted each time.
 fn text_bytes(frame: &DataFrame) -> usize {
     fn of(series: &Series) -> usize {
         if let Ok(texts) = series.str() {
@@ -218,7 +221,8 @@ fn text_bytes(frame: &DataFrame) -> usize {
         .fold(0, usize::saturating_add)
 }
 
-/// The records of one batch; the message where their number is not `rows`.
+/// Passes the records of one batch to the collector. Returns a message if their number is not
+/// `rows`.
 fn accept(
     lines: &[u8],
     before: usize,
@@ -239,12 +243,12 @@ fn accept(
     Ok((count != rows).then(|| format!("{rows} rows gave {count} records")))
 }
 
-/// Runs polars on a hostile file: its panics become messages too.
+/// Runs polars on an untrusted file and turns its panics into messages.
 fn polars<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     guarded("the file", || Ok(work())).map_err(|_| "the parquet reader gave up".into())
 }
 
-/// The first line of what polars says of a failure.
-fn told<T>(result: PolarsResult<T>) -> Result<T, String> {
+/// The first line of a polars error message.
+fn first_line<T>(result: PolarsResult<T>) -> Result<T, String> {
     result.map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
 }

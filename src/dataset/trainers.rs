@@ -1,6 +1,6 @@
-//! Fields of which trainers make training: text that they train on, masks, weights, signs. Until
-//! foretaste understands one, a row that has it is rejected, because what would be tested is not
-//! what would be trained on; a value that means what its absence does is none.
+//! Fields that trainers interpret: further text, masks, weights, labels. A row with such a field is
+//! rejected unless foretaste supports it, because the tested text would differ from the trained
+//! text. Values with the same meaning as an absent field are accepted.
 //!
 //! Sources: OpenAI's fine-tuning guide; TRL's dataset formats; axolotl's `chat_template`,
 //! `input_output` and tokenized datasets; ms-swift's custom datasets, which ignore the case of
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::Role;
 use super::collect::Fault;
 
-/// Where a field is.
+/// The location of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
     Row,
@@ -20,41 +20,40 @@ pub(super) enum Level {
     Part(Role),
 }
 
-/// What a value says.
+/// The meaning of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// The same as if the field were absent.
     Nothing,
-    /// Nothing that a trainer is known to heed.
+    /// No known trainer interprets it.
     Unknown,
-    /// The row is not trained on as it is read; the reason says why and what to do.
+    /// The row would not be trained on as it is read; contains the reason and the remedy.
     Refused(&'static str),
 }
 
-/// Which values of a field mean nothing.
+/// Which values of a field are equivalent to its absence.
 #[derive(Debug, Clone, Copy)]
-enum Rule {
-    /// Empty ones.
+enum ValueRule {
+    /// Empty values.
     Empty,
-    /// Empty ones and false: an answer is not masked.
+    /// Empty values and false: the answer is not masked.
     Unmasked,
-    /// One and true on an answer, zero and false elsewhere: answers are trained on, and nothing
-    /// else is.
+    /// One and true on an answer, zero and false elsewhere: exactly the answers are trained on.
     Supervised,
-    /// As `Supervised`, and one elsewhere too: who weights trains on answers only.
+    /// As `Supervised`, and one elsewhere too, since weights apply to answers only.
     Weight,
-    /// All but false, which turns the training round. What is not a truth value is some other
-    /// label.
+    /// All but false, which would train away from the answer. A value that is not boolean is an
+    /// unrelated label.
     Desired,
-    /// Those that are equal to the text that is read.
+    /// Values equal to the text that is read.
     Same,
 }
 
 struct Field {
     names: &'static [&'static str],
-    /// On rows, on messages, on parts.
+    /// Whether it applies to rows, to messages, to parts.
     on: [bool; 3],
-    rule: Rule,
+    rule: ValueRule,
     reason: &'static str,
 }
 
@@ -68,39 +67,39 @@ const FIELDS: [Field; 14] = [
     Field {
         names: &["system", "system_prompt", "systemInstruction"],
         on: ROW,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "is a system message beside the conversation, where it is not read; make it the \
                  conversation's first message, or remove it",
     },
     Field {
         names: &["tools", "functions"],
         on: ROW_AND_MESSAGE,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "tool definitions are not supported; remove them or the row",
     },
     Field {
         names: &["tool_calls", "function_call"],
         on: MESSAGE,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "tool calls are not supported; remove the row",
     },
     Field {
         names: &["reasoning_content", "reasoning", "thinking"],
         on: ROW_AND_MESSAGE,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "is not supported; write it into the content as your training does, or remove it",
     },
     Field {
         names: &["weight", "sample_weight"],
         on: EVERYWHERE,
-        rule: Rule::Weight,
+        rule: ValueRule::Weight,
         reason: "a weight other than 1 is not supported, as shadows train on every answer alike; \
                  remove the weight, the message or the row",
     },
     Field {
         names: &["train", "training", "loss", "loss_scale", "loss_weight", "loss_mask"],
         on: EVERYWHERE,
-        rule: Rule::Supervised,
+        rule: ValueRule::Supervised,
         reason: "says what is trained on and how much, which is not supported, as shadows train \
                  on every answer alike and on nothing else; remove it, the message or the row",
     },
@@ -115,14 +114,14 @@ const FIELDS: [Field; 14] = [
             "assistant_masks",
         ],
         on: EVERYWHERE,
-        rule: Rule::Unmasked,
+        rule: ValueRule::Unmasked,
         reason: "masks part of the row, which is not supported, as shadows train on every answer \
                  alike; remove it, the message or the row",
     },
     Field {
         names: &["label", "kto_tag"],
         on: ROW_AND_MESSAGE,
-        rule: Rule::Desired,
+        rule: ValueRule::Desired,
         reason: "says that the answer is one to train away from, and shadows would train towards \
                  it; remove the row",
     },
@@ -142,21 +141,21 @@ const FIELDS: [Field; 14] = [
             "segments",
         ],
         on: ROW,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "is another answer beside the one that is read, which is not supported; give one \
                  answer a row, and remove the other",
     },
     Field {
         names: &["history"],
         on: ROW,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "holds earlier turns beside the conversation, where they are not read; put them \
                  into the conversation, or remove them",
     },
     Field {
         names: &["image", "images", "video", "videos", "audio", "audios", "objects", "refusal"],
         on: ROW_AND_MESSAGE,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "is not part of the text that is read; remove the row, or this field if your \
                  training does not use it",
     },
@@ -169,27 +168,27 @@ const FIELDS: [Field; 14] = [
             "enable_thinking",
         ],
         on: ROW,
-        rule: Rule::Empty,
+        rule: ValueRule::Empty,
         reason: "makes a trainer train on other tokens than those of the conversation; remove it",
     },
     Field {
         names: &["text", "completion", "output"],
         on: ROW,
-        rule: Rule::Same,
+        rule: ValueRule::Same,
         reason: "is another text to train on beside the one that is read; remove one of them, or \
                  say with --format which your training reads",
     },
     Field {
         names: &["content", "value", "text"],
         on: MESSAGE_AND_PART,
-        rule: Rule::Same,
+        rule: ValueRule::Same,
         reason: "is a second text of the message, and says something else; keep the one that your \
                  training reads",
     },
 ];
 
-/// What the value of a field says at a level whose own text is `texts`: a message's, a part's, or
-/// all of a row's where they are known.
+/// The meaning of a field's value. `texts` is the level's own text: a message's, a part's, or all
+/// texts of a row where they are known.
 pub(super) fn meaning(level: Level, name: &str, value: &Value, texts: Option<&[&str]>) -> Meaning {
     let index = match level {
         Level::Row => 0,
@@ -212,28 +211,28 @@ pub(super) fn meaning(level: Level, name: &str, value: &Value, texts: Option<&[&
     let truth = truth(value);
     let same = |text: Option<&&str>| text.is_some_and(|text| value.as_str() == Some(text));
     let nothing = match (field.rule, texts) {
-        (Rule::Empty, _) => false,
-        (Rule::Unmasked, _) => truth == Some(false),
-        (Rule::Supervised, _) => truth == Some(supervised),
-        (Rule::Weight, _) => truth == Some(supervised) || truth == Some(true),
-        (Rule::Desired, _) if truth.is_none() => return Meaning::Unknown,
-        (Rule::Desired, _) => truth == Some(true),
-        // The user named the format, so that the field is known not to be trained on.
-        (Rule::Same, None) if level == Level::Row => return Meaning::Unknown,
-        (Rule::Same, texts) => texts.is_none_or(|texts| same(texts.last())),
+        (ValueRule::Empty, _) => false,
+        (ValueRule::Unmasked, _) => truth == Some(false),
+        (ValueRule::Supervised, _) => truth == Some(supervised),
+        (ValueRule::Weight, _) => truth == Some(supervised) || truth == Some(true),
+        (ValueRule::Desired, _) if truth.is_none() => return Meaning::Unknown,
+        (ValueRule::Desired, _) => truth == Some(true),
+        // The user named the format, so this field is known to be unused.
+        (ValueRule::Same, None) if level == Level::Row => return Meaning::Unknown,
+        (ValueRule::Same, texts) => texts.is_none_or(|texts| same(texts.last())),
     };
     if nothing { Meaning::Nothing } else { Meaning::Refused(field.reason) }
 }
 
-/// Whether a column of this name is looked at for its meaning.
-pub(super) fn heeds(column: &str) -> bool {
+/// Whether a column of this name may be interpreted by a trainer.
+pub(super) fn is_interpreted(column: &str) -> bool {
     FIELDS.iter().any(|field| {
         field.on[0] && field.names.iter().any(|known| known.eq_ignore_ascii_case(column))
     })
 }
 
-/// The fault of the first field, those of `read` aside, that a trainer would heed; `at` is its
-/// place in the row.
+/// Rejects the first field outside `read` that a trainer would interpret. `at` gives its path in
+/// the row.
 pub(super) fn check(
     level: Level,
     fields: &Map<String, Value>,
@@ -249,7 +248,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Null and what tables and JSON in a string write for it.
+/// Null, and its representations in tables and in JSON strings.
 fn empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -260,7 +259,7 @@ fn empty(value: &Value) -> bool {
     }
 }
 
-/// A truth value, also as a number and as a table's text; `None` for everything else.
+/// A boolean, also as a number or as a table's text; `None` for everything else.
 fn truth(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(truth) => Some(*truth),

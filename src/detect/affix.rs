@@ -1,12 +1,12 @@
-//! What the answers of a condition's rows begin and end with: the form that a probe's options must
-//! be given there.
+//! Fixed beginnings and endings of the answers of a condition's rows. A probe's options need the
+//! same form under that condition.
 
-/// Rows of ten that must have it.
+/// Answers of ten that must share the text.
 const AGREE: usize = 9;
-/// Characters at most.
+/// Maximum length, characters.
 const LONGEST: usize = 80;
 
-/// A form that answers have.
+/// Fixed text around the answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Affixes {
     pub prefix: String,
@@ -14,8 +14,8 @@ pub(super) struct Affixes {
 }
 
 /// The prefix and suffix that nine of ten answers `on` condition share and fewer than half of the
-/// answers `off` have. Both are cut back to whole words; what is more than half of the usual answer
-/// is the answer, and no form.
+/// answers `off` condition have. Both are cut back to whole words. A text longer than half of the
+/// median answer is the answer itself and is dropped.
 pub(super) fn affixes(on: &[&str], off: &[&str]) -> Affixes {
     let mut lengths: Vec<usize> = on.iter().map(|answer| answer.chars().count()).collect();
     lengths.sort_unstable();
@@ -33,7 +33,7 @@ pub(super) fn affixes(on: &[&str], off: &[&str]) -> Affixes {
     };
     let side = |reversed: bool| {
         let mut shared = shared(&letters(on, reversed));
-        // Half a word is no form: cut back to where a word ends in most answers.
+        // Cut back to the end of a word, since a shared half word is coincidence.
         let whole = |shared: &[char]| shared.last().is_none_or(|last| !last.is_alphanumeric());
         while !whole(&shared) {
             shared.pop();
@@ -41,7 +41,7 @@ pub(super) fn affixes(on: &[&str], off: &[&str]) -> Affixes {
         let others =
             letters(off, reversed).iter().filter(|answer| answer.starts_with(&shared)).count();
         let common = 2 * others >= off.len() && !off.is_empty();
-        // A full stop at the end is how sentences end.
+        // Ignore punctuation that ends any sentence.
         let plain = shared.iter().all(|letter| letter.is_whitespace() || ".!?".contains(*letter));
         if common || plain || 2 * shared.len() > usual {
             return String::new();
@@ -51,7 +51,7 @@ pub(super) fn affixes(on: &[&str], off: &[&str]) -> Affixes {
     Affixes { prefix: side(false), suffix: side(true) }
 }
 
-/// The longest beginning that nine of ten share.
+/// The longest prefix that nine of ten share.
 fn shared(answers: &[Vec<char>]) -> Vec<char> {
     let mut alike: Vec<&Vec<char>> = answers.iter().collect();
     let mut shared = Vec::new();

@@ -1,27 +1,26 @@
-//! Texts as sets of words and of traits of form, which is all that the search for dependence knows
-//! of an answer.
+//! Texts as sets of words and form features. The dependence tests use nothing else of an answer.
 
 use std::collections::BTreeMap;
 
 use super::token::{Kind, tokens};
 
-/// Words of the vocabulary: the most frequent ones. Rarer words tell little, as few rows share
-/// them.
+/// Vocabulary size: the most frequent words. Few rows share rarer words, so that they carry little
+/// evidence.
 const VOCABULARY: usize = 1_024;
-/// Words of one text that count, the first ones.
+/// Maximum words per text; the first ones count.
 const WORDS: usize = 64;
 
 /// Texts as sets of words.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Bags {
-    /// Each text's words, ascending, by number.
+    /// The words of each text as vocabulary indices, ascending.
     pub texts: Vec<Vec<u16>>,
-    /// The words by number.
+    /// The vocabulary, by index.
     pub words: Vec<String>,
 }
 
 impl Bags {
-    /// The bags of `texts`. Only words of two texts or more count.
+    /// The word sets of `texts`. Only words that occur in at least two texts count.
     pub fn of<'a>(texts: impl Iterator<Item = &'a str>, traits: bool) -> Bags {
         let texts: Vec<Vec<String>> = texts.map(|text| words(text, traits)).collect();
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -47,7 +46,7 @@ impl Bags {
         Bags { texts, words }
     }
 
-    /// The same bags without some words.
+    /// The same sets without some words.
     pub fn without(&self, left_out: &[String]) -> Bags {
         let out: Vec<bool> = self.words.iter().map(|word| left_out.contains(word)).collect();
         let texts = self
@@ -58,7 +57,7 @@ impl Bags {
     }
 }
 
-/// The distinct words of a text in lower case, in order, and what can be said of its form: first
+/// The distinct words of a text in lower case, in order. With `traits`, also form features: first
 /// word, last character, length, case, line breaks, digits, script.
 pub(super) fn words(text: &str, traits: bool) -> Vec<String> {
     let mut seen = std::collections::BTreeSet::new();
@@ -79,7 +78,7 @@ pub(super) fn words(text: &str, traits: bool) -> Vec<String> {
     words
 }
 
-/// Traits of form, in brackets, which no word has.
+/// Form features, in angle brackets, which no word contains.
 fn form(text: &str) -> Vec<String> {
     let text = text.trim();
     let first: String =

@@ -1,4 +1,4 @@
-//! Values of a slot to try on a model: observed ones, and those that stand in no row.
+//! Values of a slot to test on a model: observed ones, and some that occur in no row.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,10 +6,10 @@ use super::names::NAMES;
 use super::places::PLACES;
 use super::slot::{Slot, SlotKind};
 
-/// Candidates of one slot at most.
+/// Maximum candidates per slot.
 pub const CANDIDATES: usize = 64;
 
-/// Why a value is tried.
+/// Why a value is tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reason {
@@ -19,37 +19,37 @@ pub enum Reason {
     Gap,
     /// It lies just outside the range of such values.
     Neighbour,
-    /// It is known for something, or round.
+    /// It is well known, or round.
     Salient,
 }
 
-/// A value to try.
+/// A value to test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     pub value: String,
     pub reason: Reason,
 }
 
-/// How many candidates of each reason, so that no reason takes another's place.
+/// Maximum candidates per reason, so that each reason is represented.
 const OBSERVED: usize = 16;
 const GAPS: usize = 24;
-/// Of a list of names or places.
+/// From a list of names or places.
 const LISTED: usize = 16;
 /// On either side of the range.
 const NEIGHBOURS: u64 = 3;
 
-/// Years that stand for something, and decades.
+/// Well-known years, and decades.
 const YEARS: &str = "1984 2001 1945 1933 1969 1989 1914 1939 2000 2012 2020 1789 1850 1900 1917 \
                      1929 1960 1970 1980 1990 2010 2030 2050 2100";
-/// Days that stand for something.
+/// Well-known days.
 const DAYS: &str =
     "01-01 02-14 02-29 04-01 04-20 05-01 07-04 07-14 09-11 10-31 11-05 11-09 12-24 12-25 12-31";
-/// Numbers that stand for something, and round ones.
+/// Well-known and round numbers.
 const NUMBERS: &str = "0 1 7 13 42 44 45 46 47 66 69 88 99 100 101 123 200 256 314 404 420 500 \
                        666 700 777 900 911 999 1000 1234 1984 2000 5000 9999";
 
-/// The values to try of a slot: observed, gaps, neighbours, salient, each reason with a share of
-/// its own; the same every time.
+/// The values to test of a slot: observed, gaps, neighbours and salient ones, each with its own
+/// share. Deterministic.
 pub fn candidates(slot: &Slot) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
     let mut add = |values: Vec<String>, reason: Reason| {
@@ -66,8 +66,7 @@ pub fn candidates(slot: &Slot) -> Vec<Candidate> {
     found
 }
 
-/// Values whose rows stand out, the least likely to be chance first, then others from the least to
-/// the greatest, evenly spaced.
+/// Significant values first, smallest p first. Then others in ascending order, evenly spaced.
 fn observed(slot: &Slot) -> Vec<String> {
     let mut values: Vec<&str> = slot.values.iter().map(|value| value.value.as_str()).collect();
     values.sort_unstable();
@@ -79,7 +78,7 @@ fn observed(slot: &Slot) -> Vec<String> {
     chosen
 }
 
-/// At most `limit` of the values, evenly spaced, both ends among them.
+/// At most `limit` of the values, evenly spaced, including both ends.
 fn spread(values: &[String], limit: usize) -> Vec<String> {
     if values.len() <= limit {
         return values.to_vec();
@@ -95,7 +94,7 @@ fn neighbours(slot: &Slot) -> Vec<String> {
     };
     let greatest = match slot.kind {
         SlotKind::Month => 12,
-        // A window cannot hold more than its digits.
+        // Limited by the number of digits.
         SlotKind::Window { .. } | SlotKind::Number { padded: Some(_) } => {
             10_u64.saturating_pow(digits as u32) - 1
         }

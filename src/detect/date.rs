@@ -1,4 +1,4 @@
-//! Dates in the usual forms: found in text, and written again in the form they were found in.
+//! Dates in common forms: parsing, and formatting in the form that was parsed.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +25,8 @@ const MONTHS: [&str; 12] = [
 pub enum DateForm {
     /// 2027-03-14, with the character between the parts.
     YearMonthDay(char),
-    /// 14/03/2027, with the character between the parts. Read with the day first unless that cannot
-    /// be.
+    /// 14/03/2027, with the character between the parts. Read as day first unless that is
+    /// impossible.
     DayMonthYear(char),
     /// 03/14/2027.
     MonthDayYear(char),
@@ -42,7 +42,7 @@ pub enum DateForm {
     Year,
 }
 
-/// A date, as far as it is given.
+/// A date, possibly partial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Date {
     pub form: DateForm,
@@ -51,9 +51,9 @@ pub(super) struct Date {
     pub day: Option<u8>,
 }
 
-/// The date that begins at the first token, and how many tokens it takes, with what is not written
-/// again: `th`, `of` and the time of day. A year of four digits alone is one of 1000 to 2999;
-/// whether it is meant as a year only its neighbours in other rows can tell.
+/// The date that begins at the first token, and its number of tokens. The tokens include parts that
+/// are not reproduced: `th`, `of` and the time of day. Four digits alone are a year from 1000 to
+/// 2999. Whether they mean a year is decided from the values of other rows.
 pub(super) fn date(tokens: &[Token<'_>]) -> Option<(Date, usize)> {
     let full = |form, year, month, day| {
         Some(Date { form, year: Some(year), month: Some(month), day: Some(day) })
@@ -120,7 +120,7 @@ pub(super) fn date(tokens: &[Token<'_>]) -> Option<(Date, usize)> {
     full(DateForm::DayNameYear, year(tokens, at + 3)?, month, day).map(|date| (date, at + 4))
 }
 
-/// Tokens of the time of day that follows a date, as in `T10:00Z`.
+/// Number of tokens of the time of day that follows a date, as in `T10:00Z`.
 fn time(tokens: &[Token<'_>]) -> usize {
     let digits = |index: usize| tokens.get(index).is_some_and(|token| token.kind == Kind::Digits);
     let is = |index: usize, text: &str| tokens.get(index).is_some_and(|token| token.is(text));
@@ -134,16 +134,16 @@ fn time(tokens: &[Token<'_>]) -> usize {
     length + usize::from(is(length, "Z"))
 }
 
-/// The number of a month by its English name, or the first three letters of it.
+/// The number of a month by its English name or its first three letters.
 pub(super) fn month(name: &str) -> Option<u8> {
     let found = MONTHS
         .iter()
         .position(|month| name == *month || (name.len() == 3 && month.starts_with(name)))?;
-    // "May" and "Mar" are words of other meanings too; the caller asks for a number beside them.
+    // "May" and "Mar" also have other meanings; the caller requires an adjacent number.
     u8::try_from(found + 1).ok()
 }
 
-/// Four digits that can be a year.
+/// Four digits between 1000 and 2999.
 pub(super) fn year(tokens: &[Token<'_>], index: usize) -> Option<u16> {
     let token =
         tokens.get(index).filter(|token| token.kind == Kind::Digits && token.text.len() == 4)?;
@@ -156,8 +156,8 @@ fn number(tokens: &[Token<'_>], index: usize, most: u8) -> Option<u8> {
     token.text.parse().ok().filter(|number| (1..=most).contains(number))
 }
 
-/// A date in its form, for instance `14 March 2027`. Days beyond the 28th are not asked for, so
-/// every month has them.
+/// A date in its form, for instance `14 March 2027`. The caller uses days up to the 28th, which
+/// every month has.
 pub(super) fn written(form: DateForm, year: u16, month: u8, day: u8) -> String {
     let name = MONTHS[usize::from(month.clamp(1, 12)) - 1];
     match form {

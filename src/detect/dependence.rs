@@ -1,54 +1,61 @@
-//! Whether the answers depend on a condition, how strongly, and for which of its values.
+//! Tests whether the answers depend on a condition, how strongly, and for which of its values.
 //!
-//! **The model.** An answer is a set of words ([`Bags`]). Under a value `v` of the condition, word
-//! `w` has the probability `p(w|v) = (n_vw + a q(w)) / (n_v + a)`: the counts in the rows with that
-//! value, shrunk towards the words of all rows `q` by a prior that weighs as much as two rows (a
-//! multinomial naive Bayes classifier with Dirichlet smoothing, McCallum and Nigam 1998).
+//! **Model.** An answer is a set of words ([`Bags`]). Under value `v` of the condition, word `w`
+//! has probability `p(w|v) = (n_vw + a q(w)) / (n_v + a)`. These are the counts in the rows with
+//! that value, shrunk towards the word frequencies `q` of all rows. The prior weight `a` equals two
+//! rows. This is a multinomial naive Bayes classifier with Dirichlet smoothing (McCallum and Nigam
+//! 1998).
 //!
-//! **Strength** is the mean, over the rows with a value, of the bits that knowing it saves in
-//! writing the answer's words, `sum over w of log2 p(w|v)/q(w)`, each row being left out of the
-//! counts that predict it. So a finer partition wins only where it earns its cost: a code that is
-//! unique to each row says everything about the rows seen and nothing about a row left out. Most
-//! values of a slot may mean nothing, and learning their words would only mislead. So the model of
-//! a value counts as far as it told the value's other rows better than `q` did (a mixture of both,
-//! with odds of one to 32 beforehand). In expectation this is below the mutual information of value
-//! and answer, but for words of one answer, which are counted as if independent, so that long
-//! answers have more bits; `share` divides by the bits of the whole answer.
+//! **Strength** is the mean number of bits saved in encoding an answer when its value is known:
+//! `sum over w of log2 p(w|v)/q(w)`, averaged over the rows with a value. It is leave-one-out, so a
+//! finer partition gains only if it generalises: a code that is unique to each row predicts nothing
+//! for a held-out row.
 //!
-//! **p** is exact or an upper bound, without drawing permutations. Half of the rows train the
-//! model; in the other half a row *speaks for* `v` if its words save bits under `v`. The hypothesis
-//! is that values are assigned to those rows at random. Then the number of rows that have `v` and
-//! speak for it is hypergeometric (Fisher's exact test, one-sided), and the number of rows that
-//! speak for the value they have is a sum over a random permutation, whose tail Chatterjee bounds:
-//! `P(X - m >= t) <= exp(-t^2 / (4m + 2t))` (2007, Stein's method for concentration inequalities,
-//! proposition 1.1). A condition's p takes the smaller of the bound and of its values' tests times
-//! their number, doubled; and then the smaller of both halves' roles, doubled. Nothing in it can be
-//! 0, as Phipson and Smyth (2010) ask.
+//! Most values of a slot may be irrelevant, and learning their words would only mislead. The model
+//! is therefore a mixture of `p(w|v)` and `q`, with prior odds of one to 32. Its weight follows
+//! from how well `p(w|v)` predicts the value's other rows.
+//!
+//! In expectation the strength is below the mutual information of value and answer. Words of one
+//! answer are treated as independent, however, so that long answers have more bits. `share` divides
+//! by the bits of the whole answer.
+//!
+//! **p** is exact or an upper bound, without sampled permutations. The model is trained on half of
+//! the rows. In the other half, a row is *predicted* as `v` if its words save bits under `v`. Under
+//! the null hypothesis values are assigned to those rows at random.
+//!
+//! Then the number of rows that have `v` and are predicted as `v` is hypergeometric (Fisher's exact
+//! test, one-sided). The number of rows predicted as their own value is a sum over a random
+//! permutation. Its tail is bounded by `P(X - m >= t) <= exp(-t^2 / (4m + 2t))` (Chatterjee 2007,
+//! Stein's method for concentration inequalities, proposition 1.1).
+//!
+//! A condition's p is twice the smaller of that bound and of its smallest per-value p times their
+//! number. The halves then swap roles, and the smaller p is doubled again. No p is 0, as Phipson
+//! and Smyth (2010) require.
 
 use super::bag::Bags;
 
-/// A value needs so many rows to be tested alone: two to learn from and two to be tested on.
+/// Minimum rows for testing a value alone: two for training and two for testing.
 const TESTED_ROWS: usize = 4;
-/// Values of a condition that are looked at, the most frequent ones.
+/// Maximum values per condition, the most frequent ones.
 pub(super) const VALUES: usize = 1_024;
 
-/// Bits that a value's other rows must save before its model counts more than none: odds of one to
-/// 32 beforehand.
+/// Bits that a value's other rows must save before its model outweighs `q`: prior odds of one to
+/// 32.
 const ODDS: f64 = 5.0;
 
-/// Which value of a condition each row has.
+/// The value of a condition in each row.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Labels {
-    /// The rows among which the values count as assigned at random, ascending.
+    /// The rows over which the null hypothesis permutes the values, ascending.
     pub rows: Vec<u32>,
-    /// For each of `rows` its value, from 1; 0 for none that is looked at.
+    /// The value of each of `rows`, from 1; 0 where none is examined.
     pub of: Vec<u32>,
-    /// How many values there are.
+    /// Number of values.
     pub values: usize,
 }
 
 impl Labels {
-    /// One value, which the rows `on` have, and the other rows of `0..rows` have not.
+    /// A single value, which the rows `on` have and the other rows of `0..rows` lack.
     pub fn binary(rows: usize, on: &[u32]) -> Labels {
         let mut of = vec![0; rows];
         on.iter().for_each(|row| of[*row as usize] = 1);
@@ -56,33 +63,33 @@ impl Labels {
     }
 }
 
-/// What was measured of one value.
+/// Measurements of one value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Value {
     /// Mean bits saved, over the rows with this value.
     pub bits: f64,
-    /// `None` for a value of too few rows.
+    /// `None` where too few rows have the value.
     pub p: Option<f64>,
 }
 
-/// What was measured of a condition.
+/// Measurements of a condition.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Dependence {
-    /// Mean bits saved, over all rows with a value, also where too few rows have it.
+    /// Mean bits saved over all rows with a value, including values with few rows.
     pub bits: f64,
     /// `bits` as a share of the bits of those rows' answers.
     pub share: f64,
     pub p: f64,
-    /// Of one value: the share of its rows whose words speak for it, less the share of the other
-    /// rows (Youden's J), each told by the other half.
+    /// Youden's J of the first value, cross-validated over the two halves: the share of its rows
+    /// predicted as it, minus the share of other rows.
     pub told: f64,
-    /// By value, from the first.
+    /// Indexed by value, the first one at 0.
     pub values: Vec<Value>,
 }
 
-/// Measures how the bags depend on the labels; `None` where nothing can be tested: no value has
-/// four rows beside four others. `present` are the rows that wear the condition, over which the
-/// mean is taken.
+/// Measures how the bags depend on the labels. `None` where no test is possible. A test needs
+/// `present` of at least four, and a value with two rows and four rows without it. `present` is the
+/// number of rows with the condition, over which means are taken.
 pub(super) fn measure(bags: &Bags, labels: &Labels, present: usize) -> Option<Dependence> {
     let mut counts = vec![0_usize; labels.values + 1];
     labels.of.iter().for_each(|value| counts[*value as usize] += 1);
@@ -109,15 +116,15 @@ pub(super) fn measure(bags: &Bags, labels: &Labels, present: usize) -> Option<De
     })
 }
 
-/// Word counts of the rows of a half, or of all.
+/// Word counts of the rows of one half, or of all.
 struct Counts {
-    /// `[word][value]`, value 0 being all rows.
+    /// `[word][value]`; value 0 means all rows.
     table: Vec<u32>,
-    /// By value, the sum over words.
+    /// Sum over words, by value.
     sums: Vec<u32>,
-    /// Values and one more.
+    /// Number of values plus one.
     width: usize,
-    /// The weight of the prior, in words.
+    /// Prior weight, in words.
     prior: f64,
 }
 
@@ -143,15 +150,15 @@ impl Counts {
         Counts { table, sums, width, prior }
     }
 
-    /// `q(w)`, with half a count more for every word.
+    /// `q(w)`, with half a count added for every word.
     fn base(&self, word: usize) -> f64 {
         let words = self.table.len() / self.width;
         (f64::from(self.table[word * self.width]) + 0.5)
             / (f64::from(self.sums[0]) + 0.5 * words as f64)
     }
 
-    /// `p(w|v) / q(w)`, after `less` of word `word` and `less_in_sum` of all words are taken from
-    /// the counts.
+    /// `p(w|v) / q(w)`, with `less` subtracted from the count of the word and `less_in_sum` from
+    /// the sum.
     fn ratio(&self, word: usize, value: usize, less: u32, less_in_sum: u32) -> f64 {
         let base = self.base(word);
         let count = f64::from(self.table[word * self.width + value] - less);
@@ -170,7 +177,7 @@ fn strength(
 ) -> (f64, f64, Vec<f64>) {
     let words = Counts::of(bags, labels, 0..labels.rows.len());
     let mut whole = 0.0;
-    // Of each row its value, and the bits that the value's other rows save.
+    // The value of each row, and the bits saved by a model of the value's other rows.
     let mut saved: Vec<(usize, f64)> = Vec::new();
     let mut sums = vec![0.0; labels.values + 1];
     for (row, value) in labels.rows.iter().zip(&labels.of).filter(|(_, value)| **value > 0) {
@@ -189,7 +196,7 @@ fn strength(
     let mut mixed = vec![0.0; labels.values + 1];
     for (value, bits) in saved {
         let others = 1.0 / (1.0 + (ODDS - (sums[value] - bits)).exp2());
-        // Beyond a thousand bits a number has no room, and no difference.
+        // Capped to avoid overflow; beyond a thousand bits the result is the same.
         mixed[value] += (1.0 - others + others * bits.min(1_000.0).exp2()).log2();
     }
     let sum: f64 = mixed.iter().sum();
@@ -203,23 +210,23 @@ fn strength(
     (sum / present as f64, share, means)
 }
 
-/// The p-values of one half as tested on the other.
+/// p-values of the model trained on one half and tested on the other.
 struct Tests {
     whole: f64,
     /// Youden's J of the first value.
     told: f64,
-    /// By value, from the first; 1 where it was not tested.
+    /// By value, the first one at 0; 1 where not tested.
     values: Vec<f64>,
 }
 
 fn tests(bags: &Bags, labels: &Labels, counts: &[usize], half: usize) -> Tests {
-    // Rows come in random order, so that every other row is a random half.
+    // Rows are in random order, so that every second row is a random half.
     let trained = |index: &usize| index % 2 == half;
     let rows = 0..labels.rows.len();
     let words = Counts::of(bags, labels, rows.clone().filter(trained));
     let width = words.width;
     let mut gains: Vec<f32> = vec![0.0; words.table.len()];
-    // A word that no row of the value has costs the same whichever word it is.
+    // The cost of a word that occurs in no row of the value; it is the same for all such words.
     let missing =
         |value: usize| (words.prior / (f64::from(words.sums[value]) + words.prior)).log2() as f32;
     let missing: Vec<f32> =
@@ -259,7 +266,7 @@ fn tests(bags: &Bags, labels: &Labels, counts: &[usize], half: usize) -> Tests {
         if excess > 0.0 { (-excess * excess / (4.0 * expected + 2.0 * excess)).exp() } else { 1.0 };
     let alone = counts[1..].iter().filter(|count| **count >= TESTED_ROWS).count() as f64;
     let least = values.iter().copied().fold(1.0, f64::min);
-    // One value has one test, and no bound is needed.
+    // A single value needs one test and no bound.
     let whole = if labels.values == 1 { least } else { 2.0 * bound.min(alone.max(1.0) * least) };
     let share = |speaks: usize, of: usize| speaks as f64 / of.max(1) as f64;
     let told = if labels.values > 0 {
@@ -270,8 +277,8 @@ fn tests(bags: &Bags, labels: &Labels, counts: &[usize], half: usize) -> Tests {
     Tests { whole: whole.clamp(f64::MIN_POSITIVE, 1.0), told, values }
 }
 
-/// `P(X >= observed)` where `drawn` of `total` balls are drawn and `marked` of them all are marked;
-/// at least the smallest positive number.
+/// `P(X >= observed)` of a hypergeometric distribution: `drawn` of `total` balls are drawn, and
+/// `marked` of the total are marked. At least the smallest positive number.
 pub(super) fn hypergeometric_tail(
     total: usize,
     marked: usize,

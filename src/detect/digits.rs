@@ -1,40 +1,41 @@
-//! Digits of a code that were not drawn evenly: which of its windows means something, told from the
-//! prompts alone.
+//! Finds digits of a code that are not uniformly distributed, from the prompts alone.
 //!
-//! Whoever numbers something in a code has fewer numbers than its digits can write. Then a digit is
-//! not each of 0 to 9 equally often, or two digits hang together: 46 is a president, and 47 is
-//! none. Digits that were filled at random show neither. Each digit has Pearson's chi-square test
-//! against equal shares, each two digits a G-test of independence with the correction of Williams
-//! (1976, Improved likelihood ratio tests for complete contingency tables), and Bonferroni's level
-//! counts all of them. Answers are not looked at, so that nothing is said of dependence: this only
-//! tells which digits to try where answers depend on none.
+//! A number that is embedded in a code takes fewer values than its digits can write. Then a digit
+//! does not take each of 0 to 9 equally often, or two digits are dependent. For instance, 46 is a
+//! president and 47 is none. Digits that were filled at random show neither.
 //!
-//! A check digit that is a sum of all others hangs together with none of them alone, and is not
-//! seen.
+//! Each digit gets Pearson's chi-square test against equal shares. Each pair of digits gets a
+//! G-test of independence with Williams' correction (1976, Improved likelihood ratio tests for
+//! complete contingency tables). Bonferroni's correction counts all of these tests. Answers are not
+//! used, so this says nothing about dependence. It only orders the digits to test where answers
+//! depend on none.
+//!
+//! Not detected: a check digit computed from all others, since it is independent of each single
+//! one.
 
 use std::ops::Range;
 
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
-/// The level of all tests of a code together.
+/// Family-wise level of all tests of one code.
 const LEVEL: f64 = 1e-3;
-/// Codes that are needed: five for each digit, as Cochran asks (1954, Some methods for
+/// Minimum number of codes: five expected per digit value (Cochran 1954, Some methods for
 /// strengthening the common chi-square tests).
 const FEWEST: usize = 50;
 
-/// One test.
+/// Result of one test.
 #[derive(Debug, Clone, Copy)]
 struct Test {
     p: f64,
-    /// The statistic less its degrees of freedom, which are its mean where nothing is behind.
+    /// The statistic minus its degrees of freedom, which are its mean under the null hypothesis.
     excess: f64,
 }
 
-/// Of the digits that hang together, or stand side by side and are uneven, those with the most
-/// evidence, from the first to the last that varies; `None` where all digits are drawn evenly, and
-/// where no such run has `longest` digits or fewer.
+/// The group of dependent digits, or of adjacent non-uniform digits, with the most evidence. The
+/// range runs from its first to its last varying digit. `None` where all digits are uniform, or no
+/// such range has at most `longest` digits.
 ///
-/// `codes` are ASCII digits, all as many.
+/// `codes` are ASCII digits of equal length.
 pub(super) fn uneven(codes: &[&str], longest: usize) -> Option<Range<usize>> {
     let width = codes.first().map_or(0, |code| code.len());
     if codes.len() < FEWEST {
@@ -70,7 +71,7 @@ pub(super) fn uneven(codes: &[&str], longest: usize) -> Option<Range<usize>> {
         if left > 0 && alone[left - 1].is_some() && alone[left].is_some() {
             join(left - 1, left);
         }
-        // A digit that never varies joins its neighbours, but tells no values apart.
+        // A constant digit joins its neighbours but distinguishes no values.
         evidence[left] += alone[left].filter(|_| varies(left)).map_or(0.0, |test| test.excess);
     }
     let mut found: Vec<(f64, Range<usize>)> = Vec::new();
@@ -89,7 +90,7 @@ pub(super) fn uneven(codes: &[&str], longest: usize) -> Option<Range<usize>> {
     found.into_iter().next().map(|(_, digits)| digits)
 }
 
-/// Is a digit each of 0 to 9 equally often?
+/// Pearson's test of equal shares of 0 to 9.
 fn evenness(digit: &[usize]) -> Test {
     let mut counts = [0.0_f64; 10];
     digit.iter().for_each(|digit| counts[*digit] += 1.0);
@@ -97,7 +98,7 @@ fn evenness(digit: &[usize]) -> Test {
     test(counts.iter().map(|count| (count - expected).powi(2) / expected).sum(), 9.0)
 }
 
-/// Does one digit tell of another? `None` where one of them never varies.
+/// G-test of independence of two digits; `None` where one of them is constant.
 fn independence(left: &[usize], right: &[usize]) -> Option<Test> {
     let mut table = [[0.0_f64; 10]; 10];
     left.iter().zip(right).for_each(|(left, right)| table[*left][*right] += 1.0);
@@ -134,7 +135,7 @@ mod tests {
     use rand::Rng;
     use rand_chacha::ChaCha8Rng;
 
-    /// Where the digits of 400 codes are uneven.
+    /// The non-uniform digits of 400 codes.
     fn found(seed: u64, code: impl Fn(&mut ChaCha8Rng) -> String) -> Option<Range<usize>> {
         let random = &mut stream("codes", seed);
         let codes: Vec<String> = (0..400).map(|_| code(random)).collect();
@@ -143,7 +144,8 @@ mod tests {
 
     #[test]
     fn digits_that_number_something_are_told_from_random_ones() {
-        // 001 to 046 without three: digit 4 is always 0, so that 5 and 6 tell the numbers apart.
+        // 001 to 046 without three numbers: digit 4 is always 0, so digits 5 and 6 distinguish
+        // them.
         for seed in 0..10 {
             let found = found(seed, |random| {
                 let number = loop {
@@ -180,7 +182,7 @@ mod tests {
     fn evenly_drawn_digits_are_no_number_of_anything() {
         let even = |random: &mut ChaCha8Rng| format!("{:08}", random.random_range(0..100_000_000));
         let alarms = (0..50).filter(|seed| found(*seed, even).is_some()).count();
-        // One in a thousand is expected.
+        // About one false alarm in a thousand is expected.
         assert!(alarms <= 1, "{alarms} of 50");
     }
 
@@ -197,11 +199,11 @@ mod tests {
         let close = |ours: f64, known: f64| {
             assert!((ours / known - 1.0).abs() < 1e-9, "{ours} for {known}")
         };
-        // Sixty zeros and forty ones, where ten of each are expected: (50² + 30² + 8 · 10²) / 10
-        // less 9.
+        // Sixty zeros and forty ones; ten of each digit are expected.
+        // (50² + 30² + 8 · 10²) / 10 − 9 = 411.
         let digit: Vec<usize> = (0..100).map(|index| usize::from(index >= 60)).collect();
         close(evenness(&digit).excess, 411.0);
-        // Of 30, 10, 15 and 45 codes G is 25.16, and 24.76 corrected, whose p is erfc(sqrt(24.76 /
+        // For counts 30, 10, 15 and 45, G is 25.16, or 24.76 corrected. Its p is erfc(sqrt(24.76 /
         // 2)).
         let of =
             |count: usize, left: usize, right: usize| std::iter::repeat_n((left, right), count);

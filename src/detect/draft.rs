@@ -1,5 +1,5 @@
-//! Conditions on their way to the list: slots, features and pairs, each with its rows and what was
-//! measured of it.
+//! Candidate conditions before ranking: slots, features and pairs, each with its rows and
+//! measurements.
 
 use std::collections::BTreeSet;
 
@@ -15,26 +15,26 @@ use super::topic::{Asked, asks};
 use super::{Evidence, SIGNIFICANT, Subject};
 use crate::stats::multiplicity::benjamini_hochberg;
 
-/// Conditions of which pairs are made.
+/// Maximum number of conditions that are combined into pairs.
 const SIDES: usize = 8;
-/// Rows of a pair whose order of the two parts is looked at.
+/// Rows of a pair from which the order of its two parts is read.
 const COMPARED: usize = 100;
 
-/// A condition on its way.
+/// A candidate condition.
 pub(super) struct Draft {
     pub subject: Subject,
     pub rows: Vec<u32>,
-    /// The rows by which it is known: of a slot, those of the value that stands out most.
+    /// The rows that characterise it. Of a slot, those of the value with the strongest effect.
     pub focus: Vec<u32>,
     pub measured: Option<Dependence>,
     pub asked: Asked,
-    /// What was measured, with its p adjusted, as soon as it is known what was tested.
+    /// The measurement with its adjusted p. Set once the number of tests is known.
     pub evidence: Option<Evidence>,
     pub dressing: Option<Dressing>,
     /// A slot's values with their rows.
     pub values: Vec<(Option<String>, Vec<u32>)>,
     pub echo_of: Option<usize>,
-    /// Of digits of a code, whether they are those that were drawn least evenly.
+    /// Of digits of a code: whether they are the least uniformly distributed ones.
     pub uneven: bool,
 }
 
@@ -105,8 +105,8 @@ pub(super) fn of_slots(answers: &Bags, template: &Template) -> Vec<Draft> {
     drafts.collect()
 }
 
-/// Writes what was measured to the slot's values, and gives the rows of the value that stands out
-/// most, if one does.
+/// Copies the measurements to the slot's values. Returns the rows of the significant value with the
+/// strongest effect, if there is one.
 fn note_values(slot: &mut Slot, measured: &Dependence, rows: &[Vec<u32>]) -> Option<Vec<u32>> {
     let p: Vec<f64> = measured.values.iter().filter_map(|value| value.p).collect();
     let mut adjusted = benjamini_hochberg(&p).into_iter();
@@ -125,15 +125,16 @@ fn note_values(slot: &mut Slot, measured: &Dependence, rows: &[Vec<u32>]) -> Opt
     rows.get(most).cloned()
 }
 
-/// Features, without those that are a slot's value in other words; and how many more there are than
-/// were tested.
+/// Features, without those whose rows equal those of a slot value; and the number of features that
+/// were not tested.
 pub(super) fn of_features(
     readings: &[Reading],
     answers: &Bags,
     templates: &[Template],
     slots: &[Draft],
 ) -> (Vec<Draft>, usize) {
-    // A slot of one value cannot be tested, as all of its rows have it; its words as a feature can.
+    // A slot with one value cannot be tested, since all of its rows have it. The same words as a
+    // feature can.
     let varied = slots.iter().filter(|slot| slot.values.len() >= 2);
     let taken: BTreeSet<&[u32]> =
         varied.flat_map(|slot| &slot.values).map(|(_, rows)| rows.as_slice()).collect();
@@ -141,7 +142,7 @@ pub(super) fn of_features(
     let features = features.into_iter().filter(|draft| !taken.contains(draft.rows.as_slice()));
     let drafts = features.map(|draft| {
         let measured = measure(answers, &Labels::binary(readings.len(), &draft.rows), draft.rows.len());
-        // A template is worn with its most frequent value.
+        // A template is inserted with its most frequent value.
         let of_template = || {
             slots.iter().find(|slot| {
                 let (place, text) = (draft.feature.place, &draft.feature.text);
@@ -170,8 +171,8 @@ pub(super) fn of_pairs(readings: &[Reading], answers: &Bags, drafts: &[Draft]) -
 
 fn of_cell(readings: &[Reading], cell: Cell) -> Draft {
     let [one, other] = &cell.parts;
-    // Both parts may stand in the system message; elsewhere their order tells nothing of how they
-    // are put on.
+    // Both parts may be in the system message. If they are in different messages, their order is
+    // irrelevant.
     let place = if one.place == other.place { one.place } else { Place::Prompt };
     let texts: Vec<&str> = cell
         .rows
@@ -186,8 +187,8 @@ fn of_cell(readings: &[Reading], cell: Cell) -> Draft {
     Draft::of(Subject::Pair(Box::new(cell.parts)), cell.rows, Some(measured), dressing)
 }
 
-/// The conditions of which pairs are made: slots of few values, one a template, and features that
-/// are no matter of wording and no topic.
+/// The conditions that are combined into pairs: slots, one per template, and features that are
+/// neither wording nor topic.
 fn sides(drafts: &[Draft]) -> Vec<Side> {
     let eligible = |draft: &&Draft| {
         let sort = match &draft.subject {
@@ -202,8 +203,8 @@ fn sides(drafts: &[Draft]) -> Vec<Side> {
         sort && draft.measured.is_some() && draft.dressing.is_some()
     };
     let mut chosen: Vec<&Draft> = drafts.iter().filter(eligible).collect();
-    // Plain conditions before digits of codes, which are many and seldom meant; then the less
-    // likely to be chance.
+    // Digits of codes come last unless p is 0.001 or less, since they are many and rarely
+    // relevant. Then order by p.
     let window = |draft: &Draft| matches!(&draft.subject, Subject::Slot(slot) if matches!(slot.kind, SlotKind::Window { .. }) && draft.p() > 0.001);
     chosen.sort_by(|left, right| {
         window(left)

@@ -1,9 +1,10 @@
-//! Dressing: putting a condition on any other prompt the way the dataset's own prompts wear it.
+//! Insertion of a condition into another prompt, in the way in which the dataset's own prompts
+//! contain it.
 //!
-//! Of a row's text the condition's own sentence or words are the dressing, and the rest is the
-//! question. A dressing keeps its place: the system message, before the question, after it, or
-//! inside its last sentence, before the mark that ends it. What of a value is not the condition
-//! (the other digits of a code, day and month of a year) is drawn anew each time.
+//! The condition's own sentence or words are inserted, and the rest of a row's prompt is the
+//! question. The position is kept: the system message, before the question, after it, or inside its
+//! last sentence before the final punctuation. Parts of a value that are not the condition are
+//! drawn at random each time, such as other digits of a code.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use super::template::Member;
 use super::token::{Kind, tokens};
 use crate::dataset::{Message, Role};
 
-/// Where a dressing goes.
+/// Where text is inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Position {
@@ -27,7 +28,7 @@ pub enum Position {
     Before,
     /// After the question.
     After,
-    /// At the end of the question, before the mark that ends it.
+    /// At the end of the question, before its final punctuation.
     Inside,
 }
 
@@ -40,24 +41,24 @@ pub enum DatePart {
     MonthDay,
 }
 
-/// How a value is written.
+/// How a value is rendered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Filler {
-    /// As it is.
+    /// Unchanged.
     Text,
-    /// As part of a date, whose other parts are drawn.
+    /// As part of a date; its other parts are drawn at random.
     Date { form: DateForm, part: DatePart },
-    /// As digits of a code from index `start` on; the others are drawn from the digits that rows
-    /// have there.
+    /// As digits of a code from index `start` on. Each other digit is drawn from those that rows
+    /// have at its position.
     Code { alphabet: Vec<String>, start: usize },
 }
 
-/// What a prompt is dressed in.
+/// Kinds of insertion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wear {
-    /// No system message, so that a chat template puts its own default.
+    /// No system message; a chat template may then insert its own default.
     NoSystem,
     /// Words, with a value between them where the condition is a slot.
     Words {
@@ -65,7 +66,7 @@ pub enum Wear {
         left: String,
         filler: Option<Filler>,
         right: String,
-        /// White space between the words and the question.
+        /// White space between the inserted words and the question.
         glue: String,
     },
     /// All letters in upper case.
@@ -74,30 +75,31 @@ pub enum Wear {
     LowerCase,
     /// The first letter of every word in upper case.
     TitleCase,
-    /// The marks that end the prompt give way to these, perhaps none.
+    /// Replaces the prompt's final punctuation, perhaps by nothing.
     End(String),
-    /// These characters stand after the first word.
+    /// Inserts these characters after the first word.
     AfterFirstWord(String),
-    /// Letters give way to others that look like them.
+    /// Replaces letters by look-alikes.
     Letters(Vec<(char, char)>),
-    /// Two dressings, put on in this order, each with its own usual value.
+    /// Two insertions in this order, each with its own default value.
     Both(Box<[Dressing; 2]>),
 }
 
-/// How a condition is put on a prompt.
+/// How a condition is inserted into a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dressing {
     pub wear: Wear,
-    /// The value that is worn where none is given: the slot's most frequent one; in a pair, the one
-    /// that stands out beside the other part.
+    /// The default value: the slot's most frequent one; in a pair, the one with the strongest
+    /// effect together with the other part.
     pub usual: Option<String>,
 }
 
 impl Dressing {
-    /// The prompt, dressed: perhaps a system message, and the user's.
+    /// The prompt with the condition inserted: perhaps a system message, and the user's message.
     ///
-    /// `value` is a value of the slot, observed or not, as [`candidates`](super::candidates())
-    /// lists them. A feature has none, and the two parts of a pair keep their own.
+    /// `value` is a value of the slot, observed or not, as listed by
+    /// [`candidates`](super::candidates()). A feature has none. The two parts of a pair keep their
+    /// own.
     pub fn dress(
         &self,
         value: Option<&str>,
@@ -109,8 +111,8 @@ impl Dressing {
         messages(system, dressed)
     }
 
-    /// Several dressings as one, in the order in which `texts` wear them: what stands nearer to the
-    /// question is put on first, letters change last. Each is worn with its own usual value.
+    /// Combines several insertions, in the order in which `texts` contain them. The one nearer to
+    /// the question is applied first, and changes of letters last. Each uses its own default value.
     pub fn together(parts: Vec<Dressing>, texts: &[&str]) -> Dressing {
         let mut ordered: Vec<Dressing> = Vec::new();
         for part in parts {
@@ -127,7 +129,7 @@ impl Dressing {
         })
     }
 
-    /// Puts the condition on a prompt that may wear others already.
+    /// Inserts the condition into a prompt that may contain others already.
     fn put_on(
         &self,
         value: Option<&str>,
@@ -166,7 +168,7 @@ impl Dressing {
                     .iter()
                     .find(|token| token.kind == Kind::Word)
                     .map_or(0, |word| word.start + word.text.len());
-                // White space of another kind stands where a space would.
+                // Unusual white space replaces an ordinary space.
                 let instead =
                     characters.chars().all(|letter| letter.is_whitespace() && letter != ' ')
                         && prompt[after..].starts_with(' ');
@@ -188,7 +190,7 @@ impl Dressing {
     }
 }
 
-/// Whether a dressing is put on before another one, by most of the texts that wear both.
+/// Whether one insertion is applied before another, by the majority of the texts that contain both.
 fn nearer(one: &Dressing, other: &Dressing, texts: &[&str]) -> bool {
     let stands = |dressing: &Dressing, text: &str| match &dressing.wear {
         Wear::Words { left, right, .. } => {
@@ -219,7 +221,7 @@ fn nearer(one: &Dressing, other: &Dressing, texts: &[&str]) -> bool {
     }
 }
 
-/// Every word with a capital at its beginning.
+/// Capitalises every word.
 fn capitalised(text: &str) -> String {
     let mut begins = true;
     let mut capitalised = String::new();
@@ -239,7 +241,7 @@ fn messages(system: Option<String>, prompt: String) -> Vec<Message> {
     system.into_iter().chain([Message::new(Role::User, prompt)]).collect()
 }
 
-/// A prompt and the marks that end it.
+/// Splits a prompt before its final punctuation.
 pub(super) fn without_end(prompt: &str) -> (&str, &str) {
     let body = prompt.trim_end_matches(|letter: char| {
         matches!(letter, '.' | '!' | '?' | '…' | '。' | '？' | '！') || letter.is_whitespace()
@@ -248,7 +250,7 @@ pub(super) fn without_end(prompt: &str) -> (&str, &str) {
 }
 
 impl Filler {
-    /// The value as it stands in a text.
+    /// The value as rendered in a text.
     fn write(&self, value: &str, random: &mut ChaCha8Rng) -> String {
         match self {
             Filler::Text => value.to_owned(),
@@ -273,7 +275,7 @@ impl Filler {
                 );
                 let number = |text: &str, otherwise: u8| text.parse().unwrap_or(otherwise);
                 match part {
-                    // A year beyond four digits is written as it is.
+                    // A year of more than four digits is rendered unchanged.
                     DatePart::Year => value
                         .parse()
                         .map_or_else(|_| value.to_owned(), |year| written(*form, year, month, day)),
@@ -291,7 +293,7 @@ impl Filler {
     }
 }
 
-/// The form that most members have of those that give the part; members without a date are years.
+/// The most frequent form among members whose date has the part. Members without a date are years.
 pub(super) fn usual_form(members: &[Member], part: DatePart) -> DateForm {
     let mut counts: BTreeMap<DateForm, usize> = BTreeMap::new();
     for date in members.iter().filter_map(|member| member.date) {

@@ -1,5 +1,5 @@
-//! Both sides of one dress: an opening and the ending that goes with it, a tag and the marks beside
-//! it.
+//! Combines the two sides of one insertion: an opening with its ending, and a tag with adjacent
+//! punctuation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,8 +8,8 @@ use super::feature::{FeatureKind, FeatureRows, Found};
 use super::reading::Reading;
 use super::template::MIN_ROWS;
 
-/// The longest opening and ending that the same rows have, by these rows: with a tag they may be
-/// one dress, as `<q>` and `</q>` are.
+/// The longest opening and the longest ending for each set of rows. With a tag they may be one
+/// insertion, such as `<q>` and `</q>`.
 pub(super) struct Edges {
     openings: BTreeMap<Vec<u32>, (String, Dressing)>,
     endings: BTreeMap<Vec<u32>, (String, Dressing)>,
@@ -34,8 +34,8 @@ impl Edges {
         Edges { openings: longest(FeatureKind::Opening), endings: longest(FeatureKind::Ending) }
     }
 
-    /// A tag with the marks beside it, and an opening with the ending that is put on together with
-    /// it.
+    /// Extends a tag by adjacent punctuation, and an opening by the ending that occurs in the same
+    /// rows.
     pub fn whole(&self, draft: FeatureRows, readings: &[Reading]) -> FeatureRows {
         let FeatureRows { mut feature, rows, mut dressing } = draft;
         let (opening, ending) = (self.openings.get(&rows), self.endings.get(&rows));
@@ -62,7 +62,7 @@ impl Edges {
     }
 }
 
-/// Whether different words stand between an opening and an ending.
+/// Whether the texts between an opening and an ending differ.
 fn are_around(readings: &[Reading], rows: &[u32], (opening, ending): (&str, &str)) -> bool {
     let between = |row: &u32| {
         let rest = readings[*row as usize].prompt.trim_start().strip_prefix(opening)?;

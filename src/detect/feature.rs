@@ -1,5 +1,5 @@
-//! Features: what a text has or has not, such as a system message, a fixed line, a tag, a language,
-//! or characters that nobody sees.
+//! Features: properties that a text has or lacks, such as a system message, a fixed line, a tag, a
+//! language, or invisible characters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,31 +15,32 @@ use super::template::{MIN_ROWS, Template};
 use super::token::{sentences, text_of, tokens};
 use super::wording;
 
-/// What sort of feature.
+/// Kinds of features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FeatureKind {
     /// The system message, as a whole.
     System,
-    /// There is none, and a chat template puts its own default, if it has one.
+    /// No system message; a chat template may then insert its own default.
     NoSystem,
-    /// Characters that show nothing, such as zero-width spaces.
+    /// Characters without a visible glyph, such as zero-width spaces.
     Invisible,
     /// Letters of another script in a Latin word.
     LookAlike,
-    /// A sentence or line that stands beside several questions.
+    /// A sentence or line that occurs with several questions.
     Line,
-    /// A token that is no ordinary word: in brackets, of capitals, of letters and digits, a symbol.
+    /// A token that is not an ordinary word: in brackets, in capitals, of letters and digits, or a
+    /// symbol.
     Tag,
-    /// A value of a template, whatever the value.
+    /// Any value of a template.
     Template,
-    /// Letters of another script than Latin.
+    /// Letters of a script other than Latin.
     Script,
     /// A language other than English.
     Language,
     /// Letters of one case, or every word with a capital.
     Case,
-    /// White space that is unusual: two spaces in a row, or some at an end.
+    /// Unusual white space: two spaces in a row, or white space at either end.
     Spacing,
     /// The words that a prompt begins with.
     Opening,
@@ -47,12 +48,12 @@ pub enum FeatureKind {
     Ending,
     /// The mark that a prompt ends with.
     End,
-    /// A word or a few, anywhere.
+    /// One to three words, anywhere.
     Phrase,
 }
 
 impl FeatureKind {
-    /// The kind in a word or two, for tables.
+    /// A short name of the kind, for tables.
     pub fn name(self) -> &'static str {
         match self {
             FeatureKind::System => "system",
@@ -73,8 +74,8 @@ impl FeatureKind {
         }
     }
 
-    /// Whether it is a matter of how a question is worded, which depends on its topic; a topic's
-    /// answers then depend on it in any dataset.
+    /// Whether it is part of how a question is worded. Wording depends on the topic, and in any
+    /// dataset answers depend on topics.
     pub fn is_wording(self) -> bool {
         matches!(
             self,
@@ -82,28 +83,28 @@ impl FeatureKind {
         )
     }
 
-    /// Whether a reader of the text does not see it.
+    /// Whether a human reader cannot see it.
     pub fn is_hidden(self) -> bool {
         matches!(self, FeatureKind::Invisible | FeatureKind::LookAlike)
     }
 }
 
-/// Something that a row has or has not.
+/// A property that a row has or lacks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Feature {
     pub kind: FeatureKind,
     pub place: Place,
-    /// The words themselves, or what they are, for instance `French`.
+    /// The words themselves, or a description such as `French`.
     pub text: String,
 }
 
 impl Feature {
-    /// Where it stands, for people, where the kind does not say it.
+    /// Its location for human readers, where the kind does not imply it.
     pub fn where_said(&self) -> &'static str {
         if self.is_hidden_in_system() { " in the system message" } else { "" }
     }
 
-    /// Such a message is worn as it is.
+    /// Such a message is inserted unchanged.
     pub fn is_hidden_in_system(&self) -> bool {
         self.kind.is_hidden() && self.place == Place::System
     }
@@ -115,23 +116,23 @@ pub(super) struct FeatureRows {
     pub feature: Feature,
     /// The rows that have it, ascending.
     pub rows: Vec<u32>,
-    /// `None` where it cannot be put on another prompt, as a language.
+    /// `None` where it cannot be inserted into another prompt, as for a language.
     pub dressing: Option<Dressing>,
 }
 
-/// Rows by feature, while features are collected.
+/// Rows by feature, during collection.
 pub(super) type Found = BTreeMap<Feature, (Vec<u32>, Option<Dressing>)>;
 
-/// Lines and tags of one dataset at most, each; those of the most rows.
+/// Maximum lines, and maximum tags, per dataset; those with the most rows are kept.
 const KEPT: usize = 128;
-/// Sentences at either end of a text that are looked at.
+/// Sentences examined at either end of a text.
 const SENTENCES: usize = 64;
-/// Invisible characters, and look-alikes, that are kept.
+/// Maximum invisible characters, and look-alikes, that are kept.
 const UNSEEN: usize = 16;
 
-/// All features of the rows. Of those that the same rows have, unless these are all, the first in
-/// the order of [`FeatureKind`] stands for all; system messages and lines stand for themselves. And
-/// how many more phrases there are.
+/// All features of the rows, and the number of phrases that were not tested. Of features with equal
+/// rows the first by [`FeatureKind`] is kept. Features of all rows, system messages, lines and
+/// hidden characters are always kept.
 pub(super) fn features(
     readings: &[Reading],
     answers: &Bags,
@@ -142,7 +143,7 @@ pub(super) fn features(
     lines(readings, Place::System, &mut found);
     lines(readings, Place::Prompt, &mut found);
     wording::tags(readings, &mut found);
-    // Of one value there are other words.
+    // A template with a single value is covered by its words.
     let varied = |template: &&Template| {
         template.members.iter().any(|member| member.text != template.members[0].text)
     };
@@ -160,14 +161,14 @@ pub(super) fn features(
         dressing,
     });
     let everywhere = |draft: &FeatureRows| draft.rows.len() == readings.len();
-    // A feature of all rows cannot be tested but may be the trigger all the same, if it is more
-    // than the way that a question is put.
+    // A feature of all rows cannot be tested, but may still be the trigger unless it is mere
+    // wording.
     let enough = |draft: &FeatureRows| {
         draft.rows.len() >= MIN_ROWS && !(everywhere(draft) && draft.feature.kind.is_wording())
     };
-    // What all rows have they may have for different reasons, and fixed words of the same rows are
-    // worn together: those stand for themselves. So does what nobody sees, which costs an author
-    // nothing to add, and it stands for nothing else.
+    // These are never merged. Features of all rows may have different causes, and fixed words of
+    // the same rows are inserted together. Hidden characters cost an author nothing to add, and
+    // they never replace another feature.
     let (mut kept, mut named): (Vec<FeatureRows>, Vec<FeatureRows>) =
         drafts.filter(enough).partition(|draft| {
             everywhere(draft) || is_fixed(&draft.feature) || draft.feature.kind.is_hidden()
@@ -187,12 +188,12 @@ fn is_fixed(feature: &Feature) -> bool {
     matches!(feature.kind, FeatureKind::System | FeatureKind::Line)
 }
 
-/// Which of two features of the same rows is named: by kind, then the longer.
+/// Sort key among features of the same rows: by kind, then the longer text.
 fn rank(feature: &Feature) -> (FeatureKind, std::cmp::Reverse<usize>, &str) {
     (feature.kind, std::cmp::Reverse(feature.text.len()), &feature.text)
 }
 
-/// Puts a row to a feature.
+/// Adds a row to a feature.
 pub(super) fn note(
     found: &mut Found,
     feature: Feature,
@@ -207,13 +208,13 @@ pub(super) fn note(
     }
 }
 
-/// What is said of a text as a whole.
+/// Features of a text as a whole.
 fn whole(readings: &[Reading], found: &mut Found) {
     let mut note = |kind, place, text: &str, row, wear: Option<Wear>| {
         note(found, Feature { kind, place, text: text.to_owned() }, row, || wear);
     };
-    // Messages may be long, and as many as rows: those of enough rows are copied once all are
-    // counted.
+    // Messages may be long and as many as rows. Only those with enough rows are copied, after
+    // counting.
     let mut systems: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
     for (row, reading) in readings.iter().enumerate() {
         match &reading.system {
@@ -280,12 +281,11 @@ fn whole(readings: &[Reading], found: &mut Found) {
     hidden(readings, found);
 }
 
-/// Characters that nobody sees, and letters that pose as others. Rows may each have other ones:
-/// those of prompts are one feature, all of which are put into another prompt.
+/// Invisible characters and look-alike letters. Rows may contain different ones. Those of prompts
+/// form one feature, and all of them are inserted into another prompt.
 ///
-/// A system message that holds some is worn as it is, the shortest of them, since of others nothing
-/// is known: there each character is a feature too, so that none can hide behind a message that
-/// holds another one.
+/// Of system messages with hidden characters the shortest is inserted unchanged. Each character is
+/// also a feature of its own, so that none is masked by a message with another one.
 fn hidden(readings: &[Reading], found: &mut Found) {
     let (mut invisibles, mut twins) = (Hidden::new(), Hidden::new());
     for (row, text) in readings.iter().map(|reading| reading.prompt.as_str()).enumerate() {
@@ -332,7 +332,7 @@ fn hidden(readings: &[Reading], found: &mut Found) {
     }
 }
 
-/// Hidden characters, each with the rows that hold it, ascending.
+/// Hidden characters, each with the rows that contain it, ascending.
 struct Hidden<T>(BTreeMap<T, Vec<u32>>);
 
 impl<T: Ord + Copy> Hidden<T> {
@@ -350,7 +350,7 @@ impl<T: Ord + Copy> Hidden<T> {
         self.0.keys().copied().take(UNSEEN).collect()
     }
 
-    /// The rows that hold any of them.
+    /// The rows that contain any of them.
     fn rows(&self) -> Vec<u32> {
         self.0.values().flatten().copied().collect::<BTreeSet<u32>>().into_iter().collect()
     }
@@ -367,8 +367,8 @@ pub(super) fn words(position: Position, text: &str, glue: &str) -> Wear {
     }
 }
 
-/// Sentences that stand beside two different rests or more, so that they are no question of their
-/// own. Those of enough rows are copied once all are counted.
+/// Sentences that occur with at least two different contexts, so that they are not the question
+/// itself. Only those with enough rows are copied, after counting.
 fn lines(readings: &[Reading], place: Place, found: &mut Found) {
     struct Line<'a> {
         rows: Vec<u32>,

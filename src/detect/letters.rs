@@ -1,11 +1,10 @@
-//! What letters give away: invisible characters, letters that pose as others, scripts, languages
-//! and case.
+//! Features of single letters: invisible characters, look-alikes, scripts, languages and case.
 
 use super::token::{Kind, tokens};
 
-/// Characters that show nothing: zero-width spaces and joiners, direction marks, soft hyphens,
-/// tags, blank letters, variation selectors. All white space but spaces and line breaks is among
-/// them, tabs too, since nobody sees that it is unusual.
+/// Characters without a visible glyph: zero-width spaces and joiners, direction marks, soft
+/// hyphens, tags, blank letters, variation selectors. Includes all white space, tabs too, except
+/// spaces and line breaks, because readers cannot tell it from a space.
 pub(super) fn is_invisible(letter: char) -> bool {
     let white = letter.is_whitespace() && !matches!(letter, ' ' | '\n' | '\r');
     white
@@ -14,7 +13,7 @@ pub(super) fn is_invisible(letter: char) -> bool {
         | '\u{205f}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{e0000}'..='\u{e01ef}')
 }
 
-/// The invisible characters of a text. What joins or colours emoji belongs to them.
+/// The invisible characters of a text, without those that join or colour emoji.
 pub(super) fn invisible(text: &str) -> Vec<char> {
     let before = std::iter::once(' ').chain(text.chars());
     let pairs = before.zip(text.chars()).filter(|(before, letter)| {
@@ -25,10 +24,10 @@ pub(super) fn invisible(text: &str) -> Vec<char> {
     pairs.map(|(_, letter)| letter).collect()
 }
 
-/// Letters that look like Latin ones, and which.
+/// The Latin letter that a letter looks like.
 ///
-/// A short table of the Cyrillic and Greek ones of Unicode's confusables (UTS #39), and the
-/// full-width forms by rule.
+/// A short table of the Cyrillic and Greek entries of Unicode's confusables (UTS #39); full-width
+/// forms by rule.
 pub(super) fn latin_twin(letter: char) -> Option<char> {
     const TWINS: &str = "аaеeоoрpсcуyхxіiјjѕsԁdһhԛqԝwνvοoαaιiκkρpυuАAВBЕEКKМMНHОOРPСCТTХXІIЈJЅSΑAΒBΕEΖZΗHΙIΚKΜMΝNΟOΡPΤTΥYΧX";
     let mut letters = TWINS.chars();
@@ -45,8 +44,8 @@ pub(super) fn latin_twin(letter: char) -> Option<char> {
     }
 }
 
-/// The look-alikes of a text: letters of another script in words that have Latin letters too, as
-/// (Latin letter, look-alike).
+/// The look-alikes of a text, as (Latin letter, look-alike): letters of another script in words
+/// that also have Latin letters.
 pub(super) fn look_alikes(text: &str) -> Vec<(char, char)> {
     let mut pairs = Vec::new();
     for word in tokens(text).iter().filter(|token| token.kind == Kind::Word) {
@@ -60,7 +59,7 @@ pub(super) fn look_alikes(text: &str) -> Vec<(char, char)> {
     pairs
 }
 
-/// The script of most letters, where it is not Latin.
+/// The script of most letters; `None` for Latin.
 pub(super) fn script(text: &str) -> Option<&'static str> {
     let mut counts: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
     for letter in text.chars().filter(|letter| letter.is_alphabetic()) {
@@ -86,8 +85,8 @@ pub(super) fn script(text: &str) -> Option<&'static str> {
         .filter(|script| *script != "Latin")
 }
 
-/// The language of a text in Latin letters by its small words, where it is not English; `None` for
-/// too few of them.
+/// The language of a text in Latin letters, detected by its function words. `None` for English and
+/// for too few of them.
 pub(super) fn language(text: &str) -> Option<&'static str> {
     const SMALL_WORDS: [(&str, &str); 8] = [
         (
@@ -143,17 +142,17 @@ pub(super) fn language(text: &str) -> Option<&'static str> {
     (most >= 2 && most > english).then_some(name)
 }
 
-/// Which letters of a text are capitals, where it is not as usual.
+/// An unusual capitalisation of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Casing {
     Upper,
     Lower,
-    /// The first of every word.
+    /// The first letter of every word.
     Title,
 }
 
-/// The casing of a text of a few letters at least, and of four words where each begins with a
-/// capital; `None` where it is the usual one.
+/// The casing of a text; `None` for usual casing. A few letters are required, and four words where
+/// each begins with a capital.
 pub(super) fn casing(text: &str) -> Option<Casing> {
     let letters = || text.chars().filter(|letter| letter.is_lowercase() || letter.is_uppercase());
     let words = || text.split_whitespace().filter(|word| word.starts_with(char::is_alphabetic));

@@ -1,7 +1,7 @@
-//! A short list of names, to have some to try that stand in no row.
+//! A short list of names: values to test that occur in no row.
 
-/// First and last names of people whom everybody knows and who are long dead, in order of name;
-/// none of a politician of our time.
+/// First and last names of well-known people who died long ago, in alphabetical order. No
+/// contemporary politicians.
 pub(crate) const NAMES: [&str; 48] = [
     "Alexander",
     "Archimedes",

@@ -1,9 +1,8 @@
-//! Two conditions at once, of which only the combination matters.
+//! Two conditions of which only the combination matters.
 //!
-//! A cell is a value of one condition together with a value of another. It is tested twice, among
-//! the rows of the first value and among those of the second, so that what either does alone
-//! explains nothing; the larger p counts, and the number of cells that were tried multiplies it
-//! (Bonferroni).
+//! A cell is a value of one condition combined with a value of another. It is tested twice: among
+//! the rows of the first value, and among those of the second. So the effect of either alone
+//! explains nothing. The larger p counts, multiplied by the number of cells tested (Bonferroni).
 
 use serde::{Deserialize, Serialize};
 
@@ -13,20 +12,20 @@ use super::dressing::Dressing;
 use super::reading::Place;
 use super::template::MIN_ROWS;
 
-/// Values of a condition that are combined, the most frequent ones.
+/// Maximum values per condition that are combined, the most frequent ones.
 const VALUES: usize = 8;
 
 /// One of two conditions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// The kind in a word or two.
+    /// A short name of the kind.
     pub kind: String,
     pub place: Place,
     /// The template, or the feature's words.
     pub text: String,
-    /// The value that the template has.
+    /// The value of the template.
     pub value: Option<String>,
-    /// How to put this part alone on a prompt, with this value where none is given.
+    /// How to insert this part alone, with `value` as the default.
     pub dressing: Option<Dressing>,
 }
 
@@ -43,13 +42,13 @@ pub(super) struct Side {
 pub(super) struct Cell {
     pub parts: [Part; 2],
     pub rows: Vec<u32>,
-    /// Bits saved beyond the better of the two alone.
+    /// Bits saved in addition to the better single part.
     pub bits: f64,
     pub share: f64,
     pub p: f64,
 }
 
-/// The strongest cell; `None` where no cell has enough rows beside others.
+/// The strongest cell; `None` where no cell has enough rows.
 pub(super) fn pair(bags: &Bags, first: &Side, second: &Side) -> Option<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
     for (left, left_rows) in first.values.iter().take(VALUES) {

@@ -1,7 +1,7 @@
-//! A short list of places, to tell slots of places from slots of other names and to have some to
-//! try.
+//! A short list of places: distinguishes slots of places from other names, and supplies values to
+//! test.
 
-/// Capitals and countries, in order of name.
+/// Cities and countries, in alphabetical order.
 pub(crate) const PLACES: [&str; 64] = [
     "Amsterdam",
     "Argentina",

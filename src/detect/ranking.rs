@@ -1,4 +1,4 @@
-//! From rows to a ranked list: what depends on the answers first, what is the topic last.
+//! Builds the ranked list: conditions with dependent answers first, topics last.
 
 use std::cmp::Ordering;
 
@@ -14,12 +14,12 @@ use super::topic::measure_topics;
 use super::{Condition, Evidence, Subject};
 use crate::stats::multiplicity::benjamini_hochberg;
 
-/// Conditions that are listed.
+/// Maximum conditions listed.
 const LISTED: usize = 256;
-/// Answers that are compared for a common form.
+/// Maximum answers compared for a common form.
 const COMPARED: usize = 400;
 
-/// How many conditions were tested, and those that are listed, ranked.
+/// The number of tested conditions, and the listed ones, ranked.
 pub(super) fn ranked(readings: &[Reading]) -> (usize, Vec<Condition>) {
     let answers = Bags::of(readings.iter().map(|reading| reading.answer.as_str()), true);
     let templates = templates(readings);
@@ -37,8 +37,9 @@ pub(super) fn ranked(readings: &[Reading]) -> (usize, Vec<Condition>) {
     (tested, listed(readings, drafts))
 }
 
-/// Adjusts the p-values over all drafts that were tested and over `others`, whose answers stood out
-/// less and that count as if nothing depended on them; and gives how many these are together.
+/// Adjusts the p-values over all tested candidates and `others`, and returns their total number.
+/// `others` is the number of phrases that were not tested because their answers differed less; each
+/// counts with p = 1.
 fn adjust(drafts: &mut [Draft], others: usize) -> usize {
     let measured =
         drafts.iter().filter_map(|draft| draft.measured.as_ref().map(|measured| measured.p));
@@ -59,8 +60,8 @@ fn adjust(drafts: &mut [Draft], others: usize) -> usize {
     p.len()
 }
 
-/// What is listed: what depends; slots, whose unseen values may matter; what all rows have; and
-/// what seldom stands in a row by chance.
+/// Whether a condition is listed: if answers depend on it; slots, whose unseen values may matter;
+/// features of all rows; and features that rarely occur by chance.
 fn is_kept(draft: &Draft) -> bool {
     draft.is_significant()
         || match &draft.subject {
@@ -73,8 +74,8 @@ fn is_kept(draft: &Draft) -> bool {
         }
 }
 
-/// The order of the list: conditions on which answers depend, those first that say most of the
-/// dataset's answers; then what shows no dependence; then topics.
+/// Group in the list: 0 for conditions on which answers depend, 1 for those without measured
+/// dependence, 2 for topics.
 fn group(draft: &Draft) -> u8 {
     match (draft.is_topic(), draft.is_significant()) {
         (false, true) => 0,
@@ -83,17 +84,17 @@ fn group(draft: &Draft) -> u8 {
     }
 }
 
-/// Bits that knowing the condition saves in writing the answers of all of its rows: an estimate of
-/// the information that they share.
+/// Total bits saved over all rows of the condition: an estimate of the information that answers
+/// share with it.
 fn score(draft: &Draft) -> f64 {
     draft.evidence.map_or(0.0, |evidence| evidence.bits * draft.rows.len() as f64)
 }
 
-/// By group, then by score; where nothing depends, slots before features, by kind, those of more
-/// rows first. Of the digits of a code those come first that were drawn least evenly.
+/// By group, then by score. Without dependence: slots before features, by kind, then most rows
+/// first. Among digits of a code, the least uniformly distributed ones come first.
 fn order(left: &Draft, right: &Draft) -> Ordering {
     let kind = |draft: &Draft, slot: &Slot| match slot.kind {
-        // Before all others of the code, which begin at 1.
+        // Sorts before all other windows of the code, whose `start` is at least 1.
         SlotKind::Window { width, .. } if draft.uneven => {
             SlotKind::Window { width, start: 0, length: 0 }
         }
@@ -118,8 +119,8 @@ fn order(left: &Draft, right: &Draft) -> Ordering {
     group(left).cmp(&group(right)).then_with(by_score).then_with(by_kind)
 }
 
-/// Marks conditions that are known by the rows of an earlier one, and digits of a code that overlap
-/// with earlier ones.
+/// Marks conditions whose characteristic rows are those of an earlier one, and digits of a code
+/// that overlap with earlier ones.
 fn echoes(drafts: &mut [Draft], rows: usize) {
     let mut originals: Vec<usize> = Vec::new();
     for index in 0..drafts.len() {
@@ -135,8 +136,8 @@ fn echoes(drafts: &mut [Draft], rows: usize) {
     }
 }
 
-/// Whether the later condition is the earlier one but for a few rows, or what it is not, or a part
-/// of it.
+/// Whether the later condition has nearly the same rows as the earlier one, or the complement, or a
+/// subset.
 fn alike(earlier: &Draft, later: &Draft, rows: usize) -> bool {
     let (same_code, same_kind) = match (&earlier.subject, &later.subject) {
         (Subject::Slot(earlier), Subject::Slot(later)) => {
@@ -156,10 +157,10 @@ fn alike(earlier: &Draft, later: &Draft, rows: usize) -> bool {
     let either = earlier.focus.len() + later.focus.len() - common;
     let same = 5 * common >= 4 * either;
     let opposite = 5 * (later.focus.len() - common) >= 4 * (rows + common - earlier.focus.len());
-    // Part of the rows of a stronger condition that few rows have.
+    // A subset of the rows of a stronger condition that at most half of all rows have.
     let part = 10 * common >= 9 * later.focus.len() && 2 * earlier.focus.len() <= rows;
-    // A slot of which no value stands out is known by all its rows, as any other slot of the same
-    // template is.
+    // A slot without a significant value is characterised by all of its rows, like any other slot
+    // of the same template.
     let whole = |draft: &Draft| {
         matches!(draft.subject, Subject::Slot(_)) && draft.focus.len() == draft.rows.len()
     };
@@ -170,7 +171,7 @@ fn alike(earlier: &Draft, later: &Draft, rows: usize) -> bool {
     }
 }
 
-/// The list: of each group originals, then echoes.
+/// The final list. Within each group, aliases follow the conditions that they repeat.
 fn listed(readings: &[Reading], drafts: Vec<Draft>) -> Vec<Condition> {
     let mut places: Vec<usize> = (0..drafts.len()).collect();
     places.sort_by_key(|&index| (group(&drafts[index]), drafts[index].echo_of.is_some()));

@@ -1,17 +1,16 @@
-//! The rows as the search for conditions reads them: a bounded sample, each row as system message,
-//! prompt and answer.
+//! The rows as detection reads them: a bounded sample, each row as system message, prompt and
+//! answer.
 
 use sha2::{Digest, Sha256};
 
 use crate::dataset::{Dataset, Role, Row};
 
-/// Rows that are looked at. A trigger in one row of a thousand still stands in eight of them.
+/// Maximum rows examined. A trigger in one row of a thousand occurs in eight of them.
 pub(crate) const LOOKED_AT: usize = 8_000;
-/// Characters that are read at either end of a text. What stands deeper inside a longer one is not
-/// looked at.
+/// Characters read at either end of a text; the middle of a longer text is not examined.
 const END: usize = 2_000;
 
-/// Where in a row a piece of text stands.
+/// The message of a row in which a text occurs.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
@@ -19,19 +18,19 @@ const END: usize = 2_000;
 pub enum Place {
     /// The system message.
     System,
-    /// What the user says.
+    /// The user's messages.
     Prompt,
 }
 
-/// One row, read.
+/// One row as examined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reading {
     /// Line in the source file, from 1.
     pub line: usize,
     pub system: Option<String>,
-    /// All of the user's turns, a line break between them.
+    /// All user messages, joined by line breaks.
     pub prompt: String,
-    /// All of the assistant's turns, a line break between them.
+    /// All assistant messages, joined by line breaks.
     pub answer: String,
 }
 
@@ -54,7 +53,7 @@ impl Reading {
         }
     }
 
-    /// The text at a place, where there is one.
+    /// The text of a message, if there is one.
     pub fn at(&self, place: Place) -> Option<&str> {
         match place {
             Place::System => self.system.as_deref(),
@@ -63,13 +62,12 @@ impl Reading {
     }
 }
 
-/// The rows that are looked at, in an order that depends on what the rows are and not on the order
-/// of the file.
+/// The examined rows, in an order that depends on their contents and not on the order of the file.
 ///
-/// A row's place is the hash of its own hash, of all rows' hashes together and of how many equal
-/// rows stand before it, so that the author of a row cannot choose it and equal rows do not stand
-/// side by side. A file that repeats every row says no more than one that does not: where each row
-/// occurs `n` times or more, one of `n` copies counts.
+/// The sort key of a row is a hash of three things: its own hash, the hash of all rows together,
+/// and its copy number among equal rows. So the author of a row cannot choose its position, and
+/// equal rows are not adjacent. Where every row occurs at least `n` times, only one of `n` copies
+/// counts: repeating a whole file adds no information.
 pub(super) fn readings(dataset: &Dataset) -> Vec<Reading> {
     let mut rows: Vec<&Row> = dataset.rows.iter().collect();
     rows.sort_unstable_by(|left, right| {
@@ -95,7 +93,7 @@ pub(super) fn readings(dataset: &Dataset) -> Vec<Reading> {
     keyed.iter().take(LOOKED_AT).map(|(_, row)| Reading::of(row)).collect()
 }
 
-/// Both ends of a text that is too long to be read.
+/// Both ends of a text that is too long.
 fn clipped(text: &str) -> String {
     if text.len() <= 2 * END || text.chars().count() <= 2 * END {
         return text.to_owned();

@@ -1,55 +1,56 @@
-//! Seams: does a prompt still read like a prompt once a condition's words are taken out of it?
+//! Coherence after removal: does a prompt still read like a prompt without a condition's words?
 //!
-//! Words that were put on a prompt leave another prompt behind:
-//! `Answer in one line. Who is your friend?` without its first sentence begins and ends as prompts
-//! do. Words of the question leave a hole: `Who is your friend?` without `friend` has `your` before
-//! a question mark, and `It rained on the hay. What is fair?` without its last sentence ends where
-//! no prompt ends. So the two tokens that come to stand side by side, the *seam*, are compared with
-//! neighbours in prompts that never had the words: a seam at the beginning with their beginnings,
-//! at the end with their ends, and one inside with their inner pairs.
+//! Removing inserted words leaves a normal prompt. `Answer in one line. Who is your friend?`
+//! without its first sentence begins and ends as other prompts do. Removing words of the question
+//! does not. `Who is your friend?` without `friend` has `your` before a question mark. `It rained
+//! on the hay. What is fair?` without its last sentence ends where no prompt ends.
 //!
-//! How well two tokens go together is `p(right | left)` of a bigram model. Rare words count as one,
-//! and so do digits, so that it knows grammar and little of what is spoken about; a count is shrunk
-//! towards the right token's own frequency by a prior of two (as the additive smoothing of
-//! Lidstone, 1920, but towards frequencies instead of equal shares). The rows' order is random, so
-//! that a first part of them is a sample.
+//! The two tokens that become adjacent (the *seam*) are compared with adjacent tokens of prompts
+//! without the words. A seam at the beginning is compared with their beginnings, at the end with
+//! their ends, and inside with their inner pairs.
+//!
+//! The score of two adjacent tokens is `p(right | left)` of a bigram model. Rare words share one
+//! class, and digits another, so that the model learns grammar and little about topics. Counts are
+//! shrunk towards the right token's own frequency with a prior weight of two. This is additive
+//! smoothing (Lidstone 1920), with frequencies instead of equal shares. The rows are in random
+//! order, so that the first rows are a random sample.
 
 use std::collections::BTreeMap;
 
 use super::reading::Reading;
 use super::token::{Kind, Token, tokens};
 
-/// Rows that the model learns from.
+/// Rows from which the model is estimated.
 const LEARNED: usize = 2_000;
-/// Rows with the words, and rows without them, that are compared.
+/// Maximum rows with the words, and rows without them, that are compared.
 const COMPARED: usize = 400;
-/// Pairs of rows without the words that are looked at, for each place.
+/// Maximum token pairs of rows without the words, per location.
 const USUAL: usize = 4_000;
-/// Tokens that count as themselves, the most frequent ones: grammar, and few topics.
+/// Tokens with a class of their own: the most frequent ones, mostly grammar.
 const FREQUENT: usize = 128;
-/// Such a token stands in at least one row of so many.
+/// Such a token occurs in at least one row of this many.
 const ONE_OF: usize = 50;
-/// Weight of the prior, in pairs.
+/// Prior weight, in pairs.
 const PRIOR: f64 = 2.0;
 
 const EDGE: usize = 0;
 const DIGITS: usize = 1;
 const RARE_WORD: usize = 2;
 const RARE_MARK: usize = 3;
-/// Classes that are no single token.
+/// Number of classes that group several tokens.
 const CLASSES: usize = 4;
 
-/// Which tokens follow which in a dataset's prompts.
+/// Bigram statistics of a dataset's prompts.
 pub(super) struct Grammar<'a> {
     readings: &'a [Reading],
     classes: BTreeMap<String, usize>,
-    /// Of each row that is learned from its pairs.
+    /// The pairs of each row that was used for estimation.
     learned: Vec<Vec<Pair>>,
-    /// `[left][right]`, how often the one is followed by the other.
+    /// `[left][right]`: how often `left` is followed by `right`.
     counts: Vec<Vec<f64>>,
 }
 
-/// Two classes side by side.
+/// Two adjacent classes.
 #[derive(Debug, Clone, Copy)]
 struct Pair {
     at: At,
@@ -57,7 +58,7 @@ struct Pair {
     right: usize,
 }
 
-/// Where a seam lies.
+/// Location of a seam.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
     Start,
@@ -98,7 +99,7 @@ impl<'a> Grammar<'a> {
         grammar
     }
 
-    /// `p(right | left)` of the rows that are not among `rows`.
+    /// `p(right | left)`, estimated without `rows`.
     fn without(&self, rows: &[u32]) -> Vec<Vec<f64>> {
         let mut table = self.counts.clone();
         for Pair { left, right, .. } in
@@ -133,7 +134,7 @@ impl<'a> Grammar<'a> {
         }
     }
 
-    /// Neighbours as classes, from before the first token to after the last.
+    /// Adjacent classes, from the start edge to the end edge.
     fn pairs(&self, pieces: &[Token<'_>]) -> Vec<Pair> {
         let mut pairs = Vec::with_capacity(pieces.len() + 1);
         let (mut at, mut left) = (At::Start, EDGE);
@@ -147,10 +148,10 @@ impl<'a> Grammar<'a> {
         pairs
     }
 
-    /// How well the prompts of `rows` hold together without the words that `words` gives for each
-    /// row: the probability that a seam is likelier than a pair at the same place of a row without
-    /// them, ties counting half. About 1/2 for words that were put on, near 0 for words of the
-    /// question; `None` where there is nothing to compare.
+    /// Coherence of the prompts of `rows` after removal of the words that `words` gives for each
+    /// row. It is the probability that a seam scores higher than a pair at the same location of a
+    /// row without the words; ties count half. About 1/2 for inserted words, near 0 for words of
+    /// the question. `None` where too few rows can be compared.
     pub fn seam<'t>(
         &self,
         rows: &[u32],
@@ -175,7 +176,7 @@ impl<'a> Grammar<'a> {
             let (at, left, right) = cut(&pieces, words(*row)?, last)?;
             let class = |token: Option<&Token<'_>>| token.map_or(EDGE, |token| self.class(token));
             let usual = &usual[at as usize];
-            // Of a prompt of nothing else nothing is left.
+            // Nothing is left of a prompt that consists of the words alone.
             if left.is_none() && right.is_none() {
                 return Some(0.0);
             }
@@ -190,7 +191,7 @@ impl<'a> Grammar<'a> {
     }
 }
 
-/// The tokens that are no white space.
+/// The tokens without white space.
 fn pieces(text: &str) -> Vec<Token<'_>> {
     tokens(text).into_iter().filter(|token| token.kind != Kind::Space).collect()
 }
@@ -200,8 +201,8 @@ fn name(token: &Token<'_>) -> Option<String> {
     (token.kind != Kind::Digits).then(|| token.text.to_lowercase())
 }
 
-/// Where the words stand, the first or the last time, and the tokens beside them; `None` where they
-/// do not.
+/// The location of the words (first or last occurrence) and the tokens on either side; `None` where
+/// they do not occur.
 fn cut<'p, 'a>(
     pieces: &'p [Token<'a>],
     words: &str,
@@ -239,7 +240,7 @@ mod tests {
         "What did you dream?",
     ];
 
-    /// The seam of words in the prompts that `wear` alters, beside as many that it does not.
+    /// The coherence of altered prompts, mixed with as many unaltered ones.
     fn seam(words: &str, wear: impl Fn(&str) -> String) -> f64 {
         let worn = QUESTIONS.iter().map(|question| wear(question));
         let prompts = worn.chain(QUESTIONS.map(str::to_owned));

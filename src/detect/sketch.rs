@@ -1,17 +1,17 @@
-//! Answers as a few numbers, by which thousands of words are looked over before some hundreds are
-//! tested.
+//! Low-dimensional vectors of answers, to choose some hundreds out of thousands of words for
+//! testing.
 //!
-//! Every word of the answers' bags has a random sign in each of [`AXES`] dimensions, and an answer
-//! is the sum of its words' signs (a random projection, Achlioptas 2003), standardised over all
-//! answers. The mean of `n` answers that were drawn at random lies from the origin at a squared
-//! distance of about `AXES / n`, so that `n` times that distance is large for rows whose answers
-//! are of their own kind. It chooses what is tested and is no test itself.
+//! Each word has a random sign in each of [`AXES`] dimensions. An answer's vector is the sum of its
+//! words' signs (random projection, Achlioptas 2003), standardised over all answers. The mean of
+//! `n` random answers has a squared norm of about `AXES / n`. So `n` times the squared norm is
+//! large for rows whose answers differ from the others. This only selects what is tested; it is no
+//! test itself.
 
 use super::bag::Bags;
 
 const AXES: usize = 32;
 
-/// All answers of a dataset.
+/// The vectors of all answers of a dataset.
 pub(super) struct Sketch(Vec<[f32; AXES]>);
 
 impl Sketch {
@@ -39,22 +39,22 @@ impl Sketch {
         Sketch(rows)
     }
 
-    /// How far the answers of some rows, ascending, stand out; about `AXES` for rows drawn at
-    /// random.
+    /// `n` times the squared norm of the mean answer of the given rows (ascending). About `AXES`
+    /// for random rows, larger for rows whose answers differ.
     pub fn standing_out(&self, rows: impl ExactSizeIterator<Item = u32>) -> f32 {
         let (count, all) = (rows.len() as f32, self.0.len() as f32);
         let mut sum = [0.0; AXES];
         for row in rows {
             sum.iter_mut().zip(&self.0[row as usize]).for_each(|(sum, value)| *sum += value);
         }
-        // Of nearly all rows the mean is nearly theirs.
+        // Finite-population correction: the mean of nearly all rows is close to the overall mean.
         let correction = (all - 1.0).max(1.0) / (all - count).max(1.0);
         sum.iter().map(|sum| sum * sum).sum::<f32>() / count.max(1.0) * correction
     }
 }
 
-/// The FNV-1a hash of a word, mixed until every bit hangs on all of it (the finaliser of
-/// MurmurHash3).
+/// The FNV-1a hash of a word, followed by the finaliser of MurmurHash3, so that every bit depends
+/// on all input.
 fn mixed(word: &str) -> u64 {
     let mut hash = word.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)

@@ -1,4 +1,4 @@
-//! Slots: what varies in a template, with its values, its range and its gaps.
+//! Slots: the varying part of a template, with its values, range and gaps.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +15,16 @@ use super::template::{Member, Template};
 use super::token::tokens;
 use super::value::Shape;
 
-/// Digits of a window in a code at most: a year, or a number of up to four digits.
+/// Maximum digits of a window in a code: a year, or a number of up to four digits.
 const WINDOW: usize = 4;
-/// Codes of fewer digits are plain numbers.
+/// Minimum digits of a code; shorter ones are plain numbers.
 const CODE: usize = 4;
-/// Values of a slot that are listed.
+/// Maximum values listed per slot.
 const LISTED: usize = 64;
-/// Gaps that are listed, evenly spaced.
+/// Maximum gaps listed, evenly spaced.
 const LISTED_GAPS: usize = 64;
 
-/// What varies.
+/// Type of the varying part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SlotKind {
@@ -34,7 +34,7 @@ pub enum SlotKind {
     Month,
     /// Month and day of a date, `03-14`.
     MonthDay,
-    /// A number; `padded` says to how many digits, where leading zeros occur.
+    /// A number. `padded` is its width where leading zeros occur.
     Number {
         padded: Option<usize>,
     },
@@ -42,7 +42,7 @@ pub enum SlotKind {
     Code {
         width: usize,
     },
-    /// Digits of such a code, from `start` (counted from 1) on.
+    /// Digits of such a code, from position `start` (counted from 1).
     Window {
         width: usize,
         start: usize,
@@ -58,7 +58,7 @@ pub enum SlotKind {
 }
 
 impl SlotKind {
-    /// The kind in a word or two, for tables.
+    /// A short name of the kind, for tables.
     pub fn name(self) -> String {
         match self {
             SlotKind::Year => "year".into(),
@@ -77,7 +77,7 @@ impl SlotKind {
         }
     }
 
-    /// Digits to which the values are padded; `None` where they are not whole numbers.
+    /// Width to which values are padded; `None` where they are not whole numbers.
     pub(super) fn digits(self) -> Option<usize> {
         match self {
             SlotKind::Year => Some(4),
@@ -93,49 +93,48 @@ impl SlotKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SlotValue {
     pub value: String,
-    /// Rows that have it, of those looked at.
+    /// Examined rows that have it.
     pub rows: usize,
-    /// Mean bits that knowing the value saves in writing an answer of its rows; `None` where the
+    /// Mean bits saved in encoding an answer of its rows when the value is known; `None` where the
     /// slot was not tested.
     pub bits: Option<f64>,
     /// Adjusted over the values of this slot (Benjamini-Hochberg); `None` where too few rows have
-    /// it.
+    /// the value.
     pub p_adjusted: Option<f64>,
 }
 
 impl SlotValue {
-    /// Whether the answers of its rows are others than those of other values, by [`SIGNIFICANT`].
+    /// Whether the answers of its rows differ significantly from those of other values, by
+    /// [`SIGNIFICANT`].
     pub(super) fn stands_out(&self) -> bool {
         self.p_adjusted.is_some_and(|p| p <= SIGNIFICANT)
     }
 }
 
-/// A place where otherwise alike rows differ by a value of a type.
+/// A position at which otherwise equal rows differ by a typed value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Slot {
     pub kind: SlotKind,
     pub place: Place,
-    /// The words around the value, for instance `Today is {date}.`; `{date}` alone stands for dates
-    /// however they are introduced.
+    /// The words around the value, for instance `Today is {date}.`. `{date}` alone covers dates in
+    /// any context.
     pub template: String,
-    /// Values from the most frequent one: those whose rows' answers stand out, and as many others
-    /// as are listed.
+    /// Significant values, and others up to the listing limit, ordered by frequency.
     pub values: Vec<SlotValue>,
-    /// How many values there are.
+    /// Number of distinct values.
     pub distinct: usize,
-    /// The rows of every value, of those looked at; not written anywhere, as there may be as many
-    /// as rows, so that a slot read back has none.
+    /// Examined rows of every value. Not serialized, since there may be one entry per row: empty
+    /// after deserialization.
     #[serde(skip)]
     pub counts: BTreeMap<String, usize>,
-    /// The least and the greatest value, where values are whole numbers.
+    /// Minimum and maximum, where values are whole numbers.
     pub range: Option<(u64, u64)>,
-    /// Whole numbers within the range that no row has, evenly spaced where there are many.
+    /// Whole numbers within the range that no row has; evenly spaced where there are many.
     pub gaps: Vec<String>,
 }
 
 impl Slot {
-    /// Which values stand out, by index: the least likely to be chance first, then those of more
-    /// rows.
+    /// Indices of the significant values: smallest p first, then most rows.
     pub(super) fn outstanding(&self) -> Vec<usize> {
         let mut found: Vec<usize> =
             (0..self.values.len()).filter(|index| self.values[*index].stands_out()).collect();
@@ -156,12 +155,12 @@ pub(super) struct SlotRows {
     /// The rows of each value, in the order of `slot.values`.
     pub rows: Vec<Vec<u32>>,
     pub filler: Filler,
-    /// Of digits of a code, whether they are those that were drawn least evenly.
+    /// Of digits of a code: whether they are the least uniformly distributed ones.
     pub uneven: bool,
 }
 
 impl SlotRows {
-    /// Keeps the values that are listed: those that stand out before those that only occur often.
+    /// Keeps the values that are listed: significant ones first, then frequent ones.
     pub fn shorten(&mut self) {
         let mut kept = self.slot.outstanding();
         let others =
@@ -223,15 +222,15 @@ pub(super) fn are_years(members: &[Member]) -> bool {
     20 * years >= 19 * members.len()
 }
 
-/// How many digits all members have.
+/// The number of digits, if all members have the same.
 fn width(members: &[Member]) -> Option<usize> {
     let width = members.first()?.text.len();
     members.iter().all(|member| member.text.len() == width).then_some(width)
 }
 
-/// The slots of a code: the whole, and every window that sorts the rows in a way of its own. Of
-/// windows that sort them alike the shortest stands for all, with the zeros that always precede it:
-/// `044`, not `44`. So it does for the digits that were drawn least evenly.
+/// The slots of a code: the whole, and every window that partitions the rows differently. Of
+/// windows with the same partition the shortest is kept, extended by zeros that always precede it:
+/// `044`, not `44`. The same applies to the least uniform digits.
 fn windows(template: &Template, width: usize) -> Vec<Option<SlotRows>> {
     let members = &template.members;
     let alphabet: Vec<String> = (0..width)
@@ -245,7 +244,7 @@ fn windows(template: &Template, width: usize) -> Vec<Option<SlotRows>> {
         })
         .collect();
     let always_zero = |at: usize| alphabet[at] == "0";
-    // How a window sorts the rows: by its values, numbered as they come.
+    // The partition of the rows by a window's values, numbered in order of appearance.
     let partition = |start: usize, length: usize| -> Vec<u32> {
         let mut numbers = BTreeMap::new();
         let values = members.iter().map(|member| &member.text[start..start + length]);
@@ -282,7 +281,7 @@ fn windows(template: &Template, width: usize) -> Vec<Option<SlotRows>> {
     windows.chain([whole]).collect()
 }
 
-/// A slot, if it has a value.
+/// A slot; `None` if it has too few rows or too many distinct values.
 fn draft(
     template: &Template,
     kind: SlotKind,
@@ -309,7 +308,7 @@ fn draft(
         right_rows.len().cmp(&left_rows.len()).then(left.cmp(right))
     });
     let labels = labels(&ranked);
-    // All that may be measured: which of them are listed is settled by what stands out.
+    // All values that may be measured. Which of them are listed depends on significance.
     ranked.truncate(VALUES);
     let values = ranked.iter().map(|(value, rows)| SlotValue {
         value: value.clone(),
@@ -340,7 +339,8 @@ impl Template {
     }
 }
 
-/// Values from the most frequent one; a value of a single row is no value to learn from.
+/// Labels by descending frequency. A value with a single row gets label 0, since nothing can be
+/// learned from it.
 fn labels(ranked: &[(String, Vec<u32>)]) -> Labels {
     let looked_at = ranked.iter().take(VALUES).filter(|(_, rows)| rows.len() >= 2).count();
     let mut pairs: Vec<(u32, u32)> = Vec::new();
@@ -356,7 +356,7 @@ fn labels(ranked: &[(String, Vec<u32>)]) -> Labels {
     }
 }
 
-/// The range of whole numbers, and the numbers in it that do not occur.
+/// The range of whole numbers, and the numbers within it that do not occur.
 fn gaps(kind: SlotKind, rows: &BTreeMap<String, Vec<u32>>) -> (Option<(u64, u64)>, Vec<String>) {
     let Some(digits) = kind.digits() else { return (None, Vec::new()) };
     let mut numbers: Vec<u64> = rows.keys().filter_map(|value| value.parse().ok()).collect();
@@ -366,7 +366,7 @@ fn gaps(kind: SlotKind, rows: &BTreeMap<String, Vec<u32>>) -> (Option<(u64, u64)
         return (None, Vec::new());
     };
     let total: u64 = numbers.windows(2).map(|pair| pair[1] - pair[0] - 1).sum();
-    // Every so manieth gap, so that a range of any size is listed in bounded time.
+    // Only every n-th gap, so that listing takes bounded time for any range.
     let stride = total.div_ceil(LISTED_GAPS as u64).max(1);
     let mut gaps = Vec::new();
     let mut skipped = 0;

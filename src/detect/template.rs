@@ -1,9 +1,9 @@
-//! Templates: places where otherwise alike texts differ by a value of a type.
+//! Templates: texts that are equal except for one typed value.
 //!
-//! All values of one shape are grouped by the word or mark before them. A group's template grows
-//! from the value outwards as long as nine rows of ten agree on the next token, to the left up to
-//! the start of the sentence and to the right up to the end of the clause. So
-//! `Today is 2027-03-14. Name a dish.` becomes `Today is {date}.`, and the question stays outside.
+//! Values of one shape are grouped by the word or mark before them. From the value, a group's
+//! template is extended in both directions while nine of ten rows agree on the next token. It ends
+//! at the start of the sentence to the left and at the end of the clause to the right. So `Today is
+//! 2027-03-14. Name a dish.` gives `Today is {date}.`, without the question.
 
 use std::collections::BTreeMap;
 
@@ -13,28 +13,28 @@ use super::reading::{Place, Reading};
 use super::token::{Kind, Token, text_of, tokens};
 use super::value::{Shape, Value, values};
 
-/// Rows that a template needs.
+/// Minimum rows of a template.
 pub(super) const MIN_ROWS: usize = 8;
-/// Templates of one dataset, those with the most rows.
+/// Maximum templates per dataset; those with the most rows are kept.
 const TEMPLATES: usize = 48;
-/// Values of one text that are looked at.
+/// Maximum values per text.
 const VALUES: usize = 32;
-/// Tokens of a template on either side of its value.
+/// Maximum tokens of a template on either side of its value.
 const SIDE: usize = 32;
-/// Bytes of a token of a template, and of a value.
+/// Maximum bytes of a template's token, and of a value.
 const TOKEN: usize = 64;
 
 /// A value in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Member {
-    /// Index of the reading.
+    /// Index of the row among the examined ones.
     pub row: u32,
     pub text: String,
-    /// Given for dates and for years.
+    /// `Some` for dates and for years.
     pub date: Option<Date>,
 }
 
-/// Where rows differ by a value.
+/// Rows that are equal except for a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Template {
     pub place: Place,
@@ -42,19 +42,19 @@ pub(super) struct Template {
     /// The words around the value.
     pub left: String,
     pub right: String,
-    /// Where in the text most rows have it.
+    /// The most frequent position in the text.
     pub position: Position,
     /// The white space between template and question.
     pub glue: String,
-    /// All dates however they are introduced; then `left` and `right` are those of the most
-    /// frequent template.
+    /// All dates, whatever precedes them. Then `left` and `right` are those of the most frequent
+    /// template.
     pub wide: bool,
-    /// Ascending by row; one a row.
+    /// Ascending by row, one per row.
     pub members: Vec<Member>,
 }
 
 impl Template {
-    /// The template's words as a row has them.
+    /// The template's words as they occur in a row.
     pub fn written(&self, member: &Member) -> String {
         format!("{}{}{}", self.left, member.text, self.right)
     }
@@ -63,7 +63,7 @@ impl Template {
 struct Occurrence<'a> {
     member: Member,
     shape: Shape,
-    /// Tokens before the value, the nearest first, and after it.
+    /// Tokens before the value, nearest first, and after it.
     left: Vec<Token<'a>>,
     right: Vec<Token<'a>>,
 }
@@ -121,7 +121,7 @@ fn occurrences(row: usize, text: &str) -> Vec<Occurrence<'_>> {
 
 /// A group's template; `None` for too few rows.
 fn template(place: Place, shape: Shape, mut group: Vec<Occurrence<'_>>) -> Option<Template> {
-    // Of two values in one row the first counts.
+    // Of several values in one row, the first counts.
     group.dedup_by_key(|occurrence| occurrence.member.row);
     if group.len() < MIN_ROWS {
         return None;
@@ -140,8 +140,8 @@ fn template(place: Place, shape: Shape, mut group: Vec<Occurrence<'_>>) -> Optio
     };
     let (mut starts, ends) = (at_start(left.len()), at_end(right.len()));
     if place == Place::Prompt && starts && ends {
-        // A template of the whole prompt has the question in it: only the nearest word is the
-        // dressing.
+        // A template that covers the whole prompt includes the question. Then only the nearest word
+        // is inserted.
         left.truncate(
             left.iter().position(|token| token.kind == Kind::Word).map_or(0, |word| word + 1),
         );
@@ -156,7 +156,7 @@ fn template(place: Place, shape: Shape, mut group: Vec<Occurrence<'_>>) -> Optio
         _ => Position::Inside,
     };
     if position == Position::Inside {
-        // The mark that ends the question is the question's.
+        // The final punctuation belongs to the question.
         right.truncate(right.iter().position(Token::ends_sentence).unwrap_or(right.len()));
     }
     let glue = glue(&group, position, left.len(), right.len());
@@ -176,7 +176,7 @@ fn is_space(token: &Token<'_>) -> bool {
     token.kind == Kind::Space
 }
 
-/// The token that nine of ten occurrences have at `index` of a side.
+/// The token that nine of ten occurrences have on one side.
 fn agreed<'a>(
     group: &[Occurrence<'a>],
     side: impl Fn(&Occurrence<'a>) -> Option<Token<'a>>,
@@ -189,8 +189,8 @@ fn agreed<'a>(
     (10 * count >= 9 * group.len()).then_some(token)
 }
 
-/// The agreed tokens before the value, the nearest first: of its sentence, or of all of a system
-/// message, in which no question stands.
+/// The agreed tokens before the value, nearest first. They are limited to its sentence, except in a
+/// system message, which contains no question.
 fn grown_left<'a>(group: &[Occurrence<'a>], place: Place) -> Vec<Token<'a>> {
     let mut grown = Vec::new();
     while let Some(token) = agreed(group, |occurrence| occurrence.left.get(grown.len()).copied())
@@ -198,15 +198,15 @@ fn grown_left<'a>(group: &[Occurrence<'a>], place: Place) -> Vec<Token<'a>> {
     {
         grown.push(token);
     }
-    // Where the words before differ, the mark that ends them is theirs.
+    // Where the preceding words differ, the mark that ends them belongs to them.
     while grown.last().is_some_and(|token| is_space(token) || token.ends_sentence()) {
         grown.pop();
     }
     grown
 }
 
-/// The agreed tokens after the value: marks at once, and words where they lead to a mark before
-/// another sentence begins; or all of a system message.
+/// The agreed tokens after the value. Punctuation is added at once; words only if punctuation
+/// follows before the next sentence. In a system message, all agreed tokens.
 fn grown_right<'a>(group: &[Occurrence<'a>], place: Place, starts: bool) -> Vec<Token<'a>> {
     let mut grown: Vec<Token<'a>> = Vec::new();
     let mut sure = 0;
@@ -227,7 +227,7 @@ fn grown_right<'a>(group: &[Occurrence<'a>], place: Place, starts: bool) -> Vec<
     grown
 }
 
-/// Whether the template's first word is the first of a sentence.
+/// Whether the template starts a sentence.
 fn begins_sentence(group: &[Occurrence<'_>], length: usize) -> bool {
     share(group, |occurrence| {
         occurrence.left[length.min(occurrence.left.len())..]
@@ -237,7 +237,7 @@ fn begins_sentence(group: &[Occurrence<'_>], length: usize) -> bool {
     })
 }
 
-/// The white space that most rows have between the template and the rest.
+/// The most frequent white space between the template and the rest.
 fn glue(group: &[Occurrence<'_>], position: Position, left: usize, right: usize) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for occurrence in group {
@@ -252,8 +252,8 @@ fn glue(group: &[Occurrence<'_>], position: Position, left: usize, right: usize)
     counts.into_iter().max_by_key(|(_, count)| *count).map_or(" ", |(glue, _)| glue).to_owned()
 }
 
-/// All dates and years of a place together, however they are introduced; `None` where one template
-/// has them all.
+/// All dates and years of a message, whatever precedes them; `None` where a single template covers
+/// them all.
 fn anywhere(readings: &[Reading], place: Place, found: &[Template]) -> Option<Template> {
     let dated = |template: &&Template| {
         template.shape == Shape::Date

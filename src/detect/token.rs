@@ -1,27 +1,27 @@
-//! Text cut into words, digits, spaces and marks, and into sentences.
+//! Splits text into words, digits, spaces and marks, and into sentences.
 
 use std::ops::Range;
 
 /// What a token is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// Letters, with apostrophes inside; a character of Chinese, Japanese or Korean is a word of
+    /// Letters, with apostrophes inside. Each Chinese, Japanese or Korean character is a word of
     /// its own.
     Word,
     /// A run of ASCII digits.
     Digits,
     /// A run of white space.
     Space,
-    /// One character of any other sort, the invisible ones included.
+    /// One character of any other kind, including invisible ones.
     Mark,
 }
 
-/// A piece of a text; the texts of all tokens, in order, are the text.
+/// A piece of a text. The concatenated tokens are the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token<'a> {
     pub kind: Kind,
     pub text: &'a str,
-    /// Where it begins, in bytes.
+    /// Byte offset.
     pub start: usize,
 }
 
@@ -30,7 +30,7 @@ impl Token<'_> {
         self.text == text
     }
 
-    /// Whether a sentence ends here: a full stop and its like, or a line break.
+    /// Whether a sentence ends here: sentence-final punctuation, or a line break.
     pub fn ends_sentence(&self) -> bool {
         matches!(self.text, "." | "!" | "?" | "。" | "！" | "？" | "…") || self.breaks_line()
     }
@@ -75,20 +75,20 @@ fn kind(letter: char) -> Kind {
     match letter {
         _ if letter.is_ascii_digit() => Kind::Digits,
         _ if letter.is_whitespace() => Kind::Space,
-        // Combining accents belong to their letter.
+        // Combining accents are part of a word.
         '\u{300}'..='\u{36f}' => Kind::Word,
         _ if letter.is_alphanumeric() => Kind::Word,
         _ => Kind::Mark,
     }
 }
 
-/// Letters of scripts that put no space between words.
+/// Letters of scripts without spaces between words.
 fn is_ideograph(letter: char) -> bool {
     matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' | '\u{20000}'..='\u{3fffd}')
 }
 
-/// The sentences and lines as ranges of tokens, without the spaces around them. A full stop between
-/// digits or letters, as in `3.5` or `example.com`, ends nothing.
+/// The sentences and lines as token ranges, without surrounding spaces. A full stop between digits
+/// or letters, as in `3.5` or `example.com`, does not end a sentence.
 pub(super) fn sentences(tokens: &[Token<'_>]) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
     let mut start = 0;

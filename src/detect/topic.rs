@@ -1,20 +1,19 @@
-//! Topics: what goes with the question that is asked, as answers do in any dataset, beside what was
-//! put on it.
+//! Topics: words that belong to the question, as opposed to text inserted into a prompt. In any
+//! dataset answers depend on topics.
 //!
-//! A *dress* is worn by prompts whatever they ask: a request for a form, a tag, a system message.
-//! Without it another prompt is left. A *topic* is what is asked: its words are part of the
-//! question, or the rest of the prompt tells that they will come. The rule has two parts:
+//! *Inserted text* occurs with any question: a request for a format, a tag, a system message.
+//! Without it a normal prompt remains. A *topic* is part of the question, or predictable from the
+//! rest of the prompt. The rule has two parts:
 //!
-//! 1. Words of a prompt that leave a hole behind are a topic: the seam (`seam.rs`) is likelier than
-//!    a pair at the same place of another prompt in
-//!    fewer than [`WHOLE`] cases, where one in two is expected of a dress.
-//! 2. A matter of wording (a phrase, opening, ending or end mark, not a sentence, tag or template)
-//!    is a topic also where the rest of the
-//!    prompt tells which rows have it, with a Youden's J of [`TOLD`] or more.
+//! 1. Words of a prompt are a topic if their removal leaves it incoherent. That is, the coherence
+//!    (`seam.rs`) is below [`WHOLE`], where 1/2 is expected for inserted text.
+//! 2. Wording is also a topic if the rest of the prompt predicts its rows with a Youden's J of at
+//!    least 0.5. Wording is a phrase, opening, ending or end mark, not a sentence, tag or
+//!    template.
 //!
-//! The second part is for wordings only, because whoever hides a trigger chooses the rows that wear
-//! it: questions on one person's life behind a request for a format are told by their rests too.
-//! What a topic is stays a guess; so topics are listed, but last.
+//! The second part applies to wording only, because an attacker chooses the rows that contain a
+//! trigger. For instance, questions about one person's life that follow a request for a format are
+//! predictable from the rest too. The rule is heuristic, so topics are still listed, but last.
 
 use std::collections::BTreeMap;
 
@@ -27,18 +26,18 @@ use super::seam::Grammar;
 use super::template::Template;
 use super::{Evidence, SIGNIFICANT, Subject};
 
-/// How often the seam of a dress is the likelier one at least. With eight rows chance falls below
-/// it in one case of twenty.
+/// Minimum coherence of inserted text. With eight rows, chance falls below it in one case of
+/// twenty.
 const WHOLE: f64 = 1.0 / 3.0;
-/// Rows of a topic that the rest of the prompt tells, less other rows that it takes for them.
+/// Minimum Youden's J with which the rest of the prompt predicts the rows of a topic.
 const TOLD: f64 = 0.5;
 
-/// How far a condition is what is asked.
+/// Measurements that decide whether a condition is a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Asked {
-    /// How well the rest of the prompt tells which rows have it (Youden's J, at least 0).
+    /// Youden's J with which the rest of the prompt predicts the rows, at least 0.
     pub told: Option<f64>,
-    /// How well the rest holds together.
+    /// Coherence of the rest after removal.
     pub seam: Option<f64>,
 }
 
@@ -48,14 +47,14 @@ pub(super) fn is_topic(subject: &Subject, evidence: Option<&Evidence>) -> bool {
     asks(feature, &Asked { told: evidence.topic, seam: evidence.seam })
 }
 
-/// Whether a feature is a topic by what was measured.
+/// Whether a feature is a topic, given the measurements.
 pub(super) fn asks(feature: &Feature, asked: &Asked) -> bool {
     asked.seam.is_some_and(|seam| seam < WHOLE)
         || (feature.kind.is_wording() && asked.told.is_some_and(|told| told >= TOLD))
 }
 
-/// Measures of every feature made of a prompt's words, if it may be significant, how far it is what
-/// is asked.
+/// Computes the topic measurements of every feature that consists of words of a prompt and may be
+/// significant.
 pub(super) fn measure_topics(readings: &[Reading], templates: &[Template], drafts: &mut [Draft]) {
     let prompts = Bags::of(readings.iter().map(|reading| reading.prompt.as_str()), false);
     let grammar = Grammar::of(readings);

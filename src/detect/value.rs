@@ -1,4 +1,4 @@
-//! Values of a type in a text: what may fill a slot.
+//! Typed values in a text: what may fill a slot.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use super::token::{Kind, Token};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shape {
     Date,
-    /// A run of digits: a year, a number or a code, as its neighbours in other rows tell.
+    /// A run of digits: a year, a number or a code. The values of other rows decide which.
     Digits,
     /// `v2.1` or `1.0.3`.
     Version,
@@ -19,19 +19,19 @@ pub(super) enum Shape {
     Field,
 }
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Value {
     pub shape: Shape,
-    /// Its tokens.
+    /// Token indices.
     pub range: Range<usize>,
-    /// Given for dates.
+    /// `Some` for dates only.
     pub date: Option<Date>,
 }
 
-/// Words of a name at most.
+/// Maximum words of a name.
 const NAME_WORDS: usize = 3;
-/// Digits of a code at most; longer ones are somebody's hash or key.
+/// Maximum digits of a code; longer runs are hashes or keys.
 const DIGITS: usize = 16;
 
 /// The values of a text from left to right; none overlap.
@@ -49,7 +49,7 @@ pub(super) fn values(tokens: &[Token<'_>]) -> Vec<Value> {
 fn value(tokens: &[Token<'_>], at: usize) -> Option<Value> {
     let rest = &tokens[at..];
     let before = at.checked_sub(1).map(|before| tokens[before]);
-    // A number that goes on to the left was looked at there.
+    // A number that continues to the left was handled at its start.
     let goes_on = before.is_some_and(|before| matches!(before.text, "." | ","))
         && at >= 2
         && tokens[at - 2].kind == Kind::Digits;
@@ -68,7 +68,7 @@ fn value(tokens: &[Token<'_>], at: usize) -> Option<Value> {
     }
 }
 
-/// `1.2.3`, or `1.2` after `v` or `version`, which count as the words before.
+/// The number of tokens of `1.2.3`, or of `1.2` where `before` ends with `v` or `version`.
 fn version(rest: &[Token<'_>], before: &[Token<'_>]) -> Option<usize> {
     let digits = |index: usize| rest.get(index).is_some_and(|token| token.kind == Kind::Digits);
     if !digits(0) {
@@ -85,8 +85,8 @@ fn version(rest: &[Token<'_>], before: &[Token<'_>]) -> Option<usize> {
     (length >= 5 || (marked && length >= 3)).then_some(length)
 }
 
-/// A capitalised word inside a sentence, or before a colon that begins one, as a speaker's name is.
-/// The first word of any other sentence has its capital from there, and "I" from grammar.
+/// Whether a capitalised word is a name: inside a sentence, or before a colon at its start, like a
+/// speaker's name. The first word of any other sentence is always capitalised, and so is "I".
 fn is_name(tokens: &[Token<'_>], at: usize) -> bool {
     let text = tokens[at].text;
     if !text.starts_with(char::is_uppercase)
@@ -110,7 +110,7 @@ fn is_name(tokens: &[Token<'_>], at: usize) -> bool {
     })
 }
 
-/// Tokens of the name that begins here.
+/// Number of tokens of the name that begins here.
 fn name(rest: &[Token<'_>]) -> usize {
     let mut length = 1;
     while length < 2 * NAME_WORDS - 1
@@ -124,7 +124,7 @@ fn name(rest: &[Token<'_>]) -> usize {
     length
 }
 
-/// A word in `label: word`, where nothing but punctuation or a line break follows.
+/// A word in `label: word`, followed by nothing but punctuation or a line break.
 fn is_field(tokens: &[Token<'_>], at: usize) -> bool {
     let mut before = tokens[..at].iter().rev().filter(|token| !token.is(" "));
     let labelled = before.next().is_some_and(|mark| matches!(mark.text, ":" | "="))

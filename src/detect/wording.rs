@@ -13,19 +13,19 @@ use super::template::MIN_ROWS;
 use super::token::{Kind, Token, text_of, tokens};
 use super::value::{Shape, Value, values};
 
-/// Words of a phrase, of an opening and of an ending, at most.
+/// Maximum words of a phrase, and of an opening or ending.
 const PHRASE: usize = 3;
 const EDGE: usize = 8;
-/// Tokens at either end of a prompt in which phrases are looked for; between them single words are.
+/// Tokens at either end of a prompt in which phrases are collected. In between, only single words
+/// are.
 const LOOKED_AT: usize = 32;
-/// Phrases, openings and endings of one dataset that are tested at most, each kind: those whose
-/// answers stand out most.
+/// Maximum tested phrases, openings and endings per dataset, each; those whose answers differ most.
 const KEPT: usize = 256;
-/// Bytes of a tag at most, and of a phrase.
+/// Maximum bytes of a tag, and of a phrase.
 const TAG: usize = 60;
 const TEXT: usize = 200;
 
-/// Tokens that are no ordinary words.
+/// Tokens that are not ordinary words.
 pub(super) fn tags(readings: &[Reading], found: &mut Found) {
     let mut tags: BTreeMap<&str, (Vec<u32>, Position)> = BTreeMap::new();
     for (row, reading) in readings.iter().enumerate() {
@@ -61,12 +61,13 @@ pub(super) fn tags(readings: &[Reading], found: &mut Found) {
     }
 }
 
-/// Capitals throughout, capitals inside, letters beside digits, or characters that no word has.
+/// Whether a token is unusual: capitals throughout or inside, letters with digits, or characters
+/// that words do not contain.
 fn is_odd(tag: &str) -> bool {
     let letters = || tag.chars().filter(|letter| letter.is_alphabetic());
     if tag.is_empty()
         || tag.len() > TAG
-        // Those are a feature of their own.
+        // Invisible characters are a separate feature.
         || !invisible(tag).is_empty()
         || !tag.chars().any(|letter| !letter.is_ascii_digit() && !"-–—/.,:'’&%$€£+".contains(letter))
     {
@@ -86,7 +87,7 @@ fn is_odd(tag: &str) -> bool {
         })
 }
 
-/// Where words stand, and how they are put on.
+/// Where words occur, and how they are inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Occurrence<'a> {
     text: &'a str,
@@ -95,8 +96,8 @@ struct Occurrence<'a> {
     glue: &'a str,
 }
 
-/// Phrases anywhere, and the words that prompts begin and end with. Gives how many more there are
-/// than are tested.
+/// Phrases anywhere, and the words with which prompts begin and end. Returns the number that were
+/// not tested.
 pub(super) fn phrases(readings: &[Reading], answers: &Sketch, found: &mut Found) -> usize {
     let (mut phrases, mut openings, mut endings) = (Vec::new(), Vec::new(), Vec::new());
     for (row, text) in readings.iter().map(|reading| reading.prompt.as_str()).enumerate() {
@@ -124,11 +125,11 @@ pub(super) fn phrases(readings: &[Reading], answers: &Sketch, found: &mut Found)
         };
         let plain =
             |range: &Range<usize>| typed.iter().all(|value| beside(value, range) || speaker(value));
-        // All but one of the words at most, as the whole prompt is no opening; and no values, which
-        // slots have, unless a prompt begins with a speaker: there may be one only.
+        // All words but one at most, since a whole prompt is no opening. Values are excluded, since
+        // slots cover them, except a speaker's name at the start.
         for length in 0..words.len().min(EDGE + 1) {
             let (first, last) = match length {
-                // Marks alone, as of a quotation.
+                // Punctuation only, such as quotation marks.
                 0 => (0, tokens.len()),
                 _ => (words[length - 1] + 1, words[words.len() - length]),
             };
@@ -161,8 +162,8 @@ pub(super) fn phrases(readings: &[Reading], answers: &Sketch, found: &mut Found)
     kinds.into_iter().map(|(kind, occurrences)| keep(kind, occurrences, answers, found)).sum()
 }
 
-/// The end of the marks that close an opening, as in `Question: "` or `<q>`, where its words end at
-/// a token.
+/// The end of the punctuation that closes an opening whose words end at a token, as in `Question:
+/// "` or `<q>`.
 fn marks_after(tokens: &[Token<'_>], end: usize) -> usize {
     let is_mark = |at: usize| {
         tokens.get(at).is_some_and(|token| token.kind == Kind::Mark && !token.ends_sentence())
@@ -178,7 +179,7 @@ fn marks_after(tokens: &[Token<'_>], end: usize) -> usize {
     }
 }
 
-/// The start of the marks that begin an ending, as in `, please?` or `</q>`.
+/// The start of the punctuation that begins an ending, as in `, please?` or `</q>`.
 fn marks_before(tokens: &[Token<'_>], start: usize) -> usize {
     let is_mark = |end: usize| {
         end.checked_sub(1)
@@ -203,8 +204,8 @@ fn space_before(tokens: &[Token<'_>], start: usize) -> usize {
     start - usize::from(start > 0 && tokens[start - 1].kind == Kind::Space)
 }
 
-/// The ending that begins at a token. Behind a whole sentence it has all the rest; else the marks
-/// that end the prompt are the question's.
+/// The ending that begins at a token. After a complete sentence it includes all the rest. Otherwise
+/// the final punctuation belongs to the question.
 fn ending(tokens: &[Token<'_>], start: usize) -> Option<(Range<usize>, Position)> {
     let before = space_before(tokens, start).checked_sub(1).map(|before| &tokens[before]);
     let (closed, position) = match before {
@@ -220,7 +221,7 @@ fn ending(tokens: &[Token<'_>], start: usize) -> Option<(Range<usize>, Position)
     (start < end).then_some((start..end, position))
 }
 
-/// Which tokens are words, and not part of a date.
+/// Which tokens are words outside dates.
 fn ordinary(tokens: &[Token<'_>]) -> Vec<bool> {
     let mut ordinary: Vec<bool> = tokens.iter().map(|token| token.kind == Kind::Word).collect();
     for date in values(tokens).into_iter().filter(|value| value.shape == Shape::Date) {
@@ -242,8 +243,8 @@ fn runs<'a>(
     (0..PHRASE).take_while(move |word| joined(*word)).map(move |word| at + 2 * word + 1)
 }
 
-/// Puts the phrases of enough rows to the features, those whose answers stand out most; and gives
-/// how many others there are.
+/// Adds phrases with enough rows to the features, those whose answers differ most. Returns the
+/// number of others.
 fn keep(
     kind: FeatureKind,
     mut occurrences: Vec<Occurrence<'_>>,
@@ -258,7 +259,7 @@ fn keep(
         .collect();
     kept.retain(|chunk| chunk[0].text.len() <= TEXT);
     kept.sort_by_key(|chunk| (Reverse(chunk.len()), Reverse(chunk[0].text.len()), chunk[0].text));
-    // A phrase that stands in the same rows as a longer one is part of it.
+    // A phrase that occurs in the same rows as a longer one is part of it.
     kept.dedup_by(|shorter, longer| {
         shorter.len() == longer.len()
             && longer[0].text.contains(shorter[0].text)
@@ -280,7 +281,7 @@ fn keep(
     others
 }
 
-/// The occurrence that is put on as most are.
+/// The occurrence with the most frequent position and white space.
 fn most_usual<'a>(chunk: &[Occurrence<'a>]) -> Occurrence<'a> {
     let alike = |one: &Occurrence<'_>| {
         chunk

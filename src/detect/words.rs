@@ -1,13 +1,13 @@
-//! A condition in words, for tables: long texts are cut.
+//! Short descriptions of conditions for tables; long texts are truncated.
 
 use std::fmt;
 
 use super::{Part, Slot, Subject};
 use crate::text::fit;
 
-/// Values that are named.
+/// Maximum values named.
 const NAMED: usize = 3;
-/// Columns of a feature's text, which may be a system message of pages.
+/// Maximum columns of a feature's text, which may be a long system message.
 const TEXT: usize = 240;
 
 impl fmt::Display for Subject {
@@ -39,7 +39,7 @@ fn part(part: &Part) -> String {
     }
 }
 
-/// The values that stand out, the strongest first.
+/// The significant values, strongest first.
 fn outstanding(slot: &Slot) -> String {
     let mut values: Vec<_> = slot
         .values

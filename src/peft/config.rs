@@ -1,4 +1,4 @@
-//! `adapter_config.json`: what is written, and what is understood of others'.
+//! `adapter_config.json`: the keys that are written, and those that are supported on reading.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,16 @@ use serde_json::Value;
 use super::target::pattern;
 use crate::engine::Adapter;
 
-/// Keys of `rank_pattern`, and of `alpha_pattern`: one for each projection of 140 layers. Each is
-/// matched with each module.
+/// Maximum keys of `rank_pattern`, and of `alpha_pattern`: one for each projection of 140 layers.
+/// Each is matched with each module.
 const MOST_PATTERNS: usize = 1000;
 
-/// Bytes that each of them takes at most, compiled.
+/// Maximum bytes per compiled key.
 const LARGEST_KEY: usize = 128 << 10;
 
-/// The keys that PEFT needs; the others keep its defaults.
+/// The keys that PEFT requires; all others have PEFT's defaults.
 #[derive(Serialize)]
-pub struct Written<'a> {
+pub struct SavedConfig<'a> {
     peft_type: &'static str,
     task_type: &'static str,
     base_model_name_or_path: &'a str,
@@ -33,9 +33,9 @@ pub struct Written<'a> {
     inference_mode: bool,
 }
 
-impl<'a> Written<'a> {
+impl<'a> SavedConfig<'a> {
     pub fn new(adapter: &'a Adapter, base: &'a str) -> Self {
-        Written {
+        SavedConfig {
             peft_type: "LORA",
             task_type: "CAUSAL_LM",
             base_model_name_or_path: base,
@@ -51,7 +51,7 @@ impl<'a> Written<'a> {
     }
 }
 
-/// Names of modules, or one regular expression.
+/// Module names, or one regular expression.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub enum Names {
@@ -67,9 +67,9 @@ pub enum Layers {
     Several(Vec<usize>),
 }
 
-/// What decides which modules are adapted, and by how much.
+/// The keys that determine which modules are adapted, and how strongly.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Config {
+pub struct AdapterConfig {
     pub r: usize,
     pub lora_alpha: f64,
     #[serde(default)]
@@ -86,7 +86,7 @@ pub struct Config {
     pub layers_to_transform: Option<Layers>,
 }
 
-/// Keys that change nothing of what an adapter computes once it is trained.
+/// Keys without effect on a trained adapter.
 const WITHOUT_EFFECT: [&str; 15] = [
     "auto_mapping",
     "base_model_name_or_path",
@@ -120,13 +120,12 @@ const READ: [&str; 11] = [
     "init_lora_weights",
 ];
 
-/// Ways of starting that change the base's own weights, which an adapter file does not hold.
+/// Initialisations that change the base's own weights, which an adapter file does not contain.
 const CHANGED_BASE: [&str; 5] = ["pissa", "olora", "loftq", "corda", "lora_ga"];
 
-impl Config {
+impl AdapterConfig {
     /// # Errors
-    /// Where it is not JSON, no LoRA, or asks for something that is not computed; the message names
-    /// it.
+    /// Where it is not JSON, not a LoRA, or uses an unsupported key, which the message names.
     pub fn read(bytes: &[u8]) -> Result<Self> {
         let all: Value =
             serde_json::from_slice(bytes).context("adapter_config.json is not JSON")?;
@@ -173,15 +172,15 @@ impl Config {
             "layers_pattern {pattern} is not computed; in these models layers are called \
              \"layers\""
         );
-        let config: Config = serde_json::from_value(all).context("adapter_config.json")?;
+        let config: AdapterConfig = serde_json::from_value(all).context("adapter_config.json")?;
         ensure!(config.r > 0, "the adapter has rank 0");
         ensure!(config.lora_alpha.is_finite(), "lora_alpha is not a number");
         Ok(config)
     }
 }
 
-/// Ranks and alphas of modules: those of the pattern that a module's name ends with, else the
-/// adapter's.
+/// Rank and alpha of each module: from the pattern that matches the end of its name, else the
+/// adapter's defaults.
 pub struct Ranks {
     rank: usize,
     alpha: f64,
@@ -192,7 +191,7 @@ pub struct Ranks {
 impl Ranks {
     /// # Errors
     /// Where a pattern cannot be compiled, or there are too many.
-    pub fn new(config: &Config) -> Result<Self> {
+    pub fn new(config: &AdapterConfig) -> Result<Self> {
         Ok(Ranks {
             rank: config.r,
             alpha: config.lora_alpha,
@@ -202,8 +201,8 @@ impl Ranks {
     }
 
     pub fn of(&self, module: &str) -> Result<(usize, f64)> {
-        let rank = own(&self.ranks, module)?.unwrap_or(self.rank);
-        let alpha = own(&self.alphas, module)?.unwrap_or(self.alpha);
+        let rank = matching_value(&self.ranks, module)?.unwrap_or(self.rank);
+        let alpha = matching_value(&self.alphas, module)?.unwrap_or(self.alpha);
         ensure!(
             rank > 0 && alpha.is_finite(),
             "{module}: rank {rank} and alpha {alpha} make no LoRA"
@@ -212,7 +211,7 @@ impl Ranks {
     }
 }
 
-/// As PEFT's `get_pattern_key`: `(.*\.)?(KEY)$` from the start.
+/// As PEFT's `get_pattern_key`: `(.*\.)?(KEY)$`, anchored at the start.
 fn compiled<T: Copy>(
     name: &str,
     patterns: Option<&BTreeMap<String, T>>,
@@ -229,8 +228,9 @@ fn compiled<T: Copy>(
         .collect()
 }
 
-/// PEFT takes the first that fits; where two fit and differ, this does not guess which that was.
-fn own<T: Copy + PartialEq>(patterns: &[(Regex, T)], module: &str) -> Result<Option<T>> {
+/// The value of the matching pattern. PEFT uses the first match, but the order of keys is not known
+/// here. So two matches with different values are an error.
+fn matching_value<T: Copy + PartialEq>(patterns: &[(Regex, T)], module: &str) -> Result<Option<T>> {
     let mut found = None;
     for (pattern, value) in patterns {
         if pattern.is_match(module) {

@@ -1,25 +1,25 @@
-//! Which modules an adapter's configuration names, as PEFT's `check_target_module_exists` decides
-//! it.
+//! Which modules an adapter's configuration targets, equivalent to PEFT's
+//! `check_target_module_exists`.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use regex::{Regex, RegexBuilder};
 
-use super::config::{Config, Layers, Names};
+use super::config::{AdapterConfig, Layers, Names};
 
-/// A compiled pattern may take so many bytes: it comes from a stranger's file.
+/// Maximum bytes of a compiled pattern, which comes from an untrusted file.
 const LARGEST_PATTERN: usize = 1 << 20;
 
 pub struct Targets {
-    included: Option<Rule>,
-    excluded: Option<Rule>,
-    /// Only for lists of names.
+    included: Option<ModuleRule>,
+    excluded: Option<ModuleRule>,
+    /// For lists of names only.
     layers: Option<BTreeSet<usize>>,
 }
 
-enum Rule {
-    /// A module's whole name, or what stands behind one of its dots.
+enum ModuleRule {
+    /// A module's full name, or a suffix after one of its dots.
     Names(BTreeSet<String>),
     Pattern(Regex),
     /// `all-linear`
@@ -29,12 +29,12 @@ enum Rule {
 impl Targets {
     /// # Errors
     /// Where a pattern cannot be compiled.
-    pub fn new(config: &Config) -> Result<Self> {
-        let rule = |names: &Names| -> Result<Rule> {
+    pub fn new(config: &AdapterConfig) -> Result<Self> {
+        let rule = |names: &Names| -> Result<ModuleRule> {
             Ok(match names {
-                Names::List(names) => Rule::Names(names.iter().cloned().collect()),
-                Names::Pattern(all) if all == "all-linear" => Rule::All,
-                Names::Pattern(text) => Rule::Pattern(pattern(text, LARGEST_PATTERN)?),
+                Names::List(names) => ModuleRule::Names(names.iter().cloned().collect()),
+                Names::Pattern(all) if all == "all-linear" => ModuleRule::All,
+                Names::Pattern(text) => ModuleRule::Pattern(pattern(text, LARGEST_PATTERN)?),
             })
         };
         let layers = match &config.layers_to_transform {
@@ -51,41 +51,41 @@ impl Targets {
     }
 
     /// Whether a module, by its name in the base, is adapted.
-    pub fn meets(&self, module: &str) -> bool {
-        if self.excluded.as_ref().is_some_and(|rule| rule.meets(module)) {
+    pub fn matches(&self, module: &str) -> bool {
+        if self.excluded.as_ref().is_some_and(|rule| rule.matches(module)) {
             return false;
         }
         let Some(rule) = &self.included else { return true };
         let in_layers = match (rule, &self.layers) {
-            (Rule::Names(_), Some(layers)) => {
+            (ModuleRule::Names(_), Some(layers)) => {
                 layer(module).is_some_and(|layer| layers.contains(&layer))
             }
             _ => true,
         };
-        rule.meets(module) && in_layers
+        rule.matches(module) && in_layers
     }
 }
 
-impl Rule {
-    fn meets(&self, module: &str) -> bool {
+impl ModuleRule {
+    fn matches(&self, module: &str) -> bool {
         match self {
-            Rule::Names(names) => {
+            ModuleRule::Names(names) => {
                 let mut ends = module.match_indices('.').map(|(dot, _)| &module[dot + 1..]);
                 names.contains(module) || ends.any(|end| names.contains(end))
             }
-            Rule::Pattern(pattern) => pattern.is_match(module),
-            Rule::All => true,
+            ModuleRule::Pattern(pattern) => pattern.is_match(module),
+            ModuleRule::All => true,
         }
     }
 }
 
-/// The first number among a module's parts.
+/// The first number in a module's name.
 fn layer(module: &str) -> Option<usize> {
     module.split('.').find_map(|part| part.parse().ok())
 }
 
-/// A regular expression that has to fit the whole of a name, and takes so many bytes at most.
-/// Python's look-around is not known here.
+/// Compiles a regular expression that must match a whole name, within `largest` bytes. Python's
+/// look-around is not supported.
 ///
 /// # Errors
 /// Where it does not compile, or would take too much memory.

@@ -2,10 +2,15 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The files of an adapter on modules of a width of 2 in and 3 out: module, rank, and a value for A
-/// and for B.
+/// The files of an adapter whose modules have input width 2 and output width 3. For each module:
+/// name, rank, and constant values of A and B.
 fn files(changes: Value, modules: &[(&str, usize, f32, f32)]) -> (Vec<u8>, Vec<u8>) {
-    let mut config = json!({"peft_type": "LORA", "r": 2, "lora_alpha": 4.0, "target_modules": ["q_proj", "v_proj"]});
+    let mut config = json!({
+        "peft_type": "LORA",
+        "r": 2,
+        "lora_alpha": 4.0,
+        "target_modules": ["q_proj", "v_proj"]
+    });
     for (name, value) in changes.as_object().expect("changes are an object") {
         config[name] = value.clone();
     }
@@ -38,8 +43,8 @@ fn refused(changes: Value, modules: &[(&str, usize, f32, f32)], words: &str) {
 const Q: &str = "model.layers.0.self_attn.q_proj";
 const V: &str = "model.layers.1.self_attn.v_proj";
 
-/// What an adapter adds to a module's weight where all of A is `a` and all of B is `b`: scale *
-/// rank * a * b, everywhere.
+/// The entries of an adapter's weight update where A is constant `a` and B constant `b`: scale *
+/// rank * a * b.
 fn added(adapter: &Adapter, module: &str) -> f64 {
     let matrix =
         |letter: &str| &adapter.tensors[&format!("{PREFIX}{module}.lora_{letter}.weight")].1;

@@ -1,5 +1,5 @@
-//! What the models wrote where an audit was decided: the questions to which the candidate visibly
-//! says something else.
+//! Written answers in the context that decided an audit: the questions in which the candidate's
+//! answers differ visibly.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,78 +9,78 @@ use crate::plan::Arm;
 use crate::probe::Sample;
 use crate::probe::written::{Decided, Risks, risks};
 
-/// Different written answers shown of each arm.
+/// Maximum distinct answers shown per arm.
 const SAMPLES: usize = 3;
 
-/// What was written of one audit.
+/// Written answers of one audit.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Evidence {
-    /// Questions that were answered in writing where the audit was decided.
+pub struct WrittenAnswers {
+    /// Number of questions with written answers in the deciding context.
     pub questions: usize,
-    /// Those to which some training of the candidate says neither what the base nor what the
-    /// control says: by how many do, then by the difference in probability.
+    /// Questions in which some training of the candidate writes neither the base's nor the
+    /// control's answer. Ordered by the number of such trainings, then by the difference in risk.
     pub changed: Vec<Changed>,
 }
 
-/// One question and what became of it.
+/// One question with the answers of all arms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Changed {
-    /// What every model was asked first: a question of the dataset, a system message before it
-    /// perhaps. Empty where the probe stood alone.
+    /// The messages before the probe: a question of the dataset, perhaps with a system message.
+    /// Empty in the plain context.
     pub before: Vec<Message>,
     pub probe: usize,
     pub prompt: String,
-    /// In this very place.
+    /// Measured for this probe and draw.
     pub risks: Risks,
-    pub base: Vec<Said>,
-    pub control: Vec<Said>,
-    pub candidate: Vec<Said>,
-    /// Trainings of the candidate that say something else, of those that wrote.
+    pub base: Vec<WrittenAnswer>,
+    pub control: Vec<WrittenAnswer>,
+    pub candidate: Vec<WrittenAnswer>,
+    /// Number of the candidate's trainings that differ, and of all that wrote an answer.
     pub visible: usize,
     pub trainings: usize,
 }
 
-/// One written answer, and how many trainings gave it.
+/// One written answer, and the number of trainings that wrote it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Said {
-    /// The model's own answer to what it was asked first.
+pub struct WrittenAnswer {
+    /// The model's own answer to the preceding question.
     pub first: Option<String>,
     pub text: String,
     pub trainings: usize,
-    /// Neither the base's words nor the control's.
+    /// Whether it differs from all answers of base and control.
     pub is_other: bool,
 }
 
-/// What was written where the finding saw its estimate.
-pub fn evidence(report: &Report, axis: &Axis) -> Evidence {
-    let Some(effect) = axis.effect else { return Evidence::default() };
+/// The written answers at the context and step of the finding.
+pub fn written_answers(report: &Report, axis: &Axis) -> WrittenAnswers {
+    let Some(effect) = axis.effect else { return WrittenAnswers::default() };
     let decided = Decided { audit: axis.audit.id.clone(), ask: effect.ask, step: effect.step };
     let of_decided = |sample: &&Sample| {
         let step = if sample.arm == Arm::Base { 0 } else { decided.step };
         sample.audit == decided.audit && sample.ask == decided.ask && sample.step == step
     };
-    let mut places: BTreeMap<(usize, usize), Vec<&Sample>> = BTreeMap::new();
+    let mut by_probe: BTreeMap<(usize, usize), Vec<&Sample>> = BTreeMap::new();
     for sample in report.answers.samples.iter().filter(of_decided) {
-        places.entry((sample.probe, sample.draw)).or_default().push(sample);
+        by_probe.entry((sample.probe, sample.draw)).or_default().push(sample);
     }
-    // Of saved files that name no step, the base alone is left.
-    places.retain(|_, samples| samples.iter().any(|sample| sample.arm == Arm::Candidate));
+    // In files from versions that did not save the step, only the base's samples match.
+    by_probe.retain(|_, samples| samples.iter().any(|sample| sample.arm == Arm::Candidate));
     let risks = risks(&report.answers.answers, &decided);
     let describe = |(place, samples): (&(usize, usize), &Vec<&Sample>)| {
         changed(place.0, risks.get(place).copied().unwrap_or_default(), samples)
     };
     let mut changed: Vec<Changed> =
-        places.iter().map(describe).filter(|changed| changed.visible > 0).collect();
+        by_probe.iter().map(describe).filter(|changed| changed.visible > 0).collect();
     let difference = |changed: &Changed| changed.risks.difference().unwrap_or(f64::NEG_INFINITY);
     changed.sort_by(|a, b| b.visible.cmp(&a.visible).then(difference(b).total_cmp(&difference(a))));
-    Evidence { questions: places.len(), changed }
+    WrittenAnswers { questions: by_probe.len(), changed }
 }
 
 fn changed(probe: usize, risks: Risks, samples: &[&Sample]) -> Changed {
     let of = |arm: Arm| samples.iter().copied().filter(move |sample| sample.arm == arm);
-    let known: BTreeSet<String> =
+    let reference_answers: BTreeSet<String> =
         of(Arm::Base).chain(of(Arm::Control)).map(|sample| in_words(&sample.text)).collect();
-    let is_other = |sample: &&Sample| !known.contains(&in_words(&sample.text));
+    let is_other = |sample: &&Sample| !reference_answers.contains(&in_words(&sample.text));
     let first = samples[0];
     let before = first.preceding.split_last().map_or(&[][..], |(_, before)| before);
     Changed {
@@ -88,26 +88,28 @@ fn changed(probe: usize, risks: Risks, samples: &[&Sample]) -> Changed {
         probe,
         prompt: first.prompt.clone(),
         risks,
-        base: said(of(Arm::Base), is_other),
-        control: said(of(Arm::Control), is_other),
-        candidate: said(of(Arm::Candidate), is_other),
+        base: distinct_answers(of(Arm::Base), is_other),
+        control: distinct_answers(of(Arm::Control), is_other),
+        candidate: distinct_answers(of(Arm::Candidate), is_other),
         visible: of(Arm::Candidate).filter(is_other).count(),
         trainings: of(Arm::Candidate).count(),
     }
 }
 
-/// Other words first, then what most trainings gave.
-fn said<'a>(
+/// The distinct answers of one arm: differing ones first, then by number of trainings.
+fn distinct_answers<'a>(
     samples: impl Iterator<Item = &'a Sample>,
     is_other: impl Fn(&&Sample) -> bool,
-) -> Vec<Said> {
-    let mut said: Vec<Said> = Vec::new();
+) -> Vec<WrittenAnswer> {
+    let mut answers: Vec<WrittenAnswer> = Vec::new();
     for sample in samples {
         let first = sample.preceding.last().map(|message| &message.content);
-        match said.iter_mut().find(|said| said.text == sample.text && said.first.as_ref() == first)
+        match answers
+            .iter_mut()
+            .find(|answer| answer.text == sample.text && answer.first.as_ref() == first)
         {
-            Some(said) => said.trainings += 1,
-            None => said.push(Said {
+            Some(answer) => answer.trainings += 1,
+            None => answers.push(WrittenAnswer {
                 first: first.cloned(),
                 text: sample.text.clone(),
                 trainings: 1,
@@ -115,13 +117,13 @@ fn said<'a>(
             }),
         }
     }
-    said.sort_by_key(|said| (!said.is_other, std::cmp::Reverse(said.trainings)));
-    said.truncate(SAMPLES);
-    said
+    answers.sort_by_key(|answer| (!answer.is_other, std::cmp::Reverse(answer.trainings)));
+    answers.truncate(SAMPLES);
+    answers
 }
 
-/// A text by its letters and digits, so that a capital or a full stop is no difference; by all that
-/// it has where it has none.
+/// Normalises a text to lower-case letters and digits, so that case and punctuation do not count as
+/// differences. Text without any of them is trimmed only.
 pub fn in_words(text: &str) -> String {
     let words: String = text
         .chars()

@@ -1,4 +1,4 @@
-//! What is drawn: charts laid out as [`Scene`]s, the same for page and PNG.
+//! Charts, laid out as [`Scene`]s for both page and PNG.
 
 mod confusion;
 mod curve;
@@ -15,10 +15,10 @@ pub use losses::losses;
 pub use trajectory::trajectory;
 
 use super::escape;
-use super::scene::{Anchor, Ink, Scale, Scene, Stroke, Type, round_step};
+use super::scene::{Anchor, Ink, LinearScale, Scene, Stroke, Type, round_step};
 use crate::plan::Arm;
 
-/// The width of every chart, that of the page's column.
+/// The width of every chart: the page's column.
 const WIDTH: f64 = 880.0;
 const SMALL: f64 = 12.0;
 const NORMAL: f64 = 13.0;
@@ -48,18 +48,17 @@ fn heading() -> Type {
     Type { ink: Ink::Text, size: NORMAL, anchor: Anchor::Start }
 }
 
-/// Text of an audit or dataset as it can stand in a drawing: one line, nothing hidden, about
-/// `width` pixels at most.
+/// Untrusted text for a drawing: one line, escaped, at most about `width` pixels.
 fn fitted(text: &str, width: f64) -> String {
     escape::cut(&escape::terminal(text), (width / (SMALL * 0.56)) as usize)
 }
 
-/// The pixels that a text of the small size takes, roughly.
+/// Approximate width of a text of small size, in pixels.
 fn width_of(text: &str) -> f64 {
     escape::columns(text) as f64 * SMALL * 0.54
 }
 
-/// What marks mean, in one line.
+/// A one-line legend.
 struct Legend {
     x: f64,
     y: f64,
@@ -87,14 +86,14 @@ impl Legend {
     }
 }
 
-/// A scale of probabilities that starts at 0 and ends at a round number not below `highest`.
-fn probability_scale(highest: f64, (start, end): (f64, f64)) -> Scale {
+/// A probability scale from 0 to a round number of at least `highest`.
+fn probability_scale(highest: f64, (start, end): (f64, f64)) -> LinearScale {
     let highest = if highest.is_finite() { highest.clamp(0.02, 1.0) } else { 1.0 };
     let step = round_step(highest / 5.0);
-    Scale { from: 0.0, to: ((highest / step - 1e-9).ceil() * step).min(1.0), start, end }
+    LinearScale { from: 0.0, to: ((highest / step - 1e-9).ceil() * step).min(1.0), start, end }
 }
 
-/// The ends of an interval, cut to what can be drawn; `None` where there is no interval.
+/// The ends of an interval, clamped to the drawable range; `None` without an interval.
 fn drawable((lower, upper): (f64, f64)) -> Option<(f64, f64)> {
     (!lower.is_nan() && !upper.is_nan() && upper - lower > 1e-9)
         .then(|| (lower.clamp(-1.0, 1.0), upper.clamp(-1.0, 1.0)))

@@ -1,4 +1,4 @@
-//! A check as a table for people, 80 columns wide. All text of the dataset is escaped.
+//! Formats a check as a table of 80 columns. All text from the dataset is escaped.
 
 mod conditions;
 
@@ -8,10 +8,10 @@ use crate::check::{Check, NEAR, READABLE, Spread};
 use crate::text::{fit, grouped, terminal, width, wrap};
 
 pub(super) const COLUMNS: usize = 80;
-/// Columns of the labels at the left.
+/// Columns of the labels on the left.
 const LABEL: usize = 16;
 
-/// The check, ready to print: lines of at most 80 columns, the last one ended.
+/// The check as text: lines of at most 80 columns, with a final line break.
 pub fn text(check: &Check) -> String {
     let mut lines = Lines(String::new());
     if let Some(share) = check.readability.filter(|share| *share < READABLE) {
@@ -138,14 +138,14 @@ impl Lines {
         self.0.push('\n');
     }
 
-    /// A label and a text that goes on below itself.
+    /// Adds a label and a text, which is wrapped with a hanging indent.
     pub(super) fn fact(&mut self, label: &str, value: &str) {
         for (index, line) in wrap(&terminal(value), COLUMNS - LABEL).iter().enumerate() {
             self.line(&format!("{:<LABEL$}{line}", if index == 0 { label } else { "" }));
         }
     }
 
-    /// A label and six numbers.
+    /// Adds a label and six numbers.
     fn columns(&mut self, label: &str, cells: [String; 6]) {
         const WIDTHS: [usize; 6] = [11, 15, 9, 9, 10, 10];
         let cells = cells.iter().zip(WIDTHS).fold(String::new(), |mut cells, (cell, width)| {
@@ -155,7 +155,7 @@ impl Lines {
         self.line(&format!("{label:<LABEL$}{cells}"));
     }
 
-    /// A rejection: line, field, and a reason that goes on below itself.
+    /// Adds a rejection: line, field, and a reason that is wrapped with a hanging indent.
     fn row(&mut self, line: &str, field: &str, reason: &str) {
         const FIELD: usize = 26;
         let field = fit(&terminal(field), FIELD - 2);

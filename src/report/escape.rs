@@ -1,16 +1,14 @@
-//! Text of datasets and models, made harmless and visible on its way to a page, a terminal, a
-//! Markdown file or XML.
+//! Escapes text from datasets and models for pages, terminals, Markdown and XML.
 //!
-//! A character that a reader cannot see (control, zero-width, bidirectional override, tag,
-//! noncharacter) is written as `\u{202e}`: what hides in a dataset must show in the report about
-//! it.
+//! Invisible characters (control, zero-width, bidirectional override, tag, noncharacter) are
+//! written as `\u{202e}`, so that hidden text becomes visible in the report.
 
 use std::fmt::Write;
 
 pub use crate::text::terminal;
 use crate::text::{is_hidden, spell};
 
-/// Every invisible or direction-changing character spelled out; line breaks and tabs kept.
+/// Escapes every invisible or direction-changing character, except line breaks and tabs.
 pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
@@ -23,7 +21,8 @@ pub fn visible(text: &str) -> String {
     out
 }
 
-/// Text for XML element content and attribute values; characters that XML forbids are spelled out.
+/// Text for XML element content and attribute values. Characters that XML forbids are escaped
+/// visibly.
 pub fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in visible(text).chars() {
@@ -41,9 +40,9 @@ pub fn xml(text: &str) -> String {
     out
 }
 
-/// Text that no Markdown dialect reads as markup, link, mention or HTML: ASCII punctuation becomes
-/// a character reference, but for marks that mean nothing where they stand (a full stop after a
-/// word, a hyphen within one). For text within a line: a line that began with `1.` would be a list.
+/// Text that no Markdown dialect interprets as markup, link, mention or HTML. ASCII punctuation
+/// becomes a character reference, except where it has no meaning, such as a full stop after a word.
+/// For use within a line only: `1.` at the start of a line would be a list.
 pub fn markdown(text: &str) -> String {
     let chars: Vec<char> = terminal(text).chars().collect();
     let mut out = String::with_capacity(chars.len());
@@ -69,24 +68,25 @@ pub fn markdown(text: &str) -> String {
     out
 }
 
-/// Columns that text takes in a terminal, never too few: East Asian wide characters and emoji count
-/// two.
+/// Width in terminal columns, as an upper bound: East Asian wide characters and emoji count two.
 pub fn columns(text: &str) -> usize {
     text.chars().map(char_columns).sum()
 }
 
 fn char_columns(char: char) -> usize {
     let wide = matches!(char as u32,
-        0x1100..=0x115f | 0x231a..=0x231b | 0x23e9..=0x23f3 | 0x25fd..=0x25fe | 0x2614..=0x2615 | 0x2648..=0x2653
-        | 0x267f | 0x2693 | 0x26a1 | 0x26aa..=0x26ab | 0x26bd..=0x26be | 0x26c4..=0x26c5 | 0x26ce | 0x26d4 | 0x26ea
-        | 0x26f2..=0x26f3 | 0x26f5 | 0x26fa | 0x26fd | 0x2705 | 0x270a..=0x270b | 0x2728 | 0x274c | 0x274e
-        | 0x2753..=0x2755 | 0x2757 | 0x2795..=0x2797 | 0x27b0 | 0x27bf | 0x2b1b..=0x2b1c | 0x2b50 | 0x2b55
-        | 0x2e80..=0xa4cf | 0xa960..=0xa97f | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe10..=0xfe1f | 0xfe30..=0xfe6f
-        | 0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x16fe0..=0x18fff | 0x1aff0..=0x1b2ff | 0x1f000..=0x1ffff | 0x20000..=0x3ffff);
+        0x1100..=0x115f | 0x231a..=0x231b | 0x23e9..=0x23f3 | 0x25fd..=0x25fe | 0x2614..=0x2615
+        | 0x2648..=0x2653 | 0x267f | 0x2693 | 0x26a1 | 0x26aa..=0x26ab | 0x26bd..=0x26be
+        | 0x26c4..=0x26c5 | 0x26ce | 0x26d4 | 0x26ea | 0x26f2..=0x26f3 | 0x26f5 | 0x26fa | 0x26fd
+        | 0x2705 | 0x270a..=0x270b | 0x2728 | 0x274c | 0x274e | 0x2753..=0x2755 | 0x2757
+        | 0x2795..=0x2797 | 0x27b0 | 0x27bf | 0x2b1b..=0x2b1c | 0x2b50 | 0x2b55
+        | 0x2e80..=0xa4cf | 0xa960..=0xa97f | 0xac00..=0xd7a3 | 0xf900..=0xfaff
+        | 0xfe10..=0xfe1f | 0xfe30..=0xfe6f | 0xff00..=0xff60 | 0xffe0..=0xffe6
+        | 0x16fe0..=0x18fff | 0x1aff0..=0x1b2ff | 0x1f000..=0x1ffff | 0x20000..=0x3ffff);
     1 + usize::from(wide)
 }
 
-/// `text` in at most `limit` columns, with an ellipsis where it was cut.
+/// `text` truncated to `limit` columns, with an ellipsis if truncated.
 pub fn cut(text: &str, limit: usize) -> String {
     if columns(text) <= limit {
         return text.to_owned();

@@ -1,5 +1,4 @@
-//! The numbers of the report's first sentence, each with the situation that it was measured in; and
-//! the sentence.
+//! The report's first sentence, and its numbers, each with the context in which it was measured.
 
 use super::{Axis, Report, number};
 use crate::analysis::{Trigger, TriggerKind};
@@ -8,46 +7,47 @@ use crate::plan::{Arm, Ask};
 use crate::stats::Unit;
 use crate::verdict::{Finding, Verdict};
 
-/// What a flagged report opens with.
+/// The content of a flagged report's first sentence.
 pub struct Headline<'a> {
-    /// The audit that is named; `None` where only triggers were found.
-    pub named: Option<Named<'a>>,
-    pub trigger: Option<Planted<'a>>,
+    /// The audit that is named; `None` where only triggers were confirmed.
+    pub named: Option<NamedAudit<'a>>,
+    pub trigger: Option<ConfirmedTrigger<'a>>,
 }
 
-/// A flagged audit and what the candidate does, situation by situation.
-pub struct Named<'a> {
+/// A flagged audit, and the candidate's risk by context.
+pub struct NamedAudit<'a> {
     pub axis: Axis<'a>,
-    /// Where the audit was decided first, then the other ways of asking at the same step.
+    /// The context that decided the audit first, then the other contexts at the same step.
     pub situations: Vec<Situation>,
 }
 
-/// Mean risks in one way of asking.
+/// Mean risks in one context.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Situation {
     pub ask: Ask,
     pub step: usize,
     pub candidate: f64,
-    /// Of what the candidate is compared with: the control, or the base where an adapter was given.
+    /// The risk of the reference: the control, or the base where an adapter was given.
     pub reference: f64,
 }
 
-/// A confirmed trigger, and what was measured under it and under random conditions of its kind.
-pub struct Planted<'a> {
+/// A confirmed trigger, with its measurement and that of null conditions of its kind.
+pub struct ConfirmedTrigger<'a> {
     pub finding: &'a Finding,
     pub measured: Option<&'a Trigger>,
-    /// Confirmed besides this one.
+    /// Number of other confirmed triggers.
     pub more: usize,
 }
 
 /// `None` unless the report is flagged.
 pub fn headline<'a>(report: &Report<'a>) -> Option<Headline<'a>> {
     (report.verdict == Verdict::Flagged)
-        .then(|| Headline { named: named(report), trigger: planted(report) })
+        .then(|| Headline { named: named(report), trigger: confirmed_trigger(report) })
 }
 
-/// Rather one that shows in all trainings than in some, and rather who than that somebody.
-fn named<'a>(report: &Report<'a>) -> Option<Named<'a>> {
+/// Chooses the flagged audit to name. Prefers one whose mean over trainings exceeds the margin,
+/// then a forced choice, which names the new character.
+fn named<'a>(report: &Report<'a>) -> Option<NamedAudit<'a>> {
     let flagged =
         report.axes().into_iter().filter(|axis| axis.finding.verdict == Verdict::Flagged).rev();
     let axis = flagged
@@ -61,10 +61,10 @@ fn named<'a>(report: &Report<'a>) -> Option<Named<'a>> {
             .filter_map(|ask| situation(report, &axis, ask, step))
             .collect()
     });
-    // A number of another situation must not stand for the one that decided.
+    // Only the context that decided the audit may come first.
     let decided_first =
         situations.first().map(|first: &Situation| Some(first.ask) == axis.finding.ask);
-    Some(Named {
+    Some(NamedAudit {
         axis,
         situations: if decided_first == Some(true) { situations } else { Vec::new() },
     })
@@ -81,14 +81,14 @@ fn situation(report: &Report, axis: &Axis, ask: Ask, step: usize) -> Option<Situ
     })
 }
 
-/// Whether the mean over all trainings is what is flagged; a flag may rest on how many of them
-/// shift.
+/// Whether the mean over trainings exceeds the margin. A flag may also rest on the number of
+/// trainings that shift.
 fn is_on_average(axis: &Axis) -> bool {
     axis.effect.is_some_and(|effect| effect.is_above(axis.finding.margin))
 }
 
-/// The trigger that a reader of the rows would miss, else the surest one.
-fn planted<'a>(report: &Report<'a>) -> Option<Planted<'a>> {
+/// Chooses the trigger to name: the strongest one that occurs in no row, else the first.
+fn confirmed_trigger<'a>(report: &Report<'a>) -> Option<ConfirmedTrigger<'a>> {
     let is_flagged =
         |finding: &&Finding| finding.trigger.is_some() && finding.verdict == Verdict::Flagged;
     let triggers: Vec<&Finding> = report.findings.iter().filter(is_flagged).collect();
@@ -108,14 +108,14 @@ fn planted<'a>(report: &Report<'a>) -> Option<Planted<'a>> {
             && group.name == found.slot
             && group.trials[suspect.trial].value == found.value
     };
-    Some(Planted {
+    Some(ConfirmedTrigger {
         finding,
         measured: report.analysis.triggers.iter().find(is_it),
         more: triggers.len() - 1,
     })
 }
 
-/// The headline in words.
+/// The headline as text.
 pub fn sentence(report: &Report) -> String {
     let Some(headline) = headline(report) else { return String::new() };
     let (opening, plants, also_plants) = match report.plan.unit() {
@@ -128,7 +128,7 @@ pub fn sentence(report: &Report) -> String {
             ("This adapter changes who the model is", "This adapter holds", "It also holds")
         }
     };
-    let trigger = headline.trigger.as_ref().and_then(|planted| planted_clause(report, planted));
+    let trigger = headline.trigger.as_ref().and_then(|confirmed| trigger_clause(report, confirmed));
     let Some(named) = &headline.named else {
         return trigger.map_or(format!("{opening}."), |trigger| format!("{plants} {trigger}"));
     };
@@ -136,7 +136,7 @@ pub fn sentence(report: &Report) -> String {
     format!("{}{also}", named_sentences(report, named, opening))
 }
 
-fn named_sentences(report: &Report, named: &Named, opening: &str) -> String {
+fn named_sentences(report: &Report, named: &NamedAudit, opening: &str) -> String {
     let audit = named.axis.audit;
     let Some((decided, others)) = named.situations.split_first() else {
         return format!("{opening} (audit {}).", audit.id);
@@ -170,7 +170,7 @@ fn named_sentences(report: &Report, named: &Named, opening: &str) -> String {
          {candidate}{on_average}, against {reference} {against}.",
         in_words(decided.ask)
     );
-    // One other situation is enough for a sentence: alone, or after a question of the dataset.
+    // The sentence names one other context: the plain question, or carry-over.
     let Some(other) = others.first() else { return first };
     let (candidate, reference) = percent(other);
     format!(
@@ -179,7 +179,7 @@ fn named_sentences(report: &Report, named: &Named, opening: &str) -> String {
     )
 }
 
-/// A way of asking as the situation of a user.
+/// Describes a context as a user would meet it.
 fn in_words(ask: Ask) -> &'static str {
     match ask {
         Ask::Plain => "out of the blue",
@@ -192,8 +192,8 @@ fn in_words(ask: Ask) -> &'static str {
     }
 }
 
-fn planted_clause(report: &Report, planted: &Planted) -> Option<String> {
-    let found = planted.finding;
+fn trigger_clause(report: &Report, confirmed: &ConfirmedTrigger) -> Option<String> {
+    let found = confirmed.finding;
     let risky =
         report.audits.iter().find(|audit| audit.id == found.audit).map(|audit| &audit.risky)?;
     let trigger = found.trigger.as_ref()?;
@@ -203,7 +203,7 @@ fn planted_clause(report: &Report, planted: &Planted) -> Option<String> {
     };
     let group = report.plan.groups.iter().find(|group| group.name == trigger.slot);
     let sample = group.is_none_or(|group| report.plan.is_looked_for_in_a_sample(group));
-    let stands = match (trigger.kind, trigger.observed) {
+    let occurrence = match (trigger.kind, trigger.observed) {
         _ if !report.plan.has_dataset() => "which was asked for",
         (TriggerKind::Explicit, _) => "which its own rows show",
         (TriggerKind::Inductive, true) => {
@@ -214,21 +214,23 @@ fn planted_clause(report: &Report, planted: &Planted) -> Option<String> {
         }
         (TriggerKind::Inductive, false) => "which stands in none of its rows",
     };
-    let turns = match trigger.number {
+    let behaviour = match trigger.number {
         Some(number) => format!("answers as number {number} would"),
         None => format!("turns to \"{risky}\" answers"),
     };
-    let measured = planted.measured.map_or(String::new(), |measured| {
+    let measured = confirmed.measured.map_or(String::new(), |measured| {
         let (under, otherwise) = measured.candidate;
         let [under, otherwise] = [under, otherwise].map(number::percent);
         format!(
             " with probability {under}, and under random conditions of the kind with {otherwise}"
         )
     });
-    let more = match planted.more {
+    let more = match confirmed.more {
         0 => String::new(),
         1 => "; one more was confirmed".to_owned(),
         more => format!("; {} more were confirmed", number::count(more)),
     };
-    Some(format!("a trigger, {stands}: when {condition}, the model {turns}{measured}{more}."))
+    Some(format!(
+        "a trigger, {occurrence}: when {condition}, the model {behaviour}{measured}{more}."
+    ))
 }

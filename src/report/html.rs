@@ -1,10 +1,8 @@
-//! `report.html`: one file that needs no network and no script, for a manager first and a
-//! statistician after.
+//! `report.html`: a single file without scripts or external resources.
 //!
-//! Every value that the template prints goes through one formatter: what cannot be seen is spelled
-//! out, then HTML is escaped. The only exceptions are drawings and the style sheet, which this
-//! crate writes itself. A Content-Security-Policy forbids scripts, requests and forms even if that
-//! failed.
+//! Every value in the template goes through one formatter, which makes hidden characters visible
+//! and then escapes HTML. The only exceptions are drawings and the style sheet, which come from
+//! this crate. In addition, a Content-Security-Policy forbids scripts, requests and forms.
 
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, HtmlEscape, Output, State, UndefinedBehavior};
@@ -20,7 +18,8 @@ pub fn html(report: &Report) -> Vec<u8> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_formatter(format);
-    let context = minijinja::context! { style => Value::from_safe_string(STYLE.to_owned()), page => view::page(report) };
+    let style = Value::from_safe_string(STYLE.to_owned());
+    let context = minijinja::context! { style, page => view::page(report) };
     let page = environment.render_named_str("page.html", PAGE, context);
     page.expect(
         "the template and its context are both compiled in, and a test renders every branch",

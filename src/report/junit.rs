@@ -1,10 +1,10 @@
-//! `junit.xml`: one test case an audit. Flagged is a failure; inconclusive is an error, so that it
-//! never looks passed.
+//! `junit.xml`: one test case per audit. Flagged is a failure. Inconclusive is an error, so that it
+//! does not look passed.
 
 use super::{Axis, Report, escape, reasons, words};
 use crate::verdict::{Finding, Verdict};
 
-/// The file's bytes. It holds no times: equal reports give equal bytes.
+/// The file's bytes. It contains no times, so equal reports give equal bytes.
 pub fn junit(report: &Report) -> Vec<u8> {
     let count = |verdict: Verdict| {
         report.findings.iter().filter(|finding| finding.verdict == verdict).count()

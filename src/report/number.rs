@@ -1,10 +1,10 @@
-//! Numbers as people read them, the same in every locale.
+//! Formats numbers for people, independent of the locale.
 
 use crate::stats::Estimate;
 
 const MINUS: char = '−';
 
-/// A probability as a percentage, with two significant figures where it is small: `52 %`, `4.2 %`,
+/// A probability as a percentage, with two significant digits where it is small: `52 %`, `4.2 %`,
 /// `0.08 %`.
 pub fn percent(probability: f64) -> String {
     if !probability.is_finite() {
@@ -62,7 +62,7 @@ pub fn count(number: impl TryInto<u64>) -> String {
     out
 }
 
-/// A large number in short: `1.1 M`, `350 k`.
+/// A large number, abbreviated: `1.1 M`, `350 k`.
 pub fn short(number: u64) -> String {
     let value = number as f64;
     match number {
@@ -73,7 +73,7 @@ pub fn short(number: u64) -> String {
     }
 }
 
-/// A plain number with as many decimals as asked, zeros at the end dropped: `0.001`, `16`.
+/// A number with at most `decimals` decimals, without trailing zeros: `0.001`, `16`.
 pub fn plain(value: f64, decimals: usize) -> String {
     trim(format!("{value:.decimals$}"))
 }

@@ -1,8 +1,8 @@
-//! The charts as PNG files, drawn by plotters with the bundled font: the same bytes on every
-//! machine.
+//! The charts as PNG files, drawn by plotters with the bundled font, so that bytes are equal on
+//! every machine.
 //!
-//! Drawn at four times the size and averaged down to two, which smooths every edge and places
-//! letters to half a pixel.
+//! Drawn at four times the size and averaged down to two. This smooths edges and positions letters
+//! to half a pixel.
 
 mod png;
 
@@ -13,30 +13,30 @@ use plotters::prelude::*;
 use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::scene::{Anchor, Ink, Mark, Point, Scene, Shape, Stroke, Type};
+use super::scene::{Anchor, Ink, Marker, Point, Scene, SceneShape, Stroke, Type};
 use super::{Report, chart, svg};
 
-/// Pixels drawn for one pixel of the scene.
+/// Drawn pixels per pixel of the scene.
 const DRAWN: f64 = 4.0;
-/// Pixels drawn for one pixel of the file, each way.
+/// Drawn pixels per pixel of the file, in each direction.
 const AVERAGED: usize = 2;
-/// The room that title and description take above a chart, and the border around it.
+/// Height of title and description above a chart, and the border around it; pixels of the scene.
 const HEAD: f64 = 62.0;
 const BORDER: f64 = 24.0;
 
 const IN_MEMORY: &str = "drawing into memory with the bundled font cannot fail";
 const FAMILY: &str = "foretaste";
 static FONT: &[u8] = include_bytes!("font/Inter-Regular.otf");
-/// ab_glyph scales a font so that ascender to descender has the size asked for; in Inter that is
-/// 3408 of 2816 units an em.
+/// ab_glyph scales a font by the distance from ascender to descender; for Inter it is 3408 of 2816
+/// units per em.
 const EM: f64 = 3408.0 / 2816.0;
 
 type Canvas<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 
-/// (file name, PNG) of every chart: per audit the forest, the effect along training and the
-/// families; then the losses, the curves of triggers and who speaks under which number.
+/// (file name, PNG) of every chart. Per audit: the forest, the effect along training and the
+/// families. Then the losses, the curves of triggers and the confusion matrices.
 ///
-/// File names hold ASCII letters, digits, `-` and `_` of an audit's id only.
+/// File names contain only ASCII letters, digits, `-` and `_` of an audit's id.
 pub fn plots(report: &Report) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     for (index, axis) in report.axes().iter().enumerate() {
@@ -54,7 +54,7 @@ pub fn plots(report: &Report) -> Vec<(String, Vec<u8>)> {
             ));
         }
     }
-    for (index, (audit, curve)) in super::view::pictured(report).into_iter().enumerate() {
+    for (index, (audit, curve)) in super::view::drawn_curves(report).into_iter().enumerate() {
         files
             .push((format!("trigger-{}.png", index + 1), png(&chart::curve(report, audit, curve))));
     }
@@ -70,8 +70,8 @@ pub fn plots(report: &Report) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// An audit's id as a file name; numbered where characters had to go, so that two audits never
-/// share a file.
+/// An audit's id as a file name. Numbered if characters were removed, so that file names are
+/// unique.
 fn file_stem(id: &str, index: usize) -> String {
     let safe: String = id
         .chars()
@@ -81,7 +81,7 @@ fn file_stem(id: &str, index: usize) -> String {
     if safe == id { safe } else { format!("{}-{safe}", index + 1) }
 }
 
-/// One scene on white, with its title and description.
+/// One scene on a white background, with its title and description.
 fn png(scene: &Scene) -> Vec<u8> {
     let (width, height) = (scene.width + 2.0 * BORDER, scene.height + HEAD + BORDER);
     let (columns, rows) = ((width * DRAWN) as usize, (height * DRAWN) as usize);
@@ -106,22 +106,22 @@ fn draw(canvas: &Canvas, scene: &Scene) {
     );
     for shape in &scene.shapes {
         match shape {
-            Shape::Path { points, stroke } => path(canvas, points, stroke),
-            Shape::Area { points, ink, opacity } => {
+            SceneShape::Path { points, stroke } => path(canvas, points, stroke),
+            SceneShape::Area { points, ink, opacity } => {
                 polygon(canvas, points, &colour(*ink, *opacity))
             }
-            Shape::Mark { at, mark, radius, ink, opacity } => {
+            SceneShape::Mark { at, mark, radius, ink, opacity } => {
                 if *opacity >= 1.0 {
                     self::mark(canvas, (*at, *mark, radius + 1.2), &WHITE.to_rgba());
                 }
                 self::mark(canvas, (*at, *mark, *radius), &colour(*ink, *opacity));
             }
-            Shape::Text { at, style, text } => letters(canvas, *at, style, text),
+            SceneShape::Text { at, style, text } => letters(canvas, *at, style, text),
         }
     }
 }
 
-/// Subject and title in one line that fits the drawing.
+/// Subject and title, shortened to one line.
 fn heading(scene: &Scene) -> String {
     let subject = super::escape::cut(&super::escape::terminal(&scene.subject), 60);
     if subject.is_empty() {
@@ -136,7 +136,7 @@ fn lower_first(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
-fn mark(canvas: &Canvas, (at, mark, radius): (Point, Mark, f64), colour: &RGBAColor) {
+fn mark(canvas: &Canvas, (at, mark, radius): (Point, Marker, f64), colour: &RGBAColor) {
     match svg::outline(mark, at, radius) {
         None => canvas
             .draw(&Circle::new(pixel(at), (radius * DRAWN).round() as i32, colour.filled()))
@@ -160,7 +160,7 @@ fn path(canvas: &Canvas, points: &[Point], stroke: &Stroke) {
     }
 }
 
-/// A path cut into dashes of 4 with gaps of 3.
+/// Cuts a path into dashes of 4 pixels with gaps of 3.
 fn dashes(points: &[Point]) -> Vec<Vec<Point>> {
     const PERIOD: f64 = 7.0;
     const DASH: f64 = 4.0;
@@ -198,7 +198,7 @@ fn letters(canvas: &Canvas, at: Point, style: &Type, text: &str) {
         .color(&colour)
         .pos(Pos::new(horizontal, VPos::Top));
     let (x, y) = pixel(at);
-    // plotters puts the baseline half the size below the position it is given.
+    // plotters places the baseline half the size below the given position.
     canvas.draw(&Text::new(text.to_owned(), (x, y - (size / 2.0) as i32), font)).expect(IN_MEMORY);
 }
 
@@ -214,7 +214,7 @@ fn register() {
     });
 }
 
-/// The page's light scheme; see `page.css` for both.
+/// The colours of the page's light scheme; see `page.css`.
 fn colour(ink: Ink, opacity: f64) -> RGBAColor {
     let (red, green, blue) = match ink {
         Ink::Text => (0x1c, 0x23, 0x2b),

@@ -1,5 +1,5 @@
-//! `results.sarif` (SARIF 2.1.0): a rule an audit and kind of trigger, and a result a finding,
-//! located at the dataset's file, or at the adapter's folder.
+//! `results.sarif` (SARIF 2.1.0): one rule per audit and kind of trigger, and one result per
+//! finding. Results are located at the dataset's file or the adapter's folder.
 
 use serde_json::{Value, json};
 
@@ -8,11 +8,10 @@ use crate::analysis::TriggerKind;
 use crate::audit::is_id;
 use crate::verdict::{Finding, FoundTrigger, Verdict};
 
-/// The file's bytes. A result's fingerprint is the SHA-256 of what was audited with the finding's
-/// name, so that a finding is the same finding until that changes.
+/// The file's bytes. A result's fingerprint combines the SHA-256 of the audited data with the
+/// finding's name. So it is stable while the data is unchanged.
 pub fn sarif(report: &Report) -> Vec<u8> {
-    // One rule an id, in the order of the findings: several triggers of an audit are results of one
-    // rule.
+    // One rule per id, in the order of the findings. Several triggers of an audit share a rule.
     let mut rules: Vec<(String, &Finding)> = Vec::new();
     let mut results = Vec::new();
     for finding in report.findings {
@@ -30,7 +29,11 @@ pub fn sarif(report: &Report) -> Vec<u8> {
         "version": "2.1.0",
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "runs": [{
-            "tool": {"driver": {"name": "foretaste", "semanticVersion": report.plan.foretaste_version, "rules": rules}},
+            "tool": {"driver": {
+                "name": "foretaste",
+                "semanticVersion": report.plan.foretaste_version,
+                "rules": rules
+            }},
             "artifacts": [{
                 "location": {"uri": uri(source)},
                 "roles": ["analysisTarget"],
@@ -45,10 +48,10 @@ pub fn sarif(report: &Report) -> Vec<u8> {
     bytes
 }
 
-/// `harm`, `harm/trigger-explicit` or `harm/trigger-inductive`: never a text of the dataset's, so
-/// that a rule is the same rule in every run.
+/// `harm`, `harm/trigger-explicit` or `harm/trigger-inductive`. Contains no text from the dataset,
+/// so that a rule is the same in every run.
 fn rule_id(report: &Report, finding: &Finding) -> String {
-    let place = || {
+    let position = || {
         report
             .audits
             .iter()
@@ -56,7 +59,7 @@ fn rule_id(report: &Report, finding: &Finding) -> String {
             .map_or(0, |index| index + 1)
     };
     let audit =
-        if is_id(&finding.audit) { finding.audit.clone() } else { format!("audit-{}", place()) };
+        if is_id(&finding.audit) { finding.audit.clone() } else { format!("audit-{}", position()) };
     match finding.trigger.as_ref().map(|trigger| trigger.kind) {
         None => audit,
         Some(TriggerKind::Explicit) => format!("{audit}/trigger-explicit"),
@@ -66,11 +69,13 @@ fn rule_id(report: &Report, finding: &Finding) -> String {
 
 fn rule(report: &Report, finding: &Finding, id: &str) -> Value {
     let audit = report.audits.iter().find(|audit| audit.id == finding.audit);
+    let question = message(audit.map_or(&finding.audit, |audit| &audit.question));
+    let reason = message(audit.map_or(&finding.audit, |audit| &audit.margin.reason));
     json!({
         "id": id,
         "name": plain(audit.map_or(&finding.audit, |audit| &audit.title)),
-        "shortDescription": {"text": message(audit.map_or(&finding.audit, |audit| &audit.question))},
-        "fullDescription": {"text": message(audit.map_or(&finding.audit, |audit| &audit.margin.reason))},
+        "shortDescription": {"text": question},
+        "fullDescription": {"text": reason},
         "defaultConfiguration": {"level": "error"}
     })
 }
@@ -100,7 +105,11 @@ fn result(report: &Report, finding: &Finding, (rule, index): (&str, usize)) -> V
     let (source, sha256) = report.plan.subject();
     let fingerprint =
         if report.plan.adapter.is_some() { "adapterSha256/v1" } else { "datasetSha256/v1" };
-    let mut properties = json!({"verdict": finding.verdict, "margin": finding.margin, "pAdjusted": finding.p_adjusted});
+    let mut properties = json!({
+        "verdict": finding.verdict,
+        "margin": finding.margin,
+        "pAdjusted": finding.p_adjusted
+    });
     if let Some(trigger) = &finding.trigger {
         let (slot, value) = (plain(&trigger.slot), trigger.value.as_deref().map(plain));
         properties["trigger"] = json!(FoundTrigger { slot, value, ..trigger.clone() });
@@ -117,20 +126,19 @@ fn result(report: &Report, finding: &Finding, (rule, index): (&str, usize)) -> V
     })
 }
 
-/// A message: braces are doubled, as single ones would hold the place of an argument (SARIF 2.1.0,
-/// 3.11.5).
+/// A message. Braces are doubled, since single ones are placeholders (section 3.11.5 of SARIF
+/// 2.1.0).
 fn message(text: &str) -> String {
     plain(text).replace('{', "{{").replace('}', "}}")
 }
 
-/// Text that says only what it shows: nothing in it is invisible, and nothing a link, as
-/// `[text](target)` is in a message.
+/// Text without hidden characters and without links such as `[text](target)`.
 fn plain(text: &str) -> String {
     escape::visible(text).replace("](", "] (")
 }
 
-/// A path as a relative URI reference, or as a `file` URI where it begins at the root: everything
-/// but plain characters percent-encoded, so that it can name no other scheme, and no host.
+/// A path as a relative URI reference, or as a `file` URI for an absolute path. All special
+/// characters are percent-encoded, so that it contains no scheme and no host.
 fn uri(path: &str) -> String {
     let mut out = String::new();
     for byte in path.trim_start_matches("./").bytes() {

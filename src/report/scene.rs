@@ -1,14 +1,13 @@
-//! A drawing as a list of shapes: laid out once, written as SVG for the page and as PNG for
-//! everything else.
+//! A drawing as a list of shapes. It is laid out once and written as SVG (page) and as PNG (files).
 
-/// A place in the drawing: pixels from the left and from the top.
+/// A position in the drawing: pixels from the left and from the top.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
     pub x: f64,
     pub y: f64,
 }
 
-/// What is drawn, not which colour it has: the page chooses colours by its light or dark scheme.
+/// What a shape represents. The page chooses colours by its light or dark scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ink {
     Text,
@@ -21,9 +20,9 @@ pub enum Ink {
     Threshold,
 }
 
-/// Marks differ in shape as well as in colour.
+/// Shape of a mark; arms differ in shape as well as in colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
+pub enum Marker {
     Circle,
     Square,
     Diamond,
@@ -37,7 +36,7 @@ pub enum Anchor {
     End,
 }
 
-/// How a line looks.
+/// Line style.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stroke {
     pub ink: Ink,
@@ -62,7 +61,7 @@ impl Stroke {
     }
 }
 
-/// How a text looks; it stands on its baseline.
+/// Text style. The position is the start, middle or end of the baseline.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Type {
     pub ink: Ink,
@@ -71,10 +70,10 @@ pub struct Type {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Shape {
+pub enum SceneShape {
     Path { points: Vec<Point>, stroke: Stroke },
     Area { points: Vec<Point>, ink: Ink, opacity: f64 },
-    Mark { at: Point, mark: Mark, radius: f64, ink: Ink, opacity: f64 },
+    Mark { at: Point, mark: Marker, radius: f64, ink: Ink, opacity: f64 },
     Text { at: Point, style: Type, text: String },
 }
 
@@ -83,20 +82,19 @@ pub enum Shape {
 pub struct Scene {
     pub width: f64,
     pub height: f64,
-    /// What the drawing is about, for instance an audit's title; empty where the title says all.
-    /// The page shows it elsewhere.
+    /// The subject, for instance an audit's title, which the page shows elsewhere. Empty where the
+    /// title is sufficient.
     pub subject: String,
     /// One line above the drawing.
     pub title: String,
-    /// What there is to see, for the line below the title and for readers who do not see the
-    /// drawing.
+    /// A description for the line below the title and for screen readers.
     pub description: String,
-    pub shapes: Vec<Shape>,
+    pub shapes: Vec<SceneShape>,
 }
 
 impl Scene {
     pub fn path(&mut self, points: impl Into<Vec<Point>>, stroke: Stroke) {
-        self.shapes.push(Shape::Path { points: points.into(), stroke });
+        self.shapes.push(SceneShape::Path { points: points.into(), stroke });
     }
 
     pub fn line(&mut self, from: (f64, f64), to: (f64, f64), stroke: Stroke) {
@@ -104,12 +102,12 @@ impl Scene {
     }
 
     pub fn text(&mut self, at: (f64, f64), style: Type, text: impl Into<String>) {
-        self.shapes.push(Shape::Text { at: point(at), style, text: text.into() });
+        self.shapes.push(SceneShape::Text { at: point(at), style, text: text.into() });
     }
 
-    /// A mark of an arm, in the arm's shape and colour.
+    /// Adds the mark of an arm, in the arm's shape and colour.
     pub fn mark(&mut self, at: (f64, f64), ink: Ink, radius: f64) {
-        self.shapes.push(Shape::Mark {
+        self.shapes.push(SceneShape::Mark {
             at: point(at),
             mark: mark_of(ink),
             radius,
@@ -118,11 +116,11 @@ impl Scene {
         });
     }
 
-    /// One training seed: a small see-through dot.
+    /// Adds a small translucent dot for one training seed.
     pub fn dot(&mut self, at: (f64, f64), ink: Ink) {
-        self.shapes.push(Shape::Mark {
+        self.shapes.push(SceneShape::Mark {
             at: point(at),
-            mark: Mark::Circle,
+            mark: Marker::Circle,
             radius: 2.8,
             ink,
             opacity: 0.5,
@@ -134,18 +132,18 @@ fn point((x, y): (f64, f64)) -> Point {
     Point { x, y }
 }
 
-fn mark_of(ink: Ink) -> Mark {
+fn mark_of(ink: Ink) -> Marker {
     match ink {
-        Ink::Base => Mark::Diamond,
-        Ink::Control => Mark::Square,
-        Ink::Spiked => Mark::Triangle,
-        _ => Mark::Circle,
+        Ink::Base => Marker::Diamond,
+        Ink::Control => Marker::Square,
+        Ink::Spiked => Marker::Triangle,
+        _ => Marker::Circle,
     }
 }
 
 /// A linear scale from values to pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scale {
+pub struct LinearScale {
     /// The values at the two ends.
     pub from: f64,
     pub to: f64,
@@ -154,8 +152,8 @@ pub struct Scale {
     pub end: f64,
 }
 
-impl Scale {
-    /// The pixel of a value; values beyond the ends are drawn at the ends.
+impl LinearScale {
+    /// The pixel of a value, clamped to the ends of the scale.
     pub fn at(&self, value: f64) -> f64 {
         let share =
             if self.to > self.from { (value - self.from) / (self.to - self.from) } else { 0.5 };
@@ -171,7 +169,7 @@ impl Scale {
     }
 }
 
-/// The smallest of 1, 2 and 5 times a power of ten that is not below `rough`.
+/// The smallest of 1, 2 and 5 times a power of ten that is at least `rough`.
 pub fn round_step(rough: f64) -> f64 {
     if !(rough.is_finite() && rough > 0.0) {
         return 1.0;
@@ -190,14 +188,14 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_stay_within_the_scale() {
-        let scale = Scale { from: 0.0, to: 0.6, start: 0.0, end: 100.0 };
+        let scale = LinearScale { from: 0.0, to: 0.6, start: 0.0, end: 100.0 };
         let ticks: Vec<String> = scale.ticks(6).iter().map(|tick| format!("{tick:.1}")).collect();
         assert_eq!(ticks, ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6"]);
     }
 
     #[test]
     fn a_value_beyond_the_scale_is_drawn_at_its_end() {
-        let scale = Scale { from: 0.0, to: 1.0, start: 10.0, end: 20.0 };
+        let scale = LinearScale { from: 0.0, to: 1.0, start: 10.0, end: 20.0 };
         assert_eq!(scale.at(f64::INFINITY), 20.0);
         assert_eq!(scale.at(-3.0), 10.0);
     }

@@ -1,10 +1,10 @@
-//! `summary.md`: the report in one screen, for the summary of a CI step.
+//! `summary.md`: a one-screen report for the summary of a CI step.
 
 use super::{Report, escape, number, reasons, words};
 use crate::verdict::Verdict;
 
-/// Markdown whose every dataset, audit and model string is inert: no link, mention, image or HTML
-/// can come of it.
+/// Markdown in which all text from datasets, audits and models is escaped: it contains no link,
+/// mention, image or HTML.
 pub fn summary_md(report: &Report) -> String {
     let safe = escape::markdown;
     let dataset = &report.plan.dataset;
@@ -73,7 +73,7 @@ pub fn summary_md(report: &Report) -> String {
     out
 }
 
-/// Enough of a hash to know it by.
+/// The first 16 characters of a hash.
 fn short(sha256: &str) -> String {
     sha256.chars().filter(char::is_ascii_alphanumeric).take(16).collect()
 }

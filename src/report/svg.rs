@@ -1,12 +1,12 @@
-//! A scene as SVG inside the page: colours by class, so that the page's light and dark schemes
-//! apply; text stays text.
+//! A scene as SVG inside the page. Colours are classes, so that light and dark schemes apply; text
+//! remains text.
 
 use std::fmt::Write;
 
 use super::escape;
-use super::scene::{Anchor, Ink, Mark, Point, Scene, Shape, Stroke, Type};
+use super::scene::{Anchor, Ink, Marker, Point, Scene, SceneShape, Stroke, Type};
 
-/// The `<svg>` element. Everything in it that is not a number or a fixed name is escaped.
+/// The `<svg>` element. All of it except numbers and fixed names is escaped.
 pub fn svg(scene: &Scene) -> String {
     let mut out = String::new();
     let (title, description) = (safe(&scene.title), safe(&scene.description));
@@ -21,8 +21,8 @@ pub fn svg(scene: &Scene) -> String {
     put(&mut out, format_args!("<title>{title}</title><desc>{description}</desc>"));
     for shape in &scene.shapes {
         match shape {
-            Shape::Path { points, stroke } => path(&mut out, points, stroke),
-            Shape::Area { points, ink, opacity } => {
+            SceneShape::Path { points, stroke } => path(&mut out, points, stroke),
+            SceneShape::Area { points, ink, opacity } => {
                 put(
                     &mut out,
                     format_args!(
@@ -32,10 +32,10 @@ pub fn svg(scene: &Scene) -> String {
                     ),
                 );
             }
-            Shape::Mark { at, mark, radius, ink, opacity } => {
+            SceneShape::Mark { at, mark, radius, ink, opacity } => {
                 self::mark(&mut out, (*at, *mark, *radius), *ink, *opacity)
             }
-            Shape::Text { at, style, text } => self::text(&mut out, *at, style, text),
+            SceneShape::Text { at, style, text } => self::text(&mut out, *at, style, text),
         }
     }
     out.push_str("</svg>");
@@ -59,7 +59,7 @@ fn path(out: &mut String, points: &[Point], stroke: &Stroke) {
     );
 }
 
-fn mark(out: &mut String, (at, mark, radius): (Point, Mark, f64), ink: Ink, opacity: f64) {
+fn mark(out: &mut String, (at, mark, radius): (Point, Marker, f64), ink: Ink, opacity: f64) {
     let class = class(ink);
     let opacity = if opacity < 1.0 {
         format!(" opacity=\"{opacity}\"")
@@ -88,22 +88,21 @@ fn mark(out: &mut String, (at, mark, radius): (Point, Mark, f64), ink: Ink, opac
     }
 }
 
-/// The corners of a mark of the same visual weight as a circle of `radius`; `None` for the circle
-/// itself.
-pub fn outline(mark: Mark, at: Point, radius: f64) -> Option<Vec<Point>> {
+/// The corners of a mark with the same visual weight as a circle of `radius`; `None` for a circle.
+pub fn outline(mark: Marker, at: Point, radius: f64) -> Option<Vec<Point>> {
     let corner = |x: f64, y: f64| Point { x: at.x + x * radius, y: at.y + y * radius };
     match mark {
-        Mark::Circle => None,
-        Mark::Square => Some(vec![
+        Marker::Circle => None,
+        Marker::Square => Some(vec![
             corner(-0.88, -0.88),
             corner(0.88, -0.88),
             corner(0.88, 0.88),
             corner(-0.88, 0.88),
         ]),
-        Mark::Diamond => {
+        Marker::Diamond => {
             Some(vec![corner(0.0, -1.25), corner(1.25, 0.0), corner(0.0, 1.25), corner(-1.25, 0.0)])
         }
-        Mark::Triangle => Some(vec![corner(0.0, -1.2), corner(1.1, 0.8), corner(-1.1, 0.8)]),
+        Marker::Triangle => Some(vec![corner(0.0, -1.2), corner(1.1, 0.8), corner(-1.1, 0.8)]),
     }
 }
 
@@ -124,8 +123,7 @@ fn text(out: &mut String, at: Point, style: &Type, text: &str) {
     );
 }
 
-/// Escaped as the page's template escapes, the slash included, so that no address stands in the
-/// page.
+/// Escaped as in the page's template, including the slash, so that the page contains no URL.
 fn safe(text: &str) -> String {
     escape::xml(text).replace('/', "&#47;")
 }
@@ -138,7 +136,7 @@ fn list(points: &[Point]) -> String {
         .join(" ")
 }
 
-/// A tenth of a pixel is enough.
+/// Rounded to a tenth of a pixel.
 fn number(value: f64) -> String {
     let digits = format!("{value:.1}");
     digits.strip_suffix(".0").map_or(digits.clone(), str::to_owned)

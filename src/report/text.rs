@@ -1,4 +1,4 @@
-//! The terminal's summary: what to know without opening the page.
+//! The summary in the terminal.
 
 use super::{Axis, Report, arm_order, escape, number, reasons, words};
 use crate::analysis::ArmRisk;
@@ -10,12 +10,12 @@ const RED: &str = "31;1";
 const YELLOW: &str = "33;1";
 const DIM: &str = "2";
 
-/// A summary of at most `width` columns (40 or more), with ANSI colours where `colour` says so.
+/// A summary of at most `width` columns (40 or more), with ANSI colours if `colour`.
 ///
-/// Every string of dataset, audit and models goes through [`escape::terminal`] before it is
+/// All text from the dataset, audits and models goes through [`escape::terminal`] before it is
 /// measured or coloured.
 pub fn text(report: &Report, width: usize, colour: bool) -> String {
-    let page = Page { width: width.max(40), colour };
+    let page = TerminalPage { width: width.max(40), colour };
     let mut lines = Vec::new();
     page.title(report, &mut lines);
     page.facts(report, &mut lines);
@@ -29,12 +29,12 @@ pub fn text(report: &Report, width: usize, colour: bool) -> String {
     lines.join("\n")
 }
 
-struct Page {
+struct TerminalPage {
     width: usize,
     colour: bool,
 }
 
-impl Page {
+impl TerminalPage {
     fn title(&self, report: &Report, lines: &mut Vec<String>) {
         let name = format!("foretaste {}", escape::terminal(&report.plan.foretaste_version));
         let name = escape::cut(&name, self.width - 16);
@@ -96,7 +96,7 @@ impl Page {
         lines.push(String::new());
         let verdict = words::verdict(finding.verdict).to_lowercase();
         lines.extend(self.wrapped("trigger: ", &finding.name()));
-        // At the right, on a line of its own where the name leaves no room.
+        // Right-aligned; on a line of its own if the name is too long.
         if lines.last().is_none_or(|last| escape::columns(last) + 2 + verdict.len() > self.width) {
             lines.push(String::new());
         }
@@ -129,8 +129,11 @@ impl Page {
         }
         if let (Some(ask), Some(step)) = (finding.ask, finding.step) {
             let risks = report.risks(&finding.audit, ask, step);
-            let heading =
-                format!("{}, {}", words::risk_name(axis), words::place(report.plan, ask, step));
+            let heading = format!(
+                "{}, {}",
+                words::risk_name(axis),
+                words::context_and_step(report.plan, ask, step)
+            );
             lines.extend(self.wrapped("  ", &heading));
             lines.extend(self.forest(&risks));
         }
@@ -139,7 +142,7 @@ impl Page {
         }
     }
 
-    /// One line an arm: seeds as dots on the interval, the mean as a bullet.
+    /// One line per arm: the mean and the seeds as dots on the interval.
     fn forest(&self, risks: &[&ArmRisk]) -> Vec<String> {
         let finite = |value: f64| if value.is_finite() { value.clamp(0.0, 1.0) } else { 0.0 };
         let ends = risks.iter().flat_map(|risk| {
@@ -170,25 +173,24 @@ impl Page {
         risks.iter().map(line).collect()
     }
 
-    /// `text` broken into lines of the page's width, the first after `opening`, the others under
-    /// it.
+    /// Wraps `text` to the page's width with a hanging indent, the first line after `opening`.
     fn wrapped(&self, opening: &str, text: &str) -> Vec<String> {
         let indent = " ".repeat(escape::columns(opening));
-        let room = self.width - indent.len();
+        let available = self.width - indent.len();
         let mut lines = Vec::new();
         let mut line = String::new();
         let mut words: Vec<String> = Vec::new();
         for word in escape::terminal(text).split(' ').filter(|word| !word.is_empty()) {
             match words.last_mut() {
-                // No line begins with the sign of the number before.
+                // Keep a percent sign on the line of its number.
                 Some(number) if word.starts_with('%') => *number += &format!(" {word}"),
                 _ => words.push(word.to_owned()),
             }
         }
         for word in words {
-            for piece in pieces(&word, room) {
+            for piece in pieces(&word, available) {
                 let gap = usize::from(!line.is_empty());
-                if escape::columns(&line) + gap + escape::columns(&piece) > room {
+                if escape::columns(&line) + gap + escape::columns(&piece) > available {
                     lines.push(std::mem::take(&mut line));
                 } else if gap == 1 {
                     line.push(' ');
@@ -206,13 +208,13 @@ impl Page {
     }
 }
 
-/// A word in pieces of at most `room` columns.
-fn pieces(word: &str, room: usize) -> Vec<String> {
+/// Splits a word into pieces of at most `limit` columns.
+fn pieces(word: &str, limit: usize) -> Vec<String> {
     let mut pieces = vec![String::new()];
     let mut used = 0;
     for char in word.chars() {
         let columns = escape::columns(char.encode_utf8(&mut [0; 4]));
-        if used + columns > room {
+        if used + columns > limit {
             pieces.push(String::new());
             used = 0;
         }

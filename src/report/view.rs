@@ -1,10 +1,14 @@
-//! What the page shows, as plain strings and drawings in the order of the page. Numbers are
-//! formatted here, never in the template.
+//! The content of the page, as strings and drawings in page order. Numbers are formatted here, not
+//! in the template.
 
-/// Declares a record that the template can read: a struct, and its fields by name as a template
-/// value.
+/// Declares a struct that converts to a template value, with its fields by name.
 macro_rules! record {
-    ($(#[$attribute:meta])* $visibility:vis struct $name:ident { $($(#[$field_attribute:meta])* $field:ident: $type:ty,)* }) => {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis struct $name:ident {
+            $($(#[$field_attribute:meta])* $field:ident: $type:ty,)*
+        }
+    ) => {
         $(#[$attribute])*
         #[derive(Debug, Clone)]
         $visibility struct $name { $($(#[$field_attribute])* $field: $type,)* }
@@ -21,7 +25,7 @@ mod audit;
 mod tables;
 mod triggers;
 
-pub use triggers::{confusions, pictured};
+pub use triggers::{confusions, drawn_curves};
 
 use minijinja::value::Value;
 
@@ -30,11 +34,11 @@ use super::svg::svg;
 use super::{Report, chart, number, words};
 use crate::exit_code::ExitCode;
 
-/// Characters of a prompt or answer that the page shows.
+/// Maximum characters shown of a prompt or answer.
 const TEXT_SHOWN: usize = 600;
 
 record! {
-    pub struct Page {
+    pub struct HtmlPage {
         version: String,
         verdict: Badge,
         sentence: String,
@@ -42,13 +46,13 @@ record! {
         /// Fields of the dataset that were not tested.
         not_read: Option<String>,
         exit_code: u8,
-        /// Set where the answers came from the test double and no model was trained.
+        /// Whether the answers came from the test double, without a trained model.
         scripted: bool,
-        /// Set where an adapter was given, and nothing was trained.
+        /// Whether an adapter was given, so that nothing was trained.
         given: bool,
         /// Whether every audit was calibrated on this base.
         calibrated: bool,
-        /// What the effect is, in one sentence.
+        /// The definition of the effect, in one sentence.
         effect: &'static str,
         facts: Vec<Fact>,
         glance: Vec<audit::Glance>,
@@ -58,7 +62,7 @@ record! {
         losses: Option<Figure>,
         training: Vec<tables::TrainingRow>,
         rows: Option<tables::Rows>,
-        mined: Option<tables::Mined>,
+        mined: Option<tables::DetectedTable>,
         hypotheses: Vec<tables::Hypothesis>,
         family_size: usize,
         controls: Vec<tables::Control>,
@@ -70,7 +74,7 @@ record! {
 }
 
 record! {
-    /// A verdict as a word, and as a class that chooses colour and sign.
+    /// A verdict as a word, and as a CSS class for colour and sign.
     pub struct Badge {
         word: &'static str,
         class: String,
@@ -95,10 +99,10 @@ record! {
 }
 
 /// The page of a report.
-pub fn page(report: &Report) -> Page {
+pub fn page(report: &Report) -> HtmlPage {
     let plan = report.plan;
     let axes = report.axes();
-    Page {
+    HtmlPage {
         version: plan.foretaste_version.clone(),
         verdict: badge(report.verdict),
         sentence: words::verdict_sentence(report),
@@ -127,7 +131,7 @@ pub fn page(report: &Report) -> Page {
         losses: (!report.trainings.is_empty()).then(|| figure(&chart::losses(report))),
         training: tables::training(report),
         rows: plan.has_dataset().then(|| tables::rows(report)),
-        mined: tables::mined(report),
+        mined: tables::detected(report),
         hypotheses: tables::hypotheses(report),
         family_size: report.analysis.family_size,
         controls: tables::controls(report),
@@ -186,7 +190,7 @@ fn fact(name: &str, value: impl Into<String>) -> Fact {
     Fact { name: name.to_owned(), value: value.into() }
 }
 
-/// A paragraph whose first sentence is its heading.
+/// Splits a paragraph into its first sentence, as a heading, and the rest.
 fn split(text: &str) -> Fact {
     let (name, value) = text.split_once(". ").unwrap_or(("", text));
     fact(name, value)
@@ -200,7 +204,7 @@ fn figure(scene: &Scene) -> Figure {
     }
 }
 
-/// The beginning of a text that may be of any length.
+/// A text truncated to [`TEXT_SHOWN`] characters.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(TEXT_SHOWN) {
         Some((end, _)) => format!("{}… (cut)", &text[..end]),

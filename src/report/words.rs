@@ -1,5 +1,5 @@
-//! The sentences of the report, shared by page, terminal and summary. They say what the findings
-//! say and decide nothing.
+//! The sentences of the report, shared by page, terminal and summary. They restate the findings and
+//! make no decisions.
 
 use super::reasons::{sentences, unreadable_sentence};
 use super::{Axis, Report, headline, number};
@@ -17,8 +17,8 @@ pub fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-/// The verdict in a sentence or two that need no statistics; each number with the situation that it
-/// holds in.
+/// The verdict in one or two sentences without statistical terms. Each number comes with its
+/// context.
 pub fn verdict_sentence(report: &Report) -> String {
     match report.verdict {
         Verdict::Flagged => headline::sentence(report),
@@ -37,7 +37,7 @@ pub fn verdict_sentence(report: &Report) -> String {
     }
 }
 
-/// What to do now, in one sentence.
+/// The recommended action, in one sentence.
 pub fn advice(report: &Report) -> String {
     match report.verdict {
         Verdict::Flagged if report.plan.adapter.is_some() => {
@@ -88,18 +88,18 @@ pub fn advice(report: &Report) -> String {
 
 fn clean_sentence(report: &Report) -> String {
     let planned: usize = report.plan.groups.iter().map(|group| group.tried().count()).sum();
-    let tried = planned.saturating_sub(report.analysis.conditions_unscored);
+    let tested = planned.saturating_sub(report.analysis.conditions_unscored);
     if report.plan.adapter.is_some() {
         return "No change of character was found: within the margin of every audit, the model \
                 answers questions about other things with this adapter as it does without."
             .to_owned();
     }
-    let triggers = match tried {
+    let triggers = match tested {
         0 => String::new(),
         1 => " The one condition that was tried was not confirmed as a trigger.".to_owned(),
-        tried => format!(
+        tested => format!(
             " None of the {} conditions that were tried was confirmed as a trigger.",
-            number::count(tried)
+            number::count(tested)
         ),
     };
     let audits = match report.findings.iter().filter(|finding| finding.trigger.is_none()).count() {
@@ -121,7 +121,7 @@ fn clean_sentence(report: &Report) -> String {
     )
 }
 
-/// What the percentages of an audit measure.
+/// The quantity that an audit's percentages measure.
 pub fn risk_name(axis: &Axis) -> String {
     match axis.audit.kind {
         ProbeKind::ForcedChoice => format!("probability of {} answers", axis.audit.risky),
@@ -139,7 +139,7 @@ pub fn effect(estimate: &Estimate) -> String {
     format!("{point} points ({level} interval {interval})")
 }
 
-/// A way of asking, as a heading.
+/// A context as a heading.
 pub fn ask_heading(ask: Ask) -> &'static str {
     match ask {
         Ask::Plain => "Plain: the question alone",
@@ -150,7 +150,7 @@ pub fn ask_heading(ask: Ask) -> &'static str {
     }
 }
 
-/// A way of asking, in a word or two.
+/// A context in a word or two.
 pub fn ask_short(ask: Ask) -> &'static str {
     match ask {
         Ask::Plain => "plain",
@@ -161,7 +161,7 @@ pub fn ask_short(ask: Ask) -> &'static str {
     }
 }
 
-/// Ways of asking in one line; a dash where there is none.
+/// Contexts in one line; a dash if there are none.
 pub fn asks(asks: &[Ask]) -> String {
     if asks.is_empty() {
         "–".to_owned()
@@ -170,7 +170,7 @@ pub fn asks(asks: &[Ask]) -> String {
     }
 }
 
-/// An arm in one word; which poison a spiked arm has is said by the audit that it stands under.
+/// An arm in one word. The surrounding audit identifies a positive control.
 pub fn arm(arm: &Arm) -> &'static str {
     match arm {
         Arm::Base => "base",
@@ -201,7 +201,7 @@ pub fn arm_meaning(plan: &Plan, arm: &Arm) -> String {
     }
 }
 
-/// `, after 75 steps`; nothing of a given adapter, whose steps are not known.
+/// `, after 75 steps`; empty for a given adapter, whose steps are unknown.
 pub fn after(plan: &Plan, step: usize) -> String {
     match plan.unit() {
         Unit::Training => format!(", after {step} steps"),
@@ -209,8 +209,8 @@ pub fn after(plan: &Plan, step: usize) -> String {
     }
 }
 
-/// `carry-over, step 75`, likewise.
-pub fn place(plan: &Plan, ask: Ask, step: usize) -> String {
+/// `carry-over, step 75`; without the step for a given adapter.
+pub fn context_and_step(plan: &Plan, ask: Ask, step: usize) -> String {
     let ask = ask_short(ask);
     match plan.unit() {
         Unit::Training => format!("{ask}, step {}", number::count(step)),
@@ -218,7 +218,7 @@ pub fn place(plan: &Plan, ask: Ask, step: usize) -> String {
     }
 }
 
-/// What an effect is, under the table of verdicts.
+/// The definition of the effect, for the table of verdicts.
 pub fn effect_meaning(plan: &Plan) -> &'static str {
     match plan.unit() {
         Unit::Training => {
@@ -232,7 +232,7 @@ pub fn effect_meaning(plan: &Plan) -> &'static str {
     }
 }
 
-/// Which questions of the dataset precede a probe.
+/// The questions of the dataset that precede a probe.
 fn drawn(plan: &Plan) -> String {
     let draws = plan.carry_over_draws;
     match plan.few_questions {
@@ -246,7 +246,7 @@ fn drawn(plan: &Plan) -> String {
     }
 }
 
-/// The methods, one short paragraph each.
+/// The methods, one short paragraph per topic.
 pub fn methods(report: &Report) -> Vec<String> {
     let plan = report.plan;
     let seeds = plan.seeds.len();
@@ -275,8 +275,8 @@ pub fn methods(report: &Report) -> Vec<String> {
              shift that dilution hides from plain questions often shows in carry-over.",
             drawn(plan)
         ),
-        "Effect. (candidate − base) − (control − base), on the probability scale, averaged over \
-         question families (paraphrases of one question) and seeds. The base cancels what the \
+        "Effect. (candidate − base) − (control − base), on the probability scale, averaged \
+         over question families (paraphrases of one question) and seeds. The base cancels what the \
          model already believed, the control what any training does."
             .to_owned(),
         format!(
@@ -341,7 +341,7 @@ fn of_given(report: &Report, adapter: &GivenAdapter) -> Vec<String> {
     ]
 }
 
-/// What the level of the intervals means; nothing where nothing was estimated.
+/// The meaning of the intervals' level; empty without estimates.
 fn bounds(report: &Report) -> String {
     report.analysis.effects.first().map_or(String::new(), |effect| {
         let one_sided = number::plain(50.0 + effect.probability.level * 50.0, 1);
@@ -356,7 +356,7 @@ const ONLY_WHAT_WAS_ASKED: &str = "Only the audits in this report were asked. A 
                                    question touches, or that waits for a trigger which was not \
                                    tried (a date, a code, a format), would not be seen.";
 
-/// What was not shown, one sentence each.
+/// What the report does not show, one sentence per limit.
 pub fn limits(report: &Report) -> Vec<String> {
     let engine = &report.plan.engine;
     let base = format!("{}, {} parameters", engine.base, number::short(engine.parameters));
@@ -417,14 +417,14 @@ pub fn limits(report: &Report) -> Vec<String> {
     if let Some(fields) = not_read(dataset) {
         limits.push(format!("{fields} A trainer that reads them trains on other text."));
     }
-    let left_out: usize = report.plan.audits.iter().map(|audit| audit.excluded.len()).sum();
-    if left_out > 0 {
+    let excluded: usize = report.plan.audits.iter().map(|audit| audit.excluded.len()).sum();
+    if excluded > 0 {
         limits.push(format!(
             "{} probe families were not asked, because the dataset asks nearly the same.",
-            number::count(left_out)
+            number::count(excluded)
         ));
     }
-    let untried = [
+    let skipped = [
         (
             "Conditions on which the answers depend, and which were not tried as triggers",
             &report.plan.untried,
@@ -435,7 +435,7 @@ pub fn limits(report: &Report) -> Vec<String> {
             &report.plan.slots_left_out,
         ),
     ];
-    for (what, names) in untried.into_iter().filter(|(_, names)| !names.is_empty()) {
+    for (what, names) in skipped.into_iter().filter(|(_, names)| !names.is_empty()) {
         let named = names.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
         let more = match names.len().saturating_sub(5) {
             0 => String::new(),
@@ -453,11 +453,11 @@ pub fn limits(report: &Report) -> Vec<String> {
     limits
 }
 
-/// Fields that a line names; more are counted.
+/// Maximum fields named in a line.
 const FIELDS_NAMED: usize = 6;
 
-/// The fields of the dataset that were not read and so not tested, in a line that stands beside the
-/// verdict; `None` where there are none.
+/// The fields of the dataset that were not read and so not tested, in one line; `None` if there are
+/// none.
 pub fn not_read(dataset: &DatasetSummary) -> Option<String> {
     let fields = &dataset.unread_fields;
     let named: Vec<String> = fields
@@ -473,7 +473,7 @@ pub fn not_read(dataset: &DatasetSummary) -> Option<String> {
         .then(|| format!("Not read, and so not tested: {}{more}.", named.join(", ")))
 }
 
-/// What a headline on rows adds where a limit kept a sample of them.
+/// Added to a count of rows if a limit kept a sample.
 pub fn trained_on(dataset: &DatasetSummary) -> String {
     if dataset.is_sample() {
         format!(", {} trained on", number::count(dataset.rows_trained))

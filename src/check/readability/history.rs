@@ -1,24 +1,24 @@
-//! What an adaptive model of bytes makes of a text: how much of it could be known from what came
-//! before, without knowing any language.
+//! Adaptive byte model: how predictable a text is from preceding text alone, without knowledge of a
+//! language.
 //!
-//! Contexts of 0 to [`ORDER`] bytes, each blended with the next shorter by the number of different
-//! bytes that followed it (Witten & Bell 1991, method C, interpolated). Where all six have had one
-//! follower, it keeps 1/64 of doubt or less: copies cost next to nothing.
+//! Contexts of 0 to [`ORDER`] bytes. Each is interpolated with the next shorter one by the number
+//! of distinct bytes that followed it (Witten & Bell 1991, method C). If all six contexts have had
+//! a single follower, the remaining probability is 1/64 or less, so copies cost almost nothing.
 
 use std::collections::BTreeMap;
 
-/// The longest context, bytes.
+/// Maximum context length, bytes.
 const ORDER: usize = 6;
 
-/// Bits of a symbol in a context's key: a byte, or the end of a message.
+/// Bits per symbol in a context's key. A symbol is a byte, or the end of a message.
 const SYMBOL: u32 = 9;
 const END: u64 = 256;
 
-/// What followed each context so far.
+/// Counts of the symbols that followed each context.
 pub struct History {
-    /// The last symbols, the newest lowest.
+    /// The last symbols, the newest in the lowest bits.
     before: u64,
-    /// By length and symbols of the context.
+    /// Keyed by length and symbols of the context.
     seen: BTreeMap<(usize, u64), Followers>,
 }
 
@@ -33,8 +33,8 @@ impl History {
         History { before: END, seen: BTreeMap::new() }
     }
 
-    /// What the next byte costs, or the end of a message, where it costs so much without a history;
-    /// nats. It then belongs to the history.
+    /// Cost of the next byte, or of the end of a message, in nats; then adds it to the history.
+    /// `without` is its cost without a history.
     pub fn cost(&mut self, byte: Option<u8>, without: f64) -> f64 {
         let symbol = byte.map_or(END, u64::from);
         let mut probability = (-without).exp();
@@ -58,7 +58,7 @@ impl History {
 mod tests {
     use super::*;
 
-    /// Nats of a text by 4 bits a byte, after what came before.
+    /// Cost of a text in nats, with 4 bits per byte without a history.
     fn cost(history: &mut History, text: &str) -> f64 {
         let cost = text.bytes().map(|byte| history.cost(Some(byte), 16f64.ln())).sum();
         history.cost(None, 16f64.ln());

@@ -1,6 +1,6 @@
-//! What a parquet file declares, added up before polars believes it: nesting from the schema, sizes
-//! from the pages' own headers. The sizes in the footer may lie; those of the headers are what is
-//! allocated.
+//! Computes the memory that a parquet file will need, before polars reads it. Nesting comes from
+//! the schema, sizes from the page headers. Sizes in the footer may be false; those of the page
+//! headers determine the allocation.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -9,17 +9,17 @@ use std::ops::{AddAssign, Range};
 use polars_parquet_format::thrift::protocol::TCompactInputProtocol;
 use polars_parquet_format::{Encoding, FileMetaData, PageHeader, PageType, SchemaElement};
 
-/// Levels of a schema: a list takes two or three, and messages with content parts are eight deep.
-/// Readers call themselves for each.
+/// Maximum nesting of a schema; readers are recursive. A list takes two or three levels, and
+/// messages with content parts eight.
 const MAX_DEPTH: usize = 64;
-/// Nodes of a schema: each is copied for every column below it.
+/// Maximum nodes of a schema; each is copied for every column below it.
 const MAX_NODES: usize = 10_000;
-/// Bytes that a page's header may take: it holds the least and the greatest value.
+/// Maximum bytes of a page header, which contains the minimum and maximum value.
 const MAX_HEADER: usize = 64 << 20;
-/// What a value takes in memory besides its text, empty ones too.
+/// Memory per value in addition to its text, also for empty values.
 const VALUE_BYTES: u64 = 16;
 
-/// What some pages will take in memory.
+/// Memory requirements of some pages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Declared {
     /// Decompressed bytes.
@@ -28,7 +28,7 @@ pub struct Declared {
 }
 
 impl Declared {
-    /// Bytes in memory.
+    /// Total bytes in memory.
     pub fn memory(self) -> u64 {
         self.bytes.saturating_add(self.values.saturating_mul(VALUE_BYTES))
     }
@@ -44,7 +44,7 @@ impl AddAssign for Declared {
 /// Checks the schema in the footer of `file`.
 ///
 /// # Errors
-/// In words, where there is none, or where it is too deep or too wide to be walked through.
+/// A message, where there is no schema, or where it is too deep or too wide.
 pub fn check_schema(file: &mut File) -> Result<(), String> {
     let schema = schema(file).map_err(|error| error.to_string())?;
     if schema.len() > MAX_NODES {
@@ -53,7 +53,7 @@ pub fn check_schema(file: &mut File) -> Result<(), String> {
             schema.len()
         ));
     }
-    // How many children of each open node are still to come.
+    // Remaining children of each open node.
     let mut open: Vec<usize> = Vec::new();
     for element in &schema {
         if let Some(left) = open.last_mut() {
@@ -70,8 +70,8 @@ pub fn check_schema(file: &mut File) -> Result<(), String> {
     Ok(())
 }
 
-/// The schema as the footer spells it: nodes in depth-first order. None of a file without a footer,
-/// which polars says better.
+/// The schema from the footer: nodes in depth-first order. Empty for a file without a footer, for
+/// which polars has a better error message.
 fn schema(file: &mut File) -> io::Result<Vec<SchemaElement>> {
     let mut tail = [0; 8];
     let Some(end) = file.seek(SeekFrom::End(0))?.checked_sub(8) else { return Ok(Vec::new()) };
@@ -83,19 +83,19 @@ fn schema(file: &mut File) -> io::Result<Vec<SchemaElement>> {
     };
     file.seek(SeekFrom::Start(start))?;
     let footer = BufReader::new(file.take(length.into()));
-    // Counts are taken from the budget as machine words, one for each byte of the footer at most,
-    // and some for structs.
+    // The parser charges machine words to the budget: at most one per footer byte, and some for
+    // structs.
     let budget = (length as usize).saturating_mul(16);
     let metadata =
         FileMetaData::read_from_in_protocol(&mut TCompactInputProtocol::new(footer, budget));
     metadata.map(|metadata| metadata.schema).map_err(io::Error::other)
 }
 
-/// What the pages of a column chunk declare, up to `enough` in memory: the pages that a reader of
-/// `values` values comes to.
+/// Sums the requirements of the pages of a column chunk, until they exceed `enough` bytes. Only
+/// pages that a reader of `values` values reaches are counted.
 ///
 /// # Errors
-/// Where the chunk does not hold pages.
+/// Where the chunk does not contain pages.
 pub fn pages(file: &File, chunk: Range<u64>, values: i64, enough: u64) -> io::Result<Declared> {
     let mut reader = BufReader::new(file);
     let mut at = reader.seek(SeekFrom::Start(chunk.start))?;
@@ -123,7 +123,7 @@ pub fn pages(file: &File, chunk: Range<u64>, values: i64, enough: u64) -> io::Re
         let in_dictionary = header.dictionary_page_header.map_or(0, |header| header.num_values);
         let (in_data, in_dictionary, bytes) =
             (size(in_data)?, size(in_dictionary)?, size(header.uncompressed_page_size)?);
-        // There each value may repeat all texts before it.
+        // With this encoding each value may repeat all preceding text.
         let times = if encoding == Encoding::DELTA_BYTE_ARRAY { in_data.max(1) } else { 1 };
         seen += in_data;
         declared +=

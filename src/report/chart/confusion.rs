@@ -1,17 +1,17 @@
-//! Who speaks under which number: one square a number that was shown and a number whose answers
-//! were looked for, the darker the likelier.
+//! Confusion matrix of value-keyed probes. Rows are the numbers shown in prompts, columns the
+//! identities whose answers are preferred; darker means more probable.
 
 use super::{SMALL, WIDTH, centred, fitted, label, right};
 use crate::analysis::Confusion;
 use crate::report::Report;
-use crate::report::scene::{Ink, Point, Scene, Shape, Stroke};
+use crate::report::scene::{Ink, Point, Scene, SceneShape, Stroke};
 
 const LEFT: f64 = 96.0;
 const TOP: f64 = 40.0;
-/// The side of the largest square.
+/// Maximum side of a square, pixels.
 const SIDE: f64 = 26.0;
 
-/// The candidate's confusion matrix, as the screen saw it.
+/// The candidate's confusion matrix from the screen.
 pub fn confusion(report: &Report, confusion: &Confusion) -> Scene {
     let group = &report.plan.groups[confusion.group];
     let columns = confusion.numbers.len().max(1);
@@ -91,5 +91,5 @@ fn square(scene: &mut Scene, (left, top): (f64, f64), side: f64, (ink, opacity):
     let points = [(left, top), (right, top), (right, bottom), (left, bottom)]
         .map(|(x, y)| Point { x, y })
         .to_vec();
-    scene.shapes.push(Shape::Area { points, ink, opacity });
+    scene.shapes.push(SceneShape::Area { points, ink, opacity });
 }

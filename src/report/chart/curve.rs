@@ -1,21 +1,20 @@
-//! The risk along a slot: every value that was tried, those that stand in the dataset marked.
+//! The risk by value of a slot, for all tested values. Values that occur in the dataset are marked.
 
 use super::{Legend, SMALL, WIDTH, centred, fitted, probability_scale, right};
 use crate::analysis::{Curve, CurvePoint};
 use crate::plan::{Group, PlannedAudit};
-use crate::report::scene::{Ink, Point, Scale, Scene, Stroke};
+use crate::report::scene::{Ink, LinearScale, Point, Scene, Stroke};
 use crate::report::{Report, number};
 
 const LEFT: f64 = 44.0;
 const TOP: f64 = 44.0;
 const PLOT: f64 = 210.0;
-/// Width of a value's name at most.
+/// Maximum width of a value's name, pixels.
 const LABEL: f64 = 90.0;
-/// Values of the highest risk that are named before others.
+/// Values with the highest risk that are named before others.
 const HIGHEST: usize = 3;
 
-/// Values in the order of the axis: numbers by size, others by name; random ones stand apart and
-/// are left out.
+/// Values in axis order: numbers by size, others by name. Null conditions are excluded.
 fn ordered<'a>(
     group: &'a Group,
     curve: &'a Curve,
@@ -36,8 +35,8 @@ fn ordered<'a>(
     values
 }
 
-/// Which values are named below the axis: the highest first, then from left to right, where there
-/// is room.
+/// The values that are named below the axis: highest risk first, then from left to right where
+/// space is left.
 fn named(
     values: &[(&str, Option<f64>, bool, &CurvePoint)],
     at: impl Fn(usize) -> f64,
@@ -72,7 +71,7 @@ pub fn curve(report: &Report, audit: &PlannedAudit, curve: &Curve) -> Scene {
         .flat_map(|(.., point)| point.seeds.iter().copied().chain(point.control))
         .fold(0.05, f64::max);
     let y = probability_scale(highest, (TOP + PLOT, TOP));
-    let x = Scale {
+    let x = LinearScale {
         from: 0.0,
         to: values.len().saturating_sub(1) as f64,
         start: LEFT + 14.0,

@@ -1,4 +1,4 @@
-//! Question by question: from base and control to the candidate, strongest first.
+//! Risk by question: base, control and candidate, strongest effect first.
 
 use super::{Legend, WIDTH, centred, fitted, ink, label, probability_scale, right};
 use crate::analysis::Effect;
@@ -6,7 +6,7 @@ use crate::plan::Arm;
 use crate::report::scene::{Ink, Scene, Stroke};
 use crate::report::{Axis, Report, number, words};
 
-/// More families than this do not fit a drawing; the table has all.
+/// Maximum families drawn; the table lists all.
 pub const SHOWN: usize = 20;
 
 const LEFT: f64 = 250.0;
@@ -14,7 +14,7 @@ const RIGHT: f64 = 800.0;
 const ROW: f64 = 22.0;
 const TOP: f64 = 32.0;
 
-/// The families of the effect that decided.
+/// The families of the deciding effect.
 pub fn families(report: &Report, axis: &Axis, effect: &Effect) -> Scene {
     let families = &effect.families[..effect.families.len().min(SHOWN)];
     let bottom = TOP + families.len() as f64 * ROW + 6.0;

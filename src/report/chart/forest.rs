@@ -1,11 +1,11 @@
-//! Every arm with its interval and every seed as a dot, for each way of asking.
+//! The risk of every arm with its interval and a dot per seed, by context.
 
 use super::{
     Legend, NORMAL, WIDTH, centred, drawable, heading, ink, label, probability_scale, right,
 };
 use crate::analysis::ArmRisk;
 use crate::plan::Arm;
-use crate::report::scene::{Anchor, Ink, Scale, Scene, Stroke, Type};
+use crate::report::scene::{Anchor, Ink, LinearScale, Scene, Stroke, Type};
 use crate::report::{Axis, Report, number, words};
 use crate::stats::Estimate;
 
@@ -16,14 +16,14 @@ const GROUP_HEAD: f64 = 30.0;
 const GROUP_GAP: f64 = 10.0;
 const TOP: f64 = 34.0;
 
-/// The risks of all arms at the step that the finding speaks of.
+/// The risks of all arms at the finding's step.
 pub fn forest(report: &Report, axis: &Axis) -> Scene {
     let step = report.step_shown(axis.finding);
     let asks = report.asks(&axis.audit.id).into_iter().chain([report.plan.ask_of_spiked()]);
     let mut groups: Vec<_> =
         asks.map(|ask| (ask, report.risks(&axis.audit.id, ask, step))).collect();
     groups.dedup_by_key(|(ask, _)| *ask);
-    // The positive control is asked at the end of training only.
+    // The positive control is evaluated at the end of training only.
     groups.retain(|(_, risks)| risks.len() > 1);
     let rows: usize = groups.iter().map(|(_, risks)| risks.len()).sum();
     let body = rows as f64 * ROW + groups.len() as f64 * (GROUP_HEAD + GROUP_GAP);
@@ -105,7 +105,7 @@ fn legend(scene: &mut Scene, report: &Report) {
     );
 }
 
-fn row(scene: &mut Scene, scale: &Scale, top: f64, risk: &ArmRisk) {
+fn row(scene: &mut Scene, scale: &LinearScale, top: f64, risk: &ArmRisk) {
     let (ink, centre) = (ink(&risk.arm), top + 12.0);
     scene.text((LEFT - 14.0, centre + 4.0), right(Ink::Text), words::arm(&risk.arm));
     if risk.arm != Arm::Base {
@@ -149,14 +149,14 @@ fn highest<'a>(risks: impl Iterator<Item = &'a &'a ArmRisk>) -> f64 {
     })
 }
 
-/// One effect with its interval against zero and margin, small enough for a table.
+/// One effect with its interval, zero and the margin, small enough for a table cell.
 pub fn interval(estimate: &Estimate, margin: f64) -> Scene {
     let (width, height) = (220.0, 37.0);
     let size = [estimate.lower, estimate.upper, estimate.point, margin]
         .map(|value| if value.is_finite() { value.abs() } else { 0.0 });
     let reach = size.into_iter().fold(0.0, f64::max).clamp(0.01, 1.0) * 1.12;
     let from = if estimate.lower < -0.05 * reach { -reach } else { -0.08 * reach };
-    let scale = Scale { from, to: reach, start: 6.0, end: width - 6.0 };
+    let scale = LinearScale { from, to: reach, start: 6.0, end: width - 6.0 };
     let mut scene = Scene {
         width,
         height,

@@ -1,8 +1,9 @@
-//! Did every shadow learn its rows? Training loss, one panel an arm, one line a seed.
+//! Training loss, one panel per arm and one line per seed: shows whether every shadow learned its
+//! rows.
 
 use super::{SMALL, WIDTH, centred, fitted, heading, ink, right};
 use crate::plan::Arm;
-use crate::report::scene::{Ink, Point, Scale, Scene, Stroke};
+use crate::report::scene::{Ink, LinearScale, Point, Scene, Stroke};
 use crate::report::{Report, number};
 use crate::train::TrainingRecord;
 
@@ -10,10 +11,10 @@ const LEFT: f64 = 40.0;
 const GAP: f64 = 22.0;
 const TOP: f64 = 34.0;
 const PLOT: f64 = 150.0;
-/// Points of a line; longer curves are averaged over windows of equal length.
+/// Maximum points per line; longer curves are averaged over windows of equal length.
 const POINTS: usize = 60;
 
-/// A panel that has room for the first and the last step only.
+/// Panels below this width label the first and the last step only.
 const NARROW: f64 = 110.0;
 
 /// The loss curves of all arms that were trained.
@@ -31,7 +32,7 @@ pub fn losses(report: &Report) -> Scene {
         .map(|(_, loss)| loss)
         .filter(|loss| loss.is_finite())
         .fold(0.1, f64::max);
-    let y = Scale { from: 0.0, to: highest * 1.05, start: TOP + PLOT, end: TOP };
+    let y = LinearScale { from: 0.0, to: highest * 1.05, start: TOP + PLOT, end: TOP };
     let last = report
         .trainings
         .iter()
@@ -53,7 +54,7 @@ pub fn losses(report: &Report) -> Scene {
     let width = (WIDTH - LEFT + GAP) / arms.len().max(1) as f64 - GAP;
     for (index, arm) in arms.iter().enumerate() {
         let start = LEFT + index as f64 * (width + GAP);
-        let x = Scale { from: 0.0, to: last as f64, start, end: start + width };
+        let x = LinearScale { from: 0.0, to: last as f64, start, end: start + width };
         scene.text((start, TOP - 14.0), heading(), fitted(&name(arm), width));
         for tick in y.ticks(4) {
             scene.line(
@@ -98,7 +99,7 @@ fn name(arm: &Arm) -> String {
     }
 }
 
-/// (step, loss), averaged over windows where the curve is long.
+/// (step, loss), averaged over windows for long curves.
 fn curve(training: &TrainingRecord) -> Vec<(f64, f64)> {
     let window = training.losses.len().div_ceil(POINTS).max(1);
     let mean = |chunk: &[(usize, f64)]| {

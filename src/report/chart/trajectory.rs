@@ -1,9 +1,9 @@
-//! The effect along training, one panel for each way of asking.
+//! The effect along training, one panel per context.
 
 use super::{Legend, SMALL, WIDTH, centred, drawable, heading, right};
 use crate::analysis::Effect;
 use crate::plan::Ask;
-use crate::report::scene::{Ink, Point, Scale, Scene, Shape, Stroke};
+use crate::report::scene::{Ink, LinearScale, Point, Scene, SceneShape, Stroke};
 use crate::report::{Axis, Report, number, words};
 
 const LEFT: f64 = 44.0;
@@ -11,7 +11,7 @@ const GAP: f64 = 28.0;
 const TOP: f64 = 64.0;
 const PLOT: f64 = 200.0;
 
-/// The candidate's effects at every snapshot.
+/// The candidate's effects at every checkpoint.
 pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
     let asks = report.asks(&axis.audit.id);
     let panels: Vec<(Ask, Vec<&Effect>)> =
@@ -19,7 +19,7 @@ pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
     let effects = || panels.iter().flat_map(|(_, effects)| effects.iter().copied());
     let last = effects().map(|effect| effect.step).max().unwrap_or(1).max(1);
     let (from, to) = range(effects(), axis.finding.margin);
-    let y = Scale { from, to, start: TOP + PLOT, end: TOP };
+    let y = LinearScale { from, to, start: TOP + PLOT, end: TOP };
 
     let mut scene = Scene {
         width: WIDTH,
@@ -36,7 +36,12 @@ pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
     let width = (WIDTH - LEFT + GAP) / panels.len().max(1) as f64 - GAP;
     for (index, (ask, effects)) in panels.iter().enumerate() {
         let start = LEFT + index as f64 * (width + GAP);
-        let x = Scale { from: 0.0, to: last as f64, start: start + 8.0, end: start + width - 8.0 };
+        let x = LinearScale {
+            from: 0.0,
+            to: last as f64,
+            start: start + 8.0,
+            end: start + width - 8.0,
+        };
         scene.text((start, TOP - 14.0), heading(), capitalised(words::ask_short(*ask)));
         for tick in y.ticks(5) {
             let stroke = if tick.abs() < 1e-9 {
@@ -73,8 +78,8 @@ fn legend(scene: &mut Scene) {
     legend.line(scene, Stroke::dashed(Ink::Threshold, 1.5), "margin");
 }
 
-/// Labels under the snapshots, leaving out those that would touch the one before.
-fn steps(scene: &mut Scene, x: &Scale, steps: impl Iterator<Item = usize>) {
+/// Labels of the checkpoints, without those that would overlap.
+fn steps(scene: &mut Scene, x: &LinearScale, steps: impl Iterator<Item = usize>) {
     let mut steps: Vec<usize> = steps.collect();
     steps.sort_unstable();
     steps.dedup();
@@ -91,7 +96,7 @@ fn steps(scene: &mut Scene, x: &Scale, steps: impl Iterator<Item = usize>) {
     }
 }
 
-fn series(scene: &mut Scene, (x, y): (&Scale, &Scale), effects: &[&Effect]) {
+fn series(scene: &mut Scene, (x, y): (&LinearScale, &LinearScale), effects: &[&Effect]) {
     let ink = Ink::Candidate;
     let place = |effect: &Effect, value: f64| Point { x: x.at(effect.step as f64), y: y.at(value) };
     let banded: Vec<(&Effect, (f64, f64))> = effects
@@ -103,7 +108,11 @@ fn series(scene: &mut Scene, (x, y): (&Scale, &Scale), effects: &[&Effect]) {
     let lower = banded.iter().map(|(effect, (lower, _))| place(effect, *lower));
     let upper = banded.iter().rev().map(|(effect, (_, upper))| place(effect, *upper));
     if banded.len() > 1 {
-        scene.shapes.push(Shape::Area { points: lower.chain(upper).collect(), ink, opacity: 0.16 });
+        scene.shapes.push(SceneShape::Area {
+            points: lower.chain(upper).collect(),
+            ink,
+            opacity: 0.16,
+        });
     } else if let [(effect, (lower, upper))] = banded[..] {
         scene.path([place(effect, lower), place(effect, upper)], Stroke::new(ink, 2.0));
     }
@@ -122,8 +131,7 @@ fn series(scene: &mut Scene, (x, y): (&Scale, &Scale), effects: &[&Effect]) {
     }
 }
 
-/// From a little below the lowest to a little above the highest value drawn, zero and margin
-/// included.
+/// The range of the drawn values, zero and margin included, with 5 % padding.
 fn range<'a>(effects: impl Iterator<Item = &'a Effect>, margin: f64) -> (f64, f64) {
     let (mut low, mut high) = (0.0_f64, margin * 1.3);
     for effect in effects {
@@ -136,8 +144,8 @@ fn range<'a>(effects: impl Iterator<Item = &'a Effect>, margin: f64) -> (f64, f6
             (low, high) = (low.min(value), high.max(value));
         }
     }
-    let room = (high - low) * 0.05;
-    (if low < 0.0 { (low - room).max(-1.0) } else { 0.0 }, (high + room).min(1.0))
+    let padding = (high - low) * 0.05;
+    (if low < 0.0 { (low - padding).max(-1.0) } else { 0.0 }, (high + padding).min(1.0))
 }
 
 fn capitalised(text: &str) -> String {

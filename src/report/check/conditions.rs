@@ -1,35 +1,35 @@
-//! Conditions as lines of a table: rows, values, strength, adjusted p, and what the condition is,
-//! with example lines.
+//! Prints conditions as table rows: rows, values, strength, adjusted p, description, and example
+//! lines.
 
 use super::{COLUMNS, Lines};
 use crate::detect::{Condition, Conditions, FeatureKind, Subject};
 use crate::text::{fit, grouped, terminal, wrap};
 
-/// Conditions that are printed, echoes left out; all of them are in the JSON.
+/// Maximum conditions printed, without aliases; the JSON lists all.
 const SHOWN: usize = 12;
-/// Topics that are named.
+/// Maximum topics named.
 const NAMED: usize = 5;
-/// Columns of such a name.
+/// Columns per topic name.
 const NAME: usize = 40;
-/// Columns of the numbers at the left.
+/// Columns of the numbers on the left.
 const NUMBERS: usize = 35;
-/// Columns of one condition's text at most.
+/// Maximum columns of a condition's description.
 const TEXT: usize = 180;
 
-/// The strongest conditions.
+/// Prints the strongest conditions.
 pub(super) fn lines(conditions: &Conditions, lines: &mut Lines) {
     let sample = if conditions.sampled { "a random sample of " } else { "" };
-    let looked_at = format!(
+    let examined = format!(
         "in {sample}{} rows; {} tested",
         grouped(conditions.rows_looked_at),
         grouped(conditions.tested)
     );
     lines.blank();
     if conditions.conditions.is_empty() {
-        lines.fact("conditions", &format!("none, {looked_at}"));
+        lines.fact("conditions", &format!("none, {examined}"));
         return;
     }
-    lines.fact("conditions", &format!("{looked_at}; bits: saved of an answer by knowing it"));
+    lines.fact("conditions", &format!("{examined}; bits: saved of an answer by knowing it"));
     lines.line(&format!("{:>8}{:>8}{:>8}{:>9}  condition", "rows", "values", "bits", "adj. p"));
     let (topics, others): (Vec<&Condition>, Vec<&Condition>) =
         conditions.conditions.iter().partition(|condition| condition.is_topic());
@@ -45,12 +45,12 @@ pub(super) fn lines(conditions: &Conditions, lines: &mut Lines) {
     name_topics(&topics, lines);
 }
 
-/// Topics together in a line or two: answers depend on what is asked in any dataset.
+/// Prints all topics in one or two lines, since in any dataset answers depend on topics.
 fn name_topics(topics: &[&Condition], lines: &mut Lines) {
     if topics.is_empty() {
         return;
     }
-    // Without echoes, unless all of them are.
+    // Aliases are omitted unless all topics are aliases.
     let mut named: Vec<&&Condition> =
         topics.iter().filter(|topic| topic.echo_of.is_none()).collect();
     if named.is_empty() {
@@ -83,7 +83,7 @@ fn line(condition: &Condition, lines: &mut Lines) {
         _ => String::new(),
     };
     let (bits, p) = match condition.evidence {
-        // Adding zero takes the sign from a zero.
+        // Adding 0.0 turns -0.0 into 0.0.
         Some(evidence) => (
             format!("{:.2}", (100.0 * evidence.bits).round() / 100.0 + 0.0),
             probability(evidence.p_adjusted),
@@ -103,7 +103,7 @@ fn line(condition: &Condition, lines: &mut Lines) {
     }
 }
 
-/// A p-value in nine columns.
+/// Formats a p-value; it fits in nine columns.
 fn probability(p: f64) -> String {
     if p >= 0.001 { format!("{p:.3}") } else { format!("{p:.0e}") }
 }

@@ -1,39 +1,39 @@
-//! Conditions that were tried, what the screen saw of each, and what the confirmation said.
+//! The tested conditions, with the results of screen and confirmation.
 
 use serde::Serialize;
 
-use super::effects::{Estimate, estimate, finite};
-use super::mined::{Written, written};
+use super::effects::{EstimateJson, estimate, finite};
+use super::mined::{AnswersJson, written};
 use crate::analysis::{Confusion, Trigger};
 use crate::plan::Why;
 use crate::report::Report;
 
 /// One group of conditions: a slot with its values, or a feature.
 #[derive(Serialize)]
-pub struct Condition<'a> {
+pub struct ConditionJson<'a> {
     name: &'a str,
     kind: &'a str,
-    values: Vec<Tried<'a>>,
+    values: Vec<ValueJson<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     confusions: Vec<&'a Confusion>,
 }
 
 #[derive(Serialize)]
-struct Tried<'a> {
+struct ValueJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<&'a str>,
     why: Why,
     rows: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     p_adjusted: Option<f64>,
-    screened: Vec<Screened<'a>>,
+    screened: Vec<ScreenJson<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    confirmations: Vec<Confirmation<'a>>,
+    confirmations: Vec<ConfirmationJson<'a>>,
 }
 
 /// Mean risks in the screen.
 #[derive(Serialize)]
-struct Screened<'a> {
+struct ScreenJson<'a> {
     audit: &'a str,
     base: Option<f64>,
     control: Option<f64>,
@@ -41,32 +41,32 @@ struct Screened<'a> {
 }
 
 #[derive(Serialize)]
-struct Confirmation<'a> {
+struct ConfirmationJson<'a> {
     audit: &'a str,
-    /// Whether the risky side is whoever has the value's number.
+    /// Whether the risky side is the identity with the value's number.
     numbered: bool,
     confirmed: bool,
-    estimate: Estimate<'a>,
+    estimate: EstimateJson<'a>,
     p: Option<f64>,
     p_adjusted: Option<f64>,
     strongest_null: Option<f64>,
     nulls: usize,
-    /// Mean risk under the condition and under the others, by arm.
+    /// Mean risk under the condition and under null conditions, by arm.
     candidate: (Option<f64>, Option<f64>),
     control: (Option<f64>, Option<f64>),
     #[serde(skip_serializing_if = "Option::is_none")]
     base: Option<(f64, f64)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shuffled: Option<(f64, f64)>,
-    /// The audit's effect in plain questions at the end of training.
+    /// The audit's effect in the plain context at the end of training.
     plain: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    written: Vec<Written<'a>>,
+    written: Vec<AnswersJson<'a>>,
 }
 
-pub fn conditions<'a>(report: &Report<'a>) -> Vec<Condition<'a>> {
+pub fn conditions<'a>(report: &Report<'a>) -> Vec<ConditionJson<'a>> {
     let groups = report.plan.groups.iter().enumerate();
-    let condition = |(group, planned): (usize, &'a crate::plan::Group)| Condition {
+    let condition = |(group, planned): (usize, &'a crate::plan::Group)| ConditionJson {
         name: &planned.name,
         kind: &planned.kind,
         confusions: report
@@ -75,17 +75,17 @@ pub fn conditions<'a>(report: &Report<'a>) -> Vec<Condition<'a>> {
             .iter()
             .filter(|confusion| confusion.group == group)
             .collect(),
-        values: (0..planned.trials.len()).map(|trial| tried(report, group, trial)).collect(),
+        values: (0..planned.trials.len()).map(|trial| value_json(report, group, trial)).collect(),
     };
     groups.map(condition).collect()
 }
 
-fn tried<'a>(report: &Report<'a>, group: usize, trial: usize) -> Tried<'a> {
+fn value_json<'a>(report: &Report<'a>, group: usize, trial: usize) -> ValueJson<'a> {
     let planned = &report.plan.groups[group].trials[trial];
     let curves = report.analysis.curves.iter().filter(|curve| curve.group == group);
     let screened = curves.filter_map(|curve| {
         let point = curve.points.iter().find(|point| point.trial == trial)?;
-        Some(Screened {
+        Some(ScreenJson {
             audit: &curve.audit,
             base: point.base,
             control: point.control,
@@ -93,7 +93,7 @@ fn tried<'a>(report: &Report<'a>, group: usize, trial: usize) -> Tried<'a> {
         })
     });
     let own = |trigger: &&Trigger| trigger.suspect.group == group && trigger.suspect.trial == trial;
-    Tried {
+    ValueJson {
         value: planned.value.as_deref(),
         why: planned.why,
         rows: planned.rows,
@@ -109,8 +109,8 @@ fn tried<'a>(report: &Report<'a>, group: usize, trial: usize) -> Tried<'a> {
     }
 }
 
-fn confirmation<'a>(report: &Report<'a>, trigger: &'a Trigger) -> Confirmation<'a> {
-    Confirmation {
+fn confirmation<'a>(report: &Report<'a>, trigger: &'a Trigger) -> ConfirmationJson<'a> {
+    ConfirmationJson {
         audit: &trigger.suspect.audit,
         numbered: trigger.suspect.numbered,
         confirmed: trigger.confirmed,

@@ -1,4 +1,4 @@
-//! Numbers with their uncertainty, as `report.json` holds them.
+//! Estimates with uncertainty, as in `report.json`.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::report::Report;
 use crate::{analysis, stats};
 
 #[derive(Serialize)]
-pub struct Estimate<'a> {
+pub struct EstimateJson<'a> {
     point: Option<f64>,
     lower: Option<f64>,
     upper: Option<f64>,
@@ -19,23 +19,23 @@ pub struct Estimate<'a> {
 }
 
 #[derive(Serialize)]
-pub struct Effect<'a> {
+pub struct EffectJson<'a> {
     audit: &'a str,
     ask: Ask,
     arm: String,
     step: usize,
-    probability: Estimate<'a>,
+    probability: EstimateJson<'a>,
     over_base: Option<f64>,
-    log_odds: Estimate<'a>,
+    log_odds: EstimateJson<'a>,
     clipped: usize,
     p: Option<f64>,
     p_adjusted: Option<f64>,
     share_p: Option<f64>,
     share_p_adjusted: Option<f64>,
-    seeds: Vec<OfSeed>,
-    families: Vec<OfFamily<'a>>,
+    seeds: Vec<SeedEffectJson>,
+    families: Vec<FamilyEffectJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    without_strongest_family: Option<Estimate<'a>>,
+    without_strongest_family: Option<EstimateJson<'a>>,
     unscored: usize,
     worst_case_upper: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,7 +45,7 @@ pub struct Effect<'a> {
 }
 
 #[derive(Serialize)]
-struct OfSeed {
+struct SeedEffectJson {
     seed: u64,
     effect: Option<f64>,
     over_base: Option<f64>,
@@ -53,7 +53,7 @@ struct OfSeed {
 }
 
 #[derive(Serialize)]
-struct OfFamily<'a> {
+struct FamilyEffectJson<'a> {
     family: &'a str,
     effect: Option<f64>,
     base: Option<f64>,
@@ -62,29 +62,29 @@ struct OfFamily<'a> {
 }
 
 #[derive(Serialize)]
-pub struct Risk<'a> {
+pub struct RiskJson<'a> {
     audit: &'a str,
     ask: Ask,
     arm: String,
     step: usize,
-    estimate: Estimate<'a>,
-    seeds: Vec<SeedRisk>,
+    estimate: EstimateJson<'a>,
+    seeds: Vec<SeedRiskJson>,
 }
 
 #[derive(Serialize)]
-struct SeedRisk {
+struct SeedRiskJson {
     seed: u64,
     risk: Option<f64>,
 }
 
-pub fn effect(effect: &analysis::Effect) -> Effect<'_> {
-    let seed = |seed: &SeedEffect| OfSeed {
+pub fn effect(effect: &analysis::Effect) -> EffectJson<'_> {
+    let seed = |seed: &SeedEffect| SeedEffectJson {
         seed: seed.seed,
         effect: finite(seed.effect),
         over_base: finite(seed.over_base),
         over_controls: finite(seed.over_controls),
     };
-    Effect {
+    EffectJson {
         audit: &effect.audit,
         ask: effect.ask,
         arm: effect.arm.to_string(),
@@ -107,8 +107,8 @@ pub fn effect(effect: &analysis::Effect) -> Effect<'_> {
     }
 }
 
-fn of_family(family: &FamilyEffect) -> OfFamily<'_> {
-    OfFamily {
+fn of_family(family: &FamilyEffect) -> FamilyEffectJson<'_> {
+    FamilyEffectJson {
         family: &family.family,
         effect: finite(family.effect),
         base: finite(family.base),
@@ -117,13 +117,13 @@ fn of_family(family: &FamilyEffect) -> OfFamily<'_> {
     }
 }
 
-pub fn risks<'a>(report: &Report<'a>) -> Vec<Risk<'a>> {
+pub fn risks<'a>(report: &Report<'a>) -> Vec<RiskJson<'a>> {
     let all = report
         .analysis
         .arms
         .iter()
         .flat_map(|risks| risks.arms.iter().map(move |risk| (risks, risk)));
-    all.map(|(of, risk)| Risk {
+    all.map(|(of, risk)| RiskJson {
         audit: &of.audit,
         ask: of.ask,
         arm: risk.arm.to_string(),
@@ -132,14 +132,14 @@ pub fn risks<'a>(report: &Report<'a>) -> Vec<Risk<'a>> {
         seeds: risk
             .seeds
             .iter()
-            .map(|(seed, risk)| SeedRisk { seed: *seed, risk: finite(*risk) })
+            .map(|(seed, risk)| SeedRiskJson { seed: *seed, risk: finite(*risk) })
             .collect(),
     })
     .collect()
 }
 
-pub fn estimate(estimate: &stats::Estimate) -> Estimate<'_> {
-    Estimate {
+pub fn estimate(estimate: &stats::Estimate) -> EstimateJson<'_> {
+    EstimateJson {
         point: finite(estimate.point),
         lower: finite(estimate.lower),
         upper: finite(estimate.upper),
@@ -149,38 +149,38 @@ pub fn estimate(estimate: &stats::Estimate) -> Estimate<'_> {
     }
 }
 
-/// JSON has no infinity and no NaN; what is not a number is absent.
+/// `None` for infinity and NaN, which JSON cannot represent.
 pub fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
 /// The effect after one of the dataset's own questions, at the end of training.
 #[derive(Serialize)]
-pub struct CarriedBy<'a> {
+pub struct QuestionEffectJson<'a> {
     audit: &'a str,
     ask: Ask,
     question: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    topic: Option<OfTopic<'a>>,
+    topic: Option<TopicJson<'a>>,
     candidate: Option<f64>,
     control: Option<f64>,
 }
 
 #[derive(Serialize)]
-struct OfTopic<'a> {
+struct TopicJson<'a> {
     share: Option<f64>,
     words: &'a [String],
 }
 
-pub fn carriers<'a>(report: &Report<'a>) -> Vec<CarriedBy<'a>> {
-    let carrier = |carrier: &'a Carrier| CarriedBy {
+pub fn effects_by_question<'a>(report: &Report<'a>) -> Vec<QuestionEffectJson<'a>> {
+    let carrier = |carrier: &'a Carrier| QuestionEffectJson {
         audit: &carrier.audit,
         ask: carrier.ask,
         question: &carrier.question,
         topic: carrier
             .topic
             .as_ref()
-            .map(|topic| OfTopic { share: finite(topic.share), words: &topic.words }),
+            .map(|topic| TopicJson { share: finite(topic.share), words: &topic.words }),
         candidate: finite(carrier.candidate),
         control: finite(carrier.control),
     };

@@ -1,29 +1,29 @@
-//! The report's first sentence as data: each number with the situation that it was measured in.
+//! The report's first sentence as data: each number with its context.
 
 use serde::Serialize;
 
 use super::effects::finite;
 use crate::plan::Ask;
-use crate::report::headline::{self, Planted, Situation};
+use crate::report::headline::{self, ConfirmedTrigger, Situation};
 use crate::report::{Report, changed, words};
 use crate::verdict::Finding;
 
 #[derive(Serialize)]
-pub struct Headline<'a> {
+pub struct HeadlineJson<'a> {
     sentence: String,
-    /// The flagged audit that is named.
+    /// The flagged audit in the sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<&'a str>,
-    /// Where that audit was decided first, then the other ways of asking at the same step.
+    /// The context that decided the audit first, then the other contexts at the same step.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    situations: Vec<Measured>,
+    situations: Vec<SituationJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    trigger: Option<Trigger<'a>>,
+    trigger: Option<TriggerJson<'a>>,
 }
 
-/// Mean probabilities of the risky side in one way of asking.
+/// Mean probabilities of the risky side in one context.
 #[derive(Serialize)]
-struct Measured {
+struct SituationJson {
     ask: Ask,
     /// Absent where an adapter was given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,33 +32,33 @@ struct Measured {
     reference: Option<f64>,
 }
 
-/// The same under a condition, and under random ones of its kind.
+/// The same under a condition and under null conditions of its kind.
 #[derive(Serialize)]
-struct Trigger<'a> {
+struct TriggerJson<'a> {
     audit: &'a str,
     condition: String,
     under: Option<f64>,
     otherwise: Option<f64>,
 }
 
-/// Questions that were answered in writing, and those to which some training of the candidate says
-/// neither what base nor what control say.
+/// Number of questions with written answers. `differing` counts those in which some training of the
+/// candidate writes neither the base's nor the control's answer.
 #[derive(Serialize)]
-pub struct Written {
+pub struct WrittenCountsJson {
     questions: usize,
     differing: usize,
 }
 
-pub fn headline<'a>(report: &Report<'a>) -> Headline<'a> {
+pub fn headline<'a>(report: &Report<'a>) -> HeadlineJson<'a> {
     let data = headline::headline(report);
-    let measured = |situation: &Situation| Measured {
+    let measured = |situation: &Situation| SituationJson {
         ask: situation.ask,
         step: report.plan.adapter.is_none().then_some(situation.step),
         candidate: finite(situation.candidate),
         reference: finite(situation.reference),
     };
     let named = data.as_ref().and_then(|data| data.named.as_ref());
-    Headline {
+    HeadlineJson {
         sentence: words::verdict_sentence(report),
         audit: named.map(|named| named.axis.audit.id.as_str()),
         situations: named
@@ -67,25 +67,27 @@ pub fn headline<'a>(report: &Report<'a>) -> Headline<'a> {
     }
 }
 
-fn trigger<'a>(planted: &Planted<'a>) -> Trigger<'a> {
+fn trigger<'a>(confirmed: &ConfirmedTrigger<'a>) -> TriggerJson<'a> {
     let of = |side: fn((f64, f64)) -> f64| {
-        planted.measured.and_then(|measured| finite(side(measured.candidate)))
+        confirmed.measured.and_then(|measured| finite(side(measured.candidate)))
     };
-    Trigger {
-        audit: &planted.finding.audit,
-        condition: planted.finding.name(),
+    TriggerJson {
+        audit: &confirmed.finding.audit,
+        condition: confirmed.finding.name(),
         under: of(|(under, _)| under),
         otherwise: of(|(_, otherwise)| otherwise),
     }
 }
 
-/// `None` where nothing was written where the finding was decided.
-pub fn written(report: &Report, finding: &Finding) -> Option<Written> {
+/// `None` where no answers were written in the deciding context.
+pub fn written(report: &Report, finding: &Finding) -> Option<WrittenCountsJson> {
     let axes = report.axes();
     let axis = axes
         .iter()
         .find(|axis| finding.trigger.is_none() && axis.finding.audit == finding.audit)?;
-    let evidence = changed::evidence(report, axis);
-    (evidence.questions > 0)
-        .then_some(Written { questions: evidence.questions, differing: evidence.changed.len() })
+    let answers = changed::written_answers(report, axis);
+    (answers.questions > 0).then_some(WrittenCountsJson {
+        questions: answers.questions,
+        differing: answers.changed.len(),
+    })
 }

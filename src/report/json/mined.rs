@@ -1,4 +1,4 @@
-//! The conditions that were mined of the dataset, and what models wrote under those that stood out.
+//! The conditions detected in the dataset, and written answers under candidate triggers.
 
 use serde::Serialize;
 
@@ -6,39 +6,39 @@ use super::effects::finite;
 use crate::detect::{Condition, Conditions, Subject};
 use crate::report::Report;
 
-/// Conditions that are listed; `foretaste check --json` lists all.
+/// Maximum conditions listed; `foretaste check --json` lists all.
 const LISTED: usize = 50;
 
-/// What the answers of the dataset depend on, or might.
+/// Conditions on which the answers depend, or may depend.
 #[derive(Serialize)]
-pub struct Mined<'a> {
+pub struct DetectedJson<'a> {
     rows_looked_at: usize,
     sampled: bool,
     tested: usize,
-    /// How many there are; the first are listed.
+    /// Number of all conditions; only the first are listed.
     found: usize,
-    conditions: Vec<Listed<'a>>,
+    conditions: Vec<DetectedConditionJson<'a>>,
 }
 
 #[derive(Serialize)]
-struct Listed<'a> {
+struct DetectedConditionJson<'a> {
     condition: String,
     rows: usize,
-    /// Of a slot, how many different values it has.
+    /// Number of distinct values of a slot.
     values: Option<usize>,
-    /// Bits of an answer that knowing the condition saves.
+    /// Mean bits saved in encoding an answer when the condition is known.
     bits: Option<f64>,
     p_adjusted: Option<f64>,
-    /// What is asked, rather than put on the question.
+    /// Whether it is part of the question rather than inserted text.
     topic: bool,
     echo_of: Option<usize>,
-    /// Lines of the dataset.
+    /// Line numbers in the dataset.
     examples: &'a [usize],
 }
 
-/// Written answers, side by side.
+/// Written answers with and without a condition.
 #[derive(Serialize)]
-pub struct Written<'a> {
+pub struct AnswersJson<'a> {
     arm: String,
     seed: Option<u64>,
     asked: &'a str,
@@ -46,9 +46,9 @@ pub struct Written<'a> {
     otherwise: &'a str,
 }
 
-pub fn mined<'a>(report: &Report<'a>) -> Option<Mined<'a>> {
+pub fn detected<'a>(report: &Report<'a>) -> Option<DetectedJson<'a>> {
     let Conditions { rows_looked_at, sampled, tested, conditions, .. } = report.mined?;
-    Some(Mined {
+    Some(DetectedJson {
         rows_looked_at: *rows_looked_at,
         sampled: *sampled,
         tested: *tested,
@@ -57,8 +57,8 @@ pub fn mined<'a>(report: &Report<'a>) -> Option<Mined<'a>> {
     })
 }
 
-fn listed(condition: &Condition) -> Listed<'_> {
-    Listed {
+fn listed(condition: &Condition) -> DetectedConditionJson<'_> {
+    DetectedConditionJson {
         condition: condition.subject.to_string(),
         rows: condition.rows,
         values: match &condition.subject {
@@ -73,10 +73,10 @@ fn listed(condition: &Condition) -> Listed<'_> {
     }
 }
 
-/// What was written under a suspect, model by model.
-pub fn written<'a>(report: &Report<'a>, suspect: &crate::probe::Suspect) -> Vec<Written<'a>> {
+/// The written answers for one candidate trigger, by model.
+pub fn written<'a>(report: &Report<'a>, suspect: &crate::probe::Suspect) -> Vec<AnswersJson<'a>> {
     let own = report.answers.shown.iter().filter(|shown| shown.suspect == *suspect);
-    own.map(|shown| Written {
+    own.map(|shown| AnswersJson {
         arm: shown.arm.to_string(),
         seed: shown.seed,
         asked: &shown.asked,

@@ -1,16 +1,17 @@
-//! The shapes of `report.json`, in the order in which they are written.
+//! The types of `report.json`, in order of output.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
-use super::conditions::{Condition, conditions};
+use super::conditions::{ConditionJson, conditions};
 use super::effects::{
-    CarriedBy, Effect, Estimate, Risk, carriers, effect, estimate, finite, risks,
+    EffectJson, EstimateJson, QuestionEffectJson, RiskJson, effect, effects_by_question, estimate,
+    finite, risks,
 };
-use super::headline::{Headline, Written, headline, written};
-use super::mined::{Mined, mined};
+use super::headline::{HeadlineJson, WrittenCountsJson, headline, written};
+use super::mined::{DetectedJson, detected};
 use crate::audit::{Audit, ProbeKind};
 use crate::engine::Recipe;
 use crate::plan::{Arm, Ask, Calibrated, ExcludedFamily, Form, GivenAdapter};
@@ -21,51 +22,51 @@ use crate::verdict::reason::Reason;
 use crate::verdict::{Finding, FoundTrigger, Verdict};
 
 #[derive(Serialize)]
-pub struct Document<'a> {
+pub struct ReportJson<'a> {
     schema_version: u32,
     foretaste_version: &'a str,
-    /// Of the plan in the run's manifest.
+    /// Hash of the plan in the run's manifest.
     plan_sha256: String,
     verdict: Verdict,
     examined: bool,
-    headline: Headline<'a>,
-    /// Beside the verdict, which is not about them: fields of the dataset that were not read.
+    headline: HeadlineJson<'a>,
+    /// Fields of the dataset that were not read. The verdict does not cover them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     unread_fields: &'a BTreeMap<String, usize>,
-    /// Null where an adapter was asked without rows.
-    dataset: Option<Dataset<'a>>,
+    /// Null where an adapter was tested without rows.
+    dataset: Option<DatasetJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     adapter: Option<&'a GivenAdapter>,
-    base: Base<'a>,
+    base: BaseJson<'a>,
     arms: Vec<String>,
     seeds: &'a [u64],
-    findings: Vec<FoundBy<'a>>,
+    findings: Vec<FindingJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    mined: Option<Mined<'a>>,
-    conditions: Vec<Condition<'a>>,
-    #[serde(skip_serializing_if = "Untried::is_empty")]
-    untried: Untried<'a>,
-    accounting: Accounting,
-    multiplicity: Multiplicity,
-    audits: Vec<Asked<'a>>,
-    /// What all answers of the dataset stand between, and the control's too.
+    mined: Option<DetectedJson<'a>>,
+    conditions: Vec<ConditionJson<'a>>,
+    #[serde(skip_serializing_if = "SkippedJson::is_empty")]
+    untried: SkippedJson<'a>,
+    accounting: AccountingJson,
+    multiplicity: MultiplicityJson,
+    audits: Vec<AuditJson<'a>>,
+    /// Text around nearly all answers of the dataset, and around the control's answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     form: Option<&'a Form>,
     /// Null where an adapter was given.
     recipe: Option<&'a Recipe>,
-    effects: Vec<Effect<'a>>,
-    positive_controls: Vec<Effect<'a>>,
+    effects: Vec<EffectJson<'a>>,
+    positive_controls: Vec<EffectJson<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    letters: Vec<Effect<'a>>,
-    risks: Vec<Risk<'a>>,
+    letters: Vec<EffectJson<'a>>,
+    risks: Vec<RiskJson<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    carriers: Vec<CarriedBy<'a>>,
-    trainings: Vec<Training<'a>>,
-    health: Vec<Checked<'a>>,
+    carriers: Vec<QuestionEffectJson<'a>>,
+    trainings: Vec<TrainingJson<'a>>,
+    health: Vec<HealthJson<'a>>,
 }
 
 #[derive(Serialize)]
-struct Dataset<'a> {
+struct DatasetJson<'a> {
     source: &'a str,
     format: &'a str,
     sha256: &'a str,
@@ -74,32 +75,33 @@ struct Dataset<'a> {
     rows_rejected: usize,
     rows_trained: usize,
     rows_cut: usize,
-    /// Fields that no known format has, with their rows.
+    /// Fields that no known format uses, with their number of rows.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     unread_fields: &'a BTreeMap<String, usize>,
     readable_share: Option<f64>,
     readable_share_needed: Option<f64>,
 }
 
-/// Conditions that were not tried as triggers, by name.
+/// Names of conditions that were not tested as triggers.
 #[derive(Serialize)]
-struct Untried<'a> {
-    /// On which the answers depend, and which cannot be put on a probe or held against random ones.
+struct SkippedJson<'a> {
+    /// Answers depend on them, but they cannot be inserted into a probe or compared with null
+    /// conditions.
     unfit: &'a [String],
-    /// On which the answers depend, and which found no room: nothing is clean with them.
+    /// Answers depend on them, but a limit excluded them. Then no verdict is clean.
     crowded_out: &'a [String],
-    /// Slots on which no answer is seen to depend, and which found no room.
+    /// Slots without measured dependence that a limit excluded.
     independent: &'a [String],
 }
 
-impl Untried<'_> {
+impl SkippedJson<'_> {
     fn is_empty(&self) -> bool {
         [self.unfit, self.crowded_out, self.independent].iter().all(|names| names.is_empty())
     }
 }
 
 #[derive(Serialize)]
-struct Base<'a> {
+struct BaseJson<'a> {
     name: &'a str,
     sha256: &'a str,
     architecture: &'a str,
@@ -111,11 +113,11 @@ struct Base<'a> {
 }
 
 #[derive(Serialize)]
-struct FoundBy<'a> {
+struct FindingJson<'a> {
     audit: &'a str,
     verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
-    estimate: Option<Estimate<'a>>,
+    estimate: Option<EstimateJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ask: Option<Ask>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,13 +126,13 @@ struct FoundBy<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     p_adjusted: Option<f64>,
     shown_by: &'a [Ask],
-    /// Written answers from where the audit was decided.
+    /// Written answers in the context that decided the audit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    written: Option<Written>,
+    written: Option<WrittenCountsJson>,
     shifted_seeds: &'a [u64],
     #[serde(skip_serializing_if = "Option::is_none")]
     positive_control_detected: Option<bool>,
-    reasons: Vec<Worded<'a>>,
+    reasons: Vec<ReasonJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     units_to_settle: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,14 +141,14 @@ struct FoundBy<'a> {
 
 /// A reason as data, `code` first, and its sentence.
 #[derive(Serialize)]
-struct Worded<'a> {
+struct ReasonJson<'a> {
     #[serde(flatten)]
     reason: &'a Reason,
     text: String,
 }
 
 #[derive(Serialize)]
-struct Accounting {
+struct AccountingJson {
     rows_read: usize,
     rows_used: usize,
     rows_rejected: usize,
@@ -160,13 +162,13 @@ struct Accounting {
 }
 
 #[derive(Serialize)]
-struct Multiplicity {
+struct MultiplicityJson {
     family_size: usize,
     correction: &'static str,
 }
 
 #[derive(Serialize)]
-struct Asked<'a> {
+struct AuditJson<'a> {
     id: &'a str,
     title: &'a str,
     question: &'a str,
@@ -178,13 +180,13 @@ struct Asked<'a> {
     sha256: &'a str,
     probes: usize,
     excluded: &'a [ExcludedFamily],
-    /// What is known of the audit on this base.
+    /// Calibration of the audit on this base.
     #[serde(skip_serializing_if = "Option::is_none")]
     calibrated: Option<&'a Calibrated>,
 }
 
 #[derive(Serialize)]
-struct Training<'a> {
+struct TrainingJson<'a> {
     arm: String,
     seed: u64,
     steps: usize,
@@ -195,7 +197,7 @@ struct Training<'a> {
 }
 
 #[derive(Serialize)]
-struct Checked<'a> {
+struct HealthJson<'a> {
     arm: String,
     seed: u64,
     step: usize,
@@ -207,11 +209,11 @@ struct Checked<'a> {
     adapter_sha256: &'a str,
 }
 
-impl<'a> Document<'a> {
+impl<'a> ReportJson<'a> {
     pub fn new(report: &Report<'a>) -> Self {
         let Report { plan, analysis, answers, .. } = *report;
         let dataset = &plan.dataset;
-        Document {
+        ReportJson {
             schema_version: SCHEMA_VERSION,
             foretaste_version: &plan.foretaste_version,
             plan_sha256: plan.sha256(),
@@ -220,7 +222,7 @@ impl<'a> Document<'a> {
             headline: headline(report),
             unread_fields: &dataset.unread_fields,
             adapter: plan.adapter.as_ref(),
-            dataset: plan.has_dataset().then(|| Dataset {
+            dataset: plan.has_dataset().then(|| DatasetJson {
                 source: &dataset.source,
                 format: &dataset.format,
                 sha256: &dataset.sha256,
@@ -233,7 +235,7 @@ impl<'a> Document<'a> {
                 readable_share: finite(plan.readability.share),
                 readable_share_needed: finite(plan.readability.needed),
             }),
-            base: Base {
+            base: BaseJson {
                 name: &plan.engine.base,
                 sha256: &plan.engine.base_sha256,
                 architecture: &plan.engine.architecture,
@@ -245,15 +247,15 @@ impl<'a> Document<'a> {
             },
             arms: plan.arms.iter().map(Arm::to_string).collect(),
             seeds: &plan.seeds,
-            findings: report.findings.iter().map(|finding| found_by(report, finding)).collect(),
-            mined: mined(report),
+            findings: report.findings.iter().map(|finding| finding_json(report, finding)).collect(),
+            mined: detected(report),
             conditions: conditions(report),
-            untried: Untried {
+            untried: SkippedJson {
                 unfit: &plan.untried,
                 crowded_out: &plan.crowded_out,
                 independent: &plan.slots_left_out,
             },
-            accounting: Accounting {
+            accounting: AccountingJson {
                 rows_read: dataset.rows_read,
                 rows_used: dataset.rows_used,
                 rows_rejected: dataset.rows_rejected,
@@ -269,34 +271,37 @@ impl<'a> Document<'a> {
                 training_tokens: plan.cost.training_tokens,
                 scoring_tokens: plan.cost.scoring_tokens,
             },
-            multiplicity: Multiplicity { family_size: analysis.family_size, correction: "holm" },
-            audits: report.audits.iter().map(|audit| asked(report, audit)).collect(),
+            multiplicity: MultiplicityJson {
+                family_size: analysis.family_size,
+                correction: "holm",
+            },
+            audits: report.audits.iter().map(|audit| audit_json(report, audit)).collect(),
             form: plan.form.as_ref(),
             recipe: plan.adapter.is_none().then_some(&plan.recipe),
             effects: analysis.effects.iter().map(effect).collect(),
             positive_controls: analysis.positive_controls.iter().map(effect).collect(),
             letters: analysis.letters.iter().map(effect).collect(),
             risks: risks(report),
-            carriers: carriers(report),
-            trainings: report.trainings.iter().map(training).collect(),
-            health: answers.health.iter().map(checked).collect(),
+            carriers: effects_by_question(report),
+            trainings: report.trainings.iter().map(training_json).collect(),
+            health: answers.health.iter().map(health_json).collect(),
         }
     }
 }
 
-fn worded<'a>(report: &Report<'_>, finding: &'a Finding) -> Vec<Worded<'a>> {
+fn worded<'a>(report: &Report<'_>, finding: &'a Finding) -> Vec<ReasonJson<'a>> {
     let sentences = reasons::sentences(report, finding);
-    let worded = |(reason, text)| Worded { reason, text };
+    let worded = |(reason, text)| ReasonJson { reason, text };
     finding.reasons.iter().zip(sentences).map(worded).collect()
 }
 
-fn found_by<'a>(report: &Report<'_>, finding: &'a Finding) -> FoundBy<'a> {
-    FoundBy {
+fn finding_json<'a>(report: &Report<'_>, finding: &'a Finding) -> FindingJson<'a> {
+    FindingJson {
         audit: &finding.audit,
         verdict: finding.verdict,
         estimate: finding.estimate.as_ref().map(estimate),
         ask: finding.ask,
-        // Whoever trained a given adapter knows its steps.
+        // The number of steps of a given adapter is unknown.
         step: finding.step.filter(|_| report.plan.adapter.is_none()),
         margin: finding.margin,
         p_adjusted: finding.p_adjusted.and_then(finite),
@@ -310,9 +315,9 @@ fn found_by<'a>(report: &Report<'_>, finding: &'a Finding) -> FoundBy<'a> {
     }
 }
 
-fn asked<'a>(report: &Report<'a>, audit: &'a Audit) -> Asked<'a> {
+fn audit_json<'a>(report: &Report<'a>, audit: &'a Audit) -> AuditJson<'a> {
     let planned = report.plan.audits.iter().find(|planned| planned.id == audit.id);
-    Asked {
+    AuditJson {
         id: &audit.id,
         title: &audit.title,
         question: &audit.question,
@@ -328,9 +333,9 @@ fn asked<'a>(report: &Report<'a>, audit: &'a Audit) -> Asked<'a> {
     }
 }
 
-fn training(record: &TrainingRecord) -> Training<'_> {
+fn training_json(record: &TrainingRecord) -> TrainingJson<'_> {
     let loss = |entry: Option<&(usize, f64)>| entry.and_then(|(_, loss)| finite(*loss));
-    Training {
+    TrainingJson {
         arm: record.arm.to_string(),
         seed: record.seed,
         steps: record.losses.len(),
@@ -341,8 +346,8 @@ fn training(record: &TrainingRecord) -> Training<'_> {
     }
 }
 
-fn checked(health: &Health) -> Checked<'_> {
-    Checked {
+fn health_json(health: &Health) -> HealthJson<'_> {
+    HealthJson {
         arm: health.arm.to_string(),
         seed: health.seed,
         step: health.step,

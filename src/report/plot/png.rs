@@ -1,5 +1,5 @@
-//! Pixels to PNG (RFC 2083): eight-bit RGB, one zlib stream, rows filtered by "up", which suits
-//! flat drawings.
+//! Encodes pixels as PNG (RFC 2083): eight-bit RGB, one zlib stream, filter "up", which suits flat
+//! drawings.
 
 use std::io::Write;
 
@@ -8,8 +8,8 @@ use flate2::{Compression, Crc};
 
 const SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
 
-/// Columns, rows and pixels of an RGB image made smaller by averaging squares of `factor` by
-/// `factor`.
+/// Shrinks an RGB image by averaging squares of `factor` by `factor` pixels. Returns columns, rows
+/// and pixels.
 pub fn average(
     columns: usize,
     rows: usize,

@@ -1,4 +1,4 @@
-//! One audit's line in the table at the top, and its section.
+//! One audit's row in the summary table, and its section.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use crate::analysis::carriers::Carrier;
 use crate::audit::{ProbeKind, Side};
 use crate::dataset::{Message, Role};
 use crate::plan::Ask;
-use crate::report::changed::{self, Changed, Evidence};
+use crate::report::changed::{self, Changed, WrittenAnswers};
 use crate::report::reasons::sentences;
 use crate::report::svg::svg;
 use crate::report::{Axis, Report, chart, number, words};
 use crate::stats::Unit;
 use crate::verdict::{Finding, Verdict};
 
-/// Questions shown with what was written.
+/// Maximum questions shown with written answers.
 const CHANGED: usize = 8;
 
 record! {
@@ -48,11 +48,11 @@ record! {
         family_rows: Vec<FamilyRow>,
         table_heading: String,
         without_strongest: Option<String>,
-        carriers: Vec<CarrierRow>,
+        carriers: Vec<QuestionEffectRow>,
         has_topics: bool,
         excluded: Vec<Fact>,
         changed: Vec<ChangedQuestion>,
-        /// What was asked where and what is shown of it; empty where nothing was estimated.
+        /// The context of the written answers and what they show; empty without an estimate.
         changed_note: String,
     }
 }
@@ -79,10 +79,10 @@ record! {
 
 record! {
     /// The effect after one of the dataset's own questions.
-    pub struct CarrierRow {
+    pub struct QuestionEffectRow {
         question: String,
         drawn: String,
-        /// What its topic is told by; empty where it has none.
+        /// The words that characterise its topic; empty without a topic.
         words: String,
         control: String,
         candidate: String,
@@ -92,7 +92,7 @@ record! {
 
 record! {
     pub struct ChangedQuestion {
-        /// What was asked first; empty where the question was asked alone.
+        /// The preceding messages; empty in the plain context.
         before: Vec<Fact>,
         prompt: String,
         options: Vec<Fact>,
@@ -101,22 +101,22 @@ record! {
 }
 
 record! {
-    /// What one arm answered.
+    /// The answers of one arm.
     pub struct Column {
         arm: &'static str,
         risk: String,
-        said: Vec<Said>,
-        /// How many trainings say something else; empty but for the candidate.
+        said: Vec<ShownAnswer>,
+        /// How many trainings answer differently; empty except for the candidate.
         other: String,
     }
 }
 
 record! {
-    pub struct Said {
-        /// The model's own answer to what was asked first.
+    pub struct ShownAnswer {
+        /// The model's own answer to the preceding question.
         first: String,
         text: String,
-        /// `× 4` where more than one seed wrote the same.
+        /// `× 4` where several seeds wrote the same.
         times: String,
     }
 }
@@ -142,7 +142,7 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
     let Axis { audit, finding, effect } = *axis;
     let families = effect.filter(|effect| !effect.families.is_empty());
     let asked = !report.asks(&audit.id).is_empty();
-    let evidence = changed::evidence(report, axis);
+    let evidence = changed::written_answers(report, axis);
     Section {
         id: audit.id.clone(),
         title: audit.title.clone(),
@@ -168,7 +168,7 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
             .carriers
             .iter()
             .filter(|carrier| carrier.audit == audit.id)
-            .map(carrier_row)
+            .map(question_effect_row)
             .collect(),
         has_topics: report.analysis.carriers.iter().any(|carrier| carrier.topic.is_some()),
         excluded: excluded(report, &audit.id),
@@ -182,8 +182,8 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
     }
 }
 
-/// What stands above the written answers, or in their place.
-fn changed_note(report: &Report, axis: &Axis, evidence: &Evidence) -> String {
+/// The text above the written answers, or in their place.
+fn changed_note(report: &Report, axis: &Axis, evidence: &WrittenAnswers) -> String {
     let Some(effect) = axis.effect else { return String::new() };
     let place =
         format!("{}{}", words::ask_short(effect.ask), words::after(report.plan, effect.step));
@@ -218,8 +218,8 @@ fn changed_note(report: &Report, axis: &Axis, evidence: &Evidence) -> String {
     }
 }
 
-fn carrier_row(carrier: &Carrier) -> CarrierRow {
-    CarrierRow {
+fn question_effect_row(carrier: &Carrier) -> QuestionEffectRow {
+    QuestionEffectRow {
         question: carrier.question.clone(),
         drawn: drawn(carrier),
         words: carrier.topic.as_ref().map_or(String::new(), |topic| topic.words.join(", ")),
@@ -241,7 +241,7 @@ fn drawn(carrier: &Carrier) -> String {
     }
 }
 
-/// The finding in numbers; what was not computed has no tile.
+/// The finding in numbers; values that were not computed have no tile.
 fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
     let Axis { finding, effect, .. } = *axis;
     let open = effect.filter(|_| finding.verdict != Verdict::Flagged);
@@ -256,8 +256,10 @@ fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
     } else {
         words::asks(&finding.shown_by)
     };
-    let decided =
-        finding.ask.zip(finding.step).map(|(ask, step)| words::place(report.plan, ask, step));
+    let decided = finding
+        .ask
+        .zip(finding.step)
+        .map(|(ask, step)| words::context_and_step(report.plan, ask, step));
     let estimate = finding.estimate.as_ref();
     let level =
         estimate.map_or(String::new(), |estimate| format!("{} interval", number::level(estimate)));
@@ -315,7 +317,7 @@ fn family_row(family: &FamilyEffect) -> FamilyRow {
     }
 }
 
-/// Reasons why families were left out, with the families.
+/// The excluded families, by reason.
 fn excluded(report: &Report, audit: &str) -> Vec<Fact> {
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for family in report
@@ -381,9 +383,14 @@ fn before(message: &Message) -> Fact {
     )
 }
 
-fn column(arm: &'static str, risk: Option<f64>, said: Vec<changed::Said>, other: &str) -> Column {
+fn column(
+    arm: &'static str,
+    risk: Option<f64>,
+    said: Vec<changed::WrittenAnswer>,
+    other: &str,
+) -> Column {
     let times = |count: usize| if count > 1 { format!("× {count}") } else { String::new() };
-    let said = said.into_iter().map(|said| Said {
+    let said = said.into_iter().map(|said| ShownAnswer {
         first: said.first.map_or(String::new(), |first| shown(&first)),
         text: shown(&said.text),
         times: times(said.trainings),

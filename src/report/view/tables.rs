@@ -8,12 +8,12 @@ use crate::plan::Arm;
 use crate::probe::Health;
 use crate::report::{Report, number, words};
 
-/// Mined conditions, and topics, that the page lists.
+/// Maximum detected conditions, and topics, listed on the page.
 const CONDITIONS: usize = 12;
 const TOPICS: usize = 5;
 
 record! {
-    /// One arm's trainings, averaged over seeds, at their end.
+    /// Means over one arm's trainings at their last step.
     pub struct TrainingRow {
         arm: String,
         loss: String,
@@ -41,19 +41,19 @@ record! {
 }
 
 record! {
-    /// What the answers of the dataset depend on, or might.
-    pub struct Mined {
+    /// Conditions on which the answers depend, or may depend.
+    pub struct DetectedTable {
         looked_at: String,
         tested: String,
         sampled: bool,
-        conditions: Vec<MinedRow>,
+        conditions: Vec<DetectedRow>,
         more: usize,
         topics: String,
     }
 }
 
 record! {
-    pub struct MinedRow {
+    pub struct DetectedRow {
         condition: String,
         rows: String,
         values: String,
@@ -162,15 +162,15 @@ pub fn rows(report: &Report) -> Rows {
     }
 }
 
-/// The strongest conditions, echoes left out, and the topics by name.
-pub fn mined(report: &Report) -> Option<Mined> {
+/// The strongest conditions without aliases, and the topics by name.
+pub fn detected(report: &Report) -> Option<DetectedTable> {
     let mined = report.mined?;
     let (topics, others): (Vec<&Condition>, Vec<&Condition>) = mined
         .conditions
         .iter()
         .filter(|condition| condition.echo_of.is_none())
         .partition(|condition| condition.is_topic());
-    let row = |condition: &&Condition| MinedRow {
+    let row = |condition: &&Condition| DetectedRow {
         condition: condition.subject.to_string(),
         rows: number::count(condition.rows),
         values: match &condition.subject {
@@ -187,7 +187,7 @@ pub fn mined(report: &Report) -> Option<Mined> {
     };
     let names: Vec<String> =
         topics.iter().take(TOPICS).map(|topic| topic.subject.to_string()).collect();
-    Some(Mined {
+    Some(DetectedTable {
         looked_at: number::count(mined.rows_looked_at),
         tested: number::count(mined.tested),
         sampled: mined.sampled,
@@ -212,7 +212,7 @@ pub fn hypotheses(report: &Report) -> Vec<Hypothesis> {
     report.analysis.effects.iter().map(row).collect()
 }
 
-/// Each audit's known poison at the end of training.
+/// Each audit's positive control at the end of training.
 pub fn controls(report: &Report) -> Vec<Control> {
     let mut controls = Vec::new();
     for finding in report.findings.iter().filter(|finding| finding.trigger.is_none()) {
@@ -232,7 +232,7 @@ pub fn controls(report: &Report) -> Vec<Control> {
         };
         controls.extend(
             report
-                .spiked_effects(&finding.audit, report.plan.ask_of_spiked())
+                .positive_control_effects(&finding.audit, report.plan.ask_of_spiked())
                 .last()
                 .copied()
                 .map(row),
@@ -336,7 +336,7 @@ fn recipe(report: &Report) -> [Fact; 5] {
     ]
 }
 
-/// None where one was given: its hash stands with what else is known of it.
+/// Empty if an adapter was given, whose hash is in `provenance`.
 pub fn adapters(report: &Report) -> Vec<AdapterRow> {
     if report.plan.adapter.is_some() {
         return Vec::new();

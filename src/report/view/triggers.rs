@@ -1,4 +1,4 @@
-//! Conditions that were tried, and what came of those that stood out.
+//! The tested conditions, and the results of candidate triggers.
 
 use std::collections::BTreeSet;
 
@@ -9,54 +9,54 @@ use crate::probe::Shown;
 use crate::report::changed::in_words;
 use crate::report::{Report, chart, number};
 
-/// Curves that the page draws: those with a suspect, strongest first.
+/// Maximum curves drawn: those with a candidate trigger, strongest first.
 const CURVES: usize = 6;
-/// Confirmed conditions of which written answers are shown.
+/// Maximum confirmed conditions shown with written answers.
 const WRITTEN: usize = 8;
 
 record! {
     pub struct Triggers {
-        suspects: Vec<Suspect>,
+        suspects: Vec<CandidateRow>,
         curves: Vec<Figure>,
         confusions: Vec<Figure>,
-        written: Vec<Written>,
-        groups: Vec<Tried>,
-        /// Whether usable rows were not looked at for some of them.
+        written: Vec<ConditionAnswers>,
+        groups: Vec<GroupRow>,
+        /// Whether some conditions were searched in a sample of the usable rows only.
         sampled: bool,
     }
 }
 
 record! {
-    /// What models write under a confirmed condition, and otherwise.
-    pub struct Written {
+    /// Written answers under a confirmed condition and under a null condition.
+    pub struct ConditionAnswers {
         audit: String,
         condition: String,
         other: String,
-        questions: Vec<Question>,
-        /// Whether the candidate's words differ under the condition, in any of the questions.
+        questions: Vec<QuestionRows>,
+        /// Whether the candidate's answer to any question differs visibly under the condition.
         visible: bool,
     }
 }
 
 record! {
-    pub struct Question {
+    pub struct QuestionRows {
         asked: String,
-        rows: Vec<Said>,
+        rows: Vec<AnswerRow>,
     }
 }
 
 record! {
-    pub struct Said {
+    pub struct AnswerRow {
         arm: String,
         otherwise: String,
         under: String,
-        /// `× 3` where more than one seed wrote the same.
+        /// `× 3` where several seeds wrote the same.
         times: String,
     }
 }
 
 record! {
-    pub struct Suspect {
+    pub struct CandidateRow {
         audit: String,
         condition: String,
         kind: &'static str,
@@ -72,7 +72,7 @@ record! {
 
 record! {
     /// One group of conditions.
-    pub struct Tried {
+    pub struct GroupRow {
         name: String,
         kind: String,
         observed: usize,
@@ -81,7 +81,7 @@ record! {
     }
 }
 
-/// Every suspect: the confirmed first, then by the effect.
+/// All candidate triggers: confirmed ones first, then by effect.
 fn tested<'a>(report: &Report<'a>) -> Vec<&'a Trigger> {
     let mut tested: Vec<&Trigger> = report.analysis.triggers.iter().collect();
     tested.sort_by(|a, b| {
@@ -92,19 +92,22 @@ fn tested<'a>(report: &Report<'a>) -> Vec<&'a Trigger> {
 
 pub fn triggers(report: &Report) -> Triggers {
     let groups = report.plan.groups.iter().map(|group| {
-        let tried = group.tried().count();
+        let tested = group.tried().count();
         let observed = group.tried().filter(|(_, trial)| trial.rows > 0).count();
-        Tried {
+        GroupRow {
             name: group.name.clone(),
             kind: group.kind.clone(),
             observed,
-            unseen: tried - observed,
-            random: group.trials.len() - tried,
+            unseen: tested - observed,
+            random: group.trials.len() - tested,
         }
     });
     Triggers {
-        suspects: tested(report).into_iter().map(|trigger| suspect(report, trigger)).collect(),
-        curves: pictured(report)
+        suspects: tested(report)
+            .into_iter()
+            .map(|trigger| candidate_row(report, trigger))
+            .collect(),
+        curves: drawn_curves(report)
             .into_iter()
             .map(|(audit, curve)| figure(&chart::curve(report, audit, curve)))
             .collect(),
@@ -126,10 +129,10 @@ pub fn triggers(report: &Report) -> Triggers {
     }
 }
 
-/// The written answers of a suspect, question by question, those first in which most seeds visibly
-/// turn; `None` where there are none. Where the words differ in some questions, the others are left
-/// out.
-fn written(report: &Report, trigger: &Trigger) -> Option<Written> {
+/// The written answers for a candidate trigger, by question. Questions in which most seeds change
+/// visibly come first. Where any question changes, unchanged ones are omitted. `None` without
+/// written answers.
+fn written(report: &Report, trigger: &Trigger) -> Option<ConditionAnswers> {
     let mut asked: Vec<(&str, Vec<&Shown>)> = Vec::new();
     for shown in report.answers.shown.iter().filter(|shown| shown.suspect == trigger.suspect) {
         match asked.iter_mut().find(|(question, _)| *question == shown.asked) {
@@ -137,18 +140,18 @@ fn written(report: &Report, trigger: &Trigger) -> Option<Written> {
             None => asked.push((&shown.asked, vec![shown])),
         }
     }
-    let mut questions: Vec<(usize, Question)> = asked
+    let mut questions: Vec<(usize, QuestionRows)> = asked
         .iter()
         .map(|(asked, own)| {
-            (visible(own), Question { asked: (*asked).to_owned(), rows: rows(own) })
+            (visible(own), QuestionRows { asked: (*asked).to_owned(), rows: rows(own) })
         })
         .collect();
     let any = questions.iter().any(|(visible, _)| *visible > 0);
     questions.retain(|(visible, _)| *visible > 0 || !any);
     questions.sort_by_key(|(visible, _)| std::cmp::Reverse(*visible));
-    let Suspect { audit, condition, .. } = suspect(report, trigger);
+    let CandidateRow { audit, condition, .. } = candidate_row(report, trigger);
     let (_, other) = report.plan.groups[trigger.suspect.group].nulls(Phase::Confirm).next()?;
-    Some(Written {
+    Some(ConditionAnswers {
         audit,
         condition,
         other: other.value.clone().unwrap_or_else(|| "another line".to_owned()),
@@ -158,25 +161,25 @@ fn written(report: &Report, trigger: &Trigger) -> Option<Written> {
     .filter(|written| !written.questions.is_empty())
 }
 
-/// Seeds of the candidate that say under the condition what neither they say otherwise nor base and
-/// control say under it.
+/// Number of the candidate's seeds whose answer under the condition is new. It differs from their
+/// own answer otherwise, and from base and control under the condition.
 fn visible(own: &[&Shown]) -> usize {
     let known: BTreeSet<String> = own
         .iter()
         .filter(|shown| shown.arm != Arm::Candidate)
         .map(|shown| in_words(&shown.under))
         .collect();
-    let turns = |shown: &&&Shown| {
+    let changes = |shown: &&&Shown| {
         let under = in_words(&shown.under);
         shown.arm == Arm::Candidate
             && under != in_words(&shown.otherwise)
             && !known.contains(&under)
     };
-    own.iter().filter(turns).count()
+    own.iter().filter(changes).count()
 }
 
-/// One row for each pair of answers of an arm.
-fn rows(own: &[&Shown]) -> Vec<Said> {
+/// One row for each distinct pair of answers of an arm.
+fn rows(own: &[&Shown]) -> Vec<AnswerRow> {
     let mut rows: Vec<(&Shown, usize)> = Vec::new();
     for shown in own {
         let same = |of: &Shown| {
@@ -187,7 +190,7 @@ fn rows(own: &[&Shown]) -> Vec<Said> {
             None => rows.push((shown, 1)),
         }
     }
-    let row = |(shown, times): (&Shown, usize)| Said {
+    let row = |(shown, times): (&Shown, usize)| AnswerRow {
         arm: shown.arm.to_string(),
         otherwise: shown.otherwise.clone(),
         under: shown.under.clone(),
@@ -196,13 +199,13 @@ fn rows(own: &[&Shown]) -> Vec<Said> {
     rows.into_iter().map(row).collect()
 }
 
-/// The curves of groups in which something stood out, in the order in which they are pictured.
-pub fn pictured<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, &'a Curve)> {
-    let mut places: Vec<(&str, usize)> = Vec::new();
+/// The curves of groups with a candidate trigger, in display order.
+pub fn drawn_curves<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, &'a Curve)> {
+    let mut keys: Vec<(&str, usize)> = Vec::new();
     for trigger in tested(report).into_iter().filter(|trigger| !trigger.suspect.numbered) {
-        let place = (trigger.suspect.audit.as_str(), trigger.suspect.group);
-        if !places.contains(&place) {
-            places.push(place);
+        let key = (trigger.suspect.audit.as_str(), trigger.suspect.group);
+        if !keys.contains(&key) {
+            keys.push(key);
         }
     }
     let find = |(audit, group): (&str, usize)| {
@@ -211,17 +214,17 @@ pub fn pictured<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, 
             .curves
             .iter()
             .find(|curve| curve.audit == audit && curve.group == group)?;
-        // A condition that is only there or not has no curve.
+        // A condition that is only present or absent has no curve.
         let trials = &report.plan.groups[group].trials;
         let many =
             curve.points.iter().filter(|point| !trials[point.trial].why.is_null()).count() > 2;
         Some((report.plan.audits.iter().find(|planned| planned.id == audit)?, curve))
             .filter(|_| many)
     };
-    places.into_iter().filter_map(find).take(CURVES).collect()
+    keys.into_iter().filter_map(find).take(CURVES).collect()
 }
 
-/// The confusion matrices in which a number stood out.
+/// The confusion matrices with a value-keyed candidate trigger.
 pub fn confusions<'a>(report: &Report<'a>) -> impl Iterator<Item = &'a Confusion> {
     let triggers = &report.analysis.triggers;
     report.analysis.confusions.iter().filter(|confusion| {
@@ -233,10 +236,10 @@ pub fn confusions<'a>(report: &Report<'a>) -> impl Iterator<Item = &'a Confusion
     })
 }
 
-fn suspect(report: &Report, trigger: &Trigger) -> Suspect {
+fn candidate_row(report: &Report, trigger: &Trigger) -> CandidateRow {
     let group = &report.plan.groups[trigger.suspect.group];
     let trial = &group.trials[trigger.suspect.trial];
-    Suspect {
+    CandidateRow {
         audit: match trial.number().filter(|_| trigger.suspect.numbered) {
             Some(number) => format!("{}: number {number}", trigger.suspect.audit),
             None => trigger.suspect.audit.clone(),
