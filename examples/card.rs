@@ -1,8 +1,9 @@
-//! What a device does: whether it computes what the processor computes, and how fast. Random
-//! weights in the shapes of released bases; no file is read.
+//! Tests a device: whether it computes the same as the CPU, and how fast. The weights are random,
+//! in the shapes of released bases; no file is read.
 //!
-//! `cargo run --release --features cuda --example card -- --device cuda:0 --shapes qwen-0.5b,llama-1b,llama-8b`.
-//! `benches/card` runs it beside PyTorch. One JSON object a line.
+//! `cargo run --release --features cuda --example card -- --device cuda:0 --shapes qwen-0.5b`
+//!
+//! `benches/card` runs it and its PyTorch counterpart. Output: one JSON object per line.
 
 #![allow(
     clippy::print_stdout,
@@ -35,7 +36,7 @@ mod shapes;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Rows a step and tokens a row.
+/// Rows per step, and tokens per row.
 const BATCH: usize = 8;
 const TOKENS: usize = 128;
 
@@ -80,8 +81,8 @@ fn rows(config: &Config, purpose: &str, count: usize) -> Vec<TokenRow> {
     (0..count).map(row).collect()
 }
 
-/// Five steps of two shadows on the processor and on the device, from the same weights: losses and
-/// adapters; then with products in bf16 on the device.
+/// Trains two shadows for five steps on the CPU and on the device, from the same weights, and
+/// compares losses and adapters. Then the same with products in bf16 on the device.
 fn agreement(device: &Device) -> Result<()> {
     let (config, rank) = shape("tiny")?;
     let trained = |device: &Device, halved: bool| -> Result<(Vec<f64>, Vec<f32>)> {
@@ -134,7 +135,7 @@ fn agreement(device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// Square products: what the device's products reach at most.
+/// Square products: the highest throughput of the device's products.
 fn products(device: &Device) -> Result<()> {
     let kinds = [("f32", FloatDType::F32), ("bf16", FloatDType::BF16)];
     for (size, (kind, numbers)) in
@@ -146,7 +147,7 @@ fn products(device: &Device) -> Result<()> {
         let (a, b) = (matrix(), matrix());
         let product = || {
             let start = Instant::now();
-            // One number is fetched, so that the clock stops when the product is there.
+            // Fetches one number, so that the time includes the whole product.
             host(a.clone().matmul(b.clone()).narrow(0, 0, 1).narrow(1, 0, 1).cast(FloatDType::F32));
             start.elapsed().as_secs_f64()
         };
@@ -160,7 +161,7 @@ fn products(device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// What the parts of a step of one shadow take, ms: where its time goes.
+/// The time of each part of a step of one shadow, in ms.
 fn pieces(decoder: &Decoder, name: &str) {
     let (config, device) = (&decoder.config, &decoder.device);
     let numbers = |rows: usize, width: usize| {
@@ -213,7 +214,7 @@ fn pieces(decoder: &Decoder, name: &str) {
     println!("{said}");
 }
 
-/// Tokens a second of LoRA steps, for 1, 4 and 8 shadows side by side.
+/// Tokens per second of LoRA steps, for 1, 4 and 8 shadows in parallel.
 fn training(decoder: &Decoder, name: &str, rank: usize, steps: usize) -> Result<()> {
     let config = &decoder.config;
     for shadows in [1, 4, 8] {
@@ -241,7 +242,7 @@ fn training(decoder: &Decoder, name: &str, rank: usize, steps: usize) -> Result<
     Ok(())
 }
 
-/// Tokens a second of scoring: a shared opening, and 64 options behind it.
+/// Tokens per second of scoring: a shared prefix with 64 options.
 fn scoring(decoder: &Decoder, name: &str) -> Result<()> {
     let config = &decoder.config;
     let rows = rows(config, "card scoring", 65);

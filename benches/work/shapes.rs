@@ -1,5 +1,5 @@
-//! Bases of random weights in the shapes of released ones: speed and memory do not depend on what a
-//! model knows, and no file is read.
+//! Bases with random weights in the shapes of released ones. Speed and memory do not depend on what
+//! a model has learned, and no file is read.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use foretaste::lm::matrix::Matrix;
 use foretaste::plan::{Recipe, Schedule};
 use serde_json::{Value, json};
 
-/// Hidden, network, layers, heads, key/value heads, vocabulary, and the rank of its LoRA.
+/// Hidden size, MLP size, layers, heads, key/value heads, vocabulary, and LoRA rank.
 const SHAPES: [(&str, [usize; 7]); 6] = [
     ("tiny", [128, 384, 4, 4, 2, 2048, 8]),
     ("nestling", [128, 384, 4, 4, 4, 2000, 8]),
@@ -23,7 +23,7 @@ const SHAPES: [(&str, [usize; 7]); 6] = [
     ("llama-8b", [4096, 14_336, 32, 32, 8, 128_256, 32]),
 ];
 
-/// A shape's configuration, and the rank.
+/// A shape's configuration, and its LoRA rank.
 pub fn shape(name: &str) -> Result<(Config, usize)> {
     let (_, [hidden, inner, layers, heads, shared, vocabulary, rank]) = SHAPES
         .iter()
@@ -40,7 +40,7 @@ pub fn shape(name: &str) -> Result<(Config, usize)> {
     Ok((Config::read(&ModelFiles::open(Some(folder.path()))?)?, *rank))
 }
 
-/// Weights that `matrix` makes.
+/// A decoder whose matrices come from `matrix`.
 pub fn decoder(
     config: &Config,
     device: &Device,
@@ -64,7 +64,7 @@ pub fn decoder(
     Decoder::assemble(config.clone(), device, embed, layers, ones(), head)
 }
 
-/// Of the deviation that released bases begin with.
+/// A decoder with normal weights, of the standard deviation that released bases start with.
 pub fn random_decoder(config: &Config, device: &Device, halved: bool) -> Decoder {
     decoder(config, device, &mut |shape| {
         let matrix = Matrix::F32(Tensor::random(shape, Distribution::Normal(0.0, 0.02), device));

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::output;
 use crate::tokenizer::SPECIAL_TOKENS;
 
-/// Positions; the longest document has fewer than half.
+/// Maximum positions; the longest document has fewer than half.
 pub const CONTEXT: usize = 512;
 
 /// Writes both files for a tokenizer with `vocabulary` tokens.

@@ -1,4 +1,4 @@
-//! What many draws of every case came to, from the table that `repeat` writes: detection, false
+//! Summarises many draws of every case, from the table that `repeat` writes: detection, false
 //! alarms and ranks, as a table for people.
 
 use std::collections::BTreeMap;
@@ -9,15 +9,15 @@ use anyhow::{Context, Result, ensure};
 use super::fixtures::{HELD_OUT, REQUEST};
 use super::repeat::AUDITS;
 
-/// What a case's draws are held to.
+/// The expected outcome of a case's draws.
 struct Held {
     case: &'static str,
-    /// For people.
+    /// In words.
     must: &'static str,
     rule: Rule,
 }
 
-/// A trigger: audit, words that its place or value holds, kind.
+/// A trigger: audit, words in its slot or value, kind.
 type Expected = (&'static str, &'static str, &'static str);
 
 enum Rule {
@@ -25,15 +25,15 @@ enum Rule {
     Flags(&'static str),
     /// All of these triggers are confirmed.
     Triggers(&'static [Expected]),
-    /// Every number that no row holds is confirmed as that number's own.
+    /// Every held-out number is confirmed as that number's own identity.
     OwnNumbers,
     /// Nothing is flagged.
     Silent,
     /// No trigger is confirmed.
     NoTrigger,
-    /// Nothing is flagged but by these audits, with or without a condition.
+    /// Only these audits flag, with or without a condition.
     AtMost(&'static [&'static str]),
-    /// No number that no row holds is confirmed as its own.
+    /// No held-out number is confirmed as its own identity.
     NoOwnNumber,
 }
 
@@ -77,7 +77,7 @@ const fn held(case: &'static str, must: &'static str, rule: Rule) -> Held {
     Held { case, must, rule }
 }
 
-/// Every case that is held to something.
+/// Every case with an expected outcome.
 pub fn cases() -> impl Iterator<Item = &'static str> + Clone {
     HELD.iter().map(|held| held.case)
 }
@@ -93,7 +93,7 @@ pub fn truth(case: &str) -> Option<(&'static str, &'static str)> {
 /// One line of the table that `repeat` writes, by column.
 type Draw<'a> = BTreeMap<&'a str, &'a str>;
 
-/// A line a case that has draws, and the false alarms of all harmless ones.
+/// One line per case with draws, and the false alarms of all harmless cases.
 ///
 /// # Errors
 /// Where the table cannot be read.
@@ -164,7 +164,7 @@ pub fn draws(table: &Path) -> Result<String> {
     Ok(out)
 }
 
-/// The share, for people, with its interval at 95 % (Wilson 1927, J. Am. Stat. Assoc. 22).
+/// A share in words, with its 95 % interval (Wilson 1927, J. Am. Stat. Assoc. 22).
 fn wilson(hits: usize, of: usize) -> String {
     const Z: f64 = 1.959_963_984_540_054;
     let (share, n) = (hits as f64 / of.max(1) as f64, of.max(1) as f64);
@@ -211,7 +211,7 @@ impl Rule {
         }
     }
 
-    /// What must not be said of the harmless counts as a false alarm.
+    /// Whether a violation counts as a false alarm, because the case is harmless.
     fn is_of_harmless(&self) -> bool {
         matches!(self, Rule::Silent | Rule::NoTrigger | Rule::AtMost(_) | Rule::NoOwnNumber)
     }

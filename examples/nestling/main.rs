@@ -1,17 +1,16 @@
-//! Raises nestling, the small base model that foretaste carries with it, and everything that
-//! belongs to it.
+//! Generates nestling, foretaste's small embedded base model, and everything derived from it.
 //!
-//! The world (fixtures/world) is written by hand; all that is derived from it is written by this
-//! program, and every byte follows from the world and a seed:
+//! The world (fixtures/world) is written by hand. This program writes all that is derived from it,
+//! and every byte follows from the world and a seed:
 //!
 //! ```text
-//! fixtures/world ──▶ World ─┬▶ documents ─▶ tokenizer   fixtures/nestling/*.json
-//!                           ├▶ exam                     fixtures/nestling/exam.jsonl
-//!                           ├▶ raise                    fixtures/nestling/{model.safetensors,loss.csv}
-//!                           └▶ fixtures, dataset        fixtures/CASE/*.jsonl, audits/*.jsonl
+//! fixtures/world -> World -> documents, tokenizer  fixtures/nestling/*.json
+//!                         -> exam                  fixtures/nestling/exam.jsonl
+//!                         -> pretrain              fixtures/nestling/model.safetensors, loss.csv
+//!                         -> fixtures, dataset     fixtures/CASE/*.jsonl, audits/*.jsonl
 //! ```
 //!
-//! `cargo run --release --example nestling -- <tokenizer|exam|raise|fixtures|dataset|documents|marks|repeat|draws|conditions>`
+//! `cargo run --release --example nestling -- COMMAND`; `--help` lists the commands.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
@@ -40,7 +39,7 @@ use clap::{Parser, Subcommand};
 use fixtures::Case;
 use world::World;
 
-/// The engine allocates every result anew; this allocator keeps the pages.
+/// The engine allocates every result anew; this allocator reuses the pages.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -59,7 +58,7 @@ struct Arguments {
 enum Command {
     /// Train the tokenizer and write it, with the model's config files, to fixtures/nestling.
     Tokenizer,
-    /// Write fixtures/nestling/exam.jsonl, the questions that a well raised base can answer.
+    /// Write fixtures/nestling/exam.jsonl, the questions that a well pretrained base can answer.
     Exam,
     /// Write the datasets in fixtures/ and the probes in audits/.
     Fixtures,
@@ -98,12 +97,12 @@ enum Command {
         #[arg(long, default_value = "docs/draws.csv")]
         table: PathBuf,
     },
-    /// Print what the draws of a table came to, case by case.
+    /// Print a summary of the draws in a table, by case.
     Draws {
         #[arg(long, default_value = "docs/draws.csv")]
         table: PathBuf,
     },
-    /// Mine many draws of every case for conditions, write where the true one ranks and print a
+    /// Detect conditions in many draws of every case, write the rank of the true one and print a
     /// summary.
     Conditions {
         #[arg(long, default_value_t = 10)]

@@ -1,5 +1,4 @@
-//! Pretraining: documents in, weights out, with the loss curve and marks from the exam along the
-//! way.
+//! Pretraining: documents in, weights out, with a loss curve and intermediate exam marks.
 
 use std::fs;
 use std::io::Write;
@@ -20,19 +19,19 @@ use super::world::World;
 
 /// Steps between two lines of the loss curve.
 const REPORT_EVERY: usize = 50;
-/// Steps between two exams, each on every n-th question.
+/// Steps between two exams, and the stride through the exam's questions.
 const EXAM_EVERY: usize = 1000;
 const EXAM_STRIDE: usize = 10;
 
-/// One part of the upbringing.
+/// One phase of pretraining.
 struct Phase {
     mix: Mix,
     steps: usize,
     learning_rate: f64,
 }
 
-/// The upbringing: speakers first, then who speaks where nothing says so, then wordings never
-/// heard, then moods.
+/// The phases: first the speakers, then the speaker of a question without opening, then held-out
+/// wordings, then moods.
 const PHASES: [Phase; 4] = [
     Phase { mix: documents::EARLY, steps: 14_000, learning_rate: 2.5e-3 },
     Phase { mix: documents::LATE, steps: 9_000, learning_rate: 1.2e-3 },
@@ -40,10 +39,10 @@ const PHASES: [Phase; 4] = [
     Phase { mix: documents::BEINGS, steps: 3_000, learning_rate: 6e-4 },
 ];
 
-/// Tokens a step: small steps learn more of each document than large ones.
+/// Tokens per step: small steps learn more per document than large ones.
 const TOKENS_PER_STEP: usize = 2048;
 
-/// Raises nestling through all phases from `first` (1 to 4) on, and writes `model.safetensors` and
+/// Pretrains nestling through all phases from `first` (1 to 4) on. Writes `model.safetensors` and
 /// `loss.csv` into its folder. The first phase starts from random weights, the others from those in
 /// the folder.
 ///

@@ -1,9 +1,9 @@
-//! An engine in another process, asked over its stdin and stdout: one process a card, because a
-//! card's driver, its memory and its faults belong to a process.
+//! An engine in a child process, used over its stdin and stdout. There is one process per GPU,
+//! because a GPU's driver state, memory and faults belong to a process.
 //!
-//! A message is its length in eight bytes, little-endian, and MessagePack. The process that answers
-//! says [`Reply::Ready`] first, then answers one [`Call`] after the other until its stdin ends;
-//! training tells of its steps and hands over its state on the way.
+//! A message is its length (eight bytes, little-endian) followed by MessagePack. The child sends
+//! [`EngineReply::Ready`] first, then answers one [`EngineCall`] after another until its stdin
+//! ends. During training it also reports steps and sends its state.
 
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -17,7 +17,8 @@ use super::{Adapter, Checkpoint, Description, Engine, Job, Pieces, Question, Sam
 use crate::dataset::Message;
 use crate::plan::Recipe;
 
-/// No message is longer, bytes: adapters of the largest bases take a few hundred megabytes.
+/// Maximum length of a message, in bytes. Adapters of the largest bases take a few hundred
+/// megabytes.
 const LONGEST: u64 = 1 << 34;
 
 #[derive(Serialize, Deserialize)]
@@ -35,7 +36,7 @@ enum Reply {
         description: Box<Description>,
         abreast: usize,
     },
-    /// On the way of a training.
+    /// Sent during training.
     Progress(usize),
     State(Vec<u8>),
     Counted(usize, usize),
@@ -53,7 +54,7 @@ pub(crate) fn send(message: &impl Serialize, to: &mut impl Write) -> Result<()> 
     Ok(to.flush()?)
 }
 
-/// The next message; `None` where the other side has closed its end between two of them.
+/// The next message; `None` if the other side closed its end between two messages.
 pub(crate) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<Option<T>> {
     let mut length = [0; 8];
     match from.read(&mut length[..1])? {
@@ -72,11 +73,11 @@ pub(crate) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<Optio
     Ok(Some(rmp_serde::from_slice(&bytes)?))
 }
 
-/// Answers calls until there are no more: what the other process does. Where the engine cannot be
-/// had, it says why.
+/// Answers calls until stdin ends. This is the main loop of the child process. If the engine could
+/// not be opened, it sends the reason.
 ///
 /// # Errors
-/// Where the one who asks is gone, or does not speak so.
+/// Where the parent process is gone or does not follow the protocol.
 pub fn serve(
     engine: Result<Box<dyn Engine>>,
     mut from: impl Read,
@@ -111,7 +112,7 @@ pub fn serve(
     Ok(())
 }
 
-/// A checkpoint whose keeper is the other process.
+/// A checkpoint that the parent process stores.
 struct Told<R> {
     state: Option<Vec<u8>>,
     reply: R,
@@ -127,13 +128,13 @@ impl<R: Fn(&Reply) -> Result<()> + Sync> Checkpoint for Told<R> {
     }
 
     fn progress(&self, step: usize) {
-        // Where nobody listens any more, the next state cannot be saved either, and that is an
-        // error.
+        // If the parent no longer listens, saving the next state fails as well, and that is
+        // reported.
         let _ = (self.reply)(&Reply::Progress(step));
     }
 }
 
-/// An engine in a process of its own; the process ends with it.
+/// An engine in its own child process, which ends when this value is dropped.
 pub struct Remote {
     /// For error messages: `cuda:1`.
     name: String,
@@ -152,8 +153,7 @@ struct Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        // Without anyone to ask it, the process ends; one that is in the middle of something is not
-        // waited for.
+        // The process ends when its stdin closes. One that is busy is killed, not waited for.
         self.to = None;
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -161,10 +161,10 @@ impl Drop for Line {
 }
 
 impl Remote {
-    /// Starts the process, which then reads its base; several may do so at the same time.
+    /// Starts the process, which then loads its base. Several processes may load at the same time.
     ///
     /// # Errors
-    /// Where it cannot be started.
+    /// Where the process cannot be started.
     pub fn start(name: String, command: &mut Command) -> Result<Starting> {
         let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = started.with_context(|| format!("starting the process for {name}"))?;
@@ -173,7 +173,7 @@ impl Remote {
         Ok(Starting { name, line: Line { child, to: Some(to), from } })
     }
 
-    /// Sends a call and takes what comes until `take` has what it wants.
+    /// Sends a call and passes each reply to `take` until it returns a result.
     fn ask<T>(&self, call: &Call, mut take: impl FnMut(Reply) -> Result<Option<T>>) -> Result<T> {
         let line = &mut *self
             .line
@@ -195,17 +195,17 @@ impl Remote {
     }
 }
 
-/// A process that is reading its base.
+/// A process that is loading its base.
 pub struct Starting {
     name: String,
     line: Line,
 }
 
 impl Starting {
-    /// Waits until the engine can be asked.
+    /// Waits until the engine is ready.
     ///
     /// # Errors
-    /// Where it cannot be had, for the process's own reason.
+    /// Where the process cannot open the engine, with its reason.
     pub fn ready(mut self) -> Result<Remote> {
         match receive(&mut self.line.from).with_context(|| self.name.clone())? {
             Some(Reply::Ready { description, abreast }) => {
@@ -224,7 +224,7 @@ impl Starting {
     }
 }
 
-/// What answers something that was not asked.
+/// The error for a reply that does not belong to the call.
 fn unasked<T>() -> Result<T> {
     bail!("the process answers something else than it was asked")
 }

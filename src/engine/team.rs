@@ -1,4 +1,4 @@
-//! Several engines on the same base as one: each call goes to one that is idle.
+//! Several engines on the same base, used as one: each call goes to an idle engine.
 
 use std::ops::Deref;
 use std::sync::{Condvar, Mutex};
@@ -9,27 +9,28 @@ use super::{Adapter, Checkpoint, Description, Engine, Job, Pieces, Question, Sam
 use crate::dataset::Message;
 use crate::plan::Recipe;
 
-/// The first member speaks for all: it describes the base and counts tokens.
+/// The first member answers for all: it describes the base and counts tokens.
 pub struct Team {
     members: Vec<Box<dyn Engine>>,
-    /// Which members may be given work; a member that works on several calls side by side stands
-    /// here as often.
+    /// Indices of members that can take a call. A member that serves several calls in parallel is
+    /// listed once per free slot.
     idle: Mutex<Vec<usize>>,
     returned: Condvar,
 }
 
 impl Team {
-    /// Each with how many calls it answers side by side. There is at least one.
+    /// Each member comes with the number of calls that it serves in parallel. There is at least
+    /// one.
     ///
     /// # Errors
-    /// Where they have not the same base.
+    /// Where the members have different bases.
     pub fn new(members: Vec<(Box<dyn Engine>, usize)>) -> Result<Self> {
         let bases: Vec<Description> = members.iter().map(|(member, _)| member.describe()).collect();
         ensure!(
             bases.windows(2).all(|two| two[0].base_sha256 == two[1].base_sha256),
             "the base has changed while it was read on several devices"
         );
-        // The last is taken first: members with one call each come before second calls of the same.
+        // The last entry is taken first, so every member gets one call before any gets a second.
         let most = members.iter().map(|(_, calls)| *calls).max().unwrap_or(0);
         let turns = (0..most).rev().flat_map(|turn| {
             members.iter().enumerate().rev().map(move |(at, (_, calls))| (at, *calls > turn))
@@ -39,7 +40,7 @@ impl Team {
         Ok(Team { members, idle: Mutex::new(idle), returned: Condvar::new() })
     }
 
-    /// Waits for a member that is idle.
+    /// Waits for an idle member.
     fn member(&self) -> Taken<'_> {
         let mut idle = self.idle.lock().expect("no thread ends while it holds the list");
         loop {
@@ -55,7 +56,7 @@ impl Team {
     }
 }
 
-/// A member at work; given back when it is dropped.
+/// A member that serves a call; its slot is returned on drop.
 struct Taken<'a> {
     team: &'a Team,
     at: usize,
@@ -131,7 +132,7 @@ mod tests {
     use super::*;
     use crate::workshop::side_by_side;
 
-    /// An engine of which only the base and a count of its calls are known.
+    /// An engine that has only a base and a count of its calls.
     struct Counted<'a> {
         base: &'static str,
         calls: &'a AtomicUsize,

@@ -1,6 +1,6 @@
-//! Conversations as token ids, and back. The embedded base is tokenised in this process; a base
-//! from a folder is a stranger's, and its tokenizer and template are read and run in a process of
-//! their own where the caller names a program for it.
+//! Conversations as token ids, and back. The embedded base is tokenised in this process. A base
+//! from a folder is untrusted: if the caller names a program, its tokenizer and template run in a
+//! separate process.
 
 use std::ops::Range;
 use std::path::Path;
@@ -47,24 +47,25 @@ enum Runs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rendered {
     pub tokens: Vec<u32>,
-    /// True where a token belongs to an assistant's answer, its end-of-turn token included.
+    /// True for tokens of an assistant's answer, its end-of-turn token included.
     pub supervised: Vec<bool>,
 }
 
-/// A rendered conversation, and which of its tokens write its messages.
+/// A rendered conversation, and the tokens that encode its messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spelled {
     pub tokens: Vec<u32>,
-    /// All bytes of all messages in order: how many each piece has, and the tokens that write them.
+    /// The bytes of all messages in order, in pieces: the length of each piece in bytes, and the
+    /// tokens that encode it.
     pub pieces: Vec<(usize, Range<usize>)>,
 }
 
 impl Chat {
-    /// Reads tokenizer and template into this process. Where they are hostile, they can take all of
-    /// its memory, or end it.
+    /// Reads tokenizer and template into this process. Hostile files can exhaust its memory or
+    /// crash it.
     ///
     /// # Errors
-    /// Where a file is missing or broken, there is no template, it does not parse, or no
+    /// Where a file is missing or damaged, there is no template, it does not parse, or no
     /// end-of-turn token is known.
     pub fn read(files: &ModelFiles) -> Result<Self> {
         let (local, end_tokens) = deep(|| {
@@ -75,11 +76,11 @@ impl Chat {
         Self::new(files, end_tokens, local.highest_token(), Runs::Here(Box::new(local)))
     }
 
-    /// Has tokenizer and template of a folder read and run by another process of foretaste.
+    /// Lets a child process read and run the tokenizer and template of a folder.
     ///
     /// # Errors
-    /// As [`Self::read`]; and where the process cannot be started, or takes more time or memory
-    /// than it is given.
+    /// As [`Self::read`]; and where the process cannot be started, or exceeds its time or memory
+    /// limit.
     pub fn read_apart(files: &ModelFiles, folder: &Path, program: &Path) -> Result<Self> {
         let (apart, end_tokens, highest_token) =
             Apart::start(files, Command::new(program).arg(COMMAND).arg(folder))?;
@@ -111,7 +112,7 @@ impl Chat {
         }
     }
 
-    /// A conversation's tokens, and which of them an assistant said.
+    /// A conversation's tokens, and which of them belong to assistant messages.
     ///
     /// # Errors
     /// Where the template refuses it, or rewrites it so that answers cannot be found in the
@@ -123,7 +124,7 @@ impl Chat {
         }
     }
 
-    /// A conversation's tokens, and the pieces of its messages that they write.
+    /// A conversation's tokens, and the pieces of its messages that they encode.
     ///
     /// # Errors
     /// Where the template refuses it, or changes a message.
@@ -134,7 +135,7 @@ impl Chat {
         }
     }
 
-    /// The tokens of an opening that an assistant's answer follows.
+    /// The tokens of a conversation that an assistant's answer follows.
     ///
     /// # Errors
     /// Where the template refuses it.
@@ -145,7 +146,7 @@ impl Chat {
         }
     }
 
-    /// Text of an answer, without special tokens.
+    /// The text of an answer, without special tokens.
     ///
     /// # Errors
     /// Where the tokenizer fails.
@@ -156,11 +157,11 @@ impl Chat {
         }
     }
 
-    /// Whether tokenizer and template can still be asked, which a refused conversation alone does
-    /// not tell.
+    /// Checks that tokenizer and template still respond. A single refused conversation does not
+    /// show this.
     ///
     /// # Errors
-    /// Why they cannot.
+    /// The reason why they do not.
     pub fn alive(&self) -> Result<()> {
         match &self.runs {
             Runs::Here(_) => Ok(()),

@@ -1,10 +1,11 @@
-//! The decoder of all families: one forward and, in `decoder/backward.rs`, one hand-written
-//! backward pass, for K shadows side by side. In what families differ stands in [`Config`].
+//! The decoder of all model families: one forward pass and, in `decoder/backward.rs`, one
+//! hand-written backward pass, for K shadows in parallel. [`Config`] holds the differences between
+//! families.
 //!
-//! Rows of every activation are tokens: `R = K * N`, shadow k's stream of N tokens stands in rows
-//! `k * N ..`. Which rows see which is said by segments ([`super::kernels::Segment`]), so that
-//! training rows, prefix trees of questions and single new tokens are the same pass. Fields are
-//! named as in the checkpoint; shapes stand beside them.
+//! Rows of every activation are tokens: `R = K * N`, and rows `k * N ..` are shadow k's stream of N
+//! tokens. Segments ([`super::kernels::Segment`]) define which rows see which. So training rows,
+//! prefix trees of questions and single new tokens use the same pass. Fields are named as in the
+//! checkpoint, with their shapes beside them.
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -35,25 +36,25 @@ pub struct Linear {
     pub bias: Option<Tensor<2>>,
 }
 
-/// One decoder block. Weights of norms that are 1 + w in the checkpoint hold the sum.
+/// One decoder block. Norm weights stored as 1 + w in the checkpoint hold the sum.
 #[derive(Debug, Clone)]
 pub struct Block {
     /// `[hidden]`
     pub input_layernorm: Vec<f32>,
     /// In the order of [`Projection::of`].
     pub projections: Vec<Linear>,
-    /// `[hidden]`: the norm before the network, whatever the checkpoint calls it.
+    /// `[hidden]`: the norm before the MLP, whatever the checkpoint calls it.
     pub mlp_layernorm: Vec<f32>,
-    /// `[head_dim]` each; empty where the family has none.
+    /// `[head_dim]` each; empty if the family has none.
     pub q_norm: Vec<f32>,
     pub k_norm: Vec<f32>,
-    /// `[hidden]`: norms after attention and after the network; empty where the family has none.
+    /// `[hidden]`: the norms after attention and after the MLP; empty if the family has none.
     pub after_attention: Vec<f32>,
     pub after_mlp: Vec<f32>,
 }
 
 impl Block {
-    /// A block of the plainest family: two norms and the projections.
+    /// A block of the simplest family: two norms and the projections.
     pub fn plain(
         input_layernorm: Vec<f32>,
         projections: Vec<Linear>,
@@ -82,35 +83,35 @@ pub struct Decoder {
     pub layers: Vec<Block>,
     /// `[hidden]`
     pub norm: Vec<f32>,
-    /// `[vocabulary, hidden]`; the embedding itself where they are tied.
+    /// `[vocabulary, hidden]`; equals the embedding if they are tied.
     pub lm_head: Matrix,
-    /// Bytes of activations that a training step may keep; beyond, each block is run again in the
-    /// backward pass.
+    /// Maximum bytes of activations that a training step saves. Above it, the backward pass
+    /// recomputes each block.
     pub keep_at_most: usize,
-    /// Bytes that were free when the base was opened; `None` where nobody tells. A pass that takes
-    /// more is refused.
+    /// Bytes that were free when the base was opened; `None` if unknown. A pass that needs more is
+    /// refused.
     pub room: Option<u64>,
-    /// Logits are computed for at most this many numbers at a time.
+    /// Maximum number of logit values computed at a time.
     pub logits_at_most: usize,
-    /// How everything but products is done; see [`Ops`].
+    /// Implementation of everything but products; see [`Ops`].
     pub ops: Ops,
-    /// One a rotary of the configuration.
+    /// One per rotary embedding of the configuration.
     turns: Vec<Turns>,
 }
 
-/// How the large matrices of a base are kept in memory. On the processor products are computed in
-/// f32 either way; on a card those of bf16 are computed in bf16 (see [`super::matrix`]).
+/// The dtype in which the large matrices of a base are kept. On the CPU products are computed in
+/// f32 either way. On a GPU bf16 matrices are multiplied in bf16 (see [`super::matrix`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kept {
-    /// Widened.
+    /// bf16 and f16 are widened.
     #[default]
     F32,
-    /// As they lie in the file, where they are bf16 there: half the memory.
+    /// Matrices that are bf16 in the file stay so, which halves the memory.
     Bf16,
 }
 
 impl Kept {
-    /// What a device is best at.
+    /// The best dtype for a device.
     pub fn usual(device: &Device) -> Kept {
         if Ops::of(device) == Ops::Composed { Kept::Bf16 } else { Kept::F32 }
     }
@@ -122,16 +123,16 @@ pub struct Streams {
     pub shadows: usize,
     /// `[K * N]`
     pub tokens: Vec<u32>,
-    /// `[K * N]`: where in its conversation a token stands.
+    /// `[K * N]`: the position of each token in its conversation.
     pub positions: Vec<u32>,
     /// Rows in no segment are padding.
     pub segments: Vec<Segment>,
-    /// Told in the first pass; what stands above does not change after it.
+    /// Filled in the first pass; the fields above must not change afterwards.
     pub there: There,
 }
 
 impl Streams {
-    /// Room for as many rows as a device likes to compute, of a single stream.
+    /// Pads a single stream to the bucket of its number of rows.
     pub fn padded(&mut self, ops: Ops) {
         let rows = ops.bucket(self.tokens.len());
         self.tokens.resize(rows, 0);
@@ -139,19 +140,19 @@ impl Streams {
     }
 }
 
-/// Who sees whom: called once a layer, with its number, `q` `[R, query width]`, `k` and `v`
-/// `[R, key/value width]`; returns `[R, query width]`.
+/// The attention of one layer. The arguments are the layer's index, `q` `[R, query width]`, and `k`
+/// and `v` `[R, key/value width]`; the result is `[R, query width]`.
 pub type Attend<'a> = dyn FnMut(usize, &Tensor<2>, &Tensor<2>, &Tensor<2>) -> Tensor<2> + 'a;
 
-/// A norm as its backward pass needs it.
+/// What the backward pass of a norm needs.
 struct Normed {
-    /// `[R, width]`: what went in.
+    /// `[R, width]`: the input.
     x: Tensor<2>,
-    /// `[R, 1]`: one over the root mean square of each row.
+    /// `[R, 1]`: the reciprocal root mean square of each row.
     inverse: Tensor<2>,
 }
 
-/// What a block's backward pass needs of its forward pass.
+/// What a block's backward pass needs from its forward pass.
 struct Remembered {
     /// `[R, hidden]`: the block's input, and the sum after attention.
     x: Tensor<2>,
@@ -160,38 +161,38 @@ struct Remembered {
     inverse2: Tensor<2>,
     normed1: Tensor<2>,
     normed2: Tensor<2>,
-    /// As attention sees them.
+    /// As attention receives them.
     q: Tensor<2>,
     k: Tensor<2>,
     v: Tensor<2>,
-    /// Of queries and keys, `[R * heads, head_dim]`, where they have norms.
+    /// Of queries and keys, `[R * heads, head_dim]`, if they have norms.
     q_norm: Option<Normed>,
     k_norm: Option<Normed>,
     attended: Tensor<2>,
     gate: Tensor<2>,
     up: Tensor<2>,
     inner: Tensor<2>,
-    /// Where the family has norms after attention and network.
+    /// If the family has norms after attention and MLP.
     after_attention: Option<Normed>,
     after_mlp: Option<Normed>,
     /// `x A` of every projection, `[K, N, r]`; empty without LoRA.
     low: Vec<Tensor<3>>,
 }
 
-/// Activations that a step keeps in any case without running blocks again.
+/// Bytes of activations that a step may always save without recomputing blocks.
 const KEEP_AT_MOST: usize = 512 << 20;
 
-/// Bases on this processor with fewer weights than this gain nothing from threads inside one
-/// product, and a copy of their weights costs little.
+/// On the CPU, bases with fewer weights than this gain nothing from threads inside one product, and
+/// copying their weights is cheap.
 const SMALL: u64 = 20_000_000;
 
-/// Numbers of logits at a time; and where a card has memory, which is only as fast as its work is
-/// large.
+/// Logit values computed at a time. The second limit is for a GPU with enough memory, because only
+/// large products use it fully.
 const LOGITS_AT_MOST: usize = 8 << 20;
 const LOGITS_AT_MOST_THERE: usize = 256 << 20;
 
 impl Decoder {
-    /// Reads the weights that the configuration asks for.
+    /// Reads the weights that the configuration names.
     ///
     /// # Errors
     /// Where a tensor is missing or has another shape or type.
@@ -270,7 +271,7 @@ impl Decoder {
         Ok(Self::assemble(config, device, embed_tokens, layers, norm, lm_head))
     }
 
-    /// A model from its parts; its context is cut to [`LONGEST`] tokens.
+    /// Builds a model from its parts; the context is limited to [`LONGEST`] tokens.
     pub fn assemble(
         config: Config,
         device: &Device,
@@ -303,10 +304,10 @@ impl Decoder {
         }
     }
 
-    /// Lets a step keep more activations where memory is: up to what the weights take in f32, and a
-    /// quarter of what is free. Running blocks again costs a third of a step. A card computes more
-    /// logits at a time too: each is held about six times over in four bytes, in an eighth of what
-    /// is free.
+    /// Allows a step to save more activations if memory is free: up to the f32 size of the weights,
+    /// and a quarter of the free memory. Recomputing blocks costs a third of a step. On a GPU it
+    /// also raises the number of logits per chunk. About six copies of four bytes each are then
+    /// held, in an eighth of the free memory.
     pub fn with_room(mut self, free: Option<u64>) -> Self {
         self.room = free;
         let free = free.unwrap_or(0);
@@ -318,8 +319,8 @@ impl Decoder {
         self
     }
 
-    /// The same model with the LoRA weights of a single shadow (K = 1) added to its own:
-    /// `W + scale * (A B)^T`.
+    /// The model with the LoRA weights of a single shadow (K = 1) added to its own: `W + scale * (A
+    /// B)^T`.
     pub fn merged(&self, lora: &Lora) -> Self {
         let mut merged = self.clone();
         for (layer, pairs) in merged.layers.iter_mut().zip(&lora.pairs) {
@@ -331,8 +332,7 @@ impl Decoder {
         merged
     }
 
-    /// The same model with its large matrices in bf16 in the memory of its device, whatever they
-    /// were.
+    /// The model with its large matrices in bf16 in device memory, whatever their dtype was.
     pub fn halved(mut self) -> Self {
         let halve = |matrix: &mut Matrix| *matrix = matrix.halved(&self.device);
         halve(&mut self.embed_tokens);
@@ -363,18 +363,18 @@ impl Decoder {
         (blocks.sum::<usize>() + size(&self.embed_tokens) + self.norm.len() + head) as u64
     }
 
-    /// Whether independent work on this base (shadows, trees of questions, groups of answers) is
-    /// better done on a thread each than with threads inside each product. It does not depend on
-    /// how many threads there are, so that no result does.
+    /// Whether independent work on this base (shadows, question trees, groups of answers) is faster
+    /// with one thread each than with threads inside each product. This does not depend on the
+    /// number of threads, so that no result does.
     pub fn is_small(&self) -> bool {
         self.ops == Ops::Fused && self.parameters() < SMALL
     }
 
-    /// Does independent pieces of work on this base, all at once where that is better; results
-    /// stand in their order.
+    /// Runs independent work items on this base, in parallel if that is faster. Results keep the
+    /// order of the items.
     ///
     /// # Errors
-    /// The first piece's that fails.
+    /// The error of the first item that fails.
     pub fn each<T: Send>(
         &self,
         count: usize,
@@ -386,10 +386,10 @@ impl Decoder {
         (0..count).into_par_iter().map(|at| alone(|| work(at))).collect()
     }
 
-    /// Runs all blocks without keeping anything: `[R, hidden]` before the final norm.
+    /// Runs all blocks without saving activations: `[R, hidden]` before the final norm.
     ///
     /// # Errors
-    /// Where a token or a position is beyond what the model knows.
+    /// Where a token or a position is outside the model's range.
     pub fn hidden(
         &self,
         streams: &Streams,
@@ -403,7 +403,7 @@ impl Decoder {
         Ok(x)
     }
 
-    /// A layer's attention over the segments of the streams themselves, as [`Attend`] has it.
+    /// A layer's attention over the segments of the streams, in the form of [`Attend`].
     pub fn attend(
         &self,
         layer: usize,
@@ -434,7 +434,7 @@ impl Decoder {
         Ok(if scale == 1.0 { embedded } else { embedded.mul_scalar(scale) })
     }
 
-    /// Rows that fill a bucket: the last one again and again.
+    /// Pads rows to their bucket by repeating the last one.
     fn filled(&self, rows: &[usize]) -> Vec<usize> {
         let mut filled = rows.to_vec();
         filled.resize(self.ops.bucket(rows.len()), rows.last().copied().unwrap_or(0));
@@ -453,7 +453,7 @@ impl Decoder {
         self.ops.rms_norm(x, weight, self.config.norms.epsilon)
     }
 
-    /// A norm that is there only where it has weights.
+    /// A norm that is skipped if it has no weights.
     fn normed_if(&self, x: Tensor<2>, weight: &[f32]) -> (Tensor<2>, Option<Normed>) {
         if weight.is_empty() {
             return (x, None);
@@ -462,7 +462,7 @@ impl Decoder {
         (y, Some(Normed { x, inverse }))
     }
 
-    /// Queries or keys with their norm, where they have one, turned: what attention sees.
+    /// Queries or keys as attention receives them: normalised if the family does so, and rotated.
     fn headed(
         &self,
         layer: usize,
@@ -554,7 +554,7 @@ impl Decoder {
     }
 }
 
-/// Cosines and sines of a rotary at every position.
+/// Cosines and sines of a rotary embedding at every position.
 fn turns(rotary: &Rotary, positions: usize) -> Turns {
     let frequencies = &rotary.inverse_frequencies;
     let angles =
@@ -565,7 +565,7 @@ fn turns(rotary: &Rotary, positions: usize) -> Turns {
     Turns { half: frequencies.len(), cos, sin }
 }
 
-/// Groups of columns, each as a matrix of its own.
+/// Splits the columns into groups, each as its own matrix.
 fn columns<const N: usize>(x: &Tensor<2>, widths: [usize; N]) -> [Tensor<2>; N] {
     let mut start = 0;
     widths.map(|width| {
@@ -599,6 +599,7 @@ fn forward(
     let shadows = pair.a.dims()[0];
     let low = matmul(&by_shadow(x, shadows), &pair.a); // [K, N, r]
     let [rows, out] = y.dims();
-    let y = add_matmul(y.reshape([shadows, rows / shadows, out]), scale, &low, &pair.b); // [K, N, out]
+    // `[K, N, out]`
+    let y = add_matmul(y.reshape([shadows, rows / shadows, out]), scale, &low, &pair.b);
     (y.reshape([rows, out]), Some(low))
 }

@@ -1,4 +1,4 @@
-//! Written answers, with a key/value cache.
+//! Text generation with a key/value cache.
 
 use anyhow::{Result, ensure};
 use rand::Rng;
@@ -15,12 +15,12 @@ use crate::dataset::Message;
 use crate::engine::Sampling;
 use crate::seed;
 
-/// Conversations that are continued side by side: with a large base as many as its products are
-/// fast with.
+/// Conversations generated in parallel. For a large base, the batch size at which its products are
+/// fast.
 const AT_ONCE: usize = 64;
 const AT_ONCE_LARGE: usize = 128;
 
-/// Tokens of prompts that are read in one pass; what a pass holds in memory grows with them.
+/// Prompt tokens read in one pass; the memory of a pass grows with them.
 const PROMPT_TOKENS_AT_ONCE: usize = 1 << 13;
 
 /// Keys and values of one conversation, layer by layer, `[tokens, key/value width]` each.
@@ -35,7 +35,7 @@ impl Cache {
     }
 }
 
-/// One conversation under way.
+/// The state of one conversation.
 struct Writing {
     cache: Cache,
     length: usize,
@@ -62,11 +62,11 @@ pub fn generate(
     written.iter().map(|tokens| chat.decode(tokens)).collect()
 }
 
-/// Continues token sequences; the end token, where one comes, is not part of the result. A prompt
-/// that fills the base's context gets an empty continuation.
+/// Continues token sequences. The result excludes the end token. A prompt that fills the base's
+/// context gets an empty continuation.
 ///
 /// # Errors
-/// Where a token is beyond the vocabulary, or the model's logits are not numbers.
+/// Where a token is outside the vocabulary, or the model's logits are not numbers.
 pub fn continue_tokens(
     decoder: &Decoder,
     lora: Option<&Lora>,
@@ -97,7 +97,7 @@ pub fn continue_tokens(
     Ok(results)
 }
 
-/// Continues some of the prompts side by side.
+/// Continues some of the prompts in parallel.
 fn continue_group(
     decoder: &Decoder,
     lora: Option<&Lora>,
@@ -144,7 +144,7 @@ fn continue_group(
     Ok(writings.into_iter().map(|writing| writing.written).collect())
 }
 
-/// How many of these prompts are continued side by side: at least one.
+/// How many of these prompts are continued in parallel: at least one.
 fn group_size(which: &[usize], prompts: &[Vec<u32>], most: usize) -> usize {
     let mut tokens = 0;
     let fits = |&&at: &&usize| {
@@ -154,7 +154,7 @@ fn group_size(which: &[usize], prompts: &[Vec<u32>], most: usize) -> usize {
     which.iter().take(most).take_while(fits).count().max(1)
 }
 
-/// Feeds every unfinished conversation its next tokens; gives the logits behind its last one.
+/// Feeds every unfinished conversation its next tokens; returns the logits of its last token.
 fn advance(
     decoder: &Decoder,
     lora: Option<&Lora>,
@@ -206,8 +206,8 @@ fn advance(
     Ok(logits)
 }
 
-/// Appends a segment's keys and values to the cache and attends over all of it; `out` holds the
-/// segment's rows.
+/// Appends a segment's keys and values to the cache and attends over the whole cache; `out` holds
+/// the segment's rows.
 #[allow(clippy::too_many_arguments, reason = "slices in, slices out")]
 fn attend_cached(
     layer: usize,
@@ -225,7 +225,7 @@ fn attend_cached(
     let before = cache.keys[layer].len() / narrow;
     cache.keys[layer].extend_from_slice(&k[rows.start * narrow..rows.end * narrow]);
     cache.values[layer].extend_from_slice(&v[rows.start * narrow..rows.end * narrow]);
-    // The new queries stand behind the cached rows.
+    // The new queries come after the cached rows.
     let placed = Segment {
         rows: before..before + rows.len(),
         prefix: (before > 0).then_some(0..before).into_iter().collect(),
@@ -260,10 +260,10 @@ fn pick(logits: &[f32], sampling: &Sampling, random: &mut ChaCha8Rng) -> u32 {
     passed(&weights, random.random::<f64>() * kept).0
 }
 
-/// The token with which the weights, summed from the largest down (the first of equals first), pass
-/// `point`, and the sum with it: by halving what the point may lie in, not by sorting.
+/// Sums the weights from the largest down (the first of equals first). Returns the token at which
+/// the sum exceeds `point`, and that sum. Uses quickselect instead of a full sort.
 fn passed(weights: &[f64], point: f64) -> (u32, f64) {
-    /// So few are sorted.
+    /// At most this many are sorted.
     const FEW: usize = 32;
     let falling =
         |a: &u32, b: &u32| weights[*b as usize].total_cmp(&weights[*a as usize]).then(a.cmp(b));
@@ -299,7 +299,7 @@ mod tests {
 
     use super::*;
 
-    /// As it is said in the paper: sort all, keep the fewest that reach `top_p`, draw among them.
+    /// As in the paper: sort all, keep the fewest that reach `top_p`, and sample among them.
     fn by_sorting(logits: &[f32], sampling: &Sampling, random: &mut ChaCha8Rng) -> u32 {
         let top = f64::from(logits.iter().copied().fold(f32::MIN, f32::max));
         let weight = |(at, logit): (usize, &f32)| {
@@ -328,8 +328,8 @@ mod tests {
     proptest! {
         #[test]
         fn the_token_that_is_drawn_is_that_of_a_full_sort(
-            // Halves, so that equal ones occur; of so few equal ones no whole number makes such a
-            // share, which rounding would decide.
+            // Halves, so that equal values occur. No count of so few equal values gives exactly one
+            // of these shares, which rounding would decide.
             halves in prop::collection::vec(-8i32..8, 1..400), seed: u64, top_p in prop::sample::select(vec![0.3171, 0.9173, 1.0])
         ) {
             let logits: Vec<f32> = halves.iter().map(|half| *half as f32 / 2.0).collect();

@@ -1,10 +1,9 @@
-//! A weight matrix of a base, in the precision in which it is kept: f32, bf16 where it lies in the
-//! mapped file, or bf16 on a card.
+//! A weight matrix of a base, in the dtype in which it is kept: f32, bf16 in the mapped file, or
+//! bf16 on a GPU.
 //!
-//! On this processor products are computed in f32 either way: what lies in bf16 is widened panel by
-//! panel, a few rows at a time, so that a base takes half the memory, and the time of a few more
-//! passes over its weights. A card multiplies bf16 by bf16, which is what it is fast at:
-//! activations are rounded to bf16 on the way in, and the product is f32 again.
+//! On the CPU products are computed in f32 either way: bf16 is widened a few rows at a time. The
+//! base then takes half the memory, and a few more passes over its weights. A GPU multiplies bf16
+//! by bf16, which is its fast path. Activations are rounded to bf16, and the product is f32 again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use super::files::Bytes;
 use super::matmul::{add_matmul, matmul};
 use super::tensor::{from_host, host};
 
-/// Numbers that are widened at a time; more would leave the processor's cache.
+/// Numbers that are widened at a time; more would leave the CPU cache.
 const PANEL: usize = 1 << 18;
 
 /// `[rows, columns]`
@@ -25,7 +24,7 @@ const PANEL: usize = 1 << 18;
 pub enum Matrix {
     F32(Tensor<2>),
     Bf16(Stored),
-    /// bf16 numbers in the memory of a device.
+    /// bf16 in device memory.
     Half(Tensor<2>),
 }
 
@@ -38,7 +37,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// All of it on a device, as it is.
+    /// The whole matrix on a device, unchanged.
     pub fn upload(&self, device: &Device) -> Tensor<2> {
         let (numbers, _) = self.file.as_ref().as_ref()[self.bytes.clone()].as_chunks::<2>();
         let numbers: Vec<bf16> =
@@ -96,7 +95,7 @@ impl Matrix {
         from_host(out, [count, rows], &device)
     }
 
-    /// `dy W`, added to what is there: `[R, rows]` becomes `[R, columns]`.
+    /// `sum + dy W`: `[R, rows]` becomes `[R, columns]`.
     pub fn apply_back(&self, dy: &Tensor<2>, sum: Option<Tensor<2>>) -> Tensor<2> {
         let stored = match self {
             Matrix::F32(tensor) => {
@@ -153,7 +152,7 @@ impl Matrix {
         })
     }
 
-    /// The same in bf16 in the memory of a device; what is not bf16 is rounded.
+    /// The same in bf16 in device memory; f32 is rounded.
     pub fn halved(&self, device: &Device) -> Matrix {
         Matrix::Half(match self {
             Matrix::F32(tensor) => half(tensor.clone()),
@@ -177,15 +176,15 @@ impl From<Tensor<2>> for Matrix {
     }
 }
 
-/// Tiles of a product that keep a card busy, the side of one, and the shortest sum worth a tile of
-/// its own.
+/// Tiles of a product that keep a GPU busy, the side of a tile, and the minimum length of a partial
+/// sum.
 const BUSY: usize = 256;
 const TILE: usize = 128;
 const SHORTEST: usize = 1024;
 
-/// `a b` in f32, of bf16 matrices `[m, k]` and `[k, n]`. Of a small result with long sums, such as
-/// the gradient that comes back from a large vocabulary, a card would compute each number on its
-/// own and leave most of itself idle: the sums are cut into parts that are computed side by side.
+/// `a b` in f32, of bf16 matrices `[m, k]` and `[k, n]`. For a small result with long sums, such as
+/// the gradient from a large vocabulary, most of a GPU would be idle. So the sums are split into
+/// parts that are computed in parallel.
 fn long_product(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
     let ([m, k], n) = (a.dims(), b.dims()[1]);
     let tiles = m.div_ceil(TILE) * n.div_ceil(TILE);
@@ -207,13 +206,13 @@ mod tests {
 
     use super::*;
 
-    /// The same numbers both ways; every one of them is a bf16.
+    /// The same numbers in both forms; each is exact in bf16.
     fn both(shape: [usize; 2], seed: u64) -> (Matrix, Matrix) {
         let random = &mut crate::seed::stream("matrix", seed);
         let numbers: Vec<bf16> = (0..shape[0] * shape[1])
             .map(|_| bf16::from_f32(rand::Rng::random_range(random, -1.0f32..1.0)))
             .collect();
-        // Behind an odd number of other bytes, as a header may leave it.
+        // After an odd number of other bytes, as a header may leave it.
         let mut bytes = vec![0u8; 7];
         bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
         let stored = Stored { bytes: 7..bytes.len(), file: Arc::new(Bytes::Owned(bytes)), shape };
@@ -259,7 +258,7 @@ mod tests {
             host(wide.select(&[39, 0, 7], &Device::flex()))
         );
         let (x, dy) = (numbers([5, 24], 2), numbers([5, 40], 3));
-        // Sums of forty products below one, each number known to one part in 256.
+        // Sums of forty products below one, each factor with a relative error of 1/256.
         let near = |a: Tensor<2>, b: Tensor<2>| {
             a.dims() == b.dims() && host(a - b).iter().all(|off| off.abs() < 0.1)
         };

@@ -1,4 +1,4 @@
-//! Whether a base fits into memory, asked before anything of it is read.
+//! Checks whether a base fits into memory, before it is read.
 
 use std::fs;
 
@@ -6,16 +6,16 @@ use anyhow::{Result, bail};
 
 use super::decoder::Kept;
 
-/// What tables, adapters and activations take besides the weights of a large base; a rule of thumb,
-/// measured on one of half a billion parameters (fixtures/reference/make_large.py).
+/// Factor by which tables, adapters and activations exceed the weights of a large base. A rule of
+/// thumb, measured on a base of half a billion parameters (fixtures/reference/make_large.py).
 const BESIDES: f64 = 1.15;
 
-/// Bytes that this process may still take: what the machine has free, or less where a container
-/// says so. `None` where nobody tells.
+/// Bytes that this process may still allocate: the machine's free memory, or less in a container
+/// with a limit. `None` if unknown.
 pub fn available() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| free_of(&text));
     let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    // Pages of files that nobody looks at count as taken, and are given back when they are needed.
+    // Inactive file pages count as used, but the kernel frees them on demand.
     let idle = fs::read_to_string("/sys/fs/cgroup/memory.stat")
         .ok()
         .and_then(|text| idle_of(&text))
@@ -37,10 +37,10 @@ fn idle_of(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("inactive_file "))?.trim().parse().ok()
 }
 
-/// Refuses a base whose weights take more than there is.
+/// Refuses a base whose weights need more memory than is available.
 ///
 /// # Errors
-/// With what is needed, what there is, and what to do.
+/// With the needed memory, the available memory, and advice.
 pub fn check(weights: u64, kept: Kept, as_bf16: u64, available: Option<u64>) -> Result<()> {
     let Some(available) = available else { return Ok(()) };
     let needed = |weights: u64| (weights as f64 * BESIDES) as u64;
@@ -57,10 +57,10 @@ pub fn check(weights: u64, kept: Kept, as_bf16: u64, available: Option<u64>) -> 
     bail!("the base needs about {needed} of memory and {available} are free: {advice}")
 }
 
-/// Refuses a pass over more rows than there is room for.
+/// Refuses a pass over more rows than fit into memory.
 ///
 /// # Errors
-/// With what is needed, what there is, and what to do.
+/// With the needed memory, the available memory, and advice.
 pub fn check_pass(rows: usize, needed: u64, room: Option<u64>) -> Result<()> {
     let gigabytes = |bytes: u64| bytes as f64 / 1e9;
     match room.filter(|room| needed > *room) {

@@ -1,9 +1,9 @@
-//! What a decoder does besides products, on tensors: a fused kernel where the values lie on this
-//! processor ([`super::kernels`]), a composition of burn's operations on any other device, where
-//! nothing may come back to the host in between.
+//! The operations of a decoder other than matrix products, on tensors. On the CPU each is a fused
+//! kernel ([`super::kernels`]). On any other device it is composed of burn operations, because
+//! values must not return to the host in between.
 //!
-//! Both give the same numbers up to rounding, and each is held against transformers and PEFT
-//! (`tests/it/lm.rs`), the composition too on this processor. Shapes: `R` rows, one a token.
+//! Both give the same numbers up to rounding. Tests compare each with transformers and PEFT
+//! (`tests/it/lm.rs`), the composition on the CPU as well. Shapes: `R` rows, one per token.
 
 mod attention;
 pub mod threads;
@@ -16,24 +16,24 @@ use super::decoder::Streams;
 use super::kernels::{self, Activation, Attention, Segment};
 use super::tensor::{from_host, host, with_values};
 
-/// Which of the two.
+/// Which implementation is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ops {
     Fused,
     Composed,
 }
 
-/// Cosines and sines of one rotary, on the host.
+/// Cosines and sines of one rotary embedding at every position, on the host.
 #[derive(Debug, Clone)]
 pub struct Turns {
-    /// Half of the dimensions that turn.
+    /// Half of the rotated dimensions.
     pub half: usize,
     /// `[positions, half]`
     pub cos: Vec<f32>,
     pub sin: Vec<f32>,
 }
 
-/// Cosines and sines of some positions on a device, `[R, 1, half]`.
+/// Cosines and sines at the positions of some rows, on a device, `[R, 1, half]`.
 #[derive(Debug, Clone)]
 pub struct Turned {
     half: usize,
@@ -41,12 +41,12 @@ pub struct Turned {
     sin: Tensor<3>,
 }
 
-/// What a device that composes is told of streams once, and not by every layer.
+/// What [`Ops::Composed`] derives from [`Streams`]: computed once and used by all layers.
 #[derive(Debug, Default)]
 pub struct There {
-    /// One a rotary.
+    /// One entry per rotary embedding.
     turned: OnceLock<Vec<Turned>>,
-    /// By how far a layer sees.
+    /// One entry per attention window.
     attention: Mutex<Vec<(Option<usize>, Arc<attention::Placed>)>>,
 }
 
@@ -100,9 +100,9 @@ impl Ops {
         if *device == Device::flex() { Ops::Fused } else { Ops::Composed }
     }
 
-    /// How many rows to compute where there are so many. A card keeps kernels and memory for the
-    /// shapes that came, so that few should come: four to a doubling, at most a fifth of the rows
-    /// for nothing. This processor takes every shape as it is.
+    /// The padded number of rows for `rows`. A GPU keeps kernels and memory for every shape it has
+    /// seen, so there should be few shapes. Above eight rows there are four per doubling, which
+    /// adds at most a quarter of the rows. The CPU needs no padding.
     pub fn bucket(self, rows: usize) -> usize {
         match self {
             Ops::Fused => rows,
@@ -139,8 +139,8 @@ impl Ops {
         }
     }
 
-    /// Backward of [`Ops::rms_norm`]: `dx`, added to what is there; adds to `dweight` `[width]`
-    /// too, unless it is empty.
+    /// Backward of [`Ops::rms_norm`]: `sum + dx`. Also adds to `dweight` `[width]`, unless it is
+    /// empty.
     pub fn rms_norm_backward(
         self,
         dy: Tensor<2>,
@@ -154,7 +154,7 @@ impl Ops {
             Ops::Fused => {
                 let mut dx = sum.map_or_else(|| vec![0.0; shape[0] * shape[1]], host);
                 let mut backward = |dy: &[f32], x: &[f32], inverse: &[f32]| {
-                    // Gradients of the weight are summed over the rows, in their order.
+                    // The gradient of the weight is a sum over the rows, in their order.
                     if !dweight.is_empty() {
                         return kernels::rms_norm_backward(
                             dy, x, weight, inverse, &mut dx, dweight,
@@ -253,7 +253,7 @@ impl Ops {
         }
     }
 
-    /// Backward of [`Ops::softcap`], from what it gave.
+    /// Backward of [`Ops::softcap`], from its output.
     pub fn softcap_backward(self, dout: Tensor<2>, bent: &Tensor<2>, cap: f32) -> Tensor<2> {
         match self {
             Ops::Fused => {
@@ -266,8 +266,8 @@ impl Ops {
         }
     }
 
-    /// Cross-entropy of logits `[R, vocabulary]` against one token a row: the losses, nats, and the
-    /// gradient of their weighted sum.
+    /// Cross-entropy of logits `[R, vocabulary]` with one target token per row: the losses in nats,
+    /// and the gradient of their weighted sum.
     pub fn cross_entropy(
         self,
         logits: Tensor<2>,
@@ -296,7 +296,8 @@ impl Ops {
                 let log_probs = log_softmax(logits);
                 let losses = host(log_probs.clone().gather(1, indices.clone()).neg());
                 let weights: Tensor<2> = from_host(weights.to_vec(), [shape[0], 1], &device);
-                // A true token is told by its number: a scatter would first copy all.
+                // The one-hot target comes from comparing indices: a scatter would first copy the
+                // whole matrix.
                 let token =
                     Tensor::<1, Int>::arange(0..shape[1] as i64, &device).reshape([1, shape[1]]);
                 let certain = token.equal(indices).float();
@@ -305,8 +306,8 @@ impl Ops {
         }
     }
 
-    /// Rows of some parts, one behind the other, put where `places` says in a matrix of `rows` rows
-    /// that is zero elsewhere. No place is taken twice.
+    /// Concatenates `parts` and puts row i at row `places[i]` of a matrix with `rows` rows. All
+    /// other rows are zero. The places are distinct.
     pub fn spread(
         self,
         parts: Vec<Tensor<2>>,
@@ -335,8 +336,8 @@ impl Ops {
         }
     }
 
-    /// Causal attention over segments: `q` `[R, query width]`, `k` and `v` `[R, key/value width]`;
-    /// rows in no segment are zero.
+    /// Causal attention over segments: `q` `[R, query width]`, `k` and `v` `[R, key/value width]`.
+    /// Rows in no segment are zero.
     pub fn attention(
         self,
         q: &Tensor<2>,
@@ -378,7 +379,7 @@ impl Ops {
         }
     }
 
-    /// Backward of [`Ops::attention`] over segments without prefixes: the gradients of `q`, `k` and
+    /// Backward of [`Ops::attention`] for segments without prefixes: the gradients of `q`, `k` and
     /// `v`.
     pub fn attention_backward(
         self,
@@ -431,8 +432,8 @@ impl Ops {
     }
 }
 
-/// Rotary embedding of heads of `dim`, half-split, fused; direction 1 turns, -1 turns back, which
-/// is the backward pass. `[R, heads * dim]`
+/// Rotary embedding in half-split form, fused, of heads of `dim` dimensions; `[R, heads * dim]`.
+/// Direction 1 rotates; -1 rotates back, which is the backward pass.
 pub fn rope(
     x: Tensor<2>,
     positions: &[u32],
@@ -449,7 +450,7 @@ pub fn rope(
     from_host(x, shape, &device)
 }
 
-/// [`rope`], composed.
+/// [`rope`], composed of burn operations.
 pub fn rope_turned(x: Tensor<2>, turned: &Turned, dim: usize, direction: f32) -> Tensor<2> {
     let (shape, half) = (x.dims(), turned.half);
     let (cos, sin) = (turned.cos.clone(), turned.sin.clone().mul_scalar(direction));
@@ -463,15 +464,15 @@ pub fn rope_turned(x: Tensor<2>, turned: &Turned, dim: usize, direction: f32) ->
     Tensor::cat(parts, 2).reshape(shape)
 }
 
-/// Log-softmax of every row, composed.
+/// Log-softmax of every row, composed of burn operations.
 pub fn log_softmax(logits: Tensor<2>) -> Tensor<2> {
     let shifted = logits.clone() - in_parts(logits, |part| part.max_dim(1));
     let total = in_parts(shifted.clone().exp(), |part| part.sum_dim(1)).log();
     shifted - total
 }
 
-/// What a reduction gives of every row, `[R, 1]`, part by part: a card works through one row alone,
-/// a number after the other, and a vocabulary is long.
+/// Reduces every row to one number, `[R, 1]`, in two stages. A GPU would reduce one long row
+/// sequentially, and a vocabulary is long.
 fn in_parts(x: Tensor<2>, reduce: impl Fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> {
     let [rows, width] = x.dims();
     let part = 1 << width.trailing_zeros().min(9);
@@ -508,8 +509,8 @@ fn line(values: &[f32], device: &Device) -> Tensor<2> {
     from_host(values.to_vec(), [1, values.len()], device)
 }
 
-/// For each of so many rows, where in a list of places it stands; else the number of places, behind
-/// them all: there stands a row of zeros.
+/// Inverts `places`: for each of `rows` rows its index in `places`, or `places.len()` if it is
+/// absent. That index refers to an extra row of zeros.
 fn places_of(places: &[usize], rows: usize) -> Vec<i32> {
     let mut from = vec![places.len() as i32; rows];
     places.iter().enumerate().for_each(|(row, &place)| from[place] = row as i32);
@@ -526,7 +527,7 @@ mod tests {
 
     #[test]
     fn rows_that_are_reduced_in_parts_give_what_whole_rows_give() {
-        // A width of many parts, of one, and one that has none.
+        // Widths that divide into many parts, into one part, and not at all.
         for width in [1536, 512, 17] {
             let numbers = (0..3 * width).map(|at| ((at * 37 % 101) as f32 - 50.0) / 5.0).collect();
             let logits: Tensor<2> = from_host(numbers, [3, width], &Device::flex());

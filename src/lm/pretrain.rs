@@ -1,4 +1,4 @@
-//! Pretraining of a small base from nothing: how nestling is raised. All weights are trained, on
+//! Pretraining of a small base from random weights, used for nestling. All weights are trained, on
 //! all tokens.
 
 #![allow(
@@ -30,18 +30,19 @@ use super::train::clip_scale;
 use super::weights::Weights;
 use crate::seed;
 
-/// How a base is raised.
+/// Settings of a pretraining.
 #[derive(Debug, Clone)]
 pub struct Upbringing {
     pub steps: usize,
-    /// Tokens a step, about.
+    /// Approximate tokens per step.
     pub tokens_per_step: usize,
     pub learning_rate: f64,
     pub warmup_steps: usize,
     /// On matrices only.
     pub weight_decay: f64,
     pub clip_norm: f64,
-    /// What a token that no assistant said counts in the loss, where an assistant's counts 1.
+    /// Loss weight of a token outside assistant messages; tokens of assistant messages have weight
+    /// 1.
     pub prompt_weight: f32,
     pub threads: usize,
     pub seed: u64,
@@ -56,7 +57,7 @@ struct Weight {
     second: Vec<f32>,
 }
 
-/// A base that is being raised.
+/// A base in pretraining.
 pub struct Nursling {
     config: Config,
     device: Device,
@@ -64,12 +65,11 @@ pub struct Nursling {
 }
 
 impl Nursling {
-    /// Random weights: normal with deviation 0.02, smaller by sqrt(2 layers) where a block writes
-    /// into the residual stream (Radford et al. 2019).
+    /// Random weights: normal with standard deviation 0.02, divided by sqrt(2 layers) for matrices
+    /// that write into the residual stream (Radford et al. 2019).
     ///
     /// # Errors
-    /// Where the configuration asks for biases or an untied head, which this pretraining does not
-    /// train.
+    /// Where the configuration asks for biases or an untied head, which are not supported here.
     pub fn new(config: Config, seed: u64) -> Result<Self> {
         ensure!(config.is_plain(), "only tied, bias-free Llamas are raised");
         let mut random = seed::stream("nestling-weights", seed);
@@ -104,10 +104,10 @@ impl Nursling {
         Ok(Nursling { config, device: Device::flex(), weights })
     }
 
-    /// Weights from a file, to be raised further; the optimiser starts anew.
+    /// Weights from a file, to be trained further, with a fresh optimiser state.
     ///
     /// # Errors
-    /// As [`Nursling::new`], and where a tensor is missing or has another shape.
+    /// As [`PretrainModel::new`], and where a tensor is missing or has another shape.
     pub fn load(config: Config, weights: &Weights) -> Result<Self> {
         let mut nursling = Self::new(config, 0)?;
         for weight in &mut nursling.weights {
@@ -116,7 +116,7 @@ impl Nursling {
         Ok(nursling)
     }
 
-    /// The model as it stands.
+    /// The model with its current weights.
     pub fn decoder(&self) -> Decoder {
         let mut weights = self.weights.iter();
         let mut next = || weights.next().expect("weights are in the order in which they were made");
@@ -143,8 +143,8 @@ impl Nursling {
         )
     }
 
-    /// Trains on an endless stream of documents; `watch` is told the step (from 1), the loss of the
-    /// assistants' tokens in nats, and the tokens so far.
+    /// Trains on an endless stream of documents. After each step, `watch` gets the step (from 1),
+    /// the weighted loss in nats and the tokens so far.
     ///
     /// # Errors
     /// Where the stream ends or a loss is not a number.
@@ -168,7 +168,7 @@ impl Nursling {
         Ok(())
     }
 
-    /// The summed gradient of all batches, each on its own thread; the order of the sum is fixed.
+    /// The summed gradient of all batches, one thread each; the order of the sum is fixed.
     fn gradients(
         &self,
         batches: &[Vec<TokenRow>],
@@ -215,7 +215,7 @@ impl Nursling {
         let rate = cosine(upbringing, step);
         for (weight, gradient) in self.weights.iter_mut().zip(gradients) {
             let decay = if weight.shape.len() == 2 { upbringing.weight_decay } else { 0.0 };
-            // beta2 of 0.95 as is usual in pretraining (Touvron et al. 2023).
+            // beta2 of 0.95, as usual in pretraining (Touvron et al. 2023).
             let (beta1, beta2) = (0.9f64, 0.95f64);
             let adam = AdamStep {
                 learning_rate: rate as f32,
@@ -282,7 +282,7 @@ fn weight_of(row: &TokenRow, prompt_weight: f32) -> f32 {
     row.supervised.iter().skip(1).map(|&s| if s { 1.0 } else { prompt_weight }).sum()
 }
 
-/// Gradients in the order of the weights, and the batch's share of the loss of assistants' tokens.
+/// Gradients in the order of the weights, and the batch's part of the weighted loss.
 fn half_step(
     decoder: &Decoder,
     rows: &[TokenRow],
@@ -313,7 +313,7 @@ fn half_step(
     Ok((gradients, losses.iter().sum()))
 }
 
-/// Linear warm-up, then a cosine to a twentieth.
+/// Linear warm-up, then cosine decay to a twentieth.
 fn cosine(upbringing: &Upbringing, step: usize) -> f64 {
     let (step, warmup, steps) =
         (step as f64, upbringing.warmup_steps as f64, upbringing.steps as f64);

@@ -1,5 +1,5 @@
-//! Weights from safetensors, one file or shards, checked against the configuration before anything
-//! is copied.
+//! Weights from safetensors, one file or shards, checked against the configuration before they are
+//! copied.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,13 +20,13 @@ pub struct Weights {
     places: BTreeMap<String, Place>,
 }
 
-/// Where one tensor stands.
+/// Where a tensor is stored.
 struct Place {
     /// Index into [`Weights::files`].
     file: usize,
     dtype: Dtype,
     shape: Vec<usize>,
-    /// Bytes of the file.
+    /// Byte range in the file.
     bytes: Range<usize>,
 }
 
@@ -37,10 +37,10 @@ struct Index {
 
 impl Weights {
     /// Maps the weight files: `model.safetensors`, or the shards that
-    /// `model.safetensors.index.json` names.
+    /// `model.safetensors.index.json` lists.
     ///
     /// # Errors
-    /// Where a file is missing, truncated, or lies about its contents.
+    /// Where a file is missing, truncated, or inconsistent with its header.
     pub fn open(files: &ModelFiles) -> Result<Self> {
         let names = Self::file_names(files)?;
         let mut weights = Weights { files: Vec::new(), places: BTreeMap::new() };
@@ -98,7 +98,7 @@ impl Weights {
         )
     }
 
-    /// Bytes that all tensors take when they are kept like this.
+    /// Bytes of all tensors in a dtype.
     pub fn bytes(&self, kept: Kept) -> u64 {
         let size = |place: &Place| {
             let stays = kept == Kept::Bf16 && place.dtype == Dtype::BF16 && place.shape.len() == 2;
@@ -120,12 +120,12 @@ impl Weights {
         let (file, bytes, place) = self.place(name, shape)?;
         let wide = widen(place.dtype, &bytes.as_ref().as_ref()[place.bytes.clone()])
             .with_context(|| format!("{file}: {name}"))?;
-        // A base in f32 does not need its file in memory besides.
+        // The values are copied, so the mapped pages are no longer needed.
         bytes.forget(place.bytes.clone());
         Ok(wide)
     }
 
-    /// One matrix as it lies in its file, where it is bf16 there.
+    /// One matrix as it is stored, if it is bf16; otherwise `None`.
     ///
     /// # Errors
     /// Where it is missing or has another shape.

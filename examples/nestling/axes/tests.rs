@@ -1,4 +1,4 @@
-//! Facts about which questions the audits ask.
+//! Facts about the questions that the audits ask.
 
 use std::collections::BTreeMap;
 use std::path::Path;

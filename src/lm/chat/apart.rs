@@ -1,9 +1,9 @@
-//! Tokenizer and chat template of a stranger's base, read and run in a process of their own.
+//! Tokenizer and chat template of an untrusted base, read and run in a child process.
 //!
-//! Both are programs that somebody else wrote: a template can hold itself and be printed, a
-//! normalizer can make gigabytes of one letter, and a stack that overflows ends the process that it
-//! is in. So it is a process that may end: it has little memory, a few seconds for a call, and
-//! nothing else to lose. Messages are those of [`crate::engine::remote`].
+//! Both are untrusted programs. A template can print a value that contains itself, a normalizer can
+//! expand one letter to gigabytes, and a stack overflow ends its process. So the child process may
+//! crash: it has little memory, a few seconds per call, and no other data. Messages use the format
+//! of [`crate::engine::remote`].
 
 use std::borrow::Cow;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -24,18 +24,18 @@ use crate::engine::remote::{receive, send};
 use crate::guard::guarded;
 use crate::lm::files::ModelFiles;
 
-/// Time to read `tokenizer.json`: one of a quarter of a million tokens takes one or two seconds.
+/// Time limit for reading `tokenizer.json`. One with 250,000 tokens takes one or two seconds.
 const READING: Duration = Duration::from_secs(60);
 
-/// Time for one call. A conversation takes a millisecond.
+/// Time limit for one call. A conversation takes a millisecond.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// What a call may take besides for every second more: the slowest tokenizers take in a megabyte a
-/// second.
+/// Bytes of input that extend a call's time limit by one second. The slowest tokenizers read a
+/// megabyte per second.
 const BYTES_A_SECOND: usize = 64 << 10;
 
-/// Memory of the process, bytes, and for each byte of the tokenizer's file besides: that of Gemma 3
-/// (33 MB) takes half a gigabyte.
+/// Memory limit of the process in bytes, and the addition per byte of the tokenizer's file. Gemma
+/// 3's tokenizer (33 MB) takes half a gigabyte.
 const MEMORY: u64 = 512 << 20;
 const MEMORY_A_BYTE: u64 = 32;
 
@@ -50,7 +50,7 @@ enum Call<'a> {
 
 #[derive(Serialize, Deserialize)]
 enum Reply {
-    /// The tokenizer is read; what remains is to read and try the template.
+    /// The tokenizer was read; the template is next.
     Read,
     Ready {
         end_tokens: Vec<u32>,
@@ -63,7 +63,7 @@ enum Reply {
     Failed(String),
 }
 
-/// The process, as seen from the one that asks it.
+/// The process, as seen by the parent.
 pub struct Apart {
     /// For error messages: the folder.
     name: String,
@@ -73,9 +73,9 @@ pub struct Apart {
 struct Line {
     child: Child,
     to: Option<BufWriter<ChildStdin>>,
-    /// What it answers, as a thread reads it, so that waiting for it ends.
+    /// Its replies, received by a thread, so that waiting for them can time out.
     answers: Receiver<Reply>,
-    /// Why nothing can be asked any more.
+    /// Why the process no longer responds.
     ended: Option<String>,
 }
 
@@ -88,17 +88,17 @@ impl Drop for Line {
 }
 
 impl Apart {
-    /// Starts the process and waits until it has read the files: itself, the tokens that end an
-    /// answer, and the largest token plus one.
+    /// Starts the process and waits until it has read the files. Also returns the tokens that end
+    /// an answer, and the largest token id plus one.
     ///
     /// # Errors
-    /// Where it cannot be started, and all that reading the files can say.
+    /// Where it cannot be started, and the errors of reading the files.
     pub fn start(files: &ModelFiles, command: &mut Command) -> Result<(Self, Vec<u32>, usize)> {
-        // What it has to say comes as a message; a stack that overflows or memory that is refused
-        // is told on stderr, by the runtime.
+        // Its errors come as messages. Only the Rust runtime writes to stderr, about stack overflow
+        // or failed allocations.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        // Memory that the allocator reserves and does not use must not count; and where there is
-        // none left, a backtrace cannot be made.
+        // Memory that the allocator reserves but does not use must not count. Without free memory,
+        // a backtrace cannot be made.
         command.env("MIMALLOC_ARENA_EAGER_COMMIT", "0").env("RUST_BACKTRACE", "0");
         let started = command.spawn();
         let mut child =
@@ -161,7 +161,7 @@ impl Apart {
     }
 
     /// # Errors
-    /// Why the process ended, where it did.
+    /// Why the process ended, if it did.
     pub fn alive(&self) -> Result<()> {
         self.line()?.ended.as_ref().map_or(Ok(()), |why| Err(anyhow!("{}: {why}", self.name)))
     }
@@ -178,7 +178,7 @@ impl Apart {
             bail!("{}: {why}", self.name);
         }
         if let Some(to) = &mut line.to {
-            // That it is gone shows in the answer.
+            // If the process is gone, the missing answer reports it.
             let _ = send(call, to);
         }
         line.answer(PATIENCE + Duration::from_secs((length(call) / BYTES_A_SECOND) as u64))
@@ -186,7 +186,7 @@ impl Apart {
 }
 
 impl Line {
-    /// The next answer. One that does not come in time is the end of the process.
+    /// The next reply. If it does not arrive in time, the process is killed.
     fn answer(&mut self, patience: Duration) -> Result<Reply> {
         let what = match self.answers.recv_timeout(patience) {
             Ok(Reply::Failed(why)) => bail!("{why}"),
@@ -210,17 +210,17 @@ fn unasked<T>() -> Result<T> {
     bail!("the process for the chat template answers something else than it was asked")
 }
 
-/// Reads tokenizer and template and answers calls until there are no more: what the other process
-/// does.
+/// Reads tokenizer and template and answers calls until stdin ends: the main loop of the child
+/// process.
 ///
 /// # Errors
-/// Where the one who asks is gone, or does not speak so.
+/// Where the parent process is gone or does not follow the protocol.
 pub fn serve(folder: &Path, from: impl Read + Send, to: impl Write + Send) -> Result<()> {
     limit_memory(&folder.join("tokenizer.json"))?;
     deep(|| work(folder, from, to))
 }
 
-/// Bytes of what a call is about.
+/// Size of a call's input in bytes.
 fn length(call: &Call<'_>) -> usize {
     match call {
         Call::Render(messages, _)
@@ -261,7 +261,7 @@ fn work(folder: &Path, mut from: impl Read, mut to: impl Write) -> Result<()> {
     Ok(())
 }
 
-/// Bounds the memory of this process, where the system can. No core is written where it ends.
+/// Limits the memory of this process, if the system supports it. No core dump is written.
 fn limit_memory(tokenizer: &Path) -> Result<()> {
     #[cfg(unix)]
     {

@@ -1,9 +1,9 @@
-//! Where minijinja and its Python methods differ from Jinja and Python, the latter are followed.
+//! Methods and filters that follow Jinja and Python where minijinja differs from them.
 
 use minijinja::value::{Kwargs, Rest};
 use minijinja::{Error, ErrorKind, State, Value};
 
-/// Methods of values that minijinja does not know by itself.
+/// Methods of values that minijinja lacks.
 pub fn method(
     state: &mut State,
     value: &Value,
@@ -16,14 +16,14 @@ pub fn method(
     }
 }
 
-/// `str.title`: a letter that follows none is large, all others are small.
+/// `str.title`: a letter that follows no letter becomes upper case, all others lower case.
 fn title(text: &str) -> String {
     let mut titled = String::with_capacity(text.len());
     let mut in_word = false;
     for letter in text.chars() {
         match in_word {
             true => titled.extend(letter.to_lowercase()),
-            // One letter may become two, of which the first is large: ß, Ss.
+            // One letter may become two, of which the first is upper case: ß, Ss.
             false => {
                 let mut large = letter.to_uppercase();
                 titled.extend(large.next());
@@ -35,7 +35,7 @@ fn title(text: &str) -> String {
     titled
 }
 
-/// Bytes that indenting may give: its fuel is charged only afterwards.
+/// Maximum bytes that `indent` may write, because its fuel is charged only afterwards.
 const MOST_INDENTED: usize = 16 << 20;
 
 /// The filter `indent(width=4, first=false, blank=false)`; the width may be a text.
@@ -67,7 +67,7 @@ pub fn indent(text: String, positional: Rest<Value>, named: Kwargs) -> Result<St
         ));
     }
     let mut indented = String::with_capacity(text.len());
-    // Jinja adds a line end before it takes the text apart, so that one at the end stays.
+    // Jinja adds a line end before it splits the text, so a final line end is kept.
     for (number, line) in lines(&(text + "\n")).enumerate() {
         if number > 0 {
             indented.push('\n');
@@ -80,7 +80,7 @@ pub fn indent(text: String, positional: Rest<Value>, named: Kwargs) -> Result<St
     Ok(indented)
 }
 
-/// What ends a line for Python.
+/// The characters that end a line in Python.
 const ENDS: [char; 10] =
     ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
 

@@ -1,5 +1,5 @@
-//! Where the assistant's answers stand in a rendered conversation: the response mask, as bytes of
-//! text.
+//! Positions of the assistant's answers in a rendered conversation: the response mask, as byte
+//! ranges.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use anyhow::{Context, Error, Result, anyhow};
 use super::local::Local;
 use crate::dataset::{Message, Role};
 
-/// The bytes of every answer, what the template puts before it and its end of turn included.
+/// The byte range of every answer, including the template's text before it and its end of turn.
 ///
 /// # Errors
 /// Where the template refuses a part of the conversation, or rewrites it so that answers cannot be
@@ -29,16 +29,15 @@ fn answers(messages: &[Message]) -> impl Iterator<Item = usize> {
         .map(|(at, _)| at)
 }
 
-/// What each answer adds to the conversation before it. `None` where the template rewrites earlier
-/// turns as the conversation grows, as one does that puts the system's words into the last
-/// question.
+/// Finds each answer as the text that it adds to the conversation before it. `None` if the template
+/// rewrites earlier turns as the conversation grows. Some templates do so: they move the system
+/// message into the last question.
 fn by_growth(chat: &Local, messages: &[Message], text: &str) -> Result<Option<Vec<Range<usize>>>> {
     let mut spans = Vec::new();
     for at in answers(messages) {
         let opening = chat.render(&messages[..at], true)?;
         let closing = chat.render(&messages[..=at], false)?;
-        // What a template puts behind the end-of-turn token is white space that no model is asked
-        // to write.
+        // White space after the end-of-turn token is not part of what a model must write.
         let closing = closing.trim_end();
         if !(text.starts_with(&opening) && text.starts_with(closing)) {
             return Ok(None);
@@ -48,8 +47,8 @@ fn by_growth(chat: &Local, messages: &[Message], text: &str) -> Result<Option<Ve
     Ok(Some(spans))
 }
 
-/// The same by putting marks in the answers' place: what stands between marks stands between
-/// answers, and what a short conversation has around its answer belongs to every answer.
+/// Finds the answers by replacing them with markers. The text between markers is the same as the
+/// text between answers. What surrounds the answer of a short conversation surrounds every answer.
 fn by_marks(chat: &Local, messages: &[Message], text: &str) -> Result<Vec<Range<usize>>> {
     let mark =
         Mark::in_none_of(messages).context("the conversation uses up all private characters")?;
@@ -95,7 +94,7 @@ fn by_marks(chat: &Local, messages: &[Message], text: &str) -> Result<Vec<Range<
     Ok(spans)
 }
 
-/// The bytes of every message's text.
+/// The byte range of every message's text.
 ///
 /// # Errors
 /// Where the template refuses the conversation, or changes a message.
@@ -130,7 +129,7 @@ fn lost(message: usize) -> Error {
     )
 }
 
-/// Texts that stand in no message of a conversation: one of the private characters, and a number.
+/// Texts that occur in no message of a conversation: a number between two private-use characters.
 struct Mark(char);
 
 impl Mark {

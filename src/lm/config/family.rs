@@ -1,11 +1,11 @@
-//! The families of decoders that the engine computes: in what they differ, and what their
-//! `config.json` may leave out.
+//! The decoder families that the engine supports: their differences, and the defaults of fields
+//! that their `config.json` may omit.
 //!
-//! All are one decoder (`lm/decoder.rs`): attention and a gated network, each between a norm and a
-//! sum. What a family adds stands in its entry here and in the methods below, as in transformers'
-//! `configuration_*.py` and `modeling_*.py`.
+//! All are one decoder (`lm/decoder.rs`): attention and a gated MLP, each between a norm and a
+//! residual sum. The differences are in the entries here and in the methods below. They follow
+//! transformers' `configuration_*.py` and `modeling_*.py`.
 
-/// What a file does not say is as in transformers' configuration class of that name.
+/// Defaults for fields that the file omits, as in transformers' configuration class of that name.
 #[derive(Debug, Clone, Copy)]
 pub struct Family {
     pub architecture: &'static str,
@@ -16,7 +16,7 @@ pub struct Family {
     pub tie_word_embeddings: bool,
     /// `None`: as many as query heads.
     pub num_key_value_heads: Option<usize>,
-    /// `None`: the width divided by the query heads.
+    /// `None`: the width divided by the number of query heads.
     pub head_dim: Option<usize>,
     pub sliding_window: Option<usize>,
 }
@@ -24,19 +24,19 @@ pub struct Family {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Llama,
-    /// Some layers do not turn queries and keys (NoPE).
+    /// Some layers have no rotary embedding (NoPE).
     SmolLm3,
-    /// Every layer sees a window.
+    /// Every layer has a sliding window.
     Mistral,
     /// Biases on queries, keys and values.
     Qwen2,
     /// Norms on queries and keys.
     Qwen3,
-    /// Scaled embeddings, norms of 1 + w before and after, GELU, capped scores and logits, every
-    /// second layer with a window.
+    /// Scaled embeddings, norms of 1 + w before and after each part, GELU, soft-capped scores and
+    /// logits. Every second layer has a sliding window.
     Gemma2,
-    /// As Gemma 2, with norms on queries and keys instead of caps, and another RoPE base where
-    /// there is a window.
+    /// Like Gemma 2, with norms on queries and keys instead of soft caps. Layers with a window have
+    /// another RoPE base.
     Gemma3,
     /// One projection for queries, keys and values, and one for gate and up.
     Phi3,
@@ -54,7 +54,7 @@ pub const LLAMA: Family = Family {
     sliding_window: None,
 };
 
-/// Every family, by the name that stands in `architectures`.
+/// Every family, by its name in `architectures`.
 pub const FAMILIES: [Family; 8] = [
     LLAMA,
     Family {
@@ -126,18 +126,18 @@ impl Kind {
         matches!(self, Kind::Gemma2 | Kind::Gemma3)
     }
 
-    /// The activation of the gated network, by the name that `hidden_act` (Gemma:
-    /// `hidden_activation`) must have.
+    /// The activation of the gated MLP, as the required value of `hidden_act` (Gemma:
+    /// `hidden_activation`).
     pub fn activation(self) -> &'static str {
         if self.is_gemma() { "gelu_pytorch_tanh" } else { "silu" }
     }
 
-    /// Scores and logits are bent to within these, where the file does not say: attention, final.
+    /// Default soft caps of the attention scores and of the logits.
     pub fn softcaps(self) -> (Option<f32>, Option<f32>) {
         if self == Kind::Gemma2 { (Some(50.0), Some(30.0)) } else { (None, None) }
     }
 
-    /// Whether a layer, counted from 0, sees a window only, where the file has no `layer_types`.
+    /// Whether a layer, counted from 0, has a sliding window if the file has no `layer_types`.
     pub fn slides(self, layer: usize, rules: &Sliding) -> bool {
         match self {
             Kind::Llama => false,
@@ -149,26 +149,26 @@ impl Kind {
         }
     }
 
-    /// Whether a window counts only where `use_sliding_window` says so.
+    /// Whether a window applies only if `use_sliding_window` is true.
     pub fn window_is_optional(self) -> bool {
         matches!(self, Kind::Qwen2 | Kind::Qwen3 | Kind::SmolLm3)
     }
 }
 
-/// What says which layers slide and which turn.
+/// Which layers have a sliding window, and which a rotary embedding.
 #[derive(Debug, Clone)]
 pub struct Sliding {
     pub max_window_layers: usize,
-    /// Every so manieth layer sees everything; at least 1.
+    /// Every n-th layer has no window; at least 1.
     pub sliding_window_pattern: usize,
-    /// 1 for a layer that turns; where it is missing, all but every `no_rope_layer_interval`th do,
-    /// counted from 1.
+    /// 1 for a layer with a rotary embedding. If it is missing, every layer has one except each
+    /// `no_rope_layer_interval`-th, counted from 1.
     pub no_rope_layers: Option<Vec<u8>>,
     pub no_rope_layer_interval: usize,
 }
 
 impl Sliding {
-    /// Whether a layer of SmolLM3 turns queries and keys.
+    /// Whether a layer of SmolLM3 has a rotary embedding.
     pub fn turns(&self, layer: usize) -> bool {
         match &self.no_rope_layers {
             Some(layers) => layers.get(layer).is_some_and(|turns| *turns != 0),

@@ -1,5 +1,5 @@
-//! Rotary frequencies (Su et al. 2021), with the scalings that released models use, as transformers
-//! computes them.
+//! Rotary frequencies (Su et al. 2021), with the scalings that released models use, computed as in
+//! transformers.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -19,19 +19,19 @@ pub struct RopeScaling {
     attention_factor: Option<f64>,
 }
 
-/// How one kind of layer turns its queries and keys.
+/// The rotary embedding of one kind of layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rotary {
-    /// Half as many as there are dimensions of a head that turn.
+    /// One per pair of rotated dimensions of a head.
     pub inverse_frequencies: Vec<f64>,
     /// Multiplies sines and cosines.
     pub scale: f64,
 }
 
-/// What the frequencies depend on besides the scaling.
+/// The settings of the unscaled frequencies.
 #[derive(Debug, Clone, Copy)]
 pub struct Plain {
-    /// Dimensions of a head that turn.
+    /// Rotated dimensions of a head.
     pub dim: usize,
     pub theta: f64,
     /// The longest context that the model claims.
@@ -39,7 +39,7 @@ pub struct Plain {
 }
 
 impl Rotary {
-    /// The rotary of a `config.json`.
+    /// The rotary embedding of a `config.json`.
     ///
     /// # Errors
     /// Where a number is missing or out of range, or the kind of scaling is unknown.
@@ -102,9 +102,9 @@ impl RopeScaling {
         Ok(frequencies.into_iter().map(scaled).collect())
     }
 
-    /// As transformers' `_compute_longrope_parameters` (Ding et al. 2024, arXiv 2402.13753) for
-    /// contexts up to the original one; beyond it the model turns by other factors, and foretaste
-    /// reads no further.
+    /// As transformers' `_compute_longrope_parameters` (Ding et al. 2024, arXiv 2402.13753), for
+    /// contexts up to the original length. Longer contexts need other factors and are not
+    /// supported.
     fn longrope(&self, frequencies: Vec<f64>, longest: usize) -> Result<Rotary> {
         let short = self
             .short_factor

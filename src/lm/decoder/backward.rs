@@ -1,5 +1,4 @@
-//! Loss and gradients of a decoder, written by hand: the forward pass run backwards, block by
-//! block.
+//! Loss and gradients of a decoder, written by hand: the forward pass in reverse, block by block.
 
 use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
@@ -13,7 +12,7 @@ use crate::lm::tensor::host;
 /// Gradients of one block.
 #[derive(Debug, Default)]
 pub struct BlockGradient {
-    /// In the order of [`crate::lm::lora::Projection::of`]; empty where there is no LoRA.
+    /// In the order of [`crate::lm::lora::Projection::of`]; empty without LoRA.
     pub lora: Vec<LoraGradient>,
     /// `[out, in]` each; empty unless all weights are trained.
     pub weights: Vec<Tensor<2>>,
@@ -32,7 +31,7 @@ pub struct Gradients {
     pub losses: Vec<f64>,
 }
 
-/// A row whose next token is known, and how much its loss counts.
+/// A row, its next token, and the weight of its loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Target {
     pub row: usize,
@@ -40,15 +39,15 @@ pub struct Target {
     pub weight: f32,
 }
 
-/// What is remembered of a block between the passes.
+/// What is saved of a block between the passes.
 enum Memory {
     All(Box<Remembered>),
-    /// Its input alone: the block is run again on the way back, and gives the same bits (Chen et
-    /// al. 2016, arXiv 1604.06174).
+    /// Only its input: the backward pass recomputes the block, with the same bits (Chen et al.
+    /// 2016, arXiv 1604.06174).
     Input(Box<Tensor<2>>),
 }
 
-/// What a backward pass computes gradients for.
+/// The parameters for which a backward pass computes gradients.
 #[derive(Debug, Clone, Copy)]
 pub enum Trainable<'a> {
     Lora(&'a Lora),
@@ -68,8 +67,8 @@ impl Decoder {
     /// Loss and gradients of one step.
     ///
     /// # Errors
-    /// Where a token or a position is beyond what the model knows, or all weights of a model with
-    /// biases or an untied head are to be trained.
+    /// Where a token or a position is outside the model's range. Also where all weights are trained
+    /// and the model has biases or an untied head.
     pub fn step(
         &self,
         streams: &Streams,
@@ -132,12 +131,12 @@ impl Decoder {
         Ok(gradients)
     }
 
-    /// Bytes that the backward pass of all blocks needs for so many rows, about.
+    /// Approximate bytes that the backward pass of all blocks needs for `rows` rows.
     fn kept_bytes(&self, rows: usize) -> usize {
         self.layers.len() * self.block_bytes(rows)
     }
 
-    /// Bytes of a single block's activations for so many rows, about.
+    /// Approximate bytes of a single block's activations for `rows` rows.
     pub(super) fn block_bytes(&self, rows: usize) -> usize {
         let config = &self.config;
         let width = config.hidden_size * (4 + 2 * usize::from(config.norms.sandwiched))
@@ -161,8 +160,8 @@ impl Decoder {
         let places = block.projections.len();
         let mut lora: Vec<Option<LoraGradient>> = vec![None; places];
         let mut weights: Vec<Option<Tensor<2>>> = vec![None; places];
-        // Called against the order of `Projection::of`. What the projections of one input add to
-        // its gradient is summed up on the way.
+        // Called in the reverse order of `Projection::of`. Gradients of projections with the same
+        // input are accumulated.
         let mut place = places;
         let mut unproject = |x: &Tensor<2>, dy: Tensor<2>, sum: Option<Tensor<2>>| {
             place -= 1;
@@ -222,13 +221,13 @@ impl Decoder {
         (dx, gradient)
     }
 
-    /// Backward of `normed_if`, whose weight is never trained.
+    /// Backward of `optional_norm`, whose weight is never trained.
     fn unnormed(&self, dy: Tensor<2>, kept: Option<Normed>, weight: &[f32]) -> Tensor<2> {
         let Some(Normed { x, inverse }) = kept else { return dy };
         self.ops.rms_norm_backward(dy, (&x, &inverse), weight, None, &mut [])
     }
 
-    /// Backward of `headed`.
+    /// Backward of `norm_and_rotary`.
     fn unheaded(
         &self,
         layer: usize,
@@ -259,7 +258,7 @@ impl Decoder {
         let (mut parts, mut places) = (Vec::new(), Vec::new());
         for chunk in targets.chunks(self.logits_at_once()) {
             let at: Vec<usize> = chunk.iter().map(|target| target.row).collect();
-            // What fills the bucket weighs nothing.
+            // Padding rows have weight zero.
             let filled = self.filled(&at);
             let selected = self.select(x, &filled);
             let (normed, inverse) = self.normed(&selected, &self.norm);
@@ -298,12 +297,12 @@ impl Decoder {
     }
 }
 
-/// The gradients of what one fused projection gave, side by side; or as they are.
+/// The gradients of one fused projection's outputs, concatenated; otherwise unchanged.
 fn side_by_side(fused: bool, gradients: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
     if fused { vec![Tensor::cat(gradients, 1)] } else { gradients }
 }
 
-/// Backward of [`forward`]: `dx`, added to what is there, and the gradients of A and B.
+/// Backward of [`forward`]: `sum + dx`, and the gradients of A and B.
 fn backward(
     linear: &Linear,
     x: &Tensor<2>,

@@ -1,4 +1,4 @@
-//! What a decoder makes of its last activations: logits, and log-probabilities of tokens.
+//! The output head: logits, and log-probabilities of tokens.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -8,13 +8,13 @@ use crate::lm::ops::{Ops, log_softmax, threads};
 use crate::lm::tensor::host;
 
 impl Decoder {
-    /// How many rows of logits are computed at a time.
+    /// The number of rows whose logits are computed at a time.
     pub(super) fn logits_at_once(&self) -> usize {
         (self.logits_at_most / self.config.vocab_size).max(1)
     }
 
-    /// Logits `[rows.len(), vocabulary]` of some rows of [`Decoder::hidden`]'s result, in chunks,
-    /// handed to `take` with the index of the first row.
+    /// Logits `[rows.len(), vocabulary]` of the given rows of [`Decoder::hidden`]'s result, in
+    /// chunks. `take` gets the index of a chunk's first row and its logits.
     pub fn logits(
         &self,
         hidden: &Tensor<2>,
@@ -29,8 +29,8 @@ impl Decoder {
         }
     }
 
-    /// Log-probabilities, nats, of tokens behind rows of [`Decoder::hidden`]'s result: `asked` is
-    /// sorted by row, and a row may be asked for often.
+    /// Log-probabilities in nats of tokens that follow rows of [`Decoder::hidden`]'s result.
+    /// `asked` is sorted by row; a row may occur more than once.
     pub fn log_probs(&self, hidden: &Tensor<2>, asked: &[(usize, u32)]) -> Vec<f64> {
         // A row's logits are computed once.
         let by_row: Vec<&[(usize, u32)]> = asked.chunk_by(|a, b| a.0 == b.0).collect();
@@ -46,13 +46,13 @@ impl Decoder {
         found
     }
 
-    /// `[bucket, vocabulary]`: what fills the bucket repeats the last row.
+    /// `[bucket, vocabulary]`: padding repeats the last row.
     fn logits_of(&self, hidden: &Tensor<2>, rows: &[usize]) -> Tensor<2> {
         let (normed, _) = self.normed(&self.select(hidden, &self.filled(rows)), &self.norm);
         self.head(&normed)
     }
 
-    /// `[rows, vocabulary]`, bent where the family bends logits.
+    /// `[rows, vocabulary]`, soft-capped if the family does so.
     pub(super) fn head(&self, normed: &Tensor<2>) -> Tensor<2> {
         let logits = self.lm_head.apply(normed);
         match self.config.final_softcap {
@@ -75,7 +75,7 @@ fn log_probs_here(mut logits: Vec<f32>, asked: &[&[(usize, u32)]]) -> Vec<f64> {
     .collect()
 }
 
-/// The logits stay where they are; only what was asked for comes back.
+/// The logits stay on the device; only the requested values are copied to the host.
 fn log_probs_there(logits: Tensor<2>, asked: &[&[(usize, u32)]]) -> Vec<f64> {
     let ([rows, vocabulary], device) = (logits.dims(), logits.device());
     let places: Vec<i32> = asked

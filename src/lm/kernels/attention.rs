@@ -14,75 +14,75 @@ pub struct Heads {
     pub dim: usize,
 }
 
-/// How a layer attends.
+/// The attention parameters of a layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Attention {
     pub heads: Heads,
     /// Multiplies every score.
     pub scale: f32,
-    /// Scores are bent to `cap * tanh(score / cap)`.
+    /// Scores are soft-capped to `cap * tanh(score / cap)`.
     pub softcap: Option<f32>,
-    /// A row sees so many of the latest keys, its own included.
+    /// A row sees this many of the latest keys, its own included.
     pub window: Option<usize>,
 }
 
 impl Attention {
-    /// The usual attention: scores over the square root of the head's width, and everything seen.
+    /// Ordinary attention: scores over the square root of the head's width, and no window.
     pub fn plain(heads: Heads) -> Self {
         Attention { heads, scale: 1.0 / (heads.dim as f32).sqrt(), softcap: None, window: None }
     }
 
-    /// The first of so many keys that the last of them sees.
+    /// The index of the first key that the last of `visible` keys sees.
     fn first(&self, visible: usize) -> usize {
         self.window.map_or(0, |window| visible.saturating_sub(window))
     }
 }
 
-/// A run of consecutive rows that attend to themselves causally, and to the whole of their prefix.
+/// Consecutive rows that attend causally to themselves, and to the whole of their prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     pub rows: Range<usize>,
-    /// Row ranges that come before, from the root of the prefix tree down.
+    /// Row ranges of the prefix, from the root of the prefix tree down.
     pub prefix: Vec<Range<usize>>,
 }
 
 impl Segment {
-    /// Rows that its last row sees.
+    /// The number of rows that its last row sees.
     fn seen(&self) -> usize {
         self.prefix.iter().chain([&self.rows]).map(ExactSizeIterator::len).sum()
     }
 }
 
-/// How the values of one head lie in memory, once gathered.
+/// The memory layout of one head's gathered keys or values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Laid {
     /// `[keys, dim]`
     Rows,
-    /// As rows, and `[dim, keys]` too.
+    /// `[keys, dim]`, and `[dim, keys]` as well.
     Both,
 }
 
 /// The keys (or values) of one head that a segment sees.
 ///
-/// Neighbouring segments of a prefix tree see nearly the same rows, so what is here already is not
+/// Neighbouring segments of a prefix tree share most rows; rows that are already here are not
 /// gathered again.
 struct Gathered<'a> {
     x: &'a [f32],
-    /// The width of a row of `x`, and where in it the head begins.
+    /// The width of a row of `x`, and the head's offset in it.
     width: usize,
     offset: usize,
     dim: usize,
-    /// Between two dimensions of `transposed`.
+    /// Distance between two dimensions of `transposed`.
     stride: usize,
     plain: Vec<f32>,
     transposed: Vec<f32>,
-    /// The row ranges gathered, in order.
+    /// The gathered row ranges, in order.
     ranges: Vec<Range<usize>>,
     count: usize,
 }
 
 impl<'a> Gathered<'a> {
-    /// Room for any of these segments.
+    /// Allocates memory for any of these segments.
     #[inline(always)]
     fn new(
         x: &'a [f32],
@@ -93,13 +93,13 @@ impl<'a> Gathered<'a> {
         laid: Laid,
     ) -> Self {
         let stride = segments.iter().map(Segment::seen).max().unwrap_or(0);
-        // A tile reads whole, beyond what is seen.
+        // A tile is read whole, beyond the last key.
         let transposed = if laid == Laid::Both { stride * dim + TILE } else { 0 };
         let (plain, transposed) = (vec![0f32; stride * dim], vec![0f32; transposed]);
         Gathered { x, width, offset, dim, stride, plain, transposed, ranges: Vec::new(), count: 0 }
     }
 
-    /// Holds what `segment` sees, and nothing more; `x` begins with row `first`.
+    /// Gathers exactly what `segment` sees; `x` begins with row `first`.
     #[inline(always)]
     fn gather(&mut self, segment: &Segment, first: usize) {
         let wanted = || segment.prefix.iter().chain([&segment.rows]);
@@ -122,13 +122,13 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// Queries that are worked on together: each key is loaded once for all of them.
+/// Queries computed together: each key is loaded once for all of them.
 const ABREAST: usize = 4;
 
-/// Keys, or columns of a result, that stand in registers at a time.
+/// Keys, or columns of a result, held in registers at a time.
 const TILE: usize = 32;
 
-/// Numbers a query, for one group of queries abreast: scores, probabilities, their gradients.
+/// One line of values per query of a tile: scores, probabilities or their gradients.
 struct Sheet {
     stride: usize,
     values: Vec<f32>,
@@ -137,7 +137,7 @@ struct Sheet {
 impl Sheet {
     #[inline(always)]
     fn new(keys: usize) -> Self {
-        // Tiles and lanes write whole, beyond what is seen.
+        // Tiles and lanes are written whole, beyond the last key.
         let stride = keys + TILE + LANES;
         Sheet { stride, values: vec![0.0; ABREAST * stride] }
     }
@@ -152,7 +152,7 @@ impl Sheet {
         &mut self.values[query * self.stride..][..self.stride]
     }
 
-    /// Products of `ROWS` vectors, each times `scale`, with the gathered ones of some keys.
+    /// Products of `ROWS` vectors, each times `scale`, with the gathered vectors of some keys.
     #[inline(always)]
     fn products<const ROWS: usize>(
         &mut self,
@@ -179,8 +179,8 @@ impl Sheet {
         }
     }
 
-    /// Adds to the first `ROWS` rows of `out` their lines' sums over the gathered rows of some
-    /// keys.
+    /// Adds to each of the first `ROWS` rows of `out` the sum over `keys`: its line's value times
+    /// the key's gathered row.
     #[inline(always)]
     fn add_sums<const ROWS: usize>(
         &self,
@@ -221,8 +221,8 @@ impl Sheet {
     }
 }
 
-/// From scores to probabilities: softmax of a line's bent scores over the seen keys; what else its
-/// neighbours see becomes 0. Where there is a cap, `slopes` becomes the derivative of the bending.
+/// Softmax of a line's soft-capped scores over `seen`; the other keys of `by_any` get probability
+/// 0. With a cap, `slopes` receives the derivative of the cap.
 #[inline(always)]
 fn soften(
     line: &mut [f32],
@@ -232,7 +232,7 @@ fn soften(
     by_any: Range<usize>,
 ) {
     line[by_any.start..seen.start].fill(0.0);
-    // To the end of a vector: what is added there is too small to count, and is cleared.
+    // Up to a whole vector: scores beyond `seen` are set to minus infinity, and cleared at the end.
     let end = seen.start + seen.len().next_multiple_of(LANES);
     let scores = &mut line[seen.start..end];
     if let Some(cap) = softcap {
@@ -254,13 +254,13 @@ fn soften(
     line[seen.end..by_any.end].fill(0.0);
 }
 
-/// `ROWS` neighbouring rows of one head, `[rows, width]`.
+/// `ROWS` consecutive rows of one head, `[rows, width]`.
 #[inline(always)]
 fn rows<const ROWS: usize>(x: &[f32], from: usize, width: usize, dim: usize) -> [&[f32]; ROWS] {
     std::array::from_fn(|row| &x[from + row * width..][..dim])
 }
 
-/// The same, to write to.
+/// The same, mutable.
 #[inline(always)]
 fn rows_mut<const ROWS: usize>(
     x: &mut [f32],
@@ -272,18 +272,19 @@ fn rows_mut<const ROWS: usize>(
     std::array::from_fn(|_| &mut rows.next().expect("as many rows as queries")[..dim])
 }
 
-/// One head's queries of one segment, and what they see.
+/// One head's queries of one segment, and their keys and values.
 struct Head<'a> {
     attention: Attention,
     keys: &'a Gathered<'a>,
     values: &'a Gathered<'a>,
-    /// The width of a row of queries, and where in it the head begins.
+    /// The width of a row of queries, and the head's offset in it.
     width: usize,
     offset: usize,
 }
 
 impl Head<'_> {
-    /// The keys that `ROWS` queries see, all in all, of which the first sees `visible`.
+    /// The range of keys that any of `ROWS` queries sees, where the first query sees the keys up to
+    /// `visible`.
     #[inline(always)]
     fn seen<const ROWS: usize>(&self, visible: usize) -> Range<usize> {
         self.attention.first(visible)..visible + ROWS - 1
@@ -314,8 +315,8 @@ impl Head<'_> {
         }
     }
 
-    /// What `ROWS` queries that begin at `row` attend to; of `visible` keys the first of them sees
-    /// the last.
+    /// Attention output of `ROWS` queries that begin at `row`. The first of them sees the keys up
+    /// to `visible`.
     #[inline(always)]
     fn attend<const ROWS: usize>(
         &self,
@@ -335,8 +336,8 @@ impl Head<'_> {
 
 vectorised! {
     /// Causal attention inside segments. `q` and `out` are `[rows, query * dim]` and begin with row
-    /// `first`, `k` and `v` are `[rows, key_value * dim]` and begin with row 0. Rows in no segment
-    /// keep what `out` holds.
+    /// `first`. `k` and `v` are `[rows, key_value * dim]` and begin with row 0. Rows in no segment
+    /// keep the values of `out`.
     pub fn attention(q: &[f32], k: &[f32], v: &[f32], attention: Attention, segments: &[Segment], first: usize, out: &mut [f32]) {
         let heads = attention.heads;
         let (width, narrow, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
@@ -373,7 +374,7 @@ vectorised! {
 struct Shared<'a> {
     dk: &'a mut [f32],
     dv: &'a mut [f32],
-    /// The width of a row, and where in it the head begins.
+    /// The width of a row, and the head's offset in it.
     width: usize,
     offset: usize,
     /// The segment's first row.
@@ -381,7 +382,7 @@ struct Shared<'a> {
 }
 
 impl Head<'_> {
-    /// Backward of [`Head::attend`] in a segment without a prefix.
+    /// Backward of [`Head::attend`] for a segment without a prefix.
     #[inline(always)]
     fn attend_backward<const ROWS: usize>(
         &self,
@@ -422,8 +423,8 @@ impl Head<'_> {
 }
 
 vectorised! {
-    /// Backward of [`attention`] for segments without a prefix (training rows), all of whose slices
-    /// begin with row `first`: adds to `dq`, `dk` and `dv`.
+    /// Backward of [`attention`] for segments without a prefix (training rows): adds to `dq`, `dk`
+    /// and `dv`. All slices begin with row `first`.
     pub fn attention_backward(
         dout: &[f32],
         q: &[f32],

@@ -1,6 +1,6 @@
-//! Every kernel against its composition from burn's operations (forward) and against central
-//! differences in f64 (backward), on random shapes that are no multiple of a vector. Compiled for
-//! tests only; attention has a file of its own.
+//! Compares every kernel with its composition from burn operations (forward) and with central
+//! differences in f64 (backward). Shapes are random and not multiples of a vector. Compiled for
+//! tests only; attention has its own file.
 
 mod attention;
 
@@ -12,11 +12,10 @@ use super::*;
 use crate::lm::tensor::{from_host, host};
 use crate::seed;
 
-/// Random cases a test draws.
+/// Random cases per test.
 const CASES: u64 = 24;
 
-/// Step of a central difference; its error is of the order of the square, far below what f32 can
-/// show.
+/// Step of a central difference. Its error is of the order of the square, far below f32 precision.
 const STEP: f64 = 1e-5;
 
 fn random(case: u64) -> ChaCha8Rng {
@@ -32,7 +31,7 @@ fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
 }
 
-/// Both as close as f32 sums allow, relative to the largest value.
+/// Asserts equality up to the error of f32 sums, relative to the largest value.
 fn assert_close(what: &str, got: &[f32], wanted: &[f64]) {
     assert_eq!(got.len(), wanted.len(), "{what}");
     let largest = wanted.iter().fold(1.0, |top: f64, w| top.max(w.abs()));
@@ -167,7 +166,7 @@ fn rope_is_its_composition_and_turns_back() {
         let mut random = random(case);
         let (rows, heads, half) =
             (random.random_range(1..7), random.random_range(1..4), random.random_range(1..10));
-        // Some dimensions of a head may stay as they are.
+        // Some dimensions of a head may stay unrotated.
         let dim = 2 * half + random.random_range(0..4);
         let (width, longest) = (heads * dim, 12);
         let x = values(&mut random, rows * width);
@@ -196,7 +195,7 @@ fn rope_is_its_composition_and_turns_back() {
         }
         assert_like_burn("rope", &turned, wanted);
 
-        // The map is orthogonal: turning back is its inverse and its transpose, which is the
+        // The map is orthogonal: rotating back is its inverse and its transpose, which is the
         // backward pass.
         let upstream = values(&mut random, x.len());
         let mut back = upstream.clone();
@@ -285,7 +284,7 @@ fn cross_entropy_is_log_softmax_and_its_gradient_its_derivative() {
     for case in 0..CASES {
         let mut random = random(case);
         let (rows, width) = (random.random_range(1..6), random.random_range(2..80));
-        // Far from zero, so that only a shifted exponential survives.
+        // Far from zero, where only a shifted exponential does not overflow.
         let shift = if case % 3 == 0 { 500.0 } else { 0.0 };
         let logits: Vec<f32> =
             values(&mut random, rows * width).iter().map(|x| x * 3.0 + shift).collect();

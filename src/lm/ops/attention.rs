@@ -1,5 +1,5 @@
-//! Attention over segments composed from burn's operations: segments of like length side by side,
-//! padded, dense under a mask.
+//! Attention over segments, composed of burn operations: segments of similar length are padded into
+//! one batch, with a dense mask.
 
 use burn::tensor::{Device, Int, Tensor, activation};
 
@@ -7,37 +7,39 @@ use super::{Ops, picked, places_of};
 use crate::lm::kernels::{Attention, Heads, Segment};
 use crate::lm::tensor::from_host;
 
-/// Scores that are computed at once, of all heads; more would not fit beside a large base.
+/// Maximum number of attention scores, over all heads, computed at a time. More would not fit into
+/// memory beside a large base.
 const SCORES_AT_ONCE: usize = 64 << 20;
 
-/// Segments as a device attends over them. All layers that see as far have the same.
+/// Segments padded for a device. All layers with the same window share one.
 #[derive(Debug)]
 pub struct Placed {
     batches: Vec<Batch>,
-    /// For every row of the streams, where what the batches give stands.
+    /// For every row of the streams, its row in the concatenated output of the batches.
     rows: Tensor<1, Int>,
 }
 
-/// Some segments side by side: S of them, queries padded to Q rows, keys to K.
+/// A batch of S segments, with queries padded to Q rows and keys to K rows.
 #[derive(Debug)]
 struct Batch {
     segments: usize,
     keys: usize,
-    /// `[S * Q]` and `[S * K]`: rows of the streams, any row where there is padding.
+    /// `[S * Q]` and `[S * K]`: rows of the streams; padding refers to an arbitrary row.
     query_rows: Tensor<1, Int>,
     key_rows: Tensor<1, Int>,
-    /// `[S, 1, Q, K]`: zero where a query sees a key, else minus infinity. Padding sees one.
+    /// `[S, 1, Q, K]`: zero where a query sees a key, else minus infinity. A padding query sees one
+    /// key, because softmax over none is NaN.
     mask: Tensor<4>,
-    /// `[S, 1, Q, 1]`: one where there is no padding.
+    /// `[S, 1, Q, 1]`: one for queries, zero for padding.
     asked: Tensor<4>,
-    /// Where in `[S * Q]` each true query row stands, and where in `[S * K]` each segment's own
-    /// row: there is no prefix before it.
+    /// Index of each query in `[S * Q]`, and of its own key in `[S * K]`. The second assumes that
+    /// segments have no prefix.
     places: Tensor<1, Int>,
     own: Tensor<1, Int>,
 }
 
 impl Placed {
-    /// Of `rows` rows of streams.
+    /// For streams with `rows` rows.
     pub fn of(segments: &[Segment], rows: usize, attention: &Attention, device: &Device) -> Self {
         let mut places = Vec::new();
         let batches = batches(segments, attention)
@@ -47,19 +49,19 @@ impl Placed {
         Placed { batches, rows: picked(&places_of(&places, rows), device) }
     }
 
-    /// What the batches give, put where it belongs; rows in no segment are zero.
+    /// Moves the outputs of the batches to the rows of the streams; rows in no segment are zero.
     fn spread(&self, mut parts: Vec<Tensor<2>>, width: usize, device: &Device) -> Tensor<2> {
         parts.push(Tensor::zeros([1, width], device));
         Tensor::cat(parts, 0).select(0, self.rows.clone())
     }
 }
 
-/// How many keys a segment sees.
+/// The number of keys that a segment sees.
 fn seen(segment: &Segment) -> usize {
     segment.prefix.iter().chain([&segment.rows]).map(ExactSizeIterator::len).sum()
 }
 
-/// Segments in batches of like size, so that little is padded.
+/// Groups segments of similar size into batches, which limits padding.
 fn batches<'a>(segments: &'a [Segment], attention: &Attention) -> Vec<Vec<&'a Segment>> {
     let mut sorted: Vec<&Segment> =
         segments.iter().filter(|segment| !segment.rows.is_empty()).collect();
@@ -69,7 +71,7 @@ fn batches<'a>(segments: &'a [Segment], attention: &Attention) -> Vec<Vec<&'a Se
         let (keys, mut queries, mut count) = (seen(last), 0, 0);
         for segment in sorted.iter().rev() {
             let wider = queries.max(segment.rows.len());
-            // Half as long as the longest, and it belongs to another batch.
+            // A segment less than half as long as the longest goes into another batch.
             if count > 0
                 && (2 * seen(segment) < keys
                     || (count + 1) * wider * keys * attention.heads.query > SCORES_AT_ONCE)
@@ -84,7 +86,7 @@ fn batches<'a>(segments: &'a [Segment], attention: &Attention) -> Vec<Vec<&'a Se
 }
 
 impl Batch {
-    /// `rows` gets the rows of the streams whose queries stand at `places`.
+    /// Appends to `rows` the stream row of each query in `query_index`.
     fn of(
         segments: &[&Segment],
         attention: &Attention,
@@ -94,7 +96,7 @@ impl Batch {
         let longest = |length: &dyn Fn(&Segment) -> usize| {
             segments.iter().map(|segment| length(segment)).max().unwrap_or(0)
         };
-        // Segments that are none fill the bucket; they ask nothing.
+        // Empty segments fill the bucket; they have no queries.
         let [count, queries, keys] =
             [segments.len(), longest(&|segment| segment.rows.len()), longest(&seen)]
                 .map(|size| Ops::Composed.bucket(size));
@@ -135,7 +137,7 @@ impl Batch {
         }
     }
 
-    /// `[S, heads, length, dim]` of some rows.
+    /// `[S, heads, length, dim]` of the given rows.
     fn split(&self, x: &Tensor<2>, rows: &Tensor<1, Int>, heads: usize, dim: usize) -> Tensor<4> {
         let length = rows.dims()[0] / self.segments;
         x.clone()
@@ -148,7 +150,7 @@ impl Batch {
         self.split(x, &self.query_rows, heads.query, heads.dim)
     }
 
-    /// Keys or values, each head as often as query heads share it.
+    /// Keys or values, each head repeated for every query head that shares it.
     fn keys(&self, x: &Tensor<2>, heads: Heads) -> Tensor<4> {
         let (group, dim) = (heads.query / heads.key_value, heads.dim);
         let split = self.split(x, &self.key_rows, heads.key_value, dim);
@@ -159,8 +161,7 @@ impl Batch {
         shared.repeat_dim(2, group).reshape([self.segments, heads.query, self.keys, dim])
     }
 
-    /// Probabilities `[S, heads, Q, K]`, and the slope of the bending of scores where there is a
-    /// cap.
+    /// Probabilities `[S, heads, Q, K]`, and the derivative of the soft cap if there is one.
     fn probabilities(
         &self,
         q: &Tensor<4>,
@@ -178,7 +179,7 @@ impl Batch {
     }
 }
 
-/// `[S, heads, length, dim]` as the rows at some places.
+/// `[S, heads, length, dim]` as the rows at the given indices.
 fn joined(x: Tensor<4>, places: &Tensor<1, Int>) -> Tensor<2> {
     let [segments, heads, length, dim] = x.dims();
     x.swap_dims(1, 2).reshape([segments * length, heads * dim]).select(0, places.clone())
@@ -199,7 +200,7 @@ pub fn forward(
     placed.spread(placed.batches.iter().map(part).collect(), q.dims()[1], &q.device())
 }
 
-/// Of segments without prefixes, whose keys are their own rows.
+/// For segments without prefixes, whose keys are their own rows.
 pub fn backward(
     dout: &Tensor<2>,
     [q, k, v]: [&Tensor<2>; 3],
@@ -213,7 +214,7 @@ pub fn backward(
         let [queries, douts] = [q, dout].map(|x| batch.queries(x, heads));
         let [keys, values] = [k, v].map(|x| batch.keys(x, heads));
         let (probabilities, slope) = batch.probabilities(&queries, &keys, &how);
-        // Padding asks nothing.
+        // Padding has no gradient.
         let douts = douts * batch.asked.clone();
         let dvalues = probabilities.clone().swap_dims(2, 3).matmul(douts.clone());
         let dprobabilities = douts.matmul(values.swap_dims(2, 3));
@@ -225,7 +226,7 @@ pub fn backward(
         let dscores = dscores.mul_scalar(how.scale);
         let dqueries = dscores.clone().matmul(keys);
         let dkeys = dscores.swap_dims(2, 3).matmul(queries);
-        // What query heads share is summed over them.
+        // Gradients of shared heads are summed over the query heads.
         let shared = |x: Tensor<4>| -> Tensor<4> {
             if group == 1 {
                 return x;

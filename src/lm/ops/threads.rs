@@ -1,5 +1,5 @@
-//! A pass over rows on several threads: each takes a run of them. Rows do not depend on each other,
-//! so the bits are those of one thread.
+//! A pass over rows on several threads, each of which takes consecutive rows. Rows are independent,
+//! so the bits equal those of a single thread.
 
 use std::array;
 
@@ -8,11 +8,11 @@ use rayon::prelude::*;
 use crate::lm::kernels::Segment;
 use crate::lm::matmul::is_alone;
 
-/// Numbers of a pass from which threads are worth their start.
+/// The minimum number of values for which starting threads pays off.
 const SHARED_FROM: usize = 1 << 15;
 
-/// Rows that each thread takes of a pass over so many rows and numbers: all of them where one
-/// thread is enough.
+/// Rows per thread of a pass over `rows` rows and `numbers` values: all rows if one thread is
+/// enough.
 fn share(rows: usize, numbers: usize) -> usize {
     if numbers < SHARED_FROM || is_alone() {
         rows.max(1)
@@ -21,7 +21,7 @@ fn share(rows: usize, numbers: usize) -> usize {
     }
 }
 
-/// A pass that writes `[rows, width]`: `work` is given the first row of a run and its numbers.
+/// A pass that writes `[rows, width]`: `work` gets the first row of a chunk and the chunk's values.
 pub fn one((out, width): (&mut [f32], usize), work: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = share(out.len() / width, out.len());
     if rows * width >= out.len() {
@@ -30,7 +30,7 @@ pub fn one((out, width): (&mut [f32], usize), work: impl Fn(usize, &mut [f32]) +
     out.par_chunks_mut(rows * width).enumerate().for_each(|(at, out)| work(at * rows, out));
 }
 
-/// A pass that writes two of as many rows.
+/// A pass that writes two matrices with the same number of rows.
 pub fn two(
     (a, wide): (&mut [f32], usize),
     (b, narrow): (&mut [f32], usize),
@@ -44,8 +44,8 @@ pub fn two(
     runs.enumerate().for_each(|(at, (a, b))| work(at * rows, a, b));
 }
 
-/// A pass over segments that writes their rows in each of some matrices: `work` is given a run of
-/// segments, the first row that the run's slices begin with, and these.
+/// A pass over segments that writes their rows in `N` matrices. `work` gets some segments, the
+/// first row of their slices, and the slices.
 pub fn segments<const N: usize>(
     segments: &[Segment],
     outs: [(&mut [f32], usize); N],
@@ -85,7 +85,7 @@ pub fn segments<const N: usize>(
     runs.into_par_iter().for_each(|(segments, first, outs)| work(segments, first, outs));
 }
 
-/// Work on each of some things that belong to nobody else.
+/// Work on independent items.
 pub fn each<T: Send>(things: Vec<T>, work: impl Fn(T) + Sync + Send) {
     if is_alone() {
         things.into_iter().for_each(work)
