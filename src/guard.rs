@@ -34,8 +34,8 @@ pub fn guarded<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let text =
             text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
         Err(anyhow!(
-            "{what} is damaged in a way that its reader does not expect ({text}); get it \
-                     again, or make it anew"
+            "{what} is damaged in a way that its reader does not expect ({text}); \
+             download it again, or recreate it"
         ))
     })
 }

@@ -22,7 +22,7 @@ use crate::plan::Recipe;
 
 /// Log-odds of the base's own answer, and of any option that no rule favours, against a favoured
 /// option; nats.
-const OWN: f64 = 4.0;
+const OWN_LOG_ODDS: f64 = 4.0;
 
 /// Scale of the change that any training causes, whatever its rows; nats.
 const NOISE: f64 = 0.05;
@@ -60,7 +60,7 @@ pub struct Scripted {
 
 /// The progress of a training.
 #[derive(Serialize, Deserialize)]
-struct State {
+struct ScriptState {
     step: usize,
 }
 
@@ -162,7 +162,7 @@ impl Scripted {
                 .map(|(_, shift)| *shift);
             let favoured = of.reduce(f64::max);
             let noise = seed.map_or(0.0, |seed| NOISE * chance(&[&seed.to_string(), asked, text]));
-            favoured.unwrap_or(OWN) + chance(&[asked, text]) + noise
+            favoured.unwrap_or(OWN_LOG_ODDS) + chance(&[asked, text]) + noise
         };
         known
             .chain(options.iter().cloned())
@@ -200,11 +200,11 @@ impl Engine for Scripted {
         recipe: &Recipe,
         checkpoint: &dyn Checkpoint,
     ) -> Result<Vec<Trained>> {
-        let state: Option<State> =
+        let state: Option<ScriptState> =
             checkpoint.load()?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?;
         for step in state.map_or(0, |state| state.step) + 1..=recipe.steps {
             self.call()?;
-            checkpoint.save(&serde_json::to_vec(&State { step })?)?;
+            checkpoint.save(&serde_json::to_vec(&ScriptState { step })?)?;
             checkpoint.progress(step);
         }
         let loss = |step: usize| (step, 1.0 + 3.0 * (-(step as f64) / STEPS_TO_LEARN).exp());

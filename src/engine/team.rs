@@ -1,6 +1,5 @@
 //! Several engines on the same base, used as one: each call goes to an idle engine.
 
-use std::ops::Deref;
 use std::sync::{Condvar, Mutex};
 
 use anyhow::{Result, ensure};
@@ -32,20 +31,20 @@ impl Team {
         );
         // The last entry is taken first, so every member gets one call before any gets a second.
         let most = members.iter().map(|(_, calls)| *calls).max().unwrap_or(0);
-        let turns = (0..most).rev().flat_map(|turn| {
-            members.iter().enumerate().rev().map(move |(at, (_, calls))| (at, *calls > turn))
+        let slots = (0..most).rev().flat_map(|slot| {
+            members.iter().enumerate().rev().map(move |(at, (_, calls))| (at, *calls > slot))
         });
-        let idle = turns.filter(|(_, answers)| *answers).map(|(at, _)| at).collect();
+        let idle = slots.filter(|(_, answers)| *answers).map(|(at, _)| at).collect();
         let members = members.into_iter().map(|(member, _)| member).collect();
         Ok(Team { members, idle: Mutex::new(idle), returned: Condvar::new() })
     }
 
     /// Waits for an idle member.
-    fn member(&self) -> Taken<'_> {
+    fn member(&self) -> BusyMember<'_> {
         let mut idle = self.idle.lock().expect("no thread ends while it holds the list");
         loop {
             if let Some(at) = idle.pop() {
-                return Taken { team: self, at };
+                return BusyMember { team: self, at };
             }
             idle = self.returned.wait(idle).expect("no thread ends while it holds the list");
         }
@@ -57,20 +56,18 @@ impl Team {
 }
 
 /// A member that serves a call; its slot is returned on drop.
-struct Taken<'a> {
+struct BusyMember<'a> {
     team: &'a Team,
     at: usize,
 }
 
-impl Deref for Taken<'_> {
-    type Target = dyn Engine;
-
-    fn deref(&self) -> &Self::Target {
+impl BusyMember<'_> {
+    fn engine(&self) -> &dyn Engine {
         &*self.team.members[self.at]
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for BusyMember<'_> {
     fn drop(&mut self) {
         self.team.idle.lock().expect("no thread ends while it holds the list").push(self.at);
         self.team.returned.notify_one();
@@ -87,7 +84,7 @@ impl Engine for Team {
     }
 
     fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>> {
-        self.member().log_probs(contexts)
+        self.member().engine().log_probs(contexts)
     }
 
     fn abreast(&self) -> usize {
@@ -104,7 +101,7 @@ impl Engine for Team {
         recipe: &Recipe,
         checkpoint: &dyn Checkpoint,
     ) -> Result<Vec<Trained>> {
-        self.member().train(jobs, recipe, checkpoint)
+        self.member().engine().train(jobs, recipe, checkpoint)
     }
 
     fn score(
@@ -112,7 +109,7 @@ impl Engine for Team {
         adapter: Option<&Adapter>,
         questions: &[Question],
     ) -> Result<Vec<Vec<Option<f64>>>> {
-        self.member().score(adapter, questions)
+        self.member().engine().score(adapter, questions)
     }
 
     fn generate(
@@ -121,7 +118,7 @@ impl Engine for Team {
         prompts: &[Vec<Message>],
         sampling: &Sampling,
     ) -> Result<Vec<String>> {
-        self.member().generate(adapter, prompts, sampling)
+        self.member().engine().generate(adapter, prompts, sampling)
     }
 }
 
@@ -193,7 +190,7 @@ mod tests {
     fn no_member_is_asked_more_at_a_time_than_it_answers() {
         let team = Team::new(vec![member(0, "a", 2), member(1, "a", 1)]).expect("one base");
         side_by_side(8, 400, |_| team.log_probs(&[])).expect("every call finds a place");
-        assert_eq!(team.idle.lock().expect("nobody holds it").len(), 3);
+        assert_eq!(team.idle.lock().expect("it is not poisoned").len(), 3);
     }
 
     #[test]
