@@ -13,7 +13,7 @@ use cubecl_core::prelude::KernelDefinition;
 use cubecl_runtime::compiler::{CompilationError, Compiler};
 use cubecl_runtime::kernel::BufferIOAttr;
 
-const NEVER: &str = "kernels are compiled by NVRTC; this stands in for LLVM and compiles nothing";
+const NEVER: &str = "kernels are compiled by NVRTC; this stub replaces LLVM and compiles nothing";
 
 pub mod nvptx {
     pub mod ptx_version {
@@ -99,7 +99,11 @@ impl Compiler for PlironCompiler {
     type Representation = PlironArtifact;
     type CompilationOptions = PlironOptions;
 
-    fn compile(&mut self, _: KernelDefinition, _: &Self::CompilationOptions) -> Result<Self::Representation, CompilationError> {
+    fn compile(
+        &mut self,
+        _: KernelDefinition,
+        _: &Self::CompilationOptions,
+    ) -> Result<Self::Representation, CompilationError> {
         unreachable!("{NEVER}")
     }
 
