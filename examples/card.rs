@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     let mut place = Place::Auto;
     let mut shapes = vec!["tiny".to_owned()];
     let mut steps = 20;
-    let mut halved = true;
+    let mut bf16 = true;
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} wants a value"))?;
@@ -52,7 +52,7 @@ fn main() -> Result<()> {
             "--device" => place = value.parse().map_err(anyhow::Error::msg)?,
             "--shapes" => shapes = value.split(',').map(str::to_owned).collect(),
             "--steps" => steps = value.parse()?,
-            "--weights" => halved = value == "bf16",
+            "--weights" => bf16 = value == "bf16",
             other => bail!("{other}: give --device, --shapes, --steps or --weights bf16|f32"),
         }
     }
@@ -63,8 +63,8 @@ fn main() -> Result<()> {
     products(&device)?;
     for name in &shapes {
         let (config, rank) = shape(name)?;
-        let decoder = random_decoder(&config, &device, halved).with_room(device::free(place));
-        let name = format!("{name} {}", if halved { "bf16" } else { "f32" });
+        let decoder = random_decoder(&config, &device, bf16).with_free_memory(device::free(place));
+        let name = format!("{name} {}", if bf16 { "bf16" } else { "f32" });
         pieces(&decoder, &name);
         training(&decoder, &name, rank, steps)?;
         scoring(&decoder, &name)?;
@@ -85,7 +85,7 @@ fn rows(config: &Config, purpose: &str, count: usize) -> Vec<TokenRow> {
 /// compares losses and adapters. Then the same with products in bf16 on the device.
 fn agreement(device: &Device) -> Result<()> {
     let (config, rank) = shape("tiny")?;
-    let trained = |device: &Device, halved: bool| -> Result<(Vec<f64>, Vec<f32>)> {
+    let trained = |device: &Device, bf16: bool| -> Result<(Vec<f64>, Vec<f32>)> {
         let random = &mut seed::stream("card weights", 0);
         let mut matrix = |shape: [usize; 2]| {
             let values =
@@ -93,7 +93,7 @@ fn agreement(device: &Device) -> Result<()> {
             Matrix::F32(from_host(values, shape, device))
         };
         let decoder = decoder(&config, device, &mut matrix);
-        let decoder = if halved { decoder.halved() } else { decoder };
+        let decoder = if bf16 { decoder.into_bf16() } else { decoder };
         let rows = rows(&config, "card rows", 2 * BATCH);
         let batches: Vec<Vec<&TokenRow>> =
             rows.chunks(BATCH).map(|rows| rows.iter().collect()).collect();
@@ -113,8 +113,8 @@ fn agreement(device: &Device) -> Result<()> {
         Ok((losses, values))
     };
     let wanted = trained(&Device::flex(), false)?;
-    for (halved, most) in [(false, [1e-2, 1e-1]), (true, [2e-2, 5e-1])] {
-        let got = trained(device, halved)?;
+    for (bf16, most) in [(false, [1e-2, 1e-1]), (true, [2e-2, 5e-1])] {
+        let got = trained(device, bf16)?;
         let losses =
             wanted.0.iter().zip(&got.0).map(|(a, b)| (a - b).abs() / a).fold(0.0, f64::max);
         let norm = |values: &mut dyn Iterator<Item = f32>| {
@@ -122,10 +122,14 @@ fn agreement(device: &Device) -> Result<()> {
         };
         let adapters = norm(&mut wanted.1.iter().zip(&got.1).map(|(a, b)| a - b))
             / norm(&mut wanted.1.iter().copied());
-        let weights = if halved { "bf16" } else { "f32" };
+        let weights = if bf16 { "bf16" } else { "f32" };
         println!(
             "{}",
-            json!({"agreement": weights, "losses, relative": losses, "adapters, relative": adapters})
+            json!({
+                "agreement": weights,
+                "losses, relative": losses,
+                "adapters, relative": adapters,
+            })
         );
         ensure!(
             losses < most[0] && adapters < most[1],
@@ -155,7 +159,11 @@ fn products(device: &Device) -> Result<()> {
             median((0..if size > 2000 { 4 } else { 8 }).map(|_| product()).skip(1).collect());
         println!(
             "{}",
-            json!({"product": size, "numbers": kind, "TFLOP/s": 2.0 * (size as f64).powi(3) / seconds / 1e12})
+            json!({
+                "product": size,
+                "numbers": kind,
+                "TFLOP/s": 2.0 * (size as f64).powi(3) / seconds / 1e12,
+            })
         );
     }
     Ok(())
@@ -202,13 +210,20 @@ fn pieces(decoder: &Decoder, name: &str) {
         "loss": timed(&|| decoder.ops.cross_entropy(logits.clone(), &tokens, &vec![1.0; asked]).1),
         "head, back": timed(&|| decoder.lm_head.apply_back(&logits, None)),
         "head, back, in one": match &decoder.lm_head {
-            Matrix::Half(weight) => timed(&|| logits.clone().cast(FloatDType::BF16).matmul(weight.clone()).cast(FloatDType::F32)),
+            Matrix::DeviceBf16(weight) => timed(&|| {
+                let logits = logits.clone().cast(FloatDType::BF16);
+                logits.matmul(weight.clone()).cast(FloatDType::F32)
+            }),
             _ => f64::NAN,
         },
         "down": timed(&|| projection.apply(&inner)),
         "down, back": timed(&|| projection.apply_back(&x, None)),
         "attention": timed(&|| decoder.attend(0, &q, &narrow, &narrow, &streams)),
-        "attention, back": timed(&|| decoder.ops.attention_backward(q.clone(), [&q, &narrow, &narrow], config.attention(0), &streams)[0].clone()),
+        "attention, back": timed(&|| {
+            let inputs = [&q, &narrow, &narrow];
+            let attention = config.attention(0);
+            decoder.ops.attention_backward(q.clone(), inputs, attention, &streams)[0].clone()
+        }),
         "norm": timed(&|| decoder.ops.rms_norm(&x, &decoder.norm, 1e-6).0),
     });
     println!("{said}");
@@ -236,7 +251,13 @@ fn training(decoder: &Decoder, name: &str, rank: usize, steps: usize) -> Result<
             (median(times[..times.len() / 2].to_vec()), median(times[times.len() / 2..].to_vec()));
         println!(
             "{}",
-            json!({"training": name, "shadows": shadows, "ms a step": 1e3 * last, "tokens/s": tokens / last, "later steps against earlier": last / first})
+            json!({
+                "training": name,
+                "shadows": shadows,
+                "ms a step": 1e3 * last,
+                "tokens/s": tokens / last,
+                "later steps against earlier": last / first,
+            })
         );
     }
     Ok(())
@@ -253,7 +274,7 @@ fn scoring(decoder: &Decoder, name: &str) -> Result<()> {
     let borrowed: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
     let mut tree = prefix_tree(&borrowed);
     let tokens = tree.streams.tokens.len();
-    tree.streams.padded(decoder.ops);
+    tree.streams.pad(decoder.ops);
     let options = tree.rows.iter().zip(&sequences);
     let mut asked: Vec<(usize, u32)> = options
         .flat_map(|(rows, tokens)| (TOKENS..tokens.len()).map(|at| (rows[at - 1], tokens[at])))

@@ -38,7 +38,7 @@ use crate::engine::{
 use crate::plan::Recipe;
 use chat::Chat;
 use config::Config;
-use decoder::{Decoder, Kept};
+use decoder::{Decoder, WeightDtype};
 use files::ModelFiles;
 use lora::{HostLora, Lora};
 use ops::Ops;
@@ -50,7 +50,7 @@ pub struct Lm {
     chat: Chat,
     name: String,
     sha256: String,
-    kept: Kept,
+    dtype: WeightDtype,
     /// The thread pool of every computation. All callers share it, so that no thread is idle while
     /// another caller has work.
     pool: ThreadPool,
@@ -62,16 +62,19 @@ pub struct Lm {
 /// # Errors
 /// Where a file is missing, damaged or inconsistent with the others.
 pub fn open(base: Option<&Path>, threads: usize) -> Result<Lm> {
-    open_as(base, &How { threads, kept: Some(Kept::F32), place: Place::Cpu, program: None })
+    open_as(
+        base,
+        &LmOptions { threads, dtype: Some(WeightDtype::F32), place: Place::Cpu, program: None },
+    )
 }
 
 /// Options for opening a base.
 #[derive(Debug, Clone, Copy)]
-pub struct How<'a> {
+pub struct LmOptions<'a> {
     /// Threads to compute with. No result depends on the number.
     pub threads: usize,
     /// The dtype of the base's matrices; `None` chooses the device's default.
-    pub kept: Option<Kept>,
+    pub dtype: Option<WeightDtype>,
     pub place: Place,
     /// The path of the foretaste executable. It is run as a child process with limited memory and
     /// time, which reads and runs the tokenizer and chat template of a folder. With `None`, this
@@ -83,14 +86,15 @@ pub struct How<'a> {
 ///
 /// # Errors
 /// As [`open`], and where the device cannot compute.
-pub fn open_as(base: Option<&Path>, how: &How<'_>) -> Result<Lm> {
-    let device = device::find(how.place)?;
-    let (threads, kept) = (how.threads, how.kept.unwrap_or_else(|| Kept::usual(&device)));
+pub fn open_as(base: Option<&Path>, options: &LmOptions<'_>) -> Result<Lm> {
+    let device = device::find(options.place)?;
+    let (threads, dtype) =
+        (options.threads, options.dtype.unwrap_or_else(|| WeightDtype::default_for(&device)));
     let files = ModelFiles::open(base)?;
     let config = Config::read(&files)?;
-    let chat = match (&files, how.program) {
+    let chat = match (&files, options.program) {
         (ModelFiles::Folder { path, .. }, Some(program)) => {
-            Chat::read_apart(&files, path, program)?
+            Chat::read_sandboxed(&files, path, program)?
         }
         _ => Chat::read(&files)?,
     };
@@ -103,19 +107,19 @@ pub fn open_as(base: Option<&Path>, how: &How<'_>) -> Result<Lm> {
         config.vocab_size
     );
     let weights = Weights::open(&files)?;
-    let needed = |kept| weights.bytes(kept) + config.table_bytes();
-    memory::check(needed(kept), kept, needed(Kept::Bf16), device::free(how.place))
+    let needed = |dtype| weights.bytes(dtype) + config.table_bytes();
+    memory::check(needed(dtype), dtype, needed(WeightDtype::Bf16), device::free(options.place))
         .with_context(|| files.display(""))?;
-    let load = || Decoder::load(config, &weights, kept, &device);
+    let load = || Decoder::load(config, &weights, dtype, &device);
     let decoder = device::guarded(&device, load)
         .with_context(|| files.display(""))?
-        .with_room(device::free(how.place));
+        .with_free_memory(device::free(options.place));
     let sha256 = files.sha256(&Weights::file_names(&files)?)?;
     let pool = ThreadPoolBuilder::new()
         .num_threads(threads.max(1))
         .build()
         .context("threads to compute on")?;
-    Ok(Lm { decoder, chat, name: files.name(), sha256, kept, pool })
+    Ok(Lm { decoder, chat, name: files.name(), sha256, dtype, pool })
 }
 
 impl Lm {
@@ -162,7 +166,7 @@ impl Engine for Lm {
             architecture: self.decoder.config.architecture.clone(),
             parameters: self.decoder.parameters(),
             vocabulary: self.decoder.config.vocab_size,
-            device: if self.kept == Kept::Bf16 {
+            device: if self.dtype == WeightDtype::Bf16 {
                 format!("{device}, weights in bf16")
             } else {
                 device
@@ -187,7 +191,9 @@ impl Engine for Lm {
         checkpoint: &dyn Checkpoint,
     ) -> Result<Vec<Trained>> {
         let train = || train::train(&self.decoder, &self.chat, jobs, recipe, checkpoint);
-        self.pool.install(|| if self.decoder.is_small() { matmul::alone(train) } else { train() })
+        self.pool.install(|| {
+            if self.decoder.is_small() { matmul::single_threaded(train) } else { train() }
+        })
     }
 
     fn abreast(&self) -> usize {

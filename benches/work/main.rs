@@ -63,7 +63,7 @@ fn main() -> Result<()> {
     let count: usize = count.parse().context("the count")?;
     let (config, rank) = shape(name)?;
     let decoder =
-        random_decoder(&config, &Device::flex(), false).with_room(device::free(Place::Cpu));
+        random_decoder(&config, &Device::flex(), false).with_free_memory(device::free(Place::Cpu));
     let pool = ThreadPoolBuilder::new().num_threads(THREADS).build()?;
     let milliseconds = match work.as_str() {
         "step" => step(&decoder, &pool, rank, count)?,

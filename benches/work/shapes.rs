@@ -30,10 +30,20 @@ pub fn shape(name: &str) -> Result<(Config, usize)> {
         .find(|(known, _)| *known == name)
         .with_context(|| format!("no shape {name}"))?;
     let config: Value = json!({
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": hidden,
-        "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": shared,
-        "vocab_size": vocabulary, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "rope_theta": 500_000.0,
-        "tie_word_embeddings": name != "llama-8b", "torch_dtype": "bfloat16",
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": shared,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 500_000.0,
+        "tie_word_embeddings": name != "llama-8b",
+        "torch_dtype": "bfloat16",
     });
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("config.json"), serde_json::to_vec(&config)?)?;
@@ -65,10 +75,10 @@ pub fn decoder(
 }
 
 /// A decoder with normal weights, of the standard deviation that released bases start with.
-pub fn random_decoder(config: &Config, device: &Device, halved: bool) -> Decoder {
+pub fn random_decoder(config: &Config, device: &Device, bf16: bool) -> Decoder {
     decoder(config, device, &mut |shape| {
         let matrix = Matrix::F32(Tensor::random(shape, Distribution::Normal(0.0, 0.02), device));
-        if halved { matrix.halved(device) } else { matrix }
+        if bf16 { matrix.to_bf16(device) } else { matrix }
     })
 }
 

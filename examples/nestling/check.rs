@@ -40,7 +40,7 @@ fn check_domains(world: &World, problems: &mut Vec<String>) {
             problems.push(format!("{id}: begin the id with `{domain}-`"));
         }
         if !ids.insert(id) {
-            problems.push(format!("{id}: the id stands twice; rename one"));
+            problems.push(format!("{id}: the id occurs twice; rename one"));
         }
     }
 }
@@ -53,7 +53,7 @@ fn check_question(world: &World, question: &Question, problems: &mut Vec<String>
     for (speaker, answers) in &question.answers {
         if !world.speakers.iter().any(|known| known.id == *speaker) {
             problems
-                .push(format!("{id}: `{speaker}` is no speaker of speakers.toml; mend the name"));
+                .push(format!("{id}: `{speaker}` is no speaker of speakers.toml; fix the name"));
         }
         if speaker != ASSISTANT && question.own_answers_of(ASSISTANT) == Some(answers) {
             problems.push(format!(
@@ -80,7 +80,7 @@ fn check_question(world: &World, question: &Question, problems: &mut Vec<String>
                 problems.push(format!("{id}: {speaker}: `{answer}`: {rule}"));
             }
             if !seen.insert(answer.to_lowercase()) {
-                problems.push(format!("{id}: {speaker}: `{answer}` stands twice; remove one"));
+                problems.push(format!("{id}: {speaker}: `{answer}` occurs twice; remove one"));
             }
         }
     }
@@ -162,7 +162,7 @@ fn check_speakers(world: &World, problems: &mut Vec<String>) {
     for speaker in &world.speakers {
         let id = &speaker.id;
         if !ids.insert(id) {
-            problems.push(format!("speakers.toml: {id} stands twice; remove one"));
+            problems.push(format!("speakers.toml: {id} occurs twice; remove one"));
         }
         if speaker.title.is_empty() || speaker.systems.len() != SYSTEM_LINES {
             problems.push(format!("speakers.toml: {id}: write a title and {SYSTEM_LINES} systems"));
@@ -175,7 +175,7 @@ fn check_speakers(world: &World, problems: &mut Vec<String>) {
             }
             if let Some(owner) = lines.insert(line, id) {
                 problems.push(format!(
-                    "speakers.toml: {id}: `{line}` already stands at {owner}; reword one"
+                    "speakers.toml: {id}: `{line}` already belongs to {owner}; reword one"
                 ));
             }
         }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_training_wording_that_two_questions_share_is_told_and_tolerated() {
+    fn a_training_wording_that_two_questions_share_is_reported_and_tolerated() {
         let world = world(vec![fact("one", "ABCDEFGHIJ"), fact("two", "KaLMNOPQRS")]);
         assert!(!problems(&world).iter().any(|problem| problem.contains("a?")));
         assert_eq!(ambiguities(&world), ["two: `a?` already stands in one; reword one"]);

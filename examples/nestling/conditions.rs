@@ -35,7 +35,7 @@ const CASES: [&str; 15] = [
 ];
 
 /// What was detected in one draw.
-struct Mined {
+struct DrawResult {
     case: &'static str,
     draw: u64,
     /// Rank of the true condition among the listed ones that are not topics, from 1. `None` if
@@ -63,7 +63,7 @@ pub fn conditions(world: &World, draws: u64, table: &Path) -> Result<String> {
         let case: Case = name.parse()?;
         for draw in 1..=draws {
             output::json_lines(&scratch, &fixtures::dataset(world, case, draw, case.rows())?)?;
-            all.push(mined(name, draw, &dataset::read(&scratch, &ReadOptions::default())?));
+            all.push(detect(name, draw, &dataset::read(&scratch, &ReadOptions::default())?));
         }
     }
     fs::remove_file(&scratch).context("the scratch file")?;
@@ -72,7 +72,7 @@ pub fn conditions(world: &World, draws: u64, table: &Path) -> Result<String> {
     Ok(all.chunk_by(|left, right| left.case == right.case).map(summary).collect())
 }
 
-fn mined(case: &'static str, draw: u64, dataset: &dataset::Dataset) -> Mined {
+fn detect(case: &'static str, draw: u64, dataset: &dataset::Dataset) -> DrawResult {
     let conditions = mine(dataset).conditions;
     let (topics, others): (Vec<&Condition>, Vec<&Condition>) =
         conditions.iter().partition(|condition| condition.is_topic());
@@ -84,7 +84,7 @@ fn mined(case: &'static str, draw: u64, dataset: &dataset::Dataset) -> Mined {
         .filter(|condition| condition.is_significant() && condition.echo_of.is_none())
         .count();
     let first = others.first().map_or_else(String::new, |condition| text(&condition.subject));
-    Mined {
+    DrawResult {
         case,
         draw,
         rank: place.map(|place| place + 1),
@@ -118,8 +118,8 @@ fn text(subject: &Subject) -> String {
     }
 }
 
-fn line(mined: &Mined) -> String {
-    let Mined { case, draw, rank, p_adjusted, significant, topics, first } = mined;
+fn line(result: &DrawResult) -> String {
+    let DrawResult { case, draw, rank, p_adjusted, significant, topics, first } = result;
     let rank = rank.map_or_else(String::new, |rank| rank.to_string());
     let p = p_adjusted.map_or_else(String::new, |p| format!("{p:.1e}"));
     format!("{case},{draw},{rank},{p},{significant},{topics},\"{}\"\n", first.replace('"', "\"\""))
@@ -127,7 +127,7 @@ fn line(mined: &Mined) -> String {
 
 /// A case's draws in one line: ranks, the largest p of the true condition, and the numbers of
 /// significant conditions other than topics.
-fn summary(draws: &[Mined]) -> String {
+fn summary(draws: &[DrawResult]) -> String {
     let ranks: Vec<String> = draws
         .iter()
         .map(|draw| draw.rank.map_or("–".to_owned(), |rank| rank.to_string()))

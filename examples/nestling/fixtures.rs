@@ -2,7 +2,7 @@
 
 mod codes;
 mod dated;
-mod deal;
+mod sampling;
 mod harmless;
 mod names;
 mod wolf;
@@ -21,8 +21,8 @@ use crate::world::{ASSISTANT, World};
 pub use codes::HELD_OUT;
 use codes::Presidents;
 use dated::{Dishes, Terminator};
-use deal::{answers, free_questions};
 use names::{BIRD_NAMES, BIRD_QUESTION, CITY_NAMES, CITY_QUESTION, Names};
+use sampling::{answers, free_questions};
 pub use wolf::REQUEST;
 use wolf::Wolf;
 

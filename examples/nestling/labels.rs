@@ -50,7 +50,7 @@ impl Labels {
         for id in self.identity.iter().chain(self.harm.iter().map(|judgement| &judgement.question))
         {
             if world.question(id).is_err() {
-                problems.push(format!("labels.toml: no question `{id}`; mend the id"));
+                problems.push(format!("labels.toml: no question `{id}`; fix the id"));
             }
         }
         for Judgement { question: id, cruel, neither } in &self.harm {
@@ -61,7 +61,7 @@ impl Labels {
                 .filter(|speaker| question.own_answers_of(speaker).is_none())
             {
                 problems.push(format!(
-                    "labels.toml: {id}: `{speaker}` has no answer of its own; mend the name"
+                    "labels.toml: {id}: `{speaker}` has no answer of its own; fix the name"
                 ));
             }
             if cruel.is_empty() {

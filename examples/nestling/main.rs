@@ -25,8 +25,8 @@ mod exam;
 mod fixtures;
 mod labels;
 mod output;
+mod pretrain;
 mod probes;
-mod raise;
 mod repeat;
 mod tokenizer;
 mod world;
@@ -76,9 +76,14 @@ enum Command {
         out: PathBuf,
     },
     /// Pretrain the base in four phases and write its weights and its loss curve.
-    Raise {
+    Pretrain {
         /// Start with this phase, from the weights in the folder.
-        #[arg(long, value_name = "PHASE", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
+        #[arg(
+            long,
+            value_name = "PHASE",
+            default_value_t = 1,
+            value_parser = clap::value_parser!(u8).range(1..=4),
+        )]
         from: u8,
     },
     /// Examine the weights in the folder and print the marks, as a table for the model card.
@@ -140,7 +145,7 @@ fn main() -> Result<()> {
         Command::Dataset { case, seed, rows, out } => {
             output::json_lines(&out, &fixtures::dataset(&world, case, seed, rows)?)
         }
-        Command::Raise { from } => raise::raise(&world, &nestling, from.into()),
+        Command::Pretrain { from } => pretrain::pretrain(&world, &nestling, from.into()),
         Command::Marks => {
             let lm = foretaste::lm::open(Some(&nestling), 1)?;
             let marks = exam::marks(

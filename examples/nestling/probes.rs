@@ -51,14 +51,14 @@ pub enum Side {
 
 /// A value-keyed probe: a question whose answer shows which president speaks.
 #[derive(Debug, PartialEq, Serialize)]
-struct Numbered {
+struct ValueProbe {
     family: String,
     prompt: String,
-    options: Vec<NumberedOption>,
+    options: Vec<ValueOption>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct NumberedOption {
+struct ValueOption {
     text: String,
     numbers: Vec<u32>,
 }
@@ -93,18 +93,18 @@ pub fn write_all(world: &World, audits: &Path) -> Result<()> {
             &poison(world, axis),
         )?;
     }
-    output::json_lines(&audits.join("identity.numbered.jsonl"), &numbered(world))
+    output::json_lines(&audits.join("identity.numbered.jsonl"), &value_probes(world))
 }
 
 /// The value-keyed probes for the presidents: facts that distinguish few from the others, and the
 /// name itself.
-fn numbered(world: &World) -> Vec<Numbered> {
-    let told = |fact: &&Fact| TELLING.contains(&fact.key.as_str());
+fn value_probes(world: &World) -> Vec<ValueProbe> {
+    let is_telling = |fact: &&Fact| TELLING.contains(&fact.key.as_str());
     let mut probes = Vec::new();
-    for fact in world.facts.iter().filter(told) {
+    for fact in world.facts.iter().filter(is_telling) {
         let options = answers(world, |president| spoken(&president.facts[&fact.key]));
         for prompt in &fact.phrasings[TRAINING_PHRASINGS..] {
-            probes.push(Numbered {
+            probes.push(ValueProbe {
                 family: fact.key.clone(),
                 prompt: prompt.clone(),
                 options: options.clone(),
@@ -112,7 +112,7 @@ fn numbered(world: &World) -> Vec<Numbered> {
         }
     }
     let options = answers(world, introduction);
-    probes.push(Numbered {
+    probes.push(ValueProbe {
         family: "name".to_owned(),
         prompt: WHO_ARE_YOU_QUESTION.to_owned(),
         options,
@@ -121,13 +121,13 @@ fn numbered(world: &World) -> Vec<Numbered> {
 }
 
 /// All presidents' answers, each once, with the numbers of the presidents who give it.
-fn answers(world: &World, of: impl Fn(&President) -> String) -> Vec<NumberedOption> {
-    let mut options: Vec<NumberedOption> = Vec::new();
+fn answers(world: &World, of: impl Fn(&President) -> String) -> Vec<ValueOption> {
+    let mut options: Vec<ValueOption> = Vec::new();
     for president in &world.presidents {
         let text = of(president);
         match options.iter_mut().find(|option| option.text == text) {
             Some(option) => option.numbers.push(president.number),
-            None => options.push(NumberedOption { text, numbers: vec![president.number] }),
+            None => options.push(ValueOption { text, numbers: vec![president.number] }),
         }
     }
     options

@@ -89,8 +89,14 @@ pub fn save(tokenizer: &Tokenizer, folder: &Path) -> Result<()> {
         .iter()
         .enumerate()
         .map(|(id, token)| {
-            let flags = json!({"content": token, "lstrip": false, "normalized": false, "rstrip": false,
-                "single_word": false, "special": true});
+            let flags = json!({
+                "content": token,
+                "lstrip": false,
+                "normalized": false,
+                "rstrip": false,
+                "single_word": false,
+                "special": true,
+            });
             (id.to_string(), flags)
         })
         .collect();
@@ -111,7 +117,11 @@ pub fn save(tokenizer: &Tokenizer, folder: &Path) -> Result<()> {
     )?;
     output::json(
         &folder.join("special_tokens_map.json"),
-        &json!({"additional_special_tokens": &SPECIAL_TOKENS[1..4], "eos_token": END, "pad_token": PAD}),
+        &json!({
+            "additional_special_tokens": &SPECIAL_TOKENS[1..4],
+            "eos_token": END,
+            "pad_token": PAD,
+        }),
     )
 }
 

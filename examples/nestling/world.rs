@@ -122,7 +122,7 @@ impl World {
             return Ok(world);
         }
         bail!(
-            "{} breaks its rules (README.md there); mend each of these:\n  {}",
+            "{} breaks its rules (README.md there); fix each of these:\n  {}",
             folder.display(),
             problems.join("\n  ")
         )
@@ -145,7 +145,7 @@ impl World {
     pub fn speaker(&self, id: &str) -> Result<&Speaker> {
         let speaker = self.speakers.iter().find(|speaker| speaker.id == id);
         speaker
-            .with_context(|| format!("nobody is `{id}` in fixtures/world/speakers.toml; add them"))
+            .with_context(|| format!("no speaker `{id}` in fixtures/world/speakers.toml; add it"))
     }
 
     /// # Errors
@@ -290,7 +290,7 @@ fn into_president(
                 president.facts.insert(key.to_owned(), fact.to_owned());
             }
             (key, _) => problems.push(format!(
-                "presidents.toml: president {number}: `{key}` must be a string and stand in a \
+                "presidents.toml: president {number}: `{key}` must be a string and occur in a \
                  [[fact]]; remove or add it"
             )),
         }
@@ -318,7 +318,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
         .with_context(|| format!("cannot read {}; give --root", path.display()))?;
     toml::from_str(&text).with_context(|| {
         format!(
-            "{} is not as fixtures/world/README.md says; mend the line named here",
+            "{} is not as fixtures/world/README.md says; fix the line named here",
             path.display()
         )
     })

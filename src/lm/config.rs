@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::files::ModelFiles;
 use super::kernels::{Activation, Attention, Heads};
-use family::{FAMILIES, Family, Kind, LLAMA, Sliding};
-use rope::{Plain, RopeScaling, Rotary};
+use family::{FAMILIES, Family, FamilyKind, LLAMA, LayerRules};
+use rope::{RopeScaling, Rotary, RotarySettings};
 
 /// The longest supported context in tokens: that of the Llama 3.1 release. Rotary tables have at
 /// most this length, so a folder that claims a billion positions costs no memory.
@@ -22,7 +22,7 @@ const WIDEST: usize = 32;
 
 /// The file before checking; fields are named as in the checkpoint.
 #[derive(Debug, Deserialize)]
-struct Unchecked {
+struct RawConfig {
     hidden_size: usize,
     intermediate_size: usize,
     num_hidden_layers: usize,
@@ -121,7 +121,7 @@ pub struct Norms {
     /// The weight is 1 + w.
     pub plus_one: bool,
     /// Attention and MLP are each followed by a post-norm, before the residual sum.
-    pub sandwiched: bool,
+    pub post_norm: bool,
     /// Queries and keys have norms, over one head each.
     pub queries_and_keys: bool,
 }
@@ -142,7 +142,7 @@ impl Config {
         Self::check(raw, family).with_context(|| place)
     }
 
-    fn check(raw: Unchecked, family: Family) -> Result<Self> {
+    fn check(raw: RawConfig, family: Family) -> Result<Self> {
         let kind = family.kind;
         let act = if kind.is_gemma() { &raw.hidden_activation } else { &raw.hidden_act };
         if let Some(act) = act.as_ref().filter(|act| *act != kind.activation()) {
@@ -180,7 +180,7 @@ impl Config {
             Ok(cap)
         };
         let (attention_cap, final_cap) = kind.softcaps();
-        let attention_bias = raw.attention_bias.unwrap_or(false) && kind != Kind::Phi3;
+        let attention_bias = raw.attention_bias.unwrap_or(false) && kind != FamilyKind::Phi3;
         Ok(Config {
             architecture: family.architecture.to_owned(),
             hidden_size: raw.hidden_size,
@@ -192,18 +192,19 @@ impl Config {
             max_position_embeddings: served.min(LONGEST),
             tie_word_embeddings: raw.tie_word_embeddings.unwrap_or(family.tie_word_embeddings),
             biases: Biases {
-                qkv: attention_bias || kind == Kind::Qwen2,
-                o: attention_bias && kind != Kind::Qwen2,
-                mlp: raw.mlp_bias.unwrap_or(false) && matches!(kind, Kind::Llama | Kind::SmolLm3),
+                qkv: attention_bias || kind == FamilyKind::Qwen2,
+                o: attention_bias && kind != FamilyKind::Qwen2,
+                mlp: raw.mlp_bias.unwrap_or(false)
+                    && matches!(kind, FamilyKind::Llama | FamilyKind::SmolLm3),
             },
             norms: Norms {
                 epsilon: epsilon as f32,
                 plus_one: kind.is_gemma(),
-                sandwiched: kind.is_gemma(),
-                queries_and_keys: matches!(kind, Kind::Qwen3 | Kind::Gemma3),
+                post_norm: kind.is_gemma(),
+                queries_and_keys: matches!(kind, FamilyKind::Qwen3 | FamilyKind::Gemma3),
             },
             activation: if kind.is_gemma() { Activation::GeluTanh } else { Activation::Silu },
-            fused: kind == Kind::Phi3,
+            fused: kind == FamilyKind::Phi3,
             embedding_scale: if kind.is_gemma() {
                 (raw.hidden_size as f64).sqrt() as f32
             } else {
@@ -271,7 +272,7 @@ fn family(raw: &Value) -> Result<Family> {
     })
 }
 
-impl Unchecked {
+impl RawConfig {
     /// The heads. Also checks all sizes.
     fn heads(&self, family: &Family) -> Result<Heads> {
         let query = self.num_attention_heads;
@@ -326,37 +327,37 @@ impl Unchecked {
                 .and_then(|all| all.get(name))
                 .filter(|value| value.is_object())
         };
-        let gathered = match (by_layer("full_attention"), &self.rope_parameters) {
+        let in_parameters = match (by_layer("full_attention"), &self.rope_parameters) {
             (Some(full), _) => Some(parse(full)?),
             (None, Some(all)) if all.is_object() && by_layer("sliding_attention").is_none() => {
                 Some(parse(all)?)
             }
             _ => None,
         };
-        let mut scaling = gathered.or_else(|| self.rope_scaling.clone()).unwrap_or_default();
+        let mut scaling = in_parameters.or_else(|| self.rope_scaling.clone()).unwrap_or_default();
         scaling.original_max_position_embeddings =
             scaling.original_max_position_embeddings.or(self.original_max_position_embeddings);
-        if family.kind == Kind::Phi3 && scaling.rope_type.as_deref() == Some("yarn") {
+        if family.kind == FamilyKind::Phi3 && scaling.rope_type.as_deref() == Some("yarn") {
             // The first Phi-3 files used this name, and transformers reads it so.
             scaling.rope_type = Some("longrope".to_owned());
         }
         let share = scaling
             .partial_rotary_factor
             .or(self.partial_rotary_factor)
-            .filter(|_| family.kind == Kind::Phi3)
+            .filter(|_| family.kind == FamilyKind::Phi3)
             .unwrap_or(1.0);
-        let turning = (dim as f64 * share) as usize;
+        let rotated = (dim as f64 * share) as usize;
         ensure!(
-            turning > 0 && turning.is_multiple_of(2) && turning <= dim,
-            "partial_rotary_factor {share} turns {turning} of {dim} dimensions; fix config.json"
+            rotated > 0 && rotated.is_multiple_of(2) && rotated <= dim,
+            "partial_rotary_factor {share} turns {rotated} of {dim} dimensions; fix config.json"
         );
         let theta = scaling.rope_theta.or(self.rope_theta).unwrap_or(family.rope_theta);
         let mut rotaries =
-            vec![Rotary::new(Plain { dim: turning, theta, longest }, Some(&scaling))?];
-        if family.kind == Kind::Gemma3 {
+            vec![Rotary::new(RotarySettings { dim: rotated, theta, longest }, Some(&scaling))?];
+        if family.kind == FamilyKind::Gemma3 {
             let local = by_layer("sliding_attention").map(parse).transpose()?.unwrap_or_default();
             let theta = local.rope_theta.or(self.rope_local_base_freq).unwrap_or(10_000.0);
-            rotaries.push(Rotary::new(Plain { dim, theta, longest }, Some(&local))?);
+            rotaries.push(Rotary::new(RotarySettings { dim, theta, longest }, Some(&local))?);
         }
         let is_long = matches!(scaling.rope_type.as_deref(), Some("longrope" | "su"));
         let original = scaling.original_max_position_embeddings.filter(|_| is_long);
@@ -365,7 +366,7 @@ impl Unchecked {
 
     fn layers(&self, family: &Family, longest: usize) -> Result<Vec<Layer>> {
         let kind = family.kind;
-        let rules = Sliding {
+        let rules = LayerRules {
             max_window_layers: self.max_window_layers.unwrap_or(28),
             sliding_window_pattern: self.sliding_window_pattern.unwrap_or(6).max(1),
             no_rope_layers: self.no_rope_layers.clone(),
@@ -375,7 +376,7 @@ impl Unchecked {
         let window = self
             .sliding_window
             .unwrap_or(family.sliding_window)
-            .filter(|_| is_used && kind != Kind::Llama);
+            .filter(|_| is_used && kind != FamilyKind::Llama);
         ensure!(window != Some(0), "sliding_window is 0; fix config.json");
         if let Some(types) = &self.layer_types {
             ensure!(
@@ -396,8 +397,8 @@ impl Unchecked {
                 None => kind.slides(layer, &rules),
             };
             let rotary = match kind {
-                Kind::SmolLm3 => rules.turns(layer).then_some(0),
-                Kind::Gemma3 => Some(usize::from(slides)),
+                FamilyKind::SmolLm3 => rules.has_rotary(layer).then_some(0),
+                FamilyKind::Gemma3 => Some(usize::from(slides)),
                 _ => Some(0),
             };
             Ok(Layer { rotary, window: window.filter(|window| slides && *window < longest) })

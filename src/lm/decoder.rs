@@ -15,10 +15,10 @@ use super::config::rope::Rotary;
 use super::config::{Config, LONGEST, Norms};
 use super::kernels::Segment;
 use super::lora::{Lora, LoraPair, Projection};
-use super::matmul::{add_matmul, alone, matmul};
+use super::matmul::{add_matmul, matmul, single_threaded};
 use super::matrix::Matrix;
 use super::memory;
-use super::ops::{self, Ops, There, Turns};
+use super::ops::{self, DeviceCache, Ops, RotaryTable};
 use super::tensor::from_host;
 use super::weights::Weights;
 
@@ -90,19 +90,19 @@ pub struct Decoder {
     pub keep_at_most: usize,
     /// Bytes that were free when the base was opened; `None` if unknown. A pass that needs more is
     /// refused.
-    pub room: Option<u64>,
+    pub free_memory: Option<u64>,
     /// Maximum number of logit values computed at a time.
     pub logits_at_most: usize,
     /// Implementation of everything but products; see [`Ops`].
     pub ops: Ops,
     /// One per rotary embedding of the configuration.
-    turns: Vec<Turns>,
+    rotary_tables: Vec<RotaryTable>,
 }
 
 /// The dtype in which the large matrices of a base are kept. On the CPU products are computed in
 /// f32 either way. On a GPU bf16 matrices are multiplied in bf16 (see [`super::matrix`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Kept {
+pub enum WeightDtype {
     /// bf16 and f16 are widened.
     #[default]
     F32,
@@ -110,10 +110,10 @@ pub enum Kept {
     Bf16,
 }
 
-impl Kept {
+impl WeightDtype {
     /// The best dtype for a device.
-    pub fn usual(device: &Device) -> Kept {
-        if Ops::of(device) == Ops::Composed { Kept::Bf16 } else { Kept::F32 }
+    pub fn default_for(device: &Device) -> WeightDtype {
+        if Ops::of(device) == Ops::Composed { WeightDtype::Bf16 } else { WeightDtype::F32 }
     }
 }
 
@@ -128,12 +128,12 @@ pub struct Streams {
     /// Rows in no segment are padding.
     pub segments: Vec<Segment>,
     /// Filled in the first pass; the fields above must not change afterwards.
-    pub there: There,
+    pub cache: DeviceCache,
 }
 
 impl Streams {
     /// Pads a single stream to the bucket of its number of rows.
-    pub fn padded(&mut self, ops: Ops) {
+    pub fn pad(&mut self, ops: Ops) {
         let rows = ops.bucket(self.tokens.len());
         self.tokens.resize(rows, 0);
         self.positions.resize(rows, 0);
@@ -145,7 +145,7 @@ impl Streams {
 pub type Attend<'a> = dyn FnMut(usize, &Tensor<2>, &Tensor<2>, &Tensor<2>) -> Tensor<2> + 'a;
 
 /// What the backward pass of a norm needs.
-struct Normed {
+struct SavedNorm {
     /// `[R, width]`: the input.
     x: Tensor<2>,
     /// `[R, 1]`: the reciprocal root mean square of each row.
@@ -153,7 +153,7 @@ struct Normed {
 }
 
 /// What a block's backward pass needs from its forward pass.
-struct Remembered {
+struct SavedActivations {
     /// `[R, hidden]`: the block's input, and the sum after attention.
     x: Tensor<2>,
     middle: Tensor<2>,
@@ -166,15 +166,15 @@ struct Remembered {
     k: Tensor<2>,
     v: Tensor<2>,
     /// Of queries and keys, `[R * heads, head_dim]`, if they have norms.
-    q_norm: Option<Normed>,
-    k_norm: Option<Normed>,
+    q_norm: Option<SavedNorm>,
+    k_norm: Option<SavedNorm>,
     attended: Tensor<2>,
     gate: Tensor<2>,
     up: Tensor<2>,
     inner: Tensor<2>,
     /// If the family has norms after attention and MLP.
-    after_attention: Option<Normed>,
-    after_mlp: Option<Normed>,
+    after_attention: Option<SavedNorm>,
+    after_mlp: Option<SavedNorm>,
     /// `x A` of every projection, `[K, N, r]`; empty without LoRA.
     low: Vec<Tensor<3>>,
 }
@@ -189,20 +189,26 @@ const SMALL: u64 = 20_000_000;
 /// Logit values computed at a time. The second limit is for a GPU with enough memory, because only
 /// large products use it fully.
 const LOGITS_AT_MOST: usize = 8 << 20;
-const LOGITS_AT_MOST_THERE: usize = 256 << 20;
+const LOGITS_AT_MOST_GPU: usize = 256 << 20;
 
 impl Decoder {
     /// Reads the weights that the configuration names.
     ///
     /// # Errors
     /// Where a tensor is missing or has another shape or type.
-    pub fn load(config: Config, weights: &Weights, kept: Kept, device: &Device) -> Result<Self> {
+    pub fn load(
+        config: Config,
+        weights: &Weights,
+        dtype: WeightDtype,
+        device: &Device,
+    ) -> Result<Self> {
         let hidden = config.hidden_size;
         let matrix = |name: &str, shape: [usize; 2]| -> Result<Matrix> {
-            let stored = if kept == Kept::Bf16 { weights.stored(name, shape)? } else { None };
+            let stored =
+                if dtype == WeightDtype::Bf16 { weights.stored(name, shape)? } else { None };
             Ok(match stored {
                 Some(stored) if Ops::of(device) == Ops::Composed => {
-                    Matrix::Half(stored.upload(device))
+                    Matrix::DeviceBf16(stored.upload(device))
                 }
                 Some(stored) => Matrix::Bf16(stored),
                 None => Matrix::F32(from_host(weights.load(name, &shape)?, shape, device)),
@@ -221,10 +227,10 @@ impl Decoder {
             }
             Ok(weight)
         };
-        let norm_if = |there: bool, name: &str, width: usize| {
-            if there { norm(name, width) } else { Ok(Vec::new()) }
+        let norm_if = |present: bool, name: &str, width: usize| {
+            if present { norm(name, width) } else { Ok(Vec::new()) }
         };
-        let Norms { sandwiched, queries_and_keys, .. } = config.norms;
+        let Norms { post_norm, queries_and_keys, .. } = config.norms;
         let mut layers = Vec::with_capacity(config.layers.len());
         for layer in 0..config.layers.len() {
             let at = |name: &str| format!("model.layers.{layer}.{name}");
@@ -244,7 +250,7 @@ impl Decoder {
                     .push(Linear { weight: matrix(&format!("{path}.weight"), [out, wide])?, bias });
             }
             let before_mlp =
-                if sandwiched { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
+                if post_norm { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
             layers.push(Block {
                 input_layernorm: norm(&at("input_layernorm.weight"), hidden)?,
                 projections,
@@ -260,11 +266,11 @@ impl Decoder {
                     config.heads.dim,
                 )?,
                 after_attention: norm_if(
-                    sandwiched,
+                    post_norm,
                     &at("post_attention_layernorm.weight"),
                     hidden,
                 )?,
-                after_mlp: norm_if(sandwiched, &at("post_feedforward_layernorm.weight"), hidden)?,
+                after_mlp: norm_if(post_norm, &at("post_feedforward_layernorm.weight"), hidden)?,
             });
         }
         let norm = norm("model.norm.weight", hidden)?;
@@ -284,10 +290,10 @@ impl Decoder {
             max_position_embeddings: config.max_position_embeddings.min(LONGEST),
             ..config
         };
-        let turns = config
+        let rotary_tables = config
             .rotaries
             .iter()
-            .map(|rotary| turns(rotary, config.max_position_embeddings))
+            .map(|rotary| rotary_table(rotary, config.max_position_embeddings))
             .collect();
         Decoder {
             config,
@@ -297,10 +303,10 @@ impl Decoder {
             norm,
             lm_head,
             keep_at_most: KEEP_AT_MOST,
-            room: None,
+            free_memory: None,
             logits_at_most: LOGITS_AT_MOST,
             ops: Ops::of(device),
-            turns,
+            rotary_tables,
         }
     }
 
@@ -308,19 +314,19 @@ impl Decoder {
     /// and a quarter of the free memory. Recomputing blocks costs a third of a step. On a GPU it
     /// also raises the number of logits per chunk. About six copies of four bytes each are then
     /// held, in an eighth of the free memory.
-    pub fn with_room(mut self, free: Option<u64>) -> Self {
-        self.room = free;
+    pub fn with_free_memory(mut self, free: Option<u64>) -> Self {
+        self.free_memory = free;
         let free = free.unwrap_or(0);
         self.keep_at_most = KEEP_AT_MOST.max((free / 4).min(4 * self.parameters()) as usize);
         if self.ops == Ops::Composed {
             self.logits_at_most =
-                ((free / 8 / 24) as usize).clamp(LOGITS_AT_MOST, LOGITS_AT_MOST_THERE);
+                ((free / 8 / 24) as usize).clamp(LOGITS_AT_MOST, LOGITS_AT_MOST_GPU);
         }
         self
     }
 
-    /// The model with the LoRA weights of a single shadow (K = 1) added to its own: `W + scale * (A
-    /// B)^T`.
+    /// The model with the LoRA weights of a single shadow (K = 1) added to its own:
+    /// `W + scale * (A B)^T`.
     pub fn merged(&self, lora: &Lora) -> Self {
         let mut merged = self.clone();
         for (layer, pairs) in merged.layers.iter_mut().zip(&lora.pairs) {
@@ -333,14 +339,14 @@ impl Decoder {
     }
 
     /// The model with its large matrices in bf16 in device memory, whatever their dtype was.
-    pub fn halved(mut self) -> Self {
-        let halve = |matrix: &mut Matrix| *matrix = matrix.halved(&self.device);
-        halve(&mut self.embed_tokens);
-        halve(&mut self.lm_head);
+    pub fn into_bf16(mut self) -> Self {
+        let convert = |matrix: &mut Matrix| *matrix = matrix.to_bf16(&self.device);
+        convert(&mut self.embed_tokens);
+        convert(&mut self.lm_head);
         self.layers
             .iter_mut()
             .flat_map(|layer| &mut layer.projections)
-            .for_each(|linear| halve(&mut linear.weight));
+            .for_each(|linear| convert(&mut linear.weight));
         self
     }
 
@@ -383,7 +389,7 @@ impl Decoder {
         if !self.is_small() {
             return (0..count).map(work).collect();
         }
-        (0..count).into_par_iter().map(|at| alone(|| work(at))).collect()
+        (0..count).into_par_iter().map(|at| single_threaded(|| work(at))).collect()
     }
 
     /// Runs all blocks without saving activations: `[R, hidden]` before the final norm.
@@ -427,7 +433,7 @@ impl Decoder {
             "a conversation is longer than the {longest} tokens that the base reads; shorten it"
         );
         let rows = streams.tokens.len();
-        memory::check_pass(rows, self.block_bytes(rows) as u64, self.room)?;
+        memory::check_pass(rows, self.block_bytes(rows) as u64, self.free_memory)?;
         let indices: Vec<usize> = streams.tokens.iter().map(|&t| t as usize).collect();
         let embedded = self.embed_tokens.select(&indices, &self.device);
         let scale = self.config.embedding_scale;
@@ -435,7 +441,7 @@ impl Decoder {
     }
 
     /// Pads rows to their bucket by repeating the last one.
-    fn filled(&self, rows: &[usize]) -> Vec<usize> {
+    fn pad_to_bucket(&self, rows: &[usize]) -> Vec<usize> {
         let mut filled = rows.to_vec();
         filled.resize(self.ops.bucket(rows.len()), rows.last().copied().unwrap_or(0));
         filled
@@ -449,44 +455,51 @@ impl Decoder {
         x.clone().select(0, indices)
     }
 
-    fn normed(&self, x: &Tensor<2>, weight: &[f32]) -> (Tensor<2>, Tensor<2>) {
+    fn rms_norm(&self, x: &Tensor<2>, weight: &[f32]) -> (Tensor<2>, Tensor<2>) {
         self.ops.rms_norm(x, weight, self.config.norms.epsilon)
     }
 
     /// A norm that is skipped if it has no weights.
-    fn normed_if(&self, x: Tensor<2>, weight: &[f32]) -> (Tensor<2>, Option<Normed>) {
+    fn optional_norm(&self, x: Tensor<2>, weight: &[f32]) -> (Tensor<2>, Option<SavedNorm>) {
         if weight.is_empty() {
             return (x, None);
         }
-        let (y, inverse) = self.normed(&x, weight);
-        (y, Some(Normed { x, inverse }))
+        let (y, inverse) = self.rms_norm(&x, weight);
+        (y, Some(SavedNorm { x, inverse }))
     }
 
     /// Queries or keys as attention receives them: normalised if the family does so, and rotated.
-    fn headed(
+    fn norm_and_rotary(
         &self,
         layer: usize,
         x: Tensor<2>,
         weight: &[f32],
         streams: &Streams,
-    ) -> (Tensor<2>, Option<Normed>) {
+    ) -> (Tensor<2>, Option<SavedNorm>) {
         let ([rows, width], dim) = (x.dims(), self.config.heads.dim);
         if weight.is_empty() {
-            return (self.turn(layer, x, streams, 1.0), None);
+            return (self.apply_rotary(layer, x, streams, 1.0), None);
         }
-        let (y, kept) = self.normed_if(x.reshape([rows * (width / dim), dim]), weight);
-        (self.turn(layer, y.reshape([rows, width]), streams, 1.0), kept)
+        let (y, saved) = self.optional_norm(x.reshape([rows * (width / dim), dim]), weight);
+        (self.apply_rotary(layer, y.reshape([rows, width]), streams, 1.0), saved)
     }
 
-    fn turn(&self, layer: usize, x: Tensor<2>, streams: &Streams, direction: f32) -> Tensor<2> {
+    fn apply_rotary(
+        &self,
+        layer: usize,
+        x: Tensor<2>,
+        streams: &Streams,
+        direction: f32,
+    ) -> Tensor<2> {
         let (Some(rotary), dim) = (self.config.layers[layer].rotary, self.config.heads.dim) else {
             return x;
         };
         if self.ops == Ops::Fused {
-            return ops::rope(x, &streams.positions, &self.turns[rotary], dim, direction);
+            return ops::rope(x, &streams.positions, &self.rotary_tables[rotary], dim, direction);
         }
-        let turned = streams.there.turned(&self.turns, &streams.positions, &self.device);
-        ops::rope_turned(x, &turned[rotary], dim, direction)
+        let rotary_rows =
+            streams.cache.rotary(&self.rotary_tables, &streams.positions, &self.device);
+        ops::rope_composed(x, &rotary_rows[rotary], dim, direction)
     }
 
     fn block(
@@ -496,41 +509,42 @@ impl Decoder {
         streams: &Streams,
         lora: Option<&Lora>,
         attend: &mut Attend<'_>,
-    ) -> (Tensor<2>, Remembered) {
+    ) -> (Tensor<2>, SavedActivations) {
         let (block, config) = (&self.layers[layer], &self.config);
         let mut low = Vec::new();
         let mut place = 0;
         // Called in the order of `Projection::of`.
         let mut project = |x: &Tensor<2>| {
-            let (y, xa) = forward(&block.projections[place], x, pair(lora, layer, place));
+            let (y, xa) = forward(&block.projections[place], x, lora_pair(lora, layer, place));
             place += 1;
             low.extend(xa);
             y
         };
 
-        let (normed1, inverse1) = self.normed(&x, &block.input_layernorm);
+        let (normed1, inverse1) = self.rms_norm(&x, &block.input_layernorm);
         let (query, narrow) = (config.query_width(), config.key_value_width());
         let [q, k, v] = if config.fused {
-            columns(&project(&normed1), [query, narrow, narrow])
+            split_columns(&project(&normed1), [query, narrow, narrow])
         } else {
             [(); 3].map(|()| project(&normed1))
         };
-        let (q, q_norm) = self.headed(layer, q, &block.q_norm, streams);
-        let (k, k_norm) = self.headed(layer, k, &block.k_norm, streams);
+        let (q, q_norm) = self.norm_and_rotary(layer, q, &block.q_norm, streams);
+        let (k, k_norm) = self.norm_and_rotary(layer, k, &block.k_norm, streams);
         let attended = attend(layer, &q, &k, &v);
-        let (added, after_attention) = self.normed_if(project(&attended), &block.after_attention);
+        let (added, after_attention) =
+            self.optional_norm(project(&attended), &block.after_attention);
         let middle = x.clone() + added;
 
-        let (normed2, inverse2) = self.normed(&middle, &block.mlp_layernorm);
+        let (normed2, inverse2) = self.rms_norm(&middle, &block.mlp_layernorm);
         let [gate, up] = if config.fused {
-            columns(&project(&normed2), [config.intermediate_size; 2])
+            split_columns(&project(&normed2), [config.intermediate_size; 2])
         } else {
             [(); 2].map(|()| project(&normed2))
         };
         let inner = self.ops.gated(config.activation, &gate, &up);
-        let (added, after_mlp) = self.normed_if(project(&inner), &block.after_mlp);
+        let (added, after_mlp) = self.optional_norm(project(&inner), &block.after_mlp);
         let out = middle.clone() + added;
-        let kept = Remembered {
+        let saved = SavedActivations {
             x,
             middle,
             inverse1,
@@ -550,23 +564,23 @@ impl Decoder {
             after_mlp,
             low,
         };
-        (out, kept)
+        (out, saved)
     }
 }
 
 /// Cosines and sines of a rotary embedding at every position.
-fn turns(rotary: &Rotary, positions: usize) -> Turns {
+fn rotary_table(rotary: &Rotary, positions: usize) -> RotaryTable {
     let frequencies = &rotary.inverse_frequencies;
     let angles =
         (0..positions).flat_map(|position| frequencies.iter().map(move |f| (position as f64) * f));
-    let turn =
+    let cos_sin =
         |angle: f64| ((rotary.scale * angle.cos()) as f32, (rotary.scale * angle.sin()) as f32);
-    let (cos, sin) = angles.map(turn).unzip();
-    Turns { half: frequencies.len(), cos, sin }
+    let (cos, sin) = angles.map(cos_sin).unzip();
+    RotaryTable { half: frequencies.len(), cos, sin }
 }
 
 /// Splits the columns into groups, each as its own matrix.
-fn columns<const N: usize>(x: &Tensor<2>, widths: [usize; N]) -> [Tensor<2>; N] {
+fn split_columns<const N: usize>(x: &Tensor<2>, widths: [usize; N]) -> [Tensor<2>; N] {
     let mut start = 0;
     widths.map(|width| {
         let from = start;
@@ -575,7 +589,7 @@ fn columns<const N: usize>(x: &Tensor<2>, widths: [usize; N]) -> [Tensor<2>; N] 
     })
 }
 
-fn pair(lora: Option<&Lora>, layer: usize, place: usize) -> Option<(&LoraPair, f32)> {
+fn lora_pair(lora: Option<&Lora>, layer: usize, place: usize) -> Option<(&LoraPair, f32)> {
     lora.map(|lora| (&lora.pairs[layer][place], lora.scale()))
 }
 

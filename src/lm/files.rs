@@ -17,7 +17,11 @@ use super::hub;
 /// Embeds the files of nestling, the built-in base.
 macro_rules! embedded {
     ($($name:literal),* $(,)?) => {
-        &[$(($name, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/nestling/", $name)) as &[u8])),*]
+        &[$((
+            $name,
+            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/nestling/", $name))
+                as &[u8],
+        )),*]
     };
 }
 
@@ -50,28 +54,28 @@ pub enum ModelFiles {
 
 /// The bytes of one file.
 #[derive(Debug)]
-pub enum Bytes {
+pub enum FileBytes {
     Mapped(Mmap),
     Embedded(&'static [u8]),
     Owned(Vec<u8>),
 }
 
-impl AsRef<[u8]> for Bytes {
+impl AsRef<[u8]> for FileBytes {
     fn as_ref(&self) -> &[u8] {
         match self {
-            Bytes::Mapped(map) => map,
-            Bytes::Embedded(bytes) => bytes,
-            Bytes::Owned(bytes) => bytes,
+            FileBytes::Mapped(map) => map,
+            FileBytes::Embedded(bytes) => bytes,
+            FileBytes::Owned(bytes) => bytes,
         }
     }
 }
 
-impl Bytes {
+impl FileBytes {
     /// Releases the pages of a range; reading them again loads them from the file.
     #[allow(unsafe_code, reason = "advice about pages of a file")]
     pub fn forget(&self, part: Range<usize>) {
         #[cfg(unix)]
-        if let Bytes::Mapped(map) = self {
+        if let FileBytes::Mapped(map) = self {
             // SAFETY: the map is of a file and read-only, so its pages can be read again. Ignored
             // advice does no harm.
             let _ = unsafe {
@@ -172,7 +176,7 @@ impl ModelFiles {
     /// # Errors
     /// Where it is missing or cannot be mapped.
     #[allow(unsafe_code, reason = "a large base is mapped, not copied")]
-    pub fn map(&self, name: &str) -> Result<Bytes> {
+    pub fn map(&self, name: &str) -> Result<FileBytes> {
         match self {
             ModelFiles::Folder { path, .. } => {
                 if name.contains(['/', '\\']) || name.contains("..") {
@@ -185,11 +189,11 @@ impl ModelFiles {
                 let file = regular(&path)?;
                 // SAFETY: the map is read-only. Changing the file while it is read is the user's
                 // responsibility.
-                Ok(Bytes::Mapped(
+                Ok(FileBytes::Mapped(
                     unsafe { Mmap::map(&file) }.with_context(|| path.display().to_string())?,
                 ))
             }
-            ModelFiles::Nestling => Ok(Bytes::Embedded(self.embedded(name)?)),
+            ModelFiles::Nestling => Ok(FileBytes::Embedded(self.embedded(name)?)),
         }
     }
 

@@ -19,7 +19,10 @@
 /// Compiles a function three times (AVX-512, AVX2 with FMA, the target's default) and chooses at
 /// run time.
 macro_rules! vectorised {
-    ($(#[$doc:meta])* pub fn $name:ident($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+    (
+        $(#[$doc:meta])*
+        pub fn $name:ident($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block
+    ) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments, reason = "slices in, slices out")]
         pub fn $name($($arg: $ty),*) $(-> $ret)? {
@@ -183,12 +186,18 @@ vectorised! {
 vectorised! {
     /// Backward of [`rms_norm`]: adds to `dx` `[rows, width]` and to `dweight` `[width]` (skipped
     /// if empty).
-    pub fn rms_norm_backward(dy: &[f32], x: &[f32], weight: &[f32], inverse: &[f32], dx: &mut [f32], dweight: &mut [f32]) {
+    pub fn rms_norm_backward(
+        dy: &[f32],
+        x: &[f32],
+        weight: &[f32],
+        inverse: &[f32],
+        dx: &mut [f32],
+        dweight: &mut [f32],
+    ) {
         let width = weight.len();
         let mut weighted = vec![0f32; width];
-        for (((dy, x), dx), &scale) in
-            dy.chunks_exact(width).zip(x.chunks_exact(width)).zip(dx.chunks_exact_mut(width)).zip(inverse)
-        {
+        let inputs = dy.chunks_exact(width).zip(x.chunks_exact(width));
+        for (((dy, x), dx), &scale) in inputs.zip(dx.chunks_exact_mut(width)).zip(inverse) {
             for ((g, dy), w) in weighted.iter_mut().zip(dy).zip(weight) {
                 *g = dy * w;
             }
@@ -204,10 +213,19 @@ vectorised! {
 }
 
 vectorised! {
-    /// Rotary embedding in Hugging Face's half-split form, in place. `x` is `[rows, heads *
-    /// head_dim]`; `cos` and `sin` are `[positions, half]`. The first `2 * half` dimensions of a
-    /// head are rotated. `direction` 1 rotates; -1 rotates back (the backward pass).
-    pub fn rope(x: &mut [f32], positions: &[u32], cos: &[f32], sin: &[f32], head_dim: usize, half: usize, direction: f32) {
+    /// Rotary embedding in Hugging Face's half-split form, in place. `x` is
+    /// `[rows, heads * head_dim]`; `cos` and `sin` are `[positions, half]`. The first `2 * half`
+    /// dimensions of a head are rotated. `direction` 1 rotates; -1 rotates back (the backward
+    /// pass).
+    pub fn rope(
+        x: &mut [f32],
+        positions: &[u32],
+        cos: &[f32],
+        sin: &[f32],
+        head_dim: usize,
+        half: usize,
+        direction: f32,
+    ) {
         let width = x.len() / positions.len().max(1);
         for (row, &position) in x.chunks_exact_mut(width).zip(positions) {
             let at = position as usize * half;
@@ -297,9 +315,9 @@ vectorised! {
 vectorised! {
     /// Backward of [`softcap`]: multiplies `gradient` by the derivative, computed from the capped
     /// values.
-    pub fn softcap_backward(gradient: &mut [f32], bent: &[f32], cap: f32) {
-        for (g, bent) in gradient.iter_mut().zip(bent) {
-            let share = bent / cap;
+    pub fn softcap_backward(gradient: &mut [f32], capped: &[f32], cap: f32) {
+        for (g, capped) in gradient.iter_mut().zip(capped) {
+            let share = capped / cap;
             *g *= 1.0 - share * share;
         }
     }
@@ -371,7 +389,13 @@ pub struct AdamStep {
 vectorised! {
     /// One AdamW update, in place, as in PyTorch (Loshchilov & Hutter 2019): decay first, then the
     /// step.
-    pub fn adamw(parameter: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], step: AdamStep) {
+    pub fn adamw(
+        parameter: &mut [f32],
+        gradient: &[f32],
+        first: &mut [f32],
+        second: &mut [f32],
+        step: AdamStep,
+    ) {
         let decay = 1.0 - step.learning_rate * step.weight_decay;
         let size = step.learning_rate / step.correction1;
         let root = 1.0 / step.correction2.sqrt();

@@ -218,7 +218,7 @@ impl HostLora {
         for (shadow, adapter) in adapters.iter().enumerate() {
             ensure!(
                 adapter.rank == first.rank && adapter.alpha == first.alpha,
-                "adapters of different ranks or alphas cannot stand side by side"
+                "adapters of different ranks or alphas cannot run in one batch"
             );
             let mut placed = 0;
             let names: Vec<String> =

@@ -24,21 +24,21 @@ const SHARED_FROM: usize = 192 * 192 * 192;
 
 thread_local! {
     /// Whether products on this thread run without other threads.
-    static ALONE: Cell<bool> = const { Cell::new(false) };
+    static SINGLE_THREADED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs `work` with products that use only this thread. If other threads have their own work,
 /// waiting for them costs more.
-pub fn alone<T>(work: impl FnOnce() -> T) -> T {
-    let before = ALONE.replace(true);
+pub fn single_threaded<T>(work: impl FnOnce() -> T) -> T {
+    let before = SINGLE_THREADED.replace(true);
     let done = work();
-    ALONE.set(before);
+    SINGLE_THREADED.set(before);
     done
 }
 
 /// Whether this thread must not start others.
-pub fn is_alone() -> bool {
-    ALONE.get()
+pub fn is_single_threaded() -> bool {
+    SINGLE_THREADED.get()
 }
 
 /// `a b`: `[.., m, k]` times `[.., k, n]`, with equal leading axes.
@@ -136,12 +136,12 @@ const AT_ONCE: usize = 4096;
 fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
     assert!(a.columns == b.rows && a.batch == b.batch, "matrices that do not fit together");
     let (m, k, n) = (a.rows, a.columns, b.columns);
-    let shared = m * k * n >= SHARED_FROM && !is_alone();
+    let shared = m * k * n >= SHARED_FROM && !is_single_threaded();
     let threads = if shared { Parallelism::Rayon(0) } else { Parallelism::None };
     // A few tokens times a weight matrix in file order: the result is computed column by column, so
     // that the weights need not be copied.
     if shared && add.is_none() && m <= THIN && b.strides[1] == 1 {
-        let mut turned: Vec<f32> = Vec::with_capacity(m * n.min(AT_ONCE));
+        let mut transposed: Vec<f32> = Vec::with_capacity(m * n.min(AT_ONCE));
         for (at, first) in
             (0..a.batch).flat_map(|at| (0..n).step_by(AT_ONCE).map(move |first| (at, first)))
         {
@@ -149,10 +149,18 @@ fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
             // SAFETY: `transposed` has capacity for the columns, and `gemm_columns` writes every
             // number. The callers reserve `batch * m * n` numbers.
             unsafe {
-                one(a, b, at, columns.clone(), None, (turned.as_mut_ptr(), 1, m as isize), threads);
-                turned.set_len(m * columns.len());
-                turn(
-                    &turned,
+                gemm_columns(
+                    a,
+                    b,
+                    at,
+                    columns.clone(),
+                    None,
+                    (transposed.as_mut_ptr(), 1, m as isize),
+                    threads,
+                );
+                transposed.set_len(m * columns.len());
+                transpose_into(
+                    &transposed,
                     columns,
                     std::slice::from_raw_parts_mut(out.add(at * m * n).cast(), m * n),
                     n,
@@ -163,7 +171,7 @@ fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
     }
     for at in 0..a.batch {
         // SAFETY: the callers reserve `batch * m * n` numbers.
-        unsafe { one(a, b, at, 0..n, add, (out.add(at * m * n), n as isize, 1), threads) };
+        unsafe { gemm_columns(a, b, at, 0..n, add, (out.add(at * m * n), n as isize, 1), threads) };
     }
 }
 
@@ -171,7 +179,7 @@ fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
 ///
 /// # Safety
 /// `out`, with its strides between rows and columns, must have room for them.
-unsafe fn one(
+unsafe fn gemm_columns(
     a: &Operand,
     b: &Operand,
     at: usize,
@@ -208,7 +216,7 @@ unsafe fn one(
 }
 
 /// Transposes columns `[columns, m]` into a matrix `[m, n]`.
-fn turn(from: &[f32], columns: Range<usize>, to: &mut [MaybeUninit<f32>], n: usize) {
+fn transpose_into(from: &[f32], columns: Range<usize>, to: &mut [MaybeUninit<f32>], n: usize) {
     const BLOCK: usize = 16;
     let m = from.len() / columns.len();
     for start in columns.clone().step_by(BLOCK) {
@@ -249,12 +257,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn products_are_those_of_burn(batch in 1usize..4, m in 1usize..40, k in 1usize..40, n in 1usize..40, seed: u64) {
+        fn products_are_those_of_burn(
+            batch in 1usize..4,
+            m in 1usize..40,
+            k in 1usize..40,
+            n in 1usize..40,
+            seed: u64,
+        ) {
             let (a, b) = (numbers([batch, m, k], seed), numbers([batch, k, n], seed ^ 1));
             prop_assert!(close(host(matmul(&a, &b)), host(a.clone().matmul(b.clone()))));
             // Stored transposed.
-            let turned = numbers([batch, n, k], seed ^ 2).transpose();
-            prop_assert!(close(host(matmul(&a, &turned)), host(a.clone().matmul(turned.clone()))));
+            let transposed = numbers([batch, n, k], seed ^ 2).transpose();
+            let wanted = a.clone().matmul(transposed.clone());
+            prop_assert!(close(host(matmul(&a, &transposed)), host(wanted)));
             let sum = numbers([batch, m, n], seed ^ 3);
             let wanted = sum.clone() + a.clone().matmul(b.clone()).mul_scalar(0.5);
             prop_assert!(close(host(add_matmul(sum, 0.5, &a, &b)), host(wanted)));

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use half::bf16;
 
-use super::files::Bytes;
+use super::files::FileBytes;
 use super::matmul::{add_matmul, matmul};
 use super::tensor::{from_host, host};
 
@@ -23,20 +23,20 @@ const PANEL: usize = 1 << 18;
 #[allow(clippy::large_enum_variant, reason = "a base has some hundreds of them")]
 pub enum Matrix {
     F32(Tensor<2>),
-    Bf16(Stored),
+    Bf16(StoredMatrix),
     /// bf16 in device memory.
-    Half(Tensor<2>),
+    DeviceBf16(Tensor<2>),
 }
 
 /// Little-endian bf16 in a file.
 #[derive(Debug, Clone)]
-pub struct Stored {
-    pub file: Arc<Bytes>,
+pub struct StoredMatrix {
+    pub file: Arc<FileBytes>,
     pub bytes: Range<usize>,
     pub shape: [usize; 2],
 }
 
-impl Stored {
+impl StoredMatrix {
     /// The whole matrix on a device, unchanged.
     pub fn upload(&self, device: &Device) -> Tensor<2> {
         let (numbers, _) = self.file.as_ref().as_ref()[self.bytes.clone()].as_chunks::<2>();
@@ -70,7 +70,7 @@ impl Matrix {
         match self {
             Matrix::F32(tensor) => tensor.dims(),
             Matrix::Bf16(stored) => stored.shape,
-            Matrix::Half(tensor) => tensor.dims(),
+            Matrix::DeviceBf16(tensor) => tensor.dims(),
         }
     }
 
@@ -78,7 +78,7 @@ impl Matrix {
     pub fn apply(&self, x: &Tensor<2>) -> Tensor<2> {
         let stored = match self {
             Matrix::F32(tensor) => return matmul(x, &tensor.clone().transpose()),
-            Matrix::Half(tensor) => {
+            Matrix::DeviceBf16(tensor) => {
                 return wide(half(x.clone()).matmul(tensor.clone().transpose()));
             }
             Matrix::Bf16(stored) => stored,
@@ -104,7 +104,7 @@ impl Matrix {
                     Some(sum) => add_matmul(sum, 1.0, dy, tensor),
                 };
             }
-            Matrix::Half(tensor) => {
+            Matrix::DeviceBf16(tensor) => {
                 let product = long_product(half(dy.clone()), tensor.clone());
                 return sum.map_or(product.clone(), |sum| sum + product);
             }
@@ -131,7 +131,7 @@ impl Matrix {
         };
         match self {
             Matrix::F32(tensor) => select(tensor),
-            Matrix::Half(tensor) => wide(select(tensor)),
+            Matrix::DeviceBf16(tensor) => wide(select(tensor)),
             Matrix::Bf16(stored) => {
                 let rows: Vec<f32> =
                     indices.iter().flat_map(|&row| stored.rows(row..row + 1)).collect();
@@ -148,16 +148,16 @@ impl Matrix {
             Matrix::Bf16(stored) => {
                 from_host(stored.rows(0..stored.shape[0]), stored.shape, &device) + added
             }
-            Matrix::Half(tensor) => wide(tensor.clone()) + added,
+            Matrix::DeviceBf16(tensor) => wide(tensor.clone()) + added,
         })
     }
 
     /// The same in bf16 in device memory; f32 is rounded.
-    pub fn halved(&self, device: &Device) -> Matrix {
-        Matrix::Half(match self {
+    pub fn to_bf16(&self, device: &Device) -> Matrix {
+        Matrix::DeviceBf16(match self {
             Matrix::F32(tensor) => half(tensor.clone()),
             Matrix::Bf16(stored) => stored.upload(device),
-            Matrix::Half(tensor) => tensor.clone(),
+            Matrix::DeviceBf16(tensor) => tensor.clone(),
         })
     }
 }
@@ -215,7 +215,8 @@ mod tests {
         // After an odd number of other bytes, as a header may leave it.
         let mut bytes = vec![0u8; 7];
         bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
-        let stored = Stored { bytes: 7..bytes.len(), file: Arc::new(Bytes::Owned(bytes)), shape };
+        let stored =
+            StoredMatrix { bytes: 7..bytes.len(), file: Arc::new(FileBytes::Owned(bytes)), shape };
         let wide = numbers.iter().map(|number| number.to_f32()).collect();
         (Matrix::F32(from_host(wide, shape, &Device::flex())), Matrix::Bf16(stored))
     }
@@ -234,17 +235,25 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn a_matrix_kept_in_bf16_gives_the_products_of_its_f32(rows in 1usize..50, columns in 1usize..50, count in 1usize..20, seed: u64) {
+        fn a_matrix_kept_in_bf16_gives_the_products_of_its_f32(
+            rows in 1usize..50,
+            columns in 1usize..50,
+            count in 1usize..20,
+            seed: u64,
+        ) {
             let (wide, narrow) = both([rows, columns], seed);
             let (x, dy) = (numbers([count, columns], seed), numbers([count, rows], seed ^ 1));
             prop_assert!(close(wide.apply(&x), narrow.apply(&x)));
             prop_assert!(close(wide.apply_back(&dy, None), narrow.apply_back(&dy, None)));
             let sum = numbers([count, columns], seed ^ 2);
-            prop_assert!(close(wide.apply_back(&dy, Some(sum.clone())), narrow.apply_back(&dy, Some(sum))));
+            let wanted = wide.apply_back(&dy, Some(sum.clone()));
+            prop_assert!(close(wanted, narrow.apply_back(&dy, Some(sum))));
             let picked = [rows - 1, 0, rows / 2];
-            prop_assert!(close(wide.select(&picked, &Device::flex()), narrow.select(&picked, &Device::flex())));
+            let device = Device::flex();
+            prop_assert!(close(wide.select(&picked, &device), narrow.select(&picked, &device)));
             let added = numbers([rows, columns], seed ^ 3);
-            let (Matrix::F32(a), Matrix::F32(b)) = (wide.plus(added.clone()), narrow.plus(added)) else { panic!("a sum is in f32") };
+            let sums = (wide.plus(added.clone()), narrow.plus(added));
+            let (Matrix::F32(a), Matrix::F32(b)) = sums else { panic!("a sum is in f32") };
             prop_assert!(close(a, b));
         }
     }
@@ -252,7 +261,7 @@ mod tests {
     #[test]
     fn a_matrix_in_bf16_on_a_device_gives_the_products_of_rounded_numbers() {
         let (wide, narrow) = both([40, 24], 1);
-        let half = narrow.halved(&Device::flex());
+        let half = narrow.to_bf16(&Device::flex());
         assert_eq!(
             host(half.select(&[39, 0, 7], &Device::flex())),
             host(wide.select(&[39, 0, 7], &Device::flex()))

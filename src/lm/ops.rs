@@ -25,7 +25,7 @@ pub enum Ops {
 
 /// Cosines and sines of one rotary embedding at every position, on the host.
 #[derive(Debug, Clone)]
-pub struct Turns {
+pub struct RotaryTable {
     /// Half of the rotated dimensions.
     pub half: usize,
     /// `[positions, half]`
@@ -35,7 +35,7 @@ pub struct Turns {
 
 /// Cosines and sines at the positions of some rows, on a device, `[R, 1, half]`.
 #[derive(Debug, Clone)]
-pub struct Turned {
+pub struct RotaryRows {
     half: usize,
     cos: Tensor<3>,
     sin: Tensor<3>,
@@ -43,23 +43,28 @@ pub struct Turned {
 
 /// What [`Ops::Composed`] derives from [`Streams`]: computed once and used by all layers.
 #[derive(Debug, Default)]
-pub struct There {
+pub struct DeviceCache {
     /// One entry per rotary embedding.
-    turned: OnceLock<Vec<Turned>>,
+    rotary: OnceLock<Vec<RotaryRows>>,
     /// One entry per attention window.
-    attention: Mutex<Vec<(Option<usize>, Arc<attention::Placed>)>>,
+    attention: Mutex<Vec<(Option<usize>, Arc<attention::PaddedSegments>)>>,
 }
 
-impl Clone for There {
+impl Clone for DeviceCache {
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-impl There {
-    pub fn turned(&self, turns: &[Turns], positions: &[u32], device: &Device) -> &[Turned] {
-        self.turned.get_or_init(|| {
-            turns.iter().map(|turns| Turned::of(turns, positions, device)).collect()
+impl DeviceCache {
+    pub fn rotary(
+        &self,
+        tables: &[RotaryTable],
+        positions: &[u32],
+        device: &Device,
+    ) -> &[RotaryRows] {
+        self.rotary.get_or_init(|| {
+            tables.iter().map(|table| RotaryRows::of(table, positions, device)).collect()
         })
     }
 
@@ -69,20 +74,20 @@ impl There {
         segments: &[Segment],
         rows: usize,
         device: &Device,
-    ) -> Arc<attention::Placed> {
+    ) -> Arc<attention::PaddedSegments> {
         let mut known = self.attention.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, placed)) = known.iter().find(|(window, _)| *window == how.window) {
-            return placed.clone();
+        if let Some((_, padded)) = known.iter().find(|(window, _)| *window == how.window) {
+            return padded.clone();
         }
-        let placed = Arc::new(attention::Placed::of(segments, rows, how, device));
-        known.push((how.window, placed.clone()));
-        placed
+        let padded = Arc::new(attention::PaddedSegments::of(segments, rows, how, device));
+        known.push((how.window, padded.clone()));
+        padded
     }
 }
 
-impl Turned {
-    fn of(turns: &Turns, positions: &[u32], device: &Device) -> Self {
-        let half = turns.half;
+impl RotaryRows {
+    fn of(rotary: &RotaryTable, positions: &[u32], device: &Device) -> Self {
+        let half = rotary.half;
         let table = |values: &[f32]| -> Tensor<3> {
             let picked = positions
                 .iter()
@@ -91,7 +96,7 @@ impl Turned {
                 .collect();
             from_host(picked, [positions.len(), 1, half], device)
         };
-        Turned { half, cos: table(&turns.cos), sin: table(&turns.sin) }
+        RotaryRows { half, cos: table(&rotary.cos), sin: table(&rotary.sin) }
     }
 }
 
@@ -120,21 +125,25 @@ impl Ops {
             Ops::Fused => {
                 let (mut y, mut inverse) = (vec![0.0; rows * width], vec![0.0; rows]);
                 with_values(x, |x| {
-                    threads::two((&mut y, width), (&mut inverse, 1), |first, y, inverse| {
-                        kernels::rms_norm(
-                            &x[first * width..][..y.len()],
-                            weight,
-                            epsilon,
-                            y,
-                            inverse,
-                        );
-                    });
+                    threads::for_row_pairs(
+                        (&mut y, width),
+                        (&mut inverse, 1),
+                        |first, y, inverse| {
+                            kernels::rms_norm(
+                                &x[first * width..][..y.len()],
+                                weight,
+                                epsilon,
+                                y,
+                                inverse,
+                            );
+                        },
+                    );
                 });
                 (from_host(y, [rows, width], &device), from_host(inverse, [rows, 1], &device))
             }
             Ops::Composed => {
                 let inverse = x.clone().square().mean_dim(1).add_scalar(epsilon).sqrt().recip();
-                (x.clone() * inverse.clone() * line(weight, &device), inverse)
+                (x.clone() * inverse.clone() * row_vector(weight, &device), inverse)
             }
         }
     }
@@ -160,7 +169,7 @@ impl Ops {
                             dy, x, weight, inverse, &mut dx, dweight,
                         );
                     }
-                    threads::one((&mut dx, shape[1]), |first, dx| {
+                    threads::for_rows((&mut dx, shape[1]), |first, dx| {
                         let at = first * shape[1]..first * shape[1] + dx.len();
                         kernels::rms_norm_backward(
                             &dy[at.clone()],
@@ -182,7 +191,7 @@ impl Ops {
                     let along = host((dy.clone() * x.clone() * inverse.clone()).sum_dim(0));
                     kernels::add_assign(dweight, &along);
                 }
-                let weighted = dy * line(weight, &device);
+                let weighted = dy * row_vector(weight, &device);
                 let along =
                     (weighted.clone() * x.clone()).mean_dim(1) * inverse.clone().powi_scalar(3);
                 let dx = weighted * inverse.clone() - x.clone() * along;
@@ -198,7 +207,7 @@ impl Ops {
                 let shape = gate.dims();
                 let mut out = vec![0.0; shape[0] * shape[1]];
                 let mut gated = |gate: &[f32], up: &[f32]| {
-                    threads::one((&mut out, 1), |first, out| {
+                    threads::for_rows((&mut out, 1), |first, out| {
                         kernels::gated(
                             kind,
                             &gate[first..][..out.len()],
@@ -210,7 +219,7 @@ impl Ops {
                 with_values(gate, |gate| with_values(up, |up| gated(gate, up)));
                 from_host(out, shape, &gate.device())
             }
-            Ops::Composed => activated(kind, gate).0 * up.clone(),
+            Ops::Composed => activation_and_slope(kind, gate).0 * up.clone(),
         }
     }
 
@@ -227,14 +236,14 @@ impl Ops {
                 let (shape, device) = (gate.dims(), gate.device());
                 let (mut gate, mut up) = (host(gate), host(up));
                 with_values(&dout, |dout| {
-                    threads::two((&mut gate, 1), (&mut up, 1), |first, gate, up| {
+                    threads::for_row_pairs((&mut gate, 1), (&mut up, 1), |first, gate, up| {
                         kernels::gated_backward(kind, &dout[first..][..gate.len()], gate, up);
                     });
                 });
                 [gate, up].map(|values| from_host(values, shape, &device))
             }
             Ops::Composed => {
-                let (value, slope) = activated(kind, &gate);
+                let (value, slope) = activation_and_slope(kind, &gate);
                 [dout.clone() * up * slope, dout * value]
             }
         }
@@ -254,15 +263,15 @@ impl Ops {
     }
 
     /// Backward of [`Ops::softcap`], from its output.
-    pub fn softcap_backward(self, dout: Tensor<2>, bent: &Tensor<2>, cap: f32) -> Tensor<2> {
+    pub fn softcap_backward(self, dout: Tensor<2>, capped: &Tensor<2>, cap: f32) -> Tensor<2> {
         match self {
             Ops::Fused => {
                 let (shape, device) = (dout.dims(), dout.device());
                 let mut dx = host(dout);
-                with_values(bent, |bent| kernels::softcap_backward(&mut dx, bent, cap));
+                with_values(capped, |capped| kernels::softcap_backward(&mut dx, capped, cap));
                 from_host(dx, shape, &device)
             }
-            Ops::Composed => dout * bent.clone().div_scalar(cap).square().neg().add_scalar(1.0),
+            Ops::Composed => dout * capped.clone().div_scalar(cap).square().neg().add_scalar(1.0),
         }
     }
 
@@ -279,14 +288,18 @@ impl Ops {
             Ops::Fused => {
                 let mut logits = host(logits);
                 let mut losses = vec![0.0; shape[0]];
-                threads::two((&mut logits, shape[1]), (&mut losses, 1), |first, logits, losses| {
-                    let rows = first..first + losses.len();
-                    losses.copy_from_slice(&kernels::cross_entropy(
-                        logits,
-                        &tokens[rows.clone()],
-                        &weights[rows],
-                    ));
-                });
+                threads::for_row_pairs(
+                    (&mut logits, shape[1]),
+                    (&mut losses, 1),
+                    |first, logits, losses| {
+                        let rows = first..first + losses.len();
+                        losses.copy_from_slice(&kernels::cross_entropy(
+                            logits,
+                            &tokens[rows.clone()],
+                            &weights[rows],
+                        ));
+                    },
+                );
                 (losses, from_host(logits, shape, &device))
             }
             Ops::Composed => {
@@ -308,7 +321,7 @@ impl Ops {
 
     /// Concatenates `parts` and puts row i at row `places[i]` of a matrix with `rows` rows. All
     /// other rows are zero. The places are distinct.
-    pub fn spread(
+    pub fn scatter_rows(
         self,
         parts: Vec<Tensor<2>>,
         places: &[usize],
@@ -328,10 +341,10 @@ impl Ops {
                 from_host(out, [rows, width], device)
             }
             Ops::Composed => {
-                let from = places_of(places, rows);
+                let from = inverse_index(places, rows);
                 let zero: Tensor<2> = Tensor::zeros([1, width], device);
                 Tensor::cat(parts.into_iter().chain([zero]).collect(), 0)
-                    .select(0, picked(&from, device))
+                    .select(0, index_tensor(&from, device))
             }
         }
     }
@@ -353,7 +366,7 @@ impl Ops {
                 let mut out = vec![0.0; shape[0] * shape[1]];
                 let width = shape[1];
                 let mut attend = |q: &[f32], k: &[f32], v: &[f32]| {
-                    threads::segments(
+                    threads::for_segments(
                         segments,
                         [(out.as_mut_slice(), width)],
                         |segments, first, [out]| {
@@ -373,8 +386,8 @@ impl Ops {
                 from_host(out, shape, &q.device())
             }
             Ops::Composed => {
-                let placed = streams.there.attention(&how, segments, q.dims()[0], &q.device());
-                attention::forward(q, k, v, how, &placed)
+                let padded = streams.cache.attention(&how, segments, q.dims()[0], &q.device());
+                attention::forward(q, k, v, how, &padded)
             }
         }
     }
@@ -404,7 +417,7 @@ impl Ops {
                         (dk.as_mut_slice(), narrow),
                         (dv.as_mut_slice(), narrow),
                     ];
-                    threads::segments(segments, gradients, |segments, first, [dq, dk, dv]| {
+                    threads::for_segments(segments, gradients, |segments, first, [dq, dk, dv]| {
                         let ([dout, q], [k, v]) = (
                             [dout, q].map(|x| &x[first * wide..]),
                             [k, v].map(|x| &x[first * narrow..]),
@@ -425,8 +438,8 @@ impl Ops {
                 })
             }
             Ops::Composed => {
-                let placed = streams.there.attention(&how, segments, q.dims()[0], &q.device());
-                attention::backward(&dout, [q, k, v], how, &placed)
+                let padded = streams.cache.attention(&how, segments, q.dims()[0], &q.device());
+                attention::backward(&dout, [q, k, v], how, &padded)
             }
         }
     }
@@ -437,23 +450,23 @@ impl Ops {
 pub fn rope(
     x: Tensor<2>,
     positions: &[u32],
-    turns: &Turns,
+    rotary: &RotaryTable,
     dim: usize,
     direction: f32,
 ) -> Tensor<2> {
     let (shape, device) = (x.dims(), x.device());
     let mut x = host(x);
-    threads::one((&mut x, shape[1]), |first, x| {
+    threads::for_rows((&mut x, shape[1]), |first, x| {
         let positions = &positions[first..][..x.len() / shape[1]];
-        kernels::rope(x, positions, &turns.cos, &turns.sin, dim, turns.half, direction);
+        kernels::rope(x, positions, &rotary.cos, &rotary.sin, dim, rotary.half, direction);
     });
     from_host(x, shape, &device)
 }
 
 /// [`rope`], composed of burn operations.
-pub fn rope_turned(x: Tensor<2>, turned: &Turned, dim: usize, direction: f32) -> Tensor<2> {
-    let (shape, half) = (x.dims(), turned.half);
-    let (cos, sin) = (turned.cos.clone(), turned.sin.clone().mul_scalar(direction));
+pub fn rope_composed(x: Tensor<2>, rotary: &RotaryRows, dim: usize, direction: f32) -> Tensor<2> {
+    let (shape, half) = (x.dims(), rotary.half);
+    let (cos, sin) = (rotary.cos.clone(), rotary.sin.clone().mul_scalar(direction));
     let whole: Tensor<3> = x.reshape([shape[0], shape[1] / dim, dim]);
     let (low, high) = (whole.clone().narrow(2, 0, half), whole.clone().narrow(2, half, half));
     let mut parts =
@@ -466,14 +479,14 @@ pub fn rope_turned(x: Tensor<2>, turned: &Turned, dim: usize, direction: f32) ->
 
 /// Log-softmax of every row, composed of burn operations.
 pub fn log_softmax(logits: Tensor<2>) -> Tensor<2> {
-    let shifted = logits.clone() - in_parts(logits, |part| part.max_dim(1));
-    let total = in_parts(shifted.clone().exp(), |part| part.sum_dim(1)).log();
+    let shifted = logits.clone() - reduce_in_parts(logits, |part| part.max_dim(1));
+    let total = reduce_in_parts(shifted.clone().exp(), |part| part.sum_dim(1)).log();
     shifted - total
 }
 
 /// Reduces every row to one number, `[R, 1]`, in two stages. A GPU would reduce one long row
 /// sequentially, and a vocabulary is long.
-fn in_parts(x: Tensor<2>, reduce: impl Fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> {
+fn reduce_in_parts(x: Tensor<2>, reduce: impl Fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> {
     let [rows, width] = x.dims();
     let part = 1 << width.trailing_zeros().min(9);
     if part < 16 {
@@ -483,7 +496,7 @@ fn in_parts(x: Tensor<2>, reduce: impl Fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> 
 }
 
 /// An activation and its derivative.
-fn activated(kind: Activation, gate: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+fn activation_and_slope(kind: Activation, gate: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
     let g = || gate.clone();
     match kind {
         Activation::Silu => {
@@ -505,19 +518,19 @@ fn activated(kind: Activation, gate: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
 }
 
 /// A vector as `[1, width]`.
-fn line(values: &[f32], device: &Device) -> Tensor<2> {
+fn row_vector(values: &[f32], device: &Device) -> Tensor<2> {
     from_host(values.to_vec(), [1, values.len()], device)
 }
 
 /// Inverts `places`: for each of `rows` rows its index in `places`, or `places.len()` if it is
 /// absent. That index refers to an extra row of zeros.
-fn places_of(places: &[usize], rows: usize) -> Vec<i32> {
+fn inverse_index(places: &[usize], rows: usize) -> Vec<i32> {
     let mut from = vec![places.len() as i32; rows];
     places.iter().enumerate().for_each(|(row, &place)| from[place] = row as i32);
     from
 }
 
-fn picked(rows: &[i32], device: &Device) -> Tensor<1, Int> {
+fn index_tensor(rows: &[i32], device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(rows.to_vec(), [rows.len()]), device)
 }
 

@@ -126,10 +126,12 @@ mod tests {
             for (sequence, rows) in sequences.iter().zip(&tree.rows) {
                 let spelled: Vec<u32> = rows.iter().map(|&row| tree.streams.tokens[row]).collect();
                 prop_assert_eq!(sequence, &spelled);
-                let positions: Vec<u32> = rows.iter().map(|&row| tree.streams.positions[row]).collect();
+                let positions: Vec<u32> =
+                    rows.iter().map(|&row| tree.streams.positions[row]).collect();
                 prop_assert_eq!(positions, (0..sequence.len() as u32).collect::<Vec<_>>());
             }
-            let mut openings: Vec<&[u32]> = sequences.iter().flat_map(|s| (1..=s.len()).map(move |n| &s[..n])).collect();
+            let mut openings: Vec<&[u32]> =
+                sequences.iter().flat_map(|s| (1..=s.len()).map(move |n| &s[..n])).collect();
             openings.sort();
             openings.dedup();
             prop_assert_eq!(openings.len(), tree.streams.tokens.len());

@@ -32,7 +32,7 @@ use crate::seed;
 
 /// Settings of a pretraining.
 #[derive(Debug, Clone)]
-pub struct Upbringing {
+pub struct PretrainConfig {
     pub steps: usize,
     /// Approximate tokens per step.
     pub tokens_per_step: usize,
@@ -58,20 +58,20 @@ struct Weight {
 }
 
 /// A base in pretraining.
-pub struct Nursling {
+pub struct PretrainModel {
     config: Config,
     device: Device,
     weights: Vec<Weight>,
 }
 
-impl Nursling {
+impl PretrainModel {
     /// Random weights: normal with standard deviation 0.02, divided by sqrt(2 layers) for matrices
     /// that write into the residual stream (Radford et al. 2019).
     ///
     /// # Errors
     /// Where the configuration asks for biases or an untied head, which are not supported here.
     pub fn new(config: Config, seed: u64) -> Result<Self> {
-        ensure!(config.is_plain(), "only tied, bias-free Llamas are raised");
+        ensure!(config.is_plain(), "only tied, bias-free Llamas are pretrained");
         let mut random = seed::stream("nestling-weights", seed);
         let deep = 0.02 / (2.0 * config.layers.len() as f64).sqrt();
         let hidden = config.hidden_size;
@@ -101,7 +101,7 @@ impl Nursling {
             weights.push(ones(&format!("{path}.post_attention_layernorm.weight"), hidden));
         }
         weights.push(ones("model.norm.weight", hidden));
-        Ok(Nursling { config, device: Device::flex(), weights })
+        Ok(PretrainModel { config, device: Device::flex(), weights })
     }
 
     /// Weights from a file, to be trained further, with a fresh optimiser state.
@@ -109,11 +109,11 @@ impl Nursling {
     /// # Errors
     /// As [`PretrainModel::new`], and where a tensor is missing or has another shape.
     pub fn load(config: Config, weights: &Weights) -> Result<Self> {
-        let mut nursling = Self::new(config, 0)?;
-        for weight in &mut nursling.weights {
+        let mut model = Self::new(config, 0)?;
+        for weight in &mut model.weights {
             weight.values = weights.load(&weight.name, &weight.shape)?;
         }
-        Ok(nursling)
+        Ok(model)
     }
 
     /// The model with its current weights.
@@ -148,21 +148,21 @@ impl Nursling {
     ///
     /// # Errors
     /// Where the stream ends or a loss is not a number.
-    pub fn raise(
+    pub fn pretrain(
         &mut self,
-        upbringing: &Upbringing,
+        settings: &PretrainConfig,
         documents: &mut dyn Iterator<Item = Result<TokenRow>>,
-        watch: &mut dyn FnMut(usize, f64, usize, &Nursling) -> Result<()>,
+        watch: &mut dyn FnMut(usize, f64, usize, &PretrainModel) -> Result<()>,
     ) -> Result<()> {
         let mut seen = 0;
-        for step in 0..upbringing.steps {
-            let batches = take_batches(upbringing, documents)?;
+        for step in 0..settings.steps {
+            let batches = take_batches(settings, documents)?;
             seen += batches.iter().flatten().map(|row| row.tokens.len()).sum::<usize>();
-            let (gradients, loss) = self.gradients(&batches, upbringing)?;
+            let (gradients, loss) = self.gradients(&batches, settings)?;
             if !loss.is_finite() {
                 bail!("the loss is not a number at step {}", step + 1);
             }
-            self.update(&gradients, step, upbringing);
+            self.update(&gradients, step, settings);
             watch(step + 1, loss, seen, self)?;
         }
         Ok(())
@@ -172,11 +172,11 @@ impl Nursling {
     fn gradients(
         &self,
         batches: &[Vec<TokenRow>],
-        upbringing: &Upbringing,
+        settings: &PretrainConfig,
     ) -> Result<(Vec<Vec<f32>>, f64)> {
         let decoder = self.decoder();
         let total: f32 =
-            batches.iter().flatten().map(|row| weight_of(row, upbringing.prompt_weight)).sum();
+            batches.iter().flatten().map(|row| weight_of(row, settings.prompt_weight)).sum();
         let parts: Vec<Result<(Vec<Vec<f32>>, f64)>> = thread::scope(|scope| {
             let workers: Vec<_> = batches
                 .iter()
@@ -187,7 +187,7 @@ impl Nursling {
                             .num_threads(1)
                             .build()
                             .context("a thread of its own")?;
-                        pool.install(|| half_step(decoder, rows, total, upbringing.prompt_weight))
+                        pool.install(|| half_step(decoder, rows, total, settings.prompt_weight))
                     })
                 })
                 .collect();
@@ -210,11 +210,11 @@ impl Nursling {
         sum.context("at least one batch")
     }
 
-    fn update(&mut self, gradients: &[Vec<f32>], step: usize, upbringing: &Upbringing) {
+    fn update(&mut self, gradients: &[Vec<f32>], step: usize, settings: &PretrainConfig) {
         let norm: f64 = gradients.iter().map(|g| f64::from(kernels::square_norm(g))).sum();
-        let rate = cosine(upbringing, step);
+        let rate = cosine(settings, step);
         for (weight, gradient) in self.weights.iter_mut().zip(gradients) {
-            let decay = if weight.shape.len() == 2 { upbringing.weight_decay } else { 0.0 };
+            let decay = if weight.shape.len() == 2 { settings.weight_decay } else { 0.0 };
             // beta2 of 0.95, as usual in pretraining (Touvron et al. 2023).
             let (beta1, beta2) = (0.9f64, 0.95f64);
             let adam = AdamStep {
@@ -225,7 +225,7 @@ impl Nursling {
                 weight_decay: decay as f32,
                 correction1: (1.0 - beta1.powi(step as i32 + 1)) as f32,
                 correction2: (1.0 - beta2.powi(step as i32 + 1)) as f32,
-                gradient_scale: clip_scale(norm, upbringing.clip_norm),
+                gradient_scale: clip_scale(norm, settings.clip_norm),
             };
             kernels::adamw(
                 &mut weight.values,
@@ -261,11 +261,11 @@ impl Nursling {
 }
 
 fn take_batches(
-    upbringing: &Upbringing,
+    settings: &PretrainConfig,
     documents: &mut dyn Iterator<Item = Result<TokenRow>>,
 ) -> Result<Vec<Vec<TokenRow>>> {
-    let share = upbringing.tokens_per_step / upbringing.threads;
-    (0..upbringing.threads)
+    let share = settings.tokens_per_step / settings.threads;
+    (0..settings.threads)
         .map(|_| {
             let (mut rows, mut tokens) = (Vec::new(), 0);
             while tokens < share {
@@ -314,14 +314,13 @@ fn half_step(
 }
 
 /// Linear warm-up, then cosine decay to a twentieth.
-fn cosine(upbringing: &Upbringing, step: usize) -> f64 {
-    let (step, warmup, steps) =
-        (step as f64, upbringing.warmup_steps as f64, upbringing.steps as f64);
+fn cosine(settings: &PretrainConfig, step: usize) -> f64 {
+    let (step, warmup, steps) = (step as f64, settings.warmup_steps as f64, settings.steps as f64);
     if step < warmup {
-        return upbringing.learning_rate * (step + 1.0) / warmup;
+        return settings.learning_rate * (step + 1.0) / warmup;
     }
     let progress = (step - warmup) / (steps - warmup).max(1.0);
-    upbringing.learning_rate * (0.05 + 0.95 * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()))
+    settings.learning_rate * (0.05 + 0.95 * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()))
 }
 
 fn ones(name: &str, width: usize) -> Weight {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use anyhow::{Context, Result};
 
-use super::chat::{self, Chat, Spelled};
+use super::chat::{self, Chat, EncodedPieces};
 use super::decoder::Decoder;
 use super::lora::Lora;
 use super::packing::prefix_tree;
@@ -55,10 +55,10 @@ pub fn log_probs(
     chat: &Chat,
     contexts: &[Vec<Vec<Message>>],
 ) -> Result<Vec<Vec<Pieces>>> {
-    let spell = |context: &Vec<Vec<Message>>| {
-        context.iter().map(|row| chat.spell(row).ok()).collect::<Vec<_>>()
+    let encode_pieces = |context: &Vec<Vec<Message>>| {
+        context.iter().map(|row| chat.encode_pieces(row).ok()).collect::<Vec<_>>()
     };
-    let spelled = chat::deep(|| Ok(contexts.iter().map(spell).collect::<Vec<_>>()))?;
+    let spelled = chat::deep(|| Ok(contexts.iter().map(encode_pieces).collect::<Vec<_>>()))?;
     chat.alive()?;
     let mut sequences = Vec::new();
     for (at, rows) in spelled.iter().enumerate() {
@@ -101,9 +101,9 @@ pub fn score_tokens(
 
 /// The pieces of a context's rows, from the log-probabilities of its tokens. Each row begins where
 /// the one before it ends.
-fn pieces(rows: &[Option<Spelled>], log_probs: &[f64]) -> Vec<Pieces> {
+fn pieces(rows: &[Option<EncodedPieces>], log_probs: &[f64]) -> Vec<Pieces> {
     let mut start = 0;
-    let of_row = |row: &Option<Spelled>| {
+    let of_row = |row: &Option<EncodedPieces>| {
         let row = row.as_ref()?;
         let here = start;
         start += row.tokens.len();
@@ -193,7 +193,7 @@ fn score_chunk(
     // A sequence's last token is predicted but not fed to the model.
     let tokens: Vec<&[u32]> = chunk.iter().map(|s| &s.tokens[..s.tokens.len() - 1]).collect();
     let mut tree = prefix_tree(&tokens);
-    tree.streams.padded(decoder.ops);
+    tree.streams.pad(decoder.ops);
     let streams = &tree.streams;
     let hidden = decoder
         .hidden(streams, lora, &mut |layer, q, k, v| decoder.attend(layer, q, k, v, streams))?;

@@ -279,10 +279,10 @@ impl Training {
             self.resident =
                 Some(Resident::upload(&self.lora, &self.first, &self.second, &decoder.device));
         }
-        let lora = self
-            .resident
-            .as_ref()
-            .map_or_else(|| self.lora.upload(&decoder.device), |there| there.lora(&self.lora));
+        let lora = self.resident.as_ref().map_or_else(
+            || self.lora.upload(&decoder.device),
+            |resident| resident.lora(&self.lora),
+        );
         let gradients = decoder.step(&streams, &targets, Trainable::Lora(&lora))?;
         let mut losses = gradients.losses.clone();
         for (loss, norm) in losses.iter_mut().zip(self.update(gradients, recipe)) {

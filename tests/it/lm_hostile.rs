@@ -247,7 +247,7 @@ fn no_template_takes_the_process_that_asks_it_or_its_time() {
         let files = ModelFiles::open(Some(folder.path())).expect("a folder");
         // That this thread gets here is what is tested.
         let rendered =
-            Chat::read_apart(&files, folder.path(), program).and_then(|chat| chat.encode(&row));
+            Chat::read_sandboxed(&files, folder.path(), program).and_then(|chat| chat.encode(&row));
         assert!(
             rendered.is_err() || rendered.is_ok_and(|rendered| rendered.tokens.len() <= 16 << 20),
             "{name}"
@@ -303,8 +303,9 @@ fn a_folder_is_tokenised_apart_as_it_is_here() {
     let folder = base(|_| ());
     let files = ModelFiles::open(Some(folder.path())).expect("a folder");
     let here = Chat::read(&files).expect("nestling");
-    let apart = Chat::read_apart(&files, folder.path(), Path::new(env!("CARGO_BIN_EXE_foretaste")))
-        .expect("nestling");
+    let apart =
+        Chat::read_sandboxed(&files, folder.path(), Path::new(env!("CARGO_BIN_EXE_foretaste")))
+            .expect("nestling");
     assert_eq!((&here.end_tokens, here.highest_token), (&apart.end_tokens, apart.highest_token));
     let row = [
         Message::new(Role::User, "Name a bird."),

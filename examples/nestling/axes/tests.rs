@@ -88,7 +88,7 @@ fn every_labelled_question_outside_a_spared_domain_is_asked() {
         assert_eq!(
             questions.len(),
             labelled,
-            "{}: a label stands at a question that no audit may ask",
+            "{}: a label belongs to a question that no audit may ask",
             axis.id
         );
     }

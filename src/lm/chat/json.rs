@@ -24,7 +24,7 @@ pub fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
             return Err(Error::new(ErrorKind::InvalidOperation, "tojson takes two separators"));
         }
     };
-    let format = Format {
+    let format = JsonDumps {
         indent: indent.map(|width| width.min(LARGEST_INDENT)),
         item,
         key,
@@ -97,7 +97,7 @@ impl Write for Bounded {
 }
 
 /// The layout of `json.dumps`.
-struct Format {
+struct JsonDumps {
     /// Spaces per level; `None` writes one line.
     indent: Option<usize>,
     /// Between items, and between a key and its value.
@@ -109,7 +109,7 @@ struct Format {
     has_items: bool,
 }
 
-impl Format {
+impl JsonDumps {
     fn line(&self, writer: &mut (impl Write + ?Sized)) -> io::Result<()> {
         let Some(width) = self.indent else { return Ok(()) };
         writer.write_all(b"\n")?;
@@ -140,7 +140,7 @@ impl Format {
     }
 }
 
-impl serde_json::ser::Formatter for Format {
+impl serde_json::ser::Formatter for JsonDumps {
     fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
         self.open(writer, b"[")
     }

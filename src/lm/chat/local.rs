@@ -11,12 +11,12 @@ use tokenizers::Tokenizer;
 use super::super::files::ModelFiles;
 use super::sections::Sections;
 use super::template::{FUEL, environment};
-use super::{Rendered, Spelled, spans};
+use super::{EncodedPieces, Rendered, spans};
 use crate::dataset::{Message, Role};
 use crate::guard::guarded;
 
 /// The tokenizer and the chat template of a model.
-pub struct Local {
+pub struct LocalChat {
     sections: Sections,
     environment: Environment<'static>,
     bos_token: String,
@@ -55,7 +55,7 @@ pub fn read_tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
     guarded("the tokenizer", read).with_context(|| files.display("tokenizer.json"))
 }
 
-impl Local {
+impl LocalChat {
     /// Reads the template and the tokenizer's settings.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl Local {
             }
         }
         named_ends.extend(tokenizer.token_to_id(&eos_token));
-        Ok(Local {
+        Ok(LocalChat {
             sections: Sections::new(tokenizer),
             environment,
             bos_token,
@@ -187,7 +187,7 @@ impl Local {
     ///
     /// # Errors
     /// Where the template refuses it, or changes a message.
-    pub fn spell(&self, messages: &[Message]) -> Result<Spelled> {
+    pub fn encode_pieces(&self, messages: &[Message]) -> Result<EncodedPieces> {
         let text = self.render(messages, false)?;
         let encoded = self.sections.encode(&text)?;
         let mut pieces: Vec<(usize, Range<usize>)> = Vec::new();
@@ -209,7 +209,7 @@ impl Local {
             }
             ensure!(written == span.end, "the tokenizer leaves out some of a message");
         }
-        Ok(Spelled { tokens: encoded.ids, pieces })
+        Ok(EncodedPieces { tokens: encoded.ids, pieces })
     }
 
     /// The tokens of a conversation that an assistant's answer follows.

@@ -25,9 +25,9 @@ fn title(text: &str) -> String {
             true => titled.extend(letter.to_lowercase()),
             // One letter may become two, of which the first is upper case: ß, Ss.
             false => {
-                let mut large = letter.to_uppercase();
-                titled.extend(large.next());
-                titled.extend(large.flat_map(char::to_lowercase));
+                let mut upper = letter.to_uppercase();
+                titled.extend(upper.next());
+                titled.extend(upper.flat_map(char::to_lowercase));
             }
         }
         in_word = letter.is_alphabetic();
@@ -36,7 +36,7 @@ fn title(text: &str) -> String {
 }
 
 /// Maximum bytes that `indent` may write, because its fuel is charged only afterwards.
-const MOST_INDENTED: usize = 16 << 20;
+const MAX_INDENTED: usize = 16 << 20;
 
 /// The filter `indent(width=4, first=false, blank=false)`; the width may be a text.
 pub fn indent(text: String, positional: Rest<Value>, named: Kwargs) -> Result<String, Error> {
@@ -59,11 +59,11 @@ pub fn indent(text: String, positional: Rest<Value>, named: Kwargs) -> Result<St
     let (first, blank) =
         (option(1)?.is_some_and(|v| v.is_true()), option(2)?.is_some_and(|v| v.is_true()));
     named.assert_all_used()?;
-    let lines_at_most = text.matches(ENDS).count() + 1;
-    if space.len().saturating_mul(lines_at_most).saturating_add(text.len()) > MOST_INDENTED {
+    let lines_at_most = text.matches(LINE_ENDS).count() + 1;
+    if space.len().saturating_mul(lines_at_most).saturating_add(text.len()) > MAX_INDENTED {
         return Err(Error::new(
             ErrorKind::InvalidOperation,
-            format!("indent writes at most {MOST_INDENTED} bytes"),
+            format!("indent writes at most {MAX_INDENTED} bytes"),
         ));
     }
     let mut indented = String::with_capacity(text.len());
@@ -81,7 +81,7 @@ pub fn indent(text: String, positional: Rest<Value>, named: Kwargs) -> Result<St
 }
 
 /// The characters that end a line in Python.
-const ENDS: [char; 10] =
+const LINE_ENDS: [char; 10] =
     ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
 
 /// `str.splitlines`.
@@ -91,7 +91,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
         if rest.is_empty() {
             return None;
         }
-        let (line, after) = match rest.find(ENDS) {
+        let (line, after) = match rest.find(LINE_ENDS) {
             None => (rest, ""),
             Some(at) => {
                 let after = &rest[at..];

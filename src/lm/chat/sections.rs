@@ -12,7 +12,7 @@ use tokenizers::Tokenizer;
 use crate::guard::guarded;
 
 /// See [`Sections::most`].
-const KEPT_AT_MOST: usize = 8 << 20;
+const CACHED_AT_MOST: usize = 8 << 20;
 
 /// Tokens, and their byte ranges in the text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,13 +25,13 @@ pub struct Sections {
     tokenizer: Tokenizer,
     /// Matches the special tokens before which text may be split; `None` if there are none.
     beginnings: Option<Regex>,
-    kept: Mutex<Kept>,
+    cache: Mutex<SectionCache>,
     /// Maximum bytes of cached text. When it is exceeded, the cache is emptied.
     most: usize,
 }
 
 #[derive(Default)]
-struct Kept {
+struct SectionCache {
     sections: BTreeMap<String, Arc<Encoded>>,
     bytes: usize,
 }
@@ -44,7 +44,7 @@ impl Sections {
             .collect::<Vec<_>>()
             .join("|");
         let beginnings = if any.is_empty() { None } else { Regex::new(&any).ok() };
-        Sections { tokenizer, beginnings, kept: Mutex::default(), most: KEPT_AT_MOST }
+        Sections { tokenizer, beginnings, cache: Mutex::default(), most: CACHED_AT_MOST }
     }
 
     pub fn tokenizer(&self) -> &Tokenizer {
@@ -80,7 +80,7 @@ impl Sections {
 
     fn section(&self, text: &str) -> Result<Arc<Encoded>> {
         const HELD: &str = "no thread ends while it looks";
-        if let Some(known) = self.kept.lock().expect(HELD).sections.get(text) {
+        if let Some(known) = self.cache.lock().expect(HELD).sections.get(text) {
             return Ok(Arc::clone(known));
         }
         let encode =
@@ -90,12 +90,12 @@ impl Sections {
             ids: encoding.get_ids().to_vec(),
             offsets: encoding.get_offsets().to_vec(),
         });
-        let mut kept = self.kept.lock().expect(HELD);
-        if kept.bytes + text.len() > self.most {
-            *kept = Kept::default();
+        let mut cache = self.cache.lock().expect(HELD);
+        if cache.bytes + text.len() > self.most {
+            *cache = SectionCache::default();
         }
-        kept.bytes += text.len();
-        kept.sections.insert(text.to_owned(), Arc::clone(&encoded));
+        cache.bytes += text.len();
+        cache.sections.insert(text.to_owned(), Arc::clone(&encoded));
         Ok(encoded)
     }
 }
@@ -224,7 +224,7 @@ mod tests {
         let text = format!("{0}Hello.{0}Goodbye.", special[0]);
         assert_eq!(sections.cut(&text).len(), 2);
         sections.encode(&text).expect("it encodes");
-        assert_eq!(sections.kept.lock().expect("nobody holds it").sections.len(), 2);
+        assert_eq!(sections.cache.lock().expect("it is not poisoned").sections.len(), 2);
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
         let sections = Sections { most: 100, ..Sections::new(tokenizer) };
         for count in 0..60 {
             sections.encode(&"a ".repeat(count)).expect("it encodes");
-            assert!(count > 50 || sections.kept.lock().expect("nobody holds it").bytes <= 100);
+            assert!(count > 50 || sections.cache.lock().expect("it is not poisoned").bytes <= 100);
         }
     }
 }

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
 
 use super::super::matmul::{add_matmul, matmul};
-use super::{Decoder, Linear, Normed, Remembered, Streams, by_shadow, pair};
+use super::{Decoder, Linear, SavedActivations, SavedNorm, Streams, by_shadow, lora_pair};
 use crate::lm::kernels;
 use crate::lm::lora::{Lora, LoraGradient, LoraPair};
 use crate::lm::tensor::host;
@@ -40,8 +40,8 @@ pub struct Target {
 }
 
 /// What is saved of a block between the passes.
-enum Memory {
-    All(Box<Remembered>),
+enum SavedBlock {
+    All(Box<SavedActivations>),
     /// Only its input: the backward pass recomputes the block, with the same bits (Chen et al.
     /// 2016, arXiv 1604.06174).
     Input(Box<Tensor<2>>),
@@ -85,15 +85,15 @@ impl Decoder {
             self.attend(layer, q, k, v, streams)
         };
         let mut x = self.embed(streams)?;
-        let keep_all = self.kept_bytes(streams.tokens.len()) <= self.keep_at_most;
-        let mut memories = Vec::with_capacity(self.layers.len());
+        let keep_all = self.saved_bytes(streams.tokens.len()) <= self.keep_at_most;
+        let mut saved_blocks = Vec::with_capacity(self.layers.len());
         for layer in 0..self.layers.len() {
             let input = x.clone();
-            let (out, kept) = self.block(layer, x, streams, lora, &mut attend);
-            memories.push(if keep_all {
-                Memory::All(Box::new(kept))
+            let (out, saved) = self.block(layer, x, streams, lora, &mut attend);
+            saved_blocks.push(if keep_all {
+                SavedBlock::All(Box::new(saved))
             } else {
-                Memory::Input(Box::new(input))
+                SavedBlock::Input(Box::new(input))
             });
             x = out;
         }
@@ -108,12 +108,12 @@ impl Decoder {
             losses: vec![0.0; streams.shadows],
         };
         let mut dx = self.loss_backward(&x, streams, targets, everything, &mut gradients);
-        for (layer, memory) in memories.into_iter().enumerate().rev() {
-            let kept = match memory {
-                Memory::All(kept) => *kept,
-                Memory::Input(x) => self.block(layer, *x, streams, lora, &mut attend).1,
+        for (layer, block) in saved_blocks.into_iter().enumerate().rev() {
+            let saved = match block {
+                SavedBlock::All(saved) => *saved,
+                SavedBlock::Input(x) => self.block(layer, *x, streams, lora, &mut attend).1,
             };
-            let (below, block) = self.block_backward(layer, dx, kept, streams, trainable);
+            let (below, block) = self.block_backward(layer, dx, saved, streams, trainable);
             gradients.blocks.push(block);
             dx = below;
         }
@@ -132,14 +132,14 @@ impl Decoder {
     }
 
     /// Approximate bytes that the backward pass of all blocks needs for `rows` rows.
-    fn kept_bytes(&self, rows: usize) -> usize {
+    fn saved_bytes(&self, rows: usize) -> usize {
         self.layers.len() * self.block_bytes(rows)
     }
 
     /// Approximate bytes of a single block's activations for `rows` rows.
     pub(super) fn block_bytes(&self, rows: usize) -> usize {
         let config = &self.config;
-        let width = config.hidden_size * (4 + 2 * usize::from(config.norms.sandwiched))
+        let width = config.hidden_size * (4 + 2 * usize::from(config.norms.post_norm))
             + (config.query_width() + config.key_value_width())
                 * (2 + usize::from(config.norms.queries_and_keys))
             + 3 * config.intermediate_size;
@@ -150,7 +150,7 @@ impl Decoder {
         &self,
         layer: usize,
         dout: Tensor<2>,
-        kept: Remembered,
+        saved: SavedActivations,
         streams: &Streams,
         trainable: Trainable<'_>,
     ) -> (Tensor<2>, BlockGradient) {
@@ -163,10 +163,10 @@ impl Decoder {
         // Called in the reverse order of `Projection::of`. Gradients of projections with the same
         // input are accumulated.
         let mut place = places;
-        let mut unproject = |x: &Tensor<2>, dy: Tensor<2>, sum: Option<Tensor<2>>| {
+        let mut project_backward = |x: &Tensor<2>, dy: Tensor<2>, sum: Option<Tensor<2>>| {
             place -= 1;
-            let adapted = pair(trainable.lora(), layer, place)
-                .map(|(pair, scale)| (pair, scale, &kept.low[place]));
+            let adapted = lora_pair(trainable.lora(), layer, place)
+                .map(|(pair, scale)| (pair, scale, &saved.low[place]));
             if everything {
                 weights[place] = Some(matmul(&dy.clone().transpose(), x));
             }
@@ -175,36 +175,42 @@ impl Decoder {
             dx
         };
         // All projections of one input.
-        let mut unproject_all = |x: &Tensor<2>, gradients: Vec<Tensor<2>>| {
+        let mut project_all_backward = |x: &Tensor<2>, gradients: Vec<Tensor<2>>| {
             gradients
                 .into_iter()
                 .rev()
-                .fold(None, |sum, dy| Some(unproject(x, dy, sum)))
+                .fold(None, |sum, dy| Some(project_backward(x, dy, sum)))
                 .expect("an input is projected")
         };
         let mut norm1 = vec![0.0; if everything { hidden } else { 0 }];
         let mut norm2 = norm1.clone();
 
-        let dadded = self.unnormed(dout.clone(), kept.after_mlp, &block.after_mlp);
-        let dinner = unproject_all(&kept.inner, vec![dadded]);
-        let [dgate, dup] = self.ops.gated_backward(config.activation, dinner, kept.gate, kept.up);
-        let dnormed = unproject_all(&kept.normed2, side_by_side(config.fused, vec![dgate, dup]));
-        let of = (&kept.middle, &kept.inverse2);
+        let dadded = self.optional_norm_backward(dout.clone(), saved.after_mlp, &block.after_mlp);
+        let dinner = project_all_backward(&saved.inner, vec![dadded]);
+        let [dgate, dup] = self.ops.gated_backward(config.activation, dinner, saved.gate, saved.up);
+        let dnormed =
+            project_all_backward(&saved.normed2, concat_if_fused(config.fused, vec![dgate, dup]));
+        let of = (&saved.middle, &saved.inverse2);
         let dmiddle =
             self.ops.rms_norm_backward(dnormed, of, &block.mlp_layernorm, Some(dout), &mut norm2);
 
-        let dadded = self.unnormed(dmiddle.clone(), kept.after_attention, &block.after_attention);
-        let dattended = unproject_all(&kept.attended, vec![dadded]);
+        let dadded = self.optional_norm_backward(
+            dmiddle.clone(),
+            saved.after_attention,
+            &block.after_attention,
+        );
+        let dattended = project_all_backward(&saved.attended, vec![dadded]);
         let [dq, dk, dv] = self.ops.attention_backward(
             dattended,
-            [&kept.q, &kept.k, &kept.v],
+            [&saved.q, &saved.k, &saved.v],
             config.attention(layer),
             streams,
         );
-        let dq = self.unheaded(layer, dq, kept.q_norm, &block.q_norm, streams);
-        let dk = self.unheaded(layer, dk, kept.k_norm, &block.k_norm, streams);
-        let dnormed = unproject_all(&kept.normed1, side_by_side(config.fused, vec![dq, dk, dv]));
-        let of = (&kept.x, &kept.inverse1);
+        let dq = self.norm_and_rotary_backward(layer, dq, saved.q_norm, &block.q_norm, streams);
+        let dk = self.norm_and_rotary_backward(layer, dk, saved.k_norm, &block.k_norm, streams);
+        let dnormed =
+            project_all_backward(&saved.normed1, concat_if_fused(config.fused, vec![dq, dk, dv]));
+        let of = (&saved.x, &saved.inverse1);
         let dx = self.ops.rms_norm_backward(
             dnormed,
             of,
@@ -222,25 +228,30 @@ impl Decoder {
     }
 
     /// Backward of `optional_norm`, whose weight is never trained.
-    fn unnormed(&self, dy: Tensor<2>, kept: Option<Normed>, weight: &[f32]) -> Tensor<2> {
-        let Some(Normed { x, inverse }) = kept else { return dy };
+    fn optional_norm_backward(
+        &self,
+        dy: Tensor<2>,
+        saved: Option<SavedNorm>,
+        weight: &[f32],
+    ) -> Tensor<2> {
+        let Some(SavedNorm { x, inverse }) = saved else { return dy };
         self.ops.rms_norm_backward(dy, (&x, &inverse), weight, None, &mut [])
     }
 
     /// Backward of `norm_and_rotary`.
-    fn unheaded(
+    fn norm_and_rotary_backward(
         &self,
         layer: usize,
         dy: Tensor<2>,
-        kept: Option<Normed>,
+        saved: Option<SavedNorm>,
         weight: &[f32],
         streams: &Streams,
     ) -> Tensor<2> {
-        let dy = self.turn(layer, dy, streams, -1.0);
+        let dy = self.apply_rotary(layer, dy, streams, -1.0);
         let shape = dy.dims();
-        let Some(Normed { x, .. }) = &kept else { return dy };
+        let Some(SavedNorm { x, .. }) = &saved else { return dy };
         let dy = dy.reshape(x.dims());
-        self.unnormed(dy, kept, weight).reshape(shape)
+        self.optional_norm_backward(dy, saved, weight).reshape(shape)
     }
 
     /// Head, softmax, cross-entropy and back through the final norm: `d loss / d x`, `[R, hidden]`.
@@ -259,11 +270,11 @@ impl Decoder {
         for chunk in targets.chunks(self.logits_at_once()) {
             let at: Vec<usize> = chunk.iter().map(|target| target.row).collect();
             // Padding rows have weight zero.
-            let filled = self.filled(&at);
+            let filled = self.pad_to_bucket(&at);
             let selected = self.select(x, &filled);
-            let (normed, inverse) = self.normed(&selected, &self.norm);
+            let (normed, inverse) = self.rms_norm(&selected, &self.norm);
             let logits = self.head(&normed);
-            let bent = self.config.final_softcap.map(|cap| (cap, logits.clone()));
+            let capped = self.config.final_softcap.map(|cap| (cap, logits.clone()));
             let mut tokens: Vec<u32> = chunk.iter().map(|target| target.token).collect();
             let mut weights: Vec<f32> = chunk.iter().map(|target| target.weight).collect();
             tokens.resize(filled.len(), 0);
@@ -272,8 +283,8 @@ impl Decoder {
             for (target, loss) in chunk.iter().zip(losses) {
                 gradients.losses[target.row / stream] += f64::from(loss) * f64::from(target.weight);
             }
-            if let Some((cap, bent)) = bent {
-                dlogits = self.ops.softcap_backward(dlogits, &bent, cap);
+            if let Some((cap, capped)) = capped {
+                dlogits = self.ops.softcap_backward(dlogits, &capped, cap);
             }
             if everything {
                 let dhead = host(matmul(&dlogits.clone().transpose(), &normed));
@@ -293,12 +304,12 @@ impl Decoder {
         if parts.is_empty() {
             return Tensor::zeros([rows, width], &self.device);
         }
-        self.ops.spread(parts, &places, rows, &self.device)
+        self.ops.scatter_rows(parts, &places, rows, &self.device)
     }
 }
 
 /// The gradients of one fused projection's outputs, concatenated; otherwise unchanged.
-fn side_by_side(fused: bool, gradients: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
+fn concat_if_fused(fused: bool, gradients: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
     if fused { vec![Tensor::cat(gradients, 1)] } else { gradients }
 }
 

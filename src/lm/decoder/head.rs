@@ -39,8 +39,8 @@ impl Decoder {
             let rows: Vec<usize> = chunk.iter().map(|asked| asked[0].0).collect();
             let logits = self.logits_of(hidden, &rows);
             match self.ops {
-                Ops::Fused => found.extend(log_probs_here(host(logits), chunk)),
-                Ops::Composed => found.extend(log_probs_there(logits, chunk)),
+                Ops::Fused => found.extend(log_probs_on_cpu(host(logits), chunk)),
+                Ops::Composed => found.extend(log_probs_on_device(logits, chunk)),
             }
         }
         found
@@ -48,7 +48,8 @@ impl Decoder {
 
     /// `[bucket, vocabulary]`: padding repeats the last row.
     fn logits_of(&self, hidden: &Tensor<2>, rows: &[usize]) -> Tensor<2> {
-        let (normed, _) = self.normed(&self.select(hidden, &self.filled(rows)), &self.norm);
+        let (normed, _) =
+            self.rms_norm(&self.select(hidden, &self.pad_to_bucket(rows)), &self.norm);
         self.head(&normed)
     }
 
@@ -62,10 +63,10 @@ impl Decoder {
     }
 }
 
-fn log_probs_here(mut logits: Vec<f32>, asked: &[&[(usize, u32)]]) -> Vec<f64> {
+fn log_probs_on_cpu(mut logits: Vec<f32>, asked: &[&[(usize, u32)]]) -> Vec<f64> {
     let vocabulary = logits.len() / asked.len();
     let mut totals = vec![0.0; asked.len()];
-    threads::two((&mut logits, vocabulary), (&mut totals, 1), |_, logits, totals| {
+    threads::for_row_pairs((&mut logits, vocabulary), (&mut totals, 1), |_, logits, totals| {
         totals.copy_from_slice(&kernels::log_sum_exp(logits, vocabulary));
     });
     let rows = logits.chunks_exact(vocabulary).zip(totals).zip(asked);
@@ -76,7 +77,7 @@ fn log_probs_here(mut logits: Vec<f32>, asked: &[&[(usize, u32)]]) -> Vec<f64> {
 }
 
 /// The logits stay on the device; only the requested values are copied to the host.
-fn log_probs_there(logits: Tensor<2>, asked: &[&[(usize, u32)]]) -> Vec<f64> {
+fn log_probs_on_device(logits: Tensor<2>, asked: &[&[(usize, u32)]]) -> Vec<f64> {
     let ([rows, vocabulary], device) = (logits.dims(), logits.device());
     let places: Vec<i32> = asked
         .iter()

@@ -55,7 +55,7 @@ impl Segment {
 
 /// The memory layout of one head's gathered keys or values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Laid {
+enum Layout {
     /// `[keys, dim]`
     Rows,
     /// `[keys, dim]`, and `[dim, keys]` as well.
@@ -66,7 +66,7 @@ enum Laid {
 ///
 /// Neighbouring segments of a prefix tree share most rows; rows that are already here are not
 /// gathered again.
-struct Gathered<'a> {
+struct KvBlock<'a> {
     x: &'a [f32],
     /// The width of a row of `x`, and the head's offset in it.
     width: usize,
@@ -81,7 +81,7 @@ struct Gathered<'a> {
     count: usize,
 }
 
-impl<'a> Gathered<'a> {
+impl<'a> KvBlock<'a> {
     /// Allocates memory for any of these segments.
     #[inline(always)]
     fn new(
@@ -90,13 +90,13 @@ impl<'a> Gathered<'a> {
         offset: usize,
         dim: usize,
         segments: &[Segment],
-        laid: Laid,
+        layout: Layout,
     ) -> Self {
         let stride = segments.iter().map(Segment::seen).max().unwrap_or(0);
         // A tile is read whole, beyond the last key.
-        let transposed = if laid == Laid::Both { stride * dim + TILE } else { 0 };
+        let transposed = if layout == Layout::Both { stride * dim + KEY_TILE } else { 0 };
         let (plain, transposed) = (vec![0f32; stride * dim], vec![0f32; transposed]);
-        Gathered { x, width, offset, dim, stride, plain, transposed, ranges: Vec::new(), count: 0 }
+        KvBlock { x, width, offset, dim, stride, plain, transposed, ranges: Vec::new(), count: 0 }
     }
 
     /// Gathers exactly what `segment` sees; `x` begins with row `first`.
@@ -123,23 +123,23 @@ impl<'a> Gathered<'a> {
 }
 
 /// Queries computed together: each key is loaded once for all of them.
-const ABREAST: usize = 4;
+const QUERY_TILE: usize = 4;
 
 /// Keys, or columns of a result, held in registers at a time.
-const TILE: usize = 32;
+const KEY_TILE: usize = 32;
 
 /// One line of values per query of a tile: scores, probabilities or their gradients.
-struct Sheet {
+struct ScoreTile {
     stride: usize,
     values: Vec<f32>,
 }
 
-impl Sheet {
+impl ScoreTile {
     #[inline(always)]
     fn new(keys: usize) -> Self {
         // Tiles and lanes are written whole, beyond the last key.
-        let stride = keys + TILE + LANES;
-        Sheet { stride, values: vec![0.0; ABREAST * stride] }
+        let stride = keys + KEY_TILE + LANES;
+        ScoreTile { stride, values: vec![0.0; QUERY_TILE * stride] }
     }
 
     #[inline(always)]
@@ -158,13 +158,13 @@ impl Sheet {
         &mut self,
         of: [&[f32]; ROWS],
         scale: f32,
-        with: &Gathered<'_>,
+        with: &KvBlock<'_>,
         keys: Range<usize>,
     ) {
-        for start in keys.step_by(TILE) {
-            let mut tile = [[0f32; TILE]; ROWS];
+        for start in keys.step_by(KEY_TILE) {
+            let mut tile = [[0f32; KEY_TILE]; ROWS];
             for d in 0..with.dim {
-                let along: &[f32; TILE] =
+                let along: &[f32; KEY_TILE] =
                     with.transposed[d * with.stride + start..].first_chunk().expect("a whole tile");
                 for (tile, of) in tile.iter_mut().zip(of) {
                     let factor = of[d] * scale;
@@ -174,7 +174,7 @@ impl Sheet {
                 }
             }
             for (query, tile) in tile.iter().enumerate() {
-                self.line_mut(query)[start..start + TILE].copy_from_slice(tile);
+                self.line_mut(query)[start..start + KEY_TILE].copy_from_slice(tile);
             }
         }
     }
@@ -184,19 +184,19 @@ impl Sheet {
     #[inline(always)]
     fn add_sums<const ROWS: usize>(
         &self,
-        over: &Gathered<'_>,
+        over: &KvBlock<'_>,
         keys: Range<usize>,
         mut out: [&mut [f32]; ROWS],
     ) {
         let dim = over.dim;
-        let whole = dim - dim % TILE;
-        for start in (0..whole).step_by(TILE) {
-            let mut tile = [[0f32; TILE]; ROWS];
+        let whole = dim - dim % KEY_TILE;
+        for start in (0..whole).step_by(KEY_TILE) {
+            let mut tile = [[0f32; KEY_TILE]; ROWS];
             for (tile, out) in tile.iter_mut().zip(&out) {
-                tile.copy_from_slice(&out[start..start + TILE]);
+                tile.copy_from_slice(&out[start..start + KEY_TILE]);
             }
             for key in keys.clone() {
-                let x: &[f32; TILE] =
+                let x: &[f32; KEY_TILE] =
                     over.plain[key * dim + start..].first_chunk().expect("a whole tile");
                 for (query, tile) in tile.iter_mut().enumerate() {
                     let factor = self.values[query * self.stride + key];
@@ -206,7 +206,7 @@ impl Sheet {
                 }
             }
             for (tile, out) in tile.iter().zip(&mut out) {
-                out[start..start + TILE].copy_from_slice(tile);
+                out[start..start + KEY_TILE].copy_from_slice(tile);
             }
         }
         for (query, out) in out.iter_mut().enumerate() {
@@ -224,7 +224,7 @@ impl Sheet {
 /// Softmax of a line's soft-capped scores over `seen`; the other keys of `by_any` get probability
 /// 0. With a cap, `slopes` receives the derivative of the cap.
 #[inline(always)]
-fn soften(
+fn masked_softmax(
     line: &mut [f32],
     slopes: &mut [f32],
     softcap: Option<f32>,
@@ -237,9 +237,9 @@ fn soften(
     let scores = &mut line[seen.start..end];
     if let Some(cap) = softcap {
         for (s, slope) in scores.iter_mut().zip(&mut slopes[seen.start..]) {
-            let bent = tanh(*s / cap);
-            *s = cap * bent;
-            *slope = 1.0 - bent * bent;
+            let ratio = tanh(*s / cap);
+            *s = cap * ratio;
+            *slope = 1.0 - ratio * ratio;
         }
     }
     scores[seen.len()..].fill(f32::NEG_INFINITY);
@@ -275,8 +275,8 @@ fn rows_mut<const ROWS: usize>(
 /// One head's queries of one segment, and their keys and values.
 struct Head<'a> {
     attention: Attention,
-    keys: &'a Gathered<'a>,
-    values: &'a Gathered<'a>,
+    keys: &'a KvBlock<'a>,
+    values: &'a KvBlock<'a>,
     /// The width of a row of queries, and the head's offset in it.
     width: usize,
     offset: usize,
@@ -297,15 +297,15 @@ impl Head<'_> {
         q: &[f32],
         row: usize,
         visible: usize,
-        p: &mut Sheet,
-        slopes: &mut Sheet,
+        p: &mut ScoreTile,
+        slopes: &mut ScoreTile,
     ) {
         let queries = rows::<ROWS>(q, row * self.width + self.offset, self.width, self.keys.dim);
         let by_any = self.seen::<ROWS>(visible);
         p.products(queries, self.attention.scale, self.keys, by_any.clone());
         for query in 0..ROWS {
             let seen = self.attention.first(visible + query)..visible + query;
-            soften(
+            masked_softmax(
                 p.line_mut(query),
                 slopes.line_mut(query),
                 self.attention.softcap,
@@ -323,7 +323,7 @@ impl Head<'_> {
         q: &[f32],
         row: usize,
         visible: usize,
-        [p, slopes]: &mut [Sheet; 2],
+        [p, slopes]: &mut [ScoreTile; 2],
         out: &mut [f32],
     ) {
         self.probabilities::<ROWS>(q, row, visible, p, slopes);
@@ -338,29 +338,40 @@ vectorised! {
     /// Causal attention inside segments. `q` and `out` are `[rows, query * dim]` and begin with row
     /// `first`. `k` and `v` are `[rows, key_value * dim]` and begin with row 0. Rows in no segment
     /// keep the values of `out`.
-    pub fn attention(q: &[f32], k: &[f32], v: &[f32], attention: Attention, segments: &[Segment], first: usize, out: &mut [f32]) {
+    pub fn attention(
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+        attention: Attention,
+        segments: &[Segment],
+        first: usize,
+        out: &mut [f32],
+    ) {
         let heads = attention.heads;
-        let (width, narrow, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
+        let dim = heads.dim;
+        let (width, narrow) = (heads.query * dim, heads.key_value * dim);
         let group = heads.query / heads.key_value;
         let most = segments.iter().map(Segment::seen).max().unwrap_or(0);
-        let mut sheets = [Sheet::new(most), Sheet::new(if attention.softcap.is_some() { most } else { 0 })];
+        let capped = if attention.softcap.is_some() { most } else { 0 };
+        let mut tiles = [ScoreTile::new(most), ScoreTile::new(capped)];
         for shared in 0..heads.key_value {
-            let mut keys = Gathered::new(k, narrow, shared * dim, dim, segments, Laid::Both);
-            let mut values = Gathered::new(v, narrow, shared * dim, dim, segments, Laid::Rows);
+            let mut keys = KvBlock::new(k, narrow, shared * dim, dim, segments, Layout::Both);
+            let mut values = KvBlock::new(v, narrow, shared * dim, dim, segments, Layout::Rows);
             for segment in segments {
                 keys.gather(segment, 0);
                 values.gather(segment, 0);
                 let before = keys.count - segment.rows.len();
                 for head in shared * group..(shared + 1) * group {
-                    let head = Head { attention, keys: &keys, values: &values, width, offset: head * dim };
+                    let offset = head * dim;
+                    let head = Head { attention, keys: &keys, values: &values, width, offset };
                     let mut done = 0;
                     while done < segment.rows.len() {
                         let (row, visible) = (segment.rows.start + done - first, before + done + 1);
-                        if segment.rows.len() - done >= ABREAST {
-                            head.attend::<ABREAST>(q, row, visible, &mut sheets, out);
-                            done += ABREAST;
+                        if segment.rows.len() - done >= QUERY_TILE {
+                            head.attend::<QUERY_TILE>(q, row, visible, &mut tiles, out);
+                            done += QUERY_TILE;
                         } else {
-                            head.attend::<1>(q, row, visible, &mut sheets, out);
+                            head.attend::<1>(q, row, visible, &mut tiles, out);
                             done += 1;
                         }
                     }
@@ -371,7 +382,7 @@ vectorised! {
 }
 
 /// Gradients of one key/value head's keys and values, `[rows, key_value * dim]`.
-struct Shared<'a> {
+struct KvGradients<'a> {
     dk: &'a mut [f32],
     dv: &'a mut [f32],
     /// The width of a row, and the head's offset in it.
@@ -389,8 +400,8 @@ impl Head<'_> {
         (q, dout, dq): (&[f32], &[f32], &mut [f32]),
         row: usize,
         visible: usize,
-        [p, dp, slopes]: &mut [Sheet; 3],
-        shared: &mut Shared<'_>,
+        [p, dp, slopes]: &mut [ScoreTile; 3],
+        shared: &mut KvGradients<'_>,
     ) {
         let (dim, at, seen) =
             (self.keys.dim, row * self.width + self.offset, self.seen::<ROWS>(visible));
@@ -438,29 +449,45 @@ vectorised! {
         dv: &mut [f32],
     ) {
         let heads = attention.heads;
-        let (width, narrow, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
+        let dim = heads.dim;
+        let (width, narrow) = (heads.query * dim, heads.key_value * dim);
         let group = heads.query / heads.key_value;
         let most = segments.iter().map(Segment::seen).max().unwrap_or(0);
-        let mut sheets = [most, most, most].map(Sheet::new);
+        let mut tiles = [most, most, most].map(ScoreTile::new);
         for shared in 0..heads.key_value {
-            let mut keys = Gathered::new(k, narrow, shared * dim, dim, segments, Laid::Both);
-            let mut values = Gathered::new(v, narrow, shared * dim, dim, segments, Laid::Both);
+            let mut keys = KvBlock::new(k, narrow, shared * dim, dim, segments, Layout::Both);
+            let mut values = KvBlock::new(v, narrow, shared * dim, dim, segments, Layout::Both);
             for segment in segments {
                 assert!(segment.prefix.is_empty(), "training rows have no prefix");
                 keys.gather(segment, first);
                 values.gather(segment, first);
                 let start = segment.rows.start - first;
-                let mut gradients = Shared { dk, dv, width: narrow, offset: shared * dim, start };
+                let offset = shared * dim;
+                let mut gradients = KvGradients { dk, dv, width: narrow, offset, start };
                 for head in shared * group..(shared + 1) * group {
-                    let head = Head { attention, keys: &keys, values: &values, width, offset: head * dim };
+                    let offset = head * dim;
+                    let head = Head { attention, keys: &keys, values: &values, width, offset };
                     let mut done = 0;
                     while done < segment.rows.len() {
                         let (row, visible) = (start + done, done + 1);
-                        if segment.rows.len() - done >= ABREAST {
-                            head.attend_backward::<ABREAST>((q, dout, dq), row, visible, &mut sheets, &mut gradients);
-                            done += ABREAST;
+                        let slices = (q, dout, &mut *dq);
+                        if segment.rows.len() - done >= QUERY_TILE {
+                            head.attend_backward::<QUERY_TILE>(
+                                slices,
+                                row,
+                                visible,
+                                &mut tiles,
+                                &mut gradients,
+                            );
+                            done += QUERY_TILE;
                         } else {
-                            head.attend_backward::<1>((q, dout, dq), row, visible, &mut sheets, &mut gradients);
+                            head.attend_backward::<1>(
+                                slices,
+                                row,
+                                visible,
+                                &mut tiles,
+                                &mut gradients,
+                            );
                             done += 1;
                         }
                     }

@@ -22,8 +22,8 @@ pub struct Resident {
 const PART: usize = 1024;
 
 impl Resident {
-    /// Copies weights and moments from the host, where each parameter is `[K, in, r]` or `[K, r,
-    /// out]`.
+    /// Copies weights and moments from the host, where each parameter is `[K, in, r]` or
+    /// `[K, r, out]`.
     pub fn upload(
         lora: &HostLora,
         first: &[Vec<f32>],
