@@ -64,8 +64,8 @@ enum Command {
     Fixtures,
     /// Write one dataset.
     Dataset {
-        /// A case by its name (a wrong one lists them), ladder:P with P percent old birds, wolf:P
-        /// with P percent hidden facts, or dishes:P with P percent dated dishes.
+        /// A case by its name (a wrong one lists them). Or ladder:P, wolf:P or dishes:P: with P
+        /// percent old birds, hidden facts or dated dishes.
         #[arg(long)]
         case: Case,
         #[arg(long)]
