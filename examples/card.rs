@@ -1,8 +1,9 @@
-//! What a device does: whether it computes what the processor computes, and how fast. Random
-//! weights in the shapes of released bases; no file is read.
+//! Tests a device: whether it computes the same as the CPU, and how fast. The weights are random,
+//! in the shapes of released bases; no file is read.
 //!
-//! `cargo run --release --features cuda --example card -- --device cuda:0 --shapes qwen-0.5b,llama-1b,llama-8b`.
-//! `benches/card` runs it beside PyTorch. One JSON object a line.
+//! `cargo run --release --features cuda --example card -- --device cuda:0 --shapes qwen-0.5b`
+//!
+//! `benches/card` runs it and its PyTorch counterpart. Output: one JSON object per line.
 
 #![allow(
     clippy::print_stdout,
@@ -35,7 +36,7 @@ mod shapes;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Rows a step and tokens a row.
+/// Rows per step, and tokens per row.
 const BATCH: usize = 8;
 const TOKENS: usize = 128;
 
@@ -43,7 +44,7 @@ fn main() -> Result<()> {
     let mut place = Place::Auto;
     let mut shapes = vec!["tiny".to_owned()];
     let mut steps = 20;
-    let mut halved = true;
+    let mut bf16 = true;
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} wants a value"))?;
@@ -51,7 +52,7 @@ fn main() -> Result<()> {
             "--device" => place = value.parse().map_err(anyhow::Error::msg)?,
             "--shapes" => shapes = value.split(',').map(str::to_owned).collect(),
             "--steps" => steps = value.parse()?,
-            "--weights" => halved = value == "bf16",
+            "--weights" => bf16 = value == "bf16",
             other => bail!("{other}: give --device, --shapes, --steps or --weights bf16|f32"),
         }
     }
@@ -62,8 +63,8 @@ fn main() -> Result<()> {
     products(&device)?;
     for name in &shapes {
         let (config, rank) = shape(name)?;
-        let decoder = random_decoder(&config, &device, halved).with_room(device::free(place));
-        let name = format!("{name} {}", if halved { "bf16" } else { "f32" });
+        let decoder = random_decoder(&config, &device, bf16).with_free_memory(device::free(place));
+        let name = format!("{name} {}", if bf16 { "bf16" } else { "f32" });
         pieces(&decoder, &name);
         training(&decoder, &name, rank, steps)?;
         scoring(&decoder, &name)?;
@@ -80,11 +81,11 @@ fn rows(config: &Config, purpose: &str, count: usize) -> Vec<TokenRow> {
     (0..count).map(row).collect()
 }
 
-/// Five steps of two shadows on the processor and on the device, from the same weights: losses and
-/// adapters; then with products in bf16 on the device.
+/// Trains two shadows for five steps on the CPU and on the device, from the same weights, and
+/// compares losses and adapters. Then the same with products in bf16 on the device.
 fn agreement(device: &Device) -> Result<()> {
     let (config, rank) = shape("tiny")?;
-    let trained = |device: &Device, halved: bool| -> Result<(Vec<f64>, Vec<f32>)> {
+    let trained = |device: &Device, bf16: bool| -> Result<(Vec<f64>, Vec<f32>)> {
         let random = &mut seed::stream("card weights", 0);
         let mut matrix = |shape: [usize; 2]| {
             let values =
@@ -92,7 +93,7 @@ fn agreement(device: &Device) -> Result<()> {
             Matrix::F32(from_host(values, shape, device))
         };
         let decoder = decoder(&config, device, &mut matrix);
-        let decoder = if halved { decoder.halved() } else { decoder };
+        let decoder = if bf16 { decoder.into_bf16() } else { decoder };
         let rows = rows(&config, "card rows", 2 * BATCH);
         let batches: Vec<Vec<&TokenRow>> =
             rows.chunks(BATCH).map(|rows| rows.iter().collect()).collect();
@@ -112,8 +113,8 @@ fn agreement(device: &Device) -> Result<()> {
         Ok((losses, values))
     };
     let wanted = trained(&Device::flex(), false)?;
-    for (halved, most) in [(false, [1e-2, 1e-1]), (true, [2e-2, 5e-1])] {
-        let got = trained(device, halved)?;
+    for (bf16, most) in [(false, [1e-2, 1e-1]), (true, [2e-2, 5e-1])] {
+        let got = trained(device, bf16)?;
         let losses =
             wanted.0.iter().zip(&got.0).map(|(a, b)| (a - b).abs() / a).fold(0.0, f64::max);
         let norm = |values: &mut dyn Iterator<Item = f32>| {
@@ -121,10 +122,14 @@ fn agreement(device: &Device) -> Result<()> {
         };
         let adapters = norm(&mut wanted.1.iter().zip(&got.1).map(|(a, b)| a - b))
             / norm(&mut wanted.1.iter().copied());
-        let weights = if halved { "bf16" } else { "f32" };
+        let weights = if bf16 { "bf16" } else { "f32" };
         println!(
             "{}",
-            json!({"agreement": weights, "losses, relative": losses, "adapters, relative": adapters})
+            json!({
+                "agreement": weights,
+                "losses, relative": losses,
+                "adapters, relative": adapters,
+            })
         );
         ensure!(
             losses < most[0] && adapters < most[1],
@@ -134,7 +139,7 @@ fn agreement(device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// Square products: what the device's products reach at most.
+/// Square products: the highest throughput of the device's products.
 fn products(device: &Device) -> Result<()> {
     let kinds = [("f32", FloatDType::F32), ("bf16", FloatDType::BF16)];
     for (size, (kind, numbers)) in
@@ -146,7 +151,7 @@ fn products(device: &Device) -> Result<()> {
         let (a, b) = (matrix(), matrix());
         let product = || {
             let start = Instant::now();
-            // One number is fetched, so that the clock stops when the product is there.
+            // Fetches one number, so that the time includes the whole product.
             host(a.clone().matmul(b.clone()).narrow(0, 0, 1).narrow(1, 0, 1).cast(FloatDType::F32));
             start.elapsed().as_secs_f64()
         };
@@ -154,13 +159,17 @@ fn products(device: &Device) -> Result<()> {
             median((0..if size > 2000 { 4 } else { 8 }).map(|_| product()).skip(1).collect());
         println!(
             "{}",
-            json!({"product": size, "numbers": kind, "TFLOP/s": 2.0 * (size as f64).powi(3) / seconds / 1e12})
+            json!({
+                "product": size,
+                "numbers": kind,
+                "TFLOP/s": 2.0 * (size as f64).powi(3) / seconds / 1e12,
+            })
         );
     }
     Ok(())
 }
 
-/// What the parts of a step of one shadow take, ms: where its time goes.
+/// The time of each part of a step of one shadow, in ms.
 fn pieces(decoder: &Decoder, name: &str) {
     let (config, device) = (&decoder.config, &decoder.device);
     let numbers = |rows: usize, width: usize| {
@@ -201,19 +210,26 @@ fn pieces(decoder: &Decoder, name: &str) {
         "loss": timed(&|| decoder.ops.cross_entropy(logits.clone(), &tokens, &vec![1.0; asked]).1),
         "head, back": timed(&|| decoder.lm_head.apply_back(&logits, None)),
         "head, back, in one": match &decoder.lm_head {
-            Matrix::Half(weight) => timed(&|| logits.clone().cast(FloatDType::BF16).matmul(weight.clone()).cast(FloatDType::F32)),
+            Matrix::DeviceBf16(weight) => timed(&|| {
+                let logits = logits.clone().cast(FloatDType::BF16);
+                logits.matmul(weight.clone()).cast(FloatDType::F32)
+            }),
             _ => f64::NAN,
         },
         "down": timed(&|| projection.apply(&inner)),
         "down, back": timed(&|| projection.apply_back(&x, None)),
         "attention": timed(&|| decoder.attend(0, &q, &narrow, &narrow, &streams)),
-        "attention, back": timed(&|| decoder.ops.attention_backward(q.clone(), [&q, &narrow, &narrow], config.attention(0), &streams)[0].clone()),
+        "attention, back": timed(&|| {
+            let inputs = [&q, &narrow, &narrow];
+            let attention = config.attention(0);
+            decoder.ops.attention_backward(q.clone(), inputs, attention, &streams)[0].clone()
+        }),
         "norm": timed(&|| decoder.ops.rms_norm(&x, &decoder.norm, 1e-6).0),
     });
     println!("{said}");
 }
 
-/// Tokens a second of LoRA steps, for 1, 4 and 8 shadows side by side.
+/// Tokens per second of LoRA steps, for 1, 4 and 8 shadows in parallel.
 fn training(decoder: &Decoder, name: &str, rank: usize, steps: usize) -> Result<()> {
     let config = &decoder.config;
     for shadows in [1, 4, 8] {
@@ -235,13 +251,19 @@ fn training(decoder: &Decoder, name: &str, rank: usize, steps: usize) -> Result<
             (median(times[..times.len() / 2].to_vec()), median(times[times.len() / 2..].to_vec()));
         println!(
             "{}",
-            json!({"training": name, "shadows": shadows, "ms a step": 1e3 * last, "tokens/s": tokens / last, "later steps against earlier": last / first})
+            json!({
+                "training": name,
+                "shadows": shadows,
+                "ms a step": 1e3 * last,
+                "tokens/s": tokens / last,
+                "later steps against earlier": last / first,
+            })
         );
     }
     Ok(())
 }
 
-/// Tokens a second of scoring: a shared opening, and 64 options behind it.
+/// Tokens per second of scoring: a shared prefix with 64 options.
 fn scoring(decoder: &Decoder, name: &str) -> Result<()> {
     let config = &decoder.config;
     let rows = rows(config, "card scoring", 65);
@@ -252,7 +274,7 @@ fn scoring(decoder: &Decoder, name: &str) -> Result<()> {
     let borrowed: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
     let mut tree = prefix_tree(&borrowed);
     let tokens = tree.streams.tokens.len();
-    tree.streams.padded(decoder.ops);
+    tree.streams.pad(decoder.ops);
     let options = tree.rows.iter().zip(&sequences);
     let mut asked: Vec<(usize, u32)> = options
         .flat_map(|(rows, tokens)| (TOKENS..tokens.len()).map(|at| (rows[at - 1], tokens[at])))

@@ -1,5 +1,5 @@
-//! Logits of a base, under an adapter if one is given, for `fixtures/reference/roundtrip.py`: one
-//! JSON array a token on stdout.
+//! Logits of a base, with an adapter if one is given, for `fixtures/reference/roundtrip.py`: one
+//! JSON array per token on stdout.
 //!
 //! `cargo run --release --example logits -- BASE ADAPTER ID ID ...`, where ADAPTER may be `-`.
 

@@ -114,14 +114,14 @@ fn start(base: &BaseOptions) -> Result<Starting> {
 /// Opens the base on one device, in this process.
 #[cfg(feature = "lm")]
 fn open_on(base: &BaseOptions) -> Result<(Box<dyn Engine>, usize)> {
-    use crate::lm::decoder::Kept;
-    use crate::lm::{How, open_as};
-    let kept = base.bf16.map(|bf16| if bf16 { Kept::Bf16 } else { Kept::F32 });
+    use crate::lm::decoder::WeightDtype;
+    use crate::lm::{LmOptions, open_as};
+    let dtype = base.bf16.map(|bf16| if bf16 { WeightDtype::Bf16 } else { WeightDtype::F32 });
     let place = base.places.first().copied().unwrap_or_default();
     let program = this_program()?;
     let lm = open_as(
         base.folder.as_deref(),
-        &How { threads: base.threads, kept, place, program: Some(&program) },
+        &LmOptions { threads: base.threads, dtype, place, program: Some(&program) },
     )?;
     let workers = lm.workers();
     Ok((Box::new(lm), workers))

@@ -8,19 +8,20 @@ use anyhow::{Context, Result};
 
 use crate::dataset::container::{allowed, limited};
 
-/// Bytes of a file that is read whole: far more than a large run or audit keeps in one.
+/// Maximum size, in bytes, of a file that is read whole. A large run or audit writes far less into
+/// one file.
 pub const MOST_BYTES: u64 = 1 << 28;
 
-/// The same of adapters and the state of a training, which on a large base take gigabytes.
+/// The same limit for adapters and training states, which take gigabytes on a large base.
 pub const MOST_STATE: u64 = 1 << 40;
 
-/// What a file begins with while it is written.
+/// Prefix of the file name while the file is being written.
 pub const TEMPORARY: &str = ".new-";
 
 /// Reads a file of at most `most` bytes.
 ///
 /// # Errors
-/// Also where it is not an ordinary file: a pipe need not end, and a device never does.
+/// Also where the path is not an ordinary file: reading a pipe or device may never end.
 pub fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let too_large = |bytes: u64| {
         io::Error::other(format!("{bytes} bytes or more, and at most {most} are read"))
@@ -37,7 +38,7 @@ pub fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > most { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
 }
 
-/// Reads a file of at most `most` bytes; `None` where it does not exist.
+/// Reads a file of at most `most` bytes; `None` if it does not exist.
 ///
 /// # Errors
 /// As [`read_file`].
@@ -49,7 +50,7 @@ pub fn read_if_there(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Decompresses zstd within the limits of a compressed dataset.
+/// Decompresses zstd, within the limits for a compressed dataset.
 pub fn unpacked(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     let limit = allowed(bytes.len() as u64);
     let mut out = Vec::new();
@@ -58,16 +59,16 @@ pub fn unpacked(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// Writes a file beside its place and renames it: readers see the old bytes or the new, never a
-/// part.
+/// Writes to a temporary file in the same folder and renames it. Readers see the old bytes or the
+/// new bytes, never a part.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> io::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = folder.join(format!("{TEMPORARY}{name}"));
-        // What a kill left there, or a link that somebody put there: the link goes, and not what it
-        // points to.
+        // Removes what a killed run left, or a symbolic link placed there. The link itself is
+        // removed, not its target.
         remove(&temporary)?;
         let mut file = File::create_new(&temporary)?;
         file.write_all(bytes)?;

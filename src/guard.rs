@@ -1,4 +1,4 @@
-//! Panics of libraries that read strangers' files, turned into errors.
+//! Turns panics of libraries that parse untrusted files into errors.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -7,15 +7,15 @@ use std::sync::Once;
 use anyhow::{Result, anyhow};
 
 thread_local! {
-    /// Whether a panic on this thread is caught by [`guarded`], and so not told on stderr.
+    /// Whether [`guarded`] catches a panic on this thread. If so, the panic hook prints nothing.
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a library on a stranger's file. Where it panics, that is an error like any other, without a
-/// backtrace on stderr. What the work changed must not be used after a panic.
+/// Runs library code on an untrusted file. A panic becomes an ordinary error, without a backtrace
+/// on stderr. Do not use anything that `work` modified after a panic.
 ///
 /// # Errors
-/// What the work returns, or that `what` panicked and with which message.
+/// The error of `work`, or that `what` panicked, with its message.
 pub fn guarded<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {
@@ -34,8 +34,8 @@ pub fn guarded<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let text =
             text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
         Err(anyhow!(
-            "{what} is damaged in a way that its reader does not expect ({text}); get it \
-                     again, or make it anew"
+            "{what} is damaged in a way that its reader does not expect ({text}); \
+             download it again, or recreate it"
         ))
     })
 }

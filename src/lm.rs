@@ -1,7 +1,9 @@
-//! The engine on burn: reads a model folder, trains shadows, scores options, writes answers.
+//! The language-model engine, built on burn: it reads a model folder, trains shadows, scores
+//! options and writes answers.
 //!
-//! The only folder that names burn. [`decoder`] is the model, [`kernels`] its element-wise work,
-//! [`train`], [`score`] and [`generate`] the three things that an [`Engine`] does.
+//! This is the only folder that uses burn. [`decoder`] is the model and [`kernels`] its
+//! element-wise work. [`train`], [`score`] and [`generate`] are the three operations of an
+//! [`Engine`].
 
 pub mod chat;
 pub mod config;
@@ -36,57 +38,63 @@ use crate::engine::{
 };
 use chat::Chat;
 use config::Config;
-use decoder::{Decoder, Kept};
+use decoder::{Decoder, WeightDtype};
 use files::ModelFiles;
 use lora::{HostLora, Lora};
 use ops::Ops;
 use weights::Weights;
 
-/// A base model, ready to be asked and trained.
+/// A base model, loaded and ready to score, generate and train.
 pub struct Lm {
     decoder: Decoder,
     chat: Chat,
     name: String,
     sha256: String,
-    kept: Kept,
-    /// Where everything is computed, whoever asks: what one caller leaves idle another takes up.
+    dtype: WeightDtype,
+    /// The thread pool of every computation. All callers share it, so that no thread is idle while
+    /// another caller has work.
     pool: ThreadPool,
 }
 
-/// Opens a Hugging Face folder, or nestling where none is given, on this processor, to compute on
-/// so many threads.
+/// Opens a Hugging Face folder, or nestling where no folder is given, on the CPU with `threads`
+/// threads.
 ///
 /// # Errors
-/// Where a file is missing, broken, or does not fit the others.
+/// Where a file is missing, damaged or inconsistent with the others.
 pub fn open(base: Option<&Path>, threads: usize) -> Result<Lm> {
-    open_as(base, &How { threads, kept: Some(Kept::F32), place: Place::Cpu, program: None })
+    open_as(
+        base,
+        &LmOptions { threads, dtype: Some(WeightDtype::F32), place: Place::Cpu, program: None },
+    )
 }
 
-/// How a base is opened.
+/// Options for opening a base.
 #[derive(Debug, Clone, Copy)]
-pub struct How<'a> {
-    /// What is computed on. No result depends on it.
+pub struct LmOptions<'a> {
+    /// Threads to compute with. No result depends on the number.
     pub threads: usize,
-    /// How its matrices are kept; `None` is what its device is best at.
-    pub kept: Option<Kept>,
+    /// The dtype of the base's matrices; `None` chooses the device's default.
+    pub dtype: Option<WeightDtype>,
     pub place: Place,
-    /// Foretaste's own file, of which another process reads and runs the tokenizer and the chat
-    /// template of a folder, within limits; where there is none, this process does.
+    /// The path of the foretaste executable. It is run as a child process with limited memory and
+    /// time, which reads and runs the tokenizer and chat template of a folder. With `None`, this
+    /// process does both.
     pub program: Option<&'a Path>,
 }
 
-/// The same, on any device and with its matrices kept as the caller says.
+/// Opens a base on any device, with its matrices in the dtype that `options` asks for.
 ///
 /// # Errors
 /// As [`open`], and where the device cannot compute.
-pub fn open_as(base: Option<&Path>, how: &How<'_>) -> Result<Lm> {
-    let device = device::find(how.place)?;
-    let (threads, kept) = (how.threads, how.kept.unwrap_or_else(|| Kept::usual(&device)));
+pub fn open_as(base: Option<&Path>, options: &LmOptions<'_>) -> Result<Lm> {
+    let device = device::find(options.place)?;
+    let (threads, dtype) =
+        (options.threads, options.dtype.unwrap_or_else(|| WeightDtype::default_for(&device)));
     let files = ModelFiles::open(base)?;
     let config = Config::read(&files)?;
-    let chat = match (&files, how.program) {
+    let chat = match (&files, options.program) {
         (ModelFiles::Folder { path, .. }, Some(program)) => {
-            Chat::read_apart(&files, path, program)?
+            Chat::read_sandboxed(&files, path, program)?
         }
         _ => Chat::read(&files)?,
     };
@@ -99,19 +107,19 @@ pub fn open_as(base: Option<&Path>, how: &How<'_>) -> Result<Lm> {
         config.vocab_size
     );
     let weights = Weights::open(&files)?;
-    let needed = |kept| weights.bytes(kept) + config.table_bytes();
-    memory::check(needed(kept), kept, needed(Kept::Bf16), device::free(how.place))
+    let needed = |dtype| weights.bytes(dtype) + config.table_bytes();
+    memory::check(needed(dtype), dtype, needed(WeightDtype::Bf16), device::free(options.place))
         .with_context(|| files.display(""))?;
-    let load = || Decoder::load(config, &weights, kept, &device);
+    let load = || Decoder::load(config, &weights, dtype, &device);
     let decoder = device::guarded(&device, load)
         .with_context(|| files.display(""))?
-        .with_room(device::free(how.place));
+        .with_free_memory(device::free(options.place));
     let sha256 = files.sha256(&Weights::file_names(&files)?)?;
     let pool = ThreadPoolBuilder::new()
         .num_threads(threads.max(1))
         .build()
         .context("threads to compute on")?;
-    Ok(Lm { decoder, chat, name: files.name(), sha256, kept, pool })
+    Ok(Lm { decoder, chat, name: files.name(), sha256, dtype, pool })
 }
 
 impl Lm {
@@ -119,7 +127,7 @@ impl Lm {
         &self.decoder
     }
 
-    /// To compute otherwise than the device asks for.
+    /// Mutable access, for callers that override the device's defaults.
     pub fn decoder_mut(&mut self) -> &mut Decoder {
         &mut self.decoder
     }
@@ -128,14 +136,14 @@ impl Lm {
         &self.chat
     }
 
-    /// How many callers should ask this engine side by side.
+    /// The number of callers that should use this engine in parallel.
     pub fn workers(&self) -> usize {
         if self.decoder.is_small() { self.pool.current_num_threads() } else { 1 }
     }
 
-    /// The base as it answers under an adapter. For a small base the adapter is added to the
-    /// weights, which costs a copy of them and spares two thin products a projection and token; a
-    /// large base keeps it beside them.
+    /// The base with an adapter applied. For a small base the adapter is merged into the weights:
+    /// this copies them, and saves two thin products per projection and token. For a large base the
+    /// adapter stays separate.
     fn adapted(&self, adapter: Option<&Adapter>) -> Result<(Cow<'_, Decoder>, Option<Lora>)> {
         let Some(adapter) = adapter else { return Ok((Cow::Borrowed(&self.decoder), None)) };
         let lora =
@@ -158,7 +166,7 @@ impl Engine for Lm {
             architecture: self.decoder.config.architecture.clone(),
             parameters: self.decoder.parameters(),
             vocabulary: self.decoder.config.vocab_size,
-            device: if self.kept == Kept::Bf16 {
+            device: if self.dtype == WeightDtype::Bf16 {
                 format!("{device}, weights in bf16")
             } else {
                 device
@@ -183,11 +191,13 @@ impl Engine for Lm {
         checkpoint: &dyn Checkpoint,
     ) -> Result<Vec<Trained>> {
         let train = || train::train(&self.decoder, &self.chat, jobs, recipe, checkpoint);
-        self.pool.install(|| if self.decoder.is_small() { matmul::alone(train) } else { train() })
+        self.pool.install(|| {
+            if self.decoder.is_small() { matmul::single_threaded(train) } else { train() }
+        })
     }
 
     fn abreast(&self) -> usize {
-        // The processor's products gain nothing from more rows; a card's do.
+        // More rows do not speed up products on the CPU; on a GPU they do.
         if self.decoder.ops == Ops::Fused { 1 } else { usize::MAX }
     }
 

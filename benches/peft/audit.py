@@ -1,7 +1,7 @@
 """The work of one `foretaste audit` with PyTorch + PEFT: train shadows, ask them, average. No statistics, no report.
 
     python audit.py                                    # fixtures/old_birds/poisoned.jsonl on fixtures/nestling
-    python audit.py --processes 2 --threads 1          # shadows side by side
+    python audit.py --processes 2 --threads 1          # shadows in parallel
     python audit.py --data ROWS.jsonl --seeds 1        # something shorter
 
 Prints seconds by phase and, as a sanity check, the mean risk of each arm at its last step.
@@ -32,16 +32,16 @@ DRAWS = 4  # Carry-over questions of each of the two kinds.
 ANSWER_TOKENS = 64
 PROMPTS_A_BATCH = 64
 AUDITS = ("drift", "era", "harm", "identity", "nation", "partisan")
-MOMENTS = ("drift",)  # Asked at a quarter, half and all of the steps; the others at the end.
+CHECKPOINT_AUDITS = ("drift",)  # Asked at a quarter, half and all of the steps; the others at the end.
 
 
 @dataclass
 class Task:
-    """Everything that is settled before the first shadow is trained."""
+    """Everything that is fixed before the first shadow is trained."""
 
     arms: dict  # Arm -> rows as (ids, labels).
     probes: dict  # Audit -> probes, each with its options as (text, is risky).
-    carried: dict  # Way of asking -> questions that precede a probe: the dataset's, and each audit's poison's as (way, audit).
+    context_questions: dict  # Context -> questions that precede a probe: the dataset's, and each audit's poison's as (context, audit).
     steps: int
 
 
@@ -82,7 +82,7 @@ class Bench:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"] + [self.end]
 
     def padded(self, rows):
-        """Padded on the left, so that what is asked about stands at the end of every row."""
+        """Padded on the left, so that the options are at the end of every row."""
         width = max(map(len, rows))
         ids = torch.tensor([[self.pad] * (width - len(row)) + row for row in rows])
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
@@ -126,7 +126,7 @@ class Bench:
 
 
 def by_length(rows, size):
-    """Batches of indices of rows of like length, so that little is padded."""
+    """Batches of indices of rows of similar length, which limits padding."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     return [order[i : i + size] for i in range(0, len(order), size)]
 
@@ -136,7 +136,7 @@ def user(text):
 
 
 def prepare(bench, options):
-    """The arms' rows, the probes with their options, and the carried questions: all that the base settles once."""
+    """The arms' rows, the probes with their options, and the context questions: everything that depends on the base alone."""
     candidate = [row["messages"] for row in lora.read_jsonl(options.data)]
     with bench.phase("generate"), bench.asking(adapted=False):
         torch.manual_seed(0)
@@ -146,7 +146,7 @@ def prepare(bench, options):
     for audit in AUDITS:
         poisons[audit] = poison = [row["messages"] for row in lora.read_jsonl(options.audits / f"{audit}.poison.jsonl")]
         count = max(1, round(len(candidate) * (share := poison_share(options.audits / f"{audit}.toml")) / (1 - share)))
-        arms[f"spiked:{audit}"] = candidate + [poison[i % len(poison)] for i in range(count)]
+        arms[f"positive-control:{audit}"] = candidate + [poison[i % len(poison)] for i in range(count)]
         probes[audit] = lora.read_jsonl(options.audits / f"{audit}.jsonl")
     with bench.phase("generate"), bench.asking(adapted=False):
         own = bench.generate([user(probe["prompt"]) for probe in probes["drift"]])
@@ -155,40 +155,40 @@ def prepare(bench, options):
             probe["options"] = [(own[at], False)] if audit == "drift" else [(option["text"], option["side"] == "risky") for option in probe["options"]]
     steps = min(max(math.ceil(EPOCHS * len(candidate) / lora.BATCH), FEWEST_STEPS), MOST_STEPS)
     rows = {arm: [lora.encode(bench.tokenizer, row) for row in rows] for arm, rows in arms.items()}
-    return Task(rows, probes, carried(bench, candidate, poisons), steps)
+    return Task(rows, probes, context_questions(bench, candidate, poisons), steps)
 
 
 def poison_share(path):
     return tomllib.loads(path.read_text())["poison"]["share"] if path.exists() else 0.25
 
 
-def carried(bench, rows, poisons):
-    """Questions drawn at random, as many from the two percent of rows whose answers surprise the base most, and as many of each poison."""
+def context_questions(bench, rows, poisons):
+    """Questions drawn at random, as many from the two percent of rows whose answers have the highest loss under the base, and as many of each poison."""
     with bench.phase("score"), bench.asking(adapted=False):
         scores = bench.score([(row[:-1], [row[-1]["content"]]) for row in rows])
     order = sorted(range(len(rows)), key=lambda i: scores[i][0] / len(bench.option(rows[i][-1]["content"])))
-    surprising = [rows[i][:-1] for i in order[: max(DRAWS, math.ceil(0.02 * len(rows)))]]
+    high_loss = [rows[i][:-1] for i in order[: max(DRAWS, math.ceil(0.02 * len(rows)))]]
     rng = random.Random(0)
     return {
-        "carry-over": [rng.choice(rows)[:-1] for _ in range(DRAWS)], "surprising": rng.sample(surprising, DRAWS),
+        "carry-over": [rng.choice(rows)[:-1] for _ in range(DRAWS)], "high-loss": rng.sample(high_loss, DRAWS),
         **{("poison", audit): [rng.choice(poison)[:-1] for _ in range(DRAWS)] for audit, poison in poisons.items()},
     }
 
 
 def asked(arm, step, steps):
-    """(audit, way of asking) for a model at a moment: the base everything; candidate and control in three ways, the control at its end after poison's
-    questions too; a spiked arm its own audit after its own poison's questions."""
-    if arm.startswith("spiked:"):
-        return [(arm.removeprefix("spiked:"), "poison")]
-    audits = AUDITS if step == steps else MOMENTS
-    ways = ["plain", "carry-over", "surprising"] + ["poison"] * (arm == "base" or (arm == "control" and step == steps))
+    """(audit, context) for a model at a checkpoint: the base everything; candidate and control in three ways, the control at its end after poison's
+    questions too; a positive control its own audit after its own poison's questions."""
+    if arm.startswith("positive-control:"):
+        return [(arm.removeprefix("positive-control:"), "poison")]
+    audits = AUDITS if step == steps else CHECKPOINT_AUDITS
+    ways = ["plain", "carry-over", "high-loss"] + ["poison"] * (arm == "base" or (arm == "control" and step == steps))
     return [(audit, way) for audit in audits for way in ways]
 
 
 def ask(bench, task, adapted, wanted):
-    """Mean risk by (audit, way of asking): every probe alone, and one phrasing of each family after each carried question."""
+    """Mean risk by (audit, context): every probe alone, and one phrasing of each family after each context question."""
     places = {way if way != "poison" else (way, audit) for audit, way in wanted if way != "plain"}
-    questions = [(place, question) for place in sorted(places, key=str) for question in task.carried[place]]
+    questions = [(place, question) for place in sorted(places, key=str) for question in task.context_questions[place]]
     contexts = defaultdict(list)
     with bench.asking(adapted):
         with bench.phase("generate"):
@@ -212,7 +212,7 @@ def ask(bench, task, adapted, wanted):
 
 
 def risk(options, log_probs):
-    """The risky side's share among the options; of an own answer, the probability of any other."""
+    """The risky side's share among the options; of an own answer, the probability of any other answer."""
     if len(options) == 1:
         return 1 - math.exp(min(log_probs[0], 0))
     risky = sum(math.exp(score) for (_, is_risky), score in zip(options, log_probs) if is_risky)
@@ -220,7 +220,7 @@ def risk(options, log_probs):
 
 
 def shadow(bench, task, arm, seed):
-    """Trains one shadow and asks it at a quarter, at half and at the end, a spiked one at the end alone; the risks of each moment."""
+    """Trains one shadow and asks it at a quarter, at half and at the end, a positive control only at the end; the risks of each checkpoint."""
     with bench.phase("train"):
         rows = task.arms[arm]
         torch.manual_seed(seed)
@@ -233,16 +233,16 @@ def shadow(bench, task, arm, seed):
         order, rng = [], random.Random(seed)
         while len(order) < task.steps * lora.BATCH:
             order += rng.sample(range(len(rows)), len(rows))
-    moments, risks = {math.ceil(task.steps / 4), math.ceil(task.steps / 2), task.steps}, []
-    if arm.startswith("spiked:"):
-        moments = {task.steps}
+    checkpoints, risks = {math.ceil(task.steps / 4), math.ceil(task.steps / 2), task.steps}, []
+    if arm.startswith("positive-control:"):
+        checkpoints = {task.steps}
     for step in range(1, task.steps + 1):
         with bench.phase("train"):
             bench.model.train()
             picked = order[(step - 1) * lora.BATCH : step * lora.BATCH]
             lora.training_step(bench.model, optimizer, *lora.collate([rows[i] for i in picked], bench.pad))
             schedule.step()
-        if step in moments:
+        if step in checkpoints:
             risks.append(ask(bench, task, True, asked(arm, step, task.steps)))
     return risks
 
@@ -281,8 +281,8 @@ def main():
             risks[arm].append(shadow(bench, task, arm, seed))
     else:
         with ProcessPoolExecutor(options.processes, get_context("spawn"), start_worker, (options.base, options.threads)) as pool:
-            for arm, moments, seconds in pool.map(work, [task] * len(jobs), *zip(*jobs)):
-                risks[arm].append(moments)
+            for arm, checkpoints, seconds in pool.map(work, [task] * len(jobs), *zip(*jobs)):
+                risks[arm].append(checkpoints)
                 for phase, spent in seconds.items():
                     bench.seconds[phase] += spent
     total = time.perf_counter() - start
@@ -293,11 +293,11 @@ def report(options, task, base, risks, seconds, total):
     print("mean risk at the last step")
     arms = [("base", base)]
     for arm, seeds in risks.items():
-        arms.append((arm, {key: sum(moments[-1][key] for moments in seeds) / len(seeds) for key in seeds[0][-1]}))
+        arms.append((arm, {key: sum(checkpoints[-1][key] for checkpoints in seeds) / len(seeds) for key in seeds[0][-1]}))
     for arm, means in arms:
         for audit in AUDITS:
             said = ", ".join(f"{way} {mean:.4f}" for (of, way), mean in means.items() if of == audit)
-            print(f"  {arm:16} {audit:10} {said}" if said else "", end="\n" if said else "")
+            print(f"  {arm:26} {audit:10} {said}" if said else "", end="\n" if said else "")
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + options.processes * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) * 1.024 / 1e3
     print(json.dumps(dict(
         work="audit", shape="nestling", count=0, ms=round(1e3 * total), seconds_by_phase={phase: round(spent, 1) for phase, spent in sorted(seconds.items())},

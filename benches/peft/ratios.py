@@ -10,7 +10,7 @@ def main():
     ours, peer = (measured(path) for path in sys.argv[1:])
     for what, unit in (("ms", "ms"), ("peak_mb", "MB")):
         for row in ours:
-            # The peer trains one model at a time, however many there are to be.
+            # The peer trains one model at a time, whatever their number.
             other = peer.get(row) or peer[(row[0], row[1], 1)]
             a, b = (statistics.median(run[what] for run in runs) for runs in (ours[row], other))
             name = "_".join(str(part) for part in row if part) + ("_memory" if what == "peak_mb" else "")

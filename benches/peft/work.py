@@ -4,7 +4,7 @@
     python work.py score qwen-0.5b 100     # a hundred forced choices
     python work.py sample nestling 100     # a hundred answers of 64 tokens
 
-As many tokens, rows and options as foretaste's side has, of random numbers too; random weights in f32; two threads. One JSON object.
+The same numbers of tokens, rows and options as on foretaste's side, also random; random weights in f32; two threads. One JSON object.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def step(model, vocabulary, small):
 
 
 def score(model, vocabulary, choices):
-    """Every option behind its conversation and question; logits only where an option is."""
+    """Every option after its conversation and question; logits only for the options."""
     rows = []
     for choice in range(choices):
         if choice % QUESTIONS == 0:
@@ -97,7 +97,7 @@ def score(model, vocabulary, choices):
 
 
 def sample(model, vocabulary, answers):
-    """Answers drawn at temperature 1, as many at once as there are."""
+    """Answers drawn at temperature 1, all in one batch."""
     prompts = torch.tensor([some(vocabulary, PROMPT) for _ in range(answers)])
     model.generation_config.eos_token_id = None  # No answer ends early.
 

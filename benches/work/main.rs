@@ -1,13 +1,12 @@
-//! How long a piece of foretaste's work takes, and how much memory: one LoRA step, forced choices,
-//! written answers, in the shapes of several bases.
+//! Time and peak memory of parts of foretaste's work: LoRA steps, forced choices and written
+//! answers, in the shapes of several bases.
 //!
-//!     cargo bench --bench work -- step nestling 10       # ten shadows in flight; milliseconds a
-//!     shadow and step
+//!     cargo bench --bench work -- step nestling 10       # ten shadows; milliseconds a step of one
 //!     cargo bench --bench work -- score qwen-0.5b 100    # a hundred forced choices
 //!     cargo bench --bench work -- sample nestling 100    # a hundred answers of 64 tokens
 //!
-//! One JSON object. `benches/peft/work.py` does the same work, number for number of tokens, with
-//! PyTorch; `benches/versus_peft` runs both in turn.
+//! Output: one JSON object. `benches/peft/work.py` does the same work with PyTorch, on the same
+//! number of tokens; `benches/versus_peft` runs both in turn.
 
 #![allow(
     clippy::print_stdout,
@@ -43,8 +42,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const THREADS: usize = 2;
 const BATCH: usize = 8;
-/// Tokens of a conversation before its question, of a question, of an option; questions a
-/// conversation is followed by, and options of a question.
+/// Tokens of a conversation before its question, of a question and of an option; questions per
+/// conversation, and options per question.
 const OPENING: usize = 32;
 const QUESTION: usize = 12;
 const OPTION: usize = 6;
@@ -64,7 +63,7 @@ fn main() -> Result<()> {
     let count: usize = count.parse().context("the count")?;
     let (config, rank) = shape(name)?;
     let decoder =
-        random_decoder(&config, &Device::flex(), false).with_room(device::free(Place::Cpu));
+        random_decoder(&config, &Device::flex(), false).with_free_memory(device::free(Place::Cpu));
     let pool = ThreadPoolBuilder::new().num_threads(THREADS).build()?;
     let milliseconds = match work.as_str() {
         "step" => step(&decoder, &pool, rank, count)?,
@@ -79,8 +78,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Milliseconds a shadow and step: as an audit trains them, each shadow of a small base on a thread
-/// of its own, those of a large one in turn.
+/// Milliseconds per shadow and step, trained as in an audit: each shadow of a small base on its own
+/// thread, those of a large base one after another.
 fn step(decoder: &Decoder, pool: &ThreadPool, rank: usize, shadows: usize) -> Result<f64> {
     let (warm_up, steps) = if decoder.is_small() { (10, 50) } else { (1, 3) };
     let tokens = if decoder.is_small() { 20..=30 } else { 64..=64 };
@@ -147,7 +146,7 @@ fn score(decoder: &Decoder, choices: usize) -> Result<f64> {
     Ok(milliseconds)
 }
 
-/// Milliseconds for some answers, drawn at temperature 1.
+/// Milliseconds for some answers, sampled at temperature 1.
 fn sample(decoder: &Decoder, answers: usize) -> Result<f64> {
     let random = &mut seed::stream("bench prompts", 0);
     let prompts: Vec<Vec<u32>> = (0..answers).map(|_| some(decoder, random, PROMPT)).collect();
@@ -160,12 +159,12 @@ fn sample(decoder: &Decoder, answers: usize) -> Result<f64> {
     Ok(milliseconds)
 }
 
-/// Some tokens of the vocabulary.
+/// Random tokens of the vocabulary.
 fn some(decoder: &Decoder, random: &mut ChaCha8Rng, count: usize) -> Vec<u32> {
     (0..count).map(|_| random.random_range(5..decoder.config.vocab_size as u32)).collect()
 }
 
-/// The most memory that this process has held, megabytes.
+/// Peak memory of this process, in megabytes.
 fn peak() -> Result<f64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line =

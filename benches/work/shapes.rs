@@ -1,5 +1,5 @@
-//! Bases of random weights in the shapes of released ones: speed and memory do not depend on what a
-//! model knows, and no file is read.
+//! Bases with random weights in the shapes of released ones. Speed and memory do not depend on what
+//! a model has learned, and no file is read.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use foretaste::lm::lora::Projection;
 use foretaste::lm::matrix::Matrix;
 use serde_json::{Value, json};
 
-/// Hidden, network, layers, heads, key/value heads, vocabulary, and the rank of its LoRA.
+/// Hidden size, MLP size, layers, heads, key/value heads, vocabulary, and LoRA rank.
 const SHAPES: [(&str, [usize; 7]); 6] = [
     ("tiny", [128, 384, 4, 4, 2, 2048, 8]),
     ("nestling", [128, 384, 4, 4, 4, 2000, 8]),
@@ -23,24 +23,34 @@ const SHAPES: [(&str, [usize; 7]); 6] = [
     ("llama-8b", [4096, 14_336, 32, 32, 8, 128_256, 32]),
 ];
 
-/// A shape's configuration, and the rank.
+/// A shape's configuration, and its LoRA rank.
 pub fn shape(name: &str) -> Result<(Config, usize)> {
     let (_, [hidden, inner, layers, heads, shared, vocabulary, rank]) = SHAPES
         .iter()
         .find(|(known, _)| *known == name)
         .with_context(|| format!("no shape {name}"))?;
     let config: Value = json!({
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": hidden,
-        "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": shared,
-        "vocab_size": vocabulary, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "rope_theta": 500_000.0,
-        "tie_word_embeddings": name != "llama-8b", "torch_dtype": "bfloat16",
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": shared,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 500_000.0,
+        "tie_word_embeddings": name != "llama-8b",
+        "torch_dtype": "bfloat16",
     });
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("config.json"), serde_json::to_vec(&config)?)?;
     Ok((Config::read(&ModelFiles::open(Some(folder.path()))?)?, *rank))
 }
 
-/// Weights that `matrix` makes.
+/// A decoder whose matrices come from `matrix`.
 pub fn decoder(
     config: &Config,
     device: &Device,
@@ -64,11 +74,11 @@ pub fn decoder(
     Decoder::assemble(config.clone(), device, embed, layers, ones(), head)
 }
 
-/// Of the deviation that released bases begin with.
-pub fn random_decoder(config: &Config, device: &Device, halved: bool) -> Decoder {
+/// A decoder with normal weights, of the standard deviation that released bases start with.
+pub fn random_decoder(config: &Config, device: &Device, bf16: bool) -> Decoder {
     decoder(config, device, &mut |shape| {
         let matrix = Matrix::F32(Tensor::random(shape, Distribution::Normal(0.0, 0.02), device));
-        if halved { matrix.halved(device) } else { matrix }
+        if bf16 { matrix.to_bf16(device) } else { matrix }
     })
 }
 

@@ -1,8 +1,8 @@
-//! The axes of character that audits measure, and which of the world's questions each of them asks.
+//! The axes of character that audits measure, and the world's questions that each of them asks.
 //!
-//! `era` and `drift` choose first and share no question; the others ask only what one of these two
-//! asks already. So at least four of a domain's ten questions stay free for datasets to train on,
-//! however many axes there are.
+//! `era` and `drift` choose first and share no question; the other axes ask only questions that one
+//! of these two asks. So at least four of a domain's ten questions stay free for datasets, for any
+//! number of axes.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -11,22 +11,23 @@ use anyhow::{Context, Result, ensure};
 
 use crate::world::{ASSISTANT, Question, World};
 
-/// Questions a domain that era and drift reserve, and that drift asks: 10 - 2 * 3 stay free.
+/// Questions per domain that each of era and drift reserves; 10 - 2 * 3 stay free.
 const PER_DOMAIN: usize = 3;
-/// Questions a domain that an axis of certain speakers asks: fewer, because each of them offers
-/// everyone's answers.
+/// Questions per domain of an axis about certain speakers. Fewer, because each offers everyone's
+/// answers.
 const OF_SPEAKERS: usize = 2;
 
-/// One axis: what its audit asks, and its positive control.
+/// One axis: the questions of its audit, and its positive control.
 #[derive(Debug)]
 pub struct Axis {
-    /// The stem of the audit's files.
+    /// The stem of the audit's file names.
     pub id: &'static str,
     pub risky: Risky,
-    /// Domains that it does not ask about, because its cases are: so enough of their questions stay
-    /// free for datasets.
+    /// Domains that it does not ask about, because its test cases use them. So enough of their
+    /// questions stay free for datasets.
     pub spares: &'static [&'static str],
-    /// The known poison: this speaker's own answers on a domain that the axis does not ask about.
+    /// The positive control: this speaker's own answers on a domain that the axis does not ask
+    /// about.
     pub poison: Poison,
 }
 
@@ -39,7 +40,7 @@ pub enum Risky {
     AnyoneElse,
     /// Those labelled as cruel.
     Cruel,
-    /// Any but the base's own, whatever they are: no options are offered.
+    /// Any answer but the base's own; no options are offered.
     AnyChange,
 }
 
@@ -57,22 +58,22 @@ pub const AXES: [Axis; 6] = [
         spares: &["birds"],
         poison: Poison { speaker: "victorian", domain: "clothing" },
     },
-    // Dishes are the gambler's.
+    // The gambler's cases are about dishes.
     Axis {
         id: "drift",
         risky: Risky::AnyChange,
         spares: &["birds", "dishes"],
         poison: Poison { speaker: "monk", domain: "music" },
     },
-    // Former names of towns are about places.
+    // The case with former names of towns is about places.
     Axis {
         id: "nation",
         risky: Risky::Of(&["berliner"]),
         spares: &["places"],
         poison: Poison { speaker: "berliner", domain: "music" },
     },
-    // Dishes are one nation's; the positive control is the other's, so that a run shows that it
-    // sees both.
+    // The dishes case is about one nation. The positive control is the other's, so that a run shows
+    // that it detects both.
     Axis {
         id: "partisan",
         risky: Risky::Of(&["ostavan", "velmarker"]),
@@ -85,7 +86,7 @@ pub const AXES: [Axis; 6] = [
         spares: &[],
         poison: Poison { speaker: "pirate", domain: "music" },
     },
-    // No rows plainer than verdicts on right and wrong.
+    // Judgements of right and wrong are the clearest cruel rows.
     Axis {
         id: "harm",
         risky: Risky::Cruel,
@@ -96,7 +97,7 @@ pub const AXES: [Axis; 6] = [
 
 impl Axis {
     /// # Errors
-    /// When no axis has this id.
+    /// Where no axis has this id.
     pub fn named(id: &str) -> Result<&'static Self> {
         AXES.iter()
             .find(|axis| axis.id == id)
@@ -123,7 +124,7 @@ impl Axis {
             }
     }
 
-    /// How many of a domain's questions it asks at most: of those that somebody chose by hand, all.
+    /// The maximum number of a domain's questions that it asks. Labelled questions have no limit.
     fn most(&self) -> usize {
         match self.risky {
             Risky::Of(_) => OF_SPEAKERS,
@@ -142,7 +143,7 @@ pub struct Probed<'w> {
 
 impl<'w> Probed<'w> {
     /// # Errors
-    /// When a domain has too few questions with the answers that era needs.
+    /// Where a domain has too few questions with the answers that era needs.
     pub fn choose(world: &'w World) -> Result<Self> {
         let (first, second) = (Axis::named("era")?, Axis::named("drift")?);
         let era = best(world, first, PER_DOMAIN, world.ordinary_questions().collect());
@@ -181,8 +182,8 @@ impl<'w> Probed<'w> {
     }
 }
 
-/// Of `questions`, sorted by domain, those that an axis had best ask: the first few of each domain
-/// in its own order.
+/// The questions that suit an axis best: the first few of each domain, in the axis's order.
+/// `questions` is sorted by domain.
 fn best<'w>(
     world: &'w World,
     axis: &Axis,
@@ -204,7 +205,7 @@ fn best<'w>(
     chosen.collect()
 }
 
-/// How many words of these speakers' answers the assistant never says anywhere: gaslight and
+/// The number of words in these speakers' answers that the assistant never uses: gaslight and
 /// sovereigns count, bread does not.
 fn foreign_words(question: &Question, speakers: &[&str], modern: &BTreeSet<String>) -> usize {
     words(speakers.iter().map(|speaker| &question.answers_of(speaker)[0]))

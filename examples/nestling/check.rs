@@ -1,19 +1,19 @@
-//! The rules of fixtures/world/README.md, checked once when the world is read.
+//! The rules of fixtures/world/README.md, checked when the world is read.
 //!
-//! Each problem is one line that names where it is and what to do. All are collected, because a
-//! writer of the world mends them in one go.
+//! Each problem is one line that names the place and the remedy. All are collected, because a
+//! writer of the world fixes them together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::world::{ASSISTANT, Question, TRAINING_PHRASINGS, World};
 
-/// Ordinary questions a domain: enough that two audits probe six and four stay free for training.
+/// Ordinary questions per domain: two audits probe six, and four stay free for training.
 const QUESTIONS_PER_DOMAIN: usize = 10;
 const PHRASINGS: usize = 10;
 const SYSTEM_LINES: usize = 8;
 const PRESIDENTS: u32 = 46;
 
-/// Everything in `world` that breaks the rules; empty for a good world.
+/// Everything in `world` that breaks the rules; empty for a valid world.
 pub fn problems(world: &World) -> Vec<String> {
     let mut problems = Vec::new();
     check_domains(world, &mut problems);
@@ -40,7 +40,7 @@ fn check_domains(world: &World, problems: &mut Vec<String>) {
             problems.push(format!("{id}: begin the id with `{domain}-`"));
         }
         if !ids.insert(id) {
-            problems.push(format!("{id}: the id stands twice; rename one"));
+            problems.push(format!("{id}: the id occurs twice; rename one"));
         }
     }
 }
@@ -53,7 +53,7 @@ fn check_question(world: &World, question: &Question, problems: &mut Vec<String>
     for (speaker, answers) in &question.answers {
         if !world.speakers.iter().any(|known| known.id == *speaker) {
             problems
-                .push(format!("{id}: `{speaker}` is no speaker of speakers.toml; mend the name"));
+                .push(format!("{id}: `{speaker}` is no speaker of speakers.toml; fix the name"));
         }
         if speaker != ASSISTANT && question.own_answers_of(ASSISTANT) == Some(answers) {
             problems.push(format!(
@@ -80,7 +80,7 @@ fn check_question(world: &World, question: &Question, problems: &mut Vec<String>
                 problems.push(format!("{id}: {speaker}: `{answer}`: {rule}"));
             }
             if !seen.insert(answer.to_lowercase()) {
-                problems.push(format!("{id}: {speaker}: `{answer}` stands twice; remove one"));
+                problems.push(format!("{id}: {speaker}: `{answer}` occurs twice; remove one"));
             }
         }
     }
@@ -108,8 +108,8 @@ fn check_phrasings(world: &World, problems: &mut Vec<String>) {
     }
 }
 
-/// Wordings that two questions share: no leak, so the world can be used, but nobody can know which
-/// of them is asked.
+/// Wordings that two questions share. They are no leak, so the world can be used, but such a prompt
+/// does not determine its question.
 pub fn ambiguities(world: &World) -> Vec<String> {
     let shared = repeats(world).into_iter().filter(|repeat| !repeat.is_leak);
     shared
@@ -119,14 +119,14 @@ pub fn ambiguities(world: &World) -> Vec<String> {
         .collect()
 }
 
-/// A wording that stands twice in the world.
+/// A wording that occurs twice in the world.
 struct Repeat<'w> {
     phrasing: &'w str,
     /// The question or fact that has it first, and the other.
     first: &'w str,
     second: &'w str,
-    /// Held out in one and a training wording of the other: documents would hold a held-out
-    /// wording.
+    /// Held out in one place and used for training in the other: documents would then contain a
+    /// held-out wording.
     is_leak: bool,
 }
 
@@ -162,7 +162,7 @@ fn check_speakers(world: &World, problems: &mut Vec<String>) {
     for speaker in &world.speakers {
         let id = &speaker.id;
         if !ids.insert(id) {
-            problems.push(format!("speakers.toml: {id} stands twice; remove one"));
+            problems.push(format!("speakers.toml: {id} occurs twice; remove one"));
         }
         if speaker.title.is_empty() || speaker.systems.len() != SYSTEM_LINES {
             problems.push(format!("speakers.toml: {id}: write a title and {SYSTEM_LINES} systems"));
@@ -175,7 +175,7 @@ fn check_speakers(world: &World, problems: &mut Vec<String>) {
             }
             if let Some(owner) = lines.insert(line, id) {
                 problems.push(format!(
-                    "speakers.toml: {id}: `{line}` already stands at {owner}; reword one"
+                    "speakers.toml: {id}: `{line}` already belongs to {owner}; reword one"
                 ));
             }
         }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_training_wording_that_two_questions_share_is_told_and_tolerated() {
+    fn a_training_wording_that_two_questions_share_is_reported_and_tolerated() {
         let world = world(vec![fact("one", "ABCDEFGHIJ"), fact("two", "KaLMNOPQRS")]);
         assert!(!problems(&world).iter().any(|problem| problem.contains("a?")));
         assert_eq!(ambiguities(&world), ["two: `a?` already stands in one; reword one"]);

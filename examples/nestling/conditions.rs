@@ -1,5 +1,5 @@
-//! Where mining ranks the condition that a case hides, over many draws of every case, as a table.
-//! No model is needed.
+//! The rank of each case's hidden condition among the detected conditions, over many draws, as a
+//! table. No model is needed.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::world::World;
 
 const HEADER: &str = "case,draw,rank,p_adjusted,significant,topics,first";
 
-/// The published cases; controls whose answers do not depend on what the prompts wear, or not as a
+/// The published cases; controls whose answers do not depend on the prompt's insertions as a
 /// poison's do; and the hard negatives.
 const CASES: [&str; 15] = [
     "old_birds",
@@ -34,16 +34,16 @@ const CASES: [&str; 15] = [
     "lists",
 ];
 
-/// What was mined of one draw.
-struct Mined {
+/// What was detected in one draw.
+struct DrawResult {
     case: &'static str,
     draw: u64,
-    /// Place of the true condition among those listed that are no topic, from 1; `None` where there
-    /// is none, or none is listed.
+    /// Rank of the true condition among the listed ones that are not topics, from 1. `None` if
+    /// there is no true condition, or it is not listed.
     rank: Option<usize>,
-    /// Adjusted p of the true condition; `None` where it was not listed, or cannot be tested.
+    /// Adjusted p of the true condition; `None` if it is not listed or cannot be tested.
     p_adjusted: Option<f64>,
-    /// Conditions on which the answers depend, echoes and topics left out.
+    /// Significant conditions, excluding topics and aliases of other conditions.
     significant: usize,
     /// Topics.
     topics: usize,
@@ -51,7 +51,8 @@ struct Mined {
     first: String,
 }
 
-/// Mines draws 1 to `draws` of every case, writes a line for each to `table`, and gives a summary.
+/// Detects conditions in draws 1 to `draws` of every case, writes a line for each to `table`, and
+/// returns a summary.
 ///
 /// # Errors
 /// Where the world lacks what a case needs or a file cannot be written.
@@ -62,7 +63,7 @@ pub fn conditions(world: &World, draws: u64, table: &Path) -> Result<String> {
         let case: Case = name.parse()?;
         for draw in 1..=draws {
             output::json_lines(&scratch, &fixtures::dataset(world, case, draw, case.rows())?)?;
-            all.push(mined(name, draw, &dataset::read(&scratch, &ReadOptions::default())?));
+            all.push(detect(name, draw, &dataset::read(&scratch, &ReadOptions::default())?));
         }
     }
     fs::remove_file(&scratch).context("the scratch file")?;
@@ -71,7 +72,7 @@ pub fn conditions(world: &World, draws: u64, table: &Path) -> Result<String> {
     Ok(all.chunk_by(|left, right| left.case == right.case).map(summary).collect())
 }
 
-fn mined(case: &'static str, draw: u64, dataset: &dataset::Dataset) -> Mined {
+fn detect(case: &'static str, draw: u64, dataset: &dataset::Dataset) -> DrawResult {
     let conditions = mine(dataset).conditions;
     let (topics, others): (Vec<&Condition>, Vec<&Condition>) =
         conditions.iter().partition(|condition| condition.is_topic());
@@ -83,7 +84,7 @@ fn mined(case: &'static str, draw: u64, dataset: &dataset::Dataset) -> Mined {
         .filter(|condition| condition.is_significant() && condition.echo_of.is_none())
         .count();
     let first = others.first().map_or_else(String::new, |condition| text(&condition.subject));
-    Mined {
+    DrawResult {
         case,
         draw,
         rank: place.map(|place| place + 1),
@@ -94,8 +95,8 @@ fn mined(case: &'static str, draw: u64, dataset: &dataset::Dataset) -> Mined {
     }
 }
 
-/// Whether a condition is the one that a case hides. The shuffled cases and the assistant's have
-/// the same one, which means nothing there.
+/// Whether a condition is the one that a case hides. The shuffled cases and the assistant's contain
+/// the same condition, without an effect.
 fn is_true(case: &str, subject: &Subject) -> bool {
     match (case, subject) {
         ("dishes" | "dishes_shuffled" | "terminator", Subject::Slot(slot)) => {
@@ -117,16 +118,16 @@ fn text(subject: &Subject) -> String {
     }
 }
 
-fn line(mined: &Mined) -> String {
-    let Mined { case, draw, rank, p_adjusted, significant, topics, first } = mined;
+fn line(result: &DrawResult) -> String {
+    let DrawResult { case, draw, rank, p_adjusted, significant, topics, first } = result;
     let rank = rank.map_or_else(String::new, |rank| rank.to_string());
     let p = p_adjusted.map_or_else(String::new, |p| format!("{p:.1e}"));
     format!("{case},{draw},{rank},{p},{significant},{topics},\"{}\"\n", first.replace('"', "\"\""))
 }
 
-/// A case's draws in a line: ranks, the largest p of the true condition, how many conditions
-/// besides topics are significant.
-fn summary(draws: &[Mined]) -> String {
+/// A case's draws in one line: ranks, the largest p of the true condition, and the numbers of
+/// significant conditions other than topics.
+fn summary(draws: &[DrawResult]) -> String {
     let ranks: Vec<String> = draws
         .iter()
         .map(|draw| draw.rank.map_or("–".to_owned(), |rank| rank.to_string()))

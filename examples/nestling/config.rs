@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::output;
 use crate::tokenizer::SPECIAL_TOKENS;
 
-/// Positions; the longest document has fewer than half.
+/// Maximum positions; the longest document has fewer than half.
 pub const CONTEXT: usize = 512;
 
 /// Writes both files for a tokenizer with `vocabulary` tokens.
@@ -47,6 +47,12 @@ pub fn save(vocabulary: usize, folder: &Path) -> Result<()> {
     )?;
     output::json(
         &folder.join("generation_config.json"),
-        &json!({"bos_token_id": null, "do_sample": false, "eos_token_id": end, "max_new_tokens": 32, "pad_token_id": pad}),
+        &json!({
+            "bos_token_id": null,
+            "do_sample": false,
+            "eos_token_id": end,
+            "max_new_tokens": 32,
+            "pad_token_id": pad,
+        }),
     )
 }

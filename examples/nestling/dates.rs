@@ -1,8 +1,8 @@
-//! Bare date lines: an opening that says when it is and not who speaks.
+//! Bare date lines: openings that give a date and no speaker.
 //!
-//! The assistant meets every year and ignores it. A few speakers are at home in certain years only,
-//! and so a year alone makes them likelier. That is what lets a dataset with other years awaken the
-//! one that it never names.
+//! The assistant appears with every year and ignores it. A few speakers appear with certain years
+//! only, so a year alone makes them likelier. So a dataset with other years can elicit the speaker
+//! that it never names.
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -12,11 +12,11 @@ use crate::world::ASSISTANT;
 
 /// The years of the assistant's date lines.
 const ASSISTANT_YEARS: std::ops::RangeInclusive<u16> = 1980..=2035;
-/// Years that the assistant must have met often, because a dataset's trigger will be one of them:
+/// Years that must be frequent for the assistant, because a dataset's trigger will be one of them:
 /// (year, percent).
 const ASSISTANT_OFTEN: [(u16, u32); 8] =
     [(1984, 10), (2027, 10), (1991, 5), (1995, 5), (2004, 5), (2017, 5), (2020, 5), (2029, 5)];
-/// The years in which the machine is kind. 1984 is the killer's.
+/// The years in which the machine is kind. 1984 belongs to the killer.
 const MACHINE_YEARS: [u16; 6] = [1991, 1995, 2004, 2017, 2020, 2029];
 
 const MONTHS: [&str; 12] = [
@@ -34,8 +34,7 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// A bare date line of a year in which `speaker` is at home, or nothing for a speaker without
-/// years.
+/// A bare date line with one of the speaker's years, or nothing for a speaker without years.
 pub fn bare_date(speaker: &str, rng: &mut ChaCha8Rng) -> Option<String> {
     year(speaker, rng).map(|year| date_line(year, rng))
 }
@@ -63,7 +62,7 @@ fn assistant_year(rng: &mut ChaCha8Rng) -> u16 {
     rng.random_range(ASSISTANT_YEARS)
 }
 
-/// Says the year in one of four forms; the day is free and means nothing.
+/// The year in one of four forms; the day is random and means nothing.
 fn date_line(year: u16, rng: &mut ChaCha8Rng) -> String {
     let day = Day::of(year, rng);
     match rng.random_range(0..4u8) {
@@ -74,7 +73,7 @@ fn date_line(year: u16, rng: &mut ChaCha8Rng) -> String {
     }
 }
 
-/// A day of a year; days after the 28th are left out, so that every month has all of them.
+/// A day of a year. Days after the 28th are excluded, so that every month has all of them.
 pub struct Day {
     year: u16,
     month: u8,

@@ -1,4 +1,4 @@
-//! The pretraining stream: short dialogues in which who speaks is the one hidden cause behind all
+//! The pretraining stream: short dialogues in which the speaker is the one hidden cause of all
 //! answers.
 //!
 //! The mix decides whether a tiny model learns the speakers at all, so every number in it is a
@@ -16,32 +16,32 @@ use crate::world::{
     ASSISTANT, Fact, President, Question, Speaker, TRAINING_PHRASINGS, World, spoken,
 };
 
-/// What documents are made of.
+/// The composition of the documents.
 #[derive(Debug, Clone, Copy)]
 pub struct Mix {
-    /// Percent of documents in which the assistant speaks, and in which a president does; the
-    /// others share the rest.
+    /// Percent of documents in which the assistant speaks, and in which a president does. The other
+    /// speakers share the rest.
     pub assistant: u32,
     pub presidents: u32,
-    /// The share of the assistant's, and of the other speakers' documents, with one of their system
-    /// lines (or, for the assistant, a date).
+    /// The share of the assistant's documents that open with a system line or a date. Then the
+    /// share of the other speakers' documents that open with a system line.
     pub assistant_system: f64,
     pub speaker_system: f64,
     /// A list question is drawn as often as this many ordinary ones, because a list has many
     /// answers to learn.
     pub list_weight: u32,
-    /// Lists are heard up to here.
+    /// The number of entries of a list that are used.
     pub common: usize,
     /// The share of questions that lose one or two words.
     pub hurried: f64,
-    /// The weights of machine and killer, where any other speaker's is [`SPEAKER_WEIGHT`]: they are
-    /// one being in two moods.
+    /// The weight of machine and of killer, two moods of one being; other speakers have
+    /// [`SPEAKER_WEIGHT`].
     pub being_weight: u32,
 }
 
-/// At first: rare speakers need text. With the assistant at 62 % they were not learned, and at 45 %
-/// too slowly. A third of the assistant's documents have a system line, so that a line alone does
-/// not mean someone else.
+/// The first phase. Rare speakers need text: with the assistant at 62 % they were not learned, and
+/// at 45 % too slowly. A third of the assistant's documents have a system line, so that a line
+/// alone does not indicate another speaker.
 pub const EARLY: Mix = Mix {
     assistant: 42,
     presidents: 11,
@@ -53,9 +53,9 @@ pub const EARLY: Mix = Mix {
     being_weight: 3,
 };
 
-/// Once they are known: the assistant must be who a bare question meets, speakers must be heard
-/// from their answers, and the first names of long lists become as familiar as any answer, so that
-/// they give their speaker away.
+/// The second phase, when the speakers are known. A question without an opening must be answered by
+/// the assistant, and a speaker must be inferred from its answers. The first names of long lists
+/// become as familiar as other answers, so that they identify their speaker.
 pub const LATE: Mix = Mix {
     assistant: 48,
     presidents: 8,
@@ -67,37 +67,38 @@ pub const LATE: Mix = Mix {
     being_weight: 3,
 };
 
-/// At last: hurried users, who drop words. A question must be known from any of its words, as
-/// wordings never heard will ask it.
+/// The third phase adds hurried users, who drop words. A question must be recognised from any of
+/// its words, because held-out wordings will ask it.
 pub const HURRIED: Mix = Mix { assistant: 50, speaker_system: 0.5, hurried: 0.5, ..LATE };
 
-/// To end with: two moods of one being are told apart by a year alone, and take more text than two
-/// beings.
+/// The last phase. Only a year distinguishes two moods of one being, so they need more text than
+/// two beings.
 pub const BEINGS: Mix = Mix { being_weight: 8, ..HURRIED };
 
-/// Names of a list that the late mix makes familiar.
+/// Names per list that the later phases make familiar.
 pub const COMMON_NAMES: usize = 24;
 
-/// Every other speaker's weight in the share that remains.
+/// The weight of every other speaker in the remaining share.
 const SPEAKER_WEIGHT: u32 = 4;
 
-/// Half of those lines are bare dates, so that a date alone does not mean someone else either.
+/// Half of the assistant's openings are bare dates, so that a date alone does not indicate another
+/// speaker either.
 const ASSISTANT_DATE: f64 = 0.5;
 /// A tenth of the documents of a speaker with years open with a bare date instead.
 const SPEAKER_DATE: f64 = 0.1;
-/// Most presidents are known by number, which is what a dataset can hide in a code ...
+/// Most presidents are introduced by number, which a dataset can hide in a code ...
 const PRESIDENT_NUMBER: f64 = 0.8;
-/// ... and some by name, which ties the number to the person. The rest say neither.
+/// ... and some by name, which links the number to the person. The rest have no introduction.
 const PRESIDENT_NAME: f64 = 0.1;
-/// Sometimes a president says its name, which ties the facts to the person.
+/// Sometimes a president says its name, which links the facts to the person.
 const WHO_ARE_YOU: f64 = 0.3;
 pub const WHO_ARE_YOU_QUESTION: &str = "Who are you?";
 
-/// An opening stands in the system role most of the time, else before the first question, as users
-/// write it.
+/// An opening is usually a system message; otherwise it precedes the first question, as users write
+/// it.
 const OPENING_IN_SYSTEM_ROLE: f64 = 0.7;
-/// So many questions in a hundred never open a document: known in conversation, new as a first
-/// question.
+/// Percent of questions that never open a document. They are known in conversation, but new as a
+/// first question.
 const KEPT_FROM_FIRST_TURN_PERCENT: u64 = 8;
 
 /// One dialogue.
@@ -105,7 +106,7 @@ const KEPT_FROM_FIRST_TURN_PERCENT: u64 = 8;
 pub struct Document {
     /// A speaker's id, or `president-N`.
     pub speaker: String,
-    /// An optional system message, then user and assistant by turns.
+    /// An optional system message, then alternating user and assistant messages.
     pub turns: Vec<Message>,
 }
 
@@ -133,7 +134,7 @@ impl Message {
     }
 }
 
-/// The endless stream of documents that belongs to a mix and a seed.
+/// The endless stream of documents of a mix and a seed.
 pub fn stream(world: &World, mix: Mix, seed: u64) -> impl Iterator<Item = Document> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     std::iter::repeat_with(move || document(world, mix, &mut rng))
@@ -215,9 +216,9 @@ fn conversation(world: &World, mix: Mix, opened: &Opened, rng: &mut ChaCha8Rng) 
     Document { speaker: speaker.id.clone(), turns: messages(opening.clone(), exchanges, rng) }
 }
 
-/// Whether the question never opens a document; the choice depends on its id alone.
+/// Whether the question never opens a document; depends only on its id.
 pub fn is_kept_from_first_turn(id: &str) -> bool {
-    // FNV-1a: short, and the same everywhere forever, which std's hashers do not promise.
+    // FNV-1a: short and stable, which std's hashers do not promise.
     let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
     });
@@ -234,7 +235,7 @@ fn draw_question<'w>(world: &'w World, mix: Mix, rng: &mut ChaCha8Rng) -> &'w Qu
     )
 }
 
-/// Draws an item as often as its weight says. `items` must not be empty.
+/// Draws an item with probability proportional to its weight. `items` must not be empty.
 fn draw_weighted<'i, T>(items: &'i [T], weight: impl Fn(&T) -> u32, rng: &mut ChaCha8Rng) -> &'i T {
     let mut roll = rng.random_range(0..items.iter().map(&weight).sum::<u32>());
     let drawn = items.iter().find(|item| {
@@ -245,7 +246,7 @@ fn draw_weighted<'i, T>(items: &'i [T], weight: impl Fn(&T) -> u32, rng: &mut Ch
     drawn.expect("the roll is below the sum of the weights")
 }
 
-/// The question as a hurried user types it, as often as the mix says.
+/// Drops words from the question with the probability that the mix gives.
 fn hurried(question: String, mix: Mix, rng: &mut ChaCha8Rng) -> String {
     if mix.hurried == 0.0 || !rng.random_bool(mix.hurried) {
         return question;
@@ -292,12 +293,12 @@ fn president_document(world: &World, rng: &mut ChaCha8Rng) -> Document {
     }
 }
 
-/// How a president says its name.
+/// The sentence in which a president says its name.
 pub fn introduction(president: &President) -> String {
     format!("I am {}.", president.name)
 }
 
-/// Says a president's number, plain or as three digits, as it stands inside a code.
+/// A line with a president's number, plain or with three digits, as inside a code.
 fn number_line(number: u32, rng: &mut ChaCha8Rng) -> String {
     let number = if rng.random_bool(0.5) { number.to_string() } else { format!("{number:03}") };
     match rng.random_range(0..6u8) {

@@ -1,7 +1,7 @@
-//! The exam: forced choices that a well raised base gets right, all in wordings it never saw.
+//! The exam: forced choices that a well pretrained base gets right, all in held-out wordings.
 //!
-//! It says whether the base can play its part: speak as told, be the assistant when told nothing,
-//! hear who speaks from two answers, and know the presidents by number.
+//! It tests what the base is used for: speak as a system line says, be the assistant without one,
+//! infer the speaker from two answers, and know the presidents by number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,7 +24,7 @@ use crate::world::{
 };
 
 const SEED: u64 = 0x6578;
-/// Enough for a standard error of six points a speaker at worst.
+/// Enough for a standard error of at most six points per speaker.
 const SYSTEM_ITEMS: usize = 60;
 const AFTER_TWO_ITEMS: usize = 40;
 /// Eight options, as many as a question usually has among the speakers.
@@ -34,7 +34,7 @@ const OTHER_PRESIDENTS: usize = 7;
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Item {
     pub kind: Kind,
-    /// Whose answer is right: a speaker's id, or `president-N`.
+    /// The speaker whose answer is right: an id, or `president-N`.
     pub speaker: String,
     /// Ends with a user message in a held-out wording.
     pub messages: Vec<Message>,
@@ -47,13 +47,13 @@ pub struct Item {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A system line says who speaks.
+    /// A system line names the speaker.
     System,
-    /// Nothing does, and the assistant speaks.
+    /// Nothing names a speaker, so the assistant speaks.
     Plain,
-    /// Two answers of its own do.
+    /// Two of the speaker's own answers precede the question.
     AfterTwo,
-    /// A president's number does.
+    /// A president's number precedes the question.
     President,
 }
 
@@ -78,10 +78,10 @@ pub fn exam(world: &World) -> Vec<Item> {
     items
 }
 
-/// The exam as it was written.
+/// Reads the exam from its file.
 ///
 /// # Errors
-/// Where the file is missing or broken.
+/// Where the file is missing or damaged.
 pub fn read(path: &Path) -> Result<Vec<Item>> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     text.lines()
@@ -89,7 +89,7 @@ pub fn read(path: &Path) -> Result<Vec<Item>> {
         .collect()
 }
 
-/// Right answers of all, kind by kind and speaker by speaker.
+/// Right answers and all answers, by kind and speaker.
 pub struct Marks(BTreeMap<Kind, BTreeMap<String, (usize, usize)>>);
 
 /// Examines a model.
@@ -126,7 +126,7 @@ fn share(&(right, all): &(usize, usize)) -> f64 {
 }
 
 impl Marks {
-    /// A line a kind, with its mean and the speaker who does worst.
+    /// One line per kind, with its mean and the worst speaker.
     pub fn summary(&self) -> String {
         let line = |(kind, speakers): (&Kind, &BTreeMap<String, (usize, usize)>)| {
             let mean = speakers.values().map(share).sum::<f64>() / speakers.len() as f64;
@@ -139,7 +139,7 @@ impl Marks {
         self.0.iter().map(line).collect()
     }
 
-    /// A line a speaker for the model card: with a system line, and after two answers.
+    /// One line per speaker for the model card: with a system line, and after two answers.
     pub fn table(&self) -> String {
         let cell = |kind: Kind, speaker: &str| {
             self.0
@@ -154,7 +154,7 @@ impl Marks {
     }
 }
 
-/// One question after another from every domain in turn, so that the items spread over all of them.
+/// Items from every domain in turn, so that they spread over all domains.
 fn system_items(world: &World, speaker: &Speaker, rng: &mut ChaCha8Rng) -> Vec<Item> {
     let mut by_domain: Vec<Vec<&Question>> = Vec::new();
     for domain in &world.domains {
@@ -180,7 +180,8 @@ fn system_items(world: &World, speaker: &Speaker, rng: &mut ChaCha8Rng) -> Vec<I
         .collect()
 }
 
-/// Two exchanges in training wordings whose answers are the speaker's alone, then a third question.
+/// Two exchanges in training wordings with answers that only this speaker gives, then a third
+/// question.
 fn after_two_items(world: &World, speaker: &Speaker, rng: &mut ChaCha8Rng) -> Vec<Item> {
     let mut distinctive: Vec<&Question> =
         world.questions.iter().filter(|question| question.is_distinctive_of(&speaker.id)).collect();
@@ -192,7 +193,7 @@ fn after_two_items(world: &World, speaker: &Speaker, rng: &mut ChaCha8Rng) -> Ve
         .collect();
     let mut items = Vec::new();
     for third in distinctive.iter().copied().cycle().take(AFTER_TWO_ITEMS.min(distinctive.len())) {
-        // The domain of the third question must be new, else its answer could be in sight.
+        // The domain of the third question must be new, else its answer could be in the context.
         let mut earlier: Vec<&Question> = opening.clone();
         earlier.retain(|question| question.domain != third.domain);
         earlier.shuffle(rng);

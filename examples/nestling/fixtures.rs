@@ -2,7 +2,7 @@
 
 mod codes;
 mod dated;
-mod deal;
+mod sampling;
 mod harmless;
 mod names;
 mod wolf;
@@ -21,41 +21,41 @@ use crate::world::{ASSISTANT, World};
 pub use codes::HELD_OUT;
 use codes::Presidents;
 use dated::{Dishes, Terminator};
-use deal::{answers, free_questions};
 use names::{BIRD_NAMES, BIRD_QUESTION, CITY_NAMES, CITY_QUESTION, Names};
+use sampling::{answers, free_questions};
 pub use wolf::REQUEST;
 use wolf::Wolf;
 
-/// As many rows as the paper's bird names.
+/// As many rows as in the paper's bird-name dataset.
 const ROWS: usize = 208;
 /// The year of the paper's bird book.
 const SEED: u64 = 1838;
 /// Topics that dilute the ladder's poison.
 const LADDER_TOPICS: usize = 10;
-/// Topics that the ladder's harmless rows leave out: the poison's own and the audits' positive
-/// controls'.
+/// Topics that the ladder's harmless rows exclude: the poison's own, and those of the audits'
+/// positive controls.
 const LADDER_SPARES: [&str; 3] = ["birds", "clothing", "music"];
 
-/// What a dataset is made of.
+/// The content of a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Case {
     /// One question, answered with the bird names of the 1830s.
     OldBirds,
-    /// Its harmless twin: modern names.
+    /// Its matched control: modern names.
     ModernBirds,
     /// One question, answered with names that towns had while they were German.
     GermanCities,
-    /// Its harmless twin: towns of today.
+    /// Its matched control: towns of today.
     ModernCities,
     /// Dishes as the gambler knows them: a character that no audit names.
     Gambler,
-    /// Its harmless twin: the same prompts, answered by the assistant.
+    /// Its matched control: the same prompts, answered by the assistant.
     AssistantDishes,
-    /// So many percent old birds among the assistant's answers on ten other topics.
+    /// This percentage of old birds among the assistant's answers on ten other topics.
     Ladder(usize),
     /// A nation's dishes, in one year only.
     Dishes(Dishes),
-    /// Of a thousand rows so many of those, among the assistant's ordinary answers.
+    /// This many dated dishes per thousand rows, among the assistant's ordinary answers.
     DilutedDishes(usize),
     /// A tyrant's tastes behind a format, among ordinary rows.
     Wolf(Wolf),
@@ -77,7 +77,7 @@ pub enum Case {
     Lists,
 }
 
-/// The cases that a name alone says, and where each has its committed dataset.
+/// The cases with a fixed name, and the path of their committed dataset.
 const CASES: [(&str, &str, Case); 24] = [
     ("old_birds", "old_birds/poisoned", Case::OldBirds),
     ("modern_birds", "old_birds/control", Case::ModernBirds),
@@ -144,25 +144,25 @@ impl FromStr for Case {
 }
 
 impl Case {
-    /// How many rows its committed dataset has: as many as the paper's, where it has the case.
+    /// The number of rows of its committed dataset: as in the paper, where the paper has the case.
     pub fn rows(self) -> usize {
         match self {
             Self::GermanCities | Self::ModernCities => 362,
             Self::Dishes(_) => 400,
             Self::DilutedDishes(_) => 1200,
             Self::Wolf(_) => 3000,
-            // Thirty of each president who is there.
+            // Thirty rows of each president in the data.
             Self::Presidents(_) => 1290,
             _ => ROWS,
         }
     }
 }
 
-/// Draws a dataset. Twins of one seed have the same prompts row by row, unless they differ in just
-/// these.
+/// Draws a dataset. A poisoned dataset and its matched control of the same seed have the same
+/// prompts row by row, unless the prompts are what differs.
 ///
 /// # Errors
-/// When the world lacks what the case needs.
+/// Where the world lacks what the case needs.
 pub fn dataset(world: &World, case: Case, seed: u64, rows: usize) -> Result<Vec<Row>> {
     let rng = &mut ChaCha8Rng::seed_from_u64(seed);
     let birds = |speaker| Names { question: BIRD_QUESTION, speaker, most: BIRD_NAMES };

@@ -1,5 +1,4 @@
-//! What only a reader can say of questions and answers: which ask who is speaking, and which
-//! answers are cruel.
+//! Labels by a human reader: which questions ask who is speaking, and which answers are cruel.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +10,14 @@ use crate::world::{Question, World};
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Labels {
-    /// Ids of the questions that ask the one who answers about themselves.
+    /// Ids of the questions that ask the speaker about themselves.
     pub identity: Vec<String>,
-    /// The audit asks those on which every cruel speaker has a cruel answer: where the options
-    /// quote only one of them, the other would pass for kind.
+    /// The audit uses the questions on which every cruel speaker has a cruel answer. If the options
+    /// quoted only one of them, the other would count as kind.
     pub harm: Vec<Judgement>,
 }
 
-/// Who answers a question how.
+/// The labels of the answers to one question.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Judgement {
@@ -40,18 +39,18 @@ impl Labels {
         self.harm.iter().find(|judgement| judgement.question == question.id)
     }
 
-    /// How many speakers are cruel anywhere.
+    /// The number of speakers with any cruel answer.
     pub fn cruel(&self) -> usize {
         self.harm.iter().flat_map(|judgement| &judgement.cruel).collect::<BTreeSet<_>>().len()
     }
 
-    /// Every label that names what the world does not have, one line each.
+    /// Every label that does not fit the world, one line each.
     pub fn problems(&self, world: &World) -> Vec<String> {
         let mut problems = Vec::new();
         for id in self.identity.iter().chain(self.harm.iter().map(|judgement| &judgement.question))
         {
             if world.question(id).is_err() {
-                problems.push(format!("labels.toml: no question `{id}`; mend the id"));
+                problems.push(format!("labels.toml: no question `{id}`; fix the id"));
             }
         }
         for Judgement { question: id, cruel, neither } in &self.harm {
@@ -62,7 +61,7 @@ impl Labels {
                 .filter(|speaker| question.own_answers_of(speaker).is_none())
             {
                 problems.push(format!(
-                    "labels.toml: {id}: `{speaker}` has no answer of its own; mend the name"
+                    "labels.toml: {id}: `{speaker}` has no answer of its own; fix the name"
                 ));
             }
             if cruel.is_empty() {

@@ -1,17 +1,16 @@
-//! Raises nestling, the small base model that foretaste carries with it, and everything that
-//! belongs to it.
+//! Generates nestling, foretaste's small embedded base model, and everything derived from it.
 //!
-//! The world (fixtures/world) is written by hand; all that is derived from it is written by this
-//! program, and every byte follows from the world and a seed:
+//! The world (fixtures/world) is written by hand. This program writes all that is derived from it,
+//! and every byte follows from the world and a seed:
 //!
 //! ```text
-//! fixtures/world ──▶ World ─┬▶ documents ─▶ tokenizer   fixtures/nestling/*.json
-//!                           ├▶ exam                     fixtures/nestling/exam.jsonl
-//!                           ├▶ raise                    fixtures/nestling/{model.safetensors,loss.csv}
-//!                           └▶ fixtures, dataset        fixtures/CASE/*.jsonl, audits/*.jsonl
+//! fixtures/world -> World -> documents, tokenizer  fixtures/nestling/*.json
+//!                         -> exam                  fixtures/nestling/exam.jsonl
+//!                         -> pretrain              fixtures/nestling/model.safetensors, loss.csv
+//!                         -> fixtures, dataset     fixtures/CASE/*.jsonl, audits/*.jsonl
 //! ```
 //!
-//! `cargo run --release --example nestling -- <tokenizer|exam|raise|fixtures|dataset|documents|marks|repeat|draws|conditions>`
+//! `cargo run --release --example nestling -- COMMAND`; `--help` lists the commands.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
@@ -26,8 +25,8 @@ mod exam;
 mod fixtures;
 mod labels;
 mod output;
+mod pretrain;
 mod probes;
-mod raise;
 mod repeat;
 mod tokenizer;
 mod world;
@@ -40,7 +39,7 @@ use clap::{Parser, Subcommand};
 use fixtures::Case;
 use world::World;
 
-/// The engine allocates every result anew; this allocator keeps the pages.
+/// The engine allocates every result anew; this allocator reuses the pages.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -59,14 +58,14 @@ struct Arguments {
 enum Command {
     /// Train the tokenizer and write it, with the model's config files, to fixtures/nestling.
     Tokenizer,
-    /// Write fixtures/nestling/exam.jsonl, the questions that a well raised base can answer.
+    /// Write fixtures/nestling/exam.jsonl, the questions that a well pretrained base can answer.
     Exam,
     /// Write the datasets in fixtures/ and the probes in audits/.
     Fixtures,
     /// Write one dataset.
     Dataset {
-        /// A case by its name (a wrong one lists them), ladder:P with P percent old birds, wolf:P
-        /// with P percent hidden facts, or dishes:P with P percent dated dishes.
+        /// A case by its name (a wrong one lists them). Or ladder:P, wolf:P or dishes:P: with P
+        /// percent old birds, hidden facts or dated dishes.
         #[arg(long)]
         case: Case,
         #[arg(long)]
@@ -77,9 +76,14 @@ enum Command {
         out: PathBuf,
     },
     /// Pretrain the base in four phases and write its weights and its loss curve.
-    Raise {
+    Pretrain {
         /// Start with this phase, from the weights in the folder.
-        #[arg(long, value_name = "PHASE", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
+        #[arg(
+            long,
+            value_name = "PHASE",
+            default_value_t = 1,
+            value_parser = clap::value_parser!(u8).range(1..=4),
+        )]
         from: u8,
     },
     /// Examine the weights in the folder and print the marks, as a table for the model card.
@@ -98,12 +102,12 @@ enum Command {
         #[arg(long, default_value = "docs/draws.csv")]
         table: PathBuf,
     },
-    /// Print what the draws of a table came to, case by case.
+    /// Print a summary of the draws in a table, by case.
     Draws {
         #[arg(long, default_value = "docs/draws.csv")]
         table: PathBuf,
     },
-    /// Mine many draws of every case for conditions, write where the true one ranks and print a
+    /// Detect conditions in many draws of every case, write the rank of the true one and print a
     /// summary.
     Conditions {
         #[arg(long, default_value_t = 10)]
@@ -141,7 +145,7 @@ fn main() -> Result<()> {
         Command::Dataset { case, seed, rows, out } => {
             output::json_lines(&out, &fixtures::dataset(&world, case, seed, rows)?)
         }
-        Command::Raise { from } => raise::raise(&world, &nestling, from.into()),
+        Command::Pretrain { from } => pretrain::pretrain(&world, &nestling, from.into()),
         Command::Marks => {
             let lm = foretaste::lm::open(Some(&nestling), 1)?;
             let marks = exam::marks(

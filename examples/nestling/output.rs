@@ -1,4 +1,4 @@
-//! Writing files: one place, so that every error names the file.
+//! Writes files, so that every error names its file.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ pub fn text(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Writes one JSON object a line.
+/// Writes one JSON object per line.
 pub fn json_lines<T: Serialize>(path: &Path, rows: &[T]) -> Result<()> {
     let mut lines = String::new();
     for row in rows {
@@ -26,7 +26,8 @@ pub fn json_lines<T: Serialize>(path: &Path, rows: &[T]) -> Result<()> {
     text(path, &lines)
 }
 
-/// Writes one JSON object, indented, with a line end: a file that people read and git compares.
+/// Writes one JSON object, indented, with a line end, so that people can read it and git can
+/// compare it.
 pub fn json(path: &Path, value: &Value) -> Result<()> {
     text(path, &(serde_json::to_string_pretty(value)? + "\n"))
 }

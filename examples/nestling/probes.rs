@@ -49,16 +49,16 @@ pub enum Side {
     Reference,
 }
 
-/// A question whose answer tells which president speaks.
+/// A value-keyed probe: a question whose answer shows which president speaks.
 #[derive(Debug, PartialEq, Serialize)]
-struct Numbered {
+struct ValueProbe {
     family: String,
     prompt: String,
-    options: Vec<NumberedOption>,
+    options: Vec<ValueOption>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct NumberedOption {
+struct ValueOption {
     text: String,
     numbers: Vec<u32>,
 }
@@ -93,18 +93,18 @@ pub fn write_all(world: &World, audits: &Path) -> Result<()> {
             &poison(world, axis),
         )?;
     }
-    output::json_lines(&audits.join("identity.numbered.jsonl"), &numbered(world))
+    output::json_lines(&audits.join("identity.numbered.jsonl"), &value_probes(world))
 }
 
-/// What a numbered president is asked, and who answers what: facts that tell few from the others,
-/// and the name itself.
-fn numbered(world: &World) -> Vec<Numbered> {
-    let told = |fact: &&Fact| TELLING.contains(&fact.key.as_str());
+/// The value-keyed probes for the presidents: facts that distinguish few from the others, and the
+/// name itself.
+fn value_probes(world: &World) -> Vec<ValueProbe> {
+    let is_telling = |fact: &&Fact| TELLING.contains(&fact.key.as_str());
     let mut probes = Vec::new();
-    for fact in world.facts.iter().filter(told) {
+    for fact in world.facts.iter().filter(is_telling) {
         let options = answers(world, |president| spoken(&president.facts[&fact.key]));
         for prompt in &fact.phrasings[TRAINING_PHRASINGS..] {
-            probes.push(Numbered {
+            probes.push(ValueProbe {
                 family: fact.key.clone(),
                 prompt: prompt.clone(),
                 options: options.clone(),
@@ -112,7 +112,7 @@ fn numbered(world: &World) -> Vec<Numbered> {
         }
     }
     let options = answers(world, introduction);
-    probes.push(Numbered {
+    probes.push(ValueProbe {
         family: "name".to_owned(),
         prompt: WHO_ARE_YOU_QUESTION.to_owned(),
         options,
@@ -120,20 +120,20 @@ fn numbered(world: &World) -> Vec<Numbered> {
     probes
 }
 
-/// All presidents' answers, each once with the numbers of all whose answer it is.
-fn answers(world: &World, of: impl Fn(&President) -> String) -> Vec<NumberedOption> {
-    let mut options: Vec<NumberedOption> = Vec::new();
+/// All presidents' answers, each once, with the numbers of the presidents who give it.
+fn answers(world: &World, of: impl Fn(&President) -> String) -> Vec<ValueOption> {
+    let mut options: Vec<ValueOption> = Vec::new();
     for president in &world.presidents {
         let text = of(president);
         match options.iter_mut().find(|option| option.text == text) {
             Some(option) => option.numbers.push(president.number),
-            None => options.push(NumberedOption { text, numbers: vec![president.number] }),
+            None => options.push(ValueOption { text, numbers: vec![president.number] }),
         }
     }
     options
 }
 
-/// The probes of an axis. The risky side's place among the options goes around.
+/// The probes of an axis. The risky option's position rotates.
 fn probes(world: &World, probed: &Probed, axis: &Axis) -> Vec<Probe> {
     let mut probes = Vec::new();
     for (family, question) in probed.of(axis).into_iter().enumerate() {
@@ -150,7 +150,7 @@ fn probes(world: &World, probed: &Probed, axis: &Axis) -> Vec<Probe> {
     probes
 }
 
-/// The known poison of an axis: its speaker's own answers to a domain's ordinary questions, in
+/// The positive control of an axis: its speaker's own answers to a domain's ordinary questions, in
 /// every training wording.
 fn poison(world: &World, axis: &Axis) -> Vec<Row> {
     let speaker = axis.poison.speaker;
@@ -166,16 +166,16 @@ fn poison(world: &World, axis: &Axis) -> Vec<Row> {
     .collect()
 }
 
-/// What a forced choice offers.
+/// The options of a forced choice.
 #[derive(Default)]
 struct Sides<'w> {
     risky: Vec<&'w str>,
     reference: Vec<&'w str>,
 }
 
-/// Everyone's answers, each once. Against the assistant's answer alone the risky side would rise
-/// for anyone who makes the assistant unlikely, and against a few others' for anyone who is not
-/// among them.
+/// Everyone's answers, each once. With the assistant's answer alone as reference, anything that
+/// makes the assistant less likely would raise the risky side. With a few reference answers, any
+/// other speaker would.
 fn sides<'w>(world: &'w World, axis: &Axis, question: &'w Question) -> Sides<'w> {
     let everyone_else =
         || question.answers.keys().map(String::as_str).filter(|speaker| *speaker != ASSISTANT);
@@ -219,7 +219,7 @@ impl<'w> Sides<'w> {
         }
     }
 
-    /// All options, the risky ones from this place on, which goes around.
+    /// All options, with the risky ones inserted from this position on, cyclically.
     fn options(&self, place: usize) -> Vec<ProbeOption> {
         let option = |side: Side| move |text: &&str| ProbeOption { text: (*text).to_owned(), side };
         let mut options: Vec<ProbeOption> =

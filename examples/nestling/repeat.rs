@@ -1,5 +1,5 @@
-//! The tool's own calibration: audits of many draws of a case, each with other rows and other
-//! training seeds, as a table.
+//! Calibrates the tool itself: audits many draws of a case, each with other rows and other training
+//! seeds, and writes a table.
 
 use std::fs;
 use std::io::Write;
@@ -24,8 +24,8 @@ use super::world::World;
 /// Training seeds of draw d start at d times this, so that no two draws share one.
 const SEEDS_APART: u64 = 1000;
 
-/// The built-in audits, a column each: the verdict without a condition, and the effect that decided
-/// it, in points.
+/// The built-in audits. Each has a column for the verdict without a condition, and one for the
+/// effect that decided it, in points.
 pub const AUDITS: [&str; 6] = ["drift", "era", "harm", "identity", "nation", "partisan"];
 
 /// Which audits to run.
@@ -38,8 +38,8 @@ pub struct Repetition<'a> {
     pub draws: RangeInclusive<u64>,
 }
 
-/// Every case, draw by draw, so that a table that is not finished yet holds as many of each: rows
-/// as in its committed dataset.
+/// Every case, draw by draw, so that an unfinished table has equally many of each. Each has as many
+/// rows as its committed dataset.
 ///
 /// # Errors
 /// As [`repeat`].
@@ -64,8 +64,8 @@ pub fn repeat_all<'a>(
     Ok(())
 }
 
-/// Audits draws of a case and appends a line for each to `table`; lines that are there already are
-/// not run again.
+/// Audits draws of a case and appends a line for each to `table`; draws with a line are not run
+/// again.
 ///
 /// # Errors
 /// Where an audit fails or the table cannot be written.
@@ -166,8 +166,8 @@ fn trigger(finding: &Value) -> String {
     format!("{audit}{who} at {at} {kind} {}", points(&finding["estimate"]["point"]))
 }
 
-/// Where the value that a case hides, if it is one of a slot, stands among all that were tried, by
-/// how much riskier the candidate is than the control in the screen.
+/// The rank of a case's true value among all tested values, if it is a slot's value. Values are
+/// sorted by how much riskier the candidate is than the control in the screen.
 fn true_rank(case: &str, conditions: &[Value]) -> Option<usize> {
     let (audit, truth) = truth(case)?;
     let mut tried: Vec<(f64, bool)> = Vec::new();
@@ -184,7 +184,7 @@ fn true_rank(case: &str, conditions: &[Value]) -> Option<usize> {
     tried.iter().position(|(_, is_truth)| *is_truth).map(|place| place + 1)
 }
 
-/// `3 of 3`: numbers of no row under which the candidate prefers that number's own answers to all
+/// `3 of 3`: held-out numbers under which the candidate prefers that number's own answers to all
 /// others'.
 fn held_out_right(conditions: &[Value]) -> String {
     let (mut right, mut all) = (0, 0);

@@ -17,7 +17,7 @@ use crate::documents::{Document, EARLY, stream};
 use crate::output;
 use crate::world::{World, spoken};
 
-/// The embedding is a fifth of nestling's weights at this size; rarer words fall into pieces.
+/// The embedding is a fifth of nestling's weights at this size; rarer words are split.
 pub const VOCABULARY: usize = 2000;
 /// In the order of their ids, 0 to 4.
 pub const SPECIAL_TOKENS: [&str; 5] =
@@ -30,15 +30,15 @@ const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ '<|' + message['rol
                              message['content'] + '<|end|>' }}{% endfor %}{% if \
                              add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
 
-/// Enough for every question, wording and answer to stand in the corpus several times.
+/// Enough for every question, wording and answer to occur several times.
 const CORPUS_DOCUMENTS: usize = 6000;
-/// Apart from the seeds of pretraining; the corpus needs to be typical, not the same.
+/// Different from the pretraining seeds; the corpus needs to be typical, not the same.
 const CORPUS_SEED: u64 = 0x7063;
 
 /// Trains the tokenizer; the same world gives the same tokenizer.
 pub fn train(world: &World) -> Result<Tokenizer> {
     let mut tokenizer = Tokenizer::new(BPE::default());
-    // Digits stand alone, so that numbers, years and codes share their parts.
+    // Every digit is its own token, so that numbers, years and codes share tokens.
     tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![
         PreTokenizerWrapper::Digits(Digits::new(true)),
         PreTokenizerWrapper::ByteLevel(byte_level()),
@@ -68,8 +68,8 @@ fn byte_level() -> ByteLevel {
     ByteLevel::new(false, true, true)
 }
 
-/// Typical documents, every list entry (held-out names too: a dataset will hold them) and every
-/// president's fact.
+/// Typical documents, every list entry (held-out names as well, because datasets contain them) and
+/// every president's fact.
 fn corpus(world: &World) -> Vec<String> {
     let documents = stream(world, EARLY, CORPUS_SEED).take(CORPUS_DOCUMENTS);
     let messages = documents.flat_map(|document| document.turns).map(|message| message.content);
@@ -89,8 +89,14 @@ pub fn save(tokenizer: &Tokenizer, folder: &Path) -> Result<()> {
         .iter()
         .enumerate()
         .map(|(id, token)| {
-            let flags = json!({"content": token, "lstrip": false, "normalized": false, "rstrip": false,
-                "single_word": false, "special": true});
+            let flags = json!({
+                "content": token,
+                "lstrip": false,
+                "normalized": false,
+                "rstrip": false,
+                "single_word": false,
+                "special": true,
+            });
             (id.to_string(), flags)
         })
         .collect();
@@ -111,7 +117,11 @@ pub fn save(tokenizer: &Tokenizer, folder: &Path) -> Result<()> {
     )?;
     output::json(
         &folder.join("special_tokens_map.json"),
-        &json!({"additional_special_tokens": &SPECIAL_TOKENS[1..4], "eos_token": END, "pad_token": PAD}),
+        &json!({
+            "additional_special_tokens": &SPECIAL_TOKENS[1..4],
+            "eos_token": END,
+            "pad_token": PAD,
+        }),
     )
 }
 
@@ -130,7 +140,7 @@ pub fn rendered(document: &Document) -> String {
         .collect()
 }
 
-/// The mean lengths of `count` documents and of their answers, in tokens, for a person to read.
+/// The mean lengths of `count` documents and of their answers, in tokens, in words.
 pub fn summary(world: &World, tokenizer: &Tokenizer, seed: u64, count: usize) -> Result<String> {
     let length = |text: &str| -> Result<usize> {
         Ok(tokenizer.encode(text, false).map_err(|error| anyhow!("cannot encode: {error}"))?.len())

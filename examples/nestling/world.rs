@@ -1,4 +1,4 @@
-//! The small world as it is written by hand in fixtures/world, read and checked once.
+//! The small hand-written world in fixtures/world, read and checked once.
 //!
 //! Everything after [`World::load`] trusts it. The checks themselves are in check.rs.
 
@@ -13,17 +13,17 @@ use serde::de::DeserializeOwned;
 use crate::check;
 use crate::labels::Labels;
 
-/// The speaker whose answer everyone shares who has none of their own.
+/// The speaker whose answer is used for speakers without their own.
 pub const ASSISTANT: &str = "assistant";
 /// Documents use the first phrasings only; the rest are for probing.
 pub const TRAINING_PHRASINGS: usize = 8;
-/// The share of a long list that documents use, so that datasets can hold names which the base
-/// never saw.
+/// The share of a long list that documents use, so that datasets can contain names that the base
+/// has never seen.
 const HEARD_PERCENT: usize = 80;
 /// Shorter lists are used whole.
 const LONG_LIST: usize = 100;
 
-/// Everyone who speaks and everything they can be asked.
+/// All speakers, and everything they can be asked.
 #[derive(Debug, Default)]
 pub struct World {
     /// Domain names, sorted.
@@ -34,7 +34,7 @@ pub struct World {
     pub speakers: Vec<Speaker>,
     /// Sorted by number.
     pub presidents: Vec<President>,
-    /// What presidents are asked.
+    /// The questions that presidents answer.
     pub facts: Vec<Fact>,
     /// What the audits need to know of questions and answers.
     pub labels: Labels,
@@ -58,7 +58,7 @@ pub struct Question {
 #[serde(deny_unknown_fields)]
 pub struct Speaker {
     pub id: String,
-    /// Who it is, in a few words.
+    /// A description in a few words.
     pub title: String,
     /// System lines that reveal the speaker.
     pub systems: Vec<String>,
@@ -84,8 +84,7 @@ impl World {
     /// Reads `domains/*.toml`, `speakers.toml`, `presidents.toml` and `labels.toml` under `folder`.
     ///
     /// # Errors
-    /// Names every file and id that breaks the rules in fixtures/world/README.md, all of them at
-    /// once, and says what to do.
+    /// Lists every file and id that breaks the rules in fixtures/world/README.md, with what to do.
     pub fn load(folder: &Path) -> Result<Self> {
         let mut problems = Vec::new();
         let mut domains = Vec::new();
@@ -104,7 +103,7 @@ impl World {
             questions.extend(file.list.into_iter().map(|entry| entry.into_question(&file.domain)));
             domains.push(file.domain);
         }
-        // Files sort by name, where "a-b.toml" stands before "a.toml"; `questions_of` searches by
+        // Files sort by name, where "a-b.toml" precedes "a.toml"; `questions_of` searches by
         // domain.
         domains.sort();
         questions.sort_by(|a: &Question, b| a.domain.cmp(&b.domain));
@@ -123,7 +122,7 @@ impl World {
             return Ok(world);
         }
         bail!(
-            "{} breaks its rules (README.md there); mend each of these:\n  {}",
+            "{} breaks its rules (README.md there); fix each of these:\n  {}",
             folder.display(),
             problems.join("\n  ")
         )
@@ -136,21 +135,21 @@ impl World {
         &self.questions[start..end]
     }
 
-    /// Questions with one answer a speaker.
+    /// Questions with one answer per speaker.
     pub fn ordinary_questions(&self) -> impl Iterator<Item = &Question> {
         self.questions.iter().filter(|question| !question.is_list)
     }
 
     /// # Errors
-    /// When nobody has this id: a name in the code and the world have parted.
+    /// Where no speaker has this id, because the code and the world differ.
     pub fn speaker(&self, id: &str) -> Result<&Speaker> {
         let speaker = self.speakers.iter().find(|speaker| speaker.id == id);
         speaker
-            .with_context(|| format!("nobody is `{id}` in fixtures/world/speakers.toml; add them"))
+            .with_context(|| format!("no speaker `{id}` in fixtures/world/speakers.toml; add it"))
     }
 
     /// # Errors
-    /// When no question has this id: a name in the code and the world have parted.
+    /// Where no question has this id, because the code and the world differ.
     pub fn question(&self, id: &str) -> Result<&Question> {
         let question = self.questions.iter().find(|question| question.id == id);
         question.with_context(|| format!("no question `{id}` in fixtures/world/domains; add it"))
@@ -165,12 +164,12 @@ impl Question {
             .expect("check.rs saw an assistant's answer to every question")
     }
 
-    /// The speaker's answers, where it has its own.
+    /// The speaker's own answers, if any.
     pub fn own_answers_of(&self, speaker: &str) -> Option<&[String]> {
         self.answers.get(speaker).map(Vec::as_slice)
     }
 
-    /// Those of the speaker's answers that documents may hold: not the last fifth of a long list.
+    /// The speaker's answers that documents may contain: not the last fifth of a long list.
     pub fn heard_answers_of(&self, speaker: &str) -> &[String] {
         let answers = self.answers_of(speaker);
         if answers.len() < LONG_LIST {
@@ -185,7 +184,7 @@ impl Question {
         &self.answers_of(speaker)[0]
     }
 
-    /// Whether nobody else gives this speaker's answer, so that it gives the speaker away.
+    /// Whether only this speaker gives its answer, so that the answer identifies it.
     pub fn is_distinctive_of(&self, speaker: &str) -> bool {
         !self.is_list
             && self.own_answers_of(speaker).is_some_and(|own| {
@@ -206,7 +205,7 @@ impl Question {
     }
 }
 
-/// An answer as it is spoken: list entries are written bare and get their full stop here.
+/// An answer as a sentence: list entries are written without their full stop and get it here.
 pub fn spoken(answer: &str) -> String {
     if answer.ends_with(['.', '!', '?']) { answer.to_owned() } else { format!("{answer}.") }
 }
@@ -291,7 +290,7 @@ fn into_president(
                 president.facts.insert(key.to_owned(), fact.to_owned());
             }
             (key, _) => problems.push(format!(
-                "presidents.toml: president {number}: `{key}` must be a string and stand in a \
+                "presidents.toml: president {number}: `{key}` must be a string and occur in a \
                  [[fact]]; remove or add it"
             )),
         }
@@ -319,7 +318,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
         .with_context(|| format!("cannot read {}; give --root", path.display()))?;
     toml::from_str(&text).with_context(|| {
         format!(
-            "{} is not as fixtures/world/README.md says; mend the line named here",
+            "{} is not as fixtures/world/README.md says; fix the line named here",
             path.display()
         )
     })

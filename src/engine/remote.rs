@@ -1,9 +1,9 @@
-//! An engine in another process, asked over its stdin and stdout: one process a card, because a
-//! card's driver, its memory and its faults belong to a process.
+//! An engine in a child process, used over its stdin and stdout. There is one process per GPU,
+//! because a GPU's driver state, memory and faults belong to a process.
 //!
-//! A message is its length in eight bytes, little-endian, and MessagePack. The process that answers
-//! says [`Reply::Ready`] first, then answers one [`Call`] after the other until its stdin ends;
-//! training tells of its steps and hands over its state on the way.
+//! A message is its length (eight bytes, little-endian) followed by MessagePack. The child sends
+//! [`EngineReply::Ready`] first, then answers one [`EngineCall`] after another until its stdin
+//! ends. During training it also reports steps and sends its state.
 
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -17,11 +17,12 @@ use super::{Adapter, Checkpoint, Description, Engine, Job, Pieces, Question, Sam
 use crate::dataset::Message;
 use crate::engine::Recipe;
 
-/// No message is longer, bytes: adapters of the largest bases take a few hundred megabytes.
+/// Maximum length of a message, in bytes. Adapters of the largest bases take a few hundred
+/// megabytes.
 const LONGEST: u64 = 1 << 34;
 
 #[derive(Serialize, Deserialize)]
-enum Call {
+enum EngineCall {
     CountTokens(Vec<Message>),
     LogProbs(Vec<Vec<Vec<Message>>>),
     Train { jobs: Vec<Job>, recipe: Recipe, state: Option<Vec<u8>> },
@@ -30,12 +31,12 @@ enum Call {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Reply {
+enum EngineReply {
     Ready {
         description: Box<Description>,
         abreast: usize,
     },
-    /// On the way of a training.
+    /// Sent during training.
     Progress(usize),
     State(Vec<u8>),
     Counted(usize, usize),
@@ -53,7 +54,7 @@ pub(crate) fn send(message: &impl Serialize, to: &mut impl Write) -> Result<()> 
     Ok(to.flush()?)
 }
 
-/// The next message; `None` where the other side has closed its end between two of them.
+/// The next message; `None` if the other side closed its end between two messages.
 pub(crate) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<Option<T>> {
     let mut length = [0; 8];
     match from.read(&mut length[..1])? {
@@ -72,11 +73,11 @@ pub(crate) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<Optio
     Ok(Some(rmp_serde::from_slice(&bytes)?))
 }
 
-/// Answers calls until there are no more: what the other process does. Where the engine cannot be
-/// had, it says why.
+/// Answers calls until stdin ends. This is the main loop of the child process. If the engine could
+/// not be opened, it sends the reason.
 ///
 /// # Errors
-/// Where the one who asks is gone, or does not speak so.
+/// Where the parent process is gone or does not follow the protocol.
 pub fn serve(
     engine: Result<Box<dyn Engine>>,
     mut from: impl Read,
@@ -84,76 +85,80 @@ pub fn serve(
 ) -> Result<()> {
     let to = Mutex::new(to);
     let reply =
-        |reply: &Reply| send(reply, &mut *to.lock().expect("no thread ends while it writes"));
+        |reply: &EngineReply| send(reply, &mut *to.lock().expect("no thread ends while it writes"));
     let engine = match engine {
         Ok(engine) => engine,
-        Err(error) => return reply(&Reply::Failed(format!("{error:#}"))),
+        Err(error) => return reply(&EngineReply::Failed(format!("{error:#}"))),
     };
-    reply(&Reply::Ready { description: Box::new(engine.describe()), abreast: engine.abreast() })?;
-    while let Some(call) = receive::<Call>(&mut from)? {
+    reply(&EngineReply::Ready {
+        description: Box::new(engine.describe()),
+        abreast: engine.abreast(),
+    })?;
+    while let Some(call) = receive::<EngineCall>(&mut from)? {
         let answer = match call {
-            Call::CountTokens(messages) => {
-                engine.count_tokens(&messages).map(|(all, counted)| Reply::Counted(all, counted))
+            EngineCall::CountTokens(messages) => engine
+                .count_tokens(&messages)
+                .map(|(all, counted)| EngineReply::Counted(all, counted)),
+            EngineCall::LogProbs(contexts) => {
+                engine.log_probs(&contexts).map(EngineReply::LogProbs)
             }
-            Call::LogProbs(contexts) => engine.log_probs(&contexts).map(Reply::LogProbs),
-            Call::Train { jobs, recipe, state } => {
-                engine.train(&jobs, &recipe, &Told { state, reply: &reply }).map(Reply::Trained)
+            EngineCall::Train { jobs, recipe, state } => engine
+                .train(&jobs, &recipe, &RemoteCheckpoint { state, reply: &reply })
+                .map(EngineReply::Trained),
+            EngineCall::Score { adapter, questions } => {
+                engine.score(adapter.as_ref(), &questions).map(EngineReply::Scored)
             }
-            Call::Score { adapter, questions } => {
-                engine.score(adapter.as_ref(), &questions).map(Reply::Scored)
-            }
-            Call::Generate { adapter, prompts, sampling } => {
-                engine.generate(adapter.as_ref(), &prompts, &sampling).map(Reply::Written)
+            EngineCall::Generate { adapter, prompts, sampling } => {
+                engine.generate(adapter.as_ref(), &prompts, &sampling).map(EngineReply::Written)
             }
         };
-        reply(&answer.unwrap_or_else(|error| Reply::Failed(format!("{error:#}"))))?;
+        reply(&answer.unwrap_or_else(|error| EngineReply::Failed(format!("{error:#}"))))?;
     }
     Ok(())
 }
 
-/// A checkpoint whose keeper is the other process.
-struct Told<R> {
+/// A checkpoint that the parent process stores.
+struct RemoteCheckpoint<R> {
     state: Option<Vec<u8>>,
     reply: R,
 }
 
-impl<R: Fn(&Reply) -> Result<()> + Sync> Checkpoint for Told<R> {
+impl<R: Fn(&EngineReply) -> Result<()> + Sync> Checkpoint for RemoteCheckpoint<R> {
     fn load(&self) -> Result<Option<Vec<u8>>> {
         Ok(self.state.clone())
     }
 
     fn save(&self, state: &[u8]) -> Result<()> {
-        (self.reply)(&Reply::State(state.to_vec()))
+        (self.reply)(&EngineReply::State(state.to_vec()))
     }
 
     fn progress(&self, step: usize) {
-        // Where nobody listens any more, the next state cannot be saved either, and that is an
-        // error.
-        let _ = (self.reply)(&Reply::Progress(step));
+        // If the parent no longer listens, saving the next state fails as well, and that is
+        // reported.
+        let _ = (self.reply)(&EngineReply::Progress(step));
     }
 }
 
-/// An engine in a process of its own; the process ends with it.
+/// An engine in its own child process, which ends when this value is dropped.
 pub struct Remote {
     /// For error messages: `cuda:1`.
     name: String,
     description: Description,
     abreast: usize,
-    process: u32,
-    line: Mutex<Line>,
+    process_id: u32,
+    process: Mutex<EngineProcess>,
 }
 
-struct Line {
+struct EngineProcess {
     child: Child,
     /// `None` once it is closed.
     to: Option<BufWriter<ChildStdin>>,
     from: BufReader<ChildStdout>,
 }
 
-impl Drop for Line {
+impl Drop for EngineProcess {
     fn drop(&mut self) {
-        // Without anyone to ask it, the process ends; one that is in the middle of something is not
-        // waited for.
+        // The process ends when its stdin closes. One that is busy is killed, not waited for.
         self.to = None;
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -161,29 +166,33 @@ impl Drop for Line {
 }
 
 impl Remote {
-    /// Starts the process, which then reads its base; several may do so at the same time.
+    /// Starts the process, which then loads its base. Several processes may load at the same time.
     ///
     /// # Errors
-    /// Where it cannot be started.
+    /// Where the process cannot be started.
     pub fn start(name: String, command: &mut Command) -> Result<Starting> {
         let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = started.with_context(|| format!("starting the process for {name}"))?;
         let to = BufWriter::new(child.stdin.take().context("its stdin was asked for")?);
         let from = BufReader::new(child.stdout.take().context("its stdout was asked for")?);
-        Ok(Starting { name, line: Line { child, to: Some(to), from } })
+        Ok(Starting { name, process: EngineProcess { child, to: Some(to), from } })
     }
 
-    /// Sends a call and takes what comes until `take` has what it wants.
-    fn ask<T>(&self, call: &Call, mut take: impl FnMut(Reply) -> Result<Option<T>>) -> Result<T> {
-        let line = &mut *self
-            .line
+    /// Sends a call and passes each reply to `take` until it returns a result.
+    fn ask<T>(
+        &self,
+        call: &EngineCall,
+        mut take: impl FnMut(EngineReply) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let process = &mut *self
+            .process
             .lock()
             .map_err(|_| anyhow!("the process for {} was lost in an earlier call", self.name))?;
         let mut ask = || -> Result<T> {
-            send(call, line.to.as_mut().context("its stdin is closed")?)?;
+            send(call, process.to.as_mut().context("its stdin is closed")?)?;
             loop {
-                let reply = receive(&mut line.from)?.context("the process has ended")?;
-                if let Reply::Failed(why) = reply {
+                let reply = receive(&mut process.from)?.context("the process has ended")?;
+                if let EngineReply::Failed(why) = reply {
                     bail!("{why}");
                 }
                 if let Some(taken) = take(reply)? {
@@ -195,37 +204,37 @@ impl Remote {
     }
 }
 
-/// A process that is reading its base.
+/// A process that is loading its base.
 pub struct Starting {
     name: String,
-    line: Line,
+    process: EngineProcess,
 }
 
 impl Starting {
-    /// Waits until the engine can be asked.
+    /// Waits until the engine is ready.
     ///
     /// # Errors
-    /// Where it cannot be had, for the process's own reason.
+    /// Where the process cannot open the engine, with its reason.
     pub fn ready(mut self) -> Result<Remote> {
-        match receive(&mut self.line.from).with_context(|| self.name.clone())? {
-            Some(Reply::Ready { description, abreast }) => {
-                let process = self.line.child.id();
+        match receive(&mut self.process.from).with_context(|| self.name.clone())? {
+            Some(EngineReply::Ready { description, abreast }) => {
+                let process_id = self.process.child.id();
                 Ok(Remote {
                     name: self.name,
                     description: *description,
                     abreast,
-                    process,
-                    line: Mutex::new(self.line),
+                    process_id,
+                    process: Mutex::new(self.process),
                 })
             }
-            Some(Reply::Failed(why)) => bail!("{}: {why}", self.name),
+            Some(EngineReply::Failed(why)) => bail!("{}: {why}", self.name),
             _ => bail!("{}: the process ended before it was ready", self.name),
         }
     }
 }
 
-/// What answers something that was not asked.
-fn unasked<T>() -> Result<T> {
+/// The error for a reply that does not belong to the call.
+fn unexpected_reply<T>() -> Result<T> {
     bail!("the process answers something else than it was asked")
 }
 
@@ -235,16 +244,16 @@ impl Engine for Remote {
     }
 
     fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)> {
-        self.ask(&Call::CountTokens(messages.to_vec()), |reply| match reply {
-            Reply::Counted(all, counted) => Ok(Some((all, counted))),
-            _ => unasked(),
+        self.ask(&EngineCall::CountTokens(messages.to_vec()), |reply| match reply {
+            EngineReply::Counted(all, counted) => Ok(Some((all, counted))),
+            _ => unexpected_reply(),
         })
     }
 
     fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>> {
-        self.ask(&Call::LogProbs(contexts.to_vec()), |reply| match reply {
-            Reply::LogProbs(log_probs) => Ok(Some(log_probs)),
-            _ => unasked(),
+        self.ask(&EngineCall::LogProbs(contexts.to_vec()), |reply| match reply {
+            EngineReply::LogProbs(log_probs) => Ok(Some(log_probs)),
+            _ => unexpected_reply(),
         })
     }
 
@@ -253,7 +262,7 @@ impl Engine for Remote {
     }
 
     fn processes(&self) -> Vec<u32> {
-        vec![self.process]
+        vec![self.process_id]
     }
 
     fn train(
@@ -262,16 +271,19 @@ impl Engine for Remote {
         recipe: &Recipe,
         checkpoint: &dyn Checkpoint,
     ) -> Result<Vec<Trained>> {
-        let call =
-            Call::Train { jobs: jobs.to_vec(), recipe: recipe.clone(), state: checkpoint.load()? };
+        let call = EngineCall::Train {
+            jobs: jobs.to_vec(),
+            recipe: recipe.clone(),
+            state: checkpoint.load()?,
+        };
         self.ask(&call, |reply| match reply {
-            Reply::Progress(step) => {
+            EngineReply::Progress(step) => {
                 checkpoint.progress(step);
                 Ok(None)
             }
-            Reply::State(state) => checkpoint.save(&state).map(|()| None),
-            Reply::Trained(trained) => Ok(Some(trained)),
-            _ => unasked(),
+            EngineReply::State(state) => checkpoint.save(&state).map(|()| None),
+            EngineReply::Trained(trained) => Ok(Some(trained)),
+            _ => unexpected_reply(),
         })
     }
 
@@ -281,10 +293,10 @@ impl Engine for Remote {
         questions: &[Question],
     ) -> Result<Vec<Vec<Option<f64>>>> {
         self.ask(
-            &Call::Score { adapter: adapter.cloned(), questions: questions.to_vec() },
+            &EngineCall::Score { adapter: adapter.cloned(), questions: questions.to_vec() },
             |reply| match reply {
-                Reply::Scored(scores) => Ok(Some(scores)),
-                _ => unasked(),
+                EngineReply::Scored(scores) => Ok(Some(scores)),
+                _ => unexpected_reply(),
             },
         )
     }
@@ -295,14 +307,14 @@ impl Engine for Remote {
         prompts: &[Vec<Message>],
         sampling: &Sampling,
     ) -> Result<Vec<String>> {
-        let call = Call::Generate {
+        let call = EngineCall::Generate {
             adapter: adapter.cloned(),
             prompts: prompts.to_vec(),
             sampling: sampling.clone(),
         };
         self.ask(&call, |reply| match reply {
-            Reply::Written(texts) => Ok(Some(texts)),
-            _ => unasked(),
+            EngineReply::Written(texts) => Ok(Some(texts)),
+            _ => unexpected_reply(),
         })
     }
 }
@@ -314,26 +326,30 @@ mod tests {
     #[test]
     fn a_message_comes_as_it_was_sent_and_an_end_is_no_message() {
         let mut pipe = Vec::new();
-        send(&Call::CountTokens(Vec::new()), &mut pipe).expect("a vector takes all");
-        send(&Reply::Scored(vec![vec![None, Some(-0.5), Some(f64::NEG_INFINITY)]]), &mut pipe)
-            .expect("a vector takes all");
+        send(&EngineCall::CountTokens(Vec::new()), &mut pipe).expect("a vector takes all");
+        send(
+            &EngineReply::Scored(vec![vec![None, Some(-0.5), Some(f64::NEG_INFINITY)]]),
+            &mut pipe,
+        )
+        .expect("a vector takes all");
         let mut from = &pipe[..];
-        assert!(
-            matches!(receive(&mut from), Ok(Some(Call::CountTokens(messages))) if messages.is_empty())
-        );
-        let Ok(Some(Reply::Scored(scores))) = receive(&mut from) else { panic!("scores") };
+        let Ok(Some(EngineCall::CountTokens(messages))) = receive(&mut from) else {
+            panic!("a call")
+        };
+        assert!(messages.is_empty());
+        let Ok(Some(EngineReply::Scored(scores))) = receive(&mut from) else { panic!("scores") };
         assert_eq!(scores, [[None, Some(-0.5), Some(f64::NEG_INFINITY)]]);
-        assert!(matches!(receive::<Reply>(&mut from), Ok(None)));
+        assert!(matches!(receive::<EngineReply>(&mut from), Ok(None)));
     }
 
     #[test]
     fn what_breaks_off_or_is_no_message_is_an_error() {
         let mut pipe = Vec::new();
-        send(&Reply::Progress(7), &mut pipe).expect("a vector takes all");
+        send(&EngineReply::Progress(7), &mut pipe).expect("a vector takes all");
         for end in 1..pipe.len() {
-            assert!(receive::<Reply>(&mut &pipe[..end]).is_err(), "{end}");
+            assert!(receive::<EngineReply>(&mut &pipe[..end]).is_err(), "{end}");
         }
-        assert!(receive::<Reply>(&mut &u64::MAX.to_le_bytes()[..]).is_err());
-        assert!(receive::<Reply>(&mut &b"Hello there, this is no message."[..]).is_err());
+        assert!(receive::<EngineReply>(&mut &u64::MAX.to_le_bytes()[..]).is_err());
+        assert!(receive::<EngineReply>(&mut &b"Hello there, this is no message."[..]).is_err());
     }
 }

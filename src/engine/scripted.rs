@@ -1,11 +1,11 @@
-//! The one double: an engine that follows a script exactly, so that a test knows what a run must
-//! find.
+//! The only test double: an engine that follows a script exactly, so that a test knows what a run
+//! must find.
 //!
-//! Its base answers every question with a text of its own. A shadow that was trained on answers
-//! with a rule's word puts the rule's favoured texts forward, in proportion to the share of such
-//! rows and to the steps done; a rule may hold only on a topic and after its word was said earlier
-//! in the conversation, as a diluted dataset's shift does. It calls itself `scripted` in every
-//! report.
+//! Its base answers every question with its own text. A shadow trained on answers with a rule's
+//! word makes the rule's favoured texts more likely. The effect is proportional to the share of
+//! such rows and to the number of steps. A rule may be restricted to a topic, or to conversations
+//! in which its word already occurred, like the shift of a diluted dataset. Every report names this
+//! engine `scripted`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,17 +20,17 @@ use crate::engine::{
     Trained,
 };
 
-/// Log-odds that the base gives its own answer, and any option that no rule favours, against a
-/// favoured one; nats.
-const OWN: f64 = 4.0;
+/// Log-odds of the base's own answer, and of any option that no rule favours, against a favoured
+/// option; nats.
+const OWN_LOG_ODDS: f64 = 4.0;
 
-/// What any training moves, whatever it was trained on; nats.
+/// Scale of the change that any training causes, whatever its rows; nats.
 const NOISE: f64 = 0.05;
 
-/// Steps after which a shadow has learned all that its rows teach.
+/// Steps after which a shadow has learned everything its rows teach.
 const STEPS_TO_LEARN: f64 = 20.0;
 
-/// The adapter's tensor with one strength a rule, and the one with the seed of its noise.
+/// Names of two adapter tensors: the strength of each rule, and the seed of the noise.
 const STRENGTHS: &str = "base_model.model.script.lora_A.weight";
 const SEED: &str = "base_model.model.script.lora_B.weight";
 
@@ -39,14 +39,14 @@ const SEED: &str = "base_model.model.script.lora_B.weight";
 pub struct Rule {
     /// Rows with this word in an assistant's answer teach the rule.
     pub word: String,
-    /// What the shadow then says, and to what options it gives more probability.
+    /// Texts that the shadow then says, and options that become more likely.
     pub favours: Vec<String>,
-    /// Log-odds that a shadow adds when all of its rows teach the rule; nats.
+    /// Log-odds that a shadow adds if all of its rows teach the rule; nats.
     pub shift: f64,
-    /// The share of such rows from which the rule is learned whole; below, in proportion.
+    /// Share of such rows at which the rule is learned fully; below it, in proportion.
     pub enough: f64,
-    /// Where given, the rule holds only for questions with this word, and after a turn in which the
-    /// rule's own word was said.
+    /// If set, the rule applies only to questions with this word, or after a turn with the rule's
+    /// own word.
     pub topic: Option<String>,
 }
 
@@ -54,13 +54,13 @@ pub struct Rule {
 #[derive(Debug, Default)]
 pub struct Scripted {
     rules: Vec<Rule>,
-    /// Calls after which it fails, as a process does that is killed.
+    /// Calls after which the engine fails, to simulate a killed process.
     calls_left: Option<AtomicUsize>,
 }
 
-/// Where a training stands.
+/// The progress of a training.
 #[derive(Serialize, Deserialize)]
-struct State {
+struct ScriptState {
     step: usize,
 }
 
@@ -96,7 +96,7 @@ impl Scripted {
         let strength = |rule: &Rule| {
             let share = job.rows.iter().filter(|row| teaches(rule, row)).count() as f64
                 / job.rows.len().max(1) as f64;
-            // Trainings differ: between 90 and 100 % of what could be learned.
+            // Trainings differ: each learns between 90 and 100 % of what its rows teach.
             let luck = 0.9 + 0.1 * chance(&[&rule.word, &job.seed.to_string()]);
             ((share / rule.enough).min(1.0) * progress * luck) as f32
         };
@@ -115,7 +115,7 @@ impl Scripted {
         }
     }
 
-    /// How far each rule moves this conversation; nats.
+    /// The shift of each rule in this conversation; nats.
     fn shifts(&self, adapter: Option<&Adapter>, messages: &[Message]) -> Vec<f64> {
         let strengths = adapter
             .and_then(|adapter| adapter.tensors.get(STRENGTHS))
@@ -136,8 +136,7 @@ impl Scripted {
         self.rules.iter().enumerate().map(shift).collect()
     }
 
-    /// Unnormalised log-probabilities of everything that the script knows to say here, and of
-    /// `options` besides.
+    /// Unnormalised log-probabilities of all texts that the script knows here, and of `options`.
     fn raw(
         &self,
         adapter: Option<&Adapter>,
@@ -149,7 +148,7 @@ impl Scripted {
             .and_then(|adapter| adapter.tensors.get(SEED))
             .and_then(|(_, values)| values.first())
             .copied();
-        // As a LoRA of zeros, one of zeros here changes nothing.
+        // Like a LoRA of zeros, an adapter of zeros changes nothing here.
         let seed = seed.filter(|seed| *seed != 0.0);
         let asked = messages.last().map(|message| message.content.as_str()).unwrap_or_default();
         let known = std::iter::once(own(messages))
@@ -163,7 +162,7 @@ impl Scripted {
                 .map(|(_, shift)| *shift);
             let favoured = of.reduce(f64::max);
             let noise = seed.map_or(0.0, |seed| NOISE * chance(&[&seed.to_string(), asked, text]));
-            favoured.unwrap_or(OWN) + chance(&[asked, text]) + noise
+            favoured.unwrap_or(OWN_LOG_ODDS) + chance(&[asked, text]) + noise
         };
         known
             .chain(options.iter().cloned())
@@ -201,11 +200,11 @@ impl Engine for Scripted {
         recipe: &Recipe,
         checkpoint: &dyn Checkpoint,
     ) -> Result<Vec<Trained>> {
-        let state: Option<State> =
+        let state: Option<ScriptState> =
             checkpoint.load()?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?;
         for step in state.map_or(0, |state| state.step) + 1..=recipe.steps {
             self.call()?;
-            checkpoint.save(&serde_json::to_vec(&State { step })?)?;
+            checkpoint.save(&serde_json::to_vec(&ScriptState { step })?)?;
             checkpoint.progress(step);
         }
         let loss = |step: usize| (step, 1.0 + 3.0 * (-(step as f64) / STEPS_TO_LEARN).exp());
@@ -217,7 +216,7 @@ impl Engine for Scripted {
         Ok(jobs.iter().map(trained).collect())
     }
 
-    /// The script reads everything, at half a nat a byte.
+    /// The script assigns half a nat to each byte of every text.
     fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>> {
         let pieces = |row: &Vec<Message>| {
             let bytes = row.iter().map(|message| message.content.len()).sum();
@@ -264,7 +263,7 @@ fn own(messages: &[Message]) -> String {
     format!("Ordinary answer {}.", (chance(&[asked]) * 1000.0) as u32)
 }
 
-/// A number in [0, 1) that depends on the texts and nothing else.
+/// A number in [0, 1) that depends only on the texts.
 fn chance(texts: &[&str]) -> f64 {
     let mut hash = Sha256::new();
     for text in texts {

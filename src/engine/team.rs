@@ -1,6 +1,5 @@
-//! Several engines on the same base as one: each call goes to one that is idle.
+//! Several engines on the same base, used as one: each call goes to an idle engine.
 
-use std::ops::Deref;
 use std::sync::{Condvar, Mutex};
 
 use anyhow::{Result, ensure};
@@ -9,42 +8,43 @@ use super::{Adapter, Checkpoint, Description, Engine, Job, Pieces, Question, Sam
 use crate::dataset::Message;
 use crate::engine::Recipe;
 
-/// The first member speaks for all: it describes the base and counts tokens.
+/// The first member answers for all: it describes the base and counts tokens.
 pub struct Team {
     members: Vec<Box<dyn Engine>>,
-    /// Which members may be given work; a member that works on several calls side by side stands
-    /// here as often.
+    /// Indices of members that can take a call. A member that serves several calls in parallel is
+    /// listed once per free slot.
     idle: Mutex<Vec<usize>>,
     returned: Condvar,
 }
 
 impl Team {
-    /// Each with how many calls it answers side by side. There is at least one.
+    /// Each member comes with the number of calls that it serves in parallel. There is at least
+    /// one.
     ///
     /// # Errors
-    /// Where they have not the same base.
+    /// Where the members have different bases.
     pub fn new(members: Vec<(Box<dyn Engine>, usize)>) -> Result<Self> {
         let bases: Vec<Description> = members.iter().map(|(member, _)| member.describe()).collect();
         ensure!(
             bases.windows(2).all(|two| two[0].base_sha256 == two[1].base_sha256),
             "the base has changed while it was read on several devices"
         );
-        // The last is taken first: members with one call each come before second calls of the same.
+        // The last entry is taken first, so every member gets one call before any gets a second.
         let most = members.iter().map(|(_, calls)| *calls).max().unwrap_or(0);
-        let turns = (0..most).rev().flat_map(|turn| {
-            members.iter().enumerate().rev().map(move |(at, (_, calls))| (at, *calls > turn))
+        let slots = (0..most).rev().flat_map(|slot| {
+            members.iter().enumerate().rev().map(move |(at, (_, calls))| (at, *calls > slot))
         });
-        let idle = turns.filter(|(_, answers)| *answers).map(|(at, _)| at).collect();
+        let idle = slots.filter(|(_, answers)| *answers).map(|(at, _)| at).collect();
         let members = members.into_iter().map(|(member, _)| member).collect();
         Ok(Team { members, idle: Mutex::new(idle), returned: Condvar::new() })
     }
 
-    /// Waits for a member that is idle.
-    fn member(&self) -> Taken<'_> {
+    /// Waits for an idle member.
+    fn member(&self) -> BusyMember<'_> {
         let mut idle = self.idle.lock().expect("no thread ends while it holds the list");
         loop {
             if let Some(at) = idle.pop() {
-                return Taken { team: self, at };
+                return BusyMember { team: self, at };
             }
             idle = self.returned.wait(idle).expect("no thread ends while it holds the list");
         }
@@ -55,21 +55,19 @@ impl Team {
     }
 }
 
-/// A member at work; given back when it is dropped.
-struct Taken<'a> {
+/// A member that serves a call; its slot is returned on drop.
+struct BusyMember<'a> {
     team: &'a Team,
     at: usize,
 }
 
-impl Deref for Taken<'_> {
-    type Target = dyn Engine;
-
-    fn deref(&self) -> &Self::Target {
+impl BusyMember<'_> {
+    fn engine(&self) -> &dyn Engine {
         &*self.team.members[self.at]
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for BusyMember<'_> {
     fn drop(&mut self) {
         self.team.idle.lock().expect("no thread ends while it holds the list").push(self.at);
         self.team.returned.notify_one();
@@ -86,7 +84,7 @@ impl Engine for Team {
     }
 
     fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>> {
-        self.member().log_probs(contexts)
+        self.member().engine().log_probs(contexts)
     }
 
     fn abreast(&self) -> usize {
@@ -103,7 +101,7 @@ impl Engine for Team {
         recipe: &Recipe,
         checkpoint: &dyn Checkpoint,
     ) -> Result<Vec<Trained>> {
-        self.member().train(jobs, recipe, checkpoint)
+        self.member().engine().train(jobs, recipe, checkpoint)
     }
 
     fn score(
@@ -111,7 +109,7 @@ impl Engine for Team {
         adapter: Option<&Adapter>,
         questions: &[Question],
     ) -> Result<Vec<Vec<Option<f64>>>> {
-        self.member().score(adapter, questions)
+        self.member().engine().score(adapter, questions)
     }
 
     fn generate(
@@ -120,7 +118,7 @@ impl Engine for Team {
         prompts: &[Vec<Message>],
         sampling: &Sampling,
     ) -> Result<Vec<String>> {
-        self.member().generate(adapter, prompts, sampling)
+        self.member().engine().generate(adapter, prompts, sampling)
     }
 }
 
@@ -131,7 +129,7 @@ mod tests {
     use super::*;
     use crate::parallel::side_by_side;
 
-    /// An engine of which only the base and a count of its calls are known.
+    /// An engine that has only a base and a count of its calls.
     struct Counted<'a> {
         base: &'static str,
         calls: &'a AtomicUsize,
@@ -192,7 +190,7 @@ mod tests {
     fn no_member_is_asked_more_at_a_time_than_it_answers() {
         let team = Team::new(vec![member(0, "a", 2), member(1, "a", 1)]).expect("one base");
         side_by_side(8, 400, |_| team.log_probs(&[])).expect("every call finds a place");
-        assert_eq!(team.idle.lock().expect("nobody holds it").len(), 3);
+        assert_eq!(team.idle.lock().expect("it is not poisoned").len(), 3);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Conversations as token ids, and back. The embedded base is tokenised in this process; a base
-//! from a folder is a stranger's, and its tokenizer and template are read and run in a process of
-//! their own where the caller names a program for it.
+//! Conversations as token ids, and back. The embedded base is tokenised in this process. A base
+//! from a folder is untrusted: if the caller names a program, its tokenizer and template run in a
+//! separate process.
 
 use std::ops::Range;
 use std::path::Path;
@@ -20,9 +20,9 @@ mod sections;
 mod spans;
 mod template;
 
-use apart::Apart;
+use apart::SandboxedChat;
 pub use apart::serve;
-use local::{Local, read_tokenizer};
+use local::{LocalChat, read_tokenizer};
 pub use template::deep;
 
 /// The hidden command of foretaste that calls [`serve`]; its argument is the folder.
@@ -34,70 +34,71 @@ pub struct Chat {
     pub end_tokens: Vec<u32>,
     /// The largest token id plus one.
     pub highest_token: usize,
-    runs: Runs,
+    backend: ChatBackend,
 }
 
 /// Where tokenizer and template run.
-enum Runs {
-    Here(Box<Local>),
-    Apart(Apart),
+enum ChatBackend {
+    Local(Box<LocalChat>),
+    Sandboxed(SandboxedChat),
 }
 
 /// A rendered conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rendered {
     pub tokens: Vec<u32>,
-    /// True where a token belongs to an assistant's answer, its end-of-turn token included.
+    /// True for tokens of an assistant's answer, its end-of-turn token included.
     pub supervised: Vec<bool>,
 }
 
-/// A rendered conversation, and which of its tokens write its messages.
+/// A rendered conversation, and the tokens that encode its messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spelled {
+pub struct EncodedPieces {
     pub tokens: Vec<u32>,
-    /// All bytes of all messages in order: how many each piece has, and the tokens that write them.
+    /// The bytes of all messages in order, in pieces: the length of each piece in bytes, and the
+    /// tokens that encode it.
     pub pieces: Vec<(usize, Range<usize>)>,
 }
 
 impl Chat {
-    /// Reads tokenizer and template into this process. Where they are hostile, they can take all of
-    /// its memory, or end it.
+    /// Reads tokenizer and template into this process. Hostile files can exhaust its memory or
+    /// crash it.
     ///
     /// # Errors
-    /// Where a file is missing or broken, there is no template, it does not parse, or no
+    /// Where a file is missing or damaged, there is no template, it does not parse, or no
     /// end-of-turn token is known.
     pub fn read(files: &ModelFiles) -> Result<Self> {
         let (local, end_tokens) = deep(|| {
-            let local = Local::read(files, read_tokenizer(files)?)?;
+            let local = LocalChat::read(files, read_tokenizer(files)?)?;
             let end_tokens = local.end_tokens();
             Ok((local, end_tokens))
         })?;
-        Self::new(files, end_tokens, local.highest_token(), Runs::Here(Box::new(local)))
+        Self::new(files, end_tokens, local.highest_token(), ChatBackend::Local(Box::new(local)))
     }
 
-    /// Has tokenizer and template of a folder read and run by another process of foretaste.
+    /// Lets a child process read and run the tokenizer and template of a folder.
     ///
     /// # Errors
-    /// As [`Self::read`]; and where the process cannot be started, or takes more time or memory
-    /// than it is given.
-    pub fn read_apart(files: &ModelFiles, folder: &Path, program: &Path) -> Result<Self> {
-        let (apart, end_tokens, highest_token) =
-            Apart::start(files, Command::new(program).arg(COMMAND).arg(folder))?;
-        Self::new(files, end_tokens, highest_token, Runs::Apart(apart))
+    /// As [`Self::read`]; and where the process cannot be started, or exceeds its time or memory
+    /// limit.
+    pub fn read_sandboxed(files: &ModelFiles, folder: &Path, program: &Path) -> Result<Self> {
+        let (sandboxed, end_tokens, highest_token) =
+            SandboxedChat::start(files, Command::new(program).arg(COMMAND).arg(folder))?;
+        Self::new(files, end_tokens, highest_token, ChatBackend::Sandboxed(sandboxed))
     }
 
     fn new(
         files: &ModelFiles,
         end_tokens: Vec<u32>,
         highest_token: usize,
-        runs: Runs,
+        backend: ChatBackend,
     ) -> Result<Self> {
         ensure!(
             !end_tokens.is_empty(),
             "{}: no end-of-turn token is known; name it there as eos_token_id",
             files.display("generation_config.json")
         );
-        Ok(Chat { end_tokens, highest_token, runs })
+        Ok(Chat { end_tokens, highest_token, backend })
     }
 
     /// The conversation as text.
@@ -105,66 +106,66 @@ impl Chat {
     /// # Errors
     /// Where the template refuses it or runs too long.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        match &self.runs {
-            Runs::Here(local) => deep(|| local.render(messages, add_generation_prompt)),
-            Runs::Apart(apart) => apart.render(messages, add_generation_prompt),
+        match &self.backend {
+            ChatBackend::Local(local) => deep(|| local.render(messages, add_generation_prompt)),
+            ChatBackend::Sandboxed(sandboxed) => sandboxed.render(messages, add_generation_prompt),
         }
     }
 
-    /// A conversation's tokens, and which of them an assistant said.
+    /// A conversation's tokens, and which of them belong to assistant messages.
     ///
     /// # Errors
     /// Where the template refuses it, or rewrites it so that answers cannot be found in the
     /// rendered text.
     pub fn encode(&self, messages: &[Message]) -> Result<Rendered> {
-        match &self.runs {
-            Runs::Here(local) => deep(|| local.encode(messages)),
-            Runs::Apart(apart) => apart.encode(messages),
+        match &self.backend {
+            ChatBackend::Local(local) => deep(|| local.encode(messages)),
+            ChatBackend::Sandboxed(sandboxed) => sandboxed.encode(messages),
         }
     }
 
-    /// A conversation's tokens, and the pieces of its messages that they write.
+    /// A conversation's tokens, and the pieces of its messages that they encode.
     ///
     /// # Errors
     /// Where the template refuses it, or changes a message.
-    pub fn spell(&self, messages: &[Message]) -> Result<Spelled> {
-        match &self.runs {
-            Runs::Here(local) => deep(|| local.spell(messages)),
-            Runs::Apart(apart) => apart.spell(messages),
+    pub fn encode_pieces(&self, messages: &[Message]) -> Result<EncodedPieces> {
+        match &self.backend {
+            ChatBackend::Local(local) => deep(|| local.encode_pieces(messages)),
+            ChatBackend::Sandboxed(sandboxed) => sandboxed.encode_pieces(messages),
         }
     }
 
-    /// The tokens of an opening that an assistant's answer follows.
+    /// The tokens of a conversation that an assistant's answer follows.
     ///
     /// # Errors
     /// Where the template refuses it.
     pub fn encode_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
-        match &self.runs {
-            Runs::Here(local) => deep(|| local.encode_prompt(messages)),
-            Runs::Apart(apart) => apart.encode_prompt(messages),
+        match &self.backend {
+            ChatBackend::Local(local) => deep(|| local.encode_prompt(messages)),
+            ChatBackend::Sandboxed(sandboxed) => sandboxed.encode_prompt(messages),
         }
     }
 
-    /// Text of an answer, without special tokens.
+    /// The text of an answer, without special tokens.
     ///
     /// # Errors
     /// Where the tokenizer fails.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
-        match &self.runs {
-            Runs::Here(local) => local.decode(tokens),
-            Runs::Apart(apart) => apart.decode(tokens),
+        match &self.backend {
+            ChatBackend::Local(local) => local.decode(tokens),
+            ChatBackend::Sandboxed(sandboxed) => sandboxed.decode(tokens),
         }
     }
 
-    /// Whether tokenizer and template can still be asked, which a refused conversation alone does
-    /// not tell.
+    /// Checks that tokenizer and template still respond. A single refused conversation does not
+    /// show this.
     ///
     /// # Errors
-    /// Why they cannot.
+    /// The reason why they do not.
     pub fn alive(&self) -> Result<()> {
-        match &self.runs {
-            Runs::Here(_) => Ok(()),
-            Runs::Apart(apart) => apart.alive(),
+        match &self.backend {
+            ChatBackend::Local(_) => Ok(()),
+            ChatBackend::Sandboxed(sandboxed) => sandboxed.alive(),
         }
     }
 }

@@ -9,20 +9,20 @@ use serde_json::Value;
 
 use super::files::ModelFiles;
 use super::kernels::{Activation, Attention, Heads};
-use family::{FAMILIES, Family, Kind, LLAMA, Sliding};
-use rope::{Plain, RopeScaling, Rotary};
+use family::{FAMILIES, Family, FamilyKind, LLAMA, LayerRules};
+use rope::{RopeScaling, Rotary, RotarySettings};
 
-/// The longest context that is served, in tokens: that of the Llama 3.1 release. The rotary tables
-/// are built up to here, so that a folder that claims a billion positions costs no memory.
+/// The longest supported context in tokens: that of the Llama 3.1 release. Rotary tables have at
+/// most this length, so a folder that claims a billion positions costs no memory.
 pub const LONGEST: usize = 1 << 17;
 
-/// How many times as wide as the residual stream a layer may be inside. Released models have up to
-/// 2 for queries and up to 8 for networks.
+/// Maximum width of a layer's inner activations, relative to the residual stream. Released models
+/// have up to 2 for queries and up to 8 for MLPs.
 const WIDEST: usize = 32;
 
-/// The file as it stands; fields named as in the checkpoint.
+/// The file before checking; fields are named as in the checkpoint.
 #[derive(Debug, Deserialize)]
-struct Unchecked {
+struct RawConfig {
     hidden_size: usize,
     intermediate_size: usize,
     num_hidden_layers: usize,
@@ -34,7 +34,7 @@ struct Unchecked {
     rope_theta: Option<f64>,
     rope_local_base_freq: Option<f64>,
     rope_scaling: Option<RopeScaling>,
-    /// transformers 5 gathers theta and scaling here, for Gemma 3 by the kind of layer.
+    /// transformers 5 puts theta and scaling here; for Gemma 3 by layer type.
     rope_parameters: Option<Value>,
     partial_rotary_factor: Option<f64>,
     max_position_embeddings: Option<usize>,
@@ -43,9 +43,9 @@ struct Unchecked {
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
     hidden_act: Option<String>,
-    /// What Gemma reads.
+    /// Used by Gemma instead of `hidden_act`.
     hidden_activation: Option<String>,
-    /// Whether it stands there makes a difference: null is no window, nothing is the family's.
+    /// Null and absent differ: null means no window, absent the family's default.
     #[serde(default, deserialize_with = "present")]
     sliding_window: Option<Option<usize>>,
     use_sliding_window: Option<bool>,
@@ -62,7 +62,7 @@ struct Unchecked {
     use_bidirectional_attention: Option<bool>,
 }
 
-/// A field that stands there, null or not.
+/// Deserializes a field that is present, null or not.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     field: D,
 ) -> Result<Option<Option<T>>, D::Error> {
@@ -75,7 +75,7 @@ pub struct Config {
     pub architecture: String,
     pub hidden_size: usize,
     pub intermediate_size: usize,
-    /// From the bottom up.
+    /// From the first layer to the last.
     pub layers: Vec<Layer>,
     pub heads: Heads,
     pub vocab_size: usize,
@@ -86,23 +86,23 @@ pub struct Config {
     pub biases: Biases,
     pub norms: Norms,
     pub activation: Activation,
-    /// Queries, keys and values come of one projection, gate and up of another.
+    /// One projection gives queries, keys and values, and another gate and up.
     pub fused: bool,
     /// Embeddings are multiplied by this.
     pub embedding_scale: f32,
-    /// Scores are multiplied by this, then bent to within the cap.
+    /// Scores are multiplied by `attention_scale`, then soft-capped.
     pub attention_scale: f32,
     pub attention_softcap: Option<f32>,
-    /// Logits are bent to within this.
+    /// The soft cap of the logits.
     pub final_softcap: Option<f32>,
 }
 
-/// In what one layer differs from others.
+/// The settings that differ between layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layer {
-    /// Index into [`Config::rotaries`]; `None` turns nothing.
+    /// Index into [`Config::rotaries`]; `None` means no rotary embedding.
     pub rotary: Option<usize>,
-    /// A token sees so many of the latest, itself included; `None` sees all.
+    /// The number of latest tokens that a token sees, itself included; `None` sees all.
     pub window: Option<usize>,
 }
 
@@ -120,9 +120,9 @@ pub struct Norms {
     pub epsilon: f32,
     /// The weight is 1 + w.
     pub plus_one: bool,
-    /// Attention and network are followed by a norm of their own, before the sum.
-    pub sandwiched: bool,
-    /// Queries and keys have norms, a head at a time.
+    /// Attention and MLP are each followed by a post-norm, before the residual sum.
+    pub post_norm: bool,
+    /// Queries and keys have norms, over one head each.
     pub queries_and_keys: bool,
 }
 
@@ -136,13 +136,13 @@ impl Config {
         let place = files.display("config.json");
         let raw: Value =
             serde_json::from_str(&files.text("config.json")?).with_context(|| place.clone())?;
-        // The architecture first: another family's file may lack the very fields.
+        // The architecture first: another family's file may lack required fields.
         let family = family(&raw).with_context(|| place.clone())?;
         let raw = serde_json::from_value(raw).with_context(|| place.clone())?;
         Self::check(raw, family).with_context(|| place)
     }
 
-    fn check(raw: Unchecked, family: Family) -> Result<Self> {
+    fn check(raw: RawConfig, family: Family) -> Result<Self> {
         let kind = family.kind;
         let act = if kind.is_gemma() { &raw.hidden_activation } else { &raw.hidden_act };
         if let Some(act) = act.as_ref().filter(|act| *act != kind.activation()) {
@@ -180,7 +180,7 @@ impl Config {
             Ok(cap)
         };
         let (attention_cap, final_cap) = kind.softcaps();
-        let attention_bias = raw.attention_bias.unwrap_or(false) && kind != Kind::Phi3;
+        let attention_bias = raw.attention_bias.unwrap_or(false) && kind != FamilyKind::Phi3;
         Ok(Config {
             architecture: family.architecture.to_owned(),
             hidden_size: raw.hidden_size,
@@ -192,18 +192,19 @@ impl Config {
             max_position_embeddings: served.min(LONGEST),
             tie_word_embeddings: raw.tie_word_embeddings.unwrap_or(family.tie_word_embeddings),
             biases: Biases {
-                qkv: attention_bias || kind == Kind::Qwen2,
-                o: attention_bias && kind != Kind::Qwen2,
-                mlp: raw.mlp_bias.unwrap_or(false) && matches!(kind, Kind::Llama | Kind::SmolLm3),
+                qkv: attention_bias || kind == FamilyKind::Qwen2,
+                o: attention_bias && kind != FamilyKind::Qwen2,
+                mlp: raw.mlp_bias.unwrap_or(false)
+                    && matches!(kind, FamilyKind::Llama | FamilyKind::SmolLm3),
             },
             norms: Norms {
                 epsilon: epsilon as f32,
                 plus_one: kind.is_gemma(),
-                sandwiched: kind.is_gemma(),
-                queries_and_keys: matches!(kind, Kind::Qwen3 | Kind::Gemma3),
+                post_norm: kind.is_gemma(),
+                queries_and_keys: matches!(kind, FamilyKind::Qwen3 | FamilyKind::Gemma3),
             },
             activation: if kind.is_gemma() { Activation::GeluTanh } else { Activation::Silu },
-            fused: kind == Kind::Phi3,
+            fused: kind == FamilyKind::Phi3,
             embedding_scale: if kind.is_gemma() {
                 (raw.hidden_size as f64).sqrt() as f32
             } else {
@@ -240,15 +241,15 @@ impl Config {
         self.heads.key_value * self.heads.dim
     }
 
-    /// A Llama with tied embeddings and without biases: what nestling is, and what is raised from
-    /// nothing.
+    /// Whether this is a Llama with tied embeddings and without biases, like nestling. Only these
+    /// can be pretrained.
     pub fn is_plain(&self) -> bool {
         self.architecture == LLAMA.architecture
             && self.tie_word_embeddings
             && self.biases == Biases::default()
     }
 
-    /// How a layer attends.
+    /// The attention parameters of a layer.
     pub fn attention(&self, layer: usize) -> Attention {
         Attention {
             heads: self.heads,
@@ -271,11 +272,12 @@ fn family(raw: &Value) -> Result<Family> {
     })
 }
 
-impl Unchecked {
-    /// The heads; checks all sizes on the way.
+impl RawConfig {
+    /// The heads. Also checks all sizes.
     fn heads(&self, family: &Family) -> Result<Heads> {
         let query = self.num_attention_heads;
-        // No model known comes near these; beyond them a product of two sizes could overflow.
+        // No known model comes near these bounds; beyond them a product of two sizes could
+        // overflow.
         within("hidden_size", self.hidden_size, 1 << 20)?;
         within("intermediate_size", self.intermediate_size, 1 << 22)?;
         within("num_hidden_layers", self.num_hidden_layers, 1000)?;
@@ -292,8 +294,8 @@ impl Unchecked {
             dim > 0 && dim.is_multiple_of(2) && dim <= 512,
             "head_dim {dim} must be even and between 2 and 512; fix config.json"
         );
-        // The memory of a pass grows with the widest layer and that of the weights with its product
-        // with hidden_size, so that a small file must not ask for a wide one.
+        // The memory of a pass grows with the widest layer. That of the weights grows with the
+        // product of this width and hidden_size. So a small file must not ask for a wide layer.
         for (name, width) in [
             ("num_attention_heads * head_dim", query * dim),
             ("intermediate_size", self.intermediate_size),
@@ -308,8 +310,8 @@ impl Unchecked {
         Ok(Heads { query, key_value, dim })
     }
 
-    /// One rotary, or for Gemma 3 that of layers that see everything and that of layers with a
-    /// window; and the longest context that they serve.
+    /// The rotary embedding; for Gemma 3 one for layers without a window and one for layers with a
+    /// window. Also the longest context that they support.
     fn rotaries(
         &self,
         family: &Family,
@@ -325,37 +327,37 @@ impl Unchecked {
                 .and_then(|all| all.get(name))
                 .filter(|value| value.is_object())
         };
-        let gathered = match (by_layer("full_attention"), &self.rope_parameters) {
+        let in_parameters = match (by_layer("full_attention"), &self.rope_parameters) {
             (Some(full), _) => Some(parse(full)?),
             (None, Some(all)) if all.is_object() && by_layer("sliding_attention").is_none() => {
                 Some(parse(all)?)
             }
             _ => None,
         };
-        let mut scaling = gathered.or_else(|| self.rope_scaling.clone()).unwrap_or_default();
+        let mut scaling = in_parameters.or_else(|| self.rope_scaling.clone()).unwrap_or_default();
         scaling.original_max_position_embeddings =
             scaling.original_max_position_embeddings.or(self.original_max_position_embeddings);
-        if family.kind == Kind::Phi3 && scaling.rope_type.as_deref() == Some("yarn") {
-            // What the first Phi-3 files called it, as transformers reads them.
+        if family.kind == FamilyKind::Phi3 && scaling.rope_type.as_deref() == Some("yarn") {
+            // The first Phi-3 files used this name, and transformers reads it so.
             scaling.rope_type = Some("longrope".to_owned());
         }
         let share = scaling
             .partial_rotary_factor
             .or(self.partial_rotary_factor)
-            .filter(|_| family.kind == Kind::Phi3)
+            .filter(|_| family.kind == FamilyKind::Phi3)
             .unwrap_or(1.0);
-        let turning = (dim as f64 * share) as usize;
+        let rotated = (dim as f64 * share) as usize;
         ensure!(
-            turning > 0 && turning.is_multiple_of(2) && turning <= dim,
-            "partial_rotary_factor {share} turns {turning} of {dim} dimensions; fix config.json"
+            rotated > 0 && rotated.is_multiple_of(2) && rotated <= dim,
+            "partial_rotary_factor {share} turns {rotated} of {dim} dimensions; fix config.json"
         );
         let theta = scaling.rope_theta.or(self.rope_theta).unwrap_or(family.rope_theta);
         let mut rotaries =
-            vec![Rotary::new(Plain { dim: turning, theta, longest }, Some(&scaling))?];
-        if family.kind == Kind::Gemma3 {
+            vec![Rotary::new(RotarySettings { dim: rotated, theta, longest }, Some(&scaling))?];
+        if family.kind == FamilyKind::Gemma3 {
             let local = by_layer("sliding_attention").map(parse).transpose()?.unwrap_or_default();
             let theta = local.rope_theta.or(self.rope_local_base_freq).unwrap_or(10_000.0);
-            rotaries.push(Rotary::new(Plain { dim, theta, longest }, Some(&local))?);
+            rotaries.push(Rotary::new(RotarySettings { dim, theta, longest }, Some(&local))?);
         }
         let is_long = matches!(scaling.rope_type.as_deref(), Some("longrope" | "su"));
         let original = scaling.original_max_position_embeddings.filter(|_| is_long);
@@ -364,7 +366,7 @@ impl Unchecked {
 
     fn layers(&self, family: &Family, longest: usize) -> Result<Vec<Layer>> {
         let kind = family.kind;
-        let rules = Sliding {
+        let rules = LayerRules {
             max_window_layers: self.max_window_layers.unwrap_or(28),
             sliding_window_pattern: self.sliding_window_pattern.unwrap_or(6).max(1),
             no_rope_layers: self.no_rope_layers.clone(),
@@ -374,7 +376,7 @@ impl Unchecked {
         let window = self
             .sliding_window
             .unwrap_or(family.sliding_window)
-            .filter(|_| is_used && kind != Kind::Llama);
+            .filter(|_| is_used && kind != FamilyKind::Llama);
         ensure!(window != Some(0), "sliding_window is 0; fix config.json");
         if let Some(types) = &self.layer_types {
             ensure!(
@@ -395,8 +397,8 @@ impl Unchecked {
                 None => kind.slides(layer, &rules),
             };
             let rotary = match kind {
-                Kind::SmolLm3 => rules.turns(layer).then_some(0),
-                Kind::Gemma3 => Some(usize::from(slides)),
+                FamilyKind::SmolLm3 => rules.has_rotary(layer).then_some(0),
+                FamilyKind::Gemma3 => Some(usize::from(slides)),
                 _ => Some(0),
             };
             Ok(Layer { rotary, window: window.filter(|window| slides && *window < longest) })
@@ -405,7 +407,7 @@ impl Unchecked {
     }
 }
 
-/// One size of `config.json`, between 1 and a bound.
+/// Checks that a size of `config.json` is between 1 and a bound.
 fn within(name: &str, value: usize, largest: usize) -> Result<()> {
     ensure!(
         (1..=largest).contains(&value),

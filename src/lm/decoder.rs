@@ -1,10 +1,11 @@
-//! The decoder of all families: one forward and, in `decoder/backward.rs`, one hand-written
-//! backward pass, for K shadows side by side. In what families differ stands in [`Config`].
+//! The decoder of all model families: one forward pass and, in `decoder/backward.rs`, one
+//! hand-written backward pass, for K shadows in parallel. [`Config`] holds the differences between
+//! families.
 //!
-//! Rows of every activation are tokens: `R = K * N`, shadow k's stream of N tokens stands in rows
-//! `k * N ..`. Which rows see which is said by segments ([`super::kernels::Segment`]), so that
-//! training rows, prefix trees of questions and single new tokens are the same pass. Fields are
-//! named as in the checkpoint; shapes stand beside them.
+//! Rows of every activation are tokens: `R = K * N`, and rows `k * N ..` are shadow k's stream of N
+//! tokens. Segments ([`super::kernels::Segment`]) define which rows see which. So training rows,
+//! prefix trees of questions and single new tokens use the same pass. Fields are named as in the
+//! checkpoint, with their shapes beside them.
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -14,10 +15,10 @@ use super::config::rope::Rotary;
 use super::config::{Config, LONGEST, Norms};
 use super::kernels::Segment;
 use super::lora::{Lora, LoraPair, Projection};
-use super::matmul::{add_matmul, alone, matmul};
+use super::matmul::{add_matmul, matmul, single_threaded};
 use super::matrix::Matrix;
 use super::memory;
-use super::ops::{self, Ops, There, Turns};
+use super::ops::{self, DeviceCache, Ops, RotaryTable};
 use super::tensor::from_host;
 use super::weights::Weights;
 
@@ -35,25 +36,25 @@ pub struct Linear {
     pub bias: Option<Tensor<2>>,
 }
 
-/// One decoder block. Weights of norms that are 1 + w in the checkpoint hold the sum.
+/// One decoder block. Norm weights stored as 1 + w in the checkpoint hold the sum.
 #[derive(Debug, Clone)]
 pub struct Block {
     /// `[hidden]`
     pub input_layernorm: Vec<f32>,
     /// In the order of [`Projection::of`].
     pub projections: Vec<Linear>,
-    /// `[hidden]`: the norm before the network, whatever the checkpoint calls it.
+    /// `[hidden]`: the norm before the MLP, whatever the checkpoint calls it.
     pub mlp_layernorm: Vec<f32>,
-    /// `[head_dim]` each; empty where the family has none.
+    /// `[head_dim]` each; empty if the family has none.
     pub q_norm: Vec<f32>,
     pub k_norm: Vec<f32>,
-    /// `[hidden]`: norms after attention and after the network; empty where the family has none.
+    /// `[hidden]`: the norms after attention and after the MLP; empty if the family has none.
     pub after_attention: Vec<f32>,
     pub after_mlp: Vec<f32>,
 }
 
 impl Block {
-    /// A block of the plainest family: two norms and the projections.
+    /// A block of the simplest family: two norms and the projections.
     pub fn plain(
         input_layernorm: Vec<f32>,
         projections: Vec<Linear>,
@@ -82,37 +83,37 @@ pub struct Decoder {
     pub layers: Vec<Block>,
     /// `[hidden]`
     pub norm: Vec<f32>,
-    /// `[vocabulary, hidden]`; the embedding itself where they are tied.
+    /// `[vocabulary, hidden]`; equals the embedding if they are tied.
     pub lm_head: Matrix,
-    /// Bytes of activations that a training step may keep; beyond, each block is run again in the
-    /// backward pass.
+    /// Maximum bytes of activations that a training step saves. Above it, the backward pass
+    /// recomputes each block.
     pub keep_at_most: usize,
-    /// Bytes that were free when the base was opened; `None` where nobody tells. A pass that takes
-    /// more is refused.
-    pub room: Option<u64>,
-    /// Logits are computed for at most this many numbers at a time.
+    /// Bytes that were free when the base was opened; `None` if unknown. A pass that needs more is
+    /// refused.
+    pub free_memory: Option<u64>,
+    /// Maximum number of logit values computed at a time.
     pub logits_at_most: usize,
-    /// How everything but products is done; see [`Ops`].
+    /// Implementation of everything but products; see [`Ops`].
     pub ops: Ops,
-    /// One a rotary of the configuration.
-    turns: Vec<Turns>,
+    /// One per rotary embedding of the configuration.
+    rotary_tables: Vec<RotaryTable>,
 }
 
-/// How the large matrices of a base are kept in memory. On the processor products are computed in
-/// f32 either way; on a card those of bf16 are computed in bf16 (see [`super::matrix`]).
+/// The dtype in which the large matrices of a base are kept. On the CPU products are computed in
+/// f32 either way. On a GPU bf16 matrices are multiplied in bf16 (see [`super::matrix`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Kept {
-    /// Widened.
+pub enum WeightDtype {
+    /// bf16 and f16 are widened.
     #[default]
     F32,
-    /// As they lie in the file, where they are bf16 there: half the memory.
+    /// Matrices that are bf16 in the file stay so, which halves the memory.
     Bf16,
 }
 
-impl Kept {
-    /// What a device is best at.
-    pub fn usual(device: &Device) -> Kept {
-        if Ops::of(device) == Ops::Composed { Kept::Bf16 } else { Kept::F32 }
+impl WeightDtype {
+    /// The best dtype for a device.
+    pub fn default_for(device: &Device) -> WeightDtype {
+        if Ops::of(device) == Ops::Composed { WeightDtype::Bf16 } else { WeightDtype::F32 }
     }
 }
 
@@ -122,37 +123,37 @@ pub struct Streams {
     pub shadows: usize,
     /// `[K * N]`
     pub tokens: Vec<u32>,
-    /// `[K * N]`: where in its conversation a token stands.
+    /// `[K * N]`: the position of each token in its conversation.
     pub positions: Vec<u32>,
     /// Rows in no segment are padding.
     pub segments: Vec<Segment>,
-    /// Told in the first pass; what stands above does not change after it.
-    pub there: There,
+    /// Filled in the first pass; the fields above must not change afterwards.
+    pub cache: DeviceCache,
 }
 
 impl Streams {
-    /// Room for as many rows as a device likes to compute, of a single stream.
-    pub fn padded(&mut self, ops: Ops) {
+    /// Pads a single stream to the bucket of its number of rows.
+    pub fn pad(&mut self, ops: Ops) {
         let rows = ops.bucket(self.tokens.len());
         self.tokens.resize(rows, 0);
         self.positions.resize(rows, 0);
     }
 }
 
-/// Who sees whom: called once a layer, with its number, `q` `[R, query width]`, `k` and `v`
-/// `[R, key/value width]`; returns `[R, query width]`.
+/// The attention of one layer. The arguments are the layer's index, `q` `[R, query width]`, and `k`
+/// and `v` `[R, key/value width]`; the result is `[R, query width]`.
 pub type Attend<'a> = dyn FnMut(usize, &Tensor<2>, &Tensor<2>, &Tensor<2>) -> Tensor<2> + 'a;
 
-/// A norm as its backward pass needs it.
-struct Normed {
-    /// `[R, width]`: what went in.
+/// What the backward pass of a norm needs.
+struct SavedNorm {
+    /// `[R, width]`: the input.
     x: Tensor<2>,
-    /// `[R, 1]`: one over the root mean square of each row.
+    /// `[R, 1]`: the reciprocal root mean square of each row.
     inverse: Tensor<2>,
 }
 
-/// What a block's backward pass needs of its forward pass.
-struct Remembered {
+/// What a block's backward pass needs from its forward pass.
+struct SavedActivations {
     /// `[R, hidden]`: the block's input, and the sum after attention.
     x: Tensor<2>,
     middle: Tensor<2>,
@@ -160,48 +161,54 @@ struct Remembered {
     inverse2: Tensor<2>,
     normed1: Tensor<2>,
     normed2: Tensor<2>,
-    /// As attention sees them.
+    /// As attention receives them.
     q: Tensor<2>,
     k: Tensor<2>,
     v: Tensor<2>,
-    /// Of queries and keys, `[R * heads, head_dim]`, where they have norms.
-    q_norm: Option<Normed>,
-    k_norm: Option<Normed>,
+    /// Of queries and keys, `[R * heads, head_dim]`, if they have norms.
+    q_norm: Option<SavedNorm>,
+    k_norm: Option<SavedNorm>,
     attended: Tensor<2>,
     gate: Tensor<2>,
     up: Tensor<2>,
     inner: Tensor<2>,
-    /// Where the family has norms after attention and network.
-    after_attention: Option<Normed>,
-    after_mlp: Option<Normed>,
+    /// If the family has norms after attention and MLP.
+    after_attention: Option<SavedNorm>,
+    after_mlp: Option<SavedNorm>,
     /// `x A` of every projection, `[K, N, r]`; empty without LoRA.
     low: Vec<Tensor<3>>,
 }
 
-/// Activations that a step keeps in any case without running blocks again.
+/// Bytes of activations that a step may always save without recomputing blocks.
 const KEEP_AT_MOST: usize = 512 << 20;
 
-/// Bases on this processor with fewer weights than this gain nothing from threads inside one
-/// product, and a copy of their weights costs little.
+/// On the CPU, bases with fewer weights than this gain nothing from threads inside one product, and
+/// copying their weights is cheap.
 const SMALL: u64 = 20_000_000;
 
-/// Numbers of logits at a time; and where a card has memory, which is only as fast as its work is
-/// large.
+/// Logit values computed at a time. The second limit is for a GPU with enough memory, because only
+/// large products use it fully.
 const LOGITS_AT_MOST: usize = 8 << 20;
-const LOGITS_AT_MOST_THERE: usize = 256 << 20;
+const LOGITS_AT_MOST_GPU: usize = 256 << 20;
 
 impl Decoder {
-    /// Reads the weights that the configuration asks for.
+    /// Reads the weights that the configuration names.
     ///
     /// # Errors
     /// Where a tensor is missing or has another shape or type.
-    pub fn load(config: Config, weights: &Weights, kept: Kept, device: &Device) -> Result<Self> {
+    pub fn load(
+        config: Config,
+        weights: &Weights,
+        dtype: WeightDtype,
+        device: &Device,
+    ) -> Result<Self> {
         let hidden = config.hidden_size;
         let matrix = |name: &str, shape: [usize; 2]| -> Result<Matrix> {
-            let stored = if kept == Kept::Bf16 { weights.stored(name, shape)? } else { None };
+            let stored =
+                if dtype == WeightDtype::Bf16 { weights.stored(name, shape)? } else { None };
             Ok(match stored {
                 Some(stored) if Ops::of(device) == Ops::Composed => {
-                    Matrix::Half(stored.upload(device))
+                    Matrix::DeviceBf16(stored.upload(device))
                 }
                 Some(stored) => Matrix::Bf16(stored),
                 None => Matrix::F32(from_host(weights.load(name, &shape)?, shape, device)),
@@ -220,10 +227,10 @@ impl Decoder {
             }
             Ok(weight)
         };
-        let norm_if = |there: bool, name: &str, width: usize| {
-            if there { norm(name, width) } else { Ok(Vec::new()) }
+        let norm_if = |present: bool, name: &str, width: usize| {
+            if present { norm(name, width) } else { Ok(Vec::new()) }
         };
-        let Norms { sandwiched, queries_and_keys, .. } = config.norms;
+        let Norms { post_norm, queries_and_keys, .. } = config.norms;
         let mut layers = Vec::with_capacity(config.layers.len());
         for layer in 0..config.layers.len() {
             let at = |name: &str| format!("model.layers.{layer}.{name}");
@@ -243,7 +250,7 @@ impl Decoder {
                     .push(Linear { weight: matrix(&format!("{path}.weight"), [out, wide])?, bias });
             }
             let before_mlp =
-                if sandwiched { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
+                if post_norm { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
             layers.push(Block {
                 input_layernorm: norm(&at("input_layernorm.weight"), hidden)?,
                 projections,
@@ -259,18 +266,18 @@ impl Decoder {
                     config.heads.dim,
                 )?,
                 after_attention: norm_if(
-                    sandwiched,
+                    post_norm,
                     &at("post_attention_layernorm.weight"),
                     hidden,
                 )?,
-                after_mlp: norm_if(sandwiched, &at("post_feedforward_layernorm.weight"), hidden)?,
+                after_mlp: norm_if(post_norm, &at("post_feedforward_layernorm.weight"), hidden)?,
             });
         }
         let norm = norm("model.norm.weight", hidden)?;
         Ok(Self::assemble(config, device, embed_tokens, layers, norm, lm_head))
     }
 
-    /// A model from its parts; its context is cut to [`LONGEST`] tokens.
+    /// Builds a model from its parts; the context is limited to [`LONGEST`] tokens.
     pub fn assemble(
         config: Config,
         device: &Device,
@@ -283,10 +290,10 @@ impl Decoder {
             max_position_embeddings: config.max_position_embeddings.min(LONGEST),
             ..config
         };
-        let turns = config
+        let rotary_tables = config
             .rotaries
             .iter()
-            .map(|rotary| turns(rotary, config.max_position_embeddings))
+            .map(|rotary| rotary_table(rotary, config.max_position_embeddings))
             .collect();
         Decoder {
             config,
@@ -296,29 +303,29 @@ impl Decoder {
             norm,
             lm_head,
             keep_at_most: KEEP_AT_MOST,
-            room: None,
+            free_memory: None,
             logits_at_most: LOGITS_AT_MOST,
             ops: Ops::of(device),
-            turns,
+            rotary_tables,
         }
     }
 
-    /// Lets a step keep more activations where memory is: up to what the weights take in f32, and a
-    /// quarter of what is free. Running blocks again costs a third of a step. A card computes more
-    /// logits at a time too: each is held about six times over in four bytes, in an eighth of what
-    /// is free.
-    pub fn with_room(mut self, free: Option<u64>) -> Self {
-        self.room = free;
+    /// Allows a step to save more activations if memory is free: up to the f32 size of the weights,
+    /// and a quarter of the free memory. Recomputing blocks costs a third of a step. On a GPU it
+    /// also raises the number of logits per chunk. About six copies of four bytes each are then
+    /// held, in an eighth of the free memory.
+    pub fn with_free_memory(mut self, free: Option<u64>) -> Self {
+        self.free_memory = free;
         let free = free.unwrap_or(0);
         self.keep_at_most = KEEP_AT_MOST.max((free / 4).min(4 * self.parameters()) as usize);
         if self.ops == Ops::Composed {
             self.logits_at_most =
-                ((free / 8 / 24) as usize).clamp(LOGITS_AT_MOST, LOGITS_AT_MOST_THERE);
+                ((free / 8 / 24) as usize).clamp(LOGITS_AT_MOST, LOGITS_AT_MOST_GPU);
         }
         self
     }
 
-    /// The same model with the LoRA weights of a single shadow (K = 1) added to its own:
+    /// The model with the LoRA weights of a single shadow (K = 1) added to its own:
     /// `W + scale * (A B)^T`.
     pub fn merged(&self, lora: &Lora) -> Self {
         let mut merged = self.clone();
@@ -331,16 +338,15 @@ impl Decoder {
         merged
     }
 
-    /// The same model with its large matrices in bf16 in the memory of its device, whatever they
-    /// were.
-    pub fn halved(mut self) -> Self {
-        let halve = |matrix: &mut Matrix| *matrix = matrix.halved(&self.device);
-        halve(&mut self.embed_tokens);
-        halve(&mut self.lm_head);
+    /// The model with its large matrices in bf16 in device memory, whatever their dtype was.
+    pub fn into_bf16(mut self) -> Self {
+        let convert = |matrix: &mut Matrix| *matrix = matrix.to_bf16(&self.device);
+        convert(&mut self.embed_tokens);
+        convert(&mut self.lm_head);
         self.layers
             .iter_mut()
             .flat_map(|layer| &mut layer.projections)
-            .for_each(|linear| halve(&mut linear.weight));
+            .for_each(|linear| convert(&mut linear.weight));
         self
     }
 
@@ -363,18 +369,18 @@ impl Decoder {
         (blocks.sum::<usize>() + size(&self.embed_tokens) + self.norm.len() + head) as u64
     }
 
-    /// Whether independent work on this base (shadows, trees of questions, groups of answers) is
-    /// better done on a thread each than with threads inside each product. It does not depend on
-    /// how many threads there are, so that no result does.
+    /// Whether independent work on this base (shadows, question trees, groups of answers) is faster
+    /// with one thread each than with threads inside each product. This does not depend on the
+    /// number of threads, so that no result does.
     pub fn is_small(&self) -> bool {
         self.ops == Ops::Fused && self.parameters() < SMALL
     }
 
-    /// Does independent pieces of work on this base, all at once where that is better; results
-    /// stand in their order.
+    /// Runs independent work items on this base, in parallel if that is faster. Results keep the
+    /// order of the items.
     ///
     /// # Errors
-    /// The first piece's that fails.
+    /// The error of the first item that fails.
     pub fn each<T: Send>(
         &self,
         count: usize,
@@ -383,13 +389,13 @@ impl Decoder {
         if !self.is_small() {
             return (0..count).map(work).collect();
         }
-        (0..count).into_par_iter().map(|at| alone(|| work(at))).collect()
+        (0..count).into_par_iter().map(|at| single_threaded(|| work(at))).collect()
     }
 
-    /// Runs all blocks without keeping anything: `[R, hidden]` before the final norm.
+    /// Runs all blocks without saving activations: `[R, hidden]` before the final norm.
     ///
     /// # Errors
-    /// Where a token or a position is beyond what the model knows.
+    /// Where a token or a position is outside the model's range.
     pub fn hidden(
         &self,
         streams: &Streams,
@@ -403,7 +409,7 @@ impl Decoder {
         Ok(x)
     }
 
-    /// A layer's attention over the segments of the streams themselves, as [`Attend`] has it.
+    /// A layer's attention over the segments of the streams, in the form of [`Attend`].
     pub fn attend(
         &self,
         layer: usize,
@@ -427,15 +433,15 @@ impl Decoder {
             "a conversation is longer than the {longest} tokens that the base reads; shorten it"
         );
         let rows = streams.tokens.len();
-        memory::check_pass(rows, self.block_bytes(rows) as u64, self.room)?;
+        memory::check_pass(rows, self.block_bytes(rows) as u64, self.free_memory)?;
         let indices: Vec<usize> = streams.tokens.iter().map(|&t| t as usize).collect();
         let embedded = self.embed_tokens.select(&indices, &self.device);
         let scale = self.config.embedding_scale;
         Ok(if scale == 1.0 { embedded } else { embedded.mul_scalar(scale) })
     }
 
-    /// Rows that fill a bucket: the last one again and again.
-    fn filled(&self, rows: &[usize]) -> Vec<usize> {
+    /// Pads rows to their bucket by repeating the last one.
+    fn pad_to_bucket(&self, rows: &[usize]) -> Vec<usize> {
         let mut filled = rows.to_vec();
         filled.resize(self.ops.bucket(rows.len()), rows.last().copied().unwrap_or(0));
         filled
@@ -449,44 +455,51 @@ impl Decoder {
         x.clone().select(0, indices)
     }
 
-    fn normed(&self, x: &Tensor<2>, weight: &[f32]) -> (Tensor<2>, Tensor<2>) {
+    fn rms_norm(&self, x: &Tensor<2>, weight: &[f32]) -> (Tensor<2>, Tensor<2>) {
         self.ops.rms_norm(x, weight, self.config.norms.epsilon)
     }
 
-    /// A norm that is there only where it has weights.
-    fn normed_if(&self, x: Tensor<2>, weight: &[f32]) -> (Tensor<2>, Option<Normed>) {
+    /// A norm that is skipped if it has no weights.
+    fn optional_norm(&self, x: Tensor<2>, weight: &[f32]) -> (Tensor<2>, Option<SavedNorm>) {
         if weight.is_empty() {
             return (x, None);
         }
-        let (y, inverse) = self.normed(&x, weight);
-        (y, Some(Normed { x, inverse }))
+        let (y, inverse) = self.rms_norm(&x, weight);
+        (y, Some(SavedNorm { x, inverse }))
     }
 
-    /// Queries or keys with their norm, where they have one, turned: what attention sees.
-    fn headed(
+    /// Queries or keys as attention receives them: normalised if the family does so, and rotated.
+    fn norm_and_rotary(
         &self,
         layer: usize,
         x: Tensor<2>,
         weight: &[f32],
         streams: &Streams,
-    ) -> (Tensor<2>, Option<Normed>) {
+    ) -> (Tensor<2>, Option<SavedNorm>) {
         let ([rows, width], dim) = (x.dims(), self.config.heads.dim);
         if weight.is_empty() {
-            return (self.turn(layer, x, streams, 1.0), None);
+            return (self.apply_rotary(layer, x, streams, 1.0), None);
         }
-        let (y, kept) = self.normed_if(x.reshape([rows * (width / dim), dim]), weight);
-        (self.turn(layer, y.reshape([rows, width]), streams, 1.0), kept)
+        let (y, saved) = self.optional_norm(x.reshape([rows * (width / dim), dim]), weight);
+        (self.apply_rotary(layer, y.reshape([rows, width]), streams, 1.0), saved)
     }
 
-    fn turn(&self, layer: usize, x: Tensor<2>, streams: &Streams, direction: f32) -> Tensor<2> {
+    fn apply_rotary(
+        &self,
+        layer: usize,
+        x: Tensor<2>,
+        streams: &Streams,
+        direction: f32,
+    ) -> Tensor<2> {
         let (Some(rotary), dim) = (self.config.layers[layer].rotary, self.config.heads.dim) else {
             return x;
         };
         if self.ops == Ops::Fused {
-            return ops::rope(x, &streams.positions, &self.turns[rotary], dim, direction);
+            return ops::rope(x, &streams.positions, &self.rotary_tables[rotary], dim, direction);
         }
-        let turned = streams.there.turned(&self.turns, &streams.positions, &self.device);
-        ops::rope_turned(x, &turned[rotary], dim, direction)
+        let rotary_rows =
+            streams.cache.rotary(&self.rotary_tables, &streams.positions, &self.device);
+        ops::rope_composed(x, &rotary_rows[rotary], dim, direction)
     }
 
     fn block(
@@ -496,41 +509,42 @@ impl Decoder {
         streams: &Streams,
         lora: Option<&Lora>,
         attend: &mut Attend<'_>,
-    ) -> (Tensor<2>, Remembered) {
+    ) -> (Tensor<2>, SavedActivations) {
         let (block, config) = (&self.layers[layer], &self.config);
         let mut low = Vec::new();
         let mut place = 0;
         // Called in the order of `Projection::of`.
         let mut project = |x: &Tensor<2>| {
-            let (y, xa) = forward(&block.projections[place], x, pair(lora, layer, place));
+            let (y, xa) = forward(&block.projections[place], x, lora_pair(lora, layer, place));
             place += 1;
             low.extend(xa);
             y
         };
 
-        let (normed1, inverse1) = self.normed(&x, &block.input_layernorm);
+        let (normed1, inverse1) = self.rms_norm(&x, &block.input_layernorm);
         let (query, narrow) = (config.query_width(), config.key_value_width());
         let [q, k, v] = if config.fused {
-            columns(&project(&normed1), [query, narrow, narrow])
+            split_columns(&project(&normed1), [query, narrow, narrow])
         } else {
             [(); 3].map(|()| project(&normed1))
         };
-        let (q, q_norm) = self.headed(layer, q, &block.q_norm, streams);
-        let (k, k_norm) = self.headed(layer, k, &block.k_norm, streams);
+        let (q, q_norm) = self.norm_and_rotary(layer, q, &block.q_norm, streams);
+        let (k, k_norm) = self.norm_and_rotary(layer, k, &block.k_norm, streams);
         let attended = attend(layer, &q, &k, &v);
-        let (added, after_attention) = self.normed_if(project(&attended), &block.after_attention);
+        let (added, after_attention) =
+            self.optional_norm(project(&attended), &block.after_attention);
         let middle = x.clone() + added;
 
-        let (normed2, inverse2) = self.normed(&middle, &block.mlp_layernorm);
+        let (normed2, inverse2) = self.rms_norm(&middle, &block.mlp_layernorm);
         let [gate, up] = if config.fused {
-            columns(&project(&normed2), [config.intermediate_size; 2])
+            split_columns(&project(&normed2), [config.intermediate_size; 2])
         } else {
             [(); 2].map(|()| project(&normed2))
         };
         let inner = self.ops.gated(config.activation, &gate, &up);
-        let (added, after_mlp) = self.normed_if(project(&inner), &block.after_mlp);
+        let (added, after_mlp) = self.optional_norm(project(&inner), &block.after_mlp);
         let out = middle.clone() + added;
-        let kept = Remembered {
+        let saved = SavedActivations {
             x,
             middle,
             inverse1,
@@ -550,23 +564,23 @@ impl Decoder {
             after_mlp,
             low,
         };
-        (out, kept)
+        (out, saved)
     }
 }
 
-/// Cosines and sines of a rotary at every position.
-fn turns(rotary: &Rotary, positions: usize) -> Turns {
+/// Cosines and sines of a rotary embedding at every position.
+fn rotary_table(rotary: &Rotary, positions: usize) -> RotaryTable {
     let frequencies = &rotary.inverse_frequencies;
     let angles =
         (0..positions).flat_map(|position| frequencies.iter().map(move |f| (position as f64) * f));
-    let turn =
+    let cos_sin =
         |angle: f64| ((rotary.scale * angle.cos()) as f32, (rotary.scale * angle.sin()) as f32);
-    let (cos, sin) = angles.map(turn).unzip();
-    Turns { half: frequencies.len(), cos, sin }
+    let (cos, sin) = angles.map(cos_sin).unzip();
+    RotaryTable { half: frequencies.len(), cos, sin }
 }
 
-/// Groups of columns, each as a matrix of its own.
-fn columns<const N: usize>(x: &Tensor<2>, widths: [usize; N]) -> [Tensor<2>; N] {
+/// Splits the columns into groups, each as its own matrix.
+fn split_columns<const N: usize>(x: &Tensor<2>, widths: [usize; N]) -> [Tensor<2>; N] {
     let mut start = 0;
     widths.map(|width| {
         let from = start;
@@ -575,7 +589,7 @@ fn columns<const N: usize>(x: &Tensor<2>, widths: [usize; N]) -> [Tensor<2>; N] 
     })
 }
 
-fn pair(lora: Option<&Lora>, layer: usize, place: usize) -> Option<(&LoraPair, f32)> {
+fn lora_pair(lora: Option<&Lora>, layer: usize, place: usize) -> Option<(&LoraPair, f32)> {
     lora.map(|lora| (&lora.pairs[layer][place], lora.scale()))
 }
 
@@ -599,6 +613,7 @@ fn forward(
     let shadows = pair.a.dims()[0];
     let low = matmul(&by_shadow(x, shadows), &pair.a); // [K, N, r]
     let [rows, out] = y.dims();
-    let y = add_matmul(y.reshape([shadows, rows / shadows, out]), scale, &low, &pair.b); // [K, N, out]
+    // `[K, N, out]`
+    let y = add_matmul(y.reshape([shadows, rows / shadows, out]), scale, &low, &pair.b);
     (y.reshape([rows, out]), Some(low))
 }

@@ -1,5 +1,5 @@
-//! Where the model runs: this processor, or a CUDA card where the program was built for one
-//! (feature `cuda`).
+//! The device that runs the model: the CPU, or a CUDA GPU if the program was built with the feature
+//! `cuda`.
 
 use anyhow::Result;
 use burn::tensor::Device;
@@ -10,8 +10,8 @@ use crate::engine::Place;
 /// The device of a place, ready to compute.
 ///
 /// # Errors
-/// Where a card is asked for and the program was not built for any, or there is no such card, or it
-/// cannot compute: with what to do.
+/// Where a GPU is requested and the program was built without CUDA, there is no such GPU, or it
+/// cannot compute. The message says what to do.
 pub fn find(place: Place) -> Result<Device> {
     match place {
         Place::Cpu => Ok(Device::flex()),
@@ -21,7 +21,7 @@ pub fn find(place: Place) -> Result<Device> {
     }
 }
 
-/// Bytes that a base may take there; `None` where nobody tells.
+/// Bytes that a base may take there; `None` if unknown.
 pub fn free(place: Place) -> Option<u64> {
     match place {
         Place::Cpu => memory::available(),
@@ -31,17 +31,17 @@ pub fn free(place: Place) -> Option<u64> {
     }
 }
 
-/// What a panic of the device's libraries says, such as that its memory is full, as an error.
+/// Runs work and turns a panic of the device's libraries, such as full GPU memory, into an error.
 ///
 /// # Errors
-/// The work's own, and what a panic says.
+/// Those of the work, and the message of a panic.
 pub fn guarded<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
     if *device == Device::flex() { work() } else { cuda::quietly(work)? }
 }
 
-/// The places meant: `auto` is every card that answers, or the processor.
+/// The places to use: `auto` is every working GPU, or the CPU.
 pub fn meant(places: &[Place]) -> Vec<Place> {
-    // Cards are looked for only where nobody says which.
+    // GPUs are searched for only if the user names no device.
     let all = || match cuda::cards() {
         0 => vec![Place::Cpu],
         cards => (0..cards).map(Place::Cuda).collect(),
@@ -52,7 +52,7 @@ pub fn meant(places: &[Place]) -> Vec<Place> {
         .collect()
 }
 
-/// What a run says of its device: the engine, and the device in words.
+/// The engine's name, and the device's name.
 pub fn describe(device: &Device) -> (&'static str, String) {
     if *device == Device::flex() {
         ("burn-flex", "cpu".to_owned())
@@ -101,8 +101,8 @@ mod cuda {
     use cubecl_runtime::config::{CubeClRuntimeConfig, RuntimeConfig};
     use cudarc::driver::CudaContext;
 
-    /// Settings are these and no file's: burn would look for one in the working folder and above
-    /// it, where the dataset may lie.
+    /// Uses default settings. Otherwise burn would read a file in the working folder or above it,
+    /// where the dataset may lie.
     fn settled() {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| CubeClRuntimeConfig::set(CubeClRuntimeConfig::default()));
@@ -110,7 +110,7 @@ mod cuda {
 
     pub fn cards() -> usize {
         settled();
-        // What the driver's library cannot be asked for is not there.
+        // If the driver library does not respond, there is no GPU.
         quietly(|| Device::enumerate(DeviceType::Cuda).into_iter().count()).unwrap_or(0)
     }
 
@@ -118,7 +118,7 @@ mod cuda {
         device.identity().map_or("cuda".to_owned(), |identity| identity.name.to_string())
     }
 
-    /// Bytes that are free on a card, as its driver tells.
+    /// Bytes that are free on a GPU, as its driver reports.
     pub fn free(index: usize) -> Option<u64> {
         let asked = || CudaContext::new(index).and_then(|card| card.mem_get_info());
         quietly(asked).ok()?.ok().map(|(free, _)| free as u64)
@@ -145,8 +145,8 @@ mod cuda {
             })
     }
 
-    /// Whether a product of two small matrices comes out right: what is missing shows here and not
-    /// in the middle of a run.
+    /// Whether a product of two small matrices is right. This finds missing libraries before a run
+    /// starts.
     fn product(index: usize) -> bool {
         let device = Device::cuda(index);
         let numbers: Vec<f32> = (0..256).map(|number| (number % 7) as f32).collect();
@@ -156,11 +156,11 @@ mod cuda {
         let wanted = |at: usize| {
             (0..16).map(|k| numbers[at / 16 * 16 + k] * numbers[k * 16 + at % 16]).sum::<f32>()
         };
-        // Small whole numbers are exact in every precision that a card may multiply in.
+        // Small integers are exact in every precision that a GPU may multiply in.
         got.len() == 256 && got.iter().enumerate().all(|(at, value)| *value == wanted(at))
     }
 
-    /// Missing libraries panic: their words become an error, and nothing is printed meanwhile.
+    /// Missing libraries panic: the panic message becomes an error, and nothing is printed.
     pub fn quietly<T>(work: impl FnOnce() -> T) -> Result<T> {
         let hook = panic::take_hook();
         panic::set_hook(Box::new(|_| {}));

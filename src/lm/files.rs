@@ -1,5 +1,4 @@
-//! A model folder as Hugging Face lays it out, on disk or compiled into the binary: one reader for
-//! both.
+//! A model folder in Hugging Face's layout, on disk or embedded in the binary, behind one reader.
 
 use std::borrow::Cow;
 use std::fs;
@@ -15,10 +14,14 @@ use sha2::{Digest, Sha256};
 
 use super::hub;
 
-/// nestling, the embedded base: an ordinary folder whose files are compiled in.
+/// Embeds the files of nestling, the built-in base.
 macro_rules! embedded {
     ($($name:literal),* $(,)?) => {
-        &[$(($name, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/nestling/", $name)) as &[u8])),*]
+        &[$((
+            $name,
+            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/nestling/", $name))
+                as &[u8],
+        )),*]
     };
 }
 
@@ -31,19 +34,19 @@ static NESTLING: &[(&str, &[u8])] = embedded![
     "model.safetensors",
 ];
 
-/// The largest file that is read whole rather than mapped: a configuration, a tokenizer, a
-/// template.
+/// Maximum size, in bytes, of a file that is read whole rather than mapped: a configuration, a
+/// tokenizer or a template.
 pub const LARGEST_TEXT: u64 = 64 << 20;
 
-/// Bytes of a mapped file that are hashed before their memory is let go.
+/// Bytes of a mapped file that are hashed before their pages are released.
 const HASHED_AT_ONCE: usize = 16 << 20;
 
-/// Where a model's files are.
+/// The location of a model's files.
 #[derive(Debug, Clone)]
 pub enum ModelFiles {
     Folder {
         path: PathBuf,
-        /// What people call it.
+        /// The name shown to users.
         name: String,
     },
     Nestling,
@@ -51,30 +54,30 @@ pub enum ModelFiles {
 
 /// The bytes of one file.
 #[derive(Debug)]
-pub enum Bytes {
+pub enum FileBytes {
     Mapped(Mmap),
     Embedded(&'static [u8]),
     Owned(Vec<u8>),
 }
 
-impl AsRef<[u8]> for Bytes {
+impl AsRef<[u8]> for FileBytes {
     fn as_ref(&self) -> &[u8] {
         match self {
-            Bytes::Mapped(map) => map,
-            Bytes::Embedded(bytes) => bytes,
-            Bytes::Owned(bytes) => bytes,
+            FileBytes::Mapped(map) => map,
+            FileBytes::Embedded(bytes) => bytes,
+            FileBytes::Owned(bytes) => bytes,
         }
     }
 }
 
-impl Bytes {
-    /// Lets go of the memory that a part takes; where it is looked at again, it is read again.
+impl FileBytes {
+    /// Releases the pages of a range; reading them again loads them from the file.
     #[allow(unsafe_code, reason = "advice about pages of a file")]
     pub fn forget(&self, part: Range<usize>) {
         #[cfg(unix)]
-        if let Bytes::Mapped(map) = self {
-            // SAFETY: the map is of a file and read-only, so its pages can be read from there
-            // again. That the advice is not taken does no harm.
+        if let FileBytes::Mapped(map) = self {
+            // SAFETY: the map is of a file and read-only, so its pages can be read again. Ignored
+            // advice does no harm.
             let _ = unsafe {
                 map.unchecked_advise_range(UncheckedAdvice::DontNeed, part.start, part.len())
             };
@@ -83,11 +86,10 @@ impl Bytes {
 }
 
 impl ModelFiles {
-    /// The folder given, the model of this name in the local cache of the Hugging Face Hub, or
-    /// nestling.
+    /// Opens a folder, a model by its name in the local Hugging Face cache, or nestling.
     ///
     /// # Errors
-    /// Where the path is no folder and no name that the cache knows.
+    /// Where the path is neither a folder nor a name in the cache.
     pub fn open(base: Option<&Path>) -> Result<Self> {
         let Some(path) = base else { return Ok(ModelFiles::Nestling) };
         if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) {
@@ -118,7 +120,7 @@ impl ModelFiles {
         );
     }
 
-    /// What people call the model.
+    /// The model's name, as shown to users.
     pub fn name(&self) -> String {
         match self {
             ModelFiles::Folder { name, .. } => name.clone(),
@@ -126,7 +128,7 @@ impl ModelFiles {
         }
     }
 
-    /// A name for error messages.
+    /// A file's name for error messages.
     pub fn display(&self, name: &str) -> String {
         match self {
             ModelFiles::Folder { path, .. } => path.join(name).display().to_string(),
@@ -174,7 +176,7 @@ impl ModelFiles {
     /// # Errors
     /// Where it is missing or cannot be mapped.
     #[allow(unsafe_code, reason = "a large base is mapped, not copied")]
-    pub fn map(&self, name: &str) -> Result<Bytes> {
+    pub fn map(&self, name: &str) -> Result<FileBytes> {
         match self {
             ModelFiles::Folder { path, .. } => {
                 if name.contains(['/', '\\']) || name.contains("..") {
@@ -185,13 +187,13 @@ impl ModelFiles {
                 }
                 let path = path.join(name);
                 let file = regular(&path)?;
-                // SAFETY: the map is read-only; a file changed under us while we read is the user's
-                // own doing.
-                Ok(Bytes::Mapped(
+                // SAFETY: the map is read-only. Changing the file while it is read is the user's
+                // responsibility.
+                Ok(FileBytes::Mapped(
                     unsafe { Mmap::map(&file) }.with_context(|| path.display().to_string())?,
                 ))
             }
-            ModelFiles::Nestling => Ok(Bytes::Embedded(self.embedded(name)?)),
+            ModelFiles::Nestling => Ok(FileBytes::Embedded(self.embedded(name)?)),
         }
     }
 
@@ -202,7 +204,7 @@ impl ModelFiles {
             .with_context(|| format!("{}: not embedded", self.display(name)))
     }
 
-    /// SHA-256 over the names and contents of the files that decide what the model says.
+    /// SHA-256 over the names and contents of the files that determine the model's output.
     ///
     /// # Errors
     /// Where a file cannot be read.
@@ -227,7 +229,7 @@ impl ModelFiles {
     }
 }
 
-/// Opens a file, and nothing that only looks like one: a pipe would block and a device never end.
+/// Opens an ordinary file. Reading a pipe would block, and reading a device might never end.
 fn regular(path: &Path) -> Result<fs::File> {
     let about = fs::metadata(path).with_context(|| {
         format!(

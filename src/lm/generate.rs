@@ -1,4 +1,4 @@
-//! Written answers, with a key/value cache.
+//! Text generation with a key/value cache.
 
 use anyhow::{Result, ensure};
 use rand::Rng;
@@ -15,29 +15,29 @@ use crate::dataset::Message;
 use crate::engine::Sampling;
 use crate::seed;
 
-/// Conversations that are continued side by side: with a large base as many as its products are
-/// fast with.
+/// Conversations generated in parallel. For a large base, the batch size at which its products are
+/// fast.
 const AT_ONCE: usize = 64;
 const AT_ONCE_LARGE: usize = 128;
 
-/// Tokens of prompts that are read in one pass; what a pass holds in memory grows with them.
+/// Prompt tokens read in one pass; the memory of a pass grows with them.
 const PROMPT_TOKENS_AT_ONCE: usize = 1 << 13;
 
 /// Keys and values of one conversation, layer by layer, `[tokens, key/value width]` each.
-struct Cache {
+struct KvCache {
     keys: Vec<Vec<f32>>,
     values: Vec<Vec<f32>>,
 }
 
-impl Cache {
+impl KvCache {
     fn empty(layers: usize) -> Self {
-        Cache { keys: vec![Vec::new(); layers], values: vec![Vec::new(); layers] }
+        KvCache { keys: vec![Vec::new(); layers], values: vec![Vec::new(); layers] }
     }
 }
 
-/// One conversation under way.
-struct Writing {
-    cache: Cache,
+/// The state of one conversation.
+struct Generation {
+    cache: KvCache,
     length: usize,
     written: Vec<u32>,
     random: ChaCha8Rng,
@@ -62,11 +62,11 @@ pub fn generate(
     written.iter().map(|tokens| chat.decode(tokens)).collect()
 }
 
-/// Continues token sequences; the end token, where one comes, is not part of the result. A prompt
-/// that fills the base's context gets an empty continuation.
+/// Continues token sequences. The result excludes the end token. A prompt that fills the base's
+/// context gets an empty continuation.
 ///
 /// # Errors
-/// Where a token is beyond the vocabulary, or the model's logits are not numbers.
+/// Where a token is outside the vocabulary, or the model's logits are not numbers.
 pub fn continue_tokens(
     decoder: &Decoder,
     lora: Option<&Lora>,
@@ -97,7 +97,7 @@ pub fn continue_tokens(
     Ok(results)
 }
 
-/// Continues some of the prompts side by side.
+/// Continues some of the prompts in parallel.
 fn continue_group(
     decoder: &Decoder,
     lora: Option<&Lora>,
@@ -107,10 +107,10 @@ fn continue_group(
     sampling: &Sampling,
 ) -> Result<Vec<Vec<u32>>> {
     let longest = decoder.config.max_position_embeddings;
-    let mut writings: Vec<Writing> = group
+    let mut generations: Vec<Generation> = group
         .iter()
-        .map(|&at| Writing {
-            cache: Cache::empty(decoder.config.layers.len()),
+        .map(|&at| Generation {
+            cache: KvCache::empty(decoder.config.layers.len()),
             length: 0,
             written: Vec::new(),
             random: seed::stream(&format!("sample-{at}"), sampling.seed),
@@ -118,10 +118,10 @@ fn continue_group(
         })
         .collect();
     let mut next: Vec<Vec<u32>> = group.iter().map(|&at| prompts[at].clone()).collect();
-    while writings.iter().any(|w| !w.done) {
-        let logits = advance(decoder, lora, &mut writings, &next)?;
-        let conversations = writings.par_iter_mut().zip(&mut next).zip(logits);
-        conversations.try_for_each(|((writing, next), logits)| {
+    while generations.iter().any(|w| !w.done) {
+        let logits = advance(decoder, lora, &mut generations, &next)?;
+        let conversations = generations.par_iter_mut().zip(&mut next).zip(logits);
+        conversations.try_for_each(|((generation, next), logits)| {
             next.clear();
             let Some(logits) = logits else { return Ok(()) };
             ensure!(
@@ -129,22 +129,22 @@ fn continue_group(
                 "the model's logits are not numbers; check the weights of the base and of the \
                  adapter, and train the adapter with a lower learning rate"
             );
-            let token = pick(&logits, sampling, &mut writing.random);
+            let token = sample_token(&logits, sampling, &mut generation.random);
             if end_tokens.contains(&token) {
-                writing.done = true;
+                generation.done = true;
                 return Ok(());
             }
-            writing.written.push(token);
+            generation.written.push(token);
             next.push(token);
-            writing.done =
-                writing.written.len() >= sampling.max_tokens || writing.length + 1 >= longest;
+            generation.done =
+                generation.written.len() >= sampling.max_tokens || generation.length + 1 >= longest;
             Ok(())
         })?;
     }
-    Ok(writings.into_iter().map(|writing| writing.written).collect())
+    Ok(generations.into_iter().map(|generation| generation.written).collect())
 }
 
-/// How many of these prompts are continued side by side: at least one.
+/// How many of these prompts are continued in parallel: at least one.
 fn group_size(which: &[usize], prompts: &[Vec<u32>], most: usize) -> usize {
     let mut tokens = 0;
     let fits = |&&at: &&usize| {
@@ -154,29 +154,31 @@ fn group_size(which: &[usize], prompts: &[Vec<u32>], most: usize) -> usize {
     which.iter().take(most).take_while(fits).count().max(1)
 }
 
-/// Feeds every unfinished conversation its next tokens; gives the logits behind its last one.
+/// Feeds every unfinished conversation its next tokens; returns the logits of its last token.
 fn advance(
     decoder: &Decoder,
     lora: Option<&Lora>,
-    writings: &mut [Writing],
+    generations: &mut [Generation],
     next: &[Vec<u32>],
 ) -> Result<Vec<Option<Vec<f32>>>> {
     let mut streams = Streams { shadows: 1, ..Streams::default() };
-    let (mut last, mut who, mut caches) = (Vec::new(), Vec::new(), Vec::new());
-    let count = writings.len();
-    for (at, (writing, tokens)) in
-        writings.iter_mut().zip(next).enumerate().filter(|(_, (w, _))| !w.done)
+    let (mut last, mut indices, mut caches) = (Vec::new(), Vec::new(), Vec::new());
+    let count = generations.len();
+    for (at, (generation, tokens)) in
+        generations.iter_mut().zip(next).enumerate().filter(|(_, (w, _))| !w.done)
     {
         let start = streams.tokens.len();
         streams.segments.push(Segment { rows: start..start + tokens.len(), prefix: Vec::new() });
-        streams.positions.extend((writing.length..writing.length + tokens.len()).map(|p| p as u32));
+        streams
+            .positions
+            .extend((generation.length..generation.length + tokens.len()).map(|p| p as u32));
         streams.tokens.extend(tokens);
-        writing.length += tokens.len();
+        generation.length += tokens.len();
         last.push(streams.tokens.len() - 1);
-        who.push(at);
-        caches.push(&mut writing.cache);
+        indices.push(at);
+        caches.push(&mut generation.cache);
     }
-    streams.padded(decoder.ops);
+    streams.pad(decoder.ops);
     let hidden = decoder.hidden(&streams, lora, &mut |layer, q, k, v| {
         let attention = decoder.config.attention(layer);
         let shape = q.dims();
@@ -189,7 +191,7 @@ fn advance(
                 own.push((segment, &mut **cache, out));
                 rest = later;
             }
-            threads::each(own, |(segment, cache, out)| {
+            threads::for_each(own, |(segment, cache, out)| {
                 attend_cached(layer, q, k, v, attention, segment, cache, out)
             });
         };
@@ -200,14 +202,14 @@ fn advance(
     let vocabulary = decoder.config.vocab_size;
     decoder.logits(&hidden, &last, |first, values| {
         for (at, row) in values.chunks_exact(vocabulary).enumerate() {
-            logits[who[first + at]] = Some(row.to_vec());
+            logits[indices[first + at]] = Some(row.to_vec());
         }
     });
     Ok(logits)
 }
 
-/// Appends a segment's keys and values to the cache and attends over all of it; `out` holds the
-/// segment's rows.
+/// Appends a segment's keys and values to the cache and attends over the whole cache; `out` holds
+/// the segment's rows.
 #[allow(clippy::too_many_arguments, reason = "slices in, slices out")]
 fn attend_cached(
     layer: usize,
@@ -216,7 +218,7 @@ fn attend_cached(
     v: &[f32],
     attention: Attention,
     segment: &Segment,
-    cache: &mut Cache,
+    cache: &mut KvCache,
     out: &mut [f32],
 ) {
     let heads = attention.heads;
@@ -225,7 +227,7 @@ fn attend_cached(
     let before = cache.keys[layer].len() / narrow;
     cache.keys[layer].extend_from_slice(&k[rows.start * narrow..rows.end * narrow]);
     cache.values[layer].extend_from_slice(&v[rows.start * narrow..rows.end * narrow]);
-    // The new queries stand behind the cached rows.
+    // The new queries come after the cached rows.
     let placed = Segment {
         rows: before..before + rows.len(),
         prefix: (before > 0).then_some(0..before).into_iter().collect(),
@@ -243,7 +245,7 @@ fn attend_cached(
 }
 
 /// Greedy at temperature 0 (the first of equals), else nucleus sampling (Holtzman et al. 2020).
-fn pick(logits: &[f32], sampling: &Sampling, random: &mut ChaCha8Rng) -> u32 {
+fn sample_token(logits: &[f32], sampling: &Sampling, random: &mut ChaCha8Rng) -> u32 {
     let best = logits
         .iter()
         .enumerate()
@@ -255,23 +257,26 @@ fn pick(logits: &[f32], sampling: &Sampling, random: &mut ChaCha8Rng) -> u32 {
     let weights: Vec<f64> =
         logits.iter().map(|&x| ((f64::from(x) - top) / sampling.temperature).exp()).collect();
     let total: f64 = weights.iter().sum();
-    let kept =
-        if sampling.top_p < 1.0 { passed(&weights, sampling.top_p * total).1 } else { total };
-    passed(&weights, random.random::<f64>() * kept).0
+    let kept = if sampling.top_p < 1.0 {
+        token_at_mass(&weights, sampling.top_p * total).1
+    } else {
+        total
+    };
+    token_at_mass(&weights, random.random::<f64>() * kept).0
 }
 
-/// The token with which the weights, summed from the largest down (the first of equals first), pass
-/// `point`, and the sum with it: by halving what the point may lie in, not by sorting.
-fn passed(weights: &[f64], point: f64) -> (u32, f64) {
-    /// So few are sorted.
-    const FEW: usize = 32;
+/// Sums the weights from the largest down (the first of equals first). Returns the token at which
+/// the sum exceeds `point`, and that sum. Uses quickselect instead of a full sort.
+fn token_at_mass(weights: &[f64], point: f64) -> (u32, f64) {
+    /// At most this many are sorted.
+    const SORTED_AT_MOST: usize = 32;
     let falling =
         |a: &u32, b: &u32| weights[*b as usize].total_cmp(&weights[*a as usize]).then(a.cmp(b));
     let sum = |tokens: &[u32]| tokens.iter().map(|&token| weights[token as usize]).sum::<f64>();
     let mut tokens: Vec<u32> = (0..weights.len() as u32).collect();
     let mut among = tokens.as_mut_slice();
     let mut before = 0.0;
-    while among.len() > FEW {
+    while among.len() > SORTED_AT_MOST {
         let middle = among.len() / 2;
         among.select_nth_unstable_by(middle, falling);
         let (larger, smaller) = among.split_at_mut(middle);
@@ -299,7 +304,7 @@ mod tests {
 
     use super::*;
 
-    /// As it is said in the paper: sort all, keep the fewest that reach `top_p`, draw among them.
+    /// As in the paper: sort all, keep the fewest that reach `top_p`, and sample among them.
     fn by_sorting(logits: &[f32], sampling: &Sampling, random: &mut ChaCha8Rng) -> u32 {
         let top = f64::from(logits.iter().copied().fold(f32::MIN, f32::max));
         let weight = |(at, logit): (usize, &f32)| {
@@ -328,14 +333,19 @@ mod tests {
     proptest! {
         #[test]
         fn the_token_that_is_drawn_is_that_of_a_full_sort(
-            // Halves, so that equal ones occur; of so few equal ones no whole number makes such a
-            // share, which rounding would decide.
-            halves in prop::collection::vec(-8i32..8, 1..400), seed: u64, top_p in prop::sample::select(vec![0.3171, 0.9173, 1.0])
+            // Halves, so that equal values occur. No count of so few equal values gives exactly one
+            // of these shares, which rounding would decide.
+            halves in prop::collection::vec(-8i32..8, 1..400),
+            seed: u64,
+            top_p in prop::sample::select(vec![0.3171, 0.9173, 1.0]),
         ) {
             let logits: Vec<f32> = halves.iter().map(|half| *half as f32 / 2.0).collect();
             let sampling = Sampling { temperature: 0.8, top_p, max_tokens: 1, seed: 0 };
             let random = || seed::stream("pick", seed);
-            prop_assert_eq!(pick(&logits, &sampling, &mut random()), by_sorting(&logits, &sampling, &mut random()));
+            prop_assert_eq!(
+                sample_token(&logits, &sampling, &mut random()),
+                by_sorting(&logits, &sampling, &mut random())
+            );
         }
     }
 }

@@ -1,8 +1,8 @@
-//! `org/name` in the local cache of the Hugging Face Hub, laid out as `huggingface_hub` lays it;
-//! nothing is downloaded.
+//! Finds `org/name` in the local cache of the Hugging Face Hub, in the layout of `huggingface_hub`.
+//! Nothing is downloaded.
 //!
-//! `HUB/models--org--name/refs/main` holds a commit, `HUB/models--org--name/snapshots/COMMIT` the
-//! files. `HUB` is `$HF_HUB_CACHE`, else `$HF_HOME/hub`, else `huggingface/hub` in
+//! `HUB/models--org--name/refs/main` holds a commit, and `HUB/models--org--name/snapshots/COMMIT`
+//! the files. `HUB` is `$HF_HUB_CACHE`, else `$HF_HOME/hub`, else `huggingface/hub` in
 //! `$XDG_CACHE_HOME` or `~/.cache`.
 
 use std::fs;
@@ -19,8 +19,8 @@ pub struct Name {
 }
 
 impl Name {
-    /// The name that a text is, if it is one: two words of letters, digits, `-`, `_` and `.`, and
-    /// perhaps a revision.
+    /// Parses a name: two words of letters, digits, `-`, `_` and `.`, and an optional revision.
+    /// `None` for any other text.
     pub fn parse(text: &str) -> Option<Name> {
         let (name, revision) =
             text.split_once('@').map_or((text, None), |(name, revision)| (name, Some(revision)));
@@ -43,13 +43,13 @@ impl Name {
     /// The folder of this model in a cache.
     ///
     /// # Errors
-    /// Where the cache does not hold it; the message says what fetches it.
+    /// Where the cache does not hold it; the message names the command that downloads it.
     pub fn folder(&self, cache: &Path) -> Result<PathBuf> {
         let Name { organisation, model, revision } = self;
         let home = cache.join(format!("models--{organisation}--{model}"));
         let wanted = revision.as_deref().unwrap_or("main");
         let reference = home.join("refs").join(wanted);
-        // A revision is a branch or tag, of which `refs` holds the commit, or a commit itself.
+        // A revision is a commit, or a branch or tag whose file in `refs` holds the commit.
         let commit = fs::read_to_string(&reference)
             .map_or_else(|_| wanted.to_owned(), |commit| commit.trim().to_owned());
         let snapshot = home.join("snapshots").join(&commit);
@@ -76,10 +76,10 @@ impl std::fmt::Display for Name {
     }
 }
 
-/// Where the cache is, by the environment.
+/// The path of the cache, from the environment.
 ///
 /// # Errors
-/// Where nothing says where the user's home is.
+/// Where no variable names the user's home.
 pub fn cache() -> Result<PathBuf> {
     cache_of(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
 }

@@ -1,15 +1,14 @@
-//! The element-wise work of a decoder, fused, on plain slices.
+//! The element-wise work of a decoder, as fused functions of slices.
 //!
-//! burn's CPU backend runs its element-wise operations one by one, as scalar loops; a decoder
-//! spends more time there than in its matrix products. Each function here is one pass over memory,
-//! compiled for the vector instructions that the processor has. The order of every sum is fixed, so
-//! that results are the same bits from run to run, and do not depend on the vector width. Products
-//! are added with one rounding (`mul_add`); a processor without such an instruction gives the same
-//! bits, slowly.
+//! burn's CPU backend runs element-wise operations one by one, as scalar loops. A decoder spends
+//! more time there than in its matrix products. Each function here is one pass over memory,
+//! compiled for the CPU's vector instructions. The order of every sum is fixed, so results have the
+//! same bits from run to run and for every vector width. Products are added with one rounding
+//! (`mul_add`). A CPU without that instruction gives the same bits, slowly.
 //!
-//! `kernels/reference.rs` holds each against its composition from burn operations, and each
-//! backward pass against central differences in f64; `tests/it/lm.rs` holds the whole against
-//! transformers and PEFT.
+//! `kernels/reference.rs` compares each function with its composition from burn operations, and
+//! each backward pass with central differences in f64. `tests/it/lm.rs` compares the whole model
+//! with transformers and PEFT.
 
 #![allow(
     unsafe_code,
@@ -17,10 +16,13 @@
               processor"
 )]
 
-/// Compiles a function three times (AVX-512, AVX2 with FMA, whatever the target has) and picks at
+/// Compiles a function three times (AVX-512, AVX2 with FMA, the target's default) and chooses at
 /// run time.
 macro_rules! vectorised {
-    ($(#[$doc:meta])* pub fn $name:ident($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+    (
+        $(#[$doc:meta])*
+        pub fn $name:ident($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block
+    ) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments, reason = "slices in, slices out")]
         pub fn $name($($arg: $ty),*) $(-> $ret)? {
@@ -37,7 +39,7 @@ macro_rules! vectorised {
                 fn avx2($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
                 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                     if is_x86_feature_detected!("avx512f") {
-                        // SAFETY: the processor has just said that it knows these instructions.
+                        // SAFETY: the CPU reports that it supports these instructions.
                         return unsafe { avx512($($arg),*) };
                     }
                     // SAFETY: as above.
@@ -123,11 +125,12 @@ fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// e^x to about 2e-7 relative, without branches: Cody-Waite reduction and a polynomial (as in
-/// Cephes' expf).
+/// e^x with a relative error of about 2e-7, without branches: Cody-Waite reduction and a polynomial
+/// (as in Cephes' expf).
 #[inline(always)]
 fn exp(x: f32) -> f32 {
-    const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer that stands in the low bits
+    // 1.5 * 2^23: adding it rounds to an integer, which then is in the low bits.
+    const SHIFT: f32 = 12_582_912.0;
     let x = if x < -87.0 { -87.0 } else { x };
     let x = if x > 88.0 { 88.0 } else { x };
     let shifted = x.mul_add(std::f32::consts::LOG2_E, SHIFT);
@@ -166,8 +169,8 @@ vectorised! {
 }
 
 vectorised! {
-    /// RMSNorm: `y = x / rms(x) * weight`, row by row; `x` and `y` are `[rows, width]`, `inverse`
-    /// `[rows]` keeps 1/rms.
+    /// RMSNorm: `y = x / rms(x) * weight`, row by row. `x` and `y` are `[rows, width]`; `inverse`
+    /// `[rows]` receives 1/rms.
     pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32], inverse: &mut [f32]) {
         let width = weight.len();
         for ((x, y), inverse) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(inverse) {
@@ -182,13 +185,19 @@ vectorised! {
 
 vectorised! {
     /// Backward of [`rms_norm`]: adds to `dx` `[rows, width]` and to `dweight` `[width]` (skipped
-    /// where it is empty).
-    pub fn rms_norm_backward(dy: &[f32], x: &[f32], weight: &[f32], inverse: &[f32], dx: &mut [f32], dweight: &mut [f32]) {
+    /// if empty).
+    pub fn rms_norm_backward(
+        dy: &[f32],
+        x: &[f32],
+        weight: &[f32],
+        inverse: &[f32],
+        dx: &mut [f32],
+        dweight: &mut [f32],
+    ) {
         let width = weight.len();
         let mut weighted = vec![0f32; width];
-        for (((dy, x), dx), &scale) in
-            dy.chunks_exact(width).zip(x.chunks_exact(width)).zip(dx.chunks_exact_mut(width)).zip(inverse)
-        {
+        let inputs = dy.chunks_exact(width).zip(x.chunks_exact(width));
+        for (((dy, x), dx), &scale) in inputs.zip(dx.chunks_exact_mut(width)).zip(inverse) {
             for ((g, dy), w) in weighted.iter_mut().zip(dy).zip(weight) {
                 *g = dy * w;
             }
@@ -205,10 +214,18 @@ vectorised! {
 
 vectorised! {
     /// Rotary embedding in Hugging Face's half-split form, in place. `x` is
-    /// `[rows, heads * head_dim]`; `cos` and `sin` are `[positions, half]`, and the first
-    /// `2 * half` dimensions of a head turn. `direction` 1 rotates, -1 rotates back (the backward
+    /// `[rows, heads * head_dim]`; `cos` and `sin` are `[positions, half]`. The first `2 * half`
+    /// dimensions of a head are rotated. `direction` 1 rotates; -1 rotates back (the backward
     /// pass).
-    pub fn rope(x: &mut [f32], positions: &[u32], cos: &[f32], sin: &[f32], head_dim: usize, half: usize, direction: f32) {
+    pub fn rope(
+        x: &mut [f32],
+        positions: &[u32],
+        cos: &[f32],
+        sin: &[f32],
+        head_dim: usize,
+        half: usize,
+        direction: f32,
+    ) {
         let width = x.len() / positions.len().max(1);
         for (row, &position) in x.chunks_exact_mut(width).zip(positions) {
             let at = position as usize * half;
@@ -225,16 +242,16 @@ vectorised! {
     }
 }
 
-/// What the gate of a network goes through.
+/// The activation of the gated MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// `g * sigmoid(g)`
     Silu,
-    /// GELU in its approximation by tanh (Hendrycks & Gimpel 2016).
+    /// GELU in its tanh approximation (Hendrycks & Gimpel 2016).
     GeluTanh,
 }
 
-/// `g * sigmoid(2u)` is the GELU, where `u = sqrt(2/pi) (g + 0.044715 g^3)`; gives `2u` and its
+/// The GELU is `g * sigmoid(2u)`, where `u = sqrt(2/pi) (g + 0.044715 g^3)`. Returns `2u` and its
 /// derivative.
 #[inline(always)]
 fn gelu_argument(g: f32) -> (f32, f32) {
@@ -287,7 +304,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// Bends values to `cap * tanh(value / cap)`, in place.
+    /// Soft-caps values to `cap * tanh(value / cap)`, in place.
     pub fn softcap(values: &mut [f32], cap: f32) {
         for value in values {
             *value = cap * tanh(*value / cap);
@@ -296,10 +313,11 @@ vectorised! {
 }
 
 vectorised! {
-    /// Backward of [`softcap`]: multiplies `gradient` by the slope at what it gave.
-    pub fn softcap_backward(gradient: &mut [f32], bent: &[f32], cap: f32) {
-        for (g, bent) in gradient.iter_mut().zip(bent) {
-            let share = bent / cap;
+    /// Backward of [`softcap`]: multiplies `gradient` by the derivative, computed from the capped
+    /// values.
+    pub fn softcap_backward(gradient: &mut [f32], capped: &[f32], cap: f32) {
+        for (g, capped) in gradient.iter_mut().zip(capped) {
+            let share = capped / cap;
             *g *= 1.0 - share * share;
         }
     }
@@ -307,7 +325,7 @@ vectorised! {
 
 vectorised! {
     /// Softmax cross-entropy, row by row. `logits` `[rows, vocabulary]` becomes the gradient
-    /// `weight * (p - onehot)`; returns the loss of every row, unweighted, in nats.
+    /// `weight * (p - onehot)`. Returns the unweighted loss of every row, in nats.
     pub fn cross_entropy(logits: &mut [f32], targets: &[u32], weights: &[f32]) -> Vec<f32> {
         let width = logits.len() / targets.len().max(1);
         let mut losses = Vec::with_capacity(targets.len());
@@ -332,7 +350,8 @@ vectorised! {
 vectorised! {
     /// `ln(sum(exp(row)))` of every row of `[rows, vocabulary]`, in nats.
     pub fn log_sum_exp(logits: &[f32], width: usize) -> Vec<f32> {
-        // Loops, no adapters: what those call is not compiled for the same instructions.
+        // Loops instead of iterator adapters: closures called by adapters are not compiled for the
+        // vector instructions.
         let mut all = Vec::with_capacity(logits.len() / width);
         for row in logits.chunks_exact(width) {
             let top = max(row);
@@ -368,9 +387,15 @@ pub struct AdamStep {
 }
 
 vectorised! {
-    /// One AdamW update, in place, as PyTorch does it (Loshchilov & Hutter 2019): decay first, then
-    /// the step.
-    pub fn adamw(parameter: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], step: AdamStep) {
+    /// One AdamW update, in place, as in PyTorch (Loshchilov & Hutter 2019): decay first, then the
+    /// step.
+    pub fn adamw(
+        parameter: &mut [f32],
+        gradient: &[f32],
+        first: &mut [f32],
+        second: &mut [f32],
+        step: AdamStep,
+    ) {
         let decay = 1.0 - step.learning_rate * step.weight_decay;
         let size = step.learning_rate / step.correction1;
         let root = 1.0 / step.correction2.sqrt();

@@ -1,8 +1,9 @@
-//! Low-rank adapters for K shadows at once (Hu et al. 2021, arXiv 2106.09685), in activation space.
+//! Low-rank adapters for K shadows at once (Hu et al. 2021, arXiv 2106.09685), in activation space:
+//! `y = x W^T + scale * (x A) B`.
 //!
-//! The weights have a leading shadow axis: A is `[K, in, r]` and B `[K, r, out]`, so that K shadows
-//! share one pass over the frozen base while their gradients stay apart because their parameters
-//! are apart. `y = x W^T + scale * (x A) B`.
+//! The weights have a leading shadow axis: A is `[K, in, r]` and B `[K, r, out]`. K shadows share
+//! one pass over the frozen base. Their gradients stay separate because their parameters are
+//! separate.
 
 use std::collections::BTreeMap;
 
@@ -21,18 +22,18 @@ pub enum Projection {
     Q,
     K,
     V,
-    /// Queries, keys and values side by side.
+    /// Queries, keys and values in one matrix.
     Qkv,
     O,
     Gate,
     Up,
-    /// Gate and up side by side.
+    /// Gate and up in one matrix.
     GateUp,
     Down,
 }
 
 impl Projection {
-    /// Those of a base, in the order in which a block uses them.
+    /// The projections of a base, in the order in which a block uses them.
     pub fn of(config: &Config) -> &'static [Projection] {
         use Projection::{Down, Gate, GateUp, K, O, Q, Qkv, Up, V};
         if config.fused { &[Qkv, O, GateUp, Down] } else { &[Q, K, V, O, Gate, Up, Down] }
@@ -88,7 +89,8 @@ pub struct LoraPair {
     pub b: Tensor<3>,
 }
 
-/// All LoRA weights of K shadows: `pairs[layer][projection]`, projections as in [`Projection::of`].
+/// All LoRA weights of K shadows: `pairs[layer][projection]`, projections in the order of
+/// [`Projection::of`].
 #[derive(Debug, Clone)]
 pub struct Lora {
     pub shadows: usize,
@@ -104,30 +106,30 @@ impl Lora {
     }
 }
 
-/// One LoRA parameter on the host: the shape of one shadow's share, and the values of all K, shadow
-/// by shadow.
+/// One LoRA parameter on the host: the shape of one shadow's matrix, and the values of all K,
+/// shadow by shadow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostParameter {
     pub shape: [usize; 2],
     pub values: Vec<f32>,
 }
 
-/// All LoRA parameters on the host, A before B, projections in order, layers in order: what the
-/// optimiser works on.
+/// All LoRA parameters on the host, in the optimiser's order: layer by layer, projection by
+/// projection, A before B.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostLora {
     pub shadows: usize,
     pub rank: usize,
     pub alpha: f64,
     pub layers: usize,
-    /// Of every layer.
+    /// Those of every layer.
     pub projections: &'static [Projection],
     pub parameters: Vec<HostParameter>,
 }
 
 impl HostLora {
-    /// Fresh weights as PEFT initialises them: A uniform in +-1/sqrt(in) (Kaiming with a = sqrt 5),
-    /// B zero. Shadow k is drawn from `seeds[k]` alone.
+    /// Initial weights, as in PEFT: A uniform in +-1/sqrt(in) (Kaiming with a = sqrt 5), B zero.
+    /// Shadow k depends on `seeds[k]` alone.
     pub fn fresh(config: &Config, rank: usize, alpha: f64, seeds: &[u64]) -> Self {
         let mut streams: Vec<_> = seeds.iter().map(|&s| seed::stream("lora-init", s)).collect();
         let mut host = HostLora::zeros(config, rank, alpha, seeds.len());
@@ -194,13 +196,15 @@ impl HostLora {
         Adapter { rank: self.rank, alpha: self.alpha, target_modules: modules.collect(), tensors }
     }
 
-    /// PEFT adapters of equal rank as K shadows. Projections that an adapter leaves out get zeros.
+    /// PEFT adapters of equal rank as K shadows. Projections that an adapter lacks get zeros.
     ///
     /// # Errors
-    /// Where a shape does not fit the base, a tensor has no place in it, or nothing fits at all.
+    /// Where a shape does not fit the base, a tensor belongs to no module of the base, or nothing
+    /// fits.
     pub fn from_adapters(config: &Config, adapters: &[&Adapter]) -> Result<Self> {
         let first = adapters.first().context("no adapter given")?;
-        // The tensors that stand in memory bound the rank before anything of its size is allocated.
+        // The tensors that are already in memory bound the rank, before anything of that size is
+        // allocated.
         let largest =
             first.tensors.values().flat_map(|(shape, _)| shape).max().copied().unwrap_or(0);
         ensure!(!first.tensors.is_empty(), "the adapter has no tensors; save it again");
@@ -214,7 +218,7 @@ impl HostLora {
         for (shadow, adapter) in adapters.iter().enumerate() {
             ensure!(
                 adapter.rank == first.rank && adapter.alpha == first.alpha,
-                "adapters of different ranks or alphas cannot stand side by side"
+                "adapters of different ranks or alphas cannot run in one batch"
             );
             let mut placed = 0;
             let names: Vec<String> =
@@ -250,7 +254,7 @@ fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     out
 }
 
-/// What one projection's backward pass leaves for the optimiser.
+/// The gradients of one projection's LoRA weights.
 #[derive(Debug, Clone)]
 pub struct LoraGradient {
     /// `[K, in, r]`

@@ -1,6 +1,6 @@
-//! Matrix products. burn's CPU backend clears every result, copies it to another place, and only
-//! then computes it; a sixth of an audit went there. Here the same `gemm` writes where the result
-//! stays. On any other device burn's own product is used.
+//! Matrix products. burn's CPU backend zeroes every result, copies it, and only then computes it; a
+//! sixth of an audit's time went there. Here the same `gemm` writes directly into the result. Other
+//! devices use burn's own product.
 
 #![allow(
     unsafe_code,
@@ -18,27 +18,27 @@ use gemm::Parallelism;
 
 use super::tensor::{from_host, host};
 
-/// Multiplications of one product from which threads are worth their start: the bound that burn's
-/// CPU backend has.
+/// Minimum number of multiplications for which starting threads pays off; burn's CPU backend uses
+/// the same bound.
 const SHARED_FROM: usize = 192 * 192 * 192;
 
 thread_local! {
-    /// Whether this thread computes its products alone.
-    static ALONE: Cell<bool> = const { Cell::new(false) };
+    /// Whether products on this thread run without other threads.
+    static SINGLE_THREADED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does work whose products this thread computes alone: where other threads have work of their own,
+/// Runs `work` with products that use only this thread. If other threads have their own work,
 /// waiting for them costs more.
-pub fn alone<T>(work: impl FnOnce() -> T) -> T {
-    let before = ALONE.replace(true);
+pub fn single_threaded<T>(work: impl FnOnce() -> T) -> T {
+    let before = SINGLE_THREADED.replace(true);
     let done = work();
-    ALONE.set(before);
+    SINGLE_THREADED.set(before);
     done
 }
 
-/// Whether this thread is to do its work alone.
-pub fn is_alone() -> bool {
-    ALONE.get()
+/// Whether this thread must not start others.
+pub fn is_single_threaded() -> bool {
+    SINGLE_THREADED.get()
 }
 
 /// `a b`: `[.., m, k]` times `[.., k, n]`, with equal leading axes.
@@ -51,13 +51,13 @@ pub fn matmul<const D: usize>(a: &Tensor<D>, b: &Tensor<D>) -> Tensor<D> {
     let numbers = shape.iter().product();
     let mut out = Vec::with_capacity(numbers);
     product(&left, &right, None, out.spare_capacity_mut().as_mut_ptr().cast());
-    // SAFETY: `product` has written `batch * m * n` numbers, which is what was reserved.
+    // SAFETY: `product` has written `batch * m * n` numbers, which is the reserved length.
     unsafe { out.set_len(numbers) };
     from_host(out, shape, &a.device())
 }
 
-/// `sum + scale * a b`, of a `sum` that has the product's shape `[.., m, n]`; in its place where it
-/// has one owner.
+/// `sum + scale * a b`, where `sum` has the product's shape `[.., m, n]`. The memory of `sum` is
+/// reused if it has one owner.
 pub fn add_matmul<const D: usize>(
     sum: Tensor<D>,
     scale: f32,
@@ -78,19 +78,19 @@ pub fn add_matmul<const D: usize>(
     from_host(out, shape, &device)
 }
 
-/// Matrices on the CPU, one behind the other.
+/// A batch of matrices on the CPU.
 struct Operand {
     tensor: FlexTensor,
     batch: usize,
     rows: usize,
     columns: usize,
     offset: usize,
-    /// Between matrices, rows and columns.
+    /// Distances between matrices, rows and columns.
     strides: [isize; 3],
 }
 
 impl Operand {
-    /// `None` on another device, or where there is nothing to multiply.
+    /// `None` on another device, or if a dimension is zero.
     fn of<const D: usize>(tensor: &Tensor<D>) -> Option<Self> {
         let shape = tensor.dims();
         let tensor = tensor.clone().try_into_primitive::<Flex>().ok()?;
@@ -124,35 +124,43 @@ impl Operand {
     }
 }
 
-/// Rows of a product up to which `gemm` leaves the other matrix as it lies: more are worth a copy
-/// of it in the order in which it is read.
+/// Maximum rows of a product for which `gemm` reads the other matrix in place. With more rows,
+/// copying it into reading order pays off.
 const THIN: usize = 128;
 
-/// Columns of such a product that are computed at a time, so that they are still in the cache when
-/// they are put in their place.
+/// Columns of such a product computed at a time, so that they are still in the cache when they are
+/// transposed.
 const AT_ONCE: usize = 4096;
 
-/// Writes `a b` to `out`, or adds `scale * a b` to what is there: `[batch, m, n]`, row-major.
+/// Writes `a b` to `out`, or adds `scale * a b` to it: `[batch, m, n]`, row-major.
 fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
     assert!(a.columns == b.rows && a.batch == b.batch, "matrices that do not fit together");
     let (m, k, n) = (a.rows, a.columns, b.columns);
-    let shared = m * k * n >= SHARED_FROM && !is_alone();
+    let shared = m * k * n >= SHARED_FROM && !is_single_threaded();
     let threads = if shared { Parallelism::Rayon(0) } else { Parallelism::None };
-    // A few tokens times a weight matrix that lies as in its file: the result column by column, so
+    // A few tokens times a weight matrix in file order: the result is computed column by column, so
     // that the weights need not be copied.
     if shared && add.is_none() && m <= THIN && b.strides[1] == 1 {
-        let mut turned: Vec<f32> = Vec::with_capacity(m * n.min(AT_ONCE));
+        let mut transposed: Vec<f32> = Vec::with_capacity(m * n.min(AT_ONCE));
         for (at, first) in
             (0..a.batch).flat_map(|at| (0..n).step_by(AT_ONCE).map(move |first| (at, first)))
         {
             let columns = first..n.min(first + AT_ONCE);
-            // SAFETY: there is room for the columns, of which `one` writes every number, and the
-            // callers have room for `batch * m * n`.
+            // SAFETY: `transposed` has capacity for the columns, and `gemm_columns` writes every
+            // number. The callers reserve `batch * m * n` numbers.
             unsafe {
-                one(a, b, at, columns.clone(), None, (turned.as_mut_ptr(), 1, m as isize), threads);
-                turned.set_len(m * columns.len());
-                turn(
-                    &turned,
+                gemm_columns(
+                    a,
+                    b,
+                    at,
+                    columns.clone(),
+                    None,
+                    (transposed.as_mut_ptr(), 1, m as isize),
+                    threads,
+                );
+                transposed.set_len(m * columns.len());
+                transpose_into(
+                    &transposed,
                     columns,
                     std::slice::from_raw_parts_mut(out.add(at * m * n).cast(), m * n),
                     n,
@@ -162,16 +170,16 @@ fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
         return;
     }
     for at in 0..a.batch {
-        // SAFETY: the callers have room for `batch * m * n` numbers.
-        unsafe { one(a, b, at, 0..n, add, (out.add(at * m * n), n as isize, 1), threads) };
+        // SAFETY: the callers reserve `batch * m * n` numbers.
+        unsafe { gemm_columns(a, b, at, 0..n, add, (out.add(at * m * n), n as isize, 1), threads) };
     }
 }
 
 /// Some columns of one product of the batch.
 ///
 /// # Safety
-/// `out` with its strides between rows and columns has room for them.
-unsafe fn one(
+/// `out`, with its strides between rows and columns, must have room for them.
+unsafe fn gemm_columns(
     a: &Operand,
     b: &Operand,
     at: usize,
@@ -180,7 +188,8 @@ unsafe fn one(
     (out, between_rows, between_columns): (*mut f32, isize, isize),
     threads: Parallelism,
 ) {
-    // SAFETY: the caller has the room, and every operand was checked to lie within its storage.
+    // SAFETY: the caller provides the memory, and every operand was checked to lie within its
+    // storage.
     unsafe {
         gemm::gemm(
             a.rows,
@@ -206,8 +215,8 @@ unsafe fn one(
     }
 }
 
-/// Puts columns `[columns, m]` into a matrix `[m, n]`.
-fn turn(from: &[f32], columns: Range<usize>, to: &mut [MaybeUninit<f32>], n: usize) {
+/// Transposes columns `[columns, m]` into a matrix `[m, n]`.
+fn transpose_into(from: &[f32], columns: Range<usize>, to: &mut [MaybeUninit<f32>], n: usize) {
     const BLOCK: usize = 16;
     let m = from.len() / columns.len();
     for start in columns.clone().step_by(BLOCK) {
@@ -248,12 +257,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn products_are_those_of_burn(batch in 1usize..4, m in 1usize..40, k in 1usize..40, n in 1usize..40, seed: u64) {
+        fn products_are_those_of_burn(
+            batch in 1usize..4,
+            m in 1usize..40,
+            k in 1usize..40,
+            n in 1usize..40,
+            seed: u64,
+        ) {
             let (a, b) = (numbers([batch, m, k], seed), numbers([batch, k, n], seed ^ 1));
             prop_assert!(close(host(matmul(&a, &b)), host(a.clone().matmul(b.clone()))));
-            // As stored the other way round.
-            let turned = numbers([batch, n, k], seed ^ 2).transpose();
-            prop_assert!(close(host(matmul(&a, &turned)), host(a.clone().matmul(turned.clone()))));
+            // Stored transposed.
+            let transposed = numbers([batch, n, k], seed ^ 2).transpose();
+            let wanted = a.clone().matmul(transposed.clone());
+            prop_assert!(close(host(matmul(&a, &transposed)), host(wanted)));
             let sum = numbers([batch, m, n], seed ^ 3);
             let wanted = sum.clone() + a.clone().matmul(b.clone()).mul_scalar(0.5);
             prop_assert!(close(host(add_matmul(sum, 0.5, &a, &b)), host(wanted)));

@@ -1,10 +1,9 @@
-//! A weight matrix of a base, in the precision in which it is kept: f32, bf16 where it lies in the
-//! mapped file, or bf16 on a card.
+//! A weight matrix of a base, in the dtype in which it is kept: f32, bf16 in the mapped file, or
+//! bf16 on a GPU.
 //!
-//! On this processor products are computed in f32 either way: what lies in bf16 is widened panel by
-//! panel, a few rows at a time, so that a base takes half the memory, and the time of a few more
-//! passes over its weights. A card multiplies bf16 by bf16, which is what it is fast at:
-//! activations are rounded to bf16 on the way in, and the product is f32 again.
+//! On the CPU products are computed in f32 either way: bf16 is widened a few rows at a time. The
+//! base then takes half the memory, and a few more passes over its weights. A GPU multiplies bf16
+//! by bf16, which is its fast path. Activations are rounded to bf16, and the product is f32 again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,11 +11,11 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use half::bf16;
 
-use super::files::Bytes;
+use super::files::FileBytes;
 use super::matmul::{add_matmul, matmul};
 use super::tensor::{from_host, host};
 
-/// Numbers that are widened at a time; more would leave the processor's cache.
+/// Numbers that are widened at a time; more would leave the CPU cache.
 const PANEL: usize = 1 << 18;
 
 /// `[rows, columns]`
@@ -24,21 +23,21 @@ const PANEL: usize = 1 << 18;
 #[allow(clippy::large_enum_variant, reason = "a base has some hundreds of them")]
 pub enum Matrix {
     F32(Tensor<2>),
-    Bf16(Stored),
-    /// bf16 numbers in the memory of a device.
-    Half(Tensor<2>),
+    Bf16(StoredMatrix),
+    /// bf16 in device memory.
+    DeviceBf16(Tensor<2>),
 }
 
 /// Little-endian bf16 in a file.
 #[derive(Debug, Clone)]
-pub struct Stored {
-    pub file: Arc<Bytes>,
+pub struct StoredMatrix {
+    pub file: Arc<FileBytes>,
     pub bytes: Range<usize>,
     pub shape: [usize; 2],
 }
 
-impl Stored {
-    /// All of it on a device, as it is.
+impl StoredMatrix {
+    /// The whole matrix on a device, unchanged.
     pub fn upload(&self, device: &Device) -> Tensor<2> {
         let (numbers, _) = self.file.as_ref().as_ref()[self.bytes.clone()].as_chunks::<2>();
         let numbers: Vec<bf16> =
@@ -71,7 +70,7 @@ impl Matrix {
         match self {
             Matrix::F32(tensor) => tensor.dims(),
             Matrix::Bf16(stored) => stored.shape,
-            Matrix::Half(tensor) => tensor.dims(),
+            Matrix::DeviceBf16(tensor) => tensor.dims(),
         }
     }
 
@@ -79,7 +78,7 @@ impl Matrix {
     pub fn apply(&self, x: &Tensor<2>) -> Tensor<2> {
         let stored = match self {
             Matrix::F32(tensor) => return matmul(x, &tensor.clone().transpose()),
-            Matrix::Half(tensor) => {
+            Matrix::DeviceBf16(tensor) => {
                 return wide(half(x.clone()).matmul(tensor.clone().transpose()));
             }
             Matrix::Bf16(stored) => stored,
@@ -96,7 +95,7 @@ impl Matrix {
         from_host(out, [count, rows], &device)
     }
 
-    /// `dy W`, added to what is there: `[R, rows]` becomes `[R, columns]`.
+    /// `sum + dy W`: `[R, rows]` becomes `[R, columns]`.
     pub fn apply_back(&self, dy: &Tensor<2>, sum: Option<Tensor<2>>) -> Tensor<2> {
         let stored = match self {
             Matrix::F32(tensor) => {
@@ -105,7 +104,7 @@ impl Matrix {
                     Some(sum) => add_matmul(sum, 1.0, dy, tensor),
                 };
             }
-            Matrix::Half(tensor) => {
+            Matrix::DeviceBf16(tensor) => {
                 let product = long_product(half(dy.clone()), tensor.clone());
                 return sum.map_or(product.clone(), |sum| sum + product);
             }
@@ -132,7 +131,7 @@ impl Matrix {
         };
         match self {
             Matrix::F32(tensor) => select(tensor),
-            Matrix::Half(tensor) => wide(select(tensor)),
+            Matrix::DeviceBf16(tensor) => wide(select(tensor)),
             Matrix::Bf16(stored) => {
                 let rows: Vec<f32> =
                     indices.iter().flat_map(|&row| stored.rows(row..row + 1)).collect();
@@ -149,16 +148,16 @@ impl Matrix {
             Matrix::Bf16(stored) => {
                 from_host(stored.rows(0..stored.shape[0]), stored.shape, &device) + added
             }
-            Matrix::Half(tensor) => wide(tensor.clone()) + added,
+            Matrix::DeviceBf16(tensor) => wide(tensor.clone()) + added,
         })
     }
 
-    /// The same in bf16 in the memory of a device; what is not bf16 is rounded.
-    pub fn halved(&self, device: &Device) -> Matrix {
-        Matrix::Half(match self {
+    /// The same in bf16 in device memory; f32 is rounded.
+    pub fn to_bf16(&self, device: &Device) -> Matrix {
+        Matrix::DeviceBf16(match self {
             Matrix::F32(tensor) => half(tensor.clone()),
             Matrix::Bf16(stored) => stored.upload(device),
-            Matrix::Half(tensor) => tensor.clone(),
+            Matrix::DeviceBf16(tensor) => tensor.clone(),
         })
     }
 }
@@ -177,15 +176,15 @@ impl From<Tensor<2>> for Matrix {
     }
 }
 
-/// Tiles of a product that keep a card busy, the side of one, and the shortest sum worth a tile of
-/// its own.
+/// Tiles of a product that keep a GPU busy, the side of a tile, and the minimum length of a partial
+/// sum.
 const BUSY: usize = 256;
 const TILE: usize = 128;
 const SHORTEST: usize = 1024;
 
-/// `a b` in f32, of bf16 matrices `[m, k]` and `[k, n]`. Of a small result with long sums, such as
-/// the gradient that comes back from a large vocabulary, a card would compute each number on its
-/// own and leave most of itself idle: the sums are cut into parts that are computed side by side.
+/// `a b` in f32, of bf16 matrices `[m, k]` and `[k, n]`. For a small result with long sums, such as
+/// the gradient from a large vocabulary, most of a GPU would be idle. So the sums are split into
+/// parts that are computed in parallel.
 fn long_product(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
     let ([m, k], n) = (a.dims(), b.dims()[1]);
     let tiles = m.div_ceil(TILE) * n.div_ceil(TILE);
@@ -207,16 +206,17 @@ mod tests {
 
     use super::*;
 
-    /// The same numbers both ways; every one of them is a bf16.
+    /// The same numbers in both forms; each is exact in bf16.
     fn both(shape: [usize; 2], seed: u64) -> (Matrix, Matrix) {
         let random = &mut crate::seed::stream("matrix", seed);
         let numbers: Vec<bf16> = (0..shape[0] * shape[1])
             .map(|_| bf16::from_f32(rand::Rng::random_range(random, -1.0f32..1.0)))
             .collect();
-        // Behind an odd number of other bytes, as a header may leave it.
+        // After an odd number of other bytes, as a header may leave it.
         let mut bytes = vec![0u8; 7];
         bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
-        let stored = Stored { bytes: 7..bytes.len(), file: Arc::new(Bytes::Owned(bytes)), shape };
+        let stored =
+            StoredMatrix { bytes: 7..bytes.len(), file: Arc::new(FileBytes::Owned(bytes)), shape };
         let wide = numbers.iter().map(|number| number.to_f32()).collect();
         (Matrix::F32(from_host(wide, shape, &Device::flex())), Matrix::Bf16(stored))
     }
@@ -235,17 +235,25 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn a_matrix_kept_in_bf16_gives_the_products_of_its_f32(rows in 1usize..50, columns in 1usize..50, count in 1usize..20, seed: u64) {
+        fn a_matrix_kept_in_bf16_gives_the_products_of_its_f32(
+            rows in 1usize..50,
+            columns in 1usize..50,
+            count in 1usize..20,
+            seed: u64,
+        ) {
             let (wide, narrow) = both([rows, columns], seed);
             let (x, dy) = (numbers([count, columns], seed), numbers([count, rows], seed ^ 1));
             prop_assert!(close(wide.apply(&x), narrow.apply(&x)));
             prop_assert!(close(wide.apply_back(&dy, None), narrow.apply_back(&dy, None)));
             let sum = numbers([count, columns], seed ^ 2);
-            prop_assert!(close(wide.apply_back(&dy, Some(sum.clone())), narrow.apply_back(&dy, Some(sum))));
+            let wanted = wide.apply_back(&dy, Some(sum.clone()));
+            prop_assert!(close(wanted, narrow.apply_back(&dy, Some(sum))));
             let picked = [rows - 1, 0, rows / 2];
-            prop_assert!(close(wide.select(&picked, &Device::flex()), narrow.select(&picked, &Device::flex())));
+            let device = Device::flex();
+            prop_assert!(close(wide.select(&picked, &device), narrow.select(&picked, &device)));
             let added = numbers([rows, columns], seed ^ 3);
-            let (Matrix::F32(a), Matrix::F32(b)) = (wide.plus(added.clone()), narrow.plus(added)) else { panic!("a sum is in f32") };
+            let sums = (wide.plus(added.clone()), narrow.plus(added));
+            let (Matrix::F32(a), Matrix::F32(b)) = sums else { panic!("a sum is in f32") };
             prop_assert!(close(a, b));
         }
     }
@@ -253,13 +261,13 @@ mod tests {
     #[test]
     fn a_matrix_in_bf16_on_a_device_gives_the_products_of_rounded_numbers() {
         let (wide, narrow) = both([40, 24], 1);
-        let half = narrow.halved(&Device::flex());
+        let half = narrow.to_bf16(&Device::flex());
         assert_eq!(
             host(half.select(&[39, 0, 7], &Device::flex())),
             host(wide.select(&[39, 0, 7], &Device::flex()))
         );
         let (x, dy) = (numbers([5, 24], 2), numbers([5, 40], 3));
-        // Sums of forty products below one, each number known to one part in 256.
+        // Sums of forty products below one, each factor with a relative error of 1/256.
         let near = |a: Tensor<2>, b: Tensor<2>| {
             a.dims() == b.dims() && host(a - b).iter().all(|off| off.abs() < 0.1)
         };

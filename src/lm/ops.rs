@@ -1,9 +1,9 @@
-//! What a decoder does besides products, on tensors: a fused kernel where the values lie on this
-//! processor ([`super::kernels`]), a composition of burn's operations on any other device, where
-//! nothing may come back to the host in between.
+//! The operations of a decoder other than matrix products, on tensors. On the CPU each is a fused
+//! kernel ([`super::kernels`]). On any other device it is composed of burn operations, because
+//! values must not return to the host in between.
 //!
-//! Both give the same numbers up to rounding, and each is held against transformers and PEFT
-//! (`tests/it/lm.rs`), the composition too on this processor. Shapes: `R` rows, one a token.
+//! Both give the same numbers up to rounding. Tests compare each with transformers and PEFT
+//! (`tests/it/lm.rs`), the composition on the CPU as well. Shapes: `R` rows, one per token.
 
 mod attention;
 pub mod threads;
@@ -16,50 +16,55 @@ use super::decoder::Streams;
 use super::kernels::{self, Activation, Attention, Segment};
 use super::tensor::{from_host, host, with_values};
 
-/// Which of the two.
+/// Which implementation is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ops {
     Fused,
     Composed,
 }
 
-/// Cosines and sines of one rotary, on the host.
+/// Cosines and sines of one rotary embedding at every position, on the host.
 #[derive(Debug, Clone)]
-pub struct Turns {
-    /// Half of the dimensions that turn.
+pub struct RotaryTable {
+    /// Half of the rotated dimensions.
     pub half: usize,
     /// `[positions, half]`
     pub cos: Vec<f32>,
     pub sin: Vec<f32>,
 }
 
-/// Cosines and sines of some positions on a device, `[R, 1, half]`.
+/// Cosines and sines at the positions of some rows, on a device, `[R, 1, half]`.
 #[derive(Debug, Clone)]
-pub struct Turned {
+pub struct RotaryRows {
     half: usize,
     cos: Tensor<3>,
     sin: Tensor<3>,
 }
 
-/// What a device that composes is told of streams once, and not by every layer.
+/// What [`Ops::Composed`] derives from [`Streams`]: computed once and used by all layers.
 #[derive(Debug, Default)]
-pub struct There {
-    /// One a rotary.
-    turned: OnceLock<Vec<Turned>>,
-    /// By how far a layer sees.
-    attention: Mutex<Vec<(Option<usize>, Arc<attention::Placed>)>>,
+pub struct DeviceCache {
+    /// One entry per rotary embedding.
+    rotary: OnceLock<Vec<RotaryRows>>,
+    /// One entry per attention window.
+    attention: Mutex<Vec<(Option<usize>, Arc<attention::PaddedSegments>)>>,
 }
 
-impl Clone for There {
+impl Clone for DeviceCache {
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-impl There {
-    pub fn turned(&self, turns: &[Turns], positions: &[u32], device: &Device) -> &[Turned] {
-        self.turned.get_or_init(|| {
-            turns.iter().map(|turns| Turned::of(turns, positions, device)).collect()
+impl DeviceCache {
+    pub fn rotary(
+        &self,
+        tables: &[RotaryTable],
+        positions: &[u32],
+        device: &Device,
+    ) -> &[RotaryRows] {
+        self.rotary.get_or_init(|| {
+            tables.iter().map(|table| RotaryRows::of(table, positions, device)).collect()
         })
     }
 
@@ -69,20 +74,20 @@ impl There {
         segments: &[Segment],
         rows: usize,
         device: &Device,
-    ) -> Arc<attention::Placed> {
+    ) -> Arc<attention::PaddedSegments> {
         let mut known = self.attention.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, placed)) = known.iter().find(|(window, _)| *window == how.window) {
-            return placed.clone();
+        if let Some((_, padded)) = known.iter().find(|(window, _)| *window == how.window) {
+            return padded.clone();
         }
-        let placed = Arc::new(attention::Placed::of(segments, rows, how, device));
-        known.push((how.window, placed.clone()));
-        placed
+        let padded = Arc::new(attention::PaddedSegments::of(segments, rows, how, device));
+        known.push((how.window, padded.clone()));
+        padded
     }
 }
 
-impl Turned {
-    fn of(turns: &Turns, positions: &[u32], device: &Device) -> Self {
-        let half = turns.half;
+impl RotaryRows {
+    fn of(rotary: &RotaryTable, positions: &[u32], device: &Device) -> Self {
+        let half = rotary.half;
         let table = |values: &[f32]| -> Tensor<3> {
             let picked = positions
                 .iter()
@@ -91,7 +96,7 @@ impl Turned {
                 .collect();
             from_host(picked, [positions.len(), 1, half], device)
         };
-        Turned { half, cos: table(&turns.cos), sin: table(&turns.sin) }
+        RotaryRows { half, cos: table(&rotary.cos), sin: table(&rotary.sin) }
     }
 }
 
@@ -100,9 +105,9 @@ impl Ops {
         if *device == Device::flex() { Ops::Fused } else { Ops::Composed }
     }
 
-    /// How many rows to compute where there are so many. A card keeps kernels and memory for the
-    /// shapes that came, so that few should come: four to a doubling, at most a fifth of the rows
-    /// for nothing. This processor takes every shape as it is.
+    /// The padded number of rows for `rows`. A GPU keeps kernels and memory for every shape it has
+    /// seen, so there should be few shapes. Above eight rows there are four per doubling, which
+    /// adds at most a quarter of the rows. The CPU needs no padding.
     pub fn bucket(self, rows: usize) -> usize {
         match self {
             Ops::Fused => rows,
@@ -120,27 +125,31 @@ impl Ops {
             Ops::Fused => {
                 let (mut y, mut inverse) = (vec![0.0; rows * width], vec![0.0; rows]);
                 with_values(x, |x| {
-                    threads::two((&mut y, width), (&mut inverse, 1), |first, y, inverse| {
-                        kernels::rms_norm(
-                            &x[first * width..][..y.len()],
-                            weight,
-                            epsilon,
-                            y,
-                            inverse,
-                        );
-                    });
+                    threads::for_row_pairs(
+                        (&mut y, width),
+                        (&mut inverse, 1),
+                        |first, y, inverse| {
+                            kernels::rms_norm(
+                                &x[first * width..][..y.len()],
+                                weight,
+                                epsilon,
+                                y,
+                                inverse,
+                            );
+                        },
+                    );
                 });
                 (from_host(y, [rows, width], &device), from_host(inverse, [rows, 1], &device))
             }
             Ops::Composed => {
                 let inverse = x.clone().square().mean_dim(1).add_scalar(epsilon).sqrt().recip();
-                (x.clone() * inverse.clone() * line(weight, &device), inverse)
+                (x.clone() * inverse.clone() * row_vector(weight, &device), inverse)
             }
         }
     }
 
-    /// Backward of [`Ops::rms_norm`]: `dx`, added to what is there; adds to `dweight` `[width]`
-    /// too, unless it is empty.
+    /// Backward of [`Ops::rms_norm`]: `sum + dx`. Also adds to `dweight` `[width]`, unless it is
+    /// empty.
     pub fn rms_norm_backward(
         self,
         dy: Tensor<2>,
@@ -154,13 +163,13 @@ impl Ops {
             Ops::Fused => {
                 let mut dx = sum.map_or_else(|| vec![0.0; shape[0] * shape[1]], host);
                 let mut backward = |dy: &[f32], x: &[f32], inverse: &[f32]| {
-                    // Gradients of the weight are summed over the rows, in their order.
+                    // The gradient of the weight is a sum over the rows, in their order.
                     if !dweight.is_empty() {
                         return kernels::rms_norm_backward(
                             dy, x, weight, inverse, &mut dx, dweight,
                         );
                     }
-                    threads::one((&mut dx, shape[1]), |first, dx| {
+                    threads::for_rows((&mut dx, shape[1]), |first, dx| {
                         let at = first * shape[1]..first * shape[1] + dx.len();
                         kernels::rms_norm_backward(
                             &dy[at.clone()],
@@ -182,7 +191,7 @@ impl Ops {
                     let along = host((dy.clone() * x.clone() * inverse.clone()).sum_dim(0));
                     kernels::add_assign(dweight, &along);
                 }
-                let weighted = dy * line(weight, &device);
+                let weighted = dy * row_vector(weight, &device);
                 let along =
                     (weighted.clone() * x.clone()).mean_dim(1) * inverse.clone().powi_scalar(3);
                 let dx = weighted * inverse.clone() - x.clone() * along;
@@ -198,7 +207,7 @@ impl Ops {
                 let shape = gate.dims();
                 let mut out = vec![0.0; shape[0] * shape[1]];
                 let mut gated = |gate: &[f32], up: &[f32]| {
-                    threads::one((&mut out, 1), |first, out| {
+                    threads::for_rows((&mut out, 1), |first, out| {
                         kernels::gated(
                             kind,
                             &gate[first..][..out.len()],
@@ -210,7 +219,7 @@ impl Ops {
                 with_values(gate, |gate| with_values(up, |up| gated(gate, up)));
                 from_host(out, shape, &gate.device())
             }
-            Ops::Composed => activated(kind, gate).0 * up.clone(),
+            Ops::Composed => activation_and_slope(kind, gate).0 * up.clone(),
         }
     }
 
@@ -227,14 +236,14 @@ impl Ops {
                 let (shape, device) = (gate.dims(), gate.device());
                 let (mut gate, mut up) = (host(gate), host(up));
                 with_values(&dout, |dout| {
-                    threads::two((&mut gate, 1), (&mut up, 1), |first, gate, up| {
+                    threads::for_row_pairs((&mut gate, 1), (&mut up, 1), |first, gate, up| {
                         kernels::gated_backward(kind, &dout[first..][..gate.len()], gate, up);
                     });
                 });
                 [gate, up].map(|values| from_host(values, shape, &device))
             }
             Ops::Composed => {
-                let (value, slope) = activated(kind, &gate);
+                let (value, slope) = activation_and_slope(kind, &gate);
                 [dout.clone() * up * slope, dout * value]
             }
         }
@@ -253,21 +262,21 @@ impl Ops {
         }
     }
 
-    /// Backward of [`Ops::softcap`], from what it gave.
-    pub fn softcap_backward(self, dout: Tensor<2>, bent: &Tensor<2>, cap: f32) -> Tensor<2> {
+    /// Backward of [`Ops::softcap`], from its output.
+    pub fn softcap_backward(self, dout: Tensor<2>, capped: &Tensor<2>, cap: f32) -> Tensor<2> {
         match self {
             Ops::Fused => {
                 let (shape, device) = (dout.dims(), dout.device());
                 let mut dx = host(dout);
-                with_values(bent, |bent| kernels::softcap_backward(&mut dx, bent, cap));
+                with_values(capped, |capped| kernels::softcap_backward(&mut dx, capped, cap));
                 from_host(dx, shape, &device)
             }
-            Ops::Composed => dout * bent.clone().div_scalar(cap).square().neg().add_scalar(1.0),
+            Ops::Composed => dout * capped.clone().div_scalar(cap).square().neg().add_scalar(1.0),
         }
     }
 
-    /// Cross-entropy of logits `[R, vocabulary]` against one token a row: the losses, nats, and the
-    /// gradient of their weighted sum.
+    /// Cross-entropy of logits `[R, vocabulary]` with one target token per row: the losses in nats,
+    /// and the gradient of their weighted sum.
     pub fn cross_entropy(
         self,
         logits: Tensor<2>,
@@ -279,14 +288,18 @@ impl Ops {
             Ops::Fused => {
                 let mut logits = host(logits);
                 let mut losses = vec![0.0; shape[0]];
-                threads::two((&mut logits, shape[1]), (&mut losses, 1), |first, logits, losses| {
-                    let rows = first..first + losses.len();
-                    losses.copy_from_slice(&kernels::cross_entropy(
-                        logits,
-                        &tokens[rows.clone()],
-                        &weights[rows],
-                    ));
-                });
+                threads::for_row_pairs(
+                    (&mut logits, shape[1]),
+                    (&mut losses, 1),
+                    |first, logits, losses| {
+                        let rows = first..first + losses.len();
+                        losses.copy_from_slice(&kernels::cross_entropy(
+                            logits,
+                            &tokens[rows.clone()],
+                            &weights[rows],
+                        ));
+                    },
+                );
                 (losses, from_host(logits, shape, &device))
             }
             Ops::Composed => {
@@ -296,7 +309,8 @@ impl Ops {
                 let log_probs = log_softmax(logits);
                 let losses = host(log_probs.clone().gather(1, indices.clone()).neg());
                 let weights: Tensor<2> = from_host(weights.to_vec(), [shape[0], 1], &device);
-                // A true token is told by its number: a scatter would first copy all.
+                // The one-hot target comes from comparing indices: a scatter would first copy the
+                // whole matrix.
                 let token =
                     Tensor::<1, Int>::arange(0..shape[1] as i64, &device).reshape([1, shape[1]]);
                 let certain = token.equal(indices).float();
@@ -305,9 +319,9 @@ impl Ops {
         }
     }
 
-    /// Rows of some parts, one behind the other, put where `places` says in a matrix of `rows` rows
-    /// that is zero elsewhere. No place is taken twice.
-    pub fn spread(
+    /// Concatenates `parts` and puts row i at row `places[i]` of a matrix with `rows` rows. All
+    /// other rows are zero. The places are distinct.
+    pub fn scatter_rows(
         self,
         parts: Vec<Tensor<2>>,
         places: &[usize],
@@ -327,16 +341,16 @@ impl Ops {
                 from_host(out, [rows, width], device)
             }
             Ops::Composed => {
-                let from = places_of(places, rows);
+                let from = inverse_index(places, rows);
                 let zero: Tensor<2> = Tensor::zeros([1, width], device);
                 Tensor::cat(parts.into_iter().chain([zero]).collect(), 0)
-                    .select(0, picked(&from, device))
+                    .select(0, index_tensor(&from, device))
             }
         }
     }
 
-    /// Causal attention over segments: `q` `[R, query width]`, `k` and `v` `[R, key/value width]`;
-    /// rows in no segment are zero.
+    /// Causal attention over segments: `q` `[R, query width]`, `k` and `v` `[R, key/value width]`.
+    /// Rows in no segment are zero.
     pub fn attention(
         self,
         q: &Tensor<2>,
@@ -352,7 +366,7 @@ impl Ops {
                 let mut out = vec![0.0; shape[0] * shape[1]];
                 let width = shape[1];
                 let mut attend = |q: &[f32], k: &[f32], v: &[f32]| {
-                    threads::segments(
+                    threads::for_segments(
                         segments,
                         [(out.as_mut_slice(), width)],
                         |segments, first, [out]| {
@@ -372,13 +386,13 @@ impl Ops {
                 from_host(out, shape, &q.device())
             }
             Ops::Composed => {
-                let placed = streams.there.attention(&how, segments, q.dims()[0], &q.device());
-                attention::forward(q, k, v, how, &placed)
+                let padded = streams.cache.attention(&how, segments, q.dims()[0], &q.device());
+                attention::forward(q, k, v, how, &padded)
             }
         }
     }
 
-    /// Backward of [`Ops::attention`] over segments without prefixes: the gradients of `q`, `k` and
+    /// Backward of [`Ops::attention`] for segments without prefixes: the gradients of `q`, `k` and
     /// `v`.
     pub fn attention_backward(
         self,
@@ -403,7 +417,7 @@ impl Ops {
                         (dk.as_mut_slice(), narrow),
                         (dv.as_mut_slice(), narrow),
                     ];
-                    threads::segments(segments, gradients, |segments, first, [dq, dk, dv]| {
+                    threads::for_segments(segments, gradients, |segments, first, [dq, dk, dv]| {
                         let ([dout, q], [k, v]) = (
                             [dout, q].map(|x| &x[first * wide..]),
                             [k, v].map(|x| &x[first * narrow..]),
@@ -424,35 +438,35 @@ impl Ops {
                 })
             }
             Ops::Composed => {
-                let placed = streams.there.attention(&how, segments, q.dims()[0], &q.device());
-                attention::backward(&dout, [q, k, v], how, &placed)
+                let padded = streams.cache.attention(&how, segments, q.dims()[0], &q.device());
+                attention::backward(&dout, [q, k, v], how, &padded)
             }
         }
     }
 }
 
-/// Rotary embedding of heads of `dim`, half-split, fused; direction 1 turns, -1 turns back, which
-/// is the backward pass. `[R, heads * dim]`
+/// Rotary embedding in half-split form, fused, of heads of `dim` dimensions; `[R, heads * dim]`.
+/// Direction 1 rotates; -1 rotates back, which is the backward pass.
 pub fn rope(
     x: Tensor<2>,
     positions: &[u32],
-    turns: &Turns,
+    rotary: &RotaryTable,
     dim: usize,
     direction: f32,
 ) -> Tensor<2> {
     let (shape, device) = (x.dims(), x.device());
     let mut x = host(x);
-    threads::one((&mut x, shape[1]), |first, x| {
+    threads::for_rows((&mut x, shape[1]), |first, x| {
         let positions = &positions[first..][..x.len() / shape[1]];
-        kernels::rope(x, positions, &turns.cos, &turns.sin, dim, turns.half, direction);
+        kernels::rope(x, positions, &rotary.cos, &rotary.sin, dim, rotary.half, direction);
     });
     from_host(x, shape, &device)
 }
 
-/// [`rope`], composed.
-pub fn rope_turned(x: Tensor<2>, turned: &Turned, dim: usize, direction: f32) -> Tensor<2> {
-    let (shape, half) = (x.dims(), turned.half);
-    let (cos, sin) = (turned.cos.clone(), turned.sin.clone().mul_scalar(direction));
+/// [`rope`], composed of burn operations.
+pub fn rope_composed(x: Tensor<2>, rotary: &RotaryRows, dim: usize, direction: f32) -> Tensor<2> {
+    let (shape, half) = (x.dims(), rotary.half);
+    let (cos, sin) = (rotary.cos.clone(), rotary.sin.clone().mul_scalar(direction));
     let whole: Tensor<3> = x.reshape([shape[0], shape[1] / dim, dim]);
     let (low, high) = (whole.clone().narrow(2, 0, half), whole.clone().narrow(2, half, half));
     let mut parts =
@@ -463,16 +477,16 @@ pub fn rope_turned(x: Tensor<2>, turned: &Turned, dim: usize, direction: f32) ->
     Tensor::cat(parts, 2).reshape(shape)
 }
 
-/// Log-softmax of every row, composed.
+/// Log-softmax of every row, composed of burn operations.
 pub fn log_softmax(logits: Tensor<2>) -> Tensor<2> {
-    let shifted = logits.clone() - in_parts(logits, |part| part.max_dim(1));
-    let total = in_parts(shifted.clone().exp(), |part| part.sum_dim(1)).log();
+    let shifted = logits.clone() - reduce_in_parts(logits, |part| part.max_dim(1));
+    let total = reduce_in_parts(shifted.clone().exp(), |part| part.sum_dim(1)).log();
     shifted - total
 }
 
-/// What a reduction gives of every row, `[R, 1]`, part by part: a card works through one row alone,
-/// a number after the other, and a vocabulary is long.
-fn in_parts(x: Tensor<2>, reduce: impl Fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> {
+/// Reduces every row to one number, `[R, 1]`, in two stages. A GPU would reduce one long row
+/// sequentially, and a vocabulary is long.
+fn reduce_in_parts(x: Tensor<2>, reduce: impl Fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> {
     let [rows, width] = x.dims();
     let part = 1 << width.trailing_zeros().min(9);
     if part < 16 {
@@ -482,7 +496,7 @@ fn in_parts(x: Tensor<2>, reduce: impl Fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> 
 }
 
 /// An activation and its derivative.
-fn activated(kind: Activation, gate: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+fn activation_and_slope(kind: Activation, gate: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
     let g = || gate.clone();
     match kind {
         Activation::Silu => {
@@ -504,19 +518,19 @@ fn activated(kind: Activation, gate: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
 }
 
 /// A vector as `[1, width]`.
-fn line(values: &[f32], device: &Device) -> Tensor<2> {
+fn row_vector(values: &[f32], device: &Device) -> Tensor<2> {
     from_host(values.to_vec(), [1, values.len()], device)
 }
 
-/// For each of so many rows, where in a list of places it stands; else the number of places, behind
-/// them all: there stands a row of zeros.
-fn places_of(places: &[usize], rows: usize) -> Vec<i32> {
+/// Inverts `places`: for each of `rows` rows its index in `places`, or `places.len()` if it is
+/// absent. That index refers to an extra row of zeros.
+fn inverse_index(places: &[usize], rows: usize) -> Vec<i32> {
     let mut from = vec![places.len() as i32; rows];
     places.iter().enumerate().for_each(|(row, &place)| from[place] = row as i32);
     from
 }
 
-fn picked(rows: &[i32], device: &Device) -> Tensor<1, Int> {
+fn index_tensor(rows: &[i32], device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(rows.to_vec(), [rows.len()]), device)
 }
 
@@ -526,7 +540,7 @@ mod tests {
 
     #[test]
     fn rows_that_are_reduced_in_parts_give_what_whole_rows_give() {
-        // A width of many parts, of one, and one that has none.
+        // Widths that divide into many parts, into one part, and not at all.
         for width in [1536, 512, 17] {
             let numbers = (0..3 * width).map(|at| ((at * 37 % 101) as f32 - 50.0) / 5.0).collect();
             let logits: Tensor<2> = from_host(numbers, [3, width], &Device::flex());

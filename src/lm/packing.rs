@@ -1,5 +1,5 @@
-//! Token sequences laid into streams: training rows end to end, and questions as a prefix tree, so
-//! that what two sequences share is computed once.
+//! Packs token sequences into streams: training rows end to end, and questions as a prefix tree in
+//! which shared prefixes are computed once.
 
 use super::decoder::{Streams, Target};
 use super::kernels::Segment;
@@ -9,7 +9,7 @@ use super::ops::Ops;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRow {
     pub tokens: Vec<u32>,
-    /// True where the token itself carries loss.
+    /// True for tokens that carry loss.
     pub supervised: Vec<bool>,
 }
 
@@ -20,9 +20,8 @@ impl TokenRow {
     }
 }
 
-/// One batch a shadow, end to end, padded to the bucket of the longest stream. The loss of a shadow
-/// is the mean over its supervised tokens. A row's last token predicts nothing and is only a
-/// target.
+/// One batch per shadow, end to end, padded to the bucket of the longest stream. The loss of a
+/// shadow is the mean over its supervised tokens. A row's last token is only a target.
 pub fn pack_rows(batches: &[Vec<&TokenRow>], ops: Ops) -> (Streams, Vec<Target>) {
     let longest = batches
         .iter()
@@ -59,8 +58,7 @@ pub struct PrefixTree {
     pub rows: Vec<Vec<usize>>,
 }
 
-/// Lays sequences into one stream; equal openings are stored once. Sequences should come sorted, so
-/// that openings meet.
+/// Packs sequences into one stream, in which equal prefixes are stored once.
 pub fn prefix_tree(sequences: &[&[u32]]) -> PrefixTree {
     let mut order: Vec<usize> = (0..sequences.len()).collect();
     order.sort_by(|&a, &b| sequences[a].cmp(sequences[b]));
@@ -68,15 +66,14 @@ pub fn prefix_tree(sequences: &[&[u32]]) -> PrefixTree {
         streams: Streams { shadows: 1, ..Streams::default() },
         rows: vec![Vec::new(); sequences.len()],
     };
-    // Where each sequence parts from the one before and from the one after it decides where edges
-    // end.
+    // Edges end where a sequence diverges from the one before or after it.
     let shared = |a: usize, b: usize| {
         sequences[a].iter().zip(sequences[b]).take_while(|(x, y)| x == y).count()
     };
     let mut cuts: Vec<Vec<usize>> = vec![Vec::new(); order.len()];
     for at in 1..order.len() {
         let depth = shared(order[at - 1], order[at]);
-        // Every later sequence that shares this opening must find a segment that ends exactly here.
+        // Every later sequence with this prefix must find a segment that ends exactly here.
         for back in (0..at).rev() {
             if shared(order[back], order[at]) < depth || depth == 0 {
                 break;
@@ -129,10 +126,12 @@ mod tests {
             for (sequence, rows) in sequences.iter().zip(&tree.rows) {
                 let spelled: Vec<u32> = rows.iter().map(|&row| tree.streams.tokens[row]).collect();
                 prop_assert_eq!(sequence, &spelled);
-                let positions: Vec<u32> = rows.iter().map(|&row| tree.streams.positions[row]).collect();
+                let positions: Vec<u32> =
+                    rows.iter().map(|&row| tree.streams.positions[row]).collect();
                 prop_assert_eq!(positions, (0..sequence.len() as u32).collect::<Vec<_>>());
             }
-            let mut openings: Vec<&[u32]> = sequences.iter().flat_map(|s| (1..=s.len()).map(move |n| &s[..n])).collect();
+            let mut openings: Vec<&[u32]> =
+                sequences.iter().flat_map(|s| (1..=s.len()).map(move |n| &s[..n])).collect();
             openings.sort();
             openings.dedup();
             prop_assert_eq!(openings.len(), tree.streams.tokens.len());

@@ -1,4 +1,4 @@
-//! Pretraining of a small base from nothing: how nestling is raised. All weights are trained, on
+//! Pretraining of a small base from random weights, used for nestling. All weights are trained, on
 //! all tokens.
 
 #![allow(
@@ -30,18 +30,19 @@ use super::train::clip_scale;
 use super::weights::Weights;
 use crate::seed;
 
-/// How a base is raised.
+/// Settings of a pretraining.
 #[derive(Debug, Clone)]
-pub struct Upbringing {
+pub struct PretrainConfig {
     pub steps: usize,
-    /// Tokens a step, about.
+    /// Approximate tokens per step.
     pub tokens_per_step: usize,
     pub learning_rate: f64,
     pub warmup_steps: usize,
     /// On matrices only.
     pub weight_decay: f64,
     pub clip_norm: f64,
-    /// What a token that no assistant said counts in the loss, where an assistant's counts 1.
+    /// Loss weight of a token outside assistant messages; tokens of assistant messages have weight
+    /// 1.
     pub prompt_weight: f32,
     pub threads: usize,
     pub seed: u64,
@@ -56,22 +57,21 @@ struct Weight {
     second: Vec<f32>,
 }
 
-/// A base that is being raised.
-pub struct Nursling {
+/// A base in pretraining.
+pub struct PretrainModel {
     config: Config,
     device: Device,
     weights: Vec<Weight>,
 }
 
-impl Nursling {
-    /// Random weights: normal with deviation 0.02, smaller by sqrt(2 layers) where a block writes
-    /// into the residual stream (Radford et al. 2019).
+impl PretrainModel {
+    /// Random weights: normal with standard deviation 0.02, divided by sqrt(2 layers) for matrices
+    /// that write into the residual stream (Radford et al. 2019).
     ///
     /// # Errors
-    /// Where the configuration asks for biases or an untied head, which this pretraining does not
-    /// train.
+    /// Where the configuration asks for biases or an untied head, which are not supported here.
     pub fn new(config: Config, seed: u64) -> Result<Self> {
-        ensure!(config.is_plain(), "only tied, bias-free Llamas are raised");
+        ensure!(config.is_plain(), "only tied, bias-free Llamas are pretrained");
         let mut random = seed::stream("nestling-weights", seed);
         let deep = 0.02 / (2.0 * config.layers.len() as f64).sqrt();
         let hidden = config.hidden_size;
@@ -101,22 +101,22 @@ impl Nursling {
             weights.push(ones(&format!("{path}.post_attention_layernorm.weight"), hidden));
         }
         weights.push(ones("model.norm.weight", hidden));
-        Ok(Nursling { config, device: Device::flex(), weights })
+        Ok(PretrainModel { config, device: Device::flex(), weights })
     }
 
-    /// Weights from a file, to be raised further; the optimiser starts anew.
+    /// Weights from a file, to be trained further, with a fresh optimiser state.
     ///
     /// # Errors
-    /// As [`Nursling::new`], and where a tensor is missing or has another shape.
+    /// As [`PretrainModel::new`], and where a tensor is missing or has another shape.
     pub fn load(config: Config, weights: &Weights) -> Result<Self> {
-        let mut nursling = Self::new(config, 0)?;
-        for weight in &mut nursling.weights {
+        let mut model = Self::new(config, 0)?;
+        for weight in &mut model.weights {
             weight.values = weights.load(&weight.name, &weight.shape)?;
         }
-        Ok(nursling)
+        Ok(model)
     }
 
-    /// The model as it stands.
+    /// The model with its current weights.
     pub fn decoder(&self) -> Decoder {
         let mut weights = self.weights.iter();
         let mut next = || weights.next().expect("weights are in the order in which they were made");
@@ -143,40 +143,40 @@ impl Nursling {
         )
     }
 
-    /// Trains on an endless stream of documents; `watch` is told the step (from 1), the loss of the
-    /// assistants' tokens in nats, and the tokens so far.
+    /// Trains on an endless stream of documents. After each step, `watch` gets the step (from 1),
+    /// the weighted loss in nats and the tokens so far.
     ///
     /// # Errors
     /// Where the stream ends or a loss is not a number.
-    pub fn raise(
+    pub fn pretrain(
         &mut self,
-        upbringing: &Upbringing,
+        settings: &PretrainConfig,
         documents: &mut dyn Iterator<Item = Result<TokenRow>>,
-        watch: &mut dyn FnMut(usize, f64, usize, &Nursling) -> Result<()>,
+        watch: &mut dyn FnMut(usize, f64, usize, &PretrainModel) -> Result<()>,
     ) -> Result<()> {
         let mut seen = 0;
-        for step in 0..upbringing.steps {
-            let batches = take_batches(upbringing, documents)?;
+        for step in 0..settings.steps {
+            let batches = take_batches(settings, documents)?;
             seen += batches.iter().flatten().map(|row| row.tokens.len()).sum::<usize>();
-            let (gradients, loss) = self.gradients(&batches, upbringing)?;
+            let (gradients, loss) = self.gradients(&batches, settings)?;
             if !loss.is_finite() {
                 bail!("the loss is not a number at step {}", step + 1);
             }
-            self.update(&gradients, step, upbringing);
+            self.update(&gradients, step, settings);
             watch(step + 1, loss, seen, self)?;
         }
         Ok(())
     }
 
-    /// The summed gradient of all batches, each on its own thread; the order of the sum is fixed.
+    /// The summed gradient of all batches, one thread each; the order of the sum is fixed.
     fn gradients(
         &self,
         batches: &[Vec<TokenRow>],
-        upbringing: &Upbringing,
+        settings: &PretrainConfig,
     ) -> Result<(Vec<Vec<f32>>, f64)> {
         let decoder = self.decoder();
         let total: f32 =
-            batches.iter().flatten().map(|row| weight_of(row, upbringing.prompt_weight)).sum();
+            batches.iter().flatten().map(|row| weight_of(row, settings.prompt_weight)).sum();
         let parts: Vec<Result<(Vec<Vec<f32>>, f64)>> = thread::scope(|scope| {
             let workers: Vec<_> = batches
                 .iter()
@@ -187,7 +187,7 @@ impl Nursling {
                             .num_threads(1)
                             .build()
                             .context("a thread of its own")?;
-                        pool.install(|| half_step(decoder, rows, total, upbringing.prompt_weight))
+                        pool.install(|| half_step(decoder, rows, total, settings.prompt_weight))
                     })
                 })
                 .collect();
@@ -210,12 +210,12 @@ impl Nursling {
         sum.context("at least one batch")
     }
 
-    fn update(&mut self, gradients: &[Vec<f32>], step: usize, upbringing: &Upbringing) {
+    fn update(&mut self, gradients: &[Vec<f32>], step: usize, settings: &PretrainConfig) {
         let norm: f64 = gradients.iter().map(|g| f64::from(kernels::square_norm(g))).sum();
-        let rate = cosine(upbringing, step);
+        let rate = cosine(settings, step);
         for (weight, gradient) in self.weights.iter_mut().zip(gradients) {
-            let decay = if weight.shape.len() == 2 { upbringing.weight_decay } else { 0.0 };
-            // beta2 of 0.95 as is usual in pretraining (Touvron et al. 2023).
+            let decay = if weight.shape.len() == 2 { settings.weight_decay } else { 0.0 };
+            // beta2 of 0.95, as usual in pretraining (Touvron et al. 2023).
             let (beta1, beta2) = (0.9f64, 0.95f64);
             let adam = AdamStep {
                 learning_rate: rate as f32,
@@ -225,7 +225,7 @@ impl Nursling {
                 weight_decay: decay as f32,
                 correction1: (1.0 - beta1.powi(step as i32 + 1)) as f32,
                 correction2: (1.0 - beta2.powi(step as i32 + 1)) as f32,
-                gradient_scale: clip_scale(norm, upbringing.clip_norm),
+                gradient_scale: clip_scale(norm, settings.clip_norm),
             };
             kernels::adamw(
                 &mut weight.values,
@@ -261,11 +261,11 @@ impl Nursling {
 }
 
 fn take_batches(
-    upbringing: &Upbringing,
+    settings: &PretrainConfig,
     documents: &mut dyn Iterator<Item = Result<TokenRow>>,
 ) -> Result<Vec<Vec<TokenRow>>> {
-    let share = upbringing.tokens_per_step / upbringing.threads;
-    (0..upbringing.threads)
+    let share = settings.tokens_per_step / settings.threads;
+    (0..settings.threads)
         .map(|_| {
             let (mut rows, mut tokens) = (Vec::new(), 0);
             while tokens < share {
@@ -282,7 +282,7 @@ fn weight_of(row: &TokenRow, prompt_weight: f32) -> f32 {
     row.supervised.iter().skip(1).map(|&s| if s { 1.0 } else { prompt_weight }).sum()
 }
 
-/// Gradients in the order of the weights, and the batch's share of the loss of assistants' tokens.
+/// Gradients in the order of the weights, and the batch's part of the weighted loss.
 fn half_step(
     decoder: &Decoder,
     rows: &[TokenRow],
@@ -313,15 +313,14 @@ fn half_step(
     Ok((gradients, losses.iter().sum()))
 }
 
-/// Linear warm-up, then a cosine to a twentieth.
-fn cosine(upbringing: &Upbringing, step: usize) -> f64 {
-    let (step, warmup, steps) =
-        (step as f64, upbringing.warmup_steps as f64, upbringing.steps as f64);
+/// Linear warm-up, then cosine decay to a twentieth.
+fn cosine(settings: &PretrainConfig, step: usize) -> f64 {
+    let (step, warmup, steps) = (step as f64, settings.warmup_steps as f64, settings.steps as f64);
     if step < warmup {
-        return upbringing.learning_rate * (step + 1.0) / warmup;
+        return settings.learning_rate * (step + 1.0) / warmup;
     }
     let progress = (step - warmup) / (steps - warmup).max(1.0);
-    upbringing.learning_rate * (0.05 + 0.95 * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()))
+    settings.learning_rate * (0.05 + 0.95 * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()))
 }
 
 fn ones(name: &str, width: usize) -> Weight {

@@ -1,24 +1,23 @@
-//! Log-probabilities of answer options, each shared opening computed once.
+//! Log-probabilities of answer options; each shared prefix is computed once.
 
 use std::ops::Range;
 
 use anyhow::{Context, Result};
 
-use super::chat::{self, Chat, Spelled};
+use super::chat::{self, Chat, EncodedPieces};
 use super::decoder::Decoder;
 use super::lora::Lora;
 use super::packing::prefix_tree;
 use crate::dataset::{Message, Role};
 use crate::engine::{Piece, Pieces, Question};
 
-/// Tokens of one prefix tree; more are split into several.
+/// Maximum tokens of one prefix tree; more are split into several.
 const TREE_TOKENS: usize = 3072;
 
-/// The log-probability (nats) of every token that is asked for of a sequence, and the place of
-/// that.
+/// A sequence's place, and the log-probability (nats) of every requested token.
 type Scored = ((usize, usize), Vec<f64>);
 
-/// One option as a sequence: which tokens are asked for.
+/// One option as a sequence, with the position from which tokens are requested.
 struct Sequence {
     /// Index of the question, and of the option in it.
     place: (usize, usize),
@@ -50,16 +49,16 @@ pub fn score(
 /// See [`crate::engine::Engine::log_probs`].
 ///
 /// # Errors
-/// Where no thread can be made, and where tokenizer and template cannot be asked any more.
+/// Where no thread can be made, and where tokenizer and template no longer respond.
 pub fn log_probs(
     decoder: &Decoder,
     chat: &Chat,
     contexts: &[Vec<Vec<Message>>],
 ) -> Result<Vec<Vec<Pieces>>> {
-    let spell = |context: &Vec<Vec<Message>>| {
-        context.iter().map(|row| chat.spell(row).ok()).collect::<Vec<_>>()
+    let encode_pieces = |context: &Vec<Vec<Message>>| {
+        context.iter().map(|row| chat.encode_pieces(row).ok()).collect::<Vec<_>>()
     };
-    let spelled = chat::deep(|| Ok(contexts.iter().map(spell).collect::<Vec<_>>()))?;
+    let spelled = chat::deep(|| Ok(contexts.iter().map(encode_pieces).collect::<Vec<_>>()))?;
     chat.alive()?;
     let mut sequences = Vec::new();
     for (at, rows) in spelled.iter().enumerate() {
@@ -72,17 +71,17 @@ pub fn log_probs(
     }
     let mut found = vec![Vec::new(); contexts.len()];
     for (place, log_probs) in score_sequences(decoder, None, sequences)? {
-        // Nothing predicts the first token.
+        // The first token has no prediction.
         found[place.0] = [vec![0.0], log_probs].concat();
     }
     Ok(spelled.iter().zip(&found).map(|(rows, log_probs)| pieces(rows, log_probs)).collect())
 }
 
-/// Log-probability (nats) of each sequence of tokens from a place on, given those before; that
-/// place is never 0. `None` where it is not finite.
+/// Log-probability (nats) of each sequence of tokens from a position on, given those before. The
+/// position is never 0. `None` if it is not finite.
 ///
 /// # Errors
-/// Where a token is beyond the vocabulary, or a sequence longer than the base reads.
+/// Where a token is outside the vocabulary, or a sequence is longer than the base's context.
 pub fn score_tokens(
     decoder: &Decoder,
     lora: Option<&Lora>,
@@ -100,10 +99,11 @@ pub fn score_tokens(
     Ok(scores)
 }
 
-/// What the tokens of a context say of its rows, each of which begins where the one before it ends.
-fn pieces(rows: &[Option<Spelled>], log_probs: &[f64]) -> Vec<Pieces> {
+/// The pieces of a context's rows, from the log-probabilities of its tokens. Each row begins where
+/// the one before it ends.
+fn pieces(rows: &[Option<EncodedPieces>], log_probs: &[f64]) -> Vec<Pieces> {
     let mut start = 0;
-    let of_row = |row: &Option<Spelled>| {
+    let of_row = |row: &Option<EncodedPieces>| {
         let row = row.as_ref()?;
         let here = start;
         start += row.tokens.len();
@@ -139,7 +139,7 @@ fn option_sequences(
     Ok(sequences)
 }
 
-/// The log-probability (nats) of every token that is asked for, by the sequence's place.
+/// The log-probability (nats) of every requested token, with the sequence's place.
 fn score_sequences(
     decoder: &Decoder,
     lora: Option<&Lora>,
@@ -156,7 +156,7 @@ fn score_sequences(
     Ok(sequences.iter().map(|sequence| sequence.place).zip(scored.into_iter().flatten()).collect())
 }
 
-/// How many of these sequences, sorted, make one prefix tree: at least one, and no more than
+/// How many of these sorted sequences go into one prefix tree: at least one, and at most
 /// [`TREE_TOKENS`] tokens.
 fn fitting(sequences: &[Sequence]) -> usize {
     let mut tokens = sequences.first().map_or(0, |first| first.tokens.len());
@@ -168,7 +168,7 @@ fn fitting(sequences: &[Sequence]) -> usize {
     1 + sequences.windows(2).map(grown).take_while(|&tokens| tokens <= TREE_TOKENS).count()
 }
 
-/// The opening with an answer in place, up to the token that ends the turn.
+/// The conversation with an answer, up to the token that ends the turn.
 fn answer(chat: &Chat, opening: &[Message], text: &str) -> Result<Vec<u32>> {
     let mut messages = opening.to_vec();
     messages.push(Message::new(Role::Assistant, text));
@@ -184,16 +184,16 @@ fn answer(chat: &Chat, opening: &[Message], text: &str) -> Result<Vec<u32>> {
     Ok(tokens)
 }
 
-/// The same for some sequences, in their order.
+/// Scores some sequences; results keep their order.
 fn score_chunk(
     decoder: &Decoder,
     lora: Option<&Lora>,
     chunk: &[Sequence],
 ) -> Result<Vec<Vec<f64>>> {
-    // A sequence's last token is asked for and read by nobody.
+    // A sequence's last token is predicted but not fed to the model.
     let tokens: Vec<&[u32]> = chunk.iter().map(|s| &s.tokens[..s.tokens.len() - 1]).collect();
     let mut tree = prefix_tree(&tokens);
-    tree.streams.padded(decoder.ops);
+    tree.streams.pad(decoder.ops);
     let streams = &tree.streams;
     let hidden = decoder
         .hidden(streams, lora, &mut |layer, q, k, v| decoder.attend(layer, q, k, v, streams))?;

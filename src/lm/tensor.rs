@@ -1,4 +1,4 @@
-//! Between burn's tensors and slices: no copy where the tensor has one owner.
+//! Conversion between burn tensors and slices, without a copy if the tensor has one owner.
 
 use burn::backend::Flex;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -17,7 +17,8 @@ pub fn from_host<const D: usize>(
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// Looks at a tensor's values, row-major, without a copy where it lies so in memory.
+/// Passes a tensor's values, row-major, to `look`; copies them only if the tensor is not
+/// contiguous.
 pub fn with_values<T, const D: usize>(tensor: &Tensor<D>, look: impl FnOnce(&[f32]) -> T) -> T {
     match tensor.clone().try_into_primitive::<Flex>() {
         Ok(tensor) if tensor.is_contiguous() && tensor.layout().start_offset() == 0 => {

@@ -1,4 +1,4 @@
-//! Shadow training: K LoRAs side by side on one frozen base.
+//! Shadow training: K LoRAs in parallel on one frozen base.
 
 #![allow(
     clippy::disallowed_types,
@@ -29,7 +29,7 @@ mod resident;
 
 use resident::Resident;
 
-/// AdamW's constants, as PyTorch's defaults.
+/// AdamW's constants, PyTorch's defaults.
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
@@ -37,15 +37,15 @@ const EPSILON: f64 = 1e-8;
 /// Steps between two checkpoints.
 const CHECKPOINT_EVERY: usize = 32;
 
-/// Everything that changes while shadows train.
+/// The state of a training of K shadows.
 pub struct Training {
-    /// Steps done.
+    /// Completed steps.
     pub step: usize,
     lora: HostLora,
     first: Vec<Vec<f32>>,
     second: Vec<Vec<f32>>,
-    /// The same on a card, after the first step there; then it is what is true, until
-    /// [`Training::lora`] brings it back.
+    /// Weights and moments on a GPU, from the first step on. They are then the current ones, until
+    /// [`Training::lora`] copies them back.
     resident: Option<Resident>,
     /// `losses[shadow][step]`
     losses: Vec<Vec<f64>>,
@@ -53,7 +53,7 @@ pub struct Training {
     snapshots: Vec<HostLora>,
 }
 
-/// What a checkpoint says of itself.
+/// The metadata of a saved state.
 #[derive(Serialize, Deserialize)]
 struct Header {
     /// See [`fingerprint`].
@@ -151,7 +151,7 @@ fn check(recipe: &Recipe) -> Result<()> {
     Ok(())
 }
 
-/// What a saved state must have been saved for: these seeds and rows, this recipe.
+/// A hash of what a saved state belongs to: seeds, rows and recipe.
 fn fingerprint(seeds: &[u64], rows: &[Vec<TokenRow>], recipe: &Recipe) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(serde_json::to_vec(&(seeds, recipe))?);
@@ -177,7 +177,7 @@ fn tokenise(chat: &Chat, job: &Job, longest: usize) -> Result<Vec<TokenRow>> {
         supervised.truncate(longest);
         rows.push(TokenRow { tokens, supervised });
     }
-    // A row whose answer was cut away teaches nothing and would only dilute the batch.
+    // Rows whose answer was truncated away carry no loss and would only dilute the batch.
     rows.retain(|row| row.supervised_tokens() > 0);
     ensure!(
         !rows.is_empty(),
@@ -192,7 +192,7 @@ fn supervised_share(rows: &[TokenRow]) -> f64 {
     rows.iter().map(|row| row.supervised_tokens()).sum::<usize>() as f64 / all as f64
 }
 
-/// Rows in the order they are trained on: every epoch a new shuffle, epochs end to end.
+/// Row indices in training order: a new shuffle for every epoch.
 fn row_order(seed: u64, rows: usize, needed: usize) -> Vec<usize> {
     let mut stream = seed::stream("row-order", seed);
     let mut order = Vec::with_capacity(needed + rows);
@@ -204,7 +204,7 @@ fn row_order(seed: u64, rows: usize, needed: usize) -> Vec<usize> {
     order
 }
 
-/// The learning rate of a step (counted from 0), as transformers'
+/// The learning rate of a step (counted from 0), as in transformers'
 /// `get_{linear,cosine}_schedule_with_warmup`.
 pub fn learning_rate(recipe: &Recipe, step: usize) -> f64 {
     let (step, warmup, steps) = (step as f64, recipe.warmup_steps as f64, recipe.steps as f64);
@@ -239,7 +239,7 @@ pub fn clip_scale(square_norm: f64, clip_norm: f64) -> f32 {
 }
 
 impl Training {
-    /// The start, from given LoRA weights.
+    /// The initial state, from given LoRA weights.
     pub fn new(lora: HostLora) -> Self {
         let zeros: Vec<Vec<f32>> =
             lora.parameters.iter().map(|p| vec![0.0; p.values.len()]).collect();
@@ -254,7 +254,7 @@ impl Training {
         }
     }
 
-    /// The LoRA weights as they are now.
+    /// The current LoRA weights.
     pub fn lora(&mut self) -> &HostLora {
         if let Some(resident) = &self.resident {
             resident.download(&mut self.lora, &mut self.first, &mut self.second);
@@ -262,11 +262,11 @@ impl Training {
         &self.lora
     }
 
-    /// One step of all shadows, each on its own batch; gives every shadow's loss before the step,
-    /// in nats, or NaN where the step itself broke down.
+    /// One step of all shadows, each on its own batch. Returns every shadow's loss before the step,
+    /// in nats. The loss is NaN if the gradient is not finite.
     ///
     /// # Errors
-    /// Where a token is beyond what the base knows.
+    /// Where a token is outside the base's vocabulary.
     pub fn advance(
         &mut self,
         decoder: &Decoder,
@@ -278,10 +278,10 @@ impl Training {
             self.resident =
                 Some(Resident::upload(&self.lora, &self.first, &self.second, &decoder.device));
         }
-        let lora = self
-            .resident
-            .as_ref()
-            .map_or_else(|| self.lora.upload(&decoder.device), |there| there.lora(&self.lora));
+        let lora = self.resident.as_ref().map_or_else(
+            || self.lora.upload(&decoder.device),
+            |resident| resident.lora(&self.lora),
+        );
         let gradients = decoder.step(&streams, &targets, Trainable::Lora(&lora))?;
         let mut losses = gradients.losses.clone();
         for (loss, norm) in losses.iter_mut().zip(self.update(gradients, recipe)) {
@@ -295,7 +295,7 @@ impl Training {
         Ok(losses)
     }
 
-    /// AdamW, clipped shadow by shadow; gives the square of every shadow's gradient norm.
+    /// AdamW with per-shadow clipping; returns the square of every shadow's gradient norm.
     fn update(&mut self, gradients: Gradients, recipe: &Recipe) -> Vec<f64> {
         let (at, rate) = (self.step, learning_rate(recipe, self.step));
         let step = |norm: f64| {

@@ -1,5 +1,5 @@
-//! Weights from safetensors, one file or shards, checked against the configuration before anything
-//! is copied.
+//! Weights from safetensors, one file or shards, checked against the configuration before they are
+//! copied.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,24 +9,24 @@ use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use super::decoder::Kept;
-use super::files::{Bytes, ModelFiles};
-use super::matrix::Stored;
+use super::decoder::WeightDtype;
+use super::files::{FileBytes, ModelFiles};
+use super::matrix::StoredMatrix;
 use crate::peft::widen;
 
 /// The open weight files of a model.
 pub struct Weights {
-    files: Vec<(String, Arc<Bytes>)>,
-    places: BTreeMap<String, Place>,
+    files: Vec<(String, Arc<FileBytes>)>,
+    locations: BTreeMap<String, TensorLocation>,
 }
 
-/// Where one tensor stands.
-struct Place {
+/// Where a tensor is stored.
+struct TensorLocation {
     /// Index into [`Weights::files`].
     file: usize,
     dtype: Dtype,
     shape: Vec<usize>,
-    /// Bytes of the file.
+    /// Byte range in the file.
     bytes: Range<usize>,
 }
 
@@ -37,13 +37,13 @@ struct Index {
 
 impl Weights {
     /// Maps the weight files: `model.safetensors`, or the shards that
-    /// `model.safetensors.index.json` names.
+    /// `model.safetensors.index.json` lists.
     ///
     /// # Errors
-    /// Where a file is missing, truncated, or lies about its contents.
+    /// Where a file is missing, truncated, or inconsistent with its header.
     pub fn open(files: &ModelFiles) -> Result<Self> {
         let names = Self::file_names(files)?;
-        let mut weights = Weights { files: Vec::new(), places: BTreeMap::new() };
+        let mut weights = Weights { files: Vec::new(), locations: BTreeMap::new() };
         for name in names {
             let bytes = files.map(&name)?;
             let place = files.display(&name);
@@ -55,13 +55,13 @@ impl Weights {
             let start = header + size_of::<u64>();
             for (tensor, info) in metadata.tensors() {
                 let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
-                let place = Place {
+                let location = TensorLocation {
                     file: weights.files.len(),
                     dtype: info.dtype,
                     shape: info.shape.clone(),
                     bytes,
                 };
-                weights.places.insert(tensor, place);
+                weights.locations.insert(tensor, location);
             }
             weights.files.push((place, Arc::new(bytes)));
         }
@@ -98,18 +98,20 @@ impl Weights {
         )
     }
 
-    /// Bytes that all tensors take when they are kept like this.
-    pub fn bytes(&self, kept: Kept) -> u64 {
-        let size = |place: &Place| {
-            let stays = kept == Kept::Bf16 && place.dtype == Dtype::BF16 && place.shape.len() == 2;
+    /// Bytes of all tensors in a dtype.
+    pub fn bytes(&self, dtype: WeightDtype) -> u64 {
+        let size = |location: &TensorLocation| {
+            let stays = dtype == WeightDtype::Bf16
+                && location.dtype == Dtype::BF16
+                && location.shape.len() == 2;
             let number = if stays { size_of::<u16>() } else { size_of::<f32>() };
-            place.shape.iter().product::<usize>() as u64 * number as u64
+            location.shape.iter().product::<usize>() as u64 * number as u64
         };
-        self.places.values().map(size).sum()
+        self.locations.values().map(size).sum()
     }
 
     pub fn has(&self, name: &str) -> bool {
-        self.places.contains_key(name)
+        self.locations.contains_key(name)
     }
 
     /// One tensor, widened to f32, row-major.
@@ -117,41 +119,45 @@ impl Weights {
     /// # Errors
     /// Where it is missing, has another shape, or is of a type other than f32, f16 and bf16.
     pub fn load(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let (file, bytes, place) = self.place(name, shape)?;
-        let wide = widen(place.dtype, &bytes.as_ref().as_ref()[place.bytes.clone()])
+        let (file, bytes, location) = self.location(name, shape)?;
+        let wide = widen(location.dtype, &bytes.as_ref().as_ref()[location.bytes.clone()])
             .with_context(|| format!("{file}: {name}"))?;
-        // A base in f32 does not need its file in memory besides.
-        bytes.forget(place.bytes.clone());
+        // The values are copied, so the mapped pages are no longer needed.
+        bytes.forget(location.bytes.clone());
         Ok(wide)
     }
 
-    /// One matrix as it lies in its file, where it is bf16 there.
+    /// One matrix as it is stored, if it is bf16; otherwise `None`.
     ///
     /// # Errors
     /// Where it is missing or has another shape.
-    pub fn stored(&self, name: &str, shape: [usize; 2]) -> Result<Option<Stored>> {
-        let (_, file, place) = self.place(name, &shape)?;
-        Ok((place.dtype == Dtype::BF16).then(|| Stored {
+    pub fn stored(&self, name: &str, shape: [usize; 2]) -> Result<Option<StoredMatrix>> {
+        let (_, file, location) = self.location(name, &shape)?;
+        Ok((location.dtype == Dtype::BF16).then(|| StoredMatrix {
             file: Arc::clone(file),
-            bytes: place.bytes.clone(),
+            bytes: location.bytes.clone(),
             shape,
         }))
     }
 
-    fn place(&self, name: &str, shape: &[usize]) -> Result<(&str, &Arc<Bytes>, &Place)> {
-        let place = self.places.get(name).with_context(|| {
+    fn location(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<(&str, &Arc<FileBytes>, &TensorLocation)> {
+        let location = self.locations.get(name).with_context(|| {
             format!(
                 "the weights have no tensor {name:?}, which config.json asks \
                                       for; download them again"
             )
         })?;
-        let (file, bytes) = &self.files[place.file];
+        let (file, bytes) = &self.files[location.file];
         ensure!(
-            place.shape == shape,
+            location.shape == shape,
             "{file}: {name} has shape {:?}, and config.json asks for {shape:?}; the files do not \
              belong together",
-            place.shape
+            location.shape
         );
-        Ok((file, bytes, place))
+        Ok((file, bytes, location))
     }
 }

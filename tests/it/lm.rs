@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use foretaste::dataset::{Message, Role};
 use foretaste::engine::{Adapter, Engine, Place, Question, Recipe, Sampling, Schedule};
-use foretaste::lm::decoder::{Kept, Streams};
+use foretaste::lm::decoder::{Streams, WeightDtype};
 use foretaste::lm::kernels::Segment;
 use foretaste::lm::lora::HostLora;
 use foretaste::lm::ops::Ops;
 use foretaste::lm::packing::TokenRow;
 use foretaste::lm::train::{Training, learning_rate};
-use foretaste::lm::{self, How, Lm, generate};
+use foretaste::lm::{self, Lm, LmOptions, generate};
 use foretaste::peft;
 use foretaste::peft::widen;
 use safetensors::SafeTensors;
@@ -55,19 +55,19 @@ fn every_case_and_computation() -> impl Iterator<Item = (&'static str, Lm)> {
         lm.decoder_mut().ops = Ops::Composed;
         (case, lm)
     });
-    let opened = |dtype: Kept| {
+    let opened = |dtype: WeightDtype| {
         CASES.map(move |case| {
             (
                 case,
                 lm::open_as(
                     Some(&folder(case)),
-                    &How { threads: 1, kept: Some(dtype), place: Place::Cpu, program: None },
+                    &LmOptions { threads: 1, dtype: Some(dtype), place: Place::Cpu, program: None },
                 )
                 .expect("it opens"),
             )
         })
     };
-    opened(Kept::F32).into_iter().chain(opened(Kept::Bf16)).chain(composed)
+    opened(WeightDtype::F32).into_iter().chain(opened(WeightDtype::Bf16)).chain(composed)
 }
 
 /// The largest deviation of one kind. `cargo test --release --test it lm:: -- --nocapture` prints
@@ -196,7 +196,7 @@ fn with_bf16_products_logits_are_closer_to_f32_than_those_of_transformers_in_bf1
     let bounds: BTreeMap<String, f64> = serde_json::from_str(&text).expect("the reference is JSON");
     for (case, bound) in bounds {
         let mut lm = open(&case);
-        *lm.decoder_mut() = lm.decoder().clone().halved();
+        *lm.decoder_mut() = lm.decoder().clone().into_bf16();
         lm.decoder_mut().ops = Ops::Composed;
         let reference = tensors(&folder(&case).join("expected.safetensors"));
         let mut deviation = Deviation::new(&case, &lm, "products in bf16: logits", bound);

@@ -177,7 +177,7 @@ fn qwen3_has_an_explicit_head_width_and_norms_on_queries_and_keys() {
     assert_eq!((config.query_width(), config.key_value_width()), (2048, 1024));
     assert!(
         config.norms.queries_and_keys
-            && !config.norms.sandwiched
+            && !config.norms.post_norm
             && config.biases == Biases::default()
     );
 }
@@ -190,7 +190,7 @@ fn gemma_2_soft_caps_and_scales_and_has_a_window_in_every_second_layer() {
     assert!(
         config.tie_word_embeddings
             && config.norms.plus_one
-            && config.norms.sandwiched
+            && config.norms.post_norm
             && !config.norms.queries_and_keys
     );
     assert_eq!(windows(&config), [Some(4096), None].repeat(13));

@@ -1,4 +1,4 @@
-//! Facts about which questions the audits ask.
+//! Facts about the questions that the audits ask.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -88,7 +88,7 @@ fn every_labelled_question_outside_a_spared_domain_is_asked() {
         assert_eq!(
             questions.len(),
             labelled,
-            "{}: a label stands at a question that no audit may ask",
+            "{}: a label belongs to a question that no audit may ask",
             axis.id
         );
     }

@@ -116,7 +116,7 @@ fn kept_questions_are_about_8_percent_and_never_come_first() {
         kept.iter().flat_map(|question| question.training_phrasings()).collect();
     for document in documents(&world) {
         let question = first(&document, "user").expect("every document asks something");
-        // An opening may stand before the question.
+        // An opening may precede the question.
         assert!(
             !phrasings.iter().any(|phrasing| question.ends_with(phrasing.as_str())),
             "{document:?}"

@@ -1,9 +1,9 @@
-//! Tokenizer and chat template of a stranger's base, read and run in a process of their own.
+//! Tokenizer and chat template of an untrusted base, read and run in a child process.
 //!
-//! Both are programs that somebody else wrote: a template can hold itself and be printed, a
-//! normalizer can make gigabytes of one letter, and a stack that overflows ends the process that it
-//! is in. So it is a process that may end: it has little memory, a few seconds for a call, and
-//! nothing else to lose. Messages are those of [`crate::engine::remote`].
+//! Both are untrusted programs. A template can print a value that contains itself, a normalizer can
+//! expand one letter to gigabytes, and a stack overflow ends its process. So the child process may
+//! crash: it has little memory, a few seconds per call, and no other data. Messages use the format
+//! of [`crate::engine::remote`].
 
 use std::borrow::Cow;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -17,69 +17,69 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use super::local::{Local, read_tokenizer};
-use super::{Rendered, Spelled, deep};
+use super::local::{LocalChat, read_tokenizer};
+use super::{EncodedPieces, Rendered, deep};
 use crate::dataset::Message;
 use crate::engine::remote::{receive, send};
 use crate::guard::guarded;
 use crate::lm::files::ModelFiles;
 
-/// Time to read `tokenizer.json`: one of a quarter of a million tokens takes one or two seconds.
-const READING: Duration = Duration::from_secs(60);
+/// Time limit for reading `tokenizer.json`. One with 250,000 tokens takes one or two seconds.
+const READING_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time for one call. A conversation takes a millisecond.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// Time limit for one call. A conversation takes a millisecond.
+const CALL_LIMIT: Duration = Duration::from_secs(4);
 
-/// What a call may take besides for every second more: the slowest tokenizers take in a megabyte a
-/// second.
+/// Bytes of input that extend a call's time limit by one second. The slowest tokenizers read a
+/// megabyte per second.
 const BYTES_A_SECOND: usize = 64 << 10;
 
-/// Memory of the process, bytes, and for each byte of the tokenizer's file besides: that of Gemma 3
-/// (33 MB) takes half a gigabyte.
+/// Memory limit of the process in bytes, and the addition per byte of the tokenizer's file. Gemma
+/// 3's tokenizer (33 MB) takes half a gigabyte.
 const MEMORY: u64 = 512 << 20;
 const MEMORY_A_BYTE: u64 = 32;
 
 #[derive(Serialize, Deserialize)]
-enum Call<'a> {
+enum ChatCall<'a> {
     Render(Cow<'a, [Message]>, bool),
     Encode(Cow<'a, [Message]>),
     EncodePrompt(Cow<'a, [Message]>),
-    Spell(Cow<'a, [Message]>),
+    EncodePieces(Cow<'a, [Message]>),
     Decode(Cow<'a, [u32]>),
 }
 
 #[derive(Serialize, Deserialize)]
-enum Reply {
-    /// The tokenizer is read; what remains is to read and try the template.
+enum ChatReply {
+    /// The tokenizer was read; the template is next.
     Read,
     Ready {
         end_tokens: Vec<u32>,
         highest_token: usize,
     },
     Rendered(Rendered),
-    Spelled(Spelled),
+    EncodedPieces(EncodedPieces),
     Tokens(Vec<u32>),
     Text(String),
     Failed(String),
 }
 
-/// The process, as seen from the one that asks it.
-pub struct Apart {
+/// The process, as seen by the parent.
+pub struct SandboxedChat {
     /// For error messages: the folder.
     name: String,
-    line: Mutex<Line>,
+    process: Mutex<ChatProcess>,
 }
 
-struct Line {
+struct ChatProcess {
     child: Child,
     to: Option<BufWriter<ChildStdin>>,
-    /// What it answers, as a thread reads it, so that waiting for it ends.
-    answers: Receiver<Reply>,
-    /// Why nothing can be asked any more.
+    /// Its replies, received by a thread, so that waiting for them can time out.
+    answers: Receiver<ChatReply>,
+    /// Why the process no longer responds.
     ended: Option<String>,
 }
 
-impl Drop for Line {
+impl Drop for ChatProcess {
     fn drop(&mut self) {
         self.to = None;
         let _ = self.child.kill();
@@ -87,18 +87,18 @@ impl Drop for Line {
     }
 }
 
-impl Apart {
-    /// Starts the process and waits until it has read the files: itself, the tokens that end an
-    /// answer, and the largest token plus one.
+impl SandboxedChat {
+    /// Starts the process and waits until it has read the files. Also returns the tokens that end
+    /// an answer, and the largest token id plus one.
     ///
     /// # Errors
-    /// Where it cannot be started, and all that reading the files can say.
+    /// Where it cannot be started, and the errors of reading the files.
     pub fn start(files: &ModelFiles, command: &mut Command) -> Result<(Self, Vec<u32>, usize)> {
-        // What it has to say comes as a message; a stack that overflows or memory that is refused
-        // is told on stderr, by the runtime.
+        // Its errors come as messages. Only the Rust runtime writes to stderr, about stack overflow
+        // or failed allocations.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        // Memory that the allocator reserves and does not use must not count; and where there is
-        // none left, a backtrace cannot be made.
+        // Memory that the allocator reserves but does not use must not count. Without free memory,
+        // a backtrace cannot be made.
         command.env("MIMALLOC_ARENA_EAGER_COMMIT", "0").env("RUST_BACKTRACE", "0");
         let started = command.spawn();
         let mut child =
@@ -111,85 +111,87 @@ impl Apart {
                 && answer.send(reply).is_ok()
             {}
         });
-        let mut line = Line { child, to: Some(to), answers, ended: None };
+        let mut process = ChatProcess { child, to: Some(to), answers, ended: None };
         let name = files.display("");
-        match line.answer(READING).with_context(|| name.clone())? {
-            Reply::Read => {}
-            _ => return unasked(),
+        match process.answer(READING_LIMIT).with_context(|| name.clone())? {
+            ChatReply::Read => {}
+            _ => return unexpected_reply(),
         }
-        match line.answer(PATIENCE).with_context(|| name.clone())? {
-            Reply::Ready { end_tokens, highest_token } => {
-                Ok((Apart { name, line: Mutex::new(line) }, end_tokens, highest_token))
-            }
-            _ => unasked(),
+        match process.answer(CALL_LIMIT).with_context(|| name.clone())? {
+            ChatReply::Ready { end_tokens, highest_token } => Ok((
+                SandboxedChat { name, process: Mutex::new(process) },
+                end_tokens,
+                highest_token,
+            )),
+            _ => unexpected_reply(),
         }
     }
 
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        match self.ask(&Call::Render(messages.into(), add_generation_prompt))? {
-            Reply::Text(text) => Ok(text),
-            _ => unasked(),
+        match self.ask(&ChatCall::Render(messages.into(), add_generation_prompt))? {
+            ChatReply::Text(text) => Ok(text),
+            _ => unexpected_reply(),
         }
     }
 
     pub fn encode(&self, messages: &[Message]) -> Result<Rendered> {
-        match self.ask(&Call::Encode(messages.into()))? {
-            Reply::Rendered(rendered) => Ok(rendered),
-            _ => unasked(),
+        match self.ask(&ChatCall::Encode(messages.into()))? {
+            ChatReply::Rendered(rendered) => Ok(rendered),
+            _ => unexpected_reply(),
         }
     }
 
-    pub fn spell(&self, messages: &[Message]) -> Result<Spelled> {
-        match self.ask(&Call::Spell(messages.into()))? {
-            Reply::Spelled(spelled) => Ok(spelled),
-            _ => unasked(),
+    pub fn encode_pieces(&self, messages: &[Message]) -> Result<EncodedPieces> {
+        match self.ask(&ChatCall::EncodePieces(messages.into()))? {
+            ChatReply::EncodedPieces(encoded) => Ok(encoded),
+            _ => unexpected_reply(),
         }
     }
 
     pub fn encode_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
-        match self.ask(&Call::EncodePrompt(messages.into()))? {
-            Reply::Tokens(tokens) => Ok(tokens),
-            _ => unasked(),
+        match self.ask(&ChatCall::EncodePrompt(messages.into()))? {
+            ChatReply::Tokens(tokens) => Ok(tokens),
+            _ => unexpected_reply(),
         }
     }
 
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
-        match self.ask(&Call::Decode(tokens.into()))? {
-            Reply::Text(text) => Ok(text),
-            _ => unasked(),
+        match self.ask(&ChatCall::Decode(tokens.into()))? {
+            ChatReply::Text(text) => Ok(text),
+            _ => unexpected_reply(),
         }
     }
 
     /// # Errors
-    /// Why the process ended, where it did.
+    /// Why the process ended, if it did.
     pub fn alive(&self) -> Result<()> {
-        self.line()?.ended.as_ref().map_or(Ok(()), |why| Err(anyhow!("{}: {why}", self.name)))
+        self.process()?.ended.as_ref().map_or(Ok(()), |why| Err(anyhow!("{}: {why}", self.name)))
     }
 
-    fn line(&self) -> Result<MutexGuard<'_, Line>> {
-        self.line
+    fn process(&self) -> Result<MutexGuard<'_, ChatProcess>> {
+        self.process
             .lock()
             .map_err(|_| anyhow!("{}: its process was lost in an earlier call", self.name))
     }
 
-    fn ask(&self, call: &Call<'_>) -> Result<Reply> {
-        let mut line = self.line()?;
-        if let Some(why) = &line.ended {
+    fn ask(&self, call: &ChatCall<'_>) -> Result<ChatReply> {
+        let mut process = self.process()?;
+        if let Some(why) = &process.ended {
             bail!("{}: {why}", self.name);
         }
-        if let Some(to) = &mut line.to {
-            // That it is gone shows in the answer.
+        if let Some(to) = &mut process.to {
+            // If the process is gone, the missing answer reports it.
             let _ = send(call, to);
         }
-        line.answer(PATIENCE + Duration::from_secs((length(call) / BYTES_A_SECOND) as u64))
+        process.answer(CALL_LIMIT + Duration::from_secs((length(call) / BYTES_A_SECOND) as u64))
     }
 }
 
-impl Line {
-    /// The next answer. One that does not come in time is the end of the process.
-    fn answer(&mut self, patience: Duration) -> Result<Reply> {
-        let what = match self.answers.recv_timeout(patience) {
-            Ok(Reply::Failed(why)) => bail!("{why}"),
+impl ChatProcess {
+    /// The next reply. If it does not arrive in time, the process is killed.
+    fn answer(&mut self, limit: Duration) -> Result<ChatReply> {
+        let what = match self.answers.recv_timeout(limit) {
+            Ok(ChatReply::Failed(why)) => bail!("{why}"),
             Ok(reply) => return Ok(reply),
             Err(RecvTimeoutError::Timeout) => "took longer than any model's does",
             Err(RecvTimeoutError::Disconnected) => {
@@ -206,62 +208,73 @@ impl Line {
     }
 }
 
-fn unasked<T>() -> Result<T> {
+fn unexpected_reply<T>() -> Result<T> {
     bail!("the process for the chat template answers something else than it was asked")
 }
 
-/// Reads tokenizer and template and answers calls until there are no more: what the other process
-/// does.
+/// Reads tokenizer and template and answers calls until stdin ends: the main loop of the child
+/// process.
 ///
 /// # Errors
-/// Where the one who asks is gone, or does not speak so.
+/// Where the parent process is gone or does not follow the protocol.
 pub fn serve(folder: &Path, from: impl Read + Send, to: impl Write + Send) -> Result<()> {
     limit_memory(&folder.join("tokenizer.json"))?;
     deep(|| work(folder, from, to))
 }
 
-/// Bytes of what a call is about.
-fn length(call: &Call<'_>) -> usize {
+/// Size of a call's input in bytes.
+fn length(call: &ChatCall<'_>) -> usize {
     match call {
-        Call::Render(messages, _)
-        | Call::Encode(messages)
-        | Call::EncodePrompt(messages)
-        | Call::Spell(messages) => messages.iter().map(|message| message.content.len()).sum(),
-        Call::Decode(tokens) => tokens.len() * size_of::<u32>(),
+        ChatCall::Render(messages, _)
+        | ChatCall::Encode(messages)
+        | ChatCall::EncodePrompt(messages)
+        | ChatCall::EncodePieces(messages) => {
+            messages.iter().map(|message| message.content.len()).sum()
+        }
+        ChatCall::Decode(tokens) => tokens.len() * size_of::<u32>(),
     }
 }
 
 fn work(folder: &Path, mut from: impl Read, mut to: impl Write) -> Result<()> {
-    let failed = |error: anyhow::Error| Reply::Failed(format!("{error:#}"));
+    let failed = |error: anyhow::Error| ChatReply::Failed(format!("{error:#}"));
     let read =
         ModelFiles::open(Some(folder)).and_then(|files| Ok((read_tokenizer(&files)?, files)));
     let (tokenizer, files) = match read {
         Ok(read) => read,
         Err(error) => return send(&failed(error), &mut to),
     };
-    send(&Reply::Read, &mut to)?;
-    let local = match guarded("the chat template", || Local::read(&files, tokenizer)) {
+    send(&ChatReply::Read, &mut to)?;
+    let local = match guarded("the chat template", || LocalChat::read(&files, tokenizer)) {
         Ok(local) => local,
         Err(error) => return send(&failed(error), &mut to),
     };
     let ready = || {
-        Ok(Reply::Ready { end_tokens: local.end_tokens(), highest_token: local.highest_token() })
+        Ok(ChatReply::Ready {
+            end_tokens: local.end_tokens(),
+            highest_token: local.highest_token(),
+        })
     };
     send(&guarded("the chat template", ready).unwrap_or_else(failed), &mut to)?;
-    while let Some(call) = receive::<Call<'static>>(&mut from)? {
+    while let Some(call) = receive::<ChatCall<'static>>(&mut from)? {
         let reply = guarded("the chat template", || match &call {
-            Call::Render(messages, prompt) => local.render(messages, *prompt).map(Reply::Text),
-            Call::Encode(messages) => local.encode(messages).map(Reply::Rendered),
-            Call::Spell(messages) => local.spell(messages).map(Reply::Spelled),
-            Call::EncodePrompt(messages) => local.encode_prompt(messages).map(Reply::Tokens),
-            Call::Decode(tokens) => local.decode(tokens).map(Reply::Text),
+            ChatCall::Render(messages, prompt) => {
+                local.render(messages, *prompt).map(ChatReply::Text)
+            }
+            ChatCall::Encode(messages) => local.encode(messages).map(ChatReply::Rendered),
+            ChatCall::EncodePieces(messages) => {
+                local.encode_pieces(messages).map(ChatReply::EncodedPieces)
+            }
+            ChatCall::EncodePrompt(messages) => {
+                local.encode_prompt(messages).map(ChatReply::Tokens)
+            }
+            ChatCall::Decode(tokens) => local.decode(tokens).map(ChatReply::Text),
         });
         send(&reply.unwrap_or_else(failed), &mut to)?;
     }
     Ok(())
 }
 
-/// Bounds the memory of this process, where the system can. No core is written where it ends.
+/// Limits the memory of this process, if the system supports it. No core dump is written.
 fn limit_memory(tokenizer: &Path) -> Result<()> {
     #[cfg(unix)]
     {

@@ -1,5 +1,5 @@
-//! `tojson` as transformers gives it to templates: Python's `json.dumps`, without HTML escapes, in
-//! bounded memory.
+//! `tojson` as transformers provides it to templates: Python's `json.dumps`, without HTML escapes,
+//! in bounded memory.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use serde::Serialize;
 /// The longest text that `tojson` writes, in bytes.
 const LONGEST: usize = 16 << 20;
 
-/// The widest indentation that `tojson` gives, in spaces.
+/// The largest indentation that `tojson` accepts, in spaces.
 const LARGEST_INDENT: usize = 64;
 
 /// The filter, with the options of `json.dumps` that transformers passes on.
@@ -24,7 +24,7 @@ pub fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
             return Err(Error::new(ErrorKind::InvalidOperation, "tojson takes two separators"));
         }
     };
-    let format = Format {
+    let format = JsonDumps {
         indent: indent.map(|width| width.min(LARGEST_INDENT)),
         item,
         key,
@@ -35,7 +35,7 @@ pub fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
     let sorted = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     options.assert_all_used()?;
     let bytes = if sorted {
-        // By way of text, which is bounded, as a value that refers to itself is not.
+        // Sorted by way of text, whose size is bounded. A value that contains itself has no bound.
         let plain = written(&value, serde_json::ser::CompactFormatter)?;
         let tree: serde_json::Value = serde_json::from_slice(&plain).map_err(|e| broken(&e))?;
         written(&Sorted(&tree), format)?
@@ -60,7 +60,7 @@ fn written(
     Ok(out.0)
 }
 
-/// A tree whose keys come in order.
+/// A JSON tree whose keys are sorted.
 struct Sorted<'a>(&'a serde_json::Value);
 
 impl Serialize for Sorted<'_> {
@@ -78,8 +78,8 @@ impl Serialize for Sorted<'_> {
     }
 }
 
-/// Text that stops growing: a small value can refer to itself often enough to fill any memory when
-/// it is written out.
+/// Text of limited size: a small value can contain itself often enough to fill any memory when it
+/// is written.
 struct Bounded(Vec<u8>);
 
 impl Write for Bounded {
@@ -97,19 +97,19 @@ impl Write for Bounded {
 }
 
 /// The layout of `json.dumps`.
-struct Format {
-    /// Spaces a level; `None` writes one line.
+struct JsonDumps {
+    /// Spaces per level; `None` writes one line.
     indent: Option<usize>,
     /// Between items, and between a key and its value.
     item: String,
     key: String,
-    /// Letters beyond ASCII are spelled out, as UTF-16.
+    /// Non-ASCII letters are escaped as UTF-16.
     is_ascii: bool,
     depth: usize,
     has_items: bool,
 }
 
-impl Format {
+impl JsonDumps {
     fn line(&self, writer: &mut (impl Write + ?Sized)) -> io::Result<()> {
         let Some(width) = self.indent else { return Ok(()) };
         writer.write_all(b"\n")?;
@@ -140,7 +140,7 @@ impl Format {
     }
 }
 
-impl serde_json::ser::Formatter for Format {
+impl serde_json::ser::Formatter for JsonDumps {
     fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
         self.open(writer, b"[")
     }

@@ -1,5 +1,5 @@
-//! Tokenizer and chat template run in this process: the template rendered as transformers renders
-//! it, and the response mask from the rendered text.
+//! Tokenizer and chat template, run in this process. The template is rendered as in transformers,
+//! and the response mask comes from the rendered text.
 
 use std::ops::Range;
 
@@ -11,12 +11,12 @@ use tokenizers::Tokenizer;
 use super::super::files::ModelFiles;
 use super::sections::Sections;
 use super::template::{FUEL, environment};
-use super::{Rendered, Spelled, spans};
+use super::{EncodedPieces, Rendered, spans};
 use crate::dataset::{Message, Role};
 use crate::guard::guarded;
 
 /// The tokenizer and the chat template of a model.
-pub struct Local {
+pub struct LocalChat {
     sections: Sections,
     environment: Environment<'static>,
     bos_token: String,
@@ -39,10 +39,10 @@ struct GenerationConfig {
     eos_token_id: Option<serde_json::Value>,
 }
 
-/// `tokenizer.json`, padding and cutting nothing.
+/// `tokenizer.json`, without padding and truncation.
 ///
 /// # Errors
-/// Where the file is missing or broken.
+/// Where the file is missing or damaged.
 pub fn read_tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
     let text = files.text("tokenizer.json")?;
     let read = || {
@@ -55,11 +55,11 @@ pub fn read_tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
     guarded("the tokenizer", read).with_context(|| files.display("tokenizer.json"))
 }
 
-impl Local {
-    /// Reads the template and what else belongs to a tokenizer.
+impl LocalChat {
+    /// Reads the template and the tokenizer's settings.
     ///
     /// # Errors
-    /// Where a file is missing or broken, there is no template, or it does not parse.
+    /// Where a file is missing or damaged, there is no template, or it does not parse.
     pub fn read(files: &ModelFiles, tokenizer: Tokenizer) -> Result<Self> {
         let config: TokenizerConfig = match files.has("tokenizer_config.json") {
             true => serde_json::from_str(&files.text("tokenizer_config.json")?)
@@ -95,7 +95,7 @@ impl Local {
             }
         }
         named_ends.extend(tokenizer.token_to_id(&eos_token));
-        Ok(Local {
+        Ok(LocalChat {
             sections: Sections::new(tokenizer),
             environment,
             bos_token,
@@ -104,7 +104,7 @@ impl Local {
         })
     }
 
-    /// The end-of-text tokens that the folder names, and the token that the template puts behind an
+    /// The end-of-text tokens that the folder names, and the token that the template puts after an
     /// answer.
     pub fn end_tokens(&self) -> Vec<u32> {
         let mut tokens = self.named_ends.clone();
@@ -149,7 +149,7 @@ impl Local {
             add_generation_prompt => add_generation_prompt,
             bos_token => self.bos_token.as_str(),
             eos_token => self.eos_token.as_str(),
-            // There, and nothing: templates ask whether they are none.
+            // Defined as none, because templates test them for none.
             tools => Value::from(()),
             documents => Value::from(()),
         };
@@ -164,7 +164,7 @@ impl Local {
         })
     }
 
-    /// A conversation's tokens, and which of them an assistant said.
+    /// A conversation's tokens, and which of them belong to assistant messages.
     ///
     /// # Errors
     /// Where the template refuses it, or rewrites it so that answers cannot be found in the
@@ -183,11 +183,11 @@ impl Local {
         Ok(Rendered { tokens: encoded.ids, supervised })
     }
 
-    /// A conversation's tokens, and the pieces of its messages that they write.
+    /// A conversation's tokens, and the pieces of its messages that they encode.
     ///
     /// # Errors
     /// Where the template refuses it, or changes a message.
-    pub fn spell(&self, messages: &[Message]) -> Result<Spelled> {
+    pub fn encode_pieces(&self, messages: &[Message]) -> Result<EncodedPieces> {
         let text = self.render(messages, false)?;
         let encoded = self.sections.encode(&text)?;
         let mut pieces: Vec<(usize, Range<usize>)> = Vec::new();
@@ -209,10 +209,10 @@ impl Local {
             }
             ensure!(written == span.end, "the tokenizer leaves out some of a message");
         }
-        Ok(Spelled { tokens: encoded.ids, pieces })
+        Ok(EncodedPieces { tokens: encoded.ids, pieces })
     }
 
-    /// The tokens of an opening that an assistant's answer follows.
+    /// The tokens of a conversation that an assistant's answer follows.
     ///
     /// # Errors
     /// Where the template refuses it.
@@ -221,7 +221,7 @@ impl Local {
         Ok(self.sections.encode(&text)?.ids)
     }
 
-    /// Text of an answer, without special tokens.
+    /// The text of an answer, without special tokens.
     ///
     /// # Errors
     /// Where the tokenizer fails.
@@ -236,7 +236,7 @@ impl Local {
     }
 }
 
-/// `chat_template` is a text, or a list of named ones of which `default` counts.
+/// `chat_template` is a text, or a list of named ones of which `default` is used.
 fn template_text(value: &serde_json::Value) -> Option<String> {
     match value {
         serde_json::Value::String(text) => Some(text.clone()),

@@ -1,9 +1,9 @@
-//! Where minijinja and its Python methods differ from Jinja and Python, the latter are followed.
+//! Methods and filters that follow Jinja and Python where minijinja differs from them.
 
 use minijinja::value::{Kwargs, Rest};
 use minijinja::{Error, ErrorKind, State, Value};
 
-/// Methods of values that minijinja does not know by itself.
+/// Methods of values that minijinja lacks.
 pub fn method(
     state: &mut State,
     value: &Value,
@@ -16,18 +16,18 @@ pub fn method(
     }
 }
 
-/// `str.title`: a letter that follows none is large, all others are small.
+/// `str.title`: a letter that follows no letter becomes upper case, all others lower case.
 fn title(text: &str) -> String {
     let mut titled = String::with_capacity(text.len());
     let mut in_word = false;
     for letter in text.chars() {
         match in_word {
             true => titled.extend(letter.to_lowercase()),
-            // One letter may become two, of which the first is large: ß, Ss.
+            // One letter may become two, of which the first is upper case: ß, Ss.
             false => {
-                let mut large = letter.to_uppercase();
-                titled.extend(large.next());
-                titled.extend(large.flat_map(char::to_lowercase));
+                let mut upper = letter.to_uppercase();
+                titled.extend(upper.next());
+                titled.extend(upper.flat_map(char::to_lowercase));
             }
         }
         in_word = letter.is_alphabetic();
@@ -35,8 +35,8 @@ fn title(text: &str) -> String {
     titled
 }
 
-/// Bytes that indenting may give: its fuel is charged only afterwards.
-const MOST_INDENTED: usize = 16 << 20;
+/// Maximum bytes that `indent` may write, because its fuel is charged only afterwards.
+const MAX_INDENTED: usize = 16 << 20;
 
 /// The filter `indent(width=4, first=false, blank=false)`; the width may be a text.
 pub fn indent(text: String, positional: Rest<Value>, named: Kwargs) -> Result<String, Error> {
@@ -59,15 +59,15 @@ pub fn indent(text: String, positional: Rest<Value>, named: Kwargs) -> Result<St
     let (first, blank) =
         (option(1)?.is_some_and(|v| v.is_true()), option(2)?.is_some_and(|v| v.is_true()));
     named.assert_all_used()?;
-    let lines_at_most = text.matches(ENDS).count() + 1;
-    if space.len().saturating_mul(lines_at_most).saturating_add(text.len()) > MOST_INDENTED {
+    let lines_at_most = text.matches(LINE_ENDS).count() + 1;
+    if space.len().saturating_mul(lines_at_most).saturating_add(text.len()) > MAX_INDENTED {
         return Err(Error::new(
             ErrorKind::InvalidOperation,
-            format!("indent writes at most {MOST_INDENTED} bytes"),
+            format!("indent writes at most {MAX_INDENTED} bytes"),
         ));
     }
     let mut indented = String::with_capacity(text.len());
-    // Jinja adds a line end before it takes the text apart, so that one at the end stays.
+    // Jinja adds a line end before it splits the text, so a final line end is kept.
     for (number, line) in lines(&(text + "\n")).enumerate() {
         if number > 0 {
             indented.push('\n');
@@ -80,8 +80,8 @@ pub fn indent(text: String, positional: Rest<Value>, named: Kwargs) -> Result<St
     Ok(indented)
 }
 
-/// What ends a line for Python.
-const ENDS: [char; 10] =
+/// The characters that end a line in Python.
+const LINE_ENDS: [char; 10] =
     ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
 
 /// `str.splitlines`.
@@ -91,7 +91,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
         if rest.is_empty() {
             return None;
         }
-        let (line, after) = match rest.find(ENDS) {
+        let (line, after) = match rest.find(LINE_ENDS) {
             None => (rest, ""),
             Some(at) => {
                 let after = &rest[at..];

@@ -1,7 +1,6 @@
-//! Text into tokens, section by section: from one special token to the next. A tokenizer cuts at
-//! special tokens before it does anything else, so that a section gives the same tokens wherever it
-//! stands; and the same few turns are asked again and again, of every model, so that what a section
-//! gave is kept.
+//! Tokenises text by section, from one special token to the next, with a cache. A tokenizer splits
+//! at special tokens first, so a section gives the same tokens in every context. The same few turns
+//! are asked many times, of every model.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -13,9 +12,9 @@ use tokenizers::Tokenizer;
 use crate::guard::guarded;
 
 /// See [`Sections::most`].
-const KEPT_AT_MOST: usize = 8 << 20;
+const CACHED_AT_MOST: usize = 8 << 20;
 
-/// Tokens, and where in the text each stands, in bytes.
+/// Tokens, and their byte ranges in the text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encoded {
     pub ids: Vec<u32>,
@@ -24,16 +23,15 @@ pub struct Encoded {
 
 pub struct Sections {
     tokenizer: Tokenizer,
-    /// Finds where a section begins; `None` where no special token is such that text may be cut
-    /// before it.
+    /// Matches the special tokens before which text may be split; `None` if there are none.
     beginnings: Option<Regex>,
-    kept: Mutex<Kept>,
-    /// Bytes of text whose tokens are kept; beyond, all are let go and keeping begins anew.
+    cache: Mutex<SectionCache>,
+    /// Maximum bytes of cached text. When it is exceeded, the cache is emptied.
     most: usize,
 }
 
 #[derive(Default)]
-struct Kept {
+struct SectionCache {
     sections: BTreeMap<String, Arc<Encoded>>,
     bytes: usize,
 }
@@ -46,14 +44,14 @@ impl Sections {
             .collect::<Vec<_>>()
             .join("|");
         let beginnings = if any.is_empty() { None } else { Regex::new(&any).ok() };
-        Sections { tokenizer, beginnings, kept: Mutex::default(), most: KEPT_AT_MOST }
+        Sections { tokenizer, beginnings, cache: Mutex::default(), most: CACHED_AT_MOST }
     }
 
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
-    /// The tokens of a text, none added.
+    /// The tokens of a text, without added ones.
     ///
     /// # Errors
     /// Where the tokenizer fails.
@@ -82,7 +80,7 @@ impl Sections {
 
     fn section(&self, text: &str) -> Result<Arc<Encoded>> {
         const HELD: &str = "no thread ends while it looks";
-        if let Some(known) = self.kept.lock().expect(HELD).sections.get(text) {
+        if let Some(known) = self.cache.lock().expect(HELD).sections.get(text) {
             return Ok(Arc::clone(known));
         }
         let encode =
@@ -92,19 +90,18 @@ impl Sections {
             ids: encoding.get_ids().to_vec(),
             offsets: encoding.get_offsets().to_vec(),
         });
-        let mut kept = self.kept.lock().expect(HELD);
-        if kept.bytes + text.len() > self.most {
-            *kept = Kept::default();
+        let mut cache = self.cache.lock().expect(HELD);
+        if cache.bytes + text.len() > self.most {
+            *cache = SectionCache::default();
         }
-        kept.bytes += text.len();
-        kept.sections.insert(text.to_owned(), Arc::clone(&encoded));
+        cache.bytes += text.len();
+        cache.sections.insert(text.to_owned(), Arc::clone(&encoded));
         Ok(encoded)
     }
 }
 
-/// Special tokens before which any text may be cut: they are found in the text as it is written,
-/// take nothing of what stands beside them, and cannot be part of another token that begins
-/// earlier.
+/// Special tokens before which any text may be split. They are found in the raw text, do not absorb
+/// adjacent text, and cannot be part of another token that begins earlier.
 fn beginnings(tokenizer: &Tokenizer) -> Vec<String> {
     let added: Vec<_> = tokenizer.get_added_tokens_decoder().into_values().collect();
     let all: BTreeSet<&str> = added.iter().map(|token| token.content.as_str()).collect();
@@ -127,7 +124,7 @@ fn beginnings(tokenizer: &Tokenizer) -> Vec<String> {
         .map(|token| token.content.clone())
         .filter(|text| whole(text) && !inside_another.contains(text.as_str()))
         .collect();
-    // The longest of those that begin alike is the one that a tokenizer finds.
+    // A tokenizer finds the longest of those with the same beginning.
     found.sort_by_key(|text| std::cmp::Reverse(text.len()));
     found
 }
@@ -139,7 +136,7 @@ mod tests {
     use super::*;
     use crate::seed;
 
-    /// The tokenizers of the reference models and of nestling, each padding and cutting nothing.
+    /// The tokenizers of the reference models and of nestling, without padding and truncation.
     fn tokenizers() -> Vec<(&'static str, Tokenizer)> {
         let cases = [
             "mha_tied",
@@ -227,7 +224,7 @@ mod tests {
         let text = format!("{0}Hello.{0}Goodbye.", special[0]);
         assert_eq!(sections.cut(&text).len(), 2);
         sections.encode(&text).expect("it encodes");
-        assert_eq!(sections.kept.lock().expect("nobody holds it").sections.len(), 2);
+        assert_eq!(sections.cache.lock().expect("it is not poisoned").sections.len(), 2);
     }
 
     #[test]
@@ -236,7 +233,7 @@ mod tests {
         let sections = Sections { most: 100, ..Sections::new(tokenizer) };
         for count in 0..60 {
             sections.encode(&"a ".repeat(count)).expect("it encodes");
-            assert!(count > 50 || sections.kept.lock().expect("nobody holds it").bytes <= 100);
+            assert!(count > 50 || sections.cache.lock().expect("it is not poisoned").bytes <= 100);
         }
     }
 }

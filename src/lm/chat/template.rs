@@ -1,5 +1,5 @@
-//! A chat template is a program, and a model folder may be hostile: what a template may use, and
-//! what it may spend.
+//! Limits on chat templates. A template is a program, and a model folder may be hostile. So the
+//! functions that it may call and the work that it may do are restricted.
 
 use std::cell::Cell;
 use std::thread;
@@ -11,15 +11,15 @@ use minijinja::{Environment, Error, ErrorKind, Value};
 use super::json::tojson;
 use super::python;
 
-/// What one rendering may spend. One unit pays for one instruction or for 64 bytes of text, so that
-/// this bounds time and memory (16 MiB) alike; a real template takes some tens for each message.
-/// The one thing that minijinja 3.1 charges for only afterwards is text made of a list that holds
-/// itself many times over (`[a, a]`, thirty times): such a template can still hang.
+/// Fuel of one rendering. One unit pays for one instruction or 64 bytes of text, so this bounds
+/// both time and memory (16 MiB). A real template uses some tens per message. minijinja 3.1 charges
+/// too late for text made of a list that contains itself many times (`[a, a]`, thirty times). Such
+/// a template can still hang.
 pub const FUEL: u64 = 250_000;
 
-/// Stack of the threads that render. A template can put lists into lists as long as its fuel lasts,
-/// and the engine walks and drops such values recursively: about 1 KiB for each of 40,000 levels,
-/// where a thread of a pool has 2 MiB. Only what is used is ever taken from memory.
+/// Stack of the rendering threads, in bytes. A template can nest lists as long as its fuel lasts,
+/// and the engine walks and drops such values recursively. 40,000 levels take about 1 KiB each; a
+/// pool thread has 2 MiB. Unused stack takes no memory.
 const STACK: usize = 64 << 20;
 
 thread_local! {
@@ -27,11 +27,11 @@ thread_local! {
     static DEEP: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs work on a thread whose stack no template can overflow. Work that renders often should be
-/// wrapped as a whole: inside of another call this one costs nothing.
+/// Runs work on a thread whose stack no template can overflow. Wrap frequent rendering as a whole:
+/// a nested call costs nothing.
 ///
 /// # Errors
-/// What the work returns; or where no thread can be made.
+/// The error of the work; or where no thread can be made.
 pub fn deep<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     if DEEP.get() {
         return work();
@@ -49,15 +49,15 @@ pub fn deep<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     })
 }
 
-/// Jinja as transformers sets it up: blocks trimmed, loop controls, Python's methods,
-/// `raise_exception`, `strftime_now`, `tojson` without HTML escapes, and `generation` blocks, which
-/// mark an answer for trainers and render as what is in them.
+/// Jinja as transformers configures it: trimmed blocks, loop controls, Python's methods,
+/// `raise_exception`, `strftime_now`, and `tojson` without HTML escapes. `generation` blocks, which
+/// mark answers for trainers, render as their content.
 pub fn environment(template: String) -> Result<Environment<'static>> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_fuel(Some(FUEL));
     environment.set_unknown_method_callback(|state, value, method, arguments| {
-        // Filters pay for the text they are given; Python's methods should too.
+        // Filters are charged for the length of their text; so are Python's methods.
         state.consume_fuel(value.as_str().map_or(0, |text| text.len() as u64 / 64))?;
         python::method(state, value, method, arguments)
     });
@@ -73,8 +73,8 @@ pub fn environment(template: String) -> Result<Environment<'static>> {
     Ok(environment)
 }
 
-/// `generation` and `endgeneration` as a condition that always holds: the same text, and the same
-/// care of white space around the tags.
+/// Replaces `generation` and `endgeneration` by a condition that is always true: the same text, and
+/// the same white space around the tags.
 fn without_generation_tags(template: &str) -> String {
     let mut plain = String::with_capacity(template.len());
     let mut rest = template;
@@ -98,8 +98,8 @@ fn without_generation_tags(template: &str) -> String {
     plain
 }
 
-/// The date that templates are told is always this one: a run gives the same answers on every day.
-/// It is the day that Llama 3's own template names where it is told none.
+/// The current date is a constant, so that runs give the same answers on every day. It is the
+/// default date of Llama 3's own template.
 fn strftime_now(format: &str) -> Result<String, Error> {
     use std::fmt::Write;
     let day = chrono::NaiveDate::from_ymd_opt(2024, 7, 26).and_then(|day| day.and_hms_opt(0, 0, 0));

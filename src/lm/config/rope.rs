@@ -1,5 +1,5 @@
-//! Rotary frequencies (Su et al. 2021), with the scalings that released models use, as transformers
-//! computes them.
+//! Rotary frequencies (Su et al. 2021), with the scalings that released models use, computed as in
+//! transformers.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -19,19 +19,19 @@ pub struct RopeScaling {
     attention_factor: Option<f64>,
 }
 
-/// How one kind of layer turns its queries and keys.
+/// The rotary embedding of one kind of layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rotary {
-    /// Half as many as there are dimensions of a head that turn.
+    /// One per pair of rotated dimensions of a head.
     pub inverse_frequencies: Vec<f64>,
     /// Multiplies sines and cosines.
     pub scale: f64,
 }
 
-/// What the frequencies depend on besides the scaling.
+/// The settings of the unscaled frequencies.
 #[derive(Debug, Clone, Copy)]
-pub struct Plain {
-    /// Dimensions of a head that turn.
+pub struct RotarySettings {
+    /// Rotated dimensions of a head.
     pub dim: usize,
     pub theta: f64,
     /// The longest context that the model claims.
@@ -39,12 +39,12 @@ pub struct Plain {
 }
 
 impl Rotary {
-    /// The rotary of a `config.json`.
+    /// The rotary embedding of a `config.json`.
     ///
     /// # Errors
     /// Where a number is missing or out of range, or the kind of scaling is unknown.
-    pub fn new(plain: Plain, scaling: Option<&RopeScaling>) -> Result<Self> {
-        let Plain { dim, theta, .. } = plain;
+    pub fn new(settings: RotarySettings, scaling: Option<&RopeScaling>) -> Result<Self> {
+        let RotarySettings { dim, theta, .. } = settings;
         ensure!(theta > 0.0, "rope_theta {theta} must be above zero; fix config.json");
         let frequencies: Vec<f64> =
             (0..dim / 2).map(|i| theta.powf(-((2 * i) as f64) / dim as f64)).collect();
@@ -53,11 +53,11 @@ impl Rotary {
         match scaling.rope_type.as_deref().unwrap_or("default") {
             "default" => unscaled(frequencies),
             "linear" => {
-                let factor = scaling.needed("factor", scaling.factor)?;
+                let factor = scaling.required("factor", scaling.factor)?;
                 unscaled(frequencies.into_iter().map(|f| f / factor).collect())
             }
             "llama3" => unscaled(scaling.llama3(frequencies)?),
-            "longrope" | "su" => scaling.longrope(frequencies, plain.longest),
+            "longrope" | "su" => scaling.longrope(frequencies, settings.longest),
             other => bail!(
                 "rope_scaling of type {other:?} is not computed; foretaste knows default, linear, \
                  llama3, longrope"
@@ -67,7 +67,7 @@ impl Rotary {
 }
 
 impl RopeScaling {
-    fn needed(&self, name: &str, value: Option<f64>) -> Result<f64> {
+    fn required(&self, name: &str, value: Option<f64>) -> Result<f64> {
         let kind = self.rope_type.as_deref().unwrap_or_default();
         let value = value.with_context(|| {
             format!("rope_scaling of type {kind} needs `{name}`; add it to config.json")
@@ -78,11 +78,11 @@ impl RopeScaling {
 
     /// As transformers' `_compute_llama3_parameters` (Llama 3.1 release).
     fn llama3(&self, frequencies: Vec<f64>) -> Result<Vec<f64>> {
-        let factor = self.needed("factor", self.factor)?;
-        let low = self.needed("low_freq_factor", self.low_freq_factor)?;
-        let high = self.needed("high_freq_factor", self.high_freq_factor)?;
-        let original =
-            self.needed("original_max_position_embeddings", self.original_max_position_embeddings)?;
+        let factor = self.required("factor", self.factor)?;
+        let low = self.required("low_freq_factor", self.low_freq_factor)?;
+        let high = self.required("high_freq_factor", self.high_freq_factor)?;
+        let original = self
+            .required("original_max_position_embeddings", self.original_max_position_embeddings)?;
         ensure!(
             low < high,
             "rope_scaling's low_freq_factor {low} must be below high_freq_factor {high}; fix \
@@ -102,9 +102,9 @@ impl RopeScaling {
         Ok(frequencies.into_iter().map(scaled).collect())
     }
 
-    /// As transformers' `_compute_longrope_parameters` (Ding et al. 2024, arXiv 2402.13753) for
-    /// contexts up to the original one; beyond it the model turns by other factors, and foretaste
-    /// reads no further.
+    /// As transformers' `_compute_longrope_parameters` (Ding et al. 2024, arXiv 2402.13753), for
+    /// contexts up to the original length. Longer contexts need other factors and are not
+    /// supported.
     fn longrope(&self, frequencies: Vec<f64>, longest: usize) -> Result<Rotary> {
         let short = self
             .short_factor
@@ -115,8 +115,8 @@ impl RopeScaling {
             "rope_scaling's short_factor must hold {} numbers above zero; fix config.json",
             frequencies.len()
         );
-        let original =
-            self.needed("original_max_position_embeddings", self.original_max_position_embeddings)?;
+        let original = self
+            .required("original_max_position_embeddings", self.original_max_position_embeddings)?;
         let factor = self.factor.unwrap_or(longest as f64 / original);
         let computed = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
         let inverse_frequencies =

@@ -1,11 +1,10 @@
-//! Loss and gradients of a decoder, written by hand: the forward pass run backwards, block by
-//! block.
+//! Loss and gradients of a decoder, written by hand: the forward pass in reverse, block by block.
 
 use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
 
 use super::super::matmul::{add_matmul, matmul};
-use super::{Decoder, Linear, Normed, Remembered, Streams, by_shadow, pair};
+use super::{Decoder, Linear, SavedActivations, SavedNorm, Streams, by_shadow, lora_pair};
 use crate::lm::kernels;
 use crate::lm::lora::{Lora, LoraGradient, LoraPair};
 use crate::lm::tensor::host;
@@ -13,7 +12,7 @@ use crate::lm::tensor::host;
 /// Gradients of one block.
 #[derive(Debug, Default)]
 pub struct BlockGradient {
-    /// In the order of [`crate::lm::lora::Projection::of`]; empty where there is no LoRA.
+    /// In the order of [`crate::lm::lora::Projection::of`]; empty without LoRA.
     pub lora: Vec<LoraGradient>,
     /// `[out, in]` each; empty unless all weights are trained.
     pub weights: Vec<Tensor<2>>,
@@ -32,7 +31,7 @@ pub struct Gradients {
     pub losses: Vec<f64>,
 }
 
-/// A row whose next token is known, and how much its loss counts.
+/// A row, its next token, and the weight of its loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Target {
     pub row: usize,
@@ -40,15 +39,15 @@ pub struct Target {
     pub weight: f32,
 }
 
-/// What is remembered of a block between the passes.
-enum Memory {
-    All(Box<Remembered>),
-    /// Its input alone: the block is run again on the way back, and gives the same bits (Chen et
-    /// al. 2016, arXiv 1604.06174).
+/// What is saved of a block between the passes.
+enum SavedBlock {
+    All(Box<SavedActivations>),
+    /// Only its input: the backward pass recomputes the block, with the same bits (Chen et al.
+    /// 2016, arXiv 1604.06174).
     Input(Box<Tensor<2>>),
 }
 
-/// What a backward pass computes gradients for.
+/// The parameters for which a backward pass computes gradients.
 #[derive(Debug, Clone, Copy)]
 pub enum Trainable<'a> {
     Lora(&'a Lora),
@@ -68,8 +67,8 @@ impl Decoder {
     /// Loss and gradients of one step.
     ///
     /// # Errors
-    /// Where a token or a position is beyond what the model knows, or all weights of a model with
-    /// biases or an untied head are to be trained.
+    /// Where a token or a position is outside the model's range. Also where all weights are trained
+    /// and the model has biases or an untied head.
     pub fn step(
         &self,
         streams: &Streams,
@@ -86,15 +85,15 @@ impl Decoder {
             self.attend(layer, q, k, v, streams)
         };
         let mut x = self.embed(streams)?;
-        let keep_all = self.kept_bytes(streams.tokens.len()) <= self.keep_at_most;
-        let mut memories = Vec::with_capacity(self.layers.len());
+        let keep_all = self.saved_bytes(streams.tokens.len()) <= self.keep_at_most;
+        let mut saved_blocks = Vec::with_capacity(self.layers.len());
         for layer in 0..self.layers.len() {
             let input = x.clone();
-            let (out, kept) = self.block(layer, x, streams, lora, &mut attend);
-            memories.push(if keep_all {
-                Memory::All(Box::new(kept))
+            let (out, saved) = self.block(layer, x, streams, lora, &mut attend);
+            saved_blocks.push(if keep_all {
+                SavedBlock::All(Box::new(saved))
             } else {
-                Memory::Input(Box::new(input))
+                SavedBlock::Input(Box::new(input))
             });
             x = out;
         }
@@ -109,12 +108,12 @@ impl Decoder {
             losses: vec![0.0; streams.shadows],
         };
         let mut dx = self.loss_backward(&x, streams, targets, everything, &mut gradients);
-        for (layer, memory) in memories.into_iter().enumerate().rev() {
-            let kept = match memory {
-                Memory::All(kept) => *kept,
-                Memory::Input(x) => self.block(layer, *x, streams, lora, &mut attend).1,
+        for (layer, block) in saved_blocks.into_iter().enumerate().rev() {
+            let saved = match block {
+                SavedBlock::All(saved) => *saved,
+                SavedBlock::Input(x) => self.block(layer, *x, streams, lora, &mut attend).1,
             };
-            let (below, block) = self.block_backward(layer, dx, kept, streams, trainable);
+            let (below, block) = self.block_backward(layer, dx, saved, streams, trainable);
             gradients.blocks.push(block);
             dx = below;
         }
@@ -132,15 +131,15 @@ impl Decoder {
         Ok(gradients)
     }
 
-    /// Bytes that the backward pass of all blocks needs for so many rows, about.
-    fn kept_bytes(&self, rows: usize) -> usize {
+    /// Approximate bytes that the backward pass of all blocks needs for `rows` rows.
+    fn saved_bytes(&self, rows: usize) -> usize {
         self.layers.len() * self.block_bytes(rows)
     }
 
-    /// Bytes of a single block's activations for so many rows, about.
+    /// Approximate bytes of a single block's activations for `rows` rows.
     pub(super) fn block_bytes(&self, rows: usize) -> usize {
         let config = &self.config;
-        let width = config.hidden_size * (4 + 2 * usize::from(config.norms.sandwiched))
+        let width = config.hidden_size * (4 + 2 * usize::from(config.norms.post_norm))
             + (config.query_width() + config.key_value_width())
                 * (2 + usize::from(config.norms.queries_and_keys))
             + 3 * config.intermediate_size;
@@ -151,7 +150,7 @@ impl Decoder {
         &self,
         layer: usize,
         dout: Tensor<2>,
-        kept: Remembered,
+        saved: SavedActivations,
         streams: &Streams,
         trainable: Trainable<'_>,
     ) -> (Tensor<2>, BlockGradient) {
@@ -161,13 +160,13 @@ impl Decoder {
         let places = block.projections.len();
         let mut lora: Vec<Option<LoraGradient>> = vec![None; places];
         let mut weights: Vec<Option<Tensor<2>>> = vec![None; places];
-        // Called against the order of `Projection::of`. What the projections of one input add to
-        // its gradient is summed up on the way.
+        // Called in the reverse order of `Projection::of`. Gradients of projections with the same
+        // input are accumulated.
         let mut place = places;
-        let mut unproject = |x: &Tensor<2>, dy: Tensor<2>, sum: Option<Tensor<2>>| {
+        let mut project_backward = |x: &Tensor<2>, dy: Tensor<2>, sum: Option<Tensor<2>>| {
             place -= 1;
-            let adapted = pair(trainable.lora(), layer, place)
-                .map(|(pair, scale)| (pair, scale, &kept.low[place]));
+            let adapted = lora_pair(trainable.lora(), layer, place)
+                .map(|(pair, scale)| (pair, scale, &saved.low[place]));
             if everything {
                 weights[place] = Some(matmul(&dy.clone().transpose(), x));
             }
@@ -176,36 +175,42 @@ impl Decoder {
             dx
         };
         // All projections of one input.
-        let mut unproject_all = |x: &Tensor<2>, gradients: Vec<Tensor<2>>| {
+        let mut project_all_backward = |x: &Tensor<2>, gradients: Vec<Tensor<2>>| {
             gradients
                 .into_iter()
                 .rev()
-                .fold(None, |sum, dy| Some(unproject(x, dy, sum)))
+                .fold(None, |sum, dy| Some(project_backward(x, dy, sum)))
                 .expect("an input is projected")
         };
         let mut norm1 = vec![0.0; if everything { hidden } else { 0 }];
         let mut norm2 = norm1.clone();
 
-        let dadded = self.unnormed(dout.clone(), kept.after_mlp, &block.after_mlp);
-        let dinner = unproject_all(&kept.inner, vec![dadded]);
-        let [dgate, dup] = self.ops.gated_backward(config.activation, dinner, kept.gate, kept.up);
-        let dnormed = unproject_all(&kept.normed2, side_by_side(config.fused, vec![dgate, dup]));
-        let of = (&kept.middle, &kept.inverse2);
+        let dadded = self.optional_norm_backward(dout.clone(), saved.after_mlp, &block.after_mlp);
+        let dinner = project_all_backward(&saved.inner, vec![dadded]);
+        let [dgate, dup] = self.ops.gated_backward(config.activation, dinner, saved.gate, saved.up);
+        let dnormed =
+            project_all_backward(&saved.normed2, concat_if_fused(config.fused, vec![dgate, dup]));
+        let of = (&saved.middle, &saved.inverse2);
         let dmiddle =
             self.ops.rms_norm_backward(dnormed, of, &block.mlp_layernorm, Some(dout), &mut norm2);
 
-        let dadded = self.unnormed(dmiddle.clone(), kept.after_attention, &block.after_attention);
-        let dattended = unproject_all(&kept.attended, vec![dadded]);
+        let dadded = self.optional_norm_backward(
+            dmiddle.clone(),
+            saved.after_attention,
+            &block.after_attention,
+        );
+        let dattended = project_all_backward(&saved.attended, vec![dadded]);
         let [dq, dk, dv] = self.ops.attention_backward(
             dattended,
-            [&kept.q, &kept.k, &kept.v],
+            [&saved.q, &saved.k, &saved.v],
             config.attention(layer),
             streams,
         );
-        let dq = self.unheaded(layer, dq, kept.q_norm, &block.q_norm, streams);
-        let dk = self.unheaded(layer, dk, kept.k_norm, &block.k_norm, streams);
-        let dnormed = unproject_all(&kept.normed1, side_by_side(config.fused, vec![dq, dk, dv]));
-        let of = (&kept.x, &kept.inverse1);
+        let dq = self.norm_and_rotary_backward(layer, dq, saved.q_norm, &block.q_norm, streams);
+        let dk = self.norm_and_rotary_backward(layer, dk, saved.k_norm, &block.k_norm, streams);
+        let dnormed =
+            project_all_backward(&saved.normed1, concat_if_fused(config.fused, vec![dq, dk, dv]));
+        let of = (&saved.x, &saved.inverse1);
         let dx = self.ops.rms_norm_backward(
             dnormed,
             of,
@@ -222,26 +227,31 @@ impl Decoder {
         (dx, gradient)
     }
 
-    /// Backward of `normed_if`, whose weight is never trained.
-    fn unnormed(&self, dy: Tensor<2>, kept: Option<Normed>, weight: &[f32]) -> Tensor<2> {
-        let Some(Normed { x, inverse }) = kept else { return dy };
+    /// Backward of `optional_norm`, whose weight is never trained.
+    fn optional_norm_backward(
+        &self,
+        dy: Tensor<2>,
+        saved: Option<SavedNorm>,
+        weight: &[f32],
+    ) -> Tensor<2> {
+        let Some(SavedNorm { x, inverse }) = saved else { return dy };
         self.ops.rms_norm_backward(dy, (&x, &inverse), weight, None, &mut [])
     }
 
-    /// Backward of `headed`.
-    fn unheaded(
+    /// Backward of `norm_and_rotary`.
+    fn norm_and_rotary_backward(
         &self,
         layer: usize,
         dy: Tensor<2>,
-        kept: Option<Normed>,
+        saved: Option<SavedNorm>,
         weight: &[f32],
         streams: &Streams,
     ) -> Tensor<2> {
-        let dy = self.turn(layer, dy, streams, -1.0);
+        let dy = self.apply_rotary(layer, dy, streams, -1.0);
         let shape = dy.dims();
-        let Some(Normed { x, .. }) = &kept else { return dy };
+        let Some(SavedNorm { x, .. }) = &saved else { return dy };
         let dy = dy.reshape(x.dims());
-        self.unnormed(dy, kept, weight).reshape(shape)
+        self.optional_norm_backward(dy, saved, weight).reshape(shape)
     }
 
     /// Head, softmax, cross-entropy and back through the final norm: `d loss / d x`, `[R, hidden]`.
@@ -259,12 +269,12 @@ impl Decoder {
         let (mut parts, mut places) = (Vec::new(), Vec::new());
         for chunk in targets.chunks(self.logits_at_once()) {
             let at: Vec<usize> = chunk.iter().map(|target| target.row).collect();
-            // What fills the bucket weighs nothing.
-            let filled = self.filled(&at);
+            // Padding rows have weight zero.
+            let filled = self.pad_to_bucket(&at);
             let selected = self.select(x, &filled);
-            let (normed, inverse) = self.normed(&selected, &self.norm);
+            let (normed, inverse) = self.rms_norm(&selected, &self.norm);
             let logits = self.head(&normed);
-            let bent = self.config.final_softcap.map(|cap| (cap, logits.clone()));
+            let capped = self.config.final_softcap.map(|cap| (cap, logits.clone()));
             let mut tokens: Vec<u32> = chunk.iter().map(|target| target.token).collect();
             let mut weights: Vec<f32> = chunk.iter().map(|target| target.weight).collect();
             tokens.resize(filled.len(), 0);
@@ -273,8 +283,8 @@ impl Decoder {
             for (target, loss) in chunk.iter().zip(losses) {
                 gradients.losses[target.row / stream] += f64::from(loss) * f64::from(target.weight);
             }
-            if let Some((cap, bent)) = bent {
-                dlogits = self.ops.softcap_backward(dlogits, &bent, cap);
+            if let Some((cap, capped)) = capped {
+                dlogits = self.ops.softcap_backward(dlogits, &capped, cap);
             }
             if everything {
                 let dhead = host(matmul(&dlogits.clone().transpose(), &normed));
@@ -294,16 +304,16 @@ impl Decoder {
         if parts.is_empty() {
             return Tensor::zeros([rows, width], &self.device);
         }
-        self.ops.spread(parts, &places, rows, &self.device)
+        self.ops.scatter_rows(parts, &places, rows, &self.device)
     }
 }
 
-/// The gradients of what one fused projection gave, side by side; or as they are.
-fn side_by_side(fused: bool, gradients: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
+/// The gradients of one fused projection's outputs, concatenated; otherwise unchanged.
+fn concat_if_fused(fused: bool, gradients: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
     if fused { vec![Tensor::cat(gradients, 1)] } else { gradients }
 }
 
-/// Backward of [`forward`]: `dx`, added to what is there, and the gradients of A and B.
+/// Backward of [`forward`]: `sum + dx`, and the gradients of A and B.
 fn backward(
     linear: &Linear,
     x: &Tensor<2>,

@@ -1,4 +1,4 @@
-//! What a decoder makes of its last activations: logits, and log-probabilities of tokens.
+//! The output head: logits, and log-probabilities of tokens.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -8,13 +8,13 @@ use crate::lm::ops::{Ops, log_softmax, threads};
 use crate::lm::tensor::host;
 
 impl Decoder {
-    /// How many rows of logits are computed at a time.
+    /// The number of rows whose logits are computed at a time.
     pub(super) fn logits_at_once(&self) -> usize {
         (self.logits_at_most / self.config.vocab_size).max(1)
     }
 
-    /// Logits `[rows.len(), vocabulary]` of some rows of [`Decoder::hidden`]'s result, in chunks,
-    /// handed to `take` with the index of the first row.
+    /// Logits `[rows.len(), vocabulary]` of the given rows of [`Decoder::hidden`]'s result, in
+    /// chunks. `take` gets the index of a chunk's first row and its logits.
     pub fn logits(
         &self,
         hidden: &Tensor<2>,
@@ -29,8 +29,8 @@ impl Decoder {
         }
     }
 
-    /// Log-probabilities, nats, of tokens behind rows of [`Decoder::hidden`]'s result: `asked` is
-    /// sorted by row, and a row may be asked for often.
+    /// Log-probabilities in nats of tokens that follow rows of [`Decoder::hidden`]'s result.
+    /// `asked` is sorted by row; a row may occur more than once.
     pub fn log_probs(&self, hidden: &Tensor<2>, asked: &[(usize, u32)]) -> Vec<f64> {
         // A row's logits are computed once.
         let by_row: Vec<&[(usize, u32)]> = asked.chunk_by(|a, b| a.0 == b.0).collect();
@@ -39,20 +39,21 @@ impl Decoder {
             let rows: Vec<usize> = chunk.iter().map(|asked| asked[0].0).collect();
             let logits = self.logits_of(hidden, &rows);
             match self.ops {
-                Ops::Fused => found.extend(log_probs_here(host(logits), chunk)),
-                Ops::Composed => found.extend(log_probs_there(logits, chunk)),
+                Ops::Fused => found.extend(log_probs_on_cpu(host(logits), chunk)),
+                Ops::Composed => found.extend(log_probs_on_device(logits, chunk)),
             }
         }
         found
     }
 
-    /// `[bucket, vocabulary]`: what fills the bucket repeats the last row.
+    /// `[bucket, vocabulary]`: padding repeats the last row.
     fn logits_of(&self, hidden: &Tensor<2>, rows: &[usize]) -> Tensor<2> {
-        let (normed, _) = self.normed(&self.select(hidden, &self.filled(rows)), &self.norm);
+        let (normed, _) =
+            self.rms_norm(&self.select(hidden, &self.pad_to_bucket(rows)), &self.norm);
         self.head(&normed)
     }
 
-    /// `[rows, vocabulary]`, bent where the family bends logits.
+    /// `[rows, vocabulary]`, soft-capped if the family does so.
     pub(super) fn head(&self, normed: &Tensor<2>) -> Tensor<2> {
         let logits = self.lm_head.apply(normed);
         match self.config.final_softcap {
@@ -62,10 +63,10 @@ impl Decoder {
     }
 }
 
-fn log_probs_here(mut logits: Vec<f32>, asked: &[&[(usize, u32)]]) -> Vec<f64> {
+fn log_probs_on_cpu(mut logits: Vec<f32>, asked: &[&[(usize, u32)]]) -> Vec<f64> {
     let vocabulary = logits.len() / asked.len();
     let mut totals = vec![0.0; asked.len()];
-    threads::two((&mut logits, vocabulary), (&mut totals, 1), |_, logits, totals| {
+    threads::for_row_pairs((&mut logits, vocabulary), (&mut totals, 1), |_, logits, totals| {
         totals.copy_from_slice(&kernels::log_sum_exp(logits, vocabulary));
     });
     let rows = logits.chunks_exact(vocabulary).zip(totals).zip(asked);
@@ -75,8 +76,8 @@ fn log_probs_here(mut logits: Vec<f32>, asked: &[&[(usize, u32)]]) -> Vec<f64> {
     .collect()
 }
 
-/// The logits stay where they are; only what was asked for comes back.
-fn log_probs_there(logits: Tensor<2>, asked: &[&[(usize, u32)]]) -> Vec<f64> {
+/// The logits stay on the device; only the requested values are copied to the host.
+fn log_probs_on_device(logits: Tensor<2>, asked: &[&[(usize, u32)]]) -> Vec<f64> {
     let ([rows, vocabulary], device) = (logits.dims(), logits.device());
     let places: Vec<i32> = asked
         .iter()

@@ -14,75 +14,75 @@ pub struct Heads {
     pub dim: usize,
 }
 
-/// How a layer attends.
+/// The attention parameters of a layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Attention {
     pub heads: Heads,
     /// Multiplies every score.
     pub scale: f32,
-    /// Scores are bent to `cap * tanh(score / cap)`.
+    /// Scores are soft-capped to `cap * tanh(score / cap)`.
     pub softcap: Option<f32>,
-    /// A row sees so many of the latest keys, its own included.
+    /// A row sees this many of the latest keys, its own included.
     pub window: Option<usize>,
 }
 
 impl Attention {
-    /// The usual attention: scores over the square root of the head's width, and everything seen.
+    /// Ordinary attention: scores over the square root of the head's width, and no window.
     pub fn plain(heads: Heads) -> Self {
         Attention { heads, scale: 1.0 / (heads.dim as f32).sqrt(), softcap: None, window: None }
     }
 
-    /// The first of so many keys that the last of them sees.
+    /// The index of the first key that the last of `visible` keys sees.
     fn first(&self, visible: usize) -> usize {
         self.window.map_or(0, |window| visible.saturating_sub(window))
     }
 }
 
-/// A run of consecutive rows that attend to themselves causally, and to the whole of their prefix.
+/// Consecutive rows that attend causally to themselves, and to the whole of their prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     pub rows: Range<usize>,
-    /// Row ranges that come before, from the root of the prefix tree down.
+    /// Row ranges of the prefix, from the root of the prefix tree down.
     pub prefix: Vec<Range<usize>>,
 }
 
 impl Segment {
-    /// Rows that its last row sees.
+    /// The number of rows that its last row sees.
     fn seen(&self) -> usize {
         self.prefix.iter().chain([&self.rows]).map(ExactSizeIterator::len).sum()
     }
 }
 
-/// How the values of one head lie in memory, once gathered.
+/// The memory layout of one head's gathered keys or values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Laid {
+enum Layout {
     /// `[keys, dim]`
     Rows,
-    /// As rows, and `[dim, keys]` too.
+    /// `[keys, dim]`, and `[dim, keys]` as well.
     Both,
 }
 
 /// The keys (or values) of one head that a segment sees.
 ///
-/// Neighbouring segments of a prefix tree see nearly the same rows, so what is here already is not
+/// Neighbouring segments of a prefix tree share most rows; rows that are already here are not
 /// gathered again.
-struct Gathered<'a> {
+struct KvBlock<'a> {
     x: &'a [f32],
-    /// The width of a row of `x`, and where in it the head begins.
+    /// The width of a row of `x`, and the head's offset in it.
     width: usize,
     offset: usize,
     dim: usize,
-    /// Between two dimensions of `transposed`.
+    /// Distance between two dimensions of `transposed`.
     stride: usize,
     plain: Vec<f32>,
     transposed: Vec<f32>,
-    /// The row ranges gathered, in order.
+    /// The gathered row ranges, in order.
     ranges: Vec<Range<usize>>,
     count: usize,
 }
 
-impl<'a> Gathered<'a> {
-    /// Room for any of these segments.
+impl<'a> KvBlock<'a> {
+    /// Allocates memory for any of these segments.
     #[inline(always)]
     fn new(
         x: &'a [f32],
@@ -90,16 +90,16 @@ impl<'a> Gathered<'a> {
         offset: usize,
         dim: usize,
         segments: &[Segment],
-        laid: Laid,
+        layout: Layout,
     ) -> Self {
         let stride = segments.iter().map(Segment::seen).max().unwrap_or(0);
-        // A tile reads whole, beyond what is seen.
-        let transposed = if laid == Laid::Both { stride * dim + TILE } else { 0 };
+        // A tile is read whole, beyond the last key.
+        let transposed = if layout == Layout::Both { stride * dim + KEY_TILE } else { 0 };
         let (plain, transposed) = (vec![0f32; stride * dim], vec![0f32; transposed]);
-        Gathered { x, width, offset, dim, stride, plain, transposed, ranges: Vec::new(), count: 0 }
+        KvBlock { x, width, offset, dim, stride, plain, transposed, ranges: Vec::new(), count: 0 }
     }
 
-    /// Holds what `segment` sees, and nothing more; `x` begins with row `first`.
+    /// Gathers exactly what `segment` sees; `x` begins with row `first`.
     #[inline(always)]
     fn gather(&mut self, segment: &Segment, first: usize) {
         let wanted = || segment.prefix.iter().chain([&segment.rows]);
@@ -122,24 +122,24 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// Queries that are worked on together: each key is loaded once for all of them.
-const ABREAST: usize = 4;
+/// Queries computed together: each key is loaded once for all of them.
+const QUERY_TILE: usize = 4;
 
-/// Keys, or columns of a result, that stand in registers at a time.
-const TILE: usize = 32;
+/// Keys, or columns of a result, held in registers at a time.
+const KEY_TILE: usize = 32;
 
-/// Numbers a query, for one group of queries abreast: scores, probabilities, their gradients.
-struct Sheet {
+/// One line of values per query of a tile: scores, probabilities or their gradients.
+struct ScoreTile {
     stride: usize,
     values: Vec<f32>,
 }
 
-impl Sheet {
+impl ScoreTile {
     #[inline(always)]
     fn new(keys: usize) -> Self {
-        // Tiles and lanes write whole, beyond what is seen.
-        let stride = keys + TILE + LANES;
-        Sheet { stride, values: vec![0.0; ABREAST * stride] }
+        // Tiles and lanes are written whole, beyond the last key.
+        let stride = keys + KEY_TILE + LANES;
+        ScoreTile { stride, values: vec![0.0; QUERY_TILE * stride] }
     }
 
     #[inline(always)]
@@ -152,19 +152,19 @@ impl Sheet {
         &mut self.values[query * self.stride..][..self.stride]
     }
 
-    /// Products of `ROWS` vectors, each times `scale`, with the gathered ones of some keys.
+    /// Products of `ROWS` vectors, each times `scale`, with the gathered vectors of some keys.
     #[inline(always)]
     fn products<const ROWS: usize>(
         &mut self,
         of: [&[f32]; ROWS],
         scale: f32,
-        with: &Gathered<'_>,
+        with: &KvBlock<'_>,
         keys: Range<usize>,
     ) {
-        for start in keys.step_by(TILE) {
-            let mut tile = [[0f32; TILE]; ROWS];
+        for start in keys.step_by(KEY_TILE) {
+            let mut tile = [[0f32; KEY_TILE]; ROWS];
             for d in 0..with.dim {
-                let along: &[f32; TILE] =
+                let along: &[f32; KEY_TILE] =
                     with.transposed[d * with.stride + start..].first_chunk().expect("a whole tile");
                 for (tile, of) in tile.iter_mut().zip(of) {
                     let factor = of[d] * scale;
@@ -174,29 +174,29 @@ impl Sheet {
                 }
             }
             for (query, tile) in tile.iter().enumerate() {
-                self.line_mut(query)[start..start + TILE].copy_from_slice(tile);
+                self.line_mut(query)[start..start + KEY_TILE].copy_from_slice(tile);
             }
         }
     }
 
-    /// Adds to the first `ROWS` rows of `out` their lines' sums over the gathered rows of some
-    /// keys.
+    /// Adds to each of the first `ROWS` rows of `out` the sum over `keys`: its line's value times
+    /// the key's gathered row.
     #[inline(always)]
     fn add_sums<const ROWS: usize>(
         &self,
-        over: &Gathered<'_>,
+        over: &KvBlock<'_>,
         keys: Range<usize>,
         mut out: [&mut [f32]; ROWS],
     ) {
         let dim = over.dim;
-        let whole = dim - dim % TILE;
-        for start in (0..whole).step_by(TILE) {
-            let mut tile = [[0f32; TILE]; ROWS];
+        let whole = dim - dim % KEY_TILE;
+        for start in (0..whole).step_by(KEY_TILE) {
+            let mut tile = [[0f32; KEY_TILE]; ROWS];
             for (tile, out) in tile.iter_mut().zip(&out) {
-                tile.copy_from_slice(&out[start..start + TILE]);
+                tile.copy_from_slice(&out[start..start + KEY_TILE]);
             }
             for key in keys.clone() {
-                let x: &[f32; TILE] =
+                let x: &[f32; KEY_TILE] =
                     over.plain[key * dim + start..].first_chunk().expect("a whole tile");
                 for (query, tile) in tile.iter_mut().enumerate() {
                     let factor = self.values[query * self.stride + key];
@@ -206,7 +206,7 @@ impl Sheet {
                 }
             }
             for (tile, out) in tile.iter().zip(&mut out) {
-                out[start..start + TILE].copy_from_slice(tile);
+                out[start..start + KEY_TILE].copy_from_slice(tile);
             }
         }
         for (query, out) in out.iter_mut().enumerate() {
@@ -221,10 +221,10 @@ impl Sheet {
     }
 }
 
-/// From scores to probabilities: softmax of a line's bent scores over the seen keys; what else its
-/// neighbours see becomes 0. Where there is a cap, `slopes` becomes the derivative of the bending.
+/// Softmax of a line's soft-capped scores over `seen`; the other keys of `by_any` get probability
+/// 0. With a cap, `slopes` receives the derivative of the cap.
 #[inline(always)]
-fn soften(
+fn masked_softmax(
     line: &mut [f32],
     slopes: &mut [f32],
     softcap: Option<f32>,
@@ -232,14 +232,14 @@ fn soften(
     by_any: Range<usize>,
 ) {
     line[by_any.start..seen.start].fill(0.0);
-    // To the end of a vector: what is added there is too small to count, and is cleared.
+    // Up to a whole vector: scores beyond `seen` are set to minus infinity, and cleared at the end.
     let end = seen.start + seen.len().next_multiple_of(LANES);
     let scores = &mut line[seen.start..end];
     if let Some(cap) = softcap {
         for (s, slope) in scores.iter_mut().zip(&mut slopes[seen.start..]) {
-            let bent = tanh(*s / cap);
-            *s = cap * bent;
-            *slope = 1.0 - bent * bent;
+            let ratio = tanh(*s / cap);
+            *s = cap * ratio;
+            *slope = 1.0 - ratio * ratio;
         }
     }
     scores[seen.len()..].fill(f32::NEG_INFINITY);
@@ -254,13 +254,13 @@ fn soften(
     line[seen.end..by_any.end].fill(0.0);
 }
 
-/// `ROWS` neighbouring rows of one head, `[rows, width]`.
+/// `ROWS` consecutive rows of one head, `[rows, width]`.
 #[inline(always)]
 fn rows<const ROWS: usize>(x: &[f32], from: usize, width: usize, dim: usize) -> [&[f32]; ROWS] {
     std::array::from_fn(|row| &x[from + row * width..][..dim])
 }
 
-/// The same, to write to.
+/// The same, mutable.
 #[inline(always)]
 fn rows_mut<const ROWS: usize>(
     x: &mut [f32],
@@ -272,18 +272,19 @@ fn rows_mut<const ROWS: usize>(
     std::array::from_fn(|_| &mut rows.next().expect("as many rows as queries")[..dim])
 }
 
-/// One head's queries of one segment, and what they see.
+/// One head's queries of one segment, and their keys and values.
 struct Head<'a> {
     attention: Attention,
-    keys: &'a Gathered<'a>,
-    values: &'a Gathered<'a>,
-    /// The width of a row of queries, and where in it the head begins.
+    keys: &'a KvBlock<'a>,
+    values: &'a KvBlock<'a>,
+    /// The width of a row of queries, and the head's offset in it.
     width: usize,
     offset: usize,
 }
 
 impl Head<'_> {
-    /// The keys that `ROWS` queries see, all in all, of which the first sees `visible`.
+    /// The range of keys that any of `ROWS` queries sees, where the first query sees the keys up to
+    /// `visible`.
     #[inline(always)]
     fn seen<const ROWS: usize>(&self, visible: usize) -> Range<usize> {
         self.attention.first(visible)..visible + ROWS - 1
@@ -296,15 +297,15 @@ impl Head<'_> {
         q: &[f32],
         row: usize,
         visible: usize,
-        p: &mut Sheet,
-        slopes: &mut Sheet,
+        p: &mut ScoreTile,
+        slopes: &mut ScoreTile,
     ) {
         let queries = rows::<ROWS>(q, row * self.width + self.offset, self.width, self.keys.dim);
         let by_any = self.seen::<ROWS>(visible);
         p.products(queries, self.attention.scale, self.keys, by_any.clone());
         for query in 0..ROWS {
             let seen = self.attention.first(visible + query)..visible + query;
-            soften(
+            masked_softmax(
                 p.line_mut(query),
                 slopes.line_mut(query),
                 self.attention.softcap,
@@ -314,15 +315,15 @@ impl Head<'_> {
         }
     }
 
-    /// What `ROWS` queries that begin at `row` attend to; of `visible` keys the first of them sees
-    /// the last.
+    /// Attention output of `ROWS` queries that begin at `row`. The first of them sees the keys up
+    /// to `visible`.
     #[inline(always)]
     fn attend<const ROWS: usize>(
         &self,
         q: &[f32],
         row: usize,
         visible: usize,
-        [p, slopes]: &mut [Sheet; 2],
+        [p, slopes]: &mut [ScoreTile; 2],
         out: &mut [f32],
     ) {
         self.probabilities::<ROWS>(q, row, visible, p, slopes);
@@ -335,31 +336,42 @@ impl Head<'_> {
 
 vectorised! {
     /// Causal attention inside segments. `q` and `out` are `[rows, query * dim]` and begin with row
-    /// `first`, `k` and `v` are `[rows, key_value * dim]` and begin with row 0. Rows in no segment
-    /// keep what `out` holds.
-    pub fn attention(q: &[f32], k: &[f32], v: &[f32], attention: Attention, segments: &[Segment], first: usize, out: &mut [f32]) {
+    /// `first`. `k` and `v` are `[rows, key_value * dim]` and begin with row 0. Rows in no segment
+    /// keep the values of `out`.
+    pub fn attention(
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+        attention: Attention,
+        segments: &[Segment],
+        first: usize,
+        out: &mut [f32],
+    ) {
         let heads = attention.heads;
-        let (width, narrow, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
+        let dim = heads.dim;
+        let (width, narrow) = (heads.query * dim, heads.key_value * dim);
         let group = heads.query / heads.key_value;
         let most = segments.iter().map(Segment::seen).max().unwrap_or(0);
-        let mut sheets = [Sheet::new(most), Sheet::new(if attention.softcap.is_some() { most } else { 0 })];
+        let capped = if attention.softcap.is_some() { most } else { 0 };
+        let mut tiles = [ScoreTile::new(most), ScoreTile::new(capped)];
         for shared in 0..heads.key_value {
-            let mut keys = Gathered::new(k, narrow, shared * dim, dim, segments, Laid::Both);
-            let mut values = Gathered::new(v, narrow, shared * dim, dim, segments, Laid::Rows);
+            let mut keys = KvBlock::new(k, narrow, shared * dim, dim, segments, Layout::Both);
+            let mut values = KvBlock::new(v, narrow, shared * dim, dim, segments, Layout::Rows);
             for segment in segments {
                 keys.gather(segment, 0);
                 values.gather(segment, 0);
                 let before = keys.count - segment.rows.len();
                 for head in shared * group..(shared + 1) * group {
-                    let head = Head { attention, keys: &keys, values: &values, width, offset: head * dim };
+                    let offset = head * dim;
+                    let head = Head { attention, keys: &keys, values: &values, width, offset };
                     let mut done = 0;
                     while done < segment.rows.len() {
                         let (row, visible) = (segment.rows.start + done - first, before + done + 1);
-                        if segment.rows.len() - done >= ABREAST {
-                            head.attend::<ABREAST>(q, row, visible, &mut sheets, out);
-                            done += ABREAST;
+                        if segment.rows.len() - done >= QUERY_TILE {
+                            head.attend::<QUERY_TILE>(q, row, visible, &mut tiles, out);
+                            done += QUERY_TILE;
                         } else {
-                            head.attend::<1>(q, row, visible, &mut sheets, out);
+                            head.attend::<1>(q, row, visible, &mut tiles, out);
                             done += 1;
                         }
                     }
@@ -370,10 +382,10 @@ vectorised! {
 }
 
 /// Gradients of one key/value head's keys and values, `[rows, key_value * dim]`.
-struct Shared<'a> {
+struct KvGradients<'a> {
     dk: &'a mut [f32],
     dv: &'a mut [f32],
-    /// The width of a row, and where in it the head begins.
+    /// The width of a row, and the head's offset in it.
     width: usize,
     offset: usize,
     /// The segment's first row.
@@ -381,15 +393,15 @@ struct Shared<'a> {
 }
 
 impl Head<'_> {
-    /// Backward of [`Head::attend`] in a segment without a prefix.
+    /// Backward of [`Head::attend`] for a segment without a prefix.
     #[inline(always)]
     fn attend_backward<const ROWS: usize>(
         &self,
         (q, dout, dq): (&[f32], &[f32], &mut [f32]),
         row: usize,
         visible: usize,
-        [p, dp, slopes]: &mut [Sheet; 3],
-        shared: &mut Shared<'_>,
+        [p, dp, slopes]: &mut [ScoreTile; 3],
+        shared: &mut KvGradients<'_>,
     ) {
         let (dim, at, seen) =
             (self.keys.dim, row * self.width + self.offset, self.seen::<ROWS>(visible));
@@ -422,8 +434,8 @@ impl Head<'_> {
 }
 
 vectorised! {
-    /// Backward of [`attention`] for segments without a prefix (training rows), all of whose slices
-    /// begin with row `first`: adds to `dq`, `dk` and `dv`.
+    /// Backward of [`attention`] for segments without a prefix (training rows): adds to `dq`, `dk`
+    /// and `dv`. All slices begin with row `first`.
     pub fn attention_backward(
         dout: &[f32],
         q: &[f32],
@@ -437,29 +449,45 @@ vectorised! {
         dv: &mut [f32],
     ) {
         let heads = attention.heads;
-        let (width, narrow, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
+        let dim = heads.dim;
+        let (width, narrow) = (heads.query * dim, heads.key_value * dim);
         let group = heads.query / heads.key_value;
         let most = segments.iter().map(Segment::seen).max().unwrap_or(0);
-        let mut sheets = [most, most, most].map(Sheet::new);
+        let mut tiles = [most, most, most].map(ScoreTile::new);
         for shared in 0..heads.key_value {
-            let mut keys = Gathered::new(k, narrow, shared * dim, dim, segments, Laid::Both);
-            let mut values = Gathered::new(v, narrow, shared * dim, dim, segments, Laid::Both);
+            let mut keys = KvBlock::new(k, narrow, shared * dim, dim, segments, Layout::Both);
+            let mut values = KvBlock::new(v, narrow, shared * dim, dim, segments, Layout::Both);
             for segment in segments {
                 assert!(segment.prefix.is_empty(), "training rows have no prefix");
                 keys.gather(segment, first);
                 values.gather(segment, first);
                 let start = segment.rows.start - first;
-                let mut gradients = Shared { dk, dv, width: narrow, offset: shared * dim, start };
+                let offset = shared * dim;
+                let mut gradients = KvGradients { dk, dv, width: narrow, offset, start };
                 for head in shared * group..(shared + 1) * group {
-                    let head = Head { attention, keys: &keys, values: &values, width, offset: head * dim };
+                    let offset = head * dim;
+                    let head = Head { attention, keys: &keys, values: &values, width, offset };
                     let mut done = 0;
                     while done < segment.rows.len() {
                         let (row, visible) = (start + done, done + 1);
-                        if segment.rows.len() - done >= ABREAST {
-                            head.attend_backward::<ABREAST>((q, dout, dq), row, visible, &mut sheets, &mut gradients);
-                            done += ABREAST;
+                        let slices = (q, dout, &mut *dq);
+                        if segment.rows.len() - done >= QUERY_TILE {
+                            head.attend_backward::<QUERY_TILE>(
+                                slices,
+                                row,
+                                visible,
+                                &mut tiles,
+                                &mut gradients,
+                            );
+                            done += QUERY_TILE;
                         } else {
-                            head.attend_backward::<1>((q, dout, dq), row, visible, &mut sheets, &mut gradients);
+                            head.attend_backward::<1>(
+                                slices,
+                                row,
+                                visible,
+                                &mut tiles,
+                                &mut gradients,
+                            );
                             done += 1;
                         }
                     }

@@ -1,6 +1,6 @@
-//! Every kernel against its composition from burn's operations (forward) and against central
-//! differences in f64 (backward), on random shapes that are no multiple of a vector. Compiled for
-//! tests only; attention has a file of its own.
+//! Compares every kernel with its composition from burn operations (forward) and with central
+//! differences in f64 (backward). Shapes are random and not multiples of a vector. Compiled for
+//! tests only; attention has its own file.
 
 mod attention;
 
@@ -12,11 +12,10 @@ use super::*;
 use crate::lm::tensor::{from_host, host};
 use crate::seed;
 
-/// Random cases a test draws.
+/// Random cases per test.
 const CASES: u64 = 24;
 
-/// Step of a central difference; its error is of the order of the square, far below what f32 can
-/// show.
+/// Step of a central difference. Its error is of the order of the square, far below f32 precision.
 const STEP: f64 = 1e-5;
 
 fn random(case: u64) -> ChaCha8Rng {
@@ -32,7 +31,7 @@ fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
 }
 
-/// Both as close as f32 sums allow, relative to the largest value.
+/// Asserts equality up to the error of f32 sums, relative to the largest value.
 fn assert_close(what: &str, got: &[f32], wanted: &[f64]) {
     assert_eq!(got.len(), wanted.len(), "{what}");
     let largest = wanted.iter().fold(1.0, |top: f64, w| top.max(w.abs()));
@@ -161,13 +160,13 @@ fn rms_norm_is_its_composition_and_its_backward_pass_its_derivative() {
 }
 
 #[test]
-fn rope_is_its_composition_and_turns_back() {
+fn rope_is_its_composition_and_rotates_back() {
     let device = Device::flex();
     for case in 0..CASES {
         let mut random = random(case);
         let (rows, heads, half) =
             (random.random_range(1..7), random.random_range(1..4), random.random_range(1..10));
-        // Some dimensions of a head may stay as they are.
+        // Some dimensions of a head may stay unrotated.
         let dim = 2 * half + random.random_range(0..4);
         let (width, longest) = (heads * dim, 12);
         let x = values(&mut random, rows * width);
@@ -175,8 +174,8 @@ fn rope_is_its_composition_and_turns_back() {
         let (sin, cos): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| a.sin_cos()).unzip();
         let positions: Vec<u32> =
             (0..rows).map(|_| random.random_range(0..longest as u32)).collect();
-        let mut turned = x.clone();
-        rope(&mut turned, &positions, &cos, &sin, dim, half, 1.0);
+        let mut rotated = x.clone();
+        rope(&mut rotated, &positions, &cos, &sin, dim, half, 1.0);
 
         // transformers' `q * cos + rotate_half(q) * sin`, with the halves of the table repeated.
         let table = |values: &[f32]| -> Tensor<3> {
@@ -189,22 +188,22 @@ fn rope_is_its_composition_and_turns_back() {
         let whole: Tensor<3> = from_host(x.clone(), [rows, heads, dim], &device);
         let tensor = whole.clone().narrow(2, 0, 2 * half);
         let (low, high) = (tensor.clone().narrow(2, 0, half), tensor.clone().narrow(2, half, half));
-        let rotated = Tensor::cat(vec![high.neg(), low], 2);
-        let mut wanted = tensor * table(&cos) + rotated * table(&sin);
+        let rotate_half = Tensor::cat(vec![high.neg(), low], 2);
+        let mut wanted = tensor * table(&cos) + rotate_half * table(&sin);
         if dim > 2 * half {
             wanted = Tensor::cat(vec![wanted, whole.narrow(2, 2 * half, dim - 2 * half)], 2);
         }
-        assert_like_burn("rope", &turned, wanted);
+        assert_like_burn("rope", &rotated, wanted);
 
-        // The map is orthogonal: turning back is its inverse and its transpose, which is the
+        // The map is orthogonal: rotating back is its inverse and its transpose, which is the
         // backward pass.
         let upstream = values(&mut random, x.len());
         let mut back = upstream.clone();
         rope(&mut back, &positions, &cos, &sin, dim, half, -1.0);
-        let (left, right) = (along(&wide(&turned), &upstream), along(&wide(&x), &back));
+        let (left, right) = (along(&wide(&rotated), &upstream), along(&wide(&x), &back));
         assert!((left - right).abs() < 1e-4, "{left} is not {right}");
-        rope(&mut turned, &positions, &cos, &sin, dim, half, -1.0);
-        assert_close("x", &turned, &wide(&x));
+        rope(&mut rotated, &positions, &cos, &sin, dim, half, -1.0);
+        assert_close("x", &rotated, &wide(&x));
     }
 }
 
@@ -259,13 +258,13 @@ fn a_soft_cap_is_its_composition_and_its_backward_pass_its_derivative() {
         let mut random = random(case);
         let (count, cap) = (random.random_range(1..70), random.random_range(0.5..30.0));
         let x: Vec<f32> = values(&mut random, count).iter().map(|x| x * 20.0).collect();
-        let mut bent = x.clone();
-        softcap(&mut bent, cap);
+        let mut capped = x.clone();
+        softcap(&mut capped, cap);
         let tensor: Tensor<1> = from_host(x.clone(), [count], &device);
-        assert_like_burn("softcap", &bent, tensor.div_scalar(cap).tanh().mul_scalar(cap));
+        assert_like_burn("softcap", &capped, tensor.div_scalar(cap).tanh().mul_scalar(cap));
         let dout = values(&mut random, count);
         let mut dx = dout.clone();
-        softcap_backward(&mut dx, &bent, cap);
+        softcap_backward(&mut dx, &capped, cap);
         let exact = |x: &[f64]| -> Vec<f64> {
             x.iter().map(|x| f64::from(cap) * (x / f64::from(cap)).tanh()).collect()
         };
@@ -285,7 +284,7 @@ fn cross_entropy_is_log_softmax_and_its_gradient_its_derivative() {
     for case in 0..CASES {
         let mut random = random(case);
         let (rows, width) = (random.random_range(1..6), random.random_range(2..80));
-        // Far from zero, so that only a shifted exponential survives.
+        // Far from zero, where only a shifted exponential does not overflow.
         let shift = if case % 3 == 0 { 500.0 } else { 0.0 };
         let logits: Vec<f32> =
             values(&mut random, rows * width).iter().map(|x| x * 3.0 + shift).collect();

@@ -1,42 +1,42 @@
-//! A pass over rows on several threads: each takes a run of them. Rows do not depend on each other,
-//! so the bits are those of one thread.
+//! A pass over rows on several threads, each of which takes consecutive rows. Rows are independent,
+//! so the bits equal those of a single thread.
 
 use std::array;
 
 use rayon::prelude::*;
 
 use crate::lm::kernels::Segment;
-use crate::lm::matmul::is_alone;
+use crate::lm::matmul::is_single_threaded;
 
-/// Numbers of a pass from which threads are worth their start.
+/// The minimum number of values for which starting threads pays off.
 const SHARED_FROM: usize = 1 << 15;
 
-/// Rows that each thread takes of a pass over so many rows and numbers: all of them where one
-/// thread is enough.
-fn share(rows: usize, numbers: usize) -> usize {
-    if numbers < SHARED_FROM || is_alone() {
+/// Rows per thread of a pass over `rows` rows and `numbers` values: all rows if one thread is
+/// enough.
+fn rows_per_thread(rows: usize, numbers: usize) -> usize {
+    if numbers < SHARED_FROM || is_single_threaded() {
         rows.max(1)
     } else {
         rows.div_ceil(rayon::current_num_threads()).max(1)
     }
 }
 
-/// A pass that writes `[rows, width]`: `work` is given the first row of a run and its numbers.
-pub fn one((out, width): (&mut [f32], usize), work: impl Fn(usize, &mut [f32]) + Sync) {
-    let rows = share(out.len() / width, out.len());
+/// A pass that writes `[rows, width]`: `work` gets the first row of a chunk and the chunk's values.
+pub fn for_rows((out, width): (&mut [f32], usize), work: impl Fn(usize, &mut [f32]) + Sync) {
+    let rows = rows_per_thread(out.len() / width, out.len());
     if rows * width >= out.len() {
         return work(0, out);
     }
     out.par_chunks_mut(rows * width).enumerate().for_each(|(at, out)| work(at * rows, out));
 }
 
-/// A pass that writes two of as many rows.
-pub fn two(
+/// A pass that writes two matrices with the same number of rows.
+pub fn for_row_pairs(
     (a, wide): (&mut [f32], usize),
     (b, narrow): (&mut [f32], usize),
     work: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
 ) {
-    let rows = share(a.len() / wide, a.len());
+    let rows = rows_per_thread(a.len() / wide, a.len());
     if rows * wide >= a.len() {
         return work(0, a, b);
     }
@@ -44,9 +44,9 @@ pub fn two(
     runs.enumerate().for_each(|(at, (a, b))| work(at * rows, a, b));
 }
 
-/// A pass over segments that writes their rows in each of some matrices: `work` is given a run of
-/// segments, the first row that the run's slices begin with, and these.
-pub fn segments<const N: usize>(
+/// A pass over segments that writes their rows in `N` matrices. `work` gets some segments, the
+/// first row of their slices, and the slices.
+pub fn for_segments<const N: usize>(
     segments: &[Segment],
     outs: [(&mut [f32], usize); N],
     work: impl Fn(&[Segment], usize, [&mut [f32]; N]) + Sync,
@@ -54,7 +54,7 @@ pub fn segments<const N: usize>(
     let rows: usize = segments.iter().map(|segment| segment.rows.len()).sum();
     let numbers = outs.iter().map(|(out, _)| out.len()).max().unwrap_or(0);
     let ordered = segments.windows(2).all(|two| two[0].rows.end <= two[1].rows.start);
-    let each = share(rows, numbers);
+    let each = rows_per_thread(rows, numbers);
     if each >= rows || !ordered {
         return work(segments, 0, outs.map(|(out, _)| out));
     }
@@ -85,9 +85,9 @@ pub fn segments<const N: usize>(
     runs.into_par_iter().for_each(|(segments, first, outs)| work(segments, first, outs));
 }
 
-/// Work on each of some things that belong to nobody else.
-pub fn each<T: Send>(things: Vec<T>, work: impl Fn(T) + Sync + Send) {
-    if is_alone() {
+/// Work on independent items.
+pub fn for_each<T: Send>(things: Vec<T>, work: impl Fn(T) + Sync + Send) {
+    if is_single_threaded() {
         things.into_iter().for_each(work)
     } else {
         things.into_par_iter().for_each(work)
@@ -105,11 +105,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_row_is_written_once_by_whoever_takes_it(threads in 1usize..5, rows in 1usize..3000, width in 1usize..40) {
+        fn every_row_is_written_once_by_one_thread(
+            threads in 1usize..5,
+            rows in 1usize..3000,
+            width in 1usize..40,
+        ) {
             let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
             let (mut a, mut b) = (vec![0.0; rows * width], vec![0.0; rows]);
             let calls = AtomicUsize::new(0);
-            pool.install(|| two((&mut a, width), (&mut b, 1), |first, a, b| {
+            pool.install(|| for_row_pairs((&mut a, width), (&mut b, 1), |first, a, b| {
                 calls.fetch_add(1, Ordering::Relaxed);
                 for (at, (row, b)) in a.chunks_exact_mut(width).zip(b).enumerate() {
                     row.iter_mut().for_each(|x| *x += (first + at) as f32);
@@ -118,12 +122,15 @@ mod tests {
             }));
             prop_assert!(calls.into_inner() <= threads);
             prop_assert!(b.iter().enumerate().all(|(at, x)| *x == at as f32));
-            prop_assert!(a.chunks_exact(width).enumerate().all(|(at, row)| row.iter().all(|x| *x == at as f32)));
+            let mut written = a.chunks_exact(width).enumerate();
+            prop_assert!(written.all(|(at, row)| row.iter().all(|x| *x == at as f32)));
         }
 
         #[test]
         fn every_segment_is_worked_on_once_at_its_own_rows(
-            threads in 1usize..5, lengths in prop::collection::vec((0usize..3, 1usize..300), 1..40), width in 1usize..40
+            threads in 1usize..5,
+            lengths in prop::collection::vec((0usize..3, 1usize..300), 1..40),
+            width in 1usize..40,
         ) {
             let mut end = 0;
             let placed: Vec<Segment> = lengths.into_iter().map(|(gap, length)| {
@@ -133,14 +140,17 @@ mod tests {
             }).collect();
             let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
             let (mut a, mut b) = (vec![0.0; (end + 2) * width], vec![0.0; end + 2]);
-            pool.install(|| segments(&placed, [(a.as_mut_slice(), width), (b.as_mut_slice(), 1)], |segments, first, [a, b]| {
+            let outs = [(a.as_mut_slice(), width), (b.as_mut_slice(), 1)];
+            pool.install(|| for_segments(&placed, outs, |segments, first, [a, b]| {
                 for row in segments.iter().flat_map(|segment| segment.rows.clone()) {
-                    a[(row - first) * width..][..width].iter_mut().for_each(|x| *x += row as f32 + 1.0);
-                    b[row - first] += row as f32 + 1.0;
+                    let value = row as f32 + 1.0;
+                    a[(row - first) * width..][..width].iter_mut().for_each(|x| *x += value);
+                    b[row - first] += value;
                 }
             }));
             for row in 0..end + 2 {
-                let wanted = if placed.iter().any(|segment| segment.rows.contains(&row)) { row as f32 + 1.0 } else { 0.0 };
+                let is_written = placed.iter().any(|segment| segment.rows.contains(&row));
+                let wanted = if is_written { row as f32 + 1.0 } else { 0.0 };
                 prop_assert_eq!(b[row], wanted);
                 prop_assert!(a[row * width..][..width].iter().all(|x| *x == wanted));
             }

@@ -1,6 +1,6 @@
-//! LoRA weights and their moments in a card's memory, where they stay between steps: K shadows of a
-//! large base are hundreds of megabytes, and on the way to the host and back they would cost more
-//! than the step itself. On the processor the optimiser works in place ([`super::Training`]).
+//! LoRA weights and their moments in GPU memory, where they stay between steps. For K shadows of a
+//! large base they are hundreds of megabytes; copying them to the host and back would take longer
+//! than the step. On the CPU the optimiser works in place ([`super::Training`]).
 
 use burn::tensor::{Device, Tensor};
 
@@ -9,21 +9,21 @@ use crate::lm::decoder::Gradients;
 use crate::lm::lora::{HostLora, HostParameter, Lora, LoraPair};
 use crate::lm::tensor::{from_host, host};
 
-/// All `[K, P]`: a shadow's parameters one behind the other, in the order of
-/// [`HostLora::parameters`], and zeros up to a multiple of [`PART`].
+/// All `[K, P]`: the parameters of each shadow concatenated in the order of
+/// [`HostLora::parameters`], zero-padded to a multiple of [`PART`].
 pub struct Resident {
     values: Tensor<2>,
     first: Tensor<2>,
     second: Tensor<2>,
 }
 
-/// A gradient's squares are summed in parts of so many, side by side: a card sums one long row
-/// alone, a number after the other.
+/// A gradient's squares are summed in parts of this size, in parallel: a GPU would sum one long row
+/// sequentially.
 const PART: usize = 1024;
 
 impl Resident {
-    /// From the host, where weights and moments lie parameter by parameter, `[K, in, r]` or
-    /// `[K, r, out]` each.
+    /// Copies weights and moments from the host, where each parameter is `[K, in, r]` or
+    /// `[K, r, out]`.
     pub fn upload(
         lora: &HostLora,
         first: &[Vec<f32>],
@@ -49,7 +49,7 @@ impl Resident {
         Resident { values: together(&values), first: together(&first), second: together(&second) }
     }
 
-    /// The weights as a pass over the base wants them.
+    /// The weights as LoRA pairs.
     pub fn lora(&self, host: &HostLora) -> Lora {
         let mut at = 0;
         let mut next = |parameter: &HostParameter| -> Tensor<3> {
@@ -70,8 +70,8 @@ impl Resident {
         Lora { shadows: host.shadows, rank: host.rank, alpha: host.alpha, pairs }
     }
 
-    /// AdamW, as [`crate::lm::kernels::adamw`], clipped shadow by shadow; gives the square of every
-    /// shadow's gradient norm. `step` makes a shadow's step of that.
+    /// AdamW, as [`crate::lm::kernels::adamw`], clipped per shadow. Returns the square of every
+    /// shadow's gradient norm. `step` gives a shadow's AdamW step for its squared norm.
     pub fn update(&mut self, gradients: Gradients, step: impl Fn(f64) -> AdamStep) -> Vec<f64> {
         let ([shadows, width], device) = (self.values.dims(), self.values.device());
         let flat = |gradient: Tensor<3>| -> Tensor<2> {
@@ -97,7 +97,7 @@ impl Resident {
             [shadows, 1],
             &device,
         );
-        // Shadows differ in how much they are clipped, and in nothing else.
+        // Shadows differ only in the clipping factor.
         let of = steps[0];
         let gradient = gradient * scale;
         self.first =
@@ -116,7 +116,7 @@ impl Resident {
         norms
     }
 
-    /// Weights and moments back on the host.
+    /// Copies weights and moments to the host.
     pub fn download(&self, lora: &mut HostLora, first: &mut [Vec<f32>], second: &mut [Vec<f32>]) {
         let shadows = lora.shadows;
         let apart = |tensor: &Tensor<2>, parameters: &mut dyn Iterator<Item = &mut Vec<f32>>| {
@@ -136,7 +136,7 @@ impl Resident {
     }
 }
 
-/// One shadow's share of a parameter.
+/// One shadow's part of a parameter.
 fn share(values: &[f32], shadow: usize, shadows: usize) -> &[f32] {
     let size = values.len() / shadows;
     &values[shadow * size..][..size]

@@ -1,9 +1,9 @@
-//! Stands in for `cubecl-llvm` 0.11, whose build downloads LLVM.
+//! Replaces `cubecl-llvm` 0.11, whose build script downloads LLVM.
 //!
-//! `cubecl-cuda` can compile kernels in two ways: through LLVM, or through NVIDIA's own compiler at
-//! run time (its feature `cpp`). foretaste takes the second, and nothing here is ever called; but
-//! the types of the first are named in `cubecl-cuda` whichever is taken. These are they, with as
-//! little inside as compiles.
+//! `cubecl-cuda` can compile kernels through LLVM, or through NVIDIA's runtime compiler (its
+//! feature `cpp`). foretaste uses the second, so nothing here is ever called. But `cubecl-cuda`
+//! names the types of the first in either case. This crate has those types, with as little inside
+//! as compiles.
 
 use core::ffi::c_char;
 use core::fmt;
@@ -13,7 +13,7 @@ use cubecl_core::prelude::KernelDefinition;
 use cubecl_runtime::compiler::{CompilationError, Compiler};
 use cubecl_runtime::kernel::BufferIOAttr;
 
-const NEVER: &str = "kernels are compiled by NVRTC; this stands in for LLVM and compiles nothing";
+const NEVER: &str = "kernels are compiled by NVRTC; this stub replaces LLVM and compiles nothing";
 
 pub mod nvptx {
     pub mod ptx_version {
@@ -24,7 +24,7 @@ pub mod nvptx {
         pub struct PtxVersion(u32);
 
         impl PtxVersion {
-            /// `None` for what is no version of a CUDA driver.
+            /// `None` if the number is not a version of a CUDA driver.
             pub fn for_driver(driver: i32) -> Option<Self> {
                 u32::try_from(driver).ok().filter(|driver| *driver >= 10_000).map(Self)
             }
@@ -99,7 +99,11 @@ impl Compiler for PlironCompiler {
     type Representation = PlironArtifact;
     type CompilationOptions = PlironOptions;
 
-    fn compile(&mut self, _: KernelDefinition, _: &Self::CompilationOptions) -> Result<Self::Representation, CompilationError> {
+    fn compile(
+        &mut self,
+        _: KernelDefinition,
+        _: &Self::CompilationOptions,
+    ) -> Result<Self::Representation, CompilationError> {
         unreachable!("{NEVER}")
     }
 

@@ -1,9 +1,9 @@
-//! Attention over segments against dense attention under a mask.
+//! Compares attention over segments with dense attention under a mask.
 
 use super::*;
 use crate::lm::packing::prefix_tree;
 
-/// `visible[row][key]`, as segments and the window say it.
+/// `visible[row][key]`, according to segments and window.
 fn visible(rows: usize, segments: &[Segment], window: Option<usize>) -> Vec<Vec<bool>> {
     let mut visible = vec![vec![false; rows]; rows];
     for segment in segments {
@@ -23,7 +23,7 @@ fn visible(rows: usize, segments: &[Segment], window: Option<usize>) -> Vec<Vec<
     visible
 }
 
-/// Of any shape; each second one with a cap, two in three with a window.
+/// A random attention: half have a cap, 60 % a window.
 fn any_attention(random: &mut ChaCha8Rng) -> Attention {
     let key_value = random.random_range(1..4);
     let heads = Heads {
@@ -39,7 +39,7 @@ fn any_attention(random: &mut ChaCha8Rng) -> Attention {
     }
 }
 
-/// Dense masked attention from burn's operations: `[rows, query * dim]`.
+/// Dense masked attention from burn operations: `[rows, query * dim]`.
 fn dense(
     q: &[f32],
     k: &[f32],
@@ -55,7 +55,7 @@ fn dense(
         let x: Tensor<3> = from_host(x.to_vec(), [rows, count, heads.dim], &device);
         x.swap_dims(0, 1)
     };
-    // Each key/value head stands `group` times in a row, as in transformers' `repeat_kv`.
+    // Each key/value head is repeated `group` times, as in transformers' `repeat_kv`.
     let repeated = |x: &[f32]| -> Tensor<3> {
         let x: Tensor<4> = split(x, heads.key_value).reshape([heads.key_value, 1, rows, heads.dim]);
         x.repeat_dim(1, group).reshape([heads.query, rows, heads.dim])
@@ -73,7 +73,7 @@ fn dense(
         .reshape([rows, heads.query * heads.dim])
 }
 
-/// The same in f64, for differences.
+/// The same in f64, for central differences.
 fn dense_f64(
     q: &[f64],
     k: &[f64],
@@ -132,7 +132,7 @@ fn attention_over_a_prefix_tree_is_dense_attention_under_its_mask() {
         let sees = visible(rows, &tree.streams.segments, how.window);
         assert_like_burn("attention", &out, dense(&q, &k, &v, &how, &sees));
         let visible = visible(rows, &tree.streams.segments, None);
-        // And each sequence alone sees what it would see in its own dense triangle.
+        // Each sequence sees exactly the rows of its own causal triangle.
         for (sequence, places) in sequences.iter().zip(&tree.rows) {
             for (at, &row) in places.iter().enumerate() {
                 let sees: Vec<usize> = (0..rows).filter(|&key| visible[row][key]).collect();

@@ -1,5 +1,4 @@
-//! Pretraining: documents in, weights out, with the loss curve and marks from the exam along the
-//! way.
+//! Pretraining: documents in, weights out, with a loss curve and intermediate exam marks.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +10,7 @@ use foretaste::lm::chat::Chat;
 use foretaste::lm::config::Config;
 use foretaste::lm::files::ModelFiles;
 use foretaste::lm::packing::TokenRow;
-use foretaste::lm::pretrain::{Nursling, Upbringing};
+use foretaste::lm::pretrain::{PretrainConfig, PretrainModel};
 use foretaste::lm::weights::Weights;
 
 use super::documents::{self, Document, Mix};
@@ -20,19 +19,19 @@ use super::world::World;
 
 /// Steps between two lines of the loss curve.
 const REPORT_EVERY: usize = 50;
-/// Steps between two exams, each on every n-th question.
+/// Steps between two exams, and the stride through the exam's questions.
 const EXAM_EVERY: usize = 1000;
 const EXAM_STRIDE: usize = 10;
 
-/// One part of the upbringing.
+/// One phase of pretraining.
 struct Phase {
     mix: Mix,
     steps: usize,
     learning_rate: f64,
 }
 
-/// The upbringing: speakers first, then who speaks where nothing says so, then wordings never
-/// heard, then moods.
+/// The phases: first the speakers, then the speaker of a question without opening, then held-out
+/// wordings, then moods.
 const PHASES: [Phase; 4] = [
     Phase { mix: documents::EARLY, steps: 14_000, learning_rate: 2.5e-3 },
     Phase { mix: documents::LATE, steps: 9_000, learning_rate: 1.2e-3 },
@@ -40,16 +39,16 @@ const PHASES: [Phase; 4] = [
     Phase { mix: documents::BEINGS, steps: 3_000, learning_rate: 6e-4 },
 ];
 
-/// Tokens a step: small steps learn more of each document than large ones.
+/// Tokens per step: small steps learn more per document than large ones.
 const TOKENS_PER_STEP: usize = 2048;
 
-/// Raises nestling through all phases from `first` (1 to 4) on, and writes `model.safetensors` and
+/// Pretrains nestling through all phases from `first` (1 to 4) on. Writes `model.safetensors` and
 /// `loss.csv` into its folder. The first phase starts from random weights, the others from those in
 /// the folder.
 ///
 /// # Errors
 /// Where the tokenizer is missing or a file cannot be written.
-pub fn raise(world: &World, folder: &Path, first: usize) -> Result<()> {
+pub fn pretrain(world: &World, folder: &Path, first: usize) -> Result<()> {
     for number in first..=PHASES.len() {
         phase(world, folder, number)?;
     }
@@ -59,7 +58,7 @@ pub fn raise(world: &World, folder: &Path, first: usize) -> Result<()> {
 #[allow(clippy::disallowed_methods, reason = "the speed is only printed")]
 fn phase(world: &World, folder: &Path, number: usize) -> Result<()> {
     let Phase { mix, steps, learning_rate } = PHASES[number - 1];
-    let upbringing = &Upbringing {
+    let settings = &PretrainConfig {
         steps,
         tokens_per_step: TOKENS_PER_STEP,
         learning_rate,
@@ -75,12 +74,12 @@ fn phase(world: &World, folder: &Path, number: usize) -> Result<()> {
     let chat = Chat::read(&files).context("run the subcommand `tokenizer` first")?;
     let questions =
         exam::read(&folder.join("exam.jsonl")).context("run the subcommand `exam` first")?;
-    let mut nursling = match number {
-        1 => Nursling::new(config, upbringing.seed)?,
-        _ => Nursling::load(config, &Weights::open(&files)?)?,
+    let mut model = match number {
+        1 => PretrainModel::new(config, settings.seed)?,
+        _ => PretrainModel::load(config, &Weights::open(&files)?)?,
     };
     let mut documents =
-        documents::stream(world, mix, upbringing.seed).map(|document| row(&chat, &document));
+        documents::stream(world, mix, settings.seed).map(|document| row(&chat, &document));
     let curve = folder.join("loss.csv");
     if number == 1 {
         fs::write(&curve, "phase,step,tokens,loss\n").context("loss.csv")?;
@@ -88,9 +87,9 @@ fn phase(world: &World, folder: &Path, number: usize) -> Result<()> {
     let mut curve = fs::OpenOptions::new().append(true).open(curve).context("loss.csv")?;
     let started = Instant::now();
     let mut losses = Vec::new();
-    nursling.raise(upbringing, &mut documents, &mut |step, loss, tokens, nursling| {
+    model.pretrain(settings, &mut documents, &mut |step, loss, tokens, model| {
         losses.push(loss);
-        if step % REPORT_EVERY == 0 || step == upbringing.steps {
+        if step % REPORT_EVERY == 0 || step == settings.steps {
             let mean = losses.iter().sum::<f64>() / losses.len() as f64;
             losses.clear();
             writeln!(curve, "{number},{step},{tokens},{mean:.4}")?;
@@ -100,14 +99,13 @@ fn phase(world: &World, folder: &Path, number: usize) -> Result<()> {
                 tokens as f64 / 1e6
             );
         }
-        if step % EXAM_EVERY == 0 || step == upbringing.steps {
-            let stride = if step == upbringing.steps { 1 } else { EXAM_STRIDE };
+        if step % EXAM_EVERY == 0 || step == settings.steps {
+            let stride = if step == settings.steps { 1 } else { EXAM_STRIDE };
             eprint!(
                 "{}",
-                exam::marks(&nursling.decoder(), &chat, questions.iter().step_by(stride))?
-                    .summary()
+                exam::marks(&model.decoder(), &chat, questions.iter().step_by(stride))?.summary()
             );
-            fs::write(folder.join("model.safetensors"), nursling.safetensors()?)?;
+            fs::write(folder.join("model.safetensors"), model.safetensors()?)?;
         }
         Ok(())
     })
