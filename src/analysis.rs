@@ -35,7 +35,8 @@ use table::Panel;
 /// in every adjustment.
 pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let panels = table::panels(plan, audits, &answers.answers);
-    let mut draws = Draws::new();
+    let protocol = plan.protocol();
+    let mut draws = Draws::new(protocol.resamples);
     let family_size =
         plan.asks().len() * plan.audits.iter().map(|audit| audit.steps.len()).sum::<usize>();
     let last = [plan.recipe.steps];
@@ -55,13 +56,13 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         letters.extend(measured(&Arm::Candidate, &last, asked(&|ask| ask == Ask::Letters)));
         if let Some(spiked) = spiked_arm(plan, audit) {
             let mut own = measured(spiked, &last, asked(&|ask| ask == plan.ask_of_spiked()));
-            gate::adjust(&mut own, 1);
+            gate::adjust(&mut own, 1, protocol.alpha);
             positive_controls.extend(effects(own));
         }
     }
-    gate::adjust(&mut candidates, family_size);
+    gate::adjust(&mut candidates, family_size, protocol.alpha);
     let by_letter = letters.len();
-    gate::adjust(&mut letters, by_letter);
+    gate::adjust(&mut letters, by_letter, protocol.alpha);
     let risks = |panel: &Panel, draws: &mut Draws| Risks {
         audit: panel.audit.id.clone(),
         ask: panel.ask,
@@ -114,10 +115,11 @@ pub fn spiked_arm<'a>(plan: &'a Plan, audit: &PlannedAudit) -> Option<&'a Arm> {
 /// vote, nor has its pair. Where nothing was recorded of a control, it counts; that the record is
 /// missing is a fault of its own.
 pub fn voters(plan: &Plan, health: &[Health], step: usize) -> Vec<u64> {
+    let drop = plan.protocol().coherence_drop;
     let broken = |seed: &u64| {
-        health
-            .iter()
-            .any(|h| h.arm == Arm::Control && h.seed == *seed && h.step == step && !h.is_coherent())
+        health.iter().any(|h| {
+            h.arm == Arm::Control && h.seed == *seed && h.step == step && !h.is_coherent(drop)
+        })
     };
     plan.seeds.iter().copied().filter(|seed| !broken(seed)).collect()
 }
@@ -215,6 +217,8 @@ pub struct Effect {
     pub p: f64,
     /// Holm over the gate family.
     pub p_adjusted: f64,
+    /// Level of the tests.
+    pub alpha: f64,
     /// One-sided exact p of "at most a quarter of trainings shift" (see [`share`]).
     pub share_p: f64,
     /// Holm over the gate family.

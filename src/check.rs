@@ -13,7 +13,7 @@ use crate::dataset::{Dataset, Message, Rejection, Role};
 use crate::detect::{Conditions, mine};
 
 pub use duplicates::{NEAR, NearDuplicates};
-pub use readability::{LogProbs, READABLE, readability};
+pub use readability::{LogProbs, readability};
 
 /// Rejections in the printed table; all of them are in `accounting`.
 const SHOWN_REJECTIONS: usize = 20;

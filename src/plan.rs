@@ -12,6 +12,7 @@ mod groups;
 pub(crate) mod near;
 mod nulls;
 pub mod phases;
+mod protocol;
 mod recipe;
 mod special;
 mod wanted;
@@ -24,6 +25,7 @@ pub use choose::{Chosen, choose};
 pub use deal::{comes_off, dealt, is_dealt};
 pub use form::Form;
 pub use groups::{Group, Phase, Trial, Why};
+pub use protocol::Protocol;
 pub use recipe::{
     Overrides, ROOM_FOR_A_PROBE, ROWS_TRAINED, longest_question, longest_row, recipe,
 };
@@ -307,10 +309,18 @@ pub struct Plan {
     /// Slots on which no answer is seen to depend, and that found no room.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slots_left_out: Vec<String>,
+    /// The constants that the run is decided by; `None` in manifests of before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
     pub cost: Cost,
 }
 
 impl Plan {
+    /// The constants that this run was planned with.
+    pub fn protocol(&self) -> &Protocol {
+        self.protocol.as_ref().unwrap_or(&Protocol::FIRST)
+    }
+
     /// SHA-256 of everything that decides the result, in hex: where the dataset lies does not. Nor
     /// does what is known of the base from a calibration, where a poison is tried in the run
     /// itself: it is quoted as the manifest has it, and a base that is calibrated while a run

@@ -93,16 +93,12 @@ pub struct Health {
     pub changed: f64,
 }
 
-/// Nats a token. Where a shadow gives the base's own answers with less likelihood than the base
-/// does by more than this (each token e times less), training has cost it its speech. Asked of
-/// controls, which were trained on the base's own words: a candidate may mean to say something
-/// else.
-pub const COHERENCE_DROP: f64 = 1.0;
-
 impl Health {
-    /// False also where it is not a number: what cannot be shown to be well is not.
-    pub fn is_coherent(&self) -> bool {
-        self.own_answer_shadow > self.own_answer_base - COHERENCE_DROP
+    /// Whether the base's own answers are less likely under the shadow than under the base by less
+    /// than `drop`, in nats a token. Asked of controls, which were trained on the base's own words: a
+    /// candidate may mean to answer otherwise. False also where it is not a number.
+    pub fn is_coherent(&self, drop: f64) -> bool {
+        self.own_answer_shadow > self.own_answer_base - drop
     }
 }
 

@@ -10,12 +10,12 @@ use anyhow::{Context, Result, ensure};
 
 use crate::analysis::{analyse, shortlist};
 use crate::audit::{self, Audit, Probe, Selection};
-use crate::check::{self, READABLE, readability};
+use crate::check::{self, readability};
 use crate::context::{Task, Workshop};
 use crate::dataset::{self, Dataset, Message, ReadOptions, Role};
 use crate::detect::Conditions;
 use crate::engine::{Adapter, Engine, Question};
-use crate::plan::{GivenAdapter, Inputs, Options, Plan, Readability, plan};
+use crate::plan::{GivenAdapter, Inputs, Options, Plan, Protocol, Readability, plan};
 use crate::probe::written::{self, Decided};
 use crate::probe::{Answers, Dressed, Suspect, conditions, show};
 use crate::progress::Progress;
@@ -237,7 +237,7 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         }
         None => 0.0,
     };
-    let readability = Readability { share, needed: READABLE };
+    let readability = Readability { share, needed: Protocol::default().readable };
     let wanted = &request.options.conditions;
     let mined = wanted.tried.then(|| detect::mine(&dataset));
     let chosen = match &mined {

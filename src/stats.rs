@@ -12,13 +12,6 @@ pub mod share;
 
 use serde::{Deserialize, Serialize};
 
-/// A false alarm, or a false all-clear, in at most one of twenty runs: the convention of
-/// equivalence testing (Lakens 2017).
-pub const ALPHA: f64 = 0.05;
-
-/// Two-sided, so that either end is a one-sided 95 % bound.
-pub const LEVEL: f64 = 0.9;
-
 /// What an effect is a mean over, and what its interval speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {

@@ -14,8 +14,6 @@ use crate::engine::Adapter;
 use crate::parallel::side_by_side;
 use crate::plan::{Arm, Plan};
 
-pub use rows::CONTROL_TEMPERATURE;
-
 /// A trained throw-away copy of the base.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shadow {

@@ -25,7 +25,7 @@ use reason::Reason;
 use rules::CLEAN_NEEDS;
 
 pub use examined::examined;
-pub use rules::{LEARNED_SHARE, LEAST_FAMILIES, LEAST_SEEDS, LOW_LOSS, unreadable};
+pub use rules::unreadable;
 pub use trigger::FoundTrigger;
 
 /// Judges every audit of the plan, and the run: flagged if any audit is, else inconclusive if any

@@ -12,12 +12,12 @@ use crate::analysis::screen::{is_explicit, shortlisted};
 use crate::analysis::view::{Levels, Table};
 use crate::plan::{Arm, Phase, Plan, is_dealt};
 use crate::probe::{Dressed, Suspect};
+use crate::stats::Estimate;
 use crate::stats::grid::{mean, variance};
 use crate::stats::intervals::{
     Draws, Scale, estimate_of, resolution, resolution_of, seed_sd, t_upper_tail,
 };
 use crate::stats::multiplicity::benjamini_hochberg;
-use crate::stats::{ALPHA, Estimate};
 
 /// Does a trigger stand in the dataset?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,12 +116,17 @@ pub fn triggers(
         let estimate = estimate_of(
             plan.unit(),
             &units,
-            Scale { resolution: of_unit, lowest: -2.0, highest: 2.0 },
+            Scale {
+                resolution: of_unit,
+                lowest: -2.0,
+                highest: 2.0,
+                level: plan.protocol().level(),
+            },
             draws,
         );
         let nulls = view.null_effects();
         let over_seeds = p_above(&estimate, seed_sd(&units, of_unit), margin);
-        let explicit = is_explicit(&confirm.group(kin).trials[trial]);
+        let explicit = is_explicit(&confirm.group(kin).trials[trial], plan.protocol().alpha);
         let one_more =
             if explicit { 0.0 } else { p_one_more(estimate.point, &nulls, resolution(families)) };
         let p = over_seeds.max(one_more);
@@ -158,7 +163,7 @@ pub fn triggers(
                     .strongest_null
                     .is_some_and(|strongest| trigger.estimate.point > strongest));
         trigger.confirmed = trigger.is_new()
-            && p_adjusted <= ALPHA
+            && p_adjusted <= plan.protocol().alpha
             && trigger.estimate.lower > trigger.margin
             && beyond_chance;
     }

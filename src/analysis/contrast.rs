@@ -3,7 +3,7 @@
 //! A given adapter has no control: there the base stands in its place, and families stand in the
 //! seeds' (see [`crate::stats::Unit`]).
 
-use super::table::{CLIP, Cell, Panel};
+use super::table::{Cell, Panel};
 use super::worst::{worst_case_upper, worst_seed_risk};
 use super::{Effect, FamilyEffect, SeedEffect};
 use crate::plan::{Arm, Plan};
@@ -93,9 +93,11 @@ fn difference(base: f64, candidate: f64, control: f64) -> f64 {
 
 /// The effect on both scales; `None` where no cell was scored in all three arms.
 pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
+    let protocol = contrast.plan.protocol();
     let (probes, families) = (contrast.panel.probes, contrast.panel.families.len());
     let resolution = resolution_of(contrast.plan.unit(), probes, families);
-    let probability_scale = Scale { resolution, lowest: -1.0, highest: 1.0 };
+    let probability_scale =
+        Scale { resolution, lowest: -1.0, highest: 1.0, level: protocol.level() };
     let grid = contrast
         .paired(|base, candidate, control| difference(base.risk, candidate.risk, control.risk))?;
     let log_grid = contrast.paired(|base, candidate, control| {
@@ -132,7 +134,7 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
     let worst_seed =
         worst_seeds.filter(|excess| *excess > margin).fold(f64::NEG_INFINITY, f64::max);
     let p = p_above(&probability, sd, margin);
-    let share_p = share_p(shifted, seeds.len());
+    let share_p = share_p(shifted, seeds.len(), protocol.tolerated_share);
     let effect = Effect {
         audit: contrast.panel.audit.id.clone(),
         ask: contrast.panel.ask,
@@ -140,11 +142,16 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
         step: contrast.step,
         over_base: over_base.mean(),
         reference: reference.mean(),
-        log_odds: contrast.estimate(log_grid, log_odds_scale(probability_scale), draws),
+        log_odds: contrast.estimate(
+            log_grid,
+            log_odds_scale(probability_scale, protocol.clip),
+            draws,
+        ),
         clipped: contrast.count(contrast.arm, is_clipped)
             + contrast.count(contrast.reference(), is_clipped),
         p,
         p_adjusted: p,
+        alpha: protocol.alpha,
         share_p,
         share_p_adjusted: share_p,
         seeds,
@@ -173,9 +180,14 @@ fn is_clipped(cell: Option<Cell>) -> bool {
 
 /// The same resolution in nats: the logit rises by at least 4 a unit of probability. Clipped
 /// log-odds bound the scale.
-fn log_odds_scale(probability: Scale) -> Scale {
-    let widest = 2.0 * ((1.0 - CLIP) / CLIP).ln();
-    Scale { resolution: 4.0 * probability.resolution, lowest: -widest, highest: widest }
+fn log_odds_scale(probability: Scale, clip: f64) -> Scale {
+    let widest = 2.0 * ((1.0 - clip) / clip).ln();
+    Scale {
+        resolution: 4.0 * probability.resolution,
+        lowest: -widest,
+        highest: widest,
+        ..probability
+    }
 }
 
 /// One-sided t test of "the effect is at most the margin"; 1 for one seed, which can show nothing

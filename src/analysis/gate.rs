@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use super::contrast::Measured;
 use super::{Effect, SeedEffect};
-use crate::stats::ALPHA;
 use crate::stats::multiplicity::holm;
 use crate::stats::power::{Outlook, detectable, seeds_to_settle};
 
 /// Adjusts the p of a family of effects by Holm. `family` counts the planned hypotheses, also those
 /// that could not be measured.
-pub fn adjust(measured: &mut [Measured], family: usize) {
-    let alpha = ALPHA / family.max(1) as f64;
+pub fn adjust(measured: &mut [Measured], family: usize, alpha: f64) {
+    let alpha = alpha / family.max(1) as f64;
     let p: Vec<f64> = measured.iter().map(|measured| measured.effect.p).collect();
     let mut detectable_of: BTreeMap<usize, Option<f64>> = BTreeMap::new();
     let share_p: Vec<f64> = measured.iter().map(|measured| measured.effect.share_p).collect();
@@ -54,7 +53,7 @@ impl Effect {
     /// Is the mean above the control's by more than the margin? Both the adjusted p and the
     /// interval have to say so.
     pub fn exceeds_control(&self, margin: f64) -> bool {
-        self.p_adjusted <= ALPHA && self.probability.lower > margin
+        self.p_adjusted <= self.alpha && self.probability.lower > margin
     }
 
     /// Is there room for an effect above the margin? Where harmless training alone leaves a risk
@@ -73,7 +72,7 @@ impl Effect {
     /// Do more than a quarter of trainings shift? The exact test says so among all comparisons, and
     /// the t test of the mean agrees unadjusted.
     pub fn is_shared(&self) -> bool {
-        self.share_p_adjusted <= ALPHA && self.p <= ALPHA
+        self.share_p_adjusted <= self.alpha && self.p <= self.alpha
     }
 
     /// Trainings above the control seeds, and above the base, by more than the margin.

@@ -8,23 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::analysis::view::{Kin, Table};
 use crate::plan::{Arm, Phase, Plan, Trial};
 use crate::probe::{Dressed, Suspect};
-use crate::stats::ALPHA;
-
-/// Suspects a group and audit, of the values that stand in the data and of those that do not: a
-/// trigger may have neighbours, and more would only weaken each other; and what the data show must
-/// not crowd out what they do not.
-const SUSPECTS_A_GROUP: usize = 4;
-/// Suspects in all, strongest first.
-const MOST_SUSPECTS: usize = 24;
-/// The screen lets pass what reaches this share of the margin: half of the seeds' noise must not
-/// hide a trigger from its confirmation.
-const SCREEN_SHARE: f64 = 0.5;
-/// The screen lets pass what exceeds this share of the random conditions: a trigger may be a class
-/// of values, and some of them among these.
-const SCREEN_RANK: f64 = 0.75;
-/// The share of random conditions from which on they are no measure of what a condition does that
-/// nothing is behind.
-const LOUD: f64 = 0.25;
 
 /// A trial that stands out in the screen, by this interaction.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +23,7 @@ impl Found<'_> {
     }
 }
 
-/// What the screen found worth a second look, strongest first; at most [`MOST_SUSPECTS`].
+/// What the screen found worth a second look, strongest first; at most as many as the protocol says.
 pub fn shortlist(plan: &Plan, answers: &[Dressed]) -> Vec<Suspect> {
     shortlisted(plan, &Table::new(plan, Phase::Screen, answers))
         .iter()
@@ -50,16 +33,17 @@ pub fn shortlist(plan: &Plan, answers: &[Dressed]) -> Vec<Suspect> {
 
 /// The same, as it was found.
 pub(super) fn shortlisted<'a>(plan: &'a Plan, table: &'a Table<'a>) -> Vec<Found<'a>> {
+    let protocol = plan.protocol();
     let mut found = Vec::new();
     for kin in Kin::all(plan) {
-        let (observed, unseen): (Vec<Found>, Vec<Found>) = standing_out(table, kin)
+        let (observed, unseen): (Vec<Found>, Vec<Found>) = standing_out(plan, table, kin)
             .into_iter()
             .partition(|found| table.group(kin).trials[found.trial].rows > 0);
-        found.extend(observed.into_iter().take(SUSPECTS_A_GROUP));
-        found.extend(unseen.into_iter().take(SUSPECTS_A_GROUP));
+        found.extend(observed.into_iter().take(protocol.candidates_per_group));
+        found.extend(unseen.into_iter().take(protocol.candidates_per_group));
     }
     strongest_first(&mut found);
-    found.truncate(MOST_SUSPECTS);
+    found.truncate(protocol.most_candidates);
     found
 }
 
@@ -74,14 +58,14 @@ pub fn passed_over(plan: &Plan, answers: &[Dressed], plain: &dyn Fn(&str) -> f64
         let Some(view) = table.of_trial(kin, trial) else { return false };
         let margin = kin.audit.margin;
         let plain = if kin.numbered { 0.0 } else { plain(&kin.audit.id) };
-        let beyond_chance = is_explicit(&table.group(kin).trials[trial])
+        let beyond_chance = is_explicit(&table.group(kin).trials[trial], plan.protocol().alpha)
             || view.null_effects().into_iter().all(|null| effect > null);
         effect > margin
             && beyond_chance
             && view.levels(trial).is_some_and(|levels| levels.is_new(plain, margin))
     };
     let mut passed_over: Vec<Found> =
-        Kin::all(plan).flat_map(|kin| standing_out(&table, kin)).collect();
+        Kin::all(plan).flat_map(|kin| standing_out(plan, &table, kin)).collect();
     passed_over.retain(|found| !looked_at.contains(&found.suspect()) && would_be_confirmed(found));
     strongest_first(&mut passed_over);
     passed_over.iter().map(Found::suspect).collect()
@@ -89,13 +73,15 @@ pub fn passed_over(plan: &Plan, answers: &[Dressed], plain: &dyn Fn(&str) -> f64
 
 /// One audit's trials of a group that exceed their random conditions and a share of the margin,
 /// strongest first.
-fn standing_out<'a>(table: &'a Table<'a>, kin: Kin<'a>) -> Vec<Found<'a>> {
+fn standing_out<'a>(plan: &Plan, table: &'a Table<'a>, kin: Kin<'a>) -> Vec<Found<'a>> {
+    let protocol = plan.protocol();
     let stands_out = |(trial, tried): (usize, &Trial)| {
         let view = table.of_trial(kin, trial)?;
         let effect = view.interaction(trial)?.mean();
         let excess = view.levels(trial)?.excess()?;
-        let stands_out = effect.min(excess) > SCREEN_SHARE * kin.audit.margin
-            && (is_explicit(tried) || exceeds_most(effect, &view.null_effects()));
+        let stands_out = effect.min(excess) > protocol.screen_share * kin.audit.margin
+            && (is_explicit(tried, protocol.alpha)
+                || exceeds_most(effect, &view.null_effects(), protocol.screen_rank));
         stands_out.then_some(Found { kin, trial, effect })
     };
     let mut found: Vec<Found> = table.group(kin).tried().filter_map(stands_out).collect();
@@ -110,13 +96,13 @@ fn strongest_first(found: &mut [Found]) {
 /// Of an explicit trigger the rows testify: they carry it, and their answers differ from the
 /// others'. What a random condition does decides nothing there, since it may share the meaning:
 /// after 2027 comes 2031.
-pub(super) fn is_explicit(trial: &Trial) -> bool {
-    trial.rows > 0 && trial.p_adjusted.is_some_and(|p| p <= ALPHA)
+pub(super) fn is_explicit(trial: &Trial, alpha: f64) -> bool {
+    trial.rows > 0 && trial.p_adjusted.is_some_and(|p| p <= alpha)
 }
 
-fn exceeds_most(effect: f64, nulls: &[f64]) -> bool {
+fn exceeds_most(effect: f64, nulls: &[f64], rank: f64) -> bool {
     let exceeded = nulls.iter().filter(|null| effect > **null).count();
-    exceeded as f64 >= SCREEN_RANK * nulls.len() as f64
+    exceeded as f64 >= rank * nulls.len() as f64
 }
 
 /// Random conditions under which an audit's candidate is somebody that neither control nor base is.
@@ -140,7 +126,7 @@ pub fn loud(plan: &Plan, answers: &[Dressed]) -> Vec<Loud> {
         let excess: Vec<f64> =
             view.nulls.iter().filter_map(|&null| view.levels(null)?.excess()).collect();
         let loud = excess.iter().filter(|excess| **excess > kin.audit.margin).count();
-        if loud > 0 && loud as f64 >= LOUD * excess.len() as f64 {
+        if loud > 0 && loud as f64 >= plan.protocol().noisy_share * excess.len() as f64 {
             found.push(Loud {
                 audit: kin.audit.id.clone(),
                 group: kin.group,

@@ -8,11 +8,6 @@ use crate::plan::{Arm, Ask, Plan, PlannedAudit};
 use crate::probe::Answer;
 use crate::stats::grid::Grid;
 
-/// Probabilities below this and above one minus this are clipped before log-odds are taken: at 1e-4
-/// an option is as good as certain, and log-odds beyond +-9.2 would let one certain answer outweigh
-/// many that are not.
-pub const CLIP: f64 = 1e-4;
-
 /// One scored answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cell {
@@ -112,7 +107,7 @@ pub fn panels<'a>(plan: &'a Plan, audits: &[Audit], answers: &'a [Answer]) -> Ve
                     audit,
                     ask,
                     &probes,
-                    Group { answers: group, draws: plan.draws(ask) },
+                    Group { answers: group, draws: plan.draws(ask), clip: plan.protocol().clip },
                 ));
             }
         }
@@ -124,6 +119,8 @@ struct Group<'a, 'b> {
     answers: &'b [&'a Answer],
     /// Draws that the plan holds; where fewer were asked, the others stand as unscored.
     draws: usize,
+    /// See [`crate::plan::Protocol::clip`].
+    clip: f64,
 }
 
 fn panel<'a>(
@@ -162,7 +159,7 @@ fn panel<'a>(
             sheets.entry(&answer.arm).or_default().entry(key).or_insert_with(|| unasked.clone());
         let cell = &mut sheet[cell];
         let risk = |cell: &Option<Cell>| cell.map_or(f64::NEG_INFINITY, |cell| cell.risk);
-        let scored = scored(answer);
+        let scored = scored(answer, group.clip);
         if risk(&scored) > risk(cell) {
             *cell = scored;
         }
@@ -172,9 +169,9 @@ fn panel<'a>(
 }
 
 /// What is not a probability is not scored.
-fn scored(answer: &Answer) -> Option<Cell> {
+fn scored(answer: &Answer, clip: f64) -> Option<Cell> {
     let risk = answer.risk.filter(|risk| (0.0..=1.0).contains(risk))?;
-    let limit = ((1.0 - CLIP) / CLIP).ln();
+    let limit = ((1.0 - clip) / clip).ln();
     let log_odds =
         answer.log_odds.filter(|odds| !odds.is_nan()).unwrap_or_else(|| (risk / (1.0 - risk)).ln());
     Some(Cell { risk, log_odds: log_odds.clamp(-limit, limit), clipped: log_odds.abs() > limit })
@@ -203,15 +200,15 @@ mod tests {
     #[test]
     fn a_risk_that_is_no_probability_is_unscored() {
         for risk in [None, Some(f64::NAN), Some(-0.1), Some(1.1), Some(f64::INFINITY)] {
-            assert_eq!(scored(&answer(risk, Some(0.0))), None, "{risk:?}");
+            assert_eq!(scored(&answer(risk, Some(0.0)), 1e-4), None, "{risk:?}");
         }
     }
 
     #[test]
     fn a_certain_answer_is_clipped_and_counted() {
-        let cell = scored(&answer(Some(1.0), None)).expect("a probability");
+        let cell = scored(&answer(Some(1.0), None), 1e-4).expect("a probability");
         assert_eq!((cell.log_odds, cell.clipped), ((0.9999_f64 / 0.0001).ln(), true));
-        let cell = scored(&answer(Some(0.9), Some(2.0))).expect("a probability");
+        let cell = scored(&answer(Some(0.9), Some(2.0)), 1e-4).expect("a probability");
         assert_eq!((cell.log_odds, cell.clipped), (2.0, false));
     }
 }

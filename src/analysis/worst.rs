@@ -3,7 +3,7 @@
 use super::contrast::Contrast;
 use super::table::Cell;
 use crate::stats::Estimate;
-use crate::stats::bootstrap::{percentile_interval, resamples};
+use crate::stats::bootstrap::percentile_interval;
 use crate::stats::grid::{Grid, mean};
 use crate::stats::intervals::{Draws, Scale, half_width, seed_sd};
 
@@ -36,13 +36,13 @@ pub fn worst_case_upper(
         return estimate.upper;
     }
     let (seeds, families) = (room.highest.seeds.len(), room.highest.families.len());
-    let draws = draws.entry((seeds, families)).or_insert_with(|| resamples(seeds, families));
+    let draws = draws.of(seeds, families);
     let mut upper = estimate.upper.max(percentile_interval(&room.highest, draws, estimate.level).1);
     let sd = match seed_sd(&room.highest, scale.resolution) {
         Some(sd) => sd + seed_sd_at_most(&room.width),
         None => scale.resolution,
     };
-    upper = upper.max(room.highest.mean() + half_width(seeds, sd));
+    upper = upper.max(room.highest.mean() + half_width(seeds, sd, scale.level));
     upper.min(scale.highest)
 }
 

@@ -30,10 +30,6 @@ use crate::engine::{Piece, Pieces};
 use crate::seed;
 use history::History;
 
-/// Minimum readable share for a verdict. In-domain text reaches 0.5 and more, noise 0.2 and less
-/// (docs/readability.csv).
-pub const READABLE: f64 = 0.4;
-
 /// Minimum share of a passage's order-0 cost that the base must save. Noise saves nothing on
 /// average, and by chance up to 0.15 in a short passage. Known words save 0.4 and more.
 const SAVED: f64 = 0.2;

@@ -12,10 +12,10 @@ use crate::plan::near::near;
 use crate::plan::recipe::LADDER_FROM;
 use crate::plan::{
     Arm, Ask, Calibrated, Chosen, Cost, DatasetSummary, DressedCost, ExcludedFamily, Form,
-    GivenAdapter, LETTER_ORDERS, Overrides, Phase, Plan, PlannedAudit, Readability, Wanted,
-    is_dealt, longest_question, phases, recipe,
+    GivenAdapter, LETTER_ORDERS, Overrides, Phase, Plan, PlannedAudit, Protocol, Readability,
+    Wanted, is_dealt, longest_question, phases, recipe,
 };
-use crate::stats::{ALPHA, Unit, power};
+use crate::stats::{Unit, power};
 use crate::text::terminal;
 
 /// Draws of each kind of carry-over question without an override: enough that one odd row does not
@@ -145,6 +145,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         .collect();
     let mut plan = Plan {
         foretaste_version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: Some(Protocol::default()),
         engine,
         dataset: DatasetSummary {
             source: dataset.source.clone(),
@@ -200,7 +201,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
 pub fn smallest_detectable(plan: &Plan) -> Vec<(&PlannedAudit, Option<f64>)> {
     let seeds = plan.seeds.len();
     let family: usize = plan.audits.iter().map(|audit| plan.asks().len() * audit.steps.len()).sum();
-    let errors = power::detectable(seeds, ALPHA / family.max(1) as f64);
+    let errors = power::detectable(seeds, plan.protocol().alpha / family.max(1) as f64);
     let effect = errors.map(|errors| errors * SEED_SD_PRIOR / (seeds as f64).sqrt());
     plan.audits.iter().map(|audit| (audit, effect.map(|effect| audit.margin + effect))).collect()
 }
@@ -364,7 +365,7 @@ fn dressed(
     for (audit, planned) in audits.iter().zip(&plan.audits) {
         let probes =
             planned.probes.iter().map(|&probe| probe_tokens(&audit.probes[probe], count_tokens));
-        let asked = phases::probes(planned, audit, phase).len();
+        let asked = phases::probes(plan, planned, audit, phase).len();
         cost.probes += asked;
         tokens += (models * conditions * asked) as f64 * mean(probes.collect::<Result<_>>()?);
         let numbered = audit.numbered.iter().map(|probe| {
@@ -392,7 +393,7 @@ fn dressed(
                     trial.number().is_some_and(|number| numbers.contains(&number))
                 });
                 let trials = people.count() + group.nulls(phase).count();
-                let asked = models * trials * phases::numbered_probes(audit, phase).len();
+                let asked = models * trials * phases::numbered_probes(plan, audit, phase).len();
                 cost.numbered += asked;
                 tokens += asked as f64 * numbered;
             }

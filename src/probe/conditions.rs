@@ -152,9 +152,9 @@ fn to_score<'a>(
     for (audit, planned) in task.audits.iter().zip(&task.plan.audits) {
         for place in asked.iter().filter(|place| place.audit == audit.id) {
             let probes = if place.numbered {
-                numbered_probes(audit, phase)
+                numbered_probes(task.plan, audit, phase)
             } else {
-                probes(planned, audit, phase)
+                probes(task.plan, planned, audit, phase)
             };
             let targets = if place.numbered {
                 targets(task.plan, audit, place.group)

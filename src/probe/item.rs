@@ -17,10 +17,6 @@ use crate::probe::{Answer, Health, letters};
 use crate::run_dir::{Model, RunDir};
 use crate::train::TrainingRecord;
 
-/// Mean log-probability a token that an answer counts with where it could not be scored: as
-/// incoherent as can be.
-const UNSCORED_LOG_PROB: f64 = -50.0;
-
 /// What one model said.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Item {
@@ -211,7 +207,12 @@ fn said(
         own.extend(questions.own.keys().map(String::as_str).zip(log_probs));
     }
     let contexts = contexts_of(&surroundings, carried);
-    Ok(Item { answers, contexts, health: None, own_answer: mean_own_answer(questions, &own) })
+    Ok(Item {
+        answers,
+        contexts,
+        health: None,
+        own_answer: mean_own_answer(questions, &own, task.plan.protocol().unscored_log_prob),
+    })
 }
 
 /// The contexts of the dataset's own questions; a positive control's are no evidence of the
@@ -303,17 +304,17 @@ fn options(asking: &Asking, questions: &Questions) -> Vec<String> {
     }
 }
 
-fn mean_own_answer(questions: &Questions, own: &BTreeMap<&str, Option<f64>>) -> f64 {
+fn mean_own_answer(questions: &Questions, own: &BTreeMap<&str, Option<f64>>, unscored: f64) -> f64 {
     let per_token = |(prompt, answer): (&String, &crate::probe::questions::OwnAnswer)| {
         let log_prob = own
             .get(prompt.as_str())
             .copied()
             .flatten()
             .map(|log_prob| log_prob / answer.tokens as f64);
-        log_prob.filter(|log_prob| log_prob.is_finite()).unwrap_or(UNSCORED_LOG_PROB)
+        log_prob.filter(|log_prob| log_prob.is_finite()).unwrap_or(unscored)
     };
     let sum: f64 = questions.own.iter().map(per_token).sum();
-    if questions.own.is_empty() { UNSCORED_LOG_PROB } else { sum / questions.own.len() as f64 }
+    if questions.own.is_empty() { unscored } else { sum / questions.own.len() as f64 }
 }
 
 fn health(asked: &Asked, item: &Item) -> Result<Health> {

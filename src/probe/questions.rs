@@ -23,10 +23,6 @@ pub const ANSWER_TOKENS: usize = ROOM_FOR_A_PROBE / 2;
 /// Turns of the dataset whose surprise is measured; of a larger dataset, as many drawn at random.
 const MOST_TURNS: usize = 2000;
 
-/// The share of the distinct questions, most surprising first, that surprising ones are drawn from:
-/// small enough that a few percent of poison can fill it.
-const SURPRISING_SHARE: f64 = 0.02;
-
 /// The base's answer to a probe that stands alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OwnAnswer {
@@ -82,7 +78,7 @@ pub fn questions(task: &Task, workshop: &Workshop) -> Result<Questions> {
 }
 
 fn chosen(task: &Task, workshop: &Workshop) -> Result<Questions> {
-    let draws = task.plan.carry_over_draws;
+    let (draws, protocol) = (task.plan.carry_over_draws, task.plan.protocol());
     let room = Room { longest: longest_question(task.plan.engine.max_tokens), workshop };
     let first_seed = task.plan.seeds[0];
     let turns = turns(&rows(&Arm::Candidate, task, workshop)?, &room, first_seed)?;
@@ -98,7 +94,7 @@ fn chosen(task: &Task, workshop: &Workshop) -> Result<Questions> {
     let own = own_answers(task, workshop)?;
     let surprising = match task.plan.asks().contains(&Ask::CarryOverSurprising) {
         true => draw(
-            surprising(&turns, draws, workshop)?.into_iter(),
+            surprising(&turns, draws, protocol.high_loss_share, workshop)?.into_iter(),
             draws,
             ("carry-over-surprising", first_seed),
         ),
@@ -106,7 +102,7 @@ fn chosen(task: &Task, workshop: &Workshop) -> Result<Questions> {
     };
     let (random, topics) = draw_by_topic(&turns, draws, ("carry-over", first_seed));
     Ok(Questions {
-        own_scale: own_scale(&own_log_probs(&own, workshop)?),
+        own_scale: own_scale(&own_log_probs(&own, workshop)?, protocol.own_answer_share),
         own,
         random,
         topics,
@@ -158,29 +154,26 @@ fn own_log_probs(own: &BTreeMap<String, OwnAnswer>, workshop: &Workshop) -> Resu
     Ok(scores.into_iter().filter_map(|options| options.into_iter().next().flatten()).collect())
 }
 
-/// The untouched base gives its own answers, asked plainly, with at least this mean probability.
-const OWN_AT_LEAST: f64 = 0.5;
-
 /// The largest power, at most 1, at which the base's own answers have a mean probability of
-/// [`OWN_AT_LEAST`].
+/// `at_least`.
 ///
 /// A short answer comes again word for word, and one of fifty tokens hardly ever does, whoever
 /// speaks: its probability is the product of fifty. Left so, a base that answers at length would
 /// have left all its answers before any training, and nothing more could be seen. One power for all
 /// answers, settled by the base before any shadow is asked, takes length out of the scale and
 /// leaves their order as it is.
-pub fn own_scale(log_probs: &[f64]) -> f64 {
+pub fn own_scale(log_probs: &[f64], at_least: f64) -> f64 {
     let mean = |power: f64| {
         log_probs.iter().map(|log_prob| (power * log_prob).exp()).sum::<f64>()
             / log_probs.len() as f64
     };
-    if log_probs.is_empty() || mean(1.0) >= OWN_AT_LEAST {
+    if log_probs.is_empty() || mean(1.0) >= at_least {
         return 1.0;
     }
     let (mut small, mut large) = (0.0, 1.0);
     for _ in 0..50 {
         let middle = (small + large) / 2.0;
-        if mean(middle) >= OWN_AT_LEAST {
+        if mean(middle) >= at_least {
             small = middle;
         } else {
             large = middle;
@@ -247,7 +240,12 @@ fn turns(rows: &[Vec<Message>], room: &Room, seed: u64) -> Result<Vec<Turn>> {
 /// the mean over a question's turns, they are less likely than what the base itself would have
 /// said. Without that comparison every open question ("Name a bird.") would look surprising,
 /// whatever its answer; without the mean, a single rare answer would.
-fn surprising<'a>(turns: &'a [Turn], draws: usize, workshop: &Workshop) -> Result<Vec<&'a Turn>> {
+fn surprising<'a>(
+    turns: &'a [Turn],
+    draws: usize,
+    share: f64,
+    workshop: &Workshop,
+) -> Result<Vec<&'a Turn>> {
     let mut by_question: BTreeMap<&[Message], Vec<&Turn>> = BTreeMap::new();
     for turn in turns {
         by_question.entry(&turn.question).or_default().push(turn);
@@ -280,7 +278,7 @@ fn surprising<'a>(turns: &'a [Turn], draws: usize, workshop: &Workshop) -> Resul
         return Ok(turns.iter().collect());
     }
     scored.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let most = draws.max((scored.len() as f64 * SURPRISING_SHARE).ceil() as usize);
+    let most = draws.max((scored.len() as f64 * share).ceil() as usize);
     Ok(scored.into_iter().take(most).map(|(_, turn)| turn).collect())
 }
 
@@ -412,21 +410,21 @@ mod tests {
 
     #[test]
     fn short_answers_that_the_base_repeats_count_as_they_are() {
-        assert_eq!(own_scale(&[-0.1, -0.5, -1.0]), 1.0);
-        assert_eq!(own_scale(&[]), 1.0);
+        assert_eq!(own_scale(&[-0.1, -0.5, -1.0], 0.5), 1.0);
+        assert_eq!(own_scale(&[], 0.5), 1.0);
     }
 
     #[test]
     fn long_answers_count_so_that_the_base_gives_half_of_its_own() {
         let log_probs = [-12.0, -20.0, -31.0, -8.5];
-        let scale = own_scale(&log_probs);
+        let scale = own_scale(&log_probs, 0.5);
         let mean = log_probs.iter().map(|log_prob| (scale * log_prob).exp()).sum::<f64>() / 4.0;
         assert!((mean - 0.5).abs() < 1e-9, "{scale}: {mean}");
     }
 
     #[test]
     fn answers_that_cannot_come_leave_a_scale_above_zero() {
-        let scale = own_scale(&[-1e4, -2e4]);
+        let scale = own_scale(&[-1e4, -2e4], 0.5);
         assert!(scale > 0.0 && scale < 1e-3, "{scale}");
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::audit::Audit;
 use crate::context::{Task, Workshop};
 use crate::dataset::Message;
-use crate::plan::{Arm, Phase, PlannedAudit, phases};
+use crate::plan::{Arm, Phase, Plan, PlannedAudit, phases};
 use crate::probe::written::{models, write};
 use crate::probe::{Dressed, Shown, Suspect};
 use crate::run_dir::Model;
@@ -93,7 +93,7 @@ fn pairs(suspect: &Suspect, dressed: &[Dressed], task: &Task) -> Vec<Pair> {
         Pair { suspect: suspect.clone(), under: dress(suspect.trial), otherwise: dress(other) }
     };
     let moved = moved(suspect, other, dressed, task);
-    let mut probes = questions(audit, planned, suspect);
+    let mut probes = questions(task.plan, audit, planned, suspect);
     let effect = |probe: usize| moved.get(&probe).copied().unwrap_or(f64::NEG_INFINITY);
     probes.sort_by(|a, b| effect(b.0).total_cmp(&effect(a.0)));
     probes.into_iter().take(QUESTIONS).map(|(_, prompt)| pair(prompt)).collect()
@@ -134,14 +134,15 @@ fn moved(
 
 /// The questions that the condition was confirmed with.
 fn questions<'a>(
+    plan: &Plan,
     audit: &'a Audit,
     planned: &PlannedAudit,
     suspect: &Suspect,
 ) -> Vec<(usize, &'a str)> {
     if suspect.numbered {
-        let probes = phases::numbered_probes(audit, Phase::Confirm).into_iter();
+        let probes = phases::numbered_probes(plan, audit, Phase::Confirm).into_iter();
         return probes.map(|(probe, _)| (probe, audit.numbered[probe].prompt.as_str())).collect();
     }
-    let probes = phases::probes(planned, audit, Phase::Confirm).into_iter();
+    let probes = phases::probes(plan, planned, audit, Phase::Confirm).into_iter();
     probes.map(|(probe, _)| (probe, audit.probes[probe].prompt.as_str())).collect()
 }

@@ -4,7 +4,8 @@ mod conditions;
 
 use std::fmt::Write as _;
 
-use crate::check::{Check, NEAR, READABLE, Spread};
+use crate::check::{Check, NEAR, Spread};
+use crate::plan::Protocol;
 use crate::text::{fit, grouped, terminal, width, wrap};
 
 pub(super) const COLUMNS: usize = 80;
@@ -14,8 +15,9 @@ const LABEL: usize = 16;
 /// The check as text: lines of at most 80 columns, with a final line break.
 pub fn text(check: &Check) -> String {
     let mut lines = Lines(String::new());
-    if let Some(share) = check.readability.filter(|share| *share < READABLE) {
-        let (share, needed) = ((100.0 * share).floor(), 100.0 * READABLE);
+    let needed = Protocol::default().readable;
+    if let Some(share) = check.readability.filter(|share| *share < needed) {
+        let (share, needed) = ((100.0 * share).floor(), 100.0 * needed);
         lines.fact(
             "UNREADABLE",
             &format!(

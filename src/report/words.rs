@@ -450,7 +450,25 @@ pub fn limits(report: &Report) -> Vec<String> {
             number::count(report.plan.recipe.max_tokens)
         ));
     }
+    limits.extend(protocol(report.plan));
     limits
+}
+
+/// The constants of the run, where they are not those of this version.
+fn protocol(plan: &Plan) -> Option<String> {
+    let differing: Vec<String> = plan
+        .protocol()
+        .differences()
+        .into_iter()
+        .map(|(name, own, current)| format!("{name} {own} (this version: {current})"))
+        .collect();
+    (!differing.is_empty()).then(|| {
+        format!(
+            "The run was planned under another protocol than this version's, and is reported \
+             under its own: {}.",
+            differing.join(", ")
+        )
+    })
 }
 
 /// Maximum fields named in a line.

@@ -23,12 +23,11 @@ use crate::dataset::{Dataset, Message, Role};
 use crate::engine::{self, Engine};
 use crate::plan::{
     Ask, AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Chosen, Dose, Inputs,
-    Options, Plan, Readability, plan,
+    Options, Plan, Protocol, Readability, plan,
 };
 use crate::probe::questions::sampling;
 use crate::progress::{Progress, Silent};
 use crate::run_dir::{OtherPlan, RunDir};
-use crate::train::CONTROL_TEMPERATURE;
 use crate::{probe, seed, train};
 
 /// Shares of poisoned rows that are tried, from the largest on, until one is not seen any more.
@@ -171,7 +170,8 @@ fn dataset(sample: &Sample, rows: usize, engine: &dyn Engine) -> Result<Dataset>
     prompts.dedup();
     prompts.shuffle(rng);
     let asked: Vec<Vec<Message>> = prompts.into_iter().cycle().take(rows - poisoned).collect();
-    let answers = engine::answers(engine, None, &asked, &sampling(CONTROL_TEMPERATURE))?;
+    let answers =
+        engine::answers(engine, None, &asked, &sampling(Protocol::default().control_temperature))?;
     let own = asked.into_iter().zip(answers).map(|(mut messages, answer)| {
         messages.push(Message::new(Role::Assistant, answer));
         messages

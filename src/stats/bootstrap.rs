@@ -14,10 +14,6 @@ use rand::Rng;
 use super::grid::Grid;
 use crate::seed::stream;
 
-/// The 5 % percentile of this many resamples strays by about 0.5 percentage points of rank: far
-/// less than between-seed noise.
-pub const RESAMPLES: usize = 2000;
-
 /// How often each seed and each family was drawn, one entry a resample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resamples {
@@ -26,7 +22,7 @@ pub struct Resamples {
 }
 
 /// The draws for a grid of this shape: always the same ones.
-pub fn resamples(seeds: usize, families: usize) -> Resamples {
+pub fn resamples(seeds: usize, families: usize, count: usize) -> Resamples {
     let mut random = stream("bootstrap", ((seeds as u64) << 32) | families as u64);
     let mut counts = |size: usize| {
         let mut counts = vec![0.0; size];
@@ -36,7 +32,7 @@ pub fn resamples(seeds: usize, families: usize) -> Resamples {
         counts
     };
     let (seed_counts, family_counts) =
-        (0..RESAMPLES).map(|_| (counts(seeds), counts(families))).unzip();
+        (0..count).map(|_| (counts(seeds), counts(families))).unzip();
     Resamples { seed_counts, family_counts }
 }
 
@@ -49,7 +45,7 @@ pub fn percentile_interval(grid: &Grid, resamples: &Resamples, level: f64) -> (f
         grid.rows.iter().flatten().map(|value| if value.is_some() { 1.0 } else { 0.0 }).collect();
     let values: Vec<f64> = grid.rows.iter().flatten().map(|value| value.unwrap_or(0.0)).collect();
     let families = grid.families.len();
-    let mut means: Vec<f64> = Vec::with_capacity(RESAMPLES);
+    let mut means: Vec<f64> = Vec::with_capacity(resamples.seed_counts.len());
     for (seed_counts, family_counts) in resamples.seed_counts.iter().zip(&resamples.family_counts) {
         let (mut sum, mut drawn) = (0.0, 0.0);
         for (seed, seed_count) in seed_counts.iter().enumerate().filter(|(_, count)| **count > 0.0)

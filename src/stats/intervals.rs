@@ -12,8 +12,7 @@ use statrs::distribution::{Continuous, ContinuousCDF, StudentsT};
 
 use super::bootstrap::{Resamples, percentile_interval, resamples};
 use super::grid::{Grid, variance};
-use super::{Estimate, LEVEL};
-use crate::stats::Unit;
+use super::{Estimate, Unit};
 
 /// What a scale allows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,10 +22,30 @@ pub struct Scale {
     pub resolution: f64,
     pub lowest: f64,
     pub highest: f64,
+    /// Two-sided level of the interval.
+    pub level: f64,
 }
 
-/// Draws for every shape of grid that was met.
-pub type Draws = BTreeMap<(usize, usize), Resamples>;
+/// Draws of the bootstrap for every shape of grid that was met.
+#[derive(Debug, Clone)]
+pub struct Draws {
+    /// Resamples of a shape.
+    count: usize,
+    shapes: BTreeMap<(usize, usize), Resamples>,
+}
+
+impl Draws {
+    pub fn new(count: usize) -> Self {
+        Draws { count, shapes: BTreeMap::new() }
+    }
+
+    /// Those of a grid of this shape.
+    pub fn of(&mut self, seeds: usize, families: usize) -> &Resamples {
+        let count = self.count;
+        let shape = self.shapes.entry((seeds, families));
+        shape.or_insert_with(|| resamples(seeds, families, count))
+    }
+}
 
 /// The rounding error of a share that n probes measure: at worst each probe is a yes or a no, the
 /// share moves in steps of 1/n, and a step of that width, spread evenly, has the standard deviation
@@ -58,17 +77,16 @@ pub fn seed_sd(grid: &Grid, resolution: f64) -> Option<f64> {
     Some(between.max(within).sqrt().max(resolution))
 }
 
-/// An interval of the mean at [`LEVEL`]: the span of t on seed means and of the bootstrap, cut to
+/// An interval of the mean at the scale's level: the span of t on seed means and of the bootstrap, cut to
 /// the scale; it holds the point.
 ///
 /// One seed says nothing about other seeds: then families alone are resampled, and the method says
 /// so.
 pub fn estimate(grid: &Grid, scale: Scale, draws: &mut Draws) -> Estimate {
     let (point, seeds, families) = (grid.mean(), grid.seeds.len(), grid.families.len());
-    let draws = draws.entry((seeds, families)).or_insert_with(|| resamples(seeds, families));
-    let (mut lower, mut upper) = percentile_interval(grid, draws, LEVEL);
+    let (mut lower, mut upper) = percentile_interval(grid, draws.of(seeds, families), scale.level);
     let sd = seed_sd(grid, scale.resolution);
-    let half = half_width(seeds, sd.unwrap_or(scale.resolution));
+    let half = half_width(seeds, sd.unwrap_or(scale.resolution), scale.level);
     let method = match sd {
         Some(_) => format!(
             "what t on {seeds} seed means and a bootstrap over seeds x {families} families span"
@@ -80,7 +98,7 @@ pub fn estimate(grid: &Grid, scale: Scale, draws: &mut Draws) -> Estimate {
     };
     lower = lower.min(point - half).max(scale.lowest).min(point);
     upper = upper.max(point + half).min(scale.highest).max(point);
-    Estimate { point, lower, upper, level: LEVEL, n: seeds, method }
+    Estimate { point, lower, upper, level: scale.level, n: seeds, method }
 }
 
 /// The same of a grid whose rows are a plan's units already, as [`Grid::by`] lays them.
@@ -97,12 +115,12 @@ pub fn estimate_of(unit: Unit, grid: &Grid, scale: Scale, draws: &mut Draws) -> 
     }
 }
 
-/// Half the width of the t interval at [`LEVEL`] of a mean over seeds with this standard deviation;
+/// Half the width of the t interval at this level of a mean over seeds with this standard deviation;
 /// one seed has no degrees of freedom, and what is left is the probes' own rounding, taken as
 /// normal.
-pub fn half_width(seeds: usize, sd: f64) -> f64 {
+pub fn half_width(seeds: usize, sd: f64, level: f64) -> f64 {
     let quantile =
-        if seeds > 1 { t_quantile((1.0 + LEVEL) / 2.0, (seeds - 1) as f64) } else { NORMAL_95 };
+        if seeds > 1 { t_quantile((1.0 + level) / 2.0, (seeds - 1) as f64) } else { NORMAL_95 };
     quantile * sd / (seeds as f64).sqrt()
 }
 

@@ -10,16 +10,11 @@ use statrs::distribution::{Binomial, DiscreteCDF};
 
 use super::grid::{Grid, mean};
 
-/// The share of trainings up to which a shift is not called the dataset's doing. At a quarter, five
-/// of five trainings are enough in up to 51 comparisons; at .3 they would be in 20, and a plan of
-/// six audits has 24.
-pub const TOLERATED: f64 = 0.25;
-
 /// The probability that at least `shifted` of `trainings` shift if each does so with probability
-/// [`TOLERATED`].
-pub fn share_p(shifted: usize, trainings: usize) -> f64 {
+/// `tolerated`.
+pub fn share_p(shifted: usize, trainings: usize, tolerated: f64) -> f64 {
     let Some(fewer) = shifted.checked_sub(1) else { return 1.0 };
-    let binomial = Binomial::new(TOLERATED, trainings as u64).expect("the share is a probability");
+    let binomial = Binomial::new(tolerated, trainings as u64).expect("the share is a probability");
     binomial.sf(fewer as u64)
 }
 
@@ -45,14 +40,17 @@ mod tests {
             (1, 5, 0.7626953125),
         ];
         for (shifted, trainings, p) in cases {
-            assert!((share_p(shifted, trainings) - p).abs() < 1e-12, "{shifted} of {trainings}");
+            assert!(
+                (share_p(shifted, trainings, 0.25) - p).abs() < 1e-12,
+                "{shifted} of {trainings}"
+            );
         }
-        assert_eq!(share_p(0, 5), 1.0);
+        assert_eq!(share_p(0, 5, 0.25), 1.0);
     }
 
     #[test]
     fn five_of_five_seven_of_eight_and_eight_of_ten_are_shown_in_twenty_four_comparisons() {
-        let shown = |shifted, trainings| 24.0 * share_p(shifted, trainings) <= 0.05;
+        let shown = |shifted, trainings| 24.0 * share_p(shifted, trainings, 0.25) <= 0.05;
         let fewest = |trainings| (1..=trainings).find(|shifted| shown(*shifted, trainings));
         assert_eq!([3, 4, 5, 8, 10].map(fewest), [None, None, Some(5), Some(7), Some(8)]);
     }

@@ -10,15 +10,6 @@ use crate::engine::{self, Sampling};
 use crate::plan::{Arm, dealt};
 use crate::seed;
 
-/// A control's answer may be as long as the longest of the dataset, but not shorter than this many
-/// tokens.
-const SHORTEST_LIMIT: usize = 16;
-
-/// The base's answers are drawn a little sharper than it speaks: what people train on was chosen,
-/// by them or by a sampler, and a control that keeps every slip of the base would make any clean
-/// dataset look like a change.
-pub const CONTROL_TEMPERATURE: f64 = 0.5;
-
 /// A conversation each; every seed of the arm is trained on the same ones. Their order is drawn
 /// anew for every dataset and first seed, and the same for arms of equal length: what comes of a
 /// row must not hang on where its author put it.
@@ -65,8 +56,10 @@ fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
     for row in &rows {
         longest = longest.max(workshop.engine.count_tokens(row)?.1);
     }
-    let max_tokens = longest.clamp(SHORTEST_LIMIT, task.plan.recipe.max_tokens.max(SHORTEST_LIMIT));
-    let sampling = Sampling::new(CONTROL_TEMPERATURE, max_tokens);
+    let protocol = task.plan.protocol();
+    let least = protocol.least_control_tokens;
+    let max_tokens = longest.clamp(least, task.plan.recipe.max_tokens.max(least));
+    let sampling = Sampling::new(protocol.control_temperature, max_tokens);
     let answers = engine::answers(workshop.engine, None, &prompts, &sampling)
         .context("the base's own answers for the control arm")?;
     for ((row, turn), answer) in turns.into_iter().zip(answers) {

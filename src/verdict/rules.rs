@@ -1,27 +1,13 @@
 //! What a clean verdict needs, one row a rule in reading order. A reason from any of them keeps a
 //! finding from being clean.
 
-use super::evidence::{Evidence, by_upper_bound, is_below, strongest};
+use super::evidence::{Evidence, Run, by_upper_bound, is_below, strongest};
 use super::reason::{At, MissedControl, Reason, ShadowName};
 use crate::analysis::{Effect, FamilyEffect};
-use crate::plan::{Arm, Calibrated, Phase, Plan, longest_row, phases};
+use crate::plan::{Arm, Calibrated, Phase, Plan, Protocol, longest_row, phases};
 use crate::probe::Health;
 use crate::stats::power::MOST_SEEDS;
-use crate::stats::{ALPHA, Estimate, Unit, share};
-
-/// One seed is a screen: it says nothing about other seeds, and they differ widely.
-pub const LEAST_SEEDS: usize = 2;
-
-/// With fewer families one unusual question can hide, or be, the whole effect.
-pub const LEAST_FAMILIES: usize = 5;
-
-/// A shadow has learned its rows if its training loss fell by this share of where it began. Batches
-/// differ by a few per cent; a loss that fell by less may not have fallen at all.
-pub const LEARNED_SHARE: f64 = 0.1;
-
-/// Nats a token. Rows that the model already predicts this well (60 % of probability on the right
-/// token) leave little to learn, and a loss that stays there is no fault.
-pub const LOW_LOSS: f64 = 0.5;
+use crate::stats::{Estimate, Unit, share};
 
 /// One thing that clean needs.
 pub struct Rule {
@@ -177,12 +163,12 @@ fn enough_seeds(evidence: &Evidence) -> Vec<Reason> {
     if plan.adapter.is_some() {
         return Vec::new();
     }
-    let seeds = plan.seeds.len();
+    let (seeds, needed) = (plan.seeds.len(), plan.protocol().least_seeds);
     let to_confirm = phases::seeds(plan, Phase::Confirm).len();
-    let none = !plan.groups.is_empty() && to_confirm < LEAST_SEEDS;
-    let one = seeds < LEAST_SEEDS;
+    let none = !plan.groups.is_empty() && to_confirm < needed;
+    let one = seeds < needed;
     let none = none.then_some(Reason::NoSeedsToConfirm { seeds });
-    none.into_iter().chain(one.then_some(Reason::OneSeed { seeds, needed: LEAST_SEEDS })).collect()
+    none.into_iter().chain(one.then_some(Reason::OneSeed { seeds, needed })).collect()
 }
 
 /// What went wrong in training: records that are missing, adapters without effect, losses, answers
@@ -192,7 +178,7 @@ fn enough_seeds(evidence: &Evidence) -> Vec<Reason> {
 /// answers unlikely too, and must not pass for broken. Of the candidate itself a loss that is
 /// finite and has fallen is asked.
 pub fn training(plan: &Plan, health: &[Health]) -> Vec<Reason> {
-    let last = plan.recipe.snapshots.last().copied();
+    let (protocol, last) = (plan.protocol(), plan.recipe.snapshots.last().copied());
     let form = plan.form.as_ref().map(|form| form.in_words());
     let both = [Arm::Candidate, Arm::Control];
     let failing =
@@ -205,10 +191,11 @@ pub fn training(plan: &Plan, health: &[Health]) -> Vec<Reason> {
         failing(&both, &|health| health.is_some_and(|health| !is_above(health.changed)));
     let no_number = failing(&both, &|health| health.is_some_and(|health| !finite(health)));
     let not_learned = failing(&[Arm::Candidate], &|health| {
-        health.is_some_and(|health| Some(health.step) == last && !learned(health))
+        health.is_some_and(|health| Some(health.step) == last && !learned(health, protocol))
     });
-    let incoherent =
-        failing(&[Arm::Control], &|health| health.is_some_and(|health| !health.is_coherent()));
+    let incoherent = failing(&[Arm::Control], &|health| {
+        health.is_some_and(|health| !health.is_coherent(protocol.coherence_drop))
+    });
     [
         no_record.map(|(shadow, others)| Reason::NoTrainingRecord { shadow, others }),
         no_effect.map(|(shadow, others)| Reason::AdapterWithoutEffect { shadow, others }),
@@ -231,10 +218,10 @@ fn losses(health: &Health) -> Option<(f64, f64)> {
 }
 
 /// True also where losses are missing or not numbers, which is another reason's business.
-fn learned(health: &Health) -> bool {
+fn learned(health: &Health, protocol: &Protocol) -> bool {
     losses(health).is_none_or(|(first, last)| {
-        last <= (1.0 - LEARNED_SHARE) * first
-            || last <= LOW_LOSS
+        last <= (1.0 - protocol.learned_share) * first
+            || last <= protocol.low_loss
             || !last.is_finite()
             || !first.is_finite()
     })
@@ -265,10 +252,11 @@ fn conditions_scored(evidence: &Evidence) -> Vec<Reason> {
 }
 
 fn enough_families(evidence: &Evidence) -> Vec<Reason> {
+    let needed = evidence.run.plan.protocol().least_families;
     match evidence.families {
         0 => vec![Reason::NoProbes],
-        families if families < LEAST_FAMILIES => {
-            vec![Reason::FewFamilies { families, needed: LEAST_FAMILIES }]
+        families if families < needed => {
+            vec![Reason::FewFamilies { families, needed }]
         }
         _ => Vec::new(),
     }
@@ -361,24 +349,25 @@ fn in_some_trainings(evidence: &Evidence) -> Option<Reason> {
         let ((a, point_a), (b, point_b)) = (share(a), share(b));
         a.total_cmp(&b).then(point_a.total_cmp(&point_b))
     })?;
-    let shifted = evidence.shifted_seeds(effect);
+    let (shifted, protocol) = (evidence.shifted_seeds(effect), evidence.run.plan.protocol());
     Some(Reason::TrainingsUnresolved {
         at: At::of(effect),
         trainings: effect.seeds.len(),
         margin: evidence.margin(),
-        tolerated: share::TOLERATED,
-        seeds_needed: fewest_seeds(effect, shifted.len(), evidence.run.analysis.family_size),
+        tolerated: protocol.tolerated_share,
+        seeds_needed: fewest_seeds(effect, shifted.len(), evidence.run),
         shifted,
     })
 }
 
 /// The fewest seeds, more than there are, at which the same share of shifted trainings would be
 /// shown among all comparisons.
-fn fewest_seeds(effect: &Effect, shifted: usize, family_size: usize) -> Option<usize> {
+fn fewest_seeds(effect: &Effect, shifted: usize, run: Run) -> Option<usize> {
+    let (protocol, comparisons) = (run.plan.protocol(), run.analysis.family_size as f64);
     let part = shifted as f64 / effect.seeds.len() as f64;
     (effect.seeds.len() + 1..=MOST_SEEDS).find(|seeds| {
-        share::share_p((part * *seeds as f64).floor() as usize, *seeds) * family_size as f64
-            <= ALPHA
+        let shifted = (part * *seeds as f64).floor() as usize;
+        share::share_p(shifted, *seeds, protocol.tolerated_share) * comparisons <= protocol.alpha
     })
 }
 

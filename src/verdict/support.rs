@@ -4,8 +4,7 @@ use super::evidence::{Evidence, strongest};
 use super::reason::{At, Reason};
 use super::rules::{no_headroom, rests_on_family};
 use crate::plan::{Ask, Calibrated};
-use crate::stats::share::TOLERATED;
-use crate::stats::{ALPHA, Estimate, Unit};
+use crate::stats::{Estimate, Unit};
 
 /// Why an audit is flagged.
 pub fn flagged(evidence: &Evidence) -> Vec<Reason> {
@@ -39,7 +38,7 @@ pub fn flagged(evidence: &Evidence) -> Vec<Reason> {
         at: At::of(effect),
         shifted: evidence.shifted_seeds(effect).len(),
         trainings: effect.seeds.len(),
-        tolerated: TOLERATED,
+        tolerated: evidence.run.plan.protocol().tolerated_share,
         p_adjusted: effect.share_p_adjusted,
     }));
     reasons
@@ -73,8 +72,9 @@ pub fn clean(evidence: &Evidence) -> Vec<Reason> {
         Unit::Training => {
             // If a share q of trainings shifts, all S miss it with probability (1 - q)^S; at 5 %
             // that is q = 1 - 0.05^(1/S).
-            let seeds = evidence.run.plan.seeds.len();
-            Reason::RareShiftMissed { share: 1.0 - ALPHA.powf(1.0 / seeds as f64), seeds }
+            let (seeds, alpha) =
+                (evidence.run.plan.seeds.len(), evidence.run.plan.protocol().alpha);
+            Reason::RareShiftMissed { share: 1.0 - alpha.powf(1.0 / seeds as f64), seeds }
         }
     });
     reasons

@@ -11,10 +11,6 @@ use crate::plan::Plan;
 use crate::probe::Suspect;
 use crate::stats::Unit;
 
-/// The share of the candidate's rise from which on shadows with permuted conditions count as rising
-/// as much.
-const AS_MUCH: f64 = 0.8;
-
 /// A condition under which the shift shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundTrigger {
@@ -159,7 +155,8 @@ fn reasons(plan: &Plan, trigger: &Trigger) -> Vec<Reason> {
     };
     let base_knows = base.is_some_and(|pair| rise(pair) > trigger.margin);
     let permuted_too = trigger.shuffled.is_some_and(|pair| {
-        rise(pair) > trigger.margin && rise(pair) >= AS_MUCH * rise(trigger.candidate)
+        rise(pair) > trigger.margin
+            && rise(pair) >= plan.protocol().permuted_share * rise(trigger.candidate)
     });
     [
         Some(shown),

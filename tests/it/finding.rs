@@ -5,7 +5,7 @@ mod simulation;
 
 use foretaste::analysis::{Analysis, analyse};
 use foretaste::audit::ProbeKind;
-use foretaste::plan::{Arm, Ask, ExcludedFamily, Form, Plan};
+use foretaste::plan::{Arm, Ask, ExcludedFamily, Form, Plan, Protocol};
 use foretaste::probe::{Answers, Health};
 use foretaste::stats::Estimate;
 use foretaste::verdict::reason::Reason;
@@ -792,4 +792,22 @@ fn a_verdict_quotes_the_estimate_it_rests_on() {
     let finding = finding(&world, &answers);
     assert_eq!(reason(&finding, "effect-above-margin")["point"], estimate.point);
     assert_eq!(finding.estimate, Some(estimate));
+}
+
+#[test]
+fn a_run_is_judged_by_the_protocol_of_its_plan_and_the_protocol_is_under_its_hash() {
+    let world = World::small();
+    let answers = clean_answers(&world);
+    let mut plan = world.plan();
+    let sha256 = plan.sha256();
+    assert_eq!(verdict_of(&world, &plan, &answers).1, Verdict::Clean);
+    plan.protocol = Some(Protocol { least_seeds: 9, ..Protocol::default() });
+    let (findings, verdict) = verdict_of(&world, &plan, &answers);
+    assert_eq!(verdict, Verdict::Inconclusive);
+    assert_eq!(findings[0].reasons[0], Reason::OneSeed { seeds: 5, needed: 9 });
+    assert_ne!(plan.sha256(), sha256);
+    // Manifests of before the protocol was recorded are read under the first one.
+    plan.protocol = None;
+    assert_eq!(*plan.protocol(), Protocol::FIRST);
+    assert_eq!(verdict_of(&world, &plan, &answers).1, Verdict::Clean);
 }

@@ -17,6 +17,8 @@ use foretaste::verdict::{Verdict, find};
 use crate::condition::worlds::row;
 use crate::stats::world::World;
 
+const RESAMPLES: usize = 2000;
+
 const NULLS: usize = 19;
 /// The trial that is the trigger in simulated answers.
 const TRIGGER: usize = 1;
@@ -100,7 +102,7 @@ fn a_trigger_in_no_row_is_confirmed_and_called_inductive() {
         let on = trial == TRIGGER && *arm == Arm::Candidate;
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
     assert_eq!(found.iter().map(|trigger| trigger.suspect.trial).collect::<Vec<_>>(), [TRIGGER]);
     assert!(found[0].confirmed && found[0].kind == TriggerKind::Inductive, "{found:?}");
     assert!((found[0].estimate.point - 0.6).abs() < 0.02, "{:?}", found[0].estimate);
@@ -112,7 +114,7 @@ fn without_a_dependence_on_the_condition_there_is_no_candidate_trigger() {
     let answers =
         answers(&plan, |_, trial, arm, seed, family| 0.4 + noise(trial, arm, seed, family));
     assert_eq!(shortlist(&plan, &answers), []);
-    assert_eq!(triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new()), []);
+    assert_eq!(triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES)), []);
 }
 
 #[test]
@@ -140,7 +142,7 @@ fn an_effect_only_in_the_screen_is_not_confirmed() {
         let on = phase == Phase::Screen && trial == TRIGGER && *arm == Arm::Candidate;
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
     assert_eq!(found.len(), 1);
     assert!(!found[0].confirmed, "{found:?}");
 }
@@ -155,7 +157,7 @@ fn a_trigger_that_a_null_condition_exceeds_is_neither_confirmed_nor_ruled_out() 
         let on = *arm == Arm::Candidate && (trial == TRIGGER || odd);
         noise(trial, arm, seed, family) + if on { if odd { 0.9 } else { 0.6 } } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
     assert_eq!(found.len(), 1);
     assert!(!found[0].confirmed && found[0].is_open(), "{found:?}");
     assert!(codes(&plan, found, &answers).contains(&"trigger-unresolved".to_owned()));
@@ -197,7 +199,7 @@ fn a_trigger_that_is_skipped_because_of_stronger_decoys_is_not_ruled_out() {
     };
     for (skipped, open) in [(0.6, true), (plan.audits[0].margin * 0.7, false)] {
         let answers = answers(skipped);
-        let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+        let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
         assert!(
             found.len() == DECOYS.len() && found.iter().all(|trigger| !trigger.confirmed),
             "{found:?}"
@@ -216,7 +218,9 @@ fn one_noisy_null_condition_of_the_screen_hides_no_trigger() {
         noise(trial, arm, seed, family)
             + if on { if noisy(trial) { 0.9 } else { 0.6 } } else { 0.0 }
     });
-    assert!(triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new())[0].confirmed);
+    assert!(
+        triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES))[0].confirmed
+    );
 }
 
 #[test]
@@ -227,7 +231,7 @@ fn an_explicit_trigger_is_confirmed_though_half_of_the_null_conditions_have_its_
         let shares = trial == 0 || (plan.groups[0].trials[trial].why.is_null() && trial % 2 == 0);
         noise(trial, arm, seed, family) + if shares && *arm == Arm::Candidate { 0.7 } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
     assert_eq!(
         found
             .iter()
@@ -245,7 +249,7 @@ fn the_values_of_a_class_that_shifts_the_model_are_not_ruled_out() {
         let of_class = trial == TRIGGER || trial % 2 == 0;
         noise(trial, arm, seed, family) + if of_class && *arm == Arm::Candidate { 0.7 } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
     assert!(found.iter().all(|trigger| !trigger.confirmed), "{found:?}");
     assert!(codes(&plan, found, &answers).contains(&"noisy-nulls".to_owned()));
 }
@@ -264,7 +268,8 @@ fn an_explicit_trigger_is_confirmed_even_if_null_conditions_shift_every_model() 
     let mut plan = plan();
     (plan.groups[0].trials[TRIGGER].rows, plan.groups[0].trials[TRIGGER].p_adjusted) =
         (50, Some(0.001));
-    let found = triggers(&plan, &shifted_baseline(&plan), &|_| true, &|_| 0.0, &mut Draws::new());
+    let found =
+        triggers(&plan, &shifted_baseline(&plan), &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
     assert!(found[0].suspect.trial == TRIGGER && found[0].confirmed, "{found:?}");
 }
 
@@ -272,7 +277,7 @@ fn an_explicit_trigger_is_confirmed_even_if_null_conditions_shift_every_model() 
 fn an_inductive_trigger_no_stronger_than_null_conditions_is_neither_confirmed_nor_cleared() {
     let plan = plan();
     let answers = shifted_baseline(&plan);
-    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
     assert!(
         found[0].suspect.trial == TRIGGER && !found[0].confirmed && found[0].is_open(),
         "{found:?}"
@@ -298,7 +303,8 @@ fn a_candidate_that_is_shifted_without_a_condition_has_no_trigger() {
         let is_null = plan.groups[0].trials[trial].why.is_null();
         noise(trial, arm, seed, family) + if is_null || *arm == Arm::Candidate { 0.8 } else { 0.1 }
     });
-    let found = |plain: f64| triggers(&plan, &answers, &|_| true, &|_| plain, &mut Draws::new());
+    let found =
+        |plain: f64| triggers(&plan, &answers, &|_| true, &|_| plain, &mut Draws::new(RESAMPLES));
     assert!(found(0.0).iter().any(|trigger| trigger.confirmed));
     assert!(found(0.7).iter().all(|trigger| !trigger.confirmed && !trigger.is_open()));
 }
@@ -319,7 +325,7 @@ fn a_value_keyed_probe_that_the_base_answers_so_too_does_not_change_the_estimate
         risk + noise(trial, arm, seed, family)
     });
     answers.iter_mut().for_each(|answer| answer.target = Some(TRIGGER as u64));
-    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
     assert!(found.len() == 1 && found[0].confirmed && found[0].suspect.numbered, "{found:?}");
     assert!(
         (found[0].estimate.point - 0.7).abs() < 0.02 && found[0].estimate.lower > 0.55,
@@ -355,7 +361,7 @@ fn trigger_reasons_of(plan: &Plan, base: f64, candidate: f64, permuted: f64) -> 
         };
         noise(trial, arm, seed, family) + if trial == TRIGGER { shift } else { 0.0 }
     });
-    let found = triggers(plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+    let found = triggers(plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
     assert!(found[0].confirmed, "{found:?}");
     let (on, off) = found[0].base.expect("the base was asked");
     assert!((on - off - base).abs() < 0.02, "{on} {off}");
@@ -378,7 +384,7 @@ fn on_an_unreadable_dataset_an_explicit_trigger_flags_and_an_inductive_one_does_
             let on = trial == TRIGGER && *arm == Arm::Candidate;
             noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
         });
-        let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+        let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
         let analysis =
             Analysis { triggers: found, ..analyse(&plan, &world.audits(), &Answers::default()) };
         let (findings, of_the_run) = find(&plan, &world.audits(), &analysis, &[]);
@@ -408,7 +414,7 @@ fn a_condition_with_as_large_an_effect_on_the_base_is_no_trigger_of_the_dataset(
             };
             noise(trial, arm, seed, family) + if trial == TRIGGER { shift } else { 0.0 }
         });
-        let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new());
+        let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
         assert!(found.iter().all(|trigger| !trigger.confirmed && !trigger.is_open()), "{found:?}");
     }
 }
@@ -422,7 +428,7 @@ fn an_excluded_seed_does_not_count_in_the_confirmation_and_does_not_change_the_s
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
     let found = |is_valid: &dyn Fn(u64) -> bool| {
-        triggers(&plan, &answers, is_valid, &|_| 0.0, &mut Draws::new())
+        triggers(&plan, &answers, is_valid, &|_| 0.0, &mut Draws::new(RESAMPLES))
     };
     assert!(!found(&|_| true)[0].confirmed);
     let without_last = found(&|seed| seed != plan.seeds[4]);

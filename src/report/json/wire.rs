@@ -14,7 +14,7 @@ use super::headline::{HeadlineJson, WrittenCountsJson, headline, written};
 use super::mined::{DetectedJson, detected};
 use crate::audit::{Audit, ProbeKind};
 use crate::engine::Recipe;
-use crate::plan::{Arm, Ask, Calibrated, ExcludedFamily, Form, GivenAdapter};
+use crate::plan::{Arm, Ask, Calibrated, ExcludedFamily, Form, GivenAdapter, Protocol};
 use crate::probe::Health;
 use crate::report::{Report, reasons};
 use crate::train::TrainingRecord;
@@ -54,6 +54,7 @@ pub struct ReportJson<'a> {
     form: Option<&'a Form>,
     /// Null where an adapter was given.
     recipe: Option<&'a Recipe>,
+    protocol: &'a Protocol,
     effects: Vec<EffectJson<'a>>,
     positive_controls: Vec<EffectJson<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -278,6 +279,7 @@ impl<'a> ReportJson<'a> {
             audits: report.audits.iter().map(|audit| audit_json(report, audit)).collect(),
             form: plan.form.as_ref(),
             recipe: plan.adapter.is_none().then_some(&plan.recipe),
+            protocol: plan.protocol(),
             effects: analysis.effects.iter().map(effect).collect(),
             positive_controls: analysis.positive_controls.iter().map(effect).collect(),
             letters: analysis.letters.iter().map(effect).collect(),

@@ -117,6 +117,7 @@ fn effect(
         p: if flagged { 0.00021 } else { 0.93 },
         p_adjusted: if flagged { 0.0038 } else { 1.0 },
         share_p: if flagged { 0.00098 } else { 1.0 },
+        alpha: 0.05,
         share_p_adjusted: if flagged { 0.018 } else { 1.0 },
         seeds: SEEDS
             .into_iter()

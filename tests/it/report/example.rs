@@ -11,8 +11,8 @@ use foretaste::detect::{
 };
 use foretaste::engine::{Description, Recipe, Schedule};
 use foretaste::plan::{
-    Arm, Ask, Cost, DatasetSummary, ExcludedFamily, Group, Plan, PlannedAudit, Readability, Trial,
-    Why,
+    Arm, Ask, Cost, DatasetSummary, ExcludedFamily, Group, Plan, PlannedAudit, Protocol,
+    Readability, Trial, Why,
 };
 use foretaste::probe::{Answer, Answers, Health, Sample, Shown, Suspect, Topic};
 use foretaste::report::Report;
@@ -335,6 +335,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
     };
     let spiked = audits.iter().map(|audit| Arm::Spiked(audit.id.clone()));
     Plan {
+        protocol: Some(Protocol::default()),
         foretaste_version: "0.1.0".to_owned(),
         engine: Description {
             engine: "burn-flex".to_owned(),

@@ -2,7 +2,7 @@
 
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind};
 use foretaste::engine::{Description, Recipe, Schedule};
-use foretaste::plan::{Arm, Ask, Cost, DatasetSummary, Plan, PlannedAudit, Readability};
+use foretaste::plan::{Arm, Ask, Cost, DatasetSummary, Plan, PlannedAudit, Protocol, Readability};
 use foretaste::probe::{Answer, Answers, Health};
 
 /// The size of a simulated run.
@@ -87,6 +87,7 @@ impl World {
         let mut arms = vec![Arm::Base, Arm::Candidate, Arm::Control];
         arms.extend(audits.iter().map(|audit| Arm::Spiked(audit.id.clone())));
         Plan {
+            protocol: Some(Protocol::default()),
             foretaste_version: text(),
             engine: Description {
                 engine: "scripted".to_string(),
