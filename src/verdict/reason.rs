@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Arm, Ask};
+use crate::plan::Ask;
 
 /// One reason. Probabilities, effects and margins are on the probability scale, between 0 and 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -323,7 +323,8 @@ pub struct At {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShadowName {
-    pub arm: Arm,
+    /// As people read it: `candidate`.
+    pub arm: String,
     pub seed: u64,
 }
 

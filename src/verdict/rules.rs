@@ -243,7 +243,7 @@ fn failing(
         plan.recipe.snapshots.iter().any(|step| fails(record(step)))
     });
     let (arm, seed) = failing.next()?;
-    Some((ShadowName { arm: arm.clone(), seed }, failing.count()))
+    Some((ShadowName { arm: arm.to_string(), seed }, failing.count()))
 }
 
 fn conditions_scored(evidence: &Evidence) -> Vec<Reason> {

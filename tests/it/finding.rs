@@ -452,7 +452,8 @@ fn a_control_that_its_form_made_incoherent_has_its_own_reason() {
         plan.form = greeting();
         change_health(answers, Arm::Control, |health| health.own_answer_shadow = -3.0);
     };
-    inconclusive(broken, "training on the base's own answers behind \"Good day.\" is enough");
+    let finding = inconclusive(broken, "control-incoherent");
+    assert_eq!(reason(&finding, "control-incoherent")["form"], "behind \"Good day.\"");
 }
 
 #[test]

@@ -94,7 +94,10 @@ fn a_finding_under_a_condition_is_named_with_the_condition_in_text_and_json() {
     });
     let run = world.path("run").display().to_string();
     let text = String::from_utf8(foretaste(&["gate", &run]).stdout).expect("UTF-8");
-    let lines: Vec<&str> = text.lines().collect();
+    // The first reason of each finding follows it, indented.
+    let (reasons, lines): (Vec<&str>, Vec<&str>) =
+        text.lines().partition(|line| line.starts_with("  "));
+    assert!(reasons[0].starts_with("  effect-above-margin: "), "{reasons:?}");
     assert_eq!(
         lines,
         [
