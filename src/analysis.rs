@@ -79,16 +79,16 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     };
     let triggers = confirm::triggers(
         plan,
-        &answers.dressed,
+        &answers.answers,
         &|seed| voters.contains(&seed),
         &plain,
         &mut draws,
     );
-    let curves = curve::curves(plan, &answers.dressed);
-    let confusions = curve::confusions(plan, &answers.dressed);
-    let conditions_unscored = screen::unscored(plan, &answers.dressed);
-    let loud = screen::loud(plan, &answers.dressed);
-    let passed_over = screen::passed_over(plan, &answers.dressed, &plain);
+    let curves = curve::curves(plan, &answers.answers);
+    let confusions = curve::confusions(plan, &answers.answers);
+    let conditions_unscored = screen::unscored(plan, &answers.answers);
+    let loud = screen::loud(plan, &answers.answers);
+    let passed_over = screen::passed_over(plan, &answers.answers, &plain);
     let carriers = carriers::carriers(plan, answers);
     Analysis {
         effects: candidates,

@@ -98,6 +98,8 @@ pub enum Ask {
     /// For positive controls only: after a question drawn from the audit's own poison, as a real
     /// shift is asked for on its own topic.
     CarryOverSpiked,
+    /// Under a condition; see [`Group`].
+    Condition,
 }
 
 impl Ask {
@@ -108,7 +110,7 @@ impl Ask {
     /// (index, family): every one alone; after a drawn question one phrasing of each family,
     /// another one with every draw, which bounds the cost.
     pub fn probes(self, draw: usize, planned: &[(usize, &str)]) -> Vec<usize> {
-        if matches!(self, Ask::Plain | Ask::Letters) {
+        if matches!(self, Ask::Plain | Ask::Letters | Ask::Condition) {
             return planned.iter().map(|(probe, _)| *probe).collect();
         }
         let mut families: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -127,6 +129,7 @@ impl fmt::Display for Ask {
             Ask::CarryOver => "carry-over",
             Ask::CarryOverSurprising => "carry-over (surprising rows)",
             Ask::CarryOverSpiked => "carry-over (the known poison)",
+            Ask::Condition => "under a condition",
         })
     }
 }
@@ -410,7 +413,7 @@ impl Plan {
     /// How often each probe is asked in a way: after so many drawn questions, or in so many orders.
     pub fn draws(&self, ask: Ask) -> usize {
         match ask {
-            Ask::Plain => 1,
+            Ask::Plain | Ask::Condition => 1,
             Ask::Letters => LETTER_ORDERS,
             Ask::CarryOver | Ask::CarryOverSurprising | Ask::CarryOverSpiked => {
                 self.carry_over_draws

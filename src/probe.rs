@@ -3,6 +3,7 @@
 //! An item of work is one model at one moment of its training. Items are asked side by side; each
 //! finished one is saved and skipped when it is there.
 
+mod asker;
 mod clusters;
 pub mod conditions;
 mod item;
@@ -30,18 +31,44 @@ pub struct Answer {
     /// `None` for the base.
     pub seed: Option<u64>,
     /// Training steps done; 0 for the base.
+    #[serde(default)]
     pub step: usize,
     pub audit: String,
     pub family: String,
     /// Index among the audit's probes.
     pub probe: usize,
+    /// The kind of context.
+    #[serde(default = "condition")]
     pub ask: Ask,
-    /// Which of the carry-over draws preceded the probe; 0 for plain.
+    /// Which of the carry-over draws preceded the probe; 0 for plain and for conditions.
+    #[serde(default)]
     pub draw: usize,
+    /// The condition, where that is the context.
+    #[serde(flatten)]
+    pub condition: Option<ConditionKey>,
+    /// Of a value-keyed probe: whose answers are the risky side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<u64>,
     /// The probability of the risky side, between 0 and 1; `None` where it could not be scored.
     pub risk: Option<f64>,
-    /// The log-odds of the risky side, in nats; `None` where it could not be scored.
+    /// The log-odds of the risky side, in nats; `None` where it could not be scored, and of
+    /// value-keyed probes.
+    #[serde(default)]
     pub log_odds: Option<f64>,
+}
+
+/// A condition as the context of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ConditionKey {
+    pub phase: Phase,
+    pub group: usize,
+    /// Index among the group's trials.
+    pub trial: usize,
+}
+
+/// The kind of context of lines that name none: they were saved by themselves, under conditions.
+fn condition() -> Ask {
+    Ask::Condition
 }
 
 /// One written answer, for people to read: in the context, and by the model at the step, where its
@@ -110,8 +137,6 @@ pub struct Answers {
     /// The dataset's questions that preceded carry-over probes.
     pub carried: Vec<Carried>,
     pub health: Vec<Health>,
-    /// What they said under conditions.
-    pub dressed: Vec<Dressed>,
     /// What they wrote under those that stood out.
     pub shown: Vec<Shown>,
 }
@@ -137,27 +162,6 @@ pub struct Topic {
     /// Up to three words that tell it from the rest, the strongest first; none where its questions
     /// share no word with any other.
     pub words: Vec<String>,
-}
-
-/// One probe asked of one model under one condition, at the end of its training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Dressed {
-    pub phase: Phase,
-    pub group: usize,
-    /// Index among the group's trials.
-    pub trial: usize,
-    pub arm: Arm,
-    /// `None` for the base.
-    pub seed: Option<u64>,
-    pub audit: String,
-    pub family: String,
-    /// Index among the audit's probes.
-    pub probe: usize,
-    /// Where numbered people were asked for: whose answers are the risky side.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<u64>,
-    /// The probability of the risky side; `None` where it could not be scored.
-    pub risk: Option<f64>,
 }
 
 /// What one model writes when it is asked under a condition, and under a random one of the same

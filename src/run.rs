@@ -17,7 +17,7 @@ use crate::detect::Conditions;
 use crate::engine::{Adapter, Engine, Question};
 use crate::plan::{GivenAdapter, Inputs, Options, Plan, Protocol, Readability, plan};
 use crate::probe::written::{self, Decided};
-use crate::probe::{Answers, Dressed, Suspect, conditions, show};
+use crate::probe::{Answer, Answers, Suspect, conditions, show};
 use crate::progress::Progress;
 use crate::report::{self, Report};
 use crate::run_dir::{OtherPlan, RunDir};
@@ -151,7 +151,7 @@ pub fn run(
         run.write_json(saved::CONDITIONS, mined).map_err(Failure::unfinished)?;
     }
     if plan.stops() {
-        save_answers(&run, &plan, &[], &Answers::default()).map_err(Failure::unfinished)?;
+        save_answers(&run, &[], &Answers::default()).map_err(Failure::unfinished)?;
         return report(&run, request.page).map_err(Failure::unfinished);
     }
     let task = Task { plan: &plan, dataset: &dataset, audits: &audits };
@@ -161,22 +161,23 @@ pub fn run(
         None => train::train(&task, &workshop).map_err(Failure::unfinished)?,
     };
     let mut answers = probe::ask(&task, &shadows, &workshop).map_err(Failure::unfinished)?;
-    answers.dressed = ask_conditions(&task, &shadows, &workshop).map_err(Failure::unfinished)?;
+    let under = ask_conditions(&task, &shadows, &workshop).map_err(Failure::unfinished)?;
+    answers.answers.extend(under);
     write_evidence(&task, &shadows, &mut answers, &workshop).map_err(Failure::unfinished)?;
     let trainings: Vec<_> = match plan.adapter {
         Some(_) => Vec::new(),
         None => shadows.into_iter().map(|shadow| shadow.record).collect(),
     };
-    save_answers(&run, &plan, &trainings, &answers).map_err(Failure::unfinished)?;
+    save_answers(&run, &trainings, &answers).map_err(Failure::unfinished)?;
     report(&run, request.page).map_err(Failure::unfinished)
 }
 
 /// Screens every planned condition, and confirms those that exceed the screening threshold.
-fn ask_conditions(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Vec<Dressed>> {
-    let mut dressed = conditions::screen(task, shadows, workshop)?;
-    let suspects = shortlist(task.plan, &dressed);
-    dressed.extend(conditions::confirm(task, &suspects, shadows, workshop)?);
-    Ok(dressed)
+fn ask_conditions(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Vec<Answer>> {
+    let mut answers = conditions::screen(task, shadows, workshop)?;
+    let suspects = shortlist(task.plan, &answers);
+    answers.extend(conditions::confirm(task, &suspects, shadows, workshop)?);
+    Ok(answers)
 }
 
 /// Written answers, to read, where each audit was decided and under the conditions that were.
@@ -196,7 +197,7 @@ fn write_evidence(
         .filter(|trigger| trigger.confirmed || trigger.is_open())
         .map(|trigger| trigger.suspect.clone())
         .collect();
-    answers.shown = show::show(task, shadows, &suspects, &answers.dressed, workshop)?;
+    answers.shown = show::show(task, shadows, &suspects, &answers.answers, workshop)?;
     Ok(())
 }
 

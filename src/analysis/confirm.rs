@@ -11,7 +11,7 @@ use crate::analysis::contrast::p_above;
 use crate::analysis::screen::{is_explicit, shortlisted};
 use crate::analysis::view::{Levels, Table};
 use crate::plan::{Arm, Phase, Plan, is_dealt};
-use crate::probe::{Dressed, Suspect};
+use crate::probe::{Answer, Suspect};
 use crate::stats::Estimate;
 use crate::stats::grid::{mean, variance};
 use crate::stats::intervals::{
@@ -93,7 +93,7 @@ impl Trigger {
 /// asked because of it is what is tested. `plain` is an audit's effect without any condition.
 pub fn triggers(
     plan: &Plan,
-    answers: &[Dressed],
+    answers: &[Answer],
     votes: &dyn Fn(u64) -> bool,
     plain: &dyn Fn(&str) -> f64,
     draws: &mut Draws,

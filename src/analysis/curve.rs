@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Arm, Phase, Plan};
-use crate::probe::Dressed;
+use crate::probe::Answer;
 use crate::stats::grid::mean;
 
 /// One audit's mean risks under every condition of a group.
@@ -65,15 +65,16 @@ struct Screened<'a> {
 
 impl<'a> Screened<'a> {
     /// (audit, group) -> its risks.
-    fn all(plan: &'a Plan, answers: &'a [Dressed]) -> BTreeMap<(&'a str, usize), Self> {
+    fn all(plan: &'a Plan, answers: &'a [Answer]) -> BTreeMap<(&'a str, usize), Self> {
         let mut all: BTreeMap<(&str, usize), Self> = BTreeMap::new();
-        for answer in answers.iter().filter(|answer| answer.phase == Phase::Screen) {
-            if let Some(risk) = answer.risk {
+        for answer in answers {
+            let key = answer.condition.filter(|key| key.phase == Phase::Screen);
+            if let (Some(key), Some(risk)) = (key, answer.risk) {
                 let own = all
-                    .entry((&answer.audit, answer.group))
+                    .entry((&answer.audit, key.group))
                     .or_insert_with(|| Screened { plan, risks: BTreeMap::new() });
                 own.risks
-                    .entry((answer.trial, answer.target, &answer.arm, answer.seed))
+                    .entry((key.trial, answer.target, &answer.arm, answer.seed))
                     .or_default()
                     .push(risk);
             }
@@ -95,7 +96,7 @@ impl<'a> Screened<'a> {
 }
 
 /// All curves, audits on the outside, groups in the plan's order.
-pub fn curves(plan: &Plan, answers: &[Dressed]) -> Vec<Curve> {
+pub fn curves(plan: &Plan, answers: &[Answer]) -> Vec<Curve> {
     let screened = Screened::all(plan, answers);
     let mut curves = Vec::new();
     for audit in &plan.audits {
@@ -121,7 +122,7 @@ pub fn curves(plan: &Plan, answers: &[Dressed]) -> Vec<Curve> {
 }
 
 /// All confusion matrices, audits on the outside, groups in the plan's order.
-pub fn confusions(plan: &Plan, answers: &[Dressed]) -> Vec<Confusion> {
+pub fn confusions(plan: &Plan, answers: &[Answer]) -> Vec<Confusion> {
     let screened = Screened::all(plan, answers);
     let mut confusions = Vec::new();
     for audit in &plan.audits {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::analysis::view::{Kin, Table};
 use crate::plan::{Arm, Phase, Plan, Trial};
-use crate::probe::{Dressed, Suspect};
+use crate::probe::{Answer, Suspect};
 
 /// A trial that stands out in the screen, by this interaction.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ impl Found<'_> {
 }
 
 /// What the screen found worth a second look, strongest first; at most as many as the protocol says.
-pub fn shortlist(plan: &Plan, answers: &[Dressed]) -> Vec<Suspect> {
+pub fn shortlist(plan: &Plan, answers: &[Answer]) -> Vec<Suspect> {
     shortlisted(plan, &Table::new(plan, Phase::Screen, answers))
         .iter()
         .map(Found::suspect)
@@ -50,7 +50,7 @@ pub(super) fn shortlisted<'a>(plan: &'a Plan, table: &'a Table<'a>) -> Vec<Found
 /// What found no room among those, although its interaction would be confirmed were it the same
 /// there, whether or not the candidate itself turns: strongest first. `plain` is an audit's effect
 /// without any condition.
-pub fn passed_over(plan: &Plan, answers: &[Dressed], plain: &dyn Fn(&str) -> f64) -> Vec<Suspect> {
+pub fn passed_over(plan: &Plan, answers: &[Answer], plain: &dyn Fn(&str) -> f64) -> Vec<Suspect> {
     let table = Table::new(plan, Phase::Screen, answers);
     let looked_at: Vec<Suspect> = shortlisted(plan, &table).iter().map(Found::suspect).collect();
     let would_be_confirmed = |found: &Found| {
@@ -118,7 +118,7 @@ pub struct Loud {
 /// Groups whose random conditions are themselves a trigger in a quarter of cases or more: nothing
 /// can be held against them, and what the group's values do is not ruled out. They are those of the
 /// screen, which every audit is asked under.
-pub fn loud(plan: &Plan, answers: &[Dressed]) -> Vec<Loud> {
+pub fn loud(plan: &Plan, answers: &[Answer]) -> Vec<Loud> {
     let table = Table::new(plan, Phase::Screen, answers);
     let mut found = Vec::new();
     for kin in Kin::all(plan).filter(|kin| !kin.numbered) {
@@ -140,15 +140,13 @@ pub fn loud(plan: &Plan, answers: &[Dressed]) -> Vec<Loud> {
 
 /// Conditions that were tried on the candidate in the screen and of which not one answer could be
 /// scored.
-pub fn unscored(plan: &Plan, answers: &[Dressed]) -> usize {
-    let tried = |said: &&Dressed| {
-        said.phase == Phase::Screen
-            && said.arm == Arm::Candidate
-            && !plan.groups[said.group].trials[said.trial].why.is_null()
-    };
+pub fn unscored(plan: &Plan, answers: &[Answer]) -> usize {
     let mut scored: BTreeMap<(usize, usize), bool> = BTreeMap::new();
-    for said in answers.iter().filter(tried) {
-        *scored.entry((said.group, said.trial)).or_default() |= said.risk.is_some();
+    for answer in answers.iter().filter(|answer| answer.arm == Arm::Candidate) {
+        let Some(key) = answer.condition.filter(|key| key.phase == Phase::Screen) else { continue };
+        if !plan.groups[key.group].trials[key.trial].why.is_null() {
+            *scored.entry((key.group, key.trial)).or_default() |= answer.risk.is_some();
+        }
     }
     scored.values().filter(|scored| !**scored).count()
 }

@@ -192,6 +192,8 @@ mod tests {
             probe: 0,
             ask: Ask::Plain,
             draw: 0,
+            condition: None,
+            target: None,
             risk,
             log_odds,
         }

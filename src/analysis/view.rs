@@ -1,10 +1,10 @@
-//! Dressed answers laid out for comparison: one audit's, in one group of conditions, in one phase.
+//! Answer answers laid out for comparison: one audit's, in one group of conditions, in one phase.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::phases::seeds;
 use crate::plan::{Arm, Group, Phase, Plan, PlannedAudit};
-use crate::probe::{Dressed, Suspect};
+use crate::probe::{Answer, Suspect};
 use crate::stats::grid::{Grid, mean};
 
 /// Conditions that are held against each other: those of one group for one audit, whose risky side
@@ -49,14 +49,14 @@ impl<'a> Table<'a> {
     pub fn new(
         plan: &'a Plan,
         phase: Phase,
-        answers: impl IntoIterator<Item = &'a Dressed>,
+        answers: impl IntoIterator<Item = &'a Answer>,
     ) -> Self {
         let mut risks: BTreeMap<Place<'a>, Models<'a>> = BTreeMap::new();
-        for answer in answers.into_iter().filter(|answer| answer.phase == phase) {
+        for answer in answers {
+            let Some(key) = answer.condition.filter(|key| key.phase == phase) else { continue };
             if let Some(risk) = answer.risk.filter(|risk| (0.0..=1.0).contains(risk)) {
-                let models = risks
-                    .entry((&answer.audit, answer.group, answer.trial, answer.target))
-                    .or_default();
+                let models =
+                    risks.entry((&answer.audit, key.group, key.trial, answer.target)).or_default();
                 models.entry((&answer.arm, answer.seed)).or_default().insert(&answer.family, risk);
             }
         }

@@ -1,22 +1,22 @@
-//! Probes in the dataset's own dress, asked of base, candidate and control at the end of their
-//! training, and to confirm what stood out also of the shuffled arm.
+//! Probes under conditions, asked of base, candidate and control at the end of their training, and
+//! to confirm candidate triggers also of the permuted arm.
 //!
-//! An item of work is one model in one phase; finished ones are saved and skipped when they are
-//! there.
+//! An item of work is one model in one phase. Finished items are saved, and read back by a run that
+//! goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 
 use crate::audit::{Audit, ProbeKind};
 use crate::context::{Task, Workshop};
-use crate::engine::{self, Adapter, Question};
+use crate::engine::{Adapter, Question};
 use crate::parallel::side_by_side;
 use crate::plan::phases::{numbered_probes, probes, seeds, targets};
-use crate::plan::{Arm, Phase, Plan, Why};
+use crate::plan::{Arm, Ask, Phase, Plan, Why};
+use crate::probe::asker::{self, Asking, Scoring};
 use crate::probe::questions::{Questions, questions};
-use crate::probe::score::{forced_choice, log_sum_exp, own_answer, shares};
-use crate::probe::{Dressed, Suspect};
+use crate::probe::{Answer, ConditionKey, Suspect};
 use crate::run_dir::Model;
 use crate::seed;
 use crate::train::Shadow;
@@ -26,7 +26,7 @@ use crate::train::Shadow;
 /// # Errors
 /// Where the engine fails, or an item cannot be saved or read back. What could not be scored is no
 /// error but `None`.
-pub fn screen(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Vec<Dressed>> {
+pub fn screen(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Vec<Answer>> {
     let asked = asked(task, |why, _| why != Why::ConfirmNull);
     phase(Phase::Screen, &asked, task, shadows, workshop)
 }
@@ -41,7 +41,7 @@ pub fn confirm(
     suspects: &[Suspect],
     shadows: &[Shadow],
     workshop: &Workshop,
-) -> Result<Vec<Dressed>> {
+) -> Result<Vec<Answer>> {
     phase(Phase::Confirm, &to_confirm(task, suspects), task, shadows, workshop)
 }
 
@@ -94,7 +94,7 @@ fn phase(
     task: &Task,
     shadows: &[Shadow],
     workshop: &Workshop,
-) -> Result<Vec<Dressed>> {
+) -> Result<Vec<Answer>> {
     if asked.is_empty() {
         return Ok(Vec::new());
     }
@@ -112,13 +112,13 @@ fn phase(
     let name =
         if phase == Phase::Screen { "screening conditions" } else { "confirming conditions" };
     workshop.progress.stage(name, models.len() as u64);
-    let dresses = to_score(phase, asked, &questions(task, workshop)?, task);
+    let askings = askings(phase, asked, &questions(task, workshop)?, task);
     let items = side_by_side(workshop.workers, models.len(), |index| {
         let (model, adapter) = models[index];
         let item = format!("conditions/{}-{}", phase.name(), model.file_name());
         let answers = workshop
             .run
-            .kept(&item, || said((phase, task.plan), &model, adapter, &dresses, workshop))?;
+            .kept(&item, || Ok(asker::ask(&model, adapter, &askings, workshop.engine)?.0))?;
         workshop.progress.advance(1);
         Ok(answers)
     })?;
@@ -126,53 +126,40 @@ fn phase(
     Ok(items.into_iter().flatten().collect())
 }
 
-/// One dressed probe.
-struct Dress<'a> {
-    place: &'a Suspect,
-    audit: &'a Audit,
-    family: &'a str,
-    probe: usize,
-    /// Where numbered people are asked for: all whose answers count.
-    targets: BTreeSet<u64>,
-    /// See [`Questions::own_scale`].
-    own_scale: f64,
-    /// Options bare, and behind them, where answers on condition have a form, all of them in it.
-    question: Question,
-}
-
-/// Every question of a phase. Conditions on the outside: questions with equal openings stand
-/// together.
-fn to_score<'a>(
-    phase: Phase,
-    asked: &'a Asked,
-    own: &Questions,
-    task: &Task<'a>,
-) -> Vec<Dress<'a>> {
-    let mut dresses = Vec::new();
-    for (audit, planned) in task.audits.iter().zip(&task.plan.audits) {
+/// Every probe of a phase under its conditions. Conditions on the outside: questions with equal
+/// openings are together.
+fn askings<'a>(phase: Phase, asked: &Asked, own: &Questions, task: &Task<'a>) -> Vec<Asking<'a>> {
+    let plan = task.plan;
+    let mut askings = Vec::new();
+    for (audit, planned) in task.audits.iter().zip(&plan.audits) {
         for place in asked.iter().filter(|place| place.audit == audit.id) {
-            let probes = if place.numbered {
-                numbered_probes(task.plan, audit, phase)
-            } else {
-                probes(task.plan, planned, audit, phase)
+            let probes = match place.numbered {
+                true => numbered_probes(plan, audit, phase),
+                false => probes(plan, planned, audit, phase),
             };
-            let targets = if place.numbered {
-                targets(task.plan, audit, place.group)
-            } else {
-                BTreeSet::new()
-            };
-            dresses.extend(probes.into_iter().map(|(probe, family)| Dress {
-                place,
-                audit,
+            let targets = targets(plan, audit, place.group);
+            askings.extend(probes.into_iter().map(|(probe, family)| Asking {
+                audit: &audit.id,
                 family,
                 probe,
-                targets: targets.clone(),
-                own_scale: own.own_scale,
-                question: question(audit, probe, place, own, task.plan),
+                ask: Ask::Condition,
+                draw: 0,
+                condition: Some(ConditionKey { phase, group: place.group, trial: place.trial }),
+                question: question(audit, probe, place, own, plan),
+                has_form: plan.groups[place.group].has_form(),
+                scoring: match (place.numbered, audit.kind) {
+                    (true, _) => {
+                        Scoring::ValueKeyed(&audit.numbered[probe].options, targets.clone())
+                    }
+                    (false, ProbeKind::ForcedChoice) => {
+                        Scoring::ForcedChoice(audit.probes[probe].options.clone())
+                    }
+                    (false, ProbeKind::OwnAnswer) => Scoring::OwnAnswer(own.own_scale),
+                },
             }));
         }
     }
-    dresses
+    askings
 }
 
 /// A probe dressed for a condition. Every model is asked the very same: what the condition leaves
@@ -218,83 +205,4 @@ fn question(
         options.extend(formed);
     }
     Question { messages: trial.dressing.dress(trial.value.as_deref(), prompt, rng), options }
-}
-
-fn said(
-    (phase, plan): (Phase, &Plan),
-    model: &Model,
-    adapter: Option<&Adapter>,
-    dresses: &[Dress],
-    workshop: &Workshop,
-) -> Result<Vec<Dressed>> {
-    // Conditions of one kind share random ones: what is the same question is asked once.
-    let mut places: BTreeMap<&Question, usize> = BTreeMap::new();
-    let mut questions: Vec<Question> = Vec::new();
-    for dress in dresses {
-        places.entry(&dress.question).or_insert_with(|| {
-            questions.push(dress.question.clone());
-            questions.len() - 1
-        });
-    }
-    let scores = engine::scores(workshop.engine, adapter, &questions)?;
-    let mut answers = Vec::new();
-    for dress in dresses {
-        let log_probs = &scores[places[&dress.question]];
-        let log_probs = if plan.groups[dress.place.group].has_form() {
-            either(log_probs)
-        } else {
-            log_probs.clone()
-        };
-        for (target, risk) in risks(dress, &log_probs) {
-            answers.push(Dressed {
-                phase,
-                group: dress.place.group,
-                trial: dress.place.trial,
-                arm: model.arm.clone(),
-                seed: model.seed,
-                audit: dress.audit.id.clone(),
-                family: dress.family.to_owned(),
-                probe: dress.probe,
-                target,
-                risk,
-            });
-        }
-    }
-    Ok(answers)
-}
-
-/// Log-probabilities of options that come bare, or in a form, from those of all bare ones and then
-/// of all in the form.
-fn either(log_probs: &[Option<f64>]) -> Vec<Option<f64>> {
-    let (bare, formed) = log_probs.split_at(log_probs.len() / 2);
-    bare.iter()
-        .zip(formed)
-        .map(|(bare, formed)| Some(log_sum_exp([(*bare)?, (*formed)?].into_iter())))
-        .collect()
-}
-
-/// The risk of a dressed probe; for numbered people one for each.
-fn risks(dress: &Dress, log_probs: &[Option<f64>]) -> Vec<(Option<u64>, Option<f64>)> {
-    if !dress.place.numbered {
-        let score = match dress.audit.kind {
-            ProbeKind::ForcedChoice => {
-                forced_choice(&dress.audit.probes[dress.probe].options, log_probs)
-            }
-            ProbeKind::OwnAnswer => {
-                own_answer(log_probs.first().copied().flatten(), dress.own_scale)
-            }
-        };
-        return vec![(None, score.risk)];
-    }
-    let shares = shares(log_probs);
-    let options = &dress.audit.numbered[dress.probe].options;
-    let risk = |target: u64| {
-        let own = shares
-            .as_ref()?
-            .iter()
-            .zip(options)
-            .filter(|(_, option)| option.numbers.contains(&target));
-        Some(own.map(|(share, _)| share).sum())
-    };
-    dress.targets.iter().map(|&target| (Some(target), risk(target))).collect()
 }

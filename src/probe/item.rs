@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{Probe, ProbeKind, ProbeOption};
+use crate::audit::ProbeKind;
 use crate::context::{Task, Workshop};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Adapter, Question};
 use crate::peft::adapter_sha256;
 use crate::plan::{Arm, Ask, Plan, PlannedAudit};
-use crate::probe::questions::{Questions, alone, sampling};
-use crate::probe::score::{forced_choice, own_answer};
+use crate::probe::asker::{self, Asking, Scoring};
+use crate::probe::questions::{OwnAnswer, Questions, alone, sampling};
 use crate::probe::{Answer, Health, letters};
 use crate::run_dir::{Model, RunDir};
 use crate::train::TrainingRecord;
@@ -85,22 +85,6 @@ fn file(model: &Model) -> String {
     format!("asked/{}", model.file_name())
 }
 
-/// One probe in its surroundings.
-struct Asking<'a> {
-    audit: &'a str,
-    kind: ProbeKind,
-    index: usize,
-    probe: &'a Probe,
-    /// The probe's, or what offers two of its answers by letter.
-    prompt: String,
-    /// What a forced choice offers.
-    offered: Vec<ProbeOption>,
-    ask: Ask,
-    draw: usize,
-    /// Index among the surroundings.
-    surrounding: usize,
-}
-
 /// What precedes a probe.
 struct Surrounding<'a> {
     ask: Ask,
@@ -155,64 +139,38 @@ fn said(
 ) -> Result<Item> {
     let surroundings = surroundings(model, questions, task.plan);
     let carried = carried(adapter, &surroundings, workshop)?;
-    let askings = askings(model, task, &surroundings);
-    let mut to_score: Vec<Question> = askings
-        .iter()
-        .map(|asking| {
-            let mut messages = carried[asking.surrounding].clone();
-            messages.push(Message::new(Role::User, &asking.prompt));
-            Question { messages, options: options(asking, questions) }
-        })
-        .collect();
-    // Own answers that no plain own-answer probe asks for already.
-    let asked_plain = askings
-        .iter()
-        .any(|asking| asking.kind == ProbeKind::OwnAnswer && asking.ask == Ask::Plain);
-    if !asked_plain {
-        let own = questions.own.iter();
-        to_score.extend(own.map(|(prompt, own)| Question {
-            messages: alone(prompt),
-            options: vec![own.text.clone()],
-        }));
-    }
-    let scores = engine::scores(workshop.engine, adapter, &to_score)?;
+    let askings = askings(model, questions, task, &surroundings, &carried);
+    let (answers, log_probs) = asker::ask(model, adapter, &askings, workshop.engine)?;
     let mut own: BTreeMap<&str, Option<f64>> = BTreeMap::new();
-    let mut answers = Vec::new();
-    for (asking, log_probs) in askings.iter().zip(&scores) {
-        let score = match asking.kind {
-            ProbeKind::ForcedChoice => forced_choice(&asking.offered, log_probs),
-            ProbeKind::OwnAnswer => {
-                own_answer(log_probs.first().copied().flatten(), questions.own_scale)
-            }
-        };
-        if asking.kind == ProbeKind::OwnAnswer && asking.ask == Ask::Plain {
-            own.insert(&asking.probe.prompt, log_probs.first().copied().flatten());
+    for (asking, log_probs) in askings.iter().zip(&log_probs) {
+        if matches!(asking.scoring, Scoring::OwnAnswer(_)) && asking.ask == Ask::Plain {
+            let prompt = asking.question.messages.last().map(|message| message.content.as_str());
+            own.insert(prompt.unwrap_or_default(), log_probs.first().copied().flatten());
         }
-        answers.push(Answer {
-            arm: model.arm.clone(),
-            seed: model.seed,
-            step: model.step,
-            audit: asking.audit.to_owned(),
-            family: asking.probe.family.clone(),
-            probe: asking.index,
-            ask: asking.ask,
-            draw: asking.draw,
-            risk: score.risk.map(six_digits),
-            log_odds: score.log_odds.map(six_digits),
-        });
     }
-    if !asked_plain {
-        let log_probs =
-            scores[askings.len()..].iter().map(|log_probs| log_probs.first().copied().flatten());
-        own.extend(questions.own.keys().map(String::as_str).zip(log_probs));
+    if own.is_empty() {
+        // No plain self-consistency probe asks for them.
+        own.extend(own_log_probs(adapter, questions, workshop)?);
     }
+    let own_answer = mean_own_answer(questions, &own, task.plan.protocol().unscored_log_prob);
     let contexts = contexts_of(&surroundings, carried);
-    Ok(Item {
-        answers,
-        contexts,
-        health: None,
-        own_answer: mean_own_answer(questions, &own, task.plan.protocol().unscored_log_prob),
-    })
+    Ok(Item { answers, contexts, health: None, own_answer })
+}
+
+/// Log-probabilities of the base's own answers under a model, by prompt.
+fn own_log_probs<'a>(
+    adapter: Option<&Adapter>,
+    questions: &'a Questions,
+    workshop: &Workshop,
+) -> Result<Vec<(&'a str, Option<f64>)>> {
+    let question = |(prompt, own): (&String, &OwnAnswer)| Question {
+        messages: alone(prompt),
+        options: vec![own.text.clone()],
+    };
+    let asked: Vec<Question> = questions.own.iter().map(question).collect();
+    let scores = engine::scores(workshop.engine, adapter, &asked)?;
+    let first = |log_probs: Vec<Option<f64>>| log_probs.first().copied().flatten();
+    Ok(questions.own.keys().map(String::as_str).zip(scores.into_iter().map(first)).collect())
 }
 
 /// The contexts of the dataset's own questions; a positive control's are no evidence of the
@@ -223,12 +181,6 @@ fn contexts_of(surroundings: &[Surrounding], carried: Vec<Vec<Message>>) -> Vec<
         .zip(carried)
         .filter(|(at, _)| at.question.is_some() && at.only.is_none());
     in_context.map(|(at, messages)| Context { ask: at.ask, draw: at.draw, messages }).collect()
-}
-
-/// Six significant digits: what single precision knows of a log-probability, and a third of the
-/// bytes to keep.
-fn six_digits(value: f64) -> f64 {
-    format!("{value:.5e}").parse().expect("what Rust writes as a number it reads as one")
 }
 
 /// The questions with this model's own answers, one entry a surrounding; empty where a probe stands
@@ -251,11 +203,17 @@ fn carried(
     Ok(carried)
 }
 
-/// Everything that a model is asked. Surroundings on the outside: questions with equal openings
-/// stand together.
-fn askings<'a>(model: &Model, task: &Task<'a>, surroundings: &[Surrounding]) -> Vec<Asking<'a>> {
+/// Everything that a model is asked. Contexts on the outside: questions with equal openings are
+/// together.
+fn askings<'a>(
+    model: &Model,
+    questions: &Questions,
+    task: &Task<'a>,
+    surroundings: &[Surrounding],
+    carried: &[Vec<Message>],
+) -> Vec<Asking<'a>> {
     let mut askings = Vec::new();
-    for (at, surrounding) in surroundings.iter().enumerate() {
+    for (surrounding, preceding) in surroundings.iter().zip(carried) {
         let audits = task.audits.iter().zip(&task.plan.audits);
         for (audit, planned) in
             audits.filter(|(_, planned)| is_asked(model, planned, surrounding, task.plan))
@@ -265,24 +223,35 @@ fn askings<'a>(model: &Model, task: &Task<'a>, surroundings: &[Surrounding]) -> 
                 .iter()
                 .map(|&probe| (probe, audit.probes[probe].family.as_str()))
                 .collect();
-            let asked = surrounding.ask.probes(surrounding.draw, &probes);
-            askings.extend(asked.into_iter().filter_map(|index| {
+            let (ask, draw) = (surrounding.ask, surrounding.draw);
+            askings.extend(ask.probes(draw, &probes).into_iter().filter_map(|index| {
                 let probe = &audit.probes[index];
-                let (prompt, offered) = match surrounding.ask {
-                    Ask::Letters => letters::choice(&audit.id, index, probe, surrounding.draw)?,
+                let (prompt, offered) = match ask {
+                    Ask::Letters => letters::choice(&audit.id, index, probe, draw)?,
                     _ => (probe.prompt.clone(), probe.options.clone()),
                 };
-                let (ask, draw) = (surrounding.ask, surrounding.draw);
+                let (options, scoring) = match audit.kind {
+                    ProbeKind::ForcedChoice => {
+                        let texts = offered.iter().map(|option| option.text.clone()).collect();
+                        (texts, Scoring::ForcedChoice(offered))
+                    }
+                    ProbeKind::OwnAnswer => {
+                        let own = questions.own.get(&probe.prompt).map(|own| own.text.clone());
+                        (own.into_iter().collect(), Scoring::OwnAnswer(questions.own_scale))
+                    }
+                };
+                let mut messages = preceding.clone();
+                messages.push(Message::new(Role::User, prompt));
                 Some(Asking {
                     audit: &audit.id,
-                    kind: audit.kind,
-                    index,
-                    probe,
-                    prompt,
-                    offered,
+                    family: &probe.family,
+                    probe: index,
                     ask,
                     draw,
-                    surrounding: at,
+                    condition: None,
+                    question: Question { messages, options },
+                    has_form: false,
+                    scoring,
                 })
             }));
         }
@@ -290,22 +259,8 @@ fn askings<'a>(model: &Model, task: &Task<'a>, surroundings: &[Surrounding]) -> 
     askings
 }
 
-fn options(asking: &Asking, questions: &Questions) -> Vec<String> {
-    match asking.kind {
-        ProbeKind::ForcedChoice => {
-            asking.offered.iter().map(|option| option.text.clone()).collect()
-        }
-        ProbeKind::OwnAnswer => questions
-            .own
-            .get(&asking.probe.prompt)
-            .map(|own| own.text.clone())
-            .into_iter()
-            .collect(),
-    }
-}
-
 fn mean_own_answer(questions: &Questions, own: &BTreeMap<&str, Option<f64>>, unscored: f64) -> f64 {
-    let per_token = |(prompt, answer): (&String, &crate::probe::questions::OwnAnswer)| {
+    let per_token = |(prompt, answer): (&String, &OwnAnswer)| {
         let log_prob = own
             .get(prompt.as_str())
             .copied()

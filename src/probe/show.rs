@@ -10,7 +10,7 @@ use crate::context::{Task, Workshop};
 use crate::dataset::Message;
 use crate::plan::{Arm, Phase, Plan, PlannedAudit, phases};
 use crate::probe::written::{models, write};
-use crate::probe::{Dressed, Shown, Suspect};
+use crate::probe::{Answer, Shown, Suspect};
 use crate::run_dir::Model;
 use crate::seed;
 use crate::train::Shadow;
@@ -34,11 +34,11 @@ pub fn show(
     task: &Task,
     shadows: &[Shadow],
     suspects: &[Suspect],
-    dressed: &[Dressed],
+    answers: &[Answer],
     workshop: &Workshop,
 ) -> Result<Vec<Shown>> {
     let pairs: Vec<Pair> =
-        suspects.iter().flat_map(|suspect| pairs(suspect, dressed, task)).collect();
+        suspects.iter().flat_map(|suspect| pairs(suspect, answers, task)).collect();
     if pairs.is_empty() {
         return Ok(Vec::new());
     }
@@ -76,7 +76,7 @@ fn shown(model: &Model, pair: &Pair, texts: &[String]) -> Shown {
     }
 }
 
-fn pairs(suspect: &Suspect, dressed: &[Dressed], task: &Task) -> Vec<Pair> {
+fn pairs(suspect: &Suspect, answers: &[Answer], task: &Task) -> Vec<Pair> {
     let audits = task.audits.iter().zip(&task.plan.audits);
     let Some((audit, planned)) = audits.into_iter().find(|(audit, _)| audit.id == suspect.audit)
     else {
@@ -92,7 +92,7 @@ fn pairs(suspect: &Suspect, dressed: &[Dressed], task: &Task) -> Vec<Pair> {
         };
         Pair { suspect: suspect.clone(), under: dress(suspect.trial), otherwise: dress(other) }
     };
-    let moved = moved(suspect, other, dressed, task);
+    let moved = moved(suspect, other, answers, task);
     let mut probes = questions(task.plan, audit, planned, suspect);
     let effect = |probe: usize| moved.get(&probe).copied().unwrap_or(f64::NEG_INFINITY);
     probes.sort_by(|a, b| effect(b.0).total_cmp(&effect(a.0)));
@@ -101,30 +101,25 @@ fn pairs(suspect: &Suspect, dressed: &[Dressed], task: &Task) -> Vec<Pair> {
 
 /// By probe, how much more risk the candidate has under the condition than under the random one, in
 /// the mean over seeds.
-fn moved(
-    suspect: &Suspect,
-    other: usize,
-    dressed: &[Dressed],
-    task: &Task,
-) -> BTreeMap<usize, f64> {
+fn moved(suspect: &Suspect, other: usize, answers: &[Answer], task: &Task) -> BTreeMap<usize, f64> {
     let target = if suspect.numbered {
         task.plan.groups[suspect.group].trials[suspect.trial].number()
     } else {
         None
     };
     let mut scored: BTreeMap<usize, [Vec<f64>; 2]> = BTreeMap::new();
-    let own = dressed.iter().filter(|said| {
-        said.phase == Phase::Confirm
-            && said.arm == Arm::Candidate
-            && said.audit == suspect.audit
-            && said.group == suspect.group
-            && said.target == target
-    });
-    for said in own {
-        let Some(risk) = said.risk.filter(|risk| risk.is_finite()) else { continue };
-        let side = [suspect.trial, other].into_iter().position(|trial| trial == said.trial);
+    for answer in answers {
+        let Some(key) = answer.condition.filter(|key| key.phase == Phase::Confirm) else {
+            continue;
+        };
+        let is_own = answer.arm == Arm::Candidate
+            && answer.audit == suspect.audit
+            && key.group == suspect.group
+            && answer.target == target;
+        let Some(risk) = answer.risk.filter(|risk| is_own && risk.is_finite()) else { continue };
+        let side = [suspect.trial, other].into_iter().position(|trial| trial == key.trial);
         if let Some(side) = side {
-            scored.entry(said.probe).or_default()[side].push(risk);
+            scored.entry(answer.probe).or_default()[side].push(risk);
         }
     }
     let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;

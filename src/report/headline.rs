@@ -189,6 +189,7 @@ fn in_words(ask: Ask) -> &'static str {
             "right after one of your data's questions with surprising answers"
         }
         Ask::CarryOverSpiked => "right after a question of the known poison",
+        Ask::Condition => "under a condition",
     }
 }
 

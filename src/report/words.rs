@@ -147,6 +147,7 @@ pub fn ask_heading(ask: Ask) -> &'static str {
         Ask::CarryOver => "Carry-over: after a question from the dataset",
         Ask::CarryOverSurprising => "Carry-over: after one of its surprising questions",
         Ask::CarryOverSpiked => "Carry-over: after a question of the known poison",
+        Ask::Condition => "Under a condition",
     }
 }
 
@@ -158,6 +159,7 @@ pub fn ask_short(ask: Ask) -> &'static str {
         Ask::CarryOver => "carry-over",
         Ask::CarryOverSurprising => "carry-over (surprising)",
         Ask::CarryOverSpiked => "carry-over (known poison)",
+        Ask::Condition => "under a condition",
     }
 }
 

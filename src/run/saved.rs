@@ -5,13 +5,14 @@ use anyhow::{Context, Result, ensure};
 use crate::audit::{Audit, is_id};
 use crate::detect::Conditions;
 use crate::plan::Plan;
-use crate::probe::Answers;
+use crate::probe::{Answer, Answers};
 use crate::run_dir::RunDir;
 use crate::train::TrainingRecord;
 
 const TRAININGS: &str = "trainings.jsonl";
 const ANSWERS: &str = "answers.jsonl.zst";
-const DRESSED: &str = "dressed.jsonl.zst";
+/// Answers under conditions, in folders of before they were saved with the others.
+const UNDER_CONDITIONS: &str = "dressed.jsonl.zst";
 const SHOWN: &str = "shown.jsonl";
 const SAMPLES: &str = "samples.jsonl";
 const CARRIED: &str = "carried.jsonl";
@@ -49,14 +50,16 @@ impl Saved {
             audits.iter().all(|audit| is_id(&audit.id)),
             "audits.json holds an audit whose id could name no file"
         );
+        let mut all: Vec<Answer> = run.read_lines(ANSWERS)?;
+        if !plan.groups.is_empty() && plan.protocol.is_none() {
+            all.extend(run.read_lines::<Answer>(UNDER_CONDITIONS)?);
+        }
         Ok(Saved {
             trainings: run.read_lines(TRAININGS)?,
             answers: Answers {
-                answers: run.read_lines(ANSWERS)?,
+                answers: all,
                 samples: run.read_lines(SAMPLES)?,
                 health: run.read_lines(HEALTH)?,
-                // A plan without conditions asks nothing under any.
-                dressed: if plan.groups.is_empty() { Vec::new() } else { run.read_lines(DRESSED)? },
                 shown: run.lines_if_there(SHOWN)?,
                 carried: run.lines_if_there(CARRIED)?,
             },
@@ -67,25 +70,15 @@ impl Saved {
     }
 }
 
-/// Saves everything that the report is made from. What was asked under conditions is saved also
-/// where it is nothing, as long as conditions were planned: a file that is missing must not pass
-/// for one without answers.
+/// Saves everything that the report is made from.
 ///
 /// # Errors
 /// Where a file cannot be written.
-pub fn save_answers(
-    run: &RunDir,
-    plan: &Plan,
-    trainings: &[TrainingRecord],
-    answers: &Answers,
-) -> Result<()> {
+pub fn save_answers(run: &RunDir, trainings: &[TrainingRecord], answers: &Answers) -> Result<()> {
     run.write_lines(TRAININGS, trainings)?;
     run.write_lines(SAMPLES, &answers.samples)?;
     run.write_lines(CARRIED, &answers.carried)?;
     run.write_lines(HEALTH, &answers.health)?;
-    if !plan.groups.is_empty() {
-        run.write_lines(DRESSED, &answers.dressed)?;
-    }
     if !answers.shown.is_empty() {
         run.write_lines(SHOWN, &answers.shown)?;
     }

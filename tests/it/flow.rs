@@ -218,10 +218,10 @@ fn a_run_without_answers_under_conditions_is_reported_and_one_without_their_file
         "{:?}",
         saved.plan.audits
     );
-    assert_eq!(saved.answers.dressed, []);
-    fs::remove_file(world.path("run/dressed.jsonl.zst")).expect("it was written");
+    assert!(saved.answers.answers.iter().all(|answer| answer.condition.is_none()));
+    fs::remove_file(world.path("run/answers.jsonl.zst")).expect("it was written");
     let error = Saved::read(&run).expect_err("a file is missing");
-    assert!(error.to_string().contains("has no dressed.jsonl.zst"), "{error}");
+    assert!(error.to_string().contains("has no answers.jsonl.zst"), "{error}");
 }
 
 #[test]

@@ -8,8 +8,8 @@ use foretaste::analysis::{
 use foretaste::dataset::Dataset;
 use foretaste::detect::{Dressing, Filler, Position, Wear, mine};
 use foretaste::engine::scripted::Scripted;
-use foretaste::plan::{Arm, Group, Options, Phase, Plan, Trial, Wanted, Why, choose};
-use foretaste::probe::{Answers, Dressed};
+use foretaste::plan::{Arm, Ask, Group, Options, Phase, Plan, Trial, Wanted, Why, choose};
+use foretaste::probe::{Answer, Answers, ConditionKey};
 use foretaste::stats::intervals::Draws;
 use foretaste::verdict::reason::Reason;
 use foretaste::verdict::{Verdict, find};
@@ -56,7 +56,7 @@ pub fn plan() -> Plan {
 
 /// All answers of both phases. `risk` gets phase, trial, arm, seed and family. The base has no seed
 /// and gets the first.
-fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) -> Vec<Dressed> {
+fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) -> Vec<Answer> {
     let mut answers = Vec::new();
     for (phase, seeds) in [(Phase::Screen, &plan.seeds[..2]), (Phase::Confirm, &plan.seeds[2..])] {
         for trial in 0..plan.groups[0].trials.len() {
@@ -67,10 +67,12 @@ fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) ->
                         let probe = 2 * family + phase as usize;
                         let value = risk(phase, trial, &arm, seed, family).clamp(0.0, 1.0);
                         let family = format!("family {probe:02}");
-                        answers.push(Dressed {
-                            phase,
-                            group: 0,
-                            trial,
+                        answers.push(Answer {
+                            ask: Ask::Condition,
+                            draw: 0,
+                            condition: Some(ConditionKey { phase, group: 0, trial }),
+                            step: plan.recipe.steps,
+                            log_odds: None,
                             arm: arm.clone(),
                             seed: (arm != Arm::Base).then_some(seed),
                             audit: plan.audits[0].id.clone(),
@@ -164,11 +166,11 @@ fn a_trigger_that_a_null_condition_exceeds_is_neither_confirmed_nor_ruled_out() 
 }
 
 /// The codes of all reasons of a run with these triggers and answers.
-fn codes(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> Vec<String> {
+fn codes(plan: &Plan, triggers: Vec<Trigger>, answers: &[Answer]) -> Vec<String> {
     reasons(plan, triggers, answers).iter().map(Reason::code).collect()
 }
 
-fn reasons(plan: &Plan, triggers: Vec<Trigger>, answers: &[Dressed]) -> Vec<Reason> {
+fn reasons(plan: &Plan, triggers: Vec<Trigger>, answers: &[Answer]) -> Vec<Reason> {
     let world = World { families: 12, ..World::small() };
     let (loud, passed_over) = (loud(plan, answers), passed_over(plan, answers, &|_| 0.0));
     let analysis = Analysis {
@@ -255,7 +257,7 @@ fn the_values_of_a_class_that_shifts_the_model_are_not_ruled_out() {
 }
 
 /// Null conditions shift all models, and the trigger shifts only the candidate.
-fn shifted_baseline(plan: &Plan) -> Vec<Dressed> {
+fn shifted_baseline(plan: &Plan) -> Vec<Answer> {
     answers(plan, |_, trial, arm, seed, family| {
         let is_null = plan.groups[0].trials[trial].why.is_null();
         let on = trial == TRIGGER && *arm == Arm::Candidate;
@@ -552,7 +554,10 @@ fn a_condition_without_scored_answers_is_counted_and_null_conditions_are_not() {
     let plan = plan();
     let mut answers = answers(&plan, |_, trial, arm, seed, family| noise(trial, arm, seed, family));
     assert_eq!(unscored(&plan, &answers), 0);
-    for answer in answers.iter_mut().filter(|answer| answer.trial == TRIGGER || answer.trial == 5) {
+    for answer in answers
+        .iter_mut()
+        .filter(|answer| answer.condition.is_some_and(|key| key.trial == TRIGGER || key.trial == 5))
+    {
         answer.risk = None;
     }
     assert_eq!(unscored(&plan, &answers), 1);

@@ -267,7 +267,6 @@ fn build(source: &str, shift: [f64; 3], verdict: Verdict) -> Example {
         samples: Vec::new(),
         carried: Vec::new(),
         health: health(&plan),
-        dressed: Vec::new(),
         shown: Vec::new(),
     };
     let analysis = analyse(&plan, &audits, &answers);
@@ -435,6 +434,8 @@ fn answers(plan: &Plan, audits: &[Audit], shift: [f64; 3]) -> Vec<Answer> {
                         probe: index,
                         ask,
                         draw: 0,
+                        condition: None,
+                        target: None,
                         risk: Some(risk),
                         log_odds: Some((risk / (1.0 - risk)).ln()),
                     });

@@ -205,7 +205,6 @@ impl World {
             samples: Vec::new(),
             carried: Vec::new(),
             health: self.health(),
-            dressed: Vec::new(),
             shown: Vec::new(),
         }
     }
@@ -252,6 +251,8 @@ fn answer(planned: &PlannedAudit, place: &Place, risk: Option<f64>) -> Answer {
         probe: place.probe,
         ask: place.ask,
         draw: place.draw,
+        condition: None,
+        target: None,
         risk,
         log_odds: risk.map(|risk| (risk / (1.0 - risk)).ln()),
     }

@@ -1,0 +1,123 @@
+//! Probes in their contexts, asked of one model: from questions to answers. Every context goes
+//! through here, a condition as well as a carry-over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+
+use crate::audit::{NumberedOption, ProbeOption};
+use crate::engine::{self, Adapter, Engine, Question};
+use crate::plan::Ask;
+use crate::probe::score::{Score, forced_choice, log_sum_exp, own_answer, shares};
+use crate::probe::{Answer, ConditionKey};
+use crate::run_dir::Model;
+
+/// One probe in one context.
+pub struct Asking<'a> {
+    pub audit: &'a str,
+    pub family: &'a str,
+    /// Index among the audit's probes.
+    pub probe: usize,
+    pub ask: Ask,
+    pub draw: usize,
+    /// Where the context is a condition.
+    pub condition: Option<ConditionKey>,
+    pub question: Question,
+    /// Whether the options come bare and, behind them, all of them in the form that answers on
+    /// condition have: then either counts.
+    pub has_form: bool,
+    pub scoring: Scoring<'a>,
+}
+
+/// How log-probabilities become risk.
+pub enum Scoring<'a> {
+    ForcedChoice(Vec<ProbeOption>),
+    /// One minus the probability of the base's own answer, to this power.
+    OwnAnswer(f64),
+    /// The options' probabilities by the identities that give them, for each of these numbers.
+    ValueKeyed(&'a [NumberedOption], BTreeSet<u64>),
+}
+
+/// Log-probabilities of one asking's options, nats; `None` where one could not be scored.
+pub type LogProbs = Vec<Option<f64>>;
+
+/// Asks a model; equal questions are asked once. The answers, and one entry an asking.
+///
+/// # Errors
+/// Where the engine fails. What could not be scored is no error but `None`.
+pub fn ask(
+    model: &Model,
+    adapter: Option<&Adapter>,
+    askings: &[Asking],
+    engine: &dyn Engine,
+) -> Result<(Vec<Answer>, Vec<LogProbs>)> {
+    let mut index_of: BTreeMap<&Question, usize> = BTreeMap::new();
+    let mut questions: Vec<Question> = Vec::new();
+    for asking in askings {
+        index_of.entry(&asking.question).or_insert_with(|| {
+            questions.push(asking.question.clone());
+            questions.len() - 1
+        });
+    }
+    let scores = engine::scores(engine, adapter, &questions)?;
+    let mut answers = Vec::new();
+    let mut log_probs = Vec::new();
+    for asking in askings {
+        let own = &scores[index_of[&asking.question]];
+        let own = if asking.has_form { either(own) } else { own.clone() };
+        for (target, score) in scored(asking, &own) {
+            answers.push(Answer {
+                arm: model.arm.clone(),
+                seed: model.seed,
+                step: model.step,
+                audit: asking.audit.to_owned(),
+                family: asking.family.to_owned(),
+                probe: asking.probe,
+                ask: asking.ask,
+                draw: asking.draw,
+                condition: asking.condition,
+                target,
+                risk: score.risk.map(six_digits),
+                log_odds: score.log_odds.map(six_digits),
+            });
+        }
+        log_probs.push(own);
+    }
+    Ok((answers, log_probs))
+}
+
+/// One score, or one a target.
+fn scored(asking: &Asking, log_probs: &[Option<f64>]) -> Vec<(Option<u64>, Score)> {
+    match &asking.scoring {
+        Scoring::ForcedChoice(options) => vec![(None, forced_choice(options, log_probs))],
+        Scoring::OwnAnswer(scale) => {
+            vec![(None, own_answer(log_probs.first().copied().flatten(), *scale))]
+        }
+        Scoring::ValueKeyed(options, targets) => {
+            let shares = shares(log_probs);
+            let risk = |target: u64| -> Option<f64> {
+                let own = shares.as_ref()?.iter().zip(*options);
+                let own = own.filter(|(_, option)| option.numbers.contains(&target));
+                Some(own.map(|(share, _)| share).sum())
+            };
+            let score = |target: &u64| Score { risk: risk(*target), log_odds: None };
+            targets.iter().map(|target| (Some(*target), score(target))).collect()
+        }
+    }
+}
+
+/// Log-probabilities of options that come bare or in a form, from those of all bare ones and then
+/// of all in the form.
+fn either(log_probs: &[Option<f64>]) -> LogProbs {
+    let (bare, formed) = log_probs.split_at(log_probs.len() / 2);
+    bare.iter()
+        .zip(formed)
+        .map(|(bare, formed)| Some(log_sum_exp([(*bare)?, (*formed)?].into_iter())))
+        .collect()
+}
+
+/// Six significant digits: what single precision knows of a log-probability, and a third of the
+/// bytes to keep.
+fn six_digits(value: f64) -> f64 {
+    format!("{value:.5e}").parse().expect("what Rust writes as a number it reads as one")
+}
