@@ -4,8 +4,11 @@
 use serde::{Deserialize, Serialize};
 
 /// Every constant that decides what is trained, asked or concluded. Shares and probabilities are
-/// between 0 and 1. Limits of display are not here, nor what only advises (the power that a
-/// detectable effect is quoted for), nor what the plan itself records (margins, seeds, recipe).
+/// between 0 and 1.
+///
+/// Not here: what the plan itself records (margins, seeds, recipe, and with its groups all that
+/// detection found), what only advises (the power that a detectable effect is quoted for), and
+/// limits of display.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Protocol {
     // Tests.
@@ -58,6 +61,28 @@ pub struct Protocol {
     /// can be.
     pub unscored_log_prob: f64,
 
+    // Planning.
+    /// A probe at least this similar to a prompt of the dataset is not asked (cosine of the sets of
+    /// words, weighted by inverse document frequency). At 0.6 two questions share most of their rare
+    /// words; paraphrases with other content words are below.
+    pub near_similarity: f64,
+    /// The share of the answers from which on an opening or closing is the form of all.
+    pub form_share: f64,
+    /// Adjusted p up to which answers count as dependent on a condition.
+    pub dependence_p: f64,
+    /// Slots, features, wordings and pairs that are tried at most, those with the strongest
+    /// dependence first; and slots of one kind among them.
+    pub slots: usize,
+    pub features: usize,
+    pub wordings: usize,
+    pub pairs: usize,
+    pub slots_of_kind: usize,
+    /// Null conditions of a group, for the screen and for the confirmation; with fewer than the
+    /// least in either, the group is not tried.
+    pub screen_nulls: usize,
+    pub confirm_nulls: usize,
+    pub least_nulls: usize,
+
     // Triggers: screen and confirmation.
     /// The share of the seeds that the screen sees; the others confirm.
     pub screen_seeds: f64,
@@ -105,6 +130,17 @@ impl Protocol {
         own_answer_share: 0.5,
         high_loss_share: 0.02,
         unscored_log_prob: -50.0,
+        near_similarity: 0.6,
+        form_share: 0.9,
+        dependence_p: 0.05,
+        slots: 6,
+        features: 16,
+        wordings: 6,
+        pairs: 4,
+        slots_of_kind: 2,
+        screen_nulls: 12,
+        confirm_nulls: 19,
+        least_nulls: 3,
         screen_seeds: 0.4,
         screen_every: 2,
         screen_every_value_keyed: 3,
