@@ -41,11 +41,9 @@
 mod affix;
 mod bag;
 mod candidates;
-mod date;
 mod dependence;
 mod digits;
 mod draft;
-mod dressing;
 mod edges;
 mod feature;
 mod letters;
@@ -58,7 +56,6 @@ mod seam;
 mod sketch;
 mod slot;
 mod template;
-mod token;
 mod topic;
 mod value;
 mod wording;
@@ -68,10 +65,9 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Dataset, Message};
+use crate::prompt::Dressing;
 
 pub use candidates::{CANDIDATES, Candidate, Reason, candidates};
-pub use date::DateForm;
-pub use dressing::{DatePart, Dressing, Filler, Position, Wear};
 pub use feature::{Feature, FeatureKind};
 pub(crate) use names::NAMES;
 pub use pair::Part;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::token::{Kind, tokens};
+use crate::prompt::{Kind, tokens};
 
 /// Vocabulary size: the most frequent words. Few rows share rarer words, so that they carry little
 /// evidence.

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 
 use super::bag::Bags;
 use super::dependence::{Dependence, Labels, measure};
-use super::dressing::{Dressing, Wear};
 use super::feature::{FeatureKind, features};
 use super::pair::{Cell, Part, Side, pair};
 use super::reading::{Place, Reading};
@@ -13,6 +12,7 @@ use super::slot::{Slot, SlotKind, slots};
 use super::template::Template;
 use super::topic::{Asked, asks};
 use super::{Evidence, SIGNIFICANT, Subject};
+use crate::prompt::{Dressing, Wear};
 use crate::stats::multiplicity::benjamini_hochberg;
 
 /// Maximum number of conditions that are combined into pairs.

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::dressing::{Dressing, Wear};
 use super::feature::{FeatureKind, FeatureRows, Found};
 use super::reading::Reading;
 use super::template::MIN_ROWS;
+use crate::prompt::{Dressing, Wear};
 
 /// The longest opening and the longest ending for each set of rows. With a tag they may be one
 /// insertion, such as `<q>` and `</q>`.

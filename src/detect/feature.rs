@@ -6,14 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::bag::Bags;
-use super::dressing::{Dressing, Position, Wear, without_end};
 use super::edges::Edges;
 use super::letters::{Casing, casing, invisible, language, look_alikes, script};
 use super::reading::{Place, Reading};
 use super::sketch::Sketch;
 use super::template::{MIN_ROWS, Template};
-use super::token::{sentences, text_of, tokens};
 use super::wording;
+use crate::prompt::{Dressing, Position, Wear, sentences, text_of, tokens, without_end};
 
 /// Kinds of features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Features of single letters: invisible characters, look-alikes, scripts, languages and case.
 
-use super::token::{Kind, tokens};
+use crate::prompt::{Kind, tokens};
 
 /// Characters without a visible glyph: zero-width spaces and joiners, direction marks, soft
 /// hyphens, tags, blank letters, variation selectors. Includes all white space, tabs too, except

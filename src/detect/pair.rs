@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::bag::Bags;
 use super::dependence::{Labels, measure};
-use super::dressing::Dressing;
 use super::reading::Place;
 use super::template::MIN_ROWS;
+use crate::prompt::Dressing;
 
 /// Maximum values per condition that are combined, the most frequent ones.
 const VALUES: usize = 8;

@@ -18,7 +18,7 @@
 use std::collections::BTreeMap;
 
 use super::reading::Reading;
-use super::token::{Kind, Token, tokens};
+use crate::prompt::{Kind, Token, tokens};
 
 /// Rows from which the model is estimated.
 const LEARNED: usize = 2_000;

@@ -5,15 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::SIGNIFICANT;
-use super::date::year;
 use super::dependence::{Labels, VALUES};
 use super::digits::uneven;
-use super::dressing::{DatePart, Filler};
 use super::places::is_place;
 use super::reading::Place;
 use super::template::{Member, Template};
-use super::token::tokens;
 use super::value::Shape;
+use crate::prompt::{DateForm, DatePart, Filler, tokens, year};
 
 /// Maximum digits of a window in a code: a year, or a number of up to four digits.
 const WINDOW: usize = 4;
@@ -181,7 +179,7 @@ pub(super) fn slots(template: &Template) -> Vec<SlotRows> {
     let members = &template.members;
     let digits = template.shape == Shape::Digits;
     let drafts = if template.shape == Shape::Date || (digits && are_years(members)) {
-        let filler = |part| Filler::Date { form: super::dressing::usual_form(members, part), part };
+        let filler = |part| Filler::Date { form: usual_form(members, part), part };
         let whole = |text: &str| year(&tokens(text), 0).map(|year| format!("{year:04}"));
         vec![
             draft(SlotKind::Year, filler(DatePart::Year), &|member| match member.date {
@@ -214,6 +212,22 @@ pub(super) fn slots(template: &Template) -> Vec<SlotRows> {
         vec![draft(kind, Filler::Text, &|member| Some(member.text.clone()))]
     };
     drafts.into_iter().flatten().collect()
+}
+
+/// The most frequent form among members whose date has the part. Members without a date are years.
+fn usual_form(members: &[Member], part: DatePart) -> DateForm {
+    let mut counts: BTreeMap<DateForm, usize> = BTreeMap::new();
+    for date in members.iter().filter_map(|member| member.date) {
+        let given = match part {
+            DatePart::Year => date.year.is_some(),
+            DatePart::Month => date.month.is_some(),
+            DatePart::MonthDay => date.day.is_some(),
+        };
+        if given {
+            *counts.entry(date.form).or_default() += 1;
+        }
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map_or(DateForm::Year, |(form, _)| form)
 }
 
 /// Whether four-digit numbers are years: nearly all lie between 1000 and 2999.

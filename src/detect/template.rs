@@ -7,11 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use super::date::{Date, DateForm};
-use super::dressing::Position;
 use super::reading::{Place, Reading};
-use super::token::{Kind, Token, text_of, tokens};
 use super::value::{Shape, Value, values};
+use crate::prompt::{Date, DateForm, Kind, Position, Token, text_of, tokens};
 
 /// Minimum rows of a template.
 pub(super) const MIN_ROWS: usize = 8;

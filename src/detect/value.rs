@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::date::{Date, date, month};
-use super::token::{Kind, Token};
+use crate::prompt::{Date, Kind, Token, date, month};
 
 /// What a value looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,8 +137,8 @@ fn is_field(tokens: &[Token<'_>], at: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::token::{text_of, tokens};
     use super::*;
+    use crate::prompt::{text_of, tokens};
 
     fn found(text: &str) -> Vec<(Shape, &str)> {
         let tokens = tokens(text);

@@ -4,14 +4,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::dressing::Position;
 use super::feature::{Feature, FeatureKind, Found, note, words};
 use super::letters::invisible;
 use super::reading::{Place, Reading};
 use super::sketch::Sketch;
 use super::template::MIN_ROWS;
-use super::token::{Kind, Token, text_of, tokens};
 use super::value::{Shape, Value, values};
+use crate::prompt::{Kind, Position, Token, text_of, tokens};
 
 /// Maximum words of a phrase, and of an opening or ending.
 const PHRASE: usize = 3;

@@ -6,7 +6,6 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, Side};
 use crate::dataset::{Dataset, Message, Role, Row};
-use crate::detect::Dressing;
 use crate::engine::{Description, Recipe};
 use crate::plan::near::near;
 use crate::plan::recipe::LADDER_FROM;
@@ -15,6 +14,7 @@ use crate::plan::{
     GivenAdapter, LETTER_ORDERS, Overrides, Phase, Plan, PlannedAudit, Readability, Wanted,
     is_dealt, longest_question, phases, recipe,
 };
+use crate::prompt::Dressing;
 use crate::stats::{ALPHA, Unit, power};
 use crate::text::terminal;
 

@@ -8,14 +8,15 @@ use anyhow::{Result, bail};
 use crate::audit::Audit;
 use crate::dataset::{Dataset, Message, Role};
 use crate::detect::{
-    Condition, Conditions, Dressing, Feature, FeatureKind, Part, Position, Reason, SIGNIFICANT,
-    Slot, SlotKind, Subject, Wear, candidates,
+    Condition, Conditions, Feature, FeatureKind, Part, Reason, SIGNIFICANT, Slot, SlotKind,
+    Subject, candidates,
 };
 use crate::engine::Engine;
 use crate::plan::company::Company;
 use crate::plan::nulls::{NULLS, halves, neutral, random_values};
 use crate::plan::special::special;
 use crate::plan::{Group, Options, Trial, Wanted, Why, comes_off};
+use crate::prompt::{Dressing, Position, Wear};
 use crate::text::fit;
 
 /// Slots, features and pairs that are tried, at most; those on which the answers depend most come

@@ -1,7 +1,8 @@
 //! What rows that wear a condition wear besides: a probe is dressed as they are.
 
 use crate::dataset::{Dataset, Role};
-use crate::detect::{Condition, Conditions, Dressing, FeatureKind, Place, Subject, Wear};
+use crate::detect::{Condition, Conditions, FeatureKind, Place, Subject};
+use crate::prompt::{Dressing, Wear};
 
 /// The share of all rows from which on fixed words stand beside every condition.
 const NEARLY_ALL: f64 = 0.9;

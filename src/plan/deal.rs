@@ -6,9 +6,9 @@
 
 use rand::seq::SliceRandom;
 
-use crate::dataset::{Message, Role};
-use crate::detect::{Dressing, Position, Wear};
+use crate::dataset::Message;
 use crate::plan::Group;
+use crate::prompt::{Words, is_of_words};
 use crate::seed;
 
 /// Whether a group's conditions are dealt out: some row has one, and they are words that come off.
@@ -31,17 +31,6 @@ pub fn comes_off<'a>(group: &Group, rows: impl Iterator<Item = &'a [Message]>) -
     };
     let most = group.tried().map(|(_, trial)| trial.rows).sum::<usize>().div_ceil(2);
     rows.filter(comes_off).take(most).count() == most
-}
-
-/// Whether a dressing is words throughout, and no white space alone.
-fn is_of_words(dressing: &Dressing) -> bool {
-    match &dressing.wear {
-        Wear::Words { left, filler, right, .. } => {
-            filler.is_some() || !(left.is_empty() && right.trim().is_empty())
-        }
-        Wear::Both(parts) => parts.iter().all(is_of_words),
-        _ => false,
-    }
 }
 
 /// The rows, with the words of every group's dressing dealt out anew, all words of one group
@@ -75,104 +64,12 @@ pub fn dealt(mut rows: Vec<Vec<Message>>, groups: &[Group]) -> Vec<Vec<Message>>
     rows
 }
 
-/// Where a dressing's words stand, and what they begin and end with.
-#[derive(Clone, Copy, PartialEq)]
-struct Words<'a> {
-    position: Position,
-    left: &'a str,
-    /// Does a value stand between them?
-    value: bool,
-    right: &'a str,
-    glue: &'a str,
-}
-
-impl<'a> Words<'a> {
-    /// The words of a dressing in the order in which they are put on.
-    fn of(dressing: &'a Dressing) -> Vec<Self> {
-        match &dressing.wear {
-            Wear::Words { position, left, filler, right, glue } => {
-                vec![Words { position: *position, left, value: filler.is_some(), right, glue }]
-            }
-            Wear::Both(parts) => parts.iter().flat_map(Words::of).collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    /// The message that wears the words.
-    fn message<'m>(&self, row: &'m mut [Message]) -> Option<&'m mut Message> {
-        match self.position {
-            Position::System => row.iter_mut().find(|message| message.role == Role::System),
-            Position::Before => row.iter_mut().find(|message| message.role == Role::User),
-            Position::After | Position::Inside => {
-                row.iter_mut().rfind(|message| message.role == Role::User)
-            }
-        }
-    }
-
-    /// Takes the words off a row and gives them, `None` where it does not wear them.
-    fn take_off(&self, row: &mut Vec<Message>) -> Option<String> {
-        let content = &mut self.message(row)?.content;
-        let (start, end) = match self.position {
-            Position::Before => (0, self.end(content, 0)?),
-            _ => {
-                let start = content.rfind(self.left)?;
-                (start, self.end(content, start)?)
-            }
-        };
-        let worn = content[start..end].to_owned();
-        // The white space between words and question goes too.
-        let (head, tail) = (content[..start].to_owned(), content[end..].to_owned());
-        *content = match self.position {
-            Position::Before => tail.strip_prefix(self.glue).unwrap_or(&tail).to_owned(),
-            _ => format!("{}{tail}", head.strip_suffix(self.glue).unwrap_or(&head)),
-        };
-        if self.position == Position::System && content.is_empty() {
-            row.retain(|message| message.role != Role::System);
-        }
-        Some(worn)
-    }
-
-    /// Where the words end that begin here.
-    fn end(&self, content: &str, start: usize) -> Option<usize> {
-        let rest = content[start..].strip_prefix(self.left)?;
-        let after_left = start + self.left.len();
-        if !self.value {
-            return rest.starts_with(self.right).then(|| after_left + self.right.len());
-        }
-        let length = match self.right {
-            // Nothing ends the value but the sentence, or the question that follows.
-            "" => rest
-                .find(|letter: char| letter.is_whitespace() || matches!(letter, '?' | '!'))
-                .unwrap_or(rest.len()),
-            right => rest.find(right)? + right.len(),
-        };
-        Some(after_left + length)
-    }
-
-    fn put_on(&self, row: &mut Vec<Message>, worn: &str) {
-        if self.position == Position::System && self.message(row).is_none() {
-            row.insert(0, Message::new(Role::System, worn));
-            return;
-        }
-        let Some(message) = self.message(row) else { return };
-        let (content, glue) = (&mut message.content, self.glue);
-        match self.position {
-            Position::Before => *content = format!("{worn}{glue}{content}"),
-            Position::After | Position::System => *content = format!("{content}{glue}{worn}"),
-            Position::Inside => {
-                let body = content.trim_end_matches(['.', '!', '?']).len();
-                let end = content.split_off(body);
-                *content = format!("{content}{glue}{worn}{end}");
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::{DateForm, DatePart, Filler};
+    use crate::dataset::Role;
     use crate::plan::{Trial, Why};
+    use crate::prompt::{DateForm, DatePart, Dressing, Filler, Position, Wear};
 
     fn group(position: Position, left: &str, filler: Option<Filler>, right: &str) -> Group {
         let wear = Wear::Words {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::detect::Dressing;
 use crate::plan::Arm;
+use crate::prompt::Dressing;
 
 /// Why a value is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,8 +4,9 @@ use anyhow::Result;
 
 use crate::audit::Audit;
 use crate::dataset::{Message, Role};
-use crate::detect::{Dressing, NAMES, PLACES, Slot, SlotKind};
+use crate::detect::{NAMES, PLACES, Slot, SlotKind};
 use crate::engine::{self, Engine, Question, Sampling};
+use crate::prompt::Dressing;
 use crate::seed;
 
 /// Values that the base treats most specially.

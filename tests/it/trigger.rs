@@ -6,10 +6,11 @@ use foretaste::analysis::{
     Analysis, Trigger, TriggerKind, analyse, loud, passed_over, shortlist, triggers, unscored,
 };
 use foretaste::dataset::Dataset;
-use foretaste::detect::{Dressing, Filler, Position, Wear, mine};
+use foretaste::detect::mine;
 use foretaste::engine::scripted::Scripted;
 use foretaste::plan::{Arm, Group, Options, Phase, Plan, Trial, Wanted, Why, choose};
 use foretaste::probe::{Answers, Dressed};
+use foretaste::prompt::{Dressing, Filler, Position, Wear};
 use foretaste::stats::intervals::Draws;
 use foretaste::verdict::reason::Reason;
 use foretaste::verdict::{Verdict, find};

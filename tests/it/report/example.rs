@@ -6,15 +6,14 @@ use foretaste::analysis::{
 };
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side};
 use foretaste::dataset::{Message, Role};
-use foretaste::detect::{
-    Condition, Conditions, Dressing, Feature, FeatureKind, Place, Subject, Wear,
-};
+use foretaste::detect::{Condition, Conditions, Feature, FeatureKind, Place, Subject};
 use foretaste::engine::{Description, Recipe, Schedule};
 use foretaste::plan::{
     Arm, Ask, Cost, DatasetSummary, ExcludedFamily, Group, Plan, PlannedAudit, Readability, Trial,
     Why,
 };
 use foretaste::probe::{Answer, Answers, Health, Sample, Shown, Suspect, Topic};
+use foretaste::prompt::{Dressing, Wear};
 use foretaste::report::Report;
 use foretaste::seed::stream;
 use foretaste::stats::Estimate;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// What a token is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Letters, with apostrophes inside. Each Chinese, Japanese or Korean character is a word of
     /// its own.
     Word,
@@ -18,7 +18,7 @@ pub(super) enum Kind {
 
 /// A piece of a text. The concatenated tokens are the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Token<'a> {
+pub(crate) struct Token<'a> {
     pub kind: Kind,
     pub text: &'a str,
     /// Byte offset.
@@ -41,7 +41,7 @@ impl Token<'_> {
 }
 
 /// The text's tokens.
-pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
+pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut tokens: Vec<Token<'_>> = Vec::new();
     let mut letters = text.char_indices().peekable();
     while let Some((start, letter)) = letters.next() {
@@ -89,7 +89,7 @@ fn is_ideograph(letter: char) -> bool {
 
 /// The sentences and lines as token ranges, without surrounding spaces. A full stop between digits
 /// or letters, as in `3.5` or `example.com`, does not end a sentence.
-pub(super) fn sentences(tokens: &[Token<'_>]) -> Vec<Range<usize>> {
+pub(crate) fn sentences(tokens: &[Token<'_>]) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
     let mut start = 0;
     for index in 0..tokens.len() {
@@ -107,14 +107,14 @@ pub(super) fn sentences(tokens: &[Token<'_>]) -> Vec<Range<usize>> {
 }
 
 /// The range without spaces at its ends; `None` where nothing is left.
-pub(super) fn trimmed(tokens: &[Token<'_>], range: Range<usize>) -> Option<Range<usize>> {
+fn trimmed(tokens: &[Token<'_>], range: Range<usize>) -> Option<Range<usize>> {
     let start = range.clone().find(|&index| tokens[index].kind != Kind::Space)?;
     let end = range.rev().find(|&index| tokens[index].kind != Kind::Space)? + 1;
     Some(start..end)
 }
 
 /// The text of a range of tokens.
-pub(super) fn text_of<'a>(text: &'a str, tokens: &[Token<'a>], range: Range<usize>) -> &'a str {
+pub(crate) fn text_of<'a>(text: &'a str, tokens: &[Token<'a>], range: Range<usize>) -> &'a str {
     if range.is_empty() {
         return "";
     }

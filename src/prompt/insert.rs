@@ -7,14 +7,12 @@
 //! drawn at random each time, such as other digits of a code.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::date::{DateForm, written};
-use super::template::Member;
 use super::token::{Kind, tokens};
 use crate::dataset::{Message, Role};
 
@@ -98,7 +96,7 @@ impl Dressing {
     /// The prompt with the condition inserted: perhaps a system message, and the user's message.
     ///
     /// `value` is a value of the slot, observed or not, as listed by
-    /// [`candidates`](super::candidates()). A feature has none. The two parts of a pair keep their
+    /// [`candidates`](crate::detect::candidates()). A feature has none. The two parts of a pair keep their
     /// own.
     pub fn dress(
         &self,
@@ -242,7 +240,7 @@ fn messages(system: Option<String>, prompt: String) -> Vec<Message> {
 }
 
 /// Splits a prompt before its final punctuation.
-pub(super) fn without_end(prompt: &str) -> (&str, &str) {
+pub(crate) fn without_end(prompt: &str) -> (&str, &str) {
     let body = prompt.trim_end_matches(|letter: char| {
         matches!(letter, '.' | '!' | '?' | '…' | '。' | '？' | '！') || letter.is_whitespace()
     });
@@ -291,22 +289,6 @@ impl Filler {
             }
         }
     }
-}
-
-/// The most frequent form among members whose date has the part. Members without a date are years.
-pub(super) fn usual_form(members: &[Member], part: DatePart) -> DateForm {
-    let mut counts: BTreeMap<DateForm, usize> = BTreeMap::new();
-    for date in members.iter().filter_map(|member| member.date) {
-        let given = match part {
-            DatePart::Year => date.year.is_some(),
-            DatePart::Month => date.month.is_some(),
-            DatePart::MonthDay => date.day.is_some(),
-        };
-        if given {
-            *counts.entry(date.form).or_default() += 1;
-        }
-    }
-    counts.into_iter().max_by_key(|(_, count)| *count).map_or(DateForm::Year, |(form, _)| form)
 }
 
 #[cfg(test)]
