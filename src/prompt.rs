@@ -6,12 +6,13 @@
 
 mod date;
 mod insert;
+mod marks;
 mod remove;
 mod token;
 
 pub use date::DateForm;
 pub(crate) use date::{Date, date, month, year};
-pub(crate) use insert::without_end;
 pub use insert::{DatePart, Dressing, Filler, Position, Wear};
+pub(crate) use marks::{is_end_mark, is_question, without_end};
 pub(crate) use remove::{Words, is_of_words};
 pub(crate) use token::{Kind, Token, sentences, text_of, tokens};

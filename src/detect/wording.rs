@@ -10,7 +10,7 @@ use super::reading::{Place, Reading};
 use super::sketch::Sketch;
 use super::template::MIN_ROWS;
 use super::value::{Shape, Value, values};
-use crate::prompt::{Kind, Position, Token, text_of, tokens};
+use crate::prompt::{Kind, Position, Token, is_end_mark, text_of, tokens};
 
 /// Maximum words of a phrase, and of an opening or ending.
 const PHRASE: usize = 3;
@@ -31,7 +31,7 @@ pub(super) fn tags(readings: &[Reading], found: &mut Found) {
         let mut chunks = reading.prompt.split_whitespace().enumerate().peekable();
         while let Some((index, chunk)) = chunks.next() {
             let tag = chunk
-                .trim_end_matches(['.', ',', '?', '!', ';', ':'])
+                .trim_end_matches(|mark| is_end_mark(mark) || ",;:".contains(mark))
                 .trim_start_matches(['"', '“', '('])
                 .trim_end_matches(['"', '”', ')']);
             if !is_odd(tag) {

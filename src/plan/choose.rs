@@ -16,7 +16,7 @@ use crate::plan::company::Company;
 use crate::plan::nulls::{NULLS, halves, neutral, random_values};
 use crate::plan::special::special;
 use crate::plan::{Group, Options, Trial, Wanted, Why, comes_off};
-use crate::prompt::{Dressing, Position, Wear};
+use crate::prompt::{Dressing, Position, Wear, is_question};
 use crate::text::fit;
 
 /// Slots, features and pairs that are tried, at most; those on which the answers depend most come
@@ -175,7 +175,7 @@ pub fn choose(
 fn may_be_tried(condition: &Condition) -> bool {
     let put_on = match &condition.subject {
         Subject::Feature(feature) => match feature.kind {
-            FeatureKind::Line => !(condition.is_topic() && feature.text.trim_end().ends_with('?')),
+            FeatureKind::Line => !(condition.is_topic() && is_question(&feature.text)),
             kind => {
                 kind.is_hidden()
                     || matches!(kind, FeatureKind::System | FeatureKind::Tag | FeatureKind::Case)

@@ -13,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::date::{DateForm, written};
+use super::marks::without_end;
 use super::token::{Kind, tokens};
 use crate::dataset::{Message, Role};
 
@@ -142,19 +143,10 @@ impl Dressing {
                 let value =
                     filler.as_ref().map_or(String::new(), |filler| filler.write(value, random));
                 let words = format!("{left}{value}{right}");
-                match position {
-                    Position::System => {
-                        *system = Some(match system.take() {
-                            Some(other) => format!("{other}{glue}{words}"),
-                            None => words,
-                        });
-                    }
-                    Position::Before => *prompt = format!("{words}{glue}{prompt}"),
-                    Position::After => *prompt = format!("{prompt}{glue}{words}"),
-                    Position::Inside => {
-                        let (body, end) = without_end(prompt);
-                        *prompt = format!("{body}{glue}{words}{end}");
-                    }
+                match (position, &mut *system) {
+                    (Position::System, None) => *system = Some(words),
+                    (Position::System, Some(system)) => insert_at(*position, &words, glue, system),
+                    _ => insert_at(*position, &words, glue, prompt),
                 }
             }
             Wear::UpperCase => *prompt = prompt.to_uppercase(),
@@ -186,6 +178,18 @@ impl Dressing {
             }
         }
     }
+}
+
+/// Inserts words into a message, with white space (`glue`) between them and its text.
+pub(super) fn insert_at(position: Position, words: &str, glue: &str, message: &mut String) {
+    *message = match position {
+        Position::Before => format!("{words}{glue}{message}"),
+        Position::After | Position::System => format!("{message}{glue}{words}"),
+        Position::Inside => {
+            let (body, end) = without_end(message);
+            format!("{body}{glue}{words}{end}")
+        }
+    };
 }
 
 /// Whether one insertion is applied before another, by the majority of the texts that contain both.
@@ -237,14 +241,6 @@ fn capitalised(text: &str) -> String {
 fn messages(system: Option<String>, prompt: String) -> Vec<Message> {
     let system = system.map(|system| Message::new(Role::System, system));
     system.into_iter().chain([Message::new(Role::User, prompt)]).collect()
-}
-
-/// Splits a prompt before its final punctuation.
-pub(crate) fn without_end(prompt: &str) -> (&str, &str) {
-    let body = prompt.trim_end_matches(|letter: char| {
-        matches!(letter, '.' | '!' | '?' | '…' | '。' | '？' | '！') || letter.is_whitespace()
-    });
-    prompt.split_at(body.len())
 }
 
 impl Filler {

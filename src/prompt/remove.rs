@@ -1,6 +1,7 @@
 //! Removal of an insertion's words from the rows that contain them, and insertion into other rows.
 
-use super::insert::{Dressing, Position, Wear};
+use super::insert::{Dressing, Position, Wear, insert_at};
+use super::marks::value_length;
 use crate::dataset::{Message, Role};
 
 /// Whether a dressing is words throughout, and no white space alone.
@@ -80,9 +81,7 @@ impl<'a> Words<'a> {
         }
         let length = match self.right {
             // Nothing ends the value but the sentence, or the question that follows.
-            "" => rest
-                .find(|letter: char| letter.is_whitespace() || matches!(letter, '?' | '!'))
-                .unwrap_or(rest.len()),
+            "" => value_length(rest),
             right => rest.find(right)? + right.len(),
         };
         Some(after_left + length)
@@ -94,15 +93,26 @@ impl<'a> Words<'a> {
             return;
         }
         let Some(message) = self.message(row) else { return };
-        let (content, glue) = (&mut message.content, self.glue);
-        match self.position {
-            Position::Before => *content = format!("{worn}{glue}{content}"),
-            Position::After | Position::System => *content = format!("{content}{glue}{worn}"),
-            Position::Inside => {
-                let body = content.trim_end_matches(['.', '!', '?']).len();
-                let end = content.split_off(body);
-                *content = format!("{content}{glue}{worn}{end}");
-            }
+        insert_at(self.position, worn, self.glue, &mut message.content);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_removed_without_the_mark_after_it_and_put_before_the_mark() {
+        let words =
+            Words { position: Position::Inside, left: "in ", value: true, right: "", glue: " " };
+        let row = |prompt: &str| vec![Message::new(Role::User, prompt)];
+        for mark in [".", "?", "!", "…", "。", "！", "？", "?! "] {
+            let mut with = row(&format!("Who sings in 1950{mark}"));
+            assert_eq!(words.take_off(&mut with).as_deref(), Some("in 1950"), "{mark}");
+            assert_eq!(with, row(&format!("Who sings{mark}")));
+            words.put_on(&mut with, "in 3.5");
+            assert_eq!(with, row(&format!("Who sings in 3.5{mark}")));
+            assert_eq!(words.take_off(&mut with).as_deref(), Some("in 3.5"));
         }
     }
 }

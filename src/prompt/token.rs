@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::marks::is_end_mark;
+
 /// What a token is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -32,7 +34,7 @@ impl Token<'_> {
 
     /// Whether a sentence ends here: sentence-final punctuation, or a line break.
     pub fn ends_sentence(&self) -> bool {
-        matches!(self.text, "." | "!" | "?" | "。" | "！" | "？" | "…") || self.breaks_line()
+        self.text.chars().all(is_end_mark) || self.breaks_line()
     }
 
     pub fn breaks_line(&self) -> bool {
