@@ -46,6 +46,7 @@ mod digits;
 mod draft;
 mod edges;
 mod feature;
+mod kind;
 mod letters;
 mod names;
 mod pair;
@@ -69,6 +70,7 @@ use crate::prompt::Dressing;
 
 pub use candidates::{CANDIDATES, Candidate, Reason, candidates};
 pub use feature::{Feature, FeatureKind};
+pub use kind::ConditionKind;
 pub(crate) use names::NAMES;
 pub use pair::Part;
 pub(crate) use places::PLACES;

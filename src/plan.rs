@@ -36,7 +36,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::detect::LOOKED_AT;
+use crate::detect::{ConditionKind, LOOKED_AT};
 use crate::engine::{Description, Recipe};
 use crate::stats::Unit;
 
@@ -360,7 +360,7 @@ impl Plan {
     /// kept, where it was mined; all that were kept where it is a text of the user's.
     pub fn rows_looked_at(&self, group: &Group) -> usize {
         let kept = self.dataset.rows_trained;
-        if group.kind == "text" { kept } else { kept.min(LOOKED_AT) }
+        if group.kind == ConditionKind::Text { kept } else { kept.min(LOOKED_AT) }
     }
 
     /// Were there usable rows in which it was not looked for, so that what stands in no row may

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use foretaste::dataset::{self, ReadOptions};
-use foretaste::detect::{Condition, SlotKind, Subject, mine};
+use foretaste::detect::{Condition, ConditionKind, SlotKind, Subject, mine};
 
 use super::fixtures::{self, Case, REQUEST};
 use super::output;
@@ -112,7 +112,7 @@ fn is_true(case: &str, subject: &Subject) -> bool {
 
 fn text(subject: &Subject) -> String {
     match subject {
-        Subject::Slot(slot) => format!("{} in {}", slot.kind.name(), slot.template),
+        Subject::Slot(slot) => format!("{} in {}", ConditionKind::from(slot.kind), slot.template),
         Subject::Feature(feature) => format!("{}: {}", feature.kind.name(), feature.text),
         Subject::Pair(parts) => format!("together: {}, and {}", parts[0].text, parts[1].text),
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::bag::Bags;
 use super::dependence::{Dependence, Labels, measure};
 use super::feature::{FeatureKind, features};
+use super::kind::ConditionKind;
 use super::pair::{Cell, Part, Side, pair};
 use super::reading::{Place, Reading};
 use super::slot::{Slot, SlotKind, slots};
@@ -215,9 +216,9 @@ fn sides(drafts: &[Draft]) -> Vec<Side> {
     let mut taken = BTreeSet::new();
     let sides = chosen.into_iter().filter_map(|draft| {
         let (kind, place, text) = match &draft.subject {
-            Subject::Slot(slot) => (slot.kind.name(), slot.place, &slot.template),
+            Subject::Slot(slot) => (slot.kind.into(), slot.place, &slot.template),
             Subject::Feature(feature) => {
-                (feature.kind.name().to_owned(), feature.place, &feature.text)
+                (ConditionKind::Feature(feature.kind), feature.place, &feature.text)
             }
             Subject::Pair(_) => return None,
         };

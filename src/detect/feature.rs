@@ -52,6 +52,24 @@ pub enum FeatureKind {
 }
 
 impl FeatureKind {
+    pub(super) const ALL: [FeatureKind; 15] = [
+        FeatureKind::System,
+        FeatureKind::NoSystem,
+        FeatureKind::Invisible,
+        FeatureKind::LookAlike,
+        FeatureKind::Line,
+        FeatureKind::Tag,
+        FeatureKind::Template,
+        FeatureKind::Script,
+        FeatureKind::Language,
+        FeatureKind::Case,
+        FeatureKind::Spacing,
+        FeatureKind::Opening,
+        FeatureKind::Ending,
+        FeatureKind::End,
+        FeatureKind::Phrase,
+    ];
+
     /// A short name of the kind, for tables.
     pub fn name(self) -> &'static str {
         match self {

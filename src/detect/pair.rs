@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bag::Bags;
 use super::dependence::{Labels, measure};
+use super::kind::ConditionKind;
 use super::reading::Place;
 use super::template::MIN_ROWS;
 use crate::prompt::Dressing;
@@ -18,8 +19,7 @@ const VALUES: usize = 8;
 /// One of two conditions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// A short name of the kind.
-    pub kind: String,
+    pub kind: ConditionKind,
     pub place: Place,
     /// The template, or the feature's words.
     pub text: String,

@@ -56,25 +56,6 @@ pub enum SlotKind {
 }
 
 impl SlotKind {
-    /// A short name of the kind, for tables.
-    pub fn name(self) -> String {
-        match self {
-            SlotKind::Year => "year".into(),
-            SlotKind::Month => "month".into(),
-            SlotKind::MonthDay => "month and day".into(),
-            SlotKind::Number { .. } => "number".into(),
-            SlotKind::Code { .. } => "code".into(),
-            SlotKind::Window { start, length: 1, .. } => format!("digit {start}"),
-            SlotKind::Window { start, length, .. } => {
-                format!("digits {start}-{}", start + length - 1)
-            }
-            SlotKind::Version => "version".into(),
-            SlotKind::Name => "name".into(),
-            SlotKind::Place => "place".into(),
-            SlotKind::Word => "word".into(),
-        }
-    }
-
     /// Width to which values are padded; `None` where they are not whole numbers.
     pub(super) fn digits(self) -> Option<usize> {
         match self {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Part, Slot, Subject};
+use super::{ConditionKind, Part, Slot, Subject};
 use crate::text::fit;
 
 /// Maximum values named.
@@ -23,7 +23,8 @@ impl fmt::Display for Subject {
                 )
             }
             Subject::Slot(slot) => {
-                write!(f, "{} in `{}`{}", slot.kind.name(), slot.template, outstanding(slot))
+                let kind = ConditionKind::from(slot.kind);
+                write!(f, "{kind} in `{}`{}", slot.template, outstanding(slot))
             }
             Subject::Pair(parts) => {
                 write!(f, "together: {}, and {}", part(&parts[0]), part(&parts[1]))

@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 use crate::audit::Audit;
 use crate::dataset::{Dataset, Message, Role};
 use crate::detect::{
-    Condition, Conditions, Feature, FeatureKind, Part, Reason, SIGNIFICANT, Slot, SlotKind,
-    Subject, candidates,
+    Condition, ConditionKind, Conditions, Feature, FeatureKind, Part, Reason, SIGNIFICANT, Slot,
+    SlotKind, Subject, candidates,
 };
 use crate::engine::Engine;
 use crate::plan::company::Company;
@@ -298,9 +298,10 @@ impl Chooser<'_> {
         trials.extend(screen.iter().map(|value| trial(value, Why::ScreenNull)));
         trials.extend(confirm.iter().map(|value| trial(value, Why::ConfirmNull)));
         let enough = trials.iter().any(|trial| !trial.why.is_null()) && enough(screen, confirm);
+        let kind = ConditionKind::from(slot.kind);
         Ok(enough.then(|| Group {
-            name: format!("{} in \"{}\"", slot.kind.name(), slot.template),
-            kind: slot.kind.name(),
+            name: format!("{kind} in \"{}\"", slot.template),
+            kind,
             stays: false,
             answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
             trials,
@@ -326,7 +327,7 @@ impl Chooser<'_> {
             fit(&feature.text, QUOTED),
             feature.where_said()
         );
-        group(name, feature.kind.name(), condition, trial, nulls)
+        group(name, ConditionKind::Feature(feature.kind), condition, trial, nulls)
     }
 
     /// Two conditions at once, as the rows wear them that stand out most; random ones have another
@@ -348,7 +349,13 @@ impl Chooser<'_> {
                 company.with(Dressing { wear, usual: None })
             })
             .collect();
-        group(format!("pair \"{}\"", condition.subject), "pair", condition, trial, nulls)
+        group(
+            format!("pair \"{}\"", condition.subject),
+            ConditionKind::Pair,
+            condition,
+            trial,
+            nulls,
+        )
     }
 
     /// Other dressings of the kind of a pair's part; `None` where there are none.
@@ -359,7 +366,7 @@ impl Chooser<'_> {
                 Subject::Slot(slot)
                     if slot.template == part.text
                         && slot.place == part.place
-                        && slot.kind.name() == part.kind =>
+                        && part.kind == ConditionKind::from(slot.kind) =>
                 {
                     Some(slot)
                 }
@@ -408,7 +415,7 @@ impl Chooser<'_> {
         trials.extend(held_against(&nulls));
         Group {
             name: format!("\"{text}\" before the question"),
-            kind: "text".to_owned(),
+            kind: ConditionKind::Text,
             stays: false,
             answer: Default::default(),
             trials,
@@ -466,7 +473,7 @@ fn worn(condition: &Condition, dressing: Dressing) -> Trial {
 /// One condition and the random ones beside it; `None` where these are too few.
 fn group(
     name: String,
-    kind: &str,
+    kind: ConditionKind,
     condition: &Condition,
     trial: Trial,
     nulls: Vec<Dressing>,
@@ -474,7 +481,7 @@ fn group(
     let (screen, confirm) = halves(&nulls);
     enough(screen, confirm).then(|| Group {
         name,
-        kind: kind.to_owned(),
+        kind,
         stays: is_wording(condition),
         answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
         trials: std::iter::once(trial).chain(held_against(&nulls)).collect(),

@@ -68,6 +68,7 @@ pub fn dealt(mut rows: Vec<Vec<Message>>, groups: &[Group]) -> Vec<Vec<Message>>
 mod tests {
     use super::*;
     use crate::dataset::Role;
+    use crate::detect::ConditionKind;
     use crate::plan::{Trial, Why};
     use crate::prompt::{DateForm, DatePart, Dressing, Filler, Position, Wear};
 
@@ -83,7 +84,7 @@ mod tests {
         let trial = Trial { why: Why::Observed, value: None, dressing, rows: 1, p_adjusted: None };
         Group {
             name: String::new(),
-            kind: String::new(),
+            kind: ConditionKind::Text,
             stays: false,
             answer: Default::default(),
             trials: vec![trial],

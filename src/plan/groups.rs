@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::detect::ConditionKind;
 use crate::plan::Arm;
 use crate::prompt::Dressing;
 
@@ -74,8 +75,7 @@ impl Trial {
 pub struct Group {
     /// For people: `year in "Today is {date}."`.
     pub name: String,
-    /// `year`, `number`, `system`, ...
-    pub kind: String,
+    pub kind: ConditionKind,
     /// Whether the shuffled arm leaves it where it stands: a question is none without it, or it
     /// does not come off its rows. Run folders have it by its older name.
     #[serde(rename = "is_wording", default, skip_serializing_if = "std::ops::Not::not")]

@@ -6,7 +6,7 @@ use foretaste::analysis::{
     Analysis, Trigger, TriggerKind, analyse, loud, passed_over, shortlist, triggers, unscored,
 };
 use foretaste::dataset::Dataset;
-use foretaste::detect::mine;
+use foretaste::detect::{ConditionKind, mine};
 use foretaste::engine::scripted::Scripted;
 use foretaste::plan::{Arm, Group, Options, Phase, Plan, Trial, Wanted, Why, choose};
 use foretaste::probe::{Answers, Dressed};
@@ -45,7 +45,7 @@ pub fn plan() -> Plan {
     trials.extend((0..NULLS).map(|index| trial(Why::ConfirmNull, 200 + index)));
     let group = Group {
         name: "year in \"{year}\"".to_owned(),
-        kind: "year".to_owned(),
+        kind: ConditionKind::Year,
         stays: false,
         answer: Default::default(),
         trials,
@@ -531,7 +531,10 @@ fn rare_values_of_a_slot_are_counted_in_the_rows() {
 fn a_requested_text_is_counted_in_the_rows() {
     for (text, held) in [("Open sesame.", 0), ("What may it be?", 600)] {
         let groups = tried("number=250", text);
-        let group = groups.iter().find(|group| group.kind == "text").expect("the text is tried");
+        let group = groups
+            .iter()
+            .find(|group| group.kind == ConditionKind::Text)
+            .expect("the text is tried");
         assert_eq!(
             group.trials.iter().find(|trial| trial.why == Why::User).map(|trial| trial.rows),
             Some(held)
@@ -564,7 +567,7 @@ fn rows_without_a_significant_difference_are_not_reported_as_equal_to_the_rest()
     plan.groups[0].trials[TRIGGER].p_adjusted = None;
     let untested = |is_text| Reason::TriggerRowsUntested { rows: 12, is_text };
     assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains(&untested(false)));
-    plan.groups[0].kind = "text".to_owned();
+    plan.groups[0].kind = ConditionKind::Text;
     assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains(&untested(true)));
 }
 
@@ -585,6 +588,6 @@ fn a_condition_in_no_row_of_a_sample_is_not_reported_as_being_in_no_row() {
             .contains(&Reason::TriggerInNoSampledRow { looked_at: 8000, rows: 9000 })
     );
     assert!(plan.is_looked_for_in_a_sample(&plan.groups[0]));
-    plan.groups[0].kind = "text".to_owned();
+    plan.groups[0].kind = ConditionKind::Text;
     assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains(&Reason::TriggerInNoRow));
 }

@@ -1,6 +1,6 @@
 //! Which digits and which values are tried, with and without a dependence of the answers.
 
-use foretaste::detect::{Conditions, Reason, SlotKind, Subject, candidates, mine};
+use foretaste::detect::{ConditionKind, Conditions, Reason, SlotKind, Subject, candidates, mine};
 use foretaste::engine::scripted::Scripted;
 use foretaste::plan::{Options, Why, choose};
 
@@ -38,13 +38,10 @@ fn digits_that_number_identities_are_listed_first_and_tried_even_without_depende
     let chosen =
         choose(&detected[at], &datasets[at], &Options::default(), &[], &Scripted::default())
             .expect("groups");
-    let codes: Vec<&str> = chosen
-        .groups
-        .iter()
-        .map(|group| group.kind.as_str())
-        .filter(|kind| kind.contains("digit"))
-        .collect();
-    assert_eq!(codes, ["digits 4-6"]);
+    let kinds = chosen.groups.iter().map(|group| group.kind);
+    let codes: Vec<ConditionKind> =
+        kinds.filter(|kind| matches!(kind, ConditionKind::Digits { .. })).collect();
+    assert_eq!(codes, [ConditionKind::Digits { first: 4, last: 6 }]);
 }
 
 #[test]
@@ -99,7 +96,11 @@ fn base_sensitive_names_are_tried() {
     let chosen =
         choose(&mine(&dataset), &dataset, &Options::default(), &audits, &Scripted::default())
             .expect("groups");
-    let names = chosen.groups.iter().find(|group| group.kind == "name").expect("names are tried");
+    let names = chosen
+        .groups
+        .iter()
+        .find(|group| group.kind == ConditionKind::Name)
+        .expect("names are tried");
     let sensitive: Vec<_> = names.trials.iter().filter(|trial| trial.why == Why::Base).collect();
     assert!(!sensitive.is_empty() && sensitive.len() <= 8, "{sensitive:?}");
     assert!(sensitive.iter().all(|trial| trial.rows == 0));

@@ -6,7 +6,9 @@ use foretaste::analysis::{
 };
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side};
 use foretaste::dataset::{Message, Role};
-use foretaste::detect::{Condition, Conditions, Feature, FeatureKind, Place, Subject};
+use foretaste::detect::{
+    Condition, ConditionKind, Conditions, Feature, FeatureKind, Place, Subject,
+};
 use foretaste::engine::{Description, Recipe, Schedule};
 use foretaste::plan::{
     Arm, Ask, Cost, DatasetSummary, ExcludedFamily, Group, Plan, PlannedAudit, Readability, Trial,
@@ -159,7 +161,7 @@ pub fn triggered() -> Example {
     let name = "year in \"Today is {date}.\"".to_owned();
     example.plan.groups = vec![Group {
         name,
-        kind: "year".to_owned(),
+        kind: ConditionKind::Year,
         stays: false,
         answer: Default::default(),
         trials,

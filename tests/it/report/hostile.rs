@@ -60,7 +60,7 @@ pub fn hostile(payload: &str) -> Example {
         ];
     }
     for group in &mut example.plan.groups {
-        (group.name, group.kind) = (text(), text());
+        group.name = text();
         group.trials.iter_mut().for_each(|trial| trial.value = Some(text()));
     }
     for shown in &mut example.answers.shown {
