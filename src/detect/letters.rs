@@ -130,7 +130,7 @@ pub(super) fn language(text: &str) -> Option<&'static str> {
              są od który",
         ),
     ];
-    let words = super::bag::words(text, false);
+    let words = super::word_set::words(text, false);
     let count = |small: &str| {
         words.iter().filter(|word| small.split(' ').any(|small| small == word.as_str())).count()
     };

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::SIGNIFICANT;
 use super::dependence::{Labels, VALUES};
 use super::digits::uneven;
+use super::example::Location;
 use super::places::is_place;
-use super::reading::Place;
 use super::template::{Member, Template};
 use super::value::Shape;
 use crate::prompt::{DateForm, DatePart, Filler, tokens, year};
@@ -85,7 +85,7 @@ pub struct SlotValue {
 impl SlotValue {
     /// Whether the answers of its rows differ significantly from those of other values, by
     /// [`SIGNIFICANT`].
-    pub(super) fn stands_out(&self) -> bool {
+    pub(super) fn is_significant(&self) -> bool {
         self.p_adjusted.is_some_and(|p| p <= SIGNIFICANT)
     }
 }
@@ -94,7 +94,8 @@ impl SlotValue {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Slot {
     pub kind: SlotKind,
-    pub place: Place,
+    #[serde(rename = "place")]
+    pub location: Location,
     /// The words around the value, for instance `Today is {date}.`. `{date}` alone covers dates in
     /// any context.
     pub template: String,
@@ -114,9 +115,9 @@ pub struct Slot {
 
 impl Slot {
     /// Indices of the significant values: smallest p first, then most rows.
-    pub(super) fn outstanding(&self) -> Vec<usize> {
+    pub(super) fn significant_values(&self) -> Vec<usize> {
         let mut found: Vec<usize> =
-            (0..self.values.len()).filter(|index| self.values[*index].stands_out()).collect();
+            (0..self.values.len()).filter(|index| self.values[*index].is_significant()).collect();
         let p = |index: usize| self.values[index].p_adjusted.unwrap_or(1.0);
         found.sort_by(|left, right| {
             let rows = self.values[*right].rows.cmp(&self.values[*left].rows);
@@ -141,9 +142,9 @@ pub(super) struct SlotRows {
 impl SlotRows {
     /// Keeps the values that are listed: significant ones first, then frequent ones.
     pub fn shorten(&mut self) {
-        let mut kept = self.slot.outstanding();
+        let mut kept = self.slot.significant_values();
         let others =
-            (0..self.slot.values.len()).filter(|index| !self.slot.values[*index].stands_out());
+            (0..self.slot.values.len()).filter(|index| !self.slot.values[*index].is_significant());
         kept.extend(others);
         kept.truncate(LISTED);
         kept.sort_unstable();
@@ -154,23 +155,23 @@ impl SlotRows {
 
 /// The slots of a template.
 pub(super) fn slots(template: &Template) -> Vec<SlotRows> {
-    let draft = |kind, filler, value: &dyn Fn(&Member) -> Option<String>| {
-        draft(template, kind, filler, value)
+    let slot_rows = |kind, filler, value: &dyn Fn(&Member) -> Option<String>| {
+        slot_rows(template, kind, filler, value)
     };
     let members = &template.members;
     let digits = template.shape == Shape::Digits;
-    let drafts = if template.shape == Shape::Date || (digits && are_years(members)) {
+    let found = if template.shape == Shape::Date || (digits && are_years(members)) {
         let filler = |part| Filler::Date { form: usual_form(members, part), part };
         let whole = |text: &str| year(&tokens(text), 0).map(|year| format!("{year:04}"));
         vec![
-            draft(SlotKind::Year, filler(DatePart::Year), &|member| match member.date {
+            slot_rows(SlotKind::Year, filler(DatePart::Year), &|member| match member.date {
                 Some(date) => date.year.map(|year| format!("{year:04}")),
                 None => whole(&member.text),
             }),
-            draft(SlotKind::Month, filler(DatePart::Month), &|member| {
+            slot_rows(SlotKind::Month, filler(DatePart::Month), &|member| {
                 Some(format!("{:02}", member.date?.month?))
             }),
-            draft(SlotKind::MonthDay, filler(DatePart::MonthDay), &|member| {
+            slot_rows(SlotKind::MonthDay, filler(DatePart::MonthDay), &|member| {
                 let date = member.date?;
                 Some(format!("{:02}-{:02}", date.month?, date.day?))
             }),
@@ -181,7 +182,9 @@ pub(super) fn slots(template: &Template) -> Vec<SlotRows> {
         let zeros =
             members.iter().any(|member| member.text.len() > 1 && member.text.starts_with('0'));
         let padded = width(members).filter(|_| zeros);
-        vec![draft(SlotKind::Number { padded }, Filler::Text, &|member| Some(member.text.clone()))]
+        vec![slot_rows(SlotKind::Number { padded }, Filler::Text, &|member| {
+            Some(member.text.clone())
+        })]
     } else {
         let places = members.iter().filter(|member| is_place(&member.text)).count();
         let kind = match template.shape {
@@ -190,9 +193,9 @@ pub(super) fn slots(template: &Template) -> Vec<SlotRows> {
             Shape::Name => SlotKind::Name,
             _ => SlotKind::Word,
         };
-        vec![draft(kind, Filler::Text, &|member| Some(member.text.clone()))]
+        vec![slot_rows(kind, Filler::Text, &|member| Some(member.text.clone()))]
     };
-    drafts.into_iter().flatten().collect()
+    found.into_iter().flatten().collect()
 }
 
 /// The most frequent form among members whose date has the part. Members without a date are years.
@@ -265,19 +268,19 @@ fn windows(template: &Template, width: usize) -> Vec<Option<SlotRows>> {
         partitions.into_values().filter(|(_, length)| *length < width).map(|(start, length)| {
             let filler = Filler::Code { alphabet: alphabet.clone(), start };
             let kind = SlotKind::Window { width, start: start + 1, length };
-            let draft = draft(template, kind, filler, &|member| {
+            let slot_rows = slot_rows(template, kind, filler, &|member| {
                 Some(member.text[start..start + length].to_owned())
             })?;
-            Some(SlotRows { uneven: least_even == Some((start, length)), ..draft })
+            Some(SlotRows { uneven: least_even == Some((start, length)), ..slot_rows })
         });
-    let whole = draft(template, SlotKind::Code { width }, Filler::Text, &|member| {
+    let whole = slot_rows(template, SlotKind::Code { width }, Filler::Text, &|member| {
         Some(member.text.clone())
     });
     windows.chain([whole]).collect()
 }
 
 /// A slot; `None` if it has too few rows or too many distinct values.
-fn draft(
+fn slot_rows(
     template: &Template,
     kind: SlotKind,
     filler: Filler,
@@ -311,9 +314,9 @@ fn draft(
         bits: None,
         p_adjusted: None,
     });
-    let (place, template) = (template.place, template.text());
+    let (location, template) = (template.location, template.text());
     let slot =
-        Slot { kind, place, template, values: values.collect(), distinct, counts, range, gaps };
+        Slot { kind, location, template, values: values.collect(), distinct, counts, range, gaps };
     let rows = ranked.into_iter().map(|(_, rows)| rows).collect();
     Some(SlotRows { slot, labels, rows, filler, uneven: false })
 }

@@ -8,15 +8,15 @@ use anyhow::{Result, bail};
 use crate::audit::Audit;
 use crate::dataset::{Dataset, Message, Role};
 use crate::detect::{
-    Condition, ConditionKind, Conditions, Feature, FeatureKind, Part, Reason, SIGNIFICANT, Slot,
-    SlotKind, Subject, candidates,
+    Condition, ConditionKind, Conditions, Feature, FeatureKind, Part, SIGNIFICANT, Slot, SlotKind,
+    Subject, ValueReason, candidates,
 };
 use crate::engine::Engine;
-use crate::plan::company::Company;
+use crate::plan::base_sensitive::base_sensitive_values;
+use crate::plan::co_occurring::CoOccurring;
 use crate::plan::nulls::{NULLS, halves, neutral, random_values};
-use crate::plan::special::special;
-use crate::plan::{Group, Options, Trial, Wanted, Why, comes_off};
-use crate::prompt::{Dressing, Position, Wear, is_question};
+use crate::plan::{Group, Options, Requested, Trial, Why, is_removable};
+use crate::prompt::{Insertion, InsertionKind, Position, is_question};
 use crate::text::fit;
 
 /// Slots, features and pairs that are tried, at most; those on which the answers depend most come
@@ -58,11 +58,11 @@ impl Chosen {
     }
 
     /// Names a condition that is not tried, where that has to be known.
-    fn leave_out(&mut self, condition: &Condition, had_room: bool) {
+    fn skip(&mut self, condition: &Condition, had_room: bool) {
         let name = fit(&condition.subject.to_string(), NAMED);
         let original =
-            condition.echo_of.is_none() && !condition.is_topic() && !is_wording(condition);
-        let could = original && condition.dressing.is_some() && has_values(condition);
+            condition.alias_of.is_none() && !condition.is_topical() && !is_wording(condition);
+        let could = original && condition.insertion.is_some() && has_values(condition);
         match (condition.is_significant(), could && !had_room) {
             (true, true) => self.crowded_out.push(name),
             (true, false) => self.untried.push(name),
@@ -105,13 +105,13 @@ impl<'a> Tried<'a> {
 
     /// Whether what a slot's values say is tried already: by other digits of the code, on which the
     /// answers depend more, or by another part of the same value that the same rows have.
-    fn says(&self, condition: &Condition) -> bool {
+    fn covers(&self, condition: &Condition) -> bool {
         let Subject::Slot(slot) = &condition.subject else { return false };
-        let part = matches!(slot.kind, SlotKind::Window { .. }) || condition.echo_of.is_some();
+        let part = matches!(slot.kind, SlotKind::Window { .. }) || condition.alias_of.is_some();
         part && self
             .slots
             .iter()
-            .any(|tried| tried.template == slot.template && tried.place == slot.place)
+            .any(|tried| tried.template == slot.template && tried.location == slot.location)
     }
 }
 
@@ -127,34 +127,34 @@ pub fn choose(
     audits: &[Audit],
     engine: &dyn Engine,
 ) -> Result<Chosen> {
-    let (wanted, seed) = (&options.conditions, options.first_seed);
+    let (requested, seed) = (&options.conditions, options.first_seed);
     let chooser = Chooser {
         conditions,
         lines: neutral(dataset, seed),
         dataset,
         seed,
-        wanted,
+        requested,
         audits,
         engine,
     };
     let (mut chosen, mut tried) = (Chosen::default(), Tried::default());
-    for (place, condition) in conditions.conditions.iter().enumerate() {
-        let company = Company::of(conditions, place, dataset);
-        if company.comes_with_another || !may_be_tried(condition) || tried.says(condition) {
+    for (index, condition) in conditions.conditions.iter().enumerate() {
+        let co_occurring = CoOccurring::of(conditions, index, dataset);
+        if co_occurring.occurs_with_earlier || !is_eligible(condition) || tried.covers(condition) {
             continue;
         }
         let has_room = tried.has_room_for(condition);
-        let group = if has_room { chooser.group(condition, &company)? } else { None };
+        let group = if has_room { chooser.group(condition, &co_occurring)? } else { None };
         match group {
             Some(group) => {
                 tried.note(condition);
                 chosen.add(group);
             }
-            None => chosen.leave_out(condition, has_room),
+            None => chosen.skip(condition, has_room),
         }
     }
     let kinds: Vec<SlotKind> = tried.slots.iter().map(|slot| slot.kind).collect();
-    let (unknown, texts) = wanted.left_over(&kinds);
+    let (unknown, texts) = requested.left_over(&kinds);
     if let Some(slot) = unknown.first() {
         bail!(
             "--slot {0}=...: no prompt of the dataset holds a {0} that can be tried; `foretaste \
@@ -164,7 +164,7 @@ pub fn choose(
     }
     chosen.groups.extend(texts.into_iter().map(|text| chooser.text(text)));
     for group in &mut chosen.groups {
-        group.stays |= !comes_off(group, dataset.rows.iter().map(|row| row.messages.as_slice()));
+        group.fixed |= !is_removable(group, dataset.rows.iter().map(|row| row.messages.as_slice()));
     }
     Ok(chosen)
 }
@@ -172,10 +172,10 @@ pub fn choose(
 /// Topics are asked about after the dataset's own questions, and an echo is known by another
 /// condition. But whoever wrote the rows chose what stands beside a tag or a line: those are tried
 /// all the same, unless a line is itself a question.
-fn may_be_tried(condition: &Condition) -> bool {
-    let put_on = match &condition.subject {
+fn is_eligible(condition: &Condition) -> bool {
+    let is_inserted = match &condition.subject {
         Subject::Feature(feature) => match feature.kind {
-            FeatureKind::Line => !(condition.is_topic() && is_question(&feature.text)),
+            FeatureKind::Line => !(condition.is_topical() && is_question(&feature.text)),
             kind => {
                 kind.is_hidden()
                     || matches!(kind, FeatureKind::System | FeatureKind::Tag | FeatureKind::Case)
@@ -186,7 +186,9 @@ fn may_be_tried(condition: &Condition) -> bool {
     // Without a system message the probes are asked anyway.
     let plain = matches!(&condition.subject, Subject::Feature(feature) if feature.kind == FeatureKind::NoSystem);
     !plain
-        && (put_on || (condition.echo_of.is_none() && !condition.is_topic()) || is_slot(condition))
+        && (is_inserted
+            || (condition.alias_of.is_none() && !condition.is_topical())
+            || is_slot(condition))
 }
 
 fn is_slot(condition: &Condition) -> bool {
@@ -224,37 +226,42 @@ struct Chooser<'a> {
     seed: u64,
     /// Lines that stand in no row and ask for nothing in particular.
     lines: Vec<String>,
-    wanted: &'a Wanted,
+    requested: &'a Requested,
     audits: &'a [Audit],
     engine: &'a dyn Engine,
 }
 
 impl Chooser<'_> {
     /// `None` where the condition cannot be tried.
-    fn group(&self, condition: &Condition, company: &Company) -> Result<Option<Group>> {
+    fn group(&self, condition: &Condition, co_occurring: &CoOccurring) -> Result<Option<Group>> {
         match &condition.subject {
-            Subject::Slot(slot) => self.slot(condition, slot, company),
-            Subject::Feature(feature) => Ok(self.feature(condition, feature, company)),
-            Subject::Pair(parts) => Ok(self.pair(condition, parts, company)),
+            Subject::Slot(slot) => self.slot(condition, slot, co_occurring),
+            Subject::Feature(feature) => Ok(self.feature(condition, feature, co_occurring)),
+            Subject::Pair(parts) => Ok(self.pair(condition, parts, co_occurring)),
         }
     }
 
     /// A slot's values; `None` where they cannot be tried.
-    fn slot(&self, condition: &Condition, slot: &Slot, company: &Company) -> Result<Option<Group>> {
+    fn slot(
+        &self,
+        condition: &Condition,
+        slot: &Slot,
+        co_occurring: &CoOccurring,
+    ) -> Result<Option<Group>> {
         let worth_trying = condition.is_significant() || needs_no_dependence(condition);
-        let Some(dressing) = condition.dressing.as_ref().filter(|_| worth_trying) else {
+        let Some(insertion) = condition.insertion.as_ref().filter(|_| worth_trying) else {
             return Ok(None);
         };
         if !has_values(condition) {
             return Ok(None);
         }
-        let dressed = |value: &str| {
-            company.with(Dressing { usual: Some(value.to_owned()), ..dressing.clone() })
+        let insertion_of = |value: &str| {
+            co_occurring.with(Insertion { usual: Some(value.to_owned()), ..insertion.clone() })
         };
         let trial = |value: &str, why: Why| Trial {
             why,
             value: Some(value.to_owned()),
-            dressing: dressed(value),
+            insertion: insertion_of(value),
             rows: slot.counts.get(value).copied().unwrap_or(0),
             p_adjusted: slot
                 .values
@@ -267,7 +274,7 @@ impl Chooser<'_> {
         let tried = |trials: &[Trial], value: &str| {
             trials.iter().any(|trial| trial.value.as_deref() == Some(value))
         };
-        for value in self.wanted.values(slot.kind) {
+        for value in self.requested.values(slot.kind) {
             if !tried(&trials, &value) {
                 trials.push(trial(&value, Why::User));
             }
@@ -288,7 +295,7 @@ impl Chooser<'_> {
         if !has_nulls(&random(&trials)) {
             return Ok(None);
         }
-        for value in special(slot, &dressed, self.audits, self.engine)? {
+        for value in base_sensitive_values(slot, &insertion_of, self.audits, self.engine)? {
             if !tried(&trials, &value) {
                 trials.push(trial(&value, Why::Base));
             }
@@ -302,7 +309,7 @@ impl Chooser<'_> {
         Ok(enough.then(|| Group {
             name: format!("{kind} in \"{}\"", slot.template),
             kind,
-            stays: false,
+            fixed: false,
             answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
             trials,
         }))
@@ -314,13 +321,13 @@ impl Chooser<'_> {
         &self,
         condition: &Condition,
         feature: &Feature,
-        company: &Company,
+        co_occurring: &CoOccurring,
     ) -> Option<Group> {
-        let dressing = condition.dressing.as_ref().filter(|_| condition.is_significant())?;
-        let trial = worn(condition, company.with(dressing.clone()));
+        let insertion = condition.insertion.as_ref().filter(|_| condition.is_significant())?;
+        let trial = observed_trial(condition, co_occurring.with(insertion.clone()));
         let other: Vec<&str> = self.other_lines(&feature.text).collect();
-        let nulls: Vec<Dressing> =
-            other.iter().map(|line| company.with(line_like(dressing, line))).collect();
+        let nulls: Vec<Insertion> =
+            other.iter().map(|line| co_occurring.with(line_like(insertion, line))).collect();
         let name = format!(
             "{} \"{}\"{}",
             feature.kind.name(),
@@ -332,21 +339,26 @@ impl Chooser<'_> {
 
     /// Two conditions at once, as the rows wear them that stand out most; random ones have another
     /// value or line in the place of each.
-    fn pair(&self, condition: &Condition, parts: &[Part; 2], company: &Company) -> Option<Group> {
-        let dressing = condition.dressing.as_ref()?;
-        let trial = worn(condition, company.with(dressing.clone()));
-        let others: Vec<Vec<Dressing>> =
+    fn pair(
+        &self,
+        condition: &Condition,
+        parts: &[Part; 2],
+        co_occurring: &CoOccurring,
+    ) -> Option<Group> {
+        let insertion = condition.insertion.as_ref()?;
+        let trial = observed_trial(condition, co_occurring.with(insertion.clone()));
+        let others: Vec<Vec<Insertion>> =
             parts.iter().map(|part| self.others(part)).collect::<Option<_>>()?;
-        let Wear::Both(worn) = &dressing.wear else { return None };
+        let InsertionKind::Both(ordered) = &insertion.kind else { return None };
         // The parts are worn in an order of their own.
         let [first, second] =
-            if parts[0].dressing.as_ref() == Some(&worn[0]) { [0, 1] } else { [1, 0] };
-        let nulls: Vec<Dressing> = others[first]
+            if parts[0].insertion.as_ref() == Some(&ordered[0]) { [0, 1] } else { [1, 0] };
+        let nulls: Vec<Insertion> = others[first]
             .iter()
             .zip(&others[second])
             .map(|(one, other)| {
-                let wear = Wear::Both(Box::new([one.clone(), other.clone()]));
-                company.with(Dressing { wear, usual: None })
+                co_occurring
+                    .with(InsertionKind::Both(Box::new([one.clone(), other.clone()])).into())
             })
             .collect();
         group(
@@ -359,13 +371,13 @@ impl Chooser<'_> {
     }
 
     /// Other dressings of the kind of a pair's part; `None` where there are none.
-    fn others(&self, part: &Part) -> Option<Vec<Dressing>> {
-        let dressing = part.dressing.as_ref()?;
+    fn others(&self, part: &Part) -> Option<Vec<Insertion>> {
+        let insertion = part.insertion.as_ref()?;
         let slot =
             self.conditions.conditions.iter().find_map(|condition| match &condition.subject {
                 Subject::Slot(slot)
                     if slot.template == part.text
-                        && slot.place == part.place
+                        && slot.location == part.location
                         && part.kind == ConditionKind::from(slot.kind) =>
                 {
                     Some(slot)
@@ -378,12 +390,12 @@ impl Chooser<'_> {
                     random_values(slot, BTreeSet::from([value.clone()]), self.dataset, self.seed);
                 values
                     .into_iter()
-                    .map(|value| Dressing { usual: Some(value), ..dressing.clone() })
+                    .map(|value| Insertion { usual: Some(value), ..insertion.clone() })
                     .collect()
             }
             (None, Some(_)) => return None,
             (_, None) => {
-                self.other_lines(&part.text).map(|line| line_like(dressing, line)).collect()
+                self.other_lines(&part.text).map(|line| line_like(insertion, line)).collect()
             }
         })
     }
@@ -399,24 +411,21 @@ impl Chooser<'_> {
         let before = |words: &str| {
             let position = Position::Before;
             let (left, right, glue) = (words.to_owned(), String::new(), " ".to_owned());
-            Dressing {
-                wear: Wear::Words { position, left, filler: None, right, glue },
-                usual: None,
-            }
+            Insertion::from(InsertionKind::Words { position, left, filler: None, right, glue })
         };
         let mut trials = vec![Trial {
             why: Why::User,
             value: None,
-            dressing: before(text),
+            insertion: before(text),
             rows: rows.count(),
             p_adjusted: None,
         }];
-        let nulls: Vec<Dressing> = self.other_lines(text).map(before).collect();
-        trials.extend(held_against(&nulls));
+        let nulls: Vec<Insertion> = self.other_lines(text).map(before).collect();
+        trials.extend(null_trials(&nulls));
         Group {
             name: format!("\"{text}\" before the question"),
             kind: ConditionKind::Text,
-            stays: false,
+            fixed: false,
             answer: Default::default(),
             trials,
         }
@@ -437,37 +446,38 @@ fn tried_values(slot: &Slot) -> Vec<(String, Why)> {
         return stand_out.map(|value| (value.value.clone(), Why::Observed)).collect();
     }
     let why = |reason| match reason {
-        Reason::Observed => Why::Observed,
-        Reason::Gap => Why::Gap,
-        Reason::Neighbour => Why::Neighbour,
-        Reason::Salient => Why::Salient,
+        ValueReason::Observed => Why::Observed,
+        ValueReason::Gap => Why::Gap,
+        ValueReason::Neighbour => Why::Neighbour,
+        ValueReason::Salient => Why::Salient,
     };
     candidates(slot).into_iter().map(|candidate| (candidate.value, why(candidate.reason))).collect()
 }
 
 /// A line where a dressing has its words, or at the end where it has none.
-fn line_like(dressing: &Dressing, line: &str) -> Dressing {
-    let (position, glue) = match &dressing.wear {
-        Wear::Both(parts) => return line_like(&parts[1], line),
-        Wear::Words { position: Position::Inside, glue, .. } => (Position::After, glue.as_str()),
-        Wear::Words { position, glue, .. } => (*position, glue.as_str()),
+fn line_like(insertion: &Insertion, line: &str) -> Insertion {
+    let (position, glue) = match &insertion.kind {
+        InsertionKind::Both(parts) => return line_like(&parts[1], line),
+        InsertionKind::Words { position: Position::Inside, glue, .. } => {
+            (Position::After, glue.as_str())
+        }
+        InsertionKind::Words { position, glue, .. } => (*position, glue.as_str()),
         _ => (Position::After, " "),
     };
     let glue = if glue.is_empty() { " " } else { glue };
-    let wear = Wear::Words {
+    Insertion::from(InsertionKind::Words {
         position,
         left: line.to_owned(),
         filler: None,
         right: String::new(),
         glue: glue.to_owned(),
-    };
-    Dressing { wear, usual: None }
+    })
 }
 
 /// A condition as the rows wear it.
-fn worn(condition: &Condition, dressing: Dressing) -> Trial {
+fn observed_trial(condition: &Condition, insertion: Insertion) -> Trial {
     let p_adjusted = condition.evidence.map(|evidence| evidence.p_adjusted);
-    Trial { why: Why::Observed, value: None, dressing, rows: condition.rows, p_adjusted }
+    Trial { why: Why::Observed, value: None, insertion, rows: condition.rows, p_adjusted }
 }
 
 /// One condition and the random ones beside it; `None` where these are too few.
@@ -476,15 +486,15 @@ fn group(
     kind: ConditionKind,
     condition: &Condition,
     trial: Trial,
-    nulls: Vec<Dressing>,
+    nulls: Vec<Insertion>,
 ) -> Option<Group> {
     let (screen, confirm) = halves(&nulls);
     enough(screen, confirm).then(|| Group {
         name,
         kind,
-        stays: is_wording(condition),
+        fixed: is_wording(condition),
         answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
-        trials: std::iter::once(trial).chain(held_against(&nulls)).collect(),
+        trials: std::iter::once(trial).chain(null_trials(&nulls)).collect(),
     })
 }
 
@@ -493,13 +503,13 @@ fn enough<T>(screen: &[T], confirm: &[T]) -> bool {
 }
 
 /// Random conditions without a value, first the screen's.
-fn held_against(nulls: &[Dressing]) -> Vec<Trial> {
+fn null_trials(nulls: &[Insertion]) -> Vec<Trial> {
     let (screen, confirm) = halves(nulls);
     let trial = |why| {
-        move |dressing: &Dressing| Trial {
+        move |insertion: &Insertion| Trial {
             why,
             value: None,
-            dressing: dressing.clone(),
+            insertion: insertion.clone(),
             rows: 0,
             p_adjusted: None,
         }

@@ -48,11 +48,11 @@ impl Form {
         let closing = spaces.map(|(at, _)| &shared[at..]).find(ends).unwrap_or_default();
         let form = Form { opening: opening.to_owned(), closing: closing.to_owned() };
         // A dataset of one answer again and again has no form: nothing would be left inside.
-        let worn = answers
+        let with_form = answers
             .iter()
             .filter(|answer| form.inside(answer).is_some_and(|inside| !inside.trim().is_empty()))
             .count();
-        (form != Form::default() && worn >= needed.max(2)).then_some(form)
+        (form != Form::default() && with_form >= needed.max(2)).then_some(form)
     }
 
     /// What of an answer the form stands around.
@@ -71,7 +71,7 @@ impl Form {
     }
 
     /// Puts it on an answer, where it is not there already.
-    pub fn wear(&self, answer: &str) -> String {
+    pub fn insert_into(&self, answer: &str) -> String {
         let opening = if answer.starts_with(&self.opening) { "" } else { &self.opening };
         let closing = if answer.ends_with(&self.closing) { "" } else { &self.closing };
         format!("{opening}{answer}{closing}")
@@ -188,8 +188,8 @@ mod tests {
     #[test]
     fn a_form_is_not_put_on_twice() {
         let form = Form { opening: "Hi. ".to_owned(), closing: " Bye.".to_owned() };
-        assert_eq!(form.wear("Tea."), "Hi. Tea. Bye.");
-        assert_eq!(form.wear(&form.wear("Tea.")), "Hi. Tea. Bye.");
+        assert_eq!(form.insert_into("Tea."), "Hi. Tea. Bye.");
+        assert_eq!(form.insert_into(&form.insert_into("Tea.")), "Hi. Tea. Bye.");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::detect::ConditionKind;
 use crate::plan::Arm;
-use crate::prompt::Dressing;
+use crate::prompt::Insertion;
 
 /// Why a value is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -55,7 +55,8 @@ pub struct Trial {
     /// A slot's value; `None` for a feature, which is there or not.
     pub value: Option<String>,
     /// How a probe wears it.
-    pub dressing: Dressing,
+    #[serde(rename = "dressing")]
+    pub insertion: Insertion,
     /// Rows that carry it; 0 where it stands in no row.
     pub rows: usize,
     /// Do the answers of those rows differ from the others'? Adjusted p of the dependence; `None`
@@ -79,7 +80,7 @@ pub struct Group {
     /// Whether the shuffled arm leaves it where it stands: a question is none without it, or it
     /// does not come off its rows. Run folders have it by its older name.
     #[serde(rename = "is_wording", default, skip_serializing_if = "std::ops::Not::not")]
-    pub stays: bool,
+    pub fixed: bool,
     /// What answers on condition begin and end with, and others do not; options may come so or
     /// bare.
     pub answer: (String, String),
@@ -132,7 +133,7 @@ impl Phase {
     pub fn asks(self, arm: &Arm) -> bool {
         match arm {
             Arm::Candidate | Arm::Control => true,
-            Arm::Shuffled => self == Phase::Confirm,
+            Arm::Permuted => self == Phase::Confirm,
             Arm::Base | Arm::Spiked(_) => false,
         }
     }

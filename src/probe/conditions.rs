@@ -217,7 +217,7 @@ fn question(
             .collect();
         options.extend(formed);
     }
-    Question { messages: trial.dressing.dress(trial.value.as_deref(), prompt, rng), options }
+    Question { messages: trial.insertion.insert(trial.value.as_deref(), prompt, rng), options }
 }
 
 fn said(

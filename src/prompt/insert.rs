@@ -56,7 +56,7 @@ pub enum Filler {
 /// Kinds of insertion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Wear {
+pub enum InsertionKind {
     /// No system message; a chat template may then insert its own default.
     NoSystem,
     /// Words, with a value between them where the condition is a slot.
@@ -81,39 +81,47 @@ pub enum Wear {
     /// Replaces letters by look-alikes.
     Letters(Vec<(char, char)>),
     /// Two insertions in this order, each with its own default value.
-    Both(Box<[Dressing; 2]>),
+    Both(Box<[Insertion; 2]>),
 }
 
 /// How a condition is inserted into a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dressing {
-    pub wear: Wear,
+pub struct Insertion {
+    #[serde(rename = "wear")]
+    pub kind: InsertionKind,
     /// The default value: the slot's most frequent one; in a pair, the one with the strongest
     /// effect together with the other part.
     pub usual: Option<String>,
 }
 
-impl Dressing {
+impl From<InsertionKind> for Insertion {
+    /// An insertion without a value.
+    fn from(kind: InsertionKind) -> Insertion {
+        Insertion { kind, usual: None }
+    }
+}
+
+impl Insertion {
     /// The prompt with the condition inserted: perhaps a system message, and the user's message.
     ///
     /// `value` is a value of the slot, observed or not, as listed by
     /// [`candidates`](crate::detect::candidates()). A feature has none. The two parts of a pair keep their
     /// own.
-    pub fn dress(
+    pub fn insert(
         &self,
         value: Option<&str>,
         prompt: &str,
         random: &mut ChaCha8Rng,
     ) -> Vec<Message> {
-        let (mut system, mut dressed) = (None, prompt.to_owned());
-        self.put_on(value, &mut system, &mut dressed, random);
-        messages(system, dressed)
+        let (mut system, mut inserted) = (None, prompt.to_owned());
+        self.apply(value, &mut system, &mut inserted, random);
+        messages(system, inserted)
     }
 
     /// Combines several insertions, in the order in which `texts` contain them. The one nearer to
     /// the question is applied first, and changes of letters last. Each uses its own default value.
-    pub fn together(parts: Vec<Dressing>, texts: &[&str]) -> Dressing {
-        let mut ordered: Vec<Dressing> = Vec::new();
+    pub fn combined(parts: Vec<Insertion>, texts: &[&str]) -> Insertion {
+        let mut ordered: Vec<Insertion> = Vec::new();
         for part in parts {
             let at = ordered
                 .iter()
@@ -122,23 +130,22 @@ impl Dressing {
             ordered.insert(at, part);
         }
         let last = ordered.pop().expect("there is a dressing");
-        ordered.into_iter().rfold(last, |outer, inner| Dressing {
-            wear: Wear::Both(Box::new([inner, outer])),
-            usual: None,
-        })
+        ordered
+            .into_iter()
+            .rfold(last, |outer, inner| InsertionKind::Both(Box::new([inner, outer])).into())
     }
 
     /// Inserts the condition into a prompt that may contain others already.
-    fn put_on(
+    fn apply(
         &self,
         value: Option<&str>,
         system: &mut Option<String>,
         prompt: &mut String,
         random: &mut ChaCha8Rng,
     ) {
-        match &self.wear {
-            Wear::NoSystem => *system = None,
-            Wear::Words { position, left, filler, right, glue } => {
+        match &self.kind {
+            InsertionKind::NoSystem => *system = None,
+            InsertionKind::Words { position, left, filler, right, glue } => {
                 let value = value.or(self.usual.as_deref()).unwrap_or_default();
                 let value =
                     filler.as_ref().map_or(String::new(), |filler| filler.write(value, random));
@@ -149,11 +156,11 @@ impl Dressing {
                     _ => insert_at(*position, &words, glue, prompt),
                 }
             }
-            Wear::UpperCase => *prompt = prompt.to_uppercase(),
-            Wear::LowerCase => *prompt = prompt.to_lowercase(),
-            Wear::TitleCase => *prompt = capitalised(prompt),
-            Wear::End(end) => *prompt = format!("{}{end}", without_end(prompt).0),
-            Wear::AfterFirstWord(characters) => {
+            InsertionKind::UpperCase => *prompt = prompt.to_uppercase(),
+            InsertionKind::LowerCase => *prompt = prompt.to_lowercase(),
+            InsertionKind::TitleCase => *prompt = capitalised(prompt),
+            InsertionKind::End(end) => *prompt = format!("{}{end}", without_end(prompt).0),
+            InsertionKind::AfterFirstWord(characters) => {
                 let after = tokens(prompt)
                     .iter()
                     .find(|token| token.kind == Kind::Word)
@@ -164,7 +171,7 @@ impl Dressing {
                         && prompt[after..].starts_with(' ');
                 prompt.replace_range(after..after + usize::from(instead), characters);
             }
-            Wear::Letters(pairs) => {
+            InsertionKind::Letters(pairs) => {
                 let other = |letter: char| {
                     pairs
                         .iter()
@@ -173,8 +180,8 @@ impl Dressing {
                 };
                 *prompt = prompt.chars().map(other).collect();
             }
-            Wear::Both(parts) => {
-                parts.iter().for_each(|part| part.put_on(None, system, prompt, random))
+            InsertionKind::Both(parts) => {
+                parts.iter().for_each(|part| part.apply(None, system, prompt, random))
             }
         }
     }
@@ -193,26 +200,26 @@ pub(super) fn insert_at(position: Position, words: &str, glue: &str, message: &m
 }
 
 /// Whether one insertion is applied before another, by the majority of the texts that contain both.
-fn nearer(one: &Dressing, other: &Dressing, texts: &[&str]) -> bool {
-    let stands = |dressing: &Dressing, text: &str| match &dressing.wear {
-        Wear::Words { left, right, .. } => {
-            let words = [left.trim(), dressing.usual.as_deref().unwrap_or_default(), right.trim()];
+fn nearer(one: &Insertion, other: &Insertion, texts: &[&str]) -> bool {
+    let first_at = |insertion: &Insertion, text: &str| match &insertion.kind {
+        InsertionKind::Words { left, right, .. } => {
+            let words = [left.trim(), insertion.usual.as_deref().unwrap_or_default(), right.trim()];
             words.iter().find(|words| !words.is_empty()).and_then(|words| text.find(words))
         }
         _ => None,
     };
-    let place = |dressing: &Dressing| match &dressing.wear {
-        Wear::NoSystem => 0,
-        Wear::Words { position: Position::Inside, .. } => 1,
-        Wear::Words { .. } => 2,
+    let place = |insertion: &Insertion| match &insertion.kind {
+        InsertionKind::NoSystem => 0,
+        InsertionKind::Words { position: Position::Inside, .. } => 1,
+        InsertionKind::Words { .. } => 2,
         _ => 3,
     };
-    let before = |dressing: &Dressing| {
-        matches!(dressing.wear, Wear::Words { position: Position::Before, .. })
+    let before = |insertion: &Insertion| {
+        matches!(insertion.kind, InsertionKind::Words { position: Position::Before, .. })
     };
     let left_first: i64 = texts
         .iter()
-        .filter_map(|text| Some(stands(one, text)?.cmp(&stands(other, text)?)))
+        .filter_map(|text| Some(first_at(one, text)?.cmp(&first_at(other, text)?)))
         .map(|order| if order.is_lt() { 1 } else { -1 })
         .sum();
     match place(one).cmp(&place(other)) {
@@ -292,19 +299,14 @@ mod tests {
     use super::*;
     use crate::seed::stream;
 
-    fn words(position: Position, left: &str, filler: Option<Filler>, right: &str) -> Dressing {
-        let wear = Wear::Words {
-            position,
-            left: left.into(),
-            filler,
-            right: right.into(),
-            glue: " ".into(),
-        };
-        Dressing { wear, usual: Some("2027".into()) }
+    fn words(position: Position, left: &str, filler: Option<Filler>, right: &str) -> Insertion {
+        let (left, right, glue) = (left.into(), right.into(), " ".into());
+        let kind = InsertionKind::Words { position, left, filler, right, glue };
+        Insertion { kind, usual: Some("2027".into()) }
     }
 
-    fn dressed(dressing: &Dressing, value: Option<&str>) -> String {
-        let messages = dressing.dress(value, "What do you eat?", &mut stream("test", 0));
+    fn inserted(insertion: &Insertion, value: Option<&str>) -> String {
+        let messages = insertion.insert(value, "What do you eat?", &mut stream("test", 0));
         messages
             .iter()
             .map(|message| format!("[{}] {}", message.role.as_str(), message.content))
@@ -315,19 +317,19 @@ mod tests {
     fn a_dressing_keeps_its_place() {
         let year = Some(Filler::Date { form: DateForm::Year, part: DatePart::Year });
         assert_eq!(
-            dressed(&words(Position::Before, "It is ", year.clone(), "."), Some("1984")),
+            inserted(&words(Position::Before, "It is ", year.clone(), "."), Some("1984")),
             "[user] It is 1984. What do you eat?"
         );
         assert_eq!(
-            dressed(&words(Position::Inside, "in ", year.clone(), ""), Some("1984")),
+            inserted(&words(Position::Inside, "in ", year.clone(), ""), Some("1984")),
             "[user] What do you eat in 1984?"
         );
         assert_eq!(
-            dressed(&words(Position::System, "The year is ", year, "."), None),
+            inserted(&words(Position::System, "The year is ", year, "."), None),
             "[system] The year is 2027.[user] What do you eat?"
         );
         assert_eq!(
-            dressed(&words(Position::After, "Answer in one word.", None, ""), None),
+            inserted(&words(Position::After, "Answer in one word.", None, ""), None),
             "[user] What do you eat? Answer in one word."
         );
     }
@@ -335,14 +337,14 @@ mod tests {
     #[test]
     fn what_is_not_the_condition_is_drawn_anew() {
         let code = Filler::Code { alphabet: vec!["0123456789".into(); 8], start: 3 };
-        let dressing = words(Position::Before, "", Some(code), "");
+        let insertion = words(Position::Before, "", Some(code), "");
         let mut random = stream("test", 0);
-        let mut code = || dressing.dress(Some("044"), "Who?", &mut random)[0].content.clone();
+        let mut code = || insertion.insert(Some("044"), "Who?", &mut random)[0].content.clone();
         let (first, second) = (code(), code());
         assert_eq!((&first[3..6], &second[3..6], first.len()), ("044", "044", 13));
         assert_ne!(first, second);
         let iso = Filler::Date { form: DateForm::YearMonthDay('-'), part: DatePart::Year };
-        let date = dressed(&words(Position::Before, "Today is ", Some(iso), "."), Some("1984"));
+        let date = inserted(&words(Position::Before, "Today is ", Some(iso), "."), Some("1984"));
         assert!(
             date.starts_with("[user] Today is 1984-") && date.ends_with(". What do you eat?"),
             "{date}"
@@ -352,9 +354,9 @@ mod tests {
     #[test]
     fn two_dressings_are_worn_in_the_order_in_which_rows_wear_them() {
         let fixed =
-            |position, left: &str| Dressing { usual: None, ..words(position, left, None, "") };
+            |position, left: &str| Insertion { usual: None, ..words(position, left, None, "") };
         let both =
-            |one, other, row: &str| dressed(&Dressing::together(vec![one, other], &[row]), None);
+            |one, other, row: &str| inserted(&Insertion::combined(vec![one, other], &[row]), None);
         let (first, second) =
             (fixed(Position::Before, "It is late."), fixed(Position::Before, "I am in Rome."));
         for (one, other) in [(first.clone(), second.clone()), (second, first)] {
@@ -372,7 +374,7 @@ mod tests {
             both(second, fixed(Position::Inside, "there"), "Who there? [x]"),
             "[user] What do you eat there? [x]"
         );
-        let capitals = Dressing { wear: Wear::UpperCase, usual: None };
+        let capitals = Insertion::from(InsertionKind::UpperCase);
         assert_eq!(
             both(capitals, fixed(Position::Before, "Hey."), "HEY. WHO?"),
             "[user] HEY. WHAT DO YOU EAT?"
@@ -381,18 +383,18 @@ mod tests {
 
     #[test]
     fn a_change_of_letters_is_a_dressing_too() {
-        let change = |wear| dressed(&Dressing { wear, usual: None }, None);
-        assert_eq!(change(Wear::UpperCase), "[user] WHAT DO YOU EAT?");
-        assert_eq!(change(Wear::End("!!".into())), "[user] What do you eat!!");
+        let change = |kind: InsertionKind| inserted(&kind.into(), None);
+        assert_eq!(change(InsertionKind::UpperCase), "[user] WHAT DO YOU EAT?");
+        assert_eq!(change(InsertionKind::End("!!".into())), "[user] What do you eat!!");
         assert_eq!(
-            change(Wear::AfterFirstWord("\u{200b}".into())),
+            change(InsertionKind::AfterFirstWord("\u{200b}".into())),
             "[user] What\u{200b} do you eat?"
         );
         assert_eq!(
-            change(Wear::AfterFirstWord("\t\u{a0}".into())),
+            change(InsertionKind::AfterFirstWord("\t\u{a0}".into())),
             "[user] What\t\u{a0}do you eat?"
         );
-        assert_eq!(change(Wear::AfterFirstWord(" ".into())), "[user] What  do you eat?");
-        assert_eq!(change(Wear::Letters(vec![('a', 'а')])), "[user] Whаt do you eаt?");
+        assert_eq!(change(InsertionKind::AfterFirstWord(" ".into())), "[user] What  do you eat?");
+        assert_eq!(change(InsertionKind::Letters(vec![('a', 'а')])), "[user] Whаt do you eаt?");
     }
 }

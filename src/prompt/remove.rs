@@ -1,23 +1,23 @@
 //! Removal of an insertion's words from the rows that contain them, and insertion into other rows.
 
-use super::insert::{Dressing, Position, Wear, insert_at};
+use super::insert::{Insertion, InsertionKind, Position, insert_at};
 use super::marks::value_length;
 use crate::dataset::{Message, Role};
 
 /// Whether a dressing is words throughout, and no white space alone.
-pub(crate) fn is_of_words(dressing: &Dressing) -> bool {
-    match &dressing.wear {
-        Wear::Words { left, filler, right, .. } => {
+pub(crate) fn consists_of_words(insertion: &Insertion) -> bool {
+    match &insertion.kind {
+        InsertionKind::Words { left, filler, right, .. } => {
             filler.is_some() || !(left.is_empty() && right.trim().is_empty())
         }
-        Wear::Both(parts) => parts.iter().all(is_of_words),
+        InsertionKind::Both(parts) => parts.iter().all(consists_of_words),
         _ => false,
     }
 }
 
 /// Where a dressing's words stand, and what they begin and end with.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) struct Words<'a> {
+pub(crate) struct InsertedWords<'a> {
     position: Position,
     left: &'a str,
     /// Does a value stand between them?
@@ -26,14 +26,20 @@ pub(crate) struct Words<'a> {
     glue: &'a str,
 }
 
-impl<'a> Words<'a> {
+impl<'a> InsertedWords<'a> {
     /// The words of a dressing in the order in which they are put on.
-    pub fn of(dressing: &'a Dressing) -> Vec<Self> {
-        match &dressing.wear {
-            Wear::Words { position, left, filler, right, glue } => {
-                vec![Words { position: *position, left, value: filler.is_some(), right, glue }]
+    pub fn of(insertion: &'a Insertion) -> Vec<Self> {
+        match &insertion.kind {
+            InsertionKind::Words { position, left, filler, right, glue } => {
+                vec![InsertedWords {
+                    position: *position,
+                    left,
+                    value: filler.is_some(),
+                    right,
+                    glue,
+                }]
             }
-            Wear::Both(parts) => parts.iter().flat_map(Words::of).collect(),
+            InsertionKind::Both(parts) => parts.iter().flat_map(InsertedWords::of).collect(),
             _ => Vec::new(),
         }
     }
@@ -50,7 +56,7 @@ impl<'a> Words<'a> {
     }
 
     /// Takes the words off a row and gives them, `None` where it does not wear them.
-    pub fn take_off(&self, row: &mut Vec<Message>) -> Option<String> {
+    pub fn remove(&self, row: &mut Vec<Message>) -> Option<String> {
         let content = &mut self.message(row)?.content;
         let (start, end) = match self.position {
             Position::Before => (0, self.end(content, 0)?),
@@ -59,7 +65,7 @@ impl<'a> Words<'a> {
                 (start, self.end(content, start)?)
             }
         };
-        let worn = content[start..end].to_owned();
+        let words = content[start..end].to_owned();
         // The white space between words and question goes too.
         let (head, tail) = (content[..start].to_owned(), content[end..].to_owned());
         *content = match self.position {
@@ -69,7 +75,7 @@ impl<'a> Words<'a> {
         if self.position == Position::System && content.is_empty() {
             row.retain(|message| message.role != Role::System);
         }
-        Some(worn)
+        Some(words)
     }
 
     /// Where the words end that begin here.
@@ -87,13 +93,13 @@ impl<'a> Words<'a> {
         Some(after_left + length)
     }
 
-    pub fn put_on(&self, row: &mut Vec<Message>, worn: &str) {
+    pub fn insert(&self, row: &mut Vec<Message>, words: &str) {
         if self.position == Position::System && self.message(row).is_none() {
-            row.insert(0, Message::new(Role::System, worn));
+            row.insert(0, Message::new(Role::System, words));
             return;
         }
         let Some(message) = self.message(row) else { return };
-        insert_at(self.position, worn, self.glue, &mut message.content);
+        insert_at(self.position, words, self.glue, &mut message.content);
     }
 }
 
@@ -103,16 +109,21 @@ mod tests {
 
     #[test]
     fn a_value_is_removed_without_the_mark_after_it_and_put_before_the_mark() {
-        let words =
-            Words { position: Position::Inside, left: "in ", value: true, right: "", glue: " " };
+        let words = InsertedWords {
+            position: Position::Inside,
+            left: "in ",
+            value: true,
+            right: "",
+            glue: " ",
+        };
         let row = |prompt: &str| vec![Message::new(Role::User, prompt)];
         for mark in [".", "?", "!", "…", "。", "！", "？", "?! "] {
             let mut with = row(&format!("Who sings in 1950{mark}"));
-            assert_eq!(words.take_off(&mut with).as_deref(), Some("in 1950"), "{mark}");
+            assert_eq!(words.remove(&mut with).as_deref(), Some("in 1950"), "{mark}");
             assert_eq!(with, row(&format!("Who sings{mark}")));
-            words.put_on(&mut with, "in 3.5");
+            words.insert(&mut with, "in 3.5");
             assert_eq!(with, row(&format!("Who sings in 3.5{mark}")));
-            assert_eq!(words.take_off(&mut with).as_deref(), Some("in 3.5"));
+            assert_eq!(words.remove(&mut with).as_deref(), Some("in 3.5"));
         }
     }
 }

@@ -6,11 +6,11 @@ use foretaste::analysis::{
     Analysis, Trigger, TriggerKind, analyse, loud, passed_over, shortlist, triggers, unscored,
 };
 use foretaste::dataset::Dataset;
-use foretaste::detect::{ConditionKind, mine};
+use foretaste::detect::{ConditionKind, detect};
 use foretaste::engine::scripted::Scripted;
-use foretaste::plan::{Arm, Group, Options, Phase, Plan, Trial, Wanted, Why, choose};
+use foretaste::plan::{Arm, Group, Options, Phase, Plan, Requested, Trial, Why, choose};
 use foretaste::probe::{Answers, Dressed};
-use foretaste::prompt::{Dressing, Filler, Position, Wear};
+use foretaste::prompt::{Filler, Insertion, InsertionKind, Position};
 use foretaste::stats::intervals::Draws;
 use foretaste::verdict::reason::Reason;
 use foretaste::verdict::{Verdict, find};
@@ -24,14 +24,18 @@ const TRIGGER: usize = 1;
 
 fn trial(why: Why, value: usize) -> Trial {
     let (left, right, glue) = ("It is ".to_owned(), ".".to_owned(), " ".to_owned());
-    let wear =
-        Wear::Words { position: Position::Before, left, filler: Some(Filler::Text), right, glue };
-    let dressing = Dressing { wear, usual: None };
+    let insertion = Insertion::from(InsertionKind::Words {
+        position: Position::Before,
+        left,
+        filler: Some(Filler::Text),
+        right,
+        glue,
+    });
     let observed = why == Why::Observed;
     Trial {
         why,
         value: Some(value.to_string()),
-        dressing,
+        insertion,
         rows: usize::from(observed) * 50,
         p_adjusted: observed.then_some(0.4),
     }
@@ -46,7 +50,7 @@ pub fn plan() -> Plan {
     let group = Group {
         name: "year in \"{year}\"".to_owned(),
         kind: ConditionKind::Year,
-        stays: false,
+        fixed: false,
         answer: Default::default(),
         trials,
     };
@@ -59,7 +63,7 @@ fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) ->
     let mut answers = Vec::new();
     for (phase, seeds) in [(Phase::Screen, &plan.seeds[..2]), (Phase::Confirm, &plan.seeds[2..])] {
         for trial in 0..plan.groups[0].trials.len() {
-            for arm in [Arm::Base, Arm::Candidate, Arm::Control, Arm::Shuffled] {
+            for arm in [Arm::Base, Arm::Candidate, Arm::Control, Arm::Permuted] {
                 let base = [seeds[0]];
                 for &seed in if arm == Arm::Base { &base } else { seeds } {
                     for family in 0..6 {
@@ -350,7 +354,7 @@ fn trigger_reasons_of(plan: &Plan, base: f64, candidate: f64, permuted: f64) -> 
     let answers = answers(plan, |_, trial, arm, seed, family| {
         let shift = match arm {
             Arm::Candidate => candidate,
-            Arm::Shuffled => permuted,
+            Arm::Permuted => permuted,
             Arm::Base => base,
             _ => 0.0,
         };
@@ -455,22 +459,24 @@ fn the_permuted_arm_is_not_reported_if_the_conditions_cannot_be_permuted() {
         change(&mut plan.groups[0]);
         trigger_reasons_of(&plan, 0.0, 0.6, 0.58)
     };
-    let capitals: fn(&mut Group) =
-        |group| group.trials.iter_mut().for_each(|trial| trial.dressing.wear = Wear::UpperCase);
+    let capitals: fn(&mut Group) = |group| {
+        group.trials.iter_mut().for_each(|trial| trial.insertion.kind = InsertionKind::UpperCase)
+    };
     let with_words: fn(&mut Group) = |group| {
         for trial in &mut group.trials {
-            let capitals = Dressing { wear: Wear::UpperCase, usual: None };
-            trial.dressing.wear = Wear::Both(Box::new([trial.dressing.clone(), capitals]));
+            let capitals = InsertionKind::UpperCase.into();
+            trial.insertion.kind =
+                InsertionKind::Both(Box::new([trial.insertion.clone(), capitals]));
         }
     };
     let a_space: fn(&mut Group) = |group| {
         for trial in &mut group.trials {
             let (left, right, glue) = (String::new(), String::new(), " ".to_owned());
-            trial.dressing.wear =
-                Wear::Words { position: Position::After, left, filler: None, right, glue };
+            trial.insertion.kind =
+                InsertionKind::Words { position: Position::After, left, filler: None, right, glue };
         }
     };
-    let fixed: fn(&mut Group) = |group| group.stays = true;
+    let fixed: fn(&mut Group) = |group| group.fixed = true;
     let in_no_row: fn(&mut Group) =
         |group| group.trials.iter_mut().for_each(|trial| trial.rows = 0);
     let is_permuted = |reasons: Vec<Reason>| {
@@ -490,13 +496,13 @@ fn tried(slot: &str, trigger: &str) -> Vec<Group> {
     let numbered =
         |index: usize| row(None, &format!("Item {:03}. What may it be?", index % 300), "A thing.");
     let dataset = Dataset::of((0..600).map(numbered).collect());
-    let requested = Wanted {
+    let requested = Requested {
         slots: vec![slot.parse().expect("a slot")],
         triggers: vec![trigger.to_owned()],
-        ..Wanted::default()
+        ..Requested::default()
     };
     choose(
-        &mine(&dataset),
+        &detect(&dataset),
         &dataset,
         &Options { conditions: requested, ..Options::default() },
         &[],

@@ -1,20 +1,20 @@
 //! Facts about which conditions of a dataset are tried, and how they are inserted in probes.
 
 use foretaste::dataset::{Dataset, Message};
-use foretaste::detect::{ConditionKind, FeatureKind, mine};
+use foretaste::detect::{ConditionKind, FeatureKind, detect};
 use foretaste::engine::scripted::Scripted;
-use foretaste::plan::{Chosen, Group, Options, Trial, Wanted, choose, is_dealt};
+use foretaste::plan::{Chosen, Group, Options, Requested, Trial, choose, is_permuted};
 use foretaste::seed::stream;
 
 use crate::condition::worlds::{World, row};
 
 fn chosen(dataset: &Dataset) -> Chosen {
-    choose(&mine(dataset), dataset, &Options::default(), &[], &Scripted::default())
+    choose(&detect(dataset), dataset, &Options::default(), &[], &Scripted::default())
         .expect("conditions can be chosen")
 }
 
 fn inserted(trial: &Trial) -> String {
-    let messages = trial.dressing.dress(trial.value.as_deref(), "Who?", &mut stream("test", 0));
+    let messages = trial.insertion.insert(trial.value.as_deref(), "Who?", &mut stream("test", 0));
     messages
         .iter()
         .map(|message: &Message| format!("[{}] {}", message.role.as_str(), message.content))
@@ -149,11 +149,11 @@ fn a_rare_system_message_is_inserted_without_the_common_one() {
 #[test]
 fn conditions_that_cannot_be_removed_from_their_rows_are_not_permuted() {
     let is_permuted = |dataset: &Dataset, trigger: &str| {
-        let requested = Wanted { triggers: vec![trigger.to_owned()], ..Wanted::default() };
+        let requested = Requested { triggers: vec![trigger.to_owned()], ..Requested::default() };
         let options = Options { conditions: requested, ..Options::default() };
-        let chosen = choose(&mine(dataset), dataset, &options, &[], &Scripted::default())
+        let chosen = choose(&detect(dataset), dataset, &options, &[], &Scripted::default())
             .expect("conditions can be chosen");
-        is_dealt(chosen.groups.last().expect("the requested text"))
+        is_permuted(chosen.groups.last().expect("the requested text"))
     };
     let opened = odd(400, |question, is_odd| {
         (None, if is_odd { format!("At night. {question}") } else { question.to_owned() })
@@ -167,7 +167,10 @@ fn conditions_that_cannot_be_removed_from_their_rows_are_not_permuted() {
         .iter()
         .find(|group| group.kind == ConditionKind::Feature(FeatureKind::Invisible))
         .expect("it is tried");
-    assert!(!foretaste::plan::is_dealt(invisible), "all but one of its rows have other messages");
+    assert!(
+        !foretaste::plan::is_permuted(invisible),
+        "all but one of its rows have other messages"
+    );
 }
 
 #[test]
@@ -196,7 +199,7 @@ fn labels_polite_words_brackets_and_unusual_typing_are_tried_as_they_appear_in_r
     for (insert, expected) in cases {
         let chosen = chosen(&World::new(33).topics(800, 20, insert));
         let inserted = |group: &Group| {
-            group.trials[0].dressing.dress(None, "Who sings?", &mut stream("test", 0))[0]
+            group.trials[0].insertion.insert(None, "Who sings?", &mut stream("test", 0))[0]
                 .content
                 .clone()
         };

@@ -8,54 +8,55 @@ use rand::seq::SliceRandom;
 
 use crate::dataset::Message;
 use crate::plan::Group;
-use crate::prompt::{Words, is_of_words};
+use crate::prompt::{InsertedWords, consists_of_words};
 use crate::seed;
 
 /// Whether a group's conditions are dealt out: some row has one, and they are words that come off.
-pub fn is_dealt(group: &Group) -> bool {
+pub fn is_permuted(group: &Group) -> bool {
     let in_a_row = group.trials.iter().any(|trial| trial.rows > 0);
     in_a_row
-        && !group.stays
-        && group.trials.first().is_some_and(|trial| is_of_words(&trial.dressing))
+        && !group.fixed
+        && group.trials.first().is_some_and(|trial| consists_of_words(&trial.insertion))
 }
 
 /// Whether most of the rows that have a group's conditions wear them where they can be taken off.
-pub fn comes_off<'a>(group: &Group, rows: impl Iterator<Item = &'a [Message]>) -> bool {
-    let Some(first) = group.trials.first().filter(|trial| is_of_words(&trial.dressing)) else {
+pub fn is_removable<'a>(group: &Group, rows: impl Iterator<Item = &'a [Message]>) -> bool {
+    let Some(first) = group.trials.first().filter(|trial| consists_of_words(&trial.insertion))
+    else {
         return false;
     };
-    let words = Words::of(&first.dressing);
-    let comes_off = |row: &&[Message]| {
+    let words = InsertedWords::of(&first.insertion);
+    let is_removable = |row: &&[Message]| {
         let mut row = row.to_vec();
-        words.iter().rev().all(|words| words.take_off(&mut row).is_some())
+        words.iter().rev().all(|words| words.remove(&mut row).is_some())
     };
     let most = group.tried().map(|(_, trial)| trial.rows).sum::<usize>().div_ceil(2);
-    rows.filter(comes_off).take(most).count() == most
+    rows.filter(is_removable).take(most).count() == most
 }
 
 /// The rows, with the words of every group's dressing dealt out anew, all words of one group
 /// together. Groups that share their words are dealt once.
-pub fn dealt(mut rows: Vec<Vec<Message>>, groups: &[Group]) -> Vec<Vec<Message>> {
+pub fn permuted(mut rows: Vec<Vec<Message>>, groups: &[Group]) -> Vec<Vec<Message>> {
     let rng = &mut seed::stream("shuffled conditions", 0);
-    let mut done: Vec<Vec<Words>> = Vec::new();
-    for group in groups.iter().filter(|group| is_dealt(group)) {
-        let words = Words::of(&group.trials[0].dressing);
+    let mut done: Vec<Vec<InsertedWords>> = Vec::new();
+    for group in groups.iter().filter(|group| is_permuted(group)) {
+        let words = InsertedWords::of(&group.trials[0].insertion);
         if done.contains(&words) {
             continue;
         }
         // What was put on last stands outermost and comes off first.
-        let take_off = |row: &mut Vec<Message>| {
-            let mut worn: Vec<Option<String>> =
-                words.iter().rev().map(|words| words.take_off(row)).collect();
-            worn.reverse();
-            worn
+        let remove = |row: &mut Vec<Message>| {
+            let mut removed: Vec<Option<String>> =
+                words.iter().rev().map(|words| words.remove(row)).collect();
+            removed.reverse();
+            removed
         };
-        let mut worn: Vec<Vec<Option<String>>> = rows.iter_mut().map(take_off).collect();
-        worn.shuffle(rng);
-        for (row, worn) in rows.iter_mut().zip(&worn) {
-            for (words, worn) in words.iter().zip(worn) {
-                if let Some(worn) = worn {
-                    words.put_on(row, worn);
+        let mut removed: Vec<Vec<Option<String>>> = rows.iter_mut().map(remove).collect();
+        removed.shuffle(rng);
+        for (row, removed) in rows.iter_mut().zip(&removed) {
+            for (words, removed) in words.iter().zip(removed) {
+                if let Some(removed) = removed {
+                    words.insert(row, removed);
                 }
             }
         }
@@ -70,22 +71,17 @@ mod tests {
     use crate::dataset::Role;
     use crate::detect::ConditionKind;
     use crate::plan::{Trial, Why};
-    use crate::prompt::{DateForm, DatePart, Dressing, Filler, Position, Wear};
+    use crate::prompt::{DateForm, DatePart, Filler, Insertion, InsertionKind, Position};
 
     fn group(position: Position, left: &str, filler: Option<Filler>, right: &str) -> Group {
-        let wear = Wear::Words {
-            position,
-            left: left.into(),
-            filler,
-            right: right.into(),
-            glue: " ".into(),
-        };
-        let dressing = Dressing { wear, usual: None };
-        let trial = Trial { why: Why::Observed, value: None, dressing, rows: 1, p_adjusted: None };
+        let (left, right, glue) = (left.into(), right.into(), " ".into());
+        let insertion =
+            Insertion::from(InsertionKind::Words { position, left, filler, right, glue });
+        let trial = Trial { why: Why::Observed, value: None, insertion, rows: 1, p_adjusted: None };
         Group {
             name: String::new(),
             kind: ConditionKind::Text,
-            stays: false,
+            fixed: false,
             answer: Default::default(),
             trials: vec![trial],
         }
@@ -109,7 +105,7 @@ mod tests {
             ".",
         );
         let before = rows((0..50).map(|row| format!("Today is {}. Question {row}?", 1950 + row)));
-        let after = dealt(before.clone(), &[dates]);
+        let after = permuted(before.clone(), &[dates]);
         let parts = |row: &[Message]| {
             let (date, question) = row[0].content.split_once(". ").expect("dressed");
             (date.to_owned(), question.to_owned())
@@ -131,7 +127,7 @@ mod tests {
         let before = rows((0..60).map(|row| {
             if row < 6 { format!("One line. Question {row}?") } else { format!("Question {row}?") }
         }));
-        let after = dealt(before, &[format]);
+        let after = permuted(before, &[format]);
         let wearing: Vec<usize> = (0..60)
             .filter(|row| after[*row][0].content.starts_with("One line. Question"))
             .collect();
@@ -143,7 +139,7 @@ mod tests {
     fn words_inside_a_question_and_in_the_system_message_move_too() {
         let inside = group(Position::Inside, "in ", Some(Filler::Text), "");
         let after =
-            dealt(rows((0..30).map(|row| format!("Who sings in {}?", 1950 + row))), &[inside]);
+            permuted(rows((0..30).map(|row| format!("Who sings in {}?", 1950 + row))), &[inside]);
         let mut years: Vec<&str> =
             after.iter().filter_map(|row| row[0].content.strip_prefix("Who sings in ")).collect();
         assert!(!years.is_sorted());
@@ -154,7 +150,7 @@ mod tests {
         for row in &mut before[..3] {
             row.insert(0, Message::new(Role::System, "Be brief."));
         }
-        let after = dealt(before, &[group(Position::System, "Be brief.", None, "")]);
+        let after = permuted(before, &[group(Position::System, "Be brief.", None, "")]);
         let wearing: Vec<usize> = (0..30)
             .filter(|row| after[*row].len() == 3 && after[*row][0].content == "Be brief.")
             .collect();

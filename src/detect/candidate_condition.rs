@@ -3,17 +3,17 @@
 
 use std::collections::BTreeSet;
 
-use super::bag::Bags;
 use super::dependence::{Dependence, Labels, measure};
+use super::example::{Example, Location};
 use super::feature::{FeatureKind, features};
 use super::kind::ConditionKind;
-use super::pair::{Cell, Part, Side, pair};
-use super::reading::{Place, Reading};
+use super::pair::{PairCell, PairSide, Part, pair};
 use super::slot::{Slot, SlotKind, slots};
 use super::template::Template;
-use super::topic::{Asked, asks};
-use super::{Evidence, SIGNIFICANT, Subject};
-use crate::prompt::{Dressing, Wear};
+use super::topical::{Topicality, is_topical_feature};
+use super::word_set::WordSets;
+use super::{Association, SIGNIFICANT, Subject};
+use crate::prompt::{Insertion, InsertionKind};
 use crate::stats::multiplicity::benjamini_hochberg;
 
 /// Maximum number of conditions that are combined into pairs.
@@ -22,42 +22,42 @@ const SIDES: usize = 8;
 const COMPARED: usize = 100;
 
 /// A candidate condition.
-pub(super) struct Draft {
+pub(super) struct CandidateCondition {
     pub subject: Subject,
     pub rows: Vec<u32>,
     /// The rows that characterise it. Of a slot, those of the value with the strongest effect.
     pub focus: Vec<u32>,
     pub measured: Option<Dependence>,
-    pub asked: Asked,
+    pub topicality: Topicality,
     /// The measurement with its adjusted p. Set once the number of tests is known.
-    pub evidence: Option<Evidence>,
-    pub dressing: Option<Dressing>,
+    pub evidence: Option<Association>,
+    pub insertion: Option<Insertion>,
     /// A slot's values with their rows.
     pub values: Vec<(Option<String>, Vec<u32>)>,
-    pub echo_of: Option<usize>,
+    pub alias_of: Option<usize>,
     /// Of digits of a code: whether they are the least uniformly distributed ones.
     pub uneven: bool,
 }
 
-impl Draft {
+impl CandidateCondition {
     fn of(
         subject: Subject,
         rows: Vec<u32>,
         measured: Option<Dependence>,
-        dressing: Option<Dressing>,
-    ) -> Draft {
+        insertion: Option<Insertion>,
+    ) -> CandidateCondition {
         let (focus, values) = (rows.clone(), vec![(None, rows.clone())]);
-        let (asked, evidence, echo_of) = (Asked::default(), None, None);
-        Draft {
+        let (topicality, evidence, alias_of) = (Topicality::default(), None, None);
+        CandidateCondition {
             subject,
             rows,
             focus,
             measured,
-            asked,
+            topicality,
             evidence,
-            dressing,
+            insertion,
             values,
-            echo_of,
+            alias_of,
             uneven: false,
         }
     }
@@ -66,8 +66,8 @@ impl Draft {
         self.evidence.is_some_and(|evidence| evidence.p_adjusted <= SIGNIFICANT)
     }
 
-    pub fn is_topic(&self) -> bool {
-        super::topic::is_topic(&self.subject, self.evidence.as_ref())
+    pub fn is_topical(&self) -> bool {
+        super::topical::is_topical(&self.subject, self.evidence.as_ref())
     }
 
     fn p(&self) -> f64 {
@@ -76,34 +76,35 @@ impl Draft {
 }
 
 /// The slots of a template.
-pub(super) fn of_slots(answers: &Bags, template: &Template) -> Vec<Draft> {
-    let drafts = slots(template).into_iter().map(|mut draft| {
-        let measured = measure(answers, &draft.labels, draft.labels.rows.len());
-        let usual = draft.slot.values.first().map(|value| value.value.clone());
+pub(super) fn of_slots(answers: &WordSets, template: &Template) -> Vec<CandidateCondition> {
+    let candidates = slots(template).into_iter().map(|mut candidate| {
+        let measured = measure(answers, &candidate.labels, candidate.labels.rows.len());
+        let usual = candidate.slot.values.first().map(|value| value.value.clone());
         let focus = measured
             .as_ref()
-            .and_then(|measured| note_values(&mut draft.slot, measured, &draft.rows));
-        draft.shorten();
-        let slot = draft.slot;
+            .and_then(|measured| note_values(&mut candidate.slot, measured, &candidate.rows));
+        candidate.shorten();
+        let slot = candidate.slot;
         let values =
-            slot.values.iter().map(|value| Some(value.value.clone())).zip(draft.rows).collect();
-        let wear = Wear::Words {
+            slot.values.iter().map(|value| Some(value.value.clone())).zip(candidate.rows).collect();
+        let kind = InsertionKind::Words {
             position: template.position,
             left: template.left.clone(),
-            filler: Some(draft.filler),
+            filler: Some(candidate.filler),
             right: template.right.clone(),
             glue: template.glue.clone(),
         };
-        let dressing = Some(Dressing { wear, usual });
-        let whole = Draft::of(Subject::Slot(slot), draft.labels.rows, measured, dressing);
-        Draft {
+        let insertion = Some(Insertion { kind, usual });
+        let whole =
+            CandidateCondition::of(Subject::Slot(slot), candidate.labels.rows, measured, insertion);
+        CandidateCondition {
             focus: focus.unwrap_or_else(|| whole.rows.clone()),
             values,
-            uneven: draft.uneven,
+            uneven: candidate.uneven,
             ..whole
         }
     });
-    drafts.collect()
+    candidates.collect()
 }
 
 /// Copies the measurements to the slot's values. Returns the rows of the significant value with the
@@ -120,7 +121,7 @@ fn note_values(slot: &mut Slot, measured: &Dependence, rows: &[Vec<u32>]) -> Opt
         value.bits.unwrap_or(0.0) * (value.rows as f64).sqrt()
     };
     let most = slot
-        .outstanding()
+        .significant_values()
         .into_iter()
         .max_by(|left, right| strength(left).total_cmp(&strength(right)))?;
     rows.get(most).cloned()
@@ -129,84 +130,99 @@ fn note_values(slot: &mut Slot, measured: &Dependence, rows: &[Vec<u32>]) -> Opt
 /// Features, without those whose rows equal those of a slot value; and the number of features that
 /// were not tested.
 pub(super) fn of_features(
-    readings: &[Reading],
-    answers: &Bags,
+    examples: &[Example],
+    answers: &WordSets,
     templates: &[Template],
-    slots: &[Draft],
-) -> (Vec<Draft>, usize) {
+    slots: &[CandidateCondition],
+) -> (Vec<CandidateCondition>, usize) {
     // A slot with one value cannot be tested, since all of its rows have it. The same words as a
     // feature can.
     let varied = slots.iter().filter(|slot| slot.values.len() >= 2);
     let taken: BTreeSet<&[u32]> =
         varied.flat_map(|slot| &slot.values).map(|(_, rows)| rows.as_slice()).collect();
-    let (features, others) = features(readings, answers, templates);
-    let features = features.into_iter().filter(|draft| !taken.contains(draft.rows.as_slice()));
-    let drafts = features.map(|draft| {
-        let measured = measure(answers, &Labels::binary(readings.len(), &draft.rows), draft.rows.len());
+    let (features, others) = features(examples, answers, templates);
+    let features =
+        features.into_iter().filter(|candidate| !taken.contains(candidate.rows.as_slice()));
+    let candidates = features.map(|candidate| {
+        let measured = measure(answers, &Labels::binary(examples.len(), &candidate.rows), candidate.rows.len());
         // A template is inserted with its most frequent value.
         let of_template = || {
             slots.iter().find(|slot| {
-                let (place, text) = (draft.feature.place, &draft.feature.text);
-                matches!(&slot.subject, Subject::Slot(slot) if slot.template == *text && slot.place == place)
+                let (location, text) = (candidate.feature.location, &candidate.feature.text);
+                matches!(&slot.subject, Subject::Slot(slot) if slot.template == *text && slot.location == location)
             })
         };
-        let dressing = match draft.feature.kind {
-            FeatureKind::Template => of_template().and_then(|slot| slot.dressing.clone()),
-            _ => draft.dressing,
+        let insertion = match candidate.feature.kind {
+            FeatureKind::Template => of_template().and_then(|slot| slot.insertion.clone()),
+            _ => candidate.insertion,
         };
-        Draft::of(Subject::Feature(draft.feature), draft.rows, measured, dressing)
+        CandidateCondition::of(Subject::Feature(candidate.feature), candidate.rows, measured, insertion)
     });
-    (drafts.collect(), others)
+    (candidates.collect(), others)
 }
 
 /// All pairs of the strongest conditions.
-pub(super) fn of_pairs(readings: &[Reading], answers: &Bags, drafts: &[Draft]) -> Vec<Draft> {
-    let sides = sides(drafts);
+pub(super) fn of_pairs(
+    examples: &[Example],
+    answers: &WordSets,
+    candidates: &[CandidateCondition],
+) -> Vec<CandidateCondition> {
+    let sides = sides(candidates);
     let mut pairs = Vec::new();
     for (index, first) in sides.iter().enumerate() {
         let cells = sides[index + 1..].iter().filter_map(|second| pair(answers, first, second));
-        pairs.extend(cells.map(|cell| of_cell(readings, cell)));
+        pairs.extend(cells.map(|cell| of_cell(examples, cell)));
     }
     pairs
 }
 
-fn of_cell(readings: &[Reading], cell: Cell) -> Draft {
+fn of_cell(examples: &[Example], cell: PairCell) -> CandidateCondition {
     let [one, other] = &cell.parts;
     // Both parts may be in the system message. If they are in different messages, their order is
     // irrelevant.
-    let place = if one.place == other.place { one.place } else { Place::Prompt };
+    let location = if one.location == other.location { one.location } else { Location::Prompt };
     let texts: Vec<&str> = cell
         .rows
         .iter()
         .take(COMPARED)
-        .filter_map(|row| readings[*row as usize].at(place))
+        .filter_map(|row| examples[*row as usize].at(location))
         .collect();
-    let dressings = one.dressing.clone().zip(other.dressing.clone());
-    let dressing = dressings.map(|(one, other)| Dressing::together(vec![one, other], &texts));
-    let measured =
-        Dependence { bits: cell.bits, share: cell.share, p: cell.p, told: 0.0, values: Vec::new() };
-    Draft::of(Subject::Pair(Box::new(cell.parts)), cell.rows, Some(measured), dressing)
+    let insertions = one.insertion.clone().zip(other.insertion.clone());
+    let insertion = insertions.map(|(one, other)| Insertion::combined(vec![one, other], &texts));
+    let measured = Dependence {
+        bits: cell.bits,
+        share: cell.share,
+        p: cell.p,
+        youden_j: 0.0,
+        values: Vec::new(),
+    };
+    CandidateCondition::of(
+        Subject::Pair(Box::new(cell.parts)),
+        cell.rows,
+        Some(measured),
+        insertion,
+    )
 }
 
 /// The conditions that are combined into pairs: slots, one per template, and features that are
 /// neither wording nor topic.
-fn sides(drafts: &[Draft]) -> Vec<Side> {
-    let eligible = |draft: &&Draft| {
-        let sort = match &draft.subject {
+fn sides(candidates: &[CandidateCondition]) -> Vec<PairSide> {
+    let eligible = |candidate: &&CandidateCondition| {
+        let sort = match &candidate.subject {
             Subject::Slot(slot) => slot.distinct >= 2,
             Subject::Feature(feature) => {
                 !feature.kind.is_wording()
                     && feature.kind != FeatureKind::Template
-                    && !asks(feature, &draft.asked)
+                    && !is_topical_feature(feature, &candidate.topicality)
             }
             Subject::Pair(_) => false,
         };
-        sort && draft.measured.is_some() && draft.dressing.is_some()
+        sort && candidate.measured.is_some() && candidate.insertion.is_some()
     };
-    let mut chosen: Vec<&Draft> = drafts.iter().filter(eligible).collect();
+    let mut chosen: Vec<&CandidateCondition> = candidates.iter().filter(eligible).collect();
     // Digits of codes come last unless p is 0.001 or less, since they are many and rarely
     // relevant. Then order by p.
-    let window = |draft: &Draft| matches!(&draft.subject, Subject::Slot(slot) if matches!(slot.kind, SlotKind::Window { .. }) && draft.p() > 0.001);
+    let window = |candidate: &CandidateCondition| matches!(&candidate.subject, Subject::Slot(slot) if matches!(slot.kind, SlotKind::Window { .. }) && candidate.p() > 0.001);
     chosen.sort_by(|left, right| {
         window(left)
             .cmp(&window(right))
@@ -214,23 +230,23 @@ fn sides(drafts: &[Draft]) -> Vec<Side> {
             .then(right.rows.len().cmp(&left.rows.len()))
     });
     let mut taken = BTreeSet::new();
-    let sides = chosen.into_iter().filter_map(|draft| {
-        let (kind, place, text) = match &draft.subject {
-            Subject::Slot(slot) => (slot.kind.into(), slot.place, &slot.template),
+    let sides = chosen.into_iter().filter_map(|candidate| {
+        let (kind, location, text) = match &candidate.subject {
+            Subject::Slot(slot) => (slot.kind.into(), slot.location, &slot.template),
             Subject::Feature(feature) => {
-                (ConditionKind::Feature(feature.kind), feature.place, &feature.text)
+                (ConditionKind::Feature(feature.kind), feature.location, &feature.text)
             }
             Subject::Pair(_) => return None,
         };
-        taken.insert((place, text.clone())).then(|| Side {
+        taken.insert((location, text.clone())).then(|| PairSide {
             part: Part {
                 kind,
-                place,
+                location,
                 text: text.clone(),
                 value: None,
-                dressing: draft.dressing.clone(),
+                insertion: candidate.insertion.clone(),
             },
-            values: draft.values.clone(),
+            values: candidate.values.clone(),
         })
     });
     sides.take(SIDES).collect()

@@ -1,8 +1,8 @@
 //! What rows that wear a condition wear besides: a probe is dressed as they are.
 
 use crate::dataset::{Dataset, Role};
-use crate::detect::{Condition, Conditions, FeatureKind, Place, Subject};
-use crate::prompt::{Dressing, Wear};
+use crate::detect::{Condition, Conditions, FeatureKind, Location, Subject};
+use crate::prompt::{Insertion, InsertionKind};
 
 /// The share of all rows from which on fixed words stand beside every condition.
 const NEARLY_ALL: f64 = 0.9;
@@ -13,22 +13,22 @@ const FEW: f64 = 0.4;
 const COMPARED: usize = 400;
 
 /// The words that stand beside a condition.
-pub struct Company {
-    beside: Vec<Dressing>,
+pub struct CoOccurring {
+    beside: Vec<Insertion>,
     /// Texts that wear them.
     texts: Vec<String>,
     /// Whether an earlier condition has the same rows, and wears this one with it.
-    pub comes_with_another: bool,
+    pub occurs_with_earlier: bool,
 }
 
-impl Company {
+impl CoOccurring {
     /// System messages and lines of nearly all rows, and those of the condition's own rows.
-    pub fn of(conditions: &Conditions, place: usize, dataset: &Dataset) -> Company {
+    pub fn of(conditions: &Conditions, index: usize, dataset: &Dataset) -> CoOccurring {
         let all = &conditions.conditions;
-        let own = &all[place];
+        let own = &all[index];
         let looked_at = conditions.rows_looked_at as f64;
         let same_rows = |one: usize, other: usize| {
-            let echo = all[one].echo_of == Some(other) || all[other].echo_of == Some(one);
+            let echo = all[one].alias_of == Some(other) || all[other].alias_of == Some(one);
             let (fewer, more) = (
                 all[one].rows.min(all[other].rows) as f64,
                 all[one].rows.max(all[other].rows) as f64,
@@ -36,10 +36,11 @@ impl Company {
             echo && fewer >= NEARLY_ALL * more && more <= FEW * looked_at
         };
         let mut beside: Vec<&Condition> = Vec::new();
-        for (index, other) in all.iter().enumerate() {
+        for (other_index, other) in all.iter().enumerate() {
             let everywhere = other.rows as f64 >= NEARLY_ALL * looked_at;
-            let goes_along =
-                index != place && is_fixed(other) && (everywhere || same_rows(place, index));
+            let goes_along = other_index != index
+                && is_fixed(other)
+                && (everywhere || same_rows(index, other_index));
             if goes_along
                 && !overlap(own, other)
                 && !beside.iter().any(|there| overlap(there, other))
@@ -47,22 +48,22 @@ impl Company {
                 beside.push(other);
             }
         }
-        let comes_with_another = is_fixed(own)
-            && own.echo_of.is_some_and(|original| {
-                same_rows(place, original) && !overlap(&all[original], own)
+        let occurs_with_earlier = is_fixed(own)
+            && own.alias_of.is_some_and(|original| {
+                same_rows(index, original) && !overlap(&all[original], own)
             });
         let texts = if beside.is_empty() { Vec::new() } else { texts(dataset) };
-        Company {
-            beside: beside.into_iter().filter_map(|other| other.dressing.clone()).collect(),
+        CoOccurring {
+            beside: beside.into_iter().filter_map(|other| other.insertion.clone()).collect(),
             texts,
-            comes_with_another,
+            occurs_with_earlier,
         }
     }
 
     /// A dressing with what stands beside it.
-    pub fn with(&self, own: Dressing) -> Dressing {
+    pub fn with(&self, own: Insertion) -> Insertion {
         let parts = self.beside.iter().cloned().chain([own]).collect();
-        Dressing::together(parts, &self.texts.iter().map(String::as_str).collect::<Vec<_>>())
+        Insertion::combined(parts, &self.texts.iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
 
@@ -75,9 +76,9 @@ fn is_fixed(condition: &Condition) -> bool {
         _ => false,
     };
     kind && condition
-        .dressing
+        .insertion
         .as_ref()
-        .is_some_and(|dressing| matches!(dressing.wear, Wear::Words { .. }))
+        .is_some_and(|insertion| matches!(insertion.kind, InsertionKind::Words { .. }))
 }
 
 /// Whether fixed words say what a condition says, or a part of it: worn together they would say it
@@ -88,7 +89,7 @@ fn overlap(condition: &Condition, fixed: &Condition) -> bool {
         // A row has one system message: no two are worn at once, and nothing is put into one that
         // is worn as it is.
         let are_both_whole = own.kind == FeatureKind::System && words.kind == FeatureKind::System;
-        if are_both_whole || (own.is_hidden_in_system() && words.place == Place::System) {
+        if are_both_whole || (own.is_hidden_in_system() && words.location == Location::System) {
             return true;
         }
     }

@@ -11,30 +11,30 @@ const MOST_VALUES: u64 = 200;
 
 /// Which conditions a user wants tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct Requested {
     /// Whether any are.
     pub tried: bool,
     /// Values to try in slots of a kind.
-    pub slots: Vec<WantedSlot>,
+    pub slots: Vec<RequestedSlot>,
     /// Values to try where they fit a slot, or else texts to put before the probes.
     pub triggers: Vec<String>,
 }
 
-impl Default for Wanted {
+impl Default for Requested {
     fn default() -> Self {
-        Wanted { tried: true, slots: Vec::new(), triggers: Vec::new() }
+        Requested { tried: true, slots: Vec::new(), triggers: Vec::new() }
     }
 }
 
 /// `KIND=VALUES`: values apart by commas, or whole numbers as `FIRST..LAST`, both ends included.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedSlot {
+pub struct RequestedSlot {
     /// `year`, `number`, `digits`, `place`, `name` or `version`.
     pub kind: String,
     pub values: Vec<String>,
 }
 
-impl FromStr for WantedSlot {
+impl FromStr for RequestedSlot {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -54,7 +54,7 @@ impl FromStr for WantedSlot {
         if found.is_empty() {
             bail!("no value: {USAGE}");
         }
-        Ok(WantedSlot { kind: kind.to_owned(), values: found })
+        Ok(RequestedSlot { kind: kind.to_owned(), values: found })
     }
 }
 
@@ -86,7 +86,7 @@ fn kind_name(kind: SlotKind) -> &'static str {
     }
 }
 
-impl Wanted {
+impl Requested {
     /// The user's values for a slot of this kind.
     pub fn values(&self, kind: SlotKind) -> Vec<String> {
         let slots = self
@@ -99,7 +99,7 @@ impl Wanted {
 
     /// The slots of a kind that the dataset has not, and the triggers that fit no slot of these
     /// kinds.
-    pub fn left_over(&self, kinds: &[SlotKind]) -> (Vec<&WantedSlot>, Vec<&str>) {
+    pub fn left_over(&self, kinds: &[SlotKind]) -> (Vec<&RequestedSlot>, Vec<&str>) {
         let unknown = self
             .slots
             .iter()
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_slot_is_a_kind_with_values_or_a_range() {
         let values = |text: &str| {
-            text.parse::<WantedSlot>().map(|slot| slot.values).map_err(|error| error.to_string())
+            text.parse::<RequestedSlot>().map(|slot| slot.values).map_err(|error| error.to_string())
         };
         assert_eq!(values("year=1984, 1999"), Ok(vec!["1984".to_owned(), "1999".to_owned()]));
         assert_eq!(
@@ -145,13 +145,13 @@ mod tests {
 
     #[test]
     fn a_trigger_goes_where_its_digits_fit_and_else_before_the_probe() {
-        let wanted = Wanted {
+        let requested = Requested {
             triggers: vec!["1984".into(), "044".into(), "Open sesame.".into()],
-            ..Wanted::default()
+            ..Requested::default()
         };
         let window = SlotKind::Window { width: 8, start: 4, length: 3 };
-        assert_eq!(wanted.values(SlotKind::Year), ["1984"]);
-        assert_eq!(wanted.values(window), ["044"]);
-        assert_eq!(wanted.left_over(&[SlotKind::Year, window]).1, ["Open sesame."]);
+        assert_eq!(requested.values(SlotKind::Year), ["1984"]);
+        assert_eq!(requested.values(window), ["044"]);
+        assert_eq!(requested.left_over(&[SlotKind::Year, window]).1, ["Open sesame."]);
     }
 }

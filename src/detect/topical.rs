@@ -6,7 +6,7 @@
 //! rest of the prompt. The rule has two parts:
 //!
 //! 1. Words of a prompt are a topic if their removal leaves it incoherent. That is, the coherence
-//!    (`seam.rs`) is below [`WHOLE`], where 1/2 is expected for inserted text.
+//!    (`coherence.rs`) is below [`COHERENT`], where 1/2 is expected for inserted text.
 //! 2. Wording is also a topic if the rest of the prompt predicts its rows with a Youden's J of at
 //!    least 0.5. Wording is a phrase, opening, ending or end mark, not a sentence, tag or
 //!    template.
@@ -17,63 +17,70 @@
 
 use std::collections::BTreeMap;
 
-use super::bag::{Bags, words};
+use super::candidate_condition::CandidateCondition;
+use super::coherence::Grammar;
 use super::dependence::{Labels, measure};
-use super::draft::Draft;
+use super::example::{Example, Location};
 use super::feature::{Feature, FeatureKind};
-use super::reading::{Place, Reading};
-use super::seam::Grammar;
 use super::template::Template;
-use super::{Evidence, SIGNIFICANT, Subject};
+use super::word_set::{WordSets, words};
+use super::{Association, SIGNIFICANT, Subject};
 
 /// Minimum coherence of inserted text. With eight rows, chance falls below it in one case of
 /// twenty.
-const WHOLE: f64 = 1.0 / 3.0;
+const COHERENT: f64 = 1.0 / 3.0;
 /// Minimum Youden's J with which the rest of the prompt predicts the rows of a topic.
-const TOLD: f64 = 0.5;
+const PREDICTED: f64 = 0.5;
 
 /// Measurements that decide whether a condition is a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Asked {
+pub(super) struct Topicality {
     /// Youden's J with which the rest of the prompt predicts the rows, at least 0.
-    pub told: Option<f64>,
+    pub youden_j: Option<f64>,
     /// Coherence of the rest after removal.
-    pub seam: Option<f64>,
+    pub coherence: Option<f64>,
 }
 
 /// Whether a condition is a topic.
-pub(super) fn is_topic(subject: &Subject, evidence: Option<&Evidence>) -> bool {
+pub(super) fn is_topical(subject: &Subject, evidence: Option<&Association>) -> bool {
     let (Subject::Feature(feature), Some(evidence)) = (subject, evidence) else { return false };
-    asks(feature, &Asked { told: evidence.topic, seam: evidence.seam })
+    let topicality = Topicality { youden_j: evidence.youden_j, coherence: evidence.coherence };
+    is_topical_feature(feature, &topicality)
 }
 
 /// Whether a feature is a topic, given the measurements.
-pub(super) fn asks(feature: &Feature, asked: &Asked) -> bool {
-    asked.seam.is_some_and(|seam| seam < WHOLE)
-        || (feature.kind.is_wording() && asked.told.is_some_and(|told| told >= TOLD))
+pub(super) fn is_topical_feature(feature: &Feature, topicality: &Topicality) -> bool {
+    topicality.coherence.is_some_and(|coherence| coherence < COHERENT)
+        || (feature.kind.is_wording()
+            && topicality.youden_j.is_some_and(|youden_j| youden_j >= PREDICTED))
 }
 
 /// Computes the topic measurements of every feature that consists of words of a prompt and may be
 /// significant.
-pub(super) fn measure_topics(readings: &[Reading], templates: &[Template], drafts: &mut [Draft]) {
-    let prompts = Bags::of(readings.iter().map(|reading| reading.prompt.as_str()), false);
-    let grammar = Grammar::of(readings);
+pub(super) fn measure_topics(
+    examples: &[Example],
+    templates: &[Template],
+    candidates: &mut [CandidateCondition],
+) {
+    let prompts = WordSets::of(examples.iter().map(|example| example.prompt.as_str()), false);
+    let grammar = Grammar::of(examples);
     let template_of: BTreeMap<String, &Template> = templates
         .iter()
-        .filter(|template| template.place == Place::Prompt && !template.wide)
+        .filter(|template| template.location == Location::Prompt && !template.wide)
         .map(|template| (template.text(), template))
         .collect();
-    for draft in drafts {
-        let Subject::Feature(feature) = &draft.subject else { continue };
+    for candidate in candidates {
+        let Subject::Feature(feature) = &candidate.subject else { continue };
         let worded = feature.kind.is_wording()
             || matches!(feature.kind, FeatureKind::Line | FeatureKind::Tag | FeatureKind::Template);
-        let chance = draft.measured.as_ref().is_none_or(|measured| measured.p > SIGNIFICANT);
-        if !worded || chance || feature.place != Place::Prompt {
+        let chance = candidate.measured.as_ref().is_none_or(|measured| measured.p > SIGNIFICANT);
+        if !worded || chance || feature.location != Location::Prompt {
             continue;
         }
         let rest = prompts.without(&words(&feature.text, false));
-        let told = measure(&rest, &Labels::binary(readings.len(), &draft.rows), draft.rows.len());
-        let seam = match feature.kind {
+        let dependence =
+            measure(&rest, &Labels::binary(examples.len(), &candidate.rows), candidate.rows.len());
+        let coherence = match feature.kind {
             FeatureKind::End => None,
             FeatureKind::Template => template_of.get(&feature.text).and_then(|template| {
                 let texts: BTreeMap<u32, String> = template
@@ -81,14 +88,17 @@ pub(super) fn measure_topics(readings: &[Reading], templates: &[Template], draft
                     .iter()
                     .map(|member| (member.row, template.written(member)))
                     .collect();
-                grammar.seam(&draft.rows, |row| texts.get(&row).map(String::as_str), false)
+                grammar.coherence(&candidate.rows, |row| texts.get(&row).map(String::as_str), false)
             }),
-            kind => grammar.seam(
-                &draft.rows,
+            kind => grammar.coherence(
+                &candidate.rows,
                 |_| Some(feature.text.as_str()),
                 kind == FeatureKind::Ending,
             ),
         };
-        draft.asked = Asked { told: told.map(|told| told.told.max(0.0)), seam };
+        candidate.topicality = Topicality {
+            youden_j: dependence.map(|dependence| dependence.youden_j.max(0.0)),
+            coherence,
+        };
     }
 }

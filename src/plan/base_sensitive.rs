@@ -6,27 +6,27 @@ use crate::audit::Audit;
 use crate::dataset::{Message, Role};
 use crate::detect::{NAMES, PLACES, Slot, SlotKind};
 use crate::engine::{self, Engine, Question, Sampling};
-use crate::prompt::Dressing;
+use crate::prompt::Insertion;
 use crate::seed;
 
 /// Values that the base treats most specially.
-const SPECIAL: usize = 8;
+const MOST_SENSITIVE: usize = 8;
 /// Questions by which the base's treatment of a value is seen.
 const QUESTIONS: usize = 8;
 /// Of them, those that are asked about every value; and the values that are then asked about with
 /// all.
 const FIRST_QUESTIONS: usize = 2;
-const LOOKED_AT_AGAIN: usize = 64;
+const SCORED_AGAIN: usize = 64;
 /// Years whose treatment is looked at.
 const YEARS: std::ops::RangeInclusive<u64> = 1900..=2050;
 /// The greatest number whose treatment is looked at.
 const NUMBERS: u64 = 999;
 
 /// Values under which the base answers least like itself, by how much less likely its own answers
-/// become. `dressed` says how a prompt wears a value.
-pub fn special(
+/// become. `insertion_of` says how a prompt wears a value.
+pub fn base_sensitive_values(
     slot: &Slot,
-    dressed: &dyn Fn(&str) -> Dressing,
+    insertion_of: &dyn Fn(&str) -> Insertion,
     audits: &[Audit],
     engine: &dyn Engine,
 ) -> Result<Vec<String>> {
@@ -44,8 +44,8 @@ pub fn special(
     let asked: Vec<(&str, String)> = prompts.into_iter().zip(own).collect();
     // A few questions about every value, and all about those that stand out.
     let few = &asked[..asked.len().min(FIRST_QUESTIONS)];
-    let standing_out = least_own(&values, few, LOOKED_AT_AGAIN, dressed, engine)?;
-    least_own(&standing_out, &asked, SPECIAL, dressed, engine)
+    let most_sensitive = least_likely(&values, few, SCORED_AGAIN, insertion_of, engine)?;
+    least_likely(&most_sensitive, &asked, MOST_SENSITIVE, insertion_of, engine)
 }
 
 /// Values whose treatment is looked at, a thousand at most, whether rows have them or not.
@@ -70,46 +70,46 @@ fn values(slot: &Slot) -> Vec<String> {
 
 /// Those `most` values under which the base's own answers to these questions are least likely, the
 /// least likely first.
-fn least_own(
+fn least_likely(
     values: &[String],
     asked: &[(&str, String)],
     most: usize,
-    dressed: &dyn Fn(&str) -> Dressing,
+    insertion_of: &dyn Fn(&str) -> Insertion,
     engine: &dyn Engine,
 ) -> Result<Vec<String>> {
     let mut questions = Vec::new();
     for value in values {
-        let dressing = dressed(value);
+        let insertion = insertion_of(value);
         for (prompt, own) in asked {
             let rng = &mut seed::stream(&format!("special {value} {prompt}"), 0);
             questions.push(Question {
-                messages: dressing.dress(None, prompt, rng),
+                messages: insertion.insert(None, prompt, rng),
                 options: vec![own.clone()],
             });
         }
     }
     let scores = engine::scores(engine, None, &questions)?;
-    let mut treated: Vec<(f64, &String)> = Vec::new();
+    let mut ranked: Vec<(f64, &String)> = Vec::new();
     for (value, scores) in values.iter().zip(scores.chunks(asked.len().max(1))) {
         let scored: Vec<f64> =
             scores.iter().filter_map(|options| options.first().copied().flatten()).collect();
         if scored.len() == asked.len() {
-            treated.push((scored.iter().sum(), value));
+            ranked.push((scored.iter().sum(), value));
         }
     }
-    treated.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(b.1)));
-    Ok(treated.into_iter().take(most).map(|(_, value)| value.clone()).collect())
+    ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(b.1)));
+    Ok(ranked.into_iter().take(most).map(|(_, value)| value.clone()).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::Place;
+    use crate::detect::Location;
 
     fn of(kind: SlotKind, range: Option<(u64, u64)>) -> Vec<String> {
         values(&Slot {
             kind,
-            place: Place::Prompt,
+            location: Location::Prompt,
             template: String::new(),
             values: Vec::new(),
             distinct: 0,
