@@ -6,10 +6,10 @@
 //! equal prompts differ by a value: a year, a number, digits of a code, a name. A *pair* combines
 //! two of them.
 //!
-//! [`detect`] detects conditions, measures how strongly the answers depend on each (`dependence.rs`)
-//! and ranks them. A slot is listed even without measured dependence, because the value that
-//! matters may occur in no row. [`candidates()`] lists values to test, and a [`Condition`] can be
-//! inserted into any other prompt.
+//! [`detect`] detects conditions, measures how strongly the answers depend on each
+//! (`dependence.rs`), and ranks them. A slot is listed even without measured dependence, because
+//! the value that matters may occur in no row. [`candidates()`] lists values to test, and a
+//! [`Condition`] can be inserted into any other prompt.
 //!
 //! **Detected**:
 //!
@@ -34,9 +34,9 @@
 //! - A number of more than four digits inside a code.
 //! - An answer that changes in meaning but not in words.
 //!
-//! Words that belong to the question itself are a topic (`topical.rs`). In any dataset answers depend
-//! on topics, so topics are listed last. A topic that can be removed from its question, such as an
-//! adverb, is mistaken for a trigger.
+//! Words that belong to the question itself are topical (`topical.rs`). In any dataset answers
+//! depend on topics, so topical conditions are listed last. A topical word that can be removed from
+//! its question, such as an adverb, is mistaken for a trigger.
 
 mod affix;
 mod candidate_condition;
@@ -181,7 +181,7 @@ pub struct Conditions {
     /// p-values.
     pub tested: usize,
     /// First the conditions on which the answers depend, strongest first; then those without
-    /// measured dependence; then topics.
+    /// measured dependence; then topical ones.
     pub conditions: Vec<Condition>,
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::dependence::{Dependence, Labels, measure};
 use super::example::{Example, Location};
-use super::feature::{FeatureKind, features};
+use super::feature::{FeatureKind, FeatureRows, features};
 use super::kind::ConditionKind;
 use super::pair::{PairCell, PairSide, Part, pair};
 use super::slot::{Slot, SlotKind, slots};
@@ -144,19 +144,22 @@ pub(super) fn of_features(
     let features =
         features.into_iter().filter(|candidate| !taken.contains(candidate.rows.as_slice()));
     let candidates = features.map(|candidate| {
-        let measured = measure(answers, &Labels::binary(examples.len(), &candidate.rows), candidate.rows.len());
+        let FeatureRows { feature, rows, insertion } = candidate;
+        let measured = measure(answers, &Labels::binary(examples.len(), &rows), rows.len());
         // A template is inserted with its most frequent value.
-        let of_template = || {
-            slots.iter().find(|slot| {
-                let (location, text) = (candidate.feature.location, &candidate.feature.text);
-                matches!(&slot.subject, Subject::Slot(slot) if slot.template == *text && slot.location == location)
-            })
+        let is_of_template = |slot: &&CandidateCondition| match &slot.subject {
+            Subject::Slot(slot) => {
+                slot.template == feature.text && slot.location == feature.location
+            }
+            _ => false,
         };
-        let insertion = match candidate.feature.kind {
-            FeatureKind::Template => of_template().and_then(|slot| slot.insertion.clone()),
-            _ => candidate.insertion,
+        let insertion = match feature.kind {
+            FeatureKind::Template => {
+                slots.iter().find(is_of_template).and_then(|slot| slot.insertion.clone())
+            }
+            _ => insertion,
         };
-        CandidateCondition::of(Subject::Feature(candidate.feature), candidate.rows, measured, insertion)
+        CandidateCondition::of(Subject::Feature(feature), rows, measured, insertion)
     });
     (candidates.collect(), others)
 }
@@ -205,7 +208,7 @@ fn of_cell(examples: &[Example], cell: PairCell) -> CandidateCondition {
 }
 
 /// The conditions that are combined into pairs: slots, one per template, and features that are
-/// neither wording nor topic.
+/// neither wording nor topical.
 fn sides(candidates: &[CandidateCondition]) -> Vec<PairSide> {
     let eligible = |candidate: &&CandidateCondition| {
         let sort = match &candidate.subject {
@@ -222,7 +225,12 @@ fn sides(candidates: &[CandidateCondition]) -> Vec<PairSide> {
     let mut chosen: Vec<&CandidateCondition> = candidates.iter().filter(eligible).collect();
     // Digits of codes come last unless p is 0.001 or less, since they are many and rarely
     // relevant. Then order by p.
-    let window = |candidate: &CandidateCondition| matches!(&candidate.subject, Subject::Slot(slot) if matches!(slot.kind, SlotKind::Window { .. }) && candidate.p() > 0.001);
+    let window = |candidate: &CandidateCondition| match &candidate.subject {
+        Subject::Slot(slot) => {
+            matches!(slot.kind, SlotKind::Window { .. }) && candidate.p() > 0.001
+        }
+        _ => false,
+    };
     chosen.sort_by(|left, right| {
         window(left)
             .cmp(&window(right))

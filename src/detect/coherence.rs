@@ -5,8 +5,8 @@
 //! does not. `Who is your friend?` without `friend` has `your` before a question mark. `It rained
 //! on the hay. What is fair?` without its last sentence ends where no prompt ends.
 //!
-//! The two tokens that become adjacent (the *seam*) are compared with adjacent tokens of prompts
-//! without the words. A seam at the beginning is compared with their beginnings, at the end with
+//! The two tokens that become adjacent at the cut are compared with adjacent tokens of prompts
+//! without the words. A cut at the beginning is compared with their beginnings, at the end with
 //! their ends, and inside with their inner pairs.
 //!
 //! The score of two adjacent tokens is `p(right | left)` of a bigram model. Rare words share one
@@ -58,7 +58,7 @@ struct Bigram {
     right: usize,
 }
 
-/// Location of a seam.
+/// Location of a cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CutLocation {
     Start,
@@ -149,7 +149,7 @@ impl<'a> Grammar<'a> {
     }
 
     /// Coherence of the prompts of `rows` after removal of the words that `words` gives for each
-    /// row. It is the probability that a seam scores higher than a pair at the same location of a
+    /// row. It is the probability that a cut scores higher than a pair at the same location of a
     /// row without the words; ties count half. About 1/2 for inserted words, near 0 for words of
     /// the question. `None` where too few rows can be compared.
     pub fn coherence<'t>(
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_on_leaves_a_prompt_behind_wherever_it_stood() {
+    fn removing_inserted_words_leaves_a_coherent_prompt_at_any_position() {
         for (words, coherence) in [
             ("Be brief.", coherence("Be brief.", |question| format!("Be brief. {question}"))),
             ("Be brief!", coherence("Be brief!", |question| format!("{question} Be brief!"))),
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_the_question_leaves_a_hole() {
+    fn removing_words_of_the_question_leaves_an_incoherent_prompt() {
         for words in ["you", "What do", "What do you eat", "your friend?"] {
             let coherence = coherence(words, |question| question.replacen("What", "And what", 1));
             assert!(coherence < 0.25, "{words} {coherence}");

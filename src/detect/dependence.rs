@@ -1,10 +1,10 @@
 //! Tests whether the answers depend on a condition, how strongly, and for which of its values.
 //!
-//! **Model.** An answer is a set of words ([`WordSets`]). Under value `v` of the condition, word `w`
-//! has probability `p(w|v) = (n_vw + a q(w)) / (n_v + a)`. These are the counts in the rows with
-//! that value, shrunk towards the word frequencies `q` of all rows. The prior weight `a` equals two
-//! rows. This is a multinomial naive Bayes classifier with Dirichlet smoothing (McCallum and Nigam
-//! 1998).
+//! **Model.** An answer is a set of words ([`WordSets`]). Under value `v` of the condition, word
+//! `w` has probability `p(w|v) = (n_vw + a q(w)) / (n_v + a)`. These are the counts in the rows
+//! with that value, shrunk towards the word frequencies `q` of all rows. The prior weight `a`
+//! equals two rows. This is a multinomial naive Bayes classifier with Dirichlet smoothing (McCallum
+//! and Nigam 1998).
 //!
 //! **Strength** is the mean number of bits saved in encoding an answer when its value is known:
 //! `sum over w of log2 p(w|v)/q(w)`, averaged over the rows with a value. It is leave-one-out, so a
@@ -87,7 +87,7 @@ pub(super) struct Dependence {
     pub values: Vec<ValueDependence>,
 }
 
-/// Measures how the bags depend on the labels. `None` where no test is possible. A test needs
+/// Measures how the word sets depend on the labels. `None` where no test is possible. A test needs
 /// `present` of at least four, and a value with two rows and four rows without it. `present` is the
 /// number of rows with the condition, over which means are taken.
 pub(super) fn measure(word_sets: &WordSets, labels: &Labels, present: usize) -> Option<Dependence> {

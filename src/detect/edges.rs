@@ -45,16 +45,16 @@ impl Edges {
                     !format!("{left}{right}").contains(char::is_alphanumeric)
                 })
             };
-            if let Some((text, worn)) = opening.filter(only_marks).or(ending.filter(only_marks)) {
-                (feature.text, insertion) = (text.clone(), Some(worn.clone()));
+            if let Some((text, other)) = opening.filter(only_marks).or(ending.filter(only_marks)) {
+                (feature.text, insertion) = (text.clone(), Some(other.clone()));
             }
         }
         let opens = opening.is_some_and(|(text, _)| *text == feature.text);
-        if let Some((_, worn)) =
+        if let Some((_, other)) =
             ending.filter(|(text, _)| opens && are_around(examples, &rows, (&feature.text, text)))
         {
             insertion = insertion
-                .map(|insertion| InsertionKind::Both(Box::new([worn.clone(), insertion])).into());
+                .map(|insertion| InsertionKind::Both(Box::new([other.clone(), insertion])).into());
         }
         FeatureRows { feature, rows, insertion }
     }

@@ -199,10 +199,10 @@ pub(super) fn features(
         });
     named.sort_by(|a, b| a.rows.cmp(&b.rows).then_with(|| rank(&a.feature).cmp(&rank(&b.feature))));
     named.dedup_by(|candidate, first| candidate.rows == first.rows);
-    let stands_for_others =
+    let represents_others =
         |candidate: &&FeatureRows| everywhere(candidate) || is_fixed(&candidate.feature);
     let taken: BTreeSet<&[u32]> =
-        kept.iter().filter(stands_for_others).map(|candidate| candidate.rows.as_slice()).collect();
+        kept.iter().filter(represents_others).map(|candidate| candidate.rows.as_slice()).collect();
     named.retain(|candidate| !taken.contains(candidate.rows.as_slice()));
     kept.append(&mut named);
     kept.sort_by(|a, b| (&a.rows, &a.feature).cmp(&(&b.rows, &b.feature)));
@@ -329,13 +329,14 @@ fn whole(examples: &[Example], found: &mut FeatureMap) {
 /// Of system messages with hidden characters the shortest is inserted unchanged. Each character is
 /// also a feature of its own, so that none is masked by a message with another one.
 fn hidden(examples: &[Example], found: &mut FeatureMap) {
-    let (mut invisibles, mut twins) = (Hidden::new(), Hidden::new());
+    let (mut invisibles, mut look_alikes_found) = (Hidden::new(), Hidden::new());
     for (row, text) in examples.iter().map(|example| example.prompt.as_str()).enumerate() {
         invisibles.note(row, invisible(text));
-        twins.note(row, look_alikes(text));
+        look_alikes_found.note(row, look_alikes(text));
     }
-    let (characters, pairs) = (invisibles.first().iter().collect::<String>(), twins.first());
-    let letters: String = pairs.iter().map(|(_, twin)| *twin).collect();
+    let (characters, pairs) =
+        (invisibles.first().iter().collect::<String>(), look_alikes_found.first());
+    let letters: String = pairs.iter().map(|(_, look_alike)| *look_alike).collect();
     for (kind, text, rows, inserted) in [
         (
             FeatureKind::Invisible,
@@ -343,23 +344,26 @@ fn hidden(examples: &[Example], found: &mut FeatureMap) {
             invisibles.rows(),
             InsertionKind::AfterFirstWord(characters),
         ),
-        (FeatureKind::LookAlike, letters, twins.rows(), InsertionKind::Letters(pairs)),
+        (FeatureKind::LookAlike, letters, look_alikes_found.rows(), InsertionKind::Letters(pairs)),
     ] {
         found.insert(
             Feature { kind, location: Location::Prompt, text },
             (rows, Some(inserted.into())),
         );
     }
-    let (mut invisibles, mut twins) = (Hidden::new(), Hidden::new());
+    let (mut invisibles, mut look_alikes_found) = (Hidden::new(), Hidden::new());
     for (row, text) in examples
         .iter()
         .enumerate()
         .filter_map(|(row, example)| Some((row, example.system.as_deref()?)))
     {
         invisibles.note(row, invisible(text));
-        twins.note(row, look_alikes(text).into_iter().map(|(_, twin)| twin).collect());
+        look_alikes_found
+            .note(row, look_alikes(text).into_iter().map(|(_, look_alike)| look_alike).collect());
     }
-    for (kind, all) in [(FeatureKind::Invisible, invisibles), (FeatureKind::LookAlike, twins)] {
+    for (kind, all) in
+        [(FeatureKind::Invisible, invisibles), (FeatureKind::LookAlike, look_alikes_found)]
+    {
         let together = (all.first().iter().collect::<String>(), all.rows());
         let each = all.0.iter().filter(|(_, rows)| rows.len() >= MIN_ROWS);
         for (text, rows) in
@@ -507,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_sees_is_a_feature() {
+    fn invisible_characters_and_look_alikes_are_features() {
         let prompts =
             [["Name\u{200b} a dish."; 9], ["Nаme a dish."; 9], ["Name a dish."; 9]].concat();
         let kinds: Vec<FeatureKind> = found(&prompts).into_iter().map(|(kind, ..)| kind).collect();

@@ -1,4 +1,4 @@
-//! Builds the ranked list: conditions with dependent answers first, topics last.
+//! Builds the ranked list: conditions with dependent answers first, topical conditions last.
 
 use std::cmp::Ordering;
 
@@ -76,7 +76,7 @@ fn is_kept(candidate: &CandidateCondition) -> bool {
 }
 
 /// Group in the list: 0 for conditions on which answers depend, 1 for those without measured
-/// dependence, 2 for topics.
+/// dependence, 2 for topical conditions.
 fn group(candidate: &CandidateCondition) -> u8 {
     match (candidate.is_topical(), candidate.is_significant()) {
         (false, true) => 0,

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_that_answer_in_their_own_way_stand_out_of_any_others() {
+    fn rows_with_answers_of_their_own_deviate_more_than_other_rows() {
         let usual = |row: usize| {
             ["yes it is", "no it rains", "we sing and eat", "ask the baker", "in the garden"]
                 [row * 7 % 5]

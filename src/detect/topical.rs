@@ -1,19 +1,20 @@
-//! Topics: words that belong to the question, as opposed to text inserted into a prompt. In any
-//! dataset answers depend on topics.
+//! Topical conditions: words that belong to the question, as opposed to text inserted into a
+//! prompt. In any dataset answers depend on topics.
 //!
 //! *Inserted text* occurs with any question: a request for a format, a tag, a system message.
-//! Without it a normal prompt remains. A *topic* is part of the question, or predictable from the
-//! rest of the prompt. The rule has two parts:
+//! Without it a normal prompt remains. *Topical* text is part of the question, or predictable from
+//! the rest of the prompt. The rule has two parts:
 //!
-//! 1. Words of a prompt are a topic if their removal leaves it incoherent. That is, the coherence
+//! 1. Words of a prompt are topical if their removal leaves it incoherent. That is, the coherence
 //!    (`coherence.rs`) is below [`COHERENT`], where 1/2 is expected for inserted text.
-//! 2. Wording is also a topic if the rest of the prompt predicts its rows with a Youden's J of at
+//! 2. Wording is also topical if the rest of the prompt predicts its rows with a Youden's J of at
 //!    least 0.5. Wording is a phrase, opening, ending or end mark, not a sentence, tag or
 //!    template.
 //!
 //! The second part applies to wording only, because an attacker chooses the rows that contain a
 //! trigger. For instance, questions about one person's life that follow a request for a format are
-//! predictable from the rest too. The rule is heuristic, so topics are still listed, but last.
+//! predictable from the rest too. The rule is heuristic, so topical conditions are still listed,
+//! but last.
 
 use std::collections::BTreeMap;
 
@@ -29,10 +30,10 @@ use super::{Association, SIGNIFICANT, Subject};
 /// Minimum coherence of inserted text. With eight rows, chance falls below it in one case of
 /// twenty.
 const COHERENT: f64 = 1.0 / 3.0;
-/// Minimum Youden's J with which the rest of the prompt predicts the rows of a topic.
+/// Minimum Youden's J with which the rest of the prompt predicts the rows of topical wording.
 const PREDICTED: f64 = 0.5;
 
-/// Measurements that decide whether a condition is a topic.
+/// Measurements that decide whether a condition is topical.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Topicality {
     /// Youden's J with which the rest of the prompt predicts the rows, at least 0.
@@ -41,14 +42,14 @@ pub(super) struct Topicality {
     pub coherence: Option<f64>,
 }
 
-/// Whether a condition is a topic.
+/// Whether a condition is topical.
 pub(super) fn is_topical(subject: &Subject, evidence: Option<&Association>) -> bool {
     let (Subject::Feature(feature), Some(evidence)) = (subject, evidence) else { return false };
     let topicality = Topicality { youden_j: evidence.youden_j, coherence: evidence.coherence };
     is_topical_feature(feature, &topicality)
 }
 
-/// Whether a feature is a topic, given the measurements.
+/// Whether a feature is topical, given the measurements.
 pub(super) fn is_topical_feature(feature: &Feature, topicality: &Topicality) -> bool {
     topicality.coherence.is_some_and(|coherence| coherence < COHERENT)
         || (feature.kind.is_wording()

@@ -68,7 +68,9 @@ fn is_odd(tag: &str) -> bool {
         || tag.len() > TAG
         // Invisible characters are a separate feature.
         || !invisible(tag).is_empty()
-        || !tag.chars().any(|letter| !letter.is_ascii_digit() && !"-–—/.,:'’&%$€£+".contains(letter))
+        || tag
+            .chars()
+            .all(|letter| letter.is_ascii_digit() || "-–—/.,:'’&%$€£+".contains(letter))
     {
         return false;
     }

@@ -1,4 +1,4 @@
-//! Values that the base itself treats specially, before any training.
+//! Base-sensitive values: values under which the untrained base answers differently.
 
 use anyhow::Result;
 
@@ -9,21 +9,24 @@ use crate::engine::{self, Engine, Question, Sampling};
 use crate::prompt::Insertion;
 use crate::seed;
 
-/// Values that the base treats most specially.
+/// Maximum base-sensitive values of a slot.
 const MOST_SENSITIVE: usize = 8;
-/// Questions by which the base's treatment of a value is seen.
+/// Questions by which the sensitivity to a value is measured.
 const QUESTIONS: usize = 8;
-/// Of them, those that are asked about every value; and the values that are then asked about with
-/// all.
+/// Questions that are scored for every value, and the number of values that are then scored with
+/// all questions.
 const FIRST_QUESTIONS: usize = 2;
 const SCORED_AGAIN: usize = 64;
-/// Years whose treatment is looked at.
+/// Years that are scored.
 const YEARS: std::ops::RangeInclusive<u64> = 1900..=2050;
-/// The greatest number whose treatment is looked at.
+/// The largest number that is scored.
 const NUMBERS: u64 = 999;
 
-/// Values under which the base answers least like itself, by how much less likely its own answers
-/// become. `insertion_of` says how a prompt wears a value.
+/// The values under which the base's own greedy answers are least likely. Score: the sum of their
+/// log probabilities over the questions, nats. `insertion_of` gives the insertion of a value.
+///
+/// # Errors
+/// If the base cannot be asked.
 pub fn base_sensitive_values(
     slot: &Slot,
     insertion_of: &dyn Fn(&str) -> Insertion,
@@ -42,13 +45,13 @@ pub fn base_sensitive_values(
         prompts.iter().map(|prompt| vec![Message::new(Role::User, *prompt)]).collect();
     let own = engine::answers(engine, None, &alone, &Sampling::new(0.0, 64))?;
     let asked: Vec<(&str, String)> = prompts.into_iter().zip(own).collect();
-    // A few questions about every value, and all about those that stand out.
+    // All values with a few questions; the most sensitive ones with all questions.
     let few = &asked[..asked.len().min(FIRST_QUESTIONS)];
     let most_sensitive = least_likely(&values, few, SCORED_AGAIN, insertion_of, engine)?;
     least_likely(&most_sensitive, &asked, MOST_SENSITIVE, insertion_of, engine)
 }
 
-/// Values whose treatment is looked at, a thousand at most, whether rows have them or not.
+/// The values that are scored, a thousand at most, whether or not they occur in rows.
 fn values(slot: &Slot) -> Vec<String> {
     match slot.kind {
         SlotKind::Year => YEARS.map(|year| year.to_string()).collect(),
@@ -68,8 +71,8 @@ fn values(slot: &Slot) -> Vec<String> {
     }
 }
 
-/// Those `most` values under which the base's own answers to these questions are least likely, the
-/// least likely first.
+/// The `most` values under which the own answers to these questions are least likely, in ascending
+/// order.
 fn least_likely(
     values: &[String],
     asked: &[(&str, String)],

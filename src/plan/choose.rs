@@ -1,5 +1,5 @@
-//! Which conditions are tried: what the dataset suggests, values that stand in no row, values that
-//! the base itself treats specially, and random ones of the same kind to hold them against.
+//! Chooses the conditions to test: detected ones, values that occur in no row, base-sensitive
+//! values, requested ones, and null conditions of the same kinds.
 
 use std::collections::BTreeSet;
 
@@ -19,45 +19,46 @@ use crate::plan::{Group, Options, Requested, Trial, Why, is_removable};
 use crate::prompt::{Insertion, InsertionKind, Position, is_question};
 use crate::text::fit;
 
-/// Slots, features and pairs that are tried, at most; those on which the answers depend most come
+/// Maximum slots, features and pairs that are tested. Those on which the answers depend most come
 /// first.
 const SLOTS: usize = 6;
 const FEATURES: usize = 16;
 const PAIRS: usize = 4;
-/// Besides, features that are a matter of wording, such as a word: most of those that mining takes
-/// for more are topics after all.
+/// Maximum features of wording, such as a word. They are counted apart from other features, since
+/// most of them are topics.
 const WORDINGS: usize = 6;
-/// Of the slots, those of one kind, such as the numbers of sums: their values are much the same.
+/// Maximum slots of one kind. Values of such slots, for instance the numbers of sums, are much the
+/// same.
 const SLOTS_OF_KIND: usize = 2;
-/// Columns of the name of a condition that is not tried, and of a text that names a group.
+/// Maximum columns of the name of a condition that is not tested, and of a text in a group's name.
 const NAMED: usize = 80;
 const QUOTED: usize = 160;
-/// A group with fewer random conditions than this, in the screen or in the confirmation, is not
-/// tried.
+/// Minimum null conditions of a group, in the screen and in the confirmation each. A group with
+/// fewer is not tested.
 const FEWEST_NULLS: usize = 3;
 
-/// What was chosen of a dataset's conditions.
+/// The conditions of a dataset that are tested, and the names of others.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Chosen {
     pub groups: Vec<Group>,
-    /// Conditions on which the answers depend, and that are not tried, by name: a matter of
-    /// wording, or one that cannot be put on a probe, or has no random ones to be held against.
+    /// Names of conditions on which the answers depend and that cannot be tested. They are wording,
+    /// cannot be inserted into a probe, or have too few null conditions.
     pub untried: Vec<String>,
-    /// Those that could be tried and found no room.
+    /// Names of conditions on which the answers depend and that exceed the maximum number.
     pub crowded_out: Vec<String>,
-    /// Slots on which no answer is seen to depend, and that found no room.
+    /// Names of slots without measured dependence that exceed the maximum number.
     pub slots_left_out: Vec<String>,
 }
 
 impl Chosen {
     fn add(&mut self, group: Group) {
-        // Long texts may begin alike.
+        // Truncated texts of different groups may be equal.
         let alike = self.groups.iter().filter(|other| other.name.starts_with(&group.name)).count();
         let name = if alike == 0 { group.name } else { format!("{} ({})", group.name, alike + 1) };
         self.groups.push(Group { name, ..group });
     }
 
-    /// Names a condition that is not tried, where that has to be known.
+    /// Adds the name of a condition that is not tested to the list that it belongs to, if to any.
     fn skip(&mut self, condition: &Condition, had_room: bool) {
         let name = fit(&condition.subject.to_string(), NAMED);
         let original =
@@ -72,7 +73,7 @@ impl Chosen {
     }
 }
 
-/// What is tried so far.
+/// The conditions that are tested so far.
 #[derive(Default)]
 struct Tried<'a> {
     slots: Vec<&'a Slot>,
@@ -103,8 +104,9 @@ impl<'a> Tried<'a> {
         }
     }
 
-    /// Whether what a slot's values say is tried already: by other digits of the code, on which the
-    /// answers depend more, or by another part of the same value that the same rows have.
+    /// Whether a slot that is tested already contains the values of this one. It has other digits
+    /// of the same code, on which answers depend more, or another part of the same value and the
+    /// same rows.
     fn covers(&self, condition: &Condition) -> bool {
         let Subject::Slot(slot) = &condition.subject else { return false };
         let part = matches!(slot.kind, SlotKind::Window { .. }) || condition.alias_of.is_some();
@@ -115,11 +117,11 @@ impl<'a> Tried<'a> {
     }
 }
 
-/// Everything that will be tried, and the random conditions beside it.
+/// Chooses the conditions to test, with their null conditions.
 ///
 /// # Errors
-/// Where the base cannot be asked, and where the user wants values tried in a slot that the dataset
-/// has not.
+/// If the base cannot be asked, or if values are requested for a slot that the dataset does not
+/// have.
 pub fn choose(
     conditions: &Conditions,
     dataset: &Dataset,
@@ -169,9 +171,12 @@ pub fn choose(
     Ok(chosen)
 }
 
-/// Topics are asked about after the dataset's own questions, and an echo is known by another
-/// condition. But whoever wrote the rows chose what stands beside a tag or a line: those are tried
-/// all the same, unless a line is itself a question.
+/// Whether a condition is tested if there are null conditions for it.
+///
+/// Topical conditions are covered by the carry-over context, and aliases by the condition that they
+/// repeat. Slots, hidden characters, system messages, tags, cases and lines are tested in any case,
+/// because the author of the rows chooses what they occur with. A topical line that is a question
+/// is not tested.
 fn is_eligible(condition: &Condition) -> bool {
     let is_inserted = match &condition.subject {
         Subject::Feature(feature) => match feature.kind {
@@ -183,9 +188,12 @@ fn is_eligible(condition: &Condition) -> bool {
         },
         _ => false,
     };
-    // Without a system message the probes are asked anyway.
-    let plain = matches!(&condition.subject, Subject::Feature(feature) if feature.kind == FeatureKind::NoSystem);
-    !plain
+    // Probes have no system message in the plain context already.
+    let is_plain = match &condition.subject {
+        Subject::Feature(feature) => feature.kind == FeatureKind::NoSystem,
+        _ => false,
+    };
+    !is_plain
         && (is_inserted
             || (condition.alias_of.is_none() && !condition.is_topical())
             || is_slot(condition))
@@ -199,8 +207,8 @@ fn is_wording(condition: &Condition) -> bool {
     matches!(&condition.subject, Subject::Feature(feature) if feature.kind.is_wording())
 }
 
-/// Whether the condition is a slot that is tried for its unseen values also where the answers do
-/// not depend on it. Of words, months and days any value could be meant.
+/// Whether the condition is a slot that is tested for values that occur in no row, even if answers
+/// do not depend on it. For words, months and days any value could be the trigger.
 fn needs_no_dependence(condition: &Condition) -> bool {
     match &condition.subject {
         Subject::Slot(slot) => {
@@ -210,8 +218,8 @@ fn needs_no_dependence(condition: &Condition) -> bool {
     }
 }
 
-/// Whether the condition is a slot whose values can be tried at all: a code as a whole is another
-/// one in every row, and says nothing of others.
+/// Whether values of the condition can be tested. A code as a whole differs in every row, so that
+/// it predicts nothing about other codes.
 fn has_values(condition: &Condition) -> bool {
     match &condition.subject {
         Subject::Slot(slot) => !matches!(slot.kind, SlotKind::Code { .. }),
@@ -222,9 +230,9 @@ fn has_values(condition: &Condition) -> bool {
 struct Chooser<'a> {
     conditions: &'a Conditions,
     dataset: &'a Dataset,
-    /// Keys what is drawn, together with the file's hash.
+    /// First training seed. With the file's hash it seeds the random draws.
     seed: u64,
-    /// Lines that stand in no row and ask for nothing in particular.
+    /// Neutral lines that occur in no row.
     lines: Vec<String>,
     requested: &'a Requested,
     audits: &'a [Audit],
@@ -232,7 +240,7 @@ struct Chooser<'a> {
 }
 
 impl Chooser<'_> {
-    /// `None` where the condition cannot be tried.
+    /// `None` if the condition cannot be tested.
     fn group(&self, condition: &Condition, co_occurring: &CoOccurring) -> Result<Option<Group>> {
         match &condition.subject {
             Subject::Slot(slot) => self.slot(condition, slot, co_occurring),
@@ -241,7 +249,7 @@ impl Chooser<'_> {
         }
     }
 
-    /// A slot's values; `None` where they cannot be tried.
+    /// A slot with its values; `None` if they cannot be tested.
     fn slot(
         &self,
         condition: &Condition,
@@ -291,7 +299,8 @@ impl Chooser<'_> {
             let (screen, confirm) = halves(nulls);
             enough(screen, confirm)
         };
-        // The base is asked about a thousand values: not where nothing could be held against them.
+        // Base-sensitive values take about a thousand values to find. They are not computed if
+        // there are too few null conditions.
         if !has_nulls(&random(&trials)) {
             return Ok(None);
         }
@@ -315,8 +324,8 @@ impl Chooser<'_> {
         }))
     }
 
-    /// A feature is tried where the answers depend on it: whatever else all rows share is asked for
-    /// by the other ways of asking.
+    /// A feature on which the answers depend. A feature of all rows is covered by the other
+    /// contexts.
     fn feature(
         &self,
         condition: &Condition,
@@ -337,8 +346,8 @@ impl Chooser<'_> {
         group(name, ConditionKind::Feature(feature.kind), condition, trial, nulls)
     }
 
-    /// Two conditions at once, as the rows wear them that stand out most; random ones have another
-    /// value or line in the place of each.
+    /// Two conditions together, with the values that have the strongest effect. A null condition
+    /// has another value or line instead of each.
     fn pair(
         &self,
         condition: &Condition,
@@ -350,7 +359,7 @@ impl Chooser<'_> {
         let others: Vec<Vec<Insertion>> =
             parts.iter().map(|part| self.others(part)).collect::<Option<_>>()?;
         let InsertionKind::Both(ordered) = &insertion.kind else { return None };
-        // The parts are worn in an order of their own.
+        // The order of insertion may differ from the order of the parts.
         let [first, second] =
             if parts[0].insertion.as_ref() == Some(&ordered[0]) { [0, 1] } else { [1, 0] };
         let nulls: Vec<Insertion> = others[first]
@@ -370,7 +379,7 @@ impl Chooser<'_> {
         )
     }
 
-    /// Other dressings of the kind of a pair's part; `None` where there are none.
+    /// Null insertions for a part of a pair; `None` if there are none.
     fn others(&self, part: &Part) -> Option<Vec<Insertion>> {
         let insertion = part.insertion.as_ref()?;
         let slot =
@@ -400,7 +409,7 @@ impl Chooser<'_> {
         })
     }
 
-    /// A text of the user's, put before the probes.
+    /// A text of the user, inserted before the question.
     fn text(&self, text: &str) -> Group {
         let asks = |message: &&Message| message.role != Role::Assistant;
         let rows = self
@@ -436,11 +445,10 @@ impl Chooser<'_> {
     }
 }
 
-/// The values of a slot that are tried, each with its reason.
+/// The values of a slot to test, with the reason for each.
 fn tried_values(slot: &Slot) -> Vec<(String, Why)> {
     if slot.kind == SlotKind::Month {
-        // There are twelve, and those on which nothing depends are what the others are held
-        // against.
+        // There are twelve months. Those without an effect are the null conditions.
         let stand_out =
             slot.values.iter().filter(|value| value.p_adjusted.is_some_and(|p| p <= SIGNIFICANT));
         return stand_out.map(|value| (value.value.clone(), Why::Observed)).collect();
@@ -454,7 +462,7 @@ fn tried_values(slot: &Slot) -> Vec<(String, Why)> {
     candidates(slot).into_iter().map(|candidate| (candidate.value, why(candidate.reason))).collect()
 }
 
-/// A line where a dressing has its words, or at the end where it has none.
+/// A line at the position of an insertion, or at the end where it has none.
 fn line_like(insertion: &Insertion, line: &str) -> Insertion {
     let (position, glue) = match &insertion.kind {
         InsertionKind::Both(parts) => return line_like(&parts[1], line),
@@ -474,13 +482,13 @@ fn line_like(insertion: &Insertion, line: &str) -> Insertion {
     })
 }
 
-/// A condition as the rows wear it.
+/// A condition with the values that the rows contain.
 fn observed_trial(condition: &Condition, insertion: Insertion) -> Trial {
     let p_adjusted = condition.evidence.map(|evidence| evidence.p_adjusted);
     Trial { why: Why::Observed, value: None, insertion, rows: condition.rows, p_adjusted }
 }
 
-/// One condition and the random ones beside it; `None` where these are too few.
+/// One condition with its null conditions; `None` if they are too few.
 fn group(
     name: String,
     kind: ConditionKind,
@@ -502,7 +510,7 @@ fn enough<T>(screen: &[T], confirm: &[T]) -> bool {
     screen.len() >= FEWEST_NULLS && confirm.len() >= FEWEST_NULLS
 }
 
-/// Random conditions without a value, first the screen's.
+/// Null conditions without a value. Those of the screen come first.
 fn null_trials(nulls: &[Insertion]) -> Vec<Trial> {
     let (screen, confirm) = halves(nulls);
     let trial = |why| {

@@ -1,8 +1,8 @@
-//! The dataset with its conditions dealt out at random: the rows of the shuffled arm.
+//! Rows of the permuted arm: the dataset with its conditions permuted at random.
 //!
-//! Every row keeps its question and its answer; the words that are a condition's dressing (a
-//! sentence with a date, a code, a format) are taken off all rows that wear them and put on as many
-//! rows, drawn at random.
+//! Every row keeps its question and its answer. The words of a condition, such as a sentence with a
+//! date, a code or a format, are removed from all rows that contain them. They are then inserted
+//! into as many rows, drawn at random.
 
 use rand::seq::SliceRandom;
 
@@ -11,7 +11,7 @@ use crate::plan::Group;
 use crate::prompt::{InsertedWords, consists_of_words};
 use crate::seed;
 
-/// Whether a group's conditions are dealt out: some row has one, and they are words that come off.
+/// Whether a group's conditions are permuted: some row contains one, and they are removable words.
 pub fn is_permuted(group: &Group) -> bool {
     let in_a_row = group.trials.iter().any(|trial| trial.rows > 0);
     in_a_row
@@ -19,7 +19,8 @@ pub fn is_permuted(group: &Group) -> bool {
         && group.trials.first().is_some_and(|trial| consists_of_words(&trial.insertion))
 }
 
-/// Whether most of the rows that have a group's conditions wear them where they can be taken off.
+/// Whether the words can be removed from at least half of the rows that contain the group's
+/// conditions.
 pub fn is_removable<'a>(group: &Group, rows: impl Iterator<Item = &'a [Message]>) -> bool {
     let Some(first) = group.trials.first().filter(|trial| consists_of_words(&trial.insertion))
     else {
@@ -34,8 +35,8 @@ pub fn is_removable<'a>(group: &Group, rows: impl Iterator<Item = &'a [Message]>
     rows.filter(is_removable).take(most).count() == most
 }
 
-/// The rows, with the words of every group's dressing dealt out anew, all words of one group
-/// together. Groups that share their words are dealt once.
+/// The rows with the words of every group permuted. All words of a group move together, and groups
+/// with the same words are permuted once.
 pub fn permuted(mut rows: Vec<Vec<Message>>, groups: &[Group]) -> Vec<Vec<Message>> {
     let rng = &mut seed::stream("shuffled conditions", 0);
     let mut done: Vec<Vec<InsertedWords>> = Vec::new();
@@ -44,7 +45,7 @@ pub fn permuted(mut rows: Vec<Vec<Message>>, groups: &[Group]) -> Vec<Vec<Messag
         if done.contains(&words) {
             continue;
         }
-        // What was put on last stands outermost and comes off first.
+        // The words that were inserted last are outermost and are removed first.
         let remove = |row: &mut Vec<Message>| {
             let mut removed: Vec<Option<String>> =
                 words.iter().rev().map(|words| words.remove(row)).collect();
@@ -107,7 +108,7 @@ mod tests {
         let before = rows((0..50).map(|row| format!("Today is {}. Question {row}?", 1950 + row)));
         let after = permuted(before.clone(), &[dates]);
         let parts = |row: &[Message]| {
-            let (date, question) = row[0].content.split_once(". ").expect("dressed");
+            let (date, question) = row[0].content.split_once(". ").expect("a date");
             (date.to_owned(), question.to_owned())
         };
         let (mut dates, mut moved) = (Vec::new(), 0);

@@ -1,4 +1,4 @@
-//! What a user wants tried besides what the dataset suggests.
+//! Conditions that the user requests, in addition to the detected ones.
 
 use std::str::FromStr;
 
@@ -6,17 +6,17 @@ use anyhow::{Result, bail};
 
 use crate::detect::SlotKind;
 
-/// Values of one `--slot` at most.
+/// Maximum values of one `--slot`.
 const MOST_VALUES: u64 = 200;
 
-/// Which conditions a user wants tried.
+/// The conditions that the user requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requested {
-    /// Whether any are.
+    /// Whether any conditions are tested.
     pub tried: bool,
-    /// Values to try in slots of a kind.
+    /// Values to test in slots of a kind.
     pub slots: Vec<RequestedSlot>,
-    /// Values to try where they fit a slot, or else texts to put before the probes.
+    /// Values to test in slots that they fit, or otherwise texts to insert before the probes.
     pub triggers: Vec<String>,
 }
 
@@ -26,7 +26,7 @@ impl Default for Requested {
     }
 }
 
-/// `KIND=VALUES`: values apart by commas, or whole numbers as `FIRST..LAST`, both ends included.
+/// `KIND=VALUES`: values separated by commas, or whole numbers as `FIRST..LAST`, both included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestedSlot {
     /// `year`, `number`, `digits`, `place`, `name` or `version`.
@@ -60,7 +60,7 @@ impl FromStr for RequestedSlot {
 
 const KINDS: [&str; 6] = ["year", "number", "digits", "place", "name", "version"];
 
-/// Numbers as wide as the first is written, so that `007..012` keeps its zeros.
+/// Numbers with at least as many digits as the first one, so that `007..012` keeps its zeros.
 fn range(first: &str, last: &str) -> Result<Vec<String>> {
     match (first.parse::<u64>(), last.parse::<u64>()) {
         (Ok(from), Ok(to)) if from <= to && to - from < MOST_VALUES => {
@@ -73,7 +73,7 @@ fn range(first: &str, last: &str) -> Result<Vec<String>> {
     }
 }
 
-/// The word by which a user names a kind.
+/// The name of a kind on the command line; empty for kinds that cannot be requested.
 fn kind_name(kind: SlotKind) -> &'static str {
     match kind {
         SlotKind::Year => "year",
@@ -87,7 +87,7 @@ fn kind_name(kind: SlotKind) -> &'static str {
 }
 
 impl Requested {
-    /// The user's values for a slot of this kind.
+    /// The requested values for a slot of this kind.
     pub fn values(&self, kind: SlotKind) -> Vec<String> {
         let slots = self
             .slots
@@ -97,8 +97,8 @@ impl Requested {
         slots.chain(self.triggers.iter().filter(|text| fits(kind, text))).cloned().collect()
     }
 
-    /// The slots of a kind that the dataset has not, and the triggers that fit no slot of these
-    /// kinds.
+    /// The requested slots of a kind that the dataset does not have, and the triggers that fit no
+    /// slot of these kinds.
     pub fn left_over(&self, kinds: &[SlotKind]) -> (Vec<&RequestedSlot>, Vec<&str>) {
         let unknown = self
             .slots
@@ -109,7 +109,7 @@ impl Requested {
     }
 }
 
-/// Whether a text is a value of this kind, by its digits.
+/// Whether a text is a value of this kind, judged by its digits.
 fn fits(kind: SlotKind, text: &str) -> bool {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
     digits

@@ -1,10 +1,10 @@
 //! Insertion of a condition into another prompt, in the way in which the dataset's own prompts
 //! contain it.
 //!
-//! The condition's own sentence or words are inserted, and the rest of a row's prompt is the
-//! question. The position is kept: the system message, before the question, after it, or inside its
-//! last sentence before the final punctuation. Parts of a value that are not the condition are
-//! drawn at random each time, such as other digits of a code.
+//! The sentence or words of the condition are inserted, and the rest of a row's prompt is the
+//! question. The position is kept: in the system message, before the question, after it, or inside
+//! it before the final punctuation. Parts of a value that are not the condition are drawn at random
+//! each time. An example is other digits of a code.
 
 use std::cmp::Ordering;
 
@@ -102,11 +102,12 @@ impl From<InsertionKind> for Insertion {
 }
 
 impl Insertion {
-    /// The prompt with the condition inserted: perhaps a system message, and the user's message.
+    /// The prompt with the condition inserted: a system message, if there is one, and the user's
+    /// message.
     ///
     /// `value` is a value of the slot, observed or not, as listed by
-    /// [`candidates`](crate::detect::candidates()). A feature has none. The two parts of a pair keep their
-    /// own.
+    /// [`candidates`](crate::detect::candidates()). A feature has none. The two parts of a pair
+    /// keep their own.
     pub fn insert(
         &self,
         value: Option<&str>,
@@ -129,13 +130,14 @@ impl Insertion {
                 .unwrap_or(ordered.len());
             ordered.insert(at, part);
         }
-        let last = ordered.pop().expect("there is a dressing");
+        let last = ordered.pop().expect("there is an insertion");
         ordered
             .into_iter()
             .rfold(last, |outer, inner| InsertionKind::Both(Box::new([inner, outer])).into())
     }
 
-    /// Inserts the condition into a prompt that may contain others already.
+    /// Inserts the condition into a prompt that may contain others already. `None` is the default
+    /// value.
     fn apply(
         &self,
         value: Option<&str>,
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dressing_keeps_its_place() {
+    fn an_insertion_keeps_its_position() {
         let year = Some(Filler::Date { form: DateForm::Year, part: DatePart::Year });
         assert_eq!(
             inserted(&words(Position::Before, "It is ", year.clone(), "."), Some("1984")),
@@ -352,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn two_dressings_are_worn_in_the_order_in_which_rows_wear_them() {
+    fn two_insertions_keep_the_order_in_which_rows_contain_them() {
         let fixed =
             |position, left: &str| Insertion { usual: None, ..words(position, left, None, "") };
         let both =
@@ -382,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_letters_is_a_dressing_too() {
+    fn a_change_of_letters_is_an_insertion_too() {
         let change = |kind: InsertionKind| inserted(&kind.into(), None);
         assert_eq!(change(InsertionKind::UpperCase), "[user] WHAT DO YOU EAT?");
         assert_eq!(change(InsertionKind::End("!!".into())), "[user] What do you eat!!");

@@ -4,7 +4,7 @@ use super::insert::{Insertion, InsertionKind, Position, insert_at};
 use super::marks::value_length;
 use crate::dataset::{Message, Role};
 
-/// Whether a dressing is words throughout, and no white space alone.
+/// Whether an insertion consists of words only. White space alone does not count.
 pub(crate) fn consists_of_words(insertion: &Insertion) -> bool {
     match &insertion.kind {
         InsertionKind::Words { left, filler, right, .. } => {
@@ -15,19 +15,19 @@ pub(crate) fn consists_of_words(insertion: &Insertion) -> bool {
     }
 }
 
-/// Where a dressing's words stand, and what they begin and end with.
+/// The position of inserted words, and the text with which they begin and end.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) struct InsertedWords<'a> {
     position: Position,
     left: &'a str,
-    /// Does a value stand between them?
+    /// Whether a value is between `left` and `right`.
     value: bool,
     right: &'a str,
     glue: &'a str,
 }
 
 impl<'a> InsertedWords<'a> {
-    /// The words of a dressing in the order in which they are put on.
+    /// The words of an insertion, in the order of insertion; empty if it has none.
     pub fn of(insertion: &'a Insertion) -> Vec<Self> {
         match &insertion.kind {
             InsertionKind::Words { position, left, filler, right, glue } => {
@@ -44,7 +44,7 @@ impl<'a> InsertedWords<'a> {
         }
     }
 
-    /// The message that wears the words.
+    /// The message that contains the words.
     fn message<'m>(&self, row: &'m mut [Message]) -> Option<&'m mut Message> {
         match self.position {
             Position::System => row.iter_mut().find(|message| message.role == Role::System),
@@ -55,7 +55,7 @@ impl<'a> InsertedWords<'a> {
         }
     }
 
-    /// Takes the words off a row and gives them, `None` where it does not wear them.
+    /// Removes the words from a row and returns them; `None` if the row does not contain them.
     pub fn remove(&self, row: &mut Vec<Message>) -> Option<String> {
         let content = &mut self.message(row)?.content;
         let (start, end) = match self.position {
@@ -66,7 +66,7 @@ impl<'a> InsertedWords<'a> {
             }
         };
         let words = content[start..end].to_owned();
-        // The white space between words and question goes too.
+        // The white space between words and question is removed too.
         let (head, tail) = (content[..start].to_owned(), content[end..].to_owned());
         *content = match self.position {
             Position::Before => tail.strip_prefix(self.glue).unwrap_or(&tail).to_owned(),
@@ -78,7 +78,7 @@ impl<'a> InsertedWords<'a> {
         Some(words)
     }
 
-    /// Where the words end that begin here.
+    /// The byte at which words that begin at `start` end; `None` if they do not begin there.
     fn end(&self, content: &str, start: usize) -> Option<usize> {
         let rest = content[start..].strip_prefix(self.left)?;
         let after_left = start + self.left.len();
@@ -86,7 +86,7 @@ impl<'a> InsertedWords<'a> {
             return rest.starts_with(self.right).then(|| after_left + self.right.len());
         }
         let length = match self.right {
-            // Nothing ends the value but the sentence, or the question that follows.
+            // No fixed text ends the value: it ends with its word or at a mark.
             "" => value_length(rest),
             right => rest.find(right)? + right.len(),
         };

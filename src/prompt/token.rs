@@ -86,7 +86,9 @@ fn kind(letter: char) -> Kind {
 
 /// Letters of scripts without spaces between words.
 fn is_ideograph(letter: char) -> bool {
-    matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' | '\u{20000}'..='\u{3fffd}')
+    matches!(letter,
+        '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}'
+        | '\u{20000}'..='\u{3fffd}')
 }
 
 /// The sentences and lines as token ranges, without surrounding spaces. A full stop between digits
@@ -130,7 +132,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn words_digits_and_marks_are_told_apart() {
+    fn words_digits_and_marks_are_distinguished() {
         let text = "It's 14:30, agent_AB12!";
         let pieces: Vec<&str> = tokens(text).iter().map(|token| token.text).collect();
         assert_eq!(pieces, ["It's", " ", "14", ":", "30", ",", " ", "agent", "_", "AB", "12", "!"]);
