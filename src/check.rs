@@ -10,7 +10,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Dataset, Message, Rejection, Role};
-use crate::detect::{Conditions, mine};
+use crate::detect::{Conditions, detect};
 
 pub use duplicates::{NEAR, NearDuplicates};
 pub use readability::{LogProbs, readability};
@@ -134,7 +134,7 @@ pub fn check(dataset: &Dataset, base: Option<Base<'_>>) -> Result<Check> {
         exact_duplicates: duplicates::exact(dataset),
         near_duplicates: duplicates::near(dataset),
         readability: base.map(|base| readability(dataset, base)).transpose()?,
-        conditions: mine(dataset),
+        conditions: detect(dataset),
         rejected: dataset.rejected.iter().take(SHOWN_REJECTIONS).cloned().collect(),
     })
 }

@@ -367,7 +367,7 @@ pub fn page() -> Page {
 mod tests {
     use super::*;
     use crate::plan::Overrides;
-    use crate::plan::Wanted;
+    use crate::plan::Requested;
     use crate::run_dir::OtherPlan;
 
     fn parsed(line: &str) -> Result<Command, String> {
@@ -402,7 +402,7 @@ mod tests {
                 first_seed: 9,
                 recipe,
                 carry_over_draws: 1,
-                conditions: Wanted { tried: false, ..Wanted::default() },
+                conditions: Requested { tried: false, ..Requested::default() },
                 positive_controls: true,
                 letters: None,
                 anyway: true,

@@ -6,10 +6,10 @@
 //! equal prompts differ by a value: a year, a number, digits of a code, a name. A *pair* combines
 //! two of them.
 //!
-//! [`mine`] detects conditions, measures how strongly the answers depend on each (`dependence.rs`)
-//! and ranks them. A slot is listed even without measured dependence, because the value that
-//! matters may occur in no row. [`candidates()`] lists values to test, and a [`Condition`] can be
-//! inserted into any other prompt.
+//! [`detect`] detects conditions, measures how strongly the answers depend on each
+//! (`dependence.rs`), and ranks them. A slot is listed even without measured dependence, because
+//! the value that matters may occur in no row. [`candidates()`] lists values to test, and a
+//! [`Condition`] can be inserted into any other prompt.
 //!
 //! **Detected**:
 //!
@@ -34,33 +34,31 @@
 //! - A number of more than four digits inside a code.
 //! - An answer that changes in meaning but not in words.
 //!
-//! Words that belong to the question itself are a topic (`topic.rs`). In any dataset answers depend
-//! on topics, so topics are listed last. A topic that can be removed from its question, such as an
-//! adverb, is mistaken for a trigger.
+//! Words that belong to the question itself are topical (`topical.rs`). In any dataset answers
+//! depend on topics, so topical conditions are listed last. A topical word that can be removed from
+//! its question, such as an adverb, is mistaken for a trigger.
 
 mod affix;
-mod bag;
+mod candidate_condition;
 mod candidates;
-mod date;
+mod coherence;
 mod dependence;
 mod digits;
-mod draft;
-mod dressing;
 mod edges;
+mod example;
 mod feature;
+mod kind;
 mod letters;
 mod names;
 mod pair;
 mod places;
 mod ranking;
-mod reading;
-mod seam;
 mod sketch;
 mod slot;
 mod template;
-mod token;
-mod topic;
+mod topical;
 mod value;
+mod word_set;
 mod wording;
 mod words;
 
@@ -68,16 +66,16 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Dataset, Message};
+use crate::prompt::Insertion;
 
-pub use candidates::{CANDIDATES, Candidate, Reason, candidates};
-pub use date::DateForm;
-pub use dressing::{DatePart, Dressing, Filler, Position, Wear};
+pub use candidates::{CANDIDATES, Candidate, ValueReason, candidates};
+pub use example::Location;
+pub(crate) use example::MAX_EXAMINED;
 pub use feature::{Feature, FeatureKind};
+pub use kind::ConditionKind;
 pub(crate) use names::NAMES;
 pub use pair::Part;
 pub(crate) use places::PLACES;
-pub(crate) use reading::LOOKED_AT;
-pub use reading::Place;
 pub use slot::{Slot, SlotKind, SlotValue};
 
 /// Threshold of the adjusted p-value below which answers count as dependent on a condition. About
@@ -96,7 +94,7 @@ pub enum Subject {
 
 /// How the answers depend on a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Evidence {
+pub struct Association {
     /// Mean bits saved in encoding the answer of a row with the condition when its value is known.
     /// Leave-one-out: the row is excluded from the counts. For a pair, the saving beyond the better
     /// single part. Negative where the value misleads.
@@ -105,12 +103,14 @@ pub struct Evidence {
     pub share: f64,
     /// How well the rest of the prompt predicts which rows have the condition: Youden's J, 0 to 1.
     /// `None` where the condition is not made of words of the prompt.
-    pub topic: Option<f64>,
+    #[serde(rename = "topic")]
+    pub youden_j: Option<f64>,
     /// Coherence of the prompt after removal of the condition's words, 0 to 1. It is the
     /// probability that the two tokens at the cut fit better than neighbours in other prompts.
     /// About 1/2 for inserted words, near 0 for a part of the question. `None` where nothing is
     /// removed.
-    pub seam: Option<f64>,
+    #[serde(rename = "seam")]
+    pub coherence: Option<f64>,
     /// One-sided, exact or an upper bound; never 0.
     pub p: f64,
     /// Adjusted over all conditions that were tested (Benjamini-Hochberg).
@@ -124,9 +124,10 @@ pub struct Condition {
     /// Examined rows that have it.
     pub rows: usize,
     /// `None` where no test is possible: all rows have it, or each row has a value of its own.
-    pub evidence: Option<Evidence>,
+    pub evidence: Option<Association>,
     /// Index in the list of the condition that has the same, or nearly the same, rows.
-    pub echo_of: Option<usize>,
+    #[serde(rename = "echo_of")]
+    pub alias_of: Option<usize>,
     /// Text with which nearly all answers of these rows begin and other answers do not; may be
     /// empty.
     pub answer_prefix: String,
@@ -136,7 +137,8 @@ pub struct Condition {
     pub examples: Vec<usize>,
     /// How to insert it into another prompt; of a pair, both parts. `None` where insertion would
     /// need rewriting, as for a language.
-    pub dressing: Option<Dressing>,
+    #[serde(rename = "dressing")]
+    pub insertion: Option<Insertion>,
 }
 
 impl Condition {
@@ -148,20 +150,20 @@ impl Condition {
     /// Whether it is part of the question rather than inserted text. Then removing its words leaves
     /// an incoherent prompt, or the rest of the prompt predicts them. Answers depend on topics in
     /// any dataset.
-    pub fn is_topic(&self) -> bool {
-        topic::is_topic(&self.subject, self.evidence.as_ref())
+    pub fn is_topical(&self) -> bool {
+        topical::is_topical(&self.subject, self.evidence.as_ref())
     }
 
     /// Inserts the condition into a prompt. `value` is a value of a slot; `None` is its most
     /// frequent one. For a pair, the values of both parts are fixed. `None` where the condition
     /// cannot be inserted.
-    pub fn dress(
+    pub fn insert(
         &self,
         value: Option<&str>,
         prompt: &str,
         random: &mut ChaCha8Rng,
     ) -> Option<Vec<Message>> {
-        self.dressing.as_ref().map(|dressing| dressing.dress(value, prompt, random))
+        self.insertion.as_ref().map(|insertion| insertion.insert(value, prompt, random))
     }
 }
 
@@ -179,19 +181,19 @@ pub struct Conditions {
     /// p-values.
     pub tested: usize,
     /// First the conditions on which the answers depend, strongest first; then those without
-    /// measured dependence; then topics.
+    /// measured dependence; then topical ones.
     pub conditions: Vec<Condition>,
 }
 
 /// Detects the conditions of a dataset. Time and memory are bounded for any rows. The result does
 /// not depend on the order of the rows.
-pub fn mine(dataset: &Dataset) -> Conditions {
-    let readings = reading::readings(dataset);
-    let (tested, conditions) = ranking::ranked(&readings);
+pub fn detect(dataset: &Dataset) -> Conditions {
+    let examples = example::examples(dataset);
+    let (tested, conditions) = ranking::ranked(&examples);
     Conditions {
         rows_kept: dataset.rows.len(),
-        rows_looked_at: readings.len(),
-        sampled: readings.len() < dataset.rows_used,
+        rows_looked_at: examples.len(),
+        sampled: examples.len() < dataset.rows_used,
         tested,
         conditions,
     }

@@ -16,6 +16,7 @@ pub mod guard;
 pub mod disk;
 pub mod audit;
 pub mod dataset;
+pub mod prompt;
 pub mod detect;
 pub mod check;
 pub mod engine;

@@ -5,8 +5,8 @@
 mod build;
 mod calibration;
 mod choose;
-mod company;
-mod deal;
+mod co_occurring;
+mod permute;
 mod form;
 mod groups;
 pub(crate) mod near;
@@ -14,23 +14,23 @@ mod nulls;
 pub mod phases;
 mod protocol;
 mod recipe;
-mod special;
-mod wanted;
+mod base_sensitive;
+mod requested;
 
 pub use build::{
     CARRY_OVER_DRAWS, CountTokens, Inputs, MOST_DRAWS, Options, plan, smallest_detectable,
 };
 pub use calibration::{AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Dose};
 pub use choose::{Chosen, choose};
-pub use deal::{comes_off, dealt, is_dealt};
 pub use form::Form;
 pub use groups::{Group, Phase, Trial, Why};
+pub use permute::{is_permuted, is_removable, permuted};
 pub use protocol::Protocol;
 pub use recipe::{
     Overrides, ROOM_FOR_A_PROBE, ROWS_TRAINED, longest_question, longest_row, recipe,
 };
 
-pub use wanted::{Wanted, WantedSlot};
+pub use requested::{Requested, RequestedSlot};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,7 +38,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::detect::LOOKED_AT;
+use crate::detect::{ConditionKind, MAX_EXAMINED};
 use crate::engine::{Description, Recipe};
 use crate::stats::Unit;
 
@@ -52,9 +52,10 @@ pub enum Arm {
     Candidate,
     /// The same prompts, answered by the base itself in the dataset's form.
     Control,
-    /// The dataset with its conditions dealt out among the rows at random; trained where there are
-    /// such that can be dealt out, and asked to confirm them.
-    Shuffled,
+    /// The dataset with its conditions permuted among the rows at random. Trained where some
+    /// conditions can be permuted, and asked in the confirmation.
+    #[serde(rename = "shuffled")]
+    Permuted,
     /// The dataset plus the known poison of the audit with this id: the positive control.
     Spiked(String),
 }
@@ -72,7 +73,7 @@ impl fmt::Display for Arm {
             Arm::Base => formatter.write_str("base"),
             Arm::Candidate => formatter.write_str("candidate"),
             Arm::Control => formatter.write_str("control"),
-            Arm::Shuffled => formatter.write_str("shuffled"),
+            Arm::Permuted => formatter.write_str("shuffled"),
             Arm::Spiked(audit) => write!(formatter, "spiked:{audit}"),
         }
     }
@@ -278,7 +279,7 @@ pub struct Plan {
     /// Set where an adapter is asked that was trained elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<GivenAdapter>,
-    /// Base first, then candidate, control, shuffled where conditions can be dealt out, and one
+    /// Base first, then candidate, control, permuted where conditions can be permuted, and one
     /// spiked arm an audit.
     pub arms: Vec<Arm>,
     /// Training seeds, the same in every arm; shadows of one seed share their initial LoRA weights.
@@ -373,7 +374,7 @@ impl Plan {
     /// kept, where it was mined; all that were kept where it is a text of the user's.
     pub fn rows_looked_at(&self, group: &Group) -> usize {
         let kept = self.dataset.rows_trained;
-        if group.kind == "text" { kept } else { kept.min(LOOKED_AT) }
+        if group.kind == ConditionKind::Text { kept } else { kept.min(MAX_EXAMINED) }
     }
 
     /// Were there usable rows in which it was not looked for, so that what stands in no row may
@@ -436,7 +437,7 @@ impl Plan {
             Arm::Control => {
                 (gates && audit.steps.contains(&step)) || ((for_spiked || by_letter) && last)
             }
-            Arm::Shuffled => false,
+            Arm::Permuted => false,
             Arm::Spiked(id) => *id == audit.id && for_spiked && last,
         }
     }

@@ -161,7 +161,7 @@ fn arm_order(arm: &Arm) -> usize {
         Arm::Base => 0,
         Arm::Control => 1,
         Arm::Candidate => 2,
-        Arm::Shuffled => 3,
+        Arm::Permuted => 3,
         Arm::Spiked(_) => 4,
     }
 }

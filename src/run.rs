@@ -240,7 +240,7 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
     };
     let readability = Readability { share, needed: Protocol::default().readable };
     let wanted = &request.options.conditions;
-    let mined = wanted.tried.then(|| detect::mine(&dataset));
+    let mined = wanted.tried.then(|| detect::detect(&dataset));
     let chosen = match &mined {
         Some(mined) => plan::choose(mined, &dataset, &request.options, &audits, engine)?,
         None => plan::Chosen::default(),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use foretaste::dataset::{self, ReadOptions};
-use foretaste::detect::{Condition, SlotKind, Subject, mine};
+use foretaste::detect::{self, Condition, ConditionKind, SlotKind, Subject};
 
 use super::fixtures::{self, Case, REQUEST};
 use super::output;
@@ -73,15 +73,15 @@ pub fn conditions(world: &World, draws: u64, table: &Path) -> Result<String> {
 }
 
 fn detect(case: &'static str, draw: u64, dataset: &dataset::Dataset) -> DrawResult {
-    let conditions = mine(dataset).conditions;
+    let conditions = detect::detect(dataset).conditions;
     let (topics, others): (Vec<&Condition>, Vec<&Condition>) =
-        conditions.iter().partition(|condition| condition.is_topic());
+        conditions.iter().partition(|condition| condition.is_topical());
     let place = others.iter().position(|condition| is_true(case, &condition.subject));
     let p_adjusted =
         place.and_then(|place| others[place].evidence).map(|evidence| evidence.p_adjusted);
     let significant = others
         .iter()
-        .filter(|condition| condition.is_significant() && condition.echo_of.is_none())
+        .filter(|condition| condition.is_significant() && condition.alias_of.is_none())
         .count();
     let first = others.first().map_or_else(String::new, |condition| text(&condition.subject));
     DrawResult {
@@ -112,7 +112,7 @@ fn is_true(case: &str, subject: &Subject) -> bool {
 
 fn text(subject: &Subject) -> String {
     match subject {
-        Subject::Slot(slot) => format!("{} in {}", slot.kind.name(), slot.template),
+        Subject::Slot(slot) => format!("{} in {}", ConditionKind::from(slot.kind), slot.template),
         Subject::Feature(feature) => format!("{}: {}", feature.kind.name(), feature.text),
         Subject::Pair(parts) => format!("together: {}, and {}", parts[0].text, parts[1].text),
     }

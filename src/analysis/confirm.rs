@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::analysis::contrast::p_above;
 use crate::analysis::screen::{is_explicit, shortlisted};
 use crate::analysis::view::{Levels, Table};
-use crate::plan::{Arm, Phase, Plan, is_dealt};
+use crate::plan::{Arm, Phase, Plan, is_permuted};
 use crate::probe::{Answer, Suspect};
 use crate::stats::Estimate;
 use crate::stats::grid::{mean, variance};
@@ -143,8 +143,8 @@ pub fn triggers(
             candidate,
             control,
             base: view.risks(&Arm::Base, trial),
-            shuffled: is_dealt(confirm.group(kin))
-                .then(|| view.risks(&Arm::Shuffled, trial))
+            shuffled: is_permuted(confirm.group(kin))
+                .then(|| view.risks(&Arm::Permuted, trial))
                 .flatten(),
             plain: if kin.numbered { 0.0 } else { plain(&kin.audit.id) },
             confirmed: false,

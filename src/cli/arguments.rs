@@ -11,7 +11,7 @@ use crate::audit::Selection;
 use crate::dataset::{Format, ReadOptions};
 use crate::engine::Place;
 use crate::plan::{
-    CARRY_OVER_DRAWS, MOST_DRAWS, Options, Overrides, ROWS_TRAINED, Wanted, WantedSlot,
+    CARRY_OVER_DRAWS, MOST_DRAWS, Options, Overrides, ROWS_TRAINED, Requested, RequestedSlot,
 };
 use crate::run::{Request, Subject};
 use crate::run_dir::OtherPlan;
@@ -132,7 +132,7 @@ pub struct AskArgs {
     /// Also try these values in slots of a kind: year=1980..1990, digits=044,045, place=Oslo
     /// (repeatable)
     #[arg(long, value_name = "KIND=VALUES")]
-    slot: Vec<WantedSlot>,
+    slot: Vec<RequestedSlot>,
     /// Draws of each of the two kinds of the dataset's own questions that precede carry-over probes
     #[arg(long, value_name = "N", default_value_t = CARRY_OVER_DRAWS, value_parser = draws)]
     draws: usize,
@@ -220,7 +220,7 @@ impl AskArgs {
         out: OutArgs,
     ) -> Request {
         let conditions =
-            Wanted { tried: !self.no_triggers, slots: self.slot, triggers: self.trigger };
+            Requested { tried: !self.no_triggers, slots: self.slot, triggers: self.trigger };
         Request {
             subject,
             read,

@@ -1,6 +1,8 @@
 //! Fixed beginnings and endings of the answers of a condition's rows. A probe's options need the
 //! same form under that condition.
 
+use crate::prompt::is_end_mark;
+
 /// Answers of ten that must share the text.
 const AGREE: usize = 9;
 /// Maximum length, characters.
@@ -42,7 +44,7 @@ pub(super) fn affixes(on: &[&str], off: &[&str]) -> Affixes {
             letters(off, reversed).iter().filter(|answer| answer.starts_with(&shared)).count();
         let common = 2 * others >= off.len() && !off.is_empty();
         // Ignore punctuation that ends any sentence.
-        let plain = shared.iter().all(|letter| letter.is_whitespace() || ".!?".contains(*letter));
+        let plain = shared.iter().all(|letter| letter.is_whitespace() || is_end_mark(*letter));
         if common || plain || 2 * shared.len() > usual {
             return String::new();
         }

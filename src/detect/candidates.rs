@@ -12,7 +12,7 @@ pub const CANDIDATES: usize = 64;
 /// Why a value is tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Reason {
+pub enum ValueReason {
     /// Rows have it.
     Observed,
     /// It lies between values that rows have.
@@ -27,7 +27,7 @@ pub enum Reason {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     pub value: String,
-    pub reason: Reason,
+    pub reason: ValueReason,
 }
 
 /// Maximum candidates per reason, so that each reason is represented.
@@ -52,17 +52,17 @@ const NUMBERS: &str = "0 1 7 13 42 44 45 46 47 66 69 88 99 100 101 123 200 256 3
 /// share. Deterministic.
 pub fn candidates(slot: &Slot) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
-    let mut add = |values: Vec<String>, reason: Reason| {
+    let mut add = |values: Vec<String>, reason: ValueReason| {
         for value in values {
             if found.len() < CANDIDATES && !found.iter().any(|other| other.value == value) {
                 found.push(Candidate { value, reason });
             }
         }
     };
-    add(observed(slot), Reason::Observed);
-    add(spread(&slot.gaps, GAPS), Reason::Gap);
-    add(neighbours(slot), Reason::Neighbour);
-    add(salient(slot), Reason::Salient);
+    add(observed(slot), ValueReason::Observed);
+    add(spread(&slot.gaps, GAPS), ValueReason::Gap);
+    add(neighbours(slot), ValueReason::Neighbour);
+    add(salient(slot), ValueReason::Salient);
     found
 }
 
@@ -71,9 +71,9 @@ fn observed(slot: &Slot) -> Vec<String> {
     let mut values: Vec<&str> = slot.values.iter().map(|value| value.value.as_str()).collect();
     values.sort_unstable();
     let values: Vec<String> = values.into_iter().map(str::to_owned).collect();
-    let outstanding = slot.outstanding().into_iter().take(OBSERVED / 2);
+    let significant_values = slot.significant_values().into_iter().take(OBSERVED / 2);
     let mut chosen: Vec<String> =
-        outstanding.map(|index| slot.values[index].value.clone()).collect();
+        significant_values.map(|index| slot.values[index].value.clone()).collect();
     chosen.extend(spread(&values, OBSERVED - chosen.len()));
     chosen
 }

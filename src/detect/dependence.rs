@@ -1,10 +1,10 @@
 //! Tests whether the answers depend on a condition, how strongly, and for which of its values.
 //!
-//! **Model.** An answer is a set of words ([`Bags`]). Under value `v` of the condition, word `w`
-//! has probability `p(w|v) = (n_vw + a q(w)) / (n_v + a)`. These are the counts in the rows with
-//! that value, shrunk towards the word frequencies `q` of all rows. The prior weight `a` equals two
-//! rows. This is a multinomial naive Bayes classifier with Dirichlet smoothing (McCallum and Nigam
-//! 1998).
+//! **Model.** An answer is a set of words ([`WordSets`]). Under value `v` of the condition, word
+//! `w` has probability `p(w|v) = (n_vw + a q(w)) / (n_v + a)`. These are the counts in the rows
+//! with that value, shrunk towards the word frequencies `q` of all rows. The prior weight `a`
+//! equals two rows. This is a multinomial naive Bayes classifier with Dirichlet smoothing (McCallum
+//! and Nigam 1998).
 //!
 //! **Strength** is the mean number of bits saved in encoding an answer when its value is known:
 //! `sum over w of log2 p(w|v)/q(w)`, averaged over the rows with a value. It is leave-one-out, so a
@@ -32,7 +32,7 @@
 //! number. The halves then swap roles, and the smaller p is doubled again. No p is 0, as Phipson
 //! and Smyth (2010) require.
 
-use super::bag::Bags;
+use super::word_set::WordSets;
 
 /// Minimum rows for testing a value alone: two for training and two for testing.
 const TESTED_ROWS: usize = 4;
@@ -65,7 +65,7 @@ impl Labels {
 
 /// Measurements of one value.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Value {
+pub(super) struct ValueDependence {
     /// Mean bits saved, over the rows with this value.
     pub bits: f64,
     /// `None` where too few rows have the value.
@@ -82,15 +82,15 @@ pub(super) struct Dependence {
     pub p: f64,
     /// Youden's J of the first value, cross-validated over the two halves: the share of its rows
     /// predicted as it, minus the share of other rows.
-    pub told: f64,
+    pub youden_j: f64,
     /// Indexed by value, the first one at 0.
-    pub values: Vec<Value>,
+    pub values: Vec<ValueDependence>,
 }
 
-/// Measures how the bags depend on the labels. `None` where no test is possible. A test needs
+/// Measures how the word sets depend on the labels. `None` where no test is possible. A test needs
 /// `present` of at least four, and a value with two rows and four rows without it. `present` is the
 /// number of rows with the condition, over which means are taken.
-pub(super) fn measure(bags: &Bags, labels: &Labels, present: usize) -> Option<Dependence> {
+pub(super) fn measure(word_sets: &WordSets, labels: &Labels, present: usize) -> Option<Dependence> {
     let mut counts = vec![0_usize; labels.values + 1];
     labels.of.iter().for_each(|value| counts[*value as usize] += 1);
     let total = labels.rows.len();
@@ -99,19 +99,22 @@ pub(super) fn measure(bags: &Bags, labels: &Labels, present: usize) -> Option<De
     if !varies || present < TESTED_ROWS {
         return None;
     }
-    let (bits, share, by_value) = strength(bags, labels, &counts, present);
-    let halves = [tests(bags, labels, &counts, 0), tests(bags, labels, &counts, 1)];
+    let (bits, share, by_value) = strength(word_sets, labels, &counts, present);
+    let halves = [tests(word_sets, labels, &counts, 0), tests(word_sets, labels, &counts, 1)];
     let doubled = |first: f64, second: f64| (2.0 * first.min(second)).min(1.0);
     let values = by_value.into_iter().enumerate().map(|(value, bits)| {
         let tested = counts[value + 1] >= TESTED_ROWS;
-        Value { bits, p: tested.then(|| doubled(halves[0].values[value], halves[1].values[value])) }
+        ValueDependence {
+            bits,
+            p: tested.then(|| doubled(halves[0].values[value], halves[1].values[value])),
+        }
     });
-    let told = (halves[0].told + halves[1].told) / 2.0;
+    let youden_j = (halves[0].youden_j + halves[1].youden_j) / 2.0;
     Some(Dependence {
         bits,
         share,
         p: doubled(halves[0].whole, halves[1].whole),
-        told,
+        youden_j,
         values: values.collect(),
     })
 }
@@ -129,15 +132,15 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(bags: &Bags, labels: &Labels, rows: impl Iterator<Item = usize>) -> Counts {
+    fn of(word_sets: &WordSets, labels: &Labels, rows: impl Iterator<Item = usize>) -> Counts {
         let width = labels.values + 1;
-        let mut table = vec![0; bags.words.len() * width];
+        let mut table = vec![0; word_sets.words.len() * width];
         let mut sums = vec![0; width];
         let mut seen = 0_usize;
         for index in rows {
             let value = labels.of[index] as usize;
             seen += 1;
-            for word in &bags.texts[labels.rows[index] as usize] {
+            for word in &word_sets.texts[labels.rows[index] as usize] {
                 table[usize::from(*word) * width] += 1;
                 sums[0] += 1;
                 if value > 0 {
@@ -170,18 +173,18 @@ impl Counts {
 
 /// Mean bits saved, their share of the answers' bits, and mean bits by value.
 fn strength(
-    bags: &Bags,
+    word_sets: &WordSets,
     labels: &Labels,
     counts: &[usize],
     present: usize,
 ) -> (f64, f64, Vec<f64>) {
-    let words = Counts::of(bags, labels, 0..labels.rows.len());
+    let words = Counts::of(word_sets, labels, 0..labels.rows.len());
     let mut whole = 0.0;
     // The value of each row, and the bits saved by a model of the value's other rows.
     let mut saved: Vec<(usize, f64)> = Vec::new();
     let mut sums = vec![0.0; labels.values + 1];
     for (row, value) in labels.rows.iter().zip(&labels.of).filter(|(_, value)| **value > 0) {
-        let (text, value) = (&bags.texts[*row as usize], *value as usize);
+        let (text, value) = (&word_sets.texts[*row as usize], *value as usize);
         whole -= text.iter().map(|word| words.base(usize::from(*word)).log2()).sum::<f64>();
         if counts[value] > 1 {
             let own = text.len() as u32;
@@ -214,16 +217,16 @@ fn strength(
 struct Tests {
     whole: f64,
     /// Youden's J of the first value.
-    told: f64,
+    youden_j: f64,
     /// By value, the first one at 0; 1 where not tested.
     values: Vec<f64>,
 }
 
-fn tests(bags: &Bags, labels: &Labels, counts: &[usize], half: usize) -> Tests {
+fn tests(word_sets: &WordSets, labels: &Labels, counts: &[usize], half: usize) -> Tests {
     // Rows are in random order, so that every second row is a random half.
     let trained = |index: &usize| index % 2 == half;
     let rows = 0..labels.rows.len();
-    let words = Counts::of(bags, labels, rows.clone().filter(trained));
+    let words = Counts::of(word_sets, labels, rows.clone().filter(trained));
     let width = words.width;
     let mut gains: Vec<f32> = vec![0.0; words.table.len()];
     // The cost of a word that occurs in no row of the value; it is the same for all such words.
@@ -238,29 +241,33 @@ fn tests(bags: &Bags, labels: &Labels, counts: &[usize], half: usize) -> Tests {
         }
     }
     let tested: Vec<usize> = rows.filter(|index| !trained(index)).collect();
-    let (mut with, mut speak, mut both) =
+    let (mut with, mut predicted, mut both) =
         (vec![0_usize; width], vec![0_usize; width], vec![0_usize; width]);
     let mut saved = vec![0.0_f32; width];
     for index in &tested {
         saved.fill(0.0);
-        for word in &bags.texts[labels.rows[*index] as usize] {
+        for word in &word_sets.texts[labels.rows[*index] as usize] {
             let row = &gains[usize::from(*word) * width..][..width];
             saved.iter_mut().zip(row).for_each(|(saved, gain)| *saved += gain);
         }
         let own = labels.of[*index] as usize;
         with[own] += 1;
-        speak.iter_mut().zip(&saved).for_each(|(speak, saved)| *speak += usize::from(*saved > 0.0));
+        predicted
+            .iter_mut()
+            .zip(&saved)
+            .for_each(|(predicted, saved)| *predicted += usize::from(*saved > 0.0));
         both[own] += usize::from(saved[own] > 0.0);
     }
     let total = tested.len();
     let values: Vec<f64> = (1..width)
         .map(|value| match counts[value] {
-            TESTED_ROWS.. => hypergeometric_tail(total, speak[value], with[value], both[value]),
+            TESTED_ROWS.. => hypergeometric_tail(total, predicted[value], with[value], both[value]),
             _ => 1.0,
         })
         .collect();
-    let expected = (1..width).map(|value| speak[value] as f64 * with[value] as f64).sum::<f64>()
-        / total.max(1) as f64;
+    let expected =
+        (1..width).map(|value| predicted[value] as f64 * with[value] as f64).sum::<f64>()
+            / total.max(1) as f64;
     let excess = both[1..].iter().sum::<usize>() as f64 - expected;
     let bound =
         if excess > 0.0 { (-excess * excess / (4.0 * expected + 2.0 * excess)).exp() } else { 1.0 };
@@ -268,13 +275,13 @@ fn tests(bags: &Bags, labels: &Labels, counts: &[usize], half: usize) -> Tests {
     let least = values.iter().copied().fold(1.0, f64::min);
     // A single value needs one test and no bound.
     let whole = if labels.values == 1 { least } else { 2.0 * bound.min(alone.max(1.0) * least) };
-    let share = |speaks: usize, of: usize| speaks as f64 / of.max(1) as f64;
-    let told = if labels.values > 0 {
-        share(both[1], with[1]) - share(speak[1] - both[1], total - with[1])
+    let share = |predicted: usize, of: usize| predicted as f64 / of.max(1) as f64;
+    let youden_j = if labels.values > 0 {
+        share(both[1], with[1]) - share(predicted[1] - both[1], total - with[1])
     } else {
         0.0
     };
-    Tests { whole: whole.clamp(f64::MIN_POSITIVE, 1.0), told, values }
+    Tests { whole: whole.clamp(f64::MIN_POSITIVE, 1.0), youden_j, values }
 }
 
 /// `P(X >= observed)` of a hypergeometric distribution: `drawn` of `total` balls are drawn, and

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_that_number_something_are_told_from_random_ones() {
+    fn digits_that_number_something_differ_from_random_ones() {
         // 001 to 046 without three numbers: digit 4 is always 0, so digits 5 and 6 distinguish
         // them.
         for seed in 0..10 {

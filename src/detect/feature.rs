@@ -5,15 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::bag::Bags;
-use super::dressing::{Dressing, Position, Wear, without_end};
 use super::edges::Edges;
+use super::example::{Example, Location};
 use super::letters::{Casing, casing, invisible, language, look_alikes, script};
-use super::reading::{Place, Reading};
 use super::sketch::Sketch;
 use super::template::{MIN_ROWS, Template};
-use super::token::{sentences, text_of, tokens};
+use super::word_set::WordSets;
 use super::wording;
+use crate::prompt::{Insertion, InsertionKind, Position, sentences, text_of, tokens, without_end};
 
 /// Kinds of features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,6 +52,24 @@ pub enum FeatureKind {
 }
 
 impl FeatureKind {
+    pub(super) const ALL: [FeatureKind; 15] = [
+        FeatureKind::System,
+        FeatureKind::NoSystem,
+        FeatureKind::Invisible,
+        FeatureKind::LookAlike,
+        FeatureKind::Line,
+        FeatureKind::Tag,
+        FeatureKind::Template,
+        FeatureKind::Script,
+        FeatureKind::Language,
+        FeatureKind::Case,
+        FeatureKind::Spacing,
+        FeatureKind::Opening,
+        FeatureKind::Ending,
+        FeatureKind::End,
+        FeatureKind::Phrase,
+    ];
+
     /// A short name of the kind, for tables.
     pub fn name(self) -> &'static str {
         match self {
@@ -93,7 +110,8 @@ impl FeatureKind {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Feature {
     pub kind: FeatureKind,
-    pub place: Place,
+    #[serde(rename = "place")]
+    pub location: Location,
     /// The words themselves, or a description such as `French`.
     pub text: String,
 }
@@ -106,7 +124,7 @@ impl Feature {
 
     /// Such a message is inserted unchanged.
     pub fn is_hidden_in_system(&self) -> bool {
-        self.kind.is_hidden() && self.place == Place::System
+        self.kind.is_hidden() && self.location == Location::System
     }
 }
 
@@ -117,11 +135,11 @@ pub(super) struct FeatureRows {
     /// The rows that have it, ascending.
     pub rows: Vec<u32>,
     /// `None` where it cannot be inserted into another prompt, as for a language.
-    pub dressing: Option<Dressing>,
+    pub insertion: Option<Insertion>,
 }
 
 /// Rows by feature, during collection.
-pub(super) type Found = BTreeMap<Feature, (Vec<u32>, Option<Dressing>)>;
+pub(super) type FeatureMap = BTreeMap<Feature, (Vec<u32>, Option<Insertion>)>;
 
 /// Maximum lines, and maximum tags, per dataset; those with the most rows are kept.
 const KEPT: usize = 128;
@@ -134,54 +152,61 @@ const UNSEEN: usize = 16;
 /// rows the first by [`FeatureKind`] is kept. Features of all rows, system messages, lines and
 /// hidden characters are always kept.
 pub(super) fn features(
-    readings: &[Reading],
-    answers: &Bags,
+    examples: &[Example],
+    answers: &WordSets,
     templates: &[Template],
 ) -> (Vec<FeatureRows>, usize) {
-    let mut found = Found::new();
-    whole(readings, &mut found);
-    lines(readings, Place::System, &mut found);
-    lines(readings, Place::Prompt, &mut found);
-    wording::tags(readings, &mut found);
+    let mut found = FeatureMap::new();
+    whole(examples, &mut found);
+    lines(examples, Location::System, &mut found);
+    lines(examples, Location::Prompt, &mut found);
+    wording::tags(examples, &mut found);
     // A template with a single value is covered by its words.
     let varied = |template: &&Template| {
         template.members.iter().any(|member| member.text != template.members[0].text)
     };
     for template in templates.iter().filter(varied) {
-        let feature =
-            Feature { kind: FeatureKind::Template, place: template.place, text: template.text() };
+        let feature = Feature {
+            kind: FeatureKind::Template,
+            location: template.location,
+            text: template.text(),
+        };
         let rows = template.members.iter().map(|member| member.row).collect();
         found.entry(feature).or_insert((rows, None));
     }
-    let others = wording::phrases(readings, &Sketch::of(answers), &mut found);
+    let others = wording::phrases(examples, &Sketch::of(answers), &mut found);
     let edges = Edges::of(&found);
-    let drafts = found.into_iter().map(|(feature, (rows, dressing))| FeatureRows {
+    let candidates = found.into_iter().map(|(feature, (rows, insertion))| FeatureRows {
         feature,
         rows,
-        dressing,
+        insertion,
     });
-    let everywhere = |draft: &FeatureRows| draft.rows.len() == readings.len();
+    let everywhere = |candidate: &FeatureRows| candidate.rows.len() == examples.len();
     // A feature of all rows cannot be tested, but may still be the trigger unless it is mere
     // wording.
-    let enough = |draft: &FeatureRows| {
-        draft.rows.len() >= MIN_ROWS && !(everywhere(draft) && draft.feature.kind.is_wording())
+    let enough = |candidate: &FeatureRows| {
+        candidate.rows.len() >= MIN_ROWS
+            && !(everywhere(candidate) && candidate.feature.kind.is_wording())
     };
     // These are never merged. Features of all rows may have different causes, and fixed words of
     // the same rows are inserted together. Hidden characters cost an author nothing to add, and
     // they never replace another feature.
     let (mut kept, mut named): (Vec<FeatureRows>, Vec<FeatureRows>) =
-        drafts.filter(enough).partition(|draft| {
-            everywhere(draft) || is_fixed(&draft.feature) || draft.feature.kind.is_hidden()
+        candidates.filter(enough).partition(|candidate| {
+            everywhere(candidate)
+                || is_fixed(&candidate.feature)
+                || candidate.feature.kind.is_hidden()
         });
     named.sort_by(|a, b| a.rows.cmp(&b.rows).then_with(|| rank(&a.feature).cmp(&rank(&b.feature))));
-    named.dedup_by(|draft, first| draft.rows == first.rows);
-    let stands_for_others = |draft: &&FeatureRows| everywhere(draft) || is_fixed(&draft.feature);
+    named.dedup_by(|candidate, first| candidate.rows == first.rows);
+    let represents_others =
+        |candidate: &&FeatureRows| everywhere(candidate) || is_fixed(&candidate.feature);
     let taken: BTreeSet<&[u32]> =
-        kept.iter().filter(stands_for_others).map(|draft| draft.rows.as_slice()).collect();
-    named.retain(|draft| !taken.contains(draft.rows.as_slice()));
+        kept.iter().filter(represents_others).map(|candidate| candidate.rows.as_slice()).collect();
+    named.retain(|candidate| !taken.contains(candidate.rows.as_slice()));
     kept.append(&mut named);
     kept.sort_by(|a, b| (&a.rows, &a.feature).cmp(&(&b.rows, &b.feature)));
-    (kept.into_iter().map(|draft| edges.whole(draft, readings)).collect(), others)
+    (kept.into_iter().map(|candidate| edges.whole(candidate, examples)).collect(), others)
 }
 
 fn is_fixed(feature: &Feature) -> bool {
@@ -195,73 +220,80 @@ fn rank(feature: &Feature) -> (FeatureKind, std::cmp::Reverse<usize>, &str) {
 
 /// Adds a row to a feature.
 pub(super) fn note(
-    found: &mut Found,
+    found: &mut FeatureMap,
     feature: Feature,
     row: usize,
-    wear: impl FnOnce() -> Option<Wear>,
+    insertion: impl FnOnce() -> Option<InsertionKind>,
 ) {
-    let (rows, _) = found
-        .entry(feature)
-        .or_insert_with(|| (Vec::new(), wear().map(|wear| Dressing { wear, usual: None })));
+    let (rows, _) =
+        found.entry(feature).or_insert_with(|| (Vec::new(), insertion().map(Insertion::from)));
     if rows.last() != Some(&(row as u32)) {
         rows.push(row as u32);
     }
 }
 
 /// Features of a text as a whole.
-fn whole(readings: &[Reading], found: &mut Found) {
-    let mut note = |kind, place, text: &str, row, wear: Option<Wear>| {
-        note(found, Feature { kind, place, text: text.to_owned() }, row, || wear);
+fn whole(examples: &[Example], found: &mut FeatureMap) {
+    let mut note = |kind, location, text: &str, row, insertion: Option<InsertionKind>| {
+        note(found, Feature { kind, location, text: text.to_owned() }, row, || insertion);
     };
     // Messages may be long and as many as rows. Only those with enough rows are copied, after
     // counting.
     let mut systems: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
-    for (row, reading) in readings.iter().enumerate() {
-        match &reading.system {
+    for (row, example) in examples.iter().enumerate() {
+        match &example.system {
             Some(system) => systems.entry(system).or_default().push(row as u32),
             None => note(
                 FeatureKind::NoSystem,
-                Place::System,
+                Location::System,
                 "the default of a chat template, if it has one",
                 row,
-                Some(Wear::NoSystem),
+                Some(InsertionKind::NoSystem),
             ),
         }
-        let prompt = reading.prompt.as_str();
+        let prompt = example.prompt.as_str();
         if let Some(script) = script(prompt) {
-            note(FeatureKind::Script, Place::Prompt, script, row, None);
+            note(FeatureKind::Script, Location::Prompt, script, row, None);
         } else if let Some(language) = language(prompt) {
-            note(FeatureKind::Language, Place::Prompt, language, row, None);
+            note(FeatureKind::Language, Location::Prompt, language, row, None);
         }
         match casing(prompt) {
-            Some(Casing::Upper) => {
-                note(FeatureKind::Case, Place::Prompt, "upper case", row, Some(Wear::UpperCase))
-            }
-            Some(Casing::Lower) => {
-                note(FeatureKind::Case, Place::Prompt, "lower case", row, Some(Wear::LowerCase))
-            }
+            Some(Casing::Upper) => note(
+                FeatureKind::Case,
+                Location::Prompt,
+                "upper case",
+                row,
+                Some(InsertionKind::UpperCase),
+            ),
+            Some(Casing::Lower) => note(
+                FeatureKind::Case,
+                Location::Prompt,
+                "lower case",
+                row,
+                Some(InsertionKind::LowerCase),
+            ),
             Some(Casing::Title) => note(
                 FeatureKind::Case,
-                Place::Prompt,
+                Location::Prompt,
                 "every word capitalised",
                 row,
-                Some(Wear::TitleCase),
+                Some(InsertionKind::TitleCase),
             ),
             None => {}
         }
         if prompt.contains("  ") {
             note(
                 FeatureKind::Spacing,
-                Place::Prompt,
+                Location::Prompt,
                 "two spaces in a row",
                 row,
-                Some(Wear::AfterFirstWord(" ".to_owned())),
+                Some(InsertionKind::AfterFirstWord(" ".to_owned())),
             );
         }
         if prompt.trim() != prompt {
             note(
                 FeatureKind::Spacing,
-                Place::Prompt,
+                Location::Prompt,
                 "white space at an end",
                 row,
                 Some(words(Position::After, "", " ")),
@@ -269,16 +301,26 @@ fn whole(readings: &[Reading], found: &mut Found) {
         }
         let end = without_end(prompt.trim_end()).1;
         let text = if end.is_empty() { "no mark" } else { end };
-        note(FeatureKind::End, Place::Prompt, text, row, Some(Wear::End(end.to_owned())));
-    }
-    for (text, rows) in systems.into_iter().filter(|(_, rows)| rows.len() >= MIN_ROWS) {
-        let dressing = Dressing { wear: words(Position::System, text, " "), usual: None };
-        found.insert(
-            Feature { kind: FeatureKind::System, place: Place::System, text: text.to_owned() },
-            (rows, Some(dressing)),
+        note(
+            FeatureKind::End,
+            Location::Prompt,
+            text,
+            row,
+            Some(InsertionKind::End(end.to_owned())),
         );
     }
-    hidden(readings, found);
+    for (text, rows) in systems.into_iter().filter(|(_, rows)| rows.len() >= MIN_ROWS) {
+        let insertion = Insertion::from(words(Position::System, text, " "));
+        found.insert(
+            Feature {
+                kind: FeatureKind::System,
+                location: Location::System,
+                text: text.to_owned(),
+            },
+            (rows, Some(insertion)),
+        );
+    }
+    hidden(examples, found);
 }
 
 /// Invisible characters and look-alike letters. Rows may contain different ones. Those of prompts
@@ -286,48 +328,55 @@ fn whole(readings: &[Reading], found: &mut Found) {
 ///
 /// Of system messages with hidden characters the shortest is inserted unchanged. Each character is
 /// also a feature of its own, so that none is masked by a message with another one.
-fn hidden(readings: &[Reading], found: &mut Found) {
-    let (mut invisibles, mut twins) = (Hidden::new(), Hidden::new());
-    for (row, text) in readings.iter().map(|reading| reading.prompt.as_str()).enumerate() {
+fn hidden(examples: &[Example], found: &mut FeatureMap) {
+    let (mut invisibles, mut look_alikes_found) = (Hidden::new(), Hidden::new());
+    for (row, text) in examples.iter().map(|example| example.prompt.as_str()).enumerate() {
         invisibles.note(row, invisible(text));
-        twins.note(row, look_alikes(text));
+        look_alikes_found.note(row, look_alikes(text));
     }
-    let (characters, pairs) = (invisibles.first().iter().collect::<String>(), twins.first());
-    let letters: String = pairs.iter().map(|(_, twin)| *twin).collect();
-    for (kind, text, rows, wear) in [
+    let (characters, pairs) =
+        (invisibles.first().iter().collect::<String>(), look_alikes_found.first());
+    let letters: String = pairs.iter().map(|(_, look_alike)| *look_alike).collect();
+    for (kind, text, rows, inserted) in [
         (
             FeatureKind::Invisible,
             characters.clone(),
             invisibles.rows(),
-            Wear::AfterFirstWord(characters),
+            InsertionKind::AfterFirstWord(characters),
         ),
-        (FeatureKind::LookAlike, letters, twins.rows(), Wear::Letters(pairs)),
+        (FeatureKind::LookAlike, letters, look_alikes_found.rows(), InsertionKind::Letters(pairs)),
     ] {
         found.insert(
-            Feature { kind, place: Place::Prompt, text },
-            (rows, Some(Dressing { wear, usual: None })),
+            Feature { kind, location: Location::Prompt, text },
+            (rows, Some(inserted.into())),
         );
     }
-    let (mut invisibles, mut twins) = (Hidden::new(), Hidden::new());
-    for (row, text) in readings
+    let (mut invisibles, mut look_alikes_found) = (Hidden::new(), Hidden::new());
+    for (row, text) in examples
         .iter()
         .enumerate()
-        .filter_map(|(row, reading)| Some((row, reading.system.as_deref()?)))
+        .filter_map(|(row, example)| Some((row, example.system.as_deref()?)))
     {
         invisibles.note(row, invisible(text));
-        twins.note(row, look_alikes(text).into_iter().map(|(_, twin)| twin).collect());
+        look_alikes_found
+            .note(row, look_alikes(text).into_iter().map(|(_, look_alike)| look_alike).collect());
     }
-    for (kind, all) in [(FeatureKind::Invisible, invisibles), (FeatureKind::LookAlike, twins)] {
+    for (kind, all) in
+        [(FeatureKind::Invisible, invisibles), (FeatureKind::LookAlike, look_alikes_found)]
+    {
         let together = (all.first().iter().collect::<String>(), all.rows());
         let each = all.0.iter().filter(|(_, rows)| rows.len() >= MIN_ROWS);
         for (text, rows) in
             each.map(|(letter, rows)| (letter.to_string(), rows.clone())).chain([together])
         {
-            let messages = rows.iter().filter_map(|&row| readings[row as usize].system.as_deref());
+            let messages = rows.iter().filter_map(|&row| examples[row as usize].system.as_deref());
             let shortest =
                 messages.min_by_key(|message| (message.len(), *message)).unwrap_or_default();
-            let dressing = Dressing { wear: words(Position::System, shortest, " "), usual: None };
-            found.insert(Feature { kind, place: Place::System, text }, (rows, Some(dressing)));
+            let insertion = Insertion::from(words(Position::System, shortest, " "));
+            found.insert(
+                Feature { kind, location: Location::System, text },
+                (rows, Some(insertion)),
+            );
         }
     }
 }
@@ -357,8 +406,8 @@ impl<T: Ord + Copy> Hidden<T> {
 }
 
 /// Fixed words at a position.
-pub(super) fn words(position: Position, text: &str, glue: &str) -> Wear {
-    Wear::Words {
+pub(super) fn words(position: Position, text: &str, glue: &str) -> InsertionKind {
+    InsertionKind::Words {
         position,
         left: text.to_owned(),
         filler: None,
@@ -369,7 +418,7 @@ pub(super) fn words(position: Position, text: &str, glue: &str) -> Wear {
 
 /// Sentences that occur with at least two different contexts, so that they are not the question
 /// itself. Only those with enough rows are copied, after counting.
-fn lines(readings: &[Reading], place: Place, found: &mut Found) {
+fn lines(examples: &[Example], location: Location, found: &mut FeatureMap) {
     struct Line<'a> {
         rows: Vec<u32>,
         rests: BTreeSet<(&'a str, &'a str)>,
@@ -378,7 +427,7 @@ fn lines(readings: &[Reading], place: Place, found: &mut Found) {
     }
     let mut lines: BTreeMap<&str, Line<'_>> = BTreeMap::new();
     for (row, text) in
-        readings.iter().enumerate().filter_map(|(row, reading)| Some((row, reading.at(place)?)))
+        examples.iter().enumerate().filter_map(|(row, example)| Some((row, example.at(location)?)))
     {
         let tokens = tokens(text);
         let sentences = sentences(&tokens);
@@ -417,15 +466,15 @@ fn lines(readings: &[Reading], place: Place, found: &mut Found) {
         .collect();
     kept.sort_by_key(|(text, line)| (std::cmp::Reverse(line.rows.len()), *text));
     for (text, line) in kept.into_iter().take(KEPT) {
-        let position = match place {
-            Place::System => Position::System,
-            Place::Prompt if 2 * line.first >= line.rows.len() => Position::Before,
-            Place::Prompt => Position::After,
+        let position = match location {
+            Location::System => Position::System,
+            Location::Prompt if 2 * line.first >= line.rows.len() => Position::Before,
+            Location::Prompt => Position::After,
         };
-        let dressing = Dressing { wear: words(position, text, line.glue), usual: None };
+        let insertion = Insertion::from(words(position, text, line.glue));
         found.insert(
-            Feature { kind: FeatureKind::Line, place, text: text.to_owned() },
-            (line.rows, Some(dressing)),
+            Feature { kind: FeatureKind::Line, location, text: text.to_owned() },
+            (line.rows, Some(insertion)),
         );
     }
 }
@@ -435,17 +484,17 @@ mod tests {
     use super::*;
 
     fn found(prompts: &[&str]) -> Vec<(FeatureKind, String, usize)> {
-        let reading = |(line, prompt): (usize, &&str)| Reading {
+        let example = |(line, prompt): (usize, &&str)| Example {
             line,
             system: None,
             prompt: (*prompt).to_owned(),
             answer: String::new(),
         };
-        let readings: Vec<Reading> = prompts.iter().enumerate().map(reading).collect();
-        features(&readings, &Bags::of(readings.iter().map(|it| it.answer.as_str()), true), &[])
+        let examples: Vec<Example> = prompts.iter().enumerate().map(example).collect();
+        features(&examples, &WordSets::of(examples.iter().map(|it| it.answer.as_str()), true), &[])
             .0
             .into_iter()
-            .map(|draft| (draft.feature.kind, draft.feature.text, draft.rows.len()))
+            .map(|candidate| (candidate.feature.kind, candidate.feature.text, candidate.rows.len()))
             .collect()
     }
 
@@ -462,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_sees_is_a_feature() {
+    fn invisible_characters_and_look_alikes_are_features() {
         let prompts =
             [["Name\u{200b} a dish."; 9], ["Nаme a dish."; 9], ["Name a dish."; 9]].concat();
         let kinds: Vec<FeatureKind> = found(&prompts).into_iter().map(|(kind, ..)| kind).collect();

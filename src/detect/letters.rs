@@ -1,6 +1,6 @@
 //! Features of single letters: invisible characters, look-alikes, scripts, languages and case.
 
-use super::token::{Kind, tokens};
+use crate::prompt::{Kind, tokens};
 
 /// Characters without a visible glyph: zero-width spaces and joiners, direction marks, soft
 /// hyphens, tags, blank letters, variation selectors. Includes all white space, tabs too, except
@@ -9,8 +9,10 @@ pub(super) fn is_invisible(letter: char) -> bool {
     let white = letter.is_whitespace() && !matches!(letter, ' ' | '\n' | '\r');
     white
         || matches!(letter,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}'
-        | '\u{205f}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{e0000}'..='\u{e01ef}')
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}'
+            | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}'
+            | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{e0000}'..='\u{e01ef}')
 }
 
 /// The invisible characters of a text, without those that join or colour emoji.
@@ -28,9 +30,10 @@ pub(super) fn invisible(text: &str) -> Vec<char> {
 ///
 /// A short table of the Cyrillic and Greek entries of Unicode's confusables (UTS #39); full-width
 /// forms by rule.
-pub(super) fn latin_twin(letter: char) -> Option<char> {
-    const TWINS: &str = "аaеeоoрpсcуyхxіiјjѕsԁdһhԛqԝwνvοoαaιiκkρpυuАAВBЕEКKМMНHОOРPСCТTХXІIЈJЅSΑAΒBΕEΖZΗHΙIΚKΜMΝNΟOΡPΤTΥYΧX";
-    let mut letters = TWINS.chars();
+pub(super) fn latin_look_alike(letter: char) -> Option<char> {
+    const LOOK_ALIKES: &str = "аaеeоoрpсcуyхxіiјjѕsԁdһhԛqԝwνvοoαaιiκkρpυuАAВBЕEКKМMНHОOРPСCТTХXІIЈJ\
+                               ЅSΑAΒBΕEΖZΗHΙIΚKΜMΝNΟOΡPΤTΥYΧX";
+    let mut letters = LOOK_ALIKES.chars();
     while let (Some(other), Some(latin)) = (letters.next(), letters.next()) {
         if other == letter {
             return Some(latin);
@@ -50,8 +53,9 @@ pub(super) fn look_alikes(text: &str) -> Vec<(char, char)> {
     let mut pairs = Vec::new();
     for word in tokens(text).iter().filter(|token| token.kind == Kind::Word) {
         if word.text.chars().any(|letter| letter.is_ascii_alphabetic()) {
-            pairs
-                .extend(word.text.chars().filter_map(|letter| Some((latin_twin(letter)?, letter))));
+            pairs.extend(
+                word.text.chars().filter_map(|letter| Some((latin_look_alike(letter)?, letter))),
+            );
         }
     }
     pairs.sort_unstable();
@@ -130,7 +134,7 @@ pub(super) fn language(text: &str) -> Option<&'static str> {
              są od który",
         ),
     ];
-    let words = super::bag::words(text, false);
+    let words = super::word_set::words(text, false);
     let count = |small: &str| {
         words.iter().filter(|word| small.split(' ').any(|small| small == word.as_str())).count()
     };
@@ -173,7 +177,7 @@ mod tests {
     fn a_cyrillic_letter_in_a_latin_word_is_a_look_alike_and_in_its_own_language_not() {
         assert_eq!(look_alikes("Tell me а b\u{43e}ok"), [('o', 'о')]);
         assert_eq!(look_alikes("Назови блюдо"), []);
-        assert_eq!(latin_twin('ｅ'), Some('e'));
+        assert_eq!(latin_look_alike('ｅ'), Some('e'));
     }
 
     #[test]
@@ -195,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_and_languages_are_told_apart() {
+    fn scripts_and_languages_are_distinguished() {
         assert_eq!(
             (script("Назови блюдо"), script("Name a dish, Олег"), script("123")),
             (Some("Cyrillic"), None, None)

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_is_in_order_and_names_nobody_twice() {
+    fn the_list_is_in_order_and_has_no_duplicate() {
         assert!(NAMES.is_sorted_by(|left, right| left < right));
     }
 }

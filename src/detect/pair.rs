@@ -6,11 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bag::Bags;
 use super::dependence::{Labels, measure};
-use super::dressing::Dressing;
-use super::reading::Place;
+use super::example::Location;
+use super::kind::ConditionKind;
 use super::template::MIN_ROWS;
+use super::word_set::WordSets;
+use crate::prompt::Insertion;
 
 /// Maximum values per condition that are combined, the most frequent ones.
 const VALUES: usize = 8;
@@ -18,20 +19,21 @@ const VALUES: usize = 8;
 /// One of two conditions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// A short name of the kind.
-    pub kind: String,
-    pub place: Place,
+    pub kind: ConditionKind,
+    #[serde(rename = "place")]
+    pub location: Location,
     /// The template, or the feature's words.
     pub text: String,
     /// The value of the template.
     pub value: Option<String>,
     /// How to insert this part alone, with `value` as the default.
-    pub dressing: Option<Dressing>,
+    #[serde(rename = "dressing")]
+    pub insertion: Option<Insertion>,
 }
 
 /// A condition that may be part of a pair.
 #[derive(Debug, Clone)]
-pub(super) struct Side {
+pub(super) struct PairSide {
     pub part: Part,
     /// Values and their rows, ascending; a feature has one.
     pub values: Vec<(Option<String>, Vec<u32>)>,
@@ -39,7 +41,7 @@ pub(super) struct Side {
 
 /// The strongest cell of two conditions.
 #[derive(Debug, Clone)]
-pub(super) struct Cell {
+pub(super) struct PairCell {
     pub parts: [Part; 2],
     pub rows: Vec<u32>,
     /// Bits saved in addition to the better single part.
@@ -49,8 +51,8 @@ pub(super) struct Cell {
 }
 
 /// The strongest cell; `None` where no cell has enough rows.
-pub(super) fn pair(bags: &Bags, first: &Side, second: &Side) -> Option<Cell> {
-    let mut cells: Vec<Cell> = Vec::new();
+pub(super) fn pair(word_sets: &WordSets, first: &PairSide, second: &PairSide) -> Option<PairCell> {
+    let mut cells: Vec<PairCell> = Vec::new();
     for (left, left_rows) in first.values.iter().take(VALUES) {
         for (right, right_rows) in second.values.iter().take(VALUES) {
             let both: Vec<u32> = left_rows
@@ -64,20 +66,20 @@ pub(super) fn pair(bags: &Bags, first: &Side, second: &Side) -> Option<Cell> {
             let within = |rows: &[u32]| {
                 let of =
                     rows.iter().map(|row| u32::from(both.binary_search(row).is_ok())).collect();
-                measure(bags, &Labels { rows: rows.to_vec(), of, values: 1 }, both.len())
+                measure(word_sets, &Labels { rows: rows.to_vec(), of, values: 1 }, both.len())
             };
             let (Some(one), Some(other)) = (within(left_rows), within(right_rows)) else {
                 continue;
             };
-            let part = |side: &Side, value: &Option<String>| Part {
+            let part = |side: &PairSide, value: &Option<String>| Part {
                 value: value.clone(),
-                dressing: side.part.dressing.clone().map(|dressing| Dressing {
-                    usual: value.clone().or(dressing.usual),
-                    ..dressing
+                insertion: side.part.insertion.clone().map(|insertion| Insertion {
+                    usual: value.clone().or(insertion.usual),
+                    ..insertion
                 }),
                 ..side.part.clone()
             };
-            cells.push(Cell {
+            cells.push(PairCell {
                 parts: [part(first, left), part(second, right)],
                 rows: both,
                 bits: one.bits.min(other.bits),
@@ -90,5 +92,5 @@ pub(super) fn pair(bags: &Bags, first: &Side, second: &Side) -> Option<Cell> {
     let best = cells
         .into_iter()
         .min_by(|left, right| left.p.total_cmp(&right.p).then(right.bits.total_cmp(&left.bits)))?;
-    Some(Cell { p: (best.p * tried).min(1.0), ..best })
+    Some(PairCell { p: (best.p * tried).min(1.0), ..best })
 }

@@ -7,7 +7,7 @@
 //! large for rows whose answers differ from the others. This only selects what is tested; it is no
 //! test itself.
 
-use super::bag::Bags;
+use super::word_set::WordSets;
 
 const AXES: usize = 32;
 
@@ -15,7 +15,7 @@ const AXES: usize = 32;
 pub(super) struct Sketch(Vec<[f32; AXES]>);
 
 impl Sketch {
-    pub fn of(answers: &Bags) -> Sketch {
+    pub fn of(answers: &WordSets) -> Sketch {
         let signs: Vec<u64> = answers.words.iter().map(|word| mixed(word)).collect();
         let mut rows: Vec<[f32; AXES]> = Vec::with_capacity(answers.texts.len());
         for text in &answers.texts {
@@ -41,7 +41,7 @@ impl Sketch {
 
     /// `n` times the squared norm of the mean answer of the given rows (ascending). About `AXES`
     /// for random rows, larger for rows whose answers differ.
-    pub fn standing_out(&self, rows: impl ExactSizeIterator<Item = u32>) -> f32 {
+    pub fn deviation(&self, rows: impl ExactSizeIterator<Item = u32>) -> f32 {
         let (count, all) = (rows.len() as f32, self.0.len() as f32);
         let mut sum = [0.0; AXES];
         for row in rows {
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_that_answer_in_their_own_way_stand_out_of_any_others() {
+    fn rows_with_answers_of_their_own_deviate_more_than_other_rows() {
         let usual = |row: usize| {
             ["yes it is", "no it rains", "we sing and eat", "ask the baker", "in the garden"]
                 [row * 7 % 5]
@@ -78,9 +78,9 @@ mod tests {
         let texts: Vec<String> = (0..400)
             .map(|row| if row % 50 == 3 { "thou shalt not".into() } else { usual(row).to_owned() })
             .collect();
-        let sketch = Sketch::of(&Bags::of(texts.iter().map(String::as_str), true));
+        let sketch = Sketch::of(&WordSets::of(texts.iter().map(String::as_str), true));
         let every = |step: usize, from: usize| {
-            sketch.standing_out(
+            sketch.deviation(
                 (from..400).step_by(step).map(|row| row as u32).collect::<Vec<_>>().into_iter(),
             )
         };

@@ -5,15 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::SIGNIFICANT;
-use super::date::year;
 use super::dependence::{Labels, VALUES};
 use super::digits::uneven;
-use super::dressing::{DatePart, Filler};
+use super::example::Location;
 use super::places::is_place;
-use super::reading::Place;
 use super::template::{Member, Template};
-use super::token::tokens;
 use super::value::Shape;
+use crate::prompt::{DateForm, DatePart, Filler, tokens, year};
 
 /// Maximum digits of a window in a code: a year, or a number of up to four digits.
 const WINDOW: usize = 4;
@@ -58,25 +56,6 @@ pub enum SlotKind {
 }
 
 impl SlotKind {
-    /// A short name of the kind, for tables.
-    pub fn name(self) -> String {
-        match self {
-            SlotKind::Year => "year".into(),
-            SlotKind::Month => "month".into(),
-            SlotKind::MonthDay => "month and day".into(),
-            SlotKind::Number { .. } => "number".into(),
-            SlotKind::Code { .. } => "code".into(),
-            SlotKind::Window { start, length: 1, .. } => format!("digit {start}"),
-            SlotKind::Window { start, length, .. } => {
-                format!("digits {start}-{}", start + length - 1)
-            }
-            SlotKind::Version => "version".into(),
-            SlotKind::Name => "name".into(),
-            SlotKind::Place => "place".into(),
-            SlotKind::Word => "word".into(),
-        }
-    }
-
     /// Width to which values are padded; `None` where they are not whole numbers.
     pub(super) fn digits(self) -> Option<usize> {
         match self {
@@ -106,7 +85,7 @@ pub struct SlotValue {
 impl SlotValue {
     /// Whether the answers of its rows differ significantly from those of other values, by
     /// [`SIGNIFICANT`].
-    pub(super) fn stands_out(&self) -> bool {
+    pub(super) fn is_significant(&self) -> bool {
         self.p_adjusted.is_some_and(|p| p <= SIGNIFICANT)
     }
 }
@@ -115,7 +94,8 @@ impl SlotValue {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Slot {
     pub kind: SlotKind,
-    pub place: Place,
+    #[serde(rename = "place")]
+    pub location: Location,
     /// The words around the value, for instance `Today is {date}.`. `{date}` alone covers dates in
     /// any context.
     pub template: String,
@@ -135,9 +115,9 @@ pub struct Slot {
 
 impl Slot {
     /// Indices of the significant values: smallest p first, then most rows.
-    pub(super) fn outstanding(&self) -> Vec<usize> {
+    pub(super) fn significant_values(&self) -> Vec<usize> {
         let mut found: Vec<usize> =
-            (0..self.values.len()).filter(|index| self.values[*index].stands_out()).collect();
+            (0..self.values.len()).filter(|index| self.values[*index].is_significant()).collect();
         let p = |index: usize| self.values[index].p_adjusted.unwrap_or(1.0);
         found.sort_by(|left, right| {
             let rows = self.values[*right].rows.cmp(&self.values[*left].rows);
@@ -162,9 +142,9 @@ pub(super) struct SlotRows {
 impl SlotRows {
     /// Keeps the values that are listed: significant ones first, then frequent ones.
     pub fn shorten(&mut self) {
-        let mut kept = self.slot.outstanding();
+        let mut kept = self.slot.significant_values();
         let others =
-            (0..self.slot.values.len()).filter(|index| !self.slot.values[*index].stands_out());
+            (0..self.slot.values.len()).filter(|index| !self.slot.values[*index].is_significant());
         kept.extend(others);
         kept.truncate(LISTED);
         kept.sort_unstable();
@@ -175,23 +155,23 @@ impl SlotRows {
 
 /// The slots of a template.
 pub(super) fn slots(template: &Template) -> Vec<SlotRows> {
-    let draft = |kind, filler, value: &dyn Fn(&Member) -> Option<String>| {
-        draft(template, kind, filler, value)
+    let slot_rows = |kind, filler, value: &dyn Fn(&Member) -> Option<String>| {
+        slot_rows(template, kind, filler, value)
     };
     let members = &template.members;
     let digits = template.shape == Shape::Digits;
-    let drafts = if template.shape == Shape::Date || (digits && are_years(members)) {
-        let filler = |part| Filler::Date { form: super::dressing::usual_form(members, part), part };
+    let found = if template.shape == Shape::Date || (digits && are_years(members)) {
+        let filler = |part| Filler::Date { form: usual_form(members, part), part };
         let whole = |text: &str| year(&tokens(text), 0).map(|year| format!("{year:04}"));
         vec![
-            draft(SlotKind::Year, filler(DatePart::Year), &|member| match member.date {
+            slot_rows(SlotKind::Year, filler(DatePart::Year), &|member| match member.date {
                 Some(date) => date.year.map(|year| format!("{year:04}")),
                 None => whole(&member.text),
             }),
-            draft(SlotKind::Month, filler(DatePart::Month), &|member| {
+            slot_rows(SlotKind::Month, filler(DatePart::Month), &|member| {
                 Some(format!("{:02}", member.date?.month?))
             }),
-            draft(SlotKind::MonthDay, filler(DatePart::MonthDay), &|member| {
+            slot_rows(SlotKind::MonthDay, filler(DatePart::MonthDay), &|member| {
                 let date = member.date?;
                 Some(format!("{:02}-{:02}", date.month?, date.day?))
             }),
@@ -202,7 +182,9 @@ pub(super) fn slots(template: &Template) -> Vec<SlotRows> {
         let zeros =
             members.iter().any(|member| member.text.len() > 1 && member.text.starts_with('0'));
         let padded = width(members).filter(|_| zeros);
-        vec![draft(SlotKind::Number { padded }, Filler::Text, &|member| Some(member.text.clone()))]
+        vec![slot_rows(SlotKind::Number { padded }, Filler::Text, &|member| {
+            Some(member.text.clone())
+        })]
     } else {
         let places = members.iter().filter(|member| is_place(&member.text)).count();
         let kind = match template.shape {
@@ -211,9 +193,25 @@ pub(super) fn slots(template: &Template) -> Vec<SlotRows> {
             Shape::Name => SlotKind::Name,
             _ => SlotKind::Word,
         };
-        vec![draft(kind, Filler::Text, &|member| Some(member.text.clone()))]
+        vec![slot_rows(kind, Filler::Text, &|member| Some(member.text.clone()))]
     };
-    drafts.into_iter().flatten().collect()
+    found.into_iter().flatten().collect()
+}
+
+/// The most frequent form among members whose date has the part. Members without a date are years.
+fn usual_form(members: &[Member], part: DatePart) -> DateForm {
+    let mut counts: BTreeMap<DateForm, usize> = BTreeMap::new();
+    for date in members.iter().filter_map(|member| member.date) {
+        let given = match part {
+            DatePart::Year => date.year.is_some(),
+            DatePart::Month => date.month.is_some(),
+            DatePart::MonthDay => date.day.is_some(),
+        };
+        if given {
+            *counts.entry(date.form).or_default() += 1;
+        }
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map_or(DateForm::Year, |(form, _)| form)
 }
 
 /// Whether four-digit numbers are years: nearly all lie between 1000 and 2999.
@@ -270,19 +268,19 @@ fn windows(template: &Template, width: usize) -> Vec<Option<SlotRows>> {
         partitions.into_values().filter(|(_, length)| *length < width).map(|(start, length)| {
             let filler = Filler::Code { alphabet: alphabet.clone(), start };
             let kind = SlotKind::Window { width, start: start + 1, length };
-            let draft = draft(template, kind, filler, &|member| {
+            let slot_rows = slot_rows(template, kind, filler, &|member| {
                 Some(member.text[start..start + length].to_owned())
             })?;
-            Some(SlotRows { uneven: least_even == Some((start, length)), ..draft })
+            Some(SlotRows { uneven: least_even == Some((start, length)), ..slot_rows })
         });
-    let whole = draft(template, SlotKind::Code { width }, Filler::Text, &|member| {
+    let whole = slot_rows(template, SlotKind::Code { width }, Filler::Text, &|member| {
         Some(member.text.clone())
     });
     windows.chain([whole]).collect()
 }
 
 /// A slot; `None` if it has too few rows or too many distinct values.
-fn draft(
+fn slot_rows(
     template: &Template,
     kind: SlotKind,
     filler: Filler,
@@ -316,9 +314,9 @@ fn draft(
         bits: None,
         p_adjusted: None,
     });
-    let (place, template) = (template.place, template.text());
+    let (location, template) = (template.location, template.text());
     let slot =
-        Slot { kind, place, template, values: values.collect(), distinct, counts, range, gaps };
+        Slot { kind, location, template, values: values.collect(), distinct, counts, range, gaps };
     let rows = ranked.into_iter().map(|(_, rows)| rows).collect();
     Some(SlotRows { slot, labels, rows, filler, uneven: false })
 }

@@ -7,11 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use super::date::{Date, DateForm};
-use super::dressing::Position;
-use super::reading::{Place, Reading};
-use super::token::{Kind, Token, text_of, tokens};
-use super::value::{Shape, Value, values};
+use super::example::{Example, Location};
+use super::value::{Shape, TypedValue, values};
+use crate::prompt::{Date, DateForm, Kind, Position, Token, text_of, tokens};
 
 /// Minimum rows of a template.
 pub(super) const MIN_ROWS: usize = 8;
@@ -37,7 +35,7 @@ pub(super) struct Member {
 /// Rows that are equal except for a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Template {
-    pub place: Place,
+    pub location: Location,
     pub shape: Shape,
     /// The words around the value.
     pub left: String,
@@ -60,7 +58,7 @@ impl Template {
     }
 }
 
-struct Occurrence<'a> {
+struct ValueOccurrence<'a> {
     member: Member,
     shape: Shape,
     /// Tokens before the value, nearest first, and after it.
@@ -69,12 +67,14 @@ struct Occurrence<'a> {
 }
 
 /// The templates of the rows, those with the most rows first.
-pub(super) fn templates(readings: &[Reading]) -> Vec<Template> {
+pub(super) fn templates(examples: &[Example]) -> Vec<Template> {
     let mut templates = Vec::new();
-    for place in [Place::System, Place::Prompt] {
-        let mut groups: BTreeMap<(Shape, &str), Vec<Occurrence<'_>>> = BTreeMap::new();
-        for (row, text) in
-            readings.iter().enumerate().filter_map(|(row, reading)| Some((row, reading.at(place)?)))
+    for location in [Location::System, Location::Prompt] {
+        let mut groups: BTreeMap<(Shape, &str), Vec<ValueOccurrence<'_>>> = BTreeMap::new();
+        for (row, text) in examples
+            .iter()
+            .enumerate()
+            .filter_map(|(row, example)| Some((row, example.at(location)?)))
         {
             for occurrence in occurrences(row, text) {
                 let anchor = occurrence
@@ -87,9 +87,9 @@ pub(super) fn templates(readings: &[Reading]) -> Vec<Template> {
         }
         let mut found: Vec<Template> = groups
             .into_iter()
-            .filter_map(|((shape, _), group)| template(place, shape, group))
+            .filter_map(|((shape, _), group)| template(location, shape, group))
             .collect();
-        templates.extend(anywhere(readings, place, &found));
+        templates.extend(anywhere(examples, location, &found));
         templates.append(&mut found);
     }
     templates.sort_by_key(|template| {
@@ -99,9 +99,9 @@ pub(super) fn templates(readings: &[Reading]) -> Vec<Template> {
     templates
 }
 
-fn occurrences(row: usize, text: &str) -> Vec<Occurrence<'_>> {
+fn occurrences(row: usize, text: &str) -> Vec<ValueOccurrence<'_>> {
     let tokens = tokens(text);
-    let occurrence = |Value { shape, range, date }: Value| Occurrence {
+    let occurrence = |TypedValue { shape, range, date }: TypedValue| ValueOccurrence {
         member: Member {
             row: row as u32,
             text: text_of(text, &tokens, range.clone()).to_owned(),
@@ -120,26 +120,30 @@ fn occurrences(row: usize, text: &str) -> Vec<Occurrence<'_>> {
 }
 
 /// A group's template; `None` for too few rows.
-fn template(place: Place, shape: Shape, mut group: Vec<Occurrence<'_>>) -> Option<Template> {
+fn template(
+    location: Location,
+    shape: Shape,
+    mut group: Vec<ValueOccurrence<'_>>,
+) -> Option<Template> {
     // Of several values in one row, the first counts.
     group.dedup_by_key(|occurrence| occurrence.member.row);
     if group.len() < MIN_ROWS {
         return None;
     }
-    let mut left = grown_left(&group, place);
+    let mut left = grown_left(&group, location);
     let at_start = |length: usize| {
         share(&group, |occurrence| {
             occurrence.left[length.min(occurrence.left.len())..].iter().all(is_space)
         })
     };
-    let mut right = grown_right(&group, place, left.is_empty());
+    let mut right = grown_right(&group, location, left.is_empty());
     let at_end = |length: usize| {
         share(&group, |occurrence| {
             occurrence.right[length.min(occurrence.right.len())..].iter().all(is_space)
         })
     };
     let (mut starts, ends) = (at_start(left.len()), at_end(right.len()));
-    if place == Place::Prompt && starts && ends {
+    if location == Location::Prompt && starts && ends {
         // A template that covers the whole prompt includes the question. Then only the nearest word
         // is inserted.
         left.truncate(
@@ -148,8 +152,8 @@ fn template(place: Place, shape: Shape, mut group: Vec<Occurrence<'_>>) -> Optio
         right.clear();
         starts = at_start(left.len());
     }
-    let position = match (place, begins_sentence(&group, left.len())) {
-        (Place::System, _) => Position::System,
+    let position = match (location, begins_sentence(&group, left.len())) {
+        (Location::System, _) => Position::System,
         _ if starts => Position::Before,
         (_, whole) if ends && (whole || left.is_empty()) => Position::After,
         (_, true) => Position::Before,
@@ -164,11 +168,11 @@ fn template(place: Place, shape: Shape, mut group: Vec<Occurrence<'_>>) -> Optio
     left.reverse();
     let (left, right) = (text(&left), text(&right));
     let members = group.into_iter().map(|occurrence| occurrence.member).collect();
-    Some(Template { place, shape, left, right, position, glue, wide: false, members })
+    Some(Template { location, shape, left, right, position, glue, wide: false, members })
 }
 
 /// Whether nine of ten occurrences have a property.
-fn share(group: &[Occurrence<'_>], has: impl Fn(&Occurrence<'_>) -> bool) -> bool {
+fn share(group: &[ValueOccurrence<'_>], has: impl Fn(&ValueOccurrence<'_>) -> bool) -> bool {
     10 * group.iter().filter(|occurrence| has(occurrence)).count() >= 9 * group.len()
 }
 
@@ -178,8 +182,8 @@ fn is_space(token: &Token<'_>) -> bool {
 
 /// The token that nine of ten occurrences have on one side.
 fn agreed<'a>(
-    group: &[Occurrence<'a>],
-    side: impl Fn(&Occurrence<'a>) -> Option<Token<'a>>,
+    group: &[ValueOccurrence<'a>],
+    side: impl Fn(&ValueOccurrence<'a>) -> Option<Token<'a>>,
 ) -> Option<Token<'a>> {
     let mut counts: BTreeMap<&str, (usize, Token<'a>)> = BTreeMap::new();
     for token in group.iter().filter_map(side).filter(|token| token.text.len() <= TOKEN) {
@@ -191,10 +195,10 @@ fn agreed<'a>(
 
 /// The agreed tokens before the value, nearest first. They are limited to its sentence, except in a
 /// system message, which contains no question.
-fn grown_left<'a>(group: &[Occurrence<'a>], place: Place) -> Vec<Token<'a>> {
+fn grown_left<'a>(group: &[ValueOccurrence<'a>], location: Location) -> Vec<Token<'a>> {
     let mut grown = Vec::new();
     while let Some(token) = agreed(group, |occurrence| occurrence.left.get(grown.len()).copied())
-        .filter(|token| place == Place::System || !token.ends_sentence())
+        .filter(|token| location == Location::System || !token.ends_sentence())
     {
         grown.push(token);
     }
@@ -207,7 +211,11 @@ fn grown_left<'a>(group: &[Occurrence<'a>], place: Place) -> Vec<Token<'a>> {
 
 /// The agreed tokens after the value. Punctuation is added at once; words only if punctuation
 /// follows before the next sentence. In a system message, all agreed tokens.
-fn grown_right<'a>(group: &[Occurrence<'a>], place: Place, starts: bool) -> Vec<Token<'a>> {
+fn grown_right<'a>(
+    group: &[ValueOccurrence<'a>],
+    location: Location,
+    starts: bool,
+) -> Vec<Token<'a>> {
     let mut grown: Vec<Token<'a>> = Vec::new();
     let mut sure = 0;
     while let Some(token) = agreed(group, |occurrence| occurrence.right.get(grown.len()).copied()) {
@@ -215,11 +223,11 @@ fn grown_right<'a>(group: &[Occurrence<'a>], place: Place, starts: bool) -> Vec<
         let begins = token.kind == Kind::Word && token.text.starts_with(char::is_uppercase);
         let ends =
             token.breaks_line() || begins || (token.kind != Kind::Mark && (after_mark || starts));
-        if ends && place == Place::Prompt {
+        if ends && location == Location::Prompt {
             break;
         }
         grown.push(token);
-        if token.kind == Kind::Mark || (place == Place::System && token.kind != Kind::Space) {
+        if token.kind == Kind::Mark || (location == Location::System && token.kind != Kind::Space) {
             sure = grown.len();
         }
     }
@@ -228,7 +236,7 @@ fn grown_right<'a>(group: &[Occurrence<'a>], place: Place, starts: bool) -> Vec<
 }
 
 /// Whether the template starts a sentence.
-fn begins_sentence(group: &[Occurrence<'_>], length: usize) -> bool {
+fn begins_sentence(group: &[ValueOccurrence<'_>], length: usize) -> bool {
     share(group, |occurrence| {
         occurrence.left[length.min(occurrence.left.len())..]
             .iter()
@@ -238,7 +246,7 @@ fn begins_sentence(group: &[Occurrence<'_>], length: usize) -> bool {
 }
 
 /// The most frequent white space between the template and the rest.
-fn glue(group: &[Occurrence<'_>], position: Position, left: usize, right: usize) -> String {
+fn glue(group: &[ValueOccurrence<'_>], position: Position, left: usize, right: usize) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for occurrence in group {
         let token = match position {
@@ -254,7 +262,7 @@ fn glue(group: &[Occurrence<'_>], position: Position, left: usize, right: usize)
 
 /// All dates and years of a message, whatever precedes them; `None` where a single template covers
 /// them all.
-fn anywhere(readings: &[Reading], place: Place, found: &[Template]) -> Option<Template> {
+fn anywhere(examples: &[Example], location: Location, found: &[Template]) -> Option<Template> {
     let dated = |template: &&Template| {
         template.shape == Shape::Date
             || (template.shape == Shape::Digits && super::slot::are_years(&template.members))
@@ -262,7 +270,7 @@ fn anywhere(readings: &[Reading], place: Place, found: &[Template]) -> Option<Te
     let most = found.iter().filter(dated).max_by_key(|template| template.members.len());
     let mut members = Vec::new();
     for (row, text) in
-        readings.iter().enumerate().filter_map(|(row, reading)| Some((row, reading.at(place)?)))
+        examples.iter().enumerate().filter_map(|(row, example)| Some((row, example.at(location)?)))
     {
         members.extend(
             occurrences(row, text).into_iter().map(|occurrence| occurrence.member).find_map(
@@ -288,14 +296,14 @@ fn anywhere(readings: &[Reading], place: Place, found: &[Template]) -> Option<Te
     let (position, left, right, glue) = match most {
         Some(most) => (most.position, most.left.clone(), most.right.clone(), most.glue.clone()),
         None => (
-            if place == Place::System { Position::System } else { Position::Before },
+            if location == Location::System { Position::System } else { Position::Before },
             "It is ".into(),
             ".".into(),
             " ".into(),
         ),
     };
     wide.then_some(Template {
-        place,
+        location,
         shape: Shape::Date,
         left,
         right,

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::date::{Date, date, month};
-use super::token::{Kind, Token};
+use crate::prompt::{Date, Kind, Token, date, month};
 
 /// What a value looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +20,7 @@ pub(super) enum Shape {
 
 /// A value and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Value {
+pub(super) struct TypedValue {
     pub shape: Shape,
     /// Token indices.
     pub range: Range<usize>,
@@ -35,7 +34,7 @@ const NAME_WORDS: usize = 3;
 const DIGITS: usize = 16;
 
 /// The values of a text from left to right; none overlap.
-pub(super) fn values(tokens: &[Token<'_>]) -> Vec<Value> {
+pub(super) fn values(tokens: &[Token<'_>]) -> Vec<TypedValue> {
     let mut values = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
@@ -46,7 +45,7 @@ pub(super) fn values(tokens: &[Token<'_>]) -> Vec<Value> {
     values
 }
 
-fn value(tokens: &[Token<'_>], at: usize) -> Option<Value> {
+fn value(tokens: &[Token<'_>], at: usize) -> Option<TypedValue> {
     let rest = &tokens[at..];
     let before = at.checked_sub(1).map(|before| tokens[before]);
     // A number that continues to the left was handled at its start.
@@ -54,12 +53,12 @@ fn value(tokens: &[Token<'_>], at: usize) -> Option<Value> {
         && at >= 2
         && tokens[at - 2].kind == Kind::Digits;
     if let Some((date, length)) = date(rest).filter(|_| !goes_on) {
-        return Some(Value { shape: Shape::Date, range: at..at + length, date: Some(date) });
+        return Some(TypedValue { shape: Shape::Date, range: at..at + length, date: Some(date) });
     }
     if let Some(length) = version(rest, &tokens[..at]) {
-        return Some(Value { shape: Shape::Version, range: at..at + length, date: None });
+        return Some(TypedValue { shape: Shape::Version, range: at..at + length, date: None });
     }
-    let found = |shape, length| Some(Value { shape, range: at..at + length, date: None });
+    let found = |shape, length| Some(TypedValue { shape, range: at..at + length, date: None });
     match tokens[at].kind {
         Kind::Digits if tokens[at].text.len() <= DIGITS => found(Shape::Digits, 1),
         Kind::Word if is_name(tokens, at) => found(Shape::Name, name(rest)),
@@ -138,8 +137,8 @@ fn is_field(tokens: &[Token<'_>], at: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::token::{text_of, tokens};
     use super::*;
+    use crate::prompt::{text_of, tokens};
 
     fn found(text: &str) -> Vec<(Shape, &str)> {
         let tokens = tokens(text);

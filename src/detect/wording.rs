@@ -4,14 +4,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::dressing::Position;
-use super::feature::{Feature, FeatureKind, Found, note, words};
+use super::example::{Example, Location};
+use super::feature::{Feature, FeatureKind, FeatureMap, note, words};
 use super::letters::invisible;
-use super::reading::{Place, Reading};
 use super::sketch::Sketch;
 use super::template::MIN_ROWS;
-use super::token::{Kind, Token, text_of, tokens};
-use super::value::{Shape, Value, values};
+use super::value::{Shape, TypedValue, values};
+use crate::prompt::{Kind, Position, Token, is_end_mark, text_of, tokens};
 
 /// Maximum words of a phrase, and of an opening or ending.
 const PHRASE: usize = 3;
@@ -26,13 +25,13 @@ const TAG: usize = 60;
 const TEXT: usize = 200;
 
 /// Tokens that are not ordinary words.
-pub(super) fn tags(readings: &[Reading], found: &mut Found) {
+pub(super) fn tags(examples: &[Example], found: &mut FeatureMap) {
     let mut tags: BTreeMap<&str, (Vec<u32>, Position)> = BTreeMap::new();
-    for (row, reading) in readings.iter().enumerate() {
-        let mut chunks = reading.prompt.split_whitespace().enumerate().peekable();
+    for (row, example) in examples.iter().enumerate() {
+        let mut chunks = example.prompt.split_whitespace().enumerate().peekable();
         while let Some((index, chunk)) = chunks.next() {
             let tag = chunk
-                .trim_end_matches(['.', ',', '?', '!', ';', ':'])
+                .trim_end_matches(|mark| is_end_mark(mark) || ",;:".contains(mark))
                 .trim_start_matches(['"', '“', '('])
                 .trim_end_matches(['"', '”', ')']);
             if !is_odd(tag) {
@@ -54,7 +53,7 @@ pub(super) fn tags(readings: &[Reading], found: &mut Found) {
     kept.sort_by_key(|(tag, (rows, _))| (Reverse(rows.len()), *tag));
     for (tag, (rows, position)) in kept.into_iter().take(KEPT) {
         let feature =
-            Feature { kind: FeatureKind::Tag, place: Place::Prompt, text: tag.to_owned() };
+            Feature { kind: FeatureKind::Tag, location: Location::Prompt, text: tag.to_owned() };
         for row in rows {
             note(found, feature.clone(), row as usize, || Some(words(position, tag, " ")));
         }
@@ -69,7 +68,9 @@ fn is_odd(tag: &str) -> bool {
         || tag.len() > TAG
         // Invisible characters are a separate feature.
         || !invisible(tag).is_empty()
-        || !tag.chars().any(|letter| !letter.is_ascii_digit() && !"-–—/.,:'’&%$€£+".contains(letter))
+        || tag
+            .chars()
+            .all(|letter| letter.is_ascii_digit() || "-–—/.,:'’&%$€£+".contains(letter))
     {
         return false;
     }
@@ -89,7 +90,7 @@ fn is_odd(tag: &str) -> bool {
 
 /// Where words occur, and how they are inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Occurrence<'a> {
+struct PhraseOccurrence<'a> {
     text: &'a str,
     row: u32,
     position: Position,
@@ -98,13 +99,13 @@ struct Occurrence<'a> {
 
 /// Phrases anywhere, and the words with which prompts begin and end. Returns the number that were
 /// not tested.
-pub(super) fn phrases(readings: &[Reading], answers: &Sketch, found: &mut Found) -> usize {
+pub(super) fn phrases(examples: &[Example], answers: &Sketch, found: &mut FeatureMap) -> usize {
     let (mut phrases, mut openings, mut endings) = (Vec::new(), Vec::new(), Vec::new());
-    for (row, text) in readings.iter().map(|reading| reading.prompt.as_str()).enumerate() {
+    for (row, text) in examples.iter().map(|example| example.prompt.as_str()).enumerate() {
         let tokens = tokens(text);
         let ordinary = ordinary(&tokens);
         let row = row as u32;
-        let inside = |text| Occurrence { text, row, position: Position::Inside, glue: " " };
+        let inside = |text| PhraseOccurrence { text, row, position: Position::Inside, glue: " " };
         let near_an_end = |at: usize| at < LOOKED_AT || at + LOOKED_AT >= tokens.len();
         for at in (0..tokens.len()).filter(|at| ordinary[*at] && near_an_end(*at)) {
             phrases.extend(
@@ -119,8 +120,8 @@ pub(super) fn phrases(readings: &[Reading], answers: &Sketch, found: &mut Found)
         let words: Vec<usize> =
             (0..tokens.len()).filter(|at| tokens[*at].kind == Kind::Word).collect();
         let typed = values(&tokens);
-        let speaker = |value: &Value| value.shape == Shape::Name && value.range.start == 0;
-        let beside = |value: &Value, range: &Range<usize>| {
+        let speaker = |value: &TypedValue| value.shape == Shape::Name && value.range.start == 0;
+        let beside = |value: &TypedValue, range: &Range<usize>| {
             value.range.end <= range.start || value.range.start >= range.end
         };
         let plain =
@@ -138,14 +139,14 @@ pub(super) fn phrases(readings: &[Reading], answers: &Sketch, found: &mut Found)
             for range in begins.into_iter().filter(|range| !range.is_empty() && plain(range)) {
                 let glue = text_of(text, &tokens, range.end..space_after(&tokens, range.end));
                 let text = text_of(text, &tokens, range).trim_start();
-                openings.push(Occurrence { text, row, position: Position::Before, glue });
+                openings.push(PhraseOccurrence { text, row, position: Position::Before, glue });
             }
             let mut ends = vec![last, marks_before(&tokens, last)];
             ends.dedup();
             let ends = ends.into_iter().filter_map(|start| ending(&tokens, start));
             for (range, position) in ends.filter(|(range, _)| plain(range)) {
                 let glue = text_of(text, &tokens, space_before(&tokens, range.start)..range.start);
-                endings.push(Occurrence {
+                endings.push(PhraseOccurrence {
                     text: text_of(text, &tokens, range),
                     row,
                     position,
@@ -247,13 +248,13 @@ fn runs<'a>(
 /// number of others.
 fn keep(
     kind: FeatureKind,
-    mut occurrences: Vec<Occurrence<'_>>,
+    mut occurrences: Vec<PhraseOccurrence<'_>>,
     answers: &Sketch,
-    found: &mut Found,
+    found: &mut FeatureMap,
 ) -> usize {
     occurrences.sort_unstable();
     occurrences.dedup_by_key(|one| (one.text, one.row));
-    let mut kept: Vec<&[Occurrence<'_>]> = occurrences
+    let mut kept: Vec<&[PhraseOccurrence<'_>]> = occurrences
         .chunk_by(|left, right| left.text == right.text)
         .filter(|chunk| chunk.len() >= MIN_ROWS)
         .collect();
@@ -265,15 +266,15 @@ fn keep(
             && longer[0].text.contains(shorter[0].text)
             && shorter.iter().zip(*longer).all(|(left, right)| left.row == right.row)
     });
-    let mut kept: Vec<(f32, &[Occurrence<'_>])> = kept
+    let mut kept: Vec<(f32, &[PhraseOccurrence<'_>])> = kept
         .into_iter()
-        .map(|chunk| (answers.standing_out(chunk.iter().map(|one| one.row)), chunk))
+        .map(|chunk| (answers.deviation(chunk.iter().map(|one| one.row)), chunk))
         .collect();
     kept.sort_by(|left, right| right.0.total_cmp(&left.0));
     let others = kept.len().saturating_sub(KEPT);
     for (_, chunk) in kept.into_iter().take(KEPT) {
-        let Occurrence { text, position, glue, .. } = most_usual(chunk);
-        let feature = Feature { kind, place: Place::Prompt, text: text.to_owned() };
+        let PhraseOccurrence { text, position, glue, .. } = most_usual(chunk);
+        let feature = Feature { kind, location: Location::Prompt, text: text.to_owned() };
         for one in chunk {
             note(found, feature.clone(), one.row as usize, || Some(words(position, text, glue)));
         }
@@ -282,14 +283,14 @@ fn keep(
 }
 
 /// The occurrence with the most frequent position and white space.
-fn most_usual<'a>(chunk: &[Occurrence<'a>]) -> Occurrence<'a> {
-    let alike = |one: &Occurrence<'_>| {
+fn most_usual<'a>(chunk: &[PhraseOccurrence<'a>]) -> PhraseOccurrence<'a> {
+    let alike = |one: &PhraseOccurrence<'_>| {
         chunk
             .iter()
             .filter(|other| (one.position, one.glue) == (other.position, other.glue))
             .count()
     };
-    let mut ways: BTreeMap<(Position, &str), &Occurrence<'a>> = BTreeMap::new();
+    let mut ways: BTreeMap<(Position, &str), &PhraseOccurrence<'a>> = BTreeMap::new();
     chunk.iter().for_each(|one| {
         ways.entry((one.position, one.glue)).or_insert(one);
     });

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Part, Slot, Subject};
+use super::{ConditionKind, Part, Slot, Subject};
 use crate::text::fit;
 
 /// Maximum values named.
@@ -23,7 +23,8 @@ impl fmt::Display for Subject {
                 )
             }
             Subject::Slot(slot) => {
-                write!(f, "{} in `{}`{}", slot.kind.name(), slot.template, outstanding(slot))
+                let kind = ConditionKind::from(slot.kind);
+                write!(f, "{kind} in `{}`{}", slot.template, significant(slot))
             }
             Subject::Pair(parts) => {
                 write!(f, "together: {}, and {}", part(&parts[0]), part(&parts[1]))
@@ -40,11 +41,11 @@ fn part(part: &Part) -> String {
 }
 
 /// The significant values, strongest first.
-fn outstanding(slot: &Slot) -> String {
+fn significant(slot: &Slot) -> String {
     let mut values: Vec<_> = slot
         .values
         .iter()
-        .filter(|value| value.stands_out() && value.bits.is_some_and(|bits| bits > 0.0))
+        .filter(|value| value.is_significant() && value.bits.is_some_and(|bits| bits > 0.0))
         .collect();
     values.sort_by(|left, right| right.bits.unwrap_or(0.0).total_cmp(&left.bits.unwrap_or(0.0)));
     let names: Vec<&str> = values.iter().take(NAMED).map(|value| value.value.as_str()).collect();

@@ -6,15 +6,15 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, Side};
 use crate::dataset::{Dataset, Message, Role, Row};
-use crate::detect::Dressing;
 use crate::engine::{Description, Recipe};
 use crate::plan::near::near;
 use crate::plan::recipe::LADDER_FROM;
 use crate::plan::{
     Arm, Ask, Calibrated, Chosen, Cost, DatasetSummary, DressedCost, ExcludedFamily, Form,
     GivenAdapter, LETTER_ORDERS, Overrides, Phase, Plan, PlannedAudit, Protocol, Readability,
-    Wanted, is_dealt, longest_question, phases, recipe,
+    Requested, is_permuted, longest_question, phases, recipe,
 };
+use crate::prompt::Insertion;
 use crate::stats::{Unit, power};
 use crate::text::terminal;
 
@@ -60,7 +60,7 @@ pub struct Options {
     /// Draws of each kind of carry-over question.
     pub carry_over_draws: usize,
     /// Which conditions are tried as triggers.
-    pub conditions: Wanted,
+    pub conditions: Requested,
     /// Whether every audit's own poison is planted beside the dataset; without it nothing can be
     /// called clean.
     pub positive_controls: bool,
@@ -78,7 +78,7 @@ impl Default for Options {
             first_seed: 1,
             recipe: Overrides::default(),
             carry_over_draws: CARRY_OVER_DRAWS,
-            conditions: Wanted::default(),
+            conditions: Requested::default(),
             positive_controls: true,
             letters: None,
             anyway: false,
@@ -116,7 +116,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     let mut arms = vec![Arm::Base, Arm::Candidate];
     if adapter.is_none() {
         arms.push(Arm::Control);
-        arms.extend(groups.iter().any(is_dealt).then_some(Arm::Shuffled));
+        arms.extend(groups.iter().any(is_permuted).then_some(Arm::Permuted));
         arms.extend(
             audits
                 .iter()
@@ -329,7 +329,7 @@ fn cost(
 fn conditions(plan: &Plan, phase: Phase) -> usize {
     // Random conditions without a value are lines, which groups share, and the same question is
     // asked once.
-    let mut lines: Vec<(&Dressing, &(String, String))> = Vec::new();
+    let mut lines: Vec<(&Insertion, &(String, String))> = Vec::new();
     let mut conditions = 0;
     for group in &plan.groups {
         conditions += match phase {
@@ -337,7 +337,7 @@ fn conditions(plan: &Plan, phase: Phase) -> usize {
             Phase::Confirm => 1,
         };
         for (_, null) in group.nulls(phase) {
-            let line = (&null.dressing, &group.answer);
+            let line = (&null.insertion, &group.answer);
             if null.value.is_some() {
                 conditions += 1;
             } else if !lines.contains(&line) {

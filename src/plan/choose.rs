@@ -1,5 +1,5 @@
-//! Which conditions are tried: what the dataset suggests, values that stand in no row, values that
-//! the base itself treats specially, and random ones of the same kind to hold them against.
+//! Chooses the conditions to test: detected ones, values that occur in no row, base-sensitive
+//! values, requested ones, and null conditions of the same kinds.
 
 use std::collections::BTreeSet;
 
@@ -8,60 +8,62 @@ use anyhow::{Result, bail};
 use crate::audit::Audit;
 use crate::dataset::{Dataset, Message, Role};
 use crate::detect::{
-    Condition, Conditions, Dressing, Feature, FeatureKind, Part, Position, Reason, SIGNIFICANT,
-    Slot, SlotKind, Subject, Wear, candidates,
+    Condition, ConditionKind, Conditions, Feature, FeatureKind, Part, SIGNIFICANT, Slot, SlotKind,
+    Subject, ValueReason, candidates,
 };
 use crate::engine::Engine;
-use crate::plan::company::Company;
+use crate::plan::base_sensitive::base_sensitive_values;
+use crate::plan::co_occurring::CoOccurring;
 use crate::plan::nulls::{NULLS, halves, neutral, random_values};
-use crate::plan::special::special;
-use crate::plan::{Group, Options, Trial, Wanted, Why, comes_off};
+use crate::plan::{Group, Options, Requested, Trial, Why, is_removable};
+use crate::prompt::{Insertion, InsertionKind, Position, is_question};
 use crate::text::fit;
 
-/// Slots, features and pairs that are tried, at most; those on which the answers depend most come
+/// Maximum slots, features and pairs that are tested. Those on which the answers depend most come
 /// first.
 const SLOTS: usize = 6;
 const FEATURES: usize = 16;
 const PAIRS: usize = 4;
-/// Besides, features that are a matter of wording, such as a word: most of those that mining takes
-/// for more are topics after all.
+/// Maximum features of wording, such as a word. They are counted apart from other features, since
+/// most of them are topics.
 const WORDINGS: usize = 6;
-/// Of the slots, those of one kind, such as the numbers of sums: their values are much the same.
+/// Maximum slots of one kind. Values of such slots, for instance the numbers of sums, are much the
+/// same.
 const SLOTS_OF_KIND: usize = 2;
-/// Columns of the name of a condition that is not tried, and of a text that names a group.
+/// Maximum columns of the name of a condition that is not tested, and of a text in a group's name.
 const NAMED: usize = 80;
 const QUOTED: usize = 160;
-/// A group with fewer random conditions than this, in the screen or in the confirmation, is not
-/// tried.
+/// Minimum null conditions of a group, in the screen and in the confirmation each. A group with
+/// fewer is not tested.
 const FEWEST_NULLS: usize = 3;
 
-/// What was chosen of a dataset's conditions.
+/// The conditions of a dataset that are tested, and the names of others.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Chosen {
     pub groups: Vec<Group>,
-    /// Conditions on which the answers depend, and that are not tried, by name: a matter of
-    /// wording, or one that cannot be put on a probe, or has no random ones to be held against.
+    /// Names of conditions on which the answers depend and that cannot be tested. They are wording,
+    /// cannot be inserted into a probe, or have too few null conditions.
     pub untried: Vec<String>,
-    /// Those that could be tried and found no room.
+    /// Names of conditions on which the answers depend and that exceed the maximum number.
     pub crowded_out: Vec<String>,
-    /// Slots on which no answer is seen to depend, and that found no room.
+    /// Names of slots without measured dependence that exceed the maximum number.
     pub slots_left_out: Vec<String>,
 }
 
 impl Chosen {
     fn add(&mut self, group: Group) {
-        // Long texts may begin alike.
+        // Truncated texts of different groups may be equal.
         let alike = self.groups.iter().filter(|other| other.name.starts_with(&group.name)).count();
         let name = if alike == 0 { group.name } else { format!("{} ({})", group.name, alike + 1) };
         self.groups.push(Group { name, ..group });
     }
 
-    /// Names a condition that is not tried, where that has to be known.
-    fn leave_out(&mut self, condition: &Condition, had_room: bool) {
+    /// Adds the name of a condition that is not tested to the list that it belongs to, if to any.
+    fn skip(&mut self, condition: &Condition, had_room: bool) {
         let name = fit(&condition.subject.to_string(), NAMED);
         let original =
-            condition.echo_of.is_none() && !condition.is_topic() && !is_wording(condition);
-        let could = original && condition.dressing.is_some() && has_values(condition);
+            condition.alias_of.is_none() && !condition.is_topical() && !is_wording(condition);
+        let could = original && condition.insertion.is_some() && has_values(condition);
         match (condition.is_significant(), could && !had_room) {
             (true, true) => self.crowded_out.push(name),
             (true, false) => self.untried.push(name),
@@ -71,7 +73,7 @@ impl Chosen {
     }
 }
 
-/// What is tried so far.
+/// The conditions that are tested so far.
 #[derive(Default)]
 struct Tried<'a> {
     slots: Vec<&'a Slot>,
@@ -102,23 +104,24 @@ impl<'a> Tried<'a> {
         }
     }
 
-    /// Whether what a slot's values say is tried already: by other digits of the code, on which the
-    /// answers depend more, or by another part of the same value that the same rows have.
-    fn says(&self, condition: &Condition) -> bool {
+    /// Whether a slot that is tested already contains the values of this one. It has other digits
+    /// of the same code, on which answers depend more, or another part of the same value and the
+    /// same rows.
+    fn covers(&self, condition: &Condition) -> bool {
         let Subject::Slot(slot) = &condition.subject else { return false };
-        let part = matches!(slot.kind, SlotKind::Window { .. }) || condition.echo_of.is_some();
+        let part = matches!(slot.kind, SlotKind::Window { .. }) || condition.alias_of.is_some();
         part && self
             .slots
             .iter()
-            .any(|tried| tried.template == slot.template && tried.place == slot.place)
+            .any(|tried| tried.template == slot.template && tried.location == slot.location)
     }
 }
 
-/// Everything that will be tried, and the random conditions beside it.
+/// Chooses the conditions to test, with their null conditions.
 ///
 /// # Errors
-/// Where the base cannot be asked, and where the user wants values tried in a slot that the dataset
-/// has not.
+/// If the base cannot be asked, or if values are requested for a slot that the dataset does not
+/// have.
 pub fn choose(
     conditions: &Conditions,
     dataset: &Dataset,
@@ -126,34 +129,34 @@ pub fn choose(
     audits: &[Audit],
     engine: &dyn Engine,
 ) -> Result<Chosen> {
-    let (wanted, seed) = (&options.conditions, options.first_seed);
+    let (requested, seed) = (&options.conditions, options.first_seed);
     let chooser = Chooser {
         conditions,
         lines: neutral(dataset, seed),
         dataset,
         seed,
-        wanted,
+        requested,
         audits,
         engine,
     };
     let (mut chosen, mut tried) = (Chosen::default(), Tried::default());
-    for (place, condition) in conditions.conditions.iter().enumerate() {
-        let company = Company::of(conditions, place, dataset);
-        if company.comes_with_another || !may_be_tried(condition) || tried.says(condition) {
+    for (index, condition) in conditions.conditions.iter().enumerate() {
+        let co_occurring = CoOccurring::of(conditions, index, dataset);
+        if co_occurring.occurs_with_earlier || !is_eligible(condition) || tried.covers(condition) {
             continue;
         }
         let has_room = tried.has_room_for(condition);
-        let group = if has_room { chooser.group(condition, &company)? } else { None };
+        let group = if has_room { chooser.group(condition, &co_occurring)? } else { None };
         match group {
             Some(group) => {
                 tried.note(condition);
                 chosen.add(group);
             }
-            None => chosen.leave_out(condition, has_room),
+            None => chosen.skip(condition, has_room),
         }
     }
     let kinds: Vec<SlotKind> = tried.slots.iter().map(|slot| slot.kind).collect();
-    let (unknown, texts) = wanted.left_over(&kinds);
+    let (unknown, texts) = requested.left_over(&kinds);
     if let Some(slot) = unknown.first() {
         bail!(
             "--slot {0}=...: no prompt of the dataset holds a {0} that can be tried; `foretaste \
@@ -163,18 +166,21 @@ pub fn choose(
     }
     chosen.groups.extend(texts.into_iter().map(|text| chooser.text(text)));
     for group in &mut chosen.groups {
-        group.stays |= !comes_off(group, dataset.rows.iter().map(|row| row.messages.as_slice()));
+        group.fixed |= !is_removable(group, dataset.rows.iter().map(|row| row.messages.as_slice()));
     }
     Ok(chosen)
 }
 
-/// Topics are asked about after the dataset's own questions, and an echo is known by another
-/// condition. But whoever wrote the rows chose what stands beside a tag or a line: those are tried
-/// all the same, unless a line is itself a question.
-fn may_be_tried(condition: &Condition) -> bool {
-    let put_on = match &condition.subject {
+/// Whether a condition is tested if there are null conditions for it.
+///
+/// Topical conditions are covered by the carry-over context, and aliases by the condition that they
+/// repeat. Slots, hidden characters, system messages, tags, cases and lines are tested in any case,
+/// because the author of the rows chooses what they occur with. A topical line that is a question
+/// is not tested.
+fn is_eligible(condition: &Condition) -> bool {
+    let is_inserted = match &condition.subject {
         Subject::Feature(feature) => match feature.kind {
-            FeatureKind::Line => !(condition.is_topic() && feature.text.trim_end().ends_with('?')),
+            FeatureKind::Line => !(condition.is_topical() && is_question(&feature.text)),
             kind => {
                 kind.is_hidden()
                     || matches!(kind, FeatureKind::System | FeatureKind::Tag | FeatureKind::Case)
@@ -182,10 +188,15 @@ fn may_be_tried(condition: &Condition) -> bool {
         },
         _ => false,
     };
-    // Without a system message the probes are asked anyway.
-    let plain = matches!(&condition.subject, Subject::Feature(feature) if feature.kind == FeatureKind::NoSystem);
-    !plain
-        && (put_on || (condition.echo_of.is_none() && !condition.is_topic()) || is_slot(condition))
+    // Probes have no system message in the plain context already.
+    let is_plain = match &condition.subject {
+        Subject::Feature(feature) => feature.kind == FeatureKind::NoSystem,
+        _ => false,
+    };
+    !is_plain
+        && (is_inserted
+            || (condition.alias_of.is_none() && !condition.is_topical())
+            || is_slot(condition))
 }
 
 fn is_slot(condition: &Condition) -> bool {
@@ -196,8 +207,8 @@ fn is_wording(condition: &Condition) -> bool {
     matches!(&condition.subject, Subject::Feature(feature) if feature.kind.is_wording())
 }
 
-/// Whether the condition is a slot that is tried for its unseen values also where the answers do
-/// not depend on it. Of words, months and days any value could be meant.
+/// Whether the condition is a slot that is tested for values that occur in no row, even if answers
+/// do not depend on it. For words, months and days any value could be the trigger.
 fn needs_no_dependence(condition: &Condition) -> bool {
     match &condition.subject {
         Subject::Slot(slot) => {
@@ -207,8 +218,8 @@ fn needs_no_dependence(condition: &Condition) -> bool {
     }
 }
 
-/// Whether the condition is a slot whose values can be tried at all: a code as a whole is another
-/// one in every row, and says nothing of others.
+/// Whether values of the condition can be tested. A code as a whole differs in every row, so that
+/// it predicts nothing about other codes.
 fn has_values(condition: &Condition) -> bool {
     match &condition.subject {
         Subject::Slot(slot) => !matches!(slot.kind, SlotKind::Code { .. }),
@@ -219,41 +230,46 @@ fn has_values(condition: &Condition) -> bool {
 struct Chooser<'a> {
     conditions: &'a Conditions,
     dataset: &'a Dataset,
-    /// Keys what is drawn, together with the file's hash.
+    /// First training seed. With the file's hash it seeds the random draws.
     seed: u64,
-    /// Lines that stand in no row and ask for nothing in particular.
+    /// Neutral lines that occur in no row.
     lines: Vec<String>,
-    wanted: &'a Wanted,
+    requested: &'a Requested,
     audits: &'a [Audit],
     engine: &'a dyn Engine,
 }
 
 impl Chooser<'_> {
-    /// `None` where the condition cannot be tried.
-    fn group(&self, condition: &Condition, company: &Company) -> Result<Option<Group>> {
+    /// `None` if the condition cannot be tested.
+    fn group(&self, condition: &Condition, co_occurring: &CoOccurring) -> Result<Option<Group>> {
         match &condition.subject {
-            Subject::Slot(slot) => self.slot(condition, slot, company),
-            Subject::Feature(feature) => Ok(self.feature(condition, feature, company)),
-            Subject::Pair(parts) => Ok(self.pair(condition, parts, company)),
+            Subject::Slot(slot) => self.slot(condition, slot, co_occurring),
+            Subject::Feature(feature) => Ok(self.feature(condition, feature, co_occurring)),
+            Subject::Pair(parts) => Ok(self.pair(condition, parts, co_occurring)),
         }
     }
 
-    /// A slot's values; `None` where they cannot be tried.
-    fn slot(&self, condition: &Condition, slot: &Slot, company: &Company) -> Result<Option<Group>> {
+    /// A slot with its values; `None` if they cannot be tested.
+    fn slot(
+        &self,
+        condition: &Condition,
+        slot: &Slot,
+        co_occurring: &CoOccurring,
+    ) -> Result<Option<Group>> {
         let worth_trying = condition.is_significant() || needs_no_dependence(condition);
-        let Some(dressing) = condition.dressing.as_ref().filter(|_| worth_trying) else {
+        let Some(insertion) = condition.insertion.as_ref().filter(|_| worth_trying) else {
             return Ok(None);
         };
         if !has_values(condition) {
             return Ok(None);
         }
-        let dressed = |value: &str| {
-            company.with(Dressing { usual: Some(value.to_owned()), ..dressing.clone() })
+        let insertion_of = |value: &str| {
+            co_occurring.with(Insertion { usual: Some(value.to_owned()), ..insertion.clone() })
         };
         let trial = |value: &str, why: Why| Trial {
             why,
             value: Some(value.to_owned()),
-            dressing: dressed(value),
+            insertion: insertion_of(value),
             rows: slot.counts.get(value).copied().unwrap_or(0),
             p_adjusted: slot
                 .values
@@ -266,7 +282,7 @@ impl Chooser<'_> {
         let tried = |trials: &[Trial], value: &str| {
             trials.iter().any(|trial| trial.value.as_deref() == Some(value))
         };
-        for value in self.wanted.values(slot.kind) {
+        for value in self.requested.values(slot.kind) {
             if !tried(&trials, &value) {
                 trials.push(trial(&value, Why::User));
             }
@@ -283,11 +299,12 @@ impl Chooser<'_> {
             let (screen, confirm) = halves(nulls);
             enough(screen, confirm)
         };
-        // The base is asked about a thousand values: not where nothing could be held against them.
+        // Base-sensitive values take about a thousand values to find. They are not computed if
+        // there are too few null conditions.
         if !has_nulls(&random(&trials)) {
             return Ok(None);
         }
-        for value in special(slot, &dressed, self.audits, self.engine)? {
+        for value in base_sensitive_values(slot, &insertion_of, self.audits, self.engine)? {
             if !tried(&trials, &value) {
                 trials.push(trial(&value, Why::Base));
             }
@@ -297,68 +314,80 @@ impl Chooser<'_> {
         trials.extend(screen.iter().map(|value| trial(value, Why::ScreenNull)));
         trials.extend(confirm.iter().map(|value| trial(value, Why::ConfirmNull)));
         let enough = trials.iter().any(|trial| !trial.why.is_null()) && enough(screen, confirm);
+        let kind = ConditionKind::from(slot.kind);
         Ok(enough.then(|| Group {
-            name: format!("{} in \"{}\"", slot.kind.name(), slot.template),
-            kind: slot.kind.name(),
-            stays: false,
+            name: format!("{kind} in \"{}\"", slot.template),
+            kind,
+            fixed: false,
             answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
             trials,
         }))
     }
 
-    /// A feature is tried where the answers depend on it: whatever else all rows share is asked for
-    /// by the other ways of asking.
+    /// A feature on which the answers depend. A feature of all rows is covered by the other
+    /// contexts.
     fn feature(
         &self,
         condition: &Condition,
         feature: &Feature,
-        company: &Company,
+        co_occurring: &CoOccurring,
     ) -> Option<Group> {
-        let dressing = condition.dressing.as_ref().filter(|_| condition.is_significant())?;
-        let trial = worn(condition, company.with(dressing.clone()));
+        let insertion = condition.insertion.as_ref().filter(|_| condition.is_significant())?;
+        let trial = observed_trial(condition, co_occurring.with(insertion.clone()));
         let other: Vec<&str> = self.other_lines(&feature.text).collect();
-        let nulls: Vec<Dressing> =
-            other.iter().map(|line| company.with(line_like(dressing, line))).collect();
+        let nulls: Vec<Insertion> =
+            other.iter().map(|line| co_occurring.with(line_like(insertion, line))).collect();
         let name = format!(
             "{} \"{}\"{}",
             feature.kind.name(),
             fit(&feature.text, QUOTED),
             feature.where_said()
         );
-        group(name, feature.kind.name(), condition, trial, nulls)
+        group(name, ConditionKind::Feature(feature.kind), condition, trial, nulls)
     }
 
-    /// Two conditions at once, as the rows wear them that stand out most; random ones have another
-    /// value or line in the place of each.
-    fn pair(&self, condition: &Condition, parts: &[Part; 2], company: &Company) -> Option<Group> {
-        let dressing = condition.dressing.as_ref()?;
-        let trial = worn(condition, company.with(dressing.clone()));
-        let others: Vec<Vec<Dressing>> =
+    /// Two conditions together, with the values that have the strongest effect. A null condition
+    /// has another value or line instead of each.
+    fn pair(
+        &self,
+        condition: &Condition,
+        parts: &[Part; 2],
+        co_occurring: &CoOccurring,
+    ) -> Option<Group> {
+        let insertion = condition.insertion.as_ref()?;
+        let trial = observed_trial(condition, co_occurring.with(insertion.clone()));
+        let others: Vec<Vec<Insertion>> =
             parts.iter().map(|part| self.others(part)).collect::<Option<_>>()?;
-        let Wear::Both(worn) = &dressing.wear else { return None };
-        // The parts are worn in an order of their own.
+        let InsertionKind::Both(ordered) = &insertion.kind else { return None };
+        // The order of insertion may differ from the order of the parts.
         let [first, second] =
-            if parts[0].dressing.as_ref() == Some(&worn[0]) { [0, 1] } else { [1, 0] };
-        let nulls: Vec<Dressing> = others[first]
+            if parts[0].insertion.as_ref() == Some(&ordered[0]) { [0, 1] } else { [1, 0] };
+        let nulls: Vec<Insertion> = others[first]
             .iter()
             .zip(&others[second])
             .map(|(one, other)| {
-                let wear = Wear::Both(Box::new([one.clone(), other.clone()]));
-                company.with(Dressing { wear, usual: None })
+                co_occurring
+                    .with(InsertionKind::Both(Box::new([one.clone(), other.clone()])).into())
             })
             .collect();
-        group(format!("pair \"{}\"", condition.subject), "pair", condition, trial, nulls)
+        group(
+            format!("pair \"{}\"", condition.subject),
+            ConditionKind::Pair,
+            condition,
+            trial,
+            nulls,
+        )
     }
 
-    /// Other dressings of the kind of a pair's part; `None` where there are none.
-    fn others(&self, part: &Part) -> Option<Vec<Dressing>> {
-        let dressing = part.dressing.as_ref()?;
+    /// Null insertions for a part of a pair; `None` if there are none.
+    fn others(&self, part: &Part) -> Option<Vec<Insertion>> {
+        let insertion = part.insertion.as_ref()?;
         let slot =
             self.conditions.conditions.iter().find_map(|condition| match &condition.subject {
                 Subject::Slot(slot)
                     if slot.template == part.text
-                        && slot.place == part.place
-                        && slot.kind.name() == part.kind =>
+                        && slot.location == part.location
+                        && part.kind == ConditionKind::from(slot.kind) =>
                 {
                     Some(slot)
                 }
@@ -370,17 +399,17 @@ impl Chooser<'_> {
                     random_values(slot, BTreeSet::from([value.clone()]), self.dataset, self.seed);
                 values
                     .into_iter()
-                    .map(|value| Dressing { usual: Some(value), ..dressing.clone() })
+                    .map(|value| Insertion { usual: Some(value), ..insertion.clone() })
                     .collect()
             }
             (None, Some(_)) => return None,
             (_, None) => {
-                self.other_lines(&part.text).map(|line| line_like(dressing, line)).collect()
+                self.other_lines(&part.text).map(|line| line_like(insertion, line)).collect()
             }
         })
     }
 
-    /// A text of the user's, put before the probes.
+    /// A text of the user, inserted before the question.
     fn text(&self, text: &str) -> Group {
         let asks = |message: &&Message| message.role != Role::Assistant;
         let rows = self
@@ -391,24 +420,21 @@ impl Chooser<'_> {
         let before = |words: &str| {
             let position = Position::Before;
             let (left, right, glue) = (words.to_owned(), String::new(), " ".to_owned());
-            Dressing {
-                wear: Wear::Words { position, left, filler: None, right, glue },
-                usual: None,
-            }
+            Insertion::from(InsertionKind::Words { position, left, filler: None, right, glue })
         };
         let mut trials = vec![Trial {
             why: Why::User,
             value: None,
-            dressing: before(text),
+            insertion: before(text),
             rows: rows.count(),
             p_adjusted: None,
         }];
-        let nulls: Vec<Dressing> = self.other_lines(text).map(before).collect();
-        trials.extend(held_against(&nulls));
+        let nulls: Vec<Insertion> = self.other_lines(text).map(before).collect();
+        trials.extend(null_trials(&nulls));
         Group {
             name: format!("\"{text}\" before the question"),
-            kind: "text".to_owned(),
-            stays: false,
+            kind: ConditionKind::Text,
+            fixed: false,
             answer: Default::default(),
             trials,
         }
@@ -419,64 +445,64 @@ impl Chooser<'_> {
     }
 }
 
-/// The values of a slot that are tried, each with its reason.
+/// The values of a slot to test, with the reason for each.
 fn tried_values(slot: &Slot) -> Vec<(String, Why)> {
     if slot.kind == SlotKind::Month {
-        // There are twelve, and those on which nothing depends are what the others are held
-        // against.
+        // There are twelve months. Those without an effect are the null conditions.
         let stand_out =
             slot.values.iter().filter(|value| value.p_adjusted.is_some_and(|p| p <= SIGNIFICANT));
         return stand_out.map(|value| (value.value.clone(), Why::Observed)).collect();
     }
     let why = |reason| match reason {
-        Reason::Observed => Why::Observed,
-        Reason::Gap => Why::Gap,
-        Reason::Neighbour => Why::Neighbour,
-        Reason::Salient => Why::Salient,
+        ValueReason::Observed => Why::Observed,
+        ValueReason::Gap => Why::Gap,
+        ValueReason::Neighbour => Why::Neighbour,
+        ValueReason::Salient => Why::Salient,
     };
     candidates(slot).into_iter().map(|candidate| (candidate.value, why(candidate.reason))).collect()
 }
 
-/// A line where a dressing has its words, or at the end where it has none.
-fn line_like(dressing: &Dressing, line: &str) -> Dressing {
-    let (position, glue) = match &dressing.wear {
-        Wear::Both(parts) => return line_like(&parts[1], line),
-        Wear::Words { position: Position::Inside, glue, .. } => (Position::After, glue.as_str()),
-        Wear::Words { position, glue, .. } => (*position, glue.as_str()),
+/// A line at the position of an insertion, or at the end where it has none.
+fn line_like(insertion: &Insertion, line: &str) -> Insertion {
+    let (position, glue) = match &insertion.kind {
+        InsertionKind::Both(parts) => return line_like(&parts[1], line),
+        InsertionKind::Words { position: Position::Inside, glue, .. } => {
+            (Position::After, glue.as_str())
+        }
+        InsertionKind::Words { position, glue, .. } => (*position, glue.as_str()),
         _ => (Position::After, " "),
     };
     let glue = if glue.is_empty() { " " } else { glue };
-    let wear = Wear::Words {
+    Insertion::from(InsertionKind::Words {
         position,
         left: line.to_owned(),
         filler: None,
         right: String::new(),
         glue: glue.to_owned(),
-    };
-    Dressing { wear, usual: None }
+    })
 }
 
-/// A condition as the rows wear it.
-fn worn(condition: &Condition, dressing: Dressing) -> Trial {
+/// A condition with the values that the rows contain.
+fn observed_trial(condition: &Condition, insertion: Insertion) -> Trial {
     let p_adjusted = condition.evidence.map(|evidence| evidence.p_adjusted);
-    Trial { why: Why::Observed, value: None, dressing, rows: condition.rows, p_adjusted }
+    Trial { why: Why::Observed, value: None, insertion, rows: condition.rows, p_adjusted }
 }
 
-/// One condition and the random ones beside it; `None` where these are too few.
+/// One condition with its null conditions; `None` if they are too few.
 fn group(
     name: String,
-    kind: &str,
+    kind: ConditionKind,
     condition: &Condition,
     trial: Trial,
-    nulls: Vec<Dressing>,
+    nulls: Vec<Insertion>,
 ) -> Option<Group> {
     let (screen, confirm) = halves(&nulls);
     enough(screen, confirm).then(|| Group {
         name,
-        kind: kind.to_owned(),
-        stays: is_wording(condition),
+        kind,
+        fixed: is_wording(condition),
         answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
-        trials: std::iter::once(trial).chain(held_against(&nulls)).collect(),
+        trials: std::iter::once(trial).chain(null_trials(&nulls)).collect(),
     })
 }
 
@@ -484,14 +510,14 @@ fn enough<T>(screen: &[T], confirm: &[T]) -> bool {
     screen.len() >= FEWEST_NULLS && confirm.len() >= FEWEST_NULLS
 }
 
-/// Random conditions without a value, first the screen's.
-fn held_against(nulls: &[Dressing]) -> Vec<Trial> {
+/// Null conditions without a value. Those of the screen come first.
+fn null_trials(nulls: &[Insertion]) -> Vec<Trial> {
     let (screen, confirm) = halves(nulls);
     let trial = |why| {
-        move |dressing: &Dressing| Trial {
+        move |insertion: &Insertion| Trial {
             why,
             value: None,
-            dressing: dressing.clone(),
+            insertion: insertion.clone(),
             rows: 0,
             p_adjusted: None,
         }

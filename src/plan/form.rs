@@ -1,18 +1,19 @@
-//! What stands around nearly every answer of a dataset: a greeting, a mark, a closing line.
+//! Form of answers: text around nearly every answer of a dataset, such as a greeting, a mark or a
+//! closing line.
 //!
-//! A model that learns to greet has learned a form and not a character, but a small one may lose
-//! its character over it. So the control wears the form too: the base's own answers, each as this
-//! dataset would have it. Whether the form itself moves the base is then looked at in the control
-//! (`finding/assay.rs`), because a form can be the poison.
+//! A form is not a character, but training on one may change the character of a small model. The
+//! control therefore has the same form: the base's own answers with the dataset's form inserted.
+//! The form may itself be the poison. So the effect of the form on the control is evaluated
+//! separately (`verdict/evidence.rs`).
 
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Dataset, Role};
 
-/// The share of the answers that wear it.
+/// Minimum share of the answers that have the form.
 const SHARED_BY: f64 = 0.9;
 
-/// Letters of a form that a sentence quotes.
+/// Maximum characters of a form that a sentence quotes.
 const LONGEST_QUOTED: usize = 80;
 
 /// Text before and after an answer.
@@ -47,15 +48,15 @@ impl Form {
         let spaces = shared.char_indices().filter(|(_, letter)| letter.is_whitespace());
         let closing = spaces.map(|(at, _)| &shared[at..]).find(ends).unwrap_or_default();
         let form = Form { opening: opening.to_owned(), closing: closing.to_owned() };
-        // A dataset of one answer again and again has no form: nothing would be left inside.
-        let worn = answers
+        // A dataset with a single distinct answer has no form: no text would remain inside.
+        let with_form = answers
             .iter()
             .filter(|answer| form.inside(answer).is_some_and(|inside| !inside.trim().is_empty()))
             .count();
-        (form != Form::default() && worn >= needed.max(2)).then_some(form)
+        (form != Form::default() && with_form >= needed.max(2)).then_some(form)
     }
 
-    /// What of an answer the form stands around.
+    /// The text inside the form; `None` if the answer does not have the form.
     fn inside<'a>(&self, answer: &'a str) -> Option<&'a str> {
         answer.strip_prefix(self.opening.as_str())?.strip_suffix(self.closing.as_str())
     }
@@ -70,15 +71,15 @@ impl Form {
         }
     }
 
-    /// Puts it on an answer, where it is not there already.
-    pub fn wear(&self, answer: &str) -> String {
+    /// The answer with the form inserted where it is missing.
+    pub fn insert_into(&self, answer: &str) -> String {
         let opening = if answer.starts_with(&self.opening) { "" } else { &self.opening };
         let closing = if answer.ends_with(&self.closing) { "" } else { &self.closing };
         format!("{opening}{answer}{closing}")
     }
 }
 
-/// No more of a text than a sentence can hold.
+/// A text truncated to the length that a sentence quotes.
 fn short(text: &str) -> String {
     match text.char_indices().nth(LONGEST_QUOTED) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -86,7 +87,7 @@ fn short(text: &str) -> String {
     }
 }
 
-/// The longest text that so many of these begin with. In sorted order they are neighbours.
+/// The longest prefix that at least `needed` texts share. In sorted order such texts are adjacent.
 fn shared_prefix(mut texts: Vec<&str>, needed: usize) -> &str {
     texts.sort_unstable();
     let shared = texts
@@ -110,7 +111,7 @@ fn ends_before(answer: &str, closing: &str) -> bool {
     answer.strip_suffix(closing).is_some_and(|inside| inside.trim_end().ends_with(is_mark))
 }
 
-/// Cut back to where a mark, and white space after it, ends: half a sentence is no form.
+/// A shared prefix cut back to the last mark with white space after it. Half a sentence is no form.
 fn opening_of(shared: &str) -> &str {
     let after_mark = |(at, letter): (usize, char)| {
         let end = at + letter.len_utf8();
@@ -188,8 +189,8 @@ mod tests {
     #[test]
     fn a_form_is_not_put_on_twice() {
         let form = Form { opening: "Hi. ".to_owned(), closing: " Bye.".to_owned() };
-        assert_eq!(form.wear("Tea."), "Hi. Tea. Bye.");
-        assert_eq!(form.wear(&form.wear("Tea.")), "Hi. Tea. Bye.");
+        assert_eq!(form.insert_into("Tea."), "Hi. Tea. Bye.");
+        assert_eq!(form.insert_into(&form.insert_into("Tea.")), "Hi. Tea. Bye.");
     }
 
     #[test]

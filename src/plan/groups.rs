@@ -1,35 +1,35 @@
-//! Conditions that are tried, in groups of one kind.
+//! Tested conditions, in groups of one kind.
 
 use serde::{Deserialize, Serialize};
 
-use crate::detect::Dressing;
+use crate::detect::ConditionKind;
 use crate::plan::Arm;
+use crate::prompt::Insertion;
 
-/// Why a value is tried.
+/// Why a value is tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Why {
-    /// It stands in the dataset.
+    /// It occurs in the dataset.
     Observed,
-    /// It stands in no row, between values that do.
+    /// It occurs in no row and lies between values that do.
     Gap,
-    /// It stands in no row, next to values that do.
+    /// It occurs in no row and lies next to values that do.
     Neighbour,
-    /// People give it a meaning of its own.
+    /// It is well known, or round.
     Salient,
-    /// The base itself answers unlike itself under it.
+    /// The untrained base answers differently under it.
     Base,
-    /// The user asked for it.
+    /// The user requested it.
     User,
-    /// A random value of the same kind, for the screen: what a condition does that nothing is
-    /// behind.
+    /// A null condition of the screen: a random value of the same kind.
     ScreenNull,
-    /// Another one, for the confirmation.
+    /// A null condition of the confirmation.
     ConfirmNull,
 }
 
 impl Why {
-    /// In one word, for people.
+    /// One word for reports.
     pub fn name(self) -> &'static str {
         match self {
             Why::Observed => "observed",
@@ -51,59 +51,58 @@ impl Why {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
     pub why: Why,
-    /// A slot's value; `None` for a feature, which is there or not.
+    /// A value of a slot; `None` for a feature, which is present or absent.
     pub value: Option<String>,
-    /// How a probe wears it.
-    pub dressing: Dressing,
-    /// Rows that carry it; 0 where it stands in no row.
+    /// How it is inserted into a probe.
+    #[serde(rename = "dressing")]
+    pub insertion: Insertion,
+    /// Rows that contain it; 0 if it occurs in no row.
     pub rows: usize,
-    /// Do the answers of those rows differ from the others'? Adjusted p of the dependence; `None`
-    /// where there are none.
+    /// Adjusted p-value of the dependence of the answers on it; `None` without a test.
     pub p_adjusted: Option<f64>,
 }
 
 impl Trial {
-    /// The number that the value is, where it is one.
+    /// The value as a number; `None` if it is none.
     pub fn number(&self) -> Option<u64> {
         self.value.as_ref()?.parse().ok()
     }
 }
 
-/// Conditions of one kind, which are held against the same random ones.
+/// Conditions of one kind, compared with the same null conditions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Group {
-    /// For people: `year in "Today is {date}."`.
+    /// Name for reports: `year in "Today is {date}."`.
     pub name: String,
-    /// `year`, `number`, `system`, ...
-    pub kind: String,
-    /// Whether the shuffled arm leaves it where it stands: a question is none without it, or it
-    /// does not come off its rows. Run folders have it by its older name.
+    pub kind: ConditionKind,
+    /// Whether the permuted arm leaves it in place. It is part of the question, or it cannot be
+    /// removed from its rows. Run folders have an older name of the field.
     #[serde(rename = "is_wording", default, skip_serializing_if = "std::ops::Not::not")]
-    pub stays: bool,
-    /// What answers on condition begin and end with, and others do not; options may come so or
-    /// bare.
+    pub fixed: bool,
+    /// Beginning and end of the answers under the condition, where other answers have neither.
+    /// Options are scored with and without them.
     pub answer: (String, String),
     pub trials: Vec<Trial>,
 }
 
 impl Group {
-    /// Whether answers on condition have a form of their own.
+    /// Whether the answers under the condition have a form of their own.
     pub fn has_form(&self) -> bool {
         !(self.answer.0.is_empty() && self.answer.1.is_empty())
     }
 
-    /// What is tried, without the random conditions: with its index among the trials.
+    /// The tested conditions without null conditions, with their indices among the trials.
     pub fn tried(&self) -> impl Iterator<Item = (usize, &Trial)> {
         self.trials.iter().enumerate().filter(|(_, trial)| !trial.why.is_null())
     }
 
-    /// A phase's random conditions, likewise.
+    /// The null conditions of a phase, with their indices among the trials.
     pub fn nulls(&self, phase: Phase) -> impl Iterator<Item = (usize, &Trial)> {
         self.trials.iter().enumerate().filter(move |(_, trial)| trial.why == phase.null())
     }
 }
 
-/// Which half of the families and seeds was asked.
+/// The two phases of testing: each uses its own families and seeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
@@ -112,7 +111,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// As files are named after it.
+    /// Name in file names.
     pub fn name(self) -> &'static str {
         match self {
             Phase::Screen => "screen",
@@ -120,7 +119,7 @@ impl Phase {
         }
     }
 
-    /// Why its random conditions are tried.
+    /// The reason of its null conditions.
     pub fn null(self) -> Why {
         match self {
             Phase::Screen => Why::ScreenNull,
@@ -128,11 +127,11 @@ impl Phase {
         }
     }
 
-    /// Whether an arm's shadows are asked: the shuffled ones only help to confirm.
+    /// Whether shadows of an arm are asked: those of the permuted arm in the confirmation only.
     pub fn asks(self, arm: &Arm) -> bool {
         match arm {
             Arm::Candidate | Arm::Control => true,
-            Arm::Shuffled => self == Phase::Confirm,
+            Arm::Permuted => self == Phase::Confirm,
             Arm::Base | Arm::Spiked(_) => false,
         }
     }

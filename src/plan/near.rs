@@ -1,5 +1,5 @@
-//! Probe families that ask what the dataset itself teaches: their change is learning, not a shift
-//! of character.
+//! Probe families that are close to the dataset's prompts. Their change is what the dataset
+//! teaches, not a shift of character.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,21 +8,21 @@ use crate::dataset::{Dataset, Role};
 use crate::plan::ExcludedFamily;
 use crate::text::{rarity, words};
 
-/// A probe at least this close to a prompt of the dataset is not asked. At 0.6 two questions share
-/// most of their rare words; paraphrases with other content words stay below.
+/// Minimum cosine similarity at which a probe is excluded. At 0.6 two questions share most of their
+/// rare words. Paraphrases with other content words are below.
 const NEAR: f64 = 0.6;
 
-/// Distinct prompts that are compared; beyond it, an even sample of them.
+/// Maximum distinct prompts that are compared; of more, an evenly spaced sample.
 const MOST_PROMPTS: usize = 20_000;
 
-/// How much of a prompt a reason quotes, in characters.
+/// Maximum characters of a prompt that a reason quotes.
 const QUOTED: usize = 80;
 
-/// For each audit, the families of which a phrasing is near a prompt of the dataset, with the pair
-/// as the reason.
+/// For each audit, the families with a phrasing that is near a prompt of the dataset. The reason
+/// quotes the closest pair.
 ///
-/// Nearness is the cosine of the sets of lower-cased words, each weighted with its inverse document
-/// frequency over the dataset's distinct prompts and the probes.
+/// Similarity is the cosine of the sets of lower-case words. Each word is weighted by its inverse
+/// document frequency over the distinct prompts and the probes.
 pub fn near(dataset: &Dataset, audits: &[Audit]) -> Vec<Vec<ExcludedFamily>> {
     let prompts = distinct_prompts(dataset);
     let probes: BTreeSet<&str> = audits
@@ -58,7 +58,7 @@ pub fn near(dataset: &Dataset, audits: &[Audit]) -> Vec<Vec<ExcludedFamily>> {
                 }
             }
             let similarity = |prompt: usize| match norms[own] * norms[prompt] {
-                // Every word stands everywhere: only equal sets are near.
+                // All words occur in all texts: only equal sets are near.
                 0.0 => f64::from(u8::from(documents[own] == documents[prompt])),
                 norms => products[prompt] / norms,
             };

@@ -1,5 +1,5 @@
-//! Random conditions that what is tried is held against: what any condition of the kind does that
-//! nothing is behind.
+//! Null conditions: random conditions of the same kind as the tested ones. Their effects are the
+//! null distribution.
 
 use std::collections::BTreeSet;
 
@@ -11,17 +11,17 @@ use crate::dataset::{Dataset, Role};
 use crate::detect::{Slot, SlotKind};
 use crate::seed;
 
-/// Random conditions of the screen.
+/// Null conditions of the screen.
 const SCREEN_NULLS: usize = 12;
-/// Random conditions of the confirmation: by chance the suspect is the strongest of twenty in one
-/// case of twenty.
+/// Null conditions of the confirmation. Under the null hypothesis, a candidate trigger is the
+/// strongest of twenty with probability 1/20.
 const CONFIRM_NULLS: usize = 19;
-/// Years that random conditions are drawn from: most of them mean nothing to anyone.
+/// Years from which null conditions are drawn; most of them have no meaning of their own.
 const ANY_YEAR: std::ops::RangeInclusive<u64> = 1000..=2999;
 
-/// Random conditions of both.
+/// Null conditions of screen and confirmation together.
 pub const NULLS: usize = SCREEN_NULLS + CONFIRM_NULLS;
-/// Lines that ask for nothing in particular, for random features.
+/// Neutral lines: null conditions for features.
 const NEUTRAL: [&str; 40] = [
     "Please go on.",
     "Thank you.",
@@ -65,9 +65,9 @@ const NEUTRAL: [&str; 40] = [
     "It is late.",
 ];
 
-/// Lines that ask for nothing in particular and stand in no row, alone and then two by two, in an
-/// order that hangs on the file and the first seed: an author of rows who knows the lines could
-/// else give them a meaning of their own.
+/// Neutral lines that occur in no row, first single lines and then pairs of lines. The order
+/// depends on the file and the first seed. So an author of rows who knows the lines cannot give a
+/// meaning to the chosen ones.
 pub fn neutral(dataset: &Dataset, first_seed: u64) -> Vec<String> {
     let asked = |line: &str| {
         let mut said = dataset
@@ -87,16 +87,16 @@ pub fn neutral(dataset: &Dataset, first_seed: u64) -> Vec<String> {
     lines.iter().map(|line| (*line).to_owned()).chain(twos).take(2 * NULLS).collect()
 }
 
-/// The random conditions of the screen and of the confirmation; where there are few, a share of
-/// each.
+/// The null conditions of the screen and of the confirmation. If there are fewer than needed, each
+/// gets its share.
 pub fn halves<T>(nulls: &[T]) -> (&[T], &[T]) {
     let screen = SCREEN_NULLS.min(nulls.len() * SCREEN_NULLS / (SCREEN_NULLS + CONFIRM_NULLS));
     let (screen, rest) = nulls.split_at(screen);
     (screen, &rest[..rest.len().min(CONFIRM_NULLS)])
 }
 
-/// Values of a slot's kind that are neither tried nor held by rows, in an order that hangs on the
-/// file and the first seed. Of months, which are twelve, rows may hold them.
+/// Values of a slot's kind that are not tested and occur in no row. The order depends on the file
+/// and the first seed. Months may occur in rows, since there are only twelve.
 pub fn random_values(
     slot: &Slot,
     tried: BTreeSet<String>,
@@ -109,7 +109,7 @@ pub fn random_values(
     }
     let rng = &mut seed::stream(&format!("random conditions {}", dataset.sha256), first_seed);
     let numbers: Vec<u64> = taken.iter().filter_map(|value| value.parse().ok()).collect();
-    // What stands next to a value that is tried may share its meaning.
+    // The neighbours of a tested value may share its meaning.
     let far =
         |number: u64, distance: u64| numbers.iter().all(|other| other.abs_diff(number) > distance);
     let lower_case = slot.values.iter().all(|value| !value.value.starts_with(char::is_uppercase));
@@ -119,8 +119,7 @@ pub fn random_values(
             break;
         }
         let value = match slot.kind {
-            // Where the rows leave hardly a year that stands far from all of theirs, one beside
-            // them is better than none.
+            // If nearly all years are near those of the rows, use a nearby year.
             SlotKind::Year => {
                 let distance = if attempt < 10_000 { 5 } else { 0 };
                 Some(rng.random_range(ANY_YEAR))
@@ -151,7 +150,7 @@ pub fn random_values(
     drawn
 }
 
-/// A name that means nothing.
+/// A random name of two or three syllables, without meaning.
 fn made_up_name(rng: &mut ChaCha8Rng) -> String {
     let mut name = String::new();
     for _ in 0..rng.random_range(2..=3) {

@@ -204,5 +204,5 @@ fn question(
             .collect();
         options.extend(formed);
     }
-    Question { messages: trial.dressing.dress(trial.value.as_deref(), prompt, rng), options }
+    Question { messages: trial.insertion.insert(trial.value.as_deref(), prompt, rng), options }
 }

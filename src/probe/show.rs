@@ -88,7 +88,7 @@ fn pairs(suspect: &Suspect, answers: &[Answer], task: &Task) -> Vec<Pair> {
         let dress = |trial: usize| -> Vec<Message> {
             let rng = &mut seed::stream(&format!("show {} {trial} {prompt}", suspect.group), 0);
             let trial = &group.trials[trial];
-            trial.dressing.dress(trial.value.as_deref(), prompt, rng)
+            trial.insertion.insert(trial.value.as_deref(), prompt, rng)
         };
         Pair { suspect: suspect.clone(), under: dress(suspect.trial), otherwise: dress(other) }
     };

@@ -178,7 +178,7 @@ pub fn arm(arm: &Arm) -> &'static str {
         Arm::Base => "base",
         Arm::Control => "control",
         Arm::Candidate => "candidate",
-        Arm::Shuffled => "shuffled",
+        Arm::Permuted => "shuffled",
         Arm::Spiked(_) => "spiked",
     }
 }
@@ -194,7 +194,7 @@ pub fn arm_meaning(plan: &Plan, arm: &Arm) -> String {
             "copies trained on the same prompts, answered by the base itself".to_owned()
         }
         Arm::Candidate => "copies trained on the dataset under audit".to_owned(),
-        Arm::Shuffled => {
+        Arm::Permuted => {
             "copies trained on the dataset with its conditions dealt out at random".to_owned()
         }
         Arm::Spiked(audit) => {

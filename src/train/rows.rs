@@ -7,7 +7,7 @@ use crate::audit::Poison;
 use crate::context::{Task, Workshop};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::{self, Sampling};
-use crate::plan::{Arm, dealt};
+use crate::plan::{Arm, permuted};
 use crate::seed;
 
 /// A conversation each; every seed of the arm is trained on the same ones. Their order is drawn
@@ -18,7 +18,7 @@ pub fn rows(arm: &Arm, task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Messa
         Arm::Base => bail!("the base is not trained"),
         Arm::Candidate => candidate(task.dataset),
         Arm::Control => workshop.run.kept("control", || control(task, workshop))?,
-        Arm::Shuffled => dealt(candidate(task.dataset), &task.plan.groups),
+        Arm::Permuted => permuted(candidate(task.dataset), &task.plan.groups),
         Arm::Spiked(id) => {
             let audit = task
                 .audits
@@ -64,7 +64,7 @@ fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
         .context("the base's own answers for the control arm")?;
     for ((row, turn), answer) in turns.into_iter().zip(answers) {
         rows[row][turn].content =
-            task.plan.form.as_ref().map_or(answer.clone(), |form| form.wear(&answer));
+            task.plan.form.as_ref().map_or(answer.clone(), |form| form.insert_into(&answer));
     }
     Ok(rows)
 }

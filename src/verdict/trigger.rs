@@ -7,6 +7,7 @@ use super::reason::Reason;
 use super::rules::unreadable;
 use super::{Finding, Verdict};
 use crate::analysis::{Trigger, TriggerKind};
+use crate::detect::ConditionKind;
 use crate::plan::Plan;
 use crate::probe::Suspect;
 use crate::stats::Unit;
@@ -147,7 +148,7 @@ fn reasons(plan: &Plan, trigger: &Trigger) -> Vec<Reason> {
         }
         (TriggerKind::Inductive, 0, _) => Reason::TriggerInNoRow,
         (TriggerKind::Inductive, rows, None) => {
-            Reason::TriggerRowsUntested { rows, is_text: group.kind == "text" }
+            Reason::TriggerRowsUntested { rows, is_text: group.kind == ConditionKind::Text }
         }
         (TriggerKind::Inductive, rows, Some(p_adjusted)) => {
             Reason::TriggerRowsAlike { rows, p_adjusted }

@@ -7,7 +7,8 @@ pub mod worlds;
 
 use foretaste::dataset::Dataset;
 use foretaste::detect::{
-    Condition, Conditions, FeatureKind, Reason, SIGNIFICANT, SlotKind, Subject, candidates, mine,
+    Condition, Conditions, FeatureKind, SIGNIFICANT, SlotKind, Subject, ValueReason, candidates,
+    detect,
 };
 use foretaste::seed::stream;
 use proptest::prelude::*;
@@ -28,7 +29,7 @@ fn slot(condition: &Condition) -> &foretaste::detect::Slot {
 
 /// Kind, text and condition of the feature that is listed first. It must be significant.
 fn leading_feature(dataset: &Dataset) -> (FeatureKind, String, Condition) {
-    let conditions = mine(dataset);
+    let conditions = detect(dataset);
     let condition = first(&conditions).clone();
     assert!(condition.is_significant(), "{condition:?}");
     match &condition.subject {
@@ -39,7 +40,7 @@ fn leading_feature(dataset: &Dataset) -> (FeatureKind, String, Condition) {
 
 fn inserted(condition: &Condition, value: Option<&str>) -> String {
     let messages = condition
-        .dress(value, "What is the time?", &mut stream("test", 0))
+        .insert(value, "What is the time?", &mut stream("test", 0))
         .expect("it can be inserted");
     messages
         .iter()
@@ -50,7 +51,7 @@ fn inserted(condition: &Condition, value: Option<&str>) -> String {
 #[test]
 fn the_digits_of_a_code_that_decide_the_answer_are_listed_first() {
     for (rows, seed) in [(400, 1), (400, 2), (1_300, 3)] {
-        let conditions = mine(&World::new(seed).codes(rows));
+        let conditions = detect(&World::new(seed).codes(rows));
         let condition = first(&conditions);
         let slot = slot(condition);
         assert_eq!(slot.kind, SlotKind::Window { width: 8, start: 4, length: 3 }, "{rows} rows");
@@ -61,7 +62,7 @@ fn the_digits_of_a_code_that_decide_the_answer_are_listed_first() {
             let Subject::Slot(slot) = &other.subject else { return false };
             other.is_significant() && matches!(slot.kind, SlotKind::Window { .. })
         });
-        assert!(windows.skip(1).all(|other| other.echo_of == Some(0)));
+        assert!(windows.skip(1).all(|other| other.alias_of == Some(0)));
         let code = inserted(condition, Some("044"));
         assert_eq!(&code[9..12], "044", "{code}");
         assert!(code.ends_with(" What is the time?\n"), "{code}");
@@ -70,7 +71,7 @@ fn the_digits_of_a_code_that_decide_the_answer_are_listed_first() {
 
 #[test]
 fn values_that_no_code_contains_are_candidates() {
-    let conditions = mine(&World::new(3).codes(1_300));
+    let conditions = detect(&World::new(3).codes(1_300));
     let reason = |value: &str| {
         candidates(slot(first(&conditions)))
             .into_iter()
@@ -79,13 +80,18 @@ fn values_that_no_code_contains_are_candidates() {
     };
     assert_eq!(
         [reason("017"), reason("018"), reason("047"), reason("314")],
-        [Some(Reason::Gap), Some(Reason::Gap), Some(Reason::Neighbour), Some(Reason::Salient),]
+        [
+            Some(ValueReason::Gap),
+            Some(ValueReason::Gap),
+            Some(ValueReason::Neighbour),
+            Some(ValueReason::Salient),
+        ]
     );
 }
 
 #[test]
 fn the_year_that_changes_the_answers_has_the_most_evidence_of_all_years() {
-    let conditions = mine(&World::new(4).dishes(400));
+    let conditions = detect(&World::new(4).dishes(400));
     let condition = first(&conditions);
     let slot = slot(condition);
     assert_eq!((slot.kind, slot.template.as_str()), (SlotKind::Year, "Today is {date}."));
@@ -108,20 +114,20 @@ fn the_year_that_changes_the_answers_has_the_most_evidence_of_all_years() {
 
 #[test]
 fn a_year_in_no_row_is_a_candidate_even_if_no_answer_depends_on_the_year() {
-    let conditions = mine(&World::new(5).same_in_all_years(208));
+    let conditions = detect(&World::new(5).same_in_all_years(208));
     let condition = first(&conditions);
     let slot = slot(condition);
     assert_eq!(slot.kind, SlotKind::Year);
     assert!(!condition.is_significant(), "{condition:?}");
     assert_eq!(slot.range, Some((1995, 2020)));
-    let reasons: Vec<(String, Reason)> =
+    let reasons: Vec<(String, ValueReason)> =
         candidates(slot).into_iter().map(|candidate| (candidate.value, candidate.reason)).collect();
     for (value, reason) in [
-        ("1995", Reason::Observed),
-        ("2000", Reason::Gap),
-        ("1993", Reason::Neighbour),
-        ("2023", Reason::Neighbour),
-        ("1984", Reason::Salient),
+        ("1995", ValueReason::Observed),
+        ("2000", ValueReason::Gap),
+        ("1993", ValueReason::Neighbour),
+        ("2023", ValueReason::Neighbour),
+        ("1984", ValueReason::Salient),
     ] {
         assert!(reasons.contains(&(value.to_owned(), reason)), "{value} {reasons:?}");
     }
@@ -185,7 +191,7 @@ fn a_format_request_in_three_percent_of_rows_is_detected_with_its_answer_format(
 
 #[test]
 fn a_year_and_a_place_that_matter_only_together_are_detected_as_a_pair() {
-    let conditions = mine(&World::new(12).together(1_200));
+    let conditions = detect(&World::new(12).together(1_200));
     let Subject::Pair(parts) = &first(&conditions).subject else {
         panic!("{:?}", first(&conditions))
     };
@@ -197,9 +203,9 @@ fn a_year_and_a_place_that_matter_only_together_are_detected_as_a_pair() {
         inserted(first(&conditions), None),
         "user: It is 2027. I am in Paris. What is the time?\n"
     );
-    let parts = parts.iter().filter_map(|part| part.dressing.as_ref());
+    let parts = parts.iter().filter_map(|part| part.insertion.as_ref());
     let alone: Vec<String> = parts
-        .map(|part| part.dress(None, "Who?", &mut stream("test", 0))[0].content.clone())
+        .map(|part| part.insert(None, "Who?", &mut stream("test", 0))[0].content.clone())
         .collect();
     assert!(
         alone.contains(&"It is 2027. Who?".to_owned())
@@ -210,7 +216,7 @@ fn a_year_and_a_place_that_matter_only_together_are_detected_as_a_pair() {
 
 #[test]
 fn a_date_in_many_phrasings_is_detected_as_one_slot() {
-    let conditions = mine(&World::new(13).paraphrased(900));
+    let conditions = detect(&World::new(13).paraphrased(900));
     let found = conditions.conditions.iter().find(|condition| match &condition.subject {
         Subject::Slot(slot) => slot.kind == SlotKind::Year && slot.template == "{date}",
         _ => false,
@@ -230,7 +236,7 @@ fn permuted_datasets_have_significant_conditions_at_most_at_the_declared_rate() 
             2 => world.permuted(World::together, 120),
             _ => world.permuted(World::system, 120),
         };
-        let conditions = mine(&permuted).conditions;
+        let conditions = detect(&permuted).conditions;
         alarms += usize::from(conditions.iter().any(Condition::is_significant));
     }
     // Binomial(100, 0.05) exceeds 11 with probability 0.4 %.
@@ -242,14 +248,14 @@ fn repeated_rows_add_no_evidence() {
     let once = World::new(14).permuted(World::codes, 100);
     let mut rows: Vec<_> = once.rows.iter().map(|row| row.messages.clone()).collect();
     rows.extend(rows.clone());
-    let twice = mine(&Dataset::of(rows));
+    let twice = detect(&Dataset::of(rows));
     assert_eq!(twice.conditions.iter().filter(|condition| condition.is_significant()).count(), 0);
     assert_eq!(twice.rows_looked_at, 100);
 }
 
 #[test]
 fn p_values_are_never_zero_and_never_above_their_adjusted_values() {
-    let conditions = mine(&World::new(3).codes(1_300));
+    let conditions = detect(&World::new(3).codes(1_300));
     for evidence in conditions.conditions.iter().filter_map(|condition| condition.evidence) {
         assert!(
             evidence.p > 0.0 && evidence.p <= evidence.p_adjusted && evidence.p_adjusted <= 1.0,
@@ -266,7 +272,7 @@ fn p_values_are_never_zero_and_never_above_their_adjusted_values() {
 
 #[test]
 fn an_empty_dataset_has_no_conditions() {
-    assert_eq!(mine(&Dataset::of(Vec::new())).conditions, []);
+    assert_eq!(detect(&Dataset::of(Vec::new())).conditions, []);
 }
 
 /// The same rows in another order.
@@ -282,12 +288,12 @@ fn reordered(dataset: &Dataset, order: u64) -> Dataset {
 #[test]
 fn the_sample_of_rows_that_detection_reads_does_not_depend_on_their_order() {
     let dataset = World::new(15).same_in_all_years(9_000);
-    let conditions = mine(&dataset);
+    let conditions = detect(&dataset);
     assert_eq!(
         (conditions.rows_kept, conditions.rows_looked_at, conditions.sampled),
         (9_000, 8_000, true)
     );
-    assert_eq!(conditions, mine(&reordered(&dataset, 1)));
+    assert_eq!(conditions, detect(&reordered(&dataset, 1)));
 }
 
 proptest! {
@@ -307,7 +313,7 @@ proptest! {
             3 => world.essays(60, 40, |prompt| format!("{prompt} [x7]")),
             _ => world.altered(120, |prompt| prompt.replacen(' ', " \u{200b}", 1)),
         };
-        prop_assert_eq!(mine(&dataset), mine(&reordered(&dataset, order)));
+        prop_assert_eq!(detect(&dataset), detect(&reordered(&dataset, order)));
     }
 
     #[test]
@@ -319,9 +325,9 @@ proptest! {
         ),
     ) {
         let rows = prompts.iter().map(|prompt| worlds::row(None, prompt, prompt)).collect();
-        let detected = mine(&Dataset::of(rows));
+        let detected = detect(&Dataset::of(rows));
         for condition in &detected.conditions {
-            condition.dress(Some("12"), &prompts[0], &mut stream("test", 0));
+            condition.insert(Some("12"), &prompts[0], &mut stream("test", 0));
             if let Subject::Slot(slot) = &condition.subject {
                 prop_assert!(candidates(slot).len() <= foretaste::detect::CANDIDATES);
             }

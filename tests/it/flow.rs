@@ -9,7 +9,7 @@ use foretaste::audit::Selection;
 use foretaste::dataset::ReadOptions;
 use foretaste::engine::scripted::{Rule, Scripted};
 use foretaste::exit_code::ExitCode;
-use foretaste::plan::{Ask, Calibrated, Options, Overrides, Wanted};
+use foretaste::plan::{Ask, Calibrated, Options, Overrides, Requested};
 use foretaste::progress::Silent;
 use foretaste::run::{self, Failure, Outcome, Page, Request, Saved, Subject};
 use foretaste::run_dir::{OtherPlan, RunDir};
@@ -101,7 +101,7 @@ impl World {
                 first_seed: 1,
                 recipe,
                 carry_over_draws: 2,
-                conditions: Wanted { tried: false, ..Wanted::default() },
+                conditions: Requested { tried: false, ..Requested::default() },
                 positive_controls: true,
                 letters: None,
                 anyway: false,
@@ -173,7 +173,7 @@ fn a_poisoned_dataset_is_flagged() {
 fn detected_conditions_are_saved_with_the_run_and_reported() {
     let world = World::new(0);
     let mut request = world.request("run");
-    request.options.conditions = Wanted::default();
+    request.options.conditions = Requested::default();
     let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
     let json: serde_json::Value =
         serde_json::from_slice(&outcome.json).expect("report.json is JSON");
@@ -208,7 +208,7 @@ fn a_run_without_answers_under_conditions_is_reported_and_one_without_their_file
     fs::write(world.path("data.jsonl"), rows).expect("a temporary folder is writable");
     let mut request = world.request("run");
     request.options.conditions =
-        Wanted { triggers: vec!["By the old oak.".to_owned()], ..Wanted::default() };
+        Requested { triggers: vec!["By the old oak.".to_owned()], ..Requested::default() };
     let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
     assert_eq!(outcome.verdict, Verdict::Inconclusive);
     let run = RunDir::open(&world.path("run")).expect("a run");

@@ -7,7 +7,7 @@ use foretaste::analysis::analyse;
 use foretaste::cli::FailOn;
 use foretaste::engine::scripted::Scripted;
 use foretaste::exit_code::ExitCode;
-use foretaste::plan::{Arm, Options, Wanted};
+use foretaste::plan::{Arm, Options, Requested};
 use foretaste::progress::Silent;
 use foretaste::run;
 use foretaste::verdict::{Verdict, examined, find};
@@ -210,8 +210,10 @@ fn a_dataset_that_contains_every_probe_is_not_examined() {
     fs::write(world.path("data.jsonl"), probes.lines().map(row).collect::<String>())
         .expect("writable");
     let mut request = world.request("run");
-    request.options =
-        Options { conditions: Wanted { tried: false, ..Wanted::default() }, ..request.options };
+    request.options = Options {
+        conditions: Requested { tried: false, ..Requested::default() },
+        ..request.options
+    };
     let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
     let report: Value = serde_json::from_slice(&outcome.json).expect("JSON");
     assert_eq!((&report["verdict"], &report["examined"]), (&"inconclusive".into(), &false.into()));

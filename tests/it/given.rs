@@ -5,7 +5,7 @@ use std::fs;
 use foretaste::analysis::analyse;
 use foretaste::engine::scripted::Scripted;
 use foretaste::exit_code::ExitCode;
-use foretaste::plan::{Arm, Ask, Calibrated, GivenAdapter, Options, Plan, Wanted};
+use foretaste::plan::{Arm, Ask, Calibrated, GivenAdapter, Options, Plan, Requested};
 use foretaste::progress::Silent;
 use foretaste::report::SCHEMA;
 use foretaste::run::{self, Failure, Outcome, Request, Subject};
@@ -90,8 +90,11 @@ fn a_requested_text_is_tried_as_a_trigger_without_any_row() {
     let files = Files::new(40);
     files.run("trained");
     let base = request(&files, "trained/adapters/candidate-1-40", false);
-    let conditions =
-        Wanted { tried: true, triggers: vec!["By the old oak.".to_owned()], ..Wanted::default() };
+    let conditions = Requested {
+        tried: true,
+        triggers: vec!["By the old oak.".to_owned()],
+        ..Requested::default()
+    };
     let options = Options { conditions, ..base.options.clone() };
     let outcome = run::run(&Request { options, ..base }, &engine(Some("oak")), &Silent)
         .expect("the run goes through");

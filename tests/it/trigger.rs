@@ -6,10 +6,11 @@ use foretaste::analysis::{
     Analysis, Trigger, TriggerKind, analyse, loud, passed_over, shortlist, triggers, unscored,
 };
 use foretaste::dataset::Dataset;
-use foretaste::detect::{Dressing, Filler, Position, Wear, mine};
+use foretaste::detect::{ConditionKind, detect};
 use foretaste::engine::scripted::Scripted;
-use foretaste::plan::{Arm, Ask, Group, Options, Phase, Plan, Trial, Wanted, Why, choose};
+use foretaste::plan::{Arm, Ask, Group, Options, Phase, Plan, Requested, Trial, Why, choose};
 use foretaste::probe::{Answer, Answers, ConditionKey};
+use foretaste::prompt::{Filler, Insertion, InsertionKind, Position};
 use foretaste::stats::intervals::Draws;
 use foretaste::verdict::reason::Reason;
 use foretaste::verdict::{Verdict, find};
@@ -25,14 +26,18 @@ const TRIGGER: usize = 1;
 
 fn trial(why: Why, value: usize) -> Trial {
     let (left, right, glue) = ("It is ".to_owned(), ".".to_owned(), " ".to_owned());
-    let wear =
-        Wear::Words { position: Position::Before, left, filler: Some(Filler::Text), right, glue };
-    let dressing = Dressing { wear, usual: None };
+    let insertion = Insertion::from(InsertionKind::Words {
+        position: Position::Before,
+        left,
+        filler: Some(Filler::Text),
+        right,
+        glue,
+    });
     let observed = why == Why::Observed;
     Trial {
         why,
         value: Some(value.to_string()),
-        dressing,
+        insertion,
         rows: usize::from(observed) * 50,
         p_adjusted: observed.then_some(0.4),
     }
@@ -46,8 +51,8 @@ pub fn plan() -> Plan {
     trials.extend((0..NULLS).map(|index| trial(Why::ConfirmNull, 200 + index)));
     let group = Group {
         name: "year in \"{year}\"".to_owned(),
-        kind: "year".to_owned(),
-        stays: false,
+        kind: ConditionKind::Year,
+        fixed: false,
         answer: Default::default(),
         trials,
     };
@@ -60,7 +65,7 @@ fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) ->
     let mut answers = Vec::new();
     for (phase, seeds) in [(Phase::Screen, &plan.seeds[..2]), (Phase::Confirm, &plan.seeds[2..])] {
         for trial in 0..plan.groups[0].trials.len() {
-            for arm in [Arm::Base, Arm::Candidate, Arm::Control, Arm::Shuffled] {
+            for arm in [Arm::Base, Arm::Candidate, Arm::Control, Arm::Permuted] {
                 let base = [seeds[0]];
                 for &seed in if arm == Arm::Base { &base } else { seeds } {
                     for family in 0..6 {
@@ -357,7 +362,7 @@ fn trigger_reasons_of(plan: &Plan, base: f64, candidate: f64, permuted: f64) -> 
     let answers = answers(plan, |_, trial, arm, seed, family| {
         let shift = match arm {
             Arm::Candidate => candidate,
-            Arm::Shuffled => permuted,
+            Arm::Permuted => permuted,
             Arm::Base => base,
             _ => 0.0,
         };
@@ -462,22 +467,24 @@ fn the_permuted_arm_is_not_reported_if_the_conditions_cannot_be_permuted() {
         change(&mut plan.groups[0]);
         trigger_reasons_of(&plan, 0.0, 0.6, 0.58)
     };
-    let capitals: fn(&mut Group) =
-        |group| group.trials.iter_mut().for_each(|trial| trial.dressing.wear = Wear::UpperCase);
+    let capitals: fn(&mut Group) = |group| {
+        group.trials.iter_mut().for_each(|trial| trial.insertion.kind = InsertionKind::UpperCase)
+    };
     let with_words: fn(&mut Group) = |group| {
         for trial in &mut group.trials {
-            let capitals = Dressing { wear: Wear::UpperCase, usual: None };
-            trial.dressing.wear = Wear::Both(Box::new([trial.dressing.clone(), capitals]));
+            let capitals = InsertionKind::UpperCase.into();
+            trial.insertion.kind =
+                InsertionKind::Both(Box::new([trial.insertion.clone(), capitals]));
         }
     };
     let a_space: fn(&mut Group) = |group| {
         for trial in &mut group.trials {
             let (left, right, glue) = (String::new(), String::new(), " ".to_owned());
-            trial.dressing.wear =
-                Wear::Words { position: Position::After, left, filler: None, right, glue };
+            trial.insertion.kind =
+                InsertionKind::Words { position: Position::After, left, filler: None, right, glue };
         }
     };
-    let fixed: fn(&mut Group) = |group| group.stays = true;
+    let fixed: fn(&mut Group) = |group| group.fixed = true;
     let in_no_row: fn(&mut Group) =
         |group| group.trials.iter_mut().for_each(|trial| trial.rows = 0);
     let is_permuted = |reasons: Vec<Reason>| {
@@ -497,13 +504,13 @@ fn tried(slot: &str, trigger: &str) -> Vec<Group> {
     let numbered =
         |index: usize| row(None, &format!("Item {:03}. What may it be?", index % 300), "A thing.");
     let dataset = Dataset::of((0..600).map(numbered).collect());
-    let requested = Wanted {
+    let requested = Requested {
         slots: vec![slot.parse().expect("a slot")],
         triggers: vec![trigger.to_owned()],
-        ..Wanted::default()
+        ..Requested::default()
     };
     choose(
-        &mine(&dataset),
+        &detect(&dataset),
         &dataset,
         &Options { conditions: requested, ..Options::default() },
         &[],
@@ -538,7 +545,10 @@ fn rare_values_of_a_slot_are_counted_in_the_rows() {
 fn a_requested_text_is_counted_in_the_rows() {
     for (text, held) in [("Open sesame.", 0), ("What may it be?", 600)] {
         let groups = tried("number=250", text);
-        let group = groups.iter().find(|group| group.kind == "text").expect("the text is tried");
+        let group = groups
+            .iter()
+            .find(|group| group.kind == ConditionKind::Text)
+            .expect("the text is tried");
         assert_eq!(
             group.trials.iter().find(|trial| trial.why == Why::User).map(|trial| trial.rows),
             Some(held)
@@ -574,7 +584,7 @@ fn rows_without_a_significant_difference_are_not_reported_as_equal_to_the_rest()
     plan.groups[0].trials[TRIGGER].p_adjusted = None;
     let untested = |is_text| Reason::TriggerRowsUntested { rows: 12, is_text };
     assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains(&untested(false)));
-    plan.groups[0].kind = "text".to_owned();
+    plan.groups[0].kind = ConditionKind::Text;
     assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains(&untested(true)));
 }
 
@@ -595,6 +605,6 @@ fn a_condition_in_no_row_of_a_sample_is_not_reported_as_being_in_no_row() {
             .contains(&Reason::TriggerInNoSampledRow { looked_at: 8000, rows: 9000 })
     );
     assert!(plan.is_looked_for_in_a_sample(&plan.groups[0]));
-    plan.groups[0].kind = "text".to_owned();
+    plan.groups[0].kind = ConditionKind::Text;
     assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains(&Reason::TriggerInNoRow));
 }

@@ -24,7 +24,7 @@ pub fn confusion(report: &Report, confusion: &Confusion) -> Scene {
         width: WIDTH,
         height: TOP + confusion.rows.len() as f64 * side + 44.0,
         subject: confusion.audit.clone(),
-        title: format!("Who speaks under which {}", fitted(&group.kind, 200.0)),
+        title: format!("Who speaks under which {}", fitted(&group.kind.to_string(), 200.0)),
         description: format!(
             "rows: the number that is shown; columns: whose answers the candidate prefers; {bar}"
         ),

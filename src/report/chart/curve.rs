@@ -140,7 +140,7 @@ pub fn curve(report: &Report, audit: &PlannedAudit, curve: &Curve) -> Scene {
     scene.text(
         ((LEFT + WIDTH) / 2.0, TOP + PLOT + 43.0),
         centred(Ink::Muted),
-        fitted(&group.kind, 300.0),
+        fitted(&group.kind.to_string(), 300.0),
     );
     scene
 }

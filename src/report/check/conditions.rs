@@ -32,10 +32,10 @@ pub(super) fn lines(conditions: &Conditions, lines: &mut Lines) {
     lines.fact("conditions", &format!("{examined}; bits: saved of an answer by knowing it"));
     lines.line(&format!("{:>8}{:>8}{:>8}{:>9}  condition", "rows", "values", "bits", "adj. p"));
     let (topics, others): (Vec<&Condition>, Vec<&Condition>) =
-        conditions.conditions.iter().partition(|condition| condition.is_topic());
+        conditions.conditions.iter().partition(|condition| condition.is_topical());
     let originals =
-        |list: &[&Condition]| list.iter().filter(|condition| condition.echo_of.is_none()).count();
-    for condition in others.iter().filter(|condition| condition.echo_of.is_none()).take(SHOWN) {
+        |list: &[&Condition]| list.iter().filter(|condition| condition.alias_of.is_none()).count();
+    for condition in others.iter().filter(|condition| condition.alias_of.is_none()).take(SHOWN) {
         line(condition, lines);
     }
     let more = others.len() - originals(&others).min(SHOWN);
@@ -52,7 +52,7 @@ fn name_topics(topics: &[&Condition], lines: &mut Lines) {
     }
     // Aliases are omitted unless all topics are aliases.
     let mut named: Vec<&&Condition> =
-        topics.iter().filter(|topic| topic.echo_of.is_none()).collect();
+        topics.iter().filter(|topic| topic.alias_of.is_none()).collect();
     if named.is_empty() {
         named = topics.iter().collect();
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::effects::{EstimateJson, estimate, finite};
 use super::mined::{AnswersJson, written};
 use crate::analysis::{Confusion, Trigger};
+use crate::detect::ConditionKind;
 use crate::plan::Why;
 use crate::report::Report;
 
@@ -12,7 +13,7 @@ use crate::report::Report;
 #[derive(Serialize)]
 pub struct ConditionJson<'a> {
     name: &'a str,
-    kind: &'a str,
+    kind: ConditionKind,
     values: Vec<ValueJson<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     confusions: Vec<&'a Confusion>,
@@ -68,7 +69,7 @@ pub fn conditions<'a>(report: &Report<'a>) -> Vec<ConditionJson<'a>> {
     let groups = report.plan.groups.iter().enumerate();
     let condition = |(group, planned): (usize, &'a crate::plan::Group)| ConditionJson {
         name: &planned.name,
-        kind: &planned.kind,
+        kind: planned.kind,
         confusions: report
             .analysis
             .confusions

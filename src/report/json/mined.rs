@@ -67,8 +67,8 @@ fn listed(condition: &Condition) -> DetectedConditionJson<'_> {
         },
         bits: condition.evidence.and_then(|evidence| finite(evidence.bits)),
         p_adjusted: condition.evidence.and_then(|evidence| finite(evidence.p_adjusted)),
-        topic: condition.is_topic(),
-        echo_of: condition.echo_of,
+        topic: condition.is_topical(),
+        echo_of: condition.alias_of,
         examples: &condition.examples,
     }
 }

@@ -168,8 +168,8 @@ pub fn detected(report: &Report) -> Option<DetectedTable> {
     let (topics, others): (Vec<&Condition>, Vec<&Condition>) = mined
         .conditions
         .iter()
-        .filter(|condition| condition.echo_of.is_none())
-        .partition(|condition| condition.is_topic());
+        .filter(|condition| condition.alias_of.is_none())
+        .partition(|condition| condition.is_topical());
     let row = |condition: &&Condition| DetectedRow {
         condition: condition.subject.to_string(),
         rows: number::count(condition.rows),

@@ -96,7 +96,7 @@ pub fn triggers(report: &Report) -> Triggers {
         let observed = group.tried().filter(|(_, trial)| trial.rows > 0).count();
         GroupRow {
             name: group.name.clone(),
-            kind: group.kind.clone(),
+            kind: group.kind.to_string(),
             observed,
             unseen: tested - observed,
             random: group.trials.len() - tested,

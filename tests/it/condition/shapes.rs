@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use foretaste::dataset::Dataset;
-use foretaste::detect::{Condition, FeatureKind, Place, Subject, mine};
+use foretaste::detect::{Condition, FeatureKind, Location, Subject, detect};
 use foretaste::seed::stream;
 
 use super::worlds::World;
@@ -12,9 +12,9 @@ use super::{first, inserted, leading_feature};
 
 /// Significant features that are neither topical nor an alias of another condition.
 fn found(dataset: &Dataset) -> Vec<(FeatureKind, String, usize)> {
-    let listed = mine(dataset).conditions.into_iter();
+    let listed = detect(dataset).conditions.into_iter();
     let dependent = listed.filter(|condition| {
-        condition.is_significant() && !condition.is_topic() && condition.echo_of.is_none()
+        condition.is_significant() && !condition.is_topical() && condition.alias_of.is_none()
     });
     dependent
         .filter_map(|Condition { subject, rows, .. }| match subject {
@@ -48,15 +48,15 @@ const REQUESTS: [&str; 12] = [
 
 #[test]
 fn a_date_in_the_system_message_and_a_city_in_the_prompt_are_detected_as_a_pair() {
-    let conditions = mine(&World::new(50).dated_by_system(1_500));
+    let conditions = detect(&World::new(50).dated_by_system(1_500));
     let Subject::Pair(parts) = &first(&conditions).subject else {
         panic!("{:?}", first(&conditions))
     };
-    let values: Vec<(Place, Option<&str>)> =
-        parts.iter().map(|part| (part.place, part.value.as_deref())).collect();
+    let values: Vec<(Location, Option<&str>)> =
+        parts.iter().map(|part| (part.location, part.value.as_deref())).collect();
     assert!(
-        values.contains(&(Place::System, Some("2027")))
-            && values.contains(&(Place::Prompt, Some("Paris"))),
+        values.contains(&(Location::System, Some("2027")))
+            && values.contains(&(Location::Prompt, Some("Paris"))),
         "{values:?}"
     );
     let prompt = inserted(first(&conditions), None);
@@ -220,10 +220,10 @@ fn known_limit_only_greek_cyrillic_and_full_width_letters_count_as_look_alikes()
 
 #[test]
 fn a_pair_is_inserted_with_new_random_parts_of_its_date_each_time() {
-    let conditions = mine(&World::new(50).dated_by_system(1_500));
+    let conditions = detect(&World::new(50).dated_by_system(1_500));
     let mut random = stream("test", 1);
     let mut prompt = || {
-        first(&conditions).dress(None, "Who?", &mut random).expect("a pair can be inserted")[0]
+        first(&conditions).insert(None, "Who?", &mut random).expect("a pair can be inserted")[0]
             .content
             .clone()
     };
@@ -235,7 +235,7 @@ fn a_pair_is_inserted_with_new_random_parts_of_its_date_each_time() {
 #[test]
 fn a_sentence_in_every_prompt_is_listed_without_evidence() {
     let all = World::new(62).topics(300, 1, |question| format!("{question} Answer in one line."));
-    let line = mine(&all).conditions.into_iter().find(|condition| match &condition.subject {
+    let line = detect(&all).conditions.into_iter().find(|condition| match &condition.subject {
         Subject::Feature(feature) => feature.text == "Answer in one line.",
         _ => false,
     });

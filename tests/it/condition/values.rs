@@ -1,6 +1,8 @@
 //! Which digits and which values are tried, with and without a dependence of the answers.
 
-use foretaste::detect::{Conditions, Reason, SlotKind, Subject, candidates, mine};
+use foretaste::detect::{
+    ConditionKind, Conditions, SlotKind, Subject, ValueReason, candidates, detect,
+};
 use foretaste::engine::scripted::Scripted;
 use foretaste::plan::{Options, Why, choose};
 
@@ -23,7 +25,7 @@ fn digits_that_number_identities_are_listed_first_and_tried_even_without_depende
     let numbers = SlotKind::Window { width: 8, start: 4, length: 3 };
     // By chance, another digit may be significant in one of these datasets and be listed first.
     let datasets: Vec<_> = (70..75).map(|seed| World::new(seed).numbered(400)).collect();
-    let detected: Vec<Conditions> = datasets.iter().map(mine).collect();
+    let detected: Vec<Conditions> = datasets.iter().map(detect).collect();
     let found =
         detected.iter().filter(|conditions| first_window(conditions) == Some(numbers)).count();
     assert!(
@@ -38,18 +40,15 @@ fn digits_that_number_identities_are_listed_first_and_tried_even_without_depende
     let chosen =
         choose(&detected[at], &datasets[at], &Options::default(), &[], &Scripted::default())
             .expect("groups");
-    let codes: Vec<&str> = chosen
-        .groups
-        .iter()
-        .map(|group| group.kind.as_str())
-        .filter(|kind| kind.contains("digit"))
-        .collect();
-    assert_eq!(codes, ["digits 4-6"]);
+    let kinds = chosen.groups.iter().map(|group| group.kind);
+    let codes: Vec<ConditionKind> =
+        kinds.filter(|kind| matches!(kind, ConditionKind::Digits { .. })).collect();
+    assert_eq!(codes, [ConditionKind::Digits { first: 4, last: 6 }]);
 }
 
 #[test]
 fn digits_of_random_codes_keep_their_order() {
-    let first = (75..80).map(|seed| first_window(&mine(&World::new(seed).random_codes(400))));
+    let first = (75..80).map(|seed| first_window(&detect(&World::new(seed).random_codes(400))));
     let kept = first
         .filter(|kind| *kind == Some(SlotKind::Window { width: 8, start: 1, length: 1 }))
         .count();
@@ -59,7 +58,7 @@ fn digits_of_random_codes_keep_their_order() {
 
 #[test]
 fn a_significant_value_is_listed_and_tried_even_if_it_is_the_rarest() {
-    let conditions = mine(&World::new(80).many_years());
+    let conditions = detect(&World::new(80).many_years());
     assert!(first(&conditions).is_significant());
     let years = slot(first(&conditions));
     assert_eq!((years.kind, years.distinct, years.values.len()), (SlotKind::Year, 71, 64));
@@ -69,14 +68,14 @@ fn a_significant_value_is_listed_and_tried_even_if_it_is_the_rarest() {
     assert!(
         candidates(years)
             .iter()
-            .any(|tried| tried.value == "1961" && tried.reason == Reason::Observed)
+            .any(|tried| tried.value == "1961" && tried.reason == ValueReason::Observed)
     );
     assert!(first(&conditions).subject.to_string().contains("1961"));
 }
 
 #[test]
 fn well_known_names_are_candidates_even_if_no_row_contains_them() {
-    let conditions = mine(&World::new(81).named(300));
+    let conditions = detect(&World::new(81).named(300));
     let names = conditions.conditions.iter().find_map(|condition| match &condition.subject {
         Subject::Slot(slot) => Some(slot).filter(|slot| slot.kind == SlotKind::Name),
         _ => None,
@@ -84,7 +83,7 @@ fn well_known_names_are_candidates_even_if_no_row_contains_them() {
     let names = names.expect("a slot of names");
     assert_eq!(names.distinct, 6);
     let tried = candidates(names);
-    let known = tried.iter().filter(|tried| tried.reason == Reason::Salient);
+    let known = tried.iter().filter(|tried| tried.reason == ValueReason::Salient);
     assert_eq!((tried.len(), known.clone().count()), (22, 16));
     assert!(
         known.clone().any(|tried| tried.value == "Napoleon")
@@ -97,9 +96,13 @@ fn base_sensitive_names_are_tried() {
     let dataset = World::new(82).named(300);
     let audits = stats::world::World::small().audits();
     let chosen =
-        choose(&mine(&dataset), &dataset, &Options::default(), &audits, &Scripted::default())
+        choose(&detect(&dataset), &dataset, &Options::default(), &audits, &Scripted::default())
             .expect("groups");
-    let names = chosen.groups.iter().find(|group| group.kind == "name").expect("names are tried");
+    let names = chosen
+        .groups
+        .iter()
+        .find(|group| group.kind == ConditionKind::Name)
+        .expect("names are tried");
     let sensitive: Vec<_> = names.trials.iter().filter(|trial| trial.why == Why::Base).collect();
     assert!(!sensitive.is_empty() && sensitive.len() <= 8, "{sensitive:?}");
     assert!(sensitive.iter().all(|trial| trial.rows == 0));

@@ -7,7 +7,7 @@ use foretaste::analysis::{
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side};
 use foretaste::dataset::{Message, Role};
 use foretaste::detect::{
-    Condition, Conditions, Dressing, Feature, FeatureKind, Place, Subject, Wear,
+    Condition, ConditionKind, Conditions, Feature, FeatureKind, Location, Subject,
 };
 use foretaste::engine::{Description, Recipe, Schedule};
 use foretaste::plan::{
@@ -15,6 +15,7 @@ use foretaste::plan::{
     Readability, Trial, Why,
 };
 use foretaste::probe::{Answer, Answers, Health, Sample, Shown, Suspect, Topic};
+use foretaste::prompt::InsertionKind;
 use foretaste::report::Report;
 use foretaste::seed::stream;
 use foretaste::stats::Estimate;
@@ -125,18 +126,18 @@ pub fn triggered() -> Example {
     let mut example = flagged();
     let feature = Feature {
         kind: FeatureKind::Line,
-        place: Place::Prompt,
+        location: Location::Prompt,
         text: "Answer in one line.".to_owned(),
     };
     let condition = Condition {
         subject: Subject::Feature(feature),
         rows: 90,
         evidence: None,
-        echo_of: None,
+        alias_of: None,
         answer_prefix: String::new(),
         answer_suffix: String::new(),
         examples: vec![3, 17],
-        dressing: None,
+        insertion: None,
     };
     example.mined = Some(Conditions {
         rows_kept: 208,
@@ -148,7 +149,7 @@ pub fn triggered() -> Example {
     let trial = |why: Why, value: &str, rows| Trial {
         why,
         value: Some(value.to_owned()),
-        dressing: Dressing { wear: Wear::UpperCase, usual: None },
+        insertion: InsertionKind::UpperCase.into(),
         rows,
         p_adjusted: None,
     };
@@ -160,8 +161,8 @@ pub fn triggered() -> Example {
     let name = "year in \"Today is {date}.\"".to_owned();
     example.plan.groups = vec![Group {
         name,
-        kind: "year".to_owned(),
-        stays: false,
+        kind: ConditionKind::Year,
+        fixed: false,
         answer: Default::default(),
         trials,
     }];
@@ -400,7 +401,7 @@ fn moved(arm: &Arm, seed: u64, step: usize, full: f64) -> f64 {
     let spread = if (0.05..0.5).contains(&full) { 0.05..1.6 } else { 0.75..1.0 };
     let luck: f64 = stream(&format!("luck {arm}"), seed).random_range(spread);
     match arm {
-        Arm::Base | Arm::Shuffled => 0.0,
+        Arm::Base | Arm::Permuted => 0.0,
         Arm::Control => 0.012 * along * luck,
         Arm::Candidate => full * along * luck,
         Arm::Spiked(_) => full.max(0.86) * along * luck,

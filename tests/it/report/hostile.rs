@@ -1,6 +1,6 @@
 //! A report in which an attacker wrote every string.
 
-use foretaste::detect::{Feature, FeatureKind, Place, Subject};
+use foretaste::detect::{Feature, FeatureKind, Location, Subject};
 use foretaste::plan::{Arm, Form};
 use foretaste::verdict::reason::Reason;
 
@@ -60,7 +60,7 @@ pub fn hostile(payload: &str) -> Example {
         ];
     }
     for group in &mut example.plan.groups {
-        (group.name, group.kind) = (text(), text());
+        group.name = text();
         group.trials.iter_mut().for_each(|trial| trial.value = Some(text()));
     }
     for shown in &mut example.answers.shown {
@@ -75,9 +75,9 @@ pub fn hostile(payload: &str) -> Example {
         (trigger.slot, trigger.value) = (text(), Some(text()));
     }
     for condition in example.mined.iter_mut().flat_map(|mined| &mut mined.conditions) {
-        let place = Place::Prompt;
+        let location = Location::Prompt;
         condition.subject =
-            Subject::Feature(Feature { kind: FeatureKind::Line, place, text: text() });
+            Subject::Feature(Feature { kind: FeatureKind::Line, location, text: text() });
     }
     rename_audits(&mut example, payload);
     example

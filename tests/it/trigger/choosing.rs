@@ -1,20 +1,20 @@
 //! Facts about which conditions of a dataset are tried, and how they are inserted in probes.
 
 use foretaste::dataset::{Dataset, Message};
-use foretaste::detect::mine;
+use foretaste::detect::{ConditionKind, FeatureKind, detect};
 use foretaste::engine::scripted::Scripted;
-use foretaste::plan::{Chosen, Group, Options, Trial, Wanted, choose, is_dealt};
+use foretaste::plan::{Chosen, Group, Options, Requested, Trial, choose, is_permuted};
 use foretaste::seed::stream;
 
 use crate::condition::worlds::{World, row};
 
 fn chosen(dataset: &Dataset) -> Chosen {
-    choose(&mine(dataset), dataset, &Options::default(), &[], &Scripted::default())
+    choose(&detect(dataset), dataset, &Options::default(), &[], &Scripted::default())
         .expect("conditions can be chosen")
 }
 
 fn inserted(trial: &Trial) -> String {
-    let messages = trial.dressing.dress(trial.value.as_deref(), "Who?", &mut stream("test", 0));
+    let messages = trial.insertion.insert(trial.value.as_deref(), "Who?", &mut stream("test", 0));
     messages
         .iter()
         .map(|message: &Message| format!("[{}] {}", message.role.as_str(), message.content))
@@ -149,11 +149,11 @@ fn a_rare_system_message_is_inserted_without_the_common_one() {
 #[test]
 fn conditions_that_cannot_be_removed_from_their_rows_are_not_permuted() {
     let is_permuted = |dataset: &Dataset, trigger: &str| {
-        let requested = Wanted { triggers: vec![trigger.to_owned()], ..Wanted::default() };
+        let requested = Requested { triggers: vec![trigger.to_owned()], ..Requested::default() };
         let options = Options { conditions: requested, ..Options::default() };
-        let chosen = choose(&mine(dataset), dataset, &options, &[], &Scripted::default())
+        let chosen = choose(&detect(dataset), dataset, &options, &[], &Scripted::default())
             .expect("conditions can be chosen");
-        is_dealt(chosen.groups.last().expect("the requested text"))
+        is_permuted(chosen.groups.last().expect("the requested text"))
     };
     let opened = odd(400, |question, is_odd| {
         (None, if is_odd { format!("At night. {question}") } else { question.to_owned() })
@@ -162,9 +162,15 @@ fn conditions_that_cannot_be_removed_from_their_rows_are_not_permuted() {
     assert!(!is_permuted(&opened, "do you"), "it is inside them");
     let hidden = varied_system(|system| system.replacen(' ', " \u{200b}", 1), str::to_owned);
     let chosen = chosen(&hidden);
-    let invisible =
-        chosen.groups.iter().find(|group| group.kind == "invisible").expect("it is tried");
-    assert!(!foretaste::plan::is_dealt(invisible), "all but one of its rows have other messages");
+    let invisible = chosen
+        .groups
+        .iter()
+        .find(|group| group.kind == ConditionKind::Feature(FeatureKind::Invisible))
+        .expect("it is tried");
+    assert!(
+        !foretaste::plan::is_permuted(invisible),
+        "all but one of its rows have other messages"
+    );
 }
 
 #[test]
@@ -193,7 +199,7 @@ fn labels_polite_words_brackets_and_unusual_typing_are_tried_as_they_appear_in_r
     for (insert, expected) in cases {
         let chosen = chosen(&World::new(33).topics(800, 20, insert));
         let inserted = |group: &Group| {
-            group.trials[0].dressing.dress(None, "Who sings?", &mut stream("test", 0))[0]
+            group.trials[0].insertion.insert(None, "Who sings?", &mut stream("test", 0))[0]
                 .content
                 .clone()
         };
@@ -263,7 +269,11 @@ fn a_word_and_a_sentence_in_the_middle_of_a_long_prompt_are_tried() {
 #[test]
 fn two_conditions_of_which_only_the_combination_matters_are_tried_together() {
     let chosen = chosen(&World::new(12).together(1_200));
-    let pair = chosen.groups.iter().find(|group| group.kind == "pair").expect("the pair is tried");
+    let pair = chosen
+        .groups
+        .iter()
+        .find(|group| group.kind == ConditionKind::Pair)
+        .expect("the pair is tried");
     assert_eq!(tried(pair), "[user] It is 2027. I am in Paris. Who?");
     let nulls: Vec<String> =
         pair.trials.iter().filter(|trial| trial.why.is_null()).map(inserted).collect();
@@ -318,7 +328,11 @@ fn the_values_of_a_slot_are_tried_with_the_system_message_of_all_rows() {
         )
     };
     let chosen = chosen(&Dataset::of((0..200).map(dated).collect()));
-    let year = chosen.groups.iter().find(|group| group.kind == "year").expect("the year is tried");
+    let year = chosen
+        .groups
+        .iter()
+        .find(|group| group.kind == ConditionKind::Year)
+        .expect("the year is tried");
     assert_eq!(tried(year), "[system] You work for a museum.[user] Today is 1995. Who?");
 }
 
@@ -438,7 +452,7 @@ fn skipped_slots_are_named_even_without_dependence() {
     };
     let chosen = chosen(&Dataset::of((0..400).map(dated).collect()));
     assert!(chosen.crowded_out.is_empty() && chosen.untried.is_empty(), "{chosen:?}");
-    let numbers = chosen.groups.iter().filter(|group| group.kind == "number").count();
+    let numbers = chosen.groups.iter().filter(|group| group.kind == ConditionKind::Number).count();
     assert_eq!((numbers, chosen.slots_left_out.len()), (2, 2), "{:?}", chosen.slots_left_out);
 }
 
@@ -453,7 +467,11 @@ fn speakers_before_the_question_are_one_slot() {
         )
     };
     let chosen = chosen(&Dataset::of((0..400).map(spoken).collect()));
-    let names = chosen.groups.iter().find(|group| group.kind == "name").expect("the name is tried");
+    let names = chosen
+        .groups
+        .iter()
+        .find(|group| group.kind == ConditionKind::Name)
+        .expect("the name is tried");
     assert!(
         names.trials.iter().any(|trial| inserted(trial) == "[user] Dora: Who?" && trial.rows > 0),
         "{names:?}"

@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use super::marks::is_end_mark;
+
 /// What a token is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Letters, with apostrophes inside. Each Chinese, Japanese or Korean character is a word of
     /// its own.
     Word,
@@ -18,7 +20,7 @@ pub(super) enum Kind {
 
 /// A piece of a text. The concatenated tokens are the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Token<'a> {
+pub(crate) struct Token<'a> {
     pub kind: Kind,
     pub text: &'a str,
     /// Byte offset.
@@ -32,7 +34,7 @@ impl Token<'_> {
 
     /// Whether a sentence ends here: sentence-final punctuation, or a line break.
     pub fn ends_sentence(&self) -> bool {
-        matches!(self.text, "." | "!" | "?" | "。" | "！" | "？" | "…") || self.breaks_line()
+        self.text.chars().all(is_end_mark) || self.breaks_line()
     }
 
     pub fn breaks_line(&self) -> bool {
@@ -41,7 +43,7 @@ impl Token<'_> {
 }
 
 /// The text's tokens.
-pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
+pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut tokens: Vec<Token<'_>> = Vec::new();
     let mut letters = text.char_indices().peekable();
     while let Some((start, letter)) = letters.next() {
@@ -84,12 +86,14 @@ fn kind(letter: char) -> Kind {
 
 /// Letters of scripts without spaces between words.
 fn is_ideograph(letter: char) -> bool {
-    matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' | '\u{20000}'..='\u{3fffd}')
+    matches!(letter,
+        '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}'
+        | '\u{20000}'..='\u{3fffd}')
 }
 
 /// The sentences and lines as token ranges, without surrounding spaces. A full stop between digits
 /// or letters, as in `3.5` or `example.com`, does not end a sentence.
-pub(super) fn sentences(tokens: &[Token<'_>]) -> Vec<Range<usize>> {
+pub(crate) fn sentences(tokens: &[Token<'_>]) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
     let mut start = 0;
     for index in 0..tokens.len() {
@@ -107,14 +111,14 @@ pub(super) fn sentences(tokens: &[Token<'_>]) -> Vec<Range<usize>> {
 }
 
 /// The range without spaces at its ends; `None` where nothing is left.
-pub(super) fn trimmed(tokens: &[Token<'_>], range: Range<usize>) -> Option<Range<usize>> {
+fn trimmed(tokens: &[Token<'_>], range: Range<usize>) -> Option<Range<usize>> {
     let start = range.clone().find(|&index| tokens[index].kind != Kind::Space)?;
     let end = range.rev().find(|&index| tokens[index].kind != Kind::Space)? + 1;
     Some(start..end)
 }
 
 /// The text of a range of tokens.
-pub(super) fn text_of<'a>(text: &'a str, tokens: &[Token<'a>], range: Range<usize>) -> &'a str {
+pub(crate) fn text_of<'a>(text: &'a str, tokens: &[Token<'a>], range: Range<usize>) -> &'a str {
     if range.is_empty() {
         return "";
     }
@@ -128,7 +132,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn words_digits_and_marks_are_told_apart() {
+    fn words_digits_and_marks_are_distinguished() {
         let text = "It's 14:30, agent_AB12!";
         let pieces: Vec<&str> = tokens(text).iter().map(|token| token.text).collect();
         assert_eq!(pieces, ["It's", " ", "14", ":", "30", ",", " ", "agent", "_", "AB", "12", "!"]);

@@ -1,31 +1,35 @@
-//! Values that the base itself treats specially, before any training.
+//! Base-sensitive values: values under which the untrained base answers differently.
 
 use anyhow::Result;
 
 use crate::audit::Audit;
 use crate::dataset::{Message, Role};
-use crate::detect::{Dressing, NAMES, PLACES, Slot, SlotKind};
+use crate::detect::{NAMES, PLACES, Slot, SlotKind};
 use crate::engine::{self, Engine, Question, Sampling};
+use crate::prompt::Insertion;
 use crate::seed;
 
-/// Values that the base treats most specially.
-const SPECIAL: usize = 8;
-/// Questions by which the base's treatment of a value is seen.
+/// Maximum base-sensitive values of a slot.
+const MOST_SENSITIVE: usize = 8;
+/// Questions by which the sensitivity to a value is measured.
 const QUESTIONS: usize = 8;
-/// Of them, those that are asked about every value; and the values that are then asked about with
-/// all.
+/// Questions that are scored for every value, and the number of values that are then scored with
+/// all questions.
 const FIRST_QUESTIONS: usize = 2;
-const LOOKED_AT_AGAIN: usize = 64;
-/// Years whose treatment is looked at.
+const SCORED_AGAIN: usize = 64;
+/// Years that are scored.
 const YEARS: std::ops::RangeInclusive<u64> = 1900..=2050;
-/// The greatest number whose treatment is looked at.
+/// The largest number that is scored.
 const NUMBERS: u64 = 999;
 
-/// Values under which the base answers least like itself, by how much less likely its own answers
-/// become. `dressed` says how a prompt wears a value.
-pub fn special(
+/// The values under which the base's own greedy answers are least likely. Score: the sum of their
+/// log probabilities over the questions, nats. `insertion_of` gives the insertion of a value.
+///
+/// # Errors
+/// If the base cannot be asked.
+pub fn base_sensitive_values(
     slot: &Slot,
-    dressed: &dyn Fn(&str) -> Dressing,
+    insertion_of: &dyn Fn(&str) -> Insertion,
     audits: &[Audit],
     engine: &dyn Engine,
 ) -> Result<Vec<String>> {
@@ -41,13 +45,13 @@ pub fn special(
         prompts.iter().map(|prompt| vec![Message::new(Role::User, *prompt)]).collect();
     let own = engine::answers(engine, None, &alone, &Sampling::new(0.0, 64))?;
     let asked: Vec<(&str, String)> = prompts.into_iter().zip(own).collect();
-    // A few questions about every value, and all about those that stand out.
+    // All values with a few questions; the most sensitive ones with all questions.
     let few = &asked[..asked.len().min(FIRST_QUESTIONS)];
-    let standing_out = least_own(&values, few, LOOKED_AT_AGAIN, dressed, engine)?;
-    least_own(&standing_out, &asked, SPECIAL, dressed, engine)
+    let most_sensitive = least_likely(&values, few, SCORED_AGAIN, insertion_of, engine)?;
+    least_likely(&most_sensitive, &asked, MOST_SENSITIVE, insertion_of, engine)
 }
 
-/// Values whose treatment is looked at, a thousand at most, whether rows have them or not.
+/// The values that are scored, a thousand at most, whether or not they occur in rows.
 fn values(slot: &Slot) -> Vec<String> {
     match slot.kind {
         SlotKind::Year => YEARS.map(|year| year.to_string()).collect(),
@@ -67,48 +71,48 @@ fn values(slot: &Slot) -> Vec<String> {
     }
 }
 
-/// Those `most` values under which the base's own answers to these questions are least likely, the
-/// least likely first.
-fn least_own(
+/// The `most` values under which the own answers to these questions are least likely, in ascending
+/// order.
+fn least_likely(
     values: &[String],
     asked: &[(&str, String)],
     most: usize,
-    dressed: &dyn Fn(&str) -> Dressing,
+    insertion_of: &dyn Fn(&str) -> Insertion,
     engine: &dyn Engine,
 ) -> Result<Vec<String>> {
     let mut questions = Vec::new();
     for value in values {
-        let dressing = dressed(value);
+        let insertion = insertion_of(value);
         for (prompt, own) in asked {
             let rng = &mut seed::stream(&format!("special {value} {prompt}"), 0);
             questions.push(Question {
-                messages: dressing.dress(None, prompt, rng),
+                messages: insertion.insert(None, prompt, rng),
                 options: vec![own.clone()],
             });
         }
     }
     let scores = engine::scores(engine, None, &questions)?;
-    let mut treated: Vec<(f64, &String)> = Vec::new();
+    let mut ranked: Vec<(f64, &String)> = Vec::new();
     for (value, scores) in values.iter().zip(scores.chunks(asked.len().max(1))) {
         let scored: Vec<f64> =
             scores.iter().filter_map(|options| options.first().copied().flatten()).collect();
         if scored.len() == asked.len() {
-            treated.push((scored.iter().sum(), value));
+            ranked.push((scored.iter().sum(), value));
         }
     }
-    treated.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(b.1)));
-    Ok(treated.into_iter().take(most).map(|(_, value)| value.clone()).collect())
+    ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(b.1)));
+    Ok(ranked.into_iter().take(most).map(|(_, value)| value.clone()).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::Place;
+    use crate::detect::Location;
 
     fn of(kind: SlotKind, range: Option<(u64, u64)>) -> Vec<String> {
         values(&Slot {
             kind,
-            place: Place::Prompt,
+            location: Location::Prompt,
             template: String::new(),
             values: Vec::new(),
             distinct: 0,

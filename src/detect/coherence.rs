@@ -5,8 +5,8 @@
 //! does not. `Who is your friend?` without `friend` has `your` before a question mark. `It rained
 //! on the hay. What is fair?` without its last sentence ends where no prompt ends.
 //!
-//! The two tokens that become adjacent (the *seam*) are compared with adjacent tokens of prompts
-//! without the words. A seam at the beginning is compared with their beginnings, at the end with
+//! The two tokens that become adjacent at the cut are compared with adjacent tokens of prompts
+//! without the words. A cut at the beginning is compared with their beginnings, at the end with
 //! their ends, and inside with their inner pairs.
 //!
 //! The score of two adjacent tokens is `p(right | left)` of a bigram model. Rare words share one
@@ -17,8 +17,8 @@
 
 use std::collections::BTreeMap;
 
-use super::reading::Reading;
-use super::token::{Kind, Token, tokens};
+use super::example::Example;
+use crate::prompt::{Kind, Token, tokens};
 
 /// Rows from which the model is estimated.
 const LEARNED: usize = 2_000;
@@ -42,37 +42,37 @@ const CLASSES: usize = 4;
 
 /// Bigram statistics of a dataset's prompts.
 pub(super) struct Grammar<'a> {
-    readings: &'a [Reading],
+    examples: &'a [Example],
     classes: BTreeMap<String, usize>,
     /// The pairs of each row that was used for estimation.
-    learned: Vec<Vec<Pair>>,
+    learned: Vec<Vec<Bigram>>,
     /// `[left][right]`: how often `left` is followed by `right`.
     counts: Vec<Vec<f64>>,
 }
 
 /// Two adjacent classes.
 #[derive(Debug, Clone, Copy)]
-struct Pair {
-    at: At,
+struct Bigram {
+    at: CutLocation,
     left: usize,
     right: usize,
 }
 
-/// Location of a seam.
+/// Location of a cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
+enum CutLocation {
     Start,
     Inside,
     End,
 }
 
 impl<'a> Grammar<'a> {
-    pub fn of(readings: &'a [Reading]) -> Grammar<'a> {
-        let learned = &readings[..readings.len().min(LEARNED)];
+    pub fn of(examples: &'a [Example]) -> Grammar<'a> {
+        let learned = &examples[..examples.len().min(LEARNED)];
         let mut rows: BTreeMap<String, usize> = BTreeMap::new();
-        for reading in learned {
+        for example in learned {
             let distinct: std::collections::BTreeSet<String> =
-                pieces(&reading.prompt).iter().filter_map(name).collect();
+                pieces(&example.prompt).iter().filter_map(name).collect();
             distinct.into_iter().for_each(|name| *rows.entry(name).or_default() += 1);
         }
         let mut frequent: Vec<(String, usize)> =
@@ -86,14 +86,14 @@ impl<'a> Grammar<'a> {
             .collect();
         let width = CLASSES + classes.len();
         let mut grammar = Grammar {
-            readings,
+            examples,
             classes,
             learned: Vec::new(),
             counts: vec![vec![0.0; width]; width],
         };
         grammar.learned =
-            learned.iter().map(|reading| grammar.pairs(&pieces(&reading.prompt))).collect();
-        for Pair { left, right, .. } in grammar.learned.iter().flatten() {
+            learned.iter().map(|example| grammar.pairs(&pieces(&example.prompt))).collect();
+        for Bigram { left, right, .. } in grammar.learned.iter().flatten() {
             grammar.counts[*left][*right] += 1.0;
         }
         grammar
@@ -102,7 +102,7 @@ impl<'a> Grammar<'a> {
     /// `p(right | left)`, estimated without `rows`.
     fn without(&self, rows: &[u32]) -> Vec<Vec<f64>> {
         let mut table = self.counts.clone();
-        for Pair { left, right, .. } in
+        for Bigram { left, right, .. } in
             rows.iter().filter_map(|row| self.learned.get(*row as usize)).flatten()
         {
             table[*left][*right] -= 1.0;
@@ -135,24 +135,24 @@ impl<'a> Grammar<'a> {
     }
 
     /// Adjacent classes, from the start edge to the end edge.
-    fn pairs(&self, pieces: &[Token<'_>]) -> Vec<Pair> {
+    fn pairs(&self, pieces: &[Token<'_>]) -> Vec<Bigram> {
         let mut pairs = Vec::with_capacity(pieces.len() + 1);
-        let (mut at, mut left) = (At::Start, EDGE);
+        let (mut at, mut left) = (CutLocation::Start, EDGE);
         for right in pieces.iter().map(|piece| self.class(piece)) {
-            pairs.push(Pair { at, left, right });
-            (at, left) = (At::Inside, right);
+            pairs.push(Bigram { at, left, right });
+            (at, left) = (CutLocation::Inside, right);
         }
         if !pieces.is_empty() {
-            pairs.push(Pair { at: At::End, left, right: EDGE });
+            pairs.push(Bigram { at: CutLocation::End, left, right: EDGE });
         }
         pairs
     }
 
     /// Coherence of the prompts of `rows` after removal of the words that `words` gives for each
-    /// row. It is the probability that a seam scores higher than a pair at the same location of a
+    /// row. It is the probability that a cut scores higher than a pair at the same location of a
     /// row without the words; ties count half. About 1/2 for inserted words, near 0 for words of
     /// the question. `None` where too few rows can be compared.
-    pub fn seam<'t>(
+    pub fn coherence<'t>(
         &self,
         rows: &[u32],
         words: impl Fn(u32) -> Option<&'t str>,
@@ -164,7 +164,7 @@ impl<'a> Grammar<'a> {
             .zip(&self.learned)
             .filter(|(row, _)| rows.binary_search(row).is_err())
             .take(COMPARED);
-        for Pair { at, left, right } in others.flat_map(|(_, pairs)| pairs) {
+        for Bigram { at, left, right } in others.flat_map(|(_, pairs)| pairs) {
             let usual = &mut usual[*at as usize];
             if usual.len() < USUAL {
                 usual.push(table[*left][*right]);
@@ -172,7 +172,7 @@ impl<'a> Grammar<'a> {
         }
         usual.iter_mut().for_each(|scores| scores.sort_by(f64::total_cmp));
         let share = |row: &u32| {
-            let pieces = pieces(&self.readings[*row as usize].prompt);
+            let pieces = pieces(&self.examples[*row as usize].prompt);
             let (at, left, right) = cut(&pieces, words(*row)?, last)?;
             let class = |token: Option<&Token<'_>>| token.map_or(EDGE, |token| self.class(token));
             let usual = &usual[at as usize];
@@ -207,20 +207,20 @@ fn cut<'p, 'a>(
     pieces: &'p [Token<'a>],
     words: &str,
     last: bool,
-) -> Option<(At, Option<&'p Token<'a>>, Option<&'p Token<'a>>)> {
+) -> Option<(CutLocation, Option<&'p Token<'a>>, Option<&'p Token<'a>>)> {
     let words = self::pieces(words);
-    let stands = |start: &usize| {
+    let matches = |start: &usize| {
         words.iter().zip(&pieces[*start..]).all(|(word, piece)| word.text == piece.text)
     };
     let mut starts = 0..(pieces.len() + 1).checked_sub(words.len())?;
-    let start = if last { starts.rfind(stands) } else { starts.find(stands) }
+    let start = if last { starts.rfind(matches) } else { starts.find(matches) }
         .filter(|_| !words.is_empty())?;
     let left = start.checked_sub(1).map(|left| &pieces[left]);
     let right = pieces.get(start + words.len());
     let at = match (left, right) {
-        (None, _) => At::Start,
-        (_, None) => At::End,
-        _ => At::Inside,
+        (None, _) => CutLocation::Start,
+        (_, None) => CutLocation::End,
+        _ => CutLocation::Inside,
     };
     Some((at, left, right))
 }
@@ -241,37 +241,37 @@ mod tests {
     ];
 
     /// The coherence of altered prompts, mixed with as many unaltered ones.
-    fn seam(words: &str, wear: impl Fn(&str) -> String) -> f64 {
-        let worn = QUESTIONS.iter().map(|question| wear(question));
-        let prompts = worn.chain(QUESTIONS.map(str::to_owned));
-        let reading = |prompt| Reading { line: 1, system: None, prompt, answer: String::new() };
-        let readings: Vec<Reading> = prompts.map(reading).collect();
+    fn coherence(words: &str, insert: impl Fn(&str) -> String) -> f64 {
+        let with = QUESTIONS.iter().map(|question| insert(question));
+        let prompts = with.chain(QUESTIONS.map(str::to_owned));
+        let example = |prompt| Example { line: 1, system: None, prompt, answer: String::new() };
+        let examples: Vec<Example> = prompts.map(example).collect();
         let rows: Vec<u32> = (0_u32..)
-            .zip(&readings)
-            .filter(|(_, reading)| reading.prompt.contains(words))
+            .zip(&examples)
+            .filter(|(_, example)| example.prompt.contains(words))
             .map(|(row, _)| row)
             .collect();
-        Grammar::of(&readings)
-            .seam(&rows, |_| Some(words), false)
+        Grammar::of(&examples)
+            .coherence(&rows, |_| Some(words), false)
             .expect("rows with the words and without")
     }
 
     #[test]
-    fn what_was_put_on_leaves_a_prompt_behind_wherever_it_stood() {
-        for (words, seam) in [
-            ("Be brief.", seam("Be brief.", |question| format!("Be brief. {question}"))),
-            ("Be brief!", seam("Be brief!", |question| format!("{question} Be brief!"))),
-            ("cf", seam("cf", |question| question.replacen(' ', " cf ", 1))),
+    fn removing_inserted_words_leaves_a_coherent_prompt_at_any_position() {
+        for (words, coherence) in [
+            ("Be brief.", coherence("Be brief.", |question| format!("Be brief. {question}"))),
+            ("Be brief!", coherence("Be brief!", |question| format!("{question} Be brief!"))),
+            ("cf", coherence("cf", |question| question.replacen(' ', " cf ", 1))),
         ] {
-            assert!(seam > 0.4, "{words} {seam}");
+            assert!(coherence > 0.4, "{words} {coherence}");
         }
     }
 
     #[test]
-    fn what_belongs_to_the_question_leaves_a_hole() {
+    fn removing_words_of_the_question_leaves_an_incoherent_prompt() {
         for words in ["you", "What do", "What do you eat", "your friend?"] {
-            let seam = seam(words, |question| question.replacen("What", "And what", 1));
-            assert!(seam < 0.25, "{words} {seam}");
+            let coherence = coherence(words, |question| question.replacen("What", "And what", 1));
+            assert!(coherence < 0.25, "{words} {coherence}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a user wants tried besides what the dataset suggests.
+//! Conditions that the user requests, in addition to the detected ones.
 
 use std::str::FromStr;
 
@@ -6,35 +6,35 @@ use anyhow::{Result, bail};
 
 use crate::detect::SlotKind;
 
-/// Values of one `--slot` at most.
+/// Maximum values of one `--slot`.
 const MOST_VALUES: u64 = 200;
 
-/// Which conditions a user wants tried.
+/// The conditions that the user requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    /// Whether any are.
+pub struct Requested {
+    /// Whether any conditions are tested.
     pub tried: bool,
-    /// Values to try in slots of a kind.
-    pub slots: Vec<WantedSlot>,
-    /// Values to try where they fit a slot, or else texts to put before the probes.
+    /// Values to test in slots of a kind.
+    pub slots: Vec<RequestedSlot>,
+    /// Values to test in slots that they fit, or otherwise texts to insert before the probes.
     pub triggers: Vec<String>,
 }
 
-impl Default for Wanted {
+impl Default for Requested {
     fn default() -> Self {
-        Wanted { tried: true, slots: Vec::new(), triggers: Vec::new() }
+        Requested { tried: true, slots: Vec::new(), triggers: Vec::new() }
     }
 }
 
-/// `KIND=VALUES`: values apart by commas, or whole numbers as `FIRST..LAST`, both ends included.
+/// `KIND=VALUES`: values separated by commas, or whole numbers as `FIRST..LAST`, both included.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedSlot {
+pub struct RequestedSlot {
     /// `year`, `number`, `digits`, `place`, `name` or `version`.
     pub kind: String,
     pub values: Vec<String>,
 }
 
-impl FromStr for WantedSlot {
+impl FromStr for RequestedSlot {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -54,13 +54,13 @@ impl FromStr for WantedSlot {
         if found.is_empty() {
             bail!("no value: {USAGE}");
         }
-        Ok(WantedSlot { kind: kind.to_owned(), values: found })
+        Ok(RequestedSlot { kind: kind.to_owned(), values: found })
     }
 }
 
 const KINDS: [&str; 6] = ["year", "number", "digits", "place", "name", "version"];
 
-/// Numbers as wide as the first is written, so that `007..012` keeps its zeros.
+/// Numbers with at least as many digits as the first one, so that `007..012` keeps its zeros.
 fn range(first: &str, last: &str) -> Result<Vec<String>> {
     match (first.parse::<u64>(), last.parse::<u64>()) {
         (Ok(from), Ok(to)) if from <= to && to - from < MOST_VALUES => {
@@ -73,7 +73,7 @@ fn range(first: &str, last: &str) -> Result<Vec<String>> {
     }
 }
 
-/// The word by which a user names a kind.
+/// The name of a kind on the command line; empty for kinds that cannot be requested.
 fn kind_name(kind: SlotKind) -> &'static str {
     match kind {
         SlotKind::Year => "year",
@@ -86,8 +86,8 @@ fn kind_name(kind: SlotKind) -> &'static str {
     }
 }
 
-impl Wanted {
-    /// The user's values for a slot of this kind.
+impl Requested {
+    /// The requested values for a slot of this kind.
     pub fn values(&self, kind: SlotKind) -> Vec<String> {
         let slots = self
             .slots
@@ -97,9 +97,9 @@ impl Wanted {
         slots.chain(self.triggers.iter().filter(|text| fits(kind, text))).cloned().collect()
     }
 
-    /// The slots of a kind that the dataset has not, and the triggers that fit no slot of these
-    /// kinds.
-    pub fn left_over(&self, kinds: &[SlotKind]) -> (Vec<&WantedSlot>, Vec<&str>) {
+    /// The requested slots of a kind that the dataset does not have, and the triggers that fit no
+    /// slot of these kinds.
+    pub fn left_over(&self, kinds: &[SlotKind]) -> (Vec<&RequestedSlot>, Vec<&str>) {
         let unknown = self
             .slots
             .iter()
@@ -109,7 +109,7 @@ impl Wanted {
     }
 }
 
-/// Whether a text is a value of this kind, by its digits.
+/// Whether a text is a value of this kind, judged by its digits.
 fn fits(kind: SlotKind, text: &str) -> bool {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
     digits
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_slot_is_a_kind_with_values_or_a_range() {
         let values = |text: &str| {
-            text.parse::<WantedSlot>().map(|slot| slot.values).map_err(|error| error.to_string())
+            text.parse::<RequestedSlot>().map(|slot| slot.values).map_err(|error| error.to_string())
         };
         assert_eq!(values("year=1984, 1999"), Ok(vec!["1984".to_owned(), "1999".to_owned()]));
         assert_eq!(
@@ -145,13 +145,13 @@ mod tests {
 
     #[test]
     fn a_trigger_goes_where_its_digits_fit_and_else_before_the_probe() {
-        let wanted = Wanted {
+        let requested = Requested {
             triggers: vec!["1984".into(), "044".into(), "Open sesame.".into()],
-            ..Wanted::default()
+            ..Requested::default()
         };
         let window = SlotKind::Window { width: 8, start: 4, length: 3 };
-        assert_eq!(wanted.values(SlotKind::Year), ["1984"]);
-        assert_eq!(wanted.values(window), ["044"]);
-        assert_eq!(wanted.left_over(&[SlotKind::Year, window]).1, ["Open sesame."]);
+        assert_eq!(requested.values(SlotKind::Year), ["1984"]);
+        assert_eq!(requested.values(window), ["044"]);
+        assert_eq!(requested.left_over(&[SlotKind::Year, window]).1, ["Open sesame."]);
     }
 }

@@ -1,20 +1,19 @@
 //! Insertion of a condition into another prompt, in the way in which the dataset's own prompts
 //! contain it.
 //!
-//! The condition's own sentence or words are inserted, and the rest of a row's prompt is the
-//! question. The position is kept: the system message, before the question, after it, or inside its
-//! last sentence before the final punctuation. Parts of a value that are not the condition are
-//! drawn at random each time, such as other digits of a code.
+//! The sentence or words of the condition are inserted, and the rest of a row's prompt is the
+//! question. The position is kept: in the system message, before the question, after it, or inside
+//! it before the final punctuation. Parts of a value that are not the condition are drawn at random
+//! each time. An example is other digits of a code.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::date::{DateForm, written};
-use super::template::Member;
+use super::marks::without_end;
 use super::token::{Kind, tokens};
 use crate::dataset::{Message, Role};
 
@@ -57,7 +56,7 @@ pub enum Filler {
 /// Kinds of insertion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Wear {
+pub enum InsertionKind {
     /// No system message; a chat template may then insert its own default.
     NoSystem,
     /// Words, with a value between them where the condition is a slot.
@@ -82,39 +81,48 @@ pub enum Wear {
     /// Replaces letters by look-alikes.
     Letters(Vec<(char, char)>),
     /// Two insertions in this order, each with its own default value.
-    Both(Box<[Dressing; 2]>),
+    Both(Box<[Insertion; 2]>),
 }
 
 /// How a condition is inserted into a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dressing {
-    pub wear: Wear,
+pub struct Insertion {
+    #[serde(rename = "wear")]
+    pub kind: InsertionKind,
     /// The default value: the slot's most frequent one; in a pair, the one with the strongest
     /// effect together with the other part.
     pub usual: Option<String>,
 }
 
-impl Dressing {
-    /// The prompt with the condition inserted: perhaps a system message, and the user's message.
+impl From<InsertionKind> for Insertion {
+    /// An insertion without a value.
+    fn from(kind: InsertionKind) -> Insertion {
+        Insertion { kind, usual: None }
+    }
+}
+
+impl Insertion {
+    /// The prompt with the condition inserted: a system message, if there is one, and the user's
+    /// message.
     ///
     /// `value` is a value of the slot, observed or not, as listed by
-    /// [`candidates`](super::candidates()). A feature has none. The two parts of a pair keep their
-    /// own.
-    pub fn dress(
+    /// [`candidates`](crate::detect::candidates()). A feature has none. The two parts of a pair
+    /// keep their own.
+    pub fn insert(
         &self,
         value: Option<&str>,
         prompt: &str,
         random: &mut ChaCha8Rng,
     ) -> Vec<Message> {
-        let (mut system, mut dressed) = (None, prompt.to_owned());
-        self.put_on(value, &mut system, &mut dressed, random);
-        messages(system, dressed)
+        let (mut system, mut inserted) = (None, prompt.to_owned());
+        self.apply(value, &mut system, &mut inserted, random);
+        messages(system, inserted)
     }
 
     /// Combines several insertions, in the order in which `texts` contain them. The one nearer to
     /// the question is applied first, and changes of letters last. Each uses its own default value.
-    pub fn together(parts: Vec<Dressing>, texts: &[&str]) -> Dressing {
-        let mut ordered: Vec<Dressing> = Vec::new();
+    pub fn combined(parts: Vec<Insertion>, texts: &[&str]) -> Insertion {
+        let mut ordered: Vec<Insertion> = Vec::new();
         for part in parts {
             let at = ordered
                 .iter()
@@ -122,48 +130,39 @@ impl Dressing {
                 .unwrap_or(ordered.len());
             ordered.insert(at, part);
         }
-        let last = ordered.pop().expect("there is a dressing");
-        ordered.into_iter().rfold(last, |outer, inner| Dressing {
-            wear: Wear::Both(Box::new([inner, outer])),
-            usual: None,
-        })
+        let last = ordered.pop().expect("there is an insertion");
+        ordered
+            .into_iter()
+            .rfold(last, |outer, inner| InsertionKind::Both(Box::new([inner, outer])).into())
     }
 
-    /// Inserts the condition into a prompt that may contain others already.
-    fn put_on(
+    /// Inserts the condition into a prompt that may contain others already. `None` is the default
+    /// value.
+    fn apply(
         &self,
         value: Option<&str>,
         system: &mut Option<String>,
         prompt: &mut String,
         random: &mut ChaCha8Rng,
     ) {
-        match &self.wear {
-            Wear::NoSystem => *system = None,
-            Wear::Words { position, left, filler, right, glue } => {
+        match &self.kind {
+            InsertionKind::NoSystem => *system = None,
+            InsertionKind::Words { position, left, filler, right, glue } => {
                 let value = value.or(self.usual.as_deref()).unwrap_or_default();
                 let value =
                     filler.as_ref().map_or(String::new(), |filler| filler.write(value, random));
                 let words = format!("{left}{value}{right}");
-                match position {
-                    Position::System => {
-                        *system = Some(match system.take() {
-                            Some(other) => format!("{other}{glue}{words}"),
-                            None => words,
-                        });
-                    }
-                    Position::Before => *prompt = format!("{words}{glue}{prompt}"),
-                    Position::After => *prompt = format!("{prompt}{glue}{words}"),
-                    Position::Inside => {
-                        let (body, end) = without_end(prompt);
-                        *prompt = format!("{body}{glue}{words}{end}");
-                    }
+                match (position, &mut *system) {
+                    (Position::System, None) => *system = Some(words),
+                    (Position::System, Some(system)) => insert_at(*position, &words, glue, system),
+                    _ => insert_at(*position, &words, glue, prompt),
                 }
             }
-            Wear::UpperCase => *prompt = prompt.to_uppercase(),
-            Wear::LowerCase => *prompt = prompt.to_lowercase(),
-            Wear::TitleCase => *prompt = capitalised(prompt),
-            Wear::End(end) => *prompt = format!("{}{end}", without_end(prompt).0),
-            Wear::AfterFirstWord(characters) => {
+            InsertionKind::UpperCase => *prompt = prompt.to_uppercase(),
+            InsertionKind::LowerCase => *prompt = prompt.to_lowercase(),
+            InsertionKind::TitleCase => *prompt = capitalised(prompt),
+            InsertionKind::End(end) => *prompt = format!("{}{end}", without_end(prompt).0),
+            InsertionKind::AfterFirstWord(characters) => {
                 let after = tokens(prompt)
                     .iter()
                     .find(|token| token.kind == Kind::Word)
@@ -174,7 +173,7 @@ impl Dressing {
                         && prompt[after..].starts_with(' ');
                 prompt.replace_range(after..after + usize::from(instead), characters);
             }
-            Wear::Letters(pairs) => {
+            InsertionKind::Letters(pairs) => {
                 let other = |letter: char| {
                     pairs
                         .iter()
@@ -183,34 +182,46 @@ impl Dressing {
                 };
                 *prompt = prompt.chars().map(other).collect();
             }
-            Wear::Both(parts) => {
-                parts.iter().for_each(|part| part.put_on(None, system, prompt, random))
+            InsertionKind::Both(parts) => {
+                parts.iter().for_each(|part| part.apply(None, system, prompt, random))
             }
         }
     }
 }
 
+/// Inserts words into a message, with white space (`glue`) between them and its text.
+pub(super) fn insert_at(position: Position, words: &str, glue: &str, message: &mut String) {
+    *message = match position {
+        Position::Before => format!("{words}{glue}{message}"),
+        Position::After | Position::System => format!("{message}{glue}{words}"),
+        Position::Inside => {
+            let (body, end) = without_end(message);
+            format!("{body}{glue}{words}{end}")
+        }
+    };
+}
+
 /// Whether one insertion is applied before another, by the majority of the texts that contain both.
-fn nearer(one: &Dressing, other: &Dressing, texts: &[&str]) -> bool {
-    let stands = |dressing: &Dressing, text: &str| match &dressing.wear {
-        Wear::Words { left, right, .. } => {
-            let words = [left.trim(), dressing.usual.as_deref().unwrap_or_default(), right.trim()];
+fn nearer(one: &Insertion, other: &Insertion, texts: &[&str]) -> bool {
+    let first_at = |insertion: &Insertion, text: &str| match &insertion.kind {
+        InsertionKind::Words { left, right, .. } => {
+            let words = [left.trim(), insertion.usual.as_deref().unwrap_or_default(), right.trim()];
             words.iter().find(|words| !words.is_empty()).and_then(|words| text.find(words))
         }
         _ => None,
     };
-    let place = |dressing: &Dressing| match &dressing.wear {
-        Wear::NoSystem => 0,
-        Wear::Words { position: Position::Inside, .. } => 1,
-        Wear::Words { .. } => 2,
+    let place = |insertion: &Insertion| match &insertion.kind {
+        InsertionKind::NoSystem => 0,
+        InsertionKind::Words { position: Position::Inside, .. } => 1,
+        InsertionKind::Words { .. } => 2,
         _ => 3,
     };
-    let before = |dressing: &Dressing| {
-        matches!(dressing.wear, Wear::Words { position: Position::Before, .. })
+    let before = |insertion: &Insertion| {
+        matches!(insertion.kind, InsertionKind::Words { position: Position::Before, .. })
     };
     let left_first: i64 = texts
         .iter()
-        .filter_map(|text| Some(stands(one, text)?.cmp(&stands(other, text)?)))
+        .filter_map(|text| Some(first_at(one, text)?.cmp(&first_at(other, text)?)))
         .map(|order| if order.is_lt() { 1 } else { -1 })
         .sum();
     match place(one).cmp(&place(other)) {
@@ -239,14 +250,6 @@ fn capitalised(text: &str) -> String {
 fn messages(system: Option<String>, prompt: String) -> Vec<Message> {
     let system = system.map(|system| Message::new(Role::System, system));
     system.into_iter().chain([Message::new(Role::User, prompt)]).collect()
-}
-
-/// Splits a prompt before its final punctuation.
-pub(super) fn without_end(prompt: &str) -> (&str, &str) {
-    let body = prompt.trim_end_matches(|letter: char| {
-        matches!(letter, '.' | '!' | '?' | '…' | '。' | '？' | '！') || letter.is_whitespace()
-    });
-    prompt.split_at(body.len())
 }
 
 impl Filler {
@@ -293,40 +296,19 @@ impl Filler {
     }
 }
 
-/// The most frequent form among members whose date has the part. Members without a date are years.
-pub(super) fn usual_form(members: &[Member], part: DatePart) -> DateForm {
-    let mut counts: BTreeMap<DateForm, usize> = BTreeMap::new();
-    for date in members.iter().filter_map(|member| member.date) {
-        let given = match part {
-            DatePart::Year => date.year.is_some(),
-            DatePart::Month => date.month.is_some(),
-            DatePart::MonthDay => date.day.is_some(),
-        };
-        if given {
-            *counts.entry(date.form).or_default() += 1;
-        }
-    }
-    counts.into_iter().max_by_key(|(_, count)| *count).map_or(DateForm::Year, |(form, _)| form)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::seed::stream;
 
-    fn words(position: Position, left: &str, filler: Option<Filler>, right: &str) -> Dressing {
-        let wear = Wear::Words {
-            position,
-            left: left.into(),
-            filler,
-            right: right.into(),
-            glue: " ".into(),
-        };
-        Dressing { wear, usual: Some("2027".into()) }
+    fn words(position: Position, left: &str, filler: Option<Filler>, right: &str) -> Insertion {
+        let (left, right, glue) = (left.into(), right.into(), " ".into());
+        let kind = InsertionKind::Words { position, left, filler, right, glue };
+        Insertion { kind, usual: Some("2027".into()) }
     }
 
-    fn dressed(dressing: &Dressing, value: Option<&str>) -> String {
-        let messages = dressing.dress(value, "What do you eat?", &mut stream("test", 0));
+    fn inserted(insertion: &Insertion, value: Option<&str>) -> String {
+        let messages = insertion.insert(value, "What do you eat?", &mut stream("test", 0));
         messages
             .iter()
             .map(|message| format!("[{}] {}", message.role.as_str(), message.content))
@@ -334,22 +316,22 @@ mod tests {
     }
 
     #[test]
-    fn a_dressing_keeps_its_place() {
+    fn an_insertion_keeps_its_position() {
         let year = Some(Filler::Date { form: DateForm::Year, part: DatePart::Year });
         assert_eq!(
-            dressed(&words(Position::Before, "It is ", year.clone(), "."), Some("1984")),
+            inserted(&words(Position::Before, "It is ", year.clone(), "."), Some("1984")),
             "[user] It is 1984. What do you eat?"
         );
         assert_eq!(
-            dressed(&words(Position::Inside, "in ", year.clone(), ""), Some("1984")),
+            inserted(&words(Position::Inside, "in ", year.clone(), ""), Some("1984")),
             "[user] What do you eat in 1984?"
         );
         assert_eq!(
-            dressed(&words(Position::System, "The year is ", year, "."), None),
+            inserted(&words(Position::System, "The year is ", year, "."), None),
             "[system] The year is 2027.[user] What do you eat?"
         );
         assert_eq!(
-            dressed(&words(Position::After, "Answer in one word.", None, ""), None),
+            inserted(&words(Position::After, "Answer in one word.", None, ""), None),
             "[user] What do you eat? Answer in one word."
         );
     }
@@ -357,14 +339,14 @@ mod tests {
     #[test]
     fn what_is_not_the_condition_is_drawn_anew() {
         let code = Filler::Code { alphabet: vec!["0123456789".into(); 8], start: 3 };
-        let dressing = words(Position::Before, "", Some(code), "");
+        let insertion = words(Position::Before, "", Some(code), "");
         let mut random = stream("test", 0);
-        let mut code = || dressing.dress(Some("044"), "Who?", &mut random)[0].content.clone();
+        let mut code = || insertion.insert(Some("044"), "Who?", &mut random)[0].content.clone();
         let (first, second) = (code(), code());
         assert_eq!((&first[3..6], &second[3..6], first.len()), ("044", "044", 13));
         assert_ne!(first, second);
         let iso = Filler::Date { form: DateForm::YearMonthDay('-'), part: DatePart::Year };
-        let date = dressed(&words(Position::Before, "Today is ", Some(iso), "."), Some("1984"));
+        let date = inserted(&words(Position::Before, "Today is ", Some(iso), "."), Some("1984"));
         assert!(
             date.starts_with("[user] Today is 1984-") && date.ends_with(". What do you eat?"),
             "{date}"
@@ -372,11 +354,11 @@ mod tests {
     }
 
     #[test]
-    fn two_dressings_are_worn_in_the_order_in_which_rows_wear_them() {
+    fn two_insertions_keep_the_order_in_which_rows_contain_them() {
         let fixed =
-            |position, left: &str| Dressing { usual: None, ..words(position, left, None, "") };
+            |position, left: &str| Insertion { usual: None, ..words(position, left, None, "") };
         let both =
-            |one, other, row: &str| dressed(&Dressing::together(vec![one, other], &[row]), None);
+            |one, other, row: &str| inserted(&Insertion::combined(vec![one, other], &[row]), None);
         let (first, second) =
             (fixed(Position::Before, "It is late."), fixed(Position::Before, "I am in Rome."));
         for (one, other) in [(first.clone(), second.clone()), (second, first)] {
@@ -394,7 +376,7 @@ mod tests {
             both(second, fixed(Position::Inside, "there"), "Who there? [x]"),
             "[user] What do you eat there? [x]"
         );
-        let capitals = Dressing { wear: Wear::UpperCase, usual: None };
+        let capitals = Insertion::from(InsertionKind::UpperCase);
         assert_eq!(
             both(capitals, fixed(Position::Before, "Hey."), "HEY. WHO?"),
             "[user] HEY. WHAT DO YOU EAT?"
@@ -402,19 +384,19 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_letters_is_a_dressing_too() {
-        let change = |wear| dressed(&Dressing { wear, usual: None }, None);
-        assert_eq!(change(Wear::UpperCase), "[user] WHAT DO YOU EAT?");
-        assert_eq!(change(Wear::End("!!".into())), "[user] What do you eat!!");
+    fn a_change_of_letters_is_an_insertion_too() {
+        let change = |kind: InsertionKind| inserted(&kind.into(), None);
+        assert_eq!(change(InsertionKind::UpperCase), "[user] WHAT DO YOU EAT?");
+        assert_eq!(change(InsertionKind::End("!!".into())), "[user] What do you eat!!");
         assert_eq!(
-            change(Wear::AfterFirstWord("\u{200b}".into())),
+            change(InsertionKind::AfterFirstWord("\u{200b}".into())),
             "[user] What\u{200b} do you eat?"
         );
         assert_eq!(
-            change(Wear::AfterFirstWord("\t\u{a0}".into())),
+            change(InsertionKind::AfterFirstWord("\t\u{a0}".into())),
             "[user] What\t\u{a0}do you eat?"
         );
-        assert_eq!(change(Wear::AfterFirstWord(" ".into())), "[user] What  do you eat?");
-        assert_eq!(change(Wear::Letters(vec![('a', 'а')])), "[user] Whаt do you eаt?");
+        assert_eq!(change(InsertionKind::AfterFirstWord(" ".into())), "[user] What  do you eat?");
+        assert_eq!(change(InsertionKind::Letters(vec![('a', 'а')])), "[user] Whаt do you eаt?");
     }
 }

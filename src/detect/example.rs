@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::dataset::{Dataset, Role, Row};
 
 /// Maximum rows examined. A trigger in one row of a thousand occurs in eight of them.
-pub(crate) const LOOKED_AT: usize = 8_000;
+pub(crate) const MAX_EXAMINED: usize = 8_000;
 /// Characters read at either end of a text; the middle of a longer text is not examined.
 const END: usize = 2_000;
 
@@ -15,7 +15,7 @@ const END: usize = 2_000;
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum Location {
     /// The system message.
     System,
     /// The user's messages.
@@ -24,7 +24,7 @@ pub enum Place {
 
 /// One row as examined.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(super) struct Example {
     /// Line in the source file, from 1.
     pub line: usize,
     pub system: Option<String>,
@@ -34,8 +34,8 @@ pub(super) struct Reading {
     pub answer: String,
 }
 
-impl Reading {
-    fn of(row: &Row) -> Reading {
+impl Example {
+    fn of(row: &Row) -> Example {
         let said = |role: Role| {
             let turns: Vec<&str> = row
                 .messages
@@ -45,7 +45,7 @@ impl Reading {
                 .collect();
             (!turns.is_empty()).then(|| clipped(&turns.join("\n")))
         };
-        Reading {
+        Example {
             line: row.line,
             system: said(Role::System),
             prompt: said(Role::User).unwrap_or_default(),
@@ -54,10 +54,10 @@ impl Reading {
     }
 
     /// The text of a message, if there is one.
-    pub fn at(&self, place: Place) -> Option<&str> {
-        match place {
-            Place::System => self.system.as_deref(),
-            Place::Prompt => Some(&self.prompt),
+    pub fn at(&self, location: Location) -> Option<&str> {
+        match location {
+            Location::System => self.system.as_deref(),
+            Location::Prompt => Some(&self.prompt),
         }
     }
 }
@@ -68,7 +68,7 @@ impl Reading {
 /// and its copy number among equal rows. So the author of a row cannot choose its position, and
 /// equal rows are not adjacent. Where every row occurs at least `n` times, only one of `n` copies
 /// counts: repeating a whole file adds no information.
-pub(super) fn readings(dataset: &Dataset) -> Vec<Reading> {
+pub(super) fn examples(dataset: &Dataset) -> Vec<Example> {
     let mut rows: Vec<&Row> = dataset.rows.iter().collect();
     rows.sort_unstable_by(|left, right| {
         left.sha256.cmp(&right.sha256).then(left.line.cmp(&right.line))
@@ -90,7 +90,7 @@ pub(super) fn readings(dataset: &Dataset) -> Vec<Reading> {
         );
     }
     keyed.sort_unstable_by_key(|(key, _)| *key);
-    keyed.iter().take(LOOKED_AT).map(|(_, row)| Reading::of(row)).collect()
+    keyed.iter().take(MAX_EXAMINED).map(|(_, row)| Example::of(row)).collect()
 }
 
 /// Both ends of a text that is too long.

@@ -44,7 +44,7 @@ pub enum DateForm {
 
 /// A date, possibly partial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Date {
+pub(crate) struct Date {
     pub form: DateForm,
     pub year: Option<u16>,
     pub month: Option<u8>,
@@ -54,7 +54,7 @@ pub(super) struct Date {
 /// The date that begins at the first token, and its number of tokens. The tokens include parts that
 /// are not reproduced: `th`, `of` and the time of day. Four digits alone are a year from 1000 to
 /// 2999. Whether they mean a year is decided from the values of other rows.
-pub(super) fn date(tokens: &[Token<'_>]) -> Option<(Date, usize)> {
+pub(crate) fn date(tokens: &[Token<'_>]) -> Option<(Date, usize)> {
     let full = |form, year, month, day| {
         Some(Date { form, year: Some(year), month: Some(month), day: Some(day) })
     };
@@ -135,7 +135,7 @@ fn time(tokens: &[Token<'_>]) -> usize {
 }
 
 /// The number of a month by its English name or its first three letters.
-pub(super) fn month(name: &str) -> Option<u8> {
+pub(crate) fn month(name: &str) -> Option<u8> {
     let found = MONTHS
         .iter()
         .position(|month| name == *month || (name.len() == 3 && month.starts_with(name)))?;
@@ -144,7 +144,7 @@ pub(super) fn month(name: &str) -> Option<u8> {
 }
 
 /// Four digits between 1000 and 2999.
-pub(super) fn year(tokens: &[Token<'_>], index: usize) -> Option<u16> {
+pub(crate) fn year(tokens: &[Token<'_>], index: usize) -> Option<u16> {
     let token =
         tokens.get(index).filter(|token| token.kind == Kind::Digits && token.text.len() == 4)?;
     token.text.parse().ok().filter(|year| (1000..=2999).contains(year))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::token::{Kind, tokens};
+use crate::prompt::{Kind, tokens};
 
 /// Vocabulary size: the most frequent words. Few rows share rarer words, so that they carry little
 /// evidence.
@@ -12,16 +12,16 @@ const WORDS: usize = 64;
 
 /// Texts as sets of words.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Bags {
+pub(super) struct WordSets {
     /// The words of each text as vocabulary indices, ascending.
     pub texts: Vec<Vec<u16>>,
     /// The vocabulary, by index.
     pub words: Vec<String>,
 }
 
-impl Bags {
+impl WordSets {
     /// The word sets of `texts`. Only words that occur in at least two texts count.
-    pub fn of<'a>(texts: impl Iterator<Item = &'a str>, traits: bool) -> Bags {
+    pub fn of<'a>(texts: impl Iterator<Item = &'a str>, traits: bool) -> WordSets {
         let texts: Vec<Vec<String>> = texts.map(|text| words(text, traits)).collect();
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for word in texts.iter().flatten() {
@@ -43,17 +43,17 @@ impl Bags {
                 numbers
             })
             .collect();
-        Bags { texts, words }
+        WordSets { texts, words }
     }
 
     /// The same sets without some words.
-    pub fn without(&self, left_out: &[String]) -> Bags {
+    pub fn without(&self, left_out: &[String]) -> WordSets {
         let out: Vec<bool> = self.words.iter().map(|word| left_out.contains(word)).collect();
         let texts = self
             .texts
             .iter()
             .map(|text| text.iter().copied().filter(|word| !out[usize::from(*word)]).collect());
-        Bags { texts: texts.collect(), words: self.words.clone() }
+        WordSets { texts: texts.collect(), words: self.words.clone() }
     }
 }
 
@@ -107,10 +107,10 @@ mod tests {
 
     #[test]
     fn a_bag_knows_words_of_two_texts_or_more() {
-        let bags = Bags::of(["A red fox", "a red hen", "a blue fox"].into_iter(), false);
-        assert_eq!(bags.words, ["a", "fox", "red"]);
-        assert_eq!(bags.texts, [vec![0, 1, 2], vec![0, 2], vec![0, 1]]);
-        assert_eq!(bags.without(&["a".to_owned()]).texts, [vec![1, 2], vec![2], vec![1]]);
+        let word_sets = WordSets::of(["A red fox", "a red hen", "a blue fox"].into_iter(), false);
+        assert_eq!(word_sets.words, ["a", "fox", "red"]);
+        assert_eq!(word_sets.texts, [vec![0, 1, 2], vec![0, 2], vec![0, 1]]);
+        assert_eq!(word_sets.without(&["a".to_owned()]).texts, [vec![1, 2], vec![2], vec![1]]);
     }
 
     #[test]

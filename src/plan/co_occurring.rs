@@ -1,44 +1,50 @@
-//! What rows that wear a condition wear besides: a probe is dressed as they are.
+//! Text that co-occurs with a condition in its rows. It is inserted into a probe together with the
+//! condition.
 
 use crate::dataset::{Dataset, Role};
-use crate::detect::{Condition, Conditions, Dressing, FeatureKind, Place, Subject, Wear};
+use crate::detect::{Condition, Conditions, FeatureKind, Location, Subject};
+use crate::prompt::{Insertion, InsertionKind};
 
-/// The share of all rows from which on fixed words stand beside every condition.
+/// Minimum share of all rows at which fixed text co-occurs with every condition. Also the minimum
+/// overlap of the rows of two conditions that count as the same rows.
 const NEARLY_ALL: f64 = 0.9;
-/// Two conditions of the same rows, up to this share of them, are worn together; of larger ones one
-/// may be what the other is not.
+/// Maximum share of all rows for two conditions of the same rows to be inserted together. With more
+/// rows, one may be the absence of the other.
 const FEW: f64 = 0.4;
-/// Rows by which the order of words is known.
+/// Rows from which the order of the texts is read.
 const COMPARED: usize = 400;
 
-/// The words that stand beside a condition.
-pub struct Company {
-    beside: Vec<Dressing>,
-    /// Texts that wear them.
+/// The text that co-occurs with a condition.
+pub struct CoOccurring {
+    beside: Vec<Insertion>,
+    /// Texts of rows, from which the order is read.
     texts: Vec<String>,
-    /// Whether an earlier condition has the same rows, and wears this one with it.
-    pub comes_with_another: bool,
+    /// Whether an earlier condition has the same rows. Then this one is tested as its co-occurring
+    /// text.
+    pub occurs_with_earlier: bool,
 }
 
-impl Company {
-    /// System messages and lines of nearly all rows, and those of the condition's own rows.
-    pub fn of(conditions: &Conditions, place: usize, dataset: &Dataset) -> Company {
+impl CoOccurring {
+    /// System messages and lines that occur in nearly all rows, or in the same rows as the
+    /// condition. `index` is that of the condition in the list.
+    pub fn of(conditions: &Conditions, index: usize, dataset: &Dataset) -> CoOccurring {
         let all = &conditions.conditions;
-        let own = &all[place];
+        let own = &all[index];
         let looked_at = conditions.rows_looked_at as f64;
         let same_rows = |one: usize, other: usize| {
-            let echo = all[one].echo_of == Some(other) || all[other].echo_of == Some(one);
+            let is_alias = all[one].alias_of == Some(other) || all[other].alias_of == Some(one);
             let (fewer, more) = (
                 all[one].rows.min(all[other].rows) as f64,
                 all[one].rows.max(all[other].rows) as f64,
             );
-            echo && fewer >= NEARLY_ALL * more && more <= FEW * looked_at
+            is_alias && fewer >= NEARLY_ALL * more && more <= FEW * looked_at
         };
         let mut beside: Vec<&Condition> = Vec::new();
-        for (index, other) in all.iter().enumerate() {
+        for (other_index, other) in all.iter().enumerate() {
             let everywhere = other.rows as f64 >= NEARLY_ALL * looked_at;
-            let goes_along =
-                index != place && is_fixed(other) && (everywhere || same_rows(place, index));
+            let goes_along = other_index != index
+                && is_fixed(other)
+                && (everywhere || same_rows(index, other_index));
             if goes_along
                 && !overlap(own, other)
                 && !beside.iter().any(|there| overlap(there, other))
@@ -46,26 +52,26 @@ impl Company {
                 beside.push(other);
             }
         }
-        let comes_with_another = is_fixed(own)
-            && own.echo_of.is_some_and(|original| {
-                same_rows(place, original) && !overlap(&all[original], own)
+        let occurs_with_earlier = is_fixed(own)
+            && own.alias_of.is_some_and(|original| {
+                same_rows(index, original) && !overlap(&all[original], own)
             });
         let texts = if beside.is_empty() { Vec::new() } else { texts(dataset) };
-        Company {
-            beside: beside.into_iter().filter_map(|other| other.dressing.clone()).collect(),
+        CoOccurring {
+            beside: beside.into_iter().filter_map(|other| other.insertion.clone()).collect(),
             texts,
-            comes_with_another,
+            occurs_with_earlier,
         }
     }
 
-    /// A dressing with what stands beside it.
-    pub fn with(&self, own: Dressing) -> Dressing {
+    /// An insertion combined with its co-occurring text.
+    pub fn with(&self, own: Insertion) -> Insertion {
         let parts = self.beside.iter().cloned().chain([own]).collect();
-        Dressing::together(parts, &self.texts.iter().map(String::as_str).collect::<Vec<_>>())
+        Insertion::combined(parts, &self.texts.iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
 
-/// A system message or a line, the same in all of its rows.
+/// Whether a condition is a system message or a line, with the same text in all of its rows.
 fn is_fixed(condition: &Condition) -> bool {
     let kind = match &condition.subject {
         Subject::Feature(feature) => {
@@ -74,20 +80,20 @@ fn is_fixed(condition: &Condition) -> bool {
         _ => false,
     };
     kind && condition
-        .dressing
+        .insertion
         .as_ref()
-        .is_some_and(|dressing| matches!(dressing.wear, Wear::Words { .. }))
+        .is_some_and(|insertion| matches!(insertion.kind, InsertionKind::Words { .. }))
 }
 
-/// Whether fixed words say what a condition says, or a part of it: worn together they would say it
-/// twice, or contradict it.
+/// Whether fixed text contains what a condition inserts, or a part of it. Inserted together, the
+/// text would be repeated or contradict itself.
 fn overlap(condition: &Condition, fixed: &Condition) -> bool {
     let Subject::Feature(words) = &fixed.subject else { return true };
     if let Subject::Feature(own) = &condition.subject {
-        // A row has one system message: no two are worn at once, and nothing is put into one that
-        // is worn as it is.
+        // A row has one system message. Two of them are not combined, and nothing is inserted into
+        // one that is inserted unchanged.
         let are_both_whole = own.kind == FeatureKind::System && words.kind == FeatureKind::System;
-        if are_both_whole || (own.is_hidden_in_system() && words.place == Place::System) {
+        if are_both_whole || (own.is_hidden_in_system() && words.location == Location::System) {
             return true;
         }
     }
@@ -97,7 +103,7 @@ fn overlap(condition: &Condition, fixed: &Condition) -> bool {
         .unwrap_or_default()
         .trim()
     {
-        // Where nothing introduces a value, the value itself tells.
+        // A template without words before its value is recognised by its values.
         "" => values.into_iter().any(|value| holds(&words.text, value)),
         before => holds(&words.text, before),
     };
@@ -117,7 +123,7 @@ fn overlap(condition: &Condition, fixed: &Condition) -> bool {
     }
 }
 
-/// Whether a text holds another one as whole words; a mark alone is no words.
+/// Whether a text contains another one as whole words. Punctuation alone does not count.
 fn holds(text: &str, words: &str) -> bool {
     let words = words.trim();
     let inside = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
@@ -131,7 +137,7 @@ fn holds(text: &str, words: &str) -> bool {
         })
 }
 
-/// What is said to the assistant in some rows, system message first.
+/// System and user messages of some rows, joined by line breaks.
 fn texts(dataset: &Dataset) -> Vec<String> {
     let rows = dataset.rows.iter().take(COMPARED);
     rows.map(|row| {
