@@ -126,7 +126,7 @@ pub fn page(report: &Report) -> HtmlPage {
             .arms
             .iter()
             .filter(|_| !plan.stops())
-            .map(|arm| fact(&arm.to_string(), words::arm_meaning(plan, arm)))
+            .map(|arm| fact(&words::arm_name(arm), words::arm_meaning(plan, arm)))
             .collect(),
         losses: (!report.trainings.is_empty()).then(|| figure(&chart::losses(report))),
         training: tables::training(report),
