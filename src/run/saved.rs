@@ -43,11 +43,11 @@ impl Saved {
         let planned = plan.audits.iter().map(|audit| (&audit.id, &audit.sha256));
         ensure!(
             planned.eq(audits.iter().map(|audit| (&audit.id, &audit.sha256))),
-            "audits.json holds other audits than the plan"
+            "audits.json has other audits than the plan"
         );
         ensure!(
             audits.iter().all(|audit| is_id(&audit.id)),
-            "audits.json holds an audit whose id could name no file"
+            "audits.json has an audit whose id is not a file name"
         );
         Ok(Saved {
             trainings: run.read_lines(TRAININGS)?,
