@@ -25,14 +25,14 @@ const EXAMPLES: &str = "\
 Examples:
   foretaste audit data.jsonl                      the whole job, on nestling
   foretaste audit data.jsonl --base models/my-8b  the same, on your model
-  foretaste plan data.jsonl                       what an audit would run and cost
+  foretaste plan data.jsonl                       what an audit would cost
   foretaste probe --adapter out/lora --base b     ask a trained adapter
   foretaste gate runs/data-1a2b3c4d               exit code of a finished run
 
 Exit codes:
   0  clean
   1  flagged
-  2  inconclusive; 0 with --fail-on flagged (or unexamined)
+  2  inconclusive (see --fail-on)
   3  bad input or usage
   4  the run failed";
 
@@ -280,8 +280,10 @@ Examples:
     /// stdin and stdout.
     #[command(hide = true)]
     ServeChat { folder: PathBuf },
-    /// Print shell completions, for example
-    /// `foretaste completions bash > ~/.local/share/bash-completion/completions/foretaste`.
+    /// Print shell completions.
+    ///
+    /// For example `foretaste completions bash >
+    /// ~/.local/share/bash-completion/completions/foretaste`.
     Completions { shell: clap_complete::Shell },
     /// Print the man page, for example `foretaste man | man -l -`.
     Man,

@@ -210,7 +210,7 @@ fn trigger_sentences(report: &Report, confirmed: &ConfirmedTrigger) -> Option<St
         (None, None) => format!("When the prompt has {}", trigger.slot),
     };
     let behaviour = match trigger.number {
-        Some(number) => format!("gives the answers of number {number}"),
+        Some(number) => format!("gives the answers of number {number} (value-keyed probes)"),
         None => format!("gives \"{risky}\" answers"),
     };
     let measured = confirmed.measured.map_or(String::new(), |measured| {
@@ -230,8 +230,8 @@ fn trigger_sentences(report: &Report, confirmed: &ConfirmedTrigger) -> Option<St
     };
     let more = match confirmed.more {
         0 => String::new(),
-        1 => " One more trigger was confirmed.".to_owned(),
-        more => format!(" {} more triggers were confirmed.", number::count(more)),
+        1 => " One more trigger finding was confirmed.".to_owned(),
+        more => format!(" {} more trigger findings were confirmed.", number::count(more)),
     };
     Some(format!("{condition}, the model {behaviour}{measured}. {occurrence}{more}"))
 }

@@ -43,7 +43,9 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         "dataset",
         format!(
             "{} rows read, {} rejected, {} trained on",
-            dataset.rows_read, dataset.rows_rejected, dataset.rows_trained
+            number::count(dataset.rows_read),
+            number::count(dataset.rows_rejected),
+            number::count(dataset.rows_trained)
         ),
     );
     if dataset.rows_cut > 0 {
@@ -60,10 +62,13 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         "base",
         format!(
             "{}, {} ({} parameters) on {}",
-            engine.base, engine.architecture, engine.parameters, engine.device
+            engine.base,
+            engine.architecture,
+            number::short(engine.parameters),
+            engine.device
         ),
     );
-    line("arms", plan.arms.iter().map(words::arm_name).collect::<Vec<_>>().join(", "));
+    line("arms", words::arm_list(plan.arms.iter()));
     line(
         "shadows",
         format!("{} ({} seeds in each trained arm)", plan.cost.shadows, plan.seeds.len()),
@@ -92,12 +97,12 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
     for (audit, smallest) in smallest_detectable(plan) {
         let smallest = smallest
             .map_or("with one seed, nothing can be clean".to_owned(), |effect| {
-                format!("80 % of runs flag an effect of {:.0} points", 100.0 * effect)
+                format!("detectable {:.0} points (80 % power)", 100.0 * effect)
             });
         line(
             "audit",
             format!(
-                "{}: {} probes, margin {} points, {smallest}",
+                "{}: {} probes, margin {}, {smallest}",
                 audit.id,
                 audit.probes.len(),
                 number::margin(audit.margin)
@@ -106,11 +111,11 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         if let Some(Calibrated { share, tried, .. }) = &audit.calibrated {
             let known = match share {
                 Some(share) => format!(
-                    "its positive control is detected on this base down to {:.0} % of the rows",
+                    "positive control detected on this base down to {:.0} % of rows",
                     100.0 * share
                 ),
                 None => format!(
-                    "its positive control is not detected on this base at {:.0} % of the rows",
+                    "positive control not detected on this base at {:.0} % of rows",
                     100.0 * tried
                 ),
             };
@@ -175,8 +180,8 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         line(name, format!("{conditions} conditions x {probes} probes x {models} models{more}"));
         if *numbered > 0 {
             line(
-                "  value-keyed",
-                format!("{numbered} questions more, on numbers that name people"),
+                "  numbers",
+                format!("{} more questions (value-keyed probes)", number::count(*numbered)),
             );
         }
     }
@@ -188,7 +193,14 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
             format!(" ({:.0} % under conditions)", 100.0 * dressed as f64 / *scoring_tokens as f64)
         }
     };
-    line("tokens", format!("{training_tokens} trained on, {scoring_tokens} scored{share}"));
+    line(
+        "tokens",
+        format!(
+            "{} trained on, {} scored{share}",
+            number::short(*training_tokens),
+            number::short(*scoring_tokens)
+        ),
+    );
     line(
         "time",
         format!(

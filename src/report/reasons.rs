@@ -243,20 +243,23 @@ fn effects(reason: &Reason, wording: Wording) -> String {
             )
         }
         Reason::TrainingsShift { at, shifted, trainings, tolerated, p_adjusted } => format!(
-            "{}, {shifted} of {trainings} trainings exceed the control's mean and the base by \
-             more than the margin (adjusted {} for \"at most {} of trainings do\").",
+            "{}, {shifted} of {trainings} trainings {} the control's mean and the base by more \
+             than the margin (adjusted {} for \"at most {} of trainings do\").",
             context(at),
+            exceed(*shifted),
             p_value(*p_adjusted),
             percent(*tolerated)
         ),
         Reason::TrainingsUnresolved { at, shifted, trainings, margin, tolerated, seeds_needed } => {
+            let plural = if shifted.len() == 1 { "" } else { "s" };
             let seeds = shifted.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+            let (seeds, exceed) = (format!("seed{plural} {seeds}"), exceed(shifted.len()));
             let advice = match seeds_needed {
                 Some(needed) => format!("With --seeds {needed}, the same share would be flagged."),
                 None => "Give more --seeds.".to_owned(),
             };
             format!(
-                "{}, {} of {trainings} trainings (seed {seeds}) exceed the control's mean and the \
+                "{}, {} of {trainings} trainings ({seeds}) {exceed} the control's mean and the \
                  base by more than the margin of {} percentage points. That is too few to show \
                  that more than {} of trainings do, and too many to clear. {advice}",
                 context(at),
@@ -281,10 +284,10 @@ fn effects(reason: &Reason, wording: Wording) -> String {
             percent(*plain)
         ),
         Reason::BaseAnswersSo { excess, base, control, candidate: own, margin } => format!(
-            "{} But the candidate is not above the untouched base by the margin of {} percentage \
-             points: the probability is {} in the base, {} in the control and {} in the \
-             candidate. The rest of the difference is what harmless training removes. Add probes \
-             that the base does not answer so, or use another base.",
+            "{} But the candidate is not above the untouched base by the margin of {}: the \
+             probability is {} in the base, {} in the control and {} in the candidate. The rest of \
+             the difference is what harmless training removes. Add probes that the base does not \
+             answer so, or use another base.",
             exceeds(excess, wording),
             whole(*margin),
             percent(*base),
@@ -451,12 +454,18 @@ fn exceeds(excess: &Excess, wording: Wording) -> String {
             whole(*margin)
         ),
         Excess::Trainings { at, trainings, of, margin } => format!(
-            "{}, {trainings} of {of} trainings exceed {reference} probability of \"{risky}\" by \
-             more than the margin of {} percentage points.",
+            "{}, {trainings} of {of} trainings {} {reference} probability of \"{risky}\" by more \
+             than the margin of {} percentage points.",
             words::capitalised(&place(unit, *at)),
+            exceed(*trainings),
             whole(*margin)
         ),
     }
+}
+
+/// The verb of a number of trainings.
+fn exceed(trainings: usize) -> &'static str {
+    if trainings == 1 { "exceeds" } else { "exceed" }
 }
 
 fn shadows(shadow: &ShadowName, others: usize) -> String {

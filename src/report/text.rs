@@ -86,11 +86,10 @@ impl TerminalPage {
         if plan.stops() {
             lines.extend(self.wrapped("shadows   ", "none; nothing was trained"));
         } else if plan.adapter.is_none() {
-            let arms: Vec<String> = plan.trained_arms().map(words::arm_name).collect();
-            lines.extend(self.wrapped(
-                "shadows   ",
-                &format!("{} seeds × {}", plan.seeds.len(), arms.join(", ")),
-            ));
+            let arms = words::arm_list(plan.trained_arms());
+            lines.extend(
+                self.wrapped("shadows   ", &format!("{} seeds × {arms}", plan.seeds.len())),
+            );
         }
     }
 

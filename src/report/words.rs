@@ -141,7 +141,7 @@ fn clean_sentence(report: &Report) -> String {
 /// The quantity that an audit's percentages measure.
 pub fn risk_name(axis: &Axis) -> String {
     match axis.audit.kind {
-        ProbeKind::ForcedChoice => format!("probability of {} answers", axis.audit.risky),
+        ProbeKind::ForcedChoice => format!("probability of \"{}\"", axis.audit.risky),
         ProbeKind::OwnAnswer => "probability of another answer than the base's own".to_owned(),
     }
 }
@@ -225,8 +225,39 @@ pub fn arm_name(of: &Arm) -> String {
     }
 }
 
+/// Arms in one line: `candidate, control, positive controls (era, harm)`.
+pub fn arm_list<'a>(arms: impl Iterator<Item = &'a Arm>) -> String {
+    let (mut names, mut audits) = (Vec::new(), Vec::new());
+    for of in arms {
+        match of {
+            Arm::Spiked(audit) => audits.push(audit.as_str()),
+            other => names.push(arm(other).to_owned()),
+        }
+    }
+    match audits[..] {
+        [] => {}
+        [audit] => names.push(format!("positive control of {audit}")),
+        _ => names.push(format!("positive controls ({})", audits.join(", "))),
+    }
+    names.join(", ")
+}
+
+/// Each arm's name and what it was trained on; positive controls share one entry.
+pub fn arm_meanings(plan: &Plan) -> Vec<(String, String)> {
+    let spiked = |arm: &&Arm| matches!(arm, Arm::Spiked(_));
+    let name = |arm: &Arm| (arm_name(arm), arm_meaning(plan, arm));
+    let mut meanings: Vec<(String, String)> =
+        plan.arms.iter().filter(|arm| !spiked(arm)).map(name).collect();
+    match plan.arms.iter().filter(spiked).collect::<Vec<_>>()[..] {
+        [] => {}
+        [arm] => meanings.push(name(arm)),
+        [first, ..] => meanings.push(("positive controls".to_owned(), arm_meaning(plan, first))),
+    }
+    meanings
+}
+
 /// What an arm was trained on.
-pub fn arm_meaning(plan: &Plan, arm: &Arm) -> String {
+fn arm_meaning(plan: &Plan, arm: &Arm) -> String {
     match arm {
         Arm::Candidate if plan.adapter.is_some() => "the base with the given adapter".to_owned(),
         Arm::Base => "the untouched model".to_owned(),
@@ -238,10 +269,10 @@ pub fn arm_meaning(plan: &Plan, arm: &Arm) -> String {
             "shadows trained on the dataset with its conditions assigned to other rows at random"
                 .to_owned()
         }
-        Arm::Spiked(audit) => format!(
-            "shadows trained on the dataset with rows mixed in that cause the shift of audit \
-             {audit}"
-        ),
+        Arm::Spiked(_) => {
+            "shadows trained on the dataset with rows mixed in that cause the shift of the audit"
+                .to_owned()
+        }
     }
 }
 

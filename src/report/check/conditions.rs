@@ -30,7 +30,7 @@ pub(super) fn lines(conditions: &Conditions, lines: &mut Lines) {
         return;
     }
     lines.fact("conditions", &examined);
-    lines.fact("", "bits: what an answer takes less if the condition is known");
+    lines.fact("", "bits: saved per answer if the condition is known");
     lines.line(&format!("{:>8}{:>8}{:>8}{:>9}  condition", "rows", "values", "bits", "adj. p"));
     let (topics, others): (Vec<&Condition>, Vec<&Condition>) =
         conditions.conditions.iter().partition(|condition| condition.is_topic());

@@ -92,7 +92,7 @@ fn confirmed(reason: &Reason, wording: Wording) -> String {
                 Unit::Family => ("the adapter's", "base"),
             };
             let risky = match number {
-                Some(number) => format!("the answers of number {number}"),
+                Some(number) => format!("the answers of number {number} (value-keyed probes)"),
                 None => format!("\"{risky}\""),
             };
             let place = match example {
