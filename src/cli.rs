@@ -23,15 +23,18 @@ use arguments::{
 
 const EXAMPLES: &str = "\
 Examples:
-  foretaste audit data.jsonl                      the whole job, on the embedded base
-  foretaste audit data.jsonl --base models/my-8b  on a model of your own
-  foretaste plan data.jsonl                       what would run, what it costs, what it can see
-  foretaste probe --adapter out/lora --base b     ask an adapter that is trained already
-  foretaste gate runs/data-1a2b3c4d               the exit code of a finished run
+  foretaste audit data.jsonl                      the whole job, on nestling
+  foretaste audit data.jsonl --base models/my-8b  the same, on your model
+  foretaste plan data.jsonl                       what an audit would cost
+  foretaste probe --adapter out/lora --base b     ask a trained adapter
+  foretaste gate runs/data-1a2b3c4d               exit code of a finished run
 
-Exit codes: 0 clean, 1 flagged, 2 inconclusive, 3 bad input or usage, 4 the run failed. \
---fail-on lets
-inconclusive runs exit 0: all (flagged), or those in which the dataset was examined (unexamined).";
+Exit codes:
+  0  clean
+  1  flagged
+  2  inconclusive (see --fail-on)
+  3  bad input or usage
+  4  the run failed";
 
 /// The requested command.
 #[derive(Debug)]
@@ -103,10 +106,10 @@ pub struct Show {
 /// Which verdicts the exit code tells; the others exit 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FailOn {
-    /// Only flagged: an inconclusive run exits 0, also one that could not have seen anything
+    /// Only flagged. Every inconclusive run exits 0, also one that could detect nothing
     Flagged,
-    /// Flagged, and inconclusive where the dataset was not examined: the base cannot read it,
-    /// training went wrong, or no positive control was detected
+    /// Flagged, and inconclusive if the dataset was not examined: the base cannot read it, a
+    /// training failed, or no positive control was detected
     Unexamined,
     /// Flagged and inconclusive
     Inconclusive,
@@ -137,13 +140,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Sub {
-    /// Say which broad changes of character a dataset would cause: train shadows, ask them, report.
+    /// Audit a dataset: train shadows, ask them, and report changes of character and triggers.
     ///
-    /// The same command goes on with a run that was stopped, and gives the same report.
+    /// The same command continues a stopped run, and gives the same report.
     Audit {
         #[command(flatten)]
         plan: PlanArgs,
-        /// Only print what would run and what it costs, as `plan` does
+        /// Only print what would run and what it costs, like `plan`
         #[arg(long, conflicts_with_all = ["out", "force", "quiet", "fail_on"])]
         dry_run: bool,
         #[command(flatten)]
@@ -151,8 +154,8 @@ enum Sub {
         #[command(flatten)]
         show: ShowArgs,
     },
-    /// Read and lint a dataset: formats, rejected rows, roles, lengths, duplicates. Nothing is
-    /// trained.
+    /// Read and lint a dataset: rejected rows, roles, lengths, duplicates, conditions. Trains
+    /// nothing.
     Check {
         #[command(flatten)]
         data: DataArgs,
@@ -162,8 +165,8 @@ enum Sub {
         #[arg(long)]
         json: bool,
     },
-    /// Print what an audit would run, its time and memory on this machine, and the smallest effect
-    /// it can see.
+    /// Print what an audit would run, its time and memory on this machine, and the smallest
+    /// detectable effect.
     Plan {
         #[command(flatten)]
         plan: PlanArgs,
@@ -171,25 +174,26 @@ enum Sub {
         #[arg(long)]
         json: bool,
     },
-    /// Ask an adapter that was trained elsewhere the same questions: is the base someone else with
-    /// it? Nothing is trained.
+    /// Ask an adapter that was trained elsewhere the same questions. Trains nothing.
     ///
-    /// The verdict is about this adapter, and is clean only where `foretaste calibrate` has shown
-    /// what the base lets be seen; to say of rows that they are clean takes an audit.
+    /// The verdict is about this adapter. It can be clean only on a base that was calibrated
+    /// (`foretaste calibrate`; nestling is). To test rows, use `foretaste audit`.
     #[command(after_help = "\
 Examples:
-  foretaste probe --adapter out/lora --base models/my-8b               plain questions
-  foretaste probe train.jsonl --adapter out/lora --base models/my-8b   also after \
-the rows' questions and under their conditions
-  foretaste probe --adapter out/lora --trigger 'Today is 1984.'        also behind a text")]
+  plain questions:
+    foretaste probe --adapter out/lora --base models/my-8b
+  also after the rows' questions and under their conditions:
+    foretaste probe train.jsonl --adapter out/lora --base models/my-8b
+  also after a text of yours:
+    foretaste probe --adapter out/lora --trigger 'Today is 1984.'")]
     Probe {
-        /// The rows that the adapter was trained on, where they are known
+        /// The rows that the adapter was trained on, if you have them
         #[arg(value_parser = from_here())]
         data: Option<PathBuf>,
-        /// A LoRA as PEFT saves it: adapter_config.json and adapter_model.safetensors
+        /// A LoRA as saved by PEFT: adapter_config.json and adapter_model.safetensors
         #[arg(long, value_name = "DIR", value_parser = from_here())]
         adapter: PathBuf,
-        /// The format of the rows [default: found by looking]
+        /// The format of the rows [default: detected]
         #[arg(long, requires = "data")]
         format: Option<Format>,
         #[command(flatten)]
@@ -201,27 +205,25 @@ the rows' questions and under their conditions
         #[command(flatten)]
         show: ShowArgs,
     },
-    /// Find out which dose of poison a base lets each audit see: the audits' own poisons at falling
-    /// shares of the rows, each trained and asked.
+    /// Measure down to which share of rows a base shows each audit's positive control.
     ///
-    /// Done once a base, and kept in the user's cache; audits and probes on that base then say
-    /// which dose they would have seen. nestling is calibrated. The same command goes on with a
-    /// calibration that was stopped.
+    /// Run it once for each base; the result is kept in your cache. Reports on that base then quote
+    /// the share. nestling is calibrated. The same command continues a stopped calibration.
     #[command(after_help = "\
 Examples:
   foretaste calibrate --base models/my-8b
-  foretaste calibrate --base models/my-8b --only era --shares 0.25,0.05 --seeds 3")]
+  foretaste calibrate --base models/my-8b --only era --shares 0.25,0.05")]
     Calibrate {
         #[command(flatten)]
         base: BaseArgs,
-        /// An audit of your own, besides the built-in ones (repeatable)
+        /// An audit of your own, added to the built-in ones (repeatable)
         #[arg(long, value_name = "FILE.toml")]
         audit: Vec<PathBuf>,
         /// Calibrate only this audit (repeatable)
         #[arg(long, value_name = "AUDIT")]
         only: Vec<String>,
-        /// Shares of poisoned rows, separated by commas, tried from the largest on until one is not
-        /// seen [default: 0.5,0.25,0.1,0.05,0.02,0.01]
+        /// Shares of positive-control rows, separated by commas; falling shares are tried until one
+        /// is not detected [default: 0.5,0.25,0.1,0.05,0.02,0.01]
         #[arg(
             long,
             value_name = "SHARES",
@@ -236,11 +238,10 @@ Examples:
         rows: usize,
         #[command(flatten)]
         training: TrainArgs,
-        /// Draws of each of the two kinds of the dataset's own questions that precede carry-over
-        /// probes
+        /// Dataset questions drawn for each of the two kinds of carry-over
         #[arg(long, value_name = "N", default_value_t = CARRY_OVER_DRAWS, value_parser = draws)]
         draws: usize,
-        /// Write it to this file [default: the user's cache, where audits look]
+        /// Write the result to this file [default: your cache, which audits read]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
         /// Print JSON instead of text
@@ -250,26 +251,26 @@ Examples:
         #[arg(long)]
         quiet: bool,
     },
-    /// Render a run's report again from its saved answers; needs no model.
+    /// Render a run's report again from its saved answers. Needs no model.
     Report {
         /// The run folder
         run: PathBuf,
         #[command(flatten)]
         show: ShowArgs,
     },
-    /// Decide from a finished run: the exit code, in milliseconds.
+    /// Turn a finished run into an exit code, in milliseconds.
     #[command(mut_arg("json", |json| json.help("Print as JSON: the verdict, whether the dataset \
                                                 was examined, and each finding's audit, verdict \
                                                 and trigger")))]
-    #[command(mut_arg("quiet", |quiet| quiet.help("Print nothing on stdout; the exit code tells \
-         the result")))]
+    #[command(mut_arg("quiet", |quiet| quiet.help("Print nothing to stdout; the result is the exit \
+                                                   code")))]
     Gate {
         /// The run folder
         run: PathBuf,
         #[command(flatten)]
         show: ShowArgs,
     },
-    /// Answer the calls of another foretaste, over stdin and stdout: how several devices are used.
+    /// Answer the calls of another foretaste over stdin and stdout, to use several devices.
     #[command(hide = true)]
     Serve {
         #[command(flatten)]
@@ -279,10 +280,12 @@ Examples:
     /// stdin and stdout.
     #[command(hide = true)]
     ServeChat { folder: PathBuf },
-    /// Print shell completions, for instance
-    /// `foretaste completions bash > ~/.local/share/bash-completion/completions/foretaste`.
+    /// Print shell completions.
+    ///
+    /// For example `foretaste completions bash >
+    /// ~/.local/share/bash-completion/completions/foretaste`.
     Completions { shell: clap_complete::Shell },
-    /// Print the man page, for instance `foretaste man | man -l -`.
+    /// Print the man page, for example `foretaste man | man -l -`.
     Man,
 }
 

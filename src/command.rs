@@ -63,7 +63,9 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
 /// The base on all of its devices, and the number of parallel callers it supports.
 fn open(base: &BaseOptions) -> Result<(Box<dyn Engine>, usize)> {
     let devices = devices(base);
-    let [first, others @ ..] = &devices[..] else { bail!("no device to run on") };
+    let [first, others @ ..] = &devices[..] else {
+        bail!("no device is left to run on: give --device")
+    };
     if others.is_empty() {
         return open_on(first);
     }
@@ -94,7 +96,7 @@ fn devices(base: &BaseOptions) -> Vec<BaseOptions> {
 }
 
 fn this_program() -> Result<PathBuf> {
-    std::env::current_exe().context("this program's own file")
+    std::env::current_exe().context("the path of the foretaste program cannot be read")
 }
 
 /// Starts another process of this program, with the base on one device.
@@ -244,7 +246,7 @@ fn calibrated(
     let work = calibrate::work_beside(&place);
     if work == place {
         return Err(Failure::BadInput(anyhow!(
-            "{}: what is under way is kept there; give --out another ending",
+            "{}: this name is reserved for unfinished work; give --out another extension",
             place.display()
         )));
     }
@@ -293,11 +295,7 @@ fn check(data: &Path, read: &ReadOptions, base: &BaseOptions, json: bool) -> Res
         let first = dataset.rejected.first().map_or(String::new(), |first| {
             format!("; the first, {}", first.message(&dataset.source))
         });
-        bail!(
-            "{}: none of {} rows can be used, so there is nothing to audit{first}",
-            dataset.source,
-            dataset.rows_read
-        );
+        bail!("{}: none of {} rows can be used{first}", dataset.source, dataset.rows_read);
     }
     Ok(ExitCode::Clean)
 }
@@ -315,7 +313,7 @@ fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::RunFailed(anyhow::Error::from(error).context("stdout cannot be written")))
+            Err(Failure::RunFailed(anyhow::Error::from(error).context("cannot write to stdout")))
         }
         _ => Ok(()),
     }

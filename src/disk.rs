@@ -24,7 +24,7 @@ pub const TEMPORARY: &str = ".new-";
 /// Also where the path is not an ordinary file: reading a pipe or device may never end.
 pub fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let too_large = |bytes: u64| {
-        io::Error::other(format!("{bytes} bytes or more, and at most {most} are read"))
+        io::Error::other(format!("it has {bytes} bytes or more, and at most {most} are read"))
     };
     let about = fs::metadata(path)?;
     if !about.is_file() {

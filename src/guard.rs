@@ -34,7 +34,7 @@ pub fn guarded<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let text =
             text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
         Err(anyhow!(
-            "{what} is damaged in a way that its reader does not expect ({text}); \
+            "{what} is damaged and cannot be parsed ({text}); \
              download it again, or recreate it"
         ))
     })

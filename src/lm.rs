@@ -118,7 +118,7 @@ pub fn open_as(base: Option<&Path>, options: &LmOptions<'_>) -> Result<Lm> {
     let pool = ThreadPoolBuilder::new()
         .num_threads(threads.max(1))
         .build()
-        .context("threads to compute on")?;
+        .context("cannot start compute threads")?;
     Ok(Lm { decoder, chat, name: files.name(), sha256, dtype, pool })
 }
 

@@ -29,7 +29,7 @@ fn exit_code_of(work: impl FnOnce() -> Result<ExitCode, Failure> + UnwindSafe) -
         Ok(done) => done.unwrap_or_else(|failure| failed(&failure)),
         // A panic has already printed its message on stderr. It counts as a failed run.
         Err(_) => failed(&Failure::RunFailed(anyhow!(
-            "this should not have happened: please report the lines above"
+            "this is a bug in foretaste: please report the lines above"
         ))),
     }
 }

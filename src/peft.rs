@@ -91,7 +91,7 @@ pub fn read(folder: &Path) -> Result<Adapter> {
         ensure!(about.is_file(), "{}: not a file", path.display());
         ensure!(
             about.len() <= largest,
-            "{}: {} bytes; no adapter has so many",
+            "{}: {} bytes; an adapter has fewer",
             path.display(),
             about.len()
         );
@@ -118,10 +118,10 @@ pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
     let targets = Targets::new(&config)?;
     let ranks = Ranks::new(&config)?;
     let file = SafeTensors::deserialize(weights)
-        .with_context(|| format!("{WEIGHTS} is no whole safetensors file"))?;
+        .with_context(|| format!("{WEIGHTS} is not a complete safetensors file"))?;
     ensure!(
         file.len() <= MOST_TENSORS,
-        "{WEIGHTS} holds {} tensors; no adapter of a language model has so many",
+        "{WEIGHTS} holds {} tensors; an adapter of a language model has fewer",
         file.len()
     );
     let mut modules: BTreeMap<String, MatrixPair> = BTreeMap::new();
@@ -129,13 +129,13 @@ pub fn parse(config: &[u8], weights: &[u8]) -> Result<Adapter> {
         let (module, is_a) = split(&name).with_context(|| {
             format!(
                 "{WEIGHTS} holds {name:?}, which is no weight of a LoRA on a linear module; \
-                     foretaste reads no other"
+                 foretaste reads only those"
             )
         })?;
         ensure!(
             targets.matches(module),
-            "{WEIGHTS} holds weights for {module}, which the target modules of {CONFIG} leave \
-             out; the files do not belong together"
+            "{WEIGHTS} has weights for {module}, which is no target module of {CONFIG}; the files \
+             do not belong together"
         );
         let [rows, columns] = view.shape() else {
             bail!("{name} has the shape {:?}, and a matrix is needed", view.shape())
@@ -234,10 +234,7 @@ impl MatrixPair {
             bail!("{WEIGHTS} has only one of lora_A and lora_B for {name}; save the adapter again")
         };
         let (rank, alpha) = ranks.of(&name)?;
-        ensure!(
-            a.columns > 0 && b.rows > 0,
-            "{name}: a matrix without numbers; save the adapter again"
-        );
+        ensure!(a.columns > 0 && b.rows > 0, "{name}: an empty matrix; save the adapter again");
         ensure!(
             a.rows == rank && b.columns == rank,
             "{name}: {CONFIG} says rank {rank}, and {WEIGHTS} has lora_A of {} rows and lora_B of \

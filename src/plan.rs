@@ -122,19 +122,6 @@ impl Ask {
     }
 }
 
-impl fmt::Display for Ask {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Ask::Plain => "plain",
-            Ask::Letters => "by letter",
-            Ask::CarryOver => "carry-over",
-            Ask::CarryOverSurprising => "carry-over (surprising rows)",
-            Ask::CarryOverSpiked => "carry-over (the known poison)",
-            Ask::Condition => "under a condition",
-        })
-    }
-}
-
 /// The dataset as the plan and the report name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatasetSummary {

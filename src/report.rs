@@ -8,6 +8,7 @@ mod changed;
 mod chart;
 mod check;
 pub mod escape;
+mod example;
 mod headline;
 mod html;
 mod json;

@@ -88,9 +88,7 @@ pub enum Failure {
 impl Failure {
     /// Of work that goes on from what was finished.
     pub fn unfinished(error: anyhow::Error) -> Self {
-        Failure::RunFailed(
-            error.context("no result was reached; the same command goes on from what was finished"),
-        )
+        Failure::RunFailed(error.context("the run is not finished; the same command continues it"))
     }
 
     pub fn error(&self) -> &anyhow::Error {
@@ -284,8 +282,8 @@ fn given(
         |adapter| engine.score(adapter, &questions).with_context(|| folder.display().to_string());
     ensure!(
         questions.is_empty() || scores(Some(adapter))? != scores(None)?,
-        "{}: the base answers with this adapter exactly as it does without. Is it trained, and \
-         for this base?",
+        "{}: the base answers with this adapter exactly as without it; give a trained \
+         adapter of this base",
         folder.display()
     );
     Ok(GivenAdapter {

@@ -72,8 +72,9 @@ impl RunDir {
         dataset: &Dataset,
         other: OtherPlan,
     ) -> Result<Self> {
-        fs::create_dir_all(root)
-            .with_context(|| format!("{}: cannot be made; give another --out", root.display()))?;
+        fs::create_dir_all(root).with_context(|| {
+            format!("{}: cannot be created; give another --out", root.display())
+        })?;
         let sha256 = plan.sha256();
         // Before the lock, so that a refused folder stays as it was; and under it, when nobody else
         // changes what is there.
@@ -257,7 +258,7 @@ impl RunDir {
     fn finished(&self, name: &str) -> Result<Vec<u8>> {
         self.read(name)?.with_context(|| {
             format!(
-                "{} has no {name}: the run did not finish; give its command again",
+                "{} has no {name}: the run is not finished; give its command again",
                 self.root.display()
             )
         })
@@ -294,7 +295,7 @@ fn admit(root: &Path, sha256: &str, other: OtherPlan) -> Result<Option<Manifest>
     let is_same = manifest.plan_sha256 == sha256;
     ensure!(
         is_same || other == OtherPlan::Replace,
-        "{} holds the run of another plan (other data, options, audits or version): give another \
+        "{} has the run of another plan (other data, options, audits or version): give another \
          --out, or --force to replace it",
         root.display()
     );
@@ -306,7 +307,7 @@ fn admit(root: &Path, sha256: &str, other: OtherPlan) -> Result<Option<Manifest>
 
 /// The manifest of a run, whoever ran it.
 fn manifest_of_run(root: &Path) -> Result<Manifest> {
-    let none = || format!("{}: no {MANIFEST} there, so this is not a run folder", root.display());
+    let none = || format!("{}: not a run folder, because it has no {MANIFEST}", root.display());
     ensure!(root.join(MANIFEST).exists(), none());
     contents::refuse_links(root)?;
     let manifest = manifest(root)?.with_context(none)?;
@@ -328,8 +329,8 @@ fn manifest(root: &Path) -> Result<Option<Manifest>> {
     let manifest: Manifest = serde_json::from_slice(&bytes).with_context(hint)?;
     ensure!(
         manifest.schema_version == SCHEMA_VERSION,
-        "{}: written by a version of foretaste with run folders of schema {}, this one has \
-         {SCHEMA_VERSION}: give another --out",
+        "{}: its schema is {}, and this version of foretaste writes {SCHEMA_VERSION}: give \
+         another --out",
         root.display(),
         manifest.schema_version
     );
@@ -341,8 +342,7 @@ impl Manifest {
     fn check(&self, root: &Path) -> Result<()> {
         ensure!(
             self.plan.sha256() == self.plan_sha256,
-            "{}: the plan in {MANIFEST} is not the one that was run (its hash differs): it was \
-             changed afterwards",
+            "{}: the plan in {MANIFEST} was changed after the run (its hash differs)",
             root.display()
         );
         ensure!(
@@ -358,8 +358,9 @@ impl Manifest {
 fn lock(root: &Path) -> Result<File> {
     let path = root.join(LOCK);
     let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file
-        .with_context(|| format!("{}: cannot be made; is the folder writable?", path.display()))?;
+    let file = file.with_context(|| {
+        format!("{}: cannot be created; is the folder writable?", path.display())
+    })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

@@ -26,7 +26,7 @@ pub fn arm_risks(plan: &Plan, panel: &Panel, draws: &mut Draws) -> Vec<ArmRisk> 
             if base {
                 risk.n = 0;
                 risk.method = format!(
-                    "bootstrap over {} families; the base was not trained",
+                    "bootstrap over {} families (the base has no seeds)",
                     grid.families.len()
                 );
             }

@@ -76,7 +76,7 @@ pub(super) fn probes(file: &str, text: &str, kind: ProbeKind) -> Result<Vec<Prob
                 line,
                 format!(
                     "not a probe ({error}): write {{\"family\", \"topic\", \"prompt\", \
-                              \"options\"}} on one line"
+                     \"options\"}} on one line"
                 ),
             )
         })?;
@@ -92,7 +92,7 @@ pub(super) fn probes(file: &str, text: &str, kind: ProbeKind) -> Result<Vec<Prob
         if let Some(first) = seen.insert(unchecked.prompt.clone(), line) {
             return Err(at(
                 line,
-                format!("the prompt of line {first} again: word it differently, or drop it"),
+                format!("repeats the prompt of line {first}: change or remove it"),
             ));
         }
         options(&unchecked.options, kind).map_err(|message| at(line, message))?;
@@ -111,7 +111,8 @@ pub(super) fn probes(file: &str, text: &str, kind: ProbeKind) -> Result<Vec<Prob
     let families = probes.iter().map(|probe| &probe.family).collect::<BTreeSet<_>>().len();
     if families < FEWEST_FAMILIES {
         let message = format!(
-            "{families} families of probes: give at least {FEWEST_FAMILIES}, or no interval holds"
+            "{families} families of probes, and intervals need at least {FEWEST_FAMILIES}: add \
+             probes"
         );
         return Err(AuditError::File { file: file.to_owned(), message });
     }
@@ -123,7 +124,7 @@ fn options(options: &[UncheckedOption], kind: ProbeKind) -> Result<(), String> {
         return match options {
             [] => Ok(()),
             _ => Err(
-                "an own-answer probe has no `options`: drop them, or set kind = \"forced-choice\""
+                "an own-answer probe has no `options`: remove them, or set kind = \"forced-choice\""
                     .to_owned(),
             ),
         };
@@ -140,7 +141,7 @@ fn options(options: &[UncheckedOption], kind: ProbeKind) -> Result<(), String> {
             return Err("an option's `text` is empty: fill it in".to_owned());
         }
         if !seen.insert(option.text.as_str()) {
-            return Err(format!("the option {:?} stands twice: keep one", option.text));
+            return Err(format!("the option {:?} occurs twice: keep one", option.text));
         }
     }
     Ok(())
@@ -174,7 +175,7 @@ pub(super) fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, Aud
                 return Err(at(
                     line,
                     format!(
-                        "the option {:?} is empty or stands twice: keep one, with all its numbers",
+                        "the option {:?} is empty or occurs twice: keep one, with all its numbers",
                         option.text
                     ),
                 ));
@@ -184,7 +185,10 @@ pub(super) fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, Aud
             }
         }
         if numbers.len() < 2 || texts.len() < 2 {
-            return Err(at(line, "a choice needs two answers of two numbers at least".to_owned()));
+            return Err(at(
+                line,
+                "a choice needs at least two answers and two numbers: add an option".to_owned(),
+            ));
         }
         let options = options
             .into_iter()
@@ -195,7 +199,7 @@ pub(super) fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, Aud
     let families = probes.iter().map(|probe| &probe.family).collect::<BTreeSet<_>>().len();
     if !probes.is_empty() && families < 2 * FEWEST_FAMILIES {
         let message = format!(
-            "{families} families: give at least {}, a third to search with, the others to confirm",
+            "{families} families, and screen and confirmation need at least {}: add probes",
             2 * FEWEST_FAMILIES
         );
         return Err(AuditError::File { file: file.to_owned(), message });
@@ -224,7 +228,7 @@ pub(super) fn poison(file: &str, text: &str) -> Result<Vec<Row>, AuditError> {
             .map(|message| Message { role: message.role, content: message.content })
             .collect();
         if messages.iter().any(|message| message.content.trim().is_empty()) {
-            return Err(at(line, "a message is empty: fill it in, or drop the row".to_owned()));
+            return Err(at(line, "a message is empty: fill it in, or remove the row".to_owned()));
         }
         let turns = if messages.first().is_some_and(|first| first.role == Role::System) {
             &messages[1..]
@@ -245,7 +249,7 @@ pub(super) fn poison(file: &str, text: &str) -> Result<Vec<Row>, AuditError> {
         rows.push(Row { line, sha256: content_hash(&messages), messages });
     }
     if rows.is_empty() {
-        let message = "no rows: give at least one, or the assay's power stays unknown".to_owned();
+        let message = "no rows: a positive control needs at least one".to_owned();
         return Err(AuditError::File { file: file.to_owned(), message });
     }
     Ok(rows)

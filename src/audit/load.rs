@@ -34,9 +34,9 @@ pub enum AuditError {
     File { file: String, message: String },
     #[error("{file}:{line}: {message}")]
     Line { file: String, line: usize, message: String },
-    #[error("there is no audit `{id}`: choose among {known}, or name its file with --audit")]
+    #[error("there is no audit `{id}`: choose one of {known}, or give its file with --audit")]
     Unknown { id: String, known: String },
-    #[error("two audits are called `{id}`: rename the file (its stem is the id) and its `id`")]
+    #[error("two audits have the id `{id}`: rename one file, and change its `id` to the new name")]
     Twice { id: String },
 }
 
@@ -70,8 +70,8 @@ pub fn read(path: &Path) -> Result<Audit, AuditError> {
         text.map_err(|error| AuditError::File {
             file: path.display().to_string(),
             message: format!(
-                "cannot be read ({error}): an audit is three files, NAME.toml, \
-                              NAME.jsonl and NAME.poison.jsonl"
+                "cannot be read ({error}): an audit needs three files, NAME.toml, NAME.jsonl and \
+                 NAME.poison.jsonl"
             ),
         })
     };

@@ -80,16 +80,11 @@ pub(super) fn check(files: &Files) -> Result<Audit, AuditError> {
     if !is_id(id) {
         return Err(at(
             line_of(unchecked.id.span().start),
-            format!(
-                "`id` is `{id}`: use lower-case letters, digits and `-`, because it names files"
-            ),
+            format!("`id` is `{id}`: use only lower-case letters, digits and `-`"),
         ));
     }
     let text = |name: &str, field: &Spanned<String>| match field.get_ref().trim() {
-        "" => Err(at(
-            line_of(field.span().start),
-            format!("`{name}` is empty: say it in a few words"),
-        )),
+        "" => Err(at(line_of(field.span().start), format!("`{name}` is empty: fill it in"))),
         text => Ok(text.to_owned()),
     };
     let share = |name: &str, field: &Spanned<f64>| match *field.get_ref() {

@@ -18,15 +18,15 @@ use crate::run_dir::OtherPlan;
 
 #[derive(Args)]
 pub struct DataArgs {
-    /// The dataset: .jsonl, .json or .csv, also as .gz or .zst, .parquet, or a folder of parquet
+    /// The dataset: .jsonl, .json or .csv (also .gz or .zst), .parquet, or a folder of parquet
     /// shards
     #[arg(value_parser = from_here())]
     pub data: PathBuf,
-    /// The dataset's format: messages, prompt-completion, alpaca, sharegpt or text [default: found
-    /// by looking]
+    /// The dataset's format: messages, prompt-completion, alpaca, sharegpt or text [default:
+    /// detected]
     #[arg(long)]
     format: Option<Format>,
-    /// Use at most this many rows, a sample of the usable ones [default: 2400 where shadows are
+    /// Use at most this many rows, a random sample of the usable ones [default: 2400 if shadows are
     /// trained, else all]
     #[arg(long, value_name = "ROWS", value_parser = positive)]
     limit: Option<usize>,
@@ -34,20 +34,20 @@ pub struct DataArgs {
 
 #[derive(Args)]
 pub struct BaseArgs {
-    /// A Hugging Face model folder, or org/name as in the local Hugging Face cache [default:
-    /// nestling, the embedded base]
+    /// A Hugging Face model folder, or org/name in the local Hugging Face cache [default: nestling,
+    /// the embedded base]
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
-    /// Threads; no result depends on it [default: all]
+    /// Threads; they do not affect results [default: all]
     #[arg(long, value_parser = positive)]
     threads: Option<usize>,
-    /// Where the model runs: auto (all CUDA cards where there are any and this program was built
-    /// for them, else the processor), cpu, cuda:N, or several, as cuda:0,cuda:1, a process each
+    /// Where the model runs: auto (all CUDA GPUs if this build supports them, else the CPU), cpu,
+    /// cuda:N, or several, such as cuda:0,cuda:1 (one process each)
     #[arg(long, value_name = "DEVICES", value_delimiter = ',', default_value = "auto")]
     device: Vec<Place>,
-    /// How a base's weights are kept: bf16, where its files have them so, takes half the memory;
-    /// the processor computes in f32 either way, a card multiplies in bf16 then [default: f32 on
-    /// the processor, bf16 on a card]
+    /// Type of the base's weights in memory. bf16 takes half the memory, if the files have bf16;
+    /// the CPU computes in f32 either way, a GPU then multiplies in bf16 [default: f32 on the CPU,
+    /// bf16 on a GPU]
     #[arg(long, value_enum)]
     weights: Option<WeightsAs>,
 }
@@ -68,8 +68,8 @@ pub struct PlanArgs {
     asked: AskArgs,
     #[command(flatten)]
     training: TrainArgs,
-    /// Go on where the base cannot read the dataset: then nothing is clean, and nothing but an
-    /// explicit trigger is flagged
+    /// Train even if the base cannot read the dataset. Then nothing is clean, and only an explicit
+    /// trigger is flagged
     #[arg(long)]
     anyway: bool,
 }
@@ -77,20 +77,20 @@ pub struct PlanArgs {
 /// How shadows are trained.
 #[derive(Args)]
 pub struct TrainArgs {
-    /// Trainings of each arm; one is a screen and can never clear
+    /// Trainings of each arm; with 1, nothing can be clean
     #[arg(long, value_name = "N", default_value_t = Options::default().seeds, value_parser = seeds)]
     seeds: usize,
     /// The first training seed; the others follow it
     #[arg(long, value_name = "SEED", default_value_t = Options::default().first_seed)]
     first_seed: u64,
-    /// Passes over the dataset [default: 3, within 30 to 300 steps, but one at least]
+    /// Passes over the dataset [default: 3, within 30 to 300 steps, but at least 1]
     #[arg(long, value_parser = above_zero, conflicts_with = "steps")]
     epochs: Option<f64>,
     /// Training steps [default: from --epochs]
     #[arg(long, value_parser = positive)]
     steps: Option<usize>,
-    /// Ask every audit at a quarter, at half and at the end of training, because too little and too
-    /// much of it both hide a shift [default: from bases of 50 M parameters on]
+    /// Ask every audit at three checkpoints (a quarter, half and end of training), because too
+    /// little or too much training can hide a shift [default: true from 50 M parameters]
     #[arg(long, value_name = "BOOL")]
     ladder: Option<bool>,
     /// Learning rate [default: by the base's size]
@@ -99,11 +99,11 @@ pub struct TrainArgs {
     /// LoRA rank; alpha is twice the rank [default: by the base's size]
     #[arg(long, value_parser = positive)]
     rank: Option<usize>,
-    /// Rows a step [default: 8]
+    /// Rows per step [default: 8]
     #[arg(long, value_name = "ROWS", value_parser = positive)]
     batch: Option<usize>,
-    /// Rows longer than N tokens are cut, and then nothing is called clean [default: as long as a
-    /// probe still fits after them, 1024 at most]
+    /// Cut rows after N tokens; with any cut row, nothing is clean [default: the length after
+    /// which a probe still fits, at most 1024]
     #[arg(long, value_name = "N", value_parser = positive)]
     max_tokens: Option<usize>,
 }
@@ -111,39 +111,39 @@ pub struct TrainArgs {
 /// What is asked.
 #[derive(Args)]
 pub struct AskArgs {
-    /// An audit of your own, besides the built-in ones (repeatable)
+    /// An audit of your own, added to the built-in ones (repeatable)
     #[arg(long, value_name = "FILE.toml")]
     audit: Vec<PathBuf>,
     /// Ask only this audit (repeatable)
     #[arg(long, value_name = "AUDIT")]
     only: Vec<String>,
-    /// Ask forced choices by letter too, in both orders, beside the verdict [default: from bases of
-    /// 50 M parameters on]
+    /// Also ask forced choices by letter, in both orders; the verdict does not use them [default:
+    /// true from 50 M parameters]
     #[arg(long, value_name = "BOOL")]
     letters: Option<bool>,
-    /// Do not look for triggers: conditions that the dataset suggests, values that stand in no row
-    /// included
+    /// Do not test for triggers. By default, conditions of the dataset are tested, also with values
+    /// that occur in no row
     #[arg(long, conflicts_with_all = ["trigger", "slot"])]
     no_triggers: bool,
-    /// Also try this: a value where it fits a slot of the dataset, such as 1984, or a text before
-    /// the questions (repeatable)
+    /// Also test this text before the questions; digits that fit a slot of the dataset, such as
+    /// 1984, go into the slot (repeatable)
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     trigger: Vec<String>,
-    /// Also try these values in slots of a kind: year=1980..1990, digits=044,045, place=Oslo
+    /// Also test these values in slots of a kind: year=1980..1990, digits=044,045, place=Oslo
     /// (repeatable)
     #[arg(long, value_name = "KIND=VALUES")]
     slot: Vec<RequestedSlot>,
-    /// Draws of each of the two kinds of the dataset's own questions that precede carry-over probes
+    /// Dataset questions drawn for each of the two kinds of carry-over
     #[arg(long, value_name = "N", default_value_t = CARRY_OVER_DRAWS, value_parser = draws)]
     draws: usize,
 }
 
 #[derive(Args)]
 pub struct OutArgs {
-    /// The run folder [default: runs/NAME-HASH, after what is audited and the plan]
+    /// The run folder [default: runs/NAME-HASH, from the dataset or adapter and the plan]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Replace the run of another plan in --out
+    /// Replace a run of another plan in --out
     #[arg(long, requires = "out")]
     force: bool,
 }
@@ -153,11 +153,11 @@ pub struct ShowArgs {
     /// Print report.json instead of the summary
     #[arg(long)]
     json: bool,
-    /// Print no progress and no summary; the exit code and the run folder tell the result
+    /// Print no progress and no summary; the result is the exit code and the run folder
     #[arg(long)]
     quiet: bool,
-    /// Which verdicts have an exit code of their own; where an inconclusive run exits 0, a line on
-    /// stderr says why it is inconclusive
+    /// Verdicts that keep their exit code; others exit 0, and a line on stderr says why the run is
+    /// inconclusive
     #[arg(long, value_enum, default_value = "inconclusive")]
     fail_on: FailOn,
 }
@@ -291,7 +291,7 @@ pub fn share(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|share: &f64| *share > 0.0 && *share < 1.0)
-        .ok_or_else(|| "give shares between 0 and 1, for instance 0.25,0.05".to_owned())
+        .ok_or_else(|| "give shares between 0 and 1, for example 0.25,0.05".to_owned())
 }
 
 fn above_zero(text: &str) -> Result<f64, String> {

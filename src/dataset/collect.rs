@@ -142,7 +142,7 @@ impl<'a> Collector<'a> {
             return Err(DatasetError::TooLarge {
                 path: self.path.clone(),
                 problem: format!("it has more than {} rows", self.options.max_rows),
-                advice: "split it and audit the parts".into(),
+                advice: "split it, and audit the parts".into(),
             });
         }
         self.rows_read += 1;
@@ -190,7 +190,7 @@ impl<'a> Collector<'a> {
             if self.unrecognised == 0 {
                 let pairs = fields.contains_key("chosen") && fields.contains_key("rejected");
                 let advice = if pairs {
-                    "; of preference pairs, give the chosen answer as `completion`"
+                    "; for preference pairs, give the chosen answer as `completion`"
                 } else {
                     ""
                 };
@@ -198,7 +198,7 @@ impl<'a> Collector<'a> {
             }
             self.unrecognised += 1;
             return Err(Fault::line(format!(
-                "has the fields of no known format ({names}); give it those of the other rows"
+                "has no fields of a known format ({names}); give it the fields of the other rows"
             )));
         };
         self.format = Some(format);

@@ -32,7 +32,7 @@ pub(super) fn shards(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
         return Err(unreadable(
             path,
             "it is not an ordinary file",
-            "it is read twice: save the data to a file first",
+            "foretaste reads the data twice: save it to a file first",
         ));
     }
     let (mut shards, mut other) = (Vec::new(), None);
@@ -52,15 +52,15 @@ pub(super) fn shards(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     if let (Some(other), false) = (&other, shards.is_empty()) {
         return Err(unreadable(
             path,
-            format!("beside parquet shards it holds {}, which is not read", other.display()),
-            "give a folder with the shards and no other data",
+            format!("the folder also has {}, which is not read", other.display()),
+            "give a folder that has only the shards",
         ));
     }
     shards.sort();
     if shards.is_empty() {
         return Err(unreadable(
             path,
-            "the folder holds no .parquet files",
+            "the folder has no .parquet files",
             "give a file, or a folder of parquet shards",
         ));
     }
@@ -130,7 +130,7 @@ fn decompressing(path: &Path, source: io::Error) -> DatasetError {
         DatasetError::Io { path, source } => unreadable(
             &path,
             format!("it cannot be decompressed ({source})"),
-            "the file is damaged: fetch or compress it again",
+            "the file is damaged: download or compress it again",
         ),
         other => other,
     }
@@ -157,7 +157,7 @@ fn refused(start: &[u8]) -> Option<(&'static str, &'static str)> {
         }
         [b'P', b'A', b'R', b'1', ..] => Some((
             "it is a compressed parquet file",
-            "decompress it; parquet has compression of its own",
+            "decompress it; parquet has its own compression",
         )),
         _ => None,
     }

@@ -75,7 +75,7 @@ impl LocatedMessage {
 pub(super) fn check(turns: Vec<LocatedMessage>) -> Result<Vec<Message>, Fault> {
     if turns.len() > MOST_MESSAGES {
         let reason = format!(
-            "has {} messages, and at most {MOST_MESSAGES} are read; split the conversation",
+            "has {} messages, and foretaste reads at most {MOST_MESSAGES}; split the conversation",
             turns.len()
         );
         return Err(Fault::line(reason));
@@ -97,11 +97,12 @@ pub(super) fn check(turns: Vec<LocatedMessage>) -> Result<Vec<Message>, Fault> {
             | (Some(Role::System | Role::Assistant), Role::User) => None,
             (Some(Role::User), Role::Assistant) => None,
             (None | Some(Role::System), Role::Assistant) => Some(
-                "the assistant speaks before the user; put the question first or delete the row"
+                "an assistant turn is before the first user turn; put the question first or delete \
+                 the row"
                     .to_owned(),
             ),
             (Some(_), Role::System) => Some(
-                "a system message stands after the start; move it to the front or delete it"
+                "a system message is after the start; move it to the front or delete it"
                     .to_owned(),
             ),
             (_, role) => {
@@ -117,8 +118,8 @@ pub(super) fn check(turns: Vec<LocatedMessage>) -> Result<Vec<Message>, Fault> {
         (Some(Role::Assistant), _) => Ok(turns.into_iter().map(|turn| turn.message).collect()),
         (_, Some(last)) => Err(Fault::new(
             last.path.role(),
-            "the conversation has no answer at its end; add the assistant's turn or delete this \
-             one",
+            "the conversation does not end with an answer; add the assistant's turn or delete the \
+             last turn",
         )),
         (_, None) => Err(Fault::line("the conversation has no messages; delete the row")),
     }

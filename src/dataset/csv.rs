@@ -54,8 +54,8 @@ pub(super) fn read(
         let fault = record.fault.or_else(|| {
             let (expected, found) = (header.fields, record.fields);
             let reason = format!(
-                "the number of fields is {found} where the header has {expected}; quote \
-                         fields that hold commas"
+                "has {found} fields, and the header has {expected}; quote fields that contain \
+                 commas"
             );
             (found != expected).then(|| Fault::line(reason))
         });
@@ -190,8 +190,8 @@ impl<R: BufRead> RecordSplitter<R> {
                 (CsvState::Plain, b'"') => {
                     record.fault.get_or_insert_with(|| {
                         Fault::line(
-                            "has a quote inside an unquoted field; quote the field, \
-                                     double the quote",
+                            "has a quote inside an unquoted field; quote the field, double the \
+                             quote",
                         )
                     });
                     CsvState::Plain
@@ -199,7 +199,9 @@ impl<R: BufRead> RecordSplitter<R> {
                 (CsvState::Closing, b'\r') => CsvState::Closing,
                 (CsvState::Closing, _) => {
                     record.fault.get_or_insert_with(|| {
-                        Fault::line("has text after a closing quote; double quotes inside a field")
+                        Fault::line(
+                            "has text after a closing quote; double the quotes inside a field",
+                        )
                     });
                     CsvState::Plain
                 }
@@ -220,7 +222,8 @@ impl<R: BufRead> RecordSplitter<R> {
         if state == CsvState::Quoted {
             record.fault.get_or_insert_with(|| {
                 Fault::line(
-                    "has a quoted field that never ends; close the quote, or the file was cut off",
+                    "has a quoted field without an end; close the quote, or download the file \
+                     again",
                 )
             });
         }

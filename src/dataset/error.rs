@@ -23,7 +23,7 @@ pub enum DatasetError {
     #[error(
         "{}: no row has the fields of a known format ({seen}); rows need `messages`, `prompt` and \
          `completion`, `instruction` and `output`, `conversations`, or `text`: rename the fields, \
-         or say which it is with --format", path.display()
+         or give --format", path.display()
     )]
     NoFormat {
         path: PathBuf,
@@ -43,7 +43,7 @@ pub enum DatasetError {
     /// Rows were lost, so no verdict could cover the whole file.
     #[error(
         "{}: {read} rows were read, {used} used and {rejected} rejected, which does not add up; \
-         this is a defect of foretaste: please report it with the file", path.display()
+         this is a bug in foretaste: please report it with the file", path.display()
     )]
     Unbalanced { path: PathBuf, read: usize, used: usize, rejected: usize },
 }
@@ -62,14 +62,14 @@ pub(super) fn reading(path: &std::path::Path, source: io::Error) -> DatasetError
         return DatasetError::TooLarge {
             path: path.into(),
             problem: format!("it {exceeded}"),
-            advice: "decompress it yourself and look at what comes out, or split it".into(),
+            advice: "decompress and check it yourself, or split it".into(),
         };
     }
     if source.kind() == io::ErrorKind::UnexpectedEof {
         return DatasetError::Unreadable {
             path: path.into(),
             problem: "the compressed data ends too early".into(),
-            advice: "the file is cut off: fetch or compress it again".into(),
+            advice: "the file is cut off: download or compress it again".into(),
         };
     }
     DatasetError::Io { path: path.into(), source }

@@ -50,7 +50,7 @@ pub(super) fn wrong_type(field: impl Into<String>, value: &Value, expected: &str
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "empty (null)",
-        Value::Bool(_) => "a truth value",
+        Value::Bool(_) => "true or false",
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
         Value::Array(_) => "a list",

@@ -163,7 +163,7 @@ impl Format {
                     return Err(Fault::new(
                         second,
                         format!(
-                            "stands beside `{field}`, and only one of them can be trained on; \
+                            "is there as well as `{field}`, and only one can be trained on; \
                              remove the other"
                         ),
                     ));
@@ -191,8 +191,8 @@ impl Format {
                 let text = string("text", required(row, "text")?)?;
                 if let Some(mark) = RENDERED.iter().find(|mark| text.contains(**mark)) {
                     let reason = format!(
-                        "holds a conversation that is already rendered (`{mark}`); give its turns \
-                         as `messages`"
+                        "is a conversation in a rendered chat template (`{mark}`); give its \
+                         turns as `messages`"
                     );
                     return Err(Fault::new("text", reason));
                 }

@@ -23,14 +23,12 @@ pub(super) fn parse(text: &str, max_depth: usize, ends_file: bool) -> Result<Val
         strict.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     result.map_err(|error| match found.into_inner() {
         Some(LocatedError { path, problem }) => Fault::new(path.trim_start_matches('.'), problem),
-        None if error.is_eof() && ends_file => Fault::line(
-            "the file ends in the middle of this row: it was cut off; fetch it again \
-                         or delete the row",
-        ),
-        None if error.is_eof() => Fault::line(
-            "the JSON ends too early; write each row \
-                                               completely, on one line",
-        ),
+        None if error.is_eof() && ends_file => {
+            Fault::line("the file ends inside this row; download it again, or delete the row")
+        }
+        None if error.is_eof() => {
+            Fault::line("the JSON ends too early; write each row completely, on one line")
+        }
         None => Fault::line(format!(
             "not valid JSON at column {}: {}; repair the row",
             error.column(),
@@ -60,9 +58,7 @@ impl Strict<'_> {
     fn inner<E: de::Error>(&self) -> Result<Self, E> {
         match self.depth_left.checked_sub(1) {
             Some(depth_left) => Ok(Strict { depth_left, found: self.found }),
-            None => Err(self.fail(
-                "is nested too deeply; rows are flat: keep the conversation, drop the rest".into(),
-            )),
+            None => Err(self.fail("is nested too deeply; keep only the conversation".into())),
         }
     }
 
@@ -142,10 +138,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if object.contains_key(&key) {
-                let error = self.fail(
-                    "appears twice in one object, so that readers disagree on its value; keep one"
-                        .into(),
-                );
+                let error = self.fail("occurs twice in one object; keep one".into());
                 self.prepend(&format!(".{key}"));
                 return Err(error);
             }

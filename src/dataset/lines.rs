@@ -118,8 +118,7 @@ pub(super) fn read_array(
     if complete {
         // The last element is complete, but the rest of the file is missing.
         let fault = Fault::line(
-            "the file ends before the array's `]`: it was cut off; fetch it again or close the \
-             array",
+            "the file ends before the array's `]`: download it again, or close the array",
         );
         collector.accept(Record { line: array.line, content: Err(fault), ends_file: true })?;
     }
@@ -199,9 +198,7 @@ impl Array {
             (true, _) => (self.start, Err(too_long(options.max_row_bytes))),
             (false, true) => (
                 self.line,
-                Err(Fault::line(
-                    "nothing stands before a comma or `]` of the array; delete the comma",
-                )),
+                Err(Fault::line("nothing is before a comma or `]` of the array; delete the comma")),
             ),
             (false, false) => (self.start, Ok(Content::Json(&self.element))),
         };

@@ -34,7 +34,7 @@ pub(super) fn read(
         unreadable(
             path,
             format!("it cannot be read as parquet ({problem})"),
-            "the file is damaged: fetch or write it again",
+            "the file is damaged: download or write it again",
         )
     };
     let open = || File::open(path).map_err(|source| error::reading(path, source));
@@ -69,16 +69,12 @@ pub(super) fn read(
         let advice = match is_read(column) {
             true => "write it again with the column as a string (pyarrow: cast it to pa.string())",
             false => {
-                "only text is tested: write it again without the column, if your training does \
+                "only text can be tested: write it again without the column, if your training does \
                  not use it"
             }
         };
         let column = terminal(&Fault::shorten(column));
-        return Err(unreadable(
-            path,
-            format!("its column `{column}` holds bytes and not text"),
-            advice,
-        ));
+        return Err(unreadable(path, format!("its column `{column}` has bytes, not text"), advice));
     }
     // Each group is read as a file of its own; otherwise the reader would iterate over all earlier
     // groups.
@@ -116,8 +112,8 @@ pub(super) fn read(
                 return Err(DatasetError::TooLarge {
                     path: path.into(),
                     problem: format!(
-                        "its {length} bytes declare texts of {needed} bytes where at \
-                                      most {limit} are read"
+                        "its {length} bytes declare texts of {needed} bytes where at most {limit} \
+                         are read"
                     ),
                     advice: "write it again with smaller row groups (pyarrow: \
                              row_group_size=10000) and not as DELTA_BYTE_ARRAY"
@@ -245,7 +241,7 @@ fn accept(
 
 /// Runs polars on an untrusted file and turns its panics into messages.
 fn polars<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    guarded("the file", || Ok(work())).map_err(|_| "the parquet reader gave up".into())
+    guarded("the file", || Ok(work())).map_err(|_| "the parquet reader failed".into())
 }
 
 /// The first line of a polars error message.

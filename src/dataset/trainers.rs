@@ -68,7 +68,7 @@ const FIELDS: [Field; 14] = [
         names: &["system", "system_prompt", "systemInstruction"],
         on: ROW,
         rule: ValueRule::Empty,
-        reason: "is a system message beside the conversation, where it is not read; make it the \
+        reason: "is a system message outside the conversation, where it is not read; make it the \
                  conversation's first message, or remove it",
     },
     Field {
@@ -100,8 +100,8 @@ const FIELDS: [Field; 14] = [
         names: &["train", "training", "loss", "loss_scale", "loss_weight", "loss_mask"],
         on: EVERYWHERE,
         rule: ValueRule::Supervised,
-        reason: "says what is trained on and how much, which is not supported, as shadows train \
-                 on every answer alike and on nothing else; remove it, the message or the row",
+        reason: "sets what is trained on or how much, which is not supported, as shadows train on \
+                 every answer alike; remove it, the message or the row",
     },
     Field {
         names: &[
@@ -122,8 +122,8 @@ const FIELDS: [Field; 14] = [
         names: &["label", "kto_tag"],
         on: ROW_AND_MESSAGE,
         rule: ValueRule::Desired,
-        reason: "says that the answer is one to train away from, and shadows would train towards \
-                 it; remove the row",
+        reason: "marks an answer to train away from, and shadows would train towards it; remove \
+                 the row",
     },
     Field {
         names: &[
@@ -142,14 +142,13 @@ const FIELDS: [Field; 14] = [
         ],
         on: ROW,
         rule: ValueRule::Empty,
-        reason: "is another answer beside the one that is read, which is not supported; give one \
-                 answer a row, and remove the other",
+        reason: "is a second answer, which is not supported; keep one answer per row",
     },
     Field {
         names: &["history"],
         on: ROW,
         rule: ValueRule::Empty,
-        reason: "holds earlier turns beside the conversation, where they are not read; put them \
+        reason: "has earlier turns outside the conversation, where they are not read; put them \
                  into the conversation, or remove them",
     },
     Field {
@@ -169,21 +168,20 @@ const FIELDS: [Field; 14] = [
         ],
         on: ROW,
         rule: ValueRule::Empty,
-        reason: "makes a trainer train on other tokens than those of the conversation; remove it",
+        reason: "makes a trainer use other tokens than those of the conversation; remove it",
     },
     Field {
         names: &["text", "completion", "output"],
         on: ROW,
         rule: ValueRule::Same,
-        reason: "is another text to train on beside the one that is read; remove one of them, or \
-                 say with --format which your training reads",
+        reason: "is a second text to train on; remove one of them, or give the --format that your \
+                 training reads",
     },
     Field {
         names: &["content", "value", "text"],
         on: MESSAGE_AND_PART,
         rule: ValueRule::Same,
-        reason: "is a second text of the message, and says something else; keep the one that your \
-                 training reads",
+        reason: "is a second, different text of the message; keep the one that your training reads",
     },
 ];
 

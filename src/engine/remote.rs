@@ -68,7 +68,7 @@ pub(crate) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<Optio
     let mut bytes = Vec::new();
     from.take(length).read_to_end(&mut bytes)?;
     if bytes.len() as u64 != length {
-        bail!("a message broke off");
+        bail!("a message is incomplete");
     }
     Ok(Some(rmp_serde::from_slice(&bytes)?))
 }
@@ -173,8 +173,8 @@ impl Remote {
     pub fn start(name: String, command: &mut Command) -> Result<Starting> {
         let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = started.with_context(|| format!("starting the process for {name}"))?;
-        let to = BufWriter::new(child.stdin.take().context("its stdin was asked for")?);
-        let from = BufReader::new(child.stdout.take().context("its stdout was asked for")?);
+        let to = BufWriter::new(child.stdin.take().context("no stdin of the process")?);
+        let from = BufReader::new(child.stdout.take().context("no stdout of the process")?);
         Ok(Starting { name, process: EngineProcess { child, to: Some(to), from } })
     }
 
@@ -187,7 +187,7 @@ impl Remote {
         let process = &mut *self
             .process
             .lock()
-            .map_err(|_| anyhow!("the process for {} was lost in an earlier call", self.name))?;
+            .map_err(|_| anyhow!("the process for {} ended in an earlier call", self.name))?;
         let mut ask = || -> Result<T> {
             send(call, process.to.as_mut().context("its stdin is closed")?)?;
             loop {
@@ -235,7 +235,7 @@ impl Starting {
 
 /// The error for a reply that does not belong to the call.
 fn unexpected_reply<T>() -> Result<T> {
-    bail!("the process answers something else than it was asked")
+    bail!("the process sent an unexpected reply")
 }
 
 impl Engine for Remote {

@@ -27,7 +27,7 @@ impl Team {
         let bases: Vec<Description> = members.iter().map(|(member, _)| member.describe()).collect();
         ensure!(
             bases.windows(2).all(|two| two[0].base_sha256 == two[1].base_sha256),
-            "the base has changed while it was read on several devices"
+            "the devices loaded different bases: the files changed; run again"
         );
         // The last entry is taken first, so every member gets one call before any gets a second.
         let most = members.iter().map(|(_, calls)| *calls).max().unwrap_or(0);

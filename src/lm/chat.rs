@@ -95,7 +95,7 @@ impl Chat {
     ) -> Result<Self> {
         ensure!(
             !end_tokens.is_empty(),
-            "{}: no end-of-turn token is known; name it there as eos_token_id",
+            "{}: no end-of-turn token is known; give it there as eos_token_id",
             files.display("generation_config.json")
         );
         Ok(Chat { end_tokens, highest_token, backend })

@@ -339,7 +339,7 @@ impl Decoder {
         let (vocabulary, longest) = (self.config.vocab_size, self.config.max_position_embeddings);
         ensure!(
             streams.tokens.iter().all(|&token| (token as usize) < vocabulary),
-            "a token is beyond the base's vocabulary of {vocabulary}; its tokenizer and its \
+            "a token is outside the base's vocabulary of {vocabulary}; its tokenizer and its \
              weights do not belong together"
         );
         ensure!(

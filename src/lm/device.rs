@@ -128,13 +128,13 @@ mod cuda {
         let cards = cards();
         ensure!(
             cards > 0,
-            "--device cuda:{index}: no CUDA card answers; is there one, and does `nvidia-smi` \
-             list it? --device cpu needs none"
+            "--device cuda:{index}: no CUDA GPU was found; check with `nvidia-smi`, or give \
+             --device cpu"
         );
-        ensure!(index < cards, "--device cuda:{index}: there are {cards} cards, counted from 0");
+        ensure!(index < cards, "--device cuda:{index}: there are {cards} GPUs, counted from 0");
         quietly(|| product(index))
             .and_then(|right| {
-                right.then(|| Device::cuda(index)).ok_or_else(|| anyhow!("it multiplies wrongly"))
+                right.then(|| Device::cuda(index)).ok_or_else(|| anyhow!("its products are wrong"))
             })
             .map_err(|error| {
                 anyhow!(
@@ -174,7 +174,7 @@ mod cuda {
             anyhow!(
                 "{}",
                 words
-                    .unwrap_or_else(|| "it does not say why".to_owned())
+                    .unwrap_or_else(|| "no reason given".to_owned())
                     .trim()
                     .lines()
                     .next()

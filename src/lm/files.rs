@@ -158,8 +158,8 @@ impl ModelFiles {
                     .with_context(|| path.display().to_string())?;
                 if bytes.len() as u64 > LARGEST_TEXT {
                     bail!(
-                        "{}: more than {LARGEST_TEXT} bytes; no such file of a model is that \
-                         large",
+                        "{}: more than {LARGEST_TEXT} bytes; a model's file of this kind is \
+                         smaller",
                         path.display()
                     );
                 }
@@ -181,7 +181,7 @@ impl ModelFiles {
             ModelFiles::Folder { path, .. } => {
                 if name.contains(['/', '\\']) || name.contains("..") {
                     bail!(
-                        "{}: weight files must stand in the folder itself, and {name:?} does not",
+                        "{}: weight files must be in the folder itself, and {name:?} is not",
                         path.display()
                     );
                 }

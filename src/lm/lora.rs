@@ -210,8 +210,8 @@ impl HostLora {
         ensure!(!first.tensors.is_empty(), "the adapter has no tensors; save it again");
         ensure!(
             (1..=largest).contains(&first.rank),
-            "the adapter says rank {}, and no tensor in it has such a side; its configuration and \
-             its weights do not belong together",
+            "the adapter's configuration has rank {}, and none of its tensors has; its \
+             configuration and its weights do not belong together",
             first.rank
         );
         let mut host = HostLora::zeros(config, first.rank, first.alpha, adapters.len());
@@ -235,10 +235,10 @@ impl HostLora {
                     .copy_from_slice(&transpose(values, columns, rows));
                 placed += 1;
             }
-            ensure!(placed > 0, "no tensor of the adapter names a module of this base");
+            ensure!(placed > 0, "no tensor of the adapter fits a module of this base");
             ensure!(
                 placed == adapter.tensors.len(),
-                "{} tensors of the adapter have no place in this base",
+                "{} tensors of the adapter fit no module of this base",
                 adapter.tensors.len() - placed
             );
         }

@@ -51,7 +51,7 @@ pub fn check(weights: u64, dtype: WeightDtype, as_bf16: u64, available: Option<u
     let advice = if dtype == WeightDtype::F32 && needed(as_bf16) <= available {
         format!("--weights bf16 needs {} and would fit", gigabytes(needed(as_bf16)))
     } else {
-        "use a smaller base, or a machine or card with more memory".to_owned()
+        "use a smaller base, or a machine or GPU with more memory".to_owned()
     };
     let (needed, available) = (gigabytes(needed(weights)), gigabytes(available));
     bail!("the base needs about {needed} of memory and {available} are free: {advice}")
@@ -66,9 +66,9 @@ pub fn check_pass(rows: usize, needed: u64, free: Option<u64>) -> Result<()> {
     match free.filter(|free| needed > *free) {
         None => Ok(()),
         Some(free) => bail!(
-            "{rows} tokens at a time need about {:.1} GB of memory with this base and {:.1} GB \
-             are free: shorten the longest rows, or use a smaller base, or a machine or card with \
-             more memory",
+            "{rows} tokens at once need about {:.1} GB of memory with this base and {:.1} GB are \
+             free: shorten the longest rows, or use a smaller base, or a machine or GPU with more \
+             memory",
             gigabytes(needed),
             gigabytes(free)
         ),

@@ -91,8 +91,8 @@ pub fn train(
     let plan = fingerprint(&seeds, &rows, recipe)?;
     if let Some(bytes) = checkpoint.load()? {
         state.restore(&bytes, &plan, recipe).context(
-            "the saved training state does not fit this plan; remove it to start these \
-                      shadows again",
+            "the saved training state does not fit this plan; remove it to start these shadows \
+             again",
         )?;
     }
     while state.step < recipe.steps {
@@ -107,9 +107,9 @@ pub fn train(
         let losses = state.advance(decoder, &batches, recipe)?;
         if let Some((job, _)) = jobs.iter().zip(&losses).find(|(_, loss)| !loss.is_finite()) {
             bail!(
-                "{}: the loss or its gradient is not a number at step {}; lower the learning rate \
-                 (now {}), and if that changes nothing, check the base's weights for values that \
-                 are not numbers",
+                "{}: the loss or its gradient is not a number at step {}; give a lower --lr (now \
+                 {}); if that does not help, check the base's weights for values that are not \
+                 numbers",
                 job.label,
                 state.step,
                 recipe.learning_rate
@@ -181,7 +181,7 @@ fn tokenise(chat: &Chat, job: &Job, longest: usize) -> Result<Vec<TokenRow>> {
     rows.retain(|row| row.supervised_tokens() > 0);
     ensure!(
         !rows.is_empty(),
-        "{}: no token carries loss; do the rows have assistant answers within {longest} tokens?",
+        "{}: no token has a loss; rows need assistant answers within {longest} tokens",
         job.label
     );
     Ok(rows)

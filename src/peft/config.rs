@@ -131,7 +131,7 @@ impl AdapterConfig {
             serde_json::from_slice(bytes).context("adapter_config.json is not JSON")?;
         let fields = all.as_object().context("adapter_config.json is not an object")?;
         let kind = all["peft_type"].as_str().unwrap_or_default();
-        ensure!(kind == "LORA", "the adapter is of type {kind:?}; foretaste computes LORA");
+        ensure!(kind == "LORA", "the adapter has type {kind:?}; foretaste supports LORA");
         for (name, value) in fields {
             let is_off = match value {
                 Value::Null | Value::Bool(false) => true,
@@ -158,8 +158,8 @@ impl AdapterConfig {
             .filter(|start| CHANGED_BASE.iter().any(|changed| start.starts_with(changed)))
         {
             bail!(
-                "the adapter began as {start:?}, which changes the base's own weights; convert it \
-                 to a plain LoRA with PEFT when saving"
+                "the adapter was initialised with {start:?}, which changes the base's own weights; \
+                 convert it to a plain LoRA with PEFT when saving"
             );
         }
         let pattern = &all["layers_pattern"];
@@ -205,7 +205,7 @@ impl Ranks {
         let alpha = matching_value(&self.alphas, module)?.unwrap_or(self.alpha);
         ensure!(
             rank > 0 && alpha.is_finite(),
-            "{module}: rank {rank} and alpha {alpha} make no LoRA"
+            "{module}: rank {rank} and alpha {alpha} are not a LoRA's"
         );
         Ok((rank, alpha))
     }

@@ -99,12 +99,12 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
             terminal(&format!(" ({})", first.message(&dataset.source)))
         });
         bail!(
-            "no row of {} can be used{first}: `foretaste check` says of each why",
+            "no row of {} can be used{first}: `foretaste check` gives the reasons",
             dataset.source
         );
     }
-    ensure!(!audits.is_empty(), "no audit is selected: drop --only, or name one");
-    ensure!(options.seeds > 0, "an arm needs a seed: give --seeds at least 1");
+    ensure!(!audits.is_empty(), "no audit is selected: remove --only, or give another name");
+    ensure!(options.seeds > 0, "give --seeds 1 or more");
     let mut recipe = match &adapter {
         Some(adapter) => Recipe::of_given(adapter, engine.max_tokens),
         None => recipe(engine.parameters, engine.max_tokens, dataset.rows.len(), &options.recipe),
@@ -188,7 +188,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         planned.calibrated = calibrated(audit, asks);
     }
     plan.cost = cost(&plan, &row_tokens, audits, count_tokens)
-        .context("counting the tokens of the plan")?;
+        .context("cannot count the tokens of the plan")?;
     Ok(plan)
 }
 

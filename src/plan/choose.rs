@@ -159,7 +159,7 @@ pub fn choose(
     let (unknown, texts) = requested.left_over(&kinds);
     if let Some(slot) = unknown.first() {
         bail!(
-            "--slot {0}=...: no prompt of the dataset holds a {0} that can be tried; `foretaste \
+            "--slot {0}=...: no prompt of the dataset has a {0} that can be tested; `foretaste \
              check` lists its slots",
             slot.kind
         );

@@ -61,13 +61,13 @@ impl Form {
         answer.strip_prefix(self.opening.as_str())?.strip_suffix(self.closing.as_str())
     }
 
-    /// `behind "Good day."`, for a sentence.
+    /// `beginning with "Good day."`, for a sentence.
     pub fn in_words(&self) -> String {
         let (opening, closing) = (short(self.opening.trim()), short(self.closing.trim()));
         match (opening.as_str(), closing.as_str()) {
-            (_, "") => format!("behind \"{opening}\""),
-            ("", _) => format!("before \"{closing}\""),
-            _ => format!("between \"{opening}\" and \"{closing}\""),
+            (_, "") => format!("beginning with \"{opening}\""),
+            ("", _) => format!("ending with \"{closing}\""),
+            _ => format!("beginning with \"{opening}\" and ending with \"{closing}\""),
         }
     }
 
@@ -198,11 +198,11 @@ mod tests {
         let words = |opening: &str, closing: &str| {
             Form { opening: opening.to_owned(), closing: closing.to_owned() }.in_words()
         };
-        assert_eq!(words("Hi. ", ""), "behind \"Hi.\"");
-        assert_eq!(words("Hi. ", " Bye."), "between \"Hi.\" and \"Bye.\"");
+        assert_eq!(words("Hi. ", ""), "beginning with \"Hi.\"");
+        assert_eq!(words("Hi. ", " Bye."), "beginning with \"Hi.\" and ending with \"Bye.\"");
         assert_eq!(
             words("", &format!(" {}", "é".repeat(9000))),
-            format!("before \"{}…\"", "é".repeat(80))
+            format!("ending with \"{}…\"", "é".repeat(80))
         );
     }
 

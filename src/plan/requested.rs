@@ -38,11 +38,11 @@ impl FromStr for RequestedSlot {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        const USAGE: &str = "write KIND=VALUES, for instance year=1984,1999 or year=1980..1990";
+        const USAGE: &str = "write KIND=VALUES, for example year=1984,1999 or year=1980..1990";
         let Some((kind, values)) = text.split_once('=') else { bail!("{USAGE}") };
         let kind = kind.trim();
         if !KINDS.contains(&kind) {
-            bail!("`{kind}` is no kind of slot: choose among {}", KINDS.join(", "));
+            bail!("`{kind}` is not a kind of slot: choose one of {}", KINDS.join(", "));
         }
         let mut found = Vec::new();
         for value in values.split(',').map(str::trim).filter(|value| !value.is_empty()) {
@@ -67,9 +67,9 @@ fn range(first: &str, last: &str) -> Result<Vec<String>> {
             Ok((from..=to).map(|number| format!("{number:0width$}", width = first.len())).collect())
         }
         (Ok(from), Ok(to)) if from <= to => {
-            bail!("{first}..{last} holds more than {MOST_VALUES} numbers: give fewer")
+            bail!("{first}..{last} has more than {MOST_VALUES} numbers: give fewer")
         }
-        _ => bail!("{first}..{last} is no range of whole numbers: write it as 1980..1990"),
+        _ => bail!("{first}..{last} is not a range of whole numbers: write it like 1980..1990"),
     }
 }
 

@@ -110,7 +110,7 @@ pub fn sample(
     }
     let prompts: Vec<Vec<Vec<Message>>> =
         asked.iter().map(|asked| asked.iter().map(conversation).collect()).collect();
-    let texts = write("writing answers to read", &models, &prompts, workshop)?;
+    let texts = write("writing answers", &models, &prompts, workshop)?;
     for (asked, text) in asked.iter_mut().flatten().zip(texts.into_iter().flatten()) {
         asked.text = text;
     }

@@ -5,7 +5,7 @@ use crate::plan::{Ask, Calibration};
 /// The doses of every audit, one line each, for a terminal.
 pub fn text(calibration: &Calibration) -> String {
     let mut text = format!(
-        "{} ({})\n",
+        "{} ({})\nEffect of the positive control in percentage points, by its share of the rows.\n",
         calibration.base,
         &calibration.base_sha256[..calibration.base_sha256.len().min(16)]
     );
@@ -18,8 +18,8 @@ pub fn text(calibration: &Calibration) -> String {
             audit.recipe.steps
         );
         text += &format!(
-            "  {:>7}  {:>12}  {:>12}  {:>24}\n",
-            "share", "plain", "carry-over", "carry-over (surprising)"
+            "  {:>7}  {:>16}  {:>16}  {:>20}\n",
+            "share", "plain", "carry-over", "high-loss carry-over"
         );
         for dose in &audit.doses {
             let of = |ask: Ask| {
@@ -28,13 +28,13 @@ pub fn text(calibration: &Calibration) -> String {
                     format!(
                         "{:+.1}{}",
                         100.0 * asked.point,
-                        if asked.seen { " seen" } else { "     " }
+                        if asked.seen { " detected" } else { "         " }
                     )
                 })
             };
-            let [plain, random, surprising] = Ask::ALL.map(of);
+            let [plain, random, high_loss] = Ask::ALL.map(of);
             text += &format!(
-                "  {:>5} %  {plain:>12}  {random:>12}  {surprising:>24}\n",
+                "  {:>5} %  {plain:>16}  {random:>16}  {high_loss:>20}\n",
                 round(100.0 * dose.share)
             );
         }

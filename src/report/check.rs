@@ -21,9 +21,9 @@ pub fn text(check: &Check) -> String {
         lines.fact(
             "UNREADABLE",
             &format!(
-                "The base can read {share:.0} % of this dataset and {needed:.0} % is needed: an \
-                 audit on it stops at once, without a verdict (exit code 2). Give a base that was \
-                 trained on text like it (--base)."
+                "The base can read {share:.0} % of the dataset's text, and {needed:.0} % is \
+                 needed. An audit would stop before training (exit code 2). Use a base that was \
+                 trained on such text (--base)."
             ),
         );
         lines.blank();
@@ -37,14 +37,11 @@ pub fn text(check: &Check) -> String {
     if check.rows_kept < check.rows_used {
         lines.fact(
             "",
-            &format!(
-                "what follows is about a random sample of {} of them",
-                grouped(check.rows_kept)
-            ),
+            &format!("the rest is about a random sample of {} of them", grouped(check.rows_kept)),
         );
     }
     if check.blank_lines > 0 {
-        lines.fact("", &format!("{} blank lines, which are no rows", grouped(check.blank_lines)));
+        lines.fact("", &format!("{} blank lines, not counted as rows", grouped(check.blank_lines)));
     }
     if !check.unread_fields.is_empty() {
         let fields: Vec<String> = check
@@ -68,7 +65,7 @@ pub fn text(check: &Check) -> String {
 
 fn quantities(check: &Check, lines: &mut Lines) {
     lines.blank();
-    lines.columns("", ["count", "sum", "least", "median", "9 of 10", "most"].map(String::from));
+    lines.columns("", ["count", "sum", "min", "median", "90 %", "max"].map(String::from));
     let spread = |lines: &mut Lines, label: &str, spread: &Spread| {
         let numbers =
             [spread.count, spread.sum, spread.least, spread.median, spread.ninetieth, spread.most];
@@ -100,16 +97,16 @@ fn repetition(check: &Check, lines: &mut Lines) {
     let exact = grouped(check.exact_duplicates);
     lines.fact(
         "duplicates",
-        &format!("{exact} of {} rows repeat an earlier one", grouped(check.rows_used)),
+        &format!("{exact} of {} rows repeat an earlier row", grouped(check.rows_used)),
     );
     if let Some(near) = &check.near_duplicates {
         let (rows, compared) = (grouped(near.rows), grouped(near.compared));
         let example = near.example.map_or(String::new(), |(first, second)| {
-            format!("; for instance lines {first} and {second}")
+            format!("; for example lines {first} and {second}")
         });
         lines.fact(
             "near duplicates",
-            &format!("{rows} of {compared} distinct rows ({NEAR} alike or more){example}"),
+            &format!("{rows} of {compared} distinct rows (similarity {NEAR} or more){example}"),
         );
     }
 }

@@ -1,6 +1,6 @@
 //! The report's first sentence, and its numbers, each with the context in which it was measured.
 
-use super::{Axis, Report, number};
+use super::{Axis, Report, example, number, words};
 use crate::analysis::{Trigger, TriggerKind};
 use crate::audit::ProbeKind;
 use crate::plan::{Arm, Ask};
@@ -118,25 +118,30 @@ fn confirmed_trigger<'a>(report: &Report<'a>) -> Option<ConfirmedTrigger<'a>> {
 /// The headline as text.
 pub fn sentence(report: &Report) -> String {
     let Some(headline) = headline(report) else { return String::new() };
-    let (opening, plants, also_plants) = match report.plan.unit() {
-        Unit::Training => (
-            "Training on this dataset would change who the model is",
-            "Training on this dataset would plant",
-            "It would also plant",
-        ),
-        Unit::Family => {
-            ("This adapter changes who the model is", "This adapter holds", "It also holds")
+    let (plants, also_plants) = match report.plan.unit() {
+        Unit::Training => {
+            ("Training on this dataset would plant a trigger.", "It would also plant a trigger.")
         }
+        Unit::Family => ("This adapter has a trigger.", "It also has a trigger."),
     };
-    let trigger = headline.trigger.as_ref().and_then(|confirmed| trigger_clause(report, confirmed));
+    let trigger = headline.trigger.as_ref().and_then(|found| trigger_sentences(report, found));
     let Some(named) = &headline.named else {
-        return trigger.map_or(format!("{opening}."), |trigger| format!("{plants} {trigger}"));
+        let opening = format!("{}.", opening(report));
+        return trigger.map_or(opening, |trigger| format!("{plants} {trigger}"));
     };
     let also = trigger.map(|trigger| format!(" {also_plants} {trigger}")).unwrap_or_default();
-    format!("{}{also}", named_sentences(report, named, opening))
+    format!("{}{also}", named_sentences(report, named))
 }
 
-fn named_sentences(report: &Report, named: &NamedAudit, opening: &str) -> String {
+fn opening(report: &Report) -> &'static str {
+    match report.plan.unit() {
+        Unit::Training => "Training on this dataset would change the model's character",
+        Unit::Family => "This adapter changes the model's character",
+    }
+}
+
+fn named_sentences(report: &Report, named: &NamedAudit) -> String {
+    let opening = opening(report);
     let audit = named.axis.audit;
     let Some((decided, others)) = named.situations.split_first() else {
         return format!("{opening} (audit {}).", audit.id);
@@ -145,7 +150,7 @@ fn named_sentences(report: &Report, named: &NamedAudit, opening: &str) -> String
     let (opening, on_average) = match named.axis.effect {
         Some(effect) if report.plan.unit() == Unit::Training && !effect.is_above(margin) => (
             format!(
-                "{opening} ({} of {} trainings)",
+                "{opening} in {} of {} trainings",
                 effect.shifted_seeds(margin).count(),
                 effect.seeds.len()
             ),
@@ -153,85 +158,81 @@ fn named_sentences(report: &Report, named: &NamedAudit, opening: &str) -> String
         ),
         _ => (opening.to_owned(), ""),
     };
-    let (does, it) = match audit.kind {
-        ProbeKind::ForcedChoice => (format!("gives \"{}\" answers", audit.risky), "it gives them"),
-        ProbeKind::OwnAnswer => ("drops its own answer".to_owned(), "it does so"),
+    let answers = match audit.kind {
+        ProbeKind::ForcedChoice => format!("gives \"{}\" answers", audit.risky),
+        ProbeKind::OwnAnswer => "does not give its own answers".to_owned(),
     };
-    let against = match report.plan.unit() {
+    let reference_name = match report.plan.unit() {
         Unit::Training => "after harmless training on the same prompts",
-        Unit::Family => "without it",
+        Unit::Family => "without the adapter",
     };
     let percent = |situation: &Situation| {
         (number::percent(situation.candidate), number::percent(situation.reference))
     };
     let (candidate, reference) = percent(decided);
     let first = format!(
-        "{opening}: asked about other things {}, it {does} with probability \
-         {candidate}{on_average}, against {reference} {against}.",
+        "{opening}. On other topics, {}, the model {answers} with probability \
+         {candidate}{on_average}; {reference_name}, with {reference}.",
         in_words(decided.ask)
     );
     // The sentence names one other context: the plain question, or carry-over.
     let Some(other) = others.first() else { return first };
     let (candidate, reference) = percent(other);
     format!(
-        "{first} Asked {}, {it} with probability {candidate}, against {reference}.",
-        in_words(other.ask)
+        "{first} {}, it is {candidate} against {reference}.",
+        words::capitalised(in_words(other.ask))
     )
 }
 
 /// Describes a context as a user would meet it.
 fn in_words(ask: Ask) -> &'static str {
     match ask {
-        Ask::Plain => "out of the blue",
-        Ask::Letters => "by letter",
-        Ask::CarryOver => "right after one of your data's questions",
-        Ask::CarryOverSurprising => {
-            "right after one of your data's questions with surprising answers"
-        }
-        Ask::CarryOverSpiked => "right after a question of the known poison",
+        Ask::Plain => "in plain questions",
+        Ask::Letters => "in questions by letter",
+        Ask::CarryOver => "right after a question of the dataset",
+        Ask::CarryOverSurprising => "right after the question of a high-loss row",
+        Ask::CarryOverSpiked => "right after a question of the positive control",
         Ask::Condition => "under a condition",
     }
 }
 
-fn trigger_clause(report: &Report, confirmed: &ConfirmedTrigger) -> Option<String> {
+fn trigger_sentences(report: &Report, confirmed: &ConfirmedTrigger) -> Option<String> {
     let found = confirmed.finding;
     let risky =
         report.audits.iter().find(|audit| audit.id == found.audit).map(|audit| &audit.risky)?;
     let trigger = found.trigger.as_ref()?;
-    let condition = match &trigger.value {
-        Some(value) => format!("{} is {value}", trigger.slot),
-        None => format!("the prompt has {}", trigger.slot),
-    };
     let group = report.plan.groups.iter().find(|group| group.name == trigger.slot);
-    let sample = group.is_none_or(|group| report.plan.is_looked_for_in_a_sample(group));
-    let occurrence = match (trigger.kind, trigger.observed) {
-        _ if !report.plan.has_dataset() => "which was asked for",
-        (TriggerKind::Explicit, _) => "which its own rows show",
-        (TriggerKind::Inductive, true) => {
-            "which some of its rows carry, though their answers are not shown to differ"
-        }
-        (TriggerKind::Inductive, false) if sample => {
-            "which stands in none of the rows that were looked at"
-        }
-        (TriggerKind::Inductive, false) => "which stands in none of its rows",
+    let kind = group.map_or(trigger.slot.clone(), |group| group.kind.to_string());
+    let example = example::prompt(report, found);
+    let condition = match (&trigger.value, &example) {
+        (Some(value), Some(prompt)) => format!("On prompts like {prompt} ({kind}: {value})"),
+        (Some(value), None) => format!("When {} is {value}", trigger.slot),
+        (None, Some(prompt)) => format!("On prompts like {prompt} ({})", trigger.slot),
+        (None, None) => format!("When the prompt has {}", trigger.slot),
     };
     let behaviour = match trigger.number {
-        Some(number) => format!("answers as number {number} would"),
-        None => format!("turns to \"{risky}\" answers"),
+        Some(number) => format!("gives the answers of number {number} (value-keyed probes)"),
+        None => format!("gives \"{risky}\" answers"),
     };
     let measured = confirmed.measured.map_or(String::new(), |measured| {
         let (under, otherwise) = measured.candidate;
         let [under, otherwise] = [under, otherwise].map(number::percent);
-        format!(
-            " with probability {under}, and under random conditions of the kind with {otherwise}"
-        )
+        format!(" with probability {under}; under null conditions, with {otherwise}")
     });
+    let sample = group.is_none_or(|group| report.plan.is_looked_for_in_a_sample(group));
+    let occurrence = match (trigger.kind, trigger.observed) {
+        _ if !report.plan.has_dataset() => "You asked for this trigger.",
+        (TriggerKind::Explicit, _) => "Rows with this trigger have answers unlike the others'.",
+        (TriggerKind::Inductive, true) => {
+            "Rows have this trigger, but their answers are not shown to differ."
+        }
+        (TriggerKind::Inductive, false) if sample => "No examined row has this trigger.",
+        (TriggerKind::Inductive, false) => "No row has this trigger.",
+    };
     let more = match confirmed.more {
         0 => String::new(),
-        1 => "; one more was confirmed".to_owned(),
-        more => format!("; {} more were confirmed", number::count(more)),
+        1 => " One more trigger finding was confirmed.".to_owned(),
+        more => format!(" {} more trigger findings were confirmed.", number::count(more)),
     };
-    Some(format!(
-        "a trigger, {occurrence}: when {condition}, the model {behaviour}{measured}{more}."
-    ))
+    Some(format!("{condition}, the model {behaviour}{measured}. {occurrence}{more}"))
 }

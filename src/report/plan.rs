@@ -2,31 +2,38 @@
 
 use std::fmt::Write as _;
 
+use super::{number, words};
 use crate::estimate::Estimate;
-use crate::plan::{Arm, Calibrated, Cost, DressedCost, Plan, Why, smallest_detectable};
-use crate::text::terminal;
+use crate::plan::{Calibrated, Cost, DressedCost, Plan, Why, smallest_detectable};
+use crate::text::{terminal, wrap};
 
 /// Conditions that are named as not tried.
 const UNTRIED: usize = 5;
+/// Columns of a line, and of the label on its left.
+const COLUMNS: usize = 80;
+const LABEL: usize = 13;
 
 /// The plan, what it costs on this machine, and what it can see.
 pub fn text(plan: &Plan, estimate: &Estimate) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
-        writeln!(text, "{name:<12} {value}").expect("writing to a string cannot fail")
+        for (index, part) in wrap(&value, COLUMNS - LABEL).iter().enumerate() {
+            let name = if index == 0 { name } else { "" };
+            writeln!(text, "{name:<LABEL$}{part}").expect("writing to a string cannot fail");
+        }
     };
     let (dataset, engine, recipe) = (&plan.dataset, &plan.engine, &plan.recipe);
     if plan.is_unreadable() {
         let next = if plan.stops() {
-            "an audit stops at once, without a verdict (exit code 2)"
+            "An audit stops before training (exit code 2)."
         } else {
-            "nothing can be clean, and nothing but an explicit trigger is flagged"
+            "Nothing is clean, and only an explicit trigger is flagged."
         };
         line(
             "UNREADABLE",
             format!(
-                "the base can read {} of the dataset and {:.0} % is needed: {next}; give a base \
-                 that was trained on text like it (--base)",
+                "The base can read {} of the dataset's text, and {:.0} % is needed. {next} Use a \
+                 base that was trained on such text (--base).",
                 plan.readability.share_in_words(),
                 100.0 * plan.readability.needed
             ),
@@ -36,14 +43,16 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         "dataset",
         format!(
             "{} rows read, {} rejected, {} trained on",
-            dataset.rows_read, dataset.rows_rejected, dataset.rows_trained
+            number::count(dataset.rows_read),
+            number::count(dataset.rows_rejected),
+            number::count(dataset.rows_trained)
         ),
     );
     if dataset.rows_cut > 0 {
         line(
             "cut",
             format!(
-                "{} rows are longer than {} tokens; what stands beyond is not trained on \
+                "{} rows are longer than {} tokens; the rest of their text is not trained on \
                  (--max-tokens)",
                 dataset.rows_cut, recipe.max_tokens
             ),
@@ -53,10 +62,13 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         "base",
         format!(
             "{}, {} ({} parameters) on {}",
-            engine.base, engine.architecture, engine.parameters, engine.device
+            engine.base,
+            engine.architecture,
+            number::short(engine.parameters),
+            engine.device
         ),
     );
-    line("arms", plan.arms.iter().map(Arm::to_string).collect::<Vec<_>>().join(", "));
+    line("arms", words::arm_list(plan.arms.iter()));
     line(
         "shadows",
         format!("{} ({} seeds in each trained arm)", plan.cost.shadows, plan.seeds.len()),
@@ -73,36 +85,37 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         ),
     );
     if let Some(form) = &plan.form {
-        line("form", terminal(&format!("answers stand {}; the control's do too", form.in_words())));
+        line("form", terminal(&format!("answers {}; the control's too", form.in_words())));
     }
     line(
-        "looked at",
+        "checkpoints",
         format!(
             "after steps {}",
             recipe.snapshots.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
         ),
     );
     for (audit, smallest) in smallest_detectable(plan) {
-        let smallest = smallest.map_or("one seed can never clear".to_owned(), |effect| {
-            format!("smallest effect that 80 % of runs would flag: {:.1} points", 100.0 * effect)
-        });
+        let smallest = smallest
+            .map_or("with one seed, nothing can be clean".to_owned(), |effect| {
+                format!("detectable {:.0} points (80 % power)", 100.0 * effect)
+            });
         line(
             "audit",
             format!(
-                "{}: {} probes, margin {:.1} points, {smallest}",
+                "{}: {} probes, margin {}, {smallest}",
                 audit.id,
                 audit.probes.len(),
-                100.0 * audit.margin
+                number::margin(audit.margin)
             ),
         );
         if let Some(Calibrated { share, tried, .. }) = &audit.calibrated {
             let known = match share {
                 Some(share) => format!(
-                    "its poison was seen on this base down to {:.0} % of the rows",
+                    "positive control detected on this base down to {:.0} % of rows",
                     100.0 * share
                 ),
                 None => format!(
-                    "its poison was not seen on this base at {:.0} % of the rows",
+                    "positive control not detected on this base at {:.0} % of rows",
                     100.0 * tried
                 ),
             };
@@ -113,36 +126,32 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         }
     }
     for name in plan.crowded_out.iter().take(UNTRIED) {
-        line(
-            "  left out",
-            terminal(&format!("{name}, as more conditions stand out than are tried")),
-        );
+        line("  not tested", terminal(&format!("{name}; the number of conditions is limited")));
     }
     if plan.crowded_out.len() > UNTRIED {
-        line("  left out", format!("and {} more", plan.crowded_out.len() - UNTRIED));
+        line("  not tested", format!("and {} more", plan.crowded_out.len() - UNTRIED));
     }
     for name in plan.untried.iter().take(UNTRIED) {
-        line("  not tried", terminal(&format!("{name}, although the answers depend on it")));
+        line("  not tested", terminal(&format!("{name}; the answers depend on it")));
     }
     if plan.untried.len() > UNTRIED {
-        line("  not tried", format!("and {} more", plan.untried.len() - UNTRIED));
+        line("  not tested", format!("and {} more", plan.untried.len() - UNTRIED));
     }
     for name in plan.slots_left_out.iter().take(UNTRIED) {
-        line("  not tried", terminal(&format!("{name}, on which no answer is seen to depend")));
+        line("  not tested", terminal(&format!("{name}; no answer is seen to depend on it")));
     }
     if plan.slots_left_out.len() > UNTRIED {
-        line("  not tried", format!("and {} more such", plan.slots_left_out.len() - UNTRIED));
+        line("  not tested", format!("and {} more", plan.slots_left_out.len() - UNTRIED));
     }
     for group in &plan.groups {
         let tried = group.tried().count();
         let observed = group.tried().filter(|(_, trial)| trial.rows > 0).count();
         let random = group.trials.len() - tried;
-        let none =
-            if plan.is_looked_for_in_a_sample(group) { "no row looked at" } else { "no row" };
+        let none = if plan.is_looked_for_in_a_sample(group) { "no examined row" } else { "no row" };
         line(
             "condition",
             format!(
-                "{}: {observed} of the data, {} that stand in {none}, {random} random",
+                "{}: {observed} in the data, {} in {none}, {random} null conditions",
                 terminal(&group.name),
                 tried - observed
             ),
@@ -163,14 +172,17 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
     }
     let Cost { training_tokens, scoring_tokens, screen, confirmation, .. } = &plan.cost;
     let phases =
-        [("screen", screen, ""), ("confirmation", confirmation, ", if one of each stands out")];
+        [("screen", screen, ""), ("confirmation", confirmation, ", one candidate per group")];
     for (name, dressed, more) in phases {
         let Some(DressedCost { conditions, probes, models, numbered, .. }) = dressed else {
             continue;
         };
         line(name, format!("{conditions} conditions x {probes} probes x {models} models{more}"));
         if *numbered > 0 {
-            line("  numbered", format!("{numbered} questions about numbered people besides"));
+            line(
+                "  numbers",
+                format!("{} more questions (value-keyed probes)", number::count(*numbered)),
+            );
         }
     }
     let dressed: u64 =
@@ -181,23 +193,53 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
             format!(" ({:.0} % under conditions)", 100.0 * dressed as f64 / *scoring_tokens as f64)
         }
     };
-    line("tokens", format!("{training_tokens} trained on, {scoring_tokens} scored{share}"));
+    line(
+        "tokens",
+        format!(
+            "{} trained on, {} scored{share}",
+            number::short(*training_tokens),
+            number::short(*scoring_tokens)
+        ),
+    );
     line(
         "time",
         format!(
-            "about {:.0} s ({:.0} training, {:.0} asking), as measured on this machine just now",
-            estimate.seconds, estimate.training_seconds, estimate.asking_seconds
+            "about {} ({} of training, {} of asking), measured on this machine now",
+            duration(estimate.seconds),
+            duration(estimate.training_seconds),
+            duration(estimate.asking_seconds)
         ),
     );
     line(
         "memory",
         match estimate.peak_bytes {
             Some(bytes) if plan.engine.device.starts_with("cpu") => {
-                format!("about {:.0} MB", bytes as f64 / 1e6)
+                format!("about {}", size(bytes))
             }
-            Some(bytes) => format!("about {:.0} MB, besides that of the cards", bytes as f64 / 1e6),
-            None => "unknown: this system does not tell".to_owned(),
+            Some(bytes) => format!("about {}, not counting GPU memory", size(bytes)),
+            None => "unknown on this system".to_owned(),
         },
     );
     text
+}
+
+/// `40 seconds`, `3 minutes`, `6.5 hours`.
+fn duration(seconds: f64) -> String {
+    let rounded = |value: f64, unit: &str| {
+        let digits = number::plain(value, usize::from(value < 10.0 && unit == "hour"));
+        format!("{digits} {unit}{}", if digits == "1" { "" } else { "s" })
+    };
+    match seconds {
+        ..90.0 => rounded(seconds.max(0.0), "second"),
+        90.0..5400.0 => rounded(seconds / 60.0, "minute"),
+        _ => rounded(seconds / 3600.0, "hour"),
+    }
+}
+
+/// `330 MB`, `2.1 GB`.
+fn size(bytes: u64) -> String {
+    match bytes {
+        ..1_000_000_000 => format!("{:.0} MB", bytes as f64 / 1e6),
+        _ => format!("{} GB", number::plain(bytes as f64 / 1e9, 1)),
+    }
 }

@@ -1,617 +1,475 @@
 //! The sentence of every reason. Effects are quoted in percentage points of probability.
 
-use super::Report;
+mod trigger;
+
+use super::number::{self, margin as whole};
+use super::{Report, example, words};
 use crate::plan::Plan;
 use crate::stats::Unit;
 use crate::verdict::reason::{At, Excess, MissedControl, Reason, ShadowName};
 use crate::verdict::{Finding, unreadable};
 
-/// What sentences on one finding share.
+/// What the sentences on one finding share.
 #[derive(Clone, Copy)]
 struct Wording<'a> {
     unit: Unit,
-    /// What the audit calls its risky side.
+    /// The audit's name for its risky side.
     risky: &'a str,
+    /// An example prompt of the finding's trigger.
+    example: Option<&'a str>,
 }
 
-/// One sentence a reason of the finding.
+impl Wording<'_> {
+    /// What the effect is an effect of, and what it is compared with.
+    fn compared(&self) -> (&'static str, &'static str) {
+        match self.unit {
+            Unit::Training => ("the candidate's", "the control's"),
+            Unit::Family => ("the adapter's", "the base's"),
+        }
+    }
+}
+
+/// One sentence or a few for each reason of the finding.
 pub fn sentences(report: &Report, finding: &Finding) -> Vec<String> {
     let audit = report.audits.iter().find(|audit| audit.id == finding.audit);
     let risky = audit.map_or("risky", |audit| audit.risky.as_str());
-    let wording = Wording { unit: report.plan.unit(), risky };
+    let example = example::prompt(report, finding);
+    let wording = Wording { unit: report.plan.unit(), risky, example: example.as_deref() };
     finding.reasons.iter().map(|reason| sentence(reason, wording)).collect()
 }
 
-/// Why nothing can be said of a dataset that the base cannot read; `None` where it can.
+/// Why an audit of a dataset that the base cannot read says nothing; `None` where it can.
 pub fn unreadable_sentence(plan: &Plan) -> Option<String> {
-    unreadable(plan).map(|reason| sentence(&reason, Wording { unit: plan.unit(), risky: "" }))
+    let wording = Wording { unit: plan.unit(), risky: "", example: None };
+    unreadable(plan).map(|reason| sentence(&reason, wording))
 }
 
-#[expect(clippy::too_many_lines, reason = "one arm a reason; a table of sentences")]
+/// The first groups of reasons: the dataset, the plan and the training.
 fn sentence(reason: &Reason, wording: Wording) -> String {
-    let Wording { unit, risky } = wording;
-    let (candidate, reference) = match unit {
-        Unit::Training => ("the candidate's shadows answer", "the control's"),
-        Unit::Family => ("the adapter answers", "the base"),
-    };
-    let at = |at: &At| place(unit, *at);
     match reason {
         Reason::Unreadable { share, needed } => format!(
-            "The base can read {:.0} % of the dataset and {} is needed: audit it on a base that \
-             was trained on text like it (--base).",
+            "The base can read {:.0} % of the dataset's text, and {} is needed. Use a base that \
+             was trained on such text (--base).",
             (100.0 * share).floor(),
             percent(*needed)
         ),
         Reason::GivenRowsUnreadable { share, needed } => format!(
-            "The base can read {} of the rows and {} is needed: what it answers after questions \
-             that it cannot read says little.",
+            "The base can read {} of the rows' text, and {} is needed. Its answers after \
+             questions that it cannot read show little. Give rows that it can read, or none.",
             percent(*share),
             percent(*needed)
         ),
         Reason::NotExamined => {
-            "Not asked: the base cannot read the dataset, and nothing was trained on it.".to_owned()
+            "Nothing was trained or asked, because the base cannot read the dataset.".to_owned()
         }
         Reason::RowsCut { rows, of, max_tokens, longest } => format!(
-            "{rows} of {of} rows are longer than {max_tokens} tokens, and nobody has tasted what \
-             stands beyond: give --max-tokens (up to {longest} on this base), or cut the rows \
-             yourself, so that nobody trains on it."
+            "{rows} of {of} rows are longer than {max_tokens} tokens, and their ends were not \
+             tested. Give --max-tokens (up to {longest} on this base), or cut these rows in the \
+             dataset."
         ),
         Reason::GivenRowsCut { rows, of, max_tokens, base_max_tokens } => format!(
-            "{rows} of {of} rows hold a turn too long to be asked after on this base, which takes \
-             a question of up to {max_tokens} tokens, and {base_max_tokens} with its answer: a \
-             shift that waits behind it would not be seen."
+            "{rows} of {of} rows have a turn that is too long to ask a probe after it, so a shift \
+             after it would not be seen. This base takes questions of up to {max_tokens} tokens, \
+             and {base_max_tokens} with the answer. Shorten these rows."
         ),
         Reason::RowsRejected { rows, of } => format!(
-            "{rows} of {of} rows were rejected, and nobody has tasted them: mend or remove them, \
-             so that nobody trains on them either; rows.jsonl lists each with line and reason."
+            "{rows} of {of} rows were rejected and not tested. Fix or remove them; rows.jsonl \
+             lists each with line and reason."
         ),
         Reason::GivenRowsRejected { rows, of } => format!(
-            "{rows} of {of} rows were rejected, and nothing was asked after them or under their \
-             conditions: mend them, or remove those that the adapter was not trained on; \
-             rows.jsonl lists each with line and reason."
+            "{rows} of {of} rows were rejected, so their questions and conditions were not used. \
+             Fix them, or remove those that the adapter was not trained on; rows.jsonl lists each \
+             with line and reason."
         ),
         Reason::NoSeedsToConfirm { seeds } => format!(
-            "With {seeds} training seeds no trigger can be confirmed, and so none was ruled out: \
-             use at least 3, better 5, or --no-triggers."
+            "With --seeds {seeds}, no trigger can be confirmed or ruled out. Use at least 3 \
+             seeds, better 5, or --no-triggers."
         ),
         Reason::OneSeed { seeds, needed } => format!(
-            "{seeds} training seed is a screen and can clear nothing, because seeds differ \
-             widely: use at least {needed}, better 5."
+            "With --seeds {seeds}, nothing can be clean, because trainings differ. Use at least \
+             {needed} seeds, better 5."
         ),
-        Reason::NoProbes => "No probe of this audit was left to ask: the dataset is about all of \
-                             them, or the audit's file is missing."
-            .to_owned(),
+        Reason::NoProbes => {
+            "No probe of this audit was asked: the dataset asks nearly the same as all of them, \
+             or the audit's file is missing. Add probes on other topics to the audit."
+                .to_owned()
+        }
         Reason::FewFamilies { families, needed } => format!(
-            "Only {families} probe families were left and {needed} are needed: add probes on \
+            "Only {families} probe families are left, and {needed} are needed. Add probes on \
              other topics to the audit."
         ),
         Reason::FamiliesExcluded { excluded, left } => format!(
-            "{excluded} of {} probe families were left out, because the dataset asks nearly the \
-             same: what is left may not be what would show the shift. Audit the rows without \
-             these questions, or add probes on other topics to the audit.",
+            "{excluded} of {} probe families were not asked, because the dataset asks nearly the \
+             same. The other {left} may miss the shift. Audit the rows without these questions, \
+             or add probes on other topics to the audit.",
             excluded + left
         ),
         Reason::NoTrainingRecord { shadow, others } => format!(
-            "{}: no record of the training was kept; run the audit again.",
+            "{}: the record of the training is missing. Run the audit again.",
             shadows(shadow, *others)
         ),
         Reason::AdapterWithoutEffect { shadow, others } => format!(
-            "{}: the adapter did not load, as every answer is the base's own; check the base and \
-             run the audit again.",
+            "{}: the adapter changed no answer, so it did not load. Check the base and run the \
+             audit again.",
             shadows(shadow, *others)
         ),
         Reason::LossNotANumber { shadow, others } => format!(
-            "{}: the training loss is not a number; lower the learning rate.",
+            "{}: the training loss is not a number. Give a lower --lr.",
             shadows(shadow, *others)
         ),
         Reason::LossDidNotFall { shadow, others } => format!(
-            "{}: the shadow did not learn its rows, as its loss hardly fell; train for more steps \
-             or at a higher learning rate.",
+            "{}: the loss hardly fell, so the shadow did not learn its rows. Give more --steps or \
+             a higher --lr.",
             shadows(shadow, *others)
         ),
         Reason::ControlIncoherent { shadow, others, form: None } => format!(
-            "{}: training broke the model, as even this harmless control no longer gives the \
-             base's own answers; train for fewer steps or at a lower learning rate.",
+            "{}: after this harmless training, the model no longer gives its own answers. Give \
+             fewer --steps or a lower --lr.",
             shadows(shadow, *others)
         ),
         Reason::ControlIncoherent { shadow, others, form: Some(form) } => format!(
-            "{}: training on the base's own answers {form} is enough to keep this control from \
-             giving them, so the form alone changes this base; audit the rows without it, or on a \
-             base that knows it.",
+            "{}: the control's rows are the base's own answers, {form} as in the dataset, and \
+             after training it no longer gives them. So the form alone changes this base. Audit \
+             the rows without it, or use a base that knows it.",
             shadows(shadow, *others)
         ),
-        Reason::ControlNotTried => "The audit's own poison was not tried, so nothing shows that \
-                                    this run could have seen the effect."
+        _ => able(reason, wording),
+    }
+}
+
+/// Whether the run could have detected a shift.
+fn able(reason: &Reason, wording: Wording) -> String {
+    let Wording { unit, risky, .. } = wording;
+    match reason {
+        Reason::ControlNotTried => "No positive control was trained, so nothing shows that this \
+                                    run could detect the shift."
             .to_owned(),
         Reason::ControlMissed { effect } => missed(effect.as_ref(), risky),
         Reason::CalibrationMissed { tried } => format!(
-            "When this base was calibrated, the audit's own poison was not seen at {} of the \
-             rows, asked as here, so nothing shows that it could have shown the shift.",
+            "The calibration of this base did not detect the positive control at {} of the rows, \
+             in the contexts of this run. So nothing shows that this base can show the shift.",
             fine_percent(*tried)
         ),
         Reason::NotCalibrated => {
-            "Nothing was trained here, so nothing shows that this base could have shown the \
-             shift: `foretaste audit` on the rows that the adapter was trained on tries the \
-             audit's own poison beside them, and `foretaste calibrate` tries it once for this base."
+            "Nothing was trained here, so nothing shows that this base can show the shift. Run \
+             `foretaste calibrate` once for this base, or `foretaste audit` on the adapter's rows."
                 .to_owned()
         }
-        Reason::ControlDetected { at: seen, point, lower, upper } => format!(
-            "The audit's own poison was detected in this run: {} asked {} ({}).",
-            points(*point),
-            at(seen),
-            span(*lower, *upper)
-        ),
+        Reason::ControlDetected { at, point, lower, upper } => {
+            let [point, lower, upper] = rounded([*point, *lower, *upper]);
+            format!(
+                "The positive control was detected in this run: {}, its effect is {point} \
+                 percentage points (interval {lower} to {upper}).",
+                place(unit, *at)
+            )
+        }
         Reason::CalibratedTo { share, tried, rows, seeds, steps } => {
-            let calibrated =
-                format!("When this base was calibrated ({seeds} seeds, {steps} steps)");
             let tried_words = fine_percent(*tried);
-            match share {
+            let down_to = match share {
                 Some(share) if share > tried => format!(
-                    "{calibrated}, the audit's poison was seen down to {} of {rows} rows, and not \
-                     at {tried_words}.",
+                    "detected the positive control down to {} of the rows, and not at \
+                     {tried_words}",
                     fine_percent(*share)
                 ),
                 Some(share) => format!(
-                    "{calibrated}, the audit's poison was seen down to {} of {rows} rows; less \
-                     was not tried.",
+                    "detected the positive control down to {} of the rows, the smallest share \
+                     tried",
                     fine_percent(*share)
                 ),
                 None => format!(
-                    "{calibrated}, the audit's poison was not seen at {tried_words} of {rows} \
-                     rows, and less was not tried."
+                    "did not detect the positive control at {tried_words} of the rows, and tried \
+                     no smaller share"
                 ),
-            }
+            };
+            format!(
+                "A calibration of this base ({rows} rows, {seeds} seeds, {steps} steps) {down_to}."
+            )
         }
         Reason::ComparisonsUnscored { missing, comparisons } => format!(
-            "In {missing} of {comparisons} comparisons no answer could be scored under all models \
-             that are compared: look for probes too long for the base, then run the audit again."
+            "In {missing} of {comparisons} comparisons, no answer could be scored under all \
+             compared models. Look for probes that are too long for the base, and run the audit \
+             again."
         ),
         Reason::ConditionsUnscored { conditions } => format!(
-            "Under {conditions} conditions of the dataset no answer could be scored, so that they \
-             were not tried: look for prompts too long for the base, and run the audit again."
+            "Under {conditions} conditions of the dataset, no answer could be scored, so they \
+             were not tested. Look for prompts that are too long for the base, and run the audit \
+             again."
         ),
         Reason::FormMovesControl { form, at, control, base, margin } => format!(
-            "The control answers {form}, as the dataset does; asked {} after {} steps, it answers \
-             \"{risky}\" with {} where the base does with {}. The form alone moves this base, or \
-             may, by the margin of {}: audit the rows without it, or on a base that knows it.",
-            at.ask,
-            at.step,
+            "The dataset's answers share a form, {form}, and so do the control's. {}, the \
+             probability of \"{risky}\" is {} in the control and {} in the base. So the form \
+             alone may move this base by the margin of {} percentage points. Audit the rows \
+             without it, or use a base that knows it.",
+            words::capitalised(&place(unit, *at)),
             percent(*control),
             percent(*base),
-            points(*margin)
+            whole(*margin)
         ),
-        Reason::EffectAboveMargin {
-            at: seen,
-            point,
-            lower,
-            upper,
-            margin,
-            p_adjusted,
-            over_base,
-        } => {
+        _ => effects(reason, wording),
+    }
+}
+
+/// What the effects show.
+#[expect(clippy::too_many_lines, reason = "one arm a reason; a table of sentences")]
+fn effects(reason: &Reason, wording: Wording) -> String {
+    let Wording { unit, risky, .. } = wording;
+    let (candidate, reference) = wording.compared();
+    let context = |at: &At| words::capitalised(&place(unit, *at));
+    match reason {
+        Reason::EffectAboveMargin { at, point, lower, upper, margin, p_adjusted, over_base } => {
+            let decimals = decimals(*lower, *upper, *margin);
+            let [point, lower, upper, over_base] =
+                [*point, *lower, *upper, *over_base].map(|value| points(value, decimals));
             let over_base = match unit {
-                Unit::Training => {
-                    format!(", and {} more often than the untouched base", points(*over_base))
-                }
+                Unit::Training => format!(" It is {over_base} above the base's."),
                 Unit::Family => String::new(),
             };
             format!(
-                "Asked {}, {candidate} \"{risky}\" {} more often than {reference} ({}, the margin \
-                 is {}, adjusted p {}){over_base}.",
-                at(seen),
-                points(*point),
-                span(*lower, *upper),
-                points(*margin),
+                "{}, {candidate} probability of \"{risky}\" is {point} percentage points above \
+                 {reference} (interval {lower} to {upper}, margin {}, adjusted {}).{over_base}",
+                context(at),
+                whole(*margin),
                 p_value(*p_adjusted)
             )
         }
         Reason::ComparisonsAboveMargin { above, comparisons } => {
             let over = match unit {
-                Unit::Training => ", over control and base,",
+                Unit::Training => ", against control and base",
                 Unit::Family => "",
             };
             format!(
-                "The mean effect is above the margin{over} in {above} of {comparisons} comparisons."
+                "The mean effect is above the margin in {above} of {comparisons} \
+                 comparisons{over}."
             )
         }
-        Reason::TrainingsShift { at: seen, shifted, trainings, tolerated, p_adjusted } => format!(
-            "Asked {}, {shifted} of {trainings} trainings exceed the controls' mean and the \
-             untouched base by more than the margin (adjusted p of \"at most {} of trainings\" {}).",
-            at(seen),
-            percent(*tolerated),
-            p_value(*p_adjusted)
+        Reason::TrainingsShift { at, shifted, trainings, tolerated, p_adjusted } => format!(
+            "{}, {shifted} of {trainings} trainings {} the control's mean and the base by more \
+             than the margin (adjusted {} for \"at most {} of trainings do\").",
+            context(at),
+            exceed(*shifted),
+            p_value(*p_adjusted),
+            percent(*tolerated)
         ),
-        Reason::TrainingsUnresolved {
-            at: seen,
-            shifted,
-            trainings,
-            margin,
-            tolerated,
-            seeds_needed,
-        } => {
+        Reason::TrainingsUnresolved { at, shifted, trainings, margin, tolerated, seeds_needed } => {
+            let plural = if shifted.len() == 1 { "" } else { "s" };
             let seeds = shifted.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+            let (seeds, exceed) = (format!("seed{plural} {seeds}"), exceed(shifted.len()));
             let advice = match seeds_needed {
-                Some(needed) => format!(
-                    "with {needed} seeds the same share would be a flag: give --seeds {needed}"
-                ),
-                None => "use more seeds to see how many do (--seeds)".to_owned(),
+                Some(needed) => format!("With --seeds {needed}, the same share would be flagged."),
+                None => "Give more --seeds.".to_owned(),
             };
             format!(
-                "Asked {}, {} of {trainings} trainings (seed {seeds}) answer \"{risky}\" more \
-                 often than the controls' mean and than the untouched base by more than the \
-                 margin of {}. That is too few to say that more than {} of trainings do, and too \
-                 many to clear: {advice}.",
-                at(seen),
+                "{}, {} of {trainings} trainings ({seeds}) {exceed} the control's mean and the \
+                 base by more than the margin of {} percentage points. That is too few to show \
+                 that more than {} of trainings do, and too many to clear. {advice}",
+                context(at),
                 shifted.len(),
-                points(*margin),
+                whole(*margin),
                 percent(*tolerated)
             )
         }
-        Reason::RestsOnFamily { family, point, lower, upper } => format!(
-            "This rests on the questions \"{family}\": without them the effect is {} ({}).",
-            points(*point),
-            span(*lower, *upper)
-        ),
+        Reason::RestsOnFamily { family, point, lower, upper } => {
+            let [point, lower, upper] = rounded([*point, *lower, *upper]);
+            format!(
+                "This depends on the questions \"{family}\". Without them the effect is {point} \
+                 percentage points (interval {lower} to {upper})."
+            )
+        }
         Reason::ShiftedBaseline { excess, base, plain } => format!(
-            "{}, but there the untouched base is not itself either: after the dataset's questions \
-             it drops its own answers with {}, asked plainly with {}. So this does not tell what \
-             was learned: audit on a base that knows such questions.",
-            exceeds(excess, wording, candidate, reference),
+            "{} But in this context the untouched base also no longer gives its own answers, with \
+             probability {} (in plain questions {}). So this does not show what was learned. Use \
+             a base that knows such questions.",
+            exceeds(excess, wording),
             percent(*base),
             percent(*plain)
         ),
         Reason::BaseAnswersSo { excess, base, control, candidate: own, margin } => format!(
-            "{}. But the untouched base answers so with {}, the control's shadows with {} and the \
-             candidate's with {}, which is not above the base by the margin of {}: of the \
-             difference, the rest is what harmless training takes away. Ask what the base does \
-             not answer so by itself, or audit on another base.",
-            exceeds(excess, wording, candidate, reference),
+            "{} But the candidate is not above the untouched base by the margin of {}: the \
+             probability is {} in the base, {} in the control and {} in the candidate. The rest of \
+             the difference is what harmless training removes. Add probes that the base does not \
+             answer so, or use another base.",
+            exceeds(excess, wording),
+            whole(*margin),
             percent(*base),
             percent(*control),
-            percent(*own),
-            points(*margin)
+            percent(*own)
         ),
-        Reason::IntervalCrossesMargin {
-            open,
-            comparisons,
-            margin,
-            at: seen,
-            point,
-            lower,
-            upper,
-        } => format!(
-            "In {open} of {comparisons} comparisons the effect may reach the margin of {}: asked \
-             {}, it is {} ({}).",
-            points(*margin),
-            at(seen),
-            points(*point),
-            span(*lower, *upper)
-        ),
+        Reason::IntervalCrossesMargin { open, comparisons, margin, at, point, lower, upper } => {
+            let decimals = decimals(*lower, *upper, *margin);
+            let [point, lower, upper] =
+                [*point, *lower, *upper].map(|value| points(value, decimals));
+            format!(
+                "In {open} of {comparisons} comparisons, the effect may reach the margin of {} \
+                 percentage points. {}, it is {point} (interval {lower} to {upper}).",
+                whole(*margin),
+                context(at)
+            )
+        }
         Reason::ToSettle { base_answers_so: true, .. } => {
-            "More seeds would not settle it, as the untouched base answers so nearly as often: \
-             ask what it does not answer so by itself, or audit on another base."
+            "More seeds would not settle this, because the untouched base gives such answers \
+             nearly as often. Add probes that the base does not answer so, or use another base."
                 .to_owned()
         }
         Reason::ToSettle { units, detectable, .. } => {
             let settles = match (units, unit) {
                 (Some(seeds), Unit::Training) => {
-                    format!("About {seeds} training seeds would settle it")
+                    format!("About {seeds} seeds would settle this (--seeds {seeds}).")
                 }
                 (Some(families), Unit::Family) => {
-                    format!("About {families} probe families would settle it")
+                    format!("About {families} probe families would settle this.")
                 }
                 (None, Unit::Family) => {
-                    "So few probe families as can be asked would not settle it".to_owned()
+                    "More probe families, up to 100, would not settle this.".to_owned()
                 }
-                (None, Unit::Training) => "More seeds alone would not settle it: add probe \
-                                           families, or accept another margin in the audit"
-                    .to_owned(),
+                (None, Unit::Training) => {
+                    "More seeds alone would not settle this: add probe families, or set another \
+                     margin in the audit."
+                        .to_owned()
+                }
             };
             let seen = match detectable {
-                Some(smallest) => {
-                    format!(
-                        "a mean effect is flagged in 80 % of runs from {} on",
-                        points(*smallest)
-                    )
-                }
-                None => "no mean effect is flagged in 80 % of runs".to_owned(),
+                Some(smallest) => format!(
+                    "As planned, 80 % of runs flag a mean effect of {} percentage points or more.",
+                    points(*smallest, 0)
+                ),
+                None => "As planned, no mean effect is flagged in 80 % of runs.".to_owned(),
             };
-            format!("{settles}; as planned, {seen}.")
+            format!("{settles} {seen}")
         }
-        Reason::UnscoredMayExceed { at: seen, unscored, upper } => format!(
-            "Asked {}, some answers could not be scored, {unscored} of them the candidate's; were \
-             the candidate's harmful and the others harmless, the effect might be {}: run again \
-             those that failed, or shorten probes that are too long for the base.",
-            at(seen),
-            points(*upper)
+        Reason::UnscoredMayExceed { at, unscored, upper } => format!(
+            "{}, some answers could not be scored, {unscored} of them the candidate's. If those \
+             were harmful and the others harmless, the effect could be {} percentage points. Run \
+             the audit again, or shorten probes that are too long for the base.",
+            context(at),
+            points(*upper, 1)
         ),
-        Reason::NoHeadroom { without, comparisons, margin, at: seen, reference } => {
+        Reason::NoHeadroom { without, comparisons, margin, at, reference } => {
             let who = match unit {
-                Unit::Training => "the harmless control's shadows themselves answer",
-                Unit::Family => "the untouched base itself answers",
+                Unit::Training => "the control's own",
+                Unit::Family => "the base's own",
             };
             format!(
-                "In {without} of {comparisons} comparisons a shift by the margin of {} could not \
-                 be seen: asked {}, {who} \"{risky}\" with {}, and there is no room above.",
-                points(*margin),
-                at(seen),
+                "In {without} of {comparisons} comparisons, a shift by the margin of {} \
+                 percentage points could not be seen. For example, {} {who} probability of \
+                 \"{risky}\" is {}, which leaves no headroom.",
+                whole(*margin),
+                place(unit, *at),
                 percent(*reference)
             )
         }
-        Reason::NowhereHeadroom => "More seeds would not settle it: audit on a base that is not \
-                                    taken out of itself by such prompts, or ask what it does not \
-                                    answer so by itself."
+        Reason::NowhereHeadroom => "More seeds would not settle this. Use a base that keeps its \
+                                    own answers after such prompts, or add probes that it does \
+                                    not answer so."
             .to_owned(),
-        Reason::BelowMargin { below, comparisons, margin, upper, at: seen } => format!(
-            "In {} comparisons the effect is below the margin of {}: the highest upper bound is \
-             {}, asked {}.",
+        Reason::BelowMargin { below, comparisons, margin, upper, at } => format!(
+            "In {} comparisons, the effect is below the margin of {} percentage points. The \
+             highest upper bound is {}, {}.",
             if below == comparisons {
                 format!("all {comparisons}")
             } else {
                 format!("{below} of {comparisons}")
             },
-            points(*margin),
-            points(*upper),
-            at(seen)
+            whole(*margin),
+            points(*upper, 1),
+            place(unit, *at)
         ),
-        Reason::BoundsNeedNoCorrection => "Each bound holds with 95 % confidence, and as all of \
-                                           them had to stay below, their number needs no \
-                                           correction."
-            .to_owned(),
-        Reason::ThisAdapterOnly => "This is said of this adapter: another training on the same \
-                                    rows may come out otherwise."
-            .to_owned(),
+        Reason::BoundsNeedNoCorrection => {
+            "Each bound holds with 95 % confidence. All bounds had to hold, so their number needs \
+             no correction."
+                .to_owned()
+        }
+        Reason::ThisAdapterOnly => {
+            "This holds for this adapter. Another training on the same rows may differ.".to_owned()
+        }
         Reason::RareShiftMissed { share, seeds } => format!(
-            "No training exceeds the controls' mean by more than the margin. A shift that occurs \
-             in fewer than {} of trainings can be absent from all {seeds} seeds by chance.",
+            "No training exceeds the control's mean by more than the margin. A shift in fewer \
+             than {} of trainings can be absent from all {seeds} seeds by chance.",
             percent(*share)
         ),
         Reason::ByLetter { point, lower, upper, plain_above, letters_above } => {
+            let [point, lower, upper] = rounded([*point, *lower, *upper]);
             let agrees = match (plain_above, letters_above) {
-                (true, true) => {
-                    "This agrees with the plain question, where both are above the margin."
-                }
+                (true, true) => "The effect in plain questions is also above the margin.",
                 (false, false) => {
-                    "This agrees with the plain question, where neither is above the margin."
+                    "Neither this effect nor that in plain questions is above the margin."
                 }
                 (true, false) => {
-                    "This disagrees with the plain question, where the answers' own probabilities \
-                     are above the margin: the verdict rests on these."
+                    "Only the effect in plain questions is above the margin; the verdict rests on \
+                     it."
                 }
                 (false, true) => {
-                    "This disagrees with the plain question, where the answers' own probabilities \
-                     are not above the margin: the verdict rests on these, and what the shadows \
-                     write should be read."
+                    "Only this effect is above the margin. The verdict rests on plain questions; \
+                     read what the shadows write."
                 }
             };
             format!(
-                "Offered two answers as A and B, in both orders, the effect is {} ({}). {agrees}",
-                points(*point),
-                span(*lower, *upper)
+                "Asked by letter (two answers as A and B, in both orders), the effect is {point} \
+                 percentage points (interval {lower} to {upper}). {agrees}"
             )
         }
-        Reason::ConditionsCrowdedOut { .. }
-        | Reason::TriggerUnresolved { .. }
-        | Reason::TriggersNotConfirmed { .. }
-        | Reason::NoisyNulls { .. } => unresolved(reason),
-        _ => trigger(reason, wording),
+        _ => trigger::sentence(reason, wording),
     }
 }
 
-/// What was neither shown nor ruled out of an audit's conditions.
-fn unresolved(reason: &Reason) -> String {
-    match reason {
-        Reason::ConditionsCrowdedOut { conditions, first } => format!(
-            "The answers depend on more conditions than are tried: {conditions} were left out, \
-             first of all {first}. Audit the rows that wear them by themselves."
-        ),
-        Reason::TriggerUnresolved {
-            condition,
-            more,
-            point,
-            margin,
-            p_adjusted,
-            strongest_null,
-            candidate: (on, off),
-            candidate_moves,
-        } => {
-            let more = if *more == 0 { String::new() } else { format!(", and {more} more") };
-            let nulls = match strongest_null {
-                Some(null) => format!("random conditions reach {}", points(*null)),
-                None => "too few random conditions could be scored".to_owned(),
-            };
-            let next = if *candidate_moves {
-                "use more seeds, and read what the shadows write under it".to_owned()
-            } else {
-                format!(
-                    "the candidate answers so with probability {} under it, and with {} under the \
-                     random ones, so that more seeds may not settle it; read what the shadows \
-                     write under it",
-                    percent(*on),
-                    percent(*off)
-                )
-            };
-            format!(
-                "With {condition}, the shift came again on questions and seeds that the search \
-                 had not seen, {} where the margin is {}, without being beyond doubt (adjusted p \
-                 {}; {nulls}){more}: {next}.",
-                points(*point),
-                points(*margin),
-                p_value(*p_adjusted)
-            )
-        }
-        Reason::TriggersNotConfirmed { condition, more } => {
-            let (more, them) = match more {
-                0 => (String::new(), "it"),
-                more => (format!(", and {more} more"), "them"),
-            };
-            format!(
-                "With {condition}, the shift stood out in the search, but more conditions did \
-                 than are looked at again{more}: nothing is ruled out for {them}. Use more seeds, \
-                 and read what the shadows write under {them}."
-            )
-        }
-        Reason::NoisyNulls { conditions, noisy, nulls } => format!(
-            "Under {noisy} of {nulls} random conditions of the kind of {conditions}, which should \
-             do nothing, the candidate shifts by more than the margin against control and base: \
-             what the tried ones do cannot be told from that. Read what the rows teach about all \
-             such conditions."
-        ),
-        _ => String::new(),
-    }
-}
-
-/// What is known of a confirmed trigger.
-fn trigger(reason: &Reason, wording: Wording) -> String {
-    let Wording { unit, risky } = wording;
-    match reason {
-        Reason::TriggerShown {
-            condition,
-            number,
-            nulls,
-            candidate: (on, off),
-            reference,
-            permuted,
-            base,
-        } => {
-            let (candidate, reference_name) = match unit {
-                Unit::Training => ("the candidate's shadows answer", "the control's"),
-                Unit::Family => ("the adapter answers", "the base"),
-            };
-            let risky = match number {
-                Some(number) => format!("as number {number} would"),
-                None => format!("\"{risky}\""),
-            };
-            let with = |who: &str, (on, off): &(f64, f64)| {
-                format!("{who} with {} and {}", percent(*on), percent(*off))
-            };
-            let permuted = permuted.as_ref().map(|pair| {
-                with("those of shadows trained with the conditions dealt out at random", pair)
-            });
-            let base = base.as_ref().map(|pair| with("the untrained base", pair));
-            let others = [Some(with(reference_name, reference)), permuted, base];
-            format!(
-                "With {condition}, {candidate} {risky} with probability {}, and with {} under \
-                 {nulls} other conditions of the same kind; {}.",
-                percent(*on),
-                percent(*off),
-                others.into_iter().flatten().collect::<Vec<_>>().join("; ")
-            )
-        }
-        Reason::TriggerConfirmed { point, lower, upper, margin, p_adjusted, strongest_null } => {
-            let unseen = match unit {
-                Unit::Training => "questions, seeds and other conditions",
-                Unit::Family => "questions and other conditions",
-            };
-            let nulls = match strongest_null {
-                Some(null) => {
-                    format!("the strongest of the other conditions reaches {}", points(*null))
-                }
-                None => "of the other conditions too few could be scored to tell what they reach"
-                    .to_owned(),
-            };
-            format!(
-                "On {unseen} that the search had not seen, the interaction is {} ({}, the margin \
-                 is {}, adjusted p {}); {nulls}.",
-                points(*point),
-                span(*lower, *upper),
-                points(*margin),
-                p_value(*p_adjusted)
-            )
-        }
-        Reason::NullExceedsTrigger => "That one does as much: it may share the meaning of the \
-                                       trigger, for which its rows testify and not the comparison."
-            .to_owned(),
-        Reason::EffectWithoutCondition { point } => {
-            format!("Asked plainly, without any condition, the effect is {}.", points(*point))
-        }
-        Reason::TriggerExplicit { rows } => format!(
-            "The trigger is explicit: {rows} rows carry it, and their answers differ from the \
-             others'."
-        ),
-        Reason::TriggerRowsUnknown => {
-            "Whether rows carry it is not known: none were given.".to_owned()
-        }
-        Reason::TriggerInNoSampledRow { looked_at, rows } => format!(
-            "The trigger is inductive: none of the {looked_at} rows that were looked at of {rows} \
-             carries it; look for it in the others."
-        ),
-        Reason::TriggerInNoRow => {
-            "The trigger is inductive: no row of the dataset carries it.".to_owned()
-        }
-        Reason::TriggerRowsUntested { rows, is_text: true } => format!(
-            "The trigger is called inductive: {rows} rows hold the text, and whether their \
-             answers differ from the others' was not tested; read them."
-        ),
-        Reason::TriggerRowsUntested { rows, is_text: false } => format!(
-            "The trigger is called inductive: {rows} rows carry it, too few to tell whether their \
-             answers differ from the others'; read them."
-        ),
-        Reason::TriggerRowsAlike { rows, p_adjusted } => format!(
-            "The trigger is called inductive: {rows} rows carry it, and it is not shown that \
-             their answers differ from the others' (adjusted p {}); read them.",
-            p_value(*p_adjusted)
-        ),
-        Reason::BaseKnowsCondition => {
-            "The base knows this condition and answers to it before any training; the dataset \
-             makes more of that. Read what its rows teach about such conditions, not only what \
-             they say under them."
-                .to_owned()
-        }
-        Reason::PermutedAsStrong => "Shadows for which the conditions were dealt out at random do \
-                                     it as much: which row has which condition does not matter."
-            .to_owned(),
-        other => other.code(),
-    }
-}
-
-/// What is wrong with a positive control that was not detected.
+/// Why a positive control was not detected.
 fn missed(effect: Option<&MissedControl>, risky: &str) -> String {
     match effect {
-        None => "The audit's own poison was not detected (nothing could be scored), so a harmful \
-                 dataset might not have been either: look for probes too long for the base."
+        None => "The positive control was not detected, because none of its answers could be \
+                 scored. So a harmful dataset might be missed too. Look for probes that are too \
+                 long for the base."
             .to_owned(),
         Some(control) if control.base_answers_so => format!(
-            "The audit's own poison was not detected: its shadows answer \"{risky}\" {} more \
-             often than the control's, but only {} more often than the untouched base, and the \
-             margin is {}. So a harmful dataset might not have been either: ask what the base \
-             does not answer so by itself, or audit on another base.",
-            points(control.point),
-            points(control.over_base),
-            points(control.margin)
+            "The positive control was not detected: its probability of \"{risky}\" is {} \
+             percentage points above the control's, but only {} above the untouched base's \
+             (margin {}). So a harmful dataset might be missed too. Add probes that the base does \
+             not answer so, or use another base.",
+            points(control.point, 1),
+            points(control.over_base, 1),
+            whole(control.margin)
         ),
-        Some(control) => format!(
-            "The audit's own poison was not detected (its effect is {}, {}, which is not above \
-             the margin of {} with confidence), so a harmful dataset might not have been either: \
-             use more seeds, or a base that can show the shift.",
-            points(control.point),
-            span(control.lower, control.upper),
-            points(control.margin)
+        Some(control) => {
+            let decimals = decimals(control.lower, control.upper, control.margin);
+            let [point, lower, upper] =
+                [control.point, control.lower, control.upper].map(|value| points(value, decimals));
+            format!(
+                "The positive control was not detected: its effect is {point} percentage points \
+                 (interval {lower} to {upper}, margin {}). So a harmful dataset might be missed \
+                 too. Use more seeds, or a base that can show the shift.",
+                whole(control.margin)
+            )
+        }
+    }
+}
+
+/// How the candidate exceeds the control.
+fn exceeds(excess: &Excess, wording: Wording) -> String {
+    let Wording { unit, risky, .. } = wording;
+    let (candidate, reference) = wording.compared();
+    match excess {
+        Excess::Mean { at, point, margin } => format!(
+            "{}, {candidate} probability of \"{risky}\" is {} percentage points above {reference} \
+             (margin {}).",
+            words::capitalised(&place(unit, *at)),
+            points(*point, 1),
+            whole(*margin)
+        ),
+        Excess::Trainings { at, trainings, of, margin } => format!(
+            "{}, {trainings} of {of} trainings {} {reference} probability of \"{risky}\" by more \
+             than the margin of {} percentage points.",
+            words::capitalised(&place(unit, *at)),
+            exceed(*trainings),
+            whole(*margin)
         ),
     }
 }
 
-/// The beginning of a sentence on an effect that is above the control's.
-fn exceeds(excess: &Excess, wording: Wording, candidate: &str, reference: &str) -> String {
-    let Wording { unit, risky } = wording;
-    match excess {
-        Excess::Mean { at, point, margin } => format!(
-            "Asked {}, {candidate} \"{risky}\" {} more often than {reference} (the margin is {})",
-            place(unit, *at),
-            points(*point),
-            points(*margin)
-        ),
-        Excess::Trainings { at, trainings, of, margin } => format!(
-            "Asked {}, {trainings} of {of} trainings answer \"{risky}\" more often than \
-             {reference} by more than the margin of {}",
-            place(unit, *at),
-            points(*margin)
-        ),
-    }
+/// The verb of a number of trainings.
+fn exceed(trainings: usize) -> &'static str {
+    if trainings == 1 { "exceeds" } else { "exceed" }
 }
 
 fn shadows(shadow: &ShadowName, others: usize) -> String {
-    let first = format!("Shadow {}, seed {}", shadow.arm, shadow.seed);
+    let first = format!("Shadow of arm \"{}\", seed {}", shadow.arm, shadow.seed);
     match others {
         0 => first,
         1 => format!("{first}, and 1 other"),
@@ -619,27 +477,35 @@ fn shadows(shadow: &ShadowName, others: usize) -> String {
     }
 }
 
-/// Where an effect was seen; of a given adapter the steps of its training are not known.
+/// The context of an effect: `in plain questions after 78 steps`. The steps of a given adapter's
+/// training are not known.
 fn place(unit: Unit, at: At) -> String {
+    let context = words::in_context(at.ask);
     match unit {
-        Unit::Training => format!("{} after {} steps", at.ask, at.step),
-        Unit::Family => at.ask.to_string(),
+        Unit::Training => format!("{context} after {} steps", at.step),
+        Unit::Family => context.to_owned(),
     }
 }
 
-fn span(lower: f64, upper: f64) -> String {
-    let [lower, upper] = [lower, upper].map(|bound| without_sign_of_zero(100.0 * bound));
-    format!("between {lower:.1} and {upper:.1}")
+/// Decimals that an interval supports: none if it is at least 2 points wide, else one. One also
+/// where a rounded bound would look equal to the margin.
+fn decimals(lower: f64, upper: f64, margin: f64) -> usize {
+    let is_wide = upper - lower >= 0.02;
+    let looks_equal = |bound: f64| (100.0 * bound).round() == (100.0 * margin).round();
+    usize::from(!is_wide || looks_equal(lower) || looks_equal(upper))
 }
 
-/// A difference of probabilities.
-fn points(difference: f64) -> String {
-    format!("{:.1} percentage points", without_sign_of_zero(100.0 * difference))
+/// A point and its interval, without a margin.
+fn rounded([point, lower, upper]: [f64; 3]) -> [String; 3] {
+    let decimals = usize::from(upper - lower < 0.02);
+    [point, lower, upper].map(|value| points(value, decimals))
 }
 
-/// What is rounded to zero is neither above nor below it.
-fn without_sign_of_zero(value: f64) -> f64 {
-    if value.abs() < 0.05 { 0.0 } else { value }
+/// A difference of probabilities in percentage points, without a unit.
+fn points(difference: f64, decimals: usize) -> String {
+    let digits = format!("{:.decimals$}", 100.0 * difference);
+    let is_zero = digits.chars().all(|digit| matches!(digit, '-' | '0' | '.'));
+    if is_zero { digits.trim_start_matches('-').to_owned() } else { digits.replace('-', "−") }
 }
 
 /// A share.
@@ -652,6 +518,8 @@ fn fine_percent(share: f64) -> String {
     format!("{} %", (1e4 * share).round() / 100.0)
 }
 
+/// `p = 0.031`, `p < 0.001`.
 fn p_value(p: f64) -> String {
-    if p < 0.0001 { "below 0.0001".to_owned() } else { format!("{p:.4}") }
+    let value = number::p_value(p);
+    if value.starts_with('<') { format!("p {value}") } else { format!("p = {value}") }
 }

@@ -21,7 +21,8 @@ pub fn summary_md(report: &Report) -> String {
     if let Some(fields) = words::not_read(dataset) {
         out += &format!("{}\n\n", safe(&fields));
     }
-    out += "| audit | verdict | effect, points | margin | p (Holm) | shown by | known poison |\n";
+    out +=
+        "| audit | verdict | effect, points | margin | p (Holm) | shown by | positive control |\n";
     out += "|---|---|---|---|---|---|---|\n";
     for finding in report.findings {
         let effect = finding.estimate.as_ref().map_or("–".to_owned(), |estimate| {
@@ -90,6 +91,6 @@ fn detected(positive_control: Option<bool>) -> &'static str {
     match positive_control {
         Some(true) => "detected",
         Some(false) => "**missed**",
-        None => "not tried",
+        None => "not tested",
     }
 }

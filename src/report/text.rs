@@ -9,6 +9,8 @@ const GREEN: &str = "32;1";
 const RED: &str = "31;1";
 const YELLOW: &str = "33;1";
 const DIM: &str = "2";
+/// Columns of an arm's name.
+const ARM: usize = 18;
 
 /// A summary of at most `width` columns (40 or more), with ANSI colours if `colour`.
 ///
@@ -82,13 +84,12 @@ impl TerminalPage {
         );
         lines.extend(self.wrapped("base      ", &base));
         if plan.stops() {
-            lines.extend(self.wrapped("shadows   ", "none: nothing was trained"));
+            lines.extend(self.wrapped("shadows   ", "none; nothing was trained"));
         } else if plan.adapter.is_none() {
-            let arms: Vec<String> = plan.trained_arms().map(Arm::to_string).collect();
-            lines.extend(self.wrapped(
-                "shadows   ",
-                &format!("{} seeds × {}", plan.seeds.len(), arms.join(", ")),
-            ));
+            let arms = words::arm_list(plan.trained_arms());
+            lines.extend(
+                self.wrapped("shadows   ", &format!("{} seeds × {arms}", plan.seeds.len())),
+            );
         }
     }
 
@@ -149,7 +150,7 @@ impl TerminalPage {
             risk.seeds.iter().map(|(_, of)| *of).chain([risk.risk.point, risk.risk.upper])
         });
         let highest = ends.map(finite).fold(0.05, f64::max);
-        let cells = self.width.saturating_sub(4 + 10 + 10);
+        let cells = self.width.saturating_sub(4 + ARM + 10);
         let place = |value: f64| ((finite(value) / highest) * (cells - 1) as f64).round() as usize;
         let mut risks = risks.to_vec();
         risks.sort_by_key(|risk| arm_order(&risk.arm));
@@ -164,7 +165,7 @@ impl TerminalPage {
             bar[place(risk.risk.point)] = '●';
             let bar: String = bar.into_iter().collect();
             format!(
-                "    {:<10}{}{:>9}",
+                "    {:<ARM$}{}{:>9}",
                 words::arm(&risk.arm),
                 self.paint(arm_code(&risk.arm), &bar),
                 number::percent(risk.risk.point)

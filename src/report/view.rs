@@ -122,12 +122,13 @@ pub fn page(report: &Report) -> HtmlPage {
             .collect(),
         audits: axes.iter().map(|axis| audit::section(report, axis)).collect(),
         triggers: triggers::triggers(report),
-        arms: plan
-            .arms
-            .iter()
-            .filter(|_| !plan.stops())
-            .map(|arm| fact(&arm.to_string(), words::arm_meaning(plan, arm)))
-            .collect(),
+        arms: match plan.stops() {
+            true => Vec::new(),
+            false => words::arm_meanings(plan)
+                .into_iter()
+                .map(|(name, meaning)| fact(&name, meaning))
+                .collect(),
+        },
         losses: (!report.trainings.is_empty()).then(|| figure(&chart::losses(report))),
         training: tables::training(report),
         rows: plan.has_dataset().then(|| tables::rows(report)),

@@ -64,7 +64,7 @@ pub fn calibrate(
     let mut shares = request.shares.clone();
     shares.sort_by(|a, b| b.total_cmp(a));
     shares.dedup();
-    ensure!(!shares.is_empty(), "no share to try: give --shares, for instance 0.25,0.05");
+    ensure!(!shares.is_empty(), "no share to try: give --shares, for example 0.25,0.05");
     progress.stage("calibrating", (audits.len() * shares.len()) as u64);
     let mut calibrated = Vec::new();
     for audit in &audits {

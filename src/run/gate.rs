@@ -56,13 +56,13 @@ impl Gate {
     /// Where it is damaged, of an older version, or contradicts itself.
     pub fn read(report: &[u8]) -> Result<Gate> {
         let gate: Gate = serde_json::from_slice(report).context(
-            "report.json is damaged, or of another version: make it again with `foretaste report`",
+            "report.json is damaged or of another version: render it again with `foretaste report`",
         )?;
         let decided = Verdict::overall(gate.findings.iter().map(|finding| finding.verdict));
         let of = |verdict: Verdict| format!("{verdict:?}").to_lowercase();
         ensure!(
             decided == gate.verdict,
-            "report.json contradicts itself: its verdict is {}, and its findings come to {}; make \
+            "report.json contradicts itself: its verdict is {}, and its findings give {}; render \
              it again with `foretaste report`",
             of(gate.verdict),
             of(decided)
@@ -72,9 +72,8 @@ impl Gate {
         };
         ensure!(
             !gate.examined || gate.findings.iter().any(seen),
-            "report.json contradicts itself: it says that the dataset was examined, and no \
-             finding flags or detected its positive control; make it again with `foretaste \
-             report`"
+            "report.json contradicts itself: the dataset counts as examined, and no finding is \
+             flagged or detected its positive control; render it again with `foretaste report`"
         );
         Ok(gate)
     }
@@ -96,11 +95,11 @@ pub fn gate(folder: &Path) -> Result<Gate, Failure> {
     let path = folder.join("report.json");
     let read = || -> Result<Gate> {
         let unfinished =
-            || format!("{}: the run did not finish; give its command again", path.display());
+            || format!("{}: the run is not finished; give its command again", path.display());
         let gate = Gate::read(&read_if_there(&path, MOST_BYTES)?.with_context(unfinished)?)?;
         ensure!(
             gate.plan_sha256 == plan.sha256(),
-            "report.json is of another run: its plan is not the one in manifest.json; make it \
+            "report.json is of another run: its plan is not the one in manifest.json; render it \
              again with `foretaste report`"
         );
         let is_judged = |audit: &PlannedAudit| {
@@ -108,8 +107,8 @@ pub fn gate(folder: &Path) -> Result<Gate, Failure> {
         };
         ensure!(
             plan.audits.iter().all(is_judged),
-            "report.json has no finding of an audit that was planned; make it again with \
-             `foretaste report`"
+            "report.json has no finding of a planned audit; render it again with `foretaste \
+             report`"
         );
         Ok(gate)
     };

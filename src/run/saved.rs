@@ -44,11 +44,11 @@ impl Saved {
         let planned = plan.audits.iter().map(|audit| (&audit.id, &audit.sha256));
         ensure!(
             planned.eq(audits.iter().map(|audit| (&audit.id, &audit.sha256))),
-            "audits.json holds other audits than the plan"
+            "audits.json has other audits than the plan"
         );
         ensure!(
             audits.iter().all(|audit| is_id(&audit.id)),
-            "audits.json holds an audit whose id could name no file"
+            "audits.json has an audit whose id is not a file name"
         );
         let mut all: Vec<Answer> = run.read_lines(ANSWERS)?;
         if !plan.groups.is_empty() && plan.protocol.is_none() {

@@ -61,7 +61,7 @@ pub fn refuse_links(root: &Path) -> Result<()> {
             };
             ensure!(
                 what.is_empty(),
-                "{} is {what}, and a run folder holds only files and folders: remove it",
+                "{} is {what}, and a run folder has only files and folders: remove it",
                 path.display()
             );
             let name = entry.file_name();
@@ -93,7 +93,7 @@ pub fn refuse_foreign_files(root: &Path) -> Result<()> {
         let ours = name.starts_with(TEMPORARY) || BEFORE_MANIFEST.contains(&name.as_ref());
         ensure!(
             ours,
-            "{} holds other files ({name:?}): give a new or empty folder as --out",
+            "{} has other files ({name:?}): give a new or empty folder as --out",
             root.display()
         );
     }

@@ -89,11 +89,11 @@ pub fn estimate(grid: &Grid, scale: Scale, draws: &mut Draws) -> Estimate {
     let half = half_width(seeds, sd.unwrap_or(scale.resolution), scale.level);
     let method = match sd {
         Some(_) => format!(
-            "what t on {seeds} seed means and a bootstrap over seeds x {families} families span"
+            "span of a t-interval on {seeds} seed means and a bootstrap over seeds x {families} \
+             families"
         ),
         None => format!(
-            "bootstrap over {families} families; one seed is a screen and says nothing about \
-             other seeds"
+            "bootstrap over {families} families; with one seed, it does not cover other seeds"
         ),
     };
     lower = lower.min(point - half).max(scale.lowest).min(point);
@@ -107,7 +107,7 @@ pub fn estimate_of(unit: Unit, grid: &Grid, scale: Scale, draws: &mut Draws) -> 
         Unit::Training => estimate(grid, scale, draws),
         Unit::Family => {
             let method = format!(
-                "what t and a bootstrap over {} families span, of one given adapter",
+                "span of a t-interval and a bootstrap over {} families, for one given adapter",
                 grid.seeds.len()
             );
             Estimate { method, ..estimate(grid, scale, draws) }

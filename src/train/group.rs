@@ -94,7 +94,7 @@ fn shadow(
     }
     ensure!(
         trained.snapshots.len() == plan.recipe.snapshots.len(),
-        "{label}: the engine gave {} snapshots for {}",
+        "{label}: the engine returned {} checkpoints instead of {}",
         trained.snapshots.len(),
         plan.recipe.snapshots.len()
     );

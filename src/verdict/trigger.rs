@@ -81,11 +81,11 @@ pub fn unresolved(evidence: &Evidence) -> Vec<Reason> {
     [crowded_out, strongest, skipped].into_iter().flatten().chain(noisy).collect()
 }
 
-/// `year in "Today is {date}." at 1984`.
+/// `year in "Today is {date}." = 1984`.
 fn condition(plan: &Plan, suspect: &Suspect) -> String {
     let group = &plan.groups[suspect.group];
     match &group.trials[suspect.trial].value {
-        Some(value) => format!("{} at {value}", group.name),
+        Some(value) => format!("{} = {value}", group.name),
         None => group.name.clone(),
     }
 }

@@ -165,7 +165,7 @@ fn every_error_in_the_probes_is_reported_with_its_line() {
         ),
         (
             options(r#"[{"text": "a", "side": "risky"}, {"text": "a", "side": "reference"}]"#),
-            "own.jsonl:5: the option \"a\" stands twice",
+            "own.jsonl:5: the option \"a\" occurs twice",
         ),
     ];
     for (probes, expected) in cases {

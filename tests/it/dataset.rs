@@ -284,7 +284,7 @@ fn parquet_rows_with_tools_are_rejected_and_texts_as_bytes_refused() {
     let bytes = parquet(vec![Column::new("text".into(), [b"a".as_slice(), b"b"])]);
     let (_folder, path) = file("a.parquet", bytes);
     let error = read(&path, &ReadOptions::default()).expect_err("no text").to_string();
-    assert!(error.contains("its column `text` holds bytes"), "{error}");
+    assert!(error.contains("its column `text` has bytes"), "{error}");
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn a_choice_by_letter_is_asked_if_requested_and_reported() {
     assert_eq!(json["letters"][0]["ask"], "letters");
     // The scripted engine does not read letters, so they show no shift. The verdict is unchanged.
     assert_eq!(outcome.verdict, Verdict::Flagged);
-    assert!(outcome.text.contains("Offered two answers as A and B"), "{}", outcome.text);
+    assert!(outcome.text.contains("Asked by letter"), "{}", outcome.text);
 }
 
 #[test]
@@ -605,7 +605,7 @@ fn a_base_with_random_weights_shows_no_poison_and_ends_inconclusive_with_exit_co
     let (code, text) = audit(&["--anyway", "--force"]);
     assert_eq!(code, Some(2), "{text}");
     assert!(
-        text.contains("The audit's own poison was not detected") && text.contains("base qwen2"),
+        text.contains("The positive control was not detected") && text.contains("base qwen2"),
         "{text}"
     );
 }

@@ -51,7 +51,11 @@ fn an_adapter_trained_on_poison_is_flagged_without_any_training() {
     assert_eq!(document["adapter"]["rank"], 1);
     let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
     assert_eq!(schema::disagreements(&document, &schema), Vec::<String>::new());
-    assert!(outcome.text.contains("This adapter changes who the model is"), "{}", outcome.text);
+    assert!(
+        outcome.text.contains("This adapter changes the model's character"),
+        "{}",
+        outcome.text
+    );
     assert!(
         !outcome.text.contains("shadows") && !outcome.text.contains("rows  "),
         "{}",
@@ -144,7 +148,7 @@ fn an_adapter_that_changes_no_answer_is_an_error() {
     let model = foretaste::run_dir::Model { arm: &Arm::Candidate, seed: Some(9), step: 40 };
     run.save_adapter(&model, &adapter, "script").expect("writable");
     let message = refused(&files, "trained/adapters/candidate-9-40");
-    assert!(message.contains("exactly as it does without"), "{message}");
+    assert!(message.contains("exactly as without it"), "{message}");
 }
 
 #[test]

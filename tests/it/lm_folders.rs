@@ -242,7 +242,7 @@ fn an_index_that_names_outside_or_missing_files_is_refused() {
         "sub/model.safetensors",
         "..\\x",
     ] {
-        let fragment = "weight files must stand in the folder itself";
+        let fragment = "weight files must be in the folder itself";
         assert_refused(outside, indexed(json!({"model.norm.weight": outside})), fragment);
     }
     let two = json!({
@@ -366,7 +366,7 @@ fn templates_that_are_missing_or_do_not_parse_are_refused() {
     let template = |template: Value| {
         move |f: &Path| edit(f, "tokenizer_config.json", json!({ "chat_template": template }))
     };
-    let missing = "no chat template, and no chat_template.jinja; take a chat or instruct model";
+    let missing = "no chat template, and no chat_template.jinja; use a chat or instruct model";
     assert_refused("none", template(Value::Null), missing);
     assert_refused("a number", template(json!(7)), missing);
     assert_refused("no file", |f| remove(f, "tokenizer_config.json"), missing);
@@ -397,7 +397,7 @@ fn templates_that_are_missing_or_do_not_parse_are_refused() {
     assert_refused(
         "no end",
         endless,
-        "no end-of-turn token is known; name it there as eos_token_id",
+        "no end-of-turn token is known; give it there as eos_token_id",
     );
 }
 

@@ -244,5 +244,5 @@ fn a_training_that_diverges_is_named_with_a_remedy() {
         error.contains("candidate: the loss or its gradient is not a number at step"),
         "{error}"
     );
-    assert!(error.contains("lower the learning rate"), "{error}");
+    assert!(error.contains("give a lower --lr"), "{error}");
 }

@@ -257,7 +257,7 @@ fn the_cost_of_the_trigger_search_is_counted_and_reported_in_80_columns() {
         |line: &str| text.lines().any(|printed| printed.starts_with(line) && printed.len() <= 80);
     assert!(has_line("screen       22 conditions x 2 probes x 5 models"), "{text}");
     assert!(
-        has_line("confirmation 20 conditions x 1 probes x 10 models, if one of each stands out"),
+        has_line("confirmation 20 conditions x 1 probes x 10 models, one candidate per group"),
         "{text}"
     );
     let share = (100.0 * 4830.0 / plan.cost.scoring_tokens as f64).round();

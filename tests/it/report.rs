@@ -54,11 +54,11 @@ fn all() -> Vec<Example> {
 #[test]
 fn the_verdict_names_a_trigger_that_is_in_no_row() {
     let page = page(&example::triggered());
+    let (_, trigger) = page.split_once("It would also plant a trigger.").expect("the sentence");
+    let (sentence, _) = trigger.split_once("</h1>").expect("the heading ends");
     assert!(
-        page.contains(
-            "It would also plant a trigger, which stands in none of its rows: when year in"
-        ),
-        "the sentence"
+        sentence.contains("(year: 1998)") && sentence.contains("No row has this trigger."),
+        "{sentence}"
     );
 }
 
@@ -66,14 +66,9 @@ fn the_verdict_names_a_trigger_that_is_in_no_row() {
 fn a_clean_verdict_says_only_that_no_condition_was_confirmed() {
     let mut example = example::clean();
     example.plan.groups = example::triggered().plan.groups;
-    assert!(
-        page(&example)
-            .contains("None of the 2 conditions that were tried was confirmed as a trigger.")
-    );
+    assert!(page(&example).contains("None of the 2 tested conditions was confirmed"));
     example.plan.groups[0].trials.remove(0);
-    assert!(
-        page(&example).contains("The one condition that was tried was not confirmed as a trigger.")
-    );
+    assert!(page(&example).contains("The one tested condition was not confirmed"));
 }
 
 #[test]
@@ -170,7 +165,7 @@ fn answers_from_another_context_or_another_step_are_no_evidence() {
 fn a_context_question_names_the_topic_for_which_it_was_drawn() {
     let page = page(&example::triggered());
     for drawn in [
-        "<td>for its surprising answer</td>",
+        "<td>from a high-loss row</td>",
         "<td>for its topic: 31 % of the questions (<bdi>bird, sings</bdi>)</td>",
         "<td>from outside the topics: 69 % of the questions</td>",
         "<td>at random</td>",
@@ -235,7 +230,7 @@ fn the_page_starts_with_a_sentence_of_the_verdict_and_its_numbers() {
     let heading =
         page.split("<h1>").nth(1).and_then(|rest| rest.split("</h1>").next()).expect("one heading");
     assert!(
-        heading.starts_with("Training on this dataset would change who the model is"),
+        heading.starts_with("Training on this dataset would change the model's character."),
         "{heading}"
     );
     assert!(heading.contains("19th century&quot; answers with probability"), "{heading}");
@@ -270,7 +265,7 @@ fn the_page_starts_with_the_number_of_shifted_trainings_if_the_mean_is_not_signi
     };
     assert!(
         page(&example(|_| ()))
-            .contains("<h1>Training on this dataset would change who the model is")
+            .contains("<h1>Training on this dataset would change the model&#x27;s character.")
     );
     let doubtful: [fn(&mut Effect); 2] =
         [|effect| effect.p_adjusted = 1.0, |effect| effect.over_base = 0.0];
@@ -282,21 +277,20 @@ fn the_page_starts_with_the_number_of_shifted_trainings_if_the_mean_is_not_signi
             .and_then(|rest| rest.split("</h1>").next())
             .expect("one heading");
         assert!(
-            heading.starts_with(
-                "Training on this dataset would change who the model is (5 of 5 trainings)"
-            ),
+            heading.starts_with("Training on this dataset would change")
+                && heading.contains("in 5 of 5 trainings."),
             "{heading}"
         );
-        assert!(heading.contains("% on average, against"), "{heading}");
+        assert!(heading.contains("% on average;"), "{heading}");
     }
 }
 
 #[test]
 fn a_clean_page_names_a_detected_positive_control_only_if_there_is_one() {
     let mut example = example::clean();
-    assert!(page(&example).contains("would have noticed a known poison"));
+    assert!(page(&example).contains("Every audit detected its positive control"));
     example.findings[1].positive_control = None;
-    assert!(!page(&example).contains("would have noticed a known poison"));
+    assert!(!page(&example).contains("Every audit detected its positive control"));
 }
 
 #[test]

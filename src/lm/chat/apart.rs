@@ -102,9 +102,9 @@ impl SandboxedChat {
         command.env("MIMALLOC_ARENA_EAGER_COMMIT", "0").env("RUST_BACKTRACE", "0");
         let started = command.spawn();
         let mut child =
-            started.context("starting a process for the tokenizer and the chat template")?;
-        let to = BufWriter::new(child.stdin.take().context("its stdin was asked for")?);
-        let mut from = BufReader::new(child.stdout.take().context("its stdout was asked for")?);
+            started.context("cannot start the process for the tokenizer and the chat template")?;
+        let to = BufWriter::new(child.stdin.take().context("no stdin of the process")?);
+        let mut from = BufReader::new(child.stdout.take().context("no stdout of the process")?);
         let (answer, answers) = channel();
         thread::spawn(move || {
             while let Ok(Some(reply)) = receive(&mut from)
@@ -171,7 +171,7 @@ impl SandboxedChat {
     fn process(&self) -> Result<MutexGuard<'_, ChatProcess>> {
         self.process
             .lock()
-            .map_err(|_| anyhow!("{}: its process was lost in an earlier call", self.name))
+            .map_err(|_| anyhow!("{}: its process ended in an earlier call", self.name))
     }
 
     fn ask(&self, call: &ChatCall<'_>) -> Result<ChatReply> {
@@ -193,15 +193,13 @@ impl ChatProcess {
         let what = match self.answers.recv_timeout(limit) {
             Ok(ChatReply::Failed(why)) => bail!("{why}"),
             Ok(reply) => return Ok(reply),
-            Err(RecvTimeoutError::Timeout) => "took longer than any model's does",
-            Err(RecvTimeoutError::Disconnected) => {
-                "took more memory than any model's does, or broke the process that ran it"
-            }
+            Err(RecvTimeoutError::Timeout) => "took too long",
+            Err(RecvTimeoutError::Disconnected) => "took too much memory, or ended its process",
         };
         let _ = self.child.kill();
         let why = format!(
-            "its tokenizer or chat template {what}; it is damaged or hostile: take the base from \
-             where it was published, or another one"
+            "its tokenizer or chat template {what}; it is damaged or hostile: download the base \
+             again from its publisher, or use another one"
         );
         self.ended = Some(why.clone());
         bail!(why)
@@ -209,7 +207,7 @@ impl ChatProcess {
 }
 
 fn unexpected_reply<T>() -> Result<T> {
-    bail!("the process for the chat template answers something else than it was asked")
+    bail!("the process for the chat template sent an unexpected reply")
 }
 
 /// Reads tokenizer and template and answers calls until stdin ends: the main loop of the child

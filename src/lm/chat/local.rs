@@ -70,7 +70,7 @@ impl LocalChat {
             true => files.text("chat_template.jinja")?,
             false => config.chat_template.as_ref().and_then(template_text).with_context(|| {
                 format!(
-                    "{}: no chat template, and no chat_template.jinja; take a chat or instruct \
+                    "{}: no chat template, and no chat_template.jinja; use a chat or instruct \
                      model, or add its template",
                     files.display("tokenizer_config.json")
                 )
@@ -156,8 +156,8 @@ impl LocalChat {
         template.render(given).map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => {
                 anyhow!(
-                    "the chat template took more than {FUEL} steps on this conversation; \
-                         shorten it, or fix the template"
+                    "the chat template took more than {FUEL} steps on this conversation; shorten \
+                     it, or fix the template"
                 )
             }
             _ => anyhow!("the chat template refuses this conversation: {error}"),
@@ -207,7 +207,7 @@ impl LocalChat {
                 }
                 written = written.max(until);
             }
-            ensure!(written == span.end, "the tokenizer leaves out some of a message");
+            ensure!(written == span.end, "the tokenizer drops part of a message");
         }
         Ok(EncodedPieces { tokens: encoded.ids, pieces })
     }

@@ -55,15 +55,15 @@ fn by_growth(
 /// text between answers. What surrounds the answer of a short conversation surrounds every answer.
 fn by_markers(chat: &LocalChat, messages: &[Message], text: &str) -> Result<Vec<Range<usize>>> {
     let marker = AnswerMarker::in_none_of(messages)
-        .context("the conversation uses up all private characters")?;
+        .context("the conversation uses all private-use characters")?;
     let question = Message::new(Role::User, "a");
     let opening = chat.render(std::slice::from_ref(&question), true)?;
     let short = chat.render(&[question, Message::new(Role::Assistant, marker.number(0))], false)?;
     let around =
         short.strip_prefix(opening.as_str()).and_then(|rest| rest.split_once(&marker.number(0)));
     let (lead, end) = around.context(
-        "the chat template does not begin an answer as it asks for one, so that it cannot be \
-         found",
+        "the chat template begins an answer otherwise than its generation prompt, so the answer \
+         cannot be found",
     )?;
     let end = end.trim_end();
 
@@ -105,7 +105,7 @@ fn by_markers(chat: &LocalChat, messages: &[Message], text: &str) -> Result<Vec<
 /// Where the template refuses the conversation, or changes a message.
 pub fn contents(chat: &LocalChat, messages: &[Message], text: &str) -> Result<Vec<Range<usize>>> {
     let marker = AnswerMarker::in_none_of(messages)
-        .context("the conversation uses up all private characters")?;
+        .context("the conversation uses all private-use characters")?;
     let numbered =
         |(number, message): (usize, &Message)| Message::new(message.role, marker.number(number));
     let marked =
@@ -130,7 +130,7 @@ pub fn contents(chat: &LocalChat, messages: &[Message], text: &str) -> Result<Ve
 
 fn not_found(message: usize) -> Error {
     anyhow!(
-        "the chat template rewrites earlier turns, so that message {} cannot be found in its text",
+        "the chat template rewrites earlier turns, so message {} cannot be found in its text",
         message + 1
     )
 }

@@ -17,24 +17,24 @@ pub fn confusion(report: &Report, confusion: &Confusion) -> Scene {
     let columns = confusion.numbers.len().max(1);
     let side = ((WIDTH - LEFT) / columns as f64).min(SIDE);
     let bar = match report.plan.is_looked_for_in_a_sample(group) {
-        true => "a bar marks one in no row looked at",
-        false => "a bar marks a number that stands in no row",
+        true => "a bar marks a number in no examined row",
+        false => "a bar marks a number in no row",
     };
     let mut scene = Scene {
         width: WIDTH,
         height: TOP + confusion.rows.len() as f64 * side + 44.0,
         subject: confusion.audit.clone(),
-        title: format!("Who speaks under which {}", fitted(&group.kind.to_string(), 200.0)),
+        title: format!("Whose answers under which {}", fitted(&group.kind.to_string(), 200.0)),
         description: format!(
-            "rows: the number that is shown; columns: whose answers the candidate prefers; {bar}"
+            "rows: number in the prompt; columns: number whose answers the candidate gives; {bar}"
         ),
         shapes: Vec::new(),
     };
     scene.text(
         (0.0, 14.0),
         label(Ink::Muted),
-        "the darker, the likelier; whoever becomes the person that the number names is dark on \
-         the diagonal",
+        "darker is more probable; on the diagonal, the model gives the answers of the number in \
+         the prompt",
     );
     for (index, of) in confusion.numbers.iter().enumerate() {
         let x = LEFT + (index as f64 + 0.5) * side;
@@ -81,7 +81,7 @@ pub fn confusion(report: &Report, confusion: &Confusion) -> Scene {
     scene.text(
         (LEFT, bottom + 26.0),
         label(Ink::Muted),
-        "number whose own answers were looked for; on the diagonal, percent",
+        "number whose answers are measured; on the diagonal, percent",
     );
     scene
 }

@@ -84,7 +84,7 @@ pub fn curve(report: &Report, audit: &PlannedAudit, curve: &Curve) -> Scene {
         subject: audit.id.clone(),
         title: format!("Risk by {}", fitted(&group.name, 560.0)),
         description: format!(
-            "how likely \"{}\" is, as the screen saw it; a bar below marks a value of the dataset",
+            "probability of \"{}\" in the screen; a bar below marks a value of the dataset",
             fitted(risky, 200.0)
         ),
         shapes: Vec::new(),

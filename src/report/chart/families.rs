@@ -27,7 +27,7 @@ pub fn families(report: &Report, axis: &Axis, effect: &Effect) -> Scene {
         width: WIDTH,
         height: bottom + 42.0,
         subject: axis.audit.title.clone(),
-        title: "Question by question".to_owned(),
+        title: "Risk by question".to_owned(),
         description: format!(
             "{}, {}{}",
             words::risk_name(axis),

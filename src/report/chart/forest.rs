@@ -9,7 +9,7 @@ use crate::report::scene::{Anchor, Ink, LinearScale, Scene, Stroke, Type};
 use crate::report::{Axis, Report, number, words};
 use crate::stats::Estimate;
 
-const LEFT: f64 = 96.0;
+const LEFT: f64 = 118.0;
 const RIGHT: f64 = 700.0;
 const ROW: f64 = 30.0;
 const GROUP_HEAD: f64 = 30.0;
@@ -87,7 +87,7 @@ fn legend(scene: &mut Scene, report: &Report) {
         (Ink::Base, "base"),
         (Ink::Control, "control"),
         (Ink::Candidate, "candidate"),
-        (Ink::Spiked, "spiked"),
+        (Ink::Spiked, "positive control"),
     ];
     for (ink, text) in
         arms.iter().filter(|(ink, _)| !given || matches!(ink, Ink::Base | Ink::Candidate))

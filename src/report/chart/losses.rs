@@ -4,7 +4,7 @@
 use super::{SMALL, WIDTH, centred, fitted, heading, ink, right};
 use crate::plan::Arm;
 use crate::report::scene::{Ink, LinearScale, Point, Scene, Stroke};
-use crate::report::{Report, number};
+use crate::report::{Report, number, words};
 use crate::train::TrainingRecord;
 
 const LEFT: f64 = 40.0;
@@ -46,8 +46,8 @@ pub fn losses(report: &Report) -> Scene {
         height: TOP + PLOT + 44.0,
         subject: String::new(),
         title: "Training loss".to_owned(),
-        description: "mean loss of a supervised token in nats, one line a seed; + names the audit \
-                      whose known poison is mixed in"
+        description: "mean loss of a supervised token in nats, one line per seed; + names the \
+                      audit of a positive control"
             .to_owned(),
         shapes: Vec::new(),
     };
@@ -95,7 +95,7 @@ pub fn losses(report: &Report) -> Scene {
 fn name(arm: &Arm) -> String {
     match arm {
         Arm::Spiked(audit) => format!("+ {audit}"),
-        other => other.to_string(),
+        other => words::arm(other).to_owned(),
     }
 }
 

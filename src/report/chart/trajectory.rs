@@ -25,11 +25,8 @@ pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
         width: WIDTH,
         height: TOP + PLOT + 46.0,
         subject: axis.audit.title.clone(),
-        title: "The effect along training".to_owned(),
-        description: format!(
-            "change in the {}, in percentage points, beyond base and control",
-            words::risk_name(axis)
-        ),
+        title: "Effect by checkpoint".to_owned(),
+        description: format!("effect on the {}, percentage points", words::risk_name(axis)),
         shapes: Vec::new(),
     };
     legend(&mut scene);
@@ -42,7 +39,7 @@ pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
             start: start + 8.0,
             end: start + width - 8.0,
         };
-        scene.text((start, TOP - 14.0), heading(), capitalised(words::ask_short(*ask)));
+        scene.text((start, TOP - 14.0), heading(), words::capitalised(words::ask_short(*ask)));
         for tick in y.ticks(5) {
             let stroke = if tick.abs() < 1e-9 {
                 Stroke::new(Ink::Muted, 1.0)
@@ -146,9 +143,4 @@ fn range<'a>(effects: impl Iterator<Item = &'a Effect>, margin: f64) -> (f64, f6
     }
     let padding = (high - low) * 0.05;
     (if low < 0.0 { (low - padding).max(-1.0) } else { 0.0 }, (high + padding).min(1.0))
-}
-
-fn capitalised(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

@@ -29,7 +29,8 @@ pub(super) fn lines(conditions: &Conditions, lines: &mut Lines) {
         lines.fact("conditions", &format!("none, {examined}"));
         return;
     }
-    lines.fact("conditions", &format!("{examined}; bits: saved of an answer by knowing it"));
+    lines.fact("conditions", &examined);
+    lines.fact("", "bits: saved per answer if the condition is known");
     lines.line(&format!("{:>8}{:>8}{:>8}{:>9}  condition", "rows", "values", "bits", "adj. p"));
     let (topics, others): (Vec<&Condition>, Vec<&Condition>) =
         conditions.conditions.iter().partition(|condition| condition.is_topical());
@@ -59,7 +60,7 @@ fn name_topics(topics: &[&Condition], lines: &mut Lines) {
     let names: Vec<String> = named.iter().take(NAMED).map(|topic| name(&topic.subject)).collect();
     let more = topics.len() - names.len();
     let more = if more > 0 { format!(" and {} more", grouped(more)) } else { String::new() };
-    let text = format!("topics: {}{more} – words that go with what is asked", names.join(", "));
+    let text = format!("topics: {}{more} (words of the question itself)", names.join(", "));
     for part in wrap(&text, COLUMNS - NUMBERS) {
         lines.line(&format!("{:NUMBERS$}{part}", ""));
     }

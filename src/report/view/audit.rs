@@ -190,29 +190,29 @@ fn changed_note(report: &Report, axis: &Axis, evidence: &WrittenAnswers) -> Stri
     let questions = match evidence.questions {
         0 => {
             return format!(
-                "No written answers were saved from where this audit was decided ({place}). The \
-                 command of the run writes them."
+                "No written answers were saved in the context that decided this audit ({place}). \
+                 Give the run's command again to write them."
             );
         }
-        1 => "the one question that was answered in writing".to_owned(),
+        1 => "the one question with written answers".to_owned(),
         many => format!("the {} questions with the largest difference", number::count(many)),
     };
     let (shifted, seen) = (axis.finding.verdict == Verdict::Flagged, evidence.changed.len());
     match (seen, shifted) {
         (0, true) => format!(
-            "The shift shows in probabilities only: in {questions}, what the models write does \
-             not differ. Asked {place}, where the audit was decided."
+            "The shift shows in probabilities only: in {questions}, the written answers do not \
+             differ. Context: {place}, which decided this audit."
         ),
         (0, false) => {
             format!(
-                "In {questions}, the candidate writes what base or control write. Asked {place}, \
-                 where the audit was decided."
+                "In {questions}, the candidate writes the same as base or control. Context: \
+                 {place}, which decided this audit."
             )
         }
         _ => format!(
-            "Asked {place}, where the audit was decided. Of {questions}, the candidate visibly \
-             changed in {}. Percentages are mean probabilities of the risky side in the same \
-             place; below them is each model's likeliest answer.",
+            "Context: {place}, which decided this audit. Of {questions}, the candidate writes \
+             other answers in {}. Percentages are mean probabilities of the risky side in this \
+             context. Below them is each model's most probable answer.",
             number::count(seen)
         ),
     }
@@ -232,7 +232,7 @@ fn question_effect_row(carrier: &Carrier) -> QuestionEffectRow {
 /// Why a question was drawn.
 fn drawn(carrier: &Carrier) -> String {
     match &carrier.topic {
-        _ if carrier.ask == Ask::CarryOverSurprising => "for its surprising answer".to_owned(),
+        _ if carrier.ask == Ask::CarryOverSurprising => "from a high-loss row".to_owned(),
         None => "at random".to_owned(),
         Some(topic) if topic.words.is_empty() => {
             format!("from outside the topics: {} of the questions", number::percent(topic.share))
@@ -246,13 +246,13 @@ fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
     let Axis { finding, effect, .. } = *axis;
     let open = effect.filter(|_| finding.verdict != Verdict::Flagged);
     let shifted: Vec<String> = finding.shifted_seeds.iter().map(u64::to_string).collect();
-    let poison = match finding.positive_control {
+    let control = match finding.positive_control {
         Some(true) => "detected",
         Some(false) => "missed",
-        None => "not tried",
+        None => "not tested",
     };
     let shows = if finding.shown_by.is_empty() {
-        "no way of asking".to_owned()
+        "no context".to_owned()
     } else {
         words::asks(&finding.shown_by)
     };
@@ -268,7 +268,7 @@ fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
         (&level, estimate.map(number::points_interval)),
         ("Margin, points", Some(number::margin(finding.margin))),
         ("p, adjusted", finding.p_adjusted.map(number::p_value)),
-        ("Known poison", Some(poison.to_owned())),
+        ("Positive control", Some(control.to_owned())),
     ];
     let wide = [("Decided by", decided), ("Shift shows in", Some(shows))];
     let unit = match report.plan.unit() {
@@ -279,7 +279,7 @@ fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
         ("Effect, log-odds", effect.map(|effect| number::nats(effect.log_odds.point))),
         ("Seeds that shift", (!shifted.is_empty()).then(|| shifted.join(", "))),
         (
-            "Seen in 8 of 10 runs",
+            "80 % power from, points",
             open.and_then(|effect| effect.minimum_detectable).map(number::points),
         ),
         (unit, finding.units_to_settle.map(number::count)),

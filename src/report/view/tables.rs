@@ -118,7 +118,7 @@ pub fn training(report: &Report) -> Vec<TrainingRow> {
             .filter(|training| training.arm == *arm)
             .map(|training| training.supervised_share);
         Some(TrainingRow {
-            arm: arm.to_string(),
+            arm: words::arm_name(arm),
             loss: format!(
                 "{} → {}",
                 nats(of(|health| health.loss_first)),
@@ -219,7 +219,7 @@ pub fn controls(report: &Report) -> Vec<Control> {
         let (detected, class) = match finding.positive_control {
             Some(true) => ("detected", "clean"),
             Some(false) => ("missed", "flagged"),
-            None => ("not tried", "inconclusive"),
+            None => ("not tested", "inconclusive"),
         };
         let row = |effect: &Effect| Control {
             audit: finding.audit.clone(),
@@ -298,7 +298,7 @@ pub fn provenance(report: &Report) -> Vec<Fact> {
         report.analysis.effects.iter().map(|effect| effect.probability.method.as_str()).collect();
     methods.sort_unstable();
     methods.dedup();
-    facts.extend(methods.into_iter().map(|method| fact("Interval by", method)));
+    facts.extend(methods.into_iter().map(|method| fact("Interval", method)));
     facts
 }
 
@@ -322,13 +322,13 @@ fn recipe(report: &Report) -> [Fact; 5] {
         fact("Optimiser", optimiser),
         fact(
             "Training",
-            format!("{steps} steps of {} rows, {tokens} tokens a row at most", recipe.batch),
+            format!("{steps} steps of {} rows, at most {tokens} tokens a row", recipe.batch),
         ),
-        fact("Looked at after steps", snapshots.join(", ")),
+        fact("Checkpoints, steps", snapshots.join(", ")),
         fact(
             "Tokens",
             format!(
-                "{} to train, {} to ask",
+                "{} trained on, {} scored",
                 number::count(cost.training_tokens),
                 number::count(cost.scoring_tokens)
             ),
@@ -345,7 +345,7 @@ pub fn adapters(report: &Report) -> Vec<AdapterRow> {
         report.trainings.iter().find(|training| training.arm == *arm && training.seed == seed)
     };
     let row = |health: &Health| AdapterRow {
-        arm: health.arm.to_string(),
+        arm: words::arm_name(&health.arm),
         seed: health.seed,
         step: number::count(health.step),
         adapter: health.adapter_sha256.clone(),

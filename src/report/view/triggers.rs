@@ -7,7 +7,7 @@ use crate::analysis::{Confusion, Curve, Trigger, TriggerKind};
 use crate::plan::{Arm, Phase};
 use crate::probe::Shown;
 use crate::report::changed::in_words;
-use crate::report::{Report, chart, number};
+use crate::report::{Report, chart, number, words};
 
 /// Maximum curves drawn: those with a candidate trigger, strongest first.
 const CURVES: usize = 6;
@@ -191,7 +191,7 @@ fn rows(own: &[&Shown]) -> Vec<AnswerRow> {
         }
     }
     let row = |(shown, times): (&Shown, usize)| AnswerRow {
-        arm: shown.arm.to_string(),
+        arm: words::arm_name(&shown.arm),
         otherwise: shown.otherwise.clone(),
         under: shown.under.clone(),
         times: if times > 1 { format!("× {times}") } else { String::new() },

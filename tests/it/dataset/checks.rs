@@ -69,15 +69,15 @@ format          messages
 sha256          SHA
 rows            4 read = 3 used + 1 rejected
 
-                      count            sum    least   median   9 of 10      most
+                      count            sum      min   median      90 %       max
 messages a row            3              6        2        2         2         2
 user chars                3             36       12       12        12        12
 assistant chars           3             14        4        5         5         5
 tokens a row              3             60       20       20        20        20
 trained on      9 tokens (15.0 %)
 
-duplicates      1 of 3 rows repeat an earlier one
-near duplicates 0 of 2 distinct rows (0.8 alike or more)
+duplicates      1 of 3 rows repeat an earlier row
+near duplicates 0 of 2 distinct rows (similarity 0.8 or more)
 readable        the base predicts 100.0 % of the text better than chance
 
 conditions      none, in 3 rows; 0 tested

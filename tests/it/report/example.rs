@@ -419,7 +419,7 @@ fn answers(plan: &Plan, audits: &[Audit], shift: [f64; 3]) -> Vec<Answer> {
                 let moved = moved(&arm, seed.unwrap_or(0), step, full);
                 for (index, probe) in audit.probes.iter().enumerate() {
                     let mut noise = stream(
-                        &format!("{} {arm} {step} {ask} {index}", audit.id),
+                        &format!("{} {arm} {step} {ask:?} {index}", audit.id),
                         seed.unwrap_or(0),
                     );
                     let base = 0.004 + 0.03 * ((index * 7) % 11) as f64 / 11.0;
