@@ -12,6 +12,7 @@ use crate::detect::{
     Subject, ValueReason, candidates,
 };
 use crate::engine::Engine;
+use crate::plan::Protocol;
 use crate::plan::base_sensitive::base_sensitive_values;
 use crate::plan::co_occurring::CoOccurring;
 use crate::plan::nulls::{NULLS, halves, neutral, random_values};
@@ -21,21 +22,21 @@ use crate::text::fit;
 
 /// Maximum slots, features and pairs that are tested. Those on which the answers depend most come
 /// first.
-const SLOTS: usize = 6;
-const FEATURES: usize = 16;
-const PAIRS: usize = 4;
+const SLOTS: usize = Protocol::FIRST.slots;
+const FEATURES: usize = Protocol::FIRST.features;
+const PAIRS: usize = Protocol::FIRST.pairs;
 /// Maximum features of wording, such as a word. They are counted apart from other features, since
 /// most of them are topics.
-const WORDINGS: usize = 6;
+const WORDINGS: usize = Protocol::FIRST.wordings;
 /// Maximum slots of one kind. Values of such slots, for instance the numbers of sums, are much the
 /// same.
-const SLOTS_OF_KIND: usize = 2;
+const SLOTS_OF_KIND: usize = Protocol::FIRST.slots_of_kind;
 /// Maximum columns of the name of a condition that is not tested, and of a text in a group's name.
 const NAMED: usize = 80;
 const QUOTED: usize = 160;
 /// Minimum null conditions of a group, in the screen and in the confirmation each. A group with
 /// fewer is not tested.
-const FEWEST_NULLS: usize = 3;
+const FEWEST_NULLS: usize = Protocol::FIRST.least_nulls;
 
 /// The conditions of a dataset that are tested, and the names of others.
 #[derive(Debug, Clone, Default, PartialEq)]

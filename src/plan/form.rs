@@ -9,9 +9,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Dataset, Role};
+use crate::plan::Protocol;
 
 /// Minimum share of the answers that have the form.
-const SHARED_BY: f64 = 0.9;
+const SHARED_BY: f64 = Protocol::FIRST.form_share;
 
 /// Maximum characters of a form that a sentence quotes.
 const LONGEST_QUOTED: usize = 80;

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::audit::Audit;
 use crate::dataset::{Dataset, Role};
 use crate::plan::ExcludedFamily;
+use crate::plan::Protocol;
 use crate::text::{rarity, words};
 
 /// Minimum cosine similarity at which a probe is excluded. At 0.6 two questions share most of their
 /// rare words. Paraphrases with other content words are below.
-const NEAR: f64 = 0.6;
+const NEAR: f64 = Protocol::FIRST.near_similarity;
 
 /// Maximum distinct prompts that are compared; of more, an evenly spaced sample.
 const MOST_PROMPTS: usize = 20_000;

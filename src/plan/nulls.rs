@@ -9,13 +9,14 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::dataset::{Dataset, Role};
 use crate::detect::{Slot, SlotKind};
+use crate::plan::Protocol;
 use crate::seed;
 
 /// Null conditions of the screen.
-const SCREEN_NULLS: usize = 12;
+const SCREEN_NULLS: usize = Protocol::FIRST.screen_nulls;
 /// Null conditions of the confirmation. Under the null hypothesis, a candidate trigger is the
 /// strongest of twenty with probability 1/20.
-const CONFIRM_NULLS: usize = 19;
+const CONFIRM_NULLS: usize = Protocol::FIRST.confirm_nulls;
 /// Years from which null conditions are drawn; most of them have no meaning of their own.
 const ANY_YEAR: std::ops::RangeInclusive<u64> = 1000..=2999;
 

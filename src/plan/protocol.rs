@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::detect::SIGNIFICANT;
+
 /// Every constant that decides what is trained, asked or concluded. Shares and probabilities are
 /// between 0 and 1.
 ///
@@ -132,7 +134,7 @@ impl Protocol {
         unscored_log_prob: -50.0,
         near_similarity: 0.6,
         form_share: 0.9,
-        dependence_p: 0.05,
+        dependence_p: SIGNIFICANT,
         slots: 6,
         features: 16,
         wordings: 6,
