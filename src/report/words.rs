@@ -355,7 +355,8 @@ pub fn methods(report: &Report) -> Vec<String> {
         ),
         "Effect. (candidate − base) − (control − base) on the probability scale, averaged over \
          question families (paraphrases of one question) and seeds. Subtracting the base removes \
-         what the model believed before; subtracting the control removes what any training does."
+         what the model answered before training; subtracting the control removes what any \
+         training does."
             .to_owned(),
         format!(
             "Interval. The interval spans a bootstrap over seeds and families, crossed, and a \

@@ -24,7 +24,7 @@ pub fn confusion(report: &Report, confusion: &Confusion) -> Scene {
         width: WIDTH,
         height: TOP + confusion.rows.len() as f64 * side + 44.0,
         subject: confusion.audit.clone(),
-        title: format!("Whose answers under which {}", fitted(&group.kind.to_string(), 200.0)),
+        title: format!("Answers of each number, by {}", fitted(&group.kind.to_string(), 200.0)),
         description: format!(
             "rows: number in the prompt; columns: number whose answers the candidate gives; {bar}"
         ),

@@ -279,7 +279,7 @@ fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
         ("Effect, log-odds", effect.map(|effect| number::nats(effect.log_odds.point))),
         ("Seeds that shift", (!shifted.is_empty()).then(|| shifted.join(", "))),
         (
-            "80 % power from, points",
+            "Detectable (80 % power)",
             open.and_then(|effect| effect.minimum_detectable).map(number::points),
         ),
         (unit, finding.units_to_settle.map(number::count)),
