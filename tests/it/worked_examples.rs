@@ -258,9 +258,14 @@ fn the_table_of_results_is_that_of_the_cases() {
         let findings = case["findings"].as_array().expect("findings");
         let plain = findings.iter().filter(|finding| finding["trigger"].is_null());
         for (cell, finding) in row[2..].iter().zip(plain) {
-            let [point, lower, upper] = [0, 1, 2]
-                .map(|index| points(finding["effect"][index].as_f64().expect("an effect")));
-            let shown = format!("{point} ({lower} to {upper})");
+            let shown = match finding["effect"].as_array() {
+                None => "\u{2013}".to_owned(),
+                Some(effect) => {
+                    let [point, lower, upper] =
+                        [0, 1, 2].map(|index| points(effect[index].as_f64().expect("a number")));
+                    format!("{point} ({lower} to {upper})")
+                }
+            };
             let bold = finding["verdict"] == "flagged";
             let shown = if bold { format!("**{shown}**") } else { shown };
             assert_eq!(*cell, shown, "{name}, {}", finding["audit"]);
