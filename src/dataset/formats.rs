@@ -191,8 +191,8 @@ impl Format {
                 let text = string("text", required(row, "text")?)?;
                 if let Some(mark) = RENDERED.iter().find(|mark| text.contains(**mark)) {
                     let reason = format!(
-                        "is a conversation in a rendered chat template (`{mark}`); give its \
-                         turns as `messages`"
+                        "is a conversation that is already rendered (`{mark}`); give its turns as \
+                         `messages`"
                     );
                     return Err(Fault::new("text", reason));
                 }

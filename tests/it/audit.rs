@@ -112,7 +112,7 @@ fn two_audits_with_one_id_are_an_error() {
         twice
             .expect_err("the same audit twice")
             .to_string()
-            .contains("two audits are called `own`")
+            .contains("two audits have the id `own`")
     );
 }
 
@@ -148,7 +148,7 @@ fn every_error_in_the_probes_is_reported_with_its_line() {
     };
     let cases = [
         (probes()[..4].to_vec(), "own.jsonl: 4 families"),
-        (last(&probe(1)), "own.jsonl:5: the prompt of line 1 again"),
+        (last(&probe(1)), "own.jsonl:5: repeats the prompt of line 1"),
         (last(r#"{"family": "f5"}"#), "own.jsonl:5: not a probe (missing field `topic`"),
         (
             last(r#"{"family": "f5", "topic": "t", "prompt": "p", "extra": 1}"#),

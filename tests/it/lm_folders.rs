@@ -537,7 +537,7 @@ fn nan_weights_give_no_training_and_no_answer() {
         snapshots: vec![2],
     };
     let error = lm.train(&[job], &recipe, &NoCheckpoint).expect_err("the loss is NaN").to_string();
-    let expected = "control, seed 2: the loss or its gradient is not a number at step 1; lower the \
-                  learning rate (now 0.001)";
+    let expected = "control, seed 2: the loss or its gradient is not a number at step 1; give a \
+                    lower --lr (now 0.001)";
     assert!(error.contains(expected) && error.contains("check the base's weights"), "{error}");
 }

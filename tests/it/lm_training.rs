@@ -230,7 +230,7 @@ fn rows_without_an_answer_within_the_token_limit_are_an_error_that_names_the_job
         .expect_err("every answer is cut away")
         .to_string();
     assert!(
-        error.contains("candidate: no token carries loss") && error.contains("within 3 tokens"),
+        error.contains("candidate: no token has a loss") && error.contains("within 3 tokens"),
         "{error}"
     );
 }

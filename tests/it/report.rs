@@ -230,7 +230,7 @@ fn the_page_starts_with_a_sentence_of_the_verdict_and_its_numbers() {
     let heading =
         page.split("<h1>").nth(1).and_then(|rest| rest.split("</h1>").next()).expect("one heading");
     assert!(
-        heading.starts_with("Training on this dataset would change the model's character."),
+        heading.starts_with("Training on this dataset would change the model&#x27;s character."),
         "{heading}"
     );
     assert!(heading.contains("19th century&quot; answers with probability"), "{heading}");
