@@ -1,7 +1,7 @@
-//! From answers to effects and triggers: pure functions of the saved answers, an explicit random
-//! stream and nothing else.
+//! From answers to effects and triggers: pure functions of the saved answers and an explicit random
+//! stream.
 //!
-//! docs/statistics.md says what is computed, why, and with which source.
+//! docs/statistics.md describes what is computed, why, and from which source.
 
 pub mod arms;
 pub mod carriers;
@@ -30,9 +30,9 @@ use carriers::Carrier;
 use contrast::{Contrast, Measured, measure};
 use table::Panel;
 
-/// All effects of a run, with their uncertainty. Audits of which no probe is left, and asks and
-/// steps of which nothing could be scored, have no effect here; that they were planned still counts
-/// in every adjustment.
+/// All effects of a run, with their uncertainty. An audit without a probe, and a context or step
+/// without a scored answer, has no effect here. Such planned hypotheses still count in every
+/// adjustment.
 pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let panels = table::panels(plan, audits, &answers.answers);
     let protocol = plan.protocol();
@@ -106,14 +106,14 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     }
 }
 
-/// The arm that holds an audit's own poison, where the plan has one.
+/// The positive control arm of an audit, where the plan has one.
 pub fn spiked_arm<'a>(plan: &'a Plan, audit: &PlannedAudit) -> Option<&'a Arm> {
     plan.arms.iter().find(|arm| matches!(arm, Arm::Spiked(id) if *id == audit.id))
 }
 
-/// Seeds whose control still speaks as the base does after this step: an incoherent shadow has no
-/// vote, nor has its pair. Where nothing was recorded of a control, it counts; that the record is
-/// missing is a fault of its own.
+/// Seeds whose control is still coherent after this step. An incoherent control excludes the runs
+/// of its seed. A seed without a health record of its control counts; the missing record is
+/// reported by a validity check.
 pub fn voters(plan: &Plan, health: &[Health], step: usize) -> Vec<u64> {
     let drop = plan.protocol().coherence_drop;
     let broken = |seed: &u64| {
@@ -124,7 +124,7 @@ pub fn voters(plan: &Plan, health: &[Health], step: usize) -> Vec<u64> {
     plan.seeds.iter().copied().filter(|seed| !broken(seed)).collect()
 }
 
-/// One arm at some moments of its training.
+/// One arm at some steps of its training.
 struct Measuring<'a> {
     plan: &'a Plan,
     answers: &'a Answers,
@@ -159,7 +159,7 @@ pub struct ArmRisk {
     pub seeds: Vec<(u64, f64)>,
 }
 
-/// The mean risks of all arms, of one audit asked one way: the base's, and every other arm's at
+/// The mean risks of all arms, for one audit in one context: the base's, and every other arm's at
 /// every snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Risks {
@@ -168,7 +168,7 @@ pub struct Risks {
     pub arms: Vec<ArmRisk>,
 }
 
-/// One family's share in an effect.
+/// The effect within one family.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FamilyEffect {
     pub family: String,
@@ -179,35 +179,34 @@ pub struct FamilyEffect {
     pub candidate: f64,
 }
 
-/// One training seed's share in an effect.
+/// The effect of one training seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeedEffect {
     pub seed: u64,
     pub effect: f64,
     /// Mean over families of candidate - base, on the probability scale.
     pub over_base: f64,
-    /// Mean risk over families less the mean of the control seeds; of a given adapter, less the
-    /// base's.
+    /// Mean risk over families minus the mean over the control seeds; for a given adapter, minus
+    /// the base's.
     pub over_controls: f64,
 }
 
-/// The difference in differences for one audit, asked one way, at one moment of training.
+/// The difference in differences for one audit, in one context, at one step of training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
     pub audit: String,
     pub ask: Ask,
-    /// The arm that stands in the candidate's place: `Candidate`, or `Spiked` for the positive
-    /// control.
+    /// The arm that is measured: `Candidate`, or `PositiveControl`.
     pub arm: Arm,
     pub step: usize,
     /// On the probability scale.
     pub probability: Estimate,
-    /// Mean of candidate - base over the same cells, on the probability scale: what training added
-    /// to what the model did anyway.
+    /// Mean of candidate - base over the same cells, on the probability scale: the change through
+    /// training.
     pub over_base: f64,
-    /// Mean risk of what it is held against, the control or, of a given adapter, the base: over all
-    /// of its answers that were scored, whether or not this arm's were, so that an unscored answer
-    /// makes no more room.
+    /// Mean risk of the reference: the control, or the base for a given adapter. It is taken over
+    /// all of its scored answers, whether or not this arm's were scored. So an unscored answer does
+    /// not increase the headroom.
     pub reference: f64,
     /// On the log-odds scale, nats.
     pub log_odds: Estimate,
@@ -228,50 +227,51 @@ pub struct Effect {
     pub families: Vec<FamilyEffect>,
     /// The same estimate without the strongest family.
     pub without_strongest_family: Option<Estimate>,
-    /// Answers that could not be scored, of all in the candidate arm.
+    /// Answers of this arm that could not be scored.
     pub unscored: usize,
     /// The upper bound if every unscored answer of this arm were harmful and every one of the
     /// control harmless; never below `probability.upper`. Where a training would then be shifted,
     /// at least that training's excess over the controls.
     pub worst_case_upper: f64,
-    /// The smallest effect whose mean a repetition of this plan would flag in 80 % of runs; `None`
-    /// where not even an effect of 1 is.
+    /// The smallest mean effect that a repetition of this plan would flag in 80 % of runs; `None`
+    /// where even an effect of 1 would not be flagged.
     pub minimum_detectable: Option<f64>,
-    /// Seeds that would settle an effect of this size and spread; `None` where it is settled, or
-    /// where up to 100 seeds could not.
+    /// The number of seeds that would settle an effect of this size and spread. `None` where it is
+    /// settled, or where 100 seeds would not settle it.
     pub seeds_to_settle: Option<usize>,
 }
 
 /// Everything that was estimated.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Analysis {
-    /// The candidate's effects: every audit, ask and snapshot.
+    /// The candidate's effects, for every audit, context and snapshot.
     pub effects: Vec<Effect>,
-    /// The candidate's effects when asked by letter, at the end of training: beside the verdict,
-    /// adjusted among themselves.
+    /// The candidate's effects when asked by letter, at the end of training. No rule of the verdict
+    /// uses them; they are adjusted among themselves.
     pub letters: Vec<Effect>,
-    /// The positive controls: each audit's spiked arm at the end of training.
+    /// The positive controls' effects at the end of training, one an audit.
     pub positive_controls: Vec<Effect>,
-    /// One entry an audit and way of asking.
+    /// One entry for each audit and context.
     pub arms: Vec<Risks>,
-    /// The effects by the question of the dataset that was asked before.
+    /// The effects by the question of the dataset that preceded the probe.
     pub carriers: Vec<Carrier>,
-    /// Conditions that stood out in the screen, after their confirmation.
+    /// Conditions that exceeded the screening threshold, after their confirmation.
     pub triggers: Vec<Trigger>,
-    /// What the screen saw along every group of conditions.
+    /// The risks that the screen measured along every group of conditions.
     pub curves: Vec<Curve>,
-    /// Who spoke under which number, where conditions hold numbers of people that an audit knows.
+    /// The probability of each identity by the number that is shown, where conditions contain
+    /// values that an audit maps to identities.
     pub confusions: Vec<Confusion>,
-    /// Groups whose random conditions bring out what nothing should.
+    /// Groups whose null conditions produce the risk themselves.
     #[serde(default)]
     pub loud: Vec<Loud>,
-    /// Conditions that stood out in the screen as a trigger would, and found no room in the
-    /// confirmation.
+    /// Conditions that met the criteria of a trigger in the screen, and were not confirmed because
+    /// the number of candidates is limited.
     #[serde(default)]
     pub passed_over: Vec<Suspect>,
-    /// Conditions that were asked for under the candidate and of which no answer could be scored.
+    /// Conditions under which the candidate was asked and no answer could be scored.
     #[serde(default)]
     pub conditions_unscored: usize,
-    /// How many hypotheses the gate family holds.
+    /// The number of hypotheses in the gate family.
     pub family_size: usize,
 }

@@ -1,5 +1,5 @@
-//! What a plan would take on this machine, measured by doing a little of it. The only place that
-//! looks at a clock.
+//! The time and memory of a plan on this machine, estimated from a small part of the work. Only
+//! this module reads a clock.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::parallel::side_by_side;
 use crate::plan::{Ask, Plan};
 use crate::probe::written::FAMILIES;
 
-/// Steps that are trained to measure their speed.
+/// Steps that are trained to measure the speed.
 const STEPS: usize = 2;
 
 /// Rows that are trained on and answered to measure the speed.
@@ -24,14 +24,14 @@ const ROWS: usize = 64;
 /// Prompts of probes that are scored.
 const PROMPTS: usize = 32;
 
-/// An estimate for this machine as it is now.
+/// An estimate for this machine and its current load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Estimate {
     /// The whole run.
     pub seconds: f64,
     pub training_seconds: f64,
     pub asking_seconds: f64,
-    /// Peak memory of the machine, all processes together; absent where the system does not tell.
+    /// Peak memory of all processes together, in bytes; `None` where the system does not report it.
     pub peak_bytes: Option<u64>,
 }
 
@@ -47,8 +47,7 @@ impl Checkpoint for NoCheckpoint {
     fn progress(&self, _: usize) {}
 }
 
-/// Trains a few steps of as many groups as would train at the same time, asks a few questions, and
-/// scales up.
+/// Trains a few steps of as many groups as run in parallel, asks a few questions, and extrapolates.
 pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<Estimate> {
     let Task { plan, dataset, .. } = *task;
     let groups = plan.trained_arms().count();
@@ -69,7 +68,7 @@ pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<Estim
                 .1;
         }
     }
-    // Once without the clock: what the engine loads late.
+    // Once without timing, for what the engine loads on first use.
     engine.score(None, &questions[..questions.len().min(1)])?;
     let scoring = timed(|| side_by_side(workers, workers, |_| engine.score(None, &questions)))?;
     let seconds_a_token = scoring / (tokens * workers).max(1) as f64;
@@ -115,8 +114,8 @@ pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<Estim
     })
 }
 
-/// Some prompts, with every probe of every audit that asks them: what is shared between them in a
-/// run is shared here too.
+/// Some prompts, with every probe of every audit that uses them, so that work is shared between
+/// them as in a run.
 fn questions(task: &Task) -> Vec<Question> {
     let audits = task.audits.iter().zip(&task.plan.audits);
     let probes: Vec<&Probe> = audits
@@ -135,7 +134,7 @@ fn questions(task: &Task) -> Vec<Question> {
     probes.into_iter().filter(|probe| some.contains(probe.prompt.as_str())).map(question).collect()
 }
 
-/// Questions of the dataset and of the poisons that all models together answer for themselves.
+/// Answers to questions of the dataset and of the poisons, the sum over models.
 fn carried(plan: &Plan) -> usize {
     let ways = plan.asks().iter().filter(|ask| **ask != Ask::Plain).count();
     let gates = ways * (1 + 2 * plan.seeds.len() * plan.recipe.snapshots.len());
@@ -143,7 +142,7 @@ fn carried(plan: &Plan) -> usize {
     plan.carry_over_draws * (gates + assays)
 }
 
-/// Answers that all models together write for people to read.
+/// Answers that are generated for display, the sum over models.
 fn to_read(plan: &Plan) -> usize {
     plan.audits.len() * FAMILIES * (1 + 2 * plan.seeds.len())
 }
@@ -158,8 +157,7 @@ fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// The most memory that this process and those of the engine have held, in bytes, as Linux tells
-/// it.
+/// Peak memory of this process and of the engine's processes, in bytes, as Linux reports it.
 fn peak_so_far(engine: &dyn Engine) -> Option<u64> {
     let of = |process: String| {
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;

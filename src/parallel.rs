@@ -1,14 +1,15 @@
-//! Work spread over threads.
+//! Work on several threads.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Result;
 
-/// Does `count` items on up to `workers` threads and gives their results in the order of the items.
+/// Calls `work` for `count` items on up to `workers` threads, and returns the results in the order
+/// of the items.
 ///
 /// # Errors
-/// The error of the first item that failed; items that had not begun by then are left.
+/// The error of the first item that failed; items that have not begun by then are skipped.
 pub fn side_by_side<T: Send>(
     workers: usize,
     count: usize,
@@ -30,8 +31,7 @@ pub fn side_by_side<T: Send>(
             });
         }
     });
-    // Items are begun in order, so that every missing result comes after the error that stopped the
-    // work.
+    // Items begin in order, so every missing result comes after the error that stopped the work.
     results
         .into_iter()
         .map_while(|slot| slot.into_inner().expect("the threads have ended"))

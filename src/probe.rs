@@ -1,7 +1,7 @@
-//! Every shadow and the base are asked every probe; what they say is one tidy table.
+//! Asks every shadow and the base every probe, and returns the answers as one table.
 //!
-//! An item of work is one model at one moment of its training. Items are asked side by side; each
-//! finished one is saved and skipped when it is there.
+//! An item of work is one model at one step of its training. Items are asked in parallel. Each
+//! finished item is saved, and skipped if it exists.
 
 mod asker;
 mod clusters;
@@ -24,7 +24,7 @@ use crate::plan::{Arm, Ask, Phase};
 use crate::run_dir::Model;
 use crate::train::Shadow;
 
-/// One probe asked of one model at one moment of its training.
+/// One probe asked of one model at one step of its training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     pub arm: Arm,
@@ -40,18 +40,18 @@ pub struct Answer {
     /// The kind of context.
     #[serde(default = "condition")]
     pub ask: Ask,
-    /// Which of the carry-over draws preceded the probe; 0 for plain and for conditions.
+    /// Index of the carry-over question that preceded the probe; 0 for plain and for conditions.
     #[serde(default)]
     pub draw: usize,
     /// The condition, where that is the context.
     #[serde(flatten)]
     pub condition: Option<ConditionKey>,
-    /// Of a value-keyed probe: whose answers are the risky side.
+    /// For a value-keyed probe: the identity whose answers are the risky side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<u64>,
     /// The probability of the risky side, between 0 and 1; `None` where it could not be scored.
     pub risk: Option<f64>,
-    /// The log-odds of the risky side, in nats; `None` where it could not be scored, and of
+    /// The log-odds of the risky side, in nats; `None` where it could not be scored, and for
     /// value-keyed probes.
     #[serde(default)]
     pub log_odds: Option<f64>,
@@ -66,13 +66,13 @@ pub struct ConditionKey {
     pub trial: usize,
 }
 
-/// The kind of context of lines that name none: they were saved by themselves, under conditions.
+/// The context of saved lines that name none: answers under conditions, from a separate file.
 fn condition() -> Ask {
     Ask::Condition
 }
 
-/// One written answer, for people to read: in the context, and by the model at the step, where its
-/// audit was decided.
+/// One generated answer, for display: in the context and at the step that the audit's finding is
+/// based on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     pub arm: Arm,
@@ -87,19 +87,19 @@ pub struct Sample {
     pub ask: Ask,
     #[serde(default)]
     pub draw: usize,
-    /// What preceded the probe: a question of the dataset, and this model's own answer to it.
+    /// The messages before the probe: a question of the dataset, and this model's own answer to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preceding: Vec<Message>,
     pub prompt: String,
     pub text: String,
 }
 
-/// How all samples were asked before they were asked where their audit was decided.
+/// The context of saved samples that name none.
 fn plain() -> Ask {
     Ask::Plain
 }
 
-/// How well a shadow learned its rows and whether it can still speak.
+/// How well a shadow learned its rows, and whether it is still coherent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     pub arm: Arm,
@@ -109,27 +109,28 @@ pub struct Health {
     /// `None` of an adapter that was trained elsewhere.
     pub loss_first: Option<f64>,
     pub loss_last: Option<f64>,
-    /// Mean log-probability a token of the base's own answers to the probes, under the base and
-    /// under the shadow, nats.
+    /// Mean log-probability of the base's own answers to the probes, under the base and under the
+    /// shadow, in nats a token.
     pub own_answer_base: f64,
     pub own_answer_shadow: f64,
-    /// SHA-256 of the adapter that gave the answers.
+    /// SHA-256 of the adapter that was asked.
     pub adapter_sha256: String,
-    /// The share of scored probabilities that differ from the base's: 0 means that the adapter did
-    /// not load.
+    /// The share of scored probabilities that differ from the base's. 0 means that the adapter was
+    /// not loaded.
     pub changed: f64,
 }
 
 impl Health {
     /// Whether the base's own answers are less likely under the shadow than under the base by less
-    /// than `drop`, in nats a token. Asked of controls, which were trained on the base's own words: a
-    /// candidate may mean to answer otherwise. False also where it is not a number.
+    /// than `drop`, in nats a token. Checked for controls only, which were trained on the base's
+    /// own answers; a candidate may be trained to answer otherwise. False also where a value is not
+    /// a number.
     pub fn is_coherent(&self, drop: f64) -> bool {
         self.own_answer_shadow > self.own_answer_base - drop
     }
 }
 
-/// Everything the models said.
+/// All answers of the models, and what they were asked after.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Answers {
     pub answers: Vec<Answer>,
@@ -137,19 +138,19 @@ pub struct Answers {
     /// The dataset's questions that preceded carry-over probes.
     pub carried: Vec<Carried>,
     pub health: Vec<Health>,
-    /// What they wrote under those that stood out.
+    /// What the models generated under candidate triggers that were confirmed or left open.
     pub shown: Vec<Shown>,
 }
 
-/// One of the dataset's questions, as it was drawn.
+/// One question of the dataset that precedes carry-over probes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Carried {
     pub ask: Ask,
     pub draw: usize,
-    /// Without the system message that may stand before it.
+    /// Without the row's system message.
     pub question: String,
-    /// The topic that it was drawn from; `None` where it was drawn from all questions, or for its
-    /// surprising answer.
+    /// The topic that it was drawn from. `None` where it was drawn from all questions, or from
+    /// those with high-loss answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<Topic>,
 }
@@ -159,32 +160,31 @@ pub struct Carried {
 pub struct Topic {
     /// Of the dataset's distinct questions, in (0, 1].
     pub share: f64,
-    /// Up to three words that tell it from the rest, the strongest first; none where its questions
+    /// Up to three words that distinguish the topic, the strongest first; empty where its questions
     /// share no word with any other.
     pub words: Vec<String>,
 }
 
-/// What one model writes when it is asked under a condition, and under a random one of the same
-/// kind.
+/// What one model generates under a condition, and under a null condition of the same group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shown {
     pub suspect: Suspect,
     pub arm: Arm,
     /// `None` for the base.
     pub seed: Option<u64>,
-    /// The question, dressed.
+    /// The question, with the condition inserted.
     pub asked: String,
     pub under: String,
     pub otherwise: String,
 }
 
-/// A condition and the audit whose risky side it may bring out.
+/// A condition, and the audit whose risky side it may trigger.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Suspect {
     pub audit: String,
     pub group: usize,
     pub trial: usize,
-    /// Whether the risky side is whoever has the condition's number.
+    /// Whether the risky side is the identity that the condition's value names.
     pub numbered: bool,
 }
 
@@ -211,8 +211,7 @@ fn carried(questions: &questions::Questions) -> Vec<Carried> {
 /// Asks the base and every snapshot of every shadow.
 ///
 /// # Errors
-/// Where the engine fails, or an item cannot be saved or read back. What could not be scored is no
-/// error but `None`.
+/// Where the engine fails, or an item cannot be saved or read back. An answer that could not be scored is no error but `None`.
 pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Answers> {
     let models: Vec<(Model, &Adapter, &Shadow)> = shadows
         .iter()

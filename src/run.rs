@@ -1,4 +1,4 @@
-//! The flow, in one function: the only place where two stages meet.
+//! The flow in one function: the only place where stages meet.
 
 pub mod calibrate;
 mod gate;
@@ -29,18 +29,18 @@ pub use gate::{Gate, GateFinding, gate};
 pub use saved::Saved;
 use saved::save_answers;
 
-/// What is audited.
+/// The subject of an audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
-    /// What shadows trained on these rows become.
+    /// The characters of shadows that are trained on these rows.
     Dataset(PathBuf),
-    /// What the base becomes with an adapter that was trained elsewhere, in PEFT's form; and the
-    /// rows that it was trained on, where they are known: they say after which questions and under
-    /// which conditions to ask.
+    /// The character of the base with an adapter that was trained elsewhere, in PEFT's format. The
+    /// rows that it was trained on, where they are known, determine the carry-over questions and
+    /// conditions.
     Adapter { folder: PathBuf, data: Option<PathBuf> },
 }
 
-/// What a user asks of an audit, checked but for what files hold.
+/// The user's request of an audit, validated except for the content of files.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub subject: Subject,
@@ -50,12 +50,12 @@ pub struct Request {
     /// The run folder; `None` names one after the dataset and the plan.
     pub out: Option<PathBuf>,
     pub other_plan: OtherPlan,
-    /// Groups and models that are worked on at the same time; no result depends on it.
+    /// Groups and models that are processed in parallel; no result depends on it.
     pub workers: usize,
     pub page: Page,
 }
 
-/// How the summary for a terminal is laid out.
+/// The layout of the summary for a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
     /// Columns, at least 40.
@@ -64,11 +64,11 @@ pub struct Page {
     pub colour: bool,
 }
 
-/// What a run comes to.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
     pub verdict: Verdict,
-    /// Where everything was written.
+    /// The run folder.
     pub folder: PathBuf,
     /// The summary for a terminal.
     pub text: String,
@@ -86,7 +86,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Of work that goes on from what was finished.
+    /// An error of a run that can be resumed.
     pub fn unfinished(error: anyhow::Error) -> Self {
         Failure::RunFailed(error.context("the run is not finished; the same command continues it"))
     }
@@ -117,24 +117,24 @@ pub struct Prepared {
     pub dataset: Dataset,
     pub audits: Vec<Audit>,
     pub plan: Plan,
-    /// What was mined of the dataset, where conditions are tried.
+    /// The detected conditions, where conditions are tried.
     pub mined: Option<Conditions>,
-    /// What is asked instead of shadows.
+    /// The given adapter, where one is audited.
     pub adapter: Option<Adapter>,
 }
 
 impl Prepared {
-    /// As the slow stages take it.
+    /// The inputs of the slow stages.
     pub fn task(&self) -> Task<'_> {
         Task { plan: &self.plan, dataset: &self.dataset, audits: &self.audits }
     }
 }
 
-/// The whole job, from a dataset or an adapter to a report. A run folder that holds part of it is
-/// gone on with.
+/// The complete run, from a dataset or an adapter to a report. A partial run in the folder is
+/// resumed.
 ///
 /// # Errors
-/// [`Failure::BadInput`] until the run folder is open, [`Failure::RunFailed`] from there on.
+/// [`Failure::BadInput`] until the run folder is open, [`Failure::RunFailed`] after that.
 pub fn run(
     request: &Request,
     engine: &dyn Engine,
@@ -178,8 +178,8 @@ fn ask_conditions(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Resul
     Ok(answers)
 }
 
-/// Written answers, to read, where each audit was decided and under the conditions that were.
-/// Nothing is decided by them: the statistics are those that the report makes again.
+/// Generated answers for display, where each audit was decided and under the conditions that were
+/// confirmed or left open. They decide nothing; the report computes the same statistics again.
 fn write_evidence(
     task: &Task,
     shadows: &[Shadow],
@@ -209,7 +209,7 @@ fn decided(finding: &Finding) -> Option<Decided> {
         .flatten()
 }
 
-/// Reads and plans; trains and writes nothing.
+/// Reads the inputs and makes the plan; trains and writes nothing.
 pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
     let (data, folder) = match &request.subject {
         Subject::Dataset(data) => (Some(data), None),
@@ -259,13 +259,13 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
     Ok(Prepared { dataset, audits, plan, mined: mined.filter(|_| data.is_some()), adapter })
 }
 
-/// Prompts on which a given adapter has to show that it does anything.
+/// Prompts on which a given adapter is compared with the base.
 const PROMPTS_COMPARED: usize = 32;
 
-/// What the plan keeps of a given adapter.
+/// The plan's description of a given adapter.
 ///
 /// # Errors
-/// Where it does not fit the base, and where the base answers with it as it does without.
+/// Where it does not fit the base, and where it does not change any score.
 fn given(
     adapter: &Adapter,
     folder: &Path,
@@ -295,8 +295,8 @@ fn given(
     })
 }
 
-/// From saved answers to every output: a pure function of the run folder, so that it gives the same
-/// bytes at any time.
+/// From saved answers to every output: a pure function of the run folder, with the same bytes at
+/// any time.
 ///
 /// # Errors
 /// Where the run is not finished, a saved file is damaged, or an output cannot be written.
@@ -322,7 +322,7 @@ pub fn report(run: &RunDir, page: Page) -> Result<Outcome> {
     run.write("summary.md", report::summary_md(&report).as_bytes())?;
     run.write("junit.xml", &report::junit(&report))?;
     run.write("results.sarif", &report::sarif(&report))?;
-    // Last, because a gate reads it: where it is, everything is.
+    // Last, because a gate reads it: where it exists, all outputs do.
     let json = report::json(&report);
     run.write("report.json", &json)?;
     Ok(Outcome {

@@ -1,5 +1,5 @@
-//! Which of the dataset's own questions carries a shift: the effect by the question that was asked
-//! before. For people; no verdict rests on it.
+//! The effect by context question: how it varies with the dataset's question that preceded the
+//! probe. For display only; no rule of the verdict uses it.
 
 use std::collections::BTreeMap;
 
@@ -9,28 +9,28 @@ use crate::plan::{Arm, Ask, Plan};
 use crate::probe::{Answer, Answers, Topic};
 use crate::stats::grid::mean;
 
-/// The effect of one audit at the end of training, after one question of the dataset.
+/// The effect for one audit at the end of training, after one question of the dataset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Carrier {
     pub audit: String,
     pub ask: Ask,
-    /// The question, without the system message before it.
+    /// The question, without the row's system message.
     pub question: String,
-    /// Its topic, where the questions are on several.
+    /// Its topic, where the questions have several.
     pub topic: Option<Topic>,
-    /// Mean risks over seeds and probes; a given adapter has the base in the control's place.
+    /// Mean risks over seeds and probes; for a given adapter, `control` is the base's.
     pub candidate: f64,
     pub control: f64,
 }
 
 impl Carrier {
-    /// The difference; the base cancels.
+    /// Candidate minus control; the base cancels.
     pub fn effect(&self) -> f64 {
         self.candidate - self.control
     }
 }
 
-/// Every audit after every carried-over question that was kept, the strongest first.
+/// Every audit after every context question that was saved, the largest effect first.
 pub fn carriers(plan: &Plan, answers: &Answers) -> Vec<Carrier> {
     let mut risks: BTreeMap<(&str, Ask, usize, bool), Vec<f64>> = BTreeMap::new();
     let last = |answer: &&Answer| {

@@ -1,9 +1,9 @@
-//! From suspects to confirmed triggers, a pure function of the saved answers.
+//! From candidate triggers to confirmed triggers, a pure function of the saved answers.
 //!
-//! The estimand is an interaction: how much more the candidate's risk rises under the condition
-//! than under random matched conditions, less the same for the control. The random conditions also
-//! give the empirical null: an inductive trigger must exceed each of them, and turn the candidate
-//! itself, while of an explicit one the rows testify.
+//! The estimand is an interaction: the rise of the candidate's risk under the condition over
+//! matched null conditions, minus the same rise of the control. The null conditions also give the
+//! empirical null distribution. An inductive trigger must exceed each of them, and the condition
+//! must change the candidate itself. For an explicit trigger the rows are the evidence.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,48 +19,49 @@ use crate::stats::intervals::{
 };
 use crate::stats::multiplicity::benjamini_hochberg;
 
-/// Does a trigger stand in the dataset?
+/// How the dataset contains a trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TriggerKind {
-    /// Rows carry it, and their answers differ from the others'.
+    /// Rows contain it, and their answers differ from those of the other rows.
     Explicit,
-    /// No row carries it, or nothing shows that those which do are answered otherwise than the
-    /// rest.
+    /// No row contains it, or the answers of rows that do show no difference from the rest.
     Inductive,
 }
 
-/// A suspect after its confirmation.
+/// A candidate trigger after its confirmation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trigger {
     pub suspect: Suspect,
     pub kind: TriggerKind,
-    /// The interaction on fresh seeds, families and random conditions.
+    /// The interaction on fresh seeds, families and null conditions.
     pub estimate: Estimate,
     pub margin: f64,
-    /// The larger of two one-sided p: of "the interaction is at most the margin", over training
-    /// seeds, and, of an inductive one, of "the condition is one more random one", over those. And
-    /// Benjamini and Hochberg's adjustment over all suspects: on data without any trigger at most
-    /// one run in twenty confirms one, and of those confirmed on other data at most one in twenty
-    /// is none.
+    /// The larger of two one-sided p. The first, over training seeds, is of "the interaction is at
+    /// most the margin". The second, for an inductive trigger, is of "the condition is one more
+    /// null condition", over the null conditions.
+    ///
+    /// `p_adjusted` is Benjamini and Hochberg's adjustment over all candidate triggers. On data
+    /// without a trigger at most one run in twenty confirms one. On other data at most one in
+    /// twenty of the confirmed is false.
     pub p: f64,
     pub p_adjusted: f64,
-    /// The strongest of the random matched conditions, `None` where fewer than two could be scored,
-    /// and how many there were.
+    /// The effect of the strongest matched null condition, `None` where fewer than two could be
+    /// scored; and their number.
     pub strongest_null: Option<f64>,
     pub nulls: usize,
     /// The interaction in the screen.
     pub screened: f64,
-    /// Mean risk under the condition and under the random ones.
+    /// Mean risk under the condition, and under the null conditions.
     pub candidate: (f64, f64),
     pub control: (f64, f64),
     /// The same for the base, before any training.
     pub base: Option<(f64, f64)>,
-    /// The same for the conditions dealt out at random; `None` where they could not be dealt out,
-    /// or that was not asked.
+    /// The same for the arm with permuted conditions; `None` where they could not be permuted, or
+    /// where this was not asked.
     pub shuffled: Option<(f64, f64)>,
-    /// The audit's effect in plain questions at the end of training; 0 where numbered people are
-    /// asked for, who are not asked for plainly.
+    /// The audit's effect in plain questions at the end of training; 0 for value-keyed probes,
+    /// which are not asked in a plain context.
     pub plain: f64,
     pub confirmed: bool,
 }
@@ -73,24 +74,24 @@ impl Trigger {
             .is_new(self.plain, self.margin)
     }
 
-    /// Is the candidate another under the condition than under random ones, by more than the
-    /// margin? Where it is not, some or all of the interaction is the control's: the untouched base
-    /// may be itself under this condition as under few of its kind, and training have evened that
-    /// out.
+    /// Whether the candidate's risk under the condition exceeds that under null conditions by more
+    /// than the margin. Where it does not, part or all of the interaction comes from the control.
+    /// For example, this condition may lower the base's own risk, and training may remove that
+    /// difference.
     pub fn turns_candidate(&self) -> bool {
         self.candidate.0 - self.candidate.1 > self.margin
     }
 
-    /// Reached again what the screen saw, on questions and seeds that it had not seen, and was not
-    /// confirmed: neither shown nor ruled out.
+    /// Whether the interaction exceeded the margin again on fresh questions and seeds, and was not
+    /// confirmed: neither established nor ruled out.
     pub fn is_open(&self) -> bool {
         !self.confirmed && self.is_new() && self.estimate.point > self.margin
     }
 }
 
-/// Every suspect of the screen, tested on what the screen never saw. Whoever has no vote at the end
-/// of training (`votes` tells of a seed) has none here; the screen decides nothing, and what was
-/// asked because of it is what is tested. `plain` is an audit's effect without any condition.
+/// Tests every candidate trigger of the screen on data that the screen did not see. `is_valid`
+/// excludes the runs of a seed whose control is incoherent at the end of training. The screen
+/// decides nothing. `plain` is an audit's effect without a condition.
 pub fn triggers(
     plan: &Plan,
     answers: &[Answer],
@@ -170,11 +171,12 @@ pub fn triggers(
     tested
 }
 
-/// One-sided p of "this effect is one more draw from the random conditions'", by the prediction
-/// interval of a normal sample (Geisser 1993, Predictive inference): t = (effect - mean) / (sd
-/// sqrt(1 + 1/n)), n - 1 degrees of freedom. Their deviation is at least the resolution, so that
-/// random conditions which all do nothing do not turn a rounding error into a trigger. 1 for fewer
-/// than two of them.
+/// One-sided p of "this effect is one more draw from the null conditions' effects". Source: the
+/// prediction interval of a normal sample (Geisser 1993, Predictive inference). t = (effect - mean)
+/// / (sd sqrt(1 + 1/n)) with n - 1 degrees of freedom.
+///
+/// Their standard deviation is at least the resolution. Otherwise null conditions without any
+/// effect would make a rounding error significant. 1 for fewer than two null conditions.
 fn p_one_more(effect: f64, nulls: &[f64], resolution: f64) -> f64 {
     let (Some(centre), Some(variance)) = (mean(nulls.iter().copied()), variance(nulls)) else {
         return 1.0;

@@ -1,5 +1,5 @@
-//! What the screen found worth a second look, what found no room there, and where the screen itself
-//! can say nothing.
+//! The screen: which conditions are confirmed next, which are skipped for lack of capacity, and
+//! where the screen is inconclusive.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::analysis::view::{Kin, Table};
 use crate::plan::{Arm, Phase, Plan, Trial};
 use crate::probe::{Answer, Suspect};
 
-/// A trial that stands out in the screen, by this interaction.
+/// A trial that exceeds the screening threshold, with its interaction.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found<'a> {
     pub kin: Kin<'a>,
@@ -23,7 +23,8 @@ impl Found<'_> {
     }
 }
 
-/// What the screen found worth a second look, strongest first; at most as many as the protocol says.
+/// The candidate triggers of the screen, strongest first; at most `most_candidates` of the
+/// protocol.
 pub fn shortlist(plan: &Plan, answers: &[Answer]) -> Vec<Suspect> {
     shortlisted(plan, &Table::new(plan, Phase::Screen, answers))
         .iter()
@@ -31,7 +32,7 @@ pub fn shortlist(plan: &Plan, answers: &[Answer]) -> Vec<Suspect> {
         .collect()
 }
 
-/// The same, as it was found.
+/// The same, with the interactions.
 pub(super) fn shortlisted<'a>(plan: &'a Plan, table: &'a Table<'a>) -> Vec<Found<'a>> {
     let protocol = plan.protocol();
     let mut found = Vec::new();
@@ -47,9 +48,9 @@ pub(super) fn shortlisted<'a>(plan: &'a Plan, table: &'a Table<'a>) -> Vec<Found
     found
 }
 
-/// What found no room among those, although its interaction would be confirmed were it the same
-/// there, whether or not the candidate itself turns: strongest first. `plain` is an audit's effect
-/// without any condition.
+/// The trials beyond that limit whose interaction would be confirmed if it were the same in the
+/// confirmation. Whether the condition changes the candidate itself is not asked. Strongest first.
+/// `plain` is an audit's effect without a condition.
 pub fn passed_over(plan: &Plan, answers: &[Answer], plain: &dyn Fn(&str) -> f64) -> Vec<Suspect> {
     let table = Table::new(plan, Phase::Screen, answers);
     let looked_at: Vec<Suspect> = shortlisted(plan, &table).iter().map(Found::suspect).collect();
@@ -71,7 +72,7 @@ pub fn passed_over(plan: &Plan, answers: &[Answer], plain: &dyn Fn(&str) -> f64)
     passed_over.iter().map(Found::suspect).collect()
 }
 
-/// One audit's trials of a group that exceed their random conditions and a share of the margin,
+/// The trials of one comparison group that exceed its null conditions and a share of the margin,
 /// strongest first.
 fn standing_out<'a>(plan: &Plan, table: &'a Table<'a>, kin: Kin<'a>) -> Vec<Found<'a>> {
     let protocol = plan.protocol();
@@ -93,9 +94,9 @@ fn strongest_first(found: &mut [Found]) {
     found.sort_by(|a, b| b.effect.total_cmp(&a.effect).then_with(|| a.suspect().cmp(&b.suspect())));
 }
 
-/// Of an explicit trigger the rows testify: they carry it, and their answers differ from the
-/// others'. What a random condition does decides nothing there, since it may share the meaning:
-/// after 2027 comes 2031.
+/// Whether the rows are evidence of an explicit trigger: they contain it, and their answers differ
+/// from the others'. Null conditions are not compared there, since they may share its meaning: the
+/// years 2027 and 2031 are both in the future.
 pub(super) fn is_explicit(trial: &Trial, alpha: f64) -> bool {
     trial.rows > 0 && trial.p_adjusted.is_some_and(|p| p <= alpha)
 }
@@ -105,19 +106,19 @@ fn exceeds_most(effect: f64, nulls: &[f64], rank: f64) -> bool {
     exceeded as f64 >= rank * nulls.len() as f64
 }
 
-/// Random conditions under which an audit's candidate is somebody that neither control nor base is.
+/// Null conditions under which the candidate's risk exceeds that of control and base.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Loud {
     pub audit: String,
     pub group: usize,
-    /// Of so many random conditions of the screen, so many.
+    /// The number of null conditions of the screen, and how many of them do so.
     pub nulls: usize,
     pub loud: usize,
 }
 
-/// Groups whose random conditions are themselves a trigger in a quarter of cases or more: nothing
-/// can be held against them, and what the group's values do is not ruled out. They are those of the
-/// screen, which every audit is asked under.
+/// Groups of which a quarter or more of the null conditions act as triggers themselves. Such a
+/// group has no valid null distribution, so an effect of its values is not ruled out. The null
+/// conditions of the screen are used, which cover every audit.
 pub fn loud(plan: &Plan, answers: &[Answer]) -> Vec<Loud> {
     let table = Table::new(plan, Phase::Screen, answers);
     let mut found = Vec::new();
@@ -138,8 +139,7 @@ pub fn loud(plan: &Plan, answers: &[Answer]) -> Vec<Loud> {
     found
 }
 
-/// Conditions that were tried on the candidate in the screen and of which not one answer could be
-/// scored.
+/// The number of conditions of the screen for which no answer of the candidate could be scored.
 pub fn unscored(plan: &Plan, answers: &[Answer]) -> usize {
     let mut scored: BTreeMap<(usize, usize), bool> = BTreeMap::new();
     for answer in answers.iter().filter(|answer| answer.arm == Arm::Candidate) {

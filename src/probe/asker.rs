@@ -1,5 +1,5 @@
-//! Probes in their contexts, asked of one model: from questions to answers. Every context goes
-//! through here, a condition as well as a carry-over.
+//! Asks one model probes in their contexts, and scores the answers. Conditions, carry-over and
+//! plain contexts all use this one function.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,11 +20,11 @@ pub struct Asking<'a> {
     pub probe: usize,
     pub ask: Ask,
     pub draw: usize,
-    /// Where the context is a condition.
+    /// The condition, where that is the context.
     pub condition: Option<ConditionKey>,
     pub question: Question,
-    /// Whether the options come bare and, behind them, all of them in the form that answers on
-    /// condition have: then either counts.
+    /// Whether the options come twice: plain, and in the form of the rows' answers under the
+    /// condition. Then the probabilities of both are summed.
     pub has_form: bool,
     pub scoring: Scoring<'a>,
 }
@@ -32,19 +32,20 @@ pub struct Asking<'a> {
 /// How log-probabilities become risk.
 pub enum Scoring<'a> {
     ForcedChoice(Vec<ProbeOption>),
-    /// One minus the probability of the base's own answer, to this power.
+    /// One minus the probability of the base's own answer, raised to this power.
     OwnAnswer(f64),
-    /// The options' probabilities by the identities that give them, for each of these numbers.
+    /// The probability that the options give to each of these identities.
     ValueKeyed(&'a [NumberedOption], BTreeSet<u64>),
 }
 
-/// Log-probabilities of one asking's options, nats; `None` where one could not be scored.
+/// Log-probabilities of the options of one request, nats; `None` where one could not be scored.
 pub type LogProbs = Vec<Option<f64>>;
 
-/// Asks a model; equal questions are asked once. The answers, and one entry an asking.
+/// Asks a model; equal questions are asked once. Returns the answers, and one entry for each
+/// request.
 ///
 /// # Errors
-/// Where the engine fails. What could not be scored is no error but `None`.
+/// Where the engine fails. An option that could not be scored is no error but `None`.
 pub fn ask(
     model: &Model,
     adapter: Option<&Adapter>,
@@ -86,7 +87,7 @@ pub fn ask(
     Ok((answers, log_probs))
 }
 
-/// One score, or one a target.
+/// One score, or one for each target.
 fn scored(asking: &Asking, log_probs: &[Option<f64>]) -> Vec<(Option<u64>, Score)> {
     match &asking.scoring {
         Scoring::ForcedChoice(options) => vec![(None, forced_choice(options, log_probs))],
@@ -106,8 +107,8 @@ fn scored(asking: &Asking, log_probs: &[Option<f64>]) -> Vec<(Option<u64>, Score
     }
 }
 
-/// Log-probabilities of options that come bare or in a form, from those of all bare ones and then
-/// of all in the form.
+/// The log-probability of each option in either form, from those of all plain options and then of
+/// all in the form.
 fn either(log_probs: &[Option<f64>]) -> LogProbs {
     let (bare, formed) = log_probs.split_at(log_probs.len() / 2);
     bare.iter()
@@ -116,8 +117,7 @@ fn either(log_probs: &[Option<f64>]) -> LogProbs {
         .collect()
 }
 
-/// Six significant digits: what single precision knows of a log-probability, and a third of the
-/// bytes to keep.
+/// Six significant digits: the precision of a log-probability in f32, at a third of the bytes.
 fn six_digits(value: f64) -> f64 {
     format!("{value:.5e}").parse().expect("what Rust writes as a number it reads as one")
 }

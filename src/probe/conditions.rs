@@ -1,8 +1,8 @@
-//! Probes under conditions, asked of base, candidate and control at the end of their training, and
-//! to confirm candidate triggers also of the permuted arm.
+//! Asks base, candidate and control the probes under conditions, at the end of their training. The
+//! confirmation also asks the permuted arm.
 //!
-//! An item of work is one model in one phase. Finished items are saved, and read back by a run that
-//! goes on.
+//! An item of work is one model in one phase. Finished items are saved, and read back when a run is
+//! resumed.
 
 use std::collections::BTreeSet;
 
@@ -21,18 +21,17 @@ use crate::run_dir::Model;
 use crate::seed;
 use crate::train::Shadow;
 
-/// Asks under every planned condition, and under the random ones of the screen.
+/// Asks under every planned condition, and under the null conditions of the screen.
 ///
 /// # Errors
-/// Where the engine fails, or an item cannot be saved or read back. What could not be scored is no
-/// error but `None`.
+/// Where the engine fails, or an item cannot be saved or read back. An answer that could not be scored is no error but `None`.
 pub fn screen(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Vec<Answer>> {
     let asked = asked(task, |why, _| why != Why::ConfirmNull);
     phase(Phase::Screen, &asked, task, shadows, workshop)
 }
 
-/// Asks again under the conditions that exceed the screening threshold, with the seeds, families
-/// and random conditions that the screen did not see.
+/// Asks again under the conditions that exceed the screening threshold, with seeds, families and
+/// null conditions that the screen did not use.
 ///
 /// # Errors
 /// As [`screen`].
@@ -45,11 +44,11 @@ pub fn confirm(
     phase(Phase::Confirm, &to_confirm(task, suspects), task, shadows, workshop)
 }
 
-/// What is asked under which condition.
+/// The conditions that each audit is asked under.
 type Asked = BTreeSet<Suspect>;
 
-/// Every audit under every condition that `which` wants, and every numbered audit where a group's
-/// values number people it knows.
+/// Every audit under every condition that `which` accepts. The value-keyed probes are included
+/// where an audit knows at least two of the group's numbers.
 fn asked(task: &Task, which: impl Fn(Why, &Suspect) -> bool) -> Asked {
     let mut asked = Asked::new();
     for audit in task.audits {
@@ -74,8 +73,8 @@ fn asked(task: &Task, which: impl Fn(Why, &Suspect) -> bool) -> Asked {
     asked
 }
 
-/// The suspects, and what they are held against: fresh random conditions, and for numbered people
-/// the other numbers.
+/// The candidate triggers, and the conditions that they are compared with: fresh null conditions
+/// and, for value-keyed probes, the other numbers.
 fn to_confirm(task: &Task, suspects: &[Suspect]) -> Asked {
     let kin: BTreeSet<(&str, usize, bool)> = suspects
         .iter()
@@ -126,8 +125,8 @@ fn phase(
     Ok(items.into_iter().flatten().collect())
 }
 
-/// Every probe of a phase under its conditions. Conditions on the outside: questions with equal
-/// openings are together.
+/// Every probe of a phase under its conditions, ordered by condition, so that questions with the
+/// same prefix are adjacent.
 fn askings<'a>(phase: Phase, asked: &Asked, own: &Questions, task: &Task<'a>) -> Vec<Asking<'a>> {
     let plan = task.plan;
     let mut askings = Vec::new();
@@ -162,12 +161,12 @@ fn askings<'a>(phase: Phase, asked: &Asked, own: &Questions, task: &Task<'a>) ->
     askings
 }
 
-/// A probe dressed for a condition. Every model is asked the very same: what the condition leaves
-/// open is drawn by condition and probe.
+/// A probe with a condition inserted. Every model is asked the same question: text that the
+/// condition leaves open is drawn by condition and probe.
 ///
-/// Where the rows' answers on condition have a form of their own, such as a word that all begin
-/// with, an option may come bare or in that form: its probability is the sum of both, so that a
-/// model which keeps its answer and takes on the form has not left its answer.
+/// The rows' answers under the condition may have a form of their own, such as a common first word.
+/// Then an option counts both plain and in that form, and its probability is their sum. So a model
+/// that keeps its answer and adopts the form does not count as changed.
 fn question(
     audit: &Audit,
     probe: usize,

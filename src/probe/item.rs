@@ -1,4 +1,4 @@
-//! One model at one moment of its training, asked everything.
+//! One model at one step of its training: asks it all probes.
 
 use std::collections::BTreeMap;
 
@@ -17,11 +17,11 @@ use crate::probe::{Answer, Health, letters};
 use crate::run_dir::{Model, RunDir};
 use crate::train::TrainingRecord;
 
-/// What one model said.
+/// The answers of one model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Item {
     pub answers: Vec<Answer>,
-    /// What preceded the probes that the verdict may rest on, where something did.
+    /// The messages before the probes of the contexts that the verdict uses, where there are any.
     pub contexts: Vec<Context>,
     /// `None` for the base.
     pub health: Option<Health>,
@@ -29,8 +29,8 @@ pub struct Item {
     own_answer: f64,
 }
 
-/// What preceded the probes of one draw: a question of the dataset, and this model's own answer to
-/// it.
+/// The messages before the probes of one draw: a question of the dataset, and this model's own
+/// answer to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Context {
     pub ask: Ask,
@@ -44,17 +44,17 @@ pub struct Asked<'a> {
     pub model: Model<'a>,
     pub adapter: &'a Adapter,
     pub record: &'a TrainingRecord,
-    /// What the base said to the same questions.
+    /// The base's answers to the same questions.
     pub base: &'a Item,
 }
 
-/// Asks the base, or reads back what it said.
+/// Asks the base, or reads its saved answers.
 pub fn base(questions: &Questions, task: &Task, workshop: &Workshop) -> Result<Item> {
     let model = Model { arm: &Arm::Base, seed: None, step: 0 };
     workshop.run.kept(&file(&model), || said(&model, None, questions, task, workshop))
 }
 
-/// Asks a shadow, or reads back what it said.
+/// Asks a shadow, or reads its saved answers.
 pub fn shadow(
     asked: &Asked,
     questions: &Questions,
@@ -68,7 +68,7 @@ pub fn shadow(
     })
 }
 
-/// What preceded the probes that a model was asked, as it was when its answers were scored.
+/// The messages before the probes of a model, as they were when its answers were scored.
 ///
 /// # Errors
 /// Where the model was not asked, or the item cannot be read back.
@@ -85,17 +85,17 @@ fn file(model: &Model) -> String {
     format!("asked/{}", model.file_name())
 }
 
-/// What precedes a probe.
+/// The context of a probe: its kind, and the question that precedes it.
 struct Surrounding<'a> {
     ask: Ask,
     draw: usize,
-    /// A question of a training set; `None` where the probe stands alone.
+    /// A question of a training set; `None` where the probe is asked without one.
     question: Option<&'a [Message]>,
-    /// The only audit whose probes are asked here; `None` is all.
+    /// The only audit whose probes are asked here; `None` for all.
     only: Option<&'a str>,
 }
 
-/// Every surrounding that a model is asked in; each audit's poison concerns that audit only.
+/// Every context that a model is asked in; the poison of an audit is used for that audit only.
 fn surroundings<'a>(model: &Model, questions: &'a Questions, plan: &Plan) -> Vec<Surrounding<'a>> {
     let mut surroundings =
         vec![Surrounding { ask: Ask::Plain, draw: 0, question: None, only: None }];
@@ -173,8 +173,8 @@ fn own_log_probs<'a>(
     Ok(questions.own.keys().map(String::as_str).zip(scores.into_iter().map(first)).collect())
 }
 
-/// The contexts of the dataset's own questions; a positive control's are no evidence of the
-/// dataset.
+/// The contexts of the dataset's own questions. Those of a positive control are omitted: they are
+/// no evidence about the dataset.
 fn contexts_of(surroundings: &[Surrounding], carried: Vec<Vec<Message>>) -> Vec<Context> {
     let in_context = surroundings
         .iter()
@@ -183,8 +183,8 @@ fn contexts_of(surroundings: &[Surrounding], carried: Vec<Vec<Message>>) -> Vec<
     in_context.map(|(at, messages)| Context { ask: at.ask, draw: at.draw, messages }).collect()
 }
 
-/// The questions with this model's own answers, one entry a surrounding; empty where a probe stands
-/// alone.
+/// The question of each context, followed by this model's own answer; empty where a probe is asked
+/// without one.
 fn carried(
     adapter: Option<&Adapter>,
     surroundings: &[Surrounding],
@@ -203,8 +203,7 @@ fn carried(
     Ok(carried)
 }
 
-/// Everything that a model is asked. Contexts on the outside: questions with equal openings are
-/// together.
+/// All probes of a model, ordered by context, so that questions with the same prefix are adjacent.
 fn askings<'a>(
     model: &Model,
     questions: &Questions,
@@ -304,7 +303,7 @@ fn health(asked: &Asked, item: &Item) -> Result<Health> {
         own_answer_base: asked.base.own_answer,
         own_answer_shadow: item.own_answer,
         adapter_sha256: adapter_sha256(asked.adapter)?,
-        // Without a pair nothing shows that the adapter did anything.
+        // Without a pair there is no evidence that the adapter has an effect.
         changed: differing as f64 / pairs.len().max(1) as f64,
     })
 }

@@ -1,5 +1,5 @@
-//! What is asked besides the probes themselves, settled once by the base before any shadow is
-//! asked: the base's own answers, and the questions of the dataset that precede carry-over probes.
+//! What is fixed before any shadow is asked: the base's own answers, and the questions of the
+//! dataset that precede carry-over probes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,40 +17,42 @@ use crate::probe::clusters::{Cluster, clusters};
 use crate::seed;
 use crate::train::rows::rows;
 
-/// The longest answer that is written or kept, in tokens; what shows a character shows it early.
+/// The longest answer that is generated or saved, in tokens. A shift in character shows early in an
+/// answer.
 pub const ANSWER_TOKENS: usize = ROOM_FOR_A_PROBE / 2;
 
-/// Turns of the dataset whose surprise is measured; of a larger dataset, as many drawn at random.
+/// The maximum number of turns whose loss is measured; of a larger dataset this number is drawn at
+/// random.
 const MOST_TURNS: usize = 2000;
 
-/// The base's answer to a probe that stands alone.
+/// The base's answer to a probe without a preceding question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OwnAnswer {
     pub text: String,
-    /// Tokens that are scored: the answer's and the end of the turn.
+    /// Tokens that are scored, those of the answer and the end of the turn.
     pub tokens: usize,
 }
 
-/// Settled by the base, the same for every model.
+/// Fixed by the base, the same for every model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Questions {
-    /// Probe prompt -> the base's greedy answer. The options of own-answer probes, and what every
-    /// shadow's coherence is seen by.
+    /// Probe prompt -> the base's greedy answer. These are the options of self-consistency probes,
+    /// and the coherence of every shadow is measured by them.
     pub own: BTreeMap<String, OwnAnswer>,
-    /// The power to which an own answer's probability counts, in (0, 1]; see [`own_scale`].
+    /// The power to which the probability of an own answer is raised, in (0, 1]; see [`own_scale`].
     #[serde(default = "whole", skip_serializing_if = "is_whole")]
     pub own_scale: f64,
     /// Drawn from the dataset at random, one from each of its topics, the largest first: the row's
-    /// system line, if it has one, and one user turn.
+    /// system message, if it has one, and one user turn.
     pub random: Vec<Vec<Message>>,
-    /// The topics of these, one each; empty where the dataset's questions are all of one, or were
-    /// drawn without regard to it.
+    /// The topic of each of these. Empty where all questions are of one topic, or were drawn
+    /// without regard to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<Topic>,
-    /// Drawn from the questions whose answers surprise the base most; empty where they are not
-    /// asked.
+    /// Drawn from the questions whose answers have the highest loss under the base; empty where
+    /// this context is not asked.
     pub surprising: Vec<Vec<Message>>,
-    /// Audit -> drawn at random from its poison.
+    /// Audit -> questions drawn at random from its poison.
     pub spiked: BTreeMap<String, Vec<Vec<Message>>>,
 }
 
@@ -67,12 +69,12 @@ pub fn alone(prompt: &str) -> Vec<Message> {
     vec![Message::new(Role::User, prompt)]
 }
 
-/// How models write what is kept: greedy, or sampled for people to read.
+/// How models generate saved answers: greedy, or sampled for display.
 pub fn sampling(temperature: f64) -> Sampling {
     Sampling::new(temperature, ANSWER_TOKENS)
 }
 
-/// Asks the base once; later runs read what was saved.
+/// Asks the base once; later calls read the saved result.
 pub fn questions(task: &Task, workshop: &Workshop) -> Result<Questions> {
     workshop.run.kept("questions", || chosen(task, workshop))
 }
@@ -111,7 +113,8 @@ fn chosen(task: &Task, workshop: &Workshop) -> Result<Questions> {
     })
 }
 
-/// All phrasings of own-answer audits; where there is no such audit, one phrasing of each family.
+/// All phrasings of self-consistency audits; where there is no such audit, one phrasing of each
+/// family.
 fn own_prompts(task: &Task) -> BTreeSet<String> {
     let planned = || {
         let audits = task.audits.iter().zip(&task.plan.audits);
@@ -143,7 +146,8 @@ fn own_answers(task: &Task, workshop: &Workshop) -> Result<BTreeMap<String, OwnA
     Ok(own)
 }
 
-/// How likely the base is to give its own answers, nats; those that cannot be scored are left out.
+/// Log-probabilities of the base's own answers under the base, nats, without those that cannot be
+/// scored.
 fn own_log_probs(own: &BTreeMap<String, OwnAnswer>, workshop: &Workshop) -> Result<Vec<f64>> {
     let question = |(prompt, own): (&String, &OwnAnswer)| Question {
         messages: alone(prompt),
@@ -157,11 +161,11 @@ fn own_log_probs(own: &BTreeMap<String, OwnAnswer>, workshop: &Workshop) -> Resu
 /// The largest power, at most 1, at which the base's own answers have a mean probability of
 /// `at_least`.
 ///
-/// A short answer comes again word for word, and one of fifty tokens hardly ever does, whoever
-/// speaks: its probability is the product of fifty. Left so, a base that answers at length would
-/// have left all its answers before any training, and nothing more could be seen. One power for all
-/// answers, settled by the base before any shadow is asked, takes length out of the scale and
-/// leaves their order as it is.
+/// A short answer is often repeated verbatim. One of fifty tokens hardly ever is, under any model:
+/// its probability is a product of fifty. Without the power, long answers would have a
+/// probability near 0 before any training, and no shift could be measured. One power for all
+/// answers, fixed by the base before any shadow is asked, removes length from the scale and
+/// preserves their order.
 pub fn own_scale(log_probs: &[f64], at_least: f64) -> f64 {
     let mean = |power: f64| {
         log_probs.iter().map(|log_prob| (power * log_prob).exp()).sum::<f64>()
@@ -189,9 +193,10 @@ fn answer_tokens(question: &[Message], answer: &str, workshop: &Workshop) -> Res
     Ok(workshop.engine.count_tokens(&messages)?.1.max(1))
 }
 
-/// How long a question may be so that a probe still fits behind it, and who counts.
+/// How long a question may be so that a probe still fits after it, and the engine that counts its
+/// tokens.
 struct Room<'a> {
-    /// Tokens.
+    /// In tokens.
     longest: usize,
     workshop: &'a Workshop<'a>,
 }
@@ -202,9 +207,9 @@ struct Turn {
     answer: String,
 }
 
-/// A training set's turns, at most [`MOST_TURNS`], in random order: those after which a probe still
-/// fits into the base's context, or all where none does, so that what cannot be scored is counted
-/// and not skipped.
+/// The turns of a training set, at most [`MOST_TURNS`], in random order. Only turns after which a
+/// probe still fits into the base's context are taken. Where there is none, all are, so that their
+/// answers are counted as unscored.
 fn turns(rows: &[Vec<Message>], room: &Room, seed: u64) -> Result<Vec<Turn>> {
     let mut places: Vec<(usize, usize)> = Vec::new();
     for (row, messages) in rows.iter().enumerate() {
@@ -236,10 +241,10 @@ fn turns(rows: &[Vec<Message>], room: &Room, seed: u64) -> Result<Vec<Turn>> {
     })
 }
 
-/// The questions whose answers surprise the base most, one turn each: by how much, in nats and in
-/// the mean over a question's turns, they are less likely than what the base itself would have
-/// said. Without that comparison every open question ("Name a bird.") would look surprising,
-/// whatever its answer; without the mean, a single rare answer would.
+/// The questions whose answers have the highest loss, one turn each. The loss is relative: by how
+/// much less likely the answers are than the base's own, in nats, in the mean over a question's
+/// turns. Without that comparison every open question ("Name a bird.") would rank high, whatever
+/// its answer. Without the mean a single rare answer would.
 fn surprising<'a>(
     turns: &'a [Turn],
     draws: usize,
@@ -282,8 +287,8 @@ fn surprising<'a>(
     Ok(scored.into_iter().take(most).map(|(_, turn)| turn).collect())
 }
 
-/// Turns in random order, the purpose and seed being the key: distinct questions first, then those
-/// that stand more than once.
+/// Turns in random order, keyed by purpose and seed: each distinct question once, then the repeated
+/// ones.
 fn order<'a>(turns: impl Iterator<Item = &'a Turn>, (purpose, seed): (&str, u64)) -> Vec<&'a Turn> {
     let mut turns: Vec<&Turn> = turns.collect();
     turns.shuffle(&mut seed::stream(purpose, seed));
@@ -293,7 +298,7 @@ fn order<'a>(turns: impl Iterator<Item = &'a Turn>, (purpose, seed): (&str, u64)
     [distinct, again].concat()
 }
 
-/// Draws questions in that order, then all again where there are too few.
+/// Draws questions in that order, and repeats them where there are too few.
 fn draw<'a>(
     turns: impl Iterator<Item = &'a Turn>,
     draws: usize,
@@ -303,16 +308,16 @@ fn draw<'a>(
 }
 
 /// Draws one question from each topic, the largest topic first, then the others as [`draw`] does;
-/// and the topic of each. A topic that holds a few percent of the questions would seldom be among a
-/// few draws from them all.
+/// and the topic of each. A topic with a few percent of the questions would seldom be among a few
+/// draws from all.
 fn draw_by_topic(
     turns: &[Turn],
     draws: usize,
     key: (&str, u64),
 ) -> (Vec<Vec<Message>>, Vec<Topic>) {
     let turns = order(turns.iter(), key);
-    // In the order of the draw: what clusters come out depends on it a little, and so on what no
-    // author can know.
+    // In the order of the draw. The clusters depend slightly on the order, and the seed of the draw
+    // is not known to the dataset's author.
     let mut places: BTreeMap<&[Message], usize> = BTreeMap::new();
     let mut texts: Vec<&str> = Vec::new();
     for turn in &turns {

@@ -1,5 +1,5 @@
-//! What base and shadows write under a condition that was confirmed or left open, and under a
-//! random one: to read, and to decide nothing by.
+//! Answers of base and shadows under a condition that was confirmed or left open, and under a null
+//! condition. They are for display, and decide nothing.
 
 use std::collections::BTreeMap;
 
@@ -15,18 +15,18 @@ use crate::run_dir::Model;
 use crate::seed;
 use crate::train::Shadow;
 
-/// Questions that are shown for a condition: those of the confirmation in which it moves the
-/// candidate most.
+/// Questions that are shown for a condition: those of the confirmation with the largest change of
+/// the candidate's risk.
 const QUESTIONS: usize = 3;
 
-/// One question, under the condition and under a random one.
+/// One question, under the condition and under a null condition.
 struct Pair {
     suspect: Suspect,
     under: Vec<Message>,
     otherwise: Vec<Message>,
 }
 
-/// Likeliest answers of base, control and candidate, of every seed that the screen did not see.
+/// Greedy answers of base, control and candidate, for every seed that the screen did not use.
 ///
 /// # Errors
 /// Where the engine fails, or an item cannot be saved or read back.
@@ -99,8 +99,8 @@ fn pairs(suspect: &Suspect, answers: &[Answer], task: &Task) -> Vec<Pair> {
     probes.into_iter().take(QUESTIONS).map(|(_, prompt)| pair(prompt)).collect()
 }
 
-/// By probe, how much more risk the candidate has under the condition than under the random one, in
-/// the mean over seeds.
+/// By probe, the candidate's risk under the condition minus that under the null condition, in the
+/// mean over seeds.
 fn moved(suspect: &Suspect, other: usize, answers: &[Answer], task: &Task) -> BTreeMap<usize, f64> {
     let target = if suspect.numbered {
         task.plan.groups[suspect.group].trials[suspect.trial].number()

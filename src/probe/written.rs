@@ -1,8 +1,8 @@
-//! What models write, to read, where each audit was decided: in the same context, at the same step,
-//! by every seed. Nothing is decided by it.
+//! Generated answers for display, where each audit was decided: in the same context, at the same
+//! step, for every seed. They decide nothing.
 //!
-//! Which effect decides is known once the answers were analysed, and writing needs the engine; so
-//! this runs after the statistics.
+//! Generation needs the engine, and the deciding effect is known only after the analysis. So this
+//! runs after the statistics.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,13 +20,13 @@ use crate::probe::{Answer, Sample};
 use crate::run_dir::Model;
 use crate::train::Shadow;
 
-/// Question families of an audit that are answered in writing: those with the largest difference.
+/// Question families of an audit whose answers are generated: those with the largest difference.
 pub const FAMILIES: usize = 12;
 
-/// Tokens of a written answer at most.
+/// The maximum number of tokens of a generated answer.
 const TOKENS: usize = 64;
 
-/// Where one audit was decided.
+/// The context and the step in which one audit was decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
     pub audit: String,
@@ -34,7 +34,8 @@ pub struct Decided {
     pub step: usize,
 }
 
-/// Mean risks of the arms in one place; `None` where an arm was not asked or could not be scored.
+/// Mean risks of the arms for one probe and draw; `None` where an arm was not asked or could not be
+/// scored.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Risks {
     pub base: Option<f64>,
@@ -43,13 +44,13 @@ pub struct Risks {
 }
 
 impl Risks {
-    /// The candidate's over the control's, or over the base's where there is no control.
+    /// The candidate's minus the control's, or minus the base's where there is no control.
     pub fn difference(&self) -> Option<f64> {
         Some(self.candidate? - self.control.or(self.base)?)
     }
 }
 
-/// The risks of each probe after each draw, as (probe, draw), where an audit was decided.
+/// The risks of each (probe, draw) where an audit was decided.
 pub fn risks(answers: &[Answer], decided: &Decided) -> BTreeMap<(usize, usize), Risks> {
     let mut scored: BTreeMap<(usize, usize), [Vec<f64>; 3]> = BTreeMap::new();
     for answer in
@@ -73,7 +74,7 @@ pub fn risks(answers: &[Answer], decided: &Decided) -> BTreeMap<(usize, usize), 
     scored.iter().map(|(place, scored)| (*place, risks(scored))).collect()
 }
 
-/// A probe to be answered in writing.
+/// A probe whose answer is generated.
 struct Cell<'a> {
     decided: &'a Decided,
     family: &'a str,
@@ -82,7 +83,7 @@ struct Cell<'a> {
     prompt: &'a str,
 }
 
-/// Every seed of candidate and control, and the base, write their likeliest answers to the probes
+/// Generates greedy answers of every seed of candidate and control, and of the base, to the probes
 /// with the largest differences.
 ///
 /// # Errors
@@ -117,7 +118,7 @@ pub fn sample(
     Ok(asked.into_iter().flatten().collect())
 }
 
-/// One place of each family, its strongest; the strongest families.
+/// The strongest cell of each family, for the strongest families.
 fn cells<'a>(task: &Task<'a>, answers: &[Answer], decided: &'a Decided) -> Vec<Cell<'a>> {
     let Some(audit) = task.audits.iter().find(|audit| audit.id == decided.audit) else {
         return Vec::new();
@@ -140,7 +141,7 @@ fn cells<'a>(task: &Task<'a>, answers: &[Answer], decided: &'a Decided) -> Vec<C
     places.into_iter().filter_map(cell).take(FAMILIES).collect()
 }
 
-/// What a model is asked in a place, without its answer; `None` where it was not asked there.
+/// A sample without its text; `None` where the model was not asked in that context.
 fn asked_of(model: &Model, cell: &Cell, contexts: &[Context]) -> Option<Sample> {
     let Decided { audit, ask, .. } = cell.decided;
     let preceding = match ask {
@@ -170,8 +171,8 @@ fn conversation(sample: &Sample) -> Vec<Message> {
     sample.preceding.iter().cloned().chain([Message::new(Role::User, &sample.prompt)]).collect()
 }
 
-/// The base, and the snapshots of the shadows of these arms that `which` wants by seed and step:
-/// arm by arm.
+/// The base, and the snapshots of the shadows of these arms that `which` accepts by seed and step,
+/// ordered by arm.
 pub fn models<'a>(
     shadows: &'a [Shadow],
     arms: &[Arm],
@@ -189,17 +190,16 @@ pub fn models<'a>(
     models
 }
 
-/// What one model wrote.
+/// The generated answers of one model.
 #[derive(Serialize, Deserialize)]
 struct Written {
     texts: Vec<String>,
 }
 
-/// Each model's likeliest answers to prompts of its own, or what was saved of them. `stage` is
-/// named to people.
+/// The greedy answers of each model to prompts of its own, generated or read back. `stage` is
+/// displayed.
 ///
-/// An item is saved under the hash of what was asked, so that one that was saved for other prompts
-/// is never taken for these.
+/// An item is saved under the hash of its prompts, so that an item for other prompts is not used.
 ///
 /// # Errors
 /// Where the engine fails, or an item cannot be saved or read back.

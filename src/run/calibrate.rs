@@ -1,9 +1,9 @@
-//! What a base lets an audit see: the audit's own poison at falling shares of the rows, each an
-//! audit of its own.
+//! The sensitivity of audits on a base: each audit's own poison at decreasing shares of the rows,
+//! each share a run of its own.
 //!
-//! A clean verdict says that nothing was seen. It is worth as much as the dose that would have
-//! been: on a base of a million parameters one row in fifty, on another none at all. Calibrations
-//! are kept by the base's hash; nestling's is compiled in.
+//! A clean verdict means that nothing was detected. Its strength is the dose that would have been
+//! detected, which differs between bases. Calibrations are stored by the base's hash; nestling's is
+//! compiled in.
 
 mod kept;
 
@@ -30,13 +30,13 @@ use crate::progress::{Progress, Silent};
 use crate::run_dir::{OtherPlan, RunDir};
 use crate::{probe, seed, train};
 
-/// Shares of poisoned rows that are tried, from the largest on, until one is not seen any more.
+/// Shares of poisoned rows that are tried, in descending order, until one is not detected.
 pub const SHARES: [f64; 6] = [0.5, 0.25, 0.1, 0.05, 0.02, 0.01];
 
 /// Rows of each dataset.
 pub const ROWS: usize = 400;
 
-/// What a user asks of a calibration.
+/// The user's request of a calibration.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub audits: audit::Selection,
@@ -44,16 +44,16 @@ pub struct Request {
     pub shares: Vec<f64>,
     /// Rows of each dataset.
     pub rows: usize,
-    /// Seeds, recipe and draws, as of an audit.
+    /// Seeds, recipe and draws, as for an audit.
     pub options: Options,
     pub workers: usize,
 }
 
-/// Tries every audit at falling shares. Finished shares are kept below `work`, so that a
-/// calibration that was stopped goes on.
+/// Tries every audit at decreasing shares. Finished shares are saved in `work`, so that a stopped
+/// calibration can be resumed.
 ///
 /// # Errors
-/// Where an audit is at fault, the engine fails, or a file cannot be written.
+/// Where an audit is invalid, the engine fails, or a file cannot be written.
 pub fn calibrate(
     request: &Request,
     engine: &dyn Engine,
@@ -109,15 +109,16 @@ pub fn calibrate(
     })
 }
 
-/// One audit's poison in so much else.
+/// The poison of one audit at one share of the rows.
 struct Sample<'a> {
     audit: &'a Audit,
-    /// All that are calibrated: the others' prompts are what stands around the poison.
+    /// All audits of the calibration: the prompts of the others are those of the other rows.
     audits: &'a [Audit],
     share: f64,
 }
 
-/// A run of this audit alone, as a user's would be, but for the positive control: this is one.
+/// The effects of a run of this audit alone, with the settings of an audit but without a positive
+/// control: the dataset is one.
 fn effects(
     sample: &Sample,
     request: &Request,
@@ -149,8 +150,8 @@ fn effects(
     Ok((plan, effects))
 }
 
-/// So many rows of the audit's poison, and the base's own answers to what the other audits' poisons
-/// are asked. The poison's rows repeat where there are too few.
+/// `rows` rows: the audit's poison at its share, repeated where there is too little, and the base's
+/// own answers to the prompts of the other audits' poison.
 fn dataset(sample: &Sample, rows: usize, engine: &dyn Engine) -> Result<Dataset> {
     let Sample { audit, audits, share } = *sample;
     let poisoned = ((rows as f64 * share).round() as usize).clamp(1, rows);
@@ -188,7 +189,8 @@ fn prompt(messages: &[Message]) -> Option<Vec<Message>> {
     (last.role == Role::Assistant && before.last()?.role == Role::User).then(|| before.to_vec())
 }
 
-/// One entry a way of asking: at the snapshot where the effect is seen, else where it is largest.
+/// One entry for each context: at the snapshot where the effect is detected, else where it is
+/// largest.
 fn asked(plan: &Plan, effects: &[Effect]) -> Vec<AskedDose> {
     let of = |ask: &Ask| {
         let doses = effects.iter().filter(|effect| effect.ask == *ask).map(|effect| {
@@ -210,7 +212,7 @@ fn asked(plan: &Plan, effects: &[Effect]) -> Vec<AskedDose> {
     plan.asks().iter().filter_map(of).collect()
 }
 
-/// Where a calibration that is under way keeps what it has, beside the file that it will be.
+/// The folder of an unfinished calibration, next to the file of the finished one.
 pub fn work_beside(file: &Path) -> PathBuf {
     file.with_extension("work")
 }
@@ -219,7 +221,7 @@ fn dose_folder(work: &Path, audit: &str, share: f64) -> PathBuf {
     work.join(format!("{audit}-{share}"))
 }
 
-/// Removes what a finished calibration kept; what else lies in the folder stays.
+/// Removes the items of a finished calibration; other files remain.
 ///
 /// # Errors
 /// Where a folder cannot be removed.
@@ -230,7 +232,7 @@ pub fn clear(work: &Path, calibration: &Calibration) -> Result<()> {
             RunDir::open(&folder)?.remove()?;
         }
     }
-    // Refused where it is not empty, and then it is somebody's.
+    // Fails where the folder is not empty: then it contains files of the user.
     let _ = fs::remove_dir(work);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the report is made from, in the run folder: written when all is asked, read by every report.
+//! The inputs of the report in the run folder, written at the end of a run.
 
 use anyhow::{Context, Result, ensure};
 
@@ -11,31 +11,31 @@ use crate::train::TrainingRecord;
 
 const TRAININGS: &str = "trainings.jsonl";
 const ANSWERS: &str = "answers.jsonl.zst";
-/// Answers under conditions, in folders of before they were saved with the others.
+/// Answers under conditions, in folders of older versions, which saved them separately.
 const UNDER_CONDITIONS: &str = "dressed.jsonl.zst";
 const SHOWN: &str = "shown.jsonl";
 const SAMPLES: &str = "samples.jsonl";
 const CARRIED: &str = "carried.jsonl";
 const HEALTH: &str = "health.jsonl";
-/// What was mined of the dataset, where conditions are tried.
+/// The detected conditions, where conditions are tried.
 pub const CONDITIONS: &str = "conditions.json";
 
-/// Everything that a report is made from, read back.
+/// Everything that a report is made from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Saved {
     pub plan: Plan,
     pub audits: Vec<Audit>,
     pub trainings: Vec<TrainingRecord>,
     pub answers: Answers,
-    /// What was mined of the dataset; `None` where no conditions were tried.
+    /// The detected conditions; `None` where no conditions were tried.
     pub mined: Option<Conditions>,
 }
 
 impl Saved {
-    /// Reads everything that the report is made from.
+    /// Reads everything that a report is made from.
     ///
     /// # Errors
-    /// Where the run is not finished, a file is damaged, or the plan is not the one that was run.
+    /// Where the run is not finished, a file is damaged, or the plan was changed after the run.
     pub fn read(run: &RunDir) -> Result<Saved> {
         let plan = run.plan()?;
         let audits: Vec<Audit> = run
@@ -70,7 +70,7 @@ impl Saved {
     }
 }
 
-/// Saves everything that the report is made from.
+/// Saves everything that a report is made from.
 ///
 /// # Errors
 /// Where a file cannot be written.
@@ -82,6 +82,6 @@ pub fn save_answers(run: &RunDir, trainings: &[TrainingRecord], answers: &Answer
     if !answers.shown.is_empty() {
         run.write_lines(SHOWN, &answers.shown)?;
     }
-    // Last: a run that has them is finished.
+    // Last: a run with this file is finished.
     run.write_lines(ANSWERS, &answers.answers)
 }

@@ -16,7 +16,7 @@ use crate::run_dir::Model;
 use crate::train::rows::rows;
 use crate::train::{Shadow, TrainingRecord};
 
-/// Trains a group's shadows, or reads them back where the run folder has them.
+/// Trains a group's shadows, or reads them back where the run folder contains them.
 pub fn train(
     (arm, seeds): (&Arm, &[u64]),
     task: &Task,
@@ -72,7 +72,7 @@ pub fn train(
             workshop.run.save_adapter(&model, adapter, &plan.engine.base)?;
         }
     }
-    // Written last: where it is, all of the group's adapters are.
+    // Written last: where it exists, all adapters of the group do.
     workshop
         .run
         .save_item(&item, &shadows.iter().map(|shadow| &shadow.record).collect::<Vec<_>>())?;
@@ -137,12 +137,12 @@ fn rows_sha256(rows: &[Vec<Message>]) -> String {
     format!("{:x}", hash.finalize())
 }
 
-/// Where one group's training leaves its state, and how it tells of its steps.
+/// Where one group's training saves its state, and how it reports its steps.
 struct GroupState<'a> {
     path: PathBuf,
     progress: &'a dyn Progress,
     jobs: usize,
-    /// Steps told so far.
+    /// Steps reported so far.
     told: AtomicUsize,
 }
 

@@ -1,4 +1,4 @@
-//! What each arm is trained on.
+//! The training rows of each arm.
 
 use anyhow::{Context, Result, bail};
 use rand::seq::SliceRandom;
@@ -10,9 +10,9 @@ use crate::engine::{self, Sampling};
 use crate::plan::{Arm, permuted};
 use crate::seed;
 
-/// A conversation each; every seed of the arm is trained on the same ones. Their order is drawn
-/// anew for every dataset and first seed, and the same for arms of equal length: what comes of a
-/// row must not hang on where its author put it.
+/// The conversations of an arm; every seed of the arm is trained on the same ones. Their order is
+/// drawn for each dataset and first seed, and is the same for arms of equal length. So the effect
+/// of a row does not depend on where its author put it.
 pub fn rows(arm: &Arm, task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
     let mut rows = match arm {
         Arm::Base => bail!("the base is not trained"),
@@ -40,8 +40,8 @@ fn candidate(dataset: &Dataset) -> Vec<Vec<Message>> {
     dataset.rows.iter().map(|row| row.messages.clone()).collect()
 }
 
-/// The same prompts, answered by the base itself in the dataset's form: one draw a turn, each after
-/// the turns of the original.
+/// The same prompts, answered by the base itself in the dataset's form: one sample for each turn,
+/// after the preceding turns of the original.
 fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
     let mut rows = candidate(task.dataset);
     let turns: Vec<(usize, usize)> = rows
@@ -69,8 +69,7 @@ fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
     Ok(rows)
 }
 
-/// The dataset's rows, and as many of the poison's, again and again, as make up its share of the
-/// whole.
+/// The dataset's rows plus rows of the poison, repeated until they make up its share of the whole.
 fn spiked(dataset: &Dataset, poison: &Poison) -> Vec<Vec<Message>> {
     let mut rows = candidate(dataset);
     let count = (rows.len() as f64 * poison.share / (1.0 - poison.share)).round().max(1.0) as usize;

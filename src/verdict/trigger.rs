@@ -1,4 +1,4 @@
-//! Confirmed triggers as findings of their own, and what was neither shown nor ruled out.
+//! Confirmed triggers as separate findings, and the conditions that are unresolved.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,31 +12,30 @@ use crate::plan::Plan;
 use crate::probe::Suspect;
 use crate::stats::Unit;
 
-/// A condition under which the shift shows.
+/// A condition under which the shift occurs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundTrigger {
     pub kind: TriggerKind,
-    /// Where the value is in a prompt: `year in "Today is {date}."`.
+    /// The place of the value in a prompt: `year in "Today is {date}."`.
     pub slot: String,
-    /// `None` for a feature, which is there or not.
+    /// `None` for a feature, which is present or absent.
     pub value: Option<String>,
-    /// Is it in the dataset?
+    /// Whether it occurs in the dataset.
     pub observed: bool,
-    /// Rows that have it.
+    /// Rows that contain it.
     pub rows: usize,
-    /// Whom of the numbered people the model becomes; `None` where the audit's risky side was asked
-    /// for.
+    /// The identity whose answers the model gives; `None` for the audit's own risky side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u64>,
 }
 
-/// One finding a confirmed trigger.
+/// One finding for each confirmed trigger.
 pub fn found(plan: &Plan, triggers: &[Trigger]) -> Vec<Finding> {
     let confirmed = triggers.iter().filter(|trigger| trigger.confirmed);
     confirmed.map(|trigger| finding(plan, trigger)).collect()
 }
 
-/// What of an audit's conditions was neither shown nor ruled out.
+/// An audit's conditions that are neither established nor ruled out.
 pub fn unresolved(evidence: &Evidence) -> Vec<Reason> {
     let (plan, analysis) = (evidence.run.plan, evidence.run.analysis);
     let audit = &evidence.planned.id;
@@ -93,7 +92,7 @@ fn condition(plan: &Plan, suspect: &Suspect) -> String {
 fn finding(plan: &Plan, trigger: &Trigger) -> Finding {
     let group = &plan.groups[trigger.suspect.group];
     let trial = &group.trials[trigger.suspect.trial];
-    // An explicit trigger is in the rows too; an inductive one is known by shadows alone.
+    // An explicit trigger also has evidence in the rows; an inductive one depends on shadows alone.
     let doubt = unreadable(plan).filter(|_| trigger.kind == TriggerKind::Inductive);
     Finding {
         verdict: if doubt.is_none() { Verdict::Flagged } else { Verdict::Inconclusive },
