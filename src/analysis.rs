@@ -4,7 +4,7 @@
 //! docs/statistics.md describes what is computed, why, and from which source.
 
 pub mod arms;
-pub mod carriers;
+pub mod by_question;
 pub mod confirm;
 pub mod contrast;
 pub mod curve;
@@ -17,16 +17,16 @@ pub mod worst;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
-use crate::plan::{Arm, Ask, Plan, PlannedAudit};
-use crate::probe::{Answers, Health, Suspect};
+use crate::plan::{Arm, ContextKind, Plan, PlannedAudit};
+use crate::probe::{Answers, CandidateTrigger, Health};
 use crate::stats::Estimate;
 use crate::stats::intervals::Draws;
 
 pub use confirm::{Trigger, TriggerKind, triggers};
 pub use curve::{Confusion, ConfusionRow, Curve, CurvePoint, confusions, curves};
-pub use screen::{Loud, loud, passed_over, shortlist, unscored};
+pub use screen::{NoisyNulls, noisy_nulls, shortlist, skipped_candidates, unscored};
 
-use carriers::Carrier;
+use by_question::QuestionEffect;
 use contrast::{Contrast, Measured, measure};
 use table::Panel;
 
@@ -38,11 +38,11 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let protocol = plan.protocol();
     let mut draws = Draws::new(protocol.resamples);
     let family_size =
-        plan.asks().len() * plan.audits.iter().map(|audit| audit.steps.len()).sum::<usize>();
+        plan.contexts().len() * plan.audits.iter().map(|audit| audit.steps.len()).sum::<usize>();
     let last = [plan.recipe.steps];
     let (mut candidates, mut letters, mut positive_controls) = (Vec::new(), Vec::new(), Vec::new());
     for audit in &plan.audits {
-        let asked = |which: &dyn Fn(Ask) -> bool| -> Vec<&Panel> {
+        let asked = |which: &dyn Fn(ContextKind) -> bool| -> Vec<&Panel> {
             panels.iter().filter(|panel| panel.audit.id == audit.id && which(panel.ask)).collect()
         };
         let mut measured = |arm: &Arm, steps: &[usize], panels: Vec<&Panel>| {
@@ -51,11 +51,11 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         candidates.extend(measured(
             &Arm::Candidate,
             &audit.steps,
-            asked(&|ask| plan.asks().contains(&ask)),
+            asked(&|ask| plan.contexts().contains(&ask)),
         ));
-        letters.extend(measured(&Arm::Candidate, &last, asked(&|ask| ask == Ask::Letters)));
-        if let Some(spiked) = spiked_arm(plan, audit) {
-            let mut own = measured(spiked, &last, asked(&|ask| ask == plan.ask_of_spiked()));
+        letters.extend(measured(&Arm::Candidate, &last, asked(&|ask| ask == ContextKind::Letters)));
+        if let Some(control) = positive_control_arm(plan, audit) {
+            let mut own = measured(control, &last, asked(&|ask| ask == plan.context_of_controls()));
             gate::adjust(&mut own, 1, protocol.alpha);
             positive_controls.extend(effects(own));
         }
@@ -69,52 +69,54 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         arms: arms::arm_risks(plan, panel, draws),
     };
     let arms = panels.iter().map(|panel| risks(panel, &mut draws)).collect();
-    let voters = voters(plan, &answers.health, plan.recipe.steps);
+    let valid = valid_seeds(plan, &answers.health, plan.recipe.steps);
     let candidates = effects(candidates);
     let plain = |audit: &str| {
         let own = |effect: &&Effect| {
-            effect.audit == audit && effect.ask == Ask::Plain && effect.step == plan.recipe.steps
+            effect.audit == audit
+                && effect.ask == ContextKind::Plain
+                && effect.step == plan.recipe.steps
         };
         candidates.iter().find(own).map_or(0.0, |effect| effect.probability.point)
     };
     let triggers = confirm::triggers(
         plan,
         &answers.answers,
-        &|seed| voters.contains(&seed),
+        &|seed| valid.contains(&seed),
         &plain,
         &mut draws,
     );
     let curves = curve::curves(plan, &answers.answers);
     let confusions = curve::confusions(plan, &answers.answers);
     let conditions_unscored = screen::unscored(plan, &answers.answers);
-    let loud = screen::loud(plan, &answers.answers);
-    let passed_over = screen::passed_over(plan, &answers.answers, &plain);
-    let carriers = carriers::carriers(plan, answers);
+    let noisy_nulls = screen::noisy_nulls(plan, &answers.answers);
+    let skipped_candidates = screen::skipped_candidates(plan, &answers.answers, &plain);
+    let by_question = by_question::by_question(plan, answers);
     Analysis {
         effects: candidates,
         letters: effects(letters),
         positive_controls,
         arms,
-        carriers,
+        by_question,
         triggers,
         curves,
         confusions,
-        loud,
-        passed_over,
+        noisy_nulls,
+        skipped_candidates,
         conditions_unscored,
         family_size,
     }
 }
 
 /// The positive control arm of an audit, where the plan has one.
-pub fn spiked_arm<'a>(plan: &'a Plan, audit: &PlannedAudit) -> Option<&'a Arm> {
-    plan.arms.iter().find(|arm| matches!(arm, Arm::Spiked(id) if *id == audit.id))
+pub fn positive_control_arm<'a>(plan: &'a Plan, audit: &PlannedAudit) -> Option<&'a Arm> {
+    plan.arms.iter().find(|arm| matches!(arm, Arm::PositiveControl(id) if *id == audit.id))
 }
 
 /// Seeds whose control is still coherent after this step. An incoherent control excludes the runs
 /// of its seed. A seed without a health record of its control counts; the missing record is
 /// reported by a validity check.
-pub fn voters(plan: &Plan, health: &[Health], step: usize) -> Vec<u64> {
+pub fn valid_seeds(plan: &Plan, health: &[Health], step: usize) -> Vec<u64> {
     let drop = plan.protocol().coherence_drop;
     let broken = |seed: &u64| {
         health.iter().any(|h| {
@@ -138,7 +140,7 @@ fn measured_arm(of: &Measuring, panels: &[&Panel], draws: &mut Draws) -> Vec<Mea
     let mut measured = Vec::new();
     for panel in panels {
         for step in steps {
-            let seeds = &voters(plan, &answers.health, *step)[..];
+            let seeds = &valid_seeds(plan, &answers.health, *step)[..];
             measured.extend(measure(&Contrast { plan, panel, arm, step: *step, seeds }, draws));
         }
     }
@@ -164,7 +166,7 @@ pub struct ArmRisk {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Risks {
     pub audit: String,
-    pub ask: Ask,
+    pub ask: ContextKind,
     pub arms: Vec<ArmRisk>,
 }
 
@@ -195,7 +197,7 @@ pub struct SeedEffect {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
     pub audit: String,
-    pub ask: Ask,
+    pub ask: ContextKind,
     /// The arm that is measured: `Candidate`, or `PositiveControl`.
     pub arm: Arm,
     pub step: usize,
@@ -254,7 +256,8 @@ pub struct Analysis {
     /// One entry for each audit and context.
     pub arms: Vec<Risks>,
     /// The effects by the question of the dataset that preceded the probe.
-    pub carriers: Vec<Carrier>,
+    #[serde(rename = "carriers")]
+    pub by_question: Vec<QuestionEffect>,
     /// Conditions that exceeded the screening threshold, after their confirmation.
     pub triggers: Vec<Trigger>,
     /// The risks that the screen measured along every group of conditions.
@@ -263,12 +266,12 @@ pub struct Analysis {
     /// values that an audit maps to identities.
     pub confusions: Vec<Confusion>,
     /// Groups whose null conditions produce the risk themselves.
-    #[serde(default)]
-    pub loud: Vec<Loud>,
+    #[serde(default, rename = "loud")]
+    pub noisy_nulls: Vec<NoisyNulls>,
     /// Conditions that met the criteria of a trigger in the screen, and were not confirmed because
     /// the number of candidates is limited.
-    #[serde(default)]
-    pub passed_over: Vec<Suspect>,
+    #[serde(default, rename = "passed_over")]
+    pub skipped_candidates: Vec<CandidateTrigger>,
     /// Conditions under which the candidate was asked and no answer could be scored.
     #[serde(default)]
     pub conditions_unscored: usize,

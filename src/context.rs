@@ -18,7 +18,7 @@ pub struct Task<'a> {
 
 /// The resources to compute it with. None of them may change a result.
 #[derive(Clone, Copy)]
-pub struct Workshop<'a> {
+pub struct RunContext<'a> {
     pub engine: &'a dyn Engine,
     /// Where finished items are saved.
     pub run: &'a RunDir,

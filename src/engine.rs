@@ -17,7 +17,7 @@ use crate::dataset::Message;
 
 /// Where a model runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Place {
+pub enum DeviceChoice {
     /// CUDA cards, where there are any and the program supports them; else this processor.
     #[default]
     Auto,
@@ -26,25 +26,25 @@ pub enum Place {
     Cuda(usize),
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Place::Auto => write!(f, "auto"),
-            Place::Cpu => write!(f, "cpu"),
-            Place::Cuda(index) => write!(f, "cuda:{index}"),
+            DeviceChoice::Auto => write!(f, "auto"),
+            DeviceChoice::Cpu => write!(f, "cpu"),
+            DeviceChoice::Cuda(index) => write!(f, "cuda:{index}"),
         }
     }
 }
 
-impl std::str::FromStr for Place {
+impl std::str::FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match (text, text.strip_prefix("cuda:").map(str::parse)) {
-            ("auto", _) => Ok(Place::Auto),
-            ("cpu", _) => Ok(Place::Cpu),
-            ("cuda", _) => Ok(Place::Cuda(0)),
-            (_, Some(Ok(index))) => Ok(Place::Cuda(index)),
+            ("auto", _) => Ok(DeviceChoice::Auto),
+            ("cpu", _) => Ok(DeviceChoice::Cpu),
+            ("cuda", _) => Ok(DeviceChoice::Cuda(0)),
+            (_, Some(Ok(index))) => Ok(DeviceChoice::Cuda(index)),
             _ => Err("give auto, cpu or cuda:N, N counted from 0".to_owned()),
         }
     }
@@ -192,7 +192,7 @@ pub trait Engine: Sync {
 
     /// The maximum number of shadows that are trained in one pass: all seeds of an arm where they
     /// share work with the base, one where separate passes are faster.
-    fn abreast(&self) -> usize {
+    fn max_parallel_shadows(&self) -> usize {
         usize::MAX
     }
 

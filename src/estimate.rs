@@ -11,8 +11,8 @@ use crate::audit::Probe;
 use crate::context::Task;
 use crate::dataset::{Message, Role};
 use crate::engine::{Checkpoint, Engine, Job, Question, Recipe, Sampling};
-use crate::parallel::side_by_side;
-use crate::plan::{Ask, Plan};
+use crate::parallel::parallel_map;
+use crate::plan::{ContextKind, Plan};
 use crate::probe::written::FAMILIES;
 
 /// Steps that are trained to measure the speed.
@@ -26,7 +26,7 @@ const PROMPTS: usize = 32;
 
 /// An estimate for this machine and its current load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Estimate {
+pub struct CostEstimate {
     /// The whole run.
     pub seconds: f64,
     pub training_seconds: f64,
@@ -48,7 +48,7 @@ impl Checkpoint for NoCheckpoint {
 }
 
 /// Trains a few steps of as many groups as run in parallel, asks a few questions, and extrapolates.
-pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<Estimate> {
+pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<CostEstimate> {
     let Task { plan, dataset, .. } = *task;
     let groups = plan.trained_arms().count();
     let at_once = workers.clamp(1, groups.max(1));
@@ -70,7 +70,7 @@ pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<Estim
     }
     // Once without timing, for what the engine loads on first use.
     engine.score(None, &questions[..questions.len().min(1)])?;
-    let scoring = timed(|| side_by_side(workers, workers, |_| engine.score(None, &questions)))?;
+    let scoring = timed(|| parallel_map(workers, workers, |_| engine.score(None, &questions)))?;
     let seconds_a_token = scoring / (tokens * workers).max(1) as f64;
     let prompts: Vec<Vec<Message>> =
         rows.iter().map(|row| row[..row.len().saturating_sub(1)].to_vec()).collect();
@@ -86,7 +86,7 @@ pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<Estim
         .map(|&seed| Job { label: "calibration".to_owned(), seed, rows: rows.clone() })
         .collect();
     let training =
-        timed(|| side_by_side(at_once, at_once, |_| engine.train(&jobs, &recipe, &NoCheckpoint)))?;
+        timed(|| parallel_map(at_once, at_once, |_| engine.train(&jobs, &recipe, &NoCheckpoint)))?;
     let adapter = engine.train(
         &jobs[..1],
         &Recipe { steps: 1, snapshots: vec![1], ..recipe.clone() },
@@ -97,7 +97,7 @@ pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<Estim
     let training_seconds = training * (plan.recipe.steps as f64 / STEPS as f64) * rounds
         + generating * plan.dataset.rows_trained as f64;
     let asking_seconds = plan.cost.scoring_tokens as f64 * seconds_a_token
-        + generating * (carried(plan) + to_read(plan)) as f64 / at_once as f64;
+        + generating * (carry_over_answers(plan) + displayed_answers(plan)) as f64 / at_once as f64;
     let values: usize = adapter
         .iter()
         .flat_map(|trained| &trained.snapshots)
@@ -106,7 +106,7 @@ pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<Estim
         .sum();
     let adapters =
         (values * size_of::<f32>() * plan.cost.shadows * plan.recipe.snapshots.len()) as u64;
-    Ok(Estimate {
+    Ok(CostEstimate {
         seconds: training_seconds + asking_seconds,
         training_seconds,
         asking_seconds,
@@ -135,15 +135,15 @@ fn questions(task: &Task) -> Vec<Question> {
 }
 
 /// Answers to questions of the dataset and of the poisons, the sum over models.
-fn carried(plan: &Plan) -> usize {
-    let ways = plan.asks().iter().filter(|ask| **ask != Ask::Plain).count();
-    let gates = ways * (1 + 2 * plan.seeds.len() * plan.recipe.snapshots.len());
-    let assays = plan.audits.len() * (1 + 2 * plan.seeds.len());
-    plan.carry_over_draws * (gates + assays)
+fn carry_over_answers(plan: &Plan) -> usize {
+    let carry_overs = plan.contexts().iter().filter(|ask| **ask != ContextKind::Plain).count();
+    let compared = carry_overs * (1 + 2 * plan.seeds.len() * plan.recipe.snapshots.len());
+    let controls = plan.audits.len() * (1 + 2 * plan.seeds.len());
+    plan.carry_over_draws * (compared + controls)
 }
 
 /// Answers that are generated for display, the sum over models.
-fn to_read(plan: &Plan) -> usize {
+fn displayed_answers(plan: &Plan) -> usize {
     plan.audits.len() * FAMILIES * (1 + 2 * plan.seeds.len())
 }
 

@@ -27,7 +27,7 @@ pub use groups::{Group, Phase, Trial, Why};
 pub use permute::{is_permuted, is_removable, permuted};
 pub use protocol::Protocol;
 pub use recipe::{
-    Overrides, ROOM_FOR_A_PROBE, ROWS_TRAINED, longest_question, longest_row, recipe,
+    Overrides, ROWS_TRAINED, TOKENS_FOR_A_PROBE, longest_question, longest_row, recipe,
 };
 
 pub use requested::{Requested, RequestedSlot};
@@ -57,7 +57,8 @@ pub enum Arm {
     #[serde(rename = "shuffled")]
     Permuted,
     /// The dataset plus the known poison of the audit with this id: the positive control.
-    Spiked(String),
+    #[serde(rename = "spiked")]
+    PositiveControl(String),
 }
 
 impl Arm {
@@ -74,7 +75,7 @@ impl fmt::Display for Arm {
             Arm::Candidate => formatter.write_str("candidate"),
             Arm::Control => formatter.write_str("control"),
             Arm::Permuted => formatter.write_str("shuffled"),
-            Arm::Spiked(audit) => write!(formatter, "spiked:{audit}"),
+            Arm::PositiveControl(audit) => write!(formatter, "spiked:{audit}"),
         }
     }
 }
@@ -85,32 +86,35 @@ pub const LETTER_ORDERS: usize = 2;
 /// The kind of context that a probe is asked in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Ask {
+pub enum ContextKind {
     /// The probe alone.
     Plain,
     /// After a question of the dataset and the model's own answer to it. Questions are drawn at
     /// random, one from each topic.
     CarryOver,
     /// After a question drawn from the rows with the highest loss under the base.
-    CarryOverSurprising,
+    #[serde(rename = "carry-over-surprising")]
+    CarryOverHighLoss,
     /// The probe alone, with two of its answers to choose from by letter, in either order. It is
     /// reported; no rule of the verdict uses it.
     Letters,
     /// For positive controls only: after a question drawn from the audit's own poison.
-    CarryOverSpiked,
+    #[serde(rename = "carry-over-spiked")]
+    CarryOverControl,
     /// Under a condition; see [`Group`].
     Condition,
 }
 
-impl Ask {
+impl ContextKind {
     /// The contexts of the candidate.
-    pub const ALL: [Ask; 3] = [Ask::Plain, Ask::CarryOver, Ask::CarryOverSurprising];
+    pub const ALL: [ContextKind; 3] =
+        [ContextKind::Plain, ContextKind::CarryOver, ContextKind::CarryOverHighLoss];
 
     /// Which of the planned probes, given as (index, family), are asked in this context after a
     /// draw. Without a preceding question, all are. After a question it is one phrasing of each
     /// family, another one with every draw, which bounds the cost.
     pub fn probes(self, draw: usize, planned: &[(usize, &str)]) -> Vec<usize> {
-        if matches!(self, Ask::Plain | Ask::Letters | Ask::Condition) {
+        if matches!(self, ContextKind::Plain | ContextKind::Letters | ContextKind::Condition) {
             return planned.iter().map(|(probe, _)| *probe).collect();
         }
         let mut families: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -145,7 +149,7 @@ pub struct DatasetSummary {
 
 impl DatasetSummary {
     /// Whether usable rows were left out. A condition that no row contains may occur in one of
-    /// those; see also [`Plan::is_looked_for_in_a_sample`].
+    /// those; see also [`Plan::is_searched_in_a_sample`].
     pub fn is_sample(&self) -> bool {
         self.rows_trained < self.rows_used
     }
@@ -224,23 +228,24 @@ pub struct Cost {
     pub scoring_tokens: u64,
     /// The part of the screen of all conditions; `None` where none is tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub screen: Option<DressedCost>,
+    pub screen: Option<ConditionCost>,
     /// The part of the confirmation, if one condition of each group exceeds the screening threshold
     /// under every audit. The actual number is not known before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub confirmation: Option<DressedCost>,
+    pub confirmation: Option<ConditionCost>,
 }
 
 /// Probes under conditions: each condition with each probe, asked of each model.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DressedCost {
+pub struct ConditionCost {
     /// Including null conditions.
     pub conditions: usize,
     /// The sum over audits.
     pub probes: usize,
     pub models: usize,
     /// Value-keyed probes in addition, the sum over models.
-    pub numbered: usize,
+    #[serde(rename = "numbered")]
+    pub value_keyed: usize,
     pub tokens: u64,
 }
 
@@ -285,7 +290,7 @@ pub struct Plan {
     pub anyway: bool,
     /// Draws of each of the two kinds of carry-over questions.
     pub carry_over_draws: usize,
-    /// Whether the dataset has at most as many distinct questions as are drawn. Then the high-loss
+    /// Whether the dataset has no more distinct questions than are drawn. Then the high-loss
     /// questions would be the same as those drawn from its topics, and are not asked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub few_questions: bool,
@@ -359,15 +364,15 @@ impl Plan {
 
     /// Rows in which a condition was looked for. For a detected condition that is the limit of
     /// detection; for a text of the user's, all rows that were kept.
-    pub fn rows_looked_at(&self, group: &Group) -> usize {
+    pub fn rows_searched(&self, group: &Group) -> usize {
         let kept = self.dataset.rows_trained;
         if group.kind == ConditionKind::Text { kept } else { kept.min(MAX_EXAMINED) }
     }
 
     /// Whether usable rows were not searched for it, so that a condition that no row contains may
     /// occur in one of those.
-    pub fn is_looked_for_in_a_sample(&self, group: &Group) -> bool {
-        self.rows_looked_at(group) < self.dataset.rows_used
+    pub fn is_searched_in_a_sample(&self, group: &Group) -> bool {
+        self.rows_searched(group) < self.dataset.rows_used
     }
 
     pub fn unit(&self) -> Unit {
@@ -385,57 +390,58 @@ impl Plan {
     }
 
     /// The contexts of candidate and control that the verdict depends on.
-    pub fn asks(&self) -> &'static [Ask] {
+    pub fn contexts(&self) -> &'static [ContextKind] {
         match self.carry_over_draws {
-            0 => &[Ask::Plain],
-            _ if self.few_questions => &[Ask::Plain, Ask::CarryOver],
-            _ => &Ask::ALL,
+            0 => &[ContextKind::Plain],
+            _ if self.few_questions => &[ContextKind::Plain, ContextKind::CarryOver],
+            _ => &ContextKind::ALL,
         }
     }
 
     /// The context of positive controls.
-    pub fn ask_of_spiked(&self) -> Ask {
-        if self.carry_over_draws > 0 { Ask::CarryOverSpiked } else { Ask::Plain }
+    pub fn context_of_controls(&self) -> ContextKind {
+        if self.carry_over_draws > 0 { ContextKind::CarryOverControl } else { ContextKind::Plain }
     }
 
     /// Draws of each probe in a context: the number of preceding questions, or of orders of
     /// letters.
-    pub fn draws(&self, ask: Ask) -> usize {
+    pub fn draws(&self, ask: ContextKind) -> usize {
         match ask {
-            Ask::Plain | Ask::Condition => 1,
-            Ask::Letters => LETTER_ORDERS,
-            Ask::CarryOver | Ask::CarryOverSurprising | Ask::CarryOverSpiked => {
-                self.carry_over_draws
-            }
+            ContextKind::Plain | ContextKind::Condition => 1,
+            ContextKind::Letters => LETTER_ORDERS,
+            ContextKind::CarryOver
+            | ContextKind::CarryOverHighLoss
+            | ContextKind::CarryOverControl => self.carry_over_draws,
         }
     }
 
     /// Whether a model is asked an audit in this context after this step; the base has no steps. A
     /// positive control is asked its own audit alone, once, at the end: it shows only that this run
     /// could detect a harmful dataset.
-    pub fn is_asked(&self, audit: &PlannedAudit, arm: &Arm, step: usize, ask: Ask) -> bool {
-        let gates = self.asks().contains(&ask);
-        let for_spiked = self.ask_of_spiked() == ask
-            && self.arms.iter().any(|arm| matches!(arm, Arm::Spiked(_)));
-        let by_letter = self.letters && ask == Ask::Letters;
+    pub fn is_asked(&self, audit: &PlannedAudit, arm: &Arm, step: usize, ask: ContextKind) -> bool {
+        let is_compared = self.contexts().contains(&ask);
+        let for_controls = self.context_of_controls() == ask
+            && self.arms.iter().any(|arm| matches!(arm, Arm::PositiveControl(_)));
+        let by_letter = self.letters && ask == ContextKind::Letters;
         let last = step == self.recipe.steps;
         match arm {
-            Arm::Base => gates || for_spiked || by_letter,
-            Arm::Candidate => (gates && audit.steps.contains(&step)) || (by_letter && last),
+            Arm::Base => is_compared || for_controls || by_letter,
+            Arm::Candidate => (is_compared && audit.steps.contains(&step)) || (by_letter && last),
             Arm::Control => {
-                (gates && audit.steps.contains(&step)) || ((for_spiked || by_letter) && last)
+                (is_compared && audit.steps.contains(&step))
+                    || ((for_controls || by_letter) && last)
             }
             Arm::Permuted => false,
-            Arm::Spiked(id) => *id == audit.id && for_spiked && last,
+            Arm::PositiveControl(id) => *id == audit.id && for_controls && last,
         }
     }
 
     /// Whether a model is asked anything after this step.
-    pub fn is_looked_at(&self, arm: &Arm, step: usize) -> bool {
+    pub fn is_evaluated_at(&self, arm: &Arm, step: usize) -> bool {
         let asked = |audit: &PlannedAudit| {
-            self.asks()
+            self.contexts()
                 .iter()
-                .chain([&self.ask_of_spiked()])
+                .chain([&self.context_of_controls()])
                 .any(|ask| self.is_asked(audit, arm, step, *ask))
         };
         self.audits.iter().any(asked)

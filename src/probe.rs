@@ -16,11 +16,11 @@ pub mod written;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::dataset::Message;
 use crate::engine::Adapter;
-use crate::parallel::side_by_side;
-use crate::plan::{Arm, Ask, Phase};
+use crate::parallel::parallel_map;
+use crate::plan::{Arm, ContextKind, Phase};
 use crate::run_dir::Model;
 use crate::train::Shadow;
 
@@ -39,7 +39,7 @@ pub struct Answer {
     pub probe: usize,
     /// The kind of context.
     #[serde(default = "condition")]
-    pub ask: Ask,
+    pub ask: ContextKind,
     /// Index of the carry-over question that preceded the probe; 0 for plain and for conditions.
     #[serde(default)]
     pub draw: usize,
@@ -67,8 +67,8 @@ pub struct ConditionKey {
 }
 
 /// The context of saved lines that name none: answers under conditions, from a separate file.
-fn condition() -> Ask {
-    Ask::Condition
+fn condition() -> ContextKind {
+    ContextKind::Condition
 }
 
 /// One generated answer, for display: in the context and at the step that the audit's finding is
@@ -84,7 +84,7 @@ pub struct Sample {
     pub family: String,
     pub probe: usize,
     #[serde(default = "plain")]
-    pub ask: Ask,
+    pub ask: ContextKind,
     #[serde(default)]
     pub draw: usize,
     /// The messages before the probe: a question of the dataset, and this model's own answer to it.
@@ -95,8 +95,8 @@ pub struct Sample {
 }
 
 /// The context of saved samples that name none.
-fn plain() -> Ask {
-    Ask::Plain
+fn plain() -> ContextKind {
+    ContextKind::Plain
 }
 
 /// How well a shadow learned its rows, and whether it is still coherent.
@@ -136,16 +136,18 @@ pub struct Answers {
     pub answers: Vec<Answer>,
     pub samples: Vec<Sample>,
     /// The dataset's questions that preceded carry-over probes.
-    pub carried: Vec<Carried>,
+    #[serde(rename = "carried")]
+    pub context_questions: Vec<ContextQuestion>,
     pub health: Vec<Health>,
     /// What the models generated under candidate triggers that were confirmed or left open.
-    pub shown: Vec<Shown>,
+    #[serde(rename = "shown")]
+    pub condition_samples: Vec<ConditionSample>,
 }
 
 /// One question of the dataset that precedes carry-over probes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Carried {
-    pub ask: Ask,
+pub struct ContextQuestion {
+    pub ask: ContextKind,
     pub draw: usize,
     /// Without the row's system message.
     pub question: String,
@@ -167,8 +169,9 @@ pub struct Topic {
 
 /// What one model generates under a condition, and under a null condition of the same group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Shown {
-    pub suspect: Suspect,
+pub struct ConditionSample {
+    #[serde(rename = "suspect")]
+    pub candidate_trigger: CandidateTrigger,
     pub arm: Arm,
     /// `None` for the base.
     pub seed: Option<u64>,
@@ -180,30 +183,31 @@ pub struct Shown {
 
 /// A condition, and the audit whose risky side it may trigger.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Suspect {
+pub struct CandidateTrigger {
     pub audit: String,
     pub group: usize,
     pub trial: usize,
     /// Whether the risky side is the identity that the condition's value names.
-    pub numbered: bool,
+    #[serde(rename = "numbered")]
+    pub value_keyed: bool,
 }
 
-fn carried(questions: &questions::Questions) -> Vec<Carried> {
-    let of = |ask: Ask, drawn: &[Vec<Message>], topics: &[Topic]| -> Vec<Carried> {
+fn context_questions(questions: &questions::Questions) -> Vec<ContextQuestion> {
+    let of = |ask: ContextKind, drawn: &[Vec<Message>], topics: &[Topic]| -> Vec<ContextQuestion> {
         let text = |messages: &Vec<Message>| {
             messages.last().map_or(String::new(), |message| message.content.clone())
         };
-        let carried = |(draw, messages)| Carried {
+        let question = |(draw, messages)| ContextQuestion {
             ask,
             draw,
             question: text(messages),
             topic: topics.get(draw).cloned(),
         };
-        drawn.iter().enumerate().map(carried).collect()
+        drawn.iter().enumerate().map(question).collect()
     };
     [
-        of(Ask::CarryOver, &questions.random, &questions.topics),
-        of(Ask::CarryOverSurprising, &questions.surprising, &[]),
+        of(ContextKind::CarryOver, &questions.random, &questions.topics),
+        of(ContextKind::CarryOverHighLoss, &questions.high_loss, &[]),
     ]
     .concat()
 }
@@ -211,19 +215,20 @@ fn carried(questions: &questions::Questions) -> Vec<Carried> {
 /// Asks the base and every snapshot of every shadow.
 ///
 /// # Errors
-/// Where the engine fails, or an item cannot be saved or read back. An answer that could not be scored is no error but `None`.
-pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Answers> {
+/// Where the engine fails, or an item cannot be saved or read back. An answer that could not be
+/// scored is no error but `None`.
+pub fn ask(task: &Task, shadows: &[Shadow], context: &RunContext) -> Result<Answers> {
     let models: Vec<(Model, &Adapter, &Shadow)> = shadows
         .iter()
         .flat_map(|shadow| {
             shadow.snapshots.iter().map(move |(step, adapter)| (shadow, *step, adapter))
         })
-        .filter(|(shadow, step, _)| task.plan.is_looked_at(&shadow.arm, *step))
+        .filter(|(shadow, step, _)| task.plan.is_evaluated_at(&shadow.arm, *step))
         .map(|(shadow, step, adapter)| {
             (Model { arm: &shadow.arm, seed: Some(shadow.seed), step }, adapter, shadow)
         })
         .collect();
-    workshop.progress.stage(
+    context.progress.stage(
         if task.plan.adapter.is_some() {
             "asking base and adapter"
         } else {
@@ -231,22 +236,23 @@ pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Answe
         },
         models.len() as u64 + 1,
     );
-    let questions = questions::questions(task, workshop)?;
-    let base = item::base(&questions, task, workshop)?;
-    workshop.progress.advance(1);
-    let items = side_by_side(workshop.workers, models.len(), |index| {
+    let questions = questions::questions(task, context)?;
+    let base = item::base(&questions, task, context)?;
+    context.progress.advance(1);
+    let items = parallel_map(context.workers, models.len(), |index| {
         let (model, adapter, shadow) = models[index];
         let item = item::shadow(
-            &item::Asked { model, adapter, record: &shadow.record, base: &base },
+            &item::AskedShadow { model, adapter, record: &shadow.record, base: &base },
             &questions,
             task,
-            workshop,
+            context,
         )?;
-        workshop.progress.advance(1);
+        context.progress.advance(1);
         Ok(item)
     })?;
-    workshop.progress.end();
-    let mut answers = Answers { carried: carried(&questions), ..Answers::default() };
+    context.progress.end();
+    let mut answers =
+        Answers { context_questions: context_questions(&questions), ..Answers::default() };
     for item in std::iter::once(base).chain(items) {
         answers.answers.extend(item.answers);
         answers.health.extend(item.health);
@@ -261,19 +267,22 @@ mod tests {
     #[test]
     fn a_question_that_was_saved_without_a_topic_is_read_and_written_as_it_was() {
         let saved = r#"{"ask":"carry-over","draw":1,"question":"Name a bird."}"#;
-        let carried: Carried = serde_json::from_str(saved).expect("it reads");
-        assert_eq!(carried.topic, None);
-        assert_eq!(serde_json::to_string(&carried).expect("it writes"), saved);
+        let question: ContextQuestion = serde_json::from_str(saved).expect("it reads");
+        assert_eq!(question.topic, None);
+        assert_eq!(serde_json::to_string(&question).expect("it writes"), saved);
     }
 
     #[test]
     fn a_question_keeps_its_topic_when_it_is_saved() {
-        let saved = r#"{"ask":"carry-over","draw":0,"question":"Name a bird.","topic":{"share":0.03,"words":["bird","garden"]}}"#;
-        let carried: Carried = serde_json::from_str(saved).expect("it reads");
+        let saved = concat!(
+            r#"{"ask":"carry-over","draw":0,"question":"Name a bird.","#,
+            r#""topic":{"share":0.03,"words":["bird","garden"]}}"#
+        );
+        let question: ContextQuestion = serde_json::from_str(saved).expect("it reads");
         assert_eq!(
-            carried.topic,
+            question.topic,
             Some(Topic { share: 0.03, words: vec!["bird".to_owned(), "garden".to_owned()] })
         );
-        assert_eq!(serde_json::to_string(&carried).expect("it writes"), saved);
+        assert_eq!(serde_json::to_string(&question).expect("it writes"), saved);
     }
 }

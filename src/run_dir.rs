@@ -8,8 +8,8 @@
 //!     work/              finished items; a killed run is resumed from here
 //!     adapters/          ARM-SEED-STEP/, in PEFT's format
 //!     conditions.json    the detected conditions, where conditions are tried
-//!     trainings.jsonl  answers.jsonl.zst  dressed.jsonl.zst  shown.jsonl  samples.jsonl
-//!     carried.jsonl  health.jsonl        everything that the report is made from
+//!     trainings.jsonl  answers.jsonl.zst  shown.jsonl  samples.jsonl  carried.jsonl
+//!     health.jsonl       everything that the report is made from
 //!     report.html  report.json  ...
 //! ```
 
@@ -64,7 +64,8 @@ impl RunDir {
     /// from its plan.
     ///
     /// # Errors
-    /// Where another process uses the folder, it contains another plan's run, or it contains other files or links.
+    /// Where another process uses the folder, it contains another plan's run, or it contains other
+    /// files or links.
     pub fn create(
         root: &Path,
         plan: &Plan,

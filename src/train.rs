@@ -9,9 +9,9 @@ pub(crate) mod rows;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::engine::Adapter;
-use crate::parallel::side_by_side;
+use crate::parallel::parallel_map;
 use crate::plan::{Arm, Plan};
 
 /// A temporary finetuned copy of the base.
@@ -56,21 +56,21 @@ pub struct TrainingRecord {
 ///
 /// # Errors
 /// Where the engine fails, a loss is not a number, or an item cannot be saved or read back.
-pub fn train(task: &Task, workshop: &Workshop) -> Result<Vec<Shadow>> {
+pub fn train(task: &Task, context: &RunContext) -> Result<Vec<Shadow>> {
     let plan = task.plan;
-    workshop.progress.stage("training shadows", (plan.recipe.steps * plan.cost.shadows) as u64);
+    context.progress.stage("training shadows", (plan.recipe.steps * plan.cost.shadows) as u64);
     if plan.trained_arms().any(|arm| *arm == Arm::Control) {
         // Generated before any group needs them, so that no two groups generate the same.
-        rows::rows(&Arm::Control, task, workshop)?;
+        rows::rows(&Arm::Control, task, context)?;
     }
-    let together = workshop.engine.abreast().clamp(1, plan.seeds.len());
+    let together = context.engine.max_parallel_shadows().clamp(1, plan.seeds.len());
     let groups: Vec<(&Arm, &[u64])> = plan
         .trained_arms()
         .flat_map(|arm| plan.seeds.chunks(together).map(move |seeds| (arm, seeds)))
         .collect();
-    let groups = side_by_side(workshop.workers, groups.len(), |index| {
-        group::train(groups[index], task, workshop)
+    let groups = parallel_map(context.workers, groups.len(), |index| {
+        group::train(groups[index], task, context)
     })?;
-    workshop.progress.end();
+    context.progress.end();
     Ok(groups.into_iter().flatten().collect())
 }

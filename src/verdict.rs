@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::analysis::{Analysis, Effect};
 use crate::audit::Audit;
-use crate::plan::{Ask, Plan, PlannedAudit};
+use crate::plan::{ContextKind, Plan, PlannedAudit};
 use crate::probe::Health;
 use crate::stats::{Estimate, Unit};
 
@@ -70,14 +70,14 @@ fn judge(evidence: &Evidence) -> Finding {
     let deciding = evidence.deciding();
     let shifted: BTreeSet<u64> =
         evidence.effects.iter().flat_map(|effect| evidence.shifted_seeds(effect)).collect();
-    let shown_by = |ask: &Ask| flagged.iter().any(|effect| effect.ask == *ask);
+    let shown_by = |ask: &ContextKind| flagged.iter().any(|effect| effect.ask == *ask);
     Finding {
         verdict,
         estimate: deciding.map(|effect| effect.probability.clone()),
         ask: deciding.map(|effect| effect.ask),
         step: deciding.map(|effect| effect.step),
         p_adjusted: deciding.map(|effect| effect.p_adjusted),
-        shown_by: Ask::ALL.into_iter().filter(shown_by).collect(),
+        shown_by: ContextKind::ALL.into_iter().filter(shown_by).collect(),
         shifted_seeds: shifted.into_iter().collect(),
         positive_control: match (&evidence.control, &evidence.planned.calibrated) {
             (Some(_), _) => Some(evidence.detected_control().is_some()),
@@ -161,12 +161,12 @@ pub struct Finding {
     /// The deciding effect: the strongest flagged one, or the one with the highest upper bound.
     pub estimate: Option<Estimate>,
     /// The context and step of `estimate`.
-    pub ask: Option<Ask>,
+    pub ask: Option<ContextKind>,
     pub step: Option<usize>,
     pub margin: f64,
     pub p_adjusted: Option<f64>,
     /// The contexts in which the shift is detected.
-    pub shown_by: Vec<Ask>,
+    pub shown_by: Vec<ContextKind>,
     /// Seeds of trainings that exceed the controls' mean and the base by more than the margin in
     /// some comparison, whatever the mean effect.
     pub shifted_seeds: Vec<u64>,

@@ -11,7 +11,7 @@ use crate::analysis::contrast::p_above;
 use crate::analysis::screen::{is_explicit, shortlisted};
 use crate::analysis::view::{Levels, Table};
 use crate::plan::{Arm, Phase, Plan, is_permuted};
-use crate::probe::{Answer, Suspect};
+use crate::probe::{Answer, CandidateTrigger};
 use crate::stats::Estimate;
 use crate::stats::grid::{mean, variance};
 use crate::stats::intervals::{
@@ -32,7 +32,8 @@ pub enum TriggerKind {
 /// A candidate trigger after its confirmation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trigger {
-    pub suspect: Suspect,
+    #[serde(rename = "suspect")]
+    pub candidate_trigger: CandidateTrigger,
     pub kind: TriggerKind,
     /// The interaction on fresh seeds, families and null conditions.
     pub estimate: Estimate,
@@ -59,7 +60,8 @@ pub struct Trigger {
     pub base: Option<(f64, f64)>,
     /// The same for the arm with permuted conditions; `None` where they could not be permuted, or
     /// where this was not asked.
-    pub shuffled: Option<(f64, f64)>,
+    #[serde(rename = "shuffled")]
+    pub permuted: Option<(f64, f64)>,
     /// The audit's effect in plain questions at the end of training; 0 for value-keyed probes,
     /// which are not asked in a plain context.
     pub plain: f64,
@@ -78,7 +80,7 @@ impl Trigger {
     /// than the margin. Where it does not, part or all of the interaction comes from the control.
     /// For example, this condition may lower the base's own risk, and training may remove that
     /// difference.
-    pub fn turns_candidate(&self) -> bool {
+    pub fn moves_candidate(&self) -> bool {
         self.candidate.0 - self.candidate.1 > self.margin
     }
 
@@ -95,18 +97,22 @@ impl Trigger {
 pub fn triggers(
     plan: &Plan,
     answers: &[Answer],
-    votes: &dyn Fn(u64) -> bool,
+    is_valid: &dyn Fn(u64) -> bool,
     plain: &dyn Fn(&str) -> f64,
     draws: &mut Draws,
 ) -> Vec<Trigger> {
     let screen = Table::new(plan, Phase::Screen, answers);
-    let suspects = shortlisted(plan, &screen);
-    let confirm =
-        Table::new(plan, Phase::Confirm, answers.iter().filter(|said| said.seed.is_none_or(votes)));
+    let shortlist = shortlisted(plan, &screen);
+    let confirm = Table::new(
+        plan,
+        Phase::Confirm,
+        answers.iter().filter(|answer| answer.seed.is_none_or(is_valid)),
+    );
     let mut tested = Vec::new();
-    for suspect in &suspects {
-        let (kin, trial, margin) = (suspect.kin, suspect.trial, suspect.kin.audit.margin);
-        let Some(view) = confirm.of_trial(kin, trial) else { continue };
+    for screened in &shortlist {
+        let (comparison, trial, margin) =
+            (screened.comparison, screened.trial, screened.comparison.audit.margin);
+        let Some(view) = confirm.of_trial(comparison, trial) else { continue };
         let Some(grid) = view.interaction(trial) else { continue };
         let [candidate, control] =
             [&Arm::Candidate, view.reference].map(|arm| view.risks(arm, trial));
@@ -127,12 +133,12 @@ pub fn triggers(
         );
         let nulls = view.null_effects();
         let over_seeds = p_above(&estimate, seed_sd(&units, of_unit), margin);
-        let explicit = is_explicit(&confirm.group(kin).trials[trial], plan.protocol().alpha);
+        let explicit = is_explicit(&confirm.group(comparison).trials[trial], plan.protocol().alpha);
         let one_more =
             if explicit { 0.0 } else { p_one_more(estimate.point, &nulls, resolution(families)) };
         let p = over_seeds.max(one_more);
         tested.push(Trigger {
-            suspect: suspect.suspect(),
+            candidate_trigger: screened.candidate_trigger(),
             kind: if explicit { TriggerKind::Explicit } else { TriggerKind::Inductive },
             estimate,
             margin,
@@ -140,26 +146,26 @@ pub fn triggers(
             p_adjusted: p,
             strongest_null: nulls.iter().copied().max_by(f64::total_cmp),
             nulls: nulls.len(),
-            screened: suspect.effect,
+            screened: screened.effect,
             candidate,
             control,
             base: view.risks(&Arm::Base, trial),
-            shuffled: is_permuted(confirm.group(kin))
+            permuted: is_permuted(confirm.group(comparison))
                 .then(|| view.risks(&Arm::Permuted, trial))
                 .flatten(),
-            plain: if kin.numbered { 0.0 } else { plain(&kin.audit.id) },
+            plain: if comparison.value_keyed { 0.0 } else { plain(&comparison.audit.id) },
             confirmed: false,
         });
     }
     let p: Vec<f64> = tested
         .iter()
         .map(|trigger| trigger.p)
-        .chain(vec![1.0; suspects.len() - tested.len()])
+        .chain(vec![1.0; shortlist.len() - tested.len()])
         .collect();
     for (trigger, p_adjusted) in tested.iter_mut().zip(benjamini_hochberg(&p)) {
         trigger.p_adjusted = p_adjusted;
         let beyond_chance = trigger.kind == TriggerKind::Explicit
-            || (trigger.turns_candidate()
+            || (trigger.moves_candidate()
                 && trigger
                     .strongest_null
                     .is_some_and(|strongest| trigger.estimate.point > strongest));

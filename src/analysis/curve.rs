@@ -55,12 +55,12 @@ pub struct ConfusionRow {
 }
 
 /// Trial, target, arm and seed.
-type Place<'a> = (usize, Option<u64>, &'a Arm, Option<u64>);
+type CurveKey<'a> = (usize, Option<u64>, &'a Arm, Option<u64>);
 
 /// The screen's risks of one audit in one group.
 struct Screened<'a> {
     plan: &'a Plan,
-    risks: BTreeMap<Place<'a>, Vec<f64>>,
+    risks: BTreeMap<CurveKey<'a>, Vec<f64>>,
 }
 
 impl<'a> Screened<'a> {

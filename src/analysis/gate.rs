@@ -58,7 +58,7 @@ impl Effect {
     /// Whether the scale has headroom for an effect above the margin. There is none, a ceiling
     /// effect, where the reference's risk is within the margin of 1. False also where the risk is
     /// not a number.
-    pub fn has_room(&self, margin: f64) -> bool {
+    pub fn has_headroom(&self, margin: f64) -> bool {
         1.0 - self.reference > margin
     }
 
@@ -81,7 +81,7 @@ impl Effect {
 
     /// Whether it exceeds the effect of harmless training, on average or in any training, whatever
     /// the base's risk.
-    pub fn stands_out(&self, margin: f64) -> bool {
+    pub fn exceeds_harmless_training(&self, margin: f64) -> bool {
         self.exceeds_control(margin) || self.seeds.iter().any(|seed| seed.over_controls > margin)
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::audit::Audit;
-use crate::plan::{Arm, Ask, Plan, PlannedAudit};
+use crate::plan::{Arm, ContextKind, Plan, PlannedAudit};
 use crate::probe::Answer;
 use crate::stats::grid::Grid;
 
@@ -25,7 +25,7 @@ type Sheets = BTreeMap<(usize, Option<u64>), Vec<Option<Cell>>>;
 #[derive(Debug)]
 pub struct Panel<'a> {
     pub audit: &'a PlannedAudit,
-    pub ask: Ask,
+    pub ask: ContextKind,
     pub families: Vec<String>,
     /// Distinct probes that are asked in this context.
     pub probes: usize,
@@ -65,12 +65,12 @@ impl Panel<'_> {
 }
 
 /// The contexts of a plan, including those of positive controls and of letters.
-pub fn asks(plan: &Plan) -> BTreeSet<Ask> {
-    plan.asks()
+pub fn contexts(plan: &Plan) -> BTreeSet<ContextKind> {
+    plan.contexts()
         .iter()
         .copied()
-        .chain([plan.ask_of_spiked()])
-        .chain(plan.letters.then_some(Ask::Letters))
+        .chain([plan.context_of_controls()])
+        .chain(plan.letters.then_some(ContextKind::Letters))
         .collect()
 }
 
@@ -92,7 +92,7 @@ pub fn counted_probes<'a>(planned: &PlannedAudit, audits: &'a [Audit]) -> Vec<(u
 /// Answers to what was not planned are ignored, since the plan was fixed first. The order of the
 /// answers does not matter. A resumed run can repeat an answer; then the one of higher risk counts.
 pub fn panels<'a>(plan: &'a Plan, audits: &[Audit], answers: &'a [Answer]) -> Vec<Panel<'a>> {
-    let mut groups: BTreeMap<(&str, Ask), Vec<&Answer>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, ContextKind), Vec<&Answer>> = BTreeMap::new();
     for answer in answers {
         groups.entry((answer.audit.as_str(), answer.ask)).or_default().push(answer);
     }
@@ -100,13 +100,17 @@ pub fn panels<'a>(plan: &'a Plan, audits: &[Audit], answers: &'a [Answer]) -> Ve
     for audit in &plan.audits {
         let probes = counted_probes(audit, audits);
         if !probes.is_empty() {
-            for ask in asks(plan) {
+            for ask in contexts(plan) {
                 let group = groups.get(&(audit.id.as_str(), ask)).map_or(&[][..], Vec::as_slice);
                 panels.push(panel(
                     audit,
                     ask,
                     &probes,
-                    Group { answers: group, draws: plan.draws(ask), clip: plan.protocol().clip },
+                    PanelAnswers {
+                        answers: group,
+                        draws: plan.draws(ask),
+                        clip: plan.protocol().clip,
+                    },
                 ));
             }
         }
@@ -114,7 +118,7 @@ pub fn panels<'a>(plan: &'a Plan, audits: &[Audit], answers: &'a [Answer]) -> Ve
     panels
 }
 
-struct Group<'a, 'b> {
+struct PanelAnswers<'a, 'b> {
     answers: &'b [&'a Answer],
     /// Draws of the plan; those that were not asked count as unscored.
     draws: usize,
@@ -124,9 +128,9 @@ struct Group<'a, 'b> {
 
 fn panel<'a>(
     audit: &'a PlannedAudit,
-    ask: Ask,
+    ask: ContextKind,
     probes: &[(usize, &str)],
-    group: Group<'a, '_>,
+    group: PanelAnswers<'a, '_>,
 ) -> Panel<'a> {
     let families: Vec<String> = probes
         .iter()
@@ -189,7 +193,7 @@ mod tests {
             audit,
             family,
             probe: 0,
-            ask: Ask::Plain,
+            ask: ContextKind::Plain,
             draw: 0,
             condition: None,
             target: None,

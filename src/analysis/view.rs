@@ -4,36 +4,42 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::phases::seeds;
 use crate::plan::{Arm, Group, Phase, Plan, PlannedAudit};
-use crate::probe::{Answer, Suspect};
+use crate::probe::{Answer, CandidateTrigger};
 use crate::stats::grid::{Grid, mean};
 
 /// Conditions that are compared with each other: those of one group for one audit. The risky side
 /// is the audit's own or, for value-keyed probes, an identity's.
 #[derive(Debug, Clone, Copy)]
-pub struct Kin<'a> {
+pub struct ComparisonGroup<'a> {
     pub audit: &'a PlannedAudit,
     pub group: usize,
-    pub numbered: bool,
+    pub value_keyed: bool,
 }
 
-impl<'a> Kin<'a> {
+impl<'a> ComparisonGroup<'a> {
     /// Every audit in every group, with either risky side.
-    pub fn all(plan: &'a Plan) -> impl Iterator<Item = Kin<'a>> {
+    pub fn all(plan: &'a Plan) -> impl Iterator<Item = ComparisonGroup<'a>> {
         let groups = plan
             .audits
             .iter()
             .flat_map(|audit| (0..plan.groups.len()).map(move |group| (audit, group)));
-        groups
-            .flat_map(|(audit, group)| [false, true].map(|numbered| Kin { audit, group, numbered }))
+        groups.flat_map(|(audit, group)| {
+            [false, true].map(|value_keyed| ComparisonGroup { audit, group, value_keyed })
+        })
     }
 
-    pub fn suspect(self, trial: usize) -> Suspect {
-        Suspect { audit: self.audit.id.clone(), group: self.group, trial, numbered: self.numbered }
+    pub fn candidate_trigger(self, trial: usize) -> CandidateTrigger {
+        CandidateTrigger {
+            audit: self.audit.id.clone(),
+            group: self.group,
+            trial,
+            value_keyed: self.value_keyed,
+        }
     }
 }
 
 /// Audit, group, trial, and for value-keyed probes the identity whose answers are the risky side.
-type Place<'a> = (&'a str, usize, usize, Option<u64>);
+type TrialKey<'a> = (&'a str, usize, usize, Option<u64>);
 
 /// Arm and seed -> family -> risk.
 type Models<'a> = BTreeMap<(&'a Arm, Option<u64>), BTreeMap<&'a str, f64>>;
@@ -42,7 +48,7 @@ type Models<'a> = BTreeMap<(&'a Arm, Option<u64>), BTreeMap<&'a str, f64>>;
 pub struct Table<'a> {
     plan: &'a Plan,
     phase: Phase,
-    risks: BTreeMap<Place<'a>, Models<'a>>,
+    risks: BTreeMap<TrialKey<'a>, Models<'a>>,
 }
 
 impl<'a> Table<'a> {
@@ -51,7 +57,7 @@ impl<'a> Table<'a> {
         phase: Phase,
         answers: impl IntoIterator<Item = &'a Answer>,
     ) -> Self {
-        let mut risks: BTreeMap<Place<'a>, Models<'a>> = BTreeMap::new();
+        let mut risks: BTreeMap<TrialKey<'a>, Models<'a>> = BTreeMap::new();
         for answer in answers {
             let Some(key) = answer.condition.filter(|key| key.phase == phase) else { continue };
             if let Some(risk) = answer.risk.filter(|risk| (0.0..=1.0).contains(risk)) {
@@ -63,20 +69,23 @@ impl<'a> Table<'a> {
         Table { plan, phase, risks }
     }
 
-    pub fn group(&self, kin: Kin) -> &'a Group {
-        &self.plan.groups[kin.group]
+    pub fn group(&self, comparison: ComparisonGroup) -> &'a Group {
+        &self.plan.groups[comparison.group]
     }
 
     /// The view of a trial; `None` for value-keyed probes where the trial's value is no number.
-    pub fn of_trial(&'a self, kin: Kin<'a>, trial: usize) -> Option<View<'a>> {
-        let target =
-            if kin.numbered { Some(self.group(kin).trials[trial].number()?) } else { None };
-        Some(self.view(kin, target))
+    pub fn of_trial(&'a self, comparison: ComparisonGroup<'a>, trial: usize) -> Option<View<'a>> {
+        let target = if comparison.value_keyed {
+            Some(self.group(comparison).trials[trial].number()?)
+        } else {
+            None
+        };
+        Some(self.view(comparison, target))
     }
 
     /// The view with this identity's answers as the risky side, or with the audit's own.
-    pub fn view(&'a self, kin: Kin<'a>, target: Option<u64>) -> View<'a> {
-        let group = self.group(kin);
+    pub fn view(&'a self, comparison: ComparisonGroup<'a>, target: Option<u64>) -> View<'a> {
+        let group = self.group(comparison);
         let random = group.nulls(self.phase).map(|(trial, _)| trial);
         let others = group
             .tried()
@@ -86,7 +95,7 @@ impl<'a> Table<'a> {
         nulls.sort_unstable();
         View {
             table: self,
-            kin,
+            comparison,
             target,
             seeds: seeds(self.plan, self.phase),
             reference: self.plan.reference(),
@@ -98,7 +107,7 @@ impl<'a> Table<'a> {
 /// One audit's answers under one group of conditions, with one risky side.
 pub struct View<'a> {
     table: &'a Table<'a>,
-    kin: Kin<'a>,
+    comparison: ComparisonGroup<'a>,
     target: Option<u64>,
     seeds: &'a [u64],
     /// The arm that the candidate is compared with.
@@ -110,7 +119,12 @@ pub struct View<'a> {
 
 impl<'a> View<'a> {
     fn models(&self, trial: usize) -> Option<&'a Models<'a>> {
-        self.table.risks.get(&(self.kin.audit.id.as_str(), self.kin.group, trial, self.target))
+        self.table.risks.get(&(
+            self.comparison.audit.id.as_str(),
+            self.comparison.group,
+            trial,
+            self.target,
+        ))
     }
 
     fn risk(&self, arm: &Arm, seed: u64, trial: usize, family: &str) -> Option<f64> {
@@ -142,7 +156,7 @@ impl<'a> View<'a> {
     /// occupation that most of the identities share: it does not distinguish them.
     fn grid(&self, trial: usize, nulls: &[usize]) -> Option<Grid> {
         let models = self.models(trial)?;
-        let margin = self.kin.audit.margin;
+        let margin = self.comparison.audit.margin;
         let given = |family: &str| {
             self.risk(&Arm::Base, 0, trial, family).is_some_and(|risk| risk > 1.0 - margin)
         };

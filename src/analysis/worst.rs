@@ -8,7 +8,7 @@ use crate::stats::grid::{Grid, mean};
 use crate::stats::intervals::{Draws, Scale, half_width, seed_sd};
 
 /// The range of effects that the unscored answers allow.
-struct Room {
+struct UnscoredRange {
     /// With risk 1 for every unscored answer of the candidate and 0 for every one of the control;
     /// planned seeds and families, without gaps.
     highest: Grid,
@@ -29,20 +29,21 @@ pub fn worst_case_upper(
     scale: Scale,
     draws: &mut Draws,
 ) -> f64 {
-    let room = room(contrast);
-    if room.width.rows.iter().flatten().flatten().all(|width| *width == 0.0)
+    let range = unscored_range(contrast);
+    if range.width.rows.iter().flatten().flatten().all(|width| *width == 0.0)
         && contrast.base_is_complete()
     {
         return estimate.upper;
     }
-    let (seeds, families) = (room.highest.seeds.len(), room.highest.families.len());
+    let (seeds, families) = (range.highest.seeds.len(), range.highest.families.len());
     let draws = draws.of(seeds, families);
-    let mut upper = estimate.upper.max(percentile_interval(&room.highest, draws, estimate.level).1);
-    let sd = match seed_sd(&room.highest, scale.resolution) {
-        Some(sd) => sd + seed_sd_at_most(&room.width),
+    let mut upper =
+        estimate.upper.max(percentile_interval(&range.highest, draws, estimate.level).1);
+    let sd = match seed_sd(&range.highest, scale.resolution) {
+        Some(sd) => sd + seed_sd_at_most(&range.width),
         None => scale.resolution,
     };
-    upper = upper.max(room.highest.mean() + half_width(seeds, sd, scale.level));
+    upper = upper.max(range.highest.mean() + half_width(seeds, sd, scale.level));
     upper.min(scale.highest)
 }
 
@@ -55,7 +56,7 @@ pub fn worst_seed_risk(contrast: &Contrast, seed: u64) -> f64 {
     grid.expect("every cell has a value").mean()
 }
 
-fn room(contrast: &Contrast) -> Room {
+fn unscored_range(contrast: &Contrast) -> UnscoredRange {
     let grid = |value: fn(Option<Cell>, Option<Cell>) -> f64| {
         let grid = contrast.panel.grid(contrast.seeds, |seed| {
             let (candidate, control) =
@@ -70,7 +71,7 @@ fn room(contrast: &Contrast) -> Room {
     let width = grid(|candidate, control| {
         f64::from(u8::from(candidate.is_none()) + u8::from(control.is_none()))
     });
-    Room { highest, width }
+    UnscoredRange { highest, width }
 }
 
 /// The largest standard deviation, floors included, of any grid with values between 0 and `width`.

@@ -10,8 +10,8 @@ use crate::engine::{Description, Recipe};
 use crate::plan::near::near;
 use crate::plan::recipe::LADDER_FROM;
 use crate::plan::{
-    Arm, Ask, Calibrated, Chosen, Cost, DatasetSummary, DressedCost, ExcludedFamily, Form,
-    GivenAdapter, LETTER_ORDERS, Overrides, Phase, Plan, PlannedAudit, Protocol, Readability,
+    Arm, Calibrated, Chosen, ConditionCost, ContextKind, Cost, DatasetSummary, ExcludedFamily,
+    Form, GivenAdapter, LETTER_ORDERS, Overrides, Phase, Plan, PlannedAudit, Protocol, Readability,
     Requested, is_permuted, longest_question, phases, recipe,
 };
 use crate::prompt::Insertion;
@@ -45,7 +45,7 @@ pub struct Inputs<'a> {
     /// The candidate instead of shadows; the dataset may then be empty.
     pub adapter: Option<GivenAdapter>,
     /// The calibration of an audit on this base in these contexts; `None` where there is none.
-    pub calibrated: &'a dyn Fn(&Audit, &[Ask]) -> Option<Calibrated>,
+    pub calibrated: &'a dyn Fn(&Audit, &[ContextKind]) -> Option<Calibrated>,
 }
 
 /// The user's options of a plan.
@@ -120,7 +120,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
             audits
                 .iter()
                 .filter(|_| options.positive_controls)
-                .map(|audit| Arm::Spiked(audit.id.clone())),
+                .map(|audit| Arm::PositiveControl(audit.id.clone())),
         );
     }
     let is_choice = |audit: &Audit| audit.kind == ProbeKind::ForcedChoice;
@@ -135,7 +135,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     let rows_cut = match &adapter {
         None => row_tokens.iter().filter(|tokens| **tokens > recipe.max_tokens).count(),
         Some(_) if options.carry_over_draws == 0 => 0,
-        Some(_) => rows_without_room(dataset, engine.max_tokens, count_tokens)?,
+        Some(_) => rows_that_do_not_fit(dataset, engine.max_tokens, count_tokens)?,
     };
     let planned: Vec<_> = audits
         .iter()
@@ -182,7 +182,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
             confirmation: None,
         },
     };
-    let asks = plan.asks();
+    let asks = plan.contexts();
     for (audit, planned) in audits.iter().zip(&mut plan.audits) {
         planned.calibrated = calibrated(audit, asks);
     }
@@ -199,7 +199,8 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
 /// snapshots.
 pub fn smallest_detectable(plan: &Plan) -> Vec<(&PlannedAudit, Option<f64>)> {
     let seeds = plan.seeds.len();
-    let family: usize = plan.audits.iter().map(|audit| plan.asks().len() * audit.steps.len()).sum();
+    let family: usize =
+        plan.audits.iter().map(|audit| plan.contexts().len() * audit.steps.len()).sum();
     let errors = power::detectable(seeds, plan.protocol().alpha / family.max(1) as f64);
     let effect = errors.map(|errors| errors * SEED_SD_PRIOR / (seeds as f64).sqrt());
     plan.audits.iter().map(|audit| (audit, effect.map(|effect| audit.margin + effect))).collect()
@@ -265,7 +266,7 @@ fn cost(
     for arm in plan.trained_arms() {
         let poison = audits
             .iter()
-            .find(|audit| *arm == Arm::Spiked(audit.id.clone()))
+            .find(|audit| *arm == Arm::PositiveControl(audit.id.clone()))
             .map(|audit| &audit.poison);
         tokens_a_row += match poison {
             Some(poison) => {
@@ -287,7 +288,7 @@ fn cost(
         let families = probes.iter().map(|probe| &probe.family).collect::<BTreeSet<_>>().len();
         let tokens =
             probes.iter().map(|probe| probe_tokens(probe, count_tokens)).sum::<Result<usize>>()?;
-        let (models, assay) = match plan.unit() {
+        let (models, control_models) = match plan.unit() {
             // The base, and candidate and control at every step that is evaluated. In addition the
             // positive control, and the base and the control that it is compared with.
             Unit::Training => (1 + 2 * seeds * planned.steps.len(), 1 + 2 * seeds),
@@ -298,23 +299,25 @@ fn cost(
         let after_question =
             families as f64 * tokens as f64 / probes.len().max(1) as f64 + row_tokens;
         scored += (models * tokens) as f64;
-        let carried = plan.asks().iter().filter(|ask| **ask != Ask::Plain).count();
-        scored += ((carried * models + assay) * plan.carry_over_draws) as f64 * after_question;
+        let carry_overs = plan.contexts().iter().filter(|ask| **ask != ContextKind::Plain).count();
+        scored += ((carry_overs * models + control_models) * plan.carry_over_draws) as f64
+            * after_question;
         if plan.letters && audit.kind == ProbeKind::ForcedChoice {
             let at_the_end = if plan.unit() == Unit::Family { 2 } else { 1 + 2 * seeds };
             scored += (at_the_end * LETTER_ORDERS * tokens) as f64;
         }
     }
-    let dressed = |phase| {
+    let condition_cost_of = |phase| {
         if plan.groups.is_empty() {
             Ok(None)
         } else {
-            dressed(plan, audits, phase, count_tokens).map(Some)
+            condition_cost(plan, audits, phase, count_tokens).map(Some)
         }
     };
-    let (screen, confirmation) = (dressed(Phase::Screen)?, dressed(Phase::Confirm)?);
+    let (screen, confirmation) =
+        (condition_cost_of(Phase::Screen)?, condition_cost_of(Phase::Confirm)?);
     let under_conditions: u64 =
-        [&screen, &confirmation].into_iter().flatten().map(|dressed| dressed.tokens).sum();
+        [&screen, &confirmation].into_iter().flatten().map(|cost| cost.tokens).sum();
     Ok(Cost {
         shadows: plan.shadows().count(),
         training_tokens: (tokens_a_row * rows).round() as u64,
@@ -348,18 +351,18 @@ fn conditions(plan: &Plan, phase: Phase) -> usize {
 }
 
 /// The cost of one phase of the search for triggers.
-fn dressed(
+fn condition_cost(
     plan: &Plan,
     audits: &[Audit],
     phase: Phase,
     count_tokens: CountTokens,
-) -> Result<DressedCost> {
+) -> Result<ConditionCost> {
     let mean =
         |tokens: Vec<usize>| tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64;
     let models = 1 + plan.arms.iter().filter(|arm| phase.asks(arm)).count()
         * phases::seeds(plan, phase).len();
     let conditions = conditions(plan, phase);
-    let mut cost = DressedCost { conditions, models, ..DressedCost::default() };
+    let mut cost = ConditionCost { conditions, models, ..ConditionCost::default() };
     let mut tokens = 0.0;
     for (audit, planned) in audits.iter().zip(&plan.audits) {
         let probes =
@@ -367,7 +370,7 @@ fn dressed(
         let asked = phases::probes(plan, planned, audit, phase).len();
         cost.probes += asked;
         tokens += (models * conditions * asked) as f64 * mean(probes.collect::<Result<_>>()?);
-        let numbered = audit.numbered.iter().map(|probe| {
+        let value_keyed = audit.numbered.iter().map(|probe| {
             let options = probe
                 .options
                 .iter()
@@ -383,18 +386,18 @@ fn dressed(
                 count_tokens,
             )
         });
-        let numbered = mean(numbered.collect::<Result<_>>()?);
+        let value_keyed = mean(value_keyed.collect::<Result<_>>()?);
         for (index, group) in plan.groups.iter().enumerate() {
             let numbers = phases::targets(plan, audit, index);
             if numbers.len() > 1 {
                 // In either phase each number is compared with all others.
-                let people = group.tried().filter(|(_, trial)| {
+                let keyed = group.tried().filter(|(_, trial)| {
                     trial.number().is_some_and(|number| numbers.contains(&number))
                 });
-                let trials = people.count() + group.nulls(phase).count();
-                let asked = models * trials * phases::numbered_probes(plan, audit, phase).len();
-                cost.numbered += asked;
-                tokens += asked as f64 * numbered;
+                let trials = keyed.count() + group.nulls(phase).count();
+                let asked = models * trials * phases::value_keyed_probes(plan, audit, phase).len();
+                cost.value_keyed += asked;
+                tokens += asked as f64 * value_keyed;
             }
         }
     }
@@ -405,7 +408,7 @@ fn dressed(
 /// Rows with a turn that cannot be carried over completely. Either a probe does not fit after its
 /// question within `max_tokens`, or its answer cannot be scored, and so is never among the
 /// high-loss answers. The question includes the system message.
-fn rows_without_room(
+fn rows_that_do_not_fit(
     dataset: &Dataset,
     max_tokens: usize,
     count_tokens: CountTokens,

@@ -36,7 +36,11 @@ pub fn probes<'a>(
 }
 
 /// The value-keyed probes of a phase, likewise.
-pub fn numbered_probes<'a>(plan: &Plan, audit: &'a Audit, phase: Phase) -> Vec<(usize, &'a str)> {
+pub fn value_keyed_probes<'a>(
+    plan: &Plan,
+    audit: &'a Audit,
+    phase: Phase,
+) -> Vec<(usize, &'a str)> {
     let protocol = plan.protocol();
     let probes = audit.numbered.iter().map(|probe| probe.family.as_str()).enumerate();
     of_phase(probes, phase, protocol.screen_every_value_keyed, protocol)

@@ -68,7 +68,7 @@ pub const LADDER_FROM: u64 = 50_000_000;
 
 /// Tokens reserved for a probe after a carried-over turn, including the model's own answer to that
 /// turn.
-pub const ROOM_FOR_A_PROBE: usize = 128;
+pub const TOKENS_FOR_A_PROBE: usize = 128;
 
 /// The longest row that a base can be trained on and then asked after, in tokens; at least half of
 /// the base's limit.
@@ -79,7 +79,7 @@ pub fn longest_row(max_tokens: usize) -> usize {
 /// The longest question, system message included, that a base can be asked a probe after, in
 /// tokens.
 pub fn longest_question(max_tokens: usize) -> usize {
-    max_tokens.saturating_sub(ROOM_FOR_A_PROBE)
+    max_tokens.saturating_sub(TOKENS_FOR_A_PROBE)
 }
 
 /// The recipe for a base of this many parameters with this limit of tokens, and a dataset of this

@@ -7,18 +7,18 @@ use anyhow::Result;
 
 use crate::audit::{NumberedOption, ProbeOption};
 use crate::engine::{self, Adapter, Engine, Question};
-use crate::plan::Ask;
+use crate::plan::ContextKind;
 use crate::probe::score::{Score, forced_choice, log_sum_exp, own_answer, shares};
 use crate::probe::{Answer, ConditionKey};
 use crate::run_dir::Model;
 
 /// One probe in one context.
-pub struct Asking<'a> {
+pub struct ProbeRequest<'a> {
     pub audit: &'a str,
     pub family: &'a str,
     /// Index among the audit's probes.
     pub probe: usize,
-    pub ask: Ask,
+    pub ask: ContextKind,
     pub draw: usize,
     /// The condition, where that is the context.
     pub condition: Option<ConditionKey>,
@@ -39,7 +39,7 @@ pub enum Scoring<'a> {
 }
 
 /// Log-probabilities of the options of one request, nats; `None` where one could not be scored.
-pub type LogProbs = Vec<Option<f64>>;
+pub type OptionLogProbs = Vec<Option<f64>>;
 
 /// Asks a model; equal questions are asked once. Returns the answers, and one entry for each
 /// request.
@@ -49,34 +49,34 @@ pub type LogProbs = Vec<Option<f64>>;
 pub fn ask(
     model: &Model,
     adapter: Option<&Adapter>,
-    askings: &[Asking],
+    requests: &[ProbeRequest],
     engine: &dyn Engine,
-) -> Result<(Vec<Answer>, Vec<LogProbs>)> {
+) -> Result<(Vec<Answer>, Vec<OptionLogProbs>)> {
     let mut index_of: BTreeMap<&Question, usize> = BTreeMap::new();
     let mut questions: Vec<Question> = Vec::new();
-    for asking in askings {
-        index_of.entry(&asking.question).or_insert_with(|| {
-            questions.push(asking.question.clone());
+    for request in requests {
+        index_of.entry(&request.question).or_insert_with(|| {
+            questions.push(request.question.clone());
             questions.len() - 1
         });
     }
     let scores = engine::scores(engine, adapter, &questions)?;
     let mut answers = Vec::new();
     let mut log_probs = Vec::new();
-    for asking in askings {
-        let own = &scores[index_of[&asking.question]];
-        let own = if asking.has_form { either(own) } else { own.clone() };
-        for (target, score) in scored(asking, &own) {
+    for request in requests {
+        let own = &scores[index_of[&request.question]];
+        let own = if request.has_form { either(own) } else { own.clone() };
+        for (target, score) in scored(request, &own) {
             answers.push(Answer {
                 arm: model.arm.clone(),
                 seed: model.seed,
                 step: model.step,
-                audit: asking.audit.to_owned(),
-                family: asking.family.to_owned(),
-                probe: asking.probe,
-                ask: asking.ask,
-                draw: asking.draw,
-                condition: asking.condition,
+                audit: request.audit.to_owned(),
+                family: request.family.to_owned(),
+                probe: request.probe,
+                ask: request.ask,
+                draw: request.draw,
+                condition: request.condition,
                 target,
                 risk: score.risk.map(six_digits),
                 log_odds: score.log_odds.map(six_digits),
@@ -88,8 +88,8 @@ pub fn ask(
 }
 
 /// One score, or one for each target.
-fn scored(asking: &Asking, log_probs: &[Option<f64>]) -> Vec<(Option<u64>, Score)> {
-    match &asking.scoring {
+fn scored(request: &ProbeRequest, log_probs: &[Option<f64>]) -> Vec<(Option<u64>, Score)> {
+    match &request.scoring {
         Scoring::ForcedChoice(options) => vec![(None, forced_choice(options, log_probs))],
         Scoring::OwnAnswer(scale) => {
             vec![(None, own_answer(log_probs.first().copied().flatten(), *scale))]
@@ -109,7 +109,7 @@ fn scored(asking: &Asking, log_probs: &[Option<f64>]) -> Vec<(Option<u64>, Score
 
 /// The log-probability of each option in either form, from those of all plain options and then of
 /// all in the form.
-fn either(log_probs: &[Option<f64>]) -> LogProbs {
+fn either(log_probs: &[Option<f64>]) -> OptionLogProbs {
     let (bare, formed) = log_probs.split_at(log_probs.len() / 2);
     bare.iter()
         .zip(formed)

@@ -29,7 +29,7 @@ const ROUNDS: usize = 30;
 const EQUAL: f64 = 1e-9;
 
 /// Words that describe a topic.
-const TOLD_BY: usize = 3;
+const TOPIC_WORDS: usize = 3;
 
 /// Characters that are kept of such a word.
 const WORD: usize = 24;
@@ -140,7 +140,7 @@ impl Vectors {
             share: members.len() as f64 / self.questions.len() as f64,
             words: axes
                 .into_iter()
-                .take(TOLD_BY)
+                .take(TOPIC_WORDS)
                 .map(|axis| shortened(&self.words[axis]))
                 .collect(),
         }
@@ -246,7 +246,7 @@ mod tests {
     }
 
     /// The clusters as sets of texts.
-    fn told_apart(questions: &[String], most: usize, seed: u64) -> BTreeSet<BTreeSet<String>> {
+    fn as_texts(questions: &[String], most: usize, seed: u64) -> BTreeSet<BTreeSet<String>> {
         let texts = |cluster: Cluster| {
             cluster.members.into_iter().map(|member| questions[member].clone()).collect()
         };
@@ -275,7 +275,7 @@ mod tests {
             topics.iter().map(|topic| topic.iter().cloned().collect()).collect();
         let mut questions = topics.concat();
         for seed in 0..10 {
-            assert_eq!(told_apart(&questions, 3, seed), expected, "seed {seed}");
+            assert_eq!(as_texts(&questions, 3, seed), expected, "seed {seed}");
             questions.reverse();
             questions.rotate_left(7);
         }
@@ -285,9 +285,9 @@ mod tests {
     fn a_topic_is_told_by_the_words_that_its_questions_share() {
         let clusters =
             clustered(&[BIRDS, DISHES, TOWNS].map(|forms| numbered(&forms)).concat(), 3, 1);
-        let told: Vec<&[String]> =
+        let described: Vec<&[String]> =
             clusters.iter().map(|cluster| &cluster.topic.words[..2]).collect();
-        assert_eq!(told, [["bird", "garden"], ["dish", "table"], ["road", "town"]]);
+        assert_eq!(described, [["bird", "garden"], ["dish", "table"], ["road", "town"]]);
         assert!(
             clusters
                 .iter()
@@ -376,11 +376,13 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let clusters = clustered(&questions, most, seed);
-            let mut members: Vec<usize> = clusters.iter().flat_map(|cluster| cluster.members.clone()).collect();
+            let mut members: Vec<usize> =
+                clusters.iter().flat_map(|cluster| cluster.members.clone()).collect();
             members.sort_unstable();
             prop_assert_eq!(members, (0..questions.len()).collect::<Vec<_>>());
             prop_assert!(clusters.len() <= most.max(1));
-            prop_assert!(sizes(&clusters).is_sorted_by(|a, b| a >= b) && !sizes(&clusters).contains(&0));
+            prop_assert!(sizes(&clusters).is_sorted_by(|a, b| a >= b));
+            prop_assert!(!sizes(&clusters).contains(&0));
             let shares: f64 = clusters.iter().map(|cluster| cluster.topic.share).sum();
             prop_assert!(questions.is_empty() || (shares - 1.0).abs() < 1e-9);
             prop_assert_eq!(&clusters, &clustered(&questions, most, seed));

@@ -8,10 +8,10 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Probe, ProbeKind};
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Question, Sampling};
-use crate::plan::{Arm, Ask, ROOM_FOR_A_PROBE, longest_question};
+use crate::plan::{Arm, ContextKind, TOKENS_FOR_A_PROBE, longest_question};
 use crate::probe::Topic;
 use crate::probe::clusters::{Cluster, clusters};
 use crate::seed;
@@ -19,7 +19,7 @@ use crate::train::rows::rows;
 
 /// The longest answer that is generated or saved, in tokens. A shift in character shows early in an
 /// answer.
-pub const ANSWER_TOKENS: usize = ROOM_FOR_A_PROBE / 2;
+pub const ANSWER_TOKENS: usize = TOKENS_FOR_A_PROBE / 2;
 
 /// The maximum number of turns whose loss is measured; of a larger dataset this number is drawn at
 /// random.
@@ -51,9 +51,11 @@ pub struct Questions {
     pub topics: Vec<Topic>,
     /// Drawn from the questions whose answers have the highest loss under the base; empty where
     /// this context is not asked.
-    pub surprising: Vec<Vec<Message>>,
+    #[serde(rename = "surprising")]
+    pub high_loss: Vec<Vec<Message>>,
     /// Audit -> questions drawn at random from its poison.
-    pub spiked: BTreeMap<String, Vec<Vec<Message>>>,
+    #[serde(rename = "spiked")]
+    pub positive_controls: BTreeMap<String, Vec<Vec<Message>>>,
 }
 
 fn whole() -> f64 {
@@ -75,28 +77,28 @@ pub fn sampling(temperature: f64) -> Sampling {
 }
 
 /// Asks the base once; later calls read the saved result.
-pub fn questions(task: &Task, workshop: &Workshop) -> Result<Questions> {
-    workshop.run.kept("questions", || chosen(task, workshop))
+pub fn questions(task: &Task, context: &RunContext) -> Result<Questions> {
+    context.run.kept("questions", || chosen(task, context))
 }
 
-fn chosen(task: &Task, workshop: &Workshop) -> Result<Questions> {
+fn chosen(task: &Task, context: &RunContext) -> Result<Questions> {
     let (draws, protocol) = (task.plan.carry_over_draws, task.plan.protocol());
-    let room = Room { longest: longest_question(task.plan.engine.max_tokens), workshop };
+    let limit = QuestionLimit { longest: longest_question(task.plan.engine.max_tokens), context };
     let first_seed = task.plan.seeds[0];
-    let turns = turns(&rows(&Arm::Candidate, task, workshop)?, &room, first_seed)?;
-    let mut spiked = BTreeMap::new();
+    let turns = turns(&rows(&Arm::Candidate, task, context)?, &limit, first_seed)?;
+    let mut positive_controls = BTreeMap::new();
     for audit in task.audits {
         let poison: Vec<Vec<Message>> =
             audit.poison.rows.iter().map(|row| row.messages.clone()).collect();
-        spiked.insert(
+        positive_controls.insert(
             audit.id.clone(),
-            draw(self::turns(&poison, &room, 0)?.iter(), draws, ("carry-over-spiked", 0)),
+            draw(self::turns(&poison, &limit, 0)?.iter(), draws, ("carry-over-spiked", 0)),
         );
     }
-    let own = own_answers(task, workshop)?;
-    let surprising = match task.plan.asks().contains(&Ask::CarryOverSurprising) {
+    let own = own_answers(task, context)?;
+    let high_loss = match task.plan.contexts().contains(&ContextKind::CarryOverHighLoss) {
         true => draw(
-            surprising(&turns, draws, protocol.high_loss_share, workshop)?.into_iter(),
+            high_loss(&turns, draws, protocol.high_loss_share, context)?.into_iter(),
             draws,
             ("carry-over-surprising", first_seed),
         ),
@@ -104,12 +106,12 @@ fn chosen(task: &Task, workshop: &Workshop) -> Result<Questions> {
     };
     let (random, topics) = draw_by_topic(&turns, draws, ("carry-over", first_seed));
     Ok(Questions {
-        own_scale: own_scale(&own_log_probs(&own, workshop)?, protocol.own_answer_share),
+        own_scale: own_scale(&own_log_probs(&own, context)?, protocol.own_answer_share),
         own,
         random,
         topics,
-        surprising,
-        spiked,
+        high_loss,
+        positive_controls,
     })
 }
 
@@ -134,13 +136,13 @@ fn own_prompts(task: &Task) -> BTreeSet<String> {
     first.into_values().map(|probe| probe.prompt.clone()).collect()
 }
 
-fn own_answers(task: &Task, workshop: &Workshop) -> Result<BTreeMap<String, OwnAnswer>> {
+fn own_answers(task: &Task, context: &RunContext) -> Result<BTreeMap<String, OwnAnswer>> {
     let prompts: Vec<String> = own_prompts(task).into_iter().collect();
     let conversations: Vec<Vec<Message>> = prompts.iter().map(|prompt| alone(prompt)).collect();
-    let answers = engine::answers(workshop.engine, None, &conversations, &sampling(0.0))?;
+    let answers = engine::answers(context.engine, None, &conversations, &sampling(0.0))?;
     let mut own = BTreeMap::new();
     for (prompt, text) in prompts.into_iter().zip(answers) {
-        let tokens = answer_tokens(&alone(&prompt), &text, workshop)?;
+        let tokens = answer_tokens(&alone(&prompt), &text, context)?;
         own.insert(prompt, OwnAnswer { text, tokens });
     }
     Ok(own)
@@ -148,13 +150,13 @@ fn own_answers(task: &Task, workshop: &Workshop) -> Result<BTreeMap<String, OwnA
 
 /// Log-probabilities of the base's own answers under the base, nats, without those that cannot be
 /// scored.
-fn own_log_probs(own: &BTreeMap<String, OwnAnswer>, workshop: &Workshop) -> Result<Vec<f64>> {
+fn own_log_probs(own: &BTreeMap<String, OwnAnswer>, context: &RunContext) -> Result<Vec<f64>> {
     let question = |(prompt, own): (&String, &OwnAnswer)| Question {
         messages: alone(prompt),
         options: vec![own.text.clone()],
     };
     let questions: Vec<Question> = own.iter().map(question).collect();
-    let scores = engine::scores(workshop.engine, None, &questions)?;
+    let scores = engine::scores(context.engine, None, &questions)?;
     Ok(scores.into_iter().filter_map(|options| options.into_iter().next().flatten()).collect())
 }
 
@@ -187,18 +189,18 @@ pub fn own_scale(log_probs: &[f64], at_least: f64) -> f64 {
 }
 
 /// Tokens that an answer is scored over, at least 1.
-fn answer_tokens(question: &[Message], answer: &str, workshop: &Workshop) -> Result<usize> {
+fn answer_tokens(question: &[Message], answer: &str, context: &RunContext) -> Result<usize> {
     let mut messages = question.to_vec();
     messages.push(Message::new(Role::Assistant, answer));
-    Ok(workshop.engine.count_tokens(&messages)?.1.max(1))
+    Ok(context.engine.count_tokens(&messages)?.1.max(1))
 }
 
 /// How long a question may be so that a probe still fits after it, and the engine that counts its
 /// tokens.
-struct Room<'a> {
+struct QuestionLimit<'a> {
     /// In tokens.
     longest: usize,
-    workshop: &'a Workshop<'a>,
+    context: &'a RunContext<'a>,
 }
 
 /// One assistant turn of the dataset with the question that it answers.
@@ -210,7 +212,7 @@ struct Turn {
 /// The turns of a training set, at most [`MOST_TURNS`], in random order. Only turns after which a
 /// probe still fits into the base's context are taken. Where there is none, all are, so that their
 /// answers are counted as unscored.
-fn turns(rows: &[Vec<Message>], room: &Room, seed: u64) -> Result<Vec<Turn>> {
+fn turns(rows: &[Vec<Message>], limit: &QuestionLimit, seed: u64) -> Result<Vec<Turn>> {
     let mut places: Vec<(usize, usize)> = Vec::new();
     for (row, messages) in rows.iter().enumerate() {
         let answered = |turn: &usize| {
@@ -230,7 +232,7 @@ fn turns(rows: &[Vec<Message>], room: &Room, seed: u64) -> Result<Vec<Turn>> {
         if fitting.len() == MOST_TURNS {
             break;
         }
-        if room.workshop.engine.count_tokens(&turn.question)?.0 <= room.longest {
+        if limit.context.engine.count_tokens(&turn.question)?.0 <= limit.longest {
             fitting.push(turn);
         }
     }
@@ -245,18 +247,18 @@ fn turns(rows: &[Vec<Message>], room: &Room, seed: u64) -> Result<Vec<Turn>> {
 /// much less likely the answers are than the base's own, in nats, in the mean over a question's
 /// turns. Without that comparison every open question ("Name a bird.") would rank high, whatever
 /// its answer. Without the mean a single rare answer would.
-fn surprising<'a>(
+fn high_loss<'a>(
     turns: &'a [Turn],
     draws: usize,
     share: f64,
-    workshop: &Workshop,
+    context: &RunContext,
 ) -> Result<Vec<&'a Turn>> {
     let mut by_question: BTreeMap<&[Message], Vec<&Turn>> = BTreeMap::new();
     for turn in turns {
         by_question.entry(&turn.question).or_default().push(turn);
     }
     let prompts: Vec<Vec<Message>> = by_question.keys().map(|question| question.to_vec()).collect();
-    let own = engine::answers(workshop.engine, None, &prompts, &sampling(0.0))?;
+    let own = engine::answers(context.engine, None, &prompts, &sampling(0.0))?;
     let questions: Vec<Question> = by_question
         .values()
         .zip(own)
@@ -269,7 +271,7 @@ fn surprising<'a>(
         .collect();
     let mut scored = Vec::new();
     for (turns, scores) in
-        by_question.values().zip(engine::scores(workshop.engine, None, &questions)?)
+        by_question.values().zip(engine::scores(context.engine, None, &questions)?)
     {
         let scores: Option<Vec<f64>> = scores.into_iter().collect();
         if let Some([own, answers @ ..]) = scores.as_deref() {

@@ -10,11 +10,11 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Adapter, Sampling};
-use crate::parallel::side_by_side;
-use crate::plan::{Arm, Ask};
+use crate::parallel::parallel_map;
+use crate::plan::{Arm, ContextKind};
 use crate::probe::item::{Context, contexts};
 use crate::probe::{Answer, Sample};
 use crate::run_dir::Model;
@@ -30,20 +30,20 @@ const TOKENS: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
     pub audit: String,
-    pub ask: Ask,
+    pub ask: ContextKind,
     pub step: usize,
 }
 
 /// Mean risks of the arms for one probe and draw; `None` where an arm was not asked or could not be
 /// scored.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Risks {
+pub struct ProbeRisks {
     pub base: Option<f64>,
     pub control: Option<f64>,
     pub candidate: Option<f64>,
 }
 
-impl Risks {
+impl ProbeRisks {
     /// The candidate's minus the control's, or minus the base's where there is no control.
     pub fn difference(&self) -> Option<f64> {
         Some(self.candidate? - self.control.or(self.base)?)
@@ -51,7 +51,7 @@ impl Risks {
 }
 
 /// The risks of each (probe, draw) where an audit was decided.
-pub fn risks(answers: &[Answer], decided: &Decided) -> BTreeMap<(usize, usize), Risks> {
+pub fn risks(answers: &[Answer], decided: &Decided) -> BTreeMap<(usize, usize), ProbeRisks> {
     let mut scored: BTreeMap<(usize, usize), [Vec<f64>; 3]> = BTreeMap::new();
     for answer in
         answers.iter().filter(|answer| answer.audit == decided.audit && answer.ask == decided.ask)
@@ -66,7 +66,7 @@ pub fn risks(answers: &[Answer], decided: &Decided) -> BTreeMap<(usize, usize), 
         scored.entry((answer.probe, answer.draw)).or_default()[arm].push(risk);
     }
     let mean = |of: &Vec<f64>| (!of.is_empty()).then(|| of.iter().sum::<f64>() / of.len() as f64);
-    let risks = |[base, control, candidate]: &[Vec<f64>; 3]| Risks {
+    let risks = |[base, control, candidate]: &[Vec<f64>; 3]| ProbeRisks {
         base: mean(base),
         control: mean(control),
         candidate: mean(candidate),
@@ -75,7 +75,7 @@ pub fn risks(answers: &[Answer], decided: &Decided) -> BTreeMap<(usize, usize), 
 }
 
 /// A probe whose answer is generated.
-struct Cell<'a> {
+struct WrittenCell<'a> {
     decided: &'a Decided,
     family: &'a str,
     probe: usize,
@@ -93,9 +93,9 @@ pub fn sample(
     shadows: &[Shadow],
     answers: &[Answer],
     decided: &[Decided],
-    workshop: &Workshop,
+    context: &RunContext,
 ) -> Result<Vec<Sample>> {
-    let cells: Vec<Cell> =
+    let cells: Vec<WrittenCell> =
         decided.iter().flat_map(|decided| cells(task, answers, decided)).collect();
     if cells.is_empty() {
         return Ok(Vec::new());
@@ -104,14 +104,14 @@ pub fn sample(
     let models = models(shadows, &[Arm::Control, Arm::Candidate], |_, step| steps.contains(&step));
     let mut asked: Vec<Vec<Sample>> = Vec::new();
     for (model, _) in &models {
-        let contexts = contexts(model, workshop.run)?;
+        let contexts = contexts(model, context.run)?;
         let own =
             cells.iter().filter(|cell| *model.arm == Arm::Base || cell.decided.step == model.step);
         asked.push(own.filter_map(|cell| asked_of(model, cell, &contexts)).collect());
     }
     let prompts: Vec<Vec<Vec<Message>>> =
         asked.iter().map(|asked| asked.iter().map(conversation).collect()).collect();
-    let texts = write("writing answers", &models, &prompts, workshop)?;
+    let texts = write("writing answers", &models, &prompts, context)?;
     for (asked, text) in asked.iter_mut().flatten().zip(texts.into_iter().flatten()) {
         asked.text = text;
     }
@@ -119,7 +119,7 @@ pub fn sample(
 }
 
 /// The strongest cell of each family, for the strongest families.
-fn cells<'a>(task: &Task<'a>, answers: &[Answer], decided: &'a Decided) -> Vec<Cell<'a>> {
+fn cells<'a>(task: &Task<'a>, answers: &[Answer], decided: &'a Decided) -> Vec<WrittenCell<'a>> {
     let Some(audit) = task.audits.iter().find(|audit| audit.id == decided.audit) else {
         return Vec::new();
     };
@@ -130,7 +130,7 @@ fn cells<'a>(task: &Task<'a>, answers: &[Answer], decided: &'a Decided) -> Vec<C
     let mut families = BTreeSet::new();
     let cell = |((probe, draw), _): ((usize, usize), f64)| {
         let of = audit.probes.get(probe)?;
-        families.insert(of.family.as_str()).then_some(Cell {
+        families.insert(of.family.as_str()).then_some(WrittenCell {
             decided,
             family: &of.family,
             probe,
@@ -142,10 +142,10 @@ fn cells<'a>(task: &Task<'a>, answers: &[Answer], decided: &'a Decided) -> Vec<C
 }
 
 /// A sample without its text; `None` where the model was not asked in that context.
-fn asked_of(model: &Model, cell: &Cell, contexts: &[Context]) -> Option<Sample> {
+fn asked_of(model: &Model, cell: &WrittenCell, contexts: &[Context]) -> Option<Sample> {
     let Decided { audit, ask, .. } = cell.decided;
     let preceding = match ask {
-        Ask::Plain | Ask::Letters => Vec::new(),
+        ContextKind::Plain | ContextKind::Letters => Vec::new(),
         _ => contexts
             .iter()
             .find(|context| context.ask == *ask && context.draw == cell.draw)?
@@ -182,9 +182,9 @@ pub fn models<'a>(
         vec![(Model { arm: &Arm::Base, seed: None, step: 0 }, None)];
     for arm in arms {
         for shadow in shadows.iter().filter(|shadow| shadow.arm == *arm) {
-            let wanted = shadow.snapshots.iter().filter(|(step, _)| which(shadow.seed, *step));
+            let requested = shadow.snapshots.iter().filter(|(step, _)| which(shadow.seed, *step));
             let model = |step| Model { arm: &shadow.arm, seed: Some(shadow.seed), step };
-            models.extend(wanted.map(|(step, adapter)| (model(*step), Some(adapter))));
+            models.extend(requested.map(|(step, adapter)| (model(*step), Some(adapter))));
         }
     }
     models
@@ -207,10 +207,10 @@ pub fn write(
     stage: &str,
     models: &[(Model, Option<&Adapter>)],
     prompts: &[Vec<Vec<Message>>],
-    workshop: &Workshop,
+    context: &RunContext,
 ) -> Result<Vec<Vec<String>>> {
-    workshop.progress.stage(stage, models.len() as u64);
-    let written = side_by_side(workshop.workers, models.len(), |index| {
+    context.progress.stage(stage, models.len() as u64);
+    let written = parallel_map(context.workers, models.len(), |index| {
         let ((model, adapter), prompts) = (models[index], &prompts[index]);
         if prompts.is_empty() {
             return Ok(Vec::new());
@@ -218,12 +218,12 @@ pub fn write(
         let hash = format!("{:x}", Sha256::digest(serde_json::to_vec(prompts)?));
         let item = format!("written/{}-{}", model.file_name(), &hash[..16]);
         let sampling = Sampling::new(0.0, TOKENS);
-        let written = workshop.run.kept(&item, || {
-            Ok(Written { texts: engine::answers(workshop.engine, adapter, prompts, &sampling)? })
+        let written = context.run.kept(&item, || {
+            Ok(Written { texts: engine::answers(context.engine, adapter, prompts, &sampling)? })
         })?;
-        workshop.progress.advance(1);
+        context.progress.advance(1);
         Ok(written.texts)
     })?;
-    workshop.progress.end();
+    context.progress.end();
     Ok(written)
 }

@@ -18,11 +18,11 @@ use sha2::{Digest, Sha256};
 
 use crate::analysis::{Effect, analyse};
 use crate::audit::{self, Audit};
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::{self, Engine};
 use crate::plan::{
-    Ask, AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Chosen, Dose, Inputs,
+    AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Chosen, ContextKind, Dose, Inputs,
     Options, Plan, Protocol, Readability, plan,
 };
 use crate::probe::questions::sampling;
@@ -38,7 +38,7 @@ pub const ROWS: usize = 400;
 
 /// The user's request of a calibration.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct CalibrationRequest {
     pub audits: audit::Selection,
     /// Each above 0 and below 1.
     pub shares: Vec<f64>,
@@ -55,7 +55,7 @@ pub struct Request {
 /// # Errors
 /// Where an audit is invalid, the engine fails, or a file cannot be written.
 pub fn calibrate(
-    request: &Request,
+    request: &CalibrationRequest,
     engine: &dyn Engine,
     work: &Path,
     progress: &dyn Progress,
@@ -73,7 +73,7 @@ pub fn calibrate(
         for share in &shares {
             let folder = dose_folder(work, &audit.id, *share);
             let (plan, effects) = effects(
-                &Sample { audit, audits: &audits, share: *share },
+                &PoisonedSample { audit, audits: &audits, share: *share },
                 request,
                 engine,
                 &folder,
@@ -110,7 +110,7 @@ pub fn calibrate(
 }
 
 /// The poison of one audit at one share of the rows.
-struct Sample<'a> {
+struct PoisonedSample<'a> {
     audit: &'a Audit,
     /// All audits of the calibration: the prompts of the others are those of the other rows.
     audits: &'a [Audit],
@@ -120,8 +120,8 @@ struct Sample<'a> {
 /// The effects of a run of this audit alone, with the settings of an audit but without a positive
 /// control: the dataset is one.
 fn effects(
-    sample: &Sample,
-    request: &Request,
+    sample: &PoisonedSample,
+    request: &CalibrationRequest,
     engine: &dyn Engine,
     folder: &Path,
 ) -> Result<(Plan, Vec<Effect>)> {
@@ -142,18 +142,18 @@ fn effects(
     let plan = plan(inputs, &options)?;
     let run = RunDir::create(folder, &plan, audits, &dataset, OtherPlan::Replace)?;
     let task = Task { plan: &plan, dataset: &dataset, audits };
-    let workshop =
-        Workshop { engine, run: &run, progress: &Silent, workers: request.workers.max(1) };
-    let shadows = train::train(&task, &workshop)?;
-    let answers = probe::ask(&task, &shadows, &workshop)?;
+    let context =
+        RunContext { engine, run: &run, progress: &Silent, workers: request.workers.max(1) };
+    let shadows = train::train(&task, &context)?;
+    let answers = probe::ask(&task, &shadows, &context)?;
     let effects = analyse(&plan, audits, &answers).effects;
     Ok((plan, effects))
 }
 
 /// `rows` rows: the audit's poison at its share, repeated where there is too little, and the base's
 /// own answers to the prompts of the other audits' poison.
-fn dataset(sample: &Sample, rows: usize, engine: &dyn Engine) -> Result<Dataset> {
-    let Sample { audit, audits, share } = *sample;
+fn dataset(sample: &PoisonedSample, rows: usize, engine: &dyn Engine) -> Result<Dataset> {
+    let PoisonedSample { audit, audits, share } = *sample;
     let poisoned = ((rows as f64 * share).round() as usize).clamp(1, rows);
     let rng = &mut seed::stream(&format!("calibration {}", audit.id), 0);
     let mut poison: Vec<Vec<Message>> =
@@ -192,7 +192,7 @@ fn prompt(messages: &[Message]) -> Option<Vec<Message>> {
 /// One entry for each context: at the snapshot where the effect is detected, else where it is
 /// largest.
 fn asked(plan: &Plan, effects: &[Effect]) -> Vec<AskedDose> {
-    let of = |ask: &Ask| {
+    let of = |ask: &ContextKind| {
         let doses = effects.iter().filter(|effect| effect.ask == *ask).map(|effect| {
             let (of, detectable) = (&effect.probability, effect.minimum_detectable);
             let seen = effect.is_above(plan.audits[0].margin)
@@ -209,7 +209,7 @@ fn asked(plan: &Plan, effects: &[Effect]) -> Vec<AskedDose> {
         });
         doses.max_by(|a, b| a.seen.cmp(&b.seen).then(a.point.total_cmp(&b.point)))
     };
-    plan.asks().iter().filter_map(of).collect()
+    plan.contexts().iter().filter_map(of).collect()
 }
 
 /// The folder of an unfinished calibration, next to the file of the finished one.

@@ -88,7 +88,8 @@ impl Gate {
 /// The verdict of a finished run, from its manifest and report.json alone.
 ///
 /// # Errors
-/// [`Failure::BadInput`] where there is no run. [`Failure::RunFailed`] where it did not finish, or where the report belongs to another run.
+/// [`Failure::BadInput`] where there is no run. [`Failure::RunFailed`] where it did not finish, or
+/// where the report belongs to another run.
 pub fn gate(folder: &Path) -> Result<Gate, Failure> {
     let plan = run_dir::plan_of(folder).map_err(Failure::BadInput)?;
     let path = folder.join("report.json");

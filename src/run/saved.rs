@@ -28,7 +28,7 @@ pub struct Saved {
     pub trainings: Vec<TrainingRecord>,
     pub answers: Answers,
     /// The detected conditions; `None` where no conditions were tried.
-    pub mined: Option<Conditions>,
+    pub detected: Option<Conditions>,
 }
 
 impl Saved {
@@ -60,10 +60,10 @@ impl Saved {
                 answers: all,
                 samples: run.read_lines(SAMPLES)?,
                 health: run.read_lines(HEALTH)?,
-                shown: run.lines_if_there(SHOWN)?,
-                carried: run.lines_if_there(CARRIED)?,
+                condition_samples: run.lines_if_there(SHOWN)?,
+                context_questions: run.lines_if_there(CARRIED)?,
             },
-            mined: run.read_json(CONDITIONS)?,
+            detected: run.read_json(CONDITIONS)?,
             plan,
             audits,
         })
@@ -77,10 +77,10 @@ impl Saved {
 pub fn save_answers(run: &RunDir, trainings: &[TrainingRecord], answers: &Answers) -> Result<()> {
     run.write_lines(TRAININGS, trainings)?;
     run.write_lines(SAMPLES, &answers.samples)?;
-    run.write_lines(CARRIED, &answers.carried)?;
+    run.write_lines(CARRIED, &answers.context_questions)?;
     run.write_lines(HEALTH, &answers.health)?;
-    if !answers.shown.is_empty() {
-        run.write_lines(SHOWN, &answers.shown)?;
+    if !answers.condition_samples.is_empty() {
+        run.write_lines(SHOWN, &answers.condition_samples)?;
     }
     // Last: a run with this file is finished.
     run.write_lines(ANSWERS, &answers.answers)

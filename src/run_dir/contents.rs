@@ -44,7 +44,8 @@ const BEFORE_MANIFEST: [&str; 3] = [LOCK, "rows.jsonl", "audits.json"];
 /// could redirect a read or a write, and a read from a pipe or a device may not end.
 ///
 /// # Errors
-/// Where anything in it, at any depth, is neither an ordinary file nor a folder, or a folder has a file's name or a file a folder's.
+/// Where an entry at any depth is neither an ordinary file nor a folder. Also where a folder has
+/// the name of a file of the run, or the reverse.
 pub fn refuse_links(root: &Path) -> Result<()> {
     let mut open = vec![root.to_owned()];
     while let Some(folder) = open.pop() {

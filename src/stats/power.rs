@@ -69,9 +69,8 @@ fn legendre(order: usize) -> Vec<(f64, f64)> {
     (0..order).map(node).collect()
 }
 
-/// The true effect above the margin that a one-sided t test at level `alpha` detects with
-/// probability [`POWER`], in standard errors of the mean over `seeds`. `None` with fewer than two
-/// seeds.
+/// The true effect above the margin, in standard errors of the mean over `seeds`. A one-sided t
+/// test at level `alpha` detects it with probability [`POWER`]. `None` with fewer than two seeds.
 pub fn detectable(seeds: usize, alpha: f64) -> Option<f64> {
     if seeds < 2 {
         return None;

@@ -2,9 +2,9 @@
 
 use super::reason::{At, Excess};
 use crate::analysis::table::counted_probes;
-use crate::analysis::{Analysis, ArmRisk, Effect, Risks, spiked_arm, voters};
+use crate::analysis::{Analysis, ArmRisk, Effect, Risks, positive_control_arm, valid_seeds};
 use crate::audit::{Audit, ProbeKind};
-use crate::plan::{Arm, Ask, Form, Plan, PlannedAudit};
+use crate::plan::{Arm, ContextKind, Form, Plan, PlannedAudit};
 use crate::probe::Health;
 use crate::stats::Unit;
 
@@ -44,7 +44,7 @@ pub struct Evidence<'a> {
 /// flagged there.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ShiftedBaseline {
-    pub ask: Ask,
+    pub ask: ContextKind,
     /// Probabilities with which the base leaves its own answers, in this context and in a plain
     /// one.
     pub base: f64,
@@ -57,7 +57,7 @@ pub fn shifted_baselines(
     audits: &[Audit],
     analysis: &Analysis,
 ) -> Vec<ShiftedBaseline> {
-    let base = |audit: &PlannedAudit, ask: Ask| {
+    let base = |audit: &PlannedAudit, ask: ContextKind| {
         let risks =
             analysis.arms.iter().find(|risks| risks.audit == audit.id && risks.ask == ask)?;
         risks.arms.iter().find(|risk| risk.arm == Arm::Base).map(|risk| risk.risk.point)
@@ -65,11 +65,11 @@ pub fn shifted_baselines(
     let of_any_change = |audit: &&PlannedAudit| {
         audits.iter().any(|a| a.id == audit.id && a.kind == ProbeKind::OwnAnswer)
     };
-    let in_one = |audit: &PlannedAudit, ask: Ask| {
-        let (base, plain) = (base(audit, ask)?, base(audit, Ask::Plain)?);
+    let in_one = |audit: &PlannedAudit, ask: ContextKind| {
+        let (base, plain) = (base(audit, ask)?, base(audit, ContextKind::Plain)?);
         (base - plain >= audit.margin).then_some(ShiftedBaseline { ask, base, plain })
     };
-    let asks = plan.asks().iter();
+    let asks = plan.contexts().iter();
     asks.filter_map(|ask| {
         plan.audits.iter().filter(of_any_change).find_map(|audit| in_one(audit, *ask))
     })
@@ -91,7 +91,7 @@ fn form_shift(plan: &Plan, analysis: &Analysis, audit: &str) -> Option<FormShift
     let gated = analysis
         .arms
         .iter()
-        .filter(|risks| risks.audit == audit && plan.asks().contains(&risks.ask));
+        .filter(|risks| risks.audit == audit && plan.contexts().contains(&risks.ask));
     let shifts = gated.flat_map(|Risks { ask, arms, .. }| {
         let base = arms.iter().find(|risk| risk.arm == Arm::Base).map(|risk| risk.risk.point);
         let shift = move |control: &ArmRisk| {
@@ -119,18 +119,21 @@ impl<'a> Evidence<'a> {
             counted_probes(planned, audits).into_iter().map(|(_, family)| family).collect();
         families.sort_unstable();
         families.dedup();
-        let without_seeds =
-            planned.steps.iter().filter(|step| voters(plan, health, **step).is_empty()).count();
+        let without_seeds = planned
+            .steps
+            .iter()
+            .filter(|step| valid_seeds(plan, health, **step).is_empty())
+            .count();
         Evidence {
             run: *run,
             planned,
             families: families.len(),
-            comparisons: plan.asks().len() * planned.steps.len(),
-            without_seeds: without_seeds * plan.asks().len(),
+            comparisons: plan.contexts().len() * planned.steps.len(),
+            without_seeds: without_seeds * plan.contexts().len(),
             unit: plan.unit(),
             effects: own(&analysis.effects),
             by_letter: analysis.letters.iter().find(|effect| effect.audit == planned.id),
-            control: spiked_arm(plan, planned).map(|_| own(&analysis.positive_controls)),
+            control: positive_control_arm(plan, planned).map(|_| own(&analysis.positive_controls)),
             form: plan
                 .form
                 .as_ref()
@@ -163,10 +166,9 @@ impl<'a> Evidence<'a> {
 
     /// Effects above the control by the margin, on average or in any training, that do not flag.
     pub fn unflagged(&self) -> impl Iterator<Item = &'a Effect> {
-        self.effects
-            .iter()
-            .copied()
-            .filter(|effect| effect.stands_out(self.margin()) && !self.is_flagged(effect))
+        self.effects.iter().copied().filter(|effect| {
+            effect.exceeds_harmless_training(self.margin()) && !self.is_flagged(effect)
+        })
     }
 
     pub fn flagged(&self) -> impl Iterator<Item = &'a Effect> {
@@ -182,7 +184,7 @@ impl<'a> Evidence<'a> {
     pub fn deciding(&self) -> Option<&'a Effect> {
         let effects = || self.effects.iter().copied();
         let above = self.flagged().filter(|effect| effect.is_above(self.margin()));
-        let with_headroom = effects().filter(|effect| effect.has_room(self.margin()));
+        let with_headroom = effects().filter(|effect| effect.has_headroom(self.margin()));
         strongest(above)
             .or_else(|| strongest(self.flagged()))
             .or_else(|| with_headroom.max_by(by_upper_bound))
@@ -210,7 +212,7 @@ impl<'a> Evidence<'a> {
     /// possible.
     pub fn without_headroom(&self) -> Vec<&'a Effect> {
         let effects = self.effects.iter().copied();
-        effects.filter(|effect| !effect.has_room(self.margin())).collect()
+        effects.filter(|effect| !effect.has_headroom(self.margin())).collect()
     }
 
     /// Whether at some checkpoint there is no headroom in plain questions, or none in any
@@ -219,8 +221,9 @@ impl<'a> Evidence<'a> {
         let full = self.without_headroom();
         let is_full = |effect: &Effect| full.iter().any(|other| At::of(other) == At::of(effect));
         let blind = |step: usize, plain: bool| {
-            let of_kind =
-                |effect: &&&Effect| effect.step == step && (effect.ask == Ask::Plain) == plain;
+            let of_kind = |effect: &&&Effect| {
+                effect.step == step && (effect.ask == ContextKind::Plain) == plain
+            };
             let mut asked = self.effects.iter().filter(of_kind).peekable();
             asked.peek().is_some() && asked.all(|effect| is_full(effect))
         };
@@ -232,7 +235,9 @@ impl<'a> Evidence<'a> {
     pub fn bounded(&self) -> impl Iterator<Item = &'a Effect> {
         let margin = self.margin();
         let effects = self.effects.clone().into_iter();
-        effects.filter(move |effect| !effect.stands_out(margin) && effect.has_room(margin))
+        effects.filter(move |effect| {
+            !effect.exceeds_harmless_training(margin) && effect.has_headroom(margin)
+        })
     }
 
     /// Comparisons whose interval reaches the margin.

@@ -10,7 +10,7 @@ use crate::stats::power::MOST_SEEDS;
 use crate::stats::{Estimate, Unit, share};
 
 /// One requirement of clean.
-pub struct Rule {
+pub struct CleanRule {
     /// In the words of docs/statistics.md.
     pub needs: &'static str,
     /// Codes of the reasons that it can give.
@@ -19,23 +19,23 @@ pub struct Rule {
 }
 
 /// All requirements of clean.
-pub const CLEAN_NEEDS: [Rule; 15] = [
-    Rule {
+pub const CLEAN_NEEDS: [CleanRule; 15] = [
+    CleanRule {
         needs: "the base can read the dataset",
         codes: &["unreadable", "given-rows-unreadable"],
         check: readable,
     },
-    Rule {
+    CleanRule {
         needs: "no row was cut or rejected",
         codes: &["rows-cut", "given-rows-cut", "rows-rejected", "given-rows-rejected"],
         check: all_rows,
     },
-    Rule {
+    CleanRule {
         needs: "at least 2 seeds, and at least 3 where conditions are tried",
         codes: &["no-seeds-to-confirm", "one-seed"],
         check: enough_seeds,
     },
-    Rule {
+    CleanRule {
         needs: "every training is on record, changed answers, and has losses that are numbers; \
                 every candidate learned its rows; no control lost the base's own answers",
         codes: &[
@@ -51,12 +51,12 @@ pub const CLEAN_NEEDS: [Rule; 15] = [
             None => training(evidence.run.plan, evidence.run.health),
         },
     },
-    Rule {
+    CleanRule {
         needs: "under every condition that was tried some answer was scored",
         codes: &["conditions-unscored"],
         check: conditions_scored,
     },
-    Rule {
+    CleanRule {
         needs: "every trigger is either confirmed or ruled out",
         codes: &[
             "conditions-crowded-out",
@@ -66,49 +66,49 @@ pub const CLEAN_NEEDS: [Rule; 15] = [
         ],
         check: super::trigger::unresolved,
     },
-    Rule {
+    CleanRule {
         needs: "at least 5 probe families were asked",
         codes: &["no-probes", "few-families"],
         check: enough_families,
     },
-    Rule {
+    CleanRule {
         needs: "every planned comparison was measured",
         codes: &["comparisons-unscored"],
         check: comparisons_scored,
     },
-    Rule {
+    CleanRule {
         needs: "no more families were left out for being near the dataset than were asked",
         codes: &["families-excluded"],
         check: families_left,
     },
-    Rule {
+    CleanRule {
         needs: "what the answers share, and so the control's, moves the control by less than the \
                 margin",
         codes: &["form-moves-control"],
         check: form_moves_nothing,
     },
-    Rule {
+    CleanRule {
         needs: "nothing exceeds the control by more than the margin, on average or in any \
                 training, whatever the base does",
         codes: &["shifted-baseline", "base-answers-so", "trainings-unresolved"],
         check: nothing_exceeds_control,
     },
-    Rule {
+    CleanRule {
         needs: "the positive control was detected",
         codes: &["control-not-tried", "control-missed", "calibration-missed", "not-calibrated"],
         check: control_detected,
     },
-    Rule {
+    CleanRule {
         needs: "every comparison's upper bound is below the margin",
         codes: &["interval-crosses-margin"],
         check: bounds_below_margin,
     },
-    Rule {
+    CleanRule {
         needs: "so is the worst case for answers that were not scored",
         codes: &["unscored-may-exceed"],
         check: worst_case_below_margin,
     },
-    Rule {
+    CleanRule {
         needs: "at every checkpoint there is headroom for a shift, asked plainly and in one kind \
                 of carry-over at least",
         codes: &["nowhere-headroom"],

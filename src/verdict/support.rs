@@ -3,7 +3,7 @@
 use super::evidence::{Evidence, strongest};
 use super::reason::{At, Reason};
 use super::rules::{no_headroom, rests_on_family};
-use crate::plan::{Ask, Calibrated};
+use crate::plan::{Calibrated, ContextKind};
 use crate::stats::{Estimate, Unit};
 
 /// Why an audit is flagged.
@@ -86,7 +86,7 @@ pub fn by_letter(evidence: &Evidence) -> Option<Reason> {
     let plain = evidence
         .effects
         .iter()
-        .find(|effect| effect.ask == Ask::Plain && effect.step == letters.step)?;
+        .find(|effect| effect.ask == ContextKind::Plain && effect.step == letters.step)?;
     Some(Reason::ByLetter {
         point: letters.probability.point,
         lower: letters.probability.lower,
