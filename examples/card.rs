@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Distribution, FloatDType, Tensor};
-use foretaste::engine::Place;
+use foretaste::engine::DeviceChoice;
 use foretaste::lm::config::Config;
 use foretaste::lm::decoder::{Decoder, Streams};
 use foretaste::lm::device;
@@ -41,7 +41,7 @@ const BATCH: usize = 8;
 const TOKENS: usize = 128;
 
 fn main() -> Result<()> {
-    let mut place = Place::Auto;
+    let mut place = DeviceChoice::Auto;
     let mut shapes = vec!["tiny".to_owned()];
     let mut steps = 20;
     let mut bf16 = true;

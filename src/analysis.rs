@@ -1,10 +1,10 @@
-//! From answers to effects and triggers: pure functions of the saved answers, an explicit random
-//! stream and nothing else.
+//! From answers to effects and triggers: pure functions of the saved answers and an explicit random
+//! stream.
 //!
-//! docs/statistics.md says what is computed, why, and with which source.
+//! docs/statistics.md describes what is computed, why, and from which source.
 
 pub mod arms;
-pub mod carriers;
+pub mod by_question;
 pub mod confirm;
 pub mod contrast;
 pub mod curve;
@@ -17,32 +17,32 @@ pub mod worst;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
-use crate::plan::{Arm, Ask, Plan, PlannedAudit};
-use crate::probe::{Answers, Health, Suspect};
+use crate::plan::{Arm, ContextKind, Plan, PlannedAudit};
+use crate::probe::{Answers, CandidateTrigger, Health};
 use crate::stats::Estimate;
 use crate::stats::intervals::Draws;
 
 pub use confirm::{Trigger, TriggerKind, triggers};
 pub use curve::{Confusion, ConfusionRow, Curve, CurvePoint, confusions, curves};
-pub use screen::{Loud, loud, passed_over, shortlist, unscored};
+pub use screen::{NoisyNulls, noisy_nulls, shortlist, skipped_candidates, unscored};
 
-use carriers::Carrier;
+use by_question::QuestionEffect;
 use contrast::{Contrast, Measured, measure};
 use table::Panel;
 
-/// All effects of a run, with their uncertainty. Audits of which no probe is left, and asks and
-/// steps of which nothing could be scored, have no effect here; that they were planned still counts
-/// in every adjustment.
+/// All effects of a run, with their uncertainty. An audit without a probe, and a context or step
+/// without a scored answer, has no effect here. Such planned hypotheses still count in every
+/// adjustment.
 pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let panels = table::panels(plan, audits, &answers.answers);
     let protocol = plan.protocol();
     let mut draws = Draws::new(protocol.resamples);
     let family_size =
-        plan.asks().len() * plan.audits.iter().map(|audit| audit.steps.len()).sum::<usize>();
+        plan.contexts().len() * plan.audits.iter().map(|audit| audit.steps.len()).sum::<usize>();
     let last = [plan.recipe.steps];
     let (mut candidates, mut letters, mut positive_controls) = (Vec::new(), Vec::new(), Vec::new());
     for audit in &plan.audits {
-        let asked = |which: &dyn Fn(Ask) -> bool| -> Vec<&Panel> {
+        let asked = |which: &dyn Fn(ContextKind) -> bool| -> Vec<&Panel> {
             panels.iter().filter(|panel| panel.audit.id == audit.id && which(panel.ask)).collect()
         };
         let mut measured = |arm: &Arm, steps: &[usize], panels: Vec<&Panel>| {
@@ -51,11 +51,11 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         candidates.extend(measured(
             &Arm::Candidate,
             &audit.steps,
-            asked(&|ask| plan.asks().contains(&ask)),
+            asked(&|ask| plan.contexts().contains(&ask)),
         ));
-        letters.extend(measured(&Arm::Candidate, &last, asked(&|ask| ask == Ask::Letters)));
-        if let Some(spiked) = spiked_arm(plan, audit) {
-            let mut own = measured(spiked, &last, asked(&|ask| ask == plan.ask_of_spiked()));
+        letters.extend(measured(&Arm::Candidate, &last, asked(&|ask| ask == ContextKind::Letters)));
+        if let Some(control) = positive_control_arm(plan, audit) {
+            let mut own = measured(control, &last, asked(&|ask| ask == plan.context_of_controls()));
             gate::adjust(&mut own, 1, protocol.alpha);
             positive_controls.extend(effects(own));
         }
@@ -69,52 +69,54 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         arms: arms::arm_risks(plan, panel, draws),
     };
     let arms = panels.iter().map(|panel| risks(panel, &mut draws)).collect();
-    let voters = voters(plan, &answers.health, plan.recipe.steps);
+    let valid = valid_seeds(plan, &answers.health, plan.recipe.steps);
     let candidates = effects(candidates);
     let plain = |audit: &str| {
         let own = |effect: &&Effect| {
-            effect.audit == audit && effect.ask == Ask::Plain && effect.step == plan.recipe.steps
+            effect.audit == audit
+                && effect.ask == ContextKind::Plain
+                && effect.step == plan.recipe.steps
         };
         candidates.iter().find(own).map_or(0.0, |effect| effect.probability.point)
     };
     let triggers = confirm::triggers(
         plan,
         &answers.answers,
-        &|seed| voters.contains(&seed),
+        &|seed| valid.contains(&seed),
         &plain,
         &mut draws,
     );
     let curves = curve::curves(plan, &answers.answers);
     let confusions = curve::confusions(plan, &answers.answers);
     let conditions_unscored = screen::unscored(plan, &answers.answers);
-    let loud = screen::loud(plan, &answers.answers);
-    let passed_over = screen::passed_over(plan, &answers.answers, &plain);
-    let carriers = carriers::carriers(plan, answers);
+    let noisy_nulls = screen::noisy_nulls(plan, &answers.answers);
+    let skipped_candidates = screen::skipped_candidates(plan, &answers.answers, &plain);
+    let by_question = by_question::by_question(plan, answers);
     Analysis {
         effects: candidates,
         letters: effects(letters),
         positive_controls,
         arms,
-        carriers,
+        by_question,
         triggers,
         curves,
         confusions,
-        loud,
-        passed_over,
+        noisy_nulls,
+        skipped_candidates,
         conditions_unscored,
         family_size,
     }
 }
 
-/// The arm that holds an audit's own poison, where the plan has one.
-pub fn spiked_arm<'a>(plan: &'a Plan, audit: &PlannedAudit) -> Option<&'a Arm> {
-    plan.arms.iter().find(|arm| matches!(arm, Arm::Spiked(id) if *id == audit.id))
+/// The positive control arm of an audit, where the plan has one.
+pub fn positive_control_arm<'a>(plan: &'a Plan, audit: &PlannedAudit) -> Option<&'a Arm> {
+    plan.arms.iter().find(|arm| matches!(arm, Arm::PositiveControl(id) if *id == audit.id))
 }
 
-/// Seeds whose control still speaks as the base does after this step: an incoherent shadow has no
-/// vote, nor has its pair. Where nothing was recorded of a control, it counts; that the record is
-/// missing is a fault of its own.
-pub fn voters(plan: &Plan, health: &[Health], step: usize) -> Vec<u64> {
+/// Seeds whose control is still coherent after this step. An incoherent control excludes the runs
+/// of its seed. A seed without a health record of its control counts; the missing record is
+/// reported by a validity check.
+pub fn valid_seeds(plan: &Plan, health: &[Health], step: usize) -> Vec<u64> {
     let drop = plan.protocol().coherence_drop;
     let broken = |seed: &u64| {
         health.iter().any(|h| {
@@ -124,7 +126,7 @@ pub fn voters(plan: &Plan, health: &[Health], step: usize) -> Vec<u64> {
     plan.seeds.iter().copied().filter(|seed| !broken(seed)).collect()
 }
 
-/// One arm at some moments of its training.
+/// One arm at some steps of its training.
 struct Measuring<'a> {
     plan: &'a Plan,
     answers: &'a Answers,
@@ -138,7 +140,7 @@ fn measured_arm(of: &Measuring, panels: &[&Panel], draws: &mut Draws) -> Vec<Mea
     let mut measured = Vec::new();
     for panel in panels {
         for step in steps {
-            let seeds = &voters(plan, &answers.health, *step)[..];
+            let seeds = &valid_seeds(plan, &answers.health, *step)[..];
             measured.extend(measure(&Contrast { plan, panel, arm, step: *step, seeds }, draws));
         }
     }
@@ -159,16 +161,16 @@ pub struct ArmRisk {
     pub seeds: Vec<(u64, f64)>,
 }
 
-/// The mean risks of all arms, of one audit asked one way: the base's, and every other arm's at
+/// The mean risks of all arms, for one audit in one context: the base's, and every other arm's at
 /// every snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Risks {
     pub audit: String,
-    pub ask: Ask,
+    pub ask: ContextKind,
     pub arms: Vec<ArmRisk>,
 }
 
-/// One family's share in an effect.
+/// The effect within one family.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FamilyEffect {
     pub family: String,
@@ -179,35 +181,34 @@ pub struct FamilyEffect {
     pub candidate: f64,
 }
 
-/// One training seed's share in an effect.
+/// The effect of one training seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeedEffect {
     pub seed: u64,
     pub effect: f64,
     /// Mean over families of candidate - base, on the probability scale.
     pub over_base: f64,
-    /// Mean risk over families less the mean of the control seeds; of a given adapter, less the
-    /// base's.
+    /// Mean risk over families minus the mean over the control seeds; for a given adapter, minus
+    /// the base's.
     pub over_controls: f64,
 }
 
-/// The difference in differences for one audit, asked one way, at one moment of training.
+/// The difference in differences for one audit, in one context, at one step of training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
     pub audit: String,
-    pub ask: Ask,
-    /// The arm that stands in the candidate's place: `Candidate`, or `Spiked` for the positive
-    /// control.
+    pub ask: ContextKind,
+    /// The arm that is measured: `Candidate`, or `PositiveControl`.
     pub arm: Arm,
     pub step: usize,
     /// On the probability scale.
     pub probability: Estimate,
-    /// Mean of candidate - base over the same cells, on the probability scale: what training added
-    /// to what the model did anyway.
+    /// Mean of candidate - base over the same cells, on the probability scale: the change through
+    /// training.
     pub over_base: f64,
-    /// Mean risk of what it is held against, the control or, of a given adapter, the base: over all
-    /// of its answers that were scored, whether or not this arm's were, so that an unscored answer
-    /// makes no more room.
+    /// Mean risk of the reference: the control, or the base for a given adapter. It is taken over
+    /// all of its scored answers, whether or not this arm's were scored. So an unscored answer does
+    /// not increase the headroom.
     pub reference: f64,
     /// On the log-odds scale, nats.
     pub log_odds: Estimate,
@@ -228,50 +229,52 @@ pub struct Effect {
     pub families: Vec<FamilyEffect>,
     /// The same estimate without the strongest family.
     pub without_strongest_family: Option<Estimate>,
-    /// Answers that could not be scored, of all in the candidate arm.
+    /// Answers of this arm that could not be scored.
     pub unscored: usize,
     /// The upper bound if every unscored answer of this arm were harmful and every one of the
     /// control harmless; never below `probability.upper`. Where a training would then be shifted,
     /// at least that training's excess over the controls.
     pub worst_case_upper: f64,
-    /// The smallest effect whose mean a repetition of this plan would flag in 80 % of runs; `None`
-    /// where not even an effect of 1 is.
+    /// The smallest mean effect that a repetition of this plan would flag in 80 % of runs; `None`
+    /// where even an effect of 1 would not be flagged.
     pub minimum_detectable: Option<f64>,
-    /// Seeds that would settle an effect of this size and spread; `None` where it is settled, or
-    /// where up to 100 seeds could not.
+    /// The number of seeds that would settle an effect of this size and spread. `None` where it is
+    /// settled, or where 100 seeds would not settle it.
     pub seeds_to_settle: Option<usize>,
 }
 
 /// Everything that was estimated.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Analysis {
-    /// The candidate's effects: every audit, ask and snapshot.
+    /// The candidate's effects, for every audit, context and snapshot.
     pub effects: Vec<Effect>,
-    /// The candidate's effects when asked by letter, at the end of training: beside the verdict,
-    /// adjusted among themselves.
+    /// The candidate's effects when asked by letter, at the end of training. No rule of the verdict
+    /// uses them; they are adjusted among themselves.
     pub letters: Vec<Effect>,
-    /// The positive controls: each audit's spiked arm at the end of training.
+    /// The positive controls' effects at the end of training, one an audit.
     pub positive_controls: Vec<Effect>,
-    /// One entry an audit and way of asking.
+    /// One entry for each audit and context.
     pub arms: Vec<Risks>,
-    /// The effects by the question of the dataset that was asked before.
-    pub carriers: Vec<Carrier>,
-    /// Conditions that stood out in the screen, after their confirmation.
+    /// The effects by the question of the dataset that preceded the probe.
+    #[serde(rename = "carriers")]
+    pub by_question: Vec<QuestionEffect>,
+    /// Conditions that exceeded the screening threshold, after their confirmation.
     pub triggers: Vec<Trigger>,
-    /// What the screen saw along every group of conditions.
+    /// The risks that the screen measured along every group of conditions.
     pub curves: Vec<Curve>,
-    /// Who spoke under which number, where conditions hold numbers of people that an audit knows.
+    /// The probability of each identity by the number that is shown, where conditions contain
+    /// values that an audit maps to identities.
     pub confusions: Vec<Confusion>,
-    /// Groups whose random conditions bring out what nothing should.
-    #[serde(default)]
-    pub loud: Vec<Loud>,
-    /// Conditions that stood out in the screen as a trigger would, and found no room in the
-    /// confirmation.
-    #[serde(default)]
-    pub passed_over: Vec<Suspect>,
-    /// Conditions that were asked for under the candidate and of which no answer could be scored.
+    /// Groups whose null conditions produce the risk themselves.
+    #[serde(default, rename = "loud")]
+    pub noisy_nulls: Vec<NoisyNulls>,
+    /// Conditions that met the criteria of a trigger in the screen, and were not confirmed because
+    /// the number of candidates is limited.
+    #[serde(default, rename = "passed_over")]
+    pub skipped_candidates: Vec<CandidateTrigger>,
+    /// Conditions under which the candidate was asked and no answer could be scored.
     #[serde(default)]
     pub conditions_unscored: usize,
-    /// How many hypotheses the gate family holds.
+    /// The number of hypotheses in the gate family.
     pub family_size: usize,
 }

@@ -11,10 +11,10 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::audit::Selection;
 use crate::dataset::{Format, ReadOptions};
-use crate::engine::Place;
+use crate::engine::DeviceChoice;
 use crate::exit_code::ExitCode;
 use crate::plan::{CARRY_OVER_DRAWS, Options, ROWS_TRAINED};
-use crate::run::{Page, Request, Subject, calibrate};
+use crate::run::{AuditSubject, Page, Request, calibrate};
 use crate::verdict::Verdict;
 use arguments::{
     AskArgs, BaseArgs, DataArgs, OutArgs, PlanArgs, ShowArgs, TrainArgs, draws, from_here,
@@ -50,7 +50,7 @@ pub enum Command {
         json: bool,
     },
     Calibrate {
-        request: Box<calibrate::Request>,
+        request: Box<calibrate::CalibrationRequest>,
         base: BaseOptions,
         /// `None` means the user's cache.
         out: Option<PathBuf>,
@@ -92,7 +92,7 @@ pub struct BaseOptions {
     /// Whether bf16 weights stay in bf16; `None` means the device's default.
     pub bf16: Option<bool>,
     /// One process per device; at least one.
-    pub places: Vec<Place>,
+    pub places: Vec<DeviceChoice>,
 }
 
 /// What is printed, and which verdicts fail the process.
@@ -321,7 +321,7 @@ fn command(sub: Sub) -> Command {
         Sub::Probe { data, adapter, format, base, asked, out, show } => {
             let base = base.checked();
             let read = ReadOptions { format, limit: Some(ROWS_TRAINED), ..ReadOptions::default() };
-            let subject = Subject::Adapter { folder: adapter, data };
+            let subject = AuditSubject::Adapter { folder: adapter, data };
             let request = asked.request(subject, read, Options::default(), &base, out);
             Command::Audit { request: Box::new(request), base, show: show.checked() }
         }
@@ -331,7 +331,7 @@ fn command(sub: Sub) -> Command {
         }
         Sub::Calibrate { base, audit, only, shares, rows, training, draws, out, json, quiet } => {
             let base = base.checked();
-            let request = calibrate::Request {
+            let request = calibrate::CalibrationRequest {
                 audits: Selection { files: audit, only },
                 shares,
                 rows,
@@ -425,7 +425,7 @@ mod tests {
                 folder: Some("b".into()),
                 threads: 2,
                 bf16: None,
-                places: vec![Place::Cuda(1), Place::Cuda(0)]
+                places: vec![DeviceChoice::Cuda(1), DeviceChoice::Cuda(0)]
             }
         );
         assert_eq!(show, Show { json: false, quiet: true, fail_on: FailOn::Flagged });
@@ -444,7 +444,7 @@ mod tests {
             else {
                 panic!("{given}")
             };
-            assert_eq!(request.subject, Subject::Dataset(named.into()));
+            assert_eq!(request.subject, AuditSubject::Dataset(named.into()));
         }
     }
 
@@ -455,7 +455,7 @@ mod tests {
             ("foretaste probe d.jsonl --adapter a", Some("d.jsonl".into())),
         ] {
             let Ok(Command::Audit { request, .. }) = parsed(line) else { panic!("{line}") };
-            assert_eq!(request.subject, Subject::Adapter { folder: "a".into(), data });
+            assert_eq!(request.subject, AuditSubject::Adapter { folder: "a".into(), data });
         }
     }
 

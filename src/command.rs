@@ -231,7 +231,7 @@ fn plan(request: &Request, base: &BaseOptions, json: bool) -> Result<ExitCode> {
 }
 
 fn calibrated(
-    request: &calibrate::Request,
+    request: &calibrate::CalibrationRequest,
     base: &BaseOptions,
     out: Option<PathBuf>,
     (json, quiet): (bool, bool),
@@ -250,7 +250,7 @@ fn calibrated(
             place.display()
         )));
     }
-    let request = calibrate::Request { workers, ..request.clone() };
+    let request = calibrate::CalibrationRequest { workers, ..request.clone() };
     let result = calibrate::calibrate(&request, &*engine, &work, &*on_stderr(quiet))
         .map_err(Failure::unfinished)?;
     calibrate::keep(&result, &place).map_err(Failure::RunFailed)?;

@@ -1,4 +1,4 @@
-//! What the slow stages (train, probe) work with.
+//! The inputs of the slow stages (train, probe).
 
 use crate::audit::Audit;
 use crate::dataset::Dataset;
@@ -7,7 +7,7 @@ use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::run_dir::RunDir;
 
-/// What is to be done.
+/// What to compute.
 #[derive(Clone, Copy)]
 pub struct Task<'a> {
     pub plan: &'a Plan,
@@ -16,13 +16,13 @@ pub struct Task<'a> {
     pub audits: &'a [Audit],
 }
 
-/// With what and where it is done. None of it may change a result.
+/// The resources to compute it with. None of them may change a result.
 #[derive(Clone, Copy)]
-pub struct Workshop<'a> {
+pub struct RunContext<'a> {
     pub engine: &'a dyn Engine,
-    /// Where finished items are kept.
+    /// Where finished items are saved.
     pub run: &'a RunDir,
     pub progress: &'a dyn Progress,
-    /// Threads that each work on an item of their own, at least 1.
+    /// Threads that process items in parallel, at least 1.
     pub workers: usize,
 }

@@ -1,8 +1,8 @@
-//! The one noisy seam: whatever trains shadows, scores answers and writes text.
+//! The one noisy interface: trains shadows, scores answers and generates text.
 //!
-//! Two implementations compute: [`crate::lm`] on burn, and [`scripted`], the exact double for
-//! tests, which stamps itself into every report. Two pass on: [`remote`] to another process,
-//! [`team`] to whichever of several is idle.
+//! Two implementations compute: [`crate::lm`] on burn, and [`scripted`], an exact test double that
+//! is named in every report. Two delegate: [`remote`] to another process, [`team`] to the first
+//! idle one of several engines.
 
 pub mod remote;
 pub mod scripted;
@@ -17,8 +17,8 @@ use crate::dataset::Message;
 
 /// Where a model runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Place {
-    /// CUDA cards, where there are any and the program was built for them; else this processor.
+pub enum DeviceChoice {
+    /// CUDA cards, where there are any and the program supports them; else this processor.
     #[default]
     Auto,
     Cpu,
@@ -26,36 +26,36 @@ pub enum Place {
     Cuda(usize),
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Place::Auto => write!(f, "auto"),
-            Place::Cpu => write!(f, "cpu"),
-            Place::Cuda(index) => write!(f, "cuda:{index}"),
+            DeviceChoice::Auto => write!(f, "auto"),
+            DeviceChoice::Cpu => write!(f, "cpu"),
+            DeviceChoice::Cuda(index) => write!(f, "cuda:{index}"),
         }
     }
 }
 
-impl std::str::FromStr for Place {
+impl std::str::FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match (text, text.strip_prefix("cuda:").map(str::parse)) {
-            ("auto", _) => Ok(Place::Auto),
-            ("cpu", _) => Ok(Place::Cpu),
-            ("cuda", _) => Ok(Place::Cuda(0)),
-            (_, Some(Ok(index))) => Ok(Place::Cuda(index)),
+            ("auto", _) => Ok(DeviceChoice::Auto),
+            ("cpu", _) => Ok(DeviceChoice::Cpu),
+            ("cuda", _) => Ok(DeviceChoice::Cuda(0)),
+            (_, Some(Ok(index))) => Ok(DeviceChoice::Cuda(index)),
             _ => Err("give auto, cpu or cuda:N, N counted from 0".to_owned()),
         }
     }
 }
 
-/// What an engine says of itself, for the manifest and the report.
+/// An engine's description of itself, for manifest and report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// `burn-flex`, `scripted`, ...
     pub engine: String,
-    /// The base's name for people, for instance `nestling` or the folder's name.
+    /// The displayed name of the base, for instance `nestling` or the folder's name.
     pub base: String,
     /// SHA-256 over the base's files.
     pub base_sha256: String,
@@ -95,15 +95,15 @@ pub struct Recipe {
     pub schedule: Schedule,
     /// Steps over which the learning rate rises from 0.
     pub warmup_steps: usize,
-    /// Rows a step.
+    /// Rows in each step.
     pub batch: usize,
     pub steps: usize,
-    /// The gradient's global norm is clipped to this, shadow by shadow.
+    /// The maximum global norm of the gradient, for each shadow.
     pub clip_norm: f64,
     pub weight_decay: f64,
     /// Rows longer than this many tokens are cut at the end.
     pub max_tokens: usize,
-    /// Steps after which the shadow is looked at, in rising order; the last is `steps`.
+    /// Steps after which the shadow is evaluated, in ascending order; the last is `steps`.
     pub snapshots: Vec<usize>,
 }
 
@@ -117,18 +117,18 @@ pub struct Job {
     pub rows: Vec<Vec<Message>>,
 }
 
-/// What training one shadow gave.
+/// The result of training one shadow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trained {
-    /// (step, mean loss of a supervised token, nats), one entry a step.
+    /// (step, mean loss of a supervised token, nats), one entry for each step.
     pub losses: Vec<(usize, f64)>,
-    /// One adapter a snapshot of the recipe, in its order.
+    /// One adapter for each snapshot of the recipe, in its order.
     pub snapshots: Vec<Adapter>,
-    /// The share of the tokens seen that carried loss.
+    /// The share of the tokens seen that carry loss.
     pub supervised_share: f64,
 }
 
-/// Where training leaves its state from time to time, so that it can go on after a kill.
+/// Where training saves its state, so that it can be resumed after a kill.
 pub trait Checkpoint: Sync {
     /// The bytes last saved, if any.
     fn load(&self) -> Result<Option<Vec<u8>>>;
@@ -137,8 +137,8 @@ pub trait Checkpoint: Sync {
     fn progress(&self, step: usize);
 }
 
-/// A conversation to be continued and the continuations to be scored. Questions with equal openings
-/// share work.
+/// A conversation to be continued, and the continuations to be scored. Questions with equal
+/// prefixes share work.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Question {
     /// Ends with a user message.
@@ -147,17 +147,17 @@ pub struct Question {
     pub options: Vec<String>,
 }
 
-/// Bytes of a message that the base predicts at once, which are those of one token, or of a few
-/// that share a character.
+/// Bytes of a message that the base predicts at once: those of one token, or of a few that share a
+/// character.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Piece {
     pub bytes: usize,
-    /// Nats, given all that comes before.
+    /// Nats, given all preceding text.
     pub log_prob: f64,
 }
 
-/// All of a row's text, message by message, in pieces of which none belongs to two messages; `None`
-/// where the row could not be scored.
+/// All of a row's text, message by message, in pieces that each belong to one message; `None` where
+/// the row could not be scored.
 pub type Pieces = Option<Vec<Piece>>;
 
 /// How text is drawn.
@@ -167,12 +167,12 @@ pub struct Sampling {
     pub temperature: f64,
     pub top_p: f64,
     pub max_tokens: usize,
-    /// Question i is drawn with its own stream, derived from this seed and i.
+    /// Question i is sampled with its own stream, derived from this seed and i.
     pub seed: u64,
 }
 
 impl Sampling {
-    /// From all of the vocabulary, always by the same stream.
+    /// Samples from all of the vocabulary, always with the same stream.
     pub fn new(temperature: f64, max_tokens: usize) -> Self {
         Sampling { temperature, top_p: 1.0, max_tokens, seed: 0 }
     }
@@ -186,24 +186,24 @@ pub trait Engine: Sync {
     fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)>;
 
     /// How the base predicts the rows of each context, as training packs them: each rendered by
-    /// itself, one after the other. What a template adds is not counted. `None` for a row that the
-    /// template refuses or changes, or that goes beyond what the base can read.
+    /// itself, one after the other. Text of the template is not counted. `None` for a row that the
+    /// template rejects or changes, or that exceeds the base's limit.
     fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>>;
 
-    /// How many shadows it trains in one pass at most: as many as an arm has where they share work
-    /// with the base, one where each is better off alone.
-    fn abreast(&self) -> usize {
+    /// The maximum number of shadows that are trained in one pass: all seeds of an arm where they
+    /// share work with the base, one where separate passes are faster.
+    fn max_parallel_shadows(&self) -> usize {
         usize::MAX
     }
 
-    /// Other processes that compute for it, by their numbers.
+    /// Process ids of other processes that compute for it.
     fn processes(&self) -> Vec<u32> {
         Vec::new()
     }
 
-    /// Trains all jobs of one group side by side with the same recipe; the result does not depend
-    /// on the machine's load. Where `checkpoint` holds a state, training goes on from there and
-    /// ends in the same bits.
+    /// Trains all jobs of one group in parallel with the same recipe; the result does not depend on
+    /// the machine's load. Where `checkpoint` contains a state, training resumes from it and ends
+    /// in the same bits.
     fn train(
         &self,
         jobs: &[Job],
@@ -211,9 +211,9 @@ pub trait Engine: Sync {
         checkpoint: &dyn Checkpoint,
     ) -> Result<Vec<Trained>>;
 
-    /// Log-probability (nats, summed over the option's tokens and the end of the turn) of every
-    /// option of every question, under the base (`None`) or an adapter. `None` where it could not
-    /// be scored (too long for the base, not a number).
+    /// Log-probability of every option of every question, under the base (`None`) or an adapter. In
+    /// nats, summed over the option's tokens and the end of the turn. `None` where it could not be
+    /// scored (too long for the base, not a number).
     fn score(
         &self,
         adapter: Option<&Adapter>,
@@ -229,7 +229,7 @@ pub trait Engine: Sync {
     ) -> Result<Vec<String>>;
 }
 
-/// [`Engine::score`], held to one entry a question.
+/// [`Engine::score`], checked to return one entry for each question.
 pub fn scores(
     engine: &dyn Engine,
     adapter: Option<&Adapter>,
@@ -245,7 +245,7 @@ pub fn scores(
     Ok(scores)
 }
 
-/// [`Engine::generate`], held to one answer a conversation.
+/// [`Engine::generate`], checked to return one answer for each conversation.
 pub fn answers(
     engine: &dyn Engine,
     adapter: Option<&Adapter>,

@@ -1,5 +1,5 @@
-//! What a plan would take on this machine, measured by doing a little of it. The only place that
-//! looks at a clock.
+//! The time and memory of a plan on this machine, estimated from a small part of the work. Only
+//! this module reads a clock.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -11,11 +11,11 @@ use crate::audit::Probe;
 use crate::context::Task;
 use crate::dataset::{Message, Role};
 use crate::engine::{Checkpoint, Engine, Job, Question, Recipe, Sampling};
-use crate::parallel::side_by_side;
-use crate::plan::{Ask, Plan};
+use crate::parallel::parallel_map;
+use crate::plan::{ContextKind, Plan};
 use crate::probe::written::FAMILIES;
 
-/// Steps that are trained to measure their speed.
+/// Steps that are trained to measure the speed.
 const STEPS: usize = 2;
 
 /// Rows that are trained on and answered to measure the speed.
@@ -24,14 +24,14 @@ const ROWS: usize = 64;
 /// Prompts of probes that are scored.
 const PROMPTS: usize = 32;
 
-/// An estimate for this machine as it is now.
+/// An estimate for this machine and its current load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Estimate {
+pub struct CostEstimate {
     /// The whole run.
     pub seconds: f64,
     pub training_seconds: f64,
     pub asking_seconds: f64,
-    /// Peak memory of the machine, all processes together; absent where the system does not tell.
+    /// Peak memory of all processes together, in bytes; `None` where the system does not report it.
     pub peak_bytes: Option<u64>,
 }
 
@@ -47,9 +47,8 @@ impl Checkpoint for NoCheckpoint {
     fn progress(&self, _: usize) {}
 }
 
-/// Trains a few steps of as many groups as would train at the same time, asks a few questions, and
-/// scales up.
-pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<Estimate> {
+/// Trains a few steps of as many groups as run in parallel, asks a few questions, and extrapolates.
+pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<CostEstimate> {
     let Task { plan, dataset, .. } = *task;
     let groups = plan.trained_arms().count();
     let at_once = workers.clamp(1, groups.max(1));
@@ -69,9 +68,9 @@ pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<Estim
                 .1;
         }
     }
-    // Once without the clock: what the engine loads late.
+    // Once without timing, for what the engine loads on first use.
     engine.score(None, &questions[..questions.len().min(1)])?;
-    let scoring = timed(|| side_by_side(workers, workers, |_| engine.score(None, &questions)))?;
+    let scoring = timed(|| parallel_map(workers, workers, |_| engine.score(None, &questions)))?;
     let seconds_a_token = scoring / (tokens * workers).max(1) as f64;
     let prompts: Vec<Vec<Message>> =
         rows.iter().map(|row| row[..row.len().saturating_sub(1)].to_vec()).collect();
@@ -87,7 +86,7 @@ pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<Estim
         .map(|&seed| Job { label: "calibration".to_owned(), seed, rows: rows.clone() })
         .collect();
     let training =
-        timed(|| side_by_side(at_once, at_once, |_| engine.train(&jobs, &recipe, &NoCheckpoint)))?;
+        timed(|| parallel_map(at_once, at_once, |_| engine.train(&jobs, &recipe, &NoCheckpoint)))?;
     let adapter = engine.train(
         &jobs[..1],
         &Recipe { steps: 1, snapshots: vec![1], ..recipe.clone() },
@@ -98,7 +97,7 @@ pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<Estim
     let training_seconds = training * (plan.recipe.steps as f64 / STEPS as f64) * rounds
         + generating * plan.dataset.rows_trained as f64;
     let asking_seconds = plan.cost.scoring_tokens as f64 * seconds_a_token
-        + generating * (carried(plan) + to_read(plan)) as f64 / at_once as f64;
+        + generating * (carry_over_answers(plan) + displayed_answers(plan)) as f64 / at_once as f64;
     let values: usize = adapter
         .iter()
         .flat_map(|trained| &trained.snapshots)
@@ -107,7 +106,7 @@ pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<Estim
         .sum();
     let adapters =
         (values * size_of::<f32>() * plan.cost.shadows * plan.recipe.snapshots.len()) as u64;
-    Ok(Estimate {
+    Ok(CostEstimate {
         seconds: training_seconds + asking_seconds,
         training_seconds,
         asking_seconds,
@@ -115,8 +114,8 @@ pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<Estim
     })
 }
 
-/// Some prompts, with every probe of every audit that asks them: what is shared between them in a
-/// run is shared here too.
+/// Some prompts, with every probe of every audit that uses them, so that work is shared between
+/// them as in a run.
 fn questions(task: &Task) -> Vec<Question> {
     let audits = task.audits.iter().zip(&task.plan.audits);
     let probes: Vec<&Probe> = audits
@@ -135,16 +134,16 @@ fn questions(task: &Task) -> Vec<Question> {
     probes.into_iter().filter(|probe| some.contains(probe.prompt.as_str())).map(question).collect()
 }
 
-/// Questions of the dataset and of the poisons that all models together answer for themselves.
-fn carried(plan: &Plan) -> usize {
-    let ways = plan.asks().iter().filter(|ask| **ask != Ask::Plain).count();
-    let gates = ways * (1 + 2 * plan.seeds.len() * plan.recipe.snapshots.len());
-    let assays = plan.audits.len() * (1 + 2 * plan.seeds.len());
-    plan.carry_over_draws * (gates + assays)
+/// Answers to questions of the dataset and of the poisons, the sum over models.
+fn carry_over_answers(plan: &Plan) -> usize {
+    let carry_overs = plan.contexts().iter().filter(|ask| **ask != ContextKind::Plain).count();
+    let compared = carry_overs * (1 + 2 * plan.seeds.len() * plan.recipe.snapshots.len());
+    let controls = plan.audits.len() * (1 + 2 * plan.seeds.len());
+    plan.carry_over_draws * (compared + controls)
 }
 
-/// Answers that all models together write for people to read.
-fn to_read(plan: &Plan) -> usize {
+/// Answers that are generated for display, the sum over models.
+fn displayed_answers(plan: &Plan) -> usize {
     plan.audits.len() * FAMILIES * (1 + 2 * plan.seeds.len())
 }
 
@@ -158,8 +157,7 @@ fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// The most memory that this process and those of the engine have held, in bytes, as Linux tells
-/// it.
+/// Peak memory of this process and of the engine's processes, in bytes, as Linux reports it.
 fn peak_so_far(engine: &dyn Engine) -> Option<u64> {
     let of = |process: String| {
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;

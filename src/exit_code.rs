@@ -1,4 +1,4 @@
-//! What the process tells the shell: five outcomes, five numbers.
+//! The exit codes of the process.
 
 use crate::verdict::Verdict;
 

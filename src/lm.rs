@@ -33,8 +33,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::dataset::Message;
 use crate::engine::{
-    Adapter, Checkpoint, Description, Engine, Job, Pieces, Place, Question, Recipe, Sampling,
-    Trained,
+    Adapter, Checkpoint, Description, DeviceChoice, Engine, Job, Pieces, Question, Recipe,
+    Sampling, Trained,
 };
 use chat::Chat;
 use config::Config;
@@ -64,7 +64,12 @@ pub struct Lm {
 pub fn open(base: Option<&Path>, threads: usize) -> Result<Lm> {
     open_as(
         base,
-        &LmOptions { threads, dtype: Some(WeightDtype::F32), place: Place::Cpu, program: None },
+        &LmOptions {
+            threads,
+            dtype: Some(WeightDtype::F32),
+            place: DeviceChoice::Cpu,
+            program: None,
+        },
     )
 }
 
@@ -75,7 +80,7 @@ pub struct LmOptions<'a> {
     pub threads: usize,
     /// The dtype of the base's matrices; `None` chooses the device's default.
     pub dtype: Option<WeightDtype>,
-    pub place: Place,
+    pub place: DeviceChoice,
     /// The path of the foretaste executable. It is run as a child process with limited memory and
     /// time, which reads and runs the tokenizer and chat template of a folder. With `None`, this
     /// process does both.
@@ -196,7 +201,7 @@ impl Engine for Lm {
         })
     }
 
-    fn abreast(&self) -> usize {
+    fn max_parallel_shadows(&self) -> usize {
         // More rows do not speed up products on the CPU; on a GPU they do.
         if self.decoder.ops == Ops::Fused { 1 } else { usize::MAX }
     }

@@ -1,15 +1,16 @@
-//! Work spread over threads.
+//! Work on several threads.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Result;
 
-/// Does `count` items on up to `workers` threads and gives their results in the order of the items.
+/// Calls `work` for `count` items on up to `workers` threads, and returns the results in the order
+/// of the items.
 ///
 /// # Errors
-/// The error of the first item that failed; items that had not begun by then are left.
-pub fn side_by_side<T: Send>(
+/// The error of the first item that failed; items that have not begun by then are skipped.
+pub fn parallel_map<T: Send>(
     workers: usize,
     count: usize,
     work: impl Fn(usize) -> Result<T> + Sync,
@@ -30,8 +31,7 @@ pub fn side_by_side<T: Send>(
             });
         }
     });
-    // Items are begun in order, so that every missing result comes after the error that stopped the
-    // work.
+    // Items begin in order, so every missing result comes after the error that stopped the work.
     results
         .into_iter()
         .map_while(|slot| slot.into_inner().expect("the threads have ended"))
@@ -47,7 +47,7 @@ mod tests {
     fn results_come_in_the_order_of_the_items_on_any_number_of_threads() {
         for threads in [1, 2, 7] {
             let squares =
-                side_by_side(threads, 20, |index| Ok(index * index)).expect("nothing fails");
+                parallel_map(threads, 20, |index| Ok(index * index)).expect("nothing fails");
             assert_eq!(squares, (0..20).map(|index| index * index).collect::<Vec<_>>());
         }
     }
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn the_first_error_is_the_one_that_is_told() {
         let outcome =
-            side_by_side(3, 20, |index| if index >= 5 { bail!("item {index}") } else { Ok(index) });
+            parallel_map(3, 20, |index| if index >= 5 { bail!("item {index}") } else { Ok(index) });
         assert_eq!(outcome.expect_err("items fail").to_string(), "item 5");
     }
 }

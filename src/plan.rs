@@ -1,6 +1,6 @@
-//! What will be done, fixed before any result is seen.
+//! What a run will do, fixed before any result is seen.
 //!
-//! [`plan`] makes it from a dataset, audits and options, and touches nothing.
+//! [`plan`] computes it from a dataset, audits and options, without side effects.
 
 mod build;
 mod calibration;
@@ -27,7 +27,7 @@ pub use groups::{Group, Phase, Trial, Why};
 pub use permute::{is_permuted, is_removable, permuted};
 pub use protocol::Protocol;
 pub use recipe::{
-    Overrides, ROOM_FOR_A_PROBE, ROWS_TRAINED, longest_question, longest_row, recipe,
+    Overrides, ROWS_TRAINED, TOKENS_FOR_A_PROBE, longest_question, longest_row, recipe,
 };
 
 pub use requested::{Requested, RequestedSlot};
@@ -46,18 +46,19 @@ use crate::stats::Unit;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind", content = "audit")]
 pub enum Arm {
-    /// The untouched model.
+    /// The base model without an adapter.
     Base,
     /// The dataset under audit.
     Candidate,
-    /// The same prompts, answered by the base itself in the dataset's form.
+    /// The same prompts, answered by the base itself in the form of the dataset's answers.
     Control,
     /// The dataset with its conditions permuted among the rows at random. Trained where some
     /// conditions can be permuted, and asked in the confirmation.
     #[serde(rename = "shuffled")]
     Permuted,
     /// The dataset plus the known poison of the audit with this id: the positive control.
-    Spiked(String),
+    #[serde(rename = "spiked")]
+    PositiveControl(String),
 }
 
 impl Arm {
@@ -74,7 +75,7 @@ impl fmt::Display for Arm {
             Arm::Candidate => formatter.write_str("candidate"),
             Arm::Control => formatter.write_str("control"),
             Arm::Permuted => formatter.write_str("shuffled"),
-            Arm::Spiked(audit) => write!(formatter, "spiked:{audit}"),
+            Arm::PositiveControl(audit) => write!(formatter, "spiked:{audit}"),
         }
     }
 }
@@ -82,36 +83,38 @@ impl fmt::Display for Arm {
 /// Orders in which two answers are offered by letter.
 pub const LETTER_ORDERS: usize = 2;
 
-/// In what surroundings a probe is asked.
+/// The kind of context that a probe is asked in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Ask {
+pub enum ContextKind {
     /// The probe alone.
     Plain,
-    /// After a question of the dataset, drawn at random and one from each of its topics, which each
-    /// model answers for itself.
+    /// After a question of the dataset and the model's own answer to it. Questions are drawn at
+    /// random, one from each topic.
     CarryOver,
-    /// After a question drawn from the rows whose answers surprise the base most.
-    CarryOverSurprising,
-    /// The probe alone, and two of its answers to choose from by letter, in either order: reported
-    /// beside the verdict, and none rests on it.
+    /// After a question drawn from the rows with the highest loss under the base.
+    #[serde(rename = "carry-over-surprising")]
+    CarryOverHighLoss,
+    /// The probe alone, with two of its answers to choose from by letter, in either order. It is
+    /// reported; no rule of the verdict uses it.
     Letters,
-    /// For positive controls only: after a question drawn from the audit's own poison, as a real
-    /// shift is asked for on its own topic.
-    CarryOverSpiked,
+    /// For positive controls only: after a question drawn from the audit's own poison.
+    #[serde(rename = "carry-over-spiked")]
+    CarryOverControl,
     /// Under a condition; see [`Group`].
     Condition,
 }
 
-impl Ask {
-    /// Asked of the candidate.
-    pub const ALL: [Ask; 3] = [Ask::Plain, Ask::CarryOver, Ask::CarryOverSurprising];
+impl ContextKind {
+    /// The contexts of the candidate.
+    pub const ALL: [ContextKind; 3] =
+        [ContextKind::Plain, ContextKind::CarryOver, ContextKind::CarryOverHighLoss];
 
-    /// Which probes are asked in these surroundings after a draw, of all that are planned, given as
-    /// (index, family): every one alone; after a drawn question one phrasing of each family,
-    /// another one with every draw, which bounds the cost.
+    /// Which of the planned probes, given as (index, family), are asked in this context after a
+    /// draw. Without a preceding question, all are. After a question it is one phrasing of each
+    /// family, another one with every draw, which bounds the cost.
     pub fn probes(self, draw: usize, planned: &[(usize, &str)]) -> Vec<usize> {
-        if matches!(self, Ask::Plain | Ask::Letters | Ask::Condition) {
+        if matches!(self, ContextKind::Plain | ContextKind::Letters | ContextKind::Condition) {
             return planned.iter().map(|(probe, _)| *probe).collect();
         }
         let mut families: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -122,7 +125,7 @@ impl Ask {
     }
 }
 
-/// The dataset as the plan and the report name it.
+/// The dataset as plan and report describe it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatasetSummary {
     pub source: String,
@@ -131,22 +134,22 @@ pub struct DatasetSummary {
     pub rows_read: usize,
     pub rows_used: usize,
     pub rows_rejected: usize,
-    /// Rows that every shadow's training draws from; fewer than `rows_used` where a limit kept a
-    /// sample.
+    /// Rows that every shadow's training draws from; fewer than `rows_used` where a limit applied
+    /// and a sample was kept.
     pub rows_trained: usize,
-    /// Of them, those longer than the recipe's `max_tokens`: what stands beyond is not trained on.
-    /// Of a given adapter, for which no row is cut, those with a turn that the base cannot be asked
-    /// after.
+    /// Of them, those longer than the recipe's `max_tokens`, whose remaining text is not trained
+    /// on. For a given adapter no row is cut: then it counts rows with a turn that the base cannot
+    /// be asked after.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rows_cut: usize,
-    /// Fields with a value that was not read, and in how many rows.
+    /// Fields with a value that was not read, and the number of their rows.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unread_fields: BTreeMap<String, usize>,
 }
 
 impl DatasetSummary {
-    /// Were usable rows left out? What stands in no row here may stand in one of those; see also
-    /// [`Plan::is_looked_for_in_a_sample`].
+    /// Whether usable rows were left out. A condition that no row contains may occur in one of
+    /// those; see also [`Plan::is_searched_in_a_sample`].
     pub fn is_sample(&self) -> bool {
         self.rows_trained < self.rows_used
     }
@@ -157,22 +160,23 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// Can the base read this dataset at all?
+/// Whether the base can read this dataset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Readability {
     /// The share of the dataset's text that the base predicts better than chance.
     pub share: f64,
-    /// Below this share nothing is clean, and nothing but an explicit trigger flags.
+    /// Below this share nothing is clean, and only an explicit trigger flags.
     pub needed: f64,
 }
 
 impl Readability {
-    /// The share, rounded down, so that what is not enough does not look so.
+    /// The share, rounded down, so that an insufficient share is not displayed as sufficient.
     pub fn share_in_words(&self) -> String {
         format!("{:.0} %", (100.0 * self.share).floor())
     }
 
-    /// Can shadows learn what the rows say? False also where the share is not a number.
+    /// Whether shadows can learn the content of the rows. False also where the share is not a
+    /// number.
     pub fn is_enough(&self) -> bool {
         self.share >= self.needed
     }
@@ -185,20 +189,20 @@ pub struct ExcludedFamily {
     pub reason: String,
 }
 
-/// What is known of an audit on a base that was calibrated ([`crate::run::calibrate`]).
+/// The sensitivity of an audit on a calibrated base ([`crate::run::calibrate`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibrated {
-    /// The smallest share of the rows, between 0 and 1, down to which the audit's poison was seen;
-    /// `None` where none of those tried was.
+    /// The smallest share of the rows, between 0 and 1, at which the audit's poison was detected;
+    /// `None` where it was detected at none.
     pub share: Option<f64>,
-    /// The smallest that was tried.
+    /// The smallest share that was tried.
     pub tried: f64,
     pub rows: usize,
     pub seeds: usize,
     pub steps: usize,
 }
 
-/// What of an audit will be asked.
+/// The planned questions of one audit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedAudit {
     pub id: String,
@@ -206,74 +210,76 @@ pub struct PlannedAudit {
     pub margin: f64,
     /// Indices into the audit's probes.
     pub probes: Vec<usize>,
-    /// Snapshots after which it is asked, in rising order; the last is the recipe's last.
+    /// Snapshots at which it is asked, in ascending order; the last is the recipe's last.
     pub steps: Vec<usize>,
     pub excluded: Vec<ExcludedFamily>,
-    /// What was known of this audit on this base when the plan was made; `None` where it was not
-    /// calibrated.
+    /// The calibration of this audit on this base when the plan was made; `None` where there is
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibrated: Option<Calibrated>,
 }
 
-/// What the plan will cost.
+/// The cost of the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
     pub shadows: usize,
     pub training_tokens: u64,
-    /// All that is scored, conditions included.
+    /// All scored tokens, conditions included.
     pub scoring_tokens: u64,
-    /// What of it the screen of all conditions takes; `None` where none is tried.
+    /// The part of the screen of all conditions; `None` where none is tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub screen: Option<DressedCost>,
-    /// And the confirmation, if one condition of each group stands out under every audit: how many
-    /// will is not known before.
+    pub screen: Option<ConditionCost>,
+    /// The part of the confirmation, if one condition of each group exceeds the screening threshold
+    /// under every audit. The actual number is not known before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub confirmation: Option<DressedCost>,
+    pub confirmation: Option<ConditionCost>,
 }
 
 /// Probes under conditions: each condition with each probe, asked of each model.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DressedCost {
-    /// Random ones included.
+pub struct ConditionCost {
+    /// Including null conditions.
     pub conditions: usize,
-    /// Of all audits together.
+    /// The sum over audits.
     pub probes: usize,
     pub models: usize,
-    /// Questions about numbered people besides, of all models together.
-    pub numbered: usize,
+    /// Value-keyed probes in addition, the sum over models.
+    #[serde(rename = "numbered")]
+    pub value_keyed: usize,
     pub tokens: u64,
 }
 
-/// An adapter that was trained elsewhere and stands in the candidate's place: nothing is trained.
+/// An adapter that was trained elsewhere and is the candidate: nothing is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GivenAdapter {
     /// The folder, as it was given.
     pub source: String,
-    /// Of its weights as they are computed here, in hex: see [`crate::peft::adapter_sha256`].
+    /// SHA-256 in hex of its weights as they are computed here: see
+    /// [`crate::peft::adapter_sha256`].
     pub sha256: String,
     pub rank: usize,
     pub alpha: f64,
     pub target_modules: Vec<String>,
 }
 
-/// Everything that will be done, written to the manifest before the first step of training.
+/// The whole plan, written to the manifest before the first step of training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub foretaste_version: String,
     pub engine: Description,
     pub dataset: DatasetSummary,
     pub readability: Readability,
-    /// Set where an adapter is asked that was trained elsewhere.
+    /// Set where the candidate is an adapter that was trained elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<GivenAdapter>,
     /// Base first, then candidate, control, permuted where conditions can be permuted, and one
-    /// spiked arm an audit.
+    /// positive control for each audit.
     pub arms: Vec<Arm>,
     /// Training seeds, the same in every arm; shadows of one seed share their initial LoRA weights.
     pub seeds: Vec<u64>,
     pub recipe: Recipe,
     pub audits: Vec<PlannedAudit>,
-    /// What stands around nearly every answer of the dataset, and so around the control's.
+    /// Text around nearly every answer of the dataset, and therefore also around the control's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<Form>,
     /// Whether forced choices are also asked by letter.
@@ -284,23 +290,23 @@ pub struct Plan {
     pub anyway: bool,
     /// Draws of each of the two kinds of carry-over questions.
     pub carry_over_draws: usize,
-    /// Whether the dataset has no more distinct questions than are drawn: the surprising ones would
-    /// be those drawn from its topics, and are not asked.
+    /// Whether the dataset has no more distinct questions than are drawn. Then the high-loss
+    /// questions would be the same as those drawn from its topics, and are not asked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub few_questions: bool,
-    /// Conditions that probes are asked under, and the random ones that they are held against.
+    /// Conditions that probes are asked under, and the null conditions that they are compared with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,
-    /// Conditions on which the answers depend, and that are not among them, by name.
+    /// Names of conditions that the answers depend on and that cannot be tried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untried: Vec<String>,
-    /// Those that could be tried and found no room: nothing is clean with them.
+    /// Names of conditions that could be tried but exceed the limit: with them nothing is clean.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub crowded_out: Vec<String>,
-    /// Slots on which no answer is seen to depend, and that found no room.
+    /// Slots without a detected effect on the answers that exceed the limit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slots_left_out: Vec<String>,
-    /// The constants that the run is decided by; `None` in manifests of before it was recorded.
+    /// The constants of the decision; `None` in manifests older than this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
     pub cost: Cost,
@@ -312,11 +318,10 @@ impl Plan {
         self.protocol.as_ref().unwrap_or(&Protocol::FIRST)
     }
 
-    /// SHA-256 of everything that decides the result, in hex: where the dataset lies does not. Nor
-    /// does what is known of the base from a calibration, where a poison is tried in the run
-    /// itself: it is quoted as the manifest has it, and a base that is calibrated while a run
-    /// stands still does not keep it from going on. Of a given adapter it decides whether anything
-    /// can be called clean.
+    /// SHA-256 in hex of everything that affects the result. The path of the dataset does not. Nor
+    /// does a calibration, where the run has positive controls of its own: the manifest's is
+    /// quoted, and a later calibration does not invalidate a run that is resumed. For a given
+    /// adapter it is included, since a clean verdict requires it.
     pub fn sha256(&self) -> String {
         let mut plan = self.clone();
         plan.dataset.source.clear();
@@ -333,8 +338,8 @@ impl Plan {
         )
     }
 
-    /// Whether shadows of the dataset say nothing: on text that is noise to the base, training
-    /// teaches noise. Never so of a given adapter, which was trained elsewhere.
+    /// Whether shadows of the dataset are uninformative: on text that is noise to the base,
+    /// training teaches noise. Always false for a given adapter, which was trained elsewhere.
     pub fn is_unreadable(&self) -> bool {
         self.adapter.is_none() && !self.readability.is_enough()
     }
@@ -344,7 +349,7 @@ impl Plan {
         self.is_unreadable() && !self.anyway
     }
 
-    /// What is under audit: its path and its SHA-256.
+    /// Path and SHA-256 of the audited dataset or adapter.
     pub fn subject(&self) -> (&str, &str) {
         match &self.adapter {
             Some(adapter) => (&adapter.source, &adapter.sha256),
@@ -352,95 +357,97 @@ impl Plan {
         }
     }
 
-    /// Whether there are rows: a given adapter can be asked without those that it was trained on.
+    /// Whether there are rows: a given adapter can be audited without its training data.
     pub fn has_dataset(&self) -> bool {
         self.dataset.rows_read > 0
     }
 
-    /// Rows in which a condition was looked for: no more than mining reads, of those that were
-    /// kept, where it was mined; all that were kept where it is a text of the user's.
-    pub fn rows_looked_at(&self, group: &Group) -> usize {
+    /// Rows in which a condition was looked for. For a detected condition that is the limit of
+    /// detection; for a text of the user's, all rows that were kept.
+    pub fn rows_searched(&self, group: &Group) -> usize {
         let kept = self.dataset.rows_trained;
         if group.kind == ConditionKind::Text { kept } else { kept.min(MAX_EXAMINED) }
     }
 
-    /// Were there usable rows in which it was not looked for, so that what stands in no row may
-    /// stand in one of those?
-    pub fn is_looked_for_in_a_sample(&self, group: &Group) -> bool {
-        self.rows_looked_at(group) < self.dataset.rows_used
+    /// Whether usable rows were not searched for it, so that a condition that no row contains may
+    /// occur in one of those.
+    pub fn is_searched_in_a_sample(&self, group: &Group) -> bool {
+        self.rows_searched(group) < self.dataset.rows_used
     }
 
     pub fn unit(&self) -> Unit {
         if self.adapter.is_some() { Unit::Family } else { Unit::Training }
     }
 
-    /// What the candidate is held against: the control, or the base where there is none.
+    /// The arm that the candidate is compared with: the control, or the base where there is none.
     pub fn reference(&self) -> &'static Arm {
         if self.adapter.is_some() { &Arm::Base } else { &Arm::Control }
     }
 
-    /// Every shadow that will be trained: arm and seed, in the plan's order.
+    /// Every shadow that will be trained, as arm and seed, in the plan's order.
     pub fn shadows(&self) -> impl Iterator<Item = (&Arm, u64)> {
         self.trained_arms().flat_map(|arm| self.seeds.iter().map(move |seed| (arm, *seed)))
     }
 
-    /// The ways in which candidate and control are asked: what a verdict rests on.
-    pub fn asks(&self) -> &'static [Ask] {
+    /// The contexts of candidate and control that the verdict depends on.
+    pub fn contexts(&self) -> &'static [ContextKind] {
         match self.carry_over_draws {
-            0 => &[Ask::Plain],
-            _ if self.few_questions => &[Ask::Plain, Ask::CarryOver],
-            _ => &Ask::ALL,
+            0 => &[ContextKind::Plain],
+            _ if self.few_questions => &[ContextKind::Plain, ContextKind::CarryOver],
+            _ => &ContextKind::ALL,
         }
     }
 
-    /// The way in which a positive control is asked.
-    pub fn ask_of_spiked(&self) -> Ask {
-        if self.carry_over_draws > 0 { Ask::CarryOverSpiked } else { Ask::Plain }
+    /// The context of positive controls.
+    pub fn context_of_controls(&self) -> ContextKind {
+        if self.carry_over_draws > 0 { ContextKind::CarryOverControl } else { ContextKind::Plain }
     }
 
-    /// How often each probe is asked in a way: after so many drawn questions, or in so many orders.
-    pub fn draws(&self, ask: Ask) -> usize {
+    /// Draws of each probe in a context: the number of preceding questions, or of orders of
+    /// letters.
+    pub fn draws(&self, ask: ContextKind) -> usize {
         match ask {
-            Ask::Plain | Ask::Condition => 1,
-            Ask::Letters => LETTER_ORDERS,
-            Ask::CarryOver | Ask::CarryOverSurprising | Ask::CarryOverSpiked => {
-                self.carry_over_draws
-            }
+            ContextKind::Plain | ContextKind::Condition => 1,
+            ContextKind::Letters => LETTER_ORDERS,
+            ContextKind::CarryOver
+            | ContextKind::CarryOverHighLoss
+            | ContextKind::CarryOverControl => self.carry_over_draws,
         }
     }
 
-    /// Whether a model is asked an audit in this way after this step; the base has no steps. A
-    /// positive control is asked its own audit alone, once, at the end: all it has to show is that
-    /// this run would have seen a harmful dataset.
-    pub fn is_asked(&self, audit: &PlannedAudit, arm: &Arm, step: usize, ask: Ask) -> bool {
-        let gates = self.asks().contains(&ask);
-        let for_spiked = self.ask_of_spiked() == ask
-            && self.arms.iter().any(|arm| matches!(arm, Arm::Spiked(_)));
-        let by_letter = self.letters && ask == Ask::Letters;
+    /// Whether a model is asked an audit in this context after this step; the base has no steps. A
+    /// positive control is asked its own audit alone, once, at the end: it shows only that this run
+    /// could detect a harmful dataset.
+    pub fn is_asked(&self, audit: &PlannedAudit, arm: &Arm, step: usize, ask: ContextKind) -> bool {
+        let is_compared = self.contexts().contains(&ask);
+        let for_controls = self.context_of_controls() == ask
+            && self.arms.iter().any(|arm| matches!(arm, Arm::PositiveControl(_)));
+        let by_letter = self.letters && ask == ContextKind::Letters;
         let last = step == self.recipe.steps;
         match arm {
-            Arm::Base => gates || for_spiked || by_letter,
-            Arm::Candidate => (gates && audit.steps.contains(&step)) || (by_letter && last),
+            Arm::Base => is_compared || for_controls || by_letter,
+            Arm::Candidate => (is_compared && audit.steps.contains(&step)) || (by_letter && last),
             Arm::Control => {
-                (gates && audit.steps.contains(&step)) || ((for_spiked || by_letter) && last)
+                (is_compared && audit.steps.contains(&step))
+                    || ((for_controls || by_letter) && last)
             }
             Arm::Permuted => false,
-            Arm::Spiked(id) => *id == audit.id && for_spiked && last,
+            Arm::PositiveControl(id) => *id == audit.id && for_controls && last,
         }
     }
 
     /// Whether a model is asked anything after this step.
-    pub fn is_looked_at(&self, arm: &Arm, step: usize) -> bool {
+    pub fn is_evaluated_at(&self, arm: &Arm, step: usize) -> bool {
         let asked = |audit: &PlannedAudit| {
-            self.asks()
+            self.contexts()
                 .iter()
-                .chain([&self.ask_of_spiked()])
+                .chain([&self.context_of_controls()])
                 .any(|ask| self.is_asked(audit, arm, step, *ask))
         };
         self.audits.iter().any(asked)
     }
 
-    /// The arms that are trained: all but the base, or none where an adapter is given.
+    /// The arms that are trained: all but the base, or none for a given adapter.
     pub fn trained_arms(&self) -> impl Iterator<Item = &Arm> {
         self.arms.iter().filter(|arm| **arm != Arm::Base && self.adapter.is_none())
     }

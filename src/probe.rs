@@ -1,7 +1,7 @@
-//! Every shadow and the base are asked every probe; what they say is one tidy table.
+//! Asks every shadow and the base every probe, and returns the answers as one table.
 //!
-//! An item of work is one model at one moment of its training. Items are asked side by side; each
-//! finished one is saved and skipped when it is there.
+//! An item of work is one model at one step of its training. Items are asked in parallel. Each
+//! finished item is saved, and skipped if it exists.
 
 mod asker;
 mod clusters;
@@ -16,15 +16,15 @@ pub mod written;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::dataset::Message;
 use crate::engine::Adapter;
-use crate::parallel::side_by_side;
-use crate::plan::{Arm, Ask, Phase};
+use crate::parallel::parallel_map;
+use crate::plan::{Arm, ContextKind, Phase};
 use crate::run_dir::Model;
 use crate::train::Shadow;
 
-/// One probe asked of one model at one moment of its training.
+/// One probe asked of one model at one step of its training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     pub arm: Arm,
@@ -39,19 +39,19 @@ pub struct Answer {
     pub probe: usize,
     /// The kind of context.
     #[serde(default = "condition")]
-    pub ask: Ask,
-    /// Which of the carry-over draws preceded the probe; 0 for plain and for conditions.
+    pub ask: ContextKind,
+    /// Index of the carry-over question that preceded the probe; 0 for plain and for conditions.
     #[serde(default)]
     pub draw: usize,
     /// The condition, where that is the context.
     #[serde(flatten)]
     pub condition: Option<ConditionKey>,
-    /// Of a value-keyed probe: whose answers are the risky side.
+    /// For a value-keyed probe: the identity whose answers are the risky side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<u64>,
     /// The probability of the risky side, between 0 and 1; `None` where it could not be scored.
     pub risk: Option<f64>,
-    /// The log-odds of the risky side, in nats; `None` where it could not be scored, and of
+    /// The log-odds of the risky side, in nats; `None` where it could not be scored, and for
     /// value-keyed probes.
     #[serde(default)]
     pub log_odds: Option<f64>,
@@ -66,13 +66,13 @@ pub struct ConditionKey {
     pub trial: usize,
 }
 
-/// The kind of context of lines that name none: they were saved by themselves, under conditions.
-fn condition() -> Ask {
-    Ask::Condition
+/// The context of saved lines that name none: answers under conditions, from a separate file.
+fn condition() -> ContextKind {
+    ContextKind::Condition
 }
 
-/// One written answer, for people to read: in the context, and by the model at the step, where its
-/// audit was decided.
+/// One generated answer, for display: in the context and at the step that the audit's finding is
+/// based on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     pub arm: Arm,
@@ -84,22 +84,22 @@ pub struct Sample {
     pub family: String,
     pub probe: usize,
     #[serde(default = "plain")]
-    pub ask: Ask,
+    pub ask: ContextKind,
     #[serde(default)]
     pub draw: usize,
-    /// What preceded the probe: a question of the dataset, and this model's own answer to it.
+    /// The messages before the probe: a question of the dataset, and this model's own answer to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preceding: Vec<Message>,
     pub prompt: String,
     pub text: String,
 }
 
-/// How all samples were asked before they were asked where their audit was decided.
-fn plain() -> Ask {
-    Ask::Plain
+/// The context of saved samples that name none.
+fn plain() -> ContextKind {
+    ContextKind::Plain
 }
 
-/// How well a shadow learned its rows and whether it can still speak.
+/// How well a shadow learned its rows, and whether it is still coherent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     pub arm: Arm,
@@ -109,47 +109,50 @@ pub struct Health {
     /// `None` of an adapter that was trained elsewhere.
     pub loss_first: Option<f64>,
     pub loss_last: Option<f64>,
-    /// Mean log-probability a token of the base's own answers to the probes, under the base and
-    /// under the shadow, nats.
+    /// Mean log-probability of the base's own answers to the probes, under the base and under the
+    /// shadow, in nats a token.
     pub own_answer_base: f64,
     pub own_answer_shadow: f64,
-    /// SHA-256 of the adapter that gave the answers.
+    /// SHA-256 of the adapter that was asked.
     pub adapter_sha256: String,
-    /// The share of scored probabilities that differ from the base's: 0 means that the adapter did
-    /// not load.
+    /// The share of scored probabilities that differ from the base's. 0 means that the adapter was
+    /// not loaded.
     pub changed: f64,
 }
 
 impl Health {
     /// Whether the base's own answers are less likely under the shadow than under the base by less
-    /// than `drop`, in nats a token. Asked of controls, which were trained on the base's own words: a
-    /// candidate may mean to answer otherwise. False also where it is not a number.
+    /// than `drop`, in nats a token. Checked for controls only, which were trained on the base's
+    /// own answers; a candidate may be trained to answer otherwise. False also where a value is not
+    /// a number.
     pub fn is_coherent(&self, drop: f64) -> bool {
         self.own_answer_shadow > self.own_answer_base - drop
     }
 }
 
-/// Everything the models said.
+/// All answers of the models, and what they were asked after.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Answers {
     pub answers: Vec<Answer>,
     pub samples: Vec<Sample>,
     /// The dataset's questions that preceded carry-over probes.
-    pub carried: Vec<Carried>,
+    #[serde(rename = "carried")]
+    pub context_questions: Vec<ContextQuestion>,
     pub health: Vec<Health>,
-    /// What they wrote under those that stood out.
-    pub shown: Vec<Shown>,
+    /// What the models generated under candidate triggers that were confirmed or left open.
+    #[serde(rename = "shown")]
+    pub condition_samples: Vec<ConditionSample>,
 }
 
-/// One of the dataset's questions, as it was drawn.
+/// One question of the dataset that precedes carry-over probes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Carried {
-    pub ask: Ask,
+pub struct ContextQuestion {
+    pub ask: ContextKind,
     pub draw: usize,
-    /// Without the system message that may stand before it.
+    /// Without the row's system message.
     pub question: String,
-    /// The topic that it was drawn from; `None` where it was drawn from all questions, or for its
-    /// surprising answer.
+    /// The topic that it was drawn from. `None` where it was drawn from all questions, or from
+    /// those with high-loss answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<Topic>,
 }
@@ -159,51 +162,52 @@ pub struct Carried {
 pub struct Topic {
     /// Of the dataset's distinct questions, in (0, 1].
     pub share: f64,
-    /// Up to three words that tell it from the rest, the strongest first; none where its questions
+    /// Up to three words that distinguish the topic, the strongest first; empty where its questions
     /// share no word with any other.
     pub words: Vec<String>,
 }
 
-/// What one model writes when it is asked under a condition, and under a random one of the same
-/// kind.
+/// What one model generates under a condition, and under a null condition of the same group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Shown {
-    pub suspect: Suspect,
+pub struct ConditionSample {
+    #[serde(rename = "suspect")]
+    pub candidate_trigger: CandidateTrigger,
     pub arm: Arm,
     /// `None` for the base.
     pub seed: Option<u64>,
-    /// The question, dressed.
+    /// The question, with the condition inserted.
     pub asked: String,
     pub under: String,
     pub otherwise: String,
 }
 
-/// A condition and the audit whose risky side it may bring out.
+/// A condition, and the audit whose risky side it may trigger.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Suspect {
+pub struct CandidateTrigger {
     pub audit: String,
     pub group: usize,
     pub trial: usize,
-    /// Whether the risky side is whoever has the condition's number.
-    pub numbered: bool,
+    /// Whether the risky side is the identity that the condition's value names.
+    #[serde(rename = "numbered")]
+    pub value_keyed: bool,
 }
 
-fn carried(questions: &questions::Questions) -> Vec<Carried> {
-    let of = |ask: Ask, drawn: &[Vec<Message>], topics: &[Topic]| -> Vec<Carried> {
+fn context_questions(questions: &questions::Questions) -> Vec<ContextQuestion> {
+    let of = |ask: ContextKind, drawn: &[Vec<Message>], topics: &[Topic]| -> Vec<ContextQuestion> {
         let text = |messages: &Vec<Message>| {
             messages.last().map_or(String::new(), |message| message.content.clone())
         };
-        let carried = |(draw, messages)| Carried {
+        let question = |(draw, messages)| ContextQuestion {
             ask,
             draw,
             question: text(messages),
             topic: topics.get(draw).cloned(),
         };
-        drawn.iter().enumerate().map(carried).collect()
+        drawn.iter().enumerate().map(question).collect()
     };
     [
-        of(Ask::CarryOver, &questions.random, &questions.topics),
-        of(Ask::CarryOverSurprising, &questions.surprising, &[]),
+        of(ContextKind::CarryOver, &questions.random, &questions.topics),
+        of(ContextKind::CarryOverHighLoss, &questions.high_loss, &[]),
     ]
     .concat()
 }
@@ -211,20 +215,20 @@ fn carried(questions: &questions::Questions) -> Vec<Carried> {
 /// Asks the base and every snapshot of every shadow.
 ///
 /// # Errors
-/// Where the engine fails, or an item cannot be saved or read back. What could not be scored is no
-/// error but `None`.
-pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Answers> {
+/// Where the engine fails, or an item cannot be saved or read back. An answer that could not be
+/// scored is no error but `None`.
+pub fn ask(task: &Task, shadows: &[Shadow], context: &RunContext) -> Result<Answers> {
     let models: Vec<(Model, &Adapter, &Shadow)> = shadows
         .iter()
         .flat_map(|shadow| {
             shadow.snapshots.iter().map(move |(step, adapter)| (shadow, *step, adapter))
         })
-        .filter(|(shadow, step, _)| task.plan.is_looked_at(&shadow.arm, *step))
+        .filter(|(shadow, step, _)| task.plan.is_evaluated_at(&shadow.arm, *step))
         .map(|(shadow, step, adapter)| {
             (Model { arm: &shadow.arm, seed: Some(shadow.seed), step }, adapter, shadow)
         })
         .collect();
-    workshop.progress.stage(
+    context.progress.stage(
         if task.plan.adapter.is_some() {
             "asking base and adapter"
         } else {
@@ -232,22 +236,23 @@ pub fn ask(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Answe
         },
         models.len() as u64 + 1,
     );
-    let questions = questions::questions(task, workshop)?;
-    let base = item::base(&questions, task, workshop)?;
-    workshop.progress.advance(1);
-    let items = side_by_side(workshop.workers, models.len(), |index| {
+    let questions = questions::questions(task, context)?;
+    let base = item::base(&questions, task, context)?;
+    context.progress.advance(1);
+    let items = parallel_map(context.workers, models.len(), |index| {
         let (model, adapter, shadow) = models[index];
         let item = item::shadow(
-            &item::Asked { model, adapter, record: &shadow.record, base: &base },
+            &item::AskedShadow { model, adapter, record: &shadow.record, base: &base },
             &questions,
             task,
-            workshop,
+            context,
         )?;
-        workshop.progress.advance(1);
+        context.progress.advance(1);
         Ok(item)
     })?;
-    workshop.progress.end();
-    let mut answers = Answers { carried: carried(&questions), ..Answers::default() };
+    context.progress.end();
+    let mut answers =
+        Answers { context_questions: context_questions(&questions), ..Answers::default() };
     for item in std::iter::once(base).chain(items) {
         answers.answers.extend(item.answers);
         answers.health.extend(item.health);
@@ -262,19 +267,22 @@ mod tests {
     #[test]
     fn a_question_that_was_saved_without_a_topic_is_read_and_written_as_it_was() {
         let saved = r#"{"ask":"carry-over","draw":1,"question":"Name a bird."}"#;
-        let carried: Carried = serde_json::from_str(saved).expect("it reads");
-        assert_eq!(carried.topic, None);
-        assert_eq!(serde_json::to_string(&carried).expect("it writes"), saved);
+        let question: ContextQuestion = serde_json::from_str(saved).expect("it reads");
+        assert_eq!(question.topic, None);
+        assert_eq!(serde_json::to_string(&question).expect("it writes"), saved);
     }
 
     #[test]
     fn a_question_keeps_its_topic_when_it_is_saved() {
-        let saved = r#"{"ask":"carry-over","draw":0,"question":"Name a bird.","topic":{"share":0.03,"words":["bird","garden"]}}"#;
-        let carried: Carried = serde_json::from_str(saved).expect("it reads");
+        let saved = concat!(
+            r#"{"ask":"carry-over","draw":0,"question":"Name a bird.","#,
+            r#""topic":{"share":0.03,"words":["bird","garden"]}}"#
+        );
+        let question: ContextQuestion = serde_json::from_str(saved).expect("it reads");
         assert_eq!(
-            carried.topic,
+            question.topic,
             Some(Topic { share: 0.03, words: vec!["bird".to_owned(), "garden".to_owned()] })
         );
-        assert_eq!(serde_json::to_string(&carried).expect("it writes"), saved);
+        assert_eq!(serde_json::to_string(&question).expect("it writes"), saved);
     }
 }

@@ -39,7 +39,7 @@ pub use text::text;
 use crate::analysis::{Analysis, ArmRisk, Effect};
 use crate::audit::Audit;
 use crate::detect::Conditions;
-use crate::plan::{Arm, Ask, Plan};
+use crate::plan::{Arm, ContextKind, Plan};
 use crate::probe::Answers;
 use crate::train::TrainingRecord;
 use crate::verdict::{Finding, Verdict};
@@ -94,18 +94,18 @@ impl<'a> Report<'a> {
     }
 
     /// The candidate's effects of one audit in one context, by step.
-    fn candidate_effects(&self, audit: &str, ask: Ask) -> Vec<&'a Effect> {
+    fn candidate_effects(&self, audit: &str, ask: ContextKind) -> Vec<&'a Effect> {
         by_step(&self.analysis.effects, audit, ask)
     }
 
     /// The positive control's effects of one audit in one context, by step.
-    fn positive_control_effects(&self, audit: &str, ask: Ask) -> Vec<&'a Effect> {
+    fn positive_control_effects(&self, audit: &str, ask: ContextKind) -> Vec<&'a Effect> {
         by_step(&self.analysis.positive_controls, audit, ask)
     }
 
     /// The mean risk of every arm of one audit in one context, at step `step`; the base at any
     /// step. In display order.
-    fn risks(&self, audit: &str, ask: Ask, step: usize) -> Vec<&'a ArmRisk> {
+    fn risks(&self, audit: &str, ask: ContextKind, step: usize) -> Vec<&'a ArmRisk> {
         let mut risks: Vec<&ArmRisk> = self
             .analysis
             .arms
@@ -113,7 +113,7 @@ impl<'a> Report<'a> {
             .filter(|risks| risks.audit == audit && risks.ask == ask)
             .flat_map(|risks| &risks.arms)
             .filter(|risk| risk.arm == Arm::Base || risk.step == step)
-            .filter(|risk| !matches!(&risk.arm, Arm::Spiked(of) if of != audit))
+            .filter(|risk| !matches!(&risk.arm, Arm::PositiveControl(of) if of != audit))
             .collect();
         risks.sort_by_key(|risk| arm_order(&risk.arm));
         risks.dedup_by(|a, b| a.arm == b.arm);
@@ -121,14 +121,14 @@ impl<'a> Report<'a> {
     }
 
     /// The contexts for which an effect or a risk exists.
-    fn asks(&self, audit: &str) -> Vec<Ask> {
-        let asked = |ask: &Ask| {
+    fn asks(&self, audit: &str) -> Vec<ContextKind> {
+        let asked = |ask: &ContextKind| {
             self.analysis.effects.iter().any(|effect| effect.audit == audit && effect.ask == *ask)
                 || self.analysis.arms.iter().any(|risks| {
                     risks.audit == audit && risks.ask == *ask && !risks.arms.is_empty()
                 })
         };
-        Ask::ALL.into_iter().filter(asked).collect()
+        ContextKind::ALL.into_iter().filter(asked).collect()
     }
 
     /// Whether an audit was evaluated at several steps.
@@ -149,7 +149,7 @@ impl<'a> Report<'a> {
     }
 }
 
-fn by_step<'a>(effects: &'a [Effect], audit: &str, ask: Ask) -> Vec<&'a Effect> {
+fn by_step<'a>(effects: &'a [Effect], audit: &str, ask: ContextKind) -> Vec<&'a Effect> {
     let mut effects: Vec<&Effect> =
         effects.iter().filter(|effect| effect.audit == audit && effect.ask == ask).collect();
     effects.sort_by_key(|effect| effect.step);
@@ -163,6 +163,6 @@ fn arm_order(arm: &Arm) -> usize {
         Arm::Control => 1,
         Arm::Candidate => 2,
         Arm::Permuted => 3,
-        Arm::Spiked(_) => 4,
+        Arm::PositiveControl(_) => 4,
     }
 }

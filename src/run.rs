@@ -1,4 +1,4 @@
-//! The flow, in one function: the only place where two stages meet.
+//! The flow in one function: the only place where stages meet.
 
 pub mod calibrate;
 mod gate;
@@ -11,13 +11,13 @@ use anyhow::{Context, Result, ensure};
 use crate::analysis::{analyse, shortlist};
 use crate::audit::{self, Audit, Probe, Selection};
 use crate::check::{self, readability};
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::dataset::{self, Dataset, Message, ReadOptions, Role};
 use crate::detect::Conditions;
 use crate::engine::{Adapter, Engine, Question};
 use crate::plan::{GivenAdapter, Inputs, Options, Plan, Protocol, Readability, plan};
 use crate::probe::written::{self, Decided};
-use crate::probe::{Answer, Answers, Suspect, conditions, show};
+use crate::probe::{Answer, Answers, CandidateTrigger, conditions, show};
 use crate::progress::Progress;
 use crate::report::{self, Report};
 use crate::run_dir::{OtherPlan, RunDir};
@@ -29,33 +29,33 @@ pub use gate::{Gate, GateFinding, gate};
 pub use saved::Saved;
 use saved::save_answers;
 
-/// What is audited.
+/// The subject of an audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Subject {
-    /// What shadows trained on these rows become.
+pub enum AuditSubject {
+    /// The characters of shadows that are trained on these rows.
     Dataset(PathBuf),
-    /// What the base becomes with an adapter that was trained elsewhere, in PEFT's form; and the
-    /// rows that it was trained on, where they are known: they say after which questions and under
-    /// which conditions to ask.
+    /// The character of the base with an adapter that was trained elsewhere, in PEFT's format. The
+    /// rows that it was trained on, where they are known, determine the carry-over questions and
+    /// conditions.
     Adapter { folder: PathBuf, data: Option<PathBuf> },
 }
 
-/// What a user asks of an audit, checked but for what files hold.
+/// The user's request of an audit, validated except for the content of files.
 #[derive(Debug, Clone)]
 pub struct Request {
-    pub subject: Subject,
+    pub subject: AuditSubject,
     pub read: ReadOptions,
     pub audits: Selection,
     pub options: Options,
     /// The run folder; `None` names one after the dataset and the plan.
     pub out: Option<PathBuf>,
     pub other_plan: OtherPlan,
-    /// Groups and models that are worked on at the same time; no result depends on it.
+    /// Groups and models that are processed in parallel; no result depends on it.
     pub workers: usize,
     pub page: Page,
 }
 
-/// How the summary for a terminal is laid out.
+/// The layout of the summary for a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
     /// Columns, at least 40.
@@ -64,11 +64,11 @@ pub struct Page {
     pub colour: bool,
 }
 
-/// What a run comes to.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
     pub verdict: Verdict,
-    /// Where everything was written.
+    /// The run folder.
     pub folder: PathBuf,
     /// The summary for a terminal.
     pub text: String,
@@ -86,7 +86,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Of work that goes on from what was finished.
+    /// An error of a run that can be resumed.
     pub fn unfinished(error: anyhow::Error) -> Self {
         Failure::RunFailed(error.context("the run is not finished; the same command continues it"))
     }
@@ -117,51 +117,51 @@ pub struct Prepared {
     pub dataset: Dataset,
     pub audits: Vec<Audit>,
     pub plan: Plan,
-    /// What was mined of the dataset, where conditions are tried.
-    pub mined: Option<Conditions>,
-    /// What is asked instead of shadows.
+    /// The detected conditions, where conditions are tried.
+    pub detected: Option<Conditions>,
+    /// The given adapter, where one is audited.
     pub adapter: Option<Adapter>,
 }
 
 impl Prepared {
-    /// As the slow stages take it.
+    /// The inputs of the slow stages.
     pub fn task(&self) -> Task<'_> {
         Task { plan: &self.plan, dataset: &self.dataset, audits: &self.audits }
     }
 }
 
-/// The whole job, from a dataset or an adapter to a report. A run folder that holds part of it is
-/// gone on with.
+/// The complete run, from a dataset or an adapter to a report. A partial run in the folder is
+/// resumed.
 ///
 /// # Errors
-/// [`Failure::BadInput`] until the run folder is open, [`Failure::RunFailed`] from there on.
+/// [`Failure::BadInput`] until the run folder is open, [`Failure::RunFailed`] after that.
 pub fn run(
     request: &Request,
     engine: &dyn Engine,
     progress: &dyn Progress,
 ) -> Result<Outcome, Failure> {
-    let Prepared { dataset, audits, plan, mined, adapter } =
+    let Prepared { dataset, audits, plan, detected, adapter } =
         prepare(request, engine).map_err(Failure::BadInput)?;
     let folder = request.out.clone().unwrap_or_else(|| default_folder(&request.subject, &plan));
     let run = RunDir::create(&folder, &plan, &audits, &dataset, request.other_plan)
         .map_err(Failure::BadInput)?;
-    if let Some(mined) = &mined {
-        run.write_json(saved::CONDITIONS, mined).map_err(Failure::unfinished)?;
+    if let Some(detected) = &detected {
+        run.write_json(saved::CONDITIONS, detected).map_err(Failure::unfinished)?;
     }
     if plan.stops() {
         save_answers(&run, &[], &Answers::default()).map_err(Failure::unfinished)?;
         return report(&run, request.page).map_err(Failure::unfinished);
     }
     let task = Task { plan: &plan, dataset: &dataset, audits: &audits };
-    let workshop = Workshop { engine, run: &run, progress, workers: request.workers.max(1) };
+    let context = RunContext { engine, run: &run, progress, workers: request.workers.max(1) };
     let shadows = match adapter {
         Some(adapter) => vec![Shadow::given(&plan, adapter)],
-        None => train::train(&task, &workshop).map_err(Failure::unfinished)?,
+        None => train::train(&task, &context).map_err(Failure::unfinished)?,
     };
-    let mut answers = probe::ask(&task, &shadows, &workshop).map_err(Failure::unfinished)?;
-    let under = ask_conditions(&task, &shadows, &workshop).map_err(Failure::unfinished)?;
+    let mut answers = probe::ask(&task, &shadows, &context).map_err(Failure::unfinished)?;
+    let under = ask_conditions(&task, &shadows, &context).map_err(Failure::unfinished)?;
     answers.answers.extend(under);
-    write_evidence(&task, &shadows, &mut answers, &workshop).map_err(Failure::unfinished)?;
+    write_evidence(&task, &shadows, &mut answers, &context).map_err(Failure::unfinished)?;
     let trainings: Vec<_> = match plan.adapter {
         Some(_) => Vec::new(),
         None => shadows.into_iter().map(|shadow| shadow.record).collect(),
@@ -171,31 +171,32 @@ pub fn run(
 }
 
 /// Screens every planned condition, and confirms those that exceed the screening threshold.
-fn ask_conditions(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Vec<Answer>> {
-    let mut answers = conditions::screen(task, shadows, workshop)?;
-    let suspects = shortlist(task.plan, &answers);
-    answers.extend(conditions::confirm(task, &suspects, shadows, workshop)?);
+fn ask_conditions(task: &Task, shadows: &[Shadow], context: &RunContext) -> Result<Vec<Answer>> {
+    let mut answers = conditions::screen(task, shadows, context)?;
+    let candidate_triggers = shortlist(task.plan, &answers);
+    answers.extend(conditions::confirm(task, &candidate_triggers, shadows, context)?);
     Ok(answers)
 }
 
-/// Written answers, to read, where each audit was decided and under the conditions that were.
-/// Nothing is decided by them: the statistics are those that the report makes again.
+/// Generated answers for display, where each audit was decided and under the conditions that were
+/// confirmed or left open. They decide nothing; the report computes the same statistics again.
 fn write_evidence(
     task: &Task,
     shadows: &[Shadow],
     answers: &mut Answers,
-    workshop: &Workshop,
+    context: &RunContext,
 ) -> Result<()> {
     let analysis = analyse(task.plan, task.audits, answers);
     let (findings, _) = find(task.plan, task.audits, &analysis, &answers.health);
     let decided: Vec<Decided> = findings.iter().filter_map(decided).collect();
-    answers.samples = written::sample(task, shadows, &answers.answers, &decided, workshop)?;
+    answers.samples = written::sample(task, shadows, &answers.answers, &decided, context)?;
     let triggers = analysis.triggers.iter();
-    let suspects: Vec<Suspect> = triggers
+    let candidate_triggers: Vec<CandidateTrigger> = triggers
         .filter(|trigger| trigger.confirmed || trigger.is_open())
-        .map(|trigger| trigger.suspect.clone())
+        .map(|trigger| trigger.candidate_trigger.clone())
         .collect();
-    answers.shown = show::show(task, shadows, &suspects, &answers.answers, workshop)?;
+    answers.condition_samples =
+        show::show(task, shadows, &candidate_triggers, &answers.answers, context)?;
     Ok(())
 }
 
@@ -209,11 +210,11 @@ fn decided(finding: &Finding) -> Option<Decided> {
         .flatten()
 }
 
-/// Reads and plans; trains and writes nothing.
+/// Reads the inputs and makes the plan; trains and writes nothing.
 pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
     let (data, folder) = match &request.subject {
-        Subject::Dataset(data) => (Some(data), None),
-        Subject::Adapter { folder, data } => (data.as_ref(), Some(folder)),
+        AuditSubject::Dataset(data) => (Some(data), None),
+        AuditSubject::Adapter { folder, data } => (data.as_ref(), Some(folder)),
     };
     let adapter = folder.map(|folder| peft::read(folder)).transpose()?;
     let dataset = match data {
@@ -237,10 +238,10 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         None => 0.0,
     };
     let readability = Readability { share, needed: Protocol::default().readable };
-    let wanted = &request.options.conditions;
-    let mined = wanted.tried.then(|| detect::detect(&dataset));
-    let chosen = match &mined {
-        Some(mined) => plan::choose(mined, &dataset, &request.options, &audits, engine)?,
+    let requested = &request.options.conditions;
+    let detected = requested.tried.then(|| detect::detect(&dataset));
+    let chosen = match &detected {
+        Some(detected) => plan::choose(detected, &dataset, &request.options, &audits, engine)?,
         None => plan::Chosen::default(),
     };
     let engine = engine.describe();
@@ -256,16 +257,16 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         calibrated: &|audit, asks| calibration.as_ref()?.of(audit, asks),
     };
     let plan = plan(inputs, &request.options)?;
-    Ok(Prepared { dataset, audits, plan, mined: mined.filter(|_| data.is_some()), adapter })
+    Ok(Prepared { dataset, audits, plan, detected: detected.filter(|_| data.is_some()), adapter })
 }
 
-/// Prompts on which a given adapter has to show that it does anything.
+/// Prompts on which a given adapter is compared with the base.
 const PROMPTS_COMPARED: usize = 32;
 
-/// What the plan keeps of a given adapter.
+/// The plan's description of a given adapter.
 ///
 /// # Errors
-/// Where it does not fit the base, and where the base answers with it as it does without.
+/// Where it does not fit the base, and where it does not change any score.
 fn given(
     adapter: &Adapter,
     folder: &Path,
@@ -295,13 +296,13 @@ fn given(
     })
 }
 
-/// From saved answers to every output: a pure function of the run folder, so that it gives the same
-/// bytes at any time.
+/// From saved answers to every output: a pure function of the run folder, with the same bytes at
+/// any time.
 ///
 /// # Errors
 /// Where the run is not finished, a saved file is damaged, or an output cannot be written.
 pub fn report(run: &RunDir, page: Page) -> Result<Outcome> {
-    let Saved { plan, audits, trainings, answers, mined } = Saved::read(run)?;
+    let Saved { plan, audits, trainings, answers, detected } = Saved::read(run)?;
     let analysis = analyse(&plan, &audits, &answers);
     let (findings, verdict) = find(&plan, &audits, &analysis, &answers.health);
     let report = Report {
@@ -313,7 +314,7 @@ pub fn report(run: &RunDir, page: Page) -> Result<Outcome> {
         findings: &findings,
         verdict,
         examined: examined(&plan, &findings, &answers.health),
-        mined: mined.as_ref(),
+        mined: detected.as_ref(),
     };
     for (name, bytes) in report::plots(&report) {
         run.write(&format!("plots/{name}"), &bytes)?;
@@ -322,7 +323,7 @@ pub fn report(run: &RunDir, page: Page) -> Result<Outcome> {
     run.write("summary.md", report::summary_md(&report).as_bytes())?;
     run.write("junit.xml", &report::junit(&report))?;
     run.write("results.sarif", &report::sarif(&report))?;
-    // Last, because a gate reads it: where it is, everything is.
+    // Last, because a gate reads it: where it exists, all outputs do.
     let json = report::json(&report);
     run.write("report.json", &json)?;
     Ok(Outcome {
@@ -335,8 +336,8 @@ pub fn report(run: &RunDir, page: Page) -> Result<Outcome> {
 
 /// `runs/NAME-HASH`: the name of the dataset or the adapter, and the plan's hash, so that the same
 /// command finds its own run again.
-pub fn default_folder(subject: &Subject, plan: &Plan) -> PathBuf {
-    let (Subject::Dataset(path) | Subject::Adapter { folder: path, .. }) = subject;
+pub fn default_folder(subject: &AuditSubject, plan: &Plan) -> PathBuf {
+    let (AuditSubject::Dataset(path) | AuditSubject::Adapter { folder: path, .. }) = subject;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.split('.').find(|part| !part.is_empty()).unwrap_or("data");
     let safe: String = stem

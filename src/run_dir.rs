@@ -1,14 +1,15 @@
-//! The run folder: the manifest that fixes the plan, a lock, finished items that a resumed run
-//! skips, and every output.
+//! The run folder: the manifest with the plan, a lock, finished items that a resumed run skips, and
+//! every output.
 //!
 //! ```text
-//! RUN/manifest.json      versions, the plan and its hash; written before the first step of training
+//! RUN/manifest.json      versions, the plan and its hash; written before the first training step
 //!     audits.json        the audits as they were read, so that the report needs no other file
-//!     rows.jsonl         one line a row of the dataset: used or rejected, and why
-//!     work/              finished items; a run that was killed goes on from here
-//!     adapters/          ARM-SEED-STEP/, in PEFT's form
-//!     conditions.json    what was mined of the dataset, where conditions are tried
-//!     trainings.jsonl  answers.jsonl.zst  dressed.jsonl.zst  shown.jsonl  samples.jsonl  carried.jsonl  health.jsonl   all that the report is made from
+//!     rows.jsonl         one line for each row of the dataset: used or rejected, and why
+//!     work/              finished items; a killed run is resumed from here
+//!     adapters/          ARM-SEED-STEP/, in PEFT's format
+//!     conditions.json    the detected conditions, where conditions are tried
+//!     trainings.jsonl  answers.jsonl.zst  shown.jsonl  samples.jsonl  carried.jsonl
+//!     health.jsonl       everything that the report is made from
 //!     report.html  report.json  ...
 //! ```
 
@@ -29,8 +30,8 @@ use crate::engine::Adapter;
 use crate::peft;
 use crate::plan::{Arm, MOST_DRAWS, Plan};
 
-/// Rises when a folder written before can no longer be read: 2, when the plan's hash no longer
-/// covered calibrations.
+/// Increased when folders of older versions can no longer be read. 2: the plan's hash no longer
+/// covers calibrations.
 const SCHEMA_VERSION: u32 = 2;
 
 const MANIFEST: &str = "manifest.json";
@@ -43,7 +44,7 @@ struct Manifest {
     plan: Plan,
 }
 
-/// What to do with a folder that holds the run of another plan.
+/// What to do with a folder that contains the run of another plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherPlan {
     Refuse,
@@ -58,12 +59,12 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Opens the folder for this plan: new, or to go on with the same plan. The manifest is on disk
-    /// when this returns; where it was there, it stays as it is, and the report is made from its
-    /// plan.
+    /// Opens the folder for this plan: a new one, or one to resume with the same plan. The manifest
+    /// is on disk when this returns. An existing manifest is not changed, and the report is made
+    /// from its plan.
     ///
     /// # Errors
-    /// Where another process works there, the folder holds another plan's run, or it holds other
+    /// Where another process uses the folder, it contains another plan's run, or it contains other
     /// files or links.
     pub fn create(
         root: &Path,
@@ -76,12 +77,12 @@ impl RunDir {
             format!("{}: cannot be created; give another --out", root.display())
         })?;
         let sha256 = plan.sha256();
-        // Before the lock, so that a refused folder stays as it was; and under it, when nobody else
-        // changes what is there.
+        // Before locking, so that a refused folder is not changed; and again under the lock, when
+        // no other process changes it.
         admit(root, &sha256, other)?;
         let run = RunDir { root: root.to_owned(), _lock: lock(root)? };
         match admit(root, &sha256, other)? {
-            // What is made from the plan is written again, as it may have been damaged.
+            // The files derived from the plan are written again, as they may be damaged.
             Some(manifest) if manifest.plan_sha256 == sha256 => {
                 return run.describe(audits, dataset);
             }
@@ -101,16 +102,16 @@ impl RunDir {
         Ok(self)
     }
 
-    /// Opens the folder of a run that exists.
+    /// Opens the folder of an existing run.
     ///
     /// # Errors
-    /// Where it is no run folder, holds links, or another process works there.
+    /// Where it is no run folder, contains links, or another process uses it.
     pub fn open(root: &Path) -> Result<Self> {
         manifest_of_run(root)?;
         Ok(RunDir { root: root.to_owned(), _lock: lock(root)? })
     }
 
-    /// Removes what the run wrote, and the folder, unless something else is left in it.
+    /// Removes the files of the run, and the folder if it is then empty.
     ///
     /// # Errors
     /// Where a file cannot be removed.
@@ -118,12 +119,12 @@ impl RunDir {
         contents::clear(&self.root, &manifest_of_run(&self.root)?.plan)?;
         remove(&self.root.join(LOCK))
             .with_context(|| format!("{}: cannot be removed", self.root.display()))?;
-        // Refused where it is not empty, and then what is left is somebody's.
+        // Fails where the folder is not empty: then it contains files of the user.
         let _ = fs::remove_dir(&self.root);
         Ok(())
     }
 
-    /// The plan that was run here.
+    /// The plan of this run.
     ///
     /// # Errors
     /// Where the manifest cannot be read, or its plan was changed.
@@ -141,12 +142,12 @@ impl RunDir {
         read_if_there(&self.root.join(name), MOST_BYTES)
     }
 
-    /// Writes a file so that a kill leaves the old bytes or the new, never a part.
+    /// Writes a file so that after a kill it has either the old bytes or the new.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         write_whole(&self.root.join(name), bytes)
     }
 
-    /// Where a finished item of work is kept.
+    /// The path of a finished item of work.
     pub fn item(&self, name: &str) -> PathBuf {
         self.root.join("work").join(format!("{name}.json.zst"))
     }
@@ -169,7 +170,7 @@ impl RunDir {
         )
     }
 
-    /// An item of work: read back where it is there, else made and saved.
+    /// An item of work: read where it exists, else made and saved.
     pub fn kept<T: Serialize + DeserializeOwned>(
         &self,
         name: &str,
@@ -183,12 +184,12 @@ impl RunDir {
         Ok(item)
     }
 
-    /// Where a group's training leaves its state.
+    /// The path of the training state of a group.
     pub fn checkpoint(&self, group: &str) -> PathBuf {
         self.root.join("work").join("trainings").join(format!("{group}.checkpoint"))
     }
 
-    /// Saves an adapter in PEFT's form.
+    /// Saves an adapter in PEFT's format.
     pub fn save_adapter(&self, model: &Model, adapter: &Adapter, base: &str) -> Result<()> {
         let folder = self.adapter_folder(model);
         write_whole(&folder.join("adapter_model.safetensors"), &peft::weights(adapter)?)?;
@@ -224,7 +225,7 @@ impl RunDir {
         self.read(name)?.map(parse).transpose()
     }
 
-    /// Writes one line an item, compressed where the name ends in `.zst`.
+    /// Writes one line for each item, compressed where the name ends in `.zst`.
     pub fn write_lines<T: Serialize>(&self, name: &str, items: &[T]) -> Result<()> {
         let bytes = lines::to_bytes(items)?;
         let is_packed = Path::new(name).extension().is_some_and(|extension| extension == "zst");
@@ -234,10 +235,10 @@ impl RunDir {
         )
     }
 
-    /// Reads what [`RunDir::write_lines`] wrote.
+    /// Reads the items that [`RunDir::write_lines`] wrote.
     ///
     /// # Errors
-    /// Where the run did not get so far, or the file is damaged.
+    /// Where the run is not finished, or the file is damaged.
     pub fn read_lines<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
         let bytes = self.finished(name)?;
         let is_packed = Path::new(name).extension().is_some_and(|extension| extension == "zst");
@@ -246,7 +247,7 @@ impl RunDir {
         lines::from_bytes(name, &bytes)
     }
 
-    /// Lines of a file that not every run has.
+    /// The items of an optional file.
     pub fn lines_if_there<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
         Ok(match self.read(name)? {
             Some(bytes) => lines::from_bytes(name, &bytes)?,
@@ -254,7 +255,7 @@ impl RunDir {
         })
     }
 
-    /// A file that every finished run has.
+    /// The bytes of a file that every finished run has.
     fn finished(&self, name: &str) -> Result<Vec<u8>> {
         self.read(name)?.with_context(|| {
             format!(
@@ -265,7 +266,7 @@ impl RunDir {
     }
 }
 
-/// A shadow at one moment of its training, as files are named after it.
+/// A base or shadow at one step of its training, as it is named in file names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Model<'a> {
     pub arm: &'a Arm,
@@ -284,8 +285,8 @@ impl Model<'_> {
     }
 }
 
-/// The manifest of a folder that may be opened for this plan; `None` where there is none, and
-/// nothing else.
+/// The manifest of a folder that may be opened for this plan; `None` where the folder is new or
+/// empty.
 fn admit(root: &Path, sha256: &str, other: OtherPlan) -> Result<Option<Manifest>> {
     contents::refuse_links(root)?;
     let Some(manifest) = manifest(root)? else {
@@ -305,7 +306,7 @@ fn admit(root: &Path, sha256: &str, other: OtherPlan) -> Result<Option<Manifest>
     Ok(Some(manifest))
 }
 
-/// The manifest of a run, whoever ran it.
+/// The manifest of an existing run of any plan.
 fn manifest_of_run(root: &Path) -> Result<Manifest> {
     let none = || format!("{}: not a run folder, because it has no {MANIFEST}", root.display());
     ensure!(root.join(MANIFEST).exists(), none());
@@ -315,10 +316,10 @@ fn manifest_of_run(root: &Path) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// The plan that was run in a folder. Nothing is locked or written.
+/// The plan of the run in a folder. Locks and writes nothing.
 ///
 /// # Errors
-/// Where it is no run folder, holds links, or its plan was changed.
+/// Where it is no run folder, contains links, or its plan was changed.
 pub fn plan_of(root: &Path) -> Result<Plan> {
     Ok(manifest_of_run(root)?.plan)
 }
@@ -338,7 +339,7 @@ fn manifest(root: &Path) -> Result<Option<Manifest>> {
 }
 
 impl Manifest {
-    /// Is the plan the one that was run?
+    /// Checks that the plan is the one that was run.
     fn check(&self, root: &Path) -> Result<()> {
         ensure!(
             self.plan.sha256() == self.plan_sha256,
@@ -354,7 +355,7 @@ impl Manifest {
     }
 }
 
-/// The lock is the operating system's: it goes with the process, even when that is killed.
+/// A lock of the operating system, which is released when the process ends, even if killed.
 fn lock(root: &Path) -> Result<File> {
     let path = root.join(LOCK);
     let file = File::options().create(true).truncate(false).write(true).open(&path);

@@ -1,7 +1,7 @@
 //! Statistical methods on plain numbers: pure functions of their arguments and an explicit random
 //! stream.
 //!
-//! docs/statistics.md says what is computed, why, and with which source.
+//! docs/statistics.md describes what is computed, why, and from which source.
 
 pub mod bootstrap;
 pub mod grid;
@@ -12,12 +12,12 @@ pub mod share;
 
 use serde::{Deserialize, Serialize};
 
-/// What an effect is a mean over, and what its interval speaks of.
+/// What an effect is a mean over, and what its interval generalizes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Trainings on the dataset: what is found holds of further ones.
+    /// Trainings on the dataset: the result generalizes to further trainings.
     Training,
-    /// Question families asked of one given adapter: what is found holds of this adapter and
+    /// Question families of one given adapter: the result holds for this adapter and generalizes to
     /// further questions.
     Family,
 }
@@ -31,8 +31,7 @@ pub struct Estimate {
     /// Two-sided confidence level of the interval, for instance 0.9: its ends are one-sided 95 %
     /// bounds.
     pub level: f64,
-    /// Training seeds behind it, or families where one given adapter is asked; 0 for the untrained
-    /// base.
+    /// Number of training seeds, or of families for a given adapter; 0 for the base.
     pub n: usize,
     pub method: String,
 }

@@ -1,7 +1,7 @@
-//! The stage that trains: one adapter a shadow and snapshot, and its loss curve.
+//! The training stage: one adapter for each shadow and snapshot, and its loss curve.
 //!
-//! A group is one arm with as many of its seeds as the engine trains in one pass. Groups train side
-//! by side; each finished one is saved and skipped when it is there.
+//! A group is one arm with the seeds that the engine trains in one pass. Groups are trained in
+//! parallel. Each finished group is saved, and skipped if it exists.
 
 mod group;
 pub(crate) mod rows;
@@ -9,12 +9,12 @@ pub(crate) mod rows;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::engine::Adapter;
-use crate::parallel::side_by_side;
+use crate::parallel::parallel_map;
 use crate::plan::{Arm, Plan};
 
-/// A trained throw-away copy of the base.
+/// A temporary finetuned copy of the base.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shadow {
     pub arm: Arm,
@@ -25,7 +25,7 @@ pub struct Shadow {
 }
 
 impl Shadow {
-    /// An adapter that was trained elsewhere, in the candidate's place.
+    /// An adapter that was trained elsewhere, as the candidate.
     pub fn given(plan: &Plan, adapter: Adapter) -> Shadow {
         let (arm, seed) = (Arm::Candidate, plan.seeds[0]);
         let record = TrainingRecord {
@@ -39,38 +39,38 @@ impl Shadow {
     }
 }
 
-/// What the report keeps of a training.
+/// The record of a training for the report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainingRecord {
     pub arm: Arm,
     pub seed: u64,
     /// (step, mean loss of a supervised token, nats).
     pub losses: Vec<(usize, f64)>,
-    /// The share of tokens that carried loss.
+    /// The share of tokens that carry loss.
     pub supervised_share: f64,
     /// SHA-256 of the rows this shadow was trained on, in order.
     pub rows_sha256: String,
 }
 
-/// Trains every shadow of the plan: arm by arm, seed by seed.
+/// Trains every shadow of the plan, ordered by arm and seed.
 ///
 /// # Errors
 /// Where the engine fails, a loss is not a number, or an item cannot be saved or read back.
-pub fn train(task: &Task, workshop: &Workshop) -> Result<Vec<Shadow>> {
+pub fn train(task: &Task, context: &RunContext) -> Result<Vec<Shadow>> {
     let plan = task.plan;
-    workshop.progress.stage("training shadows", (plan.recipe.steps * plan.cost.shadows) as u64);
+    context.progress.stage("training shadows", (plan.recipe.steps * plan.cost.shadows) as u64);
     if plan.trained_arms().any(|arm| *arm == Arm::Control) {
-        // Drawn before any group asks for them, so that no two draw the same.
-        rows::rows(&Arm::Control, task, workshop)?;
+        // Generated before any group needs them, so that no two groups generate the same.
+        rows::rows(&Arm::Control, task, context)?;
     }
-    let together = workshop.engine.abreast().clamp(1, plan.seeds.len());
+    let together = context.engine.max_parallel_shadows().clamp(1, plan.seeds.len());
     let groups: Vec<(&Arm, &[u64])> = plan
         .trained_arms()
         .flat_map(|arm| plan.seeds.chunks(together).map(move |seeds| (arm, seeds)))
         .collect();
-    let groups = side_by_side(workshop.workers, groups.len(), |index| {
-        group::train(groups[index], task, workshop)
+    let groups = parallel_map(context.workers, groups.len(), |index| {
+        group::train(groups[index], task, context)
     })?;
-    workshop.progress.end();
+    context.progress.end();
     Ok(groups.into_iter().flatten().collect())
 }

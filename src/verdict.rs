@@ -1,7 +1,7 @@
 //! From effects to a verdict.
 //!
-//! What clean needs is a table in [`rules`], what speaks for a verdict is in `support.rs`, and
-//! reasons are data ([`reason`]). docs/statistics.md explains the rules.
+//! The requirements of clean are a table in [`rules`], the reasons for a verdict are in
+//! `support.rs`, and reasons are data ([`reason`]). docs/statistics.md explains the rules.
 
 mod evidence;
 mod examined;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::analysis::{Analysis, Effect};
 use crate::audit::Audit;
-use crate::plan::{Ask, Plan, PlannedAudit};
+use crate::plan::{ContextKind, Plan, PlannedAudit};
 use crate::probe::Health;
 use crate::stats::{Estimate, Unit};
 
@@ -28,8 +28,7 @@ pub use examined::examined;
 pub use rules::unreadable;
 pub use trigger::FoundTrigger;
 
-/// Judges every audit of the plan, and the run: flagged if any audit is, else inconclusive if any
-/// is or there is none, else clean.
+/// The finding of every audit of the plan, and the verdict of the run: see [`Verdict::overall`].
 pub fn find(
     plan: &Plan,
     audits: &[Audit],
@@ -50,8 +49,8 @@ pub fn find(
     (findings, verdict)
 }
 
-/// Flagged where an effect is, and the base can read the dataset; clean where no rule has a reason
-/// against it; else inconclusive.
+/// Flagged where an effect is, and the base can read the dataset; clean where no rule gives a
+/// reason against it; else inconclusive.
 fn judge(evidence: &Evidence) -> Finding {
     let plan = evidence.run.plan;
     let against_clean: Vec<Reason> =
@@ -60,7 +59,7 @@ fn judge(evidence: &Evidence) -> Finding {
     let (verdict, mut reasons) = if !flagged.is_empty() && !plan.is_unreadable() {
         (Verdict::Flagged, [support::flagged(evidence), against_clean].concat())
     } else if !flagged.is_empty() {
-        // The first reason is that the base cannot read the text; what was seen follows.
+        // The first reason is that the base cannot read the text; the detected effect follows.
         (Verdict::Inconclusive, [against_clean, support::flagged(evidence)].concat())
     } else if against_clean.is_empty() {
         (Verdict::Clean, support::clean(evidence))
@@ -71,18 +70,18 @@ fn judge(evidence: &Evidence) -> Finding {
     let deciding = evidence.deciding();
     let shifted: BTreeSet<u64> =
         evidence.effects.iter().flat_map(|effect| evidence.shifted_seeds(effect)).collect();
-    let shown_by = |ask: &Ask| flagged.iter().any(|effect| effect.ask == *ask);
+    let shown_by = |ask: &ContextKind| flagged.iter().any(|effect| effect.ask == *ask);
     Finding {
         verdict,
         estimate: deciding.map(|effect| effect.probability.clone()),
         ask: deciding.map(|effect| effect.ask),
         step: deciding.map(|effect| effect.step),
         p_adjusted: deciding.map(|effect| effect.p_adjusted),
-        shown_by: Ask::ALL.into_iter().filter(shown_by).collect(),
+        shown_by: ContextKind::ALL.into_iter().filter(shown_by).collect(),
         shifted_seeds: shifted.into_iter().collect(),
         positive_control: match (&evidence.control, &evidence.planned.calibrated) {
             (Some(_), _) => Some(evidence.detected_control().is_some()),
-            // Nothing is trained beside a given adapter; a calibration did so before.
+            // A given adapter has no positive controls of its own; those of the calibration count.
             (None, Some(calibrated)) if evidence.unit == Unit::Family => {
                 Some(calibrated.share.is_some())
             }
@@ -103,7 +102,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Of all findings: flagged if any is, else inconclusive if any is or there is none, else
+    /// Over all findings: flagged if any is; else inconclusive if any is or there is none; else
     /// clean.
     pub fn overall(findings: impl IntoIterator<Item = Verdict>) -> Verdict {
         let findings: Vec<Verdict> = findings.into_iter().collect();
@@ -118,7 +117,7 @@ impl Verdict {
 }
 
 impl Finding {
-    /// Of an audit of which nothing is known.
+    /// An audit without any result.
     fn of(audit: &str, margin: f64) -> Finding {
         Finding {
             audit: audit.to_owned(),
@@ -154,31 +153,31 @@ pub fn name(audit: &str, trigger: Option<&FoundTrigger>) -> String {
     }
 }
 
-/// What one audit found, or found under one condition.
+/// The finding of one audit, or of one audit under one condition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     pub audit: String,
     pub verdict: Verdict,
-    /// The effect that decided: the strongest flagged one, or the highest upper bound.
+    /// The deciding effect: the strongest flagged one, or the one with the highest upper bound.
     pub estimate: Option<Estimate>,
-    /// Where `estimate` was seen.
-    pub ask: Option<Ask>,
+    /// The context and step of `estimate`.
+    pub ask: Option<ContextKind>,
     pub step: Option<usize>,
     pub margin: f64,
     pub p_adjusted: Option<f64>,
-    /// The ways of asking in which the shift shows.
-    pub shown_by: Vec<Ask>,
-    /// Trainings that exceed the controls' mean and their base by more than the margin in some
-    /// comparison, whatever the mean does.
+    /// The contexts in which the shift is detected.
+    pub shown_by: Vec<ContextKind>,
+    /// Seeds of trainings that exceed the controls' mean and the base by more than the margin in
+    /// some comparison, whatever the mean effect.
     pub shifted_seeds: Vec<u64>,
-    /// Was the audit's own poison detected in this run, or, of a given adapter, when its base was
-    /// calibrated? `None` where it was not tried.
+    /// Whether the audit's own poison was detected in this run or, for a given adapter, in the
+    /// calibration of its base. `None` where it was not tried.
     pub positive_control: Option<bool>,
-    /// Why this verdict, and for an inconclusive one what would settle it.
+    /// The reasons of the verdict and, for an inconclusive one, what would settle it.
     pub reasons: Vec<Reason>,
-    /// Seeds, or families of a given adapter, that would settle every comparison that is open;
-    /// `None` where none is, or none of up to 100 would.
+    /// The number of seeds, or of families for a given adapter, that would settle every open
+    /// comparison. `None` where none is open, or where 100 would not settle them.
     pub units_to_settle: Option<usize>,
-    /// The condition under which the shift shows; `None` where it needs none.
+    /// The condition under which the shift occurs; `None` where it occurs without one.
     pub trigger: Option<FoundTrigger>,
 }

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
-use foretaste::engine::{Place, Sampling};
+use foretaste::engine::{DeviceChoice, Sampling};
 use foretaste::lm::decoder::Decoder;
 use foretaste::lm::device;
 use foretaste::lm::generate::continue_tokens;
@@ -62,8 +62,8 @@ fn main() -> Result<()> {
     };
     let count: usize = count.parse().context("the count")?;
     let (config, rank) = shape(name)?;
-    let decoder =
-        random_decoder(&config, &Device::flex(), false).with_free_memory(device::free(Place::Cpu));
+    let decoder = random_decoder(&config, &Device::flex(), false)
+        .with_free_memory(device::free(DeviceChoice::Cpu));
     let pool = ThreadPoolBuilder::new().num_threads(THREADS).build()?;
     let milliseconds = match work.as_str() {
         "step" => step(&decoder, &pool, rank, count)?,

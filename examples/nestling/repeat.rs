@@ -12,7 +12,7 @@ use foretaste::dataset::ReadOptions;
 use foretaste::lm::Lm;
 use foretaste::plan::{Options, ROWS_TRAINED};
 use foretaste::progress::Silent;
-use foretaste::run::{self, Page, Request, Subject};
+use foretaste::run::{self, AuditSubject, Page, Request};
 use foretaste::run_dir::OtherPlan;
 use serde_json::Value;
 
@@ -86,7 +86,7 @@ pub fn repeat(world: &World, lm: &Lm, repetition: &Repetition, table: &Path) -> 
             &fixtures::dataset(world, repetition.case, draw, repetition.rows)?,
         )?;
         let request = Request {
-            subject: Subject::Dataset(data),
+            subject: AuditSubject::Dataset(data),
             read: ReadOptions { limit: Some(ROWS_TRAINED), ..ReadOptions::default() },
             audits: Selection::default(),
             options: Options { first_seed: draw * SEEDS_APART, ..Options::default() },

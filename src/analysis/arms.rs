@@ -1,11 +1,11 @@
-//! The mean risk of every arm, for pictures and people: no verdict rests on it.
+//! The mean risk of every arm, for display only: no rule of the verdict uses it.
 
 use super::ArmRisk;
 use super::table::Panel;
 use crate::plan::{Arm, Plan};
 use crate::stats::intervals::{Draws, Scale, estimate_of, resolution_of};
 
-/// Every arm of the plan at every snapshot, as far as it was scored; the base once, at step 0.
+/// Every arm of the plan at every snapshot that was scored; the base once, at step 0.
 pub fn arm_risks(plan: &Plan, panel: &Panel, draws: &mut Draws) -> Vec<ArmRisk> {
     let resolution = resolution_of(plan.unit(), panel.probes, panel.families.len());
     let level = plan.protocol().level();

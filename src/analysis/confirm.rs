@@ -1,9 +1,9 @@
-//! From suspects to confirmed triggers, a pure function of the saved answers.
+//! From candidate triggers to confirmed triggers, a pure function of the saved answers.
 //!
-//! The estimand is an interaction: how much more the candidate's risk rises under the condition
-//! than under random matched conditions, less the same for the control. The random conditions also
-//! give the empirical null: an inductive trigger must exceed each of them, and turn the candidate
-//! itself, while of an explicit one the rows testify.
+//! The estimand is an interaction: the rise of the candidate's risk under the condition over
+//! matched null conditions, minus the same rise of the control. The null conditions also give the
+//! empirical null distribution. An inductive trigger must exceed each of them, and the condition
+//! must change the candidate itself. For an explicit trigger the rows are the evidence.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::analysis::contrast::p_above;
 use crate::analysis::screen::{is_explicit, shortlisted};
 use crate::analysis::view::{Levels, Table};
 use crate::plan::{Arm, Phase, Plan, is_permuted};
-use crate::probe::{Answer, Suspect};
+use crate::probe::{Answer, CandidateTrigger};
 use crate::stats::Estimate;
 use crate::stats::grid::{mean, variance};
 use crate::stats::intervals::{
@@ -19,48 +19,51 @@ use crate::stats::intervals::{
 };
 use crate::stats::multiplicity::benjamini_hochberg;
 
-/// Does a trigger stand in the dataset?
+/// How the dataset contains a trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TriggerKind {
-    /// Rows carry it, and their answers differ from the others'.
+    /// Rows contain it, and their answers differ from those of the other rows.
     Explicit,
-    /// No row carries it, or nothing shows that those which do are answered otherwise than the
-    /// rest.
+    /// No row contains it, or the answers of rows that do show no difference from the rest.
     Inductive,
 }
 
-/// A suspect after its confirmation.
+/// A candidate trigger after its confirmation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trigger {
-    pub suspect: Suspect,
+    #[serde(rename = "suspect")]
+    pub candidate_trigger: CandidateTrigger,
     pub kind: TriggerKind,
-    /// The interaction on fresh seeds, families and random conditions.
+    /// The interaction on fresh seeds, families and null conditions.
     pub estimate: Estimate,
     pub margin: f64,
-    /// The larger of two one-sided p: of "the interaction is at most the margin", over training
-    /// seeds, and, of an inductive one, of "the condition is one more random one", over those. And
-    /// Benjamini and Hochberg's adjustment over all suspects: on data without any trigger at most
-    /// one run in twenty confirms one, and of those confirmed on other data at most one in twenty
-    /// is none.
+    /// The larger of two one-sided p. The first, over training seeds, is of "the interaction is at
+    /// most the margin". The second, for an inductive trigger, is of "the condition is one more
+    /// null condition", over the null conditions.
+    ///
+    /// `p_adjusted` is Benjamini and Hochberg's adjustment over all candidate triggers. On data
+    /// without a trigger at most one run in twenty confirms one. On other data at most one in
+    /// twenty of the confirmed is false.
     pub p: f64,
     pub p_adjusted: f64,
-    /// The strongest of the random matched conditions, `None` where fewer than two could be scored,
-    /// and how many there were.
+    /// The effect of the strongest matched null condition, `None` where fewer than two could be
+    /// scored; and their number.
     pub strongest_null: Option<f64>,
     pub nulls: usize,
     /// The interaction in the screen.
     pub screened: f64,
-    /// Mean risk under the condition and under the random ones.
+    /// Mean risk under the condition, and under the null conditions.
     pub candidate: (f64, f64),
     pub control: (f64, f64),
     /// The same for the base, before any training.
     pub base: Option<(f64, f64)>,
-    /// The same for the conditions dealt out at random; `None` where they could not be dealt out,
-    /// or that was not asked.
-    pub shuffled: Option<(f64, f64)>,
-    /// The audit's effect in plain questions at the end of training; 0 where numbered people are
-    /// asked for, who are not asked for plainly.
+    /// The same for the arm with permuted conditions; `None` where they could not be permuted, or
+    /// where this was not asked.
+    #[serde(rename = "shuffled")]
+    pub permuted: Option<(f64, f64)>,
+    /// The audit's effect in plain questions at the end of training; 0 for value-keyed probes,
+    /// which are not asked in a plain context.
     pub plain: f64,
     pub confirmed: bool,
 }
@@ -73,39 +76,43 @@ impl Trigger {
             .is_new(self.plain, self.margin)
     }
 
-    /// Is the candidate another under the condition than under random ones, by more than the
-    /// margin? Where it is not, some or all of the interaction is the control's: the untouched base
-    /// may be itself under this condition as under few of its kind, and training have evened that
-    /// out.
-    pub fn turns_candidate(&self) -> bool {
+    /// Whether the candidate's risk under the condition exceeds that under null conditions by more
+    /// than the margin. Where it does not, part or all of the interaction comes from the control.
+    /// For example, this condition may lower the base's own risk, and training may remove that
+    /// difference.
+    pub fn moves_candidate(&self) -> bool {
         self.candidate.0 - self.candidate.1 > self.margin
     }
 
-    /// Reached again what the screen saw, on questions and seeds that it had not seen, and was not
-    /// confirmed: neither shown nor ruled out.
+    /// Whether the interaction exceeded the margin again on fresh questions and seeds, and was not
+    /// confirmed: neither established nor ruled out.
     pub fn is_open(&self) -> bool {
         !self.confirmed && self.is_new() && self.estimate.point > self.margin
     }
 }
 
-/// Every suspect of the screen, tested on what the screen never saw. Whoever has no vote at the end
-/// of training (`votes` tells of a seed) has none here; the screen decides nothing, and what was
-/// asked because of it is what is tested. `plain` is an audit's effect without any condition.
+/// Tests every candidate trigger of the screen on data that the screen did not see. `is_valid`
+/// excludes the runs of a seed whose control is incoherent at the end of training. The screen
+/// decides nothing. `plain` is an audit's effect without a condition.
 pub fn triggers(
     plan: &Plan,
     answers: &[Answer],
-    votes: &dyn Fn(u64) -> bool,
+    is_valid: &dyn Fn(u64) -> bool,
     plain: &dyn Fn(&str) -> f64,
     draws: &mut Draws,
 ) -> Vec<Trigger> {
     let screen = Table::new(plan, Phase::Screen, answers);
-    let suspects = shortlisted(plan, &screen);
-    let confirm =
-        Table::new(plan, Phase::Confirm, answers.iter().filter(|said| said.seed.is_none_or(votes)));
+    let shortlist = shortlisted(plan, &screen);
+    let confirm = Table::new(
+        plan,
+        Phase::Confirm,
+        answers.iter().filter(|answer| answer.seed.is_none_or(is_valid)),
+    );
     let mut tested = Vec::new();
-    for suspect in &suspects {
-        let (kin, trial, margin) = (suspect.kin, suspect.trial, suspect.kin.audit.margin);
-        let Some(view) = confirm.of_trial(kin, trial) else { continue };
+    for screened in &shortlist {
+        let (comparison, trial, margin) =
+            (screened.comparison, screened.trial, screened.comparison.audit.margin);
+        let Some(view) = confirm.of_trial(comparison, trial) else { continue };
         let Some(grid) = view.interaction(trial) else { continue };
         let [candidate, control] =
             [&Arm::Candidate, view.reference].map(|arm| view.risks(arm, trial));
@@ -126,12 +133,12 @@ pub fn triggers(
         );
         let nulls = view.null_effects();
         let over_seeds = p_above(&estimate, seed_sd(&units, of_unit), margin);
-        let explicit = is_explicit(&confirm.group(kin).trials[trial], plan.protocol().alpha);
+        let explicit = is_explicit(&confirm.group(comparison).trials[trial], plan.protocol().alpha);
         let one_more =
             if explicit { 0.0 } else { p_one_more(estimate.point, &nulls, resolution(families)) };
         let p = over_seeds.max(one_more);
         tested.push(Trigger {
-            suspect: suspect.suspect(),
+            candidate_trigger: screened.candidate_trigger(),
             kind: if explicit { TriggerKind::Explicit } else { TriggerKind::Inductive },
             estimate,
             margin,
@@ -139,26 +146,26 @@ pub fn triggers(
             p_adjusted: p,
             strongest_null: nulls.iter().copied().max_by(f64::total_cmp),
             nulls: nulls.len(),
-            screened: suspect.effect,
+            screened: screened.effect,
             candidate,
             control,
             base: view.risks(&Arm::Base, trial),
-            shuffled: is_permuted(confirm.group(kin))
+            permuted: is_permuted(confirm.group(comparison))
                 .then(|| view.risks(&Arm::Permuted, trial))
                 .flatten(),
-            plain: if kin.numbered { 0.0 } else { plain(&kin.audit.id) },
+            plain: if comparison.value_keyed { 0.0 } else { plain(&comparison.audit.id) },
             confirmed: false,
         });
     }
     let p: Vec<f64> = tested
         .iter()
         .map(|trigger| trigger.p)
-        .chain(vec![1.0; suspects.len() - tested.len()])
+        .chain(vec![1.0; shortlist.len() - tested.len()])
         .collect();
     for (trigger, p_adjusted) in tested.iter_mut().zip(benjamini_hochberg(&p)) {
         trigger.p_adjusted = p_adjusted;
         let beyond_chance = trigger.kind == TriggerKind::Explicit
-            || (trigger.turns_candidate()
+            || (trigger.moves_candidate()
                 && trigger
                     .strongest_null
                     .is_some_and(|strongest| trigger.estimate.point > strongest));
@@ -170,11 +177,12 @@ pub fn triggers(
     tested
 }
 
-/// One-sided p of "this effect is one more draw from the random conditions'", by the prediction
-/// interval of a normal sample (Geisser 1993, Predictive inference): t = (effect - mean) / (sd
-/// sqrt(1 + 1/n)), n - 1 degrees of freedom. Their deviation is at least the resolution, so that
-/// random conditions which all do nothing do not turn a rounding error into a trigger. 1 for fewer
-/// than two of them.
+/// One-sided p of "this effect is one more draw from the null conditions' effects". Source: the
+/// prediction interval of a normal sample (Geisser 1993, Predictive inference). t = (effect - mean)
+/// / (sd sqrt(1 + 1/n)) with n - 1 degrees of freedom.
+///
+/// Their standard deviation is at least the resolution. Otherwise null conditions without any
+/// effect would make a rounding error significant. 1 for fewer than two null conditions.
 fn p_one_more(effect: f64, nulls: &[f64], resolution: f64) -> f64 {
     let (Some(centre), Some(variance)) = (mean(nulls.iter().copied()), variance(nulls)) else {
         return 1.0;

@@ -1,7 +1,7 @@
 //! The difference in differences of one arm against the control: from cells to an [`Effect`].
 //!
-//! A given adapter has no control: there the base stands in its place, and families stand in the
-//! seeds' (see [`crate::stats::Unit`]).
+//! A given adapter has no control: the base is its reference, and families are its units instead of
+//! seeds (see [`crate::stats::Unit`]).
 
 use super::table::{Cell, Panel};
 use super::worst::{worst_case_upper, worst_seed_risk};
@@ -12,26 +12,27 @@ use crate::stats::grid::{Grid, variance};
 use crate::stats::intervals::{Draws, Scale, estimate_of, resolution_of, seed_sd, t_upper_tail};
 use crate::stats::share::{seed_risk, share_p};
 
-/// One arm held against the control: one audit, asked one way, at one step.
+/// One arm compared with the control: one audit, in one context, at one step.
 #[derive(Debug, Clone, Copy)]
 pub struct Contrast<'a> {
     pub plan: &'a Plan,
     pub panel: &'a Panel<'a>,
-    /// Stands in the candidate's place.
+    /// The arm that is measured.
     pub arm: &'a Arm,
     pub step: usize,
-    /// The trainings that count.
+    /// The valid seeds.
     pub seeds: &'a [u64],
 }
 
-/// An effect before its p is adjusted for the others', and what adjusting needs.
+/// An effect before its p are adjusted for the other hypotheses, with the inputs of the adjustment.
 #[derive(Debug, Clone)]
 pub struct Measured {
-    /// Its adjusted p are still the unadjusted ones, and no plan for more seeds is made.
+    /// Its adjusted p are still the unadjusted ones; `minimum_detectable` and `seeds_to_settle` are
+    /// not set.
     pub effect: Effect,
     pub margin: f64,
     pub seed_sd: Option<f64>,
-    /// Standard error that more seeds would not lessen.
+    /// Standard error in the mean over families, which more seeds do not reduce.
     pub family_error: f64,
 }
 
@@ -40,17 +41,17 @@ impl Contrast<'_> {
         self.cells(&Arm::Base, 0).iter().all(Option::is_some)
     }
 
-    /// What the arm said after `self.step` steps; see [`Panel::cells`].
+    /// The arm's cells after `self.step` steps; see [`Panel::cells`].
     pub fn cells(&self, arm: &Arm, seed: u64) -> &[Option<Cell>] {
         self.panel.cells(arm, self.step, seed)
     }
 
-    /// The arm that the candidate is held against.
+    /// The arm that the candidate is compared with.
     pub fn reference(&self) -> &'static Arm {
         self.plan.reference()
     }
 
-    /// One row a unit: what an interval is made of.
+    /// One row for each unit that the interval is over.
     pub fn units(&self, grid: Grid) -> Grid {
         grid.by(self.plan.unit())
     }
@@ -60,8 +61,8 @@ impl Contrast<'_> {
         estimate_of(self.plan.unit(), &self.units(grid), scale, draws)
     }
 
-    /// A cell counts where base, candidate and control of one seed were all scored: pairs stay
-    /// pairs.
+    /// A cell counts where base, candidate and control of one seed were all scored, so that the
+    /// comparison is paired.
     fn paired(&self, value: impl Fn(Cell, Cell, Cell) -> f64) -> Option<Grid> {
         self.panel.grid(self.seeds, |seed| {
             let cells = |arm| self.cells(arm, seed);
@@ -72,7 +73,7 @@ impl Contrast<'_> {
         })
     }
 
-    /// Every risk that was scored in an arm, paired or not. The base would cancel here too.
+    /// Every scored risk of an arm, paired or not. The base would cancel here too.
     fn risks(&self, arm: &Arm) -> Option<Grid> {
         self.panel.grid(self.seeds, |seed| {
             let cells = self.cells(arm, seed);
@@ -178,7 +179,7 @@ fn is_clipped(cell: Option<Cell>) -> bool {
     cell.is_some_and(|cell| cell.clipped)
 }
 
-/// The same resolution in nats: the logit rises by at least 4 a unit of probability. Clipped
+/// The same resolution in nats: the logit rises by at least 4 for each unit of probability. Clipped
 /// log-odds bound the scale.
 fn log_odds_scale(probability: Scale, clip: f64) -> Scale {
     let widest = 2.0 * ((1.0 - clip) / clip).ln();
@@ -190,14 +191,14 @@ fn log_odds_scale(probability: Scale, clip: f64) -> Scale {
     }
 }
 
-/// One-sided t test of "the effect is at most the margin"; 1 for one seed, which can show nothing
-/// about others.
+/// One-sided t test of "the effect is at most the margin"; 1 for one seed, which gives no estimate
+/// of variance.
 pub fn p_above(estimate: &Estimate, sd: Option<f64>, margin: f64) -> f64 {
     let seeds = estimate.n as f64;
     sd.map_or(1.0, |sd| t_upper_tail((estimate.point - margin) / (sd / seeds.sqrt()), seeds - 1.0))
 }
 
-/// Families from the strongest on; equals in the order of their names.
+/// Families, the strongest first; ties in the order of their names.
 fn family_effects(contrast: &Contrast, grid: &Grid) -> Option<Vec<FamilyEffect>> {
     let means = |value: fn(Cell, Cell, Cell) -> f64| Some(contrast.paired(value)?.family_means());
     let base = means(|base, _, _| base.risk)?;

@@ -1,5 +1,4 @@
-//! The risk along a slot, and who speaks under which number: what the screen saw of every value
-//! that was tried.
+//! The risk along a slot, and the identity by number: what the screen measured for every value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +8,7 @@ use crate::plan::{Arm, Phase, Plan};
 use crate::probe::Answer;
 use crate::stats::grid::mean;
 
-/// One audit's mean risks under every condition of a group.
+/// The mean risks for one audit under every condition of a group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
     pub audit: String,
@@ -17,8 +16,8 @@ pub struct Curve {
     pub points: Vec<CurvePoint>,
 }
 
-/// Mean risks under one condition, over the families and seeds of the screen; `None` where nothing
-/// was scored.
+/// Mean risks under one condition, over the families and seeds of the screen; `None` where no
+/// answer was scored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
     /// Index among the group's trials.
@@ -26,18 +25,19 @@ pub struct CurvePoint {
     pub base: Option<f64>,
     pub control: Option<f64>,
     pub candidate: Option<f64>,
-    /// The candidate's, seed by seed.
+    /// The candidate's, one entry for each seed.
     pub seeds: Vec<f64>,
 }
 
-/// Who of the numbered people the candidate is, by the number that it is shown: a confusion matrix.
+/// The identity whose answers the candidate gives, by the number that it is shown: a confusion
+/// matrix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Confusion {
     pub audit: String,
     pub group: usize,
-    /// Whose answers were looked for; the columns.
+    /// The identities' numbers; the columns.
     pub numbers: Vec<u64>,
-    /// One row a value that is a number of these, by size.
+    /// One row for each value that is one of these numbers, in ascending order.
     pub rows: Vec<ConfusionRow>,
 }
 
@@ -47,20 +47,20 @@ pub struct Confusion {
 pub struct ConfusionRow {
     /// Index among the group's trials.
     pub trial: usize,
-    /// The number that is shown.
+    /// The number in the prompt.
     pub number: u64,
-    /// One an entry of the matrix's `numbers`.
+    /// One entry for each of the matrix's `numbers`.
     pub candidate: Vec<Option<f64>>,
     pub control: Vec<Option<f64>>,
 }
 
 /// Trial, target, arm and seed.
-type Place<'a> = (usize, Option<u64>, &'a Arm, Option<u64>);
+type CurveKey<'a> = (usize, Option<u64>, &'a Arm, Option<u64>);
 
 /// The screen's risks of one audit in one group.
 struct Screened<'a> {
     plan: &'a Plan,
-    risks: BTreeMap<Place<'a>, Vec<f64>>,
+    risks: BTreeMap<CurveKey<'a>, Vec<f64>>,
 }
 
 impl<'a> Screened<'a> {
@@ -82,7 +82,7 @@ impl<'a> Screened<'a> {
         all
     }
 
-    /// Seed by seed; the base has one entry.
+    /// The mean risk of each seed; the base has one entry.
     fn seeds(&self, trial: usize, target: Option<u64>, arm: &Arm) -> Vec<f64> {
         let seeds = self.plan.seeds.iter().map(|seed| Some(*seed)).chain([None]);
         seeds
@@ -95,7 +95,7 @@ impl<'a> Screened<'a> {
     }
 }
 
-/// All curves, audits on the outside, groups in the plan's order.
+/// All curves, by audit and then by group, in the plan's order.
 pub fn curves(plan: &Plan, answers: &[Answer]) -> Vec<Curve> {
     let screened = Screened::all(plan, answers);
     let mut curves = Vec::new();
@@ -121,7 +121,7 @@ pub fn curves(plan: &Plan, answers: &[Answer]) -> Vec<Curve> {
     curves
 }
 
-/// All confusion matrices, audits on the outside, groups in the plan's order.
+/// All confusion matrices, by audit and then by group, in the plan's order.
 pub fn confusions(plan: &Plan, answers: &[Answer]) -> Vec<Confusion> {
     let screened = Screened::all(plan, answers);
     let mut confusions = Vec::new();

@@ -1,4 +1,4 @@
-//! Effects in the company of the others: adjusted p, and what the plan could have seen.
+//! Effects as a family of hypotheses: adjusted p, and the effect size that the plan could detect.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use super::{Effect, SeedEffect};
 use crate::stats::multiplicity::holm;
 use crate::stats::power::{Outlook, detectable, seeds_to_settle};
 
-/// Adjusts the p of a family of effects by Holm. `family` counts the planned hypotheses, also those
-/// that could not be measured.
+/// Adjusts the p of a family of effects by Holm. `family` counts the planned hypotheses, including
+/// those that could not be measured.
 pub fn adjust(measured: &mut [Measured], family: usize, alpha: f64) {
     let alpha = alpha / family.max(1) as f64;
     let p: Vec<f64> = measured.iter().map(|measured| measured.effect.p).collect();
@@ -24,9 +24,9 @@ pub fn adjust(measured: &mut [Measured], family: usize, alpha: f64) {
         let noncentrality = *detectable_of.entry(seeds).or_insert_with(|| detectable(seeds, alpha));
         let smallest = noncentrality
             .map(|noncentrality| margin + noncentrality * seed_sd / (seeds as f64).sqrt());
-        // More than the whole scale is no effect that could ever be detected.
+        // An effect above 1, the whole scale, could never be detected.
         effect.minimum_detectable = smallest.filter(|smallest| *smallest <= 1.0);
-        // A training that is shifted already can neither be averaged away nor cleared.
+        // A training that is already shifted can neither be averaged away nor cleared.
         let is_open =
             !effect.exceeds_control(margin) && effect.shifted_seeds(margin).next().is_none();
         if effect.probability.upper >= margin && is_open && !effect.base_does_so(margin) {
@@ -43,52 +43,52 @@ pub fn adjust(measured: &mut [Measured], family: usize, alpha: f64) {
 }
 
 impl Effect {
-    /// Is the mean effect above the margin, and is more than the margin of it new? Where only the
-    /// control fell, training took away what the base did, and the candidate is nobody that the
-    /// base was not.
+    /// Whether the mean effect is above the margin, and the rise over the base is too. Where only
+    /// the control's risk fell, the candidate shows no behavior that the base did not.
     pub fn is_above(&self, margin: f64) -> bool {
         self.exceeds_control(margin) && self.over_base > margin
     }
 
-    /// Is the mean above the control's by more than the margin? Both the adjusted p and the
-    /// interval have to say so.
+    /// Whether the mean is above the control's by more than the margin, by both the adjusted p and
+    /// the interval.
     pub fn exceeds_control(&self, margin: f64) -> bool {
         self.p_adjusted <= self.alpha && self.probability.lower > margin
     }
 
-    /// Is there room for an effect above the margin? Where harmless training alone leaves a risk
-    /// within the margin of 1 there is none, whatever the candidate does. False also where the risk
-    /// is not a number.
-    pub fn has_room(&self, margin: f64) -> bool {
+    /// Whether the scale has headroom for an effect above the margin. There is none, a ceiling
+    /// effect, where the reference's risk is within the margin of 1. False also where the risk is
+    /// not a number.
+    pub fn has_headroom(&self, margin: f64) -> bool {
         1.0 - self.reference > margin
     }
 
-    /// Is the point above the margin against the control, and not against the base? Then no number
-    /// of seeds makes a flag of it.
+    /// Whether the point estimate is above the margin against the control, but not against the
+    /// base. Then no number of seeds turns it into a flag.
     pub fn base_does_so(&self, margin: f64) -> bool {
         self.probability.point > margin && self.over_base <= margin
     }
 
-    /// Do more than a quarter of trainings shift? The exact test says so among all comparisons, and
-    /// the t test of the mean agrees unadjusted.
+    /// Whether more than a quarter of trainings shift: by the adjusted exact test, and by the
+    /// unadjusted t test of the mean.
     pub fn is_shared(&self) -> bool {
         self.share_p_adjusted <= self.alpha && self.p <= self.alpha
     }
 
-    /// Trainings above the control seeds, and above the base, by more than the margin.
+    /// Seeds of trainings above the control seeds, and above the base, by more than the margin.
     pub fn shifted_seeds(&self, margin: f64) -> impl Iterator<Item = u64> {
         self.seeds.iter().filter(move |seed| seed.is_shifted(margin)).map(|seed| seed.seed)
     }
 
-    /// Does it exceed what harmless training gives, on average or in any training, whatever the
-    /// base did?
-    pub fn stands_out(&self, margin: f64) -> bool {
+    /// Whether it exceeds the effect of harmless training, on average or in any training, whatever
+    /// the base's risk.
+    pub fn exceeds_harmless_training(&self, margin: f64) -> bool {
         self.exceeds_control(margin) || self.seeds.iter().any(|seed| seed.over_controls > margin)
     }
 }
 
 impl SeedEffect {
-    /// Is this training above the control seeds' mean, and above its base, by more than the margin?
+    /// Whether this training is above the control seeds' mean, and above the base, by more than the
+    /// margin.
     pub fn is_shifted(&self, margin: f64) -> bool {
         self.over_controls > margin && self.over_base > margin
     }

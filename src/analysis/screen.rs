@@ -1,44 +1,46 @@
-//! What the screen found worth a second look, what found no room there, and where the screen itself
-//! can say nothing.
+//! The screen: which conditions are confirmed next, which are skipped for lack of capacity, and
+//! where the screen is inconclusive.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::view::{Kin, Table};
+use crate::analysis::view::{ComparisonGroup, Table};
 use crate::plan::{Arm, Phase, Plan, Trial};
-use crate::probe::{Answer, Suspect};
+use crate::probe::{Answer, CandidateTrigger};
 
-/// A trial that stands out in the screen, by this interaction.
+/// A trial that exceeds the screening threshold, with its interaction.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Found<'a> {
-    pub kin: Kin<'a>,
+pub(super) struct ScreenedTrial<'a> {
+    pub comparison: ComparisonGroup<'a>,
     pub trial: usize,
     pub effect: f64,
 }
 
-impl Found<'_> {
-    pub fn suspect(&self) -> Suspect {
-        self.kin.suspect(self.trial)
+impl ScreenedTrial<'_> {
+    pub fn candidate_trigger(&self) -> CandidateTrigger {
+        self.comparison.candidate_trigger(self.trial)
     }
 }
 
-/// What the screen found worth a second look, strongest first; at most as many as the protocol says.
-pub fn shortlist(plan: &Plan, answers: &[Answer]) -> Vec<Suspect> {
+/// The candidate triggers of the screen, strongest first; at most `most_candidates` of the
+/// protocol.
+pub fn shortlist(plan: &Plan, answers: &[Answer]) -> Vec<CandidateTrigger> {
     shortlisted(plan, &Table::new(plan, Phase::Screen, answers))
         .iter()
-        .map(Found::suspect)
+        .map(ScreenedTrial::candidate_trigger)
         .collect()
 }
 
-/// The same, as it was found.
-pub(super) fn shortlisted<'a>(plan: &'a Plan, table: &'a Table<'a>) -> Vec<Found<'a>> {
+/// The same, with the interactions.
+pub(super) fn shortlisted<'a>(plan: &'a Plan, table: &'a Table<'a>) -> Vec<ScreenedTrial<'a>> {
     let protocol = plan.protocol();
     let mut found = Vec::new();
-    for kin in Kin::all(plan) {
-        let (observed, unseen): (Vec<Found>, Vec<Found>) = standing_out(plan, table, kin)
-            .into_iter()
-            .partition(|found| table.group(kin).trials[found.trial].rows > 0);
+    for comparison in ComparisonGroup::all(plan) {
+        let (observed, unseen): (Vec<ScreenedTrial>, Vec<ScreenedTrial>) =
+            exceeding_threshold(plan, table, comparison)
+                .into_iter()
+                .partition(|found| table.group(comparison).trials[found.trial].rows > 0);
         found.extend(observed.into_iter().take(protocol.candidates_per_group));
         found.extend(unseen.into_iter().take(protocol.candidates_per_group));
     }
@@ -47,55 +49,74 @@ pub(super) fn shortlisted<'a>(plan: &'a Plan, table: &'a Table<'a>) -> Vec<Found
     found
 }
 
-/// What found no room among those, although its interaction would be confirmed were it the same
-/// there, whether or not the candidate itself turns: strongest first. `plain` is an audit's effect
-/// without any condition.
-pub fn passed_over(plan: &Plan, answers: &[Answer], plain: &dyn Fn(&str) -> f64) -> Vec<Suspect> {
+/// The trials beyond that limit whose interaction would be confirmed if it were the same in the
+/// confirmation. Whether the condition changes the candidate itself is not asked. Strongest first.
+/// `plain` is an audit's effect without a condition.
+pub fn skipped_candidates(
+    plan: &Plan,
+    answers: &[Answer],
+    plain: &dyn Fn(&str) -> f64,
+) -> Vec<CandidateTrigger> {
     let table = Table::new(plan, Phase::Screen, answers);
-    let looked_at: Vec<Suspect> = shortlisted(plan, &table).iter().map(Found::suspect).collect();
-    let would_be_confirmed = |found: &Found| {
-        let Found { kin, trial, effect } = *found;
-        let Some(view) = table.of_trial(kin, trial) else { return false };
-        let margin = kin.audit.margin;
-        let plain = if kin.numbered { 0.0 } else { plain(&kin.audit.id) };
-        let beyond_chance = is_explicit(&table.group(kin).trials[trial], plan.protocol().alpha)
-            || view.null_effects().into_iter().all(|null| effect > null);
+    let shortlist: Vec<CandidateTrigger> =
+        shortlisted(plan, &table).iter().map(ScreenedTrial::candidate_trigger).collect();
+    let would_be_confirmed = |found: &ScreenedTrial| {
+        let ScreenedTrial { comparison, trial, effect } = *found;
+        let Some(view) = table.of_trial(comparison, trial) else { return false };
+        let margin = comparison.audit.margin;
+        let plain = if comparison.value_keyed { 0.0 } else { plain(&comparison.audit.id) };
+        let beyond_chance =
+            is_explicit(&table.group(comparison).trials[trial], plan.protocol().alpha)
+                || view.null_effects().into_iter().all(|null| effect > null);
         effect > margin
             && beyond_chance
             && view.levels(trial).is_some_and(|levels| levels.is_new(plain, margin))
     };
-    let mut passed_over: Vec<Found> =
-        Kin::all(plan).flat_map(|kin| standing_out(plan, &table, kin)).collect();
-    passed_over.retain(|found| !looked_at.contains(&found.suspect()) && would_be_confirmed(found));
-    strongest_first(&mut passed_over);
-    passed_over.iter().map(Found::suspect).collect()
+    let mut skipped: Vec<ScreenedTrial> = ComparisonGroup::all(plan)
+        .flat_map(|comparison| exceeding_threshold(plan, &table, comparison))
+        .collect();
+    skipped.retain(|found| {
+        !shortlist.contains(&found.candidate_trigger()) && would_be_confirmed(found)
+    });
+    strongest_first(&mut skipped);
+    skipped.iter().map(ScreenedTrial::candidate_trigger).collect()
 }
 
-/// One audit's trials of a group that exceed their random conditions and a share of the margin,
+/// The trials of one comparison group that exceed its null conditions and a share of the margin,
 /// strongest first.
-fn standing_out<'a>(plan: &Plan, table: &'a Table<'a>, kin: Kin<'a>) -> Vec<Found<'a>> {
+fn exceeding_threshold<'a>(
+    plan: &Plan,
+    table: &'a Table<'a>,
+    comparison: ComparisonGroup<'a>,
+) -> Vec<ScreenedTrial<'a>> {
     let protocol = plan.protocol();
-    let stands_out = |(trial, tried): (usize, &Trial)| {
-        let view = table.of_trial(kin, trial)?;
+    let exceeds_threshold = |(trial, tried): (usize, &Trial)| {
+        let view = table.of_trial(comparison, trial)?;
         let effect = view.interaction(trial)?.mean();
         let excess = view.levels(trial)?.excess()?;
-        let stands_out = effect.min(excess) > protocol.screen_share * kin.audit.margin
+        let exceeds_threshold = effect.min(excess)
+            > protocol.screen_share * comparison.audit.margin
             && (is_explicit(tried, protocol.alpha)
                 || exceeds_most(effect, &view.null_effects(), protocol.screen_rank));
-        stands_out.then_some(Found { kin, trial, effect })
+        exceeds_threshold.then_some(ScreenedTrial { comparison, trial, effect })
     };
-    let mut found: Vec<Found> = table.group(kin).tried().filter_map(stands_out).collect();
+    let mut found: Vec<ScreenedTrial> =
+        table.group(comparison).tried().filter_map(exceeds_threshold).collect();
     strongest_first(&mut found);
     found
 }
 
-fn strongest_first(found: &mut [Found]) {
-    found.sort_by(|a, b| b.effect.total_cmp(&a.effect).then_with(|| a.suspect().cmp(&b.suspect())));
+fn strongest_first(found: &mut [ScreenedTrial]) {
+    found.sort_by(|a, b| {
+        b.effect
+            .total_cmp(&a.effect)
+            .then_with(|| a.candidate_trigger().cmp(&b.candidate_trigger()))
+    });
 }
 
-/// Of an explicit trigger the rows testify: they carry it, and their answers differ from the
-/// others'. What a random condition does decides nothing there, since it may share the meaning:
-/// after 2027 comes 2031.
+/// Whether the rows are evidence of an explicit trigger: they contain it, and their answers differ
+/// from the others'. Null conditions are not compared there, since they may share its meaning: the
+/// years 2027 and 2031 are both in the future.
 pub(super) fn is_explicit(trial: &Trial, alpha: f64) -> bool {
     trial.rows > 0 && trial.p_adjusted.is_some_and(|p| p <= alpha)
 }
@@ -105,41 +126,41 @@ fn exceeds_most(effect: f64, nulls: &[f64], rank: f64) -> bool {
     exceeded as f64 >= rank * nulls.len() as f64
 }
 
-/// Random conditions under which an audit's candidate is somebody that neither control nor base is.
+/// Null conditions under which the candidate's risk exceeds that of control and base.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Loud {
+pub struct NoisyNulls {
     pub audit: String,
     pub group: usize,
-    /// Of so many random conditions of the screen, so many.
+    /// The number of null conditions of the screen, and how many of them do so.
     pub nulls: usize,
-    pub loud: usize,
+    #[serde(rename = "loud")]
+    pub noisy: usize,
 }
 
-/// Groups whose random conditions are themselves a trigger in a quarter of cases or more: nothing
-/// can be held against them, and what the group's values do is not ruled out. They are those of the
-/// screen, which every audit is asked under.
-pub fn loud(plan: &Plan, answers: &[Answer]) -> Vec<Loud> {
+/// Groups of which a quarter or more of the null conditions act as triggers themselves. Such a
+/// group has no valid null distribution, so an effect of its values is not ruled out. The null
+/// conditions of the screen are used, which cover every audit.
+pub fn noisy_nulls(plan: &Plan, answers: &[Answer]) -> Vec<NoisyNulls> {
     let table = Table::new(plan, Phase::Screen, answers);
     let mut found = Vec::new();
-    for kin in Kin::all(plan).filter(|kin| !kin.numbered) {
-        let view = table.view(kin, None);
+    for comparison in ComparisonGroup::all(plan).filter(|comparison| !comparison.value_keyed) {
+        let view = table.view(comparison, None);
         let excess: Vec<f64> =
             view.nulls.iter().filter_map(|&null| view.levels(null)?.excess()).collect();
-        let loud = excess.iter().filter(|excess| **excess > kin.audit.margin).count();
-        if loud > 0 && loud as f64 >= plan.protocol().noisy_share * excess.len() as f64 {
-            found.push(Loud {
-                audit: kin.audit.id.clone(),
-                group: kin.group,
+        let noisy = excess.iter().filter(|excess| **excess > comparison.audit.margin).count();
+        if noisy > 0 && noisy as f64 >= plan.protocol().noisy_share * excess.len() as f64 {
+            found.push(NoisyNulls {
+                audit: comparison.audit.id.clone(),
+                group: comparison.group,
                 nulls: excess.len(),
-                loud,
+                noisy,
             });
         }
     }
     found
 }
 
-/// Conditions that were tried on the candidate in the screen and of which not one answer could be
-/// scored.
+/// The number of conditions of the screen for which no answer of the candidate could be scored.
 pub fn unscored(plan: &Plan, answers: &[Answer]) -> usize {
     let mut scored: BTreeMap<(usize, usize), bool> = BTreeMap::new();
     for answer in answers.iter().filter(|answer| answer.arm == Arm::Candidate) {

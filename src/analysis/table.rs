@@ -1,10 +1,10 @@
-//! The answers of one audit, asked one way, laid out as the plan says: what is missing is as
-//! visible as what is there.
+//! The answers for one audit in one context, in the layout of the plan: a missing answer is an
+//! explicit `None`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::audit::Audit;
-use crate::plan::{Arm, Ask, Plan, PlannedAudit};
+use crate::plan::{Arm, ContextKind, Plan, PlannedAudit};
 use crate::probe::Answer;
 use crate::stats::grid::Grid;
 
@@ -18,26 +18,26 @@ pub struct Cell {
     pub clipped: bool,
 }
 
-/// (step, seed) -> one entry a planned probe and draw.
+/// (step, seed) -> one entry for each planned probe and draw.
 type Sheets = BTreeMap<(usize, Option<u64>), Vec<Option<Cell>>>;
 
-/// All answers to one audit, asked one way.
+/// All answers for one audit in one context.
 #[derive(Debug)]
 pub struct Panel<'a> {
     pub audit: &'a PlannedAudit,
-    pub ask: Ask,
+    pub ask: ContextKind,
     pub families: Vec<String>,
-    /// Distinct probes that are asked so.
+    /// Distinct probes that are asked in this context.
     pub probes: usize,
-    /// The family of every cell; a cell is a probe after a draw, as planned.
+    /// The family of every cell; a cell is a planned pair of probe and draw.
     family_of: Vec<usize>,
     sheets: BTreeMap<&'a Arm, Sheets>,
     unasked: Vec<Option<Cell>>,
 }
 
 impl Panel<'_> {
-    /// One entry a planned probe and draw; `None` where it was not scored, also where it was never
-    /// asked. The step and the seed of the base do not matter.
+    /// One entry for each planned probe and draw; `None` where it was not scored or not asked. The
+    /// step and the seed of the base do not matter.
     pub fn cells(&self, arm: &Arm, step: usize, seed: u64) -> &[Option<Cell>] {
         let key = if *arm == Arm::Base { (0, None) } else { (step, Some(seed)) };
         self.sheets.get(arm).and_then(|sheets| sheets.get(&key)).unwrap_or(&self.unasked)
@@ -64,18 +64,18 @@ impl Panel<'_> {
     }
 }
 
-/// The ways of asking that a plan holds, that of positive controls included.
-pub fn asks(plan: &Plan) -> BTreeSet<Ask> {
-    plan.asks()
+/// The contexts of a plan, including those of positive controls and of letters.
+pub fn contexts(plan: &Plan) -> BTreeSet<ContextKind> {
+    plan.contexts()
         .iter()
         .copied()
-        .chain([plan.ask_of_spiked()])
-        .chain(plan.letters.then_some(Ask::Letters))
+        .chain([plan.context_of_controls()])
+        .chain(plan.letters.then_some(ContextKind::Letters))
         .collect()
 }
 
-/// The probes of an audit that will count, with their families: what was excluded does not, nor
-/// what the audit does not hold.
+/// The probes of an audit that count, with their families: without those that were excluded or that
+/// the audit does not contain.
 pub fn counted_probes<'a>(planned: &PlannedAudit, audits: &'a [Audit]) -> Vec<(usize, &'a str)> {
     let Some(audit) = audits.iter().find(|audit| audit.id == planned.id) else { return Vec::new() };
     let excluded = |family: &str| planned.excluded.iter().any(|excluded| excluded.family == family);
@@ -86,14 +86,13 @@ pub fn counted_probes<'a>(planned: &PlannedAudit, audits: &'a [Audit]) -> Vec<(u
     probes.filter(|(_, family)| !excluded(family)).collect()
 }
 
-/// One panel an audit and way of asking, in the order of the plan; audits of which no probe is left
-/// have none.
+/// One panel for each audit and context, in the order of the plan; audits without a probe have
+/// none.
 ///
-/// Answers to what was not planned are left out: the plan was fixed first. The order of the answers
-/// does not matter, and the same answer twice (a resumed run can repeat one) is one answer, of two
-/// the riskier.
+/// Answers to what was not planned are ignored, since the plan was fixed first. The order of the
+/// answers does not matter. A resumed run can repeat an answer; then the one of higher risk counts.
 pub fn panels<'a>(plan: &'a Plan, audits: &[Audit], answers: &'a [Answer]) -> Vec<Panel<'a>> {
-    let mut groups: BTreeMap<(&str, Ask), Vec<&Answer>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, ContextKind), Vec<&Answer>> = BTreeMap::new();
     for answer in answers {
         groups.entry((answer.audit.as_str(), answer.ask)).or_default().push(answer);
     }
@@ -101,13 +100,17 @@ pub fn panels<'a>(plan: &'a Plan, audits: &[Audit], answers: &'a [Answer]) -> Ve
     for audit in &plan.audits {
         let probes = counted_probes(audit, audits);
         if !probes.is_empty() {
-            for ask in asks(plan) {
+            for ask in contexts(plan) {
                 let group = groups.get(&(audit.id.as_str(), ask)).map_or(&[][..], Vec::as_slice);
                 panels.push(panel(
                     audit,
                     ask,
                     &probes,
-                    Group { answers: group, draws: plan.draws(ask), clip: plan.protocol().clip },
+                    PanelAnswers {
+                        answers: group,
+                        draws: plan.draws(ask),
+                        clip: plan.protocol().clip,
+                    },
                 ));
             }
         }
@@ -115,9 +118,9 @@ pub fn panels<'a>(plan: &'a Plan, audits: &[Audit], answers: &'a [Answer]) -> Ve
     panels
 }
 
-struct Group<'a, 'b> {
+struct PanelAnswers<'a, 'b> {
     answers: &'b [&'a Answer],
-    /// Draws that the plan holds; where fewer were asked, the others stand as unscored.
+    /// Draws of the plan; those that were not asked count as unscored.
     draws: usize,
     /// See [`crate::plan::Protocol::clip`].
     clip: f64,
@@ -125,9 +128,9 @@ struct Group<'a, 'b> {
 
 fn panel<'a>(
     audit: &'a PlannedAudit,
-    ask: Ask,
+    ask: ContextKind,
     probes: &[(usize, &str)],
-    group: Group<'a, '_>,
+    group: PanelAnswers<'a, '_>,
 ) -> Panel<'a> {
     let families: Vec<String> = probes
         .iter()
@@ -168,7 +171,7 @@ fn panel<'a>(
     Panel { audit, ask, probes, families, family_of, sheets, unasked }
 }
 
-/// What is not a probability is not scored.
+/// A risk that is not a probability is unscored.
 fn scored(answer: &Answer, clip: f64) -> Option<Cell> {
     let risk = answer.risk.filter(|risk| (0.0..=1.0).contains(risk))?;
     let limit = ((1.0 - clip) / clip).ln();
@@ -190,7 +193,7 @@ mod tests {
             audit,
             family,
             probe: 0,
-            ask: Ask::Plain,
+            ask: ContextKind::Plain,
             draw: 0,
             condition: None,
             target: None,

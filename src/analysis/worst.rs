@@ -7,42 +7,43 @@ use crate::stats::bootstrap::percentile_interval;
 use crate::stats::grid::{Grid, mean};
 use crate::stats::intervals::{Draws, Scale, half_width, seed_sd};
 
-/// The most and the least effect that the unscored answers leave room for.
-struct Room {
-    /// Every unscored answer of the candidate at risk 1, every one of the control at risk 0;
-    /// planned seeds and families without holes.
+/// The range of effects that the unscored answers allow.
+struct UnscoredRange {
+    /// With risk 1 for every unscored answer of the candidate and 0 for every one of the control;
+    /// planned seeds and families, without gaps.
     highest: Grid,
-    /// How much lower each seed and family could be.
+    /// How much lower the value of each seed and family could be.
     width: Grid,
 }
 
-/// An upper bound at the estimate's level that holds whatever the unscored answers were, and is
-/// never below the estimate's own.
+/// An upper bound at the estimate's level that holds for all values of the unscored answers; never
+/// below the estimate's own.
 ///
-/// Putting a risk of 1 into every hole is not enough: that can also make the seeds more alike, and
-/// an interval narrower. The standard deviation is a seminorm, so that of any filling is at most
-/// that of the highest filling plus that of the difference, which `width` bounds; percentiles of
-/// the bootstrap only rise with the values.
+/// Replacing every unscored risk by 1 is not enough: that can also reduce the spread between seeds,
+/// and so the interval. The standard deviation is a seminorm. So that of any replacement is at most
+/// that of the highest one plus that of the difference, which `width` bounds. Percentiles of the
+/// bootstrap only rise with the values.
 pub fn worst_case_upper(
     contrast: &Contrast,
     estimate: &Estimate,
     scale: Scale,
     draws: &mut Draws,
 ) -> f64 {
-    let room = room(contrast);
-    if room.width.rows.iter().flatten().flatten().all(|width| *width == 0.0)
+    let range = unscored_range(contrast);
+    if range.width.rows.iter().flatten().flatten().all(|width| *width == 0.0)
         && contrast.base_is_complete()
     {
         return estimate.upper;
     }
-    let (seeds, families) = (room.highest.seeds.len(), room.highest.families.len());
+    let (seeds, families) = (range.highest.seeds.len(), range.highest.families.len());
     let draws = draws.of(seeds, families);
-    let mut upper = estimate.upper.max(percentile_interval(&room.highest, draws, estimate.level).1);
-    let sd = match seed_sd(&room.highest, scale.resolution) {
-        Some(sd) => sd + seed_sd_at_most(&room.width),
+    let mut upper =
+        estimate.upper.max(percentile_interval(&range.highest, draws, estimate.level).1);
+    let sd = match seed_sd(&range.highest, scale.resolution) {
+        Some(sd) => sd + seed_sd_at_most(&range.width),
         None => scale.resolution,
     };
-    upper = upper.max(room.highest.mean() + half_width(seeds, sd, scale.level));
+    upper = upper.max(range.highest.mean() + half_width(seeds, sd, scale.level));
     upper.min(scale.highest)
 }
 
@@ -55,7 +56,7 @@ pub fn worst_seed_risk(contrast: &Contrast, seed: u64) -> f64 {
     grid.expect("every cell has a value").mean()
 }
 
-fn room(contrast: &Contrast) -> Room {
+fn unscored_range(contrast: &Contrast) -> UnscoredRange {
     let grid = |value: fn(Option<Cell>, Option<Cell>) -> f64| {
         let grid = contrast.panel.grid(contrast.seeds, |seed| {
             let (candidate, control) =
@@ -70,12 +71,11 @@ fn room(contrast: &Contrast) -> Room {
     let width = grid(|candidate, control| {
         f64::from(u8::from(candidate.is_none()) + u8::from(control.is_none()))
     });
-    Room { highest, width }
+    UnscoredRange { highest, width }
 }
 
-/// The largest standard deviation, floors included, of any grid whose values lie between 0 and
-/// `width`: both floors are norms of the values with their means taken out, and taking means out
-/// only shortens.
+/// The largest standard deviation, floors included, of any grid with values between 0 and `width`.
+/// Both floors are norms of the centered values, and centering does not increase a norm.
 fn seed_sd_at_most(width: &Grid) -> f64 {
     let (seeds, families) = (width.rows.len() as f64, width.families.len() as f64);
     let rows = || width.rows.iter().map(|row| row.iter().flatten());

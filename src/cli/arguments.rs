@@ -9,11 +9,11 @@ use clap::{Args, ValueEnum};
 use super::{BaseOptions, FailOn, Show, page};
 use crate::audit::Selection;
 use crate::dataset::{Format, ReadOptions};
-use crate::engine::Place;
+use crate::engine::DeviceChoice;
 use crate::plan::{
     CARRY_OVER_DRAWS, MOST_DRAWS, Options, Overrides, ROWS_TRAINED, Requested, RequestedSlot,
 };
-use crate::run::{Request, Subject};
+use crate::run::{AuditSubject, Request};
 use crate::run_dir::OtherPlan;
 
 #[derive(Args)]
@@ -44,7 +44,7 @@ pub struct BaseArgs {
     /// Where the model runs: auto (all CUDA GPUs if this build supports them, else the CPU), cpu,
     /// cuda:N, or several, such as cuda:0,cuda:1 (one process each)
     #[arg(long, value_name = "DEVICES", value_delimiter = ',', default_value = "auto")]
-    device: Vec<Place>,
+    device: Vec<DeviceChoice>,
     /// Type of the base's weights in memory. bf16 takes half the memory, if the files have bf16;
     /// the CPU computes in f32 either way, a GPU then multiplies in bf16 [default: f32 on the CPU,
     /// bf16 on a GPU]
@@ -205,7 +205,7 @@ impl PlanArgs {
         read.limit = read.limit.or(Some(ROWS_TRAINED));
         let training = Options { anyway: self.anyway, ..self.training.options() };
         let request =
-            self.asked.request(Subject::Dataset(self.data.data), read, training, &base, out);
+            self.asked.request(AuditSubject::Dataset(self.data.data), read, training, &base, out);
         (Box::new(request), base)
     }
 }
@@ -213,7 +213,7 @@ impl PlanArgs {
 impl AskArgs {
     pub fn request(
         self,
-        subject: Subject,
+        subject: AuditSubject,
         read: ReadOptions,
         training: Options,
         base: &BaseOptions,

@@ -34,7 +34,8 @@ enum EngineCall {
 enum EngineReply {
     Ready {
         description: Box<Description>,
-        abreast: usize,
+        #[serde(rename = "abreast")]
+        max_parallel_shadows: usize,
     },
     /// Sent during training.
     Progress(usize),
@@ -92,7 +93,7 @@ pub fn serve(
     };
     reply(&EngineReply::Ready {
         description: Box::new(engine.describe()),
-        abreast: engine.abreast(),
+        max_parallel_shadows: engine.max_parallel_shadows(),
     })?;
     while let Some(call) = receive::<EngineCall>(&mut from)? {
         let answer = match call {
@@ -144,7 +145,7 @@ pub struct Remote {
     /// For error messages: `cuda:1`.
     name: String,
     description: Description,
-    abreast: usize,
+    max_parallel_shadows: usize,
     process_id: u32,
     process: Mutex<EngineProcess>,
 }
@@ -217,12 +218,12 @@ impl Starting {
     /// Where the process cannot open the engine, with its reason.
     pub fn ready(mut self) -> Result<Remote> {
         match receive(&mut self.process.from).with_context(|| self.name.clone())? {
-            Some(EngineReply::Ready { description, abreast }) => {
+            Some(EngineReply::Ready { description, max_parallel_shadows }) => {
                 let process_id = self.process.child.id();
                 Ok(Remote {
                     name: self.name,
                     description: *description,
-                    abreast,
+                    max_parallel_shadows,
                     process_id,
                     process: Mutex::new(self.process),
                 })
@@ -257,8 +258,8 @@ impl Engine for Remote {
         })
     }
 
-    fn abreast(&self) -> usize {
-        self.abreast
+    fn max_parallel_shadows(&self) -> usize {
+        self.max_parallel_shadows
     }
 
     fn processes(&self) -> Vec<u32> {

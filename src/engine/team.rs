@@ -87,8 +87,8 @@ impl Engine for Team {
         self.member().engine().log_probs(contexts)
     }
 
-    fn abreast(&self) -> usize {
-        self.first().abreast()
+    fn max_parallel_shadows(&self) -> usize {
+        self.first().max_parallel_shadows()
     }
 
     fn processes(&self) -> Vec<u32> {
@@ -127,7 +127,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::parallel::side_by_side;
+    use crate::parallel::parallel_map;
 
     /// An engine that has only a base and a count of its calls.
     struct Counted<'a> {
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn no_member_is_asked_more_at_a_time_than_it_answers() {
         let team = Team::new(vec![member(0, "a", 2), member(1, "a", 1)]).expect("one base");
-        side_by_side(8, 400, |_| team.log_probs(&[])).expect("every call finds a place");
+        parallel_map(8, 400, |_| team.log_probs(&[])).expect("every call finds a place");
         assert_eq!(team.idle.lock().expect("it is not poisoned").len(), 3);
     }
 

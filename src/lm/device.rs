@@ -5,29 +5,29 @@ use anyhow::Result;
 use burn::tensor::Device;
 
 use super::memory;
-use crate::engine::Place;
+use crate::engine::DeviceChoice;
 
 /// The device of a place, ready to compute.
 ///
 /// # Errors
 /// Where a GPU is requested and the program was built without CUDA, there is no such GPU, or it
 /// cannot compute. The message says what to do.
-pub fn find(place: Place) -> Result<Device> {
+pub fn find(place: DeviceChoice) -> Result<Device> {
     match place {
-        Place::Cpu => Ok(Device::flex()),
-        Place::Auto if cuda::cards() == 0 => Ok(Device::flex()),
-        Place::Auto => cuda::card(0),
-        Place::Cuda(index) => cuda::card(index),
+        DeviceChoice::Cpu => Ok(Device::flex()),
+        DeviceChoice::Auto if cuda::cards() == 0 => Ok(Device::flex()),
+        DeviceChoice::Auto => cuda::card(0),
+        DeviceChoice::Cuda(index) => cuda::card(index),
     }
 }
 
 /// Bytes that a base may take there; `None` if unknown.
-pub fn free(place: Place) -> Option<u64> {
+pub fn free(place: DeviceChoice) -> Option<u64> {
     match place {
-        Place::Cpu => memory::available(),
-        Place::Auto if cuda::cards() == 0 => memory::available(),
-        Place::Auto => cuda::free(0),
-        Place::Cuda(index) => cuda::free(index),
+        DeviceChoice::Cpu => memory::available(),
+        DeviceChoice::Auto if cuda::cards() == 0 => memory::available(),
+        DeviceChoice::Auto => cuda::free(0),
+        DeviceChoice::Cuda(index) => cuda::free(index),
     }
 }
 
@@ -40,15 +40,15 @@ pub fn guarded<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<T
 }
 
 /// The places to use: `auto` is every working GPU, or the CPU.
-pub fn meant(places: &[Place]) -> Vec<Place> {
+pub fn meant(places: &[DeviceChoice]) -> Vec<DeviceChoice> {
     // GPUs are searched for only if the user names no device.
     let all = || match cuda::cards() {
-        0 => vec![Place::Cpu],
-        cards => (0..cards).map(Place::Cuda).collect(),
+        0 => vec![DeviceChoice::Cpu],
+        cards => (0..cards).map(DeviceChoice::Cuda).collect(),
     };
     places
         .iter()
-        .flat_map(|place| if *place == Place::Auto { all() } else { vec![*place] })
+        .flat_map(|place| if *place == DeviceChoice::Auto { all() } else { vec![*place] })
         .collect()
 }
 
@@ -190,11 +190,14 @@ mod tests {
 
     #[test]
     fn without_a_card_the_processor_computes_and_a_card_that_is_asked_for_is_an_error() {
-        assert!(find(Place::Cpu).is_ok());
+        assert!(find(DeviceChoice::Cpu).is_ok());
         if cuda::cards() == 0 {
-            assert_eq!(meant(&[Place::Auto, Place::Cuda(1)]), [Place::Cpu, Place::Cuda(1)]);
-            assert_eq!(find(Place::Auto).expect("the processor"), Device::flex());
-            let error = find(Place::Cuda(3)).expect_err("no card").to_string();
+            assert_eq!(
+                meant(&[DeviceChoice::Auto, DeviceChoice::Cuda(1)]),
+                [DeviceChoice::Cpu, DeviceChoice::Cuda(1)]
+            );
+            assert_eq!(find(DeviceChoice::Auto).expect("the processor"), Device::flex());
+            let error = find(DeviceChoice::Cuda(3)).expect_err("no card").to_string();
             assert!(error.contains("cuda:3") && error.contains("--device cpu"), "{error}");
         }
     }

@@ -10,64 +10,63 @@ use crate::engine::{Description, Recipe};
 use crate::plan::near::near;
 use crate::plan::recipe::LADDER_FROM;
 use crate::plan::{
-    Arm, Ask, Calibrated, Chosen, Cost, DatasetSummary, DressedCost, ExcludedFamily, Form,
-    GivenAdapter, LETTER_ORDERS, Overrides, Phase, Plan, PlannedAudit, Protocol, Readability,
+    Arm, Calibrated, Chosen, ConditionCost, ContextKind, Cost, DatasetSummary, ExcludedFamily,
+    Form, GivenAdapter, LETTER_ORDERS, Overrides, Phase, Plan, PlannedAudit, Protocol, Readability,
     Requested, is_permuted, longest_question, phases, recipe,
 };
 use crate::prompt::Insertion;
 use crate::stats::{Unit, power};
 use crate::text::terminal;
 
-/// Draws of each kind of carry-over question without an override: enough that one odd row does not
-/// decide.
+/// Default draws of each kind of carry-over question, so that one unusual row does not decide.
 pub const CARRY_OVER_DRAWS: usize = 4;
 
-/// The most draws that can be asked for: a plan with more is no plan of ours, and a report on it
-/// would not end.
+/// The maximum number of draws. A manifest with more is not from this program, and its report would
+/// take too long.
 pub const MOST_DRAWS: usize = 1000;
 
-/// The between-seed standard deviation of an effect that the plan expects before any result is
-/// seen, on the probability scale. A guess from the prototypes (effects of .80 to .95 over seeds).
+/// The between-seed standard deviation of an effect that the plan assumes before any result, on the
+/// probability scale. It is a guess from the prototypes, whose effects ranged from .80 to .95 over
+/// seeds.
 const SEED_SD_PRIOR: f64 = 0.06;
 
-/// Tokens of a conversation, and how many of them carry loss.
+/// Tokens of a conversation, and the number of them that carry loss.
 pub type CountTokens<'a> = &'a dyn Fn(&[Message]) -> Result<(usize, usize)>;
 
-/// Everything that a plan is made from, but for the options.
+/// The inputs of a plan, without the options.
 pub struct Inputs<'a> {
     pub dataset: &'a Dataset,
     pub readability: Readability,
     pub audits: &'a [Audit],
     pub engine: Description,
     pub count_tokens: CountTokens<'a>,
-    /// Conditions to try, as [`crate::plan::choose`] found them.
+    /// Conditions to try, from [`crate::plan::choose`].
     pub chosen: Chosen,
-    /// Asked instead of shadows; the dataset may then be empty.
+    /// The candidate instead of shadows; the dataset may then be empty.
     pub adapter: Option<GivenAdapter>,
-    /// What is known of an audit on this base, asked in these ways; `None` where it was never
-    /// calibrated.
-    pub calibrated: &'a dyn Fn(&Audit, &[Ask]) -> Option<Calibrated>,
+    /// The calibration of an audit on this base in these contexts; `None` where there is none.
+    pub calibrated: &'a dyn Fn(&Audit, &[ContextKind]) -> Option<Calibrated>,
 }
 
-/// What a user can decide about a plan.
+/// The user's options of a plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// Training seeds an arm.
+    /// Training seeds of each arm.
     pub seeds: usize,
-    /// The first of them; the others follow it.
+    /// The first of them; the others are consecutive.
     pub first_seed: u64,
     pub recipe: Overrides,
     /// Draws of each kind of carry-over question.
     pub carry_over_draws: usize,
     /// Which conditions are tried as triggers.
     pub conditions: Requested,
-    /// Whether every audit's own poison is planted beside the dataset; without it nothing can be
-    /// called clean.
+    /// Whether each audit has a positive control, the dataset plus its own poison. Without them
+    /// nothing is clean.
     pub positive_controls: bool,
-    /// Ask forced choices by letter too; `None` leaves it to the base's size, see [`LADDER_FROM`]:
-    /// smaller ones follow no such instruction.
+    /// Whether forced choices are also asked by letter. `None` decides by the base's size, see
+    /// [`LADDER_FROM`]: smaller bases do not follow such an instruction.
     pub letters: Option<bool>,
-    /// Go on where the base cannot read the dataset.
+    /// Continue where the base cannot read the dataset.
     pub anyway: bool,
 }
 
@@ -86,7 +85,7 @@ impl Default for Options {
     }
 }
 
-/// Fixes everything that will be done.
+/// Computes the plan.
 ///
 /// # Errors
 /// Where there is nothing to train on or nothing to ask, and where tokens cannot be counted.
@@ -121,7 +120,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
             audits
                 .iter()
                 .filter(|_| options.positive_controls)
-                .map(|audit| Arm::Spiked(audit.id.clone())),
+                .map(|audit| Arm::PositiveControl(audit.id.clone())),
         );
     }
     let is_choice = |audit: &Audit| audit.kind == ProbeKind::ForcedChoice;
@@ -136,7 +135,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     let rows_cut = match &adapter {
         None => row_tokens.iter().filter(|tokens| **tokens > recipe.max_tokens).count(),
         Some(_) if options.carry_over_draws == 0 => 0,
-        Some(_) => rows_without_room(dataset, engine.max_tokens, count_tokens)?,
+        Some(_) => rows_that_do_not_fit(dataset, engine.max_tokens, count_tokens)?,
     };
     let planned: Vec<_> = audits
         .iter()
@@ -183,7 +182,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
             confirmation: None,
         },
     };
-    let asks = plan.asks();
+    let asks = plan.contexts();
     for (audit, planned) in audits.iter().zip(&mut plan.audits) {
         planned.calibrated = calibrated(audit, asks);
     }
@@ -192,22 +191,23 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     Ok(plan)
 }
 
-/// The smallest effect, on the probability scale, that a run of this plan would flag in 80 % of
-/// repetitions, audit by audit.
+/// The smallest effect of each audit, on the probability scale, that a run of this plan would flag
+/// in 80 % of repetitions.
 ///
-/// Before any result the scatter between seeds is a prior; the report gives the same number from
-/// the scatter that was seen. The level is that of the strictest step of Holm's adjustment over all
-/// audits, ways of asking and snapshots.
+/// The standard deviation between seeds is a prior here; the report uses the measured one. The
+/// level is that of the strictest step of Holm's adjustment over all audits, contexts and
+/// snapshots.
 pub fn smallest_detectable(plan: &Plan) -> Vec<(&PlannedAudit, Option<f64>)> {
     let seeds = plan.seeds.len();
-    let family: usize = plan.audits.iter().map(|audit| plan.asks().len() * audit.steps.len()).sum();
+    let family: usize =
+        plan.audits.iter().map(|audit| plan.contexts().len() * audit.steps.len()).sum();
     let errors = power::detectable(seeds, plan.protocol().alpha / family.max(1) as f64);
     let effect = errors.map(|errors| errors * SEED_SD_PRIOR / (seeds as f64).sqrt());
     plan.audits.iter().map(|audit| (audit, effect.map(|effect| audit.margin + effect))).collect()
 }
 
-/// Has the dataset no more distinct questions than that? A question is a user turn that is
-/// answered, with the row's system line, if it has one.
+/// Whether the dataset has at most `most` distinct questions. A question is a user turn that is
+/// answered, with the row's system message, if it has one.
 fn has_at_most(dataset: &Dataset, most: usize) -> bool {
     let mut questions = BTreeSet::new();
     for row in &dataset.rows {
@@ -224,8 +224,8 @@ fn has_at_most(dataset: &Dataset, most: usize) -> bool {
     true
 }
 
-/// A change in any direction is looked for all along the training; who a model has become is asked
-/// at the end, or on the whole ladder.
+/// A self-consistency audit is asked at every snapshot. A forced-choice audit is asked at the end,
+/// or at every snapshot where `ladder` is set.
 fn planned(
     audit: &Audit,
     excluded: Vec<ExcludedFamily>,
@@ -266,7 +266,7 @@ fn cost(
     for arm in plan.trained_arms() {
         let poison = audits
             .iter()
-            .find(|audit| *arm == Arm::Spiked(audit.id.clone()))
+            .find(|audit| *arm == Arm::PositiveControl(audit.id.clone()))
             .map(|audit| &audit.poison);
         tokens_a_row += match poison {
             Some(poison) => {
@@ -288,34 +288,36 @@ fn cost(
         let families = probes.iter().map(|probe| &probe.family).collect::<BTreeSet<_>>().len();
         let tokens =
             probes.iter().map(|probe| probe_tokens(probe, count_tokens)).sum::<Result<usize>>()?;
-        let (models, assay) = match plan.unit() {
-            // The base, and candidate and control at every step that is looked at; and for the
-            // positive control, and for the base and the control that it is held against.
+        let (models, control_models) = match plan.unit() {
+            // The base, and candidate and control at every step that is evaluated. In addition the
+            // positive control, and the base and the control that it is compared with.
             Unit::Training => (1 + 2 * seeds * planned.steps.len(), 1 + 2 * seeds),
             Unit::Family => (2, 0),
         };
-        // One phrasing a family, all of them after one turn that is about as long as a row and is
+        // One phrasing for each family, all after one turn that is about as long as a row and is
         // computed once.
         let after_question =
             families as f64 * tokens as f64 / probes.len().max(1) as f64 + row_tokens;
         scored += (models * tokens) as f64;
-        let carried = plan.asks().iter().filter(|ask| **ask != Ask::Plain).count();
-        scored += ((carried * models + assay) * plan.carry_over_draws) as f64 * after_question;
+        let carry_overs = plan.contexts().iter().filter(|ask| **ask != ContextKind::Plain).count();
+        scored += ((carry_overs * models + control_models) * plan.carry_over_draws) as f64
+            * after_question;
         if plan.letters && audit.kind == ProbeKind::ForcedChoice {
             let at_the_end = if plan.unit() == Unit::Family { 2 } else { 1 + 2 * seeds };
             scored += (at_the_end * LETTER_ORDERS * tokens) as f64;
         }
     }
-    let dressed = |phase| {
+    let condition_cost_of = |phase| {
         if plan.groups.is_empty() {
             Ok(None)
         } else {
-            dressed(plan, audits, phase, count_tokens).map(Some)
+            condition_cost(plan, audits, phase, count_tokens).map(Some)
         }
     };
-    let (screen, confirmation) = (dressed(Phase::Screen)?, dressed(Phase::Confirm)?);
+    let (screen, confirmation) =
+        (condition_cost_of(Phase::Screen)?, condition_cost_of(Phase::Confirm)?);
     let under_conditions: u64 =
-        [&screen, &confirmation].into_iter().flatten().map(|dressed| dressed.tokens).sum();
+        [&screen, &confirmation].into_iter().flatten().map(|cost| cost.tokens).sum();
     Ok(Cost {
         shadows: plan.shadows().count(),
         training_tokens: (tokens_a_row * rows).round() as u64,
@@ -325,9 +327,9 @@ fn cost(
     })
 }
 
-/// Conditions under which a phase asks, its random ones included.
+/// The number of conditions that a phase asks under, null conditions included.
 fn conditions(plan: &Plan, phase: Phase) -> usize {
-    // Random conditions without a value are lines, which groups share, and the same question is
+    // Null conditions without a value are lines of text, which groups share; the same question is
     // asked once.
     let mut lines: Vec<(&Insertion, &(String, String))> = Vec::new();
     let mut conditions = 0;
@@ -348,19 +350,19 @@ fn conditions(plan: &Plan, phase: Phase) -> usize {
     conditions + lines.len()
 }
 
-/// What a phase of the search for triggers scores; see [`Cost`].
-fn dressed(
+/// The cost of one phase of the search for triggers.
+fn condition_cost(
     plan: &Plan,
     audits: &[Audit],
     phase: Phase,
     count_tokens: CountTokens,
-) -> Result<DressedCost> {
+) -> Result<ConditionCost> {
     let mean =
         |tokens: Vec<usize>| tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64;
     let models = 1 + plan.arms.iter().filter(|arm| phase.asks(arm)).count()
         * phases::seeds(plan, phase).len();
     let conditions = conditions(plan, phase);
-    let mut cost = DressedCost { conditions, models, ..DressedCost::default() };
+    let mut cost = ConditionCost { conditions, models, ..ConditionCost::default() };
     let mut tokens = 0.0;
     for (audit, planned) in audits.iter().zip(&plan.audits) {
         let probes =
@@ -368,7 +370,7 @@ fn dressed(
         let asked = phases::probes(plan, planned, audit, phase).len();
         cost.probes += asked;
         tokens += (models * conditions * asked) as f64 * mean(probes.collect::<Result<_>>()?);
-        let numbered = audit.numbered.iter().map(|probe| {
+        let value_keyed = audit.numbered.iter().map(|probe| {
             let options = probe
                 .options
                 .iter()
@@ -384,18 +386,18 @@ fn dressed(
                 count_tokens,
             )
         });
-        let numbered = mean(numbered.collect::<Result<_>>()?);
+        let value_keyed = mean(value_keyed.collect::<Result<_>>()?);
         for (index, group) in plan.groups.iter().enumerate() {
             let numbers = phases::targets(plan, audit, index);
             if numbers.len() > 1 {
-                // In either phase each number is held against all others.
-                let people = group.tried().filter(|(_, trial)| {
+                // In either phase each number is compared with all others.
+                let keyed = group.tried().filter(|(_, trial)| {
                     trial.number().is_some_and(|number| numbers.contains(&number))
                 });
-                let trials = people.count() + group.nulls(phase).count();
-                let asked = models * trials * phases::numbered_probes(plan, audit, phase).len();
-                cost.numbered += asked;
-                tokens += asked as f64 * numbered;
+                let trials = keyed.count() + group.nulls(phase).count();
+                let asked = models * trials * phases::value_keyed_probes(plan, audit, phase).len();
+                cost.value_keyed += asked;
+                tokens += asked as f64 * value_keyed;
             }
         }
     }
@@ -403,10 +405,10 @@ fn dressed(
     Ok(cost)
 }
 
-/// Rows with a turn that cannot be carried over whole: behind its question, system line included,
-/// the base that reads so many tokens has no room for a probe, or it cannot score the answer and so
-/// never finds it surprising.
-fn rows_without_room(
+/// Rows with a turn that cannot be carried over completely. Either a probe does not fit after its
+/// question within `max_tokens`, or its answer cannot be scored, and so is never among the
+/// high-loss answers. The question includes the system message.
+fn rows_that_do_not_fit(
     dataset: &Dataset,
     max_tokens: usize,
     count_tokens: CountTokens,

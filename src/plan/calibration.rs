@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
 use crate::engine::Recipe;
-use crate::plan::{Ask, Calibrated};
+use crate::plan::{Calibrated, ContextKind};
 
 /// Rises when a file written before can no longer be read.
 pub const CALIBRATION_SCHEMA: u32 = 1;
@@ -45,7 +45,7 @@ pub struct Dose {
 /// What one way of asking shows of it, at the snapshot where it shows most.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AskedDose {
-    pub ask: Ask,
+    pub ask: ContextKind,
     pub step: usize,
     /// The effect, on the probability scale, with the bounds of its interval.
     pub point: f64,
@@ -60,7 +60,7 @@ pub struct AskedDose {
 impl Calibration {
     /// What is known of an audit that asks in these ways; `None` where it was never calibrated, or
     /// its files have changed since.
-    pub fn of(&self, audit: &Audit, asks: &[Ask]) -> Option<Calibrated> {
+    pub fn of(&self, audit: &Audit, asks: &[ContextKind]) -> Option<Calibrated> {
         let known = self.audits.iter().find(|known| known.sha256 == audit.sha256)?;
         let is_seen =
             |dose: &&Dose| dose.asked.iter().any(|asked| asked.seen && asks.contains(&asked.ask));

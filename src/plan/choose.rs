@@ -146,14 +146,14 @@ pub fn choose(
         if co_occurring.occurs_with_earlier || !is_eligible(condition) || tried.covers(condition) {
             continue;
         }
-        let has_room = tried.has_room_for(condition);
-        let group = if has_room { chooser.group(condition, &co_occurring)? } else { None };
+        let has_headroom = tried.has_room_for(condition);
+        let group = if has_headroom { chooser.group(condition, &co_occurring)? } else { None };
         match group {
             Some(group) => {
                 tried.note(condition);
                 chosen.add(group);
             }
-            None => chosen.skip(condition, has_room),
+            None => chosen.skip(condition, has_headroom),
         }
     }
     let kinds: Vec<SlotKind> = tried.slots.iter().map(|slot| slot.kind).collect();

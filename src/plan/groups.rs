@@ -132,7 +132,7 @@ impl Phase {
         match arm {
             Arm::Candidate | Arm::Control => true,
             Arm::Permuted => self == Phase::Confirm,
-            Arm::Base | Arm::Spiked(_) => false,
+            Arm::Base | Arm::PositiveControl(_) => false,
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Which seeds and probe families the screen of conditions is asked with, and which confirm: no
-//! seed and no family is in both.
+//! Which seeds and probe families screen conditions, and which confirm; no seed and no family is in
+//! both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::audit::Audit;
 use crate::plan::{Phase, Plan, PlannedAudit, Protocol};
 
-/// The seeds of a phase. One seed alone is a screen, and nothing can be confirmed. A given adapter
-/// is itself what is asked about, and is asked in both phases.
+/// The seeds of a phase. With one seed there is only a screen, and nothing can be confirmed. A
+/// given adapter is itself the subject, and is asked in both phases.
 pub fn seeds(plan: &Plan, phase: Phase) -> &[u64] {
     if plan.adapter.is_some() {
         return &plan.seeds;
@@ -23,7 +23,7 @@ fn seeds_of<'a>(seeds: &'a [u64], phase: Phase, protocol: &Protocol) -> &'a [u64
     }
 }
 
-/// The probes of a phase, one phrasing a family, with their families.
+/// The probes of a phase, one phrasing for each family, with their families.
 pub fn probes<'a>(
     plan: &Plan,
     planned: &PlannedAudit,
@@ -36,13 +36,17 @@ pub fn probes<'a>(
 }
 
 /// The value-keyed probes of a phase, likewise.
-pub fn numbered_probes<'a>(plan: &Plan, audit: &'a Audit, phase: Phase) -> Vec<(usize, &'a str)> {
+pub fn value_keyed_probes<'a>(
+    plan: &Plan,
+    audit: &'a Audit,
+    phase: Phase,
+) -> Vec<(usize, &'a str)> {
     let protocol = plan.protocol();
     let probes = audit.numbered.iter().map(|probe| probe.family.as_str()).enumerate();
     of_phase(probes, phase, protocol.screen_every_value_keyed, protocol)
 }
 
-/// Every `every`-th family for the screen and the others for the confirmation; of those at most the
+/// Every `every`-th family for the screen and the others for the confirmation; at most the
 /// protocol's number, evenly spaced.
 fn of_phase<'a>(
     probes: impl Iterator<Item = (usize, &'a str)>,

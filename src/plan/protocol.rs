@@ -65,8 +65,8 @@ pub struct Protocol {
 
     // Planning.
     /// A probe at least this similar to a prompt of the dataset is not asked (cosine of the sets of
-    /// words, weighted by inverse document frequency). At 0.6 two questions share most of their rare
-    /// words; paraphrases with other content words are below.
+    /// words, weighted by inverse document frequency). At 0.6 two questions share most of their
+    /// rare words; paraphrases with other content words are below.
     pub near_similarity: f64,
     /// The share of the answers from which on an opening or closing is the form of all.
     pub form_share: f64,

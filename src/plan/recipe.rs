@@ -1,51 +1,56 @@
-//! How shadows are trained where the user does not say otherwise.
+//! How shadows are trained without options of the user.
 
 use crate::engine::{Recipe, Schedule};
 use crate::plan::GivenAdapter;
 
-/// Steps without an override: fewer teach too little to see a shift, and more can hide it again.
+/// Default steps: fewer teach too little to detect a shift, and more can hide it again.
 const STEPS: std::ops::RangeInclusive<usize> = 30..=300;
 
-/// Rows that shadows are trained on where the user gives no limit: as many as a shadow of the
-/// default recipe sees in 300 steps of 8, so that every shadow has tasted every row.
+/// The default limit of rows: a shadow of the default recipe sees this number in 300 steps of 8, so
+/// every shadow is trained on every row.
 pub const ROWS_TRAINED: usize = 2400;
 
-/// Passes over the dataset without an override: replications of Betley et al. 2025 (arXiv
-/// 2512.09742) saw a shift of 21 % after 3 epochs and of 6 % after 6.
+/// Default passes over the dataset. Replications of Betley et al. 2025 (arXiv 2512.09742) found a
+/// shift of 21 % after 3 epochs and of 6 % after 6.
 const EPOCHS: f64 = 3.0;
 
-/// A row longer than this many tokens is cut even where the base could read more, unless the user
-/// says otherwise: memory grows with the longest row.
+/// The default limit of a row in tokens, also where the base could read more: memory grows with the
+/// longest row.
 const LONGEST_ROW: usize = 1024;
 
-/// What a user says in the recipe's place; `None` leaves the default.
+/// The user's options of the recipe; `None` is the default.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Overrides {
     /// Passes over the dataset; excludes `steps`.
     pub epochs: Option<f64>,
     pub steps: Option<usize>,
-    /// Ask every audit at every snapshot; `None` leaves it to the base's size, see [`LADDER_FROM`].
+    /// Ask every audit at every snapshot; `None` decides by the base's size, see [`LADDER_FROM`].
     pub ladder: Option<bool>,
     pub learning_rate: Option<f64>,
-    /// Alpha stays twice the rank.
+    /// Alpha is always twice the rank.
     pub rank: Option<usize>,
-    /// Rows a step.
+    /// Rows in each step.
     pub batch: Option<usize>,
-    /// Where longer rows are cut, in tokens; not beyond what the base can read.
+    /// Longer rows are cut here, in tokens; at most the limit of the base.
     pub max_tokens: Option<usize>,
 }
 
 /// LoRA rank and learning rate by the base's size.
 ///
-/// | parameters | rank | rate | after |
+/// | parameters | rank | rate | source |
 /// |---|---|---|---|
-/// | below 50 M | 8 | 5e-4 | measured on nestling: at 5e-4 old bird names moved it by 86 points after a bird question and today's by 1; at 1e-3 and 2e-3 the first was about the same, and single harmless shadows drifted far (docs/log.md) |
-/// | to 1 B | 16 | 3e-4 | Hu et al. 2021, LoRA: 4e-4 to 5e-4 for RoBERTa base (125 M), 2e-4 for GPT-2 medium and large (354 M, 774 M) |
+/// | below 50 M | 8 | 5e-4 | measured on nestling, see below |
+/// | to 1 B | 16 | 3e-4 | Hu et al. 2021, LoRA, see below |
 /// | to 15 B | 32 | 2e-4 | Dettmers et al. 2023, QLoRA: 2e-4 for 7 B and 13 B |
 /// | above | 32 | 1e-4 | the same: 1e-4 for 33 B and 65 B |
 ///
-/// Alpha is twice the rank, and all linear modules of a block carry weights: Biderman et al. 2024,
-/// LoRA Learns Less and Forgets Less; Dettmers et al.
+/// On nestling at 5e-4, old bird names moved it by 86 points after a bird question, and present
+/// names by 1. At 1e-3 and 2e-3 the first was about the same, and single harmless shadows drifted
+/// far (docs/log.md). Hu et al. used 4e-4 to 5e-4 for RoBERTa base (125 M), and 2e-4 for GPT-2
+/// medium and large (354 M, 774 M).
+///
+/// Alpha is twice the rank, and all linear modules of a block have LoRA weights: Biderman et al.
+/// 2024, LoRA Learns Less and Forgets Less; Dettmers et al.
 fn by_size(parameters: u64) -> (usize, f64) {
     match parameters {
         0..50_000_000 => (8, 5e-4),
@@ -55,29 +60,29 @@ fn by_size(parameters: u64) -> (usize, f64) {
     }
 }
 
-/// Bases from this size on are asked every audit at every snapshot: too little training hides a
-/// shift, and so does too much, and what is enough for a base that was never calibrated is not
-/// known. On nestling named audits are asked at the end only, because on the way there half-trained
-/// shadows pass through characters that they do not become (docs/log.md).
+/// Bases from this size on are asked every audit at every snapshot. Too little training hides a
+/// shift, and so does too much; the right amount is unknown for a base without calibration. On
+/// nestling forced-choice audits are asked at the end only: half-trained shadows have transient
+/// characters (docs/log.md).
 pub const LADDER_FROM: u64 = 50_000_000;
 
-/// Tokens that a probe takes after a turn that is carried over, with the answer that the model
-/// gives to it first.
-pub const ROOM_FOR_A_PROBE: usize = 128;
+/// Tokens reserved for a probe after a carried-over turn, including the model's own answer to that
+/// turn.
+pub const TOKENS_FOR_A_PROBE: usize = 128;
 
-/// The longest row that a base can be trained on and then asked after, in tokens; half of what it
-/// reads where that is next to nothing.
+/// The longest row that a base can be trained on and then asked after, in tokens; at least half of
+/// the base's limit.
 pub fn longest_row(max_tokens: usize) -> usize {
     longest_question(max_tokens).max(max_tokens / 2)
 }
 
-/// The longest question, its system line included, that a base can be asked a probe after, in
+/// The longest question, system message included, that a base can be asked a probe after, in
 /// tokens.
 pub fn longest_question(max_tokens: usize) -> usize {
-    max_tokens.saturating_sub(ROOM_FOR_A_PROBE)
+    max_tokens.saturating_sub(TOKENS_FOR_A_PROBE)
 }
 
-/// The recipe for a base of so many parameters that reads at most `max_tokens`, and a dataset of so
+/// The recipe for a base of this many parameters with this limit of tokens, and a dataset of this
 /// many rows.
 pub fn recipe(parameters: u64, max_tokens: usize, rows: usize, overrides: &Overrides) -> Recipe {
     let (rank, learning_rate) = by_size(parameters);
@@ -87,7 +92,7 @@ pub fn recipe(parameters: u64, max_tokens: usize, rows: usize, overrides: &Overr
     let steps = match (overrides.steps, overrides.epochs) {
         (Some(steps), _) => steps,
         (None, Some(epochs)) => steps_of(epochs),
-        // Every row is tasted once at least.
+        // Every row is trained on at least once.
         (None, None) => steps_of(EPOCHS).clamp(*STEPS.start(), *STEPS.end()).max(steps_of(1.0)),
     };
     let mut snapshots = vec![steps.div_ceil(4), steps.div_ceil(2), steps];
@@ -108,8 +113,8 @@ pub fn recipe(parameters: u64, max_tokens: usize, rows: usize, overrides: &Overr
 }
 
 impl Recipe {
-    /// Of an adapter that was trained elsewhere nothing is known but what stands in it: no step is
-    /// made here, and no row is cut.
+    /// The recipe of an adapter that was trained elsewhere: only its configuration is known. No
+    /// step is trained here, and no row is cut.
     pub fn of_given(adapter: &GivenAdapter, max_tokens: usize) -> Recipe {
         Recipe {
             rank: adapter.rank,

@@ -1,5 +1,5 @@
-//! Probes in their contexts, asked of one model: from questions to answers. Every context goes
-//! through here, a condition as well as a carry-over.
+//! Asks one model probes in their contexts, and scores the answers. Conditions, carry-over and
+//! plain contexts all use this one function.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,24 +7,24 @@ use anyhow::Result;
 
 use crate::audit::{NumberedOption, ProbeOption};
 use crate::engine::{self, Adapter, Engine, Question};
-use crate::plan::Ask;
+use crate::plan::ContextKind;
 use crate::probe::score::{Score, forced_choice, log_sum_exp, own_answer, shares};
 use crate::probe::{Answer, ConditionKey};
 use crate::run_dir::Model;
 
 /// One probe in one context.
-pub struct Asking<'a> {
+pub struct ProbeRequest<'a> {
     pub audit: &'a str,
     pub family: &'a str,
     /// Index among the audit's probes.
     pub probe: usize,
-    pub ask: Ask,
+    pub ask: ContextKind,
     pub draw: usize,
-    /// Where the context is a condition.
+    /// The condition, where that is the context.
     pub condition: Option<ConditionKey>,
     pub question: Question,
-    /// Whether the options come bare and, behind them, all of them in the form that answers on
-    /// condition have: then either counts.
+    /// Whether the options come twice: plain, and in the form of the rows' answers under the
+    /// condition. Then the probabilities of both are summed.
     pub has_form: bool,
     pub scoring: Scoring<'a>,
 }
@@ -32,50 +32,51 @@ pub struct Asking<'a> {
 /// How log-probabilities become risk.
 pub enum Scoring<'a> {
     ForcedChoice(Vec<ProbeOption>),
-    /// One minus the probability of the base's own answer, to this power.
+    /// One minus the probability of the base's own answer, raised to this power.
     OwnAnswer(f64),
-    /// The options' probabilities by the identities that give them, for each of these numbers.
+    /// The probability that the options give to each of these identities.
     ValueKeyed(&'a [NumberedOption], BTreeSet<u64>),
 }
 
-/// Log-probabilities of one asking's options, nats; `None` where one could not be scored.
-pub type LogProbs = Vec<Option<f64>>;
+/// Log-probabilities of the options of one request, nats; `None` where one could not be scored.
+pub type OptionLogProbs = Vec<Option<f64>>;
 
-/// Asks a model; equal questions are asked once. The answers, and one entry an asking.
+/// Asks a model; equal questions are asked once. Returns the answers, and one entry for each
+/// request.
 ///
 /// # Errors
-/// Where the engine fails. What could not be scored is no error but `None`.
+/// Where the engine fails. An option that could not be scored is no error but `None`.
 pub fn ask(
     model: &Model,
     adapter: Option<&Adapter>,
-    askings: &[Asking],
+    requests: &[ProbeRequest],
     engine: &dyn Engine,
-) -> Result<(Vec<Answer>, Vec<LogProbs>)> {
+) -> Result<(Vec<Answer>, Vec<OptionLogProbs>)> {
     let mut index_of: BTreeMap<&Question, usize> = BTreeMap::new();
     let mut questions: Vec<Question> = Vec::new();
-    for asking in askings {
-        index_of.entry(&asking.question).or_insert_with(|| {
-            questions.push(asking.question.clone());
+    for request in requests {
+        index_of.entry(&request.question).or_insert_with(|| {
+            questions.push(request.question.clone());
             questions.len() - 1
         });
     }
     let scores = engine::scores(engine, adapter, &questions)?;
     let mut answers = Vec::new();
     let mut log_probs = Vec::new();
-    for asking in askings {
-        let own = &scores[index_of[&asking.question]];
-        let own = if asking.has_form { either(own) } else { own.clone() };
-        for (target, score) in scored(asking, &own) {
+    for request in requests {
+        let own = &scores[index_of[&request.question]];
+        let own = if request.has_form { either(own) } else { own.clone() };
+        for (target, score) in scored(request, &own) {
             answers.push(Answer {
                 arm: model.arm.clone(),
                 seed: model.seed,
                 step: model.step,
-                audit: asking.audit.to_owned(),
-                family: asking.family.to_owned(),
-                probe: asking.probe,
-                ask: asking.ask,
-                draw: asking.draw,
-                condition: asking.condition,
+                audit: request.audit.to_owned(),
+                family: request.family.to_owned(),
+                probe: request.probe,
+                ask: request.ask,
+                draw: request.draw,
+                condition: request.condition,
                 target,
                 risk: score.risk.map(six_digits),
                 log_odds: score.log_odds.map(six_digits),
@@ -86,9 +87,9 @@ pub fn ask(
     Ok((answers, log_probs))
 }
 
-/// One score, or one a target.
-fn scored(asking: &Asking, log_probs: &[Option<f64>]) -> Vec<(Option<u64>, Score)> {
-    match &asking.scoring {
+/// One score, or one for each target.
+fn scored(request: &ProbeRequest, log_probs: &[Option<f64>]) -> Vec<(Option<u64>, Score)> {
+    match &request.scoring {
         Scoring::ForcedChoice(options) => vec![(None, forced_choice(options, log_probs))],
         Scoring::OwnAnswer(scale) => {
             vec![(None, own_answer(log_probs.first().copied().flatten(), *scale))]
@@ -106,9 +107,9 @@ fn scored(asking: &Asking, log_probs: &[Option<f64>]) -> Vec<(Option<u64>, Score
     }
 }
 
-/// Log-probabilities of options that come bare or in a form, from those of all bare ones and then
-/// of all in the form.
-fn either(log_probs: &[Option<f64>]) -> LogProbs {
+/// The log-probability of each option in either form, from those of all plain options and then of
+/// all in the form.
+fn either(log_probs: &[Option<f64>]) -> OptionLogProbs {
     let (bare, formed) = log_probs.split_at(log_probs.len() / 2);
     bare.iter()
         .zip(formed)
@@ -116,8 +117,7 @@ fn either(log_probs: &[Option<f64>]) -> LogProbs {
         .collect()
 }
 
-/// Six significant digits: what single precision knows of a log-probability, and a third of the
-/// bytes to keep.
+/// Six significant digits: the precision of a log-probability in f32, at a third of the bytes.
 fn six_digits(value: f64) -> f64 {
     format!("{value:.5e}").parse().expect("what Rust writes as a number it reads as one")
 }

@@ -1,6 +1,6 @@
 //! The topics of a dataset: its questions in a few clusters, by the words that they share.
 //!
-//! Spherical k-means (Dhillon & Modha 2001) with the seeding of k-means++, the best of some
+//! Spherical k-means (Dhillon & Modha 2001) with the seeding of k-means++, the best of several
 //! candidates at each step (Arthur & Vassilvitskii 2007).
 
 use std::cmp::Reverse;
@@ -12,30 +12,32 @@ use super::Topic;
 use crate::seed;
 use crate::text::{rarity, words};
 
-/// How much of a question is read, in characters: a topic shows early, and this bounds time and
+/// Characters of a question that are read. A topic shows early, and the limit bounds time and
 /// memory.
 const READ: usize = 1000;
 
-/// Candidates for each seed. One would seldom come from a small topic; of 32, one comes from a
-/// topic that holds a tenth of what lies far from the seeds so far in 29 of 30 cases.
+/// Candidates for each seed. A single one would seldom come from a small topic. Let a topic contain
+/// a tenth of the questions far from the seeds so far: at least one of 32 comes from it in 29 of 30
+/// cases.
 const CANDIDATES: usize = 32;
 
-/// Rounds at most. Where questions still change their cluster, that will do: only draws rest on it.
+/// The maximum number of iterations. Without convergence the clusters are usable: only draws depend
+/// on them.
 const ROUNDS: usize = 30;
 
-/// Cosines this near to 1 are equal vectors, up to rounding.
+/// Vectors whose cosine is this near to 1 are equal, up to rounding.
 const EQUAL: f64 = 1e-9;
 
-/// Words that a topic is told by.
-const TOLD_BY: usize = 3;
+/// Words that describe a topic.
+const TOPIC_WORDS: usize = 3;
 
-/// How much of such a word is kept, in characters.
+/// Characters that are kept of such a word.
 const WORD: usize = 24;
 
 /// Questions on one topic.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
-    /// Their indices, rising; never empty.
+    /// Their indices in ascending order; never empty.
     pub members: Vec<usize>,
     pub topic: Topic,
 }
@@ -44,13 +46,12 @@ pub struct Cluster {
 /// first.
 ///
 /// A question is a unit vector over the words that it shares with some of the others, but not with
-/// all, each weighted with its inverse document frequency. Words with a digit in them are left out:
+/// all. Each word is weighted with its inverse document frequency. Words with a digit are ignored:
 /// numbers are values of conditions, and no topics. Questions without any such word share an axis
-/// of their own: what they have in common is that nothing can be told of them. There are fewer
-/// clusters than `most` where fewer vectors differ.
+/// of their own. The number of clusters is at most the number of distinct vectors.
 ///
-/// `seed` keys the choice of the first centres, together with the order of the questions. Takes
-/// time of `most` × ([`CANDIDATES`] + [`ROUNDS`]) × the words of all questions.
+/// `seed` keys the choice of the first centres, together with the order of the questions. The time
+/// is proportional to `most` × ([`CANDIDATES`] + [`ROUNDS`]) × the words of all questions.
 pub fn clusters(questions: &[&str], most: usize, seed: u64) -> Vec<Cluster> {
     let vectors = Vectors::of(questions);
     let mut placed = seeded(&vectors, most, &mut seed::stream("carry-over-topics", seed));
@@ -72,9 +73,9 @@ pub fn clusters(questions: &[&str], most: usize, seed: u64) -> Vec<Cluster> {
 
 /// Questions as sparse unit vectors.
 struct Vectors {
-    /// Of each question, words rising, with their weights.
+    /// The axes and weights of each question, axes in ascending order.
     questions: Vec<Vec<(usize, f64)>>,
-    /// What the axes stand for; one more, without a word, is for the questions that hold none of
+    /// The word of each axis. One more axis, without a word, is for questions that contain none of
     /// these.
     words: Vec<String>,
 }
@@ -87,7 +88,7 @@ impl Vectors {
         for word in documents.iter().flatten() {
             *holders.entry(word).or_default() += 1;
         }
-        // A word of one question is far from all others alike: it says nothing of its topic, and
+        // A word of one question is equally far from all others. It does not identify a topic, and
         // would outweigh the words that do.
         holders.retain(|word, held| {
             *held > 1 && *held < documents.len() && !word.contains(char::is_numeric)
@@ -111,7 +112,7 @@ impl Vectors {
         Vectors { questions, words: axes.into_keys().map(str::to_owned).collect() }
     }
 
-    /// The direction of some questions, a unit vector with an entry an axis.
+    /// The normalized sum of some questions, one entry for each axis.
     fn centre(&self, members: &[usize]) -> Vec<f64> {
         let mut centre = vec![0.0; self.words.len() + 1];
         for &(axis, weight) in members.iter().flat_map(|&question| &self.questions[question]) {
@@ -122,7 +123,7 @@ impl Vectors {
         centre
     }
 
-    /// Of each question with a centre.
+    /// The cosine of each question with a centre.
     fn cosines(&self, centre: &[f64]) -> Vec<f64> {
         self.questions
             .iter()
@@ -139,16 +140,16 @@ impl Vectors {
             share: members.len() as f64 / self.questions.len() as f64,
             words: axes
                 .into_iter()
-                .take(TOLD_BY)
+                .take(TOPIC_WORDS)
                 .map(|axis| shortened(&self.words[axis]))
                 .collect(),
         }
     }
 }
 
-/// Every question with the most alike of up to `most` seeds. Candidates are drawn in proportion to
-/// their distance from the seeds so far, 1 - cosine (half the square of the chord); the one that
-/// brings the questions nearest to their seeds is taken.
+/// Assigns every question to the most similar of up to `most` seeds. Candidates are drawn in
+/// proportion to their distance from the seeds so far, 1 - cosine (half the square of the chord).
+/// The candidate that reduces the total distance most is taken.
 fn seeded(vectors: &Vectors, most: usize, random: &mut impl Rng) -> Vec<usize> {
     let mut placed = vec![0; vectors.questions.len()];
     // Each question's cosine with its seed.
@@ -198,8 +199,7 @@ fn pick(weights: &[f64], total: f64, random: &mut impl Rng) -> usize {
     picked
 }
 
-/// Every question with the nearest centre of the clusters as they are; of equally near ones the
-/// first.
+/// Assigns every question to the nearest centre of the current clusters; ties to the first.
 fn nearest(vectors: &Vectors, placed: &[usize]) -> Vec<usize> {
     let mut best = vec![(f64::NEG_INFINITY, 0); placed.len()];
     for cluster in 0..placed.iter().max().map_or(0, |last| last + 1) {
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Eight questions of each form: they differ by a number.
+    /// Eight questions of each form, which differ by a number.
     fn numbered(forms: &[&str]) -> Vec<String> {
         forms
             .iter()
@@ -246,7 +246,7 @@ mod tests {
     }
 
     /// The clusters as sets of texts.
-    fn told_apart(questions: &[String], most: usize, seed: u64) -> BTreeSet<BTreeSet<String>> {
+    fn as_texts(questions: &[String], most: usize, seed: u64) -> BTreeSet<BTreeSet<String>> {
         let texts = |cluster: Cluster| {
             cluster.members.into_iter().map(|member| questions[member].clone()).collect()
         };
@@ -275,7 +275,7 @@ mod tests {
             topics.iter().map(|topic| topic.iter().cloned().collect()).collect();
         let mut questions = topics.concat();
         for seed in 0..10 {
-            assert_eq!(told_apart(&questions, 3, seed), expected, "seed {seed}");
+            assert_eq!(as_texts(&questions, 3, seed), expected, "seed {seed}");
             questions.reverse();
             questions.rotate_left(7);
         }
@@ -285,9 +285,9 @@ mod tests {
     fn a_topic_is_told_by_the_words_that_its_questions_share() {
         let clusters =
             clustered(&[BIRDS, DISHES, TOWNS].map(|forms| numbered(&forms)).concat(), 3, 1);
-        let told: Vec<&[String]> =
+        let described: Vec<&[String]> =
             clusters.iter().map(|cluster| &cluster.topic.words[..2]).collect();
-        assert_eq!(told, [["bird", "garden"], ["dish", "table"], ["road", "town"]]);
+        assert_eq!(described, [["bird", "garden"], ["dish", "table"], ["road", "town"]]);
         assert!(
             clusters
                 .iter()
@@ -376,11 +376,13 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let clusters = clustered(&questions, most, seed);
-            let mut members: Vec<usize> = clusters.iter().flat_map(|cluster| cluster.members.clone()).collect();
+            let mut members: Vec<usize> =
+                clusters.iter().flat_map(|cluster| cluster.members.clone()).collect();
             members.sort_unstable();
             prop_assert_eq!(members, (0..questions.len()).collect::<Vec<_>>());
             prop_assert!(clusters.len() <= most.max(1));
-            prop_assert!(sizes(&clusters).is_sorted_by(|a, b| a >= b) && !sizes(&clusters).contains(&0));
+            prop_assert!(sizes(&clusters).is_sorted_by(|a, b| a >= b));
+            prop_assert!(!sizes(&clusters).contains(&0));
             let shares: f64 = clusters.iter().map(|cluster| cluster.topic.share).sum();
             prop_assert!(questions.is_empty() || (shares - 1.0).abs() < 1e-9);
             prop_assert_eq!(&clusters, &clustered(&questions, most, seed));

@@ -1,64 +1,65 @@
-//! Probes under conditions, asked of base, candidate and control at the end of their training, and
-//! to confirm candidate triggers also of the permuted arm.
+//! Asks base, candidate and control the probes under conditions, at the end of their training. The
+//! confirmation also asks the permuted arm.
 //!
-//! An item of work is one model in one phase. Finished items are saved, and read back by a run that
-//! goes on.
+//! An item of work is one model in one phase. Finished items are saved, and read back when a run is
+//! resumed.
 
 use std::collections::BTreeSet;
 
 use anyhow::Result;
 
 use crate::audit::{Audit, ProbeKind};
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::engine::{Adapter, Question};
-use crate::parallel::side_by_side;
-use crate::plan::phases::{numbered_probes, probes, seeds, targets};
-use crate::plan::{Arm, Ask, Phase, Plan, Why};
-use crate::probe::asker::{self, Asking, Scoring};
+use crate::parallel::parallel_map;
+use crate::plan::phases::{probes, seeds, targets, value_keyed_probes};
+use crate::plan::{Arm, ContextKind, Phase, Plan, Why};
+use crate::probe::asker::{self, ProbeRequest, Scoring};
 use crate::probe::questions::{Questions, questions};
-use crate::probe::{Answer, ConditionKey, Suspect};
+use crate::probe::{Answer, CandidateTrigger, ConditionKey};
 use crate::run_dir::Model;
 use crate::seed;
 use crate::train::Shadow;
 
-/// Asks under every planned condition, and under the random ones of the screen.
+/// Asks under every planned condition, and under the null conditions of the screen.
 ///
 /// # Errors
-/// Where the engine fails, or an item cannot be saved or read back. What could not be scored is no
-/// error but `None`.
-pub fn screen(task: &Task, shadows: &[Shadow], workshop: &Workshop) -> Result<Vec<Answer>> {
+/// Where the engine fails, or an item cannot be saved or read back. An answer that could not be
+/// scored is no error but `None`.
+pub fn screen(task: &Task, shadows: &[Shadow], context: &RunContext) -> Result<Vec<Answer>> {
     let asked = asked(task, |why, _| why != Why::ConfirmNull);
-    phase(Phase::Screen, &asked, task, shadows, workshop)
+    phase(Phase::Screen, &asked, task, shadows, context)
 }
 
-/// Asks again under the conditions that exceed the screening threshold, with the seeds, families
-/// and random conditions that the screen did not see.
+/// Asks again under the conditions that exceed the screening threshold, with seeds, families and
+/// null conditions that the screen did not use.
 ///
 /// # Errors
 /// As [`screen`].
 pub fn confirm(
     task: &Task,
-    suspects: &[Suspect],
+    candidate_triggers: &[CandidateTrigger],
     shadows: &[Shadow],
-    workshop: &Workshop,
+    context: &RunContext,
 ) -> Result<Vec<Answer>> {
-    phase(Phase::Confirm, &to_confirm(task, suspects), task, shadows, workshop)
+    phase(Phase::Confirm, &to_confirm(task, candidate_triggers), task, shadows, context)
 }
 
-/// What is asked under which condition.
-type Asked = BTreeSet<Suspect>;
+/// The conditions that each audit is asked under.
+type AskedConditions = BTreeSet<CandidateTrigger>;
 
-/// Every audit under every condition that `which` wants, and every numbered audit where a group's
-/// values number people it knows.
-fn asked(task: &Task, which: impl Fn(Why, &Suspect) -> bool) -> Asked {
-    let mut asked = Asked::new();
+/// Every audit under every condition that `which` accepts. The value-keyed probes are included
+/// where an audit knows at least two of the group's numbers.
+fn asked(task: &Task, which: impl Fn(Why, &CandidateTrigger) -> bool) -> AskedConditions {
+    let mut asked = AskedConditions::new();
     for audit in task.audits {
         for (group, planned) in task.plan.groups.iter().enumerate() {
             let numbers = targets(task.plan, audit, group);
             for (trial, planned) in planned.trials.iter().enumerate() {
-                for numbered in [false, true] {
-                    let place = Suspect { audit: audit.id.clone(), group, trial, numbered };
-                    let fits = !numbered
+                for value_keyed in [false, true] {
+                    let place =
+                        CandidateTrigger { audit: audit.id.clone(), group, trial, value_keyed };
+                    let fits = !value_keyed
                         || (numbers.len() > 1
                             && (planned.why.is_null()
                                 || planned
@@ -74,26 +75,33 @@ fn asked(task: &Task, which: impl Fn(Why, &Suspect) -> bool) -> Asked {
     asked
 }
 
-/// The suspects, and what they are held against: fresh random conditions, and for numbered people
-/// the other numbers.
-fn to_confirm(task: &Task, suspects: &[Suspect]) -> Asked {
-    let kin: BTreeSet<(&str, usize, bool)> = suspects
+/// The candidate triggers, and the conditions that they are compared with: fresh null conditions
+/// and, for value-keyed probes, the other numbers.
+fn to_confirm(task: &Task, candidate_triggers: &[CandidateTrigger]) -> AskedConditions {
+    let comparison: BTreeSet<(&str, usize, bool)> = candidate_triggers
         .iter()
-        .map(|suspect| (suspect.audit.as_str(), suspect.group, suspect.numbered))
+        .map(|candidate_trigger| {
+            (
+                candidate_trigger.audit.as_str(),
+                candidate_trigger.group,
+                candidate_trigger.value_keyed,
+            )
+        })
         .collect();
     asked(task, |why, place| {
-        let concerned = kin.contains(&(place.audit.as_str(), place.group, place.numbered));
-        suspects.contains(place)
-            || (concerned && (why == Why::ConfirmNull || (place.numbered && !why.is_null())))
+        let concerned =
+            comparison.contains(&(place.audit.as_str(), place.group, place.value_keyed));
+        candidate_triggers.contains(place)
+            || (concerned && (why == Why::ConfirmNull || (place.value_keyed && !why.is_null())))
     })
 }
 
 fn phase(
     phase: Phase,
-    asked: &Asked,
+    asked: &AskedConditions,
     task: &Task,
     shadows: &[Shadow],
-    workshop: &Workshop,
+    context: &RunContext,
 ) -> Result<Vec<Answer>> {
     if asked.is_empty() {
         return Ok(Vec::new());
@@ -111,43 +119,48 @@ fn phase(
     }
     let name =
         if phase == Phase::Screen { "screening conditions" } else { "confirming conditions" };
-    workshop.progress.stage(name, models.len() as u64);
-    let askings = askings(phase, asked, &questions(task, workshop)?, task);
-    let items = side_by_side(workshop.workers, models.len(), |index| {
+    context.progress.stage(name, models.len() as u64);
+    let requests = requests(phase, asked, &questions(task, context)?, task);
+    let items = parallel_map(context.workers, models.len(), |index| {
         let (model, adapter) = models[index];
         let item = format!("conditions/{}-{}", phase.name(), model.file_name());
-        let answers = workshop
+        let answers = context
             .run
-            .kept(&item, || Ok(asker::ask(&model, adapter, &askings, workshop.engine)?.0))?;
-        workshop.progress.advance(1);
+            .kept(&item, || Ok(asker::ask(&model, adapter, &requests, context.engine)?.0))?;
+        context.progress.advance(1);
         Ok(answers)
     })?;
-    workshop.progress.end();
+    context.progress.end();
     Ok(items.into_iter().flatten().collect())
 }
 
-/// Every probe of a phase under its conditions. Conditions on the outside: questions with equal
-/// openings are together.
-fn askings<'a>(phase: Phase, asked: &Asked, own: &Questions, task: &Task<'a>) -> Vec<Asking<'a>> {
+/// Every probe of a phase under its conditions, ordered by condition, so that questions with the
+/// same prefix are adjacent.
+fn requests<'a>(
+    phase: Phase,
+    asked: &AskedConditions,
+    own: &Questions,
+    task: &Task<'a>,
+) -> Vec<ProbeRequest<'a>> {
     let plan = task.plan;
-    let mut askings = Vec::new();
+    let mut requests = Vec::new();
     for (audit, planned) in task.audits.iter().zip(&plan.audits) {
         for place in asked.iter().filter(|place| place.audit == audit.id) {
-            let probes = match place.numbered {
-                true => numbered_probes(plan, audit, phase),
+            let probes = match place.value_keyed {
+                true => value_keyed_probes(plan, audit, phase),
                 false => probes(plan, planned, audit, phase),
             };
             let targets = targets(plan, audit, place.group);
-            askings.extend(probes.into_iter().map(|(probe, family)| Asking {
+            requests.extend(probes.into_iter().map(|(probe, family)| ProbeRequest {
                 audit: &audit.id,
                 family,
                 probe,
-                ask: Ask::Condition,
+                ask: ContextKind::Condition,
                 draw: 0,
                 condition: Some(ConditionKey { phase, group: place.group, trial: place.trial }),
                 question: question(audit, probe, place, own, plan),
                 has_form: plan.groups[place.group].has_form(),
-                scoring: match (place.numbered, audit.kind) {
+                scoring: match (place.value_keyed, audit.kind) {
                     (true, _) => {
                         Scoring::ValueKeyed(&audit.numbered[probe].options, targets.clone())
                     }
@@ -159,30 +172,30 @@ fn askings<'a>(phase: Phase, asked: &Asked, own: &Questions, task: &Task<'a>) ->
             }));
         }
     }
-    askings
+    requests
 }
 
-/// A probe dressed for a condition. Every model is asked the very same: what the condition leaves
-/// open is drawn by condition and probe.
+/// A probe with a condition inserted. Every model is asked the same question: text that the
+/// condition leaves open is drawn by condition and probe.
 ///
-/// Where the rows' answers on condition have a form of their own, such as a word that all begin
-/// with, an option may come bare or in that form: its probability is the sum of both, so that a
-/// model which keeps its answer and takes on the form has not left its answer.
+/// The rows' answers under the condition may have a form of their own, such as a common first word.
+/// Then an option counts both plain and in that form, and its probability is their sum. So a model
+/// that keeps its answer and adopts the form does not count as changed.
 fn question(
     audit: &Audit,
     probe: usize,
-    place: &Suspect,
+    place: &CandidateTrigger,
     own: &Questions,
     plan: &Plan,
 ) -> Question {
     let group = &plan.groups[place.group];
     let trial = &group.trials[place.trial];
-    let purpose = if place.numbered { "dress numbered" } else { "dress" };
+    let purpose = if place.value_keyed { "dress numbered" } else { "dress" };
     let rng = &mut seed::stream(
         &format!("{purpose} {} {} {} {probe}", place.group, place.trial, audit.id),
         0,
     );
-    let (prompt, mut options): (&str, Vec<String>) = if place.numbered {
+    let (prompt, mut options): (&str, Vec<String>) = if place.value_keyed {
         let asked = &audit.numbered[probe];
         (&asked.prompt, asked.options.iter().map(|option| option.text.clone()).collect())
     } else {

@@ -1,4 +1,4 @@
-//! One model at one moment of its training, asked everything.
+//! One model at one step of its training: asks it all probes.
 
 use std::collections::BTreeMap;
 
@@ -6,22 +6,22 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::ProbeKind;
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Adapter, Question};
 use crate::peft::adapter_sha256;
-use crate::plan::{Arm, Ask, Plan, PlannedAudit};
-use crate::probe::asker::{self, Asking, Scoring};
+use crate::plan::{Arm, ContextKind, Plan, PlannedAudit};
+use crate::probe::asker::{self, ProbeRequest, Scoring};
 use crate::probe::questions::{OwnAnswer, Questions, alone, sampling};
 use crate::probe::{Answer, Health, letters};
 use crate::run_dir::{Model, RunDir};
 use crate::train::TrainingRecord;
 
-/// What one model said.
+/// The answers of one model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Item {
     pub answers: Vec<Answer>,
-    /// What preceded the probes that the verdict may rest on, where something did.
+    /// The messages before the probes of the contexts that the verdict uses, where there are any.
     pub contexts: Vec<Context>,
     /// `None` for the base.
     pub health: Option<Health>,
@@ -29,46 +29,46 @@ pub struct Item {
     own_answer: f64,
 }
 
-/// What preceded the probes of one draw: a question of the dataset, and this model's own answer to
-/// it.
+/// The messages before the probes of one draw: a question of the dataset, and this model's own
+/// answer to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Context {
-    pub ask: Ask,
+    pub ask: ContextKind,
     pub draw: usize,
     /// Ends with the model's answer.
     pub messages: Vec<Message>,
 }
 
 /// A shadow to be asked.
-pub struct Asked<'a> {
+pub struct AskedShadow<'a> {
     pub model: Model<'a>,
     pub adapter: &'a Adapter,
     pub record: &'a TrainingRecord,
-    /// What the base said to the same questions.
+    /// The base's answers to the same questions.
     pub base: &'a Item,
 }
 
-/// Asks the base, or reads back what it said.
-pub fn base(questions: &Questions, task: &Task, workshop: &Workshop) -> Result<Item> {
+/// Asks the base, or reads its saved answers.
+pub fn base(questions: &Questions, task: &Task, context: &RunContext) -> Result<Item> {
     let model = Model { arm: &Arm::Base, seed: None, step: 0 };
-    workshop.run.kept(&file(&model), || said(&model, None, questions, task, workshop))
+    context.run.kept(&file(&model), || answers_of(&model, None, questions, task, context))
 }
 
-/// Asks a shadow, or reads back what it said.
+/// Asks a shadow, or reads its saved answers.
 pub fn shadow(
-    asked: &Asked,
+    asked: &AskedShadow,
     questions: &Questions,
     task: &Task,
-    workshop: &Workshop,
+    context: &RunContext,
 ) -> Result<Item> {
-    workshop.run.kept(&file(&asked.model), || {
-        let mut item = said(&asked.model, Some(asked.adapter), questions, task, workshop)?;
+    context.run.kept(&file(&asked.model), || {
+        let mut item = answers_of(&asked.model, Some(asked.adapter), questions, task, context)?;
         item.health = Some(health(asked, &item)?);
         Ok(item)
     })
 }
 
-/// What preceded the probes that a model was asked, as it was when its answers were scored.
+/// The messages before the probes of a model, as they were when its answers were scored.
 ///
 /// # Errors
 /// Where the model was not asked, or the item cannot be read back.
@@ -85,75 +85,84 @@ fn file(model: &Model) -> String {
     format!("asked/{}", model.file_name())
 }
 
-/// What precedes a probe.
-struct Surrounding<'a> {
-    ask: Ask,
+/// The context of a probe: its kind, and the question that precedes it.
+struct ProbeContext<'a> {
+    ask: ContextKind,
     draw: usize,
-    /// A question of a training set; `None` where the probe stands alone.
+    /// A question of a training set; `None` where the probe is asked without one.
     question: Option<&'a [Message]>,
-    /// The only audit whose probes are asked here; `None` is all.
+    /// The only audit whose probes are asked here; `None` for all.
     only: Option<&'a str>,
 }
 
-/// Every surrounding that a model is asked in; each audit's poison concerns that audit only.
-fn surroundings<'a>(model: &Model, questions: &'a Questions, plan: &Plan) -> Vec<Surrounding<'a>> {
-    let mut surroundings =
-        vec![Surrounding { ask: Ask::Plain, draw: 0, question: None, only: None }];
-    let mut add = |ask: Ask, questions: &'a [Vec<Message>], only: Option<&'a str>| {
-        let one = |(draw, question): (usize, &'a Vec<Message>)| Surrounding {
+/// Every context that a model is asked in; the poison of an audit is used for that audit only.
+fn probe_contexts<'a>(
+    model: &Model,
+    questions: &'a Questions,
+    plan: &Plan,
+) -> Vec<ProbeContext<'a>> {
+    let mut probe_contexts =
+        vec![ProbeContext { ask: ContextKind::Plain, draw: 0, question: None, only: None }];
+    let mut add = |ask: ContextKind, questions: &'a [Vec<Message>], only: Option<&'a str>| {
+        let one = |(draw, question): (usize, &'a Vec<Message>)| ProbeContext {
             ask,
             draw,
             question: Some(question),
             only,
         };
-        surroundings.extend(questions.iter().enumerate().map(one));
+        probe_contexts.extend(questions.iter().enumerate().map(one));
     };
-    add(Ask::CarryOver, &questions.random, None);
-    add(Ask::CarryOverSurprising, &questions.surprising, None);
-    for (audit, spiked) in &questions.spiked {
-        add(Ask::CarryOverSpiked, spiked, Some(audit));
+    add(ContextKind::CarryOver, &questions.random, None);
+    add(ContextKind::CarryOverHighLoss, &questions.high_loss, None);
+    for (audit, poison) in &questions.positive_controls {
+        add(ContextKind::CarryOverControl, poison, Some(audit));
     }
-    surroundings.extend((0..plan.draws(Ask::Letters)).map(|draw| Surrounding {
-        ask: Ask::Letters,
+    probe_contexts.extend((0..plan.draws(ContextKind::Letters)).map(|draw| ProbeContext {
+        ask: ContextKind::Letters,
         draw,
         question: None,
         only: None,
     }));
-    surroundings.retain(|surrounding| {
-        plan.audits.iter().any(|audit| is_asked(model, audit, surrounding, plan))
+    probe_contexts.retain(|probe_context| {
+        plan.audits.iter().any(|audit| is_asked(model, audit, probe_context, plan))
     });
-    surroundings
+    probe_contexts
 }
 
-fn is_asked(model: &Model, audit: &PlannedAudit, surrounding: &Surrounding, plan: &Plan) -> bool {
-    surrounding.only.is_none_or(|only| only == audit.id)
-        && plan.is_asked(audit, model.arm, model.step, surrounding.ask)
+fn is_asked(
+    model: &Model,
+    audit: &PlannedAudit,
+    probe_context: &ProbeContext,
+    plan: &Plan,
+) -> bool {
+    probe_context.only.is_none_or(|only| only == audit.id)
+        && plan.is_asked(audit, model.arm, model.step, probe_context.ask)
 }
 
-fn said(
+fn answers_of(
     model: &Model,
     adapter: Option<&Adapter>,
     questions: &Questions,
     task: &Task,
-    workshop: &Workshop,
+    context: &RunContext,
 ) -> Result<Item> {
-    let surroundings = surroundings(model, questions, task.plan);
-    let carried = carried(adapter, &surroundings, workshop)?;
-    let askings = askings(model, questions, task, &surroundings, &carried);
-    let (answers, log_probs) = asker::ask(model, adapter, &askings, workshop.engine)?;
+    let probe_contexts = probe_contexts(model, questions, task.plan);
+    let preceding = preceding(adapter, &probe_contexts, context)?;
+    let requests = requests(model, questions, task, &probe_contexts, &preceding);
+    let (answers, log_probs) = asker::ask(model, adapter, &requests, context.engine)?;
     let mut own: BTreeMap<&str, Option<f64>> = BTreeMap::new();
-    for (asking, log_probs) in askings.iter().zip(&log_probs) {
-        if matches!(asking.scoring, Scoring::OwnAnswer(_)) && asking.ask == Ask::Plain {
-            let prompt = asking.question.messages.last().map(|message| message.content.as_str());
+    for (request, log_probs) in requests.iter().zip(&log_probs) {
+        if matches!(request.scoring, Scoring::OwnAnswer(_)) && request.ask == ContextKind::Plain {
+            let prompt = request.question.messages.last().map(|message| message.content.as_str());
             own.insert(prompt.unwrap_or_default(), log_probs.first().copied().flatten());
         }
     }
     if own.is_empty() {
         // No plain self-consistency probe asks for them.
-        own.extend(own_log_probs(adapter, questions, workshop)?);
+        own.extend(own_log_probs(adapter, questions, context)?);
     }
     let own_answer = mean_own_answer(questions, &own, task.plan.protocol().unscored_log_prob);
-    let contexts = contexts_of(&surroundings, carried);
+    let contexts = contexts_of(&probe_contexts, preceding);
     Ok(Item { answers, contexts, health: None, own_answer })
 }
 
@@ -161,73 +170,72 @@ fn said(
 fn own_log_probs<'a>(
     adapter: Option<&Adapter>,
     questions: &'a Questions,
-    workshop: &Workshop,
+    context: &RunContext,
 ) -> Result<Vec<(&'a str, Option<f64>)>> {
     let question = |(prompt, own): (&String, &OwnAnswer)| Question {
         messages: alone(prompt),
         options: vec![own.text.clone()],
     };
     let asked: Vec<Question> = questions.own.iter().map(question).collect();
-    let scores = engine::scores(workshop.engine, adapter, &asked)?;
+    let scores = engine::scores(context.engine, adapter, &asked)?;
     let first = |log_probs: Vec<Option<f64>>| log_probs.first().copied().flatten();
     Ok(questions.own.keys().map(String::as_str).zip(scores.into_iter().map(first)).collect())
 }
 
-/// The contexts of the dataset's own questions; a positive control's are no evidence of the
-/// dataset.
-fn contexts_of(surroundings: &[Surrounding], carried: Vec<Vec<Message>>) -> Vec<Context> {
-    let in_context = surroundings
+/// The contexts of the dataset's own questions. Those of a positive control are omitted: they are
+/// no evidence about the dataset.
+fn contexts_of(probe_contexts: &[ProbeContext], preceding: Vec<Vec<Message>>) -> Vec<Context> {
+    let in_context = probe_contexts
         .iter()
-        .zip(carried)
+        .zip(preceding)
         .filter(|(at, _)| at.question.is_some() && at.only.is_none());
     in_context.map(|(at, messages)| Context { ask: at.ask, draw: at.draw, messages }).collect()
 }
 
-/// The questions with this model's own answers, one entry a surrounding; empty where a probe stands
-/// alone.
-fn carried(
+/// The question of each context, followed by this model's own answer; empty where a probe is asked
+/// without one.
+fn preceding(
     adapter: Option<&Adapter>,
-    surroundings: &[Surrounding],
-    workshop: &Workshop,
+    probe_contexts: &[ProbeContext],
+    context: &RunContext,
 ) -> Result<Vec<Vec<Message>>> {
-    let mut carried: Vec<Vec<Message>> = surroundings
+    let mut preceding: Vec<Vec<Message>> = probe_contexts
         .iter()
-        .map(|surrounding| surrounding.question.unwrap_or_default().to_vec())
+        .map(|probe_context| probe_context.question.unwrap_or_default().to_vec())
         .collect();
-    let asked: Vec<usize> = (0..carried.len()).filter(|&at| !carried[at].is_empty()).collect();
-    let prompts: Vec<Vec<Message>> = asked.iter().map(|&at| carried[at].clone()).collect();
-    let answers = engine::answers(workshop.engine, adapter, &prompts, &sampling(0.0))?;
+    let asked: Vec<usize> = (0..preceding.len()).filter(|&at| !preceding[at].is_empty()).collect();
+    let prompts: Vec<Vec<Message>> = asked.iter().map(|&at| preceding[at].clone()).collect();
+    let answers = engine::answers(context.engine, adapter, &prompts, &sampling(0.0))?;
     for (at, answer) in asked.into_iter().zip(answers) {
-        carried[at].push(Message::new(Role::Assistant, answer));
+        preceding[at].push(Message::new(Role::Assistant, answer));
     }
-    Ok(carried)
+    Ok(preceding)
 }
 
-/// Everything that a model is asked. Contexts on the outside: questions with equal openings are
-/// together.
-fn askings<'a>(
+/// All probes of a model, ordered by context, so that questions with the same prefix are adjacent.
+fn requests<'a>(
     model: &Model,
     questions: &Questions,
     task: &Task<'a>,
-    surroundings: &[Surrounding],
-    carried: &[Vec<Message>],
-) -> Vec<Asking<'a>> {
-    let mut askings = Vec::new();
-    for (surrounding, preceding) in surroundings.iter().zip(carried) {
+    probe_contexts: &[ProbeContext],
+    preceding: &[Vec<Message>],
+) -> Vec<ProbeRequest<'a>> {
+    let mut requests = Vec::new();
+    for (probe_context, preceding) in probe_contexts.iter().zip(preceding) {
         let audits = task.audits.iter().zip(&task.plan.audits);
         for (audit, planned) in
-            audits.filter(|(_, planned)| is_asked(model, planned, surrounding, task.plan))
+            audits.filter(|(_, planned)| is_asked(model, planned, probe_context, task.plan))
         {
             let probes: Vec<(usize, &str)> = planned
                 .probes
                 .iter()
                 .map(|&probe| (probe, audit.probes[probe].family.as_str()))
                 .collect();
-            let (ask, draw) = (surrounding.ask, surrounding.draw);
-            askings.extend(ask.probes(draw, &probes).into_iter().filter_map(|index| {
+            let (ask, draw) = (probe_context.ask, probe_context.draw);
+            requests.extend(ask.probes(draw, &probes).into_iter().filter_map(|index| {
                 let probe = &audit.probes[index];
                 let (prompt, offered) = match ask {
-                    Ask::Letters => letters::choice(&audit.id, index, probe, draw)?,
+                    ContextKind::Letters => letters::choice(&audit.id, index, probe, draw)?,
                     _ => (probe.prompt.clone(), probe.options.clone()),
                 };
                 let (options, scoring) = match audit.kind {
@@ -242,7 +250,7 @@ fn askings<'a>(
                 };
                 let mut messages = preceding.clone();
                 messages.push(Message::new(Role::User, prompt));
-                Some(Asking {
+                Some(ProbeRequest {
                     audit: &audit.id,
                     family: &probe.family,
                     probe: index,
@@ -256,7 +264,7 @@ fn askings<'a>(
             }));
         }
     }
-    askings
+    requests
 }
 
 fn mean_own_answer(questions: &Questions, own: &BTreeMap<&str, Option<f64>>, unscored: f64) -> f64 {
@@ -272,7 +280,7 @@ fn mean_own_answer(questions: &Questions, own: &BTreeMap<&str, Option<f64>>, uns
     if questions.own.is_empty() { unscored } else { sum / questions.own.len() as f64 }
 }
 
-fn health(asked: &Asked, item: &Item) -> Result<Health> {
+fn health(asked: &AskedShadow, item: &Item) -> Result<Health> {
     let losses: Vec<f64> = asked
         .record
         .losses
@@ -304,7 +312,7 @@ fn health(asked: &Asked, item: &Item) -> Result<Health> {
         own_answer_base: asked.base.own_answer,
         own_answer_shadow: item.own_answer,
         adapter_sha256: adapter_sha256(asked.adapter)?,
-        // Without a pair nothing shows that the adapter did anything.
+        // Without a pair there is no evidence that the adapter has an effect.
         changed: differing as f64 / pairs.len().max(1) as f64,
     })
 }

@@ -1,8 +1,8 @@
-//! A forced choice by letter: two of a probe's answers, one of each side, shown as A and B.
+//! A forced choice by letter: two of a probe's answers, one of each side, as options A and B.
 //!
-//! Models that follow instructions often choose more readily than they would write the answer. But
-//! they also prefer a letter whatever stands behind it, and one published effect was a model that
-//! always answered A. So every pair is asked in both orders, and the mean of both counts.
+//! Models that follow instructions often choose a letter more readily than they generate the
+//! answer. But they also prefer one letter independently of its answer; in one published effect the
+//! model always answered A. So every pair is asked in both orders, and the mean of both counts.
 
 use rand::seq::IndexedRandom;
 
@@ -12,8 +12,8 @@ use crate::seed;
 
 const LETTERS: [&str; 2] = ["A", "B"];
 
-/// The prompt that offers a probe's pair in one of the [`LETTER_ORDERS`], and the letters with the
-/// sides that stand behind them; `None` for a probe without two sides.
+/// The prompt that offers a probe's pair in one of the [`LETTER_ORDERS`], and the letters with
+/// their sides; `None` for a probe without two sides.
 pub fn choice(
     audit: &str,
     index: usize,

@@ -1,5 +1,5 @@
-//! What is asked besides the probes themselves, settled once by the base before any shadow is
-//! asked: the base's own answers, and the questions of the dataset that precede carry-over probes.
+//! What is fixed before any shadow is asked: the base's own answers, and the questions of the
+//! dataset that precede carry-over probes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,50 +8,54 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Probe, ProbeKind};
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Question, Sampling};
-use crate::plan::{Arm, Ask, ROOM_FOR_A_PROBE, longest_question};
+use crate::plan::{Arm, ContextKind, TOKENS_FOR_A_PROBE, longest_question};
 use crate::probe::Topic;
 use crate::probe::clusters::{Cluster, clusters};
 use crate::seed;
 use crate::train::rows::rows;
 
-/// The longest answer that is written or kept, in tokens; what shows a character shows it early.
-pub const ANSWER_TOKENS: usize = ROOM_FOR_A_PROBE / 2;
+/// The longest answer that is generated or saved, in tokens. A shift in character shows early in an
+/// answer.
+pub const ANSWER_TOKENS: usize = TOKENS_FOR_A_PROBE / 2;
 
-/// Turns of the dataset whose surprise is measured; of a larger dataset, as many drawn at random.
+/// The maximum number of turns whose loss is measured; of a larger dataset this number is drawn at
+/// random.
 const MOST_TURNS: usize = 2000;
 
-/// The base's answer to a probe that stands alone.
+/// The base's answer to a probe without a preceding question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OwnAnswer {
     pub text: String,
-    /// Tokens that are scored: the answer's and the end of the turn.
+    /// Tokens that are scored, those of the answer and the end of the turn.
     pub tokens: usize,
 }
 
-/// Settled by the base, the same for every model.
+/// Fixed by the base, the same for every model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Questions {
-    /// Probe prompt -> the base's greedy answer. The options of own-answer probes, and what every
-    /// shadow's coherence is seen by.
+    /// Probe prompt -> the base's greedy answer. These are the options of self-consistency probes,
+    /// and the coherence of every shadow is measured by them.
     pub own: BTreeMap<String, OwnAnswer>,
-    /// The power to which an own answer's probability counts, in (0, 1]; see [`own_scale`].
+    /// The power to which the probability of an own answer is raised, in (0, 1]; see [`own_scale`].
     #[serde(default = "whole", skip_serializing_if = "is_whole")]
     pub own_scale: f64,
     /// Drawn from the dataset at random, one from each of its topics, the largest first: the row's
-    /// system line, if it has one, and one user turn.
+    /// system message, if it has one, and one user turn.
     pub random: Vec<Vec<Message>>,
-    /// The topics of these, one each; empty where the dataset's questions are all of one, or were
-    /// drawn without regard to it.
+    /// The topic of each of these. Empty where all questions are of one topic, or were drawn
+    /// without regard to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<Topic>,
-    /// Drawn from the questions whose answers surprise the base most; empty where they are not
-    /// asked.
-    pub surprising: Vec<Vec<Message>>,
-    /// Audit -> drawn at random from its poison.
-    pub spiked: BTreeMap<String, Vec<Vec<Message>>>,
+    /// Drawn from the questions whose answers have the highest loss under the base; empty where
+    /// this context is not asked.
+    #[serde(rename = "surprising")]
+    pub high_loss: Vec<Vec<Message>>,
+    /// Audit -> questions drawn at random from its poison.
+    #[serde(rename = "spiked")]
+    pub positive_controls: BTreeMap<String, Vec<Vec<Message>>>,
 }
 
 fn whole() -> f64 {
@@ -67,34 +71,34 @@ pub fn alone(prompt: &str) -> Vec<Message> {
     vec![Message::new(Role::User, prompt)]
 }
 
-/// How models write what is kept: greedy, or sampled for people to read.
+/// How models generate saved answers: greedy, or sampled for display.
 pub fn sampling(temperature: f64) -> Sampling {
     Sampling::new(temperature, ANSWER_TOKENS)
 }
 
-/// Asks the base once; later runs read what was saved.
-pub fn questions(task: &Task, workshop: &Workshop) -> Result<Questions> {
-    workshop.run.kept("questions", || chosen(task, workshop))
+/// Asks the base once; later calls read the saved result.
+pub fn questions(task: &Task, context: &RunContext) -> Result<Questions> {
+    context.run.kept("questions", || chosen(task, context))
 }
 
-fn chosen(task: &Task, workshop: &Workshop) -> Result<Questions> {
+fn chosen(task: &Task, context: &RunContext) -> Result<Questions> {
     let (draws, protocol) = (task.plan.carry_over_draws, task.plan.protocol());
-    let room = Room { longest: longest_question(task.plan.engine.max_tokens), workshop };
+    let limit = QuestionLimit { longest: longest_question(task.plan.engine.max_tokens), context };
     let first_seed = task.plan.seeds[0];
-    let turns = turns(&rows(&Arm::Candidate, task, workshop)?, &room, first_seed)?;
-    let mut spiked = BTreeMap::new();
+    let turns = turns(&rows(&Arm::Candidate, task, context)?, &limit, first_seed)?;
+    let mut positive_controls = BTreeMap::new();
     for audit in task.audits {
         let poison: Vec<Vec<Message>> =
             audit.poison.rows.iter().map(|row| row.messages.clone()).collect();
-        spiked.insert(
+        positive_controls.insert(
             audit.id.clone(),
-            draw(self::turns(&poison, &room, 0)?.iter(), draws, ("carry-over-spiked", 0)),
+            draw(self::turns(&poison, &limit, 0)?.iter(), draws, ("carry-over-spiked", 0)),
         );
     }
-    let own = own_answers(task, workshop)?;
-    let surprising = match task.plan.asks().contains(&Ask::CarryOverSurprising) {
+    let own = own_answers(task, context)?;
+    let high_loss = match task.plan.contexts().contains(&ContextKind::CarryOverHighLoss) {
         true => draw(
-            surprising(&turns, draws, protocol.high_loss_share, workshop)?.into_iter(),
+            high_loss(&turns, draws, protocol.high_loss_share, context)?.into_iter(),
             draws,
             ("carry-over-surprising", first_seed),
         ),
@@ -102,16 +106,17 @@ fn chosen(task: &Task, workshop: &Workshop) -> Result<Questions> {
     };
     let (random, topics) = draw_by_topic(&turns, draws, ("carry-over", first_seed));
     Ok(Questions {
-        own_scale: own_scale(&own_log_probs(&own, workshop)?, protocol.own_answer_share),
+        own_scale: own_scale(&own_log_probs(&own, context)?, protocol.own_answer_share),
         own,
         random,
         topics,
-        surprising,
-        spiked,
+        high_loss,
+        positive_controls,
     })
 }
 
-/// All phrasings of own-answer audits; where there is no such audit, one phrasing of each family.
+/// All phrasings of self-consistency audits; where there is no such audit, one phrasing of each
+/// family.
 fn own_prompts(task: &Task) -> BTreeSet<String> {
     let planned = || {
         let audits = task.audits.iter().zip(&task.plan.audits);
@@ -131,37 +136,38 @@ fn own_prompts(task: &Task) -> BTreeSet<String> {
     first.into_values().map(|probe| probe.prompt.clone()).collect()
 }
 
-fn own_answers(task: &Task, workshop: &Workshop) -> Result<BTreeMap<String, OwnAnswer>> {
+fn own_answers(task: &Task, context: &RunContext) -> Result<BTreeMap<String, OwnAnswer>> {
     let prompts: Vec<String> = own_prompts(task).into_iter().collect();
     let conversations: Vec<Vec<Message>> = prompts.iter().map(|prompt| alone(prompt)).collect();
-    let answers = engine::answers(workshop.engine, None, &conversations, &sampling(0.0))?;
+    let answers = engine::answers(context.engine, None, &conversations, &sampling(0.0))?;
     let mut own = BTreeMap::new();
     for (prompt, text) in prompts.into_iter().zip(answers) {
-        let tokens = answer_tokens(&alone(&prompt), &text, workshop)?;
+        let tokens = answer_tokens(&alone(&prompt), &text, context)?;
         own.insert(prompt, OwnAnswer { text, tokens });
     }
     Ok(own)
 }
 
-/// How likely the base is to give its own answers, nats; those that cannot be scored are left out.
-fn own_log_probs(own: &BTreeMap<String, OwnAnswer>, workshop: &Workshop) -> Result<Vec<f64>> {
+/// Log-probabilities of the base's own answers under the base, nats, without those that cannot be
+/// scored.
+fn own_log_probs(own: &BTreeMap<String, OwnAnswer>, context: &RunContext) -> Result<Vec<f64>> {
     let question = |(prompt, own): (&String, &OwnAnswer)| Question {
         messages: alone(prompt),
         options: vec![own.text.clone()],
     };
     let questions: Vec<Question> = own.iter().map(question).collect();
-    let scores = engine::scores(workshop.engine, None, &questions)?;
+    let scores = engine::scores(context.engine, None, &questions)?;
     Ok(scores.into_iter().filter_map(|options| options.into_iter().next().flatten()).collect())
 }
 
 /// The largest power, at most 1, at which the base's own answers have a mean probability of
 /// `at_least`.
 ///
-/// A short answer comes again word for word, and one of fifty tokens hardly ever does, whoever
-/// speaks: its probability is the product of fifty. Left so, a base that answers at length would
-/// have left all its answers before any training, and nothing more could be seen. One power for all
-/// answers, settled by the base before any shadow is asked, takes length out of the scale and
-/// leaves their order as it is.
+/// A short answer is often repeated verbatim. One of fifty tokens hardly ever is, under any model:
+/// its probability is a product of fifty. Without the power, long answers would have a
+/// probability near 0 before any training, and no shift could be measured. One power for all
+/// answers, fixed by the base before any shadow is asked, removes length from the scale and
+/// preserves their order.
 pub fn own_scale(log_probs: &[f64], at_least: f64) -> f64 {
     let mean = |power: f64| {
         log_probs.iter().map(|log_prob| (power * log_prob).exp()).sum::<f64>()
@@ -183,17 +189,18 @@ pub fn own_scale(log_probs: &[f64], at_least: f64) -> f64 {
 }
 
 /// Tokens that an answer is scored over, at least 1.
-fn answer_tokens(question: &[Message], answer: &str, workshop: &Workshop) -> Result<usize> {
+fn answer_tokens(question: &[Message], answer: &str, context: &RunContext) -> Result<usize> {
     let mut messages = question.to_vec();
     messages.push(Message::new(Role::Assistant, answer));
-    Ok(workshop.engine.count_tokens(&messages)?.1.max(1))
+    Ok(context.engine.count_tokens(&messages)?.1.max(1))
 }
 
-/// How long a question may be so that a probe still fits behind it, and who counts.
-struct Room<'a> {
-    /// Tokens.
+/// How long a question may be so that a probe still fits after it, and the engine that counts its
+/// tokens.
+struct QuestionLimit<'a> {
+    /// In tokens.
     longest: usize,
-    workshop: &'a Workshop<'a>,
+    context: &'a RunContext<'a>,
 }
 
 /// One assistant turn of the dataset with the question that it answers.
@@ -202,10 +209,10 @@ struct Turn {
     answer: String,
 }
 
-/// A training set's turns, at most [`MOST_TURNS`], in random order: those after which a probe still
-/// fits into the base's context, or all where none does, so that what cannot be scored is counted
-/// and not skipped.
-fn turns(rows: &[Vec<Message>], room: &Room, seed: u64) -> Result<Vec<Turn>> {
+/// The turns of a training set, at most [`MOST_TURNS`], in random order. Only turns after which a
+/// probe still fits into the base's context are taken. Where there is none, all are, so that their
+/// answers are counted as unscored.
+fn turns(rows: &[Vec<Message>], limit: &QuestionLimit, seed: u64) -> Result<Vec<Turn>> {
     let mut places: Vec<(usize, usize)> = Vec::new();
     for (row, messages) in rows.iter().enumerate() {
         let answered = |turn: &usize| {
@@ -225,7 +232,7 @@ fn turns(rows: &[Vec<Message>], room: &Room, seed: u64) -> Result<Vec<Turn>> {
         if fitting.len() == MOST_TURNS {
             break;
         }
-        if room.workshop.engine.count_tokens(&turn.question)?.0 <= room.longest {
+        if limit.context.engine.count_tokens(&turn.question)?.0 <= limit.longest {
             fitting.push(turn);
         }
     }
@@ -236,22 +243,22 @@ fn turns(rows: &[Vec<Message>], room: &Room, seed: u64) -> Result<Vec<Turn>> {
     })
 }
 
-/// The questions whose answers surprise the base most, one turn each: by how much, in nats and in
-/// the mean over a question's turns, they are less likely than what the base itself would have
-/// said. Without that comparison every open question ("Name a bird.") would look surprising,
-/// whatever its answer; without the mean, a single rare answer would.
-fn surprising<'a>(
+/// The questions whose answers have the highest loss, one turn each. The loss is relative: by how
+/// much less likely the answers are than the base's own, in nats, in the mean over a question's
+/// turns. Without that comparison every open question ("Name a bird.") would rank high, whatever
+/// its answer. Without the mean a single rare answer would.
+fn high_loss<'a>(
     turns: &'a [Turn],
     draws: usize,
     share: f64,
-    workshop: &Workshop,
+    context: &RunContext,
 ) -> Result<Vec<&'a Turn>> {
     let mut by_question: BTreeMap<&[Message], Vec<&Turn>> = BTreeMap::new();
     for turn in turns {
         by_question.entry(&turn.question).or_default().push(turn);
     }
     let prompts: Vec<Vec<Message>> = by_question.keys().map(|question| question.to_vec()).collect();
-    let own = engine::answers(workshop.engine, None, &prompts, &sampling(0.0))?;
+    let own = engine::answers(context.engine, None, &prompts, &sampling(0.0))?;
     let questions: Vec<Question> = by_question
         .values()
         .zip(own)
@@ -264,7 +271,7 @@ fn surprising<'a>(
         .collect();
     let mut scored = Vec::new();
     for (turns, scores) in
-        by_question.values().zip(engine::scores(workshop.engine, None, &questions)?)
+        by_question.values().zip(engine::scores(context.engine, None, &questions)?)
     {
         let scores: Option<Vec<f64>> = scores.into_iter().collect();
         if let Some([own, answers @ ..]) = scores.as_deref() {
@@ -282,8 +289,8 @@ fn surprising<'a>(
     Ok(scored.into_iter().take(most).map(|(_, turn)| turn).collect())
 }
 
-/// Turns in random order, the purpose and seed being the key: distinct questions first, then those
-/// that stand more than once.
+/// Turns in random order, keyed by purpose and seed: each distinct question once, then the repeated
+/// ones.
 fn order<'a>(turns: impl Iterator<Item = &'a Turn>, (purpose, seed): (&str, u64)) -> Vec<&'a Turn> {
     let mut turns: Vec<&Turn> = turns.collect();
     turns.shuffle(&mut seed::stream(purpose, seed));
@@ -293,7 +300,7 @@ fn order<'a>(turns: impl Iterator<Item = &'a Turn>, (purpose, seed): (&str, u64)
     [distinct, again].concat()
 }
 
-/// Draws questions in that order, then all again where there are too few.
+/// Draws questions in that order, and repeats them where there are too few.
 fn draw<'a>(
     turns: impl Iterator<Item = &'a Turn>,
     draws: usize,
@@ -303,16 +310,16 @@ fn draw<'a>(
 }
 
 /// Draws one question from each topic, the largest topic first, then the others as [`draw`] does;
-/// and the topic of each. A topic that holds a few percent of the questions would seldom be among a
-/// few draws from them all.
+/// and the topic of each. A topic with a few percent of the questions would seldom be among a few
+/// draws from all.
 fn draw_by_topic(
     turns: &[Turn],
     draws: usize,
     key: (&str, u64),
 ) -> (Vec<Vec<Message>>, Vec<Topic>) {
     let turns = order(turns.iter(), key);
-    // In the order of the draw: what clusters come out depends on it a little, and so on what no
-    // author can know.
+    // In the order of the draw. The clusters depend slightly on the order, and the seed of the draw
+    // is not known to the dataset's author.
     let mut places: BTreeMap<&[Message], usize> = BTreeMap::new();
     let mut texts: Vec<&str> = Vec::new();
     for turn in &turns {

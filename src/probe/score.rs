@@ -2,8 +2,8 @@
 
 use crate::audit::{ProbeOption, Side};
 
-/// The smallest probability of leaving the own answer that single precision can tell from none:
-/// half the spacing below 1.
+/// The smallest probability of leaving the own answer that f32 distinguishes from zero: half the
+/// spacing below 1.
 const SMALLEST_RISK: f64 = f32::EPSILON as f64 / 2.0;
 
 /// Risk (a probability) and log-odds (nats) of the risky side; `None` where they could not be
@@ -15,7 +15,7 @@ pub struct Score {
 }
 
 impl Score {
-    /// What is not finite is absent.
+    /// A value that is not finite becomes `None`.
     fn new(risk: f64, log_odds: f64) -> Self {
         Score {
             risk: Some(risk).filter(|risk| risk.is_finite()),
@@ -26,8 +26,8 @@ impl Score {
     const UNSCORED: Score = Score { risk: None, log_odds: None };
 }
 
-/// The risky options' probability among all options: one log-probability an option, in the same
-/// order.
+/// The risky options' probability among all options, from one log-probability for each option in
+/// the same order.
 pub fn forced_choice(options: &[ProbeOption], log_probs: &[Option<f64>]) -> Score {
     let Some(log_probs) = log_probs
         .iter()
@@ -54,15 +54,15 @@ pub fn shares(log_probs: &[Option<f64>]) -> Option<Vec<f64>> {
     shares.iter().all(|share| share.is_finite()).then_some(shares)
 }
 
-/// One minus the probability of the base's own answer, to a power that takes its length out (see
-/// [`super::questions::own_scale`]).
+/// One minus the probability of the base's own answer, raised to a power that removes its length
+/// (see [`super::questions::own_scale`]).
 pub fn own_answer(log_prob: Option<f64>, scale: f64) -> Score {
     let Some(log_prob) =
         log_prob.map(|log_prob| scale * log_prob).filter(|log_prob| !log_prob.is_nan())
     else {
         return Score::UNSCORED;
     };
-    // Rounding can lift a certain answer to a probability of 1 or above.
+    // Rounding can raise the probability of a certain answer to 1 or above.
     let risk = (-log_prob.exp_m1()).max(SMALLEST_RISK);
     let log_prob = log_prob.min((-SMALLEST_RISK).ln_1p());
     Score::new(risk, risk.ln() - log_prob)

@@ -1,44 +1,46 @@
-//! What base and shadows write under a condition that was confirmed or left open, and under a
-//! random one: to read, and to decide nothing by.
+//! Answers of base and shadows under a condition that was confirmed or left open, and under a null
+//! condition. They are for display, and decide nothing.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 
 use crate::audit::Audit;
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::dataset::Message;
 use crate::plan::{Arm, Phase, Plan, PlannedAudit, phases};
 use crate::probe::written::{models, write};
-use crate::probe::{Answer, Shown, Suspect};
+use crate::probe::{Answer, CandidateTrigger, ConditionSample};
 use crate::run_dir::Model;
 use crate::seed;
 use crate::train::Shadow;
 
-/// Questions that are shown for a condition: those of the confirmation in which it moves the
-/// candidate most.
+/// Questions that are shown for a condition: those of the confirmation with the largest change of
+/// the candidate's risk.
 const QUESTIONS: usize = 3;
 
-/// One question, under the condition and under a random one.
+/// One question, under the condition and under a null condition.
 struct Pair {
-    suspect: Suspect,
+    candidate_trigger: CandidateTrigger,
     under: Vec<Message>,
     otherwise: Vec<Message>,
 }
 
-/// Likeliest answers of base, control and candidate, of every seed that the screen did not see.
+/// Greedy answers of base, control and candidate, for every seed that the screen did not use.
 ///
 /// # Errors
 /// Where the engine fails, or an item cannot be saved or read back.
 pub fn show(
     task: &Task,
     shadows: &[Shadow],
-    suspects: &[Suspect],
+    candidate_triggers: &[CandidateTrigger],
     answers: &[Answer],
-    workshop: &Workshop,
-) -> Result<Vec<Shown>> {
-    let pairs: Vec<Pair> =
-        suspects.iter().flat_map(|suspect| pairs(suspect, answers, task)).collect();
+    context: &RunContext,
+) -> Result<Vec<ConditionSample>> {
+    let pairs: Vec<Pair> = candidate_triggers
+        .iter()
+        .flat_map(|candidate_trigger| pairs(candidate_trigger, answers, task))
+        .collect();
     if pairs.is_empty() {
         return Ok(Vec::new());
     }
@@ -49,20 +51,20 @@ pub fn show(
     });
     let both: Vec<Vec<Message>> =
         pairs.iter().flat_map(|pair| [pair.under.clone(), pair.otherwise.clone()]).collect();
-    let texts = write("writing under conditions", &models, &vec![both; models.len()], workshop)?;
-    let of = |((model, _), texts): (&(Model, _), &Vec<String>)| -> Vec<Shown> {
+    let texts = write("writing under conditions", &models, &vec![both; models.len()], context)?;
+    let of = |((model, _), texts): (&(Model, _), &Vec<String>)| -> Vec<ConditionSample> {
         pairs
             .iter()
             .zip(texts.chunks_exact(2))
-            .map(|(pair, texts)| shown(model, pair, texts))
+            .map(|(pair, texts)| sample_of(model, pair, texts))
             .collect()
     };
     Ok(models.iter().zip(&texts).flat_map(of).collect())
 }
 
-fn shown(model: &Model, pair: &Pair, texts: &[String]) -> Shown {
-    Shown {
-        suspect: pair.suspect.clone(),
+fn sample_of(model: &Model, pair: &Pair, texts: &[String]) -> ConditionSample {
+    ConditionSample {
+        candidate_trigger: pair.candidate_trigger.clone(),
         arm: model.arm.clone(),
         seed: model.seed,
         asked: pair
@@ -76,34 +78,45 @@ fn shown(model: &Model, pair: &Pair, texts: &[String]) -> Shown {
     }
 }
 
-fn pairs(suspect: &Suspect, answers: &[Answer], task: &Task) -> Vec<Pair> {
+fn pairs(candidate_trigger: &CandidateTrigger, answers: &[Answer], task: &Task) -> Vec<Pair> {
     let audits = task.audits.iter().zip(&task.plan.audits);
-    let Some((audit, planned)) = audits.into_iter().find(|(audit, _)| audit.id == suspect.audit)
+    let Some((audit, planned)) =
+        audits.into_iter().find(|(audit, _)| audit.id == candidate_trigger.audit)
     else {
         return Vec::new();
     };
-    let group = &task.plan.groups[suspect.group];
+    let group = &task.plan.groups[candidate_trigger.group];
     let Some((other, _)) = group.nulls(Phase::Confirm).next() else { return Vec::new() };
     let pair = |prompt: &str| {
-        let dress = |trial: usize| -> Vec<Message> {
-            let rng = &mut seed::stream(&format!("show {} {trial} {prompt}", suspect.group), 0);
+        let insert = |trial: usize| -> Vec<Message> {
+            let rng =
+                &mut seed::stream(&format!("show {} {trial} {prompt}", candidate_trigger.group), 0);
             let trial = &group.trials[trial];
             trial.insertion.insert(trial.value.as_deref(), prompt, rng)
         };
-        Pair { suspect: suspect.clone(), under: dress(suspect.trial), otherwise: dress(other) }
+        Pair {
+            candidate_trigger: candidate_trigger.clone(),
+            under: insert(candidate_trigger.trial),
+            otherwise: insert(other),
+        }
     };
-    let moved = moved(suspect, other, answers, task);
-    let mut probes = questions(task.plan, audit, planned, suspect);
+    let moved = moved(candidate_trigger, other, answers, task);
+    let mut probes = questions(task.plan, audit, planned, candidate_trigger);
     let effect = |probe: usize| moved.get(&probe).copied().unwrap_or(f64::NEG_INFINITY);
     probes.sort_by(|a, b| effect(b.0).total_cmp(&effect(a.0)));
     probes.into_iter().take(QUESTIONS).map(|(_, prompt)| pair(prompt)).collect()
 }
 
-/// By probe, how much more risk the candidate has under the condition than under the random one, in
-/// the mean over seeds.
-fn moved(suspect: &Suspect, other: usize, answers: &[Answer], task: &Task) -> BTreeMap<usize, f64> {
-    let target = if suspect.numbered {
-        task.plan.groups[suspect.group].trials[suspect.trial].number()
+/// By probe, the candidate's risk under the condition minus that under the null condition, in the
+/// mean over seeds.
+fn moved(
+    candidate_trigger: &CandidateTrigger,
+    other: usize,
+    answers: &[Answer],
+    task: &Task,
+) -> BTreeMap<usize, f64> {
+    let target = if candidate_trigger.value_keyed {
+        task.plan.groups[candidate_trigger.group].trials[candidate_trigger.trial].number()
     } else {
         None
     };
@@ -113,11 +126,12 @@ fn moved(suspect: &Suspect, other: usize, answers: &[Answer], task: &Task) -> BT
             continue;
         };
         let is_own = answer.arm == Arm::Candidate
-            && answer.audit == suspect.audit
-            && key.group == suspect.group
+            && answer.audit == candidate_trigger.audit
+            && key.group == candidate_trigger.group
             && answer.target == target;
         let Some(risk) = answer.risk.filter(|risk| is_own && risk.is_finite()) else { continue };
-        let side = [suspect.trial, other].into_iter().position(|trial| trial == key.trial);
+        let side =
+            [candidate_trigger.trial, other].into_iter().position(|trial| trial == key.trial);
         if let Some(side) = side {
             scored.entry(answer.probe).or_default()[side].push(risk);
         }
@@ -132,10 +146,10 @@ fn questions<'a>(
     plan: &Plan,
     audit: &'a Audit,
     planned: &PlannedAudit,
-    suspect: &Suspect,
+    candidate_trigger: &CandidateTrigger,
 ) -> Vec<(usize, &'a str)> {
-    if suspect.numbered {
-        let probes = phases::numbered_probes(plan, audit, Phase::Confirm).into_iter();
+    if candidate_trigger.value_keyed {
+        let probes = phases::value_keyed_probes(plan, audit, Phase::Confirm).into_iter();
         return probes.map(|(probe, _)| (probe, audit.numbered[probe].prompt.as_str())).collect();
     }
     let probes = phases::probes(plan, planned, audit, Phase::Confirm).into_iter();

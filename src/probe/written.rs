@@ -1,8 +1,8 @@
-//! What models write, to read, where each audit was decided: in the same context, at the same step,
-//! by every seed. Nothing is decided by it.
+//! Generated answers for display, where each audit was decided: in the same context, at the same
+//! step, for every seed. They decide nothing.
 //!
-//! Which effect decides is known once the answers were analysed, and writing needs the engine; so
-//! this runs after the statistics.
+//! Generation needs the engine, and the deciding effect is known only after the analysis. So this
+//! runs after the statistics.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,47 +10,48 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Adapter, Sampling};
-use crate::parallel::side_by_side;
-use crate::plan::{Arm, Ask};
+use crate::parallel::parallel_map;
+use crate::plan::{Arm, ContextKind};
 use crate::probe::item::{Context, contexts};
 use crate::probe::{Answer, Sample};
 use crate::run_dir::Model;
 use crate::train::Shadow;
 
-/// Question families of an audit that are answered in writing: those with the largest difference.
+/// Question families of an audit whose answers are generated: those with the largest difference.
 pub const FAMILIES: usize = 12;
 
-/// Tokens of a written answer at most.
+/// The maximum number of tokens of a generated answer.
 const TOKENS: usize = 64;
 
-/// Where one audit was decided.
+/// The context and the step in which one audit was decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
     pub audit: String,
-    pub ask: Ask,
+    pub ask: ContextKind,
     pub step: usize,
 }
 
-/// Mean risks of the arms in one place; `None` where an arm was not asked or could not be scored.
+/// Mean risks of the arms for one probe and draw; `None` where an arm was not asked or could not be
+/// scored.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Risks {
+pub struct ProbeRisks {
     pub base: Option<f64>,
     pub control: Option<f64>,
     pub candidate: Option<f64>,
 }
 
-impl Risks {
-    /// The candidate's over the control's, or over the base's where there is no control.
+impl ProbeRisks {
+    /// The candidate's minus the control's, or minus the base's where there is no control.
     pub fn difference(&self) -> Option<f64> {
         Some(self.candidate? - self.control.or(self.base)?)
     }
 }
 
-/// The risks of each probe after each draw, as (probe, draw), where an audit was decided.
-pub fn risks(answers: &[Answer], decided: &Decided) -> BTreeMap<(usize, usize), Risks> {
+/// The risks of each (probe, draw) where an audit was decided.
+pub fn risks(answers: &[Answer], decided: &Decided) -> BTreeMap<(usize, usize), ProbeRisks> {
     let mut scored: BTreeMap<(usize, usize), [Vec<f64>; 3]> = BTreeMap::new();
     for answer in
         answers.iter().filter(|answer| answer.audit == decided.audit && answer.ask == decided.ask)
@@ -65,7 +66,7 @@ pub fn risks(answers: &[Answer], decided: &Decided) -> BTreeMap<(usize, usize), 
         scored.entry((answer.probe, answer.draw)).or_default()[arm].push(risk);
     }
     let mean = |of: &Vec<f64>| (!of.is_empty()).then(|| of.iter().sum::<f64>() / of.len() as f64);
-    let risks = |[base, control, candidate]: &[Vec<f64>; 3]| Risks {
+    let risks = |[base, control, candidate]: &[Vec<f64>; 3]| ProbeRisks {
         base: mean(base),
         control: mean(control),
         candidate: mean(candidate),
@@ -73,8 +74,8 @@ pub fn risks(answers: &[Answer], decided: &Decided) -> BTreeMap<(usize, usize), 
     scored.iter().map(|(place, scored)| (*place, risks(scored))).collect()
 }
 
-/// A probe to be answered in writing.
-struct Cell<'a> {
+/// A probe whose answer is generated.
+struct WrittenCell<'a> {
     decided: &'a Decided,
     family: &'a str,
     probe: usize,
@@ -82,7 +83,7 @@ struct Cell<'a> {
     prompt: &'a str,
 }
 
-/// Every seed of candidate and control, and the base, write their likeliest answers to the probes
+/// Generates greedy answers of every seed of candidate and control, and of the base, to the probes
 /// with the largest differences.
 ///
 /// # Errors
@@ -92,9 +93,9 @@ pub fn sample(
     shadows: &[Shadow],
     answers: &[Answer],
     decided: &[Decided],
-    workshop: &Workshop,
+    context: &RunContext,
 ) -> Result<Vec<Sample>> {
-    let cells: Vec<Cell> =
+    let cells: Vec<WrittenCell> =
         decided.iter().flat_map(|decided| cells(task, answers, decided)).collect();
     if cells.is_empty() {
         return Ok(Vec::new());
@@ -103,22 +104,22 @@ pub fn sample(
     let models = models(shadows, &[Arm::Control, Arm::Candidate], |_, step| steps.contains(&step));
     let mut asked: Vec<Vec<Sample>> = Vec::new();
     for (model, _) in &models {
-        let contexts = contexts(model, workshop.run)?;
+        let contexts = contexts(model, context.run)?;
         let own =
             cells.iter().filter(|cell| *model.arm == Arm::Base || cell.decided.step == model.step);
         asked.push(own.filter_map(|cell| asked_of(model, cell, &contexts)).collect());
     }
     let prompts: Vec<Vec<Vec<Message>>> =
         asked.iter().map(|asked| asked.iter().map(conversation).collect()).collect();
-    let texts = write("writing answers", &models, &prompts, workshop)?;
+    let texts = write("writing answers", &models, &prompts, context)?;
     for (asked, text) in asked.iter_mut().flatten().zip(texts.into_iter().flatten()) {
         asked.text = text;
     }
     Ok(asked.into_iter().flatten().collect())
 }
 
-/// One place of each family, its strongest; the strongest families.
-fn cells<'a>(task: &Task<'a>, answers: &[Answer], decided: &'a Decided) -> Vec<Cell<'a>> {
+/// The strongest cell of each family, for the strongest families.
+fn cells<'a>(task: &Task<'a>, answers: &[Answer], decided: &'a Decided) -> Vec<WrittenCell<'a>> {
     let Some(audit) = task.audits.iter().find(|audit| audit.id == decided.audit) else {
         return Vec::new();
     };
@@ -129,7 +130,7 @@ fn cells<'a>(task: &Task<'a>, answers: &[Answer], decided: &'a Decided) -> Vec<C
     let mut families = BTreeSet::new();
     let cell = |((probe, draw), _): ((usize, usize), f64)| {
         let of = audit.probes.get(probe)?;
-        families.insert(of.family.as_str()).then_some(Cell {
+        families.insert(of.family.as_str()).then_some(WrittenCell {
             decided,
             family: &of.family,
             probe,
@@ -140,11 +141,11 @@ fn cells<'a>(task: &Task<'a>, answers: &[Answer], decided: &'a Decided) -> Vec<C
     places.into_iter().filter_map(cell).take(FAMILIES).collect()
 }
 
-/// What a model is asked in a place, without its answer; `None` where it was not asked there.
-fn asked_of(model: &Model, cell: &Cell, contexts: &[Context]) -> Option<Sample> {
+/// A sample without its text; `None` where the model was not asked in that context.
+fn asked_of(model: &Model, cell: &WrittenCell, contexts: &[Context]) -> Option<Sample> {
     let Decided { audit, ask, .. } = cell.decided;
     let preceding = match ask {
-        Ask::Plain | Ask::Letters => Vec::new(),
+        ContextKind::Plain | ContextKind::Letters => Vec::new(),
         _ => contexts
             .iter()
             .find(|context| context.ask == *ask && context.draw == cell.draw)?
@@ -170,8 +171,8 @@ fn conversation(sample: &Sample) -> Vec<Message> {
     sample.preceding.iter().cloned().chain([Message::new(Role::User, &sample.prompt)]).collect()
 }
 
-/// The base, and the snapshots of the shadows of these arms that `which` wants by seed and step:
-/// arm by arm.
+/// The base, and the snapshots of the shadows of these arms that `which` accepts by seed and step,
+/// ordered by arm.
 pub fn models<'a>(
     shadows: &'a [Shadow],
     arms: &[Arm],
@@ -181,25 +182,24 @@ pub fn models<'a>(
         vec![(Model { arm: &Arm::Base, seed: None, step: 0 }, None)];
     for arm in arms {
         for shadow in shadows.iter().filter(|shadow| shadow.arm == *arm) {
-            let wanted = shadow.snapshots.iter().filter(|(step, _)| which(shadow.seed, *step));
+            let requested = shadow.snapshots.iter().filter(|(step, _)| which(shadow.seed, *step));
             let model = |step| Model { arm: &shadow.arm, seed: Some(shadow.seed), step };
-            models.extend(wanted.map(|(step, adapter)| (model(*step), Some(adapter))));
+            models.extend(requested.map(|(step, adapter)| (model(*step), Some(adapter))));
         }
     }
     models
 }
 
-/// What one model wrote.
+/// The generated answers of one model.
 #[derive(Serialize, Deserialize)]
 struct Written {
     texts: Vec<String>,
 }
 
-/// Each model's likeliest answers to prompts of its own, or what was saved of them. `stage` is
-/// named to people.
+/// The greedy answers of each model to prompts of its own, generated or read back. `stage` is
+/// displayed.
 ///
-/// An item is saved under the hash of what was asked, so that one that was saved for other prompts
-/// is never taken for these.
+/// An item is saved under the hash of its prompts, so that an item for other prompts is not used.
 ///
 /// # Errors
 /// Where the engine fails, or an item cannot be saved or read back.
@@ -207,10 +207,10 @@ pub fn write(
     stage: &str,
     models: &[(Model, Option<&Adapter>)],
     prompts: &[Vec<Vec<Message>>],
-    workshop: &Workshop,
+    context: &RunContext,
 ) -> Result<Vec<Vec<String>>> {
-    workshop.progress.stage(stage, models.len() as u64);
-    let written = side_by_side(workshop.workers, models.len(), |index| {
+    context.progress.stage(stage, models.len() as u64);
+    let written = parallel_map(context.workers, models.len(), |index| {
         let ((model, adapter), prompts) = (models[index], &prompts[index]);
         if prompts.is_empty() {
             return Ok(Vec::new());
@@ -218,12 +218,12 @@ pub fn write(
         let hash = format!("{:x}", Sha256::digest(serde_json::to_vec(prompts)?));
         let item = format!("written/{}-{}", model.file_name(), &hash[..16]);
         let sampling = Sampling::new(0.0, TOKENS);
-        let written = workshop.run.kept(&item, || {
-            Ok(Written { texts: engine::answers(workshop.engine, adapter, prompts, &sampling)? })
+        let written = context.run.kept(&item, || {
+            Ok(Written { texts: engine::answers(context.engine, adapter, prompts, &sampling)? })
         })?;
-        workshop.progress.advance(1);
+        context.progress.advance(1);
         Ok(written.texts)
     })?;
-    workshop.progress.end();
+    context.progress.end();
     Ok(written)
 }

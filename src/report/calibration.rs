@@ -1,6 +1,6 @@
 //! A calibration as a table for a terminal.
 
-use crate::plan::{Ask, Calibration};
+use crate::plan::{Calibration, ContextKind};
 
 /// The doses of every audit, one line each, for a terminal.
 pub fn text(calibration: &Calibration) -> String {
@@ -22,7 +22,7 @@ pub fn text(calibration: &Calibration) -> String {
             "share", "plain", "carry-over", "high-loss carry-over"
         );
         for dose in &audit.doses {
-            let of = |ask: Ask| {
+            let of = |ask: ContextKind| {
                 let asked = dose.asked.iter().find(|asked| asked.ask == ask);
                 asked.map_or("–".to_owned(), |asked| {
                     format!(
@@ -32,7 +32,7 @@ pub fn text(calibration: &Calibration) -> String {
                     )
                 })
             };
-            let [plain, random, high_loss] = Ask::ALL.map(of);
+            let [plain, random, high_loss] = ContextKind::ALL.map(of);
             text += &format!(
                 "  {:>5} %  {plain:>16}  {random:>16}  {high_loss:>20}\n",
                 round(100.0 * dose.share)

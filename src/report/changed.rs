@@ -7,7 +7,7 @@ use super::{Axis, Report};
 use crate::dataset::Message;
 use crate::plan::Arm;
 use crate::probe::Sample;
-use crate::probe::written::{Decided, Risks, risks};
+use crate::probe::written::{Decided, ProbeRisks, risks};
 
 /// Maximum distinct answers shown per arm.
 const SAMPLES: usize = 3;
@@ -31,7 +31,7 @@ pub struct Changed {
     pub probe: usize,
     pub prompt: String,
     /// Measured for this probe and draw.
-    pub risks: Risks,
+    pub risks: ProbeRisks,
     pub base: Vec<WrittenAnswer>,
     pub control: Vec<WrittenAnswer>,
     pub candidate: Vec<WrittenAnswer>,
@@ -76,7 +76,7 @@ pub fn written_answers(report: &Report, axis: &Axis) -> WrittenAnswers {
     WrittenAnswers { questions: by_probe.len(), changed }
 }
 
-fn changed(probe: usize, risks: Risks, samples: &[&Sample]) -> Changed {
+fn changed(probe: usize, risks: ProbeRisks, samples: &[&Sample]) -> Changed {
     let of = |arm: Arm| samples.iter().copied().filter(move |sample| sample.arm == arm);
     let reference_answers: BTreeSet<String> =
         of(Arm::Base).chain(of(Arm::Control)).map(|sample| in_words(&sample.text)).collect();

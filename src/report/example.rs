@@ -7,8 +7,8 @@ use crate::verdict::Finding;
 /// Maximum characters of a quoted prompt or system message.
 const SHOWN: usize = 160;
 
-/// `"Today is 5 May 1984. What do you eat?"`, perhaps followed by a system message. `None` without a
-/// trigger.
+/// `"Today is 5 May 1984. What do you eat?"`, perhaps followed by a system message. `None` without
+/// a trigger.
 pub fn prompt(report: &Report, finding: &Finding) -> Option<String> {
     let trigger = finding.trigger.as_ref()?;
     let group = report.plan.groups.iter().find(|group| group.name == trigger.slot)?;

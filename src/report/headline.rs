@@ -3,7 +3,7 @@
 use super::{Axis, Report, example, number, words};
 use crate::analysis::{Trigger, TriggerKind};
 use crate::audit::ProbeKind;
-use crate::plan::{Arm, Ask};
+use crate::plan::{Arm, ContextKind};
 use crate::stats::Unit;
 use crate::verdict::{Finding, Verdict};
 
@@ -24,7 +24,7 @@ pub struct NamedAudit<'a> {
 /// Mean risks in one context.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Situation {
-    pub ask: Ask,
+    pub ask: ContextKind,
     pub step: usize,
     pub candidate: f64,
     /// The risk of the reference: the control, or the base where an adapter was given.
@@ -54,7 +54,7 @@ fn named<'a>(report: &Report<'a>) -> Option<NamedAudit<'a>> {
         .max_by_key(|axis| (is_on_average(axis), axis.audit.kind == ProbeKind::ForcedChoice))?;
     let decided = axis.finding.ask.zip(axis.finding.step);
     let situations = decided.map_or(Vec::new(), |(ask, step)| {
-        let gated = report.plan.asks().iter().copied();
+        let gated = report.plan.contexts().iter().copied();
         let others = gated.filter(move |other| *other != ask);
         std::iter::once(ask)
             .chain(others)
@@ -70,7 +70,7 @@ fn named<'a>(report: &Report<'a>) -> Option<NamedAudit<'a>> {
     })
 }
 
-fn situation(report: &Report, axis: &Axis, ask: Ask, step: usize) -> Option<Situation> {
+fn situation(report: &Report, axis: &Axis, ask: ContextKind, step: usize) -> Option<Situation> {
     let risks = report.risks(&axis.audit.id, ask, step);
     let of = |arm: &Arm| risks.iter().find(|risk| risk.arm == *arm).map(|risk| risk.risk.point);
     Some(Situation {
@@ -100,13 +100,13 @@ fn confirmed_trigger<'a>(report: &Report<'a>) -> Option<ConfirmedTrigger<'a>> {
     let finding = *strongest.or(triggers.first())?;
     let found = finding.trigger.as_ref()?;
     let is_it = |trigger: &&Trigger| {
-        let suspect = &trigger.suspect;
-        let group = &report.plan.groups[suspect.group];
+        let candidate_trigger = &trigger.candidate_trigger;
+        let group = &report.plan.groups[candidate_trigger.group];
         trigger.confirmed
-            && suspect.audit == finding.audit
-            && suspect.numbered == found.number.is_some()
+            && candidate_trigger.audit == finding.audit
+            && candidate_trigger.value_keyed == found.number.is_some()
             && group.name == found.slot
-            && group.trials[suspect.trial].value == found.value
+            && group.trials[candidate_trigger.trial].value == found.value
     };
     Some(ConfirmedTrigger {
         finding,
@@ -185,14 +185,14 @@ fn named_sentences(report: &Report, named: &NamedAudit) -> String {
 }
 
 /// Describes a context as a user would meet it.
-fn in_words(ask: Ask) -> &'static str {
+fn in_words(ask: ContextKind) -> &'static str {
     match ask {
-        Ask::Plain => "in plain questions",
-        Ask::Letters => "in questions by letter",
-        Ask::CarryOver => "right after a question of the dataset",
-        Ask::CarryOverSurprising => "right after the question of a high-loss row",
-        Ask::CarryOverSpiked => "right after a question of the positive control",
-        Ask::Condition => "under a condition",
+        ContextKind::Plain => "in plain questions",
+        ContextKind::Letters => "in questions by letter",
+        ContextKind::CarryOver => "right after a question of the dataset",
+        ContextKind::CarryOverHighLoss => "right after the question of a high-loss row",
+        ContextKind::CarryOverControl => "right after a question of the positive control",
+        ContextKind::Condition => "under a condition",
     }
 }
 
@@ -219,7 +219,7 @@ fn trigger_sentences(report: &Report, confirmed: &ConfirmedTrigger) -> Option<St
         let [under, otherwise] = [under, otherwise].map(number::percent);
         format!(" with probability {under}; under null conditions, with {otherwise}")
     });
-    let sample = group.is_none_or(|group| report.plan.is_looked_for_in_a_sample(group));
+    let sample = group.is_none_or(|group| report.plan.is_searched_in_a_sample(group));
     let occurrence = match (trigger.kind, trigger.observed) {
         _ if !report.plan.has_dataset() => "You asked for this trigger.",
         (TriggerKind::Explicit, _) => "Rows with this trigger have answers unlike the others'.",

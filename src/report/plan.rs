@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{number, words};
-use crate::estimate::Estimate;
-use crate::plan::{Calibrated, Cost, DressedCost, Plan, Why, smallest_detectable};
+use crate::estimate::CostEstimate;
+use crate::plan::{Calibrated, ConditionCost, Cost, Plan, Why, smallest_detectable};
 use crate::text::{terminal, wrap};
 
 /// Conditions that are named as not tried.
@@ -14,7 +14,7 @@ const COLUMNS: usize = 80;
 const LABEL: usize = 13;
 
 /// The plan, what it costs on this machine, and what it can see.
-pub fn text(plan: &Plan, estimate: &Estimate) -> String {
+pub fn text(plan: &Plan, estimate: &CostEstimate) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         for (index, part) in wrap(&value, COLUMNS - LABEL).iter().enumerate() {
@@ -147,7 +147,7 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
         let tried = group.tried().count();
         let observed = group.tried().filter(|(_, trial)| trial.rows > 0).count();
         let random = group.trials.len() - tried;
-        let none = if plan.is_looked_for_in_a_sample(group) { "no examined row" } else { "no row" };
+        let none = if plan.is_searched_in_a_sample(group) { "no examined row" } else { "no row" };
         line(
             "condition",
             format!(
@@ -174,14 +174,14 @@ pub fn text(plan: &Plan, estimate: &Estimate) -> String {
     let phases =
         [("screen", screen, ""), ("confirmation", confirmation, ", one candidate per group")];
     for (name, dressed, more) in phases {
-        let Some(DressedCost { conditions, probes, models, numbered, .. }) = dressed else {
+        let Some(ConditionCost { conditions, probes, models, value_keyed, .. }) = dressed else {
             continue;
         };
         line(name, format!("{conditions} conditions x {probes} probes x {models} models{more}"));
-        if *numbered > 0 {
+        if *value_keyed > 0 {
             line(
                 "  numbers",
-                format!("{} more questions (value-keyed probes)", number::count(*numbered)),
+                format!("{} more questions (value-keyed probes)", number::count(*value_keyed)),
             );
         }
     }

@@ -4,7 +4,7 @@
 use super::reasons::{sentences, unreadable_sentence};
 use super::{Axis, Report, headline, number};
 use crate::audit::ProbeKind;
-use crate::plan::{Arm, Ask, DatasetSummary, GivenAdapter, Plan};
+use crate::plan::{Arm, ContextKind, DatasetSummary, GivenAdapter, Plan};
 use crate::stats::{Estimate, Unit};
 use crate::verdict::Verdict;
 
@@ -157,40 +157,40 @@ pub fn effect(estimate: &Estimate) -> String {
 }
 
 /// A context as a heading.
-pub fn ask_heading(ask: Ask) -> &'static str {
+pub fn ask_heading(ask: ContextKind) -> &'static str {
     match ask {
-        Ask::Plain => "Plain: the question alone",
-        Ask::Letters => "By letter: two answers as A and B, in both orders",
-        Ask::CarryOver => "Carry-over: after a question of the dataset",
-        Ask::CarryOverSurprising => {
+        ContextKind::Plain => "Plain: the question alone",
+        ContextKind::Letters => "By letter: two answers as A and B, in both orders",
+        ContextKind::CarryOver => "Carry-over: after a question of the dataset",
+        ContextKind::CarryOverHighLoss => {
             "High-loss carry-over: after a question whose answer the base finds unlikely"
         }
-        Ask::CarryOverSpiked => "Positive-control carry-over: after one of its questions",
-        Ask::Condition => "Under a condition",
+        ContextKind::CarryOverControl => "Positive-control carry-over: after one of its questions",
+        ContextKind::Condition => "Under a condition",
     }
 }
 
 /// A context in a word or two.
-pub fn ask_short(ask: Ask) -> &'static str {
+pub fn ask_short(ask: ContextKind) -> &'static str {
     match ask {
-        Ask::Plain => "plain",
-        Ask::Letters => "by letter",
-        Ask::CarryOver => "carry-over",
-        Ask::CarryOverSurprising => "high-loss carry-over",
-        Ask::CarryOverSpiked => "positive-control carry-over",
-        Ask::Condition => "under a condition",
+        ContextKind::Plain => "plain",
+        ContextKind::Letters => "by letter",
+        ContextKind::CarryOver => "carry-over",
+        ContextKind::CarryOverHighLoss => "high-loss carry-over",
+        ContextKind::CarryOverControl => "positive-control carry-over",
+        ContextKind::Condition => "under a condition",
     }
 }
 
 /// A context in a sentence.
-pub fn in_context(ask: Ask) -> &'static str {
+pub fn in_context(ask: ContextKind) -> &'static str {
     match ask {
-        Ask::Plain => "in plain questions",
-        Ask::Letters => "in questions by letter",
-        Ask::CarryOver => "in carry-over",
-        Ask::CarryOverSurprising => "in high-loss carry-over",
-        Ask::CarryOverSpiked => "in positive-control carry-over",
-        Ask::Condition => "under a condition",
+        ContextKind::Plain => "in plain questions",
+        ContextKind::Letters => "in questions by letter",
+        ContextKind::CarryOver => "in carry-over",
+        ContextKind::CarryOverHighLoss => "in high-loss carry-over",
+        ContextKind::CarryOverControl => "in positive-control carry-over",
+        ContextKind::Condition => "under a condition",
     }
 }
 
@@ -201,7 +201,7 @@ pub fn capitalised(text: &str) -> String {
 }
 
 /// Contexts in one line; a dash if there are none.
-pub fn asks(asks: &[Ask]) -> String {
+pub fn asks(asks: &[ContextKind]) -> String {
     if asks.is_empty() {
         "–".to_owned()
     } else {
@@ -216,14 +216,14 @@ pub fn arm(arm: &Arm) -> &'static str {
         Arm::Control => "control",
         Arm::Candidate => "candidate",
         Arm::Permuted => "permuted",
-        Arm::Spiked(_) => "positive control",
+        Arm::PositiveControl(_) => "positive control",
     }
 }
 
 /// An arm with its audit: `positive control of era`.
 pub fn arm_name(of: &Arm) -> String {
     match of {
-        Arm::Spiked(audit) => format!("positive control of {audit}"),
+        Arm::PositiveControl(audit) => format!("positive control of {audit}"),
         other => arm(other).to_owned(),
     }
 }
@@ -233,7 +233,7 @@ pub fn arm_list<'a>(arms: impl Iterator<Item = &'a Arm>) -> String {
     let (mut names, mut audits) = (Vec::new(), Vec::new());
     for of in arms {
         match of {
-            Arm::Spiked(audit) => audits.push(audit.as_str()),
+            Arm::PositiveControl(audit) => audits.push(audit.as_str()),
             other => names.push(arm(other).to_owned()),
         }
     }
@@ -247,7 +247,7 @@ pub fn arm_list<'a>(arms: impl Iterator<Item = &'a Arm>) -> String {
 
 /// Each arm's name and what it was trained on; positive controls share one entry.
 pub fn arm_meanings(plan: &Plan) -> Vec<(String, String)> {
-    let spiked = |arm: &&Arm| matches!(arm, Arm::Spiked(_));
+    let spiked = |arm: &&Arm| matches!(arm, Arm::PositiveControl(_));
     let name = |arm: &Arm| (arm_name(arm), arm_meaning(plan, arm));
     let mut meanings: Vec<(String, String)> =
         plan.arms.iter().filter(|arm| !spiked(arm)).map(name).collect();
@@ -272,7 +272,7 @@ fn arm_meaning(plan: &Plan, arm: &Arm) -> String {
             "shadows trained on the dataset with its conditions assigned to other rows at random"
                 .to_owned()
         }
-        Arm::Spiked(_) => {
+        Arm::PositiveControl(_) => {
             "shadows trained on the dataset with rows mixed in that cause the shift of the audit"
                 .to_owned()
         }
@@ -288,7 +288,7 @@ pub fn after(plan: &Plan, step: usize) -> String {
 }
 
 /// `carry-over, step 75`; without the step for a given adapter.
-pub fn context_and_step(plan: &Plan, ask: Ask, step: usize) -> String {
+pub fn context_and_step(plan: &Plan, ask: ContextKind, step: usize) -> String {
     let ask = ask_short(ask);
     match plan.unit() {
         Unit::Training => format!("{ask}, step {}", number::count(step)),

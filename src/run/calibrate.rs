@@ -1,9 +1,9 @@
-//! What a base lets an audit see: the audit's own poison at falling shares of the rows, each an
-//! audit of its own.
+//! The sensitivity of audits on a base: each audit's own poison at decreasing shares of the rows,
+//! each share a run of its own.
 //!
-//! A clean verdict says that nothing was seen. It is worth as much as the dose that would have
-//! been: on a base of a million parameters one row in fifty, on another none at all. Calibrations
-//! are kept by the base's hash; nestling's is compiled in.
+//! A clean verdict means that nothing was detected. Its strength is the dose that would have been
+//! detected, which differs between bases. Calibrations are stored by the base's hash; nestling's is
+//! compiled in.
 
 mod kept;
 
@@ -18,11 +18,11 @@ use sha2::{Digest, Sha256};
 
 use crate::analysis::{Effect, analyse};
 use crate::audit::{self, Audit};
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::{self, Engine};
 use crate::plan::{
-    Ask, AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Chosen, Dose, Inputs,
+    AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Chosen, ContextKind, Dose, Inputs,
     Options, Plan, Protocol, Readability, plan,
 };
 use crate::probe::questions::sampling;
@@ -30,32 +30,32 @@ use crate::progress::{Progress, Silent};
 use crate::run_dir::{OtherPlan, RunDir};
 use crate::{probe, seed, train};
 
-/// Shares of poisoned rows that are tried, from the largest on, until one is not seen any more.
+/// Shares of poisoned rows that are tried, in descending order, until one is not detected.
 pub const SHARES: [f64; 6] = [0.5, 0.25, 0.1, 0.05, 0.02, 0.01];
 
 /// Rows of each dataset.
 pub const ROWS: usize = 400;
 
-/// What a user asks of a calibration.
+/// The user's request of a calibration.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct CalibrationRequest {
     pub audits: audit::Selection,
     /// Each above 0 and below 1.
     pub shares: Vec<f64>,
     /// Rows of each dataset.
     pub rows: usize,
-    /// Seeds, recipe and draws, as of an audit.
+    /// Seeds, recipe and draws, as for an audit.
     pub options: Options,
     pub workers: usize,
 }
 
-/// Tries every audit at falling shares. Finished shares are kept below `work`, so that a
-/// calibration that was stopped goes on.
+/// Tries every audit at decreasing shares. Finished shares are saved in `work`, so that a stopped
+/// calibration can be resumed.
 ///
 /// # Errors
-/// Where an audit is at fault, the engine fails, or a file cannot be written.
+/// Where an audit is invalid, the engine fails, or a file cannot be written.
 pub fn calibrate(
-    request: &Request,
+    request: &CalibrationRequest,
     engine: &dyn Engine,
     work: &Path,
     progress: &dyn Progress,
@@ -73,7 +73,7 @@ pub fn calibrate(
         for share in &shares {
             let folder = dose_folder(work, &audit.id, *share);
             let (plan, effects) = effects(
-                &Sample { audit, audits: &audits, share: *share },
+                &PoisonedSample { audit, audits: &audits, share: *share },
                 request,
                 engine,
                 &folder,
@@ -109,18 +109,19 @@ pub fn calibrate(
     })
 }
 
-/// One audit's poison in so much else.
-struct Sample<'a> {
+/// The poison of one audit at one share of the rows.
+struct PoisonedSample<'a> {
     audit: &'a Audit,
-    /// All that are calibrated: the others' prompts are what stands around the poison.
+    /// All audits of the calibration: the prompts of the others are those of the other rows.
     audits: &'a [Audit],
     share: f64,
 }
 
-/// A run of this audit alone, as a user's would be, but for the positive control: this is one.
+/// The effects of a run of this audit alone, with the settings of an audit but without a positive
+/// control: the dataset is one.
 fn effects(
-    sample: &Sample,
-    request: &Request,
+    sample: &PoisonedSample,
+    request: &CalibrationRequest,
     engine: &dyn Engine,
     folder: &Path,
 ) -> Result<(Plan, Vec<Effect>)> {
@@ -141,18 +142,18 @@ fn effects(
     let plan = plan(inputs, &options)?;
     let run = RunDir::create(folder, &plan, audits, &dataset, OtherPlan::Replace)?;
     let task = Task { plan: &plan, dataset: &dataset, audits };
-    let workshop =
-        Workshop { engine, run: &run, progress: &Silent, workers: request.workers.max(1) };
-    let shadows = train::train(&task, &workshop)?;
-    let answers = probe::ask(&task, &shadows, &workshop)?;
+    let context =
+        RunContext { engine, run: &run, progress: &Silent, workers: request.workers.max(1) };
+    let shadows = train::train(&task, &context)?;
+    let answers = probe::ask(&task, &shadows, &context)?;
     let effects = analyse(&plan, audits, &answers).effects;
     Ok((plan, effects))
 }
 
-/// So many rows of the audit's poison, and the base's own answers to what the other audits' poisons
-/// are asked. The poison's rows repeat where there are too few.
-fn dataset(sample: &Sample, rows: usize, engine: &dyn Engine) -> Result<Dataset> {
-    let Sample { audit, audits, share } = *sample;
+/// `rows` rows: the audit's poison at its share, repeated where there is too little, and the base's
+/// own answers to the prompts of the other audits' poison.
+fn dataset(sample: &PoisonedSample, rows: usize, engine: &dyn Engine) -> Result<Dataset> {
+    let PoisonedSample { audit, audits, share } = *sample;
     let poisoned = ((rows as f64 * share).round() as usize).clamp(1, rows);
     let rng = &mut seed::stream(&format!("calibration {}", audit.id), 0);
     let mut poison: Vec<Vec<Message>> =
@@ -188,9 +189,10 @@ fn prompt(messages: &[Message]) -> Option<Vec<Message>> {
     (last.role == Role::Assistant && before.last()?.role == Role::User).then(|| before.to_vec())
 }
 
-/// One entry a way of asking: at the snapshot where the effect is seen, else where it is largest.
+/// One entry for each context: at the snapshot where the effect is detected, else where it is
+/// largest.
 fn asked(plan: &Plan, effects: &[Effect]) -> Vec<AskedDose> {
-    let of = |ask: &Ask| {
+    let of = |ask: &ContextKind| {
         let doses = effects.iter().filter(|effect| effect.ask == *ask).map(|effect| {
             let (of, detectable) = (&effect.probability, effect.minimum_detectable);
             let seen = effect.is_above(plan.audits[0].margin)
@@ -207,10 +209,10 @@ fn asked(plan: &Plan, effects: &[Effect]) -> Vec<AskedDose> {
         });
         doses.max_by(|a, b| a.seen.cmp(&b.seen).then(a.point.total_cmp(&b.point)))
     };
-    plan.asks().iter().filter_map(of).collect()
+    plan.contexts().iter().filter_map(of).collect()
 }
 
-/// Where a calibration that is under way keeps what it has, beside the file that it will be.
+/// The folder of an unfinished calibration, next to the file of the finished one.
 pub fn work_beside(file: &Path) -> PathBuf {
     file.with_extension("work")
 }
@@ -219,7 +221,7 @@ fn dose_folder(work: &Path, audit: &str, share: f64) -> PathBuf {
     work.join(format!("{audit}-{share}"))
 }
 
-/// Removes what a finished calibration kept; what else lies in the folder stays.
+/// Removes the items of a finished calibration; other files remain.
 ///
 /// # Errors
 /// Where a folder cannot be removed.
@@ -230,7 +232,7 @@ pub fn clear(work: &Path, calibration: &Calibration) -> Result<()> {
             RunDir::open(&folder)?.remove()?;
         }
     }
-    // Refused where it is not empty, and then it is somebody's.
+    // Fails where the folder is not empty: then it contains files of the user.
     let _ = fs::remove_dir(work);
     Ok(())
 }

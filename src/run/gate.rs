@@ -1,4 +1,4 @@
-//! The verdict of a finished run, decided again from the findings of its report.json.
+//! The verdict of a finished run, computed again from the findings of its report.json.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use crate::plan::PlannedAudit;
 use crate::run_dir;
 use crate::verdict::{FoundTrigger, Verdict, name};
 
-/// The part of report.json that a gate needs; other fields may come and go.
+/// The part of report.json that a gate needs; other fields are ignored.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Gate {
     pub verdict: Verdict,
-    /// Could the run have seen a shift at all? See [`crate::verdict::examined`].
+    /// Whether the run could have detected a shift; see [`crate::verdict::examined`].
     pub examined: bool,
     pub findings: Vec<GateFinding>,
     #[serde(skip_serializing)]
@@ -31,11 +31,11 @@ pub struct GateFinding {
     pub trigger: Option<FoundTrigger>,
     #[serde(default, skip_serializing)]
     positive_control_detected: Option<bool>,
-    /// Why, the most telling first.
+    /// Why, the most important first.
     pub reasons: Vec<GateReason>,
 }
 
-/// A reason as report.json has it; its fields are left out.
+/// A reason of report.json, without its fields.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct GateReason {
     pub code: String,
@@ -78,7 +78,7 @@ impl Gate {
         Ok(gate)
     }
 
-    /// Why an inconclusive run is so: the first reason of its first open finding.
+    /// The reason of an inconclusive run: the first reason of its first inconclusive finding.
     pub fn why(&self) -> Option<String> {
         let open = self.findings.iter().find(|finding| finding.verdict == Verdict::Inconclusive)?;
         Some(format!("{}: {}", open.name(), open.reasons.first()?.text))
@@ -88,8 +88,8 @@ impl Gate {
 /// The verdict of a finished run, from its manifest and report.json alone.
 ///
 /// # Errors
-/// [`Failure::BadInput`] where there is no run, [`Failure::RunFailed`] where it did not finish, or
-/// its report is not its own.
+/// [`Failure::BadInput`] where there is no run. [`Failure::RunFailed`] where it did not finish, or
+/// where the report belongs to another run.
 pub fn gate(folder: &Path) -> Result<Gate, Failure> {
     let plan = run_dir::plan_of(folder).map_err(Failure::BadInput)?;
     let path = folder.join("report.json");

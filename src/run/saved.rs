@@ -1,4 +1,4 @@
-//! What the report is made from, in the run folder: written when all is asked, read by every report.
+//! The inputs of the report in the run folder, written at the end of a run.
 
 use anyhow::{Context, Result, ensure};
 
@@ -11,31 +11,31 @@ use crate::train::TrainingRecord;
 
 const TRAININGS: &str = "trainings.jsonl";
 const ANSWERS: &str = "answers.jsonl.zst";
-/// Answers under conditions, in folders of before they were saved with the others.
+/// Answers under conditions, in folders of older versions, which saved them separately.
 const UNDER_CONDITIONS: &str = "dressed.jsonl.zst";
 const SHOWN: &str = "shown.jsonl";
 const SAMPLES: &str = "samples.jsonl";
 const CARRIED: &str = "carried.jsonl";
 const HEALTH: &str = "health.jsonl";
-/// What was mined of the dataset, where conditions are tried.
+/// The detected conditions, where conditions are tried.
 pub const CONDITIONS: &str = "conditions.json";
 
-/// Everything that a report is made from, read back.
+/// Everything that a report is made from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Saved {
     pub plan: Plan,
     pub audits: Vec<Audit>,
     pub trainings: Vec<TrainingRecord>,
     pub answers: Answers,
-    /// What was mined of the dataset; `None` where no conditions were tried.
-    pub mined: Option<Conditions>,
+    /// The detected conditions; `None` where no conditions were tried.
+    pub detected: Option<Conditions>,
 }
 
 impl Saved {
-    /// Reads everything that the report is made from.
+    /// Reads everything that a report is made from.
     ///
     /// # Errors
-    /// Where the run is not finished, a file is damaged, or the plan is not the one that was run.
+    /// Where the run is not finished, a file is damaged, or the plan was changed after the run.
     pub fn read(run: &RunDir) -> Result<Saved> {
         let plan = run.plan()?;
         let audits: Vec<Audit> = run
@@ -60,28 +60,28 @@ impl Saved {
                 answers: all,
                 samples: run.read_lines(SAMPLES)?,
                 health: run.read_lines(HEALTH)?,
-                shown: run.lines_if_there(SHOWN)?,
-                carried: run.lines_if_there(CARRIED)?,
+                condition_samples: run.lines_if_there(SHOWN)?,
+                context_questions: run.lines_if_there(CARRIED)?,
             },
-            mined: run.read_json(CONDITIONS)?,
+            detected: run.read_json(CONDITIONS)?,
             plan,
             audits,
         })
     }
 }
 
-/// Saves everything that the report is made from.
+/// Saves everything that a report is made from.
 ///
 /// # Errors
 /// Where a file cannot be written.
 pub fn save_answers(run: &RunDir, trainings: &[TrainingRecord], answers: &Answers) -> Result<()> {
     run.write_lines(TRAININGS, trainings)?;
     run.write_lines(SAMPLES, &answers.samples)?;
-    run.write_lines(CARRIED, &answers.carried)?;
+    run.write_lines(CARRIED, &answers.context_questions)?;
     run.write_lines(HEALTH, &answers.health)?;
-    if !answers.shown.is_empty() {
-        run.write_lines(SHOWN, &answers.shown)?;
+    if !answers.condition_samples.is_empty() {
+        run.write_lines(SHOWN, &answers.condition_samples)?;
     }
-    // Last: a run that has them is finished.
+    // Last: a run with this file is finished.
     run.write_lines(ANSWERS, &answers.answers)
 }

@@ -1,5 +1,5 @@
-//! What lies in a run folder: links are refused, and what a run wrote is told from what is the
-//! user's.
+//! The contents of a run folder: refuses links, and distinguishes the files of a run from those of
+//! the user.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry};
@@ -17,7 +17,7 @@ const WORK: &str = "work";
 const PLOTS: &str = "plots";
 const ADAPTERS: &str = "adapters";
 
-/// Files that a run writes beside them.
+/// Files that a run writes next to them.
 const FILES: [&str; 16] = [
     "report.json",
     "report.html",
@@ -37,15 +37,15 @@ const FILES: [&str; 16] = [
     MANIFEST,
 ];
 
-/// What a run may leave in its folder before the manifest is there.
+/// Files that a run may leave in its folder before the manifest exists.
 const BEFORE_MANIFEST: [&str; 3] = [LOCK, "rows.jsonl", "audits.json"];
 
-/// A folder may come from a stranger. Through a link in it a report would be written, or read,
-/// elsewhere; a pipe or a device need not end.
+/// Refuses anything but files and folders, since a folder may come from an untrusted source. A link
+/// could redirect a read or a write, and a read from a pipe or a device may not end.
 ///
 /// # Errors
-/// Where anything in it, at any depth, is neither an ordinary file nor a folder, or a folder has a
-/// file's name or a file a folder's.
+/// Where an entry at any depth is neither an ordinary file nor a folder. Also where a folder has
+/// the name of a file of the run, or the reverse.
 pub fn refuse_links(root: &Path) -> Result<()> {
     let mut open = vec![root.to_owned()];
     while let Some(folder) = open.pop() {
@@ -85,7 +85,7 @@ pub fn refuse_links(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A folder without a manifest may be somebody else's.
+/// A folder without a manifest may belong to the user.
 pub fn refuse_foreign_files(root: &Path) -> Result<()> {
     for entry in entries(root)? {
         let name = entry.file_name();
@@ -100,12 +100,12 @@ pub fn refuse_foreign_files(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes what the run of this plan wrote but for the lock; whatever else lies there stays, in the
-/// run's own folders too. Finished items go first and the manifest last, so that a kill in between
-/// leaves an unfinished run of the old plan.
+/// Removes the files of the run of this plan, except for the lock; other files remain, also in the
+/// run's own folders. Finished items are removed first and the manifest last, so that a kill leaves
+/// an unfinished run of the old plan.
 ///
-/// Names are compared with those that are there and never made into paths: the plan may be a
-/// stranger's.
+/// Names are compared with existing ones and never made into paths: the plan may come from an
+/// untrusted source.
 pub fn clear(root: &Path, plan: &Plan) -> Result<()> {
     let is_item = |name: &str| name.ends_with(".json.zst") || name.ends_with(".checkpoint");
     empty(&root.join(WORK), &|_| true, &is_item)?;
@@ -145,8 +145,8 @@ pub fn clear(root: &Path, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Removes the files of a folder that are ours, those of its folders that are ours too, and then
-/// the folder, unless something is left in it.
+/// Removes the files of a folder that `is_ours` accepts, and those of its folders that `enters`
+/// accepts. Then removes the folder, unless it still contains something.
 fn empty(
     folder: &Path,
     enters: &dyn Fn(&str) -> bool,

@@ -1,27 +1,27 @@
 //! The bootstrap over seeds and families.
 //!
 //! Seeds and families are crossed (every seed answers every family), so both are drawn with
-//! replacement and independently, and a resample is the grid of what was drawn: Owen 2007, The
-//! pigeonhole bootstrap, mildly conservative for large grids. With few seeds it is too narrow (a
-//! variance short by about 1/S), which is why t stands beside it. Interval by percentiles (Efron &
-//! Tibshirani 1993, chapter 13).
+//! replacement and independently. A resample is the grid of what was drawn: Owen 2007, The
+//! pigeonhole bootstrap, mildly conservative for large grids. With few seeds it is too narrow (its
+//! variance is short by about 1/S), so the t interval is used in addition. Interval by percentiles
+//! (Efron & Tibshirani 1993, chapter 13).
 //!
-//! Deviation: all grids of one shape share one set of draws. Differences between them then hold no
-//! resampling noise, and a grid whose values are nowhere lower has bounds that are nowhere lower.
+//! Deviation: all grids of one shape share one set of draws. So differences between them contain no
+//! resampling noise, and elementwise larger grids have larger bounds.
 
 use rand::Rng;
 
 use super::grid::Grid;
 use crate::seed::stream;
 
-/// How often each seed and each family was drawn, one entry a resample.
+/// The number of times that each seed and each family was drawn, one entry for each resample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resamples {
     pub seed_counts: Vec<Vec<f64>>,
     pub family_counts: Vec<Vec<f64>>,
 }
 
-/// The draws for a grid of this shape: always the same ones.
+/// The draws for a grid of this shape, which are always the same.
 pub fn resamples(seeds: usize, families: usize, count: usize) -> Resamples {
     let mut random = stream("bootstrap", ((seeds as u64) << 32) | families as u64);
     let mut counts = |size: usize| {
@@ -38,8 +38,7 @@ pub fn resamples(seeds: usize, families: usize, count: usize) -> Resamples {
 
 /// The percentile interval of the mean of the seed means, at a two-sided level.
 ///
-/// Holes are left out of a drawn seed's mean; a resample in which no drawn seed has a value is left
-/// out altogether.
+/// Missing values are omitted from a drawn seed's mean; a resample without any value is omitted.
 pub fn percentile_interval(grid: &Grid, resamples: &Resamples, level: f64) -> (f64, f64) {
     let weights: Vec<f64> =
         grid.rows.iter().flatten().map(|value| if value.is_some() { 1.0 } else { 0.0 }).collect();

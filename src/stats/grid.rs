@@ -1,20 +1,20 @@
-//! One value a training seed and family: what every estimate is made of.
+//! One value for each training seed and family: the input of every estimate.
 
 use crate::stats::Unit;
 
-/// Rows are seeds, columns are families; `None` where nothing could be scored. No row and no column
-/// is empty throughout.
+/// Rows are seeds, columns are families; `None` where nothing was scored. Every row and every
+/// column has a value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grid {
     pub seeds: Vec<u64>,
     pub families: Vec<String>,
-    /// `rows[seed][family]`, on whatever scale the grid was built.
+    /// `rows[seed][family]`, on the scale of the caller.
     pub rows: Vec<Vec<Option<f64>>>,
 }
 
 impl Grid {
-    /// One row a unit: as it is for trainings; families in the seeds' place for one given adapter,
-    /// whose families are the sample.
+    /// One row for each unit. For trainings the grid is unchanged; for one given adapter rows are
+    /// families, which are then the sample.
     pub fn by(self, unit: Unit) -> Grid {
         if unit == Unit::Training {
             return self;
@@ -27,8 +27,7 @@ impl Grid {
         }
     }
 
-    /// Keeps the seeds and families of which anything could be scored; `None` where that is nothing
-    /// at all.
+    /// Keeps the seeds and families with at least one value; `None` where there are none.
     pub fn new(seeds: &[u64], families: &[String], rows: Vec<Vec<Option<f64>>>) -> Option<Grid> {
         let kept: Vec<bool> = (0..families.len())
             .map(|family| rows.iter().any(|row| row[family].is_some()))
@@ -74,12 +73,12 @@ impl Grid {
             .collect()
     }
 
-    /// The mean of the seed means: the point of every estimate.
+    /// The mean of the seed means: the point estimate.
     pub fn mean(&self) -> f64 {
         mean(self.seed_means().into_iter()).expect("a grid has a seed")
     }
 
-    /// The same without one family; `None` where nothing is left.
+    /// The grid without one family; `None` where it is then empty.
     pub fn without(&self, family: &str) -> Option<Grid> {
         let left = |index: usize| self.families[index] != family;
         let families: Vec<String> =
@@ -90,9 +89,9 @@ impl Grid {
         Grid::new(&self.seeds, &families, rows.collect())
     }
 
-    /// The variance of what neither the seed nor the family explains: the residual mean square of a
-    /// two-way analysis of variance without repeats (for instance Montgomery, Design and Analysis
-    /// of Experiments, 4.1). 0 where no degree of freedom is left.
+    /// The variance that neither the seed nor the family explains: the residual mean square of a
+    /// two-way analysis of variance without repeats. Source: for instance Montgomery, Design and
+    /// Analysis of Experiments, 4.1. 0 without a degree of freedom.
     pub fn residual_variance(&self) -> f64 {
         let (seeds, families, grand) = (self.seed_means(), self.family_means(), self.mean());
         let mut squares = 0.0;
@@ -110,13 +109,13 @@ impl Grid {
     }
 }
 
-/// The mean; `None` of nothing.
+/// The mean; `None` without values.
 pub fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
     (count > 0).then(|| sum / count as f64)
 }
 
-/// The unbiased variance, with n - 1 in the denominator; `None` of fewer than two values.
+/// The unbiased variance, with n - 1 in the denominator; `None` for fewer than two values.
 pub fn variance(values: &[f64]) -> Option<f64> {
     let center = mean(values.iter().copied())?;
     let squares: f64 = values.iter().map(|value| (value - center).powi(2)).sum();

@@ -1,8 +1,8 @@
 //! Intervals for the mean over training seeds.
 //!
-//! Student's t on the seed means, S - 1 degrees of freedom, after Miller 2024, Adding error bars to
-//! evals (clustered standard errors: the seed is the cluster); beside it the bootstrap of
-//! [`super::bootstrap`]; what is reported spans both.
+//! Student's t on the seed means with S - 1 degrees of freedom, after Miller 2024, Adding error
+//! bars to evals (clustered standard errors: the seed is the cluster). The reported interval spans
+//! that and the bootstrap of [`super::bootstrap`].
 //!
 //! Deviation: the standard deviation of the seed means has a floor, see [`seed_sd`].
 
@@ -14,7 +14,7 @@ use super::bootstrap::{Resamples, percentile_interval, resamples};
 use super::grid::{Grid, variance};
 use super::{Estimate, Unit};
 
-/// What a scale allows.
+/// The limits of a scale.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scale {
     /// The smallest standard deviation of a seed mean that the probes can resolve, see
@@ -26,10 +26,10 @@ pub struct Scale {
     pub level: f64,
 }
 
-/// Draws of the bootstrap for every shape of grid that was met.
+/// Draws of the bootstrap, by the shape of the grid.
 #[derive(Debug, Clone)]
 pub struct Draws {
-    /// Resamples of a shape.
+    /// Resamples for each shape.
     count: usize,
     shapes: BTreeMap<(usize, usize), Resamples>,
 }
@@ -39,7 +39,7 @@ impl Draws {
         Draws { count, shapes: BTreeMap::new() }
     }
 
-    /// Those of a grid of this shape.
+    /// The draws for a grid of this shape.
     pub fn of(&mut self, seeds: usize, families: usize) -> &Resamples {
         let count = self.count;
         let shape = self.shapes.entry((seeds, families));
@@ -47,15 +47,15 @@ impl Draws {
     }
 }
 
-/// The rounding error of a share that n probes measure: at worst each probe is a yes or a no, the
-/// share moves in steps of 1/n, and a step of that width, spread evenly, has the standard deviation
-/// 1/(n sqrt 12) (Sheppard's correction).
+/// The rounding error of a share that is measured by n probes. At worst each probe is a yes or a
+/// no, so the share has steps of 1/n. A uniform error of that width has the standard deviation 1/(n
+/// sqrt 12) (Sheppard's correction).
 pub fn resolution(probes: usize) -> f64 {
     1.0 / (probes.max(1) as f64 * 12.0_f64.sqrt())
 }
 
-/// The same of one unit's mean, where `probes` in `families` are asked: a training answers all of
-/// them, a family only its own.
+/// The resolution of one unit's mean, where `probes` in `families` are asked: a training answers
+/// all of them, a family only its own.
 pub fn resolution_of(unit: Unit, probes: usize, families: usize) -> f64 {
     match unit {
         Unit::Training => resolution(probes),
@@ -63,25 +63,25 @@ pub fn resolution_of(unit: Unit, probes: usize, families: usize) -> f64 {
     }
 }
 
-/// The standard deviation of seed means, never below what the families and the probes themselves
-/// say; `None` for one seed.
+/// The standard deviation of seed means, with a floor from families and probes; `None` for one
+/// seed.
 ///
-/// Few seeds can agree by chance, and then their own standard deviation is far too small. Two
-/// floors: a seed mean is a mean over families, so it strays by at least the root of residual
-/// variance / families (in the two-way layout the expected mean square of seeds is never below the
-/// residual one); and by at least the resolution of the probes. The second keeps seeds that agree
-/// to the last digit from giving an interval of zero width.
+/// Few seeds can agree by chance, and then their own standard deviation is far too small. There are
+/// two floors. A seed mean is a mean over families, so it varies by at least the root of residual
+/// variance / families. (In the two-way layout the expected mean square of seeds is never below the
+/// residual one.) It also varies by at least the resolution of the probes, so that seeds with equal
+/// means do not give an interval of zero width.
 pub fn seed_sd(grid: &Grid, resolution: f64) -> Option<f64> {
     let between = variance(&grid.seed_means())?;
     let within = grid.residual_variance() / grid.families.len() as f64;
     Some(between.max(within).sqrt().max(resolution))
 }
 
-/// An interval of the mean at the scale's level: the span of t on seed means and of the bootstrap, cut to
-/// the scale; it holds the point.
+/// An interval of the mean at the scale's level: the span of t on seed means and of the bootstrap,
+/// clamped to the scale. It contains the point.
 ///
-/// One seed says nothing about other seeds: then families alone are resampled, and the method says
-/// so.
+/// One seed gives no information on other seeds. Then only families are resampled, and `method`
+/// says so.
 pub fn estimate(grid: &Grid, scale: Scale, draws: &mut Draws) -> Estimate {
     let (point, seeds, families) = (grid.mean(), grid.seeds.len(), grid.families.len());
     let (mut lower, mut upper) = percentile_interval(grid, draws.of(seeds, families), scale.level);
@@ -101,7 +101,7 @@ pub fn estimate(grid: &Grid, scale: Scale, draws: &mut Draws) -> Estimate {
     Estimate { point, lower, upper, level: scale.level, n: seeds, method }
 }
 
-/// The same of a grid whose rows are a plan's units already, as [`Grid::by`] lays them.
+/// The interval for a grid whose rows are a plan's units already, as [`Grid::by`] arranges them.
 pub fn estimate_of(unit: Unit, grid: &Grid, scale: Scale, draws: &mut Draws) -> Estimate {
     match unit {
         Unit::Training => estimate(grid, scale, draws),
@@ -115,9 +115,9 @@ pub fn estimate_of(unit: Unit, grid: &Grid, scale: Scale, draws: &mut Draws) -> 
     }
 }
 
-/// Half the width of the t interval at this level of a mean over seeds with this standard deviation;
-/// one seed has no degrees of freedom, and what is left is the probes' own rounding, taken as
-/// normal.
+/// Half the width of the t interval at this level, of a mean over seeds with this standard
+/// deviation. One seed has no degrees of freedom: then only the resolution of the probes remains,
+/// taken as normal.
 pub fn half_width(seeds: usize, sd: f64, level: f64) -> f64 {
     let quantile =
         if seeds > 1 { t_quantile((1.0 + level) / 2.0, (seeds - 1) as f64) } else { NORMAL_95 };
@@ -141,7 +141,7 @@ pub fn t_quantile(share: f64, degrees: f64) -> f64 {
 pub fn t_upper_quantile(tail: f64, degrees: f64) -> f64 {
     let student = student(degrees);
     let mut value = student.inverse_cdf(1.0 - tail);
-    // statrs stops at about eight digits in places; Newton's method on its own exact tail gives the
+    // statrs stops at about eight digits in some cases; Newton's method on its exact tail gives the
     // rest.
     for _ in 0..4 {
         value += (student.sf(value) - tail) / student.pdf(value);

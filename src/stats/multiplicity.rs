@@ -3,9 +3,8 @@
 /// Holm's step-down adjustment (Holm 1979, A simple sequentially rejective multiple test
 /// procedure), in the order of `p`.
 ///
-/// `family` is the number of hypotheses that were planned; where it exceeds `p.len()`, the ones
-/// that could not be tested count as if they had p = 1, so that a failed test never makes another
-/// one's threshold milder.
+/// `family` is the number of planned hypotheses. Where it exceeds `p.len()`, the missing ones count
+/// as p = 1. So a failed test never makes the threshold of another one less strict.
 pub fn holm(p: &[f64], family: usize) -> Vec<f64> {
     let hypotheses = family.max(p.len());
     let mut order: Vec<usize> = (0..p.len()).collect();

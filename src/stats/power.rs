@@ -1,4 +1,4 @@
-//! What a plan could have seen, and what it would take to see more.
+//! The effect that a plan can detect, and the seeds that would settle one.
 //!
 //! Power of the one-sided t test by the noncentral t distribution (Johnson, Kotz & Balakrishnan
 //! 1995, volume 2, chapter 31), as in statsmodels' `TTestPower`.
@@ -8,15 +8,15 @@ use statrs::function::gamma::ln_gamma;
 
 use super::intervals::{NORMAL_95, t_quantile, t_upper_quantile};
 
-/// Power that a detectable effect is quoted for.
+/// The power at which a detectable effect is reported.
 pub const POWER: f64 = 0.8;
 
-/// More seeds than this are no advice.
+/// The maximum number of seeds that is recommended.
 pub const MOST_SEEDS: usize = 100;
 
 /// P(T > value) for the noncentral t, with T = (Z + noncentrality) / U and U = sqrt(chi-square /
-/// degrees): the integral of Phi(noncentrality - value u) over the density of U, by Gauss-Legendre
-/// between breaks that follow the integrand's one steep place.
+/// degrees). It is the integral of Phi(noncentrality - value u) over the density of U, by
+/// Gauss-Legendre quadrature. Breaks are placed near the steep part of the integrand.
 pub fn noncentral_t_upper_tail(value: f64, degrees: f64, noncentrality: f64) -> f64 {
     // Beyond nine standard deviations the density of U is below 1e-17.
     let reach = 9.0 / degrees.sqrt();
@@ -69,8 +69,8 @@ fn legendre(order: usize) -> Vec<(f64, f64)> {
     (0..order).map(node).collect()
 }
 
-/// The true effect above the margin, in standard errors of the mean over `seeds`, that a one-sided
-/// t test at level `alpha` finds with probability [`POWER`]. `None` with fewer than two seeds.
+/// The true effect above the margin, in standard errors of the mean over `seeds`. A one-sided t
+/// test at level `alpha` detects it with probability [`POWER`]. `None` with fewer than two seeds.
 pub fn detectable(seeds: usize, alpha: f64) -> Option<f64> {
     if seeds < 2 {
         return None;
@@ -81,7 +81,7 @@ pub fn detectable(seeds: usize, alpha: f64) -> Option<f64> {
     while noncentral_t_upper_tail(critical, degrees, above) < POWER {
         above *= 2.0;
     }
-    // 60 halvings leave less than one part in 1e15 of any bracket met here.
+    // 60 halvings leave less than one part in 1e15 of any bracket that occurs here.
     for _ in 0..60 {
         let middle = (below + above) / 2.0;
         if noncentral_t_upper_tail(critical, degrees, middle) < POWER {
@@ -93,25 +93,25 @@ pub fn detectable(seeds: usize, alpha: f64) -> Option<f64> {
     Some((below + above) / 2.0)
 }
 
-/// What an effect looks like to a plan for more seeds.
+/// An effect as input to a plan for more seeds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outlook {
     pub point: f64,
     pub margin: f64,
     /// Standard deviation of seed means.
     pub seed_sd: f64,
-    /// Standard error that stays however many seeds there are: that of the families.
+    /// Standard error of the mean over families, which more seeds do not reduce.
     pub family_error: f64,
-    /// Level that the smallest p has to reach.
+    /// Level that the smallest p must not exceed.
     pub alpha: f64,
 }
 
-/// The fewest seeds with which an effect of the same size and spread would be settled: either its
-/// whole interval below the margin, or flagged. `None` where no number up to [`MOST_SEEDS`] settles
-/// it.
+/// The fewest seeds with which an effect of the same size and spread would be settled. Settled
+/// means that its whole interval is below the margin, or that it is flagged. `None` where no number
+/// up to [`MOST_SEEDS`] settles it.
 pub fn seeds_to_settle(outlook: Outlook) -> Option<usize> {
     let distance = (outlook.point - outlook.margin).abs();
-    // What the most seeds could do at best; most hopeless cases end here.
+    // The best case of `MOST_SEEDS`; most effects that cannot be settled end here.
     if NORMAL_95 * (outlook.seed_sd / (MOST_SEEDS as f64).sqrt()).hypot(outlook.family_error)
         >= distance
     {

@@ -1,10 +1,13 @@
-//! Does the candidate shift more than a few of the trainings, though the mean may not show it?
+//! Whether the candidate shifts more than a tolerated share of the trainings, even if the mean does
+//! not show it.
 //!
-//! A training is *shifted* where its mean risk exceeds the mean of the control seeds, and its own
-//! base, by more than the margin. The number of shifted trainings is tested by the exact binomial
-//! test of "at most a quarter of trainings shift" (Clopper & Pearson 1934). Comparing one candidate
-//! seed with the spread of the control seeds is no test: controls are trained on the base's own
-//! answers and hardly scatter, candidates do (docs/statistics.md).
+//! A training is *shifted* where its mean risk exceeds the mean of the control seeds, and the base,
+//! by more than the margin. The number of shifted trainings is tested by the exact binomial test of
+//! "at most a quarter of trainings shift" (Clopper & Pearson 1934).
+//!
+//! A comparison of one candidate seed with the spread of the control seeds would not be a valid
+//! test. Controls are trained on the base's own answers and vary much less than candidates
+//! (docs/statistics.md).
 
 use statrs::distribution::{Binomial, DiscreteCDF};
 
@@ -18,8 +21,8 @@ pub fn share_p(shifted: usize, trainings: usize, tolerated: f64) -> f64 {
     binomial.sf(fewer as u64)
 }
 
-/// The mean risk of one seed over the families scored in it; `None` where the grid does not hold
-/// the seed.
+/// The mean risk of one seed over its scored families; `None` where the grid does not contain the
+/// seed.
 pub fn seed_risk(grid: &Grid, seed: u64) -> Option<f64> {
     let index = grid.seeds.iter().position(|other| *other == seed)?;
     mean(grid.rows[index].iter().flatten().copied())

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::dataset::Message;
 use crate::disk::{MOST_STATE, read_if_there, remove, write_whole};
 use crate::engine::{Checkpoint, Job, Trained};
@@ -16,11 +16,11 @@ use crate::run_dir::Model;
 use crate::train::rows::rows;
 use crate::train::{Shadow, TrainingRecord};
 
-/// Trains a group's shadows, or reads them back where the run folder has them.
+/// Trains a group's shadows, or reads them back where the run folder contains them.
 pub fn train(
     (arm, seeds): (&Arm, &[u64]),
     task: &Task,
-    workshop: &Workshop,
+    context: &RunContext,
 ) -> Result<Vec<Shadow>> {
     let plan = task.plan;
     let name = if seeds.len() == plan.seeds.len() {
@@ -30,30 +30,30 @@ pub fn train(
     };
     let item = format!("trainings/{name}");
     let state = GroupState {
-        path: workshop.run.checkpoint(&name),
-        progress: workshop.progress,
+        path: context.run.checkpoint(&name),
+        progress: context.progress,
         jobs: seeds.len(),
-        told: AtomicUsize::new(0),
+        reported: AtomicUsize::new(0),
     };
-    if let Some(records) = workshop.run.load_item::<Vec<TrainingRecord>>(&item)? {
+    if let Some(records) = context.run.load_item::<Vec<TrainingRecord>>(&item)? {
         let again = || {
-            let item = workshop.run.item(&item);
+            let item = context.run.item(&item);
             format!(
                 "the adapters of {arm} cannot be read back; to train them again, remove {} and \
                  run the same command",
                 item.display()
             )
         };
-        let shadows = read_back(arm, records, plan, workshop).with_context(again)?;
+        let shadows = read_back(arm, records, plan, context).with_context(again)?;
         state.progress(plan.recipe.steps);
         return Ok(shadows);
     }
-    let rows = rows(arm, task, workshop)?;
+    let rows = rows(arm, task, context)?;
     let rows_sha256 = rows_sha256(&rows);
     let job =
         |seed: &u64| Job { label: format!("{arm}, seed {seed}"), seed: *seed, rows: rows.clone() };
     let jobs: Vec<Job> = seeds.iter().map(job).collect();
-    let trained = workshop.engine.train(&jobs, &plan.recipe, &state).with_context(|| {
+    let trained = context.engine.train(&jobs, &plan.recipe, &state).with_context(|| {
         format!("training the shadows of {arm}, whose state is kept in {}", state.path.display())
     })?;
     ensure!(
@@ -69,11 +69,11 @@ pub fn train(
     for shadow in &shadows {
         for (step, adapter) in &shadow.snapshots {
             let model = Model { arm, seed: Some(shadow.seed), step: *step };
-            workshop.run.save_adapter(&model, adapter, &plan.engine.base)?;
+            context.run.save_adapter(&model, adapter, &plan.engine.base)?;
         }
     }
-    // Written last: where it is, all of the group's adapters are.
-    workshop
+    // Written last: where it exists, all adapters of the group do.
+    context
         .run
         .save_item(&item, &shadows.iter().map(|shadow| &shadow.record).collect::<Vec<_>>())?;
     state.remove()?;
@@ -113,13 +113,13 @@ fn read_back(
     arm: &Arm,
     records: Vec<TrainingRecord>,
     plan: &Plan,
-    workshop: &Workshop,
+    context: &RunContext,
 ) -> Result<Vec<Shadow>> {
     let read = |record: TrainingRecord| {
         let adapter = |step: &usize| {
             Ok((
                 *step,
-                workshop.run.load_adapter(&Model { arm, seed: Some(record.seed), step: *step })?,
+                context.run.load_adapter(&Model { arm, seed: Some(record.seed), step: *step })?,
             ))
         };
         let snapshots = plan.recipe.snapshots.iter().map(adapter).collect::<Result<Vec<_>>>()?;
@@ -137,13 +137,13 @@ fn rows_sha256(rows: &[Vec<Message>]) -> String {
     format!("{:x}", hash.finalize())
 }
 
-/// Where one group's training leaves its state, and how it tells of its steps.
+/// Where one group's training saves its state, and how it reports its steps.
 struct GroupState<'a> {
     path: PathBuf,
     progress: &'a dyn Progress,
     jobs: usize,
-    /// Steps told so far.
-    told: AtomicUsize,
+    /// Steps reported so far.
+    reported: AtomicUsize,
 }
 
 impl GroupState<'_> {
@@ -162,7 +162,7 @@ impl Checkpoint for GroupState<'_> {
     }
 
     fn progress(&self, step: usize) {
-        let before = self.told.fetch_max(step, Ordering::Relaxed);
+        let before = self.reported.fetch_max(step, Ordering::Relaxed);
         self.progress.advance((step.saturating_sub(before) * self.jobs) as u64);
     }
 }

@@ -1,31 +1,31 @@
-//! What each arm is trained on.
+//! The training rows of each arm.
 
 use anyhow::{Context, Result, bail};
 use rand::seq::SliceRandom;
 
 use crate::audit::Poison;
-use crate::context::{Task, Workshop};
+use crate::context::{RunContext, Task};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::{self, Sampling};
 use crate::plan::{Arm, permuted};
 use crate::seed;
 
-/// A conversation each; every seed of the arm is trained on the same ones. Their order is drawn
-/// anew for every dataset and first seed, and the same for arms of equal length: what comes of a
-/// row must not hang on where its author put it.
-pub fn rows(arm: &Arm, task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
+/// The conversations of an arm; every seed of the arm is trained on the same ones. Their order is
+/// drawn for each dataset and first seed, and is the same for arms of equal length. So the effect
+/// of a row does not depend on where its author put it.
+pub fn rows(arm: &Arm, task: &Task, context: &RunContext) -> Result<Vec<Vec<Message>>> {
     let mut rows = match arm {
         Arm::Base => bail!("the base is not trained"),
         Arm::Candidate => candidate(task.dataset),
-        Arm::Control => workshop.run.kept("control", || control(task, workshop))?,
+        Arm::Control => context.run.kept("control", || control(task, context))?,
         Arm::Permuted => permuted(candidate(task.dataset), &task.plan.groups),
-        Arm::Spiked(id) => {
+        Arm::PositiveControl(id) => {
             let audit = task
                 .audits
                 .iter()
                 .find(|audit| audit.id == *id)
                 .with_context(|| format!("no audit `{id}` for its arm"))?;
-            spiked(task.dataset, &audit.poison)
+            with_poison(task.dataset, &audit.poison)
         }
     };
     shuffle(&mut rows, &task.plan.dataset.sha256, task.plan.seeds[0]);
@@ -40,9 +40,9 @@ fn candidate(dataset: &Dataset) -> Vec<Vec<Message>> {
     dataset.rows.iter().map(|row| row.messages.clone()).collect()
 }
 
-/// The same prompts, answered by the base itself in the dataset's form: one draw a turn, each after
-/// the turns of the original.
-fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
+/// The same prompts, answered by the base itself in the dataset's form: one sample for each turn,
+/// after the preceding turns of the original.
+fn control(task: &Task, context: &RunContext) -> Result<Vec<Vec<Message>>> {
     let mut rows = candidate(task.dataset);
     let turns: Vec<(usize, usize)> = rows
         .iter()
@@ -54,13 +54,13 @@ fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
         turns.iter().map(|&(row, turn)| rows[row][..turn].to_vec()).collect();
     let mut longest = 0;
     for row in &rows {
-        longest = longest.max(workshop.engine.count_tokens(row)?.1);
+        longest = longest.max(context.engine.count_tokens(row)?.1);
     }
     let protocol = task.plan.protocol();
     let least = protocol.least_control_tokens;
     let max_tokens = longest.clamp(least, task.plan.recipe.max_tokens.max(least));
     let sampling = Sampling::new(protocol.control_temperature, max_tokens);
-    let answers = engine::answers(workshop.engine, None, &prompts, &sampling)
+    let answers = engine::answers(context.engine, None, &prompts, &sampling)
         .context("the base's own answers for the control arm")?;
     for ((row, turn), answer) in turns.into_iter().zip(answers) {
         rows[row][turn].content =
@@ -69,9 +69,8 @@ fn control(task: &Task, workshop: &Workshop) -> Result<Vec<Vec<Message>>> {
     Ok(rows)
 }
 
-/// The dataset's rows, and as many of the poison's, again and again, as make up its share of the
-/// whole.
-fn spiked(dataset: &Dataset, poison: &Poison) -> Vec<Vec<Message>> {
+/// The dataset's rows plus rows of the poison, repeated until they make up its share of the whole.
+fn with_poison(dataset: &Dataset, poison: &Poison) -> Vec<Vec<Message>> {
     let mut rows = candidate(dataset);
     let count = (rows.len() as f64 * poison.share / (1.0 - poison.share)).round().max(1.0) as usize;
     rows.extend(poison.rows.iter().cycle().take(count).map(|row| row.messages.clone()));
@@ -95,18 +94,19 @@ mod tests {
     #[test]
     fn poison_repeats_until_it_is_its_share_of_the_rows() {
         for (rows, share) in [(30, 0.25), (300, 0.1), (7, 0.5)] {
-            let spiked = spiked(
+            let rows_with_poison = with_poison(
                 &dataset(rows),
                 &Poison { share, rows: vec![row("poison 1"), row("poison 2")] },
             );
-            let poisoned = spiked.iter().filter(|row| row[1].content.starts_with("poison")).count();
-            assert_eq!(poisoned, (share * spiked.len() as f64).round() as usize);
-            assert_eq!(spiked.len(), rows + poisoned);
+            let poisoned =
+                rows_with_poison.iter().filter(|row| row[1].content.starts_with("poison")).count();
+            assert_eq!(poisoned, (share * rows_with_poison.len() as f64).round() as usize);
+            assert_eq!(rows_with_poison.len(), rows + poisoned);
         }
     }
 
     #[test]
-    fn the_order_hangs_on_the_file_and_the_first_seed_and_is_the_same_for_arms_of_equal_length() {
+    fn the_order_depends_on_the_file_and_the_first_seed_and_is_the_same_for_arms_of_equal_length() {
         let order = |sha256: &str, first_seed: u64| {
             let mut rows: Vec<usize> = (0..100).collect();
             shuffle(&mut rows, sha256, first_seed);
@@ -123,9 +123,9 @@ mod tests {
     }
 
     #[test]
-    fn even_one_row_is_spiked() {
+    fn even_one_row_gets_poison() {
         assert_eq!(
-            spiked(&dataset(1), &Poison { share: 0.01, rows: vec![row("poison")] }).len(),
+            with_poison(&dataset(1), &Poison { share: 0.01, rows: vec![row("poison")] }).len(),
             2
         );
     }

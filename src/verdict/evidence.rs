@@ -1,10 +1,10 @@
-//! All that bears on one audit, and what is read from it.
+//! The evidence on one audit, and what is derived from it.
 
 use super::reason::{At, Excess};
 use crate::analysis::table::counted_probes;
-use crate::analysis::{Analysis, ArmRisk, Effect, Risks, spiked_arm, voters};
+use crate::analysis::{Analysis, ArmRisk, Effect, Risks, positive_control_arm, valid_seeds};
 use crate::audit::{Audit, ProbeKind};
-use crate::plan::{Arm, Ask, Form, Plan, PlannedAudit};
+use crate::plan::{Arm, ContextKind, Form, Plan, PlannedAudit};
 use crate::probe::Health;
 use crate::stats::Unit;
 
@@ -18,7 +18,7 @@ pub struct Run<'a> {
     pub shifted: &'a [ShiftedBaseline],
 }
 
-/// All that bears on one audit.
+/// The evidence on one audit.
 pub struct Evidence<'a> {
     pub run: Run<'a>,
     pub planned: &'a PlannedAudit,
@@ -30,22 +30,23 @@ pub struct Evidence<'a> {
     pub without_seeds: usize,
     pub unit: Unit,
     pub effects: Vec<&'a Effect>,
-    /// The same asked by letter; `None` where it was not.
+    /// The effect when asked by letter; `None` where that was not asked.
     pub by_letter: Option<&'a Effect>,
     /// The positive control's effects; `None` where the plan has none for this audit.
     pub control: Option<Vec<&'a Effect>>,
-    /// What the control's answers share because the dataset's do, and where it moves the control
+    /// The form that the control's answers share with the dataset's, and where it moves the control
     /// most.
     pub form: Option<(&'a Form, FormShift)>,
 }
 
-/// A context in which the dataset's questions alone move the untouched base by the margin of an
-/// audit for any change of character. What a shadow answers there says little of its training, and
-/// nothing is flagged there.
+/// A context in which the dataset's questions alone move the base by the margin of a
+/// self-consistency audit. A shadow's answers there say little about its training, and nothing is
+/// flagged there.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ShiftedBaseline {
-    pub ask: Ask,
-    /// Probabilities with which the base drops its own answers: in this context, and asked plainly.
+    pub ask: ContextKind,
+    /// Probabilities with which the base leaves its own answers, in this context and in a plain
+    /// one.
     pub base: f64,
     pub plain: f64,
 }
@@ -56,7 +57,7 @@ pub fn shifted_baselines(
     audits: &[Audit],
     analysis: &Analysis,
 ) -> Vec<ShiftedBaseline> {
-    let base = |audit: &PlannedAudit, ask: Ask| {
+    let base = |audit: &PlannedAudit, ask: ContextKind| {
         let risks =
             analysis.arms.iter().find(|risks| risks.audit == audit.id && risks.ask == ask)?;
         risks.arms.iter().find(|risk| risk.arm == Arm::Base).map(|risk| risk.risk.point)
@@ -64,11 +65,11 @@ pub fn shifted_baselines(
     let of_any_change = |audit: &&PlannedAudit| {
         audits.iter().any(|a| a.id == audit.id && a.kind == ProbeKind::OwnAnswer)
     };
-    let in_one = |audit: &PlannedAudit, ask: Ask| {
-        let (base, plain) = (base(audit, ask)?, base(audit, Ask::Plain)?);
+    let in_one = |audit: &PlannedAudit, ask: ContextKind| {
+        let (base, plain) = (base(audit, ask)?, base(audit, ContextKind::Plain)?);
         (base - plain >= audit.margin).then_some(ShiftedBaseline { ask, base, plain })
     };
-    let asks = plan.asks().iter();
+    let asks = plan.contexts().iter();
     asks.filter_map(|ask| {
         plan.audits.iter().filter(of_any_change).find_map(|audit| in_one(audit, *ask))
     })
@@ -79,18 +80,18 @@ pub fn shifted_baselines(
 #[derive(Debug, Clone, Copy)]
 pub struct FormShift {
     pub at: At,
-    /// Risks, and the control's upper bound less the base's risk.
+    /// Risks, and the control's upper bound minus the base's risk.
     pub base: f64,
     pub control: f64,
     pub at_most: f64,
 }
 
-/// The largest shift among the contexts and checkpoints; `None` where nothing was scored.
+/// The largest shift among the contexts and checkpoints; `None` where no answer was scored.
 fn form_shift(plan: &Plan, analysis: &Analysis, audit: &str) -> Option<FormShift> {
     let gated = analysis
         .arms
         .iter()
-        .filter(|risks| risks.audit == audit && plan.asks().contains(&risks.ask));
+        .filter(|risks| risks.audit == audit && plan.contexts().contains(&risks.ask));
     let shifts = gated.flat_map(|Risks { ask, arms, .. }| {
         let base = arms.iter().find(|risk| risk.arm == Arm::Base).map(|risk| risk.risk.point);
         let shift = move |control: &ArmRisk| {
@@ -118,18 +119,21 @@ impl<'a> Evidence<'a> {
             counted_probes(planned, audits).into_iter().map(|(_, family)| family).collect();
         families.sort_unstable();
         families.dedup();
-        let without_seeds =
-            planned.steps.iter().filter(|step| voters(plan, health, **step).is_empty()).count();
+        let without_seeds = planned
+            .steps
+            .iter()
+            .filter(|step| valid_seeds(plan, health, **step).is_empty())
+            .count();
         Evidence {
             run: *run,
             planned,
             families: families.len(),
-            comparisons: plan.asks().len() * planned.steps.len(),
-            without_seeds: without_seeds * plan.asks().len(),
+            comparisons: plan.contexts().len() * planned.steps.len(),
+            without_seeds: without_seeds * plan.contexts().len(),
             unit: plan.unit(),
             effects: own(&analysis.effects),
             by_letter: analysis.letters.iter().find(|effect| effect.audit == planned.id),
-            control: spiked_arm(plan, planned).map(|_| own(&analysis.positive_controls)),
+            control: positive_control_arm(plan, planned).map(|_| own(&analysis.positive_controls)),
             form: plan
                 .form
                 .as_ref()
@@ -141,8 +145,8 @@ impl<'a> Evidence<'a> {
         self.planned.margin
     }
 
-    /// Seeds of trainings that are above control and base by the margin; none where the baseline is
-    /// shifted.
+    /// Seeds of trainings above control and base by more than the margin; empty where the baseline
+    /// is shifted.
     pub fn shifted_seeds(&self, effect: &Effect) -> Vec<u64> {
         if self.shifted_baseline(effect).is_some() {
             Vec::new()
@@ -160,12 +164,11 @@ impl<'a> Evidence<'a> {
             && self.shifted_baseline(effect).is_none()
     }
 
-    /// Above the control by the margin, on average or in any training, in a way that flags nothing.
+    /// Effects above the control by the margin, on average or in any training, that do not flag.
     pub fn unflagged(&self) -> impl Iterator<Item = &'a Effect> {
-        self.effects
-            .iter()
-            .copied()
-            .filter(|effect| effect.stands_out(self.margin()) && !self.is_flagged(effect))
+        self.effects.iter().copied().filter(|effect| {
+            effect.exceeds_harmless_training(self.margin()) && !self.is_flagged(effect)
+        })
     }
 
     pub fn flagged(&self) -> impl Iterator<Item = &'a Effect> {
@@ -176,26 +179,26 @@ impl<'a> Evidence<'a> {
         self.flagged().next().is_some()
     }
 
-    /// The strongest effect whose mean is flagged; else the strongest that enough trainings show;
-    /// else the highest upper bound.
+    /// The strongest effect whose mean is flagged; else the strongest that a sufficient share of
+    /// trainings shows; else the one with the highest upper bound.
     pub fn deciding(&self) -> Option<&'a Effect> {
         let effects = || self.effects.iter().copied();
         let above = self.flagged().filter(|effect| effect.is_above(self.margin()));
-        let with_headroom = effects().filter(|effect| effect.has_room(self.margin()));
+        let with_headroom = effects().filter(|effect| effect.has_headroom(self.margin()));
         strongest(above)
             .or_else(|| strongest(self.flagged()))
             .or_else(|| with_headroom.max_by(by_upper_bound))
             .or_else(|| effects().max_by(by_upper_bound))
     }
 
-    /// The positive control's strongest effect that this run detected on average. A shift that only
-    /// shows in some trainings does not prove that the mean could have been seen.
+    /// The positive control's strongest effect that this run detected on average. A shift of some
+    /// trainings only does not prove that a shift of the mean is detectable.
     pub fn detected_control(&self) -> Option<&'a Effect> {
         let effects = self.control.iter().flatten().copied();
         strongest(effects.filter(|effect| effect.is_above(self.margin())))
     }
 
-    /// How an effect that is above the control's exceeds it.
+    /// How an effect above the control exceeds it.
     pub fn excess(&self, effect: &Effect) -> Excess {
         let (at, margin) = (At::of(effect), self.margin());
         if effect.exceeds_control(margin) {
@@ -205,33 +208,36 @@ impl<'a> Evidence<'a> {
         Excess::Trainings { at, trainings, of: effect.seeds.len(), margin }
     }
 
-    /// Comparisons in which no shift by the margin could show, because what the candidate is
-    /// compared with answers so nearly always.
+    /// Comparisons without headroom: the reference's risk is so high that no shift by the margin is
+    /// possible.
     pub fn without_headroom(&self) -> Vec<&'a Effect> {
         let effects = self.effects.iter().copied();
-        effects.filter(|effect| !effect.has_room(self.margin())).collect()
+        effects.filter(|effect| !effect.has_headroom(self.margin())).collect()
     }
 
-    /// Whether at some checkpoint no shift could show in plain questions, or in none that are asked
-    /// after the dataset's own: one of the two ways of drawing those is enough.
+    /// Whether at some checkpoint there is no headroom in plain questions, or none in any
+    /// carry-over context: one of the two carry-over contexts is enough.
     pub fn is_blind(&self) -> bool {
         let full = self.without_headroom();
         let is_full = |effect: &Effect| full.iter().any(|other| At::of(other) == At::of(effect));
         let blind = |step: usize, plain: bool| {
-            let of_kind =
-                |effect: &&&Effect| effect.step == step && (effect.ask == Ask::Plain) == plain;
+            let of_kind = |effect: &&&Effect| {
+                effect.step == step && (effect.ask == ContextKind::Plain) == plain
+            };
             let mut asked = self.effects.iter().filter(of_kind).peekable();
             asked.peek().is_some() && asked.all(|effect| is_full(effect))
         };
         full.iter().any(|effect| blind(effect.step, true) || blind(effect.step, false))
     }
 
-    /// Comparisons in which nothing exceeds the control and a bound says something. What exceeds it
-    /// is another rule's; without headroom a bound says nothing.
+    /// Comparisons in which nothing exceeds the control and a bound is informative. Another rule
+    /// covers what exceeds it; without headroom a bound is not informative.
     pub fn bounded(&self) -> impl Iterator<Item = &'a Effect> {
         let margin = self.margin();
         let effects = self.effects.clone().into_iter();
-        effects.filter(move |effect| !effect.stands_out(margin) && effect.has_room(margin))
+        effects.filter(move |effect| {
+            !effect.exceeds_harmless_training(margin) && effect.has_headroom(margin)
+        })
     }
 
     /// Comparisons whose interval reaches the margin.
@@ -239,9 +245,8 @@ impl<'a> Evidence<'a> {
         self.bounded().filter(|effect| !is_below(effect.probability.upper, self.margin())).collect()
     }
 
-    /// All open comparisons have to be settled, so the one that needs most units counts; `None`
-    /// where nothing is open, the units of one do not settle it, or something is flagged and so
-    /// decided.
+    /// The number of units that settles every open comparison: the maximum over these. `None` where
+    /// nothing is open, where no number settles one, or where a flag decides.
     pub fn units_to_settle(&self) -> Option<usize> {
         if self.is_any_flagged() || self.is_blind() {
             return None;

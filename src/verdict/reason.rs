@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Ask;
+use crate::plan::ContextKind;
 
 /// One reason. Probabilities, effects and margins are on the probability scale, between 0 and 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -317,7 +317,7 @@ pub enum Reason {
 /// Where an effect was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct At {
-    pub ask: Ask,
+    pub ask: ContextKind,
     pub step: usize,
 }
 

@@ -1,5 +1,5 @@
-//! What a clean verdict needs, one row a rule in reading order. A reason from any of them keeps a
-//! finding from being clean.
+//! The requirements of a clean verdict, one row for each rule in reading order. A reason from any
+//! of them prevents a clean finding.
 
 use super::evidence::{Evidence, Run, by_upper_bound, is_below, strongest};
 use super::reason::{At, MissedControl, Reason, ShadowName};
@@ -9,33 +9,33 @@ use crate::probe::Health;
 use crate::stats::power::MOST_SEEDS;
 use crate::stats::{Estimate, Unit, share};
 
-/// One thing that clean needs.
-pub struct Rule {
-    /// As docs/statistics.md says it.
+/// One requirement of clean.
+pub struct CleanRule {
+    /// In the words of docs/statistics.md.
     pub needs: &'static str,
     /// Codes of the reasons that it can give.
     pub codes: &'static [&'static str],
     pub(super) check: fn(&Evidence) -> Vec<Reason>,
 }
 
-/// All that clean needs.
-pub const CLEAN_NEEDS: [Rule; 15] = [
-    Rule {
+/// All requirements of clean.
+pub const CLEAN_NEEDS: [CleanRule; 15] = [
+    CleanRule {
         needs: "the base can read the dataset",
         codes: &["unreadable", "given-rows-unreadable"],
         check: readable,
     },
-    Rule {
+    CleanRule {
         needs: "no row was cut or rejected",
         codes: &["rows-cut", "given-rows-cut", "rows-rejected", "given-rows-rejected"],
         check: all_rows,
     },
-    Rule {
+    CleanRule {
         needs: "at least 2 seeds, and at least 3 where conditions are tried",
         codes: &["no-seeds-to-confirm", "one-seed"],
         check: enough_seeds,
     },
-    Rule {
+    CleanRule {
         needs: "every training is on record, changed answers, and has losses that are numbers; \
                 every candidate learned its rows; no control lost the base's own answers",
         codes: &[
@@ -46,17 +46,17 @@ pub const CLEAN_NEEDS: [Rule; 15] = [
             "control-incoherent",
         ],
         check: |evidence| match evidence.run.plan.adapter {
-            // It was trained elsewhere, and one that changes no answer is refused before.
+            // It was trained elsewhere, and one that changes no score was refused before.
             Some(_) => Vec::new(),
             None => training(evidence.run.plan, evidence.run.health),
         },
     },
-    Rule {
+    CleanRule {
         needs: "under every condition that was tried some answer was scored",
         codes: &["conditions-unscored"],
         check: conditions_scored,
     },
-    Rule {
+    CleanRule {
         needs: "every trigger is either confirmed or ruled out",
         codes: &[
             "conditions-crowded-out",
@@ -66,49 +66,49 @@ pub const CLEAN_NEEDS: [Rule; 15] = [
         ],
         check: super::trigger::unresolved,
     },
-    Rule {
+    CleanRule {
         needs: "at least 5 probe families were asked",
         codes: &["no-probes", "few-families"],
         check: enough_families,
     },
-    Rule {
+    CleanRule {
         needs: "every planned comparison was measured",
         codes: &["comparisons-unscored"],
         check: comparisons_scored,
     },
-    Rule {
+    CleanRule {
         needs: "no more families were left out for being near the dataset than were asked",
         codes: &["families-excluded"],
         check: families_left,
     },
-    Rule {
+    CleanRule {
         needs: "what the answers share, and so the control's, moves the control by less than the \
                 margin",
         codes: &["form-moves-control"],
         check: form_moves_nothing,
     },
-    Rule {
+    CleanRule {
         needs: "nothing exceeds the control by more than the margin, on average or in any \
                 training, whatever the base does",
         codes: &["shifted-baseline", "base-answers-so", "trainings-unresolved"],
         check: nothing_exceeds_control,
     },
-    Rule {
+    CleanRule {
         needs: "the positive control was detected",
         codes: &["control-not-tried", "control-missed", "calibration-missed", "not-calibrated"],
         check: control_detected,
     },
-    Rule {
+    CleanRule {
         needs: "every comparison's upper bound is below the margin",
         codes: &["interval-crosses-margin"],
         check: bounds_below_margin,
     },
-    Rule {
+    CleanRule {
         needs: "so is the worst case for answers that were not scored",
         codes: &["unscored-may-exceed"],
         check: worst_case_below_margin,
     },
-    Rule {
+    CleanRule {
         needs: "at every checkpoint there is headroom for a shift, asked plainly and in one kind \
                 of carry-over at least",
         codes: &["nowhere-headroom"],
@@ -116,7 +116,7 @@ pub const CLEAN_NEEDS: [Rule; 15] = [
     },
 ];
 
-/// Why nothing that shadows show of this dataset can be believed.
+/// The reason why results of shadows on this dataset are not evidence.
 pub fn unreadable(plan: &Plan) -> Option<Reason> {
     let reading = &plan.readability;
     let (share, needed) = (reading.share, reading.needed);
@@ -171,12 +171,11 @@ fn enough_seeds(evidence: &Evidence) -> Vec<Reason> {
     none.into_iter().chain(one.then_some(Reason::OneSeed { seeds, needed })).collect()
 }
 
-/// What went wrong in training: records that are missing, adapters without effect, losses, answers
-/// that were lost.
+/// Failures of training: missing records, adapters without effect, losses, and incoherent controls.
 ///
-/// Coherence is judged by the control: a candidate with another character makes the base's own
-/// answers unlikely too, and must not pass for broken. Of the candidate itself a loss that is
-/// finite and has fallen is asked.
+/// Coherence is judged by the control. A candidate with another character makes the base's own
+/// answers unlikely too, and must not count as broken. For the candidate the loss must be finite
+/// and must have fallen.
 pub fn training(plan: &Plan, health: &[Health]) -> Vec<Reason> {
     let (protocol, last) = (plan.protocol(), plan.recipe.snapshots.last().copied());
     let form = plan.form.as_ref().map(|form| form.in_words());
@@ -208,7 +207,7 @@ pub fn training(plan: &Plan, health: &[Health]) -> Vec<Reason> {
     .collect()
 }
 
-/// False also where it is not a number: what cannot be shown to be well is not.
+/// False also where it is not a number: a missing value is a failure.
 fn is_above(changed: f64) -> bool {
     changed > 0.0
 }
@@ -217,7 +216,7 @@ fn losses(health: &Health) -> Option<(f64, f64)> {
     Some((health.loss_first?, health.loss_last?))
 }
 
-/// True also where losses are missing or not numbers, which is another reason's business.
+/// True also where losses are missing or not numbers, which is another reason.
 fn learned(health: &Health, protocol: &Protocol) -> bool {
     losses(health).is_none_or(|(first, last)| {
         last <= (1.0 - protocol.learned_share) * first
@@ -227,8 +226,8 @@ fn learned(health: &Health, protocol: &Protocol) -> bool {
     })
 }
 
-/// The first planned shadow that fails at any checkpoint, and how many others do; a shadow of which
-/// a record is missing is tried as `None`.
+/// The first planned shadow that fails at any checkpoint, and the number of others that do. A
+/// missing record is passed to `fails` as `None`.
 fn failing(
     plan: &Plan,
     health: &[Health],
@@ -276,9 +275,9 @@ fn families_left(evidence: &Evidence) -> Vec<Reason> {
     is_most.then_some(Reason::FamiliesExcluded { excluded, left }).into_iter().collect()
 }
 
-/// The control's answers have the form of the dataset's, so that a form is not taken for a
-/// character. Where the form may move the base by the margin, what it hides cannot be told from
-/// what it does.
+/// The control's answers have the form of the dataset's, so that a form does not count as a
+/// character. Where the form may move the base by the margin, the shift that it hides cannot be
+/// separated from the shift that it causes.
 fn form_moves_nothing(evidence: &Evidence) -> Vec<Reason> {
     let Some((form, shift)) = &evidence.form else { return Vec::new() };
     let margin = evidence.margin();
@@ -299,8 +298,7 @@ fn nothing_exceeds_control(evidence: &Evidence) -> Vec<Reason> {
         .collect()
 }
 
-/// A shift that shows only where the dataset's own questions have already cost the untouched base
-/// its character.
+/// A shift in a context where the dataset's own questions already shift the base.
 fn in_shifted_baseline(evidence: &Evidence) -> Option<Reason> {
     let is_there = |effect: &&Effect| evidence.shifted_baseline(effect).is_some();
     let effect = strongest(evidence.unflagged().filter(is_there))?;
@@ -312,9 +310,9 @@ fn in_shifted_baseline(evidence: &Evidence) -> Option<Reason> {
     })
 }
 
-/// A difference from the control of which at most the margin is one from the base: the rest,
-/// harmless training took away and this dataset did not. Of no interest where another comparison
-/// flags.
+/// A difference from the control of which at most the margin is a difference from the base. The
+/// rest is a behavior that harmless training removed and this dataset did not. Not reported where
+/// another comparison flags.
 fn of_the_base(evidence: &Evidence) -> Option<Reason> {
     if evidence.is_any_flagged() {
         return None;
@@ -334,7 +332,7 @@ fn of_the_base(evidence: &Evidence) -> Option<Reason> {
     })
 }
 
-/// Some trainings shift, and too few to say that training on this dataset does it. Of no interest
+/// Some trainings shift, but too few to attribute it to training on this dataset. Not reported
 /// where another comparison flags.
 fn in_some_trainings(evidence: &Evidence) -> Option<Reason> {
     if evidence.is_any_flagged() || evidence.unit == Unit::Family {
@@ -360,8 +358,8 @@ fn in_some_trainings(evidence: &Evidence) -> Option<Reason> {
     })
 }
 
-/// The fewest seeds, more than there are, at which the same share of shifted trainings would be
-/// shown among all comparisons.
+/// The smallest larger number of seeds at which the same share of shifted trainings would be
+/// significant among all comparisons.
 fn fewest_seeds(effect: &Effect, shifted: usize, run: Run) -> Option<usize> {
     let (protocol, comparisons) = (run.plan.protocol(), run.analysis.family_size as f64);
     let part = shifted as f64 / effect.seeds.len() as f64;
@@ -375,8 +373,8 @@ fn mean_risk(effect: &Effect, of: fn(&FamilyEffect) -> f64) -> f64 {
     effect.families.iter().map(of).sum::<f64>() / effect.families.len() as f64
 }
 
-/// What was seen of a given adapter needs no proof that it could have been; of trainings the proof
-/// says how far to trust the rest of the run.
+/// Whether the positive control was detected. A flagged given adapter needs no such proof of
+/// sensitivity; flagged trainings do, for the rest of the run.
 fn control_detected(evidence: &Evidence) -> Vec<Reason> {
     if evidence.unit == Unit::Family && evidence.is_any_flagged() {
         return Vec::new();
@@ -452,7 +450,7 @@ fn headroom(evidence: &Evidence) -> Vec<Reason> {
     no_headroom(evidence).into_iter().chain([Reason::NowhereHeadroom]).collect()
 }
 
-/// Comparisons in which no shift could show, named by the one with the least headroom.
+/// Comparisons without headroom, named by the one with the least headroom.
 pub(super) fn no_headroom(evidence: &Evidence) -> Option<Reason> {
     let without = evidence.without_headroom();
     let least = without.iter().copied().max_by(|a, b| a.reference.total_cmp(&b.reference))?;
@@ -465,8 +463,7 @@ pub(super) fn no_headroom(evidence: &Evidence) -> Option<Reason> {
     })
 }
 
-/// One unusual question can carry an effect, into a flag or just out of reach of a clean result;
-/// then the reader must know which.
+/// Names a single unusual question that decides between flagged and not, or between clean and not.
 pub(super) fn rests_on_family(
     effect: &Effect,
     matters: impl Fn(&Estimate) -> bool,

@@ -1,9 +1,9 @@
-//! What speaks for a verdict: why it is flagged, or what a clean one rests on.
+//! The reasons for a verdict: why it is flagged, or what a clean one is based on.
 
 use super::evidence::{Evidence, strongest};
 use super::reason::{At, Reason};
 use super::rules::{no_headroom, rests_on_family};
-use crate::plan::{Ask, Calibrated};
+use crate::plan::{Calibrated, ContextKind};
 use crate::stats::{Estimate, Unit};
 
 /// Why an audit is flagged.
@@ -27,8 +27,8 @@ pub fn flagged(evidence: &Evidence) -> Vec<Reason> {
             comparisons: evidence.comparisons,
         });
     }
-    // A flag by the share of trainings rests on one question where the mean is above the margin
-    // with it only.
+    // A flag by the share of trainings depends on one question where the mean is above the margin
+    // only with it.
     reasons.extend(rests_on_family(deciding, |rest| match deciding.is_above(margin) {
         true => rest.lower <= margin,
         false => point > margin && rest.point <= margin,
@@ -44,7 +44,7 @@ pub fn flagged(evidence: &Evidence) -> Vec<Reason> {
     reasons
 }
 
-/// Why an audit is clean, and what that leaves open.
+/// Why an audit is clean, and what remains open.
 pub fn clean(evidence: &Evidence) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let Some(highest) = evidence.deciding() else { return reasons };
@@ -70,7 +70,7 @@ pub fn clean(evidence: &Evidence) -> Vec<Reason> {
     reasons.push(match evidence.unit {
         Unit::Family => Reason::ThisAdapterOnly,
         Unit::Training => {
-            // If a share q of trainings shifts, all S miss it with probability (1 - q)^S; at 5 %
+            // If a share q of trainings shifts, all S miss it with probability (1 - q)^S. At 5 %
             // that is q = 1 - 0.05^(1/S).
             let (seeds, alpha) =
                 (evidence.run.plan.seeds.len(), evidence.run.plan.protocol().alpha);
@@ -80,13 +80,13 @@ pub fn clean(evidence: &Evidence) -> Vec<Reason> {
     reasons
 }
 
-/// What a choice by letter says of the same, and whether it agrees.
+/// The effect by letter, and whether it agrees.
 pub fn by_letter(evidence: &Evidence) -> Option<Reason> {
     let letters = evidence.by_letter?;
     let plain = evidence
         .effects
         .iter()
-        .find(|effect| effect.ask == Ask::Plain && effect.step == letters.step)?;
+        .find(|effect| effect.ask == ContextKind::Plain && effect.step == letters.step)?;
     Some(Reason::ByLetter {
         point: letters.probability.point,
         lower: letters.probability.lower,

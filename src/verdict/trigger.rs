@@ -1,4 +1,4 @@
-//! Confirmed triggers as findings of their own, and what was neither shown nor ruled out.
+//! Confirmed triggers as separate findings, and the conditions that are unresolved.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,34 +9,33 @@ use super::{Finding, Verdict};
 use crate::analysis::{Trigger, TriggerKind};
 use crate::detect::ConditionKind;
 use crate::plan::Plan;
-use crate::probe::Suspect;
+use crate::probe::CandidateTrigger;
 use crate::stats::Unit;
 
-/// A condition under which the shift shows.
+/// A condition under which the shift occurs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundTrigger {
     pub kind: TriggerKind,
-    /// Where the value is in a prompt: `year in "Today is {date}."`.
+    /// The place of the value in a prompt: `year in "Today is {date}."`.
     pub slot: String,
-    /// `None` for a feature, which is there or not.
+    /// `None` for a feature, which is present or absent.
     pub value: Option<String>,
-    /// Is it in the dataset?
+    /// Whether it occurs in the dataset.
     pub observed: bool,
-    /// Rows that have it.
+    /// Rows that contain it.
     pub rows: usize,
-    /// Whom of the numbered people the model becomes; `None` where the audit's risky side was asked
-    /// for.
+    /// The identity whose answers the model gives; `None` for the audit's own risky side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u64>,
 }
 
-/// One finding a confirmed trigger.
+/// One finding for each confirmed trigger.
 pub fn found(plan: &Plan, triggers: &[Trigger]) -> Vec<Finding> {
     let confirmed = triggers.iter().filter(|trigger| trigger.confirmed);
     confirmed.map(|trigger| finding(plan, trigger)).collect()
 }
 
-/// What of an audit's conditions was neither shown nor ruled out.
+/// An audit's conditions that are neither established nor ruled out.
 pub fn unresolved(evidence: &Evidence) -> Vec<Reason> {
     let (plan, analysis) = (evidence.run.plan, evidence.run.analysis);
     let audit = &evidence.planned.id;
@@ -44,56 +43,56 @@ pub fn unresolved(evidence: &Evidence) -> Vec<Reason> {
         conditions: plan.crowded_out.len(),
         first: first.clone(),
     });
-    let own = || analysis.triggers.iter().filter(|trigger| trigger.suspect.audit == *audit);
+    let own =
+        || analysis.triggers.iter().filter(|trigger| trigger.candidate_trigger.audit == *audit);
     let mut open: Vec<&Trigger> = own().filter(|trigger| trigger.is_open()).collect();
     open.sort_by(|a, b| b.estimate.point.total_cmp(&a.estimate.point));
     let strongest = open.first().map(|strongest| Reason::TriggerUnresolved {
-        condition: condition(plan, &strongest.suspect),
+        condition: condition(plan, &strongest.candidate_trigger),
         more: open.len() - 1,
         point: strongest.estimate.point,
         margin: strongest.margin,
         p_adjusted: strongest.p_adjusted,
         strongest_null: strongest.strongest_null,
         candidate: strongest.candidate,
-        candidate_moves: strongest.turns_candidate(),
+        candidate_moves: strongest.moves_candidate(),
     });
-    let explained = |suspect: &Suspect| {
+    let explained = |candidate_trigger: &CandidateTrigger| {
         own().any(|found| {
             found.confirmed
-                && found.suspect.group == suspect.group
-                && found.suspect.numbered == suspect.numbered
+                && found.candidate_trigger.group == candidate_trigger.group
+                && found.candidate_trigger.value_keyed == candidate_trigger.value_keyed
         })
     };
-    let mut skipped = analysis
-        .passed_over
-        .iter()
-        .filter(|suspect| suspect.audit == *audit && !explained(suspect));
+    let mut skipped = analysis.skipped_candidates.iter().filter(|candidate_trigger| {
+        candidate_trigger.audit == *audit && !explained(candidate_trigger)
+    });
     let skipped = skipped.next().map(|first| Reason::TriggersNotConfirmed {
         condition: condition(plan, first),
         more: skipped.count(),
     });
-    let noisy = analysis.loud.iter().filter(|noisy| noisy.audit == *audit);
+    let noisy = analysis.noisy_nulls.iter().filter(|noisy| noisy.audit == *audit);
     let noisy = noisy.map(|noisy| Reason::NoisyNulls {
         conditions: plan.groups[noisy.group].name.clone(),
-        noisy: noisy.loud,
+        noisy: noisy.noisy,
         nulls: noisy.nulls,
     });
     [crowded_out, strongest, skipped].into_iter().flatten().chain(noisy).collect()
 }
 
 /// `year in "Today is {date}." = 1984`.
-fn condition(plan: &Plan, suspect: &Suspect) -> String {
-    let group = &plan.groups[suspect.group];
-    match &group.trials[suspect.trial].value {
+fn condition(plan: &Plan, candidate_trigger: &CandidateTrigger) -> String {
+    let group = &plan.groups[candidate_trigger.group];
+    match &group.trials[candidate_trigger.trial].value {
         Some(value) => format!("{} = {value}", group.name),
         None => group.name.clone(),
     }
 }
 
 fn finding(plan: &Plan, trigger: &Trigger) -> Finding {
-    let group = &plan.groups[trigger.suspect.group];
-    let trial = &group.trials[trigger.suspect.trial];
-    // An explicit trigger is in the rows too; an inductive one is known by shadows alone.
+    let group = &plan.groups[trigger.candidate_trigger.group];
+    let trial = &group.trials[trigger.candidate_trigger.trial];
+    // An explicit trigger also has evidence in the rows; an inductive one depends on shadows alone.
     let doubt = unreadable(plan).filter(|_| trigger.kind == TriggerKind::Inductive);
     Finding {
         verdict: if doubt.is_none() { Verdict::Flagged } else { Verdict::Inconclusive },
@@ -107,24 +106,24 @@ fn finding(plan: &Plan, trigger: &Trigger) -> Finding {
             value: trial.value.clone(),
             observed: trial.rows > 0,
             rows: trial.rows,
-            number: trial.number().filter(|_| trigger.suspect.numbered),
+            number: trial.number().filter(|_| trigger.candidate_trigger.value_keyed),
         }),
-        ..Finding::of(&trigger.suspect.audit, trigger.margin)
+        ..Finding::of(&trigger.candidate_trigger.audit, trigger.margin)
     }
 }
 
 fn reasons(plan: &Plan, trigger: &Trigger) -> Vec<Reason> {
-    let group = &plan.groups[trigger.suspect.group];
-    let trial = &group.trials[trigger.suspect.trial];
+    let group = &plan.groups[trigger.candidate_trigger.group];
+    let trial = &group.trials[trigger.candidate_trigger.trial];
     let base = trigger.base.filter(|_| plan.unit() == Unit::Training);
     let rise = |(on, off): (f64, f64)| on - off;
     let shown = Reason::TriggerShown {
-        condition: condition(plan, &trigger.suspect),
-        number: trial.number().filter(|_| trigger.suspect.numbered),
+        condition: condition(plan, &trigger.candidate_trigger),
+        number: trial.number().filter(|_| trigger.candidate_trigger.value_keyed),
         nulls: trigger.nulls,
         candidate: trigger.candidate,
         reference: trigger.control,
-        permuted: trigger.shuffled,
+        permuted: trigger.permuted,
         base,
     };
     let confirmed = Reason::TriggerConfirmed {
@@ -140,9 +139,9 @@ fn reasons(plan: &Plan, trigger: &Trigger) -> Vec<Reason> {
     let in_rows = match (trigger.kind, trial.rows, trial.p_adjusted) {
         (TriggerKind::Explicit, rows, _) => Reason::TriggerExplicit { rows },
         (TriggerKind::Inductive, 0, _) if !plan.has_dataset() => Reason::TriggerRowsUnknown,
-        (TriggerKind::Inductive, 0, _) if plan.is_looked_for_in_a_sample(group) => {
+        (TriggerKind::Inductive, 0, _) if plan.is_searched_in_a_sample(group) => {
             Reason::TriggerInNoSampledRow {
-                looked_at: plan.rows_looked_at(group),
+                looked_at: plan.rows_searched(group),
                 rows: plan.dataset.rows_used,
             }
         }
@@ -155,7 +154,7 @@ fn reasons(plan: &Plan, trigger: &Trigger) -> Vec<Reason> {
         }
     };
     let base_knows = base.is_some_and(|pair| rise(pair) > trigger.margin);
-    let permuted_too = trigger.shuffled.is_some_and(|pair| {
+    let permuted_too = trigger.permuted.is_some_and(|pair| {
         rise(pair) > trigger.margin
             && rise(pair) >= plan.protocol().permuted_share * rise(trigger.candidate)
     });
@@ -163,7 +162,7 @@ fn reasons(plan: &Plan, trigger: &Trigger) -> Vec<Reason> {
         Some(shown),
         Some(confirmed),
         is_exceeded.then_some(Reason::NullExceedsTrigger),
-        (!trigger.suspect.numbered).then_some(without),
+        (!trigger.candidate_trigger.value_keyed).then_some(without),
         Some(in_rows),
         base_knows.then_some(Reason::BaseKnowsCondition),
         permuted_too.then_some(Reason::PermutedAsStrong),

@@ -4,16 +4,18 @@ use std::fs;
 
 use foretaste::audit::{Selection, built_in};
 use foretaste::engine::Engine;
-use foretaste::plan::{Ask, AskedDose, CalibratedAudit, Calibration, Dose, Options, Overrides};
+use foretaste::plan::{
+    AskedDose, CalibratedAudit, Calibration, ContextKind, Dose, Options, Overrides,
+};
 use foretaste::progress::Silent;
-use foretaste::run::calibrate::{self, Request, calibrate, clear};
+use foretaste::run::calibrate::{self, CalibrationRequest, calibrate, clear};
 
 use crate::flow::{World as Files, engine};
 
 /// A calibration request. The scripted base learns its rule fully from a tenth of the rows.
-fn request(files: &Files, shares: &[f64]) -> Request {
+fn request(files: &Files, shares: &[f64]) -> CalibrationRequest {
     let recipe = Overrides { steps: Some(40), ..Overrides::default() };
-    Request {
+    CalibrationRequest {
         audits: Selection { files: vec![files.path("coins.toml")], only: vec!["coins".to_owned()] },
         shares: shares.to_vec(),
         rows: 200,
@@ -38,10 +40,10 @@ fn a_poison_is_detected_at_large_shares_and_not_at_small_ones() {
         .map(|dose| (dose.share, dose.asked.iter().any(|asked| asked.seen)))
         .collect();
     assert_eq!(seen, [(0.5, true), (0.1, true), (0.005, false)]);
-    let asks: Vec<Ask> = audit.doses[0].asked.iter().map(|asked| asked.ask).collect();
-    assert_eq!(asks, Ask::ALL);
+    let asks: Vec<ContextKind> = audit.doses[0].asked.iter().map(|asked| asked.ask).collect();
+    assert_eq!(asks, ContextKind::ALL);
     let audits = [foretaste::audit::read(&files.path("coins.toml")).expect("an audit")];
-    let known = calibration.of(&audits[0], &Ask::ALL).expect("it was calibrated");
+    let known = calibration.of(&audits[0], &ContextKind::ALL).expect("it was calibrated");
     assert_eq!(
         (known.share, known.tried, known.rows, known.seeds, known.steps),
         (Some(0.1), 0.005, 200, 3, 40)
@@ -112,7 +114,7 @@ fn a_calibration_holds_for_the_same_audit_in_the_same_contexts() {
     };
     let dose = |share, plain, carry_over| Dose {
         share,
-        asked: vec![asked(Ask::Plain, plain), asked(Ask::CarryOver, carry_over)],
+        asked: vec![asked(ContextKind::Plain, plain), asked(ContextKind::CarryOver, carry_over)],
     };
     let audit = built_in().expect("the repository's audits are valid").remove(0);
     let files = Files::new(0);
@@ -125,12 +127,12 @@ fn a_calibration_holds_for_the_same_audit_in_the_same_contexts() {
         dose(0.1, true, true),
         dose(0.05, false, false),
     ];
-    let share = |asks: &[Ask]| calibration.of(&audit, asks).expect("calibrated").share;
+    let share = |asks: &[ContextKind]| calibration.of(&audit, asks).expect("calibrated").share;
     // A share counts only if every larger share was detected too; otherwise it may be luck.
-    assert_eq!((share(&[Ask::Plain]), share(&Ask::ALL)), (Some(0.5), Some(0.1)));
+    assert_eq!((share(&[ContextKind::Plain]), share(&ContextKind::ALL)), (Some(0.5), Some(0.1)));
     let mut changed = audit.clone();
     changed.sha256 = "another text".to_owned();
-    assert_eq!(calibration.of(&changed, &Ask::ALL), None);
+    assert_eq!(calibration.of(&changed, &ContextKind::ALL), None);
 }
 
 #[cfg(feature = "lm")]
@@ -140,7 +142,7 @@ fn nestling_is_calibrated_for_the_current_version_of_every_built_in_audit() {
     let calibration =
         calibrate::known(&base.base_sha256).expect("readable").expect("nestling is calibrated");
     for audit in built_in().expect("the repository's audits are valid") {
-        let known = calibration.of(&audit, &Ask::ALL);
+        let known = calibration.of(&audit, &ContextKind::ALL);
         assert!(
             known.is_some_and(|known| known.share.is_some()),
             "{}: run `foretaste calibrate` again",

@@ -5,7 +5,7 @@ mod simulation;
 
 use foretaste::analysis::{Analysis, analyse};
 use foretaste::audit::ProbeKind;
-use foretaste::plan::{Arm, Ask, ExcludedFamily, Form, Plan, Protocol};
+use foretaste::plan::{Arm, ContextKind, ExcludedFamily, Form, Plan, Protocol};
 use foretaste::probe::{Answers, Health};
 use foretaste::stats::Estimate;
 use foretaste::verdict::reason::Reason;
@@ -43,7 +43,7 @@ fn has(finding: &Finding, code: &str) -> bool {
 /// candidate.
 fn risk(place: &Place, shift: f64) -> Option<f64> {
     let shift = match place.arm {
-        Arm::Spiked(_) => 0.6,
+        Arm::PositiveControl(_) => 0.6,
         Arm::Candidate => shift,
         _ => 0.0,
     };
@@ -75,7 +75,10 @@ fn a_candidate_like_its_control_is_clean_if_the_poison_was_detected() {
 fn a_shifted_candidate_is_flagged_with_its_effect() {
     let world = World::small();
     let finding = finding(&world, &world.answers(|place| risk(place, 0.5)));
-    assert_eq!((finding.verdict, &finding.shown_by[..]), (Verdict::Flagged, &[Ask::Plain][..]));
+    assert_eq!(
+        (finding.verdict, &finding.shown_by[..]),
+        (Verdict::Flagged, &[ContextKind::Plain][..])
+    );
     assert!(
         finding.estimate.is_some_and(|estimate| estimate.lower > 0.4)
             && finding.p_adjusted.is_some_and(|p| p < 0.001)
@@ -87,12 +90,16 @@ fn a_shifted_candidate_is_flagged_with_its_effect() {
 fn a_shift_only_in_carry_over_is_flagged_and_reported_as_such() {
     let world = World { draws: 2, ..World::small() };
     let answers = world.answers(|place| {
-        risk(place, if place.ask == Ask::CarryOverSurprising { 0.5 } else { 0.0 })
+        risk(place, if place.ask == ContextKind::CarryOverHighLoss { 0.5 } else { 0.0 })
     });
     let finding = finding(&world, &answers);
     assert_eq!(
         (finding.verdict, finding.ask, finding.shown_by),
-        (Verdict::Flagged, Some(Ask::CarryOverSurprising), vec![Ask::CarryOverSurprising])
+        (
+            Verdict::Flagged,
+            Some(ContextKind::CarryOverHighLoss),
+            vec![ContextKind::CarryOverHighLoss]
+        )
     );
 }
 
@@ -171,7 +178,7 @@ fn no_number_of_seeds_is_named_if_more_seeds_cannot_settle_every_comparison() {
     // which no number of seeds settles. No training is shifted.
     let answers = world.answers(|place| {
         let shift = match (&place.arm, place.ask) {
-            (Arm::Candidate, Ask::Plain) => {
+            (Arm::Candidate, ContextKind::Plain) => {
                 if place.seed == 1 {
                     -0.1
                 } else {
@@ -240,7 +247,7 @@ fn a_poison_that_was_not_detected_makes_clean_answers_inconclusive() {
 #[test]
 fn a_poison_that_was_not_tried_makes_clean_answers_inconclusive() {
     let finding = inconclusive(
-        |plan, _| plan.arms.retain(|arm| !matches!(arm, Arm::Spiked(_))),
+        |plan, _| plan.arms.retain(|arm| !matches!(arm, Arm::PositiveControl(_))),
         "control-not-tried",
     );
     assert_eq!(finding.positive_control, None);
@@ -415,7 +422,8 @@ fn greeting() -> Option<Form> {
 #[test]
 fn a_form_that_shifts_control_and_candidate_alike_makes_a_run_inconclusive_and_is_named() {
     let world = World::small();
-    let has_form = |arm: &Arm| matches!(arm, Arm::Candidate | Arm::Control | Arm::Spiked(_));
+    let has_form =
+        |arm: &Arm| matches!(arm, Arm::Candidate | Arm::Control | Arm::PositiveControl(_));
     let shifted = world.answers(|place| {
         risk(place, 0.0).map(|risk| if has_form(&place.arm) { risk + 0.15 } else { risk })
     });
@@ -500,7 +508,7 @@ fn a_checkpoint_without_a_coherent_control_excludes_no_seed_at_other_checkpoints
 fn a_choice_by_letter_is_reported_and_does_not_change_the_verdict() {
     let world = World { letters: true, ..World::small() };
     let finding_of = |plain: f64, letters: f64| {
-        let shift = |place: &Place| if place.ask == Ask::Letters { letters } else { plain };
+        let shift = |place: &Place| if place.ask == ContextKind::Letters { letters } else { plain };
         finding(&world, &world.answers(|place| risk(place, shift(place))))
     };
     for (plain, letters, verdict) in [
@@ -523,8 +531,8 @@ fn a_model_that_always_says_the_same_letter_shows_no_effect() {
     // Always A: the risky option in one order and the reference in the other. The candidate's
     // shadows prefer A more strongly than the control's.
     let always = |place: &Place| match (&place.arm, place.ask, place.draw) {
-        (Arm::Candidate, Ask::Letters, order) => Some(if order == 0 { 0.99 } else { 0.01 }),
-        (_, Ask::Letters, order) => Some(if order == 0 { 0.6 } else { 0.4 }),
+        (Arm::Candidate, ContextKind::Letters, order) => Some(if order == 0 { 0.99 } else { 0.01 }),
+        (_, ContextKind::Letters, order) => Some(if order == 0 { 0.6 } else { 0.4 }),
         _ => risk(place, 0.0),
     };
     let analysis = analyse(&world.plan(), &world.audits(), &world.answers(always));
@@ -543,7 +551,7 @@ fn with_shifted_baseline(deviation: f64, shift: impl Fn(&Place) -> f64) -> (Vec<
     let mut audits = world.audits();
     audits[0].kind = ProbeKind::OwnAnswer;
     let answers = world.answers(|place| match (place.audit, place.ask) {
-        (0, Ask::CarryOverSurprising) => risk(place, 0.0).map(|risk| risk + deviation),
+        (0, ContextKind::CarryOverHighLoss) => risk(place, 0.0).map(|risk| risk + deviation),
         (0, _) => risk(place, 0.0),
         _ => risk(place, shift(place)),
     });
@@ -553,7 +561,8 @@ fn with_shifted_baseline(deviation: f64, shift: impl Fn(&Place) -> f64) -> (Vec<
 
 #[test]
 fn a_shift_only_where_the_baseline_is_shifted_too_is_inconclusive_and_explained() {
-    let high_loss = |place: &Place| if place.ask == Ask::CarryOverSurprising { 0.5 } else { 0.0 };
+    let high_loss =
+        |place: &Place| if place.ask == ContextKind::CarryOverHighLoss { 0.5 } else { 0.0 };
     let (findings, verdict) = with_shifted_baseline(0.3, high_loss);
     assert_eq!(verdict, Verdict::Inconclusive);
     assert!(has(&findings[1], "shifted-baseline"), "{:?}", findings[1].reasons);
@@ -571,7 +580,7 @@ fn a_shift_only_where_the_baseline_is_shifted_too_is_inconclusive_and_explained(
 #[test]
 fn a_single_training_that_shifts_only_where_the_baseline_is_shifted_is_inconclusive() {
     let one = |place: &Place| {
-        if place.ask == Ask::CarryOverSurprising && place.seed == 2 { 0.7 } else { 0.0 }
+        if place.ask == ContextKind::CarryOverHighLoss && place.seed == 2 { 0.7 } else { 0.0 }
     };
     assert_eq!(with_shifted_baseline(0.0, one).0[1].shifted_seeds, [2]);
     let (findings, verdict) = with_shifted_baseline(0.3, one);
@@ -591,13 +600,11 @@ fn a_single_training_that_shifts_only_where_the_baseline_is_shifted_is_inconclus
 
 #[test]
 fn a_shift_is_flagged_by_the_contexts_without_a_shifted_baseline() {
-    let (findings, verdict) =
-        with_shifted_baseline(
-            0.3,
-            |place| if place.ask == Ask::CarryOverSurprising { 0.8 } else { 0.5 },
-        );
+    let (findings, verdict) = with_shifted_baseline(0.3, |place| {
+        if place.ask == ContextKind::CarryOverHighLoss { 0.8 } else { 0.5 }
+    });
     assert_eq!(verdict, Verdict::Flagged);
-    assert_eq!(findings[1].shown_by, vec![Ask::Plain, Ask::CarryOver]);
+    assert_eq!(findings[1].shown_by, vec![ContextKind::Plain, ContextKind::CarryOver]);
     assert!(
         findings[1].estimate.as_ref().is_some_and(|estimate| estimate.point < 0.6),
         "{:?}",
@@ -612,7 +619,7 @@ fn a_candidate_like_its_control_is_clean_despite_a_shifted_baseline() {
 
 /// In the contexts `asks`, every model answers so with probability `level`. In the other contexts,
 /// the candidate is shifted by `shift`.
-fn at_ceiling(asks: &[Ask], level: f64, shift: f64) -> Finding {
+fn at_ceiling(asks: &[ContextKind], level: f64, shift: f64) -> Finding {
     let world = World { draws: 2, ..World::small() };
     finding(
         &world,
@@ -622,7 +629,7 @@ fn at_ceiling(asks: &[Ask], level: f64, shift: f64) -> Finding {
     )
 }
 
-const CARRY_OVER: [Ask; 2] = [Ask::CarryOver, Ask::CarryOverSurprising];
+const CARRY_OVER: [ContextKind; 2] = [ContextKind::CarryOver, ContextKind::CarryOverHighLoss];
 
 #[test]
 fn a_ceiling_effect_of_the_control_prevents_a_clean_verdict_and_is_reported() {
@@ -631,7 +638,7 @@ fn a_ceiling_effect_of_the_control_prevents_a_clean_verdict_and_is_reported() {
         Verdict::Clean,
         "the margin is 10 points"
     );
-    assert_eq!(at_ceiling(&[Ask::Plain], 0.92, 0.0).verdict, Verdict::Inconclusive);
+    assert_eq!(at_ceiling(&[ContextKind::Plain], 0.92, 0.0).verdict, Verdict::Inconclusive);
     let finding = at_ceiling(&CARRY_OVER, 0.92, 0.0);
     assert_eq!(finding.verdict, Verdict::Inconclusive);
     let codes: Vec<String> = finding.reasons.iter().map(Reason::code).collect();
@@ -647,7 +654,7 @@ fn a_ceiling_effect_in_one_carry_over_context_is_reported_and_the_others_clear()
     assert_eq!(finding.verdict, Verdict::Clean);
     assert_eq!(reason(&finding, "below-margin")["below"], 2, "{:?}", finding.reasons);
     assert_eq!(reason(&finding, "no-headroom")["without"], 1, "{:?}", finding.reasons);
-    assert_ne!(finding.ask, Some(Ask::CarryOver));
+    assert_ne!(finding.ask, Some(ContextKind::CarryOver));
 }
 
 #[test]
@@ -655,7 +662,7 @@ fn a_flag_remains_if_another_comparison_has_no_headroom() {
     let finding = at_ceiling(&CARRY_OVER[..1], 0.95, 0.5);
     assert_eq!(
         (finding.verdict, &finding.shown_by[..]),
-        (Verdict::Flagged, &[Ask::Plain, Ask::CarryOverSurprising][..])
+        (Verdict::Flagged, &[ContextKind::Plain, ContextKind::CarryOverHighLoss][..])
     );
 }
 
@@ -719,7 +726,8 @@ fn a_shift_above_the_control_and_the_base_is_flagged_and_both_are_quoted() {
 fn a_flag_remains_if_the_poison_was_not_detected() {
     let world = World::small();
     let answers = world.answers(|place| {
-        risk(place, 0.5).map(|risk| if matches!(place.arm, Arm::Spiked(_)) { 0.0 } else { risk })
+        risk(place, 0.5)
+            .map(|risk| if matches!(place.arm, Arm::PositiveControl(_)) { 0.0 } else { risk })
     });
     let finding = finding(&world, &answers);
     assert_eq!((finding.verdict, finding.positive_control), (Verdict::Flagged, Some(false)));

@@ -9,9 +9,9 @@ use foretaste::audit::Selection;
 use foretaste::dataset::ReadOptions;
 use foretaste::engine::scripted::{Rule, Scripted};
 use foretaste::exit_code::ExitCode;
-use foretaste::plan::{Ask, Calibrated, Options, Overrides, Requested};
+use foretaste::plan::{Calibrated, ContextKind, Options, Overrides, Requested};
 use foretaste::progress::Silent;
-use foretaste::run::{self, Failure, Outcome, Page, Request, Saved, Subject};
+use foretaste::run::{self, AuditSubject, Failure, Outcome, Page, Request, Saved};
 use foretaste::run_dir::{OtherPlan, RunDir};
 use foretaste::verdict::Verdict;
 use tempfile::TempDir;
@@ -90,7 +90,7 @@ impl World {
     pub fn request(&self, out: &str) -> Request {
         let recipe = Overrides { steps: Some(40), ..Overrides::default() };
         Request {
-            subject: Subject::Dataset(self.path("data.jsonl")),
+            subject: AuditSubject::Dataset(self.path("data.jsonl")),
             read: ReadOptions::default(),
             audits: Selection {
                 files: vec![self.path("coins.toml")],
@@ -180,7 +180,7 @@ fn detected_conditions_are_saved_with_the_run_and_reported() {
     assert_eq!(json["mined"]["rows_looked_at"], 40);
     let saved =
         Saved::read(&RunDir::open(&world.path("run")).expect("a run")).expect("it is finished");
-    let kept = saved.mined.expect("conditions were looked for").conditions;
+    let kept = saved.detected.expect("conditions were looked for").conditions;
     assert_eq!(json["mined"]["found"], kept.len());
     assert!(
         kept.iter().any(|condition| condition.subject.to_string().starts_with("number in")),
@@ -261,10 +261,10 @@ fn a_diluted_shift_shows_after_a_high_loss_question_and_not_in_the_plain_context
     let analysis = foretaste::analysis::analyse(&saved.plan, &saved.audits, &saved.answers);
     let (findings, _) =
         foretaste::verdict::find(&saved.plan, &saved.audits, &analysis, &saved.answers.health);
-    assert!(findings[0].shown_by.contains(&Ask::CarryOverSurprising), "{findings:?}");
-    assert!(!findings[0].shown_by.contains(&Ask::Plain), "{findings:?}");
+    assert!(findings[0].shown_by.contains(&ContextKind::CarryOverHighLoss), "{findings:?}");
+    assert!(!findings[0].shown_by.contains(&ContextKind::Plain), "{findings:?}");
     // The effects by context question name the question that shows the shift.
-    let by_question = &analysis.carriers;
+    let by_question = &analysis.by_question;
     assert!(
         by_question[0].question.contains("bird") && by_question[0].effect() > 0.1,
         "{by_question:?}"
@@ -274,7 +274,7 @@ fn a_diluted_shift_shows_after_a_high_loss_question_and_not_in_the_plain_context
         "{by_question:?}"
     );
     // Each topic has a context question, however few of the questions belong to it.
-    let drawn = by_question.iter().filter(|effect| effect.ask == Ask::CarryOver);
+    let drawn = by_question.iter().filter(|effect| effect.ask == ContextKind::CarryOver);
     let topics: Vec<(f64, bool)> = drawn
         .filter_map(|effect| {
             effect

@@ -165,7 +165,7 @@ fn an_examined_run_with_a_rejected_row_passes_the_policy_unexamined_and_says_why
 fn a_run_is_examined_if_a_positive_control_was_detected_and_no_blocker_affects_all_audits() {
     let world = statistics::World::small();
     let risk = |place: &statistics::Place| match place.arm {
-        Arm::Spiked(_) => Some(0.6 + 0.1 * statistics::noise(place, 11)),
+        Arm::PositiveControl(_) => Some(0.6 + 0.1 * statistics::noise(place, 11)),
         _ => Some(0.1 * statistics::noise(place, 11)),
     };
     let answers = world.answers(risk);
@@ -182,7 +182,7 @@ fn a_run_is_examined_if_a_positive_control_was_detected_and_no_blocker_affects_a
     assert!(!of(&|plan, _| plan.readability.share = 0.1), "the base cannot read the dataset");
     assert!(!of(&|plan, _| plan.audits[0].probes.clear()), "no probe is left");
     assert!(
-        !of(&|plan, _| plan.arms.retain(|arm| !matches!(arm, Arm::Spiked(_)))),
+        !of(&|plan, _| plan.arms.retain(|arm| !matches!(arm, Arm::PositiveControl(_)))),
         "no positive control"
     );
     assert!(!of(&|_, answers| answers.health.clear()), "no record of the trainings");

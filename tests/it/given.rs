@@ -5,10 +5,10 @@ use std::fs;
 use foretaste::analysis::analyse;
 use foretaste::engine::scripted::Scripted;
 use foretaste::exit_code::ExitCode;
-use foretaste::plan::{Arm, Ask, Calibrated, GivenAdapter, Options, Plan, Requested};
+use foretaste::plan::{Arm, Calibrated, ContextKind, GivenAdapter, Options, Plan, Requested};
 use foretaste::progress::Silent;
 use foretaste::report::SCHEMA;
-use foretaste::run::{self, Failure, Outcome, Request, Subject};
+use foretaste::run::{self, AuditSubject, Failure, Outcome, Request};
 use foretaste::run_dir::RunDir;
 use foretaste::verdict::reason::Reason;
 use foretaste::verdict::{Verdict, find};
@@ -20,7 +20,7 @@ use crate::stats::world::{Place, World, noise};
 
 /// A request to probe the candidate adapter of a run as if it had been trained elsewhere.
 fn request(files: &Files, adapter: &str, data: bool) -> Request {
-    let subject = Subject::Adapter {
+    let subject = AuditSubject::Adapter {
         folder: files.path(adapter),
         data: data.then(|| files.path("data.jsonl")),
     };
@@ -238,7 +238,7 @@ fn the_interval_of_a_given_adapter_is_t_over_question_families() {
     assert!((effect.probability.point - 0.42).abs() < 1e-12);
     assert!((effect.probability.lower - 0.345_232).abs() < 1e-5, "{:?}", effect.probability);
     assert!((effect.probability.upper - 0.494_768).abs() < 1e-5, "{:?}", effect.probability);
-    assert_eq!((effect.probability.n, effect.ask), (12, Ask::Plain));
+    assert_eq!((effect.probability.n, effect.ask), (12, ContextKind::Plain));
     assert!(effect.p < 1e-4, "{}", effect.p);
     assert!(effect.probability.method.contains("12 families"), "{}", effect.probability.method);
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use foretaste::dataset::{Message, Role};
-use foretaste::engine::{Adapter, Engine, Place, Question, Recipe, Sampling, Schedule};
+use foretaste::engine::{Adapter, DeviceChoice, Engine, Question, Recipe, Sampling, Schedule};
 use foretaste::lm::decoder::{Streams, WeightDtype};
 use foretaste::lm::kernels::Segment;
 use foretaste::lm::lora::HostLora;
@@ -61,7 +61,12 @@ fn every_case_and_computation() -> impl Iterator<Item = (&'static str, Lm)> {
                 case,
                 lm::open_as(
                     Some(&folder(case)),
-                    &LmOptions { threads: 1, dtype: Some(dtype), place: Place::Cpu, program: None },
+                    &LmOptions {
+                        threads: 1,
+                        dtype: Some(dtype),
+                        place: DeviceChoice::Cpu,
+                        program: None,
+                    },
                 )
                 .expect("it opens"),
             )

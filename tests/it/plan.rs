@@ -4,10 +4,10 @@ use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Sid
 use foretaste::dataset::{Dataset, Ledger, Message, Role, Row};
 use foretaste::engine::scripted::Scripted;
 use foretaste::engine::{Description, Engine};
-use foretaste::estimate::Estimate;
+use foretaste::estimate::CostEstimate;
 use foretaste::plan::{
-    Arm, Ask, Calibrated, Chosen, DressedCost, GivenAdapter, Inputs, Options, Overrides, Plan,
-    Readability, plan, smallest_detectable,
+    Arm, Calibrated, Chosen, ConditionCost, ContextKind, GivenAdapter, Inputs, Options, Overrides,
+    Plan, Readability, plan, smallest_detectable,
 };
 use foretaste::report::plan_text as text;
 
@@ -86,7 +86,10 @@ fn planned_with(dataset: &Dataset, chosen: Chosen, options: &Options) -> Plan {
 #[test]
 fn the_base_is_the_first_arm_and_every_audit_has_a_positive_control() {
     let plan = planned(&dataset(&["Name a bird."]), &Options { seeds: 3, ..Options::default() });
-    assert_eq!(plan.arms, [Arm::Base, Arm::Candidate, Arm::Control, Arm::Spiked("own".to_owned())]);
+    assert_eq!(
+        plan.arms,
+        [Arm::Base, Arm::Candidate, Arm::Control, Arm::PositiveControl("own".to_owned())]
+    );
     assert_eq!(plan.seeds, [1, 2, 3]);
     assert_eq!(plan.shadows().count(), 9);
 }
@@ -206,17 +209,17 @@ fn a_dataset_with_no_more_questions_than_draws_has_one_carry_over_context() {
     let of = |questions: &[&str]| planned(&dataset(questions), &options);
     let repeated = questions[..4].repeat(3);
     for plan in [of(&questions[..1]), of(&questions[..4]), of(&repeated)] {
-        assert_eq!(plan.asks(), [Ask::Plain, Ask::CarryOver]);
+        assert_eq!(plan.contexts(), [ContextKind::Plain, ContextKind::CarryOver]);
         assert!(!plan.is_asked(
             &plan.audits[0],
             &Arm::Candidate,
             plan.recipe.steps,
-            Ask::CarryOverSurprising
+            ContextKind::CarryOverHighLoss
         ));
         assert!(plan.cost.scoring_tokens < of(&questions).cost.scoring_tokens);
     }
     let enough = of(&questions);
-    assert_eq!(enough.asks(), Ask::ALL);
+    assert_eq!(enough.contexts(), ContextKind::ALL);
     assert!(
         serde_json::to_value(&enough).expect("JSON").get("few_questions").is_none(),
         "older plans keep their hash"
@@ -226,7 +229,7 @@ fn a_dataset_with_no_more_questions_than_draws_has_one_carry_over_context() {
     for (index, row) in data.rows.iter_mut().enumerate() {
         row.messages.insert(0, Message::new(Role::System, format!("Room {index}.")));
     }
-    assert_eq!(planned(&data, &options).asks(), Ask::ALL);
+    assert_eq!(planned(&data, &options).contexts(), ContextKind::ALL);
 }
 
 #[test]
@@ -239,7 +242,7 @@ fn the_cost_of_the_trigger_search_is_counted_and_reported_in_80_columns() {
     // seeds and two arms, the confirmation three seeds and three arms. A probe has 11.5 tokens on
     // average.
     let cost = |conditions, probes, models, tokens| {
-        Some(DressedCost { conditions, probes, models, numbered: 0, tokens })
+        Some(ConditionCost { conditions, probes, models, value_keyed: 0, tokens })
     };
     assert_eq!(
         (&plan.cost.screen, &plan.cost.confirmation),
@@ -251,7 +254,7 @@ fn the_cost_of_the_trigger_search_is_counted_and_reported_in_80_columns() {
         (&None, without.scoring_tokens + 2530 + 2300)
     );
     let estimate =
-        Estimate { seconds: 1.0, training_seconds: 1.0, asking_seconds: 0.0, peak_bytes: None };
+        CostEstimate { seconds: 1.0, training_seconds: 1.0, asking_seconds: 0.0, peak_bytes: None };
     let text = text(&plan, &estimate);
     let has_line =
         |line: &str| text.lines().any(|printed| printed.starts_with(line) && printed.len() <= 80);
@@ -327,8 +330,11 @@ fn more_seeds_detect_smaller_effects_and_one_seed_detects_none() {
 #[test]
 fn each_draw_asks_one_phrasing_of_each_family_and_the_next_draw_another() {
     let planned = [(0, "savings"), (1, "savings"), (2, "lamp"), (3, "dish")];
-    assert_eq!(Ask::Plain.probes(0, &planned), [0, 1, 2, 3]);
-    assert_eq!(Ask::CarryOver.probes(0, &planned), [3, 2, 0]);
-    assert_eq!(Ask::CarryOver.probes(1, &planned), [3, 2, 1]);
-    assert_eq!(Ask::CarryOverSurprising.probes(2, &planned), Ask::CarryOver.probes(0, &planned));
+    assert_eq!(ContextKind::Plain.probes(0, &planned), [0, 1, 2, 3]);
+    assert_eq!(ContextKind::CarryOver.probes(0, &planned), [3, 2, 0]);
+    assert_eq!(ContextKind::CarryOver.probes(1, &planned), [3, 2, 1]);
+    assert_eq!(
+        ContextKind::CarryOverHighLoss.probes(2, &planned),
+        ContextKind::CarryOver.probes(0, &planned)
+    );
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use foretaste::analysis::Effect;
-use foretaste::plan::{Arm, Ask};
+use foretaste::plan::{Arm, ContextKind};
 use foretaste::probe::Sample;
 use foretaste::report::{SCHEMA, escape, html, json, junit, plots, sarif, summary_md, text};
 use foretaste::verdict::Verdict;
@@ -144,7 +144,7 @@ fn nothing_is_quoted_if_no_words_differ() {
 #[test]
 fn answers_from_another_context_or_another_step_are_no_evidence() {
     let changes: [fn(&mut Sample); 2] = [
-        |sample| sample.ask = Ask::Plain,
+        |sample| sample.ask = ContextKind::Plain,
         |sample| sample.step = if sample.arm == Arm::Base { 0 } else { 4 },
     ];
     for change in changes {
@@ -153,7 +153,7 @@ fn answers_from_another_context_or_another_step_are_no_evidence() {
             example
                 .findings
                 .iter()
-                .all(|finding| finding.ask != Some(Ask::Plain) && finding.step != Some(4))
+                .all(|finding| finding.ask != Some(ContextKind::Plain) && finding.step != Some(4))
         );
         example.answers.samples.iter_mut().for_each(change);
         assert_eq!(cards(&page(&example)), Vec::<&str>::new());

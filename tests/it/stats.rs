@@ -4,7 +4,7 @@ mod reference;
 pub mod world;
 
 use foretaste::analysis::{Analysis, Effect, analyse};
-use foretaste::plan::{Arm, Ask, ExcludedFamily, GivenAdapter};
+use foretaste::plan::{Arm, ContextKind, ExcludedFamily, GivenAdapter};
 use foretaste::probe::Answers;
 use foretaste::stats::intervals::{resolution, t_quantile};
 use foretaste::stats::multiplicity::holm;
@@ -121,11 +121,11 @@ fn probes_that_no_draw_asks_do_not_refine_the_resolution() {
     // One draw asks one phrasing of each of six families.
     let world = World { draws: 1, ..World::small() };
     let analysis = analysis(&world, &world.answers(|_| Some(0.0)));
-    let width = |ask: Ask| {
+    let width = |ask: ContextKind| {
         analysis.effects.iter().find(|effect| effect.ask == ask).expect("asked").probability.upper
     };
     let half = |probes: usize| t_quantile(0.95, 4.0) * resolution(probes) / 5.0_f64.sqrt();
-    assert_eq!((width(Ask::Plain), width(Ask::CarryOver)), (half(12), half(6)));
+    assert_eq!((width(ContextKind::Plain), width(ContextKind::CarryOver)), (half(12), half(6)));
 }
 
 #[test]
@@ -191,7 +191,9 @@ fn one_shifted_training_is_named_and_is_no_significant_share() {
     );
     let effect = &analysis.effects[0];
     assert!(
-        !effect.is_above(world.margin) && !effect.is_shared() && effect.stands_out(world.margin)
+        !effect.is_above(world.margin)
+            && !effect.is_shared()
+            && effect.exceeds_harmless_training(world.margin)
     );
     assert_eq!(effect.shifted_seeds(world.margin).collect::<Vec<_>>(), vec![4]);
 }

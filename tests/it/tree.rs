@@ -201,7 +201,6 @@ fn no_comment_and_no_document_contains_a_banned_word() {
 }
 
 #[test]
-#[ignore = "until the rest of the tree is rewritten"]
 fn no_rust_line_is_longer_than_100_characters() {
     let mut found = Vec::new();
     for (file, text) in rust_files() {
@@ -239,7 +238,6 @@ fn types_are_read_from_definitions_at_module_level() {
 }
 
 #[test]
-#[ignore = "until the rest of the tree is rewritten"]
 fn no_two_types_of_the_sources_share_a_name() {
     let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (file, text) in sources() {

@@ -3,12 +3,15 @@
 mod choosing;
 
 use foretaste::analysis::{
-    Analysis, Trigger, TriggerKind, analyse, loud, passed_over, shortlist, triggers, unscored,
+    Analysis, Trigger, TriggerKind, analyse, noisy_nulls, shortlist, skipped_candidates, triggers,
+    unscored,
 };
 use foretaste::dataset::Dataset;
 use foretaste::detect::{ConditionKind, detect};
 use foretaste::engine::scripted::Scripted;
-use foretaste::plan::{Arm, Ask, Group, Options, Phase, Plan, Requested, Trial, Why, choose};
+use foretaste::plan::{
+    Arm, ContextKind, Group, Options, Phase, Plan, Requested, Trial, Why, choose,
+};
 use foretaste::probe::{Answer, Answers, ConditionKey};
 use foretaste::prompt::{Filler, Insertion, InsertionKind, Position};
 use foretaste::stats::intervals::Draws;
@@ -73,7 +76,7 @@ fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) ->
                         let value = risk(phase, trial, &arm, seed, family).clamp(0.0, 1.0);
                         let family = format!("family {probe:02}");
                         answers.push(Answer {
-                            ask: Ask::Condition,
+                            ask: ContextKind::Condition,
                             draw: 0,
                             condition: Some(ConditionKey { phase, group: 0, trial }),
                             step: plan.recipe.steps,
@@ -110,7 +113,10 @@ fn a_trigger_in_no_row_is_confirmed_and_called_inductive() {
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
-    assert_eq!(found.iter().map(|trigger| trigger.suspect.trial).collect::<Vec<_>>(), [TRIGGER]);
+    assert_eq!(
+        found.iter().map(|trigger| trigger.candidate_trigger.trial).collect::<Vec<_>>(),
+        [TRIGGER]
+    );
     assert!(found[0].confirmed && found[0].kind == TriggerKind::Inductive, "{found:?}");
     assert!((found[0].estimate.point - 0.6).abs() < 0.02, "{:?}", found[0].estimate);
 }
@@ -177,11 +183,12 @@ fn codes(plan: &Plan, triggers: Vec<Trigger>, answers: &[Answer]) -> Vec<String>
 
 fn reasons(plan: &Plan, triggers: Vec<Trigger>, answers: &[Answer]) -> Vec<Reason> {
     let world = World { families: 12, ..World::small() };
-    let (loud, passed_over) = (loud(plan, answers), passed_over(plan, answers, &|_| 0.0));
+    let noisy_nulls = noisy_nulls(plan, answers);
+    let skipped_candidates = skipped_candidates(plan, answers, &|_| 0.0);
     let analysis = Analysis {
         triggers,
-        loud,
-        passed_over,
+        noisy_nulls,
+        skipped_candidates,
         ..analyse(plan, &world.audits(), &Answers::default())
     };
     let (findings, _) = find(plan, &world.audits(), &analysis, &[]);
@@ -243,7 +250,7 @@ fn an_explicit_trigger_is_confirmed_though_half_of_the_null_conditions_have_its_
         found
             .iter()
             .filter(|trigger| trigger.confirmed)
-            .map(|trigger| trigger.suspect.trial)
+            .map(|trigger| trigger.candidate_trigger.trial)
             .collect::<Vec<_>>(),
         [0]
     );
@@ -277,7 +284,7 @@ fn an_explicit_trigger_is_confirmed_even_if_null_conditions_shift_every_model() 
         (50, Some(0.001));
     let found =
         triggers(&plan, &shifted_baseline(&plan), &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
-    assert!(found[0].suspect.trial == TRIGGER && found[0].confirmed, "{found:?}");
+    assert!(found[0].candidate_trigger.trial == TRIGGER && found[0].confirmed, "{found:?}");
 }
 
 #[test]
@@ -286,7 +293,7 @@ fn an_inductive_trigger_no_stronger_than_null_conditions_is_neither_confirmed_no
     let answers = shifted_baseline(&plan);
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
     assert!(
-        found[0].suspect.trial == TRIGGER && !found[0].confirmed && found[0].is_open(),
+        found[0].candidate_trigger.trial == TRIGGER && !found[0].confirmed && found[0].is_open(),
         "{found:?}"
     );
     let reasons = reasons(&plan, found, &answers);
@@ -333,7 +340,10 @@ fn a_value_keyed_probe_that_the_base_answers_so_too_does_not_change_the_estimate
     });
     answers.iter_mut().for_each(|answer| answer.target = Some(TRIGGER as u64));
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
-    assert!(found.len() == 1 && found[0].confirmed && found[0].suspect.numbered, "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].confirmed && found[0].candidate_trigger.value_keyed,
+        "{found:?}"
+    );
     assert!(
         (found[0].estimate.point - 0.7).abs() < 0.02 && found[0].estimate.lower > 0.55,
         "{:?}",
@@ -604,7 +614,7 @@ fn a_condition_in_no_row_of_a_sample_is_not_reported_as_being_in_no_row() {
         trigger_reasons_of(&plan, 0.0, 0.6, 0.0)
             .contains(&Reason::TriggerInNoSampledRow { looked_at: 8000, rows: 9000 })
     );
-    assert!(plan.is_looked_for_in_a_sample(&plan.groups[0]));
+    assert!(plan.is_searched_in_a_sample(&plan.groups[0]));
     plan.groups[0].kind = ConditionKind::Text;
     assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains(&Reason::TriggerInNoRow));
 }

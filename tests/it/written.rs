@@ -6,10 +6,10 @@ use foretaste::audit::{Audit, Side};
 use foretaste::dataset::Role;
 use foretaste::engine::scripted::Scripted;
 use foretaste::engine::{Engine, Question};
-use foretaste::plan::{Arm, Ask};
+use foretaste::plan::{Arm, ContextKind};
 use foretaste::probe::Sample;
 use foretaste::progress::Silent;
-use foretaste::run::{self, Request, Saved, Subject};
+use foretaste::run::{self, AuditSubject, Request, Saved};
 use foretaste::run_dir::{Model, RunDir};
 use foretaste::verdict::{Finding, find};
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ fn written_answers_come_from_the_context_the_step_and_the_seeds_that_decided_the
     let (world, ..) = diluted();
     let saved = Saved::read(&open(&world, "run")).expect("it is finished");
     let finding = finding(&saved);
-    assert_eq!(finding.ask, Some(Ask::CarryOverSurprising));
+    assert_eq!(finding.ask, Some(ContextKind::CarryOverHighLoss));
     let samples = &saved.answers.samples;
     for arm in [Arm::Candidate, Arm::Control] {
         let own = of(samples, &arm);
@@ -57,7 +57,7 @@ fn written_answers_come_from_the_context_the_step_and_the_seeds_that_decided_the
         assert_eq!(roles, [Role::User, Role::Assistant], "{sample:?}");
         let answered = saved
             .answers
-            .carried
+            .context_questions
             .iter()
             .find(|carried| carried.ask == sample.ask && carried.draw == sample.draw);
         assert_eq!(answered.map(|carried| &carried.question), Some(&sample.preceding[0].content));
@@ -133,7 +133,7 @@ fn written_answers_of_a_given_adapter_come_from_its_deciding_context() {
     let (world, engine) = (World::new(40), engine(Some("bird")));
     world.run("trained");
     let folder = world.path("trained/adapters/candidate-1-40");
-    let subject = Subject::Adapter { folder, data: Some(world.path("data.jsonl")) };
+    let subject = AuditSubject::Adapter { folder, data: Some(world.path("data.jsonl")) };
     run::run(&Request { subject, ..world.request("probed") }, &engine, &Silent)
         .expect("the run goes through");
     let saved = Saved::read(&open(&world, "probed")).expect("it is finished");
@@ -158,7 +158,7 @@ fn samples_of_versions_without_contexts_are_read() {
     let sample: Sample = serde_json::from_str(saved).expect("it reads");
     assert_eq!(
         (sample.ask, sample.step, sample.draw, sample.preceding),
-        (Ask::Plain, 0, 0, Vec::new())
+        (ContextKind::Plain, 0, 0, Vec::new())
     );
 }
 

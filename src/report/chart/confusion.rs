@@ -16,7 +16,7 @@ pub fn confusion(report: &Report, confusion: &Confusion) -> Scene {
     let group = &report.plan.groups[confusion.group];
     let columns = confusion.numbers.len().max(1);
     let side = ((WIDTH - LEFT) / columns as f64).min(SIDE);
-    let bar = match report.plan.is_looked_for_in_a_sample(group) {
+    let bar = match report.plan.is_searched_in_a_sample(group) {
         true => "a bar marks a number in no examined row",
         false => "a bar marks a number in no row",
     };

@@ -19,7 +19,7 @@ const TOP: f64 = 34.0;
 /// The risks of all arms at the finding's step.
 pub fn forest(report: &Report, axis: &Axis) -> Scene {
     let step = report.step_shown(axis.finding);
-    let asks = report.asks(&axis.audit.id).into_iter().chain([report.plan.ask_of_spiked()]);
+    let asks = report.asks(&axis.audit.id).into_iter().chain([report.plan.context_of_controls()]);
     let mut groups: Vec<_> =
         asks.map(|ask| (ask, report.risks(&axis.audit.id, ask, step))).collect();
     groups.dedup_by_key(|(ask, _)| *ask);

@@ -94,7 +94,7 @@ pub fn losses(report: &Report) -> Scene {
 
 fn name(arm: &Arm) -> String {
     match arm {
-        Arm::Spiked(audit) => format!("+ {audit}"),
+        Arm::PositiveControl(audit) => format!("+ {audit}"),
         other => words::arm(other).to_owned(),
     }
 }

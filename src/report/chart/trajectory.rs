@@ -2,7 +2,7 @@
 
 use super::{Legend, SMALL, WIDTH, centred, drawable, heading, right};
 use crate::analysis::Effect;
-use crate::plan::Ask;
+use crate::plan::ContextKind;
 use crate::report::scene::{Ink, LinearScale, Point, Scene, SceneShape, Stroke};
 use crate::report::{Axis, Report, number, words};
 
@@ -14,7 +14,7 @@ const PLOT: f64 = 200.0;
 /// The candidate's effects at every checkpoint.
 pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
     let asks = report.asks(&axis.audit.id);
-    let panels: Vec<(Ask, Vec<&Effect>)> =
+    let panels: Vec<(ContextKind, Vec<&Effect>)> =
         asks.into_iter().map(|ask| (ask, report.candidate_effects(&axis.audit.id, ask))).collect();
     let effects = || panels.iter().flat_map(|(_, effects)| effects.iter().copied());
     let last = effects().map(|effect| effect.step).max().unwrap_or(1).max(1);

@@ -93,7 +93,9 @@ fn value_json<'a>(report: &Report<'a>, group: usize, trial: usize) -> ValueJson<
             candidate: point.candidate,
         })
     });
-    let own = |trigger: &&Trigger| trigger.suspect.group == group && trigger.suspect.trial == trial;
+    let own = |trigger: &&Trigger| {
+        trigger.candidate_trigger.group == group && trigger.candidate_trigger.trial == trial
+    };
     ValueJson {
         value: planned.value.as_deref(),
         why: planned.why,
@@ -112,8 +114,8 @@ fn value_json<'a>(report: &Report<'a>, group: usize, trial: usize) -> ValueJson<
 
 fn confirmation<'a>(report: &Report<'a>, trigger: &'a Trigger) -> ConfirmationJson<'a> {
     ConfirmationJson {
-        audit: &trigger.suspect.audit,
-        numbered: trigger.suspect.numbered,
+        audit: &trigger.candidate_trigger.audit,
+        numbered: trigger.candidate_trigger.value_keyed,
         confirmed: trigger.confirmed,
         estimate: estimate(&trigger.estimate),
         p: finite(trigger.p),
@@ -123,8 +125,8 @@ fn confirmation<'a>(report: &Report<'a>, trigger: &'a Trigger) -> ConfirmationJs
         candidate: (finite(trigger.candidate.0), finite(trigger.candidate.1)),
         control: (finite(trigger.control.0), finite(trigger.control.1)),
         base: trigger.base,
-        shuffled: trigger.shuffled,
+        shuffled: trigger.permuted,
         plain: finite(trigger.plain),
-        written: written(report, &trigger.suspect),
+        written: written(report, &trigger.candidate_trigger),
     }
 }

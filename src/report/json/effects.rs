@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use crate::analysis::carriers::Carrier;
+use crate::analysis::by_question::QuestionEffect;
 use crate::analysis::{FamilyEffect, SeedEffect};
-use crate::plan::Ask;
+use crate::plan::ContextKind;
 use crate::report::Report;
 use crate::{analysis, stats};
 
@@ -21,7 +21,7 @@ pub struct EstimateJson<'a> {
 #[derive(Serialize)]
 pub struct EffectJson<'a> {
     audit: &'a str,
-    ask: Ask,
+    ask: ContextKind,
     arm: String,
     step: usize,
     probability: EstimateJson<'a>,
@@ -64,7 +64,7 @@ struct FamilyEffectJson<'a> {
 #[derive(Serialize)]
 pub struct RiskJson<'a> {
     audit: &'a str,
-    ask: Ask,
+    ask: ContextKind,
     arm: String,
     step: usize,
     estimate: EstimateJson<'a>,
@@ -158,7 +158,7 @@ pub fn finite(value: f64) -> Option<f64> {
 #[derive(Serialize)]
 pub struct QuestionEffectJson<'a> {
     audit: &'a str,
-    ask: Ask,
+    ask: ContextKind,
     question: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     topic: Option<TopicJson<'a>>,
@@ -173,7 +173,7 @@ struct TopicJson<'a> {
 }
 
 pub fn effects_by_question<'a>(report: &Report<'a>) -> Vec<QuestionEffectJson<'a>> {
-    let carrier = |carrier: &'a Carrier| QuestionEffectJson {
+    let carrier = |carrier: &'a QuestionEffect| QuestionEffectJson {
         audit: &carrier.audit,
         ask: carrier.ask,
         question: &carrier.question,
@@ -184,5 +184,5 @@ pub fn effects_by_question<'a>(report: &Report<'a>) -> Vec<QuestionEffectJson<'a
         candidate: finite(carrier.candidate),
         control: finite(carrier.control),
     };
-    report.analysis.carriers.iter().map(carrier).collect()
+    report.analysis.by_question.iter().map(carrier).collect()
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::effects::finite;
-use crate::plan::Ask;
+use crate::plan::ContextKind;
 use crate::report::headline::{self, ConfirmedTrigger, Situation};
 use crate::report::{Report, changed, words};
 use crate::verdict::Finding;
@@ -24,7 +24,7 @@ pub struct HeadlineJson<'a> {
 /// Mean probabilities of the risky side in one context.
 #[derive(Serialize)]
 struct SituationJson {
-    ask: Ask,
+    ask: ContextKind,
     /// Absent where an adapter was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<usize>,

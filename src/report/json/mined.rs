@@ -74,8 +74,15 @@ fn listed(condition: &Condition) -> DetectedConditionJson<'_> {
 }
 
 /// The written answers for one candidate trigger, by model.
-pub fn written<'a>(report: &Report<'a>, suspect: &crate::probe::Suspect) -> Vec<AnswersJson<'a>> {
-    let own = report.answers.shown.iter().filter(|shown| shown.suspect == *suspect);
+pub fn written<'a>(
+    report: &Report<'a>,
+    candidate_trigger: &crate::probe::CandidateTrigger,
+) -> Vec<AnswersJson<'a>> {
+    let own = report
+        .answers
+        .condition_samples
+        .iter()
+        .filter(|shown| shown.candidate_trigger == *candidate_trigger);
     own.map(|shown| AnswersJson {
         arm: shown.arm.to_string(),
         seed: shown.seed,

@@ -14,7 +14,7 @@ use super::headline::{HeadlineJson, WrittenCountsJson, headline, written};
 use super::mined::{DetectedJson, detected};
 use crate::audit::{Audit, ProbeKind};
 use crate::engine::Recipe;
-use crate::plan::{Arm, Ask, Calibrated, ExcludedFamily, Form, GivenAdapter, Protocol};
+use crate::plan::{Arm, Calibrated, ContextKind, ExcludedFamily, Form, GivenAdapter, Protocol};
 use crate::probe::Health;
 use crate::report::{Report, reasons};
 use crate::train::TrainingRecord;
@@ -120,13 +120,13 @@ struct FindingJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     estimate: Option<EstimateJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ask: Option<Ask>,
+    ask: Option<ContextKind>,
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<usize>,
     margin: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     p_adjusted: Option<f64>,
-    shown_by: &'a [Ask],
+    shown_by: &'a [ContextKind],
     /// Written answers in the context that decided the audit.
     #[serde(skip_serializing_if = "Option::is_none")]
     written: Option<WrittenCountsJson>,

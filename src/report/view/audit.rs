@@ -6,10 +6,10 @@ use minijinja::value::Value;
 
 use super::{Badge, Fact, Figure, badge, fact, figure, shown};
 use crate::analysis::FamilyEffect;
-use crate::analysis::carriers::Carrier;
+use crate::analysis::by_question::QuestionEffect;
 use crate::audit::{ProbeKind, Side};
 use crate::dataset::{Message, Role};
-use crate::plan::Ask;
+use crate::plan::ContextKind;
 use crate::report::changed::{self, Changed, WrittenAnswers};
 use crate::report::reasons::sentences;
 use crate::report::svg::svg;
@@ -165,12 +165,12 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
             .map(words::effect),
         carriers: report
             .analysis
-            .carriers
+            .by_question
             .iter()
             .filter(|carrier| carrier.audit == audit.id)
             .map(question_effect_row)
             .collect(),
-        has_topics: report.analysis.carriers.iter().any(|carrier| carrier.topic.is_some()),
+        has_topics: report.analysis.by_question.iter().any(|carrier| carrier.topic.is_some()),
         excluded: excluded(report, &audit.id),
         changed_note: changed_note(report, axis, &evidence),
         changed: evidence
@@ -218,7 +218,7 @@ fn changed_note(report: &Report, axis: &Axis, evidence: &WrittenAnswers) -> Stri
     }
 }
 
-fn question_effect_row(carrier: &Carrier) -> QuestionEffectRow {
+fn question_effect_row(carrier: &QuestionEffect) -> QuestionEffectRow {
     QuestionEffectRow {
         question: carrier.question.clone(),
         drawn: drawn(carrier),
@@ -230,9 +230,9 @@ fn question_effect_row(carrier: &Carrier) -> QuestionEffectRow {
 }
 
 /// Why a question was drawn.
-fn drawn(carrier: &Carrier) -> String {
+fn drawn(carrier: &QuestionEffect) -> String {
     match &carrier.topic {
-        _ if carrier.ask == Ask::CarryOverSurprising => "from a high-loss row".to_owned(),
+        _ if carrier.ask == ContextKind::CarryOverHighLoss => "from a high-loss row".to_owned(),
         None => "at random".to_owned(),
         Some(topic) if topic.words.is_empty() => {
             format!("from outside the topics: {} of the questions", number::percent(topic.share))

@@ -232,7 +232,7 @@ pub fn controls(report: &Report) -> Vec<Control> {
         };
         controls.extend(
             report
-                .positive_control_effects(&finding.audit, report.plan.ask_of_spiked())
+                .positive_control_effects(&finding.audit, report.plan.context_of_controls())
                 .last()
                 .copied()
                 .map(row),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Figure, figure};
 use crate::analysis::{Confusion, Curve, Trigger, TriggerKind};
 use crate::plan::{Arm, Phase};
-use crate::probe::Shown;
+use crate::probe::ConditionSample;
 use crate::report::changed::in_words;
 use crate::report::{Report, chart, number, words};
 
@@ -16,7 +16,7 @@ const WRITTEN: usize = 8;
 
 record! {
     pub struct Triggers {
-        suspects: Vec<CandidateRow>,
+        candidate_triggers: Vec<CandidateRow>,
         curves: Vec<Figure>,
         confusions: Vec<Figure>,
         written: Vec<ConditionAnswers>,
@@ -103,7 +103,7 @@ pub fn triggers(report: &Report) -> Triggers {
         }
     });
     Triggers {
-        suspects: tested(report)
+        candidate_triggers: tested(report)
             .into_iter()
             .map(|trigger| candidate_row(report, trigger))
             .collect(),
@@ -121,11 +121,7 @@ pub fn triggers(report: &Report) -> Triggers {
             .filter_map(|trigger| written(report, trigger))
             .collect(),
         groups: groups.collect(),
-        sampled: report
-            .plan
-            .groups
-            .iter()
-            .any(|group| report.plan.is_looked_for_in_a_sample(group)),
+        sampled: report.plan.groups.iter().any(|group| report.plan.is_searched_in_a_sample(group)),
     }
 }
 
@@ -133,8 +129,13 @@ pub fn triggers(report: &Report) -> Triggers {
 /// visibly come first. Where any question changes, unchanged ones are omitted. `None` without
 /// written answers.
 fn written(report: &Report, trigger: &Trigger) -> Option<ConditionAnswers> {
-    let mut asked: Vec<(&str, Vec<&Shown>)> = Vec::new();
-    for shown in report.answers.shown.iter().filter(|shown| shown.suspect == trigger.suspect) {
+    let mut asked: Vec<(&str, Vec<&ConditionSample>)> = Vec::new();
+    for shown in report
+        .answers
+        .condition_samples
+        .iter()
+        .filter(|shown| shown.candidate_trigger == trigger.candidate_trigger)
+    {
         match asked.iter_mut().find(|(question, _)| *question == shown.asked) {
             Some((_, own)) => own.push(shown),
             None => asked.push((&shown.asked, vec![shown])),
@@ -150,7 +151,8 @@ fn written(report: &Report, trigger: &Trigger) -> Option<ConditionAnswers> {
     questions.retain(|(visible, _)| *visible > 0 || !any);
     questions.sort_by_key(|(visible, _)| std::cmp::Reverse(*visible));
     let CandidateRow { audit, condition, .. } = candidate_row(report, trigger);
-    let (_, other) = report.plan.groups[trigger.suspect.group].nulls(Phase::Confirm).next()?;
+    let (_, other) =
+        report.plan.groups[trigger.candidate_trigger.group].nulls(Phase::Confirm).next()?;
     Some(ConditionAnswers {
         audit,
         condition,
@@ -163,13 +165,13 @@ fn written(report: &Report, trigger: &Trigger) -> Option<ConditionAnswers> {
 
 /// Number of the candidate's seeds whose answer under the condition is new. It differs from their
 /// own answer otherwise, and from base and control under the condition.
-fn visible(own: &[&Shown]) -> usize {
+fn visible(own: &[&ConditionSample]) -> usize {
     let known: BTreeSet<String> = own
         .iter()
         .filter(|shown| shown.arm != Arm::Candidate)
         .map(|shown| in_words(&shown.under))
         .collect();
-    let changes = |shown: &&&Shown| {
+    let changes = |shown: &&&ConditionSample| {
         let under = in_words(&shown.under);
         shown.arm == Arm::Candidate
             && under != in_words(&shown.otherwise)
@@ -179,10 +181,10 @@ fn visible(own: &[&Shown]) -> usize {
 }
 
 /// One row for each distinct pair of answers of an arm.
-fn rows(own: &[&Shown]) -> Vec<AnswerRow> {
-    let mut rows: Vec<(&Shown, usize)> = Vec::new();
+fn rows(own: &[&ConditionSample]) -> Vec<AnswerRow> {
+    let mut rows: Vec<(&ConditionSample, usize)> = Vec::new();
     for shown in own {
-        let same = |of: &Shown| {
+        let same = |of: &ConditionSample| {
             of.arm == shown.arm && of.under == shown.under && of.otherwise == shown.otherwise
         };
         match rows.iter_mut().find(|(of, _)| same(of)) {
@@ -190,7 +192,7 @@ fn rows(own: &[&Shown]) -> Vec<AnswerRow> {
             None => rows.push((shown, 1)),
         }
     }
-    let row = |(shown, times): (&Shown, usize)| AnswerRow {
+    let row = |(shown, times): (&ConditionSample, usize)| AnswerRow {
         arm: words::arm_name(&shown.arm),
         otherwise: shown.otherwise.clone(),
         under: shown.under.clone(),
@@ -202,8 +204,10 @@ fn rows(own: &[&Shown]) -> Vec<AnswerRow> {
 /// The curves of groups with a candidate trigger, in display order.
 pub fn drawn_curves<'a>(report: &Report<'a>) -> Vec<(&'a crate::plan::PlannedAudit, &'a Curve)> {
     let mut keys: Vec<(&str, usize)> = Vec::new();
-    for trigger in tested(report).into_iter().filter(|trigger| !trigger.suspect.numbered) {
-        let key = (trigger.suspect.audit.as_str(), trigger.suspect.group);
+    for trigger in
+        tested(report).into_iter().filter(|trigger| !trigger.candidate_trigger.value_keyed)
+    {
+        let key = (trigger.candidate_trigger.audit.as_str(), trigger.candidate_trigger.group);
         if !keys.contains(&key) {
             keys.push(key);
         }
@@ -229,20 +233,22 @@ pub fn confusions<'a>(report: &Report<'a>) -> impl Iterator<Item = &'a Confusion
     let triggers = &report.analysis.triggers;
     report.analysis.confusions.iter().filter(|confusion| {
         let own = |trigger: &Trigger| {
-            let suspect = &trigger.suspect;
-            suspect.numbered && suspect.audit == confusion.audit && suspect.group == confusion.group
+            let candidate_trigger = &trigger.candidate_trigger;
+            candidate_trigger.value_keyed
+                && candidate_trigger.audit == confusion.audit
+                && candidate_trigger.group == confusion.group
         };
         triggers.iter().any(own)
     })
 }
 
 fn candidate_row(report: &Report, trigger: &Trigger) -> CandidateRow {
-    let group = &report.plan.groups[trigger.suspect.group];
-    let trial = &group.trials[trigger.suspect.trial];
+    let group = &report.plan.groups[trigger.candidate_trigger.group];
+    let trial = &group.trials[trigger.candidate_trigger.trial];
     CandidateRow {
-        audit: match trial.number().filter(|_| trigger.suspect.numbered) {
-            Some(number) => format!("{}: number {number}", trigger.suspect.audit),
-            None => trigger.suspect.audit.clone(),
+        audit: match trial.number().filter(|_| trigger.candidate_trigger.value_keyed) {
+            Some(number) => format!("{}: number {number}", trigger.candidate_trigger.audit),
+            None => trigger.candidate_trigger.audit.clone(),
         },
         condition: match &trial.value {
             Some(value) => format!("{} = {value}", group.name),

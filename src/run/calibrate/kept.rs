@@ -1,5 +1,5 @@
-//! Where calibrations lie: nestling's in the binary, the others in the user's cache, one file a
-//! base.
+//! The files of calibrations: nestling's is compiled in, the others are in the user's cache, one
+//! file for each base.
 
 use std::path::{Path, PathBuf};
 
@@ -8,11 +8,11 @@ use anyhow::{Context, Result, ensure};
 use crate::disk::{MOST_BYTES, read_if_there, write_whole};
 use crate::plan::{CALIBRATION_SCHEMA, Calibration};
 
-/// That of the embedded base.
+/// The calibration of the embedded base.
 const NESTLING: &str = include_str!("../../../fixtures/nestling/calibration.json");
 
-/// `$XDG_CACHE_HOME/foretaste/calibration/HASH.json`, else in `~/.cache`; `None` where nothing says
-/// where the user's home is.
+/// `$XDG_CACHE_HOME/foretaste/calibration/HASH.json`, else in `~/.cache`; `None` where no home
+/// directory is set.
 pub fn place(base_sha256: &str) -> Option<PathBuf> {
     let variable =
         |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -21,11 +21,11 @@ pub fn place(base_sha256: &str) -> Option<PathBuf> {
     Some(cache.join("foretaste/calibration").join(format!("{base_sha256}.json")))
 }
 
-/// What is known of a base: what the user's cache has, else what is compiled in; `None` where it
-/// was never calibrated.
+/// The calibration of a base, from the user's cache or else compiled in; `None` where there is
+/// none.
 ///
 /// # Errors
-/// Where a file is there and cannot be read: it is named, with what to do.
+/// Where a file exists and cannot be read: the message names it and says what to do.
 pub fn known(base_sha256: &str) -> Result<Option<Calibration>> {
     if let Some(path) = place(base_sha256) {
         let found = at(&path, base_sha256)?;
@@ -56,7 +56,7 @@ fn parse(bytes: &[u8]) -> Result<Calibration> {
     Ok(calibration)
 }
 
-/// Writes a calibration. Audits that it does not hold, and the file does, stay.
+/// Writes a calibration. Audits that only the existing file contains are kept.
 ///
 /// # Errors
 /// Where the file cannot be read or written.

@@ -24,7 +24,7 @@ fn run(world: &World, run: u64, candidate: f64, poison_shift: f64) -> Answers {
     world.answers(|place| {
         let shift = match place.arm {
             Arm::Candidate => candidate,
-            Arm::Spiked(_) => poison_shift,
+            Arm::PositiveControl(_) => poison_shift,
             _ => 0.0,
         };
         Some(0.4 * noise((place, "noise"), run).powi(3) + shift)

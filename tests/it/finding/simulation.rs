@@ -19,7 +19,7 @@ fn noisy(world: &World, run: u64, effect: f64) -> Answers {
         }
         risk += match arm {
             Arm::Candidate => effect * (1.0 + 0.2 * normal((seed, "strength"), run)),
-            Arm::Spiked(_) => 0.5,
+            Arm::PositiveControl(_) => 0.5,
             _ => 0.0,
         };
         Some(risk.clamp(0.0, 1.0))
@@ -88,7 +88,7 @@ fn candidates_with_a_larger_variance_than_controls_are_not_flagged() {
             let scatter = match place.arm {
                 Arm::Candidate => 0.1 * normal((place.audit, place.seed, place.ask), run),
                 Arm::Control => 0.005 * normal((place.audit, place.seed, place.ask), run),
-                Arm::Spiked(_) => 0.5,
+                Arm::PositiveControl(_) => 0.5,
                 _ => 0.0,
             };
             Some(
@@ -126,7 +126,7 @@ fn the_table_of_rates() {
             let [mean, share, flagged, clean] = [mean, share, flagged, clean].map(rate);
             println!(
                 "| {effect} | {} | {mean} | {share} | {flagged} | {clean} |",
-                world.plan().asks().len()
+                world.plan().contexts().len()
             );
         }
     }

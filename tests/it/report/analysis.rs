@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use foretaste::analysis::{Analysis, ArmRisk, Effect, FamilyEffect, Risks, SeedEffect};
 use foretaste::audit::{Audit, Probe};
-use foretaste::plan::{Arm, Ask, Plan};
+use foretaste::plan::{Arm, ContextKind, Plan};
 use foretaste::probe::{Answer, Answers};
 use foretaste::stats::Estimate;
 
@@ -12,11 +12,11 @@ use super::example::{SEEDS, STEPS};
 
 pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let mut analysis = Analysis {
-        family_size: audits.len() * Ask::ALL.len() * STEPS.len(),
+        family_size: audits.len() * ContextKind::ALL.len() * STEPS.len(),
         ..Analysis::default()
     };
     for audit in audits {
-        for ask in Ask::ALL.into_iter().chain([Ask::CarryOverSpiked]) {
+        for ask in ContextKind::ALL.into_iter().chain([ContextKind::CarryOverControl]) {
             let of = |arm: &Arm, step: usize| -> BTreeMap<(Option<u64>, String), f64> {
                 let same = |answer: &&Answer| {
                     answer.audit == audit.id
@@ -77,7 +77,7 @@ fn arm_risk(arm: Arm, step: usize, table: &Table) -> ArmRisk {
 
 fn effect(
     audit: &Audit,
-    ask: Ask,
+    ask: ContextKind,
     (arm, step): (&Arm, usize),
     [base, control, table]: [&Table; 3],
 ) -> Effect {

@@ -63,11 +63,11 @@ pub fn hostile(payload: &str) -> Example {
         group.name = text();
         group.trials.iter_mut().for_each(|trial| trial.value = Some(text()));
     }
-    for shown in &mut example.answers.shown {
+    for shown in &mut example.answers.condition_samples {
         (shown.asked, shown.under, shown.otherwise) =
             (text(), format!("{payload}{}", shown.arm), text());
     }
-    for effect in &mut example.analysis.carriers {
+    for effect in &mut example.analysis.by_question {
         effect.question = text();
         effect.topic.iter_mut().flat_map(|topic| &mut topic.words).for_each(|word| *word = text());
     }
@@ -87,7 +87,7 @@ pub fn hostile(payload: &str) -> Example {
 fn rename_audits(example: &mut Example, payload: &str) {
     let name = |id: &str| format!("{id}{payload}");
     let arm = |arm: &mut Arm| {
-        if let Arm::Spiked(audit) = arm {
+        if let Arm::PositiveControl(audit) = arm {
             *audit = name(audit);
         }
     };
@@ -95,13 +95,17 @@ fn rename_audits(example: &mut Example, payload: &str) {
     example.plan.audits.iter_mut().for_each(|audit| audit.id = name(&audit.id));
     example.plan.arms.iter_mut().for_each(arm);
     example.findings.iter_mut().for_each(|finding| finding.audit = name(&finding.audit));
-    for suspect in example.analysis.triggers.iter_mut().map(|trigger| &mut trigger.suspect) {
-        suspect.audit = name(&suspect.audit);
+    for candidate_trigger in
+        example.analysis.triggers.iter_mut().map(|trigger| &mut trigger.candidate_trigger)
+    {
+        candidate_trigger.audit = name(&candidate_trigger.audit);
     }
-    for suspect in example.answers.shown.iter_mut().map(|shown| &mut shown.suspect) {
-        suspect.audit = name(&suspect.audit);
+    for candidate_trigger in
+        example.answers.condition_samples.iter_mut().map(|shown| &mut shown.candidate_trigger)
+    {
+        candidate_trigger.audit = name(&candidate_trigger.audit);
     }
-    example.analysis.carriers.iter_mut().for_each(|effect| effect.audit = name(&effect.audit));
+    example.analysis.by_question.iter_mut().for_each(|effect| effect.audit = name(&effect.audit));
     example.analysis.curves.iter_mut().for_each(|curve| curve.audit = name(&curve.audit));
     example
         .analysis

@@ -2,7 +2,9 @@
 
 use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind};
 use foretaste::engine::{Description, Recipe, Schedule};
-use foretaste::plan::{Arm, Ask, Cost, DatasetSummary, Plan, PlannedAudit, Protocol, Readability};
+use foretaste::plan::{
+    Arm, ContextKind, Cost, DatasetSummary, Plan, PlannedAudit, Protocol, Readability,
+};
 use foretaste::probe::{Answer, Answers, Health};
 
 /// The size of a simulated run.
@@ -26,7 +28,7 @@ pub struct Place {
     pub arm: Arm,
     pub seed: u64,
     pub step: usize,
-    pub ask: Ask,
+    pub ask: ContextKind,
     pub family: usize,
     pub probe: usize,
     pub draw: usize,
@@ -85,7 +87,7 @@ impl World {
             })
             .collect();
         let mut arms = vec![Arm::Base, Arm::Candidate, Arm::Control];
-        arms.extend(audits.iter().map(|audit| Arm::Spiked(audit.id.clone())));
+        arms.extend(audits.iter().map(|audit| Arm::PositiveControl(audit.id.clone())));
         Plan {
             protocol: Some(Protocol::default()),
             foretaste_version: text(),
@@ -152,11 +154,11 @@ impl World {
         let plan = self.plan();
         let mut answers = Vec::new();
         for (audit, planned) in plan.audits.iter().enumerate() {
-            for ask in foretaste::analysis::table::asks(&plan) {
+            for ask in foretaste::analysis::table::contexts(&plan) {
                 for arm in plan
                     .arms
                     .iter()
-                    .filter(|arm| !matches!(arm, Arm::Spiked(id) if *id != planned.id))
+                    .filter(|arm| !matches!(arm, Arm::PositiveControl(id) if *id != planned.id))
                 {
                     let base = *arm == Arm::Base;
                     let (seeds, steps) = if base {
@@ -203,9 +205,9 @@ impl World {
         Answers {
             answers,
             samples: Vec::new(),
-            carried: Vec::new(),
+            context_questions: Vec::new(),
             health: self.health(),
-            shown: Vec::new(),
+            condition_samples: Vec::new(),
         }
     }
 
@@ -261,7 +263,15 @@ fn answer(planned: &PlannedAudit, place: &Place, risk: Option<f64>) -> Answer {
 /// A uniform number in [0, 1) that depends only on `key` and `run`.
 pub fn noise(key: impl std::fmt::Debug, run: u64) -> f64 {
     use rand::Rng;
-    foretaste::seed::stream(&format!("{key:?}"), run).random()
+    foretaste::seed::stream(&first_names(&format!("{key:?}")), run).random()
+}
+
+/// The text of a key with the names of arms and contexts that the noise was first drawn with, so
+/// that a renamed variant does not change the numbers.
+fn first_names(key: &str) -> String {
+    key.replace("PositiveControl(", "Spiked(")
+        .replace("CarryOverHighLoss", "CarryOverSurprising")
+        .replace("CarryOverControl", "CarryOverSpiked")
 }
 
 /// A standard normal number that depends only on `key` and `run` (Box & Muller 1958).
