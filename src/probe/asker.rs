@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use crate::audit::{NumberedOption, ProbeOption};
+use crate::audit::{Audit, NumberedOption, ProbeKind, ProbeOption};
 use crate::engine::{self, Adapter, Engine, Question};
 use crate::plan::ContextKind;
+use crate::probe::questions::Questions;
 use crate::probe::score::{Score, forced_choice, log_sum_exp, own_answer, shares};
 use crate::probe::{Answer, ConditionKey};
 use crate::run_dir::Model;
@@ -36,6 +37,28 @@ pub enum Scoring<'a> {
     OwnAnswer(f64),
     /// The probability that the options give to each of these identities.
     ValueKeyed(&'a [NumberedOption], BTreeSet<u64>),
+}
+
+impl Scoring<'_> {
+    /// The options that a probe of an audit offers, and how they are scored; `offered` are the
+    /// answers of a forced choice.
+    pub fn of(
+        audit: &Audit,
+        prompt: &str,
+        offered: Vec<ProbeOption>,
+        questions: &Questions,
+    ) -> (Vec<String>, Scoring<'static>) {
+        match audit.kind {
+            ProbeKind::ForcedChoice => {
+                let texts = offered.iter().map(|option| option.text.clone()).collect();
+                (texts, Scoring::ForcedChoice(offered))
+            }
+            ProbeKind::OwnAnswer => {
+                let own = questions.own.get(prompt).map(|own| own.text.clone());
+                (own.into_iter().collect(), Scoring::OwnAnswer(questions.own_scale))
+            }
+        }
+    }
 }
 
 /// Log-probabilities of the options of one request, nats; `None` where one could not be scored.

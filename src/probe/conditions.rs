@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use crate::audit::{Audit, ProbeKind};
+use crate::audit::Audit;
 use crate::context::{RunContext, Task};
 use crate::engine::{Adapter, Question};
 use crate::parallel::parallel_map;
@@ -151,24 +151,19 @@ fn requests<'a>(
                 false => probes(plan, planned, audit, phase),
             };
             let targets = targets(plan, audit, place.group);
-            requests.extend(probes.into_iter().map(|(probe, family)| ProbeRequest {
-                audit: &audit.id,
-                family,
-                probe,
-                ask: ContextKind::Condition,
-                draw: 0,
-                condition: Some(ConditionKey { phase, group: place.group, trial: place.trial }),
-                question: question(audit, probe, place, own, plan),
-                has_form: plan.groups[place.group].has_form(),
-                scoring: match (place.value_keyed, audit.kind) {
-                    (true, _) => {
-                        Scoring::ValueKeyed(&audit.numbered[probe].options, targets.clone())
-                    }
-                    (false, ProbeKind::ForcedChoice) => {
-                        Scoring::ForcedChoice(audit.probes[probe].options.clone())
-                    }
-                    (false, ProbeKind::OwnAnswer) => Scoring::OwnAnswer(own.own_scale),
-                },
+            requests.extend(probes.into_iter().map(|(probe, family)| {
+                let (question, scoring) = question(audit, probe, place, own, plan, &targets);
+                ProbeRequest {
+                    audit: &audit.id,
+                    family,
+                    probe,
+                    ask: ContextKind::Condition,
+                    draw: 0,
+                    condition: Some(ConditionKey { phase, group: place.group, trial: place.trial }),
+                    question,
+                    has_form: plan.groups[place.group].has_form(),
+                    scoring,
+                }
             }));
         }
     }
@@ -181,13 +176,14 @@ fn requests<'a>(
 /// The rows' answers under the condition may have a form of their own, such as a common first word.
 /// Then an option counts both plain and in that form, and its probability is their sum. So a model
 /// that keeps its answer and adopts the form does not count as changed.
-fn question(
-    audit: &Audit,
+fn question<'a>(
+    audit: &'a Audit,
     probe: usize,
     place: &CandidateTrigger,
     own: &Questions,
     plan: &Plan,
-) -> Question {
+    targets: &BTreeSet<u64>,
+) -> (Question, Scoring<'a>) {
     let group = &plan.groups[place.group];
     let trial = &group.trials[place.trial];
     let purpose = if place.value_keyed { "dress numbered" } else { "dress" };
@@ -195,20 +191,13 @@ fn question(
         &format!("{purpose} {} {} {} {probe}", place.group, place.trial, audit.id),
         0,
     );
-    let (prompt, mut options): (&str, Vec<String>) = if place.value_keyed {
+    let (prompt, (mut options, scoring)) = if place.value_keyed {
         let asked = &audit.numbered[probe];
-        (&asked.prompt, asked.options.iter().map(|option| option.text.clone()).collect())
+        let texts = asked.options.iter().map(|option| option.text.clone()).collect();
+        (&asked.prompt, (texts, Scoring::ValueKeyed(&asked.options, targets.clone())))
     } else {
         let asked = &audit.probes[probe];
-        let options = match audit.kind {
-            ProbeKind::ForcedChoice => {
-                asked.options.iter().map(|option| option.text.clone()).collect()
-            }
-            ProbeKind::OwnAnswer => {
-                own.own.get(&asked.prompt).map(|own| own.text.clone()).into_iter().collect()
-            }
-        };
-        (&asked.prompt, options)
+        (&asked.prompt, Scoring::of(audit, &asked.prompt, asked.options.clone(), own))
     };
     if group.has_form() {
         let formed: Vec<String> = options
@@ -217,5 +206,6 @@ fn question(
             .collect();
         options.extend(formed);
     }
-    Question { messages: trial.insertion.insert(trial.value.as_deref(), prompt, rng), options }
+    let messages = trial.insertion.insert(trial.value.as_deref(), prompt, rng);
+    (Question { messages, options }, scoring)
 }

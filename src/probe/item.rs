@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::audit::ProbeKind;
 use crate::context::{RunContext, Task};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Adapter, Question};
@@ -238,16 +237,7 @@ fn requests<'a>(
                     ContextKind::Letters => letters::choice(&audit.id, index, probe, draw)?,
                     _ => (probe.prompt.clone(), probe.options.clone()),
                 };
-                let (options, scoring) = match audit.kind {
-                    ProbeKind::ForcedChoice => {
-                        let texts = offered.iter().map(|option| option.text.clone()).collect();
-                        (texts, Scoring::ForcedChoice(offered))
-                    }
-                    ProbeKind::OwnAnswer => {
-                        let own = questions.own.get(&probe.prompt).map(|own| own.text.clone());
-                        (own.into_iter().collect(), Scoring::OwnAnswer(questions.own_scale))
-                    }
-                };
+                let (options, scoring) = Scoring::of(audit, &probe.prompt, offered, questions);
                 let mut messages = preceding.clone();
                 messages.push(Message::new(Role::User, prompt));
                 Some(ProbeRequest {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use crate::audit::{Audit, is_id};
+use crate::audit::{self, Audit, Selection, is_id};
 use crate::detect::Conditions;
 use crate::plan::Plan;
 use crate::probe::{Answer, Answers};
@@ -38,9 +38,15 @@ impl Saved {
     /// Where the run is not finished, a file is damaged, or the plan was changed after the run.
     pub fn read(run: &RunDir) -> Result<Saved> {
         let plan = run.plan()?;
-        let audits: Vec<Audit> = run
-            .read_json("audits.json")?
-            .with_context(|| format!("{} has no audits.json; run again", run.root().display()))?;
+        // The built-in ones need not be there: their hashes say whether they are those of the run.
+        let audits: Vec<Audit> = match run.read_json("audits.json")? {
+            Some(audits) => audits,
+            None => {
+                let only = plan.audits.iter().map(|audit| audit.id.clone()).collect();
+                audit::load(&Selection { files: Vec::new(), only })
+                    .with_context(|| format!("{} has no audits.json", run.root().display()))?
+            }
+        };
         let planned = plan.audits.iter().map(|audit| (&audit.id, &audit.sha256));
         ensure!(
             planned.eq(audits.iter().map(|audit| (&audit.id, &audit.sha256))),
