@@ -422,3 +422,20 @@ fn the_readme_has_at_most_1200_words() {
     let words = readme.split_whitespace().count();
     assert!(words <= 1200, "{words} words");
 }
+
+#[test]
+fn every_source_file_is_described_once_in_the_architecture() {
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("readable");
+    let (_, table) = architecture.split_once("### Files of `src`").expect("the table");
+    let (table, _) = table.split_once("\n### ").expect("the next table");
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
+    let wrong: Vec<String> = sources()
+        .into_iter()
+        .map(|(file, _)| {
+            (rows.iter().filter(|row| row.starts_with(&format!("| `{file}` |"))).count(), file)
+        })
+        .filter(|(count, _)| *count != 1)
+        .map(|(count, file)| format!("{file}: {count} rows"))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
