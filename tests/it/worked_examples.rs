@@ -51,7 +51,6 @@ fn every_committed_report_is_derived_again_from_its_answers_byte_for_byte() {
         // Only the saved files, not the derived ones.
         for name in [
             "manifest.json",
-            "rows.jsonl",
             "answers.jsonl.zst",
             "samples.jsonl",
             "health.jsonl",
