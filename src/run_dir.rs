@@ -18,6 +18,7 @@ mod lines;
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
@@ -355,6 +356,11 @@ impl Manifest {
     }
 }
 
+/// Times that a lock is tried again, and milliseconds between: a process that another thread is just
+/// starting holds a copy of a lock that was already released, until it runs its own program.
+const LOCK_TRIES: usize = 20;
+const LOCK_PAUSE: u64 = 25;
+
 /// A lock of the operating system, which is released when the process ends, even if killed.
 fn lock(root: &Path) -> Result<File> {
     let path = root.join(LOCK);
@@ -362,7 +368,15 @@ fn lock(root: &Path) -> Result<File> {
     let file = file.with_context(|| {
         format!("{}: cannot be created; is the folder writable?", path.display())
     })?;
-    match file.try_lock() {
+    let mut locked = file.try_lock();
+    for _ in 0..LOCK_TRIES {
+        if !matches!(locked, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(LOCK_PAUSE));
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             bail!(

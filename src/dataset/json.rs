@@ -177,6 +177,9 @@ mod tests {
     fn an_early_end_is_a_truncated_file_only_where_the_file_ends() {
         let last = parse("{\"a\":", 32, true).expect_err("cut off").reason;
         let middle = parse("{\"a\":", 32, false).expect_err("cut off").reason;
-        assert!(last.contains("cut off") && !middle.contains("cut off"), "{last} / {middle}");
+        assert!(
+            last.contains("the file ends inside") && !middle.contains("the file ends inside"),
+            "{last} / {middle}"
+        );
     }
 }

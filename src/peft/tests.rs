@@ -117,9 +117,9 @@ fn target_modules_are_names_that_end_a_path_or_a_pattern_of_the_whole() {
         );
     }
     for targets in [json!(["proj"]), json!(["k_proj"]), json!("q_proj"), json!([])] {
-        refused(json!({"target_modules": targets}), &[(Q, 2, 1.0, 1.0)], "leave out");
+        refused(json!({"target_modules": targets}), &[(Q, 2, 1.0, 1.0)], "no target module");
     }
-    refused(json!({"exclude_modules": ["q_proj"]}), &[(Q, 2, 1.0, 1.0)], "leave out");
+    refused(json!({"exclude_modules": ["q_proj"]}), &[(Q, 2, 1.0, 1.0)], "no target module");
     refused(json!({"target_modules": "(?=x)q"}), &[(Q, 2, 1.0, 1.0)], "cannot be read");
 }
 
@@ -130,7 +130,7 @@ fn layers_that_are_not_transformed_have_no_weights() {
             .is_ok()
     );
     assert!(parsed(json!({"layers_to_transform": 0}), &[(Q, 2, 1.0, 1.0)]).is_ok());
-    refused(json!({"layers_to_transform": 0}), &[(V, 2, 1.0, 1.0)], "leave out");
+    refused(json!({"layers_to_transform": 0}), &[(V, 2, 1.0, 1.0)], "no target module");
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn one_seed_gives_an_interval_over_families_and_no_evidence() {
         (effect.p, effect.p_adjusted, effect.minimum_detectable, effect.seeds_to_settle),
         (1.0, 1.0, None, None)
     );
-    assert!(effect.probability.method.contains("screen"), "{}", effect.probability.method);
+    assert!(effect.probability.method.contains("one seed"), "{}", effect.probability.method);
     assert!(!effect.is_shared(), "one of one is no share: {}", effect.share_p);
 }
 
