@@ -356,8 +356,8 @@ impl Manifest {
     }
 }
 
-/// Times that a lock is tried again, and milliseconds between: a process that another thread is just
-/// starting holds a copy of a lock that was already released, until it runs its own program.
+/// Times that a lock is tried again, and milliseconds between. A process that another thread is
+/// starting holds a copy of a released lock until it runs its own program.
 const LOCK_TRIES: usize = 20;
 const LOCK_PAUSE: u64 = 25;
 
