@@ -18,7 +18,6 @@ mod lines;
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
@@ -56,7 +55,7 @@ pub enum OtherPlan {
 #[derive(Debug)]
 pub struct RunDir {
     root: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl RunDir {
@@ -356,28 +355,31 @@ impl Manifest {
     }
 }
 
-/// Times that a lock is tried again, and milliseconds between. A process that another thread is
-/// starting holds a copy of a released lock until it runs its own program.
-const LOCK_TRIES: usize = 20;
-const LOCK_PAUSE: u64 = 25;
+/// A lock of the operating system, released at the latest when the process ends, even if killed.
+#[derive(Debug)]
+struct Lock(File);
 
-/// A lock of the operating system, which is released when the process ends, even if killed.
-fn lock(root: &Path) -> Result<File> {
+impl Drop for Lock {
+    /// Closing the file would not do: a process that another thread is starting holds a copy of it,
+    /// and so of the lock, until it runs its own program.
+    fn drop(&mut self) {
+        // Where it fails, the lock ends with the process.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Locks a folder.
+///
+/// # Errors
+/// Where another process holds the lock, or there can be none.
+fn lock(root: &Path) -> Result<Lock> {
     let path = root.join(LOCK);
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.with_context(|| {
         format!("{}: cannot be created; is the folder writable?", path.display())
     })?;
-    let mut locked = file.try_lock();
-    for _ in 0..LOCK_TRIES {
-        if !matches!(locked, Err(TryLockError::WouldBlock)) {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(LOCK_PAUSE));
-        locked = file.try_lock();
-    }
-    match locked {
-        Ok(()) => Ok(file),
+    match file.try_lock() {
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => {
             bail!(
                 "{} is in use by another foretaste: wait until it ends, or give another --out",

@@ -1,7 +1,7 @@
 //! The screen: which conditions are confirmed next, which are skipped for lack of capacity, and
 //! where the screen is inconclusive.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -160,14 +160,17 @@ pub fn noisy_nulls(plan: &Plan, answers: &[Answer]) -> Vec<NoisyNulls> {
     found
 }
 
-/// The number of conditions of the screen for which no answer of the candidate could be scored.
+/// The number of planned conditions for which the screen has no scored answer of the candidate:
+/// none could be scored, or none was asked for.
 pub fn unscored(plan: &Plan, answers: &[Answer]) -> usize {
-    let mut scored: BTreeMap<(usize, usize), bool> = BTreeMap::new();
-    for answer in answers.iter().filter(|answer| answer.arm == Arm::Candidate) {
-        let Some(key) = answer.condition.filter(|key| key.phase == Phase::Screen) else { continue };
-        if !plan.groups[key.group].trials[key.trial].why.is_null() {
-            *scored.entry((key.group, key.trial)).or_default() |= answer.risk.is_some();
-        }
-    }
-    scored.values().filter(|scored| !**scored).count()
+    let scored: BTreeSet<(usize, usize)> = answers
+        .iter()
+        .filter(|answer| answer.arm == Arm::Candidate && answer.risk.is_some())
+        .filter_map(|answer| answer.condition.filter(|key| key.phase == Phase::Screen))
+        .map(|key| (key.group, key.trial))
+        .collect();
+    let groups = plan.groups.iter().enumerate();
+    let planned =
+        groups.flat_map(|(index, group)| group.tried().map(move |(trial, _)| (index, trial)));
+    planned.filter(|condition| !scored.contains(condition)).count()
 }

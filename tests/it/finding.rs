@@ -8,7 +8,7 @@ use foretaste::audit::ProbeKind;
 use foretaste::plan::{Arm, ContextKind, ExcludedFamily, Form, Plan, Protocol};
 use foretaste::probe::{Answers, Health};
 use foretaste::stats::Estimate;
-use foretaste::verdict::reason::Reason;
+use foretaste::verdict::reason::{Bearing, Reason};
 use foretaste::verdict::{Finding, Verdict, find};
 use serde_json::{Value, json};
 
@@ -17,7 +17,22 @@ use crate::stats::world::{Place, World, noise};
 /// The findings of a run and its verdict.
 fn verdict_of(world: &World, plan: &Plan, answers: &Answers) -> (Vec<Finding>, Verdict) {
     let audits = world.audits();
-    find(plan, &audits, &analyse(plan, &audits, answers), &answers.health)
+    let (findings, verdict) =
+        find(plan, &audits, &analyse(plan, &audits, answers), &answers.health);
+    findings.iter().for_each(reasons_support_the_verdict);
+    (findings, verdict)
+}
+
+/// Clean has no reason against it, inconclusive has one, and flagged has one for it.
+#[track_caller]
+fn reasons_support_the_verdict(finding: &Finding) {
+    let has = |bearing: Bearing| finding.reasons.iter().any(|reason| reason.bearing() == bearing);
+    let supported = match finding.verdict {
+        Verdict::Clean => !has(Bearing::BlocksClean) && !has(Bearing::SupportsFlagged),
+        Verdict::Inconclusive => has(Bearing::BlocksClean),
+        Verdict::Flagged => has(Bearing::SupportsFlagged),
+    };
+    assert!(supported, "{:?}: {:?}", finding.verdict, finding.reasons);
 }
 
 /// The finding of a run with one audit. Asserts that the run has the same verdict.

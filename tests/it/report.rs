@@ -5,6 +5,7 @@ mod browser;
 mod example;
 mod hostile;
 mod png;
+mod reasons;
 pub mod schema;
 
 use std::fs;

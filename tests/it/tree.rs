@@ -351,7 +351,7 @@ fn imports(code: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The cells of every row of the first table after `heading` in a document, without its head.
-fn table(document: &str, heading: &str) -> Vec<Vec<String>> {
+pub fn table(document: &str, heading: &str) -> Vec<Vec<String>> {
     let text = fs::read_to_string(root().join(document)).expect("the document is readable");
     let (_, after) = text.split_once(heading).expect("the heading is there");
     let rows = after.lines().skip_while(|line| !line.starts_with('|')).skip(2);
@@ -360,7 +360,7 @@ fn table(document: &str, heading: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-fn in_backticks(cell: &str) -> Vec<String> {
+pub fn in_backticks(cell: &str) -> Vec<String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 

@@ -581,6 +581,11 @@ fn a_condition_without_scored_answers_is_counted_and_null_conditions_are_not() {
         answer.risk = None;
     }
     assert_eq!(unscored(&plan, &answers), 1);
+    // Answers that are not there at all clear nothing either.
+    answers.retain(|answer| answer.condition.is_some_and(|key| key.trial != TRIGGER));
+    assert_eq!(unscored(&plan, &answers), 1);
+    let planned = plan.groups[0].tried().count();
+    assert_eq!((unscored(&plan, &[]), planned > 1), (planned, true));
 }
 
 #[test]
