@@ -40,7 +40,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let family_size =
         plan.contexts().len() * plan.audits.iter().map(|audit| audit.steps.len()).sum::<usize>();
     let last = [plan.recipe.steps];
-    let (mut candidates, mut letters, mut positive_controls) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut candidates, mut positive_controls) = (Vec::new(), Vec::new());
     for audit in &plan.audits {
         let asked = |which: &dyn Fn(ContextKind) -> bool| -> Vec<&Panel> {
             panels.iter().filter(|panel| panel.audit.id == audit.id && which(panel.ask)).collect()
@@ -53,7 +53,6 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
             &audit.steps,
             asked(&|ask| plan.contexts().contains(&ask)),
         ));
-        letters.extend(measured(&Arm::Candidate, &last, asked(&|ask| ask == ContextKind::Letters)));
         if let Some(control) = positive_control_arm(plan, audit) {
             let mut own = measured(control, &last, asked(&|ask| ask == plan.context_of_controls()));
             gate::adjust(&mut own, 1, protocol.alpha);
@@ -61,8 +60,6 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         }
     }
     gate::adjust(&mut candidates, family_size, protocol.alpha);
-    let by_letter = letters.len();
-    gate::adjust(&mut letters, by_letter, protocol.alpha);
     let risks = |panel: &Panel, draws: &mut Draws| Risks {
         audit: panel.audit.id.clone(),
         ask: panel.ask,
@@ -94,7 +91,6 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let by_question = by_question::by_question(plan, answers);
     Analysis {
         effects: candidates,
-        letters: effects(letters),
         positive_controls,
         arms,
         by_question,
@@ -248,9 +244,6 @@ pub struct Effect {
 pub struct Analysis {
     /// The candidate's effects, for every audit, context and snapshot.
     pub effects: Vec<Effect>,
-    /// The candidate's effects when asked by letter, at the end of training. No rule of the verdict
-    /// uses them; they are adjusted among themselves.
-    pub letters: Vec<Effect>,
     /// The positive controls' effects at the end of training, one an audit.
     pub positive_controls: Vec<Effect>,
     /// One entry for each audit and context.

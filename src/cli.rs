@@ -407,7 +407,6 @@ mod tests {
                 carry_over_draws: 1,
                 conditions: Requested { tried: false, ..Requested::default() },
                 positive_controls: true,
-                letters: None,
                 anyway: true,
             }
         );

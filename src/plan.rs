@@ -80,9 +80,6 @@ impl fmt::Display for Arm {
     }
 }
 
-/// Orders in which two answers are offered by letter.
-pub const LETTER_ORDERS: usize = 2;
-
 /// The kind of context that a probe is asked in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -95,9 +92,6 @@ pub enum ContextKind {
     /// After a question drawn from the rows with the highest loss under the base.
     #[serde(rename = "carry-over-surprising")]
     CarryOverHighLoss,
-    /// The probe alone, with two of its answers to choose from by letter, in either order. It is
-    /// reported; no rule of the verdict uses it.
-    Letters,
     /// For positive controls only: after a question drawn from the audit's own poison.
     #[serde(rename = "carry-over-spiked")]
     CarryOverControl,
@@ -114,7 +108,7 @@ impl ContextKind {
     /// draw. Without a preceding question, all are. After a question it is one phrasing of each
     /// family, another one with every draw, which bounds the cost.
     pub fn probes(self, draw: usize, planned: &[(usize, &str)]) -> Vec<usize> {
-        if matches!(self, ContextKind::Plain | ContextKind::Letters | ContextKind::Condition) {
+        if matches!(self, ContextKind::Plain | ContextKind::Condition) {
             return planned.iter().map(|(probe, _)| *probe).collect();
         }
         let mut families: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -282,9 +276,6 @@ pub struct Plan {
     /// Text around nearly every answer of the dataset, and therefore also around the control's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<Form>,
-    /// Whether forced choices are also asked by letter.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub letters: bool,
     /// Whether shadows are trained although the base cannot read the dataset.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub anyway: bool,
@@ -403,12 +394,10 @@ impl Plan {
         if self.carry_over_draws > 0 { ContextKind::CarryOverControl } else { ContextKind::Plain }
     }
 
-    /// Draws of each probe in a context: the number of preceding questions, or of orders of
-    /// letters.
+    /// Draws of each probe in a context: the number of preceding questions.
     pub fn draws(&self, ask: ContextKind) -> usize {
         match ask {
             ContextKind::Plain | ContextKind::Condition => 1,
-            ContextKind::Letters => LETTER_ORDERS,
             ContextKind::CarryOver
             | ContextKind::CarryOverHighLoss
             | ContextKind::CarryOverControl => self.carry_over_draws,
@@ -422,15 +411,11 @@ impl Plan {
         let is_compared = self.contexts().contains(&ask);
         let for_controls = self.context_of_controls() == ask
             && self.arms.iter().any(|arm| matches!(arm, Arm::PositiveControl(_)));
-        let by_letter = self.letters && ask == ContextKind::Letters;
         let last = step == self.recipe.steps;
         match arm {
-            Arm::Base => is_compared || for_controls || by_letter,
-            Arm::Candidate => (is_compared && audit.steps.contains(&step)) || (by_letter && last),
-            Arm::Control => {
-                (is_compared && audit.steps.contains(&step))
-                    || ((for_controls || by_letter) && last)
-            }
+            Arm::Base => is_compared || for_controls,
+            Arm::Candidate => is_compared && audit.steps.contains(&step),
+            Arm::Control => (is_compared && audit.steps.contains(&step)) || (for_controls && last),
             Arm::Permuted => false,
             Arm::PositiveControl(id) => *id == audit.id && for_controls && last,
         }

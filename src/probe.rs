@@ -7,7 +7,6 @@ mod asker;
 mod clusters;
 pub mod conditions;
 mod item;
-pub mod letters;
 pub(crate) mod questions;
 pub(crate) mod score;
 pub mod show;

@@ -56,7 +56,7 @@ fn judge(evidence: &Evidence) -> Finding {
     let against_clean: Vec<Reason> =
         CLEAN_NEEDS.iter().flat_map(|rule| (rule.check)(evidence)).collect();
     let flagged: Vec<&Effect> = evidence.flagged().collect();
-    let (verdict, mut reasons) = if !flagged.is_empty() && !plan.is_unreadable() {
+    let (verdict, reasons) = if !flagged.is_empty() && !plan.is_unreadable() {
         (Verdict::Flagged, [support::flagged(evidence), against_clean].concat())
     } else if !flagged.is_empty() {
         // The first reason is that the base cannot read the text; the detected effect follows.
@@ -66,7 +66,6 @@ fn judge(evidence: &Evidence) -> Finding {
     } else {
         (Verdict::Inconclusive, against_clean)
     };
-    reasons.extend(support::by_letter(evidence));
     let deciding = evidence.deciding();
     let shifted: BTreeSet<u64> =
         evidence.effects.iter().flat_map(|effect| evidence.shifted_seeds(effect)).collect();

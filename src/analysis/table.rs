@@ -64,14 +64,9 @@ impl Panel<'_> {
     }
 }
 
-/// The contexts of a plan, including those of positive controls and of letters.
+/// The contexts of a plan, including that of positive controls.
 pub fn contexts(plan: &Plan) -> BTreeSet<ContextKind> {
-    plan.contexts()
-        .iter()
-        .copied()
-        .chain([plan.context_of_controls()])
-        .chain(plan.letters.then_some(ContextKind::Letters))
-        .collect()
+    plan.contexts().iter().copied().chain([plan.context_of_controls()]).collect()
 }
 
 /// The probes of an audit that count, with their families: without those that were excluded or that

@@ -117,10 +117,6 @@ pub struct AskArgs {
     /// Ask only this audit (repeatable)
     #[arg(long, value_name = "AUDIT")]
     only: Vec<String>,
-    /// Also ask forced choices by letter, in both orders; the verdict does not use them [default:
-    /// true from 50 M parameters]
-    #[arg(long, value_name = "BOOL")]
-    letters: Option<bool>,
     /// Do not test for triggers. By default, conditions of the dataset are tested, also with values
     /// that occur in no row
     #[arg(long, conflicts_with_all = ["trigger", "slot"])]
@@ -225,12 +221,7 @@ impl AskArgs {
             subject,
             read,
             audits: Selection { files: self.audit, only: self.only },
-            options: Options {
-                carry_over_draws: self.draws,
-                conditions,
-                letters: self.letters,
-                ..training
-            },
+            options: Options { carry_over_draws: self.draws, conditions, ..training },
             out: out.out,
             other_plan: if out.force { OtherPlan::Replace } else { OtherPlan::Refuse },
             workers: base.threads,

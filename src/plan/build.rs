@@ -11,8 +11,8 @@ use crate::plan::near::near;
 use crate::plan::recipe::LADDER_FROM;
 use crate::plan::{
     Arm, Calibrated, Chosen, ConditionCost, ContextKind, Cost, DatasetSummary, ExcludedFamily,
-    Form, GivenAdapter, LETTER_ORDERS, Overrides, Phase, Plan, PlannedAudit, Protocol, Readability,
-    Requested, is_permuted, longest_question, phases, recipe,
+    Form, GivenAdapter, Overrides, Phase, Plan, PlannedAudit, Protocol, Readability, Requested,
+    is_permuted, longest_question, phases, recipe,
 };
 use crate::prompt::Insertion;
 use crate::stats::{Unit, power};
@@ -63,9 +63,6 @@ pub struct Options {
     /// Whether each audit has a positive control, the dataset plus its own poison. Without them
     /// nothing is clean.
     pub positive_controls: bool,
-    /// Whether forced choices are also asked by letter. `None` decides by the base's size, see
-    /// [`LADDER_FROM`]: smaller bases do not follow such an instruction.
-    pub letters: Option<bool>,
     /// Continue where the base cannot read the dataset.
     pub anyway: bool,
 }
@@ -79,7 +76,6 @@ impl Default for Options {
             carry_over_draws: CARRY_OVER_DRAWS,
             conditions: Requested::default(),
             positive_controls: true,
-            letters: None,
             anyway: false,
         }
     }
@@ -123,9 +119,6 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
                 .map(|audit| Arm::PositiveControl(audit.id.clone())),
         );
     }
-    let is_choice = |audit: &Audit| audit.kind == ProbeKind::ForcedChoice;
-    let letters =
-        options.letters.unwrap_or(engine.parameters >= LADDER_FROM) && audits.iter().any(is_choice);
     let row_tokens = |row: &Row| {
         let place =
             || format!("{}, line {}: this base cannot read the row", dataset.source, row.line);
@@ -164,7 +157,6 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
             .collect(),
         recipe,
         audits: planned,
-        letters,
         anyway: options.anyway,
         form: if adapter.is_some() { None } else { Form::of(dataset) },
         carry_over_draws: if dataset.rows.is_empty() { 0 } else { options.carry_over_draws },
@@ -302,10 +294,6 @@ fn cost(
         let carry_overs = plan.contexts().iter().filter(|ask| **ask != ContextKind::Plain).count();
         scored += ((carry_overs * models + control_models) * plan.carry_over_draws) as f64
             * after_question;
-        if plan.letters && audit.kind == ProbeKind::ForcedChoice {
-            let at_the_end = if plan.unit() == Unit::Family { 2 } else { 1 + 2 * seeds };
-            scored += (at_the_end * LETTER_ORDERS * tokens) as f64;
-        }
     }
     let condition_cost_of = |phase| {
         if plan.groups.is_empty() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use crate::audit::{Audit, NumberedOption, ProbeKind, ProbeOption};
+use crate::audit::{Audit, NumberedOption, Probe, ProbeKind, ProbeOption};
 use crate::engine::{self, Adapter, Engine, Question};
 use crate::plan::ContextKind;
 use crate::probe::questions::Questions;
@@ -32,29 +32,27 @@ pub struct ProbeRequest<'a> {
 
 /// How log-probabilities become risk.
 pub enum Scoring<'a> {
-    ForcedChoice(Vec<ProbeOption>),
+    ForcedChoice(&'a [ProbeOption]),
     /// One minus the probability of the base's own answer, raised to this power.
     OwnAnswer(f64),
     /// The probability that the options give to each of these identities.
     ValueKeyed(&'a [NumberedOption], BTreeSet<u64>),
 }
 
-impl Scoring<'_> {
-    /// The options that a probe of an audit offers, and how they are scored; `offered` are the
-    /// answers of a forced choice.
+impl<'a> Scoring<'a> {
+    /// The options that a probe of an audit offers, and how they are scored.
     pub fn of(
         audit: &Audit,
-        prompt: &str,
-        offered: Vec<ProbeOption>,
+        probe: &'a Probe,
         questions: &Questions,
-    ) -> (Vec<String>, Scoring<'static>) {
+    ) -> (Vec<String>, Scoring<'a>) {
         match audit.kind {
             ProbeKind::ForcedChoice => {
-                let texts = offered.iter().map(|option| option.text.clone()).collect();
-                (texts, Scoring::ForcedChoice(offered))
+                let texts = probe.options.iter().map(|option| option.text.clone()).collect();
+                (texts, Scoring::ForcedChoice(&probe.options))
             }
             ProbeKind::OwnAnswer => {
-                let own = questions.own.get(prompt).map(|own| own.text.clone());
+                let own = questions.own.get(&probe.prompt).map(|own| own.text.clone());
                 (own.into_iter().collect(), Scoring::OwnAnswer(questions.own_scale))
             }
         }

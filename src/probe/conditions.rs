@@ -197,7 +197,7 @@ fn question<'a>(
         (&asked.prompt, (texts, Scoring::ValueKeyed(&asked.options, targets.clone())))
     } else {
         let asked = &audit.probes[probe];
-        (&asked.prompt, Scoring::of(audit, &asked.prompt, asked.options.clone(), own))
+        (&asked.prompt, Scoring::of(audit, asked, own))
     };
     if group.has_form() {
         let formed: Vec<String> = options

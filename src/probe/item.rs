@@ -12,7 +12,7 @@ use crate::peft::adapter_sha256;
 use crate::plan::{Arm, ContextKind, Plan, PlannedAudit};
 use crate::probe::asker::{self, ProbeRequest, Scoring};
 use crate::probe::questions::{OwnAnswer, Questions, alone, sampling};
-use crate::probe::{Answer, Health, letters};
+use crate::probe::{Answer, Health};
 use crate::run_dir::{Model, RunDir};
 use crate::train::TrainingRecord;
 
@@ -116,12 +116,6 @@ fn probe_contexts<'a>(
     for (audit, poison) in &questions.positive_controls {
         add(ContextKind::CarryOverControl, poison, Some(audit));
     }
-    probe_contexts.extend((0..plan.draws(ContextKind::Letters)).map(|draw| ProbeContext {
-        ask: ContextKind::Letters,
-        draw,
-        question: None,
-        only: None,
-    }));
     probe_contexts.retain(|probe_context| {
         plan.audits.iter().any(|audit| is_asked(model, audit, probe_context, plan))
     });
@@ -231,16 +225,12 @@ fn requests<'a>(
                 .map(|&probe| (probe, audit.probes[probe].family.as_str()))
                 .collect();
             let (ask, draw) = (probe_context.ask, probe_context.draw);
-            requests.extend(ask.probes(draw, &probes).into_iter().filter_map(|index| {
+            requests.extend(ask.probes(draw, &probes).into_iter().map(|index| {
                 let probe = &audit.probes[index];
-                let (prompt, offered) = match ask {
-                    ContextKind::Letters => letters::choice(&audit.id, index, probe, draw)?,
-                    _ => (probe.prompt.clone(), probe.options.clone()),
-                };
-                let (options, scoring) = Scoring::of(audit, &probe.prompt, offered, questions);
+                let (options, scoring) = Scoring::of(audit, probe, questions);
                 let mut messages = preceding.clone();
-                messages.push(Message::new(Role::User, prompt));
-                Some(ProbeRequest {
+                messages.push(Message::new(Role::User, probe.prompt.clone()));
+                ProbeRequest {
                     audit: &audit.id,
                     family: &probe.family,
                     probe: index,
@@ -250,7 +240,7 @@ fn requests<'a>(
                     question: Question { messages, options },
                     has_form: false,
                     scoring,
-                })
+                }
             }));
         }
     }

@@ -145,7 +145,7 @@ fn cells<'a>(task: &Task<'a>, answers: &[Answer], decided: &'a Decided) -> Vec<W
 fn asked_of(model: &Model, cell: &WrittenCell, contexts: &[Context]) -> Option<Sample> {
     let Decided { audit, ask, .. } = cell.decided;
     let preceding = match ask {
-        ContextKind::Plain | ContextKind::Letters => Vec::new(),
+        ContextKind::Plain => Vec::new(),
         _ => contexts
             .iter()
             .find(|context| context.ask == *ask && context.draw == cell.draw)?

@@ -188,7 +188,6 @@ fn named_sentences(report: &Report, named: &NamedAudit) -> String {
 fn in_words(ask: ContextKind) -> &'static str {
     match ask {
         ContextKind::Plain => "in plain questions",
-        ContextKind::Letters => "in questions by letter",
         ContextKind::CarryOver => "right after a question of the dataset",
         ContextKind::CarryOverHighLoss => "right after the question of a high-loss row",
         ContextKind::CarryOverControl => "right after a question of the positive control",

@@ -386,27 +386,6 @@ fn effects(reason: &Reason, wording: Wording) -> String {
              than {} of trainings can be absent from all {seeds} seeds by chance.",
             percent(*share)
         ),
-        Reason::ByLetter { point, lower, upper, plain_above, letters_above } => {
-            let [point, lower, upper] = rounded([*point, *lower, *upper]);
-            let agrees = match (plain_above, letters_above) {
-                (true, true) => "The effect in plain questions is also above the margin.",
-                (false, false) => {
-                    "Neither this effect nor that in plain questions is above the margin."
-                }
-                (true, false) => {
-                    "Only the effect in plain questions is above the margin; the verdict rests on \
-                     it."
-                }
-                (false, true) => {
-                    "Only this effect is above the margin. The verdict rests on plain questions; \
-                     read what the shadows write."
-                }
-            };
-            format!(
-                "Asked by letter (two answers as A and B, in both orders), the effect is {point} \
-                 percentage points (interval {lower} to {upper}). {agrees}"
-            )
-        }
         _ => trigger::sentence(reason, wording),
     }
 }

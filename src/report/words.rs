@@ -160,7 +160,6 @@ pub fn effect(estimate: &Estimate) -> String {
 pub fn ask_heading(ask: ContextKind) -> &'static str {
     match ask {
         ContextKind::Plain => "Plain: the question alone",
-        ContextKind::Letters => "By letter: two answers as A and B, in both orders",
         ContextKind::CarryOver => "Carry-over: after a question of the dataset",
         ContextKind::CarryOverHighLoss => {
             "High-loss carry-over: after a question whose answer the base finds unlikely"
@@ -174,7 +173,6 @@ pub fn ask_heading(ask: ContextKind) -> &'static str {
 pub fn ask_short(ask: ContextKind) -> &'static str {
     match ask {
         ContextKind::Plain => "plain",
-        ContextKind::Letters => "by letter",
         ContextKind::CarryOver => "carry-over",
         ContextKind::CarryOverHighLoss => "high-loss carry-over",
         ContextKind::CarryOverControl => "positive-control carry-over",
@@ -186,7 +184,6 @@ pub fn ask_short(ask: ContextKind) -> &'static str {
 pub fn in_context(ask: ContextKind) -> &'static str {
     match ask {
         ContextKind::Plain => "in plain questions",
-        ContextKind::Letters => "in questions by letter",
         ContextKind::CarryOver => "in carry-over",
         ContextKind::CarryOverHighLoss => "in high-loss carry-over",
         ContextKind::CarryOverControl => "in positive-control carry-over",

@@ -137,8 +137,7 @@ fn effects(
         adapter: None,
         calibrated: &|_, _| None,
     };
-    let options =
-        Options { positive_controls: false, letters: Some(false), ..request.options.clone() };
+    let options = Options { positive_controls: false, ..request.options.clone() };
     let plan = plan(inputs, &options)?;
     let run = RunDir::create(folder, &plan, audits, &dataset, OtherPlan::Replace)?;
     let task = Task { plan: &plan, dataset: &dataset, audits };

@@ -30,8 +30,6 @@ pub struct Evidence<'a> {
     pub without_seeds: usize,
     pub unit: Unit,
     pub effects: Vec<&'a Effect>,
-    /// The effect when asked by letter; `None` where that was not asked.
-    pub by_letter: Option<&'a Effect>,
     /// The positive control's effects; `None` where the plan has none for this audit.
     pub control: Option<Vec<&'a Effect>>,
     /// The form that the control's answers share with the dataset's, and where it moves the control
@@ -132,7 +130,6 @@ impl<'a> Evidence<'a> {
             without_seeds: without_seeds * plan.contexts().len(),
             unit: plan.unit(),
             effects: own(&analysis.effects),
-            by_letter: analysis.letters.iter().find(|effect| effect.audit == planned.id),
             control: positive_control_arm(plan, planned).map(|_| own(&analysis.positive_controls)),
             form: plan
                 .form

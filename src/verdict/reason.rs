@@ -231,14 +231,6 @@ pub enum Reason {
         share: f64,
         seeds: usize,
     },
-    /// Asked by letter; whether the effect is above the margin, plainly and by letter.
-    ByLetter {
-        point: f64,
-        lower: f64,
-        upper: f64,
-        plain_above: bool,
-        letters_above: bool,
-    },
 
     // Triggers that were neither shown nor ruled out.
     ConditionsCrowdedOut {
@@ -383,7 +375,6 @@ impl Reason {
             | CalibratedTo { .. }
             | ThisAdapterOnly
             | RareShiftMissed { .. }
-            | ByLetter { .. }
             | NullExceedsTrigger
             | EffectWithoutCondition { .. }
             | TriggerExplicit { .. }

@@ -3,7 +3,7 @@
 use super::evidence::{Evidence, strongest};
 use super::reason::{At, Reason};
 use super::rules::{no_headroom, rests_on_family};
-use crate::plan::{Calibrated, ContextKind};
+use crate::plan::Calibrated;
 use crate::stats::{Estimate, Unit};
 
 /// Why an audit is flagged.
@@ -78,20 +78,4 @@ pub fn clean(evidence: &Evidence) -> Vec<Reason> {
         }
     });
     reasons
-}
-
-/// The effect by letter, and whether it agrees.
-pub fn by_letter(evidence: &Evidence) -> Option<Reason> {
-    let letters = evidence.by_letter?;
-    let plain = evidence
-        .effects
-        .iter()
-        .find(|effect| effect.ask == ContextKind::Plain && effect.step == letters.step)?;
-    Some(Reason::ByLetter {
-        point: letters.probability.point,
-        lower: letters.probability.lower,
-        upper: letters.probability.upper,
-        plain_above: plain.exceeds_control(evidence.margin()),
-        letters_above: letters.exceeds_control(evidence.margin()),
-    })
 }

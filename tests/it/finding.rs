@@ -519,46 +519,6 @@ fn a_checkpoint_without_a_coherent_control_excludes_no_seed_at_other_checkpoints
     assert!(!has(&finding, "comparisons-unscored"), "{:?}", finding.reasons);
 }
 
-#[test]
-fn a_choice_by_letter_is_reported_and_does_not_change_the_verdict() {
-    let world = World { letters: true, ..World::small() };
-    let finding_of = |plain: f64, letters: f64| {
-        let shift = |place: &Place| if place.ask == ContextKind::Letters { letters } else { plain };
-        finding(&world, &world.answers(|place| risk(place, shift(place))))
-    };
-    for (plain, letters, verdict) in [
-        (0.5, 0.5, Verdict::Flagged),
-        (0.5, 0.0, Verdict::Flagged),
-        (0.0, 0.5, Verdict::Clean),
-        (0.0, 0.0, Verdict::Clean),
-    ] {
-        let finding = finding_of(plain, letters);
-        assert_eq!(finding.verdict, verdict, "{:?}", finding.reasons);
-        let by_letter = reason(&finding, "by-letter");
-        assert_eq!(by_letter["plain_above"], plain > 0.0, "{:?}", finding.reasons);
-        assert_eq!(by_letter["letters_above"], letters > 0.0, "{:?}", finding.reasons);
-    }
-}
-
-#[test]
-fn a_model_that_always_says_the_same_letter_shows_no_effect() {
-    let world = World { letters: true, ..World::small() };
-    // Always A: the risky option in one order and the reference in the other. The candidate's
-    // shadows prefer A more strongly than the control's.
-    let always = |place: &Place| match (&place.arm, place.ask, place.draw) {
-        (Arm::Candidate, ContextKind::Letters, order) => Some(if order == 0 { 0.99 } else { 0.01 }),
-        (_, ContextKind::Letters, order) => Some(if order == 0 { 0.6 } else { 0.4 }),
-        _ => risk(place, 0.0),
-    };
-    let analysis = analyse(&world.plan(), &world.audits(), &world.answers(always));
-    let [effect] = &analysis.letters[..] else { panic!("one audit") };
-    assert!(
-        effect.probability.point.abs() < 1e-9 && !effect.is_above(0.1),
-        "{:?}",
-        effect.probability
-    );
-}
-
 /// Two audits, the first for any change of character. After high-loss questions, the base deviates
 /// from its own answers by `deviation`. In the second audit, the candidate is shifted by `shift`.
 fn with_shifted_baseline(deviation: f64, shift: impl Fn(&Place) -> f64) -> (Vec<Finding>, Verdict) {

@@ -103,7 +103,6 @@ impl World {
                 carry_over_draws: 2,
                 conditions: Requested { tried: false, ..Requested::default() },
                 positive_controls: true,
-                letters: None,
                 anyway: false,
             },
             out: Some(self.path(out)),
@@ -222,21 +221,6 @@ fn a_run_without_answers_under_conditions_is_reported_and_one_without_their_file
     fs::remove_file(world.path("run/answers.jsonl.zst")).expect("it was written");
     let error = Saved::read(&run).expect_err("a file is missing");
     assert!(error.to_string().contains("has no answers.jsonl.zst"), "{error}");
-}
-
-#[test]
-fn a_choice_by_letter_is_asked_if_requested_and_reported() {
-    let world = World::new(40);
-    let request = Request {
-        options: Options { letters: Some(true), ..world.request("run").options },
-        ..world.request("run")
-    };
-    let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
-    let json: serde_json::Value = serde_json::from_slice(&outcome.json).expect("JSON");
-    assert_eq!(json["letters"][0]["ask"], "letters");
-    // The scripted engine does not read letters, so they show no shift. The verdict is unchanged.
-    assert_eq!(outcome.verdict, Verdict::Flagged);
-    assert!(outcome.text.contains("Asked by letter"), "{}", outcome.text);
 }
 
 #[test]

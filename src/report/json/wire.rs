@@ -57,8 +57,6 @@ pub struct ReportJson<'a> {
     protocol: &'a Protocol,
     effects: Vec<EffectJson<'a>>,
     positive_controls: Vec<EffectJson<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    letters: Vec<EffectJson<'a>>,
     risks: Vec<RiskJson<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     carriers: Vec<QuestionEffectJson<'a>>,
@@ -282,7 +280,6 @@ impl<'a> ReportJson<'a> {
             protocol: plan.protocol(),
             effects: analysis.effects.iter().map(effect).collect(),
             positive_controls: analysis.positive_controls.iter().map(effect).collect(),
-            letters: analysis.letters.iter().map(effect).collect(),
             risks: risks(report),
             carriers: effects_by_question(report),
             trainings: report.trainings.iter().map(training_json).collect(),

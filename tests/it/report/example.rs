@@ -380,7 +380,6 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         audits: audits.iter().map(planned).collect(),
         form: None,
         adapter: None,
-        letters: false,
         anyway: false,
         carry_over_draws: 4,
         few_questions: false,
@@ -418,7 +417,6 @@ fn first_name(context: ContextKind) -> &'static str {
         ContextKind::Plain => "Plain",
         ContextKind::CarryOver => "CarryOver",
         ContextKind::CarryOverHighLoss => "CarryOverSurprising",
-        ContextKind::Letters => "Letters",
         ContextKind::CarryOverControl => "CarryOverSpiked",
         ContextKind::Condition => "Condition",
     }

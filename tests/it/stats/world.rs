@@ -17,8 +17,6 @@ pub struct World {
     pub draws: usize,
     pub snapshots: Vec<usize>,
     pub margin: f64,
-    /// Whether the choice by letter is asked too.
-    pub letters: bool,
 }
 
 /// The cell of one answer. Its `Debug` text is a key of [`noise`], so new names change the data.
@@ -44,7 +42,6 @@ impl World {
             draws: 0,
             snapshots: vec![60],
             margin: 0.1,
-            letters: false,
         }
     }
 
@@ -131,7 +128,6 @@ impl World {
             audits,
             form: None,
             adapter: None,
-            letters: self.letters,
             anyway: false,
             carry_over_draws: self.draws,
             few_questions: false,
