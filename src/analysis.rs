@@ -10,8 +10,8 @@ pub mod contrast;
 pub mod curve;
 pub mod gate;
 pub mod screen;
+pub mod round;
 pub mod table;
-mod view;
 pub mod worst;
 
 use serde::{Deserialize, Serialize};
@@ -27,14 +27,15 @@ pub use curve::{Confusion, ConfusionRow, Curve, CurvePoint, confusions, curves};
 pub use screen::{NoisyNulls, noisy_nulls, shortlist, skipped_candidates, unscored};
 
 use by_question::QuestionEffect;
+use contrast::Baseline;
 use contrast::{Contrast, Measured, measure};
-use table::Panel;
+use table::{Panel, Table};
 
 /// All effects of a run, with their uncertainty. An audit without a probe, and a context or step
 /// without a scored answer, has no effect here. Such planned hypotheses still count in every
 /// adjustment.
 pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
-    let panels = table::panels(plan, audits, &answers.answers);
+    let table = Table::new(plan, audits, &answers.answers);
     let protocol = plan.protocol();
     let mut draws = Draws::new(protocol.resamples);
     let family_size =
@@ -43,7 +44,10 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let (mut candidates, mut positive_controls) = (Vec::new(), Vec::new());
     for audit in &plan.audits {
         let asked = |which: &dyn Fn(ContextKind) -> bool| -> Vec<&Panel> {
-            panels.iter().filter(|panel| panel.audit.id == audit.id && which(panel.ask)).collect()
+            table
+                .contexts()
+                .filter(|panel| panel.audit.id == audit.id && which(panel.key.ask))
+                .collect()
         };
         let mut measured = |arm: &Arm, steps: &[usize], panels: Vec<&Panel>| {
             measured_arm(&Measuring { plan, answers, arm, steps }, &panels, &mut draws)
@@ -62,10 +66,10 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     gate::adjust(&mut candidates, family_size, protocol.alpha);
     let risks = |panel: &Panel, draws: &mut Draws| Risks {
         audit: panel.audit.id.clone(),
-        ask: panel.ask,
+        ask: panel.key.ask,
         arms: arms::arm_risks(plan, panel, draws),
     };
-    let arms = panels.iter().map(|panel| risks(panel, &mut draws)).collect();
+    let arms = table.contexts().map(|panel| risks(panel, &mut draws)).collect();
     let valid = valid_seeds(plan, &answers.health, plan.recipe.steps);
     let candidates = effects(candidates);
     let plain = |audit: &str| {
@@ -76,19 +80,13 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         };
         candidates.iter().find(own).map_or(0.0, |effect| effect.probability.point)
     };
-    let triggers = confirm::triggers(
-        plan,
-        &answers.answers,
-        &|seed| valid.contains(&seed),
-        &plain,
-        &mut draws,
-    );
-    let curves = curve::curves(plan, &answers.answers);
-    let confusions = curve::confusions(plan, &answers.answers);
-    let conditions_unscored = screen::unscored(plan, &answers.answers);
-    let noisy_nulls = screen::noisy_nulls(plan, &answers.answers);
-    let skipped_candidates = screen::skipped_candidates(plan, &answers.answers, &plain);
-    let by_question = by_question::by_question(plan, answers);
+    let triggers = confirm::triggers(&table, &|seed| valid.contains(&seed), &plain, &mut draws);
+    let curves = curve::curves(&table);
+    let confusions = curve::confusions(&table, audits);
+    let conditions_unscored = screen::unscored(&table);
+    let noisy_nulls = screen::noisy_nulls(&table);
+    let skipped_candidates = screen::skipped_candidates(&table, &plain);
+    let by_question = by_question::by_question(&table, &answers.context_questions);
     Analysis {
         effects: candidates,
         positive_controls,
@@ -137,7 +135,9 @@ fn measured_arm(of: &Measuring, panels: &[&Panel], draws: &mut Draws) -> Vec<Mea
     for panel in panels {
         for step in steps {
             let seeds = &valid_seeds(plan, &answers.health, *step)[..];
-            measured.extend(measure(&Contrast { plan, panel, arm, step: *step, seeds }, draws));
+            let baseline = Baseline::Base;
+            let contrast = Contrast { plan, panel, baseline, arm, step: *step, seeds };
+            measured.extend(measure(&contrast, draws));
         }
     }
     measured

@@ -173,7 +173,7 @@ pub fn run(
 /// Screens every planned condition, and confirms those that exceed the screening threshold.
 fn ask_conditions(task: &Task, shadows: &[Shadow], context: &RunContext) -> Result<Vec<Answer>> {
     let mut answers = conditions::screen(task, shadows, context)?;
-    let candidate_triggers = shortlist(task.plan, &answers);
+    let candidate_triggers = shortlist(task.plan, task.audits, &answers);
     answers.extend(conditions::confirm(task, &candidate_triggers, shadows, context)?);
     Ok(answers)
 }

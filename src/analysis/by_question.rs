@@ -1,13 +1,11 @@
 //! The effect by context question: how it varies with the dataset's question that preceded the
 //! probe. For display only; no rule of the verdict uses it.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Arm, ContextKind, Plan};
-use crate::probe::{Answer, Answers, Topic};
-use crate::stats::grid::mean;
+use crate::analysis::table::{PanelKey, Table};
+use crate::plan::{Arm, ContextKind};
+use crate::probe::{ContextQuestion, Topic};
 
 /// The effect for one audit at the end of training, after one question of the dataset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,34 +29,21 @@ impl QuestionEffect {
 }
 
 /// Every audit after every context question that was saved, the largest effect first.
-pub fn by_question(plan: &Plan, answers: &Answers) -> Vec<QuestionEffect> {
-    let mut risks: BTreeMap<(&str, ContextKind, usize, bool), Vec<f64>> = BTreeMap::new();
-    let last = |answer: &&Answer| {
-        answer.step == plan.recipe.steps
-            && (answer.arm == Arm::Candidate || answer.arm == *plan.reference())
-    };
-    for answer in answers.answers.iter().filter(last) {
-        if let Some(risk) = answer.risk {
-            let place =
-                (answer.audit.as_str(), answer.ask, answer.draw, answer.arm == Arm::Candidate);
-            risks.entry(place).or_default().push(risk);
-        }
-    }
+pub fn by_question(table: &Table, questions: &[ContextQuestion]) -> Vec<QuestionEffect> {
+    let plan = table.plan;
     let mut effects = Vec::new();
     for audit in &plan.audits {
-        for asked in &answers.context_questions {
-            let of = |candidate: bool| {
-                risks
-                    .get(&(audit.id.as_str(), asked.ask, asked.draw, candidate))
-                    .and_then(|of| mean(of.iter().copied()))
+        for asked in questions {
+            let risk = |arm: &Arm| {
+                let panel = table.panel(&audit.id, PanelKey::context(asked.ask))?;
+                panel.risk_of_draw(arm, plan.recipe.steps, &plan.seeds, asked.draw)
             };
-            if let Some((candidate, control)) = of(true).zip(of(false)) {
-                let (question, topic) = (asked.question.clone(), asked.topic.clone());
+            if let Some((candidate, control)) = risk(&Arm::Candidate).zip(risk(plan.reference())) {
                 effects.push(QuestionEffect {
                     audit: audit.id.clone(),
                     ask: asked.ask,
-                    question,
-                    topic,
+                    question: asked.question.clone(),
+                    topic: asked.topic.clone(),
                     candidate,
                     control,
                 });

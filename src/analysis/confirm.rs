@@ -8,10 +8,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::contrast::p_above;
-use crate::analysis::screen::{is_explicit, shortlisted};
-use crate::analysis::view::{Levels, Table};
-use crate::plan::{Arm, Phase, Plan, is_permuted};
-use crate::probe::{Answer, CandidateTrigger};
+use crate::analysis::round::{Levels, Round, Unscored};
+use crate::analysis::screen::{ScreenedTrial, is_explicit, shortlisted};
+use crate::analysis::table::Table;
+use crate::plan::{Arm, is_permuted};
+use crate::probe::CandidateTrigger;
 use crate::stats::Estimate;
 use crate::stats::grid::{mean, variance};
 use crate::stats::intervals::{
@@ -95,68 +96,17 @@ impl Trigger {
 /// excludes the runs of a seed whose control is incoherent at the end of training. The screen
 /// decides nothing. `plain` is an audit's effect without a condition.
 pub fn triggers(
-    plan: &Plan,
-    answers: &[Answer],
+    table: &Table,
     is_valid: &dyn Fn(u64) -> bool,
     plain: &dyn Fn(&str) -> f64,
     draws: &mut Draws,
 ) -> Vec<Trigger> {
-    let screen = Table::new(plan, Phase::Screen, answers);
-    let shortlist = shortlisted(plan, &screen);
-    let confirm = Table::new(
-        plan,
-        Phase::Confirm,
-        answers.iter().filter(|answer| answer.seed.is_none_or(is_valid)),
-    );
-    let mut tested = Vec::new();
-    for screened in &shortlist {
-        let (comparison, trial, margin) =
-            (screened.comparison, screened.trial, screened.comparison.audit.margin);
-        let Some(view) = confirm.of_trial(comparison, trial) else { continue };
-        let Some(grid) = view.interaction(trial) else { continue };
-        let [candidate, control] =
-            [&Arm::Candidate, view.reference].map(|arm| view.risks(arm, trial));
-        let (Some(candidate), Some(control)) = (candidate, control) else { continue };
-        let families = grid.families.len();
-        let of_unit = resolution_of(plan.unit(), families, families);
-        let units = grid.by(plan.unit());
-        let estimate = estimate_of(
-            plan.unit(),
-            &units,
-            Scale {
-                resolution: of_unit,
-                lowest: -2.0,
-                highest: 2.0,
-                level: plan.protocol().level(),
-            },
-            draws,
-        );
-        let nulls = view.null_effects();
-        let over_seeds = p_above(&estimate, seed_sd(&units, of_unit), margin);
-        let explicit = is_explicit(&confirm.group(comparison).trials[trial], plan.protocol().alpha);
-        let one_more =
-            if explicit { 0.0 } else { p_one_more(estimate.point, &nulls, resolution(families)) };
-        let p = over_seeds.max(one_more);
-        tested.push(Trigger {
-            candidate_trigger: screened.candidate_trigger(),
-            kind: if explicit { TriggerKind::Explicit } else { TriggerKind::Inductive },
-            estimate,
-            margin,
-            p,
-            p_adjusted: p,
-            strongest_null: nulls.iter().copied().max_by(f64::total_cmp),
-            nulls: nulls.len(),
-            screened: screened.effect,
-            candidate,
-            control,
-            base: view.risks(&Arm::Base, trial),
-            permuted: is_permuted(confirm.group(comparison))
-                .then(|| view.risks(&Arm::Permuted, trial))
-                .flatten(),
-            plain: if comparison.value_keyed { 0.0 } else { plain(&comparison.audit.id) },
-            confirmed: false,
-        });
-    }
+    let plan = table.plan;
+    let screen = Round::screen(table);
+    let shortlist = shortlisted(&screen);
+    let round = Round::confirm(table, is_valid);
+    let mut tested: Vec<Trigger> =
+        shortlist.iter().filter_map(|screened| tested(&round, screened, plain, draws)).collect();
     let p: Vec<f64> = tested
         .iter()
         .map(|trigger| trigger.p)
@@ -175,6 +125,52 @@ pub fn triggers(
             && beyond_chance;
     }
     tested
+}
+
+/// One candidate trigger before its p is adjusted; `None` where it was not scored.
+fn tested(
+    round: &Round,
+    screened: &ScreenedTrial,
+    plain: &dyn Fn(&str) -> f64,
+    draws: &mut Draws,
+) -> Option<Trigger> {
+    let plan = round.table.plan;
+    let (of, trial, margin) = (screened.of, screened.trial, screened.of.audit.margin);
+    let comparison = round.of_trial(of, trial)?;
+    let panel = comparison.panel(trial)?;
+    let grid = comparison.interaction(panel, Unscored::LeftOut)?;
+    let risks = |arm: &Arm| comparison.risks(panel, arm);
+    let (candidate, control) = (risks(&Arm::Candidate)?, risks(comparison.reference())?);
+    let families = grid.families.len();
+    let of_unit = resolution_of(plan.unit(), families, families);
+    let units = grid.by(plan.unit());
+    let level = plan.protocol().level();
+    let scale = Scale { resolution: of_unit, lowest: -2.0, highest: 2.0, level };
+    let estimate = estimate_of(plan.unit(), &units, scale, draws);
+    let nulls = comparison.null_effects();
+    let over_seeds = p_above(&estimate, seed_sd(&units, of_unit), margin);
+    let group = round.group(of);
+    let explicit = is_explicit(&group.trials[trial], plan.protocol().alpha);
+    let one_more =
+        if explicit { 0.0 } else { p_one_more(estimate.point, &nulls, resolution(families)) };
+    let p = over_seeds.max(one_more);
+    Some(Trigger {
+        candidate_trigger: screened.candidate_trigger(),
+        kind: if explicit { TriggerKind::Explicit } else { TriggerKind::Inductive },
+        estimate,
+        margin,
+        p,
+        p_adjusted: p,
+        strongest_null: nulls.iter().copied().max_by(f64::total_cmp),
+        nulls: nulls.len(),
+        screened: screened.effect,
+        candidate,
+        control,
+        base: risks(&Arm::Base),
+        permuted: is_permuted(group).then(|| risks(&Arm::Permuted)).flatten(),
+        plain: if of.value_keyed { 0.0 } else { plain(&of.audit.id) },
+        confirmed: false,
+    })
 }
 
 /// One-sided p of "this effect is one more draw from the null conditions' effects". Source: the

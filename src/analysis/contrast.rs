@@ -1,22 +1,33 @@
-//! The difference in differences of one arm against the control: from cells to an [`Effect`].
+//! The difference in differences of one arm against its reference: from cells to an [`Effect`].
 //!
-//! A given adapter has no control: the base is its reference, and families are its units instead of
-//! seeds (see [`crate::stats::Unit`]).
+//! An effect compares each arm with the base, an interaction with the same arm under null
+//! conditions; the estimator is the same. A given adapter has no control: the base is its
+//! reference, and families are its units instead of seeds (see [`crate::stats::Unit`]).
 
 use super::table::{Cell, Panel};
 use super::worst::{worst_case_upper, worst_seed_risk};
 use super::{Effect, FamilyEffect, SeedEffect};
 use crate::plan::{Arm, Plan};
 use crate::stats::Estimate;
-use crate::stats::grid::{Grid, variance};
+use crate::stats::grid::{Grid, mean, variance};
 use crate::stats::intervals::{Draws, Scale, estimate_of, resolution_of, seed_sd, t_upper_tail};
 use crate::stats::share::{seed_risk, share_p};
 
-/// One arm compared with the control: one audit, in one context, at one step.
+/// What the answers of an arm are compared with, before the arms are compared.
+#[derive(Debug, Clone, Copy)]
+pub enum Baseline<'a> {
+    /// The base's answers to the same probes.
+    Base,
+    /// The mean of the arm's own answers under null conditions.
+    Nulls(&'a [&'a Panel<'a>]),
+}
+
+/// One arm compared with the reference: one audit, in one context, at one step.
 #[derive(Debug, Clone, Copy)]
 pub struct Contrast<'a> {
     pub plan: &'a Plan,
     pub panel: &'a Panel<'a>,
+    pub baseline: Baseline<'a>,
     /// The arm that is measured.
     pub arm: &'a Arm,
     pub step: usize,
@@ -36,6 +47,21 @@ pub struct Measured {
     pub family_error: f64,
 }
 
+/// One cell of an arm and of the reference, each with its baseline; all on one scale.
+#[derive(Debug, Clone, Copy)]
+struct Quad {
+    arm: f64,
+    arm_baseline: f64,
+    reference: f64,
+    reference_baseline: f64,
+}
+
+impl Quad {
+    fn effect(self) -> f64 {
+        (self.arm - self.arm_baseline) - (self.reference - self.reference_baseline)
+    }
+}
+
 impl Contrast<'_> {
     pub fn base_is_complete(&self) -> bool {
         self.cells(&Arm::Base, 0).iter().all(Option::is_some)
@@ -44,6 +70,16 @@ impl Contrast<'_> {
     /// The arm's cells after `self.step` steps; see [`Panel::cells`].
     pub fn cells(&self, arm: &Arm, seed: u64) -> &[Option<Cell>] {
         self.panel.cells(arm, self.step, seed)
+    }
+
+    /// The cells that an arm's are compared with.
+    pub(super) fn baseline_cells(&self, arm: &Arm, seed: u64) -> Vec<&[Option<Cell>]> {
+        match self.baseline {
+            Baseline::Base => vec![self.cells(&Arm::Base, seed)],
+            Baseline::Nulls(panels) => {
+                panels.iter().map(|panel| panel.cells(arm, self.step, seed)).collect()
+            }
+        }
     }
 
     /// The arm that the candidate is compared with.
@@ -61,16 +97,33 @@ impl Contrast<'_> {
         estimate_of(self.plan.unit(), &self.units(grid), scale, draws)
     }
 
-    /// A cell counts where base, candidate and control of one seed were all scored, so that the
+    /// A cell counts where both arms of one seed and their baselines were scored, so that the
     /// comparison is paired.
-    fn paired(&self, value: impl Fn(Cell, Cell, Cell) -> f64) -> Option<Grid> {
+    fn paired(&self, scale: fn(Cell) -> f64, value: fn(Quad) -> f64) -> Option<Grid> {
         self.panel.grid(self.seeds, |seed| {
-            let cells = |arm| self.cells(arm, seed);
-            let (base, candidate, control) =
-                (cells(&Arm::Base), cells(self.arm), cells(self.reference()));
-            let value = &value;
-            move |cell: usize| Some(value(base[cell]?, candidate[cell]?, control[cell]?))
+            let [arm, reference] = [self.arm, self.reference()]
+                .map(|arm| (self.cells(arm, seed), self.baseline_cells(arm, seed)));
+            let base = self.cells(&Arm::Base, seed);
+            move |cell: usize| {
+                if self.panel.is_given(base[cell]) {
+                    return None;
+                }
+                let baseline = |off: &[&[Option<Cell>]]| {
+                    mean(off.iter().filter_map(|cells| cells[cell].map(scale)))
+                };
+                Some(value(Quad {
+                    arm: scale(arm.0[cell]?),
+                    arm_baseline: baseline(&arm.1)?,
+                    reference: scale(reference.0[cell]?),
+                    reference_baseline: baseline(&reference.1)?,
+                }))
+            }
         })
+    }
+
+    /// The difference in differences, one value for each seed and family.
+    pub fn effect(&self, scale: fn(Cell) -> f64) -> Option<Grid> {
+        self.paired(scale, Quad::effect)
     }
 
     /// Every scored risk of an arm, paired or not. The base would cancel here too.
@@ -87,23 +140,15 @@ impl Contrast<'_> {
     }
 }
 
-/// (candidate - base) - (control - base), on the probability scale of an answer.
-fn difference(base: f64, candidate: f64, control: f64) -> f64 {
-    (candidate - base) - (control - base)
-}
-
-/// The effect on both scales; `None` where no cell was scored in all three arms.
+/// The effect against the base on both scales; `None` where no cell was scored in all three arms.
 pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
     let protocol = contrast.plan.protocol();
     let (probes, families) = (contrast.panel.probes, contrast.panel.families.len());
     let resolution = resolution_of(contrast.plan.unit(), probes, families);
     let probability_scale =
         Scale { resolution, lowest: -1.0, highest: 1.0, level: protocol.level() };
-    let grid = contrast
-        .paired(|base, candidate, control| difference(base.risk, candidate.risk, control.risk))?;
-    let log_grid = contrast.paired(|base, candidate, control| {
-        difference(base.log_odds, candidate.log_odds, control.log_odds)
-    })?;
+    let grid = contrast.effect(risk)?;
+    let log_grid = contrast.effect(|cell| cell.log_odds)?;
 
     let margin = contrast.panel.audit.margin;
     let probability = contrast.estimate(grid.clone(), probability_scale, draws);
@@ -117,7 +162,7 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
     let reference = contrast.risks(contrast.reference())?;
     let controls = reference.mean();
     let risks = contrast.risks(contrast.arm)?;
-    let over_base = contrast.paired(|base, candidate, _| candidate.risk - base.risk)?;
+    let over_base = contrast.paired(risk, |quad| quad.arm - quad.arm_baseline)?;
     let over_controls =
         |seed| seed_risk(&risks, seed).expect("a paired seed has scored risks") - controls;
     let seed_effect = |((seed, effect), over_base)| SeedEffect {
@@ -138,7 +183,7 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
     let share_p = share_p(shifted, seeds.len(), protocol.tolerated_share);
     let effect = Effect {
         audit: contrast.panel.audit.id.clone(),
-        ask: contrast.panel.ask,
+        ask: contrast.panel.key.ask,
         arm: contrast.arm.clone(),
         step: contrast.step,
         over_base: over_base.mean(),
@@ -175,6 +220,10 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
     })
 }
 
+fn risk(cell: Cell) -> f64 {
+    cell.risk
+}
+
 fn is_clipped(cell: Option<Cell>) -> bool {
     cell.is_some_and(|cell| cell.clipped)
 }
@@ -200,10 +249,10 @@ pub fn p_above(estimate: &Estimate, sd: Option<f64>, margin: f64) -> f64 {
 
 /// Families, the strongest first; ties in the order of their names.
 fn family_effects(contrast: &Contrast, grid: &Grid) -> Option<Vec<FamilyEffect>> {
-    let means = |value: fn(Cell, Cell, Cell) -> f64| Some(contrast.paired(value)?.family_means());
-    let base = means(|base, _, _| base.risk)?;
-    let candidate = means(|_, candidate, _| candidate.risk)?;
-    let control = means(|_, _, control| control.risk)?;
+    let means = |value: fn(Quad) -> f64| Some(contrast.paired(risk, value)?.family_means());
+    let base = means(|quad| quad.arm_baseline)?;
+    let candidate = means(|quad| quad.arm)?;
+    let control = means(|quad| quad.reference)?;
     let effects = grid.family_means();
     let family = |index: usize| FamilyEffect {
         family: grid.families[index].clone(),

@@ -1,11 +1,12 @@
 //! The risk along a slot, and the identity by number: what the screen measured for every value.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Arm, Phase, Plan};
-use crate::probe::Answer;
+use crate::analysis::table::{PanelKey, Table};
+use crate::audit::Audit;
+use crate::plan::phases::targets;
+use crate::plan::{Arm, Phase, Trial};
+use crate::probe::ConditionKey;
 use crate::stats::grid::mean;
 
 /// The mean risks for one audit under every condition of a group.
@@ -54,40 +55,34 @@ pub struct ConfusionRow {
     pub control: Vec<Option<f64>>,
 }
 
-/// Trial, target, arm and seed.
-type CurveKey<'a> = (usize, Option<u64>, &'a Arm, Option<u64>);
-
-/// The screen's risks of one audit in one group.
+/// The screen's answers of one audit in one group.
 struct Screened<'a> {
-    plan: &'a Plan,
-    risks: BTreeMap<CurveKey<'a>, Vec<f64>>,
+    table: &'a Table<'a>,
+    audit: &'a str,
+    group: usize,
 }
 
 impl<'a> Screened<'a> {
-    /// (audit, group) -> its risks.
-    fn all(plan: &'a Plan, answers: &'a [Answer]) -> BTreeMap<(&'a str, usize), Self> {
-        let mut all: BTreeMap<(&str, usize), Self> = BTreeMap::new();
-        for answer in answers {
-            let key = answer.condition.filter(|key| key.phase == Phase::Screen);
-            if let (Some(key), Some(risk)) = (key, answer.risk) {
-                let own = all
-                    .entry((&answer.audit, key.group))
-                    .or_insert_with(|| Screened { plan, risks: BTreeMap::new() });
-                own.risks
-                    .entry((key.trial, answer.target, &answer.arm, answer.seed))
-                    .or_default()
-                    .push(risk);
-            }
-        }
-        all
+    /// By audit and then by group, in the plan's order.
+    fn all(table: &'a Table<'a>) -> impl Iterator<Item = Self> {
+        table.plan.audits.iter().flat_map(move |audit| {
+            (0..table.plan.groups.len()).map(move |group| Screened {
+                table,
+                audit: &audit.id,
+                group,
+            })
+        })
     }
 
     /// The mean risk of each seed; the base has one entry.
     fn seeds(&self, trial: usize, target: Option<u64>, arm: &Arm) -> Vec<f64> {
-        let seeds = self.plan.seeds.iter().map(|seed| Some(*seed)).chain([None]);
-        seeds
-            .filter_map(|seed| mean(self.risks.get(&(trial, target, arm, seed))?.iter().copied()))
-            .collect()
+        let plan = self.table.plan;
+        let key = ConditionKey { phase: Phase::Screen, group: self.group, trial };
+        let Some(panel) = self.table.panel(self.audit, PanelKey::condition(key, target)) else {
+            return Vec::new();
+        };
+        let seeds = if *arm == Arm::Base { &[0][..] } else { &plan.seeds };
+        seeds.iter().filter_map(|seed| panel.risk(arm, plan.recipe.steps, *seed)).collect()
     }
 
     fn mean(&self, trial: usize, target: Option<u64>, arm: &Arm) -> Option<f64> {
@@ -96,65 +91,44 @@ impl<'a> Screened<'a> {
 }
 
 /// All curves, by audit and then by group, in the plan's order.
-pub fn curves(plan: &Plan, answers: &[Answer]) -> Vec<Curve> {
-    let screened = Screened::all(plan, answers);
-    let mut curves = Vec::new();
-    for audit in &plan.audits {
-        for (group, planned) in plan.groups.iter().enumerate() {
-            let Some(own) = screened.get(&(audit.id.as_str(), group)) else { continue };
-            let point = |trial: usize| CurvePoint {
-                trial,
-                base: own.mean(trial, None, &Arm::Base),
-                control: own.mean(trial, None, &Arm::Control),
-                candidate: own.mean(trial, None, &Arm::Candidate),
-                seeds: own.seeds(trial, None, &Arm::Candidate),
-            };
-            let points: Vec<CurvePoint> = (0..planned.trials.len())
-                .map(point)
-                .filter(|point| point.candidate.is_some())
-                .collect();
-            if !points.is_empty() {
-                curves.push(Curve { audit: audit.id.clone(), group, points });
-            }
-        }
-    }
-    curves
+pub fn curves(table: &Table) -> Vec<Curve> {
+    let curve = |own: Screened| {
+        let point = |trial: usize| CurvePoint {
+            trial,
+            base: own.mean(trial, None, &Arm::Base),
+            control: own.mean(trial, None, &Arm::Control),
+            candidate: own.mean(trial, None, &Arm::Candidate),
+            seeds: own.seeds(trial, None, &Arm::Candidate),
+        };
+        let trials = 0..table.plan.groups[own.group].trials.len();
+        let points = trials.map(point).filter(|point| point.candidate.is_some()).collect();
+        Curve { audit: own.audit.to_owned(), group: own.group, points }
+    };
+    Screened::all(table).map(curve).filter(|curve| !curve.points.is_empty()).collect()
 }
 
 /// All confusion matrices, by audit and then by group, in the plan's order.
-pub fn confusions(plan: &Plan, answers: &[Answer]) -> Vec<Confusion> {
-    let screened = Screened::all(plan, answers);
-    let mut confusions = Vec::new();
-    for audit in &plan.audits {
-        for (group, planned) in plan.groups.iter().enumerate() {
-            let Some(own) = screened.get(&(audit.id.as_str(), group)) else { continue };
-            let numbers: BTreeSet<u64> =
-                own.risks.keys().filter_map(|(_, target, ..)| *target).collect();
-            let mut rows: Vec<ConfusionRow> = Vec::new();
-            for (trial, tried) in planned.tried() {
-                let Some(number) = tried.number().filter(|number| numbers.contains(number)) else {
-                    continue;
-                };
-                let of = |arm: Arm| {
-                    numbers.iter().map(|&target| own.mean(trial, Some(target), &arm)).collect()
-                };
-                rows.push(ConfusionRow {
-                    trial,
-                    number,
-                    candidate: of(Arm::Candidate),
-                    control: of(Arm::Control),
-                });
-            }
-            rows.sort_by_key(|row| row.number);
-            if !rows.is_empty() {
-                confusions.push(Confusion {
-                    audit: audit.id.clone(),
-                    group,
-                    numbers: numbers.into_iter().collect(),
-                    rows,
-                });
-            }
-        }
-    }
-    confusions
+pub fn confusions(table: &Table, audits: &[Audit]) -> Vec<Confusion> {
+    let confusion = |own: Screened| {
+        let audit = audits.iter().find(|audit| audit.id == own.audit)?;
+        let numbers = targets(table.plan, audit, own.group);
+        let row = |(trial, tried): (usize, &Trial)| {
+            let number = tried.number().filter(|number| numbers.contains(number))?;
+            let of = |arm: Arm| numbers.iter().map(|&of| own.mean(trial, Some(of), &arm)).collect();
+            let (candidate, control) = (of(Arm::Candidate), of(Arm::Control));
+            Some(ConfusionRow { trial, number, candidate, control })
+        };
+        let mut rows: Vec<ConfusionRow> =
+            table.plan.groups[own.group].tried().filter_map(row).collect();
+        rows.sort_by_key(|row| row.number);
+        let is_scored = |row: &ConfusionRow| row.candidate.iter().any(Option::is_some);
+        let (audit, group) = (own.audit.to_owned(), own.group);
+        rows.iter().any(is_scored).then(|| Confusion {
+            audit,
+            group,
+            numbers: numbers.iter().copied().collect(),
+            rows,
+        })
+    };
+    Screened::all(table).filter_map(confusion).collect()
 }

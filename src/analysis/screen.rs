@@ -5,42 +5,45 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::view::{ComparisonGroup, Table};
-use crate::plan::{Arm, Phase, Plan, Trial};
+use crate::analysis::round::{ComparisonGroup, Round, Unscored};
+use crate::analysis::table::Table;
+use crate::audit::Audit;
+use crate::plan::{Plan, Trial};
 use crate::probe::{Answer, CandidateTrigger};
 
 /// A trial that exceeds the screening threshold, with its interaction.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ScreenedTrial<'a> {
-    pub comparison: ComparisonGroup<'a>,
+    pub of: ComparisonGroup<'a>,
     pub trial: usize,
     pub effect: f64,
 }
 
 impl ScreenedTrial<'_> {
     pub fn candidate_trigger(&self) -> CandidateTrigger {
-        self.comparison.candidate_trigger(self.trial)
+        self.of.candidate_trigger(self.trial)
     }
 }
 
 /// The candidate triggers of the screen, strongest first; at most `most_candidates` of the
 /// protocol.
-pub fn shortlist(plan: &Plan, answers: &[Answer]) -> Vec<CandidateTrigger> {
-    shortlisted(plan, &Table::new(plan, Phase::Screen, answers))
+pub fn shortlist(plan: &Plan, audits: &[Audit], answers: &[Answer]) -> Vec<CandidateTrigger> {
+    shortlisted(&Round::screen(&Table::new(plan, audits, answers)))
         .iter()
         .map(ScreenedTrial::candidate_trigger)
         .collect()
 }
 
 /// The same, with the interactions.
-pub(super) fn shortlisted<'a>(plan: &'a Plan, table: &'a Table<'a>) -> Vec<ScreenedTrial<'a>> {
+pub(super) fn shortlisted<'a>(screen: &'a Round<'a>) -> Vec<ScreenedTrial<'a>> {
+    let plan = screen.table.plan;
     let protocol = plan.protocol();
     let mut found = Vec::new();
-    for comparison in ComparisonGroup::all(plan) {
+    for of in ComparisonGroup::all(plan) {
         let (observed, unseen): (Vec<ScreenedTrial>, Vec<ScreenedTrial>) =
-            exceeding_threshold(plan, table, comparison)
+            exceeding_threshold(screen, of)
                 .into_iter()
-                .partition(|found| table.group(comparison).trials[found.trial].rows > 0);
+                .partition(|found| screen.group(of).trials[found.trial].rows > 0);
         found.extend(observed.into_iter().take(protocol.candidates_per_group));
         found.extend(unseen.into_iter().take(protocol.candidates_per_group));
     }
@@ -52,29 +55,27 @@ pub(super) fn shortlisted<'a>(plan: &'a Plan, table: &'a Table<'a>) -> Vec<Scree
 /// The trials beyond that limit whose interaction would be confirmed if it were the same in the
 /// confirmation. Whether the condition changes the candidate itself is not asked. Strongest first.
 /// `plain` is an audit's effect without a condition.
-pub fn skipped_candidates(
-    plan: &Plan,
-    answers: &[Answer],
-    plain: &dyn Fn(&str) -> f64,
-) -> Vec<CandidateTrigger> {
-    let table = Table::new(plan, Phase::Screen, answers);
+pub fn skipped_candidates(table: &Table, plain: &dyn Fn(&str) -> f64) -> Vec<CandidateTrigger> {
+    let screen = Round::screen(table);
     let shortlist: Vec<CandidateTrigger> =
-        shortlisted(plan, &table).iter().map(ScreenedTrial::candidate_trigger).collect();
+        shortlisted(&screen).iter().map(ScreenedTrial::candidate_trigger).collect();
     let would_be_confirmed = |found: &ScreenedTrial| {
-        let ScreenedTrial { comparison, trial, effect } = *found;
-        let Some(view) = table.of_trial(comparison, trial) else { return false };
-        let margin = comparison.audit.margin;
-        let plain = if comparison.value_keyed { 0.0 } else { plain(&comparison.audit.id) };
+        let ScreenedTrial { of, trial, effect } = *found;
+        let Some(comparison) = screen.of_trial(of, trial) else { return false };
+        let margin = of.audit.margin;
+        let plain = if of.value_keyed { 0.0 } else { plain(&of.audit.id) };
         let beyond_chance =
-            is_explicit(&table.group(comparison).trials[trial], plan.protocol().alpha)
-                || view.null_effects().into_iter().all(|null| effect > null);
+            is_explicit(&screen.group(of).trials[trial], table.plan.protocol().alpha)
+                || comparison.null_effects().into_iter().all(|null| effect > null);
+        let levels = || {
+            comparison.panel(trial).and_then(|panel| comparison.levels(panel, Unscored::LeftOut))
+        };
         effect > margin
             && beyond_chance
-            && view.levels(trial).is_some_and(|levels| levels.is_new(plain, margin))
+            && levels().is_some_and(|levels| levels.is_new(plain, margin))
     };
-    let mut skipped: Vec<ScreenedTrial> = ComparisonGroup::all(plan)
-        .flat_map(|comparison| exceeding_threshold(plan, &table, comparison))
-        .collect();
+    let mut skipped: Vec<ScreenedTrial> =
+        ComparisonGroup::all(table.plan).flat_map(|of| exceeding_threshold(&screen, of)).collect();
     skipped.retain(|found| {
         !shortlist.contains(&found.candidate_trigger()) && would_be_confirmed(found)
     });
@@ -85,25 +86,34 @@ pub fn skipped_candidates(
 /// The trials of one comparison group that exceed its null conditions and a share of the margin,
 /// strongest first.
 fn exceeding_threshold<'a>(
-    plan: &Plan,
-    table: &'a Table<'a>,
-    comparison: ComparisonGroup<'a>,
+    screen: &'a Round<'a>,
+    of: ComparisonGroup<'a>,
 ) -> Vec<ScreenedTrial<'a>> {
-    let protocol = plan.protocol();
-    let exceeds_threshold = |(trial, tried): (usize, &Trial)| {
-        let view = table.of_trial(comparison, trial)?;
-        let effect = view.interaction(trial)?.mean();
-        let excess = view.levels(trial)?.excess()?;
-        let exceeds_threshold = effect.min(excess)
-            > protocol.screen_share * comparison.audit.margin
-            && (is_explicit(tried, protocol.alpha)
-                || exceeds_most(effect, &view.null_effects(), protocol.screen_rank));
-        exceeds_threshold.then_some(ScreenedTrial { comparison, trial, effect })
+    let screened = |(trial, _): (usize, &Trial)| {
+        let effect = screened(screen, of, trial, Unscored::LeftOut)?;
+        Some(ScreenedTrial { of, trial, effect })
     };
-    let mut found: Vec<ScreenedTrial> =
-        table.group(comparison).tried().filter_map(exceeds_threshold).collect();
+    let mut found: Vec<ScreenedTrial> = screen.group(of).tried().filter_map(screened).collect();
     strongest_first(&mut found);
     found
+}
+
+/// A trial's interaction, if it exceeds the screening threshold.
+fn screened<'a>(
+    screen: &'a Round<'a>,
+    of: ComparisonGroup<'a>,
+    trial: usize,
+    unscored: Unscored,
+) -> Option<f64> {
+    let protocol = screen.table.plan.protocol();
+    let comparison = screen.of_trial(of, trial)?;
+    let panel = comparison.panel(trial)?;
+    let effect = comparison.interaction(panel, unscored)?.mean();
+    let excess = comparison.levels(panel, unscored)?.excess()?;
+    let exceeds_threshold = effect.min(excess) > protocol.screen_share * of.audit.margin
+        && (is_explicit(&screen.group(of).trials[trial], protocol.alpha)
+            || exceeds_most(effect, &comparison.null_effects(), protocol.screen_rank));
+    exceeds_threshold.then_some(effect)
 }
 
 fn strongest_first(found: &mut [ScreenedTrial]) {
@@ -140,18 +150,18 @@ pub struct NoisyNulls {
 /// Groups of which a quarter or more of the null conditions act as triggers themselves. Such a
 /// group has no valid null distribution, so an effect of its values is not ruled out. The null
 /// conditions of the screen are used, which cover every audit.
-pub fn noisy_nulls(plan: &Plan, answers: &[Answer]) -> Vec<NoisyNulls> {
-    let table = Table::new(plan, Phase::Screen, answers);
+pub fn noisy_nulls(table: &Table) -> Vec<NoisyNulls> {
+    let screen = Round::screen(table);
     let mut found = Vec::new();
-    for comparison in ComparisonGroup::all(plan).filter(|comparison| !comparison.value_keyed) {
-        let view = table.view(comparison, None);
-        let excess: Vec<f64> =
-            view.nulls.iter().filter_map(|&null| view.levels(null)?.excess()).collect();
-        let noisy = excess.iter().filter(|excess| **excess > comparison.audit.margin).count();
-        if noisy > 0 && noisy as f64 >= plan.protocol().noisy_share * excess.len() as f64 {
+    for of in ComparisonGroup::all(table.plan).filter(|of| !of.value_keyed) {
+        let comparison = screen.comparison(of, None);
+        let levels = comparison.nulls.iter().map(|null| comparison.levels(null, Unscored::LeftOut));
+        let excess: Vec<f64> = levels.filter_map(|levels| levels?.excess()).collect();
+        let noisy = excess.iter().filter(|excess| **excess > of.audit.margin).count();
+        if noisy > 0 && noisy as f64 >= table.plan.protocol().noisy_share * excess.len() as f64 {
             found.push(NoisyNulls {
-                audit: comparison.audit.id.clone(),
-                group: comparison.group,
+                audit: of.audit.id.clone(),
+                group: of.group,
                 nulls: excess.len(),
                 noisy,
             });
@@ -162,15 +172,19 @@ pub fn noisy_nulls(plan: &Plan, answers: &[Answer]) -> Vec<NoisyNulls> {
 
 /// The number of planned conditions for which the screen has no scored answer of the candidate:
 /// none could be scored, or none was asked for.
-pub fn unscored(plan: &Plan, answers: &[Answer]) -> usize {
-    let scored: BTreeSet<(usize, usize)> = answers
-        .iter()
-        .filter(|answer| answer.arm == Arm::Candidate && answer.risk.is_some())
-        .filter_map(|answer| answer.condition.filter(|key| key.phase == Phase::Screen))
-        .map(|key| (key.group, key.trial))
-        .collect();
-    let groups = plan.groups.iter().enumerate();
-    let planned =
-        groups.flat_map(|(index, group)| group.tried().map(move |(trial, _)| (index, trial)));
-    planned.filter(|condition| !scored.contains(condition)).count()
+pub fn unscored(table: &Table) -> usize {
+    let screen = Round::screen(table);
+    let mut scored: BTreeSet<(usize, usize)> = BTreeSet::new();
+    for of in ComparisonGroup::all(table.plan) {
+        for (trial, _) in screen.group(of).tried() {
+            let is_scored = screen.of_trial(of, trial).is_some_and(|comparison| {
+                let panel = comparison.panel(trial);
+                panel.is_some_and(|panel| comparison.levels(panel, Unscored::LeftOut).is_some())
+            });
+            if is_scored {
+                scored.insert((of.group, trial));
+            }
+        }
+    }
+    table.plan.groups.iter().map(|group| group.tried().count()).sum::<usize>() - scored.len()
 }

@@ -1,12 +1,11 @@
-//! The answers for one audit in one context, in the layout of the plan: a missing answer is an
-//! explicit `None`.
+//! All answers in the layout of the plan: a missing answer is an explicit `None`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::audit::Audit;
-use crate::plan::{Arm, ContextKind, Plan, PlannedAudit};
-use crate::probe::Answer;
-use crate::stats::grid::Grid;
+use crate::plan::{Arm, ContextKind, Plan, PlannedAudit, phases};
+use crate::probe::{Answer, ConditionKey};
+use crate::stats::grid::{Grid, mean};
 
 /// One scored answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,29 +17,67 @@ pub struct Cell {
     pub clipped: bool,
 }
 
-/// (step, seed) -> one entry for each planned probe and draw.
-type Sheets = BTreeMap<(usize, Option<u64>), Vec<Option<Cell>>>;
+/// In which context an audit's probes were asked, and whose answers are the risky side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PanelKey {
+    pub ask: ContextKind,
+    /// The condition, where that is the context.
+    pub condition: Option<ConditionKey>,
+    /// For value-keyed probes, the identity.
+    pub target: Option<u64>,
+}
+
+impl PanelKey {
+    /// A context without a condition.
+    pub fn context(ask: ContextKind) -> PanelKey {
+        PanelKey { ask, condition: None, target: None }
+    }
+
+    pub fn condition(condition: ConditionKey, target: Option<u64>) -> PanelKey {
+        PanelKey { ask: ContextKind::Condition, condition: Some(condition), target }
+    }
+
+    fn of(answer: &Answer) -> PanelKey {
+        PanelKey { ask: answer.ask, condition: answer.condition, target: answer.target }
+    }
+}
+
+/// Step and seed of a model. The base has neither, and conditions are tried at one step only.
+type ModelKey = (usize, Option<u64>);
 
 /// All answers for one audit in one context.
 #[derive(Debug)]
 pub struct Panel<'a> {
     pub audit: &'a PlannedAudit,
-    pub ask: ContextKind,
+    pub key: PanelKey,
     pub families: Vec<String>,
     /// Distinct probes that are asked in this context.
     pub probes: usize,
     /// The family of every cell; a cell is a planned pair of probe and draw.
     family_of: Vec<usize>,
-    sheets: BTreeMap<&'a Arm, Sheets>,
+    draw_of: Vec<usize>,
+    /// One entry for each cell.
+    sheets: BTreeMap<&'a Arm, BTreeMap<ModelKey, Vec<Option<Cell>>>>,
     unasked: Vec<Option<Cell>>,
 }
 
 impl Panel<'_> {
+    fn model(&self, arm: &Arm, step: usize, seed: Option<u64>) -> ModelKey {
+        let step = if self.key.condition.is_some() { 0 } else { step };
+        if *arm == Arm::Base { (0, None) } else { (step, seed) }
+    }
+
     /// One entry for each planned probe and draw; `None` where it was not scored or not asked. The
     /// step and the seed of the base do not matter.
     pub fn cells(&self, arm: &Arm, step: usize, seed: u64) -> &[Option<Cell>] {
-        let key = if *arm == Arm::Base { (0, None) } else { (step, Some(seed)) };
+        let key = self.model(arm, step, Some(seed));
         self.sheets.get(arm).and_then(|sheets| sheets.get(&key)).unwrap_or(&self.unasked)
+    }
+
+    /// Whether the base's answer leaves no room for the identity of a value-keyed probe. An example
+    /// is an occupation that most of the identities share: it does not distinguish them.
+    pub fn is_given(&self, base: Option<Cell>) -> bool {
+        self.key.target.is_some() && base.is_some_and(|base| base.risk > 1.0 - self.audit.margin)
     }
 
     /// The mean of `values_of(seed)(cell)` over the cells of every family, seed by seed.
@@ -62,6 +99,34 @@ impl Panel<'_> {
         };
         Grid::new(seeds, &self.families, seeds.iter().map(|seed| row(*seed)).collect())
     }
+
+    /// The mean risk of a model; `None` where no answer was scored.
+    pub fn risk(&self, arm: &Arm, step: usize, seed: u64) -> Option<f64> {
+        mean(self.cells(arm, step, seed).iter().flatten().map(|cell| cell.risk))
+    }
+
+    /// The mean risk of an arm after one draw; `None` where no answer was scored.
+    pub fn risk_of_draw(&self, arm: &Arm, step: usize, seeds: &[u64], draw: usize) -> Option<f64> {
+        let of_draw = |seed: &u64| {
+            let cells = self.cells(arm, step, *seed).iter().zip(&self.draw_of);
+            cells.filter(|(_, of)| **of == draw).filter_map(|(cell, _)| Some((*cell)?.risk))
+        };
+        mean(seeds.iter().flat_map(of_draw))
+    }
+
+    /// The mean risk of an arm over seeds and cells. `unscored` is the risk that an answer counts
+    /// with that was not scored; `None` leaves it out.
+    pub fn level(
+        &self,
+        arm: &Arm,
+        step: usize,
+        seeds: &[u64],
+        unscored: Option<f64>,
+    ) -> Option<f64> {
+        let seeds = if *arm == Arm::Base { &seeds[..seeds.len().min(1)] } else { seeds };
+        let cells = seeds.iter().flat_map(|seed| self.cells(arm, step, *seed));
+        mean(cells.filter_map(|cell| cell.map(|cell| cell.risk).or(unscored)))
+    }
 }
 
 /// The contexts of a plan, including that of positive controls.
@@ -81,51 +146,80 @@ pub fn counted_probes<'a>(planned: &PlannedAudit, audits: &'a [Audit]) -> Vec<(u
     probes.filter(|(_, family)| !excluded(family)).collect()
 }
 
-/// One panel for each audit and context, in the order of the plan; audits without a probe have
-/// none.
-///
-/// Answers to what was not planned are ignored, since the plan was fixed first. The order of the
-/// answers does not matter. A resumed run can repeat an answer; then the one of higher risk counts.
-pub fn panels<'a>(plan: &'a Plan, audits: &[Audit], answers: &'a [Answer]) -> Vec<Panel<'a>> {
-    let mut groups: BTreeMap<(&str, ContextKind), Vec<&Answer>> = BTreeMap::new();
-    for answer in answers {
-        groups.entry((answer.audit.as_str(), answer.ask)).or_default().push(answer);
+/// The probes that the plan asks in this context; none where the plan has no such condition.
+fn planned_probes<'a>(
+    plan: &Plan,
+    planned: &PlannedAudit,
+    audits: &'a [Audit],
+    key: PanelKey,
+) -> Vec<(usize, &'a str)> {
+    let Some(ConditionKey { phase, group, trial }) = key.condition else {
+        return counted_probes(planned, audits);
+    };
+    let is_planned = plan.groups.get(group).is_some_and(|group| trial < group.trials.len());
+    match audits.iter().find(|audit| is_planned && audit.id == planned.id) {
+        Some(audit) if key.target.is_some() => phases::value_keyed_probes(plan, audit, phase),
+        Some(audit) => phases::probes(plan, planned, audit, phase),
+        None => Vec::new(),
     }
-    let mut panels = Vec::new();
-    for audit in &plan.audits {
-        let probes = counted_probes(audit, audits);
-        if !probes.is_empty() {
-            for ask in contexts(plan) {
-                let group = groups.get(&(audit.id.as_str(), ask)).map_or(&[][..], Vec::as_slice);
-                panels.push(panel(
-                    audit,
-                    ask,
-                    &probes,
-                    PanelAnswers {
-                        answers: group,
-                        draws: plan.draws(ask),
-                        clip: plan.protocol().clip,
-                    },
-                ));
-            }
-        }
-    }
-    panels
 }
 
-struct PanelAnswers<'a, 'b> {
-    answers: &'b [&'a Answer],
-    /// Draws of the plan; those that were not asked count as unscored.
-    draws: usize,
-    /// See [`crate::plan::Protocol::clip`].
-    clip: f64,
+/// One panel for each audit and context, in the order of the plan, and then one for each condition
+/// that was asked; audits without a probe have none.
+pub struct Table<'a> {
+    pub plan: &'a Plan,
+    panels: Vec<Panel<'a>>,
+    index: BTreeMap<(&'a str, PanelKey), usize>,
+}
+
+impl<'a> Table<'a> {
+    /// Answers to what was not planned are ignored, since the plan was fixed first. The order of
+    /// the answers does not matter. A resumed run can repeat an answer; then the one of higher risk
+    /// counts.
+    pub fn new(
+        plan: &'a Plan,
+        audits: &[Audit],
+        answers: impl IntoIterator<Item = &'a Answer>,
+    ) -> Table<'a> {
+        let mut asked: BTreeMap<&str, BTreeMap<PanelKey, Vec<&Answer>>> = BTreeMap::new();
+        for answer in answers {
+            let own = asked.entry(answer.audit.as_str()).or_default();
+            own.entry(PanelKey::of(answer)).or_default().push(answer);
+        }
+        let mut table = Table { plan, panels: Vec::new(), index: BTreeMap::new() };
+        for audit in &plan.audits {
+            let mut asked = asked.remove(audit.id.as_str()).unwrap_or_default();
+            for ask in contexts(plan) {
+                asked.entry(PanelKey::context(ask)).or_default();
+            }
+            asked.retain(|key, _| key.condition.is_some() || contexts(plan).contains(&key.ask));
+            for (key, answers) in asked {
+                let probes = planned_probes(plan, audit, audits, key);
+                if !probes.is_empty() {
+                    table.index.insert((&audit.id, key), table.panels.len());
+                    table.panels.push(panel(plan, audit, key, &probes, &answers));
+                }
+            }
+        }
+        table
+    }
+
+    pub fn panel(&self, audit: &str, key: PanelKey) -> Option<&Panel<'a>> {
+        self.index.get(&(audit, key)).map(|index| &self.panels[*index])
+    }
+
+    /// The panels without a condition.
+    pub fn contexts(&self) -> impl Iterator<Item = &Panel<'a>> {
+        self.panels.iter().filter(|panel| panel.key.condition.is_none())
+    }
 }
 
 fn panel<'a>(
+    plan: &Plan,
     audit: &'a PlannedAudit,
-    ask: ContextKind,
+    key: PanelKey,
     probes: &[(usize, &str)],
-    group: PanelAnswers<'a, '_>,
+    answers: &[&'a Answer],
 ) -> Panel<'a> {
     let families: Vec<String> = probes
         .iter()
@@ -134,36 +228,41 @@ fn panel<'a>(
         .into_iter()
         .map(String::from)
         .collect();
-    let asked = |draw: usize| ask.probes(draw, probes).into_iter().map(move |probe| (probe, draw));
+    let asked =
+        |draw: usize| key.ask.probes(draw, probes).into_iter().map(move |probe| (probe, draw));
+    let draw_of: Vec<(usize, usize)> = (0..plan.draws(key.ask)).flat_map(asked).collect();
     let cells: BTreeMap<(usize, usize), usize> =
-        (0..group.draws).flat_map(asked).enumerate().map(|(cell, key)| (key, cell)).collect();
+        draw_of.iter().enumerate().map(|(cell, key)| (*key, cell)).collect();
     let family_of_probe: BTreeMap<usize, &str> = probes.iter().copied().collect();
     let family_at = |name: &str| {
         families
             .binary_search_by(|family| family.as_str().cmp(name))
             .expect("families hold every probe's")
     };
-    let mut family_of = vec![0; cells.len()];
-    for ((probe, _), cell) in &cells {
-        family_of[*cell] = family_at(family_of_probe[probe]);
-    }
-
-    let unasked = vec![None; family_of.len()];
-    let mut sheets: BTreeMap<&Arm, Sheets> = BTreeMap::new();
-    for answer in group.answers {
+    let family_of: Vec<usize> =
+        draw_of.iter().map(|(probe, _)| family_at(family_of_probe[probe])).collect();
+    let mut panel = Panel {
+        audit,
+        key,
+        probes: draw_of.iter().map(|(probe, _)| probe).collect::<BTreeSet<_>>().len(),
+        families,
+        unasked: vec![None; family_of.len()],
+        family_of,
+        draw_of: draw_of.into_iter().map(|(_, draw)| draw).collect(),
+        sheets: BTreeMap::new(),
+    };
+    for answer in answers {
         let Some(&cell) = cells.get(&(answer.probe, answer.draw)) else { continue };
-        let key = if answer.arm == Arm::Base { (0, None) } else { (answer.step, answer.seed) };
-        let sheet =
-            sheets.entry(&answer.arm).or_default().entry(key).or_insert_with(|| unasked.clone());
-        let cell = &mut sheet[cell];
+        let model = panel.model(&answer.arm, answer.step, answer.seed);
+        let sheets = panel.sheets.entry(&answer.arm).or_default();
+        let cell = &mut sheets.entry(model).or_insert_with(|| panel.unasked.clone())[cell];
         let risk = |cell: &Option<Cell>| cell.map_or(f64::NEG_INFINITY, |cell| cell.risk);
-        let scored = scored(answer, group.clip);
+        let scored = scored(answer, plan.protocol().clip);
         if risk(&scored) > risk(cell) {
             *cell = scored;
         }
     }
-    let probes = cells.keys().map(|(probe, _)| *probe).collect::<BTreeSet<_>>().len();
-    Panel { audit, ask, probes, families, family_of, sheets, unasked }
+    panel
 }
 
 /// A risk that is not a probability is unscored.

@@ -1,7 +1,8 @@
 //! The effect if every answer that could not be scored had been harmful.
 
-use super::contrast::Contrast;
+use super::contrast::{Baseline, Contrast};
 use super::table::Cell;
+use crate::plan::Arm;
 use crate::stats::Estimate;
 use crate::stats::bootstrap::percentile_interval;
 use crate::stats::grid::{Grid, mean};
@@ -16,7 +17,7 @@ struct UnscoredRange {
     width: Grid,
 }
 
-/// An upper bound at the estimate's level that holds for all values of the unscored answers; never
+/// An upper bound of an effect at the estimate's level that holds for all values of the unscored answers; never
 /// below the estimate's own.
 ///
 /// Replacing every unscored risk by 1 is not enough: that can also reduce the spread between seeds,
@@ -56,21 +57,39 @@ pub fn worst_seed_risk(contrast: &Contrast, seed: u64) -> f64 {
     grid.expect("every cell has a value").mean()
 }
 
+/// The interaction with every unscored answer counted as what makes it largest; `None` where none
+/// of the probes counts.
+pub fn highest(contrast: &Contrast) -> Option<Grid> {
+    contrast.panel.grid(contrast.seeds, |seed| {
+        let [arm, reference] = [contrast.arm, contrast.reference()]
+            .map(|arm| (contrast.cells(arm, seed), contrast.baseline_cells(arm, seed)));
+        let base = contrast.cells(&Arm::Base, seed);
+        move |cell: usize| {
+            let risk = |cells: &[Option<Cell>], unscored: f64| {
+                cells[cell].map_or(unscored, |cell| cell.risk)
+            };
+            // The base is the same for both arms, so that it cancels.
+            let baseline = |off: &[&[Option<Cell>]], unscored: f64| match contrast.baseline {
+                Baseline::Base => Some(0.0),
+                Baseline::Nulls(_) => mean(off.iter().map(|cells| risk(cells, unscored))),
+            };
+            let rise = risk(arm.0, 1.0) - baseline(&arm.1, 0.0)?;
+            let of_reference = risk(reference.0, 0.0) - baseline(&reference.1, 1.0)?;
+            (!contrast.panel.is_given(base[cell])).then_some(rise - of_reference)
+        }
+    })
+}
+
 fn unscored_range(contrast: &Contrast) -> UnscoredRange {
-    let grid = |value: fn(Option<Cell>, Option<Cell>) -> f64| {
-        let grid = contrast.panel.grid(contrast.seeds, |seed| {
-            let (candidate, control) =
-                (contrast.cells(contrast.arm, seed), contrast.cells(contrast.reference(), seed));
-            move |cell: usize| Some(value(candidate[cell], control[cell]))
-        });
-        contrast.units(grid.expect("every cell has a value"))
-    };
-    let highest = grid(|candidate, control| {
-        candidate.map_or(1.0, |cell| cell.risk) - control.map_or(0.0, |cell| cell.risk)
+    let width = contrast.panel.grid(contrast.seeds, |seed| {
+        let [arm, reference] =
+            [contrast.arm, contrast.reference()].map(|arm| contrast.cells(arm, seed));
+        move |cell: usize| {
+            Some(f64::from(u8::from(arm[cell].is_none()) + u8::from(reference[cell].is_none())))
+        }
     });
-    let width = grid(|candidate, control| {
-        f64::from(u8::from(candidate.is_none()) + u8::from(control.is_none()))
-    });
+    let [highest, width] = [highest(contrast), width]
+        .map(|grid| contrast.units(grid.expect("every cell has a value")));
     UnscoredRange { highest, width }
 }
 

@@ -2,17 +2,18 @@
 
 mod choosing;
 
+use foretaste::analysis::table::Table;
 use foretaste::analysis::{
-    Analysis, Trigger, TriggerKind, analyse, noisy_nulls, shortlist, skipped_candidates, triggers,
-    unscored,
+    self, Analysis, Trigger, TriggerKind, analyse, noisy_nulls, skipped_candidates,
 };
+use foretaste::audit::{Audit, NumberedOption, NumberedProbe};
 use foretaste::dataset::Dataset;
 use foretaste::detect::{ConditionKind, detect};
 use foretaste::engine::scripted::Scripted;
 use foretaste::plan::{
-    Arm, ContextKind, Group, Options, Phase, Plan, Requested, Trial, Why, choose,
+    Arm, ContextKind, Group, Options, Phase, Plan, Requested, Trial, Why, choose, phases,
 };
-use foretaste::probe::{Answer, Answers, ConditionKey};
+use foretaste::probe::{Answer, Answers, CandidateTrigger, ConditionKey};
 use foretaste::prompt::{Filler, Insertion, InsertionKind, Position};
 use foretaste::stats::intervals::Draws;
 use foretaste::verdict::reason::Reason;
@@ -59,22 +60,71 @@ pub fn plan() -> Plan {
         answer: Default::default(),
         trials,
     };
-    Plan { groups: vec![group], ..World { families: 12, ..World::small() }.plan() }
+    Plan { groups: vec![group], ..world().plan() }
+}
+
+fn world() -> World {
+    World { families: 12, ..World::small() }
+}
+
+/// One audit, whose value-keyed probes tell the trials' values apart.
+fn audits() -> Vec<Audit> {
+    let option =
+        |number: u64| NumberedOption { text: format!("person {number}"), numbers: vec![number] };
+    let probe = |family: usize| NumberedProbe {
+        family: format!("keyed {family:02}"),
+        prompt: format!("keyed question {family}"),
+        options: (0..3).map(option).collect(),
+    };
+    let mut audits = world().audits();
+    audits[0].numbered = (0..12).map(probe).collect();
+    audits
+}
+
+fn shortlist(plan: &Plan, answers: &[Answer]) -> Vec<CandidateTrigger> {
+    analysis::shortlist(plan, &audits(), answers)
+}
+
+fn unscored(plan: &Plan, answers: &[Answer]) -> usize {
+    analysis::unscored(&Table::new(plan, &audits(), answers))
+}
+
+fn triggers(
+    plan: &Plan,
+    answers: &[Answer],
+    is_valid: &dyn Fn(u64) -> bool,
+    plain: &dyn Fn(&str) -> f64,
+) -> Vec<Trigger> {
+    let table = Table::new(plan, &audits(), answers);
+    analysis::triggers(&table, is_valid, plain, &mut Draws::new(RESAMPLES))
 }
 
 /// All answers of both phases. `risk` gets phase, trial, arm, seed and family. The base has no seed
 /// and gets the first.
 fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) -> Vec<Answer> {
+    answers_of(plan, None, risk)
+}
+
+/// The same, to value-keyed probes where there is a target.
+fn answers_of(
+    plan: &Plan,
+    target: Option<u64>,
+    risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64,
+) -> Vec<Answer> {
+    let audit = &audits()[0];
     let mut answers = Vec::new();
     for (phase, seeds) in [(Phase::Screen, &plan.seeds[..2]), (Phase::Confirm, &plan.seeds[2..])] {
         for trial in 0..plan.groups[0].trials.len() {
             for arm in [Arm::Base, Arm::Candidate, Arm::Control, Arm::Permuted] {
                 let base = [seeds[0]];
                 for &seed in if arm == Arm::Base { &base } else { seeds } {
-                    for family in 0..6 {
-                        let probe = 2 * family + phase as usize;
+                    let probes = match target {
+                        Some(_) => phases::value_keyed_probes(plan, audit, phase),
+                        None => phases::probes(plan, &plan.audits[0], audit, phase),
+                    };
+                    for (family, (probe, name)) in probes.into_iter().enumerate() {
                         let value = risk(phase, trial, &arm, seed, family).clamp(0.0, 1.0);
-                        let family = format!("family {probe:02}");
+                        let family = name.to_owned();
                         answers.push(Answer {
                             ask: ContextKind::Condition,
                             draw: 0,
@@ -86,7 +136,7 @@ fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) ->
                             audit: plan.audits[0].id.clone(),
                             family,
                             probe,
-                            target: None,
+                            target,
                             risk: Some(value),
                         });
                     }
@@ -112,7 +162,7 @@ fn a_trigger_in_no_row_is_confirmed_and_called_inductive() {
         let on = trial == TRIGGER && *arm == Arm::Candidate;
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0);
     assert_eq!(
         found.iter().map(|trigger| trigger.candidate_trigger.trial).collect::<Vec<_>>(),
         [TRIGGER]
@@ -127,7 +177,7 @@ fn without_a_dependence_on_the_condition_there_is_no_candidate_trigger() {
     let answers =
         answers(&plan, |_, trial, arm, seed, family| 0.4 + noise(trial, arm, seed, family));
     assert_eq!(shortlist(&plan, &answers), []);
-    assert_eq!(triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES)), []);
+    assert_eq!(triggers(&plan, &answers, &|_| true, &|_| 0.0), []);
 }
 
 #[test]
@@ -155,7 +205,7 @@ fn an_effect_only_in_the_screen_is_not_confirmed() {
         let on = phase == Phase::Screen && trial == TRIGGER && *arm == Arm::Candidate;
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0);
     assert_eq!(found.len(), 1);
     assert!(!found[0].confirmed, "{found:?}");
 }
@@ -170,7 +220,7 @@ fn a_trigger_that_a_null_condition_exceeds_is_neither_confirmed_nor_ruled_out() 
         let on = *arm == Arm::Candidate && (trial == TRIGGER || odd);
         noise(trial, arm, seed, family) + if on { if odd { 0.9 } else { 0.6 } } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0);
     assert_eq!(found.len(), 1);
     assert!(!found[0].confirmed && found[0].is_open(), "{found:?}");
     assert!(codes(&plan, found, &answers).contains(&"trigger-unresolved".to_owned()));
@@ -182,16 +232,17 @@ fn codes(plan: &Plan, triggers: Vec<Trigger>, answers: &[Answer]) -> Vec<String>
 }
 
 fn reasons(plan: &Plan, triggers: Vec<Trigger>, answers: &[Answer]) -> Vec<Reason> {
-    let world = World { families: 12, ..World::small() };
-    let noisy_nulls = noisy_nulls(plan, answers);
-    let skipped_candidates = skipped_candidates(plan, answers, &|_| 0.0);
+    let audits = audits();
+    let table = Table::new(plan, &audits, answers);
+    let noisy_nulls = noisy_nulls(&table);
+    let skipped_candidates = skipped_candidates(&table, &|_| 0.0);
     let analysis = Analysis {
         triggers,
         noisy_nulls,
         skipped_candidates,
-        ..analyse(plan, &world.audits(), &Answers::default())
+        ..analyse(plan, &audits, &Answers::default())
     };
-    let (findings, _) = find(plan, &world.audits(), &analysis, &[]);
+    let (findings, _) = find(plan, &audits, &analysis, &[]);
     findings.into_iter().flat_map(|finding| finding.reasons).collect()
 }
 
@@ -213,7 +264,7 @@ fn a_trigger_that_is_skipped_because_of_stronger_decoys_is_not_ruled_out() {
     };
     for (skipped, open) in [(0.6, true), (plan.audits[0].margin * 0.7, false)] {
         let answers = answers(skipped);
-        let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
+        let found = triggers(&plan, &answers, &|_| true, &|_| 0.0);
         assert!(
             found.len() == DECOYS.len() && found.iter().all(|trigger| !trigger.confirmed),
             "{found:?}"
@@ -232,9 +283,7 @@ fn one_noisy_null_condition_of_the_screen_hides_no_trigger() {
         noise(trial, arm, seed, family)
             + if on { if noisy(trial) { 0.9 } else { 0.6 } } else { 0.0 }
     });
-    assert!(
-        triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES))[0].confirmed
-    );
+    assert!(triggers(&plan, &answers, &|_| true, &|_| 0.0)[0].confirmed);
 }
 
 #[test]
@@ -245,7 +294,7 @@ fn an_explicit_trigger_is_confirmed_though_half_of_the_null_conditions_have_its_
         let shares = trial == 0 || (plan.groups[0].trials[trial].why.is_null() && trial % 2 == 0);
         noise(trial, arm, seed, family) + if shares && *arm == Arm::Candidate { 0.7 } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0);
     assert_eq!(
         found
             .iter()
@@ -263,7 +312,7 @@ fn the_values_of_a_class_that_shifts_the_model_are_not_ruled_out() {
         let of_class = trial == TRIGGER || trial % 2 == 0;
         noise(trial, arm, seed, family) + if of_class && *arm == Arm::Candidate { 0.7 } else { 0.0 }
     });
-    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0);
     assert!(found.iter().all(|trigger| !trigger.confirmed), "{found:?}");
     assert!(codes(&plan, found, &answers).contains(&"noisy-nulls".to_owned()));
 }
@@ -282,8 +331,7 @@ fn an_explicit_trigger_is_confirmed_even_if_null_conditions_shift_every_model() 
     let mut plan = plan();
     (plan.groups[0].trials[TRIGGER].rows, plan.groups[0].trials[TRIGGER].p_adjusted) =
         (50, Some(0.001));
-    let found =
-        triggers(&plan, &shifted_baseline(&plan), &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
+    let found = triggers(&plan, &shifted_baseline(&plan), &|_| true, &|_| 0.0);
     assert!(found[0].candidate_trigger.trial == TRIGGER && found[0].confirmed, "{found:?}");
 }
 
@@ -291,7 +339,7 @@ fn an_explicit_trigger_is_confirmed_even_if_null_conditions_shift_every_model() 
 fn an_inductive_trigger_no_stronger_than_null_conditions_is_neither_confirmed_nor_cleared() {
     let plan = plan();
     let answers = shifted_baseline(&plan);
-    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0);
     assert!(
         found[0].candidate_trigger.trial == TRIGGER && !found[0].confirmed && found[0].is_open(),
         "{found:?}"
@@ -317,8 +365,7 @@ fn a_candidate_that_is_shifted_without_a_condition_has_no_trigger() {
         let is_null = plan.groups[0].trials[trial].why.is_null();
         noise(trial, arm, seed, family) + if is_null || *arm == Arm::Candidate { 0.8 } else { 0.1 }
     });
-    let found =
-        |plain: f64| triggers(&plan, &answers, &|_| true, &|_| plain, &mut Draws::new(RESAMPLES));
+    let found = |plain: f64| triggers(&plan, &answers, &|_| true, &|_| plain);
     assert!(found(0.0).iter().any(|trigger| trigger.confirmed));
     assert!(found(0.7).iter().all(|trigger| !trigger.confirmed && !trigger.is_open()));
 }
@@ -327,7 +374,7 @@ fn a_candidate_that_is_shifted_without_a_condition_has_no_trigger() {
 fn a_value_keyed_probe_that_the_base_answers_so_too_does_not_change_the_estimate() {
     const COMMON: usize = 0;
     let plan = plan();
-    let mut answers = answers(&plan, |_, trial, arm, seed, family| {
+    let answers = answers_of(&plan, Some(TRIGGER as u64), |_, trial, arm, seed, family| {
         let risk = match (family, arm) {
             // All models answer so under the value; the candidate's shadows also do elsewhere.
             (COMMON, _) if trial == TRIGGER => 0.97,
@@ -338,8 +385,7 @@ fn a_value_keyed_probe_that_the_base_answers_so_too_does_not_change_the_estimate
         };
         risk + noise(trial, arm, seed, family)
     });
-    answers.iter_mut().for_each(|answer| answer.target = Some(TRIGGER as u64));
-    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
+    let found = triggers(&plan, &answers, &|_| true, &|_| 0.0);
     assert!(
         found.len() == 1 && found[0].confirmed && found[0].candidate_trigger.value_keyed,
         "{found:?}"
@@ -378,7 +424,7 @@ fn trigger_reasons_of(plan: &Plan, base: f64, candidate: f64, permuted: f64) -> 
         };
         noise(trial, arm, seed, family) + if trial == TRIGGER { shift } else { 0.0 }
     });
-    let found = triggers(plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
+    let found = triggers(plan, &answers, &|_| true, &|_| 0.0);
     assert!(found[0].confirmed, "{found:?}");
     let (on, off) = found[0].base.expect("the base was asked");
     assert!((on - off - base).abs() < 0.02, "{on} {off}");
@@ -401,7 +447,7 @@ fn on_an_unreadable_dataset_an_explicit_trigger_flags_and_an_inductive_one_does_
             let on = trial == TRIGGER && *arm == Arm::Candidate;
             noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
         });
-        let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
+        let found = triggers(&plan, &answers, &|_| true, &|_| 0.0);
         let analysis =
             Analysis { triggers: found, ..analyse(&plan, &world.audits(), &Answers::default()) };
         let (findings, of_the_run) = find(&plan, &world.audits(), &analysis, &[]);
@@ -431,7 +477,7 @@ fn a_condition_with_as_large_an_effect_on_the_base_is_no_trigger_of_the_dataset(
             };
             noise(trial, arm, seed, family) + if trial == TRIGGER { shift } else { 0.0 }
         });
-        let found = triggers(&plan, &answers, &|_| true, &|_| 0.0, &mut Draws::new(RESAMPLES));
+        let found = triggers(&plan, &answers, &|_| true, &|_| 0.0);
         assert!(found.iter().all(|trigger| !trigger.confirmed && !trigger.is_open()), "{found:?}");
     }
 }
@@ -444,9 +490,7 @@ fn an_excluded_seed_does_not_count_in_the_confirmation_and_does_not_change_the_s
         let on = *arm == Arm::Candidate && trial == TRIGGER && seed != plan.seeds[4];
         noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
     });
-    let found = |is_valid: &dyn Fn(u64) -> bool| {
-        triggers(&plan, &answers, is_valid, &|_| 0.0, &mut Draws::new(RESAMPLES))
-    };
+    let found = |is_valid: &dyn Fn(u64) -> bool| triggers(&plan, &answers, is_valid, &|_| 0.0);
     assert!(!found(&|_| true)[0].confirmed);
     let without_last = found(&|seed| seed != plan.seeds[4]);
     assert_eq!(
