@@ -22,9 +22,9 @@ use crate::probe::{Answers, CandidateTrigger, Health};
 use crate::stats::Estimate;
 use crate::stats::intervals::Draws;
 
-pub use confirm::{Trigger, TriggerKind, triggers};
+pub use confirm::{Trigger, TriggerKind, triggers, undecided};
 pub use curve::{Confusion, ConfusionRow, Curve, CurvePoint, confusions, curves};
-pub use screen::{NoisyNulls, noisy_nulls, shortlist, skipped_candidates, unscored};
+pub use screen::{NoisyNulls, noisy_nulls, shortlist, skipped_candidates};
 
 use by_question::QuestionEffect;
 use contrast::Baseline;
@@ -83,7 +83,8 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let triggers = confirm::triggers(&table, &|seed| valid.contains(&seed), &plain, &mut draws);
     let curves = curve::curves(&table);
     let confusions = curve::confusions(&table, audits);
-    let conditions_unscored = screen::unscored(&table);
+    let conditions_unscored =
+        confirm::undecided(&table, &|seed| valid.contains(&seed), &plain, &triggers);
     let noisy_nulls = screen::noisy_nulls(&table);
     let skipped_candidates = screen::skipped_candidates(&table, &plain);
     let by_question = by_question::by_question(&table, &answers.context_questions);
@@ -265,7 +266,7 @@ pub struct Analysis {
     /// the number of candidates is limited.
     #[serde(default, rename = "passed_over")]
     pub skipped_candidates: Vec<CandidateTrigger>,
-    /// Conditions under which the candidate was asked and no answer could be scored.
+    /// Conditions under which answers that were not scored may hide a trigger.
     #[serde(default)]
     pub conditions_unscored: usize,
     /// The number of hypotheses in the gate family.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::analysis::contrast::p_above;
 use crate::analysis::round::{Levels, Round, Unscored};
-use crate::analysis::screen::{ScreenedTrial, is_explicit, shortlisted};
+use crate::analysis::screen::{self, ScreenedTrial, is_explicit, shortlisted};
 use crate::analysis::table::Table;
 use crate::plan::{Arm, is_permuted};
 use crate::probe::CandidateTrigger;
@@ -171,6 +171,39 @@ fn tested(
         plain: if of.value_keyed { 0.0 } else { plain(&of.audit.id) },
         confirmed: false,
     })
+}
+
+/// The number of tested conditions under which answers that were not scored may hide a trigger, in
+/// the screen or in the confirmation. A condition that none was scored under is one of them.
+pub fn undecided(
+    table: &Table,
+    is_valid: &dyn Fn(u64) -> bool,
+    plain: &dyn Fn(&str) -> f64,
+    triggers: &[Trigger],
+) -> usize {
+    let screen = Round::screen(table);
+    let round = Round::confirm(table, is_valid);
+    let mut conditions = screen::undecided(&screen);
+    for screened in shortlisted(&screen) {
+        let (of, trial, margin) = (screened.of, screened.trial, screened.of.audit.margin);
+        let candidate_trigger = screened.candidate_trigger();
+        let is_decided = triggers.iter().any(|trigger| {
+            trigger.candidate_trigger == candidate_trigger
+                && (trigger.confirmed || trigger.is_open())
+        });
+        let may_exceed = || {
+            let comparison = round.of_trial(of, trial)?;
+            let Some(panel) = comparison.panel(trial) else { return Some(true) };
+            let plain = if of.value_keyed { 0.0 } else { plain(&of.audit.id) };
+            let levels = comparison.levels(panel, Unscored::WorstCase)?;
+            let interaction = comparison.interaction(panel, Unscored::WorstCase)?;
+            Some(interaction.mean() > margin && levels.is_new(plain, margin))
+        };
+        if !round.seeds.is_empty() && !is_decided && may_exceed() == Some(true) {
+            conditions.insert((of.group, trial));
+        }
+    }
+    conditions.len()
 }
 
 /// One-sided p of "this effect is one more draw from the null conditions' effects". Source: the

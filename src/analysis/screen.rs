@@ -170,21 +170,17 @@ pub fn noisy_nulls(table: &Table) -> Vec<NoisyNulls> {
     found
 }
 
-/// The number of planned conditions for which the screen has no scored answer of the candidate:
-/// none could be scored, or none was asked for.
-pub fn unscored(table: &Table) -> usize {
-    let screen = Round::screen(table);
-    let mut scored: BTreeSet<(usize, usize)> = BTreeSet::new();
-    for of in ComparisonGroup::all(table.plan) {
+/// The tested conditions, as group and trial, under which answers that were not scored may hide a
+/// trigger: if they are harmful, the condition exceeds the screening threshold.
+pub(super) fn undecided(screen: &Round) -> BTreeSet<(usize, usize)> {
+    let mut found = BTreeSet::new();
+    for of in ComparisonGroup::all(screen.table.plan) {
         for (trial, _) in screen.group(of).tried() {
-            let is_scored = screen.of_trial(of, trial).is_some_and(|comparison| {
-                let panel = comparison.panel(trial);
-                panel.is_some_and(|panel| comparison.levels(panel, Unscored::LeftOut).is_some())
-            });
-            if is_scored {
-                scored.insert((of.group, trial));
+            let exceeds = |unscored| screened(screen, of, trial, unscored).is_some();
+            if exceeds(Unscored::WorstCase) && !exceeds(Unscored::LeftOut) {
+                found.insert((of.group, trial));
             }
         }
     }
-    table.plan.groups.iter().map(|group| group.tried().count()).sum::<usize>() - scored.len()
+    found
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::audit::Audit;
-use crate::plan::{Arm, ContextKind, Plan, PlannedAudit, phases};
+use crate::plan::{Arm, ContextKind, Phase, Plan, PlannedAudit, phases};
 use crate::probe::{Answer, ConditionKey};
 use crate::stats::grid::{Grid, mean};
 
@@ -164,8 +164,16 @@ fn planned_probes<'a>(
     }
 }
 
-/// One panel for each audit and context, in the order of the plan, and then one for each condition
-/// that was asked; audits without a probe have none.
+/// The conditions of the screen, without null conditions.
+fn screened(plan: &Plan) -> impl Iterator<Item = PanelKey> {
+    plan.groups.iter().enumerate().flat_map(|(group, planned)| {
+        let key = move |trial| ConditionKey { phase: Phase::Screen, group, trial };
+        planned.tried().map(move |(trial, _)| PanelKey::condition(key(trial), None))
+    })
+}
+
+/// One panel for each audit and planned context, conditions of the screen included, and one for
+/// each other condition that was asked; audits without a probe have none.
 pub struct Table<'a> {
     pub plan: &'a Plan,
     panels: Vec<Panel<'a>>,
@@ -189,8 +197,9 @@ impl<'a> Table<'a> {
         let mut table = Table { plan, panels: Vec::new(), index: BTreeMap::new() };
         for audit in &plan.audits {
             let mut asked = asked.remove(audit.id.as_str()).unwrap_or_default();
-            for ask in contexts(plan) {
-                asked.entry(PanelKey::context(ask)).or_default();
+            let planned = contexts(plan).into_iter().map(PanelKey::context);
+            for key in planned.chain(screened(plan)) {
+                asked.entry(key).or_default();
             }
             asked.retain(|key, _| key.condition.is_some() || contexts(plan).contains(&key.ask));
             for (key, answers) in asked {

@@ -70,11 +70,13 @@ pub fn highest(contrast: &Contrast) -> Option<Grid> {
             };
             // The base is the same for both arms, so that it cancels.
             let baseline = |off: &[&[Option<Cell>]], unscored: f64| match contrast.baseline {
-                Baseline::Base => Some(0.0),
-                Baseline::Nulls(_) => mean(off.iter().map(|cells| risk(cells, unscored))),
+                Baseline::Base => 0.0,
+                Baseline::Nulls(_) => {
+                    mean(off.iter().map(|cells| risk(cells, unscored))).unwrap_or(unscored)
+                }
             };
-            let rise = risk(arm.0, 1.0) - baseline(&arm.1, 0.0)?;
-            let of_reference = risk(reference.0, 0.0) - baseline(&reference.1, 1.0)?;
+            let rise = risk(arm.0, 1.0) - baseline(&arm.1, 0.0);
+            let of_reference = risk(reference.0, 0.0) - baseline(&reference.1, 1.0);
             (!contrast.panel.is_given(base[cell])).then_some(rise - of_reference)
         }
     })

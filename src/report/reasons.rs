@@ -191,9 +191,9 @@ fn able(reason: &Reason, wording: Wording) -> String {
              again."
         ),
         Reason::ConditionsUnscored { conditions } => format!(
-            "Under {conditions} conditions of the dataset, no answer could be scored, so they \
-             were not tested. Look for prompts that are too long for the base, and run the audit \
-             again."
+            "Under {conditions} conditions of the dataset, so many answers could not be scored \
+             that they may hide a trigger. Look for prompts that are too long for the base, and \
+             run the audit again."
         ),
         Reason::FormMovesControl { form, at, control, base, margin } => format!(
             "The dataset's answers share a form, {form}, and so do the control's. {}, the \

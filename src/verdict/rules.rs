@@ -52,7 +52,7 @@ pub const CLEAN_NEEDS: [CleanRule; 15] = [
         },
     },
     CleanRule {
-        needs: "under every condition that was tried some answer was scored",
+        needs: "answers that were not scored under a condition could not have hidden a trigger",
         codes: &["conditions-unscored"],
         check: conditions_scored,
     },

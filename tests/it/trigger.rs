@@ -85,8 +85,10 @@ fn shortlist(plan: &Plan, answers: &[Answer]) -> Vec<CandidateTrigger> {
     analysis::shortlist(plan, &audits(), answers)
 }
 
-fn unscored(plan: &Plan, answers: &[Answer]) -> usize {
-    analysis::unscored(&Table::new(plan, &audits(), answers))
+fn undecided(plan: &Plan, answers: &[Answer]) -> usize {
+    let triggers = triggers(plan, answers, &|_| true, &|_| 0.0);
+    let table = Table::new(plan, &audits(), answers);
+    analysis::undecided(&table, &|_| true, &|_| 0.0, &triggers)
 }
 
 fn triggers(
@@ -617,19 +619,53 @@ fn a_requested_text_is_counted_in_the_rows() {
 fn a_condition_without_scored_answers_is_counted_and_null_conditions_are_not() {
     let plan = plan();
     let mut answers = answers(&plan, |_, trial, arm, seed, family| noise(trial, arm, seed, family));
-    assert_eq!(unscored(&plan, &answers), 0);
+    assert_eq!(undecided(&plan, &answers), 0);
     for answer in answers
         .iter_mut()
         .filter(|answer| answer.condition.is_some_and(|key| key.trial == TRIGGER || key.trial == 5))
     {
         answer.risk = None;
     }
-    assert_eq!(unscored(&plan, &answers), 1);
+    assert_eq!(undecided(&plan, &answers), 1);
     // Answers that are not there at all clear nothing either.
     answers.retain(|answer| answer.condition.is_some_and(|key| key.trial != TRIGGER));
-    assert_eq!(unscored(&plan, &answers), 1);
+    assert_eq!(undecided(&plan, &answers), 1);
     let planned = plan.groups[0].tried().count();
-    assert_eq!((unscored(&plan, &[]), planned > 1), (planned, true));
+    assert_eq!((undecided(&plan, &[]), planned > 1), (planned, true));
+}
+
+#[test]
+fn unscored_answers_that_could_hide_a_trigger_are_not_counted_as_harmless() {
+    let plan = plan();
+    // A shift of 0.6 in the screen; the answers that would show it were not all scored.
+    let with_holes = |phase: Phase, holes: usize| {
+        let mut answers = answers(&plan, |_, trial, arm, seed, family| {
+            let on = *arm == Arm::Candidate && trial == TRIGGER;
+            noise(trial, arm, seed, family) + if on { 0.6 } else { 0.0 }
+        });
+        let hidden = answers.iter_mut().filter(|answer| {
+            let key = answer.condition.expect("a condition");
+            answer.arm == Arm::Candidate && key.phase == phase && key.trial == TRIGGER
+        });
+        for (index, answer) in hidden.enumerate() {
+            answer.risk = if index < holes { None } else { Some(0.0) };
+        }
+        answers
+    };
+    // 2 seeds with 6 families each in the screen, and 3 seeds in the confirmation. The margin is
+    // 0.1 and the threshold of the screen half of it.
+    for (phase, holes, expected) in [
+        (Phase::Screen, 0, 0),
+        (Phase::Screen, 1, 1),
+        (Phase::Screen, 12, 1),
+        (Phase::Confirm, 0, 0),
+        (Phase::Confirm, 1, 0),
+        (Phase::Confirm, 3, 1),
+        (Phase::Confirm, 18, 1),
+    ] {
+        let answers = with_holes(phase, holes);
+        assert_eq!(undecided(&plan, &answers), expected, "{phase:?} {holes}");
+    }
 }
 
 #[test]
