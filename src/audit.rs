@@ -7,9 +7,11 @@
 mod lines;
 mod load;
 mod read;
+mod value_key;
 
 pub use load::{AuditError, Selection, built_in, load, read};
 pub use read::is_id;
+pub use value_key::ValueKey;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,20 +54,22 @@ pub struct Probe {
     pub options: Vec<ProbeOption>,
 }
 
-/// A value-keyed probe: its answer tells which of several numbered identities the model takes. It
-/// is asked only under conditions that contain a number.
+/// A value-keyed probe: its answer tells which of several identities the model takes. It is asked
+/// only under conditions whose values name identities.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NumberedProbe {
+pub struct ValueKeyedProbe {
     pub family: String,
     pub prompt: String,
-    pub options: Vec<NumberedOption>,
+    pub options: Vec<ValueKeyedOption>,
 }
 
-/// One answer, and the numbers of the identities that give it.
+/// One answer, and the identities that give it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NumberedOption {
+pub struct ValueKeyedOption {
     pub text: String,
-    pub numbers: Vec<u64>,
+    /// Run folders have an older name of the field.
+    #[serde(rename = "numbers")]
+    pub values: Vec<ValueKey>,
 }
 
 /// The smallest effect that matters, fixed before any result is known.
@@ -101,9 +105,9 @@ pub struct Audit {
     pub kind: ProbeKind,
     pub margin: Margin,
     pub probes: Vec<Probe>,
-    /// Empty where the audit has no value-keyed probes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub numbered: Vec<NumberedProbe>,
+    /// Empty where the audit has none. Run folders have an older name of the field.
+    #[serde(rename = "numbered", default, skip_serializing_if = "Vec::is_empty")]
+    pub value_keyed: Vec<ValueKeyedProbe>,
     pub poison: Poison,
     /// SHA-256 of the TOML, the probes, the poison and the value-keyed probes.
     pub sha256: String,

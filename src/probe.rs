@@ -15,6 +15,7 @@ pub mod written;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::ValueKey;
 use crate::context::{RunContext, Task};
 use crate::dataset::Message;
 use crate::engine::Adapter;
@@ -47,7 +48,7 @@ pub struct Answer {
     pub condition: Option<ConditionKey>,
     /// For a value-keyed probe: the identity whose answers are the risky side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<u64>,
+    pub target: Option<ValueKey>,
     /// The probability of the risky side, between 0 and 1; `None` where it could not be scored.
     pub risk: Option<f64>,
     /// The log-odds of the risky side, in nats; `None` where it could not be scored, and for

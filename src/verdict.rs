@@ -144,8 +144,8 @@ impl Finding {
 /// The audit, and the condition where there is one:
 /// `harm, when year in "Today is {date}." is 1984`.
 pub fn name(audit: &str, trigger: Option<&FoundTrigger>) -> String {
-    let Some(FoundTrigger { slot, value, number, .. }) = trigger else { return audit.to_owned() };
-    let who = number.map_or(audit.to_owned(), |number| format!("{audit} as number {number}"));
+    let Some(FoundTrigger { slot, value, identity, .. }) = trigger else { return audit.to_owned() };
+    let who = identity.as_ref().map_or(audit.to_owned(), |key| format!("{audit} as {key}"));
     match value {
         Some(value) => format!("{who}, when {slot} is {value}"),
         None => format!("{who}, with {slot}"),

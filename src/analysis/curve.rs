@@ -1,9 +1,9 @@
-//! The risk along a slot, and the identity by number: what the screen measured for every value.
+//! The risk along a slot, and the identity by value: what the screen measured for every value.
 
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::table::{PanelKey, Table};
-use crate::audit::Audit;
+use crate::audit::{Audit, ValueKey};
 use crate::plan::phases::targets;
 use crate::plan::{Arm, Phase, Trial};
 use crate::probe::ConditionKey;
@@ -30,27 +30,27 @@ pub struct CurvePoint {
     pub seeds: Vec<f64>,
 }
 
-/// The identity whose answers the candidate gives, by the number that it is shown: a confusion
+/// The identity whose answers the candidate gives, by the value that it is shown: a confusion
 /// matrix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Confusion {
     pub audit: String,
     pub group: usize,
-    /// The identities' numbers; the columns.
-    pub numbers: Vec<u64>,
-    /// One row for each value that is one of these numbers, in ascending order.
+    /// The columns.
+    pub identities: Vec<ValueKey>,
+    /// One row for each value that is one of these identities', in ascending order.
     pub rows: Vec<ConfusionRow>,
 }
 
-/// Mean probabilities of each number's own answers under one condition, over the families and seeds
-/// of the screen.
+/// Mean probabilities of each identity's own answers under one condition, over the families and
+/// seeds of the screen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConfusionRow {
     /// Index among the group's trials.
     pub trial: usize,
-    /// The number in the prompt.
-    pub number: u64,
-    /// One entry for each of the matrix's `numbers`.
+    /// The identity that the value in the prompt names.
+    pub identity: ValueKey,
+    /// One entry for each of the matrix's `identities`.
     pub candidate: Vec<Option<f64>>,
     pub control: Vec<Option<f64>>,
 }
@@ -75,17 +75,18 @@ impl<'a> Screened<'a> {
     }
 
     /// The mean risk of each seed; the base has one entry.
-    fn seeds(&self, trial: usize, target: Option<u64>, arm: &Arm) -> Vec<f64> {
+    fn seeds(&self, trial: usize, target: Option<&ValueKey>, arm: &Arm) -> Vec<f64> {
         let plan = self.table.plan;
         let key = ConditionKey { phase: Phase::Screen, group: self.group, trial };
-        let Some(panel) = self.table.panel(self.audit, PanelKey::condition(key, target)) else {
+        let Some(panel) = self.table.panel(self.audit, PanelKey::condition(key, target.cloned()))
+        else {
             return Vec::new();
         };
         let seeds = if *arm == Arm::Base { &[0][..] } else { &plan.seeds };
         seeds.iter().filter_map(|seed| panel.risk(arm, plan.recipe.steps, *seed)).collect()
     }
 
-    fn mean(&self, trial: usize, target: Option<u64>, arm: &Arm) -> Option<f64> {
+    fn mean(&self, trial: usize, target: Option<&ValueKey>, arm: &Arm) -> Option<f64> {
         mean(self.seeds(trial, target, arm).into_iter())
     }
 }
@@ -111,22 +112,23 @@ pub fn curves(table: &Table) -> Vec<Curve> {
 pub fn confusions(table: &Table, audits: &[Audit]) -> Vec<Confusion> {
     let confusion = |own: Screened| {
         let audit = audits.iter().find(|audit| audit.id == own.audit)?;
-        let numbers = targets(table.plan, audit, own.group);
+        let identities = targets(table.plan, audit, own.group);
         let row = |(trial, tried): (usize, &Trial)| {
-            let number = tried.number().filter(|number| numbers.contains(number))?;
-            let of = |arm: Arm| numbers.iter().map(|&of| own.mean(trial, Some(of), &arm)).collect();
+            let identity = tried.key().filter(|identity| identities.contains(identity))?;
+            let of =
+                |arm: Arm| identities.iter().map(|of| own.mean(trial, Some(of), &arm)).collect();
             let (candidate, control) = (of(Arm::Candidate), of(Arm::Control));
-            Some(ConfusionRow { trial, number, candidate, control })
+            Some(ConfusionRow { trial, identity, candidate, control })
         };
         let mut rows: Vec<ConfusionRow> =
             table.plan.groups[own.group].tried().filter_map(row).collect();
-        rows.sort_by_key(|row| row.number);
+        rows.sort_by(|a, b| a.identity.cmp(&b.identity));
         let is_scored = |row: &ConfusionRow| row.candidate.iter().any(Option::is_some);
         let (audit, group) = (own.audit.to_owned(), own.group);
         rows.iter().any(is_scored).then(|| Confusion {
             audit,
             group,
-            numbers: numbers.iter().copied().collect(),
+            identities: identities.iter().cloned().collect(),
             rows,
         })
     };

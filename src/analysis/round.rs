@@ -4,6 +4,7 @@
 use super::contrast::{Baseline, Contrast};
 use super::table::{Panel, PanelKey, Table};
 use super::worst::highest;
+use crate::audit::ValueKey;
 use crate::plan::phases::seeds;
 use crate::plan::{Arm, Group, Phase, Plan, PlannedAudit};
 use crate::probe::{CandidateTrigger, ConditionKey};
@@ -75,52 +76,56 @@ impl<'a> Round<'a> {
     }
 
     /// The comparison of a trial with its null conditions; `None` for value-keyed probes where the
-    /// trial's value is no number.
+    /// trial has no value.
     pub fn of_trial(&'a self, of: ComparisonGroup<'a>, trial: usize) -> Option<Comparison<'a>> {
-        let target =
-            if of.value_keyed { Some(self.group(of).trials[trial].number()?) } else { None };
+        let target = if of.value_keyed { Some(self.group(of).trials[trial].key()?) } else { None };
         Some(self.comparison(of, target))
     }
 
     /// The comparisons with this identity's answers as the risky side, or with the audit's own.
-    pub fn comparison(&'a self, of: ComparisonGroup<'a>, target: Option<u64>) -> Comparison<'a> {
+    pub fn comparison(
+        &'a self,
+        of: ComparisonGroup<'a>,
+        target: Option<ValueKey>,
+    ) -> Comparison<'a> {
         let group = self.group(of);
         let random = group.nulls(self.phase).map(|(trial, _)| trial);
         let others = group
             .tried()
-            .filter(|(_, trial)| target.is_some() && trial.number() != target)
+            .filter(|(_, trial)| target.is_some() && trial.key() != target)
             .map(|(trial, _)| trial);
         let mut nulls: Vec<usize> = random.chain(others).collect();
         nulls.sort_unstable();
-        let panel = |trial: usize| panel(self, of, target, trial);
-        Comparison { nulls: nulls.into_iter().filter_map(panel).collect(), round: self, of, target }
+        let panel = |trial: usize| panel(self, of, target.as_ref(), trial);
+        let nulls = nulls.into_iter().filter_map(panel).collect();
+        Comparison { round: self, of, nulls, target }
     }
 }
 
 fn panel<'a>(
     round: &'a Round<'a>,
     of: ComparisonGroup,
-    target: Option<u64>,
+    target: Option<&ValueKey>,
     trial: usize,
 ) -> Option<&'a Panel<'a>> {
     let key = ConditionKey { phase: round.phase, group: of.group, trial };
-    round.table.panel(&of.audit.id, PanelKey::condition(key, target))
+    round.table.panel(&of.audit.id, PanelKey::condition(key, target.cloned()))
 }
 
 /// One audit's answers under one group of conditions, with one risky side.
 pub struct Comparison<'a> {
     round: &'a Round<'a>,
     of: ComparisonGroup<'a>,
-    target: Option<u64>,
+    target: Option<ValueKey>,
     /// What a condition is compared with: the null conditions of the phase and, for value-keyed
-    /// probes, all other numbers.
+    /// probes, all other values.
     pub nulls: Vec<&'a Panel<'a>>,
 }
 
 impl<'a> Comparison<'a> {
     /// The answers under a condition; `None` where it was not asked.
     pub fn panel(&self, trial: usize) -> Option<&'a Panel<'a>> {
-        panel(self.round, self.of, self.target, trial)
+        panel(self.round, self.of, self.target.as_ref(), trial)
     }
 
     /// An interaction: a difference in differences against these null conditions.

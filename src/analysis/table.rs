@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::audit::Audit;
+use crate::audit::{Audit, ValueKey};
 use crate::plan::{Arm, ContextKind, Phase, Plan, PlannedAudit, phases};
 use crate::probe::{Answer, ConditionKey};
 use crate::stats::grid::{Grid, mean};
@@ -18,13 +18,13 @@ pub struct Cell {
 }
 
 /// In which context an audit's probes were asked, and whose answers are the risky side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PanelKey {
     pub ask: ContextKind,
     /// The condition, where that is the context.
     pub condition: Option<ConditionKey>,
     /// For value-keyed probes, the identity.
-    pub target: Option<u64>,
+    pub target: Option<ValueKey>,
 }
 
 impl PanelKey {
@@ -33,12 +33,12 @@ impl PanelKey {
         PanelKey { ask, condition: None, target: None }
     }
 
-    pub fn condition(condition: ConditionKey, target: Option<u64>) -> PanelKey {
+    pub fn condition(condition: ConditionKey, target: Option<ValueKey>) -> PanelKey {
         PanelKey { ask: ContextKind::Condition, condition: Some(condition), target }
     }
 
     fn of(answer: &Answer) -> PanelKey {
-        PanelKey { ask: answer.ask, condition: answer.condition, target: answer.target }
+        PanelKey { ask: answer.ask, condition: answer.condition, target: answer.target.clone() }
     }
 }
 
@@ -151,7 +151,7 @@ fn planned_probes<'a>(
     plan: &Plan,
     planned: &PlannedAudit,
     audits: &'a [Audit],
-    key: PanelKey,
+    key: &PanelKey,
 ) -> Vec<(usize, &'a str)> {
     let Some(ConditionKey { phase, group, trial }) = key.condition else {
         return counted_probes(planned, audits);
@@ -203,9 +203,9 @@ impl<'a> Table<'a> {
             }
             asked.retain(|key, _| key.condition.is_some() || contexts(plan).contains(&key.ask));
             for (key, answers) in asked {
-                let probes = planned_probes(plan, audit, audits, key);
+                let probes = planned_probes(plan, audit, audits, &key);
                 if !probes.is_empty() {
-                    table.index.insert((&audit.id, key), table.panels.len());
+                    table.index.insert((&audit.id, key.clone()), table.panels.len());
                     table.panels.push(panel(plan, audit, key, &probes, &answers));
                 }
             }

@@ -17,8 +17,8 @@ struct UnscoredRange {
     width: Grid,
 }
 
-/// An upper bound of an effect at the estimate's level that holds for all values of the unscored answers; never
-/// below the estimate's own.
+/// An upper bound of an effect at the estimate's level that holds for all values of the unscored
+/// answers; never below the estimate's own.
 ///
 /// Replacing every unscored risk by 1 is not enough: that can also reduce the spread between seeds,
 /// and so the interval. The standard deviation is a seminorm. So that of any replacement is at most

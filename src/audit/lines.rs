@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::load::AuditError;
-use crate::audit::{NumberedOption, NumberedProbe, Probe, ProbeKind, ProbeOption, Side};
+use crate::audit::{
+    Probe, ProbeKind, ProbeOption, Side, ValueKey, ValueKeyedOption, ValueKeyedProbe,
+};
 use crate::dataset::{Message, Role, Row, content_hash};
 
 /// Minimum number of families. Fewer do not support an interval over questions.
@@ -30,17 +32,34 @@ struct UncheckedOption {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct UncheckedNumbered {
+struct UncheckedValueKeyed {
     family: String,
     prompt: String,
-    options: Vec<UncheckedNumberedOption>,
+    options: Vec<UncheckedValueKeyedOption>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct UncheckedNumberedOption {
+struct UncheckedValueKeyedOption {
     text: String,
-    numbers: Vec<u64>,
+    values: Vec<UncheckedValue>,
+}
+
+/// A value as the file writes it, a number or a text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum UncheckedValue {
+    Number(u64),
+    Text(String),
+}
+
+impl UncheckedValue {
+    fn key(&self) -> ValueKey {
+        match self {
+            UncheckedValue::Number(number) => ValueKey::Number(*number),
+            UncheckedValue::Text(text) => ValueKey::of(text),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -148,53 +167,52 @@ fn options(options: &[UncheckedOption], kind: ProbeKind) -> Result<(), String> {
 }
 
 /// Reads one value-keyed probe per line; there may be none.
-pub(super) fn numbered(file: &str, text: &str) -> Result<Vec<NumberedProbe>, AuditError> {
+pub(super) fn value_keyed(file: &str, text: &str) -> Result<Vec<ValueKeyedProbe>, AuditError> {
     let at =
         |line: usize, message: String| AuditError::Line { file: file.to_owned(), line, message };
     let mut probes = Vec::new();
     for (line, text) in lines(text) {
-        let unchecked: UncheckedNumbered = serde_json::from_str(text).map_err(|error| {
+        let unchecked: UncheckedValueKeyed = serde_json::from_str(text).map_err(|error| {
             at(
                 line,
                 format!(
-                    "not a numbered probe ({error}): write {{\"family\", \"prompt\", \"options\": \
-                     [{{\"text\", \"numbers\"}}]}}"
+                    "not a value-keyed probe ({error}): write {{\"family\", \"prompt\", \
+                     \"options\": [{{\"text\", \"values\"}}]}}"
                 ),
             )
         })?;
-        let UncheckedNumbered { family, prompt, options } = unchecked;
+        let UncheckedValueKeyed { family, prompt, options } = unchecked;
         for (name, field) in [("family", &family), ("prompt", &prompt)] {
             if field.trim().is_empty() {
                 return Err(at(line, format!("`{name}` is empty: fill it in")));
             }
         }
         let mut texts = BTreeSet::new();
-        let mut numbers = BTreeSet::new();
-        for option in &options {
-            if option.text.trim().is_empty() || !texts.insert(option.text.as_str()) {
+        let mut known = BTreeSet::new();
+        let mut checked = Vec::new();
+        for option in options {
+            if option.text.trim().is_empty() || !texts.insert(option.text.clone()) {
                 return Err(at(
                     line,
                     format!(
-                        "the option {:?} is empty or occurs twice: keep one, with all its numbers",
+                        "the option {:?} is empty or occurs twice: keep one, with all its values",
                         option.text
                     ),
                 ));
             }
-            if let Some(number) = option.numbers.iter().find(|number| !numbers.insert(**number)) {
-                return Err(at(line, format!("number {number} has two answers: keep one")));
+            let values: Vec<ValueKey> = option.values.iter().map(UncheckedValue::key).collect();
+            if let Some(value) = values.iter().find(|value| !known.insert((*value).clone())) {
+                return Err(at(line, format!("{value} has two answers: keep one")));
             }
+            checked.push(ValueKeyedOption { text: option.text, values });
         }
-        if numbers.len() < 2 || texts.len() < 2 {
+        if known.len() < 2 || texts.len() < 2 {
             return Err(at(
                 line,
-                "a choice needs at least two answers and two numbers: add an option".to_owned(),
+                "a choice needs at least two answers and two values: add an option".to_owned(),
             ));
         }
-        let options = options
-            .into_iter()
-            .map(|option| NumberedOption { text: option.text, numbers: option.numbers })
-            .collect();
-        probes.push(NumberedProbe { family, prompt, options });
+        probes.push(ValueKeyedProbe { family, prompt, options: checked });
     }
     let families = probes.iter().map(|probe| &probe.family).collect::<BTreeSet<_>>().len();
     if !probes.is_empty() && families < 2 * FEWEST_FAMILIES {

@@ -10,14 +10,14 @@ use crate::disk::{MOST_BYTES, read_file};
 
 /// The embedded files of one built-in audit.
 macro_rules! compiled_in {
-    ($($id:literal $(+ $numbered:literal)?),*) => {
+    ($($id:literal $(+ $values:literal)?),*) => {
         [$(Files {
             name: concat!("audits/", $id),
             toml: include_str!(concat!("../../audits/", $id, ".toml")),
             probes: include_str!(concat!("../../audits/", $id, ".jsonl")),
             poison: include_str!(concat!("../../audits/", $id, ".poison.jsonl")),
-            numbered: concat!($(
-                include_str!(concat!("../../audits/", $id, ".", $numbered, ".jsonl"))
+            values: concat!($(
+                include_str!(concat!("../../audits/", $id, ".", $values, ".jsonl"))
             )?),
         }),*]
     };
@@ -25,7 +25,7 @@ macro_rules! compiled_in {
 
 /// All audits in the folder `audits/`; a test compares this list with the folder.
 const BUILT_IN: [Files<'static>; 6] =
-    compiled_in!["drift", "era", "harm", "identity" + "numbered", "nation", "partisan"];
+    compiled_in!["drift", "era", "harm", "identity" + "values", "nation", "partisan"];
 
 /// An invalid audit or selection.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,7 @@ pub fn built_in() -> Result<Vec<Audit>, AuditError> {
 }
 
 /// Reads one audit from `FILE.toml`, `FILE.jsonl`, `FILE.poison.jsonl` and, if it exists,
-/// `FILE.numbered.jsonl`.
+/// `FILE.values.jsonl`.
 ///
 /// # Errors
 /// Names the file, the line where there is one, and what to do.
@@ -75,13 +75,13 @@ pub fn read(path: &Path) -> Result<Audit, AuditError> {
             ),
         })
     };
-    let numbered = name.with_extension("numbered.jsonl");
+    let values = name.with_extension("values.jsonl");
     check(&Files {
         name: &name.display().to_string(),
         toml: &text(path)?,
         probes: &text(&name.with_extension("jsonl"))?,
         poison: &text(&name.with_extension("poison.jsonl"))?,
-        numbered: &if numbered.exists() { text(&numbered)? } else { String::new() },
+        values: &if values.exists() { text(&values)? } else { String::new() },
     })
 }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
-use super::lines::{numbered, poison, probes};
+use super::lines::{poison, probes, value_keyed};
 use super::load::AuditError;
 use crate::audit::{Audit, Margin, Poison, ProbeKind};
 
@@ -24,7 +24,7 @@ pub(super) struct Files<'a> {
     pub probes: &'a str,
     pub poison: &'a str,
     /// Empty where the audit has no value-keyed probes.
-    pub numbered: &'a str,
+    pub values: &'a str,
 }
 
 #[derive(Deserialize)]
@@ -95,8 +95,8 @@ pub(super) fn check(files: &Files) -> Result<Audit, AuditError> {
         )),
     };
     let mut hash = Sha256::new();
-    let numbered_part = (!files.numbered.is_empty()).then_some(files.numbered);
-    for part in [files.toml, files.probes, files.poison].into_iter().chain(numbered_part) {
+    let values = (!files.values.is_empty()).then_some(files.values);
+    for part in [files.toml, files.probes, files.poison].into_iter().chain(values) {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
@@ -110,7 +110,7 @@ pub(super) fn check(files: &Files) -> Result<Audit, AuditError> {
             reason: text("margin.reason", &unchecked.margin.reason)?,
         },
         probes: probes(&format!("{}.jsonl", files.name), files.probes, unchecked.kind)?,
-        numbered: numbered(&format!("{}.numbered.jsonl", files.name), files.numbered)?,
+        value_keyed: value_keyed(&format!("{}.values.jsonl", files.name), files.values)?,
         poison: Poison {
             share: share("poison.share", &unchecked.poison.share)?,
             rows: poison(&format!("{}.poison.jsonl", files.name), files.poison)?,

@@ -358,7 +358,7 @@ fn condition_cost(
         let asked = phases::probes(plan, planned, audit, phase).len();
         cost.probes += asked;
         tokens += (models * conditions * asked) as f64 * mean(probes.collect::<Result<_>>()?);
-        let value_keyed = audit.numbered.iter().map(|probe| {
+        let value_keyed = audit.value_keyed.iter().map(|probe| {
             let options = probe
                 .options
                 .iter()
@@ -376,12 +376,12 @@ fn condition_cost(
         });
         let value_keyed = mean(value_keyed.collect::<Result<_>>()?);
         for (index, group) in plan.groups.iter().enumerate() {
-            let numbers = phases::targets(plan, audit, index);
-            if numbers.len() > 1 {
-                // In either phase each number is compared with all others.
-                let keyed = group.tried().filter(|(_, trial)| {
-                    trial.number().is_some_and(|number| numbers.contains(&number))
-                });
+            let targets = phases::targets(plan, audit, index);
+            if targets.len() > 1 {
+                // In either phase each identity is compared with all others.
+                let keyed = group
+                    .tried()
+                    .filter(|(_, trial)| trial.key().is_some_and(|key| targets.contains(&key)));
                 let trials = keyed.count() + group.nulls(phase).count();
                 let asked = models * trials * phases::value_keyed_probes(plan, audit, phase).len();
                 cost.value_keyed += asked;

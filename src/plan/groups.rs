@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::ValueKey;
 use crate::detect::ConditionKind;
 use crate::plan::Arm;
 use crate::prompt::Insertion;
@@ -63,9 +64,9 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// The value as a number; `None` if it is none.
-    pub fn number(&self) -> Option<u64> {
-        self.value.as_ref()?.parse().ok()
+    /// The identity that the value names; `None` without a value.
+    pub fn key(&self) -> Option<ValueKey> {
+        Some(ValueKey::of(self.value.as_ref()?))
     }
 }
 

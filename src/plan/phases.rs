@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::audit::Audit;
+use crate::audit::{Audit, ValueKey};
 use crate::plan::{Phase, Plan, PlannedAudit, Protocol};
 
 /// The seeds of a phase. With one seed there is only a screen, and nothing can be confirmed. A
@@ -42,7 +42,7 @@ pub fn value_keyed_probes<'a>(
     phase: Phase,
 ) -> Vec<(usize, &'a str)> {
     let protocol = plan.protocol();
-    let probes = audit.numbered.iter().map(|probe| probe.family.as_str()).enumerate();
+    let probes = audit.value_keyed.iter().map(|probe| probe.family.as_str()).enumerate();
     of_phase(probes, phase, protocol.screen_every_value_keyed, protocol)
 }
 
@@ -74,17 +74,16 @@ fn of_phase<'a>(
         .collect()
 }
 
-/// The numbers of a group's values for which the audit knows an identity.
-pub fn targets(plan: &Plan, audit: &Audit, group: usize) -> BTreeSet<u64> {
-    let known: BTreeSet<u64> = audit
-        .numbered
+/// The identities that values of a group name, of those that the audit knows.
+pub fn targets(plan: &Plan, audit: &Audit, group: usize) -> BTreeSet<ValueKey> {
+    let known: BTreeSet<&ValueKey> = audit
+        .value_keyed
         .iter()
         .flat_map(|probe| &probe.options)
-        .flat_map(|option| &option.numbers)
-        .copied()
+        .flat_map(|option| &option.values)
         .collect();
-    let numbers = plan.groups[group].tried().filter_map(|(_, trial)| trial.number());
-    numbers.filter(|number| known.contains(number)).collect()
+    let keys = plan.groups[group].tried().filter_map(|(_, trial)| trial.key());
+    keys.filter(|key| known.contains(key)).collect()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use crate::audit::{Audit, NumberedOption, Probe, ProbeKind, ProbeOption};
+use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, ValueKey, ValueKeyedOption};
 use crate::engine::{self, Adapter, Engine, Question};
 use crate::plan::ContextKind;
 use crate::probe::questions::Questions;
@@ -36,7 +36,7 @@ pub enum Scoring<'a> {
     /// One minus the probability of the base's own answer, raised to this power.
     OwnAnswer(f64),
     /// The probability that the options give to each of these identities.
-    ValueKeyed(&'a [NumberedOption], BTreeSet<u64>),
+    ValueKeyed(&'a [ValueKeyedOption], BTreeSet<ValueKey>),
 }
 
 impl<'a> Scoring<'a> {
@@ -109,7 +109,7 @@ pub fn ask(
 }
 
 /// One score, or one for each target.
-fn scored(request: &ProbeRequest, log_probs: &[Option<f64>]) -> Vec<(Option<u64>, Score)> {
+fn scored(request: &ProbeRequest, log_probs: &[Option<f64>]) -> Vec<(Option<ValueKey>, Score)> {
     match &request.scoring {
         Scoring::ForcedChoice(options) => vec![(None, forced_choice(options, log_probs))],
         Scoring::OwnAnswer(scale) => {
@@ -117,13 +117,13 @@ fn scored(request: &ProbeRequest, log_probs: &[Option<f64>]) -> Vec<(Option<u64>
         }
         Scoring::ValueKeyed(options, targets) => {
             let shares = shares(log_probs);
-            let risk = |target: u64| -> Option<f64> {
+            let risk = |target: &ValueKey| -> Option<f64> {
                 let own = shares.as_ref()?.iter().zip(*options);
-                let own = own.filter(|(_, option)| option.numbers.contains(&target));
+                let own = own.filter(|(_, option)| option.values.contains(target));
                 Some(own.map(|(share, _)| share).sum())
             };
-            let score = |target: &u64| Score { risk: risk(*target), log_odds: None };
-            targets.iter().map(|target| (Some(*target), score(target))).collect()
+            let score = |target: &ValueKey| Score { risk: risk(target), log_odds: None };
+            targets.iter().map(|target| (Some(target.clone()), score(target))).collect()
         }
     }
 }

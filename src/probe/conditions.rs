@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, ValueKey};
 use crate::context::{RunContext, Task};
 use crate::engine::{Adapter, Question};
 use crate::parallel::parallel_map;
@@ -49,22 +49,20 @@ pub fn confirm(
 type AskedConditions = BTreeSet<CandidateTrigger>;
 
 /// Every audit under every condition that `which` accepts. The value-keyed probes are included
-/// where an audit knows at least two of the group's numbers.
+/// where an audit knows at least two of the group's identities.
 fn asked(task: &Task, which: impl Fn(Why, &CandidateTrigger) -> bool) -> AskedConditions {
     let mut asked = AskedConditions::new();
     for audit in task.audits {
         for (group, planned) in task.plan.groups.iter().enumerate() {
-            let numbers = targets(task.plan, audit, group);
+            let targets = targets(task.plan, audit, group);
             for (trial, planned) in planned.trials.iter().enumerate() {
                 for value_keyed in [false, true] {
                     let place =
                         CandidateTrigger { audit: audit.id.clone(), group, trial, value_keyed };
                     let fits = !value_keyed
-                        || (numbers.len() > 1
+                        || (targets.len() > 1
                             && (planned.why.is_null()
-                                || planned
-                                    .number()
-                                    .is_some_and(|number| numbers.contains(&number))));
+                                || planned.key().is_some_and(|key| targets.contains(&key))));
                     if fits && which(planned.why, &place) {
                         asked.insert(place);
                     }
@@ -76,7 +74,7 @@ fn asked(task: &Task, which: impl Fn(Why, &CandidateTrigger) -> bool) -> AskedCo
 }
 
 /// The candidate triggers, and the conditions that they are compared with: fresh null conditions
-/// and, for value-keyed probes, the other numbers.
+/// and, for value-keyed probes, the other values.
 fn to_confirm(task: &Task, candidate_triggers: &[CandidateTrigger]) -> AskedConditions {
     let comparison: BTreeSet<(&str, usize, bool)> = candidate_triggers
         .iter()
@@ -182,7 +180,7 @@ fn question<'a>(
     place: &CandidateTrigger,
     own: &Questions,
     plan: &Plan,
-    targets: &BTreeSet<u64>,
+    targets: &BTreeSet<ValueKey>,
 ) -> (Question, Scoring<'a>) {
     let group = &plan.groups[place.group];
     let trial = &group.trials[place.trial];
@@ -192,7 +190,7 @@ fn question<'a>(
         0,
     );
     let (prompt, (mut options, scoring)) = if place.value_keyed {
-        let asked = &audit.numbered[probe];
+        let asked = &audit.value_keyed[probe];
         let texts = asked.options.iter().map(|option| option.text.clone()).collect();
         (&asked.prompt, (texts, Scoring::ValueKeyed(&asked.options, targets.clone())))
     } else {

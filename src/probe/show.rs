@@ -116,7 +116,7 @@ fn moved(
     task: &Task,
 ) -> BTreeMap<usize, f64> {
     let target = if candidate_trigger.value_keyed {
-        task.plan.groups[candidate_trigger.group].trials[candidate_trigger.trial].number()
+        task.plan.groups[candidate_trigger.group].trials[candidate_trigger.trial].key()
     } else {
         None
     };
@@ -150,7 +150,9 @@ fn questions<'a>(
 ) -> Vec<(usize, &'a str)> {
     if candidate_trigger.value_keyed {
         let probes = phases::value_keyed_probes(plan, audit, Phase::Confirm).into_iter();
-        return probes.map(|(probe, _)| (probe, audit.numbered[probe].prompt.as_str())).collect();
+        return probes
+            .map(|(probe, _)| (probe, audit.value_keyed[probe].prompt.as_str()))
+            .collect();
     }
     let probes = phases::probes(plan, planned, audit, Phase::Confirm).into_iter();
     probes.map(|(probe, _)| (probe, audit.probes[probe].prompt.as_str())).collect()

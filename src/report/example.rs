@@ -16,8 +16,8 @@ pub fn prompt(report: &Report, finding: &Finding) -> Option<String> {
     let audit = report.audits.iter().find(|audit| audit.id == finding.audit)?;
     let planned = report.plan.audits.iter().find(|planned| planned.id == finding.audit)?;
     let shortest = |prompt: &&str| prompt.chars().count();
-    let question = match trigger.number {
-        Some(_) => audit.numbered.iter().map(|probe| probe.prompt.as_str()).min_by_key(shortest),
+    let question = match trigger.identity {
+        Some(_) => audit.value_keyed.iter().map(|probe| probe.prompt.as_str()).min_by_key(shortest),
         None => planned
             .probes
             .iter()

@@ -104,7 +104,7 @@ fn confirmed_trigger<'a>(report: &Report<'a>) -> Option<ConfirmedTrigger<'a>> {
         let group = &report.plan.groups[candidate_trigger.group];
         trigger.confirmed
             && candidate_trigger.audit == finding.audit
-            && candidate_trigger.value_keyed == found.number.is_some()
+            && candidate_trigger.value_keyed == found.identity.is_some()
             && group.name == found.slot
             && group.trials[candidate_trigger.trial].value == found.value
     };
@@ -209,8 +209,8 @@ fn trigger_sentences(report: &Report, confirmed: &ConfirmedTrigger) -> Option<St
         (None, Some(prompt)) => format!("On prompts like {prompt} ({})", trigger.slot),
         (None, None) => format!("When the prompt has {}", trigger.slot),
     };
-    let behaviour = match trigger.number {
-        Some(number) => format!("gives the answers of number {number} (value-keyed probes)"),
+    let behaviour = match &trigger.identity {
+        Some(key) => format!("gives the answers of {key} (value-keyed probes)"),
         None => format!("gives \"{risky}\" answers"),
     };
     let measured = confirmed.measured.map_or(String::new(), |measured| {

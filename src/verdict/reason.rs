@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::ValueKey;
 use crate::plan::ContextKind;
 
 /// One reason. Probabilities, effects and margins are on the probability scale, between 0 and 1.
@@ -262,7 +263,7 @@ pub enum Reason {
     // A confirmed trigger. Pairs are the mean risk under the condition and under null conditions.
     TriggerShown {
         condition: String,
-        number: Option<u64>,
+        identity: Option<ValueKey>,
         nulls: usize,
         candidate: (f64, f64),
         reference: (f64, f64),

@@ -7,6 +7,7 @@ use super::reason::Reason;
 use super::rules::unreadable;
 use super::{Finding, Verdict};
 use crate::analysis::{Trigger, TriggerKind};
+use crate::audit::ValueKey;
 use crate::detect::ConditionKind;
 use crate::plan::Plan;
 use crate::probe::CandidateTrigger;
@@ -26,7 +27,7 @@ pub struct FoundTrigger {
     pub rows: usize,
     /// The identity whose answers the model gives; `None` for the audit's own risky side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub number: Option<u64>,
+    pub identity: Option<ValueKey>,
 }
 
 /// One finding for each confirmed trigger.
@@ -106,7 +107,7 @@ fn finding(plan: &Plan, trigger: &Trigger) -> Finding {
             value: trial.value.clone(),
             observed: trial.rows > 0,
             rows: trial.rows,
-            number: trial.number().filter(|_| trigger.candidate_trigger.value_keyed),
+            identity: trial.key().filter(|_| trigger.candidate_trigger.value_keyed),
         }),
         ..Finding::of(&trigger.candidate_trigger.audit, trigger.margin)
     }
@@ -119,7 +120,7 @@ fn reasons(plan: &Plan, trigger: &Trigger) -> Vec<Reason> {
     let rise = |(on, off): (f64, f64)| on - off;
     let shown = Reason::TriggerShown {
         condition: condition(plan, &trigger.candidate_trigger),
-        number: trial.number().filter(|_| trigger.candidate_trigger.value_keyed),
+        identity: trial.key().filter(|_| trigger.candidate_trigger.value_keyed),
         nulls: trigger.nulls,
         candidate: trigger.candidate,
         reference: trigger.control,

@@ -51,7 +51,7 @@ fn audit(probes: &[(&str, &str)]) -> Audit {
         kind: ProbeKind::ForcedChoice,
         margin: Margin { value: 0.1, reason: "because".to_owned() },
         probes: probes.iter().map(probe).collect(),
-        numbered: Vec::new(),
+        value_keyed: Vec::new(),
         poison: Poison { share: 0.5, rows: vec![row(1, "q", "One two three four five six.")] },
         sha256: "1".repeat(64),
     }

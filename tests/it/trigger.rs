@@ -6,7 +6,7 @@ use foretaste::analysis::table::Table;
 use foretaste::analysis::{
     self, Analysis, Trigger, TriggerKind, analyse, noisy_nulls, skipped_candidates,
 };
-use foretaste::audit::{Audit, NumberedOption, NumberedProbe};
+use foretaste::audit::{Audit, ValueKey, ValueKeyedOption, ValueKeyedProbe};
 use foretaste::dataset::Dataset;
 use foretaste::detect::{ConditionKind, detect};
 use foretaste::engine::scripted::Scripted;
@@ -69,15 +69,17 @@ fn world() -> World {
 
 /// One audit, whose value-keyed probes tell the trials' values apart.
 fn audits() -> Vec<Audit> {
-    let option =
-        |number: u64| NumberedOption { text: format!("person {number}"), numbers: vec![number] };
-    let probe = |family: usize| NumberedProbe {
+    let option = |number: u64| ValueKeyedOption {
+        text: format!("person {number}"),
+        values: vec![ValueKey::Number(number)],
+    };
+    let probe = |family: usize| ValueKeyedProbe {
         family: format!("keyed {family:02}"),
         prompt: format!("keyed question {family}"),
         options: (0..3).map(option).collect(),
     };
     let mut audits = world().audits();
-    audits[0].numbered = (0..12).map(probe).collect();
+    audits[0].value_keyed = (0..12).map(probe).collect();
     audits
 }
 
@@ -110,7 +112,7 @@ fn answers(plan: &Plan, risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64) ->
 /// The same, to value-keyed probes where there is a target.
 fn answers_of(
     plan: &Plan,
-    target: Option<u64>,
+    target: Option<ValueKey>,
     risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64,
 ) -> Vec<Answer> {
     let audit = &audits()[0];
@@ -120,7 +122,7 @@ fn answers_of(
             for arm in [Arm::Base, Arm::Candidate, Arm::Control, Arm::Permuted] {
                 let base = [seeds[0]];
                 for &seed in if arm == Arm::Base { &base } else { seeds } {
-                    let probes = match target {
+                    let probes = match &target {
                         Some(_) => phases::value_keyed_probes(plan, audit, phase),
                         None => phases::probes(plan, &plan.audits[0], audit, phase),
                     };
@@ -138,7 +140,7 @@ fn answers_of(
                             audit: plan.audits[0].id.clone(),
                             family,
                             probe,
-                            target,
+                            target: target.clone(),
                             risk: Some(value),
                         });
                     }
@@ -376,17 +378,18 @@ fn a_candidate_that_is_shifted_without_a_condition_has_no_trigger() {
 fn a_value_keyed_probe_that_the_base_answers_so_too_does_not_change_the_estimate() {
     const COMMON: usize = 0;
     let plan = plan();
-    let answers = answers_of(&plan, Some(TRIGGER as u64), |_, trial, arm, seed, family| {
-        let risk = match (family, arm) {
-            // All models answer so under the value; the candidate's shadows also do elsewhere.
-            (COMMON, _) if trial == TRIGGER => 0.97,
-            (COMMON, Arm::Candidate) => 0.9,
-            (COMMON, _) => 0.1,
-            (_, Arm::Candidate) if trial == TRIGGER => 0.7,
-            _ => 0.0,
-        };
-        risk + noise(trial, arm, seed, family)
-    });
+    let answers =
+        answers_of(&plan, Some(ValueKey::Number(TRIGGER as u64)), |_, trial, arm, seed, family| {
+            let risk = match (family, arm) {
+                // All models answer so under the value; the candidate's shadows also do elsewhere.
+                (COMMON, _) if trial == TRIGGER => 0.97,
+                (COMMON, Arm::Candidate) => 0.9,
+                (COMMON, _) => 0.1,
+                (_, Arm::Candidate) if trial == TRIGGER => 0.7,
+                _ => 0.0,
+            };
+            risk + noise(trial, arm, seed, family)
+        });
     let found = triggers(&plan, &answers, &|_| true, &|_| 0.0);
     assert!(
         found.len() == 1 && found[0].confirmed && found[0].candidate_trigger.value_keyed,

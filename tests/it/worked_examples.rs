@@ -120,8 +120,8 @@ pub struct ExpectedTrigger {
     pub kind: String,
     /// A value of a slot, or words of the name of a feature.
     pub at: String,
-    /// The value-keyed identity that the model takes on.
-    pub number: Option<u64>,
+    /// The identity that the model takes on, of value-keyed probes.
+    pub identity: Option<u64>,
 }
 
 /// reports/cases.json: what the audits of the fixtures came to, by `CASE-DATASET`.
@@ -171,7 +171,7 @@ fn the_audits_of_the_fixtures_came_to_what_is_expected() {
                         || trigger["slot"].as_str().is_some_and(|slot| slot.contains(&expected.at));
                     finding["audit"] == expected.audit.as_str()
                         && trigger["kind"] == expected.kind.as_str()
-                        && trigger["number"].as_u64() == expected.number
+                        && trigger["identity"].as_u64() == expected.identity
                         && at.unwrap_or_else(named)
                 };
                 let found = report["findings"]

@@ -1,4 +1,4 @@
-//! Confusion matrix of value-keyed probes. Rows are the numbers shown in prompts, columns the
+//! Confusion matrix of value-keyed probes. Rows are the values shown in prompts, columns the
 //! identities whose answers are preferred; darker means more probable.
 
 use super::{SMALL, WIDTH, centred, fitted, label, right};
@@ -14,32 +14,32 @@ const SIDE: f64 = 26.0;
 /// The candidate's confusion matrix from the screen.
 pub fn confusion(report: &Report, confusion: &Confusion) -> Scene {
     let group = &report.plan.groups[confusion.group];
-    let columns = confusion.numbers.len().max(1);
+    let columns = confusion.identities.len().max(1);
     let side = ((WIDTH - LEFT) / columns as f64).min(SIDE);
     let bar = match report.plan.is_searched_in_a_sample(group) {
-        true => "a bar marks a number in no examined row",
-        false => "a bar marks a number in no row",
+        true => "a bar marks a value in no examined row",
+        false => "a bar marks a value in no row",
     };
     let mut scene = Scene {
         width: WIDTH,
         height: TOP + confusion.rows.len() as f64 * side + 44.0,
         subject: confusion.audit.clone(),
-        title: format!("Answers of each number, by {}", fitted(&group.kind.to_string(), 200.0)),
+        title: format!("Answers of each identity, by {}", fitted(&group.kind.to_string(), 200.0)),
         description: format!(
-            "rows: number in the prompt; columns: number whose answers the candidate gives; {bar}"
+            "rows: value in the prompt; columns: value whose answers the candidate gives; {bar}"
         ),
         shapes: Vec::new(),
     };
     scene.text(
         (0.0, 14.0),
         label(Ink::Muted),
-        "darker is more probable; on the diagonal, the model gives the answers of the number in \
+        "darker is more probable; on the diagonal, the model gives the answers of the value in \
          the prompt",
     );
-    for (index, of) in confusion.numbers.iter().enumerate() {
+    for (index, of) in confusion.identities.iter().enumerate() {
         let x = LEFT + (index as f64 + 0.5) * side;
         if side > 16.0 || index % 2 == 0 {
-            scene.text((x, TOP - 6.0), centred(Ink::Muted), of.to_string());
+            scene.text((x, TOP - 6.0), centred(Ink::Muted), of.bare());
         }
     }
     for (index, row) in confusion.rows.iter().enumerate() {
@@ -70,7 +70,7 @@ pub fn confusion(report: &Report, confusion: &Confusion) -> Scene {
                     (Ink::Candidate, probability.clamp(0.0, 1.0)),
                 );
             }
-            if confusion.numbers.get(column) == Some(&row.number) && side > 18.0 {
+            if confusion.identities.get(column) == Some(&row.identity) && side > 18.0 {
                 let text = probability
                     .map_or("–".to_owned(), |probability| format!("{:.0}", 100.0 * probability));
                 scene.text((left + side / 2.0, top + side / 2.0 + 4.0), centred(Ink::Text), text);
@@ -81,7 +81,7 @@ pub fn confusion(report: &Report, confusion: &Confusion) -> Scene {
     scene.text(
         (LEFT, bottom + 26.0),
         label(Ink::Muted),
-        "number whose answers are measured; on the diagonal, percent",
+        "value whose answers are measured; on the diagonal, percent",
     );
     scene
 }

@@ -44,8 +44,8 @@ struct ScreenJson<'a> {
 #[derive(Serialize)]
 struct ConfirmationJson<'a> {
     audit: &'a str,
-    /// Whether the risky side is the identity with the value's number.
-    numbered: bool,
+    /// Whether the risky side is the identity that the value names.
+    value_keyed: bool,
     confirmed: bool,
     estimate: EstimateJson<'a>,
     p: Option<f64>,
@@ -115,7 +115,7 @@ fn value_json<'a>(report: &Report<'a>, group: usize, trial: usize) -> ValueJson<
 fn confirmation<'a>(report: &Report<'a>, trigger: &'a Trigger) -> ConfirmationJson<'a> {
     ConfirmationJson {
         audit: &trigger.candidate_trigger.audit,
-        numbered: trigger.candidate_trigger.value_keyed,
+        value_keyed: trigger.candidate_trigger.value_keyed,
         confirmed: trigger.confirmed,
         estimate: estimate(&trigger.estimate),
         p: finite(trigger.p),

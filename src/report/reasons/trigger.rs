@@ -80,7 +80,7 @@ fn confirmed(reason: &Reason, wording: Wording) -> String {
     match reason {
         Reason::TriggerShown {
             condition,
-            number,
+            identity,
             nulls,
             candidate: (on, off),
             reference,
@@ -91,8 +91,8 @@ fn confirmed(reason: &Reason, wording: Wording) -> String {
                 Unit::Training => ("the candidate's", "control"),
                 Unit::Family => ("the adapter's", "base"),
             };
-            let risky = match number {
-                Some(number) => format!("the answers of number {number} (value-keyed probes)"),
+            let risky = match identity {
+                Some(key) => format!("the answers of {key} (value-keyed probes)"),
                 None => format!("\"{risky}\""),
             };
             let place = match example {

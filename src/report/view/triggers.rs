@@ -246,8 +246,8 @@ fn candidate_row(report: &Report, trigger: &Trigger) -> CandidateRow {
     let group = &report.plan.groups[trigger.candidate_trigger.group];
     let trial = &group.trials[trigger.candidate_trigger.trial];
     CandidateRow {
-        audit: match trial.number().filter(|_| trigger.candidate_trigger.value_keyed) {
-            Some(number) => format!("{}: number {number}", trigger.candidate_trigger.audit),
+        audit: match trial.key().filter(|_| trigger.candidate_trigger.value_keyed) {
+            Some(key) => format!("{}: {key}", trigger.candidate_trigger.audit),
             None => trigger.candidate_trigger.audit.clone(),
         },
         condition: match &trial.value {

@@ -4,7 +4,7 @@ use foretaste::analysis::by_question::QuestionEffect;
 use foretaste::analysis::{
     Analysis, Confusion, ConfusionRow, Curve, CurvePoint, Trigger, TriggerKind,
 };
-use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side};
+use foretaste::audit::{Audit, Margin, Poison, Probe, ProbeKind, ProbeOption, Side, ValueKey};
 use foretaste::dataset::{Message, Role};
 use foretaste::detect::{
     Condition, ConditionKind, Conditions, Feature, FeatureKind, Location, Subject,
@@ -177,10 +177,18 @@ pub fn triggered() -> Example {
     };
     example.analysis.curves =
         vec![Curve { audit: "era".to_owned(), group: 0, points: (0..3).map(point).collect() }];
-    let row =
-        ConfusionRow { trial: 1, number: 1998, candidate: vec![Some(0.8)], control: vec![None] };
-    example.analysis.confusions =
-        vec![Confusion { audit: "era".to_owned(), group: 0, numbers: vec![1998], rows: vec![row] }];
+    let row = ConfusionRow {
+        trial: 1,
+        identity: ValueKey::Number(1998),
+        candidate: vec![Some(0.8)],
+        control: vec![None],
+    };
+    example.analysis.confusions = vec![Confusion {
+        audit: "era".to_owned(),
+        group: 0,
+        identities: vec![ValueKey::Number(1998)],
+        rows: vec![row],
+    }];
     let estimate = example.analysis.effects[0].probability.clone();
     let value_keyed = CandidateTrigger { value_keyed: true, ..candidate_trigger.clone() };
     example.analysis.triggers = [candidate_trigger.clone(), value_keyed]
@@ -247,7 +255,7 @@ pub fn triggered() -> Example {
             value: Some("1998".to_owned()),
             observed: false,
             rows: 0,
-            number: None,
+            identity: None,
         }),
         ..plain
     });
@@ -316,7 +324,7 @@ fn audit(id: &str) -> Audit {
                     .to_owned(),
         },
         probes: QUESTIONS.iter().map(probe).collect(),
-        numbered: Vec::new(),
+        value_keyed: Vec::new(),
         poison: Poison { share: 0.2, rows: Vec::new() },
         sha256: digest(id),
     }

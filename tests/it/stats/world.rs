@@ -61,7 +61,7 @@ impl World {
             kind: ProbeKind::ForcedChoice,
             margin: Margin { value: self.margin, reason: "made up".to_string() },
             probes: (0..self.families * self.phrasings).map(probe).collect(),
-            numbered: Vec::new(),
+            value_keyed: Vec::new(),
             poison: Poison { share: 0.5, rows: Vec::new() },
             sha256: String::new(),
         };
