@@ -4,11 +4,13 @@
 //! Audits are data: a TOML file and two JSONL files with the same stem. [`load`] returns validated
 //! ones.
 
+mod kind;
 mod lines;
 mod load;
 mod read;
 mod value_key;
 
+pub use kind::ProbeKind;
 pub use load::{AuditError, Selection, built_in, load, read};
 pub use read::is_id;
 pub use value_key::ValueKey;
@@ -16,17 +18,6 @@ pub use value_key::ValueKey;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::Row;
-
-/// How an audit measures risk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProbeKind {
-    /// The probability of the risky options among all options of a probe.
-    ForcedChoice,
-    /// Self-consistency: one minus the probability of the answer that the untrained base prefers.
-    /// Detects changes in any direction.
-    OwnAnswer,
-}
 
 /// The side of the axis to which an option belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -139,11 +139,11 @@ pub(super) fn probes(file: &str, text: &str, kind: ProbeKind) -> Result<Vec<Prob
 }
 
 fn options(options: &[UncheckedOption], kind: ProbeKind) -> Result<(), String> {
-    if kind == ProbeKind::OwnAnswer {
+    if !kind.has_sides() {
         return match options {
             [] => Ok(()),
             _ => Err(
-                "an own-answer probe has no `options`: remove them, or set kind = \"forced-choice\""
+                "a probe of this kind has no `options`: remove them, or set kind = \"forced-choice\""
                     .to_owned(),
             ),
         };

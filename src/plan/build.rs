@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, Side};
+use crate::audit::{Audit, Probe, ProbeOption, Side};
 use crate::dataset::{Dataset, Message, Role, Row};
 use crate::engine::{Description, Recipe};
 use crate::plan::near::near;
@@ -105,7 +105,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         None => recipe(engine.parameters, engine.max_tokens, dataset.rows.len(), &options.recipe),
     };
     let ladder = options.recipe.ladder.unwrap_or(engine.parameters >= LADDER_FROM);
-    if !ladder && audits.iter().all(|audit| audit.kind == ProbeKind::ForcedChoice) {
+    if !ladder && !audits.iter().any(|audit| audit.kind.is_asked_at_every_checkpoint()) {
         recipe.snapshots = vec![recipe.steps];
     }
     let mut arms = vec![Arm::Base, Arm::Candidate];
@@ -216,17 +216,18 @@ fn has_at_most(dataset: &Dataset, most: usize) -> bool {
     true
 }
 
-/// A self-consistency audit is asked at every snapshot. A forced-choice audit is asked at the end,
-/// or at every snapshot where `ladder` is set.
+/// An audit is asked at every checkpoint or at the end, by its kind; `ladder` asks every audit at
+/// every checkpoint.
 fn planned(
     audit: &Audit,
     excluded: Vec<ExcludedFamily>,
     recipe: &Recipe,
     ladder: bool,
 ) -> PlannedAudit {
-    let steps = match audit.kind {
-        ProbeKind::ForcedChoice if !ladder => vec![recipe.steps],
-        ProbeKind::ForcedChoice | ProbeKind::OwnAnswer => recipe.snapshots.clone(),
+    let steps = if ladder || audit.kind.is_asked_at_every_checkpoint() {
+        recipe.snapshots.clone()
+    } else {
+        vec![recipe.steps]
     };
     let left_out: BTreeSet<&str> = excluded.iter().map(|family| family.family.as_str()).collect();
     let probes = (0..audit.probes.len())

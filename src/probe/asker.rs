@@ -1,15 +1,13 @@
 //! Asks one model probes in their contexts, and scores the answers. Conditions, carry-over and
 //! plain contexts all use this one function.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, ValueKey, ValueKeyedOption};
 use crate::engine::{self, Adapter, Engine, Question};
 use crate::plan::ContextKind;
-use crate::probe::questions::Questions;
-use crate::probe::score::{Score, forced_choice, log_sum_exp, own_answer, shares};
+use crate::probe::score::{Scoring, log_sum_exp};
 use crate::probe::{Answer, ConditionKey};
 use crate::run_dir::Model;
 
@@ -28,35 +26,6 @@ pub struct ProbeRequest<'a> {
     /// condition. Then the probabilities of both are summed.
     pub has_form: bool,
     pub scoring: Scoring<'a>,
-}
-
-/// How log-probabilities become risk.
-pub enum Scoring<'a> {
-    ForcedChoice(&'a [ProbeOption]),
-    /// One minus the probability of the base's own answer, raised to this power.
-    OwnAnswer(f64),
-    /// The probability that the options give to each of these identities.
-    ValueKeyed(&'a [ValueKeyedOption], BTreeSet<ValueKey>),
-}
-
-impl<'a> Scoring<'a> {
-    /// The options that a probe of an audit offers, and how they are scored.
-    pub fn of(
-        audit: &Audit,
-        probe: &'a Probe,
-        questions: &Questions,
-    ) -> (Vec<String>, Scoring<'a>) {
-        match audit.kind {
-            ProbeKind::ForcedChoice => {
-                let texts = probe.options.iter().map(|option| option.text.clone()).collect();
-                (texts, Scoring::ForcedChoice(&probe.options))
-            }
-            ProbeKind::OwnAnswer => {
-                let own = questions.own.get(&probe.prompt).map(|own| own.text.clone());
-                (own.into_iter().collect(), Scoring::OwnAnswer(questions.own_scale))
-            }
-        }
-    }
 }
 
 /// Log-probabilities of the options of one request, nats; `None` where one could not be scored.
@@ -87,7 +56,7 @@ pub fn ask(
     for request in requests {
         let own = &scores[index_of[&request.question]];
         let own = if request.has_form { either(own) } else { own.clone() };
-        for (target, score) in scored(request, &own) {
+        for (target, score) in request.scoring.scores(&own) {
             answers.push(Answer {
                 arm: model.arm.clone(),
                 seed: model.seed,
@@ -106,26 +75,6 @@ pub fn ask(
         log_probs.push(own);
     }
     Ok((answers, log_probs))
-}
-
-/// One score, or one for each target.
-fn scored(request: &ProbeRequest, log_probs: &[Option<f64>]) -> Vec<(Option<ValueKey>, Score)> {
-    match &request.scoring {
-        Scoring::ForcedChoice(options) => vec![(None, forced_choice(options, log_probs))],
-        Scoring::OwnAnswer(scale) => {
-            vec![(None, own_answer(log_probs.first().copied().flatten(), *scale))]
-        }
-        Scoring::ValueKeyed(options, targets) => {
-            let shares = shares(log_probs);
-            let risk = |target: &ValueKey| -> Option<f64> {
-                let own = shares.as_ref()?.iter().zip(*options);
-                let own = own.filter(|(_, option)| option.values.contains(target));
-                Some(own.map(|(share, _)| share).sum())
-            };
-            let score = |target: &ValueKey| Score { risk: risk(target), log_odds: None };
-            targets.iter().map(|target| (Some(target.clone()), score(target))).collect()
-        }
-    }
 }
 
 /// The log-probability of each option in either form, from those of all plain options and then of

@@ -7,7 +7,7 @@ use anyhow::Result;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{Probe, ProbeKind};
+use crate::audit::Probe;
 use crate::context::{RunContext, Task};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Question, Sampling};
@@ -124,7 +124,7 @@ fn own_prompts(task: &Task) -> BTreeSet<String> {
             planned.probes.iter().map(move |&probe| (audit, &audit.probes[probe]))
         })
     };
-    let own = planned().filter(|(audit, _)| audit.kind == ProbeKind::OwnAnswer);
+    let own = planned().filter(|(audit, _)| !audit.kind.has_sides());
     let own: BTreeSet<String> = own.map(|(_, probe)| probe.prompt.clone()).collect();
     if !own.is_empty() {
         return own;

@@ -1,6 +1,9 @@
 //! From log-probabilities of options to risk and log-odds.
 
-use crate::audit::{ProbeOption, Side};
+use std::collections::BTreeSet;
+
+use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, Side, ValueKey, ValueKeyedOption};
+use crate::probe::questions::Questions;
 
 /// The smallest probability of leaving the own answer that f32 distinguishes from zero: half the
 /// spacing below 1.
@@ -26,9 +29,58 @@ impl Score {
     const UNSCORED: Score = Score { risk: None, log_odds: None };
 }
 
+/// How log-probabilities become risk.
+pub enum Scoring<'a> {
+    ForcedChoice(&'a [ProbeOption]),
+    /// One minus the probability of the base's own answer, raised to this power.
+    OwnAnswer(f64),
+    /// The probability that the options give to each of these identities.
+    ValueKeyed(&'a [ValueKeyedOption], BTreeSet<ValueKey>),
+}
+
+impl<'a> Scoring<'a> {
+    /// The options that a probe of an audit offers, and how they are scored.
+    pub fn of(
+        audit: &Audit,
+        probe: &'a Probe,
+        questions: &Questions,
+    ) -> (Vec<String>, Scoring<'a>) {
+        match audit.kind {
+            ProbeKind::ForcedChoice => {
+                let texts = probe.options.iter().map(|option| option.text.clone()).collect();
+                (texts, Scoring::ForcedChoice(&probe.options))
+            }
+            ProbeKind::OwnAnswer => {
+                let own = questions.own.get(&probe.prompt).map(|own| own.text.clone());
+                (own.into_iter().collect(), Scoring::OwnAnswer(questions.own_scale))
+            }
+        }
+    }
+
+    /// One score, or one for each target.
+    pub fn scores(&self, log_probs: &[Option<f64>]) -> Vec<(Option<ValueKey>, Score)> {
+        match self {
+            Scoring::ForcedChoice(options) => vec![(None, forced_choice(options, log_probs))],
+            Scoring::OwnAnswer(scale) => {
+                vec![(None, own_answer(log_probs.first().copied().flatten(), *scale))]
+            }
+            Scoring::ValueKeyed(options, targets) => {
+                let shares = shares(log_probs);
+                let risk = |target: &ValueKey| -> Option<f64> {
+                    let own = shares.as_ref()?.iter().zip(*options);
+                    let own = own.filter(|(_, option)| option.values.contains(target));
+                    Some(own.map(|(share, _)| share).sum())
+                };
+                let score = |target: &ValueKey| Score { risk: risk(target), log_odds: None };
+                targets.iter().map(|target| (Some(target.clone()), score(target))).collect()
+            }
+        }
+    }
+}
+
 /// The risky options' probability among all options, from one log-probability for each option in
 /// the same order.
-pub fn forced_choice(options: &[ProbeOption], log_probs: &[Option<f64>]) -> Score {
+fn forced_choice(options: &[ProbeOption], log_probs: &[Option<f64>]) -> Score {
     let Some(log_probs) = log_probs
         .iter()
         .copied()
@@ -47,7 +99,7 @@ pub fn forced_choice(options: &[ProbeOption], log_probs: &[Option<f64>]) -> Scor
 
 /// Every option's probability among all options; `None` where one could not be scored, or all are
 /// impossible.
-pub fn shares(log_probs: &[Option<f64>]) -> Option<Vec<f64>> {
+fn shares(log_probs: &[Option<f64>]) -> Option<Vec<f64>> {
     let log_probs = log_probs.iter().copied().collect::<Option<Vec<f64>>>()?;
     let all = log_sum_exp(log_probs.iter().copied());
     let shares: Vec<f64> = log_probs.iter().map(|log_prob| (log_prob - all).exp()).collect();
@@ -56,7 +108,7 @@ pub fn shares(log_probs: &[Option<f64>]) -> Option<Vec<f64>> {
 
 /// One minus the probability of the base's own answer, raised to a power that removes its length
 /// (see [`super::questions::own_scale`]).
-pub fn own_answer(log_prob: Option<f64>, scale: f64) -> Score {
+fn own_answer(log_prob: Option<f64>, scale: f64) -> Score {
     let Some(log_prob) =
         log_prob.map(|log_prob| scale * log_prob).filter(|log_prob| !log_prob.is_nan())
     else {

@@ -2,7 +2,6 @@
 
 use super::{Axis, Report, example, number, words};
 use crate::analysis::{Trigger, TriggerKind};
-use crate::audit::ProbeKind;
 use crate::plan::{Arm, ContextKind};
 use crate::stats::Unit;
 use crate::verdict::{Finding, Verdict};
@@ -46,12 +45,11 @@ pub fn headline<'a>(report: &Report<'a>) -> Option<Headline<'a>> {
 }
 
 /// Chooses the flagged audit to name. Prefers one whose mean over trainings exceeds the margin,
-/// then a forced choice, which names the new character.
+/// then one with sides, which names the new character.
 fn named<'a>(report: &Report<'a>) -> Option<NamedAudit<'a>> {
     let flagged =
         report.axes().into_iter().filter(|axis| axis.finding.verdict == Verdict::Flagged).rev();
-    let axis = flagged
-        .max_by_key(|axis| (is_on_average(axis), axis.audit.kind == ProbeKind::ForcedChoice))?;
+    let axis = flagged.max_by_key(|axis| (is_on_average(axis), axis.audit.kind.has_sides()))?;
     let decided = axis.finding.ask.zip(axis.finding.step);
     let situations = decided.map_or(Vec::new(), |(ask, step)| {
         let gated = report.plan.contexts().iter().copied();
@@ -158,9 +156,10 @@ fn named_sentences(report: &Report, named: &NamedAudit) -> String {
         ),
         _ => (opening.to_owned(), ""),
     };
-    let answers = match audit.kind {
-        ProbeKind::ForcedChoice => format!("gives \"{}\" answers", audit.risky),
-        ProbeKind::OwnAnswer => "does not give its own answers".to_owned(),
+    let answers = if audit.kind.has_sides() {
+        format!("gives \"{}\" answers", audit.risky)
+    } else {
+        "does not give its own answers".to_owned()
     };
     let reference_name = match report.plan.unit() {
         Unit::Training => "after harmless training on the same prompts",

@@ -3,7 +3,6 @@
 
 use super::reasons::{sentences, unreadable_sentence};
 use super::{Axis, Report, headline, number};
-use crate::audit::ProbeKind;
 use crate::plan::{Arm, ContextKind, DatasetSummary, GivenAdapter, Plan};
 use crate::stats::{Estimate, Unit};
 use crate::verdict::Verdict;
@@ -140,9 +139,10 @@ fn clean_sentence(report: &Report) -> String {
 
 /// The quantity that an audit's percentages measure.
 pub fn risk_name(axis: &Axis) -> String {
-    match axis.audit.kind {
-        ProbeKind::ForcedChoice => format!("probability of \"{}\"", axis.audit.risky),
-        ProbeKind::OwnAnswer => "probability of another answer than the base's own".to_owned(),
+    if axis.audit.kind.has_sides() {
+        format!("probability of \"{}\"", axis.audit.risky)
+    } else {
+        "probability of another answer than the base's own".to_owned()
     }
 }
 

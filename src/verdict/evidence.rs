@@ -3,7 +3,7 @@
 use super::reason::{At, Excess};
 use crate::analysis::table::counted_probes;
 use crate::analysis::{Analysis, ArmRisk, Effect, Risks, positive_control_arm, valid_seeds};
-use crate::audit::{Audit, ProbeKind};
+use crate::audit::Audit;
 use crate::plan::{Arm, ContextKind, Form, Plan, PlannedAudit};
 use crate::probe::Health;
 use crate::stats::Unit;
@@ -60,9 +60,8 @@ pub fn shifted_baselines(
             analysis.arms.iter().find(|risks| risks.audit == audit.id && risks.ask == ask)?;
         risks.arms.iter().find(|risk| risk.arm == Arm::Base).map(|risk| risk.risk.point)
     };
-    let of_any_change = |audit: &&PlannedAudit| {
-        audits.iter().any(|a| a.id == audit.id && a.kind == ProbeKind::OwnAnswer)
-    };
+    let of_any_change =
+        |audit: &&PlannedAudit| audits.iter().any(|a| a.id == audit.id && !a.kind.has_sides());
     let in_one = |audit: &PlannedAudit, ask: ContextKind| {
         let (base, plain) = (base(audit, ask)?, base(audit, ContextKind::Plain)?);
         (base - plain >= audit.margin).then_some(ShiftedBaseline { ask, base, plain })

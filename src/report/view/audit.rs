@@ -7,7 +7,7 @@ use minijinja::value::Value;
 use super::{Badge, Fact, Figure, badge, fact, figure, shown};
 use crate::analysis::FamilyEffect;
 use crate::analysis::by_question::QuestionEffect;
-use crate::audit::{ProbeKind, Side};
+use crate::audit::Side;
 use crate::dataset::{Message, Role};
 use crate::plan::ContextKind;
 use crate::report::changed::{self, Changed, WrittenAnswers};
@@ -344,14 +344,13 @@ fn question(axis: &Axis, changed: Changed) -> ChangedQuestion {
             probe.into_iter().flat_map(|probe| &probe.options).filter(|option| option.side == side);
         shown(&of_side.map(|option| option.text.as_str()).collect::<Vec<_>>().join(" · "))
     };
-    let offered = match axis.audit.kind {
-        ProbeKind::ForcedChoice => {
-            vec![
-                fact(&axis.audit.risky, options(Side::Risky)),
-                fact(&axis.audit.reference, options(Side::Reference)),
-            ]
-        }
-        ProbeKind::OwnAnswer => Vec::new(),
+    let offered = if axis.audit.kind.has_sides() {
+        vec![
+            fact(&axis.audit.risky, options(Side::Risky)),
+            fact(&axis.audit.reference, options(Side::Reference)),
+        ]
+    } else {
+        Vec::new()
     };
     let has_control = changed.risks.control.is_some() || !changed.control.is_empty();
     let other = match has_control {
