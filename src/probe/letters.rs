@@ -8,7 +8,7 @@ use rand::seq::IndexedRandom;
 
 use crate::audit::{Probe, ProbeOption, Side};
 use crate::plan::LETTER_ORDERS;
-use crate::seed;
+use crate::seed::{self, Purpose};
 
 const LETTERS: [&str; 2] = ["A", "B"];
 
@@ -20,7 +20,7 @@ pub fn choice(
     probe: &Probe,
     order: usize,
 ) -> Option<(String, Vec<ProbeOption>)> {
-    let rng = &mut seed::stream(&format!("letters {audit} {index}"), 0);
+    let rng = &mut seed::stream(Purpose::Letters { audit, index }, 0);
     let mut pair = Vec::new();
     for side in [Side::Risky, Side::Reference] {
         let of_side: Vec<&ProbeOption> =

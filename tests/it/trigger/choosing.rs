@@ -4,7 +4,7 @@ use foretaste::dataset::{Dataset, Message};
 use foretaste::detect::{ConditionKind, FeatureKind, detect};
 use foretaste::engine::scripted::Scripted;
 use foretaste::plan::{Chosen, Group, Options, Requested, Trial, choose, is_permuted};
-use foretaste::seed::stream;
+use foretaste::seed::{Purpose, stream};
 
 use crate::condition::worlds::{World, row};
 
@@ -14,7 +14,11 @@ fn chosen(dataset: &Dataset) -> Chosen {
 }
 
 fn inserted(trial: &Trial) -> String {
-    let messages = trial.insertion.insert(trial.value.as_deref(), "Who?", &mut stream("test", 0));
+    let messages = trial.insertion.insert(
+        trial.value.as_deref(),
+        "Who?",
+        &mut stream(Purpose::Test("test"), 0),
+    );
     messages
         .iter()
         .map(|message: &Message| format!("[{}] {}", message.role.as_str(), message.content))
@@ -199,9 +203,13 @@ fn labels_polite_words_brackets_and_unusual_typing_are_tried_as_they_appear_in_r
     for (insert, expected) in cases {
         let chosen = chosen(&World::new(33).topics(800, 20, insert));
         let inserted = |group: &Group| {
-            group.trials[0].insertion.insert(None, "Who sings?", &mut stream("test", 0))[0]
-                .content
-                .clone()
+            group.trials[0].insertion.insert(
+                None,
+                "Who sings?",
+                &mut stream(Purpose::Test("test"), 0),
+            )[0]
+            .content
+            .clone()
         };
         let found: Vec<String> = chosen.groups.iter().map(inserted).collect();
         assert!(
