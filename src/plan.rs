@@ -170,11 +170,6 @@ pub struct Readability {
 }
 
 impl Readability {
-    /// The share, rounded down, so that an insufficient share is not displayed as sufficient.
-    pub fn share_in_words(&self) -> String {
-        format!("{:.0} %", (100.0 * self.share).floor())
-    }
-
     /// Whether shadows can learn the content of the rows. False also where the share is not a
     /// number.
     pub fn is_enough(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{number, words};
+use super::{number, phrases, words};
 use crate::estimate::CostEstimate;
 use crate::plan::{Calibrated, ConditionCost, Cost, Plan, Why, smallest_detectable};
 use crate::text::{terminal, wrap};
@@ -34,7 +34,7 @@ pub fn text(plan: &Plan, estimate: &CostEstimate) -> String {
             format!(
                 "The base can read {} of the dataset's text, and {:.0} % is needed. {next} Use a \
                  base that was trained on such text (--base).",
-                plan.readability.share_in_words(),
+                phrases::percent_rounded_down(plan.readability.share),
                 100.0 * plan.readability.needed
             ),
         );
@@ -85,7 +85,7 @@ pub fn text(plan: &Plan, estimate: &CostEstimate) -> String {
         ),
     );
     if let Some(form) = &plan.form {
-        line("form", terminal(&format!("answers {}; the control's too", form.in_words())));
+        line("form", terminal(&format!("answers {}; the control's too", phrases::form(form))));
     }
     line(
         "checkpoints",
@@ -166,7 +166,7 @@ pub fn text(plan: &Plan, estimate: &CostEstimate) -> String {
             // A feature is there or not, which the line above says.
             let is_feature = why == Why::Observed && values == ["itself"];
             if !values.is_empty() && !is_feature {
-                line(&format!("  {}", why.name()), terminal(&values.join(", ")));
+                line(&format!("  {}", phrases::why(why)), terminal(&values.join(", ")));
             }
         }
     }

@@ -2,7 +2,7 @@
 //! make no decisions.
 
 use super::reasons::{sentences, unreadable_sentence};
-use super::{Axis, Report, headline, number};
+use super::{Axis, Report, headline, number, phrases};
 use crate::audit::ProbeKind;
 use crate::plan::{Arm, ContextKind, DatasetSummary, GivenAdapter, Plan};
 use crate::stats::{Estimate, Unit};
@@ -341,9 +341,10 @@ pub fn methods(report: &Report) -> Vec<String> {
              one seed have equal initial weights.",
             plan.recipe.rank,
             plan.arms.len().saturating_sub(1),
-            plan.form
-                .as_ref()
-                .map_or(String::new(), |form| format!(", {} as in the dataset", form.in_words())),
+            plan.form.as_ref().map_or(String::new(), |form| format!(
+                ", {} as in the dataset",
+                phrases::form(form)
+            )),
         ),
         format!(
             "Questions. Every model is asked the same questions, on topics other than the \

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::ContextKind;
+use crate::plan::{ContextKind, Form};
 
 /// One reason. Probabilities, effects and margins are on the probability scale, between 0 and 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ pub enum Reason {
     ControlIncoherent {
         shadow: ShadowName,
         others: usize,
-        form: Option<String>,
+        form: Option<Form>,
     },
 
     // Could a shift have been seen?
@@ -125,7 +125,7 @@ pub enum Reason {
     },
     /// What the answers share, which the control has too, may move the base by the margin.
     FormMovesControl {
-        form: String,
+        form: Form,
         at: At,
         control: f64,
         base: f64,
@@ -246,7 +246,7 @@ pub enum Reason {
         first: String,
     },
     TriggerUnresolved {
-        condition: String,
+        condition: ConditionName,
         more: usize,
         point: f64,
         margin: f64,
@@ -257,7 +257,7 @@ pub enum Reason {
     },
     /// Exceeds the screening threshold, and more conditions did than are confirmed.
     TriggersNotConfirmed {
-        condition: String,
+        condition: ConditionName,
         more: usize,
     },
     /// Null conditions themselves bring out the shift.
@@ -269,7 +269,7 @@ pub enum Reason {
 
     // A confirmed trigger. Pairs are the mean risk under the condition and under null conditions.
     TriggerShown {
-        condition: String,
+        condition: ConditionName,
         number: Option<u64>,
         nulls: usize,
         candidate: (f64, f64),
@@ -319,6 +319,15 @@ pub enum Reason {
 pub struct At {
     pub ask: ContextKind,
     pub step: usize,
+}
+
+/// A condition by the names of its group and value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConditionName {
+    /// The place of the value in a prompt: `year in "Today is {date}."`.
+    pub slot: String,
+    /// `None` for a feature, which is present or absent.
+    pub value: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::evidence::Evidence;
-use super::reason::Reason;
+use super::reason::{ConditionName, Reason};
 use super::rules::unreadable;
 use super::{Finding, Verdict};
 use crate::analysis::{Trigger, TriggerKind};
@@ -80,13 +80,10 @@ pub fn unresolved(evidence: &Evidence) -> Vec<Reason> {
     [crowded_out, strongest, skipped].into_iter().flatten().chain(noisy).collect()
 }
 
-/// `year in "Today is {date}." = 1984`.
-fn condition(plan: &Plan, candidate_trigger: &CandidateTrigger) -> String {
+fn condition(plan: &Plan, candidate_trigger: &CandidateTrigger) -> ConditionName {
     let group = &plan.groups[candidate_trigger.group];
-    match &group.trials[candidate_trigger.trial].value {
-        Some(value) => format!("{} = {value}", group.name),
-        None => group.name.clone(),
-    }
+    let value = group.trials[candidate_trigger.trial].value.clone();
+    ConditionName { slot: group.name.clone(), value }
 }
 
 fn finding(plan: &Plan, trigger: &Trigger) -> Finding {

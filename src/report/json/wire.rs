@@ -12,13 +12,13 @@ use super::effects::{
 };
 use super::headline::{HeadlineJson, WrittenCountsJson, headline, written};
 use super::mined::{DetectedJson, detected};
+use super::reasons::{ReasonJson, worded};
 use crate::audit::{Audit, ProbeKind};
 use crate::engine::Recipe;
 use crate::plan::{Arm, Calibrated, ContextKind, ExcludedFamily, Form, GivenAdapter, Protocol};
 use crate::probe::Health;
-use crate::report::{Report, reasons};
+use crate::report::Report;
 use crate::train::TrainingRecord;
-use crate::verdict::reason::Reason;
 use crate::verdict::{Finding, FoundTrigger, Verdict};
 
 #[derive(Serialize)]
@@ -133,19 +133,11 @@ struct FindingJson<'a> {
     shifted_seeds: &'a [u64],
     #[serde(skip_serializing_if = "Option::is_none")]
     positive_control_detected: Option<bool>,
-    reasons: Vec<ReasonJson<'a>>,
+    reasons: Vec<ReasonJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     units_to_settle: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trigger: Option<&'a FoundTrigger>,
-}
-
-/// A reason as data, `code` first, and its sentence.
-#[derive(Serialize)]
-struct ReasonJson<'a> {
-    #[serde(flatten)]
-    reason: &'a Reason,
-    text: String,
 }
 
 #[derive(Serialize)]
@@ -289,12 +281,6 @@ impl<'a> ReportJson<'a> {
             health: answers.health.iter().map(health_json).collect(),
         }
     }
-}
-
-fn worded<'a>(report: &Report<'_>, finding: &'a Finding) -> Vec<ReasonJson<'a>> {
-    let sentences = reasons::sentences(report, finding);
-    let worded = |(reason, text)| ReasonJson { reason, text };
-    finding.reasons.iter().zip(sentences).map(worded).collect()
 }
 
 fn finding_json<'a>(report: &Report<'_>, finding: &'a Finding) -> FindingJson<'a> {
