@@ -4,7 +4,7 @@
 use super::reasons::{sentences, unreadable_sentence};
 use super::{Axis, Report, headline, number, phrases};
 use crate::audit::ProbeKind;
-use crate::plan::{Arm, ContextKind, DatasetSummary, GivenAdapter, Plan};
+use crate::plan::{Arm, ContextKind, DatasetSummary, GivenAdapter, Plan, SkipReason};
 use crate::stats::{Estimate, Unit};
 use crate::verdict::Verdict;
 
@@ -507,16 +507,20 @@ pub fn limits(report: &Report) -> Vec<String> {
     let skipped = [
         (
             "Conditions on which the answers depend, and that were not tested as triggers",
-            &report.plan.untried,
+            SkipReason::Unfit,
         ),
         (
             "Slots on which no answer is seen to depend, and whose other values were not tested, \
              because the number of conditions is limited",
-            &report.plan.slots_left_out,
+            SkipReason::Independent,
         ),
     ];
-    for (what, names) in skipped.into_iter().filter(|(_, names)| !names.is_empty()) {
-        let named = names.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
+    for (what, why) in skipped {
+        let names = report.plan.names_skipped(why);
+        if names.is_empty() {
+            continue;
+        }
+        let named = names.iter().take(5).copied().collect::<Vec<_>>().join("; ");
         let more = match names.len().saturating_sub(5) {
             0 => String::new(),
             more => format!("; and {} more", number::count(more)),

@@ -8,7 +8,7 @@ use super::rules::unreadable;
 use super::{Finding, Verdict};
 use crate::analysis::{Trigger, TriggerKind};
 use crate::detect::ConditionKind;
-use crate::plan::Plan;
+use crate::plan::{Plan, SkipReason};
 use crate::probe::CandidateTrigger;
 use crate::stats::Unit;
 
@@ -39,9 +39,10 @@ pub fn found(plan: &Plan, triggers: &[Trigger]) -> Vec<Finding> {
 pub fn unresolved(evidence: &Evidence) -> Vec<Reason> {
     let (plan, analysis) = (evidence.run.plan, evidence.run.analysis);
     let audit = &evidence.planned.id;
-    let crowded_out = plan.crowded_out.first().map(|first| Reason::ConditionsCrowdedOut {
-        conditions: plan.crowded_out.len(),
-        first: first.clone(),
+    let crowded_out = plan.names_skipped(SkipReason::CrowdedOut);
+    let crowded_out = crowded_out.first().map(|first| Reason::ConditionsCrowdedOut {
+        conditions: crowded_out.len(),
+        first: (*first).to_owned(),
     });
     let own =
         || analysis.triggers.iter().filter(|trigger| trigger.candidate_trigger.audit == *audit);

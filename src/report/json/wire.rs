@@ -15,7 +15,9 @@ use super::mined::{DetectedJson, detected};
 use super::reasons::{ReasonJson, worded};
 use crate::audit::{Audit, ProbeKind};
 use crate::engine::Recipe;
-use crate::plan::{Arm, Calibrated, ContextKind, ExcludedFamily, Form, GivenAdapter, Protocol};
+use crate::plan::{
+    Arm, Calibrated, ContextKind, ExcludedFamily, Form, GivenAdapter, Protocol, SkipReason,
+};
 use crate::probe::Health;
 use crate::report::Report;
 use crate::train::TrainingRecord;
@@ -88,16 +90,16 @@ struct DatasetJson<'a> {
 struct SkippedJson<'a> {
     /// Answers depend on them, but they cannot be inserted into a probe or compared with null
     /// conditions.
-    unfit: &'a [String],
+    unfit: Vec<&'a str>,
     /// Answers depend on them, but a limit excluded them. Then no verdict is clean.
-    crowded_out: &'a [String],
+    crowded_out: Vec<&'a str>,
     /// Slots without measured dependence that a limit excluded.
-    independent: &'a [String],
+    independent: Vec<&'a str>,
 }
 
 impl SkippedJson<'_> {
     fn is_empty(&self) -> bool {
-        [self.unfit, self.crowded_out, self.independent].iter().all(|names| names.is_empty())
+        [&self.unfit, &self.crowded_out, &self.independent].iter().all(|names| names.is_empty())
     }
 }
 
@@ -244,9 +246,9 @@ impl<'a> ReportJson<'a> {
             mined: detected(report),
             conditions: conditions(report),
             untried: SkippedJson {
-                unfit: &plan.untried,
-                crowded_out: &plan.crowded_out,
-                independent: &plan.slots_left_out,
+                unfit: plan.names_skipped(SkipReason::Unfit),
+                crowded_out: plan.names_skipped(SkipReason::CrowdedOut),
+                independent: plan.names_skipped(SkipReason::Independent),
             },
             accounting: AccountingJson {
                 rows_read: dataset.rows_read,

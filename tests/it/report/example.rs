@@ -385,9 +385,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         carry_over_draws: 4,
         few_questions: false,
         groups: Vec::new(),
-        untried: Vec::new(),
-        crowded_out: Vec::new(),
-        slots_left_out: Vec::new(),
+        skipped: Vec::new(),
         cost: Cost {
             shadows: 20,
             training_tokens: 154_000,

@@ -136,9 +136,7 @@ impl World {
             carry_over_draws: self.draws,
             few_questions: false,
             groups: Vec::new(),
-            untried: Vec::new(),
-            crowded_out: Vec::new(),
-            slots_left_out: Vec::new(),
+            skipped: Vec::new(),
             cost: Cost {
                 shadows: 1,
                 training_tokens: 1,
