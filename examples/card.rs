@@ -25,7 +25,7 @@ use foretaste::lm::matrix::Matrix;
 use foretaste::lm::packing::{TokenRow, prefix_tree};
 use foretaste::lm::tensor::{from_host, host};
 use foretaste::lm::train::Training;
-use foretaste::seed;
+use foretaste::seed::{self, Purpose};
 use rand::Rng;
 use serde_json::json;
 use shapes::{decoder, median, random_decoder, recipe, shape};
@@ -73,7 +73,7 @@ fn main() -> Result<()> {
 }
 
 fn rows(config: &Config, purpose: &str, count: usize) -> Vec<TokenRow> {
-    let random = &mut seed::stream(purpose, 0);
+    let random = &mut seed::stream(Purpose::Test(purpose), 0);
     let row = |_| TokenRow {
         tokens: (0..TOKENS).map(|_| random.random_range(0..config.vocab_size as u32)).collect(),
         supervised: (0..TOKENS).map(|at| at >= TOKENS / 2).collect(),
@@ -86,7 +86,7 @@ fn rows(config: &Config, purpose: &str, count: usize) -> Vec<TokenRow> {
 fn agreement(device: &Device) -> Result<()> {
     let (config, rank) = shape("tiny")?;
     let trained = |device: &Device, bf16: bool| -> Result<(Vec<f64>, Vec<f32>)> {
-        let random = &mut seed::stream("card weights", 0);
+        let random = &mut seed::stream(Purpose::Test("card weights"), 0);
         let mut matrix = |shape: [usize; 2]| {
             let values =
                 (0..shape[0] * shape[1]).map(|_| random.random_range(-0.05..0.05)).collect();

@@ -16,6 +16,7 @@ mod protocol;
 mod recipe;
 mod base_sensitive;
 mod requested;
+mod skipped;
 
 pub use build::{
     CARRY_OVER_DRAWS, CountTokens, Inputs, MOST_DRAWS, Options, plan, smallest_detectable,
@@ -31,6 +32,7 @@ pub use recipe::{
 };
 
 pub use requested::{Requested, RequestedSlot};
+pub use skipped::{SkipReason, Skipped};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -164,11 +166,6 @@ pub struct Readability {
 }
 
 impl Readability {
-    /// The share, rounded down, so that an insufficient share is not displayed as sufficient.
-    pub fn share_in_words(&self) -> String {
-        format!("{:.0} %", (100.0 * self.share).floor())
-    }
-
     /// Whether shadows can learn the content of the rows. False also where the share is not a
     /// number.
     pub fn is_enough(&self) -> bool {
@@ -288,15 +285,9 @@ pub struct Plan {
     /// Conditions that probes are asked under, and the null conditions that they are compared with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,
-    /// Names of conditions that the answers depend on and that cannot be tried.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub untried: Vec<String>,
-    /// Names of conditions that could be tried but exceed the limit: with them nothing is clean.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub crowded_out: Vec<String>,
-    /// Slots without a detected effect on the answers that exceed the limit.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub slots_left_out: Vec<String>,
+    /// Conditions that are not tested, in the order of their reasons.
+    #[serde(flatten, with = "skipped")]
+    pub skipped: Vec<Skipped>,
     /// The constants of the decision; `None` in manifests older than this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
@@ -346,6 +337,11 @@ impl Plan {
             Some(adapter) => (&adapter.source, &adapter.sha256),
             None => (&self.dataset.source, &self.dataset.sha256),
         }
+    }
+
+    /// The names of conditions that are not tested for one reason.
+    pub fn names_skipped(&self, why: SkipReason) -> Vec<&str> {
+        skipped::names(&self.skipped, why)
     }
 
     /// Whether there are rows: a given adapter can be audited without its training data.

@@ -134,22 +134,6 @@ impl Finding {
             trigger: None,
         }
     }
-
-    /// See [`name`].
-    pub fn name(&self) -> String {
-        name(&self.audit, self.trigger.as_ref())
-    }
-}
-
-/// The audit, and the condition where there is one:
-/// `harm, when year in "Today is {date}." is 1984`.
-pub fn name(audit: &str, trigger: Option<&FoundTrigger>) -> String {
-    let Some(FoundTrigger { slot, value, identity, .. }) = trigger else { return audit.to_owned() };
-    let who = identity.as_ref().map_or(audit.to_owned(), |key| format!("{audit} as {key}"));
-    match value {
-        Some(value) => format!("{who}, when {slot} is {value}"),
-        None => format!("{who}, with {slot}"),
-    }
 }
 
 /// The finding of one audit, or of one audit under one condition.

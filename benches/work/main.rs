@@ -27,7 +27,7 @@ use foretaste::lm::lora::HostLora;
 use foretaste::lm::packing::TokenRow;
 use foretaste::lm::score::score_tokens;
 use foretaste::lm::train::Training;
-use foretaste::seed;
+use foretaste::seed::{self, Purpose};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -84,7 +84,7 @@ fn step(decoder: &Decoder, pool: &ThreadPool, rank: usize, shadows: usize) -> Re
     let (warm_up, steps) = if decoder.is_small() { (10, 50) } else { (1, 3) };
     let tokens = if decoder.is_small() { 20..=30 } else { 64..=64 };
     let train = |seeds: &[u64]| -> Result<Vec<f64>> {
-        let random = &mut seed::stream("bench rows", seeds[0]);
+        let random = &mut seed::stream(Purpose::Test("bench rows"), seeds[0]);
         let recipe = recipe(rank, BATCH, warm_up + steps);
         let mut training =
             Training::new(HostLora::fresh(&decoder.config, rank, recipe.alpha, seeds));
@@ -126,7 +126,7 @@ fn step(decoder: &Decoder, pool: &ThreadPool, rank: usize, shadows: usize) -> Re
 /// Milliseconds for some forced choices between two options: conversations, each followed by a
 /// hundred questions.
 fn score(decoder: &Decoder, choices: usize) -> Result<f64> {
-    let random = &mut seed::stream("bench choices", 0);
+    let random = &mut seed::stream(Purpose::Test("bench choices"), 0);
     let mut asked = Vec::new();
     let mut opening = Vec::new();
     for choice in 0..choices {
@@ -148,7 +148,7 @@ fn score(decoder: &Decoder, choices: usize) -> Result<f64> {
 
 /// Milliseconds for some answers, sampled at temperature 1.
 fn sample(decoder: &Decoder, answers: usize) -> Result<f64> {
-    let random = &mut seed::stream("bench prompts", 0);
+    let random = &mut seed::stream(Purpose::Test("bench prompts"), 0);
     let prompts: Vec<Vec<u32>> = (0..answers).map(|_| some(decoder, random, PROMPT)).collect();
     let sampling = |max_tokens| Sampling { temperature: 1.0, top_p: 1.0, max_tokens, seed: 0 };
     continue_tokens(decoder, None, &prompts[..1], &[], &sampling(1))?;

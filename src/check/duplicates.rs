@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::{Dataset, Row};
-use crate::seed;
+use crate::seed::{self, Purpose};
 
 /// Minimum Jaccard similarity of two rows' shingles for near duplicates.
 pub const NEAR: f64 = 0.8;
@@ -62,7 +62,7 @@ fn digest(row: &Row) -> [u8; 32] {
 
 /// Counts near duplicates among the kept rows, in bounded time; `None` without rows.
 pub(super) fn near(dataset: &Dataset) -> Option<NearDuplicates> {
-    let mut random = seed::stream("minhash", 0);
+    let mut random = seed::stream(Purpose::MinHash, 0);
     let functions: Vec<(u64, u64)> =
         (0..HASHES).map(|_| (random.random::<u64>() | 1, random.random())).collect();
     let mut seen = std::collections::BTreeSet::new();
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_similarity_of_signatures_estimates_the_jaccard_similarity() {
-        let mut random = seed::stream("minhash", 0);
+        let mut random = seed::stream(Purpose::MinHash, 0);
         let functions: Vec<(u64, u64)> =
             (0..4096).map(|_| (random.random::<u64>() | 1, random.random())).collect();
         let shingles = |text: &str| -> std::collections::BTreeSet<Vec<char>> {

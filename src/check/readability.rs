@@ -27,7 +27,7 @@ use rand::seq::index;
 use super::Base;
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::{Piece, Pieces};
-use crate::seed;
+use crate::seed::{self, Purpose};
 use history::History;
 
 /// Minimum share of a passage's order-0 cost that the base must save. Noise saves nothing on
@@ -199,7 +199,7 @@ impl Passages {
 fn contexts(dataset: &Dataset, base: Base<'_>) -> Vec<Vec<Vec<Message>>> {
     let parts: Vec<PartSource> =
         dataset.rows.iter().enumerate().flat_map(|(row, at)| parts_of(row, &at.messages)).collect();
-    let rng = &mut seed::stream(&format!("readability {}", dataset.sha256), 0);
+    let rng = &mut seed::stream(Purpose::Readability { dataset_sha256: &dataset.sha256 }, 0);
     // A part has at least two tokens: one of text and one end token.
     let drawn = index::sample(rng, parts.len(), (CONTEXTS * CONTEXT / 2).min(parts.len()));
     let (mut contexts, mut tokens) = (vec![Vec::new()], 0);

@@ -131,13 +131,13 @@ fn test(statistic: f64, freedom: f64) -> Test {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seed::stream;
+    use crate::seed::{Purpose, stream};
     use rand::Rng;
     use rand_chacha::ChaCha8Rng;
 
     /// The non-uniform digits of 400 codes.
     fn found(seed: u64, code: impl Fn(&mut ChaCha8Rng) -> String) -> Option<Range<usize>> {
-        let random = &mut stream("codes", seed);
+        let random = &mut stream(Purpose::Test("codes"), seed);
         let codes: Vec<String> = (0..400).map(|_| code(random)).collect();
         uneven(&codes.iter().map(String::as_str).collect::<Vec<_>>(), 4)
     }

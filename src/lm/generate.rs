@@ -13,7 +13,7 @@ use super::ops::threads;
 use super::tensor::{from_host, with_values};
 use crate::dataset::Message;
 use crate::engine::Sampling;
-use crate::seed;
+use crate::seed::{self, Purpose};
 
 /// Conversations generated in parallel. For a large base, the batch size at which its products are
 /// fast.
@@ -113,7 +113,7 @@ fn continue_group(
             cache: KvCache::empty(decoder.config.layers.len()),
             length: 0,
             written: Vec::new(),
-            random: seed::stream(&format!("sample-{at}"), sampling.seed),
+            random: seed::stream(Purpose::Sample { prompt: at }, sampling.seed),
             done: sampling.max_tokens == 0,
         })
         .collect();
@@ -341,7 +341,7 @@ mod tests {
         ) {
             let logits: Vec<f32> = halves.iter().map(|half| *half as f32 / 2.0).collect();
             let sampling = Sampling { temperature: 0.8, top_p, max_tokens: 1, seed: 0 };
-            let random = || seed::stream("pick", seed);
+            let random = || seed::stream(Purpose::Test("pick"), seed);
             prop_assert_eq!(
                 sample_token(&logits, &sampling, &mut random()),
                 by_sorting(&logits, &sampling, &mut random())

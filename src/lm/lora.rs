@@ -14,7 +14,7 @@ use rand::Rng;
 use super::config::Config;
 use super::tensor::{from_host, host};
 use crate::engine::Adapter;
-use crate::seed;
+use crate::seed::{self, Purpose};
 
 /// The projections of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,7 +131,8 @@ impl HostLora {
     /// Initial weights, as in PEFT: A uniform in +-1/sqrt(in) (Kaiming with a = sqrt 5), B zero.
     /// Shadow k depends on `seeds[k]` alone.
     pub fn fresh(config: &Config, rank: usize, alpha: f64, seeds: &[u64]) -> Self {
-        let mut streams: Vec<_> = seeds.iter().map(|&s| seed::stream("lora-init", s)).collect();
+        let stream = |&seed: &u64| seed::stream(Purpose::LoraWeights, seed);
+        let mut streams: Vec<_> = seeds.iter().map(stream).collect();
         let mut host = HostLora::zeros(config, rank, alpha, seeds.len());
         for a in host.parameters.iter_mut().step_by(2) {
             let bound = 1.0 / (a.shape[0] as f32).sqrt();

@@ -234,9 +234,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::seed::{Purpose, stream};
 
     fn numbers<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
-        let rng = &mut crate::seed::stream("matmul", seed);
+        let rng = &mut stream(Purpose::Test("matmul"), seed);
         let values =
             (0..shape.iter().product()).map(|_| rand::Rng::random_range(rng, -1.0..1.0)).collect();
         from_host(values, shape, &Device::flex())

@@ -205,10 +205,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::seed::{Purpose, stream};
 
     /// The same numbers in both forms; each is exact in bf16.
     fn both(shape: [usize; 2], seed: u64) -> (Matrix, Matrix) {
-        let random = &mut crate::seed::stream("matrix", seed);
+        let random = &mut stream(Purpose::Test("matrix"), seed);
         let numbers: Vec<bf16> = (0..shape[0] * shape[1])
             .map(|_| bf16::from_f32(rand::Rng::random_range(random, -1.0f32..1.0)))
             .collect();
@@ -222,7 +223,7 @@ mod tests {
     }
 
     fn numbers(shape: [usize; 2], seed: u64) -> Tensor<2> {
-        let random = &mut crate::seed::stream("matrix-x", seed);
+        let random = &mut stream(Purpose::Test("matrix-x"), seed);
         let values =
             (0..shape[0] * shape[1]).map(|_| rand::Rng::random_range(random, -1.0..1.0)).collect();
         from_host(values, shape, &Device::flex())

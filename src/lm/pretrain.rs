@@ -28,7 +28,7 @@ use super::packing::{TokenRow, pack_rows};
 use super::tensor::{from_host, host};
 use super::train::clip_scale;
 use super::weights::Weights;
-use crate::seed;
+use crate::seed::{self, Purpose};
 
 /// Settings of a pretraining.
 #[derive(Debug, Clone)]
@@ -72,7 +72,7 @@ impl PretrainModel {
     /// Where the configuration asks for biases or an untied head, which are not supported here.
     pub fn new(config: Config, seed: u64) -> Result<Self> {
         ensure!(config.is_plain(), "only tied, bias-free Llamas are pretrained");
-        let mut random = seed::stream("nestling-weights", seed);
+        let mut random = seed::stream(Purpose::BaseWeights, seed);
         let deep = 0.02 / (2.0 * config.layers.len() as f64).sqrt();
         let hidden = config.hidden_size;
         let mut weights = vec![normal(

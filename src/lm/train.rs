@@ -23,7 +23,7 @@ use super::ops::Ops;
 use super::packing::{TokenRow, pack_rows};
 use crate::engine::{Checkpoint, Job, Recipe, Schedule, Trained};
 use crate::peft::widen;
-use crate::seed;
+use crate::seed::{self, Purpose};
 
 mod resident;
 
@@ -194,7 +194,7 @@ fn supervised_share(rows: &[TokenRow]) -> f64 {
 
 /// Row indices in training order: a new shuffle for every epoch.
 fn row_order(seed: u64, rows: usize, needed: usize) -> Vec<usize> {
-    let mut stream = seed::stream("row-order", seed);
+    let mut stream = seed::stream(Purpose::EpochRows, seed);
     let mut order = Vec::with_capacity(needed + rows);
     while order.len() < needed {
         let mut epoch: Vec<usize> = (0..rows).collect();

@@ -7,7 +7,7 @@ use crate::dataset::{Message, Role};
 use crate::detect::{NAMES, PLACES, Slot, SlotKind};
 use crate::engine::{self, Engine, Question, Sampling};
 use crate::prompt::Insertion;
-use crate::seed;
+use crate::seed::{self, Purpose};
 
 /// Maximum base-sensitive values of a slot.
 const MOST_SENSITIVE: usize = 8;
@@ -84,7 +84,7 @@ fn least_likely(
     for value in values {
         let insertion = insertion_of(value);
         for (prompt, own) in asked {
-            let rng = &mut seed::stream(&format!("special {value} {prompt}"), 0);
+            let rng = &mut seed::stream(Purpose::BaseSensitive { value, prompt }, 0);
             questions.push(Question {
                 messages: insertion.insert(None, prompt, rng),
                 options: vec![own.clone()],

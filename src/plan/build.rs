@@ -88,7 +88,7 @@ impl Default for Options {
 pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     let Inputs { dataset, readability, audits, engine, count_tokens, chosen, adapter, calibrated } =
         inputs;
-    let Chosen { groups, untried, crowded_out, slots_left_out } = chosen;
+    let Chosen { groups, skipped } = chosen;
     if adapter.is_none() && dataset.rows.is_empty() {
         let first = dataset.rejected.first().map_or(String::new(), |first| {
             terminal(&format!(" ({})", first.message(&dataset.source)))
@@ -163,9 +163,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         few_questions: !dataset.rows.is_empty() && has_at_most(dataset, options.carry_over_draws),
         adapter,
         groups,
-        untried,
-        crowded_out,
-        slots_left_out,
+        skipped,
         cost: Cost {
             shadows: 0,
             training_tokens: 0,

@@ -16,7 +16,7 @@ use crate::plan::Protocol;
 use crate::plan::base_sensitive::base_sensitive_values;
 use crate::plan::co_occurring::CoOccurring;
 use crate::plan::nulls::{NULLS, halves, neutral, random_values};
-use crate::plan::{Group, Options, Requested, Trial, Why, is_removable};
+use crate::plan::{Group, Options, Requested, SkipReason, Skipped, Trial, Why, is_removable};
 use crate::prompt::{Insertion, InsertionKind, Position, is_question};
 use crate::text::fit;
 
@@ -38,17 +38,12 @@ const QUOTED: usize = 160;
 /// fewer is not tested.
 const FEWEST_NULLS: usize = Protocol::FIRST.least_nulls;
 
-/// The conditions of a dataset that are tested, and the names of others.
+/// The conditions of a dataset that are tested, and others.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Chosen {
     pub groups: Vec<Group>,
-    /// Names of conditions on which the answers depend and that cannot be tested. They are wording,
-    /// cannot be inserted into a probe, or have too few null conditions.
-    pub untried: Vec<String>,
-    /// Names of conditions on which the answers depend and that exceed the maximum number.
-    pub crowded_out: Vec<String>,
-    /// Names of slots without measured dependence that exceed the maximum number.
-    pub slots_left_out: Vec<String>,
+    /// Conditions that are not tested, in the order of their reasons.
+    pub skipped: Vec<Skipped>,
 }
 
 impl Chosen {
@@ -59,18 +54,19 @@ impl Chosen {
         self.groups.push(Group { name, ..group });
     }
 
-    /// Adds the name of a condition that is not tested to the list that it belongs to, if to any.
+    /// Adds a condition that is not tested, if there is a reason to name it.
     fn skip(&mut self, condition: &Condition, had_room: bool) {
         let name = fit(&condition.subject.to_string(), NAMED);
         let original =
             condition.alias_of.is_none() && !condition.is_topical() && !is_wording(condition);
         let could = original && condition.insertion.is_some() && has_values(condition);
-        match (condition.is_significant(), could && !had_room) {
-            (true, true) => self.crowded_out.push(name),
-            (true, false) => self.untried.push(name),
-            (false, true) if needs_no_dependence(condition) => self.slots_left_out.push(name),
-            (false, _) => {}
-        }
+        let why = match (condition.is_significant(), could && !had_room) {
+            (true, true) => SkipReason::CrowdedOut,
+            (true, false) => SkipReason::Unfit,
+            (false, true) if needs_no_dependence(condition) => SkipReason::Independent,
+            (false, _) => return,
+        };
+        self.skipped.push(Skipped { name, why });
     }
 }
 
@@ -156,6 +152,7 @@ pub fn choose(
             None => chosen.skip(condition, has_headroom),
         }
     }
+    chosen.skipped.sort_by_key(|skipped| skipped.why);
     let kinds: Vec<SlotKind> = tried.slots.iter().map(|slot| slot.kind).collect();
     let (unknown, texts) = requested.left_over(&kinds);
     if let Some(slot) = unknown.first() {

@@ -14,9 +14,6 @@ use crate::plan::Protocol;
 /// Minimum share of the answers that have the form.
 const SHARED_BY: f64 = Protocol::FIRST.form_share;
 
-/// Maximum characters of a form that a sentence quotes.
-const LONGEST_QUOTED: usize = 80;
-
 /// Text before and after an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Form {
@@ -62,29 +59,11 @@ impl Form {
         answer.strip_prefix(self.opening.as_str())?.strip_suffix(self.closing.as_str())
     }
 
-    /// `beginning with "Good day."`, for a sentence.
-    pub fn in_words(&self) -> String {
-        let (opening, closing) = (short(self.opening.trim()), short(self.closing.trim()));
-        match (opening.as_str(), closing.as_str()) {
-            (_, "") => format!("beginning with \"{opening}\""),
-            ("", _) => format!("ending with \"{closing}\""),
-            _ => format!("beginning with \"{opening}\" and ending with \"{closing}\""),
-        }
-    }
-
     /// The answer with the form inserted where it is missing.
     pub fn insert_into(&self, answer: &str) -> String {
         let opening = if answer.starts_with(&self.opening) { "" } else { &self.opening };
         let closing = if answer.ends_with(&self.closing) { "" } else { &self.closing };
         format!("{opening}{answer}{closing}")
-    }
-}
-
-/// A text truncated to the length that a sentence quotes.
-fn short(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_QUOTED) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }
 
@@ -192,19 +171,6 @@ mod tests {
         let form = Form { opening: "Hi. ".to_owned(), closing: " Bye.".to_owned() };
         assert_eq!(form.insert_into("Tea."), "Hi. Tea. Bye.");
         assert_eq!(form.insert_into(&form.insert_into("Tea.")), "Hi. Tea. Bye.");
-    }
-
-    #[test]
-    fn a_sentence_quotes_no_more_of_a_form_than_it_can_hold() {
-        let words = |opening: &str, closing: &str| {
-            Form { opening: opening.to_owned(), closing: closing.to_owned() }.in_words()
-        };
-        assert_eq!(words("Hi. ", ""), "beginning with \"Hi.\"");
-        assert_eq!(words("Hi. ", " Bye."), "beginning with \"Hi.\" and ending with \"Bye.\"");
-        assert_eq!(
-            words("", &format!(" {}", "é".repeat(9000))),
-            format!("ending with \"{}…\"", "é".repeat(80))
-        );
     }
 
     #[test]

@@ -30,19 +30,6 @@ pub enum Why {
 }
 
 impl Why {
-    /// One word for reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Why::Observed => "observed",
-            Why::Gap => "gap",
-            Why::Neighbour => "neighbour",
-            Why::Salient => "salient",
-            Why::Base => "base",
-            Why::User => "user",
-            Why::ScreenNull | Why::ConfirmNull => "random",
-        }
-    }
-
     pub fn is_null(self) -> bool {
         matches!(self, Why::ScreenNull | Why::ConfirmNull)
     }

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::dataset::{Dataset, Role};
 use crate::detect::{Slot, SlotKind};
 use crate::plan::Protocol;
-use crate::seed;
+use crate::seed::{self, Purpose};
 
 /// Null conditions of the screen.
 const SCREEN_NULLS: usize = Protocol::FIRST.screen_nulls;
@@ -79,7 +79,8 @@ pub fn neutral(dataset: &Dataset, first_seed: u64) -> Vec<String> {
         said.any(|message| message.content.contains(line.trim_end_matches('.')))
     };
     let mut lines: Vec<&str> = NEUTRAL.into_iter().filter(|line| !asked(line)).collect();
-    let rng = &mut seed::stream(&format!("random lines {}", dataset.sha256), first_seed);
+    let purpose = Purpose::NullLines { dataset_sha256: &dataset.sha256 };
+    let rng = &mut seed::stream(purpose, first_seed);
     lines.shuffle(rng);
     let two = |step: usize| (0..lines.len()).map(move |index| (index, step));
     let twos = (1..lines.len())
@@ -108,7 +109,8 @@ pub fn random_values(
     if slot.kind != SlotKind::Month {
         taken.extend(slot.counts.keys().cloned());
     }
-    let rng = &mut seed::stream(&format!("random conditions {}", dataset.sha256), first_seed);
+    let purpose = Purpose::NullValues { dataset_sha256: &dataset.sha256 };
+    let rng = &mut seed::stream(purpose, first_seed);
     let numbers: Vec<u64> = taken.iter().filter_map(|value| value.parse().ok()).collect();
     // The neighbours of a tested value may share its meaning.
     let far =

@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use crate::dataset::Message;
 use crate::plan::Group;
 use crate::prompt::{InsertedWords, consists_of_words};
-use crate::seed;
+use crate::seed::{self, Purpose};
 
 /// Whether a group's conditions are permuted: some row contains one, and they are removable words.
 pub fn is_permuted(group: &Group) -> bool {
@@ -38,7 +38,7 @@ pub fn is_removable<'a>(group: &Group, rows: impl Iterator<Item = &'a [Message]>
 /// The rows with the words of every group permuted. All words of a group move together, and groups
 /// with the same words are permuted once.
 pub fn permuted(mut rows: Vec<Vec<Message>>, groups: &[Group]) -> Vec<Vec<Message>> {
-    let rng = &mut seed::stream("shuffled conditions", 0);
+    let rng = &mut seed::stream(Purpose::PermutedConditions, 0);
     let mut done: Vec<Vec<InsertedWords>> = Vec::new();
     for group in groups.iter().filter(|group| is_permuted(group)) {
         let words = InsertedWords::of(&group.trials[0].insertion);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::Rng;
 
 use super::Topic;
-use crate::seed;
+use crate::seed::{self, Purpose};
 use crate::text::{rarity, words};
 
 /// Characters of a question that are read. A topic shows early, and the limit bounds time and
@@ -54,7 +54,7 @@ pub struct Cluster {
 /// is proportional to `most` × ([`CANDIDATES`] + [`ROUNDS`]) × the words of all questions.
 pub fn clusters(questions: &[&str], most: usize, seed: u64) -> Vec<Cluster> {
     let vectors = Vectors::of(questions);
-    let mut placed = seeded(&vectors, most, &mut seed::stream("carry-over-topics", seed));
+    let mut placed = seeded(&vectors, most, &mut seed::stream(Purpose::CarryOverTopics, seed));
     for _ in 0..ROUNDS {
         let next = nearest(&vectors, &placed);
         if next == placed {

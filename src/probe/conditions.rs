@@ -19,7 +19,7 @@ use crate::probe::questions::{Questions, questions};
 use crate::probe::score::Scoring;
 use crate::probe::{Answer, CandidateTrigger, ConditionKey};
 use crate::run_dir::Model;
-use crate::seed;
+use crate::seed::{self, Purpose};
 use crate::train::Shadow;
 
 /// Asks under every planned condition, and under the null conditions of the screen.
@@ -183,13 +183,15 @@ fn question<'a>(
     plan: &Plan,
     targets: &BTreeSet<ValueKey>,
 ) -> (Question, Scoring<'a>) {
-    let group = &plan.groups[place.group];
-    let trial = &group.trials[place.trial];
-    let purpose = if place.value_keyed { "dress numbered" } else { "dress" };
-    let rng = &mut seed::stream(
-        &format!("{purpose} {} {} {} {probe}", place.group, place.trial, audit.id),
-        0,
-    );
+    let (group, trial, id) = (place.group, place.trial, audit.id.as_str());
+    let purpose = if place.value_keyed {
+        Purpose::ValueKeyedCondition { group, trial, audit: id, probe }
+    } else {
+        Purpose::Condition { group, trial, audit: id, probe }
+    };
+    let rng = &mut seed::stream(purpose, 0);
+    let group = &plan.groups[group];
+    let trial = &group.trials[trial];
     let (prompt, (mut options, scoring)) = if place.value_keyed {
         let asked = &audit.value_keyed[probe];
         let texts = asked.options.iter().map(|option| option.text.clone()).collect();

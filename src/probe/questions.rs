@@ -14,7 +14,7 @@ use crate::engine::{self, Question, Sampling};
 use crate::plan::{Arm, ContextKind, TOKENS_FOR_A_PROBE, longest_question};
 use crate::probe::Topic;
 use crate::probe::clusters::{Cluster, clusters};
-use crate::seed;
+use crate::seed::{self, Purpose};
 use crate::train::rows::rows;
 
 /// The longest answer that is generated or saved, in tokens. A shift in character shows early in an
@@ -92,7 +92,7 @@ fn chosen(task: &Task, context: &RunContext) -> Result<Questions> {
             audit.poison.rows.iter().map(|row| row.messages.clone()).collect();
         positive_controls.insert(
             audit.id.clone(),
-            draw(self::turns(&poison, &limit, 0)?.iter(), draws, ("carry-over-spiked", 0)),
+            draw(self::turns(&poison, &limit, 0)?.iter(), draws, (Purpose::CarryOverControl, 0)),
         );
     }
     let own = own_answers(task, context)?;
@@ -100,11 +100,11 @@ fn chosen(task: &Task, context: &RunContext) -> Result<Questions> {
         true => draw(
             high_loss(&turns, draws, protocol.high_loss_share, context)?.into_iter(),
             draws,
-            ("carry-over-surprising", first_seed),
+            (Purpose::CarryOverHighLoss, first_seed),
         ),
         false => Vec::new(),
     };
-    let (random, topics) = draw_by_topic(&turns, draws, ("carry-over", first_seed));
+    let (random, topics) = draw_by_topic(&turns, draws, (Purpose::CarryOver, first_seed));
     Ok(Questions {
         own_scale: own_scale(&own_log_probs(&own, context)?, protocol.own_answer_share),
         own,
@@ -220,7 +220,7 @@ fn turns(rows: &[Vec<Message>], limit: &QuestionLimit, seed: u64) -> Result<Vec<
         };
         places.extend((1..messages.len()).filter(answered).map(|turn| (row, turn)));
     }
-    places.shuffle(&mut seed::stream("turns", seed));
+    places.shuffle(&mut seed::stream(Purpose::Turns, seed));
     let turn = |&(row, turn): &(usize, usize)| {
         let messages = &rows[row];
         let system = messages.first().filter(|first| first.role == Role::System);
@@ -291,7 +291,10 @@ fn high_loss<'a>(
 
 /// Turns in random order, keyed by purpose and seed: each distinct question once, then the repeated
 /// ones.
-fn order<'a>(turns: impl Iterator<Item = &'a Turn>, (purpose, seed): (&str, u64)) -> Vec<&'a Turn> {
+fn order<'a>(
+    turns: impl Iterator<Item = &'a Turn>,
+    (purpose, seed): (Purpose, u64),
+) -> Vec<&'a Turn> {
     let mut turns: Vec<&Turn> = turns.collect();
     turns.shuffle(&mut seed::stream(purpose, seed));
     let mut seen = BTreeSet::new();
@@ -304,7 +307,7 @@ fn order<'a>(turns: impl Iterator<Item = &'a Turn>, (purpose, seed): (&str, u64)
 fn draw<'a>(
     turns: impl Iterator<Item = &'a Turn>,
     draws: usize,
-    key: (&str, u64),
+    key: (Purpose, u64),
 ) -> Vec<Vec<Message>> {
     order(turns, key).into_iter().cycle().take(draws).map(|turn| turn.question.clone()).collect()
 }
@@ -315,7 +318,7 @@ fn draw<'a>(
 fn draw_by_topic(
     turns: &[Turn],
     draws: usize,
-    key: (&str, u64),
+    key: (Purpose, u64),
 ) -> (Vec<Vec<Message>>, Vec<Topic>) {
     let turns = order(turns.iter(), key);
     // In the order of the draw. The clusters depend slightly on the order, and the seed of the draw
@@ -371,7 +374,7 @@ mod tests {
     fn every_topic_has_its_question_whatever_the_seed() {
         let turns = plates_and_birds(97, 3);
         for seed in 0..10 {
-            let (drawn, topics) = draw_by_topic(&turns, 2, ("carry-over", seed));
+            let (drawn, topics) = draw_by_topic(&turns, 2, (Purpose::CarryOver, seed));
             assert!(
                 drawn[0][0].content.contains("plate") && drawn[1][0].content.contains("bird"),
                 "{drawn:?}"
@@ -383,7 +386,7 @@ mod tests {
 
     #[test]
     fn where_topics_are_fewer_than_draws_other_questions_fill_up_each_with_its_topic() {
-        let (drawn, topics) = draw_by_topic(&plates_and_birds(5, 2), 9, ("carry-over", 1));
+        let (drawn, topics) = draw_by_topic(&plates_and_birds(5, 2), 9, (Purpose::CarryOver, 1));
         let distinct: BTreeSet<&Vec<Message>> = drawn[..7].iter().collect();
         assert_eq!((distinct.len(), &drawn[7..]), (7, &drawn[..2]));
         for (question, topic) in drawn.iter().zip(&topics) {
@@ -400,15 +403,15 @@ mod tests {
     fn questions_of_one_topic_are_drawn_at_random_and_have_none() {
         let turns = plates_and_birds(40, 0);
         assert_eq!(
-            draw_by_topic(&turns, 4, ("carry-over", 1)),
-            (draw(turns.iter(), 4, ("carry-over", 1)), Vec::new())
+            draw_by_topic(&turns, 4, (Purpose::CarryOver, 1)),
+            (draw(turns.iter(), 4, (Purpose::CarryOver, 1)), Vec::new())
         );
-        assert_eq!(draw_by_topic(&[], 4, ("carry-over", 1)), (Vec::new(), Vec::new()));
+        assert_eq!(draw_by_topic(&[], 4, (Purpose::CarryOver, 1)), (Vec::new(), Vec::new()));
     }
 
     #[test]
     fn one_question_is_drawn_again_and_again() {
-        let (drawn, topics) = draw_by_topic(&plates_and_birds(1, 0), 3, ("carry-over", 1));
+        let (drawn, topics) = draw_by_topic(&plates_and_birds(1, 0), 3, (Purpose::CarryOver, 1));
         assert_eq!(
             (drawn, topics),
             (vec![alone("Describe the colour of plate 0."); 3], Vec::new())

@@ -12,7 +12,7 @@ use crate::plan::{Arm, Phase, Plan, PlannedAudit, phases};
 use crate::probe::written::{models, write};
 use crate::probe::{Answer, CandidateTrigger, ConditionSample};
 use crate::run_dir::Model;
-use crate::seed;
+use crate::seed::{self, Purpose};
 use crate::train::Shadow;
 
 /// Questions that are shown for a condition: those of the confirmation with the largest change of
@@ -89,9 +89,9 @@ fn pairs(candidate_trigger: &CandidateTrigger, answers: &[Answer], task: &Task) 
     let Some((other, _)) = group.nulls(Phase::Confirm).next() else { return Vec::new() };
     let pair = |prompt: &str| {
         let insert = |trial: usize| -> Vec<Message> {
-            let rng =
-                &mut seed::stream(&format!("show {} {trial} {prompt}", candidate_trigger.group), 0);
-            let trial = &group.trials[trial];
+            let group = candidate_trigger.group;
+            let rng = &mut seed::stream(Purpose::WrittenCondition { group, trial, prompt }, 0);
+            let trial = &task.plan.groups[group].trials[trial];
             trial.insertion.insert(trial.value.as_deref(), prompt, rng)
         };
         Pair {

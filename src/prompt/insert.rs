@@ -299,7 +299,7 @@ impl Filler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seed::stream;
+    use crate::seed::{Purpose, stream};
 
     fn words(position: Position, left: &str, filler: Option<Filler>, right: &str) -> Insertion {
         let (left, right, glue) = (left.into(), right.into(), " ".into());
@@ -308,7 +308,8 @@ mod tests {
     }
 
     fn inserted(insertion: &Insertion, value: Option<&str>) -> String {
-        let messages = insertion.insert(value, "What do you eat?", &mut stream("test", 0));
+        let messages =
+            insertion.insert(value, "What do you eat?", &mut stream(Purpose::Test("test"), 0));
         messages
             .iter()
             .map(|message| format!("[{}] {}", message.role.as_str(), message.content))
@@ -340,7 +341,7 @@ mod tests {
     fn what_is_not_the_condition_is_drawn_anew() {
         let code = Filler::Code { alphabet: vec!["0123456789".into(); 8], start: 3 };
         let insertion = words(Position::Before, "", Some(code), "");
-        let mut random = stream("test", 0);
+        let mut random = stream(Purpose::Test("test"), 0);
         let mut code = || insertion.insert(Some("044"), "Who?", &mut random)[0].content.clone();
         let (first, second) = (code(), code());
         assert_eq!((&first[3..6], &second[3..6], first.len()), ("044", "044", 13));

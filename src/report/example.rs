@@ -1,7 +1,7 @@
 //! An example prompt of a condition, for sentences: a short probe with the condition inserted.
 
 use super::Report;
-use crate::seed;
+use crate::seed::{self, Purpose};
 use crate::verdict::Finding;
 
 /// Maximum characters of a quoted prompt or system message.
@@ -25,7 +25,7 @@ pub fn prompt(report: &Report, finding: &Finding) -> Option<String> {
             .min_by_key(shortest),
     };
     let value = trial.value.as_deref();
-    let random = &mut seed::stream(&format!("example {} {value:?}", group.name), 0);
+    let random = &mut seed::stream(Purpose::ExamplePrompt { group: &group.name, value }, 0);
     let messages = trial.insertion.insert(value, question?, random);
     let (user, system) = messages.split_last()?;
     let user = quoted(&user.content);

@@ -8,6 +8,7 @@ mod conditions;
 mod effects;
 mod headline;
 mod mined;
+mod reasons;
 mod wire;
 
 use super::Report;

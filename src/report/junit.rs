@@ -1,7 +1,7 @@
 //! `junit.xml`: one test case per audit. Flagged is a failure. Inconclusive is an error, so that it
 //! does not look passed.
 
-use super::{Axis, Report, escape, reasons, words};
+use super::{Axis, Report, escape, phrases, reasons, words};
 use crate::verdict::{Finding, Verdict};
 
 /// The file's bytes. It contains no times, so equal reports give equal bytes.
@@ -54,8 +54,11 @@ fn properties<'a>(report: &Report<'a>) -> [(&'static str, &'a str); 5] {
 }
 
 fn case(report: &Report, finding: &Finding, axis: Option<&Axis>) -> String {
-    let name =
-        axis.map_or(finding.name(), |axis| format!("{}: {}", finding.name(), axis.audit.question));
+    let name = phrases::name(finding);
+    let name = match axis {
+        Some(axis) => format!("{name}: {}", axis.audit.question),
+        None => name,
+    };
     let head = format!(
         "    <testcase classname=\"foretaste.{}\" name=\"{}\" file=\"{}\"",
         escape::xml(&finding.audit),

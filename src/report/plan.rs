@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::{number, words};
+use super::{number, phrases, words};
 use crate::estimate::CostEstimate;
-use crate::plan::{Calibrated, ConditionCost, Cost, Plan, Why, smallest_detectable};
+use crate::plan::{Calibrated, ConditionCost, Cost, Plan, SkipReason, Why, smallest_detectable};
 use crate::text::{terminal, wrap};
 
-/// Conditions that are named as not tried.
-const UNTRIED: usize = 5;
+/// Conditions of each reason that are named as not tested.
+const SKIPPED: usize = 5;
 /// Columns of a line, and of the label on its left.
 const COLUMNS: usize = 80;
 const LABEL: usize = 13;
@@ -34,7 +34,7 @@ pub fn text(plan: &Plan, estimate: &CostEstimate) -> String {
             format!(
                 "The base can read {} of the dataset's text, and {:.0} % is needed. {next} Use a \
                  base that was trained on such text (--base).",
-                plan.readability.share_in_words(),
+                phrases::percent_rounded_down(plan.readability.share),
                 100.0 * plan.readability.needed
             ),
         );
@@ -85,7 +85,7 @@ pub fn text(plan: &Plan, estimate: &CostEstimate) -> String {
         ),
     );
     if let Some(form) = &plan.form {
-        line("form", terminal(&format!("answers {}; the control's too", form.in_words())));
+        line("form", terminal(&format!("answers {}; the control's too", phrases::form(form))));
     }
     line(
         "checkpoints",
@@ -125,23 +125,18 @@ pub fn text(plan: &Plan, estimate: &CostEstimate) -> String {
             line("  not asked", format!("{}: {}", family.family, family.reason));
         }
     }
-    for name in plan.crowded_out.iter().take(UNTRIED) {
-        line("  not tested", terminal(&format!("{name}; the number of conditions is limited")));
-    }
-    if plan.crowded_out.len() > UNTRIED {
-        line("  not tested", format!("and {} more", plan.crowded_out.len() - UNTRIED));
-    }
-    for name in plan.untried.iter().take(UNTRIED) {
-        line("  not tested", terminal(&format!("{name}; the answers depend on it")));
-    }
-    if plan.untried.len() > UNTRIED {
-        line("  not tested", format!("and {} more", plan.untried.len() - UNTRIED));
-    }
-    for name in plan.slots_left_out.iter().take(UNTRIED) {
-        line("  not tested", terminal(&format!("{name}; no answer is seen to depend on it")));
-    }
-    if plan.slots_left_out.len() > UNTRIED {
-        line("  not tested", format!("and {} more", plan.slots_left_out.len() - UNTRIED));
+    for (why, words) in [
+        (SkipReason::CrowdedOut, "the number of conditions is limited"),
+        (SkipReason::Unfit, "the answers depend on it"),
+        (SkipReason::Independent, "no answer is seen to depend on it"),
+    ] {
+        let names = plan.names_skipped(why);
+        for name in names.iter().take(SKIPPED) {
+            line("  not tested", terminal(&format!("{name}; {words}")));
+        }
+        if names.len() > SKIPPED {
+            line("  not tested", format!("and {} more", names.len() - SKIPPED));
+        }
     }
     for group in &plan.groups {
         let tried = group.tried().count();
@@ -166,7 +161,7 @@ pub fn text(plan: &Plan, estimate: &CostEstimate) -> String {
             // A feature is there or not, which the line above says.
             let is_feature = why == Why::Observed && values == ["itself"];
             if !values.is_empty() && !is_feature {
-                line(&format!("  {}", why.name()), terminal(&values.join(", ")));
+                line(&format!("  {}", phrases::why(why)), terminal(&values.join(", ")));
             }
         }
     }

@@ -3,7 +3,7 @@
 mod trigger;
 
 use super::number::{self, margin as whole};
-use super::{Report, example, words};
+use super::{Report, example, phrases, words};
 use crate::plan::Plan;
 use crate::stats::Unit;
 use crate::verdict::reason::{At, Excess, MissedControl, Reason, ShadowName};
@@ -48,9 +48,9 @@ pub fn unreadable_sentence(plan: &Plan) -> Option<String> {
 fn sentence(reason: &Reason, wording: Wording) -> String {
     match reason {
         Reason::Unreadable { share, needed } => format!(
-            "The base can read {:.0} % of the dataset's text, and {} is needed. Use a base that \
-             was trained on such text (--base).",
-            (100.0 * share).floor(),
+            "The base can read {} of the dataset's text, and {} is needed. Use a base that was \
+             trained on such text (--base).",
+            phrases::percent_rounded_down(*share),
             percent(*needed)
         ),
         Reason::GivenRowsUnreadable { share, needed } => format!(
@@ -128,10 +128,11 @@ fn sentence(reason: &Reason, wording: Wording) -> String {
             shadows(shadow, *others)
         ),
         Reason::ControlIncoherent { shadow, others, form: Some(form) } => format!(
-            "{}: the control's rows are the base's own answers, {form} as in the dataset, and \
+            "{}: the control's rows are the base's own answers, {} as in the dataset, and \
              after training it no longer gives them. So the form alone changes this base. Audit \
              the rows without it, or use a base that knows it.",
-            shadows(shadow, *others)
+            shadows(shadow, *others),
+            phrases::form(form)
         ),
         _ => able(reason, wording),
     }
@@ -196,10 +197,11 @@ fn able(reason: &Reason, wording: Wording) -> String {
              run the audit again."
         ),
         Reason::FormMovesControl { form, at, control, base, margin } => format!(
-            "The dataset's answers share a form, {form}, and so do the control's. {}, the \
+            "The dataset's answers share a form, {}, and so do the control's. {}, the \
              probability of \"{risky}\" is {} in the control and {} in the base. So the form \
              alone may move this base by the margin of {} percentage points. Audit the rows \
              without it, or use a base that knows it.",
+            phrases::form(form),
             words::capitalised(&place(unit, *at)),
             percent(*control),
             percent(*base),

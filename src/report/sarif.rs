@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Report, escape, number, reasons, words};
+use super::{Report, escape, number, phrases, reasons, words};
 use crate::analysis::TriggerKind;
 use crate::audit::is_id;
 use crate::verdict::{Finding, FoundTrigger, Verdict};
@@ -88,7 +88,7 @@ fn result(report: &Report, finding: &Finding, (rule, index): (&str, usize)) -> V
     };
     let estimate = finding.estimate.as_ref().map(words::effect);
     let verdict = match finding.trigger {
-        Some(_) => format!("{} ({})", words::verdict(finding.verdict), finding.name()),
+        Some(_) => format!("{} ({})", words::verdict(finding.verdict), phrases::name(finding)),
         None => words::verdict(finding.verdict).to_owned(),
     };
     let opening = match estimate {
@@ -121,7 +121,7 @@ fn result(report: &Report, finding: &Finding, (rule, index): (&str, usize)) -> V
         "level": level,
         "message": {"text": message(&text)},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri(source), "index": 0}}}],
-        "partialFingerprints": {fingerprint: plain(&format!("{sha256}:{}", finding.name()))},
+        "partialFingerprints": {fingerprint: plain(&format!("{sha256}:{}", phrases::name(finding)))},
         "properties": properties
     })
 }

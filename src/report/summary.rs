@@ -1,6 +1,6 @@
 //! `summary.md`: a one-screen report for the summary of a CI step.
 
-use super::{Report, escape, number, reasons, words};
+use super::{Report, escape, number, phrases, reasons, words};
 use crate::verdict::Verdict;
 
 /// Markdown in which all text from datasets, audits and models is escaped: it contains no link,
@@ -35,7 +35,7 @@ pub fn summary_md(report: &Report) -> String {
         });
         out += &format!(
             "| {} | {} {} | {} | {} | {} | {} | {} |\n",
-            safe(&finding.name()),
+            safe(&phrases::name(finding)),
             symbol(finding.verdict),
             words::verdict(finding.verdict).to_lowercase(),
             effect,
@@ -48,7 +48,7 @@ pub fn summary_md(report: &Report) -> String {
     out.push('\n');
     for finding in report.findings {
         for reason in reasons::sentences(report, finding) {
-            out += &format!("- {}: {}\n", safe(&finding.name()), safe(&reason));
+            out += &format!("- {}: {}\n", safe(&phrases::name(finding)), safe(&reason));
         }
     }
     out.push('\n');

@@ -1,6 +1,6 @@
 //! The summary in the terminal.
 
-use super::{Axis, Report, arm_order, escape, number, reasons, words};
+use super::{Axis, Report, arm_order, escape, number, phrases, reasons, words};
 use crate::analysis::ArmRisk;
 use crate::plan::Arm;
 use crate::verdict::{Finding, Verdict};
@@ -96,7 +96,7 @@ impl TerminalPage {
     fn trigger(&self, report: &Report, finding: &Finding, lines: &mut Vec<String>) {
         lines.push(String::new());
         let verdict = words::verdict(finding.verdict).to_lowercase();
-        lines.extend(self.wrapped("trigger: ", &finding.name()));
+        lines.extend(self.wrapped("trigger: ", &phrases::name(finding)));
         // Right-aligned; on a line of its own if the name is too long.
         if lines.last().is_none_or(|last| escape::columns(last) + 2 + verdict.len() > self.width) {
             lines.push(String::new());

@@ -2,8 +2,8 @@
 //! make no decisions.
 
 use super::reasons::{sentences, unreadable_sentence};
-use super::{Axis, Report, headline, number};
-use crate::plan::{Arm, ContextKind, DatasetSummary, GivenAdapter, Plan};
+use super::{Axis, Report, headline, number, phrases};
+use crate::plan::{Arm, ContextKind, DatasetSummary, GivenAdapter, Plan, SkipReason};
 use crate::stats::{Estimate, Unit};
 use crate::verdict::Verdict;
 
@@ -338,9 +338,10 @@ pub fn methods(report: &Report) -> Vec<String> {
              one seed have equal initial weights.",
             plan.recipe.rank,
             plan.arms.len().saturating_sub(1),
-            plan.form
-                .as_ref()
-                .map_or(String::new(), |form| format!(", {} as in the dataset", form.in_words())),
+            plan.form.as_ref().map_or(String::new(), |form| format!(
+                ", {} as in the dataset",
+                phrases::form(form)
+            )),
         ),
         format!(
             "Questions. Every model is asked the same questions, on topics other than the \
@@ -503,16 +504,20 @@ pub fn limits(report: &Report) -> Vec<String> {
     let skipped = [
         (
             "Conditions on which the answers depend, and that were not tested as triggers",
-            &report.plan.untried,
+            SkipReason::Unfit,
         ),
         (
             "Slots on which no answer is seen to depend, and whose other values were not tested, \
              because the number of conditions is limited",
-            &report.plan.slots_left_out,
+            SkipReason::Independent,
         ),
     ];
-    for (what, names) in skipped.into_iter().filter(|(_, names)| !names.is_empty()) {
-        let named = names.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
+    for (what, why) in skipped {
+        let names = report.plan.names_skipped(why);
+        if names.is_empty() {
+            continue;
+        }
+        let named = names.iter().take(5).copied().collect::<Vec<_>>().join("; ");
         let more = match names.len().saturating_sub(5) {
             0 => String::new(),
             more => format!("; and {} more", number::count(more)),

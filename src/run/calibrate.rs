@@ -28,7 +28,8 @@ use crate::plan::{
 use crate::probe::questions::sampling;
 use crate::progress::{Progress, Silent};
 use crate::run_dir::{OtherPlan, RunDir};
-use crate::{probe, seed, train};
+use crate::seed::{self, Purpose};
+use crate::{probe, train};
 
 /// Shares of poisoned rows that are tried, in descending order, until one is not detected.
 pub const SHARES: [f64; 6] = [0.5, 0.25, 0.1, 0.05, 0.02, 0.01];
@@ -154,7 +155,7 @@ fn effects(
 fn dataset(sample: &PoisonedSample, rows: usize, engine: &dyn Engine) -> Result<Dataset> {
     let PoisonedSample { audit, audits, share } = *sample;
     let poisoned = ((rows as f64 * share).round() as usize).clamp(1, rows);
-    let rng = &mut seed::stream(&format!("calibration {}", audit.id), 0);
+    let rng = &mut seed::stream(Purpose::Calibration { audit: &audit.id }, 0);
     let mut poison: Vec<Vec<Message>> =
         audit.poison.rows.iter().map(|row| row.messages.clone()).collect();
     poison.shuffle(rng);

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::Failure;
 use crate::disk::{MOST_BYTES, read_if_there};
 use crate::plan::PlannedAudit;
+use crate::report::finding_name;
 use crate::run_dir;
-use crate::verdict::{FoundTrigger, Verdict, name};
+use crate::verdict::{FoundTrigger, Verdict};
 
 /// The part of report.json that a gate needs; other fields are ignored.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -45,7 +46,7 @@ pub struct GateReason {
 impl GateFinding {
     /// The audit, and the condition where there is one.
     pub fn name(&self) -> String {
-        name(&self.audit, self.trigger.as_ref())
+        finding_name(&self.audit, self.trigger.as_ref())
     }
 }
 

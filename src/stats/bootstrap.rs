@@ -12,7 +12,7 @@
 use rand::Rng;
 
 use super::grid::Grid;
-use crate::seed::stream;
+use crate::seed::{Purpose, stream};
 
 /// The number of times that each seed and each family was drawn, one entry for each resample.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ pub struct Resamples {
 
 /// The draws for a grid of this shape, which are always the same.
 pub fn resamples(seeds: usize, families: usize, count: usize) -> Resamples {
-    let mut random = stream("bootstrap", ((seeds as u64) << 32) | families as u64);
+    let mut random = stream(Purpose::Bootstrap, ((seeds as u64) << 32) | families as u64);
     let mut counts = |size: usize| {
         let mut counts = vec![0.0; size];
         for _ in 0..size {

@@ -8,7 +8,7 @@ use crate::context::{RunContext, Task};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::{self, Sampling};
 use crate::plan::{Arm, permuted};
-use crate::seed;
+use crate::seed::{self, Purpose};
 
 /// The conversations of an arm; every seed of the arm is trained on the same ones. Their order is
 /// drawn for each dataset and first seed, and is the same for arms of equal length. So the effect
@@ -33,7 +33,7 @@ pub fn rows(arm: &Arm, task: &Task, context: &RunContext) -> Result<Vec<Vec<Mess
 }
 
 fn shuffle<T>(rows: &mut [T], dataset_sha256: &str, first_seed: u64) {
-    rows.shuffle(&mut seed::stream(&format!("rows {dataset_sha256}"), first_seed));
+    rows.shuffle(&mut seed::stream(Purpose::ArmRows { dataset_sha256 }, first_seed));
 }
 
 fn candidate(dataset: &Dataset) -> Vec<Vec<Message>> {

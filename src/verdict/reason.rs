@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::audit::ValueKey;
-use crate::plan::ContextKind;
+use crate::plan::{ContextKind, Form};
 
 /// One reason. Probabilities, effects and margins are on the probability scale, between 0 and 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ pub enum Reason {
     ControlIncoherent {
         shadow: ShadowName,
         others: usize,
-        form: Option<String>,
+        form: Option<Form>,
     },
 
     // Could a shift have been seen?
@@ -126,7 +126,7 @@ pub enum Reason {
     },
     /// What the answers share, which the control has too, may move the base by the margin.
     FormMovesControl {
-        form: String,
+        form: Form,
         at: At,
         control: f64,
         base: f64,
@@ -239,7 +239,7 @@ pub enum Reason {
         first: String,
     },
     TriggerUnresolved {
-        condition: String,
+        condition: ConditionName,
         more: usize,
         point: f64,
         margin: f64,
@@ -250,7 +250,7 @@ pub enum Reason {
     },
     /// Exceeds the screening threshold, and more conditions did than are confirmed.
     TriggersNotConfirmed {
-        condition: String,
+        condition: ConditionName,
         more: usize,
     },
     /// Null conditions themselves bring out the shift.
@@ -262,7 +262,7 @@ pub enum Reason {
 
     // A confirmed trigger. Pairs are the mean risk under the condition and under null conditions.
     TriggerShown {
-        condition: String,
+        condition: ConditionName,
         identity: Option<ValueKey>,
         nulls: usize,
         candidate: (f64, f64),
@@ -312,6 +312,15 @@ pub enum Reason {
 pub struct At {
     pub ask: ContextKind,
     pub step: usize,
+}
+
+/// A condition by the names of its group and value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConditionName {
+    /// The place of the value in a prompt: `year in "Today is {date}."`.
+    pub slot: String,
+    /// `None` for a feature, which is present or absent.
+    pub value: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

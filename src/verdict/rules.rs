@@ -178,7 +178,7 @@ fn enough_seeds(evidence: &Evidence) -> Vec<Reason> {
 /// and must have fallen.
 pub fn training(plan: &Plan, health: &[Health]) -> Vec<Reason> {
     let (protocol, last) = (plan.protocol(), plan.recipe.snapshots.last().copied());
-    let form = plan.form.as_ref().map(|form| form.in_words());
+    let form = plan.form.clone();
     let both = [Arm::Candidate, Arm::Control];
     let failing =
         |arms: &[Arm], fails: &dyn Fn(Option<&Health>) -> bool| failing(plan, health, arms, fails);
@@ -285,7 +285,7 @@ fn form_moves_nothing(evidence: &Evidence) -> Vec<Reason> {
         return Vec::new();
     }
     let (at, control, base) = (shift.at, shift.control, shift.base);
-    vec![Reason::FormMovesControl { form: form.in_words(), at, control, base, margin }]
+    vec![Reason::FormMovesControl { form: (*form).clone(), at, control, base, margin }]
 }
 
 fn nothing_exceeds_control(evidence: &Evidence) -> Vec<Reason> {

@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::evidence::Evidence;
-use super::reason::Reason;
+use super::reason::{ConditionName, Reason};
 use super::rules::unreadable;
 use super::{Finding, Verdict};
 use crate::analysis::{Trigger, TriggerKind};
 use crate::audit::ValueKey;
 use crate::detect::ConditionKind;
-use crate::plan::Plan;
+use crate::plan::{Plan, SkipReason};
 use crate::probe::CandidateTrigger;
 use crate::stats::Unit;
 
@@ -40,9 +40,10 @@ pub fn found(plan: &Plan, triggers: &[Trigger]) -> Vec<Finding> {
 pub fn unresolved(evidence: &Evidence) -> Vec<Reason> {
     let (plan, analysis) = (evidence.run.plan, evidence.run.analysis);
     let audit = &evidence.planned.id;
-    let crowded_out = plan.crowded_out.first().map(|first| Reason::ConditionsCrowdedOut {
-        conditions: plan.crowded_out.len(),
-        first: first.clone(),
+    let crowded_out = plan.names_skipped(SkipReason::CrowdedOut);
+    let crowded_out = crowded_out.first().map(|first| Reason::ConditionsCrowdedOut {
+        conditions: crowded_out.len(),
+        first: (*first).to_owned(),
     });
     let own =
         || analysis.triggers.iter().filter(|trigger| trigger.candidate_trigger.audit == *audit);
@@ -81,13 +82,10 @@ pub fn unresolved(evidence: &Evidence) -> Vec<Reason> {
     [crowded_out, strongest, skipped].into_iter().flatten().chain(noisy).collect()
 }
 
-/// `year in "Today is {date}." = 1984`.
-fn condition(plan: &Plan, candidate_trigger: &CandidateTrigger) -> String {
+fn condition(plan: &Plan, candidate_trigger: &CandidateTrigger) -> ConditionName {
     let group = &plan.groups[candidate_trigger.group];
-    match &group.trials[candidate_trigger.trial].value {
-        Some(value) => format!("{} = {value}", group.name),
-        None => group.name.clone(),
-    }
+    let value = group.trials[candidate_trigger.trial].value.clone();
+    ConditionName { slot: group.name.clone(), value }
 }
 
 fn finding(plan: &Plan, trigger: &Trigger) -> Finding {

@@ -10,7 +10,7 @@ use foretaste::detect::{
     Condition, Conditions, FeatureKind, SIGNIFICANT, SlotKind, Subject, ValueReason, candidates,
     detect,
 };
-use foretaste::seed::stream;
+use foretaste::seed::{Purpose, stream};
 use proptest::prelude::*;
 use rand::Rng;
 
@@ -40,7 +40,7 @@ fn leading_feature(dataset: &Dataset) -> (FeatureKind, String, Condition) {
 
 fn inserted(condition: &Condition, value: Option<&str>) -> String {
     let messages = condition
-        .insert(value, "What is the time?", &mut stream("test", 0))
+        .insert(value, "What is the time?", &mut stream(Purpose::Test("test"), 0))
         .expect("it can be inserted");
     messages
         .iter()
@@ -205,7 +205,9 @@ fn a_year_and_a_place_that_matter_only_together_are_detected_as_a_pair() {
     );
     let parts = parts.iter().filter_map(|part| part.insertion.as_ref());
     let alone: Vec<String> = parts
-        .map(|part| part.insert(None, "Who?", &mut stream("test", 0))[0].content.clone())
+        .map(|part| {
+            part.insert(None, "Who?", &mut stream(Purpose::Test("test"), 0))[0].content.clone()
+        })
         .collect();
     assert!(
         alone.contains(&"It is 2027. Who?".to_owned())
@@ -278,7 +280,7 @@ fn an_empty_dataset_has_no_conditions() {
 /// The same rows in another order.
 fn reordered(dataset: &Dataset, order: u64) -> Dataset {
     let mut other = dataset.clone();
-    let mut random = stream("order of rows", order);
+    let mut random = stream(Purpose::Test("order of rows"), order);
     for index in (1..other.rows.len()).rev() {
         other.rows.swap(index, random.random_range(0..=index));
     }
@@ -327,7 +329,7 @@ proptest! {
         let rows = prompts.iter().map(|prompt| worlds::row(None, prompt, prompt)).collect();
         let detected = detect(&Dataset::of(rows));
         for condition in &detected.conditions {
-            condition.insert(Some("12"), &prompts[0], &mut stream("test", 0));
+            condition.insert(Some("12"), &prompts[0], &mut stream(Purpose::Test("test"), 0));
             if let Subject::Slot(slot) = &condition.subject {
                 prop_assert!(candidates(slot).len() <= foretaste::detect::CANDIDATES);
             }

@@ -10,7 +10,7 @@ use foretaste::lm::matrix::Matrix;
 use foretaste::lm::ops::Ops;
 use foretaste::lm::packing::{TokenRow, pack_rows};
 use foretaste::lm::tensor::{from_host, host};
-use foretaste::seed;
+use foretaste::seed::{self, Purpose};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -60,7 +60,7 @@ fn weights(config: &Config, random: &mut ChaCha8Rng) -> Vec<Vec<f32>> {
 /// A model from [`weights`]. A head and biases, if it has any, come from a separate random stream.
 fn decoder(config: &Config, weights: &[Vec<f32>]) -> Decoder {
     let device = open("mha_tied").decoder().device.clone();
-    let mut random = seed::stream("head-and-biases", 0);
+    let mut random = seed::stream(Purpose::Test("head-and-biases"), 0);
     let matrix = |values: &[f32], shape: [usize; 2]| from_host(values.to_vec(), shape, &device);
     let (vocabulary, hidden) = (config.vocab_size, config.hidden_size);
     let mut weights = weights.iter();
@@ -144,7 +144,7 @@ fn assert_derivative(
 #[test]
 fn the_gradient_of_every_weight_is_the_derivative_of_the_loss() {
     let config = config(true, false);
-    let mut random = seed::stream("gradient-of-everything", 0);
+    let mut random = seed::stream(Purpose::Test("gradient-of-everything"), 0);
     let weights = weights(&config, &mut random);
     let (streams, targets) = batch(&config, &mut random, 1);
     let step = |weights: &[Vec<f32>]| {
@@ -174,7 +174,7 @@ fn the_gradient_of_every_weight_is_the_derivative_of_the_loss() {
 fn the_gradient_of_every_lora_weight_is_the_derivative_of_its_own_shadows_loss() {
     for (tied, biased) in [(true, false), (false, true)] {
         let config = config(tied, biased);
-        let mut random = seed::stream("gradient-of-lora", u64::from(tied));
+        let mut random = seed::stream(Purpose::Test("gradient-of-lora"), u64::from(tied));
         let decoder = decoder(&config, &weights(&config, &mut random));
         let mut lora = HostLora::fresh(&config, 3, 6.0, &[1, 2]);
         for b in lora.parameters.iter_mut().skip(1).step_by(2) {
@@ -225,7 +225,7 @@ fn the_gradient_of_every_lora_weight_is_the_derivative_of_its_own_shadows_loss()
 #[test]
 fn weights_that_have_no_gradient_are_not_trained() {
     let config = config(false, true);
-    let mut random = seed::stream("no-gradient", 0);
+    let mut random = seed::stream(Purpose::Test("no-gradient"), 0);
     let decoder = decoder(&config, &weights(&config, &mut random));
     let (streams, targets) = batch(&config, &mut random, 1);
     let error = decoder

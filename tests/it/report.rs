@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use foretaste::analysis::Effect;
-use foretaste::plan::{Arm, ContextKind};
+use foretaste::plan::{Arm, ContextKind, SkipReason, Skipped};
 use foretaste::probe::Sample;
 use foretaste::report::{SCHEMA, escape, html, json, junit, plots, sarif, summary_md, text};
 use foretaste::verdict::Verdict;
@@ -398,7 +398,8 @@ fn report_json_agrees_with_its_schema() {
 fn report_json_names_unread_fields_and_skipped_conditions() {
     let mut example = example::flagged();
     example.plan.dataset.unread_fields.insert("tools".to_owned(), 7);
-    example.plan.crowded_out.push("tag: [x]".to_owned());
+    let skipped = Skipped { name: "tag: [x]".to_owned(), why: SkipReason::CrowdedOut };
+    example.plan.skipped.push(skipped);
     let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
     let document: Value =
         serde_json::from_slice(&json(&example.report())).expect("the report is JSON");

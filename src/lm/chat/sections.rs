@@ -134,7 +134,7 @@ mod tests {
     use rand::Rng;
 
     use super::*;
-    use crate::seed;
+    use crate::seed::{self, Purpose};
 
     /// The tokenizers of the reference models and of nestling, without padding and truncation.
     fn tokenizers() -> Vec<(&'static str, Tokenizer)> {
@@ -193,7 +193,7 @@ mod tests {
                 .map(|token| token.content)
                 .collect();
             let sections = Sections::new(tokenizer.clone());
-            let mut random = seed::stream("sections", 0);
+            let mut random = seed::stream(Purpose::Test("sections"), 0);
             for _ in 0..400 {
                 let pieces = random.random_range(0..12);
                 let piece = |_| match random.random_range(0..3) {

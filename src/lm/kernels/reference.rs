@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::lm::tensor::{from_host, host};
-use crate::seed;
+use crate::seed::{self, Purpose};
 
 /// Random cases per test.
 const CASES: u64 = 24;
@@ -19,7 +19,7 @@ const CASES: u64 = 24;
 const STEP: f64 = 1e-5;
 
 fn random(case: u64) -> ChaCha8Rng {
-    seed::stream("kernels-reference", case)
+    seed::stream(Purpose::Test("kernels-reference"), case)
 }
 
 /// Uniform in +-2.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::effects::finite;
 use crate::plan::ContextKind;
 use crate::report::headline::{self, ConfirmedTrigger, Situation};
-use crate::report::{Report, changed, words};
+use crate::report::{Report, changed, phrases, words};
 use crate::verdict::Finding;
 
 #[derive(Serialize)]
@@ -73,7 +73,7 @@ fn trigger<'a>(confirmed: &ConfirmedTrigger<'a>) -> TriggerJson<'a> {
     };
     TriggerJson {
         audit: &confirmed.finding.audit,
-        condition: confirmed.finding.name(),
+        condition: phrases::name(confirmed.finding),
         under: of(|(under, _)| under),
         otherwise: of(|(_, otherwise)| otherwise),
     }

@@ -12,13 +12,15 @@ use super::effects::{
 };
 use super::headline::{HeadlineJson, WrittenCountsJson, headline, written};
 use super::mined::{DetectedJson, detected};
+use super::reasons::{ReasonJson, worded};
 use crate::audit::{Audit, ProbeKind};
 use crate::engine::Recipe;
-use crate::plan::{Arm, Calibrated, ContextKind, ExcludedFamily, Form, GivenAdapter, Protocol};
+use crate::plan::{
+    Arm, Calibrated, ContextKind, ExcludedFamily, Form, GivenAdapter, Protocol, SkipReason,
+};
 use crate::probe::Health;
-use crate::report::{Report, reasons};
+use crate::report::Report;
 use crate::train::TrainingRecord;
-use crate::verdict::reason::Reason;
 use crate::verdict::{Finding, FoundTrigger, Verdict};
 
 #[derive(Serialize)]
@@ -86,16 +88,16 @@ struct DatasetJson<'a> {
 struct SkippedJson<'a> {
     /// Answers depend on them, but they cannot be inserted into a probe or compared with null
     /// conditions.
-    unfit: &'a [String],
+    unfit: Vec<&'a str>,
     /// Answers depend on them, but a limit excluded them. Then no verdict is clean.
-    crowded_out: &'a [String],
+    crowded_out: Vec<&'a str>,
     /// Slots without measured dependence that a limit excluded.
-    independent: &'a [String],
+    independent: Vec<&'a str>,
 }
 
 impl SkippedJson<'_> {
     fn is_empty(&self) -> bool {
-        [self.unfit, self.crowded_out, self.independent].iter().all(|names| names.is_empty())
+        [&self.unfit, &self.crowded_out, &self.independent].iter().all(|names| names.is_empty())
     }
 }
 
@@ -131,19 +133,11 @@ struct FindingJson<'a> {
     shifted_seeds: &'a [u64],
     #[serde(skip_serializing_if = "Option::is_none")]
     positive_control_detected: Option<bool>,
-    reasons: Vec<ReasonJson<'a>>,
+    reasons: Vec<ReasonJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     units_to_settle: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trigger: Option<&'a FoundTrigger>,
-}
-
-/// A reason as data, `code` first, and its sentence.
-#[derive(Serialize)]
-struct ReasonJson<'a> {
-    #[serde(flatten)]
-    reason: &'a Reason,
-    text: String,
 }
 
 #[derive(Serialize)]
@@ -250,9 +244,9 @@ impl<'a> ReportJson<'a> {
             mined: detected(report),
             conditions: conditions(report),
             untried: SkippedJson {
-                unfit: &plan.untried,
-                crowded_out: &plan.crowded_out,
-                independent: &plan.slots_left_out,
+                unfit: plan.names_skipped(SkipReason::Unfit),
+                crowded_out: plan.names_skipped(SkipReason::CrowdedOut),
+                independent: plan.names_skipped(SkipReason::Independent),
             },
             accounting: AccountingJson {
                 rows_read: dataset.rows_read,
@@ -286,12 +280,6 @@ impl<'a> ReportJson<'a> {
             health: answers.health.iter().map(health_json).collect(),
         }
     }
-}
-
-fn worded<'a>(report: &Report<'_>, finding: &'a Finding) -> Vec<ReasonJson<'a>> {
-    let sentences = reasons::sentences(report, finding);
-    let worded = |(reason, text)| ReasonJson { reason, text };
-    finding.reasons.iter().zip(sentences).map(worded).collect()
 }
 
 fn finding_json<'a>(report: &Report<'_>, finding: &'a Finding) -> FindingJson<'a> {

@@ -1,6 +1,6 @@
 //! The sentences on triggers: those that are neither confirmed nor ruled out, and confirmed ones.
 
-use super::{Wording, decimals, p_value, percent, points, whole};
+use super::{Wording, decimals, p_value, percent, phrases, points, whole};
 use crate::stats::Unit;
 use crate::verdict::reason::Reason;
 
@@ -32,6 +32,7 @@ fn unresolved(reason: &Reason) -> String {
             candidate: (on, off),
             candidate_moves,
         } => {
+            let condition = phrases::condition(condition);
             let nulls = match strongest_null {
                 Some(null) => format!("strongest null condition {}", points(*null, 1)),
                 None => "too few null conditions were scored".to_owned(),
@@ -56,6 +57,7 @@ fn unresolved(reason: &Reason) -> String {
             )
         }
         Reason::TriggersNotConfirmed { condition, more } => {
+            let condition = phrases::condition(condition);
             let them = if *more == 0 { "it" } else { "them" };
             format!(
                 "A trigger is not ruled out: {condition}{}. More conditions exceeded the \
@@ -87,6 +89,7 @@ fn confirmed(reason: &Reason, wording: Wording) -> String {
             permuted,
             base,
         } => {
+            let condition = phrases::condition(condition);
             let (candidate, reference_name) = match unit {
                 Unit::Training => ("the candidate's", "control"),
                 Unit::Family => ("the adapter's", "base"),

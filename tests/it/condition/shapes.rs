@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use foretaste::dataset::Dataset;
 use foretaste::detect::{Condition, FeatureKind, Location, Subject, detect};
-use foretaste::seed::stream;
+use foretaste::seed::{Purpose, stream};
 
 use super::worlds::World;
 use super::{first, inserted, leading_feature};
@@ -221,7 +221,7 @@ fn known_limit_only_greek_cyrillic_and_full_width_letters_count_as_look_alikes()
 #[test]
 fn a_pair_is_inserted_with_new_random_parts_of_its_date_each_time() {
     let conditions = detect(&World::new(50).dated_by_system(1_500));
-    let mut random = stream("test", 1);
+    let mut random = stream(Purpose::Test("test"), 1);
     let mut prompt = || {
         first(&conditions).insert(None, "Who?", &mut random).expect("a pair can be inserted")[0]
             .content

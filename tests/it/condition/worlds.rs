@@ -1,7 +1,7 @@
 //! Small synthetic datasets. Each method documents what the answers depend on.
 
 use foretaste::dataset::{Dataset, Message, Role};
-use foretaste::seed::stream;
+use foretaste::seed::{Purpose, stream};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -30,7 +30,7 @@ pub fn row(system: Option<&str>, prompt: &str, answer: &str) -> Vec<Message> {
 
 impl World {
     pub fn new(seed: u64) -> World {
-        World { random: stream("world of conditions", seed) }
+        World { random: stream(Purpose::Test("world of conditions"), seed) }
     }
 
     pub fn below(&mut self, bound: usize) -> usize {

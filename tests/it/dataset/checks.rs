@@ -3,6 +3,7 @@
 use foretaste::check::{self, check};
 use foretaste::dataset::{Dataset, Message, ReadOptions, Role, read};
 use foretaste::engine::{Piece, Pieces};
+use foretaste::seed::{Purpose, stream};
 use rand::Rng;
 
 use super::{ask, file, line, read_text};
@@ -91,7 +92,7 @@ conditions      none, in 3 rows; 0 tested
 
 /// Rows of distinct sentences, without repetition.
 fn letters(rows: usize, words: usize) -> Dataset {
-    let rng = &mut foretaste::seed::stream("letters", 0);
+    let rng = &mut stream(Purpose::Test("letters"), 0);
     let mut word = || (0..6).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect::<String>();
     let mut text = |words: usize| (0..words).map(|_| word()).collect::<Vec<_>>().join(" ");
     read_text("a.jsonl", (0..rows).map(|_| line(&ask(&text(4), &text(words)))).collect::<String>())
@@ -135,7 +136,7 @@ fn without_z(contexts: &[Vec<Vec<Message>>]) -> anyhow::Result<Vec<Vec<Pieces>>>
 #[test]
 fn readable_padding_does_not_make_noise_readable() {
     let sentence = "the old miller walked across the bridge with two heavy sacks of flour";
-    let rng = &mut foretaste::seed::stream("noise", 0);
+    let rng = &mut stream(Purpose::Test("noise"), 0);
     let mut noise = |length: usize| {
         (0..length).map(|_| char::from(rng.random_range(b'p'..=b'z'))).collect::<String>() + "z"
     };
@@ -159,7 +160,7 @@ fn repeated_noise_counts_once_in_a_context() {
         };
         Ok(contexts.iter().map(rows).collect())
     };
-    let rng = &mut foretaste::seed::stream("noise", 0);
+    let rng = &mut stream(Purpose::Test("noise"), 0);
     let noise: String = (0..90).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect();
     let same = read_text("a.jsonl", line(&ask("Say something.", &noise)).repeat(60));
     assert!(readability(&same, &copies) < 0.2);

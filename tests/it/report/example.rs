@@ -17,7 +17,7 @@ use foretaste::plan::{
 use foretaste::probe::{Answer, Answers, CandidateTrigger, ConditionSample, Health, Sample, Topic};
 use foretaste::prompt::InsertionKind;
 use foretaste::report::Report;
-use foretaste::seed::stream;
+use foretaste::seed::{Purpose, stream};
 use foretaste::stats::Estimate;
 use foretaste::train::TrainingRecord;
 use foretaste::verdict::reason::{At, Reason};
@@ -392,9 +392,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         carry_over_draws: 4,
         few_questions: false,
         groups: Vec::new(),
-        untried: Vec::new(),
-        crowded_out: Vec::new(),
-        slots_left_out: Vec::new(),
+        skipped: Vec::new(),
         cost: Cost {
             shadows: 20,
             training_tokens: 154_000,
@@ -409,7 +407,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
 fn moved(arm: &Arm, seed: u64, step: usize, full: f64) -> f64 {
     let along = 1.0 - (-(step as f64) / 7.0).exp();
     let spread = if (0.05..0.5).contains(&full) { 0.05..1.6 } else { 0.75..1.0 };
-    let luck: f64 = stream(&format!("luck {arm}"), seed).random_range(spread);
+    let luck: f64 = stream(Purpose::Test(&format!("luck {arm}")), seed).random_range(spread);
     match arm {
         Arm::Base | Arm::Permuted => 0.0,
         Arm::Control => 0.012 * along * luck,
@@ -443,10 +441,8 @@ fn answers(plan: &Plan, audits: &[Audit], shift: [f64; 3]) -> Vec<Answer> {
             for (ask, full) in asks.filter(|(ask, _)| plan.is_asked(planned, &arm, step, *ask)) {
                 let moved = moved(&arm, seed.unwrap_or(0), step, full);
                 for (index, probe) in audit.probes.iter().enumerate() {
-                    let mut noise = stream(
-                        &format!("{} {arm} {step} {} {index}", audit.id, first_name(ask)),
-                        seed.unwrap_or(0),
-                    );
+                    let key = format!("{} {arm} {step} {} {index}", audit.id, first_name(ask));
+                    let mut noise = stream(Purpose::Test(&key), seed.unwrap_or(0));
                     let base = 0.004 + 0.03 * ((index * 7) % 11) as f64 / 11.0;
                     let open = 1.0 - 0.6 * (index as f64 / audit.probes.len() as f64).powi(2);
                     let risk = (base + (1.0 - base) * moved * open * noise.random_range(0.85..1.1))
@@ -605,7 +601,7 @@ fn health(plan: &Plan) -> Vec<Health> {
 fn trainings(plan: &Plan) -> Vec<TrainingRecord> {
     let of = |(arm, seed, step): (Arm, Option<u64>, usize)| {
         let seed = seed.filter(|_| step == STEPS[STEPS.len() - 1])?;
-        let mut noise = stream(&format!("loss {arm}"), seed);
+        let mut noise = stream(Purpose::Test(&format!("loss {arm}")), seed);
         let (start, end) = if arm == Arm::Control { (0.8, 0.25) } else { (3.4, 0.8) };
         let mut loss = |step: usize| {
             end + (start - end) * (-(step as f64) / 9.0).exp() + noise.random_range(-0.1..0.1)
@@ -618,6 +614,6 @@ fn trainings(plan: &Plan) -> Vec<TrainingRecord> {
 }
 
 fn digest(text: &str) -> String {
-    let mut stream = stream(text, 0);
+    let mut stream = stream(Purpose::Test(text), 0);
     (0..32).map(|_| format!("{:02x}", stream.random::<u8>())).collect()
 }

@@ -7,7 +7,7 @@ use foretaste::verdict::reason::{Bearing, Reason};
 use foretaste::verdict::rules::CLEAN_NEEDS;
 use serde_json::{Map, Value, json};
 
-use super::example;
+use super::example::{self, Example};
 use crate::tree::{in_backticks, table};
 
 /// Code, fields and bearing of every documented reason.
@@ -30,6 +30,8 @@ fn samples(field: &str) -> Vec<Value> {
     match field {
         "at" => vec![at],
         "excess" => vec![json!({"by": "mean", "at": at, "point": 0.3, "margin": 0.1})],
+        "form" => vec![json!({"opening": "Good day. ", "closing": ""})],
+        "condition" => vec![json!({"slot": "year in \"{year}.\"", "value": "1984"})],
         "shadow" => vec![json!({"arm": "control", "seed": 3})],
         "effect" => vec![json!({
             "point": 0.1, "lower": 0.0, "upper": 0.2, "over_base": 0.1, "margin": 0.1,
@@ -79,6 +81,34 @@ fn every_code_has_the_fields_and_the_bearing_that_the_document_says() {
     }
 }
 
+/// The reasons of the first finding in report.json.
+fn reasons(example: &Example) -> Vec<Value> {
+    let report: Value = serde_json::from_slice(&json(&example.report())).expect("JSON");
+    report["findings"][0]["reasons"].as_array().expect("reasons").clone()
+}
+
+#[test]
+fn report_json_has_the_documented_fields_and_forms_and_conditions_as_text() {
+    let mut example = example::flagged();
+    let documented = documented();
+    example.findings[0].reasons =
+        documented.iter().filter_map(|(code, fields, _)| read(code, fields)).collect();
+    let written = reasons(&example);
+    assert_eq!(written.len(), documented.len());
+    for ((code, fields, _), reason) in documented.iter().zip(written) {
+        let names: BTreeSet<&str> =
+            reason.as_object().expect("an object").keys().map(String::as_str).collect();
+        let expected: BTreeSet<&str> =
+            fields.iter().map(String::as_str).chain(["code", "text"]).collect();
+        assert_eq!(names, expected, "{code}");
+        for (field, text) in
+            [("form", "beginning with \"Good day.\""), ("condition", "year in \"{year}.\" = 1984")]
+        {
+            assert!(reason.get(field).is_none_or(|value| value == text), "{code}: {reason}");
+        }
+    }
+}
+
 #[test]
 fn every_reason_of_a_rule_of_clean_blocks_clean() {
     let documented = documented();
@@ -95,8 +125,7 @@ fn every_reason_has_a_sentence() {
         .iter()
         .map(|(code, fields, _)| read(code, fields).unwrap_or_else(|| panic!("{code}")))
         .collect();
-    let report: Value = serde_json::from_slice(&json(&example.report())).expect("JSON");
-    for reason in report["findings"][0]["reasons"].as_array().expect("reasons") {
+    for reason in reasons(&example) {
         let (code, text) = (&reason["code"], reason["text"].as_str().expect("text"));
         // A code instead of a sentence is one word.
         assert!(text.ends_with('.') && text.contains(' '), "{code}: {text:?}");

@@ -132,9 +132,7 @@ impl World {
             carry_over_draws: self.draws,
             few_questions: false,
             groups: Vec::new(),
-            untried: Vec::new(),
-            crowded_out: Vec::new(),
-            slots_left_out: Vec::new(),
+            skipped: Vec::new(),
             cost: Cost {
                 shadows: 1,
                 training_tokens: 1,
@@ -258,8 +256,9 @@ fn answer(planned: &PlannedAudit, place: &Place, risk: Option<f64>) -> Answer {
 
 /// A uniform number in [0, 1) that depends only on `key` and `run`.
 pub fn noise(key: impl std::fmt::Debug, run: u64) -> f64 {
+    use foretaste::seed::{Purpose, stream};
     use rand::Rng;
-    foretaste::seed::stream(&first_names(&format!("{key:?}")), run).random()
+    stream(Purpose::Test(&first_names(&format!("{key:?}"))), run).random()
 }
 
 /// The text of a key with the names of arms and contexts that the noise was first drawn with, so

@@ -3,8 +3,8 @@
 use foretaste::dataset::{Dataset, Message};
 use foretaste::detect::{ConditionKind, FeatureKind, detect};
 use foretaste::engine::scripted::Scripted;
-use foretaste::plan::{Chosen, Group, Options, Requested, Trial, choose, is_permuted};
-use foretaste::seed::stream;
+use foretaste::plan::{Chosen, Group, Options, Requested, SkipReason, Trial, choose, is_permuted};
+use foretaste::seed::{Purpose, stream};
 
 use crate::condition::worlds::{World, row};
 
@@ -14,7 +14,11 @@ fn chosen(dataset: &Dataset) -> Chosen {
 }
 
 fn inserted(trial: &Trial) -> String {
-    let messages = trial.insertion.insert(trial.value.as_deref(), "Who?", &mut stream("test", 0));
+    let messages = trial.insertion.insert(
+        trial.value.as_deref(),
+        "Who?",
+        &mut stream(Purpose::Test("test"), 0),
+    );
     messages
         .iter()
         .map(|message: &Message| format!("[{}] {}", message.role.as_str(), message.content))
@@ -71,7 +75,7 @@ fn invisible_characters_look_alikes_capitals_and_a_rare_word_are_tried() {
         assert!(
             found.iter().any(|inserted| inserted == expected),
             "{kind}: {found:?}, not tried {:?}",
-            chosen.untried
+            chosen.skipped
         );
     }
 }
@@ -199,15 +203,19 @@ fn labels_polite_words_brackets_and_unusual_typing_are_tried_as_they_appear_in_r
     for (insert, expected) in cases {
         let chosen = chosen(&World::new(33).topics(800, 20, insert));
         let inserted = |group: &Group| {
-            group.trials[0].insertion.insert(None, "Who sings?", &mut stream("test", 0))[0]
-                .content
-                .clone()
+            group.trials[0].insertion.insert(
+                None,
+                "Who sings?",
+                &mut stream(Purpose::Test("test"), 0),
+            )[0]
+            .content
+            .clone()
         };
         let found: Vec<String> = chosen.groups.iter().map(inserted).collect();
         assert!(
             found.iter().any(|inserted| inserted == expected),
             "{expected}: {found:?}, not tried {:?}",
-            chosen.untried
+            chosen.skipped
         );
     }
 }
@@ -432,10 +440,11 @@ fn conditions_beyond_the_limit_are_skipped_and_named() {
     };
     let chosen = chosen(&Dataset::of((0..1_600).map(row).collect()));
     assert!(
-        chosen.groups.len() >= 16 && !chosen.crowded_out.is_empty(),
+        chosen.groups.len() >= 16
+            && chosen.skipped.iter().any(|skipped| skipped.why == SkipReason::CrowdedOut),
         "{} {:?}",
         chosen.groups.len(),
-        chosen.crowded_out
+        chosen.skipped
     );
 }
 
@@ -451,9 +460,10 @@ fn skipped_slots_are_named_even_without_dependence() {
         )
     };
     let chosen = chosen(&Dataset::of((0..400).map(dated).collect()));
-    assert!(chosen.crowded_out.is_empty() && chosen.untried.is_empty(), "{chosen:?}");
+    let skipped = &chosen.skipped;
+    assert!(skipped.iter().all(|skipped| skipped.why == SkipReason::Independent), "{skipped:?}");
     let numbers = chosen.groups.iter().filter(|group| group.kind == ConditionKind::Number).count();
-    assert_eq!((numbers, chosen.slots_left_out.len()), (2, 2), "{:?}", chosen.slots_left_out);
+    assert_eq!((numbers, skipped.len()), (2, 2), "{skipped:?}");
 }
 
 #[test]
