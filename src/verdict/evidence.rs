@@ -4,9 +4,8 @@ use super::reason::{At, Excess};
 use crate::analysis::table::counted_probes;
 use crate::analysis::{Analysis, ArmRisk, Effect, Risks, positive_control_arm, valid_seeds};
 use crate::audit::{Audit, ProbeKind};
-use crate::plan::{Arm, ContextKind, Form, Plan, PlannedAudit};
+use crate::plan::{Arm, ContextKind, Design, Form, Plan, PlannedAudit};
 use crate::probe::Health;
-use crate::stats::Unit;
 
 /// What all audits of a run share.
 #[derive(Clone, Copy)]
@@ -28,7 +27,6 @@ pub struct Evidence<'a> {
     pub comparisons: usize,
     /// Of them, those at a checkpoint where no seed is valid.
     pub without_seeds: usize,
-    pub unit: Unit,
     pub effects: Vec<&'a Effect>,
     /// The effect when asked by letter; `None` where that was not asked.
     pub by_letter: Option<&'a Effect>,
@@ -130,7 +128,6 @@ impl<'a> Evidence<'a> {
             families: families.len(),
             comparisons: plan.contexts().len() * planned.steps.len(),
             without_seeds: without_seeds * plan.contexts().len(),
-            unit: plan.unit(),
             effects: own(&analysis.effects),
             by_letter: analysis.letters.iter().find(|effect| effect.audit == planned.id),
             control: positive_control_arm(plan, planned).map(|_| own(&analysis.positive_controls)),
@@ -196,6 +193,16 @@ impl<'a> Evidence<'a> {
     pub fn detected_control(&self) -> Option<&'a Effect> {
         let effects = self.control.iter().flatten().copied();
         strongest(effects.filter(|effect| effect.is_above(self.margin())))
+    }
+
+    /// See [`super::Finding::positive_control`].
+    pub fn positive_control(&self) -> Option<bool> {
+        match self.run.plan.design() {
+            Design::Dataset => self.control.as_ref().map(|_| self.detected_control().is_some()),
+            Design::GivenAdapter(_) => {
+                self.planned.calibrated.as_ref().map(|calibrated| calibrated.share.is_some())
+            }
+        }
     }
 
     /// How an effect above the control exceeds it.
