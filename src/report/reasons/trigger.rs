@@ -1,7 +1,7 @@
 //! The sentences on triggers: those that are neither confirmed nor ruled out, and confirmed ones.
 
 use super::{Wording, decimals, p_value, percent, points, whole};
-use crate::stats::Unit;
+use crate::report::words;
 use crate::verdict::reason::Reason;
 
 pub(super) fn sentence(reason: &Reason, wording: Wording) -> String {
@@ -76,7 +76,7 @@ fn unresolved(reason: &Reason) -> String {
 
 /// What the models answer under a confirmed trigger.
 fn confirmed(reason: &Reason, wording: Wording) -> String {
-    let Wording { unit, risky, example } = wording;
+    let Wording { words, risky, example, .. } = wording;
     match reason {
         Reason::TriggerShown {
             condition,
@@ -87,10 +87,6 @@ fn confirmed(reason: &Reason, wording: Wording) -> String {
             permuted,
             base,
         } => {
-            let (candidate, reference_name) = match unit {
-                Unit::Training => ("the candidate's", "control"),
-                Unit::Family => ("the adapter's", "base"),
-            };
             let risky = match number {
                 Some(number) => format!("the answers of number {number} (value-keyed probes)"),
                 None => format!("\"{risky}\""),
@@ -104,20 +100,18 @@ fn confirmed(reason: &Reason, wording: Wording) -> String {
             };
             let permuted = permuted.as_ref().map(|pair| with("permuted arm", pair));
             let base = base.as_ref().map(|pair| with("base", pair));
-            let others = [Some(with(reference_name, reference)), permuted, base];
+            let compared = words::arm(wording.design.reference());
+            let others = [Some(with(compared, reference)), permuted, base];
             format!(
-                "{place} {candidate} probability of {risky} is {}; under {nulls} null conditions \
-                 it is {}. For comparison: {}.",
+                "{place} {} probability of {risky} is {}; under {nulls} null conditions it is {}. \
+                 For comparison: {}.",
+                words.candidate,
                 percent(*on),
                 percent(*off),
                 others.into_iter().flatten().collect::<Vec<_>>().join("; ")
             )
         }
         Reason::TriggerConfirmed { point, lower, upper, margin, p_adjusted, strongest_null } => {
-            let unseen = match unit {
-                Unit::Training => "questions, seeds and null conditions",
-                Unit::Family => "questions and null conditions",
-            };
             let decimals = decimals(*lower, *upper, *margin);
             let [point, lower, upper] =
                 [*point, *lower, *upper].map(|value| points(value, decimals));
@@ -128,8 +122,9 @@ fn confirmed(reason: &Reason, wording: Wording) -> String {
                 None => "Too few null conditions could be scored for a comparison.".to_owned(),
             };
             format!(
-                "On {unseen} that the screen did not use, the interaction is {point} percentage \
-                 points (interval {lower} to {upper}, margin {}, adjusted {}). {nulls}",
+                "On {} that the screen did not use, the interaction is {point} percentage points \
+                 (interval {lower} to {upper}, margin {}, adjusted {}). {nulls}",
+                words.unseen,
                 whole(*margin),
                 p_value(*p_adjusted)
             )
