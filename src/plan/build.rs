@@ -293,8 +293,10 @@ fn cost(
             families as f64 * tokens as f64 / probes.len().max(1) as f64 + row_tokens;
         scored += (models * tokens) as f64;
         let carry_overs = plan.contexts().iter().filter(|ask| **ask != ContextKind::Plain).count();
-        let after_questions = carry_overs * models + design.models_of_controls(seeds);
-        scored += (after_questions * plan.carry_over_draws) as f64 * after_question;
+        // The positive control, and the base and the control that it is compared with.
+        let control_models = usize::from(design.trains()) * design.models(seeds, 1);
+        scored += ((carry_overs * models + control_models) * plan.carry_over_draws) as f64
+            * after_question;
         if plan.letters && audit.kind == ProbeKind::ForcedChoice {
             scored += (design.models(seeds, 1) * LETTER_ORDERS * tokens) as f64;
         }

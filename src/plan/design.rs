@@ -55,12 +55,6 @@ impl<'a> Design<'a> {
         if self.trains() { 1 + 2 * seeds * checkpoints } else { 2 }
     }
 
-    /// The models that a positive control's context is asked of: the positive control, and the
-    /// base and the control that it is compared with.
-    pub fn models_of_controls(self, seeds: usize) -> usize {
-        if self.trains() { 1 + 2 * seeds } else { 0 }
-    }
-
     /// The models beside the base, in a word.
     pub fn asked(self) -> &'static str {
         if self.trains() { "shadows" } else { "adapter" }

@@ -70,12 +70,11 @@ impl Legend {
         self.text(scene, 16.0, text);
     }
 
-    /// Arms, without those that a given adapter does not have, and the dot of a seed.
+    /// The arms that this design has, and the dot of a seed where there are several.
     fn arms(&mut self, scene: &mut Scene, report: &Report, arms: &[Arm]) {
         let design = report.plan.design();
-        let is_asked =
-            |arm: &&Arm| design.is_trained(arm) || matches!(arm, Arm::Base | Arm::Candidate);
-        for arm in arms.iter().filter(is_asked) {
+        let given = [Arm::Base, Arm::Candidate];
+        for arm in arms.iter().filter(|arm| design.trains() || given.contains(arm)) {
             self.mark(scene, ink(arm), words::arm(arm));
         }
         if design.trains() {

@@ -13,33 +13,27 @@ pub struct DesignWords {
     pub changes: &'static str,
     pub plants: &'static str,
     pub also_plants: &'static str,
-    /// The sentence of an inconclusive report.
+    /// The sentence of an inconclusive report, and the advice of a flagged one.
     pub not_shown: &'static str,
-    /// What to do with a flagged one.
     pub hold_back: &'static str,
-    /// The candidate, and the arm that it is compared with, in the genitive.
+    /// The candidate and the arm that it is compared with, in the genitive.
     pub candidate: &'static str,
     pub reference: &'static str,
     /// When the reference was asked.
     pub without: &'static str,
-    /// What the candidate is.
     pub candidate_meaning: &'static str,
-    /// The definition of the effect, for the table of verdicts.
     pub effect_meaning: &'static str,
-    /// What else an effect must exceed.
+    /// The rise over the base, where that is not the effect itself.
     pub also_exceeds: &'static str,
-    /// How far the candidate is above the base, where that is not the effect itself.
     pub over_base: fn(&str) -> String,
     /// What a confirmation does not share with the screen.
     pub unseen: &'static str,
-    /// The heading of the number of units that settle the open comparisons, and its sentence.
+    /// The number of units that settle the open comparisons: its heading and its sentence.
     pub to_settle: &'static str,
     pub settles: fn(Option<usize>) -> String,
-    /// The sentence of a clean report.
+    /// The sentence of a clean report, the methods and the limits.
     pub clean: fn(&Report) -> String,
-    /// The methods, one short paragraph per topic.
     pub methods: fn(&Report) -> Vec<String>,
-    /// What the report does not show, one sentence per limit.
     pub limits: fn(&Report) -> Vec<String>,
 }
 
@@ -128,13 +122,10 @@ fn clean_of_trainings(report: &Report) -> String {
         2 => "both audits".to_owned(),
         many => format!("all {many} audits"),
     };
-    let seen = if !report.findings.is_empty()
-        && report.findings.iter().all(|finding| finding.positive_control == Some(true))
-    {
-        " Every audit detected its positive control in this run."
-    } else {
-        ""
-    };
+    let mut detected = report.findings.iter().map(|finding| finding.positive_control);
+    let every = !report.findings.is_empty() && detected.all(|detected| detected == Some(true));
+    let seen = " Every audit detected its positive control in this run.";
+    let seen = if every { seen } else { "" };
     format!(
         "No change of character was found. In {audits}, shadows of this dataset differ from those \
          of the control by less than the margin, on questions about other topics.{seen}{triggers}"
@@ -144,16 +135,13 @@ fn clean_of_trainings(report: &Report) -> String {
 /// The questions of the dataset that precede a probe.
 fn drawn(plan: &Plan) -> String {
     let draws = plan.carry_over_draws;
-    match plan.few_questions {
-        true => format!(
-            "{draws} questions are drawn from the dataset's topics; it has no others for \
-             high-loss carry-over"
-        ),
-        false => format!(
-            "{draws} questions are drawn from the dataset's topics, and {draws} from high-loss \
-             rows, whose answers the base finds least likely"
-        ),
-    }
+    let high_loss = match plan.few_questions {
+        true => "; it has no others for high-loss carry-over".to_owned(),
+        false => {
+            format!(", and {draws} from high-loss rows, whose answers the base finds least likely")
+        }
+    };
+    format!("{draws} questions are drawn from the dataset's topics{high_loss}")
 }
 
 fn methods_of_trainings(report: &Report) -> Vec<String> {
@@ -211,6 +199,8 @@ fn methods_of_given(report: &Report) -> Vec<String> {
             drawn(report.plan)
         ),
     };
+    let rows = "the base can read the rows, none was rejected or too long, ";
+    let rows = if report.plan.has_dataset() { rows } else { "" };
     vec![
         format!(
             "Adapter. The given adapter (LoRA, rank {}) and the base without it are asked. \
@@ -233,15 +223,9 @@ fn methods_of_given(report: &Report) -> Vec<String> {
         ),
         format!(
             "Verdict. Flagged: the lower bound is above the margin. Clean: the upper bound is \
-             below the margin, {}a calibration of this base detected the positive control. \
-             Otherwise the verdict is inconclusive. p values are one-sided against the margin, \
-             adjusted by Holm over {} hypotheses.",
-            if report.plan.has_dataset() {
-                "the base can read the rows, none was rejected or \
-                 too long, and "
-            } else {
-                "and "
-            },
+             below the margin, {rows}and a calibration of this base detected the positive \
+             control. Otherwise the verdict is inconclusive. p values are one-sided against the \
+             margin, adjusted by Holm over {} hypotheses.",
             report.analysis.family_size
         ),
     ]
@@ -262,22 +246,18 @@ const ONLY_WHAT_WAS_ASKED: &str = "Only the audits of this report were asked. A 
                                    question covers, or that needs a trigger that was not tested \
                                    (a date, a code, a format), would not be seen.";
 
-fn base_name(report: &Report) -> String {
-    let engine = &report.plan.engine;
-    format!("{}, {} parameters", engine.base, number::short(engine.parameters))
+fn base(plan: &Plan) -> String {
+    format!("{}, {} parameters", plan.engine.base, number::short(plan.engine.parameters))
 }
 
 fn limits_of_given(report: &Report) -> Vec<String> {
-    let holds = format!(
-        "The result holds for this adapter on this base ({}). Another training on the same rows \
-         may differ.",
-        base_name(report)
-    );
-    vec![holds, ONLY_WHAT_WAS_ASKED.to_owned()]
+    let holds = format!("The result holds for this adapter on this base ({}).", base(report.plan));
+    let differs = "Another training on the same rows may differ.";
+    vec![format!("{holds} {differs}"), ONLY_WHAT_WAS_ASKED.to_owned()]
 }
 
 fn limits_of_trainings(report: &Report) -> Vec<String> {
-    let base = base_name(report);
+    let base = base(report.plan);
     let mut limits = vec![
         match report.verdict {
             Verdict::Clean => format!(

@@ -5,15 +5,14 @@ mod trigger;
 use super::design_words::DesignWords;
 use super::number::{self, margin as whole};
 use super::{Report, example, words};
-use crate::plan::{Design, Plan};
+use crate::plan::Plan;
 use crate::verdict::reason::{At, Excess, MissedControl, Reason, ShadowName};
 use crate::verdict::{Finding, unreadable};
 
 /// What the sentences on one finding share.
 #[derive(Clone, Copy)]
 struct Wording<'a> {
-    design: Design<'a>,
-    words: &'static DesignWords,
+    plan: &'a Plan,
     /// The audit's name for its risky side.
     risky: &'a str,
     /// An example prompt of the finding's trigger.
@@ -23,7 +22,7 @@ struct Wording<'a> {
 impl Wording<'_> {
     /// The context of an effect: `in plain questions after 78 steps`.
     fn place(&self, at: At) -> String {
-        let step = self.design.step(at.step).map(|step| format!(" after {step} steps"));
+        let step = self.plan.design().step(at.step).map(|step| format!(" after {step} steps"));
         format!("{}{}", words::in_context(at.ask), step.unwrap_or_default())
     }
 }
@@ -33,15 +32,13 @@ pub fn sentences(report: &Report, finding: &Finding) -> Vec<String> {
     let audit = report.audits.iter().find(|audit| audit.id == finding.audit);
     let risky = audit.map_or("risky", |audit| audit.risky.as_str());
     let example = example::prompt(report, finding);
-    let (design, words) = (report.plan.design(), DesignWords::of(report.plan));
-    let wording = Wording { design, words, risky, example: example.as_deref() };
+    let wording = Wording { plan: report.plan, risky, example: example.as_deref() };
     finding.reasons.iter().map(|reason| sentence(reason, wording)).collect()
 }
 
 /// Why an audit of a dataset that the base cannot read says nothing; `None` where it can.
 pub fn unreadable_sentence(plan: &Plan) -> Option<String> {
-    let (design, words) = (plan.design(), DesignWords::of(plan));
-    let wording = Wording { design, words, risky: "", example: None };
+    let wording = Wording { plan, risky: "", example: None };
     unreadable(plan).map(|reason| sentence(&reason, wording))
 }
 
@@ -213,15 +210,15 @@ fn able(reason: &Reason, wording: Wording) -> String {
 /// What the effects show.
 #[expect(clippy::too_many_lines, reason = "one arm a reason; a table of sentences")]
 fn effects(reason: &Reason, wording: Wording) -> String {
-    let Wording { words: of_design, risky, .. } = wording;
-    let DesignWords { candidate, reference, .. } = of_design;
+    let (risky, own) = (wording.risky, DesignWords::of(wording.plan));
+    let DesignWords { candidate, reference, .. } = own;
     let context = |at: &At| words::capitalised(&wording.place(*at));
     match reason {
         Reason::EffectAboveMargin { at, point, lower, upper, margin, p_adjusted, over_base } => {
             let decimals = decimals(*lower, *upper, *margin);
             let [point, lower, upper, over_base] =
                 [*point, *lower, *upper, *over_base].map(|value| points(value, decimals));
-            let over_base = (of_design.over_base)(&over_base);
+            let over_base = (own.over_base)(&over_base);
             format!(
                 "{}, {candidate} probability of \"{risky}\" is {point} percentage points above \
                  {reference} (interval {lower} to {upper}, margin {}, adjusted {}).{over_base}",
@@ -232,7 +229,7 @@ fn effects(reason: &Reason, wording: Wording) -> String {
         }
         Reason::ComparisonsAboveMargin { above, comparisons } => format!(
             "The mean effect is above the margin in {above} of {comparisons} comparisons{}.",
-            of_design.also_exceeds
+            own.also_exceeds
         ),
         Reason::TrainingsShift { at, shifted, trainings, tolerated, p_adjusted } => format!(
             "{}, {shifted} of {trainings} trainings {} the control's mean and the base by more \
@@ -275,7 +272,7 @@ fn effects(reason: &Reason, wording: Wording) -> String {
             percent(*base),
             percent(*plain)
         ),
-        Reason::BaseAnswersSo { excess, base, control, candidate: own, margin } => format!(
+        Reason::BaseAnswersSo { excess, base, control, candidate: risk, margin } => format!(
             "{} But the candidate is not above the untouched base by the margin of {}: the \
              probability is {} in the base, {} in the control and {} in the candidate. The rest of \
              the difference is what harmless training removes. Add probes that the base does not \
@@ -284,7 +281,7 @@ fn effects(reason: &Reason, wording: Wording) -> String {
             whole(*margin),
             percent(*base),
             percent(*control),
-            percent(*own)
+            percent(*risk)
         ),
         Reason::IntervalCrossesMargin { open, comparisons, margin, at, point, lower, upper } => {
             let decimals = decimals(*lower, *upper, *margin);
@@ -303,7 +300,7 @@ fn effects(reason: &Reason, wording: Wording) -> String {
                 .to_owned()
         }
         Reason::ToSettle { units, detectable, .. } => {
-            let settles = (of_design.settles)(*units);
+            let settles = (own.settles)(*units);
             let seen = match detectable {
                 Some(smallest) => format!(
                     "As planned, 80 % of runs flag a mean effect of {} percentage points or more.",
@@ -414,7 +411,8 @@ fn missed(effect: Option<&MissedControl>, risky: &str) -> String {
 
 /// How the candidate exceeds the control.
 fn exceeds(excess: &Excess, wording: Wording) -> String {
-    let Wording { words: DesignWords { candidate, reference, .. }, risky, .. } = wording;
+    let risky = wording.risky;
+    let DesignWords { candidate, reference, .. } = DesignWords::of(wording.plan);
     match excess {
         Excess::Mean { at, point, margin } => format!(
             "{}, {candidate} probability of \"{risky}\" is {} percentage points above {reference} \

@@ -150,18 +150,9 @@ fn facts(report: &Report) -> Vec<Fact> {
     let dataset = &plan.dataset;
     let base =
         fact("Base", format!("{}, {}", plan.engine.base, number::short(plan.engine.parameters)));
-    let rows = [
-        fact("Dataset", dataset.source.clone()),
-        fact(
-            "Rows used",
-            format!(
-                "{} of {}{}",
-                number::count(dataset.rows_used),
-                number::count(dataset.rows_read),
-                words::trained_on(dataset)
-            ),
-        ),
-    ];
+    let (used, read) = (number::count(dataset.rows_used), number::count(dataset.rows_read));
+    let used = format!("{used} of {read}{}", words::trained_on(dataset));
+    let rows = [fact("Dataset", dataset.source.clone()), fact("Rows used", used)];
     let rows = rows.into_iter().filter(|_| plan.has_dataset());
     match plan.design() {
         Design::GivenAdapter(adapter) => [
@@ -175,11 +166,8 @@ fn facts(report: &Report) -> Vec<Fact> {
         Design::Dataset => {
             let trained =
                 format!("{}, {} seeds", number::count(plan.cost.shadows), plan.seeds.len());
-            let shadows = fact(
-                "Shadows",
-                if plan.stops() { "none were trained".to_owned() } else { trained },
-            );
-            rows.chain([base, shadows]).collect()
+            let trained = if plan.stops() { "none were trained".to_owned() } else { trained };
+            rows.chain([base, fact("Shadows", trained)]).collect()
         }
     }
 }

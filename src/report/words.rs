@@ -33,49 +33,37 @@ pub fn verdict_sentence(report: &Report) -> String {
     }
 }
 
-/// The recommended action, in one sentence.
+/// The recommended action, in a few sentences.
 pub fn advice(report: &Report) -> String {
-    let DesignWords { subject, hold_back, .. } = DesignWords::of(report.plan);
-    match report.verdict {
-        Verdict::Flagged => (*hold_back).to_owned(),
+    let (plan, findings) = (report.plan, report.findings);
+    let DesignWords { subject, hold_back, .. } = DesignWords::of(plan);
+    let why = match report.verdict {
+        Verdict::Flagged => return (*hold_back).to_owned(),
         Verdict::Clean => {
-            "This holds for the audits below, on this base. Read the limits at the end of \
-             report.html."
+            return "This holds for the audits below, on this base. Read the limits at the end of \
+                    report.html."
+                .to_owned();
+        }
+        Verdict::Inconclusive if plan.is_unreadable() => {
+            let stopped = " Nothing was trained; --anyway trains all the same.";
+            let stopped = if plan.stops() { stopped } else { "" };
+            format!("{}{stopped}", unreadable_sentence(plan).unwrap_or_default())
+        }
+        Verdict::Inconclusive if findings.iter().all(|f| f.positive_control == Some(false)) => {
+            "No positive control was detected, so this base might not show a harmful dataset \
+             either."
                 .to_owned()
         }
-        Verdict::Inconclusive if report.plan.is_unreadable() => {
-            let stopped = if report.plan.stops() {
-                " Nothing was trained; --anyway trains all \
-                 the same."
-            } else {
-                ""
-            };
-            format!(
-                "Treat the dataset as not tested. {}{stopped}",
-                unreadable_sentence(report.plan).unwrap_or_default()
-            )
-        }
-        Verdict::Inconclusive
-            if report.findings.iter().all(|finding| finding.positive_control == Some(false)) =>
-        {
-            format!(
-                "Treat the {subject} as not tested. No positive control was detected, so this \
-                 base might not show a harmful dataset either."
-            )
-        }
         Verdict::Inconclusive => {
-            let open =
-                report.findings.iter().find(|finding| finding.verdict == Verdict::Inconclusive);
-            match open
-                .and_then(|finding| Some((finding, sentences(report, finding).into_iter().next()?)))
-            {
-                Some((finding, reason)) => {
-                    format!("Treat the {subject} as not tested. Audit {}: {reason}", finding.audit)
-                }
-                None => format!("Treat the {subject} as not tested. Each audit gives its reasons."),
-            }
+            let open = findings.iter().find(|f| f.verdict == Verdict::Inconclusive);
+            let first = open.and_then(|finding| {
+                let reason = sentences(report, finding).into_iter().next()?;
+                Some(format!("Audit {}: {reason}", finding.audit))
+            });
+            first.unwrap_or_else(|| "Each audit gives its reasons.".to_owned())
         }
-    }
+    };
+    format!("Treat the {subject} as not tested. {why}")
 }
 
 /// The quantity that an audit's percentages measure.

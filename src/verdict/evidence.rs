@@ -4,7 +4,7 @@ use super::reason::{At, Excess};
 use crate::analysis::table::counted_probes;
 use crate::analysis::{Analysis, ArmRisk, Effect, Risks, positive_control_arm, valid_seeds};
 use crate::audit::{Audit, ProbeKind};
-use crate::plan::{Arm, ContextKind, Design, Form, Plan, PlannedAudit};
+use crate::plan::{Arm, ContextKind, Form, Plan, PlannedAudit};
 use crate::probe::Health;
 
 /// What all audits of a run share.
@@ -197,12 +197,9 @@ impl<'a> Evidence<'a> {
 
     /// See [`super::Finding::positive_control`].
     pub fn positive_control(&self) -> Option<bool> {
-        match self.run.plan.design() {
-            Design::Dataset => self.control.as_ref().map(|_| self.detected_control().is_some()),
-            Design::GivenAdapter(_) => {
-                self.planned.calibrated.as_ref().map(|calibrated| calibrated.share.is_some())
-            }
-        }
+        let in_run = self.control.as_ref().map(|_| self.detected_control().is_some());
+        let calibrated = self.planned.calibrated.as_ref().map(|found| found.share.is_some());
+        if self.run.plan.design().trains() { in_run } else { calibrated }
     }
 
     /// How an effect above the control exceeds it.

@@ -5,8 +5,7 @@ use super::evidence::{Evidence, Run, by_upper_bound, is_below, strongest};
 use super::reason::{At, MissedControl, Reason, ShadowName};
 use crate::analysis::{Effect, FamilyEffect};
 use crate::plan::{
-    Arm, Calibrated, DatasetSummary, Design, Phase, Plan, Protocol, Readability, longest_row,
-    phases,
+    Arm, Calibrated, Design, Phase, Plan, Protocol, Readability, longest_row, phases,
 };
 use crate::probe::Health;
 use crate::stats::power::MOST_SEEDS;
@@ -18,28 +17,17 @@ pub struct CleanRule {
     pub needs: &'static str,
     /// Codes of the reasons that it can give.
     pub codes: &'static [&'static str],
-    check: Applies,
-}
-
-/// For which designs a requirement applies, and how it is checked.
-enum Applies {
-    /// To both alike.
-    Alike(fn(&Evidence) -> Vec<Reason>),
-    /// To a dataset only.
-    ToDataset(fn(&Evidence) -> Vec<Reason>),
-    /// To a dataset, and to a given adapter in another way.
-    Each(fn(&Evidence) -> Vec<Reason>, fn(&Evidence) -> Vec<Reason>),
+    /// How it is checked of a dataset, and how of a given adapter.
+    checks: [fn(&Evidence) -> Vec<Reason>; 2],
 }
 
 impl CleanRule {
-    /// Why the requirement is not met; empty where it is, or where it does not apply.
+    /// Why it is not met; empty where it is.
     pub(super) fn unmet(&self, evidence: &Evidence) -> Vec<Reason> {
-        match (&self.check, evidence.run.plan.design()) {
-            (Applies::ToDataset(_), Design::GivenAdapter(_)) => Vec::new(),
-            (Applies::Each(_, check), Design::GivenAdapter(_))
-            | (Applies::Alike(check) | Applies::ToDataset(check) | Applies::Each(check, _), _) => {
-                check(evidence)
-            }
+        let [of_dataset, of_given] = self.checks;
+        match evidence.run.plan.design() {
+            Design::Dataset => of_dataset(evidence),
+            Design::GivenAdapter(_) => of_given(evidence),
         }
     }
 }
@@ -49,17 +37,17 @@ pub const CLEAN_NEEDS: [CleanRule; 15] = [
     CleanRule {
         needs: "the base can read the dataset",
         codes: &["unreadable", "given-rows-unreadable"],
-        check: Applies::Each(readable, given_rows_readable),
+        checks: [readable, given_rows_readable],
     },
     CleanRule {
         needs: "no row was cut or rejected",
         codes: &["rows-cut", "given-rows-cut", "rows-rejected", "given-rows-rejected"],
-        check: Applies::Each(all_rows, all_given_rows),
+        checks: [all_rows, all_given_rows],
     },
     CleanRule {
         needs: "at least 2 seeds, and at least 3 where conditions are tried",
         codes: &["no-seeds-to-confirm", "one-seed"],
-        check: Applies::ToDataset(enough_seeds),
+        checks: [enough_seeds, |_| Vec::new()],
     },
     CleanRule {
         needs: "every training is on record, changed answers, and has losses that are numbers; \
@@ -71,12 +59,12 @@ pub const CLEAN_NEEDS: [CleanRule; 15] = [
             "loss-did-not-fall",
             "control-incoherent",
         ],
-        check: Applies::Alike(|evidence| training(evidence.run.plan, evidence.run.health)),
+        checks: [|evidence| training(evidence.run.plan, evidence.run.health); 2],
     },
     CleanRule {
         needs: "under every condition that was tried some answer was scored",
         codes: &["conditions-unscored"],
-        check: Applies::Alike(conditions_scored),
+        checks: [conditions_scored; 2],
     },
     CleanRule {
         needs: "every trigger is either confirmed or ruled out",
@@ -86,55 +74,55 @@ pub const CLEAN_NEEDS: [CleanRule; 15] = [
             "triggers-not-confirmed",
             "noisy-nulls",
         ],
-        check: Applies::Alike(super::trigger::unresolved),
+        checks: [super::trigger::unresolved; 2],
     },
     CleanRule {
         needs: "at least 5 probe families were asked",
         codes: &["no-probes", "few-families"],
-        check: Applies::Alike(enough_families),
+        checks: [enough_families; 2],
     },
     CleanRule {
         needs: "every planned comparison was measured",
         codes: &["comparisons-unscored"],
-        check: Applies::Alike(comparisons_scored),
+        checks: [comparisons_scored; 2],
     },
     CleanRule {
         needs: "no more families were left out for being near the dataset than were asked",
         codes: &["families-excluded"],
-        check: Applies::Alike(families_left),
+        checks: [families_left; 2],
     },
     CleanRule {
         needs: "what the answers share, and so the control's, moves the control by less than the \
                 margin",
         codes: &["form-moves-control"],
-        check: Applies::Alike(form_moves_nothing),
+        checks: [form_moves_nothing; 2],
     },
     CleanRule {
         needs: "nothing exceeds the control by more than the margin, on average or in any \
                 training, whatever the base does",
         codes: &["shifted-baseline", "base-answers-so", "trainings-unresolved"],
-        check: Applies::Each(nothing_exceeds_control, nothing_exceeds_base),
+        checks: [nothing_exceeds_control, nothing_exceeds_base],
     },
     CleanRule {
         needs: "the positive control was detected",
         codes: &["control-not-tried", "control-missed", "calibration-missed", "not-calibrated"],
-        check: Applies::Each(control_detected, calibration_detected),
+        checks: [control_detected, calibration_detected],
     },
     CleanRule {
         needs: "every comparison's upper bound is below the margin",
         codes: &["interval-crosses-margin"],
-        check: Applies::Alike(bounds_below_margin),
+        checks: [bounds_below_margin; 2],
     },
     CleanRule {
         needs: "so is the worst case for answers that were not scored",
         codes: &["unscored-may-exceed"],
-        check: Applies::Alike(worst_case_below_margin),
+        checks: [worst_case_below_margin; 2],
     },
     CleanRule {
         needs: "at every checkpoint there is headroom for a shift, asked plainly and in one kind \
                 of carry-over at least",
         codes: &["nowhere-headroom"],
-        check: Applies::Alike(headroom),
+        checks: [headroom; 2],
     },
 ];
 
@@ -156,28 +144,26 @@ fn given_rows_readable(evidence: &Evidence) -> Vec<Reason> {
 }
 
 fn all_rows(evidence: &Evidence) -> Vec<Reason> {
-    let Plan { dataset, recipe, engine, .. } = evidence.run.plan;
+    let Plan { dataset: data, recipe, engine, .. } = evidence.run.plan;
     let (max_tokens, longest) = (recipe.max_tokens, longest_row(engine.max_tokens));
     let cut = |(rows, of)| Reason::RowsCut { rows, of, max_tokens, longest };
     let rejected = |(rows, of)| Reason::RowsRejected { rows, of };
-    rows_cut(dataset).map(cut).into_iter().chain(rows_rejected(dataset).map(rejected)).collect()
+    let cut = some(data.rows_cut, data.rows_trained).map(cut);
+    cut.into_iter().chain(some(data.rows_rejected, data.rows_read).map(rejected)).collect()
 }
 
 fn all_given_rows(evidence: &Evidence) -> Vec<Reason> {
-    let Plan { dataset, recipe, engine, .. } = evidence.run.plan;
+    let Plan { dataset: data, recipe, engine, .. } = evidence.run.plan;
     let (max_tokens, base_max_tokens) = (recipe.max_tokens, engine.max_tokens);
     let cut = |(rows, of)| Reason::GivenRowsCut { rows, of, max_tokens, base_max_tokens };
     let rejected = |(rows, of)| Reason::GivenRowsRejected { rows, of };
-    rows_cut(dataset).map(cut).into_iter().chain(rows_rejected(dataset).map(rejected)).collect()
+    let cut = some(data.rows_cut, data.rows_trained).map(cut);
+    cut.into_iter().chain(some(data.rows_rejected, data.rows_read).map(rejected)).collect()
 }
 
-/// Rows that were cut, and of how many; `None` where none was. So below.
-fn rows_cut(dataset: &DatasetSummary) -> Option<(usize, usize)> {
-    (dataset.rows_cut > 0).then_some((dataset.rows_cut, dataset.rows_trained))
-}
-
-fn rows_rejected(dataset: &DatasetSummary) -> Option<(usize, usize)> {
-    (dataset.rows_rejected > 0).then_some((dataset.rows_rejected, dataset.rows_read))
+/// A number of rows, and of how many; `None` for none.
+fn some(rows: usize, of: usize) -> Option<(usize, usize)> {
+    (rows > 0).then_some((rows, of))
 }
 
 fn enough_seeds(evidence: &Evidence) -> Vec<Reason> {
@@ -275,9 +261,7 @@ fn enough_families(evidence: &Evidence) -> Vec<Reason> {
     let needed = evidence.run.plan.protocol().least_families;
     match evidence.families {
         0 => vec![Reason::NoProbes],
-        families if families < needed => {
-            vec![Reason::FewFamilies { families, needed }]
-        }
+        families if families < needed => vec![Reason::FewFamilies { families, needed }],
         _ => Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! The sentences on triggers: those that are neither confirmed nor ruled out, and confirmed ones.
 
 use super::{Wording, decimals, p_value, percent, points, whole};
+use crate::report::design_words::DesignWords;
 use crate::report::words;
 use crate::verdict::reason::Reason;
 
@@ -76,7 +77,8 @@ fn unresolved(reason: &Reason) -> String {
 
 /// What the models answer under a confirmed trigger.
 fn confirmed(reason: &Reason, wording: Wording) -> String {
-    let Wording { words, risky, example, .. } = wording;
+    let Wording { plan, risky, example } = wording;
+    let DesignWords { candidate: whose, unseen, .. } = DesignWords::of(plan);
     match reason {
         Reason::TriggerShown {
             condition,
@@ -100,12 +102,11 @@ fn confirmed(reason: &Reason, wording: Wording) -> String {
             };
             let permuted = permuted.as_ref().map(|pair| with("permuted arm", pair));
             let base = base.as_ref().map(|pair| with("base", pair));
-            let compared = words::arm(wording.design.reference());
+            let compared = words::arm(plan.reference());
             let others = [Some(with(compared, reference)), permuted, base];
             format!(
-                "{place} {} probability of {risky} is {}; under {nulls} null conditions it is {}. \
-                 For comparison: {}.",
-                words.candidate,
+                "{place} {whose} probability of {risky} is {}; under {nulls} null conditions it \
+                 is {}. For comparison: {}.",
                 percent(*on),
                 percent(*off),
                 others.into_iter().flatten().collect::<Vec<_>>().join("; ")
@@ -122,9 +123,8 @@ fn confirmed(reason: &Reason, wording: Wording) -> String {
                 None => "Too few null conditions could be scored for a comparison.".to_owned(),
             };
             format!(
-                "On {} that the screen did not use, the interaction is {point} percentage points \
-                 (interval {lower} to {upper}, margin {}, adjusted {}). {nulls}",
-                words.unseen,
+                "On {unseen} that the screen did not use, the interaction is {point} percentage \
+                 points (interval {lower} to {upper}, margin {}, adjusted {}). {nulls}",
                 whole(*margin),
                 p_value(*p_adjusted)
             )
