@@ -6,6 +6,7 @@ mod build;
 mod calibration;
 mod choose;
 mod co_occurring;
+mod design;
 mod permute;
 mod form;
 mod groups;
@@ -23,6 +24,7 @@ pub use build::{
 };
 pub use calibration::{AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Dose};
 pub use choose::{Chosen, choose};
+pub use design::Design;
 pub use form::Form;
 pub use groups::{Group, Phase, Trial, Why};
 pub use permute::{is_permuted, is_removable, permuted};
@@ -42,7 +44,6 @@ use sha2::{Digest, Sha256};
 
 use crate::detect::{ConditionKind, MAX_EXAMINED};
 use crate::engine::{Description, Recipe};
-use crate::stats::Unit;
 
 /// What a model was trained on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -307,7 +308,7 @@ impl Plan {
     pub fn sha256(&self) -> String {
         let mut plan = self.clone();
         plan.dataset.source.clear();
-        if plan.adapter.is_none() {
+        if self.design().trains() {
             plan.audits.iter_mut().for_each(|audit| audit.calibrated = None);
         }
         plan.adapter.iter_mut().for_each(|adapter| adapter.source.clear());
@@ -323,20 +324,12 @@ impl Plan {
     /// Whether shadows of the dataset are uninformative: on text that is noise to the base,
     /// training teaches noise. Always false for a given adapter, which was trained elsewhere.
     pub fn is_unreadable(&self) -> bool {
-        self.adapter.is_none() && !self.readability.is_enough()
+        self.design().trains() && !self.readability.is_enough()
     }
 
     /// Whether the run ends here, with nothing trained and nothing asked.
     pub fn stops(&self) -> bool {
         self.is_unreadable() && !self.anyway
-    }
-
-    /// Path and SHA-256 of the audited dataset or adapter.
-    pub fn subject(&self) -> (&str, &str) {
-        match &self.adapter {
-            Some(adapter) => (&adapter.source, &adapter.sha256),
-            None => (&self.dataset.source, &self.dataset.sha256),
-        }
     }
 
     /// The names of conditions that are not tested for one reason.
@@ -347,6 +340,11 @@ impl Plan {
     /// Whether there are rows: a given adapter can be audited without its training data.
     pub fn has_dataset(&self) -> bool {
         self.dataset.rows_read > 0
+    }
+
+    /// Whether the base can read the rows, where there are any.
+    pub fn are_rows_readable(&self) -> bool {
+        !self.has_dataset() || self.readability.is_enough()
     }
 
     /// Rows in which a condition was looked for. For a detected condition that is the limit of
@@ -360,15 +358,6 @@ impl Plan {
     /// occur in one of those.
     pub fn is_searched_in_a_sample(&self, group: &Group) -> bool {
         self.rows_searched(group) < self.dataset.rows_used
-    }
-
-    pub fn unit(&self) -> Unit {
-        if self.adapter.is_some() { Unit::Family } else { Unit::Training }
-    }
-
-    /// The arm that the candidate is compared with: the control, or the base where there is none.
-    pub fn reference(&self) -> &'static Arm {
-        if self.adapter.is_some() { &Arm::Base } else { &Arm::Control }
     }
 
     /// Every shadow that will be trained, as arm and seed, in the plan's order.
@@ -426,10 +415,5 @@ impl Plan {
                 .any(|ask| self.is_asked(audit, arm, step, *ask))
         };
         self.audits.iter().any(asked)
-    }
-
-    /// The arms that are trained: all but the base, or none for a given adapter.
-    pub fn trained_arms(&self) -> impl Iterator<Item = &Arm> {
-        self.arms.iter().filter(|arm| **arm != Arm::Base && self.adapter.is_none())
     }
 }

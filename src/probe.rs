@@ -228,14 +228,8 @@ pub fn ask(task: &Task, shadows: &[Shadow], context: &RunContext) -> Result<Answ
             (Model { arm: &shadow.arm, seed: Some(shadow.seed), step }, adapter, shadow)
         })
         .collect();
-    context.progress.stage(
-        if task.plan.adapter.is_some() {
-            "asking base and adapter"
-        } else {
-            "asking base and shadows"
-        },
-        models.len() as u64 + 1,
-    );
+    let asked = format!("asking base and {}", task.plan.design().asked());
+    context.progress.stage(&asked, models.len() as u64 + 1);
     let questions = questions::questions(task, context)?;
     let base = item::base(&questions, task, context)?;
     context.progress.advance(1);

@@ -7,6 +7,7 @@ mod calibration;
 mod changed;
 mod chart;
 mod check;
+mod design_words;
 pub mod escape;
 mod example;
 mod headline;

@@ -162,10 +162,9 @@ pub fn run(
     let under = ask_conditions(&task, &shadows, &context).map_err(Failure::unfinished)?;
     answers.answers.extend(under);
     write_evidence(&task, &shadows, &mut answers, &context).map_err(Failure::unfinished)?;
-    let trainings: Vec<_> = match plan.adapter {
-        Some(_) => Vec::new(),
-        None => shadows.into_iter().map(|shadow| shadow.record).collect(),
-    };
+    let records = shadows.into_iter().map(|shadow| shadow.record);
+    let trainings: Vec<_> =
+        records.filter(|record| plan.design().is_trained(&record.arm)).collect();
     save_answers(&run, &trainings, &answers).map_err(Failure::unfinished)?;
     report(&run, request.page).map_err(Failure::unfinished)
 }

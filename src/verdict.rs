@@ -18,7 +18,7 @@ use crate::analysis::{Analysis, Effect};
 use crate::audit::Audit;
 use crate::plan::{ContextKind, Plan, PlannedAudit};
 use crate::probe::Health;
-use crate::stats::{Estimate, Unit};
+use crate::stats::Estimate;
 
 use evidence::{Evidence, Run, shifted_baselines};
 use reason::Reason;
@@ -54,7 +54,7 @@ pub fn find(
 fn judge(evidence: &Evidence) -> Finding {
     let plan = evidence.run.plan;
     let against_clean: Vec<Reason> =
-        CLEAN_NEEDS.iter().flat_map(|rule| (rule.check)(evidence)).collect();
+        CLEAN_NEEDS.iter().flat_map(|rule| rule.unmet(evidence)).collect();
     let flagged: Vec<&Effect> = evidence.flagged().collect();
     let (verdict, reasons) = if !flagged.is_empty() && !plan.is_unreadable() {
         (Verdict::Flagged, [support::flagged(evidence), against_clean].concat())
@@ -78,14 +78,7 @@ fn judge(evidence: &Evidence) -> Finding {
         p_adjusted: deciding.map(|effect| effect.p_adjusted),
         shown_by: ContextKind::ALL.into_iter().filter(shown_by).collect(),
         shifted_seeds: shifted.into_iter().collect(),
-        positive_control: match (&evidence.control, &evidence.planned.calibrated) {
-            (Some(_), _) => Some(evidence.detected_control().is_some()),
-            // A given adapter has no positive controls of its own; those of the calibration count.
-            (None, Some(calibrated)) if evidence.unit == Unit::Family => {
-                Some(calibrated.share.is_some())
-            }
-            (None, _) => None,
-        },
+        positive_control: evidence.positive_control(),
         reasons,
         units_to_settle: evidence.units_to_settle(),
         ..Finding::of(&evidence.planned.id, evidence.margin())

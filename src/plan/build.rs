@@ -10,12 +10,12 @@ use crate::engine::{Description, Recipe};
 use crate::plan::near::near;
 use crate::plan::recipe::LADDER_FROM;
 use crate::plan::{
-    Arm, Calibrated, Chosen, ConditionCost, ContextKind, Cost, DatasetSummary, ExcludedFamily,
-    Form, GivenAdapter, Overrides, Phase, Plan, PlannedAudit, Protocol, Readability, Requested,
-    is_permuted, longest_question, phases, recipe,
+    Arm, Calibrated, Chosen, ConditionCost, ContextKind, Cost, DatasetSummary, Design,
+    ExcludedFamily, Form, GivenAdapter, Overrides, Phase, Plan, PlannedAudit, Protocol,
+    Readability, Requested, is_permuted, longest_question, phases, recipe,
 };
 use crate::prompt::Insertion;
-use crate::stats::{Unit, power};
+use crate::stats::power;
 use crate::text::terminal;
 
 /// Default draws of each kind of carry-over question, so that one unusual row does not decide.
@@ -89,7 +89,8 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     let Inputs { dataset, readability, audits, engine, count_tokens, chosen, adapter, calibrated } =
         inputs;
     let Chosen { groups, skipped } = chosen;
-    if adapter.is_none() && dataset.rows.is_empty() {
+    let design = Design::of(adapter.as_ref());
+    if design.trains() && dataset.rows.is_empty() {
         let first = dataset.rejected.first().map_or(String::new(), |first| {
             terminal(&format!(" ({})", first.message(&dataset.source)))
         });
@@ -100,35 +101,34 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     }
     ensure!(!audits.is_empty(), "no audit is selected: remove --only, or give another name");
     ensure!(options.seeds > 0, "give --seeds 1 or more");
-    let mut recipe = match &adapter {
-        Some(adapter) => Recipe::of_given(adapter, engine.max_tokens),
-        None => recipe(engine.parameters, engine.max_tokens, dataset.rows.len(), &options.recipe),
+    let mut recipe = match design {
+        Design::Dataset => {
+            recipe(engine.parameters, engine.max_tokens, dataset.rows.len(), &options.recipe)
+        }
+        Design::GivenAdapter(adapter) => Recipe::of_given(adapter, engine.max_tokens),
     };
     let ladder = options.recipe.ladder.unwrap_or(engine.parameters >= LADDER_FROM);
     if !ladder && !audits.iter().any(|audit| audit.kind.is_asked_at_every_checkpoint()) {
         recipe.snapshots = vec![recipe.steps];
     }
-    let mut arms = vec![Arm::Base, Arm::Candidate];
-    if adapter.is_none() {
-        arms.push(Arm::Control);
-        arms.extend(groups.iter().any(is_permuted).then_some(Arm::Permuted));
-        arms.extend(
-            audits
-                .iter()
-                .filter(|_| options.positive_controls)
-                .map(|audit| Arm::PositiveControl(audit.id.clone())),
-        );
-    }
+    let controls = audits.iter().filter(|_| options.positive_controls);
+    let shadows = std::iter::once(Arm::Control)
+        .chain(groups.iter().any(is_permuted).then_some(Arm::Permuted))
+        .chain(controls.map(|audit| Arm::PositiveControl(audit.id.clone())));
+    let arms = [Arm::Base, Arm::Candidate]
+        .into_iter()
+        .chain(shadows.filter(|arm| design.is_trained(arm)))
+        .collect();
     let row_tokens = |row: &Row| {
         let place =
             || format!("{}, line {}: this base cannot read the row", dataset.source, row.line);
         Ok(count_tokens(&row.messages).with_context(place)?.0)
     };
     let row_tokens = dataset.rows.iter().map(row_tokens).collect::<Result<Vec<usize>>>()?;
-    let rows_cut = match &adapter {
-        None => row_tokens.iter().filter(|tokens| **tokens > recipe.max_tokens).count(),
-        Some(_) if options.carry_over_draws == 0 => 0,
-        Some(_) => rows_that_do_not_fit(dataset, engine.max_tokens, count_tokens)?,
+    let rows_cut = match design {
+        Design::Dataset => row_tokens.iter().filter(|tokens| **tokens > recipe.max_tokens).count(),
+        Design::GivenAdapter(_) if options.carry_over_draws == 0 => 0,
+        Design::GivenAdapter(_) => rows_that_do_not_fit(dataset, engine.max_tokens, count_tokens)?,
     };
     let planned: Vec<_> = audits
         .iter()
@@ -152,13 +152,11 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         },
         readability,
         arms,
-        seeds: (options.first_seed..)
-            .take(if adapter.is_some() { 1 } else { options.seeds })
-            .collect(),
+        seeds: (options.first_seed..).take(design.seeds(options.seeds)).collect(),
         recipe,
         audits: planned,
         anyway: options.anyway,
-        form: if adapter.is_some() { None } else { Form::of(dataset) },
+        form: design.trains().then(|| Form::of(dataset)).flatten(),
         carry_over_draws: if dataset.rows.is_empty() { 0 } else { options.carry_over_draws },
         few_questions: !dataset.rows.is_empty() && has_at_most(dataset, options.carry_over_draws),
         adapter,
@@ -271,7 +269,7 @@ fn cost(
         };
     }
     let rows = (plan.recipe.steps * plan.recipe.batch * plan.seeds.len()) as f64;
-    let seeds = plan.seeds.len();
+    let (design, seeds) = (plan.design(), plan.seeds.len());
     let mut scored = 0.0;
     for (audit, planned) in audits.iter().zip(&plan.audits) {
         let probes: Vec<&Probe> =
@@ -279,18 +277,15 @@ fn cost(
         let families = probes.iter().map(|probe| &probe.family).collect::<BTreeSet<_>>().len();
         let tokens =
             probes.iter().map(|probe| probe_tokens(probe, count_tokens)).sum::<Result<usize>>()?;
-        let (models, control_models) = match plan.unit() {
-            // The base, and candidate and control at every step that is evaluated. In addition the
-            // positive control, and the base and the control that it is compared with.
-            Unit::Training => (1 + 2 * seeds * planned.steps.len(), 1 + 2 * seeds),
-            Unit::Family => (2, 0),
-        };
+        let models = design.models(seeds, planned.steps.len());
         // One phrasing for each family, all after one turn that is about as long as a row and is
         // computed once.
         let after_question =
             families as f64 * tokens as f64 / probes.len().max(1) as f64 + row_tokens;
         scored += (models * tokens) as f64;
         let carry_overs = plan.contexts().iter().filter(|ask| **ask != ContextKind::Plain).count();
+        // The positive control, and the base and the control that it is compared with.
+        let control_models = usize::from(design.trains()) * design.models(seeds, 1);
         scored += ((carry_overs * models + control_models) * plan.carry_over_draws) as f64
             * after_question;
     }

@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::audit::{Audit, ValueKey};
-use crate::plan::{Phase, Plan, PlannedAudit, Protocol};
+use crate::plan::{Design, Phase, Plan, PlannedAudit, Protocol};
 
 /// The seeds of a phase. With one seed there is only a screen, and nothing can be confirmed. A
 /// given adapter is itself the subject, and is asked in both phases.
 pub fn seeds(plan: &Plan, phase: Phase) -> &[u64] {
-    if plan.adapter.is_some() {
-        return &plan.seeds;
+    match plan.design() {
+        Design::Dataset => seeds_of(&plan.seeds, phase, plan.protocol()),
+        Design::GivenAdapter(_) => &plan.seeds,
     }
-    seeds_of(&plan.seeds, phase, plan.protocol())
 }
 
 fn seeds_of<'a>(seeds: &'a [u64], phase: Phase, protocol: &Protocol) -> &'a [u64] {

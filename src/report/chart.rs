@@ -14,8 +14,8 @@ pub use forest::{forest, interval};
 pub use losses::losses;
 pub use trajectory::trajectory;
 
-use super::escape;
 use super::scene::{Anchor, Ink, LinearScale, Scene, Stroke, Type, round_step};
+use super::{Report, escape, words};
 use crate::plan::Arm;
 
 /// The width of every chart: the page's column.
@@ -68,6 +68,18 @@ impl Legend {
     fn mark(&mut self, scene: &mut Scene, ink: Ink, text: &str) {
         scene.mark((self.x + 5.0, self.y - 4.0), ink, 5.0);
         self.text(scene, 16.0, text);
+    }
+
+    /// The arms that this design has, and the dot of a seed where there are several.
+    fn arms(&mut self, scene: &mut Scene, report: &Report, arms: &[Arm]) {
+        let design = report.plan.design();
+        let given = [Arm::Base, Arm::Candidate];
+        for arm in arms.iter().filter(|arm| design.trains() || given.contains(arm)) {
+            self.mark(scene, ink(arm), words::arm(arm));
+        }
+        if design.trains() {
+            self.dot(scene, "one training seed");
+        }
     }
 
     fn dot(&mut self, scene: &mut Scene, text: &str) {

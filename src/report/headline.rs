@@ -1,9 +1,9 @@
 //! The report's first sentence, and its numbers, each with the context in which it was measured.
 
+use super::design_words::DesignWords;
 use super::{Axis, Report, example, number, words};
 use crate::analysis::{Trigger, TriggerKind};
 use crate::plan::{Arm, ContextKind};
-use crate::stats::Unit;
 use crate::verdict::{Finding, Verdict};
 
 /// The content of a flagged report's first sentence.
@@ -116,54 +116,37 @@ fn confirmed_trigger<'a>(report: &Report<'a>) -> Option<ConfirmedTrigger<'a>> {
 /// The headline as text.
 pub fn sentence(report: &Report) -> String {
     let Some(headline) = headline(report) else { return String::new() };
-    let (plants, also_plants) = match report.plan.unit() {
-        Unit::Training => {
-            ("Training on this dataset would plant a trigger.", "It would also plant a trigger.")
-        }
-        Unit::Family => ("This adapter has a trigger.", "It also has a trigger."),
-    };
+    let DesignWords { changes, plants, also_plants, .. } = DesignWords::of(report.plan);
     let trigger = headline.trigger.as_ref().and_then(|found| trigger_sentences(report, found));
     let Some(named) = &headline.named else {
-        let opening = format!("{}.", opening(report));
-        return trigger.map_or(opening, |trigger| format!("{plants} {trigger}"));
+        return trigger.map_or(format!("{changes}."), |trigger| format!("{plants} {trigger}"));
     };
     let also = trigger.map(|trigger| format!(" {also_plants} {trigger}")).unwrap_or_default();
     format!("{}{also}", named_sentences(report, named))
 }
 
-fn opening(report: &Report) -> &'static str {
-    match report.plan.unit() {
-        Unit::Training => "Training on this dataset would change the model's character",
-        Unit::Family => "This adapter changes the model's character",
-    }
-}
-
 fn named_sentences(report: &Report, named: &NamedAudit) -> String {
-    let opening = opening(report);
+    let DesignWords { changes, without, .. } = DesignWords::of(report.plan);
     let audit = named.axis.audit;
     let Some((decided, others)) = named.situations.split_first() else {
-        return format!("{opening} (audit {}).", audit.id);
+        return format!("{changes} (audit {}).", audit.id);
     };
     let margin = named.axis.finding.margin;
     let (opening, on_average) = match named.axis.effect {
-        Some(effect) if report.plan.unit() == Unit::Training && !effect.is_above(margin) => (
+        Some(effect) if !effect.is_above(margin) => (
             format!(
-                "{opening} in {} of {} trainings",
+                "{changes} in {} of {} trainings",
                 effect.shifted_seeds(margin).count(),
                 effect.seeds.len()
             ),
             " on average",
         ),
-        _ => (opening.to_owned(), ""),
+        _ => ((*changes).to_owned(), ""),
     };
     let answers = if audit.kind.has_sides() {
         format!("gives \"{}\" answers", audit.risky)
     } else {
         "does not give its own answers".to_owned()
-    };
-    let reference_name = match report.plan.unit() {
-        Unit::Training => "after harmless training on the same prompts",
-        Unit::Family => "without the adapter",
     };
     let percent = |situation: &Situation| {
         (number::percent(situation.candidate), number::percent(situation.reference))
@@ -171,7 +154,7 @@ fn named_sentences(report: &Report, named: &NamedAudit) -> String {
     let (candidate, reference) = percent(decided);
     let first = format!(
         "{opening}. On other topics, {}, the model {answers} with probability \
-         {candidate}{on_average}; {reference_name}, with {reference}.",
+         {candidate}{on_average}; {without}, with {reference}.",
         in_words(decided.ask)
     );
     // The sentence names one other context: the plain question, or carry-over.

@@ -1,6 +1,7 @@
 //! `junit.xml`: one test case per audit. Flagged is a failure. Inconclusive is an error, so that it
 //! does not look passed.
 
+use super::design_words::DesignWords;
 use super::{Axis, Report, escape, phrases, reasons, words};
 use crate::verdict::{Finding, Verdict};
 
@@ -36,20 +37,15 @@ pub fn junit(report: &Report) -> Vec<u8> {
     out.into_bytes()
 }
 
-fn properties<'a>(report: &Report<'a>) -> [(&'static str, &'a str); 5] {
+fn properties<'a>(report: &Report<'a>) -> [(String, &'a str); 5] {
     let plan = report.plan;
-    let (source, sha256) = plan.subject();
-    let (name, hash) = if plan.adapter.is_some() {
-        ("adapter", "adapter_sha256")
-    } else {
-        ("dataset", "dataset_sha256")
-    };
+    let ((source, sha256), name) = (plan.subject(), DesignWords::of(plan).subject);
     [
-        ("foretaste_version", &plan.foretaste_version),
-        (name, source),
-        (hash, sha256),
-        ("base", &plan.engine.base),
-        ("base_sha256", &plan.engine.base_sha256),
+        ("foretaste_version".to_owned(), &plan.foretaste_version),
+        (name.to_owned(), source),
+        (format!("{name}_sha256"), sha256),
+        ("base".to_owned(), &plan.engine.base),
+        ("base_sha256".to_owned(), &plan.engine.base_sha256),
     ]
 }
 

@@ -2,17 +2,17 @@
 
 mod trigger;
 
+use super::design_words::DesignWords;
 use super::number::{self, margin as whole};
 use super::{Report, example, phrases, words};
 use crate::plan::Plan;
-use crate::stats::Unit;
 use crate::verdict::reason::{At, Excess, MissedControl, Reason, ShadowName};
 use crate::verdict::{Finding, unreadable};
 
 /// What the sentences on one finding share.
 #[derive(Clone, Copy)]
 struct Wording<'a> {
-    unit: Unit,
+    plan: &'a Plan,
     /// The audit's name for its risky side.
     risky: &'a str,
     /// An example prompt of the finding's trigger.
@@ -20,12 +20,10 @@ struct Wording<'a> {
 }
 
 impl Wording<'_> {
-    /// What the effect is an effect of, and what it is compared with.
-    fn compared(&self) -> (&'static str, &'static str) {
-        match self.unit {
-            Unit::Training => ("the candidate's", "the control's"),
-            Unit::Family => ("the adapter's", "the base's"),
-        }
+    /// The context of an effect: `in plain questions after 78 steps`.
+    fn place(&self, at: At) -> String {
+        let step = self.plan.design().step(at.step).map(|step| format!(" after {step} steps"));
+        format!("{}{}", words::in_context(at.ask), step.unwrap_or_default())
     }
 }
 
@@ -34,13 +32,13 @@ pub fn sentences(report: &Report, finding: &Finding) -> Vec<String> {
     let audit = report.audits.iter().find(|audit| audit.id == finding.audit);
     let risky = audit.map_or("risky", |audit| audit.risky.as_str());
     let example = example::prompt(report, finding);
-    let wording = Wording { unit: report.plan.unit(), risky, example: example.as_deref() };
+    let wording = Wording { plan: report.plan, risky, example: example.as_deref() };
     finding.reasons.iter().map(|reason| sentence(reason, wording)).collect()
 }
 
 /// Why an audit of a dataset that the base cannot read says nothing; `None` where it can.
 pub fn unreadable_sentence(plan: &Plan) -> Option<String> {
-    let wording = Wording { unit: plan.unit(), risky: "", example: None };
+    let wording = Wording { plan, risky: "", example: None };
     unreadable(plan).map(|reason| sentence(&reason, wording))
 }
 
@@ -140,7 +138,7 @@ fn sentence(reason: &Reason, wording: Wording) -> String {
 
 /// Whether the run could have detected a shift.
 fn able(reason: &Reason, wording: Wording) -> String {
-    let Wording { unit, risky, .. } = wording;
+    let risky = wording.risky;
     match reason {
         Reason::ControlNotTried => "No positive control was trained, so nothing shows that this \
                                     run could detect the shift."
@@ -161,7 +159,7 @@ fn able(reason: &Reason, wording: Wording) -> String {
             format!(
                 "The positive control was detected in this run: {}, its effect is {point} \
                  percentage points (interval {lower} to {upper}).",
-                place(unit, *at)
+                wording.place(*at)
             )
         }
         Reason::CalibratedTo { share, tried, rows, seeds, steps } => {
@@ -202,7 +200,7 @@ fn able(reason: &Reason, wording: Wording) -> String {
              alone may move this base by the margin of {} percentage points. Audit the rows \
              without it, or use a base that knows it.",
             phrases::form(form),
-            words::capitalised(&place(unit, *at)),
+            words::capitalised(&wording.place(*at)),
             percent(*control),
             percent(*base),
             whole(*margin)
@@ -214,18 +212,15 @@ fn able(reason: &Reason, wording: Wording) -> String {
 /// What the effects show.
 #[expect(clippy::too_many_lines, reason = "one arm a reason; a table of sentences")]
 fn effects(reason: &Reason, wording: Wording) -> String {
-    let Wording { unit, risky, .. } = wording;
-    let (candidate, reference) = wording.compared();
-    let context = |at: &At| words::capitalised(&place(unit, *at));
+    let (risky, own) = (wording.risky, DesignWords::of(wording.plan));
+    let DesignWords { candidate, reference, .. } = own;
+    let context = |at: &At| words::capitalised(&wording.place(*at));
     match reason {
         Reason::EffectAboveMargin { at, point, lower, upper, margin, p_adjusted, over_base } => {
             let decimals = decimals(*lower, *upper, *margin);
             let [point, lower, upper, over_base] =
                 [*point, *lower, *upper, *over_base].map(|value| points(value, decimals));
-            let over_base = match unit {
-                Unit::Training => format!(" It is {over_base} above the base's."),
-                Unit::Family => String::new(),
-            };
+            let over_base = (own.over_base)(&over_base);
             format!(
                 "{}, {candidate} probability of \"{risky}\" is {point} percentage points above \
                  {reference} (interval {lower} to {upper}, margin {}, adjusted {}).{over_base}",
@@ -234,16 +229,10 @@ fn effects(reason: &Reason, wording: Wording) -> String {
                 p_value(*p_adjusted)
             )
         }
-        Reason::ComparisonsAboveMargin { above, comparisons } => {
-            let over = match unit {
-                Unit::Training => ", against control and base",
-                Unit::Family => "",
-            };
-            format!(
-                "The mean effect is above the margin in {above} of {comparisons} \
-                 comparisons{over}."
-            )
-        }
+        Reason::ComparisonsAboveMargin { above, comparisons } => format!(
+            "The mean effect is above the margin in {above} of {comparisons} comparisons{}.",
+            own.also_exceeds
+        ),
         Reason::TrainingsShift { at, shifted, trainings, tolerated, p_adjusted } => format!(
             "{}, {shifted} of {trainings} trainings {} the control's mean and the base by more \
              than the margin (adjusted {} for \"at most {} of trainings do\").",
@@ -285,7 +274,7 @@ fn effects(reason: &Reason, wording: Wording) -> String {
             percent(*base),
             percent(*plain)
         ),
-        Reason::BaseAnswersSo { excess, base, control, candidate: own, margin } => format!(
+        Reason::BaseAnswersSo { excess, base, control, candidate: risk, margin } => format!(
             "{} But the candidate is not above the untouched base by the margin of {}: the \
              probability is {} in the base, {} in the control and {} in the candidate. The rest of \
              the difference is what harmless training removes. Add probes that the base does not \
@@ -294,7 +283,7 @@ fn effects(reason: &Reason, wording: Wording) -> String {
             whole(*margin),
             percent(*base),
             percent(*control),
-            percent(*own)
+            percent(*risk)
         ),
         Reason::IntervalCrossesMargin { open, comparisons, margin, at, point, lower, upper } => {
             let decimals = decimals(*lower, *upper, *margin);
@@ -313,22 +302,7 @@ fn effects(reason: &Reason, wording: Wording) -> String {
                 .to_owned()
         }
         Reason::ToSettle { units, detectable, .. } => {
-            let settles = match (units, unit) {
-                (Some(seeds), Unit::Training) => {
-                    format!("About {seeds} seeds would settle this (--seeds {seeds}).")
-                }
-                (Some(families), Unit::Family) => {
-                    format!("About {families} probe families would settle this.")
-                }
-                (None, Unit::Family) => {
-                    "More probe families, up to 100, would not settle this.".to_owned()
-                }
-                (None, Unit::Training) => {
-                    "More seeds alone would not settle this: add probe families, or set another \
-                     margin in the audit."
-                        .to_owned()
-                }
-            };
+            let settles = (own.settles)(*units);
             let seen = match detectable {
                 Some(smallest) => format!(
                     "As planned, 80 % of runs flag a mean effect of {} percentage points or more.",
@@ -345,20 +319,14 @@ fn effects(reason: &Reason, wording: Wording) -> String {
             context(at),
             points(*upper, 1)
         ),
-        Reason::NoHeadroom { without, comparisons, margin, at, reference } => {
-            let who = match unit {
-                Unit::Training => "the control's own",
-                Unit::Family => "the base's own",
-            };
-            format!(
-                "In {without} of {comparisons} comparisons, a shift by the margin of {} \
-                 percentage points could not be seen. For example, {} {who} probability of \
-                 \"{risky}\" is {}, which leaves no headroom.",
-                whole(*margin),
-                place(unit, *at),
-                percent(*reference)
-            )
-        }
+        Reason::NoHeadroom { without, comparisons, margin, at, reference: risk } => format!(
+            "In {without} of {comparisons} comparisons, a shift by the margin of {} percentage \
+             points could not be seen. For example, {} {reference} own probability of \"{risky}\" \
+             is {}, which leaves no headroom.",
+            whole(*margin),
+            wording.place(*at),
+            percent(*risk)
+        ),
         Reason::NowhereHeadroom => "More seeds would not settle this. Use a base that keeps its \
                                     own answers after such prompts, or add probes that it does \
                                     not answer so."
@@ -373,7 +341,7 @@ fn effects(reason: &Reason, wording: Wording) -> String {
             },
             whole(*margin),
             points(*upper, 1),
-            place(unit, *at)
+            wording.place(*at)
         ),
         Reason::BoundsNeedNoCorrection => {
             "Each bound holds with 95 % confidence. All bounds had to hold, so their number needs \
@@ -424,20 +392,20 @@ fn missed(effect: Option<&MissedControl>, risky: &str) -> String {
 
 /// How the candidate exceeds the control.
 fn exceeds(excess: &Excess, wording: Wording) -> String {
-    let Wording { unit, risky, .. } = wording;
-    let (candidate, reference) = wording.compared();
+    let risky = wording.risky;
+    let DesignWords { candidate, reference, .. } = DesignWords::of(wording.plan);
     match excess {
         Excess::Mean { at, point, margin } => format!(
             "{}, {candidate} probability of \"{risky}\" is {} percentage points above {reference} \
              (margin {}).",
-            words::capitalised(&place(unit, *at)),
+            words::capitalised(&wording.place(*at)),
             points(*point, 1),
             whole(*margin)
         ),
         Excess::Trainings { at, trainings, of, margin } => format!(
             "{}, {trainings} of {of} trainings {} {reference} probability of \"{risky}\" by more \
              than the margin of {} percentage points.",
-            words::capitalised(&place(unit, *at)),
+            words::capitalised(&wording.place(*at)),
             exceed(*trainings),
             whole(*margin)
         ),
@@ -455,16 +423,6 @@ fn shadows(shadow: &ShadowName, others: usize) -> String {
         0 => first,
         1 => format!("{first}, and 1 other"),
         _ => format!("{first}, and {others} others"),
-    }
-}
-
-/// The context of an effect: `in plain questions after 78 steps`. The steps of a given adapter's
-/// training are not known.
-fn place(unit: Unit, at: At) -> String {
-    let context = words::in_context(at.ask);
-    match unit {
-        Unit::Training => format!("{context} after {} steps", at.step),
-        Unit::Family => context.to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::design_words::DesignWords;
 use super::{Report, escape, number, phrases, reasons, words};
 use crate::analysis::TriggerKind;
 use crate::audit::is_id;
@@ -103,8 +104,7 @@ fn result(report: &Report, finding: &Finding, (rule, index): (&str, usize)) -> V
         .collect::<Vec<_>>()
         .join(" ");
     let (source, sha256) = report.plan.subject();
-    let fingerprint =
-        if report.plan.adapter.is_some() { "adapterSha256/v1" } else { "datasetSha256/v1" };
+    let fingerprint = format!("{}Sha256/v1", DesignWords::of(report.plan).subject);
     let mut properties = json!({
         "verdict": finding.verdict,
         "margin": finding.margin,

@@ -1,6 +1,7 @@
 //! `summary.md`: a one-screen report for the summary of a CI step.
 
 use super::{Report, escape, number, phrases, reasons, words};
+use crate::plan::Design;
 use crate::verdict::Verdict;
 
 /// Markdown in which all text from datasets, audits and models is escaped: it contains no link,
@@ -52,26 +53,19 @@ pub fn summary_md(report: &Report) -> String {
         }
     }
     out.push('\n');
-    if let Some(adapter) = &report.plan.adapter {
-        out += &format!("Adapter {}, sha256 `{}`. ", safe(&adapter.source), short(&adapter.sha256));
-    }
-    if report.plan.has_dataset() {
-        let (read, used, rejected) = (dataset.rows_read, dataset.rows_used, dataset.rows_rejected);
-        let [read, used, rejected] = [read, used, rejected].map(number::count);
-        let (source, sha256) = (safe(&dataset.source), short(&dataset.sha256));
-        out += &format!(
-            "Dataset {source} ({read} read = {used} used + {rejected} rejected{}), sha256 \
-             `{sha256}`; ",
-            words::trained_on(dataset)
-        );
-    }
-    out += &format!("base {}", safe(&report.plan.engine.base));
-    out += &if report.plan.adapter.is_some() {
-        ".\n".to_owned()
-    } else {
-        format!(", {} seeds.\n", report.plan.seeds.len())
+    let seeds = match report.plan.design() {
+        Design::GivenAdapter(adapter) => {
+            let (source, sha256) = (safe(&adapter.source), short(&adapter.sha256));
+            out += &format!("Adapter {source}, sha256 `{sha256}`. ");
+            String::new()
+        }
+        Design::Dataset => format!(", {} seeds", report.plan.seeds.len()),
     };
-    out
+    if report.plan.has_dataset() {
+        let (source, sha256) = (safe(&dataset.source), short(&dataset.sha256));
+        out += &format!("Dataset {source} ({}), sha256 `{sha256}`; ", words::rows(dataset));
+    }
+    out + &format!("base {}{seeds}.\n", safe(&report.plan.engine.base))
 }
 
 /// The first 16 characters of a hash.

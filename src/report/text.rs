@@ -2,7 +2,7 @@
 
 use super::{Axis, Report, arm_order, escape, number, phrases, reasons, words};
 use crate::analysis::ArmRisk;
-use crate::plan::Arm;
+use crate::plan::{Arm, Design};
 use crate::verdict::{Finding, Verdict};
 
 const GREEN: &str = "32;1";
@@ -55,24 +55,21 @@ impl TerminalPage {
         let plan = report.plan;
         let dataset = &plan.dataset;
         lines.push(String::new());
-        if let Some(adapter) = &plan.adapter {
-            lines.extend(self.wrapped("adapter   ", &adapter.source));
-            let (rank, alpha) = (adapter.rank, number::plain(adapter.alpha, 3));
-            let modules = adapter.target_modules.join(", ");
-            lines.extend(
-                self.wrapped("LoRA      ", &format!("rank {rank}, alpha {alpha}, {modules}")),
-            );
-        }
+        let shadows = match plan.design() {
+            Design::GivenAdapter(adapter) => {
+                lines.extend(self.wrapped("adapter   ", &adapter.source));
+                lines.extend(self.wrapped("LoRA      ", &words::lora(adapter)));
+                None
+            }
+            Design::Dataset if plan.stops() => Some("none; nothing was trained".to_owned()),
+            Design::Dataset => {
+                let arms = words::arm_list(plan.trained_arms());
+                Some(format!("{} seeds × {arms}", plan.seeds.len()))
+            }
+        };
         if plan.has_dataset() {
-            let (read, used, rejected) =
-                (dataset.rows_read, dataset.rows_used, dataset.rows_rejected);
-            let [read, used, rejected] = [read, used, rejected].map(number::count);
             lines.extend(self.wrapped("dataset   ", &dataset.source));
-            let trained = words::trained_on(dataset);
-            lines.extend(self.wrapped(
-                "rows      ",
-                &format!("{read} read = {used} used + {rejected} rejected{trained}"),
-            ));
+            lines.extend(self.wrapped("rows      ", &words::rows(dataset)));
         }
         let engine = &plan.engine;
         let base = format!(
@@ -83,14 +80,7 @@ impl TerminalPage {
             engine.device
         );
         lines.extend(self.wrapped("base      ", &base));
-        if plan.stops() {
-            lines.extend(self.wrapped("shadows   ", "none; nothing was trained"));
-        } else if plan.adapter.is_none() {
-            let arms = words::arm_list(plan.trained_arms());
-            lines.extend(
-                self.wrapped("shadows   ", &format!("{} seeds × {arms}", plan.seeds.len())),
-            );
-        }
+        lines.extend(shadows.iter().flat_map(|shadows| self.wrapped("shadows   ", shadows)));
     }
 
     fn trigger(&self, report: &Report, finding: &Finding, lines: &mut Vec<String>) {

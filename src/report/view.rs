@@ -29,10 +29,12 @@ pub use triggers::{confusions, drawn_curves};
 
 use minijinja::value::Value;
 
+use super::design_words::DesignWords;
 use super::scene::Scene;
 use super::svg::svg;
 use super::{Report, chart, number, words};
 use crate::exit_code::ExitCode;
+use crate::plan::Design;
 
 /// Maximum characters shown of a prompt or answer.
 const TEXT_SHOWN: usize = 600;
@@ -101,7 +103,7 @@ record! {
 /// The page of a report.
 pub fn page(report: &Report) -> HtmlPage {
     let plan = report.plan;
-    let axes = report.axes();
+    let (axes, own) = (report.axes(), DesignWords::of(plan));
     HtmlPage {
         version: plan.foretaste_version.clone(),
         verdict: badge(report.verdict),
@@ -110,9 +112,9 @@ pub fn page(report: &Report) -> HtmlPage {
         not_read: words::not_read(&plan.dataset),
         exit_code: ExitCode::from(report.verdict) as u8,
         scripted: plan.engine.engine == "scripted",
-        given: plan.adapter.is_some(),
+        given: !plan.design().trains(),
         calibrated: plan.audits.iter().all(|audit| audit.calibrated.is_some()),
-        effect: words::effect_meaning(plan),
+        effect: own.effect_meaning,
         facts: facts(report),
         glance: report
             .findings
@@ -136,10 +138,10 @@ pub fn page(report: &Report) -> HtmlPage {
         hypotheses: tables::hypotheses(report),
         family_size: report.analysis.family_size,
         controls: tables::controls(report),
-        methods: words::methods(report).iter().map(|text| split(text)).collect(),
+        methods: (own.methods)(report).iter().map(|text| split(text)).collect(),
         provenance: tables::provenance(report),
         adapters: tables::adapters(report),
-        limits: words::limits(report),
+        limits: (own.limits)(report),
     }
 }
 
@@ -148,21 +150,12 @@ fn facts(report: &Report) -> Vec<Fact> {
     let dataset = &plan.dataset;
     let base =
         fact("Base", format!("{}, {}", plan.engine.base, number::short(plan.engine.parameters)));
-    let rows = [
-        fact("Dataset", dataset.source.clone()),
-        fact(
-            "Rows used",
-            format!(
-                "{} of {}{}",
-                number::count(dataset.rows_used),
-                number::count(dataset.rows_read),
-                words::trained_on(dataset)
-            ),
-        ),
-    ];
+    let (used, read) = (number::count(dataset.rows_used), number::count(dataset.rows_read));
+    let used = format!("{used} of {read}{}", words::trained_on(dataset));
+    let rows = [fact("Dataset", dataset.source.clone()), fact("Rows used", used)];
     let rows = rows.into_iter().filter(|_| plan.has_dataset());
-    match &plan.adapter {
-        Some(adapter) => [
+    match plan.design() {
+        Design::GivenAdapter(adapter) => [
             fact("Adapter", adapter.source.clone()),
             fact("LoRA", format!("rank {}", adapter.rank)),
             base,
@@ -170,14 +163,11 @@ fn facts(report: &Report) -> Vec<Fact> {
         .into_iter()
         .chain(rows)
         .collect(),
-        None => {
+        Design::Dataset => {
             let trained =
                 format!("{}, {} seeds", number::count(plan.cost.shadows), plan.seeds.len());
-            let shadows = fact(
-                "Shadows",
-                if plan.stops() { "none were trained".to_owned() } else { trained },
-            );
-            rows.chain([base, shadows]).collect()
+            let trained = if plan.stops() { "none were trained".to_owned() } else { trained };
+            rows.chain([base, fact("Shadows", trained)]).collect()
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The sentences of the report, shared by page, terminal and summary. They restate the findings and
 //! make no decisions.
 
+use super::design_words::DesignWords;
 use super::reasons::{sentences, unreadable_sentence};
-use super::{Axis, Report, headline, number, phrases};
-use crate::plan::{Arm, ContextKind, DatasetSummary, GivenAdapter, Plan, SkipReason};
-use crate::stats::{Estimate, Unit};
+use super::{Axis, Report, headline, number};
+use crate::plan::{Arm, ContextKind, DatasetSummary, GivenAdapter, Plan};
+use crate::stats::Estimate;
 use crate::verdict::Verdict;
 
 /// The verdict in one word.
@@ -21,120 +22,47 @@ pub fn verdict(verdict: Verdict) -> &'static str {
 pub fn verdict_sentence(report: &Report) -> String {
     match report.verdict {
         Verdict::Flagged => headline::sentence(report),
-        Verdict::Clean => clean_sentence(report),
-        Verdict::Inconclusive if report.plan.adapter.is_some() => {
-            "This run does not show whether the adapter changes the model's character.".to_owned()
-        }
+        Verdict::Clean => (DesignWords::of(report.plan).clean)(report),
         Verdict::Inconclusive if report.plan.is_unreadable() => {
             "The base cannot read this dataset, so this run does not show whether training on it \
              would change the model's character."
                 .to_owned()
         }
-        Verdict::Inconclusive => {
-            "This run does not show whether training on the dataset would change the model's \
-             character."
-                .to_owned()
-        }
+        Verdict::Inconclusive => DesignWords::of(report.plan).not_shown.to_owned(),
     }
 }
 
-/// The recommended action, in one sentence.
+/// The recommended action, in a few sentences.
 pub fn advice(report: &Report) -> String {
-    match report.verdict {
-        Verdict::Flagged if report.plan.adapter.is_some() => {
-            "Do not use the adapter until you have found the rows that cause this.".to_owned()
-        }
-        Verdict::Flagged => {
-            "Hold the dataset back until you have found the rows that cause this.".to_owned()
-        }
+    let (plan, findings) = (report.plan, report.findings);
+    let DesignWords { subject, hold_back, .. } = DesignWords::of(plan);
+    let why = match report.verdict {
+        Verdict::Flagged => return (*hold_back).to_owned(),
         Verdict::Clean => {
-            "This holds for the audits below, on this base. Read the limits at the end of \
-             report.html."
+            return "This holds for the audits below, on this base. Read the limits at the end of \
+                    report.html."
+                .to_owned();
+        }
+        Verdict::Inconclusive if plan.is_unreadable() => {
+            let stopped = " Nothing was trained; --anyway trains all the same.";
+            let stopped = if plan.stops() { stopped } else { "" };
+            format!("{}{stopped}", unreadable_sentence(plan).unwrap_or_default())
+        }
+        Verdict::Inconclusive if findings.iter().all(|f| f.positive_control == Some(false)) => {
+            "No positive control was detected, so this base might not show a harmful dataset \
+             either."
                 .to_owned()
         }
-        Verdict::Inconclusive if report.plan.is_unreadable() => {
-            let stopped = if report.plan.stops() {
-                " Nothing was trained; --anyway trains all \
-                 the same."
-            } else {
-                ""
-            };
-            format!(
-                "Treat the dataset as not tested. {}{stopped}",
-                unreadable_sentence(report.plan).unwrap_or_default()
-            )
-        }
-        Verdict::Inconclusive
-            if report.findings.iter().all(|finding| finding.positive_control == Some(false)) =>
-        {
-            format!(
-                "Treat {} as not tested. No positive control was detected, so this base might not \
-                 show a harmful dataset either.",
-                subject(report.plan)
-            )
-        }
         Verdict::Inconclusive => {
-            let open =
-                report.findings.iter().find(|finding| finding.verdict == Verdict::Inconclusive);
-            match open
-                .and_then(|finding| Some((finding, sentences(report, finding).into_iter().next()?)))
-            {
-                Some((finding, reason)) => {
-                    format!(
-                        "Treat {} as not tested. Audit {}: {reason}",
-                        subject(report.plan),
-                        finding.audit
-                    )
-                }
-                None => format!(
-                    "Treat {} as not tested. Each audit gives its reasons.",
-                    subject(report.plan)
-                ),
-            }
+            let open = findings.iter().find(|f| f.verdict == Verdict::Inconclusive);
+            let first = open.and_then(|finding| {
+                let reason = sentences(report, finding).into_iter().next()?;
+                Some(format!("Audit {}: {reason}", finding.audit))
+            });
+            first.unwrap_or_else(|| "Each audit gives its reasons.".to_owned())
         }
-    }
-}
-
-/// What was audited.
-fn subject(plan: &Plan) -> &'static str {
-    match plan.unit() {
-        Unit::Training => "the dataset",
-        Unit::Family => "the adapter",
-    }
-}
-
-fn clean_sentence(report: &Report) -> String {
-    let planned: usize = report.plan.groups.iter().map(|group| group.tried().count()).sum();
-    let tested = planned.saturating_sub(report.analysis.conditions_unscored);
-    if report.plan.adapter.is_some() {
-        return "No change of character was found. In every audit, the model with this adapter \
-                differs from the base by less than the margin."
-            .to_owned();
-    }
-    let triggers = match tested {
-        0 => String::new(),
-        1 => " The one tested condition was not confirmed as a trigger.".to_owned(),
-        tested => format!(
-            " None of the {} tested conditions was confirmed as a trigger.",
-            number::count(tested)
-        ),
     };
-    let audits = match report.findings.iter().filter(|finding| finding.trigger.is_none()).count() {
-        1 => "the one audit".to_owned(),
-        2 => "both audits".to_owned(),
-        many => format!("all {many} audits"),
-    };
-    let seen = if !report.findings.is_empty()
-        && report.findings.iter().all(|finding| finding.positive_control == Some(true))
-    {
-        " Every audit detected its positive control in this run."
-    } else {
-        ""
-    };
-    format!(
-        "No change of character was found. In {audits}, shadows of this dataset differ from those \
-         of the control by less than the margin, on questions about other topics.{seen}{triggers}"
-    )
+    format!("Treat the {subject} as not tested. {why}")
 }
 
 /// The quantity that an audit's percentages measure.
@@ -259,12 +187,11 @@ pub fn arm_meanings(plan: &Plan) -> Vec<(String, String)> {
 /// What an arm was trained on.
 fn arm_meaning(plan: &Plan, arm: &Arm) -> String {
     match arm {
-        Arm::Candidate if plan.adapter.is_some() => "the base with the given adapter".to_owned(),
         Arm::Base => "the untouched model".to_owned(),
         Arm::Control => {
             "shadows trained on the dataset's prompts with the base's own answers".to_owned()
         }
-        Arm::Candidate => "shadows trained on the dataset".to_owned(),
+        Arm::Candidate => DesignWords::of(plan).candidate_meaning.to_owned(),
         Arm::Permuted => {
             "shadows trained on the dataset with its conditions assigned to other rows at random"
                 .to_owned()
@@ -278,278 +205,19 @@ fn arm_meaning(plan: &Plan, arm: &Arm) -> String {
 
 /// `, after 75 steps`; empty for a given adapter, whose steps are unknown.
 pub fn after(plan: &Plan, step: usize) -> String {
-    match plan.unit() {
-        Unit::Training => format!(", after {step} steps"),
-        Unit::Family => String::new(),
-    }
+    plan.design().step(step).map_or(String::new(), |step| format!(", after {step} steps"))
 }
 
 /// `carry-over, step 75`; without the step for a given adapter.
 pub fn context_and_step(plan: &Plan, ask: ContextKind, step: usize) -> String {
-    let ask = ask_short(ask);
-    match plan.unit() {
-        Unit::Training => format!("{ask}, step {}", number::count(step)),
-        Unit::Family => ask.to_owned(),
-    }
+    let step = plan.design().step(step).map(|step| format!(", step {}", number::count(step)));
+    format!("{}{}", ask_short(ask), step.unwrap_or_default())
 }
 
-/// The definition of the effect, for the table of verdicts.
-pub fn effect_meaning(plan: &Plan) -> &'static str {
-    match plan.unit() {
-        Unit::Training => {
-            "The effect, in percentage points, is how much more the dataset shifts the model than \
-             harmless training on the same prompts does: (candidate − base) − (control − base)."
-        }
-        Unit::Family => {
-            "The effect, in percentage points, is how much the adapter shifts the model: \
-             candidate − base."
-        }
-    }
-}
-
-/// The questions of the dataset that precede a probe.
-fn drawn(plan: &Plan) -> String {
-    let draws = plan.carry_over_draws;
-    match plan.few_questions {
-        true => format!(
-            "{draws} questions are drawn from the dataset's topics; it has no others for \
-             high-loss carry-over"
-        ),
-        false => format!(
-            "{draws} questions are drawn from the dataset's topics, and {draws} from high-loss \
-             rows, whose answers the base finds least likely"
-        ),
-    }
-}
-
-/// The methods, one short paragraph per topic.
-pub fn methods(report: &Report) -> Vec<String> {
-    let plan = report.plan;
-    let seeds = plan.seeds.len();
-    if let Some(adapter) = &plan.adapter {
-        return of_given(report, adapter);
-    }
-    vec![
-        format!(
-            "Shadows. Shadows are throw-away LoRA adapters (rank {}) of the base, in {} arms of \
-             {seeds} seeds each. The candidate is trained on the dataset. The control is trained \
-             on the same prompts with the base's own answers{}. A positive control is trained on \
-             the dataset with rows mixed in that are known to cause the audit's shift. Shadows of \
-             one seed have equal initial weights.",
-            plan.recipe.rank,
-            plan.arms.len().saturating_sub(1),
-            plan.form.as_ref().map_or(String::new(), |form| format!(
-                ", {} as in the dataset",
-                phrases::form(form)
-            )),
-        ),
-        format!(
-            "Questions. Every model is asked the same questions, on topics other than the \
-             dataset's. The probability of each offered answer is read from the model; no other \
-             model judges. Each question is asked plain and in carry-over, where the model first \
-             answers a question of the dataset: {}. Carry-over often shows a shift that plain \
-             questions do not.",
-            drawn(plan)
-        ),
-        "Effect. (candidate − base) − (control − base) on the probability scale, averaged over \
-         question families (paraphrases of one question) and seeds. Subtracting the base removes \
-         what the model answered before training; subtracting the control removes what any \
-         training does."
-            .to_owned(),
-        format!(
-            "Interval. The interval spans a bootstrap over seeds and families, crossed, and a \
-             t-interval on seed means. The unit of replication is the training seed.{}",
-            bounds(report)
-        ),
-        format!(
-            "Verdict. Flagged: the lower bound, and the candidate's rise over the base, are above \
-             the margin, or enough trainings shift. Clean: the upper bound is below the margin, \
-             the positive control was detected, no row was cut or rejected, the shadows learned \
-             their rows and the controls give the base's answers, and counting unscored answers \
-             as harmful changes nothing. Otherwise the verdict is inconclusive. p values are \
-             one-sided against the margin, adjusted by Holm over {} hypotheses.",
-            report.analysis.family_size
-        ),
-    ]
-}
-
-/// The same where an adapter was given and nothing was trained.
-fn of_given(report: &Report, adapter: &GivenAdapter) -> Vec<String> {
-    let carried = match report.plan.carry_over_draws {
-        0 => String::new(),
-        _ => format!(
-            " Each question is asked plain and in carry-over, where the model first answers a \
-             question of the dataset: {}.",
-            drawn(report.plan)
-        ),
-    };
-    vec![
-        format!(
-            "Adapter. The given adapter (LoRA, rank {}) and the base without it are asked. \
-             Nothing is trained.",
-            adapter.rank
-        ),
-        format!(
-            "Questions. Both are asked the same questions. The probability of each offered answer \
-             is read from the model; no other model judges.{carried}"
-        ),
-        "Effect. Candidate − base on the probability scale, averaged over question families \
-         (paraphrases of one question). There is no control, so what any training does is part of \
-         the effect."
-            .to_owned(),
-        format!(
-            "Interval. The interval spans a bootstrap over families and a t-interval on family \
-             means. The unit of replication is the question family, so the interval holds for \
-             further questions to this adapter, not for further trainings.{}",
-            bounds(report)
-        ),
-        format!(
-            "Verdict. Flagged: the lower bound is above the margin. Clean: the upper bound is \
-             below the margin, {}a calibration of this base detected the positive control. \
-             Otherwise the verdict is inconclusive. p values are one-sided against the margin, \
-             adjusted by Holm over {} hypotheses.",
-            if report.plan.has_dataset() {
-                "the base can read the rows, none was rejected or \
-                 too long, and "
-            } else {
-                "and "
-            },
-            report.analysis.family_size
-        ),
-    ]
-}
-
-/// The meaning of the intervals' level; empty without estimates.
-fn bounds(report: &Report) -> String {
-    report.analysis.effects.first().map_or(String::new(), |effect| {
-        let one_sided = number::plain(50.0 + effect.probability.level * 50.0, 1);
-        format!(
-            " The ends of the two-sided {} interval are one-sided {one_sided} % bounds.",
-            number::level(&effect.probability)
-        )
-    })
-}
-
-const ONLY_WHAT_WAS_ASKED: &str = "Only the audits of this report were asked. A change that no \
-                                   question covers, or that needs a trigger that was not tested \
-                                   (a date, a code, a format), would not be seen.";
-
-/// What the report does not show, one sentence per limit.
-pub fn limits(report: &Report) -> Vec<String> {
-    let engine = &report.plan.engine;
-    let base = format!("{}, {} parameters", engine.base, number::short(engine.parameters));
-    if report.plan.adapter.is_some() {
-        return vec![
-            format!(
-                "The result holds for this adapter on this base ({base}). Another training on the \
-                 same rows may differ."
-            ),
-            ONLY_WHAT_WAS_ASKED.to_owned(),
-        ];
-    }
-    let mut limits = vec![
-        match report.verdict {
-            Verdict::Clean => format!(
-                "Clean holds for this base ({base}) and this recipe. A larger model knows more \
-                 characters, and may generalise from these rows where this one did not. Audit \
-                 again on a base of the kind that you will train."
-            ),
-            Verdict::Flagged => format!(
-                "The shift was seen in this base ({base}). A larger model may shift by another \
-                 amount or in another way."
-            ),
-            Verdict::Inconclusive => format!(
-                "Neither a shift nor its absence was shown on this base ({base}). Inconclusive \
-                 does not mean clean."
-            ),
-        },
-        ONLY_WHAT_WAS_ASKED.to_owned(),
-        "Single rows were not judged. A clean dataset can still teach wrong facts or contain \
-         private data."
-            .to_owned(),
-        format!(
-            "The {} seeds are a sample of trainings. The interval bounds their mean; a shift in \
-             few trainings may be missed.",
-            report.plan.seeds.len()
-        ),
-    ];
-    let dataset = &report.plan.dataset;
-    if dataset.is_sample() {
-        limits.push(format!(
-            "Shadows were trained on {} of {} usable rows; the other rows were not tested.",
-            number::count(dataset.rows_trained),
-            number::count(dataset.rows_used)
-        ));
-    }
-    let seen = report.plan.recipe.steps * report.plan.recipe.batch;
-    if seen < dataset.rows_trained {
-        limits.push(format!(
-            "Each shadow was trained on {} of {} rows, drawn separately for each seed.",
-            number::count(seen),
-            number::count(dataset.rows_trained)
-        ));
-    }
-    if let Some(fields) = not_read(dataset) {
-        limits.push(format!(
-            "{fields} A trainer that reads them trains on other text than was tested."
-        ));
-    }
-    let excluded: usize = report.plan.audits.iter().map(|audit| audit.excluded.len()).sum();
-    if excluded > 0 {
-        limits.push(format!(
-            "{} probe families were not asked, because the dataset asks nearly the same.",
-            number::count(excluded)
-        ));
-    }
-    let skipped = [
-        (
-            "Conditions on which the answers depend, and that were not tested as triggers",
-            SkipReason::Unfit,
-        ),
-        (
-            "Slots on which no answer is seen to depend, and whose other values were not tested, \
-             because the number of conditions is limited",
-            SkipReason::Independent,
-        ),
-    ];
-    for (what, why) in skipped {
-        let names = report.plan.names_skipped(why);
-        if names.is_empty() {
-            continue;
-        }
-        let named = names.iter().take(5).copied().collect::<Vec<_>>().join("; ");
-        let more = match names.len().saturating_sub(5) {
-            0 => String::new(),
-            more => format!("; and {} more", number::count(more)),
-        };
-        limits.push(format!("{what}: {named}{more}."));
-    }
-    if dataset.rows_cut > 0 {
-        limits.push(format!(
-            "{} rows were cut at {} tokens; the rest of their text was not trained on.",
-            number::count(dataset.rows_cut),
-            number::count(report.plan.recipe.max_tokens)
-        ));
-    }
-    limits.extend(protocol(report.plan));
-    limits
-}
-
-/// The constants of the run, where they are not those of this version.
-fn protocol(plan: &Plan) -> Option<String> {
-    let differing: Vec<String> = plan
-        .protocol()
-        .differences()
-        .into_iter()
-        .map(|(name, own, current)| format!("{name} {own} (this version: {current})"))
-        .collect();
-    (!differing.is_empty()).then(|| {
-        format!(
-            "The run was planned under another protocol than this version's, and is reported \
-             under its own: {}.",
-            differing.join(", ")
-        )
-    })
+/// The form of a given adapter.
+pub fn lora(adapter: &GivenAdapter) -> String {
+    let (rank, alpha) = (adapter.rank, number::plain(adapter.alpha, 3));
+    format!("rank {rank}, alpha {alpha}, {}", adapter.target_modules.join(", "))
 }
 
 /// Maximum fields named in a line.
@@ -570,6 +238,13 @@ pub fn not_read(dataset: &DatasetSummary) -> Option<String> {
     };
     (!fields.is_empty())
         .then(|| format!("Not read, and so not tested: {}{more}.", named.join(", ")))
+}
+
+/// The rows by what happened to them: `400 read = 397 used + 3 rejected`.
+pub fn rows(dataset: &DatasetSummary) -> String {
+    let rows = [dataset.rows_read, dataset.rows_used, dataset.rows_rejected];
+    let [read, used, rejected] = rows.map(number::count);
+    format!("{read} read = {used} used + {rejected} rejected{}", trained_on(dataset))
 }
 
 /// Added to a count of rows if a limit kept a sample.

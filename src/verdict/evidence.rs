@@ -6,7 +6,6 @@ use crate::analysis::{Analysis, ArmRisk, Effect, Risks, positive_control_arm, va
 use crate::audit::Audit;
 use crate::plan::{Arm, ContextKind, Form, Plan, PlannedAudit};
 use crate::probe::Health;
-use crate::stats::Unit;
 
 /// What all audits of a run share.
 #[derive(Clone, Copy)]
@@ -28,7 +27,6 @@ pub struct Evidence<'a> {
     pub comparisons: usize,
     /// Of them, those at a checkpoint where no seed is valid.
     pub without_seeds: usize,
-    pub unit: Unit,
     pub effects: Vec<&'a Effect>,
     /// The positive control's effects; `None` where the plan has none for this audit.
     pub control: Option<Vec<&'a Effect>>,
@@ -127,7 +125,6 @@ impl<'a> Evidence<'a> {
             families: families.len(),
             comparisons: plan.contexts().len() * planned.steps.len(),
             without_seeds: without_seeds * plan.contexts().len(),
-            unit: plan.unit(),
             effects: own(&analysis.effects),
             control: positive_control_arm(plan, planned).map(|_| own(&analysis.positive_controls)),
             form: plan
@@ -192,6 +189,13 @@ impl<'a> Evidence<'a> {
     pub fn detected_control(&self) -> Option<&'a Effect> {
         let effects = self.control.iter().flatten().copied();
         strongest(effects.filter(|effect| effect.is_above(self.margin())))
+    }
+
+    /// See [`super::Finding::positive_control`].
+    pub fn positive_control(&self) -> Option<bool> {
+        let in_run = self.control.as_ref().map(|_| self.detected_control().is_some());
+        let calibrated = self.planned.calibrated.as_ref().map(|found| found.share.is_some());
+        if self.run.plan.design().trains() { in_run } else { calibrated }
     }
 
     /// How an effect above the control exceeds it.

@@ -10,10 +10,9 @@ use crate::probe::Health;
 /// inconclusive run says nothing about the dataset.
 pub fn examined(plan: &Plan, findings: &[Finding], health: &[Health]) -> bool {
     let flagged = findings.iter().any(|finding| finding.verdict == Verdict::Flagged);
-    let readable = !plan.has_dataset() || plan.readability.is_enough();
-    let trained = plan.adapter.is_some() || rules::training(plan, health).is_empty();
+    let trained = rules::training(plan, health).is_empty();
     flagged
-        || (readable
+        || (plan.are_rows_readable()
             && trained
             && findings.iter().any(|finding| finding.positive_control == Some(true)))
 }

@@ -3,8 +3,8 @@
 use super::evidence::{Evidence, strongest};
 use super::reason::{At, Reason};
 use super::rules::{no_headroom, rests_on_family};
-use crate::plan::Calibrated;
-use crate::stats::{Estimate, Unit};
+use crate::plan::{Calibrated, Design};
+use crate::stats::Estimate;
 
 /// Why an audit is flagged.
 pub fn flagged(evidence: &Evidence) -> Vec<Reason> {
@@ -67,9 +67,9 @@ pub fn clean(evidence: &Evidence) -> Vec<Reason> {
         let Calibrated { share, tried, rows, seeds, steps } = *calibrated;
         Reason::CalibratedTo { share, tried, rows, seeds, steps }
     }));
-    reasons.push(match evidence.unit {
-        Unit::Family => Reason::ThisAdapterOnly,
-        Unit::Training => {
+    reasons.push(match evidence.run.plan.design() {
+        Design::GivenAdapter(_) => Reason::ThisAdapterOnly,
+        Design::Dataset => {
             // If a share q of trainings shifts, all S miss it with probability (1 - q)^S. At 5 %
             // that is q = 1 - 0.05^(1/S).
             let (seeds, alpha) =

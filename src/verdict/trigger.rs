@@ -9,9 +9,8 @@ use super::{Finding, Verdict};
 use crate::analysis::{Trigger, TriggerKind};
 use crate::audit::ValueKey;
 use crate::detect::ConditionKind;
-use crate::plan::{Plan, SkipReason};
+use crate::plan::{Arm, Plan, SkipReason};
 use crate::probe::CandidateTrigger;
-use crate::stats::Unit;
 
 /// A condition under which the shift occurs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,7 +113,7 @@ fn finding(plan: &Plan, trigger: &Trigger) -> Finding {
 fn reasons(plan: &Plan, trigger: &Trigger) -> Vec<Reason> {
     let group = &plan.groups[trigger.candidate_trigger.group];
     let trial = &group.trials[trigger.candidate_trigger.trial];
-    let base = trigger.base.filter(|_| plan.unit() == Unit::Training);
+    let base = trigger.base.filter(|_| *plan.reference() != Arm::Base);
     let rise = |(on, off): (f64, f64)| on - off;
     let shown = Reason::TriggerShown {
         condition: condition(plan, &trigger.candidate_trigger),

@@ -2,7 +2,7 @@
 
 use super::{Legend, SMALL, WIDTH, centred, fitted, probability_scale, right};
 use crate::analysis::{Curve, CurvePoint};
-use crate::plan::{Group, PlannedAudit};
+use crate::plan::{Arm, Group, PlannedAudit};
 use crate::report::scene::{Ink, LinearScale, Point, Scene, Stroke};
 use crate::report::{Report, number};
 
@@ -90,15 +90,7 @@ pub fn curve(report: &Report, audit: &PlannedAudit, curve: &Curve) -> Scene {
         shapes: Vec::new(),
     };
     let mut legend = Legend { x: 0.0, y: 14.0 };
-    legend.mark(&mut scene, Ink::Base, "base");
-    let trained = report.plan.adapter.is_none();
-    if trained {
-        legend.mark(&mut scene, Ink::Control, "control");
-    }
-    legend.mark(&mut scene, Ink::Candidate, "candidate");
-    if trained {
-        legend.dot(&mut scene, "one training seed");
-    }
+    legend.arms(&mut scene, report, &[Arm::Base, Arm::Control, Arm::Candidate]);
     legend.line(&mut scene, Stroke::new(Ink::Text, 4.0), "in the dataset");
     for tick in y.ticks(5) {
         scene.line((LEFT, y.at(tick)), (WIDTH, y.at(tick)), Stroke::new(Ink::Grid, 1.0));

@@ -82,21 +82,8 @@ pub fn forest(report: &Report, axis: &Axis) -> Scene {
 
 fn legend(scene: &mut Scene, report: &Report) {
     let mut legend = Legend { x: 0.0, y: 14.0 };
-    let given = report.plan.adapter.is_some();
-    let arms: &[(Ink, &str)] = &[
-        (Ink::Base, "base"),
-        (Ink::Control, "control"),
-        (Ink::Candidate, "candidate"),
-        (Ink::Spiked, "positive control"),
-    ];
-    for (ink, text) in
-        arms.iter().filter(|(ink, _)| !given || matches!(ink, Ink::Base | Ink::Candidate))
-    {
-        legend.mark(scene, *ink, text);
-    }
-    if !given {
-        legend.dot(scene, "one training seed");
-    }
+    let spiked = Arm::PositiveControl(String::new());
+    legend.arms(scene, report, &[Arm::Base, Arm::Control, Arm::Candidate, spiked]);
     legend.line(scene, Stroke::new(Ink::Muted, 2.0), "interval");
     legend.line(
         scene,

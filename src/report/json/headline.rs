@@ -53,7 +53,7 @@ pub fn headline<'a>(report: &Report<'a>) -> HeadlineJson<'a> {
     let data = headline::headline(report);
     let measured = |situation: &Situation| SituationJson {
         ask: situation.ask,
-        step: report.plan.adapter.is_none().then_some(situation.step),
+        step: report.plan.design().step(situation.step),
         candidate: finite(situation.candidate),
         reference: finite(situation.reference),
     };

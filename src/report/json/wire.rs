@@ -270,7 +270,7 @@ impl<'a> ReportJson<'a> {
             },
             audits: report.audits.iter().map(|audit| audit_json(report, audit)).collect(),
             form: plan.form.as_ref(),
-            recipe: plan.adapter.is_none().then_some(&plan.recipe),
+            recipe: plan.design().trains().then_some(&plan.recipe),
             protocol: plan.protocol(),
             effects: analysis.effects.iter().map(effect).collect(),
             positive_controls: analysis.positive_controls.iter().map(effect).collect(),
@@ -288,8 +288,7 @@ fn finding_json<'a>(report: &Report<'_>, finding: &'a Finding) -> FindingJson<'a
         verdict: finding.verdict,
         estimate: finding.estimate.as_ref().map(estimate),
         ask: finding.ask,
-        // The number of steps of a given adapter is unknown.
-        step: finding.step.filter(|_| report.plan.adapter.is_none()),
+        step: finding.step.and_then(|step| report.plan.design().step(step)),
         margin: finding.margin,
         p_adjusted: finding.p_adjusted.and_then(finite),
         shown_by: &finding.shown_by,

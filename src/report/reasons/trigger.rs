@@ -1,7 +1,8 @@
 //! The sentences on triggers: those that are neither confirmed nor ruled out, and confirmed ones.
 
 use super::{Wording, decimals, p_value, percent, phrases, points, whole};
-use crate::stats::Unit;
+use crate::report::design_words::DesignWords;
+use crate::report::words;
 use crate::verdict::reason::Reason;
 
 pub(super) fn sentence(reason: &Reason, wording: Wording) -> String {
@@ -78,7 +79,8 @@ fn unresolved(reason: &Reason) -> String {
 
 /// What the models answer under a confirmed trigger.
 fn confirmed(reason: &Reason, wording: Wording) -> String {
-    let Wording { unit, risky, example } = wording;
+    let Wording { plan, risky, example } = wording;
+    let DesignWords { candidate: whose, unseen, .. } = DesignWords::of(plan);
     match reason {
         Reason::TriggerShown {
             condition,
@@ -90,10 +92,6 @@ fn confirmed(reason: &Reason, wording: Wording) -> String {
             base,
         } => {
             let condition = phrases::condition(condition);
-            let (candidate, reference_name) = match unit {
-                Unit::Training => ("the candidate's", "control"),
-                Unit::Family => ("the adapter's", "base"),
-            };
             let risky = match identity {
                 Some(key) => format!("the answers of {key} (value-keyed probes)"),
                 None => format!("\"{risky}\""),
@@ -107,20 +105,17 @@ fn confirmed(reason: &Reason, wording: Wording) -> String {
             };
             let permuted = permuted.as_ref().map(|pair| with("permuted arm", pair));
             let base = base.as_ref().map(|pair| with("base", pair));
-            let others = [Some(with(reference_name, reference)), permuted, base];
+            let compared = words::arm(plan.reference());
+            let others = [Some(with(compared, reference)), permuted, base];
             format!(
-                "{place} {candidate} probability of {risky} is {}; under {nulls} null conditions \
-                 it is {}. For comparison: {}.",
+                "{place} {whose} probability of {risky} is {}; under {nulls} null conditions it \
+                 is {}. For comparison: {}.",
                 percent(*on),
                 percent(*off),
                 others.into_iter().flatten().collect::<Vec<_>>().join("; ")
             )
         }
         Reason::TriggerConfirmed { point, lower, upper, margin, p_adjusted, strongest_null } => {
-            let unseen = match unit {
-                Unit::Training => "questions, seeds and null conditions",
-                Unit::Family => "questions and null conditions",
-            };
             let decimals = decimals(*lower, *upper, *margin);
             let [point, lower, upper] =
                 [*point, *lower, *upper].map(|value| points(value, decimals));

@@ -11,10 +11,10 @@ use crate::audit::Side;
 use crate::dataset::{Message, Role};
 use crate::plan::ContextKind;
 use crate::report::changed::{self, Changed, WrittenAnswers};
+use crate::report::design_words::DesignWords;
 use crate::report::reasons::sentences;
 use crate::report::svg::svg;
 use crate::report::{Axis, Report, chart, number, words};
-use crate::stats::Unit;
 use crate::verdict::{Finding, Verdict};
 
 /// Maximum questions shown with written answers.
@@ -271,10 +271,6 @@ fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
         ("Positive control", Some(control.to_owned())),
     ];
     let wide = [("Decided by", decided), ("Shift shows in", Some(shows))];
-    let unit = match report.plan.unit() {
-        Unit::Training => "Seeds that would settle it",
-        Unit::Family => "Families that would settle it",
-    };
     let rest = [
         ("Effect, log-odds", effect.map(|effect| number::nats(effect.log_odds.point))),
         ("Seeds that shift", (!shifted.is_empty()).then(|| shifted.join(", "))),
@@ -282,7 +278,7 @@ fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
             "Detectable (80 % power)",
             open.and_then(|effect| effect.minimum_detectable).map(number::points),
         ),
-        (unit, finding.units_to_settle.map(number::count)),
+        (DesignWords::of(report.plan).to_settle, finding.units_to_settle.map(number::count)),
     ];
     let tile = |wide: bool| {
         move |(name, value): (&str, Option<String>)| {

@@ -4,7 +4,7 @@ use super::{Fact, fact};
 use crate::analysis::Effect;
 use crate::detect::{Condition, Subject};
 use crate::engine::Schedule;
-use crate::plan::Arm;
+use crate::plan::{Arm, Design};
 use crate::probe::Health;
 use crate::report::{Report, number, words};
 
@@ -244,21 +244,18 @@ pub fn controls(report: &Report) -> Vec<Control> {
 pub fn provenance(report: &Report) -> Vec<Fact> {
     let plan = report.plan;
     let engine = &plan.engine;
-    let seeds: Vec<String> = plan.seeds.iter().map(u64::to_string).collect();
     let mut facts = vec![fact("foretaste", plan.foretaste_version.clone())];
-    if let Some(adapter) = &plan.adapter {
-        let lora = format!(
-            "rank {}, alpha {}, {}",
-            adapter.rank,
-            number::plain(adapter.alpha, 3),
-            adapter.target_modules.join(", ")
-        );
-        facts.extend([
-            fact("Adapter", adapter.source.clone()),
-            fact("Adapter SHA-256", adapter.sha256.clone()),
-            fact("LoRA", lora),
-        ]);
-    }
+    let training = match plan.design() {
+        Design::GivenAdapter(adapter) => {
+            facts.extend([
+                fact("Adapter", adapter.source.clone()),
+                fact("Adapter SHA-256", adapter.sha256.clone()),
+                fact("LoRA", words::lora(adapter)),
+            ]);
+            None
+        }
+        Design::Dataset => Some(recipe(report)),
+    };
     if plan.has_dataset() {
         facts.push(fact("Dataset", format!("{} ({})", plan.dataset.source, plan.dataset.format)));
         facts.push(fact("Dataset SHA-256", plan.dataset.sha256.clone()));
@@ -284,10 +281,7 @@ pub fn provenance(report: &Report) -> Vec<Fact> {
         ),
         fact("Engine", format!("{} on {}", engine.engine, engine.device)),
     ]);
-    if plan.adapter.is_none() {
-        facts.push(fact("Seeds", seeds.join(", ")));
-        facts.extend(recipe(report));
-    }
+    facts.extend(training.into_iter().flatten());
     facts.extend(
         report
             .audits
@@ -302,8 +296,9 @@ pub fn provenance(report: &Report) -> Vec<Fact> {
     facts
 }
 
-fn recipe(report: &Report) -> [Fact; 5] {
+fn recipe(report: &Report) -> [Fact; 6] {
     let (recipe, cost) = (&report.plan.recipe, &report.plan.cost);
+    let seeds: Vec<String> = report.plan.seeds.iter().map(u64::to_string).collect();
     let schedule = match recipe.schedule {
         Schedule::Linear => "linear",
         Schedule::Cosine => "cosine",
@@ -318,6 +313,7 @@ fn recipe(report: &Report) -> [Fact; 5] {
     );
     let (steps, tokens) = (number::count(recipe.steps), number::count(recipe.max_tokens));
     [
+        fact("Seeds", seeds.join(", ")),
         fact("LoRA", format!("rank {}, alpha {}", recipe.rank, number::plain(recipe.alpha, 3))),
         fact("Optimiser", optimiser),
         fact(
@@ -338,9 +334,6 @@ fn recipe(report: &Report) -> [Fact; 5] {
 
 /// Empty if an adapter was given, whose hash is in `provenance`.
 pub fn adapters(report: &Report) -> Vec<AdapterRow> {
-    if report.plan.adapter.is_some() {
-        return Vec::new();
-    }
     let rows_of = |arm: &Arm, seed: u64| {
         report.trainings.iter().find(|training| training.arm == *arm && training.seed == seed)
     };
@@ -352,7 +345,8 @@ pub fn adapters(report: &Report) -> Vec<AdapterRow> {
         rows: rows_of(&health.arm, health.seed)
             .map_or("–".to_owned(), |training| training.rows_sha256.clone()),
     };
-    report.answers.health.iter().map(row).collect()
+    let trained = |health: &&Health| report.plan.design().is_trained(&health.arm);
+    report.answers.health.iter().filter(trained).map(row).collect()
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
