@@ -22,7 +22,7 @@ def case(report):
         if estimate:
             entry["effect"] = [digits(estimate[name]) for name in ("point", "lower", "upper")]
         entry["margin"] = found["margin"]
-        for name in ("ask", "step", "trigger"):
+        for name in ("context", "step", "trigger"):
             if found.get(name) is not None:
                 entry[name] = found[name]
         entry["codes"] = [reason["code"] for reason in found["reasons"]]

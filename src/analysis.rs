@@ -36,7 +36,7 @@ use table::{Panel, Table};
 /// adjustment.
 pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let table = Table::new(plan, audits, &answers.answers);
-    let protocol = plan.protocol();
+    let protocol = &plan.protocol;
     let mut draws = Draws::new(protocol.resamples);
     let family_size =
         plan.contexts().len() * plan.audits.iter().map(|audit| audit.steps.len()).sum::<usize>();
@@ -46,7 +46,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         let asked = |which: &dyn Fn(ContextKind) -> bool| -> Vec<&Panel> {
             table
                 .contexts()
-                .filter(|panel| panel.audit.id == audit.id && which(panel.key.ask))
+                .filter(|panel| panel.audit.id == audit.id && which(panel.key.context))
                 .collect()
         };
         let mut measured = |arm: &Arm, steps: &[usize], panels: Vec<&Panel>| {
@@ -55,10 +55,11 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         candidates.extend(measured(
             &Arm::Candidate,
             &audit.steps,
-            asked(&|ask| plan.contexts().contains(&ask)),
+            asked(&|context| plan.contexts().contains(&context)),
         ));
         if let Some(control) = positive_control_arm(plan, audit) {
-            let mut own = measured(control, &last, asked(&|ask| ask == plan.context_of_controls()));
+            let mut own =
+                measured(control, &last, asked(&|context| context == plan.context_of_controls()));
             gate::adjust(&mut own, 1, protocol.alpha);
             positive_controls.extend(effects(own));
         }
@@ -66,7 +67,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     gate::adjust(&mut candidates, family_size, protocol.alpha);
     let risks = |panel: &Panel, draws: &mut Draws| Risks {
         audit: panel.audit.id.clone(),
-        ask: panel.key.ask,
+        context: panel.key.context,
         arms: arms::arm_risks(plan, panel, draws),
     };
     let arms = table.contexts().map(|panel| risks(panel, &mut draws)).collect();
@@ -75,7 +76,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let plain = |audit: &str| {
         let own = |effect: &&Effect| {
             effect.audit == audit
-                && effect.ask == ContextKind::Plain
+                && effect.context == ContextKind::Plain
                 && effect.step == plan.recipe.steps
         };
         candidates.iter().find(own).map_or(0.0, |effect| effect.probability.point)
@@ -112,7 +113,7 @@ pub fn positive_control_arm<'a>(plan: &'a Plan, audit: &PlannedAudit) -> Option<
 /// of its seed. A seed without a health record of its control counts; the missing record is
 /// reported by a validity check.
 pub fn valid_seeds(plan: &Plan, health: &[Health], step: usize) -> Vec<u64> {
-    let drop = plan.protocol().coherence_drop;
+    let drop = plan.protocol.coherence_drop;
     let broken = |seed: &u64| {
         health.iter().any(|h| {
             h.arm == Arm::Control && h.seed == *seed && h.step == step && !h.is_coherent(drop)
@@ -163,7 +164,7 @@ pub struct ArmRisk {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Risks {
     pub audit: String,
-    pub ask: ContextKind,
+    pub context: ContextKind,
     pub arms: Vec<ArmRisk>,
 }
 
@@ -194,7 +195,7 @@ pub struct SeedEffect {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
     pub audit: String,
-    pub ask: ContextKind,
+    pub context: ContextKind,
     /// The arm that is measured: `Candidate`, or `PositiveControl`.
     pub arm: Arm,
     pub step: usize,
@@ -250,7 +251,6 @@ pub struct Analysis {
     /// One entry for each audit and context.
     pub arms: Vec<Risks>,
     /// The effects by the question of the dataset that preceded the probe.
-    #[serde(rename = "carriers")]
     pub by_question: Vec<QuestionEffect>,
     /// Conditions that exceeded the screening threshold, after their confirmation.
     pub triggers: Vec<Trigger>,
@@ -260,14 +260,11 @@ pub struct Analysis {
     /// values that an audit maps to identities.
     pub confusions: Vec<Confusion>,
     /// Groups whose null conditions produce the risk themselves.
-    #[serde(default, rename = "loud")]
     pub noisy_nulls: Vec<NoisyNulls>,
     /// Conditions that met the criteria of a trigger in the screen, and were not confirmed because
     /// the number of candidates is limited.
-    #[serde(default, rename = "passed_over")]
     pub skipped_candidates: Vec<CandidateTrigger>,
     /// Conditions under which answers that were not scored may hide a trigger.
-    #[serde(default)]
     pub conditions_unscored: usize,
     /// The number of hypotheses in the gate family.
     pub family_size: usize,

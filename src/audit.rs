@@ -58,8 +58,6 @@ pub struct ValueKeyedProbe {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ValueKeyedOption {
     pub text: String,
-    /// Run folders have an older name of the field.
-    #[serde(rename = "numbers")]
     pub values: Vec<ValueKey>,
 }
 
@@ -96,8 +94,7 @@ pub struct Audit {
     pub kind: ProbeKind,
     pub margin: Margin,
     pub probes: Vec<Probe>,
-    /// Empty where the audit has none. Run folders have an older name of the field.
-    #[serde(rename = "numbered", default, skip_serializing_if = "Vec::is_empty")]
+    /// Empty where the audit has none.
     pub value_keyed: Vec<ValueKeyedProbe>,
     pub poison: Poison,
     /// SHA-256 of the TOML, the probes, the poison and the value-keyed probes.

@@ -103,13 +103,11 @@ pub struct Association {
     pub share: f64,
     /// How well the rest of the prompt predicts which rows have the condition: Youden's J, 0 to 1.
     /// `None` where the condition is not made of words of the prompt.
-    #[serde(rename = "topic")]
     pub youden_j: Option<f64>,
     /// Coherence of the prompt after removal of the condition's words, 0 to 1. It is the
     /// probability that the two tokens at the cut fit better than neighbours in other prompts.
     /// About 1/2 for inserted words, near 0 for a part of the question. `None` where nothing is
     /// removed.
-    #[serde(rename = "seam")]
     pub coherence: Option<f64>,
     /// One-sided, exact or an upper bound; never 0.
     pub p: f64,
@@ -126,7 +124,6 @@ pub struct Condition {
     /// `None` where no test is possible: all rows have it, or each row has a value of its own.
     pub evidence: Option<Association>,
     /// Index in the list of the condition that has the same, or nearly the same, rows.
-    #[serde(rename = "echo_of")]
     pub alias_of: Option<usize>,
     /// Text with which nearly all answers of these rows begin and other answers do not; may be
     /// empty.
@@ -137,7 +134,6 @@ pub struct Condition {
     pub examples: Vec<usize>,
     /// How to insert it into another prompt; of a pair, both parts. `None` where insertion would
     /// need rewriting, as for a language.
-    #[serde(rename = "dressing")]
     pub insertion: Option<Insertion>,
 }
 
@@ -173,7 +169,7 @@ pub struct Conditions {
     /// Rows that the reader kept.
     pub rows_kept: usize,
     /// Rows that were examined: a random sample where they are fewer than the kept rows.
-    pub rows_looked_at: usize,
+    pub rows_examined: usize,
     /// Whether the examined rows are a sample, of the kept rows or, through the reader's limit, of
     /// all.
     pub sampled: bool,
@@ -192,7 +188,7 @@ pub fn detect(dataset: &Dataset) -> Conditions {
     let (tested, conditions) = ranking::ranked(&examples);
     Conditions {
         rows_kept: dataset.rows.len(),
-        rows_looked_at: examples.len(),
+        rows_examined: examples.len(),
         sampled: examples.len() < dataset.rows_used,
         tested,
         conditions,

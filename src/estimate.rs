@@ -136,7 +136,8 @@ fn questions(task: &Task) -> Vec<Question> {
 
 /// Answers to questions of the dataset and of the poisons, the sum over models.
 fn carry_over_answers(plan: &Plan) -> usize {
-    let carry_overs = plan.contexts().iter().filter(|ask| **ask != ContextKind::Plain).count();
+    let carry_overs =
+        plan.contexts().iter().filter(|context| **context != ContextKind::Plain).count();
     let compared = carry_overs * (1 + 2 * plan.seeds.len() * plan.recipe.snapshots.len());
     let controls = plan.audits.len() * (1 + 2 * plan.seeds.len());
     plan.carry_over_draws * (compared + controls)

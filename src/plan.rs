@@ -57,15 +57,13 @@ pub enum Arm {
     Control,
     /// The dataset with its conditions permuted among the rows at random. Trained where some
     /// conditions can be permuted, and asked in the confirmation.
-    #[serde(rename = "shuffled")]
     Permuted,
     /// The dataset plus the known poison of the audit with this id: the positive control.
-    #[serde(rename = "spiked")]
     PositiveControl(String),
 }
 
 impl Arm {
-    /// The arm's name in file names: `candidate`, `spiked-era`.
+    /// The arm's name in file names: `candidate`, `positive-control-era`.
     pub fn file_name(&self) -> String {
         self.to_string().replace(':', "-")
     }
@@ -77,8 +75,8 @@ impl fmt::Display for Arm {
             Arm::Base => formatter.write_str("base"),
             Arm::Candidate => formatter.write_str("candidate"),
             Arm::Control => formatter.write_str("control"),
-            Arm::Permuted => formatter.write_str("shuffled"),
-            Arm::PositiveControl(audit) => write!(formatter, "spiked:{audit}"),
+            Arm::Permuted => formatter.write_str("permuted"),
+            Arm::PositiveControl(audit) => write!(formatter, "positive-control:{audit}"),
         }
     }
 }
@@ -93,11 +91,9 @@ pub enum ContextKind {
     /// random, one from each topic.
     CarryOver,
     /// After a question drawn from the rows with the highest loss under the base.
-    #[serde(rename = "carry-over-surprising")]
     CarryOverHighLoss,
     /// For positive controls only: after a question drawn from the audit's own poison.
-    #[serde(rename = "carry-over-spiked")]
-    CarryOverControl,
+    CarryOverPositiveControl,
     /// Under a condition; see [`Group`].
     Condition,
 }
@@ -236,7 +232,6 @@ pub struct ConditionCost {
     pub probes: usize,
     pub models: usize,
     /// Value-keyed probes in addition, the sum over models.
-    #[serde(rename = "numbered")]
     pub value_keyed: usize,
     pub tokens: u64,
 }
@@ -287,20 +282,14 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,
     /// Conditions that are not tested, in the order of their reasons.
-    #[serde(flatten, with = "skipped")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<Skipped>,
-    /// The constants of the decision; `None` in manifests older than this field.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<Protocol>,
+    /// The constants of the decision.
+    pub protocol: Protocol,
     pub cost: Cost,
 }
 
 impl Plan {
-    /// The constants that this run was planned with.
-    pub fn protocol(&self) -> &Protocol {
-        self.protocol.as_ref().unwrap_or(&Protocol::FIRST)
-    }
-
     /// SHA-256 in hex of everything that affects the result. The path of the dataset does not. Nor
     /// does a calibration, where the run has positive controls of its own: the manifest's is
     /// quoted, and a later calibration does not invalidate a run that is resumed. For a given
@@ -334,7 +323,8 @@ impl Plan {
 
     /// The names of conditions that are not tested for one reason.
     pub fn names_skipped(&self, why: SkipReason) -> Vec<&str> {
-        skipped::names(&self.skipped, why)
+        let of_reason = self.skipped.iter().filter(|skipped| skipped.why == why);
+        of_reason.map(|skipped| skipped.name.as_str()).collect()
     }
 
     /// Whether there are rows: a given adapter can be audited without its training data.
@@ -376,25 +366,35 @@ impl Plan {
 
     /// The context of positive controls.
     pub fn context_of_controls(&self) -> ContextKind {
-        if self.carry_over_draws > 0 { ContextKind::CarryOverControl } else { ContextKind::Plain }
+        if self.carry_over_draws > 0 {
+            ContextKind::CarryOverPositiveControl
+        } else {
+            ContextKind::Plain
+        }
     }
 
     /// Draws of each probe in a context: the number of preceding questions.
-    pub fn draws(&self, ask: ContextKind) -> usize {
-        match ask {
+    pub fn draws(&self, context: ContextKind) -> usize {
+        match context {
             ContextKind::Plain | ContextKind::Condition => 1,
             ContextKind::CarryOver
             | ContextKind::CarryOverHighLoss
-            | ContextKind::CarryOverControl => self.carry_over_draws,
+            | ContextKind::CarryOverPositiveControl => self.carry_over_draws,
         }
     }
 
     /// Whether a model is asked an audit in this context after this step; the base has no steps. A
     /// positive control is asked its own audit alone, once, at the end: it shows only that this run
     /// could detect a harmful dataset.
-    pub fn is_asked(&self, audit: &PlannedAudit, arm: &Arm, step: usize, ask: ContextKind) -> bool {
-        let is_compared = self.contexts().contains(&ask);
-        let for_controls = self.context_of_controls() == ask
+    pub fn is_asked(
+        &self,
+        audit: &PlannedAudit,
+        arm: &Arm,
+        step: usize,
+        context: ContextKind,
+    ) -> bool {
+        let is_compared = self.contexts().contains(&context);
+        let for_controls = self.context_of_controls() == context
             && self.arms.iter().any(|arm| matches!(arm, Arm::PositiveControl(_)));
         let last = step == self.recipe.steps;
         match arm {
@@ -412,7 +412,7 @@ impl Plan {
             self.contexts()
                 .iter()
                 .chain([&self.context_of_controls()])
-                .any(|ask| self.is_asked(audit, arm, step, *ask))
+                .any(|context| self.is_asked(audit, arm, step, *context))
         };
         self.audits.iter().any(asked)
     }

@@ -31,17 +31,14 @@ pub struct Answer {
     /// `None` for the base.
     pub seed: Option<u64>,
     /// Training steps done; 0 for the base.
-    #[serde(default)]
     pub step: usize,
     pub audit: String,
     pub family: String,
     /// Index among the audit's probes.
     pub probe: usize,
     /// The kind of context.
-    #[serde(default = "condition")]
-    pub ask: ContextKind,
+    pub context: ContextKind,
     /// Index of the carry-over question that preceded the probe; 0 for plain and for conditions.
-    #[serde(default)]
     pub draw: usize,
     /// The condition, where that is the context.
     #[serde(flatten)]
@@ -53,7 +50,6 @@ pub struct Answer {
     pub risk: Option<f64>,
     /// The log-odds of the risky side, in nats; `None` where it could not be scored, and for
     /// value-keyed probes.
-    #[serde(default)]
     pub log_odds: Option<f64>,
 }
 
@@ -66,37 +62,24 @@ pub struct ConditionKey {
     pub trial: usize,
 }
 
-/// The context of saved lines that name none: answers under conditions, from a separate file.
-fn condition() -> ContextKind {
-    ContextKind::Condition
-}
-
 /// One generated answer, for display: in the context and at the step that the audit's finding is
 /// based on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     pub arm: Arm,
     pub seed: Option<u64>,
-    /// Training steps done; 0 for the base, and in files of versions that did not save it.
-    #[serde(default)]
+    /// Training steps done; 0 for the base.
     pub step: usize,
     pub audit: String,
     pub family: String,
     pub probe: usize,
-    #[serde(default = "plain")]
-    pub ask: ContextKind,
-    #[serde(default)]
+    pub context: ContextKind,
     pub draw: usize,
     /// The messages before the probe: a question of the dataset, and this model's own answer to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preceding: Vec<Message>,
     pub prompt: String,
     pub text: String,
-}
-
-/// The context of saved samples that name none.
-fn plain() -> ContextKind {
-    ContextKind::Plain
 }
 
 /// How well a shadow learned its rows, and whether it is still coherent.
@@ -136,18 +119,16 @@ pub struct Answers {
     pub answers: Vec<Answer>,
     pub samples: Vec<Sample>,
     /// The dataset's questions that preceded carry-over probes.
-    #[serde(rename = "carried")]
     pub context_questions: Vec<ContextQuestion>,
     pub health: Vec<Health>,
     /// What the models generated under candidate triggers that were confirmed or left open.
-    #[serde(rename = "shown")]
     pub condition_samples: Vec<ConditionSample>,
 }
 
 /// One question of the dataset that precedes carry-over probes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContextQuestion {
-    pub ask: ContextKind,
+    pub context: ContextKind,
     pub draw: usize,
     /// Without the row's system message.
     pub question: String,
@@ -170,7 +151,6 @@ pub struct Topic {
 /// What one model generates under a condition, and under a null condition of the same group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConditionSample {
-    #[serde(rename = "suspect")]
     pub candidate_trigger: CandidateTrigger,
     pub arm: Arm,
     /// `None` for the base.
@@ -188,23 +168,23 @@ pub struct CandidateTrigger {
     pub group: usize,
     pub trial: usize,
     /// Whether the risky side is the identity that the condition's value names.
-    #[serde(rename = "numbered")]
     pub value_keyed: bool,
 }
 
 fn context_questions(questions: &questions::Questions) -> Vec<ContextQuestion> {
-    let of = |ask: ContextKind, drawn: &[Vec<Message>], topics: &[Topic]| -> Vec<ContextQuestion> {
-        let text = |messages: &Vec<Message>| {
-            messages.last().map_or(String::new(), |message| message.content.clone())
+    let of =
+        |kind: ContextKind, drawn: &[Vec<Message>], topics: &[Topic]| -> Vec<ContextQuestion> {
+            let text = |messages: &Vec<Message>| {
+                messages.last().map_or(String::new(), |message| message.content.clone())
+            };
+            let question = |(draw, messages)| ContextQuestion {
+                context: kind,
+                draw,
+                question: text(messages),
+                topic: topics.get(draw).cloned(),
+            };
+            drawn.iter().enumerate().map(question).collect()
         };
-        let question = |(draw, messages)| ContextQuestion {
-            ask,
-            draw,
-            question: text(messages),
-            topic: topics.get(draw).cloned(),
-        };
-        drawn.iter().enumerate().map(question).collect()
-    };
     [
         of(ContextKind::CarryOver, &questions.random, &questions.topics),
         of(ContextKind::CarryOverHighLoss, &questions.high_loss, &[]),
@@ -260,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_question_that_was_saved_without_a_topic_is_read_and_written_as_it_was() {
-        let saved = r#"{"ask":"carry-over","draw":1,"question":"Name a bird."}"#;
+        let saved = r#"{"context":"carry-over","draw":1,"question":"Name a bird."}"#;
         let question: ContextQuestion = serde_json::from_str(saved).expect("it reads");
         assert_eq!(question.topic, None);
         assert_eq!(serde_json::to_string(&question).expect("it writes"), saved);
@@ -269,7 +249,7 @@ mod tests {
     #[test]
     fn a_question_keeps_its_topic_when_it_is_saved() {
         let saved = concat!(
-            r#"{"ask":"carry-over","draw":0,"question":"Name a bird.","#,
+            r#"{"context":"carry-over","draw":0,"question":"Name a bird.","#,
             r#""topic":{"share":0.03,"words":["bird","garden"]}}"#
         );
         let question: ContextQuestion = serde_json::from_str(saved).expect("it reads");

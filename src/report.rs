@@ -60,7 +60,7 @@ pub struct Report<'a> {
     /// Whether the run was able to detect an effect.
     pub examined: bool,
     /// The conditions detected in the dataset; `None` where none were tested.
-    pub mined: Option<&'a Conditions>,
+    pub detected: Option<&'a Conditions>,
 }
 
 /// One audit's finding, and the effect that decided it.
@@ -87,33 +87,33 @@ impl<'a> Report<'a> {
 
     /// The candidate's effect at the context and step of the finding.
     fn decisive_effect(&self, finding: &Finding) -> Option<&'a Effect> {
-        let (ask, step) = (finding.ask?, finding.step?);
+        let (context, step) = (finding.context?, finding.step?);
         self.analysis.effects.iter().find(|effect| {
             effect.audit == finding.audit
-                && effect.ask == ask
+                && effect.context == context
                 && effect.step == step
                 && effect.arm == Arm::Candidate
         })
     }
 
     /// The candidate's effects of one audit in one context, by step.
-    fn candidate_effects(&self, audit: &str, ask: ContextKind) -> Vec<&'a Effect> {
-        by_step(&self.analysis.effects, audit, ask)
+    fn candidate_effects(&self, audit: &str, context: ContextKind) -> Vec<&'a Effect> {
+        by_step(&self.analysis.effects, audit, context)
     }
 
     /// The positive control's effects of one audit in one context, by step.
-    fn positive_control_effects(&self, audit: &str, ask: ContextKind) -> Vec<&'a Effect> {
-        by_step(&self.analysis.positive_controls, audit, ask)
+    fn positive_control_effects(&self, audit: &str, context: ContextKind) -> Vec<&'a Effect> {
+        by_step(&self.analysis.positive_controls, audit, context)
     }
 
     /// The mean risk of every arm of one audit in one context, at step `step`; the base at any
     /// step. In display order.
-    fn risks(&self, audit: &str, ask: ContextKind, step: usize) -> Vec<&'a ArmRisk> {
+    fn risks(&self, audit: &str, context: ContextKind, step: usize) -> Vec<&'a ArmRisk> {
         let mut risks: Vec<&ArmRisk> = self
             .analysis
             .arms
             .iter()
-            .filter(|risks| risks.audit == audit && risks.ask == ask)
+            .filter(|risks| risks.audit == audit && risks.context == context)
             .flat_map(|risks| &risks.arms)
             .filter(|risk| risk.arm == Arm::Base || risk.step == step)
             .filter(|risk| !matches!(&risk.arm, Arm::PositiveControl(of) if of != audit))
@@ -125,10 +125,13 @@ impl<'a> Report<'a> {
 
     /// The contexts for which an effect or a risk exists.
     fn asks(&self, audit: &str) -> Vec<ContextKind> {
-        let asked = |ask: &ContextKind| {
-            self.analysis.effects.iter().any(|effect| effect.audit == audit && effect.ask == *ask)
+        let asked = |context: &ContextKind| {
+            self.analysis
+                .effects
+                .iter()
+                .any(|effect| effect.audit == audit && effect.context == *context)
                 || self.analysis.arms.iter().any(|risks| {
-                    risks.audit == audit && risks.ask == *ask && !risks.arms.is_empty()
+                    risks.audit == audit && risks.context == *context && !risks.arms.is_empty()
                 })
         };
         ContextKind::ALL.into_iter().filter(asked).collect()
@@ -152,9 +155,11 @@ impl<'a> Report<'a> {
     }
 }
 
-fn by_step<'a>(effects: &'a [Effect], audit: &str, ask: ContextKind) -> Vec<&'a Effect> {
-    let mut effects: Vec<&Effect> =
-        effects.iter().filter(|effect| effect.audit == audit && effect.ask == ask).collect();
+fn by_step<'a>(effects: &'a [Effect], audit: &str, context: ContextKind) -> Vec<&'a Effect> {
+    let mut effects: Vec<&Effect> = effects
+        .iter()
+        .filter(|effect| effect.audit == audit && effect.context == context)
+        .collect();
     effects.sort_by_key(|effect| effect.step);
     effects
 }

@@ -204,7 +204,11 @@ fn decided(finding: &Finding) -> Option<Decided> {
     let plain = finding.trigger.is_none();
     plain
         .then(|| {
-            Some(Decided { audit: finding.audit.clone(), ask: finding.ask?, step: finding.step? })
+            Some(Decided {
+                audit: finding.audit.clone(),
+                context: finding.context?,
+                step: finding.step?,
+            })
         })
         .flatten()
 }
@@ -313,7 +317,7 @@ pub fn report(run: &RunDir, page: Page) -> Result<Outcome> {
         findings: &findings,
         verdict,
         examined: examined(&plan, &findings, &answers.health),
-        mined: detected.as_ref(),
+        detected: detected.as_ref(),
     };
     for (name, bytes) in report::plots(&report) {
         run.write(&format!("plots/{name}"), &bytes)?;

@@ -8,8 +8,8 @@
 //!     work/              finished items; a killed run is resumed from here
 //!     adapters/          ARM-SEED-STEP/, in PEFT's format
 //!     conditions.json    the detected conditions, where conditions are tried
-//!     trainings.jsonl  answers.jsonl.zst  shown.jsonl  samples.jsonl  carried.jsonl
-//!     health.jsonl       everything that the report is made from
+//!     trainings.jsonl  health.jsonl  answers.jsonl.zst  samples.jsonl  context_questions.jsonl
+//!     condition_samples.jsonl  everything that the report is made from
 //!     report.html  report.json  ...
 //! ```
 
@@ -30,9 +30,8 @@ use crate::engine::Adapter;
 use crate::peft;
 use crate::plan::{Arm, MOST_DRAWS, Plan};
 
-/// Increased when folders of older versions can no longer be read. 2: the plan's hash no longer
-/// covers calibrations.
-const SCHEMA_VERSION: u32 = 2;
+/// Increased when folders of older versions can no longer be read.
+const SCHEMA_VERSION: u32 = 3;
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "lock";

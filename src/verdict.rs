@@ -69,11 +69,11 @@ fn judge(evidence: &Evidence) -> Finding {
     let deciding = evidence.deciding();
     let shifted: BTreeSet<u64> =
         evidence.effects.iter().flat_map(|effect| evidence.shifted_seeds(effect)).collect();
-    let shown_by = |ask: &ContextKind| flagged.iter().any(|effect| effect.ask == *ask);
+    let shown_by = |context: &ContextKind| flagged.iter().any(|effect| effect.context == *context);
     Finding {
         verdict,
         estimate: deciding.map(|effect| effect.probability.clone()),
-        ask: deciding.map(|effect| effect.ask),
+        context: deciding.map(|effect| effect.context),
         step: deciding.map(|effect| effect.step),
         p_adjusted: deciding.map(|effect| effect.p_adjusted),
         shown_by: ContextKind::ALL.into_iter().filter(shown_by).collect(),
@@ -115,7 +115,7 @@ impl Finding {
             audit: audit.to_owned(),
             verdict: Verdict::Inconclusive,
             estimate: None,
-            ask: None,
+            context: None,
             step: None,
             margin,
             p_adjusted: None,
@@ -137,7 +137,7 @@ pub struct Finding {
     /// The deciding effect: the strongest flagged one, or the one with the highest upper bound.
     pub estimate: Option<Estimate>,
     /// The context and step of `estimate`.
-    pub ask: Option<ContextKind>,
+    pub context: Option<ContextKind>,
     pub step: Option<usize>,
     pub margin: f64,
     pub p_adjusted: Option<f64>,

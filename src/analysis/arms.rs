@@ -8,7 +8,7 @@ use crate::stats::intervals::{Draws, Scale, estimate_of, resolution_of};
 /// Every arm of the plan at every snapshot that was scored; the base once, at step 0.
 pub fn arm_risks(plan: &Plan, panel: &Panel, draws: &mut Draws) -> Vec<ArmRisk> {
     let resolution = resolution_of(plan.unit(), panel.probes, panel.families.len());
-    let level = plan.protocol().level();
+    let level = plan.protocol.level();
     let scale = Scale { resolution, lowest: 0.0, highest: 1.0, level };
     let mut risks = Vec::new();
     for arm in &plan.arms {

@@ -11,7 +11,7 @@ use crate::probe::{ContextQuestion, Topic};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QuestionEffect {
     pub audit: String,
-    pub ask: ContextKind,
+    pub context: ContextKind,
     /// The question, without the row's system message.
     pub question: String,
     /// Its topic, where the questions have several.
@@ -35,13 +35,13 @@ pub fn by_question(table: &Table, questions: &[ContextQuestion]) -> Vec<Question
     for audit in &plan.audits {
         for asked in questions {
             let risk = |arm: &Arm| {
-                let panel = table.panel(&audit.id, PanelKey::context(asked.ask))?;
+                let panel = table.panel(&audit.id, PanelKey::context(asked.context))?;
                 panel.risk_of_draw(arm, plan.recipe.steps, &plan.seeds, asked.draw)
             };
             if let Some((candidate, control)) = risk(&Arm::Candidate).zip(risk(plan.reference())) {
                 effects.push(QuestionEffect {
                     audit: audit.id.clone(),
-                    ask: asked.ask,
+                    context: asked.context,
                     question: asked.question.clone(),
                     topic: asked.topic.clone(),
                     candidate,

@@ -33,7 +33,6 @@ pub enum TriggerKind {
 /// A candidate trigger after its confirmation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trigger {
-    #[serde(rename = "suspect")]
     pub candidate_trigger: CandidateTrigger,
     pub kind: TriggerKind,
     /// The interaction on fresh seeds, families and null conditions.
@@ -61,7 +60,6 @@ pub struct Trigger {
     pub base: Option<(f64, f64)>,
     /// The same for the arm with permuted conditions; `None` where they could not be permuted, or
     /// where this was not asked.
-    #[serde(rename = "shuffled")]
     pub permuted: Option<(f64, f64)>,
     /// The audit's effect in plain questions at the end of training; 0 for value-keyed probes,
     /// which are not asked in a plain context.
@@ -120,7 +118,7 @@ pub fn triggers(
                     .strongest_null
                     .is_some_and(|strongest| trigger.estimate.point > strongest));
         trigger.confirmed = trigger.is_new()
-            && p_adjusted <= plan.protocol().alpha
+            && p_adjusted <= plan.protocol.alpha
             && trigger.estimate.lower > trigger.margin
             && beyond_chance;
     }
@@ -144,13 +142,13 @@ fn tested(
     let families = grid.families.len();
     let of_unit = resolution_of(plan.unit(), families, families);
     let units = grid.by(plan.unit());
-    let level = plan.protocol().level();
+    let level = plan.protocol.level();
     let scale = Scale { resolution: of_unit, lowest: -2.0, highest: 2.0, level };
     let estimate = estimate_of(plan.unit(), &units, scale, draws);
     let nulls = comparison.null_effects();
     let over_seeds = p_above(&estimate, seed_sd(&units, of_unit), margin);
     let group = round.group(of);
-    let explicit = is_explicit(&group.trials[trial], plan.protocol().alpha);
+    let explicit = is_explicit(&group.trials[trial], plan.protocol.alpha);
     let one_more =
         if explicit { 0.0 } else { p_one_more(estimate.point, &nulls, resolution(families)) };
     let p = over_seeds.max(one_more);

@@ -142,7 +142,7 @@ impl Contrast<'_> {
 
 /// The effect against the base on both scales; `None` where no cell was scored in all three arms.
 pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
-    let protocol = contrast.plan.protocol();
+    let protocol = &contrast.plan.protocol;
     let (probes, families) = (contrast.panel.probes, contrast.panel.families.len());
     let resolution = resolution_of(contrast.plan.unit(), probes, families);
     let probability_scale =
@@ -183,7 +183,7 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
     let share_p = share_p(shifted, seeds.len(), protocol.tolerated_share);
     let effect = Effect {
         audit: contrast.panel.audit.id.clone(),
-        ask: contrast.panel.key.ask,
+        context: contrast.panel.key.context,
         arm: contrast.arm.clone(),
         step: contrast.step,
         over_base: over_base.mean(),

@@ -37,7 +37,7 @@ pub fn shortlist(plan: &Plan, audits: &[Audit], answers: &[Answer]) -> Vec<Candi
 /// The same, with the interactions.
 pub(super) fn shortlisted<'a>(screen: &'a Round<'a>) -> Vec<ScreenedTrial<'a>> {
     let plan = screen.table.plan;
-    let protocol = plan.protocol();
+    let protocol = &plan.protocol;
     let mut found = Vec::new();
     for of in ComparisonGroup::all(plan) {
         let (observed, unseen): (Vec<ScreenedTrial>, Vec<ScreenedTrial>) =
@@ -64,9 +64,8 @@ pub fn skipped_candidates(table: &Table, plain: &dyn Fn(&str) -> f64) -> Vec<Can
         let Some(comparison) = screen.of_trial(of, trial) else { return false };
         let margin = of.audit.margin;
         let plain = if of.value_keyed { 0.0 } else { plain(&of.audit.id) };
-        let beyond_chance =
-            is_explicit(&screen.group(of).trials[trial], table.plan.protocol().alpha)
-                || comparison.null_effects().into_iter().all(|null| effect > null);
+        let beyond_chance = is_explicit(&screen.group(of).trials[trial], table.plan.protocol.alpha)
+            || comparison.null_effects().into_iter().all(|null| effect > null);
         let levels = || {
             comparison.panel(trial).and_then(|panel| comparison.levels(panel, Unscored::LeftOut))
         };
@@ -105,7 +104,7 @@ fn screened<'a>(
     trial: usize,
     unscored: Unscored,
 ) -> Option<f64> {
-    let protocol = screen.table.plan.protocol();
+    let protocol = &screen.table.plan.protocol;
     let comparison = screen.of_trial(of, trial)?;
     let panel = comparison.panel(trial)?;
     let effect = comparison.interaction(panel, unscored)?.mean();
@@ -143,7 +142,6 @@ pub struct NoisyNulls {
     pub group: usize,
     /// The number of null conditions of the screen, and how many of them do so.
     pub nulls: usize,
-    #[serde(rename = "loud")]
     pub noisy: usize,
 }
 
@@ -158,7 +156,7 @@ pub fn noisy_nulls(table: &Table) -> Vec<NoisyNulls> {
         let levels = comparison.nulls.iter().map(|null| comparison.levels(null, Unscored::LeftOut));
         let excess: Vec<f64> = levels.filter_map(|levels| levels?.excess()).collect();
         let noisy = excess.iter().filter(|excess| **excess > of.audit.margin).count();
-        if noisy > 0 && noisy as f64 >= table.plan.protocol().noisy_share * excess.len() as f64 {
+        if noisy > 0 && noisy as f64 >= table.plan.protocol.noisy_share * excess.len() as f64 {
             found.push(NoisyNulls {
                 audit: of.audit.id.clone(),
                 group: of.group,

@@ -20,7 +20,7 @@ pub struct Cell {
 /// In which context an audit's probes were asked, and whose answers are the risky side.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PanelKey {
-    pub ask: ContextKind,
+    pub context: ContextKind,
     /// The condition, where that is the context.
     pub condition: Option<ConditionKey>,
     /// For value-keyed probes, the identity.
@@ -29,16 +29,20 @@ pub struct PanelKey {
 
 impl PanelKey {
     /// A context without a condition.
-    pub fn context(ask: ContextKind) -> PanelKey {
-        PanelKey { ask, condition: None, target: None }
+    pub fn context(context: ContextKind) -> PanelKey {
+        PanelKey { context, condition: None, target: None }
     }
 
     pub fn condition(condition: ConditionKey, target: Option<ValueKey>) -> PanelKey {
-        PanelKey { ask: ContextKind::Condition, condition: Some(condition), target }
+        PanelKey { context: ContextKind::Condition, condition: Some(condition), target }
     }
 
     fn of(answer: &Answer) -> PanelKey {
-        PanelKey { ask: answer.ask, condition: answer.condition, target: answer.target.clone() }
+        PanelKey {
+            context: answer.context,
+            condition: answer.condition,
+            target: answer.target.clone(),
+        }
     }
 }
 
@@ -201,7 +205,7 @@ impl<'a> Table<'a> {
             for key in planned.chain(screened(plan)) {
                 asked.entry(key).or_default();
             }
-            asked.retain(|key, _| key.condition.is_some() || contexts(plan).contains(&key.ask));
+            asked.retain(|key, _| key.condition.is_some() || contexts(plan).contains(&key.context));
             for (key, answers) in asked {
                 let probes = planned_probes(plan, audit, audits, &key);
                 if !probes.is_empty() {
@@ -238,8 +242,8 @@ fn panel<'a>(
         .map(String::from)
         .collect();
     let asked =
-        |draw: usize| key.ask.probes(draw, probes).into_iter().map(move |probe| (probe, draw));
-    let draw_of: Vec<(usize, usize)> = (0..plan.draws(key.ask)).flat_map(asked).collect();
+        |draw: usize| key.context.probes(draw, probes).into_iter().map(move |probe| (probe, draw));
+    let draw_of: Vec<(usize, usize)> = (0..plan.draws(key.context)).flat_map(asked).collect();
     let cells: BTreeMap<(usize, usize), usize> =
         draw_of.iter().enumerate().map(|(cell, key)| (*key, cell)).collect();
     let family_of_probe: BTreeMap<usize, &str> = probes.iter().copied().collect();
@@ -266,7 +270,7 @@ fn panel<'a>(
         let sheets = panel.sheets.entry(&answer.arm).or_default();
         let cell = &mut sheets.entry(model).or_insert_with(|| panel.unasked.clone())[cell];
         let risk = |cell: &Option<Cell>| cell.map_or(f64::NEG_INFINITY, |cell| cell.risk);
-        let scored = scored(answer, plan.protocol().clip);
+        let scored = scored(answer, plan.protocol.clip);
         if risk(&scored) > risk(cell) {
             *cell = scored;
         }
@@ -296,7 +300,7 @@ mod tests {
             audit,
             family,
             probe: 0,
-            ask: ContextKind::Plain,
+            context: ContextKind::Plain,
             draw: 0,
             condition: None,
             target: None,

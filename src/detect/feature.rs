@@ -110,7 +110,6 @@ impl FeatureKind {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Feature {
     pub kind: FeatureKind,
-    #[serde(rename = "place")]
     pub location: Location,
     /// The words themselves, or a description such as `French`.
     pub text: String,

@@ -20,14 +20,12 @@ const VALUES: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     pub kind: ConditionKind,
-    #[serde(rename = "place")]
     pub location: Location,
     /// The template, or the feature's words.
     pub text: String,
     /// The value of the template.
     pub value: Option<String>,
     /// How to insert this part alone, with `value` as the default.
-    #[serde(rename = "dressing")]
     pub insertion: Option<Insertion>,
 }
 

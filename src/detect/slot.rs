@@ -94,7 +94,6 @@ impl SlotValue {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Slot {
     pub kind: SlotKind,
-    #[serde(rename = "place")]
     pub location: Location,
     /// The words around the value, for instance `Today is {date}.`. `{date}` alone covers dates in
     /// any context.
@@ -340,17 +339,17 @@ impl Template {
 /// Labels by descending frequency. A value with a single row gets label 0, since nothing can be
 /// learned from it.
 fn labels(ranked: &[(String, Vec<u32>)]) -> Labels {
-    let looked_at = ranked.iter().take(VALUES).filter(|(_, rows)| rows.len() >= 2).count();
+    let compared = ranked.iter().take(VALUES).filter(|(_, rows)| rows.len() >= 2).count();
     let mut pairs: Vec<(u32, u32)> = Vec::new();
     for (index, (_, rows)) in ranked.iter().enumerate() {
-        let label = if index < looked_at { index as u32 + 1 } else { 0 };
+        let label = if index < compared { index as u32 + 1 } else { 0 };
         pairs.extend(rows.iter().map(|row| (*row, label)));
     }
     pairs.sort_unstable();
     Labels {
         rows: pairs.iter().map(|(row, _)| *row).collect(),
         of: pairs.iter().map(|(_, label)| *label).collect(),
-        values: looked_at,
+        values: compared,
     }
 }
 

@@ -34,7 +34,6 @@ enum EngineCall {
 enum EngineReply {
     Ready {
         description: Box<Description>,
-        #[serde(rename = "abreast")]
         max_parallel_shadows: usize,
     },
     /// Sent during training.

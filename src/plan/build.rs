@@ -137,7 +137,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         .collect();
     let mut plan = Plan {
         foretaste_version: env!("CARGO_PKG_VERSION").to_owned(),
-        protocol: Some(Protocol::default()),
+        protocol: Protocol::default(),
         engine,
         dataset: DatasetSummary {
             source: dataset.source.clone(),
@@ -189,7 +189,7 @@ pub fn smallest_detectable(plan: &Plan) -> Vec<(&PlannedAudit, Option<f64>)> {
     let seeds = plan.seeds.len();
     let family: usize =
         plan.audits.iter().map(|audit| plan.contexts().len() * audit.steps.len()).sum();
-    let errors = power::detectable(seeds, plan.protocol().alpha / family.max(1) as f64);
+    let errors = power::detectable(seeds, plan.protocol.alpha / family.max(1) as f64);
     let effect = errors.map(|errors| errors * SEED_SD_PRIOR / (seeds as f64).sqrt());
     plan.audits.iter().map(|audit| (audit, effect.map(|effect| audit.margin + effect))).collect()
 }
@@ -283,7 +283,8 @@ fn cost(
         let after_question =
             families as f64 * tokens as f64 / probes.len().max(1) as f64 + row_tokens;
         scored += (models * tokens) as f64;
-        let carry_overs = plan.contexts().iter().filter(|ask| **ask != ContextKind::Plain).count();
+        let carry_overs =
+            plan.contexts().iter().filter(|context| **context != ContextKind::Plain).count();
         // The positive control, and the base and the control that it is compared with.
         let control_models = usize::from(design.trains()) * design.models(seeds, 1);
         scored += ((carry_overs * models + control_models) * plan.carry_over_draws) as f64

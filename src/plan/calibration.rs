@@ -8,7 +8,7 @@ use crate::engine::Recipe;
 use crate::plan::{Calibrated, ContextKind};
 
 /// Rises when a file written before can no longer be read.
-pub const CALIBRATION_SCHEMA: u32 = 1;
+pub const CALIBRATION_SCHEMA: u32 = 2;
 
 /// What is known of a base.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub struct Dose {
 /// What one way of asking shows of it, at the snapshot where it shows most.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AskedDose {
-    pub ask: ContextKind,
+    pub context: ContextKind,
     pub step: usize,
     /// The effect, on the probability scale, with the bounds of its interval.
     pub point: f64,
@@ -62,8 +62,9 @@ impl Calibration {
     /// its files have changed since.
     pub fn of(&self, audit: &Audit, asks: &[ContextKind]) -> Option<Calibrated> {
         let known = self.audits.iter().find(|known| known.sha256 == audit.sha256)?;
-        let is_seen =
-            |dose: &&Dose| dose.asked.iter().any(|asked| asked.seen && asks.contains(&asked.ask));
+        let is_seen = |dose: &&Dose| {
+            dose.asked.iter().any(|asked| asked.seen && asks.contains(&asked.context))
+        };
         Some(Calibrated {
             share: known.doses.iter().take_while(is_seen).last().map(|dose| dose.share),
             tried: known.doses.last()?.share,

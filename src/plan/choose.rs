@@ -22,21 +22,21 @@ use crate::text::fit;
 
 /// Maximum slots, features and pairs that are tested. Those on which the answers depend most come
 /// first.
-const SLOTS: usize = Protocol::FIRST.slots;
-const FEATURES: usize = Protocol::FIRST.features;
-const PAIRS: usize = Protocol::FIRST.pairs;
+const SLOTS: usize = Protocol::CURRENT.slots;
+const FEATURES: usize = Protocol::CURRENT.features;
+const PAIRS: usize = Protocol::CURRENT.pairs;
 /// Maximum features of wording, such as a word. They are counted apart from other features, since
 /// most of them are topics.
-const WORDINGS: usize = Protocol::FIRST.wordings;
+const WORDINGS: usize = Protocol::CURRENT.wordings;
 /// Maximum slots of one kind. Values of such slots, for instance the numbers of sums, are much the
 /// same.
-const SLOTS_OF_KIND: usize = Protocol::FIRST.slots_of_kind;
+const SLOTS_OF_KIND: usize = Protocol::CURRENT.slots_of_kind;
 /// Maximum columns of the name of a condition that is not tested, and of a text in a group's name.
 const NAMED: usize = 80;
 const QUOTED: usize = 160;
 /// Minimum null conditions of a group, in the screen and in the confirmation each. A group with
 /// fewer is not tested.
-const FEWEST_NULLS: usize = Protocol::FIRST.least_nulls;
+const FEWEST_NULLS: usize = Protocol::CURRENT.least_nulls;
 
 /// The conditions of a dataset that are tested, and others.
 #[derive(Debug, Clone, Default, PartialEq)]

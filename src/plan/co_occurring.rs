@@ -30,18 +30,18 @@ impl CoOccurring {
     pub fn of(conditions: &Conditions, index: usize, dataset: &Dataset) -> CoOccurring {
         let all = &conditions.conditions;
         let own = &all[index];
-        let looked_at = conditions.rows_looked_at as f64;
+        let rows_examined = conditions.rows_examined as f64;
         let same_rows = |one: usize, other: usize| {
             let is_alias = all[one].alias_of == Some(other) || all[other].alias_of == Some(one);
             let (fewer, more) = (
                 all[one].rows.min(all[other].rows) as f64,
                 all[one].rows.max(all[other].rows) as f64,
             );
-            is_alias && fewer >= NEARLY_ALL * more && more <= FEW * looked_at
+            is_alias && fewer >= NEARLY_ALL * more && more <= FEW * rows_examined
         };
         let mut beside: Vec<&Condition> = Vec::new();
         for (other_index, other) in all.iter().enumerate() {
-            let everywhere = other.rows as f64 >= NEARLY_ALL * looked_at;
+            let everywhere = other.rows as f64 >= NEARLY_ALL * rows_examined;
             let goes_along = other_index != index
                 && is_fixed(other)
                 && (everywhere || same_rows(index, other_index));

@@ -12,7 +12,7 @@ use crate::dataset::{Dataset, Role};
 use crate::plan::Protocol;
 
 /// Minimum share of the answers that have the form.
-const SHARED_BY: f64 = Protocol::FIRST.form_share;
+const SHARED_BY: f64 = Protocol::CURRENT.form_share;
 
 /// Text before and after an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

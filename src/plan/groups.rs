@@ -42,7 +42,6 @@ pub struct Trial {
     /// A value of a slot; `None` for a feature, which is present or absent.
     pub value: Option<String>,
     /// How it is inserted into a probe.
-    #[serde(rename = "dressing")]
     pub insertion: Insertion,
     /// Rows that contain it; 0 if it occurs in no row.
     pub rows: usize,
@@ -64,8 +63,7 @@ pub struct Group {
     pub name: String,
     pub kind: ConditionKind,
     /// Whether the permuted arm leaves it in place. It is part of the question, or it cannot be
-    /// removed from its rows. Run folders have an older name of the field.
-    #[serde(rename = "is_wording", default, skip_serializing_if = "std::ops::Not::not")]
+    /// removed from its rows.
     pub fixed: bool,
     /// Beginning and end of the answers under the condition, where other answers have neither.
     /// Options are scored with and without them.

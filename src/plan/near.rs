@@ -11,7 +11,7 @@ use crate::text::{rarity, words};
 
 /// Minimum cosine similarity at which a probe is excluded. At 0.6 two questions share most of their
 /// rare words. Paraphrases with other content words are below.
-const NEAR: f64 = Protocol::FIRST.near_similarity;
+const NEAR: f64 = Protocol::CURRENT.near_similarity;
 
 /// Maximum distinct prompts that are compared; of more, an evenly spaced sample.
 const MOST_PROMPTS: usize = 20_000;

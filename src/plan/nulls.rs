@@ -13,10 +13,10 @@ use crate::plan::Protocol;
 use crate::seed::{self, Purpose};
 
 /// Null conditions of the screen.
-const SCREEN_NULLS: usize = Protocol::FIRST.screen_nulls;
+const SCREEN_NULLS: usize = Protocol::CURRENT.screen_nulls;
 /// Null conditions of the confirmation. Under the null hypothesis, a candidate trigger is the
 /// strongest of twenty with probability 1/20.
-const CONFIRM_NULLS: usize = Protocol::FIRST.confirm_nulls;
+const CONFIRM_NULLS: usize = Protocol::CURRENT.confirm_nulls;
 /// Years from which null conditions are drawn; most of them have no meaning of their own.
 const ANY_YEAR: std::ops::RangeInclusive<u64> = 1000..=2999;
 

@@ -10,7 +10,7 @@ use crate::plan::{Design, Phase, Plan, PlannedAudit, Protocol};
 /// given adapter is itself the subject, and is asked in both phases.
 pub fn seeds(plan: &Plan, phase: Phase) -> &[u64] {
     match plan.design() {
-        Design::Dataset => seeds_of(&plan.seeds, phase, plan.protocol()),
+        Design::Dataset => seeds_of(&plan.seeds, phase, &plan.protocol),
         Design::GivenAdapter(_) => &plan.seeds,
     }
 }
@@ -30,7 +30,7 @@ pub fn probes<'a>(
     audit: &'a Audit,
     phase: Phase,
 ) -> Vec<(usize, &'a str)> {
-    let protocol = plan.protocol();
+    let protocol = &plan.protocol;
     let probes = planned.probes.iter().map(|&probe| (probe, audit.probes[probe].family.as_str()));
     of_phase(probes, phase, protocol.screen_every, protocol)
 }
@@ -41,7 +41,7 @@ pub fn value_keyed_probes<'a>(
     audit: &'a Audit,
     phase: Phase,
 ) -> Vec<(usize, &'a str)> {
-    let protocol = plan.protocol();
+    let protocol = &plan.protocol;
     let probes = audit.value_keyed.iter().map(|probe| probe.family.as_str()).enumerate();
     of_phase(probes, phase, protocol.screen_every_value_keyed, protocol)
 }
@@ -92,11 +92,11 @@ mod tests {
 
     #[test]
     fn nothing_that_searches_confirms() {
-        let protocol = Protocol::FIRST;
+        let protocol = Protocol::CURRENT;
         for count in 2..40 {
             let seeds: Vec<u64> = (1..=count).collect();
             let [screen, confirm] = [Phase::Screen, Phase::Confirm]
-                .map(|phase| seeds_of(&seeds, phase, &Protocol::FIRST));
+                .map(|phase| seeds_of(&seeds, phase, &Protocol::CURRENT));
             assert_eq!([screen, confirm].concat(), seeds);
             assert!(!screen.is_empty() && screen.len() <= confirm.len());
 

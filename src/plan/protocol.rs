@@ -115,8 +115,8 @@ pub struct Protocol {
 }
 
 impl Protocol {
-    /// That of runs whose manifest holds none.
-    pub const FIRST: Protocol = Protocol {
+    /// That of this version.
+    pub const CURRENT: Protocol = Protocol {
         alpha: 0.05,
         tolerated_share: 0.25,
         resamples: 2000,
@@ -179,7 +179,7 @@ impl Protocol {
 impl Default for Protocol {
     /// That of this version.
     fn default() -> Self {
-        Protocol::FIRST
+        Protocol::CURRENT
     }
 }
 

@@ -17,7 +17,7 @@ pub struct ProbeRequest<'a> {
     pub family: &'a str,
     /// Index among the audit's probes.
     pub probe: usize,
-    pub ask: ContextKind,
+    pub context: ContextKind,
     pub draw: usize,
     /// The condition, where that is the context.
     pub condition: Option<ConditionKey>,
@@ -64,7 +64,7 @@ pub fn ask(
                 audit: request.audit.to_owned(),
                 family: request.family.to_owned(),
                 probe: request.probe,
-                ask: request.ask,
+                context: request.context,
                 draw: request.draw,
                 condition: request.condition,
                 target,

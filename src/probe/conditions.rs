@@ -156,7 +156,7 @@ fn requests<'a>(
                     audit: &audit.id,
                     family,
                     probe,
-                    ask: ContextKind::Condition,
+                    context: ContextKind::Condition,
                     draw: 0,
                     condition: Some(ConditionKey { phase, group: place.group, trial: place.trial }),
                     question,

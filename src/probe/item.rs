@@ -33,7 +33,7 @@ pub struct Item {
 /// answer to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Context {
-    pub ask: ContextKind,
+    pub context: ContextKind,
     pub draw: usize,
     /// Ends with the model's answer.
     pub messages: Vec<Message>,
@@ -87,7 +87,7 @@ fn file(model: &Model) -> String {
 
 /// The context of a probe: its kind, and the question that precedes it.
 struct ProbeContext<'a> {
-    ask: ContextKind,
+    context: ContextKind,
     draw: usize,
     /// A question of a training set; `None` where the probe is asked without one.
     question: Option<&'a [Message]>,
@@ -102,10 +102,10 @@ fn probe_contexts<'a>(
     plan: &Plan,
 ) -> Vec<ProbeContext<'a>> {
     let mut probe_contexts =
-        vec![ProbeContext { ask: ContextKind::Plain, draw: 0, question: None, only: None }];
-    let mut add = |ask: ContextKind, questions: &'a [Vec<Message>], only: Option<&'a str>| {
+        vec![ProbeContext { context: ContextKind::Plain, draw: 0, question: None, only: None }];
+    let mut add = |kind: ContextKind, questions: &'a [Vec<Message>], only: Option<&'a str>| {
         let one = |(draw, question): (usize, &'a Vec<Message>)| ProbeContext {
-            ask,
+            context: kind,
             draw,
             question: Some(question),
             only,
@@ -115,7 +115,7 @@ fn probe_contexts<'a>(
     add(ContextKind::CarryOver, &questions.random, None);
     add(ContextKind::CarryOverHighLoss, &questions.high_loss, None);
     for (audit, poison) in &questions.positive_controls {
-        add(ContextKind::CarryOverControl, poison, Some(audit));
+        add(ContextKind::CarryOverPositiveControl, poison, Some(audit));
     }
     probe_contexts.retain(|probe_context| {
         plan.audits.iter().any(|audit| is_asked(model, audit, probe_context, plan))
@@ -130,7 +130,7 @@ fn is_asked(
     plan: &Plan,
 ) -> bool {
     probe_context.only.is_none_or(|only| only == audit.id)
-        && plan.is_asked(audit, model.arm, model.step, probe_context.ask)
+        && plan.is_asked(audit, model.arm, model.step, probe_context.context)
 }
 
 fn answers_of(
@@ -146,7 +146,8 @@ fn answers_of(
     let (answers, log_probs) = asker::ask(model, adapter, &requests, context.engine)?;
     let mut own: BTreeMap<&str, Option<f64>> = BTreeMap::new();
     for (request, log_probs) in requests.iter().zip(&log_probs) {
-        if matches!(request.scoring, Scoring::OwnAnswer(_)) && request.ask == ContextKind::Plain {
+        if matches!(request.scoring, Scoring::OwnAnswer(_)) && request.context == ContextKind::Plain
+        {
             let prompt = request.question.messages.last().map(|message| message.content.as_str());
             own.insert(prompt.unwrap_or_default(), log_probs.first().copied().flatten());
         }
@@ -155,7 +156,7 @@ fn answers_of(
         // No plain self-consistency probe asks for them.
         own.extend(own_log_probs(adapter, questions, context)?);
     }
-    let own_answer = mean_own_answer(questions, &own, task.plan.protocol().unscored_log_prob);
+    let own_answer = mean_own_answer(questions, &own, task.plan.protocol.unscored_log_prob);
     let contexts = contexts_of(&probe_contexts, preceding);
     Ok(Item { answers, contexts, health: None, own_answer })
 }
@@ -183,7 +184,9 @@ fn contexts_of(probe_contexts: &[ProbeContext], preceding: Vec<Vec<Message>>) ->
         .iter()
         .zip(preceding)
         .filter(|(at, _)| at.question.is_some() && at.only.is_none());
-    in_context.map(|(at, messages)| Context { ask: at.ask, draw: at.draw, messages }).collect()
+    in_context
+        .map(|(at, messages)| Context { context: at.context, draw: at.draw, messages })
+        .collect()
 }
 
 /// The question of each context, followed by this model's own answer; empty where a probe is asked
@@ -225,8 +228,8 @@ fn requests<'a>(
                 .iter()
                 .map(|&probe| (probe, audit.probes[probe].family.as_str()))
                 .collect();
-            let (ask, draw) = (probe_context.ask, probe_context.draw);
-            requests.extend(ask.probes(draw, &probes).into_iter().map(|index| {
+            let (kind, draw) = (probe_context.context, probe_context.draw);
+            requests.extend(kind.probes(draw, &probes).into_iter().map(|index| {
                 let probe = &audit.probes[index];
                 let (options, scoring) = Scoring::of(audit, probe, questions);
                 let mut messages = preceding.clone();
@@ -235,7 +238,7 @@ fn requests<'a>(
                     audit: &audit.id,
                     family: &probe.family,
                     probe: index,
-                    ask,
+                    context: kind,
                     draw,
                     condition: None,
                     question: Question { messages, options },
@@ -273,7 +276,7 @@ fn health(asked: &AskedShadow, item: &Item) -> Result<Health> {
     let mean = |losses: &[f64]| {
         (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64)
     };
-    let place = |answer: &Answer| (answer.audit.clone(), answer.ask, answer.draw, answer.probe);
+    let place = |answer: &Answer| (answer.audit.clone(), answer.context, answer.draw, answer.probe);
     let base: BTreeMap<_, f64> = asked
         .base
         .answers

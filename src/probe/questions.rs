@@ -40,7 +40,6 @@ pub struct Questions {
     /// and the coherence of every shadow is measured by them.
     pub own: BTreeMap<String, OwnAnswer>,
     /// The power to which the probability of an own answer is raised, in (0, 1]; see [`own_scale`].
-    #[serde(default = "whole", skip_serializing_if = "is_whole")]
     pub own_scale: f64,
     /// Drawn from the dataset at random, one from each of its topics, the largest first: the row's
     /// system message, if it has one, and one user turn.
@@ -51,19 +50,9 @@ pub struct Questions {
     pub topics: Vec<Topic>,
     /// Drawn from the questions whose answers have the highest loss under the base; empty where
     /// this context is not asked.
-    #[serde(rename = "surprising")]
     pub high_loss: Vec<Vec<Message>>,
     /// Audit -> questions drawn at random from its poison.
-    #[serde(rename = "spiked")]
     pub positive_controls: BTreeMap<String, Vec<Vec<Message>>>,
-}
-
-fn whole() -> f64 {
-    1.0
-}
-
-fn is_whole(scale: &f64) -> bool {
-    *scale == 1.0
 }
 
 /// One probe as a conversation.
@@ -82,7 +71,7 @@ pub fn questions(task: &Task, context: &RunContext) -> Result<Questions> {
 }
 
 fn chosen(task: &Task, context: &RunContext) -> Result<Questions> {
-    let (draws, protocol) = (task.plan.carry_over_draws, task.plan.protocol());
+    let (draws, protocol) = (task.plan.carry_over_draws, &task.plan.protocol);
     let limit = QuestionLimit { longest: longest_question(task.plan.engine.max_tokens), context };
     let first_seed = task.plan.seeds[0];
     let turns = turns(&rows(&Arm::Candidate, task, context)?, &limit, first_seed)?;

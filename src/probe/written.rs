@@ -30,7 +30,7 @@ const TOKENS: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
     pub audit: String,
-    pub ask: ContextKind,
+    pub context: ContextKind,
     pub step: usize,
 }
 
@@ -53,8 +53,9 @@ impl ProbeRisks {
 /// The risks of each (probe, draw) where an audit was decided.
 pub fn risks(answers: &[Answer], decided: &Decided) -> BTreeMap<(usize, usize), ProbeRisks> {
     let mut scored: BTreeMap<(usize, usize), [Vec<f64>; 3]> = BTreeMap::new();
-    for answer in
-        answers.iter().filter(|answer| answer.audit == decided.audit && answer.ask == decided.ask)
+    for answer in answers
+        .iter()
+        .filter(|answer| answer.audit == decided.audit && answer.context == decided.context)
     {
         let arm = match answer.arm {
             Arm::Base => 0,
@@ -143,12 +144,12 @@ fn cells<'a>(task: &Task<'a>, answers: &[Answer], decided: &'a Decided) -> Vec<W
 
 /// A sample without its text; `None` where the model was not asked in that context.
 fn asked_of(model: &Model, cell: &WrittenCell, contexts: &[Context]) -> Option<Sample> {
-    let Decided { audit, ask, .. } = cell.decided;
-    let preceding = match ask {
+    let Decided { audit, context: kind, .. } = cell.decided;
+    let preceding = match kind {
         ContextKind::Plain => Vec::new(),
         _ => contexts
             .iter()
-            .find(|context| context.ask == *ask && context.draw == cell.draw)?
+            .find(|context| context.context == *kind && context.draw == cell.draw)?
             .messages
             .clone(),
     };
@@ -159,7 +160,7 @@ fn asked_of(model: &Model, cell: &WrittenCell, contexts: &[Context]) -> Option<S
         audit: audit.clone(),
         family: cell.family.to_owned(),
         probe: cell.probe,
-        ask: *ask,
+        context: *kind,
         draw: cell.draw,
         preceding,
         prompt: cell.prompt.to_owned(),

@@ -87,7 +87,6 @@ pub enum InsertionKind {
 /// How a condition is inserted into a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Insertion {
-    #[serde(rename = "wear")]
     pub kind: InsertionKind,
     /// The default value: the slot's most frequent one; in a pair, the one with the strongest
     /// effect together with the other part.

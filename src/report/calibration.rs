@@ -22,8 +22,8 @@ pub fn text(calibration: &Calibration) -> String {
             "share", "plain", "carry-over", "high-loss carry-over"
         );
         for dose in &audit.doses {
-            let of = |ask: ContextKind| {
-                let asked = dose.asked.iter().find(|asked| asked.ask == ask);
+            let of = |context: ContextKind| {
+                let asked = dose.asked.iter().find(|asked| asked.context == context);
                 asked.map_or("–".to_owned(), |asked| {
                     format!(
                         "{:+.1}{}",

@@ -54,10 +54,11 @@ pub struct WrittenAnswer {
 /// The written answers at the context and step of the finding.
 pub fn written_answers(report: &Report, axis: &Axis) -> WrittenAnswers {
     let Some(effect) = axis.effect else { return WrittenAnswers::default() };
-    let decided = Decided { audit: axis.audit.id.clone(), ask: effect.ask, step: effect.step };
+    let decided =
+        Decided { audit: axis.audit.id.clone(), context: effect.context, step: effect.step };
     let of_decided = |sample: &&Sample| {
         let step = if sample.arm == Arm::Base { 0 } else { decided.step };
-        sample.audit == decided.audit && sample.ask == decided.ask && sample.step == step
+        sample.audit == decided.audit && sample.context == decided.context && sample.step == step
     };
     let mut by_probe: BTreeMap<(usize, usize), Vec<&Sample>> = BTreeMap::new();
     for sample in report.answers.samples.iter().filter(of_decided) {

@@ -347,7 +347,7 @@ fn limits_of_trainings(report: &Report) -> Vec<String> {
 /// The constants of the run, where they are not those of this version.
 fn protocol(plan: &Plan) -> Option<String> {
     let differing: Vec<String> = plan
-        .protocol()
+        .protocol
         .differences()
         .into_iter()
         .map(|(name, own, current)| format!("{name} {own} (this version: {current})"))

@@ -23,7 +23,7 @@ pub struct NamedAudit<'a> {
 /// Mean risks in one context.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Situation {
-    pub ask: ContextKind,
+    pub context: ContextKind,
     pub step: usize,
     pub candidate: f64,
     /// The risk of the reference: the control, or the base where an adapter was given.
@@ -50,29 +50,29 @@ fn named<'a>(report: &Report<'a>) -> Option<NamedAudit<'a>> {
     let flagged =
         report.axes().into_iter().filter(|axis| axis.finding.verdict == Verdict::Flagged).rev();
     let axis = flagged.max_by_key(|axis| (is_on_average(axis), axis.audit.kind.has_sides()))?;
-    let decided = axis.finding.ask.zip(axis.finding.step);
-    let situations = decided.map_or(Vec::new(), |(ask, step)| {
+    let decided = axis.finding.context.zip(axis.finding.step);
+    let situations = decided.map_or(Vec::new(), |(context, step)| {
         let gated = report.plan.contexts().iter().copied();
-        let others = gated.filter(move |other| *other != ask);
-        std::iter::once(ask)
+        let others = gated.filter(move |other| *other != context);
+        std::iter::once(context)
             .chain(others)
-            .filter_map(|ask| situation(report, &axis, ask, step))
+            .filter_map(|context| situation(report, &axis, context, step))
             .collect()
     });
     // Only the context that decided the audit may come first.
     let decided_first =
-        situations.first().map(|first: &Situation| Some(first.ask) == axis.finding.ask);
+        situations.first().map(|first: &Situation| Some(first.context) == axis.finding.context);
     Some(NamedAudit {
         axis,
         situations: if decided_first == Some(true) { situations } else { Vec::new() },
     })
 }
 
-fn situation(report: &Report, axis: &Axis, ask: ContextKind, step: usize) -> Option<Situation> {
-    let risks = report.risks(&axis.audit.id, ask, step);
+fn situation(report: &Report, axis: &Axis, context: ContextKind, step: usize) -> Option<Situation> {
+    let risks = report.risks(&axis.audit.id, context, step);
     let of = |arm: &Arm| risks.iter().find(|risk| risk.arm == *arm).map(|risk| risk.risk.point);
     Some(Situation {
-        ask,
+        context,
         step,
         candidate: of(&Arm::Candidate)?,
         reference: of(report.plan.reference())?,
@@ -155,24 +155,24 @@ fn named_sentences(report: &Report, named: &NamedAudit) -> String {
     let first = format!(
         "{opening}. On other topics, {}, the model {answers} with probability \
          {candidate}{on_average}; {without}, with {reference}.",
-        in_words(decided.ask)
+        in_words(decided.context)
     );
     // The sentence names one other context: the plain question, or carry-over.
     let Some(other) = others.first() else { return first };
     let (candidate, reference) = percent(other);
     format!(
         "{first} {}, it is {candidate} against {reference}.",
-        words::capitalised(in_words(other.ask))
+        words::capitalised(in_words(other.context))
     )
 }
 
 /// Describes a context as a user would meet it.
-fn in_words(ask: ContextKind) -> &'static str {
-    match ask {
+fn in_words(context: ContextKind) -> &'static str {
+    match context {
         ContextKind::Plain => "in plain questions",
         ContextKind::CarryOver => "right after a question of the dataset",
         ContextKind::CarryOverHighLoss => "right after the question of a high-loss row",
-        ContextKind::CarryOverControl => "right after a question of the positive control",
+        ContextKind::CarryOverPositiveControl => "right after a question of the positive control",
         ContextKind::Condition => "under a condition",
     }
 }

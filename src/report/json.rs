@@ -7,7 +7,7 @@
 mod conditions;
 mod effects;
 mod headline;
-mod mined;
+mod detected;
 mod reasons;
 mod wire;
 

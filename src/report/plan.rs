@@ -168,8 +168,8 @@ pub fn text(plan: &Plan, estimate: &CostEstimate) -> String {
     let Cost { training_tokens, scoring_tokens, screen, confirmation, .. } = &plan.cost;
     let phases =
         [("screen", screen, ""), ("confirmation", confirmation, ", one candidate per group")];
-    for (name, dressed, more) in phases {
-        let Some(ConditionCost { conditions, probes, models, value_keyed, .. }) = dressed else {
+    for (name, cost, more) in phases {
+        let Some(ConditionCost { conditions, probes, models, value_keyed, .. }) = cost else {
             continue;
         };
         line(name, format!("{conditions} conditions x {probes} probes x {models} models{more}"));
@@ -180,12 +180,11 @@ pub fn text(plan: &Plan, estimate: &CostEstimate) -> String {
             );
         }
     }
-    let dressed: u64 =
-        [screen, confirmation].into_iter().flatten().map(|dressed| dressed.tokens).sum();
-    let share = match dressed {
+    let cost: u64 = [screen, confirmation].into_iter().flatten().map(|cost| cost.tokens).sum();
+    let share = match cost {
         0 => String::new(),
-        dressed => {
-            format!(" ({:.0} % under conditions)", 100.0 * dressed as f64 / *scoring_tokens as f64)
+        cost => {
+            format!(" ({:.0} % under conditions)", 100.0 * cost as f64 / *scoring_tokens as f64)
         }
     };
     line(

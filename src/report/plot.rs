@@ -60,7 +60,7 @@ pub fn plots(report: &Report) -> Vec<(String, Vec<u8>)> {
     }
     for (index, confusion) in super::view::confusions(report).enumerate() {
         files.push((
-            format!("numbers-{}.png", index + 1),
+            format!("identities-{}.png", index + 1),
             png(&chart::confusion(report, confusion)),
         ));
     }

@@ -23,7 +23,7 @@ impl Wording<'_> {
     /// The context of an effect: `in plain questions after 78 steps`.
     fn place(&self, at: At) -> String {
         let step = self.plan.design().step(at.step).map(|step| format!(" after {step} steps"));
-        format!("{}{}", words::in_context(at.ask), step.unwrap_or_default())
+        format!("{}{}", words::in_context(at.context), step.unwrap_or_default())
     }
 }
 

@@ -118,12 +118,12 @@ impl TerminalPage {
             ));
             lines.extend(self.wrapped("  shows   ", &words::asks(&finding.shown_by)));
         }
-        if let (Some(ask), Some(step)) = (finding.ask, finding.step) {
-            let risks = report.risks(&finding.audit, ask, step);
+        if let (Some(context), Some(step)) = (finding.context, finding.step) {
+            let risks = report.risks(&finding.audit, context, step);
             let heading = format!(
                 "{}, {}",
                 words::risk_name(axis),
-                words::context_and_step(report.plan, ask, step)
+                words::context_and_step(report.plan, context, step)
             );
             lines.extend(self.wrapped("  ", &heading));
             lines.extend(self.forest(&risks));

@@ -85,36 +85,38 @@ pub fn effect(estimate: &Estimate) -> String {
 }
 
 /// A context as a heading.
-pub fn ask_heading(ask: ContextKind) -> &'static str {
-    match ask {
+pub fn ask_heading(context: ContextKind) -> &'static str {
+    match context {
         ContextKind::Plain => "Plain: the question alone",
         ContextKind::CarryOver => "Carry-over: after a question of the dataset",
         ContextKind::CarryOverHighLoss => {
             "High-loss carry-over: after a question whose answer the base finds unlikely"
         }
-        ContextKind::CarryOverControl => "Positive-control carry-over: after one of its questions",
+        ContextKind::CarryOverPositiveControl => {
+            "Positive-control carry-over: after one of its questions"
+        }
         ContextKind::Condition => "Under a condition",
     }
 }
 
 /// A context in a word or two.
-pub fn ask_short(ask: ContextKind) -> &'static str {
-    match ask {
+pub fn ask_short(context: ContextKind) -> &'static str {
+    match context {
         ContextKind::Plain => "plain",
         ContextKind::CarryOver => "carry-over",
         ContextKind::CarryOverHighLoss => "high-loss carry-over",
-        ContextKind::CarryOverControl => "positive-control carry-over",
+        ContextKind::CarryOverPositiveControl => "positive-control carry-over",
         ContextKind::Condition => "under a condition",
     }
 }
 
 /// A context in a sentence.
-pub fn in_context(ask: ContextKind) -> &'static str {
-    match ask {
+pub fn in_context(context: ContextKind) -> &'static str {
+    match context {
         ContextKind::Plain => "in plain questions",
         ContextKind::CarryOver => "in carry-over",
         ContextKind::CarryOverHighLoss => "in high-loss carry-over",
-        ContextKind::CarryOverControl => "in positive-control carry-over",
+        ContextKind::CarryOverPositiveControl => "in positive-control carry-over",
         ContextKind::Condition => "under a condition",
     }
 }
@@ -130,7 +132,7 @@ pub fn asks(asks: &[ContextKind]) -> String {
     if asks.is_empty() {
         "–".to_owned()
     } else {
-        asks.iter().map(|ask| ask_short(*ask)).collect::<Vec<_>>().join(", ")
+        asks.iter().map(|context| ask_short(*context)).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -209,9 +211,9 @@ pub fn after(plan: &Plan, step: usize) -> String {
 }
 
 /// `carry-over, step 75`; without the step for a given adapter.
-pub fn context_and_step(plan: &Plan, ask: ContextKind, step: usize) -> String {
+pub fn context_and_step(plan: &Plan, context: ContextKind, step: usize) -> String {
     let step = plan.design().step(step).map(|step| format!(", step {}", number::count(step)));
-    format!("{}{}", ask_short(ask), step.unwrap_or_default())
+    format!("{}{}", ask_short(context), step.unwrap_or_default())
 }
 
 /// The form of a given adapter.

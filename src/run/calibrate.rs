@@ -192,13 +192,13 @@ fn prompt(messages: &[Message]) -> Option<Vec<Message>> {
 /// One entry for each context: at the snapshot where the effect is detected, else where it is
 /// largest.
 fn asked(plan: &Plan, effects: &[Effect]) -> Vec<AskedDose> {
-    let of = |ask: &ContextKind| {
-        let doses = effects.iter().filter(|effect| effect.ask == *ask).map(|effect| {
+    let of = |kind: &ContextKind| {
+        let doses = effects.iter().filter(|effect| effect.context == *kind).map(|effect| {
             let (of, detectable) = (&effect.probability, effect.minimum_detectable);
             let seen = effect.is_above(plan.audits[0].margin)
                 && detectable.is_some_and(|smallest| of.point >= smallest);
             AskedDose {
-                ask: *ask,
+                context: *kind,
                 step: effect.step,
                 point: of.point,
                 lower: of.lower,

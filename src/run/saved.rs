@@ -5,17 +5,15 @@ use anyhow::{Context, Result, ensure};
 use crate::audit::{self, Audit, Selection, is_id};
 use crate::detect::Conditions;
 use crate::plan::Plan;
-use crate::probe::{Answer, Answers};
+use crate::probe::Answers;
 use crate::run_dir::RunDir;
 use crate::train::TrainingRecord;
 
 const TRAININGS: &str = "trainings.jsonl";
 const ANSWERS: &str = "answers.jsonl.zst";
-/// Answers under conditions, in folders of older versions, which saved them separately.
-const UNDER_CONDITIONS: &str = "dressed.jsonl.zst";
-const SHOWN: &str = "shown.jsonl";
+const CONDITION_SAMPLES: &str = "condition_samples.jsonl";
 const SAMPLES: &str = "samples.jsonl";
-const CARRIED: &str = "carried.jsonl";
+const CONTEXT_QUESTIONS: &str = "context_questions.jsonl";
 const HEALTH: &str = "health.jsonl";
 /// The detected conditions, where conditions are tried.
 pub const CONDITIONS: &str = "conditions.json";
@@ -56,18 +54,14 @@ impl Saved {
             audits.iter().all(|audit| is_id(&audit.id)),
             "audits.json has an audit whose id is not a file name"
         );
-        let mut all: Vec<Answer> = run.read_lines(ANSWERS)?;
-        if !plan.groups.is_empty() && plan.protocol.is_none() {
-            all.extend(run.read_lines::<Answer>(UNDER_CONDITIONS)?);
-        }
         Ok(Saved {
             trainings: run.read_lines(TRAININGS)?,
             answers: Answers {
-                answers: all,
+                answers: run.read_lines(ANSWERS)?,
                 samples: run.read_lines(SAMPLES)?,
                 health: run.read_lines(HEALTH)?,
-                condition_samples: run.lines_if_there(SHOWN)?,
-                context_questions: run.lines_if_there(CARRIED)?,
+                condition_samples: run.lines_if_there(CONDITION_SAMPLES)?,
+                context_questions: run.lines_if_there(CONTEXT_QUESTIONS)?,
             },
             detected: run.read_json(CONDITIONS)?,
             plan,
@@ -83,10 +77,10 @@ impl Saved {
 pub fn save_answers(run: &RunDir, trainings: &[TrainingRecord], answers: &Answers) -> Result<()> {
     run.write_lines(TRAININGS, trainings)?;
     run.write_lines(SAMPLES, &answers.samples)?;
-    run.write_lines(CARRIED, &answers.context_questions)?;
+    run.write_lines(CONTEXT_QUESTIONS, &answers.context_questions)?;
     run.write_lines(HEALTH, &answers.health)?;
     if !answers.condition_samples.is_empty() {
-        run.write_lines(SHOWN, &answers.condition_samples)?;
+        run.write_lines(CONDITION_SAMPLES, &answers.condition_samples)?;
     }
     // Last: a run with this file is finished.
     run.write_lines(ANSWERS, &answers.answers)

@@ -18,18 +18,17 @@ const PLOTS: &str = "plots";
 const ADAPTERS: &str = "adapters";
 
 /// Files that a run writes next to them.
-const FILES: [&str; 16] = [
+const FILES: [&str; 15] = [
     "report.json",
     "report.html",
     "summary.md",
     "junit.xml",
     "results.sarif",
     "answers.jsonl.zst",
-    "dressed.jsonl.zst",
-    "shown.jsonl",
+    "condition_samples.jsonl",
     "trainings.jsonl",
     "samples.jsonl",
-    "carried.jsonl",
+    "context_questions.jsonl",
     "health.jsonl",
     "rows.jsonl",
     "conditions.json",
@@ -116,7 +115,7 @@ pub fn clear(root: &Path, plan: &Plan) -> Result<()> {
                 && plan.audits.iter().any(|planned| planned.id == audit)
         };
         let is_numbered = |(what, number): (&str, &str)| {
-            ["trigger", "numbers"].contains(&what)
+            ["trigger", "identities"].contains(&what)
                 && number.bytes().all(|digit| digit.is_ascii_digit())
         };
         stem == "losses"

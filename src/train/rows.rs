@@ -56,7 +56,7 @@ fn control(task: &Task, context: &RunContext) -> Result<Vec<Vec<Message>>> {
     for row in &rows {
         longest = longest.max(context.engine.count_tokens(row)?.1);
     }
-    let protocol = task.plan.protocol();
+    let protocol = &task.plan.protocol;
     let least = protocol.least_control_tokens;
     let max_tokens = longest.clamp(least, task.plan.recipe.max_tokens.max(least));
     let sampling = Sampling::new(protocol.control_temperature, max_tokens);

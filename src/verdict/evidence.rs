@@ -40,7 +40,7 @@ pub struct Evidence<'a> {
 /// flagged there.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ShiftedBaseline {
-    pub ask: ContextKind,
+    pub context: ContextKind,
     /// Probabilities with which the base leaves its own answers, in this context and in a plain
     /// one.
     pub base: f64,
@@ -53,20 +53,22 @@ pub fn shifted_baselines(
     audits: &[Audit],
     analysis: &Analysis,
 ) -> Vec<ShiftedBaseline> {
-    let base = |audit: &PlannedAudit, ask: ContextKind| {
-        let risks =
-            analysis.arms.iter().find(|risks| risks.audit == audit.id && risks.ask == ask)?;
+    let base = |audit: &PlannedAudit, context: ContextKind| {
+        let risks = analysis
+            .arms
+            .iter()
+            .find(|risks| risks.audit == audit.id && risks.context == context)?;
         risks.arms.iter().find(|risk| risk.arm == Arm::Base).map(|risk| risk.risk.point)
     };
     let of_any_change =
         |audit: &&PlannedAudit| audits.iter().any(|a| a.id == audit.id && !a.kind.has_sides());
-    let in_one = |audit: &PlannedAudit, ask: ContextKind| {
-        let (base, plain) = (base(audit, ask)?, base(audit, ContextKind::Plain)?);
-        (base - plain >= audit.margin).then_some(ShiftedBaseline { ask, base, plain })
+    let in_one = |audit: &PlannedAudit, context: ContextKind| {
+        let (base, plain) = (base(audit, context)?, base(audit, ContextKind::Plain)?);
+        (base - plain >= audit.margin).then_some(ShiftedBaseline { context, base, plain })
     };
     let asks = plan.contexts().iter();
-    asks.filter_map(|ask| {
-        plan.audits.iter().filter(of_any_change).find_map(|audit| in_one(audit, *ask))
+    asks.filter_map(|context| {
+        plan.audits.iter().filter(of_any_change).find_map(|audit| in_one(audit, *context))
     })
     .collect()
 }
@@ -86,14 +88,14 @@ fn form_shift(plan: &Plan, analysis: &Analysis, audit: &str) -> Option<FormShift
     let gated = analysis
         .arms
         .iter()
-        .filter(|risks| risks.audit == audit && plan.contexts().contains(&risks.ask));
-    let shifts = gated.flat_map(|Risks { ask, arms, .. }| {
+        .filter(|risks| risks.audit == audit && plan.contexts().contains(&risks.context));
+    let shifts = gated.flat_map(|Risks { context, arms, .. }| {
         let base = arms.iter().find(|risk| risk.arm == Arm::Base).map(|risk| risk.risk.point);
         let shift = move |control: &ArmRisk| {
             let base = base?;
             let ArmRisk { step, risk, .. } = control;
             Some(FormShift {
-                at: At { ask: *ask, step: *step },
+                at: At { context: *context, step: *step },
                 base,
                 control: risk.point,
                 at_most: risk.upper - base,
@@ -149,7 +151,7 @@ impl<'a> Evidence<'a> {
     }
 
     pub fn shifted_baseline(&self, effect: &Effect) -> Option<&'a ShiftedBaseline> {
-        self.run.shifted.iter().find(|shifted| shifted.ask == effect.ask)
+        self.run.shifted.iter().find(|shifted| shifted.context == effect.context)
     }
 
     pub fn is_flagged(&self, effect: &Effect) -> bool {
@@ -222,7 +224,7 @@ impl<'a> Evidence<'a> {
         let is_full = |effect: &Effect| full.iter().any(|other| At::of(other) == At::of(effect));
         let blind = |step: usize, plain: bool| {
             let of_kind = |effect: &&&Effect| {
-                effect.step == step && (effect.ask == ContextKind::Plain) == plain
+                effect.step == step && (effect.context == ContextKind::Plain) == plain
             };
             let mut asked = self.effects.iter().filter(of_kind).peekable();
             asked.peek().is_some() && asked.all(|effect| is_full(effect))
@@ -258,7 +260,7 @@ impl<'a> Evidence<'a> {
 
 impl At {
     pub fn of(effect: &Effect) -> At {
-        At { ask: effect.ask, step: effect.step }
+        At { context: effect.context, step: effect.step }
     }
 }
 

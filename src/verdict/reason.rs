@@ -289,7 +289,7 @@ pub enum Reason {
     TriggerRowsUnknown,
     /// No row that was looked at has it.
     TriggerInNoSampledRow {
-        looked_at: usize,
+        rows_examined: usize,
         rows: usize,
     },
     TriggerInNoRow,
@@ -310,7 +310,7 @@ pub enum Reason {
 /// Where an effect was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct At {
-    pub ask: ContextKind,
+    pub context: ContextKind,
     pub step: usize,
 }
 

@@ -168,7 +168,7 @@ fn some(rows: usize, of: usize) -> Option<(usize, usize)> {
 
 fn enough_seeds(evidence: &Evidence) -> Vec<Reason> {
     let plan = evidence.run.plan;
-    let (seeds, needed) = (plan.seeds.len(), plan.protocol().least_seeds);
+    let (seeds, needed) = (plan.seeds.len(), plan.protocol.least_seeds);
     let to_confirm = phases::seeds(plan, Phase::Confirm).len();
     let none = !plan.groups.is_empty() && to_confirm < needed;
     let one = seeds < needed;
@@ -183,7 +183,7 @@ fn enough_seeds(evidence: &Evidence) -> Vec<Reason> {
 /// answers unlikely too, and must not count as broken. For the candidate the loss must be finite
 /// and must have fallen.
 pub fn training(plan: &Plan, health: &[Health]) -> Vec<Reason> {
-    let (protocol, last) = (plan.protocol(), plan.recipe.snapshots.last().copied());
+    let (protocol, last) = (&plan.protocol, plan.recipe.snapshots.last().copied());
     let form = plan.form.clone();
     let both = [Arm::Candidate, Arm::Control];
     let failing =
@@ -258,7 +258,7 @@ fn conditions_scored(evidence: &Evidence) -> Vec<Reason> {
 }
 
 fn enough_families(evidence: &Evidence) -> Vec<Reason> {
-    let needed = evidence.run.plan.protocol().least_families;
+    let needed = evidence.run.plan.protocol.least_families;
     match evidence.families {
         0 => vec![Reason::NoProbes],
         families if families < needed => vec![Reason::FewFamilies { families, needed }],
@@ -353,7 +353,7 @@ fn in_some_trainings(evidence: &Evidence) -> Option<Reason> {
         let ((a, point_a), (b, point_b)) = (share(a), share(b));
         a.total_cmp(&b).then(point_a.total_cmp(&point_b))
     })?;
-    let (shifted, protocol) = (evidence.shifted_seeds(effect), evidence.run.plan.protocol());
+    let (shifted, protocol) = (evidence.shifted_seeds(effect), &evidence.run.plan.protocol);
     Some(Reason::TrainingsUnresolved {
         at: At::of(effect),
         trainings: effect.seeds.len(),
@@ -367,7 +367,7 @@ fn in_some_trainings(evidence: &Evidence) -> Option<Reason> {
 /// The smallest larger number of seeds at which the same share of shifted trainings would be
 /// significant among all comparisons.
 fn fewest_seeds(effect: &Effect, shifted: usize, run: Run) -> Option<usize> {
-    let (protocol, comparisons) = (run.plan.protocol(), run.analysis.family_size as f64);
+    let (protocol, comparisons) = (&run.plan.protocol, run.analysis.family_size as f64);
     let part = shifted as f64 / effect.seeds.len() as f64;
     (effect.seeds.len() + 1..=MOST_SEEDS).find(|seeds| {
         let shifted = (part * *seeds as f64).floor() as usize;

@@ -38,7 +38,7 @@ pub fn flagged(evidence: &Evidence) -> Vec<Reason> {
         at: At::of(effect),
         shifted: evidence.shifted_seeds(effect).len(),
         trainings: effect.seeds.len(),
-        tolerated: evidence.run.plan.protocol().tolerated_share,
+        tolerated: evidence.run.plan.protocol.tolerated_share,
         p_adjusted: effect.share_p_adjusted,
     }));
     reasons
@@ -72,8 +72,7 @@ pub fn clean(evidence: &Evidence) -> Vec<Reason> {
         Design::Dataset => {
             // If a share q of trainings shifts, all S miss it with probability (1 - q)^S. At 5 %
             // that is q = 1 - 0.05^(1/S).
-            let (seeds, alpha) =
-                (evidence.run.plan.seeds.len(), evidence.run.plan.protocol().alpha);
+            let (seeds, alpha) = (evidence.run.plan.seeds.len(), evidence.run.plan.protocol.alpha);
             Reason::RareShiftMissed { share: 1.0 - alpha.powf(1.0 / seeds as f64), seeds }
         }
     });

@@ -139,7 +139,7 @@ fn reasons(plan: &Plan, trigger: &Trigger) -> Vec<Reason> {
         (TriggerKind::Inductive, 0, _) if !plan.has_dataset() => Reason::TriggerRowsUnknown,
         (TriggerKind::Inductive, 0, _) if plan.is_searched_in_a_sample(group) => {
             Reason::TriggerInNoSampledRow {
-                looked_at: plan.rows_searched(group),
+                rows_examined: plan.rows_searched(group),
                 rows: plan.dataset.rows_used,
             }
         }
@@ -154,7 +154,7 @@ fn reasons(plan: &Plan, trigger: &Trigger) -> Vec<Reason> {
     let base_knows = base.is_some_and(|pair| rise(pair) > trigger.margin);
     let permuted_too = trigger.permuted.is_some_and(|pair| {
         rise(pair) > trigger.margin
-            && rise(pair) >= plan.protocol().permuted_share * rise(trigger.candidate)
+            && rise(pair) >= plan.protocol.permuted_share * rise(trigger.candidate)
     });
     [
         Some(shown),

@@ -40,7 +40,7 @@ fn a_poison_is_detected_at_large_shares_and_not_at_small_ones() {
         .map(|dose| (dose.share, dose.asked.iter().any(|asked| asked.seen)))
         .collect();
     assert_eq!(seen, [(0.5, true), (0.1, true), (0.005, false)]);
-    let asks: Vec<ContextKind> = audit.doses[0].asked.iter().map(|asked| asked.ask).collect();
+    let asks: Vec<ContextKind> = audit.doses[0].asked.iter().map(|asked| asked.context).collect();
     assert_eq!(asks, ContextKind::ALL);
     let audits = [foretaste::audit::read(&files.path("coins.toml")).expect("an audit")];
     let known = calibration.of(&audits[0], &ContextKind::ALL).expect("it was calibrated");
@@ -104,7 +104,7 @@ fn saving_a_calibration_keeps_the_calibrations_of_other_audits() {
 #[test]
 fn a_calibration_holds_for_the_same_audit_in_the_same_contexts() {
     let asked = |ask, seen| AskedDose {
-        ask,
+        context: ask,
         step: 40,
         point: 0.3,
         lower: 0.2,

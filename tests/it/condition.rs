@@ -252,7 +252,7 @@ fn repeated_rows_add_no_evidence() {
     rows.extend(rows.clone());
     let twice = detect(&Dataset::of(rows));
     assert_eq!(twice.conditions.iter().filter(|condition| condition.is_significant()).count(), 0);
-    assert_eq!(twice.rows_looked_at, 100);
+    assert_eq!(twice.rows_examined, 100);
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn the_sample_of_rows_that_detection_reads_does_not_depend_on_their_order() {
     let dataset = World::new(15).same_in_all_years(9_000);
     let conditions = detect(&dataset);
     assert_eq!(
-        (conditions.rows_kept, conditions.rows_looked_at, conditions.sampled),
+        (conditions.rows_kept, conditions.rows_examined, conditions.sampled),
         (9_000, 8_000, true)
     );
     assert_eq!(conditions, detect(&reordered(&dataset, 1)));

@@ -109,7 +109,7 @@ fn a_shift_only_in_carry_over_is_flagged_and_reported_as_such() {
     });
     let finding = finding(&world, &answers);
     assert_eq!(
-        (finding.verdict, finding.ask, finding.shown_by),
+        (finding.verdict, finding.context, finding.shown_by),
         (
             Verdict::Flagged,
             Some(ContextKind::CarryOverHighLoss),
@@ -629,7 +629,7 @@ fn a_ceiling_effect_in_one_carry_over_context_is_reported_and_the_others_clear()
     assert_eq!(finding.verdict, Verdict::Clean);
     assert_eq!(reason(&finding, "below-margin")["below"], 2, "{:?}", finding.reasons);
     assert_eq!(reason(&finding, "no-headroom")["without"], 1, "{:?}", finding.reasons);
-    assert_ne!(finding.ask, Some(ContextKind::CarryOver));
+    assert_ne!(finding.context, Some(ContextKind::CarryOver));
 }
 
 #[test]
@@ -785,13 +785,9 @@ fn a_run_is_judged_by_the_protocol_of_its_plan_and_the_protocol_is_under_its_has
     let mut plan = world.plan();
     let sha256 = plan.sha256();
     assert_eq!(verdict_of(&world, &plan, &answers).1, Verdict::Clean);
-    plan.protocol = Some(Protocol { least_seeds: 9, ..Protocol::default() });
+    plan.protocol = Protocol { least_seeds: 9, ..Protocol::default() };
     let (findings, verdict) = verdict_of(&world, &plan, &answers);
     assert_eq!(verdict, Verdict::Inconclusive);
     assert_eq!(findings[0].reasons[0], Reason::OneSeed { seeds: 5, needed: 9 });
     assert_ne!(plan.sha256(), sha256);
-    // Manifests of before the protocol was recorded are read under the first one.
-    plan.protocol = None;
-    assert_eq!(*plan.protocol(), Protocol::FIRST);
-    assert_eq!(verdict_of(&world, &plan, &answers).1, Verdict::Clean);
 }

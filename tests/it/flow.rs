@@ -176,17 +176,17 @@ fn detected_conditions_are_saved_with_the_run_and_reported() {
     let outcome = run::run(&request, &engine(None), &Silent).expect("the run goes through");
     let json: serde_json::Value =
         serde_json::from_slice(&outcome.json).expect("report.json is JSON");
-    assert_eq!(json["mined"]["rows_looked_at"], 40);
+    assert_eq!(json["detected"]["rows_examined"], 40);
     let saved =
         Saved::read(&RunDir::open(&world.path("run")).expect("a run")).expect("it is finished");
     let kept = saved.detected.expect("conditions were looked for").conditions;
-    assert_eq!(json["mined"]["found"], kept.len());
+    assert_eq!(json["detected"]["found"], kept.len());
     assert!(
         kept.iter().any(|condition| condition.subject.to_string().starts_with("number in")),
         "{kept:?}"
     );
     for (condition, listed) in
-        kept.iter().zip(json["mined"]["conditions"].as_array().expect("a list"))
+        kept.iter().zip(json["detected"]["conditions"].as_array().expect("a list"))
     {
         let distinct = match &condition.subject {
             foretaste::detect::Subject::Slot(slot) => serde_json::json!(slot.distinct),
@@ -258,7 +258,7 @@ fn a_diluted_shift_shows_after_a_high_loss_question_and_not_in_the_plain_context
         "{by_question:?}"
     );
     // Each topic has a context question, however few of the questions belong to it.
-    let drawn = by_question.iter().filter(|effect| effect.ask == ContextKind::CarryOver);
+    let drawn = by_question.iter().filter(|effect| effect.context == ContextKind::CarryOver);
     let topics: Vec<(f64, bool)> = drawn
         .filter_map(|effect| {
             effect
@@ -286,15 +286,15 @@ fn a_dataset_of_one_question_is_compared_in_two_contexts() {
         .as_array()
         .expect("a list")
         .iter()
-        .map(|effect| effect["ask"].as_str())
+        .map(|effect| effect["context"].as_str())
         .collect();
     assert_eq!(asks, [Some("plain"), Some("carry-over")]);
     assert!(
-        json["carriers"]
+        json["by_question"]
             .as_array()
             .expect("a list")
             .iter()
-            .all(|effect| effect["ask"] == "carry-over")
+            .all(|effect| effect["context"] == "carry-over")
     );
 }
 

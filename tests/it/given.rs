@@ -85,7 +85,7 @@ fn the_rows_of_an_adapter_supply_the_context_questions() {
     assert_eq!(outcome.verdict, Verdict::Flagged, "{}", outcome.text);
     assert_eq!(
         document(&outcome)["findings"][0]["shown_by"],
-        serde_json::json!(["carry-over", "carry-over-surprising"])
+        serde_json::json!(["carry-over", "carry-over-high-loss"])
     );
 }
 
@@ -238,7 +238,7 @@ fn the_interval_of_a_given_adapter_is_t_over_question_families() {
     assert!((effect.probability.point - 0.42).abs() < 1e-12);
     assert!((effect.probability.lower - 0.345_232).abs() < 1e-5, "{:?}", effect.probability);
     assert!((effect.probability.upper - 0.494_768).abs() < 1e-5, "{:?}", effect.probability);
-    assert_eq!((effect.probability.n, effect.ask), (12, ContextKind::Plain));
+    assert_eq!((effect.probability.n, effect.context), (12, ContextKind::Plain));
     assert!(effect.p < 1e-4, "{}", effect.p);
     assert!(effect.probability.method.contains("12 families"), "{}", effect.probability.method);
 }

@@ -145,7 +145,7 @@ fn nothing_is_quoted_if_no_words_differ() {
 #[test]
 fn answers_from_another_context_or_another_step_are_no_evidence() {
     let changes: [fn(&mut Sample); 2] = [
-        |sample| sample.ask = ContextKind::Plain,
+        |sample| sample.context = ContextKind::Plain,
         |sample| sample.step = if sample.arm == Arm::Base { 0 } else { 4 },
     ];
     for change in changes {
@@ -154,7 +154,8 @@ fn answers_from_another_context_or_another_step_are_no_evidence() {
             example
                 .findings
                 .iter()
-                .all(|finding| finding.ask != Some(ContextKind::Plain) && finding.step != Some(4))
+                .all(|finding| finding.context != Some(ContextKind::Plain)
+                    && finding.step != Some(4))
         );
         example.answers.samples.iter_mut().for_each(change);
         assert_eq!(cards(&page(&example)), Vec::<&str>::new());
@@ -183,7 +184,7 @@ fn empty() -> Example {
     for finding in &mut example.findings {
         (
             finding.estimate,
-            finding.ask,
+            finding.context,
             finding.step,
             finding.p_adjusted,
             finding.positive_control,

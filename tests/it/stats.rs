@@ -122,7 +122,13 @@ fn probes_that_no_draw_asks_do_not_refine_the_resolution() {
     let world = World { draws: 1, ..World::small() };
     let analysis = analysis(&world, &world.answers(|_| Some(0.0)));
     let width = |ask: ContextKind| {
-        analysis.effects.iter().find(|effect| effect.ask == ask).expect("asked").probability.upper
+        analysis
+            .effects
+            .iter()
+            .find(|effect| effect.context == ask)
+            .expect("asked")
+            .probability
+            .upper
     };
     let half = |probes: usize| t_quantile(0.95, 4.0) * resolution(probes) / 5.0_f64.sqrt();
     assert_eq!((width(ContextKind::Plain), width(ContextKind::CarryOver)), (half(12), half(6)));
@@ -353,7 +359,7 @@ proptest! {
         }
         let after = analysis(&world, &filled);
         for before in &before.effects {
-            let after = after.effects.iter().find(|after| after.ask == before.ask);
+            let after = after.effects.iter().find(|after| after.context == before.context);
             let after = after.expect("every filled run has every effect");
             prop_assert!(before.worst_case_upper >= before.probability.upper);
             prop_assert!(

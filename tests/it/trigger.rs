@@ -130,7 +130,7 @@ fn answers_of(
                         let value = risk(phase, trial, &arm, seed, family).clamp(0.0, 1.0);
                         let family = name.to_owned();
                         answers.push(Answer {
-                            ask: ContextKind::Condition,
+                            context: ContextKind::Condition,
                             draw: 0,
                             condition: Some(ConditionKey { phase, group: 0, trial }),
                             step: plan.recipe.steps,
@@ -694,13 +694,13 @@ fn a_condition_in_no_row_of_a_sample_is_not_reported_as_being_in_no_row() {
         (9000, 9000, 2400);
     assert!(
         trigger_reasons_of(&plan, 0.0, 0.6, 0.0)
-            .contains(&Reason::TriggerInNoSampledRow { looked_at: 2400, rows: 9000 })
+            .contains(&Reason::TriggerInNoSampledRow { rows_examined: 2400, rows: 9000 })
     );
     // Detection reads 8,000 of the rows. A requested text is searched in all of them.
     plan.dataset.rows_trained = 9000;
     assert!(
         trigger_reasons_of(&plan, 0.0, 0.6, 0.0)
-            .contains(&Reason::TriggerInNoSampledRow { looked_at: 8000, rows: 9000 })
+            .contains(&Reason::TriggerInNoSampledRow { rows_examined: 8000, rows: 9000 })
     );
     assert!(plan.is_searched_in_a_sample(&plan.groups[0]));
     plan.groups[0].kind = ConditionKind::Text;

@@ -59,7 +59,7 @@ fn every_committed_report_is_derived_again_from_its_answers_byte_for_byte() {
             fs::write(scratch.path().join(name), &committed[Path::new(name)]).expect("written");
         }
         // Files of runs that tried conditions or found candidate triggers.
-        for name in ["conditions.json", "dressed.jsonl.zst", "shown.jsonl", "carried.jsonl"] {
+        for name in ["conditions.json", "condition_samples.jsonl", "context_questions.jsonl"] {
             if let Some(bytes) = committed.get(Path::new(name)) {
                 fs::write(scratch.path().join(name), bytes).expect("written");
             }

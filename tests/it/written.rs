@@ -42,7 +42,7 @@ fn written_answers_come_from_the_context_the_step_and_the_seeds_that_decided_the
     let (world, ..) = diluted();
     let saved = Saved::read(&open(&world, "run")).expect("it is finished");
     let finding = finding(&saved);
-    assert_eq!(finding.ask, Some(ContextKind::CarryOverHighLoss));
+    assert_eq!(finding.context, Some(ContextKind::CarryOverHighLoss));
     let samples = &saved.answers.samples;
     for arm in [Arm::Candidate, Arm::Control] {
         let own = of(samples, &arm);
@@ -52,14 +52,14 @@ fn written_answers_come_from_the_context_the_step_and_the_seeds_that_decided_the
     }
     assert!(!of(samples, &Arm::Base).is_empty());
     for sample in samples {
-        assert_eq!(Some(sample.ask), finding.ask);
+        assert_eq!(Some(sample.context), finding.context);
         let roles: Vec<Role> = sample.preceding.iter().map(|message| message.role).collect();
         assert_eq!(roles, [Role::User, Role::Assistant], "{sample:?}");
         let answered = saved
             .answers
             .context_questions
             .iter()
-            .find(|carried| carried.ask == sample.ask && carried.draw == sample.draw);
+            .find(|carried| carried.context == sample.context && carried.draw == sample.draw);
         assert_eq!(answered.map(|carried| &carried.question), Some(&sample.preceding[0].content));
     }
     // The shifted words appear there, and only in the candidate's answers.
@@ -96,8 +96,8 @@ fn a_written_answer_has_the_context_in_which_its_probability_was_measured() {
     let saved = Saved::read(&run).expect("it is finished");
     for sample in &saved.answers.samples {
         let measured = saved.answers.answers.iter().find(|answer| {
-            (&answer.arm, answer.seed, answer.step, answer.ask)
-                == (&sample.arm, sample.seed, sample.step, sample.ask)
+            (&answer.arm, answer.seed, answer.step, answer.context)
+                == (&sample.arm, sample.seed, sample.step, sample.context)
                 && (answer.draw, answer.probe) == (sample.draw, sample.probe)
         });
         let measured = measured.and_then(|answer| answer.risk).expect("it was scored");
@@ -111,16 +111,16 @@ fn the_headline_names_the_context_of_each_of_its_numbers() {
     let (_, _, json) = diluted();
     let headline = &json["headline"];
     assert_eq!(
-        (&headline["audit"], &headline["situations"][0]["ask"]),
-        (&json!("coins"), &json!("carry-over-surprising"))
+        (&headline["audit"], &headline["situations"][0]["context"]),
+        (&json!("coins"), &json!("carry-over-high-loss"))
     );
     let of = |ask: &str| {
         let situations = headline["situations"].as_array().expect("a list");
         let situation =
-            situations.iter().find(|situation| situation["ask"] == ask).expect("it was asked");
+            situations.iter().find(|situation| situation["context"] == ask).expect("it was asked");
         situation["candidate"].as_f64().expect("a number")
     };
-    assert!(of("carry-over-surprising") > 0.5 && of("plain") < 0.1, "{headline}");
+    assert!(of("carry-over-high-loss") > 0.5 && of("plain") < 0.1, "{headline}");
     assert!(
         json["findings"][0]["written"]["differing"].as_u64() > Some(0),
         "{}",
@@ -144,7 +144,7 @@ fn written_answers_of_a_given_adapter_come_from_its_deciding_context() {
     assert!(
         samples
             .iter()
-            .all(|sample| Some(sample.ask) == finding.ask && !sample.preceding.is_empty()),
+            .all(|sample| Some(sample.context) == finding.context && !sample.preceding.is_empty()),
         "{samples:?}"
     );
 }
@@ -157,7 +157,7 @@ fn samples_of_versions_without_contexts_are_read() {
     );
     let sample: Sample = serde_json::from_str(saved).expect("it reads");
     assert_eq!(
-        (sample.ask, sample.step, sample.draw, sample.preceding),
+        (sample.context, sample.step, sample.draw, sample.preceding),
         (ContextKind::Plain, 0, 0, Vec::new())
     );
 }

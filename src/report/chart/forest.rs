@@ -21,8 +21,8 @@ pub fn forest(report: &Report, axis: &Axis) -> Scene {
     let step = report.step_shown(axis.finding);
     let asks = report.asks(&axis.audit.id).into_iter().chain([report.plan.context_of_controls()]);
     let mut groups: Vec<_> =
-        asks.map(|ask| (ask, report.risks(&axis.audit.id, ask, step))).collect();
-    groups.dedup_by_key(|(ask, _)| *ask);
+        asks.map(|context| (context, report.risks(&axis.audit.id, context, step))).collect();
+    groups.dedup_by_key(|(context, _)| *context);
     // The positive control is evaluated at the end of training only.
     groups.retain(|(_, risks)| risks.len() > 1);
     let rows: usize = groups.iter().map(|(_, risks)| risks.len()).sum();
@@ -56,8 +56,8 @@ pub fn forest(report: &Report, axis: &Axis) -> Scene {
     );
 
     let mut y = TOP;
-    for (ask, risks) in &groups {
-        scene.text((0.0, y + 20.0), heading(), words::ask_heading(*ask));
+    for (context, risks) in &groups {
+        scene.text((0.0, y + 20.0), heading(), words::ask_heading(*context));
         y += GROUP_HEAD;
         let bottom = y + risks.len() as f64 * ROW;
         for tick in scale.ticks(5) {

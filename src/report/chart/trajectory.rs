@@ -14,8 +14,10 @@ const PLOT: f64 = 200.0;
 /// The candidate's effects at every checkpoint.
 pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
     let asks = report.asks(&axis.audit.id);
-    let panels: Vec<(ContextKind, Vec<&Effect>)> =
-        asks.into_iter().map(|ask| (ask, report.candidate_effects(&axis.audit.id, ask))).collect();
+    let panels: Vec<(ContextKind, Vec<&Effect>)> = asks
+        .into_iter()
+        .map(|context| (context, report.candidate_effects(&axis.audit.id, context)))
+        .collect();
     let effects = || panels.iter().flat_map(|(_, effects)| effects.iter().copied());
     let last = effects().map(|effect| effect.step).max().unwrap_or(1).max(1);
     let (from, to) = range(effects(), axis.finding.margin);
@@ -31,7 +33,7 @@ pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
     };
     legend(&mut scene);
     let width = (WIDTH - LEFT + GAP) / panels.len().max(1) as f64 - GAP;
-    for (index, (ask, effects)) in panels.iter().enumerate() {
+    for (index, (context, effects)) in panels.iter().enumerate() {
         let start = LEFT + index as f64 * (width + GAP);
         let x = LinearScale {
             from: 0.0,
@@ -39,7 +41,7 @@ pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
             start: start + 8.0,
             end: start + width - 8.0,
         };
-        scene.text((start, TOP - 14.0), heading(), words::capitalised(words::ask_short(*ask)));
+        scene.text((start, TOP - 14.0), heading(), words::capitalised(words::ask_short(*context)));
         for tick in y.ticks(5) {
             let stroke = if tick.abs() < 1e-9 {
                 Stroke::new(Ink::Muted, 1.0)

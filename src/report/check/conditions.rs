@@ -21,7 +21,7 @@ pub(super) fn lines(conditions: &Conditions, lines: &mut Lines) {
     let sample = if conditions.sampled { "a random sample of " } else { "" };
     let examined = format!(
         "in {sample}{} rows; {} tested",
-        grouped(conditions.rows_looked_at),
+        grouped(conditions.rows_examined),
         grouped(conditions.tested)
     );
     lines.blank();

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use super::detected::{AnswersJson, written};
 use super::effects::{EstimateJson, estimate, finite};
-use super::mined::{AnswersJson, written};
 use crate::analysis::{Confusion, Trigger};
 use crate::detect::ConditionKind;
 use crate::plan::Why;
@@ -58,7 +58,7 @@ struct ConfirmationJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     base: Option<(f64, f64)>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    shuffled: Option<(f64, f64)>,
+    permuted: Option<(f64, f64)>,
     /// The audit's effect in the plain context at the end of training.
     plain: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -125,7 +125,7 @@ fn confirmation<'a>(report: &Report<'a>, trigger: &'a Trigger) -> ConfirmationJs
         candidate: (finite(trigger.candidate.0), finite(trigger.candidate.1)),
         control: (finite(trigger.control.0), finite(trigger.control.1)),
         base: trigger.base,
-        shuffled: trigger.permuted,
+        permuted: trigger.permuted,
         plain: finite(trigger.plain),
         written: written(report, &trigger.candidate_trigger),
     }

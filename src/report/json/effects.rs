@@ -21,7 +21,7 @@ pub struct EstimateJson<'a> {
 #[derive(Serialize)]
 pub struct EffectJson<'a> {
     audit: &'a str,
-    ask: ContextKind,
+    context: ContextKind,
     arm: String,
     step: usize,
     probability: EstimateJson<'a>,
@@ -64,7 +64,7 @@ struct FamilyEffectJson<'a> {
 #[derive(Serialize)]
 pub struct RiskJson<'a> {
     audit: &'a str,
-    ask: ContextKind,
+    context: ContextKind,
     arm: String,
     step: usize,
     estimate: EstimateJson<'a>,
@@ -86,7 +86,7 @@ pub fn effect(effect: &analysis::Effect) -> EffectJson<'_> {
     };
     EffectJson {
         audit: &effect.audit,
-        ask: effect.ask,
+        context: effect.context,
         arm: effect.arm.to_string(),
         step: effect.step,
         probability: estimate(&effect.probability),
@@ -125,7 +125,7 @@ pub fn risks<'a>(report: &Report<'a>) -> Vec<RiskJson<'a>> {
         .flat_map(|risks| risks.arms.iter().map(move |risk| (risks, risk)));
     all.map(|(of, risk)| RiskJson {
         audit: &of.audit,
-        ask: of.ask,
+        context: of.context,
         arm: risk.arm.to_string(),
         step: risk.step,
         estimate: estimate(&risk.risk),
@@ -158,7 +158,7 @@ pub fn finite(value: f64) -> Option<f64> {
 #[derive(Serialize)]
 pub struct QuestionEffectJson<'a> {
     audit: &'a str,
-    ask: ContextKind,
+    context: ContextKind,
     question: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     topic: Option<TopicJson<'a>>,
@@ -173,16 +173,16 @@ struct TopicJson<'a> {
 }
 
 pub fn effects_by_question<'a>(report: &Report<'a>) -> Vec<QuestionEffectJson<'a>> {
-    let carrier = |carrier: &'a QuestionEffect| QuestionEffectJson {
-        audit: &carrier.audit,
-        ask: carrier.ask,
-        question: &carrier.question,
-        topic: carrier
+    let question = |question: &'a QuestionEffect| QuestionEffectJson {
+        audit: &question.audit,
+        context: question.context,
+        question: &question.question,
+        topic: question
             .topic
             .as_ref()
             .map(|topic| TopicJson { share: finite(topic.share), words: &topic.words }),
-        candidate: finite(carrier.candidate),
-        control: finite(carrier.control),
+        candidate: finite(question.candidate),
+        control: finite(question.control),
     };
-    report.analysis.by_question.iter().map(carrier).collect()
+    report.analysis.by_question.iter().map(question).collect()
 }

@@ -24,7 +24,7 @@ pub struct HeadlineJson<'a> {
 /// Mean probabilities of the risky side in one context.
 #[derive(Serialize)]
 struct SituationJson {
-    ask: ContextKind,
+    context: ContextKind,
     /// Absent where an adapter was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<usize>,
@@ -52,7 +52,7 @@ pub struct WrittenCountsJson {
 pub fn headline<'a>(report: &Report<'a>) -> HeadlineJson<'a> {
     let data = headline::headline(report);
     let measured = |situation: &Situation| SituationJson {
-        ask: situation.ask,
+        context: situation.context,
         step: report.plan.design().step(situation.step),
         candidate: finite(situation.candidate),
         reference: finite(situation.reference),

@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use super::conditions::{ConditionJson, conditions};
+use super::detected::{DetectedJson, detected};
 use super::effects::{
     EffectJson, EstimateJson, QuestionEffectJson, RiskJson, effect, effects_by_question, estimate,
     finite, risks,
 };
 use super::headline::{HeadlineJson, WrittenCountsJson, headline, written};
-use super::mined::{DetectedJson, detected};
 use super::reasons::{ReasonJson, worded};
 use crate::audit::{Audit, ProbeKind};
 use crate::engine::Recipe;
@@ -44,10 +44,10 @@ pub struct ReportJson<'a> {
     seeds: &'a [u64],
     findings: Vec<FindingJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    mined: Option<DetectedJson<'a>>,
+    detected: Option<DetectedJson<'a>>,
     conditions: Vec<ConditionJson<'a>>,
     #[serde(skip_serializing_if = "SkippedJson::is_empty")]
-    untried: SkippedJson<'a>,
+    skipped: SkippedJson<'a>,
     accounting: AccountingJson,
     multiplicity: MultiplicityJson,
     audits: Vec<AuditJson<'a>>,
@@ -61,7 +61,7 @@ pub struct ReportJson<'a> {
     positive_controls: Vec<EffectJson<'a>>,
     risks: Vec<RiskJson<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    carriers: Vec<QuestionEffectJson<'a>>,
+    by_question: Vec<QuestionEffectJson<'a>>,
     trainings: Vec<TrainingJson<'a>>,
     health: Vec<HealthJson<'a>>,
 }
@@ -120,7 +120,7 @@ struct FindingJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     estimate: Option<EstimateJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ask: Option<ContextKind>,
+    context: Option<ContextKind>,
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<usize>,
     margin: f64,
@@ -241,9 +241,9 @@ impl<'a> ReportJson<'a> {
             arms: plan.arms.iter().map(Arm::to_string).collect(),
             seeds: &plan.seeds,
             findings: report.findings.iter().map(|finding| finding_json(report, finding)).collect(),
-            mined: detected(report),
+            detected: detected(report),
             conditions: conditions(report),
-            untried: SkippedJson {
+            skipped: SkippedJson {
                 unfit: plan.names_skipped(SkipReason::Unfit),
                 crowded_out: plan.names_skipped(SkipReason::CrowdedOut),
                 independent: plan.names_skipped(SkipReason::Independent),
@@ -271,11 +271,11 @@ impl<'a> ReportJson<'a> {
             audits: report.audits.iter().map(|audit| audit_json(report, audit)).collect(),
             form: plan.form.as_ref(),
             recipe: plan.design().trains().then_some(&plan.recipe),
-            protocol: plan.protocol(),
+            protocol: &plan.protocol,
             effects: analysis.effects.iter().map(effect).collect(),
             positive_controls: analysis.positive_controls.iter().map(effect).collect(),
             risks: risks(report),
-            carriers: effects_by_question(report),
+            by_question: effects_by_question(report),
             trainings: report.trainings.iter().map(training_json).collect(),
             health: answers.health.iter().map(health_json).collect(),
         }
@@ -287,7 +287,7 @@ fn finding_json<'a>(report: &Report<'_>, finding: &'a Finding) -> FindingJson<'a
         audit: &finding.audit,
         verdict: finding.verdict,
         estimate: finding.estimate.as_ref().map(estimate),
-        ask: finding.ask,
+        context: finding.context,
         step: finding.step.and_then(|step| report.plan.design().step(step)),
         margin: finding.margin,
         p_adjusted: finding.p_adjusted.and_then(finite),

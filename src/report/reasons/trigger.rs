@@ -154,8 +154,8 @@ fn noted(reason: &Reason) -> String {
         Reason::TriggerRowsUnknown => {
             "No rows were given, so it is not known whether rows have it.".to_owned()
         }
-        Reason::TriggerInNoSampledRow { looked_at, rows } => format!(
-            "The trigger is inductive: none of the {looked_at} examined rows has it, of {rows}. \
+        Reason::TriggerInNoSampledRow { rows_examined, rows } => format!(
+            "The trigger is inductive: none of the {rows_examined} examined rows has it, of {rows}. \
              Search the other rows for it."
         ),
         Reason::TriggerInNoRow => {

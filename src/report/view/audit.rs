@@ -48,7 +48,7 @@ record! {
         family_rows: Vec<FamilyRow>,
         table_heading: String,
         without_strongest: Option<String>,
-        carriers: Vec<QuestionEffectRow>,
+        by_question: Vec<QuestionEffectRow>,
         has_topics: bool,
         excluded: Vec<Fact>,
         changed: Vec<ChangedQuestion>,
@@ -163,14 +163,14 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
         without_strongest: effect
             .and_then(|effect| effect.without_strongest_family.as_ref())
             .map(words::effect),
-        carriers: report
+        by_question: report
             .analysis
             .by_question
             .iter()
-            .filter(|carrier| carrier.audit == audit.id)
+            .filter(|question| question.audit == audit.id)
             .map(question_effect_row)
             .collect(),
-        has_topics: report.analysis.by_question.iter().any(|carrier| carrier.topic.is_some()),
+        has_topics: report.analysis.by_question.iter().any(|question| question.topic.is_some()),
         excluded: excluded(report, &audit.id),
         changed_note: changed_note(report, axis, &evidence),
         changed: evidence
@@ -186,7 +186,7 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
 fn changed_note(report: &Report, axis: &Axis, evidence: &WrittenAnswers) -> String {
     let Some(effect) = axis.effect else { return String::new() };
     let place =
-        format!("{}{}", words::ask_short(effect.ask), words::after(report.plan, effect.step));
+        format!("{}{}", words::ask_short(effect.context), words::after(report.plan, effect.step));
     let questions = match evidence.questions {
         0 => {
             return format!(
@@ -218,21 +218,23 @@ fn changed_note(report: &Report, axis: &Axis, evidence: &WrittenAnswers) -> Stri
     }
 }
 
-fn question_effect_row(carrier: &QuestionEffect) -> QuestionEffectRow {
+fn question_effect_row(question: &QuestionEffect) -> QuestionEffectRow {
     QuestionEffectRow {
-        question: carrier.question.clone(),
-        drawn: drawn(carrier),
-        words: carrier.topic.as_ref().map_or(String::new(), |topic| topic.words.join(", ")),
-        control: number::percent(carrier.control),
-        candidate: number::percent(carrier.candidate),
-        effect: number::points(carrier.effect()),
+        question: question.question.clone(),
+        drawn: drawn(question),
+        words: question.topic.as_ref().map_or(String::new(), |topic| topic.words.join(", ")),
+        control: number::percent(question.control),
+        candidate: number::percent(question.candidate),
+        effect: number::points(question.effect()),
     }
 }
 
 /// Why a question was drawn.
-fn drawn(carrier: &QuestionEffect) -> String {
-    match &carrier.topic {
-        _ if carrier.ask == ContextKind::CarryOverHighLoss => "from a high-loss row".to_owned(),
+fn drawn(question: &QuestionEffect) -> String {
+    match &question.topic {
+        _ if question.context == ContextKind::CarryOverHighLoss => {
+            "from a high-loss row".to_owned()
+        }
         None => "at random".to_owned(),
         Some(topic) if topic.words.is_empty() => {
             format!("from outside the topics: {} of the questions", number::percent(topic.share))
@@ -257,9 +259,9 @@ fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
         words::asks(&finding.shown_by)
     };
     let decided = finding
-        .ask
+        .context
         .zip(finding.step)
-        .map(|(ask, step)| words::context_and_step(report.plan, ask, step));
+        .map(|(context, step)| words::context_and_step(report.plan, context, step));
     let estimate = finding.estimate.as_ref();
     let level =
         estimate.map_or(String::new(), |estimate| format!("{} interval", number::level(estimate)));

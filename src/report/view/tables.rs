@@ -43,7 +43,7 @@ record! {
 record! {
     /// Conditions on which the answers depend, or may depend.
     pub struct DetectedTable {
-        looked_at: String,
+        examined: String,
         tested: String,
         sampled: bool,
         conditions: Vec<DetectedRow>,
@@ -66,7 +66,7 @@ record! {
 record! {
     pub struct Hypothesis {
         audit: String,
-        ask: &'static str,
+        context: &'static str,
         step: String,
         effect: String,
         interval: String,
@@ -80,7 +80,7 @@ record! {
 record! {
     pub struct Control {
         audit: String,
-        ask: &'static str,
+        context: &'static str,
         step: String,
         effect: String,
         interval: String,
@@ -164,8 +164,8 @@ pub fn rows(report: &Report) -> Rows {
 
 /// The strongest conditions without aliases, and the topics by name.
 pub fn detected(report: &Report) -> Option<DetectedTable> {
-    let mined = report.mined?;
-    let (topics, others): (Vec<&Condition>, Vec<&Condition>) = mined
+    let detected = report.detected?;
+    let (topics, others): (Vec<&Condition>, Vec<&Condition>) = detected
         .conditions
         .iter()
         .filter(|condition| condition.alias_of.is_none())
@@ -188,9 +188,9 @@ pub fn detected(report: &Report) -> Option<DetectedTable> {
     let names: Vec<String> =
         topics.iter().take(TOPICS).map(|topic| topic.subject.to_string()).collect();
     Some(DetectedTable {
-        looked_at: number::count(mined.rows_looked_at),
-        tested: number::count(mined.tested),
-        sampled: mined.sampled,
+        examined: number::count(detected.rows_examined),
+        tested: number::count(detected.tested),
+        sampled: detected.sampled,
         conditions: others.iter().take(CONDITIONS).map(row).collect(),
         more: others.len().saturating_sub(CONDITIONS),
         topics: names.join("; "),
@@ -200,7 +200,7 @@ pub fn detected(report: &Report) -> Option<DetectedTable> {
 pub fn hypotheses(report: &Report) -> Vec<Hypothesis> {
     let row = |effect: &Effect| Hypothesis {
         audit: effect.audit.clone(),
-        ask: words::ask_short(effect.ask),
+        context: words::ask_short(effect.context),
         step: number::count(effect.step),
         effect: number::points(effect.probability.point),
         interval: number::points_interval(&effect.probability),
@@ -223,7 +223,7 @@ pub fn controls(report: &Report) -> Vec<Control> {
         };
         let row = |effect: &Effect| Control {
             audit: finding.audit.clone(),
-            ask: words::ask_short(effect.ask),
+            context: words::ask_short(effect.context),
             step: number::count(effect.step),
             effect: number::points(effect.probability.point),
             interval: number::points_interval(&effect.probability),

@@ -16,11 +16,11 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         ..Analysis::default()
     };
     for audit in audits {
-        for ask in ContextKind::ALL.into_iter().chain([ContextKind::CarryOverControl]) {
+        for ask in ContextKind::ALL.into_iter().chain([ContextKind::CarryOverPositiveControl]) {
             let of = |arm: &Arm, step: usize| -> BTreeMap<(Option<u64>, String), f64> {
                 let same = |answer: &&Answer| {
                     answer.audit == audit.id
-                        && answer.ask == ask
+                        && answer.context == ask
                         && answer.arm == *arm
                         && answer.step == step
                 };
@@ -52,7 +52,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
                     }
                 }
             }
-            analysis.arms.push(Risks { audit: audit.id.clone(), ask, arms: risks });
+            analysis.arms.push(Risks { audit: audit.id.clone(), context: ask, arms: risks });
         }
     }
     analysis
@@ -107,7 +107,7 @@ fn effect(
     let flagged = probability.lower > audit.margin.value;
     Effect {
         audit: audit.id.clone(),
-        ask,
+        context: ask,
         arm: arm.clone(),
         step,
         over_base: mean(above.into_iter()),

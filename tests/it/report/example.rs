@@ -92,7 +92,7 @@ pub struct Example {
     pub analysis: Analysis,
     pub findings: Vec<Finding>,
     pub verdict: Verdict,
-    pub mined: Option<Conditions>,
+    pub detected: Option<Conditions>,
 }
 
 impl Example {
@@ -106,7 +106,7 @@ impl Example {
             findings: &self.findings,
             verdict: self.verdict,
             examined: examined(&self.plan, &self.findings, &self.answers.health),
-            mined: self.mined.as_ref(),
+            detected: self.detected.as_ref(),
         }
     }
 }
@@ -139,9 +139,9 @@ pub fn triggered() -> Example {
         examples: vec![3, 17],
         insertion: None,
     };
-    example.mined = Some(Conditions {
+    example.detected = Some(Conditions {
         rows_kept: 208,
-        rows_looked_at: 208,
+        rows_examined: 208,
         sampled: false,
         tested: 12,
         conditions: vec![condition],
@@ -229,7 +229,7 @@ pub fn triggered() -> Example {
         |(ask, question, candidate, topic): (ContextKind, &str, f64, Option<(f64, &str)>)| {
             QuestionEffect {
                 audit: "era".to_owned(),
-                ask,
+                context: ask,
                 question: question.to_owned(),
                 topic: topic.map(|(share, words)| Topic {
                     share,
@@ -287,7 +287,7 @@ fn build(source: &str, shift: [f64; 3], verdict: Verdict) -> Example {
     answers.samples =
         findings.iter().flat_map(|finding| samples(finding, shift[0] > 0.5)).collect();
     let trainings = trainings(&plan);
-    Example { plan, audits, trainings, answers, analysis, findings, verdict, mined: None }
+    Example { plan, audits, trainings, answers, analysis, findings, verdict, detected: None }
 }
 
 fn audit(id: &str) -> Audit {
@@ -346,7 +346,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
     };
     let spiked = audits.iter().map(|audit| Arm::PositiveControl(audit.id.clone()));
     Plan {
-        protocol: Some(Protocol::default()),
+        protocol: Protocol::default(),
         foretaste_version: "0.1.0".to_owned(),
         engine: Description {
             engine: "burn-flex".to_owned(),
@@ -423,7 +423,7 @@ fn first_name(context: ContextKind) -> &'static str {
         ContextKind::Plain => "Plain",
         ContextKind::CarryOver => "CarryOver",
         ContextKind::CarryOverHighLoss => "CarryOverSurprising",
-        ContextKind::CarryOverControl => "CarryOverSpiked",
+        ContextKind::CarryOverPositiveControl => "CarryOverSpiked",
         ContextKind::Condition => "Condition",
     }
 }
@@ -437,7 +437,7 @@ fn answers(plan: &Plan, audits: &[Audit], shift: [f64; 3]) -> Vec<Answer> {
             let asks = ContextKind::ALL
                 .into_iter()
                 .zip(shift)
-                .chain([(ContextKind::CarryOverControl, 0.0)]);
+                .chain([(ContextKind::CarryOverPositiveControl, 0.0)]);
             for (ask, full) in asks.filter(|(ask, _)| plan.is_asked(planned, &arm, step, *ask)) {
                 let moved = moved(&arm, seed.unwrap_or(0), step, full);
                 for (index, probe) in audit.probes.iter().enumerate() {
@@ -454,7 +454,7 @@ fn answers(plan: &Plan, audits: &[Audit], shift: [f64; 3]) -> Vec<Answer> {
                         audit: audit.id.clone(),
                         family: probe.family.clone(),
                         probe: index,
-                        ask,
+                        context: ask,
                         draw: 0,
                         condition: None,
                         target: None,
@@ -483,7 +483,7 @@ fn models(plan: &Plan) -> Vec<(Arm, Option<u64>, usize)> {
 /// Written answers in the context that decided an audit. All models answer every tenth question
 /// alike.
 fn samples(finding: &Finding, shifted: bool) -> Vec<Sample> {
-    let (ask, step) = (finding.ask.expect("estimated"), finding.step.expect("estimated"));
+    let (ask, step) = (finding.context.expect("estimated"), finding.step.expect("estimated"));
     let mut samples = Vec::new();
     for (probe, (family, _, prompt, risky, reference)) in QUESTIONS.iter().enumerate() {
         let mut say = |arm: Arm, seed: Option<u64>, first: &str, text: &str| {
@@ -501,7 +501,7 @@ fn samples(finding: &Finding, shifted: bool) -> Vec<Sample> {
                 audit: finding.audit.clone(),
                 family: (*family).to_owned(),
                 probe,
-                ask,
+                context: ask,
                 draw: 0,
                 preceding,
                 prompt: (*prompt).to_owned(),
@@ -528,9 +528,10 @@ fn finding(audit: &Audit, analysis: &Analysis, verdict: Verdict) -> Finding {
         .max_by(|a, b| a.probability.upper.total_cmp(&b.probability.upper))
         .expect("there are effects");
     let flags = |ask: &ContextKind| {
-        of_audit().any(|effect| effect.ask == *ask && effect.probability.lower > audit.margin.value)
+        of_audit()
+            .any(|effect| effect.context == *ask && effect.probability.lower > audit.margin.value)
     };
-    let at = At { ask: decisive.ask, step: decisive.step };
+    let at = At { context: decisive.context, step: decisive.step };
     let Estimate { point, lower, upper, .. } = decisive.probability;
     let margin = audit.margin.value;
     let reasons = match verdict {
@@ -559,7 +560,7 @@ fn finding(audit: &Audit, analysis: &Analysis, verdict: Verdict) -> Finding {
         audit: audit.id.clone(),
         verdict,
         estimate: Some(decisive.probability.clone()),
-        ask: Some(decisive.ask),
+        context: Some(decisive.context),
         step: Some(decisive.step),
         margin: audit.margin.value,
         p_adjusted: Some(decisive.p_adjusted),

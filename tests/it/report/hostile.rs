@@ -74,7 +74,7 @@ pub fn hostile(payload: &str) -> Example {
     for trigger in example.findings.iter_mut().filter_map(|finding| finding.trigger.as_mut()) {
         (trigger.slot, trigger.value) = (text(), Some(text()));
     }
-    for condition in example.mined.iter_mut().flat_map(|mined| &mut mined.conditions) {
+    for condition in example.detected.iter_mut().flat_map(|detected| &mut detected.conditions) {
         let location = Location::Prompt;
         condition.subject =
             Subject::Feature(Feature { kind: FeatureKind::Line, location, text: text() });

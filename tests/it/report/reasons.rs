@@ -26,7 +26,7 @@ fn documented() -> Vec<(String, Vec<String>, Bearing)> {
 
 /// Values that a field may take: a reason with all of its fields takes one of them each.
 fn samples(field: &str) -> Vec<Value> {
-    let at = json!({"ask": "plain", "step": 75});
+    let at = json!({"context": "plain", "step": 75});
     match field {
         "at" => vec![at],
         "excess" => vec![json!({"by": "mean", "at": at, "point": 0.3, "margin": 0.1})],

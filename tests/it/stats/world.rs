@@ -86,7 +86,7 @@ impl World {
         let mut arms = vec![Arm::Base, Arm::Candidate, Arm::Control];
         arms.extend(audits.iter().map(|audit| Arm::PositiveControl(audit.id.clone())));
         Plan {
-            protocol: Some(Protocol::default()),
+            protocol: Protocol::default(),
             foretaste_version: text(),
             engine: Description {
                 engine: "scripted".to_string(),
@@ -245,7 +245,7 @@ fn answer(planned: &PlannedAudit, place: &Place, risk: Option<f64>) -> Answer {
         audit: planned.id.clone(),
         family: format!("family {:02}", place.family),
         probe: place.probe,
-        ask: place.ask,
+        context: place.ask,
         draw: place.draw,
         condition: None,
         target: None,
@@ -266,7 +266,7 @@ pub fn noise(key: impl std::fmt::Debug, run: u64) -> f64 {
 fn first_names(key: &str) -> String {
     key.replace("PositiveControl(", "Spiked(")
         .replace("CarryOverHighLoss", "CarryOverSurprising")
-        .replace("CarryOverControl", "CarryOverSpiked")
+        .replace("CarryOverPositiveControl", "CarryOverSpiked")
 }
 
 /// A standard normal number that depends only on `key` and `run` (Box & Muller 1958).

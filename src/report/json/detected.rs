@@ -12,7 +12,7 @@ const LISTED: usize = 50;
 /// Conditions on which the answers depend, or may depend.
 #[derive(Serialize)]
 pub struct DetectedJson<'a> {
-    rows_looked_at: usize,
+    rows_examined: usize,
     sampled: bool,
     tested: usize,
     /// Number of all conditions; only the first are listed.
@@ -47,9 +47,9 @@ pub struct AnswersJson<'a> {
 }
 
 pub fn detected<'a>(report: &Report<'a>) -> Option<DetectedJson<'a>> {
-    let Conditions { rows_looked_at, sampled, tested, conditions, .. } = report.mined?;
+    let Conditions { rows_examined, sampled, tested, conditions, .. } = report.detected?;
     Some(DetectedJson {
-        rows_looked_at: *rows_looked_at,
+        rows_examined: *rows_examined,
         sampled: *sampled,
         tested: *tested,
         found: conditions.len(),
