@@ -114,6 +114,7 @@ fn result(report: &Report, finding: &Finding, (rule, index): (&str, usize)) -> V
         let (slot, value) = (plain(&trigger.slot), trigger.value.as_deref().map(plain));
         properties["trigger"] = json!(FoundTrigger { slot, value, ..trigger.clone() });
     }
+    let identity = plain(&format!("{sha256}:{}", phrases::name(finding)));
     json!({
         "ruleId": rule,
         "ruleIndex": index,
@@ -121,7 +122,7 @@ fn result(report: &Report, finding: &Finding, (rule, index): (&str, usize)) -> V
         "level": level,
         "message": {"text": message(&text)},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri(source), "index": 0}}}],
-        "partialFingerprints": {fingerprint: plain(&format!("{sha256}:{}", phrases::name(finding)))},
+        "partialFingerprints": {fingerprint: identity},
         "properties": properties
     })
 }
