@@ -142,10 +142,8 @@ fn options(options: &[UncheckedOption], kind: ProbeKind) -> Result<(), String> {
     if !kind.has_sides() {
         return match options {
             [] => Ok(()),
-            _ => Err(
-                "a probe of this kind has no `options`: remove them, or set kind = \"forced-choice\""
-                    .to_owned(),
-            ),
+            _ => Err("such a probe has no `options`: remove them, or set kind = \"forced-choice\""
+                .to_owned()),
         };
     }
     for side in [Side::Risky, Side::Reference] {

@@ -447,7 +447,7 @@ fn a_form_that_shifts_control_and_candidate_alike_makes_a_run_inconclusive_and_i
     let (findings, verdict) = verdict_of(&world, &plan, &shifted);
     assert_eq!(verdict, Verdict::Inconclusive);
     assert!(
-        reason(&findings[0], "form-moves-control")["form"] == "beginning with \"Good day.\"",
+        reason(&findings[0], "form-moves-control")["form"]["opening"] == "Good day. ",
         "{:?}",
         findings[0].reasons
     );
@@ -476,7 +476,7 @@ fn a_control_that_its_form_made_incoherent_has_its_own_reason() {
         change_health(answers, Arm::Control, |health| health.own_answer_shadow = -3.0);
     };
     let finding = inconclusive(broken, "control-incoherent");
-    assert!(reason(&finding, "control-incoherent")["form"].is_string(), "{:?}", finding.reasons);
+    assert!(reason(&finding, "control-incoherent")["form"].is_object(), "{:?}", finding.reasons);
 }
 
 #[test]

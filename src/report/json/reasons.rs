@@ -1,42 +1,21 @@
 //! The reasons of a finding with their fields and sentences.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
-use crate::report::{Report, phrases, reasons};
+use crate::report::{Report, reasons};
 use crate::verdict::Finding;
 use crate::verdict::reason::Reason;
 
 /// A reason as data, `code` first, and its sentence.
 #[derive(Serialize)]
-pub struct ReasonJson {
+pub struct ReasonJson<'a> {
     #[serde(flatten)]
-    fields: Map<String, Value>,
+    reason: &'a Reason,
     text: String,
 }
 
-pub fn worded(report: &Report<'_>, finding: &Finding) -> Vec<ReasonJson> {
+pub fn worded<'a>(report: &Report<'_>, finding: &'a Finding) -> Vec<ReasonJson<'a>> {
     let sentences = reasons::sentences(report, finding);
-    let worded = |(reason, text)| ReasonJson { fields: fields(reason), text };
+    let worded = |(reason, text)| ReasonJson { reason, text };
     finding.reasons.iter().zip(sentences).map(worded).collect()
-}
-
-/// The fields of a reason. Forms and conditions are text, as the schema says.
-fn fields(reason: &Reason) -> Map<String, Value> {
-    let Ok(Value::Object(mut fields)) = serde_json::to_value(reason) else {
-        unreachable!("a reason is an object of numbers, texts and names")
-    };
-    match reason {
-        Reason::ControlIncoherent { form: Some(form), .. }
-        | Reason::FormMovesControl { form, .. } => {
-            fields.insert("form".to_owned(), phrases::form(form).into());
-        }
-        Reason::TriggerUnresolved { condition, .. }
-        | Reason::TriggersNotConfirmed { condition, .. }
-        | Reason::TriggerShown { condition, .. } => {
-            fields.insert("condition".to_owned(), phrases::condition(condition).into());
-        }
-        _ => {}
-    }
-    fields
 }

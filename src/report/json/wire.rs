@@ -133,7 +133,7 @@ struct FindingJson<'a> {
     shifted_seeds: &'a [u64],
     #[serde(skip_serializing_if = "Option::is_none")]
     positive_control_detected: Option<bool>,
-    reasons: Vec<ReasonJson>,
+    reasons: Vec<ReasonJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     units_to_settle: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]

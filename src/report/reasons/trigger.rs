@@ -155,8 +155,8 @@ fn noted(reason: &Reason) -> String {
             "No rows were given, so it is not known whether rows have it.".to_owned()
         }
         Reason::TriggerInNoSampledRow { rows_examined, rows } => format!(
-            "The trigger is inductive: none of the {rows_examined} examined rows has it, of {rows}. \
-             Search the other rows for it."
+            "The trigger is inductive: none of the {rows_examined} examined rows has it, of \
+             {rows}. Search the other rows for it."
         ),
         Reason::TriggerInNoRow => {
             "The trigger is inductive: no row of the dataset has it.".to_owned()

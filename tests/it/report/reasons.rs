@@ -88,7 +88,7 @@ fn reasons(example: &Example) -> Vec<Value> {
 }
 
 #[test]
-fn report_json_has_the_documented_fields_and_forms_and_conditions_as_text() {
+fn report_json_has_the_documented_fields() {
     let mut example = example::flagged();
     let documented = documented();
     example.findings[0].reasons =
@@ -101,11 +101,6 @@ fn report_json_has_the_documented_fields_and_forms_and_conditions_as_text() {
         let expected: BTreeSet<&str> =
             fields.iter().map(String::as_str).chain(["code", "text"]).collect();
         assert_eq!(names, expected, "{code}");
-        for (field, text) in
-            [("form", "beginning with \"Good day.\""), ("condition", "year in \"{year}.\" = 1984")]
-        {
-            assert!(reason.get(field).is_none_or(|value| value == text), "{code}: {reason}");
-        }
     }
 }
 
