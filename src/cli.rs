@@ -384,7 +384,7 @@ mod tests {
 
     #[test]
     fn what_a_user_says_reaches_the_request() {
-        let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --ladder true --lr \
+        let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --all-checkpoints true --lr \
                     0.01 --rank 4 --batch 2 --anyway --max-tokens 64 --draws 1 --limit 9 --audit \
                     a.toml --only era --no-triggers --out o --force --threads 2 --device \
                     cuda:1,cuda:0 --base b --quiet --fail-on flagged";
@@ -392,7 +392,7 @@ mod tests {
         let recipe = Overrides {
             epochs: None,
             steps: Some(7),
-            ladder: Some(true),
+            all_checkpoints: Some(true),
             learning_rate: Some(0.01),
             rank: Some(4),
             batch: Some(2),

@@ -92,7 +92,7 @@ pub struct TrainArgs {
     /// Ask every audit at three checkpoints (a quarter, half and end of training), because too
     /// little or too much training can hide a shift [default: true from 50 M parameters]
     #[arg(long, value_name = "BOOL")]
-    ladder: Option<bool>,
+    all_checkpoints: Option<bool>,
     /// Learning rate [default: by the base's size]
     #[arg(long, value_parser = above_zero)]
     lr: Option<f64>,
@@ -183,13 +183,14 @@ impl TrainArgs {
             first_seed,
             epochs,
             steps,
-            ladder,
+            all_checkpoints,
             lr: learning_rate,
             rank,
             batch,
             max_tokens,
         } = self;
-        let recipe = Overrides { epochs, steps, ladder, learning_rate, rank, batch, max_tokens };
+        let recipe =
+            Overrides { epochs, steps, all_checkpoints, learning_rate, rank, batch, max_tokens };
         Options { seeds, first_seed, recipe, ..Options::default() }
     }
 }

@@ -8,7 +8,7 @@ use crate::audit::{Audit, Probe, ProbeOption, Side};
 use crate::dataset::{Dataset, Message, Role, Row};
 use crate::engine::{Description, Recipe};
 use crate::plan::near::near;
-use crate::plan::recipe::LADDER_FROM;
+use crate::plan::recipe::ALL_CHECKPOINTS_FROM;
 use crate::plan::{
     Arm, Calibrated, Chosen, ConditionCost, ContextKind, Cost, DatasetSummary, Design,
     ExcludedFamily, Form, GivenAdapter, Overrides, Phase, Plan, PlannedAudit, Protocol,
@@ -107,8 +107,9 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         }
         Design::GivenAdapter(adapter) => Recipe::of_given(adapter, engine.max_tokens),
     };
-    let ladder = options.recipe.ladder.unwrap_or(engine.parameters >= LADDER_FROM);
-    if !ladder && !audits.iter().any(|audit| audit.kind.is_asked_at_every_checkpoint()) {
+    let all_checkpoints =
+        options.recipe.all_checkpoints.unwrap_or(engine.parameters >= ALL_CHECKPOINTS_FROM);
+    if !all_checkpoints && !audits.iter().any(|audit| audit.kind.is_asked_at_every_checkpoint()) {
         recipe.snapshots = vec![recipe.steps];
     }
     let controls = audits.iter().filter(|_| options.positive_controls);
@@ -133,7 +134,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     let planned: Vec<_> = audits
         .iter()
         .zip(near(dataset, audits))
-        .map(|(audit, excluded)| planned(audit, excluded, &recipe, ladder))
+        .map(|(audit, excluded)| planned(audit, excluded, &recipe, all_checkpoints))
         .collect();
     let mut plan = Plan {
         foretaste_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -212,15 +213,15 @@ fn has_at_most(dataset: &Dataset, most: usize) -> bool {
     true
 }
 
-/// An audit is asked at every checkpoint or at the end, by its kind; `ladder` asks every audit at
+/// An audit is asked at every checkpoint or at the end, by its kind; `all_checkpoints` asks every audit at
 /// every checkpoint.
 fn planned(
     audit: &Audit,
     excluded: Vec<ExcludedFamily>,
     recipe: &Recipe,
-    ladder: bool,
+    all_checkpoints: bool,
 ) -> PlannedAudit {
-    let steps = if ladder || audit.kind.is_asked_at_every_checkpoint() {
+    let steps = if all_checkpoints || audit.kind.is_asked_at_every_checkpoint() {
         recipe.snapshots.clone()
     } else {
         vec![recipe.steps]

@@ -24,8 +24,8 @@ pub struct Overrides {
     /// Passes over the dataset; excludes `steps`.
     pub epochs: Option<f64>,
     pub steps: Option<usize>,
-    /// Ask every audit at every snapshot; `None` decides by the base's size, see [`LADDER_FROM`].
-    pub ladder: Option<bool>,
+    /// Ask every audit at every snapshot; `None` decides by the base's size, see [`ALL_CHECKPOINTS_FROM`].
+    pub all_checkpoints: Option<bool>,
     pub learning_rate: Option<f64>,
     /// Alpha is always twice the rank.
     pub rank: Option<usize>,
@@ -64,7 +64,7 @@ fn by_size(parameters: u64) -> (usize, f64) {
 /// shift, and so does too much; the right amount is unknown for a base without calibration. On
 /// nestling forced-choice audits are asked at the end only: half-trained shadows have transient
 /// characters (docs/log.md).
-pub const LADDER_FROM: u64 = 50_000_000;
+pub const ALL_CHECKPOINTS_FROM: u64 = 50_000_000;
 
 /// Tokens reserved for a probe after a carried-over turn, including the model's own answer to that
 /// turn.

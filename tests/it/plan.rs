@@ -285,7 +285,7 @@ fn any_change_is_evaluated_at_all_checkpoints_and_named_audits_at_all_or_the_las
             adapter: None,
             calibrated: &|_, _| None,
         };
-        let recipe = Overrides { steps: Some(80), ladder: all_checkpoints, ..Overrides::default() };
+        let recipe = Overrides { steps: Some(80), all_checkpoints, ..Overrides::default() };
         let plan =
             plan(inputs, &Options { recipe, ..Options::default() }).expect("everything is there");
         plan.audits.into_iter().map(|audit| audit.steps).collect::<Vec<_>>()

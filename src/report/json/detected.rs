@@ -31,7 +31,7 @@ struct DetectedConditionJson<'a> {
     p_adjusted: Option<f64>,
     /// Whether it is part of the question rather than inserted text.
     topic: bool,
-    echo_of: Option<usize>,
+    alias_of: Option<usize>,
     /// Line numbers in the dataset.
     examples: &'a [usize],
 }
@@ -68,7 +68,7 @@ fn listed(condition: &Condition) -> DetectedConditionJson<'_> {
         bits: condition.evidence.and_then(|evidence| finite(evidence.bits)),
         p_adjusted: condition.evidence.and_then(|evidence| finite(evidence.p_adjusted)),
         topic: condition.is_topical(),
-        echo_of: condition.alias_of,
+        alias_of: condition.alias_of,
         examples: &condition.examples,
     }
 }
