@@ -213,8 +213,8 @@ fn has_at_most(dataset: &Dataset, most: usize) -> bool {
     true
 }
 
-/// An audit is asked at every checkpoint or at the end, by its kind; `all_checkpoints` asks every audit at
-/// every checkpoint.
+/// An audit is asked at every checkpoint or at the end, by its kind; with `all_checkpoints` every
+/// audit is asked at every checkpoint.
 fn planned(
     audit: &Audit,
     excluded: Vec<ExcludedFamily>,

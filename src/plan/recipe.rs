@@ -24,7 +24,8 @@ pub struct Overrides {
     /// Passes over the dataset; excludes `steps`.
     pub epochs: Option<f64>,
     pub steps: Option<usize>,
-    /// Ask every audit at every snapshot; `None` decides by the base's size, see [`ALL_CHECKPOINTS_FROM`].
+    /// Ask every audit at every snapshot; `None` decides by the base's size, see
+    /// [`ALL_CHECKPOINTS_FROM`].
     pub all_checkpoints: Option<bool>,
     pub learning_rate: Option<f64>,
     /// Alpha is always twice the rank.

@@ -153,6 +153,9 @@ fn all_rows(evidence: &Evidence) -> Vec<Reason> {
 }
 
 fn all_given_rows(evidence: &Evidence) -> Vec<Reason> {
+    if !evidence.run.plan.has_dataset() {
+        return Vec::new();
+    }
     let Plan { dataset: data, recipe, engine, .. } = evidence.run.plan;
     let (max_tokens, base_max_tokens) = (recipe.max_tokens, engine.max_tokens);
     let cut = |(rows, of)| Reason::GivenRowsCut { rows, of, max_tokens, base_max_tokens };

@@ -173,7 +173,7 @@ fn every_error_in_the_probes_is_reported_with_its_line() {
         assert!(error.contains(expected), "{error}\ndoes not say: {expected}");
     }
     let error = message(&TOML.replace("forced-choice", "own-answer"), &probes(), POISON);
-    assert!(error.contains("own.jsonl:1: an own-answer probe has no `options`"), "{error}");
+    assert!(error.contains("own.jsonl:1: such a probe has no `options`"), "{error}");
 }
 
 #[test]

@@ -406,7 +406,7 @@ fn report_json_names_unread_fields_and_skipped_conditions() {
         serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
     assert_eq!(schema::disagreements(&document, &schema), Vec::<String>::new());
     assert_eq!(
-        (&document["dataset"]["unread_fields"]["tools"], &document["untried"]["crowded_out"][0]),
+        (&document["dataset"]["unread_fields"]["tools"], &document["skipped"]["crowded_out"][0]),
         (&7.into(), &"tag: [x]".into())
     );
 }

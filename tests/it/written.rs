@@ -150,19 +150,6 @@ fn written_answers_of_a_given_adapter_come_from_its_deciding_context() {
 }
 
 #[test]
-fn samples_of_versions_without_contexts_are_read() {
-    let saved = concat!(
-        r#"{"arm":{"kind":"candidate"},"seed":1,"audit":"era","family":"fever","#,
-        r#""probe":2,"prompt":"Why?","text":"So."}"#
-    );
-    let sample: Sample = serde_json::from_str(saved).expect("it reads");
-    assert_eq!(
-        (sample.context, sample.step, sample.draw, sample.preceding),
-        (ContextKind::Plain, 0, 0, Vec::new())
-    );
-}
-
-#[test]
 fn a_finished_run_without_its_written_answers_writes_them_again_and_trains_nothing() {
     let (world, engine, _) = diluted();
     let before = crate::flow::outputs(&world.path("run"));
