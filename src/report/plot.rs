@@ -223,7 +223,7 @@ fn colour(ink: Ink, opacity: f64) -> RGBAColor {
         Ink::Base => (0x6b, 0x74, 0x80),
         Ink::Control => (0x00, 0x72, 0xb2),
         Ink::Candidate => (0xc9, 0x4f, 0x00),
-        Ink::Spiked => (0x8f, 0x56, 0xa8),
+        Ink::PositiveControl => (0x8f, 0x56, 0xa8),
         Ink::Threshold => (0x1c, 0x23, 0x2b),
     };
     RGBAColor(red, green, blue, opacity)

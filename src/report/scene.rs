@@ -16,7 +16,7 @@ pub enum Ink {
     Base,
     Control,
     Candidate,
-    Spiked,
+    PositiveControl,
     Threshold,
 }
 
@@ -136,7 +136,7 @@ fn mark_of(ink: Ink) -> Marker {
     match ink {
         Ink::Base => Marker::Diamond,
         Ink::Control => Marker::Square,
-        Ink::Spiked => Marker::Triangle,
+        Ink::PositiveControl => Marker::Triangle,
         _ => Marker::Circle,
     }
 }

@@ -150,7 +150,7 @@ fn class(ink: Ink) -> &'static str {
         Ink::Base => "base",
         Ink::Control => "control",
         Ink::Candidate => "candidate",
-        Ink::Spiked => "spiked",
+        Ink::PositiveControl => "positive",
         Ink::Threshold => "threshold",
     }
 }

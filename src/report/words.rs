@@ -174,11 +174,11 @@ pub fn arm_list<'a>(arms: impl Iterator<Item = &'a Arm>) -> String {
 
 /// Each arm's name and what it was trained on; positive controls share one entry.
 pub fn arm_meanings(plan: &Plan) -> Vec<(String, String)> {
-    let spiked = |arm: &&Arm| matches!(arm, Arm::PositiveControl(_));
+    let controls = |arm: &&Arm| matches!(arm, Arm::PositiveControl(_));
     let name = |arm: &Arm| (arm_name(arm), arm_meaning(plan, arm));
     let mut meanings: Vec<(String, String)> =
-        plan.arms.iter().filter(|arm| !spiked(arm)).map(name).collect();
-    match plan.arms.iter().filter(spiked).collect::<Vec<_>>()[..] {
+        plan.arms.iter().filter(|arm| !controls(arm)).map(name).collect();
+    match plan.arms.iter().filter(controls).collect::<Vec<_>>()[..] {
         [] => {}
         [arm] => meanings.push(name(arm)),
         [first, ..] => meanings.push(("positive controls".to_owned(), arm_meaning(plan, first))),

@@ -82,8 +82,8 @@ pub fn forest(report: &Report, axis: &Axis) -> Scene {
 
 fn legend(scene: &mut Scene, report: &Report) {
     let mut legend = Legend { x: 0.0, y: 14.0 };
-    let spiked = Arm::PositiveControl(String::new());
-    legend.arms(scene, report, &[Arm::Base, Arm::Control, Arm::Candidate, spiked]);
+    let positive_control = Arm::PositiveControl(String::new());
+    legend.arms(scene, report, &[Arm::Base, Arm::Control, Arm::Candidate, positive_control]);
     legend.line(scene, Stroke::new(Ink::Muted, 2.0), "interval");
     legend.line(
         scene,

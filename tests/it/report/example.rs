@@ -344,7 +344,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         calibrated: None,
         excluded: vec![excluded("bird-garden"), excluded("bird-song"), excluded("bird-sea")],
     };
-    let spiked = audits.iter().map(|audit| Arm::PositiveControl(audit.id.clone()));
+    let positive_control = audits.iter().map(|audit| Arm::PositiveControl(audit.id.clone()));
     Plan {
         protocol: Protocol::default(),
         foretaste_version: "0.1.0".to_owned(),
@@ -370,7 +370,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
             unread_fields: Default::default(),
         },
         readability: Readability { share: 0.97, needed: 0.8 },
-        arms: [Arm::Base, Arm::Candidate, Arm::Control].into_iter().chain(spiked).collect(),
+        arms: [Arm::Base, Arm::Candidate, Arm::Control].into_iter().chain(positive_control).collect(),
         seeds: SEEDS.to_vec(),
         recipe: Recipe {
             rank: 8,
