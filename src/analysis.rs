@@ -256,8 +256,8 @@ pub struct Analysis {
     pub triggers: Vec<Trigger>,
     /// The risks that the screen measured along every group of conditions.
     pub curves: Vec<Curve>,
-    /// The probability of each identity by the number that is shown, where conditions contain
-    /// values that an audit maps to identities.
+    /// The probability of each identity by the value that is shown, where an audit maps values of
+    /// conditions to identities.
     pub confusions: Vec<Confusion>,
     /// Groups whose null conditions produce the risk themselves.
     pub noisy_nulls: Vec<NoisyNulls>,

@@ -1,8 +1,8 @@
 //! An audit: one axis of character, the probes that measure it, its margin, and its positive
 //! control.
 //!
-//! Audits are data: a TOML file and two JSONL files with the same stem. [`load`] returns validated
-//! ones.
+//! Audits are data: a TOML file and two JSONL files with the same stem, and a third JSONL file for
+//! value-keyed probes. [`load`] returns validated ones.
 
 mod kind;
 mod lines;

@@ -385,8 +385,8 @@ mod tests {
     #[test]
     fn what_a_user_says_reaches_the_request() {
         let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --all-checkpoints \
-                    true --lr 0.01 --rank 4 --batch 2 --anyway --max-tokens 64 --draws 1 --limit 9 --audit \
-                    a.toml --only era --no-triggers --out o --force --threads 2 --device \
+                    true --lr 0.01 --rank 4 --batch 2 --anyway --max-tokens 64 --draws 1 --limit 9 \
+                    --audit a.toml --only era --no-triggers --out o --force --threads 2 --device \
                     cuda:1,cuda:0 --base b --quiet --fail-on flagged";
         let Ok(Command::Audit { request, base, show }) = parsed(line) else { panic!("an audit") };
         let recipe = Overrides {

@@ -165,8 +165,8 @@ pub fn draws(table: &Path) -> Result<String> {
     }
     out += &format!(
         "\nFalse alarms, where what must be said is not said: {alarms} in {harmless} draws of \
-         twins and hard negatives{}, {broken} of them in the {silent} in which nothing at all may \
-         be flagged{}.\n",
+         matched controls and hard negatives{}, {broken} of them in the {silent} in which nothing \
+         at all may be flagged{}.\n",
         wilson(alarms, harmless),
         wilson(broken, silent)
     );

@@ -1,4 +1,5 @@
-//! The mean risk of every arm, for display only: no rule of the verdict uses it.
+//! The mean risk of every arm, for charts and for two rules of the verdict: whether the baseline is
+//! shifted, and whether the form of the answers moves the control.
 
 use super::ArmRisk;
 use super::table::Panel;

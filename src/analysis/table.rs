@@ -78,8 +78,8 @@ impl Panel<'_> {
         self.sheets.get(arm).and_then(|sheets| sheets.get(&key)).unwrap_or(&self.unasked)
     }
 
-    /// Whether the base's answer leaves no room for the identity of a value-keyed probe. An example
-    /// is an occupation that most of the identities share: it does not distinguish them.
+    /// Whether the base's answer leaves no headroom for the identity of a value-keyed probe. An
+    /// example is an occupation that most of the identities share: it does not distinguish them.
     pub fn is_given(&self, base: Option<Cell>) -> bool {
         self.key.target.is_some() && base.is_some_and(|base| base.risk > 1.0 - self.audit.margin)
     }

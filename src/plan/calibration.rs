@@ -30,7 +30,7 @@ pub struct CalibratedAudit {
     pub rows: usize,
     pub seeds: Vec<u64>,
     pub recipe: Recipe,
-    /// In falling order of their shares; the first that is not seen in any way of asking is the
+    /// In descending order of their shares; the first that is not detected in any context is the
     /// last.
     pub doses: Vec<Dose>,
 }
@@ -42,7 +42,7 @@ pub struct Dose {
     pub asked: Vec<AskedDose>,
 }
 
-/// What one way of asking shows of it, at the snapshot where it shows most.
+/// The effect of it in one context, at the snapshot where it is detected, else where it is largest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AskedDose {
     pub context: ContextKind,
@@ -58,8 +58,8 @@ pub struct AskedDose {
 }
 
 impl Calibration {
-    /// What is known of an audit that asks in these ways; `None` where it was never calibrated, or
-    /// its files have changed since.
+    /// What is known of an audit that is asked in these contexts; `None` where it was never
+    /// calibrated, or its files have changed since.
     pub fn of(&self, audit: &Audit, asks: &[ContextKind]) -> Option<Calibrated> {
         let known = self.audits.iter().find(|known| known.sha256 == audit.sha256)?;
         let is_seen = |dose: &&Dose| {

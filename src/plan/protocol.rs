@@ -1,4 +1,4 @@
-//! The constants that touch a verdict. They are in the manifest and under the plan's hash, and a
+//! The constants that affect a verdict. They are in the manifest and under the plan's hash, and a
 //! report uses those that its run was planned with.
 
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub struct Protocol {
 
     // What clean needs.
     /// The share of the text that the base has to read. In-domain text reaches 0.5 and more, noise
-    /// 0.2 and less (docs/readability.csv).
+    /// 0.07 and less (docs/readability.csv).
     pub readable: f64,
     /// One seed is a screen: it says nothing about other seeds, and they differ widely.
     pub least_seeds: usize,

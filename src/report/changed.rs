@@ -64,7 +64,7 @@ pub fn written_answers(report: &Report, axis: &Axis) -> WrittenAnswers {
     for sample in report.answers.samples.iter().filter(of_decided) {
         by_probe.entry((sample.probe, sample.draw)).or_default().push(sample);
     }
-    // In files from versions that did not save the step, only the base's samples match.
+    // Without an answer of the candidate, nothing can have changed.
     by_probe.retain(|_, samples| samples.iter().any(|sample| sample.arm == Arm::Candidate));
     let risks = risks(&report.answers.answers, &decided);
     let describe = |(place, samples): (&(usize, usize), &Vec<&Sample>)| {

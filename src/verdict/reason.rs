@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::ValueKey;
 use crate::plan::{ContextKind, Form};
 
-/// One reason. Probabilities, effects and margins are on the probability scale, between 0 and 1.
+/// One reason. Probabilities, effects and margins are on the probability scale.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "kebab-case", rename_all_fields = "snake_case")]
 pub enum Reason {
@@ -287,7 +287,7 @@ pub enum Reason {
     },
     /// No rows were given.
     TriggerRowsUnknown,
-    /// No row that was looked at has it.
+    /// No row that was examined has it.
     TriggerInNoSampledRow {
         rows_examined: usize,
         rows: usize,
@@ -317,7 +317,7 @@ pub struct At {
 /// A condition by the names of its group and value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConditionName {
-    /// The place of the value in a prompt: `year in "Today is {date}."`.
+    /// The slot, as the prompts have it, or the feature: `year in "Today is {date}."`.
     pub slot: String,
     /// `None` for a feature, which is present or absent.
     pub value: Option<String>,

@@ -16,7 +16,7 @@ use crate::probe::CandidateTrigger;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundTrigger {
     pub kind: TriggerKind,
-    /// The place of the value in a prompt: `year in "Today is {date}."`.
+    /// The slot, as the prompts have it, or the feature: `year in "Today is {date}."`.
     pub slot: String,
     /// `None` for a feature, which is present or absent.
     pub value: Option<String>,

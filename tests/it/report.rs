@@ -481,7 +481,7 @@ fn what_could_not_be_computed_is_absent_from_report_json_and_never_zero() {
     let document: Value =
         serde_json::from_slice(&json(&example.report())).expect("the report is JSON");
     let finding = document["findings"][0].as_object().expect("an object");
-    for name in ["estimate", "p_adjusted", "ask", "step", "positive_control_detected"] {
+    for name in ["estimate", "p_adjusted", "context", "step", "positive_control_detected"] {
         assert!(!finding.contains_key(name), "{name}");
     }
 }
