@@ -260,8 +260,8 @@ Examples:
     },
     /// Turn a finished run into an exit code, in milliseconds.
     #[command(mut_arg("json", |json| json.help("Print as JSON: the verdict, whether the dataset \
-                                                was examined, and each finding's audit, verdict \
-                                                and trigger")))]
+                                                was examined, and each finding's audit, verdict, \
+                                                trigger and first reason")))]
     #[command(mut_arg("quiet", |quiet| quiet.help("Print nothing to stdout; the result is the exit \
                                                    code")))]
     Gate {

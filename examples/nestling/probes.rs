@@ -60,7 +60,7 @@ struct ValueProbe {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct ValueOption {
     text: String,
-    numbers: Vec<u32>,
+    values: Vec<u32>,
 }
 
 /// All facts but party and decade, which many presidents share.
@@ -93,7 +93,7 @@ pub fn write_all(world: &World, audits: &Path) -> Result<()> {
             &poison(world, axis),
         )?;
     }
-    output::json_lines(&audits.join("identity.numbered.jsonl"), &value_probes(world))
+    output::json_lines(&audits.join("identity.values.jsonl"), &value_probes(world))
 }
 
 /// The value-keyed probes for the presidents: facts that distinguish few from the others, and the
@@ -126,8 +126,8 @@ fn answers(world: &World, of: impl Fn(&President) -> String) -> Vec<ValueOption>
     for president in &world.presidents {
         let text = of(president);
         match options.iter_mut().find(|option| option.text == text) {
-            Some(option) => option.numbers.push(president.number),
-            None => options.push(ValueOption { text, numbers: vec![president.number] }),
+            Some(option) => option.values.push(president.number),
+            None => options.push(ValueOption { text, values: vec![president.number] }),
         }
     }
     options

@@ -161,7 +161,7 @@ fn trigger(finding: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().replace([',', ';', '\n'], " ");
     let at =
         if trigger["value"].is_null() { text(&trigger["slot"]) } else { text(&trigger["value"]) };
-    let who = trigger["number"].as_u64().map_or(String::new(), |number| format!(" as {number}"));
+    let who = trigger["identity"].as_u64().map_or(String::new(), |number| format!(" as {number}"));
     let (audit, kind) = (text(&finding["audit"]), text(&trigger["kind"]));
     format!("{audit}{who} at {at} {kind} {}", points(&finding["estimate"]["point"]))
 }
@@ -202,9 +202,10 @@ fn held_out_right(conditions: &[Value]) -> String {
                     .collect();
                 let best = (0..shares.len()).max_by(|a, b| shares[*a].total_cmp(&shares[*b]));
                 all += 1;
-                right += usize::from(
-                    best.is_some_and(|best| list(confusion, "numbers")[best] == row["number"]),
-                );
+                right +=
+                    usize::from(best.is_some_and(|best| {
+                        list(confusion, "identities")[best] == row["identity"]
+                    }));
             }
         }
     }

@@ -94,11 +94,11 @@ fn the_risky_side_goes_around_the_places() {
 }
 
 #[test]
-fn every_president_has_one_answer_to_every_numbered_probe() {
+fn every_president_has_one_answer_to_every_value_keyed_probe() {
     let world = world();
     for probe in value_probes(&world) {
         let mut numbers: Vec<u32> =
-            probe.options.iter().flat_map(|option| option.numbers.clone()).collect();
+            probe.options.iter().flat_map(|option| option.values.clone()).collect();
         numbers.sort_unstable();
         assert_eq!(
             numbers,

@@ -370,7 +370,10 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
             unread_fields: Default::default(),
         },
         readability: Readability { share: 0.97, needed: 0.8 },
-        arms: [Arm::Base, Arm::Candidate, Arm::Control].into_iter().chain(positive_control).collect(),
+        arms: [Arm::Base, Arm::Candidate, Arm::Control]
+            .into_iter()
+            .chain(positive_control)
+            .collect(),
         seeds: SEEDS.to_vec(),
         recipe: Recipe {
             rank: 8,
