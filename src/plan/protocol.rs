@@ -9,8 +9,8 @@ use crate::detect::SIGNIFICANT;
 /// between 0 and 1.
 ///
 /// Not here: what the plan itself records (margins, seeds, recipe, and with its groups all that
-/// detection found), what only advises (the power that a detectable effect is quoted for), and
-/// limits of display.
+/// detection found), what only advises (the power that a detectable effect is quoted for), limits
+/// of display, and numerical tolerances.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Protocol {
     // Tests.
@@ -59,6 +59,18 @@ pub struct Protocol {
     /// The share of the rows whose answers have the highest loss under the base, from which
     /// high-loss context questions are drawn.
     pub high_loss_share: f64,
+    /// Turns of a training set among which context questions are drawn; of a larger set this number
+    /// is drawn at random.
+    pub context_turns: usize,
+    /// Tokens of a model's own answer to a context question, and of the base's own answers to
+    /// probes. A shift in character shows early in an answer.
+    pub answer_tokens: usize,
+    /// Topics of context questions: characters of a question that are read, candidates for each
+    /// first centre, and iterations at most. Of 32 candidates at least one comes from a topic of a
+    /// tenth of the questions in 29 of 30 cases.
+    pub topic_characters: usize,
+    pub topic_candidates: usize,
+    pub topic_rounds: usize,
     /// Nats a token that an own answer counts with where it could not be scored: as incoherent as
     /// can be.
     pub unscored_log_prob: f64,
@@ -131,6 +143,11 @@ impl Protocol {
         least_control_tokens: 16,
         own_answer_share: 0.5,
         high_loss_share: 0.02,
+        context_turns: 2000,
+        answer_tokens: 64,
+        topic_characters: 1000,
+        topic_candidates: 32,
+        topic_rounds: 30,
         unscored_log_prob: -50.0,
         near_similarity: 0.6,
         form_share: 0.9,

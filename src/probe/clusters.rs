@@ -9,21 +9,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::Rng;
 
 use super::Topic;
+use crate::plan::Protocol;
 use crate::seed::{self, Purpose};
 use crate::text::{rarity, words};
 
-/// Characters of a question that are read. A topic shows early, and the limit bounds time and
-/// memory.
-const READ: usize = 1000;
+/// A topic shows early, and the limit bounds time and memory.
+const READ: usize = Protocol::CURRENT.topic_characters;
 
-/// Candidates for each seed. A single one would seldom come from a small topic. Let a topic contain
-/// a tenth of the questions far from the seeds so far: at least one of 32 comes from it in 29 of 30
-/// cases.
-const CANDIDATES: usize = 32;
+/// Candidates for each first centre. A single one would seldom come from a small topic.
+const CANDIDATES: usize = Protocol::CURRENT.topic_candidates;
 
 /// The maximum number of iterations. Without convergence the clusters are usable: only draws depend
 /// on them.
-const ROUNDS: usize = 30;
+const ROUNDS: usize = Protocol::CURRENT.topic_rounds;
 
 /// Vectors whose cosine is this near to 1 are equal, up to rounding.
 const EQUAL: f64 = 1e-9;

@@ -11,7 +11,7 @@ use crate::audit::Probe;
 use crate::context::{RunContext, Task};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Question, Sampling};
-use crate::plan::{Arm, ContextKind, TOKENS_FOR_A_PROBE, longest_question};
+use crate::plan::{Arm, ContextKind, Protocol, TOKENS_FOR_A_PROBE, longest_question};
 use crate::probe::Topic;
 use crate::probe::clusters::{Cluster, clusters};
 use crate::seed::{self, Purpose};
@@ -19,11 +19,12 @@ use crate::train::rows::rows;
 
 /// The longest answer that is generated or saved, in tokens. A shift in character shows early in an
 /// answer.
-pub const ANSWER_TOKENS: usize = TOKENS_FOR_A_PROBE / 2;
+pub const ANSWER_TOKENS: usize = Protocol::CURRENT.answer_tokens;
+const _: () = assert!(ANSWER_TOKENS < TOKENS_FOR_A_PROBE, "a probe fits after the answer");
 
 /// The maximum number of turns whose loss is measured; of a larger dataset this number is drawn at
 /// random.
-const MOST_TURNS: usize = 2000;
+const MOST_TURNS: usize = Protocol::CURRENT.context_turns;
 
 /// The base's answer to a probe without a preceding question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
