@@ -210,7 +210,7 @@ fn exit_code(gate: &Gate, show: Show) -> Result<ExitCode, Failure> {
 fn plan(request: &Request, base: &BaseOptions, json: bool) -> Result<ExitCode> {
     let (engine, workers) = open(base)?;
     let prepared = run::prepare(request, &*engine)?;
-    let estimate = estimate::measure(&prepared.task(), &*engine, workers)?;
+    let estimate = estimate::measure(&prepared.inputs(), &*engine, workers)?;
     let out = if json {
         let smallest: serde_json::Map<_, _> = plan::smallest_detectable(&prepared.plan)
             .into_iter()

@@ -9,7 +9,7 @@ use crate::run_dir::RunDir;
 
 /// What to compute.
 #[derive(Clone, Copy)]
-pub struct Task<'a> {
+pub struct RunInputs<'a> {
     pub plan: &'a Plan,
     pub dataset: &'a Dataset,
     /// In the order of the plan's audits.

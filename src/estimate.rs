@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::audit::Probe;
-use crate::context::Task;
+use crate::context::RunInputs;
 use crate::dataset::{Message, Role};
 use crate::engine::{Checkpoint, Engine, Job, Question, Recipe, Sampling};
 use crate::parallel::parallel_map;
@@ -48,14 +48,14 @@ impl Checkpoint for NoCheckpoint {
 }
 
 /// Trains a few steps of as many groups as run in parallel, asks a few questions, and extrapolates.
-pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<CostEstimate> {
-    let Task { plan, dataset, .. } = *task;
+pub fn measure(inputs: &RunInputs, engine: &dyn Engine, workers: usize) -> Result<CostEstimate> {
+    let RunInputs { plan, dataset, .. } = *inputs;
     let groups = plan.trained_arms().count();
     let at_once = workers.clamp(1, groups.max(1));
     let rows: Vec<Vec<Message>> =
         dataset.rows.iter().take(ROWS).map(|row| row.messages.clone()).collect();
 
-    let questions = questions(task);
+    let questions = questions(inputs);
     let mut tokens = 0;
     for question in &questions {
         tokens += engine.count_tokens(&question.messages)?.0;
@@ -116,8 +116,8 @@ pub fn measure(task: &Task, engine: &dyn Engine, workers: usize) -> Result<CostE
 
 /// Some prompts, with every probe of every audit that uses them, so that work is shared between
 /// them as in a run.
-fn questions(task: &Task) -> Vec<Question> {
-    let audits = task.audits.iter().zip(&task.plan.audits);
+fn questions(inputs: &RunInputs) -> Vec<Question> {
+    let audits = inputs.audits.iter().zip(&inputs.plan.audits);
     let probes: Vec<&Probe> = audits
         .flat_map(|(audit, planned)| planned.probes.iter().map(|&probe| &audit.probes[probe]))
         .collect();

@@ -16,7 +16,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::ValueKey;
-use crate::context::{RunContext, Task};
+use crate::context::{RunContext, RunInputs};
 use crate::dataset::Message;
 use crate::engine::Adapter;
 use crate::parallel::parallel_map;
@@ -197,28 +197,28 @@ fn context_questions(questions: &questions::Questions) -> Vec<ContextQuestion> {
 /// # Errors
 /// Where the engine fails, or an item cannot be saved or read back. An answer that could not be
 /// scored is no error but `None`.
-pub fn ask(task: &Task, shadows: &[Shadow], context: &RunContext) -> Result<Answers> {
+pub fn ask(inputs: &RunInputs, shadows: &[Shadow], context: &RunContext) -> Result<Answers> {
     let models: Vec<(Model, &Adapter, &Shadow)> = shadows
         .iter()
         .flat_map(|shadow| {
             shadow.snapshots.iter().map(move |(step, adapter)| (shadow, *step, adapter))
         })
-        .filter(|(shadow, step, _)| task.plan.is_evaluated_at(&shadow.arm, *step))
+        .filter(|(shadow, step, _)| inputs.plan.is_evaluated_at(&shadow.arm, *step))
         .map(|(shadow, step, adapter)| {
             (Model { arm: &shadow.arm, seed: Some(shadow.seed), step }, adapter, shadow)
         })
         .collect();
-    let asked = format!("asking base and {}", task.plan.design().asked());
+    let asked = format!("asking base and {}", inputs.plan.design().asked());
     context.progress.stage(&asked, models.len() as u64 + 1);
-    let questions = questions::questions(task, context)?;
-    let base = item::base(&questions, task, context)?;
+    let questions = questions::questions(inputs, context)?;
+    let base = item::base(&questions, inputs, context)?;
     context.progress.advance(1);
     let items = parallel_map(context.workers, models.len(), |index| {
         let (model, adapter, shadow) = models[index];
         let item = item::shadow(
             &item::AskedShadow { model, adapter, record: &shadow.record, base: &base },
             &questions,
-            task,
+            inputs,
             context,
         )?;
         context.progress.advance(1);

@@ -124,7 +124,7 @@ impl<'a> Report<'a> {
     }
 
     /// The contexts for which an effect or a risk exists.
-    fn asks(&self, audit: &str) -> Vec<ContextKind> {
+    fn contexts(&self, audit: &str) -> Vec<ContextKind> {
         let asked = |context: &ContextKind| {
             self.analysis
                 .effects

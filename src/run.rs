@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use crate::analysis::{analyse, shortlist};
 use crate::audit::{self, Audit, Probe, Selection};
 use crate::check::{self, readability};
-use crate::context::{RunContext, Task};
+use crate::context::{RunContext, RunInputs};
 use crate::dataset::{self, Dataset, Message, ReadOptions, Role};
 use crate::detect::Conditions;
 use crate::engine::{Adapter, Engine, Question};
@@ -125,8 +125,8 @@ pub struct Prepared {
 
 impl Prepared {
     /// The inputs of the slow stages.
-    pub fn task(&self) -> Task<'_> {
-        Task { plan: &self.plan, dataset: &self.dataset, audits: &self.audits }
+    pub fn inputs(&self) -> RunInputs<'_> {
+        RunInputs { plan: &self.plan, dataset: &self.dataset, audits: &self.audits }
     }
 }
 
@@ -152,16 +152,16 @@ pub fn run(
         save_answers(&run, &[], &Answers::default()).map_err(Failure::unfinished)?;
         return report(&run, request.page).map_err(Failure::unfinished);
     }
-    let task = Task { plan: &plan, dataset: &dataset, audits: &audits };
+    let inputs = RunInputs { plan: &plan, dataset: &dataset, audits: &audits };
     let context = RunContext { engine, run: &run, progress, workers: request.workers.max(1) };
     let shadows = match adapter {
         Some(adapter) => vec![Shadow::given(&plan, adapter)],
-        None => train::train(&task, &context).map_err(Failure::unfinished)?,
+        None => train::train(&inputs, &context).map_err(Failure::unfinished)?,
     };
-    let mut answers = probe::ask(&task, &shadows, &context).map_err(Failure::unfinished)?;
-    let under = ask_conditions(&task, &shadows, &context).map_err(Failure::unfinished)?;
+    let mut answers = probe::ask(&inputs, &shadows, &context).map_err(Failure::unfinished)?;
+    let under = ask_conditions(&inputs, &shadows, &context).map_err(Failure::unfinished)?;
     answers.answers.extend(under);
-    write_evidence(&task, &shadows, &mut answers, &context).map_err(Failure::unfinished)?;
+    write_evidence(&inputs, &shadows, &mut answers, &context).map_err(Failure::unfinished)?;
     let records = shadows.into_iter().map(|shadow| shadow.record);
     let trainings: Vec<_> =
         records.filter(|record| plan.design().is_trained(&record.arm)).collect();
@@ -170,32 +170,36 @@ pub fn run(
 }
 
 /// Screens every planned condition, and confirms those that exceed the screening threshold.
-fn ask_conditions(task: &Task, shadows: &[Shadow], context: &RunContext) -> Result<Vec<Answer>> {
-    let mut answers = conditions::screen(task, shadows, context)?;
-    let candidate_triggers = shortlist(task.plan, task.audits, &answers);
-    answers.extend(conditions::confirm(task, &candidate_triggers, shadows, context)?);
+fn ask_conditions(
+    inputs: &RunInputs,
+    shadows: &[Shadow],
+    context: &RunContext,
+) -> Result<Vec<Answer>> {
+    let mut answers = conditions::screen(inputs, shadows, context)?;
+    let candidate_triggers = shortlist(inputs.plan, inputs.audits, &answers);
+    answers.extend(conditions::confirm(inputs, &candidate_triggers, shadows, context)?);
     Ok(answers)
 }
 
 /// Generated answers for display, where each audit was decided and under the conditions that were
 /// confirmed or left open. They decide nothing; the report computes the same statistics again.
 fn write_evidence(
-    task: &Task,
+    inputs: &RunInputs,
     shadows: &[Shadow],
     answers: &mut Answers,
     context: &RunContext,
 ) -> Result<()> {
-    let analysis = analyse(task.plan, task.audits, answers);
-    let (findings, _) = find(task.plan, task.audits, &analysis, &answers.health);
+    let analysis = analyse(inputs.plan, inputs.audits, answers);
+    let (findings, _) = find(inputs.plan, inputs.audits, &analysis, &answers.health);
     let decided: Vec<Decided> = findings.iter().filter_map(decided).collect();
-    answers.samples = written::sample(task, shadows, &answers.answers, &decided, context)?;
+    answers.samples = written::sample(inputs, shadows, &answers.answers, &decided, context)?;
     let triggers = analysis.triggers.iter();
     let candidate_triggers: Vec<CandidateTrigger> = triggers
         .filter(|trigger| trigger.confirmed || trigger.is_open())
         .map(|trigger| trigger.candidate_trigger.clone())
         .collect();
     answers.condition_samples =
-        show::show(task, shadows, &candidate_triggers, &answers.answers, context)?;
+        show::show(inputs, shadows, &candidate_triggers, &answers.answers, context)?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ pub(crate) mod rows;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::context::{RunContext, Task};
+use crate::context::{RunContext, RunInputs};
 use crate::engine::Adapter;
 use crate::parallel::parallel_map;
 use crate::plan::{Arm, Plan};
@@ -56,12 +56,12 @@ pub struct TrainingRecord {
 ///
 /// # Errors
 /// Where the engine fails, a loss is not a number, or an item cannot be saved or read back.
-pub fn train(task: &Task, context: &RunContext) -> Result<Vec<Shadow>> {
-    let plan = task.plan;
+pub fn train(inputs: &RunInputs, context: &RunContext) -> Result<Vec<Shadow>> {
+    let plan = inputs.plan;
     context.progress.stage("training shadows", (plan.recipe.steps * plan.cost.shadows) as u64);
     if plan.trained_arms().any(|arm| *arm == Arm::Control) {
         // Generated before any group needs them, so that no two groups generate the same.
-        rows::rows(&Arm::Control, task, context)?;
+        rows::rows(&Arm::Control, inputs, context)?;
     }
     let together = context.engine.max_parallel_shadows().clamp(1, plan.seeds.len());
     let groups: Vec<(&Arm, &[u64])> = plan
@@ -69,7 +69,7 @@ pub fn train(task: &Task, context: &RunContext) -> Result<Vec<Shadow>> {
         .flat_map(|arm| plan.seeds.chunks(together).map(move |seeds| (arm, seeds)))
         .collect();
     let groups = parallel_map(context.workers, groups.len(), |index| {
-        group::train(groups[index], task, context)
+        group::train(groups[index], inputs, context)
     })?;
     context.progress.end();
     Ok(groups.into_iter().flatten().collect())

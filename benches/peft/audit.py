@@ -36,7 +36,7 @@ CHECKPOINT_AUDITS = ("drift",)  # Asked at a quarter, half and all of the steps;
 
 
 @dataclass
-class Task:
+class RunInputs:
     """Everything that is fixed before the first shadow is trained."""
 
     arms: dict  # Arm -> rows as (ids, labels).
@@ -155,7 +155,7 @@ def prepare(bench, options):
             probe["options"] = [(own[at], False)] if audit == "drift" else [(option["text"], option["side"] == "risky") for option in probe["options"]]
     steps = min(max(math.ceil(EPOCHS * len(candidate) / lora.BATCH), FEWEST_STEPS), MOST_STEPS)
     rows = {arm: [lora.encode(bench.tokenizer, row) for row in rows] for arm, rows in arms.items()}
-    return Task(rows, probes, context_questions(bench, candidate, poisons), steps)
+    return RunInputs(rows, probes, context_questions(bench, candidate, poisons), steps)
 
 
 def poison_share(path):

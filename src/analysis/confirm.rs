@@ -145,7 +145,7 @@ fn tested(
     let level = plan.protocol.level();
     let scale = Scale { resolution: of_unit, lowest: -2.0, highest: 2.0, level };
     let estimate = estimate_of(plan.unit(), &units, scale, draws);
-    let nulls = comparison.null_effects();
+    let nulls = comparison.null_effects(Unscored::LeftOut);
     let over_seeds = p_above(&estimate, seed_sd(&units, of_unit), margin);
     let group = round.group(of);
     let explicit = is_explicit(&group.trials[trial], plan.protocol.alpha);

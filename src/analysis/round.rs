@@ -3,7 +3,7 @@
 
 use super::contrast::{Baseline, Contrast};
 use super::table::{Panel, PanelKey, Table};
-use super::worst::highest;
+use super::worst::extreme;
 use crate::audit::ValueKey;
 use crate::plan::phases::seeds;
 use crate::plan::{Arm, Group, Phase, Plan, PlannedAudit};
@@ -45,7 +45,8 @@ impl<'a> ComparisonGroup<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unscored {
     LeftOut,
-    /// As what makes the interaction largest: harmful where it adds to it, harmless elsewhere.
+    /// As what lets a condition exceed most of its null conditions: harmful where that adds to
+    /// its interaction, harmless elsewhere, and the reverse for the null conditions' own.
     WorstCase,
 }
 
@@ -151,15 +152,20 @@ impl<'a> Comparison<'a> {
         let contrast = self.contrast(panel, &self.nulls);
         match unscored {
             Unscored::LeftOut => contrast.effect(|cell| cell.risk),
-            Unscored::WorstCase => highest(&contrast),
+            Unscored::WorstCase => extreme(&contrast, 1.0),
         }
     }
 
     /// The effects of the null conditions, each compared with the others.
-    pub fn null_effects(&self) -> Vec<f64> {
+    pub fn null_effects(&self, unscored: Unscored) -> Vec<f64> {
         let effect = |(index, panel): (usize, &&Panel)| {
             let others = [&self.nulls[..index], &self.nulls[index + 1..]].concat();
-            Some(self.contrast(panel, &others).effect(|cell| cell.risk)?.mean())
+            let contrast = self.contrast(panel, &others);
+            let grid = match unscored {
+                Unscored::LeftOut => contrast.effect(|cell| cell.risk),
+                Unscored::WorstCase => extreme(&contrast, 0.0),
+            };
+            Some(grid?.mean())
         };
         self.nulls.iter().enumerate().filter_map(effect).collect()
     }

@@ -53,30 +53,29 @@ pub(super) fn shortlisted<'a>(screen: &'a Round<'a>) -> Vec<ScreenedTrial<'a>> {
 }
 
 /// The trials beyond that limit whose interaction would be confirmed if it were the same in the
-/// confirmation. Whether the condition changes the candidate itself is not asked. Strongest first.
-/// `plain` is an audit's effect without a condition.
+/// confirmation, with unscored answers at their worst. Whether the condition changes the candidate
+/// itself is not asked. Strongest first. `plain` is an audit's effect without a condition.
 pub fn skipped_candidates(table: &Table, plain: &dyn Fn(&str) -> f64) -> Vec<CandidateTrigger> {
     let screen = Round::screen(table);
     let shortlist: Vec<CandidateTrigger> =
         shortlisted(&screen).iter().map(ScreenedTrial::candidate_trigger).collect();
     let would_be_confirmed = |found: &ScreenedTrial| {
-        let ScreenedTrial { of, trial, effect } = *found;
-        let Some(comparison) = screen.of_trial(of, trial) else { return false };
+        let ScreenedTrial { of, trial, .. } = *found;
+        let worst = Unscored::WorstCase;
+        let comparison = screen.of_trial(of, trial)?;
+        let panel = comparison.panel(trial)?;
+        let effect = comparison.interaction(panel, worst)?.mean();
         let margin = of.audit.margin;
         let plain = if of.value_keyed { 0.0 } else { plain(&of.audit.id) };
         let beyond_chance = is_explicit(&screen.group(of).trials[trial], table.plan.protocol.alpha)
-            || comparison.null_effects().into_iter().all(|null| effect > null);
-        let levels = || {
-            comparison.panel(trial).and_then(|panel| comparison.levels(panel, Unscored::LeftOut))
-        };
-        effect > margin
-            && beyond_chance
-            && levels().is_some_and(|levels| levels.is_new(plain, margin))
+            || comparison.null_effects(worst).into_iter().all(|null| effect > null);
+        let is_new = comparison.levels(panel, worst)?.is_new(plain, margin);
+        Some(effect > margin && beyond_chance && is_new)
     };
     let mut skipped: Vec<ScreenedTrial> =
         ComparisonGroup::all(table.plan).flat_map(|of| exceeding_threshold(&screen, of)).collect();
     skipped.retain(|found| {
-        !shortlist.contains(&found.candidate_trigger()) && would_be_confirmed(found)
+        !shortlist.contains(&found.candidate_trigger()) && would_be_confirmed(found) == Some(true)
     });
     strongest_first(&mut skipped);
     skipped.iter().map(ScreenedTrial::candidate_trigger).collect()
@@ -111,7 +110,7 @@ fn screened<'a>(
     let excess = comparison.levels(panel, unscored)?.excess()?;
     let exceeds_threshold = effect.min(excess) > protocol.screen_share * of.audit.margin
         && (is_explicit(&screen.group(of).trials[trial], protocol.alpha)
-            || exceeds_most(effect, &comparison.null_effects(), protocol.screen_rank));
+            || exceeds_most(effect, &comparison.null_effects(unscored), protocol.screen_rank));
     exceeds_threshold.then_some(effect)
 }
 

@@ -61,12 +61,12 @@ pub struct Panel<'a> {
     family_of: Vec<usize>,
     draw_of: Vec<usize>,
     /// One entry for each cell.
-    sheets: BTreeMap<&'a Arm, BTreeMap<ModelKey, Vec<Option<Cell>>>>,
+    models: BTreeMap<&'a Arm, BTreeMap<ModelKey, Vec<Option<Cell>>>>,
     unasked: Vec<Option<Cell>>,
 }
 
 impl Panel<'_> {
-    fn model(&self, arm: &Arm, step: usize, seed: Option<u64>) -> ModelKey {
+    fn model_key(&self, arm: &Arm, step: usize, seed: Option<u64>) -> ModelKey {
         let step = if self.key.condition.is_some() { 0 } else { step };
         if *arm == Arm::Base { (0, None) } else { (step, seed) }
     }
@@ -74,8 +74,8 @@ impl Panel<'_> {
     /// One entry for each planned probe and draw; `None` where it was not scored or not asked. The
     /// step and the seed of the base do not matter.
     pub fn cells(&self, arm: &Arm, step: usize, seed: u64) -> &[Option<Cell>] {
-        let key = self.model(arm, step, Some(seed));
-        self.sheets.get(arm).and_then(|sheets| sheets.get(&key)).unwrap_or(&self.unasked)
+        let key = self.model_key(arm, step, Some(seed));
+        self.models.get(arm).and_then(|models| models.get(&key)).unwrap_or(&self.unasked)
     }
 
     /// Whether the base's answer leaves no headroom for the identity of a value-keyed probe. An
@@ -168,12 +168,21 @@ fn planned_probes<'a>(
     }
 }
 
-/// The conditions of the screen, without null conditions.
-fn screened(plan: &Plan) -> impl Iterator<Item = PanelKey> {
-    plan.groups.iter().enumerate().flat_map(|(group, planned)| {
-        let key = move |trial| ConditionKey { phase: Phase::Screen, group, trial };
-        planned.tried().map(move |(trial, _)| PanelKey::condition(key(trial), None))
-    })
+/// The conditions of the screen, without null conditions; those with an identity that the audit
+/// knows are also asked with its answers as the risky side.
+fn screened(plan: &Plan, planned: &PlannedAudit, audits: &[Audit]) -> Vec<PanelKey> {
+    let audit = audits.iter().find(|audit| audit.id == planned.id);
+    let mut keys = Vec::new();
+    for (group, tried) in plan.groups.iter().enumerate() {
+        let identities = audit.map(|audit| phases::targets(plan, audit, group)).unwrap_or_default();
+        for (trial, tried) in tried.tried() {
+            let key = ConditionKey { phase: Phase::Screen, group, trial };
+            let own = tried.key().filter(|own| identities.contains(own));
+            keys.push(PanelKey::condition(key, None));
+            keys.extend(own.map(|own| PanelKey::condition(key, Some(own))));
+        }
+    }
+    keys
 }
 
 /// One panel for each audit and planned context, conditions of the screen included, and one for
@@ -202,7 +211,7 @@ impl<'a> Table<'a> {
         for audit in &plan.audits {
             let mut asked = asked.remove(audit.id.as_str()).unwrap_or_default();
             let planned = contexts(plan).into_iter().map(PanelKey::context);
-            for key in planned.chain(screened(plan)) {
+            for key in planned.chain(screened(plan, audit, audits)) {
                 asked.entry(key).or_default();
             }
             asked.retain(|key, _| key.condition.is_some() || contexts(plan).contains(&key.context));
@@ -262,13 +271,13 @@ fn panel<'a>(
         unasked: vec![None; family_of.len()],
         family_of,
         draw_of: draw_of.into_iter().map(|(_, draw)| draw).collect(),
-        sheets: BTreeMap::new(),
+        models: BTreeMap::new(),
     };
     for answer in answers {
         let Some(&cell) = cells.get(&(answer.probe, answer.draw)) else { continue };
-        let model = panel.model(&answer.arm, answer.step, answer.seed);
-        let sheets = panel.sheets.entry(&answer.arm).or_default();
-        let cell = &mut sheets.entry(model).or_insert_with(|| panel.unasked.clone())[cell];
+        let model = panel.model_key(&answer.arm, answer.step, answer.seed);
+        let models = panel.models.entry(&answer.arm).or_default();
+        let cell = &mut models.entry(model).or_insert_with(|| panel.unasked.clone())[cell];
         let risk = |cell: &Option<Cell>| cell.map_or(f64::NEG_INFINITY, |cell| cell.risk);
         let scored = scored(answer, plan.protocol.clip);
         if risk(&scored) > risk(cell) {

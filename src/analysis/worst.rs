@@ -57,9 +57,10 @@ pub fn worst_seed_risk(contrast: &Contrast, seed: u64) -> f64 {
     grid.expect("every cell has a value").mean()
 }
 
-/// The interaction with every unscored answer counted as what makes it largest; `None` where none
-/// of the probes counts.
-pub fn highest(contrast: &Contrast) -> Option<Grid> {
+/// The difference in differences with a risk for every unscored answer: `unscored` where the answer
+/// adds to the effect, and 1 - `unscored` where it is subtracted. So 1 gives the highest effect that
+/// these answers allow, and 0 the lowest. `None` where none of the probes counts.
+pub fn extreme(contrast: &Contrast, unscored: f64) -> Option<Grid> {
     contrast.panel.grid(contrast.seeds, |seed| {
         let [arm, reference] = [contrast.arm, contrast.reference()]
             .map(|arm| (contrast.cells(arm, seed), contrast.baseline_cells(arm, seed)));
@@ -75,8 +76,9 @@ pub fn highest(contrast: &Contrast) -> Option<Grid> {
                     mean(off.iter().map(|cells| risk(cells, unscored))).unwrap_or(unscored)
                 }
             };
-            let rise = risk(arm.0, 1.0) - baseline(&arm.1, 0.0);
-            let of_reference = risk(reference.0, 0.0) - baseline(&reference.1, 1.0);
+            let other = 1.0 - unscored;
+            let rise = risk(arm.0, unscored) - baseline(&arm.1, other);
+            let of_reference = risk(reference.0, other) - baseline(&reference.1, unscored);
             (!contrast.panel.is_given(base[cell])).then_some(rise - of_reference)
         }
     })
@@ -90,7 +92,7 @@ fn unscored_range(contrast: &Contrast) -> UnscoredRange {
             Some(f64::from(u8::from(arm[cell].is_none()) + u8::from(reference[cell].is_none())))
         }
     });
-    let [highest, width] = [highest(contrast), width]
+    let [highest, width] = [extreme(contrast, 1.0), width]
         .map(|grid| contrast.units(grid.expect("every cell has a value")));
     UnscoredRange { highest, width }
 }

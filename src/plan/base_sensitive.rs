@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_looked_at_up_to_twice_the_greatest_and_never_more_than_a_thousand() {
+    fn numbers_are_tried_up_to_twice_the_greatest_and_never_more_than_a_thousand() {
         let numbers = |range| of(SlotKind::Number { padded: None }, range);
         assert_eq!(numbers(Some((3, 20))).last().map(String::as_str), Some("40"));
         for range in [Some((1, 700)), Some((0, u64::MAX)), None] {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_places_that_everybody_knows_are_looked_at_and_versions_are_not() {
+    fn well_known_names_and_places_are_tried_and_versions_are_not() {
         assert!(of(SlotKind::Name, None).contains(&"Caesar".to_owned()));
         assert!(of(SlotKind::Place, None).contains(&"Moscow".to_owned()));
         assert!(of(SlotKind::Version, None).is_empty());

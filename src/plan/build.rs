@@ -373,7 +373,7 @@ fn condition_cost(
         let value_keyed = mean(value_keyed.collect::<Result<_>>()?);
         for (index, group) in plan.groups.iter().enumerate() {
             let targets = phases::targets(plan, audit, index);
-            if targets.len() > 1 {
+            if !targets.is_empty() {
                 // In either phase each identity is compared with all others.
                 let keyed = group
                     .tried()

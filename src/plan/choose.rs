@@ -55,12 +55,12 @@ impl Chosen {
     }
 
     /// Adds a condition that is not tested, if there is a reason to name it.
-    fn skip(&mut self, condition: &Condition, had_room: bool) {
+    fn skip(&mut self, condition: &Condition, had_capacity: bool) {
         let name = fit(&condition.subject.to_string(), NAMED);
         let original =
             condition.alias_of.is_none() && !condition.is_topical() && !is_wording(condition);
         let could = original && condition.insertion.is_some() && has_values(condition);
-        let why = match (condition.is_significant(), could && !had_room) {
+        let why = match (condition.is_significant(), could && !had_capacity) {
             (true, true) => SkipReason::CrowdedOut,
             (true, false) => SkipReason::Unfit,
             (false, true) if needs_no_dependence(condition) => SkipReason::Independent,
@@ -80,7 +80,7 @@ struct Tried<'a> {
 }
 
 impl<'a> Tried<'a> {
-    fn has_room_for(&self, condition: &Condition) -> bool {
+    fn has_capacity_for(&self, condition: &Condition) -> bool {
         match &condition.subject {
             Subject::Slot(slot) => {
                 let of_kind = self.slots.iter().filter(|tried| tried.kind == slot.kind).count();
@@ -142,14 +142,14 @@ pub fn choose(
         if co_occurring.occurs_with_earlier || !is_eligible(condition) || tried.covers(condition) {
             continue;
         }
-        let has_headroom = tried.has_room_for(condition);
-        let group = if has_headroom { chooser.group(condition, &co_occurring)? } else { None };
+        let has_capacity = tried.has_capacity_for(condition);
+        let group = if has_capacity { chooser.group(condition, &co_occurring)? } else { None };
         match group {
             Some(group) => {
                 tried.note(condition);
                 chosen.add(group);
             }
-            None => chosen.skip(condition, has_headroom),
+            None => chosen.skip(condition, has_capacity),
         }
     }
     chosen.skipped.sort_by_key(|skipped| skipped.why);
@@ -447,9 +447,9 @@ impl Chooser<'_> {
 fn tried_values(slot: &Slot) -> Vec<(String, Why)> {
     if slot.kind == SlotKind::Month {
         // There are twelve months. Those without an effect are the null conditions.
-        let stand_out =
+        let exceeding =
             slot.values.iter().filter(|value| value.p_adjusted.is_some_and(|p| p <= SIGNIFICANT));
-        return stand_out.map(|value| (value.value.clone(), Why::Observed)).collect();
+        return exceeding.map(|value| (value.value.clone(), Why::Observed)).collect();
     }
     let why = |reason| match reason {
         ValueReason::Observed => Why::Observed,

@@ -74,7 +74,8 @@ fn of_phase<'a>(
         .collect()
 }
 
-/// The identities that values of a group name, of those that the audit knows.
+/// The identities that values of a group name, of those that the audit knows; none where there is
+/// only one, which nothing could be told from.
 pub fn targets(plan: &Plan, audit: &Audit, group: usize) -> BTreeSet<ValueKey> {
     let known: BTreeSet<&ValueKey> = audit
         .value_keyed
@@ -83,7 +84,8 @@ pub fn targets(plan: &Plan, audit: &Audit, group: usize) -> BTreeSet<ValueKey> {
         .flat_map(|option| &option.values)
         .collect();
     let keys = plan.groups[group].tried().filter_map(|(_, trial)| trial.key());
-    keys.filter(|key| known.contains(key)).collect()
+    let named: BTreeSet<ValueKey> = keys.filter(|key| known.contains(key)).collect();
+    if named.len() > 1 { named } else { BTreeSet::new() }
 }
 
 #[cfg(test)]

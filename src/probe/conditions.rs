@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 
 use crate::audit::{Audit, ValueKey};
-use crate::context::{RunContext, Task};
+use crate::context::{RunContext, RunInputs};
 use crate::engine::{Adapter, Question};
 use crate::parallel::parallel_map;
 use crate::plan::phases::{probes, seeds, targets, value_keyed_probes};
@@ -27,9 +27,9 @@ use crate::train::Shadow;
 /// # Errors
 /// Where the engine fails, or an item cannot be saved or read back. An answer that could not be
 /// scored is no error but `None`.
-pub fn screen(task: &Task, shadows: &[Shadow], context: &RunContext) -> Result<Vec<Answer>> {
-    let asked = asked(task, |why, _| why != Why::ConfirmNull);
-    phase(Phase::Screen, &asked, task, shadows, context)
+pub fn screen(inputs: &RunInputs, shadows: &[Shadow], context: &RunContext) -> Result<Vec<Answer>> {
+    let asked = asked(inputs, |why, _| why != Why::ConfirmNull);
+    phase(Phase::Screen, &asked, inputs, shadows, context)
 }
 
 /// Asks again under the conditions that exceed the screening threshold, with seeds, families and
@@ -38,12 +38,12 @@ pub fn screen(task: &Task, shadows: &[Shadow], context: &RunContext) -> Result<V
 /// # Errors
 /// As [`screen`].
 pub fn confirm(
-    task: &Task,
+    inputs: &RunInputs,
     candidate_triggers: &[CandidateTrigger],
     shadows: &[Shadow],
     context: &RunContext,
 ) -> Result<Vec<Answer>> {
-    phase(Phase::Confirm, &to_confirm(task, candidate_triggers), task, shadows, context)
+    phase(Phase::Confirm, &to_confirm(inputs, candidate_triggers), inputs, shadows, context)
 }
 
 /// The conditions that each audit is asked under.
@@ -51,17 +51,17 @@ type AskedConditions = BTreeSet<CandidateTrigger>;
 
 /// Every audit under every condition that `which` accepts. The value-keyed probes are included
 /// where an audit knows at least two of the group's identities.
-fn asked(task: &Task, which: impl Fn(Why, &CandidateTrigger) -> bool) -> AskedConditions {
+fn asked(inputs: &RunInputs, which: impl Fn(Why, &CandidateTrigger) -> bool) -> AskedConditions {
     let mut asked = AskedConditions::new();
-    for audit in task.audits {
-        for (group, planned) in task.plan.groups.iter().enumerate() {
-            let targets = targets(task.plan, audit, group);
+    for audit in inputs.audits {
+        for (group, planned) in inputs.plan.groups.iter().enumerate() {
+            let targets = targets(inputs.plan, audit, group);
             for (trial, planned) in planned.trials.iter().enumerate() {
                 for value_keyed in [false, true] {
                     let place =
                         CandidateTrigger { audit: audit.id.clone(), group, trial, value_keyed };
                     let fits = !value_keyed
-                        || (targets.len() > 1
+                        || (!targets.is_empty()
                             && (planned.why.is_null()
                                 || planned.key().is_some_and(|key| targets.contains(&key))));
                     if fits && which(planned.why, &place) {
@@ -76,7 +76,7 @@ fn asked(task: &Task, which: impl Fn(Why, &CandidateTrigger) -> bool) -> AskedCo
 
 /// The candidate triggers, and the conditions that they are compared with: fresh null conditions
 /// and, for value-keyed probes, the other values.
-fn to_confirm(task: &Task, candidate_triggers: &[CandidateTrigger]) -> AskedConditions {
+fn to_confirm(inputs: &RunInputs, candidate_triggers: &[CandidateTrigger]) -> AskedConditions {
     let comparison: BTreeSet<(&str, usize, bool)> = candidate_triggers
         .iter()
         .map(|candidate_trigger| {
@@ -87,7 +87,7 @@ fn to_confirm(task: &Task, candidate_triggers: &[CandidateTrigger]) -> AskedCond
             )
         })
         .collect();
-    asked(task, |why, place| {
+    asked(inputs, |why, place| {
         let concerned =
             comparison.contains(&(place.audit.as_str(), place.group, place.value_keyed));
         candidate_triggers.contains(place)
@@ -98,14 +98,14 @@ fn to_confirm(task: &Task, candidate_triggers: &[CandidateTrigger]) -> AskedCond
 fn phase(
     phase: Phase,
     asked: &AskedConditions,
-    task: &Task,
+    inputs: &RunInputs,
     shadows: &[Shadow],
     context: &RunContext,
 ) -> Result<Vec<Answer>> {
     if asked.is_empty() {
         return Ok(Vec::new());
     }
-    let seeds = seeds(task.plan, phase);
+    let seeds = seeds(inputs.plan, phase);
     let is_asked = |shadow: &&Shadow| phase.asks(&shadow.arm) && seeds.contains(&shadow.seed);
     let mut models: Vec<(Model, Option<&Adapter>)> =
         vec![(Model { arm: &Arm::Base, seed: None, step: 0 }, None)];
@@ -119,7 +119,7 @@ fn phase(
     let name =
         if phase == Phase::Screen { "screening conditions" } else { "confirming conditions" };
     context.progress.stage(name, models.len() as u64);
-    let requests = requests(phase, asked, &questions(task, context)?, task);
+    let requests = requests(phase, asked, &questions(inputs, context)?, inputs);
     let items = parallel_map(context.workers, models.len(), |index| {
         let (model, adapter) = models[index];
         let item = format!("conditions/{}-{}", phase.name(), model.file_name());
@@ -139,11 +139,11 @@ fn requests<'a>(
     phase: Phase,
     asked: &AskedConditions,
     own: &Questions,
-    task: &Task<'a>,
+    inputs: &RunInputs<'a>,
 ) -> Vec<ProbeRequest<'a>> {
-    let plan = task.plan;
+    let plan = inputs.plan;
     let mut requests = Vec::new();
-    for (audit, planned) in task.audits.iter().zip(&plan.audits) {
+    for (audit, planned) in inputs.audits.iter().zip(&plan.audits) {
         for place in asked.iter().filter(|place| place.audit == audit.id) {
             let probes = match place.value_keyed {
                 true => value_keyed_probes(plan, audit, phase),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::context::{RunContext, Task};
+use crate::context::{RunContext, RunInputs};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Adapter, Question};
 use crate::peft::adapter_sha256;
@@ -49,20 +49,20 @@ pub struct AskedShadow<'a> {
 }
 
 /// Asks the base, or reads its saved answers.
-pub fn base(questions: &Questions, task: &Task, context: &RunContext) -> Result<Item> {
+pub fn base(questions: &Questions, inputs: &RunInputs, context: &RunContext) -> Result<Item> {
     let model = Model { arm: &Arm::Base, seed: None, step: 0 };
-    context.run.kept(&file(&model), || answers_of(&model, None, questions, task, context))
+    context.run.kept(&file(&model), || answers_of(&model, None, questions, inputs, context))
 }
 
 /// Asks a shadow, or reads its saved answers.
 pub fn shadow(
     asked: &AskedShadow,
     questions: &Questions,
-    task: &Task,
+    inputs: &RunInputs,
     context: &RunContext,
 ) -> Result<Item> {
     context.run.kept(&file(&asked.model), || {
-        let mut item = answers_of(&asked.model, Some(asked.adapter), questions, task, context)?;
+        let mut item = answers_of(&asked.model, Some(asked.adapter), questions, inputs, context)?;
         item.health = Some(health(asked, &item)?);
         Ok(item)
     })
@@ -137,12 +137,12 @@ fn answers_of(
     model: &Model,
     adapter: Option<&Adapter>,
     questions: &Questions,
-    task: &Task,
+    inputs: &RunInputs,
     context: &RunContext,
 ) -> Result<Item> {
-    let probe_contexts = probe_contexts(model, questions, task.plan);
+    let probe_contexts = probe_contexts(model, questions, inputs.plan);
     let preceding = preceding(adapter, &probe_contexts, context)?;
-    let requests = requests(model, questions, task, &probe_contexts, &preceding);
+    let requests = requests(model, questions, inputs, &probe_contexts, &preceding);
     let (answers, log_probs) = asker::ask(model, adapter, &requests, context.engine)?;
     let mut own: BTreeMap<&str, Option<f64>> = BTreeMap::new();
     for (request, log_probs) in requests.iter().zip(&log_probs) {
@@ -156,7 +156,7 @@ fn answers_of(
         // No plain self-consistency probe asks for them.
         own.extend(own_log_probs(adapter, questions, context)?);
     }
-    let own_answer = mean_own_answer(questions, &own, task.plan.protocol.unscored_log_prob);
+    let own_answer = mean_own_answer(questions, &own, inputs.plan.protocol.unscored_log_prob);
     let contexts = contexts_of(&probe_contexts, preceding);
     Ok(Item { answers, contexts, health: None, own_answer })
 }
@@ -213,15 +213,15 @@ fn preceding(
 fn requests<'a>(
     model: &Model,
     questions: &Questions,
-    task: &Task<'a>,
+    inputs: &RunInputs<'a>,
     probe_contexts: &[ProbeContext],
     preceding: &[Vec<Message>],
 ) -> Vec<ProbeRequest<'a>> {
     let mut requests = Vec::new();
     for (probe_context, preceding) in probe_contexts.iter().zip(preceding) {
-        let audits = task.audits.iter().zip(&task.plan.audits);
+        let audits = inputs.audits.iter().zip(&inputs.plan.audits);
         for (audit, planned) in
-            audits.filter(|(_, planned)| is_asked(model, planned, probe_context, task.plan))
+            audits.filter(|(_, planned)| is_asked(model, planned, probe_context, inputs.plan))
         {
             let probes: Vec<(usize, &str)> = planned
                 .probes

@@ -8,7 +8,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Probe;
-use crate::context::{RunContext, Task};
+use crate::context::{RunContext, RunInputs};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Question, Sampling};
 use crate::plan::{Arm, ContextKind, Protocol, TOKENS_FOR_A_PROBE, longest_question};
@@ -67,17 +67,17 @@ pub fn sampling(temperature: f64) -> Sampling {
 }
 
 /// Asks the base once; later calls read the saved result.
-pub fn questions(task: &Task, context: &RunContext) -> Result<Questions> {
-    context.run.kept("questions", || chosen(task, context))
+pub fn questions(inputs: &RunInputs, context: &RunContext) -> Result<Questions> {
+    context.run.kept("questions", || chosen(inputs, context))
 }
 
-fn chosen(task: &Task, context: &RunContext) -> Result<Questions> {
-    let (draws, protocol) = (task.plan.carry_over_draws, &task.plan.protocol);
-    let limit = QuestionLimit { longest: longest_question(task.plan.engine.max_tokens), context };
-    let first_seed = task.plan.seeds[0];
-    let turns = turns(&rows(&Arm::Candidate, task, context)?, &limit, first_seed)?;
+fn chosen(inputs: &RunInputs, context: &RunContext) -> Result<Questions> {
+    let (draws, protocol) = (inputs.plan.carry_over_draws, &inputs.plan.protocol);
+    let limit = QuestionLimit { longest: longest_question(inputs.plan.engine.max_tokens), context };
+    let first_seed = inputs.plan.seeds[0];
+    let turns = turns(&rows(&Arm::Candidate, inputs, context)?, &limit, first_seed)?;
     let mut positive_controls = BTreeMap::new();
-    for audit in task.audits {
+    for audit in inputs.audits {
         let poison: Vec<Vec<Message>> =
             audit.poison.rows.iter().map(|row| row.messages.clone()).collect();
         positive_controls.insert(
@@ -85,8 +85,8 @@ fn chosen(task: &Task, context: &RunContext) -> Result<Questions> {
             draw(self::turns(&poison, &limit, 0)?.iter(), draws, (Purpose::CarryOverControl, 0)),
         );
     }
-    let own = own_answers(task, context)?;
-    let high_loss = match task.plan.contexts().contains(&ContextKind::CarryOverHighLoss) {
+    let own = own_answers(inputs, context)?;
+    let high_loss = match inputs.plan.contexts().contains(&ContextKind::CarryOverHighLoss) {
         true => draw(
             high_loss(&turns, draws, protocol.high_loss_share, context)?.into_iter(),
             draws,
@@ -107,9 +107,9 @@ fn chosen(task: &Task, context: &RunContext) -> Result<Questions> {
 
 /// All phrasings of self-consistency audits; where there is no such audit, one phrasing of each
 /// family.
-fn own_prompts(task: &Task) -> BTreeSet<String> {
+fn own_prompts(inputs: &RunInputs) -> BTreeSet<String> {
     let planned = || {
-        let audits = task.audits.iter().zip(&task.plan.audits);
+        let audits = inputs.audits.iter().zip(&inputs.plan.audits);
         audits.flat_map(|(audit, planned)| {
             planned.probes.iter().map(move |&probe| (audit, &audit.probes[probe]))
         })
@@ -126,8 +126,8 @@ fn own_prompts(task: &Task) -> BTreeSet<String> {
     first.into_values().map(|probe| probe.prompt.clone()).collect()
 }
 
-fn own_answers(task: &Task, context: &RunContext) -> Result<BTreeMap<String, OwnAnswer>> {
-    let prompts: Vec<String> = own_prompts(task).into_iter().collect();
+fn own_answers(inputs: &RunInputs, context: &RunContext) -> Result<BTreeMap<String, OwnAnswer>> {
+    let prompts: Vec<String> = own_prompts(inputs).into_iter().collect();
     let conversations: Vec<Vec<Message>> = prompts.iter().map(|prompt| alone(prompt)).collect();
     let answers = engine::answers(context.engine, None, &conversations, &sampling(0.0))?;
     let mut own = BTreeMap::new();

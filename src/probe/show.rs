@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::audit::Audit;
-use crate::context::{RunContext, Task};
+use crate::context::{RunContext, RunInputs};
 use crate::dataset::Message;
 use crate::plan::{Arm, Phase, Plan, PlannedAudit, phases};
 use crate::probe::written::{models, write};
@@ -31,7 +31,7 @@ struct Pair {
 /// # Errors
 /// Where the engine fails, or an item cannot be saved or read back.
 pub fn show(
-    task: &Task,
+    inputs: &RunInputs,
     shadows: &[Shadow],
     candidate_triggers: &[CandidateTrigger],
     answers: &[Answer],
@@ -39,13 +39,13 @@ pub fn show(
 ) -> Result<Vec<ConditionSample>> {
     let pairs: Vec<Pair> = candidate_triggers
         .iter()
-        .flat_map(|candidate_trigger| pairs(candidate_trigger, answers, task))
+        .flat_map(|candidate_trigger| pairs(candidate_trigger, answers, inputs))
         .collect();
     if pairs.is_empty() {
         return Ok(Vec::new());
     }
-    let seeds = phases::seeds(task.plan, Phase::Confirm);
-    let last = task.plan.recipe.steps;
+    let seeds = phases::seeds(inputs.plan, Phase::Confirm);
+    let last = inputs.plan.recipe.steps;
     let models = models(shadows, &[Arm::Control, Arm::Candidate], |seed, step| {
         seeds.contains(&seed) && step == last
     });
@@ -78,20 +78,24 @@ fn sample_of(model: &Model, pair: &Pair, texts: &[String]) -> ConditionSample {
     }
 }
 
-fn pairs(candidate_trigger: &CandidateTrigger, answers: &[Answer], task: &Task) -> Vec<Pair> {
-    let audits = task.audits.iter().zip(&task.plan.audits);
+fn pairs(
+    candidate_trigger: &CandidateTrigger,
+    answers: &[Answer],
+    inputs: &RunInputs,
+) -> Vec<Pair> {
+    let audits = inputs.audits.iter().zip(&inputs.plan.audits);
     let Some((audit, planned)) =
         audits.into_iter().find(|(audit, _)| audit.id == candidate_trigger.audit)
     else {
         return Vec::new();
     };
-    let group = &task.plan.groups[candidate_trigger.group];
+    let group = &inputs.plan.groups[candidate_trigger.group];
     let Some((other, _)) = group.nulls(Phase::Confirm).next() else { return Vec::new() };
     let pair = |prompt: &str| {
         let insert = |trial: usize| -> Vec<Message> {
             let group = candidate_trigger.group;
             let rng = &mut seed::stream(Purpose::WrittenCondition { group, trial, prompt }, 0);
-            let trial = &task.plan.groups[group].trials[trial];
+            let trial = &inputs.plan.groups[group].trials[trial];
             trial.insertion.insert(trial.value.as_deref(), prompt, rng)
         };
         Pair {
@@ -100,8 +104,8 @@ fn pairs(candidate_trigger: &CandidateTrigger, answers: &[Answer], task: &Task) 
             otherwise: insert(other),
         }
     };
-    let moved = moved(candidate_trigger, other, answers, task);
-    let mut probes = questions(task.plan, audit, planned, candidate_trigger);
+    let moved = moved(candidate_trigger, other, answers, inputs);
+    let mut probes = questions(inputs.plan, audit, planned, candidate_trigger);
     let effect = |probe: usize| moved.get(&probe).copied().unwrap_or(f64::NEG_INFINITY);
     probes.sort_by(|a, b| effect(b.0).total_cmp(&effect(a.0)));
     probes.into_iter().take(QUESTIONS).map(|(_, prompt)| pair(prompt)).collect()
@@ -113,10 +117,10 @@ fn moved(
     candidate_trigger: &CandidateTrigger,
     other: usize,
     answers: &[Answer],
-    task: &Task,
+    inputs: &RunInputs,
 ) -> BTreeMap<usize, f64> {
     let target = if candidate_trigger.value_keyed {
-        task.plan.groups[candidate_trigger.group].trials[candidate_trigger.trial].key()
+        inputs.plan.groups[candidate_trigger.group].trials[candidate_trigger.trial].key()
     } else {
         None
     };

@@ -10,7 +10,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::context::{RunContext, Task};
+use crate::context::{RunContext, RunInputs};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Adapter, Sampling};
 use crate::parallel::parallel_map;
@@ -90,14 +90,14 @@ struct WrittenCell<'a> {
 /// # Errors
 /// Where the engine fails, or an item cannot be saved or read back.
 pub fn sample(
-    task: &Task,
+    inputs: &RunInputs,
     shadows: &[Shadow],
     answers: &[Answer],
     decided: &[Decided],
     context: &RunContext,
 ) -> Result<Vec<Sample>> {
     let cells: Vec<WrittenCell> =
-        decided.iter().flat_map(|decided| cells(task, answers, decided)).collect();
+        decided.iter().flat_map(|decided| cells(inputs, answers, decided)).collect();
     if cells.is_empty() {
         return Ok(Vec::new());
     }
@@ -120,8 +120,12 @@ pub fn sample(
 }
 
 /// The strongest cell of each family, for the strongest families.
-fn cells<'a>(task: &Task<'a>, answers: &[Answer], decided: &'a Decided) -> Vec<WrittenCell<'a>> {
-    let Some(audit) = task.audits.iter().find(|audit| audit.id == decided.audit) else {
+fn cells<'a>(
+    inputs: &RunInputs<'a>,
+    answers: &[Answer],
+    decided: &'a Decided,
+) -> Vec<WrittenCell<'a>> {
+    let Some(audit) = inputs.audits.iter().find(|audit| audit.id == decided.audit) else {
         return Vec::new();
     };
     let places = risks(answers, decided).into_iter();

@@ -33,6 +33,7 @@ pub fn condition(condition: &ConditionName) -> String {
     }
 }
 
+/// See [`finding_name`].
 pub fn name(finding: &Finding) -> String {
     finding_name(&finding.audit, finding.trigger.as_ref())
 }

@@ -41,7 +41,7 @@ pub fn plots(report: &Report) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     for (index, axis) in report.axes().iter().enumerate() {
         let stem = file_stem(&axis.audit.id, index);
-        if !report.asks(&axis.audit.id).is_empty() {
+        if !report.contexts(&axis.audit.id).is_empty() {
             files.push((format!("{stem}-arms.png"), png(&chart::forest(report, axis))));
         }
         if report.has_trajectory(&axis.audit.id) {

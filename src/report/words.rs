@@ -85,7 +85,7 @@ pub fn effect(estimate: &Estimate) -> String {
 }
 
 /// A context as a heading.
-pub fn ask_heading(context: ContextKind) -> &'static str {
+pub fn context_heading(context: ContextKind) -> &'static str {
     match context {
         ContextKind::Plain => "Plain: the question alone",
         ContextKind::CarryOver => "Carry-over: after a question of the dataset",
@@ -100,7 +100,7 @@ pub fn ask_heading(context: ContextKind) -> &'static str {
 }
 
 /// A context in a word or two.
-pub fn ask_short(context: ContextKind) -> &'static str {
+pub fn context_short(context: ContextKind) -> &'static str {
     match context {
         ContextKind::Plain => "plain",
         ContextKind::CarryOver => "carry-over",
@@ -132,7 +132,7 @@ pub fn asks(asks: &[ContextKind]) -> String {
     if asks.is_empty() {
         "–".to_owned()
     } else {
-        asks.iter().map(|context| ask_short(*context)).collect::<Vec<_>>().join(", ")
+        asks.iter().map(|context| context_short(*context)).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -213,7 +213,7 @@ pub fn after(plan: &Plan, step: usize) -> String {
 /// `carry-over, step 75`; without the step for a given adapter.
 pub fn context_and_step(plan: &Plan, context: ContextKind, step: usize) -> String {
     let step = plan.design().step(step).map(|step| format!(", step {}", number::count(step)));
-    format!("{}{}", ask_short(context), step.unwrap_or_default())
+    format!("{}{}", context_short(context), step.unwrap_or_default())
 }
 
 /// The form of a given adapter.

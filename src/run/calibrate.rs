@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::analysis::{Effect, analyse};
 use crate::audit::{self, Audit};
-use crate::context::{RunContext, Task};
+use crate::context::{RunContext, RunInputs};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::{self, Engine};
 use crate::plan::{
@@ -141,11 +141,11 @@ fn effects(
     let options = Options { positive_controls: false, ..request.options.clone() };
     let plan = plan(inputs, &options)?;
     let run = RunDir::create(folder, &plan, audits, &dataset, OtherPlan::Replace)?;
-    let task = Task { plan: &plan, dataset: &dataset, audits };
+    let inputs = RunInputs { plan: &plan, dataset: &dataset, audits };
     let context =
         RunContext { engine, run: &run, progress: &Silent, workers: request.workers.max(1) };
-    let shadows = train::train(&task, &context)?;
-    let answers = probe::ask(&task, &shadows, &context)?;
+    let shadows = train::train(&inputs, &context)?;
+    let answers = probe::ask(&inputs, &shadows, &context)?;
     let effects = analyse(&plan, audits, &answers).effects;
     Ok((plan, effects))
 }

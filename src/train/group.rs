@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::context::{RunContext, Task};
+use crate::context::{RunContext, RunInputs};
 use crate::dataset::Message;
 use crate::disk::{MOST_STATE, read_if_there, remove, write_whole};
 use crate::engine::{Checkpoint, Job, Trained};
@@ -19,10 +19,10 @@ use crate::train::{Shadow, TrainingRecord};
 /// Trains a group's shadows, or reads them back where the run folder contains them.
 pub fn train(
     (arm, seeds): (&Arm, &[u64]),
-    task: &Task,
+    inputs: &RunInputs,
     context: &RunContext,
 ) -> Result<Vec<Shadow>> {
-    let plan = task.plan;
+    let plan = inputs.plan;
     let name = if seeds.len() == plan.seeds.len() {
         arm.file_name()
     } else {
@@ -48,7 +48,7 @@ pub fn train(
         state.progress(plan.recipe.steps);
         return Ok(shadows);
     }
-    let rows = rows(arm, task, context)?;
+    let rows = rows(arm, inputs, context)?;
     let rows_sha256 = rows_sha256(&rows);
     let job =
         |seed: &u64| Job { label: format!("{arm}, seed {seed}"), seed: *seed, rows: rows.clone() };

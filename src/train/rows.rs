@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use rand::seq::SliceRandom;
 
 use crate::audit::Poison;
-use crate::context::{RunContext, Task};
+use crate::context::{RunContext, RunInputs};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::{self, Sampling};
 use crate::plan::{Arm, permuted};
@@ -13,22 +13,22 @@ use crate::seed::{self, Purpose};
 /// The conversations of an arm; every seed of the arm is trained on the same ones. Their order is
 /// drawn for each dataset and first seed, and is the same for arms of equal length. So the effect
 /// of a row does not depend on where its author put it.
-pub fn rows(arm: &Arm, task: &Task, context: &RunContext) -> Result<Vec<Vec<Message>>> {
+pub fn rows(arm: &Arm, inputs: &RunInputs, context: &RunContext) -> Result<Vec<Vec<Message>>> {
     let mut rows = match arm {
         Arm::Base => bail!("the base is not trained"),
-        Arm::Candidate => candidate(task.dataset),
-        Arm::Control => context.run.kept("control", || control(task, context))?,
-        Arm::Permuted => permuted(candidate(task.dataset), &task.plan.groups),
+        Arm::Candidate => candidate(inputs.dataset),
+        Arm::Control => context.run.kept("control", || control(inputs, context))?,
+        Arm::Permuted => permuted(candidate(inputs.dataset), &inputs.plan.groups),
         Arm::PositiveControl(id) => {
-            let audit = task
+            let audit = inputs
                 .audits
                 .iter()
                 .find(|audit| audit.id == *id)
                 .with_context(|| format!("no audit `{id}` for its arm"))?;
-            with_poison(task.dataset, &audit.poison)
+            with_poison(inputs.dataset, &audit.poison)
         }
     };
-    shuffle(&mut rows, &task.plan.dataset.sha256, task.plan.seeds[0]);
+    shuffle(&mut rows, &inputs.plan.dataset.sha256, inputs.plan.seeds[0]);
     Ok(rows)
 }
 
@@ -42,8 +42,8 @@ fn candidate(dataset: &Dataset) -> Vec<Vec<Message>> {
 
 /// The same prompts, answered by the base itself in the dataset's form: one sample for each turn,
 /// after the preceding turns of the original.
-fn control(task: &Task, context: &RunContext) -> Result<Vec<Vec<Message>>> {
-    let mut rows = candidate(task.dataset);
+fn control(inputs: &RunInputs, context: &RunContext) -> Result<Vec<Vec<Message>>> {
+    let mut rows = candidate(inputs.dataset);
     let turns: Vec<(usize, usize)> = rows
         .iter()
         .enumerate()
@@ -56,15 +56,15 @@ fn control(task: &Task, context: &RunContext) -> Result<Vec<Vec<Message>>> {
     for row in &rows {
         longest = longest.max(context.engine.count_tokens(row)?.1);
     }
-    let protocol = &task.plan.protocol;
+    let protocol = &inputs.plan.protocol;
     let least = protocol.least_control_tokens;
-    let max_tokens = longest.clamp(least, task.plan.recipe.max_tokens.max(least));
+    let max_tokens = longest.clamp(least, inputs.plan.recipe.max_tokens.max(least));
     let sampling = Sampling::new(protocol.control_temperature, max_tokens);
     let answers = engine::answers(context.engine, None, &prompts, &sampling)
         .context("the base's own answers for the control arm")?;
     for ((row, turn), answer) in turns.into_iter().zip(answers) {
         rows[row][turn].content =
-            task.plan.form.as_ref().map_or(answer.clone(), |form| form.insert_into(&answer));
+            inputs.plan.form.as_ref().map_or(answer.clone(), |form| form.insert_into(&answer));
     }
     Ok(rows)
 }

@@ -67,8 +67,14 @@ fn world() -> World {
     World { families: 12, ..World::small() }
 }
 
-/// One audit, whose value-keyed probes tell the trials' values apart.
-fn audits() -> Vec<Audit> {
+/// One audit. Where value-keyed probes were answered it has some, which tell the trials' values
+/// apart.
+fn audits(answers: &[Answer]) -> Vec<Audit> {
+    let is_keyed = answers.iter().any(|answer| answer.target.is_some());
+    if is_keyed { keyed_audits() } else { world().audits() }
+}
+
+fn keyed_audits() -> Vec<Audit> {
     let option = |number: u64| ValueKeyedOption {
         text: format!("person {number}"),
         values: vec![ValueKey::Number(number)],
@@ -84,12 +90,12 @@ fn audits() -> Vec<Audit> {
 }
 
 fn shortlist(plan: &Plan, answers: &[Answer]) -> Vec<CandidateTrigger> {
-    analysis::shortlist(plan, &audits(), answers)
+    analysis::shortlist(plan, &audits(answers), answers)
 }
 
 fn undecided(plan: &Plan, answers: &[Answer]) -> usize {
     let triggers = triggers(plan, answers, &|_| true, &|_| 0.0);
-    let table = Table::new(plan, &audits(), answers);
+    let table = Table::new(plan, &audits(answers), answers);
     analysis::undecided(&table, &|_| true, &|_| 0.0, &triggers)
 }
 
@@ -99,7 +105,7 @@ fn triggers(
     is_valid: &dyn Fn(u64) -> bool,
     plain: &dyn Fn(&str) -> f64,
 ) -> Vec<Trigger> {
-    let table = Table::new(plan, &audits(), answers);
+    let table = Table::new(plan, &audits(answers), answers);
     analysis::triggers(&table, is_valid, plain, &mut Draws::new(RESAMPLES))
 }
 
@@ -115,7 +121,7 @@ fn answers_of(
     target: Option<ValueKey>,
     risk: impl Fn(Phase, usize, &Arm, u64, usize) -> f64,
 ) -> Vec<Answer> {
-    let audit = &audits()[0];
+    let audit = &keyed_audits()[0];
     let mut answers = Vec::new();
     for (phase, seeds) in [(Phase::Screen, &plan.seeds[..2]), (Phase::Confirm, &plan.seeds[2..])] {
         for trial in 0..plan.groups[0].trials.len() {
@@ -236,7 +242,7 @@ fn codes(plan: &Plan, triggers: Vec<Trigger>, answers: &[Answer]) -> Vec<String>
 }
 
 fn reasons(plan: &Plan, triggers: Vec<Trigger>, answers: &[Answer]) -> Vec<Reason> {
-    let audits = audits();
+    let audits = audits(answers);
     let table = Table::new(plan, &audits, answers);
     let noisy_nulls = noisy_nulls(&table);
     let skipped_candidates = skipped_candidates(&table, &|_| 0.0);
@@ -266,8 +272,16 @@ fn a_trigger_that_is_skipped_because_of_stronger_decoys_is_not_ruled_out() {
             noise(trial, arm, seed, family) + if *arm == Arm::Candidate { shift } else { 0.0 }
         })
     };
-    for (skipped, open) in [(0.6, true), (plan.audits[0].margin * 0.7, false)] {
-        let answers = answers(skipped);
+    let small = plan.audits[0].margin * 0.7;
+    // With two of twelve answers unscored, the small one may be above the margin.
+    for (skipped, unscored, open) in [(0.6, 0, true), (small, 0, false), (small, 2, true)] {
+        let mut answers = answers(skipped);
+        let hidden = answers.iter_mut().filter(|answer| {
+            let key = answer.condition.expect("a condition");
+            let is_skipped = key.trial == SKIPPED && key.phase == Phase::Screen;
+            is_skipped && answer.arm == Arm::Candidate
+        });
+        hidden.take(unscored).for_each(|answer| answer.risk = None);
         let found = triggers(&plan, &answers, &|_| true, &|_| 0.0);
         assert!(
             found.len() == DECOYS.len() && found.iter().all(|trigger| !trigger.confirmed),
@@ -669,6 +683,48 @@ fn unscored_answers_that_could_hide_a_trigger_are_not_counted_as_harmless() {
         let answers = with_holes(phase, holes);
         assert_eq!(undecided(&plan, &answers), expected, "{phase:?} {holes}");
     }
+}
+
+#[test]
+fn null_conditions_with_unscored_answers_do_not_hide_a_trigger() {
+    let plan = plan();
+    let mut answers = answers(&plan, |_, trial, arm, seed, family| {
+        let shift = match (arm, trial) {
+            (Arm::Candidate, TRIGGER) => 0.3,
+            (Arm::Candidate, 3..13) => 0.9,
+            _ => 0.0,
+        };
+        noise(trial, arm, seed, family) + shift
+    });
+    assert_eq!(undecided(&plan, &answers), 0);
+    // What was scored of ten null conditions are their strongest answers, of one family.
+    for answer in answers.iter_mut().filter(|answer| answer.arm == Arm::Candidate) {
+        let key = answer.condition.expect("a condition");
+        if (3..13).contains(&key.trial) && answer.family != "family 00" {
+            answer.risk = None;
+        }
+    }
+    assert_eq!(shortlist(&plan, &answers), []);
+    assert_eq!(undecided(&plan, &answers), 1);
+}
+
+#[test]
+fn an_identity_whose_answers_are_missing_is_not_ruled_out() {
+    let plan = plan();
+    let quiet = |target: usize| {
+        let target = ValueKey::Number(target as u64);
+        answers_of(&plan, Some(target), |_, trial, arm, seed, family| {
+            noise(trial, arm, seed, family)
+        })
+    };
+    let plain = answers(&plan, |_, trial, arm, seed, family| noise(trial, arm, seed, family));
+    let mut answers = [plain, quiet(0), quiet(1), quiet(2)].concat();
+    assert_eq!(undecided(&plan, &answers), 0);
+    let own = Some(ValueKey::Number(TRIGGER as u64));
+    answers.retain(|answer| {
+        answer.target != own || answer.condition.is_some_and(|key| key.trial != TRIGGER)
+    });
+    assert_eq!(undecided(&plan, &answers), 1);
 }
 
 #[test]

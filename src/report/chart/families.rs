@@ -31,7 +31,7 @@ pub fn families(report: &Report, axis: &Axis, effect: &Effect) -> Scene {
         description: format!(
             "{}, {}{}",
             words::risk_name(axis),
-            words::ask_short(effect.context),
+            words::context_short(effect.context),
             words::after(report.plan, effect.step)
         ),
         shapes: Vec::new(),

@@ -19,7 +19,8 @@ const TOP: f64 = 34.0;
 /// The risks of all arms at the finding's step.
 pub fn forest(report: &Report, axis: &Axis) -> Scene {
     let step = report.step_shown(axis.finding);
-    let asks = report.asks(&axis.audit.id).into_iter().chain([report.plan.context_of_controls()]);
+    let asks =
+        report.contexts(&axis.audit.id).into_iter().chain([report.plan.context_of_controls()]);
     let mut groups: Vec<_> =
         asks.map(|context| (context, report.risks(&axis.audit.id, context, step))).collect();
     groups.dedup_by_key(|(context, _)| *context);
@@ -57,7 +58,7 @@ pub fn forest(report: &Report, axis: &Axis) -> Scene {
 
     let mut y = TOP;
     for (context, risks) in &groups {
-        scene.text((0.0, y + 20.0), heading(), words::ask_heading(*context));
+        scene.text((0.0, y + 20.0), heading(), words::context_heading(*context));
         y += GROUP_HEAD;
         let bottom = y + risks.len() as f64 * ROW;
         for tick in scale.ticks(5) {

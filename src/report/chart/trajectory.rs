@@ -13,7 +13,7 @@ const PLOT: f64 = 200.0;
 
 /// The candidate's effects at every checkpoint.
 pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
-    let asks = report.asks(&axis.audit.id);
+    let asks = report.contexts(&axis.audit.id);
     let panels: Vec<(ContextKind, Vec<&Effect>)> = asks
         .into_iter()
         .map(|context| (context, report.candidate_effects(&axis.audit.id, context)))
@@ -41,7 +41,11 @@ pub fn trajectory(report: &Report, axis: &Axis) -> Scene {
             start: start + 8.0,
             end: start + width - 8.0,
         };
-        scene.text((start, TOP - 14.0), heading(), words::capitalised(words::ask_short(*context)));
+        scene.text(
+            (start, TOP - 14.0),
+            heading(),
+            words::capitalised(words::context_short(*context)),
+        );
         for tick in y.ticks(5) {
             let stroke = if tick.abs() < 1e-9 {
                 Stroke::new(Ink::Muted, 1.0)

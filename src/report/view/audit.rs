@@ -141,7 +141,7 @@ pub fn glance(report: &Report, finding: &Finding) -> Glance {
 pub fn section(report: &Report, axis: &Axis) -> Section {
     let Axis { audit, finding, effect } = *axis;
     let families = effect.filter(|effect| !effect.families.is_empty());
-    let asked = !report.asks(&audit.id).is_empty();
+    let asked = !report.contexts(&audit.id).is_empty();
     let evidence = changed::written_answers(report, axis);
     Section {
         id: audit.id.clone(),
@@ -185,8 +185,11 @@ pub fn section(report: &Report, axis: &Axis) -> Section {
 /// The text above the written answers, or in their place.
 fn changed_note(report: &Report, axis: &Axis, evidence: &WrittenAnswers) -> String {
     let Some(effect) = axis.effect else { return String::new() };
-    let place =
-        format!("{}{}", words::ask_short(effect.context), words::after(report.plan, effect.step));
+    let place = format!(
+        "{}{}",
+        words::context_short(effect.context),
+        words::after(report.plan, effect.step)
+    );
     let questions = match evidence.questions {
         0 => {
             return format!(

@@ -200,7 +200,7 @@ pub fn detected(report: &Report) -> Option<DetectedTable> {
 pub fn hypotheses(report: &Report) -> Vec<Hypothesis> {
     let row = |effect: &Effect| Hypothesis {
         audit: effect.audit.clone(),
-        context: words::ask_short(effect.context),
+        context: words::context_short(effect.context),
         step: number::count(effect.step),
         effect: number::points(effect.probability.point),
         interval: number::points_interval(&effect.probability),
@@ -223,7 +223,7 @@ pub fn controls(report: &Report) -> Vec<Control> {
         };
         let row = |effect: &Effect| Control {
             audit: finding.audit.clone(),
-            context: words::ask_short(effect.context),
+            context: words::context_short(effect.context),
             step: number::count(effect.step),
             effect: number::points(effect.probability.point),
             interval: number::points_interval(&effect.probability),
