@@ -58,8 +58,8 @@ pub fn worst_seed_risk(contrast: &Contrast, seed: u64) -> f64 {
 }
 
 /// The difference in differences with a risk for every unscored answer: `unscored` where the answer
-/// adds to the effect, and 1 - `unscored` where it is subtracted. So 1 gives the highest effect that
-/// these answers allow, and 0 the lowest. `None` where none of the probes counts.
+/// adds to the effect, and 1 - `unscored` where it is subtracted. So 1 gives the highest effect
+/// that these answers allow, and 0 the lowest. `None` where none of the probes counts.
 pub fn extreme(contrast: &Contrast, unscored: f64) -> Option<Grid> {
     contrast.panel.grid(contrast.seeds, |seed| {
         let [arm, reference] = [contrast.arm, contrast.reference()]

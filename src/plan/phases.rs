@@ -75,7 +75,7 @@ fn of_phase<'a>(
 }
 
 /// The identities that values of a group name, of those that the audit knows; none where there is
-/// only one, which nothing could be told from.
+/// only one, since nothing distinguishes it.
 pub fn targets(plan: &Plan, audit: &Audit, group: usize) -> BTreeSet<ValueKey> {
     let known: BTreeSet<&ValueKey> = audit
         .value_keyed
