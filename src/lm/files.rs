@@ -1,5 +1,5 @@
-//! A model folder in Hugging Face's layout, on disk or embedded in the binary, or a GGUF file, behind
-//! one reader.
+//! A model folder in Hugging Face's layout, on disk or embedded in the binary, or a GGUF file,
+//! behind one reader.
 
 use std::borrow::Cow;
 use std::fs;
@@ -128,7 +128,8 @@ impl FileBytes {
 }
 
 impl ModelFiles {
-    /// Opens a folder, a GGUF file, a model by its name in the local Hugging Face cache, or nestling.
+    /// Opens a folder, a GGUF file, a model by its name in the local Hugging Face cache, or
+    /// nestling.
     ///
     /// # Errors
     /// Where the path is none of these, or the GGUF file is damaged.

@@ -1,5 +1,5 @@
-//! Weights from safetensors, one file or shards, or from a GGUF file, checked against the configuration before they are
-//! copied.
+//! Weights from safetensors, one file or shards, or from a GGUF file. They are checked against the
+//! configuration before they are copied.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! A GGUF file compared with transformers. The file is not committed: `FORETASTE_GGUF` names it, and
-//! `fixtures/reference/gguf_model.py` writes what is expected beside it.
+//! A GGUF file compared with transformers. The file is not committed: `FORETASTE_GGUF` names it,
+//! and `fixtures/reference/gguf_model.py` writes what is expected beside it.
 
 use std::path::PathBuf;
 

@@ -20,10 +20,26 @@ const UNKNOWN: i64 = 2;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const LLAMA3: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
+const QWEN2: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
+const TEKKEN: &str = concat!(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
+const GPT4O: &str = concat!(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
 
 /// How text is cut before merging.
 #[derive(Debug, Clone, Copy)]
@@ -232,6 +248,9 @@ fn merges<'a>(
         work <= MOST_SPLITTING,
         "the tokens are too long to find their merges; use a file with tokenizer.ggml.merges"
     );
+    let bytes: Vec<Vec<u8>> = tokens.iter().map(|token| token.as_bytes().to_vec()).collect();
+    let reversed: Vec<Vec<u8>> = tokens.iter().map(|token| token.bytes().rev().collect()).collect();
+    let (starts, ends) = (beginnings(&bytes), beginnings(&reversed));
     let mut found: Vec<(f64, usize, usize, &str, &str)> = Vec::new();
     for (id, token) in tokens.iter().enumerate() {
         if vocabulary.get(token) != Some(&id) {
@@ -239,20 +258,36 @@ fn merges<'a>(
         }
         let score = score(id);
         ensure!(!score.is_nan(), "the score of token {id} is not a number");
-        let length = token.chars().count();
-        let cuts = token.char_indices().enumerate().skip(1);
-        let first = found.len();
-        for (characters, (at, _)) in cuts {
-            let (left, right) = token.split_at(at);
-            if vocabulary.contains_key(left) && vocabulary.contains_key(right) {
-                found.push((score, characters, length - characters, left, right));
+        for &at in &starts[id] {
+            // Lengths ascend.
+            if ends[id].binary_search(&(token.len() - at)).is_ok() {
+                let (left, right) = token.split_at(at);
+                found.push((score, left.chars().count(), right.chars().count(), left, right));
             }
         }
-        found[first..].sort_by_key(|pair| (vocabulary.get(pair.3), vocabulary.get(pair.4)));
     }
     // The sort is stable, so that equal pairs stay in the order of their tokens.
     found.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)).then(b.2.cmp(&a.2)));
     Ok(found.into_iter().map(|(_, _, _, left, right)| (left, right)).collect())
+}
+
+/// For each text, the lengths of the shorter texts among `texts` that it begins with, ascending.
+fn beginnings(texts: &[Vec<u8>]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|id| &texts[*id]);
+    let mut all = vec![Vec::new(); texts.len()];
+    // In sorted order, a text follows all of its beginnings, and all texts between have them too.
+    let mut stack: Vec<usize> = Vec::new();
+    for id in order {
+        while let Some(top) = stack.last()
+            && (!texts[id].starts_with(&texts[*top]) || texts[*top].len() == texts[id].len())
+        {
+            stack.pop();
+        }
+        all[id] = stack.iter().map(|id| texts[*id].len()).filter(|length| *length > 0).collect();
+        stack.push(id);
+    }
+    all
 }
 
 /// The token whose id is an entry of the metadata.
