@@ -11,6 +11,7 @@ pub mod decoder;
 pub mod device;
 pub mod files;
 pub mod generate;
+pub mod gguf;
 pub mod hub;
 pub mod kernels;
 pub mod lora;
@@ -56,7 +57,7 @@ pub struct Lm {
     pool: ThreadPool,
 }
 
-/// Opens a Hugging Face folder, or nestling where no folder is given, on the CPU with `threads`
+/// Opens a Hugging Face folder or a GGUF file, or nestling where none is given, on the CPU with `threads`
 /// threads.
 ///
 /// # Errors
@@ -100,6 +101,9 @@ pub fn open_as(base: Option<&Path>, options: &LmOptions<'_>) -> Result<Lm> {
     let chat = match (&files, options.program) {
         (ModelFiles::Folder { path, .. }, Some(program)) => {
             Chat::read_sandboxed(&files, path, program)?
+        }
+        (ModelFiles::Gguf(model), Some(program)) => {
+            Chat::read_sandboxed(&files, model.path(), program)?
         }
         _ => Chat::read(&files)?,
     };

@@ -1,10 +1,12 @@
-//! A model folder in Hugging Face's layout, on disk or embedded in the binary, behind one reader.
+//! A model folder in Hugging Face's layout, on disk or embedded in the binary, or a GGUF file,
+//! behind one reader.
 
 use std::borrow::Cow;
 use std::fs;
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use memmap2::Mmap;
@@ -12,6 +14,7 @@ use memmap2::Mmap;
 use memmap2::UncheckedAdvice;
 use sha2::{Digest, Sha256};
 
+use super::gguf::{Gguf, config, tokenizer};
 use super::hub;
 
 /// Embeds the files of nestling, the built-in base.
@@ -49,8 +52,47 @@ pub enum ModelFiles {
         /// The name shown to users.
         name: String,
     },
+    /// A file that holds what the files of a folder hold.
+    Gguf(Arc<GgufModel>),
     Nestling,
 }
+
+/// An open GGUF file.
+#[derive(Debug)]
+pub struct GgufModel {
+    path: PathBuf,
+    pub contents: Gguf,
+    pub bytes: Arc<FileBytes>,
+}
+
+impl GgufModel {
+    fn open(path: &Path) -> Result<Self> {
+        let bytes = map(path)?;
+        let contents = Gguf::read(bytes.as_ref()).with_context(|| path.display().to_string())?;
+        Ok(GgufModel { path: path.to_path_buf(), contents, bytes: Arc::new(bytes) })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file of a model folder, made from the metadata.
+    fn text(&self, name: &str) -> Result<String> {
+        match name {
+            "config.json" => {
+                Ok(config::config(&self.contents, (*self.bytes).as_ref())?.to_string())
+            }
+            "generation_config.json" => Ok(config::generation_config(&self.contents)?.to_string()),
+            "tokenizer.json" => tokenizer::tokenizer(&self.contents),
+            "tokenizer_config.json" => Ok(tokenizer::tokenizer_config(&self.contents)?.to_string()),
+            _ => bail!("{name}: not one of the files that a GGUF file holds"),
+        }
+    }
+}
+
+/// The files of a folder whose content a GGUF file has.
+const IN_GGUF: [&str; 4] =
+    ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"];
 
 /// The bytes of one file.
 #[derive(Debug)]
@@ -86,18 +128,15 @@ impl FileBytes {
 }
 
 impl ModelFiles {
-    /// Opens a folder, a model by its name in the local Hugging Face cache, or nestling.
+    /// Opens a folder, a GGUF file, a model by its name in the local Hugging Face cache, or
+    /// nestling.
     ///
     /// # Errors
-    /// Where the path is neither a folder nor a name in the cache.
+    /// Where the path is none of these, or the GGUF file is damaged.
     pub fn open(base: Option<&Path>) -> Result<Self> {
         let Some(path) = base else { return Ok(ModelFiles::Nestling) };
         if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) {
-            bail!(
-                "{}: GGUF files are not read; convert to a Hugging Face folder with safetensors \
-                 first",
-                path.display()
-            );
+            return Ok(ModelFiles::Gguf(Arc::new(GgufModel::open(path)?)));
         }
         if path.is_dir() {
             let full = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
@@ -115,7 +154,7 @@ impl ModelFiles {
         }
         bail!(
             "{}: no such folder; --base takes a Hugging Face model folder with config.json in it, \
-             or org/name",
+             a .gguf file, or org/name",
             path.display()
         );
     }
@@ -124,6 +163,10 @@ impl ModelFiles {
     pub fn name(&self) -> String {
         match self {
             ModelFiles::Folder { name, .. } => name.clone(),
+            ModelFiles::Gguf(model) => model.path.file_name().map_or_else(
+                || model.path.display().to_string(),
+                |name| name.to_string_lossy().into_owned(),
+            ),
             ModelFiles::Nestling => "nestling".to_owned(),
         }
     }
@@ -132,6 +175,8 @@ impl ModelFiles {
     pub fn display(&self, name: &str) -> String {
         match self {
             ModelFiles::Folder { path, .. } => path.join(name).display().to_string(),
+            ModelFiles::Gguf(model) if name.is_empty() => model.path.display().to_string(),
+            ModelFiles::Gguf(model) => format!("{} ({name})", model.path.display()),
             ModelFiles::Nestling => format!("nestling/{name} (embedded)"),
         }
     }
@@ -139,6 +184,7 @@ impl ModelFiles {
     pub fn has(&self, name: &str) -> bool {
         match self {
             ModelFiles::Folder { path, .. } => path.join(name).is_file(),
+            ModelFiles::Gguf(_) => IN_GGUF.contains(&name),
             ModelFiles::Nestling => NESTLING.iter().any(|(n, _)| *n == name),
         }
     }
@@ -165,6 +211,9 @@ impl ModelFiles {
                 }
                 Cow::Owned(bytes)
             }
+            ModelFiles::Gguf(model) => {
+                return model.text(name).with_context(|| self.display(name));
+            }
             ModelFiles::Nestling => Cow::Borrowed(self.embedded(name)?),
         };
         String::from_utf8(bytes.into_owned())
@@ -175,7 +224,6 @@ impl ModelFiles {
     ///
     /// # Errors
     /// Where it is missing or cannot be mapped.
-    #[allow(unsafe_code, reason = "a large base is mapped, not copied")]
     pub fn map(&self, name: &str) -> Result<FileBytes> {
         match self {
             ModelFiles::Folder { path, .. } => {
@@ -185,14 +233,9 @@ impl ModelFiles {
                         path.display()
                     );
                 }
-                let path = path.join(name);
-                let file = regular(&path)?;
-                // SAFETY: the map is read-only. Changing the file while it is read is the user's
-                // responsibility.
-                Ok(FileBytes::Mapped(
-                    unsafe { Mmap::map(&file) }.with_context(|| path.display().to_string())?,
-                ))
+                map(&path.join(name))
             }
+            ModelFiles::Gguf(_) => Ok(FileBytes::Owned(self.text(name)?.into_bytes())),
             ModelFiles::Nestling => Ok(FileBytes::Embedded(self.embedded(name)?)),
         }
     }
@@ -204,12 +247,17 @@ impl ModelFiles {
             .with_context(|| format!("{}: not embedded", self.display(name)))
     }
 
-    /// SHA-256 over the names and contents of the files that determine the model's output.
+    /// SHA-256 over the names and contents of the files that determine the model's output; that of
+    /// the file itself for a GGUF file.
     ///
     /// # Errors
     /// Where a file cannot be read.
     pub fn sha256(&self, weight_files: &[String]) -> Result<String> {
         let mut hash = Sha256::new();
+        if let ModelFiles::Gguf(model) = self {
+            add(&mut hash, &model.bytes);
+            return Ok(hex(&hash.finalize()));
+        }
         let fixed =
             ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
         for name in fixed.into_iter().chain(weight_files.iter().map(String::as_str)) {
@@ -218,15 +266,30 @@ impl ModelFiles {
                 let all = bytes.as_ref();
                 hash.update(name.as_bytes());
                 hash.update((all.len() as u64).to_le_bytes());
-                for (number, part) in all.chunks(HASHED_AT_ONCE).enumerate() {
-                    hash.update(part);
-                    let start = number * HASHED_AT_ONCE;
-                    bytes.forget(start..start + part.len());
-                }
+                add(&mut hash, &bytes);
             }
         }
         Ok(hex(&hash.finalize()))
     }
+}
+
+/// Hashes a file and releases its pages.
+fn add(hash: &mut Sha256, bytes: &FileBytes) {
+    for (number, part) in bytes.as_ref().chunks(HASHED_AT_ONCE).enumerate() {
+        hash.update(part);
+        let start = number * HASHED_AT_ONCE;
+        bytes.forget(start..start + part.len());
+    }
+}
+
+/// Maps an ordinary file.
+#[allow(unsafe_code, reason = "a large base is mapped, not copied")]
+fn map(path: &Path) -> Result<FileBytes> {
+    let file = regular(path)?;
+    // SAFETY: the map is read-only. Changing the file while it is read is the user's
+    // responsibility.
+    let map = unsafe { Mmap::map(&file) };
+    Ok(FileBytes::Mapped(map.with_context(|| path.display().to_string())?))
 }
 
 /// Opens an ordinary file. Reading a pipe would block, and reading a device might never end.

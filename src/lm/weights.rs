@@ -1,5 +1,5 @@
-//! Weights from safetensors, one file or shards, checked against the configuration before they are
-//! copied.
+//! Weights from safetensors, one file or shards, or from a GGUF file. They are checked against the
+//! configuration before they are copied.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,7 +10,10 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use super::decoder::WeightDtype;
-use super::files::{FileBytes, ModelFiles};
+use super::files::{FileBytes, GgufModel, ModelFiles};
+use super::gguf::config::GgufArchitecture;
+use super::gguf::dequantise::TensorType;
+use super::gguf::tensors::{NamedTensor, StoredAs, tensors, values};
 use super::matrix::StoredMatrix;
 use crate::peft::widen;
 
@@ -24,10 +27,28 @@ pub struct Weights {
 struct TensorLocation {
     /// Index into [`Weights::files`].
     file: usize,
-    dtype: Dtype,
+    encoding: Encoding,
     shape: Vec<usize>,
     /// Byte range in the file.
     bytes: Range<usize>,
+}
+
+/// How a tensor's values are stored.
+enum Encoding {
+    Safetensors(Dtype),
+    Gguf(NamedTensor),
+}
+
+impl TensorLocation {
+    /// Whether the file has the values as they are in the model, row by row, in bf16.
+    fn is_bf16(&self) -> bool {
+        match &self.encoding {
+            Encoding::Safetensors(dtype) => *dtype == Dtype::BF16,
+            Encoding::Gguf(tensor) => {
+                tensor.info.kind == TensorType::BF16 && tensor.stored_as == StoredAs::Unchanged
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -42,6 +63,9 @@ impl Weights {
     /// # Errors
     /// Where a file is missing, truncated, or inconsistent with its header.
     pub fn open(files: &ModelFiles) -> Result<Self> {
+        if let ModelFiles::Gguf(model) = files {
+            return Self::of_gguf(model).with_context(|| files.display(""));
+        }
         let names = Self::file_names(files)?;
         let mut weights = Weights { files: Vec::new(), locations: BTreeMap::new() };
         for name in names {
@@ -57,7 +81,7 @@ impl Weights {
                 let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
                 let location = TensorLocation {
                     file: weights.files.len(),
-                    dtype: info.dtype,
+                    encoding: Encoding::Safetensors(info.dtype),
                     shape: info.shape.clone(),
                     bytes,
                 };
@@ -68,11 +92,29 @@ impl Weights {
         Ok(weights)
     }
 
-    /// The names of the weight files, sorted.
+    fn of_gguf(model: &GgufModel) -> Result<Self> {
+        let architecture = GgufArchitecture::of(&model.contents)?;
+        let place = |tensor: NamedTensor| TensorLocation {
+            file: 0,
+            shape: tensor.info.shape.clone(),
+            bytes: tensor.info.bytes.clone(),
+            encoding: Encoding::Gguf(tensor),
+        };
+        let named = tensors(&model.contents, architecture)?;
+        Ok(Weights {
+            files: vec![(model.path().display().to_string(), Arc::clone(&model.bytes))],
+            locations: named.into_iter().map(|(name, tensor)| (name, place(tensor))).collect(),
+        })
+    }
+
+    /// The names of the weight files, sorted; none for a GGUF file, which is all of the model.
     ///
     /// # Errors
     /// Where there are none, or only pickles.
     pub fn file_names(files: &ModelFiles) -> Result<Vec<String>> {
+        if let ModelFiles::Gguf(_) = files {
+            return Ok(Vec::new());
+        }
         const INDEX: &str = "model.safetensors.index.json";
         if files.has("model.safetensors") {
             return Ok(vec!["model.safetensors".to_owned()]);
@@ -101,9 +143,8 @@ impl Weights {
     /// Bytes of all tensors in a dtype.
     pub fn bytes(&self, dtype: WeightDtype) -> u64 {
         let size = |location: &TensorLocation| {
-            let stays = dtype == WeightDtype::Bf16
-                && location.dtype == Dtype::BF16
-                && location.shape.len() == 2;
+            let stays =
+                dtype == WeightDtype::Bf16 && location.is_bf16() && location.shape.len() == 2;
             let number = if stays { size_of::<u16>() } else { size_of::<f32>() };
             location.shape.iter().product::<usize>() as u64 * number as u64
         };
@@ -117,11 +158,15 @@ impl Weights {
     /// One tensor, widened to f32, row-major.
     ///
     /// # Errors
-    /// Where it is missing, has another shape, or is of a type other than f32, f16 and bf16.
+    /// Where it is missing, has another shape, or is of a type that is not read.
     pub fn load(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let (file, bytes, location) = self.location(name, shape)?;
-        let wide = widen(location.dtype, &bytes.as_ref().as_ref()[location.bytes.clone()])
-            .with_context(|| format!("{file}: {name}"))?;
+        let stored = bytes.as_ref().as_ref();
+        let wide = match &location.encoding {
+            Encoding::Safetensors(dtype) => widen(*dtype, &stored[location.bytes.clone()]),
+            Encoding::Gguf(tensor) => values(stored, tensor),
+        };
+        let wide = wide.with_context(|| format!("{file}: {name}"))?;
         // The values are copied, so the mapped pages are no longer needed.
         bytes.forget(location.bytes.clone());
         Ok(wide)
@@ -133,7 +178,7 @@ impl Weights {
     /// Where it is missing or has another shape.
     pub fn stored(&self, name: &str, shape: [usize; 2]) -> Result<Option<StoredMatrix>> {
         let (_, file, location) = self.location(name, &shape)?;
-        Ok((location.dtype == Dtype::BF16).then(|| StoredMatrix {
+        Ok(location.is_bf16().then(|| StoredMatrix {
             file: Arc::clone(file),
             bytes: location.bytes.clone(),
             shape,

@@ -124,8 +124,8 @@ fn missing_files_and_folders_in_place_of_files_are_named() {
     let missing =
         lm::open(Some(Path::new("/nowhere/at/all")), 1).err().expect("no such folder").to_string();
     assert!(missing.contains("--base takes a Hugging Face model folder"), "{missing}");
-    let gguf = lm::open(Some(Path::new("model.GGUF")), 1).err().expect("not read").to_string();
-    assert!(gguf.contains("convert to a Hugging Face folder"), "{gguf}");
+    let gguf = lm::open(Some(Path::new("model.GGUF")), 1).err().expect("no file").to_string();
+    assert!(gguf.contains("model.GGUF: missing"), "{gguf}");
 }
 
 #[cfg(unix)]

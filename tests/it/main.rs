@@ -22,6 +22,8 @@ mod lm_config;
 #[cfg(feature = "lm")]
 mod lm_folders;
 #[cfg(feature = "lm")]
+mod lm_gguf;
+#[cfg(feature = "lm")]
 mod lm_gradients;
 #[cfg(feature = "lm")]
 mod lm_hostile;

@@ -216,7 +216,10 @@ fn unexpected_reply<T>() -> Result<T> {
 /// # Errors
 /// Where the parent process is gone or does not follow the protocol.
 pub fn serve(folder: &Path, from: impl Read + Send, to: impl Write + Send) -> Result<()> {
-    limit_memory(&folder.join("tokenizer.json"))?;
+    // A GGUF file holds its tokenizer.
+    let tokenizer =
+        if folder.is_file() { folder.to_path_buf() } else { folder.join("tokenizer.json") };
+    limit_memory(&tokenizer)?;
     deep(|| work(folder, from, to))
 }
 
