@@ -1,37 +1,45 @@
-//! A GGUF file compared with transformers. The file is not committed: `FORETASTE_GGUF` names it,
-//! and `fixtures/reference/gguf_model.py` writes what is expected beside it.
+//! Two real models compared with transformers. They are not committed: `scripts/real-models`
+//! fetches them, and `fixtures/reference/gguf_model.py` wrote what is expected.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
 use foretaste::dataset::{Message, Role};
+use foretaste::engine::DeviceChoice;
 use foretaste::lm::chat::Chat;
 use foretaste::lm::config::Config;
 use foretaste::lm::decoder::{Decoder, Streams, WeightDtype};
 use foretaste::lm::device;
-use foretaste::lm::files::ModelFiles;
+use foretaste::lm::files::{ModelFiles, hex};
 use foretaste::lm::kernels::Segment;
 use foretaste::lm::weights::Weights;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
+
+use crate::real_models;
 
 #[derive(Deserialize)]
 struct GgufReference {
-    texts: Vec<GgufText>,
-    template: Option<String>,
+    texts: Vec<String>,
+    /// Logits are kept at every n-th token.
+    every: usize,
+    models: BTreeMap<String, GgufModelReference>,
+}
+
+#[derive(Deserialize)]
+struct GgufModelReference {
+    file: String,
+    /// Checksums of the tokens of each text.
+    tokens: Vec<String>,
+    template_sha256: Option<String>,
     chats: Vec<GgufChat>,
     logits: Vec<GgufLogits>,
 }
 
 #[derive(Deserialize)]
-struct GgufText {
-    text: String,
-    ids: Vec<u32>,
-}
-
-#[derive(Deserialize)]
 struct GgufChat {
     messages: Vec<GgufMessage>,
-    text: Option<String>,
+    text: String,
 }
 
 #[derive(Deserialize)]
@@ -43,7 +51,17 @@ struct GgufMessage {
 #[derive(Deserialize)]
 struct GgufLogits {
     ids: Vec<u32>,
-    last: Vec<f32>,
+    log_sum_exp: f64,
+    kept: Vec<f64>,
+}
+
+/// The reference and the open file of a model; `None`, and a line that says so, where it is absent.
+fn opened(model: &str) -> Option<(GgufReference, ModelFiles)> {
+    let text = include_str!("../../fixtures/reference/gguf_models.json");
+    let reference: GgufReference = serde_json::from_str(text).expect("the script wrote it");
+    let path = real_models::path(&reference.models[model].file)?;
+    let files = ModelFiles::open(Some(&path)).expect("a whole file");
+    Some((reference, files))
 }
 
 fn message(given: &GgufMessage) -> Message {
@@ -67,49 +85,74 @@ fn last_logits(decoder: &Decoder, tokens: &[u32]) -> Vec<f32> {
     let attend = &mut |layer: usize, q: &_, k: &_, v: &_| decoder.attend(layer, q, k, v, &streams);
     let hidden = decoder.hidden(&streams, None, attend).expect("the prompt is short");
     let mut last = Vec::new();
-    decoder.logits(&hidden, &[tokens.len() - 1], |_, logits| last.extend_from_slice(logits));
+    decoder.logits(&hidden, &[tokens.len() - 1], |_, logits| last.extend(logits));
     last
 }
 
-#[test]
-fn a_gguf_file_gives_the_tokens_chats_and_logits_of_transformers() {
-    let Some(path) = std::env::var_os("FORETASTE_GGUF").map(PathBuf::from) else {
-        println!("skipped: FORETASTE_GGUF names no file; see fixtures/reference/gguf_model.py");
-        return;
-    };
-    let reference = std::fs::read_to_string(format!("{}.reference.json", path.display()))
-        .expect("fixtures/reference/gguf_model.py wrote it");
-    let reference: GgufReference = serde_json::from_str(&reference).expect("it is JSON");
-    let files = ModelFiles::open(Some(&path)).expect("a whole file");
+fn tokens_agree(model: &str) {
+    let Some((reference, files)) = opened(model) else { return };
     let text = files.text("tokenizer.json").expect("a known tokenizer");
     let tokenizer = Tokenizer::from_bytes(&text).expect("a tokenizer");
     assert_eq!(reference.texts.len(), 1_000);
-    for GgufText { text, ids } in &reference.texts {
+    for (text, expected) in reference.texts.iter().zip(&reference.models[model].tokens) {
         let encoded = tokenizer.encode(text.as_str(), false).expect("it encodes");
-        assert_eq!(encoded.get_ids(), ids, "{text:?}");
+        let bytes: Vec<u8> = encoded.get_ids().iter().flat_map(|id| id.to_le_bytes()).collect();
+        assert_eq!(&hex(&Sha256::digest(bytes))[..8], expected, "{text:?}");
     }
-    if let Some(template) = &reference.template {
-        let config = files.text("tokenizer_config.json").expect("it is made from the metadata");
-        let config: serde_json::Value = serde_json::from_str(&config).expect("it is JSON");
-        assert_eq!(config["chat_template"], template.as_str());
-        let chat = Chat::read(&files).expect("a chat model");
-        for given in &reference.chats {
-            let messages: Vec<Message> = given.messages.iter().map(message).collect();
-            let rendered = chat.render(&messages, true).expect("the template accepts it");
-            assert_eq!(Some(rendered), given.text);
-        }
-    }
+}
+
+fn logits_agree(model: &str) {
+    let Some((reference, files)) = opened(model) else { return };
     let config = Config::read(&files).expect("a known architecture");
     let weights = Weights::open(&files).expect("known tensors");
-    let device = device::find(foretaste::engine::DeviceChoice::Cpu).expect("a processor");
+    let device = device::find(DeviceChoice::Cpu).expect("a processor");
     let decoder =
         Decoder::load(config, &weights, WeightDtype::F32, &device).expect("all tensors are there");
-    for GgufLogits { ids, last } in &reference.logits {
+    for GgufLogits { ids, log_sum_exp, kept } in &reference.models[model].logits {
         let ours = last_logits(&decoder, ids);
-        assert_eq!(ours.len(), last.len());
-        let differences = ours.iter().zip(last).map(|(ours, theirs)| (ours - theirs).abs());
-        let largest = differences.fold(0.0_f32, f32::max);
+        let ours_total = ours.iter().map(|logit| f64::from(*logit).exp()).sum::<f64>().ln();
+        let every = ours.iter().step_by(reference.every);
+        let pairs = every.map(|logit| f64::from(*logit)).zip(kept.iter().copied());
+        assert_eq!(kept.len(), ours.len().div_ceil(reference.every));
+        let differences = pairs.chain([(ours_total, *log_sum_exp)]).map(|(a, b)| (a - b).abs());
+        let largest = differences.fold(0.0_f64, f64::max);
         println!("{}: logits differ by {largest:.1e} at most", files.name());
         assert!(largest <= 1e-3, "{largest}");
+    }
+}
+
+#[test]
+fn smollm2_gives_the_tokens_of_transformers_on_1000_texts() {
+    tokens_agree("smollm2");
+}
+
+#[test]
+fn gemma3_gives_the_tokens_of_transformers_on_1000_texts() {
+    tokens_agree("gemma3");
+}
+
+#[test]
+fn smollm2_gives_the_logits_of_transformers() {
+    logits_agree("smollm2");
+}
+
+#[test]
+fn gemma3_gives_the_logits_of_transformers() {
+    logits_agree("gemma3");
+}
+
+#[test]
+fn the_chat_template_of_smollm2_is_that_of_transformers_byte_for_byte() {
+    let Some((reference, files)) = opened("smollm2") else { return };
+    let reference = &reference.models["smollm2"];
+    let config = files.text("tokenizer_config.json").expect("it is made from the metadata");
+    let config: serde_json::Value = serde_json::from_str(&config).expect("it is JSON");
+    let template = config["chat_template"].as_str().expect("it has a template");
+    assert_eq!(Some(hex(&Sha256::digest(template))), reference.template_sha256);
+    let chat = Chat::read(&files).expect("a chat model");
+    assert_eq!(reference.chats.len(), 2);
+    for GgufChat { messages, text } in &reference.chats {
+        let messages: Vec<Message> = messages.iter().map(message).collect();
+        assert_eq!(&chat.render(&messages, true).expect("the template accepts it"), text);
     }
 }

@@ -35,4 +35,6 @@ mod lm_writing;
 #[cfg(feature = "lm")]
 mod nestling;
 #[cfg(feature = "lm")]
+mod real_models;
+#[cfg(feature = "lm")]
 mod several;
