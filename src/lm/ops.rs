@@ -8,6 +8,7 @@
 mod attention;
 pub mod threads;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
@@ -392,8 +393,8 @@ impl Ops {
         }
     }
 
-    /// Backward of [`Ops::attention`] for segments without prefixes: the gradients of `q`, `k` and
-    /// `v`.
+    /// Backward of [`Ops::attention`]: the gradients of `q`, `k` and `v`. Composed operations
+    /// compute it for segments without prefixes only.
     pub fn attention_backward(
         self,
         dout: Tensor<2>,
@@ -402,15 +403,13 @@ impl Ops {
         streams: &Streams,
     ) -> [Tensor<2>; 3] {
         let segments = &streams.segments;
-        assert!(
-            segments.iter().all(|segment| segment.prefix.is_empty()),
-            "training rows have no prefixes"
-        );
         match self {
             Ops::Fused => {
                 let mut gradients = [q, k, v].map(|x| vec![0.0; x.dims().iter().product()]);
                 let [dq, dk, dv] = &mut gradients;
                 let (wide, narrow) = (q.dims()[1], k.dims()[1]);
+                // By the first row of a thread's segments.
+                let of_prefixes = Mutex::new(BTreeMap::new());
                 let mut backward = |dout: &[f32], q: &[f32], k: &[f32], v: &[f32]| {
                     let gradients = [
                         (dq.as_mut_slice(), wide),
@@ -418,13 +417,25 @@ impl Ops {
                         (dv.as_mut_slice(), narrow),
                     ];
                     threads::for_segments(segments, gradients, |segments, first, [dq, dk, dv]| {
-                        let ([dout, q], [k, v]) = (
-                            [dout, q].map(|x| &x[first * wide..]),
-                            [k, v].map(|x| &x[first * narrow..]),
-                        );
+                        let [dout, q] = [dout, q].map(|x| &x[first * wide..]);
+                        let keys: usize = segments.iter().map(Segment::before).sum();
+                        let mut before = vec![0.0; 2 * keys * narrow];
                         kernels::attention_backward(
-                            dout, q, k, v, how, segments, first, dq, dk, dv,
+                            dout,
+                            q,
+                            k,
+                            v,
+                            how,
+                            segments,
+                            first,
+                            dq,
+                            dk,
+                            dv,
+                            &mut before,
                         );
+                        let mut of_prefixes =
+                            of_prefixes.lock().unwrap_or_else(PoisonError::into_inner);
+                        of_prefixes.insert(first, before);
                     });
                 };
                 with_values(&dout, |dout| {
@@ -432,14 +443,44 @@ impl Ops {
                         with_values(k, |k| with_values(v, |v| backward(dout, q, k, v)))
                     });
                 });
+                // In the order of the segments, for any number of threads.
+                let parts = of_prefixes.into_inner().unwrap_or_else(PoisonError::into_inner);
+                let parts: Vec<f32> = parts.into_values().flatten().collect();
+                let [_, dk, dv] = &mut gradients;
+                add_to_prefixes(segments, &parts, narrow, [dk, dv]);
                 let mut shapes = [q, k, v].into_iter().map(|x| x.dims());
                 gradients.map(|values| {
                     from_host(values, shapes.next().expect("three of each"), &dout.device())
                 })
             }
             Ops::Composed => {
+                assert!(
+                    segments.iter().all(|segment| segment.prefix.is_empty()),
+                    "rows packed for composed operations have no prefixes"
+                );
                 let padded = streams.cache.attention(&how, segments, q.dims()[0], &q.device());
                 attention::backward(&dout, [q, k, v], how, &padded)
+            }
+        }
+    }
+}
+
+/// Adds gradients that segments have for their prefixes, as `kernels::attention_backward` returns
+/// them, to the rows of the prefixes, `[rows, width]`.
+fn add_to_prefixes(
+    segments: &[Segment],
+    parts: &[f32],
+    width: usize,
+    [dk, dv]: [&mut Vec<f32>; 2],
+) {
+    let mut taken = 0;
+    for segment in segments {
+        for gradients in [&mut *dk, &mut *dv] {
+            for rows in &segment.prefix {
+                let length = rows.len() * width;
+                let part = &parts[taken..taken + length];
+                kernels::add_assign(&mut gradients[rows.start * width..][..length], part);
+                taken += length;
             }
         }
     }

@@ -1,5 +1,7 @@
-//! Packs token sequences into streams: training rows end to end, and questions as a prefix tree in
-//! which shared prefixes are computed once.
+//! Packs token sequences into streams: training rows after the prefix that they share, and
+//! questions as a prefix tree. A shared prefix is computed once.
+
+use std::ops::Range;
 
 use super::decoder::{Streams, Target};
 use super::kernels::Segment;
@@ -20,28 +22,69 @@ impl TokenRow {
     }
 }
 
-/// One batch per shadow, end to end, padded to the bucket of the longest stream. The loss of a
-/// shadow is the mean over its supervised tokens. A row's last token is only a target.
+/// The minimum length in tokens of a prefix of training rows that is computed once. A default system
+/// message of a chat template is longer.
+const SHORTEST_PREFIX: usize = 16;
+
+/// The length of the prefix that all rows of a batch share and that predicts no supervised token;
+/// 0 where it is short. Composed operations do not share prefixes.
+fn shared_prefix(rows: &[&TokenRow], ops: Ops) -> usize {
+    let [first, others @ ..] = rows else { return 0 };
+    if others.is_empty() || ops != Ops::Fused {
+        return 0;
+    }
+    let equal = |row: &&TokenRow| {
+        row.tokens.iter().zip(&first.tokens).take_while(|(one, other)| one == other).count()
+    };
+    // The token before a supervised one predicts it, and is the row's own.
+    let silent = |row: &&TokenRow| {
+        let supervised = row.supervised.iter().skip(1).position(|supervised| *supervised);
+        supervised.unwrap_or(row.tokens.len().saturating_sub(2))
+    };
+    let length = rows.iter().map(|row| equal(row).min(silent(row))).min().unwrap_or(0);
+    if length < SHORTEST_PREFIX { 0 } else { length }
+}
+
+/// One batch per shadow, padded to the bucket of the longest stream: the prefix that its rows
+/// share, then the rest of each row. The loss of a shadow is the mean over its supervised tokens.
+/// A row's last token is only a target.
 pub fn pack_rows(batches: &[Vec<&TokenRow>], ops: Ops) -> (Streams, Vec<Target>) {
+    let prefixes: Vec<usize> = batches.iter().map(|rows| shared_prefix(rows, ops)).collect();
     let longest = batches
         .iter()
-        .map(|rows| rows.iter().map(|row| row.tokens.len().saturating_sub(1)).sum())
+        .zip(&prefixes)
+        .map(|(rows, prefix)| {
+            let own = |row: &&TokenRow| row.tokens.len().saturating_sub(1 + prefix);
+            prefix + rows.iter().map(own).sum::<usize>()
+        })
         .max()
         .unwrap_or(0);
     let width = ops.bucket(longest);
     let mut streams = Streams { shadows: batches.len(), ..Streams::default() };
     let mut targets = Vec::new();
-    for (shadow, rows) in batches.iter().enumerate() {
+    for (shadow, (rows, &prefix)) in batches.iter().zip(&prefixes).enumerate() {
         let supervised: usize = rows.iter().map(|row| row.supervised_tokens()).sum();
         let weight = 1.0 / supervised.max(1) as f32;
+        let start = streams.tokens.len();
+        let before: Vec<Range<usize>> =
+            (prefix > 0).then_some(start..start + prefix).into_iter().collect();
+        for range in &before {
+            streams.segments.push(Segment { rows: range.clone(), prefix: Vec::new() });
+            streams.positions.extend(0..prefix as u32);
+            streams.tokens.extend(&rows[0].tokens[..prefix]);
+        }
         for row in rows {
             let start = streams.tokens.len();
             let Some((_, read)) = row.tokens.split_last() else { continue };
-            streams.segments.push(Segment { rows: start..start + read.len(), prefix: Vec::new() });
-            streams.positions.extend(0..read.len() as u32);
-            streams.tokens.extend(read);
+            let own = &read[prefix..];
+            streams
+                .segments
+                .push(Segment { rows: start..start + own.len(), prefix: before.clone() });
+            streams.positions.extend(prefix as u32..read.len() as u32);
+            streams.tokens.extend(own);
             for at in (1..row.tokens.len()).filter(|&at| row.supervised[at]) {
-                targets.push(Target { row: start + at - 1, token: row.tokens[at], weight });
+                let row_of_target = start + at - 1 - prefix;
+                targets.push(Target { row: row_of_target, token: row.tokens[at], weight });
             }
         }
         streams.tokens.resize((shadow + 1) * width, 0);
@@ -82,7 +125,7 @@ pub fn prefix_tree(sequences: &[&[u32]]) -> PrefixTree {
         }
         cuts[at].push(depth);
     }
-    let mut path: Vec<(usize, std::ops::Range<usize>)> = Vec::new(); // (depth at its start, rows)
+    let mut path: Vec<(usize, Range<usize>)> = Vec::new(); // (depth at its start, rows)
     let mut before: Option<usize> = None;
     for (at, &sequence) in order.iter().enumerate() {
         let tokens = sequences[sequence];
@@ -148,6 +191,33 @@ mod tests {
                 prop_assert_eq!(seen as u32, tree.streams.positions[segment.rows.start]);
             }
         }
+    }
+
+    #[test]
+    fn rows_of_a_batch_share_the_prefix_that_predicts_no_supervised_token() {
+        let row = |own: &[u32], supervised: usize| {
+            let tokens: Vec<u32> = (0..20).chain(own.iter().copied()).collect();
+            let supervised = (0..tokens.len()).map(|at| at >= supervised).collect();
+            TokenRow { tokens, supervised }
+        };
+        let (one, other) = (row(&[30, 31, 32], 21), row(&[40, 41], 20));
+        let pack = |rows: &[&TokenRow], ops| pack_rows(&[rows.to_vec()], ops);
+        let (streams, targets) = pack(&[&one, &other], Ops::Fused);
+        let rows: Vec<_> = streams.segments.iter().map(|segment| segment.rows.clone()).collect();
+        assert_eq!(rows, [0..19, 19..22, 22..24]);
+        assert!(streams.segments[1..].iter().all(|segment| segment.prefix == [rows[0].clone()]));
+        assert_eq!(streams.positions[19..24], [19, 20, 21, 19, 20]);
+        assert_eq!(
+            targets.iter().map(|target| (target.row, target.token)).collect::<Vec<_>>(),
+            [(20, 31), (21, 32), (22, 40), (23, 41)]
+        );
+        for (rows, ops) in [(vec![&one], Ops::Fused), (vec![&one, &other], Ops::Composed)] {
+            let (streams, _) = pack(&rows, ops);
+            assert!(streams.segments.iter().all(|segment| segment.prefix.is_empty()));
+        }
+        let early = row(&[50], 10);
+        let (streams, _) = pack(&[&one, &early], Ops::Fused);
+        assert!(streams.segments.iter().all(|segment| segment.prefix.is_empty()));
     }
 
     #[test]

@@ -234,3 +234,46 @@ fn weights_that_have_no_gradient_are_not_trained() {
         .to_string();
     assert!(error.contains("without biases"), "{error}");
 }
+
+#[test]
+fn a_prefix_that_is_computed_once_gives_the_gradients_of_rows_that_each_have_their_own() {
+    for family in ["mistral", "gemma2", "gemma3", "qwen3", "phi3"] {
+        let base = open(family);
+        let decoder = base.decoder();
+        let mut random = seed::stream(Purpose::Test("shared-prefix"), 0);
+        let mut token = |_| random.random_range(0..decoder.config.vocab_size as u32);
+        let prefix: Vec<u32> = (0..20).map(&mut token).collect();
+        let mut row = |shared: usize, own: usize| {
+            let tokens = prefix[..shared].iter().copied().chain((0..own).map(&mut token));
+            let tokens: Vec<u32> = tokens.collect();
+            let supervised = (0..tokens.len()).map(|at| at >= shared + own / 2).collect();
+            TokenRow { tokens, supervised }
+        };
+        let batches = [vec![row(20, 6), row(20, 3), row(17, 9)], vec![row(0, 5), row(0, 4)]];
+        let mut lora = HostLora::fresh(&decoder.config, 3, 6.0, &[1, 2]);
+        let mut values = seed::stream(Purpose::Test("shared-prefix-lora"), 0);
+        for b in lora.parameters.iter_mut().skip(1).step_by(2) {
+            b.values = random_values(&mut values, b.values.len(), 0.5);
+        }
+        let lora = lora.upload(&decoder.device);
+        let step = |ops: Ops| {
+            let batches: Vec<Vec<&TokenRow>> =
+                batches.iter().map(|rows| rows.iter().collect()).collect();
+            let (streams, targets) = pack_rows(&batches, ops);
+            let found =
+                decoder.step(&streams, &targets, Trainable::Lora(&lora)).expect("a small step");
+            let gradients = found.blocks.into_iter().flat_map(|block| block.lora);
+            let gradients: Vec<f32> =
+                gradients.flat_map(|pair| pair.into_host()).flatten().collect();
+            (streams.segments.iter().any(|s| !s.prefix.is_empty()), found.losses, gradients)
+        };
+        let (shared, losses, gradients) = step(Ops::Fused);
+        let (apart, expected_losses, expected) = step(Ops::Composed);
+        assert!(shared && !apart, "{family}");
+        for (loss, expected) in losses.iter().zip(&expected_losses) {
+            assert!((loss - expected).abs() < 1e-5 * expected, "{family}: {loss} {expected}");
+        }
+        let difference: Vec<f32> = gradients.iter().zip(&expected).map(|(a, b)| a - b).collect();
+        assert!(norm(&difference) < 1e-5 * norm(&expected), "{family}: {}", norm(&difference));
+    }
+}

@@ -47,9 +47,14 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// The number of rows in its prefix.
+    pub fn before(&self) -> usize {
+        self.prefix.iter().map(ExactSizeIterator::len).sum()
+    }
+
     /// The number of rows that its last row sees.
     fn seen(&self) -> usize {
-        self.prefix.iter().chain([&self.rows]).map(ExactSizeIterator::len).sum()
+        self.before() + self.rows.len()
     }
 }
 
@@ -99,16 +104,16 @@ impl<'a> KvBlock<'a> {
         KvBlock { x, width, offset, dim, stride, plain, transposed, ranges: Vec::new(), count: 0 }
     }
 
-    /// Gathers exactly what `segment` sees; `x` begins with row `first`.
+    /// Gathers exactly what `segment` sees.
     #[inline(always)]
-    fn gather(&mut self, segment: &Segment, first: usize) {
+    fn gather(&mut self, segment: &Segment) {
         let wanted = || segment.prefix.iter().chain([&segment.rows]);
         let same = wanted().zip(&self.ranges).take_while(|(wanted, held)| wanted == held).count();
         self.ranges.truncate(same);
         self.count = self.ranges.iter().map(ExactSizeIterator::len).sum();
         for range in wanted().skip(same) {
             for row in range.clone() {
-                let values = &self.x[(row - first) * self.width + self.offset..][..self.dim];
+                let values = &self.x[row * self.width + self.offset..][..self.dim];
                 self.plain[self.count * self.dim..][..self.dim].copy_from_slice(values);
                 if !self.transposed.is_empty() {
                     for (d, value) in values.iter().enumerate() {
@@ -358,8 +363,8 @@ vectorised! {
             let mut keys = KvBlock::new(k, narrow, shared * dim, dim, segments, Layout::Both);
             let mut values = KvBlock::new(v, narrow, shared * dim, dim, segments, Layout::Rows);
             for segment in segments {
-                keys.gather(segment, 0);
-                values.gather(segment, 0);
+                keys.gather(segment);
+                values.gather(segment);
                 let before = keys.count - segment.rows.len();
                 for head in shared * group..(shared + 1) * group {
                     let offset = head * dim;
@@ -381,19 +386,51 @@ vectorised! {
     }
 }
 
-/// Gradients of one key/value head's keys and values, `[rows, key_value * dim]`.
+/// Gradients of keys and values, `[rows, key_value * dim]`.
 struct KvGradients<'a> {
     dk: &'a mut [f32],
     dv: &'a mut [f32],
+}
+
+impl KvGradients<'_> {
+    /// Adds what `ROWS` queries contribute to the keys and values of one head. `at` is the place of
+    /// the head in the row of the first key, and rows are `width` apart.
+    #[inline(always)]
+    fn add<const ROWS: usize>(
+        &mut self,
+        (mut at, width): (usize, usize),
+        keys: Range<usize>,
+        [p, dp]: [&ScoreTile; 2],
+        [queries, douts]: [[&[f32]; ROWS]; 2],
+    ) {
+        for key in keys {
+            let dim = queries[0].len();
+            let (dk, dv) = (&mut self.dk[at..][..dim], &mut self.dv[at..][..dim]);
+            for query in 0..ROWS {
+                axpy(dp.line(query)[key], queries[query], dk);
+                axpy(p.line(query)[key], douts[query], dv);
+            }
+            at += width;
+        }
+    }
+}
+
+/// Where the gradients of one head of a segment are added.
+struct SegmentGradients<'a> {
+    /// Of the segment's own rows, and the segment's first row there.
+    own: KvGradients<'a>,
+    start: usize,
+    /// Of its prefix, from its first key.
+    prefix: KvGradients<'a>,
+    /// The number of keys in the prefix.
+    before: usize,
     /// The width of a row, and the head's offset in it.
     width: usize,
     offset: usize,
-    /// The segment's first row.
-    start: usize,
 }
 
 impl Head<'_> {
-    /// Backward of [`Head::attend`] for a segment without a prefix.
+    /// Backward of [`Head::attend`].
     #[inline(always)]
     fn attend_backward<const ROWS: usize>(
         &self,
@@ -401,7 +438,7 @@ impl Head<'_> {
         row: usize,
         visible: usize,
         [p, dp, slopes]: &mut [ScoreTile; 3],
-        shared: &mut KvGradients<'_>,
+        of: &mut SegmentGradients<'_>,
     ) {
         let (dim, at, seen) =
             (self.keys.dim, row * self.width + self.offset, self.seen::<ROWS>(visible));
@@ -422,20 +459,19 @@ impl Head<'_> {
             }
         }
         dp.add_sums(self.keys, seen.clone(), rows_mut::<ROWS>(dq, at, self.width, dim));
-        for key in seen {
-            let at = (shared.start + key) * shared.width + shared.offset;
-            let (dk, dv) = (&mut shared.dk[at..][..dim], &mut shared.dv[at..][..dim]);
-            for query in 0..ROWS {
-                axpy(dp.line(query)[key], queries[query], dk);
-                axpy(p.line(query)[key], douts[query], dv);
-            }
-        }
+        let tiles = [&*p, &*dp];
+        let (early, late) = (seen.start.min(of.before)..of.before, seen.start.max(of.before));
+        let place = |row: usize| (row * of.width + of.offset, of.width);
+        of.prefix.add(place(early.start), early, tiles, [queries, douts]);
+        let first = of.start + late - of.before;
+        of.own.add(place(first), late..seen.end, tiles, [queries, douts]);
     }
 }
 
 vectorised! {
-    /// Backward of [`attention`] for segments without a prefix (training rows): adds to `dq`, `dk`
-    /// and `dv`. All slices begin with row `first`.
+    /// Backward of [`attention`]: adds to `dq`, `dk` and `dv`. They, `q` and `dout` begin with row
+    /// `first`; `k` and `v` with row 0. `before` receives the gradients of the segments' prefixes:
+    /// for each segment in order, those of the keys, then those of the values.
     pub fn attention_backward(
         dout: &[f32],
         q: &[f32],
@@ -447,6 +483,7 @@ vectorised! {
         dq: &mut [f32],
         dk: &mut [f32],
         dv: &mut [f32],
+        before: &mut [f32],
     ) {
         let heads = attention.heads;
         let dim = heads.dim;
@@ -457,19 +494,29 @@ vectorised! {
         for shared in 0..heads.key_value {
             let mut keys = KvBlock::new(k, narrow, shared * dim, dim, segments, Layout::Both);
             let mut values = KvBlock::new(v, narrow, shared * dim, dim, segments, Layout::Both);
+            let mut taken = 0;
             for segment in segments {
-                assert!(segment.prefix.is_empty(), "training rows have no prefix");
-                keys.gather(segment, first);
-                values.gather(segment, first);
+                keys.gather(segment);
+                values.gather(segment);
                 let start = segment.rows.start - first;
-                let offset = shared * dim;
-                let mut gradients = KvGradients { dk, dv, width: narrow, offset, start };
+                let seen_before = segment.before();
+                let prefix = &mut before[taken..][..2 * seen_before * narrow];
+                taken += prefix.len();
+                let (prefix_dk, prefix_dv) = prefix.split_at_mut(seen_before * narrow);
+                let mut gradients = SegmentGradients {
+                    own: KvGradients { dk, dv },
+                    start,
+                    prefix: KvGradients { dk: prefix_dk, dv: prefix_dv },
+                    before: seen_before,
+                    width: narrow,
+                    offset: shared * dim,
+                };
                 for head in shared * group..(shared + 1) * group {
                     let offset = head * dim;
                     let head = Head { attention, keys: &keys, values: &values, width, offset };
                     let mut done = 0;
                     while done < segment.rows.len() {
-                        let (row, visible) = (start + done, done + 1);
+                        let (row, visible) = (start + done, seen_before + done + 1);
                         let slices = (q, dout, &mut *dq);
                         if segment.rows.len() - done >= QUERY_TILE {
                             head.attend_backward::<QUERY_TILE>(

@@ -169,13 +169,17 @@ fn attention_backward_is_the_derivative() {
         let mut random = random(case);
         let how = any_attention(&mut random);
         let heads = how.heads;
-        // Segments end to end, then a row of padding.
+        // Segments end to end, half of the time after a prefix, then a row of padding.
         let mut segments = Vec::new();
         let mut rows = 0;
+        let mut prefix = Vec::new();
         for _ in 0..random.random_range(1..4) {
             let length = random.random_range(1..6);
-            segments.push(Segment { rows: rows..rows + length, prefix: Vec::new() });
+            segments.push(Segment { rows: rows..rows + length, prefix: prefix.clone() });
             rows += length;
+            if case % 2 == 0 && prefix.is_empty() {
+                prefix.push(0..rows);
+            }
         }
         rows += 1;
         let visible = visible(rows, &segments, how.window);
@@ -189,7 +193,20 @@ fn attention_backward_is_the_derivative() {
             values(&mut random, v.len()),
         );
         let (mut dq, mut dk, mut dv) = before.clone();
-        attention_backward(&dout, &q, &k, &v, how, &segments, 0, &mut dq, &mut dk, &mut dv);
+        let keys: usize = segments.iter().map(Segment::before).sum();
+        let mut parts = vec![0.0; 2 * keys * narrow];
+        attention_backward(
+            &dout, &q, &k, &v, how, &segments, 0, &mut dq, &mut dk, &mut dv, &mut parts,
+        );
+        // A prefix begins with row 0.
+        let mut parts = parts.as_slice();
+        for segment in &segments {
+            for gradients in [&mut dk, &mut dv] {
+                let (part, rest) = parts.split_at(segment.before() * narrow);
+                gradients.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+                parts = rest;
+            }
+        }
 
         let (q64, k64, v64) = (wide(&q), wide(&k), wide(&v));
         let wanted = differences(&q, |q| along(&dense_f64(q, &k64, &v64, &how, &visible), &dout));
