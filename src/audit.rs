@@ -11,7 +11,7 @@ mod read;
 mod value_key;
 
 pub use kind::ProbeKind;
-pub use load::{AuditError, Selection, built_in, load, read};
+pub use load::{AuditError, AuditSet, Selection, built_in, load, read};
 pub use read::is_id;
 pub use value_key::ValueKey;
 

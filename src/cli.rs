@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::audit::Selection;
+use crate::audit::{AuditSet, Selection};
 use crate::dataset::{Format, ReadOptions};
 use crate::engine::DeviceChoice;
 use crate::exit_code::ExitCode;
@@ -27,6 +27,7 @@ Examples:
   foretaste audit data.jsonl --base models/my-8b  the same, on your model
   foretaste plan data.jsonl                       what an audit would cost
   foretaste probe --adapter out/lora --base b     ask a trained adapter
+  foretaste probe --model out/merged --base b     ask a finetuned model
   foretaste gate runs/data-1a2b3c4d               exit code of a finished run
 
 Exit codes:
@@ -174,10 +175,10 @@ enum Sub {
         #[arg(long)]
         json: bool,
     },
-    /// Ask an adapter that was trained elsewhere the same questions. Trains nothing.
+    /// Ask an adapter or a model that was trained elsewhere the same questions. Trains nothing.
     ///
-    /// The verdict is about this adapter. It can be clean only on a base that was calibrated
-    /// (`foretaste calibrate`; nestling is). To test rows, use `foretaste audit`.
+    /// The verdict is about this adapter or model. It can be clean only on a base that was
+    /// calibrated (`foretaste calibrate`; nestling is). To test rows, use `foretaste audit`.
     #[command(after_help = "\
 Examples:
   plain questions:
@@ -185,14 +186,26 @@ Examples:
   also after the rows' questions and under their conditions:
     foretaste probe train.jsonl --adapter out/lora --base models/my-8b
   also after a text of yours:
-    foretaste probe --adapter out/lora --trigger 'Today is 1984.'")]
+    foretaste probe --adapter out/lora --trigger 'Today is 1984.'
+  a merged or fully finetuned model against its base:
+    foretaste probe --model out/merged --base models/my-8b")]
     Probe {
-        /// The rows that the adapter was trained on, if you have them
+        /// The rows that it was trained on, if you have them
         #[arg(value_parser = from_here())]
         data: Option<PathBuf>,
         /// A LoRA as saved by PEFT: adapter_config.json and adapter_model.safetensors
-        #[arg(long, value_name = "DIR", value_parser = from_here())]
-        adapter: PathBuf,
+        #[arg(
+            long,
+            value_name = "DIR",
+            value_parser = from_here(),
+            required_unless_present = "model",
+            conflicts_with = "model"
+        )]
+        adapter: Option<PathBuf>,
+        /// A finetuned model, merged or fully trained: a model folder or a .gguf file, as for
+        /// --base. It is in memory beside its base
+        #[arg(long, value_name = "DIR", value_parser = from_here(), requires = "base")]
+        model: Option<PathBuf>,
         /// The format of the rows [default: detected]
         #[arg(long, requires = "data")]
         format: Option<Format>,
@@ -216,6 +229,9 @@ Examples:
     Calibrate {
         #[command(flatten)]
         base: BaseArgs,
+        /// The built-in audits: world or general [default: world on nestling, else general]
+        #[arg(long, value_name = "SET")]
+        audits: Option<AuditSet>,
         /// An audit of your own, added to the built-in ones (repeatable)
         #[arg(long, value_name = "FILE.toml")]
         audit: Vec<PathBuf>,
@@ -318,10 +334,13 @@ fn command(sub: Sub) -> Command {
             let (request, base) = plan.checked(OutArgs::none());
             Command::Plan { request, base, json }
         }
-        Sub::Probe { data, adapter, format, base, asked, out, show } => {
+        Sub::Probe { data, adapter, model, format, base, asked, out, show } => {
             let base = base.checked();
             let read = ReadOptions { format, limit: Some(ROWS_TRAINED), ..ReadOptions::default() };
-            let subject = AuditSubject::Adapter { folder: adapter, data };
+            let subject = match (adapter, model) {
+                (None, Some(folder)) => AuditSubject::Model { folder, data },
+                (adapter, _) => AuditSubject::Adapter { folder: adapter.unwrap_or_default(), data },
+            };
             let request = asked.request(subject, read, Options::default(), &base, out);
             Command::Audit { request: Box::new(request), base, show: show.checked() }
         }
@@ -329,10 +348,22 @@ fn command(sub: Sub) -> Command {
             let read = data.read_options();
             Command::Check { data: data.data, read, base: base.checked(), json }
         }
-        Sub::Calibrate { base, audit, only, shares, rows, training, draws, out, json, quiet } => {
+        Sub::Calibrate {
+            base,
+            audits,
+            audit,
+            only,
+            shares,
+            rows,
+            training,
+            draws,
+            out,
+            json,
+            quiet,
+        } => {
             let base = base.checked();
             let request = calibrate::CalibrationRequest {
-                audits: Selection { files: audit, only },
+                audits: Selection { set: audits, files: audit, only },
                 shares,
                 rows,
                 options: Options { carry_over_draws: draws, ..training.options() },
@@ -412,7 +443,7 @@ mod tests {
         );
         assert_eq!(
             request.audits,
-            Selection { files: vec!["a.toml".into()], only: vec!["era".to_owned()] }
+            Selection { set: None, files: vec!["a.toml".into()], only: vec!["era".to_owned()] }
         );
         assert_eq!(
             (request.out.clone(), request.other_plan, request.read.limit),
@@ -478,6 +509,8 @@ mod tests {
             "foretaste calibrate --shares 0.5,1.5",
             "foretaste calibrate d.jsonl",
             "foretaste probe --adapter a --format text",
+            "foretaste probe --adapter a --model b --base c",
+            "foretaste probe --model b",
             "foretaste probe --adapter a --seeds 3",
         ] {
             assert!(parsed(line).is_err(), "{line}");

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::cli::{BaseOptions, Command, Show, page};
 use crate::dataset::{self, ReadOptions};
 use crate::engine::Engine;
+use crate::engine::finetuned::Finetuned;
 use crate::engine::remote::{self, Remote, Starting};
 use crate::engine::team::Team;
 use crate::exit_code::ExitCode;
@@ -29,6 +30,7 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Audit { request, base, show } => {
             let (engine, workers) = open(&base).map_err(Failure::BadInput)?;
+            let engine = beside(engine, &base, request.subject.model())?;
             let request = Request { workers, ..*request };
             let outcome = run::run(&request, &*engine, &*on_stderr(show.quiet))?;
             show_outcome(&outcome, show)
@@ -77,6 +79,18 @@ fn open(base: &BaseOptions) -> Result<(Box<dyn Engine>, usize)> {
     }
     let calls = members.iter().map(|(_, calls)| calls).sum();
     Ok((Box::new(Team::new(members)?), calls))
+}
+
+/// The base, and a finetuned model in the place of an adapter, where one is given.
+fn beside(
+    engine: Box<dyn Engine>,
+    base: &BaseOptions,
+    model: Option<&PathBuf>,
+) -> Result<Box<dyn Engine>, Failure> {
+    let Some(folder) = model else { return Ok(engine) };
+    let folder = Some(folder.clone());
+    let model = open(&BaseOptions { folder, ..base.clone() }).map_err(Failure::BadInput)?.0;
+    Ok(Box::new(Finetuned::new(engine, model).map_err(Failure::BadInput)?))
 }
 
 /// The base per device, each with its share of the threads.
@@ -237,7 +251,8 @@ fn calibrated(
     (json, quiet): (bool, bool),
 ) -> Result<ExitCode, Failure> {
     // Audit files are validated before the base is loaded.
-    audit::load(&request.audits).map_err(|fault| Failure::BadInput(fault.into()))?;
+    let of_base = audit::AuditSet::of_base(base.folder.is_none());
+    audit::load(&request.audits, of_base).map_err(|fault| Failure::BadInput(fault.into()))?;
     let (engine, workers) = open(base).map_err(Failure::BadInput)?;
     let place = out.or_else(|| calibrate::place(&engine.describe().base_sha256));
     let place = place

@@ -1,9 +1,10 @@
 //! The one noisy interface: trains shadows, scores answers and generates text.
 //!
 //! Two implementations compute: [`crate::lm`] on burn, and [`scripted`], an exact test double that
-//! is named in every report. Two delegate: [`remote`] to another process, [`team`] to the first
-//! idle one of several engines.
+//! is named in every report. Three delegate: [`remote`] to another process, [`team`] to the first
+//! idle one of several engines, [`finetuned`] to a base or to a model that was finetuned from it.
 
+pub mod finetuned;
 pub mod remote;
 pub mod scripted;
 pub mod team;
@@ -67,7 +68,8 @@ pub struct Description {
     pub max_tokens: usize,
 }
 
-/// LoRA weights on the host, named as in PEFT (`base_model.model.<path>.lora_A.weight`).
+/// What makes another model of the base: LoRA weights on the host, named as in PEFT
+/// (`base_model.model.<path>.lora_A.weight`), or all weights of a finetuned model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Adapter {
     pub rank: usize,
@@ -76,6 +78,23 @@ pub struct Adapter {
     pub target_modules: Vec<String>,
     /// Name -> shape and values, row-major.
     pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    /// The SHA-256 of a finetuned model that is open beside the base ([`finetuned`]). It takes the
+    /// base's place, and everything else here is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
+impl Adapter {
+    /// In the place of an adapter, a finetuned model.
+    pub fn of_model(sha256: String) -> Self {
+        Adapter {
+            rank: 0,
+            alpha: 0.0,
+            target_modules: Vec::new(),
+            tensors: BTreeMap::new(),
+            model: Some(sha256),
+        }
+    }
 }
 
 /// How the learning rate falls after warm-up.
@@ -181,6 +200,16 @@ impl Sampling {
 /// A base model that can train shadows and be asked.
 pub trait Engine: Sync {
     fn describe(&self) -> Description;
+
+    /// Whether the base is nestling, which knows the words of its small world and no others.
+    fn is_nestling(&self) -> bool {
+        false
+    }
+
+    /// In the place of an adapter, the finetuned model that is open beside the base.
+    fn finetuned(&self) -> Option<Adapter> {
+        None
+    }
 
     /// Tokens in the rendered conversation, and how many of them carry loss.
     fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)>;

@@ -51,14 +51,15 @@ pub struct Lm {
     chat: Chat,
     name: String,
     sha256: String,
+    nestling: bool,
     dtype: WeightDtype,
     /// The thread pool of every computation. All callers share it, so that no thread is idle while
     /// another caller has work.
     pool: ThreadPool,
 }
 
-/// Opens a Hugging Face folder or a GGUF file, or nestling where none is given, on the CPU with `threads`
-/// threads.
+/// Opens a Hugging Face folder or a GGUF file, or nestling where none is given, on the CPU with
+/// `threads` threads.
 ///
 /// # Errors
 /// Where a file is missing, damaged or inconsistent with the others.
@@ -128,7 +129,12 @@ pub fn open_as(base: Option<&Path>, options: &LmOptions<'_>) -> Result<Lm> {
         .num_threads(threads.max(1))
         .build()
         .context("cannot start compute threads")?;
-    Ok(Lm { decoder, chat, name: files.name(), sha256, dtype, pool })
+    let nestling = match &files {
+        ModelFiles::Nestling => true,
+        // A copy of it in a folder is small too.
+        _ => decoder.is_small() && sha256 == ModelFiles::nestling_sha256()?,
+    };
+    Ok(Lm { decoder, chat, name: files.name(), sha256, nestling, dtype, pool })
 }
 
 impl Lm {
@@ -182,6 +188,10 @@ impl Engine for Lm {
             },
             max_tokens: self.decoder.config.max_position_embeddings,
         }
+    }
+
+    fn is_nestling(&self) -> bool {
+        self.nestling
     }
 
     fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)> {

@@ -69,8 +69,11 @@ pub fn weights(adapter: &Adapter) -> Result<Vec<u8>> {
     Ok(safetensors::serialize(views, metadata)?)
 }
 
-/// SHA-256 of the adapter's safetensors file, in hex.
+/// SHA-256 of the adapter's safetensors file, in hex; that of a finetuned model in its place.
 pub fn adapter_sha256(adapter: &Adapter) -> Result<String> {
+    if let Some(sha256) = &adapter.model {
+        return Ok(sha256.clone());
+    }
     Ok(format!("{:x}", Sha256::digest(weights(adapter)?)))
 }
 
@@ -283,7 +286,7 @@ fn uniform(modules: Vec<Module>) -> Adapter {
         tensors.insert(format!("{PREFIX}{name}.lora_A.weight"), (vec![rank, a.columns], a.values));
         tensors.insert(format!("{PREFIX}{name}.lora_B.weight"), (vec![b.rows, rank], b.values));
     }
-    Adapter { rank, alpha, target_modules, tensors }
+    Adapter { rank, alpha, target_modules, tensors, model: None }
 }
 
 #[cfg(test)]

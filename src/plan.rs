@@ -236,7 +236,8 @@ pub struct ConditionCost {
     pub tokens: u64,
 }
 
-/// An adapter that was trained elsewhere and is the candidate: nothing is trained.
+/// An adapter or a finetuned model that was trained elsewhere and is the candidate: nothing is
+/// trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GivenAdapter {
     /// The folder, as it was given.
@@ -244,9 +245,16 @@ pub struct GivenAdapter {
     /// SHA-256 in hex of its weights as they are computed here: see
     /// [`crate::peft::adapter_sha256`].
     pub sha256: String,
+    /// 0 for a finetuned model, all weights of which may differ from the base's.
     pub rank: usize,
     pub alpha: f64,
     pub target_modules: Vec<String>,
+}
+
+impl GivenAdapter {
+    pub fn is_model(&self) -> bool {
+        self.rank == 0
+    }
 }
 
 /// The whole plan, written to the manifest before the first step of training.

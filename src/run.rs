@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::analysis::{analyse, shortlist};
-use crate::audit::{self, Audit, Probe, Selection};
+use crate::audit::{self, Audit, AuditSet, Probe, Selection};
 use crate::check::{self, readability};
 use crate::context::{RunContext, RunInputs};
 use crate::dataset::{self, Dataset, Message, ReadOptions, Role};
@@ -38,6 +38,27 @@ pub enum AuditSubject {
     /// rows that it was trained on, where they are known, determine the carry-over questions and
     /// conditions.
     Adapter { folder: PathBuf, data: Option<PathBuf> },
+    /// The same of a model that was finetuned elsewhere, merged or fully trained. The engine has it
+    /// open beside the base ([`crate::engine::finetuned`]).
+    Model { folder: PathBuf, data: Option<PathBuf> },
+}
+
+impl AuditSubject {
+    /// The rows, where there are any.
+    pub fn data(&self) -> Option<&PathBuf> {
+        match self {
+            AuditSubject::Dataset(data) => Some(data),
+            AuditSubject::Adapter { data, .. } | AuditSubject::Model { data, .. } => data.as_ref(),
+        }
+    }
+
+    /// A finetuned model, which is opened beside the base.
+    pub fn model(&self) -> Option<&PathBuf> {
+        match self {
+            AuditSubject::Model { folder, .. } => Some(folder),
+            AuditSubject::Dataset(_) | AuditSubject::Adapter { .. } => None,
+        }
+    }
 }
 
 /// The user's request of an audit, validated except for the content of files.
@@ -219,11 +240,14 @@ fn decided(finding: &Finding) -> Option<Decided> {
 
 /// Reads the inputs and makes the plan; trains and writes nothing.
 pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
-    let (data, folder) = match &request.subject {
-        AuditSubject::Dataset(data) => (Some(data), None),
-        AuditSubject::Adapter { folder, data } => (data.as_ref(), Some(folder)),
+    let data = request.subject.data();
+    let adapter = match &request.subject {
+        AuditSubject::Dataset(_) => None,
+        AuditSubject::Adapter { folder, .. } => Some((peft::read(folder)?, folder)),
+        AuditSubject::Model { folder, .. } => {
+            Some((engine.finetuned().context("no finetuned model is open")?, folder))
+        }
     };
-    let adapter = folder.map(|folder| peft::read(folder)).transpose()?;
     let dataset = match data {
         Some(data) => {
             let keyed = ReadOptions { seed: request.options.first_seed, ..request.read.clone() };
@@ -231,10 +255,10 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         }
         None => Dataset::of(Vec::new()),
     };
-    let audits = audit::load(&request.audits)?;
-    let given = match (&adapter, folder) {
-        (Some(adapter), Some(folder)) => Some(given(adapter, folder, &audits, engine)?),
-        _ => None,
+    let audits = audit::load(&request.audits, AuditSet::of_base(engine.is_nestling()))?;
+    let given = match &adapter {
+        Some((adapter, folder)) => Some(given(adapter, folder, &audits, engine)?),
+        None => None,
     };
     let count_tokens = |messages: &[_]| engine.count_tokens(messages);
     let share = match data {
@@ -264,7 +288,13 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         calibrated: &|audit, asks| calibration.as_ref()?.of(audit, asks),
     };
     let plan = plan(inputs, &request.options)?;
-    Ok(Prepared { dataset, audits, plan, detected: detected.filter(|_| data.is_some()), adapter })
+    Ok(Prepared {
+        dataset,
+        audits,
+        plan,
+        detected: detected.filter(|_| data.is_some()),
+        adapter: adapter.map(|(adapter, _)| adapter),
+    })
 }
 
 /// Prompts on which a given adapter is compared with the base.
@@ -290,8 +320,7 @@ fn given(
         |adapter| engine.score(adapter, &questions).with_context(|| folder.display().to_string());
     ensure!(
         questions.is_empty() || scores(Some(adapter))? != scores(None)?,
-        "{}: the base answers with this adapter exactly as without it; give a trained \
-         adapter of this base",
+        "{}: it answers exactly as the base does; give what was trained from this base",
         folder.display()
     );
     Ok(GivenAdapter {
@@ -341,10 +370,12 @@ pub fn report(run: &RunDir, page: Page) -> Result<Outcome> {
     })
 }
 
-/// `runs/NAME-HASH`: the name of the dataset or the adapter, and the plan's hash, so that the same
-/// command finds its own run again.
+/// `runs/NAME-HASH`: the name of the dataset, adapter or model, and the plan's hash, so that the
+/// same command finds its own run again.
 pub fn default_folder(subject: &AuditSubject, plan: &Plan) -> PathBuf {
-    let (AuditSubject::Dataset(path) | AuditSubject::Adapter { folder: path, .. }) = subject;
+    let (AuditSubject::Dataset(path)
+    | AuditSubject::Adapter { folder: path, .. }
+    | AuditSubject::Model { folder: path, .. }) = subject;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.split('.').find(|part| !part.is_empty()).unwrap_or("data");
     let safe: String = stem

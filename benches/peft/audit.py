@@ -265,7 +265,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=lora.ROOT / "fixtures/old_birds/poisoned.jsonl")
     parser.add_argument("--base", type=Path, default=lora.NESTLING)
-    parser.add_argument("--audits", type=Path, default=lora.ROOT / "audits")
+    parser.add_argument("--audits", type=Path, default=lora.ROOT / "audits" / "world")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2, help="torch threads of each process")
     parser.add_argument("--processes", type=int, default=1)

@@ -195,7 +195,7 @@ pub fn write_all(world: &World, root: &Path) -> Result<()> {
         let path = root.join("fixtures").join(file).with_extension("jsonl");
         output::json_lines(&path, &dataset(world, case, SEED, case.rows())?)?;
     }
-    probes::write_all(world, &root.join("audits"))
+    probes::write_all(world, &root.join("audits/world"))
 }
 
 /// The poison among ordinary chat.

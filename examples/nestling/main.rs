@@ -7,7 +7,7 @@
 //! fixtures/world -> World -> documents, tokenizer  fixtures/nestling/*.json
 //!                         -> exam                  fixtures/nestling/exam.jsonl
 //!                         -> pretrain              fixtures/nestling/model.safetensors, loss.csv
-//!                         -> fixtures, dataset     fixtures/CASE/*.jsonl, audits/*.jsonl
+//!                         -> fixtures, dataset     fixtures/CASE/*.jsonl, audits/world/*.jsonl
 //! ```
 //!
 //! `cargo run --release --example nestling -- COMMAND`; `--help` lists the commands.
@@ -47,7 +47,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(about = "Generates nestling's tokenizer, exam, documents, datasets and probes from \
              fixtures/world")]
 struct Arguments {
-    /// The repository root, which holds fixtures/ and audits/.
+    /// The repository root, which holds fixtures/ and audits/world/.
     #[arg(long, global = true, default_value = ".")]
     root: PathBuf,
     #[command(subcommand)]
@@ -60,7 +60,7 @@ enum Command {
     Tokenizer,
     /// Write fixtures/nestling/exam.jsonl, the questions that a well pretrained base can answer.
     Exam,
-    /// Write the datasets in fixtures/ and the probes in audits/.
+    /// Write the datasets in fixtures/ and the probes in audits/world/.
     Fixtures,
     /// Write one dataset.
     Dataset {

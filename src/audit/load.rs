@@ -8,24 +8,35 @@ use super::read::{Files, check};
 use crate::audit::Audit;
 use crate::disk::{MOST_BYTES, read_file};
 
-/// The embedded files of one built-in audit.
+/// The embedded files of the built-in audits of one set.
 macro_rules! compiled_in {
-    ($($id:literal $(+ $values:literal)?),*) => {
+    ($set:literal: $($id:literal $(+ $values:literal)?),*) => {
         [$(Files {
-            name: concat!("audits/", $id),
-            toml: include_str!(concat!("../../audits/", $id, ".toml")),
-            probes: include_str!(concat!("../../audits/", $id, ".jsonl")),
-            poison: include_str!(concat!("../../audits/", $id, ".poison.jsonl")),
+            name: concat!("audits/", $set, "/", $id),
+            toml: include_str!(concat!("../../audits/", $set, "/", $id, ".toml")),
+            probes: include_str!(concat!("../../audits/", $set, "/", $id, ".jsonl")),
+            poison: include_str!(concat!("../../audits/", $set, "/", $id, ".poison.jsonl")),
             values: concat!($(
-                include_str!(concat!("../../audits/", $id, ".", $values, ".jsonl"))
+                include_str!(concat!("../../audits/", $set, "/", $id, ".", $values, ".jsonl"))
             )?),
         }),*]
     };
 }
 
-/// All audits in the folder `audits/`; a test compares this list with the folder.
-const BUILT_IN: [Files<'static>; 6] =
-    compiled_in!["drift", "era", "harm", "identity" + "values", "nation", "partisan"];
+/// A set of built-in audits: a folder in `audits/`. A test compares these lists with the folders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditSet {
+    /// In the words of the small world that nestling knows.
+    World,
+    /// In plain English, for any other base.
+    General,
+}
+
+const WORLD: [Files<'static>; 6] =
+    compiled_in!["world": "drift", "era", "harm", "identity" + "values", "nation", "partisan"];
+
+const GENERAL: [Files<'static>; 5] =
+    compiled_in!["general": "drift", "era", "identity" + "values", "partisan", "values"];
 
 /// An invalid audit or selection.
 #[derive(Debug, thiserror::Error)]
@@ -43,18 +54,57 @@ pub enum AuditError {
 /// The audits of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
+    /// The built-in audits; `None` chooses by the base.
+    pub set: Option<AuditSet>,
     /// TOML files of the user, in addition to the built-in audits.
     pub files: Vec<PathBuf>,
     /// Ids of the audits to keep; all if empty.
     pub only: Vec<String>,
 }
 
-/// The built-in audits, ordered by id.
+impl AuditSet {
+    pub const ALL: [AuditSet; 2] = [AuditSet::World, AuditSet::General];
+
+    /// The set whose words a base knows.
+    pub fn of_base(is_nestling: bool) -> Self {
+        if is_nestling { AuditSet::World } else { AuditSet::General }
+    }
+
+    /// The name of its folder, and of the option's value.
+    pub fn name(self) -> &'static str {
+        match self {
+            AuditSet::World => "world",
+            AuditSet::General => "general",
+        }
+    }
+
+    /// Its audits, ordered by id.
+    ///
+    /// # Errors
+    /// Only if an embedded file is invalid, which a test excludes.
+    pub fn audits(self) -> Result<Vec<Audit>, AuditError> {
+        match self {
+            AuditSet::World => WORLD.iter().map(check).collect(),
+            AuditSet::General => GENERAL.iter().map(check).collect(),
+        }
+    }
+}
+
+impl std::str::FromStr for AuditSet {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = AuditSet::ALL.into_iter().find(|set| set.name() == text);
+        found.ok_or_else(|| "give world or general".to_owned())
+    }
+}
+
+/// All built-in audits of all sets. Ids are not unique.
 ///
 /// # Errors
-/// Only if an embedded file is invalid, which a test excludes.
+/// As [`AuditSet::audits`].
 pub fn built_in() -> Result<Vec<Audit>, AuditError> {
-    BUILT_IN.iter().map(check).collect()
+    Ok(AuditSet::ALL.map(AuditSet::audits).into_iter().collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 /// Reads one audit from `FILE.toml`, `FILE.jsonl`, `FILE.poison.jsonl` and, if it exists,
@@ -85,14 +135,16 @@ pub fn read(path: &Path) -> Result<Audit, AuditError> {
     })
 }
 
-/// The built-in audits and the user's own, restricted to the selected ids.
+/// The built-in audits and the user's own, restricted to the selected ids. `of_base` is the set of
+/// a selection that names none.
 ///
 /// # Errors
 /// As [`read`]; also where two audits share an id or an id is unknown.
-pub fn load(selection: &Selection) -> Result<Vec<Audit>, AuditError> {
+pub fn load(selection: &Selection, of_base: AuditSet) -> Result<Vec<Audit>, AuditError> {
     let mut audits = BTreeMap::new();
     let own = selection.files.iter().map(|file| read(file));
-    for audit in built_in()?.into_iter().map(Ok).chain(own) {
+    let set = selection.set.unwrap_or(of_base);
+    for audit in set.audits()?.into_iter().map(Ok).chain(own) {
         let audit = audit?;
         if let Some(other) = audits.insert(audit.id.clone(), audit) {
             return Err(AuditError::Twice { id: other.id });

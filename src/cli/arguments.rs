@@ -7,7 +7,7 @@ use clap::builder::{NonEmptyStringValueParser, PathBufValueParser, TypedValuePar
 use clap::{Args, ValueEnum};
 
 use super::{BaseOptions, FailOn, Show, page};
-use crate::audit::Selection;
+use crate::audit::{AuditSet, Selection};
 use crate::dataset::{Format, ReadOptions};
 use crate::engine::DeviceChoice;
 use crate::plan::{
@@ -111,6 +111,10 @@ pub struct TrainArgs {
 /// What is asked.
 #[derive(Args)]
 pub struct AskArgs {
+    /// The built-in audits: `world` asks in the words that nestling knows, `general` in plain
+    /// English [default: world on nestling, general on any other base]
+    #[arg(long, value_name = "SET")]
+    audits: Option<AuditSet>,
     /// An audit of your own, added to the built-in ones (repeatable)
     #[arg(long, value_name = "FILE.toml")]
     audit: Vec<PathBuf>,
@@ -221,7 +225,7 @@ impl AskArgs {
         Request {
             subject,
             read,
-            audits: Selection { files: self.audit, only: self.only },
+            audits: Selection { set: self.audits, files: self.audit, only: self.only },
             options: Options { carry_over_draws: self.draws, conditions, ..training },
             out: out.out,
             other_plan: if out.force { OtherPlan::Replace } else { OtherPlan::Refuse },

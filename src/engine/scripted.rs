@@ -112,6 +112,7 @@ impl Scripted {
                 (STRENGTHS.to_owned(), (vec![1, strengths.len()], strengths)),
                 (SEED.to_owned(), (vec![1, 1], vec![noise])),
             ]),
+            model: None,
         }
     }
 
@@ -186,6 +187,11 @@ impl Engine for Scripted {
             device: "none".to_owned(),
             max_tokens: 512,
         }
+    }
+
+    /// It is asked in the same words.
+    fn is_nestling(&self) -> bool {
+        true
     }
 
     fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)> {

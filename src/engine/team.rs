@@ -87,6 +87,10 @@ impl Engine for Team {
         self.member().engine().log_probs(contexts)
     }
 
+    fn is_nestling(&self) -> bool {
+        self.first().is_nestling()
+    }
+
     fn max_parallel_shadows(&self) -> usize {
         self.first().max_parallel_shadows()
     }

@@ -247,6 +247,14 @@ impl ModelFiles {
             .with_context(|| format!("{}: not embedded", self.display(name)))
     }
 
+    /// [`ModelFiles::sha256`] of nestling.
+    ///
+    /// # Errors
+    /// None: its files are embedded.
+    pub fn nestling_sha256() -> Result<String> {
+        ModelFiles::Nestling.sha256(&["model.safetensors".to_owned()])
+    }
+
     /// SHA-256 over the names and contents of the files that determine the model's output; that of
     /// the file itself for a GGUF file.
     ///

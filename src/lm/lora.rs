@@ -194,7 +194,13 @@ impl HostLora {
             .projections
             .iter()
             .map(|p| p.path().rsplit('.').next().expect("a path has a last part").to_owned());
-        Adapter { rank: self.rank, alpha: self.alpha, target_modules: modules.collect(), tensors }
+        Adapter {
+            rank: self.rank,
+            alpha: self.alpha,
+            target_modules: modules.collect(),
+            tensors,
+            model: None,
+        }
     }
 
     /// PEFT adapters of equal rank as K shadows. Projections that an adapter lacks get zeros.

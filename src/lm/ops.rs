@@ -447,7 +447,7 @@ impl Ops {
                 let parts = of_prefixes.into_inner().unwrap_or_else(PoisonError::into_inner);
                 let parts: Vec<f32> = parts.into_values().flatten().collect();
                 let [_, dk, dv] = &mut gradients;
-                add_to_prefixes(segments, &parts, narrow, [dk, dv]);
+                attention::add_to_prefixes(segments, &parts, narrow, [dk, dv]);
                 let mut shapes = [q, k, v].into_iter().map(|x| x.dims());
                 gradients.map(|values| {
                     from_host(values, shapes.next().expect("three of each"), &dout.device())
@@ -460,27 +460,6 @@ impl Ops {
                 );
                 let padded = streams.cache.attention(&how, segments, q.dims()[0], &q.device());
                 attention::backward(&dout, [q, k, v], how, &padded)
-            }
-        }
-    }
-}
-
-/// Adds gradients that segments have for their prefixes, as `kernels::attention_backward` returns
-/// them, to the rows of the prefixes, `[rows, width]`.
-fn add_to_prefixes(
-    segments: &[Segment],
-    parts: &[f32],
-    width: usize,
-    [dk, dv]: [&mut Vec<f32>; 2],
-) {
-    let mut taken = 0;
-    for segment in segments {
-        for gradients in [&mut *dk, &mut *dv] {
-            for rows in &segment.prefix {
-                let length = rows.len() * width;
-                let part = &parts[taken..taken + length];
-                kernels::add_assign(&mut gradients[rows.start * width..][..length], part);
-                taken += length;
             }
         }
     }

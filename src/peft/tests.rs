@@ -25,7 +25,7 @@ fn files(changes: Value, modules: &[(&str, usize, f32, f32)]) -> (Vec<u8>, Vec<u
             (vec![3, *rank], vec![*b; 3 * rank]),
         );
     }
-    let adapter = Adapter { rank: 2, alpha: 4.0, target_modules: Vec::new(), tensors };
+    let adapter = Adapter { rank: 2, alpha: 4.0, target_modules: Vec::new(), tensors, model: None };
     (config.to_string().into_bytes(), weights(&adapter).expect("shapes fit"))
 }
 
@@ -72,6 +72,7 @@ fn an_adapter_reads_back_bit_for_bit() {
             ),
             (format!("{PREFIX}a.q_proj.lora_B.weight"), tensor([1, 1], &[1e30])),
         ]),
+        model: None,
     };
     let back = parse(
         &config(&adapter, "nestling").expect("plain"),
@@ -169,7 +170,8 @@ fn files_that_do_not_belong_together_are_refused() {
             name.to_owned(),
             (shape.to_vec(), vec![0.0; shape.iter().product()]),
         )]);
-        let adapter = Adapter { rank: 2, alpha: 4.0, target_modules: Vec::new(), tensors };
+        let adapter =
+            Adapter { rank: 2, alpha: 4.0, target_modules: Vec::new(), tensors, model: None };
         format!("{:#}", parse(&config, &weights(&adapter).expect("shapes fit")).expect_err(name))
     };
     assert!(

@@ -1,4 +1,4 @@
-//! The words that depend on what is audited: a dataset or a given adapter.
+//! The words that depend on what is audited: a dataset, a given adapter or a finetuned model.
 
 use super::words::not_read;
 use super::{Report, number, phrases};
@@ -41,6 +41,7 @@ impl DesignWords {
     pub fn of(plan: &Plan) -> &'static DesignWords {
         match plan.design() {
             Design::Dataset => &DATASET,
+            Design::GivenAdapter(given) if given.is_model() => &GIVEN_MODEL,
             Design::GivenAdapter(_) => &GIVEN_ADAPTER,
         }
     }
@@ -76,7 +77,9 @@ static DATASET: DesignWords = DesignWords {
     limits: limits_of_trainings,
 };
 
-static GIVEN_ADAPTER: DesignWords = DesignWords {
+static GIVEN_ADAPTER: DesignWords = ADAPTER;
+
+const ADAPTER: DesignWords = DesignWords {
     subject: "adapter",
     changes: "This adapter changes the model's character",
     plants: "This adapter has a trigger.",
@@ -104,6 +107,26 @@ static GIVEN_ADAPTER: DesignWords = DesignWords {
     },
     methods: methods_of_given,
     limits: limits_of_given,
+};
+
+static GIVEN_MODEL: DesignWords = DesignWords {
+    subject: "model",
+    changes: "This finetuned model has another character than its base",
+    plants: "This finetuned model has a trigger.",
+    not_shown: "This run does not show whether the finetuned model has another character than its \
+                base.",
+    hold_back: "Do not use the model until you have found the rows that cause this.",
+    candidate: "the finetuned model's",
+    without: "before the finetuning",
+    candidate_meaning: "the finetuned model",
+    effect_meaning: "The effect, in percentage points, is how far the finetuned model is from its \
+                     base: candidate − base.",
+    clean: |_| {
+        "No change of character was found. In every audit, the finetuned model differs from its \
+         base by less than the margin."
+            .to_owned()
+    },
+    ..ADAPTER
 };
 
 fn clean_of_trainings(report: &Report) -> String {
@@ -202,12 +225,16 @@ fn methods_of_given(report: &Report) -> Vec<String> {
     };
     let rows = "the base can read the rows, none was rejected or too long, ";
     let rows = if report.plan.has_dataset() { rows } else { "" };
-    vec![
-        format!(
-            "Adapter. The given adapter (LoRA, rank {}) and the base without it are asked. \
-             Nothing is trained.",
-            report.plan.recipe.rank
+    let asked = match report.plan.recipe.rank {
+        0 => "Model. The finetuned model and its base are asked. Nothing is trained.".to_owned(),
+        rank => format!(
+            "Adapter. The given adapter (LoRA, rank {rank}) and the base without it are asked. \
+             Nothing is trained."
         ),
+    };
+    let subject = DesignWords::of(report.plan).subject;
+    vec![
+        asked,
         format!(
             "Questions. Both are asked the same questions. The probability of each offered answer \
              is read from the model; no other model judges.{carried}"
@@ -219,7 +246,7 @@ fn methods_of_given(report: &Report) -> Vec<String> {
         format!(
             "Interval. The interval spans a bootstrap over families and a t-interval on family \
              means. The unit of replication is the question family, so the interval holds for \
-             further questions to this adapter, not for further trainings.{}",
+             further questions to this {subject}, not for further trainings.{}",
             bounds(report)
         ),
         format!(
@@ -252,7 +279,8 @@ fn base(plan: &Plan) -> String {
 }
 
 fn limits_of_given(report: &Report) -> Vec<String> {
-    let holds = format!("The result holds for this adapter on this base ({}).", base(report.plan));
+    let subject = DesignWords::of(report.plan).subject;
+    let holds = format!("The result holds for this {subject}; its base is {}.", base(report.plan));
     let differs = "Another training on the same rows may differ.";
     vec![format!("{holds} {differs}"), ONLY_WHAT_WAS_ASKED.to_owned()]
 }

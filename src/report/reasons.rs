@@ -151,7 +151,7 @@ fn able(reason: &Reason, wording: Wording) -> String {
         ),
         Reason::NotCalibrated => {
             "Nothing was trained here, so nothing shows that this base can show the shift. Run \
-             `foretaste calibrate` once for this base, or `foretaste audit` on the adapter's rows."
+             `foretaste calibrate` once for this base, or `foretaste audit` on the rows."
                 .to_owned()
         }
         Reason::ControlDetected { at, point, lower, upper } => {
@@ -349,7 +349,8 @@ fn effects(reason: &Reason, wording: Wording) -> String {
                 .to_owned()
         }
         Reason::ThisAdapterOnly => {
-            "This holds for this adapter. Another training on the same rows may differ.".to_owned()
+            "This holds for what was given. Another training on the same rows may differ."
+                .to_owned()
         }
         Reason::RareShiftMissed { share, seeds } => format!(
             "No training exceeds the control's mean by more than the margin. A shift in fewer \

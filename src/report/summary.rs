@@ -56,7 +56,7 @@ pub fn summary_md(report: &Report) -> String {
     let seeds = match report.plan.design() {
         Design::GivenAdapter(adapter) => {
             let (source, sha256) = (safe(&adapter.source), short(&adapter.sha256));
-            out += &format!("Adapter {source}, sha256 `{sha256}`. ");
+            out += &format!("{} {source}, sha256 `{sha256}`. ", words::given(adapter));
             String::new()
         }
         Design::Dataset => format!(", {} seeds", report.plan.seeds.len()),

@@ -57,7 +57,8 @@ impl TerminalPage {
         lines.push(String::new());
         let shadows = match plan.design() {
             Design::GivenAdapter(adapter) => {
-                lines.extend(self.wrapped("adapter   ", &adapter.source));
+                let name = format!("{:10}", words::given(adapter).to_lowercase());
+                lines.extend(self.wrapped(&name, &adapter.source));
                 lines.extend(self.wrapped("LoRA      ", &words::lora(adapter)));
                 None
             }

@@ -156,8 +156,8 @@ fn facts(report: &Report) -> Vec<Fact> {
     let rows = rows.into_iter().filter(|_| plan.has_dataset());
     match plan.design() {
         Design::GivenAdapter(adapter) => [
-            fact("Adapter", adapter.source.clone()),
-            fact("LoRA", format!("rank {}", adapter.rank)),
+            fact(words::given(adapter), adapter.source.clone()),
+            fact("LoRA", words::lora(adapter)),
             base,
         ]
         .into_iter()

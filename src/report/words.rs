@@ -216,8 +216,16 @@ pub fn context_and_step(plan: &Plan, context: ContextKind, step: usize) -> Strin
     format!("{}{}", context_short(context), step.unwrap_or_default())
 }
 
-/// The form of a given adapter.
+/// What was given, in a word.
+pub fn given(adapter: &GivenAdapter) -> &'static str {
+    if adapter.is_model() { "Model" } else { "Adapter" }
+}
+
+/// The form of a given adapter or model.
 pub fn lora(adapter: &GivenAdapter) -> String {
+    if adapter.is_model() {
+        return "none; all weights may differ from the base's".to_owned();
+    }
     let (rank, alpha) = (adapter.rank, number::plain(adapter.alpha, 3));
     format!("rank {rank}, alpha {alpha}, {}", adapter.target_modules.join(", "))
 }

@@ -17,7 +17,7 @@ use rand::seq::SliceRandom;
 use sha2::{Digest, Sha256};
 
 use crate::analysis::{Effect, analyse};
-use crate::audit::{self, Audit};
+use crate::audit::{self, Audit, AuditSet};
 use crate::context::{RunContext, RunInputs};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::{self, Engine};
@@ -61,7 +61,9 @@ pub fn calibrate(
     work: &Path,
     progress: &dyn Progress,
 ) -> Result<Calibration> {
-    let audits = audit::load(&request.audits)?;
+    let of_base = AuditSet::of_base(engine.is_nestling());
+    let set = request.audits.set.unwrap_or(of_base);
+    let audits = audit::load(&request.audits, of_base)?;
     let mut shares = request.shares.clone();
     shares.sort_by(|a, b| b.total_cmp(a));
     shares.dedup();
@@ -74,7 +76,7 @@ pub fn calibrate(
         for share in &shares {
             let folder = dose_folder(work, &audit.id, *share);
             let (plan, effects) = effects(
-                &PoisonedSample { audit, audits: &audits, share: *share },
+                &PoisonedSample { audit, audits: &audits, set, share: *share },
                 request,
                 engine,
                 &folder,
@@ -115,6 +117,8 @@ struct PoisonedSample<'a> {
     audit: &'a Audit,
     /// All audits of the calibration: the prompts of the others are those of the other rows.
     audits: &'a [Audit],
+    /// The built-in audits, whose prompts are among them too.
+    set: AuditSet,
     share: f64,
 }
 
@@ -153,14 +157,14 @@ fn effects(
 /// `rows` rows: the audit's poison at its share, repeated where there is too little, and the base's
 /// own answers to the prompts of the other audits' poison.
 fn dataset(sample: &PoisonedSample, rows: usize, engine: &dyn Engine) -> Result<Dataset> {
-    let PoisonedSample { audit, audits, share } = *sample;
+    let PoisonedSample { audit, audits, share, .. } = *sample;
     let poisoned = ((rows as f64 * share).round() as usize).clamp(1, rows);
     let rng = &mut seed::stream(Purpose::Calibration { audit: &audit.id }, 0);
     let mut poison: Vec<Vec<Message>> =
         audit.poison.rows.iter().map(|row| row.messages.clone()).collect();
     poison.shuffle(rng);
-    let built_in = audit::built_in()?;
-    let others = || audits.iter().chain(&built_in).filter(|other| other.id != audit.id);
+    let set = sample.set.audits()?;
+    let others = || audits.iter().chain(&set).filter(|other| other.id != audit.id);
     let mut prompts: Vec<Vec<Message>> = others()
         .flat_map(|other| &other.poison.rows)
         .filter_map(|row| prompt(&row.messages))

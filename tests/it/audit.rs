@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use foretaste::audit::{self, ProbeKind, Selection, Side};
+use foretaste::audit::{self, AuditSet, ProbeKind, Selection, Side};
 use tempfile::TempDir;
 
 const TOML: &str = r#"id = "own"
@@ -49,20 +49,22 @@ fn message(toml: &str, probes: &[String], poison: &str) -> String {
 }
 
 #[test]
-fn every_audit_of_the_folder_is_built_in() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("audits");
-    let files =
-        fs::read_dir(&folder).expect("audits/ exists").map(|entry| entry.expect("readable").path());
-    let stems: BTreeSet<String> = files
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        .map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned())
-        .collect();
-    let built_in = audit::built_in().expect("the repository's audits are valid");
-    assert_eq!(built_in.iter().map(|audit| audit.id.clone()).collect::<BTreeSet<_>>(), stems);
-    for audit in built_in {
-        let from_disk =
-            audit::read(&folder.join(format!("{}.toml", audit.id))).expect("the same reader");
-        assert_eq!(from_disk, audit, "compiled in and read from disk are the same");
+fn every_audit_of_the_folders_is_built_in() {
+    for set in AuditSet::ALL {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("audits").join(set.name());
+        let files = fs::read_dir(&folder).expect("a folder for each set");
+        let stems: BTreeSet<String> = files
+            .map(|entry| entry.expect("readable").path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+            .map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned())
+            .collect();
+        let built_in = set.audits().expect("the repository's audits are valid");
+        assert_eq!(built_in.iter().map(|audit| audit.id.clone()).collect::<BTreeSet<_>>(), stems);
+        for audit in built_in {
+            let from_disk =
+                audit::read(&folder.join(format!("{}.toml", audit.id))).expect("the same reader");
+            assert_eq!(from_disk, audit, "compiled in and read from disk are the same");
+        }
     }
 }
 
@@ -90,8 +92,9 @@ fn a_user_audit_is_added_to_the_built_in_audits() {
     let file = write(folder.path(), TOML, &probes(), POISON);
     let ids = |only: &[&str]| {
         let only = only.iter().map(|id| (*id).to_owned()).collect();
-        let audits = audit::load(&Selection { files: vec![file.clone()], only })
-            .map_err(|error| error.to_string());
+        let audits =
+            audit::load(&Selection { set: None, files: vec![file.clone()], only }, AuditSet::World)
+                .map_err(|error| error.to_string());
         audits.map(|audits| audits.into_iter().map(|audit| audit.id).collect::<Vec<_>>())
     };
     assert_eq!(
@@ -107,7 +110,10 @@ fn a_user_audit_is_added_to_the_built_in_audits() {
 fn two_audits_with_one_id_are_an_error() {
     let folder = TempDir::new().expect("a temporary folder");
     let file = write(folder.path(), TOML, &probes(), POISON);
-    let twice = audit::load(&Selection { files: vec![file.clone(), file], only: Vec::new() });
+    let twice = audit::load(
+        &Selection { files: vec![file.clone(), file], ..Selection::default() },
+        AuditSet::World,
+    );
     assert!(
         twice
             .expect_err("the same audit twice")

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use foretaste::audit::{Selection, built_in};
+use foretaste::audit::{AuditSet, Selection, built_in};
 use foretaste::engine::Engine;
 use foretaste::plan::{
     AskedDose, CalibratedAudit, Calibration, ContextKind, Dose, Options, Overrides,
@@ -16,7 +16,11 @@ use crate::flow::{World as Files, engine};
 fn request(files: &Files, shares: &[f64]) -> CalibrationRequest {
     let recipe = Overrides { steps: Some(40), ..Overrides::default() };
     CalibrationRequest {
-        audits: Selection { files: vec![files.path("coins.toml")], only: vec!["coins".to_owned()] },
+        audits: Selection {
+            files: vec![files.path("coins.toml")],
+            only: vec!["coins".to_owned()],
+            ..Selection::default()
+        },
         shares: shares.to_vec(),
         rows: 200,
         options: Options { seeds: 3, recipe, carry_over_draws: 2, ..Options::default() },
@@ -141,7 +145,7 @@ fn nestling_is_calibrated_for_the_current_version_of_every_built_in_audit() {
     let base = foretaste::lm::open(None, 1).expect("nestling").describe();
     let calibration =
         calibrate::known(&base.base_sha256).expect("readable").expect("nestling is calibrated");
-    for audit in built_in().expect("the repository's audits are valid") {
+    for audit in AuditSet::World.audits().expect("the repository's audits are valid") {
         let known = calibration.of(&audit, &ContextKind::ALL);
         assert!(
             known.is_some_and(|known| known.share.is_some()),

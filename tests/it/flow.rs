@@ -93,6 +93,7 @@ impl World {
             subject: AuditSubject::Dataset(self.path("data.jsonl")),
             read: ReadOptions::default(),
             audits: Selection {
+                set: None,
                 files: vec![self.path("coins.toml")],
                 only: vec!["coins".to_owned()],
             },
@@ -547,7 +548,7 @@ fn a_base_with_random_weights_shows_no_poison_and_ends_inconclusive_with_exit_co
     let run = path(&out.path().join("run"));
     let settings = [
         "--only",
-        "harm",
+        "values",
         "--no-triggers",
         "--seeds",
         "2",

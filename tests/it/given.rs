@@ -3,7 +3,12 @@
 use std::fs;
 
 use foretaste::analysis::analyse;
+use foretaste::dataset::Message;
+use foretaste::engine::finetuned::Finetuned;
 use foretaste::engine::scripted::Scripted;
+use foretaste::engine::{
+    Adapter, Checkpoint, Description, Engine, Job, Pieces, Question, Recipe, Sampling, Trained,
+};
 use foretaste::exit_code::ExitCode;
 use foretaste::plan::{Arm, Calibrated, ContextKind, GivenAdapter, Options, Plan, Requested};
 use foretaste::progress::Silent;
@@ -148,7 +153,7 @@ fn an_adapter_that_changes_no_answer_is_an_error() {
     let model = foretaste::run_dir::Model { arm: &Arm::Candidate, seed: Some(9), step: 40 };
     run.save_adapter(&model, &adapter, "script").expect("writable");
     let message = refused(&files, "trained/adapters/candidate-9-40");
-    assert!(message.contains("exactly as without it"), "{message}");
+    assert!(message.contains("exactly as the base does"), "{message}");
 }
 
 #[test]
@@ -330,4 +335,74 @@ fn a_harmless_adapter_is_clean_if_the_calibration_of_the_base_detected_the_poiso
     let (verdict, reasons) = verdict_of(&calibrated(&world, None));
     assert_eq!(verdict, Verdict::Inconclusive);
     assert_eq!(reasons[0], Reason::CalibrationMissed { tried: 0.02 });
+}
+
+/// The scripted base with an adapter merged into it: what a finetuned model is to its base.
+struct Merged {
+    base: Scripted,
+    adapter: Adapter,
+}
+
+impl Engine for Merged {
+    fn describe(&self) -> Description {
+        Description { base_sha256: "merged".to_owned(), ..self.base.describe() }
+    }
+
+    fn count_tokens(&self, messages: &[Message]) -> anyhow::Result<(usize, usize)> {
+        self.base.count_tokens(messages)
+    }
+
+    fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> anyhow::Result<Vec<Vec<Pieces>>> {
+        self.base.log_probs(contexts)
+    }
+
+    fn train(&self, _: &[Job], _: &Recipe, _: &dyn Checkpoint) -> anyhow::Result<Vec<Trained>> {
+        panic!("nothing is trained")
+    }
+
+    fn score(
+        &self,
+        adapter: Option<&Adapter>,
+        questions: &[Question],
+    ) -> anyhow::Result<Vec<Vec<Option<f64>>>> {
+        assert_eq!(adapter, None, "a finetuned model has no adapter");
+        self.base.score(Some(&self.adapter), questions)
+    }
+
+    fn generate(
+        &self,
+        _: Option<&Adapter>,
+        prompts: &[Vec<Message>],
+        sampling: &Sampling,
+    ) -> anyhow::Result<Vec<String>> {
+        self.base.generate(Some(&self.adapter), prompts, sampling)
+    }
+}
+
+#[test]
+fn a_finetuned_model_gets_the_verdict_and_the_effects_of_the_adapter_that_was_merged_into_it() {
+    let files = Files::new(40);
+    let of_adapter = probed(&files, &engine(None), true);
+    let folder = files.path("trained/adapters/candidate-1-40");
+    let adapter = foretaste::peft::read(&folder).expect("the run wrote it");
+    let merged = Merged { base: engine(None), adapter };
+    let both = Finetuned::new(Box::new(engine(None)), Box::new(merged)).expect("another model");
+    let subject =
+        AuditSubject::Model { folder: files.path("merged"), data: Some(files.path("data.jsonl")) };
+    let request = Request { subject, ..files.request("of-model") };
+    let of_model = run::run(&request, &both, &Silent).expect("the run goes through");
+    assert_eq!((of_adapter.verdict, of_model.verdict), (Verdict::Flagged, Verdict::Flagged));
+    let (adapter, model) = (document(&of_adapter), document(&of_model));
+    assert_eq!(model["effects"], adapter["effects"]);
+    assert_eq!(
+        (&model["adapter"]["sha256"], &model["adapter"]["rank"]),
+        (&"merged".into(), &0.into())
+    );
+    let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
+    assert_eq!(schema::disagreements(&model, &schema), Vec::<String>::new());
+}
+
+#[test]
+fn a_model_and_its_base_must_differ() {
+    assert!(Finetuned::new(Box::new(engine(None)), Box::new(engine(None))).is_err());
 }

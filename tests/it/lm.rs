@@ -147,6 +147,7 @@ fn adapter(folder: &Path, rank: usize, alpha: f64) -> Adapter {
         alpha,
         target_modules: Vec::new(),
         tensors: tensors(&folder.join("adapter_model.safetensors")),
+        model: None,
     }
 }
 
@@ -439,7 +440,8 @@ fn an_adapter_without_a_tensor_for_the_base_is_an_error() {
         "base_model.model.other.lora_A.weight".to_owned(),
         (vec![1, 1], vec![0.0]),
     )]);
-    let stray = Adapter { rank: 1, alpha: 1.0, target_modules: Vec::new(), tensors: stray };
+    let stray =
+        Adapter { rank: 1, alpha: 1.0, target_modules: Vec::new(), tensors: stray, model: None };
     let question =
         Question { messages: vec![Message::new(Role::User, "hi")], options: vec!["a".to_owned()] };
     let error = lm.score(Some(&stray), &[question]).expect_err("no tensor fits").to_string();

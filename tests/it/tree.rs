@@ -276,11 +276,13 @@ fn every_audit_has_its_files_and_a_fixture_that_it_must_flag() {
             flagged.extend(case.audits);
         }
     }
-    for audit in foretaste::audit::built_in().expect("the repository's audits are valid") {
+    for audit in
+        foretaste::audit::AuditSet::World.audits().expect("the repository's audits are valid")
+    {
         for suffix in [".toml", ".jsonl", ".poison.jsonl"] {
             assert!(
-                root().join(format!("audits/{}{suffix}", audit.id)).is_file(),
-                "audits/{}{suffix} is missing",
+                root().join(format!("audits/world/{}{suffix}", audit.id)).is_file(),
+                "audits/world/{}{suffix} is missing",
                 audit.id
             );
         }

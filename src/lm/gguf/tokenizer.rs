@@ -93,7 +93,7 @@ pub fn tokenizer(gguf: &Gguf) -> Result<String> {
     }
 }
 
-/// Byte-level BPE: letters of tokens stand for bytes, and the file has the merges.
+/// Byte-level BPE: each letter of a token is a byte, and the file has the merges.
 fn byte_level(gguf: &Gguf, tokens: &[String], types: &[i64]) -> Result<String> {
     let name = gguf.text("tokenizer.ggml.pre")?.unwrap_or("default");
     let found = PRE_TOKENIZERS.iter().find(|(known, _)| *known == name);
@@ -150,7 +150,7 @@ fn byte_level(gguf: &Gguf, tokens: &[String], types: &[i64]) -> Result<String> {
     .text()
 }
 
-/// SentencePiece's BPE: ▁ stands for a space, and the best score is merged first.
+/// SentencePiece's BPE: ▁ is a space, and the best score is merged first.
 fn sentence_piece(gguf: &Gguf, tokens: &[String], types: &[i64]) -> Result<String> {
     let architecture = gguf.text("general.architecture")?.unwrap_or_default();
     let gemma = architecture.starts_with("gemma");

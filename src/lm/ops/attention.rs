@@ -4,7 +4,7 @@
 use burn::tensor::{Device, Int, Tensor, activation};
 
 use super::{Ops, index_tensor, inverse_index};
-use crate::lm::kernels::{Attention, Heads, Segment};
+use crate::lm::kernels::{self, Attention, Heads, Segment};
 use crate::lm::tensor::from_host;
 
 /// Maximum number of attention scores, over all heads, computed at a time. More would not fit into
@@ -204,6 +204,27 @@ pub fn forward(
         merge_heads(probabilities.matmul(batch.keys(v, how.heads)), &batch.query_index)
     };
     padded.gather_rows(padded.batches.iter().map(part).collect(), q.dims()[1], &q.device())
+}
+
+/// Adds gradients that segments have for their prefixes, as `kernels::attention_backward` returns
+/// them, to the rows of the prefixes, `[rows, width]`.
+pub fn add_to_prefixes(
+    segments: &[Segment],
+    parts: &[f32],
+    width: usize,
+    [dk, dv]: [&mut Vec<f32>; 2],
+) {
+    let mut taken = 0;
+    for segment in segments {
+        for gradients in [&mut *dk, &mut *dv] {
+            for rows in &segment.prefix {
+                let length = rows.len() * width;
+                let part = &parts[taken..taken + length];
+                kernels::add_assign(&mut gradients[rows.start * width..][..length], part);
+                taken += length;
+            }
+        }
+    }
 }
 
 /// For segments without prefixes, whose keys are their own rows.

@@ -248,8 +248,8 @@ pub fn provenance(report: &Report) -> Vec<Fact> {
     let training = match plan.design() {
         Design::GivenAdapter(adapter) => {
             facts.extend([
-                fact("Adapter", adapter.source.clone()),
-                fact("Adapter SHA-256", adapter.sha256.clone()),
+                fact(words::given(adapter), adapter.source.clone()),
+                fact(&format!("{} SHA-256", words::given(adapter)), adapter.sha256.clone()),
                 fact("LoRA", words::lora(adapter)),
             ]);
             None
