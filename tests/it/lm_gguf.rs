@@ -67,7 +67,7 @@ fn last_logits(decoder: &Decoder, tokens: &[u32]) -> Vec<f32> {
     let attend = &mut |layer: usize, q: &_, k: &_, v: &_| decoder.attend(layer, q, k, v, &streams);
     let hidden = decoder.hidden(&streams, None, attend).expect("the prompt is short");
     let mut last = Vec::new();
-    decoder.logits(&hidden, &[tokens.len() - 1], |_, logits| last.extend_from_slice(logits));
+    decoder.logits(&hidden, &[tokens.len() - 1], |_, logits| last.extend_from_slice(&logits));
     last
 }
 
@@ -92,7 +92,7 @@ fn a_gguf_file_gives_the_tokens_chats_and_logits_of_transformers() {
         let config = files.text("tokenizer_config.json").expect("it is made from the metadata");
         let config: serde_json::Value = serde_json::from_str(&config).expect("it is JSON");
         assert_eq!(config["chat_template"], template.as_str());
-        let chat = Chat::read(&files).expect("a chat model");
+        let chat = Chat::read(&files, None).expect("a chat model");
         for given in &reference.chats {
             let messages: Vec<Message> = given.messages.iter().map(message).collect();
             let rendered = chat.render(&messages, true).expect("the template accepts it");
