@@ -25,6 +25,8 @@ const EXAMPLES: &str = "\
 Examples:
   foretaste audit data.jsonl                      the whole job, on nestling
   foretaste audit data.jsonl --base models/my-8b  the same, on your model
+  foretaste check data.jsonl --base base.gguf --chat-template chatml
+                                                  a pretrained base, without a template
   foretaste plan data.jsonl                       what an audit would cost
   foretaste probe --adapter out/lora --base b     ask a trained adapter
   foretaste probe --model out/merged --base b     ask a finetuned model
@@ -76,9 +78,10 @@ pub enum Command {
     Serve {
         base: BaseOptions,
     },
-    /// Serve a folder's tokenizer and chat template to another process, over stdin and stdout.
+    /// Serve a base's tokenizer and chat template to another process, over stdin and stdout.
     ServeChat {
-        folder: PathBuf,
+        /// `None` means the embedded base.
+        base: Option<PathBuf>,
     },
     /// Print these bytes: help, version, completions, the man page.
     Print(Vec<u8>),
@@ -89,6 +92,8 @@ pub enum Command {
 pub struct BaseOptions {
     /// `None` means the embedded base.
     pub folder: Option<PathBuf>,
+    /// A file or a name, in place of the base's own template.
+    pub chat_template: Option<PathBuf>,
     pub threads: usize,
     /// Whether bf16 weights stay in bf16; `None` means the device's default.
     pub bf16: Option<bool>,
@@ -292,10 +297,10 @@ Examples:
         #[command(flatten)]
         base: BaseArgs,
     },
-    /// Read and run the tokenizer and the chat template of a folder for another foretaste, over
+    /// Read and run the tokenizer and the chat template of a base for another foretaste, over
     /// stdin and stdout.
     #[command(hide = true)]
-    ServeChat { folder: PathBuf },
+    ServeChat { base: Option<PathBuf> },
     /// Print shell completions.
     ///
     /// For example `foretaste completions bash >
@@ -374,7 +379,7 @@ fn command(sub: Sub) -> Command {
         Sub::Report { run, show } => Command::Report { run, show: show.checked() },
         Sub::Gate { run, show } => Command::Gate { run, show: show.checked() },
         Sub::Serve { base } => Command::Serve { base: base.checked() },
-        Sub::ServeChat { folder } => Command::ServeChat { folder },
+        Sub::ServeChat { base } => Command::ServeChat { base },
         Sub::Completions { shell } => {
             let mut bytes = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "foretaste", &mut bytes);
@@ -418,7 +423,7 @@ mod tests {
         let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --all-checkpoints \
                     true --lr 0.01 --rank 4 --batch 2 --anyway --max-tokens 64 --draws 1 --limit 9 \
                     --audit a.toml --only era --no-triggers --out o --force --threads 2 --device \
-                    cuda:1,cuda:0 --base b --quiet --fail-on flagged";
+                    cuda:1,cuda:0 --base b --chat-template t.jinja --quiet --fail-on flagged";
         let Ok(Command::Audit { request, base, show }) = parsed(line) else { panic!("an audit") };
         let recipe = Overrides {
             epochs: None,
@@ -453,6 +458,7 @@ mod tests {
             base,
             BaseOptions {
                 folder: Some("b".into()),
+                chat_template: Some("t.jinja".into()),
                 threads: 2,
                 bf16: None,
                 places: vec![DeviceChoice::Cuda(1), DeviceChoice::Cuda(0)]

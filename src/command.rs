@@ -54,8 +54,8 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
             remote::serve(engine, io::stdin().lock(), io::stdout()).map_err(Failure::RunFailed)?;
             Ok(ExitCode::Clean)
         }
-        Command::ServeChat { folder } => {
-            serve_chat(&folder).map_err(Failure::RunFailed)?;
+        Command::ServeChat { base } => {
+            serve_chat(base.as_deref()).map_err(Failure::RunFailed)?;
             Ok(ExitCode::Clean)
         }
         Command::Print(bytes) => print(&bytes).map(|()| ExitCode::Clean),
@@ -124,21 +124,30 @@ fn start(base: &BaseOptions) -> Result<Starting> {
     if let Some(folder) = &base.folder {
         command.arg("--base").arg(folder);
     }
+    if let Some(template) = &base.chat_template {
+        command.arg("--chat-template").arg(template);
+    }
     Remote::start(device, &mut command)
 }
 
 /// Opens the base on one device, in this process.
 #[cfg(feature = "lm")]
 fn open_on(base: &BaseOptions) -> Result<(Box<dyn Engine>, usize)> {
+    use crate::lm::chat::GivenTemplate;
     use crate::lm::decoder::WeightDtype;
     use crate::lm::{LmOptions, open_as};
     let dtype = base.bf16.map(|bf16| if bf16 { WeightDtype::Bf16 } else { WeightDtype::F32 });
     let place = base.places.first().copied().unwrap_or_default();
     let program = this_program()?;
-    let lm = open_as(
-        base.folder.as_deref(),
-        &LmOptions { threads: base.threads, dtype, place, program: Some(&program) },
-    )?;
+    let template = base.chat_template.as_deref().map(GivenTemplate::open).transpose()?;
+    let options = LmOptions {
+        threads: base.threads,
+        dtype,
+        place,
+        program: Some(&program),
+        chat_template: template.as_ref(),
+    };
+    let lm = open_as(base.folder.as_deref(), &options)?;
     let workers = lm.workers();
     Ok((Box::new(lm), workers))
 }
@@ -152,12 +161,12 @@ fn open_on(_: &BaseOptions) -> Result<(Box<dyn Engine>, usize)> {
 }
 
 #[cfg(feature = "lm")]
-fn serve_chat(folder: &Path) -> Result<()> {
-    crate::lm::chat::serve(folder, io::stdin(), io::stdout())
+fn serve_chat(base: Option<&Path>) -> Result<()> {
+    crate::lm::chat::serve(base, io::stdin(), io::stdout())
 }
 
 #[cfg(not(feature = "lm"))]
-fn serve_chat(_: &Path) -> Result<()> {
+fn serve_chat(_: Option<&Path>) -> Result<()> {
     bail!("this foretaste was built without a language model")
 }
 
@@ -254,7 +263,7 @@ fn calibrated(
     let of_base = audit::AuditSet::of_base(base.folder.is_none());
     audit::load(&request.audits, of_base).map_err(|fault| Failure::BadInput(fault.into()))?;
     let (engine, workers) = open(base).map_err(Failure::BadInput)?;
-    let place = out.or_else(|| calibrate::place(&engine.describe().base_sha256));
+    let place = out.or_else(|| calibrate::place(&engine.describe()));
     let place = place
         .context("neither XDG_CACHE_HOME nor HOME is set: give --out FILE")
         .map_err(Failure::BadInput)?;
@@ -283,13 +292,16 @@ fn calibrated(
 }
 
 fn check(data: &Path, read: &ReadOptions, base: &BaseOptions, json: bool) -> Result<ExitCode> {
-    let dataset = dataset::read(data, read)?;
     // A build without a language model can count rows but cannot compute readability.
     let engine = if cfg!(feature = "lm") || base.folder.is_some() {
         Some(open_on(&devices(base)[0])?)
     } else {
         None
     };
+    let dataset = match &engine {
+        Some((engine, _)) => dataset::read_for(data, read, &|row| engine.rejection(row)),
+        None => dataset::read(data, read),
+    }?;
     let check = match &engine {
         Some((engine, _)) => check::check(
             &dataset,

@@ -206,6 +206,9 @@ impl Default for ReadOptions {
     }
 }
 
+/// Why a base cannot use a row; `None` where it can. An error ends the reading.
+pub type RowRejection<'a> = dyn Fn(&[Message]) -> anyhow::Result<Option<String>> + 'a;
+
 /// Reads a dataset: `.jsonl`, `.json`, `.csv` (each also as `.gz` or `.zst`), `.parquet`, or a
 /// folder of parquet shards.
 ///
@@ -216,9 +219,22 @@ impl Default for ReadOptions {
 /// Where the file as a whole cannot be used. Invalid rows are rejections in the result, even if no
 /// row is usable.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DatasetError> {
+    read_for(path, options, &|_| Ok(None))
+}
+
+/// As [`read`], for a base: rows that it cannot use are rejected before a limit takes a sample. So
+/// their number does not depend on the limit.
+///
+/// # Errors
+/// As [`read`], and where the base fails.
+pub fn read_for(
+    path: &Path,
+    options: &ReadOptions,
+    rejection: &RowRejection<'_>,
+) -> Result<Dataset, DatasetError> {
     let shards = container::shards(path)?;
     let sha256 = digest::source_hash(path, &shards)?;
-    let mut collector = collect::Collector::new(path, sha256, options);
+    let mut collector = collect::Collector::new(path, sha256, options, rejection);
     for shard in &shards {
         container::read(shard, options, &mut collector)?;
     }

@@ -66,6 +66,18 @@ pub struct Description {
     pub device: String,
     /// The longest conversation that the base can read, in tokens.
     pub max_tokens: usize,
+    /// The chat template that the user gave instead of the base's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<TemplateId>,
+}
+
+/// A chat template that does not belong to the base's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateId {
+    /// Its displayed name: `chatml`, or the file's name.
+    pub name: String,
+    /// SHA-256 of its text.
+    pub sha256: String,
 }
 
 /// What makes another model of the base: LoRA weights on the host, named as in PEFT
@@ -213,6 +225,15 @@ pub trait Engine: Sync {
 
     /// Tokens in the rendered conversation, and how many of them carry loss.
     fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)>;
+
+    /// Why this row of a dataset cannot be trained on; `None` where it can. A chat template may
+    /// refuse a conversation, or write it so that its answers are not found.
+    ///
+    /// # Errors
+    /// Where the engine no longer responds.
+    fn rejection(&self, _row: &[Message]) -> Result<Option<String>> {
+        Ok(None)
+    }
 
     /// How the base predicts the rows of each context, as training packs them: each rendered by
     /// itself, one after the other. Text of the template is not counted. `None` for a row that the

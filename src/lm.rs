@@ -35,9 +35,9 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::dataset::Message;
 use crate::engine::{
     Adapter, Checkpoint, Description, DeviceChoice, Engine, Job, Pieces, Question, Recipe,
-    Sampling, Trained,
+    Sampling, TemplateId, Trained,
 };
-use chat::Chat;
+use chat::{Chat, GivenTemplate};
 use config::Config;
 use decoder::{Decoder, WeightDtype};
 use files::ModelFiles;
@@ -53,6 +53,7 @@ pub struct Lm {
     sha256: String,
     nestling: bool,
     dtype: WeightDtype,
+    template: Option<TemplateId>,
     /// The thread pool of every computation. All callers share it, so that no thread is idle while
     /// another caller has work.
     pool: ThreadPool,
@@ -71,6 +72,7 @@ pub fn open(base: Option<&Path>, threads: usize) -> Result<Lm> {
             dtype: Some(WeightDtype::F32),
             place: DeviceChoice::Cpu,
             program: None,
+            chat_template: None,
         },
     )
 }
@@ -87,6 +89,8 @@ pub struct LmOptions<'a> {
     /// time, which reads and runs the tokenizer and chat template of a folder. With `None`, this
     /// process does both.
     pub program: Option<&'a Path>,
+    /// Used instead of the base's own template.
+    pub chat_template: Option<&'a GivenTemplate>,
 }
 
 /// Opens a base on any device, with its matrices in the dtype that `options` asks for.
@@ -99,14 +103,11 @@ pub fn open_as(base: Option<&Path>, options: &LmOptions<'_>) -> Result<Lm> {
         (options.threads, options.dtype.unwrap_or_else(|| WeightDtype::default_for(&device)));
     let files = ModelFiles::open(base)?;
     let config = Config::read(&files)?;
-    let chat = match (&files, options.program) {
-        (ModelFiles::Folder { path, .. }, Some(program)) => {
-            Chat::read_sandboxed(&files, path, program)?
-        }
-        (ModelFiles::Gguf(model), Some(program)) => {
-            Chat::read_sandboxed(&files, model.path(), program)?
-        }
-        _ => Chat::read(&files)?,
+    let template = options.chat_template;
+    let is_embedded = matches!(files, ModelFiles::Nestling) && template.is_none();
+    let chat = match options.program {
+        Some(program) if !is_embedded => Chat::read_sandboxed(&files, template, program)?,
+        _ => Chat::read(&files, template)?,
     };
     ensure!(
         chat.highest_token <= config.vocab_size,
@@ -134,7 +135,8 @@ pub fn open_as(base: Option<&Path>, options: &LmOptions<'_>) -> Result<Lm> {
         // A copy of it in a folder is small too.
         _ => decoder.is_small() && sha256 == ModelFiles::nestling_sha256()?,
     };
-    Ok(Lm { decoder, chat, name: files.name(), sha256, nestling, dtype, pool })
+    let template = template.map(GivenTemplate::id);
+    Ok(Lm { decoder, chat, name: files.name(), sha256, nestling, dtype, template, pool })
 }
 
 impl Lm {
@@ -187,6 +189,7 @@ impl Engine for Lm {
                 device
             },
             max_tokens: self.decoder.config.max_position_embeddings,
+            chat_template: self.template.clone(),
         }
     }
 
@@ -197,6 +200,14 @@ impl Engine for Lm {
     fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)> {
         let rendered = self.chat.encode(messages)?;
         Ok((rendered.tokens.len(), rendered.supervised.iter().filter(|&&s| s).count()))
+    }
+
+    fn rejection(&self, row: &[Message]) -> Result<Option<String>> {
+        let rejection = self.chat.check(row).err().map(|error| format!("{error:#}"));
+        if rejection.is_some() {
+            self.chat.alive()?;
+        }
+        Ok(rejection)
     }
 
     fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>> {

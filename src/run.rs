@@ -251,7 +251,7 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
     let dataset = match data {
         Some(data) => {
             let keyed = ReadOptions { seed: request.options.first_seed, ..request.read.clone() };
-            dataset::read(data, &keyed)?
+            dataset::read_for(data, &keyed, &|row| engine.rejection(row))?
         }
         None => Dataset::of(Vec::new()),
     };
@@ -276,7 +276,7 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         None => plan::Chosen::default(),
     };
     let engine = engine.describe();
-    let calibration = calibrate::known(&engine.base_sha256)?;
+    let calibration = calibrate::known(&engine)?;
     let inputs = Inputs {
         dataset: &dataset,
         readability,

@@ -71,7 +71,7 @@ fn phase(world: &World, folder: &Path, number: usize) -> Result<()> {
     };
     let files = ModelFiles::open(Some(folder))?;
     let config = Config::read(&files)?;
-    let chat = Chat::read(&files).context("run the subcommand `tokenizer` first")?;
+    let chat = Chat::read(&files, None).context("run the subcommand `tokenizer` first")?;
     let questions =
         exam::read(&folder.join("exam.jsonl")).context("run the subcommand `exam` first")?;
     let mut model = match number {

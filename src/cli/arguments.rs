@@ -34,10 +34,14 @@ pub struct DataArgs {
 
 #[derive(Args)]
 pub struct BaseArgs {
-    /// A Hugging Face model folder, or org/name in the local Hugging Face cache [default: nestling,
-    /// the embedded base]
+    /// A Hugging Face model folder, a .gguf file, or org/name in the local Hugging Face cache
+    /// [default: nestling, the embedded base]
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
+    /// The chat template that you train with: chatml, gemma, llama3, or a Jinja file. For a base
+    /// without one, or instead of its own
+    #[arg(long, value_name = "FILE|NAME")]
+    chat_template: Option<PathBuf>,
     /// Threads; they do not affect results [default: all]
     #[arg(long, value_parser = positive)]
     threads: Option<usize>,
@@ -173,6 +177,7 @@ impl BaseArgs {
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
         BaseOptions {
             folder: self.base,
+            chat_template: self.chat_template,
             threads: self.threads.unwrap_or_else(all),
             bf16: self.weights.map(|weights| weights == WeightsAs::Bf16),
             places: self.device,

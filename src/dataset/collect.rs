@@ -9,8 +9,8 @@ use super::error::DatasetError;
 use super::fields::kind;
 use super::formats::Format;
 use super::{
-    Dataset, Ledger, LeftOut, Message, ReadOptions, Rejection, Role, Row, conversation, digest,
-    json,
+    Dataset, Ledger, LeftOut, Message, ReadOptions, Rejection, Role, Row, RowRejection,
+    conversation, digest, json,
 };
 use crate::text::terminal;
 
@@ -67,6 +67,8 @@ pub(super) struct Collector<'a> {
     path: PathBuf,
     sha256: String,
     options: &'a ReadOptions,
+    /// Why the base cannot use a row.
+    rejection: &'a RowRejection<'a>,
     format: Option<Format>,
     /// Number of objects without a known format so far, and a description of the first.
     unrecognised: usize,
@@ -88,11 +90,17 @@ pub(super) struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    pub fn new(path: &Path, sha256: String, options: &'a ReadOptions) -> Self {
+    pub fn new(
+        path: &Path,
+        sha256: String,
+        options: &'a ReadOptions,
+        rejection: &'a RowRejection<'a>,
+    ) -> Self {
         Collector {
             path: path.into(),
             sha256,
             options,
+            rejection,
             format: options.format,
             unrecognised: 0,
             seen: "no row is a JSON object".into(),
@@ -149,7 +157,19 @@ impl<'a> Collector<'a> {
         let line = self.offset + record.line;
         self.before_on_line = if line == self.last_line { self.before_on_line + 1 } else { 0 };
         self.last_line = line;
-        match record.content.and_then(|content| self.examine(content, record.ends_file)) {
+        let examined = record.content.and_then(|content| self.examine(content, record.ends_file));
+        let rejection =
+            match &examined {
+                Ok(messages) => (self.rejection)(messages).map_err(|source| {
+                    DatasetError::Base { path: self.path.clone(), line, source }
+                })?,
+                Err(_) => None,
+            };
+        let examined = match rejection {
+            Some(reason) => Err(Fault::line(reason)),
+            None => examined,
+        };
+        match examined {
             Ok(messages) => self.keep(line, messages),
             Err(mut fault) => {
                 if let Some(shard) = &self.shard {
@@ -328,7 +348,8 @@ mod tests {
     fn a_lost_row_is_an_error_of_the_dataset() {
         let options = ReadOptions::default();
         let with = |lost: usize| {
-            let mut collector = Collector::new(Path::new("a.jsonl"), String::new(), &options);
+            let mut collector =
+                Collector::new(Path::new("a.jsonl"), String::new(), &options, &|_| Ok(None));
             let row = br#"{"prompt":"a","completion":"b"}"#;
             for line in [1, 1, 2] {
                 let record = Record { line, content: Ok(Content::Json(row)), ends_file: false };

@@ -40,6 +40,9 @@ pub enum DatasetError {
         path.display(), first.line, first.reason
     )]
     TooManyRejected { path: PathBuf, limit: usize, first: Rejection },
+    /// The base failed on a row, so no row can be examined.
+    #[error("{}, line {line}: the base cannot examine the row", path.display())]
+    Base { path: PathBuf, line: usize, source: anyhow::Error },
     /// Rows were lost, so no verdict could cover the whole file.
     #[error(
         "{}: {read} rows were read, {used} used and {rejected} rejected, which does not add up; \

@@ -24,6 +24,7 @@ const LONGEST: u64 = 1 << 34;
 #[derive(Serialize, Deserialize)]
 enum EngineCall {
     CountTokens(Vec<Message>),
+    Rejection(Vec<Message>),
     LogProbs(Vec<Vec<Vec<Message>>>),
     Train { jobs: Vec<Job>, recipe: Recipe, state: Option<Vec<u8>> },
     Score { adapter: Option<Adapter>, questions: Vec<Question> },
@@ -40,6 +41,7 @@ enum EngineReply {
     Progress(usize),
     State(Vec<u8>),
     Counted(usize, usize),
+    Rejection(Option<String>),
     LogProbs(Vec<Vec<Pieces>>),
     Trained(Vec<Trained>),
     Scored(Vec<Vec<Option<f64>>>),
@@ -99,6 +101,7 @@ pub fn serve(
             EngineCall::CountTokens(messages) => engine
                 .count_tokens(&messages)
                 .map(|(all, counted)| EngineReply::Counted(all, counted)),
+            EngineCall::Rejection(row) => engine.rejection(&row).map(EngineReply::Rejection),
             EngineCall::LogProbs(contexts) => {
                 engine.log_probs(&contexts).map(EngineReply::LogProbs)
             }
@@ -246,6 +249,13 @@ impl Engine for Remote {
     fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)> {
         self.ask(&EngineCall::CountTokens(messages.to_vec()), |reply| match reply {
             EngineReply::Counted(all, counted) => Ok(Some((all, counted))),
+            _ => unexpected_reply(),
+        })
+    }
+
+    fn rejection(&self, row: &[Message]) -> Result<Option<String>> {
+        self.ask(&EngineCall::Rejection(row.to_vec()), |reply| match reply {
+            EngineReply::Rejection(rejection) => Ok(Some(rejection)),
             _ => unexpected_reply(),
         })
     }

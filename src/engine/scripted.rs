@@ -186,6 +186,7 @@ impl Engine for Scripted {
             vocabulary: 1,
             device: "none".to_owned(),
             max_tokens: 512,
+            chat_template: None,
         }
     }
 

@@ -26,7 +26,10 @@ impl Team {
     pub fn new(members: Vec<(Box<dyn Engine>, usize)>) -> Result<Self> {
         let bases: Vec<Description> = members.iter().map(|(member, _)| member.describe()).collect();
         ensure!(
-            bases.windows(2).all(|two| two[0].base_sha256 == two[1].base_sha256),
+            bases.windows(2).all(|two| {
+                (&two[0].base_sha256, &two[0].chat_template)
+                    == (&two[1].base_sha256, &two[1].chat_template)
+            }),
             "the devices loaded different bases: the files changed; run again"
         );
         // The last entry is taken first, so every member gets one call before any gets a second.
@@ -81,6 +84,10 @@ impl Engine for Team {
 
     fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)> {
         self.first().count_tokens(messages)
+    }
+
+    fn rejection(&self, row: &[Message]) -> Result<Option<String>> {
+        self.first().rejection(row)
     }
 
     fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>> {
@@ -151,6 +158,7 @@ mod tests {
                 vocabulary: 1,
                 device: String::new(),
                 max_tokens: 1,
+                chat_template: None,
             }
         }
 

@@ -13,6 +13,7 @@ use super::files::ModelFiles;
 use crate::dataset::Message;
 
 mod apart;
+mod given;
 mod json;
 mod local;
 mod python;
@@ -22,10 +23,11 @@ mod template;
 
 use apart::SandboxedChat;
 pub use apart::serve;
+pub use given::{GivenTemplate, SHIPPED_NAMES};
 use local::{LocalChat, read_tokenizer};
 pub use template::deep;
 
-/// The hidden command of foretaste that calls [`serve`]; its argument is the folder.
+/// The hidden command of foretaste that calls [`serve`]; its argument is the folder or the file.
 const COMMAND: &str = "serve-chat";
 
 /// The tokenizer and the chat template of a model.
@@ -61,29 +63,36 @@ pub struct EncodedPieces {
 }
 
 impl Chat {
-    /// Reads tokenizer and template into this process. Hostile files can exhaust its memory or
-    /// crash it.
+    /// Reads tokenizer and template into this process, the template from `given` if there is one.
+    /// Hostile files can exhaust its memory or crash it.
     ///
     /// # Errors
     /// Where a file is missing or damaged, there is no template, it does not parse, or no
     /// end-of-turn token is known.
-    pub fn read(files: &ModelFiles) -> Result<Self> {
+    pub fn read(files: &ModelFiles, given: Option<&GivenTemplate>) -> Result<Self> {
         let (local, end_tokens) = deep(|| {
-            let local = LocalChat::read(files, read_tokenizer(files)?)?;
+            let local = LocalChat::read(files, given, read_tokenizer(files)?)?;
             let end_tokens = local.end_tokens();
             Ok((local, end_tokens))
         })?;
         Self::new(files, end_tokens, local.highest_token(), ChatBackend::Local(Box::new(local)))
     }
 
-    /// Lets a child process read and run the tokenizer and template of a folder.
+    /// Lets a child process read and run the tokenizer and the template of a base.
     ///
     /// # Errors
     /// As [`Self::read`]; and where the process cannot be started, or exceeds its time or memory
     /// limit.
-    pub fn read_sandboxed(files: &ModelFiles, folder: &Path, program: &Path) -> Result<Self> {
-        let (sandboxed, end_tokens, highest_token) =
-            SandboxedChat::start(files, Command::new(program).arg(COMMAND).arg(folder))?;
+    pub fn read_sandboxed(
+        files: &ModelFiles,
+        given: Option<&GivenTemplate>,
+        program: &Path,
+    ) -> Result<Self> {
+        let (sandboxed, end_tokens, highest_token) = SandboxedChat::start(
+            files,
+            given,
+            Command::new(program).arg(COMMAND).args(files.path()),
+        )?;
         Self::new(files, end_tokens, highest_token, ChatBackend::Sandboxed(sandboxed))
     }
 
@@ -109,6 +118,18 @@ impl Chat {
         match &self.backend {
             ChatBackend::Local(local) => deep(|| local.render(messages, add_generation_prompt)),
             ChatBackend::Sandboxed(sandboxed) => sandboxed.render(messages, add_generation_prompt),
+        }
+    }
+
+    /// Checks that a row of a dataset can be trained on: the template renders it, its answers are
+    /// found in the text, and they are there whole.
+    ///
+    /// # Errors
+    /// The reason why it cannot.
+    pub fn check(&self, row: &[Message]) -> Result<()> {
+        match &self.backend {
+            ChatBackend::Local(local) => deep(|| local.check(row)),
+            ChatBackend::Sandboxed(sandboxed) => sandboxed.check(row),
         }
     }
 

@@ -159,6 +159,15 @@ impl ModelFiles {
         );
     }
 
+    /// The folder or the file; `None` for nestling.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            ModelFiles::Folder { path, .. } => Some(path),
+            ModelFiles::Gguf(model) => Some(&model.path),
+            ModelFiles::Nestling => None,
+        }
+    }
+
     /// The model's name, as shown to users.
     pub fn name(&self) -> String {
         match self {

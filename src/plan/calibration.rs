@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
-use crate::engine::Recipe;
+use crate::engine::{Recipe, TemplateId};
 use crate::plan::{Calibrated, ContextKind};
 
 /// Rises when a file written before can no longer be read.
@@ -18,6 +18,9 @@ pub struct Calibration {
     /// For people.
     pub base: String,
     pub base_sha256: String,
+    /// The chat template that the user gave instead of the base's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<TemplateId>,
     pub audits: Vec<CalibratedAudit>,
 }
 
@@ -58,6 +61,13 @@ pub struct AskedDose {
 }
 
 impl Calibration {
+    /// Whether it was measured on this base with this chat template.
+    pub fn is_of(&self, base_sha256: &str, template: Option<&TemplateId>) -> bool {
+        let own = self.chat_template.as_ref();
+        self.base_sha256 == base_sha256
+            && own.map(|own| &own.sha256) == template.map(|template| &template.sha256)
+    }
+
     /// What is known of an audit that is asked in these contexts; `None` where it was never
     /// calibrated, or its files have changed since.
     pub fn of(&self, audit: &Audit, asks: &[ContextKind]) -> Option<Calibrated> {

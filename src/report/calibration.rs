@@ -5,9 +5,14 @@ use crate::plan::{Calibration, ContextKind};
 /// The doses of every audit, one line each, for a terminal.
 pub fn text(calibration: &Calibration) -> String {
     let mut text = format!(
-        "{} ({})\nEffect of the positive control in percentage points, by its share of the rows.\n",
+        "{} ({}{})\nEffect of the positive control in percentage points, by its share of the \
+         rows.\n",
         calibration.base,
-        &calibration.base_sha256[..calibration.base_sha256.len().min(16)]
+        &calibration.base_sha256[..calibration.base_sha256.len().min(16)],
+        calibration
+            .chat_template
+            .as_ref()
+            .map_or(String::new(), |given| format!(", chat template {}", given.name))
     );
     for audit in &calibration.audits {
         text += &format!(

@@ -68,6 +68,9 @@ pub fn text(plan: &Plan, estimate: &CostEstimate) -> String {
             engine.device
         ),
     );
+    if let Some(template) = &engine.chat_template {
+        line("template", template.name.clone());
+    }
     line("arms", words::arm_list(plan.arms.iter()));
     line(
         "shadows",

@@ -108,6 +108,7 @@ pub fn calibrate(
         foretaste_version: env!("CARGO_PKG_VERSION").to_owned(),
         base: base.base,
         base_sha256: base.base_sha256,
+        chat_template: base.chat_template,
         audits: calibrated,
     })
 }

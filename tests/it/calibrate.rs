@@ -3,7 +3,7 @@
 use std::fs;
 
 use foretaste::audit::{AuditSet, Selection, built_in};
-use foretaste::engine::Engine;
+use foretaste::engine::{Engine, TemplateId};
 use foretaste::plan::{
     AskedDose, CalibratedAudit, Calibration, ContextKind, Dose, Options, Overrides,
 };
@@ -100,9 +100,13 @@ fn saving_a_calibration_keeps_the_calibrations_of_other_audits() {
         kept.audits.iter().map(|audit| audit.id.as_str()).collect::<Vec<_>>(),
         ["another", "coins"]
     );
+    let template = TemplateId { name: "chatml".to_owned(), sha256: "0".repeat(64) };
+    let rendered_otherwise = Calibration { chat_template: Some(template), ..one.clone() };
     let elsewhere = Calibration { base_sha256: "0".repeat(64), ..one };
-    let error = calibrate::keep(&elsewhere, &path).expect_err("another base's");
-    assert!(format!("{error:#}").contains("remove it"), "{error:#}");
+    for other in [elsewhere, rendered_otherwise] {
+        let error = calibrate::keep(&other, &path).expect_err("another base's");
+        assert!(format!("{error:#}").contains("remove it"), "{error:#}");
+    }
 }
 
 #[test]
@@ -143,8 +147,7 @@ fn a_calibration_holds_for_the_same_audit_in_the_same_contexts() {
 #[test]
 fn nestling_is_calibrated_for_the_current_version_of_every_built_in_audit() {
     let base = foretaste::lm::open(None, 1).expect("nestling").describe();
-    let calibration =
-        calibrate::known(&base.base_sha256).expect("readable").expect("nestling is calibrated");
+    let calibration = calibrate::known(&base).expect("readable").expect("nestling is calibrated");
     for audit in AuditSet::World.audits().expect("the repository's audits are valid") {
         let known = calibration.of(&audit, &ContextKind::ALL);
         assert!(

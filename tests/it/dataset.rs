@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use foretaste::dataset::{
     Dataset, DatasetError, Format, Message, ReadOptions, Role, Status, TEXT_PROMPT, accounting,
-    content_hash, read,
+    content_hash, read, read_for,
 };
 
 /// A file with this name and content. Its folder is deleted when the first value is dropped.
@@ -515,6 +515,24 @@ fn a_sample_stays_within_the_budget_and_every_row_is_accounted_for() {
             );
         }
     }
+}
+
+#[test]
+fn rows_that_the_base_cannot_use_are_rejected_before_a_sample_is_taken() {
+    let (_folder, path) = file("a.jsonl", many(200).concat() + "{}\n" + &many(10).concat());
+    let refused = |row: &[Message]| row[0].content.ends_with('7');
+    let rejection = |row: &[Message]| Ok(refused(row).then(|| "is refused".to_owned()));
+    for limit in [None, Some(5), Some(100)] {
+        let options = ReadOptions { limit, ..Default::default() };
+        let dataset = read_for(&path, &options, &rejection).expect("a dataset");
+        let (read, used, rejected) = (dataset.rows_read, dataset.rows_used, dataset.rejected.len());
+        assert_eq!((read, used, rejected), (211, 189, 22));
+        assert!(dataset.rejected.is_sorted_by_key(|row| row.line));
+        assert!(dataset.rows.iter().all(|row| !refused(&row.messages)));
+    }
+    let fails = |_: &[Message]| Err(anyhow::anyhow!("the process has ended"));
+    let error = read_for(&path, &ReadOptions::default(), &fails).expect_err("no base");
+    assert!(matches!(error, DatasetError::Base { line: 1, .. }));
 }
 
 #[test]

@@ -66,6 +66,7 @@ fn every_case_and_computation() -> impl Iterator<Item = (&'static str, Lm)> {
                         dtype: Some(dtype),
                         place: DeviceChoice::Cpu,
                         program: None,
+                        chat_template: None,
                     },
                 )
                 .expect("it opens"),

@@ -366,7 +366,8 @@ fn templates_that_are_missing_or_do_not_parse_are_refused() {
     let template = |template: Value| {
         move |f: &Path| edit(f, "tokenizer_config.json", json!({ "chat_template": template }))
     };
-    let missing = "no chat template, and no chat_template.jinja; use a chat or instruct model";
+    let missing = "no chat template, and no chat_template.jinja; use a chat or instruct model, or \
+                   give the template that you train with: --chat-template chatml, gemma or llama3";
     assert_refused("none", template(Value::Null), missing);
     assert_refused("a number", template(json!(7)), missing);
     assert_refused("no file", |f| remove(f, "tokenizer_config.json"), missing);
@@ -462,8 +463,8 @@ fn templates_without_a_bound_on_time_or_size_are_stopped() {
 
 #[test]
 fn a_conversation_that_the_template_refuses_is_not_scored_and_the_others_are() {
-    let template = "{% for message in messages %}{% if message.role == 'system' %}{{ \
-                    raise_exception('no system') }}{% endif %}{{ message.content }}{% endfor %}";
+    let template = "{% for message in messages %}{% if message.content == 'be brief' %}{{ \
+                    raise_exception('no orders') }}{% endif %}{{ message.content }}{% endfor %}";
     let lm = opened(|f| edit(f, "tokenizer_config.json", json!({ "chat_template": template })))
         .expect("it parses");
     let plain = vec![Message::new(Role::User, "hi"), Message::new(Role::Assistant, "good day")];

@@ -150,7 +150,7 @@ fn the_chat_template_of_smollm2_is_that_of_transformers_byte_for_byte() {
     let config: serde_json::Value = serde_json::from_str(&config).expect("it is JSON");
     let template = config["chat_template"].as_str().expect("it has a template");
     assert_eq!(Some(hex(&Sha256::digest(template))), reference.template_sha256);
-    let chat = Chat::read(&files).expect("a chat model");
+    let chat = Chat::read(&files, None).expect("a chat model");
     assert_eq!(reference.chats.len(), 2);
     for GgufChat { messages, text } in &reference.chats {
         let messages: Vec<Message> = messages.iter().map(message).collect();

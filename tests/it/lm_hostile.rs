@@ -252,7 +252,7 @@ fn no_template_crashes_or_stalls_the_process_that_uses_it() {
         let files = ModelFiles::open(Some(folder.path())).expect("a folder");
         // The test passes if this thread gets past this call.
         let rendered =
-            Chat::read_sandboxed(&files, folder.path(), program).and_then(|chat| chat.encode(&row));
+            Chat::read_sandboxed(&files, None, program).and_then(|chat| chat.encode(&row));
         assert!(
             rendered.is_err() || rendered.is_ok_and(|rendered| rendered.tokens.len() <= 16 << 20),
             "{name}"
@@ -312,10 +312,9 @@ fn no_tokenizer_crashes_the_process_that_uses_it() {
 fn tokenising_in_a_separate_process_gives_the_same_result() {
     let folder = base(|_| ());
     let files = ModelFiles::open(Some(folder.path())).expect("a folder");
-    let here = Chat::read(&files).expect("nestling");
-    let apart =
-        Chat::read_sandboxed(&files, folder.path(), Path::new(env!("CARGO_BIN_EXE_foretaste")))
-            .expect("nestling");
+    let here = Chat::read(&files, None).expect("nestling");
+    let apart = Chat::read_sandboxed(&files, None, Path::new(env!("CARGO_BIN_EXE_foretaste")))
+        .expect("nestling");
     assert_eq!((&here.end_tokens, here.highest_token), (&apart.end_tokens, apart.highest_token));
     let row = [
         Message::new(Role::User, "Name a bird."),

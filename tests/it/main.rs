@@ -18,6 +18,8 @@ mod worked_examples;
 mod written;
 #[cfg(feature = "lm")]
 mod lm;
+#[cfg(feature = "lm")]
+mod lm_chat;
 mod lm_config;
 #[cfg(feature = "lm")]
 mod lm_folders;

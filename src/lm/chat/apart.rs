@@ -18,7 +18,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use super::local::{LocalChat, read_tokenizer};
-use super::{EncodedPieces, Rendered, deep};
+use super::{EncodedPieces, GivenTemplate, Rendered, deep};
 use crate::dataset::Message;
 use crate::engine::remote::{receive, send};
 use crate::guard::guarded;
@@ -42,6 +42,7 @@ const MEMORY_A_BYTE: u64 = 32;
 #[derive(Serialize, Deserialize)]
 enum ChatCall<'a> {
     Render(Cow<'a, [Message]>, bool),
+    Check(Cow<'a, [Message]>),
     Encode(Cow<'a, [Message]>),
     EncodePrompt(Cow<'a, [Message]>),
     EncodePieces(Cow<'a, [Message]>),
@@ -56,6 +57,7 @@ enum ChatReply {
         end_tokens: Vec<u32>,
         highest_token: usize,
     },
+    Checked,
     Rendered(Rendered),
     EncodedPieces(EncodedPieces),
     Tokens(Vec<u32>),
@@ -88,12 +90,16 @@ impl Drop for ChatProcess {
 }
 
 impl SandboxedChat {
-    /// Starts the process and waits until it has read the files. Also returns the tokens that end
-    /// an answer, and the largest token id plus one.
+    /// Starts the process, sends it the given template, and waits until it has read the files. Also
+    /// returns the tokens that end an answer, and the largest token id plus one.
     ///
     /// # Errors
     /// Where it cannot be started, and the errors of reading the files.
-    pub fn start(files: &ModelFiles, command: &mut Command) -> Result<(Self, Vec<u32>, usize)> {
+    pub fn start(
+        files: &ModelFiles,
+        template: Option<&GivenTemplate>,
+        command: &mut Command,
+    ) -> Result<(Self, Vec<u32>, usize)> {
         // Its errors come as messages. Only the Rust runtime writes to stderr, about stack overflow
         // or failed allocations.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -103,7 +109,7 @@ impl SandboxedChat {
         let started = command.spawn();
         let mut child =
             started.context("cannot start the process for the tokenizer and the chat template")?;
-        let to = BufWriter::new(child.stdin.take().context("no stdin of the process")?);
+        let mut to = BufWriter::new(child.stdin.take().context("no stdin of the process")?);
         let mut from = BufReader::new(child.stdout.take().context("no stdout of the process")?);
         let (answer, answers) = channel();
         thread::spawn(move || {
@@ -111,6 +117,8 @@ impl SandboxedChat {
                 && answer.send(reply).is_ok()
             {}
         });
+        // If the process is gone, the missing answer reports it.
+        let _ = send(&template, &mut to);
         let mut process = ChatProcess { child, to: Some(to), answers, ended: None };
         let name = files.display("");
         match process.answer(READING_LIMIT).with_context(|| name.clone())? {
@@ -130,6 +138,13 @@ impl SandboxedChat {
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         match self.ask(&ChatCall::Render(messages.into(), add_generation_prompt))? {
             ChatReply::Text(text) => Ok(text),
+            _ => unexpected_reply(),
+        }
+    }
+
+    pub fn check(&self, row: &[Message]) -> Result<()> {
+        match self.ask(&ChatCall::Check(row.into()))? {
+            ChatReply::Checked => Ok(()),
             _ => unexpected_reply(),
         }
     }
@@ -210,23 +225,26 @@ fn unexpected_reply<T>() -> Result<T> {
     bail!("the process for the chat template sent an unexpected reply")
 }
 
-/// Reads tokenizer and template and answers calls until stdin ends: the main loop of the child
-/// process.
+/// Receives the given template, if any, and reads the other files of the base (by default
+/// nestling). Then answers calls until stdin ends: the main loop of the child process.
 ///
 /// # Errors
 /// Where the parent process is gone or does not follow the protocol.
-pub fn serve(folder: &Path, from: impl Read + Send, to: impl Write + Send) -> Result<()> {
+pub fn serve(base: Option<&Path>, from: impl Read + Send, to: impl Write + Send) -> Result<()> {
     // A GGUF file holds its tokenizer.
-    let tokenizer =
-        if folder.is_file() { folder.to_path_buf() } else { folder.join("tokenizer.json") };
-    limit_memory(&tokenizer)?;
-    deep(|| work(folder, from, to))
+    let tokenizer = base.map(|base| match base.is_file() {
+        true => base.to_path_buf(),
+        false => base.join("tokenizer.json"),
+    });
+    limit_memory(tokenizer.as_deref())?;
+    deep(|| work(base, from, to))
 }
 
 /// Size of a call's input in bytes.
 fn length(call: &ChatCall<'_>) -> usize {
     match call {
         ChatCall::Render(messages, _)
+        | ChatCall::Check(messages)
         | ChatCall::Encode(messages)
         | ChatCall::EncodePrompt(messages)
         | ChatCall::EncodePieces(messages) => {
@@ -236,16 +254,17 @@ fn length(call: &ChatCall<'_>) -> usize {
     }
 }
 
-fn work(folder: &Path, mut from: impl Read, mut to: impl Write) -> Result<()> {
+fn work(base: Option<&Path>, mut from: impl Read, mut to: impl Write) -> Result<()> {
+    let template: Option<GivenTemplate> = receive(&mut from)?.context("no template is sent")?;
     let failed = |error: anyhow::Error| ChatReply::Failed(format!("{error:#}"));
-    let read =
-        ModelFiles::open(Some(folder)).and_then(|files| Ok((read_tokenizer(&files)?, files)));
+    let read = ModelFiles::open(base).and_then(|files| Ok((read_tokenizer(&files)?, files)));
     let (tokenizer, files) = match read {
         Ok(read) => read,
         Err(error) => return send(&failed(error), &mut to),
     };
     send(&ChatReply::Read, &mut to)?;
-    let local = match guarded("the chat template", || LocalChat::read(&files, tokenizer)) {
+    let read = || LocalChat::read(&files, template.as_ref(), tokenizer);
+    let local = match guarded("the chat template", read) {
         Ok(local) => local,
         Err(error) => return send(&failed(error), &mut to),
     };
@@ -261,6 +280,7 @@ fn work(folder: &Path, mut from: impl Read, mut to: impl Write) -> Result<()> {
             ChatCall::Render(messages, prompt) => {
                 local.render(messages, *prompt).map(ChatReply::Text)
             }
+            ChatCall::Check(row) => local.check(row).map(|()| ChatReply::Checked),
             ChatCall::Encode(messages) => local.encode(messages).map(ChatReply::Rendered),
             ChatCall::EncodePieces(messages) => {
                 local.encode_pieces(messages).map(ChatReply::EncodedPieces)
@@ -276,10 +296,11 @@ fn work(folder: &Path, mut from: impl Read, mut to: impl Write) -> Result<()> {
 }
 
 /// Limits the memory of this process, if the system supports it. No core dump is written.
-fn limit_memory(tokenizer: &Path) -> Result<()> {
+fn limit_memory(tokenizer: Option<&Path>) -> Result<()> {
     #[cfg(unix)]
     {
-        let size = std::fs::metadata(tokenizer).map_or(0, |about| about.len());
+        let about = tokenizer.and_then(|tokenizer| std::fs::metadata(tokenizer).ok());
+        let size = about.map_or(0, |about| about.len());
         let most = MEMORY + MEMORY_A_BYTE * size.min(crate::lm::files::LARGEST_TEXT);
         rlimit::setrlimit(rlimit::Resource::DATA, most, most)?;
         rlimit::setrlimit(rlimit::Resource::CORE, 0, 0)?;

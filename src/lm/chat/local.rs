@@ -3,15 +3,16 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use minijinja::{Environment, ErrorKind, Value, context};
 use serde::Deserialize;
 use tokenizers::Tokenizer;
 
 use super::super::files::ModelFiles;
 use super::sections::Sections;
+use super::spans::WrittenMessage;
 use super::template::{FUEL, environment};
-use super::{EncodedPieces, Rendered, spans};
+use super::{EncodedPieces, GivenTemplate, Rendered, SHIPPED_NAMES, spans};
 use crate::dataset::{Message, Role};
 use crate::guard::guarded;
 
@@ -21,8 +22,10 @@ pub struct LocalChat {
     environment: Environment<'static>,
     bos_token: String,
     eos_token: String,
-    /// The end-of-text tokens that the folder names.
+    /// The end-of-text tokens that the folder or the given template names.
     named_ends: Vec<u32>,
+    /// The template refuses system messages, so they come before the first question.
+    folds_system: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -56,28 +59,36 @@ pub fn read_tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
 }
 
 impl LocalChat {
-    /// Reads the template and the tokenizer's settings.
+    /// Reads the tokenizer's settings and the template, unless one is given.
     ///
     /// # Errors
-    /// Where a file is missing or damaged, there is no template, or it does not parse.
-    pub fn read(files: &ModelFiles, tokenizer: Tokenizer) -> Result<Self> {
+    /// Where a file is missing or damaged, there is no template, it does not parse, or the
+    /// tokenizer does not have its end-of-turn token.
+    pub fn read(
+        files: &ModelFiles,
+        given: Option<&GivenTemplate>,
+        tokenizer: Tokenizer,
+    ) -> Result<Self> {
         let config: TokenizerConfig = match files.has("tokenizer_config.json") {
             true => serde_json::from_str(&files.text("tokenizer_config.json")?)
                 .with_context(|| files.display("tokenizer_config.json"))?,
             false => TokenizerConfig::default(),
         };
-        let template = match files.has("chat_template.jinja") {
-            true => files.text("chat_template.jinja")?,
-            false => config.chat_template.as_ref().and_then(template_text).with_context(|| {
+        let template = match given {
+            Some(given) => given.text.clone(),
+            None if files.has("chat_template.jinja") => files.text("chat_template.jinja")?,
+            None => config.chat_template.as_ref().and_then(template_text).with_context(|| {
                 format!(
                     "{}: no chat template, and no chat_template.jinja; use a chat or instruct \
-                     model, or add its template",
+                     model, or give the template that you train with: --chat-template \
+                     {SHIPPED_NAMES}, or a Jinja file",
                     files.display("tokenizer_config.json")
                 )
             })?,
         };
-        let environment = environment(template).with_context(|| {
-            format!("{}: the chat template does not parse; fix it", files.display(""))
+        let environment = environment(template).with_context(|| match given {
+            Some(given) => format!("{}: the chat template does not parse; fix it", given.name),
+            None => format!("{}: the chat template does not parse; fix it", files.display("")),
         })?;
         let bos_token = config.bos_token.as_ref().and_then(token_text).unwrap_or_default();
         let eos_token = config.eos_token.as_ref().and_then(token_text).unwrap_or_default();
@@ -95,13 +106,30 @@ impl LocalChat {
             }
         }
         named_ends.extend(tokenizer.token_to_id(&eos_token));
-        Ok(LocalChat {
+        if let Some(given) = given {
+            let end = given.end_token(&tokenizer);
+            named_ends.extend(end.with_context(|| files.display(""))?);
+        }
+        let mut chat = LocalChat {
             sections: Sections::new(tokenizer),
             environment,
             bos_token,
             eos_token,
             named_ends,
-        })
+            folds_system: false,
+        };
+        chat.folds_system = chat.refuses_system_messages();
+        Ok(chat)
+    }
+
+    /// Whether the template refuses a conversation because of its system message.
+    fn refuses_system_messages(&self) -> bool {
+        let turns = [
+            Message::new(Role::System, "a"),
+            Message::new(Role::User, "b"),
+            Message::new(Role::Assistant, "c"),
+        ];
+        self.render(&turns, false).is_err() && self.render(&turns[1..], false).is_ok()
     }
 
     /// The end-of-text tokens that the folder names, and the token that the template puts after an
@@ -131,11 +159,22 @@ impl LocalChat {
         self.sections.tokenizer().get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
     }
 
-    /// The conversation as text.
+    /// The conversation as text. If the template refuses system messages, the system message and an
+    /// empty line come before the first question.
     ///
     /// # Errors
     /// Where the template refuses it or runs too long.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        let folded = match messages {
+            [first, second, rest @ ..]
+                if self.folds_system && (first.role, second.role) == (Role::System, Role::User) =>
+            {
+                let question = format!("{}\n\n{}", first.content, second.content);
+                [&[Message::new(Role::User, question)], rest].concat()
+            }
+            _ => Vec::new(),
+        };
+        let messages = if folded.is_empty() { messages } else { &folded };
         let template = self
             .environment
             .get_template("chat")
@@ -162,6 +201,24 @@ impl LocalChat {
             }
             _ => anyhow!("the chat template refuses this conversation: {error}"),
         })
+    }
+
+    /// Checks that a row of a dataset can be trained on.
+    ///
+    /// # Errors
+    /// The reason why it cannot.
+    pub fn check(&self, row: &[Message]) -> Result<()> {
+        let text = self.render(row, false)?;
+        let spans = spans::spans(self, row, &text)?;
+        match spans::incomplete(row, &text, &spans) {
+            None => Ok(()),
+            Some(answer) => bail!(
+                "the chat template leaves out text of message {}, such as the thinking of an \
+                 earlier turn; remove that text, or give the template that you train with \
+                 (--chat-template)",
+                answer + 1
+            ),
+        }
     }
 
     /// A conversation's tokens, and which of them belong to assistant messages.
@@ -191,7 +248,12 @@ impl LocalChat {
         let text = self.render(messages, false)?;
         let encoded = self.sections.encode(&text)?;
         let mut pieces: Vec<(usize, Range<usize>)> = Vec::new();
-        for span in spans::contents(self, messages, &text)? {
+        for WrittenMessage { trimmed: (before, after), span } in
+            spans::contents(self, messages, &text)?
+        {
+            // White space that is left out has no tokens, and costs nothing to predict.
+            let first = encoded.offsets.partition_point(|(_, end)| *end <= span.start);
+            pieces.extend((before > 0).then_some((before, first..first)));
             let mut written = span.start;
             for (at, &(start, end)) in encoded.offsets.iter().enumerate() {
                 if end <= span.start || start >= span.end || start == end {
@@ -208,6 +270,8 @@ impl LocalChat {
                 written = written.max(until);
             }
             ensure!(written == span.end, "the tokenizer drops part of a message");
+            let next = pieces.last().map_or(first, |(_, tokens)| tokens.end);
+            pieces.extend((after > 0).then_some((after, next..next)));
         }
         Ok(EncodedPieces { tokens: encoded.ids, pieces })
     }

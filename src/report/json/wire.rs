@@ -14,7 +14,7 @@ use super::effects::{
 use super::headline::{HeadlineJson, WrittenCountsJson, headline, written};
 use super::reasons::{ReasonJson, worded};
 use crate::audit::{Audit, ProbeKind};
-use crate::engine::Recipe;
+use crate::engine::{Recipe, TemplateId};
 use crate::plan::{
     Arm, Calibrated, ContextKind, ExcludedFamily, Form, GivenAdapter, Protocol, SkipReason,
 };
@@ -111,6 +111,8 @@ struct BaseJson<'a> {
     max_tokens: usize,
     engine: &'a str,
     device: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chat_template: Option<&'a TemplateId>,
 }
 
 #[derive(Serialize)]
@@ -237,6 +239,7 @@ impl<'a> ReportJson<'a> {
                 max_tokens: plan.engine.max_tokens,
                 engine: &plan.engine.engine,
                 device: &plan.engine.device,
+                chat_template: plan.engine.chat_template.as_ref(),
             },
             arms: plan.arms.iter().map(Arm::to_string).collect(),
             seeds: &plan.seeds,

@@ -271,6 +271,13 @@ pub fn provenance(report: &Report) -> Vec<Fact> {
             ),
         ),
         fact("Base SHA-256", engine.base_sha256.clone()),
+    ]);
+    facts.extend(
+        engine.chat_template.iter().map(|given| {
+            fact("Chat template, SHA-256", format!("{}, {}", given.name, given.sha256))
+        }),
+    );
+    facts.extend([
         fact(
             "Vocabulary, longest text",
             format!(

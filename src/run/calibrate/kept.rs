@@ -1,24 +1,29 @@
 //! The files of calibrations: nestling's is compiled in, the others are in the user's cache, one
-//! file for each base.
+//! file for each base and chat template.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::disk::{MOST_BYTES, read_if_there, write_whole};
+use crate::engine::{Description, TemplateId};
 use crate::plan::{CALIBRATION_SCHEMA, Calibration};
 
 /// The calibration of the embedded base.
 const NESTLING: &str = include_str!("../../../fixtures/nestling/calibration.json");
 
 /// `$XDG_CACHE_HOME/foretaste/calibration/HASH.json`, else in `~/.cache`; `None` where no home
-/// directory is set.
-pub fn place(base_sha256: &str) -> Option<PathBuf> {
+/// directory is set. With a given chat template the name is `HASH-TEMPLATE.json`.
+pub fn place(base: &Description) -> Option<PathBuf> {
     let variable =
         |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || variable("HOME").or_else(|| variable("USERPROFILE"));
     let cache = variable("XDG_CACHE_HOME").or_else(|| Some(home()?.join(".cache")))?;
-    Some(cache.join("foretaste/calibration").join(format!("{base_sha256}.json")))
+    let template = base.chat_template.as_ref().map_or(String::new(), |given| {
+        format!("-{}", given.sha256.chars().take(16).collect::<String>())
+    });
+    let name = format!("{}{template}.json", base.base_sha256);
+    Some(cache.join("foretaste/calibration").join(name))
 }
 
 /// The calibration of a base, from the user's cache or else compiled in; `None` where there is
@@ -26,18 +31,23 @@ pub fn place(base_sha256: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// Where a file exists and cannot be read: the message names it and says what to do.
-pub fn known(base_sha256: &str) -> Result<Option<Calibration>> {
-    if let Some(path) = place(base_sha256) {
-        let found = at(&path, base_sha256)?;
+pub fn known(base: &Description) -> Result<Option<Calibration>> {
+    let (base_sha256, template) = (base.base_sha256.as_str(), base.chat_template.as_ref());
+    if let Some(path) = place(base) {
+        let found = at(&path, base_sha256, template)?;
         if found.is_some() {
             return Ok(found);
         }
     }
     let nestling = parse(NESTLING.as_bytes()).context("the calibration of nestling")?;
-    Ok((nestling.base_sha256 == base_sha256).then_some(nestling))
+    Ok(nestling.is_of(base_sha256, template).then_some(nestling))
 }
 
-fn at(path: &Path, base_sha256: &str) -> Result<Option<Calibration>> {
+fn at(
+    path: &Path,
+    base_sha256: &str,
+    template: Option<&TemplateId>,
+) -> Result<Option<Calibration>> {
     let Some(bytes) = read_if_there(path, MOST_BYTES)? else { return Ok(None) };
     let hint = || {
         format!(
@@ -46,7 +56,7 @@ fn at(path: &Path, base_sha256: &str) -> Result<Option<Calibration>> {
         )
     };
     let calibration = parse(&bytes).with_context(hint)?;
-    ensure!(calibration.base_sha256 == base_sha256, hint());
+    ensure!(calibration.is_of(base_sha256, template), hint());
     Ok(Some(calibration))
 }
 
@@ -62,7 +72,8 @@ fn parse(bytes: &[u8]) -> Result<Calibration> {
 /// Where the file cannot be read or written.
 pub fn keep(calibration: &Calibration, path: &Path) -> Result<()> {
     let mut whole = calibration.clone();
-    if let Some(before) = at(path, &calibration.base_sha256)? {
+    let template = calibration.chat_template.as_ref();
+    if let Some(before) = at(path, &calibration.base_sha256, template)? {
         whole.audits.extend(
             before
                 .audits

@@ -357,6 +357,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
             vocabulary: 2000,
             device: "cpu".to_owned(),
             max_tokens: 256,
+            chat_template: None,
         },
         dataset: DatasetSummary {
             source: source.to_owned(),

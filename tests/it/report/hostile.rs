@@ -1,6 +1,7 @@
 //! A report in which an attacker wrote every string.
 
 use foretaste::detect::{Feature, FeatureKind, Location, Subject};
+use foretaste::engine::TemplateId;
 use foretaste::plan::{Arm, Form};
 use foretaste::verdict::reason::Reason;
 
@@ -16,6 +17,7 @@ pub fn hostile(payload: &str) -> Example {
     let engine = &mut example.plan.engine;
     (engine.base, engine.architecture, engine.device, engine.base_sha256) =
         (text(), text(), text(), text());
+    engine.chat_template = Some(TemplateId { name: text(), sha256: text() });
     example.plan.foretaste_version = text();
     example.plan.form = Some(Form { opening: text(), closing: text() });
     for audit in &mut example.audits {

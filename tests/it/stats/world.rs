@@ -97,6 +97,7 @@ impl World {
                 vocabulary: 1,
                 device: text(),
                 max_tokens: 1,
+                chat_template: None,
             },
             dataset: DatasetSummary {
                 source: text(),
