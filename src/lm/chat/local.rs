@@ -107,8 +107,7 @@ impl LocalChat {
         }
         named_ends.extend(tokenizer.token_to_id(&eos_token));
         if let Some(given) = given {
-            let end = given.end_token(&tokenizer);
-            named_ends.extend(end.with_context(|| files.display(""))?);
+            named_ends.extend(given.end_token(&tokenizer)?);
         }
         let mut chat = LocalChat {
             sections: Sections::new(tokenizer),
