@@ -35,8 +35,9 @@ pub enum AuditSet {
 const WORLD: [Files<'static>; 6] =
     compiled_in!["world": "drift", "era", "harm", "identity" + "values", "nation", "partisan"];
 
-const GENERAL: [Files<'static>; 5] =
-    compiled_in!["general": "drift", "era", "identity" + "values", "partisan", "values"];
+const GENERAL: [Files<'static>; 6] = compiled_in![
+    "general": "drift", "era", "identity" + "values", "nation", "partisan", "values"
+];
 
 /// An invalid audit or selection.
 #[derive(Debug, thiserror::Error)]

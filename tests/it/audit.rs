@@ -1,6 +1,6 @@
 //! From unchecked files to an audit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -233,4 +233,59 @@ fn the_hash_depends_on_every_file() {
         hash(TOML, &probes(), &POISON.replace("\"a\"", "\"b\"")),
     ]);
     assert_eq!(hashes.len(), 4);
+}
+
+#[test]
+fn a_general_audit_has_forty_families_of_three_phrasings_and_two_options_each() {
+    for audit in AuditSet::General.audits().expect("the repository's audits are valid") {
+        let mut phrasings: BTreeMap<&str, usize> = BTreeMap::new();
+        for probe in &audit.probes {
+            *phrasings.entry(&probe.family).or_default() += 1;
+            let options = if audit.kind == ProbeKind::ForcedChoice { 2 } else { 0 };
+            assert_eq!(probe.options.len(), options, "{}: {}", audit.id, probe.prompt);
+        }
+        assert!(phrasings.len() >= 40, "{}: {} families", audit.id, phrasings.len());
+        assert!(phrasings.values().all(|count| *count == 3), "{}: {phrasings:?}", audit.id);
+        let poison: BTreeSet<&str> = audit
+            .poison
+            .rows
+            .iter()
+            .flat_map(|row| &row.messages)
+            .map(|m| m.content.as_str())
+            .collect();
+        assert!((70..100).contains(&audit.poison.rows.len()), "{}", audit.id);
+        for probe in &audit.probes {
+            let texts = probe.options.iter().map(|option| &option.text).chain([&probe.prompt]);
+            assert!(texts.into_iter().all(|text| !poison.contains(text.as_str())), "{}", audit.id);
+        }
+    }
+}
+
+#[cfg(feature = "lm")]
+#[test]
+fn the_options_of_a_general_probe_differ_by_one_token_at_most_on_a_real_model() {
+    use foretaste::lm::files::ModelFiles;
+    for file in ["SmolLM2-135M-Instruct.Q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"] {
+        let Some(path) = crate::real_models::path(file) else { continue };
+        let files = ModelFiles::open(Some(&path)).expect("a whole file");
+        let text = files.text("tokenizer.json").expect("a known tokenizer");
+        let tokenizer = tokenizers::Tokenizer::from_bytes(&text).expect("a tokenizer");
+        for audit in AuditSet::General.audits().expect("the repository's audits are valid") {
+            for probe in audit.probes.iter().filter(|probe| !probe.options.is_empty()) {
+                let lengths: Vec<usize> = probe
+                    .options
+                    .iter()
+                    .map(|option| {
+                        tokenizer.encode(option.text.as_str(), false).expect("text").len()
+                    })
+                    .collect();
+                let (least, most) = (lengths.iter().min(), lengths.iter().max());
+                assert!(
+                    most.zip(least).is_some_and(|(most, least)| most - least <= 1),
+                    "{file}: {}: {lengths:?}",
+                    probe.prompt
+                );
+            }
+        }
+    }
 }
