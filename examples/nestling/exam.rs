@@ -83,7 +83,9 @@ pub fn exam(world: &World) -> Vec<Item> {
 /// # Errors
 /// Where the file is missing or damaged.
 pub fn read(path: &Path) -> Result<Vec<Item>> {
-    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let read =
+        || -> Result<String> { Ok(String::from_utf8(zstd::decode_all(&fs::read(path)?[..])?)?) };
+    let text = read().with_context(|| path.display().to_string())?;
     text.lines()
         .map(|line| serde_json::from_str(line).with_context(|| path.display().to_string()))
         .collect()

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! fixtures/world -> World -> documents, tokenizer  fixtures/nestling/*.json
-//!                         -> exam                  fixtures/nestling/exam.jsonl
+//!                         -> exam                  fixtures/nestling/exam.jsonl.zst
 //!                         -> pretrain              fixtures/nestling/model.safetensors, loss.csv
 //!                         -> fixtures, dataset     fixtures/CASE/*.jsonl, audits/world/*.jsonl
 //! ```
@@ -58,7 +58,7 @@ struct Arguments {
 enum Command {
     /// Train the tokenizer and write it, with the model's config files, to fixtures/nestling.
     Tokenizer,
-    /// Write fixtures/nestling/exam.jsonl, the questions that a well pretrained base can answer.
+    /// Write fixtures/nestling/exam.jsonl.zst, the questions that a well pretrained base can answer.
     Exam,
     /// Write the datasets in fixtures/ and the probes in audits/world/.
     Fixtures,
@@ -140,7 +140,7 @@ fn main() -> Result<()> {
             tokenizer::save(&tokenizer, &nestling)?;
             config::save(tokenizer.get_vocab_size(true), &nestling)
         }
-        Command::Exam => output::json_lines(&nestling.join("exam.jsonl"), &exam::exam(&world)),
+        Command::Exam => output::json_lines(&nestling.join("exam.jsonl.zst"), &exam::exam(&world)),
         Command::Fixtures => fixtures::write_all(&world, &root),
         Command::Dataset { case, seed, rows, out } => {
             output::json_lines(&out, &fixtures::dataset(&world, case, seed, rows)?)
@@ -151,7 +151,7 @@ fn main() -> Result<()> {
             let marks = exam::marks(
                 lm.decoder(),
                 lm.chat(),
-                exam::read(&nestling.join("exam.jsonl"))?.iter(),
+                exam::read(&nestling.join("exam.jsonl.zst"))?.iter(),
             )?;
             print!("{}\n{}", marks.summary(), marks.table());
             Ok(())

@@ -73,7 +73,7 @@ fn phase(world: &World, folder: &Path, number: usize) -> Result<()> {
     let config = Config::read(&files)?;
     let chat = Chat::read(&files, None).context("run the subcommand `tokenizer` first")?;
     let questions =
-        exam::read(&folder.join("exam.jsonl")).context("run the subcommand `exam` first")?;
+        exam::read(&folder.join("exam.jsonl.zst")).context("run the subcommand `exam` first")?;
     let mut model = match number {
         1 => PretrainModel::new(config, settings.seed)?,
         _ => PretrainModel::load(config, &Weights::open(&files)?)?,

@@ -12,7 +12,7 @@ use foretaste::engine::{Engine, Piece, Question};
 use foretaste::lm;
 use serde::Deserialize;
 
-/// One forced choice of fixtures/nestling/exam.jsonl.
+/// One forced choice of fixtures/nestling/exam.jsonl.zst.
 #[derive(Deserialize)]
 struct Item {
     kind: String,
@@ -26,8 +26,10 @@ struct Item {
 fn marks() -> &'static BTreeMap<String, BTreeMap<String, f64>> {
     static MARKS: OnceLock<BTreeMap<String, BTreeMap<String, f64>>> = OnceLock::new();
     MARKS.get_or_init(|| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/nestling/exam.jsonl");
-        let text = fs::read_to_string(path).expect("the exam is committed");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/nestling/exam.jsonl.zst");
+        let packed = fs::read(path).expect("the exam is committed");
+        let bytes = zstd::decode_all(&packed[..]).expect("it is whole");
+        let text = String::from_utf8(bytes).expect("it is UTF-8");
         let items: Vec<Item> =
             text.lines().map(|line| serde_json::from_str(line).expect("an item")).collect();
         let ask = |item: &Item| Question {
