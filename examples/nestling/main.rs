@@ -58,7 +58,7 @@ struct Arguments {
 enum Command {
     /// Train the tokenizer and write it, with the model's config files, to fixtures/nestling.
     Tokenizer,
-    /// Write fixtures/nestling/exam.jsonl.zst, the questions that a well pretrained base can answer.
+    /// Write fixtures/nestling/exam.jsonl.zst, questions that a well pretrained base can answer.
     Exam,
     /// Write the datasets in fixtures/ and the probes in audits/world/.
     Fixtures,
