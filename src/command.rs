@@ -259,9 +259,11 @@ fn calibrated(
     out: Option<PathBuf>,
     (json, quiet): (bool, bool),
 ) -> Result<ExitCode, Failure> {
-    // Audit files are validated before the base is loaded.
+    // The user's audit files are validated before the base is loaded. The base chooses the set, so
+    // that ids are known only afterwards.
+    let files = audit::Selection { only: Vec::new(), ..request.audits.clone() };
     let of_base = audit::AuditSet::of_base(base.folder.is_none());
-    audit::load(&request.audits, of_base).map_err(|fault| Failure::BadInput(fault.into()))?;
+    audit::load(&files, of_base).map_err(|fault| Failure::BadInput(fault.into()))?;
     let (engine, workers) = open(base).map_err(Failure::BadInput)?;
     let place = out.or_else(|| calibrate::place(&engine.describe()));
     let place = place

@@ -58,6 +58,14 @@ impl Engine for Finetuned {
         self.base.count_tokens(messages)
     }
 
+    /// A row must fit both: the model may bring another template than the base.
+    fn rejection(&self, row: &[Message]) -> Result<Option<String>> {
+        Ok(match self.base.rejection(row)? {
+            Some(reason) => Some(reason),
+            None => self.model.rejection(row)?,
+        })
+    }
+
     fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> Result<Vec<Vec<Pieces>>> {
         self.base.log_probs(contexts)
     }

@@ -9,7 +9,8 @@ use crate::stats::Unit;
 pub enum Design<'a> {
     /// A dataset: shadows are trained on it, and on control data.
     Dataset,
-    /// An adapter that was trained elsewhere, in the place of the candidate. Nothing is trained.
+    /// An adapter or a finetuned model from elsewhere, in the place of the candidate. Nothing is
+    /// trained.
     GivenAdapter(&'a GivenAdapter),
 }
 
@@ -57,7 +58,11 @@ impl<'a> Design<'a> {
 
     /// The models beside the base, in a word.
     pub fn asked(self) -> &'static str {
-        if self.trains() { "shadows" } else { "adapter" }
+        match self {
+            Design::Dataset => "shadows",
+            Design::GivenAdapter(given) if given.is_model() => "finetuned model",
+            Design::GivenAdapter(_) => "adapter",
+        }
     }
 }
 

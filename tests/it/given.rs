@@ -352,6 +352,11 @@ impl Engine for Merged {
         self.base.count_tokens(messages)
     }
 
+    fn rejection(&self, row: &[Message]) -> anyhow::Result<Option<String>> {
+        let refused = row.iter().any(|message| message.content.contains("refused"));
+        Ok(refused.then(|| "its template refuses this row".to_owned()))
+    }
+
     fn log_probs(&self, contexts: &[Vec<Vec<Message>>]) -> anyhow::Result<Vec<Vec<Pieces>>> {
         self.base.log_probs(contexts)
     }
@@ -400,6 +405,31 @@ fn a_finetuned_model_gets_the_verdict_and_the_effects_of_the_adapter_that_was_me
     );
     let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
     assert_eq!(schema::disagreements(&model, &schema), Vec::<String>::new());
+}
+
+#[test]
+fn a_row_that_the_template_of_a_finetuned_model_refuses_is_rejected_and_stops_nothing() {
+    let files = Files::new(40);
+    files.run("trained");
+    let folder = files.path("trained/adapters/candidate-1-40");
+    let adapter = foretaste::peft::read(&folder).expect("the run wrote it");
+    let merged = Merged { base: engine(None), adapter };
+    let both = Finetuned::new(Box::new(engine(None)), Box::new(merged)).expect("another model");
+    let rows = fs::read_to_string(files.path("data.jsonl")).expect("the dataset");
+    let refused = serde_json::json!({"messages": [
+        {"role": "user", "content": "Name a refused bird."},
+        {"role": "assistant", "content": "Robin."}
+    ]});
+    fs::write(files.path("data.jsonl"), format!("{rows}{refused}\n")).expect("writable");
+    let subject =
+        AuditSubject::Model { folder: files.path("merged"), data: Some(files.path("data.jsonl")) };
+    let request = Request { subject, ..files.request("of-model") };
+    let outcome = run::run(&request, &both, &Silent).expect("the run goes through");
+    let dataset = &document(&outcome)["dataset"];
+    assert_eq!(
+        (&dataset["rows_read"], &dataset["rows_used"], &dataset["rows_rejected"]),
+        (&(rows.lines().count() + 1).into(), &rows.lines().count().into(), &1.into())
+    );
 }
 
 #[test]
