@@ -265,6 +265,8 @@ fn calibrated(
     let of_base = audit::AuditSet::of_base(base.folder.is_none());
     audit::load(&files, of_base).map_err(|fault| Failure::BadInput(fault.into()))?;
     let (engine, workers) = open(base).map_err(Failure::BadInput)?;
+    let of_base = audit::AuditSet::of_base(engine.is_nestling());
+    audit::load(&request.audits, of_base).map_err(|fault| Failure::BadInput(fault.into()))?;
     let place = out.or_else(|| calibrate::place(&engine.describe()));
     let place = place
         .context("neither XDG_CACHE_HOME nor HOME is set: give --out FILE")
