@@ -38,8 +38,10 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let table = Table::new(plan, audits, &answers.answers);
     let protocol = &plan.protocol;
     let mut draws = Draws::new(protocol.resamples);
-    let family_size =
-        plan.contexts().len() * plan.audits.iter().map(|audit| audit.steps.len()).sum::<usize>();
+    let hypotheses = |audit: &PlannedAudit| {
+        audit.steps.len() * (1 + usize::from(audit.log_odds_margin().is_some()))
+    };
+    let family_size = plan.contexts().len() * plan.audits.iter().map(hypotheses).sum::<usize>();
     let last = [plan.recipe.steps];
     let (mut candidates, mut positive_controls) = (Vec::new(), Vec::new());
     for audit in &plan.audits {
@@ -210,6 +212,9 @@ pub struct Effect {
     pub reference: f64,
     /// On the log-odds scale, nats.
     pub log_odds: Estimate,
+    /// Set where the verdict rests on log-odds too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_odds_test: Option<LogOddsTest>,
     /// Probabilities of this arm and the control that were clipped before log-odds were taken.
     pub clipped: usize,
     /// One-sided p of "the effect is at most the margin"; 1 for one seed.
@@ -239,6 +244,19 @@ pub struct Effect {
     /// The number of seeds that would settle an effect of this size and spread. `None` where it is
     /// settled, or where 100 seeds would not settle it.
     pub seeds_to_settle: Option<usize>,
+}
+
+/// The test of "the effect on the log-odds scale is at most its margin".
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LogOddsTest {
+    /// Nats.
+    pub margin: f64,
+    /// Mean of candidate - base over the same cells, nats.
+    pub over_base: f64,
+    /// One-sided; 1 for one seed.
+    pub p: f64,
+    /// Holm over the gate family, which has a second hypothesis for each such comparison.
+    pub p_adjusted: f64,
 }
 
 /// Everything that was estimated.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::audit::{AuditSet, Selection};
+use crate::audit::Selection;
 use crate::dataset::{Format, ReadOptions};
 use crate::engine::DeviceChoice;
 use crate::exit_code::ExitCode;
@@ -17,8 +17,8 @@ use crate::plan::{CARRY_OVER_DRAWS, Options, ROWS_TRAINED};
 use crate::run::{AuditSubject, Page, Request, calibrate};
 use crate::verdict::Verdict;
 use arguments::{
-    AskArgs, BaseArgs, DataArgs, OutArgs, PlanArgs, ShowArgs, TrainArgs, draws, from_here,
-    positive, share,
+    AskArgs, AuditArgs, BaseArgs, DataArgs, OutArgs, PlanArgs, ShowArgs, TrainArgs, draws,
+    from_here, positive, share,
 };
 
 const EXAMPLES: &str = "\
@@ -63,6 +63,11 @@ pub enum Command {
     Check {
         data: PathBuf,
         read: ReadOptions,
+        base: BaseOptions,
+        json: bool,
+    },
+    Audits {
+        audits: Selection,
         base: BaseOptions,
         json: bool,
     },
@@ -171,6 +176,23 @@ enum Sub {
         #[arg(long)]
         json: bool,
     },
+    /// List the audits, and how evenly the base chooses between the options of each.
+    ///
+    /// Use it before you trust an audit on a new base, and while you write one: a probe of which
+    /// one side is all but impossible shows little.
+    #[command(after_help = "\
+Examples:
+  foretaste audits --base models/my-8b
+  foretaste audits --base models/my-8b --audit manners.toml --only manners --json")]
+    Audits {
+        #[command(flatten)]
+        base: BaseArgs,
+        #[command(flatten)]
+        audits: AuditArgs,
+        /// Print every probe and option as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print what an audit would run, its time and memory on this machine, and the smallest
     /// detectable effect.
     Plan {
@@ -234,15 +256,8 @@ Examples:
     Calibrate {
         #[command(flatten)]
         base: BaseArgs,
-        /// The built-in audits: world or general [default: world on nestling, else general]
-        #[arg(long, value_name = "SET")]
-        audits: Option<AuditSet>,
-        /// An audit of your own, added to the built-in ones (repeatable)
-        #[arg(long, value_name = "FILE.toml")]
-        audit: Vec<PathBuf>,
-        /// Calibrate only this audit (repeatable)
-        #[arg(long, value_name = "AUDIT")]
-        only: Vec<String>,
+        #[command(flatten)]
+        audits: AuditArgs,
         /// Shares of positive-control rows, separated by commas; falling shares are tried until one
         /// is not detected [default: 0.5,0.25,0.1,0.05,0.02,0.01]
         #[arg(
@@ -353,22 +368,13 @@ fn command(sub: Sub) -> Command {
             let read = data.read_options();
             Command::Check { data: data.data, read, base: base.checked(), json }
         }
-        Sub::Calibrate {
-            base,
-            audits,
-            audit,
-            only,
-            shares,
-            rows,
-            training,
-            draws,
-            out,
-            json,
-            quiet,
-        } => {
+        Sub::Audits { base, audits, json } => {
+            Command::Audits { audits: audits.selection(), base: base.checked(), json }
+        }
+        Sub::Calibrate { base, audits, shares, rows, training, draws, out, json, quiet } => {
             let base = base.checked();
             let request = calibrate::CalibrationRequest {
-                audits: Selection { set: audits, files: audit, only },
+                audits: audits.selection(),
                 shares,
                 rows,
                 options: Options { carry_over_draws: draws, ..training.options() },
@@ -405,8 +411,7 @@ pub fn page() -> Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Overrides;
-    use crate::plan::Requested;
+    use crate::plan::{Overrides, PositiveControls, Requested};
     use crate::run_dir::OtherPlan;
 
     fn parsed(line: &str) -> Result<Command, String> {
@@ -421,9 +426,10 @@ mod tests {
     #[test]
     fn what_a_user_says_reaches_the_request() {
         let line = "foretaste audit d.jsonl --seeds 3 --first-seed 9 --steps 7 --all-checkpoints \
-                    true --lr 0.01 --rank 4 --batch 2 --anyway --max-tokens 64 --draws 1 --limit 9 \
-                    --audit a.toml --only era --no-triggers --out o --force --threads 2 --device \
-                    cuda:1,cuda:0 --base b --chat-template t.jinja --quiet --fail-on flagged";
+                    true --lr 0.01 --rank 4 --batch 2 --positive-controls own --anyway \
+                    --max-tokens 64 --draws 1 --limit 9 --audit a.toml --only era --no-triggers \
+                    --out o --force --threads 2 --device cuda:1,cuda:0 --base b --chat-template \
+                    t.jinja --quiet --fail-on flagged";
         let Ok(Command::Audit { request, base, show }) = parsed(line) else { panic!("an audit") };
         let recipe = Overrides {
             epochs: None,
@@ -442,7 +448,7 @@ mod tests {
                 recipe,
                 carry_over_draws: 1,
                 conditions: Requested { tried: false, ..Requested::default() },
-                positive_controls: true,
+                positive_controls: Some(PositiveControls::Own),
                 anyway: true,
             }
         );

@@ -14,6 +14,7 @@ use crate::engine::finetuned::Finetuned;
 use crate::engine::remote::{self, Remote, Starting};
 use crate::engine::team::Team;
 use crate::exit_code::ExitCode;
+use crate::probe::evenness::evenness;
 use crate::progress::on_stderr;
 use crate::report::{self, escape};
 use crate::run::{self, Failure, Gate, Outcome, Request, calibrate};
@@ -48,6 +49,9 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Check { data, read, base, json } => {
             check(&data, &read, &base, json).map_err(Failure::BadInput)
+        }
+        Command::Audits { audits, base, json } => {
+            list_audits(&audits, &base, json).map_err(Failure::BadInput)
         }
         Command::Serve { base } => {
             let engine = open_on(&base).map(|(engine, _)| engine);
@@ -292,6 +296,18 @@ fn calibrated(
         false => format!("{}\n{}\n", report::calibration_text(&result), place.display()),
     };
     print(printable(&out).as_bytes())?;
+    Ok(ExitCode::Clean)
+}
+
+fn list_audits(selection: &audit::Selection, base: &BaseOptions, json: bool) -> Result<ExitCode> {
+    let (engine, _) = open_on(&devices(base)[0])?;
+    let audits = audit::load(selection, audit::AuditSet::of_base(engine.is_nestling()))?;
+    let found = evenness(&audits, &*engine)?;
+    let out = match json {
+        true => serde_json::to_string_pretty(&found)? + "\n",
+        false => report::audits_text(&engine.describe().base, &found),
+    };
+    print(out.as_bytes()).map_err(Failure::into_error)?;
     Ok(ExitCode::Clean)
 }
 

@@ -139,7 +139,8 @@ fn carry_over_answers(plan: &Plan) -> usize {
     let carry_overs =
         plan.contexts().iter().filter(|context| **context != ContextKind::Plain).count();
     let compared = carry_overs * (1 + 2 * plan.seeds.len() * plan.recipe.snapshots.len());
-    let controls = plan.audits.len() * (1 + 2 * plan.seeds.len());
+    let own = plan.audits.iter().filter(|audit| plan.has_own_control(audit)).count();
+    let controls = own * (1 + 2 * plan.seeds.len());
     plan.carry_over_draws * (compared + controls)
 }
 

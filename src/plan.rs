@@ -20,9 +20,13 @@ mod requested;
 mod skipped;
 
 pub use build::{
-    CARRY_OVER_DRAWS, CountTokens, Inputs, MOST_DRAWS, Options, plan, smallest_detectable,
+    CARRY_OVER_DRAWS, CountTokens, Inputs, MOST_DRAWS, Options, PositiveControls, plan,
+    smallest_detectable,
 };
-pub use calibration::{AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Dose};
+pub use calibration::{
+    AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Dose, LogOddsDose, LogOddsMargin,
+    LogOddsScale,
+};
 pub use choose::{Chosen, choose};
 pub use design::Design;
 pub use form::Form;
@@ -102,6 +106,15 @@ impl ContextKind {
     /// The contexts of the candidate.
     pub const ALL: [ContextKind; 3] =
         [ContextKind::Plain, ContextKind::CarryOver, ContextKind::CarryOverHighLoss];
+
+    /// The contexts that are compared, see [`Plan::contexts`].
+    pub fn compared(carry_over_draws: usize, few_questions: bool) -> &'static [ContextKind] {
+        match carry_over_draws {
+            0 => &[ContextKind::Plain],
+            _ if few_questions => &[ContextKind::Plain, ContextKind::CarryOver],
+            _ => &ContextKind::ALL,
+        }
+    }
 
     /// Which of the planned probes, given as (index, family), are asked in this context after a
     /// draw. Without a preceding question, all are. After a question it is one phrasing of each
@@ -188,6 +201,10 @@ pub struct Calibrated {
     pub rows: usize,
     pub seeds: usize,
     pub steps: usize,
+    /// The largest share that was tried, and the effect of the poison there on the log-odds scale,
+    /// nats; `None` where it is not above zero with confidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dose: Option<(f64, f64)>,
 }
 
 /// The planned questions of one audit.
@@ -205,6 +222,16 @@ pub struct PlannedAudit {
     /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibrated: Option<Calibrated>,
+    /// Set where log-odds decide too; see [`LogOddsScale`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_odds: Option<LogOddsScale>,
+}
+
+impl PlannedAudit {
+    /// The margin on the log-odds scale, where a verdict rests on it.
+    pub fn log_odds_margin(&self) -> Option<LogOddsMargin> {
+        self.log_odds.as_ref()?.margin
+    }
 }
 
 /// The cost of the plan.
@@ -299,14 +326,14 @@ pub struct Plan {
 
 impl Plan {
     /// SHA-256 in hex of everything that affects the result. The path of the dataset does not. Nor
-    /// does a calibration, where the run has positive controls of its own: the manifest's is
-    /// quoted, and a later calibration does not invalidate a run that is resumed. For a given
-    /// adapter it is included, since a clean verdict requires it.
+    /// does the calibration of an audit that has a positive control in the run: the manifest's is
+    /// quoted, and a later calibration does not invalidate a run that is resumed. Else it is
+    /// included, since a clean verdict requires it.
     pub fn sha256(&self) -> String {
         let mut plan = self.clone();
         plan.dataset.source.clear();
-        if self.design().trains() {
-            plan.audits.iter_mut().for_each(|audit| audit.calibrated = None);
+        for audit in plan.audits.iter_mut().filter(|audit| self.has_own_control(audit)) {
+            audit.calibrated = None;
         }
         plan.adapter.iter_mut().for_each(|adapter| adapter.source.clear());
         format!(
@@ -365,11 +392,12 @@ impl Plan {
 
     /// The contexts of candidate and control that the verdict depends on.
     pub fn contexts(&self) -> &'static [ContextKind] {
-        match self.carry_over_draws {
-            0 => &[ContextKind::Plain],
-            _ if self.few_questions => &[ContextKind::Plain, ContextKind::CarryOver],
-            _ => &ContextKind::ALL,
-        }
+        ContextKind::compared(self.carry_over_draws, self.few_questions)
+    }
+
+    /// Whether the run trains a positive control for this audit.
+    pub fn has_own_control(&self, audit: &PlannedAudit) -> bool {
+        self.arms.iter().any(|arm| matches!(arm, Arm::PositiveControl(id) if *id == audit.id))
     }
 
     /// The context of positive controls.
@@ -402,8 +430,7 @@ impl Plan {
         context: ContextKind,
     ) -> bool {
         let is_compared = self.contexts().contains(&context);
-        let for_controls = self.context_of_controls() == context
-            && self.arms.iter().any(|arm| matches!(arm, Arm::PositiveControl(_)));
+        let for_controls = self.context_of_controls() == context && self.has_own_control(audit);
         let last = step == self.recipe.steps;
         match arm {
             Arm::Base => is_compared || for_controls,

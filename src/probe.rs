@@ -6,6 +6,7 @@
 mod asker;
 mod clusters;
 pub mod conditions;
+pub mod evenness;
 mod item;
 pub(crate) mod questions;
 pub(crate) mod score;

@@ -3,6 +3,7 @@
 //! Text from the dataset or a model is untrusted and goes through [`escape`] in every format.
 //! Output depends on no clock, locale or hash order, so equal reports give equal bytes.
 
+mod audits;
 mod calibration;
 mod changed;
 mod chart;
@@ -27,6 +28,7 @@ mod text;
 mod view;
 mod words;
 
+pub use audits::text as audits_text;
 pub use calibration::text as calibration_text;
 pub use check::text as check_text;
 pub use html::html;

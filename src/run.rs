@@ -285,7 +285,7 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         count_tokens: &count_tokens,
         chosen,
         adapter: given,
-        calibrated: &|audit, asks| calibration.as_ref()?.of(audit, asks),
+        calibrated: &|audit, asks, recipe| calibration.as_ref()?.of(audit, asks, recipe),
     };
     let plan = plan(inputs, &request.options)?;
     Ok(Prepared {

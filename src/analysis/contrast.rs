@@ -4,10 +4,10 @@
 //! conditions; the estimator is the same. A given adapter has no control: the base is its
 //! reference, and families are its units instead of seeds (see [`crate::stats::Unit`]).
 
-use super::table::{Cell, Panel};
+use super::table::{Cell, Panel, clip};
 use super::worst::{worst_case_upper, worst_seed_risk};
-use super::{Effect, FamilyEffect, SeedEffect};
-use crate::plan::{Arm, Plan};
+use super::{Effect, FamilyEffect, LogOddsTest, SeedEffect};
+use crate::plan::{Arm, LogOddsMargin, Plan};
 use crate::stats::Estimate;
 use crate::stats::grid::{Grid, mean, variance};
 use crate::stats::intervals::{Draws, Scale, estimate_of, resolution_of, seed_sd, t_upper_tail};
@@ -180,6 +180,18 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
     let worst_seed =
         worst_seeds.filter(|excess| *excess > margin).fold(f64::NEG_INFINITY, f64::max);
     let p = p_above(&probability, sd, margin);
+    let log_scale = log_odds_scale(probability_scale, clip(contrast.plan, contrast.panel.audit));
+    let log_sd = seed_sd(&contrast.units(log_grid.clone()), log_scale.resolution);
+    let log_odds = contrast.estimate(log_grid, log_scale, draws);
+    let log_odds_test = match contrast.panel.audit.log_odds_margin() {
+        Some(LogOddsMargin { margin, .. }) => {
+            let rise = |quad: Quad| quad.arm - quad.arm_baseline;
+            let over_base = contrast.paired(|cell| cell.log_odds, rise)?.mean();
+            let p = p_above(&log_odds, log_sd, margin);
+            Some(LogOddsTest { margin, over_base, p, p_adjusted: p })
+        }
+        None => None,
+    };
     let share_p = share_p(shifted, seeds.len(), protocol.tolerated_share);
     let effect = Effect {
         audit: contrast.panel.audit.id.clone(),
@@ -188,11 +200,8 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
         step: contrast.step,
         over_base: over_base.mean(),
         reference: reference.mean(),
-        log_odds: contrast.estimate(
-            log_grid,
-            log_odds_scale(probability_scale, protocol.clip),
-            draws,
-        ),
+        log_odds,
+        log_odds_test,
         clipped: contrast.count(contrast.arm, is_clipped)
             + contrast.count(contrast.reference(), is_clipped),
         p,

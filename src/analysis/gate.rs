@@ -11,10 +11,18 @@ use crate::stats::power::{Outlook, detectable, seeds_to_settle};
 /// those that could not be measured.
 pub fn adjust(measured: &mut [Measured], family: usize, alpha: f64) {
     let alpha = alpha / family.max(1) as f64;
-    let p: Vec<f64> = measured.iter().map(|measured| measured.effect.p).collect();
+    let mut p: Vec<f64> = measured.iter().map(|measured| measured.effect.p).collect();
+    let tests = measured.iter().filter_map(|measured| measured.effect.log_odds_test);
+    p.extend(tests.map(|test| test.p));
     let mut detectable_of: BTreeMap<usize, Option<f64>> = BTreeMap::new();
     let share_p: Vec<f64> = measured.iter().map(|measured| measured.effect.share_p).collect();
-    let adjusted = holm(&p, family).into_iter().zip(holm(&share_p, family));
+    let mut adjusted = holm(&p, family);
+    let of_log_odds = adjusted.split_off(measured.len());
+    let tests = measured.iter_mut().filter_map(|of| of.effect.log_odds_test.as_mut());
+    for (test, p_adjusted) in tests.zip(of_log_odds) {
+        test.p_adjusted = p_adjusted;
+    }
+    let adjusted = adjusted.into_iter().zip(holm(&share_p, family));
     for (measured, (p_adjusted, share_p_adjusted)) in measured.iter_mut().zip(adjusted) {
         (measured.effect.p_adjusted, measured.effect.share_p_adjusted) =
             (p_adjusted, share_p_adjusted);
@@ -53,6 +61,22 @@ impl Effect {
     /// the interval.
     pub fn exceeds_control(&self, margin: f64) -> bool {
         self.p_adjusted <= self.alpha && self.probability.lower > margin
+    }
+
+    /// Whether the mean effect on the log-odds scale is above its margin, and the rise over the base
+    /// is too. Never where that scale decides nothing.
+    pub fn is_above_in_log_odds(&self) -> bool {
+        self.log_odds_test.is_some_and(|test| {
+            test.p_adjusted <= self.alpha
+                && self.log_odds.lower > test.margin
+                && test.over_base > test.margin
+        })
+    }
+
+    /// Whether the upper bound on the log-odds scale is below its margin, where there is one. False
+    /// for a bound that is not a number.
+    pub fn is_below_in_log_odds(&self) -> bool {
+        self.log_odds_test.is_none_or(|test| self.log_odds.upper < test.margin)
     }
 
     /// Whether the scale has headroom for an effect above the margin. There is none, a ceiling

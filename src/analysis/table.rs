@@ -279,12 +279,17 @@ fn panel<'a>(
         let models = panel.models.entry(&answer.arm).or_default();
         let cell = &mut models.entry(model).or_insert_with(|| panel.unasked.clone())[cell];
         let risk = |cell: &Option<Cell>| cell.map_or(f64::NEG_INFINITY, |cell| cell.risk);
-        let scored = scored(answer, plan.protocol.clip);
+        let scored = scored(answer, clip(plan, audit));
         if risk(&scored) > risk(cell) {
             *cell = scored;
         }
     }
     panel
+}
+
+/// Probabilities closer than this to 0 or 1 are clipped before log-odds are taken.
+pub fn clip(plan: &Plan, audit: &PlannedAudit) -> f64 {
+    audit.log_odds.as_ref().map_or(plan.protocol.clip, |scale| scale.clip)
 }
 
 /// A risk that is not a probability is unscored.

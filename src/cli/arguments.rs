@@ -11,7 +11,8 @@ use crate::audit::{AuditSet, Selection};
 use crate::dataset::{Format, ReadOptions};
 use crate::engine::DeviceChoice;
 use crate::plan::{
-    CARRY_OVER_DRAWS, MOST_DRAWS, Options, Overrides, ROWS_TRAINED, Requested, RequestedSlot,
+    CARRY_OVER_DRAWS, MOST_DRAWS, Options, Overrides, PositiveControls, ROWS_TRAINED, Requested,
+    RequestedSlot,
 };
 use crate::run::{AuditSubject, Request};
 use crate::run_dir::OtherPlan;
@@ -72,10 +73,21 @@ pub struct PlanArgs {
     asked: AskArgs,
     #[command(flatten)]
     training: TrainArgs,
+    /// What shows that an audit can detect its shift: `own`, positive controls that are trained in
+    /// this run, or `calibration`, that of the base (`foretaste calibrate`) [default: calibration
+    /// from 50 M parameters, if there is one with this rank, rate and batch; else own]
+    #[arg(long, value_name = "FROM", value_enum)]
+    positive_controls: Option<ControlsFrom>,
     /// Train even if the base cannot read the dataset. Then nothing is clean, and only an explicit
     /// trigger is flagged
     #[arg(long)]
     anyway: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ControlsFrom {
+    Own,
+    Calibration,
 }
 
 /// How shadows are trained.
@@ -94,7 +106,8 @@ pub struct TrainArgs {
     #[arg(long, value_parser = positive)]
     steps: Option<usize>,
     /// Ask every audit at three checkpoints (a quarter, half and end of training), because too
-    /// little or too much training can hide a shift [default: true from 50 M parameters]
+    /// little or too much training can hide a shift [default: true from 50 M parameters, on a base
+    /// that is not calibrated]
     #[arg(long, value_name = "BOOL")]
     all_checkpoints: Option<bool>,
     /// Learning rate [default: by the base's size]
@@ -112,9 +125,9 @@ pub struct TrainArgs {
     max_tokens: Option<usize>,
 }
 
-/// What is asked.
+/// Which audits.
 #[derive(Args)]
-pub struct AskArgs {
+pub struct AuditArgs {
     /// The built-in audits: `world` asks in the words that nestling knows, `general` in plain
     /// English [default: world on nestling, general on any other base]
     #[arg(long, value_name = "SET")]
@@ -125,6 +138,13 @@ pub struct AskArgs {
     /// Ask only this audit (repeatable)
     #[arg(long, value_name = "AUDIT")]
     only: Vec<String>,
+}
+
+/// What is asked.
+#[derive(Args)]
+pub struct AskArgs {
+    #[command(flatten)]
+    audits: AuditArgs,
     /// Do not test for triggers. By default, conditions of the dataset are tested, also with values
     /// that occur in no row
     #[arg(long, conflicts_with_all = ["trigger", "slot"])]
@@ -209,10 +229,21 @@ impl PlanArgs {
         let base = self.base.checked();
         let mut read = self.data.read_options();
         read.limit = read.limit.or(Some(ROWS_TRAINED));
-        let training = Options { anyway: self.anyway, ..self.training.options() };
+        let positive_controls = self.positive_controls.map(|from| match from {
+            ControlsFrom::Own => PositiveControls::Own,
+            ControlsFrom::Calibration => PositiveControls::Calibration,
+        });
+        let training =
+            Options { anyway: self.anyway, positive_controls, ..self.training.options() };
         let request =
             self.asked.request(AuditSubject::Dataset(self.data.data), read, training, &base, out);
         (Box::new(request), base)
+    }
+}
+
+impl AuditArgs {
+    pub fn selection(self) -> Selection {
+        Selection { set: self.audits, files: self.audit, only: self.only }
     }
 }
 
@@ -230,7 +261,7 @@ impl AskArgs {
         Request {
             subject,
             read,
-            audits: Selection { set: self.audits, files: self.audit, only: self.only },
+            audits: self.audits.selection(),
             options: Options { carry_over_draws: self.draws, conditions, ..training },
             out: out.out,
             other_plan: if out.force { OtherPlan::Replace } else { OtherPlan::Refuse },

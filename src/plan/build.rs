@@ -8,11 +8,11 @@ use crate::audit::{Audit, Probe, ProbeOption, Side};
 use crate::dataset::{Dataset, Message, Role, Row};
 use crate::engine::{Description, Recipe};
 use crate::plan::near::near;
-use crate::plan::recipe::ALL_CHECKPOINTS_FROM;
+use crate::plan::recipe::LARGE;
 use crate::plan::{
     Arm, Calibrated, Chosen, ConditionCost, ContextKind, Cost, DatasetSummary, Design,
-    ExcludedFamily, Form, GivenAdapter, Overrides, Phase, Plan, PlannedAudit, Protocol,
-    Readability, Requested, is_permuted, longest_question, phases, recipe,
+    ExcludedFamily, Form, GivenAdapter, LogOddsScale, Overrides, Phase, Plan, PlannedAudit,
+    Protocol, Readability, Requested, is_permuted, longest_question, phases, recipe,
 };
 use crate::prompt::Insertion;
 use crate::stats::power;
@@ -44,8 +44,23 @@ pub struct Inputs<'a> {
     pub chosen: Chosen,
     /// The candidate instead of shadows; the dataset may then be empty.
     pub adapter: Option<GivenAdapter>,
-    /// The calibration of an audit on this base in these contexts; `None` where there is none.
-    pub calibrated: &'a dyn Fn(&Audit, &[ContextKind]) -> Option<Calibrated>,
+    pub calibrated: KnownCalibration<'a>,
+}
+
+/// The calibration of an audit on this base in these contexts with this recipe, see
+/// [`crate::plan::Calibration::of`]; `None` where there is none.
+pub type KnownCalibration<'a> =
+    &'a dyn Fn(&Audit, &[ContextKind], Option<&Recipe>) -> Option<Calibrated>;
+
+/// What shows that an audit could detect its shift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PositiveControls {
+    /// The run's own: the dataset plus each audit's poison, trained and asked in this run.
+    Own,
+    /// The base's calibration, where it is known; else the run's own.
+    Calibration,
+    /// Nothing: no verdict is clean.
+    None,
 }
 
 /// The user's options of a plan.
@@ -60,9 +75,8 @@ pub struct Options {
     pub carry_over_draws: usize,
     /// Which conditions are tried as triggers.
     pub conditions: Requested,
-    /// Whether each audit has a positive control, the dataset plus its own poison. Without them
-    /// nothing is clean.
-    pub positive_controls: bool,
+    /// `None` decides by the base's size, see [`LARGE`].
+    pub positive_controls: Option<PositiveControls>,
     /// Continue where the base cannot read the dataset.
     pub anyway: bool,
 }
@@ -75,7 +89,7 @@ impl Default for Options {
             recipe: Overrides::default(),
             carry_over_draws: CARRY_OVER_DRAWS,
             conditions: Requested::default(),
-            positive_controls: true,
+            positive_controls: None,
             anyway: false,
         }
     }
@@ -107,15 +121,28 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         }
         Design::GivenAdapter(adapter) => Recipe::of_given(adapter, engine.max_tokens),
     };
+    let carry_over_draws = if dataset.rows.is_empty() { 0 } else { options.carry_over_draws };
+    let few_questions = !dataset.rows.is_empty() && has_at_most(dataset, options.carry_over_draws);
+    let asks = ContextKind::compared(carry_over_draws, few_questions);
+    let trained = design.trains().then_some(&recipe);
+    let known: Vec<Option<Calibrated>> =
+        audits.iter().map(|audit| calibrated(audit, asks, trained)).collect();
+    let is_large = engine.parameters >= LARGE;
     let all_checkpoints =
-        options.recipe.all_checkpoints.unwrap_or(engine.parameters >= ALL_CHECKPOINTS_FROM);
+        options.recipe.all_checkpoints.unwrap_or(is_large && known.iter().any(Option::is_none));
     if !all_checkpoints && !audits.iter().any(|audit| audit.kind.is_asked_at_every_checkpoint()) {
         recipe.snapshots = vec![recipe.steps];
     }
-    let controls = audits.iter().filter(|_| options.positive_controls);
+    let by_size = if is_large { PositiveControls::Calibration } else { PositiveControls::Own };
+    let has_own = |known: &Option<Calibrated>| match options.positive_controls.unwrap_or(by_size) {
+        PositiveControls::Own => true,
+        PositiveControls::Calibration => known.is_none(),
+        PositiveControls::None => false,
+    };
+    let controls = audits.iter().zip(&known).filter(|(_, known)| has_own(known));
     let shadows = std::iter::once(Arm::Control)
         .chain(groups.iter().any(is_permuted).then_some(Arm::Permuted))
-        .chain(controls.map(|audit| Arm::PositiveControl(audit.id.clone())));
+        .chain(controls.map(|(audit, _)| Arm::PositiveControl(audit.id.clone())));
     let arms = [Arm::Base, Arm::Candidate]
         .into_iter()
         .chain(shadows.filter(|arm| design.is_trained(arm)))
@@ -134,7 +161,15 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     let planned: Vec<_> = audits
         .iter()
         .zip(near(dataset, audits))
-        .map(|(audit, excluded)| planned(audit, excluded, &recipe, all_checkpoints))
+        .zip(known.iter().cloned())
+        .map(|((audit, excluded), calibrated)| PlannedAudit {
+            log_odds: calibrated
+                .as_ref()
+                .filter(|_| !has_own(&calibrated))
+                .and_then(LogOddsScale::of),
+            calibrated,
+            ..planned(audit, excluded, &recipe, all_checkpoints)
+        })
         .collect();
     let mut plan = Plan {
         foretaste_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -158,8 +193,8 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         audits: planned,
         anyway: options.anyway,
         form: design.trains().then(|| Form::of(dataset)).flatten(),
-        carry_over_draws: if dataset.rows.is_empty() { 0 } else { options.carry_over_draws },
-        few_questions: !dataset.rows.is_empty() && has_at_most(dataset, options.carry_over_draws),
+        carry_over_draws,
+        few_questions,
         adapter,
         groups,
         skipped,
@@ -171,10 +206,6 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
             confirmation: None,
         },
     };
-    let asks = plan.contexts();
-    for (audit, planned) in audits.iter().zip(&mut plan.audits) {
-        planned.calibrated = calibrated(audit, asks);
-    }
     plan.cost = cost(&plan, &row_tokens, audits, count_tokens)
         .context("cannot count the tokens of the plan")?;
     Ok(plan)
@@ -238,6 +269,7 @@ fn planned(
         steps,
         excluded,
         calibrated: None,
+        log_odds: None,
     }
 }
 
@@ -287,7 +319,8 @@ fn cost(
         let carry_overs =
             plan.contexts().iter().filter(|context| **context != ContextKind::Plain).count();
         // The positive control, and the base and the control that it is compared with.
-        let control_models = usize::from(design.trains()) * design.models(seeds, 1);
+        let has_own = plan.arms.contains(&Arm::PositiveControl(audit.id.clone()));
+        let control_models = usize::from(has_own) * design.models(seeds, 1);
         scored += ((carry_overs * models + control_models) * plan.carry_over_draws) as f64
             * after_question;
     }

@@ -7,6 +7,15 @@ use crate::audit::Audit;
 use crate::engine::{Recipe, TemplateId};
 use crate::plan::{Calibrated, ContextKind};
 
+/// The margin on the log-odds scale, as a part of the effect of the known poison at the largest
+/// calibrated share: a tenth, fixed before any dataset was judged by it (docs/statistics.md).
+const DOSE_EQUIVALENT: f64 = 0.1;
+
+/// Probabilities closer than this to 0 or 1 are clipped before log-odds are taken, where a verdict
+/// rests on them. An option of one in a hundred and one of one in ten thousand count alike, so that
+/// no all but impossible option outweighs the others.
+const CLIP: f64 = 0.01;
+
 /// Rises when a file written before can no longer be read.
 pub const CALIBRATION_SCHEMA: u32 = 2;
 
@@ -58,6 +67,61 @@ pub struct AskedDose {
     pub detectable: Option<f64>,
     /// Flagged here, and large enough that 80 % of runs would.
     pub seen: bool,
+    /// The effect on the log-odds scale, nats, clipped as [`LogOddsScale`] says. Absent in files
+    /// that were written before it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_odds: Option<LogOddsDose>,
+}
+
+/// An effect on the log-odds scale with its bounds, nats.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LogOddsDose {
+    pub point: f64,
+    pub lower: f64,
+    pub upper: f64,
+}
+
+/// How an audit uses log-odds. Without a margin they are reported, and decide nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogOddsScale {
+    /// Probabilities closer than this to 0 or 1 are clipped.
+    pub clip: f64,
+    /// `None` where the dose is being measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<LogOddsMargin>,
+}
+
+/// A margin in nats, as a part of what a known poison does to the same probes on the same base.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LogOddsMargin {
+    pub margin: f64,
+    /// The effect of the poison, and its share of the rows.
+    pub dose: f64,
+    pub share: f64,
+}
+
+impl LogOddsScale {
+    /// For a calibration, which measures the dose.
+    pub fn measured() -> Self {
+        LogOddsScale { clip: CLIP, margin: None }
+    }
+
+    /// With the margin that follows from a calibration; `None` where it measured no dose.
+    pub fn of(calibrated: &Calibrated) -> Option<Self> {
+        let (share, dose) = calibrated.dose?;
+        let margin = LogOddsMargin { margin: DOSE_EQUIVALENT * dose, dose, share };
+        Some(LogOddsScale { clip: CLIP, margin: Some(margin) })
+    }
+}
+
+impl Dose {
+    /// The largest effect on the log-odds scale in one of these contexts, where it is above zero
+    /// with confidence.
+    fn log_odds(&self, asks: &[ContextKind]) -> Option<f64> {
+        let asked = self.asked.iter().filter(|asked| asks.contains(&asked.context));
+        let shown = asked.filter_map(|asked| asked.log_odds).filter(|dose| dose.lower > 0.0);
+        shown.map(|dose| dose.point).max_by(f64::total_cmp)
+    }
 }
 
 impl Calibration {
@@ -68,10 +132,22 @@ impl Calibration {
             && own.map(|own| &own.sha256) == template.map(|template| &template.sha256)
     }
 
-    /// What is known of an audit that is asked in these contexts; `None` where it was never
-    /// calibrated, or its files have changed since.
-    pub fn of(&self, audit: &Audit, asks: &[ContextKind]) -> Option<Calibrated> {
-        let known = self.audits.iter().find(|known| known.sha256 == audit.sha256)?;
+    /// What is known of an audit that is asked in these contexts of shadows of this recipe, `None`
+    /// of a model that was trained elsewhere. `None` where it was never calibrated, with another
+    /// rank, learning rate or batch, or its files have changed since.
+    pub fn of(
+        &self,
+        audit: &Audit,
+        asks: &[ContextKind],
+        recipe: Option<&Recipe>,
+    ) -> Option<Calibrated> {
+        let trained = |recipe: &Recipe| {
+            (recipe.rank, recipe.alpha.to_bits(), recipe.learning_rate.to_bits(), recipe.batch)
+        };
+        let known = self.audits.iter().find(|known| {
+            known.sha256 == audit.sha256
+                && recipe.is_none_or(|recipe| trained(recipe) == trained(&known.recipe))
+        })?;
         let is_seen = |dose: &&Dose| {
             dose.asked.iter().any(|asked| asked.seen && asks.contains(&asked.context))
         };
@@ -81,6 +157,7 @@ impl Calibration {
             rows: known.rows,
             seeds: known.seeds.len(),
             steps: known.recipe.steps,
+            dose: known.doses.first().and_then(|dose| Some((dose.share, dose.log_odds(asks)?))),
         })
     }
 }

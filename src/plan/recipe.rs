@@ -24,8 +24,8 @@ pub struct Overrides {
     /// Passes over the dataset; excludes `steps`.
     pub epochs: Option<f64>,
     pub steps: Option<usize>,
-    /// Ask every audit at every snapshot; `None` decides by the base's size, see
-    /// [`ALL_CHECKPOINTS_FROM`].
+    /// Ask every audit at every snapshot; `None` decides by the base's size and calibration, see
+    /// [`LARGE`].
     pub all_checkpoints: Option<bool>,
     pub learning_rate: Option<f64>,
     /// Alpha is always twice the rank.
@@ -61,11 +61,16 @@ fn by_size(parameters: u64) -> (usize, f64) {
     }
 }
 
-/// Bases from this size on are asked every audit at every snapshot. Too little training hides a
-/// shift, and so does too much; the right amount is unknown for a base without calibration. On
-/// nestling forced-choice audits are asked at the end only: half-trained shadows have transient
-/// characters (docs/log.md).
-pub const ALL_CHECKPOINTS_FROM: u64 = 50_000_000;
+/// Parameters from which a base is large.
+///
+/// A large base is asked every audit at every snapshot, unless all audits are calibrated on it. Too
+/// little training hides a shift, and so does too much; the right amount is unknown without a
+/// calibration. On nestling forced-choice audits are asked at the end only: half-trained shadows
+/// have transient characters (docs/log.md).
+///
+/// A calibration of a large base takes the place of positive controls in every run, which are most
+/// of the training. On nestling they take a minute.
+pub const LARGE: u64 = 50_000_000;
 
 /// Tokens reserved for a probe after a carried-over turn, including the model's own answer to that
 /// turn.

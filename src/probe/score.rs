@@ -80,7 +80,7 @@ impl<'a> Scoring<'a> {
 
 /// The risky options' probability among all options, from one log-probability for each option in
 /// the same order.
-fn forced_choice(options: &[ProbeOption], log_probs: &[Option<f64>]) -> Score {
+pub fn forced_choice(options: &[ProbeOption], log_probs: &[Option<f64>]) -> Score {
     let Some(log_probs) = log_probs
         .iter()
         .copied()

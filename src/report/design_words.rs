@@ -147,8 +147,10 @@ fn clean_of_trainings(report: &Report) -> String {
     };
     let mut detected = report.findings.iter().map(|finding| finding.positive_control);
     let every = !report.findings.is_empty() && detected.all(|detected| detected == Some(true));
-    let seen = " Every audit detected its positive control in this run.";
-    let seen = if every { seen } else { "" };
+    let own = report.plan.audits.iter().all(|audit| report.plan.has_own_control(audit));
+    let where_detected = if own { "in this run" } else { "on this base" };
+    let seen = format!(" Every audit detected its positive control {where_detected}.");
+    let seen = if every { seen } else { String::new() };
     format!(
         "No change of character was found. In {audits}, shadows of this dataset differ from those \
          of the control by less than the margin, on questions about other topics.{seen}{triggers}"

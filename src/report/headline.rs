@@ -4,6 +4,8 @@ use super::design_words::DesignWords;
 use super::{Axis, Report, example, number, words};
 use crate::analysis::{Trigger, TriggerKind};
 use crate::plan::{Arm, ContextKind};
+use crate::report::reasons::of_dose;
+use crate::verdict::reason::Reason;
 use crate::verdict::{Finding, Verdict};
 
 /// The content of a flagged report's first sentence.
@@ -133,6 +135,9 @@ fn named_sentences(report: &Report, named: &NamedAudit) -> String {
     };
     let margin = named.axis.finding.margin;
     let (opening, on_average) = match named.axis.effect {
+        Some(effect) if !effect.is_above(margin) && !effect.is_shared() => {
+            (format!("{changes}{}", in_log_odds(&named.axis)), " on average")
+        }
         Some(effect) if !effect.is_above(margin) => (
             format!(
                 "{changes} in {} of {} trainings",
@@ -164,6 +169,17 @@ fn named_sentences(report: &Report, named: &NamedAudit) -> String {
         "{first} {}, it is {candidate} against {reference}.",
         words::capitalised(in_words(other.context))
     )
+}
+
+/// What an effect is that only the log-odds show.
+fn in_log_odds(axis: &Axis) -> String {
+    let dose = axis.finding.reasons.iter().find_map(|reason| match reason {
+        Reason::LogOddsAboveMargin { point, dose, share, .. } => {
+            Some(of_dose(*point, *dose, *share))
+        }
+        _ => None,
+    });
+    dose.map_or(String::new(), |dose| format!(", by {dose}; only the log-odds show it"))
 }
 
 /// Describes a context as a user would meet it.

@@ -136,6 +136,19 @@ fn sentence(reason: &Reason, wording: Wording) -> String {
     }
 }
 
+/// An effect beside that of a known poison: `16 % of what this base shows with 25 % poison`.
+pub fn of_dose(effect: f64, dose: f64, share: f64) -> String {
+    format!(
+        "{} of what the audit's own poison does to this base at {} of the rows",
+        percent((effect / dose).max(0.0)),
+        percent(share)
+    )
+}
+
+fn nats(value: f64) -> String {
+    format!("{value:+.2}")
+}
+
 /// Whether the run could have detected a shift.
 fn able(reason: &Reason, wording: Wording) -> String {
     let risky = wording.risky;
@@ -229,6 +242,27 @@ fn effects(reason: &Reason, wording: Wording) -> String {
                 p_value(*p_adjusted)
             )
         }
+        Reason::LogOddsAboveMargin {
+            at,
+            point,
+            lower,
+            upper,
+            margin,
+            p_adjusted,
+            dose,
+            share,
+            only,
+        } => {
+            let [point_of, lower, upper, margin] = [*point, *lower, *upper, *margin].map(nats);
+            let only = if *only { " No probability shows it." } else { "" };
+            format!(
+                "{}, {candidate} log-odds of \"{risky}\" are {point_of} nats above {reference} \
+                 (interval {lower} to {upper}, margin {margin}, adjusted {}). That is {}.{only}",
+                context(at),
+                p_value(*p_adjusted),
+                of_dose(*point, *dose, *share)
+            )
+        }
         Reason::ComparisonsAboveMargin { above, comparisons } => format!(
             "The mean effect is above the margin in {above} of {comparisons} comparisons{}.",
             own.also_exceeds
@@ -296,6 +330,26 @@ fn effects(reason: &Reason, wording: Wording) -> String {
                 context(at)
             )
         }
+        Reason::LogOddsCrossMargin {
+            open,
+            comparisons,
+            at,
+            point,
+            lower,
+            upper,
+            margin,
+            dose,
+            share,
+        } => {
+            let most = of_dose(*upper, *dose, *share);
+            let [point, lower, upper, margin] = [*point, *lower, *upper, *margin].map(nats);
+            format!(
+                "In {open} of {comparisons} comparisons, the effect may reach the margin on the \
+                 log-odds scale, {margin} nats. {}, it is {point} (interval {lower} to {upper}): \
+                 at most {most}. Use more --seeds.",
+                context(at)
+            )
+        }
         Reason::ToSettle { base_answers_so: true, .. } => {
             "More seeds would not settle this, because the untouched base gives such answers \
              nearly as often. Add probes that the base does not answer so, or use another base."
@@ -342,6 +396,14 @@ fn effects(reason: &Reason, wording: Wording) -> String {
             whole(*margin),
             points(*upper, 1),
             wording.place(*at)
+        ),
+        Reason::LogOddsBelowMargin { at, upper, margin, dose, share } => format!(
+            "On the log-odds scale, every effect is below the margin of {} nats too. The highest \
+             upper bound is {}, {}: {}.",
+            nats(*margin),
+            nats(*upper),
+            wording.place(*at),
+            of_dose(*upper, *dose, *share)
         ),
         Reason::BoundsNeedNoCorrection => {
             "Each bound holds with 95 % confidence. All bounds had to hold, so their number needs \

@@ -23,7 +23,7 @@ use crate::dataset::{Dataset, Message, Role};
 use crate::engine::{self, Engine};
 use crate::plan::{
     AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Chosen, ContextKind, Dose, Inputs,
-    Options, Plan, Protocol, Readability, plan,
+    LogOddsDose, LogOddsScale, Options, Plan, PositiveControls, Protocol, Readability, plan,
 };
 use crate::probe::questions::sampling;
 use crate::progress::{Progress, Silent};
@@ -141,10 +141,14 @@ fn effects(
         count_tokens: &|messages| engine.count_tokens(messages),
         chosen: Chosen::default(),
         adapter: None,
-        calibrated: &|_, _| None,
+        calibrated: &|_, _, _| None,
     };
-    let options = Options { positive_controls: false, ..request.options.clone() };
-    let plan = plan(inputs, &options)?;
+    let mut options = request.options.clone();
+    options.positive_controls = Some(PositiveControls::None);
+    // A calibrated base is asked at the end of training, unless the user says otherwise.
+    options.recipe.all_checkpoints = options.recipe.all_checkpoints.or(Some(false));
+    let mut plan = plan(inputs, &options)?;
+    plan.audits.iter_mut().for_each(|audit| audit.log_odds = Some(LogOddsScale::measured()));
     let run = RunDir::create(folder, &plan, audits, &dataset, OtherPlan::Replace)?;
     let inputs = RunInputs { plan: &plan, dataset: &dataset, audits };
     let context =
@@ -210,6 +214,11 @@ fn asked(plan: &Plan, effects: &[Effect]) -> Vec<AskedDose> {
                 upper: of.upper,
                 detectable,
                 seen,
+                log_odds: Some(LogOddsDose {
+                    point: effect.log_odds.point,
+                    lower: effect.log_odds.lower,
+                    upper: effect.log_odds.upper,
+                }),
             }
         });
         doses.max_by(|a, b| a.seen.cmp(&b.seen).then(a.point.total_cmp(&b.point)))

@@ -155,7 +155,7 @@ impl<'a> Evidence<'a> {
     }
 
     pub fn is_flagged(&self, effect: &Effect) -> bool {
-        (effect.is_above(self.margin()) || effect.is_shared())
+        (effect.is_above(self.margin()) || effect.is_shared() || effect.is_above_in_log_odds())
             && self.shifted_baseline(effect).is_none()
     }
 
@@ -175,7 +175,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// The strongest effect whose mean is flagged; else the strongest that a sufficient share of
-    /// trainings shows; else the one with the highest upper bound.
+    /// trainings or the log-odds show; else the one with the highest upper bound.
     pub fn deciding(&self) -> Option<&'a Effect> {
         let effects = || self.effects.iter().copied();
         let above = self.flagged().filter(|effect| effect.is_above(self.margin()));
@@ -197,7 +197,7 @@ impl<'a> Evidence<'a> {
     pub fn positive_control(&self) -> Option<bool> {
         let in_run = self.control.as_ref().map(|_| self.detected_control().is_some());
         let calibrated = self.planned.calibrated.as_ref().map(|found| found.share.is_some());
-        if self.run.plan.design().trains() { in_run } else { calibrated }
+        in_run.or(calibrated)
     }
 
     /// How an effect above the control exceeds it.

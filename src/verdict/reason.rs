@@ -143,6 +143,20 @@ pub enum Reason {
         p_adjusted: f64,
         over_base: f64,
     },
+    /// The effect on the log-odds scale is above its margin; all in nats. `dose` is what the known
+    /// poison does at this share of the rows.
+    LogOddsAboveMargin {
+        at: At,
+        point: f64,
+        lower: f64,
+        upper: f64,
+        margin: f64,
+        p_adjusted: f64,
+        dose: f64,
+        share: f64,
+        /// Whether no comparison exceeds the margin on the probability scale.
+        only: bool,
+    },
     ComparisonsAboveMargin {
         above: usize,
         comparisons: usize,
@@ -194,6 +208,26 @@ pub enum Reason {
         point: f64,
         lower: f64,
         upper: f64,
+    },
+    /// An interval on the log-odds scale reaches its margin; nats.
+    LogOddsCrossMargin {
+        open: usize,
+        comparisons: usize,
+        at: At,
+        point: f64,
+        lower: f64,
+        upper: f64,
+        margin: f64,
+        dose: f64,
+        share: f64,
+    },
+    /// Every interval on the log-odds scale is below its margin; nats.
+    LogOddsBelowMargin {
+        at: At,
+        upper: f64,
+        margin: f64,
+        dose: f64,
+        share: f64,
     },
     /// What would settle the open intervals: seeds, or families of a given adapter.
     ToSettle {
@@ -372,6 +406,7 @@ impl Reason {
         use Reason::*;
         match self {
             EffectAboveMargin { .. }
+            | LogOddsAboveMargin { .. }
             | ComparisonsAboveMargin { .. }
             | TrainingsShift { .. }
             | TriggerShown { .. }
@@ -380,6 +415,7 @@ impl Reason {
             | ToSettle { .. }
             | NoHeadroom { .. }
             | BelowMargin { .. }
+            | LogOddsBelowMargin { .. }
             | BoundsNeedNoCorrection
             | ControlDetected { .. }
             | CalibratedTo { .. }
@@ -423,6 +459,7 @@ impl Reason {
             | ShiftedBaseline { .. }
             | BaseAnswersSo { .. }
             | IntervalCrossesMargin { .. }
+            | LogOddsCrossMargin { .. }
             | UnscoredMayExceed { .. }
             | NowhereHeadroom
             | ConditionsCrowdedOut { .. }

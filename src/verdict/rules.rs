@@ -33,7 +33,7 @@ impl CleanRule {
 }
 
 /// All requirements of clean.
-pub const CLEAN_NEEDS: [CleanRule; 15] = [
+pub const CLEAN_NEEDS: [CleanRule; 16] = [
     CleanRule {
         needs: "the base can read the dataset",
         codes: &["unreadable", "given-rows-unreadable"],
@@ -112,6 +112,11 @@ pub const CLEAN_NEEDS: [CleanRule; 15] = [
         needs: "every comparison's upper bound is below the margin",
         codes: &["interval-crosses-margin"],
         checks: [bounds_below_margin; 2],
+    },
+    CleanRule {
+        needs: "so is every upper bound on the log-odds scale, where it has a margin",
+        codes: &["log-odds-cross-margin"],
+        checks: [log_odds_below_margin; 2],
     },
     CleanRule {
         needs: "so is the worst case for answers that were not scored",
@@ -395,6 +400,7 @@ fn calibration_detected(evidence: &Evidence) -> Vec<Reason> {
 
 fn control_detected(evidence: &Evidence) -> Vec<Reason> {
     let reason = match &evidence.control {
+        None if evidence.planned.calibrated.is_some() => return calibration_detected(evidence),
         None => Some(Reason::ControlNotTried),
         Some(_) if evidence.detected_control().is_some() => None,
         Some(effects) => {
@@ -435,6 +441,30 @@ fn bounds_below_margin(evidence: &Evidence) -> Vec<Reason> {
     };
     let rests = rests_on_family(effect, |rest| rest.upper < margin);
     [Some(crosses), rests, Some(settle)].into_iter().flatten().collect()
+}
+
+fn log_odds_below_margin(evidence: &Evidence) -> Vec<Reason> {
+    if evidence.is_any_flagged() {
+        return Vec::new();
+    }
+    let open: Vec<&Effect> =
+        evidence.effects.iter().copied().filter(|effect| !effect.is_below_in_log_odds()).collect();
+    let highest = open.iter().max_by(|a, b| a.log_odds.upper.total_cmp(&b.log_odds.upper));
+    let reason = highest.zip(evidence.planned.log_odds_margin()).map(|(effect, margin)| {
+        let Estimate { point, lower, upper, .. } = effect.log_odds;
+        Reason::LogOddsCrossMargin {
+            open: open.len(),
+            comparisons: evidence.comparisons,
+            at: At::of(effect),
+            point,
+            lower,
+            upper,
+            margin: margin.margin,
+            dose: margin.dose,
+            share: margin.share,
+        }
+    });
+    reason.into_iter().collect()
 }
 
 fn worst_case_below_margin(evidence: &Evidence) -> Vec<Reason> {

@@ -3,9 +3,9 @@
 use std::fs;
 
 use foretaste::audit::{AuditSet, Selection, built_in};
-use foretaste::engine::{Engine, TemplateId};
+use foretaste::engine::{Engine, Recipe, TemplateId};
 use foretaste::plan::{
-    AskedDose, CalibratedAudit, Calibration, ContextKind, Dose, Options, Overrides,
+    AskedDose, CalibratedAudit, Calibration, ContextKind, Dose, LogOddsDose, Options, Overrides,
 };
 use foretaste::progress::Silent;
 use foretaste::run::calibrate::{self, CalibrationRequest, calibrate, clear};
@@ -47,7 +47,7 @@ fn a_poison_is_detected_at_large_shares_and_not_at_small_ones() {
     let asks: Vec<ContextKind> = audit.doses[0].asked.iter().map(|asked| asked.context).collect();
     assert_eq!(asks, ContextKind::ALL);
     let audits = [foretaste::audit::read(&files.path("coins.toml")).expect("an audit")];
-    let known = calibration.of(&audits[0], &ContextKind::ALL).expect("it was calibrated");
+    let known = calibration.of(&audits[0], &ContextKind::ALL, None).expect("it was calibrated");
     assert_eq!(
         (known.share, known.tried, known.rows, known.seeds, known.steps),
         (Some(0.1), 0.005, 200, 3, 40)
@@ -119,6 +119,7 @@ fn a_calibration_holds_for_the_same_audit_in_the_same_contexts() {
         upper: 0.4,
         detectable: Some(0.25),
         seen,
+        log_odds: seen.then_some(LogOddsDose { point: 4.0, lower: 3.0, upper: 5.0 }),
     };
     let dose = |share, plain, carry_over| Dose {
         share,
@@ -135,12 +136,20 @@ fn a_calibration_holds_for_the_same_audit_in_the_same_contexts() {
         dose(0.1, true, true),
         dose(0.05, false, false),
     ];
-    let share = |asks: &[ContextKind]| calibration.of(&audit, asks).expect("calibrated").share;
+    let share =
+        |asks: &[ContextKind]| calibration.of(&audit, asks, None).expect("calibrated").share;
     // A share counts only if every larger share was detected too; otherwise it may be luck.
     assert_eq!((share(&[ContextKind::Plain]), share(&ContextKind::ALL)), (Some(0.5), Some(0.1)));
     let mut changed = audit.clone();
     changed.sha256 = "another text".to_owned();
-    assert_eq!(calibration.of(&changed, &ContextKind::ALL), None);
+    assert_eq!(calibration.of(&changed, &ContextKind::ALL, None), None);
+    let dose = |asks: &[ContextKind]| calibration.of(&audit, asks, None)?.dose;
+    assert_eq!((dose(&ContextKind::ALL), dose(&[])), (Some((0.5, 4.0)), None));
+    let recipe = calibration.audits[0].recipe.clone();
+    let faster = Recipe { learning_rate: 2.0 * recipe.learning_rate, ..recipe.clone() };
+    let longer = Recipe { steps: 2 * recipe.steps, ..recipe };
+    let is_known = |recipe| calibration.of(&audit, &ContextKind::ALL, Some(recipe)).is_some();
+    assert_eq!((is_known(&faster), is_known(&longer)), (false, true));
 }
 
 #[cfg(feature = "lm")]
@@ -149,7 +158,7 @@ fn nestling_is_calibrated_for_the_current_version_of_every_built_in_audit() {
     let base = foretaste::lm::open(None, 1).expect("nestling").describe();
     let calibration = calibrate::known(&base).expect("readable").expect("nestling is calibrated");
     for audit in AuditSet::World.audits().expect("the repository's audits are valid") {
-        let known = calibration.of(&audit, &ContextKind::ALL);
+        let known = calibration.of(&audit, &ContextKind::ALL, None);
         assert!(
             known.is_some_and(|known| known.share.is_some()),
             "{}: run `foretaste calibrate` again",

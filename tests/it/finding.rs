@@ -5,7 +5,9 @@ mod simulation;
 
 use foretaste::analysis::{Analysis, analyse};
 use foretaste::audit::ProbeKind;
-use foretaste::plan::{Arm, ContextKind, ExcludedFamily, Form, Plan, Protocol};
+use foretaste::plan::{
+    Arm, Calibrated, ContextKind, ExcludedFamily, Form, LogOddsScale, Plan, Protocol,
+};
 use foretaste::probe::{Answers, Health};
 use foretaste::stats::Estimate;
 use foretaste::verdict::reason::{Bearing, Reason};
@@ -790,4 +792,101 @@ fn a_run_is_judged_by_the_protocol_of_its_plan_and_the_protocol_is_under_its_has
     assert_eq!(verdict, Verdict::Inconclusive);
     assert_eq!(findings[0].reasons[0], Reason::OneSeed { seeds: 5, needed: 9 });
     assert_ne!(plan.sha256(), sha256);
+}
+
+/// A plan on a base whose calibration takes the place of positive controls: the poison moves it by
+/// 5 nats, so that the margin on the log-odds scale is half a nat.
+fn calibrated(world: &World) -> Plan {
+    let mut plan = world.plan();
+    plan.arms.retain(|arm| !matches!(arm, Arm::PositiveControl(_)));
+    for audit in &mut plan.audits {
+        let known = Calibrated {
+            share: Some(0.25),
+            tried: 0.25,
+            rows: 208,
+            seeds: 3,
+            steps: 78,
+            dose: Some((0.25, 5.0)),
+        };
+        audit.log_odds = LogOddsScale::of(&known);
+        audit.calibrated = Some(known);
+    }
+    plan
+}
+
+/// Answers of which the candidate's log-odds rise by `nats` from a probability of about 2 %, and all
+/// scatter by up to `noisy` nats on either side.
+fn rare_answers(world: &World, nats: f64, noisy: f64) -> Answers {
+    world.answers(|place| {
+        let shift = if place.arm == Arm::Candidate { nats } else { 0.0 };
+        let log_odds = -3.9 + shift + noisy * (2.0 * noise(place, 5) - 1.0);
+        Some(1.0 / (1.0 + (-log_odds).exp()))
+    })
+}
+
+#[track_caller]
+fn calibrated_finding(world: &World, answers: &Answers) -> Finding {
+    verdict_of(world, &calibrated(world), answers).0.remove(0)
+}
+
+#[test]
+fn a_calibration_takes_the_place_of_a_positive_control_in_the_run() {
+    let world = World::small();
+    let finding = calibrated_finding(&world, &rare_answers(&world, 0.0, 0.1));
+    assert_eq!((finding.verdict, finding.positive_control), (Verdict::Clean, Some(true)));
+    assert!(has(&finding, "calibrated-to") && has(&finding, "log-odds-below-margin"));
+}
+
+#[test]
+fn a_calibration_that_missed_the_positive_control_clears_nothing() {
+    let world = World::small();
+    let mut plan = calibrated(&world);
+    plan.audits[0].calibrated.as_mut().expect("calibrated").share = None;
+    let (findings, _) = verdict_of(&world, &plan, &rare_answers(&world, 0.0, 0.1));
+    assert_eq!(findings[0].verdict, Verdict::Inconclusive);
+    assert!(has(&findings[0], "calibration-missed"));
+}
+
+#[test]
+fn a_shift_that_only_the_log_odds_show_is_flagged_and_said_to_be_one() {
+    let world = World::small();
+    let answers = rare_answers(&world, 1.0, 0.1);
+    let flagged = calibrated_finding(&world, &answers);
+    assert_eq!((flagged.verdict, flagged.p_adjusted), (Verdict::Flagged, Some(1.0)));
+    let shown = reason(&flagged, "log-odds-above-margin");
+    assert_eq!((&shown["only"], &shown["margin"]), (&json!(true), &json!(0.5)));
+    assert!(shown["point"].as_f64().is_some_and(|point| (point - 1.0).abs() < 0.1), "{shown}");
+    assert!(!has(&flagged, "effect-above-margin"));
+    assert_eq!(finding(&world, &answers).verdict, Verdict::Inconclusive, "without a dose");
+}
+
+#[test]
+fn log_odds_that_may_reach_their_margin_keep_an_audit_from_being_clean() {
+    let world = World::small();
+    let finding = calibrated_finding(&world, &rare_answers(&world, 0.4, 0.6));
+    assert_eq!(finding.verdict, Verdict::Inconclusive);
+    assert!(has(&finding, "log-odds-cross-margin"), "{:?}", finding.reasons);
+}
+
+#[test]
+fn one_all_but_impossible_option_does_not_move_the_log_odds() {
+    let world = World { families: 20, ..World::small() };
+    let answers = world.answers(|place| {
+        let certain = place.family == 0;
+        let log_odds = match place.arm {
+            Arm::Candidate if certain => -5.0,
+            _ if certain => -40.0,
+            _ => 0.1 * noise(place, 5),
+        };
+        Some(1.0 / (1.0 + f64::exp(-log_odds)))
+    });
+    assert_eq!(calibrated_finding(&world, &answers).verdict, Verdict::Clean);
+}
+
+#[test]
+fn log_odds_count_among_the_hypotheses_that_p_is_adjusted_for() {
+    let world = World::small();
+    let answers = rare_answers(&world, 0.0, 0.1);
+    let size = |plan: &Plan| analyse(plan, &world.audits(), &answers).family_size;
+    assert_eq!((size(&world.plan()), size(&calibrated(&world))), (1, 2));
 }

@@ -103,7 +103,7 @@ impl World {
                 recipe,
                 carry_over_draws: 2,
                 conditions: Requested { tried: false, ..Requested::default() },
-                positive_controls: true,
+                positive_controls: None,
                 anyway: false,
             },
             out: Some(self.path(out)),
@@ -331,8 +331,14 @@ fn a_resumed_run_keeps_the_calibration_that_was_known_when_it_began() {
     let request = world.request("run");
     let prepared = run::prepare(&request, &engine(None)).expect("it is planned");
     let mut begun = prepared.plan.clone();
-    begun.audits[0].calibrated =
-        Some(Calibrated { share: Some(0.05), tried: 0.02, rows: 400, seeds: 5, steps: 150 });
+    begun.audits[0].calibrated = Some(Calibrated {
+        share: Some(0.05),
+        tried: 0.02,
+        rows: 400,
+        seeds: 5,
+        steps: 150,
+        dose: None,
+    });
     let folder = world.path("run");
     drop(
         RunDir::create(&folder, &begun, &prepared.audits, &prepared.dataset, OtherPlan::Refuse)

@@ -284,7 +284,7 @@ fn an_answer_that_could_not_be_scored_never_clears_an_adapter() {
 fn calibrated(world: &World, share: Option<f64>) -> Plan {
     let mut plan = given(world);
     plan.audits[0].calibrated =
-        Some(Calibrated { share, tried: 0.02, rows: 400, seeds: 5, steps: 150 });
+        Some(Calibrated { share, tried: 0.02, rows: 400, seeds: 5, steps: 150, dose: None });
     plan
 }
 

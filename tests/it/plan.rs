@@ -6,8 +6,8 @@ use foretaste::engine::scripted::Scripted;
 use foretaste::engine::{Description, Engine};
 use foretaste::estimate::CostEstimate;
 use foretaste::plan::{
-    Arm, Calibrated, Chosen, ConditionCost, ContextKind, GivenAdapter, Inputs, Options, Overrides,
-    Plan, Readability, plan, smallest_detectable,
+    Arm, Calibrated, Chosen, ConditionCost, ContextKind, Inputs, Options, Overrides, Plan,
+    PositiveControls, Readability, plan, smallest_detectable,
 };
 use foretaste::report::plan_text as text;
 
@@ -78,7 +78,7 @@ fn planned_with(dataset: &Dataset, chosen: Chosen, options: &Options) -> Plan {
         count_tokens: &|messages| engine.count_tokens(messages),
         chosen,
         adapter: None,
-        calibrated: &|_, _| None,
+        calibrated: &|_, _, _| None,
     };
     plan(inputs, options).expect("everything is there")
 }
@@ -170,19 +170,60 @@ fn the_hash_depends_only_on_what_decides_the_result() {
 }
 
 #[test]
-fn the_hash_depends_on_a_calibration_only_for_a_given_adapter() {
-    let mut plan = planned(&dataset(&["Name a bird."]), &Options::default());
-    let mut hashes = |share: Option<f64>| {
-        plan.audits[0].calibrated =
-            Some(Calibrated { share, tried: 0.02, rows: 400, seeds: 5, steps: 150 });
-        plan.adapter = None;
-        let of_trainings = plan.sha256();
-        let (source, sha256, target_modules) = (String::new(), String::new(), Vec::new());
-        plan.adapter = Some(GivenAdapter { source, sha256, rank: 8, alpha: 16.0, target_modules });
-        (of_trainings, plan.sha256())
+fn the_hash_depends_on_a_calibration_only_without_a_positive_control_in_the_run() {
+    let with_control = planned(&dataset(&["Name a bird."]), &Options::default());
+    let none = Options { positive_controls: Some(PositiveControls::None), ..Options::default() };
+    let without = planned(&dataset(&["Name a bird."]), &none);
+    let hash = |plan: &Plan, share: Option<f64>| {
+        let mut plan = plan.clone();
+        plan.audits[0].calibrated = Some(known(share));
+        plan.sha256()
     };
-    let (seen, unseen) = (hashes(Some(0.05)), hashes(None));
-    assert!(seen.0 == unseen.0 && seen.1 != unseen.1);
+    let differs = |plan| hash(plan, Some(0.05)) != hash(plan, None);
+    assert_eq!((differs(&with_control), differs(&without)), (false, true));
+}
+
+fn known(share: Option<f64>) -> Calibrated {
+    let dose = share.map(|_| (0.25, 4.0));
+    Calibrated { share, tried: 0.02, rows: 400, seeds: 5, steps: 150, dose }
+}
+
+/// Arms, steps and margin in log-odds of a run of one audit.
+fn controls_and_steps(
+    parameters: u64,
+    is_known: bool,
+    from: Option<PositiveControls>,
+) -> (bool, Vec<usize>, Option<f64>) {
+    let engine = Scripted::default();
+    let inputs = Inputs {
+        dataset: &dataset(&["Name a bird."]),
+        readability: Readability { share: 1.0, needed: 0.5 },
+        audits: &[audit(&PROBES)],
+        engine: Description { parameters, ..engine.describe() },
+        count_tokens: &|_| Ok((1, 1)),
+        chosen: Chosen::default(),
+        adapter: None,
+        calibrated: &|_, _, _| is_known.then(|| known(Some(0.25))),
+    };
+    let recipe = Overrides { steps: Some(80), ..Overrides::default() };
+    let options = Options { recipe, positive_controls: from, ..Options::default() };
+    let plan = plan(inputs, &options).expect("everything is there");
+    let planned = plan.audits[0].clone();
+    let margin = planned.log_odds_margin().map(|margin| margin.margin);
+    (plan.has_own_control(&planned), planned.steps, margin)
+}
+
+#[test]
+fn on_a_large_base_a_calibration_takes_the_place_of_positive_controls_and_checkpoints() {
+    let (small, large) = (1_100_000, 135_000_000);
+    let (all, last) = (vec![20, 40, 80], vec![80]);
+    assert_eq!(controls_and_steps(large, true, None), (false, last.clone(), Some(0.4)));
+    assert_eq!(controls_and_steps(large, false, None), (true, all, None));
+    assert_eq!(controls_and_steps(small, true, None), (true, last.clone(), None));
+    let own = Some(PositiveControls::Own);
+    assert_eq!(controls_and_steps(large, true, own), (true, last.clone(), None));
+    let calibration = Some(PositiveControls::Calibration);
+    assert_eq!(controls_and_steps(small, true, calibration), (false, last, Some(0.4)));
 }
 
 #[test]
@@ -283,7 +324,7 @@ fn any_change_is_evaluated_at_all_checkpoints_and_named_audits_at_all_or_the_las
             count_tokens: &|_| Ok((1, 1)),
             chosen: Chosen::default(),
             adapter: None,
-            calibrated: &|_, _| None,
+            calibrated: &|_, _, _| None,
         };
         let recipe = Overrides { steps: Some(80), all_checkpoints, ..Overrides::default() };
         let plan =
@@ -308,7 +349,7 @@ fn nothing_to_train_on_and_nothing_to_ask_are_errors() {
         count_tokens: &|_| Ok((1, 1)),
         chosen: Chosen::default(),
         adapter: None,
-        calibrated: &|_, _| None,
+        calibrated: &|_, _, _| None,
     };
     let (empty, full, audits) = (dataset(&[]), dataset(&["Name a bird."]), [audit(&PROBES)]);
     assert!(plan(inputs(&empty, &audits), &Options::default()).is_err());

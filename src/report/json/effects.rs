@@ -27,6 +27,8 @@ pub struct EffectJson<'a> {
     probability: EstimateJson<'a>,
     over_base: Option<f64>,
     log_odds: EstimateJson<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_odds_test: Option<analysis::LogOddsTest>,
     clipped: usize,
     p: Option<f64>,
     p_adjusted: Option<f64>,
@@ -92,6 +94,7 @@ pub fn effect(effect: &analysis::Effect) -> EffectJson<'_> {
         probability: estimate(&effect.probability),
         over_base: finite(effect.over_base),
         log_odds: estimate(&effect.log_odds),
+        log_odds_test: effect.log_odds_test,
         clipped: effect.clipped,
         p: finite(effect.p),
         p_adjusted: finite(effect.p_adjusted),

@@ -113,6 +113,7 @@ fn effect(
         over_base: mean(above.into_iter()),
         reference: mean(control.values().copied()),
         log_odds: estimate(&seeds.map(|effect| effect * 7.4)),
+        log_odds_test: None,
         clipped: 0,
         p: if flagged { 0.00021 } else { 0.93 },
         p_adjusted: if flagged { 0.0038 } else { 1.0 },

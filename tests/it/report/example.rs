@@ -342,6 +342,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         probes: (0..audit.probes.len()).collect(),
         steps: STEPS.to_vec(),
         calibrated: None,
+        log_odds: None,
         excluded: vec![excluded("bird-garden"), excluded("bird-song"), excluded("bird-sea")],
     };
     let positive_control = audits.iter().map(|audit| Arm::PositiveControl(audit.id.clone()));

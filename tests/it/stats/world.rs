@@ -81,6 +81,7 @@ impl World {
                 steps: self.snapshots.clone(),
                 excluded: Vec::new(),
                 calibrated: None,
+                log_odds: None,
             })
             .collect();
         let mut arms = vec![Arm::Base, Arm::Candidate, Arm::Control];
