@@ -30,6 +30,7 @@ use crate::{audit, check, estimate, plan};
 pub fn execute(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Audit { request, base, show } => {
+            located(request.subject.data())?;
             let (engine, workers) = open(&base).map_err(Failure::BadInput)?;
             let engine = beside(engine, &base, request.subject.model())?;
             let request = Request { workers, ..*request };
@@ -42,12 +43,14 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Gate { run, show } => gate(&run, show),
         Command::Plan { request, base, json } => {
+            located(request.subject.data())?;
             plan(&request, &base, json).map_err(Failure::BadInput)
         }
         Command::Calibrate { request, base, out, json, quiet } => {
             calibrated(&request, &base, out, (json, quiet))
         }
         Command::Check { data, read, base, json } => {
+            located(Some(&data))?;
             check(&data, &read, &base, json).map_err(Failure::BadInput)
         }
         Command::Audits { audits, base, json } => {
@@ -64,6 +67,12 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Print(bytes) => print(&bytes).map(|()| ExitCode::Clean),
     }
+}
+
+/// A missing dataset is an error before the base is loaded, which may take long.
+fn located(data: Option<&PathBuf>) -> Result<(), Failure> {
+    data.map_or(Ok(()), |data| dataset::locate(data))
+        .map_err(|missing| Failure::BadInput(missing.into()))
 }
 
 /// The base on all of its devices, and the number of parallel callers it supports.

@@ -222,6 +222,15 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DatasetError>
     read_for(path, options, &|_| Ok(None))
 }
 
+/// Whether there is something to read at this path, in microseconds: for an error before a base is
+/// loaded.
+///
+/// # Errors
+/// As [`read`], where there is no such file or the folder cannot be read.
+pub fn locate(path: &Path) -> Result<(), DatasetError> {
+    container::shards(path).map(|_| ())
+}
+
 /// As [`read`], for a base: rows that it cannot use are rejected before a limit takes a sample. So
 /// their number does not depend on the limit.
 ///

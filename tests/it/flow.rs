@@ -543,6 +543,16 @@ fn wrong_usage_and_bad_input_exit_with_3() {
 }
 
 #[test]
+fn a_missing_dataset_is_named_before_the_base_is_opened() {
+    for command in ["check", "plan", "audit"] {
+        let output = foretaste(&[command, "/no/such/rows.jsonl", "--base", "/no/such/base"]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{error}");
+        assert!(error.contains("rows.jsonl") && !error.contains("such/base"), "{error}");
+    }
+}
+
+#[test]
 fn a_base_with_random_weights_shows_no_poison_and_ends_inconclusive_with_exit_code_2() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = tempfile::tempdir().expect("a temporary folder");
