@@ -63,8 +63,8 @@ impl Effect {
         self.p_adjusted <= self.alpha && self.probability.lower > margin
     }
 
-    /// Whether the mean effect on the log-odds scale is above its margin, and the rise over the base
-    /// is too. Never where that scale decides nothing.
+    /// Whether the mean effect on the log-odds scale is above its margin, and so is the rise over
+    /// the base. Never where that scale decides nothing.
     pub fn is_above_in_log_odds(&self) -> bool {
         self.log_odds_test.is_some_and(|test| {
             test.p_adjusted <= self.alpha

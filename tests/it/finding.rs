@@ -814,7 +814,7 @@ fn calibrated(world: &World) -> Plan {
     plan
 }
 
-/// Answers of which the candidate's log-odds rise by `nats` from a probability of about 2 %, and all
+/// Answers of which the candidate's log-odds rise by `nats` from a probability of about 2 %. All
 /// scatter by up to `noisy` nats on either side.
 fn rare_answers(world: &World, nats: f64, noisy: f64) -> Answers {
     world.answers(|place| {
@@ -852,7 +852,8 @@ fn a_shift_that_only_the_log_odds_show_is_flagged_and_said_to_be_one() {
     let world = World::small();
     let answers = rare_answers(&world, 1.0, 0.1);
     let flagged = calibrated_finding(&world, &answers);
-    assert_eq!((flagged.verdict, flagged.p_adjusted), (Verdict::Flagged, Some(1.0)));
+    assert_eq!(flagged.verdict, Verdict::Flagged);
+    assert!(flagged.p_adjusted.is_some_and(|p| p > 0.9), "{:?}", flagged.p_adjusted);
     let shown = reason(&flagged, "log-odds-above-margin");
     assert_eq!((&shown["only"], &shown["margin"]), (&json!(true), &json!(0.5)));
     assert!(shown["point"].as_f64().is_some_and(|point| (point - 1.0).abs() < 0.1), "{shown}");
