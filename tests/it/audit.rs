@@ -289,3 +289,20 @@ fn the_options_of_a_general_probe_differ_by_one_token_at_most_on_a_real_model() 
         }
     }
 }
+
+#[cfg(feature = "lm")]
+#[test]
+fn no_family_of_a_general_audit_is_uneven_on_a_real_model() {
+    use foretaste::probe::evenness::evenness;
+    let Some(path) = crate::real_models::path("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let lm = foretaste::lm::open(Some(&path), 2).expect("a whole file");
+    let audits = AuditSet::General.audits().expect("the repository's audits are valid");
+    let measured = evenness(&audits, &lm).expect("scored");
+    let choices = measured.iter().filter_map(|audit| Some((audit, audit.options.as_ref()?)));
+    let choices: Vec<_> = choices.collect();
+    assert_eq!(choices.len(), 5);
+    for (audit, options) in choices {
+        assert_eq!(options.uneven, 0, "{}: {:?}", audit.id, audit.families);
+        assert!(options.mean.abs() < 0.5 && options.sd < 2.5, "{}: {options:?}", audit.id);
+    }
+}
