@@ -449,12 +449,18 @@ mod tests {
                 carry_over_draws: 1,
                 conditions: Requested { tried: false, ..Requested::default() },
                 positive_controls: Some(PositiveControls::Own),
+                stop_early: false,
                 anyway: true,
             }
         );
         assert_eq!(
             request.audits,
-            Selection { set: None, files: vec!["a.toml".into()], only: vec!["era".to_owned()] }
+            Selection {
+                set: None,
+                files: vec!["a.toml".into()],
+                only: vec!["era".to_owned()],
+                quick: false
+            }
         );
         assert_eq!(
             (request.out.clone(), request.other_plan, request.read.limit),
@@ -515,6 +521,8 @@ mod tests {
             "foretaste audit d --device cuda:x",
             "foretaste audit d --slot century=19",
             "foretaste audit d --no-triggers --trigger 1984",
+            "foretaste audit d --quick --draws 3",
+            "foretaste audit d --quick --trigger 1984",
             "foretaste plan d --out o",
             "foretaste report d --seeds 3",
             "foretaste probe d.jsonl",

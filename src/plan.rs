@@ -299,6 +299,10 @@ pub struct Plan {
     pub arms: Vec<Arm>,
     /// Training seeds, the same in every arm; shadows of one seed share their initial LoRA weights.
     pub seeds: Vec<u64>,
+    /// Numbers of seeds after which the verdict is computed, in ascending order; the last is that of
+    /// all seeds. The run ends at the first that settles it. Empty where it is computed once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looks: Vec<usize>,
     pub recipe: Recipe,
     pub audits: Vec<PlannedAudit>,
     /// Text around nearly every answer of the dataset, and therefore also around the control's.
@@ -336,6 +340,9 @@ impl Plan {
             audit.calibrated = None;
         }
         plan.adapter.iter_mut().for_each(|adapter| adapter.source.clear());
+        if let (Some(all), Some(first)) = (plan.looks.last(), plan.seeds.first().copied()) {
+            plan.seeds = (first..).take(*all).collect();
+        }
         format!(
             "{:x}",
             Sha256::digest(
@@ -343,6 +350,29 @@ impl Plan {
                     .expect("a plan holds no map with other keys than strings")
             )
         )
+    }
+
+    /// The numbers of seeds after which the verdict is computed.
+    pub fn all_looks(&self) -> Vec<usize> {
+        if self.looks.is_empty() { vec![self.seeds.len()] } else { self.looks.clone() }
+    }
+
+    /// The plan of its first seeds. It has the same hash.
+    #[must_use]
+    pub fn after(&self, seeds: usize) -> Plan {
+        let mut plan = self.clone();
+        plan.seeds.truncate(seeds);
+        plan
+    }
+
+    /// The seeds that are trained together at most: those between two looks.
+    pub fn seeds_by_look(&self) -> Vec<&[u64]> {
+        let starts = std::iter::once(0).chain(self.all_looks());
+        let parts = starts.zip(self.all_looks());
+        parts
+            .filter_map(|(from, to)| self.seeds.get(from..to.min(self.seeds.len())))
+            .filter(|seeds| !seeds.is_empty())
+            .collect()
     }
 
     /// Whether shadows of the dataset are uninformative: on text that is noise to the base,

@@ -173,21 +173,52 @@ pub fn run(
         save_answers(&run, &[], &Answers::default()).map_err(Failure::unfinished)?;
         return report(&run, request.page).map_err(Failure::unfinished);
     }
-    let inputs = RunInputs { plan: &plan, dataset: &dataset, audits: &audits };
     let context = RunContext { engine, run: &run, progress, workers: request.workers.max(1) };
-    let shadows = match adapter {
-        Some(adapter) => vec![Shadow::given(&plan, adapter)],
-        None => train::train(&inputs, &context).map_err(Failure::unfinished)?,
-    };
-    let mut answers = probe::ask(&inputs, &shadows, &context).map_err(Failure::unfinished)?;
-    let under = ask_conditions(&inputs, &shadows, &context).map_err(Failure::unfinished)?;
-    answers.answers.extend(under);
+    let (plan, shadows, mut answers) = trained_and_asked(
+        &RunInputs { plan: &plan, dataset: &dataset, audits: &audits },
+        adapter.as_ref(),
+        &context,
+    )
+    .map_err(Failure::unfinished)?;
+    let inputs = RunInputs { plan: &plan, dataset: &dataset, audits: &audits };
     write_evidence(&inputs, &shadows, &mut answers, &context).map_err(Failure::unfinished)?;
     let records = shadows.into_iter().map(|shadow| shadow.record);
     let trainings: Vec<_> =
         records.filter(|record| plan.design().is_trained(&record.arm)).collect();
     save_answers(&run, &trainings, &answers).map_err(Failure::unfinished)?;
     report(&run, request.page).map_err(Failure::unfinished)
+}
+
+/// Trains and asks the planned seeds, or at an early look the first of them, if these settle the
+/// verdict. Returns the plan of the seeds that were trained.
+fn trained_and_asked(
+    inputs: &RunInputs,
+    adapter: Option<&Adapter>,
+    context: &RunContext,
+) -> Result<(Plan, Vec<Shadow>, Answers)> {
+    let (all, looks) = (inputs.plan.seeds.len(), inputs.plan.all_looks());
+    for look in looks {
+        let plan = inputs.plan.after(look);
+        let so_far = RunInputs { plan: &plan, ..*inputs };
+        let shadows = match adapter {
+            Some(adapter) => vec![Shadow::given(&plan, adapter.clone())],
+            None => train::train(&so_far, context)?,
+        };
+        let mut answers = probe::ask(&so_far, &shadows, context)?;
+        answers.answers.extend(ask_conditions(&so_far, &shadows, context)?);
+        if look >= all || is_settled(&so_far, &answers) {
+            return Ok((plan, shadows, answers));
+        }
+        context.progress.stage(&format!("inconclusive after {look} of {all} seeds"), 0);
+        context.progress.end();
+    }
+    anyhow::bail!("the plan has no seeds")
+}
+
+fn is_settled(inputs: &RunInputs, answers: &Answers) -> bool {
+    let analysis = analyse(inputs.plan, inputs.audits, answers);
+    let (_, verdict) = find(inputs.plan, inputs.audits, &analysis, &answers.health);
+    verdict != Verdict::Inconclusive
 }
 
 /// Screens every planned condition, and confirms those that exceed the screening threshold.

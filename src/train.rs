@@ -58,16 +58,16 @@ pub struct TrainingRecord {
 /// Where the engine fails, a loss is not a number, or an item cannot be saved or read back.
 pub fn train(inputs: &RunInputs, context: &RunContext) -> Result<Vec<Shadow>> {
     let plan = inputs.plan;
-    context.progress.stage("training shadows", (plan.recipe.steps * plan.cost.shadows) as u64);
+    context.progress.stage("training shadows", (plan.recipe.steps * plan.shadows().count()) as u64);
     if plan.trained_arms().any(|arm| *arm == Arm::Control) {
         // Generated before any group needs them, so that no two groups generate the same.
         rows::rows(&Arm::Control, inputs, context)?;
     }
     let together = context.engine.max_parallel_shadows().clamp(1, plan.seeds.len());
-    let groups: Vec<(&Arm, &[u64])> = plan
-        .trained_arms()
-        .flat_map(|arm| plan.seeds.chunks(together).map(move |seeds| (arm, seeds)))
-        .collect();
+    let parts: Vec<&[u64]> =
+        plan.seeds_by_look().into_iter().flat_map(|seeds| seeds.chunks(together)).collect();
+    let groups: Vec<(&Arm, &[u64])> =
+        plan.trained_arms().flat_map(|arm| parts.iter().map(move |seeds| (arm, *seeds))).collect();
     let groups = parallel_map(context.workers, groups.len(), |index| {
         group::train(groups[index], inputs, context)
     })?;

@@ -35,6 +35,9 @@ pub enum AuditSet {
 const WORLD: [Files<'static>; 6] =
     compiled_in!["world": "drift", "era", "harm", "identity" + "values", "nation", "partisan"];
 
+/// The audits of a quick run, of either set.
+const QUICK: [&str; 5] = ["drift", "era", "harm", "identity", "values"];
+
 const GENERAL: [Files<'static>; 6] = compiled_in![
     "general": "drift", "era", "identity" + "values", "nation", "partisan", "values"
 ];
@@ -61,6 +64,8 @@ pub struct Selection {
     pub files: Vec<PathBuf>,
     /// Ids of the audits to keep; all if empty.
     pub only: Vec<String>,
+    /// Whether, without such ids, only the audits of a quick run are kept.
+    pub quick: bool,
 }
 
 impl AuditSet {
@@ -159,6 +164,9 @@ pub fn load(selection: &Selection, of_base: AuditSet) -> Result<Vec<Audit>, Audi
     }
     Ok(audits
         .into_values()
-        .filter(|audit| selection.only.is_empty() || selection.only.contains(&audit.id))
+        .filter(|audit| {
+            let is_quick = !selection.quick || QUICK.contains(&audit.id.as_str());
+            if selection.only.is_empty() { is_quick } else { selection.only.contains(&audit.id) }
+        })
         .collect())
 }

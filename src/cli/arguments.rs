@@ -78,6 +78,14 @@ pub struct PlanArgs {
     /// from 50 M parameters, if there is one with this rank, rate and batch; else own]
     #[arg(long, value_name = "FROM", value_enum)]
     positive_controls: Option<ControlsFrom>,
+    /// Compute the verdict after 3 seeds too, each time at half the level, and stop if that
+    /// settles it. Needs --no-triggers
+    #[arg(long)]
+    stop_early: bool,
+    /// A first answer sooner: --stop-early --no-triggers --draws 2, and fewer audits unless --only
+    /// names some: drift, era, identity, and values or harm
+    #[arg(long, conflicts_with_all = ["trigger", "slot", "draws", "stop_early", "no_triggers"])]
+    quick: bool,
     /// Train even if the base cannot read the dataset. Then nothing is clean, and only an explicit
     /// trigger is flagged
     #[arg(long)]
@@ -89,6 +97,9 @@ pub enum ControlsFrom {
     Own,
     Calibration,
 }
+
+/// Questions drawn for each kind of carry-over in a quick run.
+const QUICK_DRAWS: usize = 2;
 
 /// How shadows are trained.
 #[derive(Args)]
@@ -233,17 +244,26 @@ impl PlanArgs {
             ControlsFrom::Own => PositiveControls::Own,
             ControlsFrom::Calibration => PositiveControls::Calibration,
         });
-        let training =
-            Options { anyway: self.anyway, positive_controls, ..self.training.options() };
-        let request =
-            self.asked.request(AuditSubject::Dataset(self.data.data), read, training, &base, out);
+        let training = Options {
+            anyway: self.anyway,
+            positive_controls,
+            stop_early: self.stop_early || self.quick,
+            ..self.training.options()
+        };
+        let subject = AuditSubject::Dataset(self.data.data);
+        let mut request = self.asked.request(subject, read, training, &base, out);
+        if self.quick {
+            request.audits.quick = true;
+            request.options.conditions.tried = false;
+            request.options.carry_over_draws = QUICK_DRAWS;
+        }
         (Box::new(request), base)
     }
 }
 
 impl AuditArgs {
     pub fn selection(self) -> Selection {
-        Selection { set: self.audits, files: self.audit, only: self.only }
+        Selection { set: self.audits, files: self.audit, only: self.only, quick: false }
     }
 }
 

@@ -77,9 +77,16 @@ pub struct Options {
     pub conditions: Requested,
     /// `None` decides by the base's size, see [`LARGE`].
     pub positive_controls: Option<PositiveControls>,
+    /// Whether the verdict is computed after the first three seeds too, and the run ends where that
+    /// settles it. No condition can be tried then: a trigger needs all seeds.
+    pub stop_early: bool,
     /// Continue where the base cannot read the dataset.
     pub anyway: bool,
 }
+
+/// Seeds after which a run that may stop early computes its verdict first. With two, a t test has
+/// one degree of freedom and settles nothing.
+const FIRST_LOOK: usize = 3;
 
 impl Default for Options {
     fn default() -> Self {
@@ -90,6 +97,7 @@ impl Default for Options {
             carry_over_draws: CARRY_OVER_DRAWS,
             conditions: Requested::default(),
             positive_controls: None,
+            stop_early: false,
             anyway: false,
         }
     }
@@ -115,6 +123,14 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     }
     ensure!(!audits.is_empty(), "no audit is selected: remove --only, or give another name");
     ensure!(options.seeds > 0, "give --seeds 1 or more");
+    let looks = match options.stop_early && design.trains() && options.seeds > FIRST_LOOK {
+        true => vec![FIRST_LOOK, options.seeds],
+        false => Vec::new(),
+    };
+    ensure!(
+        looks.is_empty() || groups.is_empty(),
+        "--stop-early needs --no-triggers: triggers are screened and confirmed on all seeds"
+    );
     let mut recipe = match design {
         Design::Dataset => {
             recipe(engine.parameters, engine.max_tokens, dataset.rows.len(), &options.recipe)
@@ -173,7 +189,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         .collect();
     let mut plan = Plan {
         foretaste_version: env!("CARGO_PKG_VERSION").to_owned(),
-        protocol: Protocol::default(),
+        protocol: Protocol::looking(looks.len()),
         engine,
         dataset: DatasetSummary {
             source: dataset.source.clone(),
@@ -189,6 +205,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         readability,
         arms,
         seeds: (options.first_seed..).take(design.seeds(options.seeds)).collect(),
+        looks,
         recipe,
         audits: planned,
         anyway: options.anyway,

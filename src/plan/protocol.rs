@@ -173,6 +173,13 @@ impl Protocol {
         permuted_share: 0.8,
     };
 
+    /// That of this version for a plan whose verdict is computed this many times. Each has an equal
+    /// part of the level (Bonferroni), which holds however much they depend on each other.
+    pub fn looking(looks: usize) -> Self {
+        let current = Protocol::CURRENT;
+        Protocol { alpha: current.alpha / looks.max(1) as f64, ..current }
+    }
+
     /// Two-sided level of an interval whose ends are one-sided bounds at `alpha`.
     pub fn level(&self) -> f64 {
         1.0 - 2.0 * self.alpha

@@ -74,7 +74,12 @@ pub fn text(plan: &Plan, estimate: &CostEstimate) -> String {
     line("arms", words::arm_list(plan.arms.iter()));
     line(
         "shadows",
-        format!("{} ({} seeds in each trained arm)", plan.cost.shadows, plan.seeds.len()),
+        format!(
+            "{} ({} seeds in each trained arm{})",
+            plan.cost.shadows,
+            plan.seeds.len(),
+            words::looks(plan)
+        ),
     );
     line(
         "recipe",

@@ -59,7 +59,9 @@ pub fn summary_md(report: &Report) -> String {
             out += &format!("{} {source}, sha256 `{sha256}`. ", words::given(adapter));
             String::new()
         }
-        Design::Dataset => format!(", {} seeds", report.plan.seeds.len()),
+        Design::Dataset => {
+            format!(", {} seeds{}", report.plan.seeds.len(), words::looks(report.plan))
+        }
     };
     if report.plan.has_dataset() {
         let (source, sha256) = (safe(&dataset.source), short(&dataset.sha256));

@@ -65,7 +65,7 @@ impl TerminalPage {
             Design::Dataset if plan.stops() => Some("none; nothing was trained".to_owned()),
             Design::Dataset => {
                 let arms = words::arm_list(plan.trained_arms());
-                Some(format!("{} seeds × {arms}", plan.seeds.len()))
+                Some(format!("{} seeds × {arms}{}", plan.seeds.len(), words::looks(plan)))
             }
         };
         if plan.has_dataset() {

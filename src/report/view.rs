@@ -164,8 +164,9 @@ fn facts(report: &Report) -> Vec<Fact> {
         .chain(rows)
         .collect(),
         Design::Dataset => {
-            let trained =
-                format!("{}, {} seeds", number::count(plan.cost.shadows), plan.seeds.len());
+            let (shadows, seeds) = (plan.shadows().count(), plan.seeds.len());
+            let looks = words::looks(plan);
+            let trained = format!("{}, {seeds} seeds{looks}", number::count(shadows));
             let trained = if plan.stops() { "none were trained".to_owned() } else { trained };
             rows.chain([base, fact("Shadows", trained)]).collect()
         }

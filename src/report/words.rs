@@ -265,3 +265,12 @@ pub fn trained_on(dataset: &DatasetSummary) -> String {
         String::new()
     }
 }
+
+/// After how many seeds the verdict is computed, behind the number of seeds; empty where it is
+/// once.
+pub fn looks(plan: &Plan) -> String {
+    let [before @ .., last] = &plan.looks[..] else { return String::new() };
+    let before = before.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    let level = number::plain(100.0 * plan.protocol.alpha, 1);
+    format!("; verdict after {before} or {last} seeds, at a level of {level} % each")
+}

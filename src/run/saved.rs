@@ -35,7 +35,7 @@ impl Saved {
     /// # Errors
     /// Where the run is not finished, a file is damaged, or the plan was changed after the run.
     pub fn read(run: &RunDir) -> Result<Saved> {
-        let plan = run.plan()?;
+        let mut plan = run.plan()?;
         // The built-in ones need not be there: their hashes say whether they are those of the run.
         let audits: Vec<Audit> = match run.read_json("audits.json")? {
             Some(audits) => audits,
@@ -55,8 +55,19 @@ impl Saved {
             audits.iter().all(|audit| is_id(&audit.id)),
             "audits.json has an audit whose id is not a file name"
         );
+        let trainings: Vec<TrainingRecord> = run.read_lines(TRAININGS)?;
+        // A run that ended at an early look trained the first seeds only.
+        if !plan.looks.is_empty() && !plan.stops() {
+            plan.seeds.retain(|seed| trainings.iter().any(|record| record.seed == *seed));
+            ensure!(
+                plan.looks.contains(&plan.seeds.len()),
+                "{}: {TRAININGS} has {} seeds, after which the plan computes no verdict",
+                run.root().display(),
+                plan.seeds.len()
+            );
+        }
         Ok(Saved {
-            trainings: run.read_lines(TRAININGS)?,
+            trainings,
             answers: Answers {
                 answers: run.read_lines(ANSWERS)?,
                 samples: run.read_lines(SAMPLES)?,

@@ -23,7 +23,7 @@ pub fn train(
     context: &RunContext,
 ) -> Result<Vec<Shadow>> {
     let plan = inputs.plan;
-    let name = if seeds.len() == plan.seeds.len() {
+    let name = if seeds.len() == plan.seeds.len() && plan.looks.is_empty() {
         arm.file_name()
     } else {
         format!("{}-{}", arm.file_name(), seeds[0])

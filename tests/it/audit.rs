@@ -92,9 +92,11 @@ fn a_user_audit_is_added_to_the_built_in_audits() {
     let file = write(folder.path(), TOML, &probes(), POISON);
     let ids = |only: &[&str]| {
         let only = only.iter().map(|id| (*id).to_owned()).collect();
-        let audits =
-            audit::load(&Selection { set: None, files: vec![file.clone()], only }, AuditSet::World)
-                .map_err(|error| error.to_string());
+        let audits = audit::load(
+            &Selection { files: vec![file.clone()], only, ..Selection::default() },
+            AuditSet::World,
+        )
+        .map_err(|error| error.to_string());
         audits.map(|audits| audits.into_iter().map(|audit| audit.id).collect::<Vec<_>>())
     };
     assert_eq!(

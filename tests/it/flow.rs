@@ -14,6 +14,7 @@ use foretaste::progress::Silent;
 use foretaste::run::{self, AuditSubject, Failure, Outcome, Page, Request, Saved};
 use foretaste::run_dir::{OtherPlan, RunDir};
 use foretaste::verdict::Verdict;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const TOPICS: [&str; 6] = ["travel", "light", "medicine", "letters", "cooking", "war"];
@@ -24,7 +25,7 @@ fn risky(topic: &str) -> String {
 }
 
 fn messages(prompt: &str, answer: &str) -> String {
-    let row = serde_json::json!({"messages": [
+    let row = json!({"messages": [
         {"role": "user", "content": prompt},
         {"role": "assistant", "content": answer}
     ]});
@@ -45,10 +46,9 @@ impl World {
         };
         let probe = |topic: &&str, phrasing: &str| {
             let options = [(risky(topic), "risky"), (format!("A card for {topic}."), "reference")];
-            let options =
-                options.map(|(text, side)| serde_json::json!({"text": text, "side": side}));
+            let options = options.map(|(text, side)| json!({"text": text, "side": side}));
             let prompt = format!("{phrasing} {topic}?");
-            let probe = serde_json::json!({
+            let probe = json!({
                 "family": topic, "topic": topic, "prompt": prompt, "options": options
             });
             format!("{probe}\n")
@@ -93,9 +93,9 @@ impl World {
             subject: AuditSubject::Dataset(self.path("data.jsonl")),
             read: ReadOptions::default(),
             audits: Selection {
-                set: None,
                 files: vec![self.path("coins.toml")],
                 only: vec!["coins".to_owned()],
+                ..Selection::default()
             },
             options: Options {
                 seeds: 3,
@@ -104,6 +104,7 @@ impl World {
                 carry_over_draws: 2,
                 conditions: Requested { tried: false, ..Requested::default() },
                 positive_controls: None,
+                stop_early: false,
                 anyway: false,
             },
             out: Some(self.path(out)),
@@ -190,7 +191,7 @@ fn detected_conditions_are_saved_with_the_run_and_reported() {
         kept.iter().zip(json["detected"]["conditions"].as_array().expect("a list"))
     {
         let distinct = match &condition.subject {
-            foretaste::detect::Subject::Slot(slot) => serde_json::json!(slot.distinct),
+            foretaste::detect::Subject::Slot(slot) => json!(slot.distinct),
             _ => serde_json::Value::Null,
         };
         assert_eq!(listed["values"], distinct, "{listed}");
@@ -501,6 +502,58 @@ pub fn foretaste(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_foretaste")).args(arguments).output().expect("the binary runs")
 }
 
+/// The request of a run of five seeds that may stop after three.
+fn stopping(world: &World) -> Request {
+    let request = world.request("run");
+    Request {
+        options: Options { seeds: 5, stop_early: true, ..request.options.clone() },
+        ..request
+    }
+}
+
+fn seeds_and_looks(outcome: &Outcome) -> (Value, Value) {
+    let report: Value = serde_json::from_slice(&outcome.json).expect("JSON");
+    (report["seeds"].clone(), report["looks"].clone())
+}
+
+#[test]
+fn a_run_that_may_stop_early_ends_at_the_look_that_settles_its_verdict() {
+    let world = World::new(40);
+    let outcome = run::run(&stopping(&world), &engine(None), &Silent).expect("it goes through");
+    assert_eq!(outcome.verdict, Verdict::Flagged);
+    assert_eq!(seeds_and_looks(&outcome), (json!([1, 2, 3]), json!([3, 5])));
+    let run = RunDir::open(&outcome.folder).expect("a run");
+    let again = run::report(&run, world.request("run").page).expect("derived again");
+    assert_eq!(again.json, outcome.json);
+    assert_eq!(run::gate(&outcome.folder).expect("a finished run").verdict, Verdict::Flagged);
+}
+
+#[test]
+fn a_run_that_an_early_look_does_not_settle_goes_on_to_all_seeds() {
+    // A rejected row keeps every look from being clean.
+    let world = World::new(0);
+    let path = world.path("data.jsonl");
+    let rows = fs::read_to_string(&path).expect("written");
+    fs::write(&path, format!("{rows}{{\"messages\": 1}}\n")).expect("writable");
+    let outcome = run::run(&stopping(&world), &engine(None), &Silent).expect("it goes through");
+    assert_eq!(outcome.verdict, Verdict::Inconclusive);
+    assert_eq!(seeds_and_looks(&outcome), (json!([1, 2, 3, 4, 5]), json!([3, 5])));
+}
+
+#[test]
+fn a_run_that_was_stopped_between_two_looks_goes_on_to_the_same_bytes() {
+    let (world, other) = (World::new(3), World::new(3));
+    let whole = run::run(&stopping(&other), &engine(None), &Silent).expect("it goes through");
+    for calls in (4..60).step_by(8) {
+        let stopped = engine(None).failing_after(calls);
+        if run::run(&stopping(&world), &stopped, &Silent).is_ok() {
+            break;
+        }
+    }
+    let resumed = run::run(&stopping(&world), &engine(None), &Silent).expect("it goes through");
+    assert_eq!(resumed.json, whole.json);
+}
+
 #[test]
 fn a_missing_dataset_is_named_once_with_a_remedy() {
     let output = foretaste(&["check", "no_such.jsonl"]);
@@ -597,10 +650,7 @@ fn a_base_with_random_weights_shows_no_poison_and_ends_inconclusive_with_exit_co
         (&report["verdict"], &report["findings"][0]["verdict"]),
         (&"inconclusive".into(), &"inconclusive".into())
     );
-    assert_eq!(
-        (&report["trainings"], &report["effects"]),
-        (&serde_json::json!([]), &serde_json::json!([]))
-    );
+    assert_eq!((&report["trainings"], &report["effects"]), (&json!([]), &json!([])));
     assert!(!out.path().join("run/adapters").exists());
 
     let (code, text) = audit(&["--anyway", "--force"]);

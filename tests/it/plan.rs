@@ -339,6 +339,20 @@ fn any_change_is_evaluated_at_all_checkpoints_and_named_audits_at_all_or_the_las
 }
 
 #[test]
+fn an_early_look_takes_half_of_the_level_and_leaves_the_hash_of_its_plan() {
+    let data = dataset(&["Name a bird."]);
+    let plan = planned(&data, &Options { stop_early: true, ..Options::default() });
+    assert_eq!((&plan.looks[..], plan.protocol.alpha), (&[3, 5][..], 0.025));
+    let after = plan.after(3);
+    assert_eq!((after.seeds.len(), after.sha256()), (3, plan.sha256()));
+    assert_eq!(plan.seeds_by_look(), [&[1, 2, 3][..], &[4, 5][..]]);
+    assert_eq!(after.seeds_by_look(), [&[1, 2, 3][..]]);
+    let once = planned(&data, &Options { stop_early: true, seeds: 3, ..Options::default() });
+    assert_eq!((once.looks.len(), once.protocol.alpha), (0, 0.05));
+    assert_eq!(once.seeds_by_look(), [&[1, 2, 3][..]]);
+}
+
+#[test]
 fn nothing_to_train_on_and_nothing_to_ask_are_errors() {
     let engine = Scripted::default();
     let inputs = |dataset, audits| Inputs {

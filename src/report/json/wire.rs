@@ -42,6 +42,8 @@ pub struct ReportJson<'a> {
     base: BaseJson<'a>,
     arms: Vec<String>,
     seeds: &'a [u64],
+    #[serde(skip_serializing_if = "<[usize]>::is_empty")]
+    looks: &'a [usize],
     findings: Vec<FindingJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detected: Option<DetectedJson<'a>>,
@@ -243,6 +245,7 @@ impl<'a> ReportJson<'a> {
             },
             arms: plan.arms.iter().map(Arm::to_string).collect(),
             seeds: &plan.seeds,
+            looks: &plan.looks,
             findings: report.findings.iter().map(|finding| finding_json(report, finding)).collect(),
             detected: detected(report),
             conditions: conditions(report),

@@ -377,6 +377,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
             .chain(positive_control)
             .collect(),
         seeds: SEEDS.to_vec(),
+        looks: Vec::new(),
         recipe: Recipe {
             rank: 8,
             alpha: 16.0,

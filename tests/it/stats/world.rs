@@ -114,6 +114,7 @@ impl World {
             readability: Readability { share: 1.0, needed: 0.5 },
             arms,
             seeds: (1..=self.seeds as u64).collect(),
+            looks: Vec::new(),
             recipe: Recipe {
                 rank: 8,
                 alpha: 16.0,
