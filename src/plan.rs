@@ -299,8 +299,8 @@ pub struct Plan {
     pub arms: Vec<Arm>,
     /// Training seeds, the same in every arm; shadows of one seed share their initial LoRA weights.
     pub seeds: Vec<u64>,
-    /// Numbers of seeds after which the verdict is computed, in ascending order; the last is that of
-    /// all seeds. The run ends at the first that settles it. Empty where it is computed once.
+    /// Numbers of seeds after which the verdict is computed, ascending; the last is of all seeds.
+    /// The run ends at the first that settles it. Empty where it is computed once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub looks: Vec<usize>,
     pub recipe: Recipe,

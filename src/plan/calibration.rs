@@ -117,7 +117,7 @@ impl LogOddsScale {
 impl Dose {
     /// The largest effect on the log-odds scale in one of these contexts, where it is above zero
     /// with confidence.
-    fn log_odds(&self, asks: &[ContextKind]) -> Option<f64> {
+    pub fn log_odds(&self, asks: &[ContextKind]) -> Option<f64> {
         let asked = self.asked.iter().filter(|asked| asks.contains(&asked.context));
         let shown = asked.filter_map(|asked| asked.log_odds).filter(|dose| dose.lower > 0.0);
         shown.map(|dose| dose.point).max_by(f64::total_cmp)

@@ -43,6 +43,11 @@ pub fn text(calibration: &Calibration) -> String {
                 round(100.0 * dose.share)
             );
         }
+        let first = audit.doses.first();
+        let log_odds = first.and_then(|dose| Some((dose.share, dose.log_odds(&ContextKind::ALL)?)));
+        if let Some((share, nats)) = log_odds {
+            text += &format!("  {nats:+.1} nats of log-odds at {} %\n", round(100.0 * share));
+        }
     }
     text
 }

@@ -312,3 +312,23 @@ fn a_run_names_its_template_and_is_not_resumed_with_another() {
     let own = GivenTemplate::open(Path::new(&template)).expect("a template").id();
     assert_eq!(recorded["sha256"], own.sha256);
 }
+
+#[test]
+fn a_gguf_file_takes_a_shipped_template_and_folds_the_system_message_that_it_refuses() {
+    for (file, name, folds) in [
+        ("SmolLM2-135M-Instruct.Q4_1.gguf", "chatml", false),
+        ("gemma-3-270m-q4_k_m.gguf", "gemma", true),
+    ] {
+        let Some(path) = crate::real_models::path(file) else { continue };
+        let files = ModelFiles::open(Some(&path)).expect("a whole file");
+        let given = GivenTemplate::open(Path::new(name)).expect("it ships");
+        let chat = Chat::read(&files, Some(&given)).expect("it fits the tokenizer");
+        let row = with_system("Be brief.", &["Name a fish.", "The trout.", "Another?", "A carp."]);
+        assert!(chat.check(&row).is_ok(), "{file}");
+        let spans: Vec<String> =
+            supervised(&chat, &row).into_iter().map(|(text, _)| text).collect();
+        assert_eq!(spans, ["The trout.", "A carp."], "{file}");
+        let text = chat.render(&row, false).expect("it renders");
+        assert_eq!(text.contains("Be brief.\n\nName a fish."), folds, "{text}");
+    }
+}
