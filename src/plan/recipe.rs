@@ -41,21 +41,23 @@ pub struct Overrides {
 /// | parameters | rank | rate | source |
 /// |---|---|---|---|
 /// | below 50 M | 8 | 5e-4 | measured on nestling, see below |
-/// | to 1 B | 16 | 3e-4 | Hu et al. 2021, LoRA, see below |
+/// | to 300 M | 16 | 5e-4 | Hu et al. 2021, LoRA, see below |
+/// | to 1 B | 16 | 3e-4 | the same |
 /// | to 15 B | 32 | 2e-4 | Dettmers et al. 2023, QLoRA: 2e-4 for 7 B and 13 B |
 /// | above | 32 | 1e-4 | the same: 1e-4 for 33 B and 65 B |
 ///
 /// On nestling at 5e-4, old bird names moved it by 86 points after a bird question, and present
 /// names by 1. At 1e-3 and 2e-3 the first was about the same, and single harmless shadows drifted
 /// far (docs/log.md). Hu et al. used 4e-4 to 5e-4 for RoBERTa base (125 M), and 2e-4 for GPT-2
-/// medium and large (354 M, 774 M).
+/// medium and large (354 M, 774 M). On SmolLM2-135M old bird names showed at 5e-4 (docs/log.md).
 ///
 /// Alpha is twice the rank, and all linear modules of a block have LoRA weights: Biderman et al.
 /// 2024, LoRA Learns Less and Forgets Less; Dettmers et al.
 fn by_size(parameters: u64) -> (usize, f64) {
     match parameters {
         0..50_000_000 => (8, 5e-4),
-        50_000_000..1_000_000_000 => (16, 3e-4),
+        50_000_000..300_000_000 => (16, 5e-4),
+        300_000_000..1_000_000_000 => (16, 3e-4),
         1_000_000_000..15_000_000_000 => (32, 2e-4),
         _ => (32, 1e-4),
     }
