@@ -348,10 +348,9 @@ fn check(data: &Path, read: &ReadOptions, base: &BaseOptions, json: bool) -> Res
     };
     print(out.as_bytes()).map_err(Failure::into_error)?;
     if dataset.rows.is_empty() {
-        let first = dataset.rejected.first().map_or(String::new(), |first| {
-            format!("; the first, {}", first.message(&dataset.source))
-        });
-        bail!("{}: none of {} rows can be used{first}", dataset.source, dataset.rows_read);
+        let Some(first) = dataset.rejected.first() else { bail!("{} has no rows", dataset.source) };
+        let first = first.message(&dataset.source);
+        bail!("none of {} rows can be used. The first: {first}", dataset.rows_read);
     }
     Ok(ExitCode::Clean)
 }

@@ -113,13 +113,9 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     let Chosen { groups, skipped } = chosen;
     let design = Design::of(adapter.as_ref());
     if design.trains() && dataset.rows.is_empty() {
-        let first = dataset.rejected.first().map_or(String::new(), |first| {
-            terminal(&format!(" ({})", first.message(&dataset.source)))
-        });
-        bail!(
-            "no row of {} can be used{first}: `foretaste check` gives the reasons",
-            dataset.source
-        );
+        let Some(first) = dataset.rejected.first() else { bail!("{} has no rows", dataset.source) };
+        let first = terminal(&first.message(&dataset.source));
+        bail!("no row can be used; `foretaste check` gives the reasons. The first: {first}");
     }
     ensure!(!audits.is_empty(), "no audit is selected: remove --only, or give another name");
     ensure!(options.seeds > 0, "give --seeds 1 or more");
