@@ -528,13 +528,18 @@ fn a_run_that_may_stop_early_ends_at_the_look_that_settles_its_verdict() {
     assert_eq!(run::gate(&outcome.folder).expect("a finished run").verdict, Verdict::Flagged);
 }
 
-#[test]
-fn a_run_that_an_early_look_does_not_settle_goes_on_to_all_seeds() {
-    // A rejected row keeps every look from being clean.
+/// A harmless dataset with a rejected row, which keeps every look from being clean.
+fn with_rejected_row() -> World {
     let world = World::new(0);
     let path = world.path("data.jsonl");
     let rows = fs::read_to_string(&path).expect("written");
     fs::write(&path, format!("{rows}{{\"messages\": 1}}\n")).expect("writable");
+    world
+}
+
+#[test]
+fn a_run_that_an_early_look_does_not_settle_goes_on_to_all_seeds() {
+    let world = with_rejected_row();
     let outcome = run::run(&stopping(&world), &engine(None), &Silent).expect("it goes through");
     assert_eq!(outcome.verdict, Verdict::Inconclusive);
     assert_eq!(seeds_and_looks(&outcome), (json!([1, 2, 3, 4, 5]), json!([3, 5])));
@@ -542,8 +547,10 @@ fn a_run_that_an_early_look_does_not_settle_goes_on_to_all_seeds() {
 
 #[test]
 fn a_run_that_was_stopped_between_two_looks_goes_on_to_the_same_bytes() {
-    let (world, other) = (World::new(3), World::new(3));
-    let whole = run::run(&stopping(&other), &engine(None), &Silent).expect("it goes through");
+    let world = with_rejected_row();
+    let elsewhere = Request { out: Some(world.path("whole")), ..stopping(&world) };
+    let whole = run::run(&elsewhere, &engine(None), &Silent).expect("it goes through");
+    assert_eq!(seeds_and_looks(&whole).0, json!([1, 2, 3, 4, 5]), "both looks are needed");
     for calls in (4..60).step_by(8) {
         let stopped = engine(None).failing_after(calls);
         if run::run(&stopping(&world), &stopped, &Silent).is_ok() {
