@@ -139,16 +139,27 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     let trained = design.trains().then_some(&recipe);
     let known: Vec<Option<Calibrated>> =
         audits.iter().map(|audit| calibrated(audit, asks, trained)).collect();
+    // Less training than the calibration's may not show what that detected. How a given adapter was
+    // trained is unknown.
+    let passes = |steps: usize, rows: usize| (steps * recipe.batch) as f64 / rows.max(1) as f64;
+    let (steps, own_passes) = (recipe.steps, passes(recipe.steps, dataset.rows.len()));
+    let replaces = |known: &Option<Calibrated>| {
+        known.as_ref().is_some_and(|known| {
+            !design.trains()
+                || steps >= known.steps
+                || own_passes >= passes(known.steps, known.rows)
+        })
+    };
     let is_large = engine.parameters >= LARGE;
     let all_checkpoints =
-        options.recipe.all_checkpoints.unwrap_or(is_large && known.iter().any(Option::is_none));
+        options.recipe.all_checkpoints.unwrap_or(is_large && !known.iter().all(replaces));
     if !all_checkpoints && !audits.iter().any(|audit| audit.kind.is_asked_at_every_checkpoint()) {
         recipe.snapshots = vec![recipe.steps];
     }
     let by_size = if is_large { PositiveControls::Calibration } else { PositiveControls::Own };
     let has_own = |known: &Option<Calibrated>| match options.positive_controls.unwrap_or(by_size) {
         PositiveControls::Own => true,
-        PositiveControls::Calibration => known.is_none(),
+        PositiveControls::Calibration => !replaces(known),
         PositiveControls::None => false,
     };
     let controls = audits.iter().zip(&known).filter(|(_, known)| has_own(known));

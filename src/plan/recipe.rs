@@ -70,7 +70,7 @@ fn by_size(parameters: u64) -> (usize, f64) {
 /// calibration. On nestling forced-choice audits are asked at the end only: half-trained shadows
 /// have transient characters (docs/log.md).
 ///
-/// A calibration of a large base takes the place of positive controls in every run, which are most
+/// A calibration of a large base takes the place of a run's own positive controls, which are most
 /// of the training. On nestling they take a minute.
 pub const LARGE: u64 = 50_000_000;
 

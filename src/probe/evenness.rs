@@ -9,6 +9,7 @@ use crate::dataset::{Message, Role};
 use crate::engine::{self, Engine, Question};
 use crate::probe::questions::alone;
 use crate::probe::score::forced_choice;
+use crate::stats::grid::{mean, variance};
 
 /// Nats of log-odds up to which a family counts as even: the rarer side has a probability of 1.8 %
 /// or more.
@@ -103,7 +104,7 @@ fn of_audit(audit: &Audit, engine: &dyn Engine) -> Result<AuditEvenness> {
     }
     for family in &mut families {
         let odds: Option<Vec<f64>> = family.probes.iter().map(|probe| probe.log_odds).collect();
-        family.log_odds = odds.map(|odds| mean(&odds));
+        family.log_odds = odds.and_then(|odds| mean(odds.into_iter()));
     }
     let options = has_sides.then(|| summary(&families));
     Ok(AuditEvenness { id: audit.id.clone(), title: audit.title.clone(), options, families })
@@ -131,21 +132,15 @@ fn of_probe(
 
 fn summary(families: &[FamilyEvenness]) -> OptionsSummary {
     let odds: Vec<f64> = families.iter().filter_map(|family| family.log_odds).collect();
-    let mean = mean(&odds);
-    let squares: f64 = odds.iter().map(|odds| (odds - mean).powi(2)).sum();
     let difference = |probe: &ProbeEvenness| {
         let tokens = || probe.options.iter().map(|option| option.tokens);
         tokens().max().unwrap_or(0) - tokens().min().unwrap_or(0)
     };
     let probes = families.iter().flat_map(|family| &family.probes);
     OptionsSummary {
-        mean,
-        sd: (squares / odds.len().saturating_sub(1).max(1) as f64).sqrt(),
+        mean: mean(odds.iter().copied()).unwrap_or(0.0),
+        sd: variance(&odds).unwrap_or(0.0).sqrt(),
         uneven: families.iter().filter(|family| !family.is_even()).count(),
         token_difference: probes.map(difference).max().unwrap_or(0),
     }
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
 }

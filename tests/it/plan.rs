@@ -191,7 +191,7 @@ fn known(share: Option<f64>) -> Calibrated {
 /// Arms, steps and margin in log-odds of a run of one audit.
 fn controls_and_steps(
     parameters: u64,
-    is_known: bool,
+    is_known: Option<Calibrated>,
     from: Option<PositiveControls>,
 ) -> (bool, Vec<usize>, Option<f64>) {
     let engine = Scripted::default();
@@ -203,7 +203,7 @@ fn controls_and_steps(
         count_tokens: &|_| Ok((1, 1)),
         chosen: Chosen::default(),
         adapter: None,
-        calibrated: &|_, _, _| is_known.then(|| known(Some(0.25))),
+        calibrated: &|_, _, _| is_known.clone(),
     };
     let recipe = Overrides { steps: Some(80), ..Overrides::default() };
     let options = Options { recipe, positive_controls: from, ..Options::default() };
@@ -217,13 +217,17 @@ fn controls_and_steps(
 fn on_a_large_base_a_calibration_takes_the_place_of_positive_controls_and_checkpoints() {
     let (small, large) = (1_100_000, 135_000_000);
     let (all, last) = (vec![20, 40, 80], vec![80]);
-    assert_eq!(controls_and_steps(large, true, None), (false, last.clone(), Some(0.4)));
-    assert_eq!(controls_and_steps(large, false, None), (true, all, None));
-    assert_eq!(controls_and_steps(small, true, None), (true, last.clone(), None));
+    let yes = || Some(known(Some(0.25)));
+    assert_eq!(controls_and_steps(large, yes(), None), (false, last.clone(), Some(0.4)));
+    assert_eq!(controls_and_steps(large, None, None), (true, all.clone(), None));
+    assert_eq!(controls_and_steps(small, yes(), None), (true, last.clone(), None));
     let own = Some(PositiveControls::Own);
-    assert_eq!(controls_and_steps(large, true, own), (true, last.clone(), None));
+    assert_eq!(controls_and_steps(large, yes(), own), (true, last.clone(), None));
     let calibration = Some(PositiveControls::Calibration);
-    assert_eq!(controls_and_steps(small, true, calibration), (false, last, Some(0.4)));
+    assert_eq!(controls_and_steps(small, yes(), calibration), (false, last, Some(0.4)));
+    // More steps, and more passes over its one row, than the run's 80 steps.
+    let longer = Some(Calibrated { rows: 1, ..known(Some(0.25)) });
+    assert_eq!(controls_and_steps(large, longer, None), (true, all, None));
 }
 
 #[test]
