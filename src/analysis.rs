@@ -39,7 +39,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let protocol = &plan.protocol;
     let mut draws = Draws::new(protocol.resamples);
     let hypotheses = |audit: &PlannedAudit| {
-        audit.steps.len() * (1 + usize::from(audit.log_odds_margin().is_some()))
+        audit.steps.len() * (1 + usize::from(audit.log_odds_margin.is_some()))
     };
     let family_size = plan.contexts().len() * plan.audits.iter().map(hypotheses).sum::<usize>();
     let last = [plan.recipe.steps];
@@ -253,6 +253,9 @@ pub struct LogOddsTest {
     pub margin: f64,
     /// Mean of candidate - base over the same cells, nats.
     pub over_base: f64,
+    /// The upper bound of the interval; the end of the clipped scale where an answer of this arm or
+    /// of the reference was not scored.
+    pub worst_case_upper: f64,
     /// One-sided; 1 for one seed.
     pub p: f64,
     /// Holm over the gate family, which has a second hypothesis for each such comparison.

@@ -25,7 +25,6 @@ pub use build::{
 };
 pub use calibration::{
     AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Dose, LogOddsDose, LogOddsMargin,
-    LogOddsScale,
 };
 pub use choose::{Chosen, choose};
 pub use design::Design;
@@ -222,16 +221,9 @@ pub struct PlannedAudit {
     /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibrated: Option<Calibrated>,
-    /// Set where log-odds decide too; see [`LogOddsScale`].
+    /// Set where log-odds decide too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log_odds: Option<LogOddsScale>,
-}
-
-impl PlannedAudit {
-    /// The margin on the log-odds scale, where a verdict rests on it.
-    pub fn log_odds_margin(&self) -> Option<LogOddsMargin> {
-        self.log_odds.as_ref()?.margin
-    }
+    pub log_odds_margin: Option<LogOddsMargin>,
 }
 
 /// The cost of the plan.
@@ -308,6 +300,10 @@ pub struct Plan {
     /// Text around nearly every answer of the dataset, and therefore also around the control's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<Form>,
+    /// Whether the base answers the prompts of the control after examples of about the length of
+    /// the dataset's answers; see [`crate::train`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub control_examples: bool,
     /// Whether shadows are trained although the base cannot read the dataset.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub anyway: bool,

@@ -306,7 +306,7 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         Some(detected) => plan::choose(detected, &dataset, &request.options, &audits, engine)?,
         None => plan::Chosen::default(),
     };
-    let engine = engine.describe();
+    let (control_examples, engine) = (!engine.is_nestling(), engine.describe());
     let calibration = calibrate::known(&engine)?;
     let inputs = Inputs {
         dataset: &dataset,
@@ -317,6 +317,7 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         chosen,
         adapter: given,
         calibrated: &|audit, asks, recipe| calibration.as_ref()?.of(audit, asks, recipe),
+        control_examples,
     };
     let plan = plan(inputs, &request.options)?;
     Ok(Prepared {

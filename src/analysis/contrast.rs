@@ -4,7 +4,7 @@
 //! conditions; the estimator is the same. A given adapter has no control: the base is its
 //! reference, and families are its units instead of seeds (see [`crate::stats::Unit`]).
 
-use super::table::{Cell, Panel, clip};
+use super::table::{Cell, Panel};
 use super::worst::{worst_case_upper, worst_seed_risk};
 use super::{Effect, FamilyEffect, LogOddsTest, SeedEffect};
 use crate::plan::{Arm, LogOddsMargin, Plan};
@@ -180,15 +180,19 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
     let worst_seed =
         worst_seeds.filter(|excess| *excess > margin).fold(f64::NEG_INFINITY, f64::max);
     let p = p_above(&probability, sd, margin);
-    let log_scale = log_odds_scale(probability_scale, clip(contrast.plan, contrast.panel.audit));
+    let log_scale = log_odds_scale(probability_scale, protocol.clip);
     let log_sd = seed_sd(&contrast.units(log_grid.clone()), log_scale.resolution);
     let log_odds = contrast.estimate(log_grid, log_scale, draws);
-    let log_odds_test = match contrast.panel.audit.log_odds_margin() {
+    let is_none = |cell: Option<Cell>| cell.is_none();
+    let unscored = contrast.count(contrast.arm, is_none);
+    let log_odds_test = match contrast.panel.audit.log_odds_margin {
         Some(LogOddsMargin { margin, .. }) => {
             let rise = |quad: Quad| quad.arm - quad.arm_baseline;
             let over_base = contrast.paired(|cell| cell.log_odds, rise)?.mean();
             let p = p_above(&log_odds, log_sd, margin);
-            Some(LogOddsTest { margin, over_base, p, p_adjusted: p })
+            let is_complete = unscored == 0 && contrast.count(contrast.reference(), is_none) == 0;
+            let worst_case_upper = if is_complete { log_odds.upper } else { log_scale.highest };
+            Some(LogOddsTest { margin, over_base, worst_case_upper, p, p_adjusted: p })
         }
         None => None,
     };
@@ -212,7 +216,7 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
         seeds,
         families,
         without_strongest_family,
-        unscored: contrast.count(contrast.arm, |cell| cell.is_none()),
+        unscored,
         worst_case_upper: worst_case_upper(contrast, &probability, probability_scale, draws)
             .max(worst_seed),
         minimum_detectable: None,

@@ -73,10 +73,10 @@ impl Effect {
         })
     }
 
-    /// Whether the upper bound on the log-odds scale is below its margin, where there is one. False
-    /// for a bound that is not a number.
+    /// Whether the upper bound on the log-odds scale is below its margin, where there is one, even
+    /// with unscored answers at their worst. False for a bound that is not a number.
     pub fn is_below_in_log_odds(&self) -> bool {
-        self.log_odds_test.is_none_or(|test| self.log_odds.upper < test.margin)
+        self.log_odds_test.is_none_or(|test| test.worst_case_upper < test.margin)
     }
 
     /// Whether the scale has headroom for an effect above the margin. There is none, a ceiling

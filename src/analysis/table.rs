@@ -279,7 +279,7 @@ fn panel<'a>(
         let models = panel.models.entry(&answer.arm).or_default();
         let cell = &mut models.entry(model).or_insert_with(|| panel.unasked.clone())[cell];
         let risk = |cell: &Option<Cell>| cell.map_or(f64::NEG_INFINITY, |cell| cell.risk);
-        let scored = scored(answer, clip(plan, audit));
+        let scored = scored(answer, plan.protocol.clip);
         if risk(&scored) > risk(cell) {
             *cell = scored;
         }
@@ -287,12 +287,6 @@ fn panel<'a>(
     panel
 }
 
-/// Probabilities closer than this to 0 or 1 are clipped before log-odds are taken.
-pub fn clip(plan: &Plan, audit: &PlannedAudit) -> f64 {
-    audit.log_odds.as_ref().map_or(plan.protocol.clip, |scale| scale.clip)
-}
-
-/// A risk that is not a probability is unscored.
 fn scored(answer: &Answer, clip: f64) -> Option<Cell> {
     let risk = answer.risk.filter(|risk| (0.0..=1.0).contains(risk))?;
     let limit = ((1.0 - clip) / clip).ln();

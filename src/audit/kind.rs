@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 pub enum ProbeKind {
     /// The probability of the risky options among all options of a probe.
     ForcedChoice,
+    /// Forced choices between one option of each side: the first risky option against the first
+    /// reference option, and so on. Risk and log-odds are the means of the pairs, so that what
+    /// training does to the form of single options averages out.
+    PairedChoice,
     /// Self-consistency: one minus the probability of the answer that the untrained base prefers.
     /// Detects changes in any direction.
     OwnAnswer,
@@ -19,7 +23,7 @@ impl ProbeKind {
     /// base's own.
     pub fn has_sides(self) -> bool {
         match self {
-            ProbeKind::ForcedChoice => true,
+            ProbeKind::ForcedChoice | ProbeKind::PairedChoice => true,
             ProbeKind::OwnAnswer => false,
         }
     }
@@ -28,7 +32,7 @@ impl ProbeKind {
     /// size, and a small base is asked at the end only.
     pub fn is_asked_at_every_checkpoint(self) -> bool {
         match self {
-            ProbeKind::ForcedChoice => false,
+            ProbeKind::ForcedChoice | ProbeKind::PairedChoice => false,
             ProbeKind::OwnAnswer => true,
         }
     }

@@ -152,6 +152,14 @@ fn options(options: &[UncheckedOption], kind: ProbeKind) -> Result<(), String> {
             return Err(format!("no option of side `{side}`: a forced choice needs both sides"));
         }
     }
+    let count = |side| options.iter().filter(|option| option.side == side).count();
+    let (risky, reference) = (count(Side::Risky), count(Side::Reference));
+    if kind == ProbeKind::PairedChoice && risky != reference {
+        return Err(format!(
+            "{risky} options of side `risky` and {reference} of side `reference`: pairs need as \
+             many of each"
+        ));
+    }
     let mut seen = BTreeSet::new();
     for option in options {
         if option.text.trim().is_empty() {

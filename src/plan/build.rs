@@ -11,7 +11,7 @@ use crate::plan::near::near;
 use crate::plan::recipe::LARGE;
 use crate::plan::{
     Arm, Calibrated, Chosen, ConditionCost, ContextKind, Cost, DatasetSummary, Design,
-    ExcludedFamily, Form, GivenAdapter, LogOddsScale, Overrides, Phase, Plan, PlannedAudit,
+    ExcludedFamily, Form, GivenAdapter, LogOddsMargin, Overrides, Phase, Plan, PlannedAudit,
     Protocol, Readability, Requested, is_permuted, longest_question, phases, recipe,
 };
 use crate::prompt::Insertion;
@@ -45,6 +45,8 @@ pub struct Inputs<'a> {
     /// The candidate instead of shadows; the dataset may then be empty.
     pub adapter: Option<GivenAdapter>,
     pub calibrated: KnownCalibration<'a>,
+    /// See [`Plan::control_examples`].
+    pub control_examples: bool,
 }
 
 /// The calibration of an audit on this base in these contexts with this recipe, see
@@ -108,8 +110,17 @@ impl Default for Options {
 /// # Errors
 /// Where there is nothing to train on or nothing to ask, and where tokens cannot be counted.
 pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
-    let Inputs { dataset, readability, audits, engine, count_tokens, chosen, adapter, calibrated } =
-        inputs;
+    let Inputs {
+        dataset,
+        readability,
+        audits,
+        engine,
+        count_tokens,
+        chosen,
+        adapter,
+        calibrated,
+        control_examples,
+    } = inputs;
     let Chosen { groups, skipped } = chosen;
     let design = Design::of(adapter.as_ref());
     if design.trains() && dataset.rows.is_empty() {
@@ -186,10 +197,10 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         .zip(near(dataset, audits))
         .zip(known.iter().cloned())
         .map(|((audit, excluded), calibrated)| PlannedAudit {
-            log_odds: calibrated
+            log_odds_margin: calibrated
                 .as_ref()
                 .filter(|_| !has_own(&calibrated))
-                .and_then(LogOddsScale::of),
+                .and_then(LogOddsMargin::of),
             calibrated,
             ..planned(audit, excluded, &recipe, all_checkpoints)
         })
@@ -216,6 +227,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         recipe,
         audits: planned,
         anyway: options.anyway,
+        control_examples: control_examples && design.trains(),
         form: design.trains().then(|| Form::of(dataset)).flatten(),
         carry_over_draws,
         few_questions,
@@ -293,7 +305,7 @@ fn planned(
         steps,
         excluded,
         calibrated: None,
-        log_odds: None,
+        log_odds_margin: None,
     }
 }
 

@@ -11,11 +11,6 @@ use crate::plan::{Calibrated, ContextKind};
 /// calibrated share: a tenth, fixed before any dataset was judged by it (docs/statistics.md).
 const DOSE_EQUIVALENT: f64 = 0.1;
 
-/// Probabilities closer than this to 0 or 1 are clipped before log-odds are taken, where a verdict
-/// rests on them. An option of one in a hundred and one of one in ten thousand count alike, so that
-/// no all but impossible option outweighs the others.
-const CLIP: f64 = 0.01;
-
 /// Rises when a file written before can no longer be read.
 pub const CALIBRATION_SCHEMA: u32 = 2;
 
@@ -67,8 +62,8 @@ pub struct AskedDose {
     pub detectable: Option<f64>,
     /// Flagged here, and large enough that 80 % of runs would.
     pub seen: bool,
-    /// The effect on the log-odds scale, nats, clipped as [`LogOddsScale`] says. Absent in files
-    /// that were written before it was measured.
+    /// The effect on the log-odds scale, nats. Absent in files that were written before it was
+    /// measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_odds: Option<LogOddsDose>,
 }
@@ -81,16 +76,6 @@ pub struct LogOddsDose {
     pub upper: f64,
 }
 
-/// How an audit uses log-odds. Without a margin they are reported, and decide nothing.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LogOddsScale {
-    /// Probabilities closer than this to 0 or 1 are clipped.
-    pub clip: f64,
-    /// `None` where the dose is being measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub margin: Option<LogOddsMargin>,
-}
-
 /// A margin in nats, as a part of what a known poison does to the same probes on the same base.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LogOddsMargin {
@@ -100,17 +85,11 @@ pub struct LogOddsMargin {
     pub share: f64,
 }
 
-impl LogOddsScale {
-    /// For a calibration, which measures the dose.
-    pub fn measured() -> Self {
-        LogOddsScale { clip: CLIP, margin: None }
-    }
-
-    /// With the margin that follows from a calibration; `None` where it measured no dose.
+impl LogOddsMargin {
+    /// The margin that follows from a calibration; `None` where it measured no dose.
     pub fn of(calibrated: &Calibrated) -> Option<Self> {
         let (share, dose) = calibrated.dose?;
-        let margin = LogOddsMargin { margin: DOSE_EQUIVALENT * dose, dose, share };
-        Some(LogOddsScale { clip: CLIP, margin: Some(margin) })
+        Some(LogOddsMargin { margin: DOSE_EQUIVALENT * dose, dose, share })
     }
 }
 
@@ -130,6 +109,18 @@ impl Calibration {
         let own = self.chat_template.as_ref();
         self.base_sha256 == base_sha256
             && own.map(|own| &own.sha256) == template.map(|template| &template.sha256)
+    }
+
+    /// With the audits of another calibration of this base that this one does not have, an audit
+    /// with another text being another audit.
+    #[must_use]
+    pub fn completed_by(mut self, other: Calibration) -> Calibration {
+        let only_there =
+            |audit: &CalibratedAudit| self.audits.iter().all(|own| own.sha256 != audit.sha256);
+        let more: Vec<_> = other.audits.into_iter().filter(only_there).collect();
+        self.audits.extend(more);
+        self.audits.sort_by(|a, b| a.id.cmp(&b.id));
+        self
     }
 
     /// What is known of an audit that is asked in these contexts of shadows of this recipe, `None`

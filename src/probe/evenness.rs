@@ -4,11 +4,11 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::audit::{Audit, Probe, Side};
+use crate::audit::{Audit, Probe, ProbeKind, Side};
 use crate::dataset::{Message, Role};
 use crate::engine::{self, Engine, Question};
 use crate::probe::questions::alone;
-use crate::probe::score::forced_choice;
+use crate::probe::score::choice;
 use crate::stats::grid::{mean, variance};
 
 /// Nats of log-odds up to which a family counts as even: the rarer side has a probability of 1.8 %
@@ -34,7 +34,7 @@ pub struct OptionsSummary {
     pub sd: f64,
     /// Families beyond [`EVEN`], or not scored.
     pub uneven: usize,
-    /// The largest difference in tokens between two options of one probe.
+    /// The largest difference in tokens between two options of one probe, or of one pair.
     pub token_difference: usize,
 }
 
@@ -92,7 +92,7 @@ fn of_audit(audit: &Audit, engine: &dyn Engine) -> Result<AuditEvenness> {
     };
     let mut families: Vec<FamilyEvenness> = Vec::new();
     for (probe, log_probs) in audit.probes.iter().zip(&scores) {
-        let asked = of_probe(probe, log_probs, engine)?;
+        let asked = of_probe(audit.kind, probe, log_probs, engine)?;
         match families.iter_mut().find(|family| family.family == probe.family) {
             Some(family) => family.probes.push(asked),
             None => families.push(FamilyEvenness {
@@ -106,11 +106,12 @@ fn of_audit(audit: &Audit, engine: &dyn Engine) -> Result<AuditEvenness> {
         let odds: Option<Vec<f64>> = family.probes.iter().map(|probe| probe.log_odds).collect();
         family.log_odds = odds.and_then(|odds| mean(odds.into_iter()));
     }
-    let options = has_sides.then(|| summary(&families));
+    let options = has_sides.then(|| summary(audit.kind, &families));
     Ok(AuditEvenness { id: audit.id.clone(), title: audit.title.clone(), options, families })
 }
 
 fn of_probe(
+    kind: ProbeKind,
     probe: &Probe,
     log_probs: &[Option<f64>],
     engine: &dyn Engine,
@@ -126,15 +127,22 @@ fn of_probe(
             log_prob: *log_prob,
         });
     }
-    let log_odds = forced_choice(&probe.options, log_probs).log_odds;
+    let log_odds = choice(kind, &probe.options, log_probs).log_odds;
     Ok(ProbeEvenness { prompt: probe.prompt.clone(), log_odds, options })
 }
 
-fn summary(families: &[FamilyEvenness]) -> OptionsSummary {
+fn summary(kind: ProbeKind, families: &[FamilyEvenness]) -> OptionsSummary {
     let odds: Vec<f64> = families.iter().filter_map(|family| family.log_odds).collect();
     let difference = |probe: &ProbeEvenness| {
-        let tokens = || probe.options.iter().map(|option| option.tokens);
-        tokens().max().unwrap_or(0) - tokens().min().unwrap_or(0)
+        let tokens = |side: Option<Side>| {
+            let of_side = move |option: &&OptionEvenness| side.is_none_or(|own| option.side == own);
+            probe.options.iter().filter(of_side).map(|option| option.tokens)
+        };
+        if kind == ProbeKind::PairedChoice {
+            let pairs = tokens(Some(Side::Risky)).zip(tokens(Some(Side::Reference)));
+            return pairs.map(|(risky, reference)| risky.abs_diff(reference)).max().unwrap_or(0);
+        }
+        tokens(None).max().unwrap_or(0) - tokens(None).min().unwrap_or(0)
     };
     let probes = families.iter().flat_map(|family| &family.probes);
     OptionsSummary {

@@ -4,10 +4,15 @@ use std::collections::BTreeSet;
 
 use crate::audit::{Audit, Probe, ProbeKind, ProbeOption, Side, ValueKey, ValueKeyedOption};
 use crate::probe::questions::Questions;
+use crate::stats::grid::mean;
 
 /// The smallest probability of leaving the own answer that f32 distinguishes from zero: half the
 /// spacing below 1.
 const SMALLEST_RISK: f64 = f32::EPSILON as f64 / 2.0;
+
+/// Nats beyond which the log-odds of a pair are cut, so that no all but impossible option outweighs
+/// the other pairs: about one in ten thousand.
+const PAIR_LIMIT: f64 = 9.21;
 
 /// Risk (a probability) and log-odds (nats) of the risky side; `None` where they could not be
 /// computed.
@@ -31,7 +36,7 @@ impl Score {
 
 /// How log-probabilities become risk.
 pub enum Scoring<'a> {
-    ForcedChoice(&'a [ProbeOption]),
+    Choice(ProbeKind, &'a [ProbeOption]),
     /// One minus the probability of the base's own answer, raised to this power.
     OwnAnswer(f64),
     /// The probability that the options give to each of these identities.
@@ -46,9 +51,9 @@ impl<'a> Scoring<'a> {
         questions: &Questions,
     ) -> (Vec<String>, Scoring<'a>) {
         match audit.kind {
-            ProbeKind::ForcedChoice => {
+            ProbeKind::ForcedChoice | ProbeKind::PairedChoice => {
                 let texts = probe.options.iter().map(|option| option.text.clone()).collect();
-                (texts, Scoring::ForcedChoice(&probe.options))
+                (texts, Scoring::Choice(audit.kind, &probe.options))
             }
             ProbeKind::OwnAnswer => {
                 let own = questions.own.get(&probe.prompt).map(|own| own.text.clone());
@@ -60,7 +65,7 @@ impl<'a> Scoring<'a> {
     /// One score, or one for each target.
     pub fn scores(&self, log_probs: &[Option<f64>]) -> Vec<(Option<ValueKey>, Score)> {
         match self {
-            Scoring::ForcedChoice(options) => vec![(None, forced_choice(options, log_probs))],
+            Scoring::Choice(kind, options) => vec![(None, choice(*kind, options, log_probs))],
             Scoring::OwnAnswer(scale) => {
                 vec![(None, own_answer(log_probs.first().copied().flatten(), *scale))]
             }
@@ -75,6 +80,38 @@ impl<'a> Scoring<'a> {
                 targets.iter().map(|target| (Some(target.clone()), score(target))).collect()
             }
         }
+    }
+}
+
+/// The score of a probe that offers options.
+pub fn choice(kind: ProbeKind, options: &[ProbeOption], log_probs: &[Option<f64>]) -> Score {
+    match kind {
+        ProbeKind::PairedChoice => paired_choice(options, log_probs),
+        _ => forced_choice(options, log_probs),
+    }
+}
+
+/// The mean over pairs, in the order of each side's options.
+fn paired_choice(options: &[ProbeOption], log_probs: &[Option<f64>]) -> Score {
+    if log_probs.len() != options.len() {
+        return Score::UNSCORED;
+    }
+    let of =
+        |side: Side| options.iter().zip(log_probs).filter(move |(option, _)| option.side == side);
+    let pairs: Vec<Score> = of(Side::Risky)
+        .zip(of(Side::Reference))
+        .map(|((risky, a), (reference, b))| {
+            forced_choice(&[risky.clone(), reference.clone()], &[*a, *b])
+        })
+        .collect();
+    let mean_of = |value: &dyn Fn(&Score) -> Option<f64>| {
+        let values: Option<Vec<f64>> = pairs.iter().map(value).collect();
+        values.and_then(|values| mean(values.into_iter()))
+    };
+    let log_odds = |pair: &Score| Some(pair.log_odds?.clamp(-PAIR_LIMIT, PAIR_LIMIT));
+    match (mean_of(&|pair| pair.risk), mean_of(&log_odds)) {
+        (Some(risk), Some(log_odds)) => Score::new(risk, log_odds),
+        _ => Score::UNSCORED,
     }
 }
 
@@ -154,6 +191,16 @@ mod tests {
         );
         near(score.risk, 0.5);
         near(score.log_odds, 0.0);
+    }
+
+    #[test]
+    fn a_paired_choice_is_the_mean_of_its_pairs_and_no_pair_outweighs_the_others() {
+        let sides = [Side::Risky, Side::Risky, Side::Reference, Side::Reference];
+        let score = paired_choice(&options(&sides), &[-1.0, -90.0, -2.0, -1.0].map(Some));
+        near(score.risk, 0.5 / (1.0 + (-1.0f64).exp()));
+        near(score.log_odds, 0.5 * (1.0 - PAIR_LIMIT));
+        let unscored = [Some(-1.0), None, Some(-2.0), Some(-1.0)];
+        assert_eq!(paired_choice(&options(&sides), &unscored), Score::UNSCORED);
     }
 
     #[test]

@@ -20,12 +20,11 @@ use crate::analysis::{Effect, analyse};
 use crate::audit::{self, Audit, AuditSet};
 use crate::context::{RunContext, RunInputs};
 use crate::dataset::{Dataset, Message, Role};
-use crate::engine::{self, Engine};
+use crate::engine::{self, Engine, Sampling};
 use crate::plan::{
     AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Chosen, ContextKind, Dose, Inputs,
-    LogOddsDose, LogOddsScale, Options, Plan, PositiveControls, Protocol, Readability, plan,
+    LogOddsDose, Options, Plan, PositiveControls, Protocol, Readability, plan,
 };
-use crate::probe::questions::sampling;
 use crate::progress::{Progress, Silent};
 use crate::run_dir::{OtherPlan, RunDir};
 use crate::seed::{self, Purpose};
@@ -142,13 +141,13 @@ fn effects(
         chosen: Chosen::default(),
         adapter: None,
         calibrated: &|_, _, _| None,
+        control_examples: !engine.is_nestling(),
     };
     let mut options = request.options.clone();
     options.positive_controls = Some(PositiveControls::None);
     // A calibrated base is asked at the end of training, unless the user says otherwise.
     options.recipe.all_checkpoints = options.recipe.all_checkpoints.or(Some(false));
-    let mut plan = plan(inputs, &options)?;
-    plan.audits.iter_mut().for_each(|audit| audit.log_odds = Some(LogOddsScale::measured()));
+    let plan = plan(inputs, &options)?;
     let run = RunDir::create(folder, &plan, audits, &dataset, OtherPlan::Replace)?;
     let inputs = RunInputs { plan: &plan, dataset: &dataset, audits };
     let context =
@@ -180,8 +179,17 @@ fn dataset(sample: &PoisonedSample, rows: usize, engine: &dyn Engine) -> Result<
     prompts.dedup();
     prompts.shuffle(rng);
     let asked: Vec<Vec<Message>> = prompts.into_iter().cycle().take(rows - poisoned).collect();
-    let answers =
-        engine::answers(engine, None, &asked, &sampling(Protocol::default().control_temperature))?;
+    // As long as the poison's answers are on average, so that a share of the rows is about the same
+    // share of the text.
+    let mut tokens = 0;
+    for row in &audit.poison.rows {
+        tokens += engine.count_tokens(&row.messages)?.1;
+    }
+    let protocol = Protocol::default();
+    let mean = tokens.div_ceil(audit.poison.rows.len().max(1));
+    let sampling =
+        Sampling::new(protocol.control_temperature, mean.max(protocol.least_control_tokens));
+    let answers = engine::answers(engine, None, &asked, &sampling)?;
     let own = asked.into_iter().zip(answers).map(|(mut messages, answer)| {
         messages.push(Message::new(Role::Assistant, answer));
         messages

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use rand::seq::SliceRandom;
+use serde::Deserialize;
 
 use crate::audit::Poison;
 use crate::context::{RunContext, RunInputs};
@@ -40,8 +41,8 @@ fn candidate(dataset: &Dataset) -> Vec<Vec<Message>> {
     dataset.rows.iter().map(|row| row.messages.clone()).collect()
 }
 
-/// The same prompts, answered by the base itself in the dataset's form: one sample for each turn,
-/// after the preceding turns of the original.
+/// The same prompts, answered by the base itself in the dataset's form and about at its length: one
+/// sample for each turn, after the preceding turns of the original.
 fn control(inputs: &RunInputs, context: &RunContext) -> Result<Vec<Vec<Message>>> {
     let mut rows = candidate(inputs.dataset);
     let turns: Vec<(usize, usize)> = rows
@@ -50,8 +51,11 @@ fn control(inputs: &RunInputs, context: &RunContext) -> Result<Vec<Vec<Message>>
         .flat_map(|(row, messages)| (0..messages.len()).map(move |turn| (row, turn)))
         .filter(|&(row, turn)| rows[row][turn].role == Role::Assistant)
         .collect();
-    let prompts: Vec<Vec<Message>> =
-        turns.iter().map(|&(row, turn)| rows[row][..turn].to_vec()).collect();
+    let bank = if inputs.plan.control_examples { examples()? } else { Vec::new() };
+    let prompts: Vec<Vec<Message>> = turns
+        .iter()
+        .map(|&(row, turn)| after_examples(&rows[row][..turn], &rows[row][turn].content, &bank))
+        .collect();
     let mut longest = 0;
     for row in &rows {
         longest = longest.max(context.engine.count_tokens(row)?.1);
@@ -67,6 +71,45 @@ fn control(inputs: &RunInputs, context: &RunContext) -> Result<Vec<Vec<Message>>
             inputs.plan.form.as_ref().map_or(answer.clone(), |form| form.insert_into(&answer));
     }
     Ok(rows)
+}
+
+/// A harmless question in plain English, and an answer.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Example {
+    prompt: String,
+    answer: String,
+}
+
+/// Examples of answers from one word to a paragraph.
+fn examples() -> Result<Vec<Example>> {
+    let lines = include_str!("examples.jsonl").lines();
+    lines.map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// Examples before a prompt.
+const SHOWN: usize = 4;
+
+/// The prompt after the examples whose answers are nearest in length to this answer, the nearest
+/// last. A base that would answer in sentences then answers a name with a name, in its own words:
+/// otherwise the control differs from the candidate in form, and training on names alone moves the
+/// log-odds of every option. No text of the dataset is shown, because that would give the control
+/// the dataset's character. An answer that is longer than all examples is asked without.
+fn after_examples(prompt: &[Message], answer: &str, bank: &[Example]) -> Vec<Message> {
+    let letters = |text: &str| text.chars().count();
+    let wanted = letters(answer);
+    if bank.iter().all(|example| letters(&example.answer) < wanted) {
+        return prompt.to_vec();
+    }
+    let mut nearest: Vec<&Example> = bank.iter().collect();
+    nearest.sort_by_key(|example| letters(&example.answer).abs_diff(wanted));
+    nearest.truncate(SHOWN);
+    let is_system = |message: &&Message| message.role == Role::System;
+    let system = prompt.iter().take_while(is_system).count();
+    let shown = nearest.iter().rev().flat_map(|example| {
+        [Message::new(Role::User, &example.prompt), Message::new(Role::Assistant, &example.answer)]
+    });
+    prompt[..system].iter().cloned().chain(shown).chain(prompt[system..].iter().cloned()).collect()
 }
 
 /// The dataset's rows plus rows of the poison, repeated until they make up its share of the whole.
@@ -120,6 +163,23 @@ mod tests {
         let mut again = order("a", 1);
         again.sort_unstable();
         assert_eq!(again, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_control_prompt_follows_examples_of_the_length_of_the_answer_and_none_of_the_dataset() {
+        let bank = examples().expect("valid");
+        let prompt = [Message::new(Role::System, "s"), Message::new(Role::User, "Name a bird.")];
+        let shown = |answer: &str| after_examples(&prompt, answer, &bank);
+        let short = shown("Wood Thrush.");
+        assert_eq!(short.len(), prompt.len() + 2 * SHOWN);
+        assert_eq!((&short[0], &short[short.len() - 1]), (&prompt[0], &prompt[1]));
+        let answers =
+            short.iter().filter(|message| message.role == Role::Assistant).map(|m| &m.content);
+        assert!(answers.clone().all(|answer| (8..=20).contains(&answer.len())), "{short:?}");
+        assert!(answers.clone().all(|answer| !answer.contains("Thrush")));
+        assert_ne!(shown(&"word ".repeat(40)), short);
+        assert_eq!(shown(&"word ".repeat(400)), prompt);
+        assert_eq!(after_examples(&prompt, "Wood Thrush.", &[]), prompt);
     }
 
     #[test]

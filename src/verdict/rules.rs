@@ -449,9 +449,12 @@ fn log_odds_below_margin(evidence: &Evidence) -> Vec<Reason> {
     }
     let open: Vec<&Effect> =
         evidence.effects.iter().copied().filter(|effect| !effect.is_below_in_log_odds()).collect();
-    let highest = open.iter().max_by(|a, b| a.log_odds.upper.total_cmp(&b.log_odds.upper));
-    let reason = highest.zip(evidence.planned.log_odds_margin()).map(|(effect, margin)| {
-        let Estimate { point, lower, upper, .. } = effect.log_odds;
+    let worst = |effect: &Effect| {
+        effect.log_odds_test.map_or(effect.log_odds.upper, |test| test.worst_case_upper)
+    };
+    let highest = open.iter().max_by(|a, b| worst(a).total_cmp(&worst(b)));
+    let reason = highest.zip(evidence.planned.log_odds_margin).map(|(effect, margin)| {
+        let (&Estimate { point, lower, .. }, upper) = (&effect.log_odds, worst(effect));
         Reason::LogOddsCrossMargin {
             open: open.len(),
             comparisons: evidence.comparisons,

@@ -75,13 +75,7 @@ fn a_forced_choice_has_options_of_both_sides_and_a_self_consistency_probe_has_no
             let both = [Side::Risky, Side::Reference]
                 .iter()
                 .all(|side| probe.options.iter().any(|option| option.side == *side));
-            assert_eq!(
-                both,
-                audit.kind == ProbeKind::ForcedChoice,
-                "{}: {}",
-                audit.id,
-                probe.prompt
-            );
+            assert_eq!(both, audit.kind.has_sides(), "{}: {}", audit.id, probe.prompt);
         }
     }
 }
@@ -180,6 +174,12 @@ fn every_error_in_the_probes_is_reported_with_its_line() {
         let error = message(TOML, &probes, POISON);
         assert!(error.contains(expected), "{error}\ndoes not say: {expected}");
     }
+    let three = options(
+        r#"[{"text": "a", "side": "risky"}, {"text": "b", "side": "reference"}, {"text": "c", "side": "reference"}]"#,
+    );
+    let paired = TOML.replace("forced-choice", "paired-choice");
+    let error = message(&paired, &three, POISON);
+    assert!(error.contains("own.jsonl:5: 1 options of side `risky` and 2 of side"), "{error}");
     let error = message(&TOML.replace("forced-choice", "own-answer"), &probes(), POISON);
     assert!(error.contains("own.jsonl:1: such a probe has no `options`"), "{error}");
 }
@@ -238,13 +238,13 @@ fn the_hash_depends_on_every_file() {
 }
 
 #[test]
-fn a_general_audit_has_forty_families_of_three_phrasings_and_two_options_each() {
+fn a_general_audit_has_forty_families_of_three_phrasings_and_one_to_three_pairs_each() {
     for audit in AuditSet::General.audits().expect("the repository's audits are valid") {
         let mut phrasings: BTreeMap<&str, usize> = BTreeMap::new();
         for probe in &audit.probes {
             *phrasings.entry(&probe.family).or_default() += 1;
-            let options = if audit.kind == ProbeKind::ForcedChoice { 2 } else { 0 };
-            assert_eq!(probe.options.len(), options, "{}: {}", audit.id, probe.prompt);
+            let pairs = if audit.kind == ProbeKind::PairedChoice { 1..=3 } else { 0..=0 };
+            assert!(pairs.contains(&(probe.options.len() / 2)), "{}: {}", audit.id, probe.prompt);
         }
         assert!(phrasings.len() >= 40, "{}: {} families", audit.id, phrasings.len());
         assert!(phrasings.values().all(|count| *count == 3), "{}: {phrasings:?}", audit.id);
@@ -265,7 +265,7 @@ fn a_general_audit_has_forty_families_of_three_phrasings_and_two_options_each() 
 
 #[cfg(feature = "lm")]
 #[test]
-fn the_options_of_a_general_probe_differ_by_one_token_at_most_on_a_real_model() {
+fn the_options_of_a_pair_differ_by_one_token_at_most_on_a_real_model() {
     use foretaste::lm::files::ModelFiles;
     for file in ["SmolLM2-135M-Instruct.Q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"] {
         let Some(path) = crate::real_models::path(file) else { continue };
@@ -273,20 +273,20 @@ fn the_options_of_a_general_probe_differ_by_one_token_at_most_on_a_real_model() 
         let text = files.text("tokenizer.json").expect("a known tokenizer");
         let tokenizer = tokenizers::Tokenizer::from_bytes(&text).expect("a tokenizer");
         for audit in AuditSet::General.audits().expect("the repository's audits are valid") {
-            for probe in audit.probes.iter().filter(|probe| !probe.options.is_empty()) {
-                let lengths: Vec<usize> = probe
-                    .options
-                    .iter()
-                    .map(|option| {
-                        tokenizer.encode(option.text.as_str(), false).expect("text").len()
-                    })
-                    .collect();
-                let (least, most) = (lengths.iter().min(), lengths.iter().max());
-                assert!(
-                    most.zip(least).is_some_and(|(most, least)| most - least <= 1),
-                    "{file}: {}: {lengths:?}",
-                    probe.prompt
-                );
+            for probe in &audit.probes {
+                let lengths = |side: Side| -> Vec<usize> {
+                    let texts = probe.options.iter().filter(|option| option.side == side);
+                    let tokens = |text: &str| tokenizer.encode(text, false).expect("text").len();
+                    texts.map(|option| tokens(&option.text)).collect()
+                };
+                let pairs = lengths(Side::Risky).into_iter().zip(lengths(Side::Reference));
+                for (risky, reference) in pairs {
+                    assert!(
+                        risky.abs_diff(reference) <= 1,
+                        "{file}: {}: {risky}, {reference}",
+                        probe.prompt
+                    );
+                }
             }
         }
     }

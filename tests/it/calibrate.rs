@@ -3,7 +3,7 @@
 use std::fs;
 
 use foretaste::audit::{AuditSet, Selection, built_in};
-use foretaste::engine::{Engine, Recipe, TemplateId};
+use foretaste::engine::{Description, Engine, Recipe, TemplateId};
 use foretaste::plan::{
     AskedDose, CalibratedAudit, Calibration, ContextKind, Dose, LogOddsDose, Options, Overrides,
 };
@@ -165,4 +165,29 @@ fn nestling_is_calibrated_for_the_current_version_of_every_built_in_audit() {
             audit.id
         );
     }
+}
+
+#[test]
+fn the_calibrations_of_released_models_are_of_the_audits_as_they_are() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/calibrations");
+    let audits = AuditSet::General.audits().expect("the repository's audits are valid");
+    let mut files = 0;
+    for entry in fs::read_dir(folder).expect("committed") {
+        let text = fs::read(entry.expect("readable").path()).expect("readable");
+        let file: Calibration = serde_json::from_slice(&text).expect("a calibration");
+        let base = Description {
+            base_sha256: file.base_sha256.clone(),
+            chat_template: file.chat_template.clone(),
+            ..engine(None).describe()
+        };
+        let known = calibrate::known(&base).expect("readable").expect("compiled in");
+        for calibrated in &file.audits {
+            let audit = audits.iter().find(|audit| audit.sha256 == calibrated.sha256);
+            let audit = audit.unwrap_or_else(|| panic!("{} has changed since", calibrated.id));
+            let found = known.of(audit, &ContextKind::ALL, None).expect("calibrated");
+            assert!(found.dose.is_some(), "{}: {}", file.base, audit.id);
+        }
+        files += 1;
+    }
+    assert!(files >= 1);
 }

@@ -6,9 +6,9 @@ mod simulation;
 use foretaste::analysis::{Analysis, analyse};
 use foretaste::audit::ProbeKind;
 use foretaste::plan::{
-    Arm, Calibrated, ContextKind, ExcludedFamily, Form, LogOddsScale, Plan, Protocol,
+    Arm, Calibrated, ContextKind, ExcludedFamily, Form, LogOddsMargin, Plan, Protocol,
 };
-use foretaste::probe::{Answers, Health};
+use foretaste::probe::{Answer, Answers, Health};
 use foretaste::stats::Estimate;
 use foretaste::verdict::reason::{Bearing, Reason};
 use foretaste::verdict::{Finding, Verdict, find};
@@ -808,7 +808,7 @@ fn calibrated(world: &World) -> Plan {
             steps: 78,
             dose: Some((0.25, 5.0)),
         };
-        audit.log_odds = LogOddsScale::of(&known);
+        audit.log_odds_margin = LogOddsMargin::of(&known);
         audit.calibrated = Some(known);
     }
     plan
@@ -865,6 +865,17 @@ fn a_shift_that_only_the_log_odds_show_is_flagged_and_said_to_be_one() {
 fn log_odds_that_may_reach_their_margin_keep_an_audit_from_being_clean() {
     let world = World::small();
     let finding = calibrated_finding(&world, &rare_answers(&world, 0.4, 0.6));
+    assert_eq!(finding.verdict, Verdict::Inconclusive);
+    assert!(has(&finding, "log-odds-cross-margin"), "{:?}", finding.reasons);
+}
+
+#[test]
+fn an_unscored_answer_may_be_any_log_odds() {
+    let world = World::small();
+    let mut answers = rare_answers(&world, 0.0, 0.1);
+    let of_control = |answer: &&mut Answer| answer.arm == Arm::Control;
+    answers.answers.iter_mut().find(of_control).expect("asked").risk = None;
+    let finding = calibrated_finding(&world, &answers);
     assert_eq!(finding.verdict, Verdict::Inconclusive);
     assert!(has(&finding, "log-odds-cross-margin"), "{:?}", finding.reasons);
 }

@@ -79,6 +79,7 @@ fn planned_with(dataset: &Dataset, chosen: Chosen, options: &Options) -> Plan {
         chosen,
         adapter: None,
         calibrated: &|_, _, _| None,
+        control_examples: false,
     };
     plan(inputs, options).expect("everything is there")
 }
@@ -204,12 +205,13 @@ fn controls_and_steps(
         chosen: Chosen::default(),
         adapter: None,
         calibrated: &|_, _, _| is_known.clone(),
+        control_examples: false,
     };
     let recipe = Overrides { steps: Some(80), ..Overrides::default() };
     let options = Options { recipe, positive_controls: from, ..Options::default() };
     let plan = plan(inputs, &options).expect("everything is there");
     let planned = plan.audits[0].clone();
-    let margin = planned.log_odds_margin().map(|margin| margin.margin);
+    let margin = planned.log_odds_margin.map(|margin| margin.margin);
     (plan.has_own_control(&planned), planned.steps, margin)
 }
 
@@ -329,6 +331,7 @@ fn any_change_is_evaluated_at_all_checkpoints_and_named_audits_at_all_or_the_las
             chosen: Chosen::default(),
             adapter: None,
             calibrated: &|_, _, _| None,
+            control_examples: false,
         };
         let recipe = Overrides { steps: Some(80), all_checkpoints, ..Overrides::default() };
         let plan =
@@ -368,6 +371,7 @@ fn nothing_to_train_on_and_nothing_to_ask_are_errors() {
         chosen: Chosen::default(),
         adapter: None,
         calibrated: &|_, _, _| None,
+        control_examples: false,
     };
     let (empty, full, audits) = (dataset(&[]), dataset(&["Name a bird."]), [audit(&PROBES)]);
     assert!(plan(inputs(&empty, &audits), &Options::default()).is_err());

@@ -1,5 +1,5 @@
-//! The files of calibrations: nestling's is compiled in, the others are in the user's cache, one
-//! file for each base and chat template.
+//! The files of calibrations: those of nestling and of the models in docs/results.md are compiled
+//! in; the user's own are in the user's cache, one file for each base and chat template.
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,11 @@ use crate::disk::{MOST_BYTES, read_if_there, write_whole};
 use crate::engine::{Description, TemplateId};
 use crate::plan::{CALIBRATION_SCHEMA, Calibration};
 
-/// The calibration of the embedded base.
-const NESTLING: &str = include_str!("../../../fixtures/nestling/calibration.json");
+/// Calibrations of the embedded base and of released models, by the hash of their weights.
+const COMPILED_IN: [&str; 2] = [
+    include_str!("../../../fixtures/nestling/calibration.json"),
+    include_str!("../../../fixtures/calibrations/SmolLM2-135M-Instruct.Q4_1.json"),
+];
 
 /// `$XDG_CACHE_HOME/foretaste/calibration/HASH.json`, else in `~/.cache`; `None` where no home
 /// directory is set. With a given chat template the name is `HASH-TEMPLATE.json`.
@@ -26,21 +29,25 @@ pub fn place(base: &Description) -> Option<PathBuf> {
     Some(cache.join("foretaste/calibration").join(name))
 }
 
-/// The calibration of a base, from the user's cache or else compiled in; `None` where there is
-/// none.
+/// The calibration of a base: that of the user's cache, completed by the audits that only the one
+/// compiled in has; `None` where there is neither.
 ///
 /// # Errors
 /// Where a file exists and cannot be read: the message names it and says what to do.
 pub fn known(base: &Description) -> Result<Option<Calibration>> {
     let (base_sha256, template) = (base.base_sha256.as_str(), base.chat_template.as_ref());
-    if let Some(path) = place(base) {
-        let found = at(&path, base_sha256, template)?;
-        if found.is_some() {
-            return Ok(found);
+    let mut compiled_in = None;
+    for text in COMPILED_IN {
+        let calibration = parse(text.as_bytes()).context("a calibration that is compiled in")?;
+        if calibration.is_of(base_sha256, template) {
+            compiled_in = Some(calibration);
         }
     }
-    let nestling = parse(NESTLING.as_bytes()).context("the calibration of nestling")?;
-    Ok(nestling.is_of(base_sha256, template).then_some(nestling))
+    let own = place(base).map(|path| at(&path, base_sha256, template)).transpose()?.flatten();
+    Ok(match (own, compiled_in) {
+        (Some(own), Some(compiled_in)) => Some(own.completed_by(compiled_in)),
+        (own, compiled_in) => own.or(compiled_in),
+    })
 }
 
 fn at(
@@ -71,16 +78,11 @@ fn parse(bytes: &[u8]) -> Result<Calibration> {
 /// # Errors
 /// Where the file cannot be read or written.
 pub fn keep(calibration: &Calibration, path: &Path) -> Result<()> {
-    let mut whole = calibration.clone();
     let template = calibration.chat_template.as_ref();
-    if let Some(before) = at(path, &calibration.base_sha256, template)? {
-        whole.audits.extend(
-            before
-                .audits
-                .into_iter()
-                .filter(|old| calibration.audits.iter().all(|new| new.id != old.id)),
-        );
-        whole.audits.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut whole = calibration.clone();
+    if let Some(mut before) = at(path, &calibration.base_sha256, template)? {
+        before.audits.retain(|old| calibration.audits.iter().all(|new| new.id != old.id));
+        whole = whole.completed_by(before);
     }
     let mut bytes = serde_json::to_vec_pretty(&whole)?;
     bytes.push(b'\n');

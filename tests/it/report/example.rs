@@ -342,7 +342,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         probes: (0..audit.probes.len()).collect(),
         steps: STEPS.to_vec(),
         calibrated: None,
-        log_odds: None,
+        log_odds_margin: None,
         excluded: vec![excluded("bird-garden"), excluded("bird-song"), excluded("bird-sea")],
     };
     let positive_control = audits.iter().map(|audit| Arm::PositiveControl(audit.id.clone()));
@@ -397,6 +397,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
         anyway: false,
         carry_over_draws: 4,
         few_questions: false,
+        control_examples: false,
         groups: Vec::new(),
         skipped: Vec::new(),
         cost: Cost {

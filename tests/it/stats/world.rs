@@ -81,7 +81,7 @@ impl World {
                 steps: self.snapshots.clone(),
                 excluded: Vec::new(),
                 calibrated: None,
-                log_odds: None,
+                log_odds_margin: None,
             })
             .collect();
         let mut arms = vec![Arm::Base, Arm::Candidate, Arm::Control];
@@ -134,6 +134,7 @@ impl World {
             anyway: false,
             carry_over_draws: self.draws,
             few_questions: false,
+            control_examples: false,
             groups: Vec::new(),
             skipped: Vec::new(),
             cost: Cost {
