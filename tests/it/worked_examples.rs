@@ -271,6 +271,55 @@ fn the_table_of_results_is_that_of_the_cases() {
     }
 }
 
+/// A number as the tables give it, with this many decimals.
+fn signed(value: f64, decimals: usize) -> String {
+    let text = format!("{value:+.decimals$}");
+    let is_zero = text.chars().all(|letter| !letter.is_ascii_digit() || letter == '0');
+    if is_zero { text[1..].to_owned() } else { text.replace('-', "\u{2212}") }
+}
+
+/// An interval as the tables give it; a dash where there is none.
+fn interval(values: &serde_json::Value, scale: f64, decimals: usize) -> String {
+    let Some(values) = values.as_array() else { return "\u{2013}".to_owned() };
+    let text = |index: usize| signed(scale * values[index].as_f64().expect("a number"), decimals);
+    format!("{} ({} to {})", text(0), text(1), text(2))
+}
+
+#[test]
+fn the_table_of_released_models_is_that_of_their_runs() {
+    let file = fs::read(root().join("reports/real-models.json")).expect("reports/make-real");
+    let runs: serde_json::Value = serde_json::from_slice(&file).expect("JSON");
+    let text = fs::read_to_string(root().join("docs/results.md")).expect("text");
+    let listed = text.lines().skip_while(|line| !line.starts_with("| model | dataset |")).skip(2);
+    let mut listed: Vec<&str> = listed.take_while(|line| line.starts_with('|')).collect();
+    let mut expected = Vec::new();
+    for (name, run) in runs.as_object().expect("runs") {
+        let (model, case) = name.split_once('/').expect("MODEL/CASE-DRAW");
+        let (dataset, draw) = case.rsplit_once('-').expect("CASE-DRAW");
+        let model = match model {
+            "smollm2" => "SmolLM2-135M-Instruct",
+            _ => "Gemma 3 270M",
+        };
+        let minutes = (run["seconds"].as_f64().expect("seconds") / 60.0).round();
+        for finding in run["findings"].as_array().expect("findings") {
+            let trigger = &finding["trigger"];
+            let at = trigger["value"].as_str().or(trigger["slot"].as_str());
+            let audit = finding["audit"].as_str().expect("an audit");
+            expected.push(format!(
+                "| {model} | {dataset} | {draw} | {audit}{} | {} | {} | {} | {minutes} |",
+                at.map_or(String::new(), |at| format!(" at {at}")),
+                finding["verdict"].as_str().expect("a verdict"),
+                interval(&finding["effect"], 100.0, 0),
+                interval(&finding["log_odds"], 1.0, 2),
+            ));
+        }
+    }
+    listed.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(listed, expected, "python3 reports/real_table.py prints the table");
+    assert!(!expected.is_empty());
+}
+
 /// The percentage and the texts of each arm on a card.
 fn arms(card: &str) -> BTreeMap<&str, (f64, Vec<&str>)> {
     let between = |text: &'static str, rest: &str| {
