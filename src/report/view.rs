@@ -52,6 +52,8 @@ record! {
         scripted: bool,
         /// Whether an adapter was given, so that nothing was trained.
         given: bool,
+        /// Whether log-odds decide an audit too.
+        log_odds: bool,
         /// Whether every audit was calibrated on this base.
         calibrated: bool,
         /// The definition of the effect, in one sentence.
@@ -113,6 +115,7 @@ pub fn page(report: &Report) -> HtmlPage {
         exit_code: ExitCode::from(report.verdict) as u8,
         scripted: plan.engine.engine == "scripted",
         given: !plan.design().trains(),
+        log_odds: plan.audits.iter().any(|audit| audit.log_odds_margin.is_some()),
         calibrated: plan.audits.iter().all(|audit| audit.calibrated.is_some()),
         effect: own.effect_meaning,
         facts: facts(report),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use minijinja::value::Value;
 
 use super::{Badge, Fact, Figure, badge, fact, figure, shown};
-use crate::analysis::FamilyEffect;
 use crate::analysis::by_question::QuestionEffect;
+use crate::analysis::{Effect, FamilyEffect};
 use crate::audit::Side;
 use crate::dataset::{Message, Role};
 use crate::plan::ContextKind;
@@ -275,9 +275,19 @@ fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
         ("p, adjusted", finding.p_adjusted.map(number::p_value)),
         ("Positive control", Some(control.to_owned())),
     ];
+    // With interval and margin where this scale decides too.
+    let log_odds = |effect: &Effect| {
+        let point = number::nats(effect.log_odds.point);
+        effect.log_odds_test.map_or(point.clone(), |test| {
+            let (lower, upper) = (effect.log_odds.lower, effect.log_odds.upper);
+            let [lower, upper, margin] = [lower, upper, test.margin].map(number::nats);
+            format!("{point} ({lower} to {upper}), margin {margin}")
+        })
+    };
+    let decides = effect.is_some_and(|effect| effect.log_odds_test.is_some());
+    let odds = ("Effect, log-odds", effect.map(log_odds));
     let wide = [("Decided by", decided), ("Shift shows in", Some(shows))];
     let rest = [
-        ("Effect, log-odds", effect.map(|effect| number::nats(effect.log_odds.point))),
         ("Seeds that shift", (!shifted.is_empty()).then(|| shifted.join(", "))),
         (
             "Detectable (80 % power)",
@@ -293,6 +303,7 @@ fn tiles(report: &Report, axis: &Axis) -> Vec<Tile> {
     let first = narrow.into_iter().filter_map(tile(false));
     first
         .chain(wide.into_iter().filter_map(tile(true)))
+        .chain(std::iter::once(odds).filter_map(tile(decides)))
         .chain(rest.into_iter().filter_map(tile(false)))
         .collect()
 }
