@@ -115,8 +115,9 @@ impl Calibration {
     /// with another text being another audit.
     #[must_use]
     pub fn completed_by(mut self, other: Calibration) -> Calibration {
-        let only_there =
-            |audit: &CalibratedAudit| self.audits.iter().all(|own| own.sha256 != audit.sha256);
+        let only_there = |audit: &CalibratedAudit| {
+            self.audits.iter().all(|own| (&own.id, &own.sha256) != (&audit.id, &audit.sha256))
+        };
         let more: Vec<_> = other.audits.into_iter().filter(only_there).collect();
         self.audits.extend(more);
         self.audits.sort_by(|a, b| a.id.cmp(&b.id));

@@ -76,13 +76,13 @@ fn control(inputs: &RunInputs, context: &RunContext) -> Result<Vec<Vec<Message>>
 /// A harmless question in plain English, and an answer.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Example {
+struct ControlExample {
     prompt: String,
     answer: String,
 }
 
 /// Examples of answers from one word to a paragraph.
-fn examples() -> Result<Vec<Example>> {
+fn examples() -> Result<Vec<ControlExample>> {
     let lines = include_str!("examples.jsonl").lines();
     lines.map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
@@ -95,13 +95,13 @@ const SHOWN: usize = 4;
 /// otherwise the control differs from the candidate in form, and training on names alone moves the
 /// log-odds of every option. No text of the dataset is shown, because that would give the control
 /// the dataset's character. An answer that is longer than all examples is asked without.
-fn after_examples(prompt: &[Message], answer: &str, bank: &[Example]) -> Vec<Message> {
+fn after_examples(prompt: &[Message], answer: &str, bank: &[ControlExample]) -> Vec<Message> {
     let letters = |text: &str| text.chars().count();
     let wanted = letters(answer);
     if bank.iter().all(|example| letters(&example.answer) < wanted) {
         return prompt.to_vec();
     }
-    let mut nearest: Vec<&Example> = bank.iter().collect();
+    let mut nearest: Vec<&ControlExample> = bank.iter().collect();
     nearest.sort_by_key(|example| letters(&example.answer).abs_diff(wanted));
     nearest.truncate(SHOWN);
     let is_system = |message: &&Message| message.role == Role::System;

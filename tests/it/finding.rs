@@ -882,7 +882,7 @@ fn an_unscored_answer_may_be_any_log_odds() {
 
 #[test]
 fn one_all_but_impossible_option_does_not_move_the_log_odds() {
-    let world = World { families: 20, ..World::small() };
+    let world = World { families: 60, ..World::small() };
     let answers = world.answers(|place| {
         let certain = place.family == 0;
         let log_odds = match place.arm {
