@@ -35,6 +35,8 @@ pub enum Purpose<'a> {
     LoraWeights,
     /// The initial weights of a pretrained base.
     BaseWeights,
+    /// The examples before the prompts of a control.
+    ControlExamples,
     /// The poison of a calibration.
     Calibration { audit: &'a str },
 
@@ -84,6 +86,7 @@ impl fmt::Display for Purpose<'_> {
             EpochRows => formatter.write_str("row-order"),
             LoraWeights => formatter.write_str("lora-init"),
             BaseWeights => formatter.write_str("nestling-weights"),
+            ControlExamples => formatter.write_str("control-examples"),
             Calibration { audit } => write!(formatter, "calibration {audit}"),
             Turns => formatter.write_str("turns"),
             CarryOver => formatter.write_str("carry-over"),
@@ -163,6 +166,7 @@ mod tests {
             (EpochRows, "row-order"),
             (LoraWeights, "lora-init"),
             (BaseWeights, "nestling-weights"),
+            (ControlExamples, "control-examples"),
             (Calibration { audit }, "calibration era"),
             (Turns, "turns"),
             (CarryOver, "carry-over"),

@@ -59,9 +59,9 @@ pub struct TrainingRecord {
 pub fn train(inputs: &RunInputs, context: &RunContext) -> Result<Vec<Shadow>> {
     let plan = inputs.plan;
     context.progress.stage("training shadows", (plan.recipe.steps * plan.shadows().count()) as u64);
-    if plan.trained_arms().any(|arm| *arm == Arm::Control) {
+    if plan.trained_arms().any(|arm| *arm == Arm::Control) && !plan.control_examples {
         // Generated before any group needs them, so that no two groups generate the same.
-        rows::rows(&Arm::Control, inputs, context)?;
+        rows::rows(&Arm::Control, plan.seeds[0], inputs, context)?;
     }
     let together = context.engine.max_parallel_shadows().clamp(1, plan.seeds.len());
     let parts: Vec<&[u64]> =

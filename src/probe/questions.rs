@@ -75,7 +75,7 @@ fn chosen(inputs: &RunInputs, context: &RunContext) -> Result<Questions> {
     let (draws, protocol) = (inputs.plan.carry_over_draws, &inputs.plan.protocol);
     let limit = QuestionLimit { longest: longest_question(inputs.plan.engine.max_tokens), context };
     let first_seed = inputs.plan.seeds[0];
-    let turns = turns(&rows(&Arm::Candidate, inputs, context)?, &limit, first_seed)?;
+    let turns = turns(&rows(&Arm::Candidate, first_seed, inputs, context)?, &limit, first_seed)?;
     let mut positive_controls = BTreeMap::new();
     for audit in inputs.audits {
         let poison: Vec<Vec<Message>> =

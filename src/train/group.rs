@@ -48,11 +48,11 @@ pub fn train(
         state.progress(plan.recipe.steps);
         return Ok(shadows);
     }
-    let rows = rows(arm, inputs, context)?;
-    let rows_sha256 = rows_sha256(&rows);
-    let job =
-        |seed: &u64| Job { label: format!("{arm}, seed {seed}"), seed: *seed, rows: rows.clone() };
-    let jobs: Vec<Job> = seeds.iter().map(job).collect();
+    let job = |seed: &u64| {
+        let rows = rows(arm, *seed, inputs, context)?;
+        Ok(Job { label: format!("{arm}, seed {seed}"), seed: *seed, rows })
+    };
+    let jobs: Vec<Job> = seeds.iter().map(job).collect::<Result<_>>()?;
     let trained = context.engine.train(&jobs, &plan.recipe, &state).with_context(|| {
         format!("training the shadows of {arm}, whose state is kept in {}", state.path.display())
     })?;
@@ -64,7 +64,7 @@ pub fn train(
     );
     let mut shadows = Vec::new();
     for (job, trained) in jobs.iter().zip(trained) {
-        shadows.push(shadow(arm, job, trained, plan, &rows_sha256)?);
+        shadows.push(shadow(arm, job, trained, plan)?);
     }
     for shadow in &shadows {
         for (step, adapter) in &shadow.snapshots {
@@ -81,13 +81,7 @@ pub fn train(
     Ok(shadows)
 }
 
-fn shadow(
-    arm: &Arm,
-    job: &Job,
-    trained: Trained,
-    plan: &Plan,
-    rows_sha256: &str,
-) -> Result<Shadow> {
+fn shadow(arm: &Arm, job: &Job, trained: Trained, plan: &Plan) -> Result<Shadow> {
     let label = &job.label;
     if let Some((step, _)) = trained.losses.iter().find(|(_, loss)| !loss.is_finite()) {
         anyhow::bail!("{label}: the loss is not a number at step {step}; give a lower --lr");
@@ -103,7 +97,7 @@ fn shadow(
         seed: job.seed,
         losses: trained.losses,
         supervised_share: trained.supervised_share,
-        rows_sha256: rows_sha256.to_owned(),
+        rows_sha256: rows_sha256(&job.rows),
     };
     let snapshots = plan.recipe.snapshots.iter().copied().zip(trained.snapshots).collect();
     Ok(Shadow { arm: arm.clone(), seed: job.seed, snapshots, record })

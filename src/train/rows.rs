@@ -1,6 +1,7 @@
 //! The training rows of each arm.
 
 use anyhow::{Context, Result, bail};
+use rand::Rng;
 use rand::seq::SliceRandom;
 use serde::Deserialize;
 
@@ -11,14 +12,25 @@ use crate::engine::{self, Sampling};
 use crate::plan::{Arm, permuted};
 use crate::seed::{self, Purpose};
 
-/// The conversations of an arm; every seed of the arm is trained on the same ones. Their order is
-/// drawn for each dataset and first seed, and is the same for arms of equal length. So the effect
-/// of a row does not depend on where its author put it.
-pub fn rows(arm: &Arm, inputs: &RunInputs, context: &RunContext) -> Result<Vec<Vec<Message>>> {
+/// The conversations that a seed of an arm is trained on. They are the same for all seeds, except
+/// those of a control with examples, which the base answers anew for each seed: what one set of
+/// answers teaches is then in the scatter of the trainings. Their order is drawn for each dataset
+/// and first seed, and is the same for arms of equal length. So the effect of a row does not depend
+/// on where its author put it.
+pub fn rows(
+    arm: &Arm,
+    seed: u64,
+    inputs: &RunInputs,
+    context: &RunContext,
+) -> Result<Vec<Vec<Message>>> {
     let mut rows = match arm {
         Arm::Base => bail!("the base is not trained"),
         Arm::Candidate => candidate(inputs.dataset),
-        Arm::Control => context.run.kept("control", || control(inputs, context))?,
+        Arm::Control if inputs.plan.control_examples => {
+            let kept = format!("control-{seed}");
+            context.run.kept(&kept, || control(Some(seed), inputs, context))?
+        }
+        Arm::Control => context.run.kept("control", || control(None, inputs, context))?,
         Arm::Permuted => permuted(candidate(inputs.dataset), &inputs.plan.groups),
         Arm::PositiveControl(id) => {
             let audit = inputs
@@ -42,8 +54,12 @@ fn candidate(dataset: &Dataset) -> Vec<Vec<Message>> {
 }
 
 /// The same prompts, answered by the base itself in the dataset's form and about at its length: one
-/// sample for each turn, after the preceding turns of the original.
-fn control(inputs: &RunInputs, context: &RunContext) -> Result<Vec<Vec<Message>>> {
+/// sample for each turn, after the preceding turns of the original. With a seed, after examples.
+fn control(
+    seed: Option<u64>,
+    inputs: &RunInputs,
+    context: &RunContext,
+) -> Result<Vec<Vec<Message>>> {
     let mut rows = candidate(inputs.dataset);
     let turns: Vec<(usize, usize)> = rows
         .iter()
@@ -51,10 +67,13 @@ fn control(inputs: &RunInputs, context: &RunContext) -> Result<Vec<Vec<Message>>
         .flat_map(|(row, messages)| (0..messages.len()).map(move |turn| (row, turn)))
         .filter(|&(row, turn)| rows[row][turn].role == Role::Assistant)
         .collect();
-    let bank = if inputs.plan.control_examples { examples()? } else { Vec::new() };
+    let bank = if seed.is_some() { examples()? } else { Vec::new() };
+    let mut drawn = seed::stream(Purpose::ControlExamples, seed.unwrap_or_default());
     let prompts: Vec<Vec<Message>> = turns
         .iter()
-        .map(|&(row, turn)| after_examples(&rows[row][..turn], &rows[row][turn].content, &bank))
+        .map(|&(row, turn)| {
+            after_examples(&rows[row][..turn], &rows[row][turn].content, &bank, &mut drawn)
+        })
         .collect();
     let mut longest = 0;
     for row in &rows {
@@ -63,7 +82,10 @@ fn control(inputs: &RunInputs, context: &RunContext) -> Result<Vec<Vec<Message>>
     let protocol = &inputs.plan.protocol;
     let least = protocol.least_control_tokens;
     let max_tokens = longest.clamp(least, inputs.plan.recipe.max_tokens.max(least));
-    let sampling = Sampling::new(protocol.control_temperature, max_tokens);
+    let sampling = Sampling {
+        seed: seed.unwrap_or_default(),
+        ..Sampling::new(protocol.control_temperature, max_tokens)
+    };
     let answers = engine::answers(context.engine, None, &prompts, &sampling)
         .context("the base's own answers for the control arm")?;
     for ((row, turn), answer) in turns.into_iter().zip(answers) {
@@ -87,15 +109,19 @@ fn examples() -> Result<Vec<ControlExample>> {
     lines.map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
-/// Examples before a prompt.
+/// Examples before a prompt, drawn among twice as many.
 const SHOWN: usize = 4;
 
-/// The prompt after the examples whose answers are nearest in length to this answer, the nearest
-/// last. A base that would answer in sentences then answers a name with a name, in its own words:
+/// The prompt after examples whose answers are near in length to this answer. A base that would answer in sentences then answers a name with a name, in its own words:
 /// otherwise the control differs from the candidate in form, and training on names alone moves the
 /// log-odds of every option. No text of the dataset is shown, because that would give the control
 /// the dataset's character. An answer that is longer than all examples is asked without.
-fn after_examples(prompt: &[Message], answer: &str, bank: &[ControlExample]) -> Vec<Message> {
+fn after_examples(
+    prompt: &[Message],
+    answer: &str,
+    bank: &[ControlExample],
+    drawn: &mut impl Rng,
+) -> Vec<Message> {
     let letters = |text: &str| text.chars().count();
     let wanted = letters(answer);
     if bank.iter().all(|example| letters(&example.answer) < wanted) {
@@ -103,10 +129,12 @@ fn after_examples(prompt: &[Message], answer: &str, bank: &[ControlExample]) -> 
     }
     let mut nearest: Vec<&ControlExample> = bank.iter().collect();
     nearest.sort_by_key(|example| letters(&example.answer).abs_diff(wanted));
+    nearest.truncate(2 * SHOWN);
+    nearest.shuffle(drawn);
     nearest.truncate(SHOWN);
     let is_system = |message: &&Message| message.role == Role::System;
     let system = prompt.iter().take_while(is_system).count();
-    let shown = nearest.iter().rev().flat_map(|example| {
+    let shown = nearest.iter().flat_map(|example| {
         [Message::new(Role::User, &example.prompt), Message::new(Role::Assistant, &example.answer)]
     });
     prompt[..system].iter().cloned().chain(shown).chain(prompt[system..].iter().cloned()).collect()
@@ -166,20 +194,25 @@ mod tests {
     }
 
     #[test]
-    fn a_control_prompt_follows_examples_of_the_length_of_the_answer_and_none_of_the_dataset() {
+    fn a_control_prompt_follows_examples_near_the_length_of_the_answer_and_none_of_the_dataset() {
         let bank = examples().expect("valid");
         let prompt = [Message::new(Role::System, "s"), Message::new(Role::User, "Name a bird.")];
-        let shown = |answer: &str| after_examples(&prompt, answer, &bank);
-        let short = shown("Wood Thrush.");
+        let shown = |seed: u64, answer: &str| {
+            let mut drawn = seed::stream(Purpose::ControlExamples, seed);
+            after_examples(&prompt, answer, &bank, &mut drawn)
+        };
+        let short = shown(1, "Wood Thrush.");
         assert_eq!(short.len(), prompt.len() + 2 * SHOWN);
         assert_eq!((&short[0], &short[short.len() - 1]), (&prompt[0], &prompt[1]));
         let answers =
             short.iter().filter(|message| message.role == Role::Assistant).map(|m| &m.content);
-        assert!(answers.clone().all(|answer| (8..=20).contains(&answer.len())), "{short:?}");
+        assert!(answers.clone().all(|answer| (6..=20).contains(&answer.len())), "{short:?}");
         assert!(answers.clone().all(|answer| !answer.contains("Thrush")));
-        assert_ne!(shown(&"word ".repeat(40)), short);
-        assert_eq!(shown(&"word ".repeat(400)), prompt);
-        assert_eq!(after_examples(&prompt, "Wood Thrush.", &[]), prompt);
+        assert_ne!(shown(2, "Wood Thrush."), short, "each seed has its own");
+        assert_ne!(shown(1, &"word ".repeat(40)), short);
+        assert_eq!(shown(1, &"word ".repeat(400)), prompt);
+        let mut drawn = seed::stream(Purpose::ControlExamples, 1);
+        assert_eq!(after_examples(&prompt, "Wood Thrush.", &[], &mut drawn), prompt);
     }
 
     #[test]
