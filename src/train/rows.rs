@@ -112,10 +112,11 @@ fn examples() -> Result<Vec<ControlExample>> {
 /// Examples before a prompt, drawn among twice as many.
 const SHOWN: usize = 4;
 
-/// The prompt after examples whose answers are near in length to this answer. A base that would answer in sentences then answers a name with a name, in its own words:
-/// otherwise the control differs from the candidate in form, and training on names alone moves the
-/// log-odds of every option. No text of the dataset is shown, because that would give the control
-/// the dataset's character. An answer that is longer than all examples is asked without.
+/// The prompt after examples whose answers are near in length to this answer. A base that would
+/// answer in sentences then answers a name with a name, in its own words: otherwise the control
+/// differs from the candidate in form, and training on names alone moves the log-odds of every
+/// option. No text of the dataset is shown, because that would give the control the dataset's
+/// character. An answer that is longer than all examples is asked without.
 fn after_examples(
     prompt: &[Message],
     answer: &str,
