@@ -287,6 +287,7 @@ fn panel<'a>(
     panel
 }
 
+/// A risk that is not a probability is unscored.
 fn scored(answer: &Answer, clip: f64) -> Option<Cell> {
     let risk = answer.risk.filter(|risk| (0.0..=1.0).contains(risk))?;
     let limit = ((1.0 - clip) / clip).ln();
