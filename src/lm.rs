@@ -23,6 +23,7 @@ pub mod packing;
 pub mod pretrain;
 pub mod score;
 pub mod tensor;
+mod tiles;
 pub mod train;
 pub mod weights;
 
@@ -44,6 +45,10 @@ use files::ModelFiles;
 use lora::{HostLora, Lora};
 use ops::Ops;
 use weights::Weights;
+
+/// Shadows that the CPU trains in one pass if it has products of bf16. More would take memory and
+/// gain little.
+const SHADOWS_AT_ONCE: usize = 3;
 
 /// A base model, loaded and ready to score, generate and train.
 pub struct Lm {
@@ -99,8 +104,7 @@ pub struct LmOptions<'a> {
 /// As [`open`], and where the device cannot compute.
 pub fn open_as(base: Option<&Path>, options: &LmOptions<'_>) -> Result<Lm> {
     let device = device::find(options.place)?;
-    let (threads, dtype) =
-        (options.threads, options.dtype.unwrap_or_else(|| WeightDtype::default_for(&device)));
+    let threads = options.threads;
     let files = ModelFiles::open(base)?;
     let config = Config::read(&files)?;
     let template = options.chat_template;
@@ -118,6 +122,8 @@ pub fn open_as(base: Option<&Path>, options: &LmOptions<'_>) -> Result<Lm> {
         config.vocab_size
     );
     let weights = Weights::open(&files)?;
+    let parameters = weights.bytes(WeightDtype::F32) / size_of::<f32>() as u64;
+    let dtype = options.dtype.unwrap_or_else(|| WeightDtype::default_for(&device, parameters));
     let needed = |dtype| weights.bytes(dtype) + config.table_bytes();
     memory::check(needed(dtype), dtype, needed(WeightDtype::Bf16), device::free(options.place))
         .with_context(|| files.display(""))?;
@@ -227,8 +233,12 @@ impl Engine for Lm {
     }
 
     fn max_parallel_shadows(&self) -> usize {
-        // More rows do not speed up products on the CPU; on a GPU they do.
-        if self.decoder.ops == Ops::Fused { 1 } else { usize::MAX }
+        // More rows speed up products of bf16; those of f32 on the CPU they do not.
+        match (self.decoder.ops, self.dtype) {
+            (Ops::Composed, _) => usize::MAX,
+            (Ops::Fused, WeightDtype::Bf16) => SHADOWS_AT_ONCE,
+            (Ops::Fused, WeightDtype::F32) => 1,
+        }
     }
 
     fn score(

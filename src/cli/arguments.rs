@@ -50,9 +50,9 @@ pub struct BaseArgs {
     /// cuda:N, or several, such as cuda:0,cuda:1 (one process each)
     #[arg(long, value_name = "DEVICES", value_delimiter = ',', default_value = "auto")]
     device: Vec<DeviceChoice>,
-    /// Type of the base's weights in memory. bf16 takes half the memory, if the files have bf16;
-    /// the CPU computes in f32 either way, a GPU then multiplies in bf16 [default: f32 on the CPU,
-    /// bf16 on a GPU]
+    /// Type of the base's weights. bf16 takes half the memory, and is multiplied as bf16 where the
+    /// device can, which is faster [default: bf16 on a GPU, and for bases above 20 million weights
+    /// on a CPU with AMX; f32 elsewhere]
     #[arg(long, value_enum)]
     weights: Option<WeightsAs>,
 }

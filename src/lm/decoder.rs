@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use super::config::rope::Rotary;
 use super::config::{Config, LONGEST};
+use super::device;
 use super::kernels::Segment;
 use super::lora::{Lora, LoraPair};
 use super::matmul::{add_matmul, matmul, single_threaded};
@@ -98,21 +99,26 @@ pub struct Decoder {
     rotary_tables: Vec<RotaryTable>,
 }
 
-/// The dtype in which the large matrices of a base are kept. On the CPU products are computed in
-/// f32 either way. On a GPU bf16 matrices are multiplied in bf16 (see [`super::matrix`]).
+/// The dtype in which the large matrices of a base are kept, and multiplied where the device has
+/// products of bf16 (see [`super::matrix`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WeightDtype {
     /// bf16 and f16 are widened.
     #[default]
     F32,
-    /// Matrices that are bf16 in the file stay so, which halves the memory.
+    /// Half the memory. Matrices that are bf16 in the file stay so; others are rounded.
     Bf16,
 }
 
 impl WeightDtype {
-    /// The best dtype for a device.
-    pub fn default_for(device: &Device) -> WeightDtype {
-        if Ops::of(device) == Ops::Composed { WeightDtype::Bf16 } else { WeightDtype::F32 }
+    /// The faster dtype of a base on a device. A small base gains nothing from products of bf16.
+    pub fn default_for(device: &Device, parameters: u64) -> WeightDtype {
+        let is_small = Ops::of(device) == Ops::Fused && parameters < SMALL;
+        if device::multiplies_bf16(device) && !is_small {
+            WeightDtype::Bf16
+        } else {
+            WeightDtype::F32
+        }
     }
 }
 
@@ -224,14 +230,13 @@ impl Decoder {
         }
     }
 
-    /// Allows a step to save more activations if memory is free: up to the f32 size of the weights,
-    /// and a quarter of the free memory. Recomputing blocks costs a third of a step. On a GPU it
-    /// also raises the number of logits per chunk. About six copies of four bytes each are then
+    /// Allows a step to save more activations if memory is free: up to a quarter of it. Recomputing
+    /// blocks costs a third of a step. On a GPU it also raises the number of logits per chunk. About six copies of four bytes each are then
     /// held, in an eighth of the free memory.
     pub fn with_free_memory(mut self, free: Option<u64>) -> Self {
         self.free_memory = free;
         let free = free.unwrap_or(0);
-        self.keep_at_most = KEEP_AT_MOST.max((free / 4).min(4 * self.parameters()) as usize);
+        self.keep_at_most = KEEP_AT_MOST.max((free / 4) as usize);
         if self.ops == Ops::Composed {
             self.logits_at_most =
                 ((free / 8 / 24) as usize).clamp(LOGITS_AT_MOST, LOGITS_AT_MOST_GPU);

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use burn::tensor::Device;
 
-use super::memory;
+use super::{memory, tiles};
 use crate::engine::DeviceChoice;
 
 /// The device of a place, ready to compute.
@@ -19,6 +19,11 @@ pub fn find(place: DeviceChoice) -> Result<Device> {
         DeviceChoice::Auto => cuda::card(0),
         DeviceChoice::Cuda(index) => cuda::card(index),
     }
+}
+
+/// Whether a device multiplies bf16 by bf16, faster than f32 by f32.
+pub fn multiplies_bf16(device: &Device) -> bool {
+    *device != Device::flex() || tiles::available()
 }
 
 /// Bytes that a base may take there; `None` if unknown.

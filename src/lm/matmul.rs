@@ -16,6 +16,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 use gemm::Parallelism;
 
+use super::ops::threads;
 use super::tensor::{from_host, host};
 
 /// Minimum number of multiplications for which starting threads pays off; burn's CPU backend uses
@@ -146,14 +147,14 @@ fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
             (0..a.batch).flat_map(|at| (0..n).step_by(AT_ONCE).map(move |first| (at, first)))
         {
             let columns = first..n.min(first + AT_ONCE);
-            // SAFETY: `transposed` has capacity for the columns, and `gemm_columns` writes every
+            // SAFETY: `transposed` has capacity for the columns, and `gemm_part` writes every
             // number. The callers reserve `batch * m * n` numbers.
             unsafe {
-                gemm_columns(
+                gemm_part(
                     a,
                     b,
                     at,
-                    columns.clone(),
+                    (0..m, columns.clone()),
                     None,
                     (transposed.as_mut_ptr(), 1, m as isize),
                     threads,
@@ -169,21 +170,78 @@ fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
         }
         return;
     }
-    for at in 0..a.batch {
-        // SAFETY: the callers reserve `batch * m * n` numbers.
-        unsafe { gemm_columns(a, b, at, 0..n, add, (out.add(at * m * n), n as isize, 1), threads) };
+    let parts = if shared { whole(a, n) } else { parts(a, n) };
+    let out = Results(out);
+    let part = |(at, rows, columns): Part| {
+        let first = at * m * n + rows.start * n + columns.start;
+        // SAFETY: the callers reserve `batch * m * n` numbers, and no two parts share one.
+        unsafe {
+            let out = out.at(first);
+            gemm_part(a, b, at, (rows, columns), add, (out, n as isize, 1), threads);
+        }
+    };
+    if shared || is_single_threaded() {
+        parts.into_iter().for_each(part);
+    } else {
+        threads::for_each(parts, part);
     }
 }
 
-/// Some columns of one product of the batch.
+/// The rows and columns of one product of the batch.
+type Part = (usize, Range<usize>, Range<usize>);
+
+/// Rows or columns of a part of a product that is too small for threads inside it, and the minimum
+/// number of multiplications for which parts pay off.
+const PART: usize = 128;
+const PARTS_FROM: usize = 1 << 17;
+
+/// All products of a batch, each as one part.
+fn whole(a: &Operand, columns: usize) -> Vec<Part> {
+    (0..a.batch).map(|at| (at, 0..a.rows, 0..columns)).collect()
+}
+
+/// All products of a batch, each in parts along its longer side, for several threads: the thin
+/// products of LoRA. The parts, and so the bits, do not depend on the number of threads.
+fn parts(a: &Operand, columns: usize) -> Vec<Part> {
+    if a.rows * a.columns * columns < PARTS_FROM {
+        return whole(a, columns);
+    }
+    let split =
+        |length: usize| (0..length).step_by(PART).map(move |first| first..length.min(first + PART));
+    let each = |at: usize| -> Vec<Part> {
+        if a.rows >= columns {
+            split(a.rows).map(|rows| (at, rows, 0..columns)).collect()
+        } else {
+            split(columns).map(|columns| (at, 0..a.rows, columns)).collect()
+        }
+    };
+    (0..a.batch).flat_map(each).collect()
+}
+
+/// The results of a product, whose parts several threads write.
+struct Results(*mut f32);
+
+// SAFETY: no two parts share a number.
+unsafe impl Sync for Results {}
+
+impl Results {
+    /// # Safety
+    /// The number is inside the results.
+    unsafe fn at(&self, number: usize) -> *mut f32 {
+        // SAFETY: as the caller says.
+        unsafe { self.0.add(number) }
+    }
+}
+
+/// A part of one product of the batch.
 ///
 /// # Safety
-/// `out`, with its strides between rows and columns, must have room for them.
-unsafe fn gemm_columns(
+/// `out`, with its strides between rows and columns, must have room for it.
+unsafe fn gemm_part(
     a: &Operand,
     b: &Operand,
     at: usize,
-    columns: Range<usize>,
+    (rows, columns): (Range<usize>, Range<usize>),
     add: Option<f32>,
     (out, between_rows, between_columns): (*mut f32, isize, isize),
     threads: Parallelism,
@@ -192,14 +250,14 @@ unsafe fn gemm_columns(
     // storage.
     unsafe {
         gemm::gemm(
-            a.rows,
+            rows.len(),
             columns.len(),
             a.columns,
             out,
             between_columns,
             between_rows,
             add.is_some(),
-            a.matrix(at),
+            a.matrix(at).offset(rows.start as isize * a.strides[1]),
             a.strides[2],
             a.strides[1],
             b.matrix(at).offset(columns.start as isize * b.strides[2]),

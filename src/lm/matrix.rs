@@ -1,19 +1,21 @@
 //! A weight matrix of a base, in the dtype in which it is kept: f32, bf16 in the mapped file, or
 //! bf16 on a GPU.
 //!
-//! On the CPU products are computed in f32 either way: bf16 is widened a few rows at a time. The
-//! base then takes half the memory, and a few more passes over its weights. A GPU multiplies bf16
-//! by bf16, which is its fast path. Activations are rounded to bf16, and the product is f32 again.
+//! bf16 takes half the memory. A GPU, and a CPU with tile registers ([`super::tiles`]), multiply
+//! bf16 by bf16, which is their fast path: activations are rounded to bf16, and the product is f32
+//! again. Any other CPU widens a few rows at a time, and multiplies in f32.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use half::bf16;
+use half::slice::HalfFloatSliceExt;
 
 use super::files::FileBytes;
 use super::matmul::{add_matmul, matmul};
-use super::tensor::{from_host, host};
+use super::tensor::{from_host, host, with_values};
+use super::tiles::{self, Bf16Slice, SumOver};
 
 /// Numbers that are widened at a time; more would leave the CPU cache.
 const PANEL: usize = 1 << 18;
@@ -23,12 +25,13 @@ const PANEL: usize = 1 << 18;
 #[allow(clippy::large_enum_variant, reason = "a base has some hundreds of them")]
 pub enum Matrix {
     F32(Tensor<2>),
+    /// bf16 in host memory.
     Bf16(StoredMatrix),
     /// bf16 in device memory.
     DeviceBf16(Tensor<2>),
 }
 
-/// Little-endian bf16 in a file.
+/// Little-endian bf16 in a file, or in memory.
 #[derive(Debug, Clone)]
 pub struct StoredMatrix {
     pub file: Arc<FileBytes>,
@@ -37,6 +40,18 @@ pub struct StoredMatrix {
 }
 
 impl StoredMatrix {
+    /// Numbers `[rows, columns]`, rounded.
+    pub fn rounded(numbers: &[f32], shape: [usize; 2]) -> Self {
+        let mut rounded = vec![bf16::ZERO; numbers.len()];
+        rounded.convert_from_f32_slice(numbers);
+        let bytes: Vec<u8> = rounded.iter().flat_map(|number| number.to_le_bytes()).collect();
+        StoredMatrix { bytes: 0..bytes.len(), file: Arc::new(FileBytes::Owned(bytes)), shape }
+    }
+
+    fn as_slice(&self) -> Bf16Slice<'_> {
+        Bf16Slice::new(&self.file.as_ref().as_ref()[self.bytes.clone()], self.shape)
+    }
+
     /// The whole matrix on a device, unchanged.
     pub fn upload(&self, device: &Device) -> Tensor<2> {
         let (numbers, _) = self.file.as_ref().as_ref()[self.bytes.clone()].as_chunks::<2>();
@@ -63,6 +78,32 @@ impl StoredMatrix {
             (first, from_host(self.rows(panel.clone()), [panel.len(), columns], device))
         })
     }
+
+    /// [`Matrix::apply`] in f32.
+    fn apply_widened(&self, x: &Tensor<2>) -> Tensor<2> {
+        let (device, count, rows) = (x.device(), x.dims()[0], self.shape[0]);
+        let mut out = vec![0.0; count * rows];
+        for (first, panel) in self.panels(&device) {
+            let width = panel.dims()[0];
+            let part = host(matmul(x, &panel.transpose()));
+            for (out, part) in out.chunks_exact_mut(rows).zip(part.chunks_exact(width)) {
+                out[first..first + width].copy_from_slice(part);
+            }
+        }
+        from_host(out, [count, rows], &device)
+    }
+
+    /// [`Matrix::apply_back`] in f32.
+    fn apply_back_widened(&self, dy: &Tensor<2>, sum: Option<Tensor<2>>) -> Tensor<2> {
+        let device = dy.device();
+        let shape = [dy.dims()[0], self.shape[1]];
+        let start =
+            sum.unwrap_or_else(|| from_host(vec![0.0; shape[0] * shape[1]], shape, &device));
+        self.panels(&device).fold(start, |sum, (first, panel)| {
+            let part = dy.clone().narrow(1, first, panel.dims()[0]);
+            add_matmul(sum, 1.0, &part, &panel)
+        })
+    }
 }
 
 impl Matrix {
@@ -83,16 +124,11 @@ impl Matrix {
             }
             Matrix::Bf16(stored) => stored,
         };
-        let (device, count, rows) = (x.device(), x.dims()[0], stored.shape[0]);
-        let mut out = vec![0.0; count * rows];
-        for (first, panel) in stored.panels(&device) {
-            let width = panel.dims()[0];
-            let part = host(matmul(x, &panel.transpose()));
-            for (out, part) in out.chunks_exact_mut(rows).zip(part.chunks_exact(width)) {
-                out[first..first + width].copy_from_slice(part);
-            }
+        if !tiles::available() {
+            return stored.apply_widened(x);
         }
-        from_host(out, [count, rows], &device)
+        let out = with_values(x, |x| tiles::product(x, stored.as_slice(), SumOver::Columns, None));
+        from_host(out, [x.dims()[0], stored.shape[0]], &x.device())
     }
 
     /// `sum + dy W`: `[R, rows]` becomes `[R, columns]`.
@@ -110,14 +146,12 @@ impl Matrix {
             }
             Matrix::Bf16(stored) => stored,
         };
-        let device = dy.device();
-        let shape = [dy.dims()[0], stored.shape[1]];
-        let start =
-            sum.unwrap_or_else(|| from_host(vec![0.0; shape[0] * shape[1]], shape, &device));
-        stored.panels(&device).fold(start, |sum, (first, panel)| {
-            let part = dy.clone().narrow(1, first, panel.dims()[0]);
-            add_matmul(sum, 1.0, &part, &panel)
-        })
+        if !tiles::available() {
+            return stored.apply_back_widened(dy, sum);
+        }
+        let sum = sum.map(host);
+        let out = with_values(dy, |dy| tiles::product(dy, stored.as_slice(), SumOver::Rows, sum));
+        from_host(out, [dy.dims()[0], stored.shape[1]], &dy.device())
     }
 
     /// Some rows, as `[indices.len(), columns]`.
@@ -229,6 +263,11 @@ mod tests {
         from_host(values, shape, &Device::flex())
     }
 
+    /// Exact in bf16.
+    fn rounded(shape: [usize; 2], seed: u64) -> Tensor<2> {
+        wide(half(numbers(shape, seed)))
+    }
+
     fn close(a: Tensor<2>, b: Tensor<2>) -> bool {
         a.dims() == b.dims() && host(a).iter().zip(host(b)).all(|(a, b)| (a - b).abs() < 1e-4)
     }
@@ -243,12 +282,15 @@ mod tests {
             seed: u64,
         ) {
             let (wide, narrow) = both([rows, columns], seed);
-            let (x, dy) = (numbers([count, columns], seed), numbers([count, rows], seed ^ 1));
+            let Matrix::Bf16(stored) = &narrow else { panic!("it is in host memory") };
+            let (x, dy) = (rounded([count, columns], seed), rounded([count, rows], seed ^ 1));
             prop_assert!(close(wide.apply(&x), narrow.apply(&x)));
-            prop_assert!(close(wide.apply_back(&dy, None), narrow.apply_back(&dy, None)));
-            let sum = numbers([count, columns], seed ^ 2);
-            let wanted = wide.apply_back(&dy, Some(sum.clone()));
-            prop_assert!(close(wanted, narrow.apply_back(&dy, Some(sum))));
+            prop_assert!(close(wide.apply(&x), stored.apply_widened(&x)));
+            for sum in [None, Some(numbers([count, columns], seed ^ 2))] {
+                let wanted = wide.apply_back(&dy, sum.clone());
+                prop_assert!(close(wanted.clone(), narrow.apply_back(&dy, sum.clone())));
+                prop_assert!(close(wanted, stored.apply_back_widened(&dy, sum)));
+            }
             let picked = [rows - 1, 0, rows / 2];
             let device = Device::flex();
             prop_assert!(close(wide.select(&picked, &device), narrow.select(&picked, &device)));
@@ -303,10 +345,11 @@ mod tests {
     #[test]
     fn a_matrix_of_several_panels_is_the_same_too() {
         let (wide, narrow) = both([PANEL / 64 * 2 + 5, 64], 1);
+        let Matrix::Bf16(stored) = &narrow else { panic!("it is in host memory") };
         let x = numbers([3, 64], 2);
-        assert!(close(wide.apply(&x), narrow.apply(&x)));
+        assert!(close(wide.apply(&x), stored.apply_widened(&x)));
         let dy = numbers([3, wide.shape()[0]], 3);
-        let difference = host(wide.apply_back(&dy, None) - narrow.apply_back(&dy, None));
+        let difference = host(wide.apply_back(&dy, None) - stored.apply_back_widened(&dy, None));
         assert!(
             difference.iter().all(|difference| difference.abs() < 2e-3),
             "sums of eight thousand numbers"

@@ -143,9 +143,8 @@ impl Weights {
     /// Bytes of all tensors in a dtype.
     pub fn bytes(&self, dtype: WeightDtype) -> u64 {
         let size = |location: &TensorLocation| {
-            let stays =
-                dtype == WeightDtype::Bf16 && location.is_bf16() && location.shape.len() == 2;
-            let number = if stays { size_of::<u16>() } else { size_of::<f32>() };
+            let is_bf16 = dtype == WeightDtype::Bf16 && location.shape.len() == 2;
+            let number = if is_bf16 { size_of::<u16>() } else { size_of::<f32>() };
             location.shape.iter().product::<usize>() as u64 * number as u64
         };
         self.locations.values().map(size).sum()

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use super::{Block, Decoder, Linear, WeightDtype};
 use crate::lm::config::{Config, Norms};
 use crate::lm::lora::Projection;
-use crate::lm::matrix::Matrix;
+use crate::lm::matrix::{Matrix, StoredMatrix};
 use crate::lm::ops::Ops;
 use crate::lm::tensor::from_host;
 use crate::lm::weights::Weights;
@@ -24,14 +24,17 @@ impl Decoder {
     ) -> Result<Self> {
         let hidden = config.hidden_size;
         let matrix = |name: &str, shape: [usize; 2]| -> Result<Matrix> {
-            let stored =
-                if dtype == WeightDtype::Bf16 { weights.stored(name, shape)? } else { None };
-            Ok(match stored {
-                Some(stored) if Ops::of(device) == Ops::Composed => {
-                    Matrix::DeviceBf16(stored.upload(device))
-                }
-                Some(stored) => Matrix::Bf16(stored),
-                None => Matrix::F32(from_host(weights.load(name, &shape)?, shape, device)),
+            if dtype == WeightDtype::F32 {
+                return Ok(Matrix::F32(from_host(weights.load(name, &shape)?, shape, device)));
+            }
+            let stored = match weights.stored(name, shape)? {
+                Some(stored) => stored,
+                None => StoredMatrix::rounded(&weights.load(name, &shape)?, shape),
+            };
+            Ok(if Ops::of(device) == Ops::Composed {
+                Matrix::DeviceBf16(stored.upload(device))
+            } else {
+                Matrix::Bf16(stored)
             })
         };
         let embed_tokens = matrix("model.embed_tokens.weight", [config.vocab_size, hidden])?;
