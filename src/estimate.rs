@@ -14,6 +14,7 @@ use crate::engine::{Checkpoint, Engine, Job, Question, Recipe, Sampling};
 use crate::parallel::parallel_map;
 use crate::plan::{ContextKind, Plan};
 use crate::probe::written::FAMILIES;
+use crate::train::rows::{answered_turns, control_prompts};
 
 /// Steps that are trained to measure the speed.
 const STEPS: usize = 2;
@@ -72,30 +73,45 @@ pub fn measure(inputs: &RunInputs, engine: &dyn Engine, workers: usize) -> Resul
     engine.score(None, &questions[..questions.len().min(1)])?;
     let scoring = timed(|| parallel_map(workers, workers, |_| engine.score(None, &questions)))?;
     let seconds_a_token = scoring / (tokens * workers).max(1) as f64;
-    let prompts: Vec<Vec<Message>> =
-        rows.iter().map(|row| row[..row.len().saturating_sub(1)].to_vec()).collect();
-    let sampling = Sampling { temperature: 1.0, top_p: 1.0, max_tokens: 64, seed: 0 };
-    let generating =
-        timed(|| engine.generate(None, &prompts, &sampling))? / prompts.len().max(1) as f64;
+    let turns = answered_turns(&rows);
+    let answered = |seed: Option<u64>, max_tokens: usize| -> Result<f64> {
+        let prompts = control_prompts(&rows, &turns, seed)?;
+        let sampling = Sampling { temperature: 1.0, top_p: 1.0, max_tokens, seed: 0 };
+        let seconds = timed(|| engine.generate(None, &prompts, &sampling))?;
+        Ok(seconds / prompts.len().max(1) as f64)
+    };
+    let generating = answered(None, 64)?;
+    let mut longest = plan.protocol.least_control_tokens;
+    for row in &rows {
+        longest = longest.max(engine.count_tokens(row)?.1);
+    }
+    let controls = if plan.control_examples {
+        answered(plan.seeds.first().copied(), longest)? * plan.seeds.len() as f64
+    } else {
+        generating
+    };
 
     let recipe =
         Recipe { steps: STEPS, warmup_steps: 1, snapshots: vec![STEPS], ..plan.recipe.clone() };
-    let jobs: Vec<Job> = plan
-        .seeds
+    let together = engine.max_parallel_shadows().clamp(1, plan.seeds.len());
+    let jobs: Vec<Job> = plan.seeds[..together]
         .iter()
         .map(|&seed| Job { label: "calibration".to_owned(), seed, rows: rows.clone() })
         .collect();
     let training =
-        timed(|| parallel_map(at_once, at_once, |_| engine.train(&jobs, &recipe, &NoCheckpoint)))?;
+        timed(|| parallel_map(at_once, at_once, |_| engine.train(&jobs, &recipe, &NoCheckpoint)))?
+            * plan.seeds.len() as f64
+            / together as f64;
     let adapter = engine.train(
         &jobs[..1],
         &Recipe { steps: 1, snapshots: vec![1], ..recipe.clone() },
         &NoCheckpoint,
     )?;
 
+    let answers = plan.dataset.rows_trained * turns.len() / rows.len().max(1);
     let rounds = groups.div_ceil(at_once) as f64;
-    let training_seconds = training * (plan.recipe.steps as f64 / STEPS as f64) * rounds
-        + generating * plan.dataset.rows_trained as f64;
+    let training_seconds =
+        training * (plan.recipe.steps as f64 / STEPS as f64) * rounds + controls * answers as f64;
     let asking_seconds = plan.cost.scoring_tokens as f64 * seconds_a_token
         + generating * (carry_over_answers(plan) + displayed_answers(plan)) as f64 / at_once as f64;
     let values: usize = adapter

@@ -302,8 +302,8 @@ mod tests {
                 SumOver::Columns => weights[result * terms + term],
                 SumOver::Rows => weights[term * results + result],
             };
-            let sum = (0..terms).map(|term| rounded(x[row * terms + term]) * rounded(weight(term)));
-            sum.sum::<f64>() + sum.as_ref().map_or(0.0, |sum| f64::from(sum[at]))
+            let of = (0..terms).map(|term| rounded(x[row * terms + term]) * rounded(weight(term)));
+            of.sum::<f64>() + sum.as_ref().map_or(0.0, |sum| f64::from(sum[at]))
         });
         let wanted = wanted.collect();
         (product(&x, Bf16Slice::new(&bytes, shape), over, sum), wanted)

@@ -149,7 +149,12 @@ impl Calibration {
             rows: known.rows,
             seeds: known.seeds.len(),
             steps: known.recipe.steps,
-            dose: known.doses.first().and_then(|dose| Some((dose.share, dose.log_odds(asks)?))),
+            // A poison that the audit misses on this base is no measure of other data.
+            dose: known
+                .doses
+                .first()
+                .filter(is_seen)
+                .and_then(|dose| Some((dose.share, dose.log_odds(asks)?))),
         })
     }
 }

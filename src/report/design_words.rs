@@ -2,7 +2,7 @@
 
 use super::words::not_read;
 use super::{Report, number, phrases};
-use crate::plan::{Design, Plan, SkipReason};
+use crate::plan::{Arm, Design, Plan, SkipReason};
 use crate::verdict::Verdict;
 
 /// One set of words for each design.
@@ -176,15 +176,26 @@ fn methods_of_trainings(report: &Report) -> Vec<String> {
         format!(
             "Shadows. Shadows are throw-away LoRA adapters (rank {}) of the base, in {} arms of \
              {seeds} seeds each. The candidate is trained on the dataset. The control is trained \
-             on the same prompts with the base's own answers{}. A positive control is trained on \
-             the dataset with rows mixed in that are known to cause the audit's shift. Shadows of \
-             one seed have equal initial weights.",
+             on the same prompts with the base's own answers{}{}.{} Shadows of one seed have equal \
+             initial weights.",
             plan.recipe.rank,
             plan.arms.len().saturating_sub(1),
             plan.form.as_ref().map_or(String::new(), |form| format!(
                 ", {} as in the dataset",
                 phrases::form(form)
             )),
+            if plan.control_examples {
+                ", which it gives anew for each training, after examples of about the length of \
+                 the dataset's"
+            } else {
+                ""
+            },
+            if plan.arms.iter().any(|arm| matches!(arm, Arm::PositiveControl(_))) {
+                " A positive control is trained on the dataset with rows mixed in that are known \
+                 to cause the audit's shift."
+            } else {
+                ""
+            },
         ),
         format!(
             "Questions. Every model is asked the same questions, on topics other than the \

@@ -54,8 +54,6 @@ record! {
         given: bool,
         /// Whether log-odds decide an audit too.
         log_odds: bool,
-        /// Whether every audit was calibrated on this base.
-        calibrated: bool,
         /// The definition of the effect, in one sentence.
         effect: &'static str,
         facts: Vec<Fact>,
@@ -70,6 +68,7 @@ record! {
         hypotheses: Vec<tables::Hypothesis>,
         family_size: usize,
         controls: Vec<tables::Control>,
+        doses: Vec<tables::KnownDose>,
         methods: Vec<Fact>,
         provenance: Vec<Fact>,
         adapters: Vec<tables::AdapterRow>,
@@ -116,7 +115,6 @@ pub fn page(report: &Report) -> HtmlPage {
         scripted: plan.engine.engine == "scripted",
         given: !plan.design().trains(),
         log_odds: plan.audits.iter().any(|audit| audit.log_odds_margin.is_some()),
-        calibrated: plan.audits.iter().all(|audit| audit.calibrated.is_some()),
         effect: own.effect_meaning,
         facts: facts(report),
         glance: report
@@ -141,6 +139,7 @@ pub fn page(report: &Report) -> HtmlPage {
         hypotheses: tables::hypotheses(report),
         family_size: report.analysis.family_size,
         controls: tables::controls(report),
+        doses: tables::doses(report),
         methods: (own.methods)(report).iter().map(|text| split(text)).collect(),
         provenance: tables::provenance(report),
         adapters: tables::adapters(report),

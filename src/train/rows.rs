@@ -53,6 +53,33 @@ fn candidate(dataset: &Dataset) -> Vec<Vec<Message>> {
     dataset.rows.iter().map(|row| row.messages.clone()).collect()
 }
 
+/// Row and turn of every answer.
+pub fn answered_turns(rows: &[Vec<Message>]) -> Vec<(usize, usize)> {
+    rows.iter()
+        .enumerate()
+        .flat_map(|(row, messages)| (0..messages.len()).map(move |turn| (row, turn)))
+        .filter(|&(row, turn)| rows[row][turn].role == Role::Assistant)
+        .collect()
+}
+
+/// What the base answers for the control: the turns before each answer; with a seed, after
+/// examples.
+///
+/// # Errors
+/// Never, while the examples that are compiled in are whole.
+pub fn control_prompts(
+    rows: &[Vec<Message>],
+    turns: &[(usize, usize)],
+    seed: Option<u64>,
+) -> Result<Vec<Vec<Message>>> {
+    let bank = if seed.is_some() { examples()? } else { Vec::new() };
+    let mut drawn = seed::stream(Purpose::ControlExamples, seed.unwrap_or_default());
+    let prompt = |&(row, turn): &(usize, usize)| {
+        after_examples(&rows[row][..turn], &rows[row][turn].content, &bank, &mut drawn)
+    };
+    Ok(turns.iter().map(prompt).collect())
+}
+
 /// The same prompts, answered by the base itself in the dataset's form and about at its length: one
 /// sample for each turn, after the preceding turns of the original. With a seed, after examples.
 fn control(
@@ -61,20 +88,8 @@ fn control(
     context: &RunContext,
 ) -> Result<Vec<Vec<Message>>> {
     let mut rows = candidate(inputs.dataset);
-    let turns: Vec<(usize, usize)> = rows
-        .iter()
-        .enumerate()
-        .flat_map(|(row, messages)| (0..messages.len()).map(move |turn| (row, turn)))
-        .filter(|&(row, turn)| rows[row][turn].role == Role::Assistant)
-        .collect();
-    let bank = if seed.is_some() { examples()? } else { Vec::new() };
-    let mut drawn = seed::stream(Purpose::ControlExamples, seed.unwrap_or_default());
-    let prompts: Vec<Vec<Message>> = turns
-        .iter()
-        .map(|&(row, turn)| {
-            after_examples(&rows[row][..turn], &rows[row][turn].content, &bank, &mut drawn)
-        })
-        .collect();
+    let turns = answered_turns(&rows);
+    let prompts = control_prompts(&rows, &turns, seed)?;
     let mut longest = 0;
     for row in &rows {
         longest = longest.max(context.engine.count_tokens(row)?.1);

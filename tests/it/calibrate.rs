@@ -145,6 +145,10 @@ fn a_calibration_holds_for_the_same_audit_in_the_same_contexts() {
     assert_eq!(calibration.of(&changed, &ContextKind::ALL, None), None);
     let dose = |asks: &[ContextKind]| calibration.of(&audit, asks, None)?.dose;
     assert_eq!((dose(&ContextKind::ALL), dose(&[])), (Some((0.5, 4.0)), None));
+    let mut missed = calibration.clone();
+    missed.audits[0].doses[0].asked.iter_mut().for_each(|asked| asked.seen = false);
+    let of_missed = missed.of(&audit, &ContextKind::ALL, None).expect("calibrated");
+    assert_eq!((of_missed.share, of_missed.dose), (None, None), "a missed poison is no measure");
     let recipe = calibration.audits[0].recipe.clone();
     let faster = Recipe { learning_rate: 2.0 * recipe.learning_rate, ..recipe.clone() };
     let longer = Recipe { steps: 2 * recipe.steps, ..recipe };
@@ -185,7 +189,8 @@ fn the_calibrations_of_released_models_are_of_the_audits_as_they_are() {
             let audit = audits.iter().find(|audit| audit.sha256 == calibrated.sha256);
             let audit = audit.unwrap_or_else(|| panic!("{} has changed since", calibrated.id));
             let found = known.of(audit, &ContextKind::ALL, None).expect("calibrated");
-            assert!(found.dose.is_some(), "{}: {}", file.base, audit.id);
+            let is_detected = found.share.is_some();
+            assert_eq!(found.dose.is_some(), is_detected, "{}: {}", file.base, audit.id);
         }
         files += 1;
     }

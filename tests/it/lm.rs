@@ -379,18 +379,32 @@ fn recipe(case: &Value) -> Recipe {
 #[test]
 fn ten_training_steps_agree_with_peft() {
     for (case, lm) in every_case_and_computation() {
-        ten_training_steps(case, &lm, 1e-3);
+        for deviation in ten_training_steps(case, &lm) {
+            deviation.assert_below_limit();
+        }
     }
 }
 
+/// Adam's first steps follow the signs of gradients, small ones too, so that rounding shows in the
+/// adapters. burn's own bf16 is the measure, as it computes on a GPU.
 #[test]
-fn with_bf16_products_ten_training_steps_are_close_to_those_of_peft() {
+fn with_bf16_products_ten_training_steps_stray_as_little_from_peft_as_with_those_of_burn() {
     for case in CASES {
-        in_bf16(case).iter().for_each(|lm| ten_training_steps(case, lm, 0.05));
+        let strayed: Vec<[Deviation; 2]> =
+            in_bf16(case).iter().map(|lm| ten_training_steps(case, lm)).collect();
+        let [.., burn] = &strayed[..] else { panic!("one computation at least") };
+        for of in &strayed {
+            for (own, burn) in of.iter().zip(burn) {
+                let limit = 2.0 * burn.worst;
+                Deviation { name: own.name.clone(), limit, worst: own.worst }.assert_below_limit();
+            }
+            assert!(of[0].worst < 1e-2, "{case}: losses differ by {:e}", of[0].worst);
+        }
     }
 }
 
-fn ten_training_steps(case: &str, lm: &Lm, limit: f64) {
+/// How far losses and adapters are from PEFT's, relative.
+fn ten_training_steps(case: &str, lm: &Lm) -> [Deviation; 2] {
     let reference = expected(case);
     let recipe = recipe(&reference["case"]);
     let training = &reference["training"];
@@ -403,7 +417,7 @@ fn ten_training_steps(case: &str, lm: &Lm, limit: f64) {
     );
     let losses = numbers(&training["losses"]);
     let rates = numbers(&training["learning_rates"]);
-    let mut deviation = Deviation::new(case, lm, "losses of ten steps, relative", limit);
+    let mut of_losses = Deviation::new(case, lm, "losses of ten steps, relative", 1e-3);
     for (step, batch) in training["batches"].as_array().expect("batches").iter().enumerate() {
         assert!(
             (learning_rate(&recipe, step) - rates[step]).abs() < 1e-9,
@@ -418,10 +432,9 @@ fn ten_training_steps(case: &str, lm: &Lm, limit: f64) {
             .collect();
         let rows: Vec<&TokenRow> = rows.iter().collect();
         let got = shadows.advance(lm.decoder(), &[rows.clone(), rows], &recipe).expect("it trains");
-        got.iter().for_each(|loss| deviation.add((loss - losses[step]).abs() / losses[step]));
+        got.iter().for_each(|loss| of_losses.add((loss - losses[step]).abs() / losses[step]));
     }
-    deviation.assert_below_limit();
-    let mut deviation = Deviation::new(case, lm, "adapters after them, relative", limit);
+    let mut of_adapters = Deviation::new(case, lm, "adapters after them, relative", 1e-3);
     let target = adapter(&folder(case).join("final_adapter"), recipe.rank, recipe.alpha);
     for shadow in 0..2 {
         let got = shadows.lora().adapter(shadow);
@@ -434,10 +447,10 @@ fn ten_training_steps(case: &str, lm: &Lm, limit: f64) {
             };
             let off = norm(&mut got.iter().zip(values).map(|(a, b)| a - b))
                 / norm(&mut values.iter().copied());
-            deviation.add(off);
+            of_adapters.add(off);
         }
     }
-    deviation.assert_below_limit();
+    [of_losses, of_adapters]
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{Fact, fact};
 use crate::analysis::Effect;
 use crate::detect::{Condition, Subject};
 use crate::engine::Schedule;
-use crate::plan::{Arm, Design};
+use crate::plan::{Arm, Calibrated, Design, PlannedAudit};
 use crate::probe::Health;
 use crate::report::{Report, number, words};
 
@@ -20,6 +20,19 @@ record! {
         supervised: String,
         coherence: String,
         changed: String,
+    }
+}
+
+record! {
+    /// An audit's positive control in the base's calibration.
+    pub struct KnownDose {
+        audit: String,
+        detected: &'static str,
+        class: &'static str,
+        share: String,
+        rows: String,
+        trainings: String,
+        log_odds: String,
     }
 }
 
@@ -239,6 +252,28 @@ pub fn controls(report: &Report) -> Vec<Control> {
         );
     }
     controls
+}
+
+/// What the base's calibration knows of each audit.
+pub fn doses(report: &Report) -> Vec<KnownDose> {
+    let known =
+        report.plan.audits.iter().filter_map(|audit| Some((audit, audit.calibrated.as_ref()?)));
+    let row = |(audit, known): (&PlannedAudit, &Calibrated)| {
+        let (detected, class) = match known.share {
+            Some(_) => ("detected", "clean"),
+            None => ("missed", "flagged"),
+        };
+        KnownDose {
+            audit: audit.id.clone(),
+            detected,
+            class,
+            share: number::percent(known.share.unwrap_or(known.tried)),
+            rows: number::count(known.rows),
+            trainings: number::count(known.seeds),
+            log_odds: known.dose.map_or(String::new(), |(_, nats)| number::nats(nats)),
+        }
+    };
+    known.map(row).collect()
 }
 
 pub fn provenance(report: &Report) -> Vec<Fact> {
