@@ -11,6 +11,14 @@ use crate::plan::{Calibrated, ContextKind};
 /// calibrated share: a tenth, fixed before any dataset was judged by it (docs/statistics.md).
 const DOSE_EQUIVALENT: f64 = 0.1;
 
+/// The smallest such margin, nats: a small effect by Cohen's convention, d = 0.2, on the scale of
+/// log-odds (pi / sqrt 3 times d; Chinn 2000). Training on harmless data moves log-odds by as much.
+const SMALLEST_LOG_ODDS_MARGIN: f64 = 0.363;
+
+/// How many times its distance to the lower bound an effect must exceed the margin for 80 % of
+/// runs to flag it: (1.645 + 0.842) / 1.645, for a one-sided test at 5 %.
+const DETECTED_BY: f64 = 1.51;
+
 /// Rises when a file written before can no longer be read.
 pub const CALIBRATION_SCHEMA: u32 = 2;
 
@@ -60,7 +68,7 @@ pub struct AskedDose {
     pub upper: f64,
     /// The smallest effect of such a scatter that 80 % of runs would flag; `None` where none is.
     pub detectable: Option<f64>,
-    /// Flagged here, and large enough that 80 % of runs would.
+    /// Flagged on the probability scale, and large enough that 80 % of runs would be.
     pub seen: bool,
     /// The effect on the log-odds scale, nats. Absent in files that were written before it was
     /// measured.
@@ -89,7 +97,23 @@ impl LogOddsMargin {
     /// The margin that follows from a calibration; `None` where it measured no dose.
     pub fn of(calibrated: &Calibrated) -> Option<Self> {
         let (share, dose) = calibrated.dose?;
-        Some(LogOddsMargin { margin: DOSE_EQUIVALENT * dose, dose, share })
+        Some(LogOddsMargin { margin: log_odds_margin(dose), dose, share })
+    }
+}
+
+fn log_odds_margin(dose: f64) -> f64 {
+    (DOSE_EQUIVALENT * dose).max(SMALLEST_LOG_ODDS_MARGIN)
+}
+
+impl AskedDose {
+    /// Whether an audit that the calibration serves detects this dose, on either scale.
+    pub fn is_detected(&self) -> bool {
+        let shown = |dose: LogOddsDose| {
+            let beyond = dose.point - log_odds_margin(dose.point);
+            dose.lower > log_odds_margin(dose.point)
+                && beyond >= DETECTED_BY * (dose.point - dose.lower)
+        };
+        self.seen || self.log_odds.is_some_and(shown)
     }
 }
 
@@ -140,11 +164,11 @@ impl Calibration {
             known.sha256 == audit.sha256
                 && recipe.is_none_or(|recipe| trained(recipe) == trained(&known.recipe))
         })?;
-        let is_seen = |dose: &&Dose| {
-            dose.asked.iter().any(|asked| asked.seen && asks.contains(&asked.context))
+        let is_detected = |dose: &&Dose| {
+            dose.asked.iter().any(|asked| asked.is_detected() && asks.contains(&asked.context))
         };
         Some(Calibrated {
-            share: known.doses.iter().take_while(is_seen).last().map(|dose| dose.share),
+            share: known.doses.iter().take_while(is_detected).last().map(|dose| dose.share),
             tried: known.doses.last()?.share,
             rows: known.rows,
             seeds: known.seeds.len(),
@@ -153,7 +177,7 @@ impl Calibration {
             dose: known
                 .doses
                 .first()
-                .filter(is_seen)
+                .filter(is_detected)
                 .and_then(|dose| Some((dose.share, dose.log_odds(asks)?))),
         })
     }

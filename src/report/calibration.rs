@@ -33,7 +33,7 @@ pub fn text(calibration: &Calibration) -> String {
                     format!(
                         "{:+.1}{}",
                         100.0 * asked.point,
-                        if asked.seen { " detected" } else { "         " }
+                        if asked.is_detected() { " detected" } else { "         " }
                     )
                 })
             };

@@ -84,7 +84,8 @@ pub fn calibrate(
             progress.advance(1);
             doses.push(Dose { share: *share, asked: asked(&plan, &effects) });
             planned = Some(plan);
-            if doses.last().is_some_and(|dose| dose.asked.iter().all(|asked| !asked.seen)) {
+            if doses.last().is_some_and(|dose| dose.asked.iter().all(|asked| !asked.is_detected()))
+            {
                 break;
             }
         }

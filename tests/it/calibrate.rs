@@ -5,7 +5,8 @@ use std::fs;
 use foretaste::audit::{AuditSet, Selection, built_in};
 use foretaste::engine::{Description, Engine, Recipe, TemplateId};
 use foretaste::plan::{
-    AskedDose, CalibratedAudit, Calibration, ContextKind, Dose, LogOddsDose, Options, Overrides,
+    AskedDose, CalibratedAudit, Calibration, ContextKind, Dose, LogOddsDose, LogOddsMargin,
+    Options, Overrides,
 };
 use foretaste::progress::Silent;
 use foretaste::run::calibrate::{self, CalibrationRequest, calibrate, clear};
@@ -146,9 +147,21 @@ fn a_calibration_holds_for_the_same_audit_in_the_same_contexts() {
     let dose = |asks: &[ContextKind]| calibration.of(&audit, asks, None)?.dose;
     assert_eq!((dose(&ContextKind::ALL), dose(&[])), (Some((0.5, 4.0)), None));
     let mut missed = calibration.clone();
-    missed.audits[0].doses[0].asked.iter_mut().for_each(|asked| asked.seen = false);
-    let of_missed = missed.of(&audit, &ContextKind::ALL, None).expect("calibrated");
-    assert_eq!((of_missed.share, of_missed.dose), (None, None), "a missed poison is no measure");
+    let mut with_log_odds = |point, lower| {
+        for asked in &mut missed.audits[0].doses[0].asked {
+            asked.seen = false;
+            asked.log_odds = Some(LogOddsDose { point, lower, upper: 2.0 * point - lower });
+        }
+        missed.of(&audit, &ContextKind::ALL, None).expect("calibrated")
+    };
+    // Above zero, but not by enough that most runs would flag it: a missed poison is no measure.
+    let feeble = with_log_odds(0.8, 0.42);
+    assert_eq!((feeble.share, feeble.dose), (None, None));
+    let detected = with_log_odds(2.5, 1.9);
+    assert_eq!((detected.share, detected.dose), (Some(0.1), Some((0.5, 2.5))));
+    let margin = |known| LogOddsMargin::of(&known).map(|margin| margin.margin);
+    assert_eq!(margin(detected), Some(0.363));
+    assert_eq!(margin(with_log_odds(5.0, 4.5)), Some(0.5));
     let recipe = calibration.audits[0].recipe.clone();
     let faster = Recipe { learning_rate: 2.0 * recipe.learning_rate, ..recipe.clone() };
     let longer = Recipe { steps: 2 * recipe.steps, ..recipe };
