@@ -231,8 +231,8 @@ impl Decoder {
     }
 
     /// Allows a step to save more activations if memory is free: up to a quarter of it. Recomputing
-    /// blocks costs a third of a step. On a GPU it also raises the number of logits per chunk. About six copies of four bytes each are then
-    /// held, in an eighth of the free memory.
+    /// blocks costs a third of a step. On a GPU it also raises the number of logits per chunk.
+    /// About six copies of four bytes each are then held, in an eighth of the free memory.
     pub fn with_free_memory(mut self, free: Option<u64>) -> Self {
         self.free_memory = free;
         let free = free.unwrap_or(0);

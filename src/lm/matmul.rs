@@ -172,7 +172,7 @@ fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
     }
     let parts = if shared { whole(a, n) } else { parts(a, n) };
     let out = Results(out);
-    let part = |(at, rows, columns): Part| {
+    let part = |(at, rows, columns): ProductPart| {
         let first = at * m * n + rows.start * n + columns.start;
         // SAFETY: the callers reserve `batch * m * n` numbers, and no two parts share one.
         unsafe {
@@ -188,7 +188,7 @@ fn product(a: &Operand, b: &Operand, add: Option<f32>, out: *mut f32) {
 }
 
 /// The rows and columns of one product of the batch.
-type Part = (usize, Range<usize>, Range<usize>);
+type ProductPart = (usize, Range<usize>, Range<usize>);
 
 /// Rows or columns of a part of a product that is too small for threads inside it, and the minimum
 /// number of multiplications for which parts pay off.
@@ -196,19 +196,19 @@ const PART: usize = 128;
 const PARTS_FROM: usize = 1 << 17;
 
 /// All products of a batch, each as one part.
-fn whole(a: &Operand, columns: usize) -> Vec<Part> {
+fn whole(a: &Operand, columns: usize) -> Vec<ProductPart> {
     (0..a.batch).map(|at| (at, 0..a.rows, 0..columns)).collect()
 }
 
 /// All products of a batch, each in parts along its longer side, for several threads: the thin
 /// products of LoRA. The parts, and so the bits, do not depend on the number of threads.
-fn parts(a: &Operand, columns: usize) -> Vec<Part> {
+fn parts(a: &Operand, columns: usize) -> Vec<ProductPart> {
     if a.rows * a.columns * columns < PARTS_FROM {
         return whole(a, columns);
     }
     let split =
         |length: usize| (0..length).step_by(PART).map(move |first| first..length.min(first + PART));
-    let each = |at: usize| -> Vec<Part> {
+    let each = |at: usize| -> Vec<ProductPart> {
         if a.rows >= columns {
             split(a.rows).map(|rows| (at, rows, 0..columns)).collect()
         } else {
