@@ -368,7 +368,7 @@ mod tests {
             f32::NEG_INFINITY,
             f32::MAX,
             1e-40,
-            1.003_906_25,
+            1.0 + 1.0 / 256.0,
         ]);
         values[30..].copy_from_slice(&[f32::NAN, f32::from_bits(0x7fff_ffff)]);
         let mut pairs = [0; SIDE];
