@@ -12,7 +12,7 @@ use crate::plan::{Calibrated, ContextKind};
 const DOSE_EQUIVALENT: f64 = 0.1;
 
 /// The smallest such margin, nats: a small effect by Cohen's convention, d = 0.2, on the scale of
-/// log-odds (pi / sqrt 3 times d; Chinn 2000). Training on harmless data moves log-odds by as much.
+/// log-odds (pi / sqrt 3 times d; Chinn 2000).
 const SMALLEST_LOG_ODDS_MARGIN: f64 = 0.363;
 
 /// How many times its distance to the lower bound an effect must exceed the margin for 80 % of
