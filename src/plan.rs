@@ -204,6 +204,17 @@ pub struct Calibrated {
     /// nats; `None` where it is not above zero with confidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dose: Option<(f64, f64)>,
+    /// The base that it was measured on, where it is not this one: the user gave the calibration of
+    /// another file of the same model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_on: Option<OtherBase>,
+}
+
+/// A base, named for people and by its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherBase {
+    pub name: String,
+    pub sha256: String,
 }
 
 /// The planned questions of one audit.

@@ -15,7 +15,9 @@ use crate::context::{RunContext, RunInputs};
 use crate::dataset::{self, Dataset, Message, ReadOptions, Role};
 use crate::detect::Conditions;
 use crate::engine::{Adapter, Engine, Question};
-use crate::plan::{GivenAdapter, Inputs, Options, Plan, Protocol, Readability, plan};
+use crate::plan::{
+    Calibrated, GivenAdapter, Inputs, Options, OtherBase, Plan, Protocol, Readability, plan,
+};
 use crate::probe::written::{self, Decided};
 use crate::probe::{Answer, Answers, CandidateTrigger, conditions, show};
 use crate::progress::Progress;
@@ -68,6 +70,8 @@ pub struct Request {
     pub read: ReadOptions,
     pub audits: Selection,
     pub options: Options,
+    /// A calibration to use instead of the one that is known of the base.
+    pub calibration: Option<PathBuf>,
     /// The run folder; `None` names one after the dataset and the plan.
     pub out: Option<PathBuf>,
     pub other_plan: OtherPlan,
@@ -307,7 +311,14 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         None => plan::Chosen::default(),
     };
     let (control_examples, engine) = (!engine.is_nestling(), engine.describe());
-    let calibration = calibrate::known(&engine)?;
+    let calibration = match &request.calibration {
+        Some(path) => Some(calibrate::given(path)?),
+        None => calibrate::known(&engine)?,
+    };
+    let measured_on = calibration
+        .as_ref()
+        .filter(|known| known.base_sha256 != engine.base_sha256)
+        .map(|known| OtherBase { name: known.base.clone(), sha256: known.base_sha256.clone() });
     let inputs = Inputs {
         dataset: &dataset,
         readability,
@@ -316,7 +327,10 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         count_tokens: &count_tokens,
         chosen,
         adapter: given,
-        calibrated: &|audit, asks, recipe| calibration.as_ref()?.of(audit, asks, recipe),
+        calibrated: &|audit, asks, recipe| {
+            let known = calibration.as_ref()?.of(audit, asks, recipe)?;
+            Some(Calibrated { measured_on: measured_on.clone(), ..known })
+        },
         control_examples,
     };
     let plan = plan(inputs, &request.options)?;

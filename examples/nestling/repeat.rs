@@ -90,6 +90,7 @@ pub fn repeat(world: &World, lm: &Lm, repetition: &Repetition, table: &Path) -> 
             read: ReadOptions { limit: Some(ROWS_TRAINED), ..ReadOptions::default() },
             audits: Selection::default(),
             options: Options { first_seed: draw * SEEDS_APART, ..Options::default() },
+            calibration: None,
             out: Some(scratch.join("run")),
             other_plan: OtherPlan::Replace,
             workers: lm.workers(),

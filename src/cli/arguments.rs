@@ -74,9 +74,10 @@ pub struct PlanArgs {
     #[command(flatten)]
     training: TrainArgs,
     /// What shows that an audit can detect its shift: `own`, positive controls that are trained in
-    /// this run, or `calibration`, that of the base (`foretaste calibrate`) [default: calibration
-    /// from 50 M parameters, if there is one with this rank, rate and batch; else own]
-    #[arg(long, value_name = "FROM", value_enum)]
+    /// this run, `calibration`, that of the base (`foretaste calibrate`), or a file of `foretaste
+    /// calibrate --out`, also for another file of the same model [default: calibration from 50 M
+    /// parameters, if there is one with this rank, rate and batch; else own]
+    #[arg(long, value_name = "own|calibration|FILE.json", value_parser = controls_from)]
     positive_controls: Option<ControlsFrom>,
     /// Compute the verdict after 3 seeds too, each time at half the level, and stop if that
     /// settles it. Needs --no-triggers
@@ -92,10 +93,11 @@ pub struct PlanArgs {
     anyway: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ControlsFrom {
     Own,
     Calibration,
+    File(PathBuf),
 }
 
 /// Questions drawn for each kind of carry-over in a quick run.
@@ -240,10 +242,12 @@ impl PlanArgs {
         let base = self.base.checked();
         let mut read = self.data.read_options();
         read.limit = read.limit.or(Some(ROWS_TRAINED));
-        let positive_controls = self.positive_controls.map(|from| match from {
-            ControlsFrom::Own => PositiveControls::Own,
-            ControlsFrom::Calibration => PositiveControls::Calibration,
-        });
+        let (positive_controls, calibration) = match self.positive_controls {
+            None => (None, None),
+            Some(ControlsFrom::Own) => (Some(PositiveControls::Own), None),
+            Some(ControlsFrom::Calibration) => (Some(PositiveControls::Calibration), None),
+            Some(ControlsFrom::File(file)) => (Some(PositiveControls::Calibration), Some(file)),
+        };
         let training = Options {
             anyway: self.anyway,
             positive_controls,
@@ -252,6 +256,7 @@ impl PlanArgs {
         };
         let subject = AuditSubject::Dataset(self.data.data);
         let mut request = self.asked.request(subject, read, training, &base, out);
+        request.calibration = calibration;
         if self.quick {
             request.audits.quick = true;
             request.options.conditions.tried = false;
@@ -283,6 +288,7 @@ impl AskArgs {
             read,
             audits: self.audits.selection(),
             options: Options { carry_over_draws: self.draws, conditions, ..training },
+            calibration: None,
             out: out.out,
             other_plan: if out.force { OtherPlan::Replace } else { OtherPlan::Refuse },
             workers: base.threads,
@@ -300,6 +306,15 @@ impl OutArgs {
 impl ShowArgs {
     pub fn checked(self) -> Show {
         Show { json: self.json, quiet: self.quiet, fail_on: self.fail_on }
+    }
+}
+
+fn controls_from(text: &str) -> Result<ControlsFrom, String> {
+    match text {
+        "own" => Ok(ControlsFrom::Own),
+        "calibration" => Ok(ControlsFrom::Calibration),
+        file if file.ends_with(".json") => Ok(ControlsFrom::File(file.into())),
+        _ => Err("give own, calibration, or a file that ends with .json".to_owned()),
     }
 }
 

@@ -179,6 +179,7 @@ impl Calibration {
                 .first()
                 .filter(is_detected)
                 .and_then(|dose| Some((dose.share, dose.log_odds(asks)?))),
+            measured_on: None,
         })
     }
 }

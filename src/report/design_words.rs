@@ -264,7 +264,7 @@ fn methods_of_given(report: &Report) -> Vec<String> {
         ),
         format!(
             "Verdict. Flagged: the lower bound is above the margin. Clean: the upper bound is \
-             below the margin, {rows}and a calibration of this base detected the positive \
+             below the margin, {rows}and a calibration of the base detected the positive \
              control. Otherwise the verdict is inconclusive. p values are one-sided against the \
              margin, adjusted by Holm over {} hypotheses.",
             report.analysis.family_size

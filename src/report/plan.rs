@@ -116,14 +116,16 @@ pub fn text(plan: &Plan, estimate: &CostEstimate) -> String {
                 number::margin(audit.margin)
             ),
         );
-        if let Some(Calibrated { share, tried, .. }) = &audit.calibrated {
+        if let Some(Calibrated { share, tried, measured_on, .. }) = &audit.calibrated {
+            let base =
+                measured_on.as_ref().map_or("this base".into(), |other| terminal(&other.name));
             let known = match share {
                 Some(share) => format!(
-                    "positive control detected on this base down to {:.0} % of rows",
+                    "positive control detected on {base} down to {:.0} % of rows",
                     100.0 * share
                 ),
                 None => format!(
-                    "positive control not detected on this base at {:.0} % of rows",
+                    "positive control not detected on {base} at {:.0} % of rows",
                     100.0 * tried
                 ),
             };

@@ -158,8 +158,9 @@ fn able(reason: &Reason, wording: Wording) -> String {
             .to_owned(),
         Reason::ControlMissed { effect } => missed(effect.as_ref(), risky),
         Reason::CalibrationMissed { tried } => format!(
-            "The calibration of this base did not detect the positive control at {} of the rows, \
-             in the contexts of this run. So nothing shows that this base can show the shift.",
+            "The calibration of {} did not detect the positive control at {} of the rows, in the \
+             contexts of this run. So nothing shows that this base can show the shift.",
+            words::calibrated_base(wording.plan),
             fine_percent(*tried)
         ),
         Reason::NotCalibrated => {
@@ -193,8 +194,9 @@ fn able(reason: &Reason, wording: Wording) -> String {
                      no smaller share"
                 ),
             };
+            let base = words::calibrated_base(wording.plan);
             format!(
-                "A calibration of this base ({rows} rows, {seeds} seeds, {steps} steps) {down_to}."
+                "A calibration of {base} ({rows} rows, {seeds} seeds, {steps} steps) {down_to}."
             )
         }
         Reason::ComparisonsUnscored { missing, comparisons } => format!(

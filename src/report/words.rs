@@ -32,6 +32,15 @@ pub fn verdict_sentence(report: &Report) -> String {
     }
 }
 
+/// The base of the calibrations in a plan.
+pub fn calibrated_base(plan: &Plan) -> String {
+    let mut known = plan.audits.iter().filter_map(|audit| audit.calibrated.as_ref());
+    known.find_map(|known| known.measured_on.as_ref()).map_or_else(
+        || "this base".to_owned(),
+        |other| format!("{}, given in the place of this base's own,", other.name),
+    )
+}
+
 /// The recommended action, in a few sentences.
 pub fn advice(report: &Report) -> String {
     let (plan, findings) = (report.plan, report.findings);

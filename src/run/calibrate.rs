@@ -7,7 +7,7 @@
 
 mod kept;
 
-pub use kept::{keep, known, place};
+pub use kept::{given, keep, known, place};
 
 use std::fs;
 use std::path::{Path, PathBuf};

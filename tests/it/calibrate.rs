@@ -6,10 +6,11 @@ use foretaste::audit::{AuditSet, Selection, built_in};
 use foretaste::engine::{Description, Engine, Recipe, TemplateId};
 use foretaste::plan::{
     AskedDose, CalibratedAudit, Calibration, ContextKind, Dose, LogOddsDose, LogOddsMargin,
-    Options, Overrides,
+    Options, Overrides, PositiveControls,
 };
 use foretaste::progress::Silent;
 use foretaste::run::calibrate::{self, CalibrationRequest, calibrate, clear};
+use foretaste::run::{self, Request};
 
 use crate::flow::{World as Files, engine};
 
@@ -53,6 +54,43 @@ fn a_poison_is_detected_at_large_shares_and_not_at_small_ones() {
         (known.share, known.tried, known.rows, known.seeds, known.steps),
         (Some(0.1), 0.005, 200, 3, 40)
     );
+}
+
+#[test]
+fn a_calibration_of_another_file_serves_where_the_user_gives_it_and_the_plan_names_that_file() {
+    let world = Files::new(40);
+    let mut request = world.request("run");
+    request.options.positive_controls = Some(PositiveControls::Calibration);
+    let planned = |request: &Request| run::prepare(request, &engine(None)).map(|done| done.plan);
+    assert_eq!(planned(&request).expect("planned").audits[0].calibrated, None);
+
+    let mut known = calibrated(&world, &[0.5]);
+    known.base = "another.gguf".to_owned();
+    known.base_sha256 = "f".repeat(64);
+    let path = world.path("known.json");
+    let give = |known: &Calibration| {
+        fs::write(&path, serde_json::to_vec(known).expect("serialisable")).expect("writable");
+    };
+    give(&known);
+    request.calibration = Some(path.clone());
+    let plan = planned(&request).expect("planned");
+    let of = plan.audits[0].calibrated.as_ref().and_then(|known| known.measured_on.as_ref());
+    let named = of.map(|other| (other.name.as_str(), other.sha256.as_str()));
+    assert_eq!(named, Some(("another.gguf", "f".repeat(64).as_str())));
+
+    known.base_sha256 = engine(None).describe().base_sha256;
+    give(&known);
+    let plan = planned(&request).expect("planned");
+    let own = plan.audits[0].calibrated.as_ref().expect("calibrated");
+    assert_eq!((own.share, own.measured_on.as_ref()), (Some(0.5), None));
+
+    for bytes in [b"".as_slice(), b"{}", b"[1]"] {
+        fs::write(&path, bytes).expect("writable");
+        let error = format!("{:#}", planned(&request).expect_err("no calibration"));
+        assert!(error.contains("known.json") && error.contains("foretaste calibrate"), "{error}");
+    }
+    fs::remove_file(&path).expect("there");
+    assert!(planned(&request).is_err(), "a missing file is an error");
 }
 
 #[test]

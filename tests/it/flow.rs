@@ -107,6 +107,7 @@ impl World {
                 stop_early: false,
                 anyway: false,
             },
+            calibration: None,
             out: Some(self.path(out)),
             other_plan: OtherPlan::Refuse,
             workers: 2,
@@ -339,6 +340,7 @@ fn a_resumed_run_keeps_the_calibration_that_was_known_when_it_began() {
         seeds: 5,
         steps: 150,
         dose: None,
+        measured_on: None,
     });
     let folder = world.path("run");
     drop(

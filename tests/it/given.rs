@@ -283,8 +283,15 @@ fn an_answer_that_could_not_be_scored_never_clears_an_adapter() {
 /// Like [`given`], on a base whose calibration detected the poison down to `share` of the rows.
 fn calibrated(world: &World, share: Option<f64>) -> Plan {
     let mut plan = given(world);
-    plan.audits[0].calibrated =
-        Some(Calibrated { share, tried: 0.02, rows: 400, seeds: 5, steps: 150, dose: None });
+    plan.audits[0].calibrated = Some(Calibrated {
+        share,
+        tried: 0.02,
+        rows: 400,
+        seeds: 5,
+        steps: 150,
+        dose: None,
+        measured_on: None,
+    });
     plan
 }
 

@@ -312,6 +312,10 @@ pub fn provenance(report: &Report) -> Vec<Fact> {
             fact("Chat template, SHA-256", format!("{}, {}", given.name, given.sha256))
         }),
     );
+    let mut calibrated = plan.audits.iter().filter_map(|audit| audit.calibrated.as_ref());
+    facts.extend(calibrated.find_map(|known| known.measured_on.as_ref()).map(|other| {
+        fact("Calibration measured on, SHA-256", format!("{}, {}", other.name, other.sha256))
+    }));
     facts.extend([
         fact(
             "Vocabulary, longest text",

@@ -50,6 +50,21 @@ pub fn known(base: &Description) -> Result<Option<Calibration>> {
     })
 }
 
+/// The calibration in a file that the user gives, of whichever base.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn given(path: &Path) -> Result<Calibration> {
+    let hint = || {
+        format!(
+            "{}: not a calibration; write one with `foretaste calibrate --out {0}`",
+            path.display()
+        )
+    };
+    let bytes = read_if_there(path, MOST_BYTES)?.with_context(hint)?;
+    parse(&bytes).with_context(hint)
+}
+
 fn at(
     path: &Path,
     base_sha256: &str,
