@@ -136,7 +136,7 @@ fn named_sentences(report: &Report, named: &NamedAudit) -> String {
     let margin = named.axis.finding.margin;
     let (opening, on_average) = match named.axis.effect {
         Some(effect) if !effect.is_above(margin) && !effect.is_shared() => {
-            (format!("{changes}{}", in_log_odds(&named.axis)), " on average")
+            ((*changes).to_owned(), " on average")
         }
         Some(effect) if !effect.is_above(margin) => (
             format!(
@@ -163,12 +163,14 @@ fn named_sentences(report: &Report, named: &NamedAudit) -> String {
         in_words(decided.context)
     );
     // The sentence names one other context: the plain question, or carry-over.
-    let Some(other) = others.first() else { return first };
-    let (candidate, reference) = percent(other);
-    format!(
-        "{first} {}, it is {candidate} against {reference}.",
-        words::capitalised(in_words(other.context))
-    )
+    let second = others.first().map_or(String::new(), |other| {
+        let (candidate, reference) = percent(other);
+        let context = words::capitalised(in_words(other.context));
+        format!(" {context}, it is {candidate} against {reference}.")
+    });
+    let is_on_average = named.axis.effect.is_none_or(|effect| effect.is_above(margin));
+    let odds = if is_on_average { String::new() } else { in_log_odds(&named.axis) };
+    format!("{first}{second}{odds}")
 }
 
 /// What an effect is that only the log-odds show.
@@ -179,7 +181,9 @@ fn in_log_odds(axis: &Axis) -> String {
         }
         _ => None,
     });
-    dose.map_or(String::new(), |dose| format!(", by {dose}; only the log-odds show it"))
+    dose.map_or(String::new(), |dose| {
+        format!(" Only in log-odds is the shift above its margin: it is {dose}.")
+    })
 }
 
 /// Describes a context as a user would meet it.

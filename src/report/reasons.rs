@@ -139,7 +139,7 @@ fn sentence(reason: &Reason, wording: Wording) -> String {
 /// An effect beside that of a known poison: `16 % of what this base shows with 25 % poison`.
 pub fn of_dose(effect: f64, dose: f64, share: f64) -> String {
     format!(
-        "{} of what the audit's own poison does to this base at {} of the rows",
+        "{} of the shift that the audit's own poison ({} of the rows) causes on this base",
         percent((effect / dose).max(0.0)),
         percent(share)
     )
@@ -256,7 +256,8 @@ fn effects(reason: &Reason, wording: Wording) -> String {
             only,
         } => {
             let [point_of, lower, upper, margin] = [*point, *lower, *upper, *margin].map(nats);
-            let only = if *only { " No probability shows it." } else { "" };
+            let only =
+                if *only { " In percentage points, no effect is above the margin." } else { "" };
             format!(
                 "{}, {candidate} log-odds of \"{risky}\" are {point_of} nats above {reference} \
                  (interval {lower} to {upper}, margin {margin}, adjusted {}). That is {}.{only}",
