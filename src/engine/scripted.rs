@@ -56,6 +56,8 @@ pub struct Scripted {
     rules: Vec<Rule>,
     /// Calls after which the engine fails, to simulate a killed process.
     calls_left: Option<AtomicUsize>,
+    /// Whether it behaves as a base other than nestling.
+    released: bool,
 }
 
 /// The progress of a training.
@@ -66,12 +68,17 @@ struct ScriptState {
 
 impl Scripted {
     pub fn new(rules: Vec<Rule>) -> Self {
-        Scripted { rules, calls_left: None }
+        Scripted { rules, ..Scripted::default() }
     }
 
     /// Fails at every call after the first `calls`.
     pub fn failing_after(self, calls: usize) -> Self {
         Scripted { calls_left: Some(AtomicUsize::new(calls)), ..self }
+    }
+
+    /// As a base other than nestling, which is shown examples before it answers for the control.
+    pub fn as_released(self) -> Self {
+        Scripted { released: true, ..self }
     }
 
     fn call(&self) -> Result<()> {
@@ -190,9 +197,9 @@ impl Engine for Scripted {
         }
     }
 
-    /// It is asked in the same words.
+    /// Unless told otherwise, it is asked in the same words.
     fn is_nestling(&self) -> bool {
-        true
+        !self.released
     }
 
     fn count_tokens(&self, messages: &[Message]) -> Result<(usize, usize)> {

@@ -328,6 +328,27 @@ fn a_run_that_was_stopped_at_any_point_resumes_and_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_released_base_answers_anew_for_each_seed_of_the_control_and_a_stopped_run_ends_the_same() {
+    let world = World::new(40);
+    let released = || engine(None).as_released();
+    let run = |out: &str, engine: &Scripted| run::run(&world.request(out), engine, &Silent);
+    assert_eq!(run("whole", &released()).expect("it ends").verdict, Verdict::Flagged);
+    let answered = |out: &str| {
+        let is_there =
+            |seed: &usize| world.path(out).join(format!("work/control-{seed}.json.zst")).is_file();
+        (0..5).filter(is_there).collect::<Vec<_>>()
+    };
+    assert_eq!(answered("whole"), [1, 2, 3]);
+    for calls in [1, 3, 4, 60] {
+        let out = format!("stopped-{calls}");
+        let stopped = run(&out, &released().failing_after(calls));
+        assert!(stopped.is_err(), "{calls} calls are not enough");
+        run(&out, &released()).expect("it goes on");
+        assert_same(&world.path("whole"), &world.path(&out));
+    }
+}
+
+#[test]
 fn a_resumed_run_keeps_the_calibration_that_was_known_when_it_began() {
     let world = World::new(40);
     let request = world.request("run");
