@@ -197,7 +197,7 @@ impl Engine for Scripted {
         }
     }
 
-    /// Unless told otherwise, it is asked in the same words.
+    /// It is asked in the same words by default.
     fn is_nestling(&self) -> bool {
         !self.released
     }
