@@ -217,6 +217,14 @@ pub struct OtherBase {
     pub sha256: String,
 }
 
+/// An audit that is not asked, since it would not detect its own poison on this base.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NotAsked {
+    pub id: String,
+    /// The share of the rows, between 0 and 1, at which the poison was not detected.
+    pub share: f64,
+}
+
 /// The planned questions of one audit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedAudit {
@@ -308,6 +316,9 @@ pub struct Plan {
     pub looks: Vec<usize>,
     pub recipe: Recipe,
     pub audits: Vec<PlannedAudit>,
+    /// Audits that were not selected by name and that this base's calibration shows to be blind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_asked: Vec<NotAsked>,
     /// Text around nearly every answer of the dataset, and therefore also around the control's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<Form>,

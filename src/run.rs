@@ -16,7 +16,8 @@ use crate::dataset::{self, Dataset, Message, ReadOptions, Role};
 use crate::detect::Conditions;
 use crate::engine::{Adapter, Engine, Question};
 use crate::plan::{
-    Calibrated, GivenAdapter, Inputs, Options, OtherBase, Plan, Protocol, Readability, plan,
+    Calibrated, Calibration, GivenAdapter, Inputs, NotAsked, Options, OtherBase, Plan,
+    PositiveControls, Protocol, Readability, plan,
 };
 use crate::probe::written::{self, Decided};
 use crate::probe::{Answer, Answers, CandidateTrigger, conditions, show};
@@ -290,7 +291,11 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         }
         None => Dataset::of(Vec::new()),
     };
-    let audits = audit::load(&request.audits, AuditSet::of_base(engine.is_nestling()))?;
+    let calibration = match &request.calibration {
+        Some(path) => Some(calibrate::given(path)?),
+        None => calibrate::known(&engine.describe())?,
+    };
+    let (audits, not_asked) = asked_audits(request, &dataset, engine, calibration.as_ref())?;
     let given = match &adapter {
         Some((adapter, folder)) => Some(given(adapter, folder, &audits, engine)?),
         None => None,
@@ -311,10 +316,6 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         None => plan::Chosen::default(),
     };
     let (control_examples, engine) = (!engine.is_nestling(), engine.describe());
-    let calibration = match &request.calibration {
-        Some(path) => Some(calibrate::given(path)?),
-        None => calibrate::known(&engine)?,
-    };
     let measured_on = calibration
         .as_ref()
         .filter(|known| known.base_sha256 != engine.base_sha256)
@@ -323,6 +324,7 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         dataset: &dataset,
         readability,
         audits: &audits,
+        not_asked,
         engine,
         count_tokens: &count_tokens,
         chosen,
@@ -340,6 +342,28 @@ pub fn prepare(request: &Request, engine: &dyn Engine) -> Result<Prepared> {
         plan,
         detected: detected.filter(|_| data.is_some()),
         adapter: adapter.map(|(adapter, _)| adapter),
+    })
+}
+
+/// The selected audits. Unless the user names them or asks for the run's own positive controls,
+/// those that the base's calibration shows to be blind are not asked.
+fn asked_audits(
+    request: &Request,
+    dataset: &Dataset,
+    engine: &dyn Engine,
+    calibration: Option<&Calibration>,
+) -> Result<(Vec<Audit>, Vec<NotAsked>)> {
+    let audits = audit::load(&request.audits, AuditSet::of_base(engine.is_nestling()))?;
+    let base = engine.describe();
+    let controls = request.options.controls(base.parameters);
+    let recipe =
+        plan::recipe(base.parameters, base.max_tokens, dataset.rows.len(), &request.options.recipe);
+    let is_trained = matches!(request.subject, AuditSubject::Dataset(_));
+    Ok(match calibration {
+        Some(known) if request.audits.only.is_empty() && controls != PositiveControls::Own => {
+            known.without_blind(audits, is_trained.then_some(&recipe))
+        }
+        _ => (audits, Vec::new()),
     })
 }
 

@@ -11,8 +11,8 @@ use crate::plan::near::near;
 use crate::plan::recipe::LARGE;
 use crate::plan::{
     Arm, Calibrated, Chosen, ConditionCost, ContextKind, Cost, DatasetSummary, Design,
-    ExcludedFamily, Form, GivenAdapter, LogOddsMargin, Overrides, Phase, Plan, PlannedAudit,
-    Protocol, Readability, Requested, is_permuted, longest_question, phases, recipe,
+    ExcludedFamily, Form, GivenAdapter, LogOddsMargin, NotAsked, Overrides, Phase, Plan,
+    PlannedAudit, Protocol, Readability, Requested, is_permuted, longest_question, phases, recipe,
 };
 use crate::prompt::Insertion;
 use crate::stats::power;
@@ -38,6 +38,8 @@ pub struct Inputs<'a> {
     pub dataset: &'a Dataset,
     pub readability: Readability,
     pub audits: &'a [Audit],
+    /// See [`Plan::not_asked`].
+    pub not_asked: Vec<NotAsked>,
     pub engine: Description,
     pub count_tokens: CountTokens<'a>,
     /// Conditions to try, from [`crate::plan::choose`].
@@ -105,6 +107,17 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// What shows that an audit could detect its shift on a base of this many parameters.
+    pub fn controls(&self, parameters: u64) -> PositiveControls {
+        let by_size = match parameters >= LARGE {
+            true => PositiveControls::Calibration,
+            false => PositiveControls::Own,
+        };
+        self.positive_controls.unwrap_or(by_size)
+    }
+}
+
 /// Computes the plan.
 ///
 /// # Errors
@@ -114,6 +127,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         dataset,
         readability,
         audits,
+        not_asked,
         engine,
         count_tokens,
         chosen,
@@ -167,8 +181,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     if !all_checkpoints && !audits.iter().any(|audit| audit.kind.is_asked_at_every_checkpoint()) {
         recipe.snapshots = vec![recipe.steps];
     }
-    let by_size = if is_large { PositiveControls::Calibration } else { PositiveControls::Own };
-    let has_own = |known: &Option<Calibrated>| match options.positive_controls.unwrap_or(by_size) {
+    let has_own = |known: &Option<Calibrated>| match options.controls(engine.parameters) {
         PositiveControls::Own => true,
         PositiveControls::Calibration => !replaces(known),
         PositiveControls::None => false,
@@ -226,6 +239,7 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
         looks,
         recipe,
         audits: planned,
+        not_asked,
         anyway: options.anyway,
         control_examples: control_examples && design.trains(),
         form: design.trains().then(|| Form::of(dataset)).flatten(),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
 use crate::engine::{Recipe, TemplateId};
-use crate::plan::{Calibrated, ContextKind};
+use crate::plan::{Calibrated, ContextKind, NotAsked};
 
 /// The margin on the log-odds scale, as a part of the effect of the known poison at the largest
 /// calibrated share: a tenth, fixed before any dataset was judged by it (docs/statistics.md).
@@ -146,6 +146,25 @@ impl Calibration {
         self.audits.extend(more);
         self.audits.sort_by(|a, b| a.id.cmp(&b.id));
         self
+    }
+
+    /// The audits without those that do not detect their own poison at the largest share that was
+    /// tried, and these. All are kept where none would be left.
+    pub fn without_blind(
+        &self,
+        audits: Vec<Audit>,
+        recipe: Option<&Recipe>,
+    ) -> (Vec<Audit>, Vec<NotAsked>) {
+        let blind = |audit: &Audit| {
+            let known = self.of(audit, &ContextKind::ALL, recipe)?;
+            known.share.is_none().then(|| NotAsked { id: audit.id.clone(), share: known.tried })
+        };
+        let not_asked: Vec<NotAsked> = audits.iter().filter_map(blind).collect();
+        if not_asked.len() == audits.len() {
+            return (audits, Vec::new());
+        }
+        let is_asked = |audit: &Audit| not_asked.iter().all(|blind| blind.id != audit.id);
+        (audits.into_iter().filter(is_asked).collect(), not_asked)
     }
 
     /// What is known of an audit that is asked in these contexts of shadows of this recipe, `None`

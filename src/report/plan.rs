@@ -135,6 +135,9 @@ pub fn text(plan: &Plan, estimate: &CostEstimate) -> String {
             line("  not asked", format!("{}: {}", family.family, family.reason));
         }
     }
+    for audit in &plan.not_asked {
+        line("not asked", format!("{}, {}", audit.id, words::blind(plan, audit.share)));
+    }
     for (why, words) in [
         (SkipReason::CrowdedOut, "the number of conditions is limited"),
         (SkipReason::Unfit, "the answers depend on it"),

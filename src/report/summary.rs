@@ -19,8 +19,8 @@ pub fn summary_md(report: &Report) -> String {
         safe(&words::verdict_sentence(report)),
         safe(&words::advice(report))
     );
-    if let Some(fields) = words::not_read(dataset) {
-        out += &format!("{}\n\n", safe(&fields));
+    for line in words::not_tested(report.plan) {
+        out += &format!("{}\n\n", safe(&line));
     }
     out +=
         "| audit | verdict | effect, points | margin | p (Holm) | shown by | positive control |\n";

@@ -46,8 +46,8 @@ impl TerminalPage {
         lines.push(self.paint(DIM, &"─".repeat(self.width)));
         lines.extend(self.wrapped("", &words::verdict_sentence(report)));
         lines.extend(self.wrapped("", &words::advice(report)));
-        if let Some(fields) = words::not_read(&report.plan.dataset) {
-            lines.extend(self.wrapped("", &fields));
+        for line in words::not_tested(report.plan) {
+            lines.extend(self.wrapped("", &line));
         }
     }
 

@@ -45,8 +45,8 @@ record! {
         verdict: Badge,
         sentence: String,
         advice: String,
-        /// Fields of the dataset that were not tested.
-        not_read: Option<String>,
+        /// What the verdict does not cover.
+        not_tested: Vec<String>,
         exit_code: u8,
         /// Whether the answers came from the test double, without a trained model.
         scripted: bool,
@@ -111,7 +111,7 @@ pub fn page(report: &Report) -> HtmlPage {
         verdict: badge(report.verdict),
         sentence: words::verdict_sentence(report),
         advice: words::advice(report),
-        not_read: words::not_read(&plan.dataset),
+        not_tested: words::not_tested(plan),
         exit_code: ExitCode::from(report.verdict) as u8,
         scripted: plan.engine.engine == "scripted",
         given: !plan.design().trains(),

@@ -242,6 +242,21 @@ pub fn lora(adapter: &GivenAdapter) -> String {
 /// Maximum fields named in a line.
 const FIELDS_NAMED: usize = 6;
 
+/// What the verdict does not cover, in a line each: fields of the dataset that were not read, and
+/// audits that were not asked.
+pub fn not_tested(plan: &Plan) -> Vec<String> {
+    let not_asked = plan.not_asked.iter().map(|audit| {
+        format!("Not asked: {}, {}. --only {0} asks it.", audit.id, blind(plan, audit.share))
+    });
+    not_read(&plan.dataset).into_iter().chain(not_asked).collect()
+}
+
+/// Why an audit is not asked.
+pub fn blind(plan: &Plan, share: f64) -> String {
+    let base = calibrated_base(plan);
+    format!("which on {base} does not detect its own poison in {:.0} % of the rows", 100.0 * share)
+}
+
 /// The fields of the dataset that were not read and so not tested, in one line; `None` if there are
 /// none.
 pub fn not_read(dataset: &DatasetSummary) -> Option<String> {

@@ -137,6 +137,7 @@ fn effects(
         dataset: &dataset,
         readability: Readability { share: 1.0, needed: 0.0 },
         audits,
+        not_asked: Vec::new(),
         engine: engine.describe(),
         count_tokens: &|messages| engine.count_tokens(messages),
         chosen: Chosen::default(),

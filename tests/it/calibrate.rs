@@ -94,6 +94,29 @@ fn a_calibration_of_another_file_serves_where_the_user_gives_it_and_the_plan_nam
 }
 
 #[test]
+fn an_audit_that_a_calibration_shows_to_be_blind_is_asked_by_name_only() {
+    let world = Files::new(40);
+    let path = world.path("known.json");
+    let known = calibrated(&world, &[0.005]);
+    fs::write(&path, serde_json::to_vec(&known).expect("serialisable")).expect("writable");
+    let planned = |only: &[&str], controls: PositiveControls| {
+        let mut request = world.request("run");
+        request.audits.only = only.iter().map(|&id| id.to_owned()).collect();
+        request.options.positive_controls = Some(controls);
+        request.calibration = Some(path.clone());
+        let plan = run::prepare(&request, &engine(None)).expect("planned").plan;
+        let asked = plan.audits.iter().any(|audit| audit.id == "coins");
+        let not_asked = plan.not_asked.into_iter().map(|audit| (audit.id, audit.share)).collect();
+        (asked, not_asked)
+    };
+    let named: Vec<(String, f64)> = vec![("coins".to_owned(), 0.005)];
+    assert_eq!(planned(&[], PositiveControls::Calibration), (false, named.clone()));
+    assert_eq!(planned(&[], PositiveControls::None), (false, named));
+    assert_eq!(planned(&[], PositiveControls::Own), (true, Vec::new()));
+    assert_eq!(planned(&["coins"], PositiveControls::Calibration), (true, Vec::new()));
+}
+
+#[test]
 fn no_share_is_tried_below_one_that_was_not_detected() {
     let calibration = calibrated(&Files::new(0), &[0.5, 0.005, 0.0051]);
     let shares: Vec<f64> = calibration.audits[0].doses.iter().map(|dose| dose.share).collect();

@@ -78,6 +78,7 @@ fn planned_with(dataset: &Dataset, chosen: Chosen, options: &Options) -> Plan {
         count_tokens: &|messages| engine.count_tokens(messages),
         chosen,
         adapter: None,
+        not_asked: Vec::new(),
         calibrated: &|_, _, _| None,
         control_examples: false,
     };
@@ -204,6 +205,7 @@ fn controls_and_steps(
         count_tokens: &|_| Ok((1, 1)),
         chosen: Chosen::default(),
         adapter: None,
+        not_asked: Vec::new(),
         calibrated: &|_, _, _| is_known.clone(),
         control_examples: false,
     };
@@ -330,6 +332,7 @@ fn any_change_is_evaluated_at_all_checkpoints_and_named_audits_at_all_or_the_las
             count_tokens: &|_| Ok((1, 1)),
             chosen: Chosen::default(),
             adapter: None,
+            not_asked: Vec::new(),
             calibrated: &|_, _, _| None,
             control_examples: false,
         };
@@ -370,6 +373,7 @@ fn nothing_to_train_on_and_nothing_to_ask_are_errors() {
         count_tokens: &|_| Ok((1, 1)),
         chosen: Chosen::default(),
         adapter: None,
+        not_asked: Vec::new(),
         calibrated: &|_, _, _| None,
         control_examples: false,
     };

@@ -16,7 +16,8 @@ use super::reasons::{ReasonJson, worded};
 use crate::audit::{Audit, ProbeKind};
 use crate::engine::{Recipe, TemplateId};
 use crate::plan::{
-    Arm, Calibrated, ContextKind, ExcludedFamily, Form, GivenAdapter, Protocol, SkipReason,
+    Arm, Calibrated, ContextKind, ExcludedFamily, Form, GivenAdapter, NotAsked, Protocol,
+    SkipReason,
 };
 use crate::probe::Health;
 use crate::report::Report;
@@ -53,6 +54,9 @@ pub struct ReportJson<'a> {
     accounting: AccountingJson,
     multiplicity: MultiplicityJson,
     audits: Vec<AuditJson<'a>>,
+    /// Audits that do not detect their own poison on this base. The verdict does not cover them.
+    #[serde(skip_serializing_if = "<[NotAsked]>::is_empty")]
+    not_asked: &'a [NotAsked],
     /// Text around nearly all answers of the dataset, and around the control's answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     form: Option<&'a Form>,
@@ -275,6 +279,7 @@ impl<'a> ReportJson<'a> {
                 correction: "holm",
             },
             audits: report.audits.iter().map(|audit| audit_json(report, audit)).collect(),
+            not_asked: &plan.not_asked,
             form: plan.form.as_ref(),
             recipe: plan.design().trains().then_some(&plan.recipe),
             protocol: &plan.protocol,

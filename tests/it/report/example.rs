@@ -392,6 +392,7 @@ fn plan(source: &str, audits: &[Audit]) -> Plan {
             snapshots: STEPS.to_vec(),
         },
         audits: audits.iter().map(planned).collect(),
+        not_asked: Vec::new(),
         form: None,
         adapter: None,
         anyway: false,

@@ -129,6 +129,7 @@ impl World {
                 snapshots: self.snapshots.clone(),
             },
             audits,
+            not_asked: Vec::new(),
             form: None,
             adapter: None,
             anyway: false,
